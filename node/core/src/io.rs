@@ -1,0 +1,155 @@
+//! This file knows everything the core is told and everything it may want done.
+
+use ultramarine_types::execution::{EngineCall, EngineReply};
+use ultramarine_types::network::{NetCommand, NetEvent};
+use ultramarine_types::storage::{Recovered, StoreReply, StoreRequest};
+use ultramarine_types::{Address, CommitCertificate, Hash, Height, Nanos, Round, Stage, ValueId, ValueKey};
+
+/// What the core is told.
+#[derive(Debug)]
+pub enum Input {
+    /// First of all, once: what the data directory holds.
+    Boot(Box<Recovered>),
+    /// The host's wall clock, in nanoseconds since the Unix epoch; sent before `Boot` and once a second.
+    WallClock {
+        /// Nanoseconds since the Unix epoch.
+        unix_ns: u64,
+    },
+    /// From the network.
+    Net(NetEvent),
+    /// From the store.
+    Store(StoreReply),
+    /// From the execution client's driver.
+    Engine(EngineReply),
+}
+
+/// What the core wants done, in this order.
+#[derive(Debug)]
+pub enum Output {
+    /// For the network.
+    Net(NetCommand),
+    /// For the store.
+    Store(StoreRequest),
+    /// For the execution client's driver.
+    Engine(EngineCall),
+    /// For people: logs, metrics, `/status`.
+    Event(Event),
+    /// Stop the process: nothing more may be signed or sent.
+    Stop(Stop),
+}
+
+/// Why the node stops itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// The disk failed.
+    Disk(String),
+    /// Our own signature would contradict an earlier one.
+    Equivocation(String),
+    /// The execution client calls a decided block invalid, or a decided block breaks a rule; the evidence is stored.
+    DecidedInvalid(String),
+    /// Peers hold signatures of ours that we do not know: another process may be signing with this key.
+    ForeignSignatures(String),
+    /// The log cannot be replayed.
+    Replay(String),
+    /// The data directory is in a state no crash can leave.
+    State(String),
+}
+
+/// What people want to know.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// A round began.
+    Round {
+        /// Height.
+        height: Height,
+        /// Round.
+        round: Round,
+        /// Who proposes in it.
+        proposer: Address,
+        /// Whether that is us.
+        ours: bool,
+    },
+    /// A height was decided and its commit is durable.
+    Decided {
+        /// The certificate.
+        certificate: CommitCertificate,
+        /// Blobs of the block.
+        blobs: u32,
+        /// Payload and blob bytes.
+        bytes: u64,
+        /// Who built it.
+        origin_proposer: Address,
+        /// The round it was built in.
+        origin_round: Round,
+        /// Its execution block.
+        block_hash: Hash,
+        /// Whether it came by sync.
+        synced: bool,
+    },
+    /// A stage of a block took this long here.
+    Stage {
+        /// The value.
+        key: ValueKey,
+        /// Which stage.
+        stage: Stage,
+        /// How long.
+        took: Nanos,
+    },
+    /// The gate to the execution client opened or closed, and why.
+    Gate {
+        /// Open: we may propose and give first verdicts.
+        open: bool,
+        /// One line for the operator.
+        why: String,
+    },
+    /// The execution client has imported up to here.
+    Executed {
+        /// Height of its head.
+        height: Height,
+    },
+    /// A value was found invalid; nobody votes for it here.
+    InvalidValue {
+        /// The value.
+        key: ValueKey,
+        /// Who built it.
+        origin_proposer: Address,
+        /// The broken rule.
+        reason: String,
+    },
+    /// A validator signed two different things for one step; both messages are in the text.
+    Evidence {
+        /// Height.
+        height: Height,
+        /// Who.
+        validator: Address,
+        /// The two messages.
+        what: String,
+    },
+    /// We sign at this height, or follow without signing, and why.
+    Signing {
+        /// From this height on.
+        height: Height,
+        /// Whether we sign.
+        active: bool,
+        /// One line for the operator.
+        why: String,
+    },
+    /// We are behind: the highest tip any peer claims. Sent when it changes.
+    Lag {
+        /// Our tip.
+        ours: Height,
+        /// Theirs.
+        best: Height,
+    },
+    /// A message of ours left; by what kind, for tests that look for double signing.
+    Signed {
+        /// Height.
+        height: Height,
+        /// Round.
+        round: Round,
+        /// `prevote`, `precommit`, `proposal` or `init`.
+        kind: &'static str,
+        /// The value or nil.
+        value_id: Option<ValueId>,
+    },
+}

@@ -1,0 +1,119 @@
+//! This file knows how bytes that get hashed or signed are laid out: fixed widths, little-endian, every list behind its length.
+//!
+//! Never rkyv: an archive's layout may change between versions, a signature's input may not. Golden tests
+//! (`canonical/tests.rs`) pin the bytes.
+
+use sha2::{Digest, Sha256};
+
+use crate::ids::{Address, Hash, Height, Round};
+
+/// Collects canonical bytes.
+#[derive(Debug, Default)]
+pub struct Canonical {
+    bytes: Vec<u8>,
+}
+
+impl Canonical {
+    /// Starts with a domain tag: its length as one byte, then its ASCII bytes. No two kinds of message share a tag.
+    pub fn new(domain: &str) -> Self {
+        assert!(domain.len() <= 255, "domain tags are short");
+        let mut bytes = Vec::with_capacity(1024);
+        bytes.push(domain.len() as u8);
+        bytes.extend_from_slice(domain.as_bytes());
+        Self { bytes }
+    }
+
+    /// Appends bytes whose width is fixed by the format.
+    #[must_use]
+    pub fn fixed<const N: usize>(mut self, bytes: &[u8; N]) -> Self {
+        self.bytes.extend_from_slice(bytes);
+        self
+    }
+
+    /// Appends one byte.
+    #[must_use]
+    pub fn u8(mut self, value: u8) -> Self {
+        self.bytes.push(value);
+        self
+    }
+
+    /// Appends four bytes, little-endian.
+    #[must_use]
+    pub fn u32(self, value: u32) -> Self {
+        self.fixed(&value.to_le_bytes())
+    }
+
+    /// Appends eight bytes, little-endian.
+    #[must_use]
+    pub fn u64(self, value: u64) -> Self {
+        self.fixed(&value.to_le_bytes())
+    }
+
+    /// Appends a height as a `u64`.
+    #[must_use]
+    pub fn height(self, height: Height) -> Self {
+        self.u64(height.0)
+    }
+
+    /// Appends a round as a `u32`.
+    #[must_use]
+    pub fn round(self, round: Round) -> Self {
+        self.u32(round.0)
+    }
+
+    /// Appends a validator's 20 bytes.
+    #[must_use]
+    pub fn address(self, address: &Address) -> Self {
+        self.fixed(&address.0)
+    }
+
+    /// Appends 32 bytes.
+    #[must_use]
+    pub fn hash(self, hash: &Hash) -> Self {
+        self.fixed(&hash.0)
+    }
+
+    /// Appends a `u8` that tells presence, then the bytes if present.
+    #[must_use]
+    pub fn optional<const N: usize>(self, bytes: Option<&[u8; N]>) -> Self {
+        match bytes {
+            None => self.u8(0),
+            Some(bytes) => self.u8(1).fixed(bytes),
+        }
+    }
+
+    /// Appends a byte string behind its `u32` length.
+    #[must_use]
+    pub fn bytes(self, bytes: &[u8]) -> Self {
+        let length = u32::try_from(bytes.len()).expect("hashed byte strings are bounded by types/limits.rs, far below 4 GiB");
+        let mut this = self.u32(length);
+        this.bytes.extend_from_slice(bytes);
+        this
+    }
+
+    /// Appends a list of fixed-width items behind its `u32` count.
+    #[must_use]
+    pub fn list<'a, const N: usize>(self, items: impl ExactSizeIterator<Item = &'a [u8; N]>) -> Self {
+        let count = u32::try_from(items.len()).expect("hashed lists are bounded by types/limits.rs");
+        let mut this = self.u32(count);
+        for item in items {
+            this.bytes.extend_from_slice(item);
+        }
+        this
+    }
+
+    /// The bytes, for signing.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// SHA-256 of the bytes.
+    pub fn sha256(self) -> Hash {
+        sha256(&self.bytes)
+    }
+}
+
+/// SHA-256 of `bytes`.
+pub fn sha256(bytes: &[u8]) -> Hash {
+    Hash(Sha256::digest(bytes).into())
+}

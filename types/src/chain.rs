@@ -1,0 +1,221 @@
+//! This file knows what all nodes of a chain agree on before the first block: parameters and validators.
+
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::{Canonical, sha256};
+use crate::ids::{Address, Hash, Height, PublicKey, Round};
+use crate::limits;
+
+/// Parameters of a chain, the same on every node; part of its genesis file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainParams {
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// Hash of the execution genesis block; the execution client must have the same.
+    pub execution_genesis_hash: Hash,
+    /// Most blobs one block may carry; the Engine API, limits and timeouts follow from it.
+    pub blobs_per_block_max: u32,
+    /// Time from one commit to the start of the next height, in milliseconds.
+    pub block_interval_ms: u64,
+    /// Heights for which every node must keep blobs; sync may omit older ones.
+    pub blob_retention_heights_min: u64,
+    /// Lowest gas limit a block may have.
+    pub gas_limit_min: u64,
+    /// Highest gas limit a block may have.
+    pub gas_limit_max: u64,
+    /// Unix time in seconds from which blocks follow Prague (Engine API V4); `None`: Cancun (V3) for ever.
+    pub prague_time: Option<u64>,
+}
+
+/// A value of [`ChainParams`] that no chain may have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChainParamsError {
+    /// The blob limit is outside what the protocol's fixed bounds allow.
+    #[error("blobs_per_block_max is {found}; it must be from {} to {}", limits::BLOBS_PER_BLOCK_MIN, limits::BLOBS_PER_BLOCK_MAX)]
+    Blobs {
+        /// What the file says.
+        found: u32,
+    },
+    /// The block interval is unusable.
+    #[error("block_interval_ms is {found}; it must be from 10 to 60000")]
+    Interval {
+        /// What the file says.
+        found: u64,
+    },
+    /// The gas limits exclude every block.
+    #[error("gas_limit_min {min} is above gas_limit_max {max}")]
+    Gas {
+        /// Lower bound found.
+        min: u64,
+        /// Upper bound found.
+        max: u64,
+    },
+}
+
+impl ChainParams {
+    /// Checks what can be checked of a parameter set by itself.
+    pub fn check(&self) -> Result<(), ChainParamsError> {
+        if !(limits::BLOBS_PER_BLOCK_MIN..=limits::BLOBS_PER_BLOCK_MAX).contains(&self.blobs_per_block_max) {
+            return Err(ChainParamsError::Blobs { found: self.blobs_per_block_max });
+        }
+        if !(10..=60_000).contains(&self.block_interval_ms) {
+            return Err(ChainParamsError::Interval { found: self.block_interval_ms });
+        }
+        if self.gas_limit_min > self.gas_limit_max {
+            return Err(ChainParamsError::Gas { min: self.gas_limit_min, max: self.gas_limit_max });
+        }
+        Ok(())
+    }
+
+    /// Whether a block with this timestamp (Unix seconds) follows Prague's rules.
+    pub fn is_prague(&self, timestamp: u64) -> bool {
+        self.prague_time.is_some_and(|time| timestamp >= time)
+    }
+}
+
+/// One validator of the static set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validator {
+    /// ed25519 key it signs consensus messages with.
+    pub public_key: PublicKey,
+    /// Voting power, at least 1.
+    pub power: u64,
+}
+
+impl Validator {
+    /// The address its messages carry.
+    pub fn address(&self) -> Address {
+        address_of(&self.public_key)
+    }
+}
+
+/// The address of a public key: the first 20 bytes of its SHA-256.
+pub fn address_of(key: &PublicKey) -> Address {
+    let hash = sha256(&key.0);
+    let mut address = [0; 20];
+    address.copy_from_slice(&hash.0[..20]);
+    Address(address)
+}
+
+/// The validators of a chain, sorted by address; static from genesis on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidatorSet {
+    validators: Vec<(Address, Validator)>,
+    total_power: u64,
+    hash: Hash,
+}
+
+/// Why a list of validators is not a set a chain can run on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValidatorSetError {
+    /// Nobody could decide.
+    #[error("the validator set is empty")]
+    Empty,
+    /// More than the protocol's bound.
+    #[error("{found} validators; at most {} are allowed", limits::VALIDATORS_MAX)]
+    TooMany {
+        /// How many the file lists.
+        found: usize,
+    },
+    /// A validator without power.
+    #[error("validator {0} has no voting power")]
+    NoPower(Address),
+    /// One key twice.
+    #[error("validator {0} is listed twice")]
+    Duplicate(Address),
+    /// The sum does not fit what quorum arithmetic can hold.
+    #[error("total voting power is above {}", limits::TOTAL_POWER_MAX)]
+    PowerOverflow,
+}
+
+impl ValidatorSet {
+    /// Builds the set and checks it.
+    pub fn new(list: Vec<Validator>) -> Result<Self, ValidatorSetError> {
+        if list.is_empty() {
+            return Err(ValidatorSetError::Empty);
+        }
+        if list.len() > limits::VALIDATORS_MAX {
+            return Err(ValidatorSetError::TooMany { found: list.len() });
+        }
+        let mut validators: Vec<_> = list.into_iter().map(|validator| (validator.address(), validator)).collect();
+        validators.sort_by_key(|(address, _)| *address);
+        let mut total_power = 0u64;
+        for (index, (address, validator)) in validators.iter().enumerate() {
+            if validator.power == 0 {
+                return Err(ValidatorSetError::NoPower(*address));
+            }
+            if index > 0 && validators[index - 1].0 == *address {
+                return Err(ValidatorSetError::Duplicate(*address));
+            }
+            total_power = total_power
+                .checked_add(validator.power)
+                .filter(|total| *total <= limits::TOTAL_POWER_MAX)
+                .ok_or(ValidatorSetError::PowerOverflow)?;
+        }
+        let mut canonical = Canonical::new("ultramarine/validator-set/1").u32(validators.len() as u32);
+        for (_, validator) in &validators {
+            canonical = canonical.fixed(&validator.public_key.0).u64(validator.power);
+        }
+        Ok(Self { hash: canonical.sha256(), validators, total_power })
+    }
+
+    /// Hash over keys and powers; certificates are verified against the set that has it.
+    pub fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// Sum of all voting power.
+    pub fn total_power(&self) -> u64 {
+        self.total_power
+    }
+
+    /// Number of validators.
+    pub fn len(&self) -> usize {
+        self.validators.len()
+    }
+
+    /// Never true: [`new`](Self::new) refuses an empty set.
+    pub fn is_empty(&self) -> bool {
+        self.validators.is_empty()
+    }
+
+    /// Address and validator at a position in address order.
+    pub fn at(&self, index: usize) -> Option<(&Address, &Validator)> {
+        self.validators.get(index).map(|(address, validator)| (address, validator))
+    }
+
+    /// Position in address order: the *proposer index* of sidecar headers.
+    pub fn index_of(&self, address: &Address) -> Option<u32> {
+        self.validators.binary_search_by_key(address, |(address, _)| *address).ok().map(|index| index as u32)
+    }
+
+    /// The validator with an address.
+    pub fn get(&self, address: &Address) -> Option<&Validator> {
+        let index = self.index_of(address)?;
+        self.validators.get(index as usize).map(|(_, validator)| validator)
+    }
+
+    /// All, in address order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Address, &Validator)> {
+        self.validators.iter().map(|(address, validator)| (address, validator))
+    }
+
+    /// Who proposes at a height and round: validators take turns in address order, one per height and per round.
+    pub fn proposer(&self, height: Height, round: Round) -> &Address {
+        let turn = (height.0.wrapping_sub(1)).wrapping_add(u64::from(round.0)) % self.validators.len() as u64;
+        &self.validators[turn as usize].0
+    }
+
+    /// Whether `power` is more than two thirds of the whole.
+    pub fn is_quorum(&self, power: u64) -> bool {
+        // TOTAL_POWER_MAX keeps both products inside u64.
+        power * 3 > self.total_power * 2
+    }
+
+    /// Whether `power` is more than one third of the whole: at least one honest validator is among its owners.
+    pub fn is_honest(&self, power: u64) -> bool {
+        power * 3 > self.total_power
+    }
+}

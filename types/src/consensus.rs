@@ -1,0 +1,165 @@
+//! This file knows consensus messages as they travel and are logged: votes, proposals, certificates.
+//!
+//! Plain data; signatures are checked by `ultramarine-core`, over the bytes [`crate::sign`] defines.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::ids::{Address, Height, Round, Signature, ValueId};
+
+/// Which of the two votes of a round.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub enum VoteKind {
+    /// "I accept this value in this round."
+    Prevote,
+    /// "I saw two thirds accept it."
+    Precommit,
+}
+
+/// A signed vote.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct Vote {
+    /// Prevote or precommit.
+    pub kind: VoteKind,
+    /// Height voted at.
+    pub height: Height,
+    /// Round voted in.
+    pub round: Round,
+    /// The value, or nil.
+    pub value_id: Option<ValueId>,
+    /// Who votes.
+    pub voter: Address,
+    /// Over [`crate::sign::vote`].
+    pub signature: Signature,
+}
+
+/// A signed proposal: who proposes which value in which round, and since when it is known valid.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct Proposal {
+    /// Height proposed at.
+    pub height: Height,
+    /// Round proposed in.
+    pub round: Round,
+    /// The value.
+    pub value_id: ValueId,
+    /// The round in which the proposer saw a polka for it, if any.
+    pub valid_round: Option<Round>,
+    /// Who proposes in this round (not necessarily the value's origin proposer).
+    pub proposer: Address,
+    /// Over [`crate::sign::proposal`].
+    pub signature: Signature,
+}
+
+/// One validator's signature within a certificate.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct CertificateSignature {
+    /// Who signed.
+    pub address: Address,
+    /// Over the vote the certificate describes.
+    pub signature: Signature,
+}
+
+/// More than two thirds precommitted a value in a round: it is decided.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct CommitCertificate {
+    /// Height decided.
+    pub height: Height,
+    /// Round of the precommits.
+    pub round: Round,
+    /// Value decided.
+    pub value_id: ValueId,
+    /// Precommit signatures, distinct, members only.
+    pub signatures: Vec<CertificateSignature>,
+}
+
+/// More than two thirds prevoted a value in a round.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct PolkaCertificate {
+    /// Height.
+    pub height: Height,
+    /// Round of the prevotes.
+    pub round: Round,
+    /// Value prevoted.
+    pub value_id: ValueId,
+    /// Prevote signatures, distinct, members only.
+    pub signatures: Vec<CertificateSignature>,
+}
+
+/// What kind of event a round certificate proves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub enum RoundCertificateKind {
+    /// More than two thirds precommitted anything: the round may be left.
+    Precommit,
+    /// More than one third is already in a later round: skip to it.
+    Skip,
+}
+
+/// One vote within a round certificate; each is verified as the individual vote it is.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct RoundSignature {
+    /// Prevote or precommit.
+    pub kind: VoteKind,
+    /// The value voted for, or nil.
+    pub value_id: Option<ValueId>,
+    /// Who voted.
+    pub address: Address,
+    /// Over [`crate::sign::vote`].
+    pub signature: Signature,
+}
+
+/// Enough votes of a round to leave it or skip to it.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct RoundCertificate {
+    /// Height.
+    pub height: Height,
+    /// Round of the votes.
+    pub round: Round,
+    /// What it proves.
+    pub kind: RoundCertificateKind,
+    /// The votes.
+    pub signatures: Vec<RoundSignature>,
+}
+
+/// A message of the consensus protocol.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub enum ConsensusMessage {
+    /// A vote.
+    Vote(Vote),
+    /// A proposal.
+    Proposal(Proposal),
+    /// A polka.
+    Polka(PolkaCertificate),
+    /// A round certificate.
+    Round(RoundCertificate),
+}
+
+impl ConsensusMessage {
+    /// The height the message is about.
+    pub fn height(&self) -> Height {
+        match self {
+            Self::Vote(vote) => vote.height,
+            Self::Proposal(proposal) => proposal.height,
+            Self::Polka(polka) => polka.height,
+            Self::Round(round) => round.height,
+        }
+    }
+
+    /// The round the message is about.
+    pub fn round(&self) -> Round {
+        match self {
+            Self::Vote(vote) => vote.round,
+            Self::Proposal(proposal) => proposal.round,
+            Self::Polka(polka) => polka.round,
+            Self::Round(round) => round.round,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! This file knows what the core asks of the execution client's driver and what it is told.
+//!
+//! *Payload bytes* are canonical and opaque here: one version byte, the execution requests, then the SSZ of
+//! `ExecutionPayloadV3`; `node/src/engine/payload.rs` encodes and checks them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::assembly::BlobPart;
+use crate::ids::{Hash, Height, KzgCommitment, Round, ValueKey};
+use crate::value::{ExecutionHeader, Init};
+
+/// The block a new one is built on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ParentBlock {
+    /// Its block hash.
+    pub hash: Hash,
+    /// Its number, equal to its height.
+    pub number: u64,
+    /// Its timestamp, Unix seconds.
+    pub timestamp: u64,
+}
+
+/// What the execution client's driver is asked. Calls of different kinds may overlap; forkchoice updates keep their order.
+#[derive(Clone, Debug)]
+pub enum EngineCall {
+    /// `forkchoiceUpdated` with head, safe and finalized on this block, without attributes.
+    Forkchoice {
+        /// Our decided head.
+        head: Hash,
+        /// Its height.
+        height: Height,
+    },
+    /// `forkchoiceUpdated` with attributes on `parent`, then `getPayload`; the bundle's proofs are verified before the answer, and `newPayload` of it has answered `VALID`.
+    Build {
+        /// Height to build for.
+        height: Height,
+        /// Round it is asked for.
+        round: Round,
+        /// The decided head.
+        parent: ParentBlock,
+        /// Lowest timestamp: the larger of the wall clock and the parent's plus one.
+        timestamp: u64,
+    },
+    /// Check that the bytes are what the metadata says (see `Inspect`), then `newPayload`.
+    Execute {
+        /// The value.
+        key: ValueKey,
+        /// Its metadata.
+        init: Arc<Init>,
+        /// Its payload bytes.
+        payload: Bytes,
+    },
+    /// Check only: the payload decodes, its header fields and recomputed block hash are those of the metadata, and its transactions' versioned hashes are the commitments'.
+    Inspect {
+        /// The value.
+        key: ValueKey,
+        /// Its metadata.
+        init: Arc<Init>,
+        /// Its payload bytes.
+        payload: Bytes,
+    },
+    /// `newPayload`, then `forkchoiceUpdated` on it: import or replay of a decided block.
+    Import {
+        /// Its height.
+        height: Height,
+        /// Its metadata.
+        init: Arc<Init>,
+        /// Its payload bytes.
+        payload: Bytes,
+    },
+    /// Ask for the newest block number the client knows: a hint for where a replay may start.
+    Newest,
+}
+
+/// The answer to a payload or forkchoice call, all statuses told apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PayloadStatus {
+    /// `VALID`, with the hash the client calls latest valid.
+    Valid {
+        /// `latestValidHash`.
+        latest: Option<Hash>,
+    },
+    /// `INVALID`.
+    Invalid {
+        /// `latestValidHash`.
+        latest: Option<Hash>,
+        /// The client's `validationError`, bounded in length.
+        reason: String,
+    },
+    /// `SYNCING`.
+    Syncing,
+    /// `ACCEPTED`.
+    Accepted,
+    /// No usable answer: refused connection, timeout, an error code. The text says which.
+    Unavailable {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// What became of [`EngineCall::Execute`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Executed {
+    /// The bytes are not what the metadata claims: a fault of the origin proposer, bound by the value id.
+    Broken {
+        /// Which rule.
+        reason: String,
+    },
+    /// The bytes fit and the client answered.
+    Answered(PayloadStatus),
+}
+
+/// A block built by our own client, checked and executed.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// All header fields.
+    pub header: ExecutionHeader,
+    /// Canonical payload bytes.
+    pub payload: Bytes,
+    /// SHA-256 of `payload`.
+    pub payload_hash: Hash,
+    /// SHA-256 of each chunk.
+    pub chunk_hashes: Vec<Hash>,
+    /// Blobs in block order, each with its commitment, proofs verified.
+    pub blobs: Vec<(KzgCommitment, BlobPart)>,
+}
+
+/// What the execution client's driver tells the core.
+#[derive(Clone, Debug)]
+pub enum EngineReply {
+    /// Answer to `Forkchoice`.
+    Forkchoice {
+        /// The head that was sent.
+        head: Hash,
+        /// The answer.
+        status: PayloadStatus,
+    },
+    /// Answer to `Build`.
+    Built {
+        /// As asked.
+        height: Height,
+        /// As asked.
+        round: Round,
+        /// The block, or why there is none.
+        result: Result<Box<Built>, String>,
+    },
+    /// Answer to `Execute`.
+    Executed {
+        /// The value.
+        key: ValueKey,
+        /// What came of it.
+        outcome: Executed,
+    },
+    /// Answer to `Inspect`.
+    Inspected {
+        /// The value.
+        key: ValueKey,
+        /// The broken rule, if any.
+        result: Result<(), String>,
+    },
+    /// Answer to `Import`.
+    Imported {
+        /// The height.
+        height: Height,
+        /// `newPayload`'s answer.
+        payload: PayloadStatus,
+        /// `forkchoiceUpdated`'s answer.
+        forkchoice: PayloadStatus,
+    },
+    /// Answer to `Newest`.
+    Newest {
+        /// Block number, if the client answered.
+        number: Option<u64>,
+    },
+}

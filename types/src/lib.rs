@@ -1,0 +1,43 @@
+//! The nouns every other crate speaks, and the contracts between them.
+//!
+//! ```text
+//!            NetEvent            VerifyJob / Verdict          StoreRequest / StoreReply
+//!   net ───────────────▶ core    net ◀──────▶ kzg-pipeline    {net, core} ◀──────▶ store
+//!       ◀───────────────              EngineCall / EngineReply
+//!          NetCommand           core ◀────────────────────────▶ engine
+//! ```
+//!
+//! A *value* is what consensus decides: 32 bytes that hash a [`ValueMetadata`]. An [`Init`] is that
+//! metadata with the signatures of the validator who first proposed it. An [`Assembly`] is the whole
+//! of a value in memory: metadata, payload bytes, blobs. A [`ValueKey`] (height and value id) names it
+//! everywhere; rounds never do, because a value streamed in one round may be decided in another.
+//!
+//! Keeps: no I/O, no async, no unsafe, no policy.
+#![forbid(unsafe_code)]
+
+pub mod assembly;
+pub mod canonical;
+pub mod chain;
+pub mod consensus;
+pub mod execution;
+pub mod ids;
+pub mod limits;
+pub mod machine;
+pub mod network;
+pub mod package;
+pub mod sidecar;
+pub mod sign;
+pub mod stage;
+pub mod storage;
+pub mod value;
+pub mod verify;
+
+pub use assembly::{Assembly, BlobPart};
+pub use chain::{ChainParams, Validator, ValidatorSet};
+pub use consensus::{
+    CommitCertificate, ConsensusMessage, PolkaCertificate, Proposal, RoundCertificate, Vote, VoteKind,
+};
+pub use ids::{Address, Hash, Height, KzgCommitment, KzgProof, Lsn, PeerId, PublicKey, Round, Signature, ValueId, ValueKey};
+pub use machine::{Machine, Nanos, Outbox};
+pub use stage::Stage;
+pub use value::{ExecutionHeader, Init, ValueMetadata};

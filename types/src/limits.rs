@@ -1,0 +1,96 @@
+//! This file knows every ceiling, and how each follows from the few that the protocol fixes.
+//!
+//! A reader can redo each sum. Figures that depend on the chain's blob limit are methods of [`Limits`].
+
+use crate::chain::ChainParams;
+use crate::machine::Nanos;
+
+/// Bytes of a blob: 4096 field elements of 32 bytes (EIP-4844).
+pub const BLOB_BYTES: usize = 4096 * 32;
+/// Fewest blobs a chain may allow per block: Cancun's own limit.
+pub const BLOBS_PER_BLOCK_MIN: u32 = 6;
+/// Most blobs a chain may allow per block.
+pub const BLOBS_PER_BLOCK_MAX: u32 = 1024;
+/// Proofs per blob on the wire: one now (EIP-4844), room for the 128 cell proofs of EIP-7594.
+pub const PROOFS_PER_BLOB_MAX: usize = 128;
+
+/// Most validators of a chain; an ed25519 certificate of all of them stays below 32 KiB.
+pub const VALIDATORS_MAX: usize = 256;
+/// Total voting power that keeps `3 × power` inside 64 bits.
+pub const TOTAL_POWER_MAX: u64 = u64::MAX / 3;
+
+/// Payload bytes are streamed and hashed in chunks of this size.
+pub const PAYLOAD_CHUNK_BYTES: usize = 64 * 1024;
+/// Largest payload: a block of 36 M gas filled with calldata at 4 gas a zero byte is 9 MB.
+pub const PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Chunks of the largest payload.
+pub const PAYLOAD_CHUNKS_MAX: usize = PAYLOAD_BYTES_MAX / PAYLOAD_CHUNK_BYTES;
+/// `extra_data` of an execution header.
+pub const EXTRA_DATA_BYTES_MAX: usize = 32;
+
+/// An `Init`: commitments, chunk hashes and 2 KiB for all fixed fields.
+pub const INIT_BYTES_MAX: usize = BLOBS_PER_BLOCK_MAX as usize * 48 + PAYLOAD_CHUNKS_MAX * 32 + 2048;
+/// A consensus message: the largest is a round certificate with one entry of at most 160 bytes per validator.
+pub const CONSENSUS_MESSAGE_BYTES_MAX: usize = VALIDATORS_MAX * 160 + 1024;
+/// Undecided values a status may name.
+pub const STATUS_VALUES_MAX: usize = 16;
+/// How often a status is sent at least.
+pub const STATUS_INTERVAL: Nanos = Nanos::from_millis(1000);
+
+/// Distinct values admitted in one round without a certificate: the proposer's, and one more to prove it equivocates.
+pub const VALUES_PER_ROUND_MAX: usize = 2;
+/// Uncertified values in assembly at one time: two a round, the current round and the next.
+pub const VALUES_IN_ASSEMBLY_MAX: usize = VALUES_PER_ROUND_MAX * 2;
+/// Heights of sync in flight at one time.
+pub const SYNC_HEIGHTS_IN_FLIGHT: usize = 8;
+/// Rounds ahead of the current one from which an `Init` is admitted.
+pub const INIT_ROUNDS_AHEAD: u32 = 1;
+/// A block may be this far ahead of our clock, in seconds.
+pub const TIMESTAMP_AHEAD_SECONDS: u64 = 15;
+/// Longest text kept of an execution client's error.
+pub const REASON_BYTES_MAX: usize = 512;
+
+/// Connected peers: every validator and as many full nodes.
+pub const PEERS_MAX: usize = 2 * VALIDATORS_MAX;
+
+const _: () = assert!(INIT_BYTES_MAX < 128 * 1024);
+const _: () = assert!(PAYLOAD_BYTES_MAX.is_multiple_of(PAYLOAD_CHUNK_BYTES));
+
+/// Ceilings that follow from a chain's parameters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Most blobs a block of this chain carries.
+    pub blobs_per_block: u32,
+}
+
+impl Limits {
+    /// The ceilings of a chain.
+    pub const fn of(params: &ChainParams) -> Self {
+        Self { blobs_per_block: params.blobs_per_block_max }
+    }
+
+    /// Bytes of all blobs of the largest block.
+    pub const fn block_blob_bytes(&self) -> usize {
+        self.blobs_per_block as usize * BLOB_BYTES
+    }
+
+    /// Bytes of a whole value: blobs with one proof each, payload, `Init`.
+    pub const fn value_bytes(&self) -> usize {
+        self.block_blob_bytes() + self.blobs_per_block as usize * 48 + PAYLOAD_BYTES_MAX + INIT_BYTES_MAX
+    }
+
+    /// Bytes in assembly over all peers: every admissible value, and what sync may have in flight (by bytes: at most two values' worth).
+    pub const fn assembly_bytes(&self) -> usize {
+        (VALUES_IN_ASSEMBLY_MAX + 2) * self.value_bytes()
+    }
+
+    /// How long a proposal may take from `GetValue` to its last part: one second for the build, and its bytes at 25 MB/s.
+    pub const fn propose_timeout(&self) -> Nanos {
+        Nanos::from_millis(1000 + self.block_blob_bytes() as u64 / 25_000)
+    }
+
+    /// How long a sync request may go without its last byte: two seconds and its bytes at 10 MB/s.
+    pub const fn sync_timeout(&self) -> Nanos {
+        Nanos::from_millis(2000 + self.value_bytes() as u64 / 10_000)
+    }
+}

@@ -1,0 +1,261 @@
+//! This file knows what the network tells the core and what the core asks of it. Blob bytes never pass here.
+
+use std::sync::Arc;
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::consensus::{CommitCertificate, ConsensusMessage};
+use crate::ids::{Address, Height, PeerId, Round, ValueId, ValueKey};
+use crate::storage::Tag;
+use crate::value::Init;
+
+/// What a node tells its peers about itself, on change and at least every [`crate::limits::STATUS_INTERVAL`].
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct Status {
+    /// Newest decided height.
+    pub tip: Height,
+    /// Oldest height whose blobs it serves.
+    pub oldest_blobs: Height,
+    /// Round it is in at `tip + 1`.
+    pub round: Round,
+    /// Undecided values of `tip + 1` it holds whole, at most [`crate::limits::STATUS_VALUES_MAX`]: whom to ask for parts.
+    pub holds: Vec<ValueId>,
+    /// The highest height at which the sender has a signature of the *receiver* on record, if any (design, section 6.3).
+    pub seen_signed: Option<Height>,
+}
+
+/// Names one incoming stream of parts (or sync answer) between `Offer` and its verdict.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OfferId(pub u64);
+
+/// What an offer brings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OfferKind {
+    /// A proposal's stream, first or again, or requested parts of it.
+    Proposal,
+    /// A sync package with its blobs.
+    Full,
+    /// A sync package of a height whose blobs are past retention.
+    MetadataOnly,
+}
+
+/// Why an offer was not admitted. Only `Invalid` costs the peer its score.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// Of a height that is decided, or far ahead.
+    Height,
+    /// The value is complete here already, or in flight from somebody else.
+    Held,
+    /// Two value ids are admitted in this round already and no certificate names this one.
+    Full,
+    /// A signature, an election or a certificate does not hold.
+    Invalid {
+        /// Which.
+        reason: &'static str,
+    },
+}
+
+/// Faults that cost a peer its score: provable from signed or hashed data, or measured by ourselves.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub enum Fault {
+    /// A frame that does not parse, is too long, or comes where it may not.
+    Protocol,
+    /// A signature that does not verify.
+    Signature,
+    /// A chunk whose hash is not the `Init`'s.
+    Chunk,
+    /// A blob whose proof does not hold.
+    Proof,
+    /// A certificate that does not verify.
+    Certificate,
+    /// A package that does not hash to its certificate's value id, or is otherwise unusable.
+    Package,
+    /// It promised bytes and did not deliver within the deadline.
+    Withheld,
+    /// It sent more than its budget.
+    Flood,
+}
+
+impl Fault {
+    /// The label in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Protocol => "protocol",
+            Self::Signature => "signature",
+            Self::Chunk => "chunk",
+            Self::Proof => "proof",
+            Self::Certificate => "certificate",
+            Self::Package => "package",
+            Self::Withheld => "withheld",
+            Self::Flood => "flood",
+        }
+    }
+}
+
+/// How a sync request ended, when it brought no offer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SyncEnd {
+    /// The certificate alone, as asked.
+    Certificate(CommitCertificate),
+    /// The peer has not decided that height.
+    NotDecided {
+        /// The peer's tip.
+        tip: Height,
+    },
+    /// The peer should have it and cannot serve it.
+    Unavailable,
+    /// No answer in time, or the connection went.
+    TimedOut,
+    /// The answer could not be used; the peer's score was charged already.
+    Unusable,
+}
+
+/// What the network tells the core.
+#[derive(Clone, Debug)]
+pub enum NetEvent {
+    /// An authenticated connection is up.
+    PeerUp {
+        /// Who.
+        peer: PeerId,
+        /// The validator that attests it; `None` for a full node.
+        validator: Option<Address>,
+    },
+    /// The last connection to a peer is gone.
+    PeerDown {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A consensus message, well-formed and not verified.
+    Message {
+        /// From whom.
+        peer: PeerId,
+        /// What.
+        message: ConsensusMessage,
+    },
+    /// A peer's status.
+    Status {
+        /// From whom.
+        peer: PeerId,
+        /// What.
+        status: Status,
+    },
+    /// A stream began with this `Init`; its bytes wait for [`NetCommand::Admit`] or [`NetCommand::Refuse`]. The key was computed from the metadata, signatures are not verified.
+    Offer {
+        /// The stream.
+        offer: OfferId,
+        /// From whom.
+        peer: PeerId,
+        /// Computed key.
+        key: ValueKey,
+        /// As received.
+        init: Arc<Init>,
+        /// Proposal or sync package.
+        kind: OfferKind,
+        /// Of a sync package; names the same height and value id as `key`.
+        certificate: Option<CommitCertificate>,
+    },
+    /// An admitted value's stream ended or broke and parts are missing; ask somebody with [`NetCommand::Fetch`].
+    Incomplete {
+        /// The value.
+        key: ValueKey,
+        /// Whose stream it was.
+        peer: PeerId,
+    },
+    /// A sync request ended without an offer.
+    SyncEnded {
+        /// Of whom it was asked.
+        peer: PeerId,
+        /// The height asked for.
+        height: Height,
+        /// How.
+        end: SyncEnd,
+    },
+}
+
+/// To whom a message goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Recipients {
+    /// Every connected peer.
+    All,
+    /// One peer.
+    One(PeerId),
+}
+
+/// What a sync request asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub enum SyncWant {
+    /// Certificate, metadata, payload and blobs.
+    Package,
+    /// The certificate only: the bytes are held already.
+    Certificate,
+}
+
+/// What the core asks of the network.
+#[derive(Clone, Debug)]
+pub enum NetCommand {
+    /// Send a consensus message; it has passed the gate.
+    Send {
+        /// To whom.
+        to: Recipients,
+        /// What.
+        message: ConsensusMessage,
+    },
+    /// Send our status; `seen_signed` is filled per receiver from `signed` by the core, so this goes to one peer.
+    Status {
+        /// To whom.
+        to: PeerId,
+        /// What.
+        status: Status,
+    },
+    /// Take an offer's bytes.
+    Admit {
+        /// The stream.
+        offer: OfferId,
+        /// How the value will be tagged in the store.
+        tag: Tag,
+    },
+    /// Stop an offer's stream.
+    Refuse {
+        /// The stream.
+        offer: OfferId,
+        /// Why.
+        why: Refusal,
+    },
+    /// Stream a stored value: `Init`, payload chunks, blobs, `Fin`, one unidirectional stream per receiver.
+    Stream {
+        /// The value; it is stored.
+        key: ValueKey,
+        /// To whom.
+        to: Recipients,
+    },
+    /// Ask a peer for an undecided value, or for what is missing of it.
+    Fetch {
+        /// The value.
+        key: ValueKey,
+        /// Whom.
+        peer: PeerId,
+    },
+    /// Ask a peer for a decided height.
+    Sync {
+        /// Whom.
+        peer: PeerId,
+        /// Which height.
+        height: Height,
+        /// What of it.
+        want: SyncWant,
+    },
+    /// Forget all parts in assembly at or below this height.
+    Forget {
+        /// The decided height.
+        height: Height,
+    },
+    /// Charge a peer.
+    Charge {
+        /// Whom.
+        peer: PeerId,
+        /// For what.
+        fault: Fault,
+    },
+}

@@ -1,0 +1,38 @@
+//! This file knows the sync package: what a lagging node receives for one decided height.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::consensus::CommitCertificate;
+use crate::ids::KzgProof;
+use crate::value::Init;
+
+/// Everything of a decided height but the blob bytes, as one rkyv archive. The blobs of a `Full` package follow
+/// the archive on the same stream, 131,072 bytes each in block order, as they lie in the segment.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub enum SyncedValuePackage {
+    /// The server holds the blobs and sends them behind the archive.
+    Full {
+        /// Certificate, metadata, payload.
+        value: PackagedValue,
+        /// The proofs of each blob, in block order.
+        proofs: Vec<Vec<KzgProof>>,
+    },
+    /// Retention has dropped the blobs.
+    MetadataOnly {
+        /// Certificate, metadata, payload.
+        value: PackagedValue,
+    },
+}
+
+/// The part both kinds of package have.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct PackagedValue {
+    /// Proof of the decision.
+    pub certificate: CommitCertificate,
+    /// Metadata and origin signatures; the metadata hashes to the certificate's value id.
+    pub init: Init,
+    /// Canonical payload bytes.
+    pub payload: Vec<u8>,
+}

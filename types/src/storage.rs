@@ -1,0 +1,230 @@
+//! This file knows what is asked of the store, what it answers, and what it brings back after a crash.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::assembly::Assembly;
+use crate::consensus::CommitCertificate;
+use crate::ids::{Height, Lsn, ValueKey};
+use crate::value::Init;
+
+/// How a value came to be stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Tag {
+    /// We built it.
+    Proposed,
+    /// It was streamed to us as a proposal.
+    Streamed,
+    /// It came with, or was asked for because of, a verified commit certificate.
+    Certified,
+}
+
+/// One epoch of the consensus log: all records of one height. The generation counts log files ever begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct LogEpoch {
+    /// The height whose records it holds.
+    pub height: Height,
+    /// Strictly increasing over the life of the data directory.
+    pub generation: u64,
+}
+
+/// Whether a decided height's blobs are on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Blobs {
+    /// All of them.
+    Held,
+    /// Retention ended and they were freed.
+    Pruned,
+    /// The height was synced as metadata only.
+    NeverHeld,
+}
+
+/// A decision to make durable in one transaction: layers 1 and 2, the promotion, the drop of the height's other values.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The certificate (layer 1).
+    pub certificate: CommitCertificate,
+    /// Metadata and origin signatures (layers 1 and 2).
+    pub init: Arc<Init>,
+    /// `Held`, or `NeverHeld` for a metadata-only package.
+    pub blobs: Blobs,
+}
+
+/// A decided height as the index has it.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// The certificate.
+    pub certificate: CommitCertificate,
+    /// Metadata and origin signatures.
+    pub init: Arc<Init>,
+    /// Whether the blobs are here.
+    pub blobs: Blobs,
+}
+
+/// What the store is asked to do. Requests of one link are carried out in order.
+#[derive(Clone, Debug)]
+pub enum StoreRequest {
+    /// Append payload and blobs to the segment and make them durable; answers `Stored`. Storing a key twice answers `Stored` again and writes nothing.
+    Put {
+        /// The value; its proofs are verified already.
+        assembly: Assembly,
+        /// Where it came from. `Certified` outlives `drop of other values` only through its commit.
+        tag: Tag,
+    },
+    /// Append a record to the current log epoch. No answer; `LogSync` makes it durable.
+    LogAppend {
+        /// Position, one above the position of the last append of this process.
+        lsn: Lsn,
+        /// Opaque to the store.
+        record: Bytes,
+    },
+    /// Make every record up to `lsn` durable; answers `LogDurable`.
+    LogSync {
+        /// Position of the newest record to cover.
+        lsn: Lsn,
+    },
+    /// Begin the log of a height: durable mark first, then the new log file; answers `EpochBegun`.
+    BeginEpoch {
+        /// The height after the committed head.
+        height: Height,
+    },
+    /// Commit a decision; answers `Committed`. Its value must be stored.
+    Commit(Box<Decision>),
+    /// Read a decided height's metadata and payload (no blobs); answers `Loaded`.
+    Load {
+        /// The height.
+        height: Height,
+    },
+    /// Free blobs of decided heights below this one, whole segments at a time; answers `Retired`.
+    Retire {
+        /// First height whose blobs stay.
+        blobs_below: Height,
+    },
+}
+
+/// What the store answers.
+#[derive(Clone, Debug)]
+pub enum StoreReply {
+    /// Payload and blobs are durable.
+    Stored {
+        /// The value.
+        key: ValueKey,
+        /// Its metadata.
+        init: Arc<Init>,
+        /// Its payload, from memory or the map.
+        payload: Bytes,
+        /// As requested.
+        tag: Tag,
+        /// `NeverHeld` if the assembly had no blobs for its commitments.
+        blobs: Blobs,
+    },
+    /// The value could not be stored for want of room; nothing else failed.
+    Refused {
+        /// The value.
+        key: ValueKey,
+        /// What an operator should read.
+        reason: String,
+    },
+    /// Every record up to here is durable.
+    LogDurable {
+        /// Position.
+        lsn: Lsn,
+    },
+    /// The mark is durable and the epoch's file is open.
+    EpochBegun(LogEpoch),
+    /// The decision is durable and all other values of the height are gone from the index.
+    Committed {
+        /// The height.
+        height: Height,
+    },
+    /// A decided height, or `None` if it is not decided here.
+    Loaded {
+        /// The height asked for.
+        height: Height,
+        /// Metadata and payload; `blobs` is empty.
+        value: Option<(Decided, Bytes)>,
+    },
+    /// Retention went this far.
+    Retired {
+        /// First height whose blobs are still here.
+        blobs_below: Height,
+    },
+    /// The disk failed: sign nothing more and stop with this reason (design, section 6.6).
+    Failed {
+        /// What failed, where, and what to do.
+        reason: String,
+    },
+}
+
+/// State of the log found at start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogCondition {
+    /// Every record is whole; at most a torn tail was cut off.
+    Whole,
+    /// A damaged record with a whole one of the same generation behind it: inactive at that height.
+    Corrupt,
+    /// The mark is present but no file of its generation: inactive at that height.
+    Missing,
+}
+
+/// The newest log epoch, as found at start.
+#[derive(Clone, Debug)]
+pub struct RecoveredLog {
+    /// From the durable mark.
+    pub epoch: LogEpoch,
+    /// Whether its records can be trusted.
+    pub condition: LogCondition,
+    /// Records in order, as appended (empty unless `Whole`).
+    pub records: Vec<Bytes>,
+}
+
+/// Everything the node knows of itself after opening its data directory.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// The newest decided height, if any.
+    pub head: Option<Decided>,
+    /// The newest log epoch, if one was ever begun.
+    pub log: Option<RecoveredLog>,
+    /// Whole values above the head whose bytes were found intact and made durable.
+    pub undecided: Vec<(Assembly, Tag)>,
+    /// Oldest height whose blobs are here.
+    pub oldest_blobs: Height,
+}
+
+/// Why the source has no blobs for a decided height.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Absent {
+    /// Not decided here, or no such value.
+    Unknown,
+    /// Retention ended; the oldest height still available.
+    Pruned {
+        /// Oldest height with blobs.
+        oldest: Height,
+    },
+    /// Synced as metadata only.
+    NeverHeld,
+    /// The index says it is here and reading it failed: an alarm, never an empty answer.
+    Damaged,
+}
+
+/// Read access to stored values from any core, without visiting the storage core.
+///
+/// Blob bytes come as slices of mapped segments (or of memory while hot), each holding a lease on its segment.
+pub trait Source: Send + Sync + fmt::Debug {
+    /// Newest decided height.
+    fn head(&self) -> Height;
+    /// Oldest height whose blobs are here.
+    fn oldest_blobs(&self) -> Height;
+    /// Index entry of a decided height.
+    fn decided(&self, height: Height) -> Option<Decided>;
+    /// The decided height of an execution block, if decided here.
+    fn height_of_block(&self, block_hash: &crate::ids::Hash) -> Option<Height>;
+    /// A whole value, decided or not, with its blobs.
+    fn value(&self, key: &ValueKey) -> Result<Assembly, Absent>;
+    /// A decided value with its blobs; `Ok` with no blobs only if it has no commitments.
+    fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent>;
+    /// A decided height's payload, whatever became of its blobs.
+    fn decided_payload(&self, height: Height) -> Option<(Decided, Bytes)>;
+}
