@@ -85,7 +85,8 @@ impl Canonical {
     /// Appends a byte string behind its `u32` length.
     #[must_use]
     pub fn bytes(self, bytes: &[u8]) -> Self {
-        let length = u32::try_from(bytes.len()).expect("hashed byte strings are bounded by types/limits.rs, far below 4 GiB");
+        let length =
+            u32::try_from(bytes.len()).expect("hashed byte strings are bounded by types/limits.rs, far below 4 GiB");
         let mut this = self.u32(length);
         this.bytes.extend_from_slice(bytes);
         this
@@ -117,3 +118,6 @@ impl Canonical {
 pub fn sha256(bytes: &[u8]) -> Hash {
     Hash(Sha256::digest(bytes).into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,11 @@ pub struct ChainParams {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChainParamsError {
     /// The blob limit is outside what the protocol's fixed bounds allow.
-    #[error("blobs_per_block_max is {found}; it must be from {} to {}", limits::BLOBS_PER_BLOCK_MIN, limits::BLOBS_PER_BLOCK_MAX)]
+    #[error(
+        "blobs_per_block_max is {found}; it must be from {} to {}",
+        limits::BLOBS_PER_BLOCK_MIN,
+        limits::BLOBS_PER_BLOCK_MAX
+    )]
     Blobs {
         /// What the file says.
         found: u32,
@@ -57,13 +61,20 @@ impl ChainParams {
     /// Checks what can be checked of a parameter set by itself.
     pub fn check(&self) -> Result<(), ChainParamsError> {
         if !(limits::BLOBS_PER_BLOCK_MIN..=limits::BLOBS_PER_BLOCK_MAX).contains(&self.blobs_per_block_max) {
-            return Err(ChainParamsError::Blobs { found: self.blobs_per_block_max });
+            return Err(ChainParamsError::Blobs {
+                found: self.blobs_per_block_max,
+            });
         }
         if !(10..=60_000).contains(&self.block_interval_ms) {
-            return Err(ChainParamsError::Interval { found: self.block_interval_ms });
+            return Err(ChainParamsError::Interval {
+                found: self.block_interval_ms,
+            });
         }
         if self.gas_limit_min > self.gas_limit_max {
-            return Err(ChainParamsError::Gas { min: self.gas_limit_min, max: self.gas_limit_max });
+            return Err(ChainParamsError::Gas {
+                min: self.gas_limit_min,
+                max: self.gas_limit_max,
+            });
         }
         Ok(())
     }
@@ -139,7 +150,10 @@ impl ValidatorSet {
         if list.len() > limits::VALIDATORS_MAX {
             return Err(ValidatorSetError::TooMany { found: list.len() });
         }
-        let mut validators: Vec<_> = list.into_iter().map(|validator| (validator.address(), validator)).collect();
+        let mut validators: Vec<_> = list
+            .into_iter()
+            .map(|validator| (validator.address(), validator))
+            .collect();
         validators.sort_by_key(|(address, _)| *address);
         let mut total_power = 0u64;
         for (index, (address, validator)) in validators.iter().enumerate() {
@@ -158,7 +172,11 @@ impl ValidatorSet {
         for (_, validator) in &validators {
             canonical = canonical.fixed(&validator.public_key.0).u64(validator.power);
         }
-        Ok(Self { hash: canonical.sha256(), validators, total_power })
+        Ok(Self {
+            hash: canonical.sha256(),
+            validators,
+            total_power,
+        })
     }
 
     /// Hash over keys and powers; certificates are verified against the set that has it.
@@ -183,12 +201,17 @@ impl ValidatorSet {
 
     /// Address and validator at a position in address order.
     pub fn at(&self, index: usize) -> Option<(&Address, &Validator)> {
-        self.validators.get(index).map(|(address, validator)| (address, validator))
+        self.validators
+            .get(index)
+            .map(|(address, validator)| (address, validator))
     }
 
     /// Position in address order: the *proposer index* of sidecar headers.
     pub fn index_of(&self, address: &Address) -> Option<u32> {
-        self.validators.binary_search_by_key(address, |(address, _)| *address).ok().map(|index| index as u32)
+        self.validators
+            .binary_search_by_key(address, |(address, _)| *address)
+            .ok()
+            .map(|index| index as u32)
     }
 
     /// The validator with an address.
@@ -219,3 +242,6 @@ impl ValidatorSet {
         power * 3 > self.total_power
     }
 }
+
+#[cfg(test)]
+mod tests;

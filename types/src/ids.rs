@@ -104,7 +104,19 @@ impl From<ValueId> for Hash {
 
 /// A block height; the first block after genesis has height 1.
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Archive, Serialize, Deserialize, serde::Serialize,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Debug,
+    Default,
+    Archive,
+    Serialize,
+    Deserialize,
+    serde::Serialize,
     serde::Deserialize,
 )]
 #[rkyv(derive(Debug))]
@@ -136,7 +148,19 @@ impl fmt::Display for Height {
 
 /// A consensus round within a height, from 0.
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Archive, Serialize, Deserialize, serde::Serialize,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Debug,
+    Default,
+    Archive,
+    Serialize,
+    Deserialize,
+    serde::Serialize,
     serde::Deserialize,
 )]
 #[rkyv(derive(Debug))]

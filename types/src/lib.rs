@@ -37,7 +37,9 @@ pub use chain::{ChainParams, Validator, ValidatorSet};
 pub use consensus::{
     CommitCertificate, ConsensusMessage, PolkaCertificate, Proposal, RoundCertificate, Vote, VoteKind,
 };
-pub use ids::{Address, Hash, Height, KzgCommitment, KzgProof, Lsn, PeerId, PublicKey, Round, Signature, ValueId, ValueKey};
+pub use ids::{
+    Address, Hash, Height, KzgCommitment, KzgProof, Lsn, PeerId, PublicKey, Round, Signature, ValueId, ValueKey,
+};
 pub use machine::{Machine, Nanos, Outbox};
 pub use stage::Stage;
 pub use value::{ExecutionHeader, Init, ValueMetadata};

@@ -66,7 +66,9 @@ pub struct Limits {
 impl Limits {
     /// The ceilings of a chain.
     pub const fn of(params: &ChainParams) -> Self {
-        Self { blobs_per_block: params.blobs_per_block_max }
+        Self {
+            blobs_per_block: params.blobs_per_block_max,
+        }
     }
 
     /// Bytes of all blobs of the largest block.

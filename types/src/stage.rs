@@ -23,8 +23,16 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order a block passes them.
-    pub const ALL: [Self; 8] =
-        [Self::Build, Self::Stream, Self::Verify, Self::Persist, Self::Execute, Self::Vote, Self::Import, Self::Commit];
+    pub const ALL: [Self; 8] = [
+        Self::Build,
+        Self::Stream,
+        Self::Verify,
+        Self::Persist,
+        Self::Execute,
+        Self::Vote,
+        Self::Import,
+        Self::Commit,
+    ];
 
     /// The name in metrics, reports and JSON.
     pub const fn name(self) -> &'static str {

@@ -139,7 +139,10 @@ pub struct Init {
 impl Init {
     /// The key of the value; hashes the metadata, so keep the answer.
     pub fn key(&self) -> ValueKey {
-        ValueKey { height: self.metadata.height, id: self.metadata.id() }
+        ValueKey {
+            height: self.metadata.height,
+            id: self.metadata.id(),
+        }
     }
 
     /// Number of blobs.
@@ -147,3 +150,6 @@ impl Init {
         self.metadata.commitments.len() as u32
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

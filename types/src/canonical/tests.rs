@@ -1,0 +1,68 @@
+//! Golden bytes of each building block, and the one hash over a set of validators.
+
+use super::*;
+use crate::chain::{Validator, ValidatorSet, address_of};
+use crate::ids::PublicKey;
+use crate::value::tests::pattern;
+
+#[test]
+fn each_building_block_has_its_bytes() {
+    let empty = || Canonical::new("");
+    let bytes = |canonical: Canonical| hex::encode(canonical.into_bytes());
+    assert_eq!(bytes(Canonical::new("ab")), "026162");
+    assert_eq!(bytes(empty().u8(0x12)), "0012");
+    assert_eq!(bytes(empty().u32(0x1234_5678)), "0078563412");
+    assert_eq!(bytes(empty().u64(0x0102_0304_0506_0708)), "000807060504030201");
+    assert_eq!(bytes(empty().height(Height(1))), "000100000000000000");
+    assert_eq!(bytes(empty().round(Round(258))), "0002010000");
+    assert_eq!(bytes(empty().fixed(&[9, 8])), "000908");
+    assert_eq!(bytes(empty().bytes(&[9, 8])), "00020000000908");
+    assert_eq!(bytes(empty().optional::<2>(None)), "0000");
+    assert_eq!(bytes(empty().optional(Some(&[9, 8]))), "00010908");
+    assert_eq!(bytes(empty().list([[1, 2], [3, 4]].iter())), "000200000001020304");
+}
+
+#[test]
+fn lists_and_strings_cannot_be_shifted_into_each_other() {
+    let split = |left: &[u8], right: &[u8]| Canonical::new("x").bytes(left).bytes(right).sha256();
+    assert_ne!(split(b"ab", b"c"), split(b"a", b"bc"));
+    assert_ne!(split(b"", b"abc"), split(b"abc", b""));
+}
+
+#[test]
+fn the_hash_is_sha256() {
+    assert_eq!(
+        hex::encode(sha256(b"abc").0),
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    );
+}
+
+#[test]
+fn validator_set_hashes_never_change() {
+    let first = Validator {
+        public_key: PublicKey(pattern(1)),
+        power: 5,
+    };
+    let second = Validator {
+        public_key: PublicKey(pattern(0x41)),
+        power: 9,
+    };
+    assert_eq!(
+        address_of(&first.public_key),
+        "ae216c2ef5247a3782c135efa279a3e4cdc61094".parse().expect("hex")
+    );
+    let golden = "abb35e96ef7fbf741a823e9631160a518358cd61885615645b74637542b8e788"
+        .parse()
+        .expect("hex");
+    assert_eq!(
+        ValidatorSet::new(vec![first.clone(), second.clone()])
+            .expect("legal")
+            .hash(),
+        golden
+    );
+    assert_eq!(
+        ValidatorSet::new(vec![second, first]).expect("legal").hash(),
+        golden,
+        "the order of the list is nothing"
+    );
+}
