@@ -1,1 +1,37 @@
+//! What every tile stands on: threads, links, clock, metrics, buffers, the way to stop, and the choice of I/O.
+//!
+//! ```text
+//!   ┌─ Tile ────────┐   Sender    link (bounded, named)    Receiver  ┌─ Tile ────────┐
+//!   │ Machine + I/O │ ─────────▶  ArrayQueue + Bell        ────────▶ │ Machine + I/O │
+//!   └──────┬────────┘                                                └──────┬────────┘
+//!          │ Counter, Gauge, Histogram ──▶ Registry ──▶ /metrics            │
+//!          └───────────────── first failure ──▶ Halt ◀────────────────────┘
+//! ```
+//!
+//! - A *tile* is one thread that owns its I/O; a *link* is a bounded queue into one tile; a *bell* wakes the tile that sleeps on it.
+//! - A *halt* is the switch that stops every tile; it keeps the first reason.
+//! - A *ring* is an io_uring instance; where the kernel refuses one, the same work runs on epoll, `pwrite` and `fdatasync`.
+//! - The *topology* is the table of all tiles and links; *placement* is what this machine's cores make of it.
+//!
+//! Keeps: a wake is never lost; a link never holds more than its depth; a pool never holds more than its bytes; a
+//! tile's failure stops the node, and every tile ends within two seconds of a stop.
+#![deny(unsafe_code)]
 
+pub mod bell;
+pub mod buffer;
+pub mod clock;
+pub mod halt;
+pub mod limits;
+pub mod link;
+pub mod metrics;
+pub mod ring;
+pub mod tile;
+pub mod topology;
+
+pub use buffer::{AlignedBuffer, BufferPool};
+pub use clock::Clock;
+pub use halt::{Halt, Reason};
+pub use link::{Closed, Receiver, Sender, link};
+pub use metrics::{Counter, Gauge, Histogram, Registry};
+pub use ring::{Io, IoMode, RingOps, block_on_net};
+pub use tile::{Busy, JoinHandle, Tile, TileContext};

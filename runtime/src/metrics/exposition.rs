@@ -1,0 +1,173 @@
+//! This file knows how to write series as Prometheus text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use hdrhistogram::Histogram as Hdr;
+
+use super::{Family, Inner, Kind, Labels, Series};
+use crate::link::LinkReading;
+
+/// Upper bounds of every histogram's buckets, in nanoseconds: 10 µs to 10 s in 1-2-5 steps.
+pub(super) const BUCKETS_NS: [u64; 19] = [
+    10_000,
+    20_000,
+    50_000,
+    100_000,
+    200_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    50_000_000,
+    100_000_000,
+    200_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_000_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+pub(super) fn render(inner: &mut Inner) -> String {
+    let mut text = String::with_capacity(16 * 1024);
+    for (name, family) in &inner.families {
+        write_family(&mut text, name, family);
+    }
+    write_links(&mut text, inner);
+    text
+}
+
+/// Whether `name` is what the text format allows, by its own grammar.
+pub(super) fn is_metric_name(name: &str) -> bool {
+    let mut characters = name.chars();
+    characters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_' || first == ':')
+        && characters.all(|other| other.is_ascii_alphanumeric() || other == '_' || other == ':')
+}
+
+fn write_family(text: &mut String, name: &str, family: &Family) {
+    write_head(text, name, family.help, family.kind);
+    for (labels, series) in &family.series {
+        match series {
+            Series::Counter(counter) => write_sample(text, name, labels, None, counter.get()),
+            Series::Gauge(gauge) => write_sample(text, name, labels, None, gauge.get()),
+            Series::Probe(read) => {
+                if let Some(value) = read() {
+                    write_sample(text, name, labels, None, value);
+                }
+            }
+            Series::Histogram(shards) => write_histogram(text, name, labels, &shards.merged()),
+        }
+    }
+}
+
+fn write_histogram(text: &mut String, name: &str, labels: &Labels, histogram: &Hdr<u64>) {
+    let buckets = format!("{name}_bucket");
+    let mut recorded = histogram.iter_recorded().peekable();
+    let (mut below, mut sum_ns) = (0u64, 0u128);
+    for bound in BUCKETS_NS {
+        while let Some(step) = recorded.next_if(|step| step.value_iterated_to() <= bound) {
+            below += step.count_at_value();
+            sum_ns +=
+                u128::from(histogram.median_equivalent(step.value_iterated_to())) * u128::from(step.count_at_value());
+        }
+        write_sample(text, &buckets, labels, Some(("le", &seconds(bound.into()))), below);
+    }
+    for step in recorded {
+        sum_ns += u128::from(histogram.median_equivalent(step.value_iterated_to())) * u128::from(step.count_at_value());
+    }
+    write_sample(text, &buckets, labels, Some(("le", "+Inf")), histogram.len());
+    write_sample(text, &format!("{name}_sum"), labels, None, seconds(sum_ns));
+    write_sample(text, &format!("{name}_count"), labels, None, histogram.len());
+}
+
+/// Writes nanoseconds as seconds without a binary fraction's rounding: `0.00001`, never `0.000010000000000000001`.
+fn seconds(ns: u128) -> String {
+    let text = format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn write_links(text: &mut String, inner: &mut Inner) {
+    inner.links.retain(|link| link.read().is_some());
+    // Links that share a name (one per lane) are shown as their sum: a series may appear only once.
+    let mut links: BTreeMap<&'static str, LinkReading> = BTreeMap::new();
+    for reading in inner.links.iter().filter_map(crate::link::LinkGauge::read) {
+        links
+            .entry(reading.name)
+            .and_modify(|sum| {
+                sum.len += reading.len;
+                sum.depth += reading.depth;
+                sum.refused += reading.refused;
+            })
+            .or_insert(reading);
+    }
+    if links.is_empty() {
+        return;
+    }
+    let label = |link: &LinkReading| vec![("link".to_owned(), link.name.to_owned())];
+    write_head(
+        text,
+        "ultramarine_link_depth_items",
+        "Items waiting in the link.",
+        Kind::Gauge,
+    );
+    for link in links.values() {
+        write_sample(text, "ultramarine_link_depth_items", &label(link), None, link.len);
+    }
+    write_head(
+        text,
+        "ultramarine_link_capacity_items",
+        "Most items the link holds.",
+        Kind::Gauge,
+    );
+    for link in links.values() {
+        write_sample(text, "ultramarine_link_capacity_items", &label(link), None, link.depth);
+    }
+    write_head(
+        text,
+        "ultramarine_link_refused_total",
+        "Items that found the link full, each counted once.",
+        Kind::Counter,
+    );
+    for link in links.values() {
+        write_sample(text, "ultramarine_link_refused_total", &label(link), None, link.refused);
+    }
+}
+
+fn write_head(text: &mut String, name: &str, help: &str, kind: Kind) {
+    let kind = match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
+    };
+    let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+    let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+}
+
+fn write_sample(
+    text: &mut String,
+    name: &str,
+    labels: &Labels,
+    extra: Option<(&str, &str)>,
+    value: impl std::fmt::Display,
+) {
+    text.push_str(name);
+    let labels = labels
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .chain(extra);
+    let mut separator = '{';
+    for (key, value) in labels {
+        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = write!(text, "{separator}{key}=\"{value}\"");
+        separator = ',';
+    }
+    if separator == ',' {
+        text.push('}');
+    }
+    let _ = writeln!(text, " {value}");
+}

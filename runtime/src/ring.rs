@@ -1,0 +1,277 @@
+//! This file knows whether this process may use io_uring, why not if not, and how to run the network core either way.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::str::FromStr;
+
+use crate::metrics::{Counter, Registry};
+
+/// Submission entries of the network core's ring: cold reads for one value's blobs and the socket to the execution client.
+pub const NET_RING_ENTRIES: u32 = 256;
+
+/// Which I/O the operator asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum IoMode {
+    /// io_uring where the kernel allows it, else the fallback with one warning.
+    #[default]
+    Auto,
+    /// io_uring or stop.
+    Uring,
+    /// epoll, `pwrite` and `fdatasync`.
+    Fallback,
+}
+
+impl IoMode {
+    /// Settles what to run on, by asking the kernel. An error only if io_uring was demanded and is refused.
+    pub fn resolve(self) -> Result<Io, Refusal> {
+        match self {
+            Self::Fallback => Ok(Io::Fallback),
+            Self::Uring => probe().map(|()| Io::Uring),
+            Self::Auto => match probe() {
+                Ok(()) => Ok(Io::Uring),
+                Err(refusal) => {
+                    tracing::warn!("{refusal}; running on epoll and pwrite instead");
+                    Ok(Io::Fallback)
+                }
+            },
+        }
+    }
+
+    /// The word in configuration and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Uring => "uring",
+            Self::Fallback => "fallback",
+        }
+    }
+}
+
+impl FromStr for IoMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "uring" => Ok(Self::Uring),
+            "fallback" => Ok(Self::Fallback),
+            other => Err(format!("`{other}` is none of auto, uring, fallback")),
+        }
+    }
+}
+
+impl fmt::Display for IoMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What the tiles run on, once settled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Io {
+    /// glommio for storage, tokio-uring for the network.
+    Uring,
+    /// `pwrite` and `fdatasync` for storage, plain tokio for the network.
+    Fallback,
+}
+
+impl Io {
+    /// The word in logs, metrics and `ultramarine topology`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Uring => "io_uring",
+            Self::Fallback => "epoll and pwrite",
+        }
+    }
+}
+
+/// Why this process may not use io_uring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    errno: i32,
+}
+
+impl Refusal {
+    /// The refusal behind an error of `io_uring_setup` or `io_uring_enter`.
+    pub fn of(error: &io::Error) -> Self {
+        Self {
+            errno: error.raw_os_error().unwrap_or(0),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("io_uring is refused: ")?;
+        match self.errno {
+            libc::ENOSYS => f.write_str(
+                "the kernel does not know it, or a seccomp profile hides it (ENOSYS): use Linux 5.11 or newer, or a profile that allows io_uring_setup, io_uring_enter and io_uring_register",
+            ),
+            libc::EPERM | libc::EACCES => f.write_str(
+                "not permitted (EPERM): kernel.io_uring_disabled is not 0 (see `sysctl kernel.io_uring_disabled`), or a container's seccomp profile or security module forbids it",
+            ),
+            libc::ENOMEM => f.write_str(
+                "no memory may be locked for it (ENOMEM): raise memlock with `ulimit -l` or LimitMEMLOCK=",
+            ),
+            libc::EMFILE | libc::ENFILE => {
+                f.write_str("no descriptor is left for it (EMFILE): raise nofile with `ulimit -n` or LimitNOFILE=")
+            }
+            errno => write!(f, "{}", io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+/// Asks the kernel for a ring of the size the network core uses, and sends one empty operation through it.
+///
+/// Both steps are needed: a seccomp profile may allow the set-up and forbid the submission. glommio and tokio-uring
+/// panic where this fails, so nothing else starts a ring before it was asked.
+pub fn probe() -> Result<(), Refusal> {
+    let refused = |error: io::Error| Refusal::of(&error);
+    let ring = io_uring::IoUring::new(NET_RING_ENTRIES).map_err(refused)?;
+    submit_nop(ring).map_err(refused)
+}
+
+fn submit_nop(mut ring: io_uring::IoUring) -> io::Result<()> {
+    let nop = io_uring::opcode::Nop::new().build().user_data(1);
+    push(&mut ring, &nop)?;
+    ring.submit_and_wait(1)?;
+    match ring.completion().next() {
+        Some(entry) if entry.user_data() == 1 => Ok(()),
+        _ => Err(io::Error::from_raw_os_error(libc::EIO)),
+    }
+}
+
+#[allow(unsafe_code)]
+fn push(ring: &mut io_uring::IoUring, entry: &io_uring::squeue::Entry) -> io::Result<()> {
+    // SAFETY: the only caller passes a no-op, which refers to no memory and no descriptor, so nothing has to outlive it.
+    unsafe { ring.submission().push(entry) }.map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))
+}
+
+/// Runs the network core's future on this thread: inside tokio-uring, or on a plain current-thread tokio.
+///
+/// Either way `tokio::task::spawn_local` works inside, and so do tokio's sockets and timers. If the kernel refuses the
+/// ring after all (its probe passed), the plain runtime is used and a warning says so.
+///
+/// # Panics
+///
+/// If not even a plain runtime can be made: no descriptor is left at start.
+pub fn block_on_net<F: Future>(io: Io, future: F) -> F::Output {
+    if io == Io::Uring {
+        let mut builder = tokio_uring::builder();
+        builder.entries(NET_RING_ENTRIES);
+        match tokio_uring::Runtime::new(&builder) {
+            Ok(runtime) => return runtime.block_on(future),
+            Err(error) => tracing::warn!("{}; the network runs on epoll instead", Refusal::of(&error)),
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime needs three descriptors, and the limits were checked at start");
+    tokio::task::LocalSet::new().block_on(&runtime, future)
+}
+
+/// Counts the operations a back end submits to its ring.
+#[derive(Clone, Debug)]
+pub struct RingOps {
+    operations: Counter,
+}
+
+impl RingOps {
+    /// The counter of a ring: `net` or `store`. On the fallback it stays zero, which is how one sees that it runs.
+    pub fn new(registry: &Registry, ring: &str) -> Self {
+        Self {
+            operations: registry.counter(
+                "ultramarine_ring_operations_total",
+                "Operations submitted to the io_uring of this name.",
+                &[("ring", ring)],
+            ),
+        }
+    }
+
+    /// One operation was submitted.
+    pub fn inc(&self) {
+        self.operations.inc();
+    }
+
+    /// `count` operations were submitted.
+    pub fn add(&self, count: u64) {
+        self.operations.add(count);
+    }
+
+    /// Operations so far.
+    pub fn get(&self) -> u64 {
+        self.operations.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_reads_back_as_it_is_written() {
+        for mode in [IoMode::Auto, IoMode::Uring, IoMode::Fallback] {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        assert!(
+            "epoll"
+                .parse::<IoMode>()
+                .is_err_and(|message| message.contains("auto, uring, fallback"))
+        );
+    }
+
+    #[test]
+    fn a_refusal_names_what_an_operator_can_change() {
+        let text = |errno| Refusal { errno }.to_string();
+        assert!(text(libc::ENOSYS).contains("seccomp"));
+        assert!(text(libc::EPERM).contains("kernel.io_uring_disabled") && text(libc::EPERM).contains("seccomp"));
+        assert!(text(libc::ENOMEM).contains("memlock"));
+        assert!(text(libc::EMFILE).contains("nofile"));
+        assert!(text(libc::EIO).contains("Input/output"));
+    }
+
+    #[test]
+    fn the_fallback_never_asks_the_kernel() {
+        assert_eq!(IoMode::Fallback.resolve(), Ok(Io::Fallback));
+    }
+
+    #[test]
+    fn auto_follows_the_probe() {
+        let expected = if probe().is_ok() { Io::Uring } else { Io::Fallback };
+        assert_eq!(IoMode::Auto.resolve(), Ok(expected));
+    }
+
+    #[test]
+    fn the_network_core_runs_local_tasks_sockets_and_timers_on_either_io() {
+        for io in [Io::Fallback, IoMode::Auto.resolve().expect("auto never fails")] {
+            let answer = block_on_net(io, async {
+                let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+                let address = socket.local_addr().expect("an address");
+                let local = std::rc::Rc::new(7);
+                let task = tokio::task::spawn_local(async move {
+                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                    socket.send_to(&[*local], address).await.expect("sent");
+                    let mut byte = [0];
+                    socket.recv_from(&mut byte).await.expect("received");
+                    byte[0]
+                });
+                task.await.expect("the task does not panic")
+            });
+            assert_eq!(answer, 7);
+        }
+    }
+
+    #[test]
+    fn operations_are_counted_per_ring() {
+        let registry = Registry::new();
+        let ring = RingOps::new(&registry, "net");
+        ring.inc();
+        ring.add(2);
+        assert_eq!(RingOps::new(&registry, "net").get(), 3);
+        assert_eq!(RingOps::new(&registry, "store").get(), 0);
+    }
+}
