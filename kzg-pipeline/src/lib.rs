@@ -1,1 +1,38 @@
+//! Judges whether blobs are what their commitments say, in batches, on cores of its own.
+//!
+//! ```text
+//!   VerifyJob ─link─▶ Former ──batch──▶ lane ──▶ Verifier ──▶ Finding ──▶ Verdict ─link─▶ whoever asked
+//!                     who, with         tile     c-kzg
+//!                     whom, when
+//! ```
+//!
+//! - A *claim* is a blob, a commitment and a proof: "this commitment is to this blob" (EIP-4844).
+//! - A *finding* is the answer: it holds, it is wrong, or something in it is malformed, and what.
+//! - A *lane* is a core that verifies; the *former* decides which claims a free lane takes.
+//!
+//! Keeps: every job gets exactly one verdict; a finding depends on its own claim only, never on its company; no input makes
+//! it panic; memory does not grow with the number of batches.
+//!
+//! `unsafe` stands only in the file that calls blst's C functions: `group.rs`.
+#![deny(unsafe_code)]
 
+mod challenge;
+mod ckzg;
+pub mod former;
+#[allow(unsafe_code)]
+mod group;
+pub mod lane;
+mod memo;
+mod setup;
+pub mod verifier;
+mod wellformed;
+
+#[cfg(test)]
+#[allow(unsafe_code)]
+mod fixtures;
+#[cfg(test)]
+mod suite;
+
+pub use former::{Former, Policy};
+pub use lane::{LaneClientEnd, Lanes, Options};
+pub use verifier::{Claim, Kind, Verifier, verifier};

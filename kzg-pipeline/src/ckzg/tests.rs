@@ -1,0 +1,41 @@
+use super::*;
+use crate::suite;
+
+fn verifier() -> CKzg {
+    CKzg::new(Memo::new(0))
+}
+
+#[test]
+fn true_claims_hold() {
+    suite::no_claims_give_no_findings(&verifier());
+    suite::true_claims_hold(&verifier(), 20);
+}
+
+#[test]
+fn every_fault_is_named_and_sinks_nobody() {
+    suite::every_fault_is_named_and_sinks_nobody(&verifier());
+}
+
+#[test]
+fn a_finding_does_not_depend_on_company() {
+    suite::a_finding_does_not_depend_on_company(&verifier(), 20, 20);
+}
+
+#[test]
+fn faults_that_cancel_each_other_are_found() {
+    suite::faults_that_cancel_each_other_are_found(&verifier());
+}
+
+#[test]
+fn duplicates_infinity_and_order_are_nothing_special() {
+    suite::duplicates_are_judged_like_any_other(&verifier());
+    suite::infinity_commits_to_zero_and_proves_constants(&verifier());
+    suite::order_changes_nothing(&verifier());
+}
+
+#[test]
+fn a_remembered_claim_does_not_cover_another() {
+    let verifier = CKzg::new(Memo::new(64));
+    suite::a_remembered_claim_does_not_cover_another(&verifier);
+    assert_eq!(verifier.memo.len(), 1, "only the proven claim is remembered");
+}

@@ -1,0 +1,215 @@
+//! Claims about every [`Verifier`], asserted for each back end by its own tests.
+
+use ultramarine_types::verify::{Finding, Malformed};
+
+use crate::fixtures::{self, INFINITY, Owned, Seeded, claims, constant, lines, random, shifted_by_order_three};
+use crate::verifier::{Claim, Verifier};
+use crate::wellformed::MODULUS;
+
+const HOLDS: Finding = Finding::Holds;
+const WRONG: Finding = Finding::Wrong;
+const BAD_BLOB: Finding = Finding::Malformed(Malformed::Blob);
+const BAD_COMMITMENT: Finding = Finding::Malformed(Malformed::Commitment);
+const BAD_PROOF: Finding = Finding::Malformed(Malformed::Proof);
+
+/// A way to spoil a claim, and what is then found.
+pub type Spoiler = (&'static str, fn(&mut Owned), Finding);
+
+/// Every way.
+pub const SPOILERS: [Spoiler; 14] = [
+    (
+        "an element is one more",
+        |claim| claim.blob[131_071 - 32 * 17] ^= 1,
+        WRONG,
+    ),
+    ("the blob is zero", |claim| claim.blob.fill(0), WRONG),
+    (
+        "the proof is another point",
+        |claim| claim.proof.0 = crate::setup::TAU_G1,
+        WRONG,
+    ),
+    ("the proof is infinity", |claim| claim.proof.0 = INFINITY, WRONG),
+    (
+        "the commitment is infinity",
+        |claim| claim.commitment.0 = INFINITY,
+        WRONG,
+    ),
+    ("the proof is negated", |claim| claim.proof.0[0] ^= 0x20, WRONG),
+    (
+        "an element is the modulus",
+        |claim| claim.blob[32 * 99..32 * 100].copy_from_slice(&MODULUS),
+        BAD_BLOB,
+    ),
+    (
+        "the last element is all ones",
+        |claim| claim.blob[131_040..].fill(0xff),
+        BAD_BLOB,
+    ),
+    ("the blob is short", |claim| claim.blob.truncate(131_071), BAD_BLOB),
+    ("the blob is long", |claim| claim.blob.push(0), BAD_BLOB),
+    (
+        "the commitment is not compressed",
+        |claim| claim.commitment.0[0] &= 0x7f,
+        BAD_COMMITMENT,
+    ),
+    (
+        "the commitment's x is no x of the curve",
+        |claim| claim.commitment.0 = off_curve(),
+        BAD_COMMITMENT,
+    ),
+    (
+        "the commitment is moved by a point of order three",
+        |claim| claim.commitment.0 = shifted_by_order_three(&claim.commitment.0),
+        BAD_COMMITMENT,
+    ),
+    (
+        "the proof is moved by a point of order three",
+        |claim| claim.proof.0 = shifted_by_order_three(&claim.proof.0),
+        BAD_PROOF,
+    ),
+];
+
+/// A compressed encoding whose x belongs to no point: x³ + 4 is no square for x = 1 (5 is no square modulo p).
+fn off_curve() -> [u8; 48] {
+    let mut bytes = [0; 48];
+    bytes[0] = 0x80;
+    bytes[47] = 1;
+    bytes
+}
+
+/// Findings of claims that own their parts.
+pub fn judge(verifier: &dyn Verifier, owned: &[Owned]) -> Vec<Finding> {
+    verifier.verify(&claims(owned))
+}
+
+/// Nothing in, nothing out.
+pub fn no_claims_give_no_findings(verifier: &dyn Verifier) {
+    assert_eq!(verifier.verify(&[]), []);
+}
+
+/// Claims of random blobs and of lines hold at several batch sizes, alone too.
+pub fn true_claims_hold(verifier: &dyn Verifier, most: usize) {
+    for claim in random() {
+        assert_eq!(judge(verifier, std::slice::from_ref(claim)), [HOLDS]);
+    }
+    assert_eq!(judge(verifier, random()), [HOLDS; 6]);
+    let many = lines(most);
+    for size in [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 33, most] {
+        let size = size.min(most);
+        assert_eq!(judge(verifier, &many[..size]), vec![HOLDS; size], "{size} claims");
+    }
+}
+
+/// Each way to spoil a claim is told, alone and amid good claims, which are not sunk with it.
+pub fn every_fault_is_named_and_sinks_nobody(verifier: &dyn Verifier) {
+    for (how, spoil, expected) in SPOILERS {
+        let mut bad = random()[0].clone();
+        spoil(&mut bad);
+        assert_eq!(judge(verifier, std::slice::from_ref(&bad)), [expected], "{how}, alone");
+        for position in [0, 2, 4] {
+            let mut batch: Vec<_> = random()[1..5].to_vec();
+            batch.insert(position, bad.clone());
+            let mut findings = vec![HOLDS; 5];
+            findings[position] = expected;
+            assert_eq!(judge(verifier, &batch), findings, "{how}, at {position}");
+        }
+    }
+}
+
+/// Whatever mixture of faults a batch has, each claim gets what it would get alone.
+pub fn a_finding_does_not_depend_on_company(verifier: &dyn Verifier, rounds: u64, most: usize) {
+    let pool = lines(most);
+    for round in 0..rounds {
+        let mut seeded = Seeded(round);
+        let size = 1 + seeded.below(most);
+        let faults = [0, 1, 2, size][seeded.below(4)];
+        let mut batch = pool[..size].to_vec();
+        let mut expected = vec![HOLDS; size];
+        for _ in 0..faults {
+            let (at, (_, spoil, finding)) = (seeded.below(size), SPOILERS[seeded.below(SPOILERS.len())]);
+            if expected[at] == HOLDS {
+                spoil(&mut batch[at]);
+                expected[at] = finding;
+            }
+        }
+        assert_eq!(judge(verifier, &batch), expected, "round {round}");
+    }
+}
+
+/// Claims that are each wrong in a way that cancels in an unweighted sum are still all found.
+pub fn faults_that_cancel_each_other_are_found(verifier: &dyn Verifier) {
+    let mut batch = random().to_vec();
+    // Each now carries the other's proof: Σ π is unchanged.
+    let first = batch[0].proof;
+    batch[0].proof = batch[1].proof;
+    batch[1].proof = first;
+    // The same with commitments: Σ C is unchanged.
+    let third = batch[3].commitment;
+    batch[3].commitment = batch[4].commitment;
+    batch[4].commitment = third;
+    assert_eq!(judge(verifier, &batch), [WRONG, WRONG, HOLDS, WRONG, WRONG, HOLDS]);
+    // The same wrong claim twice, once negated.
+    let mut twice = vec![random()[0].clone(), random()[0].clone()];
+    twice[0].proof.0 = crate::setup::TAU_G1;
+    twice[1].proof.0 = crate::setup::TAU_G1;
+    twice[1].proof.0[0] ^= 0x20;
+    assert_eq!(judge(verifier, &twice), [WRONG, WRONG]);
+}
+
+/// The same claim several times in a batch, true or false.
+pub fn duplicates_are_judged_like_any_other(verifier: &dyn Verifier) {
+    let claim = random()[2].clone();
+    let mut wrong = claim.clone();
+    wrong.proof = random()[3].proof;
+    let batch = [claim.clone(), wrong.clone(), claim.clone(), wrong, claim];
+    assert_eq!(judge(verifier, &batch), [HOLDS, WRONG, HOLDS, WRONG, HOLDS]);
+}
+
+/// Infinity is a point like any other.
+pub fn infinity_commits_to_zero_and_proves_constants(verifier: &dyn Verifier) {
+    let zero = constant([0; 32]);
+    assert_eq!(zero.commitment.0, INFINITY);
+    let five = constant(std::array::from_fn(|index| 5 * u8::from(index == 31)));
+    let largest = {
+        let mut element = MODULUS;
+        element[31] = 0;
+        constant(element)
+    };
+    let mut wrong = five.clone();
+    wrong.commitment.0 = INFINITY;
+    let batch = [zero, five, largest, wrong, random()[0].clone()];
+    assert_eq!(judge(verifier, &batch), [HOLDS, HOLDS, HOLDS, WRONG, HOLDS]);
+    // Infinity has one encoding.
+    for (byte, flip) in [(0, 0x20), (0, 0x01), (47, 1)] {
+        let mut odd = constant([0; 32]);
+        odd.proof.0[byte] ^= flip;
+        assert_eq!(judge(verifier, &[odd]), [BAD_PROOF], "byte {byte} xor {flip}");
+    }
+}
+
+/// The findings of a permuted batch are the permuted findings.
+pub fn order_changes_nothing(verifier: &dyn Verifier) {
+    let mut batch = lines(9);
+    batch[2].proof.0 = INFINITY;
+    batch[5].blob[0] = 0xff;
+    batch[7].commitment.0 = off_curve();
+    let before = judge(verifier, &batch);
+    batch.reverse();
+    let mut after = judge(verifier, &batch);
+    after.reverse();
+    assert_eq!(before, after);
+    assert_eq!(before[2..8], [WRONG, HOLDS, HOLDS, BAD_BLOB, HOLDS, BAD_COMMITMENT]);
+}
+
+/// A claim proven before is known again, and a claim that only resembles it is not.
+pub fn a_remembered_claim_does_not_cover_another(verifier: &dyn Verifier) {
+    let proven = fixtures::random()[0].clone();
+    for _ in 0..2 {
+        assert_eq!(judge(verifier, std::slice::from_ref(&proven)), [HOLDS]);
+        for (how, spoil, expected) in SPOILERS {
+            let mut bad = proven.clone();
+            spoil(&mut bad);
+            assert_eq!(verifier.verify(&[Claim { ..bad.claim() }]), [expected], "{how}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! This file knows what a verifier is asked and what it promises, whichever back end does the arithmetic.
+
+use std::sync::Arc;
+
+use ultramarine_types::verify::{Finding, Malformed};
+use ultramarine_types::{KzgCommitment, KzgProof};
+
+use crate::ckzg::CKzg;
+use crate::memo::Memo;
+
+/// What somebody claims: this proof shows that this commitment is to this blob (EIP-4844).
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// The blob's bytes, of whatever length they came in.
+    pub blob: &'a [u8],
+    /// A compressed G1 point, unchecked.
+    pub commitment: &'a KzgCommitment,
+    /// A compressed G1 point, unchecked.
+    pub proof: &'a KzgProof,
+}
+
+/// Judges claims in batches.
+///
+/// Promises: one finding per claim, in the same order; a claim's finding does not depend on its company; malformed and
+/// wrong are told apart; no input makes it panic; no claims give no findings. Shared read-only between lanes.
+pub trait Verifier: Send + Sync {
+    /// The name in the configuration and in metrics.
+    fn name(&self) -> &'static str;
+
+    /// Judges every claim.
+    fn verify(&self, claims: &[Claim<'_>]) -> Vec<Finding>;
+}
+
+/// Which back end judges.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Kind {
+    /// The reference implementation's batch call.
+    #[default]
+    CKzg,
+}
+
+impl Kind {
+    /// Every back end.
+    pub const ALL: [Self; 1] = [Self::CKzg];
+
+    /// The name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CKzg => "c-kzg",
+        }
+    }
+}
+
+impl std::str::FromStr for Kind {
+    type Err = UnknownKind;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or(UnknownKind)
+    }
+}
+
+/// A configured name that is no verifier's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no such verifier")]
+pub struct UnknownKind;
+
+/// A verifier, warm: the trusted setup is loaded and checked, so that the first blob waits for nothing.
+///
+/// `memo_claims` bounds how many proven claims are remembered (0: none), about 250 bytes each.
+///
+/// Panics if the setup compiled into this binary is not the one of Ethereum's ceremony.
+pub fn verifier(kind: Kind, memo_claims: usize) -> Arc<dyn Verifier> {
+    let memo = Memo::new(memo_claims);
+    match kind {
+        Kind::CKzg => Arc::new(CKzg::new(memo)),
+    }
+}
+
+/// The label of a finding in metrics and logs.
+pub const fn label(finding: Finding) -> &'static str {
+    match finding {
+        Finding::Holds => "holds",
+        Finding::Wrong => "wrong",
+        Finding::Malformed(Malformed::Blob) => "malformed_blob",
+        Finding::Malformed(Malformed::Commitment) => "malformed_commitment",
+        Finding::Malformed(Malformed::Proof) => "malformed_proof",
+    }
+}
+
+/// Every label of [`label`], in the order of [`label_index`].
+pub const LABELS: [&str; 5] = [
+    "holds",
+    "wrong",
+    "malformed_blob",
+    "malformed_commitment",
+    "malformed_proof",
+];
+
+/// The position of a finding's label in [`LABELS`].
+pub const fn label_index(finding: Finding) -> usize {
+    match finding {
+        Finding::Holds => 0,
+        Finding::Wrong => 1,
+        Finding::Malformed(Malformed::Blob) => 2,
+        Finding::Malformed(Malformed::Commitment) => 3,
+        Finding::Malformed(Malformed::Proof) => 4,
+    }
+}
