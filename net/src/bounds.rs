@@ -1,0 +1,102 @@
+//! This file knows the network's own ceilings; those shared with other crates stand in `ultramarine_types::limits`.
+
+use std::time::Duration;
+
+use ultramarine_types::Nanos;
+use ultramarine_types::limits::{
+    BLOB_BYTES, BLOBS_PER_BLOCK_MAX, CONSENSUS_MESSAGE_BYTES_MAX, INIT_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    PAYLOAD_CHUNK_BYTES, PROOFS_PER_BLOB_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX,
+};
+
+/// The wire's version; peers of another one are refused with a reason.
+pub const WIRE_VERSION: u32 = 1;
+/// Name of the protocol in TLS.
+pub const ALPN: &[u8] = b"ultramarine/1";
+
+/// Consensus message frame: rkyv adds padding and offsets to what `types::limits` counts, at most as much again.
+pub const MESSAGE_FRAME_BYTES_MAX: usize = 2 * CONSENSUS_MESSAGE_BYTES_MAX;
+/// Status frame: 32 bytes a value and 256 for the rest.
+pub const STATUS_FRAME_BYTES_MAX: usize = STATUS_VALUES_MAX * 32 + 256;
+/// `Init` frame.
+pub const INIT_FRAME_BYTES_MAX: usize = INIT_BYTES_MAX + 1024;
+/// Chunk frame: position and bytes.
+pub const CHUNK_FRAME_BYTES_MAX: usize = 4 + PAYLOAD_CHUNK_BYTES;
+/// Blob frame: position, proof count, proofs, bytes.
+pub const BLOB_FRAME_BYTES_MAX: usize = 4 + PROOFS_PER_BLOB_MAX * 48 + BLOB_BYTES;
+/// A request: a key and one bit per chunk and blob of the largest value.
+pub const REQUEST_FRAME_BYTES_MAX: usize = 1024;
+/// A certificate: 84 bytes a signature and 128 for the rest.
+pub const CERTIFICATE_BYTES_MAX: usize = VALIDATORS_MAX * 84 + 128;
+/// Answer to a sync request without its blobs: certificate, `Init`, payload, one proof a blob with its list header.
+pub const PACKAGE_FRAME_BYTES_MAX: usize =
+    CERTIFICATE_BYTES_MAX + INIT_BYTES_MAX + PAYLOAD_BYTES_MAX + BLOBS_PER_BLOCK_MAX as usize * (48 + 8) + 4096;
+
+/// Streams of one peer the join knows at one time: what QUIC lets it open, and the requests we sent it.
+pub const OFFERS_PER_PEER_MAX: usize = UNI_STREAMS_MAX as usize + REQUESTS_PER_PEER_MAX;
+/// Admitted values that keep at least their `Init` (60 KB): two a round over more rounds than a height ever saw.
+pub const VALUES_MAX: usize = 128;
+/// Completed values remembered above the decided height.
+pub const DONE_MAX: usize = 1024;
+/// How long the core may think about an offer, or an admitted stream may wait for room.
+pub const OFFER_WAIT: Nanos = Nanos::from_millis(10_000);
+/// How long a peer may take to begin its answer to a request for parts.
+pub const REQUEST_WAIT: Nanos = Nanos::from_millis(3_000);
+/// How long a started stream may bring nothing.
+pub const STREAM_STALL: Nanos = Nanos::from_millis(3_000);
+/// A wake this late says that we slept, not that peers did.
+pub const LATE: Nanos = Nanos::from_millis(500);
+/// Pause before the core hears that a peer did not have what it was asked for.
+pub const REFETCH_PAUSE: Nanos = Nanos::from_millis(100);
+
+/// Unidirectional streams one peer may have open towards us: two values a round in two rounds, and as many again.
+pub const UNI_STREAMS_MAX: u32 = 8;
+/// Bidirectional streams one peer may have open towards us: the control stream and its requests.
+pub const BIDI_STREAMS_MAX: u32 = 1 + REQUESTS_PER_PEER_MAX as u32;
+/// Requests to one peer that are open at one time: sync's eight heights, and four for parts.
+pub const REQUESTS_PER_PEER_MAX: usize = 12;
+/// Value streams to one peer at one time; the oldest gives way.
+pub const BULK_PER_PEER_MAX: usize = 6;
+
+/// Unread bytes of one stream.
+pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Unread bytes of a connection before its peer has said who it is.
+pub const STRANGER_WINDOW_BYTES: u32 = 128 * 1024;
+/// Unread bytes of a full node's connection.
+pub const FULL_NODE_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Unread bytes of a validator's connection.
+pub const VALIDATOR_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Bytes sent to one peer and not acknowledged.
+pub const SEND_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
+/// What we ask the kernel for, per direction.
+pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// Largest datagram tried: quinn hands the kernel ten segments a call, and ten of these stay below its 64 KiB.
+pub const MTU_MAX: u16 = 6500;
+
+/// A connection that hears nothing for this long is gone.
+pub const IDLE: Duration = Duration::from_secs(10);
+/// Quiet connections are kept alive at this pace.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// How long a stranger may take from its first packet to its `Hello`.
+pub const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a stream may take to bring its first frame.
+pub const FIRST_FRAME: Duration = Duration::from_secs(3);
+/// Handshakes in progress over all addresses; beyond half of it strangers must prove their address first.
+pub const HANDSHAKES_MAX: usize = 64;
+/// Connections of one address: a whole small network may live behind one.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
+
+/// Messages waiting for one peer: two votes of every validator over eight rounds.
+pub const QUEUE_MESSAGES_MAX: usize = VALIDATORS_MAX * 2 * 8;
+/// Control messages one peer may send a second, and at once.
+pub const MESSAGES_PER_SECOND: u64 = 2_000;
+/// See [`MESSAGES_PER_SECOND`].
+pub const MESSAGES_BURST: u64 = 8_000;
+/// Bytes served a second to a validator's requests.
+pub const SERVE_VALIDATOR_BYTES_PER_SECOND: u64 = 512 * 1024 * 1024;
+/// Bytes served a second to a full node's requests.
+pub const SERVE_FULL_NODE_BYTES_PER_SECOND: u64 = 128 * 1024 * 1024;
+/// Events for the core that wait in the network before it stops reading.
+pub const EVENTS_WAITING_MAX: usize = 1024;
+
+const _: () = assert!(BLOB_FRAME_BYTES_MAX < 1 << 24);
+const _: () = assert!(MTU_MAX as usize * 10 < 65_536);

@@ -1,0 +1,268 @@
+//! This file knows how bytes on a stream fall into frames, and refuses a frame that is too long before it allocates.
+//!
+//! ```text
+//!   0      1          4             8
+//!   ┌──────┬──────────┬─────────────┬───────────────┐
+//!   │ kind │ zero     │ length LE   │ body          │   lengths are checked against the kind's ceiling
+//!   └──────┴──────────┴─────────────┴───────────────┘
+//!   chunk body:  position u32 LE, bytes
+//!   blob body:   position u16 LE, proofs u16 LE, 48 bytes a proof, 131,072 bytes
+//! ```
+
+use bytes::{BufMut, Bytes, BytesMut};
+use rkyv::util::AlignedVec;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES, PROOFS_PER_BLOB_MAX};
+use ultramarine_types::{BlobPart, KzgProof};
+
+use crate::bounds;
+use crate::buffers::Buffers;
+
+/// Bytes of a frame's header.
+pub const HEADER_BYTES: usize = 8;
+
+/// What a frame carries.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// First on the control stream, fixed layout: [`crate::hello::Hello`].
+    Hello = 1,
+    /// A consensus message.
+    Message = 2,
+    /// A status.
+    Status = 3,
+    /// An `Init`: first on a stream of parts.
+    Init = 16,
+    /// A payload chunk.
+    Chunk = 17,
+    /// A blob with its proofs.
+    Blob = 18,
+    /// Last on a stream of parts.
+    Fin = 19,
+    /// Asks for parts of a value.
+    PartsRequest = 32,
+    /// The value asked for is not held whole.
+    NotHeld = 33,
+    /// Asks for a decided height.
+    ValueRequest = 34,
+    /// Answers it.
+    ValueResponse = 35,
+    /// The package behind a [`Kind::ValueResponse`] that announces one; its raw blobs follow without frames.
+    ValueBytes = 36,
+}
+
+impl Kind {
+    const ALL: [Self; 12] = [
+        Self::Hello,
+        Self::Message,
+        Self::Status,
+        Self::Init,
+        Self::Chunk,
+        Self::Blob,
+        Self::Fin,
+        Self::PartsRequest,
+        Self::NotHeld,
+        Self::ValueRequest,
+        Self::ValueResponse,
+        Self::ValueBytes,
+    ];
+
+    /// The kind a byte names.
+    pub fn of(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
+    }
+
+    /// Longest body.
+    pub const fn body_bytes_max(self) -> usize {
+        match self {
+            Self::Hello => crate::hello::HELLO_BYTES,
+            Self::Message => bounds::MESSAGE_FRAME_BYTES_MAX,
+            Self::Status => bounds::STATUS_FRAME_BYTES_MAX,
+            Self::Init => bounds::INIT_FRAME_BYTES_MAX,
+            Self::Chunk => bounds::CHUNK_FRAME_BYTES_MAX,
+            Self::Blob => bounds::BLOB_FRAME_BYTES_MAX,
+            Self::Fin | Self::NotHeld => 0,
+            Self::PartsRequest | Self::ValueRequest => bounds::REQUEST_FRAME_BYTES_MAX,
+            Self::ValueResponse => bounds::CERTIFICATE_BYTES_MAX,
+            Self::ValueBytes => bounds::PACKAGE_FRAME_BYTES_MAX,
+        }
+    }
+}
+
+/// Why a frame could not be read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ReadFault {
+    /// The stream or connection broke; nobody's fault that we can prove.
+    #[error("stream ended: {0}")]
+    Broken(String),
+    /// The bytes are no frame, too long, or of a kind that may not come here.
+    #[error("{0}")]
+    Protocol(&'static str),
+}
+
+/// A frame's kind and body length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// What follows.
+    pub kind: Kind,
+    /// How much of it; within the kind's ceiling.
+    pub body_bytes: usize,
+}
+
+impl Header {
+    /// Reads a header.
+    pub fn parse(bytes: [u8; HEADER_BYTES]) -> Result<Self, ReadFault> {
+        let [kind, zero @ .., a, b, c, d] = bytes;
+        let kind = Kind::of(kind).ok_or(ReadFault::Protocol("unknown frame kind"))?;
+        if zero != [0; 3] {
+            return Err(ReadFault::Protocol("reserved header bytes are not zero"));
+        }
+        let body_bytes = u32::from_le_bytes([a, b, c, d]) as usize;
+        if body_bytes > kind.body_bytes_max() {
+            return Err(ReadFault::Protocol("frame is longer than its kind allows"));
+        }
+        Ok(Self { kind, body_bytes })
+    }
+
+    /// The bytes of a header.
+    pub fn bytes(self) -> [u8; HEADER_BYTES] {
+        let length = u32::try_from(self.body_bytes).expect("frame ceilings are far below 4 GiB");
+        let [a, b, c, d] = length.to_le_bytes();
+        [self.kind as u8, 0, 0, 0, a, b, c, d]
+    }
+}
+
+/// A whole frame around a body we made.
+///
+/// # Panics
+/// If the body is longer than its kind allows: our own fault.
+pub fn frame(kind: Kind, body: &[u8]) -> Bytes {
+    assert!(
+        body.len() <= kind.body_bytes_max(),
+        "{kind:?} frame of {} bytes is over its ceiling",
+        body.len()
+    );
+    let mut bytes = BytesMut::with_capacity(HEADER_BYTES + body.len());
+    bytes.put_slice(
+        &Header {
+            kind,
+            body_bytes: body.len(),
+        }
+        .bytes(),
+    );
+    bytes.put_slice(body);
+    bytes.freeze()
+}
+
+/// Reads a header; `None` if the stream ends cleanly before its first byte.
+pub async fn read_header<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Option<Header>, ReadFault> {
+    let mut bytes = [0; HEADER_BYTES];
+    let (first, rest) = bytes.split_at_mut(1);
+    if reader.read(first).await.map_err(broken)? == 0 {
+        return Ok(None);
+    }
+    reader.read_exact(rest).await.map_err(broken)?;
+    Header::parse(bytes).map(Some)
+}
+
+/// Reads a body into a buffer aligned for archives.
+pub async fn read_body<R: AsyncRead + Unpin>(reader: &mut R, header: Header) -> Result<AlignedVec, ReadFault> {
+    // A body grows as its bytes arrive: a liar who announces 16 MiB and sends none costs 64 KiB.
+    let mut body = AlignedVec::with_capacity(header.body_bytes.min(PAYLOAD_CHUNK_BYTES));
+    while body.len() < header.body_bytes {
+        let start = body.len();
+        let end = header.body_bytes.min(start + PAYLOAD_CHUNK_BYTES.max(start));
+        body.resize(end, 0);
+        let room = body.get_mut(start..).ok_or(ReadFault::Protocol("body length"))?;
+        reader.read_exact(room).await.map_err(broken)?;
+    }
+    Ok(body)
+}
+
+/// Reads a frame that must be of one kind; `None` if the stream ends cleanly before it.
+pub async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, kind: Kind) -> Result<Option<AlignedVec>, ReadFault> {
+    match read_header(reader).await? {
+        None => Ok(None),
+        Some(header) if header.kind == kind => read_body(reader, header).await.map(Some),
+        Some(_) => Err(ReadFault::Protocol("a frame of this kind may not come here")),
+    }
+}
+
+/// One part of a value, as read from a stream.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// A payload chunk.
+    Chunk {
+        /// Its position.
+        index: u32,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// A blob.
+    Blob {
+        /// Its position.
+        index: u16,
+        /// Bytes and proofs.
+        part: BlobPart,
+    },
+    /// Nothing more comes.
+    Fin,
+}
+
+/// Reads the next part of a value. A stream that ends without `Fin` is broken.
+pub async fn read_part<R: AsyncRead + Unpin>(reader: &mut R, buffers: &Buffers) -> Result<Part, ReadFault> {
+    let Some(header) = read_header(reader).await? else {
+        return Err(ReadFault::Broken("no Fin".into()));
+    };
+    match header.kind {
+        Kind::Chunk => {
+            let bytes = header
+                .body_bytes
+                .checked_sub(4)
+                .ok_or(ReadFault::Protocol("chunk without a position"))?;
+            let index = reader.read_u32_le().await.map_err(broken)?;
+            let mut chunk = BytesMut::zeroed(bytes);
+            reader.read_exact(&mut chunk).await.map_err(broken)?;
+            Ok(Part::Chunk {
+                index,
+                bytes: chunk.freeze(),
+            })
+        }
+        Kind::Blob => {
+            let index = reader.read_u16_le().await.map_err(broken)?;
+            let proofs_count = usize::from(reader.read_u16_le().await.map_err(broken)?);
+            if proofs_count > PROOFS_PER_BLOB_MAX
+                || header.body_bytes != 4 + proofs_count * KzgProof::BYTES + BLOB_BYTES
+            {
+                return Err(ReadFault::Protocol("blob frame of the wrong length"));
+            }
+            let mut proofs = Vec::with_capacity(proofs_count);
+            for _ in 0..proofs_count {
+                let mut proof = [0; KzgProof::BYTES];
+                reader.read_exact(&mut proof).await.map_err(broken)?;
+                proofs.push(KzgProof(proof));
+            }
+            let blob = read_blob(reader, buffers).await?;
+            Ok(Part::Blob {
+                index,
+                part: BlobPart { blob, proofs },
+            })
+        }
+        Kind::Fin if header.body_bytes == 0 => Ok(Part::Fin),
+        _ => Err(ReadFault::Protocol("not a part of a value")),
+    }
+}
+
+/// Reads 131,072 bytes straight into a buffer the store can write from.
+pub async fn read_blob<R: AsyncRead + Unpin>(reader: &mut R, buffers: &Buffers) -> Result<Bytes, ReadFault> {
+    let mut buffer = buffers.take();
+    reader.read_exact(buffer.as_mut()).await.map_err(broken)?;
+    Ok(buffer.freeze())
+}
+
+fn broken(error: std::io::Error) -> ReadFault {
+    ReadFault::Broken(error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! This file knows the first words of a connection: which chain, which process, and whose validator vouches.
+//!
+//! ```text
+//!   version u32 │ chain id u64 │ genesis 32 │ instance u64 │ attested u8 │ validator 32 │ expiry u64 │ signature 64
+//! ```
+//! All little-endian, and the layout never changes before `version`, so that nodes of different versions part with a
+//! reason instead of a parse error.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use ultramarine_types::{Address, Hash, PeerId, PublicKey, Signature, ValidatorSet, chain};
+
+use crate::bounds::WIRE_VERSION;
+use crate::frame::{Kind, frame};
+use crate::identity::Attestation;
+
+/// Bytes of a `Hello`.
+pub const HELLO_BYTES: usize = 4 + 8 + 32 + 8 + 1 + 32 + 8 + 64;
+
+/// What each side says first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hello {
+    /// Version of the wire.
+    pub version: u32,
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// Hash of the consensus genesis.
+    pub genesis_hash: Hash,
+    /// Drawn when the process started: tells a restarted peer from a second connection.
+    pub instance: u64,
+    /// A validator's word for this node; `None` for a full node.
+    pub attestation: Option<Attestation>,
+}
+
+/// Why a connection ends, as its close code and in words. Both sides log it once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, thiserror::Error)]
+#[repr(u32)]
+pub enum Goodbye {
+    /// The node stops.
+    #[error("the node is going down")]
+    Going = 0,
+    /// Versions of the wire differ.
+    #[error("the peer speaks another version of the protocol")]
+    Version = 1,
+    /// Chain ids differ.
+    #[error("the peer is on another chain id")]
+    Chain = 2,
+    /// Genesis hashes differ.
+    #[error("the peer has another genesis")]
+    Genesis = 3,
+    /// The attestation is no member's, expired, or does not verify.
+    #[error("the validator's attestation of the node key does not hold or has expired")]
+    Attestation = 4,
+    /// The peer is banned for its score.
+    #[error("the peer is banned for a while for its faults")]
+    Banned = 5,
+    /// There is a better connection between the two already.
+    #[error("there is a connection already")]
+    Duplicate = 6,
+    /// No room for another peer of this class.
+    #[error("no room for another peer")]
+    Full = 7,
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol")]
+    Protocol = 8,
+    /// We reached ourselves.
+    #[error("this address is our own")]
+    Myself = 9,
+    /// It does not take its messages in time.
+    #[error("the peer does not take its messages")]
+    Slow = 10,
+    /// Nothing or not a hello came in time.
+    #[error("no hello came in time")]
+    Silent = 11,
+    /// Another node answers at the address of a configured peer.
+    #[error("another node answers at this address")]
+    Stranger = 12,
+}
+
+/// What a node expects of the other end.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// Our chain id.
+    pub chain_id: u64,
+    /// Our genesis.
+    pub genesis_hash: Hash,
+    /// Our validators.
+    pub validators: &'a ValidatorSet,
+    /// Wall clock, Unix seconds.
+    pub unix_seconds: u64,
+}
+
+impl Hello {
+    /// The frame.
+    pub fn frame(&self) -> Bytes {
+        let mut body = BytesMut::with_capacity(HELLO_BYTES);
+        body.put_u32_le(self.version);
+        body.put_u64_le(self.chain_id);
+        body.put_slice(&self.genesis_hash.0);
+        body.put_u64_le(self.instance);
+        body.put_u8(u8::from(self.attestation.is_some()));
+        let nobody = Attestation {
+            validator: PublicKey::ZERO,
+            expiry: 0,
+            signature: Signature::ZERO,
+        };
+        let attestation = self.attestation.unwrap_or(nobody);
+        body.put_slice(&attestation.validator.0);
+        body.put_u64_le(attestation.expiry);
+        body.put_slice(&attestation.signature.0);
+        frame(Kind::Hello, &body)
+    }
+
+    /// Reads a body; `Err` with the reason to part.
+    pub fn parse(body: &[u8]) -> Result<Self, Goodbye> {
+        let mut reader = Reader { rest: body };
+        let version = u32::from_le_bytes(reader.take().ok_or(Goodbye::Protocol)?);
+        if version != WIRE_VERSION {
+            return Err(Goodbye::Version);
+        }
+        reader
+            .parse(version)
+            .filter(|_| body.len() == HELLO_BYTES)
+            .ok_or(Goodbye::Protocol)
+    }
+
+    /// Checks a peer's hello; answers the validator that vouches for it, if any.
+    pub fn check(&self, peer: &PeerId, expected: &Expected<'_>) -> Result<Option<Address>, Goodbye> {
+        if self.chain_id != expected.chain_id {
+            return Err(Goodbye::Chain);
+        }
+        if self.genesis_hash != expected.genesis_hash {
+            return Err(Goodbye::Genesis);
+        }
+        let Some(attestation) = self.attestation else {
+            return Ok(None);
+        };
+        let address = chain::address_of(&attestation.validator);
+        let member = expected.validators.get(&address).is_some();
+        let holds = attestation.holds(expected.chain_id, &expected.genesis_hash, peer, expected.unix_seconds);
+        if member && holds {
+            Ok(Some(address))
+        } else {
+            Err(Goodbye::Attestation)
+        }
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
+        Some(*taken)
+    }
+
+    fn parse(&mut self, version: u32) -> Option<Hello> {
+        let chain_id = u64::from_le_bytes(self.take()?);
+        let genesis_hash = Hash(self.take()?);
+        let instance = u64::from_le_bytes(self.take()?);
+        let attested: [u8; 1] = self.take()?;
+        let attestation = Attestation {
+            validator: PublicKey(self.take()?),
+            expiry: u64::from_le_bytes(self.take()?),
+            signature: Signature(self.take()?),
+        };
+        let attestation = match attested {
+            [0] => None,
+            [1] => Some(attestation),
+            _ => return None,
+        };
+        Some(Hello {
+            version,
+            chain_id,
+            genesis_hash,
+            instance,
+            attestation,
+        })
+    }
+}
+
+impl Goodbye {
+    /// Every reason.
+    const ALL: [Self; 13] = [
+        Self::Going,
+        Self::Version,
+        Self::Chain,
+        Self::Genesis,
+        Self::Attestation,
+        Self::Banned,
+        Self::Duplicate,
+        Self::Full,
+        Self::Protocol,
+        Self::Myself,
+        Self::Slow,
+        Self::Silent,
+        Self::Stranger,
+    ];
+
+    /// The reason a close code names.
+    pub fn of(code: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| u64::from(*reason as u32) == code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+    use ultramarine_types::Validator;
+
+    use super::*;
+    use crate::frame::HEADER_BYTES;
+
+    const PEER: PeerId = PeerId([4; 32]);
+
+    fn validators() -> ValidatorSet {
+        let public_key = PublicKey(SigningKey::from_bytes(&[9; 32]).verifying_key().to_bytes());
+        ValidatorSet::new(vec![Validator { public_key, power: 1 }]).expect("one validator is a set")
+    }
+
+    fn hello(secret: u8) -> Hello {
+        let key = SigningKey::from_bytes(&[secret; 32]);
+        let attestation = Some(Attestation::sign(&key, 5, &Hash([7; 32]), &PEER, 1000));
+        Hello {
+            version: WIRE_VERSION,
+            chain_id: 5,
+            genesis_hash: Hash([7; 32]),
+            instance: 3,
+            attestation,
+        }
+    }
+
+    fn check(hello: &Hello, unix_seconds: u64) -> Result<Option<Address>, Goodbye> {
+        let validators = validators();
+        let genesis_hash = Hash([7; 32]);
+        hello.check(
+            &PEER,
+            &Expected {
+                chain_id: 5,
+                genesis_hash,
+                validators: &validators,
+                unix_seconds,
+            },
+        )
+    }
+
+    #[test]
+    fn a_hello_comes_back_as_it_was_sent() {
+        for hello in [
+            hello(9),
+            Hello {
+                attestation: None,
+                ..hello(9)
+            },
+        ] {
+            assert_eq!(Hello::parse(&hello.frame()[HEADER_BYTES..]), Ok(hello));
+        }
+    }
+
+    #[test]
+    fn a_stranger_to_the_chain_is_told_why() {
+        assert_eq!(check(&hello(9), 0), Ok(Some(*validators().at(0).expect("one").0)));
+        assert_eq!(
+            check(
+                &Hello {
+                    attestation: None,
+                    ..hello(9)
+                },
+                0
+            ),
+            Ok(None)
+        );
+        assert_eq!(
+            check(
+                &Hello {
+                    chain_id: 6,
+                    ..hello(9)
+                },
+                0
+            ),
+            Err(Goodbye::Chain)
+        );
+        assert_eq!(
+            check(
+                &Hello {
+                    genesis_hash: Hash([1; 32]),
+                    ..hello(9)
+                },
+                0
+            ),
+            Err(Goodbye::Genesis)
+        );
+        assert_eq!(check(&hello(9), 1000), Err(Goodbye::Attestation), "expired");
+        assert_eq!(check(&hello(8), 0), Err(Goodbye::Attestation), "no member");
+    }
+
+    #[test]
+    fn another_version_is_named_whatever_follows_it() {
+        let mut body = vec![0xff; 40];
+        body[..4].copy_from_slice(&2u32.to_le_bytes());
+        assert_eq!(Hello::parse(&body), Err(Goodbye::Version));
+        assert_eq!(Hello::parse(&[1, 0]), Err(Goodbye::Protocol));
+    }
+
+    #[test]
+    fn every_close_code_has_its_reason() {
+        for (code, reason) in Goodbye::ALL.into_iter().enumerate() {
+            assert_eq!(Goodbye::of(code as u64), Some(reason));
+        }
+        assert_eq!(Goodbye::of(99), None);
+    }
+}

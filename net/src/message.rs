@@ -1,0 +1,119 @@
+//! This file knows the messages inside frames: rkyv archives, validated on every byte, then held to their bounds.
+
+use bytes::Bytes;
+use rkyv::rancor::Error;
+use rkyv::util::AlignedVec;
+use rkyv::{Archive, Deserialize, Serialize};
+use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, PAYLOAD_CHUNKS_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX};
+use ultramarine_types::network::{Status, SyncWant};
+use ultramarine_types::{CommitCertificate, ConsensusMessage, Height, Init, ValueKey};
+
+use crate::frame::{Kind, frame};
+use crate::streaming::Missing;
+
+/// Asks for parts of a value.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct PartsRequest {
+    /// The value.
+    pub key: ValueKey,
+    /// Which parts; `None`: all.
+    pub missing: Option<Missing>,
+}
+
+/// Asks for a decided height.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct ValueRequest {
+    /// The height.
+    pub height: Height,
+    /// What of it.
+    pub want: SyncWant,
+}
+
+/// Answers a [`ValueRequest`].
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub enum ValueResponse {
+    /// A [`Kind::ValueBytes`] frame follows, then the blobs of a `Full` package.
+    Package {
+        /// The package's certificate.
+        certificate: CommitCertificate,
+    },
+    /// The certificate alone, as asked.
+    Certificate {
+        /// Proof of the decision.
+        certificate: CommitCertificate,
+    },
+    /// Not decided here.
+    NotDecided {
+        /// Newest decided height.
+        tip: Height,
+    },
+    /// It should be here and cannot be served.
+    Unavailable,
+}
+
+/// Bytes that are no message, or one over its bounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DecodeFault(pub &'static str);
+
+macro_rules! codec {
+    ($(#[$doc:meta])* $encode:ident, $decode:ident, $type:ty, $kind:expr, $fault:literal, $bound:expr) => {
+        $(#[$doc])*
+        pub fn $encode(message: &$type) -> Bytes {
+            let body = rkyv::to_bytes::<Error>(message).expect("plain data always archives");
+            frame($kind, &body)
+        }
+
+        /// Reads what the function above wrote. The body must be aligned, as [`crate::frame::read_body`] makes it.
+        pub fn $decode(body: &AlignedVec) -> Result<$type, DecodeFault> {
+            let message = rkyv::from_bytes::<$type, Error>(body).map_err(|_| DecodeFault($fault))?;
+            let within: fn(&$type) -> bool = $bound;
+            if within(&message) { Ok(message) } else { Err(DecodeFault($fault)) }
+        }
+    };
+}
+
+codec!(
+    /// The frame of a consensus message.
+    message_frame, read_message, ConsensusMessage, Kind::Message, "not a consensus message within its bounds",
+    |message| match message {
+        ConsensusMessage::Vote(_) | ConsensusMessage::Proposal(_) => true,
+        ConsensusMessage::Polka(polka) => polka.signatures.len() <= VALIDATORS_MAX,
+        // A validator may stand in it with a prevote and a precommit.
+        ConsensusMessage::Round(round) => round.signatures.len() <= 2 * VALIDATORS_MAX,
+    }
+);
+codec!(
+    /// The frame of a status.
+    status_frame, read_status, Status, Kind::Status, "not a status within its bounds",
+    |status| status.holds.len() <= STATUS_VALUES_MAX
+);
+codec!(
+    /// The frame of an `Init`.
+    init_frame, read_init, Init, Kind::Init, "not an Init within its bounds",
+    |init| {
+        init.metadata.commitments.len() <= BLOBS_PER_BLOCK_MAX as usize
+            && init.metadata.chunk_hashes.len() <= PAYLOAD_CHUNKS_MAX
+    }
+);
+codec!(
+    /// The frame of a request for parts.
+    parts_request_frame, read_parts_request, PartsRequest, Kind::PartsRequest, "not a request for parts", |_| true
+);
+codec!(
+    /// The frame of a request for a height.
+    value_request_frame, read_value_request, ValueRequest, Kind::ValueRequest, "not a request for a height", |_| true
+);
+codec!(
+    /// The frame of an answer to it.
+    value_response_frame, read_value_response, ValueResponse, Kind::ValueResponse, "not an answer within its bounds",
+    |response| match response {
+        ValueResponse::Package { certificate } | ValueResponse::Certificate { certificate } => {
+            certificate.signatures.len() <= VALIDATORS_MAX
+        }
+        ValueResponse::NotDecided { .. } | ValueResponse::Unavailable => true,
+    }
+);

@@ -1,0 +1,269 @@
+//! This file knows one admitted value while its parts come in: which slot is empty, filled, or proven.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use ultramarine_types::canonical::sha256;
+use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::storage::Tag;
+use ultramarine_types::{Assembly, BlobPart, Init, Nanos, PeerId, ValueKey};
+
+use super::bits::Bits;
+use super::init::chunk_bytes;
+use super::join::Missing;
+
+/// Where one blob stands.
+///
+/// ```text
+///            blob arrives            Holds
+///   Empty ───────────────▶ Verifying ─────▶ Verified
+///     ▲                      │  │ parked       │
+///     ├──── Wrong, Malformed ┘  ▼              │
+///     └────── any verdict ── Drained ◀─ never ─┘ (a parked Verified is Empty at once)
+/// ```
+#[derive(Debug)]
+enum Slot {
+    /// Nobody's bytes are here.
+    Empty,
+    /// Bytes wait for their verdict; only that verdict, of that sender, moves the slot.
+    Verifying { sender: PeerId, part: BlobPart },
+    /// The bytes were dropped for want of room and their verdict has not come yet. A second job for the slot
+    /// may not start before: its verdict could not be told from the first one's.
+    Drained { sender: PeerId },
+    /// The proof holds.
+    Verified(BlobPart),
+}
+
+/// What became of a chunk offered to a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ChunkFate {
+    /// Taken.
+    Taken,
+    /// The slot was filled already.
+    Known,
+    /// Wrong length or hash.
+    Bad,
+    /// No such chunk.
+    Outside,
+}
+
+/// What became of a blob offered to a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum BlobFate {
+    /// Taken; its proof must be verified.
+    Taken,
+    /// The slot is filled, or blobs are not wanted.
+    Known,
+    /// No such blob.
+    Outside,
+}
+
+/// An admitted value in assembly.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub key: ValueKey,
+    pub init: Arc<Init>,
+    pub tag: Tag,
+    /// Whether blobs belong to what is being assembled; not for a metadata-only package.
+    pub wants_blobs: bool,
+    /// Bytes reserved for it, and for whose sake; `None` while parked.
+    pub reserved: Option<(PeerId, usize)>,
+    /// When it was admitted, for the choice of what to park.
+    pub admitted: Nanos,
+    /// The origin proposer bound something malformed: it can never be whole.
+    pub hopeless: bool,
+    chunks: Vec<Option<Bytes>>,
+    blobs: Vec<Slot>,
+    first_part: Option<Nanos>,
+    last_part: Nanos,
+    last_blob: Nanos,
+}
+
+impl Pending {
+    pub fn new(key: ValueKey, init: Arc<Init>, tag: Tag, wants_blobs: bool, admitted: Nanos) -> Self {
+        let metadata = &init.metadata;
+        let chunks = metadata.chunk_hashes.iter().map(|_| None).collect();
+        let blobs = metadata.commitments.iter().map(|_| Slot::Empty).collect();
+        Self {
+            key,
+            tag,
+            wants_blobs,
+            reserved: None,
+            admitted,
+            hopeless: false,
+            chunks,
+            blobs,
+            first_part: None,
+            last_part: admitted,
+            last_blob: admitted,
+            init,
+        }
+    }
+
+    /// Bytes it holds when whole.
+    pub fn bytes(&self) -> usize {
+        let blobs = if self.wants_blobs {
+            self.blobs.len() * BLOB_BYTES
+        } else {
+            0
+        };
+        self.init.metadata.payload_bytes as usize + blobs
+    }
+
+    pub fn put_chunk(&mut self, now: Nanos, index: usize, bytes: Bytes) -> ChunkFate {
+        let metadata = &self.init.metadata;
+        let (Some(slot), Some(hash)) = (self.chunks.get_mut(index), metadata.chunk_hashes.get(index)) else {
+            return ChunkFate::Outside;
+        };
+        if slot.is_some() {
+            return ChunkFate::Known;
+        }
+        if chunk_bytes(metadata.payload_bytes as usize, index) != Some(bytes.len()) || sha256(&bytes) != *hash {
+            return ChunkFate::Bad;
+        }
+        *slot = Some(bytes);
+        self.touch(now);
+        ChunkFate::Taken
+    }
+
+    pub fn put_blob(&mut self, now: Nanos, index: usize, sender: PeerId, part: BlobPart) -> BlobFate {
+        let wanted = self.wants_blobs;
+        match self.blobs.get_mut(index) {
+            None => BlobFate::Outside,
+            Some(slot @ Slot::Empty) if wanted => {
+                *slot = Slot::Verifying { sender, part };
+                self.touch(now);
+                self.last_blob = now;
+                BlobFate::Taken
+            }
+            Some(_) => BlobFate::Known,
+        }
+    }
+
+    /// Settles the blob a verdict is about; `None` if no blob of that sender waits for one.
+    pub fn settle(&mut self, index: usize, sender: PeerId, holds: bool) -> Option<()> {
+        let slot = self.blobs.get_mut(index)?;
+        match std::mem::replace(slot, Slot::Empty) {
+            Slot::Verifying { sender: waiting, part } if waiting == sender => {
+                if holds {
+                    *slot = Slot::Verified(part);
+                }
+                Some(())
+            }
+            Slot::Drained { sender: waiting } if waiting == sender => Some(()),
+            other => {
+                *slot = other;
+                None
+            }
+        }
+    }
+
+    /// Gives up all bytes and keeps the admission: they can be asked for again.
+    pub fn park(&mut self) {
+        self.reserved = None;
+        self.first_part = None;
+        self.chunks.iter_mut().for_each(|chunk| *chunk = None);
+        for slot in &mut self.blobs {
+            let drained = match slot {
+                Slot::Verifying { sender, .. } | Slot::Drained { sender } => Slot::Drained { sender: *sender },
+                Slot::Empty | Slot::Verified(_) => Slot::Empty,
+            };
+            *slot = drained;
+        }
+    }
+
+    /// Positions for which no bytes are here.
+    pub fn missing(&self) -> Missing {
+        let chunks = self
+            .chunks
+            .iter()
+            .enumerate()
+            .filter(|(_, chunk)| chunk.is_none())
+            .map(|(index, _)| index);
+        let blobs = self
+            .blobs
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| self.wants_blobs && matches!(slot, Slot::Empty))
+            .map(|(index, _)| index);
+        Missing {
+            chunks: chunks.collect(),
+            blobs: blobs.collect::<Bits>(),
+        }
+    }
+
+    /// Whether bytes are missing that somebody could send now.
+    pub fn is_missing_parts(&self) -> bool {
+        self.chunks.iter().any(Option::is_none)
+            || (self.wants_blobs && self.blobs.iter().any(|slot| matches!(slot, Slot::Empty)))
+    }
+
+    /// Whether a verdict is awaited.
+    pub fn is_verifying(&self) -> bool {
+        self.blobs
+            .iter()
+            .any(|slot| matches!(slot, Slot::Verifying { .. } | Slot::Drained { .. }))
+    }
+
+    /// Whether every wanted blob has bytes here: none is waited for from a peer.
+    pub fn has_all_blobs(&self) -> bool {
+        self.blobs
+            .iter()
+            .all(|slot| matches!(slot, Slot::Verifying { .. } | Slot::Verified(_)))
+    }
+
+    /// Whether all is here and proven.
+    pub fn is_whole(&self) -> bool {
+        self.chunks.iter().all(Option::is_some)
+            && (!self.wants_blobs || self.blobs.iter().all(|slot| matches!(slot, Slot::Verified(_))))
+    }
+
+    /// From the first part to the last one.
+    pub fn streamed(&self) -> Nanos {
+        self.first_part.map_or(Nanos::ZERO, |first| self.last_part.since(first))
+    }
+
+    /// From the last blob's last byte to `now`; `None` for a value without blobs.
+    pub fn verified(&self, now: Nanos) -> Option<Nanos> {
+        (self.wants_blobs && !self.blobs.is_empty()).then(|| now.since(self.last_blob))
+    }
+
+    /// The whole value, or `None` if its payload is not what the metadata binds. Call only when [`is_whole`](Self::is_whole).
+    pub fn assemble(&mut self) -> Option<Assembly> {
+        assert!(self.is_whole(), "only a whole value is assembled");
+        let payload = match self.chunks.as_slice() {
+            [Some(only)] => only.clone(),
+            chunks => {
+                let mut payload = BytesMut::with_capacity(self.init.metadata.payload_bytes as usize);
+                chunks
+                    .iter()
+                    .flatten()
+                    .for_each(|chunk| payload.extend_from_slice(chunk));
+                let payload = payload.freeze();
+                // One chunk's hash was compared with the payload's when the `Init` came; several need this.
+                if sha256(&payload) != self.init.metadata.payload_hash {
+                    return None;
+                }
+                payload
+            }
+        };
+        let blobs = std::mem::take(&mut self.blobs)
+            .into_iter()
+            .filter_map(|slot| match slot {
+                Slot::Verified(part) if self.wants_blobs => Some(part),
+                _ => None,
+            })
+            .collect();
+        Some(Assembly {
+            key: self.key,
+            init: self.init.clone(),
+            payload,
+            blobs,
+        })
+    }
+
+    fn touch(&mut self, now: Nanos) {
+        self.first_part.get_or_insert(now);
+        self.last_part = now;
+    }
+}
