@@ -24,12 +24,28 @@
 
 pub mod bounds;
 pub mod buffers;
+mod connection;
+mod dial;
+pub mod endpoint;
 pub mod frame;
 pub mod hello;
+mod hub;
 pub mod identity;
+mod incoming;
+mod link;
 pub mod message;
+mod metrics;
+mod outlet;
 pub mod pace;
 pub mod peers;
 pub mod queue;
+mod reader;
+mod request;
+mod serve;
 pub mod streaming;
 pub mod sync;
+mod tile;
+
+pub use identity::{Attestation, Identity};
+pub use peers::PeerConfig;
+pub use tile::{NetLinks, NetOptions, run};

@@ -1,0 +1,170 @@
+//! This file knows a connection's life: hellos, then the control stream, value streams and requests until it ends.
+
+use std::rc::Rc;
+
+use tokio::io::BufReader;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use ultramarine_runtime::Clock;
+use ultramarine_types::PeerId;
+use ultramarine_types::network::{Fault, NetEvent};
+
+use crate::bounds::{self, WIRE_VERSION};
+use crate::frame::{Kind, ReadFault, read_body, read_frame, read_header};
+use crate::hello::{Expected, Goodbye, Hello};
+use crate::hub::Hub;
+use crate::link::{Link, LinkParts, close};
+use crate::{identity, incoming, message, serve};
+
+/// Sends of the control stream go before all else on the connection.
+const CONTROL_PRIORITY: i32 = 100;
+
+/// Lives through a connection; answers the peer when it ended, or why there was nothing to live through.
+/// `wanted` names the peer that must answer.
+pub(crate) async fn live(
+    hub: Rc<Hub>,
+    connection: quinn::Connection,
+    dialed: bool,
+    wanted: Option<PeerId>,
+) -> Result<PeerId, Goodbye> {
+    let met = timeout(bounds::HANDSHAKE, meet(&hub, &connection, dialed, wanted)).await;
+    let (link, send, receive) = match met.unwrap_or(Err(Goodbye::Silent)) {
+        Ok(met) => met,
+        Err(ours) => {
+            let theirs = closed_by_peer(&connection);
+            close(&connection, ours);
+            return Err(theirs.unwrap_or(ours));
+        }
+    };
+    let address = connection.remote_address();
+    match link.validator {
+        Some(validator) => tracing::info!(peer = %link.peer, %validator, %address, "connected"),
+        None => tracing::info!(peer = %link.peer, %address, "connected to a full node"),
+    }
+    let mut tasks = JoinSet::new();
+    tasks.spawn_local(write_control(link.clone(), send));
+    tasks.spawn_local(read_control(hub.clone(), link.clone(), receive));
+    tasks.spawn_local(accept_values(hub.clone(), link.clone()));
+    tasks.spawn_local(accept_requests(hub.clone(), link.clone()));
+    let error = connection.closed().await;
+    link.count(&hub.metrics);
+    hub.release(&link);
+    let why = closed_by_peer(&connection).map_or_else(|| error.to_string(), |reason| reason.to_string());
+    tracing::info!(peer = %link.peer, "disconnected: {why}");
+    Ok(link.peer)
+}
+
+/// The reason the peer gave, if it closed.
+pub(crate) fn closed_by_peer(connection: &quinn::Connection) -> Option<Goodbye> {
+    match connection.close_reason()? {
+        quinn::ConnectionError::ApplicationClosed(close) => Goodbye::of(close.error_code.into_inner()),
+        _ => None,
+    }
+}
+
+type Met = (Rc<Link>, quinn::SendStream, BufReader<quinn::RecvStream>);
+
+async fn meet(
+    hub: &Rc<Hub>,
+    connection: &quinn::Connection,
+    dialed: bool,
+    wanted: Option<PeerId>,
+) -> Result<Met, Goodbye> {
+    let peer = identity::peer_of(connection).ok_or(Goodbye::Protocol)?;
+    if peer == hub.identity.peer() {
+        return Err(Goodbye::Myself);
+    }
+    if wanted.is_some_and(|wanted| wanted != peer) {
+        return Err(Goodbye::Stranger);
+    }
+    let stream = if dialed { connection.open_bi().await } else { connection.accept_bi().await };
+    let (mut send, receive) = stream.map_err(|_| Goodbye::Silent)?;
+    let _ = send.set_priority(CONTROL_PRIORITY);
+    let mut receive = BufReader::with_capacity(16 * 1024, receive);
+    let ours = Hello {
+        version: WIRE_VERSION,
+        chain_id: hub.chain.chain_id,
+        genesis_hash: hub.genesis_hash,
+        instance: hub.instance,
+        attestation: hub.attestation,
+    };
+    send.write_chunk(ours.frame()).await.map_err(|_| Goodbye::Silent)?;
+    let body = match read_frame(&mut receive, Kind::Hello).await {
+        Ok(Some(body)) => body,
+        Ok(None) | Err(ReadFault::Broken(_)) => return Err(Goodbye::Silent),
+        Err(ReadFault::Protocol(_)) => return Err(Goodbye::Protocol),
+    };
+    let theirs = Hello::parse(&body)?;
+    let expected = Expected {
+        chain_id: hub.chain.chain_id,
+        genesis_hash: hub.genesis_hash,
+        validators: &hub.validators,
+        unix_seconds: Clock::unix_ns() / 1_000_000_000,
+    };
+    let validator = theirs.check(&peer, &expected)?;
+    let parts =
+        LinkParts { peer, validator, connection: connection.clone(), dialed, instance: theirs.instance, now: hub.now() };
+    let link = Rc::new(Link::new(parts));
+    hub.adopt(&link)?;
+    Ok((link, send, receive))
+}
+
+async fn write_control(link: Rc<Link>, mut send: quinn::SendStream) {
+    loop {
+        let mut frames = link.next_messages().await;
+        if send.write_all_chunks(&mut frames).await.is_err() {
+            // The peer wants no control stream: there is nothing to live for.
+            return link.close(Goodbye::Protocol);
+        }
+    }
+}
+
+async fn read_control(hub: Rc<Hub>, link: Rc<Link>, mut receive: BufReader<quinn::RecvStream>) {
+    loop {
+        match read_event(&link, &mut receive).await {
+            Ok(event) => {
+                hub.metrics.messages_received.inc();
+                // Too many, or a core that is behind: the peer waits, unread. Nobody is charged for what flow
+                // control settles.
+                let wait = link.pace_message(hub.now());
+                if wait.0 > 0 {
+                    tokio::time::sleep(wait.as_duration()).await;
+                }
+                hub.events.has_room().await;
+                hub.events.push(event);
+            }
+            Err(ReadFault::Protocol(what)) => {
+                hub.charge(link.peer, Fault::Protocol, what, None);
+                return link.close(Goodbye::Protocol);
+            }
+            Err(ReadFault::Broken(_)) => return link.close(Goodbye::Protocol),
+        }
+    }
+}
+
+async fn read_event(link: &Link, receive: &mut BufReader<quinn::RecvStream>) -> Result<NetEvent, ReadFault> {
+    let header = read_header(receive).await?.ok_or_else(|| ReadFault::Broken("control stream ended".into()))?;
+    if !matches!(header.kind, Kind::Message | Kind::Status) {
+        return Err(ReadFault::Protocol("a frame of this kind may not come on the control stream"));
+    }
+    let body = read_body(receive, header).await?;
+    let peer = link.peer;
+    let event = if header.kind == Kind::Message {
+        message::read_message(&body).map(|message| NetEvent::Message { peer, message })
+    } else {
+        message::read_status(&body).map(|status| NetEvent::Status { peer, status })
+    };
+    event.map_err(|fault| ReadFault::Protocol(fault.0))
+}
+
+async fn accept_values(hub: Rc<Hub>, link: Rc<Link>) {
+    while let Ok(receive) = link.connection.accept_uni().await {
+        tokio::task::spawn_local(incoming::value(hub.clone(), link.clone(), receive));
+    }
+}
+
+async fn accept_requests(hub: Rc<Hub>, link: Rc<Link>) {
+    while let Ok((send, receive)) = link.connection.accept_bi().await {
+        tokio::task::spawn_local(serve::request(hub.clone(), link.clone(), send, receive));
+    }
+}

@@ -1,0 +1,127 @@
+//! This file knows how QUIC is set up: socket, keys, windows, timers.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
+use quinn_proto::crypto::{CryptoError, HmacKey};
+use socket2::{Domain, Protocol, Socket, Type};
+use ultramarine_types::canonical::Canonical;
+
+use crate::bounds;
+use crate::identity::Identity;
+
+/// Binds the socket for [`crate::run`], asking the kernel for large buffers. Settle the port here: port 0 is chosen
+/// by the kernel and can be read back from the socket.
+pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    // Best effort: the kernel cuts silently at net.core.{r,w}mem_max, which the start-up checks look at.
+    let _ = socket.set_recv_buffer_size(bounds::SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(bounds::SOCKET_BUFFER_BYTES);
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// A QUIC endpoint for both directions on one socket. Must be called inside the runtime that will drive it.
+pub(crate) fn open(socket: UdpSocket, identity: &Identity) -> Result<quinn::Endpoint, String> {
+    let tls = |error: rustls::Error| format!("TLS set-up: {error}");
+    let server = QuicServerConfig::try_from(identity.server_tls().map_err(tls)?).map_err(|error| error.to_string())?;
+    let client = QuicClientConfig::try_from(identity.client_tls().map_err(tls)?).map_err(|error| error.to_string())?;
+    let transport = Arc::new(transport());
+
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(server));
+    server.transport_config(transport.clone());
+    server.max_incoming(bounds::HANDSHAKES_MAX);
+    let mut client = quinn::ClientConfig::new(Arc::new(client));
+    client.transport_config(transport);
+
+    // Both keys follow from the node key, so a restarted node recognises connection ids of its last life and answers
+    // them with a stateless reset: its peers then know at once, not after the idle timeout.
+    let reset_key = ResetKey { key: identity.derive("ultramarine/quic-reset/1") };
+    let [a, b, c, d, e, f, g, h, ..] = identity.derive("ultramarine/quic-connection-id/1");
+    let cid_key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let mut config = EndpointConfig::new(Arc::new(reset_key));
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
+    let _ = config.max_udp_payload_size(bounds::MTU_MAX);
+
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let mut endpoint = quinn::Endpoint::new(config, Some(server), socket, runtime)
+        .map_err(|error| format!("QUIC endpoint: {error}"))?;
+    endpoint.set_default_client_config(client);
+    Ok(endpoint)
+}
+
+fn transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(bounds::MTU_MAX);
+    transport
+        .max_concurrent_uni_streams(VarInt::from_u32(bounds::UNI_STREAMS_MAX))
+        .max_concurrent_bidi_streams(VarInt::from_u32(bounds::BIDI_STREAMS_MAX))
+        .stream_receive_window(VarInt::from_u32(bounds::STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(bounds::STRANGER_WINDOW_BYTES))
+        .send_window(bounds::SEND_WINDOW_BYTES)
+        .datagram_receive_buffer_size(None)
+        .mtu_discovery_config(Some(discovery))
+        .max_idle_timeout(IdleTimeout::try_from(bounds::IDLE).ok())
+        .keep_alive_interval(Some(bounds::KEEP_ALIVE));
+    transport
+}
+
+/// HMAC-SHA-256 for stateless reset tokens (RFC 2104; RFC 9000, section 10.3).
+struct ResetKey {
+    key: [u8; 32],
+}
+
+impl ResetKey {
+    fn tag(&self, data: &[u8]) -> [u8; 32] {
+        let pad = |byte: u8| {
+            let mut block = [byte; 64];
+            block.iter_mut().zip(self.key).for_each(|(slot, key)| *slot ^= key);
+            block
+        };
+        let inner = ultramarine_types::canonical::sha256(&[pad(0x36).as_slice(), data].concat());
+        ultramarine_types::canonical::sha256(&[pad(0x5c).as_slice(), &inner.0].concat()).0
+    }
+}
+
+impl HmacKey for ResetKey {
+    fn sign(&self, data: &[u8], signature_out: &mut [u8]) {
+        signature_out.iter_mut().zip(self.tag(data)).for_each(|(slot, byte)| *slot = byte);
+    }
+
+    fn signature_len(&self) -> usize {
+        32
+    }
+
+    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+        // Hashed once more, so that how long the comparison takes tells nothing of the tag.
+        let blind = |tag: &[u8]| Canonical::new("ultramarine/compare/1").bytes(tag).fixed(&self.key).sha256();
+        if blind(&self.tag(data)) == blind(signature) { Ok(()) } else { Err(CryptoError) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reset_tags_are_hmac_sha256() {
+        // RFC 4231, test case 2, whose key "Jefe" is padded with zeros as HMAC itself does.
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(b"Jefe");
+        let tag = ResetKey { key }.tag(b"what do ya want for nothing?");
+        let known = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert_eq!(ultramarine_types::Hash(tag).to_string(), format!("0x{known}"));
+    }
+
+    #[test]
+    fn a_bound_port_can_be_read_back() {
+        let socket = bind("127.0.0.1:0".parse().expect("an address")).expect("loopback binds");
+        assert_ne!(socket.local_addr().expect("bound").port(), 0);
+    }
+}

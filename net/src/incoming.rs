@@ -1,0 +1,95 @@
+//! This file knows how the parts of one stream get from the wire into the join.
+
+use std::rc::Rc;
+
+use tokio::time::timeout;
+use ultramarine_types::PeerId;
+use ultramarine_types::network::{Fault, OfferId};
+
+use crate::bounds;
+use crate::frame::{Kind, Part, ReadFault, read_frame, read_part};
+use crate::hub::Hub;
+use crate::link::Link;
+use crate::message;
+use crate::reader::Reader;
+use crate::streaming::{Begin, Brings, CheckedInit, Input};
+
+/// Why we stop reading a stream, as QUIC's error code: the peer only learns that it may save its bytes.
+pub(crate) const STOPPED: quinn::VarInt = quinn::VarInt::from_u32(1);
+
+/// Reads a value somebody streams to us.
+pub(crate) async fn value(hub: Rc<Hub>, link: Rc<Link>, mut receive: quinn::RecvStream) {
+    let peer = link.peer;
+    let first = timeout(bounds::FIRST_FRAME, read_frame(&mut receive, Kind::Init)).await;
+    let init = match first {
+        Ok(Ok(Some(body))) => open_init(&hub, &body),
+        Ok(Err(ReadFault::Protocol(what))) => Err(what),
+        // A stream that brings nothing, in time or at all, cost us nothing.
+        Err(_) | Ok(Ok(None) | Err(ReadFault::Broken(_))) => {
+            let _ = receive.stop(STOPPED);
+            return;
+        }
+    };
+    match init {
+        Ok(init) => {
+            let stream = hub.name_stream();
+            let reader = hub.register(stream);
+            hub.feed(Input::Begin(Begin { stream, peer, init, brings: Brings::Proposal }));
+            parts(&hub, peer, stream, &reader, receive).await;
+        }
+        Err(what) => {
+            hub.charge(peer, Fault::Protocol, what, None);
+            let _ = receive.stop(STOPPED);
+        }
+    }
+}
+
+/// Decodes an `Init` and checks its shape.
+pub(crate) fn open_init(hub: &Hub, body: &rkyv::util::AlignedVec) -> Result<CheckedInit, &'static str> {
+    let init = message::read_init(body).map_err(|fault| fault.0)?;
+    CheckedInit::check(init, hub.chain.chain_id, &hub.limits).map_err(|fault| {
+        tracing::debug!(%fault, "an Init of illegal shape");
+        "an Init of illegal shape"
+    })
+}
+
+/// Reads the parts behind an `Init` once the join wants them, until it wants no more or the stream ends.
+pub(crate) async fn parts(
+    hub: &Rc<Hub>,
+    peer: PeerId,
+    stream: OfferId,
+    reader: &Reader,
+    mut receive: quinn::RecvStream,
+) {
+    if reader.started().await.is_err() {
+        let _ = receive.stop(STOPPED);
+        return;
+    }
+    loop {
+        let part = tokio::select! {
+            biased;
+            _ = reader.stopped() => {
+                let _ = receive.stop(STOPPED);
+                return;
+            }
+            part = read_part(&mut receive, &hub.buffers) => part,
+        };
+        match part {
+            Ok(Part::Chunk { index, bytes }) => hub.feed(Input::Chunk { stream, index, bytes }),
+            Ok(Part::Blob { index, part }) => hub.feed(Input::Blob { stream, index, part }),
+            Ok(Part::Fin) => {
+                hub.feed(Input::Fin { stream });
+                break;
+            }
+            Err(fault) => {
+                if let ReadFault::Protocol(what) = fault {
+                    hub.charge(peer, Fault::Protocol, what, None);
+                    let _ = receive.stop(STOPPED);
+                }
+                hub.feed(Input::Gone { stream });
+                break;
+            }
+        }
+    }
+    hub.unregister(stream);
+}

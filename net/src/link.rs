@@ -1,0 +1,135 @@
+//! This file knows one live connection to an authenticated peer: what waits for it and what it may ask for.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use ultramarine_types::{Address, Height, Nanos, PeerId};
+
+use crate::bounds;
+use crate::hello::Goodbye;
+use crate::metrics::Metrics;
+use crate::pace::Bucket;
+use crate::queue::{Queue, TooSlow};
+
+/// A live connection.
+pub(crate) struct Link {
+    pub peer: PeerId,
+    /// Who attests it; `None` for a full node.
+    pub validator: Option<Address>,
+    pub connection: quinn::Connection,
+    /// Whether we dialed it.
+    pub dialed: bool,
+    /// The peer's process.
+    pub instance: u64,
+    queue: RefCell<Queue>,
+    queued: Notify,
+    bulk: RefCell<VecDeque<AbortHandle>>,
+    messages: RefCell<Bucket>,
+    served: RefCell<Bucket>,
+    /// UDP bytes sent and received that are counted already.
+    counted: Cell<(u64, u64)>,
+}
+
+/// What a link is made of.
+pub(crate) struct LinkParts {
+    pub peer: PeerId,
+    pub validator: Option<Address>,
+    pub connection: quinn::Connection,
+    pub dialed: bool,
+    pub instance: u64,
+    pub now: Nanos,
+}
+
+impl Link {
+    pub fn new(parts: LinkParts) -> Self {
+        let LinkParts { peer, validator, connection, dialed, instance, now } = parts;
+        let (window, serve) = match validator {
+            Some(_) => (bounds::VALIDATOR_WINDOW_BYTES, bounds::SERVE_VALIDATOR_BYTES_PER_SECOND),
+            None => (bounds::FULL_NODE_WINDOW_BYTES, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
+        };
+        connection.set_receive_window(window.into());
+        Self {
+            peer,
+            validator,
+            connection,
+            dialed,
+            instance,
+            queue: RefCell::new(Queue::default()),
+            queued: Notify::new(),
+            bulk: RefCell::new(VecDeque::new()),
+            messages: RefCell::new(Bucket::new(bounds::MESSAGES_PER_SECOND, bounds::MESSAGES_BURST, now)),
+            served: RefCell::new(Bucket::new(serve, serve, now)),
+            counted: Cell::new((0, 0)),
+        }
+    }
+
+    /// Queues a consensus message; parts from a peer that does not take them.
+    pub fn send(&self, height: Height, frame: Bytes) {
+        if self.queue.borrow_mut().push(height, frame) == Err(TooSlow) {
+            tracing::warn!(peer = %self.peer, "{}", Goodbye::Slow);
+            self.close(Goodbye::Slow);
+        }
+        self.queued.notify_one();
+    }
+
+    /// Queues a status.
+    pub fn send_status(&self, frame: Bytes) {
+        self.queue.borrow_mut().push_status(frame);
+        self.queued.notify_one();
+    }
+
+    /// Takes up to 64 waiting messages, waiting for the first.
+    pub async fn next_messages(&self) -> Vec<Bytes> {
+        loop {
+            let frames: Vec<Bytes> = {
+                let mut queue = self.queue.borrow_mut();
+                std::iter::from_fn(|| queue.pop()).take(64).collect()
+            };
+            if !frames.is_empty() {
+                return frames;
+            }
+            self.queued.notified().await;
+        }
+    }
+
+    /// Remembers a value stream to this peer; answers whether the oldest one had to give way.
+    pub fn add_bulk(&self, task: AbortHandle) -> bool {
+        let mut bulk = self.bulk.borrow_mut();
+        bulk.retain(|task| !task.is_finished());
+        let oldest = (bulk.len() >= bounds::BULK_PER_PEER_MAX).then(|| bulk.pop_front()).flatten();
+        bulk.push_back(task);
+        oldest.map(|task| task.abort()).is_some()
+    }
+
+    /// How long to leave the peer's next message unread.
+    pub fn pace_message(&self, now: Nanos) -> Nanos {
+        self.messages.borrow_mut().take(now, 1)
+    }
+
+    /// How long to wait before serving this many bytes more.
+    pub fn pace_serving(&self, now: Nanos, bytes: u64) -> Nanos {
+        self.served.borrow_mut().take(now, bytes)
+    }
+
+    /// Ends the connection with a reason the peer can read.
+    pub fn close(&self, reason: Goodbye) {
+        close(&self.connection, reason);
+    }
+
+    /// Adds what went over the wire since the last count.
+    pub fn count(&self, metrics: &Metrics) {
+        let stats = self.connection.stats();
+        let (sent, received) = self.counted.get();
+        metrics.sent_bytes.add(stats.udp_tx.bytes.saturating_sub(sent));
+        metrics.received_bytes.add(stats.udp_rx.bytes.saturating_sub(received));
+        self.counted.set((stats.udp_tx.bytes, stats.udp_rx.bytes));
+    }
+}
+
+/// Ends a connection with a reason the peer can read.
+pub(crate) fn close(connection: &quinn::Connection, reason: Goodbye) {
+    connection.close(quinn::VarInt::from_u32(reason as u32), reason.to_string().as_bytes());
+}

@@ -1,0 +1,94 @@
+//! This file knows the network's own series.
+
+use std::collections::BTreeMap;
+
+use ultramarine_runtime::{Counter, Gauge, Histogram, Registry, RingOps};
+use ultramarine_types::Stage;
+use ultramarine_types::network::Fault;
+
+const FAULTS: [Fault; 8] = [
+    Fault::Protocol,
+    Fault::Signature,
+    Fault::Chunk,
+    Fault::Proof,
+    Fault::Certificate,
+    Fault::Package,
+    Fault::Withheld,
+    Fault::Flood,
+];
+
+/// Handles to every series the network writes.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    faults: BTreeMap<Fault, Counter>,
+    pub stream: Histogram,
+    pub verify: Histogram,
+    pub validators: Gauge,
+    pub full_nodes: Gauge,
+    pub assembly_bytes: Gauge,
+    pub buffer_bytes: Gauge,
+    pub sent_bytes: Counter,
+    pub received_bytes: Counter,
+    pub messages_sent: Counter,
+    pub messages_received: Counter,
+    pub values_streamed: Counter,
+    pub values_joined: Counter,
+    pub requests_served: Counter,
+    pub unavailable: Counter,
+    pub bulk_dropped: Counter,
+    pub dials_failed: Counter,
+    pub ring: RingOps,
+}
+
+impl Metrics {
+    pub fn new(registry: &Registry) -> Self {
+        let fault = |fault: Fault| {
+            let help = "Faults charged to peers.";
+            (fault, registry.counter("ultramarine_net_faults_total", help, &[("fault", fault.name())]))
+        };
+        let stage = |stage: Stage| {
+            let help = "Time a block spends in each stage.";
+            registry.histogram("ultramarine_stage_seconds", help, &[("stage", stage.name())])
+        };
+        let peers = |class| registry.gauge("ultramarine_net_peers_items", "Connected peers.", &[("class", class)]);
+        let bytes = |direction| {
+            let help = "UDP payload bytes, all overhead of QUIC included.";
+            registry.counter("ultramarine_net_bytes_total", help, &[("direction", direction)])
+        };
+        let messages = |direction| {
+            let help = "Consensus and status messages.";
+            registry.counter("ultramarine_net_messages_total", help, &[("direction", direction)])
+        };
+        let gauge = |name, help| registry.gauge(name, help, &[]);
+        let counter = |name, help| registry.counter(name, help, &[]);
+        Self {
+            faults: FAULTS.into_iter().map(fault).collect(),
+            stream: stage(Stage::Stream),
+            verify: stage(Stage::Verify),
+            validators: peers("validator"),
+            full_nodes: peers("full_node"),
+            assembly_bytes: gauge("ultramarine_net_assembly_bytes", "Bytes reserved for values in assembly."),
+            buffer_bytes: gauge("ultramarine_net_buffer_bytes", "Bytes of blob buffers lent by the pool."),
+            sent_bytes: bytes("out"),
+            received_bytes: bytes("in"),
+            messages_sent: messages("out"),
+            messages_received: messages("in"),
+            values_streamed: counter("ultramarine_net_values_streamed_total", "Values streamed to one peer each."),
+            values_joined: counter("ultramarine_net_values_joined_total", "Values made whole and handed to the store."),
+            requests_served: counter("ultramarine_net_requests_served_total", "Requests for parts or heights answered."),
+            unavailable: counter(
+                "ultramarine_net_unavailable_total",
+                "Requests for what should be here and cannot be served: look at the store.",
+            ),
+            bulk_dropped: counter("ultramarine_net_bulk_dropped_total", "Value streams that gave way to newer ones."),
+            dials_failed: counter("ultramarine_net_dials_failed_total", "Dials that made no connection."),
+            ring: RingOps::new(registry, "net"),
+        }
+    }
+
+    pub fn fault(&self, fault: Fault) {
+        if let Some(counter) = self.faults.get(&fault) {
+            counter.inc();
+        }
+    }
+}

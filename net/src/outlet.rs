@@ -1,0 +1,57 @@
+//! This file knows how the network's core hands items to a bounded link without ever blocking itself.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use tokio::sync::Notify;
+use ultramarine_runtime::Sender;
+
+/// Items on their way to a link. What may wait here is bounded by whoever pushes: parts by the join's reservations,
+/// messages by [`has_room`](Self::has_room).
+#[derive(Debug)]
+pub(crate) struct Outlet<T> {
+    items: RefCell<VecDeque<T>>,
+    news: Notify,
+    room: Notify,
+    full: usize,
+}
+
+impl<T> Outlet<T> {
+    /// An outlet that is without room from `full` items on.
+    pub fn new(full: usize) -> Self {
+        Self { items: RefCell::new(VecDeque::new()), news: Notify::new(), room: Notify::new(), full }
+    }
+
+    /// Adds an item behind the others.
+    pub fn push(&self, item: T) {
+        self.items.borrow_mut().push_back(item);
+        self.news.notify_one();
+    }
+
+    /// Waits until fewer than `full` items wait.
+    pub async fn has_room(&self) {
+        while self.items.borrow().len() >= self.full {
+            self.room.notified().await;
+        }
+        // One waiter was told; whoever else waits is told by it.
+        self.room.notify_one();
+    }
+
+    /// Moves items into the link until its receiver is gone.
+    pub async fn pump(&self, link: Sender<T>) {
+        loop {
+            let next = self.items.borrow_mut().pop_front();
+            match next {
+                Some(item) => {
+                    if let Err(item) = link.try_send(item)
+                        && link.send_async(item).await.is_err()
+                    {
+                        return;
+                    }
+                    self.room.notify_one();
+                }
+                None => self.news.notified().await,
+            }
+        }
+    }
+}

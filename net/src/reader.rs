@@ -1,0 +1,59 @@
+//! This file knows how a stream's reading task is told to go on or to stop.
+
+use std::cell::RefCell;
+
+use tokio::sync::Notify;
+
+use crate::streaming::StopReason;
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Waiting,
+    Started,
+    Stopped(StopReason),
+}
+
+/// The word from the join to one reading task.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    state: RefCell<State>,
+    news: Notify,
+}
+
+impl Reader {
+    pub fn start(&self) {
+        let mut state = self.state.borrow_mut();
+        if matches!(*state, State::Waiting) {
+            *state = State::Started;
+            self.news.notify_one();
+        }
+    }
+
+    pub fn stop(&self, why: StopReason) {
+        *self.state.borrow_mut() = State::Stopped(why);
+        self.news.notify_one();
+    }
+
+    /// Waits for the start; `Err` if the stream is stopped instead.
+    pub async fn started(&self) -> Result<(), StopReason> {
+        loop {
+            match &*self.state.borrow() {
+                State::Started => return Ok(()),
+                State::Stopped(why) => return Err(why.clone()),
+                State::Waiting => {}
+            }
+            self.news.notified().await;
+        }
+    }
+
+    /// Waits for the stop.
+    pub async fn stopped(&self) -> StopReason {
+        loop {
+            if let State::Stopped(why) = &*self.state.borrow() {
+                return why.clone();
+            }
+            self.news.notified().await;
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! This file knows how to ask a peer: for parts of a value, or for a decided height.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
+use ultramarine_types::network::{Fault, NetEvent, OfferId, SyncEnd, SyncWant};
+use ultramarine_types::{BlobPart, Height, PeerId, ValueKey};
+
+use crate::frame::{Kind, ReadFault, read_blob, read_body, read_frame, read_header};
+use crate::hub::Hub;
+use crate::incoming::{self, STOPPED};
+use crate::message::{self, PartsRequest, ValueRequest, ValueResponse};
+use crate::reader::Reader;
+use crate::streaming::{Begin, Brings, Input, Missing};
+use crate::sync::{Opened, RawDecidedValue};
+
+/// Asks `peer` for parts of a value and feeds the answer to the join under the name `stream`.
+pub(crate) async fn parts(
+    hub: Rc<Hub>,
+    stream: OfferId,
+    reader: Rc<Reader>,
+    peer: PeerId,
+    key: ValueKey,
+    missing: Option<Missing>,
+) {
+    let frame = message::parts_request_frame(&PartsRequest { key, missing });
+    // The join stops the reader when the answer does not begin in time.
+    let begun = tokio::select! {
+        biased;
+        _ = reader.stopped() => return,
+        begun = begin_parts(&hub, peer, frame) => begun,
+    };
+    match begun {
+        Ok((init, receive)) => {
+            hub.feed(Input::Begin(Begin { stream, peer, init, brings: Brings::Proposal }));
+            incoming::parts(&hub, peer, stream, &reader, receive).await;
+        }
+        Err(fault) => {
+            if let ReadFault::Protocol(what) = fault {
+                hub.charge(peer, Fault::Protocol, what, Some(key));
+            }
+            hub.feed(Input::Gone { stream });
+            hub.unregister(stream);
+        }
+    }
+}
+
+async fn begin_parts(
+    hub: &Rc<Hub>,
+    peer: PeerId,
+    frame: Bytes,
+) -> Result<(crate::streaming::CheckedInit, quinn::RecvStream), ReadFault> {
+    let mut receive = ask(hub, peer, frame).await?;
+    let header = read_header(&mut receive).await?.ok_or_else(|| broken("no answer"))?;
+    match header.kind {
+        Kind::Init => {
+            let body = read_body(&mut receive, header).await?;
+            let init = incoming::open_init(hub, &body).map_err(ReadFault::Protocol)?;
+            Ok((init, receive))
+        }
+        Kind::NotHeld => Err(broken("not held")),
+        _ => Err(ReadFault::Protocol("not an answer to a request for parts")),
+    }
+}
+
+/// Asks `peer` for a decided height, and tells the core or feeds the join what comes.
+pub(crate) async fn sync(hub: Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) {
+    // Until a package is opened one deadline covers all; after it the join's do.
+    let asked = timeout(hub.limits.sync_timeout().as_duration(), open(&hub, peer, height, want)).await;
+    let end = match asked {
+        Err(_) => {
+            hub.charge(peer, Fault::Withheld, "no answer to a sync request in time", None);
+            SyncEnd::TimedOut
+        }
+        Ok(Err(ReadFault::Broken(_))) => SyncEnd::TimedOut,
+        Ok(Err(ReadFault::Protocol(what))) => {
+            hub.charge(peer, Fault::Package, what, None);
+            SyncEnd::Unusable
+        }
+        Ok(Ok(Reply::Short(end))) => end,
+        Ok(Ok(Reply::Package(opened, receive))) => return package(&hub, peer, *opened, receive).await,
+    };
+    hub.events.push(NetEvent::SyncEnded { peer, height, end });
+}
+
+enum Reply {
+    Short(SyncEnd),
+    Package(Box<Opened>, quinn::RecvStream),
+}
+
+async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Result<Reply, ReadFault> {
+    let mut receive = ask(hub, peer, message::value_request_frame(&ValueRequest { height, want })).await?;
+    let body = read_frame(&mut receive, Kind::ValueResponse).await?.ok_or_else(|| broken("no answer"))?;
+    let response = message::read_value_response(&body).map_err(|fault| ReadFault::Protocol(fault.0))?;
+    let end = match (response, want) {
+        (ValueResponse::NotDecided { tip }, _) => SyncEnd::NotDecided { tip },
+        (ValueResponse::Unavailable, _) => SyncEnd::Unavailable,
+        (ValueResponse::Certificate { certificate }, SyncWant::Certificate) if certificate.height == height => {
+            SyncEnd::Certificate(certificate)
+        }
+        (ValueResponse::Package { certificate }, SyncWant::Package) => {
+            let value_bytes =
+                read_frame(&mut receive, Kind::ValueBytes).await?.ok_or_else(|| broken("no package"))?;
+            let raw = RawDecidedValue { certificate, value_bytes };
+            let opened = raw.open(height, hub.chain.chain_id, &hub.limits).map_err(|fault| {
+                tracing::debug!(%peer, %height, %fault, "unusable package");
+                ReadFault::Protocol("a sync package that cannot be used")
+            })?;
+            return Ok(Reply::Package(Box::new(opened), receive));
+        }
+        (ValueResponse::Certificate { .. } | ValueResponse::Package { .. }, _) => {
+            return Err(ReadFault::Protocol("not the answer that was asked for"));
+        }
+    };
+    Ok(Reply::Short(end))
+}
+
+/// Offers an opened package and, once it is admitted, feeds its payload and blobs to the join.
+async fn package(hub: &Rc<Hub>, peer: PeerId, opened: Opened, mut receive: quinn::RecvStream) {
+    let Opened { certificate, init, payload, proofs } = opened;
+    let brings = if proofs.is_some() { Brings::Full(certificate) } else { Brings::MetadataOnly(certificate) };
+    let stream = hub.name_stream();
+    let reader = hub.register(stream);
+    hub.feed(Input::Begin(Begin { stream, peer, init, brings }));
+    if reader.started().await.is_err() {
+        let _ = receive.stop(STOPPED);
+        return;
+    }
+    for (index, start) in (0u32..).zip((0..payload.len()).step_by(PAYLOAD_CHUNK_BYTES)) {
+        let bytes = payload.slice(start..payload.len().min(start + PAYLOAD_CHUNK_BYTES));
+        hub.feed(Input::Chunk { stream, index, bytes });
+    }
+    for (index, proof) in (0u16..).zip(proofs.unwrap_or_default()) {
+        let blob = tokio::select! {
+            biased;
+            _ = reader.stopped() => {
+                let _ = receive.stop(STOPPED);
+                return;
+            }
+            blob = read_blob(&mut receive, &hub.buffers) => blob,
+        };
+        match blob {
+            Ok(blob) => hub.feed(Input::Blob { stream, index, part: BlobPart { blob, proofs: vec![proof] } }),
+            Err(_) => {
+                hub.feed(Input::Gone { stream });
+                return hub.unregister(stream);
+            }
+        }
+    }
+    hub.feed(Input::Fin { stream });
+    hub.unregister(stream);
+}
+
+/// Opens a stream to `peer` with one request on it.
+async fn ask(hub: &Hub, peer: PeerId, frame: Bytes) -> Result<quinn::RecvStream, ReadFault> {
+    let link = hub.link(&peer).ok_or_else(|| broken("not connected"))?;
+    let (mut send, receive) = link.connection.open_bi().await.map_err(|error| broken(&error.to_string()))?;
+    send.write_chunk(frame).await.map_err(|error| broken(&error.to_string()))?;
+    let _ = send.finish();
+    Ok(receive)
+}
+
+fn broken(what: &str) -> ReadFault {
+    ReadFault::Broken(what.to_owned())
+}

@@ -1,0 +1,127 @@
+//! This file knows how stored values leave: streamed on the core's word, or as answers to peers' requests.
+//!
+//! The source is read on the blocking pool, because a first read checks checksums over the whole value and touches
+//! pages that may be on disk; what is left for this core is handing slices to QUIC.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+use ultramarine_types::network::Fault;
+use ultramarine_types::storage::Source;
+use ultramarine_types::{Assembly, ValueKey};
+
+use crate::bounds;
+use crate::frame::{Kind, ReadFault, frame, read_body, read_header};
+use crate::hub::Hub;
+use crate::link::Link;
+use crate::message;
+use crate::streaming::split::split;
+use crate::sync;
+
+/// Answers go behind proposals on a shared connection.
+const ANSWER_PRIORITY: i32 = -1;
+
+/// Streams a stored value to each receiver, one unidirectional stream each.
+pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Link>>) {
+    let Some(assembly) = whole(&hub, key).await else {
+        tracing::warn!(%key, "asked to stream a value that is not held whole");
+        return;
+    };
+    let pieces = split(&assembly, None);
+    for link in receivers {
+        let (task_hub, task_link, pieces) = (hub.clone(), link.clone(), pieces.clone());
+        let task = tokio::task::spawn_local(async move {
+            if write_value(&task_link, pieces).await.is_ok() {
+                task_hub.metrics.values_streamed.inc();
+            }
+        });
+        if link.add_bulk(task.abort_handle()) {
+            hub.metrics.bulk_dropped.inc();
+        }
+    }
+}
+
+async fn write_value(link: &Link, mut pieces: Vec<Bytes>) -> Result<(), quinn::WriteError> {
+    let mut send = link.connection.open_uni().await?;
+    send.write_all_chunks(&mut pieces).await?;
+    let _ = send.finish();
+    Ok(())
+}
+
+/// Reads one request and answers it.
+pub(crate) async fn request(
+    hub: Rc<Hub>,
+    link: Rc<Link>,
+    mut send: quinn::SendStream,
+    mut receive: quinn::RecvStream,
+) {
+    let mut pieces = match timeout(bounds::FIRST_FRAME, read_request(&mut receive)).await {
+        Ok(Ok(request)) => answer(&hub, request).await,
+        Ok(Err(ReadFault::Protocol(what))) => {
+            hub.charge(link.peer, Fault::Protocol, what, None);
+            return;
+        }
+        Err(_) | Ok(Err(ReadFault::Broken(_))) => return,
+    };
+    let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+    let wait = link.pace_serving(hub.now(), bytes);
+    if wait.0 > 0 {
+        tokio::time::sleep(wait.as_duration()).await;
+    }
+    let _ = send.set_priority(ANSWER_PRIORITY);
+    if send.write_all_chunks(&mut pieces).await.is_ok() {
+        let _ = send.finish();
+        hub.metrics.requests_served.inc();
+    }
+}
+
+enum Request {
+    Parts(message::PartsRequest),
+    Value(message::ValueRequest),
+}
+
+async fn read_request(receive: &mut quinn::RecvStream) -> Result<Request, ReadFault> {
+    let header = read_header(receive).await?.ok_or_else(|| ReadFault::Broken("no request".into()))?;
+    if !matches!(header.kind, Kind::PartsRequest | Kind::ValueRequest) {
+        return Err(ReadFault::Protocol("a frame of this kind is no request"));
+    }
+    let body = read_body(receive, header).await?;
+    let request = if header.kind == Kind::PartsRequest {
+        message::read_parts_request(&body).map(Request::Parts)
+    } else {
+        message::read_value_request(&body).map(Request::Value)
+    };
+    request.map_err(|fault| ReadFault::Protocol(fault.0))
+}
+
+async fn answer(hub: &Rc<Hub>, request: Request) -> Vec<Bytes> {
+    match request {
+        Request::Parts(request) => match whole(hub, request.key).await {
+            Some(assembly) => split(&assembly, request.missing.as_ref()),
+            None => vec![frame(Kind::NotHeld, &[])],
+        },
+        Request::Value(request) => {
+            let answer = on_source(hub, move |source| sync::answer(source, request.height, request.want)).await;
+            let Some(answer) = answer else { return Vec::new() };
+            if answer.alarm {
+                hub.metrics.unavailable.inc();
+                tracing::error!(height = %request.height, "a decided height cannot be served: its bytes are damaged or missing");
+            }
+            answer.pieces
+        }
+    }
+}
+
+/// A value with every blob its metadata commits to.
+async fn whole(hub: &Rc<Hub>, key: ValueKey) -> Option<Assembly> {
+    let assembly = on_source(hub, move |source| source.value(&key)).await?.ok()?;
+    (assembly.blobs.len() == assembly.init.metadata.commitments.len()).then_some(assembly)
+}
+
+/// Reads the source away from this core; `None` if the read panicked.
+async fn on_source<T: Send + 'static>(hub: &Hub, read: impl FnOnce(&dyn Source) -> T + Send + 'static) -> Option<T> {
+    let source = Arc::clone(&hub.source);
+    tokio::task::spawn_blocking(move || read(source.as_ref())).await.ok()
+}

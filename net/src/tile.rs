@@ -1,0 +1,106 @@
+//! This file knows how the network runs: one thread that owns all sockets, between links from and to the other tiles.
+
+use std::net::UdpSocket;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use ultramarine_runtime::{Io, Receiver, Sender, TileContext};
+use ultramarine_types::network::{NetCommand, NetEvent};
+use ultramarine_types::storage::{Source, StoreRequest};
+use ultramarine_types::verify::{Verdict, VerifyJob};
+use ultramarine_types::{ChainParams, Hash, ValidatorSet};
+
+use crate::hello::Goodbye;
+use crate::hub::{Hub, HubParts};
+use crate::identity::{Attestation, Identity};
+use crate::peers::PeerConfig;
+use crate::streaming::Input;
+use crate::{dial, endpoint};
+
+/// How long farewells may take.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// What the network needs to know.
+#[derive(Debug)]
+pub struct NetOptions {
+    /// From [`endpoint::bind`].
+    pub socket: UdpSocket,
+    /// The node's key.
+    pub identity: Identity,
+    /// Our validator's word for it; `None` for a full node.
+    pub attestation: Option<Attestation>,
+    /// Peers to keep connections to.
+    pub peers: Vec<PeerConfig>,
+    /// The chain.
+    pub chain: ChainParams,
+    /// Its validators.
+    pub validators: Arc<ValidatorSet>,
+    /// Hash of the consensus genesis: what attestations and `Hello` carry.
+    pub genesis_hash: Hash,
+    /// What this tile runs on.
+    pub io: Io,
+}
+
+/// The network's ends of its links.
+#[derive(Debug)]
+pub struct NetLinks {
+    /// From the core.
+    pub commands: Receiver<NetCommand>,
+    /// To the core.
+    pub events: Sender<NetEvent>,
+    /// To the verifier.
+    pub jobs: Sender<VerifyJob>,
+    /// From the verifier, for jobs of this tile.
+    pub verdicts: Receiver<Verdict>,
+    /// To the store.
+    pub store: Sender<StoreRequest>,
+    /// Read access to stored values.
+    pub source: Arc<dyn Source>,
+}
+
+/// Runs the network until the node halts or the core is gone. To be run inside `ultramarine_runtime::block_on_net`.
+pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> Result<(), String> {
+    let NetOptions { socket, identity, attestation, peers, chain, validators, genesis_hash, io } = options;
+    let NetLinks { commands, events, jobs, verdicts, store, source } = links;
+    let halt = context.halt.clone();
+    let endpoint = endpoint::open(socket, &identity)?;
+    let parts = HubParts { chain, validators, genesis_hash, identity, attestation, io, context, source };
+    let hub = Rc::new(Hub::new(parts));
+
+    let mut tasks = JoinSet::new();
+    let pumps = hub.clone();
+    tasks.spawn_local(async move { pumps.events.pump(events).await });
+    let pumps = hub.clone();
+    tasks.spawn_local(async move { pumps.jobs.pump(jobs).await });
+    let pumps = hub.clone();
+    tasks.spawn_local(async move { pumps.store.pump(store).await });
+    tasks.spawn_local(hub.clone().keep_time());
+    tasks.spawn_local(hub.clone().keep_count());
+    tasks.spawn_local(dial::accept(hub.clone(), endpoint.clone()));
+    for peer in peers {
+        tasks.spawn_local(dial::keep(hub.clone(), endpoint.clone(), peer));
+    }
+    tokio::select! {
+        () = take_commands(&hub, commands) => {}
+        () = take_verdicts(&hub, verdicts) => {}
+        () = halt.stopped() => {}
+    }
+    endpoint.close(quinn::VarInt::from_u32(Goodbye::Going as u32), Goodbye::Going.to_string().as_bytes());
+    let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
+    tasks.abort_all();
+    Ok(())
+}
+
+async fn take_commands(hub: &Rc<Hub>, mut commands: Receiver<NetCommand>) {
+    while let Some(command) = commands.recv().await {
+        hub.command(command);
+    }
+}
+
+async fn take_verdicts(hub: &Rc<Hub>, mut verdicts: Receiver<Verdict>) {
+    while let Some(verdict) = verdicts.recv().await {
+        hub.feed(Input::Verdict(verdict));
+    }
+}
