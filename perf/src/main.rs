@@ -1,1 +1,45 @@
-fn main() {}
+//! Runs real nodes under load and shows where a block's time went.
+//!
+//! ```text
+//!   load ──files──▶ ultramarine devnet ──devnet.json──▶ watch ──▶ stages, resources, timeline
+//!                          └── final JSON ──▶ outcome ─────────▶ report.html, <stage>.hgrm
+//! ```
+//!
+//! A *run* is one network from start to its last height; a *stage* is a span of a block's life as the nodes' own
+//! histograms measure it; the *report* is one HTML file that needs nothing else to be read.
+#![forbid(unsafe_code)]
+
+use clap::{Parser, Subcommand};
+
+mod devnet;
+mod hgrm;
+mod http;
+mod load;
+mod machine;
+mod outcome;
+mod report;
+mod resources;
+mod stages;
+mod watch;
+
+#[derive(Parser)]
+#[command(
+    name = "ultramarine-perf",
+    about = "Run real nodes under load and write a latency report"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Subcommand)]
+enum Scenario {
+    /// A local network of validators under blob load
+    Devnet(devnet::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().scenario {
+        Scenario::Devnet(options) => devnet::run(&options),
+    }
+}

@@ -1,0 +1,231 @@
+//! This file knows the scenario `devnet`: a local network of validators under blob load, watched to its last height.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+
+use crate::load;
+use crate::machine::Machine;
+use crate::outcome::Outcome;
+use crate::report::{self, Run};
+use crate::watch::{Seenings, Watch};
+use crate::{hgrm, stages};
+
+/// How often the nodes are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A local network under blob load.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    /// Validators of the network
+    #[arg(long, default_value_t = 4)]
+    validators: u32,
+    /// Height at which the run ends
+    #[arg(long, default_value_t = 40)]
+    until_height: u64,
+    /// Most blobs a block, written into the chain's genesis
+    #[arg(long, default_value_t = 6)]
+    blobs_per_block: u32,
+    /// Which I/O the nodes use: auto, uring or fallback
+    #[arg(long, default_value = "auto")]
+    io: String,
+    /// Where the report, the .hgrm files and the nodes' homes go
+    #[arg(long, default_value = "perf-report")]
+    out: PathBuf,
+    /// The node to run; by default the one built beside this program
+    #[arg(long)]
+    binary: Option<PathBuf>,
+}
+
+/// Runs the network and writes the report.
+pub fn run(options: &Options) -> Result<()> {
+    let binary = find_binary(options.binary.as_deref())?;
+    fs::create_dir_all(&options.out).with_context(|| format!("creating {}", options.out.display()))?;
+    let out = options
+        .out
+        .canonicalize()
+        .with_context(|| format!("finding {}", options.out.display()))?;
+    let net = out.join("net");
+    if net.exists() {
+        // A devnet resumes a folder that exists, and a resumed run would mix two runs' heights.
+        fs::remove_dir_all(&net).with_context(|| format!("removing the last run's {}", net.display()))?;
+    }
+    let blobs = out.join("blobs");
+    let _ = fs::remove_dir_all(&blobs);
+    let files = load::files_for(options.blobs_per_block);
+    let load_bytes = load::write(
+        &blobs,
+        files,
+        SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs()),
+    )?;
+
+    let arguments = arguments(options, &net, &blobs);
+    let command = command_line(&binary, &arguments);
+    eprintln!("running {command}");
+    let (outcome, seen, seconds) = watch_to_the_end(&binary, &arguments, &out, options.until_height)?;
+
+    let all = seen.stages();
+    for (stage, histogram) in all.iter() {
+        let path = out.join(format!("{}.hgrm", stage.name()));
+        fs::write(&path, hgrm::render(histogram)).with_context(|| format!("writing {}", path.display()))?;
+    }
+    let run = Run {
+        title: format!(
+            "{} validators, {} blobs a block",
+            options.validators, options.blobs_per_block
+        ),
+        command,
+        machine: Machine::read(),
+        version: version_of(&binary),
+        load: format!(
+            "{files} files, {:.1} MB of pseudo-random content",
+            load_bytes as f64 / 1e6
+        ),
+        io: options.io.clone(),
+        seconds,
+        finished_unix: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
+        outcome,
+        seen,
+    };
+    let path = out.join("report.html");
+    fs::write(&path, report::render(&run)).with_context(|| format!("writing {}", path.display()))?;
+    let commit = stages::quantile_ns(&all, ultramarine_types::Stage::Commit, 0.5).map_or(0.0, |ns| ns as f64 / 1e6);
+    println!(
+        "{} heights, {} blobs, agreement {}, commit p50 {commit:.1} ms",
+        run.outcome.heights, run.outcome.blobs, run.outcome.agreement
+    );
+    println!("report: {}", path.display());
+    if !run.outcome.agreement {
+        bail!("the nodes did not agree on every height: see {}", path.display());
+    }
+    Ok(())
+}
+
+/// The devnet's arguments for these options.
+fn arguments(options: &Options, net: &Path, blobs: &Path) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["devnet".into()];
+    let mut flag = |name: &str, value: OsString| arguments.extend([name.into(), value]);
+    flag("--validators", options.validators.to_string().into());
+    flag("--until-height", options.until_height.to_string().into());
+    flag("--blobs-per-block", options.blobs_per_block.to_string().into());
+    flag("--io", options.io.clone().into());
+    flag("--blobs", blobs.into());
+    flag("--dir", net.into());
+    arguments.push("--json".into());
+    arguments
+}
+
+fn command_line(binary: &Path, arguments: &[OsString]) -> String {
+    let words = std::iter::once(binary.as_os_str()).chain(arguments.iter().map(OsString::as_os_str));
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Starts the devnet and looks at its nodes until it ends; its result, what was seen, and how long it took.
+fn watch_to_the_end(
+    binary: &Path,
+    arguments: &[OsString],
+    out: &Path,
+    until_height: u64,
+) -> Result<(Outcome, Seenings, f64)> {
+    // Its output goes to files: a pipe that nobody reads for a second would hold it up.
+    let (stdout, stderr) = (out.join("devnet.out"), out.join("devnet.err"));
+    let started = std::time::Instant::now();
+    let child = Command::new(binary)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(File::create(&stdout).with_context(|| format!("creating {}", stdout.display()))?)
+        .stderr(File::create(&stderr).with_context(|| format!("creating {}", stderr.display()))?)
+        .spawn()
+        .with_context(|| format!("starting {}", binary.display()))?;
+    let mut child = Running(child);
+    let devnet_json = out.join("net").join("devnet.json");
+    let mut watch = Watch::new();
+    let status = loop {
+        if let Some(status) = child.0.try_wait().context("waiting for the devnet")? {
+            break status;
+        }
+        watch.look(&devnet_json);
+        if let Some(height) = watch.height() {
+            eprint!("\rheight {height} of {until_height} ");
+        }
+        std::thread::sleep(LOOK_EVERY);
+    };
+    eprintln!();
+    let seconds = started.elapsed().as_secs_f64();
+    let printed = fs::read_to_string(&stdout).with_context(|| format!("reading {}", stdout.display()))?;
+    let outcome = Outcome::find(&printed).with_context(|| failure(status, &stderr))?;
+    if !status.success() {
+        bail!("{}", failure(status, &stderr));
+    }
+    Ok((outcome, watch.finish(), seconds))
+}
+
+/// Ends the devnet when the watcher stops early: its nodes end with it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn failure(status: ExitStatus, stderr: &Path) -> String {
+    let text = fs::read_to_string(stderr).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let tail = &lines[lines.len().saturating_sub(12)..];
+    format!(
+        "the devnet ended with {status}; the end of {}:\n{}",
+        stderr.display(),
+        tail.join("\n")
+    )
+}
+
+/// The node to run: as told, or built beside this program. Started by cargo, a missing one is built first.
+fn find_binary(told: Option<&Path>) -> Result<PathBuf> {
+    if let Some(path) = told {
+        return path
+            .canonicalize()
+            .with_context(|| format!("finding {}", path.display()));
+    }
+    let beside = std::env::current_exe()
+        .context("finding this program")?
+        .with_file_name("ultramarine");
+    if beside.exists() {
+        return Ok(beside);
+    }
+    if let Some(cargo) = std::env::var_os("CARGO") {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        eprintln!("{} is not built yet: building it", beside.display());
+        let status = Command::new(cargo)
+            .args(["build", "--release", "--bin", "ultramarine"])
+            .current_dir(workspace)
+            .status()
+            .context("starting cargo")?;
+        if status.success() && beside.exists() {
+            return Ok(beside);
+        }
+    }
+    bail!(
+        "{} does not exist: run `cargo build --release` first, or name the node with --binary",
+        beside.display()
+    )
+}
+
+fn version_of(binary: &Path) -> String {
+    let output = Command::new(binary).arg("--version").output();
+    output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests;

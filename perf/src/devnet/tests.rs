@@ -1,0 +1,102 @@
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::*;
+use crate::http::tests::serve;
+use crate::stages::tests::{document, histogram};
+
+/// Only one of these tests at a time: a child forked by one while another writes its script would hold that file open
+/// for writing, and the kernel refuses to run it then.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A program that behaves as the devnet does towards its watcher: writes `devnet.json`, runs a while, prints a result.
+fn stand_in(dir: &Path, http: &str, agreement: bool, status: u8) -> PathBuf {
+    let script = format!(
+        "#!/bin/sh\nwhile [ \"$1\" != --dir ]; do [ $# -gt 0 ] || {{ echo stand-in 1.2; exit 0; }}; shift; done\n\
+         mkdir -p \"$2\"\n\
+         echo '{{\"nodes\": [{{\"id\": 0, \"pid\": '$$', \"http\": \"{http}\"}}]}}' > \"$2/devnet.json\"\n\
+         sleep 1.5\necho 'why it ended' >&2\n\
+         echo '{{\"agreement\": {agreement}, \"heights\": 3, \"blobs\": 12, \"bytes\": 1572864, \"rounds_above_zero\": 0, \"nodes\": [{{\"id\": 0, \"height\": 3, \"head\": \"0xaa\", \"blobs\": 12}}], \"latency_ms\": {{}}}}'\n\
+         exit {status}\n"
+    );
+    let path = dir.join("stand-in");
+    fs::write(&path, script).expect("written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("made executable");
+    path
+}
+
+fn options(dir: &Path, binary: PathBuf) -> Options {
+    Options {
+        validators: 4,
+        until_height: 3,
+        blobs_per_block: 6,
+        io: "auto".to_owned(),
+        out: dir.join("out"),
+        binary: Some(binary),
+    }
+}
+
+fn node() -> String {
+    let documents = [
+        (
+            "/histograms".to_owned(),
+            document(&[
+                ("vote", histogram([4_000_000, 5_000_000])),
+                ("commit", histogram([60_000_000])),
+            ]),
+        ),
+        ("/metrics".to_owned(), String::new()),
+        ("/status".to_owned(), "{\"height\": 3, \"blobs_total\": 12}".to_owned()),
+    ];
+    serve(documents.into())
+}
+
+#[test]
+fn a_run_leaves_a_report_and_a_percentile_file_per_stage() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("a folder");
+    let binary = stand_in(dir.path(), &node(), true, 0);
+    run(&options(dir.path(), binary)).expect("the run is reported");
+    let report = fs::read_to_string(dir.path().join("out/report.html")).expect("a report");
+    assert!(report.contains("4 validators, 6 blobs a block"));
+    assert!(report.contains("--until-height 3"), "the command is shown");
+    assert!(report.contains("stand-in 1.2"), "the version is shown");
+    for stage in ["vote", "commit"] {
+        let text = fs::read_to_string(dir.path().join(format!("out/{stage}.hgrm"))).expect("a percentile file");
+        assert!(text.contains("#[Mean"));
+    }
+    assert!(
+        !dir.path().join("out/build.hgrm").exists(),
+        "a stage nobody recorded has no file"
+    );
+    assert!(fs::read_dir(dir.path().join("out/blobs")).expect("the load").count() >= 2);
+}
+
+#[test]
+fn disagreement_fails_the_run_after_its_report_is_written() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("a folder");
+    let binary = stand_in(dir.path(), &node(), false, 0);
+    let error = run(&options(dir.path(), binary)).expect_err("nodes disagreed");
+    assert!(error.to_string().contains("did not agree"));
+    assert!(dir.path().join("out/report.html").exists());
+}
+
+#[test]
+fn a_devnet_that_fails_is_quoted() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("a folder");
+    let binary = stand_in(dir.path(), &node(), true, 1);
+    let error = run(&options(dir.path(), binary)).expect_err("it failed");
+    assert!(format!("{error:#}").contains("why it ended"));
+}
+
+#[test]
+fn a_missing_node_says_what_to_do() {
+    let error = find_binary(Some(Path::new("/nonexistent/ultramarine"))).expect_err("it is not there");
+    assert!(format!("{error:#}").contains("/nonexistent/ultramarine"));
+}

@@ -1,0 +1,139 @@
+//! This file knows the two documents a devnet writes: its nodes when ready, its result at the end.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+/// `devnet.json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Nodes {
+    /// One entry per node, in order.
+    pub nodes: Vec<Node>,
+}
+
+/// A running node.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Node {
+    /// Its name or number.
+    pub id: serde_json::Value,
+    /// Its process.
+    pub pid: u32,
+    /// The base of its HTTP service.
+    pub http: String,
+}
+
+impl Node {
+    /// The name as text, whether it was written as a number or a string.
+    pub fn name(&self) -> String {
+        text_of(&self.id)
+    }
+}
+
+/// The object that `devnet --json` prints at its end.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Outcome {
+    /// Whether all nodes decided the same value at every height.
+    pub agreement: bool,
+    /// Heights decided.
+    pub heights: u64,
+    /// Blobs decided.
+    pub blobs: u64,
+    /// Bytes of those blobs.
+    pub bytes: u64,
+    /// Heights that needed more than one round.
+    pub rounds_above_zero: u64,
+    /// Every node at the end.
+    pub nodes: Vec<NodeOutcome>,
+    /// Percentiles by stage, in milliseconds.
+    #[serde(default)]
+    pub latency_ms: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+/// A node at the end.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct NodeOutcome {
+    /// Its name or number.
+    pub id: serde_json::Value,
+    /// Its decided height.
+    pub height: u64,
+    /// Its execution head.
+    #[serde(default)]
+    pub head: serde_json::Value,
+    /// Blobs it decided.
+    pub blobs: u64,
+}
+
+impl NodeOutcome {
+    /// The name as text.
+    pub fn name(&self) -> String {
+        text_of(&self.id)
+    }
+
+    /// The head as text.
+    pub fn head_text(&self) -> String {
+        text_of(&self.head)
+    }
+}
+
+impl Outcome {
+    /// Finds the object in what the devnet printed: the last JSON object with an `agreement`.
+    pub fn find(printed: &str) -> Result<Self> {
+        let starts = printed
+            .match_indices('{')
+            .map(|(at, _)| at)
+            .filter(|at| *at == 0 || printed.as_bytes().get(at - 1) == Some(&b'\n'));
+        let mut found = None;
+        for start in starts {
+            // A reader that stops after one value: what follows the object is not its business.
+            let mut values = serde_json::Deserializer::from_str(&printed[start..]).into_iter::<Self>();
+            if let Some(Ok(outcome)) = values.next() {
+                found = Some(outcome);
+            }
+        }
+        found.context("the devnet printed no result object (`{\"agreement\": …}`)")
+    }
+}
+
+fn text_of(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OBJECT: &str = r#"{"agreement": true, "heights": 40, "blobs": 160, "bytes": 20971520, "rounds_above_zero": 1,
+        "nodes": [{"id": 0, "height": 40, "head": "0xab", "blobs": 160}, {"id": "node-1", "height": 41, "head": null, "blobs": 161}],
+        "latency_ms": {"vote": {"p50": 1.5, "p90": 2.0, "p99": 3.0, "max": 4.0}}}"#;
+
+    #[test]
+    fn the_result_is_found_behind_other_lines() {
+        let outcome = Outcome::find(&format!("{{not json\nready {{\n{OBJECT}\n")).expect("found");
+        assert!(outcome.agreement);
+        assert_eq!((outcome.heights, outcome.nodes.len()), (40, 2));
+        assert_eq!(
+            (outcome.nodes[0].name(), outcome.nodes[1].name()),
+            ("0".to_owned(), "node-1".to_owned())
+        );
+        assert_eq!(
+            (outcome.nodes[0].head_text(), outcome.nodes[1].head_text()),
+            ("0xab".to_owned(), String::new())
+        );
+        assert_eq!(outcome.latency_ms["vote"]["p99"], 3.0);
+    }
+
+    #[test]
+    fn a_run_without_result_is_an_error_that_says_so() {
+        assert!(
+            Outcome::find("nothing moved for 60 s")
+                .expect_err("no object")
+                .to_string()
+                .contains("agreement")
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! This file knows how to read the nodes' stage histograms and to merge them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use ultramarine_types::Stage;
+
+/// One distribution per stage, in nanoseconds.
+#[derive(Clone, Debug, Default)]
+pub struct Stages {
+    by_stage: BTreeMap<Stage, Histogram<u64>>,
+}
+
+impl Stages {
+    /// Reads what `GET /histograms` answers: `{"<stage>": "<base64 of the V2 encoding>"}`. A stage this program does
+    /// not know is left out.
+    pub fn read(json: &str) -> Result<Self> {
+        let encoded: BTreeMap<String, String> =
+            serde_json::from_str(json).context("the histograms are no JSON object of texts")?;
+        let mut stages = Self::default();
+        for stage in Stage::ALL {
+            if let Some(text) = encoded.get(stage.name()) {
+                let bytes = base64::engine::general_purpose::STANDARD
+                    .decode(text)
+                    .with_context(|| format!("stage {} is no base64", stage.name()))?;
+                let histogram = Deserializer::new()
+                    .deserialize(&mut bytes.as_slice())
+                    .map_err(|error| anyhow::anyhow!("stage {} is no V2 histogram: {error:?}", stage.name()))?;
+                stages.add(stage, &histogram);
+            }
+        }
+        Ok(stages)
+    }
+
+    /// Adds a distribution to a stage.
+    pub fn add(&mut self, stage: Stage, histogram: &Histogram<u64>) {
+        let sum = self.by_stage.entry(stage).or_insert_with(|| {
+            let mut empty =
+                Histogram::new_with_bounds(1_000, 60_000_000_000, 3).expect("the bounds are legal constants");
+            empty.auto(true);
+            empty
+        });
+        sum.add(histogram).expect("a histogram that resizes takes any value");
+    }
+
+    /// Adds all of another node's.
+    pub fn merge(&mut self, other: &Self) {
+        for (stage, histogram) in &other.by_stage {
+            self.add(*stage, histogram);
+        }
+    }
+
+    /// A stage's distribution, if anything was recorded.
+    pub fn get(&self, stage: Stage) -> Option<&Histogram<u64>> {
+        self.by_stage.get(&stage).filter(|histogram| !histogram.is_empty())
+    }
+
+    /// Stages with at least one record, in the order a block passes them.
+    pub fn iter(&self) -> impl Iterator<Item = (Stage, &Histogram<u64>)> {
+        Stage::ALL
+            .into_iter()
+            .filter_map(|stage| Some((stage, self.get(stage)?)))
+    }
+}
+
+/// A quantile in nanoseconds; `None` if nothing was recorded.
+pub fn quantile_ns(stages: &Stages, stage: Stage, quantile: f64) -> Option<u64> {
+    stages.get(stage).map(|histogram| histogram.value_at_quantile(quantile))
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use hdrhistogram::serialization::{Serializer, V2Serializer};
+
+    /// A distribution as a node keeps it.
+    pub fn histogram(values_ns: impl IntoIterator<Item = u64>) -> Histogram<u64> {
+        let mut histogram = Histogram::new_with_bounds(1_000, 60_000_000_000, 3).expect("bounds");
+        values_ns
+            .into_iter()
+            .for_each(|value| histogram.saturating_record(value));
+        histogram
+    }
+
+    /// The document a node serves.
+    pub fn document(stages: &[(&str, Histogram<u64>)]) -> String {
+        let encoded: BTreeMap<&str, String> = stages
+            .iter()
+            .map(|(name, histogram)| {
+                let mut bytes = Vec::new();
+                V2Serializer::new().serialize(histogram, &mut bytes).expect("encoded");
+                (*name, base64::engine::general_purpose::STANDARD.encode(bytes))
+            })
+            .collect();
+        serde_json::to_string(&encoded).expect("JSON")
+    }
+
+    #[test]
+    fn a_node_reads_back_as_it_recorded() {
+        let vote = histogram([1_000_000, 2_000_000, 40_000_000_000]);
+        let stages = Stages::read(&document(&[("vote", vote.clone()), ("unheard-of", vote.clone())])).expect("read");
+        assert_eq!(stages.iter().count(), 1);
+        let read = stages.get(Stage::Vote).expect("recorded");
+        assert_eq!(
+            (read.len(), read.max(), read.value_at_quantile(0.5)),
+            (3, vote.max(), vote.value_at_quantile(0.5))
+        );
+    }
+
+    #[test]
+    fn nodes_are_merged_by_stage() {
+        let mut all = Stages::read(&document(&[("vote", histogram([1_000_000]))])).expect("read");
+        let other = document(&[
+            ("vote", histogram([3_000_000])),
+            ("build", histogram([5_000_000])),
+            ("import", histogram([])),
+        ]);
+        all.merge(&Stages::read(&other).expect("read"));
+        assert_eq!(all.get(Stage::Vote).map(Histogram::len), Some(2));
+        assert_eq!(
+            all.iter().map(|(stage, _)| stage).collect::<Vec<_>>(),
+            [Stage::Build, Stage::Vote]
+        );
+        assert_eq!(
+            quantile_ns(&all, Stage::Import, 0.5),
+            None,
+            "an empty stage has no quantile"
+        );
+    }
+
+    #[test]
+    fn a_broken_document_is_an_error_that_names_the_stage() {
+        assert!(Stages::read("[]").is_err());
+        assert!(
+            Stages::read("{\"vote\": \"!\"}")
+                .expect_err("no base64")
+                .to_string()
+                .contains("vote")
+        );
+        assert!(
+            Stages::read("{\"vote\": \"AAAA\"}")
+                .expect_err("no histogram")
+                .to_string()
+                .contains("vote")
+        );
+    }
+}
