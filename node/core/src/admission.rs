@@ -1,0 +1,62 @@
+//! This file knows which `Init` is worth its bytes: well-formed, by the elected proposer, signed.
+//!
+//! Pure checks over the `Init` alone. Whether its height, round and number are admissible now is decided where the
+//! current round is known, in `core/offers.rs`.
+
+use ultramarine_types::{ChainParams, Init, ValidatorSet, limits, sidecar, sign};
+
+use crate::signing::Verifier;
+
+/// Checks form, election and both signatures of an `Init`.
+pub fn check_init(
+    set: &ValidatorSet,
+    chain: &ChainParams,
+    init: &Init,
+    id: &ultramarine_types::ValueId,
+    verifier: &mut Verifier,
+) -> Result<(), &'static str> {
+    let metadata = &init.metadata;
+    if metadata.chain_id != chain.chain_id {
+        return Err("of another chain");
+    }
+    if metadata.validator_set_hash != set.hash() {
+        return Err("of another validator set");
+    }
+    if metadata.commitments.len() > chain.blobs_per_block_max as usize {
+        return Err("more blobs than the chain allows");
+    }
+    let payload_bytes = metadata.payload_bytes as usize;
+    if payload_bytes > limits::PAYLOAD_BYTES_MAX {
+        return Err("payload too long");
+    }
+    if metadata.chunk_hashes.len() != payload_bytes.div_ceil(limits::PAYLOAD_CHUNK_BYTES) {
+        return Err("chunk hashes do not fit the payload's length");
+    }
+    if metadata.header.extra_data.len() > limits::EXTRA_DATA_BYTES_MAX {
+        return Err("extra data too long");
+    }
+    let elected = set.proposer(metadata.height, metadata.origin_round);
+    if elected != &metadata.origin_proposer {
+        return Err("not by the elected proposer");
+    }
+    if set.index_of(elected) != Some(metadata.origin_proposer_index) {
+        return Err("wrong proposer index");
+    }
+    let key = set.get(elected).ok_or("not by a validator")?.public_key;
+    if !verifier.verify(&key, &sign::init(chain.chain_id, id), &init.signature) {
+        return Err("the signature does not verify");
+    }
+    let root = sidecar::header(metadata).root();
+    if !verifier.verify(
+        &key,
+        &sign::sidecar_header(chain.chain_id, &root),
+        &init.header_signature,
+    ) {
+        return Err("the sidecar header's signature does not verify");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "admission/tests.rs"]
+mod tests;

@@ -1,0 +1,131 @@
+//! This file knows what to make of a data directory: start afresh, replay, stay silent, or stop.
+//!
+//! | head | log | plan |
+//! |---|---|---|
+//! | none | none | a fresh start: listen first |
+//! | h | none | nothing was ever signed from this directory, or it is a copy: listen first |
+//! | any | epoch at or below the head | ignored; its height is decided |
+//! | h | epoch h+1, whole | replay it, once the bytes of every value it calls valid are back |
+//! | h | epoch h+1, damaged or missing | what we signed at h+1 is not known: silent there |
+//! | h | epoch above h+1 | the head was lost: stop |
+
+use std::collections::BTreeSet;
+
+use ultramarine_types::storage::{LogCondition, RecoveredLog};
+use ultramarine_types::{Address, Height, ValueId, VoteKind};
+
+use crate::guard::{Conflict, Guard, Kind, Signed};
+use crate::log::Record;
+
+/// How the first height starts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Plan {
+    /// Listen to peers, then begin.
+    Listen,
+    /// Begin the next height.
+    Begin,
+    /// Replay these records of the next height.
+    Replay(Vec<Record>),
+    /// Follow the next height without signing, for this reason.
+    Silent(&'static str),
+}
+
+/// Why the node must stop at once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// No crash leaves this.
+    State(String),
+    /// The log is of another version.
+    Replay(String),
+}
+
+/// Reads head and log.
+pub fn plan(head: Height, log: Option<&RecoveredLog>) -> Result<Plan, Refusal> {
+    let Some(log) = log else { return Ok(Plan::Listen) };
+    let next = head.next();
+    if log.epoch.height <= head {
+        return Ok(Plan::Begin);
+    }
+    if log.epoch.height > next {
+        return Err(Refusal::State(format!(
+            "the log is of height {} but the newest decided height is {head}: decided heights were lost. Restore the \
+             whole data directory, or start with an empty one",
+            log.epoch.height
+        )));
+    }
+    match log.condition {
+        LogCondition::Corrupt => Ok(Plan::Silent("the log of this height is damaged")),
+        LogCondition::Missing => Ok(Plan::Silent("the log of this height is missing")),
+        LogCondition::Whole => {
+            let mut records = Vec::with_capacity(log.records.len());
+            for (index, bytes) in log.records.iter().enumerate() {
+                let record = Record::decode(bytes)
+                    .map_err(|error| Refusal::Replay(format!("record {index} of the log of height {next}: {error}")))?;
+                records.push(record);
+            }
+            Ok(Plan::Replay(records))
+        }
+    }
+}
+
+/// Teaches the guard everything the log says we signed.
+pub fn teach(guard: &mut Guard, ours: &Address, records: &[Record]) -> Result<(), Conflict> {
+    for record in records {
+        match record {
+            Record::Vote(vote) if vote.voter == *ours => {
+                let signed = Signed {
+                    value_id: vote.value_id,
+                    valid_round: None,
+                };
+                guard.learn(vote.height, vote.round, vote.kind.into(), signed)?;
+            }
+            Record::Proposal(proposal) if proposal.proposer == *ours => {
+                let signed = Signed {
+                    value_id: Some(proposal.value_id),
+                    valid_round: proposal.valid_round,
+                };
+                guard.learn(proposal.height, proposal.round, Kind::Proposal, signed)?;
+            }
+            Record::Polka(polka) if polka.signatures.iter().any(|signed| signed.address == *ours) => {
+                let signed = Signed {
+                    value_id: Some(polka.value_id),
+                    valid_round: None,
+                };
+                guard.learn(polka.height, polka.round, VoteKind::Prevote.into(), signed)?;
+            }
+            Record::Chosen {
+                height,
+                round,
+                value_id,
+            } => {
+                let signed = Signed {
+                    value_id: Some(*value_id),
+                    valid_round: None,
+                };
+                guard.learn(*height, *round, Kind::Init, signed)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The values whose bytes must be back before the log is replayed: those it calls valid.
+pub fn wanted(records: &[Record]) -> BTreeSet<ValueId> {
+    records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Value {
+                value_id,
+                valid: true,
+                synced: false,
+                ..
+            } => Some(*value_id),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "boot/tests.rs"]
+mod tests;

@@ -1,0 +1,216 @@
+//! This file knows when a certificate proves what it claims: distinct signers, members only, enough power, every
+//! signature good.
+//!
+//! Commit, polka and precommit-round certificates need more than two thirds of the power, skip-round certificates
+//! more than one third. The signatures of a round certificate are verified as the individual votes they are.
+
+use std::collections::BTreeSet;
+
+use ultramarine_types::consensus::RoundCertificateKind;
+use ultramarine_types::{
+    Address, CommitCertificate, PolkaCertificate, Proposal, PublicKey, RoundCertificate, Signature, ValidatorSet, Vote,
+    VoteKind, sign,
+};
+
+use crate::signing::Verifier;
+
+/// Why a certificate or message proves nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// A signer is not a validator.
+    #[error("signed by {0}, who is not a validator")]
+    Stranger(Address),
+    /// A signer appears twice.
+    #[error("signed twice by {0}")]
+    Duplicate(Address),
+    /// A signature does not verify.
+    #[error("the signature of {0} does not verify")]
+    Signature(Address),
+    /// A vote kind that cannot stand in this certificate.
+    #[error("the vote of {0} is of the wrong kind")]
+    Kind(Address),
+    /// A proposal by somebody whose turn it is not.
+    #[error("{0} is not the elected proposer")]
+    Election(Address),
+    /// Too little power.
+    #[error("signed by {signed} of {total} voting power")]
+    Power {
+        /// Power that signed.
+        signed: u64,
+        /// Power of all.
+        total: u64,
+    },
+}
+
+/// Verifies a commit certificate by itself, with no memo: for tiles that hold no [`Verifier`].
+pub fn verify_commit(
+    set: &ValidatorSet,
+    chain_id: u64,
+    certificate: &CommitCertificate,
+) -> Result<(), CertificateError> {
+    check_commit(set, chain_id, certificate, &mut Verifier::new(set))
+}
+
+/// Verifies a commit certificate.
+pub fn check_commit(
+    set: &ValidatorSet,
+    chain_id: u64,
+    certificate: &CommitCertificate,
+    verifier: &mut Verifier,
+) -> Result<(), CertificateError> {
+    let id = Some(&certificate.value_id);
+    let message = sign::vote(chain_id, VoteKind::Precommit, certificate.height, certificate.round, id);
+    let mut tally = Tally::new(set);
+    for signed in &certificate.signatures {
+        tally.add(&signed.address, &message, &signed.signature, verifier)?;
+    }
+    tally.quorum()
+}
+
+/// Verifies a polka certificate.
+pub fn check_polka(
+    set: &ValidatorSet,
+    chain_id: u64,
+    certificate: &PolkaCertificate,
+    verifier: &mut Verifier,
+) -> Result<(), CertificateError> {
+    let id = Some(&certificate.value_id);
+    let message = sign::vote(chain_id, VoteKind::Prevote, certificate.height, certificate.round, id);
+    let mut tally = Tally::new(set);
+    for signed in &certificate.signatures {
+        tally.add(&signed.address, &message, &signed.signature, verifier)?;
+    }
+    tally.quorum()
+}
+
+/// Verifies a round certificate.
+pub fn check_round(
+    set: &ValidatorSet,
+    chain_id: u64,
+    certificate: &RoundCertificate,
+    verifier: &mut Verifier,
+) -> Result<(), CertificateError> {
+    let mut tally = Tally::new(set);
+    for signed in &certificate.signatures {
+        if certificate.kind == RoundCertificateKind::Precommit && signed.kind != VoteKind::Precommit {
+            return Err(CertificateError::Kind(signed.address));
+        }
+        let id = signed.value_id.as_ref();
+        let message = sign::vote(chain_id, signed.kind, certificate.height, certificate.round, id);
+        tally.add(&signed.address, &message, &signed.signature, verifier)?;
+    }
+    match certificate.kind {
+        RoundCertificateKind::Precommit => tally.quorum(),
+        RoundCertificateKind::Skip => tally.honest(),
+    }
+}
+
+/// Verifies one vote.
+pub fn check_vote(
+    set: &ValidatorSet,
+    chain_id: u64,
+    vote: &Vote,
+    verifier: &mut Verifier,
+) -> Result<(), CertificateError> {
+    let message = sign::vote(chain_id, vote.kind, vote.height, vote.round, vote.value_id.as_ref());
+    check(set, &vote.voter, &message, &vote.signature, verifier)
+}
+
+/// Verifies one proposal: by the elected proposer of its round, and signed.
+pub fn check_proposal(
+    set: &ValidatorSet,
+    chain_id: u64,
+    proposal: &Proposal,
+    verifier: &mut Verifier,
+) -> Result<(), CertificateError> {
+    if set.proposer(proposal.height, proposal.round) != &proposal.proposer {
+        return Err(CertificateError::Election(proposal.proposer));
+    }
+    let Proposal {
+        height,
+        round,
+        value_id,
+        valid_round,
+        ..
+    } = proposal;
+    let message = sign::proposal(chain_id, *height, *round, value_id, *valid_round);
+    check(set, &proposal.proposer, &message, &proposal.signature, verifier)
+}
+
+fn check(
+    set: &ValidatorSet,
+    signer: &Address,
+    message: &[u8],
+    signature: &Signature,
+    verifier: &mut Verifier,
+) -> Result<(), CertificateError> {
+    let key: PublicKey = set.get(signer).ok_or(CertificateError::Stranger(*signer))?.public_key;
+    if verifier.verify(&key, message, signature) {
+        Ok(())
+    } else {
+        Err(CertificateError::Signature(*signer))
+    }
+}
+
+/// Adds up who signed.
+struct Tally<'a> {
+    set: &'a ValidatorSet,
+    seen: BTreeSet<Address>,
+    power: u64,
+}
+
+impl<'a> Tally<'a> {
+    fn new(set: &'a ValidatorSet) -> Self {
+        Self {
+            set,
+            seen: BTreeSet::new(),
+            power: 0,
+        }
+    }
+
+    fn add(
+        &mut self,
+        signer: &Address,
+        message: &[u8],
+        signature: &Signature,
+        verifier: &mut Verifier,
+    ) -> Result<(), CertificateError> {
+        let validator = self.set.get(signer).ok_or(CertificateError::Stranger(*signer))?;
+        if !self.seen.insert(*signer) {
+            return Err(CertificateError::Duplicate(*signer));
+        }
+        if !verifier.verify(&validator.public_key, message, signature) {
+            return Err(CertificateError::Signature(*signer));
+        }
+        // Distinct members only, and the whole set's power fits: the sum cannot pass it.
+        self.power = self.power.saturating_add(validator.power);
+        Ok(())
+    }
+
+    fn quorum(&self) -> Result<(), CertificateError> {
+        if self.set.is_quorum(self.power) {
+            Ok(())
+        } else {
+            Err(self.lacking())
+        }
+    }
+
+    fn honest(&self) -> Result<(), CertificateError> {
+        if self.set.is_honest(self.power) {
+            Ok(())
+        } else {
+            Err(self.lacking())
+        }
+    }
+
+    fn lacking(&self) -> CertificateError {
+        CertificateError::Power {
+            signed: self.power,
+            total: self.set.total_power(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "certificate/tests.rs"]
+mod tests;

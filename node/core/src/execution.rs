@@ -1,0 +1,374 @@
+//! This file knows how to bring the execution client to our decided head, and whether it is there.
+//!
+//! ```text
+//!            FCU(head) VALID                        new decision
+//!  Probing ───────────────────────────▶ Open ───────────────────────▶ Importing
+//!     │ anything else                     ▲  caught up                    │  │ import VALID: next height
+//!     ▼                                   └───────────────────────────────┘  │
+//!  Asking (newest number) ─▶ Searching (FCU on a stored block, going back) ──┘ found
+//!     ▲                                                                      │ any other answer
+//!     └──────────────── Waiting (retry) ◀────────────────────────────────────┘
+//! ```
+//!
+//! The gate is open in `Open` only: the client answered `VALID` on exactly our head. Every turn begins with
+//! `forkchoiceUpdated` on the head, before any `newPayload`: without a target a client that lags never catches up.
+//! Nothing here waits for consensus, so a full restart with in-memory clients comes back by itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ultramarine_types::execution::{EngineCall, PayloadStatus};
+use ultramarine_types::{Hash, Height, Init, Nanos};
+
+/// Decided payloads kept in memory for the import; older ones are loaded from the store.
+const RECENT_MAX: usize = 8;
+/// How long to wait after an answer that closes the gate.
+const RETRY: Nanos = Nanos::from_millis(500);
+
+/// What the import wants done.
+#[derive(Clone, Debug)]
+pub enum Want {
+    /// Ask the client.
+    Call(EngineCall),
+    /// Load a decided height's payload.
+    Load(Height),
+    /// The gate opened or closed.
+    Gate {
+        /// Which.
+        open: bool,
+        /// Why.
+        why: String,
+    },
+    /// The client's head is our block of this height.
+    Executed(Height),
+    /// A block was imported, so long after it was decided.
+    Imported(Height),
+    /// The client calls a decided block invalid.
+    Invalid(String),
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// Before the head is known.
+    Idle,
+    /// `forkchoiceUpdated` on the head was sent.
+    Probing { head: Height, hash: Hash },
+    /// The newest number was asked for.
+    Asking,
+    /// Looking for the newest stored block the client knows, at `at`; `stride` doubles.
+    Searching {
+        at: Height,
+        stride: u64,
+        hash: Option<Hash>,
+    },
+    /// The client's head is `executed`; the next block is loaded or on its way.
+    Importing { executed: Height, sent: bool },
+    /// The client's head is ours.
+    Open,
+    /// Nothing helps now.
+    Waiting { until: Nanos },
+}
+
+/// The execution client's progress.
+#[derive(Debug)]
+pub struct Execution {
+    state: State,
+    head: Height,
+    head_hash: Hash,
+    genesis_hash: Hash,
+    recent: BTreeMap<Height, (Arc<Init>, Bytes)>,
+    why: String,
+    was_open: bool,
+}
+
+impl Execution {
+    /// Closed until [`begin`](Self::begin).
+    pub fn new(genesis_hash: Hash) -> Self {
+        Self {
+            state: State::Idle,
+            head: Height::GENESIS,
+            head_hash: genesis_hash,
+            genesis_hash,
+            recent: BTreeMap::new(),
+            why: "the node is starting".to_owned(),
+            was_open: false,
+        }
+    }
+
+    /// The head found at start: ask the client about it.
+    pub fn begin(&mut self, head: Height, hash: Hash, wants: &mut Vec<Want>) {
+        (self.head, self.head_hash) = (head, hash);
+        self.probe(wants);
+    }
+
+    /// A height was committed.
+    pub fn decided(&mut self, height: Height, init: Arc<Init>, payload: Option<Bytes>, wants: &mut Vec<Want>) {
+        let before = self.head;
+        (self.head, self.head_hash) = (height, init.metadata.header.block_hash);
+        if let Some(payload) = payload {
+            self.recent.insert(height, (init, payload));
+            while self.recent.len() > RECENT_MAX {
+                self.recent.pop_first();
+            }
+        }
+        if matches!(self.state, State::Open) {
+            self.state = State::Importing {
+                executed: before,
+                sent: false,
+            };
+            self.advance(wants);
+        }
+    }
+
+    /// Whether the client has confirmed our decided head.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
+    /// Why the gate is as it is, for a person.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// Some other call found the client away or behind: look again.
+    pub fn doubt(&mut self, now: Nanos, why: String, wants: &mut Vec<Want>) {
+        if matches!(self.state, State::Open) {
+            self.wait(now, why, wants);
+        }
+    }
+
+    /// Answer to `Forkchoice`.
+    pub fn forkchoice(&mut self, now: Nanos, head: Hash, status: &PayloadStatus, wants: &mut Vec<Want>) {
+        match self.state.clone() {
+            State::Probing { head: height, hash } if hash == head => match status {
+                PayloadStatus::Valid { latest: Some(latest) } if *latest == hash => self.reached(height, wants),
+                PayloadStatus::Unavailable { reason } => self.wait(now, reason.clone(), wants),
+                PayloadStatus::Valid { latest } => {
+                    self.close(
+                        format!("the client answered VALID with latestValidHash {latest:?}, not our head"),
+                        wants,
+                    );
+                    self.ask(wants);
+                }
+                PayloadStatus::Invalid { reason, .. } => {
+                    self.close(format!("the client calls our head INVALID: {reason}"), wants);
+                    self.ask(wants);
+                }
+                PayloadStatus::Syncing | PayloadStatus::Accepted => {
+                    self.close("the client does not have our head".to_owned(), wants);
+                    self.ask(wants);
+                }
+            },
+            State::Searching {
+                at,
+                stride,
+                hash: Some(hash),
+            } if hash == head => match status {
+                PayloadStatus::Valid { .. } => {
+                    self.state = State::Importing {
+                        executed: at,
+                        sent: false,
+                    };
+                    self.advance(wants);
+                }
+                PayloadStatus::Unavailable { reason } => self.wait(now, reason.clone(), wants),
+                PayloadStatus::Syncing | PayloadStatus::Accepted | PayloadStatus::Invalid { .. } => {
+                    if at == Height::GENESIS {
+                        self.wait(
+                            now,
+                            "the client does not know the genesis block; is it of this chain?".to_owned(),
+                            wants,
+                        );
+                    } else {
+                        let back = Height(at.0.saturating_sub(stride));
+                        self.search(back, stride.saturating_mul(2), wants);
+                    }
+                }
+            },
+            _ => {}
+        }
+    }
+
+    /// Answer to `Newest`.
+    pub fn newest(&mut self, now: Nanos, number: Option<u64>, wants: &mut Vec<Want>) {
+        if !matches!(self.state, State::Asking) {
+            return;
+        }
+        match number {
+            None => self.wait(now, "the client did not answer".to_owned(), wants),
+            // Only a hint: what decides is its answer about our block of that height.
+            Some(number) => self.search(self.head.min(Height(number)), 1, wants),
+        }
+    }
+
+    /// Answer to `Load`.
+    pub fn loaded(&mut self, now: Nanos, height: Height, value: Option<(Arc<Init>, Bytes)>, wants: &mut Vec<Want>) {
+        let Some((init, payload)) = value else {
+            if matches!(self.state, State::Searching { .. } | State::Importing { .. }) {
+                self.wait(
+                    now,
+                    format!("the payload of height {height} could not be loaded"),
+                    wants,
+                );
+            }
+            return;
+        };
+        match self.state {
+            State::Searching { at, stride, hash: None } if at == height => {
+                let hash = init.metadata.header.block_hash;
+                self.state = State::Searching {
+                    at,
+                    stride,
+                    hash: Some(hash),
+                };
+                wants.push(Want::Call(EngineCall::Forkchoice { head: hash, height }));
+            }
+            State::Importing { executed, sent: true } if executed.next() == height => {
+                wants.push(Want::Call(EngineCall::Import { height, init, payload }));
+            }
+            _ => {}
+        }
+    }
+
+    /// Answer to `Import`.
+    pub fn imported(
+        &mut self,
+        now: Nanos,
+        height: Height,
+        payload: &PayloadStatus,
+        forkchoice: &PayloadStatus,
+        wants: &mut Vec<Want>,
+    ) {
+        let State::Importing { executed, sent: true } = self.state else {
+            return;
+        };
+        if executed.next() != height {
+            return;
+        }
+        match (payload, forkchoice) {
+            (PayloadStatus::Invalid { reason, .. }, _) => {
+                wants.push(Want::Invalid(format!(
+                    "the execution client calls decided block {height} INVALID: {reason}"
+                )));
+            }
+            (PayloadStatus::Valid { .. }, PayloadStatus::Valid { .. }) => {
+                wants.push(Want::Imported(height));
+                self.reached(height, wants);
+            }
+            (PayloadStatus::Valid { .. }, PayloadStatus::Invalid { reason, .. }) => {
+                wants.push(Want::Invalid(format!(
+                    "the execution client refuses decided head {height}: {reason}"
+                )));
+            }
+            (PayloadStatus::Unavailable { reason }, _) | (_, PayloadStatus::Unavailable { reason }) => {
+                self.wait(now, reason.clone(), wants);
+            }
+            _ => self.wait(now, format!("the client is syncing below height {height}"), wants),
+        }
+    }
+
+    /// When to look again.
+    pub fn deadline(&self) -> Option<Nanos> {
+        match self.state {
+            State::Waiting { until } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Looks again when it is time.
+    pub fn wake(&mut self, now: Nanos, wants: &mut Vec<Want>) {
+        if let State::Waiting { until } = self.state
+            && until <= now
+        {
+            self.probe(wants);
+        }
+    }
+
+    fn probe(&mut self, wants: &mut Vec<Want>) {
+        self.state = State::Probing {
+            head: self.head,
+            hash: self.head_hash,
+        };
+        wants.push(Want::Call(EngineCall::Forkchoice {
+            head: self.head_hash,
+            height: self.head,
+        }));
+    }
+
+    fn ask(&mut self, wants: &mut Vec<Want>) {
+        self.state = State::Asking;
+        wants.push(Want::Call(EngineCall::Newest));
+    }
+
+    fn search(&mut self, at: Height, stride: u64, wants: &mut Vec<Want>) {
+        let hash = if at == Height::GENESIS {
+            Some(self.genesis_hash)
+        } else if at == self.head {
+            Some(self.head_hash)
+        } else {
+            self.recent.get(&at).map(|(init, _)| init.metadata.header.block_hash)
+        };
+        self.state = State::Searching { at, stride, hash };
+        match hash {
+            Some(hash) => wants.push(Want::Call(EngineCall::Forkchoice { head: hash, height: at })),
+            None => wants.push(Want::Load(at)),
+        }
+    }
+
+    /// The client's head is our block of `height`.
+    fn reached(&mut self, height: Height, wants: &mut Vec<Want>) {
+        wants.push(Want::Executed(height));
+        self.state = State::Importing {
+            executed: height,
+            sent: false,
+        };
+        self.advance(wants);
+    }
+
+    /// Imports the next block, or opens the gate.
+    fn advance(&mut self, wants: &mut Vec<Want>) {
+        let State::Importing { executed, .. } = self.state else {
+            return;
+        };
+        self.recent.retain(|height, _| *height > executed);
+        if executed >= self.head {
+            self.state = State::Open;
+            self.why = format!("the execution client is at our head {}", self.head);
+            if !self.was_open {
+                self.was_open = true;
+                wants.push(Want::Gate {
+                    open: true,
+                    why: self.why.clone(),
+                });
+            }
+            return;
+        }
+        self.state = State::Importing { executed, sent: true };
+        let height = executed.next();
+        match self.recent.get(&height) {
+            Some((init, payload)) => {
+                let (init, payload) = (init.clone(), payload.clone());
+                wants.push(Want::Call(EngineCall::Import { height, init, payload }));
+            }
+            None => wants.push(Want::Load(height)),
+        }
+    }
+
+    fn wait(&mut self, now: Nanos, why: String, wants: &mut Vec<Want>) {
+        self.state = State::Waiting { until: now + RETRY };
+        self.close(why, wants);
+    }
+
+    fn close(&mut self, why: String, wants: &mut Vec<Want>) {
+        if self.was_open || self.why != why {
+            self.was_open = false;
+            self.why.clone_from(&why);
+            wants.push(Want::Gate { open: false, why });
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "execution/tests.rs"]
+mod tests;

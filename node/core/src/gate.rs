@@ -1,0 +1,72 @@
+//! This file knows how to hold each message back until the record that justifies it is durable.
+
+use std::collections::VecDeque;
+
+use ultramarine_types::Lsn;
+
+/// Messages waiting for the log, oldest first.
+///
+/// Keeps: a message leaves only when the log is durable up to the position that was current when it was made, and
+/// messages leave in the order in which they came.
+#[derive(Debug)]
+pub struct Gate<M> {
+    durable: Lsn,
+    parked: VecDeque<(Lsn, M)>,
+}
+
+impl<M> Gate<M> {
+    /// A gate over an empty log.
+    pub fn new() -> Self {
+        Self {
+            durable: Lsn(0),
+            parked: VecDeque::new(),
+        }
+    }
+
+    /// Hands in a message that position `at` justifies; returns it at once if it need not wait.
+    #[must_use]
+    pub fn pass(&mut self, at: Lsn, message: M) -> Option<M> {
+        if at <= self.durable && self.parked.is_empty() {
+            return Some(message);
+        }
+        if let Some((newest, _)) = self.parked.back() {
+            assert!(*newest <= at, "the log's position never moves back");
+        }
+        self.parked.push_back((at, message));
+        None
+    }
+
+    /// The log is durable up to `lsn`: takes every message that may leave now.
+    #[must_use]
+    pub fn open(&mut self, lsn: Lsn) -> Vec<M> {
+        assert!(lsn >= self.durable, "durability never moves back");
+        self.durable = lsn;
+        let free = self.parked.iter().take_while(|(at, _)| *at <= lsn).count();
+        self.parked.drain(..free).map(|(_, message)| message).collect()
+    }
+
+    /// The position up to which the log must become durable for everything parked to leave.
+    pub fn wanted(&self) -> Option<Lsn> {
+        self.parked.back().map(|(at, _)| *at)
+    }
+
+    /// Messages that wait.
+    pub fn len(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.parked.is_empty()
+    }
+}
+
+impl<M> Default for Gate<M> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+#[path = "gate/tests.rs"]
+mod tests;

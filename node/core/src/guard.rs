@@ -1,0 +1,158 @@
+//! This file knows everything we have signed at the heights that still matter, and refuses to contradict it.
+//!
+//! It is asked before every signature, `Init` included, and filled from the log at start: one record and one sync
+//! serve both. The watermark outlives the log: nothing at or below it is ever signed by this process.
+
+use std::collections::BTreeMap;
+
+use ultramarine_types::{Height, Round, ValueId, VoteKind};
+
+/// What kind of thing is signed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// A prevote.
+    Prevote,
+    /// A precommit.
+    Precommit,
+    /// A proposal.
+    Proposal,
+    /// An `Init`, with its sidecar header.
+    Init,
+}
+
+impl Kind {
+    /// The name in events and errors.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Prevote => "prevote",
+            Self::Precommit => "precommit",
+            Self::Proposal => "proposal",
+            Self::Init => "init",
+        }
+    }
+}
+
+impl From<VoteKind> for Kind {
+    fn from(kind: VoteKind) -> Self {
+        match kind {
+            VoteKind::Prevote => Self::Prevote,
+            VoteKind::Precommit => Self::Precommit,
+        }
+    }
+}
+
+/// What was signed: two of them for one height, round and kind contradict each other unless they are equal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Signed {
+    /// The value, or nil.
+    pub value_id: Option<ValueId>,
+    /// Of a proposal.
+    pub valid_round: Option<Round>,
+}
+
+/// Why something may not be signed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Conflict {
+    /// Something else was signed there.
+    #[error("{kind:?} at height {height}, round {round}: signed {before:?} before, asked to sign {now:?}")]
+    Contradiction {
+        /// Height.
+        height: Height,
+        /// Round.
+        round: Round,
+        /// Kind.
+        kind: Kind,
+        /// On record.
+        before: Signed,
+        /// Asked for.
+        now: Signed,
+    },
+    /// What was signed at this height is not known any more.
+    #[error("{kind:?} at height {height}: nothing at or below the watermark {watermark} may be signed")]
+    BelowWatermark {
+        /// Height.
+        height: Height,
+        /// Kind.
+        kind: Kind,
+        /// The watermark.
+        watermark: Height,
+    },
+}
+
+/// The signed-state guard.
+#[derive(Debug, Default)]
+pub struct Guard {
+    signed: BTreeMap<(Height, Round, Kind), Signed>,
+    watermark: Height,
+}
+
+impl Guard {
+    /// An empty guard, watermark at genesis.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Records what the log, or a certificate, says we signed. `Err` if it contradicts what is on record already.
+    pub fn learn(&mut self, height: Height, round: Round, kind: Kind, signed: Signed) -> Result<(), Conflict> {
+        match self.signed.get(&(height, round, kind)) {
+            Some(before) if *before != signed => Err(Conflict::Contradiction {
+                height,
+                round,
+                kind,
+                before: *before,
+                now: signed,
+            }),
+            _ => {
+                self.signed.insert((height, round, kind), signed);
+                Ok(())
+            }
+        }
+    }
+
+    /// Asked before every signature; records it if it may be made.
+    pub fn ask(&mut self, height: Height, round: Round, kind: Kind, signed: Signed) -> Result<(), Conflict> {
+        if height <= self.watermark {
+            return Err(Conflict::BelowWatermark {
+                height,
+                kind,
+                watermark: self.watermark,
+            });
+        }
+        self.learn(height, round, kind, signed)
+    }
+
+    /// What is on record there.
+    pub fn get(&self, height: Height, round: Round, kind: Kind) -> Option<&Signed> {
+        self.signed.get(&(height, round, kind))
+    }
+
+    /// The highest height with a signature on record, or the watermark if that is higher.
+    pub fn highest(&self) -> Height {
+        let signed = self
+            .signed
+            .keys()
+            .next_back()
+            .map_or(Height::GENESIS, |(height, ..)| *height);
+        signed.max(self.watermark)
+    }
+
+    /// From now on nothing at or below `height` is signed.
+    pub fn raise(&mut self, height: Height) {
+        self.watermark = self.watermark.max(height);
+    }
+
+    /// Nothing at or below this is ever signed.
+    pub fn watermark(&self) -> Height {
+        self.watermark
+    }
+
+    /// A height was committed: the watermark covers it and its records may go.
+    pub fn commit(&mut self, height: Height) {
+        self.raise(height);
+        self.signed.retain(|(signed, ..), _| *signed > height);
+    }
+}
+
+#[cfg(test)]
+#[path = "guard/tests.rs"]
+mod tests;

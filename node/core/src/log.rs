@@ -1,0 +1,409 @@
+//! This file knows the bytes of the consensus log's records.
+//!
+//! ```text
+//! record  = version u8 (1) | tag u8 | body            all integers little-endian, fixed width
+//! vote      1 | kind u8 | height u64 | round u32 | id? | voter 20 | signature 64
+//! proposal  2 | height u64 | round u32 | id 32 | round? | proposer 20 | signature 64
+//! timeout   3 | kind u8 | round u32
+//! value     4 | height u64 | round u32 | round? | proposer 20 | id 32 | valid u8 | synced u8
+//! polka     5 | height u64 | round u32 | id 32 | count u32 | (address 20, signature 64)*
+//! chosen    6 | height u64 | round u32 | id 32
+//! x?        = present u8 | x if present
+//! ```
+//!
+//! The store frames records with length, generation, sequence and checksum; so a record that does not decode is not
+//! damage but another version's, and the caller stops.
+
+use bytes::Bytes;
+use malachitebft_core_consensus::{Input, ProposedValue};
+use malachitebft_core_types::{Round as MRound, Timeout, TimeoutKind, Validity, ValueOrigin};
+use ultramarine_types::consensus::CertificateSignature;
+use ultramarine_types::{
+    Address, Height, PolkaCertificate, Proposal, Round, Signature, ValueId, Vote, VoteKind, limits,
+};
+
+use crate::context::{Ctx, CtxAddress, CtxHeight, CtxValue};
+use crate::convert;
+
+const VERSION: u8 = 1;
+
+/// Which step timed out. The other timers are never logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Waiting for a proposal.
+    Propose,
+    /// Waiting for more prevotes.
+    Prevote,
+    /// Waiting for more precommits.
+    Precommit,
+}
+
+/// One record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Record {
+    /// A vote, ours or another's.
+    Vote(Vote),
+    /// A proposal, ours or another's.
+    Proposal(Proposal),
+    /// A timeout elapsed.
+    Timeout {
+        /// Of which step.
+        step: Step,
+        /// In which round.
+        round: Round,
+    },
+    /// Consensus was told of a value.
+    Value {
+        /// Height.
+        height: Height,
+        /// The round it was told for.
+        round: Round,
+        /// The valid round, if any.
+        valid_round: Option<Round>,
+        /// The proposer it was told with.
+        proposer: Address,
+        /// The value.
+        value_id: ValueId,
+        /// The verdict.
+        valid: bool,
+        /// Whether a commit certificate vouched for it; such a record is not replayed, the certificate comes again.
+        synced: bool,
+    },
+    /// A polka certificate from a peer.
+    Polka(PolkaCertificate),
+    /// We built this value for this round and signed its `Init`: the choice a repeated `GetValue` gets.
+    Chosen {
+        /// Height.
+        height: Height,
+        /// Round.
+        round: Round,
+        /// The value.
+        value_id: ValueId,
+    },
+}
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Another version of this program wrote it.
+    #[error("record version {0}; this program reads version {VERSION}")]
+    Version(u8),
+    /// A tag or flag outside the format.
+    #[error("byte {0} is none of the format's tags")]
+    Tag(u8),
+    /// The bytes end early.
+    #[error("the record ends early")]
+    Short,
+    /// Bytes are left over.
+    #[error("{0} bytes are left behind the record")]
+    Long(usize),
+    /// A list above its bound.
+    #[error("a list of {0} entries")]
+    List(u32),
+}
+
+impl Record {
+    /// The record of an input that Malachite wants logged; `None` for inputs that are never logged.
+    pub fn of_input(input: &Input<Ctx>) -> Option<Self> {
+        match input {
+            Input::Vote(vote) => Some(Self::Vote(convert::vote_from(&vote.message, vote.signature))),
+            Input::Proposal(proposal) => Some(Self::Proposal(convert::proposal_from(
+                &proposal.message,
+                proposal.signature,
+            ))),
+            Input::PolkaCertificate(polka) => Some(Self::Polka(convert::polka_from(polka))),
+            Input::TimeoutElapsed(timeout) => {
+                let step = match timeout.kind {
+                    TimeoutKind::Propose => Step::Propose,
+                    TimeoutKind::Prevote => Step::Prevote,
+                    TimeoutKind::Precommit => Step::Precommit,
+                    TimeoutKind::Rebroadcast | TimeoutKind::FinalizeHeight(_) => return None,
+                };
+                Some(Self::Timeout {
+                    step,
+                    round: convert::round_from(timeout.round)?,
+                })
+            }
+            Input::ProposedValue(value, origin) => Some(Self::Value {
+                height: value.height.0,
+                round: convert::round_from(value.round)?,
+                valid_round: convert::round_from(value.valid_round),
+                proposer: value.proposer.0,
+                value_id: value.value.0,
+                valid: value.validity.is_valid(),
+                synced: origin.is_sync(),
+            }),
+            Input::StartHeight(..) | Input::RoundCertificate(_) | Input::Propose(_) | Input::SyncValueResponse(_) => {
+                None
+            }
+        }
+    }
+
+    /// The input to replay; `None` for records that are only state of ours.
+    pub fn to_input(&self) -> Option<Input<Ctx>> {
+        match self {
+            Self::Vote(vote) => Some(Input::Vote(convert::vote_to(vote))),
+            Self::Proposal(proposal) => Some(Input::Proposal(convert::proposal_to(proposal))),
+            Self::Polka(polka) => Some(Input::PolkaCertificate(convert::polka_to(polka))),
+            Self::Timeout { step, round } => {
+                let round = convert::round_to(*round);
+                Some(Input::TimeoutElapsed(match step {
+                    Step::Propose => Timeout::propose(round),
+                    Step::Prevote => Timeout::prevote(round),
+                    Step::Precommit => Timeout::precommit(round),
+                }))
+            }
+            Self::Value { synced: true, .. } | Self::Chosen { .. } => None,
+            Self::Value {
+                height,
+                round,
+                valid_round,
+                proposer,
+                value_id,
+                valid,
+                synced: false,
+            } => {
+                let value = ProposedValue {
+                    height: CtxHeight(*height),
+                    round: convert::round_to(*round),
+                    valid_round: valid_round.map_or(MRound::Nil, convert::round_to),
+                    proposer: CtxAddress(*proposer),
+                    value: CtxValue(*value_id),
+                    validity: Validity::from_bool(*valid),
+                };
+                Some(Input::ProposedValue(value, ValueOrigin::Consensus))
+            }
+        }
+    }
+
+    /// The record's bytes.
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(160);
+        out.push(VERSION);
+        match self {
+            Self::Vote(vote) => {
+                out.push(1);
+                out.push(match vote.kind {
+                    VoteKind::Prevote => 1,
+                    VoteKind::Precommit => 2,
+                });
+                out.extend_from_slice(&vote.height.0.to_le_bytes());
+                out.extend_from_slice(&vote.round.0.to_le_bytes());
+                put_optional(&mut out, vote.value_id.as_ref().map(|id| &id.0[..]));
+                out.extend_from_slice(&vote.voter.0);
+                out.extend_from_slice(&vote.signature.0);
+            }
+            Self::Proposal(proposal) => {
+                out.push(2);
+                out.extend_from_slice(&proposal.height.0.to_le_bytes());
+                out.extend_from_slice(&proposal.round.0.to_le_bytes());
+                out.extend_from_slice(&proposal.value_id.0);
+                put_optional(
+                    &mut out,
+                    proposal
+                        .valid_round
+                        .map(|round| round.0.to_le_bytes())
+                        .as_ref()
+                        .map(|b| &b[..]),
+                );
+                out.extend_from_slice(&proposal.proposer.0);
+                out.extend_from_slice(&proposal.signature.0);
+            }
+            Self::Timeout { step, round } => {
+                out.push(3);
+                out.push(match step {
+                    Step::Propose => 1,
+                    Step::Prevote => 2,
+                    Step::Precommit => 3,
+                });
+                out.extend_from_slice(&round.0.to_le_bytes());
+            }
+            Self::Value {
+                height,
+                round,
+                valid_round,
+                proposer,
+                value_id,
+                valid,
+                synced,
+            } => {
+                out.push(4);
+                out.extend_from_slice(&height.0.to_le_bytes());
+                out.extend_from_slice(&round.0.to_le_bytes());
+                put_optional(
+                    &mut out,
+                    valid_round.map(|round| round.0.to_le_bytes()).as_ref().map(|b| &b[..]),
+                );
+                out.extend_from_slice(&proposer.0);
+                out.extend_from_slice(&value_id.0);
+                out.push(u8::from(*valid));
+                out.push(u8::from(*synced));
+            }
+            Self::Polka(polka) => {
+                out.push(5);
+                out.extend_from_slice(&polka.height.0.to_le_bytes());
+                out.extend_from_slice(&polka.round.0.to_le_bytes());
+                out.extend_from_slice(&polka.value_id.0);
+                let count =
+                    u32::try_from(polka.signatures.len()).expect("a verified certificate has one entry a member");
+                out.extend_from_slice(&count.to_le_bytes());
+                for signed in &polka.signatures {
+                    out.extend_from_slice(&signed.address.0);
+                    out.extend_from_slice(&signed.signature.0);
+                }
+            }
+            Self::Chosen {
+                height,
+                round,
+                value_id,
+            } => {
+                out.push(6);
+                out.extend_from_slice(&height.0.to_le_bytes());
+                out.extend_from_slice(&round.0.to_le_bytes());
+                out.extend_from_slice(&value_id.0);
+            }
+        }
+        Bytes::from(out)
+    }
+
+    /// Reads a record; never panics, whatever the bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let mut reader = Reader { rest: bytes };
+        let version = reader.u8()?;
+        if version != VERSION {
+            return Err(RecordError::Version(version));
+        }
+        let record = match reader.u8()? {
+            1 => {
+                let kind = match reader.u8()? {
+                    1 => VoteKind::Prevote,
+                    2 => VoteKind::Precommit,
+                    other => return Err(RecordError::Tag(other)),
+                };
+                Self::Vote(Vote {
+                    kind,
+                    height: reader.height()?,
+                    round: reader.round()?,
+                    value_id: if reader.flag()? {
+                        Some(ValueId(reader.array()?))
+                    } else {
+                        None
+                    },
+                    voter: Address(reader.array()?),
+                    signature: Signature(reader.array()?),
+                })
+            }
+            2 => Self::Proposal(Proposal {
+                height: reader.height()?,
+                round: reader.round()?,
+                value_id: ValueId(reader.array()?),
+                valid_round: reader.optional_round()?,
+                proposer: Address(reader.array()?),
+                signature: Signature(reader.array()?),
+            }),
+            3 => {
+                let step = match reader.u8()? {
+                    1 => Step::Propose,
+                    2 => Step::Prevote,
+                    3 => Step::Precommit,
+                    other => return Err(RecordError::Tag(other)),
+                };
+                Self::Timeout {
+                    step,
+                    round: reader.round()?,
+                }
+            }
+            4 => Self::Value {
+                height: reader.height()?,
+                round: reader.round()?,
+                valid_round: reader.optional_round()?,
+                proposer: Address(reader.array()?),
+                value_id: ValueId(reader.array()?),
+                valid: reader.flag()?,
+                synced: reader.flag()?,
+            },
+            5 => {
+                let (height, round, value_id) = (reader.height()?, reader.round()?, ValueId(reader.array()?));
+                let count = u32::from_le_bytes(reader.array()?);
+                if count as usize > limits::VALIDATORS_MAX {
+                    return Err(RecordError::List(count));
+                }
+                let mut signatures = Vec::with_capacity(count as usize);
+                for _ in 0..count {
+                    let address = Address(reader.array()?);
+                    signatures.push(CertificateSignature {
+                        address,
+                        signature: Signature(reader.array()?),
+                    });
+                }
+                Self::Polka(PolkaCertificate {
+                    height,
+                    round,
+                    value_id,
+                    signatures,
+                })
+            }
+            6 => Self::Chosen {
+                height: reader.height()?,
+                round: reader.round()?,
+                value_id: ValueId(reader.array()?),
+            },
+            other => return Err(RecordError::Tag(other)),
+        };
+        if reader.rest.is_empty() {
+            Ok(record)
+        } else {
+            Err(RecordError::Long(reader.rest.len()))
+        }
+    }
+}
+
+fn put_optional(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => out.push(0),
+        Some(bytes) => {
+            out.push(1);
+            out.extend_from_slice(bytes);
+        }
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(RecordError::Short)?;
+        self.rest = rest;
+        Ok(*head)
+    }
+
+    fn u8(&mut self) -> Result<u8, RecordError> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn flag(&mut self) -> Result<bool, RecordError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(RecordError::Tag(other)),
+        }
+    }
+
+    fn height(&mut self) -> Result<Height, RecordError> {
+        Ok(Height(u64::from_le_bytes(self.array()?)))
+    }
+
+    fn round(&mut self) -> Result<Round, RecordError> {
+        Ok(Round(u32::from_le_bytes(self.array()?)))
+    }
+
+    fn optional_round(&mut self) -> Result<Option<Round>, RecordError> {
+        if self.flag()? { self.round().map(Some) } else { Ok(None) }
+    }
+}
+
+#[cfg(test)]
+#[path = "log/tests.rs"]
+mod tests;

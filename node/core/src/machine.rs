@@ -1,0 +1,527 @@
+//! This file knows what the core is made of and how one input flows through it.
+//!
+//! ```text
+//! input ─▶ its handler ─▶ settle: consensus inputs, one by one ─▶ actions ─▶ more inputs, until none is left
+//!                                                                     └▶ judge values, plan sync, tell peers
+//! ```
+//!
+//! The handlers live beside this file, one per concern: `machine/boot.rs`, `machine/heights.rs`, `machine/consensus.rs`,
+//! `machine/messages.rs`, `machine/offers.rs`, `machine/judge.rs`, `machine/propose.rs`, `machine/search.rs`, `machine/catchup.rs`,
+//! `machine/tell.rs`.
+
+mod boot;
+mod catchup;
+mod consensus;
+mod heights;
+mod judge;
+mod messages;
+mod offers;
+mod propose;
+mod search;
+mod tell;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use malachitebft_core_consensus::Input as Told;
+use ultramarine_types::execution::{EngineCall, EngineReply, ParentBlock};
+use ultramarine_types::limits::Limits;
+use ultramarine_types::network::{NetCommand, NetEvent, Recipients};
+use ultramarine_types::storage::{Decision, StoreReply, StoreRequest};
+use ultramarine_types::{
+    Address, ConsensusMessage, Hash, Height, Lsn, Machine, Nanos, Outbox, Proposal, Round, Stage, ValueId, ValueKey,
+};
+
+use crate::config::CoreConfig;
+use crate::context::{Ctx, CtxValidatorSet};
+use crate::early::Early;
+use crate::execution::{Execution, Want};
+use crate::gate::Gate;
+use crate::guard::Guard;
+use crate::host::Host;
+use crate::io::{Event, Input, Output, Stop};
+use crate::log::Record;
+use crate::peers::Peers;
+use crate::proposal::Proposer;
+use crate::rules::Parent;
+use crate::signing::{Signer, Verifier};
+use crate::sync::Sync;
+use crate::timers::{Durations, Timers};
+use crate::values::Values;
+
+/// What waits at the gate for the log.
+#[derive(Debug)]
+enum Parked {
+    /// A message.
+    Send(Recipients, ConsensusMessage),
+    /// A value's bytes; its `Init` carries a signature.
+    Stream(ValueKey),
+    /// The choice of a value is in the log.
+    Chosen(ValueKey),
+    /// A decision.
+    Commit(Box<Decision>),
+}
+
+/// Where the current height stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Nothing was told yet.
+    Off,
+    /// Listening to peers before the first height after a start on an empty or doubtful directory.
+    Listening { until: Nanos },
+    /// The log calls values valid whose bytes are not back yet.
+    Recovering {
+        records: Vec<Record>,
+        wanted: BTreeSet<ValueId>,
+    },
+    /// The next height has not begun.
+    Between { start_at: Nanos, logged: bool, begun: bool },
+    /// Consensus runs at the current height.
+    Running,
+    /// Decided; the commit is on its way.
+    Committing,
+}
+
+/// The newest committed height.
+#[derive(Clone, Debug)]
+struct Head {
+    height: Height,
+    id: ValueId,
+    block: ParentBlock,
+    blob_root: Hash,
+    /// When it was committed here.
+    at: Nanos,
+}
+
+/// The node's logic; see the crate's documentation.
+pub struct Core {
+    config: CoreConfig,
+    limits: Limits,
+    durations: Durations,
+    address: Address,
+    signer: Option<Signer>,
+    verifier: Verifier,
+    guard: Guard,
+    host: Host,
+    timers: Timers,
+    gate: Gate<Parked>,
+    lsn: Lsn,
+    sync_asked: Lsn,
+    /// Whether this height's records go to the log.
+    logging: bool,
+    /// The log under replay: what is in it is not appended again.
+    replayed: BTreeSet<Bytes>,
+    phase: Phase,
+    head: Head,
+    values: Values,
+    proposer: Proposer,
+    execution: Execution,
+    sync: Sync,
+    peers: Peers,
+    early: Early,
+    /// Verified proposals of the current height, to send again.
+    proposals: BTreeMap<(Round, ValueId), Proposal>,
+    /// Our own messages of the current height, to send again.
+    own: Vec<ConsensusMessage>,
+    /// The highest height with a signature of each validator.
+    seen: BTreeMap<Address, Height>,
+    /// The host's wall clock at a moment of the monotonic one.
+    wall: Option<(Nanos, u64)>,
+    oldest_blobs: Height,
+    retired_below: Height,
+    round_at: Nanos,
+    proposed_at: Nanos,
+    behind_since: Option<Nanos>,
+    /// The certificate was given to consensus at this height.
+    certificate_fed: bool,
+    decided_synced: bool,
+    /// The decision on its way to the store.
+    pending: Option<Box<Decision>>,
+    told_lag: (Height, Height),
+    told_signing: Option<bool>,
+    inputs: VecDeque<Told<Ctx>>,
+    refeeds: VecDeque<(ValueKey, Round)>,
+    out: Vec<Output>,
+    now: Nanos,
+    stopped: bool,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core")
+            .field("head", &self.head.height)
+            .field("phase", &self.phase)
+            .field("round", &self.host.round())
+            .field("stopped", &self.stopped)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// A core that waits for [`Input::Boot`].
+    pub fn new(config: CoreConfig) -> Self {
+        let limits = Limits::of(&config.chain);
+        let signer = config.key.as_ref().map(Signer::new);
+        let address = signer.as_ref().map_or(Address::ZERO, Signer::address);
+        let set = CtxValidatorSet::new(config.validators.clone());
+        let head = Head {
+            height: Height::GENESIS,
+            id: ValueId::ZERO,
+            block: config.genesis_block,
+            blob_root: Hash::ZERO,
+            at: Nanos::ZERO,
+        };
+        Self {
+            limits,
+            durations: Durations::of(&config.chain),
+            address,
+            signer,
+            verifier: Verifier::new(&config.validators),
+            guard: Guard::new(),
+            host: Host::new(address, set, Height::GENESIS),
+            timers: Timers::new(),
+            gate: Gate::new(),
+            lsn: Lsn(0),
+            sync_asked: Lsn(0),
+            logging: false,
+            replayed: BTreeSet::new(),
+            phase: Phase::Off,
+            head,
+            values: Values::default(),
+            proposer: Proposer::default(),
+            execution: Execution::new(config.genesis_block.hash),
+            sync: Sync::new(&limits, config.chain.blob_retention_heights_min),
+            peers: Peers::default(),
+            early: Early::default(),
+            proposals: BTreeMap::new(),
+            own: Vec::new(),
+            seen: BTreeMap::new(),
+            wall: None,
+            oldest_blobs: Height::GENESIS,
+            retired_below: Height::GENESIS,
+            round_at: Nanos::ZERO,
+            proposed_at: Nanos::ZERO,
+            behind_since: None,
+            certificate_fed: false,
+            decided_synced: false,
+            pending: None,
+            told_lag: (Height::GENESIS, Height::GENESIS),
+            told_signing: None,
+            inputs: VecDeque::new(),
+            refeeds: VecDeque::new(),
+            out: Vec::new(),
+            now: Nanos::ZERO,
+            stopped: false,
+            config,
+        }
+    }
+
+    /// The newest committed height.
+    pub fn head(&self) -> Height {
+        self.head.height
+    }
+
+    /// The round consensus is in, while it runs.
+    pub fn round(&self) -> Option<Round> {
+        if self.phase == Phase::Running {
+            self.host.round()
+        } else {
+            None
+        }
+    }
+
+    /// Whether we sign at the current height.
+    pub fn is_signing(&self) -> bool {
+        self.phase == Phase::Running && self.host.is_enabled()
+    }
+
+    /// Whether the execution client has confirmed our head.
+    pub fn is_execution_open(&self) -> bool {
+        self.execution.is_open()
+    }
+
+    /// Whether the core asked to be stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Things held in memory that a peer can make more of: values, early messages, messages at the gate.
+    pub fn load(&self) -> [(&'static str, usize); 3] {
+        [
+            ("values", self.values.len()),
+            ("early", self.early.len()),
+            ("gate", self.gate.len()),
+        ]
+    }
+
+    /// The height after the head.
+    fn current(&self) -> Height {
+        self.head.height.next()
+    }
+
+    fn parent(&self) -> Parent {
+        Parent {
+            block: self.head.block,
+            blob_root: self.head.blob_root,
+        }
+    }
+
+    /// The wall clock now, in nanoseconds since the Unix epoch.
+    fn unix_ns(&self) -> u64 {
+        let Some((at, unix_ns)) = self.wall else { return 0 };
+        unix_ns.saturating_add(self.now.since(at).0)
+    }
+
+    fn net(&mut self, command: NetCommand) {
+        self.out.push(Output::Net(command));
+    }
+
+    fn store(&mut self, request: StoreRequest) {
+        self.out.push(Output::Store(request));
+    }
+
+    fn engine(&mut self, call: EngineCall) {
+        self.out.push(Output::Engine(call));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.out.push(Output::Event(event));
+    }
+
+    fn stage(&mut self, key: ValueKey, stage: Stage, since: Nanos) {
+        let took = self.now.since(since);
+        self.event(Event::Stage { key, stage, took });
+    }
+
+    /// Nothing leaves any more but the reason.
+    fn stop(&mut self, stop: Stop) {
+        if !self.stopped {
+            self.stopped = true;
+            // What this very input caused may rest on what went wrong: none of it leaves.
+            self.out.clear();
+            self.out.push(Output::Stop(stop));
+        }
+    }
+
+    /// Parks something behind the log, or lets it pass.
+    fn park(&mut self, parked: Parked) {
+        if let Some(free) = self.gate.pass(self.lsn, parked) {
+            self.release(free);
+        }
+    }
+
+    fn release(&mut self, parked: Parked) {
+        match parked {
+            Parked::Send(to, message) => self.send(to, message),
+            Parked::Stream(key) => self.net(NetCommand::Stream {
+                key,
+                to: Recipients::All,
+            }),
+            Parked::Chosen(key) => self.choice_logged(key),
+            Parked::Commit(decision) => self.store(StoreRequest::Commit(decision)),
+        }
+    }
+
+    /// Appends a record of the current height to the log.
+    fn append(&mut self, record: &Record) {
+        if !self.logging {
+            return;
+        }
+        let record = record.encode();
+        if self.replayed.contains(&record) {
+            return;
+        }
+        self.lsn = Lsn(self.lsn.0 + 1);
+        self.store(StoreRequest::LogAppend { lsn: self.lsn, record });
+    }
+
+    fn want(&mut self, wants: Vec<Want>) {
+        for want in wants {
+            match want {
+                Want::Call(call) => self.engine(call),
+                Want::Load(height) => self.store(StoreRequest::Load { height }),
+                Want::Gate { open, why } => self.event(Event::Gate { open, why }),
+                Want::Executed(height) => self.event(Event::Executed { height }),
+                Want::Imported(height) => {
+                    if height == self.head.height {
+                        let key = ValueKey {
+                            height,
+                            id: self.head.id,
+                        };
+                        self.stage(key, Stage::Import, self.head.at);
+                    }
+                }
+                Want::Invalid(why) => self.stop(Stop::DecidedInvalid(why)),
+            }
+        }
+    }
+}
+
+impl Machine for Core {
+    type Input = Input;
+    type Output = Output;
+
+    fn handle(&mut self, now: Nanos, input: Input, out: &mut Outbox<Output>) {
+        if self.stopped {
+            return;
+        }
+        self.now = self.now.max(now);
+        match input {
+            Input::WallClock { unix_ns } => self.wall = Some((self.now, unix_ns)),
+            Input::Boot(recovered) => self.boot(*recovered),
+            Input::Net(event) => self.on_net(event),
+            Input::Store(reply) => self.on_store(reply),
+            Input::Engine(reply) => self.on_engine(reply),
+        }
+        self.settle();
+        self.flush(out);
+    }
+
+    fn deadline(&self) -> Option<Nanos> {
+        if self.stopped || self.phase == Phase::Off {
+            return None;
+        }
+        [
+            self.timers.deadline(),
+            self.phase_deadline(),
+            self.values.deadline(self.current()),
+            self.proposer.deadline(),
+            self.execution.deadline(),
+            self.catch_up_deadline(),
+            self.tell_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn wake(&mut self, now: Nanos, out: &mut Outbox<Output>) {
+        if self.stopped || self.phase == Phase::Off {
+            return;
+        }
+        self.now = self.now.max(now);
+        while let Some(fired) = self.timers.fire(self.now) {
+            if self.timers.is_current(fired) {
+                self.inputs.push_back(Told::TimeoutElapsed(fired.timeout));
+            }
+            self.settle();
+        }
+        let mut wants = Vec::new();
+        self.execution.wake(self.now, &mut wants);
+        self.want(wants);
+        self.settle();
+        self.flush(out);
+    }
+}
+
+impl Core {
+    fn on_net(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::PeerUp { peer, validator } => self.peers.up(peer, validator),
+            NetEvent::PeerDown { peer } => self.lose(peer),
+            NetEvent::Message { peer, message } => self.on_message(peer, message),
+            NetEvent::Status { peer, status } => self.on_status(peer, status),
+            NetEvent::Offer {
+                offer,
+                peer,
+                key,
+                init,
+                kind,
+                certificate,
+            } => {
+                self.on_offer(offer, peer, key, init, kind, certificate);
+            }
+            NetEvent::Incomplete { key, peer } => self.on_incomplete(key, peer),
+            NetEvent::SyncEnded { peer, height, end } => self.on_sync_ended(peer, height, end),
+        }
+    }
+
+    fn on_store(&mut self, reply: StoreReply) {
+        match reply {
+            StoreReply::Stored {
+                key,
+                init,
+                payload,
+                tag,
+                blobs,
+            } => self.on_stored(key, init, payload, tag, blobs),
+            StoreReply::Refused { key, reason } => self.on_refused(key, &reason),
+            StoreReply::LogDurable { lsn } => {
+                for parked in self.gate.open(lsn) {
+                    self.release(parked);
+                }
+            }
+            StoreReply::EpochBegun(epoch) => self.on_epoch(epoch),
+            StoreReply::Committed { height } => self.on_committed(height),
+            StoreReply::Loaded { height, value } => {
+                let value = value.map(|(decided, payload)| (decided.init, payload));
+                let mut wants = Vec::new();
+                self.execution.loaded(self.now, height, value, &mut wants);
+                self.want(wants);
+            }
+            StoreReply::Retired { blobs_below } => self.oldest_blobs = self.oldest_blobs.max(blobs_below),
+            StoreReply::Failed { reason } => self.stop(Stop::Disk(reason)),
+        }
+    }
+
+    fn on_engine(&mut self, reply: EngineReply) {
+        let mut wants = Vec::new();
+        match reply {
+            EngineReply::Forkchoice { head, status } => {
+                self.execution.forkchoice(self.now, head, &status, &mut wants);
+            }
+            EngineReply::Newest { number } => self.execution.newest(self.now, number, &mut wants),
+            EngineReply::Imported {
+                height,
+                payload,
+                forkchoice,
+            } => {
+                self.execution
+                    .imported(self.now, height, &payload, &forkchoice, &mut wants);
+            }
+            EngineReply::Built { height, round, result } => self.on_built(height, round, result),
+            EngineReply::Executed { key, outcome } => self.on_executed(key, outcome),
+            EngineReply::Inspected { key, result } => self.on_inspected(key, result),
+        }
+        self.want(wants);
+    }
+
+    /// Carries on until nothing follows from what is known now.
+    fn settle(&mut self) {
+        if self.phase == Phase::Off {
+            return;
+        }
+        loop {
+            self.consult();
+            let before = self.out.len();
+            self.step_phase();
+            self.judge_all();
+            self.propose();
+            if self.inputs.is_empty() && self.refeeds.is_empty() && before == self.out.len() {
+                break;
+            }
+            if self.stopped {
+                return;
+            }
+        }
+        self.search();
+        self.catch_up();
+        self.tell();
+    }
+
+    /// Asks for one sync that covers everything parked, and hands everything over.
+    fn flush(&mut self, out: &mut Outbox<Output>) {
+        if !self.stopped
+            && let Some(wanted) = self.gate.wanted()
+            && wanted > self.sync_asked
+        {
+            self.sync_asked = self.lsn;
+            self.store(StoreRequest::LogSync { lsn: self.lsn });
+        }
+        for output in self.out.drain(..) {
+            out.push(output);
+        }
+    }
+}

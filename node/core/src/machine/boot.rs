@@ -1,0 +1,211 @@
+//! This file knows how the core wakes up: from what the data directory holds to the first height.
+
+use std::collections::BTreeSet;
+
+use malachitebft_core_consensus::Input as Told;
+use ultramarine_types::storage::{Blobs, Recovered, Tag};
+use ultramarine_types::{Assembly, Height, Round, ValueId, ValueKey};
+
+use super::{Core, Phase};
+use crate::boot::{self, Plan, Refusal};
+use crate::context::Ctx;
+use crate::guard::{Kind, Signed};
+use crate::io::Stop;
+use crate::log::Record;
+use crate::values::Stored;
+
+impl Core {
+    /// The first input: what the data directory holds.
+    pub(super) fn boot(&mut self, recovered: Recovered) {
+        if self.phase != Phase::Off {
+            return self.stop(Stop::State("the core was booted twice".to_owned()));
+        }
+        self.oldest_blobs = recovered.oldest_blobs;
+        self.retired_below = recovered.oldest_blobs;
+        if let Some(decided) = &recovered.head {
+            self.move_head(&decided.init, decided.certificate.value_id);
+            self.note_signers(&decided.certificate);
+        }
+        // The head's time of commit is not known; nothing is measured from it, and nothing waits for it.
+        self.guard.raise(self.head.height);
+        let mut wants = Vec::new();
+        self.execution.begin(self.head.height, self.head.block.hash, &mut wants);
+        self.want(wants);
+        let plan = match boot::plan(self.head.height, recovered.log.as_ref()) {
+            Ok(plan) => plan,
+            Err(Refusal::State(what)) => return self.stop(Stop::State(what)),
+            Err(Refusal::Replay(what)) => return self.stop(Stop::Replay(what)),
+        };
+        for (assembly, tag) in recovered.undecided {
+            self.recover(assembly, tag);
+        }
+        match plan {
+            Plan::Listen if self.signer.is_some() => {
+                self.phase = Phase::Listening {
+                    until: self.now + self.config.fresh_directory_listen,
+                };
+            }
+            Plan::Listen | Plan::Begin => self.await_next(self.now),
+            Plan::Silent(why) => {
+                tracing::warn!(height = %self.current(), why, "not signing at this height");
+                self.guard.raise(self.current());
+                self.await_next(self.now);
+            }
+            Plan::Replay(records) => self.prepare_replay(records),
+        }
+    }
+
+    /// A whole value that the store found again.
+    fn recover(&mut self, assembly: Assembly, tag: Tag) {
+        let Assembly {
+            key,
+            init,
+            payload,
+            blobs,
+        } = assembly;
+        if key.height <= self.head.height {
+            return;
+        }
+        let held = blobs.len() == init.metadata.commitments.len();
+        let stored = Stored {
+            tag,
+            blobs: if held { Blobs::Held } else { Blobs::NeverHeld },
+            payload: Some(payload),
+        };
+        let ours = init.metadata.origin_proposer == self.address && tag == Tag::Proposed;
+        let round = init.metadata.origin_round;
+        let value = self.values.entry(key);
+        value.init = Some(init);
+        value.stored = Some(stored);
+        if ours && self.signer.is_some() {
+            self.remember_choice(key, round, false);
+            if let Some(progress) = self.proposer.progress(&key) {
+                progress.stored = true;
+            }
+        }
+    }
+
+    /// A choice we made in an earlier life.
+    fn remember_choice(&mut self, key: ValueKey, round: Round, logged: bool) {
+        let signed = Signed {
+            value_id: Some(key.id),
+            valid_round: None,
+        };
+        if let Err(conflict) = self.guard.learn(key.height, round, Kind::Init, signed) {
+            return self.stop(Stop::Equivocation(conflict.to_string()));
+        }
+        let progress = self.proposer.choose(key.height, round, key.id);
+        progress.logged |= logged;
+    }
+
+    fn prepare_replay(&mut self, records: Vec<Record>) {
+        let address = self.address;
+        if let Err(conflict) = boot::teach(&mut self.guard, &address, &records) {
+            return self.stop(Stop::Equivocation(format!("the log contradicts itself: {conflict}")));
+        }
+        for record in &records {
+            if let Record::Chosen {
+                height,
+                round,
+                value_id,
+            } = record
+            {
+                self.remember_choice(
+                    ValueKey {
+                        height: *height,
+                        id: *value_id,
+                    },
+                    *round,
+                    true,
+                );
+            }
+        }
+        let height = self.current();
+        let wanted = boot::wanted(&records);
+        for id in &wanted {
+            // Named by our own log: worth searching for, and worth a place in assembly.
+            self.values.entry(ValueKey { height, id: *id }).polka = true;
+        }
+        self.phase = Phase::Recovering { records, wanted };
+    }
+
+    /// Replays the log once every value it calls valid is back; a certificate and its value end the wait as well.
+    pub(super) fn try_replay(&mut self, records: &[Record], wanted: &BTreeSet<ValueId>) {
+        let height = self.current();
+        if self.silence(height).is_some() {
+            // Others decided this height. Nothing is signed at it any more, so the log is not needed.
+            self.guard.raise(height);
+            return self.await_next(self.now);
+        }
+        let back = |id: &ValueId| {
+            self.values
+                .get(&ValueKey { height, id: *id })
+                .is_some_and(|value| value.is_stored())
+        };
+        if wanted.iter().all(back) {
+            self.replay(records);
+        }
+    }
+
+    fn replay(&mut self, records: &[Record]) {
+        let inputs: Vec<Told<Ctx>> = records.iter().filter_map(Record::to_input).collect();
+        // What the log has is durable and is not appended again; what is signed afresh is.
+        self.replayed = records.iter().map(Record::encode).collect();
+        self.logging = true;
+        self.tell_signing(true, None);
+        self.phase = Phase::Running;
+        self.start_consensus(true);
+        self.host.begin_replay(&inputs);
+        for input in inputs {
+            if self.stopped || self.phase != Phase::Running {
+                break;
+            }
+            if let Told::Proposal(proposal) = &input {
+                let proposal = crate::convert::proposal_from(&proposal.message, proposal.signature);
+                let key = ValueKey {
+                    height: proposal.height,
+                    id: proposal.value_id,
+                };
+                self.values.entry(key).proposed = true;
+                self.proposals.insert((proposal.round, proposal.value_id), proposal);
+            }
+            self.feed(input);
+        }
+        self.host.end_replay();
+        self.replayed.clear();
+        self.take_early();
+    }
+
+    /// Listening is over: nothing is signed where peers say we may have signed before, or where they decided.
+    pub(super) fn listened(&mut self) {
+        let set = &self.config.validators;
+        let tip = self.peers.honest_tip(set).max(self.head.height);
+        // Nobody can have a signature of ours above the height after the tip; a liar is held to that.
+        let claimed = self.peers.any_seen_signed().min(tip.next());
+        let proven = self.peers.honest_seen_signed(set);
+        let watermark = tip.max(claimed).max(proven);
+        if watermark > self.head.height {
+            tracing::warn!(%watermark, "peers are ahead of this directory: nothing is signed up to there");
+        }
+        self.guard.raise(watermark);
+        self.await_next(self.now);
+    }
+
+    /// Peers have signatures of ours that we know nothing of: another process signs with this key, or this directory
+    /// is an old copy.
+    pub(super) fn check_foreign_signatures(&mut self) {
+        if self.signer.is_none() || matches!(self.phase, Phase::Off | Phase::Listening { .. }) {
+            return;
+        }
+        let seen: Height = self.peers.honest_seen_signed(&self.config.validators);
+        let known = self.guard.highest();
+        if seen > known {
+            self.stop(Stop::ForeignSignatures(format!(
+                "peers hold signatures of {} at height {seen}; this node has signed nothing above {known}. Another \
+                 process is signing with this key, or the data directory is an old copy: stop the other one, or start \
+                 with an empty directory, which stays silent until it has caught up",
+                self.address
+            )));
+        }
+    }
+}

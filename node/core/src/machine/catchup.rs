@@ -1,0 +1,117 @@
+//! This file knows when we are behind, and carries sync's plan out.
+//!
+//! "A peer decided my current height" is being behind too: the votes may never reach us. But at every height somebody
+//! is first, so for one height we wait a moment before we ask.
+
+use ultramarine_types::network::{Fault, NetCommand, SyncEnd, SyncWant};
+use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, ValueKey};
+
+use super::{Core, Phase};
+use crate::certificate;
+use crate::io::Event;
+use crate::sync::Held;
+
+/// How long a peer may be one height ahead before we ask it for that height.
+const GRACE: Nanos = Nanos::from_millis(200);
+
+impl Core {
+    /// Plans and asks.
+    pub(super) fn catch_up(&mut self) {
+        if matches!(self.phase, Phase::Off | Phase::Committing) || self.stopped {
+            return;
+        }
+        for (height, flight) in self.sync.expire(self.now) {
+            tracing::debug!(%height, peer = %flight.peer, "a sync request took too long");
+            self.net(NetCommand::Charge {
+                peer: flight.peer,
+                fault: Fault::Withheld,
+            });
+        }
+        let (current, best) = (self.current(), self.peers.best_tip());
+        let lag = (self.head.height, best.max(self.head.height));
+        if lag != self.told_lag {
+            let told_behind = self.told_lag.1 > self.told_lag.0;
+            self.told_lag = lag;
+            if lag.1 > lag.0 || told_behind {
+                self.event(Event::Lag {
+                    ours: lag.0,
+                    best: lag.1,
+                });
+            }
+        }
+        if best < current {
+            self.behind_since = None;
+            return;
+        }
+        let since = *self.behind_since.get_or_insert(self.now);
+        if best == current && self.now < since + GRACE {
+            return;
+        }
+        let Self {
+            sync,
+            peers,
+            values,
+            now,
+            ..
+        } = self;
+        let certified = sync.certified_heights();
+        let asks = sync.plan(*now, current, peers, |height| match certified.get(&height) {
+            Some(id)
+                if values
+                    .get(&ValueKey { height, id: *id })
+                    .is_some_and(|value| value.is_stored()) =>
+            {
+                Held::All
+            }
+            Some(_) => Held::Certificate,
+            None if values.at(height).any(|(_, value)| value.is_stored()) => Held::Bytes,
+            None => Held::Nothing,
+        });
+        for (peer, height, want) in asks {
+            self.net(NetCommand::Sync { peer, height, want });
+        }
+    }
+
+    /// A request ended without an offer.
+    pub(super) fn on_sync_ended(&mut self, peer: PeerId, height: Height, end: SyncEnd) {
+        let Some(flight) = self.sync.flight(height).copied().filter(|flight| flight.peer == peer) else {
+            return;
+        };
+        match end {
+            SyncEnd::Certificate(certificate) => self.on_certificate(peer, height, flight.want, certificate),
+            SyncEnd::NotDecided { .. } | SyncEnd::Unavailable | SyncEnd::TimedOut | SyncEnd::Unusable => {
+                self.sync.failed(self.now, height, peer);
+            }
+        }
+    }
+
+    fn on_certificate(&mut self, peer: PeerId, height: Height, want: SyncWant, certificate: CommitCertificate) {
+        let holds = certificate.height == height && want == SyncWant::Certificate && {
+            let Self { config, verifier, .. } = self;
+            certificate::check_commit(&config.validators, config.chain.chain_id, &certificate, verifier).is_ok()
+        };
+        if !holds {
+            self.sync.failed(self.now, height, peer);
+            return self.net(NetCommand::Charge {
+                peer,
+                fault: Fault::Certificate,
+            });
+        }
+        self.note_signers(&certificate);
+        self.sync.certify(certificate);
+        self.sync.finished(height);
+    }
+
+    /// When catching up wants looking at.
+    pub(super) fn catch_up_deadline(&self) -> Option<Nanos> {
+        let grace = match self.behind_since {
+            Some(since) if self.sync.flight(self.current()).is_none() => Some(since + GRACE),
+            _ => None,
+        };
+        // A grace that is over wakes nobody: what comes next is an input or a deadline of sync's.
+        [grace.filter(|at| *at > self.now), self.sync.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}

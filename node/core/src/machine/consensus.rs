@@ -1,0 +1,260 @@
+//! This file knows how to feed consensus and carry out what it asks for.
+
+use malachitebft_core_consensus::{Input as Told, PeerId as TransportId, ProposedValue};
+use malachitebft_core_types::{Round as MRound, TimeoutKind, Validity, ValueOrigin, ValueResponse};
+use ultramarine_types::network::Recipients;
+use ultramarine_types::storage::Decision;
+use ultramarine_types::{Address, CommitCertificate, ConsensusMessage, Height, Round, Stage, ValueId, ValueKey};
+
+use super::{Core, Parked, Phase};
+use crate::context::{Ctx, CtxAddress, CtxHeight, CtxValue};
+use crate::convert;
+use crate::host::{Action, Fatal, Hands};
+use crate::io::{Event, Stop};
+use crate::rules;
+
+impl Core {
+    /// Feeds everything that waits, one input at a time: Malachite is not re-entrant.
+    pub(super) fn consult(&mut self) {
+        loop {
+            while let Some(input) = self.inputs.pop_front() {
+                self.feed(input);
+                if self.stopped {
+                    return;
+                }
+            }
+            let Some((key, round)) = self.refeeds.pop_front() else {
+                return;
+            };
+            self.refeed(key, round);
+        }
+    }
+
+    /// Feeds one input and carries out what follows from it.
+    pub(super) fn feed(&mut self, input: Told<Ctx>) {
+        let Self {
+            host,
+            signer,
+            guard,
+            verifier,
+            config,
+            ..
+        } = self;
+        let mut hands = Hands {
+            signer: signer.as_ref(),
+            guard,
+            verifier,
+            set: &config.validators,
+            chain_id: config.chain.chain_id,
+        };
+        let (actions, fatal) = host.process(input, &mut hands);
+        self.carry(actions, fatal);
+    }
+
+    /// Starts the current height in Malachite.
+    pub(super) fn start_consensus(&mut self, enabled: bool) {
+        let height = self.current();
+        let Self {
+            host,
+            signer,
+            guard,
+            verifier,
+            config,
+            ..
+        } = self;
+        let mut hands = Hands {
+            signer: signer.as_ref(),
+            guard,
+            verifier,
+            set: &config.validators,
+            chain_id: config.chain.chain_id,
+        };
+        let (actions, fatal) = host.start(height, enabled, &mut hands);
+        self.carry(actions, fatal);
+    }
+
+    fn carry(&mut self, actions: Vec<Action>, fatal: Option<Fatal>) {
+        match fatal {
+            Some(Fatal::Conflict(conflict)) => return self.stop(Stop::Equivocation(conflict.to_string())),
+            Some(Fatal::Divergence(what)) => return self.stop(Stop::Replay(what)),
+            None => {}
+        }
+        for action in actions {
+            match action {
+                Action::Append(record) => self.append(&record),
+                Action::Publish(message) => self.publish(message),
+                Action::Schedule(timeout) => {
+                    let round = convert::round_from(timeout.round).unwrap_or_default();
+                    let away = timeout.kind == TimeoutKind::Propose && self.is_proposer_away(round);
+                    self.timers
+                        .schedule(self.now + self.durations.duration(timeout, away), timeout);
+                }
+                Action::Cancel(timeout) => self.timers.cancel(timeout),
+                Action::CancelAll => self.timers.cancel_all(),
+                Action::Round { round, proposer } => self.on_round(round, proposer),
+                Action::GetValue { height, round } => {
+                    self.proposer.want(height, round);
+                }
+                Action::Restream(key) => {
+                    if self.values.get(&key).is_some_and(|value| value.is_stored()) {
+                        self.park(Parked::Stream(key));
+                    }
+                }
+                Action::Decide(certificate) => self.on_decide(certificate),
+                Action::Evidence { validator, what } => {
+                    let height = self.host.height();
+                    self.event(Event::Evidence {
+                        height,
+                        validator,
+                        what,
+                    });
+                }
+                Action::Finalize => {}
+                Action::Certified {
+                    round,
+                    proposer,
+                    value_id,
+                } => {
+                    let validity = Validity::Valid;
+                    let value = self.proposed_value(value_id, round, proposer, validity);
+                    self.inputs.push_back(Told::ProposedValue(value, ValueOrigin::Sync));
+                }
+                Action::Rejected(why) => {
+                    // The certificate was verified before it was fed: this is our own fault, so say it loudly.
+                    tracing::error!(height = %self.current(), why, "consensus rejected a verified certificate");
+                }
+            }
+        }
+    }
+
+    fn is_proposer_away(&self, round: Round) -> bool {
+        let proposer = self.config.validators.proposer(self.current(), round);
+        *proposer != self.address && !self.peers.is_connected(proposer)
+    }
+
+    fn on_round(&mut self, round: Round, proposer: Address) {
+        let height = self.current();
+        self.round_at = self.now;
+        self.proposed_at = self.now;
+        if self.proposer.wanted().is_some_and(|(_, wanted)| wanted != round) {
+            self.proposer.give_up();
+        }
+        self.values.slim(height, round);
+        self.event(Event::Round {
+            height,
+            round,
+            proposer,
+            ours: proposer == self.address,
+        });
+    }
+
+    /// Sends a message of ours, or a certificate we vouch for, behind the log.
+    fn publish(&mut self, message: ConsensusMessage) {
+        if matches!(message, ConsensusMessage::Vote(_) | ConsensusMessage::Proposal(_)) && !self.own.contains(&message)
+        {
+            self.own.push(message.clone());
+        }
+        if let ConsensusMessage::Proposal(proposal) = &message {
+            self.proposals
+                .insert((proposal.round, proposal.value_id), proposal.clone());
+        }
+        self.park(Parked::Send(Recipients::All, message));
+    }
+
+    /// A value as Malachite wants to hear of it.
+    pub(super) fn proposed_value(
+        &self,
+        id: ValueId,
+        round: Round,
+        proposer: Address,
+        validity: Validity,
+    ) -> ProposedValue<Ctx> {
+        ProposedValue {
+            height: CtxHeight(self.current()),
+            round: convert::round_to(round),
+            valid_round: MRound::Nil,
+            proposer: CtxAddress(proposer),
+            value: CtxValue(id),
+            validity,
+        }
+    }
+
+    /// Tells consensus the verdict about a value, for the round that a message named.
+    pub(super) fn refeed(&mut self, key: ValueKey, round: Round) {
+        if self.phase != Phase::Running || key.height != self.current() || self.host.is_decided() {
+            return;
+        }
+        let Some(valid) = self.verdict(&key) else { return };
+        let told = self.host.verdict(&key.id);
+        // An earlier `Invalid` may be overridden, a `Valid` never.
+        if told == Some(valid) || told == Some(true) {
+            return;
+        }
+        let proposer = *self.config.validators.proposer(key.height, round);
+        let value = self.proposed_value(key.id, round, proposer, Validity::from_bool(valid));
+        self.inputs
+            .push_back(Told::ProposedValue(value, ValueOrigin::Consensus));
+    }
+
+    /// Gives consensus the certificate of the current height; it answers with `Certified`.
+    pub(super) fn feed_certificate(&mut self, certificate: &CommitCertificate) {
+        self.certificate_fed = true;
+        self.decided_synced = true;
+        // The height is decided: there is nothing left to sign at it.
+        self.host.disable();
+        // Malachite wants to know a peer of its own kind to blame; ours were verified before.
+        let nobody = TransportId::from_bytes(&[0, 0]).expect("an identity multihash of nothing is well-formed");
+        let response = ValueResponse::new(nobody, bytes::Bytes::new(), convert::commit_to(certificate));
+        self.inputs.push_back(Told::SyncValueResponse(response));
+    }
+
+    /// Consensus decided: make it durable, behind the log.
+    fn on_decide(&mut self, certificate: CommitCertificate) {
+        let key = ValueKey {
+            height: certificate.height,
+            id: certificate.value_id,
+        };
+        let Some((init, blobs)) = self
+            .values
+            .get(&key)
+            .and_then(|value| Some((value.init.clone()?, value.stored.as_ref()?.blobs)))
+        else {
+            return self.stop(Stop::State(format!(
+                "consensus decided {key}, whose bytes are not stored"
+            )));
+        };
+        // Checked when the value was judged, and once more before it becomes history.
+        if let Err(broken) = rules::check(&self.config.chain, &self.parent(), &init.metadata) {
+            return self.stop(Stop::DecidedInvalid(format!(
+                "decided value {key} breaks a rule: {broken}"
+            )));
+        }
+        if let Some(valid_at) = self.values.get(&key).and_then(|value| value.valid_at) {
+            self.stage(key, Stage::Vote, valid_at);
+        }
+        self.stage(key, Stage::Commit, self.proposed_at);
+        self.phase = Phase::Committing;
+        self.timers.cancel_all();
+        self.note_signers(&certificate);
+        let decision = Box::new(Decision {
+            certificate,
+            init,
+            blobs,
+        });
+        self.pending = Some(decision.clone());
+        self.park(Parked::Commit(decision));
+    }
+
+    /// Remembers who is known to have signed at a height.
+    pub(super) fn note_signers(&mut self, certificate: &CommitCertificate) {
+        for signed in &certificate.signatures {
+            self.note_signer(signed.address, certificate.height);
+        }
+    }
+
+    /// Remembers that a validator signed something at a height.
+    pub(super) fn note_signer(&mut self, signer: Address, height: Height) {
+        let seen = self.seen.entry(signer).or_default();
+        *seen = height.max(*seen);
+    }
+}

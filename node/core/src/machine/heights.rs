@@ -1,0 +1,226 @@
+//! This file knows how one height follows another: commit, pace, log epoch, start.
+
+use std::sync::Arc;
+
+use malachitebft_core_consensus::Input as Told;
+use ultramarine_types::execution::ParentBlock;
+use ultramarine_types::network::NetCommand;
+use ultramarine_types::storage::{Blobs, LogEpoch, StoreRequest};
+use ultramarine_types::{CommitCertificate, Height, Init, Nanos, sidecar};
+
+use super::{Core, Head, Phase};
+use crate::io::{Event, Stop};
+
+impl Core {
+    /// The decision is durable: the head moves.
+    pub(super) fn on_committed(&mut self, height: Height) {
+        let Some(decision) = self.pending.take_if(|decision| decision.certificate.height == height) else {
+            return self.stop(Stop::State(format!(
+                "the store committed height {height}, which was not decided"
+            )));
+        };
+        let (certificate, init, blobs) = (decision.certificate, decision.init, decision.blobs);
+        let key = ultramarine_types::ValueKey {
+            height,
+            id: certificate.value_id,
+        };
+        let value = self.values.commit(&key);
+        let payload = value.and_then(|value| value.stored).and_then(|stored| stored.payload);
+        let bytes = u64::from(init.metadata.payload_bytes)
+            + if blobs == Blobs::Held {
+                u64::from(init.blobs_count()) * 131_072
+            } else {
+                0
+            };
+        self.move_head(&init, certificate.value_id);
+        self.event(Event::Decided {
+            blobs: init.blobs_count(),
+            bytes,
+            origin_proposer: init.metadata.origin_proposer,
+            origin_round: init.metadata.origin_round,
+            block_hash: init.metadata.header.block_hash,
+            synced: self.decided_synced,
+            certificate,
+        });
+        self.net(NetCommand::Forget { height });
+        self.sync.commit(height);
+        self.guard.commit(height);
+        self.proposer.commit(height);
+        self.proposals.clear();
+        self.own.clear();
+        self.refeeds.clear();
+        self.inputs.clear();
+        self.behind_since = None;
+        self.certificate_fed = false;
+        self.decided_synced = false;
+        self.logging = false;
+        self.replayed.clear();
+        let mut wants = Vec::new();
+        self.execution.decided(height, init, payload, &mut wants);
+        self.want(wants);
+        self.retire();
+        let start_at = self.now + Nanos::from_millis(self.config.chain.block_interval_ms);
+        self.await_next(start_at);
+    }
+
+    /// Makes a committed value the head.
+    pub(super) fn move_head(&mut self, init: &Arc<Init>, id: ultramarine_types::ValueId) {
+        let header = &init.metadata.header;
+        self.head = Head {
+            height: init.metadata.height,
+            id,
+            block: ParentBlock {
+                hash: header.block_hash,
+                number: header.number,
+                timestamp: header.timestamp,
+            },
+            blob_root: sidecar::header(&init.metadata).root(),
+            at: self.now,
+        };
+    }
+
+    /// Prepares the next height: its log epoch begins now, so that it does not delay the start.
+    pub(super) fn await_next(&mut self, start_at: Nanos) {
+        let height = self.current();
+        let logged = self.silence(height).is_none();
+        if logged {
+            self.store(StoreRequest::BeginEpoch { height });
+        }
+        self.phase = Phase::Between {
+            start_at,
+            logged,
+            begun: false,
+        };
+    }
+
+    /// The next height's log is open.
+    pub(super) fn on_epoch(&mut self, epoch: LogEpoch) {
+        if epoch.height == self.current()
+            && let Phase::Between { begun, .. } = &mut self.phase
+        {
+            *begun = true;
+        }
+    }
+
+    /// When the phase wants looking at.
+    pub(super) fn phase_deadline(&self) -> Option<Nanos> {
+        match &self.phase {
+            Phase::Listening { until } => Some(*until),
+            // While the epoch is on its way, its answer wakes us.
+            Phase::Between {
+                start_at,
+                logged,
+                begun,
+            } if !*logged || *begun => Some(*start_at),
+            Phase::Off | Phase::Recovering { .. } | Phase::Between { .. } | Phase::Running | Phase::Committing => None,
+        }
+    }
+
+    /// Moves to the next phase when it is time.
+    pub(super) fn step_phase(&mut self) {
+        match self.phase.clone() {
+            Phase::Listening { until } => {
+                if until <= self.now || self.peers.all_heard(&self.config.validators, &self.address) {
+                    self.listened();
+                }
+            }
+            Phase::Recovering { records, wanted } => self.try_replay(&records, &wanted),
+            Phase::Between {
+                start_at,
+                logged,
+                begun,
+            } => {
+                // A decided height is not paced: its value waits only to be taken.
+                let decided = self.is_vouched(self.current());
+                if (start_at <= self.now || decided) && (begun || !logged) {
+                    self.start_height(logged);
+                }
+            }
+            Phase::Off | Phase::Running | Phase::Committing => {}
+        }
+    }
+
+    /// Starts the current height; `logged`: its epoch is open, so signing is possible.
+    pub(super) fn start_height(&mut self, logged: bool) {
+        let height = self.current();
+        let silence = self.silence(height);
+        let enabled = logged && silence.is_none();
+        self.logging = logged;
+        self.tell_signing(enabled, silence);
+        self.phase = Phase::Running;
+        self.start_consensus(enabled);
+        self.take_early();
+    }
+
+    /// Feeds what was kept for this height.
+    pub(super) fn take_early(&mut self) {
+        for message in self.early.take(self.current()) {
+            self.take_message(None, message);
+        }
+    }
+
+    /// Why we do not sign at a height, if we do not.
+    pub(super) fn silence(&self, height: Height) -> Option<String> {
+        if self.signer.is_none() {
+            return Some("a full node does not sign".to_owned());
+        }
+        if self.config.validators.get(&self.address).is_none() {
+            return Some("our key is not a validator's of this chain".to_owned());
+        }
+        if height <= self.guard.watermark() {
+            let watermark = self.guard.watermark();
+            return Some(format!(
+                "what we signed up to height {watermark} may not be known here any more"
+            ));
+        }
+        if self.peers.honest_tip(&self.config.validators) >= height || self.sync.certificate(height).is_some() {
+            return Some("the height is decided already".to_owned());
+        }
+        None
+    }
+
+    pub(super) fn tell_signing(&mut self, active: bool, why: Option<String>) {
+        if self.told_signing == Some(active) {
+            return;
+        }
+        self.told_signing = Some(active);
+        let why = why.unwrap_or_else(|| "we take part".to_owned());
+        self.event(Event::Signing {
+            height: self.current(),
+            active,
+            why,
+        });
+    }
+
+    /// Frees blobs that are past retention, a few heights at a time.
+    fn retire(&mut self) {
+        const HEIGHTS_AT_ONCE: u64 = 8;
+        let Some(retention) = self.config.retention else { return };
+        let keep = retention.max(self.config.chain.blob_retention_heights_min);
+        let below = Height(self.current().0.saturating_sub(keep));
+        if below.0 >= self.retired_below.0.saturating_add(HEIGHTS_AT_ONCE) {
+            self.retired_below = below;
+            self.store(StoreRequest::Retire { blobs_below: below });
+        }
+    }
+
+    /// Whether the height's value is here, vouched for and ready.
+    fn is_vouched(&self, height: Height) -> bool {
+        self.sync
+            .certificate(height)
+            .is_some_and(|certificate: &CommitCertificate| {
+                let key = ultramarine_types::ValueKey {
+                    height,
+                    id: certificate.value_id,
+                };
+                self.values.get(&key).is_some_and(|value| value.is_stored())
+            })
+    }
+
+    /// Queues an input for consensus if it runs.
+    pub(super) fn tell_consensus(&mut self, input: Told<crate::context::Ctx>) {
+        if self.phase == Phase::Running {
+            self.inputs.push_back(input);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! This file knows how a stored value becomes `Valid`, `Invalid`, or waits.
+//!
+//! Only what the value id binds, or the execution client's `INVALID`, makes a value invalid. Everything local (client
+//! slow or away, gate closed, timestamp ahead of our clock) withholds the verdict: the propose timeout gives nil, and a
+//! later verdict still counts. A commit certificate vouches for a value instead of the execution client, and overrides
+//! an earlier `Invalid`; a vouched value that breaks a rule stops the node.
+
+use malachitebft_core_consensus::Input as Told;
+use malachitebft_core_types::{Validity, ValueOrigin};
+use ultramarine_types::execution::{EngineCall, Executed, PayloadStatus};
+use ultramarine_types::network::{Fault, NetCommand};
+use ultramarine_types::{Nanos, ValueKey};
+
+use super::{Core, Phase};
+use crate::io::{Event, Stop};
+use crate::rules;
+use crate::values::Judgement;
+
+/// A withheld verdict is looked at again after this long.
+const RETRY: Nanos = Nanos::from_millis(500);
+
+impl Core {
+    /// Looks at every stored value of the current height.
+    pub(super) fn judge_all(&mut self) {
+        if self.phase != Phase::Running || self.host.is_decided() || self.stopped {
+            return;
+        }
+        for key in self.values.keys_at(self.current()) {
+            if self.sync.certifies(key.height, &key.id) {
+                self.judge_vouched(key);
+            } else {
+                self.judge(key);
+            }
+            if self.stopped {
+                return;
+            }
+        }
+    }
+
+    /// The verdict about a value that was judged.
+    pub(super) fn verdict(&self, key: &ValueKey) -> Option<bool> {
+        match self.values.get(key)?.judgement {
+            Judgement::Valid => Some(true),
+            Judgement::Invalid(_) => Some(false),
+            Judgement::Open | Judgement::Executing { .. } | Judgement::Inspecting | Judgement::Vouched => None,
+        }
+    }
+
+    fn judge(&mut self, key: ValueKey) {
+        let (now, parent, unix_ns) = (self.now, self.parent(), self.unix_ns());
+        let open = self.execution.is_open();
+        let Some(value) = self.values.get_mut(&key) else { return };
+        if value.judgement != Judgement::Open || value.retry_at.is_some_and(|at| at > now) {
+            return;
+        }
+        let (Some(init), Some(stored)) = (value.init.clone(), value.stored.as_ref()) else {
+            return;
+        };
+        value.retry_at = None;
+        if let Err(broken) = rules::check(&self.config.chain, &parent, &init.metadata) {
+            return self.condemn(key, broken.0, true);
+        }
+        if !open {
+            // The gate's opening looks again.
+            return;
+        }
+        if !value.polka && rules::is_ahead(init.metadata.header.timestamp, unix_ns) {
+            value.retry_at = Some(now + RETRY);
+            return;
+        }
+        let Some(payload) = stored.payload.clone() else { return };
+        value.judgement = Judgement::Executing { since: now };
+        self.engine(EngineCall::Execute { key, init, payload });
+    }
+
+    /// What our execution client, or its driver, found.
+    pub(super) fn on_executed(&mut self, key: ValueKey, outcome: Executed) {
+        let now = self.now;
+        let Some(value) = self.values.get_mut(&key) else { return };
+        let Judgement::Executing { since } = value.judgement else {
+            return;
+        };
+        value.judgement = Judgement::Open;
+        match outcome {
+            Executed::Broken { reason } => self.condemn(key, reason, true),
+            Executed::Answered(PayloadStatus::Valid { .. }) => {
+                self.executed_stage(key, since);
+                self.acquit(key);
+            }
+            Executed::Answered(PayloadStatus::Invalid { reason, .. }) => {
+                self.condemn(key, format!("the execution client says: {reason}"), false);
+            }
+            Executed::Answered(status) => {
+                value.retry_at = Some(now + RETRY);
+                let why = match status {
+                    PayloadStatus::Unavailable { reason } => reason,
+                    _ => format!("the client is syncing and cannot execute {key}"),
+                };
+                let mut wants = Vec::new();
+                self.execution.doubt(now, why, &mut wants);
+                self.want(wants);
+            }
+        }
+    }
+
+    /// It keeps every rule and was executed: consensus hears of it.
+    pub(super) fn acquit(&mut self, key: ValueKey) {
+        let now = self.now;
+        let Some(value) = self.values.get_mut(&key) else { return };
+        value.judgement = Judgement::Valid;
+        value.valid_at = Some(now);
+        self.pronounce(key);
+    }
+
+    /// Nobody votes for it here. `provable`: by what its origin proposer signed.
+    fn condemn(&mut self, key: ValueKey, reason: String, provable: bool) {
+        let Some(value) = self.values.get_mut(&key) else { return };
+        value.judgement = Judgement::Invalid(reason.clone());
+        let Some(init) = value.init.clone() else { return };
+        let origin_proposer = init.metadata.origin_proposer;
+        tracing::warn!(%key, %origin_proposer, reason, "invalid value");
+        self.event(Event::InvalidValue {
+            key,
+            origin_proposer,
+            reason,
+        });
+        if provable && let Some(peer) = self.peers.of_validator(&origin_proposer) {
+            self.net(NetCommand::Charge {
+                peer,
+                fault: Fault::Package,
+            });
+        }
+        self.pronounce(key);
+    }
+
+    /// Feeds the verdict, once, for the round the value comes from; later messages that name it feed it again.
+    fn pronounce(&mut self, key: ValueKey) {
+        let Some(valid) = self.verdict(&key) else { return };
+        let told = self.host.verdict(&key.id);
+        if self.phase != Phase::Running || key.height != self.current() || told == Some(valid) || told == Some(true) {
+            return;
+        }
+        let Some(init) = self.values.get(&key).and_then(|value| value.init.clone()) else {
+            return;
+        };
+        let (round, proposer) = (init.metadata.origin_round, init.metadata.origin_proposer);
+        let value = self.proposed_value(key.id, round, proposer, Validity::from_bool(valid));
+        self.inputs
+            .push_back(Told::ProposedValue(value, ValueOrigin::Consensus));
+        // A proposal of another round may name it, whose bucket has room when this one's has none.
+        let rounds: Vec<_> = self
+            .proposals
+            .keys()
+            .filter(|(_, id)| *id == key.id)
+            .map(|(round, _)| *round)
+            .collect();
+        for round in rounds {
+            self.refeeds.push_back((key, round));
+        }
+    }
+
+    /// A certificate names it: rules and bytes are checked, the execution client is not asked.
+    fn judge_vouched(&mut self, key: ValueKey) {
+        let parent = self.parent();
+        let Some(value) = self.values.get_mut(&key) else { return };
+        let (Some(init), Some(stored)) = (value.init.clone(), value.stored.as_ref()) else {
+            return;
+        };
+        if let Err(broken) = rules::check(&self.config.chain, &parent, &init.metadata) {
+            return self.stop(Stop::DecidedInvalid(format!(
+                "decided value {key} breaks a rule: {broken}"
+            )));
+        }
+        match value.judgement {
+            Judgement::Inspecting => {}
+            Judgement::Valid | Judgement::Vouched => {
+                if !self.certificate_fed
+                    && let Some(certificate) = self.sync.certificate(key.height).cloned()
+                {
+                    self.feed_certificate(&certificate);
+                }
+            }
+            // An answer that is under way is not waited for: it may be long in coming.
+            Judgement::Open | Judgement::Executing { .. } | Judgement::Invalid(_) => {
+                // Slimmed values were judged `Valid` before; the payload is there for all others.
+                let Some(payload) = stored.payload.clone() else { return };
+                value.judgement = Judgement::Inspecting;
+                self.engine(EngineCall::Inspect { key, init, payload });
+            }
+        }
+    }
+
+    /// What the driver found in a vouched value's bytes.
+    pub(super) fn on_inspected(&mut self, key: ValueKey, result: Result<(), String>) {
+        let Some(value) = self.values.get_mut(&key) else { return };
+        if value.judgement != Judgement::Inspecting {
+            return;
+        }
+        match result {
+            Ok(()) => value.judgement = Judgement::Vouched,
+            Err(reason) => {
+                self.stop(Stop::DecidedInvalid(format!(
+                    "decided value {key} breaks a rule: {reason}"
+                )));
+            }
+        }
+    }
+}

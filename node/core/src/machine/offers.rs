@@ -1,0 +1,213 @@
+//! This file knows which offered streams to take, and what becomes of values as the store has them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ultramarine_types::limits;
+use ultramarine_types::network::{NetCommand, OfferId, OfferKind, Refusal};
+use ultramarine_types::storage::{Blobs, Tag};
+use ultramarine_types::{CommitCertificate, Init, PeerId, Round, Stage, ValueKey};
+
+use super::{Core, Phase};
+use crate::admission;
+use crate::certificate;
+use crate::values::Stored;
+
+impl Core {
+    pub(super) fn on_offer(
+        &mut self,
+        offer: OfferId,
+        peer: PeerId,
+        key: ValueKey,
+        init: Arc<Init>,
+        kind: OfferKind,
+        certificate: Option<CommitCertificate>,
+    ) {
+        let answer = match kind {
+            OfferKind::Proposal => self.weigh_proposal(peer, &key, &init),
+            OfferKind::Full | OfferKind::MetadataOnly => {
+                let answer = self.weigh_package(peer, &key, &init, kind, certificate);
+                if answer.is_err() {
+                    self.sync.failed(self.now, key.height, peer);
+                }
+                answer
+            }
+        };
+        match answer {
+            Ok(tag) => {
+                let now = self.now;
+                let value = self.values.entry(key);
+                value.init = Some(init);
+                value.streams.insert(peer, now);
+                value.first_seen.get_or_insert(now);
+                self.net(NetCommand::Admit { offer, tag });
+            }
+            Err(why) => self.net(NetCommand::Refuse { offer, why }),
+        }
+    }
+
+    fn weigh_proposal(&mut self, peer: PeerId, key: &ValueKey, init: &Init) -> Result<Tag, Refusal> {
+        let current = self.current();
+        if init.metadata.height != key.height || (key.height != current && key.height != current.next()) {
+            return Err(Refusal::Height);
+        }
+        let certified = self.sync.certifies(key.height, &key.id);
+        let known = self.values.get(key);
+        if known.is_some_and(|value| value.is_stored()) {
+            return Err(Refusal::Held);
+        }
+        let asked = known
+            .and_then(|value| value.search.as_ref())
+            .is_some_and(|search| search.asked == Some(peer));
+        let streaming = known.is_some_and(|value| value.streams.keys().any(|other| *other != peer));
+        if streaming && !asked {
+            return Err(Refusal::Held);
+        }
+        let named = certified || known.is_some_and(|value| value.polka);
+        let round = init.metadata.origin_round;
+        if !named {
+            let ours = if key.height == current {
+                self.host_round()
+            } else {
+                Round(0)
+            };
+            if round.0 > ours.0.saturating_add(limits::INIT_ROUNDS_AHEAD) {
+                return Err(Refusal::Height);
+            }
+            let admitted = known.is_some_and(|value| value.init.is_some());
+            if !admitted && self.values.uncertified_in_round(key.height, round) >= limits::VALUES_PER_ROUND_MAX {
+                return Err(Refusal::Full);
+            }
+        }
+        self.check_init(key, init)?;
+        Ok(if certified { Tag::Certified } else { Tag::Streamed })
+    }
+
+    fn host_round(&self) -> Round {
+        if self.phase == Phase::Running {
+            self.host.round().unwrap_or_default()
+        } else {
+            Round(0)
+        }
+    }
+
+    fn check_init(&mut self, key: &ValueKey, init: &Init) -> Result<(), Refusal> {
+        let Self { config, verifier, .. } = self;
+        admission::check_init(&config.validators, &config.chain, init, &key.id, verifier)
+            .map_err(|reason| Refusal::Invalid { reason })
+    }
+
+    fn weigh_package(
+        &mut self,
+        peer: PeerId,
+        key: &ValueKey,
+        init: &Init,
+        kind: OfferKind,
+        certificate: Option<CommitCertificate>,
+    ) -> Result<Tag, Refusal> {
+        let current = self.current();
+        let far = current.0.saturating_add(limits::SYNC_HEIGHTS_IN_FLIGHT as u64);
+        if key.height < current || key.height.0 >= far {
+            return Err(Refusal::Height);
+        }
+        if !self.sync.flight(key.height).is_some_and(|flight| flight.peer == peer) {
+            return Err(Refusal::Held);
+        }
+        let Some(certificate) = certificate else {
+            return Err(Refusal::Invalid {
+                reason: "a package without its certificate",
+            });
+        };
+        if certificate.height != key.height || certificate.value_id != key.id || init.metadata.height != key.height {
+            return Err(Refusal::Invalid {
+                reason: "the certificate is of another value",
+            });
+        }
+        {
+            let Self { config, verifier, .. } = self;
+            certificate::check_commit(&config.validators, config.chain.chain_id, &certificate, verifier).map_err(
+                |_| Refusal::Invalid {
+                    reason: "the certificate does not hold",
+                },
+            )?;
+        }
+        self.check_init(key, init)?;
+        let lacks_blobs = kind == OfferKind::MetadataOnly && !init.metadata.commitments.is_empty();
+        if lacks_blobs && !self.sync.may_lack_blobs(key.height) {
+            // Not provably wrong: the peer's retention may have ended early. But we need the blobs.
+            return Err(Refusal::Height);
+        }
+        self.note_signers(&certificate);
+        self.sync.certify(certificate);
+        if self.values.get(key).is_some_and(|value| value.is_stored()) {
+            self.sync.finished(key.height);
+            return Err(Refusal::Held);
+        }
+        Ok(Tag::Certified)
+    }
+
+    /// A value's bytes are durable.
+    pub(super) fn on_stored(&mut self, key: ValueKey, init: Arc<Init>, payload: Bytes, tag: Tag, blobs: Blobs) {
+        if key.height <= self.head.height || init.metadata.height != key.height {
+            return;
+        }
+        let lacking = blobs != Blobs::Held && !init.metadata.commitments.is_empty();
+        if lacking && !(self.sync.certifies(key.height, &key.id) && self.sync.may_lack_blobs(key.height)) {
+            // Without its blobs a value is no value, unless it is vouched for and past retention.
+            return;
+        }
+        let now = self.now;
+        let value = self.values.entry(key);
+        let first = value.stored.is_none();
+        value.init = Some(init);
+        value.stored = Some(Stored {
+            tag,
+            blobs,
+            payload: Some(payload),
+        });
+        value.search = None;
+        value.streams.clear();
+        if first
+            && tag == Tag::Proposed
+            && let Some(since) = value.first_seen
+        {
+            self.stage(key, Stage::Persist, since);
+        }
+        self.values.entry(key).first_seen.get_or_insert(now);
+        if let Some(progress) = self.proposer.progress(&key) {
+            progress.stored = true;
+        }
+        if self.sync.certifies(key.height, &key.id) {
+            self.sync.finished(key.height);
+        }
+    }
+
+    /// The store has no room for a value: nothing else failed, and it may come again.
+    pub(super) fn on_refused(&mut self, key: ValueKey, reason: &str) {
+        tracing::warn!(%key, reason, "a value could not be stored");
+        if let Some(value) = self.values.get_mut(&key) {
+            value.streams.clear();
+        }
+        if let Some(flight) = self.sync.flight(key.height).copied() {
+            self.sync.failed(self.now, key.height, flight.peer);
+        }
+    }
+
+    /// A stream ended and parts are missing.
+    pub(super) fn on_incomplete(&mut self, key: ValueKey, peer: PeerId) {
+        let now = self.now;
+        if let Some(flight) = self.sync.flight(key.height)
+            && flight.peer == peer
+        {
+            self.sync.failed(now, key.height, peer);
+        }
+        let Some(value) = self.values.get_mut(&key) else { return };
+        value.streams.remove(&peer);
+        if value.is_stored() {
+            return;
+        }
+        let search = value.search.get_or_insert_default();
+        search.next_at = now;
+        search.tried.insert(peer);
+    }
+}

@@ -1,0 +1,183 @@
+//! This file knows how we propose: ask for a block, choose it, make it durable, then announce it.
+
+use malachitebft_core_consensus::{Input as Told, LocallyProposedValue};
+use ultramarine_types::execution::{Built, EngineCall};
+use ultramarine_types::storage::{StoreRequest, Tag};
+use ultramarine_types::{Height, Nanos, Round, Stage, ValueKey};
+
+use super::{Core, Parked, Phase};
+use crate::context::{CtxHeight, CtxValue};
+use crate::convert;
+use crate::guard::{Kind, Signed};
+use crate::io::{Event, Stop};
+use crate::log::Record;
+use crate::proposal::{self, Frame};
+use crate::rules;
+use crate::values::Judgement;
+
+/// A build that failed is asked for again after this long.
+const RETRY: Nanos = Nanos::from_millis(200);
+
+impl Core {
+    /// Goes on with the value consensus wants from us, if anything can be done about it now.
+    pub(super) fn propose(&mut self) {
+        let Some((height, round)) = self.proposer.wanted() else {
+            return;
+        };
+        let timely = self.phase == Phase::Running
+            && height == self.current()
+            && self.host.round() == Some(round)
+            && self.host.is_proposing()
+            && self.host.is_enabled();
+        if !timely {
+            return self.proposer.give_up();
+        }
+        if !self.execution.is_open() || self.proposer.deadline().is_some_and(|at| at > self.now) {
+            return;
+        }
+        match self.proposer.chosen(height, round) {
+            Some(id) => self.announce(ValueKey { height, id }, round),
+            None => self.build(height, round),
+        }
+    }
+
+    fn build(&mut self, height: Height, round: Round) {
+        // An `Init` signed in another life whose choice is not known: nothing else may be signed there.
+        if self.guard.get(height, round, Kind::Init).is_some() || self.proposer.building().is_some() {
+            return;
+        }
+        let parent = self.head.block;
+        let timestamp = (self.unix_ns() / 1_000_000_000).max(parent.timestamp.saturating_add(1));
+        if rules::is_ahead(timestamp, self.unix_ns()) {
+            // Everybody would withhold the verdict: wait for our clock.
+            return self.proposer.retry(self.now + RETRY);
+        }
+        self.proposer.begin(height, round, self.now);
+        self.proposed_at = self.now;
+        self.engine(EngineCall::Build {
+            height,
+            round,
+            parent,
+            timestamp,
+        });
+    }
+
+    /// Our execution client built a block, checked and executed, or did not.
+    pub(super) fn on_built(&mut self, height: Height, round: Round, result: Result<Box<Built>, String>) {
+        let Some(since) = self.proposer.built(height, round) else {
+            return;
+        };
+        let timely = self.phase == Phase::Running
+            && height == self.current()
+            && self.host.round() == Some(round)
+            && self.host.is_enabled();
+        if !timely {
+            return;
+        }
+        match result {
+            Ok(built) => self.choose(height, round, *built, since),
+            Err(reason) => {
+                tracing::warn!(%height, %round, reason, "no block was built");
+                self.proposer.retry(self.now + RETRY);
+            }
+        }
+    }
+
+    /// Chooses a block for the round: signs its `Init`, and makes choice and bytes durable at the same time.
+    fn choose(&mut self, height: Height, round: Round, built: Built, since: Nanos) {
+        let Some(signer) = &self.signer else { return };
+        let frame = Frame {
+            chain_id: self.config.chain.chain_id,
+            set: &self.config.validators,
+            height,
+            round,
+            parent_blob_root: self.head.blob_root,
+        };
+        let Some(metadata) = proposal::metadata(&frame, signer, &built) else {
+            return;
+        };
+        let key = ValueKey {
+            height,
+            id: metadata.id(),
+        };
+        if let Err(broken) = rules::check(&self.config.chain, &self.parent(), &metadata) {
+            // Our own client's block would be refused by everybody.
+            tracing::error!(%key, %broken, "the block our execution client built breaks a rule");
+            return self.proposer.retry(self.now + RETRY);
+        }
+        let signed = Signed {
+            value_id: Some(key.id),
+            valid_round: None,
+        };
+        if let Err(conflict) = self.guard.ask(height, round, Kind::Init, signed) {
+            return self.stop(Stop::Equivocation(conflict.to_string()));
+        }
+        let assembly = proposal::assemble(key, metadata, signer, built);
+        self.stage(key, Stage::Build, since);
+        let now = self.now;
+        let value = self.values.entry(key);
+        value.init = Some(assembly.init.clone());
+        value.first_seen = Some(now);
+        // The driver answers only after `newPayload` said `VALID`.
+        value.judgement = Judgement::Valid;
+        value.valid_at = Some(now);
+        self.proposer.choose(height, round, key.id).relogged = true;
+        self.store(StoreRequest::Put {
+            assembly,
+            tag: Tag::Proposed,
+        });
+        self.append(&Record::Chosen {
+            height,
+            round,
+            value_id: key.id,
+        });
+        self.park(Parked::Chosen(key));
+    }
+
+    /// The choice is in the log.
+    pub(super) fn choice_logged(&mut self, key: ValueKey) {
+        if let Some(progress) = self.proposer.progress(&key) {
+            progress.logged = true;
+        }
+    }
+
+    /// Tells consensus and streams the bytes, once choice and bytes are durable and the value was executed.
+    fn announce(&mut self, key: ValueKey, round: Round) {
+        let valid = self
+            .values
+            .get(&key)
+            .is_some_and(|value| value.judgement == Judgement::Valid);
+        let Some(progress) = self.proposer.progress(&key) else {
+            return;
+        };
+        if progress.announced || !progress.stored || !valid {
+            return;
+        }
+        if !progress.logged {
+            // Found again in the store after a crash that lost the record; the log comes first.
+            if !progress.relogged {
+                progress.relogged = true;
+                self.append(&Record::Chosen {
+                    height: key.height,
+                    round,
+                    value_id: key.id,
+                });
+                self.park(Parked::Chosen(key));
+            }
+            return;
+        }
+        progress.announced = true;
+        self.event(Event::Signed {
+            height: key.height,
+            round,
+            kind: Kind::Init.name(),
+            value_id: Some(key.id),
+        });
+        self.park(Parked::Stream(key));
+        self.inputs.push_back(Told::Propose(LocallyProposedValue::new(
+            CtxHeight(key.height),
+            convert::round_to(round),
+            CtxValue(key.id),
+        )));
+    }
+}

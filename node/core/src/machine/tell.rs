@@ -1,0 +1,130 @@
+//! This file knows what peers must be told: our status, and again what they may have missed.
+//!
+//! Malachite sends a proposal once and has no gossip. So whoever is at our height and behind in rounds, or stuck in
+//! ours, gets proposals, certificates and votes again; others' votes too, because not everybody may be connected to
+//! everybody.
+
+use ultramarine_types::network::{NetCommand, Recipients, Status};
+use ultramarine_types::{ConsensusMessage, Height, Nanos, PeerId, limits};
+
+use super::{Core, Parked, Phase};
+
+/// In a round that lasts longer than this, messages may have been lost.
+const STUCK: Nanos = Nanos::from_millis(500);
+
+impl Core {
+    /// Sends our status to everybody whom it is news to.
+    pub(super) fn tell(&mut self) {
+        if self.phase == Phase::Off || self.stopped {
+            return;
+        }
+        let mine = self.status();
+        let mut news = Vec::new();
+        for (id, peer) in self.peers.iter() {
+            let seen_signed = peer.validator.and_then(|validator| self.seen.get(&validator).copied());
+            let status = Status {
+                seen_signed,
+                ..mine.clone()
+            };
+            let due = peer.told.as_ref().is_none_or(|(told, at)| {
+                // Who has signed what is no news by itself: it goes with the rest.
+                let news = Status {
+                    seen_signed: told.seen_signed,
+                    ..status.clone()
+                } != *told;
+                news || *at + limits::STATUS_INTERVAL <= self.now
+            });
+            if due {
+                news.push((*id, status));
+            }
+        }
+        for (to, status) in news {
+            if let Some(peer) = self.peers.get_mut(&to) {
+                peer.told = Some((status.clone(), self.now));
+            }
+            self.net(NetCommand::Status { to, status });
+        }
+    }
+
+    fn status(&self) -> Status {
+        let mut holds = self.values.held(self.current());
+        holds.truncate(limits::STATUS_VALUES_MAX);
+        Status {
+            tip: self.head.height,
+            oldest_blobs: self.oldest_blobs,
+            round: self.round().unwrap_or_default(),
+            holds,
+            seen_signed: None,
+        }
+    }
+
+    /// When the next status is due.
+    pub(super) fn tell_deadline(&self) -> Option<Nanos> {
+        self.peers
+            .iter()
+            .map(|(_, peer)| {
+                peer.told
+                    .as_ref()
+                    .map_or(self.now, |(_, at)| *at + limits::STATUS_INTERVAL)
+            })
+            .min()
+    }
+
+    /// Sends a peer what it may have missed of the current height.
+    pub(super) fn resend(&mut self, peer: PeerId) {
+        let current = self.current();
+        let Some((status, resent_at)) = self
+            .peers
+            .get(&peer)
+            .and_then(|known| Some((known.status.clone()?, known.resent_at)))
+        else {
+            return;
+        };
+        let Some(ours) = self.round() else { return };
+        if status.tip.next() != current || self.host.is_replaying() {
+            return;
+        }
+        let stuck = self.now.since(self.round_at) >= STUCK;
+        let behind = status.round < ours;
+        let fresh = resent_at.is_none();
+        let rested = resent_at.is_none_or(|at| self.now.since(at) >= STUCK);
+        if !(fresh || rested && (stuck || behind)) {
+            return;
+        }
+        let messages = self.missed(current, status.round);
+        if messages.is_empty() {
+            return;
+        }
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.resent_at = Some(self.now);
+        }
+        for message in messages {
+            self.park(Parked::Send(Recipients::One(peer), message));
+        }
+    }
+
+    /// Everything of the current height from `round` on that helps a peer forward, certificates first.
+    fn missed(&self, height: Height, round: ultramarine_types::Round) -> Vec<ConsensusMessage> {
+        let mut messages: Vec<ConsensusMessage> = Vec::new();
+        if self.phase != Phase::Running || self.host.height() != height {
+            return messages;
+        }
+        messages.extend(self.host.round_certificate());
+        messages.extend(
+            self.proposals
+                .values()
+                .map(|proposal| ConsensusMessage::Proposal(proposal.clone())),
+        );
+        messages.extend(self.host.polkas());
+        let ours = self.host.round().unwrap_or_default();
+        for votes_round in std::collections::BTreeSet::from([round, ours]) {
+            messages.extend(self.host.votes(votes_round).into_iter().map(ConsensusMessage::Vote));
+        }
+        for message in &self.own {
+            if !messages.contains(message) {
+                messages.push(message.clone());
+            }
+        }
+        messages
+    }
+}

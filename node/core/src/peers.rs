@@ -1,0 +1,192 @@
+//! This file knows who is connected and what they say of themselves.
+
+use std::collections::BTreeMap;
+
+use ultramarine_types::network::Status;
+use ultramarine_types::{Address, Height, Nanos, PeerId, Round, ValidatorSet, ValueId};
+
+/// A connected peer.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The validator that attests it.
+    pub validator: Option<Address>,
+    /// Its newest status.
+    pub status: Option<Status>,
+    /// The status we sent it last, and when.
+    pub told: Option<(Status, Nanos)>,
+    /// When we last sent it our messages of the current height again.
+    pub resent_at: Option<Nanos>,
+}
+
+/// Everybody connected.
+#[derive(Debug, Default)]
+pub struct Peers {
+    peers: BTreeMap<PeerId, Peer>,
+}
+
+impl Peers {
+    /// A connection is up.
+    pub fn up(&mut self, id: PeerId, validator: Option<Address>) {
+        self.peers.insert(
+            id,
+            Peer {
+                validator,
+                status: None,
+                told: None,
+                resent_at: None,
+            },
+        );
+    }
+
+    /// The last connection is gone.
+    pub fn down(&mut self, id: &PeerId) {
+        self.peers.remove(id);
+    }
+
+    /// A peer's status; `false` if it is not connected.
+    pub fn heard(&mut self, id: &PeerId, status: Status) -> bool {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return false;
+        };
+        peer.status = Some(status);
+        true
+    }
+
+    /// One peer.
+    pub fn get(&self, id: &PeerId) -> Option<&Peer> {
+        self.peers.get(id)
+    }
+
+    /// One peer, to note what it was told.
+    pub fn get_mut(&mut self, id: &PeerId) -> Option<&mut Peer> {
+        self.peers.get_mut(id)
+    }
+
+    /// All, in order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
+        self.peers.iter()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Whether nobody is connected.
+    pub fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// Whether a validator's node is connected.
+    pub fn is_connected(&self, validator: &Address) -> bool {
+        self.peers
+            .values()
+            .any(|peer| peer.validator.as_ref() == Some(validator))
+    }
+
+    /// The peer that speaks for a validator.
+    pub fn of_validator(&self, validator: &Address) -> Option<PeerId> {
+        self.peers
+            .iter()
+            .find(|(_, peer)| peer.validator.as_ref() == Some(validator))
+            .map(|(id, _)| *id)
+    }
+
+    /// The highest tip anybody claims.
+    pub fn best_tip(&self) -> Height {
+        self.statuses()
+            .map(|(_, status)| status.tip)
+            .max()
+            .unwrap_or(Height::GENESIS)
+    }
+
+    /// The highest height that validators with more than a third of the power claim to have decided: at least one of
+    /// them is honest.
+    pub fn honest_tip(&self, set: &ValidatorSet) -> Height {
+        self.honest(set, |status| Some(status.tip))
+    }
+
+    /// The highest height at which validators with more than a third of the power have a signature of ours.
+    pub fn honest_seen_signed(&self, set: &ValidatorSet) -> Height {
+        self.honest(set, |status| status.seen_signed)
+    }
+
+    /// The highest height at which anybody claims to have a signature of ours.
+    pub fn any_seen_signed(&self) -> Height {
+        self.statuses()
+            .filter_map(|(_, status)| status.seen_signed)
+            .max()
+            .unwrap_or(Height::GENESIS)
+    }
+
+    /// Whether every validator but `ours` has sent a status.
+    pub fn all_heard(&self, set: &ValidatorSet, ours: &Address) -> bool {
+        set.iter().filter(|(address, _)| *address != ours).all(|(address, _)| {
+            self.statuses()
+                .any(|(peer, _)| peer.validator.as_ref() == Some(address))
+        })
+    }
+
+    /// Peers whose tip is at or above `height`.
+    pub fn with_tip(&self, height: Height) -> Vec<PeerId> {
+        self.peers
+            .iter()
+            .filter(|(_, peer)| peer.status.as_ref().is_some_and(|status| status.tip >= height))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Peers that say they hold an undecided value of `height`.
+    pub fn holders(&self, height: Height, id: &ValueId) -> Vec<PeerId> {
+        let holds = |status: &Status| status.tip.next() == height && status.holds.contains(id);
+        self.peers
+            .iter()
+            .filter(|(_, peer)| peer.status.as_ref().is_some_and(holds))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Peers that are at `height` now, with their round.
+    pub fn at(&self, height: Height) -> Vec<(PeerId, Round)> {
+        self.peers
+            .iter()
+            .filter_map(|(id, peer)| peer.status.as_ref().map(|status| (*id, status)))
+            .filter(|(_, status)| status.tip.next() == height)
+            .map(|(id, status)| (id, status.round))
+            .collect()
+    }
+
+    fn statuses(&self) -> impl Iterator<Item = (&Peer, &Status)> {
+        self.peers
+            .values()
+            .filter_map(|peer| peer.status.as_ref().map(|status| (peer, status)))
+    }
+
+    fn honest(&self, set: &ValidatorSet, claim: impl Fn(&Status) -> Option<Height>) -> Height {
+        // One claim per validator, the highest, though it may have two nodes.
+        let mut claims: BTreeMap<Address, Height> = BTreeMap::new();
+        for (peer, status) in self.statuses() {
+            if let (Some(validator), Some(height)) = (peer.validator, claim(status)) {
+                let claimed = claims.entry(validator).or_default();
+                *claimed = height.max(*claimed);
+            }
+        }
+        let mut sorted: Vec<(Height, u64)> = claims
+            .iter()
+            .filter_map(|(address, height)| Some((*height, set.get(address)?.power)))
+            .collect();
+        sorted.sort_by_key(|(height, _)| std::cmp::Reverse(*height));
+        let mut power = 0u64;
+        for (height, more) in sorted {
+            power = power.saturating_add(more);
+            if set.is_honest(power) {
+                return height;
+            }
+        }
+        Height::GENESIS
+    }
+}
+
+#[cfg(test)]
+#[path = "peers/tests.rs"]
+mod tests;

@@ -1,0 +1,182 @@
+//! This file knows which value we propose in a round: one build, one choice, the same answer ever after.
+//!
+//! A choice is durable in two places before anybody hears of it: the log says which value was chosen for the round
+//! and that its `Init` was signed, the store has its bytes. If a crash kept only the first, nothing is proposed in
+//! that round: another value may not be signed there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ultramarine_types::execution::Built;
+use ultramarine_types::{
+    Assembly, Hash, Height, Init, Nanos, Round, Signature, ValidatorSet, ValueId, ValueKey, ValueMetadata, sidecar,
+    sign,
+};
+
+use crate::signing::Signer;
+
+/// How far a chosen value is from being proposed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// The log has the choice.
+    pub logged: bool,
+    /// The choice is on its way to the log a second time.
+    pub relogged: bool,
+    /// The store has the bytes.
+    pub stored: bool,
+    /// Consensus was told and the bytes are on their way.
+    pub announced: bool,
+}
+
+/// What `GetValue` finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Nothing was chosen: build.
+    Build,
+    /// The value chosen for this round.
+    Chosen(ValueId),
+}
+
+/// Values we were asked for at the current height.
+#[derive(Debug, Default)]
+pub struct Proposer {
+    wanted: Option<(Height, Round)>,
+    building: Option<(Height, Round, Nanos)>,
+    retry_at: Option<Nanos>,
+    choices: BTreeMap<(Height, Round), ValueId>,
+    progress: BTreeMap<ValueKey, Progress>,
+}
+
+impl Proposer {
+    /// Consensus wants a value.
+    pub fn want(&mut self, height: Height, round: Round) -> Answer {
+        self.wanted = Some((height, round));
+        self.retry_at = None;
+        self.choices
+            .get(&(height, round))
+            .map_or(Answer::Build, |id| Answer::Chosen(*id))
+    }
+
+    /// The round a value is wanted for.
+    pub fn wanted(&self) -> Option<(Height, Round)> {
+        self.wanted
+    }
+
+    /// The round began to pass without us.
+    pub fn give_up(&mut self) {
+        self.wanted = None;
+        self.retry_at = None;
+    }
+
+    /// Whether a build is under way, and since when.
+    pub fn building(&self) -> Option<(Height, Round, Nanos)> {
+        self.building
+    }
+
+    /// A build was asked for.
+    pub fn begin(&mut self, height: Height, round: Round, now: Nanos) {
+        self.building = Some((height, round, now));
+        self.retry_at = None;
+    }
+
+    /// The build was answered; since when it ran, if it is the one we wait for.
+    pub fn built(&mut self, height: Height, round: Round) -> Option<Nanos> {
+        let (building_height, building_round, since) = self.building?;
+        if (building_height, building_round) != (height, round) {
+            return None;
+        }
+        self.building = None;
+        Some(since)
+    }
+
+    /// Ask again later.
+    pub fn retry(&mut self, at: Nanos) {
+        self.retry_at = Some(at);
+    }
+
+    /// When to ask again.
+    pub fn deadline(&self) -> Option<Nanos> {
+        self.retry_at
+    }
+
+    /// A choice was made, or read from the log or the store.
+    pub fn choose(&mut self, height: Height, round: Round, id: ValueId) -> &mut Progress {
+        self.choices.entry((height, round)).or_insert(id);
+        self.progress.entry(ValueKey { height, id }).or_default()
+    }
+
+    /// What was chosen for a round.
+    pub fn chosen(&self, height: Height, round: Round) -> Option<ValueId> {
+        self.choices.get(&(height, round)).copied()
+    }
+
+    /// How far one of our own values is; `None` if it is not ours.
+    pub fn progress(&mut self, key: &ValueKey) -> Option<&mut Progress> {
+        self.progress.get_mut(key)
+    }
+
+    /// A height was committed.
+    pub fn commit(&mut self, height: Height) {
+        self.wanted = None;
+        self.building = None;
+        self.retry_at = None;
+        self.choices.retain(|(other, _), _| *other > height);
+        self.progress.retain(|key, _| key.height > height);
+    }
+}
+
+/// What the metadata of our own value is made from, besides the block.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// The validators.
+    pub set: &'a ValidatorSet,
+    /// Height.
+    pub height: Height,
+    /// Round.
+    pub round: Round,
+    /// Root of the head's sidecar header.
+    pub parent_blob_root: Hash,
+}
+
+/// The metadata of a block we built; `None` if we are not a member.
+pub fn metadata(frame: &Frame<'_>, signer: &Signer, built: &Built) -> Option<ValueMetadata> {
+    Some(ValueMetadata {
+        chain_id: frame.chain_id,
+        height: frame.height,
+        origin_proposer: signer.address(),
+        origin_proposer_index: frame.set.index_of(&signer.address())?,
+        origin_round: frame.round,
+        validator_set_hash: frame.set.hash(),
+        header: built.header.clone(),
+        payload_bytes: u32::try_from(built.payload.len()).ok()?,
+        payload_hash: built.payload_hash,
+        chunk_hashes: built.chunk_hashes.clone(),
+        commitments: built.blobs.iter().map(|(commitment, _)| *commitment).collect(),
+        parent_blob_root: frame.parent_blob_root,
+    })
+}
+
+/// Signs the `Init` of our own value and puts it together with its bytes. Ask the guard first.
+pub fn assemble(key: ValueKey, metadata: ValueMetadata, signer: &Signer, built: Built) -> Assembly {
+    let chain_id = metadata.chain_id;
+    let signature: Signature = signer.sign(&sign::init(chain_id, &key.id));
+    let root = sidecar::header(&metadata).root();
+    let header_signature = signer.sign(&sign::sidecar_header(chain_id, &root));
+    let init = Arc::new(Init {
+        metadata,
+        signature,
+        header_signature,
+    });
+    Assembly {
+        key,
+        init,
+        payload: built.payload,
+        blobs: built.blobs.into_iter().map(|(_, part)| part).collect(),
+    }
+}
+
+#[cfg(test)]
+#[path = "proposal/tests.rs"]
+mod tests;

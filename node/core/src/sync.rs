@@ -1,0 +1,220 @@
+//! This file knows how to catch up: which heights to ask of whom, and what has come of it.
+//!
+//! Several heights are asked for at one time, each of one peer, each with a deadline; a height whose bytes are held
+//! already is asked for by certificate alone. A peer that fails is left alone for a while at that height.
+
+use std::collections::BTreeMap;
+
+use ultramarine_types::limits::{self, Limits};
+use ultramarine_types::network::SyncWant;
+use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, ValueId};
+
+use crate::peers::Peers;
+
+/// A peer that could not serve a height is not asked for it again this long.
+const AVOID: Nanos = Nanos::from_millis(1_000);
+/// Blob bytes that may be in flight at one time over all heights, beyond two values.
+const BYTES_IN_FLIGHT: usize = 64 * 1024 * 1024;
+
+/// A request under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flight {
+    /// Of whom.
+    pub peer: PeerId,
+    /// What.
+    pub want: SyncWant,
+    /// Until when.
+    pub deadline: Nanos,
+}
+
+/// What is held of a height.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Held {
+    /// Nothing whole.
+    Nothing,
+    /// One value's bytes, maybe the decided one's.
+    Bytes,
+    /// A certificate, and not its value's bytes.
+    Certificate,
+    /// Both.
+    All,
+}
+
+/// Catching up.
+#[derive(Debug)]
+pub struct Sync {
+    flights: BTreeMap<Height, Flight>,
+    avoid: BTreeMap<(Height, PeerId), Nanos>,
+    certificates: BTreeMap<Height, CommitCertificate>,
+    certified_tip: Height,
+    timeout: Nanos,
+    flights_max: usize,
+    retention_min: u64,
+}
+
+impl Sync {
+    /// Nothing under way.
+    pub fn new(limits: &Limits, retention_min: u64) -> Self {
+        let value_bytes = limits.block_blob_bytes() + 1024 * 1024;
+        let flights_max = (BYTES_IN_FLIGHT / value_bytes).clamp(2, limits::SYNC_HEIGHTS_IN_FLIGHT);
+        Self {
+            flights: BTreeMap::new(),
+            avoid: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+            certified_tip: Height::GENESIS,
+            timeout: limits.sync_timeout(),
+            flights_max,
+            retention_min,
+        }
+    }
+
+    /// What to ask now; `next` is the first height not decided here, `held` says what is held of a height.
+    pub fn plan(
+        &mut self,
+        now: Nanos,
+        next: Height,
+        peers: &Peers,
+        held: impl Fn(Height) -> Held,
+    ) -> Vec<(PeerId, Height, SyncWant)> {
+        let mut asks = Vec::new();
+        let best = peers.best_tip();
+        if best < next {
+            return asks;
+        }
+        self.avoid.retain(|_, until| *until > now);
+        // A tip's certificate first, where old heights may come without blobs: it proves that they are old.
+        let far = best.0.saturating_sub(next.0) > self.retention_min;
+        if far && self.certified_tip.0 <= next.0.saturating_add(self.retention_min) {
+            self.ask(now, best, SyncWant::Certificate, peers, &mut asks);
+        }
+        for height in (next.0..=best.0).take(self.flights_max).map(Height) {
+            if self.flights.len() >= self.flights_max + 1 {
+                break;
+            }
+            let want = match held(height) {
+                Held::All => continue,
+                Held::Bytes => SyncWant::Certificate,
+                Held::Nothing | Held::Certificate => SyncWant::Package,
+            };
+            self.ask(now, height, want, peers, &mut asks);
+        }
+        asks
+    }
+
+    fn ask(
+        &mut self,
+        now: Nanos,
+        height: Height,
+        want: SyncWant,
+        peers: &Peers,
+        asks: &mut Vec<(PeerId, Height, SyncWant)>,
+    ) {
+        if self.flights.contains_key(&height) {
+            return;
+        }
+        let candidates = peers.with_tip(height);
+        let load = |peer: &PeerId| self.flights.values().filter(|flight| flight.peer == *peer).count();
+        let Some(peer) = candidates
+            .iter()
+            .filter(|peer| !self.avoid.contains_key(&(height, **peer)))
+            // The least busy; among equals a different one for each height.
+            .min_by_key(|peer| (load(peer), peer.0[0] ^ height.0.to_le_bytes()[0], **peer))
+        else {
+            return;
+        };
+        self.flights.insert(
+            height,
+            Flight {
+                peer: *peer,
+                want,
+                deadline: now + self.timeout,
+            },
+        );
+        asks.push((*peer, height, want));
+    }
+
+    /// The request under way for a height.
+    pub fn flight(&self, height: Height) -> Option<&Flight> {
+        self.flights.get(&height)
+    }
+
+    /// A verified certificate.
+    pub fn certify(&mut self, certificate: CommitCertificate) {
+        self.certified_tip = self.certified_tip.max(certificate.height);
+        self.certificates.entry(certificate.height).or_insert(certificate);
+    }
+
+    /// The certificate of a height, if one is known.
+    pub fn certificate(&self, height: Height) -> Option<&CommitCertificate> {
+        self.certificates.get(&height)
+    }
+
+    /// The heights with a certificate, and the values they name.
+    pub fn certified_heights(&self) -> BTreeMap<Height, ValueId> {
+        self.certificates
+            .iter()
+            .map(|(height, certificate)| (*height, certificate.value_id))
+            .collect()
+    }
+
+    /// Whether a certificate names this value.
+    pub fn certifies(&self, height: Height, id: &ValueId) -> bool {
+        self.certificates
+            .get(&height)
+            .is_some_and(|certificate| certificate.value_id == *id)
+    }
+
+    /// Whether a height is so old that its blobs may be missing everywhere.
+    pub fn may_lack_blobs(&self, height: Height) -> bool {
+        height.0 < self.certified_tip.0.saturating_sub(self.retention_min)
+    }
+
+    /// The request for a height brought what it was for.
+    pub fn finished(&mut self, height: Height) {
+        self.flights.remove(&height);
+    }
+
+    /// The request failed: another peer next.
+    pub fn failed(&mut self, now: Nanos, height: Height, peer: PeerId) {
+        if self.flights.get(&height).is_some_and(|flight| flight.peer == peer) {
+            self.flights.remove(&height);
+        }
+        self.avoid.insert((height, peer), now + AVOID);
+    }
+
+    /// A peer is gone, and its requests with it.
+    pub fn lose(&mut self, peer: &PeerId) {
+        self.flights.retain(|_, flight| flight.peer != *peer);
+    }
+
+    /// Takes the requests whose time is up.
+    pub fn expire(&mut self, now: Nanos) -> Vec<(Height, Flight)> {
+        let late: Vec<(Height, Flight)> = self
+            .flights
+            .iter()
+            .filter(|(_, flight)| flight.deadline <= now)
+            .map(|(h, f)| (*h, *f))
+            .collect();
+        for (height, flight) in &late {
+            self.failed(now, *height, flight.peer);
+        }
+        late
+    }
+
+    /// A height was committed.
+    pub fn commit(&mut self, height: Height) {
+        self.flights.retain(|other, _| *other > height);
+        self.certificates.retain(|other, _| *other > height);
+        self.avoid.retain(|(other, _), _| *other > height);
+    }
+
+    /// When to look again.
+    pub fn deadline(&self) -> Option<Nanos> {
+        let flights = self.flights.values().map(|flight| flight.deadline);
+        flights.chain(self.avoid.values().copied()).min()
+    }
+}
+
+#[cfg(test)]
+#[path = "sync/tests.rs"]
+mod tests;

@@ -1,0 +1,201 @@
+//! This file knows every value above our head: what is known of it, who is sending it, and how it was judged.
+//!
+//! Keyed by height and id, never by round: a value streamed in one round may be decided in another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ultramarine_types::storage::{Blobs, Tag};
+use ultramarine_types::{Height, Init, Nanos, PeerId, Round, ValueId, ValueKey};
+
+/// How far the judgement of a value has come.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Judgement {
+    /// Not begun, or withheld for a local reason.
+    #[default]
+    Open,
+    /// Our execution client is executing it.
+    Executing {
+        /// Since when.
+        since: Nanos,
+    },
+    /// The driver is checking its bytes; a certificate vouches for the rest.
+    Inspecting,
+    /// Its bytes are what the metadata says and a certificate vouches for it; our client has not executed it.
+    Vouched,
+    /// It keeps every rule and our client executed it.
+    Valid,
+    /// It breaks a rule, or our client calls it invalid.
+    Invalid(String),
+}
+
+/// A value's bytes, durable.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// How it came.
+    pub tag: Tag,
+    /// Whether its blobs are there.
+    pub blobs: Blobs,
+    /// Its payload; dropped when it was executed and newer rounds crowd.
+    pub payload: Option<Bytes>,
+}
+
+/// A search for the missing bytes of a value.
+#[derive(Clone, Debug, Default)]
+pub struct Search {
+    /// Whom we asked last.
+    pub asked: Option<PeerId>,
+    /// When to ask the next one.
+    pub next_at: Nanos,
+    /// Whom we asked in this turn.
+    pub tried: BTreeSet<PeerId>,
+}
+
+/// What is known of one value.
+#[derive(Clone, Debug, Default)]
+pub struct Value {
+    /// Its metadata, once an `Init` was admitted.
+    pub init: Option<Arc<Init>>,
+    /// Streams admitted and not ended, with their beginnings.
+    pub streams: BTreeMap<PeerId, Nanos>,
+    /// When the first stream was admitted.
+    pub first_seen: Option<Nanos>,
+    /// Once durable.
+    pub stored: Option<Stored>,
+    /// How it was judged.
+    pub judgement: Judgement,
+    /// When it became `Valid` here.
+    pub valid_at: Option<Nanos>,
+    /// When a withheld verdict is looked at again.
+    pub retry_at: Option<Nanos>,
+    /// A verified proposal names it.
+    pub proposed: bool,
+    /// A polka certificate names it.
+    pub polka: bool,
+    /// Who sent a message that names it, newest last.
+    pub namers: Vec<PeerId>,
+    /// While its bytes are wanted.
+    pub search: Option<Search>,
+}
+
+impl Value {
+    /// Whether its bytes are durable.
+    pub fn is_stored(&self) -> bool {
+        self.stored.is_some()
+    }
+}
+
+/// All values above the head.
+#[derive(Debug, Default)]
+pub struct Values {
+    values: BTreeMap<ValueKey, Value>,
+}
+
+impl Values {
+    /// A value.
+    pub fn get(&self, key: &ValueKey) -> Option<&Value> {
+        self.values.get(key)
+    }
+
+    /// A value, to change.
+    pub fn get_mut(&mut self, key: &ValueKey) -> Option<&mut Value> {
+        self.values.get_mut(key)
+    }
+
+    /// A value, made if it is new.
+    pub fn entry(&mut self, key: ValueKey) -> &mut Value {
+        self.values.entry(key).or_default()
+    }
+
+    /// Values of a height.
+    pub fn at(&self, height: Height) -> impl Iterator<Item = (&ValueKey, &Value)> {
+        let from = ValueKey {
+            height,
+            id: ValueId::ZERO,
+        };
+        let to = ValueKey {
+            height,
+            id: ValueId([0xff; 32]),
+        };
+        self.values.range(from..=to)
+    }
+
+    /// Keys of a height.
+    pub fn keys_at(&self, height: Height) -> Vec<ValueKey> {
+        self.at(height).map(|(key, _)| *key).collect()
+    }
+
+    /// Ids admitted in an origin round that nothing but their `Init` speaks for.
+    pub fn uncertified_in_round(&self, height: Height, round: Round) -> usize {
+        self.at(height)
+            .filter(|(_, value)| !value.polka)
+            .filter(|(_, value)| {
+                value
+                    .init
+                    .as_ref()
+                    .is_some_and(|init| init.metadata.origin_round == round)
+            })
+            .count()
+    }
+
+    /// The stored values of a height, for the status.
+    pub fn held(&self, height: Height) -> Vec<ValueId> {
+        self.at(height)
+            .filter(|(_, value)| value.is_stored())
+            .map(|(key, _)| key.id)
+            .collect()
+    }
+
+    /// The earliest moment any value of the height wants looking at.
+    pub fn deadline(&self, height: Height) -> Option<Nanos> {
+        self.at(height)
+            .flat_map(|(_, value)| [value.retry_at, value.search.as_ref().map(|search| search.next_at)])
+            .flatten()
+            .min()
+    }
+
+    /// Forgets streams of a peer that is gone.
+    pub fn lose(&mut self, peer: &PeerId) {
+        for value in self.values.values_mut() {
+            value.streams.remove(peer);
+        }
+    }
+
+    /// Drops payloads of judged values of rounds long past; the store has them.
+    pub fn slim(&mut self, height: Height, round: Round) {
+        const ROUNDS_KEPT: u32 = 4;
+        for (key, value) in &mut self.values {
+            let old = value
+                .init
+                .as_ref()
+                .is_some_and(|init| init.metadata.origin_round.0.saturating_add(ROUNDS_KEPT) < round.0);
+            let judged = matches!(value.judgement, Judgement::Valid | Judgement::Invalid(_));
+            if key.height == height
+                && old
+                && judged
+                && !value.polka
+                && let Some(stored) = &mut value.stored
+            {
+                stored.payload = None;
+            }
+        }
+    }
+
+    /// A height was committed: takes the decided value, drops the others and everything below.
+    pub fn commit(&mut self, key: &ValueKey) -> Option<Value> {
+        let decided = self.values.remove(key);
+        self.values.retain(|other, _| other.height > key.height);
+        decided
+    }
+
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+}
