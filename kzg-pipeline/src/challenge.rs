@@ -6,6 +6,8 @@
 use sha2::{Digest, Sha256};
 use ultramarine_types::KzgCommitment;
 
+use crate::verifier::Claim;
+
 /// `FIAT_SHAMIR_PROTOCOL_DOMAIN`, then 4096 as a 128-bit big-endian number.
 pub const PREFIX: [u8; 32] = *b"FSBLOBVERIFY_V1_\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0";
 
@@ -17,4 +19,14 @@ pub fn hash(blob: &[u8], commitment: &KzgCommitment) -> [u8; 32] {
         .chain_update(commitment.0)
         .finalize()
         .into()
+}
+
+/// The hash of each claim; of a blob that is no blob, a hash nobody uses.
+pub fn hash_all(claims: &[Claim<'_>]) -> Vec<[u8; 32]> {
+    claims.iter().map(|claim| hash(claim.blob, claim.commitment)).collect()
+}
+
+/// Which code hashes on this processor.
+pub fn path() -> &'static str {
+    "sha2"
 }

@@ -207,7 +207,7 @@ pub fn bytes(element: &blst_fr) -> [u8; 32] {
     out
 }
 
-fn mul(left: &blst_fr, right: &blst_fr) -> blst_fr {
+pub fn mul(left: &blst_fr, right: &blst_fr) -> blst_fr {
     let mut out = blst_fr::default();
     // SAFETY: reads two elements, writes one.
     unsafe { blst::blst_fr_mul(&raw mut out, left, right) };

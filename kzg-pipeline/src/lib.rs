@@ -18,10 +18,16 @@
 
 mod challenge;
 mod ckzg;
+#[allow(unsafe_code)]
+mod cpu_time;
+mod evaluate;
+mod fast;
+mod field;
 pub mod former;
 #[allow(unsafe_code)]
 mod group;
 pub mod lane;
+pub mod measure;
 mod memo;
 mod setup;
 pub mod verifier;

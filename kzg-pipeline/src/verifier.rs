@@ -6,6 +6,7 @@ use ultramarine_types::verify::{Finding, Malformed};
 use ultramarine_types::{KzgCommitment, KzgProof};
 
 use crate::ckzg::CKzg;
+use crate::fast::Fast;
 use crate::memo::Memo;
 
 /// What somebody claims: this proof shows that this commitment is to this blob (EIP-4844).
@@ -34,18 +35,21 @@ pub trait Verifier: Send + Sync {
 /// Which back end judges.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Kind {
-    /// The reference implementation's batch call.
+    /// Our own, on blst's primitives.
     #[default]
+    Fast,
+    /// The reference implementation's batch call.
     CKzg,
 }
 
 impl Kind {
     /// Every back end.
-    pub const ALL: [Self; 1] = [Self::CKzg];
+    pub const ALL: [Self; 2] = [Self::Fast, Self::CKzg];
 
     /// The name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Fast => "fast",
             Self::CKzg => "c-kzg",
         }
     }
@@ -75,6 +79,7 @@ pub struct UnknownKind;
 pub fn verifier(kind: Kind, memo_claims: usize) -> Arc<dyn Verifier> {
     let memo = Memo::new(memo_claims);
     match kind {
+        Kind::Fast => Arc::new(Fast::new(memo)),
         Kind::CKzg => Arc::new(CKzg::new(memo)),
     }
 }

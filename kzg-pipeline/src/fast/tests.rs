@@ -1,0 +1,117 @@
+use super::*;
+use crate::ckzg::CKzg;
+use crate::fixtures::{Seeded, claims, lines};
+use crate::suite::{self, SPOILERS};
+
+fn verifier() -> Fast {
+    Fast::new(Memo::new(0))
+}
+
+#[test]
+fn true_claims_hold() {
+    suite::no_claims_give_no_findings(&verifier());
+    suite::true_claims_hold(&verifier(), 130);
+}
+
+#[test]
+fn every_fault_is_named_and_sinks_nobody() {
+    suite::every_fault_is_named_and_sinks_nobody(&verifier());
+}
+
+#[test]
+fn a_finding_does_not_depend_on_company() {
+    suite::a_finding_does_not_depend_on_company(&verifier(), 30, 70);
+}
+
+#[test]
+fn faults_that_cancel_each_other_are_found() {
+    suite::faults_that_cancel_each_other_are_found(&verifier());
+}
+
+#[test]
+fn duplicates_infinity_and_order_are_nothing_special() {
+    suite::duplicates_are_judged_like_any_other(&verifier());
+    suite::infinity_commits_to_zero_and_proves_constants(&verifier());
+    suite::order_changes_nothing(&verifier());
+}
+
+#[test]
+fn a_remembered_claim_does_not_cover_another() {
+    let verifier = Fast::new(Memo::new(64));
+    suite::a_remembered_claim_does_not_cover_another(&verifier);
+    assert_eq!(verifier.memo.len(), 1, "only the proven claim is remembered");
+}
+
+#[test]
+fn findings_agree_with_c_kzg_on_any_mixture() {
+    let (ours, theirs) = (verifier(), CKzg::new(Memo::new(0)));
+    let pool = lines(12);
+    for round in 0..40 {
+        let mut seeded = Seeded(1000 + round);
+        let mut batch: Vec<_> = (0..seeded.below(12)).map(|_| pool[seeded.below(12)].clone()).collect();
+        for claim in &mut batch {
+            match seeded.below(4) {
+                0 => {}
+                1 => SPOILERS[seeded.below(SPOILERS.len())].1(claim),
+                2 => claim.proof = pool[seeded.below(12)].proof,
+                _ => {
+                    // Any bit of any part.
+                    let at = seeded.below(claim.blob.len() + 96);
+                    let bit = 1 << seeded.below(8);
+                    if at < claim.blob.len() {
+                        claim.blob[at] ^= bit;
+                    } else if at < claim.blob.len() + 48 {
+                        claim.commitment.0[at - claim.blob.len()] ^= bit;
+                    } else {
+                        claim.proof.0[at - claim.blob.len() - 48] ^= bit;
+                    }
+                }
+            }
+        }
+        assert_eq!(
+            ours.verify(&claims(&batch)),
+            theirs.verify(&claims(&batch)),
+            "round {round}"
+        );
+    }
+}
+
+#[test]
+fn a_batch_of_six_hundred_with_one_wrong_claim_names_it() {
+    let verifier = verifier();
+    let mut batch = lines(600);
+    assert_eq!(suite::judge(&verifier, &batch), vec![Finding::Holds; 600]);
+    batch[371].proof = batch[372].proof;
+    let findings = suite::judge(&verifier, &batch);
+    let bad: Vec<_> = findings
+        .iter()
+        .enumerate()
+        .filter(|(_, finding)| **finding != Finding::Holds)
+        .collect();
+    assert_eq!(bad, [(371, &Finding::Wrong)]);
+}
+
+#[test]
+fn splitting_a_scalar_gives_it_back() {
+    let lambda = Fr::from_u128(LAMBDA);
+    assert_eq!(
+        lambda.mul(&lambda).add(&lambda).add(&Fr::ONE),
+        Fr::ZERO,
+        "λ² + λ + 1 = 0"
+    );
+    let mut seeded = Seeded(21);
+    let mut scalars = vec![
+        Fr::ZERO,
+        Fr::ONE,
+        Fr::ONE.negate(),
+        lambda,
+        lambda.negate(),
+        lambda.add(&Fr::ONE.negate()),
+    ];
+    scalars.extend((0..200).map(|_| Fr::from_hash(&seeded.element())));
+    for k in scalars {
+        let (low, high) = split(&k);
+        assert!(low < LAMBDA);
+        assert_eq!(Fr::from_u128(low).add(&Fr::from_u128(high).mul(&lambda)), k);
+    }
+}
