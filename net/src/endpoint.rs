@@ -27,7 +27,7 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// A QUIC endpoint for both directions on one socket. Must be called inside the runtime that will drive it.
-pub(crate) fn open(socket: UdpSocket, identity: &Identity) -> Result<quinn::Endpoint, String> {
+pub fn open(socket: UdpSocket, identity: &Identity) -> Result<quinn::Endpoint, String> {
     let tls = |error: rustls::Error| format!("TLS set-up: {error}");
     let server = QuicServerConfig::try_from(identity.server_tls().map_err(tls)?).map_err(|error| error.to_string())?;
     let client = QuicClientConfig::try_from(identity.client_tls().map_err(tls)?).map_err(|error| error.to_string())?;

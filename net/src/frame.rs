@@ -264,5 +264,3 @@ fn broken(error: std::io::Error) -> ReadFault {
     ReadFault::Broken(error.to_string())
 }
 
-#[cfg(test)]
-mod tests;

@@ -217,5 +217,3 @@ impl RawDecidedValue {
     }
 }
 
-#[cfg(test)]
-mod tests;

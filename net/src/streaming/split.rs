@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::{Assembly, KzgProof};
 
-use super::join::Missing;
+use super::contract::Missing;
 use crate::frame::{HEADER_BYTES, Header, Kind};
 use crate::message;
 

@@ -10,7 +10,7 @@ use ultramarine_types::{Assembly, BlobPart, Init, Nanos, PeerId, ValueKey};
 
 use super::bits::Bits;
 use super::init::chunk_bytes;
-use super::join::Missing;
+use super::contract::Missing;
 
 /// Where one blob stands.
 ///
@@ -196,13 +196,6 @@ impl Pending {
     pub fn is_missing_parts(&self) -> bool {
         self.chunks.iter().any(Option::is_none)
             || (self.wants_blobs && self.blobs.iter().any(|slot| matches!(slot, Slot::Empty)))
-    }
-
-    /// Whether a verdict is awaited.
-    pub fn is_verifying(&self) -> bool {
-        self.blobs
-            .iter()
-            .any(|slot| matches!(slot, Slot::Verifying { .. } | Slot::Drained { .. }))
     }
 
     /// Whether every wanted blob has bytes here: none is waited for from a peer.

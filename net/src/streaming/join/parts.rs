@@ -1,0 +1,193 @@
+//! This file knows what a part does to its value: fills a slot, settles one, completes the value, or costs its sender.
+
+use bytes::Bytes;
+use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::network::{Fault, OfferId};
+use ultramarine_types::storage::Tag;
+use ultramarine_types::verify::{Finding, Malformed, Urgency, Verdict, VerifyJob};
+use ultramarine_types::{BlobPart, Nanos, Outbox, ValueKey};
+
+use super::{Join, State, Stream};
+use crate::bounds;
+use crate::streaming::contract::{Completed, Output, StopReason};
+use crate::streaming::value::{BlobFate, ChunkFate, Pending};
+
+impl Join {
+    pub(super) fn chunk(&mut self, now: Nanos, name: OfferId, index: u32, bytes: Bytes, out: &mut Outbox<Output>) {
+        let Some(stream) = self.streams.get_mut(&name) else {
+            return;
+        };
+        let Some(value) = self.values.get_mut(&stream.key) else {
+            return;
+        };
+        if stream.state != State::Active {
+            return;
+        }
+        let position = index as usize;
+        if position >= value.init.metadata.chunk_hashes.len() || !stream.chunks_seen.insert(position) {
+            return self.fail(name, Fault::Protocol, out);
+        }
+        stream.progress = now;
+        let key = stream.key;
+        match value.put_chunk(now, position, bytes) {
+            ChunkFate::Taken => self.settle_value(now, key, out),
+            ChunkFate::Known => {}
+            ChunkFate::Bad => self.fail(name, Fault::Chunk, out),
+            ChunkFate::Outside => self.fail(name, Fault::Protocol, out),
+        }
+    }
+
+    pub(super) fn blob(&mut self, now: Nanos, name: OfferId, index: u16, part: BlobPart, out: &mut Outbox<Output>) {
+        let Some(stream) = self.streams.get_mut(&name) else {
+            return;
+        };
+        let Some(value) = self.values.get_mut(&stream.key) else {
+            return;
+        };
+        if stream.state != State::Active {
+            return;
+        }
+        let position = usize::from(index);
+        // One proof a blob (EIP-4844) until the chain has cell proofs; the wire has room for them already.
+        let (&[proof], true) = (part.proofs.as_slice(), part.blob.len() == BLOB_BYTES) else {
+            return self.fail(name, Fault::Protocol, out);
+        };
+        let Some(commitment) = value.init.metadata.commitments.get(position).copied() else {
+            return self.fail(name, Fault::Protocol, out);
+        };
+        if !stream.blobs_seen.insert(position) {
+            return self.fail(name, Fault::Protocol, out);
+        }
+        stream.progress = now;
+        let (key, peer, blob) = (stream.key, stream.peer, part.blob.clone());
+        match value.put_blob(now, position, peer, part) {
+            BlobFate::Taken => {
+                let urgency = if value.tag == Tag::Certified {
+                    Urgency::Sync
+                } else {
+                    Urgency::Current
+                };
+                let last = value.has_all_blobs();
+                let sender = Some(peer);
+                out.push(Output::Verify(VerifyJob {
+                    key,
+                    index,
+                    sender,
+                    urgency,
+                    last,
+                    blob,
+                    commitment,
+                    proof,
+                }));
+            }
+            BlobFate::Known => {}
+            BlobFate::Outside => self.fail(name, Fault::Protocol, out),
+        }
+    }
+
+    pub(super) fn fin(&mut self, name: OfferId, out: &mut Outbox<Output>) {
+        match self.streams.get(&name).map(|stream| stream.state) {
+            None => {}
+            Some(State::Active) => {
+                let Some(stream) = self.streams.remove(&name) else {
+                    return;
+                };
+                if self
+                    .values
+                    .get(&stream.key)
+                    .is_some_and(|value| withheld(value, &stream))
+                {
+                    out.push(Output::Charge {
+                        peer: stream.peer,
+                        fault: Fault::Withheld,
+                        key: stream.key,
+                    });
+                }
+                self.tell_if_stuck(stream.key, stream.peer, out);
+            }
+            Some(_) => self.fail(name, Fault::Protocol, out),
+        }
+    }
+
+    pub(super) fn gone(&mut self, now: Nanos, name: OfferId, out: &mut Outbox<Output>) {
+        let Some(stream) = self.streams.get_mut(&name) else {
+            return;
+        };
+        if let State::Asked { gone } = &mut stream.state {
+            // The core will answer, and must then learn that nobody is sending.
+            *gone = true;
+            return;
+        }
+        let requested = stream.state == State::Requested;
+        let (key, peer) = (stream.key, stream.peer);
+        self.streams.remove(&name);
+        if requested {
+            self.later.push_back((now + bounds::REFETCH_PAUSE, key, peer));
+        } else {
+            self.tell_if_stuck(key, peer, out);
+        }
+    }
+
+    pub(super) fn verdict(&mut self, now: Nanos, verdict: Verdict, out: &mut Outbox<Output>) {
+        let (Some(sender), Some(value)) = (verdict.sender, self.values.get_mut(&verdict.key)) else {
+            return;
+        };
+        let holds = verdict.finding == Finding::Holds;
+        if value.settle(usize::from(verdict.index), sender, holds).is_none() {
+            return;
+        }
+        match verdict.finding {
+            Finding::Holds => self.settle_value(now, verdict.key, out),
+            // The value id binds the commitment: whoever relays it is as helpless as we are. The value can never be
+            // whole, so it is never stored, and never `Valid`.
+            Finding::Malformed(Malformed::Commitment) => {
+                value.hopeless = true;
+                self.stop_streams(verdict.key, &StopReason::Complete, out);
+            }
+            Finding::Wrong | Finding::Malformed(Malformed::Blob | Malformed::Proof) => {
+                out.push(Output::Charge {
+                    peer: sender,
+                    fault: Fault::Proof,
+                    key: verdict.key,
+                });
+                self.tell_if_stuck(verdict.key, sender, out);
+            }
+        }
+    }
+
+    /// Completes a value if it is whole.
+    pub(super) fn settle_value(&mut self, now: Nanos, key: ValueKey, out: &mut Outbox<Output>) {
+        let Some(value) = self.values.get_mut(&key) else { return };
+        if value.hopeless || !value.is_whole() {
+            return;
+        }
+        let (streamed, verified, tag) = (value.streamed(), value.verified(now), value.tag);
+        let Some(assembly) = value.assemble() else {
+            value.hopeless = true;
+            value.park();
+            self.stop_streams(key, &StopReason::Complete, out);
+            self.start_queued(now, out);
+            return;
+        };
+        self.values.remove(&key);
+        self.done.insert(key);
+        while self.done.len() > bounds::DONE_MAX {
+            self.done.pop_first();
+        }
+        out.push(Output::Complete(Box::new(Completed {
+            assembly,
+            tag,
+            streamed,
+            verified,
+        })));
+        self.stop_streams(key, &StopReason::Complete, out);
+        self.start_queued(now, out);
+    }
+}
+
+/// Whether a stream that says it is finished has left out parts that nobody else brought.
+fn withheld(value: &Pending, stream: &Stream) -> bool {
+    let missing = value.missing();
+    missing.chunks.iter().any(|index| !stream.chunks_seen.contains(index))
+        || missing.blobs.iter().any(|index| !stream.blobs_seen.contains(index))
+}

@@ -1,0 +1,178 @@
+//! Values, peers and sources for tests.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use ultramarine_types::canonical::sha256;
+use ultramarine_types::consensus::CertificateSignature;
+use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
+use ultramarine_types::storage::{Absent, Blobs, Decided, Source};
+use ultramarine_types::{
+    Address, Assembly, BlobPart, ChainParams, CommitCertificate, ExecutionHeader, Hash, Height, Init, KzgCommitment,
+    KzgProof, PeerId, Round, Signature, ValueKey, ValueMetadata,
+};
+
+pub const CHAIN_ID: u64 = 77;
+
+pub fn params(blobs_per_block_max: u32) -> ChainParams {
+    ChainParams {
+        chain_id: CHAIN_ID,
+        execution_genesis_hash: Hash::ZERO,
+        blobs_per_block_max,
+        block_interval_ms: 1000,
+        blob_retention_heights_min: 10,
+        gas_limit_min: 0,
+        gas_limit_max: u64::MAX,
+        prague_time: None,
+    }
+}
+
+pub fn peer(byte: u8) -> PeerId {
+    PeerId([byte; 32])
+}
+
+/// A whole value. `salt` tells two values of one height apart.
+pub fn value(height: u64, salt: u8, payload_bytes: usize, blobs: usize) -> Assembly {
+    let payload: Bytes =
+        (0..payload_bytes).map(|index| (index as u8).wrapping_mul(31) ^ (index >> 8) as u8 ^ salt).collect::<Vec<_>>().into();
+    let bytes_of = |index: usize| [salt, index as u8, (index >> 8) as u8];
+    let commitments = (0..blobs)
+        .map(|index| {
+            let mut commitment = [0; 48];
+            commitment[..3].copy_from_slice(&bytes_of(index));
+            KzgCommitment(commitment)
+        })
+        .collect();
+    let parts = (0..blobs)
+        .map(|index| {
+            let mut blob = vec![0; BLOB_BYTES];
+            blob[..3].copy_from_slice(&bytes_of(index));
+            blob[BLOB_BYTES - 3..].copy_from_slice(&bytes_of(index));
+            let mut proof = [1; 48];
+            proof[..3].copy_from_slice(&bytes_of(index));
+            BlobPart { blob: blob.into(), proofs: vec![KzgProof(proof)] }
+        })
+        .collect();
+    let metadata = ValueMetadata {
+        chain_id: CHAIN_ID,
+        height: Height(height),
+        origin_proposer: Address([3; 20]),
+        origin_proposer_index: 0,
+        origin_round: Round(0),
+        validator_set_hash: Hash::ZERO,
+        header: header(height),
+        payload_bytes: u32::try_from(payload_bytes).expect("small"),
+        payload_hash: sha256(&payload),
+        chunk_hashes: payload.chunks(PAYLOAD_CHUNK_BYTES).map(sha256).collect(),
+        commitments,
+        parent_blob_root: Hash::ZERO,
+    };
+    let init = Init { metadata, signature: Signature([5; 64]), header_signature: Signature([6; 64]) };
+    Assembly { key: init.key(), init: Arc::new(init), payload, blobs: parts }
+}
+
+fn header(number: u64) -> ExecutionHeader {
+    ExecutionHeader {
+        parent_hash: Hash::ZERO,
+        fee_recipient: Address::ZERO,
+        state_root: Hash::ZERO,
+        transactions_root: Hash::ZERO,
+        receipts_root: Hash::ZERO,
+        logs_bloom: [0; 256],
+        number,
+        gas_limit: 30_000_000,
+        gas_used: 0,
+        timestamp: 1,
+        extra_data: vec![1, 2, 3],
+        prev_randao: Hash::ZERO,
+        base_fee_per_gas: Hash::ZERO,
+        withdrawals_root: Hash::ZERO,
+        blob_gas_used: 0,
+        excess_blob_gas: 0,
+        parent_beacon_block_root: Hash::ZERO,
+        requests_hash: None,
+        block_hash: Hash::ZERO,
+    }
+}
+
+pub fn certificate(key: ValueKey) -> CommitCertificate {
+    let signatures = vec![CertificateSignature { address: Address([3; 20]), signature: Signature([7; 64]) }];
+    CommitCertificate { height: key.height, round: Round(0), value_id: key.id, signatures }
+}
+
+/// Whether a blob is the one its commitment was made for, as [`value`] makes them: what the verifier says in tests.
+pub fn holds(commitment: &KzgCommitment, blob: &[u8], proof: &KzgProof) -> bool {
+    let mark = &commitment.0[..3];
+    blob.len() == BLOB_BYTES && &blob[..3] == mark && &blob[BLOB_BYTES - 3..] == mark && &proof.0[..3] == mark
+}
+
+pub fn same_bytes(left: &Assembly, right: &Assembly) -> bool {
+    left.key == right.key
+        && left.init == right.init
+        && left.payload == right.payload
+        && left.blobs.len() == right.blobs.len()
+        && left.blobs.iter().zip(&right.blobs).all(|(left, right)| left.blob == right.blob && left.proofs == right.proofs)
+}
+
+/// A source in memory.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    values: Mutex<BTreeMap<ValueKey, Assembly>>,
+    decided: Mutex<BTreeMap<Height, (Decided, Option<Absent>)>>,
+}
+
+impl Shelf {
+    pub fn put(&self, assembly: Assembly) {
+        self.values.lock().expect("no panic").insert(assembly.key, assembly);
+    }
+
+    /// Decides a value that was put; `absent` says why its blobs are not here.
+    pub fn decide(&self, key: ValueKey, absent: Option<Absent>) {
+        let init = self.values.lock().expect("no panic")[&key].init.clone();
+        let blobs = match absent {
+            None | Some(Absent::Damaged | Absent::Unknown) => Blobs::Held,
+            Some(Absent::Pruned { .. }) => Blobs::Pruned,
+            Some(Absent::NeverHeld) => Blobs::NeverHeld,
+        };
+        let decided = Decided { certificate: certificate(key), init, blobs };
+        self.decided.lock().expect("no panic").insert(key.height, (decided, absent));
+    }
+}
+
+impl Source for Shelf {
+    fn head(&self) -> Height {
+        self.decided.lock().expect("no panic").keys().next_back().copied().unwrap_or_default()
+    }
+
+    fn oldest_blobs(&self) -> Height {
+        Height(1)
+    }
+
+    fn decided(&self, height: Height) -> Option<Decided> {
+        self.decided.lock().expect("no panic").get(&height).map(|(decided, _)| decided.clone())
+    }
+
+    fn height_of_block(&self, _block_hash: &Hash) -> Option<Height> {
+        None
+    }
+
+    fn value(&self, key: &ValueKey) -> Result<Assembly, Absent> {
+        self.values.lock().expect("no panic").get(key).cloned().ok_or(Absent::Unknown)
+    }
+
+    fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent> {
+        let (decided, absent) = self.decided.lock().expect("no panic").get(&height).cloned().ok_or(Absent::Unknown)?;
+        if let Some(absent) = absent {
+            return Err(absent);
+        }
+        let key = ValueKey { height, id: decided.certificate.value_id };
+        Ok((decided, self.value(&key)?))
+    }
+
+    fn decided_payload(&self, height: Height) -> Option<(Decided, Bytes)> {
+        let decided = self.decided(height)?;
+        let key = ValueKey { height, id: decided.certificate.value_id };
+        Some((decided, self.value(&key).ok()?.payload))
+    }
+}

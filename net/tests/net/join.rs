@@ -1,0 +1,637 @@
+//! Laws and stories of the join.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+use ultramarine_net::bounds;
+use ultramarine_net::streaming::{
+    Begin, Bits, Brings, CheckedInit, Completed, Input, Join, JoinConfig, Missing, Output, StopReason,
+};
+use ultramarine_types::limits::{Limits, PAYLOAD_CHUNK_BYTES};
+use ultramarine_types::network::{Fault, NetEvent, OfferId, OfferKind, Refusal, SyncEnd};
+use ultramarine_types::storage::Tag;
+use ultramarine_types::verify::{Finding, Malformed, Urgency, Verdict, VerifyJob};
+use ultramarine_types::{Assembly, BlobPart, Height, KzgProof, Machine, Nanos, Outbox, PeerId, ValueKey};
+
+use crate::fixture::{CHAIN_ID, certificate, holds, params, peer, same_bytes, value};
+
+/// A join with the rest of a node played by hand.
+struct Rig {
+    join: Join,
+    now: Nanos,
+    streams: u64,
+    limits: Limits,
+    jobs: Vec<VerifyJob>,
+    events: Vec<NetEvent>,
+    started: Vec<OfferId>,
+    stopped: BTreeMap<OfferId, StopReason>,
+    charges: Vec<(PeerId, Fault)>,
+    requests: Vec<(OfferId, PeerId, Option<Missing>)>,
+    complete: Vec<Completed>,
+}
+
+impl Rig {
+    fn new(blobs_per_block: u32) -> Self {
+        let limits = Limits::of(&params(blobs_per_block));
+        Self {
+            join: Join::new(JoinConfig { limits }),
+            now: Nanos::from_millis(1),
+            streams: 0,
+            limits,
+            jobs: Vec::new(),
+            events: Vec::new(),
+            started: Vec::new(),
+            stopped: BTreeMap::new(),
+            charges: Vec::new(),
+            requests: Vec::new(),
+            complete: Vec::new(),
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let mut out = Outbox::new();
+        self.join.handle(self.now, input, &mut out);
+        self.take(&mut out);
+    }
+
+    fn wait(&mut self, span: Nanos) {
+        // As a tile does: wake at every deadline on the way.
+        let end = self.now + span;
+        while let Some(due) = self.join.deadline().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            let mut out = Outbox::new();
+            self.join.wake(self.now, &mut out);
+            self.take(&mut out);
+        }
+        self.now = end;
+    }
+
+    fn take(&mut self, out: &mut Outbox<Output>) {
+        for output in out.drain() {
+            match output {
+                Output::Ask(event) => self.events.push(event),
+                Output::Start { stream } => self.started.push(stream),
+                Output::Stop { stream, why } => drop(self.stopped.insert(stream, why)),
+                Output::Verify(job) => self.jobs.push(job),
+                Output::Request { stream, peer, missing, .. } => self.requests.push((stream, peer, missing)),
+                Output::Complete(completed) => self.complete.push(*completed),
+                Output::Charge { peer, fault, .. } => self.charges.push((peer, fault)),
+            }
+        }
+    }
+
+    fn name(&mut self) -> OfferId {
+        self.streams += 1;
+        OfferId(self.streams)
+    }
+
+    fn begin_as(&mut self, stream: OfferId, peer: PeerId, value: &Assembly, brings: Brings) {
+        let init = CheckedInit::check(value.init.as_ref().clone(), CHAIN_ID, &self.limits).expect("a legal shape");
+        self.feed(Input::Begin(Begin { stream, peer, init, brings }));
+    }
+
+    fn begin(&mut self, peer: PeerId, value: &Assembly) -> OfferId {
+        let stream = self.name();
+        self.begin_as(stream, peer, value, Brings::Proposal);
+        stream
+    }
+
+    /// Begins a stream and admits it.
+    fn admitted(&mut self, peer: PeerId, value: &Assembly) -> OfferId {
+        let stream = self.begin(peer, value);
+        self.feed(Input::Admit { offer: stream, tag: Tag::Streamed });
+        stream
+    }
+
+    fn part(&mut self, stream: OfferId, part: Part, value: &Assembly) {
+        match part {
+            Part::Chunk(index) => {
+                let start = index * PAYLOAD_CHUNK_BYTES;
+                let bytes = value.payload.slice(start..value.payload.len().min(start + PAYLOAD_CHUNK_BYTES));
+                self.feed(Input::Chunk { stream, index: index as u32, bytes });
+            }
+            Part::Blob(index) => {
+                self.feed(Input::Blob { stream, index: index as u16, part: value.blobs[index].clone() });
+            }
+        }
+    }
+
+    /// The verifier answers job number `job` of those waiting.
+    fn verify(&mut self, job: usize) {
+        let VerifyJob { key, index, sender, blob, commitment, proof, .. } = self.jobs.remove(job);
+        let finding = if holds(&commitment, &blob, &proof) { Finding::Holds } else { Finding::Wrong };
+        self.feed(Input::Verdict(Verdict { key, index, sender, finding }));
+    }
+
+    fn verify_all(&mut self) {
+        while !self.jobs.is_empty() {
+            self.verify(0);
+        }
+    }
+
+    fn incomplete(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event, NetEvent::Incomplete { .. })).count()
+    }
+
+    fn offers(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event, NetEvent::Offer { .. })).count()
+    }
+
+    /// Asks an honest holder for what is missing, and gets it.
+    fn repair(&mut self, holder: PeerId, value: &Assembly) {
+        let stream = self.name();
+        self.feed(Input::Fetch { stream, key: value.key, peer: holder });
+        let Some((name, _, missing)) = self.requests.pop() else { return };
+        assert_eq!(name, stream);
+        self.begin_as(stream, holder, value, Brings::Proposal);
+        if self.events.iter().any(|event| matches!(event, NetEvent::Offer { offer, .. } if *offer == stream)) {
+            self.feed(Input::Admit { offer: stream, tag: Tag::Streamed });
+        }
+        for part in parts(value).into_iter().filter(|part| wanted(missing.as_ref(), *part)) {
+            self.part(stream, part, value);
+        }
+        self.feed(Input::Fin { stream });
+        self.verify_all();
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Part {
+    Chunk(usize),
+    Blob(usize),
+}
+
+fn parts(value: &Assembly) -> Vec<Part> {
+    let chunks = (0..value.init.metadata.chunk_hashes.len()).map(Part::Chunk);
+    chunks.chain((0..value.blobs.len()).map(Part::Blob)).collect()
+}
+
+fn wanted(missing: Option<&Missing>, part: Part) -> bool {
+    missing.is_none_or(|missing| match part {
+        Part::Chunk(index) => missing.chunks.contains(index),
+        Part::Blob(index) => missing.blobs.contains(index),
+    })
+}
+
+/// One step of a scramble: which of the streams acts, or the verifier does.
+type Step = (u8, prop::sample::Index);
+
+/// Several streams bring shuffled subsets of one value's parts, interleaved with verdicts, then break; `bad` says which
+/// parts of which streams are spoilt. Honest repair follows until the value is complete.
+fn scramble(streams: usize, steps: &[Step], spoilt: &[bool]) -> Result<Rig, TestCaseError> {
+    let value = value(5, 1, 2 * PAYLOAD_CHUNK_BYTES + 77, 5);
+    let mut rig = Rig::new(6);
+    let names: Vec<OfferId> = (0..streams).map(|index| rig.begin(peer(index as u8 + 1), &value)).collect();
+    prop_assert_eq!(rig.offers(), 1, "the core is asked once");
+    rig.feed(Input::Admit { offer: names[0], tag: Tag::Streamed });
+    prop_assert_eq!(&rig.started, &names);
+    let mut left: Vec<Vec<Part>> = names.iter().map(|_| parts(&value)).collect();
+    for (number, (actor, choice)) in steps.iter().enumerate() {
+        let actor = usize::from(*actor) % (streams + 1);
+        if actor == streams {
+            if !rig.jobs.is_empty() {
+                let job = choice.index(rig.jobs.len());
+                rig.verify(job);
+            }
+            continue;
+        }
+        if left[actor].is_empty() || rig.stopped.contains_key(&names[actor]) {
+            continue;
+        }
+        let position = choice.index(left[actor].len());
+        let part = left[actor].swap_remove(position);
+        if actor == 0 && spoilt.get(number).copied().unwrap_or(false) {
+            spoil(&mut rig, names[0], part, &value);
+        } else {
+            rig.part(names[actor], part, &value);
+        }
+    }
+    for name in names {
+        rig.feed(Input::Gone { stream: name });
+    }
+    rig.verify_all();
+    for round in 0..4 {
+        if !rig.complete.is_empty() {
+            break;
+        }
+        prop_assert!(rig.incomplete() > 0, "the core hears that parts are missing, round {round}");
+        rig.repair(peer(200), &value);
+    }
+    prop_assert_eq!(rig.complete.len(), 1, "complete exactly once");
+    prop_assert!(same_bytes(&rig.complete[0].assembly, &value));
+    prop_assert_eq!(rig.join.reserved_bytes(), 0);
+    prop_assert_eq!(rig.join.values_count(), 0);
+    Ok(rig)
+}
+
+fn spoil(rig: &mut Rig, stream: OfferId, part: Part, value: &Assembly) {
+    match part {
+        Part::Chunk(index) => {
+            let mut bytes = value.payload.slice(..PAYLOAD_CHUNK_BYTES).to_vec();
+            bytes[7] ^= 1;
+            rig.feed(Input::Chunk { stream, index: index as u32, bytes: bytes.into() });
+        }
+        Part::Blob(index) => {
+            let BlobPart { blob, .. } = value.blobs[index].clone();
+            let part = BlobPart { blob, proofs: vec![KzgProof([9; 48])] };
+            rig.feed(Input::Blob { stream, index: index as u16, part });
+        }
+    }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    proptest::collection::vec((any::<u8>(), any::<prop::sample::Index>()), 0..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn parts_in_any_order_from_anyone_make_the_same_value(streams in 1usize..4, steps in steps()) {
+        let rig = scramble(streams, &steps, &[])?;
+        prop_assert!(rig.charges.is_empty(), "nobody is charged: {:?}", rig.charges);
+    }
+
+    #[test]
+    fn a_bad_part_costs_its_sender_only(
+        streams in 1usize..4,
+        steps in steps(),
+        spoilt in proptest::collection::vec(any::<bool>(), 60),
+    ) {
+        let rig = scramble(streams, &steps, &spoilt)?;
+        let bad = peer(1);
+        prop_assert!(rig.charges.iter().all(|(who, fault)| *who == bad && matches!(fault, Fault::Chunk | Fault::Proof)));
+    }
+
+    #[test]
+    fn reserved_bytes_stay_within_the_budget(
+        streams in proptest::collection::vec((0u8..4, 1u64..4, any::<u8>(), 0usize..7, any::<bool>()), 1..60),
+    ) {
+        let mut rig = Rig::new(6);
+        let total = rig.limits.assembly_bytes();
+        for (who, height, salt, blobs, certified) in streams {
+            // Large payloads, announced and never sent: the cheapest way to make a node reserve memory.
+            let mut value = value(height, salt, 10, blobs);
+            let mut init = value.init.as_ref().clone();
+            init.metadata.payload_bytes = 16 * 1024 * 1024;
+            init.metadata.chunk_hashes = vec![init.metadata.payload_hash; 256];
+            value.key = init.key();
+            value.init = init.into();
+            let stream = rig.begin(peer(who), &value);
+            let tag = if certified { Tag::Certified } else { Tag::Streamed };
+            rig.feed(Input::Admit { offer: stream, tag });
+            for index in 0..blobs {
+                rig.part(stream, Part::Blob(index), &value);
+            }
+            prop_assert!(rig.join.reserved_bytes() <= total);
+            for who in 0..4 {
+                prop_assert!(rig.join.reserved_bytes_of(peer(who)) <= total / 2);
+            }
+            prop_assert!(rig.join.streams_count() <= 4 * bounds::OFFERS_PER_PEER_MAX);
+            prop_assert!(rig.join.values_count() <= bounds::VALUES_MAX);
+        }
+        rig.verify_all();
+        rig.wait(Nanos::from_millis(120_000));
+        prop_assert_eq!(rig.join.streams_count(), 0, "every stream ends by its deadline");
+        rig.feed(Input::Forget { height: Height(9) });
+        prop_assert_eq!(rig.join.reserved_bytes(), 0);
+        prop_assert_eq!(rig.join.values_count(), 0);
+    }
+}
+
+#[test]
+fn a_whole_stream_completes_with_its_last_verdict() {
+    let value = value(3, 0, 1000, 2);
+    let mut rig = Rig::new(6);
+    let stream = rig.begin(peer(1), &value);
+    assert!(matches!(&rig.events[..], [NetEvent::Offer { kind: OfferKind::Proposal, certificate: None, .. }]));
+    rig.part(stream, Part::Chunk(0), &value);
+    assert!(rig.started.is_empty() && rig.jobs.is_empty(), "nothing is taken before the core admits");
+    rig.feed(Input::Admit { offer: stream, tag: Tag::Streamed });
+    for part in parts(&value) {
+        rig.now = rig.now + Nanos::from_millis(5);
+        rig.part(stream, part, &value);
+    }
+    assert_eq!(rig.jobs.iter().map(|job| (job.last, job.urgency)).collect::<Vec<_>>(), [
+        (false, Urgency::Current),
+        (true, Urgency::Current)
+    ]);
+    rig.now = rig.now + Nanos::from_millis(30);
+    rig.feed(Input::Fin { stream });
+    assert!(rig.complete.is_empty());
+    rig.verify_all();
+    let completed = &rig.complete[0];
+    assert!(same_bytes(&completed.assembly, &value));
+    assert_eq!(completed.streamed, Nanos::from_millis(10));
+    assert_eq!(completed.verified, Some(Nanos::from_millis(30)));
+    assert!(rig.charges.is_empty());
+    let again = rig.begin(peer(2), &value);
+    assert_eq!(rig.stopped[&again], StopReason::Complete);
+    assert_eq!(rig.offers(), 1, "a complete value is not asked about again");
+}
+
+#[test]
+fn a_block_of_1024_blobs_is_joined() {
+    let value = value(3, 0, 1000, 1024);
+    let mut rig = Rig::new(1024);
+    let stream = rig.admitted(peer(1), &value);
+    for part in parts(&value).into_iter().rev() {
+        rig.part(stream, part, &value);
+    }
+    rig.verify_all();
+    assert!(same_bytes(&rig.complete[0].assembly, &value));
+}
+
+#[test]
+fn verified_blobs_survive_a_broken_stream_and_only_the_rest_is_fetched() {
+    let value = value(3, 0, PAYLOAD_CHUNK_BYTES + 1, 4);
+    let mut rig = Rig::new(6);
+    let stream = rig.admitted(peer(1), &value);
+    for part in [Part::Chunk(1), Part::Blob(2), Part::Blob(0)] {
+        rig.part(stream, part, &value);
+    }
+    rig.verify_all();
+    rig.feed(Input::Gone { stream });
+    assert_eq!(rig.incomplete(), 1);
+    let stream = rig.name();
+    rig.feed(Input::Fetch { stream, key: value.key, peer: peer(2) });
+    let missing = Missing { chunks: Bits::from_iter([0]), blobs: Bits::from_iter([1, 3]) };
+    assert_eq!(rig.requests, [(stream, peer(2), Some(missing))]);
+    assert!(rig.charges.is_empty(), "a broken connection is nobody's fault");
+}
+
+#[test]
+fn a_refused_init_costs_only_those_who_sent_that_init() {
+    let value = value(3, 0, 1000, 0);
+    let mut forged = value.clone();
+    let mut init = value.init.as_ref().clone();
+    init.signature.0[0] ^= 1;
+    forged.init = init.into();
+    let mut rig = Rig::new(6);
+    let first = rig.begin(peer(1), &forged);
+    let same = rig.begin(peer(2), &forged);
+    let honest = rig.begin(peer(3), &value);
+    assert_eq!(rig.offers(), 2, "another signature is another question");
+    rig.feed(Input::Refuse { offer: first, why: Refusal::Invalid { reason: "signature" } });
+    assert_eq!(rig.charges, [(peer(1), Fault::Signature), (peer(2), Fault::Signature)]);
+    assert!(rig.stopped.contains_key(&first) && rig.stopped.contains_key(&same));
+    rig.feed(Input::Admit { offer: honest, tag: Tag::Streamed });
+    assert_eq!(rig.started, [honest]);
+}
+
+#[test]
+fn a_refusal_for_its_height_costs_nothing() {
+    let value = value(3, 0, 1000, 0);
+    let mut rig = Rig::new(6);
+    let stream = rig.begin(peer(1), &value);
+    rig.feed(Input::Refuse { offer: stream, why: Refusal::Height });
+    assert!(rig.charges.is_empty());
+    assert_eq!(rig.stopped[&stream], StopReason::Refused(Refusal::Height));
+    rig.feed(Input::Forget { height: Height(3) });
+    let late = rig.begin(peer(1), &value);
+    assert_eq!(rig.offers(), 1, "a decided height is refused without asking");
+    assert_eq!(rig.stopped[&late], StopReason::Refused(Refusal::Height));
+}
+
+#[test]
+fn a_stalled_sender_has_withheld() {
+    let value = value(3, 0, 1000, 1);
+    let mut rig = Rig::new(6);
+    let stream = rig.admitted(peer(1), &value);
+    rig.part(stream, Part::Chunk(0), &value);
+    rig.wait(bounds::STREAM_STALL);
+    assert_eq!(rig.charges, [(peer(1), Fault::Withheld)]);
+    assert_eq!(rig.stopped[&stream], StopReason::Fault(Fault::Withheld));
+    assert_eq!(rig.incomplete(), 1);
+}
+
+#[test]
+fn a_fin_before_all_parts_is_withholding_unless_others_brought_them() {
+    let value = value(3, 0, 1000, 1);
+    let mut rig = Rig::new(6);
+    let (first, second) = (rig.begin(peer(1), &value), rig.begin(peer(2), &value));
+    rig.feed(Input::Admit { offer: first, tag: Tag::Streamed });
+    rig.part(second, Part::Blob(0), &value);
+    rig.part(first, Part::Chunk(0), &value);
+    rig.feed(Input::Fin { stream: first });
+    assert!(rig.charges.is_empty());
+    let other = value_two();
+    let third = rig.admitted(peer(3), &other);
+    rig.feed(Input::Fin { stream: third });
+    assert_eq!(rig.charges, [(peer(3), Fault::Withheld)]);
+}
+
+fn value_two() -> Assembly {
+    value(3, 2, 1000, 1)
+}
+
+#[test]
+fn our_own_sleep_is_nobodys_fault() {
+    let value = value(3, 0, 1000, 1);
+    let mut rig = Rig::new(6);
+    let stream = rig.admitted(peer(1), &value);
+    rig.now = rig.now + bounds::STREAM_STALL + bounds::LATE + Nanos(1);
+    let mut out = Outbox::new();
+    rig.join.wake(rig.now, &mut out);
+    rig.take(&mut out);
+    assert!(rig.charges.is_empty());
+    for part in parts(&value) {
+        rig.part(stream, part, &value);
+    }
+    rig.verify_all();
+    assert_eq!(rig.complete.len(), 1);
+}
+
+#[test]
+fn waking_early_changes_nothing() {
+    let value = value(3, 0, 1000, 1);
+    let mut rig = Rig::new(6);
+    rig.admitted(peer(1), &value);
+    let due = rig.join.deadline().expect("a stream is active");
+    let mut out = Outbox::new();
+    rig.join.wake(Nanos(due.0 - 1), &mut out);
+    assert!(out.is_empty());
+    assert_eq!(rig.join.deadline(), Some(due));
+}
+
+#[test]
+fn a_part_sent_twice_on_one_stream_ends_it() {
+    let value = value(3, 0, 1000, 2);
+    let mut rig = Rig::new(6);
+    let stream = rig.admitted(peer(1), &value);
+    rig.part(stream, Part::Blob(0), &value);
+    rig.part(stream, Part::Blob(0), &value);
+    assert_eq!(rig.charges, [(peer(1), Fault::Protocol)], "a stream never brings more bytes than its value has");
+}
+
+#[test]
+fn a_malformed_commitment_is_no_relays_fault_and_never_completes() {
+    let value = value(3, 0, 1000, 1);
+    let mut rig = Rig::new(6);
+    let stream = rig.admitted(peer(1), &value);
+    parts(&value).into_iter().for_each(|part| rig.part(stream, part, &value));
+    let finding = Finding::Malformed(Malformed::Commitment);
+    rig.feed(Input::Verdict(Verdict { key: value.key, index: 0, sender: Some(peer(1)), finding }));
+    assert!(rig.charges.is_empty() && rig.complete.is_empty());
+    let again = rig.begin(peer(2), &value);
+    assert_eq!(rig.stopped[&again], StopReason::Complete);
+}
+
+#[test]
+fn a_verdict_counts_only_for_the_bytes_it_was_given_for() {
+    let value = value(3, 0, 1000, 1);
+    let mut rig = Rig::new(6);
+    let stream = rig.admitted(peer(1), &value);
+    parts(&value).into_iter().for_each(|part| rig.part(stream, part, &value));
+    let stray = |sender| Verdict { key: value.key, index: 0, sender, finding: Finding::Holds };
+    rig.feed(Input::Verdict(stray(Some(peer(2)))));
+    rig.feed(Input::Verdict(stray(None)));
+    assert!(rig.complete.is_empty());
+    rig.feed(Input::Verdict(stray(Some(peer(1)))));
+    assert_eq!(rig.complete.len(), 1);
+    rig.feed(Input::Verdict(stray(Some(peer(1)))));
+    assert_eq!(rig.complete.len(), 1);
+}
+
+#[test]
+fn a_payload_that_its_chunks_do_not_make_never_completes() {
+    let mut value = value(3, 0, 2 * PAYLOAD_CHUNK_BYTES, 0);
+    let mut init = value.init.as_ref().clone();
+    init.metadata.payload_hash.0[0] ^= 1;
+    value.key = init.key();
+    value.init = init.into();
+    let mut rig = Rig::new(6);
+    let stream = rig.admitted(peer(1), &value);
+    parts(&value).into_iter().for_each(|part| rig.part(stream, part, &value));
+    assert!(rig.complete.is_empty());
+    assert!(rig.charges.is_empty(), "every chunk was what the Init says");
+    assert_eq!(rig.join.reserved_bytes(), 0);
+}
+
+#[test]
+fn a_sync_package_is_always_asked_about_and_makes_the_value_certified() {
+    let value = value(3, 0, 1000, 2);
+    let mut rig = Rig::new(6);
+    let proposal = rig.admitted(peer(1), &value);
+    rig.part(proposal, Part::Blob(0), &value);
+    let package = rig.name();
+    rig.begin_as(package, peer(2), &value, Brings::Full(certificate(value.key)));
+    assert_eq!(rig.offers(), 2);
+    rig.feed(Input::Admit { offer: package, tag: Tag::Certified });
+    rig.part(package, Part::Chunk(0), &value);
+    rig.part(package, Part::Blob(0), &value);
+    rig.part(package, Part::Blob(1), &value);
+    assert_eq!(rig.jobs.iter().map(|job| job.urgency).collect::<Vec<_>>(), [Urgency::Current, Urgency::Sync]);
+    rig.verify_all();
+    assert_eq!(rig.complete[0].tag, Tag::Certified);
+    assert_eq!(rig.stopped[&proposal], StopReason::Complete);
+}
+
+#[test]
+fn a_metadata_only_package_completes_without_blobs() {
+    let value = value(3, 0, 1000, 2);
+    let mut rig = Rig::new(6);
+    let stream = rig.name();
+    rig.begin_as(stream, peer(2), &value, Brings::MetadataOnly(certificate(value.key)));
+    assert!(matches!(&rig.events[..], [NetEvent::Offer { kind: OfferKind::MetadataOnly, certificate: Some(_), .. }]));
+    rig.feed(Input::Admit { offer: stream, tag: Tag::Certified });
+    rig.part(stream, Part::Chunk(0), &value);
+    let completed = &rig.complete[0];
+    assert!(completed.assembly.blobs.is_empty());
+    assert_eq!(completed.assembly.payload, value.payload);
+    assert_eq!(completed.verified, None);
+}
+
+#[test]
+fn a_sync_answer_that_cannot_be_offered_ends_the_request() {
+    let value = value(3, 0, 1000, 0);
+    let mut rig = Rig::new(6);
+    rig.feed(Input::Forget { height: Height(3) });
+    let stream = rig.name();
+    rig.begin_as(stream, peer(2), &value, Brings::Full(certificate(value.key)));
+    assert!(matches!(&rig.events[..], [NetEvent::SyncEnded { height: Height(3), end: SyncEnd::TimedOut, .. }]));
+}
+
+#[test]
+fn a_stream_that_broke_before_its_admission_leaves_the_core_informed() {
+    let value = value(3, 0, 1000, 0);
+    let mut rig = Rig::new(6);
+    let stream = rig.begin(peer(1), &value);
+    rig.feed(Input::Gone { stream });
+    assert_eq!(rig.incomplete(), 0, "the core has not admitted it");
+    rig.feed(Input::Admit { offer: stream, tag: Tag::Streamed });
+    assert_eq!(rig.incomplete(), 1);
+    rig.repair(peer(2), &value);
+    assert_eq!(rig.complete.len(), 1);
+}
+
+#[test]
+fn a_holder_that_has_nothing_is_not_asked_in_a_tight_circle() {
+    let value = value(3, 0, 1000, 0);
+    let mut rig = Rig::new(6);
+    let stream = rig.name();
+    rig.feed(Input::Fetch { stream, key: value.key, peer: peer(2) });
+    assert_eq!(rig.requests, [(stream, peer(2), None)], "all parts of an unknown value are asked for");
+    rig.feed(Input::Gone { stream });
+    assert_eq!(rig.incomplete(), 0);
+    rig.wait(bounds::REFETCH_PAUSE);
+    assert_eq!(rig.incomplete(), 1);
+    assert!(rig.charges.is_empty());
+}
+
+#[test]
+fn an_answer_about_another_value_is_a_fault() {
+    let (asked, sent) = (value(3, 0, 1000, 0), value(3, 1, 1000, 0));
+    let mut rig = Rig::new(6);
+    let stream = rig.name();
+    rig.feed(Input::Fetch { stream, key: asked.key, peer: peer(2) });
+    rig.begin_as(stream, peer(2), &sent, Brings::Proposal);
+    assert_eq!(rig.charges, [(peer(2), Fault::Protocol)]);
+    assert_eq!(rig.offers(), 0);
+}
+
+#[test]
+fn values_of_failed_rounds_make_room_and_can_come_back() {
+    let mut rig = Rig::new(6);
+    let total = rig.limits.assembly_bytes();
+    let mut keys: Vec<ValueKey> = Vec::new();
+    let mut values = Vec::new();
+    let mut salt = 0;
+    // Each value reserves 16 MiB and its stream breaks after one blob.
+    while keys.len() < 2 * total / (16 * 1024 * 1024) {
+        let mut value = value(3, salt, 10, 1);
+        let mut init = value.init.as_ref().clone();
+        init.metadata.payload_bytes = 16 * 1024 * 1024;
+        init.metadata.chunk_hashes = vec![init.metadata.payload_hash; 256];
+        value.key = init.key();
+        value.init = init.into();
+        rig.now = rig.now + Nanos(1);
+        let stream = rig.admitted(peer(salt % 4), &value);
+        rig.part(stream, Part::Blob(0), &value);
+        rig.feed(Input::Gone { stream });
+        keys.push(value.key);
+        values.push(value);
+        salt += 1;
+    }
+    assert_eq!(rig.started.len(), keys.len(), "every new value found room");
+    let parked = rig.jobs[0].clone();
+    assert_eq!(parked.key, keys[0]);
+    // The verdict of a parked value's blob settles a slot whose bytes are gone.
+    rig.verify(0);
+    let stream = rig.name();
+    rig.feed(Input::Fetch { stream, key: keys[0], peer: peer(9) });
+    let (_, _, missing) = rig.requests.pop().expect("asked again");
+    assert_eq!(missing.map(|missing| missing.blobs.count()), Some(1));
+}
+
+#[test]
+fn forgetting_a_height_stops_its_streams_and_frees_its_bytes() {
+    let (old, new) = (value(3, 0, 1000, 1), value(4, 0, 1000, 1));
+    let mut rig = Rig::new(6);
+    let (first, second) = (rig.admitted(peer(1), &old), rig.admitted(peer(1), &new));
+    rig.feed(Input::Forget { height: Height(3) });
+    assert_eq!(rig.stopped[&first], StopReason::Forgotten);
+    assert!(!rig.stopped.contains_key(&second));
+    assert_eq!(rig.join.values_count(), 1);
+}

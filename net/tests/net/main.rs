@@ -1,0 +1,8 @@
+//! What the network promises, tried: the join's laws, frames under garbage, sync packages, and nodes on loopback.
+
+mod fixture;
+mod frames;
+mod join;
+mod loopback;
+mod node;
+mod sync;
