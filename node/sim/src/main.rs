@@ -1,1 +1,170 @@
-fn main() {}
+//! This file knows the simulator's command line: which seeds or scenario, in how many threads, and how a failure is told.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use clap::Parser;
+use ultramarine_sim::{Report, RunConfig, run, scenarios};
+
+/// Runs whole networks from seeds, with faults, and checks every invariant.
+#[derive(Parser)]
+struct Arguments {
+    /// Seeds, half-open: `0..500`.
+    #[arg(long, default_value = "0..100", value_parser = range)]
+    seeds: Range<u64>,
+    /// Print every event.
+    #[arg(long)]
+    trace: bool,
+    /// Run a named scenario for each seed instead; `list` names them.
+    #[arg(long)]
+    scenario: Option<String>,
+    /// Threads; one per core unless said.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Print one line per seed only when it fails.
+    #[arg(long)]
+    quiet: bool,
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let (from, to) = text.split_once("..").ok_or("seeds are written A..B, B not included")?;
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
+    let range = number(from)?..number(to)?;
+    if range.is_empty() {
+        Err("no seed in that range".to_owned())
+    } else {
+        Ok(range)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let scenario = match arguments.scenario.as_deref() {
+        None => None,
+        Some("list") => {
+            for scenario in scenarios::ALL {
+                println!("{:<28} {}", scenario.name, scenario.claim);
+            }
+            return ExitCode::SUCCESS;
+        }
+        Some(name) => match scenarios::ALL.iter().find(|scenario| scenario.name == name) {
+            Some(scenario) => Some(*scenario),
+            None => {
+                eprintln!("no scenario {name}; `--scenario list` names them");
+                return ExitCode::FAILURE;
+            }
+        },
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // Events of two seeds would mix.
+    let threads = if arguments.trace {
+        1
+    } else {
+        arguments.threads.unwrap_or(cores).max(1)
+    };
+    let one = |seed: u64| match scenario {
+        Some(scenario) => scenarios::report(scenario, seed, arguments.trace),
+        None => run(RunConfig {
+            print: arguments.trace,
+            ..RunConfig::of(seed)
+        }),
+    };
+
+    let next = AtomicU64::new(arguments.seeds.start);
+    let failed = AtomicBool::new(false);
+    let totals = Mutex::new(Totals::default());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= arguments.seeds.end {
+                        return;
+                    }
+                    let report = one(seed);
+                    let mut totals = totals.lock().expect("no thread panics while it adds");
+                    totals.add(&report);
+                    match &report.violation {
+                        None if arguments.quiet => {}
+                        None => println!("{}", line(&report)),
+                        Some(violation) => {
+                            failed.store(true, Ordering::Relaxed);
+                            println!("{}", line(&report));
+                            println!("  FAILED {violation}");
+                            for line in &report.recent {
+                                print!("  | {line}");
+                            }
+                            let script = scenario.map_or(String::new(), |it| format!(" --scenario {}", it.name));
+                            println!(
+                                "  replay: cargo run --release -p ultramarine-sim -- --seeds {seed}..{}{script} --trace",
+                                seed + 1
+                            );
+                        }
+                    }
+                }
+            });
+        }
+    });
+    totals.into_inner().expect("no thread panics while it adds").print();
+    if failed.load(Ordering::Relaxed) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn line(report: &Report) -> String {
+    let faults: u64 = report.faults.values().sum();
+    format!(
+        "seed {} trace {} height {} blobs {} rounds above zero {} signed {} faults {} events {} simulated {:.1} s",
+        report.seed,
+        hex(&report.hash.0),
+        report.height,
+        report.blobs,
+        report.rounds_above_zero,
+        report.signed,
+        faults,
+        report.events,
+        report.simulated.0 as f64 / 1e9
+    )
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Sums over all seeds.
+#[derive(Default)]
+struct Totals {
+    runs: u64,
+    failures: u64,
+    heights: u64,
+    blobs: u64,
+    faults: BTreeMap<&'static str, u64>,
+}
+
+impl Totals {
+    fn add(&mut self, report: &Report) {
+        self.runs += 1;
+        self.failures += u64::from(report.violation.is_some());
+        self.heights += report.height.0;
+        self.blobs += report.blobs;
+        for (name, count) in &report.faults {
+            *self.faults.entry(name).or_default() += count;
+        }
+    }
+
+    fn print(&self) {
+        println!(
+            "runs {} failures {} heights {} blobs {}",
+            self.runs, self.failures, self.heights, self.blobs
+        );
+        println!("faults injected:");
+        for (name, count) in &self.faults {
+            println!("  {name:<24} {count}");
+        }
+    }
+}

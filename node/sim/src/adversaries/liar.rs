@@ -1,0 +1,78 @@
+//! A liar: statuses with tips and values that do not exist, sync answers that are false, cut short, or never come.
+
+use std::sync::Arc;
+
+use ultramarine_types::network::{OfferKind, SyncEnd};
+use ultramarine_types::{Height, Round, ValueId};
+
+use super::{Adversary, Means};
+use crate::wire::Frame;
+
+/// See the file's words.
+#[derive(Default)]
+pub struct Liar;
+
+impl Adversary for Liar {
+    fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: Frame) -> Vec<Frame> {
+        match frame {
+            Frame::Status(mut status) if means.dice.chance(500) => {
+                means.count("false-status");
+                match means.dice.below(4) {
+                    0 => status.tip = Height(status.tip.0 + means.dice.between(1, 50)),
+                    1 => status.tip = Height(u64::MAX - means.dice.between(0, 2)),
+                    2 => status.round = Round(means.dice.between(0, u64::from(u32::MAX)) as u32),
+                    _ => status.holds = (0..8).map(|_| ValueId(means.dice.hash().0)).collect(),
+                }
+                status.oldest_blobs = Height(means.dice.between(0, 100));
+                vec![Frame::Status(status)]
+            }
+            Frame::SyncAnswer { stream, .. } if means.dice.chance(500) => {
+                means.count("false-sync-answer");
+                let end = if means.dice.chance(500) {
+                    SyncEnd::Unavailable
+                } else {
+                    SyncEnd::NotDecided {
+                        tip: Height(means.dice.between(0, u64::MAX - 1)),
+                    }
+                };
+                vec![Frame::SyncAnswer { stream, end }]
+            }
+            Frame::SyncAnswer { .. } if means.dice.chance(300) => {
+                means.count("silent-sync");
+                vec![]
+            }
+            Frame::Begin {
+                stream,
+                init,
+                kind,
+                certificate: Some(mut certificate),
+                answers,
+            } if means.dice.chance(700) => {
+                means.count("false-package");
+                let mut init = Arc::unwrap_or_clone(init);
+                let mut kind = kind;
+                match means.dice.below(5) {
+                    // The metadata no longer hashes to the certificate's value id.
+                    0 => init.metadata.header.gas_used += 1,
+                    1 => certificate.signatures.truncate(1),
+                    2 => {
+                        if let Some(signature) = certificate.signatures.first_mut() {
+                            signature.signature.0[0] ^= 1;
+                        }
+                    }
+                    // Blobs withheld as if past retention.
+                    3 => kind = OfferKind::MetadataOnly,
+                    _ => certificate.round = Round(certificate.round.0 + 1),
+                }
+                vec![Frame::Begin {
+                    stream,
+                    init: Arc::new(init),
+                    kind,
+                    certificate: Some(certificate),
+                    answers,
+                }]
+            }
+            other => vec![other],
+        }
+    }
+}

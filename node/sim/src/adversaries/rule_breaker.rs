@@ -1,0 +1,144 @@
+//! A proposer of values that break a block rule, each signed and streamed as it should be: nobody may vote for one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ultramarine_types::network::OfferKind;
+use ultramarine_types::{Assembly, ConsensusMessage, Hash, Height, ValueId, ValueKey, sign};
+
+use super::forge::forge;
+use super::{Adversary, Means};
+use crate::wire::{Frame, StreamId};
+
+/// See the file's words.
+#[derive(Default)]
+pub struct RuleBreaker {
+    /// The broken value in place of the good one.
+    broken: BTreeMap<ValueKey, Assembly>,
+    /// Values left as they are.
+    kept: BTreeSet<ValueKey>,
+    swapped: BTreeMap<StreamId, ValueKey>,
+}
+
+impl RuleBreaker {
+    fn broken(&mut self, means: &mut Means<'_>, key: ValueKey) -> Option<Assembly> {
+        if let Some(assembly) = self.broken.get(&key) {
+            return Some(assembly.clone());
+        }
+        let original = means.disk.value(&key).ok()?;
+        if original.init.metadata.origin_proposer != means.address
+            || means.disk.decided(key.height).is_some()
+            || self.kept.contains(&key)
+        {
+            return None;
+        }
+        if means.dice.chance(300) {
+            self.kept.insert(key);
+            return None;
+        }
+        let rule = means.dice.below(9);
+        let (count, random) = (original.blobs.len(), means.dice.hash());
+        let salt = 0xbad0_0000 | key.height.0 << 32 | rule as u64;
+        let forged = forge(means, &original, salt, count, |metadata| {
+            let header = &mut metadata.header;
+            match rule {
+                // One blob more than the block says.
+                0 | 1 => header.blob_gas_used += 131_072,
+                // Surely not later than the parent's.
+                2 => header.timestamp = crate::block::GENESIS_SECONDS,
+                3 => header.timestamp += 3600,
+                4 => header.withdrawals_root = random,
+                5 => header.state_root = random,
+                6 => metadata.parent_blob_root = random,
+                7 => header.prev_randao = Hash::ZERO,
+                _ => {
+                    header.requests_hash = if header.requests_hash.is_some() {
+                        None
+                    } else {
+                        Some(random)
+                    }
+                }
+            }
+        });
+        means.count("rule-breach");
+        self.broken.insert(key, forged.clone());
+        Some(forged)
+    }
+
+    fn other_id(&mut self, means: &mut Means<'_>, height: Height, id: ValueId) -> Option<ValueId> {
+        self.broken(means, ValueKey { height, id })
+            .map(|assembly| assembly.key.id)
+    }
+}
+
+impl Adversary for RuleBreaker {
+    fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: Frame) -> Vec<Frame> {
+        match frame {
+            Frame::Begin {
+                stream,
+                init,
+                kind: OfferKind::Proposal,
+                certificate,
+                answers,
+            } => {
+                let key = init.key();
+                let init = match self.broken(means, key) {
+                    None => init,
+                    Some(forged) => {
+                        self.swapped.insert(stream, key);
+                        Arc::clone(&forged.init)
+                    }
+                };
+                vec![Frame::Begin {
+                    stream,
+                    init,
+                    kind: OfferKind::Proposal,
+                    certificate,
+                    answers,
+                }]
+            }
+            Frame::Chunk { stream, index, bytes } => {
+                match self.swapped.get(&stream).and_then(|key| self.broken.get(key)) {
+                    None => vec![Frame::Chunk { stream, index, bytes }],
+                    Some(forged) if index == 0 => vec![Frame::Chunk {
+                        stream,
+                        index,
+                        bytes: forged.payload.clone(),
+                    }],
+                    Some(_) => vec![],
+                }
+            }
+            Frame::Blob { stream, index, part } => {
+                match self
+                    .swapped
+                    .get(&stream)
+                    .and_then(|key| self.broken.get(key))
+                    .and_then(|it| it.blobs.get(index))
+                {
+                    None => vec![Frame::Blob { stream, index, part }],
+                    Some(forged) => vec![Frame::Blob {
+                        stream,
+                        index,
+                        part: forged.clone(),
+                    }],
+                }
+            }
+            Frame::Message(ConsensusMessage::Proposal(mut proposal)) if proposal.proposer == means.address => {
+                if let Some(id) = self.other_id(means, proposal.height, proposal.value_id) {
+                    proposal.value_id = id;
+                    let (height, round) = (proposal.height, proposal.round);
+                    let bytes = sign::proposal(means.chain.chain_id, height, round, &id, proposal.valid_round);
+                    proposal.signature = means.sign(&bytes);
+                }
+                vec![Frame::Message(ConsensusMessage::Proposal(proposal))]
+            }
+            other => vec![other],
+        }
+    }
+
+    fn forget(&mut self, below: Height) {
+        self.broken.retain(|key, _| key.height > below);
+        self.kept.retain(|key| key.height > below);
+        self.swapped.retain(|_, key| key.height > below);
+    }
+}

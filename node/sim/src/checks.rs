@@ -1,0 +1,82 @@
+//! This file knows when a run has gone wrong: it watches every node's deeds and names the invariant that one broke
+//! (ARCHITECTURE.md, invariants I1 to I13).
+
+pub mod agreement;
+pub mod blame;
+pub mod bounds;
+pub mod execution;
+pub mod signing;
+pub mod storage;
+pub mod validity;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ultramarine_types::{Init, Nanos, ValueId};
+
+/// A broken invariant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Which: `I1` to `I13`, `durability`, `liveness`, `blame` or `stop`.
+    pub invariant: &'static str,
+    /// By whom.
+    pub node: usize,
+    /// When.
+    pub at: Nanos,
+    /// What was seen.
+    pub what: String,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} at {:.6} s by node {}: {}",
+            self.invariant,
+            self.at.0 as f64 / 1e9,
+            self.node,
+            self.what
+        )
+    }
+}
+
+/// What a checker answers: nothing, or the invariant and what was seen.
+pub type Checked = Result<(), (&'static str, String)>;
+
+/// All checkers, and what they share.
+#[derive(Default)]
+pub struct Checks {
+    /// The first violation; the run stops at it.
+    pub violation: Option<Violation>,
+    /// Every value anybody has sent or stored.
+    pub values: BTreeMap<ValueId, Arc<Init>>,
+    /// I12.
+    pub agreement: agreement::Agreement,
+    /// I8.
+    pub signing: signing::Signing,
+    /// I9 and I13.
+    pub execution: execution::Execution,
+    /// I11.
+    pub bounds: bounds::Bounds,
+}
+
+impl Checks {
+    /// Keeps the first violation.
+    pub fn note(&mut self, at: Nanos, node: usize, checked: Checked) {
+        if let Err((invariant, what)) = checked
+            && self.violation.is_none()
+        {
+            self.violation = Some(Violation {
+                invariant,
+                node,
+                at,
+                what,
+            });
+        }
+    }
+
+    /// Remembers a value.
+    pub fn learn(&mut self, id: ValueId, init: &Arc<Init>) {
+        self.values.entry(id).or_insert_with(|| Arc::clone(init));
+    }
+}

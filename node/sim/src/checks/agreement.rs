@@ -1,0 +1,85 @@
+//! I12: two nodes never decide different values at one height; and a decided height is never decided anew.
+
+use std::collections::BTreeMap;
+
+use ultramarine_types::storage::Decision;
+use ultramarine_types::{Height, ValidatorSet, ValueId};
+
+use super::Checked;
+
+/// Every decision of every honest node.
+#[derive(Default, Debug)]
+pub struct Agreement {
+    decided: BTreeMap<Height, ValueId>,
+    /// Newest height each node was told is durable.
+    acknowledged: BTreeMap<usize, Height>,
+    /// Blobs in decided blocks.
+    pub blobs: u64,
+    /// Heights decided above round 0.
+    pub rounds_above_zero: u64,
+}
+
+impl Agreement {
+    /// A node asks its store to commit.
+    pub fn commit(&mut self, decision: &Decision, validators: &ValidatorSet, chain_id: u64) -> Checked {
+        let certificate = &decision.certificate;
+        if let Err(error) = ultramarine_core::certificate::verify_commit(validators, chain_id, certificate) {
+            return Err((
+                "I12",
+                format!(
+                    "height {} is committed with a bad certificate: {error:?}",
+                    certificate.height
+                ),
+            ));
+        }
+        match self.decided.get(&certificate.height) {
+            None => {
+                self.decided.insert(certificate.height, certificate.value_id);
+                self.blobs += u64::from(decision.init.blobs_count());
+                self.rounds_above_zero += u64::from(certificate.round.0 > 0);
+                Ok(())
+            }
+            Some(other) if *other == certificate.value_id => Ok(()),
+            Some(other) => Err((
+                "I12",
+                format!(
+                    "height {}: {:?} decided, elsewhere {other:?}",
+                    certificate.height, certificate.value_id
+                ),
+            )),
+        }
+    }
+
+    /// A commit was acknowledged to a node.
+    pub fn acknowledge(&mut self, node: usize, height: Height) {
+        let newest = self.acknowledged.entry(node).or_default();
+        *newest = height.max(*newest);
+    }
+
+    /// A wiped disk has no memory to keep.
+    pub fn wiped(&mut self, node: usize) {
+        self.acknowledged.remove(&node);
+    }
+
+    /// What a node finds after a start.
+    pub fn recovered(&self, node: usize, head: Height) -> Checked {
+        let newest = self.acknowledged.get(&node).copied().unwrap_or_default();
+        if head < newest {
+            return Err((
+                "durability",
+                format!("height {newest} was decided here and the disk ends at {head}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The value decided at a height.
+    pub fn at(&self, height: Height) -> Option<ValueId> {
+        self.decided.get(&height).copied()
+    }
+
+    /// The newest height decided anywhere.
+    pub fn tip(&self) -> Height {
+        self.decided.keys().next_back().copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,15 @@
+//! I7 and fair scoring: an honest peer sends nothing unusable and is never charged for another's fault.
+
+use ultramarine_types::network::Fault;
+
+use super::Checked;
+
+/// A node charges a peer. Slowness and silence are measured, and happen to honest peers too when the network is cut.
+pub fn charged(peer: usize, peer_is_honest: bool, fault: Fault) -> Checked {
+    let provable = !matches!(fault, Fault::Withheld);
+    if peer_is_honest && provable {
+        let invariant = if fault == Fault::Package { "I7" } else { "blame" };
+        return Err((invariant, format!("honest node {peer} is charged for {}", fault.name())));
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! I11: what waits and what is held stays within its ceiling, whatever the peers do.
+
+use super::Checked;
+
+/// Intentions of one call of the core.
+const CORE_OUTBOX_MAX: usize = 2048;
+/// Requests at one store.
+const STORE_QUEUE_MAX: usize = 2048;
+/// Times a machine may be woken without time moving on.
+const WAKES_PER_MOMENT_MAX: u32 = 1000;
+
+/// The largest of everything seen.
+#[derive(Default, Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Intentions of one call of a core.
+    pub core_outbox_max: usize,
+    /// Requests waiting at one store.
+    pub store_queue_max: usize,
+    /// Bytes reserved by one join.
+    pub join_bytes_max: usize,
+}
+
+impl Bounds {
+    /// One call of the core pushed this many intentions.
+    pub fn core_outbox(&mut self, len: usize) -> Checked {
+        self.core_outbox_max = self.core_outbox_max.max(len);
+        within("intentions of one call", len, CORE_OUTBOX_MAX)
+    }
+
+    /// This many requests wait at a store.
+    pub fn store_queue(&mut self, len: usize) -> Checked {
+        self.store_queue_max = self.store_queue_max.max(len);
+        within("requests at the store", len, STORE_QUEUE_MAX)
+    }
+
+    /// A join has reserved this many bytes.
+    pub fn join_bytes(&mut self, bytes: usize, limit: usize) -> Checked {
+        self.join_bytes_max = self.join_bytes_max.max(bytes);
+        within("bytes in assembly", bytes, limit)
+    }
+
+    /// A machine was woken again at the same moment.
+    pub fn wakes(&self, count: u32) -> Checked {
+        within("wakes at one moment", count as usize, WAKES_PER_MOMENT_MAX as usize)
+    }
+}
+
+fn within(what: &str, found: usize, limit: usize) -> Checked {
+    if found > limit {
+        Err(("I11", format!("{found} {what}, at most {limit}")))
+    } else {
+        Ok(())
+    }
+}

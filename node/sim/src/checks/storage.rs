@@ -1,0 +1,128 @@
+//! I1, I2, I3, I4, I6: what a node has on its disk when it carries out a decision; and the order of its heights.
+
+use ultramarine_types::canonical::sha256;
+use ultramarine_types::storage::{Blobs, Decision, StoreRequest};
+use ultramarine_types::verify::Finding;
+use ultramarine_types::{Assembly, Height, ValueKey};
+
+use super::Checked;
+use crate::blobs;
+use crate::disk::Disk;
+
+/// A node hands its store a request. `tip`: the newest height decided anywhere; `retention`: the chain's least, in heights.
+pub fn request(disk: &Disk, request: &StoreRequest, tip: Height, retention: u64) -> Checked {
+    match request {
+        StoreRequest::Commit(decision) => commit(disk, decision, tip, retention),
+        StoreRequest::BeginEpoch { height } if *height != disk.head().next() => Err((
+            "I8",
+            format!("the log of {height} begins while the head is {}", disk.head()),
+        )),
+        StoreRequest::Put { assembly, .. } => proven(assembly).map_err(|what| ("I3", what)),
+        StoreRequest::BeginEpoch { .. }
+        | StoreRequest::LogAppend { .. }
+        | StoreRequest::LogSync { .. }
+        | StoreRequest::Load { .. }
+        | StoreRequest::Retire { .. } => Ok(()),
+    }
+}
+
+fn commit(disk: &Disk, decision: &Decision, tip: Height, retention: u64) -> Checked {
+    let certificate = &decision.certificate;
+    let (height, key) = (
+        certificate.height,
+        ValueKey {
+            height: certificate.height,
+            id: certificate.value_id,
+        },
+    );
+    if height != disk.head().next() {
+        return Err((
+            "durability",
+            format!("height {height} is committed on a head of {}", disk.head()),
+        ));
+    }
+    if decision.init.key() != key {
+        return Err((
+            "I6",
+            format!("metadata of {} is committed for {key}", decision.init.key()),
+        ));
+    }
+    let Some(assembly) = disk.undecided_value(&key) else {
+        return Err(("I4", format!("{key} is committed and its proposal is not in the store")));
+    };
+    if assembly.key != key || assembly.init.metadata != decision.init.metadata {
+        return Err(("I6", format!("the bytes stored for {key} are of {}", assembly.key)));
+    }
+    if sha256(&assembly.payload) != assembly.init.metadata.payload_hash {
+        return Err(("I1", format!("{key} has not its payload")));
+    }
+    let (wanted, held) = (assembly.init.metadata.commitments.len(), assembly.blobs.len());
+    match decision.blobs {
+        Blobs::Held if held != wanted => Err(("I2", format!("{key} has {held} of {wanted} blobs"))),
+        Blobs::Held => proven(assembly).map_err(|what| ("I3", what)),
+        Blobs::NeverHeld if height.0 + retention > tip.0 => Err((
+            "I3",
+            format!("{key} is recorded as never held within retention of {tip}"),
+        )),
+        Blobs::NeverHeld => Ok(()),
+        Blobs::Pruned => Err(("I2", format!("{key} is pruned before it is committed"))),
+    }
+}
+
+fn proven(assembly: &Assembly) -> Result<(), String> {
+    for (index, (part, commitment)) in assembly
+        .blobs
+        .iter()
+        .zip(&assembly.init.metadata.commitments)
+        .enumerate()
+    {
+        let holds = part
+            .proofs
+            .first()
+            .is_some_and(|proof| blobs::finding(&part.blob, commitment, proof) == Finding::Holds);
+        if !holds {
+            return Err(format!(
+                "blob {index} of {} is stored and its proof does not hold",
+                assembly.key
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// At the end: what is decided is whole and linked.
+pub fn audit(disk: &Disk) -> Checked {
+    let mut next = Height(1);
+    let mut parent_root = ultramarine_types::Hash::ZERO;
+    for (height, value) in disk.decisions() {
+        if *height != next {
+            return Err(("durability", format!("height {next} is missing below {height}")));
+        }
+        next = next.next();
+        let metadata = &value.decided.init.metadata;
+        if metadata.id() != value.decided.certificate.value_id {
+            return Err((
+                "I6",
+                format!("metadata of height {height} is not that of its certificate"),
+            ));
+        }
+        if sha256(&value.assembly.payload) != metadata.payload_hash {
+            return Err(("I1", format!("height {height} has not its payload")));
+        }
+        let (wanted, held) = (metadata.commitments.len(), value.assembly.blobs.len());
+        if value.decided.blobs == Blobs::Held && held != wanted {
+            return Err(("I2", format!("height {height} has {held} of {wanted} blobs")));
+        }
+        if metadata.parent_blob_root != parent_root {
+            return Err((
+                "I6",
+                format!("height {height} does not name the sidecar header below it"),
+            ));
+        }
+        parent_root = ultramarine_types::sidecar::header(metadata).root();
+    }
+    if let Some(key) = disk.undecided().find(|key| key.height <= disk.head()) {
+        return Err(("I10", format!("{key} is still indexed and its height is decided")));
+    }
+    Ok(())
+}

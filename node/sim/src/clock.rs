@@ -1,0 +1,62 @@
+//! This file knows a node's two clocks: a monotonic one that runs a little fast or slow from the start of the process, and a
+//! wall clock that is wrong by an offset and may jump.
+
+use ultramarine_types::Nanos;
+
+use crate::block::GENESIS_SECONDS;
+
+/// Parts per million.
+const MILLION: u128 = 1_000_000;
+
+/// The clocks of one node.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeClock {
+    /// When the process started, in simulated time.
+    pub started: Nanos,
+    /// How much faster than simulated time it runs, in parts per million, plus one million.
+    pub rate: u64,
+    /// Wall clock minus truth, in nanoseconds.
+    pub offset_ns: i64,
+}
+
+impl NodeClock {
+    /// What the process's monotonic clock says.
+    pub fn local(&self, now: Nanos) -> Nanos {
+        Nanos((u128::from(now.since(self.started).0) * u128::from(self.rate) / MILLION) as u64)
+    }
+
+    /// The first simulated moment at which the monotonic clock says at least `local`.
+    pub fn simulated(&self, local: Nanos) -> Nanos {
+        if local == Nanos::NEVER {
+            return Nanos::NEVER;
+        }
+        let span = (u128::from(local.0) * MILLION).div_ceil(u128::from(self.rate));
+        self.started + Nanos(u64::try_from(span).unwrap_or(u64::MAX))
+    }
+
+    /// What the wall clock says, in nanoseconds since the Unix epoch.
+    pub fn unix_ns(&self, now: Nanos) -> u64 {
+        (GENESIS_SECONDS * 1_000_000_000 + now.0).saturating_add_signed(self.offset_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_reached_when_it_is_due_and_not_before() {
+        for rate in [999_000, 1_000_000, 1_000_777] {
+            let clock = NodeClock {
+                started: Nanos(12_345),
+                rate,
+                offset_ns: 0,
+            };
+            for local in [0, 1, 999, 1_000_000_007] {
+                let at = clock.simulated(Nanos(local));
+                assert!(clock.local(at) >= Nanos(local));
+                assert!(at == clock.started || clock.local(Nanos(at.0 - 1)) < Nanos(local));
+            }
+        }
+    }
+}

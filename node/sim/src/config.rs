@@ -1,0 +1,132 @@
+//! This file knows what a run is made of: how many nodes, which chain, which faults how often; all of it drawn from a seed.
+
+use ultramarine_types::{ChainParams, Nanos};
+
+use crate::adversaries::Kind;
+use crate::block;
+use crate::dice::Dice;
+use crate::faults::FaultKind;
+use crate::network::Weather;
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// Validators.
+    pub validators: usize,
+    /// Full nodes behind them.
+    pub full_nodes: usize,
+    /// The chain.
+    pub chain: ChainParams,
+    /// Blobs of a block, low and high.
+    pub blobs_range: (u32, u32),
+    /// Faults go on until this height is decided somewhere.
+    pub target: u64,
+    /// The network while faults last.
+    pub weather: Weather,
+    /// Mean time between two faults; `None`: only those a script makes.
+    pub fault_every: Option<Nanos>,
+    /// Kinds of fault of this run.
+    pub fault_kinds: Vec<FaultKind>,
+    /// Adversarial validators, by position.
+    pub adversaries: Vec<(usize, Kind)>,
+    /// Heights of blobs that nodes keep; `None`: all.
+    pub retention: Option<u64>,
+    /// Largest difference of a monotonic clock's rate, in parts per million.
+    pub skew_ppm_max: u64,
+    /// Print every event.
+    pub print: bool,
+    /// A bug put into every node on purpose.
+    pub planted: Planted,
+}
+
+/// The bug put into every core, where the build has any.
+#[cfg(feature = "planted")]
+pub type Planted = Option<ultramarine_core::Planted>;
+/// No bugs can be planted in this build.
+#[cfg(not(feature = "planted"))]
+pub type Planted = ();
+
+impl RunConfig {
+    /// A quiet run of four validators.
+    pub fn quiet(seed: u64) -> Self {
+        Self {
+            seed,
+            validators: 4,
+            full_nodes: 0,
+            chain: ChainParams {
+                chain_id: 4844,
+                execution_genesis_hash: block::genesis().hash,
+                blobs_per_block_max: 6,
+                block_interval_ms: 300,
+                blob_retention_heights_min: 16,
+                gas_limit_min: 5_000_000,
+                gas_limit_max: 60_000_000,
+                prague_time: None,
+            },
+            blobs_range: (0, 6),
+            target: 20,
+            weather: Weather::CALM,
+            fault_every: None,
+            fault_kinds: Vec::new(),
+            adversaries: Vec::new(),
+            retention: None,
+            skew_ppm_max: 0,
+            print: false,
+            planted: Planted::default(),
+        }
+    }
+
+    /// The run of a seed: everything that can go wrong, as much as the seed says.
+    pub fn of(seed: u64) -> Self {
+        let mut dice = Dice::of(seed, "config");
+        let mut this = Self::quiet(seed);
+        this.validators = dice.between(4, 7) as usize;
+        this.full_nodes = usize::from(dice.chance(250));
+        this.chain.block_interval_ms = dice.between(100, 600);
+        // Some chains cross a fork on their way.
+        this.chain.prague_time = match dice.below(3) {
+            0 => None,
+            1 => Some(0),
+            _ => Some(block::GENESIS_SECONDS + dice.between(5, 60)),
+        };
+        this.weather = Weather {
+            loss: dice.between(0, 40) as u32,
+            duplicate: dice.between(0, 50) as u32,
+            detour: dice.between(0, 30) as u32,
+            stream_break: dice.between(0, 15) as u32,
+            latency: dice.micros(100, 30_000),
+            bytes_per_ms: dice.between(20_000, 1_000_000),
+        };
+        this.fault_every = Some(dice.millis(400, 4000));
+        this.skew_ppm_max = dice.between(0, 1000);
+        if dice.chance(300) {
+            this.retention = Some(dice.between(this.chain.blob_retention_heights_min, 18));
+        }
+        if dice.chance(600) {
+            let kind = *dice.pick(&Kind::ALL);
+            let count = if this.validators == 7 && dice.chance(500) { 2 } else { 1 };
+            let first = dice.below(this.validators);
+            this.adversaries = (0..count)
+                .map(|step| ((first + 3 * step) % this.validators, kind))
+                .collect();
+        }
+        // Each run has most kinds of fault, not all: a mix of everything hides what only two together do.
+        this.fault_kinds = FaultKind::ALL.iter().copied().filter(|_| dice.chance(700)).collect();
+        if this.fault_kinds.is_empty() {
+            this.fault_kinds.push(FaultKind::Crash);
+        }
+        this
+    }
+
+    /// Nodes in all.
+    pub fn nodes(&self) -> usize {
+        self.validators + self.full_nodes
+    }
+
+    /// Validators that may be faulty at one time.
+    pub fn faulty_max(&self) -> usize {
+        (self.validators - 1) / 3
+    }
+}

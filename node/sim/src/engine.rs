@@ -1,0 +1,371 @@
+//! This file knows a scripted execution client: a tree of blocks in memory, the answers of the Engine API, and the moods in
+//! which a client answers something else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ultramarine_types::execution::{EngineCall, EngineReply, Executed, ParentBlock, PayloadStatus};
+use ultramarine_types::{Address, ChainParams, Hash, Init, Nanos};
+
+use crate::block::{self, Recipe};
+use crate::dice::Dice;
+
+/// How a client answers for a while, in place of the truth.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Mood {
+    /// No answer: connection refused, a time-out, an error code.
+    Unavailable,
+    /// `SYNCING` to everything.
+    Syncing,
+    /// `ACCEPTED` to payloads, `SYNCING` to forkchoice updates.
+    Accepted,
+    /// `INVALID` to the next payload it has not seen, once.
+    InvalidOnce,
+    /// `VALID` to forkchoice updates, with the head's parent as the latest valid hash.
+    StaleHead,
+    /// The truth, late.
+    Slow,
+}
+
+impl Mood {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Unavailable,
+        Self::Syncing,
+        Self::Accepted,
+        Self::InvalidOnce,
+        Self::StaleHead,
+        Self::Slow,
+    ];
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unavailable => "el-unavailable",
+            Self::Syncing => "el-syncing",
+            Self::Accepted => "el-accepted",
+            Self::InvalidOnce => "el-invalid",
+            Self::StaleHead => "el-stale-head",
+            Self::Slow => "el-slow",
+        }
+    }
+}
+
+/// A block the client knows.
+#[derive(Clone, Debug)]
+struct Known {
+    parent: Hash,
+    number: u64,
+}
+
+/// One node's execution client.
+pub struct ScriptedEl {
+    blocks: BTreeMap<Hash, Known>,
+    invalid: BTreeSet<Hash>,
+    head: Hash,
+    running: bool,
+    /// Counts starts, so that calls in flight over a restart are answered with an error.
+    life: u32,
+    mood: Option<(Mood, Nanos)>,
+    /// How many answers the moods changed, by name.
+    pub lies: BTreeMap<&'static str, u64>,
+    /// Counts blocks built, so that no two are alike.
+    built: u64,
+    builder: u64,
+    fee_recipient: Address,
+    dice: Dice,
+    /// Blobs a block carries, low and high.
+    blobs_range: (u32, u32),
+}
+
+impl ScriptedEl {
+    /// A client at genesis.
+    pub fn new(seed: u64, node: usize, blobs_range: (u32, u32)) -> Self {
+        let mut this = Self {
+            blocks: BTreeMap::new(),
+            invalid: BTreeSet::new(),
+            head: Hash::ZERO,
+            running: true,
+            life: 0,
+            mood: None,
+            lies: BTreeMap::new(),
+            built: 0,
+            builder: node as u64,
+            fee_recipient: Address([node as u8 + 1; 20]),
+            dice: Dice::of(seed, &format!("engine {node}")),
+            blobs_range,
+        };
+        this.forget();
+        this
+    }
+
+    /// The process ends; what it knew is lost, as with every client that keeps its chain in memory.
+    pub fn stop(&mut self) {
+        self.running = false;
+        self.life += 1;
+        self.forget();
+    }
+
+    /// The process starts again, at genesis.
+    pub fn start(&mut self) {
+        self.running = true;
+    }
+
+    /// Whether the process runs.
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
+
+    /// The life a call of now belongs to.
+    pub fn life(&self) -> u32 {
+        self.life
+    }
+
+    /// Answers in a mood until a moment.
+    pub fn set_mood(&mut self, mood: Mood, until: Nanos) {
+        self.mood = Some((mood, until));
+    }
+
+    /// Back to the truth.
+    pub fn calm(&mut self) {
+        self.mood = None;
+    }
+
+    /// Number of its head.
+    pub fn head_number(&self) -> u64 {
+        self.blocks.get(&self.head).map_or(0, |block| block.number)
+    }
+
+    /// Hash of its head.
+    pub fn head(&self) -> Hash {
+        self.head
+    }
+
+    /// Whether it has executed a block and found it good.
+    pub fn knows(&self, hash: &Hash) -> bool {
+        self.blocks.contains_key(hash)
+    }
+
+    /// How long a call takes that starts now.
+    pub fn latency(&mut self, now: Nanos, call: &EngineCall) -> Nanos {
+        let typical = match call {
+            EngineCall::Build { .. } => Nanos::from_millis(15),
+            EngineCall::Execute { .. } | EngineCall::Import { .. } => Nanos::from_millis(7),
+            EngineCall::Forkchoice { .. } => Nanos::from_millis(4),
+            EngineCall::Inspect { .. } | EngineCall::Newest => Nanos::from_millis(1),
+        };
+        let extra = match self.mood(now) {
+            Some(Mood::Slow) => {
+                self.lie(Mood::Slow);
+                self.dice.millis(100, 3000)
+            }
+            Some(Mood::Unavailable) => self.dice.millis(1, 500),
+            _ => Nanos::ZERO,
+        };
+        self.dice.latency(typical) + extra
+    }
+
+    /// Answers a call that was made in `life`.
+    pub fn answer(&mut self, now: Nanos, life: u32, call: EngineCall, chain: &ChainParams) -> EngineReply {
+        let away = !self.running || life != self.life || self.mood(now) == Some(Mood::Unavailable);
+        if self.mood(now) == Some(Mood::Unavailable) {
+            self.lie(Mood::Unavailable);
+        }
+        let unavailable = || PayloadStatus::Unavailable {
+            reason: "connection refused".to_owned(),
+        };
+        match call {
+            EngineCall::Forkchoice { head, .. } => EngineReply::Forkchoice {
+                head,
+                status: if away {
+                    unavailable()
+                } else {
+                    self.forkchoice(now, head)
+                },
+            },
+            EngineCall::Build {
+                height,
+                round,
+                parent,
+                timestamp,
+            } => {
+                let result = if away {
+                    Err("connection refused".to_owned())
+                } else {
+                    self.build(now, parent, timestamp, chain)
+                };
+                EngineReply::Built {
+                    height,
+                    round,
+                    result: result.map(Box::new),
+                }
+            }
+            EngineCall::Execute { key, init, payload } => {
+                let outcome = match block::inspect(&init, &payload) {
+                    Err(reason) => Executed::Broken { reason },
+                    Ok(()) if away => Executed::Answered(unavailable()),
+                    Ok(()) => Executed::Answered(self.new_payload(now, &init)),
+                };
+                EngineReply::Executed { key, outcome }
+            }
+            EngineCall::Inspect { key, init, payload } => EngineReply::Inspected {
+                key,
+                result: block::inspect(&init, &payload),
+            },
+            EngineCall::Import { height, init, payload } => {
+                // The driver sends what is stored; a mismatch here is the node's own fault and shows as an invalid block.
+                let payload = match block::inspect(&init, &payload) {
+                    Err(reason) => PayloadStatus::Invalid { latest: None, reason },
+                    Ok(()) if away => unavailable(),
+                    Ok(()) => match self.new_payload(now, &init) {
+                        // A decided block is never the one a moody client calls invalid: that would rightly stop the node.
+                        PayloadStatus::Invalid { .. } if !self.invalid.contains(&init.metadata.header.block_hash) => {
+                            PayloadStatus::Syncing
+                        }
+                        status => status,
+                    },
+                };
+                let forkchoice = if away {
+                    unavailable()
+                } else {
+                    self.forkchoice(now, init.metadata.header.block_hash)
+                };
+                EngineReply::Imported {
+                    height,
+                    payload,
+                    forkchoice,
+                }
+            }
+            EngineCall::Newest => EngineReply::Newest {
+                number: (!away).then(|| self.head_number()),
+            },
+        }
+    }
+
+    fn forget(&mut self) {
+        let genesis = block::genesis();
+        self.blocks.clear();
+        self.invalid.clear();
+        self.blocks.insert(
+            genesis.hash,
+            Known {
+                parent: Hash::ZERO,
+                number: 0,
+            },
+        );
+        self.head = genesis.hash;
+    }
+
+    fn mood(&self, now: Nanos) -> Option<Mood> {
+        self.mood.filter(|(_, until)| now < *until).map(|(mood, _)| mood)
+    }
+
+    fn lie(&mut self, mood: Mood) {
+        *self.lies.entry(mood.name()).or_default() += 1;
+    }
+
+    fn forkchoice(&mut self, now: Nanos, head: Hash) -> PayloadStatus {
+        match self.mood(now) {
+            Some(mood @ (Mood::Syncing | Mood::Accepted)) => {
+                self.lie(mood);
+                return PayloadStatus::Syncing;
+            }
+            Some(Mood::StaleHead) => {
+                if let Some(parent) = self
+                    .blocks
+                    .get(&head)
+                    .map(|block| block.parent)
+                    .filter(|parent| *parent != Hash::ZERO)
+                {
+                    self.lie(Mood::StaleHead);
+                    return PayloadStatus::Valid { latest: Some(parent) };
+                }
+            }
+            _ => {}
+        }
+        if !self.blocks.contains_key(&head) {
+            return PayloadStatus::Syncing;
+        }
+        self.head = head;
+        PayloadStatus::Valid { latest: Some(head) }
+    }
+
+    fn new_payload(&mut self, now: Nanos, init: &Init) -> PayloadStatus {
+        let header = &init.metadata.header;
+        match self.mood(now) {
+            Some(Mood::Syncing) => {
+                self.lie(Mood::Syncing);
+                return PayloadStatus::Syncing;
+            }
+            Some(Mood::Accepted) => {
+                self.lie(Mood::Accepted);
+                return PayloadStatus::Accepted;
+            }
+            Some(Mood::InvalidOnce) if !self.blocks.contains_key(&header.block_hash) => {
+                self.mood = None;
+                self.lie(Mood::InvalidOnce);
+                return PayloadStatus::Invalid {
+                    latest: Some(header.parent_hash),
+                    reason: "spurious".to_owned(),
+                };
+            }
+            _ => {}
+        }
+        if !self.blocks.contains_key(&header.parent_hash) {
+            return PayloadStatus::Syncing;
+        }
+        if header.state_root != block::state_root(&header.parent_hash, header.number) {
+            self.invalid.insert(header.block_hash);
+            return PayloadStatus::Invalid {
+                latest: Some(header.parent_hash),
+                reason: "state root".to_owned(),
+            };
+        }
+        self.blocks.insert(
+            header.block_hash,
+            Known {
+                parent: header.parent_hash,
+                number: header.number,
+            },
+        );
+        PayloadStatus::Valid {
+            latest: Some(header.block_hash),
+        }
+    }
+
+    fn build(
+        &mut self,
+        now: Nanos,
+        parent: ParentBlock,
+        timestamp: u64,
+        chain: &ChainParams,
+    ) -> Result<ultramarine_types::execution::Built, String> {
+        if matches!(self.mood(now), Some(Mood::Syncing | Mood::Accepted)) {
+            self.lie(Mood::Syncing);
+            return Err("the client is syncing".to_owned());
+        }
+        if !self.blocks.contains_key(&parent.hash) {
+            return Err("unknown parent".to_owned());
+        }
+        self.built += 1;
+        let recipe = Recipe {
+            parent,
+            timestamp,
+            fee_recipient: self.fee_recipient,
+            salt: self.builder << 32 | u64::from(self.life) << 20 | self.built,
+            blobs_count: self
+                .dice
+                .between(u64::from(self.blobs_range.0), u64::from(self.blobs_range.1)) as u32,
+            // One block in ten spans several chunks.
+            filler_bytes: if self.dice.chance(100) { 70_000 } else { 300 },
+        };
+        let built = block::build(&recipe, chain);
+        self.blocks.insert(
+            built.header.block_hash,
+            Known {
+                parent: parent.hash,
+                number: built.header.number,
+            },
+        );
+        Ok(built)
+    }
+}

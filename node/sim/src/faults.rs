@@ -1,0 +1,87 @@
+//! This file knows which faults a run may meet, and draws the next one.
+
+use crate::dice::Dice;
+
+/// A kind of fault.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum FaultKind {
+    /// One process dies and starts again.
+    Crash,
+    /// One process dies between two of its own intentions.
+    CrashBetween,
+    /// All processes die.
+    CrashAll,
+    /// All processes and all execution clients die.
+    CrashAllWithClients,
+    /// The nodes fall into two groups.
+    Partition,
+    /// One direction of one link is cut.
+    OneWay,
+    /// One connection is reset.
+    Reset,
+    /// One execution client starts again at genesis.
+    ElRestart,
+    /// One execution client answers in a mood for a while.
+    ElMood,
+    /// One disk is slow for a while.
+    SlowDisk,
+    /// One disk is full for a while.
+    FullDisk,
+    /// One disk fails a sync.
+    DiskFailure,
+    /// One process dies and a record in the middle of its log is damaged.
+    CorruptLog,
+    /// One wall clock jumps.
+    ClockJump,
+}
+
+impl FaultKind {
+    /// All of them; frequent ones more than once.
+    pub const ALL: [Self; 20] = [
+        Self::Crash,
+        Self::Crash,
+        Self::CrashBetween,
+        Self::CrashBetween,
+        Self::CrashAll,
+        Self::CrashAllWithClients,
+        Self::Partition,
+        Self::OneWay,
+        Self::Reset,
+        Self::Reset,
+        Self::ElRestart,
+        Self::ElMood,
+        Self::ElMood,
+        Self::ElMood,
+        Self::ElMood,
+        Self::SlowDisk,
+        Self::FullDisk,
+        Self::DiskFailure,
+        Self::CorruptLog,
+        Self::ClockJump,
+    ];
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::CrashBetween => "crash-between",
+            Self::CrashAll => "crash-all",
+            Self::CrashAllWithClients => "crash-all-with-clients",
+            Self::Partition => "partition",
+            Self::OneWay => "one-way-partition",
+            Self::Reset => "connection-reset",
+            Self::ElRestart => "el-restart",
+            Self::ElMood => "el-mood",
+            Self::SlowDisk => "slow-disk",
+            Self::FullDisk => "full-disk",
+            Self::DiskFailure => "disk-failure",
+            Self::CorruptLog => "corrupt-log",
+            Self::ClockJump => "clock-jump",
+        }
+    }
+
+    /// Draws one of a list.
+    pub fn draw(kinds: &[Self], dice: &mut Dice) -> Self {
+        *dice.pick(kinds)
+    }
+}

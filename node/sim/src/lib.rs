@@ -1,0 +1,36 @@
+//! The deterministic simulator: real machines, simulated tiles, and a checker for each invariant.
+//!
+//! ```text
+//!   seed ─▶ RunConfig ─▶ World ── faults ──▶ target height ── calm ──▶ everybody at the target ─▶ Report
+//!                          │                                                                    (hash, faults,
+//!                          └─ every event: one line of the trace, every deed: past the checks     violation)
+//! ```
+//!
+//! A *world* is a network in one thread. An *adversary* is a node with a validator key that changes what leaves it. A *mood* is
+//! a way an execution client is wrong for a while. A *scenario* is a run with a script. A *violation* is a broken invariant,
+//! found by a *checker*, and printed with the command that replays it.
+//!
+//! Keeps: the same seed gives the same trace. Nothing here reads a clock, a file or a hash map's order.
+#![forbid(unsafe_code)]
+
+pub mod adversaries;
+pub mod blobs;
+pub mod block;
+pub mod checks;
+pub mod clock;
+pub mod config;
+pub mod dice;
+pub mod disk;
+pub mod engine;
+pub mod faults;
+pub mod network;
+pub mod queue;
+pub mod run;
+pub mod scenarios;
+pub mod trace;
+pub mod wire;
+pub mod world;
+
+pub use config::RunConfig;
+pub use run::{Report, run};
+pub use world::World;

@@ -1,0 +1,223 @@
+//! This file knows how frames travel between nodes: how long they take, which are lost, sent twice or overtake others, who is
+//! cut off from whom, and which connections stand.
+//!
+//! Small frames are single messages and may be lost, doubled and reordered. Parts of one stream keep their order, as in QUIC;
+//! where one is lost, its stream breaks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ultramarine_types::Nanos;
+
+use crate::dice::Dice;
+
+/// How bad the network is.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    /// Small frames lost, in a thousand.
+    pub loss: u32,
+    /// Small frames sent twice, in a thousand.
+    pub duplicate: u32,
+    /// Frames that take a detour of up to a second, in a thousand.
+    pub detour: u32,
+    /// Parts whose stream breaks, in a thousand.
+    pub stream_break: u32,
+    /// Typical time from node to node.
+    pub latency: Nanos,
+    /// Bytes per millisecond of one link.
+    pub bytes_per_ms: u64,
+}
+
+impl Weather {
+    /// A quiet network.
+    pub const CALM: Self = Self {
+        loss: 0,
+        duplicate: 0,
+        detour: 0,
+        stream_break: 0,
+        latency: Nanos(500_000),
+        bytes_per_ms: 100_000,
+    };
+}
+
+/// What becomes of a frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Route {
+    /// It never arrives.
+    Lost,
+    /// It never arrives, and neither does anything after it on its stream.
+    Broken,
+    /// It arrives at these moments.
+    Arrives(Vec<Nanos>),
+}
+
+/// One direction of a link.
+#[derive(Clone, Copy, Default, Debug)]
+struct Lane {
+    /// When the last part arrives; the next arrives later.
+    parts_until: Nanos,
+    /// When the latest small frame arrives.
+    newest: Nanos,
+}
+
+/// All links.
+pub struct Network {
+    /// Present conditions.
+    pub weather: Weather,
+    lanes: BTreeMap<(usize, usize), Lane>,
+    blocked: BTreeMap<(usize, usize), u32>,
+    connections: BTreeMap<(usize, usize), u64>,
+    down: BTreeSet<(usize, usize)>,
+    /// Faults that happened, by name.
+    pub faults: BTreeMap<&'static str, u64>,
+    dice: Dice,
+}
+
+impl Network {
+    /// A network in which nobody is connected yet.
+    pub fn new(seed: u64, nodes: usize, weather: Weather) -> Self {
+        let mut down = BTreeSet::new();
+        for a in 0..nodes {
+            for b in a + 1..nodes {
+                down.insert((a, b));
+            }
+        }
+        Self {
+            weather,
+            lanes: BTreeMap::new(),
+            blocked: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            down,
+            faults: BTreeMap::new(),
+            dice: Dice::of(seed, "network"),
+        }
+    }
+
+    /// Decides about one frame. `part`: it belongs to a stream.
+    pub fn route(&mut self, now: Nanos, from: usize, to: usize, bytes: usize, part: bool) -> Route {
+        if self.epoch(from, to).is_none() {
+            return Route::Lost;
+        }
+        if self.is_blocked(from, to) {
+            self.count("partition-drop");
+            return if part { Route::Broken } else { Route::Lost };
+        }
+        let mut latency = self.dice.latency(self.weather.latency);
+        if self.dice.chance(self.weather.detour) {
+            self.count("delay");
+            latency = latency + self.dice.millis(50, 1000);
+        }
+        if part {
+            if self.dice.chance(self.weather.stream_break) {
+                self.count("stream-break");
+                return Route::Broken;
+            }
+            let lane = self.lanes.entry((from, to)).or_default();
+            let transfer = Nanos(bytes as u64 * 1_000_000 / self.weather.bytes_per_ms);
+            lane.parts_until = (now + latency).max(lane.parts_until) + transfer;
+            return Route::Arrives(vec![lane.parts_until]);
+        }
+        if self.dice.chance(self.weather.loss) {
+            self.count("loss");
+            return Route::Lost;
+        }
+        let mut moments = vec![now + latency];
+        let lane = self.lanes.entry((from, to)).or_default();
+        let overtakes = now + latency < lane.newest;
+        lane.newest = lane.newest.max(now + latency);
+        if overtakes {
+            self.count("reorder");
+        }
+        if self.dice.chance(self.weather.duplicate) {
+            self.count("duplication");
+            moments.push(now + latency + self.dice.millis(0, 200));
+        }
+        Route::Arrives(moments)
+    }
+
+    /// The connection of two nodes, or `None` while there is none. What was sent on one does not arrive on the next.
+    pub fn epoch(&self, a: usize, b: usize) -> Option<u64> {
+        let pair = ordered(a, b);
+        (!self.down.contains(&pair)).then(|| self.connections.get(&pair).copied().unwrap_or(0))
+    }
+
+    /// Connects two nodes; answers whether they were not.
+    pub fn connect(&mut self, a: usize, b: usize) -> bool {
+        let fresh = self.down.remove(&ordered(a, b));
+        if fresh {
+            *self.connections.entry(ordered(a, b)).or_default() += 1;
+        }
+        fresh
+    }
+
+    /// Cuts the connection; everything in flight is lost. Answers whether there was one.
+    pub fn disconnect(&mut self, a: usize, b: usize) -> bool {
+        self.down.insert(ordered(a, b))
+    }
+
+    /// Blocks one direction until [`unblock`](Self::unblock); blocks add up.
+    pub fn block(&mut self, from: usize, to: usize) {
+        *self.blocked.entry((from, to)).or_default() += 1;
+    }
+
+    /// Takes one block away.
+    pub fn unblock(&mut self, from: usize, to: usize) {
+        if let Some(count) = self.blocked.get_mut(&(from, to)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// Whether a direction is blocked.
+    pub fn is_blocked(&self, from: usize, to: usize) -> bool {
+        self.blocked.get(&(from, to)).is_some_and(|count| *count > 0)
+    }
+
+    /// Ends all faults of the network itself.
+    pub fn calm(&mut self) {
+        self.blocked.clear();
+        self.weather = Weather {
+            latency: self.weather.latency,
+            bytes_per_ms: self.weather.bytes_per_ms,
+            ..Weather::CALM
+        };
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.faults.entry(what).or_default() += 1;
+    }
+}
+
+fn ordered(a: usize, b: usize) -> (usize, usize) {
+    (a.min(b), a.max(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_stream_keep_their_order() {
+        let weather = Weather {
+            detour: 300,
+            ..Weather::CALM
+        };
+        let mut network = Network::new(1, 2, weather);
+        network.connect(0, 1);
+        let mut last = Nanos::ZERO;
+        for _ in 0..200 {
+            let Route::Arrives(moments) = network.route(Nanos::ZERO, 0, 1, 1000, true) else {
+                panic!("nothing is lost")
+            };
+            assert!(moments[0] > last);
+            last = moments[0];
+        }
+    }
+
+    #[test]
+    fn a_one_way_partition_cuts_one_way() {
+        let mut network = Network::new(1, 2, Weather::CALM);
+        network.connect(0, 1);
+        network.block(0, 1);
+        assert_eq!(network.route(Nanos::ZERO, 0, 1, 10, false), Route::Lost);
+        assert!(matches!(network.route(Nanos::ZERO, 1, 0, 10, false), Route::Arrives(_)));
+    }
+}

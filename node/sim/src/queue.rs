@@ -1,0 +1,72 @@
+//! This file knows what happens next: events in order of time, those of one moment in the order they were planned.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use ultramarine_types::Nanos;
+
+/// A plan of future events. The heap orders positions only, so events need no order of their own.
+pub struct Queue<E> {
+    heap: BinaryHeap<Reverse<(Nanos, u64)>>,
+    events: BTreeMap<u64, E>,
+    next: u64,
+}
+
+impl<E> Queue<E> {
+    /// An empty plan.
+    pub fn new() -> Self {
+        Self {
+            heap: BinaryHeap::new(),
+            events: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    /// Plans an event.
+    pub fn plan(&mut self, at: Nanos, event: E) {
+        self.heap.push(Reverse((at, self.next)));
+        self.events.insert(self.next, event);
+        self.next += 1;
+    }
+
+    /// Takes the earliest event.
+    pub fn pop(&mut self) -> Option<(Nanos, E)> {
+        let Reverse((at, sequence)) = self.heap.pop()?;
+        let event = self
+            .events
+            .remove(&sequence)
+            .expect("every position in the heap has its event");
+        Some((at, event))
+    }
+
+    /// Events planned.
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Whether nothing is planned.
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+}
+
+impl<E> Default for Queue<E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_one_moment_keep_the_order_they_were_planned_in() {
+        let mut queue = Queue::new();
+        for (at, name) in [(5, 'c'), (1, 'a'), (5, 'd'), (1, 'b')] {
+            queue.plan(Nanos(at), name);
+        }
+        let order: String = std::iter::from_fn(|| queue.pop()).map(|(_, name)| name).collect();
+        assert_eq!(order, "abcd");
+    }
+}

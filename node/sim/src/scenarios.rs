@@ -1,0 +1,65 @@
+//! This file knows the named scenarios: runs with a script, each proving one sentence.
+
+mod catch_up;
+mod everything_killed;
+mod locked_value;
+mod many_blobs;
+mod parent_root;
+mod proposer_killed;
+
+use ultramarine_types::{Height, Nanos};
+
+use crate::RunConfig;
+use crate::run::{self, Report};
+use crate::world::World;
+
+/// A named scenario.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it proves.
+    pub claim: &'static str,
+    /// Its network.
+    pub config: fn(u64) -> RunConfig,
+    /// Its script; the error says what did not happen.
+    pub script: fn(&mut World) -> Result<(), String>,
+}
+
+/// All of them.
+pub const ALL: &[Scenario] = &[
+    proposer_killed::SCENARIO,
+    locked_value::SCENARIO,
+    parent_root::SCENARIO,
+    everything_killed::SCENARIO,
+    catch_up::SCENARIO,
+    catch_up::PRUNED,
+    many_blobs::SCENARIO,
+];
+
+/// Runs a scenario from a seed.
+pub fn report(scenario: Scenario, seed: u64, print: bool) -> Report {
+    let config = RunConfig {
+        print,
+        ..(scenario.config)(seed)
+    };
+    let target = Height(config.target);
+    let mut world = World::new(config);
+    let outcome = (scenario.script)(&mut world);
+    if let Err(what) = outcome {
+        let now = world.now;
+        world.checks.note(now, 0, Err(("scenario", what)));
+    }
+    run::recover(&mut world, target);
+    run::report(world)
+}
+
+/// Waits in simulated time, and says what was waited for when it does not come.
+fn wait(world: &mut World, seconds: u64, what: &str, done: impl FnMut(&World) -> bool) -> Result<(), String> {
+    let deadline = world.now + Nanos::from_millis(seconds * 1000);
+    if world.run(deadline, done) {
+        Ok(())
+    } else {
+        Err(format!("{what}: not within {seconds} s"))
+    }
+}

@@ -1,0 +1,57 @@
+//! This file knows how to boil a run down to one hash: SHA-256 over one canonical line per event.
+
+use sha2::{Digest, Sha256};
+use ultramarine_types::{Hash, Nanos};
+
+/// The running hash of a run, and its lines when somebody wants to read them.
+pub struct Trace {
+    hasher: Sha256,
+    lines: u64,
+    print: bool,
+    /// The newest lines, for the report of a failing run.
+    recent: std::collections::VecDeque<String>,
+}
+
+/// Lines kept for the report of a failing run.
+const RECENT_LINES: usize = 40;
+
+impl Trace {
+    /// An empty trace; with `print`, every line goes to standard output.
+    pub fn new(print: bool) -> Self {
+        Self {
+            hasher: Sha256::new(),
+            lines: 0,
+            print,
+            recent: std::collections::VecDeque::new(),
+        }
+    }
+
+    /// Adds one line.
+    pub fn line(&mut self, now: Nanos, what: std::fmt::Arguments<'_>) {
+        let line = format!("{:>14.6} {what}\n", now.0 as f64 / 1e9);
+        self.hasher.update(line.as_bytes());
+        self.lines += 1;
+        if self.print {
+            print!("{line}");
+        }
+        if self.recent.len() == RECENT_LINES {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(line);
+    }
+
+    /// The hash of all lines so far.
+    pub fn hash(&self) -> Hash {
+        Hash(self.hasher.clone().finalize().into())
+    }
+
+    /// How many lines there were.
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// The newest lines.
+    pub fn recent(&self) -> impl Iterator<Item = &str> {
+        self.recent.iter().map(String::as_str)
+    }
+}

@@ -1,0 +1,171 @@
+//! This file knows the frames that simulated nodes exchange: the same things that `ultramarine-net` puts on QUIC streams,
+//! unencoded.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ultramarine_net::streaming::Missing;
+use ultramarine_types::network::{OfferKind, Status, SyncEnd, SyncWant};
+use ultramarine_types::{BlobPart, CommitCertificate, ConsensusMessage, Height, Init, ValueKey};
+
+/// Names a stream or a request within a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct StreamId(pub u64);
+
+/// One frame.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// A consensus message.
+    Message(ConsensusMessage),
+    /// A status.
+    Status(Status),
+    /// A value begins.
+    Begin {
+        /// The stream.
+        stream: StreamId,
+        /// Its metadata and signatures.
+        init: Arc<Init>,
+        /// Proposal or package.
+        kind: OfferKind,
+        /// Of a package.
+        certificate: Option<CommitCertificate>,
+        /// The request that this answers.
+        answers: Option<StreamId>,
+    },
+    /// A chunk of the payload.
+    Chunk {
+        /// The stream.
+        stream: StreamId,
+        /// Position.
+        index: usize,
+        /// Bytes.
+        bytes: Bytes,
+    },
+    /// A blob.
+    Blob {
+        /// The stream.
+        stream: StreamId,
+        /// Position.
+        index: usize,
+        /// Bytes and proofs.
+        part: BlobPart,
+    },
+    /// The stream ends as it should.
+    Fin {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// The stream broke.
+    Gone {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// A request for parts of an undecided value.
+    PartsRequest {
+        /// The answer's parts name it.
+        stream: StreamId,
+        /// The value.
+        key: ValueKey,
+        /// Which parts; `None`: the `Init` as well, and everything.
+        missing: Option<Missing>,
+    },
+    /// A request for a decided height.
+    SyncRequest {
+        /// The answer names it.
+        stream: StreamId,
+        /// The height.
+        height: Height,
+        /// What of it.
+        want: SyncWant,
+    },
+    /// An answer to a sync request that brings no package.
+    SyncAnswer {
+        /// The request.
+        stream: StreamId,
+        /// The answer.
+        end: SyncEnd,
+    },
+}
+
+impl Frame {
+    /// Size on the wire, near enough for transfer times.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Blob { part, .. } => part.blob.len() + 64,
+            Self::Chunk { bytes, .. } => bytes.len() + 16,
+            Self::Begin { init, .. } => 1024 + init.metadata.commitments.len() * 48,
+            Self::Message(_)
+            | Self::Status(_)
+            | Self::Fin { .. }
+            | Self::Gone { .. }
+            | Self::PartsRequest { .. }
+            | Self::SyncRequest { .. }
+            | Self::SyncAnswer { .. } => 256,
+        }
+    }
+
+    /// The stream whose order the frame keeps, if any.
+    pub fn stream(&self) -> Option<StreamId> {
+        match self {
+            Self::Begin { stream, .. }
+            | Self::Chunk { stream, .. }
+            | Self::Blob { stream, .. }
+            | Self::Fin { stream }
+            | Self::Gone { stream }
+            | Self::SyncAnswer { stream, .. } => Some(*stream),
+            // Requests open a stream of their own; a lost one shows to the asker as a broken stream.
+            Self::PartsRequest { stream, .. } | Self::SyncRequest { stream, .. } => Some(*stream),
+            Self::Message(_) | Self::Status(_) => None,
+        }
+    }
+
+    /// One word and what identifies it, for the trace.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Message(ConsensusMessage::Vote(vote)) => format!(
+                "vote {:?} {}/{} {} by {:?}",
+                vote.kind,
+                vote.height,
+                vote.round,
+                vote.value_id.map_or("nil".to_owned(), |id| format!("{id:?}")),
+                vote.voter
+            ),
+            Self::Message(ConsensusMessage::Proposal(proposal)) => format!(
+                "proposal {}/{} {:?} valid round {:?} by {:?}",
+                proposal.height, proposal.round, proposal.value_id, proposal.valid_round, proposal.proposer
+            ),
+            Self::Message(ConsensusMessage::Polka(polka)) => {
+                format!("polka {}/{} {:?}", polka.height, polka.round, polka.value_id)
+            }
+            Self::Message(ConsensusMessage::Round(round)) => {
+                format!("round certificate {}/{} {:?}", round.height, round.round, round.kind)
+            }
+            Self::Status(status) => format!(
+                "status tip {} round {} holds {}",
+                status.tip,
+                status.round,
+                status.holds.len()
+            ),
+            Self::Begin { stream, init, kind, .. } => {
+                format!("begin {} {kind:?} {}", stream.0, init.key())
+            }
+            Self::Chunk { stream, index, .. } => format!("chunk {} {index}", stream.0),
+            Self::Blob { stream, index, .. } => format!("blob {} {index}", stream.0),
+            Self::Fin { stream } => format!("fin {}", stream.0),
+            Self::Gone { stream } => format!("gone {}", stream.0),
+            Self::PartsRequest { stream, key, .. } => format!("parts-request {} {key}", stream.0),
+            Self::SyncRequest { stream, height, want } => format!("sync-request {} {height} {want:?}", stream.0),
+            Self::SyncAnswer { stream, end } => format!("sync-answer {} {}", stream.0, end_name(end)),
+        }
+    }
+}
+
+fn end_name(end: &SyncEnd) -> &'static str {
+    match end {
+        SyncEnd::Certificate(_) => "certificate",
+        SyncEnd::NotDecided { .. } => "not-decided",
+        SyncEnd::Unavailable => "unavailable",
+        SyncEnd::TimedOut => "timed-out",
+        SyncEnd::Unusable => "unusable",
+    }
+}

@@ -1,0 +1,376 @@
+//! This file knows a whole network in one thread: nodes, their disks and execution clients, the links between them, one clock,
+//! and one plan of what happens next.
+//!
+//! ```text
+//!             ┌──────────── World: Queue<Event>, one simulated clock ───────────┐
+//!   Node ×n   │  Core ◀─ Input ── Tell, DiskDone, EngineDone, Wake              │
+//!             │   └─ Output ─▶ Net ─▶ Join, frames ─▶ Network ─▶ other nodes    │
+//!             │                Store ─▶ Disk     Engine ─▶ ScriptedEl           │
+//!             └─────────────────── every deed passes the Checks ────────────────┘
+//! ```
+//!
+//! The machines are the real ones (`ultramarine_core::Core`, `ultramarine_net::streaming::Join`,
+//! `ultramarine_kzg_pipeline::former::Former`, the store's log format); only tiles are replaced.
+
+mod drive;
+mod engine;
+mod inject;
+mod life;
+mod net;
+mod store;
+mod verify;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use ultramarine_core::Core;
+use ultramarine_core::io::{Event as CoreEvent, Output, Stop};
+use ultramarine_kzg_pipeline::former::{Former, Policy};
+use ultramarine_net::streaming::{Join, JoinConfig};
+use ultramarine_types::canonical::{Canonical, sha256};
+use ultramarine_types::chain::{Validator, address_of};
+use ultramarine_types::execution::EngineCall;
+use ultramarine_types::limits::Limits;
+use ultramarine_types::network::NetEvent;
+use ultramarine_types::verify::Verdict;
+use ultramarine_types::{Address, Height, Nanos, Outbox, PeerId, PublicKey, ValidatorSet, ValueKey};
+
+use crate::adversaries::Adversary;
+use crate::checks::Checks;
+use crate::clock::NodeClock;
+use crate::config::RunConfig;
+use crate::dice::Dice;
+use crate::disk::Disk;
+use crate::engine::ScriptedEl;
+use crate::network::Network;
+use crate::queue::Queue;
+use crate::trace::Trace;
+use crate::wire::{Frame, StreamId};
+
+/// Something that will happen.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A frame arrives, if its connection still stands.
+    Frame {
+        from: usize,
+        to: usize,
+        epoch: u64,
+        frame: Frame,
+    },
+    /// A stream broke under way.
+    StreamGone { node: usize, life: u32, stream: StreamId },
+    /// The network tile tells the core.
+    Tell {
+        node: usize,
+        life: u32,
+        event: Box<NetEvent>,
+    },
+    /// The core's deadline.
+    Wake { node: usize, life: u32, at: Nanos },
+    /// The join's deadline.
+    JoinWake { node: usize, life: u32, at: Nanos },
+    /// The wall clock is told, once a second.
+    WallTick { node: usize, life: u32 },
+    /// A group of store requests is durable.
+    DiskDone { node: usize, life: u32 },
+    /// The execution client answers.
+    EngineDone {
+        node: usize,
+        life: u32,
+        el_life: u32,
+        call: Box<EngineCall>,
+    },
+    /// A lane has verified a batch.
+    Verified {
+        node: usize,
+        life: u32,
+        verdicts: Vec<Verdict>,
+    },
+    /// The batch former's deadline.
+    FormerWake { node: usize, life: u32, at: Nanos },
+    /// A sync request has waited long enough.
+    SyncTimeout { node: usize, life: u32, stream: StreamId },
+    /// Two nodes try to connect.
+    Connect { a: usize, b: usize },
+    /// A node notices that a connection is gone.
+    PeerLost { node: usize, life: u32, peer: usize },
+    /// A connection over which one direction is blocked times out.
+    Idle { a: usize, b: usize, epoch: u64 },
+    /// Directions are unblocked.
+    Heal { cut: Vec<(usize, usize)> },
+    /// A process starts.
+    Start { node: usize },
+    /// An execution client starts.
+    ElStart { node: usize },
+    /// The next random fault.
+    Fault,
+}
+
+/// A stream of parts on its way in.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming {
+    pub peer: usize,
+    /// The join reads it.
+    pub started: bool,
+    /// What arrived before that.
+    pub waiting: VecDeque<Frame>,
+}
+
+/// One node: a process that comes and goes, and what outlives it.
+pub struct Node {
+    /// Its name on the network.
+    pub peer: PeerId,
+    /// Its validator address, if it is one.
+    pub address: Option<Address>,
+    /// The running core, `None` between a crash and a start.
+    pub core: Option<Core>,
+    /// Counts processes.
+    pub life: u32,
+    /// Its clocks.
+    pub clock: NodeClock,
+    /// Its disk.
+    pub disk: Disk,
+    /// Its execution client.
+    pub el: ScriptedEl,
+    /// Why it stopped itself, if it did and is still down.
+    pub stopped: Option<Stop>,
+    pub(crate) key: Option<SigningKey>,
+    pub(crate) seed: [u8; 32],
+    pub(crate) outbox: Outbox<Output>,
+    pub(crate) wake_at: Option<Nanos>,
+    pub(crate) wakes: (Nanos, u32),
+    pub(crate) join: Join,
+    pub(crate) join_wake_at: Option<Nanos>,
+    pub(crate) former: Former,
+    pub(crate) former_wake_at: Option<Nanos>,
+    pub(crate) streams: BTreeMap<StreamId, Incoming>,
+    pub(crate) syncs: BTreeMap<StreamId, (usize, Height)>,
+    pub(crate) sees: BTreeSet<usize>,
+    pub(crate) fuse: Option<u32>,
+    pub(crate) forkchoice_until: Nanos,
+    pub(crate) adversary: Option<Box<dyn Adversary>>,
+    pub(crate) adversary_dice: Dice,
+    pub(crate) deeds: BTreeMap<&'static str, u64>,
+}
+
+impl Node {
+    /// Whether it follows the protocol.
+    pub fn is_honest(&self) -> bool {
+        self.adversary.is_none()
+    }
+
+    /// Whether its process runs.
+    pub fn is_running(&self) -> bool {
+        self.core.is_some()
+    }
+
+    /// Its newest decided height.
+    pub fn head(&self) -> Height {
+        self.disk.head()
+    }
+}
+
+/// Something a script may wait for.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A core said something.
+    Core {
+        /// Which node's.
+        node: usize,
+        /// What.
+        event: Box<CoreEvent>,
+    },
+    /// A blob arrived.
+    Blob {
+        /// From.
+        from: usize,
+        /// At.
+        to: usize,
+        /// Its position.
+        index: usize,
+    },
+    /// A value is to be streamed.
+    Stream {
+        /// By whom.
+        node: usize,
+        /// Which.
+        key: ValueKey,
+    },
+    /// A consensus message of the node's own leaves.
+    Sent {
+        /// Whose.
+        node: usize,
+        /// What.
+        message: Box<ultramarine_types::ConsensusMessage>,
+    },
+}
+
+/// A whole network. See the file's words.
+pub struct World {
+    /// Simulated time.
+    pub now: Nanos,
+    /// The nodes: validators first.
+    pub nodes: Vec<Node>,
+    /// The links.
+    pub network: Network,
+    /// The checkers.
+    pub checks: Checks,
+    /// The trace.
+    pub trace: Trace,
+    /// What the run is made of.
+    pub config: RunConfig,
+    /// The validators.
+    pub validators: Arc<ValidatorSet>,
+    /// What happened in the newest step.
+    pub notices: Vec<Notice>,
+    /// Faults made by the driver, by name.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Frames that a script keeps from arriving: `(from, to)` is asked for each.
+    #[allow(clippy::type_complexity, reason = "one use")]
+    pub filter: Option<Box<dyn Fn(usize, usize, &Frame) -> bool + Send>>,
+    pub(crate) queue: Queue<Event>,
+    pub(crate) broken: BTreeSet<StreamId>,
+    pub(crate) dialing: BTreeSet<(usize, usize)>,
+    pub(crate) next_stream: u64,
+    pub(crate) faults_over: bool,
+    pub(crate) dice: Dice,
+    pub(crate) verify_dice: Dice,
+    pub(crate) events: u64,
+}
+
+impl World {
+    /// A network whose processes are about to start.
+    pub fn new(config: RunConfig) -> Self {
+        let mut clock_dice = Dice::of(config.seed, "clocks");
+        let keys: Vec<([u8; 32], SigningKey)> = (0..config.nodes())
+            .map(|node| {
+                let seed = Canonical::new("ultramarine/sim/key/1").u64(node as u64).sha256().0;
+                (seed, SigningKey::from_bytes(&seed))
+            })
+            .collect();
+        let public = |key: &SigningKey| PublicKey(key.verifying_key().to_bytes());
+        let list = keys[..config.validators]
+            .iter()
+            .map(|(_, key)| Validator {
+                public_key: public(key),
+                power: 1,
+            })
+            .collect();
+        let validators = Arc::new(ValidatorSet::new(list).expect("simulated validators are distinct and have power"));
+        let nodes = keys
+            .into_iter()
+            .enumerate()
+            .map(|(node, (seed, key))| {
+                let adversary = config
+                    .adversaries
+                    .iter()
+                    .find(|(position, _)| *position == node)
+                    .map(|(_, kind)| *kind);
+                let skew = clock_dice.between(0, 2 * config.skew_ppm_max);
+                Node {
+                    peer: PeerId(sha256(&public(&key).0).0),
+                    address: (node < config.validators).then(|| address_of(&public(&key))),
+                    core: None,
+                    life: 0,
+                    clock: NodeClock {
+                        started: Nanos::ZERO,
+                        rate: 1_000_000 + skew - config.skew_ppm_max,
+                        offset_ns: (clock_dice.between(0, 1_000_000_000) as i64) - 500_000_000,
+                    },
+                    disk: Disk::new(config.seed, node),
+                    el: ScriptedEl::new(config.seed, node, config.blobs_range),
+                    stopped: None,
+                    key: (node < config.validators).then_some(key),
+                    seed,
+                    outbox: Outbox::new(),
+                    wake_at: None,
+                    wakes: (Nanos::ZERO, 0),
+                    join: Join::new(JoinConfig {
+                        limits: Limits::of(&config.chain),
+                    }),
+                    join_wake_at: None,
+                    former: Former::new(Policy::default()),
+                    former_wake_at: None,
+                    streams: BTreeMap::new(),
+                    syncs: BTreeMap::new(),
+                    sees: BTreeSet::new(),
+                    fuse: None,
+                    forkchoice_until: Nanos::ZERO,
+                    adversary: adversary.map(crate::adversaries::Kind::adversary),
+                    adversary_dice: Dice::of(config.seed, &format!("adversary {node}")),
+                    deeds: BTreeMap::new(),
+                }
+            })
+            .collect();
+        let mut world = Self {
+            now: Nanos::from_millis(10_000),
+            nodes,
+            network: Network::new(config.seed, config.nodes(), config.weather),
+            checks: Checks::default(),
+            trace: Trace::new(config.print),
+            validators,
+            notices: Vec::new(),
+            faults: BTreeMap::new(),
+            filter: None,
+            queue: Queue::new(),
+            broken: BTreeSet::new(),
+            dialing: BTreeSet::new(),
+            next_stream: 1,
+            faults_over: false,
+            dice: Dice::of(config.seed, "world"),
+            verify_dice: Dice::of(config.seed, "verify"),
+            events: 0,
+            config,
+        };
+        for node in 0..world.nodes.len() {
+            let at = world.now + world.dice.millis(0, 300);
+            world.queue.plan(at, Event::Start { node });
+            for other in node + 1..world.nodes.len() {
+                world.dial(node, other, 1, 300);
+            }
+        }
+        if let Some(every) = world.config.fault_every {
+            let at = world.now + Nanos::from_millis(1500) + every;
+            world.queue.plan(at, Event::Fault);
+        }
+        world
+    }
+
+    /// The node with an address.
+    pub fn node_of(&self, address: &Address) -> Option<usize> {
+        self.nodes
+            .iter()
+            .position(|node| node.address.as_ref() == Some(address))
+    }
+
+    /// Honest nodes.
+    pub fn honest(&self) -> impl Iterator<Item = (usize, &Node)> {
+        self.nodes.iter().enumerate().filter(|(_, node)| node.is_honest())
+    }
+
+    /// The lowest head of all honest nodes.
+    pub fn lowest_head(&self) -> Height {
+        self.honest().map(|(_, node)| node.head()).min().unwrap_or_default()
+    }
+
+    pub(crate) fn count(&mut self, fault: &'static str) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    pub(crate) fn note(&mut self, node: usize, checked: crate::checks::Checked) {
+        // An adversary owes nothing to anybody.
+        if self.nodes[node].is_honest() {
+            self.checks.note(self.now, node, checked);
+        }
+    }
+
+    pub(crate) fn peer_index(&self, peer: &PeerId) -> Option<usize> {
+        self.nodes.iter().position(|node| node.peer == *peer)
+    }
+
+    pub(crate) fn stream_id(&mut self) -> StreamId {
+        self.next_stream += 1;
+        StreamId(self.next_stream)
+    }
+}

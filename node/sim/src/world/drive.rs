@@ -1,0 +1,252 @@
+//! This file knows how to take one step: the earliest event, told to whom it concerns, and what comes of it.
+
+use ultramarine_core::io::{Event as CoreEvent, Input, Output, Stop};
+use ultramarine_types::{Machine, Nanos};
+
+use super::{Event, Notice, World};
+
+/// More events than any run needs: beyond it something spins.
+const EVENTS_MAX: u64 = 6_000_000;
+
+impl World {
+    /// Takes one step; `false` when nothing is planned or an invariant is broken.
+    pub fn step(&mut self) -> bool {
+        if self.checks.violation.is_some() {
+            return false;
+        }
+        let Some((at, event)) = self.queue.pop() else {
+            return false;
+        };
+        self.now = at;
+        self.events += 1;
+        self.notices.clear();
+        if self.events > EVENTS_MAX {
+            self.checks
+                .note(at, 0, Err(("liveness", format!("{EVENTS_MAX} events and no end"))));
+        }
+        self.happen(event);
+        true
+    }
+
+    /// Steps until `done`, at most until `deadline`; answers whether `done` was reached.
+    pub fn run(&mut self, deadline: Nanos, mut done: impl FnMut(&Self) -> bool) -> bool {
+        while !done(self) {
+            if self.now > deadline || !self.step() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Frame { from, to, epoch, frame } => {
+                if self.network.epoch(from, to) == Some(epoch) && self.nodes[to].is_running() {
+                    self.trace
+                        .line(self.now, format_args!("{from} > {to} {}", frame.describe()));
+                    self.receive(from, to, frame);
+                }
+            }
+            Event::StreamGone { node, life, stream } => {
+                if self.lives(node, life) {
+                    self.stream_gone(node, stream);
+                }
+            }
+            Event::Tell { node, life, event } => {
+                if self.lives(node, life) {
+                    self.feed(node, Input::Net(*event));
+                }
+            }
+            Event::Wake { node, life, at } => {
+                if self.lives(node, life) && self.nodes[node].wake_at == Some(at) {
+                    self.wake(node);
+                }
+            }
+            Event::JoinWake { node, life, at } => {
+                if self.lives(node, life) && self.nodes[node].join_wake_at == Some(at) {
+                    self.nodes[node].join_wake_at = None;
+                    self.join_wake(node);
+                }
+            }
+            Event::WallTick { node, life } => {
+                if self.lives(node, life) {
+                    self.wall_tick(node);
+                }
+            }
+            Event::DiskDone { node, life } => {
+                if self.lives(node, life) {
+                    self.disk_done(node);
+                }
+            }
+            Event::EngineDone {
+                node,
+                life,
+                el_life,
+                call,
+            } => {
+                if self.lives(node, life) {
+                    self.engine_done(node, el_life, *call);
+                }
+            }
+            Event::Verified { node, life, verdicts } => {
+                if self.lives(node, life) {
+                    self.verified(node, verdicts);
+                }
+            }
+            Event::FormerWake { node, life, at } => {
+                if self.lives(node, life) && self.nodes[node].former_wake_at == Some(at) {
+                    self.nodes[node].former_wake_at = None;
+                    self.former_wake(node);
+                }
+            }
+            Event::SyncTimeout { node, life, stream } => {
+                if self.lives(node, life) {
+                    self.sync_timeout(node, stream);
+                }
+            }
+            Event::Connect { a, b } => self.connect(a, b),
+            Event::PeerLost { node, life, peer } => {
+                if self.lives(node, life) && self.network.epoch(node, peer).is_none() {
+                    self.peer_lost(node, peer);
+                }
+            }
+            Event::Idle { a, b, epoch } => self.idle(a, b, epoch),
+            Event::Heal { cut } => {
+                for (from, to) in cut {
+                    self.network.unblock(from, to);
+                }
+            }
+            Event::Start { node } => self.start(node),
+            Event::ElStart { node } => {
+                self.trace.line(self.now, format_args!("{node} el starts"));
+                self.nodes[node].el.start();
+            }
+            Event::Fault => self.fault(),
+        }
+    }
+
+    pub(crate) fn lives(&self, node: usize, life: u32) -> bool {
+        self.nodes[node].life == life && self.nodes[node].is_running()
+    }
+
+    pub(crate) fn wall_tick(&mut self, node: usize) {
+        let unix_ns = self.nodes[node].clock.unix_ns(self.now);
+        let life = self.nodes[node].life;
+        self.queue
+            .plan(self.now + Nanos::from_millis(1000), Event::WallTick { node, life });
+        self.feed(node, Input::WallClock { unix_ns });
+    }
+
+    /// Tells a core, and carries out what it wants.
+    pub(crate) fn feed(&mut self, index: usize, input: Input) {
+        let node = &mut self.nodes[index];
+        let now = node.clock.local(self.now);
+        let Some(core) = node.core.as_mut() else { return };
+        core.handle(now, input, &mut node.outbox);
+        self.carry_out(index);
+    }
+
+    fn wake(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.wake_at = None;
+        node.wakes = if node.wakes.0 == self.now {
+            (self.now, node.wakes.1 + 1)
+        } else {
+            (self.now, 0)
+        };
+        let (wakes, now) = (node.wakes.1, node.clock.local(self.now));
+        if let Some(core) = node.core.as_mut() {
+            core.wake(now, &mut node.outbox);
+        }
+        let checked = self.checks.bounds.wakes(wakes);
+        self.note(index, checked);
+        self.carry_out(index);
+    }
+
+    fn carry_out(&mut self, index: usize) {
+        let checked = self.checks.bounds.core_outbox(self.nodes[index].outbox.len());
+        self.note(index, checked);
+        while let Some(output) = self.nodes[index].outbox.pop() {
+            if let Some(fuse) = self.nodes[index].fuse.as_mut() {
+                if *fuse == 0 {
+                    self.crash(index);
+                    self.start_later(index);
+                    return;
+                }
+                *fuse -= 1;
+            }
+            match output {
+                Output::Net(command) => self.net_command(index, command),
+                Output::Store(request) => self.store_request(index, request),
+                Output::Engine(call) => self.engine_call(index, call),
+                Output::Event(event) => self.core_event(index, event),
+                Output::Stop(stop) => return self.stop(index, stop),
+            }
+        }
+        self.plan_wake(index);
+    }
+
+    fn plan_wake(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let Some(deadline) = node.core.as_ref().and_then(Machine::deadline) else {
+            node.wake_at = None;
+            return;
+        };
+        let at = node.clock.simulated(deadline).max(self.now);
+        if node.wake_at != Some(at) && at != Nanos::NEVER {
+            node.wake_at = Some(at);
+            self.queue.plan(
+                at,
+                Event::Wake {
+                    node: index,
+                    life: node.life,
+                    at,
+                },
+            );
+        }
+    }
+
+    fn core_event(&mut self, index: usize, event: CoreEvent) {
+        self.trace
+            .line(self.now, format_args!("{index} says {}", describe(&event)));
+        if let CoreEvent::InvalidValue { key, reason, .. } = &event {
+            let checked = self.check_invalid(index, key, reason);
+            self.note(index, checked);
+        }
+        self.notices.push(Notice::Core {
+            node: index,
+            event: Box::new(event),
+        });
+    }
+
+    fn stop(&mut self, index: usize, stop: Stop) {
+        self.trace.line(self.now, format_args!("{index} stops {stop:?}"));
+        match &stop {
+            // The disk was made to fail: stopping is right.
+            Stop::Disk(_) => {}
+            other => {
+                let what = format!("an honest node stops itself: {other:?}");
+                self.note(index, Err(("stop", what)));
+            }
+        }
+        self.crash(index);
+        self.nodes[index].stopped = Some(stop);
+        self.start_later(index);
+    }
+}
+
+fn describe(event: &CoreEvent) -> String {
+    match event {
+        CoreEvent::Decided {
+            certificate,
+            blobs,
+            origin_round,
+            synced,
+            ..
+        } => format!(
+            "decided {}/{} {:?} blobs {blobs} origin round {origin_round} synced {synced}",
+            certificate.height, certificate.round, certificate.value_id
+        ),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,141 @@
+//! This file knows how to make a fault happen, and how to end all of them.
+
+use ultramarine_types::Nanos;
+
+use super::{Event, World};
+use crate::engine::Mood;
+use crate::faults::FaultKind;
+
+impl World {
+    /// The next random fault, and the plan of the one after it.
+    pub(crate) fn fault(&mut self) {
+        let Some(every) = self.config.fault_every.filter(|_| !self.faults_over) else {
+            return;
+        };
+        let at = self.now + Nanos(self.dice.between(every.0 / 10, every.0 * 2));
+        self.queue.plan(at, Event::Fault);
+        let kind = FaultKind::draw(&self.config.fault_kinds, &mut self.dice);
+        self.inject(kind);
+    }
+
+    /// Makes one fault of a kind.
+    pub fn inject(&mut self, kind: FaultKind) {
+        let nodes = self.nodes.len();
+        let one = self.dice.below(nodes);
+        let span = self.dice.millis(300, 5000);
+        self.trace
+            .line(self.now, format_args!("fault {} at {one}", kind.name()));
+        self.count(kind.name());
+        match kind {
+            FaultKind::Crash => {
+                self.crash(one);
+                self.start_later(one);
+            }
+            FaultKind::CrashBetween => {
+                // Within the next handful of intentions of this process, whatever they are.
+                let fuse = self.dice.between(0, 12) as u32;
+                if self.nodes[one].is_running() {
+                    self.nodes[one].fuse = Some(fuse);
+                }
+            }
+            FaultKind::CrashAll | FaultKind::CrashAllWithClients => {
+                for node in 0..nodes {
+                    if kind == FaultKind::CrashAllWithClients {
+                        self.kill_client(node);
+                        let at = self.now + self.dice.millis(100, 4000);
+                        self.queue.plan(at, Event::ElStart { node });
+                    }
+                    self.crash(node);
+                    self.start_later(node);
+                }
+            }
+            FaultKind::Partition => {
+                let side: Vec<bool> = (0..nodes).map(|_| self.dice.chance(500)).collect();
+                let mut cut = Vec::new();
+                for a in 0..nodes {
+                    for b in 0..nodes {
+                        if side[a] != side[b] {
+                            cut.push((a, b));
+                        }
+                    }
+                }
+                self.cut(cut, span);
+            }
+            FaultKind::OneWay => {
+                let other = (one + 1 + self.dice.below(nodes - 1)) % nodes;
+                self.cut(vec![(one, other)], span);
+            }
+            FaultKind::Reset => {
+                let other = (one + 1 + self.dice.below(nodes - 1)) % nodes;
+                if self.network.epoch(one, other).is_some() {
+                    self.reset(one, other);
+                }
+            }
+            FaultKind::ElRestart => {
+                self.kill_client(one);
+                let at = self.now + self.dice.millis(0, 3000);
+                self.queue.plan(at, Event::ElStart { node: one });
+            }
+            FaultKind::ElMood => {
+                let mood = *self.dice.pick(&Mood::ALL);
+                self.nodes[one].el.set_mood(mood, self.now + span);
+            }
+            FaultKind::SlowDisk => self.nodes[one].disk.slow_until = self.now + span,
+            FaultKind::FullDisk => self.nodes[one].disk.full_until = self.now + span,
+            FaultKind::DiskFailure => self.nodes[one].disk.fail_next = true,
+            FaultKind::CorruptLog => {
+                // A node without its log is inactive at one height. Only as many as may be faulty lose theirs: always the same.
+                let victim = 0;
+                if self.config.adversaries.is_empty() && self.nodes[victim].is_running() {
+                    self.crash(victim);
+                    self.nodes[victim].disk.corrupt_log();
+                    self.start_later(victim);
+                }
+            }
+            FaultKind::ClockJump => {
+                let seconds = self.dice.between(0, 40) as i64 - 20;
+                self.nodes[one].clock.offset_ns = seconds * 1_000_000_000;
+            }
+        }
+    }
+
+    /// Blocks directions for a span.
+    pub fn cut(&mut self, cut: Vec<(usize, usize)>, span: Nanos) {
+        for (from, to) in &cut {
+            self.network.block(*from, *to);
+            if let Some(epoch) = self.network.epoch(*from, *to) {
+                let at = self.now + self.dice.millis(1500, 4000);
+                self.queue.plan(
+                    at,
+                    Event::Idle {
+                        a: *from,
+                        b: *to,
+                        epoch,
+                    },
+                );
+            }
+        }
+        self.queue.plan(self.now + span, Event::Heal { cut });
+    }
+
+    /// Ends all faults: the network is whole, every process and client runs, no disk or clock is wrong. Adversaries stay.
+    pub fn calm(&mut self) {
+        self.trace.line(self.now, format_args!("calm"));
+        self.faults_over = true;
+        self.network.calm();
+        for index in 0..self.nodes.len() {
+            let node = &mut self.nodes[index];
+            node.el.calm();
+            node.el.start();
+            node.disk.slow_until = Nanos::ZERO;
+            node.disk.full_until = Nanos::ZERO;
+            node.disk.fail_next = false;
+            node.fuse = None;
+            node.clock.offset_ns = node.clock.offset_ns.clamp(-500_000_000, 500_000_000);
+            if !node.is_running() {
+                let at = self.now + self.dice.millis(10, 500);
+                self.queue.plan(at, Event::Start { node: index });
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! This file knows how processes start and die, and how nodes come to see and lose each other.
+
+use std::collections::VecDeque;
+
+use ultramarine_core::io::Input;
+use ultramarine_core::{Core, CoreConfig};
+use ultramarine_net::streaming::{Join, JoinConfig};
+use ultramarine_types::limits::Limits;
+use ultramarine_types::network::{NetEvent, SyncEnd};
+use ultramarine_types::{Nanos, Outbox};
+
+use super::{Event, World};
+use crate::block;
+use crate::wire::StreamId;
+
+impl World {
+    /// A process starts on its disk.
+    pub(crate) fn start(&mut self, index: usize) {
+        if self.nodes[index].is_running() {
+            return;
+        }
+        let core = Core::new(self.core_config(index));
+        let limits = Limits::of(&self.config.chain);
+        let node = &mut self.nodes[index];
+        node.stopped = None;
+        node.core = Some(core);
+        node.clock.started = self.now;
+        node.wake_at = None;
+        node.join = Join::new(JoinConfig { limits });
+        node.forkchoice_until = Nanos::ZERO;
+        node.former_wake_at = None;
+        self.start_lanes(index);
+        let node = &mut self.nodes[index];
+        let recovered = node.disk.recover();
+        let (life, head) = (node.life, node.disk.head());
+        self.trace.line(
+            self.now,
+            format_args!(
+                "{index} starts life {life} head {head} undecided {} log {}",
+                recovered.undecided.len(),
+                recovered.log.as_ref().map_or("none".to_owned(), |log| format!(
+                    "{} generation {} {:?} records {}",
+                    log.epoch.height,
+                    log.epoch.generation,
+                    log.condition,
+                    log.records.len()
+                ))
+            ),
+        );
+        let checked = self.checks.agreement.recovered(index, head);
+        self.note(index, checked);
+        self.wall_tick(index);
+        self.feed(index, Input::Boot(Box::new(recovered)));
+    }
+
+    /// A process dies: what it held in memory is gone, what its disk had not synced may be.
+    pub fn crash(&mut self, index: usize) {
+        if !self.nodes[index].is_running() {
+            return;
+        }
+        self.trace.line(self.now, format_args!("{index} dies"));
+        let node = &mut self.nodes[index];
+        node.core = None;
+        node.life += 1;
+        node.outbox = Outbox::new();
+        node.wake_at = None;
+        node.join_wake_at = None;
+        node.streams.clear();
+        node.syncs.clear();
+        node.sees.clear();
+        node.fuse = None;
+        node.disk.crash();
+        for other in 0..self.nodes.len() {
+            if other != index && self.network.disconnect(index, other) {
+                // A killed process says no goodbye: its peers notice after a while.
+                let life = self.nodes[other].life;
+                let at = self.now + self.dice.millis(1, 3000);
+                self.queue.plan(
+                    at,
+                    Event::PeerLost {
+                        node: other,
+                        life,
+                        peer: index,
+                    },
+                );
+                self.dial(index, other, 50, 500);
+            }
+        }
+    }
+
+    /// Somebody starts the process again.
+    pub(crate) fn start_later(&mut self, index: usize) {
+        let at = self.now
+            + if self.dice.chance(300) {
+                self.dice.millis(2000, 9000)
+            } else {
+                self.dice.millis(50, 2000)
+            };
+        self.queue.plan(at, Event::Start { node: index });
+    }
+
+    /// The process starts again now.
+    pub fn restart(&mut self, index: usize) {
+        self.queue.plan(self.now, Event::Start { node: index });
+    }
+
+    /// The node's execution client dies; it comes back with [`start_client`](Self::start_client).
+    pub fn kill_client(&mut self, index: usize) {
+        self.trace.line(self.now, format_args!("{index} el dies"));
+        self.nodes[index].el.stop();
+    }
+
+    /// The node's execution client starts, at genesis.
+    pub fn start_client(&mut self, index: usize) {
+        self.queue.plan(self.now, Event::ElStart { node: index });
+    }
+
+    /// Two nodes will try to connect.
+    pub(crate) fn dial(&mut self, a: usize, b: usize, low_ms: u64, high_ms: u64) {
+        let pair = (a.min(b), a.max(b));
+        if self.dialing.insert(pair) {
+            let at = self.now + self.dice.millis(low_ms, high_ms);
+            self.queue.plan(at, Event::Connect { a: pair.0, b: pair.1 });
+        }
+    }
+
+    pub(crate) fn connect(&mut self, a: usize, b: usize) {
+        self.dialing.remove(&(a, b));
+        if self.network.epoch(a, b).is_some() {
+            return;
+        }
+        let cut = self.network.is_blocked(a, b) || self.network.is_blocked(b, a);
+        if cut || !self.nodes[a].is_running() || !self.nodes[b].is_running() {
+            return self.dial(a, b, 200, 800);
+        }
+        // A node that had not noticed the end of the old connection does so now.
+        for (node, peer) in [(a, b), (b, a)] {
+            if self.nodes[node].sees.contains(&peer) {
+                self.peer_lost(node, peer);
+            }
+        }
+        if !self.nodes[a].is_running() || !self.nodes[b].is_running() {
+            return self.dial(a, b, 200, 800);
+        }
+        self.network.connect(a, b);
+        self.trace.line(self.now, format_args!("{a} = {b} connected"));
+        for (node, peer) in [(a, b), (b, a)] {
+            if !self.nodes[node].is_running() {
+                continue;
+            }
+            self.nodes[node].sees.insert(peer);
+            let event = NetEvent::PeerUp {
+                peer: self.nodes[peer].peer,
+                validator: self.nodes[peer].address,
+            };
+            self.feed(node, Input::Net(event));
+        }
+    }
+
+    /// A connection is reset: both sides notice at once.
+    pub fn reset(&mut self, a: usize, b: usize) {
+        if self.network.disconnect(a, b) {
+            self.peer_lost(a, b);
+            self.peer_lost(b, a);
+        }
+        self.dial(a, b, 20, 400);
+    }
+
+    pub(crate) fn idle(&mut self, a: usize, b: usize, epoch: u64) {
+        let cut = self.network.is_blocked(a, b) || self.network.is_blocked(b, a);
+        if cut && self.network.epoch(a, b) == Some(epoch) {
+            self.reset(a, b);
+        }
+    }
+
+    pub(crate) fn peer_lost(&mut self, index: usize, peer: usize) {
+        if !self.nodes[index].sees.remove(&peer) {
+            return;
+        }
+        self.trace.line(self.now, format_args!("{index} loses {peer}"));
+        let of_peer: Vec<StreamId> = self.nodes[index]
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.peer == peer)
+            .map(|(stream, _)| *stream)
+            .collect();
+        for stream in of_peer {
+            self.stream_gone(index, stream);
+        }
+        let syncs: VecDeque<(StreamId, (usize, ultramarine_types::Height))> = self.nodes[index]
+            .syncs
+            .iter()
+            .filter(|(_, (of, _))| *of == peer)
+            .map(|(id, sync)| (*id, *sync))
+            .collect();
+        let name = self.nodes[peer].peer;
+        for (stream, (_, height)) in syncs {
+            self.nodes[index].syncs.remove(&stream);
+            self.feed(
+                index,
+                Input::Net(NetEvent::SyncEnded {
+                    peer: name,
+                    height,
+                    end: SyncEnd::TimedOut,
+                }),
+            );
+        }
+        self.feed(index, Input::Net(NetEvent::PeerDown { peer: name }));
+    }
+
+    fn core_config(&self, index: usize) -> CoreConfig {
+        let node = &self.nodes[index];
+        CoreConfig {
+            chain: self.config.chain.clone(),
+            validators: self.validators.clone(),
+            key: node.key.is_some().then_some(node.seed),
+            genesis_block: block::genesis(),
+            retention: self.config.retention,
+            fresh_directory_listen: Nanos::from_millis(2000),
+            #[cfg(feature = "planted")]
+            planted: if node.is_honest() { self.config.planted } else { None },
+        }
+    }
+}

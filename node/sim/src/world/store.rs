@@ -1,0 +1,86 @@
+//! This file knows how a node's store requests reach its disk and how the answers come back.
+
+use ultramarine_core::io::Input;
+use ultramarine_types::storage::{StoreReply, StoreRequest};
+
+use super::{Event, World};
+use crate::checks::storage;
+
+impl World {
+    pub(crate) fn store_request(&mut self, index: usize, request: StoreRequest) {
+        self.trace
+            .line(self.now, format_args!("{index} store {}", describe(&request)));
+        let (tip, retention) = (
+            self.checks.agreement.tip(),
+            self.config.chain.blob_retention_heights_min,
+        );
+        let checked = storage::request(&self.nodes[index].disk, &request, tip, retention);
+        self.note(index, checked);
+        match &request {
+            StoreRequest::Put { assembly, .. } => self.checks.learn(assembly.key.id, &assembly.init),
+            StoreRequest::Commit(decision) if self.nodes[index].is_honest() => {
+                let checked = self
+                    .checks
+                    .agreement
+                    .commit(decision, &self.validators, self.config.chain.chain_id);
+                self.note(index, checked);
+            }
+            _ => {}
+        }
+        if self.checks.violation.is_some() {
+            return;
+        }
+        let node = &mut self.nodes[index];
+        let span = node.disk.submit(self.now, request);
+        let life = node.life;
+        let checked = self.checks.bounds.store_queue(node.disk.waiting());
+        self.note(index, checked);
+        if let Some(span) = span {
+            self.queue.plan(self.now + span, Event::DiskDone { node: index, life });
+        }
+    }
+
+    pub(crate) fn disk_done(&mut self, index: usize) {
+        let life = self.nodes[index].life;
+        let (replies, span) = self.nodes[index].disk.finish(self.now);
+        if let Some(span) = span {
+            self.queue.plan(self.now + span, Event::DiskDone { node: index, life });
+        }
+        for reply in replies {
+            if !self.lives(index, life) {
+                return;
+            }
+            if let StoreReply::Committed { height } = &reply {
+                self.checks.agreement.acknowledge(index, *height);
+            }
+            self.trace
+                .line(self.now, format_args!("{index} stored {}", answer(&reply)));
+            self.feed(index, Input::Store(reply));
+        }
+    }
+}
+
+fn describe(request: &StoreRequest) -> String {
+    match request {
+        StoreRequest::Put { assembly, tag } => format!("put {} {tag:?} blobs {}", assembly.key, assembly.blobs.len()),
+        StoreRequest::LogAppend { lsn, record } => format!("append {} {} bytes", lsn.0, record.len()),
+        StoreRequest::LogSync { lsn } => format!("sync {}", lsn.0),
+        StoreRequest::BeginEpoch { height } => format!("begin {height}"),
+        StoreRequest::Commit(decision) => format!("commit {} {:?}", decision.init.key(), decision.blobs),
+        StoreRequest::Load { height } => format!("load {height}"),
+        StoreRequest::Retire { blobs_below } => format!("retire below {blobs_below}"),
+    }
+}
+
+fn answer(reply: &StoreReply) -> String {
+    match reply {
+        StoreReply::Stored { key, tag, .. } => format!("value {key} {tag:?}"),
+        StoreReply::Refused { key, .. } => format!("refused {key}"),
+        StoreReply::LogDurable { lsn } => format!("log {}", lsn.0),
+        StoreReply::EpochBegun(epoch) => format!("epoch {} generation {}", epoch.height, epoch.generation),
+        StoreReply::Committed { height } => format!("commit {height}"),
+        StoreReply::Loaded { height, value } => format!("loaded {height} {}", value.is_some()),
+        StoreReply::Retired { blobs_below } => format!("retired {blobs_below}"),
+        StoreReply::Failed { .. } => "failed".to_owned(),
+    }
+}
