@@ -1,1 +1,359 @@
+//! Stories of four cores that no single part can tell.
 
+mod world;
+
+use ultramarine_types::{ConsensusMessage, Height, Nanos, Round, VoteKind};
+use world::World;
+
+use crate::Event;
+
+const MINUTE: Nanos = Nanos::from_millis(60_000);
+
+#[test]
+fn four_cores_decide_heights_with_blobs() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(
+        world.run(MINUTE, |world| world.all_at(5)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+    for node in &world.nodes {
+        for (_, (decided, assembly)) in node.disk.decided.range(Height(1)..=Height(5)) {
+            assert_eq!(assembly.blobs.len(), 3);
+            assert_eq!(
+                decided.certificate.round,
+                Round(0),
+                "nothing was slow, so nothing needed a second round"
+            );
+            assert!(
+                node.client.executed.contains(&assembly.init.metadata.header.block_hash),
+                "I13"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_height_takes_about_one_block_interval() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(1)));
+    let since = world.now;
+    assert!(world.run(MINUTE, |world| world.all_at(11)));
+    let per_height_ms = world.now.since(since).0 / 10_000_000;
+    assert!(
+        (100..140).contains(&per_height_ms),
+        "{per_height_ms} ms per height of 100 ms"
+    );
+}
+
+#[test]
+fn a_dead_proposer_costs_its_round_and_not_more() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    world.crash(3);
+    let others = |world: &World, height| (0..3).all(|node| world.head(node) >= Height(height));
+    let since = world.now;
+    assert!(
+        world.run(MINUTE, |world| others(world, 14)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    // Three of twelve heights begin with the dead one: its round must not last a whole propose timeout.
+    assert!(
+        world.now.since(since) < Nanos::from_millis(12 * 140 + 3 * 500),
+        "{:?}",
+        world.now.since(since)
+    );
+    world.assert_agreement();
+}
+
+#[test]
+fn a_value_locked_in_one_round_is_decided_in_a_later_one() {
+    let mut world = World::new(4);
+    // At height 2 two nodes see no polka in round 0: the other two lock, nobody decides.
+    world.drop = Box::new(|_, to, message, round| {
+        let blind = to >= 2 && message.height() == Height(2) && message.round() == Round(0) && round == Some(Round(0));
+        match message {
+            ConsensusMessage::Vote(vote) => blind && vote.kind == VoteKind::Prevote,
+            ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => blind,
+            ConsensusMessage::Proposal(_) => false,
+        }
+    });
+    world.start_all();
+    assert!(
+        world.run(MINUTE, |world| world.all_at(3)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+    let (decided, _) = &world.nodes[0].disk.decided[&Height(2)];
+    assert!(decided.certificate.round > Round(0));
+    assert_eq!(
+        decided.init.metadata.origin_round,
+        Round(0),
+        "the value locked in round 0"
+    );
+    let origin = world.node_of(&decided.init.metadata.origin_proposer);
+    let (_, round) = (origin, decided.certificate.round);
+    let set = world::validators(4);
+    assert_ne!(
+        set.proposer(Height(2), round),
+        &decided.init.metadata.origin_proposer,
+        "through another proposer"
+    );
+}
+
+#[test]
+fn bytes_that_never_arrived_are_fetched() {
+    let mut world = World::new(4);
+    // Whoever proposes, node 2 gets no stream of it.
+    world.lose_stream = Box::new(|_, to, _| to == 2);
+    world.start_all();
+    assert!(
+        world.run(MINUTE, |world| world.all_at(6)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+}
+
+#[test]
+fn a_node_that_was_away_catches_up_and_signs_again() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    world.crash(1);
+    assert!(world.run(MINUTE, |world| world.head(0) >= Height(12)));
+    world.start(1);
+    assert!(
+        world.run(MINUTE, |world| world.all_at(16)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+    let tip = world.head(1);
+    assert!(world.run(MINUTE, |world| {
+        world
+            .signed
+            .keys()
+            .any(|(node, height, _, _)| *node == 1 && *height > Height(tip.0 + 1))
+    }));
+}
+
+#[test]
+fn a_full_node_joins_late_and_never_signs() {
+    let mut world = World::with_full_nodes(4, 1);
+    for node in 0..4 {
+        world.start(node);
+    }
+    assert!(world.run(MINUTE, |world| world.head(0) >= Height(30)));
+    world.start(4);
+    assert!(
+        world.run(MINUTE, |world| world.head(4) >= Height(34)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    assert!(!world.signed.keys().any(|(node, ..)| *node == 4));
+    assert!(
+        world.nodes[4].client.blocks.values().any(|number| *number >= 33),
+        "its own client imports as well"
+    );
+}
+
+#[test]
+fn a_wiped_validator_stays_silent_up_to_the_tip() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(6)));
+    world.crash(2);
+    world.nodes[2].disk = world::Disk::default();
+    world.nodes[2].client.lose_everything();
+    let builds = world.nodes[2].builds.len();
+    assert!(world.run(MINUTE, |world| world.head(0) >= Height(9)));
+    let tip = world.head(0);
+    world.start(2);
+    assert!(
+        world.run(MINUTE, |world| world.all_at(20)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+    for (height, round) in &world.nodes[2].builds[builds..] {
+        assert!(
+            *height > tip,
+            "built its own block at decided height {height}, round {round}"
+        );
+    }
+    let signing = world.nodes[2]
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::Signing { active: true, height, .. } if *height > tip));
+    assert!(signing, "and takes part again");
+}
+
+#[test]
+fn a_client_that_lost_everything_is_brought_back() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(8)));
+    world.nodes[0].client.lose_everything();
+    assert!(
+        world.run(MINUTE, |world| world.all_at(14)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    assert!(world.nodes[0].client.blocks.values().any(|number| *number >= 13));
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+}
+
+#[test]
+fn all_nodes_and_clients_killed_come_back() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(7)));
+    for node in 0..4 {
+        world.crash(node);
+        world.nodes[node].client.lose_everything();
+    }
+    world.start_all();
+    assert!(
+        world.run(Nanos::from_millis(10_000), |world| world.all_at(9)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+}
+
+#[test]
+fn a_syncing_client_closes_the_gate_and_nobody_else_waits() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    world.nodes[3].client.syncing = true;
+    let from = world.head(3);
+    let proposals = world.nodes[3].builds.len();
+    assert!(
+        world.run(MINUTE, |world| world.all_at(12)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    let closed = world.nodes[3]
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::Gate { open: false, .. }));
+    assert!(closed);
+    assert!(
+        world.nodes[3].builds.len() <= proposals + 1,
+        "it proposes nothing while its client lags"
+    );
+    let voted: Vec<_> = world
+        .signed
+        .iter()
+        .filter(|((node, height, _, kind), id)| {
+            *node == 3 && *height > from.next() && *kind == "prevote" && id.is_some()
+        })
+        .collect();
+    assert!(voted.is_empty(), "I9: it votes only nil: {voted:?}");
+    world.nodes[3].client.syncing = false;
+    let tip = world.head(0).0;
+    assert!(world.run(MINUTE, |world| world.all_at(tip + 10)));
+    let open = world.nodes[3].events.iter().rev().find_map(|event| match event {
+        Event::Gate { open, .. } => Some(*open),
+        _ => None,
+    });
+    assert_eq!(open, Some(true));
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+}
+
+#[test]
+fn crashes_at_any_moment_never_make_a_node_contradict_itself() {
+    for seed in 0..40u64 {
+        let mut world = World::new(4);
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut random = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        world.start_all();
+        for _ in 0..12 {
+            world.run(Nanos(random(150_000_000)), |_| false);
+            let node = random(4) as usize;
+            world.crash(node);
+            world.run(Nanos(random(60_000_000)), |_| false);
+            world.start(node);
+        }
+        let target = (0..4).map(|node| world.head(node).0).max().unwrap() + 3;
+        assert!(
+            world.run(MINUTE, |world| world.all_at(target)),
+            "seed {seed}: stuck at {:?}",
+            heads(&world)
+        );
+        world.assert_agreement();
+        world.assert_nobody_stopped();
+    }
+}
+
+#[test]
+fn all_four_killed_at_once_again_and_again_lose_nothing() {
+    for seed in 0..20u64 {
+        let mut world = World::new(4);
+        world.start_all();
+        for turn in 0..6 {
+            world.run(Nanos(20_000_000 + (seed * 7 + turn * 13) % 90 * 2_345_678), |_| false);
+            let before: Vec<_> = (0..4).map(|node| world.nodes[node].disk.decided.clone()).collect();
+            for node in 0..4 {
+                world.crash(node);
+            }
+            world.start_all();
+            for (node, decided) in before.iter().enumerate() {
+                assert!(world.nodes[node].disk.decided.len() >= decided.len());
+            }
+        }
+        let target = (0..4).map(|node| world.head(node).0).max().unwrap() + 3;
+        assert!(
+            world.run(MINUTE, |world| world.all_at(target)),
+            "seed {seed}: stuck at {:?}",
+            heads(&world)
+        );
+        world.assert_agreement();
+        world.assert_nobody_stopped();
+    }
+}
+
+#[test]
+fn the_same_inputs_give_the_same_run() {
+    let run = || {
+        let mut world = World::new(4);
+        world.start_all();
+        world.run(MINUTE, |world| world.all_at(4));
+        let events: Vec<_> = world.nodes.iter().map(|node| format!("{:?}", node.events)).collect();
+        (world.now, events)
+    };
+    assert_eq!(run(), run());
+}
+
+fn heads(world: &World) -> Vec<(Height, Option<String>)> {
+    (0..world.nodes.len())
+        .map(|node| {
+            (
+                world.head(node),
+                world.nodes[node].core.as_ref().map(|core| format!("{core:?}")),
+            )
+        })
+        .collect()
+}
