@@ -16,7 +16,7 @@ use ultramarine_types::storage::{
 };
 use ultramarine_types::{
     Address, Assembly, BlobPart, ChainParams, ConsensusMessage, ExecutionHeader, Hash, Height, KzgCommitment, KzgProof,
-    Lsn, Machine, Nanos, Outbox, PeerId, PublicKey, Round, Validator, ValidatorSet, ValueId, ValueKey,
+    Lsn, Machine, Nanos, Outbox, PeerId, Round, Validator, ValidatorSet, ValueId, ValueKey,
 };
 
 use crate::rules::{EMPTY_ROOT, GAS_PER_BLOB, PREV_RANDAO};
@@ -756,7 +756,6 @@ pub fn build(
     }
 }
 
-/// So that the tests read well.
-pub fn key_of(node: usize) -> PublicKey {
-    Signer::new(&seed(node)).public_key()
+pub fn address_of(node: usize) -> Address {
+    Signer::new(&seed(node)).address()
 }
