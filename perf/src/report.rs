@@ -109,9 +109,9 @@ fn write_header(page: &mut String, run: &Run) {
     } else {
         "<span class=\"chip bad\">nodes disagree</span>"
     };
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<header><p class=\"mark\">Ultramarine · block latency</p><h1>{}</h1><p class=\"when\">{} · {}</p>{agreement}</header>\n",
+        "<header><p class=\"mark\">Ultramarine · block latency</p><h1>{}</h1><p class=\"when\">{} · {}</p>{agreement}</header>",
         escape(&run.title),
         moment(run.finished_unix),
         escape(&run.machine.cpu),
@@ -173,9 +173,9 @@ fn distributions(stages: &Stages) -> String {
 }
 
 fn section(page: &mut String, title: &str, about: &str, body: &str) {
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<section><h2>{title}</h2><p class=\"about\">{about}</p>{body}</section>\n"
+        "<section><h2>{title}</h2><p class=\"about\">{about}</p>{body}</section>"
     );
 }
 

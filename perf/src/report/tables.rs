@@ -67,7 +67,7 @@ pub fn nodes(run: &Run) -> String {
         let head: String = node.head_text().chars().take(12).collect();
         let _ = write!(
             rows,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td><code title=\"{}\">{}</code></td><td>{}</td><td>{}</td><td>{}</td><td>{}\u{202f}s</td><td>{cpu_per_blob}</td><td>{}</td><td>{disk_per_byte}</td><td>{}</td></tr>",
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td><code title=\"{}\">{}</code></td><td>{}</td><td>{}</td><td>{}</td><td>{cpu_per_blob}</td><td>{}</td><td>{disk_per_byte}</td><td>{}</td></tr>",
             escape(&node.name()),
             count(node.height),
             escape(&node.head_text()),
@@ -75,7 +75,6 @@ pub fn nodes(run: &Run) -> String {
             count(node.blobs),
             commit(0.5),
             commit(0.99),
-            three_digits(resources.cpu_seconds),
             bytes(resources.memory_bytes_max),
             rings.collect::<Vec<_>>().join(", "),
         );
@@ -88,7 +87,6 @@ pub fn nodes(run: &Run) -> String {
             "Blobs",
             "Commit p50",
             "p99",
-            "CPU",
             "CPU a blob",
             "Peak memory",
             "Disk per blob byte",

@@ -77,7 +77,6 @@ pub(super) fn sample() -> Run {
                     blobs: 196,
                 })
                 .collect(),
-            latency_ms: Default::default(),
         },
         seen: Seenings {
             nodes: (0..4).map(node).collect(),
