@@ -1,0 +1,39 @@
+//! Drives an Ethereum execution client through the Engine API.
+//!
+//! ```text
+//!            EngineCall                        JSON-RPC over HTTP with JWT, or over a Unix socket
+//!   core ──────────────▶ driver ──▶ client ──▶ transport ─────────────────────────────────────▶ EL
+//!        ◀──────────────   │  ▲                 (http, ipc)
+//!            EngineReply   ▼  │ verdicts
+//!                        lanes (every proof of our own bundle is checked like anyone else's)
+//! ```
+//!
+//! - A *payload* is an execution block as the Engine API carries it; its *canonical bytes* ([`payload`]) are what the
+//!   value id binds and what peers stream to each other.
+//! - A *bundle* is what our client hands us beside a payload it built: blobs, commitments, proofs.
+//! - A *turn* ([`turns`]) is a place in the order of forkchoice updates.
+//!
+//! Keeps: bytes are only executed after [`payload::inspect`] found them to be what the metadata says; forkchoice
+//! updates reach the client in the order they were asked for; every call has a deadline and a bound on its answer;
+//! what the client says is told apart in full, and a missing answer is never taken for one.
+
+pub mod build;
+pub mod call;
+pub mod client;
+pub mod driver;
+pub mod genesis;
+pub mod header;
+pub mod http;
+pub mod ipc;
+pub mod jwt;
+pub mod lanes;
+pub mod payload;
+pub mod startup;
+pub mod transport;
+pub mod turns;
+
+pub use driver::{EngineOptions, LaneClient, run};
+pub use genesis::{ExecutionGenesis, GenesisOptions};
+pub use jwt::Secret;
+pub use startup::StartError;
+pub use transport::Endpoint;

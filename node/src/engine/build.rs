@@ -1,0 +1,152 @@
+//! This file knows how to have a block built, and what of it is checked before the core sees it.
+
+use alloy_eips::eip4844::kzg_to_versioned_hash;
+use ultramarine_types::canonical::sha256;
+use ultramarine_types::execution::{Built, ParentBlock, PayloadStatus};
+use ultramarine_types::{Height, KzgCommitment, limits};
+
+use super::call::bounded;
+use super::client::{Attributes, BuiltPayload, Client, prev_randao};
+use super::driver::EngineOptions;
+use super::header;
+use super::lanes::Lanes;
+use super::payload::{Payload, chunk_hashes};
+use super::turns::Turn;
+
+/// A block to build.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Order {
+    /// Height it is for.
+    pub height: Height,
+    /// The decided head.
+    pub parent: ParentBlock,
+    /// Its timestamp, unless the parent's asks for more.
+    pub timestamp: u64,
+}
+
+/// Builds a block and checks it like anyone else's: bundle, proofs, block hash, and our own client's `VALID`.
+pub async fn build(
+    client: &Client,
+    lanes: &Lanes,
+    options: &EngineOptions,
+    order: &Order,
+    mut turn: Turn,
+) -> Result<Box<Built>, String> {
+    let timestamp = order.timestamp.max(order.parent.timestamp.saturating_add(1));
+    let attributes = Attributes {
+        timestamp,
+        fee_recipient: options.fee_recipient,
+        parent: order.parent.hash,
+    };
+    turn.begin().await;
+    let forkchoice = client.forkchoice_updated(order.parent.hash, Some(&attributes)).await;
+    drop(turn);
+    let forkchoice = forkchoice.map_err(|error| bounded(&format!("forkchoiceUpdated: {error}")))?;
+    if !matches!(forkchoice.status, PayloadStatus::Valid { .. }) {
+        return Err(bounded(&format!(
+            "forkchoiceUpdated on the decided head: {:?}",
+            forkchoice.status
+        )));
+    }
+    // Clients that dislike the attributes, or that think the head an old block, answer VALID without a build.
+    let id = forkchoice
+        .payload_id
+        .ok_or("the execution client began no build: it has a newer head or refused the attributes")?;
+    if !options.build_wait.is_zero() {
+        tokio::time::sleep(options.build_wait).await;
+    }
+    let built = client.get_payload(id, options.is_prague(timestamp)).await;
+    let built = built.map_err(|error| bounded(&format!("getPayload: {error}")))?;
+    let finished = check(order, timestamp, options, built)?;
+    let execute = execute(client, &finished);
+    let (proofs, executed) = tokio::join!(lanes.verify(order.height, &finished.built.blobs), execute);
+    proofs.map_err(|what| format!("the execution client's bundle: {what}"))?;
+    executed?;
+    Ok(Box::new(finished.built))
+}
+
+struct Finished {
+    payload: Payload,
+    built: Built,
+}
+
+/// All that can be checked without asking anyone.
+fn check(order: &Order, timestamp: u64, options: &EngineOptions, answer: BuiltPayload) -> Result<Finished, String> {
+    let BuiltPayload { payload, blobs } = answer;
+    let computed = header::of(&payload, &order.parent.hash);
+    let header = computed.claimed;
+    if header.block_hash != computed.block_hash {
+        return Err(format!(
+            "the built block claims hash {} and has {}",
+            header.block_hash, computed.block_hash
+        ));
+    }
+    let asked = header.parent_hash == order.parent.hash
+        && header.number == order.parent.number + 1
+        && header.timestamp == timestamp
+        && header.prev_randao == prev_randao()
+        && header.fee_recipient == options.fee_recipient
+        && payload.execution.payload_inner.withdrawals.is_empty();
+    if !asked {
+        return Err("the built block is not the one that was asked for".to_owned());
+    }
+    check_bundle(&payload, blobs.iter().map(|(commitment, _)| commitment))?;
+    let bytes = payload.encode();
+    if bytes.len() > limits::PAYLOAD_BYTES_MAX {
+        return Err(format!(
+            "the built payload is {} bytes, above {}",
+            bytes.len(),
+            limits::PAYLOAD_BYTES_MAX
+        ));
+    }
+    let built = Built {
+        header,
+        payload_hash: sha256(&bytes),
+        chunk_hashes: chunk_hashes(&bytes),
+        payload: bytes,
+        blobs,
+    };
+    Ok(Finished { payload, built })
+}
+
+/// One blob for each versioned hash that the transactions name, in their order.
+fn check_bundle<'a>(
+    payload: &Payload,
+    commitments: impl ExactSizeIterator<Item = &'a KzgCommitment>,
+) -> Result<(), String> {
+    let named = payload
+        .versioned_hashes()
+        .map_err(|broken| format!("the built block: {broken}"))?;
+    if named.len() != commitments.len() {
+        return Err(format!(
+            "the bundle has {} blobs for {} versioned hashes",
+            commitments.len(),
+            named.len()
+        ));
+    }
+    let differs = named
+        .iter()
+        .zip(commitments)
+        .position(|(hash, commitment)| *hash != kzg_to_versioned_hash(&commitment.0));
+    match differs {
+        None => Ok(()),
+        Some(index) => Err(format!(
+            "commitment {index} of the bundle is not the one its transaction names"
+        )),
+    }
+}
+
+async fn execute(client: &Client, finished: &Finished) -> Result<(), String> {
+    let hashes = finished
+        .payload
+        .versioned_hashes()
+        .map_err(|broken| broken.to_string())?;
+    let root = finished.built.header.parent_beacon_block_root;
+    match client.new_payload(&finished.payload, &hashes, root).await {
+        Ok(PayloadStatus::Valid { .. }) => Ok(()),
+        Ok(status) => Err(bounded(&format!(
+            "our own client does not call its block VALID: {status:?}"
+        ))),
+        Err(error) => Err(bounded(&format!("newPayload: {error}"))),
+    }
+}

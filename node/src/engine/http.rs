@@ -1,0 +1,306 @@
+//! This file knows how to speak HTTP/1.1 to one server: connections kept alive, one retry when an idle one was reset.
+//!
+//! Plain TCP only. The execution client and the node's own API stand on loopback or on a network of the operator's.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// Idle connections kept: as many as calls of different kinds overlap.
+const IDLE_MAX: usize = 8;
+
+/// A server, named by URL, and the connections to it that are free.
+#[derive(Debug)]
+pub struct HttpClient {
+    authority: String,
+    path: String,
+    answer_bytes_max: usize,
+    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// Nothing listens there, or the name does not resolve.
+    #[error("cannot connect to {authority}: {source}")]
+    Connect {
+        /// Host and port.
+        authority: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The exchange broke off.
+    #[error("the exchange with {authority} broke off: {source}")]
+    Broken {
+        /// Host and port.
+        authority: String,
+        /// Why.
+        source: hyper::Error,
+    },
+    /// The request itself cannot be written down.
+    #[error("the request is not valid HTTP: {0}")]
+    Request(#[from] hyper::http::Error),
+    /// The answer is larger than any that makes sense.
+    #[error("the answer is above {max} bytes")]
+    Oversize {
+        /// The bound.
+        max: usize,
+    },
+}
+
+/// A URL we do not speak.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{0}` is no URL of the form http://host:port")]
+pub struct UrlError(pub String);
+
+impl HttpClient {
+    /// A client of `url`; no answer may be larger than `answer_bytes_max`. Connects when first used.
+    pub fn new(url: &str, answer_bytes_max: usize) -> Result<Self, UrlError> {
+        let wrong = || UrlError(url.to_owned());
+        let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
+        if host.is_empty() || authority.contains('@') || port.parse::<u16>().is_err() {
+            return Err(wrong());
+        }
+        Ok(Self {
+            authority: format!("{host}:{port}"),
+            path: format!("/{}", path.trim_end_matches('/')),
+            answer_bytes_max,
+            idle: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Host and port.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Posts JSON to the URL's path, with a bearer token if one is given.
+    pub async fn post(&self, body: Bytes, token: Option<&str>) -> Result<Answer, HttpError> {
+        self.exchange(&Method::POST, &self.path, &body, token).await
+    }
+
+    /// Gets a path below the URL's; `path` begins with a slash.
+    pub async fn get(&self, path: &str) -> Result<Answer, HttpError> {
+        let path = format!("{}{path}", self.path.trim_end_matches('/'));
+        self.exchange(&Method::GET, &path, &Bytes::new(), None).await
+    }
+
+    async fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        body: &Bytes,
+        token: Option<&str>,
+    ) -> Result<Answer, HttpError> {
+        // Servers close idle connections whenever they like, and one may be closing while we write. Every request of
+        // ours may safely be repeated, so a kept connection that fails is replaced once by a fresh one.
+        if let Some(mut kept) = self.take_idle().await {
+            match kept
+                .send_request(self.request(method, path, body.clone(), token)?)
+                .await
+            {
+                Ok(response) => return self.finish(kept, response).await,
+                Err(error) => tracing::debug!(
+                    "a kept connection to {} failed, trying a fresh one: {error}",
+                    self.authority
+                ),
+            }
+            self.free().clear();
+        }
+        let mut fresh = self.connect().await?;
+        let response = fresh
+            .send_request(self.request(method, path, body.clone(), token)?)
+            .await;
+        let response = response.map_err(|source| self.broken(source))?;
+        self.finish(fresh, response).await
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Bytes,
+        token: Option<&str>,
+    ) -> Result<Request<Full<Bytes>>, HttpError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, &self.authority);
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        Ok(request.body(Full::new(body))?)
+    }
+
+    async fn finish(
+        &self,
+        connection: SendRequest<Full<Bytes>>,
+        response: Response<Incoming>,
+    ) -> Result<Answer, HttpError> {
+        let status = response.status();
+        let announced = response
+            .headers()
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
+        let oversize = HttpError::Oversize {
+            max: self.answer_bytes_max,
+        };
+        if announced.is_some_and(|bytes: usize| bytes > self.answer_bytes_max) {
+            return Err(oversize);
+        }
+        let mut frames = response.into_body();
+        let mut body = Vec::with_capacity(announced.unwrap_or(4096));
+        while let Some(frame) = frames.frame().await {
+            let Ok(data) = frame.map_err(|source| self.broken(source))?.into_data() else {
+                continue;
+            };
+            if body.len() + data.len() > self.answer_bytes_max {
+                return Err(oversize);
+            }
+            body.extend_from_slice(&data);
+        }
+        let mut free = self.free();
+        if free.len() < IDLE_MAX {
+            free.push(connection);
+        }
+        Ok(Answer {
+            status,
+            body: body.into(),
+        })
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, HttpError> {
+        let connect = |source| HttpError::Connect {
+            authority: self.authority.clone(),
+            source,
+        };
+        let stream = TcpStream::connect(&self.authority).await.map_err(connect)?;
+        stream.set_nodelay(true).map_err(connect)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| self.broken(source))?;
+        // Ends when the sender is dropped or the server closes; its error is seen by the request it fails.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    /// The most recently used connection that is still open.
+    async fn take_idle(&self) -> Option<SendRequest<Full<Bytes>>> {
+        loop {
+            let mut sender = self.free().pop()?;
+            if sender.ready().await.is_ok() {
+                return Some(sender);
+            }
+        }
+    }
+
+    fn free(&self) -> MutexGuard<'_, Vec<SendRequest<Full<Bytes>>>> {
+        // The list is whole at every point where a panic could leave it.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn broken(&self, source: hyper::Error) -> HttpError {
+        HttpError::Broken {
+            authority: self.authority.clone(),
+            source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// Answers one request per connection with `reply`, then closes without a word.
+    async fn one_answer_each(listener: TcpListener, reply: &'static str) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(reply.as_bytes()).await;
+        }
+    }
+
+    async fn server(reply: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(one_answer_each(listener, reply));
+        url
+    }
+
+    #[test]
+    fn only_plain_http_urls_are_taken() {
+        for url in [
+            "https://h:1",
+            "h:1",
+            "http://",
+            "http://:1",
+            "http://h:port",
+            "http://a@h:1",
+            "",
+        ] {
+            assert!(HttpClient::new(url, 1).is_err(), "{url}");
+        }
+        for (url, authority) in [
+            ("http://h", "h:80"),
+            ("http://h:1/", "h:1"),
+            ("http://[::1]:7/x", "[::1]:7"),
+        ] {
+            assert_eq!(HttpClient::new(url, 1).expect(url).authority(), authority);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reset_of_an_idle_connection_is_retried_once() {
+        let url = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        let client = HttpClient::new(&url, 100).expect("a URL");
+        for _ in 0..5 {
+            let answer = client
+                .post(Bytes::from_static(b"{}"), None)
+                .await
+                .expect("each is answered");
+            assert_eq!(&answer.body[..], b"ok");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_above_the_bound_is_cut_off_whether_announced_or_not() {
+        for reply in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 101\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789x",
+        ] {
+            let client = HttpClient::new(&server(reply).await, 100).expect("a URL");
+            let error = client.get("/").await.expect_err("too much");
+            assert!(matches!(error, HttpError::Oversize { max: 100 }), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_up_is_an_error_that_names_it() {
+        let client = HttpClient::new(&server("").await, 100).expect("a URL");
+        let error = client.get("/").await.expect_err("no answer").to_string();
+        assert!(error.contains(client.authority()), "{error}");
+    }
+}

@@ -1,0 +1,174 @@
+//! This file knows how to have a bundle's proofs verified on the lanes, and to collect the verdicts.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use tokio::sync::oneshot;
+use ultramarine_runtime::Sender;
+use ultramarine_types::assembly::BlobPart;
+use ultramarine_types::verify::{Finding, Urgency, Verdict, VerifyJob};
+use ultramarine_types::{Height, KzgCommitment, ValueId, ValueKey};
+
+/// Bundles on their way through the lanes.
+#[derive(Debug)]
+pub struct Lanes {
+    jobs: Sender<VerifyJob>,
+    pending: RefCell<HashMap<ValueKey, Bundle>>,
+    bundles: Cell<u64>,
+}
+
+#[derive(Debug)]
+struct Bundle {
+    left: usize,
+    settled: oneshot::Sender<Result<(), String>>,
+}
+
+/// Removes a bundle whose verdicts nobody waits for any more.
+struct Forget<'a> {
+    lanes: &'a Lanes,
+    key: ValueKey,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.lanes.pending.borrow_mut().remove(&self.key);
+    }
+}
+
+impl Lanes {
+    /// Lanes fed through `jobs`; their verdicts come back through [`settle`](Self::settle).
+    pub fn new(jobs: Sender<VerifyJob>) -> Self {
+        Self {
+            jobs,
+            pending: RefCell::default(),
+            bundles: Cell::new(0),
+        }
+    }
+
+    /// Verifies every proof of a bundle built for `height`. An error names the blob and what is wrong with it.
+    pub async fn verify(&self, height: Height, blobs: &[(KzgCommitment, BlobPart)]) -> Result<(), String> {
+        let Some(last) = blobs.len().checked_sub(1) else {
+            return Ok(());
+        };
+        let (settled, outcome) = oneshot::channel();
+        let key = self.name(height);
+        self.pending.borrow_mut().insert(
+            key,
+            Bundle {
+                left: blobs.len(),
+                settled,
+            },
+        );
+        let _forget = Forget { lanes: self, key };
+        for (index, (commitment, part)) in blobs.iter().enumerate() {
+            let [proof] = part.proofs.as_slice() else {
+                return Err(format!("blob {index} has {} proofs, not one", part.proofs.len()));
+            };
+            let job = VerifyJob {
+                key,
+                index: u16::try_from(index).map_err(|_| format!("{} blobs are too many", blobs.len()))?,
+                sender: None,
+                urgency: Urgency::Current,
+                last: index == last,
+                blob: part.blob.clone(),
+                commitment: *commitment,
+                proof: *proof,
+            };
+            self.jobs
+                .send_async(job)
+                .await
+                .map_err(|_| "the verifier has stopped".to_owned())?;
+        }
+        outcome
+            .await
+            .unwrap_or_else(|_| Err("the verdicts were lost".to_owned()))
+    }
+
+    /// Takes a verdict. One for a bundle that nobody waits for is dropped.
+    pub fn settle(&self, verdict: &Verdict) {
+        let mut pending = self.pending.borrow_mut();
+        let Some(bundle) = pending.get_mut(&verdict.key) else {
+            return;
+        };
+        bundle.left = bundle.left.saturating_sub(1);
+        let outcome = match verdict.finding {
+            Finding::Holds if bundle.left > 0 => return,
+            Finding::Holds => Ok(()),
+            Finding::Wrong => Err(format!("the proof of blob {} does not hold", verdict.index)),
+            Finding::Malformed(what) => Err(format!("blob {} is malformed: {what:?}", verdict.index)),
+        };
+        if let Some(bundle) = pending.remove(&verdict.key) {
+            // The waiter may have given up.
+            let _ = bundle.settled.send(outcome);
+        }
+    }
+
+    /// A key that no value and no other bundle has: the value id is not known before the proofs are.
+    fn name(&self, height: Height) -> ValueKey {
+        let count = self.bundles.replace(self.bundles.get().wrapping_add(1));
+        let mut id = *b"ultramarine/own-bundle/\0\0\0\0\0\0\0\0\0";
+        id[24..].copy_from_slice(&count.to_be_bytes());
+        ValueKey {
+            height,
+            id: ValueId(id),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ultramarine_runtime::{Receiver, link};
+    use ultramarine_types::KzgProof;
+    use ultramarine_types::verify::Malformed;
+
+    fn blobs(count: usize) -> Vec<(KzgCommitment, BlobPart)> {
+        let part = BlobPart {
+            blob: bytes::Bytes::new(),
+            proofs: vec![KzgProof([0; 48])],
+        };
+        vec![(KzgCommitment([0; 48]), part); count]
+    }
+
+    async fn outcome(count: usize, finding: impl Fn(u16) -> Finding) -> Result<(), String> {
+        let (jobs, mut queue): (_, Receiver<VerifyJob>) = link("jobs", 64).expect("a link");
+        let lanes = Lanes::new(jobs);
+        let blobs = blobs(count);
+        let verifier = async {
+            for left in (0..count).rev() {
+                let job = queue.recv().await.expect("a job");
+                assert_eq!(job.last, left == 0, "the last job says so");
+                lanes.settle(&Verdict {
+                    key: job.key,
+                    index: job.index,
+                    sender: None,
+                    finding: finding(job.index),
+                });
+            }
+        };
+        let (outcome, ()) = tokio::join!(lanes.verify(Height(1), &blobs), verifier);
+        assert!(lanes.pending.borrow().is_empty(), "nothing is left behind");
+        outcome
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_bundle_holds_when_every_proof_does() {
+        assert_eq!(outcome(0, |_| Finding::Wrong).await, Ok(()));
+        assert_eq!(outcome(7, |_| Finding::Holds).await, Ok(()));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn one_bad_blob_fails_the_bundle_and_is_named() {
+        let wrong = |index| if index == 2 { Finding::Wrong } else { Finding::Holds };
+        assert!(outcome(4, wrong).await.is_err_and(|what| what.contains("blob 2")));
+        let malformed = |_| Finding::Malformed(Malformed::Proof);
+        assert!(outcome(2, malformed).await.is_err_and(|what| what.contains("blob 0")));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_stopped_verifier_is_an_error() {
+        let (jobs, queue): (_, Receiver<VerifyJob>) = link("jobs", 1).expect("a link");
+        drop(queue);
+        assert!(Lanes::new(jobs).verify(Height(1), &blobs(1)).await.is_err());
+    }
+}

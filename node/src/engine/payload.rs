@@ -1,0 +1,251 @@
+//! This file knows the canonical bytes of a payload, and whether they are what a value's metadata says.
+//!
+//! ```text
+//!   version  u8        1
+//!   fork     u8        0: Cancun, no requests may follow; 1: Prague
+//!   count    u8        requests (0 for Cancun)
+//!   request  u32 LE length, then that many bytes (type byte first)     × count
+//!   payload  SSZ of ExecutionPayloadV3, to the end
+//! ```
+//!
+//! The bytes come from peers: decoding never panics, and whatever decodes encodes to the same bytes again.
+
+use alloy_consensus::{EthereumTxEnvelope, TxEip4844};
+use alloy_eips::eip2718::Decodable2718;
+use alloy_eips::eip4844::kzg_to_versioned_hash;
+use alloy_primitives::{B256, Bytes};
+use alloy_rpc_types_engine::ExecutionPayloadV3;
+use ssz::{Decode, Encode};
+use ultramarine_types::canonical::sha256;
+use ultramarine_types::{Hash, ValueMetadata, limits};
+
+use super::header;
+
+/// The one layout there is.
+const VERSION: u8 = 1;
+/// Type byte of a transaction with blobs (EIP-4844).
+const BLOB_TRANSACTION: u8 = 3;
+/// Request types are one byte and strictly ascending, so there are never more.
+const REQUESTS_MAX: usize = 255;
+
+/// An execution block as the Engine API carries it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Payload {
+    /// The EIP-7685 requests, type byte first; `None` before Prague.
+    pub requests: Option<Vec<Bytes>>,
+    /// Everything else.
+    pub execution: ExecutionPayloadV3,
+}
+
+/// Why bytes are no payload.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Malformed {
+    /// A length points past the end.
+    #[error("payload bytes end inside the {0}")]
+    Truncated(&'static str),
+    /// Another layout than ours.
+    #[error("payload version {0} is unknown")]
+    Version(u8),
+    /// Neither Cancun nor Prague.
+    #[error("payload fork {0} is unknown")]
+    Fork(u8),
+    /// Cancun has no requests.
+    #[error("a Cancun payload carries {0} requests")]
+    Requests(u8),
+    /// More than any block of ours may have.
+    #[error("payload is {0} bytes, above {max}", max = limits::PAYLOAD_BYTES_MAX)]
+    Oversize(usize),
+    /// Not an `ExecutionPayloadV3`.
+    #[error("payload is not SSZ of ExecutionPayloadV3: {0}")]
+    Ssz(String),
+    /// It decodes, but another encoding is the canonical one.
+    #[error("payload bytes are not in their canonical form")]
+    NotCanonical,
+}
+
+/// A rule that the bytes of a value break. It is bound by the value id, so it is the origin proposer's fault.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Broken {
+    /// Not a payload.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// Not the bytes the metadata hashes.
+    #[error("payload bytes do not hash to the metadata's payload hash")]
+    PayloadHash,
+    /// A header field differs from the metadata.
+    #[error("header field {0} differs from the metadata")]
+    Header(&'static str),
+    /// The header does not hash to the block hash.
+    #[error("block hash is {claimed}, the header hashes to {computed}")]
+    BlockHash {
+        /// In the metadata.
+        claimed: Hash,
+        /// keccak-256 of the RLP header.
+        computed: Hash,
+    },
+    /// The execution client does not judge withdrawals, so a list that is not empty mints money.
+    #[error("payload has {0} withdrawals; our chains have none")]
+    Withdrawals(usize),
+    /// Empty, unordered or repeated requests.
+    #[error("execution requests are not in strictly ascending order of type with data in each")]
+    RequestsOrder,
+    /// A transaction that says it carries blobs cannot be read.
+    #[error("transaction {0} is no blob transaction although its type says so")]
+    Transaction(usize),
+    /// Blobs and commitments do not match one to one, in order.
+    #[error("versioned hashes of the transactions ({transactions}) are not those of the commitments ({commitments})")]
+    VersionedHashes {
+        /// How many the transactions name.
+        transactions: usize,
+        /// How many commitments there are.
+        commitments: usize,
+    },
+}
+
+impl Payload {
+    /// The canonical bytes.
+    ///
+    /// # Panics
+    ///
+    /// If there are more requests than request types exist, or one is longer than 4 GiB.
+    pub fn encode(&self) -> bytes::Bytes {
+        let requests = self.requests.as_deref().unwrap_or_default();
+        let requests_bytes: usize = requests.iter().map(|request| 4 + request.len()).sum();
+        let mut bytes = Vec::with_capacity(3 + requests_bytes + self.execution.ssz_bytes_len());
+        bytes.push(VERSION);
+        bytes.push(u8::from(self.requests.is_some()));
+        bytes.push(u8::try_from(requests.len()).expect("request types are one byte and distinct"));
+        for request in requests {
+            let length = u32::try_from(request.len()).expect("requests are bounded by the block's gas");
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(request);
+        }
+        self.execution.ssz_append(&mut bytes);
+        bytes.into()
+    }
+
+    /// Reads canonical bytes; anything else is refused.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        if bytes.len() > limits::PAYLOAD_BYTES_MAX {
+            return Err(Malformed::Oversize(bytes.len()));
+        }
+        let (&[version, fork, count], mut rest) = bytes.split_first_chunk::<3>().ok_or(Malformed::Truncated("head"))?;
+        if version != VERSION {
+            return Err(Malformed::Version(version));
+        }
+        let requests = match fork {
+            0 if count != 0 => return Err(Malformed::Requests(count)),
+            0 => None,
+            1 => {
+                let mut requests = Vec::with_capacity(usize::from(count).min(REQUESTS_MAX));
+                for _ in 0..count {
+                    let (request, behind) = split_request(rest)?;
+                    requests.push(Bytes::copy_from_slice(request));
+                    rest = behind;
+                }
+                Some(requests)
+            }
+            other => return Err(Malformed::Fork(other)),
+        };
+        let execution =
+            ExecutionPayloadV3::from_ssz_bytes(rest).map_err(|error| Malformed::Ssz(format!("{error:?}")))?;
+        let payload = Self { requests, execution };
+        if payload.encode() != bytes {
+            return Err(Malformed::NotCanonical);
+        }
+        Ok(payload)
+    }
+
+    /// The transactions, as they stand in the block.
+    pub fn transactions(&self) -> &[Bytes] {
+        &self.execution.payload_inner.payload_inner.transactions
+    }
+
+    /// The versioned hashes that the blob transactions name, in block order.
+    pub fn versioned_hashes(&self) -> Result<Vec<B256>, Broken> {
+        let mut hashes = Vec::new();
+        for (index, transaction) in self.transactions().iter().enumerate() {
+            if transaction.first() != Some(&BLOB_TRANSACTION) {
+                continue;
+            }
+            match EthereumTxEnvelope::<TxEip4844>::decode_2718_exact(transaction) {
+                Ok(EthereumTxEnvelope::Eip4844(signed)) => {
+                    hashes.extend_from_slice(&signed.tx().blob_versioned_hashes);
+                }
+                Ok(_) | Err(_) => return Err(Broken::Transaction(index)),
+            }
+        }
+        Ok(hashes)
+    }
+}
+
+fn split_request(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let (length, rest) = bytes
+        .split_first_chunk::<4>()
+        .ok_or(Malformed::Truncated("request's length"))?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| Malformed::Truncated("request"))?;
+    rest.split_at_checked(length).ok_or(Malformed::Truncated("request"))
+}
+
+/// Checks that `bytes` are exactly what `metadata` says, by recomputing everything, and returns them decoded.
+///
+/// What depends on the parent, on the clock or on the chain's bounds is not looked at here.
+pub fn inspect(metadata: &ValueMetadata, bytes: &[u8]) -> Result<Payload, Broken> {
+    let payload = Payload::decode(bytes)?;
+    if usize::try_from(metadata.payload_bytes) != Ok(bytes.len()) || sha256(bytes) != metadata.payload_hash {
+        return Err(Broken::PayloadHash);
+    }
+    let withdrawals = payload.execution.payload_inner.withdrawals.len();
+    if withdrawals != 0 {
+        return Err(Broken::Withdrawals(withdrawals));
+    }
+    check_requests_order(payload.requests.as_deref().unwrap_or_default())?;
+    let computed = header::of(&payload, &metadata.header.parent_beacon_block_root);
+    if computed.claimed.block_hash != computed.block_hash {
+        return Err(Broken::BlockHash {
+            claimed: computed.claimed.block_hash,
+            computed: computed.block_hash,
+        });
+    }
+    if let Some(field) = header::first_difference(&metadata.header, &computed.claimed) {
+        return Err(Broken::Header(field));
+    }
+    check_versioned_hashes(&payload, metadata)?;
+    Ok(payload)
+}
+
+/// The Engine API wants types strictly ascending and no request without data.
+fn check_requests_order(requests: &[Bytes]) -> Result<(), Broken> {
+    let has_data = requests.iter().all(|request| request.len() > 1);
+    let ascends = requests.windows(2).all(|pair| pair[0].first() < pair[1].first());
+    if has_data && ascends {
+        Ok(())
+    } else {
+        Err(Broken::RequestsOrder)
+    }
+}
+
+fn check_versioned_hashes(payload: &Payload, metadata: &ValueMetadata) -> Result<(), Broken> {
+    let named = payload.versioned_hashes()?;
+    let equal = named.len() == metadata.commitments.len()
+        && named
+            .iter()
+            .zip(&metadata.commitments)
+            .all(|(hash, commitment)| *hash == kzg_to_versioned_hash(&commitment.0));
+    if equal {
+        Ok(())
+    } else {
+        Err(Broken::VersionedHashes {
+            transactions: named.len(),
+            commitments: metadata.commitments.len(),
+        })
+    }
+}
+
+/// SHA-256 of each chunk of payload bytes.
+pub fn chunk_hashes(bytes: &[u8]) -> Vec<Hash> {
+    bytes.chunks(limits::PAYLOAD_CHUNK_BYTES).map(sha256).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+//! Files as blobs: encodes them, publishes them through an execution client, and restores them from a node.
+//!
+//! ```text
+//!   file ──encode──▶ blobs ──prove──▶ sidecars ──transaction──▶ eth_sendRawTransaction ─▶ EL ─▶ … ─▶ decided
+//!   file ◀─decode─── blobs ◀──check── commitments ◀──────────── /eth/v1/beacon/blob_sidecars/{height} ◀─ any node
+//! ```
+//!
+//! - A *piece* is what one blob carries of a file.
+//! - A *versioned hash* names a blob on chain (EIP-4844).
+//!
+//! Keeps: what is restored has the content hash that was published, or it is an error.
+
+pub mod encode;
+pub mod get;
+pub mod prove;
+pub mod publisher;
+pub mod put;
+pub mod rpc;
+pub mod transaction;
+
+pub use get::{GetOptions, get};
+pub use prove::Prover;
+pub use publisher::{PublisherOptions, publish};
+pub use put::{PutOptions, PutOutcome, put};
