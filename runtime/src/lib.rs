@@ -23,6 +23,7 @@ pub mod clock;
 pub mod halt;
 pub mod limits;
 pub mod link;
+pub mod medium;
 pub mod metrics;
 pub mod ring;
 pub mod tile;

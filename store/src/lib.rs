@@ -1,1 +1,55 @@
+//! Values on disk: appended once, made durable in groups, served from maps without a copy.
+//!
+//! ```text
+//!              StoreRequest                  ┌────────────── data directory ──────────────┐
+//!   net ──┐   ┌──────────────┐  append, sync │ segments/values-*.seg    values, with blobs │◀─ map ─┐
+//!   core ─┴──▶│ tile: Writer │──────────────▶│ log-0, log-1             consensus log      │        │
+//!             └──────┬───────┘  transaction  │ index.redb               layers 1 and 2     │        │
+//!    core ◀──────────┘──────────────────────▶│ segments/payloads-*.seg  payloads, for ever │   ┌────┴───┐
+//!          StoreReply                        └────────────────────────────────────────────┘   │ Reader │─▶ net, http, core
+//!                                                                                             └────────┘
+//! ```
+//!
+//! - A *record* is one value in a segment; a *segment* is an append-only file; its number is the *generation* of its records.
+//! - The *index* says which value each height decided and where its record lies; a value is *undecided* until then.
+//! - A *promotion* is the decision's transaction: an entry in the index, no byte moved.
+//! - An *epoch* is the log of one height; its *mark* in the index says which file is to be believed.
+//! - A *lease* is what a slice of a map holds on its segment; a leased segment is not recycled.
+//! - The *floor* is where recovery begins to look for undecided values.
+//!
+//! Keeps:
+//! - no answer before its bytes are durable; the index names only synced bytes;
+//! - once a height is decided no entry of its other values remains, and their bytes are counted dead (I10);
+//! - a decided height has its payload (I1), and its blobs unless it is recorded as pruned or never held (I2, I6);
+//! - what a map shows never changes while a slice of it lives;
+//! - after a failed sync nothing more is acknowledged.
+//!
+//! [`record`], [`segment`], [`scan`] and [`log`] are sans-io: a simulated disk uses them as they are. FORMAT.md draws the bytes.
+#![deny(unsafe_code)]
 
+mod append;
+mod format;
+mod hot;
+pub mod index;
+pub mod journal;
+mod lock;
+pub mod log;
+pub mod mapped;
+mod metrics;
+mod reader;
+pub mod record;
+mod recovery;
+mod reserve;
+mod retire;
+pub mod scan;
+pub mod segment;
+pub mod tile;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use format::{Binding, Lineage, PAGE_BYTES, crc32c, whole_pages};
+pub use reader::Reader;
+pub use recovery::{OpenError, Opened, StoreOptions, open};
+pub use writer::{Failure, State, Writer};

@@ -1,0 +1,159 @@
+//! This file knows how to do a medium's work with plain system calls on the calling thread.
+
+use std::cell::RefCell;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Once;
+
+use crate::medium::{CHUNK_BYTES, Medium, MediumFile, PAGE_BYTES, check_aligned};
+use crate::metrics::Counter;
+
+/// O_DIRECT `pwrite` and `fdatasync`; buffered, after one warning, where the file system refuses O_DIRECT.
+#[derive(Debug)]
+pub struct Pwrite {
+    operations: Option<Counter>,
+    spare: Rc<RefCell<Vec<Aligned>>>,
+}
+
+impl Pwrite {
+    /// A medium that counts its system calls in `operations`.
+    pub fn new(operations: Option<Counter>) -> Self {
+        Self {
+            operations,
+            spare: Rc::default(),
+        }
+    }
+}
+
+impl Medium for Pwrite {
+    type File = PwriteFile;
+
+    fn name(&self) -> &'static str {
+        "pwrite"
+    }
+
+    async fn open(&self, path: &Path) -> io::Result<PwriteFile> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        let file = match options.clone().custom_flags(libc::O_DIRECT).open(path) {
+            Ok(file) => file,
+            // open(2): EINVAL where the file system has no O_DIRECT.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                warn_once(path);
+                options.open(path)?
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(PwriteFile {
+            file,
+            operations: self.operations.clone(),
+            spare: Rc::clone(&self.spare),
+        })
+    }
+}
+
+fn warn_once(path: &Path) {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        tracing::warn!(
+            "the file system of {} refuses O_DIRECT: the store writes through the page cache, which costs memory and CPU; \
+             put the data directory on ext4 or xfs to avoid it",
+            path.display()
+        );
+    });
+}
+
+/// A file of [`Pwrite`].
+#[derive(Debug)]
+pub struct PwriteFile {
+    file: File,
+    operations: Option<Counter>,
+    spare: Rc<RefCell<Vec<Aligned>>>,
+}
+
+impl PwriteFile {
+    fn count(&self) {
+        if let Some(operations) = &self.operations {
+            operations.inc();
+        }
+    }
+}
+
+impl MediumFile for PwriteFile {
+    type Buffer = Aligned;
+
+    async fn buffer(&self, bytes: usize) -> Aligned {
+        assert!(bytes <= CHUNK_BYTES, "one write holds at most {CHUNK_BYTES} bytes");
+        let mut buffer = self
+            .spare
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Aligned::new(CHUNK_BYTES));
+        buffer.bytes = bytes;
+        buffer
+    }
+
+    async fn write(&self, at: u64, buffer: Aligned) -> io::Result<()> {
+        check_aligned(at, buffer.len())?;
+        self.count();
+        let outcome = self.file.write_all_at(&buffer, at);
+        self.spare.borrow_mut().push(buffer);
+        outcome
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        self.count();
+        self.file.sync_data()
+    }
+
+    async fn read(&self, at: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        check_aligned(at, bytes)?;
+        let mut buffer = Aligned::new(bytes.min(CHUNK_BYTES));
+        let mut content = Vec::with_capacity(bytes);
+        while content.len() < bytes {
+            buffer.bytes = (bytes - content.len()).min(CHUNK_BYTES);
+            self.count();
+            let read = self.file.read_at(&mut buffer, at + content.len() as u64)?;
+            content.extend_from_slice(&buffer[..read]);
+            if read < buffer.bytes {
+                break;
+            }
+        }
+        Ok(content)
+    }
+}
+
+/// Memory whose first byte lies on a page boundary, cut out of a larger vector so that it needs no unsafe code.
+#[derive(Debug)]
+pub struct Aligned {
+    memory: Vec<u8>,
+    start: usize,
+    bytes: usize,
+}
+
+impl Aligned {
+    fn new(bytes: usize) -> Self {
+        let memory = vec![0; bytes + PAGE_BYTES];
+        // The allocation never moves: `memory` is not grown again.
+        let start = memory.as_ptr().align_offset(PAGE_BYTES);
+        assert!(start < PAGE_BYTES, "a byte pointer can always be aligned");
+        Self { memory, start, bytes }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.memory[self.start..self.start + self.bytes]
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + self.bytes]
+    }
+}

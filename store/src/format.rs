@@ -1,0 +1,122 @@
+//! This file knows the primitives every format of the store shares: pages, checksums, fixed-width fields.
+
+use std::hash::{BuildHasher, RandomState};
+
+use crc_fast::{CrcAlgorithm, checksum};
+use ultramarine_types::Hash;
+
+/// Everything on disk begins at a multiple of this: the unit of O_DIRECT and of the map.
+pub const PAGE_BYTES: u64 = 4096;
+
+/// CRC32C (Castagnoli): 5 µs for 128 KiB with the CPU's carry-less multiply.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    // The algorithm yields 32 bits in the low half of a u64.
+    (checksum(CrcAlgorithm::Crc32Iscsi, bytes) & u64::from(u32::MAX)) as u32
+}
+
+/// Rounds a byte count up to whole pages.
+pub const fn whole_pages(bytes: u64) -> u64 {
+    bytes.div_ceil(PAGE_BYTES) * PAGE_BYTES
+}
+
+/// Tells the records of one use of a file from everything else its pages may hold.
+///
+/// Files are recycled and blobs are page-aligned, so a stale page may hold bytes that a stranger chose, a whole record
+/// of a later generation among them. The salt is drawn when a file is begun and leaves the machine in no message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lineage {
+    /// Counts uses of files.
+    pub generation: u64,
+    /// Random.
+    pub salt: u64,
+}
+
+impl Lineage {
+    /// A new use of a file.
+    pub fn begin(generation: u64) -> Self {
+        // The standard library seeds each `RandomState` from the operating system's randomness.
+        let salt = RandomState::new().hash_one(generation);
+        Self { generation, salt }
+    }
+}
+
+/// Ties a data directory, and every file in it, to one chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Binding {
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// Hash of the execution genesis block.
+    pub genesis_hash: Hash,
+}
+
+/// Writes little-endian fields one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(pub Vec<u8>);
+
+impl Fields {
+    pub fn u8(&mut self, value: u8) -> &mut Self {
+        self.bytes(&[value])
+    }
+    pub fn u16(&mut self, value: u16) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+    pub fn u32(&mut self, value: u32) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+    pub fn u64(&mut self, value: u64) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+    pub fn pad_to(&mut self, bytes: usize) -> &mut Self {
+        self.0.resize(bytes, 0);
+        self
+    }
+}
+
+/// Reads little-endian fields one after the other; `None` past the end.
+#[derive(Debug)]
+pub(crate) struct Reader<'a>(pub &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+    pub fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+    pub fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+    pub fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+    pub fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+    pub fn slice(&mut self, bytes: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(bytes)?;
+        self.0 = rest;
+        Some(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_castagnolis() {
+        // The check value of CRC-32/ISCSI in every catalogue of CRCs.
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn pages_are_rounded_up() {
+        assert_eq!([0, 1, 4095, 4096, 4097].map(whole_pages), [0, 4096, 4096, 4096, 8192]);
+    }
+}

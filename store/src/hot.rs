@@ -1,0 +1,66 @@
+//! This file knows the values stored last, still in the memory they arrived in, within a budget of bytes.
+
+use std::collections::{HashMap, VecDeque};
+
+use ultramarine_types::{Assembly, ValueKey};
+
+/// First in, first out: a value is streamed, executed and imported soon after it is stored, or by sync much later.
+#[derive(Debug)]
+pub struct Hot {
+    budget_bytes: usize,
+    held_bytes: usize,
+    values: HashMap<ValueKey, Assembly>,
+    order: VecDeque<ValueKey>,
+}
+
+impl Hot {
+    /// An empty cache. With a budget of 0 it keeps nothing.
+    pub fn new(budget_bytes: usize) -> Self {
+        Self {
+            budget_bytes,
+            held_bytes: 0,
+            values: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+
+    /// Keeps a value, and lets the oldest go until all fit.
+    pub fn insert(&mut self, assembly: Assembly) {
+        self.remove(&assembly.key);
+        let bytes = bytes_of(&assembly);
+        if bytes > self.budget_bytes {
+            return;
+        }
+        while self.held_bytes + bytes > self.budget_bytes {
+            let Some(oldest) = self.order.front().copied() else {
+                break;
+            };
+            self.remove(&oldest);
+        }
+        self.held_bytes += bytes;
+        self.order.push_back(assembly.key);
+        self.values.insert(assembly.key, assembly);
+    }
+
+    /// A value, if it is kept.
+    pub fn get(&self, key: &ValueKey) -> Option<Assembly> {
+        self.values.get(key).cloned()
+    }
+
+    /// Lets a value go.
+    pub fn remove(&mut self, key: &ValueKey) {
+        if let Some(assembly) = self.values.remove(key) {
+            self.held_bytes -= bytes_of(&assembly);
+            self.order.retain(|kept| kept != key);
+        }
+    }
+
+    /// Bytes kept.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+}
+
+fn bytes_of(assembly: &Assembly) -> usize {
+    assembly.payload.len() + assembly.blobs.iter().map(|part| part.blob.len()).sum::<usize>()
+}

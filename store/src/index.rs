@@ -1,0 +1,430 @@
+//! This file knows the metadata index: what is decided, where it lies, and the few marks that must outlive the log.
+//!
+//! One redb file. Every change of the store's state is one transaction, durable when it returns; it names only bytes
+//! that were synced before.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `decided` | height | version, archive of certificate and `Init` (layers 1 and 2); for ever |
+//! | `locations` | height | where payload and blobs lie, and whether the blobs are there |
+//! | `blocks` | execution block hash | height |
+//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs |
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
+use ultramarine_types::{CommitCertificate, Hash, Height, Init};
+
+use crate::format::{Binding, Fields, Reader};
+use crate::segment::{Location, Position, SegmentId};
+
+const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
+const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
+const BLOCKS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("blocks");
+const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
+
+const MARK_FORMAT: &str = "format";
+const MARK_EPOCH: &str = "epoch";
+const MARK_FLOOR: &str = "floor";
+const MARK_OLDEST: &str = "oldest_blobs";
+
+/// Version of the tables and of the archives in them.
+const FORMAT: u32 = 1;
+/// Version of a `decided` row.
+const ROW_VERSION: u16 = 1;
+/// Pages redb keeps in memory: the right edge of each table and what serving peers touches. Its default is 1 GiB.
+const CACHE_BYTES: usize = 8 << 20;
+/// From this size on commits also write the allocator's state: they cost a second sync, and in return a start after a
+/// crash no longer reads the whole file (1 GB/s here).
+const QUICK_REPAIR_FROM_BYTES: u64 = 512 << 20;
+
+/// Why the index could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The database failed.
+    #[error("index {path}: {source}")]
+    Database {
+        /// Its file.
+        path: PathBuf,
+        /// What it said.
+        source: Box<redb::Error>,
+    },
+    /// A row is not in the format this version writes.
+    #[error("index {path}: the {table} row of {key} is damaged")]
+    Row {
+        /// Its file.
+        path: PathBuf,
+        /// Which table.
+        table: &'static str,
+        /// Which row.
+        key: String,
+    },
+    /// The file was written by another version.
+    #[error("index {path} has format {found}; this version reads {FORMAT}")]
+    Format {
+        /// Its file.
+        path: PathBuf,
+        /// What it says.
+        found: u32,
+    },
+    /// The file belongs to another chain.
+    #[error("index {path} belongs to chain {} with genesis {}", found.chain_id, found.genesis_hash)]
+    Foreign {
+        /// Its file.
+        path: PathBuf,
+        /// The chain it belongs to.
+        found: Binding,
+    },
+}
+
+/// The index. Readers on any thread see the state as of the last finished transaction.
+#[derive(Debug)]
+pub struct Index {
+    path: PathBuf,
+    database: Database,
+}
+
+/// Where a decided height's record lies, and whether its blobs are there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The record.
+    pub location: Location,
+    /// Whether the blobs are there.
+    pub blobs: Blobs,
+}
+
+/// The marks, as read at start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Marks {
+    /// The newest log epoch.
+    pub epoch: Option<LogEpoch>,
+    /// Where recovery begins to look for undecided values.
+    pub floor: Position,
+    /// Oldest height whose blobs are here.
+    pub oldest_blobs: Option<Height>,
+}
+
+/// Everything one decision changes.
+#[derive(Clone, Debug)]
+pub struct Commit<'a> {
+    /// Layers 1 and 2.
+    pub certificate: &'a CommitCertificate,
+    /// Metadata and origin signatures.
+    pub init: &'a Init,
+    /// Where it lies: synced.
+    pub place: Place,
+    /// The epoch that follows, its file ready.
+    pub epoch: LogEpoch,
+    /// Where recovery would begin from now on.
+    pub floor: Position,
+    /// Oldest height whose blobs are here from now on.
+    pub oldest_blobs: Height,
+}
+
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct Row {
+    certificate: CommitCertificate,
+    init: Init,
+}
+
+impl Index {
+    /// Opens the index, or begins it for this chain.
+    pub fn open(path: &Path, binding: Binding) -> Result<Self, IndexError> {
+        let failed = |source: redb::Error| IndexError::Database {
+            path: path.to_owned(),
+            source: Box::new(source),
+        };
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(path)
+            .map_err(|error| failed(error.into()))?;
+        let index = Self {
+            path: path.to_owned(),
+            database,
+        };
+        index.bind(binding)?;
+        Ok(index)
+    }
+
+    /// Checks format and chain, or writes them into an empty index.
+    fn bind(&self, binding: Binding) -> Result<(), IndexError> {
+        let mut transaction = self.begin_write()?;
+        let found = {
+            let mut marks = self.of(transaction.open_table(MARKS))?;
+            // Readers may open tables only once they exist.
+            self.of(transaction.open_table(DECIDED))?;
+            self.of(transaction.open_table(LOCATIONS))?;
+            self.of(transaction.open_table(BLOCKS))?;
+            let found = self.of(marks.get(MARK_FORMAT))?.map(|row| row.value().to_vec());
+            if found.is_none() {
+                let mut row = Fields::default();
+                row.u32(FORMAT).u64(binding.chain_id).bytes(&binding.genesis_hash.0);
+                self.of(marks.insert(MARK_FORMAT, row.0.as_slice()))?;
+            }
+            found
+        };
+        let Some(found) = found else {
+            self.set_durable(&mut transaction)?;
+            return self.of(transaction.commit());
+        };
+        self.of(transaction.abort())?;
+        let mut fields = Reader(&found);
+        let read = (|| {
+            Some((
+                fields.u32()?,
+                Binding {
+                    chain_id: fields.u64()?,
+                    genesis_hash: Hash(fields.array()?),
+                },
+            ))
+        })();
+        let (format, found) = read.ok_or_else(|| self.damaged("marks", MARK_FORMAT))?;
+        if format != FORMAT {
+            return Err(IndexError::Format {
+                path: self.path.clone(),
+                found: format,
+            });
+        }
+        if found != binding {
+            return Err(IndexError::Foreign {
+                path: self.path.clone(),
+                found,
+            });
+        }
+        Ok(())
+    }
+
+    /// The marks.
+    pub fn marks(&self) -> Result<Marks, IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        let table = self.of(transaction.open_table(MARKS))?;
+        let row = |name| self.of(table.get(name)).map(|row| row.map(|row| row.value().to_vec()));
+        let mut marks = Marks::default();
+        if let Some(row) = row(MARK_EPOCH)? {
+            marks.epoch = Some(decode_epoch(&row).ok_or_else(|| self.damaged("marks", MARK_EPOCH))?);
+        }
+        if let Some(row) = row(MARK_FLOOR)? {
+            marks.floor = decode_floor(&row).ok_or_else(|| self.damaged("marks", MARK_FLOOR))?;
+        }
+        if let Some(row) = row(MARK_OLDEST)? {
+            let height = Reader(&row).u64().ok_or_else(|| self.damaged("marks", MARK_OLDEST))?;
+            marks.oldest_blobs = Some(Height(height));
+        }
+        Ok(marks)
+    }
+
+    /// The newest decided height.
+    pub fn head(&self) -> Result<Option<Height>, IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        let table = self.of(transaction.open_table(DECIDED))?;
+        let last = self.of(table.last())?;
+        Ok(last.map(|(height, _)| Height(height.value())))
+    }
+
+    /// Layers 1 and 2 of a height and where it lies.
+    pub fn decided(&self, height: Height) -> Result<Option<(Decided, Location)>, IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        let decided = self.of(transaction.open_table(DECIDED))?;
+        let locations = self.of(transaction.open_table(LOCATIONS))?;
+        let Some(row) = self.of(decided.get(height.0))? else {
+            return Ok(None);
+        };
+        let row = decode_row(row.value()).ok_or_else(|| self.damaged("decided", height))?;
+        let place = self.of(locations.get(height.0))?;
+        let place = place
+            .and_then(|place| decode_place(place.value()))
+            .ok_or_else(|| self.damaged("locations", height))?;
+        let decided = Decided {
+            certificate: row.certificate,
+            init: Arc::new(row.init),
+            blobs: place.blobs,
+        };
+        Ok(Some((decided, place.location)))
+    }
+
+    /// The height of an execution block.
+    pub fn height_of_block(&self, block_hash: &Hash) -> Result<Option<Height>, IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        let table = self.of(transaction.open_table(BLOCKS))?;
+        let height = self.of(table.get(&block_hash.0))?;
+        Ok(height.map(|height| Height(height.value())))
+    }
+
+    /// Every decided height's place, in order of height.
+    pub fn places(&self, mut each: impl FnMut(Height, Place)) -> Result<(), IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        let table = self.of(transaction.open_table(LOCATIONS))?;
+        for row in self.of(table.iter())? {
+            let (height, place) = self.of(row)?;
+            let height = Height(height.value());
+            each(
+                height,
+                decode_place(place.value()).ok_or_else(|| self.damaged("locations", height))?,
+            );
+        }
+        Ok(())
+    }
+
+    /// Makes a decision durable.
+    pub fn commit(&self, commit: &Commit<'_>) -> Result<(), IndexError> {
+        let mut transaction = self.begin_write()?;
+        self.set_durable(&mut transaction)?;
+        {
+            let height = commit.certificate.height.0;
+            let mut decided = self.of(transaction.open_table(DECIDED))?;
+            let row = encode_row(commit.certificate, commit.init);
+            self.of(decided.insert(height, row.as_slice()))?;
+            let mut locations = self.of(transaction.open_table(LOCATIONS))?;
+            self.of(locations.insert(height, encode_place(&commit.place).as_slice()))?;
+            let mut blocks = self.of(transaction.open_table(BLOCKS))?;
+            self.of(blocks.insert(&commit.init.metadata.header.block_hash.0, height))?;
+            let mut marks = self.of(transaction.open_table(MARKS))?;
+            self.of(marks.insert(MARK_EPOCH, encode_epoch(commit.epoch).as_slice()))?;
+            self.of(marks.insert(MARK_FLOOR, encode_floor(commit.floor).as_slice()))?;
+            self.of(marks.insert(MARK_OLDEST, commit.oldest_blobs.0.to_le_bytes().as_slice()))?;
+        }
+        self.of(transaction.commit())
+    }
+
+    /// Makes new places of heights and the height that retention reached durable.
+    pub fn relocate(&self, places: &[(Height, Place)], oldest_blobs: Height) -> Result<(), IndexError> {
+        let mut transaction = self.begin_write()?;
+        self.set_durable(&mut transaction)?;
+        {
+            let mut locations = self.of(transaction.open_table(LOCATIONS))?;
+            for (height, place) in places {
+                self.of(locations.insert(height.0, encode_place(place).as_slice()))?;
+            }
+            let mut marks = self.of(transaction.open_table(MARKS))?;
+            self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
+        }
+        self.of(transaction.commit())
+    }
+
+    /// Makes a log epoch's mark durable, and the recovery floor if it moved.
+    pub fn mark(&self, epoch: Option<LogEpoch>, floor: Option<Position>) -> Result<(), IndexError> {
+        let mut transaction = self.begin_write()?;
+        self.set_durable(&mut transaction)?;
+        {
+            let mut marks = self.of(transaction.open_table(MARKS))?;
+            if let Some(epoch) = epoch {
+                self.of(marks.insert(MARK_EPOCH, encode_epoch(epoch).as_slice()))?;
+            }
+            if let Some(floor) = floor {
+                self.of(marks.insert(MARK_FLOOR, encode_floor(floor).as_slice()))?;
+            }
+        }
+        self.of(transaction.commit())
+    }
+
+    fn begin_write(&self) -> Result<redb::WriteTransaction, IndexError> {
+        self.of(self.database.begin_write())
+    }
+
+    fn set_durable(&self, transaction: &mut redb::WriteTransaction) -> Result<(), IndexError> {
+        self.of(transaction.set_durability(Durability::Immediate))?;
+        if std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() >= QUICK_REPAIR_FROM_BYTES) {
+            transaction.set_quick_repair(true);
+        }
+        Ok(())
+    }
+
+    fn of<T, E: Into<redb::Error>>(&self, result: Result<T, E>) -> Result<T, IndexError> {
+        result.map_err(|error| IndexError::Database {
+            path: self.path.clone(),
+            source: Box::new(error.into()),
+        })
+    }
+
+    fn damaged(&self, table: &'static str, key: impl ToString) -> IndexError {
+        IndexError::Row {
+            path: self.path.clone(),
+            table,
+            key: key.to_string(),
+        }
+    }
+}
+
+fn encode_row(certificate: &CommitCertificate, init: &Init) -> Vec<u8> {
+    let row = Row {
+        certificate: certificate.clone(),
+        init: init.clone(),
+    };
+    let archive = rkyv::to_bytes::<rkyv::rancor::Error>(&row).expect("an archive in memory cannot fail to be written");
+    let mut fields = Fields(Vec::with_capacity(2 + archive.len()));
+    fields.u16(ROW_VERSION).bytes(&archive);
+    fields.0
+}
+
+fn decode_row(bytes: &[u8]) -> Option<Row> {
+    let mut fields = Reader(bytes);
+    if fields.u16()? != ROW_VERSION {
+        return None;
+    }
+    // Rows lie where redb puts them; an archive is read where it is aligned.
+    let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(fields.0.len());
+    aligned.extend_from_slice(fields.0);
+    rkyv::from_bytes::<Row, rkyv::rancor::Error>(&aligned).ok()
+}
+
+fn encode_place(place: &Place) -> Vec<u8> {
+    let mut fields = Fields::default();
+    fields
+        .u8(match place.blobs {
+            Blobs::Held => 1,
+            Blobs::Pruned => 2,
+            Blobs::NeverHeld => 3,
+        })
+        .u64(place.location.segment.0)
+        .u64(place.location.offset)
+        .u64(place.location.bytes);
+    fields.0
+}
+
+fn decode_place(bytes: &[u8]) -> Option<Place> {
+    let mut fields = Reader(bytes);
+    let blobs = match fields.u8()? {
+        1 => Blobs::Held,
+        2 => Blobs::Pruned,
+        3 => Blobs::NeverHeld,
+        _ => return None,
+    };
+    let location = Location {
+        segment: SegmentId(fields.u64()?),
+        offset: fields.u64()?,
+        bytes: fields.u64()?,
+    };
+    location.offset.checked_add(location.bytes)?;
+    Some(Place { location, blobs })
+}
+
+fn encode_epoch(epoch: LogEpoch) -> Vec<u8> {
+    let mut fields = Fields::default();
+    fields.u64(epoch.height.0).u64(epoch.generation);
+    fields.0
+}
+
+fn decode_epoch(bytes: &[u8]) -> Option<LogEpoch> {
+    let mut fields = Reader(bytes);
+    Some(LogEpoch {
+        height: Height(fields.u64()?),
+        generation: fields.u64()?,
+    })
+}
+
+fn encode_floor(floor: Position) -> Vec<u8> {
+    let mut fields = Fields::default();
+    fields.u64(floor.segment.0).u64(floor.offset).u64(floor.sequence);
+    fields.0
+}
+
+fn decode_floor(bytes: &[u8]) -> Option<Position> {
+    let mut fields = Reader(bytes);
+    Some(Position {
+        segment: SegmentId(fields.u64()?),
+        offset: fields.u64()?,
+        sequence: fields.u64()?,
+    })
+}

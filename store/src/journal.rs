@@ -1,0 +1,301 @@
+//! This file knows the consensus log as it is written: one file per epoch, two files in turn.
+//!
+//! ```text
+//!   slot 0 │ epoch of H   ▓▓▓▓░░ │      commit of H makes the mark of H+1 durable in the same transaction;
+//!   slot 1 │ epoch of H+1 ░░░░░░ │ ◀──  its file was made ready just before, so a mark without a file is a lost file
+//! ```
+//! The file comes before the mark: a crash between the two leaves a file that nothing names. With the mark first, it
+//! would leave a mark without a file, which must be read as lost signatures: a node killed there would sit out a
+//! height for nothing, and if all were, the chain would stand still.
+//!
+//! Keeps: a page that was made durable is never written again; records of one epoch never follow another's mark.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use ultramarine_runtime::medium::{Medium, MediumFile};
+use ultramarine_types::storage::LogEpoch;
+use ultramarine_types::{Height, Lsn};
+
+use crate::append::write_parts;
+use crate::format::{Binding, Lineage};
+use crate::log::{LOG_FIRST_FRAME, LogHeader, encode_frame};
+
+/// Size a log file is made with: a height's few kilobytes many times over; a longer log grows its file.
+pub const LOG_FILE_BYTES: u64 = 256 * 1024;
+/// Two files in turn.
+pub const SLOTS: usize = 2;
+
+/// File of a slot, within the data directory.
+pub fn slot_path(folder: &Path, slot: usize) -> PathBuf {
+    folder.join(format!("log-{slot}"))
+}
+
+/// An epoch whose file is ready.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    epoch: LogEpoch,
+    lineage: Lineage,
+    slot: usize,
+    offset: u64,
+    sequence: u64,
+}
+
+/// Why a request to the log makes no sense: the core's fault, and reason enough to stop signing.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Misuse {
+    /// An append with no epoch begun.
+    #[error("a log record was appended before any epoch was begun")]
+    NoEpoch,
+    /// Positions must grow.
+    #[error("log position {lsn} was appended after {appended}")]
+    Order {
+        /// The new position.
+        lsn: u64,
+        /// The newest before.
+        appended: u64,
+    },
+    /// Nothing was appended at that position.
+    #[error("log position {lsn} is to be made durable and only {appended} was appended")]
+    Ahead {
+        /// The position asked for.
+        lsn: u64,
+        /// The newest.
+        appended: u64,
+    },
+    /// An epoch must follow the head.
+    #[error("an epoch was begun for height {height} after that of height {current}")]
+    Backwards {
+        /// The height asked for.
+        height: Height,
+        /// The current epoch's.
+        current: Height,
+    },
+}
+
+/// The log's state between two syncs; the files are its writer's.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    binding: Binding,
+    folder: PathBuf,
+    current: Option<Open>,
+    prepared: Option<Open>,
+    /// The mark's epoch when its log was lost or damaged: nothing is signed at its height, so nothing need be kept.
+    untrusted: Option<LogEpoch>,
+    generation: u64,
+    appended: Lsn,
+    pending: Vec<Bytes>,
+    wanted: bool,
+}
+
+/// Open log files of one medium.
+pub(crate) struct LogFiles<M: Medium> {
+    files: [Option<M::File>; SLOTS],
+}
+
+impl<M: Medium> Default for LogFiles<M> {
+    fn default() -> Self {
+        Self { files: [None, None] }
+    }
+}
+
+impl<M: Medium> LogFiles<M> {
+    async fn file(&mut self, medium: &M, folder: &Path, slot: usize) -> io::Result<&M::File> {
+        if self.files[slot].is_none() {
+            self.files[slot] = Some(medium.open(&slot_path(folder, slot)).await?);
+        }
+        Ok(self.files[slot].as_ref().expect("opened above"))
+    }
+}
+
+/// What beginning an epoch takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Begin {
+    /// It is the current one; its mark is durable.
+    Ready(LogEpoch),
+    /// A file must be prepared and its mark made durable.
+    Prepare,
+}
+
+impl Journal {
+    /// A log with no epoch; `generation` is the newest ever used.
+    pub fn new(folder: &Path, binding: Binding, generation: u64) -> Self {
+        Self {
+            binding,
+            folder: folder.to_owned(),
+            current: None,
+            prepared: None,
+            untrusted: None,
+            generation,
+            appended: Lsn::default(),
+            pending: Vec::new(),
+            wanted: false,
+        }
+    }
+
+    /// Takes the mark's epoch as one whose log cannot be trusted.
+    pub fn distrust(&mut self, epoch: LogEpoch) {
+        self.untrusted = Some(epoch);
+    }
+
+    /// Adds a record to what the next sync writes.
+    pub fn append(&mut self, lsn: Lsn, record: Bytes) -> Result<(), Misuse> {
+        if lsn <= self.appended {
+            return Err(Misuse::Order {
+                lsn: lsn.0,
+                appended: self.appended.0,
+            });
+        }
+        self.appended = lsn;
+        if self.untrusted.is_some() {
+            return Ok(());
+        }
+        if self.current.is_none() {
+            return Err(Misuse::NoEpoch);
+        }
+        self.pending.push(record);
+        Ok(())
+    }
+
+    /// Asks that the next [`sync`](Self::sync) happens.
+    pub fn want(&mut self, lsn: Lsn) -> Result<(), Misuse> {
+        if lsn > self.appended {
+            return Err(Misuse::Ahead {
+                lsn: lsn.0,
+                appended: self.appended.0,
+            });
+        }
+        self.wanted = true;
+        Ok(())
+    }
+
+    /// Writes the pending records as one frame and makes it durable, if that was asked for; the bytes written.
+    pub async fn sync<M: Medium>(&mut self, medium: &M, files: &mut LogFiles<M>) -> io::Result<u64> {
+        if !std::mem::take(&mut self.wanted) || self.pending.is_empty() {
+            return Ok(0);
+        }
+        self.write_pending(medium, files).await
+    }
+
+    async fn write_pending<M: Medium>(&mut self, medium: &M, files: &mut LogFiles<M>) -> io::Result<u64> {
+        let current = self.current.as_mut().expect("records are pending only in an epoch");
+        let frame = encode_frame(current.lineage, current.sequence, &self.pending);
+        let frame_bytes = frame.len() as u64;
+        let file = files.file(medium, &self.folder, current.slot).await?;
+        write_parts(file, current.offset, frame_bytes, std::iter::once(frame.as_slice())).await?;
+        file.sync().await?;
+        current.offset += frame_bytes;
+        current.sequence += 1;
+        self.pending.clear();
+        Ok(frame_bytes)
+    }
+
+    /// Makes the other file ready for a height: its header, under a new generation, is durable when this returns.
+    pub async fn prepare<M: Medium>(
+        &mut self,
+        height: Height,
+        medium: &M,
+        files: &mut LogFiles<M>,
+    ) -> io::Result<LogEpoch> {
+        let slot = self.current.map_or(0, |current| (current.slot + 1) % SLOTS);
+        self.generation += 1;
+        let epoch = LogEpoch {
+            height,
+            generation: self.generation,
+        };
+        let lineage = Lineage::begin(epoch.generation);
+        let header = LogHeader {
+            epoch,
+            salt: lineage.salt,
+            binding: self.binding,
+        }
+        .encode();
+        let file = files.file(medium, &self.folder, slot).await?;
+        write_parts(file, 0, header.len() as u64, std::iter::once(header.as_slice())).await?;
+        file.sync().await?;
+        self.prepared = Some(Open {
+            epoch,
+            lineage,
+            slot,
+            offset: LOG_FIRST_FRAME,
+            sequence: 0,
+        });
+        Ok(epoch)
+    }
+
+    /// Whether an epoch for this height is ready, or must be prepared first.
+    pub fn begin(&mut self, height: Height) -> Result<Begin, Misuse> {
+        if let Some(epoch) = self.untrusted {
+            if epoch.height == height {
+                return Ok(Begin::Ready(epoch));
+            }
+        }
+        match self.current {
+            Some(current) if current.epoch.height == height => return Ok(Begin::Ready(current.epoch)),
+            Some(current) if current.epoch.height > height => {
+                return Err(Misuse::Backwards {
+                    height,
+                    current: current.epoch.height,
+                });
+            }
+            Some(_) | None => {}
+        }
+        Ok(Begin::Prepare)
+    }
+
+    /// Whether the file of a height is ready and waits for its mark.
+    pub fn is_prepared(&self, height: Height) -> bool {
+        self.prepared.is_some_and(|prepared| prepared.epoch.height == height)
+    }
+
+    /// Turns to the prepared epoch, its mark being durable. What was pending for the old one, which is decided, is dropped.
+    pub fn turn(&mut self) -> LogEpoch {
+        let prepared = self.prepared.take().expect("an epoch is prepared before it is begun");
+        self.pending.clear();
+        self.untrusted = None;
+        self.current = Some(prepared);
+        prepared.epoch
+    }
+
+    /// Writes recovered records into the prepared file, so that the log goes on in a fresh one.
+    pub async fn refill<M: Medium>(
+        &mut self,
+        records: &[Bytes],
+        medium: &M,
+        files: &mut LogFiles<M>,
+    ) -> io::Result<()> {
+        let prepared = self
+            .prepared
+            .as_mut()
+            .expect("an epoch is prepared before it is refilled");
+        if records.is_empty() {
+            return Ok(());
+        }
+        let frame = encode_frame(prepared.lineage, prepared.sequence, records);
+        let file = files.file(medium, &self.folder, prepared.slot).await?;
+        write_parts(
+            file,
+            prepared.offset,
+            frame.len() as u64,
+            std::iter::once(frame.as_slice()),
+        )
+        .await?;
+        file.sync().await?;
+        prepared.offset += frame.len() as u64;
+        prepared.sequence += 1;
+        Ok(())
+    }
+
+    /// Says which slot holds the log that recovery read, so that a new one goes into the other.
+    pub fn avoid(&mut self, slot: usize, epoch: LogEpoch) {
+        let lineage = Lineage::begin(epoch.generation);
+        self.current = Some(Open {
+            epoch,
+            lineage,
+            slot,
+            offset: LOG_FIRST_FRAME,
+            sequence: 0,
+        });
+    }
+}

@@ -1,0 +1,212 @@
+//! This file knows the bytes of a consensus log file, and how to read one back after a crash.
+//!
+//! ```text
+//!   │ header page │ frame 0: header 48, records…, 0… │ frame 1 … │
+//! ```
+//! A *frame* is what one sync made durable: it begins on a page of its own, so no durable page is ever written again,
+//! and one checksum covers all its records, so that a crash within a sync loses the whole frame or nothing.
+//! Sans-io. FORMAT.md draws every field.
+
+use bytes::Bytes;
+use ultramarine_types::storage::LogEpoch;
+use ultramarine_types::{Hash, Height};
+
+use crate::format::{Binding, Fields, Lineage, PAGE_BYTES, Reader, crc32c, whole_pages};
+
+/// First eight bytes of a log file.
+pub const LOG_MAGIC: [u8; 8] = *b"ULTRLOG\0";
+/// First four bytes of a frame.
+pub const FRAME_MAGIC: [u8; 4] = *b"ULFR";
+/// The only version of both so far.
+pub const LOG_VERSION: u16 = 1;
+/// Where the first frame begins: behind the header page.
+pub const LOG_FIRST_FRAME: u64 = PAGE_BYTES;
+/// Bytes of a frame's header, checksum included.
+pub const FRAME_HEADER_BYTES: usize = 48;
+/// Zero bytes between a frame header's last field and its checksum.
+const FRAME_RESERVED_BYTES: usize = FRAME_HEADER_BYTES - 4 - 40;
+/// Bytes of the file header that its checksum covers.
+const HEADER_BYTES: usize = 80;
+
+/// The first page of a log file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogHeader {
+    /// Height and generation of every frame behind it.
+    pub epoch: LogEpoch,
+    /// Drawn when this use of the file began; every frame repeats it.
+    pub salt: u64,
+    /// The chain it belongs to.
+    pub binding: Binding,
+}
+
+impl LogHeader {
+    /// What its frames carry.
+    pub const fn lineage(&self) -> Lineage {
+        Lineage {
+            generation: self.epoch.generation,
+            salt: self.salt,
+        }
+    }
+
+    /// The page.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut page = Fields::default();
+        page.bytes(&LOG_MAGIC)
+            .u16(LOG_VERSION)
+            .pad_to(16)
+            .u64(self.epoch.generation)
+            .u64(self.salt)
+            .u64(self.epoch.height.0)
+            .u64(self.binding.chain_id)
+            .bytes(&self.binding.genesis_hash.0)
+            .pad_to(HEADER_BYTES);
+        let crc = crc32c(&page.0);
+        page.u32(crc).pad_to(PAGE_BYTES as usize);
+        page.0
+    }
+
+    /// Reads the page; `None` if it is no log header of this version or damaged.
+    pub fn decode(page: &[u8]) -> Option<Self> {
+        let covered = page.get(..HEADER_BYTES)?;
+        if Reader(page.get(HEADER_BYTES..)?).u32()? != crc32c(covered) {
+            return None;
+        }
+        let mut fields = Reader(covered);
+        if fields.array()? != LOG_MAGIC || fields.u16()? != LOG_VERSION {
+            return None;
+        }
+        fields.slice(6)?;
+        let (generation, salt) = (fields.u64()?, fields.u64()?);
+        let epoch = LogEpoch {
+            generation,
+            height: Height(fields.u64()?),
+        };
+        Some(Self {
+            epoch,
+            salt,
+            binding: Binding {
+                chain_id: fields.u64()?,
+                genesis_hash: Hash(fields.array()?),
+            },
+        })
+    }
+}
+
+/// Lays records out as one frame in whole pages.
+pub fn encode_frame(lineage: Lineage, sequence: u64, records: &[Bytes]) -> Vec<u8> {
+    let body_bytes: usize = records.iter().map(|record| 4 + record.len()).sum();
+    let mut frame = Fields(Vec::with_capacity(
+        FRAME_HEADER_BYTES + body_bytes + PAGE_BYTES as usize,
+    ));
+    let count =
+        |length: usize| u32::try_from(length).expect("log records are bounded by types/limits.rs, far below 4 GiB");
+    frame
+        .bytes(&FRAME_MAGIC)
+        .u16(LOG_VERSION)
+        .u16(0)
+        .u64(lineage.generation)
+        .u64(lineage.salt)
+        .u64(sequence)
+        .u32(count(records.len()))
+        .u32(count(body_bytes))
+        .pad_to(FRAME_HEADER_BYTES);
+    for record in records {
+        frame.u32(count(record.len())).bytes(record);
+    }
+    let mut frame = frame.0;
+    let crc = frame_crc(&frame);
+    frame[FRAME_HEADER_BYTES - 4..FRAME_HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    let pages = whole_pages(frame.len() as u64);
+    frame.resize(usize::try_from(pages).expect("a frame fits memory"), 0);
+    frame
+}
+
+/// Covers header and body, the checksum's own field excepted.
+fn frame_crc(frame: &[u8]) -> u32 {
+    let mut covered = Vec::with_capacity(frame.len());
+    covered.extend_from_slice(&frame[..FRAME_HEADER_BYTES - 4]);
+    covered.extend_from_slice(&frame[FRAME_HEADER_BYTES..]);
+    crc32c(&covered)
+}
+
+/// One frame as read back.
+struct Frame {
+    lineage: Lineage,
+    sequence: u64,
+    records: Vec<Bytes>,
+    frame_bytes: u64,
+}
+
+/// Reads the frame at a page; `None` if there is no whole one.
+fn decode_frame(file: &Bytes, at: u64) -> Option<Frame> {
+    let start = usize::try_from(at).ok()?;
+    let mut fields = Reader(file.get(start..)?);
+    if fields.array()? != FRAME_MAGIC || fields.u16()? != LOG_VERSION {
+        return None;
+    }
+    fields.u16()?;
+    let lineage = Lineage {
+        generation: fields.u64()?,
+        salt: fields.u64()?,
+    };
+    let (sequence, records_count, body_bytes) = (fields.u64()?, fields.u32()?, fields.u32()?);
+    fields.slice(FRAME_RESERVED_BYTES)?;
+    let crc = fields.u32()?;
+    let end = start
+        .checked_add(FRAME_HEADER_BYTES)?
+        .checked_add(body_bytes as usize)?;
+    if frame_crc(file.get(start..end)?) != crc {
+        return None;
+    }
+    let mut at = start + FRAME_HEADER_BYTES;
+    let mut records = Vec::new();
+    for _ in 0..records_count {
+        let length = Reader(file.get(at..end)?).u32()? as usize;
+        let (from, to) = (at + 4, at.checked_add(4)?.checked_add(length)?);
+        if to > end {
+            return None;
+        }
+        records.push(file.slice(from..to));
+        at = to;
+    }
+    (at == end).then_some(Frame {
+        lineage,
+        sequence,
+        records,
+        frame_bytes: whole_pages((end - start) as u64),
+    })
+}
+
+/// What a log file holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// Every frame is whole; at most a torn one was cut off the end.
+    Whole(Vec<Bytes>),
+    /// A frame is damaged and a whole one of the same generation lies behind it.
+    Corrupt,
+    /// This is not the file of that epoch, or its header is damaged.
+    Missing,
+}
+
+/// Reads back the log of an epoch from the content of a file that should be it.
+pub fn read(file: &Bytes, epoch: LogEpoch, binding: Binding) -> Found {
+    let header = LogHeader::decode(file).filter(|header| header.epoch == epoch && header.binding == binding);
+    let Some(lineage) = header.map(|header| header.lineage()) else {
+        return Found::Missing;
+    };
+    let mut records = Vec::new();
+    let (mut at, mut sequence) = (LOG_FIRST_FRAME, 0);
+    while let Some(frame) =
+        decode_frame(file, at).filter(|frame| frame.lineage == lineage && frame.sequence == sequence)
+    {
+        records.extend(frame.records);
+        at += frame.frame_bytes;
+        sequence += 1;
+    }
+    let pages = (at + PAGE_BYTES..file.len() as u64).step_by(PAGE_BYTES as usize);
+    let mut behind = pages.filter_map(|page| decode_frame(file, page));
+    if behind.any(|frame| frame.lineage == lineage && frame.sequence >= sequence) {
+        return Found::Corrupt;
+    }
+    Found::Whole(records)
+}

@@ -1,0 +1,453 @@
+//! This file knows the segment files as files: it begins, maps, seals, recycles and removes them. Nothing else may.
+//!
+//! A map is undefined behaviour and a SIGBUS if its file shrinks under it, and stale if its file is written again. So:
+//! a map covers only bytes that were synced and are never written again; a file is shortened only behind them; and a
+//! file is recycled only when it is in no table any more and the last lease on it is gone. Who keeps a lease too long
+//! gets to keep the bytes: the file is unlinked instead, and its blocks come back with the last map.
+//!
+//! ```text
+//!   begin ─▶ append… ─▶ seal ─▶ retire ─▶ (leases zero) ─▶ free ─▶ begin under a new number
+//!                                     └─▶ (deadline)    ─▶ unlinked
+//! ```
+#![allow(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use memmap2::{Mmap, MmapOptions};
+use rustix::fs::{FallocateFlags, fallocate};
+
+use crate::format::{Binding, Lineage, PAGE_BYTES};
+use crate::segment::{Class, FileName, Location, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId, free_file_name};
+
+#[cfg(test)]
+mod tests;
+
+/// How long a retired segment waits for its leases before it is unlinked instead of recycled: longer than serving one
+/// height to a slow peer may take.
+pub const LEASE_DEADLINE: Duration = Duration::from_secs(30);
+/// Most bytes of retired segments that wait for leases; beyond, the oldest is unlinked at once.
+const WAITING_BYTES_MAX: u64 = 1 << 30;
+/// Files kept for recycling: one is used while the next is filled.
+const FREE_FILES_MAX: usize = 2;
+/// A sealed segment's unused tail is given back to the file system when it is at least this much.
+const TAIL_BYTES_MIN: u64 = 1 << 20;
+
+/// All segment files of a store. Shared by the writer and every reader.
+#[derive(Debug)]
+pub struct Segments {
+    folder: PathBuf,
+    binding: Binding,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next_id: u64,
+    used: BTreeMap<SegmentId, Arc<Segment>>,
+    free: Vec<(SegmentId, u64)>,
+    waiting: Vec<Waiting>,
+}
+
+/// A segment in use.
+#[derive(Debug)]
+struct Segment {
+    class: Class,
+    path: PathBuf,
+    /// Bytes from the start that are synced and will never be written again.
+    synced_bytes: AtomicU64,
+    /// The newest map; longer ones replace it as the segment grows.
+    map: Mutex<Option<Arc<Map>>>,
+    lease: Lease,
+}
+
+/// Held by every map of a segment, and once by its table entry; the file is nobody's when only that one is left.
+type Lease = Arc<()>;
+
+#[derive(Debug)]
+struct Map {
+    bytes: Mmap,
+    _lease: Lease,
+}
+
+/// A part of a map, kept alive by it.
+struct Slice {
+    map: Arc<Map>,
+    start: usize,
+    end: usize,
+}
+
+impl AsRef<[u8]> for Slice {
+    fn as_ref(&self) -> &[u8] {
+        &self.map.bytes[self.start..self.end]
+    }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    id: SegmentId,
+    segment: Arc<Segment>,
+    file_bytes: u64,
+    since: Instant,
+}
+
+/// A segment just begun.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// Its number.
+    pub id: SegmentId,
+    /// What its records carry.
+    pub lineage: Lineage,
+    /// Its file.
+    pub path: PathBuf,
+    /// Bytes preallocated.
+    pub capacity_bytes: u64,
+}
+
+/// A segment file found at start.
+#[derive(Clone, Debug)]
+pub struct FoundFile {
+    /// Its number, from its name.
+    pub id: SegmentId,
+    /// Its class, from its name.
+    pub class: Class,
+    /// Its file.
+    pub path: PathBuf,
+    /// Its length.
+    pub file_bytes: u64,
+    /// Its header, if whole and of this number.
+    pub header: Option<SegmentHeader>,
+}
+
+impl Segments {
+    /// Looks through the folder and takes every segment file into the table. Nothing is changed on disk.
+    pub fn open(folder: &Path, binding: Binding, next_id_min: u64) -> io::Result<(Self, Vec<FoundFile>)> {
+        let mut state = State {
+            next_id: next_id_min,
+            ..State::default()
+        };
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let Some(name) = entry.file_name().to_str().and_then(FileName::parse) else {
+                continue;
+            };
+            state.next_id = state.next_id.max(name.id().0 + 1);
+            let file_bytes = entry.metadata()?.len();
+            match name {
+                FileName::Free(id) => state.free.push((id, file_bytes)),
+                FileName::Used(class, id) => {
+                    let header = read_header(&entry.path())?.filter(|header| header.id == id && header.class == class);
+                    found.push(FoundFile {
+                        id,
+                        class,
+                        path: entry.path(),
+                        file_bytes,
+                        header,
+                    });
+                    state
+                        .used
+                        .insert(id, Arc::new(Segment::new(class, entry.path(), file_bytes)));
+                }
+            }
+        }
+        found.sort_by_key(|file| file.id);
+        Ok((
+            Self {
+                folder: folder.to_owned(),
+                binding,
+                state: Mutex::new(state),
+            },
+            found,
+        ))
+    }
+
+    /// Begins a segment: a recycled file if one is large enough, else a new one; preallocated, its header durable.
+    pub fn begin(&self, class: Class, capacity_bytes: u64) -> io::Result<Begun> {
+        let (id, recycled) = {
+            let mut state = self.state();
+            let id = SegmentId(state.next_id);
+            state.next_id += 1;
+            let fitting = state.free.iter().position(|(_, bytes)| *bytes >= capacity_bytes);
+            (id, fitting.map(|index| state.free.swap_remove(index)))
+        };
+        let path = self.folder.join(class.file_name(id));
+        let outcome = match recycled {
+            Some((old, bytes)) => std::fs::rename(self.folder.join(free_file_name(old)), &path).map(|()| bytes),
+            None => create(&path, capacity_bytes).map(|()| capacity_bytes),
+        };
+        let lineage = Lineage::begin(id.0);
+        let header = SegmentHeader {
+            class,
+            id,
+            salt: lineage.salt,
+            capacity_bytes,
+            binding: self.binding,
+        };
+        let outcome = outcome.and_then(|bytes| write_header(&path, &header).map(|()| bytes));
+        let capacity_bytes = match outcome.and_then(|bytes| sync_folder(&self.folder).map(|()| bytes)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                // Nothing refers to it yet; what cannot be removed now is removed at the next start.
+                let _ = std::fs::remove_file(&path);
+                return Err(error);
+            }
+        };
+        let segment = Segment::new(class, path.clone(), SEGMENT_FIRST_RECORD);
+        self.state().used.insert(id, Arc::new(segment));
+        Ok(Begun {
+            id,
+            lineage,
+            path,
+            capacity_bytes,
+        })
+    }
+
+    /// Says that everything before `bytes` is synced and will not be written again.
+    pub fn advance(&self, id: SegmentId, bytes: u64) {
+        let segment = self.segment(id).expect("only a segment in use is appended to");
+        let before = segment.synced_bytes.fetch_max(bytes, Ordering::Release);
+        assert!(before <= bytes, "the synced part of a segment never shrinks");
+    }
+
+    /// Ends a segment's growth at its synced bytes and gives the tail back. Failing to is only a waste of disk.
+    pub fn seal(&self, id: SegmentId) {
+        let Some(segment) = self.segment(id) else { return };
+        let end = segment.synced_bytes.load(Ordering::Acquire);
+        let shortened = std::fs::metadata(&segment.path).and_then(|metadata| {
+            if metadata.len() < end + TAIL_BYTES_MIN {
+                return Ok(());
+            }
+            // No map reaches beyond `synced_bytes`, which this keeps.
+            OpenOptions::new().write(true).open(&segment.path)?.set_len(end)
+        });
+        if let Err(error) = shortened {
+            tracing::warn!("segment {id} keeps its unused tail: {error}");
+        }
+    }
+
+    /// Sets where a segment found at start ends, before anything of it is read: only recovery knows.
+    pub fn set_end(&self, id: SegmentId, bytes: u64) {
+        if let Some(segment) = self.segment(id) {
+            segment.synced_bytes.store(bytes, Ordering::Release);
+        }
+    }
+
+    /// The bytes of a record, as a slice of a map that holds a lease. `None` if the segment is gone or shorter.
+    pub fn slice(&self, location: &Location) -> io::Result<Option<Bytes>> {
+        let Some(segment) = self.segment(location.segment) else {
+            return Ok(None);
+        };
+        let end = location.end();
+        if end > segment.synced_bytes.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let map = segment.map_to(end)?;
+        let (start, end) = (usize_of(location.offset)?, usize_of(end)?);
+        assert!(end <= map.bytes.len(), "a map covers what was asked of it");
+        Ok(Some(Bytes::from_owner(Slice { map, start, end })))
+    }
+
+    /// Takes segments out of the table. The index must not name them any more, durably.
+    pub fn retire(&self, ids: &[SegmentId]) {
+        let mut state = self.state();
+        for id in ids {
+            let Some(segment) = state.used.remove(id) else { continue };
+            *lock(&segment.map) = None;
+            let file_bytes = std::fs::metadata(&segment.path).map_or(0, |metadata| metadata.len());
+            state.waiting.push(Waiting {
+                id: *id,
+                segment,
+                file_bytes,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    /// Recycles retired segments that nobody leases any more, and unlinks those that waited too long.
+    pub fn sweep(&self) {
+        self.sweep_at(Instant::now());
+    }
+
+    fn sweep_at(&self, now: Instant) {
+        let mut unlinked = Vec::new();
+        {
+            let mut state = self.state();
+            let mut waiting_bytes: u64 = state.waiting.iter().map(|waiting| waiting.file_bytes).sum();
+            for waiting in std::mem::take(&mut state.waiting) {
+                let overdue = now.duration_since(waiting.since) >= LEASE_DEADLINE || waiting_bytes > WAITING_BYTES_MAX;
+                if waiting.is_leased() && !overdue {
+                    state.waiting.push(waiting);
+                    continue;
+                }
+                waiting_bytes -= waiting.file_bytes;
+                if !waiting.is_leased() && waiting.segment.class == Class::Values && state.free.len() < FREE_FILES_MAX {
+                    let free = self.folder.join(free_file_name(waiting.id));
+                    if std::fs::rename(&waiting.segment.path, free).is_ok() {
+                        state.free.push((waiting.id, waiting.file_bytes));
+                        continue;
+                    }
+                }
+                unlinked.push(waiting);
+            }
+        }
+        if !unlinked.is_empty() {
+            unlink_elsewhere(unlinked);
+        }
+    }
+
+    /// Retired segments that still wait for a lease to end.
+    pub fn waiting_count(&self) -> usize {
+        self.state().waiting.len()
+    }
+
+    /// Bytes of all segment files, recycled and waiting ones included.
+    pub fn disk_bytes(&self) -> u64 {
+        let state = self.state();
+        let of = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let used: u64 = state.used.values().map(|segment| of(&segment.path)).sum();
+        used + state.free.iter().map(|(_, bytes)| bytes).sum::<u64>()
+            + state.waiting.iter().map(|waiting| waiting.file_bytes).sum::<u64>()
+    }
+
+    /// Gives no number below this one to a new segment.
+    pub fn number_from(&self, next_id: u64) {
+        let mut state = self.state();
+        state.next_id = state.next_id.max(next_id);
+    }
+
+    /// The number the next segment will have.
+    pub fn next_id(&self) -> SegmentId {
+        SegmentId(self.state().next_id)
+    }
+
+    fn segment(&self, id: SegmentId) -> Option<Arc<Segment>> {
+        self.state().used.get(&id).cloned()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl Segment {
+    fn new(class: Class, path: PathBuf, synced_bytes: u64) -> Self {
+        Self {
+            class,
+            path,
+            synced_bytes: AtomicU64::new(synced_bytes),
+            map: Mutex::new(None),
+            lease: Lease::default(),
+        }
+    }
+
+    /// A map that reaches at least to `end`, which is within the synced bytes.
+    fn map_to(&self, end: u64) -> io::Result<Arc<Map>> {
+        let mut newest = lock(&self.map);
+        if let Some(map) = newest.as_ref().filter(|map| map.bytes.len() as u64 >= end) {
+            return Ok(Arc::clone(map));
+        }
+        let synced_bytes = self.synced_bytes.load(Ordering::Acquire);
+        let file = File::open(&self.path)?;
+        if file.metadata()?.len() < synced_bytes {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("{} was shortened", self.path.display()),
+            ));
+        }
+        let map = Arc::new(Map {
+            bytes: map_file(&file, usize_of(synced_bytes)?)?,
+            _lease: Arc::clone(&self.lease),
+        });
+        *newest = Some(Arc::clone(&map));
+        Ok(map)
+    }
+}
+
+fn map_file(file: &File, bytes: usize) -> io::Result<Mmap> {
+    // SAFETY: the map is read-only and covers `bytes`, all synced. In this process those bytes are never written again
+    // while a map lives: the writer appends behind `synced_bytes` only, and a file is renamed for recycling only when
+    // the count of its lease, of which every `Map` holds one, shows that none is left (`Waiting::is_leased`). The file
+    // is never shortened below `synced_bytes` (`seal` is the only one to shorten it). Other processes are kept out by
+    // the lock on the data directory; an operator who truncates files of a running node by hand gets a SIGBUS.
+    unsafe { MmapOptions::new().len(bytes).map(file) }
+}
+
+impl Waiting {
+    /// Whether a map of the segment lives, or a reader is about to make one.
+    fn is_leased(&self) -> bool {
+        // The table forgot the segment, so its count can only fall: a reader that still holds the entry may make a map,
+        // and then holds it while the lease is counted. Hence this order.
+        Arc::strong_count(&self.segment) > 1 || Arc::strong_count(&self.segment.lease) > 1
+    }
+}
+
+/// Unlinks on a thread of its own: freeing the blocks of a large file takes up to half a second, which neither the
+/// storage core nor the reader that drops the last lease should spend.
+fn unlink_elsewhere(files: Vec<Waiting>) {
+    let unlink = move || {
+        for waiting in files {
+            // The descriptor outlives every lease, so that the last close happens here.
+            let file = File::open(&waiting.segment.path);
+            if let Err(error) = std::fs::remove_file(&waiting.segment.path) {
+                tracing::warn!("segment {} could not be removed: {error}", waiting.id);
+            }
+            while waiting.is_leased() {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            drop(file);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new()
+        .name("store-unlink".to_owned())
+        .spawn(unlink)
+    {
+        tracing::warn!("no thread to remove segments with ({error}); they are removed at the next start");
+    }
+}
+
+fn create(path: &Path, capacity_bytes: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    match fallocate(&file, FallocateFlags::empty(), 0, capacity_bytes) {
+        Ok(()) => Ok(()),
+        // Not every file system preallocates (EOPNOTSUPP): then the file grows as it is written.
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(capacity_bytes),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write_header(path: &Path, header: &SegmentHeader) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.write_all_at(&header.encode(), 0)?;
+    file.sync_all()
+}
+
+fn read_header(path: &Path) -> io::Result<Option<SegmentHeader>> {
+    let mut page = vec![0; PAGE_BYTES as usize];
+    match File::open(path)?.read_exact_at(&mut page, 0) {
+        Ok(()) => Ok(SegmentHeader::decode(&page)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes new names, renames and removals in a folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn usize_of(bytes: u64) -> io::Result<usize> {
+    usize::try_from(bytes).map_err(io::Error::other)
+}
+
+/// A lock whose holder never panics half-way through a change.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

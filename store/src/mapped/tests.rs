@@ -1,0 +1,146 @@
+use super::*;
+use ultramarine_types::Hash;
+
+const BINDING: Binding = Binding {
+    chain_id: 1,
+    genesis_hash: Hash([0; 32]),
+};
+const CAPACITY: u64 = 64 * PAGE_BYTES;
+
+fn segments(folder: &Path) -> Segments {
+    Segments::open(folder, BINDING, 1).expect("it opens").0
+}
+
+/// A segment with one synced page of a byte, and where that lies.
+fn filled(segments: &Segments, fill: u8) -> (Begun, Location) {
+    let begun = segments.begin(Class::Values, CAPACITY).expect("a segment");
+    let file = OpenOptions::new().write(true).open(&begun.path).expect("it opens");
+    file.write_all_at(&[fill; PAGE_BYTES as usize], PAGE_BYTES)
+        .expect("written");
+    file.sync_all().expect("synced");
+    segments.advance(begun.id, 2 * PAGE_BYTES);
+    let location = Location {
+        segment: begun.id,
+        offset: PAGE_BYTES,
+        bytes: PAGE_BYTES,
+    };
+    (begun, location)
+}
+
+#[test]
+fn only_synced_bytes_are_mapped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let segments = segments(folder.path());
+    let (_, location) = filled(&segments, 7);
+    let slice = segments.slice(&location).expect("mapped").expect("synced");
+    assert!(slice.iter().all(|byte| *byte == 7) && slice.len() == PAGE_BYTES as usize);
+    let beyond = Location {
+        offset: 2 * PAGE_BYTES,
+        ..location
+    };
+    assert!(segments.slice(&beyond).expect("no failure").is_none());
+    let elsewhere = Location {
+        segment: SegmentId(99),
+        ..location
+    };
+    assert!(segments.slice(&elsewhere).expect("no failure").is_none());
+}
+
+#[test]
+fn a_leased_segment_is_not_recycled_and_a_free_one_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let segments = segments(folder.path());
+    let (begun, location) = filled(&segments, 7);
+    let leased = segments.slice(&location).expect("mapped").expect("synced");
+    let part = leased.slice(10..20);
+    drop(leased);
+    segments.retire(&[begun.id]);
+    assert!(segments.slice(&location).expect("no failure").is_none(), "no new lease");
+    segments.sweep();
+    assert_eq!(segments.waiting_count(), 1, "a part of a slice is a lease, too");
+    let (other, _) = filled(&segments, 8);
+    assert_ne!(other.path, begun.path);
+    assert!(part.iter().all(|byte| *byte == 7));
+    drop(part);
+    segments.sweep();
+    assert_eq!(segments.waiting_count(), 0);
+    assert!(!begun.path.exists());
+    let (recycled, location) = filled(&segments, 9);
+    assert!(recycled.id > other.id);
+    assert_eq!(
+        std::fs::read_dir(folder.path()).expect("the folder").count(),
+        2,
+        "the file was used again"
+    );
+    assert!(
+        segments
+            .slice(&location)
+            .expect("mapped")
+            .expect("synced")
+            .iter()
+            .all(|byte| *byte == 9)
+    );
+}
+
+#[test]
+fn a_lease_past_its_deadline_keeps_its_bytes_and_loses_the_file_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let segments = segments(folder.path());
+    let (begun, location) = filled(&segments, 7);
+    let leased = segments.slice(&location).expect("mapped").expect("synced");
+    segments.retire(&[begun.id]);
+    segments.sweep_at(Instant::now() + LEASE_DEADLINE);
+    assert_eq!(segments.waiting_count(), 0);
+    let until = Instant::now() + Duration::from_secs(20);
+    while begun.path.exists() {
+        assert!(Instant::now() < until, "the file was never unlinked");
+        std::thread::yield_now();
+    }
+    filled(&segments, 8);
+    assert!(leased.iter().all(|byte| *byte == 7), "its blocks are nobody else's");
+}
+
+#[test]
+fn a_number_is_never_given_twice() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = segments(folder.path());
+    let (begun, _) = filled(&first, 7);
+    first.retire(&[begun.id]);
+    first.sweep();
+    drop(first);
+    let second = segments(folder.path());
+    assert!(
+        second.begin(Class::Values, CAPACITY).expect("a segment").id > begun.id,
+        "the free file's number counts"
+    );
+}
+
+#[test]
+fn sealing_gives_the_tail_back_and_keeps_what_is_mapped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let segments = segments(folder.path());
+    let begun = segments.begin(Class::Values, 8 << 20).expect("a segment");
+    segments.advance(begun.id, 2 * PAGE_BYTES);
+    let location = Location {
+        segment: begun.id,
+        offset: PAGE_BYTES,
+        bytes: PAGE_BYTES,
+    };
+    let slice = segments.slice(&location).expect("mapped").expect("synced");
+    segments.seal(begun.id);
+    assert_eq!(std::fs::metadata(&begun.path).expect("metadata").len(), 2 * PAGE_BYTES);
+    assert!(slice.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_header_of_another_number_is_not_believed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let begun = segments(folder.path())
+        .begin(Class::Values, CAPACITY)
+        .expect("a segment");
+    let renamed = folder.path().join(Class::Values.file_name(SegmentId(77)));
+    std::fs::rename(&begun.path, renamed).expect("renamed");
+    let (_, found) = Segments::open(folder.path(), BINDING, 1).expect("it opens");
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].id, found[0].header), (SegmentId(77), None));
+}

@@ -1,0 +1,112 @@
+//! This file knows what the store shows of itself.
+
+use std::sync::Arc;
+
+use ultramarine_runtime::{Counter, Gauge, Histogram, Registry};
+
+/// The store's metrics, registered once.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Values stored for heights not decided yet.
+    pub undecided: Gauge,
+    /// Decided heights in the index.
+    pub decided: Gauge,
+    /// Reads of the newest decided height answered by the pointer in memory.
+    pub pointer_hits: Counter,
+    /// Values read from the hot cache.
+    pub hot_hits: Counter,
+    /// Bytes in the hot cache.
+    pub hot_bytes: Gauge,
+    /// Values read from a map.
+    pub map_reads: Counter,
+    /// Records that failed their checksum or could not be read.
+    pub damaged_reads: Counter,
+    /// Values promoted from undecided to decided.
+    pub promotions: Counter,
+    /// Values dropped because their height decided another.
+    pub drops: Counter,
+    /// Bytes appended to segments, padding included.
+    pub appended_bytes: Counter,
+    /// Bytes of dropped values in segments not freed yet.
+    pub dead_bytes: Gauge,
+    /// Bytes written to the consensus log, padding included.
+    pub log_bytes: Counter,
+    /// `fdatasync` calls on segments and log.
+    pub syncs: Counter,
+    /// Puts refused for want of room.
+    pub refusals: Counter,
+    /// Segments given back after retention.
+    pub retired_segments: Counter,
+    /// From a put's arrival to its receipt.
+    pub persist: Histogram,
+    /// A decision's commit.
+    pub commit: Histogram,
+}
+
+impl Metrics {
+    /// Registers all of them.
+    pub fn new(registry: &Arc<Registry>) -> Self {
+        let counter = |name, help| registry.counter(name, help, &[]);
+        let gauge = |name, help| registry.gauge(name, help, &[]);
+        Self {
+            undecided: gauge(
+                "ultramarine_store_undecided_values",
+                "Values stored for heights not decided yet.",
+            ),
+            decided: gauge("ultramarine_store_decided_heights", "Decided heights in the index."),
+            pointer_hits: counter(
+                "ultramarine_store_pointer_hits_total",
+                "Reads of the newest decided height answered by the pointer in memory.",
+            ),
+            hot_hits: counter("ultramarine_store_hot_hits_total", "Values read from the hot cache."),
+            hot_bytes: gauge(
+                "ultramarine_store_hot_bytes",
+                "Bytes of values kept in the memory they arrived in.",
+            ),
+            map_reads: counter(
+                "ultramarine_store_map_reads_total",
+                "Values read from a mapped segment.",
+            ),
+            damaged_reads: counter(
+                "ultramarine_store_damaged_reads_total",
+                "Records that failed their checksum or could not be read: an alarm.",
+            ),
+            promotions: counter(
+                "ultramarine_store_promotions_total",
+                "Values promoted from undecided to decided.",
+            ),
+            drops: counter(
+                "ultramarine_store_drops_total",
+                "Values dropped because their height decided another.",
+            ),
+            appended_bytes: counter(
+                "ultramarine_store_appended_bytes_total",
+                "Bytes appended to segments, padding included.",
+            ),
+            dead_bytes: gauge(
+                "ultramarine_store_dead_bytes",
+                "Bytes of dropped values in segments not freed yet.",
+            ),
+            log_bytes: counter(
+                "ultramarine_store_log_bytes_total",
+                "Bytes written to the consensus log, padding included.",
+            ),
+            syncs: counter("ultramarine_store_syncs_total", "Syncs of segments and log."),
+            refusals: counter(
+                "ultramarine_store_refused_puts_total",
+                "Values not stored for want of room.",
+            ),
+            retired_segments: counter("ultramarine_store_retired_segments_total", "Segments freed."),
+            persist: registry.histogram(
+                "ultramarine_store_persist_seconds",
+                "From a value's arrival at the store to its receipt.",
+                &[],
+            ),
+            commit: registry.histogram(
+                "ultramarine_store_commit_seconds",
+                "Making a decision durable in the index.",
+                &[],
+            ),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! This file knows what each segment still holds, and so which may be freed.
+//!
+//! Sans-io: a ledger. The writer frees what it names, after the index forgot it.
+
+use std::collections::BTreeMap;
+
+use ultramarine_types::Height;
+
+use crate::segment::{Location, SegmentId};
+
+/// What a values segment still holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Account {
+    undecided_count: u32,
+    dead_bytes: u64,
+    /// Decided heights whose record lies here, and its length.
+    decided: BTreeMap<Height, u64>,
+    sealed: bool,
+}
+
+/// The accounts of all values segments.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    accounts: BTreeMap<SegmentId, Account>,
+}
+
+impl Ledger {
+    /// A segment was begun or found.
+    pub fn open(&mut self, id: SegmentId, sealed: bool) {
+        self.accounts.entry(id).or_default().sealed = sealed;
+    }
+
+    /// Nothing will be appended to it any more.
+    pub fn seal(&mut self, id: SegmentId) {
+        if let Some(account) = self.accounts.get_mut(&id) {
+            account.sealed = true;
+        }
+    }
+
+    /// An undecided value was stored.
+    pub fn stored(&mut self, location: &Location) {
+        if let Some(account) = self.accounts.get_mut(&location.segment) {
+            account.undecided_count += 1;
+        }
+    }
+
+    /// A stored value was decided.
+    pub fn promoted(&mut self, location: &Location, height: Height) {
+        if let Some(account) = self.accounts.get_mut(&location.segment) {
+            account.undecided_count = account
+                .undecided_count
+                .checked_sub(1)
+                .expect("a promoted value was stored");
+        }
+        self.decided(location, height);
+    }
+
+    /// A decided height was found in the index. Segments that are no values segments have no account.
+    pub fn decided(&mut self, location: &Location, height: Height) {
+        if let Some(account) = self.accounts.get_mut(&location.segment) {
+            account.decided.insert(height, location.bytes);
+        }
+    }
+
+    /// A stored value was dropped: its bytes stay until the segment goes.
+    pub fn dropped(&mut self, location: &Location) {
+        if let Some(account) = self.accounts.get_mut(&location.segment) {
+            account.undecided_count = account
+                .undecided_count
+                .checked_sub(1)
+                .expect("a dropped value was stored");
+            account.dead_bytes += location.bytes;
+        }
+    }
+
+    /// Bytes of dropped values in segments not freed yet.
+    pub fn dead_bytes(&self) -> u64 {
+        self.accounts.values().map(|account| account.dead_bytes).sum()
+    }
+
+    /// Bytes of decided values.
+    pub fn held_bytes(&self) -> u64 {
+        self.accounts
+            .values()
+            .flat_map(|account| account.decided.values())
+            .sum()
+    }
+
+    /// Sealed segments that hold nothing but dead bytes.
+    pub fn dead(&self) -> Vec<SegmentId> {
+        self.sealed(|account| account.decided.is_empty())
+    }
+
+    /// Sealed segments all of whose decided heights are below `height`, oldest first.
+    pub fn wholly_below(&self, height: Height) -> Vec<SegmentId> {
+        self.sealed(|account| {
+            account
+                .decided
+                .last_key_value()
+                .is_some_and(|(newest, _)| *newest < height)
+        })
+    }
+
+    /// The decided heights of a segment.
+    pub fn heights(&self, id: SegmentId) -> Vec<Height> {
+        self.accounts
+            .get(&id)
+            .map(|account| account.decided.keys().copied().collect())
+            .unwrap_or_default()
+    }
+
+    /// A segment was freed.
+    pub fn close(&mut self, id: SegmentId) {
+        self.accounts.remove(&id);
+    }
+
+    fn sealed(&self, also: impl Fn(&Account) -> bool) -> Vec<SegmentId> {
+        let empty = |account: &&Account| account.sealed && account.undecided_count == 0;
+        self.accounts
+            .iter()
+            .filter(|(_, account)| empty(account) && also(account))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: SegmentId = SegmentId(1);
+    const TWO: SegmentId = SegmentId(2);
+
+    fn at(segment: SegmentId, offset: u64) -> Location {
+        Location {
+            segment,
+            offset,
+            bytes: 4096,
+        }
+    }
+
+    #[test]
+    fn a_segment_is_freed_only_when_sealed_and_without_undecided_values() {
+        let mut ledger = Ledger::default();
+        ledger.open(ONE, false);
+        ledger.stored(&at(ONE, 4096));
+        assert!(ledger.dead().is_empty());
+        ledger.dropped(&at(ONE, 4096));
+        assert_eq!(ledger.dead_bytes(), 4096);
+        assert!(ledger.dead().is_empty(), "it still grows");
+        ledger.seal(ONE);
+        assert_eq!(ledger.dead(), [ONE]);
+        ledger.close(ONE);
+        assert_eq!(ledger.dead_bytes(), 0);
+    }
+
+    #[test]
+    fn one_height_above_the_limit_keeps_its_whole_segment() {
+        let mut ledger = Ledger::default();
+        ledger.open(ONE, true);
+        ledger.open(TWO, true);
+        for height in [1, 2, 9] {
+            ledger.decided(&at(ONE, height * 4096), Height(height));
+        }
+        ledger.decided(&at(TWO, 4096), Height(3));
+        assert_eq!(ledger.wholly_below(Height(9)), [TWO]);
+        assert_eq!(ledger.wholly_below(Height(10)), [ONE, TWO]);
+        assert_eq!(ledger.heights(ONE), [Height(1), Height(2), Height(9)]);
+        assert_eq!(ledger.held_bytes(), 4 * 4096);
+    }
+}

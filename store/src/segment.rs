@@ -1,0 +1,305 @@
+//! This file knows what a segment is: its number, its header page, its file name and how large it is made.
+
+use std::fmt;
+
+use ultramarine_types::Hash;
+use ultramarine_types::limits::Limits;
+
+use crate::format::{Binding, Fields, Lineage, PAGE_BYTES, Reader, crc32c, whole_pages};
+
+/// First eight bytes of a segment file.
+pub const SEGMENT_MAGIC: [u8; 8] = *b"ULTRSEG\0";
+/// The only version so far.
+pub const SEGMENT_VERSION: u16 = 1;
+/// Where the first record begins: behind the header page.
+pub const SEGMENT_FIRST_RECORD: u64 = PAGE_BYTES;
+/// Bytes of the header that its checksum covers, and behind which the checksum stands.
+const HEADER_BYTES: usize = 80;
+
+/// Smallest values segment unless configured. A small chain's node preallocates this much, not a server's share.
+pub const CAPACITY_MIN: u64 = 32 << 20;
+/// Largest values segment: bounds the pause of freeing one and the work of recovery.
+const CAPACITY_MAX: u64 = 512 << 20;
+
+/// The number of a segment: also the generation that each of its records carries, because files are recycled. Never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct SegmentId(pub u64);
+
+impl fmt::Display for SegmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What a segment's records are.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Class {
+    /// Values as they were put, blobs included; freed whole when retention ends.
+    Values,
+    /// Payloads moved out of freed segments; kept for ever.
+    Payloads,
+}
+
+impl Class {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Values => 1,
+            Self::Payloads => 2,
+        }
+    }
+
+    /// File name of a segment in use.
+    pub fn file_name(self, id: SegmentId) -> String {
+        match self {
+            Self::Values => format!("values-{id}.seg"),
+            Self::Payloads => format!("payloads-{id}.seg"),
+        }
+    }
+}
+
+/// File name of a segment that waits to be recycled; its number tells which records it may still contain.
+pub fn free_file_name(id: SegmentId) -> String {
+    format!("free-{id}.seg")
+}
+
+/// What a file name in the segments folder says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileName {
+    /// A segment in use.
+    Used(Class, SegmentId),
+    /// A segment that waits to be recycled.
+    Free(SegmentId),
+}
+
+impl FileName {
+    /// Reads a file name; `None` for a file that is not ours.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (kind, number) = name.strip_suffix(".seg")?.split_once('-')?;
+        if number.len() != 16 {
+            return None;
+        }
+        let id = SegmentId(u64::from_str_radix(number, 16).ok()?);
+        match kind {
+            "values" => Some(Self::Used(Class::Values, id)),
+            "payloads" => Some(Self::Used(Class::Payloads, id)),
+            "free" => Some(Self::Free(id)),
+            _ => None,
+        }
+    }
+
+    /// The number in the name.
+    pub const fn id(self) -> SegmentId {
+        match self {
+            Self::Used(_, id) | Self::Free(id) => id,
+        }
+    }
+}
+
+/// Where a record lies. `bytes` is the whole record in whole pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Location {
+    /// Which segment.
+    pub segment: SegmentId,
+    /// From the start of the file, a multiple of the page.
+    pub offset: u64,
+    /// Length, a multiple of the page.
+    pub bytes: u64,
+}
+
+impl Location {
+    /// Where the next record may begin.
+    pub const fn end(&self) -> u64 {
+        self.offset + self.bytes
+    }
+}
+
+/// A place between two records: where an append, or a scan, goes on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Position {
+    /// Which segment.
+    pub segment: SegmentId,
+    /// From the start of the file.
+    pub offset: u64,
+    /// Sequence number of the record there.
+    pub sequence: u64,
+}
+
+impl Position {
+    /// Before the first record of a segment.
+    pub const fn start_of(segment: SegmentId) -> Self {
+        Self {
+            segment,
+            offset: SEGMENT_FIRST_RECORD,
+            sequence: 0,
+        }
+    }
+}
+
+/// The first page of a segment file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentHeader {
+    /// What its records are.
+    pub class: Class,
+    /// Its number, equal to the generation of its records.
+    pub id: SegmentId,
+    /// Drawn when this use of the file began; every record repeats it.
+    pub salt: u64,
+    /// Bytes preallocated when it was begun.
+    pub capacity_bytes: u64,
+    /// The chain it belongs to.
+    pub binding: Binding,
+}
+
+impl SegmentHeader {
+    /// What its records carry.
+    pub const fn lineage(&self) -> Lineage {
+        Lineage {
+            generation: self.id.0,
+            salt: self.salt,
+        }
+    }
+
+    /// The page.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut page = Fields::default();
+        page.bytes(&SEGMENT_MAGIC)
+            .u16(SEGMENT_VERSION)
+            .u8(self.class.code())
+            .pad_to(16)
+            .u64(self.id.0)
+            .u64(self.salt)
+            .u64(self.capacity_bytes)
+            .u64(self.binding.chain_id)
+            .bytes(&self.binding.genesis_hash.0)
+            .pad_to(HEADER_BYTES);
+        let crc = crc32c(&page.0);
+        page.u32(crc).pad_to(PAGE_BYTES as usize);
+        page.0
+    }
+
+    /// Reads the page; `None` if it is no segment header of this version or damaged.
+    pub fn decode(page: &[u8]) -> Option<Self> {
+        let covered = page.get(..HEADER_BYTES)?;
+        let crc = Reader(page.get(HEADER_BYTES..)?).u32()?;
+        if crc != crc32c(covered) {
+            return None;
+        }
+        let mut fields = Reader(covered);
+        if fields.array()? != SEGMENT_MAGIC || fields.u16()? != SEGMENT_VERSION {
+            return None;
+        }
+        let class = match fields.u8()? {
+            1 => Class::Values,
+            2 => Class::Payloads,
+            _ => return None,
+        };
+        fields.slice(5)?;
+        let id = SegmentId(fields.u64()?);
+        let salt = fields.u64()?;
+        let capacity_bytes = fields.u64()?;
+        let binding = Binding {
+            chain_id: fields.u64()?,
+            genesis_hash: Hash(fields.array()?),
+        };
+        Some(Self {
+            class,
+            id,
+            salt,
+            capacity_bytes,
+            binding,
+        })
+    }
+}
+
+/// How large to make the next values segment so that `record_bytes` fit.
+///
+/// It holds four of the chain's largest blocks, and an eighth of what the store holds already: disk is committed as it
+/// is needed, and a large store still has few files. A record that is larger gets a segment of its own.
+pub fn capacity(limits: &Limits, bytes_min: u64, held_bytes: u64, record_bytes: u64) -> u64 {
+    let blocks = 4 * limits.block_blob_bytes() as u64;
+    let wanted = blocks
+        .max(held_bytes / 8)
+        .next_power_of_two()
+        .clamp(bytes_min.min(CAPACITY_MAX), CAPACITY_MAX);
+    wanted.max(exact(record_bytes))
+}
+
+/// How large to make a segment that takes exactly these records.
+pub const fn exact(records_bytes: u64) -> u64 {
+    SEGMENT_FIRST_RECORD + whole_pages(records_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader {
+            class: Class::Values,
+            id: SegmentId(0x0102),
+            salt: 0x1122_3344_5566_7788,
+            capacity_bytes: 32 << 20,
+            binding: Binding {
+                chain_id: 7,
+                genesis_hash: Hash([0xab; 32]),
+            },
+        }
+    }
+
+    #[test]
+    fn the_header_page_has_these_bytes() {
+        let page = header().encode();
+        assert_eq!(page.len(), 4096);
+        assert_eq!(&page[..8], b"ULTRSEG\0");
+        assert_eq!(&page[8..16], [1, 0, 1, 0, 0, 0, 0, 0]);
+        assert_eq!(&page[16..24], [2, 1, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(&page[24..32], [0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11]);
+        assert_eq!(&page[32..40], [0, 0, 0, 2, 0, 0, 0, 0]);
+        assert_eq!(&page[40..48], [7, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(&page[48..80], [0xab; 32]);
+        assert_eq!(&page[80..84], GOLDEN_CRC.to_le_bytes());
+        assert!(page[84..].iter().all(|byte| *byte == 0));
+    }
+    const GOLDEN_CRC: u32 = 0xdba7_11c2;
+
+    #[test]
+    fn a_header_comes_back_and_no_damaged_one_does() {
+        let page = header().encode();
+        assert_eq!(SegmentHeader::decode(&page), Some(header()));
+        for byte in 0..HEADER_BYTES + 4 {
+            let mut damaged = page.clone();
+            damaged[byte] ^= 0x40;
+            assert_eq!(SegmentHeader::decode(&damaged), None, "byte {byte}");
+        }
+        assert_eq!(SegmentHeader::decode(&page[..83]), None);
+    }
+
+    #[test]
+    fn file_names_come_back() {
+        let id = SegmentId(0xdead_beef);
+        for class in [Class::Values, Class::Payloads] {
+            assert_eq!(FileName::parse(&class.file_name(id)), Some(FileName::Used(class, id)));
+        }
+        assert_eq!(FileName::parse(&free_file_name(id)), Some(FileName::Free(id)));
+        for foreign in [
+            "",
+            "values-1.seg",
+            "values-00000000deadbeef",
+            "lost+found",
+            "other-00000000deadbeef.seg",
+        ] {
+            assert_eq!(FileName::parse(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_small_chain_preallocates_little_and_a_large_value_always_fits() {
+        let small = Limits { blobs_per_block: 6 };
+        let large = Limits { blobs_per_block: 1024 };
+        assert_eq!(capacity(&small, CAPACITY_MIN, 0, 4096), 32 << 20);
+        assert_eq!(capacity(&large, CAPACITY_MIN, 0, 4096), 512 << 20);
+        assert_eq!(capacity(&small, CAPACITY_MIN, 1 << 40, 4096), 512 << 20);
+        let value_bytes = large.value_bytes() as u64 * 8;
+        assert!(capacity(&large, CAPACITY_MIN, 0, value_bytes) >= value_bytes + SEGMENT_FIRST_RECORD);
+    }
+}

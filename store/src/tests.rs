@@ -1,0 +1,10 @@
+//! Stories and laws of the whole store, on real files. The codecs' own laws stand beside them in `tests/formats.rs`.
+
+mod crash;
+mod decide;
+mod formats;
+mod full_disk;
+mod guard;
+mod retention;
+mod support;
+mod tile;

@@ -1,0 +1,322 @@
+//! Stories of values that are stored, decided, dropped and read back.
+
+use ultramarine_types::storage::{Absent, Blobs, Source, StoreReply, StoreRequest, Tag};
+use ultramarine_types::{Height, ValueKey};
+
+use super::support::*;
+
+#[test]
+fn a_decided_value_is_read_back_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    assert!(store.recovered.head.is_none() && store.recovered.log.is_none() && store.recovered.undecided.is_empty());
+    assert_eq!(store.reader.head(), Height(0));
+    let value = value(1, 7, 3);
+    store.put(&value, Tag::Proposed);
+    assert_same(&store.reader.value(&value.key).expect("stored"), &value);
+    assert!(store.reader.decided(Height(1)).is_none(), "stored is not decided");
+    store.commit(&value);
+    assert_eq!(store.reader.head(), Height(1));
+    let (decided, found) = store.reader.decided_value(Height(1)).expect("decided");
+    assert_same(&found, &value);
+    assert_eq!(decided.certificate, certificate(&value));
+    assert_eq!(decided.blobs, Blobs::Held);
+    assert_eq!(store.reader.height_of_block(&block_hash(1, 7)), Some(Height(1)));
+    assert_eq!(store.reader.height_of_block(&block_hash(1, 8)), None);
+    assert_eq!(
+        store.reader.decided_payload(Height(1)).expect("decided").1,
+        value.payload
+    );
+}
+
+#[test]
+fn a_value_reads_the_same_from_memory_and_from_the_map() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open_with(
+        folder.path(),
+        &crate::StoreOptions {
+            hot_bytes: 0,
+            ..options()
+        },
+    );
+    for blobs in 0..=6 {
+        let height = u64::from(blobs) + 1;
+        let value = value_with(height, blobs, blobs, 5000 * usize::from(blobs));
+        store.put(&value, Tag::Streamed);
+        assert_same(&store.reader.value(&value.key).expect("from the map"), &value);
+        assert_same(&store.reader.value(&value.key).expect("from the map again"), &value);
+        store.commit(&value);
+        assert_same(&store.reader.decided_value(Height(height)).expect("decided").1, &value);
+    }
+}
+
+#[test]
+fn other_values_of_a_decided_height_are_gone_and_counted_dead() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = options();
+    let mut store = Store::open_with(folder.path(), &options);
+    let (decided, loser, next) = (value(1, 1, 2), value(1, 2, 2), value(2, 3, 1));
+    for value in [&loser, &decided, &next] {
+        store.put(value, Tag::Streamed);
+    }
+    store.commit(&decided);
+    assert_eq!(store.reader.value(&loser.key).err(), Some(Absent::Unknown));
+    assert_same(&store.reader.value(&next.key).expect("a later height's stays"), &next);
+    let rendered = options.registry.render();
+    let dead = rendered
+        .lines()
+        .find(|line| line.starts_with("ultramarine_store_dead_bytes "))
+        .expect("the metric");
+    assert_eq!(
+        dead.rsplit(' ').next(),
+        Some(format!("{}", 4096 + 2 * 131_072).as_str())
+    );
+    assert!(rendered.contains("ultramarine_store_drops_total 1"));
+    assert!(rendered.contains("ultramarine_store_promotions_total 1"));
+    assert!(rendered.contains("ultramarine_store_undecided_values 1"));
+}
+
+#[test]
+fn storing_twice_answers_twice_and_writes_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = options();
+    let mut store = Store::open_with(folder.path(), &options);
+    let value = value(1, 1, 1);
+    let put = |tag| StoreRequest::Put {
+        assembly: value.clone(),
+        tag,
+    };
+    let replies = store.ask([put(Tag::Streamed), put(Tag::Certified)]);
+    assert!(matches!(
+        &replies[..],
+        [
+            StoreReply::Stored { .. },
+            StoreReply::Stored {
+                tag: Tag::Certified,
+                ..
+            }
+        ]
+    ));
+    let appended = |store: &crate::StoreOptions| {
+        let rendered = store.registry.render();
+        rendered
+            .lines()
+            .find(|line| line.starts_with("ultramarine_store_appended_bytes_total "))
+            .expect("it")
+            .to_owned()
+    };
+    let once = appended(&options);
+    store.put(&value, Tag::Streamed);
+    assert_eq!(appended(&options), once);
+}
+
+#[test]
+fn a_value_for_a_decided_height_is_answered_and_not_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    store.grow(1..=2, 1);
+    let late = value(1, 99, 1);
+    store.put(&late, Tag::Streamed);
+    assert_eq!(store.reader.value(&late.key).err(), Some(Absent::Unknown));
+}
+
+#[test]
+fn a_group_shares_one_sync_and_is_answered_in_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = options();
+    let mut store = Store::open_with(folder.path(), &options);
+    store.begin(1);
+    let syncs = |options: &crate::StoreOptions| {
+        let rendered = options.registry.render();
+        let line = rendered
+            .lines()
+            .find(|line| line.starts_with("ultramarine_store_syncs_total "))
+            .expect("it")
+            .to_owned();
+        line.rsplit(' ')
+            .next()
+            .and_then(|count| count.parse::<u64>().ok())
+            .expect("a count")
+    };
+    let before = syncs(&options);
+    let puts = (1..=4).map(|seed| StoreRequest::Put {
+        assembly: value(1, seed, 1),
+        tag: Tag::Streamed,
+    });
+    let replies = store.ask(puts);
+    let seeds = replies.iter().map(|reply| match reply {
+        StoreReply::Stored { init, .. } => init.metadata.header.extra_data[0],
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(seeds.collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(syncs(&options) - before, 1);
+}
+
+#[test]
+fn a_metadata_only_height_is_never_held_until_its_blobs_come() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let (first, second) = (value(1, 1, 2), value(2, 2, 2));
+    for value in [&first, &second] {
+        let put = StoreRequest::Put {
+            assembly: without_blobs(value),
+            tag: Tag::Certified,
+        };
+        let replies = store.ask([put]);
+        assert!(matches!(
+            &replies[..],
+            [StoreReply::Stored {
+                blobs: Blobs::NeverHeld,
+                ..
+            }]
+        ));
+        assert_eq!(store.reader.value(&value.key).err(), Some(Absent::NeverHeld));
+    }
+    store.ask([commit(&first, Blobs::NeverHeld)]);
+    assert_eq!(store.reader.decided_value(Height(1)).err(), Some(Absent::NeverHeld));
+    assert_eq!(store.reader.decided_payload(Height(1)).expect("kept").1, first.payload);
+    assert_eq!(store.reader.oldest_blobs(), Height(2));
+    let refused = store
+        .try_ask([commit(&second, Blobs::Held)])
+        .expect_err("its blobs are not here (I3)");
+    assert!(refused.0.contains("without"), "{refused}");
+    store.put(&second, Tag::Certified);
+    store.commit(&second);
+    assert_same(&store.reader.decided_value(Height(2)).expect("held").1, &second);
+}
+
+#[test]
+fn a_value_with_some_of_its_blobs_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let mut partial = value(1, 1, 3);
+    partial.blobs.pop();
+    let replies = store.ask([StoreRequest::Put {
+        assembly: partial.clone(),
+        tag: Tag::Streamed,
+    }]);
+    assert!(matches!(&replies[..], [StoreReply::Refused { key, .. }] if *key == partial.key));
+    assert_eq!(store.reader.value(&partial.key).err(), Some(Absent::Unknown));
+}
+
+#[test]
+fn a_decision_without_its_value_or_out_of_turn_stops_the_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let first = value(1, 1, 1);
+    assert!(
+        store.try_ask([commit(&first, Blobs::Held)]).is_err(),
+        "it is not stored (I1)"
+    );
+    let third = value(3, 3, 1);
+    store.put(&third, Tag::Streamed);
+    assert!(
+        store.try_ask([commit(&third, Blobs::Held)]).is_err(),
+        "height 1 is not decided"
+    );
+    store.put(&first, Tag::Streamed);
+    store.commit(&first);
+    store.commit(&first);
+    let other = value(1, 2, 1);
+    assert!(
+        store.try_ask([commit(&other, Blobs::Held)]).is_err(),
+        "another value is decided at height 1"
+    );
+}
+
+#[test]
+fn a_loaded_height_brings_metadata_and_payload() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let value = store.grow(1..=1, 2).remove(0);
+    let replies = store.ask([
+        StoreRequest::Load { height: Height(1) },
+        StoreRequest::Load { height: Height(2) },
+    ]);
+    match &replies[..] {
+        [
+            StoreReply::Loaded {
+                value: Some((decided, payload)),
+                ..
+            },
+            StoreReply::Loaded {
+                height: Height(2),
+                value: None,
+            },
+        ] => {
+            assert_eq!(decided.init, value.init);
+            assert_eq!(*payload, value.payload);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_value_of_1024_blobs_is_stored_and_served_from_the_map() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let limits = ultramarine_types::limits::Limits { blobs_per_block: 1024 };
+    let options = crate::StoreOptions {
+        hot_bytes: 0,
+        limits,
+        ..options()
+    };
+    let mut store = Store::open_with(folder.path(), &options);
+    let mut large = value(1, 1, 1);
+    let mut metadata = large.init.metadata.clone();
+    metadata.commitments = (0..1024u16).map(|index| commitment(index)).collect();
+    let init = ultramarine_types::Init {
+        metadata,
+        ..(*large.init).clone()
+    };
+    large.key = init.key();
+    large.init = std::sync::Arc::new(init);
+    large.blobs = (0..1024u16)
+        .map(|index| {
+            let mut part = large.blobs[0].clone();
+            let mut blob = part.blob.to_vec();
+            blob[..2].copy_from_slice(&index.to_le_bytes());
+            part.blob = blob.into();
+            part
+        })
+        .collect();
+    store.put(&large, Tag::Streamed);
+    store.commit(&large);
+    let (_, found) = store.reader.decided_value(Height(1)).expect("decided");
+    assert_same(&found, &large);
+    drop((found, store));
+    let store = Store::open_with(folder.path(), &options);
+    assert_same(&store.reader.decided_value(Height(1)).expect("decided").1, &large);
+    assert!(store.recovered.undecided.is_empty());
+}
+
+fn commitment(index: u16) -> ultramarine_types::KzgCommitment {
+    let mut bytes = [0; 48];
+    bytes[..2].copy_from_slice(&index.to_le_bytes());
+    ultramarine_types::KzgCommitment(bytes)
+}
+
+#[test]
+fn a_value_larger_than_a_segment_gets_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let large = value_with(1, 1, 6, 6 << 20);
+    store.put(&large, Tag::Streamed);
+    let small = value(1, 2, 1);
+    store.put(&small, Tag::Streamed);
+    assert_same(&store.reader.value(&large.key).expect("stored"), &large);
+    assert_same(&store.reader.value(&small.key).expect("stored"), &small);
+}
+
+#[test]
+fn an_unknown_value_is_unknown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    store.grow(1..=1, 1);
+    let nothing = ValueKey {
+        height: Height(1),
+        id: ultramarine_types::ValueId([0; 32]),
+    };
+    assert_eq!(store.reader.value(&nothing).err(), Some(Absent::Unknown));
+    assert_eq!(store.reader.decided_value(Height(2)).err(), Some(Absent::Unknown));
+    assert_eq!(store.reader.decided_value(Height(0)).err(), Some(Absent::Unknown));
+}

@@ -1,0 +1,184 @@
+//! Who may open a data directory, and the log's epochs.
+
+use ultramarine_types::Height;
+use ultramarine_types::storage::{LogCondition, StoreRequest, Tag};
+
+use super::support::*;
+use crate::OpenError;
+use crate::journal::slot_path;
+
+#[test]
+fn a_second_process_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = Store::open(folder.path());
+    let refused = Store::try_open(folder.path(), &options())
+        .err()
+        .expect("the lock is held");
+    assert!(matches!(refused, OpenError::Locked { .. }), "{refused}");
+    let reader = std::sync::Arc::clone(&first.reader);
+    drop(first);
+    assert!(
+        Store::try_open(folder.path(), &options()).is_err(),
+        "a reader still maps its files"
+    );
+    drop(reader);
+    Store::open(folder.path());
+}
+
+#[test]
+fn another_chains_directory_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    drop(Store::open(folder.path()));
+    for other in [
+        crate::StoreOptions {
+            chain_id: CHAIN_ID + 1,
+            ..options()
+        },
+        crate::StoreOptions {
+            genesis_hash: ultramarine_types::Hash([1; 32]),
+            ..options()
+        },
+    ] {
+        let refused = Store::try_open(folder.path(), &other)
+            .err()
+            .expect("it is another chain's");
+        assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
+        assert!(refused.to_string().contains("use another directory"));
+    }
+}
+
+#[test]
+fn a_damaged_index_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    drop(Store::open(folder.path()));
+    std::fs::write(folder.path().join("index.redb"), b"this is no database").expect("written");
+    let refused = Store::try_open(folder.path(), &options()).err().expect("it is damaged");
+    assert!(!refused.to_string().is_empty(), "{refused}");
+}
+
+#[test]
+fn the_log_comes_back_in_order_after_any_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let begun = store.begin(1);
+    store.log(&[b"one", b"two"]);
+    store.log(&[b"three"]);
+    store.lsn += 1;
+    let lost = StoreRequest::LogAppend {
+        lsn: ultramarine_types::Lsn(store.lsn),
+        record: bytes::Bytes::from_static(b"unsynced"),
+    };
+    store.ask([lost]);
+    drop(store);
+    let mut generation = begun.generation;
+    for _ in 0..3 {
+        let mut store = Store::open(folder.path());
+        let log = store.recovered.log.clone().expect("the log is there");
+        assert_eq!(log.condition, LogCondition::Whole);
+        assert_eq!(log.records[..3], [&b"one"[..], b"two", b"three"]);
+        assert_eq!(log.epoch.height, Height(1));
+        assert!(log.epoch.generation > generation, "it goes on in a fresh file");
+        generation = log.epoch.generation;
+        assert_eq!(store.begin(1), log.epoch, "beginning the same epoch again keeps it");
+        store.log(&[b"more"]);
+    }
+    let store = Store::open(folder.path());
+    assert_eq!(store.recovered.log.expect("the log").records.len(), 6);
+}
+
+#[test]
+fn each_height_has_its_own_epoch_and_none_is_lost_to_a_crash_after_the_commit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let mut generation = 0;
+    for height in 1..=5 {
+        let epoch = store.begin(height);
+        assert!(epoch.generation > generation);
+        generation = epoch.generation;
+        store.log(&[format!("vote at {height}").as_bytes()]);
+        store.grow(height..=height, 1);
+    }
+    drop(store);
+    let store = Store::open(folder.path());
+    let log = store.recovered.log.expect("the mark came with the commit");
+    assert_eq!((log.epoch.height, log.condition), (Height(6), LogCondition::Whole));
+    assert!(log.records.is_empty());
+}
+
+#[test]
+fn a_lost_log_is_missing_and_stays_so_until_the_next_height() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    store.begin(1);
+    store.log(&[b"a signed vote"]);
+    drop(store);
+    for slot in 0..2 {
+        std::fs::write(slot_path(folder.path(), slot), vec![0; 4096]).expect("written");
+    }
+    for _ in 0..2 {
+        let mut store = Store::open(folder.path());
+        let log = store.recovered.log.clone().expect("the mark is there");
+        assert_eq!((log.epoch.height, log.condition), (Height(1), LogCondition::Missing));
+        assert!(log.records.is_empty());
+        assert_eq!(store.begin(1), log.epoch, "no fresh epoch at that height");
+        store.log(&[b"not kept: nothing may be signed here"]);
+    }
+    let mut store = Store::open(folder.path());
+    store.grow(1..=1, 1);
+    store.begin(2);
+    store.log(&[b"signing again"]);
+    drop(store);
+    let log = Store::open(folder.path()).recovered.log.expect("the log");
+    assert_eq!(
+        (log.epoch.height, log.condition, log.records.len()),
+        (Height(2), LogCondition::Whole, 1)
+    );
+}
+
+#[test]
+fn damage_inside_the_log_is_corruption_and_at_its_end_a_torn_tail() {
+    for (frame, expected, records) in [
+        (0, LogCondition::Corrupt, 0),
+        (1, LogCondition::Corrupt, 0),
+        (2, LogCondition::Whole, 2),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store = Store::open(folder.path());
+        store.begin(1);
+        for record in [b"first", b"other", b"third"] {
+            store.log(&[record]);
+        }
+        drop(store);
+        for slot in 0..2 {
+            let path = slot_path(folder.path(), slot);
+            let mut file = std::fs::read(&path).expect("a log file");
+            file[4096 * (frame + 1) + 53] ^= 1;
+            std::fs::write(&path, file).expect("written");
+        }
+        let log = Store::open(folder.path()).recovered.log.expect("the mark is there");
+        assert_eq!((log.condition, log.records.len()), (expected, records), "frame {frame}");
+    }
+}
+
+#[test]
+fn log_positions_out_of_order_stop_the_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let append = |lsn| StoreRequest::LogAppend {
+        lsn: ultramarine_types::Lsn(lsn),
+        record: bytes::Bytes::new(),
+    };
+    assert!(store.try_ask([append(1)]).is_err(), "no epoch is begun");
+    store.begin(1);
+    store.ask([append(2)]);
+    assert!(store.try_ask([append(2)]).is_err());
+    assert!(
+        store
+            .try_ask([StoreRequest::LogSync {
+                lsn: ultramarine_types::Lsn(3)
+            }])
+            .is_err()
+    );
+    assert!(store.try_ask([StoreRequest::BeginEpoch { height: Height(0) }]).is_err());
+    store.put(&value(1, 1, 1), Tag::Streamed);
+}

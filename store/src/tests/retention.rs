@@ -1,0 +1,155 @@
+//! What becomes of segments, their leases and their disk when retention ends.
+
+use std::path::Path;
+
+use ultramarine_types::Height;
+use ultramarine_types::storage::{Absent, Blobs, Source, StoreReply, StoreRequest, Tag};
+
+use super::support::*;
+
+fn retire(store: &mut Store, below: u64) -> Height {
+    match &store.ask([StoreRequest::Retire {
+        blobs_below: Height(below),
+    }])[..]
+    {
+        [StoreReply::Retired { blobs_below }] => *blobs_below,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn segment_files(folder: &Path, kind: &str) -> usize {
+    let entries = std::fs::read_dir(folder.join("segments")).expect("the folder");
+    entries
+        .filter(|entry| {
+            entry
+                .as_ref()
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .starts_with(kind)
+        })
+        .count()
+}
+
+/// Enough heights of six blobs for several segments of 4 MiB.
+const HEIGHTS: u64 = 20;
+
+#[test]
+fn blobs_are_freed_in_whole_segments_and_payloads_stay_for_ever() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let values = store.grow(1..=HEIGHTS, 6);
+    let files = segment_files(folder.path(), "values");
+    let oldest = retire(&mut store, 11);
+    assert!(oldest > Height(4) && oldest <= Height(11), "{oldest}");
+    assert_eq!(store.reader.oldest_blobs(), oldest);
+    assert!(segment_files(folder.path(), "values") < files);
+    for reopened in [false, true] {
+        if reopened {
+            drop(store);
+            store = Store::open(folder.path());
+            assert_eq!(store.recovered.oldest_blobs, oldest);
+        }
+        for value in &values {
+            let height = value.key.height;
+            let (decided, payload) = store.reader.decided_payload(height).expect("for ever (I1)");
+            assert_eq!(payload, value.payload);
+            assert_eq!(decided.init, value.init);
+            if height < oldest {
+                assert_eq!(
+                    store.reader.decided_value(height).err(),
+                    Some(Absent::Pruned { oldest })
+                );
+                assert_eq!(store.reader.value(&value.key).err(), Some(Absent::Pruned { oldest }));
+                assert_eq!(decided.blobs, Blobs::Pruned);
+            } else {
+                assert_same(&store.reader.decided_value(height).expect("held").1, value);
+            }
+        }
+    }
+    let again = retire(&mut store, 11);
+    assert_eq!(again, oldest, "nothing more to free");
+    assert!(retire(&mut store, u64::MAX) > oldest);
+    assert_eq!(store.reader.head(), Height(HEIGHTS));
+}
+
+#[test]
+fn a_height_without_blobs_is_still_whole_after_its_segment_is_freed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let empty = store.grow(1..=1, 0).remove(0);
+    store.grow(2..=HEIGHTS, 6);
+    assert!(retire(&mut store, 15) > Height(2));
+    assert_same(
+        &store.reader.decided_value(Height(1)).expect("it never had blobs").1,
+        &empty,
+    );
+}
+
+#[test]
+fn a_slice_stays_valid_after_its_segment_is_retired() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open_with(
+        folder.path(),
+        &crate::StoreOptions {
+            hot_bytes: 0,
+            ..options()
+        },
+    );
+    let values = store.grow(1..=HEIGHTS, 6);
+    let (_, leased) = store.reader.decided_value(Height(1)).expect("held");
+    assert!(retire(&mut store, 11) > Height(1));
+    assert_eq!(
+        segment_files(folder.path(), "free") + 1,
+        2,
+        "one was free to recycle, the leased one waits"
+    );
+    store.grow(HEIGHTS + 1..=2 * HEIGHTS, 6);
+    assert_same(&leased, &values[0]);
+    drop(leased);
+    // The next request finds the lease gone.
+    retire(&mut store, 1);
+    assert_eq!(
+        store.reader.decided_value(Height(1)).err(),
+        Some(Absent::Pruned {
+            oldest: store.reader.oldest_blobs()
+        })
+    );
+}
+
+#[test]
+fn disk_comes_back_and_files_are_recycled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    for round in 0..6 {
+        store.grow(round * 10 + 1..=round * 10 + 10, 6);
+        retire(&mut store, round * 10 + 6);
+    }
+    let bytes: u64 = std::fs::read_dir(folder.path().join("segments"))
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").metadata().expect("metadata").len())
+        .sum();
+    assert!(
+        bytes < 40 << 20,
+        "60 heights of 0.75 MiB were written and {bytes} bytes are kept"
+    );
+    let last = store.reader.decided_value(Height(60)).expect("held");
+    assert_same(&last.1, &value(60, 60, 6));
+}
+
+#[test]
+fn a_segment_of_dropped_values_is_freed_without_retention() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    for seed in 10..30 {
+        store.put(&value(1, seed, 6), Tag::Streamed);
+    }
+    let before = segment_files(folder.path(), "values");
+    assert!(before >= 3);
+    let decided = value(1, 1, 6);
+    store.put(&decided, Tag::Streamed);
+    store.commit(&decided);
+    store.ask([]);
+    assert!(segment_files(folder.path(), "values") < before);
+    assert_same(&store.reader.decided_value(Height(1)).expect("held").1, &decided);
+}

@@ -1,0 +1,265 @@
+//! What the tests share: made-up values, and a store driven request by request.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ultramarine_runtime::Registry;
+use ultramarine_runtime::medium::{Pwrite, ready};
+use ultramarine_types::consensus::CertificateSignature;
+use ultramarine_types::limits::{BLOB_BYTES, Limits};
+use ultramarine_types::storage::{Blobs, Decision, LogEpoch, Recovered, StoreReply, StoreRequest, Tag};
+use ultramarine_types::{
+    Address, Assembly, BlobPart, CommitCertificate, ExecutionHeader, Hash, Height, Init, KzgCommitment, KzgProof, Lsn,
+    Round, Signature, ValueMetadata,
+};
+
+use crate::{OpenError, Opened, Reader, StoreOptions, Writer, open};
+
+pub const CHAIN_ID: u64 = 4242;
+pub const GENESIS: Hash = Hash([9; 32]);
+
+pub fn options() -> StoreOptions {
+    StoreOptions {
+        hot_bytes: 4 << 20,
+        segment_bytes_min: 1 << 20,
+        ..StoreOptions::new(Limits { blobs_per_block: 6 }, CHAIN_ID, GENESIS, Registry::new())
+    }
+}
+
+/// A store, its writer driven by the test.
+pub struct Store {
+    pub writer: Writer<Pwrite>,
+    pub reader: Arc<Reader>,
+    pub recovered: Recovered,
+    pub lsn: u64,
+}
+
+impl Store {
+    pub fn open(folder: &Path) -> Self {
+        Self::open_with(folder, &options())
+    }
+
+    pub fn open_with(folder: &Path, options: &StoreOptions) -> Self {
+        Self::try_open(folder, options).expect("the directory opens")
+    }
+
+    pub fn try_open(folder: &Path, options: &StoreOptions) -> Result<Self, OpenError> {
+        let Opened {
+            state,
+            reader,
+            recovered,
+        } = open(folder, options)?;
+        Ok(Self {
+            writer: Writer::new(Pwrite::new(None), state),
+            reader,
+            recovered,
+            lsn: 0,
+        })
+    }
+
+    /// Requests under one sync.
+    pub fn ask(&mut self, requests: impl IntoIterator<Item = StoreRequest>) -> Vec<StoreReply> {
+        self.try_ask(requests).expect("the store does not fail")
+    }
+
+    pub fn try_ask(
+        &mut self,
+        requests: impl IntoIterator<Item = StoreRequest>,
+    ) -> Result<Vec<StoreReply>, crate::Failure> {
+        let mut out = Vec::new();
+        ready(async {
+            for request in requests {
+                self.writer.handle(request, &mut out).await?;
+            }
+            self.writer.flush(&mut out).await
+        })?;
+        Ok(out)
+    }
+
+    pub fn put(&mut self, assembly: &Assembly, tag: Tag) {
+        let replies = self.ask([StoreRequest::Put {
+            assembly: assembly.clone(),
+            tag,
+        }]);
+        assert!(
+            matches!(&replies[..], [StoreReply::Stored { key, .. }] if *key == assembly.key),
+            "{replies:?}"
+        );
+    }
+
+    pub fn commit(&mut self, assembly: &Assembly) {
+        let replies = self.ask([commit(assembly, Blobs::Held)]);
+        assert!(
+            matches!(&replies[..], [StoreReply::Committed { height }] if *height == assembly.key.height),
+            "{replies:?}"
+        );
+    }
+
+    pub fn begin(&mut self, height: u64) -> LogEpoch {
+        match &self.ask([StoreRequest::BeginEpoch { height: Height(height) }])[..] {
+            [StoreReply::EpochBegun(epoch)] => *epoch,
+            other => panic!("no epoch: {other:?}"),
+        }
+    }
+
+    /// Appends records and makes them durable.
+    pub fn log(&mut self, records: &[&[u8]]) {
+        let mut requests = Vec::new();
+        for record in records {
+            self.lsn += 1;
+            requests.push(StoreRequest::LogAppend {
+                lsn: Lsn(self.lsn),
+                record: Bytes::copy_from_slice(record),
+            });
+        }
+        requests.push(StoreRequest::LogSync { lsn: Lsn(self.lsn) });
+        let replies = self.ask(requests);
+        assert!(
+            matches!(&replies[..], [StoreReply::LogDurable { lsn }] if lsn.0 == self.lsn),
+            "{replies:?}"
+        );
+    }
+
+    /// Stores and decides a value at each height after the head, with `blobs` blobs.
+    pub fn grow(&mut self, heights: std::ops::RangeInclusive<u64>, blobs: u8) -> Vec<Assembly> {
+        let values: Vec<_> = heights.map(|height| value(height, height as u8, blobs)).collect();
+        for value in &values {
+            self.put(value, Tag::Streamed);
+            self.commit(value);
+        }
+        values
+    }
+}
+
+/// A value whose bytes follow from its seed.
+pub fn value(height: u64, seed: u8, blobs: u8) -> Assembly {
+    value_with(height, seed, blobs, 1000 + usize::from(seed))
+}
+
+pub fn value_with(height: u64, seed: u8, blobs: u8, payload_bytes: usize) -> Assembly {
+    let payload: Vec<u8> = (0..payload_bytes)
+        .map(|at| (at as u8).wrapping_mul(31) ^ seed)
+        .collect();
+    let payload = Bytes::from(payload);
+    let fill = |index: u8| Bytes::from(vec![seed.wrapping_add(index).wrapping_mul(3); BLOB_BYTES]);
+    let parts: Vec<_> = (0..blobs)
+        .map(|index| BlobPart {
+            blob: fill(index),
+            proofs: vec![KzgProof([index; 48])],
+        })
+        .collect();
+    let commitments = (0..blobs).map(|index| KzgCommitment([seed ^ index; 48])).collect();
+    let init = init(height, seed, &payload, commitments);
+    Assembly {
+        key: init.key(),
+        init: Arc::new(init),
+        payload,
+        blobs: parts,
+    }
+}
+
+fn init(height: u64, seed: u8, payload: &[u8], commitments: Vec<KzgCommitment>) -> Init {
+    let header = ExecutionHeader {
+        parent_hash: Hash([1; 32]),
+        fee_recipient: Address([2; 20]),
+        state_root: Hash([3; 32]),
+        transactions_root: Hash([4; 32]),
+        receipts_root: Hash([5; 32]),
+        logs_bloom: [6; 256],
+        number: height,
+        gas_limit: 30_000_000,
+        gas_used: 21_000,
+        timestamp: 1_700_000_000 + height,
+        extra_data: vec![seed],
+        prev_randao: Hash([0; 32]),
+        base_fee_per_gas: Hash([7; 32]),
+        withdrawals_root: Hash([8; 32]),
+        blob_gas_used: 0,
+        excess_blob_gas: 0,
+        parent_beacon_block_root: Hash([1; 32]),
+        requests_hash: None,
+        block_hash: block_hash(height, seed),
+    };
+    let metadata = ValueMetadata {
+        chain_id: CHAIN_ID,
+        height: Height(height),
+        origin_proposer: Address([seed; 20]),
+        origin_proposer_index: 0,
+        origin_round: Round(0),
+        validator_set_hash: Hash([11; 32]),
+        header,
+        payload_bytes: payload.len() as u32,
+        payload_hash: ultramarine_types::canonical::sha256(payload),
+        chunk_hashes: vec![Hash([12; 32])],
+        commitments,
+        parent_blob_root: Hash([13; 32]),
+    };
+    Init {
+        metadata,
+        signature: Signature([14; 64]),
+        header_signature: Signature([15; 64]),
+    }
+}
+
+pub fn block_hash(height: u64, seed: u8) -> Hash {
+    let mut hash = [seed; 32];
+    hash[..8].copy_from_slice(&height.to_le_bytes());
+    Hash(hash)
+}
+
+/// The same value without its blobs, as a metadata-only package brings it.
+pub fn without_blobs(assembly: &Assembly) -> Assembly {
+    Assembly {
+        blobs: Vec::new(),
+        ..assembly.clone()
+    }
+}
+
+pub fn certificate(assembly: &Assembly) -> CommitCertificate {
+    CommitCertificate {
+        height: assembly.key.height,
+        round: Round(1),
+        value_id: assembly.key.id,
+        signatures: vec![CertificateSignature {
+            address: Address([1; 20]),
+            signature: Signature([2; 64]),
+        }],
+    }
+}
+
+pub fn commit(assembly: &Assembly, blobs: Blobs) -> StoreRequest {
+    let decision = Decision {
+        certificate: certificate(assembly),
+        init: Arc::clone(&assembly.init),
+        blobs,
+    };
+    StoreRequest::Commit(Box::new(decision))
+}
+
+/// Equality of everything a reader may rely on.
+#[track_caller]
+pub fn assert_same(found: &Assembly, expected: &Assembly) {
+    assert_eq!(found.key, expected.key);
+    assert_eq!(found.init, expected.init);
+    assert_eq!(found.payload, expected.payload);
+    assert_eq!(found.blobs.len(), expected.blobs.len());
+    for (found, expected) in found.blobs.iter().zip(&expected.blobs) {
+        assert!(found.blob == expected.blob, "a blob differs");
+        assert_eq!(found.proofs, expected.proofs);
+    }
+}
+
+/// Copies a data directory as a crash would leave it, without its lock and its reserve.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to.join("segments")).expect("a folder");
+    for folder in ["", "segments"] {
+        for entry in std::fs::read_dir(from.join(folder)).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let name = entry.file_name();
+            if entry.metadata().expect("metadata").is_file() && name != "RESERVE" && name != "LOCK" {
+                std::fs::copy(entry.path(), to.join(folder).join(name)).expect("a copy");
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The store as a tile, on every medium this machine allows: the same story, the same answers.
+
+use bytes::Bytes;
+use ultramarine_runtime::{Halt, Io, Reason, Receiver, Sender, Tile, link};
+use ultramarine_types::storage::{Blobs, Source, StoreReply, StoreRequest, Tag};
+use ultramarine_types::{Height, Lsn};
+
+use super::support::*;
+use crate::{Opened, StoreOptions, open, tile};
+
+struct Running {
+    requests: Sender<StoreRequest>,
+    replies: Receiver<StoreReply>,
+    halt: Halt,
+    tile: ultramarine_runtime::JoinHandle,
+}
+
+impl Running {
+    fn start(state: crate::State, io: Io, options: &StoreOptions) -> Self {
+        let (requests, incoming) = link("core-store", 64).expect("a link");
+        let (outgoing, replies) = link("store-core", 64).expect("a link");
+        let halt = Halt::new();
+        let tile = Tile::spawn_in(&options.registry, "store", None, &halt, move |context| {
+            tile::run(context, state, io, incoming, outgoing)
+        });
+        Self {
+            requests,
+            replies,
+            halt,
+            tile: tile.expect("a thread"),
+        }
+    }
+
+    fn answer(&mut self) -> StoreReply {
+        let clock = ultramarine_runtime::Clock::start();
+        loop {
+            if let Some(reply) = self.replies.recv_until(None, &clock) {
+                return reply;
+            }
+            assert!(!self.replies.is_closed(), "the tile ended: {:?}", self.halt.reason());
+        }
+    }
+
+    fn ask(&mut self, request: StoreRequest) -> StoreReply {
+        self.requests.send(request).expect("the tile runs");
+        self.answer()
+    }
+}
+
+fn ios() -> Vec<Io> {
+    match ultramarine_runtime::ring::probe() {
+        Ok(()) => vec![Io::Fallback, Io::Uring],
+        Err(refusal) => {
+            println!("skipped on io_uring: {refusal}");
+            vec![Io::Fallback]
+        }
+    }
+}
+
+#[test]
+fn the_tile_stores_decides_and_recovers_on_every_medium() {
+    for io in ios() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = options();
+        let Opened { state, reader, .. } = open(folder.path(), &options).expect("it opens");
+        let mut store = Running::start(state, io, &options);
+        assert!(matches!(
+            store.ask(StoreRequest::BeginEpoch { height: Height(1) }),
+            StoreReply::EpochBegun(_)
+        ));
+        for height in 1..=12 {
+            let value = value(height, height as u8, 6);
+            let put = StoreRequest::Put {
+                assembly: value.clone(),
+                tag: Tag::Streamed,
+            };
+            assert!(matches!(store.ask(put), StoreReply::Stored { .. }));
+            assert_same(&reader.value(&value.key).expect("stored"), &value);
+            let record = Bytes::from(vec![height as u8; 300]);
+            store
+                .requests
+                .send(StoreRequest::LogAppend {
+                    lsn: Lsn(height),
+                    record,
+                })
+                .expect("the tile runs");
+            assert!(
+                matches!(store.ask(StoreRequest::LogSync { lsn: Lsn(height) }), StoreReply::LogDurable { lsn } if lsn.0 == height)
+            );
+            assert!(matches!(
+                store.ask(commit(&value, Blobs::Held)),
+                StoreReply::Committed { .. }
+            ));
+            let next = Height(height + 1);
+            assert!(
+                matches!(store.ask(StoreRequest::BeginEpoch { height: next }), StoreReply::EpochBegun(epoch) if epoch.height == next)
+            );
+        }
+        assert!(matches!(
+            store.ask(StoreRequest::Load { height: Height(3) }),
+            StoreReply::Loaded { value: Some(_), .. }
+        ));
+        assert!(
+            matches!(store.ask(StoreRequest::Retire { blobs_below: Height(8) }), StoreReply::Retired { blobs_below } if blobs_below > Height(1))
+        );
+        store
+            .requests
+            .send(StoreRequest::LogAppend {
+                lsn: Lsn(13),
+                record: Bytes::from_static(b"last"),
+            })
+            .expect("it runs");
+        assert!(matches!(
+            store.ask(StoreRequest::LogSync { lsn: Lsn(13) }),
+            StoreReply::LogDurable { .. }
+        ));
+        store.halt.stop(Reason::Asked);
+        store.tile.join();
+        if io == Io::Uring {
+            let rendered = options.registry.render();
+            let operations = rendered
+                .lines()
+                .find(|line| line.starts_with("ultramarine_ring_operations_total{ring=\"store\"}"));
+            let count = operations
+                .and_then(|line| line.rsplit(' ').next())
+                .and_then(|count| count.parse::<u64>().ok());
+            assert!(count.is_some_and(|count| count > 50), "{operations:?}");
+        }
+        drop((reader, store.requests, store.replies));
+        let store = Store::open_with(folder.path(), &options);
+        assert_eq!(store.reader.head(), Height(12));
+        for height in 8..=12 {
+            assert_same(
+                &store.reader.decided_value(Height(height)).expect("held").1,
+                &value(height, height as u8, 6),
+            );
+        }
+        assert_eq!(
+            store.recovered.log.expect("the log").records,
+            [Bytes::from_static(b"last")]
+        );
+    }
+}
+
+#[test]
+fn a_failure_is_told_before_the_tile_stops_the_node() {
+    for io in ios() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = options();
+        let Opened { state, .. } = open(folder.path(), &options).expect("it opens");
+        let mut store = Running::start(state, io, &options);
+        let reply = store.ask(commit(&value(1, 1, 1), Blobs::Held));
+        assert!(
+            matches!(&reply, StoreReply::Failed { reason } if reason.contains("not stored")),
+            "{reply:?}"
+        );
+        store.tile.join();
+        assert!(matches!(
+            store.halt.reason(),
+            Some(Reason::Failed { tile: "store", .. })
+        ));
+    }
+}
+
+#[test]
+fn the_tile_ends_when_nobody_can_ask_any_more() {
+    for io in ios() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = options();
+        let Opened { state, .. } = open(folder.path(), &options).expect("it opens");
+        let Running {
+            requests,
+            replies,
+            halt,
+            tile,
+        } = Running::start(state, io, &options);
+        drop(requests);
+        tile.join();
+        assert!(!halt.is_stopped());
+        drop(replies);
+    }
+}

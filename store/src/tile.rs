@@ -1,0 +1,107 @@
+//! This file knows how to run the store as a tile: on glommio's ring, or on plain system calls where that is refused.
+
+use ultramarine_runtime::medium::{Medium, Pwrite, Uring, ready, run_on_ring};
+use ultramarine_runtime::{Io, Receiver, RingOps, Sender, TileContext};
+use ultramarine_types::storage::{StoreReply, StoreRequest};
+
+use crate::writer::{Failure, State, Writer};
+
+/// Most requests under one sync: everything that waited while the sync before ran, and a bound for what replies hold.
+const GROUP_REQUESTS_MAX: usize = 256;
+
+/// Serves requests until the node halts or nobody can ask any more. To be the body of the tile's thread.
+///
+/// Replies wait while their link is full; the core must keep taking them while it waits for room in the request link.
+/// An error is the reason to stop, and was sent as [`StoreReply::Failed`] before.
+pub fn run(
+    context: TileContext,
+    state: State,
+    io: Io,
+    requests: Receiver<StoreRequest>,
+    replies: Sender<StoreReply>,
+) -> Result<(), String> {
+    let failure = match io {
+        Io::Uring => {
+            let medium = Uring::new(Some(RingOps::new(&context.registry, "store")));
+            let served = run_on_ring(serve(context, Writer::new(medium, state), requests, replies));
+            served.map_err(|error| error.to_string())?
+        }
+        Io::Fallback => {
+            let help = "Reads, writes and syncs of the storage core without a ring.";
+            let calls = context
+                .registry
+                .counter("ultramarine_store_system_calls_total", help, &[]);
+            serve_blocking(context, Writer::new(Pwrite::new(Some(calls)), state), requests, replies)
+        }
+    };
+    failure.map_err(|Failure(reason)| reason)
+}
+
+async fn serve<M: Medium>(
+    context: TileContext,
+    mut writer: Writer<M>,
+    mut requests: Receiver<StoreRequest>,
+    replies: Sender<StoreReply>,
+) -> Result<(), Failure> {
+    let mut out = Vec::new();
+    while let Some(Some(first)) = context.halt.unless_stopped(requests.recv_glommio()).await {
+        context.busy.enter();
+        let outcome = group(&mut writer, first, &mut requests, &mut out).await;
+        context.busy.leave();
+        for reply in out.drain(..).chain(outcome.as_ref().err().map(failed)) {
+            let Some(Ok(())) = context.halt.unless_stopped(replies.send_async(reply)).await else {
+                return outcome;
+            };
+        }
+        outcome?;
+    }
+    Ok(())
+}
+
+fn serve_blocking(
+    context: TileContext,
+    mut writer: Writer<Pwrite>,
+    mut requests: Receiver<StoreRequest>,
+    replies: Sender<StoreReply>,
+) -> Result<(), Failure> {
+    let mut out = Vec::new();
+    while !context.halt.is_stopped() {
+        let Some(first) = requests.recv_until(None, &context.clock) else {
+            if requests.is_closed() && requests.is_empty() {
+                break;
+            }
+            continue;
+        };
+        context.busy.enter();
+        let outcome = ready(group(&mut writer, first, &mut requests, &mut out));
+        context.busy.leave();
+        for reply in out.drain(..).chain(outcome.as_ref().err().map(failed)) {
+            if replies.send(reply).is_err() {
+                return outcome;
+            }
+        }
+        outcome?;
+    }
+    Ok(())
+}
+
+/// Carries out what waits, under one sync.
+async fn group<M: Medium>(
+    writer: &mut Writer<M>,
+    first: StoreRequest,
+    requests: &mut Receiver<StoreRequest>,
+    out: &mut Vec<StoreReply>,
+) -> Result<(), Failure> {
+    writer.handle(first, out).await?;
+    for _ in 1..GROUP_REQUESTS_MAX {
+        let Some(next) = requests.try_recv() else { break };
+        writer.handle(next, out).await?;
+    }
+    writer.flush(out).await
+}
+
+fn failed(failure: &Failure) -> StoreReply {
+    StoreReply::Failed {
+        reason: failure.0.clone(),
+    }
+}
