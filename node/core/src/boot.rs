@@ -1,13 +1,15 @@
 //! This file knows what to make of a data directory: start afresh, replay, stay silent, or stop.
 //!
-//! | head | log | plan |
-//! |---|---|---|
-//! | none | none | a fresh start: listen first |
-//! | h | none | nothing was ever signed from this directory, or it is a copy: listen first |
-//! | any | epoch at or below the head | ignored; its height is decided |
-//! | h | epoch h+1, whole | replay it, once the bytes of every value it calls valid are back |
-//! | h | epoch h+1, damaged or missing | what we signed at h+1 is not known: silent there |
-//! | h | epoch above h+1 | the head was lost: stop |
+//! | log | plan |
+//! |---|---|
+//! | none, of a decided height, or empty | nothing was signed above the head from this directory: listen first |
+//! | of the next height, whole | replay it, once the bytes of every value it calls valid are back |
+//! | of the next height, damaged or missing | what we signed there is not known: silent there |
+//! | above the next height | the head was lost: stop |
+//!
+//! Listening is short where nothing is wrong: it ends when every other validator was heard. It is what keeps a wiped
+//! validator, or one that was wiped and crashed again while it was still catching up, from signing at heights where
+//! it may have signed before. The head itself says nothing about that: it may have come by sync.
 
 use std::collections::BTreeSet;
 
@@ -22,8 +24,6 @@ use crate::log::Record;
 pub enum Plan {
     /// Listen to peers, then begin.
     Listen,
-    /// Begin the next height.
-    Begin,
     /// Replay these records of the next height.
     Replay(Vec<Record>),
     /// Follow the next height without signing, for this reason.
@@ -44,7 +44,7 @@ pub fn plan(head: Height, log: Option<&RecoveredLog>) -> Result<Plan, Refusal> {
     let Some(log) = log else { return Ok(Plan::Listen) };
     let next = head.next();
     if log.epoch.height <= head {
-        return Ok(Plan::Begin);
+        return Ok(Plan::Listen);
     }
     if log.epoch.height > next {
         return Err(Refusal::State(format!(
@@ -56,6 +56,7 @@ pub fn plan(head: Height, log: Option<&RecoveredLog>) -> Result<Plan, Refusal> {
     match log.condition {
         LogCondition::Corrupt => Ok(Plan::Silent("the log of this height is damaged")),
         LogCondition::Missing => Ok(Plan::Silent("the log of this height is missing")),
+        LogCondition::Whole if log.records.is_empty() => Ok(Plan::Listen),
         LogCondition::Whole => {
             let mut records = Vec::with_capacity(log.records.len());
             for (index, bytes) in log.records.iter().enumerate() {

@@ -252,6 +252,15 @@ impl Execution {
                     "the execution client calls decided block {height} INVALID: {reason}"
                 )));
             }
+            (PayloadStatus::Valid { .. }, PayloadStatus::Valid { latest })
+                if height == self.head && *latest != Some(self.head_hash) =>
+            {
+                self.wait(
+                    now,
+                    format!("the client answered VALID with latestValidHash {latest:?}, not our head"),
+                    wants,
+                );
+            }
             (PayloadStatus::Valid { .. }, PayloadStatus::Valid { .. }) => {
                 wants.push(Want::Imported(height));
                 self.reached(height, wants);

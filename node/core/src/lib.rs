@@ -51,3 +51,5 @@ pub mod values;
 pub use crate::config::CoreConfig;
 pub use crate::io::{Event, Input, Output, Stop};
 pub use crate::machine::Core;
+#[cfg(feature = "planted")]
+pub use crate::planted::Planted;

@@ -386,8 +386,8 @@ impl Machine for Core {
         [
             self.timers.deadline(),
             self.phase_deadline(),
-            self.values.deadline(self.current()),
-            self.proposer.deadline(),
+            self.values_deadline(),
+            self.proposer.deadline().filter(|_| self.execution.is_open()),
             self.execution.deadline(),
             self.catch_up_deadline(),
             self.tell_deadline(),
@@ -417,6 +417,15 @@ impl Machine for Core {
 }
 
 impl Core {
+    /// When any value wants looking at; only in phases that do look.
+    fn values_deadline(&self) -> Option<Nanos> {
+        match self.phase {
+            Phase::Running if !self.host.is_decided() => self.values.deadline(self.current()),
+            Phase::Recovering { .. } | Phase::Between { .. } => self.values.search_deadline(self.current()),
+            Phase::Running | Phase::Off | Phase::Listening { .. } | Phase::Committing => None,
+        }
+    }
+
     fn on_net(&mut self, event: NetEvent) {
         match event {
             NetEvent::PeerUp { peer, validator } => self.peers.up(peer, validator),

@@ -152,4 +152,4 @@ pub fn is_ahead(timestamp: u64, unix_ns: u64) -> bool {
 
 #[cfg(test)]
 #[path = "rules/tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -81,7 +81,6 @@ impl Sync {
         if best < next {
             return asks;
         }
-        self.avoid.retain(|_, until| *until > now);
         // A tip's certificate first, where old heights may come without blobs: it proves that they are old.
         let far = best.0.saturating_sub(next.0) > self.retention_min;
         if far && self.certified_tip.0 <= next.0.saturating_add(self.retention_min) {
@@ -195,6 +194,7 @@ impl Sync {
             .filter(|(_, flight)| flight.deadline <= now)
             .map(|(h, f)| (*h, *f))
             .collect();
+        self.avoid.retain(|_, until| *until > now);
         for (height, flight) in &late {
             self.failed(now, *height, flight.peer);
         }

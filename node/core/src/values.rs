@@ -149,9 +149,15 @@ impl Values {
 
     /// The earliest moment any value of the height wants looking at.
     pub fn deadline(&self, height: Height) -> Option<Nanos> {
+        let retries = self.at(height).filter_map(|(_, value)| value.retry_at);
+        retries.chain(self.search_deadline(height)).min()
+    }
+
+    /// The earliest moment somebody is to be asked for a value of the height.
+    pub fn search_deadline(&self, height: Height) -> Option<Nanos> {
         self.at(height)
-            .flat_map(|(_, value)| [value.retry_at, value.search.as_ref().map(|search| search.next_at)])
-            .flatten()
+            .filter(|(_, value)| !value.is_stored())
+            .filter_map(|(_, value)| value.search.as_ref().map(|search| search.next_at))
             .min()
     }
 

@@ -1,1 +1,141 @@
+use bytes::Bytes;
+use ultramarine_types::storage::{LogCondition, LogEpoch, RecoveredLog};
+use ultramarine_types::{Address, Height, Proposal, Round, Signature, ValueId, Vote, VoteKind};
 
+use super::{Plan, Refusal, plan, teach, wanted};
+use crate::guard::{Guard, Kind, Signed};
+use crate::log::Record;
+
+const OURS: Address = Address([1; 20]);
+
+fn vote(voter: Address, value: Option<u8>) -> Record {
+    Record::Vote(Vote {
+        kind: VoteKind::Prevote,
+        height: Height(6),
+        round: Round(0),
+        value_id: value.map(|byte| ValueId([byte; 32])),
+        voter,
+        signature: Signature::ZERO,
+    })
+}
+
+fn log(height: u64, condition: LogCondition, records: &[Record]) -> RecoveredLog {
+    RecoveredLog {
+        epoch: LogEpoch {
+            height: Height(height),
+            generation: 9,
+        },
+        condition,
+        records: records.iter().map(Record::encode).collect(),
+    }
+}
+
+#[test]
+fn every_directory_has_its_plan() {
+    let records = [vote(OURS, None)];
+    let whole = |height| log(height, LogCondition::Whole, &records);
+    assert_eq!(plan(Height(0), None), Ok(Plan::Listen));
+    assert_eq!(plan(Height(5), None), Ok(Plan::Listen));
+    assert_eq!(
+        plan(Height(6), Some(&whole(6))),
+        Ok(Plan::Listen),
+        "a log of a decided height is ignored"
+    );
+    assert_eq!(
+        plan(Height(5), Some(&log(6, LogCondition::Whole, &[]))),
+        Ok(Plan::Listen)
+    );
+    assert_eq!(plan(Height(5), Some(&whole(6))), Ok(Plan::Replay(records.to_vec())));
+    assert_eq!(
+        plan(Height(0), Some(&log(1, LogCondition::Whole, &records))),
+        Ok(Plan::Replay(records.to_vec()))
+    );
+    for damaged in [LogCondition::Corrupt, LogCondition::Missing] {
+        assert!(matches!(
+            plan(Height(5), Some(&log(6, damaged, &[]))),
+            Ok(Plan::Silent(_))
+        ));
+    }
+    assert!(
+        matches!(plan(Height(5), Some(&whole(7))), Err(Refusal::State(_))),
+        "the head was lost"
+    );
+}
+
+#[test]
+fn a_record_of_another_version_stops_the_node() {
+    let mut log = log(6, LogCondition::Whole, &[]);
+    log.records.push(Bytes::from_static(&[9, 9, 9]));
+    assert!(matches!(plan(Height(5), Some(&log)), Err(Refusal::Replay(_))));
+}
+
+#[test]
+fn the_guard_learns_what_we_signed_and_nothing_else() {
+    let mut guard = Guard::new();
+    let proposal = Record::Proposal(Proposal {
+        height: Height(6),
+        round: Round(1),
+        value_id: ValueId([2; 32]),
+        valid_round: Some(Round(0)),
+        proposer: OURS,
+        signature: Signature::ZERO,
+    });
+    let chosen = Record::Chosen {
+        height: Height(6),
+        round: Round(0),
+        value_id: ValueId([3; 32]),
+    };
+    teach(
+        &mut guard,
+        &OURS,
+        &[vote(OURS, Some(1)), vote(Address([2; 20]), None), proposal, chosen],
+    )
+    .unwrap();
+    let get = |round, kind| guard.get(Height(6), Round(round), kind).copied();
+    assert_eq!(
+        get(0, Kind::Prevote),
+        Some(Signed {
+            value_id: Some(ValueId([1; 32])),
+            valid_round: None
+        })
+    );
+    assert_eq!(
+        get(1, Kind::Proposal),
+        Some(Signed {
+            value_id: Some(ValueId([2; 32])),
+            valid_round: Some(Round(0))
+        })
+    );
+    assert_eq!(
+        get(0, Kind::Init),
+        Some(Signed {
+            value_id: Some(ValueId([3; 32])),
+            valid_round: None
+        })
+    );
+    assert_eq!(get(0, Kind::Precommit), None);
+    assert!(
+        teach(&mut guard, &OURS, &[vote(OURS, None)]).is_err(),
+        "a log that contradicts itself"
+    );
+}
+
+#[test]
+fn replay_waits_for_the_values_the_log_calls_valid() {
+    let value = |byte: u8, valid, synced| Record::Value {
+        height: Height(6),
+        round: Round(0),
+        valid_round: None,
+        proposer: OURS,
+        value_id: ValueId([byte; 32]),
+        valid,
+        synced,
+    };
+    let records = [
+        value(1, true, false),
+        value(2, false, false),
+        value(3, true, true),
+        value(1, true, false),
+    ];
+    assert_eq!(wanted(&records).into_iter().collect::<Vec<_>>(), [ValueId([1; 32])]);
+}

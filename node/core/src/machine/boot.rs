@@ -45,7 +45,8 @@ impl Core {
                     until: self.now + self.config.fresh_directory_listen,
                 };
             }
-            Plan::Listen | Plan::Begin => self.await_next(self.now),
+            // A full node signs nothing, so it has nothing to listen for.
+            Plan::Listen => self.await_next(self.now),
             Plan::Silent(why) => {
                 tracing::warn!(height = %self.current(), why, "not signing at this height");
                 self.guard.raise(self.current());

@@ -21,32 +21,20 @@ impl Core {
             return;
         }
         for (height, flight) in self.sync.expire(self.now) {
+            // Whose fault it is cannot be told from here: the network charges peers that promise and do not deliver.
             tracing::debug!(%height, peer = %flight.peer, "a sync request took too long");
-            self.net(NetCommand::Charge {
-                peer: flight.peer,
-                fault: Fault::Withheld,
-            });
         }
         let (current, best) = (self.current(), self.peers.best_tip());
-        let lag = (self.head.height, best.max(self.head.height));
-        if lag != self.told_lag {
-            let told_behind = self.told_lag.1 > self.told_lag.0;
-            self.told_lag = lag;
-            if lag.1 > lag.0 || told_behind {
-                self.event(Event::Lag {
-                    ours: lag.0,
-                    best: lag.1,
-                });
-            }
-        }
         if best < current {
             self.behind_since = None;
+            self.tell_lag(self.head.height);
             return;
         }
         let since = *self.behind_since.get_or_insert(self.now);
         if best == current && self.now < since + GRACE {
             return;
         }
+        self.tell_lag(best);
         let Self {
             sync,
             peers,
@@ -69,6 +57,16 @@ impl Core {
         });
         for (peer, height, want) in asks {
             self.net(NetCommand::Sync { peer, height, want });
+        }
+    }
+
+    /// Says how far behind we are, when that changes.
+    fn tell_lag(&mut self, best: Height) {
+        let (ours, told) = (self.head.height, self.told_lag);
+        let behind = best > ours;
+        if behind && told != (ours, best) || !behind && told.1 > told.0 {
+            self.told_lag = (ours, best);
+            self.event(Event::Lag { ours, best });
         }
     }
 
@@ -104,6 +102,9 @@ impl Core {
 
     /// When catching up wants looking at.
     pub(super) fn catch_up_deadline(&self) -> Option<Nanos> {
+        if self.phase == Phase::Committing {
+            return None;
+        }
         let grace = match self.behind_since {
             Some(since) if self.sync.flight(self.current()).is_none() => Some(since + GRACE),
             _ => None,

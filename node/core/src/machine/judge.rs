@@ -163,6 +163,7 @@ impl Core {
     fn judge_vouched(&mut self, key: ValueKey) {
         let parent = self.parent();
         let Some(value) = self.values.get_mut(&key) else { return };
+        value.retry_at = None;
         let (Some(init), Some(stored)) = (value.init.clone(), value.stored.as_ref()) else {
             return;
         };

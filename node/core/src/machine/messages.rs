@@ -5,7 +5,7 @@
 
 use malachitebft_core_consensus::Input as Told;
 use ultramarine_types::network::{Fault, NetCommand, Recipients, Status};
-use ultramarine_types::{ConsensusMessage, Height, PeerId, Round, Stage, ValueId, ValueKey, Vote};
+use ultramarine_types::{ConsensusMessage, Height, PeerId, Round, Stage, ValueId, ValueKey, Vote, limits};
 
 use super::{Core, Phase};
 use crate::certificate::{self, CertificateError};
@@ -48,11 +48,8 @@ impl Core {
         if running {
             self.take_message(Some(peer), message);
         } else {
-            let next = if self.phase == Phase::Running {
-                current.next()
-            } else {
-                current
-            };
+            let begun = matches!(self.phase, Phase::Running | Phase::Committing);
+            let next = if begun { current.next() } else { current };
             self.early.keep(next, message);
         }
     }
@@ -127,6 +124,15 @@ impl Core {
                     },
                     proposal.round,
                 );
+                // A proposer may sign any number of proposals: two are kept, and what a polka names.
+                let others = self
+                    .proposals
+                    .keys()
+                    .filter(|(other, id)| *other == round && *id != key.id);
+                let polka = self.values.get(&key).is_some_and(|value| value.polka);
+                if others.count() >= limits::VALUES_PER_ROUND_MAX && !polka {
+                    return;
+                }
                 self.name(key, peer, false);
                 self.tell_consensus(Told::Proposal(convert::proposal_to(&proposal)));
                 self.proposals.entry((round, proposal.value_id)).or_insert(proposal);

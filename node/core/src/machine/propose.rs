@@ -79,6 +79,10 @@ impl Core {
             Err(reason) => {
                 tracing::warn!(%height, %round, reason, "no block was built");
                 self.proposer.retry(self.now + RETRY);
+                let mut wants = Vec::new();
+                self.execution
+                    .doubt(self.now, format!("no block was built: {reason}"), &mut wants);
+                self.want(wants);
             }
         }
     }

@@ -98,17 +98,36 @@ fn a_value_locked_in_one_round_is_decided_in_a_later_one() {
     assert!(world.run(MINUTE, |world| world.all_at(1)));
     world.nodes[slow].client.syncing = true;
     let round = |world: &World, node: usize| world.nodes[node].core.as_ref().and_then(crate::Core::round);
-    assert!(world.run(MINUTE, |world| round(world, first) == Some(Round(1))), "stuck at {:?}", heads(&world));
+    assert!(
+        world.run(MINUTE, |world| round(world, first) == Some(Round(1))),
+        "stuck at {:?}",
+        heads(&world)
+    );
     assert_eq!(world.head(first), Height(1), "round 0 did not decide");
     world.nodes[slow].client.syncing = false;
-    assert!(world.run(MINUTE, |world| world.all_at(3)), "stuck at {:?}", heads(&world));
+    assert!(
+        world.run(MINUTE, |world| world.all_at(3)),
+        "stuck at {:?}",
+        heads(&world)
+    );
     world.assert_agreement();
     world.assert_nobody_stopped();
     let (decided, _) = &world.nodes[0].disk.decided[&Height(2)];
     assert!(decided.certificate.round > Round(0));
-    assert_eq!(decided.init.metadata.origin_round, Round(0), "the value locked in round 0");
-    assert_eq!(world.node_of(&decided.init.metadata.origin_proposer), first, "with its origin named");
-    assert_ne!(set.proposer(Height(2), decided.certificate.round), &decided.init.metadata.origin_proposer);
+    assert_eq!(
+        decided.init.metadata.origin_round,
+        Round(0),
+        "the value locked in round 0"
+    );
+    assert_eq!(
+        world.node_of(&decided.init.metadata.origin_proposer),
+        first,
+        "with its origin named"
+    );
+    assert_ne!(
+        set.proposer(Height(2), decided.certificate.round),
+        &decided.init.metadata.origin_proposer
+    );
 }
 
 #[test]

@@ -1,1 +1,42 @@
+use ultramarine_types::{Height, Nanos, Round, ValueId, ValueKey};
 
+use super::{Answer, Proposer};
+
+const H: Height = Height(3);
+
+#[test]
+fn the_same_round_always_gets_the_same_value() {
+    let mut proposer = Proposer::default();
+    assert_eq!(proposer.want(H, Round(0)), Answer::Build);
+    proposer.choose(H, Round(0), ValueId([1; 32]));
+    proposer.choose(H, Round(0), ValueId([2; 32]));
+    assert_eq!(
+        proposer.want(H, Round(0)),
+        Answer::Chosen(ValueId([1; 32])),
+        "the first choice stands"
+    );
+    assert_eq!(proposer.want(H, Round(1)), Answer::Build);
+}
+
+#[test]
+fn only_the_build_that_was_asked_for_counts() {
+    let mut proposer = Proposer::default();
+    proposer.begin(H, Round(1), Nanos(10));
+    assert_eq!(proposer.built(H, Round(0)), None);
+    assert_eq!(proposer.built(H, Round(1)), Some(Nanos(10)));
+    assert_eq!(proposer.built(H, Round(1)), None, "once");
+}
+
+#[test]
+fn progress_is_kept_per_value_until_its_height_is_done() {
+    let mut proposer = Proposer::default();
+    let key = ValueKey {
+        height: H,
+        id: ValueId([1; 32]),
+    };
+    proposer.choose(H, Round(0), key.id).logged = true;
+    assert!(proposer.progress(&key).unwrap().logged);
+    proposer.commit(H);
+    assert!(proposer.progress(&key).is_none());
+    assert_eq!(proposer.chosen(H, Round(0)), None);
+}

@@ -1,1 +1,149 @@
+use ultramarine_types::execution::ParentBlock;
+use ultramarine_types::{
+    Address, ChainParams, ExecutionHeader, Hash, Height, Init, KzgCommitment, Round, Signature, ValueMetadata,
+};
 
+use super::{EMPTY_ROOT, GAS_PER_BLOB, PREV_RANDAO, Parent, check, is_ahead};
+
+const PARENT_HASH: Hash = Hash([3; 32]);
+const BLOB_ROOT: Hash = Hash([4; 32]);
+
+fn chain() -> ChainParams {
+    ChainParams {
+        chain_id: 7,
+        execution_genesis_hash: Hash::ZERO,
+        blobs_per_block_max: 6,
+        block_interval_ms: 1000,
+        blob_retention_heights_min: 100,
+        gas_limit_min: 1_000_000,
+        gas_limit_max: 36_000_000,
+        prague_time: Some(5_000),
+    }
+}
+
+fn parent() -> Parent {
+    Parent {
+        block: ParentBlock {
+            hash: PARENT_HASH,
+            number: 8,
+            timestamp: 1_000,
+        },
+        blob_root: BLOB_ROOT,
+    }
+}
+
+/// Metadata that keeps every rule, for a height after a parent of the height before.
+pub(crate) fn metadata_at(height: u64) -> ValueMetadata {
+    ValueMetadata {
+        chain_id: 7,
+        height: Height(height),
+        origin_proposer: Address([1; 20]),
+        origin_proposer_index: 0,
+        origin_round: Round(0),
+        validator_set_hash: Hash([2; 32]),
+        header: ExecutionHeader {
+            parent_hash: PARENT_HASH,
+            fee_recipient: Address([9; 20]),
+            state_root: Hash([5; 32]),
+            transactions_root: Hash([6; 32]),
+            receipts_root: Hash([7; 32]),
+            logs_bloom: [0; 256],
+            number: height,
+            gas_limit: 30_000_000,
+            gas_used: 21_000,
+            timestamp: 1_001,
+            extra_data: b"extra".to_vec(),
+            prev_randao: PREV_RANDAO,
+            base_fee_per_gas: Hash::ZERO,
+            withdrawals_root: EMPTY_ROOT,
+            blob_gas_used: 2 * GAS_PER_BLOB,
+            excess_blob_gas: 0,
+            parent_beacon_block_root: PARENT_HASH,
+            requests_hash: None,
+            block_hash: Hash([8; 32]),
+        },
+        payload_bytes: 10,
+        payload_hash: Hash([10; 32]),
+        chunk_hashes: vec![Hash([10; 32])],
+        commitments: vec![KzgCommitment([11; 48]), KzgCommitment([12; 48])],
+        parent_blob_root: BLOB_ROOT,
+    }
+}
+
+/// An `Init` whose signatures nobody checks.
+pub(crate) fn signed(metadata: ValueMetadata) -> Init {
+    Init {
+        metadata,
+        signature: Signature::ZERO,
+        header_signature: Signature::ZERO,
+    }
+}
+
+#[test]
+fn a_block_that_keeps_every_rule_is_valid() {
+    assert_eq!(check(&chain(), &parent(), &metadata_at(9)), Ok(()));
+}
+
+#[test]
+fn each_broken_rule_is_found() {
+    type Break = fn(&mut ValueMetadata);
+    let table: [(&str, Break); 23] = [
+        ("chain id", |m| m.chain_id = 8),
+        ("height", |m| m.height = Height(10)),
+        ("number", |m| m.header.number = 10),
+        ("parent", |m| m.header.parent_hash = Hash::ZERO),
+        ("timestamp equal", |m| m.header.timestamp = 1_000),
+        ("timestamp before", |m| m.header.timestamp = 1),
+        ("randao", |m| m.header.prev_randao = Hash::ZERO),
+        ("withdrawals mint money", |m| m.header.withdrawals_root = Hash([1; 32])),
+        ("beacon root", |m| m.header.parent_beacon_block_root = Hash::ZERO),
+        ("gas limit low", |m| m.header.gas_limit = 999_999),
+        ("gas limit high", |m| m.header.gas_limit = 36_000_001),
+        ("gas used", |m| m.header.gas_used = 30_000_001),
+        ("extra data", |m| m.header.extra_data = vec![0; 33]),
+        ("requests before Prague", |m| m.header.requests_hash = Some(Hash::ZERO)),
+        ("no requests in Prague", |m| m.header.timestamp = 5_000),
+        ("blob gas one short", |m| m.header.blob_gas_used = GAS_PER_BLOB),
+        ("blob gas one over", |m| m.header.blob_gas_used = 3 * GAS_PER_BLOB),
+        ("blob gas without blobs", |m| m.commitments.clear()),
+        ("a commitment too many", |m| m.commitments.push(KzgCommitment::ZERO)),
+        ("too many blobs", |m| {
+            m.commitments = vec![KzgCommitment::ZERO; 7];
+            m.header.blob_gas_used = 7 * GAS_PER_BLOB;
+        }),
+        ("blob root", |m| m.parent_blob_root = Hash::ZERO),
+        ("old height", |m| m.height = Height(8)),
+        ("old number", |m| m.header.number = 8),
+    ];
+    for (name, broken) in table {
+        let mut metadata = metadata_at(9);
+        broken(&mut metadata);
+        assert!(check(&chain(), &parent(), &metadata).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn prague_blocks_have_requests() {
+    let mut metadata = metadata_at(9);
+    metadata.header.timestamp = 5_000;
+    metadata.header.requests_hash = Some(Hash([1; 32]));
+    assert_eq!(check(&chain(), &parent(), &metadata), Ok(()));
+}
+
+#[test]
+fn a_full_block_and_an_empty_one_are_valid() {
+    for blobs in [0usize, 6] {
+        let mut metadata = metadata_at(9);
+        metadata.commitments = vec![KzgCommitment::ZERO; blobs];
+        metadata.header.blob_gas_used = blobs as u64 * GAS_PER_BLOB;
+        assert_eq!(check(&chain(), &parent(), &metadata), Ok(()));
+    }
+}
+
+#[test]
+fn fifteen_seconds_ahead_are_tolerated() {
+    let now_ns = 1_000 * 1_000_000_000;
+    assert!(!is_ahead(1_015, now_ns));
+    assert!(is_ahead(1_016, now_ns));
+    assert!(!is_ahead(1, now_ns));
+}

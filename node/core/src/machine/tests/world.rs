@@ -125,6 +125,8 @@ pub struct World {
     /// Everything ever signed and sent: node, height, round, kind.
     pub signed: BTreeMap<(usize, Height, Round, &'static str), Option<ValueId>>,
     pub listen: Nanos,
+    /// How often something happened without time moving.
+    idle: (Nanos, u64),
     pub full_nodes: BTreeSet<usize>,
 }
 
@@ -165,6 +167,7 @@ impl World {
             lose_stream: Box::new(|_, _, _| false),
             signed: BTreeMap::new(),
             listen: Nanos::from_millis(50),
+            idle: (Nanos::ZERO, 0),
             full_nodes: (validators_count..validators_count + full).collect(),
         };
         world.schedule(Nanos::from_millis(1000), Happening::Clock);
@@ -389,7 +392,9 @@ impl World {
         let life = self.nodes[node].life;
         if let Some(due) = self.nodes[node].core.as_ref().and_then(Core::deadline) {
             let at = due.max(self.now);
-            assert!(due.0 + 1_000_000_000 > self.now.0, "a deadline long past would spin");
+            let idle = if self.idle.0 == self.now { self.idle.1 + 1 } else { 0 };
+            self.idle = (self.now, idle);
+            assert!(idle < 10_000, "node {node} spins: {:?}", self.nodes[node].core);
             self.schedule(at, Happening::Wake { to: node, life, at });
         }
     }
