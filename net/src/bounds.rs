@@ -72,10 +72,16 @@ pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// Largest datagram tried: quinn hands the kernel ten segments a call, and ten of these stay below its 64 KiB.
 pub const MTU_MAX: u16 = 6500;
 
+/// Bytes in flight before the path is known: a third of a six-blob block in the first round trip. It must hold many of
+/// the largest datagrams: with quinn's own 14 KB two path probes are enough to hold a close back until it is too late.
+pub const INITIAL_WINDOW_BYTES: u64 = 256 * 1024;
+
 /// A connection that hears nothing for this long is gone.
 pub const IDLE: Duration = Duration::from_secs(10);
 /// Quiet connections are kept alive at this pace.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// Round trip assumed before one was measured; an unanswered first packet is sent again after three of them.
+pub const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// How long a stranger may take from its first packet to its `Hello`.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a stream may take to bring its first frame.

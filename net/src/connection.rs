@@ -77,7 +77,11 @@ async fn meet(
     if wanted.is_some_and(|wanted| wanted != peer) {
         return Err(Goodbye::Stranger);
     }
-    let stream = if dialed { connection.open_bi().await } else { connection.accept_bi().await };
+    let stream = if dialed {
+        connection.open_bi().await
+    } else {
+        connection.accept_bi().await
+    };
     let (mut send, receive) = stream.map_err(|_| Goodbye::Silent)?;
     let _ = send.set_priority(CONTROL_PRIORITY);
     let mut receive = BufReader::with_capacity(16 * 1024, receive);
@@ -102,8 +106,14 @@ async fn meet(
         unix_seconds: Clock::unix_ns() / 1_000_000_000,
     };
     let validator = theirs.check(&peer, &expected)?;
-    let parts =
-        LinkParts { peer, validator, connection: connection.clone(), dialed, instance: theirs.instance, now: hub.now() };
+    let parts = LinkParts {
+        peer,
+        validator,
+        connection: connection.clone(),
+        dialed,
+        instance: theirs.instance,
+        now: hub.now(),
+    };
     let link = Rc::new(Link::new(parts));
     hub.adopt(&link)?;
     Ok((link, send, receive))
@@ -143,9 +153,13 @@ async fn read_control(hub: Rc<Hub>, link: Rc<Link>, mut receive: BufReader<quinn
 }
 
 async fn read_event(link: &Link, receive: &mut BufReader<quinn::RecvStream>) -> Result<NetEvent, ReadFault> {
-    let header = read_header(receive).await?.ok_or_else(|| ReadFault::Broken("control stream ended".into()))?;
+    let header = read_header(receive)
+        .await?
+        .ok_or_else(|| ReadFault::Broken("control stream ended".into()))?;
     if !matches!(header.kind, Kind::Message | Kind::Status) {
-        return Err(ReadFault::Protocol("a frame of this kind may not come on the control stream"));
+        return Err(ReadFault::Protocol(
+            "a frame of this kind may not come on the control stream",
+        ));
     }
     let body = read_body(receive, header).await?;
     let peer = link.peer;

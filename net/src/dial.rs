@@ -122,7 +122,9 @@ async fn dial(endpoint: &quinn::Endpoint, address: &str) -> Result<quinn::Connec
         .find(|address| address.is_ipv4() == ours.is_ipv4())
         .ok_or_else(|| "the name has no address of our socket's family".to_owned())?;
     // The name is for TLS's sake only: keys are compared, not names.
-    let connecting = endpoint.connect(address, "ultramarine").map_err(|error| error.to_string())?;
+    let connecting = endpoint
+        .connect(address, "ultramarine")
+        .map_err(|error| error.to_string())?;
     match timeout(bounds::HANDSHAKE, connecting).await {
         Ok(connection) => connection.map_err(|error| error.to_string()),
         Err(_) => Err("the handshake took too long".to_owned()),

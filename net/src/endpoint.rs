@@ -41,7 +41,9 @@ pub fn open(socket: UdpSocket, identity: &Identity) -> Result<quinn::Endpoint, S
 
     // Both keys follow from the node key, so a restarted node recognises connection ids of its last life and answers
     // them with a stateless reset: its peers then know at once, not after the idle timeout.
-    let reset_key = ResetKey { key: identity.derive("ultramarine/quic-reset/1") };
+    let reset_key = ResetKey {
+        key: identity.derive("ultramarine/quic-reset/1"),
+    };
     let [a, b, c, d, e, f, g, h, ..] = identity.derive("ultramarine/quic-connection-id/1");
     let cid_key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
     let mut config = EndpointConfig::new(Arc::new(reset_key));
@@ -59,7 +61,10 @@ fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(bounds::MTU_MAX);
+    let mut congestion = quinn::congestion::CubicConfig::default();
+    congestion.initial_window(bounds::INITIAL_WINDOW_BYTES);
     transport
+        .congestion_controller_factory(Arc::new(congestion))
         .max_concurrent_uni_streams(VarInt::from_u32(bounds::UNI_STREAMS_MAX))
         .max_concurrent_bidi_streams(VarInt::from_u32(bounds::BIDI_STREAMS_MAX))
         .stream_receive_window(VarInt::from_u32(bounds::STREAM_WINDOW_BYTES))
@@ -67,6 +72,8 @@ fn transport() -> TransportConfig {
         .send_window(bounds::SEND_WINDOW_BYTES)
         .datagram_receive_buffer_size(None)
         .mtu_discovery_config(Some(discovery))
+        // A peer that is not up yet hears the next try 0.3 s later, not one second.
+        .initial_rtt(bounds::INITIAL_RTT)
         .max_idle_timeout(IdleTimeout::try_from(bounds::IDLE).ok())
         .keep_alive_interval(Some(bounds::KEEP_ALIVE));
     transport
@@ -91,7 +98,10 @@ impl ResetKey {
 
 impl HmacKey for ResetKey {
     fn sign(&self, data: &[u8], signature_out: &mut [u8]) {
-        signature_out.iter_mut().zip(self.tag(data)).for_each(|(slot, byte)| *slot = byte);
+        signature_out
+            .iter_mut()
+            .zip(self.tag(data))
+            .for_each(|(slot, byte)| *slot = byte);
     }
 
     fn signature_len(&self) -> usize {
@@ -100,8 +110,17 @@ impl HmacKey for ResetKey {
 
     fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
         // Hashed once more, so that how long the comparison takes tells nothing of the tag.
-        let blind = |tag: &[u8]| Canonical::new("ultramarine/compare/1").bytes(tag).fixed(&self.key).sha256();
-        if blind(&self.tag(data)) == blind(signature) { Ok(()) } else { Err(CryptoError) }
+        let blind = |tag: &[u8]| {
+            Canonical::new("ultramarine/compare/1")
+                .bytes(tag)
+                .fixed(&self.key)
+                .sha256()
+        };
+        if blind(&self.tag(data)) == blind(signature) {
+            Ok(())
+        } else {
+            Err(CryptoError)
+        }
     }
 }
 

@@ -263,4 +263,3 @@ pub async fn read_blob<R: AsyncRead + Unpin>(reader: &mut R, buffers: &Buffers) 
 fn broken(error: std::io::Error) -> ReadFault {
     ReadFault::Broken(error.to_string())
 }
-

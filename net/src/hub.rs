@@ -67,7 +67,16 @@ pub(crate) struct HubParts {
 
 impl Hub {
     pub fn new(parts: HubParts) -> Self {
-        let HubParts { chain, validators, genesis_hash, identity, attestation, io, context, source } = parts;
+        let HubParts {
+            chain,
+            validators,
+            genesis_hash,
+            identity,
+            attestation,
+            io,
+            context,
+            source,
+        } = parts;
         let limits = Limits::of(&chain);
         Self {
             limits,
@@ -136,7 +145,9 @@ impl Hub {
     /// Tells the join, and carries out what it wants.
     pub fn feed(self: &Rc<Self>, input: Input) {
         let mut out = Outbox::new();
-        self.context.busy.during(|| self.join.borrow_mut().handle(self.now(), input, &mut out));
+        self.context
+            .busy
+            .during(|| self.join.borrow_mut().handle(self.now(), input, &mut out));
         self.join_moved.notify_one();
         self.carry_out(&mut out);
     }
@@ -180,7 +191,12 @@ impl Hub {
                     }
                 }
                 Output::Verify(job) => self.jobs.push(job),
-                Output::Request { stream, peer, key, missing } => {
+                Output::Request {
+                    stream,
+                    peer,
+                    key,
+                    missing,
+                } => {
                     let reader = self.register(stream);
                     tokio::task::spawn_local(request::parts(self.clone(), stream, reader, peer, key, missing));
                 }
@@ -191,7 +207,12 @@ impl Hub {
     }
 
     fn complete(&self, completed: Completed) {
-        let Completed { assembly, tag, streamed, verified } = completed;
+        let Completed {
+            assembly,
+            tag,
+            streamed,
+            verified,
+        } = completed;
         self.metrics.values_joined.inc();
         self.metrics.stream.record(streamed);
         if let Some(verified) = verified {
@@ -277,7 +298,10 @@ impl Hub {
             }
         }
         links.insert(link.peer, link.clone());
-        self.events.push(NetEvent::PeerUp { peer: link.peer, validator: link.validator });
+        self.events.push(NetEvent::PeerUp {
+            peer: link.peer,
+            validator: link.validator,
+        });
         drop(links);
         self.count_peers();
         Ok(())
@@ -297,8 +321,12 @@ impl Hub {
     fn count_peers(&self) {
         let links = self.links.borrow();
         let validators = links.values().filter(|link| link.validator.is_some()).count();
-        self.metrics.validators.set(i64::try_from(validators).unwrap_or(i64::MAX));
-        self.metrics.full_nodes.set(i64::try_from(links.len() - validators).unwrap_or(i64::MAX));
+        self.metrics
+            .validators
+            .set(i64::try_from(validators).unwrap_or(i64::MAX));
+        self.metrics
+            .full_nodes
+            .set(i64::try_from(links.len() - validators).unwrap_or(i64::MAX));
     }
 
     /// Brings the counters up to date once a second; never ends.
@@ -309,7 +337,9 @@ impl Hub {
             for link in self.links.borrow().values() {
                 link.count(&self.metrics);
             }
-            self.metrics.assembly_bytes.set(gauge(self.join.borrow().reserved_bytes()));
+            self.metrics
+                .assembly_bytes
+                .set(gauge(self.join.borrow().reserved_bytes()));
             self.metrics.buffer_bytes.set(gauge(self.buffers.lent_bytes()));
         }
     }

@@ -34,7 +34,12 @@ pub(crate) async fn value(hub: Rc<Hub>, link: Rc<Link>, mut receive: quinn::Recv
         Ok(init) => {
             let stream = hub.name_stream();
             let reader = hub.register(stream);
-            hub.feed(Input::Begin(Begin { stream, peer, init, brings: Brings::Proposal }));
+            hub.feed(Input::Begin(Begin {
+                stream,
+                peer,
+                init,
+                brings: Brings::Proposal,
+            }));
             parts(&hub, peer, stream, &reader, receive).await;
         }
         Err(what) => {

@@ -24,6 +24,7 @@
 
 pub mod bounds;
 pub mod buffers;
+mod cold;
 mod connection;
 mod dial;
 pub mod endpoint;

@@ -45,7 +45,14 @@ pub(crate) struct LinkParts {
 
 impl Link {
     pub fn new(parts: LinkParts) -> Self {
-        let LinkParts { peer, validator, connection, dialed, instance, now } = parts;
+        let LinkParts {
+            peer,
+            validator,
+            connection,
+            dialed,
+            instance,
+            now,
+        } = parts;
         let (window, serve) = match validator {
             Some(_) => (bounds::VALIDATOR_WINDOW_BYTES, bounds::SERVE_VALIDATOR_BYTES_PER_SECOND),
             None => (bounds::FULL_NODE_WINDOW_BYTES, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
@@ -99,7 +106,9 @@ impl Link {
     pub fn add_bulk(&self, task: AbortHandle) -> bool {
         let mut bulk = self.bulk.borrow_mut();
         bulk.retain(|task| !task.is_finished());
-        let oldest = (bulk.len() >= bounds::BULK_PER_PEER_MAX).then(|| bulk.pop_front()).flatten();
+        let oldest = (bulk.len() >= bounds::BULK_PER_PEER_MAX)
+            .then(|| bulk.pop_front())
+            .flatten();
         bulk.push_back(task);
         oldest.map(|task| task.abort()).is_some()
     }

@@ -44,7 +44,10 @@ impl Metrics {
     pub fn new(registry: &Registry) -> Self {
         let fault = |fault: Fault| {
             let help = "Faults charged to peers.";
-            (fault, registry.counter("ultramarine_net_faults_total", help, &[("fault", fault.name())]))
+            (
+                fault,
+                registry.counter("ultramarine_net_faults_total", help, &[("fault", fault.name())]),
+            )
         };
         let stage = |stage: Stage| {
             let help = "Time a block spends in each stage.";
@@ -67,20 +70,38 @@ impl Metrics {
             verify: stage(Stage::Verify),
             validators: peers("validator"),
             full_nodes: peers("full_node"),
-            assembly_bytes: gauge("ultramarine_net_assembly_bytes", "Bytes reserved for values in assembly."),
-            buffer_bytes: gauge("ultramarine_net_buffer_bytes", "Bytes of blob buffers lent by the pool."),
+            assembly_bytes: gauge(
+                "ultramarine_net_assembly_bytes",
+                "Bytes reserved for values in assembly.",
+            ),
+            buffer_bytes: gauge(
+                "ultramarine_net_buffer_bytes",
+                "Bytes of blob buffers lent by the pool.",
+            ),
             sent_bytes: bytes("out"),
             received_bytes: bytes("in"),
             messages_sent: messages("out"),
             messages_received: messages("in"),
-            values_streamed: counter("ultramarine_net_values_streamed_total", "Values streamed to one peer each."),
-            values_joined: counter("ultramarine_net_values_joined_total", "Values made whole and handed to the store."),
-            requests_served: counter("ultramarine_net_requests_served_total", "Requests for parts or heights answered."),
+            values_streamed: counter(
+                "ultramarine_net_values_streamed_total",
+                "Values streamed to one peer each.",
+            ),
+            values_joined: counter(
+                "ultramarine_net_values_joined_total",
+                "Values made whole and handed to the store.",
+            ),
+            requests_served: counter(
+                "ultramarine_net_requests_served_total",
+                "Requests for parts or heights answered.",
+            ),
             unavailable: counter(
                 "ultramarine_net_unavailable_total",
                 "Requests for what should be here and cannot be served: look at the store.",
             ),
-            bulk_dropped: counter("ultramarine_net_bulk_dropped_total", "Value streams that gave way to newer ones."),
+            bulk_dropped: counter(
+                "ultramarine_net_bulk_dropped_total",
+                "Value streams that gave way to newer ones.",
+            ),
             dials_failed: counter("ultramarine_net_dials_failed_total", "Dials that made no connection."),
             ring: RingOps::new(registry, "net"),
         }

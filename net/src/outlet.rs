@@ -19,7 +19,12 @@ pub(crate) struct Outlet<T> {
 impl<T> Outlet<T> {
     /// An outlet that is without room from `full` items on.
     pub fn new(full: usize) -> Self {
-        Self { items: RefCell::new(VecDeque::new()), news: Notify::new(), room: Notify::new(), full }
+        Self {
+            items: RefCell::new(VecDeque::new()),
+            news: Notify::new(),
+            room: Notify::new(),
+            full,
+        }
     }
 
     /// Adds an item behind the others.

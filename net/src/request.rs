@@ -34,7 +34,12 @@ pub(crate) async fn parts(
     };
     match begun {
         Ok((init, receive)) => {
-            hub.feed(Input::Begin(Begin { stream, peer, init, brings: Brings::Proposal }));
+            hub.feed(Input::Begin(Begin {
+                stream,
+                peer,
+                init,
+                brings: Brings::Proposal,
+            }));
             incoming::parts(&hub, peer, stream, &reader, receive).await;
         }
         Err(fault) => {
@@ -92,7 +97,9 @@ enum Reply {
 
 async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Result<Reply, ReadFault> {
     let mut receive = ask(hub, peer, message::value_request_frame(&ValueRequest { height, want })).await?;
-    let body = read_frame(&mut receive, Kind::ValueResponse).await?.ok_or_else(|| broken("no answer"))?;
+    let body = read_frame(&mut receive, Kind::ValueResponse)
+        .await?
+        .ok_or_else(|| broken("no answer"))?;
     let response = message::read_value_response(&body).map_err(|fault| ReadFault::Protocol(fault.0))?;
     let end = match (response, want) {
         (ValueResponse::NotDecided { tip }, _) => SyncEnd::NotDecided { tip },
@@ -101,9 +108,13 @@ async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Re
             SyncEnd::Certificate(certificate)
         }
         (ValueResponse::Package { certificate }, SyncWant::Package) => {
-            let value_bytes =
-                read_frame(&mut receive, Kind::ValueBytes).await?.ok_or_else(|| broken("no package"))?;
-            let raw = RawDecidedValue { certificate, value_bytes };
+            let value_bytes = read_frame(&mut receive, Kind::ValueBytes)
+                .await?
+                .ok_or_else(|| broken("no package"))?;
+            let raw = RawDecidedValue {
+                certificate,
+                value_bytes,
+            };
             let opened = raw.open(height, hub.chain.chain_id, &hub.limits).map_err(|fault| {
                 tracing::debug!(%peer, %height, %fault, "unusable package");
                 ReadFault::Protocol("a sync package that cannot be used")
@@ -119,11 +130,25 @@ async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Re
 
 /// Offers an opened package and, once it is admitted, feeds its payload and blobs to the join.
 async fn package(hub: &Rc<Hub>, peer: PeerId, opened: Opened, mut receive: quinn::RecvStream) {
-    let Opened { certificate, init, payload, proofs } = opened;
-    let brings = if proofs.is_some() { Brings::Full(certificate) } else { Brings::MetadataOnly(certificate) };
+    let Opened {
+        certificate,
+        init,
+        payload,
+        proofs,
+    } = opened;
+    let brings = if proofs.is_some() {
+        Brings::Full(certificate)
+    } else {
+        Brings::MetadataOnly(certificate)
+    };
     let stream = hub.name_stream();
     let reader = hub.register(stream);
-    hub.feed(Input::Begin(Begin { stream, peer, init, brings }));
+    hub.feed(Input::Begin(Begin {
+        stream,
+        peer,
+        init,
+        brings,
+    }));
     if reader.started().await.is_err() {
         let _ = receive.stop(STOPPED);
         return;
@@ -142,7 +167,14 @@ async fn package(hub: &Rc<Hub>, peer: PeerId, opened: Opened, mut receive: quinn
             blob = read_blob(&mut receive, &hub.buffers) => blob,
         };
         match blob {
-            Ok(blob) => hub.feed(Input::Blob { stream, index, part: BlobPart { blob, proofs: vec![proof] } }),
+            Ok(blob) => hub.feed(Input::Blob {
+                stream,
+                index,
+                part: BlobPart {
+                    blob,
+                    proofs: vec![proof],
+                },
+            }),
             Err(_) => {
                 hub.feed(Input::Gone { stream });
                 return hub.unregister(stream);
@@ -156,8 +188,14 @@ async fn package(hub: &Rc<Hub>, peer: PeerId, opened: Opened, mut receive: quinn
 /// Opens a stream to `peer` with one request on it.
 async fn ask(hub: &Hub, peer: PeerId, frame: Bytes) -> Result<quinn::RecvStream, ReadFault> {
     let link = hub.link(&peer).ok_or_else(|| broken("not connected"))?;
-    let (mut send, receive) = link.connection.open_bi().await.map_err(|error| broken(&error.to_string()))?;
-    send.write_chunk(frame).await.map_err(|error| broken(&error.to_string()))?;
+    let (mut send, receive) = link
+        .connection
+        .open_bi()
+        .await
+        .map_err(|error| broken(&error.to_string()))?;
+    send.write_chunk(frame)
+        .await
+        .map_err(|error| broken(&error.to_string()))?;
     let _ = send.finish();
     Ok(receive)
 }

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::timeout;
+use ultramarine_runtime::Io;
 use ultramarine_types::network::Fault;
 use ultramarine_types::storage::Source;
 use ultramarine_types::{Assembly, ValueKey};
 
 use crate::bounds;
+use crate::cold::Cold;
 use crate::frame::{Kind, ReadFault, frame, read_body, read_header};
 use crate::hub::Hub;
 use crate::link::Link;
@@ -51,12 +53,7 @@ async fn write_value(link: &Link, mut pieces: Vec<Bytes>) -> Result<(), quinn::W
 }
 
 /// Reads one request and answers it.
-pub(crate) async fn request(
-    hub: Rc<Hub>,
-    link: Rc<Link>,
-    mut send: quinn::SendStream,
-    mut receive: quinn::RecvStream,
-) {
+pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, mut send: quinn::SendStream, mut receive: quinn::RecvStream) {
     let mut pieces = match timeout(bounds::FIRST_FRAME, read_request(&mut receive)).await {
         Ok(Ok(request)) => answer(&hub, request).await,
         Ok(Err(ReadFault::Protocol(what))) => {
@@ -83,7 +80,9 @@ enum Request {
 }
 
 async fn read_request(receive: &mut quinn::RecvStream) -> Result<Request, ReadFault> {
-    let header = read_header(receive).await?.ok_or_else(|| ReadFault::Broken("no request".into()))?;
+    let header = read_header(receive)
+        .await?
+        .ok_or_else(|| ReadFault::Broken("no request".into()))?;
     if !matches!(header.kind, Kind::PartsRequest | Kind::ValueRequest) {
         return Err(ReadFault::Protocol("a frame of this kind is no request"));
     }
@@ -103,7 +102,17 @@ async fn answer(hub: &Rc<Hub>, request: Request) -> Vec<Bytes> {
             None => vec![frame(Kind::NotHeld, &[])],
         },
         Request::Value(request) => {
-            let answer = on_source(hub, move |source| sync::answer(source, request.height, request.want)).await;
+            let key = move |source: &dyn Source| {
+                let decided = source.decided(request.height)?;
+                Some(ValueKey {
+                    height: request.height,
+                    id: decided.certificate.value_id,
+                })
+            };
+            let answer = on_source(hub, key, move |source| {
+                sync::answer(source, request.height, request.want)
+            })
+            .await;
             let Some(answer) = answer else { return Vec::new() };
             if answer.alarm {
                 hub.metrics.unavailable.inc();
@@ -116,12 +125,40 @@ async fn answer(hub: &Rc<Hub>, request: Request) -> Vec<Bytes> {
 
 /// A value with every blob its metadata commits to.
 async fn whole(hub: &Rc<Hub>, key: ValueKey) -> Option<Assembly> {
-    let assembly = on_source(hub, move |source| source.value(&key)).await?.ok()?;
+    let assembly = on_source(hub, move |_| Some(key), move |source| source.value(&key))
+        .await?
+        .ok()?;
     (assembly.blobs.len() == assembly.init.metadata.commitments.len()).then_some(assembly)
 }
 
-/// Reads the source away from this core; `None` if the read panicked.
-async fn on_source<T: Send + 'static>(hub: &Hub, read: impl FnOnce(&dyn Source) -> T + Send + 'static) -> Option<T> {
-    let source = Arc::clone(&hub.source);
-    tokio::task::spawn_blocking(move || read(source.as_ref())).await.ok()
+/// Reads the source away from this core, the value named by `key` through the ring first if it is cold; `None` if the
+/// read panicked.
+async fn on_source<T: Send + 'static>(
+    hub: &Hub,
+    key: impl FnOnce(&dyn Source) -> Option<ValueKey> + Send + 'static,
+    read: impl Fn(&dyn Source) -> T + Send + Sync + 'static,
+) -> Option<T> {
+    let (source, read) = (Arc::clone(&hub.source), Arc::new(read));
+    let on_ring = hub.io == Io::Uring;
+    let first = {
+        let (source, read) = (source.clone(), read.clone());
+        tokio::task::spawn_blocking(move || {
+            let range = if on_ring {
+                key(source.as_ref()).and_then(|key| source.on_disk(&key))
+            } else {
+                None
+            };
+            match range.as_ref().and_then(Cold::find) {
+                Some(cold) => Err(cold),
+                None => Ok(read(source.as_ref())),
+            }
+        })
+    };
+    match first.await.ok()? {
+        Ok(read) => Some(read),
+        Err(cold) => {
+            cold.read(&hub.metrics.ring).await;
+            tokio::task::spawn_blocking(move || read(source.as_ref())).await.ok()
+        }
+    }
 }

@@ -62,11 +62,36 @@ pub struct NetLinks {
 
 /// Runs the network until the node halts or the core is gone. To be run inside `ultramarine_runtime::block_on_net`.
 pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> Result<(), String> {
-    let NetOptions { socket, identity, attestation, peers, chain, validators, genesis_hash, io } = options;
-    let NetLinks { commands, events, jobs, verdicts, store, source } = links;
+    let NetOptions {
+        socket,
+        identity,
+        attestation,
+        peers,
+        chain,
+        validators,
+        genesis_hash,
+        io,
+    } = options;
+    let NetLinks {
+        commands,
+        events,
+        jobs,
+        verdicts,
+        store,
+        source,
+    } = links;
     let halt = context.halt.clone();
     let endpoint = endpoint::open(socket, &identity)?;
-    let parts = HubParts { chain, validators, genesis_hash, identity, attestation, io, context, source };
+    let parts = HubParts {
+        chain,
+        validators,
+        genesis_hash,
+        identity,
+        attestation,
+        io,
+        context,
+        source,
+    };
     let hub = Rc::new(Hub::new(parts));
 
     let mut tasks = JoinSet::new();
@@ -87,7 +112,10 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         () = take_verdicts(&hub, verdicts) => {}
         () = halt.stopped() => {}
     }
-    endpoint.close(quinn::VarInt::from_u32(Goodbye::Going as u32), Goodbye::Going.to_string().as_bytes());
+    endpoint.close(
+        quinn::VarInt::from_u32(Goodbye::Going as u32),
+        Goodbye::Going.to_string().as_bytes(),
+    );
     let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
     tasks.abort_all();
     Ok(())

@@ -1,6 +1,7 @@
 //! This file knows what is asked of the store, what it answers, and what it brings back after a crash.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -227,4 +228,20 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent>;
     /// A decided height's payload, whatever became of its blobs.
     fn decided_payload(&self, height: Height) -> Option<(Decided, Bytes)>;
+    /// Where a held value's bytes lie on disk, for a reader that brings them into the page cache before the map is
+    /// touched; `None` while they are in memory anyway, or if there is no such file. A hint: the file may be gone.
+    fn on_disk(&self, _key: &ValueKey) -> Option<OnDisk> {
+        None
+    }
+}
+
+/// A range of a file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OnDisk {
+    /// The file.
+    pub path: PathBuf,
+    /// First byte.
+    pub offset: u64,
+    /// How many.
+    pub bytes: u64,
 }

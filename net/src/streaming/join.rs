@@ -432,5 +432,3 @@ impl Machine for Join {
         }
     }
 }
-
-

@@ -9,8 +9,8 @@ use ultramarine_types::storage::Tag;
 use ultramarine_types::{Assembly, BlobPart, Init, Nanos, PeerId, ValueKey};
 
 use super::bits::Bits;
-use super::init::chunk_bytes;
 use super::contract::Missing;
+use super::init::chunk_bytes;
 
 /// Where one blob stands.
 ///

@@ -34,8 +34,10 @@ pub fn peer(byte: u8) -> PeerId {
 
 /// A whole value. `salt` tells two values of one height apart.
 pub fn value(height: u64, salt: u8, payload_bytes: usize, blobs: usize) -> Assembly {
-    let payload: Bytes =
-        (0..payload_bytes).map(|index| (index as u8).wrapping_mul(31) ^ (index >> 8) as u8 ^ salt).collect::<Vec<_>>().into();
+    let payload: Bytes = (0..payload_bytes)
+        .map(|index| (index as u8).wrapping_mul(31) ^ (index >> 8) as u8 ^ salt)
+        .collect::<Vec<_>>()
+        .into();
     let bytes_of = |index: usize| [salt, index as u8, (index >> 8) as u8];
     let commitments = (0..blobs)
         .map(|index| {
@@ -51,7 +53,10 @@ pub fn value(height: u64, salt: u8, payload_bytes: usize, blobs: usize) -> Assem
             blob[BLOB_BYTES - 3..].copy_from_slice(&bytes_of(index));
             let mut proof = [1; 48];
             proof[..3].copy_from_slice(&bytes_of(index));
-            BlobPart { blob: blob.into(), proofs: vec![KzgProof(proof)] }
+            BlobPart {
+                blob: blob.into(),
+                proofs: vec![KzgProof(proof)],
+            }
         })
         .collect();
     let metadata = ValueMetadata {
@@ -68,8 +73,17 @@ pub fn value(height: u64, salt: u8, payload_bytes: usize, blobs: usize) -> Assem
         commitments,
         parent_blob_root: Hash::ZERO,
     };
-    let init = Init { metadata, signature: Signature([5; 64]), header_signature: Signature([6; 64]) };
-    Assembly { key: init.key(), init: Arc::new(init), payload, blobs: parts }
+    let init = Init {
+        metadata,
+        signature: Signature([5; 64]),
+        header_signature: Signature([6; 64]),
+    };
+    Assembly {
+        key: init.key(),
+        init: Arc::new(init),
+        payload,
+        blobs: parts,
+    }
 }
 
 fn header(number: u64) -> ExecutionHeader {
@@ -97,8 +111,16 @@ fn header(number: u64) -> ExecutionHeader {
 }
 
 pub fn certificate(key: ValueKey) -> CommitCertificate {
-    let signatures = vec![CertificateSignature { address: Address([3; 20]), signature: Signature([7; 64]) }];
-    CommitCertificate { height: key.height, round: Round(0), value_id: key.id, signatures }
+    let signatures = vec![CertificateSignature {
+        address: Address([3; 20]),
+        signature: Signature([7; 64]),
+    }];
+    CommitCertificate {
+        height: key.height,
+        round: Round(0),
+        value_id: key.id,
+        signatures,
+    }
 }
 
 /// Whether a blob is the one its commitment was made for, as [`value`] makes them: what the verifier says in tests.
@@ -112,7 +134,11 @@ pub fn same_bytes(left: &Assembly, right: &Assembly) -> bool {
         && left.init == right.init
         && left.payload == right.payload
         && left.blobs.len() == right.blobs.len()
-        && left.blobs.iter().zip(&right.blobs).all(|(left, right)| left.blob == right.blob && left.proofs == right.proofs)
+        && left
+            .blobs
+            .iter()
+            .zip(&right.blobs)
+            .all(|(left, right)| left.blob == right.blob && left.proofs == right.proofs)
 }
 
 /// A source in memory.
@@ -135,14 +161,27 @@ impl Shelf {
             Some(Absent::Pruned { .. }) => Blobs::Pruned,
             Some(Absent::NeverHeld) => Blobs::NeverHeld,
         };
-        let decided = Decided { certificate: certificate(key), init, blobs };
-        self.decided.lock().expect("no panic").insert(key.height, (decided, absent));
+        let decided = Decided {
+            certificate: certificate(key),
+            init,
+            blobs,
+        };
+        self.decided
+            .lock()
+            .expect("no panic")
+            .insert(key.height, (decided, absent));
     }
 }
 
 impl Source for Shelf {
     fn head(&self) -> Height {
-        self.decided.lock().expect("no panic").keys().next_back().copied().unwrap_or_default()
+        self.decided
+            .lock()
+            .expect("no panic")
+            .keys()
+            .next_back()
+            .copied()
+            .unwrap_or_default()
     }
 
     fn oldest_blobs(&self) -> Height {
@@ -150,7 +189,11 @@ impl Source for Shelf {
     }
 
     fn decided(&self, height: Height) -> Option<Decided> {
-        self.decided.lock().expect("no panic").get(&height).map(|(decided, _)| decided.clone())
+        self.decided
+            .lock()
+            .expect("no panic")
+            .get(&height)
+            .map(|(decided, _)| decided.clone())
     }
 
     fn height_of_block(&self, _block_hash: &Hash) -> Option<Height> {
@@ -158,21 +201,38 @@ impl Source for Shelf {
     }
 
     fn value(&self, key: &ValueKey) -> Result<Assembly, Absent> {
-        self.values.lock().expect("no panic").get(key).cloned().ok_or(Absent::Unknown)
+        self.values
+            .lock()
+            .expect("no panic")
+            .get(key)
+            .cloned()
+            .ok_or(Absent::Unknown)
     }
 
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent> {
-        let (decided, absent) = self.decided.lock().expect("no panic").get(&height).cloned().ok_or(Absent::Unknown)?;
+        let (decided, absent) = self
+            .decided
+            .lock()
+            .expect("no panic")
+            .get(&height)
+            .cloned()
+            .ok_or(Absent::Unknown)?;
         if let Some(absent) = absent {
             return Err(absent);
         }
-        let key = ValueKey { height, id: decided.certificate.value_id };
+        let key = ValueKey {
+            height,
+            id: decided.certificate.value_id,
+        };
         Ok((decided, self.value(&key)?))
     }
 
     fn decided_payload(&self, height: Height) -> Option<(Decided, Bytes)> {
         let decided = self.decided(height)?;
-        let key = ValueKey { height, id: decided.certificate.value_id };
+        let key = ValueKey {
+            height,
+            id: decided.certificate.value_id,
+        };
         Some((decided, self.value(&key).ok()?.payload))
     }
 }

@@ -19,7 +19,10 @@ use ultramarine_types::{
 use crate::fixture::{params, same_bytes, value};
 
 fn now<F: Future>(future: F) -> F::Output {
-    Builder::new_current_thread().build().expect("a runtime").block_on(future)
+    Builder::new_current_thread()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
 }
 
 fn buffers() -> Buffers {
@@ -38,7 +41,9 @@ fn vote() -> ConsensusMessage {
 }
 
 fn body_of(frame: &[u8], kind: Kind) -> rkyv::util::AlignedVec {
-    now(async { read_frame(&mut &frame[..], kind).await }).expect("a whole frame").expect("not the end")
+    now(async { read_frame(&mut &frame[..], kind).await })
+        .expect("a whole frame")
+        .expect("not the end")
 }
 
 #[test]
@@ -62,24 +67,50 @@ fn the_largest_legal_messages_fit_their_frames() {
     let signature = Signature([2; 64]);
     let signatures = vec![consensus::CertificateSignature { address, signature }; VALIDATORS_MAX];
     let (height, round, value_id) = (Height(1), Round(0), ValueId([1; 32]));
-    let polka = ConsensusMessage::Polka(PolkaCertificate { height, round, value_id, signatures: signatures.clone() });
-    let entry = consensus::RoundSignature { kind: VoteKind::Precommit, value_id: Some(value_id), address, signature };
+    let polka = ConsensusMessage::Polka(PolkaCertificate {
+        height,
+        round,
+        value_id,
+        signatures: signatures.clone(),
+    });
+    let entry = consensus::RoundSignature {
+        kind: VoteKind::Precommit,
+        value_id: Some(value_id),
+        address,
+        signature,
+    };
     let kind = consensus::RoundCertificateKind::Skip;
     let skip = |count| {
-        ConsensusMessage::Round(RoundCertificate { height, round, kind, signatures: vec![entry.clone(); count] })
+        ConsensusMessage::Round(RoundCertificate {
+            height,
+            round,
+            kind,
+            signatures: vec![entry.clone(); count],
+        })
     };
     for message in [polka, skip(2 * VALIDATORS_MAX)] {
         let frame = message::message_frame(&message);
         assert_eq!(message::read_message(&body_of(&frame, Kind::Message)), Ok(message));
     }
-    let certificate = ultramarine_types::CommitCertificate { height, round, value_id, signatures };
+    let certificate = ultramarine_types::CommitCertificate {
+        height,
+        round,
+        value_id,
+        signatures,
+    };
     let frame = message::value_response_frame(&message::ValueResponse::Package { certificate });
     assert!(message::read_value_response(&body_of(&frame, Kind::ValueResponse)).is_ok());
-    let missing = Some(Missing { chunks: Bits::below(256), blobs: Bits::below(1024) });
+    let missing = Some(Missing {
+        chunks: Bits::below(256),
+        blobs: Bits::below(1024),
+    });
     let key = ultramarine_types::ValueKey { height, id: value_id };
     let request = message::PartsRequest { key, missing };
     let frame = message::parts_request_frame(&request);
-    assert_eq!(message::read_parts_request(&body_of(&frame, Kind::PartsRequest)), Ok(request));
+    assert_eq!(
+        message::read_parts_request(&body_of(&frame, Kind::PartsRequest)),
+        Ok(request)
+    );
     let largest = value(1, 0, 16 * 1024 * 1024, 1);
     let mut init = largest.init.as_ref().clone();
     init.metadata.commitments = vec![init.metadata.commitments[0]; 1024];
@@ -102,7 +133,12 @@ fn rejoin(value: &Assembly, bytes: &[u8]) -> Result<Assembly, ReadFault> {
                 Part::Fin => break,
             }
         }
-        Ok(Assembly { key: value.key, init: init.into(), payload: payload.into(), blobs })
+        Ok(Assembly {
+            key: value.key,
+            init: init.into(),
+            payload: payload.into(),
+            blobs,
+        })
     })
 }
 
@@ -113,13 +149,21 @@ fn a_split_value_reads_back_whole_and_shares_its_bytes() {
     assert!(same_bytes(&rejoin(&value, &pieces.concat()).expect("whole"), &value));
     let large: Vec<_> = pieces.iter().filter(|piece| piece.len() >= BLOB_BYTES).collect();
     assert_eq!(large.len(), 3);
-    assert!(large.iter().zip(&value.blobs).all(|(piece, part)| piece.as_ptr() == part.blob.as_ptr()));
+    assert!(
+        large
+            .iter()
+            .zip(&value.blobs)
+            .all(|(piece, part)| piece.as_ptr() == part.blob.as_ptr())
+    );
 }
 
 #[test]
 fn only_wanted_parts_are_split_off() {
     let value = value(2, 1, 150_000, 3);
-    let wanted = Missing { chunks: Bits::new(), blobs: Bits::from_iter([1]) };
+    let wanted = Missing {
+        chunks: Bits::new(),
+        blobs: Bits::from_iter([1]),
+    };
     let part = rejoin(&value, &split(&value, Some(&wanted)).concat()).expect("a whole stream");
     assert!(part.payload.is_empty());
     assert_eq!(part.blobs.len(), 1);
@@ -130,12 +174,22 @@ fn only_wanted_parts_are_split_off() {
 fn a_stream_without_its_fin_is_broken() {
     let value = value(2, 1, 1000, 1);
     let bytes = split(&value, None).concat();
-    assert!(matches!(rejoin(&value, &bytes[..bytes.len() - HEADER_BYTES]), Err(ReadFault::Broken(_))));
+    assert!(matches!(
+        rejoin(&value, &bytes[..bytes.len() - HEADER_BYTES]),
+        Err(ReadFault::Broken(_))
+    ));
 }
 
 #[test]
 fn a_frame_over_its_ceiling_is_refused_before_its_body() {
-    for kind in [Kind::Message, Kind::Status, Kind::Init, Kind::Chunk, Kind::Blob, Kind::ValueBytes] {
+    for kind in [
+        Kind::Message,
+        Kind::Status,
+        Kind::Init,
+        Kind::Chunk,
+        Kind::Blob,
+        Kind::ValueBytes,
+    ] {
         let mut header = [0; HEADER_BYTES];
         header[0] = kind as u8;
         header[4..].copy_from_slice(&(kind.body_bytes_max() as u32 + 1).to_le_bytes());
@@ -145,7 +199,10 @@ fn a_frame_over_its_ceiling_is_refused_before_its_body() {
 
 #[test]
 fn an_announced_body_costs_memory_only_as_it_arrives() {
-    let header = Header { kind: Kind::ValueBytes, body_bytes: Kind::ValueBytes.body_bytes_max() };
+    let header = Header {
+        kind: Kind::ValueBytes,
+        body_bytes: Kind::ValueBytes.body_bytes_max(),
+    };
     let sent = [7; 1000];
     let body = now(async { read_body(&mut &sent[..], header).await });
     assert!(matches!(body, Err(ReadFault::Broken(_))));

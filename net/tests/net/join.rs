@@ -74,7 +74,9 @@ impl Rig {
                 Output::Start { stream } => self.started.push(stream),
                 Output::Stop { stream, why } => drop(self.stopped.insert(stream, why)),
                 Output::Verify(job) => self.jobs.push(job),
-                Output::Request { stream, peer, missing, .. } => self.requests.push((stream, peer, missing)),
+                Output::Request {
+                    stream, peer, missing, ..
+                } => self.requests.push((stream, peer, missing)),
                 Output::Complete(completed) => self.complete.push(*completed),
                 Output::Charge { peer, fault, .. } => self.charges.push((peer, fault)),
             }
@@ -88,7 +90,12 @@ impl Rig {
 
     fn begin_as(&mut self, stream: OfferId, peer: PeerId, value: &Assembly, brings: Brings) {
         let init = CheckedInit::check(value.init.as_ref().clone(), CHAIN_ID, &self.limits).expect("a legal shape");
-        self.feed(Input::Begin(Begin { stream, peer, init, brings }));
+        self.feed(Input::Begin(Begin {
+            stream,
+            peer,
+            init,
+            brings,
+        }));
     }
 
     fn begin(&mut self, peer: PeerId, value: &Assembly) -> OfferId {
@@ -100,7 +107,10 @@ impl Rig {
     /// Begins a stream and admits it.
     fn admitted(&mut self, peer: PeerId, value: &Assembly) -> OfferId {
         let stream = self.begin(peer, value);
-        self.feed(Input::Admit { offer: stream, tag: Tag::Streamed });
+        self.feed(Input::Admit {
+            offer: stream,
+            tag: Tag::Streamed,
+        });
         stream
     }
 
@@ -108,20 +118,47 @@ impl Rig {
         match part {
             Part::Chunk(index) => {
                 let start = index * PAYLOAD_CHUNK_BYTES;
-                let bytes = value.payload.slice(start..value.payload.len().min(start + PAYLOAD_CHUNK_BYTES));
-                self.feed(Input::Chunk { stream, index: index as u32, bytes });
+                let bytes = value
+                    .payload
+                    .slice(start..value.payload.len().min(start + PAYLOAD_CHUNK_BYTES));
+                self.feed(Input::Chunk {
+                    stream,
+                    index: index as u32,
+                    bytes,
+                });
             }
             Part::Blob(index) => {
-                self.feed(Input::Blob { stream, index: index as u16, part: value.blobs[index].clone() });
+                self.feed(Input::Blob {
+                    stream,
+                    index: index as u16,
+                    part: value.blobs[index].clone(),
+                });
             }
         }
     }
 
     /// The verifier answers job number `job` of those waiting.
     fn verify(&mut self, job: usize) {
-        let VerifyJob { key, index, sender, blob, commitment, proof, .. } = self.jobs.remove(job);
-        let finding = if holds(&commitment, &blob, &proof) { Finding::Holds } else { Finding::Wrong };
-        self.feed(Input::Verdict(Verdict { key, index, sender, finding }));
+        let VerifyJob {
+            key,
+            index,
+            sender,
+            blob,
+            commitment,
+            proof,
+            ..
+        } = self.jobs.remove(job);
+        let finding = if holds(&commitment, &blob, &proof) {
+            Finding::Holds
+        } else {
+            Finding::Wrong
+        };
+        self.feed(Input::Verdict(Verdict {
+            key,
+            index,
+            sender,
+            finding,
+        }));
     }
 
     fn verify_all(&mut self) {
@@ -131,22 +168,41 @@ impl Rig {
     }
 
     fn incomplete(&self) -> usize {
-        self.events.iter().filter(|event| matches!(event, NetEvent::Incomplete { .. })).count()
+        self.events
+            .iter()
+            .filter(|event| matches!(event, NetEvent::Incomplete { .. }))
+            .count()
     }
 
     fn offers(&self) -> usize {
-        self.events.iter().filter(|event| matches!(event, NetEvent::Offer { .. })).count()
+        self.events
+            .iter()
+            .filter(|event| matches!(event, NetEvent::Offer { .. }))
+            .count()
     }
 
     /// Asks an honest holder for what is missing, and gets it.
     fn repair(&mut self, holder: PeerId, value: &Assembly) {
         let stream = self.name();
-        self.feed(Input::Fetch { stream, key: value.key, peer: holder });
-        let Some((name, _, missing)) = self.requests.pop() else { return };
+        self.feed(Input::Fetch {
+            stream,
+            key: value.key,
+            peer: holder,
+        });
+        let Some((name, _, missing)) = self.requests.pop() else {
+            return;
+        };
         assert_eq!(name, stream);
         self.begin_as(stream, holder, value, Brings::Proposal);
-        if self.events.iter().any(|event| matches!(event, NetEvent::Offer { offer, .. } if *offer == stream)) {
-            self.feed(Input::Admit { offer: stream, tag: Tag::Streamed });
+        if self
+            .events
+            .iter()
+            .any(|event| matches!(event, NetEvent::Offer { offer, .. } if *offer == stream))
+        {
+            self.feed(Input::Admit {
+                offer: stream,
+                tag: Tag::Streamed,
+            });
         }
         for part in parts(value).into_iter().filter(|part| wanted(missing.as_ref(), *part)) {
             self.part(stream, part, value);
@@ -182,9 +238,14 @@ type Step = (u8, prop::sample::Index);
 fn scramble(streams: usize, steps: &[Step], spoilt: &[bool]) -> Result<Rig, TestCaseError> {
     let value = value(5, 1, 2 * PAYLOAD_CHUNK_BYTES + 77, 5);
     let mut rig = Rig::new(6);
-    let names: Vec<OfferId> = (0..streams).map(|index| rig.begin(peer(index as u8 + 1), &value)).collect();
+    let names: Vec<OfferId> = (0..streams)
+        .map(|index| rig.begin(peer(index as u8 + 1), &value))
+        .collect();
     prop_assert_eq!(rig.offers(), 1, "the core is asked once");
-    rig.feed(Input::Admit { offer: names[0], tag: Tag::Streamed });
+    rig.feed(Input::Admit {
+        offer: names[0],
+        tag: Tag::Streamed,
+    });
     prop_assert_eq!(&rig.started, &names);
     let mut left: Vec<Vec<Part>> = names.iter().map(|_| parts(&value)).collect();
     for (number, (actor, choice)) in steps.iter().enumerate() {
@@ -215,7 +276,10 @@ fn scramble(streams: usize, steps: &[Step], spoilt: &[bool]) -> Result<Rig, Test
         if !rig.complete.is_empty() {
             break;
         }
-        prop_assert!(rig.incomplete() > 0, "the core hears that parts are missing, round {round}");
+        prop_assert!(
+            rig.incomplete() > 0,
+            "the core hears that parts are missing, round {round}"
+        );
         rig.repair(peer(200), &value);
     }
     prop_assert_eq!(rig.complete.len(), 1, "complete exactly once");
@@ -230,12 +294,23 @@ fn spoil(rig: &mut Rig, stream: OfferId, part: Part, value: &Assembly) {
         Part::Chunk(index) => {
             let mut bytes = value.payload.slice(..PAYLOAD_CHUNK_BYTES).to_vec();
             bytes[7] ^= 1;
-            rig.feed(Input::Chunk { stream, index: index as u32, bytes: bytes.into() });
+            rig.feed(Input::Chunk {
+                stream,
+                index: index as u32,
+                bytes: bytes.into(),
+            });
         }
         Part::Blob(index) => {
             let BlobPart { blob, .. } = value.blobs[index].clone();
-            let part = BlobPart { blob, proofs: vec![KzgProof([9; 48])] };
-            rig.feed(Input::Blob { stream, index: index as u16, part });
+            let part = BlobPart {
+                blob,
+                proofs: vec![KzgProof([9; 48])],
+            };
+            rig.feed(Input::Blob {
+                stream,
+                index: index as u16,
+                part,
+            });
         }
     }
 }
@@ -305,18 +380,31 @@ fn a_whole_stream_completes_with_its_last_verdict() {
     let value = value(3, 0, 1000, 2);
     let mut rig = Rig::new(6);
     let stream = rig.begin(peer(1), &value);
-    assert!(matches!(&rig.events[..], [NetEvent::Offer { kind: OfferKind::Proposal, certificate: None, .. }]));
+    assert!(matches!(
+        &rig.events[..],
+        [NetEvent::Offer {
+            kind: OfferKind::Proposal,
+            certificate: None,
+            ..
+        }]
+    ));
     rig.part(stream, Part::Chunk(0), &value);
-    assert!(rig.started.is_empty() && rig.jobs.is_empty(), "nothing is taken before the core admits");
-    rig.feed(Input::Admit { offer: stream, tag: Tag::Streamed });
+    assert!(
+        rig.started.is_empty() && rig.jobs.is_empty(),
+        "nothing is taken before the core admits"
+    );
+    rig.feed(Input::Admit {
+        offer: stream,
+        tag: Tag::Streamed,
+    });
     for part in parts(&value) {
         rig.now = rig.now + Nanos::from_millis(5);
         rig.part(stream, part, &value);
     }
-    assert_eq!(rig.jobs.iter().map(|job| (job.last, job.urgency)).collect::<Vec<_>>(), [
-        (false, Urgency::Current),
-        (true, Urgency::Current)
-    ]);
+    assert_eq!(
+        rig.jobs.iter().map(|job| (job.last, job.urgency)).collect::<Vec<_>>(),
+        [(false, Urgency::Current), (true, Urgency::Current)]
+    );
     rig.now = rig.now + Nanos::from_millis(30);
     rig.feed(Input::Fin { stream });
     assert!(rig.complete.is_empty());
@@ -355,8 +443,15 @@ fn verified_blobs_survive_a_broken_stream_and_only_the_rest_is_fetched() {
     rig.feed(Input::Gone { stream });
     assert_eq!(rig.incomplete(), 1);
     let stream = rig.name();
-    rig.feed(Input::Fetch { stream, key: value.key, peer: peer(2) });
-    let missing = Missing { chunks: Bits::from_iter([0]), blobs: Bits::from_iter([1, 3]) };
+    rig.feed(Input::Fetch {
+        stream,
+        key: value.key,
+        peer: peer(2),
+    });
+    let missing = Missing {
+        chunks: Bits::from_iter([0]),
+        blobs: Bits::from_iter([1, 3]),
+    };
     assert_eq!(rig.requests, [(stream, peer(2), Some(missing))]);
     assert!(rig.charges.is_empty(), "a broken connection is nobody's fault");
 }
@@ -373,10 +468,16 @@ fn a_refused_init_costs_only_those_who_sent_that_init() {
     let same = rig.begin(peer(2), &forged);
     let honest = rig.begin(peer(3), &value);
     assert_eq!(rig.offers(), 2, "another signature is another question");
-    rig.feed(Input::Refuse { offer: first, why: Refusal::Invalid { reason: "signature" } });
+    rig.feed(Input::Refuse {
+        offer: first,
+        why: Refusal::Invalid { reason: "signature" },
+    });
     assert_eq!(rig.charges, [(peer(1), Fault::Signature), (peer(2), Fault::Signature)]);
     assert!(rig.stopped.contains_key(&first) && rig.stopped.contains_key(&same));
-    rig.feed(Input::Admit { offer: honest, tag: Tag::Streamed });
+    rig.feed(Input::Admit {
+        offer: honest,
+        tag: Tag::Streamed,
+    });
     assert_eq!(rig.started, [honest]);
 }
 
@@ -385,7 +486,10 @@ fn a_refusal_for_its_height_costs_nothing() {
     let value = value(3, 0, 1000, 0);
     let mut rig = Rig::new(6);
     let stream = rig.begin(peer(1), &value);
-    rig.feed(Input::Refuse { offer: stream, why: Refusal::Height });
+    rig.feed(Input::Refuse {
+        offer: stream,
+        why: Refusal::Height,
+    });
     assert!(rig.charges.is_empty());
     assert_eq!(rig.stopped[&stream], StopReason::Refused(Refusal::Height));
     rig.feed(Input::Forget { height: Height(3) });
@@ -411,7 +515,10 @@ fn a_fin_before_all_parts_is_withholding_unless_others_brought_them() {
     let value = value(3, 0, 1000, 1);
     let mut rig = Rig::new(6);
     let (first, second) = (rig.begin(peer(1), &value), rig.begin(peer(2), &value));
-    rig.feed(Input::Admit { offer: first, tag: Tag::Streamed });
+    rig.feed(Input::Admit {
+        offer: first,
+        tag: Tag::Streamed,
+    });
     rig.part(second, Part::Blob(0), &value);
     rig.part(first, Part::Chunk(0), &value);
     rig.feed(Input::Fin { stream: first });
@@ -462,7 +569,11 @@ fn a_part_sent_twice_on_one_stream_ends_it() {
     let stream = rig.admitted(peer(1), &value);
     rig.part(stream, Part::Blob(0), &value);
     rig.part(stream, Part::Blob(0), &value);
-    assert_eq!(rig.charges, [(peer(1), Fault::Protocol)], "a stream never brings more bytes than its value has");
+    assert_eq!(
+        rig.charges,
+        [(peer(1), Fault::Protocol)],
+        "a stream never brings more bytes than its value has"
+    );
 }
 
 #[test]
@@ -470,9 +581,16 @@ fn a_malformed_commitment_is_no_relays_fault_and_never_completes() {
     let value = value(3, 0, 1000, 1);
     let mut rig = Rig::new(6);
     let stream = rig.admitted(peer(1), &value);
-    parts(&value).into_iter().for_each(|part| rig.part(stream, part, &value));
+    parts(&value)
+        .into_iter()
+        .for_each(|part| rig.part(stream, part, &value));
     let finding = Finding::Malformed(Malformed::Commitment);
-    rig.feed(Input::Verdict(Verdict { key: value.key, index: 0, sender: Some(peer(1)), finding }));
+    rig.feed(Input::Verdict(Verdict {
+        key: value.key,
+        index: 0,
+        sender: Some(peer(1)),
+        finding,
+    }));
     assert!(rig.charges.is_empty() && rig.complete.is_empty());
     let again = rig.begin(peer(2), &value);
     assert_eq!(rig.stopped[&again], StopReason::Complete);
@@ -483,8 +601,15 @@ fn a_verdict_counts_only_for_the_bytes_it_was_given_for() {
     let value = value(3, 0, 1000, 1);
     let mut rig = Rig::new(6);
     let stream = rig.admitted(peer(1), &value);
-    parts(&value).into_iter().for_each(|part| rig.part(stream, part, &value));
-    let stray = |sender| Verdict { key: value.key, index: 0, sender, finding: Finding::Holds };
+    parts(&value)
+        .into_iter()
+        .for_each(|part| rig.part(stream, part, &value));
+    let stray = |sender| Verdict {
+        key: value.key,
+        index: 0,
+        sender,
+        finding: Finding::Holds,
+    };
     rig.feed(Input::Verdict(stray(Some(peer(2)))));
     rig.feed(Input::Verdict(stray(None)));
     assert!(rig.complete.is_empty());
@@ -503,7 +628,9 @@ fn a_payload_that_its_chunks_do_not_make_never_completes() {
     value.init = init.into();
     let mut rig = Rig::new(6);
     let stream = rig.admitted(peer(1), &value);
-    parts(&value).into_iter().for_each(|part| rig.part(stream, part, &value));
+    parts(&value)
+        .into_iter()
+        .for_each(|part| rig.part(stream, part, &value));
     assert!(rig.complete.is_empty());
     assert!(rig.charges.is_empty(), "every chunk was what the Init says");
     assert_eq!(rig.join.reserved_bytes(), 0);
@@ -518,11 +645,17 @@ fn a_sync_package_is_always_asked_about_and_makes_the_value_certified() {
     let package = rig.name();
     rig.begin_as(package, peer(2), &value, Brings::Full(certificate(value.key)));
     assert_eq!(rig.offers(), 2);
-    rig.feed(Input::Admit { offer: package, tag: Tag::Certified });
+    rig.feed(Input::Admit {
+        offer: package,
+        tag: Tag::Certified,
+    });
     rig.part(package, Part::Chunk(0), &value);
     rig.part(package, Part::Blob(0), &value);
     rig.part(package, Part::Blob(1), &value);
-    assert_eq!(rig.jobs.iter().map(|job| job.urgency).collect::<Vec<_>>(), [Urgency::Current, Urgency::Sync]);
+    assert_eq!(
+        rig.jobs.iter().map(|job| job.urgency).collect::<Vec<_>>(),
+        [Urgency::Current, Urgency::Sync]
+    );
     rig.verify_all();
     assert_eq!(rig.complete[0].tag, Tag::Certified);
     assert_eq!(rig.stopped[&proposal], StopReason::Complete);
@@ -534,8 +667,18 @@ fn a_metadata_only_package_completes_without_blobs() {
     let mut rig = Rig::new(6);
     let stream = rig.name();
     rig.begin_as(stream, peer(2), &value, Brings::MetadataOnly(certificate(value.key)));
-    assert!(matches!(&rig.events[..], [NetEvent::Offer { kind: OfferKind::MetadataOnly, certificate: Some(_), .. }]));
-    rig.feed(Input::Admit { offer: stream, tag: Tag::Certified });
+    assert!(matches!(
+        &rig.events[..],
+        [NetEvent::Offer {
+            kind: OfferKind::MetadataOnly,
+            certificate: Some(_),
+            ..
+        }]
+    ));
+    rig.feed(Input::Admit {
+        offer: stream,
+        tag: Tag::Certified,
+    });
     rig.part(stream, Part::Chunk(0), &value);
     let completed = &rig.complete[0];
     assert!(completed.assembly.blobs.is_empty());
@@ -550,7 +693,14 @@ fn a_sync_answer_that_cannot_be_offered_ends_the_request() {
     rig.feed(Input::Forget { height: Height(3) });
     let stream = rig.name();
     rig.begin_as(stream, peer(2), &value, Brings::Full(certificate(value.key)));
-    assert!(matches!(&rig.events[..], [NetEvent::SyncEnded { height: Height(3), end: SyncEnd::TimedOut, .. }]));
+    assert!(matches!(
+        &rig.events[..],
+        [NetEvent::SyncEnded {
+            height: Height(3),
+            end: SyncEnd::TimedOut,
+            ..
+        }]
+    ));
 }
 
 #[test]
@@ -560,7 +710,10 @@ fn a_stream_that_broke_before_its_admission_leaves_the_core_informed() {
     let stream = rig.begin(peer(1), &value);
     rig.feed(Input::Gone { stream });
     assert_eq!(rig.incomplete(), 0, "the core has not admitted it");
-    rig.feed(Input::Admit { offer: stream, tag: Tag::Streamed });
+    rig.feed(Input::Admit {
+        offer: stream,
+        tag: Tag::Streamed,
+    });
     assert_eq!(rig.incomplete(), 1);
     rig.repair(peer(2), &value);
     assert_eq!(rig.complete.len(), 1);
@@ -571,8 +724,16 @@ fn a_holder_that_has_nothing_is_not_asked_in_a_tight_circle() {
     let value = value(3, 0, 1000, 0);
     let mut rig = Rig::new(6);
     let stream = rig.name();
-    rig.feed(Input::Fetch { stream, key: value.key, peer: peer(2) });
-    assert_eq!(rig.requests, [(stream, peer(2), None)], "all parts of an unknown value are asked for");
+    rig.feed(Input::Fetch {
+        stream,
+        key: value.key,
+        peer: peer(2),
+    });
+    assert_eq!(
+        rig.requests,
+        [(stream, peer(2), None)],
+        "all parts of an unknown value are asked for"
+    );
     rig.feed(Input::Gone { stream });
     assert_eq!(rig.incomplete(), 0);
     rig.wait(bounds::REFETCH_PAUSE);
@@ -585,7 +746,11 @@ fn an_answer_about_another_value_is_a_fault() {
     let (asked, sent) = (value(3, 0, 1000, 0), value(3, 1, 1000, 0));
     let mut rig = Rig::new(6);
     let stream = rig.name();
-    rig.feed(Input::Fetch { stream, key: asked.key, peer: peer(2) });
+    rig.feed(Input::Fetch {
+        stream,
+        key: asked.key,
+        peer: peer(2),
+    });
     rig.begin_as(stream, peer(2), &sent, Brings::Proposal);
     assert_eq!(rig.charges, [(peer(2), Fault::Protocol)]);
     assert_eq!(rig.offers(), 0);
@@ -620,7 +785,11 @@ fn values_of_failed_rounds_make_room_and_can_come_back() {
     // The verdict of a parked value's blob settles a slot whose bytes are gone.
     rig.verify(0);
     let stream = rig.name();
-    rig.feed(Input::Fetch { stream, key: keys[0], peer: peer(9) });
+    rig.feed(Input::Fetch {
+        stream,
+        key: keys[0],
+        peer: peer(9),
+    });
     let (_, _, missing) = rig.requests.pop().expect("asked again");
     assert_eq!(missing.map(|missing| missing.blobs.count()), Some(1));
 }

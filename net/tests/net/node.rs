@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 use ultramarine_net::{Attestation, Identity, NetLinks, NetOptions, PeerConfig, endpoint, run};
-use ultramarine_runtime::{
-    Clock, Halt, IoMode, Reason, Receiver, Registry, Sender, TileContext, block_on_net, link,
-};
+use ultramarine_runtime::{Clock, Halt, IoMode, Reason, Receiver, Registry, Sender, TileContext, block_on_net, link};
 use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::StoreRequest;
 use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
@@ -35,11 +33,21 @@ pub struct Setup {
 impl Setup {
     pub fn new(secret: u8) -> Self {
         let listen = "127.0.0.1:0".parse().expect("an address");
-        Self { secret, attested: true, genesis_hash: GENESIS, blobs_per_block: 6, listen, peers: Vec::new() }
+        Self {
+            secret,
+            attested: true,
+            genesis_hash: GENESIS,
+            blobs_per_block: 6,
+            listen,
+            peers: Vec::new(),
+        }
     }
 
     pub fn dials(mut self, node: &Node) -> Self {
-        self.peers.push(PeerConfig { address: node.address.to_string(), peer: Some(node.peer) });
+        self.peers.push(PeerConfig {
+            address: node.address.to_string(),
+            peer: Some(node.peer),
+        });
         self
     }
 }
@@ -57,12 +65,23 @@ pub fn validator(secret: u8) -> Address {
 }
 
 pub fn attestation(secret: u8) -> Attestation {
-    Attestation::sign(&validator_key(secret), CHAIN_ID, &GENESIS, &identity(secret).peer(), u64::MAX)
+    Attestation::sign(
+        &validator_key(secret),
+        CHAIN_ID,
+        &GENESIS,
+        &identity(secret).peer(),
+        u64::MAX,
+    )
 }
 
 fn validators() -> Arc<ValidatorSet> {
     let key = |secret| PublicKey(validator_key(secret).verifying_key().to_bytes());
-    let list = (1..=8).map(|secret| Validator { public_key: key(secret), power: 1 }).collect();
+    let list = (1..=8)
+        .map(|secret| Validator {
+            public_key: key(secret),
+            power: 1,
+        })
+        .collect();
     Arc::new(ValidatorSet::new(list).expect("eight validators are a set"))
 }
 
@@ -119,7 +138,18 @@ impl Node {
         let verifier = std::thread::spawn(move || verify(jobs, &verdicts, &verifier_halt));
         let clock = Clock::start();
         let threads = vec![net, verifier];
-        Self { peer, address, shelf, registry, commands, events, puts, clock, halt, threads }
+        Self {
+            peer,
+            address,
+            shelf,
+            registry,
+            commands,
+            events,
+            puts,
+            clock,
+            halt,
+            threads,
+        }
     }
 
     pub fn tell(&self, command: NetCommand) {
@@ -130,7 +160,11 @@ impl Node {
     pub fn expect<T>(&mut self, what: &str, mut wanted: impl FnMut(NetEvent) -> Option<T>) -> T {
         let patience = self.clock.now() + Nanos::from(PATIENCE);
         while self.clock.now() < patience {
-            if let Some(found) = self.events.recv_until(Some(patience), &self.clock).and_then(&mut wanted) {
+            if let Some(found) = self
+                .events
+                .recv_until(Some(patience), &self.clock)
+                .and_then(&mut wanted)
+            {
                 return found;
             }
         }
@@ -170,7 +204,11 @@ impl Node {
     pub fn expect_count(&self, name: &'static str, labels: &[(&'static str, &str)], least: u64) {
         let patience = Instant::now() + PATIENCE;
         while self.counter(name, labels) < least {
-            assert!(Instant::now() < patience, "{name} stays at {}", self.counter(name, labels));
+            assert!(
+                Instant::now() < patience,
+                "{name} stays at {}",
+                self.counter(name, labels)
+            );
             std::thread::yield_now();
         }
     }
@@ -197,10 +235,32 @@ impl Drop for Node {
 fn verify(mut jobs: Receiver<VerifyJob>, verdicts: &Sender<Verdict>, halt: &Halt) {
     let clock = Clock::start();
     while !halt.is_stopped() {
-        let Some(job) = jobs.recv_until(Some(clock.now() + Nanos::from_millis(20)), &clock) else { continue };
-        let VerifyJob { key, index, sender, blob, commitment, proof, .. } = job;
-        let finding = if holds(&commitment, &blob, &proof) { Finding::Holds } else { Finding::Wrong };
-        if verdicts.send(Verdict { key, index, sender, finding }).is_err() {
+        let Some(job) = jobs.recv_until(Some(clock.now() + Nanos::from_millis(20)), &clock) else {
+            continue;
+        };
+        let VerifyJob {
+            key,
+            index,
+            sender,
+            blob,
+            commitment,
+            proof,
+            ..
+        } = job;
+        let finding = if holds(&commitment, &blob, &proof) {
+            Finding::Holds
+        } else {
+            Finding::Wrong
+        };
+        if verdicts
+            .send(Verdict {
+                key,
+                index,
+                sender,
+                finding,
+            })
+            .is_err()
+        {
             return;
         }
     }

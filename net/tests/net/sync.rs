@@ -28,21 +28,32 @@ fn shelf(absent: Option<Absent>) -> (Shelf, Assembly) {
 fn read(answer: &Answer) -> (ValueResponse, Option<AlignedVec>) {
     let bytes = answer.pieces[..answer.pieces.len().min(2)].concat();
     let mut reader = &bytes[..];
-    Builder::new_current_thread().build().expect("a runtime").block_on(async {
-        let head = read_frame(&mut reader, Kind::ValueResponse).await.expect("a frame").expect("not the end");
-        let package = if reader.is_empty() {
-            None
-        } else {
-            read_frame(&mut reader, Kind::ValueBytes).await.expect("a frame")
-        };
-        (message::read_value_response(&head).expect("a response"), package)
-    })
+    Builder::new_current_thread()
+        .build()
+        .expect("a runtime")
+        .block_on(async {
+            let head = read_frame(&mut reader, Kind::ValueResponse)
+                .await
+                .expect("a frame")
+                .expect("not the end");
+            let package = if reader.is_empty() {
+                None
+            } else {
+                read_frame(&mut reader, Kind::ValueBytes).await.expect("a frame")
+            };
+            (message::read_value_response(&head).expect("a response"), package)
+        })
 }
 
 fn open(answer: &Answer, height: u64) -> Result<Opened, PackageFault> {
     let (response, package) = read(answer);
-    let ValueResponse::Package { certificate } = response else { panic!("no package: {response:?}") };
-    let raw = RawDecidedValue { certificate, value_bytes: package.expect("a package") };
+    let ValueResponse::Package { certificate } = response else {
+        panic!("no package: {response:?}")
+    };
+    let raw = RawDecidedValue {
+        certificate,
+        value_bytes: package.expect("a package"),
+    };
     raw.open(Height(height), CHAIN_ID, &limits())
 }
 
@@ -53,7 +64,11 @@ fn a_held_height_is_served_whole_and_its_blobs_as_they_lie() {
     assert!(!answer.alarm);
     assert_eq!(answer.pieces.len(), 2 + 3);
     let blobs = answer.pieces[2..].iter().zip(&value.blobs);
-    assert!(blobs.clone().all(|(sent, held)| sent.as_ptr() == held.blob.as_ptr() && sent.len() == BLOB_BYTES));
+    assert!(
+        blobs
+            .clone()
+            .all(|(sent, held)| sent.as_ptr() == held.blob.as_ptr() && sent.len() == BLOB_BYTES)
+    );
     let opened = open(&answer, 4).expect("usable");
     assert_eq!(opened.certificate, certificate(value.key));
     assert_eq!((opened.init.key(), &opened.payload), (value.key, &value.payload));
@@ -94,7 +109,11 @@ fn what_should_be_here_and_is_not_is_an_alarm_and_never_a_package() {
     }
     let (gap, _) = shelf(None);
     let answer = answer(&gap, Height(3), SyncWant::Certificate);
-    assert_eq!(read(&answer).0, ValueResponse::Unavailable, "below the tip and not here");
+    assert_eq!(
+        read(&answer).0,
+        ValueResponse::Unavailable,
+        "below the tip and not here"
+    );
 }
 
 #[test]
@@ -102,13 +121,21 @@ fn only_the_certificate_is_sent_when_only_it_is_asked_for() {
     let (shelf, value) = shelf(None);
     let answer = answer(&shelf, Height(4), SyncWant::Certificate);
     let (response, package) = read(&answer);
-    assert_eq!(response, ValueResponse::Certificate { certificate: certificate(value.key) });
+    assert_eq!(
+        response,
+        ValueResponse::Certificate {
+            certificate: certificate(value.key)
+        }
+    );
     assert!(package.is_none());
 }
 
 fn raw(package: &SyncedValuePackage, head: ultramarine_types::CommitCertificate) -> RawDecidedValue {
     let value_bytes = rkyv::to_bytes::<rkyv::rancor::Error>(package).expect("plain data archives");
-    RawDecidedValue { certificate: head, value_bytes }
+    RawDecidedValue {
+        certificate: head,
+        value_bytes,
+    }
 }
 
 #[test]
@@ -123,10 +150,15 @@ fn a_package_that_does_not_fit_together_is_refused() {
     let head = certificate(value.key);
     let full = |value: PackagedValue, proofs| SyncedValuePackage::Full { value, proofs };
     let open = |package: &SyncedValuePackage, height| {
-        raw(package, head.clone()).open(Height(height), CHAIN_ID, &limits()).map(|_| ())
+        raw(package, head.clone())
+            .open(Height(height), CHAIN_ID, &limits())
+            .map(|_| ())
     };
     assert_eq!(open(&full(good.clone(), proofs.clone()), 4), Ok(()));
-    assert_eq!(open(&full(good.clone(), proofs.clone()), 5), Err(PackageFault::Height { found: Height(4) }));
+    assert_eq!(
+        open(&full(good.clone(), proofs.clone()), 5),
+        Err(PackageFault::Height { found: Height(4) })
+    );
 
     let mut other = good.clone();
     other.init.metadata.header.gas_used += 1;
@@ -138,10 +170,19 @@ fn a_package_that_does_not_fit_together_is_refused() {
 
     let mut other = good.clone();
     other.payload.pop();
-    assert_eq!(open(&SyncedValuePackage::MetadataOnly { value: other }, 4), Err(PackageFault::Payload));
+    assert_eq!(
+        open(&SyncedValuePackage::MetadataOnly { value: other }, 4),
+        Err(PackageFault::Payload)
+    );
 
-    assert_eq!(open(&full(good.clone(), proofs[..1].to_vec()), 4), Err(PackageFault::Proofs));
-    assert_eq!(open(&full(good.clone(), vec![Vec::new(), proofs[1].clone()]), 4), Err(PackageFault::Proofs));
+    assert_eq!(
+        open(&full(good.clone(), proofs[..1].to_vec()), 4),
+        Err(PackageFault::Proofs)
+    );
+    assert_eq!(
+        open(&full(good.clone(), vec![Vec::new(), proofs[1].clone()]), 4),
+        Err(PackageFault::Proofs)
+    );
 
     let mut other = good;
     other.init.metadata.chain_id += 1;
@@ -149,6 +190,12 @@ fn a_package_that_does_not_fit_together_is_refused() {
 
     let mut garbage = AlignedVec::new();
     garbage.extend_from_slice(&[0xff; 300]);
-    let garbage = RawDecidedValue { certificate: head.clone(), value_bytes: garbage };
-    assert_eq!(garbage.open(Height(4), CHAIN_ID, &limits()).map(|_| ()), Err(PackageFault::Archive));
+    let garbage = RawDecidedValue {
+        certificate: head.clone(),
+        value_bytes: garbage,
+    };
+    assert_eq!(
+        garbage.open(Height(4), CHAIN_ID, &limits()).map(|_| ()),
+        Err(PackageFault::Archive)
+    );
 }

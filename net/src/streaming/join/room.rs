@@ -1,6 +1,6 @@
 //! This file knows whose bytes there is room for: reservations within the budget, queues and parked values.
 
-use ultramarine_types::network::{NetEvent, OfferId, Fault};
+use ultramarine_types::network::{Fault, NetEvent, OfferId};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::{Nanos, Outbox, PeerId, ValueKey};
 

@@ -1,0 +1,107 @@
+//! This file knows how to bring a value's bytes from disk into the page cache through the ring, before its map is
+//! touched: a page fault stops a thread, a ring read stops nobody.
+//!
+//! Segments are written around the page cache, so the first reader after the hot window finds them cold. On the
+//! fallback the blocking pool, which reads the source in either case, takes the faults.
+
+use std::fs::File;
+use std::io::IoSliceMut;
+
+use rustix::io::{ReadWriteFlags, preadv2};
+use ultramarine_runtime::RingOps;
+use ultramarine_types::storage::OnDisk;
+
+/// Bytes of one ring read, and the step in which residence is probed: the kernel reads ahead at least this far.
+const STEP_BYTES: u64 = 512 * 1024;
+
+/// Parts of a file that are not in memory.
+#[derive(Debug)]
+pub(crate) struct Cold {
+    file: File,
+    /// Offsets and lengths, at most [`STEP_BYTES`] each.
+    steps: Vec<(u64, usize)>,
+}
+
+impl Cold {
+    /// Looks which parts of a range are not in memory; `None` if all are, or nobody can tell.
+    pub fn find(range: &OnDisk) -> Option<Self> {
+        let file = File::open(&range.path).ok()?;
+        let end = range.offset.checked_add(range.bytes)?;
+        let mut steps = Vec::new();
+        let mut offset = range.offset;
+        while offset < end {
+            let bytes = (end - offset).min(STEP_BYTES);
+            // One byte at each end of the step: a range that was read once is in memory as a whole or not at all.
+            if !is_resident(&file, offset) || !is_resident(&file, offset + bytes - 1) {
+                steps.push((offset, usize::try_from(bytes).ok()?));
+            }
+            offset += bytes;
+        }
+        (!steps.is_empty()).then_some(Self { file, steps })
+    }
+
+    /// Reads them through the ring. To be called on the ring's runtime. What fails to be read here will fail, and be
+    /// told, where it is used.
+    pub async fn read(self, operations: &RingOps) {
+        let file = tokio_uring::fs::File::from_std(self.file);
+        let mut buffer = Vec::new();
+        for (offset, bytes) in self.steps {
+            if buffer.len() != bytes {
+                buffer = vec![0; bytes];
+            }
+            operations.inc();
+            let (outcome, back) = file.read_at(buffer, offset).await;
+            buffer = back;
+            if outcome.is_err() {
+                break;
+            }
+        }
+        operations.inc();
+        let _ = file.close().await;
+    }
+}
+
+/// Whether a read at `offset` would not wait for the disk.
+fn is_resident(file: &File, offset: u64) -> bool {
+    let mut byte = [0];
+    let probe = preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
+    // Where the kernel or file system knows no such probe, nothing is gained by a second read.
+    probe != Err(rustix::io::Errno::AGAIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use ultramarine_runtime::{IoMode, Registry, block_on_net};
+
+    use super::*;
+
+    #[test]
+    fn what_was_just_written_is_not_cold_and_a_missing_file_is_nobodys_trouble() {
+        let path = std::env::temp_dir().join(format!("ultramarine-cold-{}", std::process::id()));
+        let bytes = 3 * STEP_BYTES + 100;
+        let mut file = File::create(&path).expect("a file");
+        file.write_all(&vec![7; usize::try_from(bytes).expect("small")])
+            .expect("written");
+        let range = OnDisk {
+            path: path.clone(),
+            offset: 4096,
+            bytes: bytes - 4096,
+        };
+        assert!(Cold::find(&range).is_none());
+
+        let io = IoMode::Auto.resolve().expect("some back end");
+        if io == ultramarine_runtime::Io::Uring {
+            let operations = RingOps::new(&Registry::new(), "net");
+            let cold = Cold {
+                file: File::open(&path).expect("there"),
+                steps: vec![(0, 4096), (8192, 512)],
+            };
+            block_on_net(io, cold.read(&operations));
+            assert_eq!(operations.get(), 3, "two reads and the close");
+        }
+        std::fs::remove_file(&path).expect("there");
+        assert!(Cold::find(&range).is_none());
+    }
+}
