@@ -24,7 +24,9 @@ use std::sync::OnceLock;
 
 use ultramarine_types::limits::BLOB_BYTES;
 
-use crate::field::{Fr, Limbs, Prepared, R, add_narrow, add_wide, is_canonical, limbs_of, narrow, sub_narrow};
+use crate::field::{
+    Fr, Limbs, Multiply, Mulx, Portable, Prepared, R, add_narrow, add_wide, is_canonical, limbs_of, narrow, sub_narrow,
+};
 
 /// Field elements of a blob.
 const ELEMENTS: usize = BLOB_BYTES / 32;
@@ -72,39 +74,68 @@ impl Domain {
 
     /// p(z); `None` if an element of the blob is not below r. `scratch` keeps its memory between calls.
     pub fn evaluate(&self, blob: &[u8; BLOB_BYTES], z: &Fr, scratch: &mut Vec<Limbs>) -> Option<Fr> {
-        scratch.clear();
+        match Mulx::detect() {
+            Some(mulx) => self.evaluate_by(mulx, blob, z, scratch),
+            None => self.evaluate_by(Portable, blob, z, scratch),
+        }
+    }
+
+    /// [`evaluate`](Self::evaluate) by one kind of multiplication, for tests and reports that choose it.
+    pub fn evaluate_by<M: Multiply>(
+        &self,
+        by: M,
+        blob: &[u8; BLOB_BYTES],
+        z: &Fr,
+        scratch: &mut Vec<Limbs>,
+    ) -> Option<Fr> {
+        scratch.resize(ELEMENTS / 2, [0; 4]);
         let mut point = *z;
-        let mut factor = point.prepare();
-        let (elements, _) = blob.as_chunks::<32>();
-        let (pairs, _) = elements.as_chunks::<2>();
-        let mut canonical = true;
-        scratch.extend(pairs.iter().zip(&self.inverses).map(|([left, right], inverse)| {
-            let (left, right) = (limbs_of(left), limbs_of(right));
-            canonical &= is_canonical(&left) & is_canonical(&right);
-            fold(&left, &right, inverse, &factor)
-        }));
-        if !canonical {
+        if !fold_blob(by, blob, &self.inverses, &point.prepare(), scratch) {
             return None;
         }
-        for _ in 1..FOLDS {
+        let mut half = ELEMENTS / 4;
+        while half > 0 {
             point = point.mul(&point);
-            factor = point.prepare();
-            let half = scratch.len() / 2;
-            for (index, inverse) in self.inverses[..half].iter().enumerate() {
-                scratch[index] = fold(&scratch[2 * index], &scratch[2 * index + 1], inverse, &factor);
-            }
-            scratch.truncate(half);
+            fold_values(by, &mut scratch[..2 * half], &self.inverses[..half], &point.prepare());
+            half /= 2;
         }
-        assert_eq!(scratch.len(), 1, "twelve folds leave one value");
         Some(Fr::reduced(scratch[0]).mul(&self.scale))
+    }
+}
+
+/// The first fold, from a blob's bytes; whether all its elements are canonical (if not, `values` means nothing).
+#[inline(always)]
+fn fold_blob<M: Multiply>(
+    by: M,
+    blob: &[u8; BLOB_BYTES],
+    inverses: &[Prepared],
+    z: &Prepared,
+    values: &mut [Limbs],
+) -> bool {
+    let (pairs, _) = blob.as_chunks::<64>();
+    let mut canonical = true;
+    for ((pair, inverse), value) in pairs.iter().zip(inverses).zip(values) {
+        let (elements, _) = pair.as_chunks::<32>();
+        let (left, right) = (limbs_of(&elements[0]), limbs_of(&elements[1]));
+        canonical &= is_canonical(&left) & is_canonical(&right);
+        *value = fold(by, &left, &right, inverse, z);
+    }
+    canonical
+}
+
+/// A later fold, in place: the first half of `values` from all of them.
+#[inline(always)]
+fn fold_values<M: Multiply>(by: M, values: &mut [Limbs], inverses: &[Prepared], z: &Prepared) {
+    for (index, inverse) in inverses.iter().enumerate() {
+        values[index] = fold(by, &values[2 * index], &values[2 * index + 1], inverse, z);
     }
 }
 
 /// `(a + b) + z·v⁻¹·(a − b)` modulo r, below 1.04·r like a and b. (A non-canonical element gives some number; it is not used.)
 #[inline(always)]
-fn fold(a: &Limbs, b: &Limbs, inverse: &Prepared, z: &Prepared) -> Limbs {
-    let difference = narrow(&inverse.times(&sub_narrow(a, b)));
-    narrow(&add_wide(&z.times(&difference), &add_narrow(a, b)))
+fn fold<M: Multiply>(by: M, a: &Limbs, b: &Limbs, inverse: &Prepared, z: &Prepared) -> Limbs {
+    let difference = narrow(&by.times(inverse, &sub_narrow(a, b)));
+    narrow(&add_wide(&by.times(z, &difference), &add_narrow(a, b)))
 }
 
 #[cfg(test)]

@@ -186,17 +186,26 @@ pub struct Prepared([Limbs; 4]);
 /// A number in five limbs.
 pub type Wide = [u64; 5];
 
-impl Prepared {
-    /// `a·c` modulo r, below 5r; `a` is any four limbs.
+/// How to multiply by a prepared factor: what differs between processors.
+pub trait Multiply: Copy {
+    /// `a·c` modulo r, below 5r, for the `c` behind `factor`; `a` is any four limbs.
+    fn times(&self, factor: &Prepared, a: &Limbs) -> Wide;
+}
+
+/// By the compiler's own instructions.
+#[derive(Clone, Copy, Debug)]
+pub struct Portable;
+
+impl Multiply for Portable {
     #[inline(always)]
-    pub fn times(&self, a: &Limbs) -> Wide {
+    fn times(&self, factor: &Prepared, a: &Limbs) -> Wide {
         let mut sum = [0u64; 4];
         // Each row carries at most one limb out; four of them fit easily.
         let mut high = 0u128;
-        for (limb, factor) in a.iter().zip(&self.0) {
+        for (limb, row) in a.iter().zip(&factor.0) {
             let mut carry = 0;
-            for (place, factor) in sum.iter_mut().zip(factor) {
-                (*place, carry) = multiply_add(*place, *limb, *factor, carry);
+            for (place, part) in sum.iter_mut().zip(row) {
+                (*place, carry) = multiply_add(*place, *limb, *part, carry);
             }
             high = high.wrapping_add(u128::from(carry));
         }
@@ -366,6 +375,10 @@ const _: () = {
         at += 1;
     }
 };
+
+#[allow(unsafe_code)]
+mod mulx;
+pub use mulx::Mulx;
 
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,13 @@ fn blob(bytes: &[u8]) -> &[u8; BLOB_BYTES] {
     bytes.try_into().expect("a blob")
 }
 
+/// The value by every kind of multiplication, which must agree.
 fn value_at(bytes: &[u8], z: &Fr) -> Option<Fr> {
-    Domain::get().evaluate(blob(bytes), z, &mut Vec::new())
+    let value = Domain::get().evaluate_by(Portable, blob(bytes), z, &mut Vec::new());
+    if let Some(mulx) = Mulx::detect() {
+        assert_eq!(Domain::get().evaluate_by(mulx, blob(bytes), z, &mut Vec::new()), value);
+    }
+    value
 }
 
 fn big_endian(element: &Fr) -> [u8; 32] {

@@ -64,9 +64,12 @@ fn prepared_products_agree_with_blst_for_any_four_limbs_and_stay_below_five_r() 
     for c in extremes() {
         let prepared = Fr::reduced(c).prepare();
         for a in extremes() {
-            let product = prepared.times(&a);
+            let product = Portable.times(&prepared, &a);
             assert!(!at_least(&product, &five_r), "{a:x?} × {c:x?} is too large");
             assert_eq!(value(&product), blst_product(&a, &c), "{a:x?} × {c:x?}");
+            if let Some(mulx) = Mulx::detect() {
+                assert_eq!(mulx.times(&prepared, &a), product, "{a:x?} × {c:x?} by mulx");
+            }
         }
     }
 }
@@ -75,8 +78,20 @@ fn prepared_products_agree_with_blst_for_any_four_limbs_and_stay_below_five_r() 
 fn the_largest_prepared_factors_do_not_overflow() {
     // No real factor has all four of these; the arithmetic must not depend on that.
     let largest = sub(&R, &[1, 0, 0, 0]).0;
-    let product = Prepared([largest; 4]).times(&[u64::MAX; 4]);
-    assert!(product[4] <= 2);
+    let factors = [
+        Prepared([largest; 4]),
+        Prepared([R; 4]),
+        Prepared([[0; 4], largest, [0; 4], largest]),
+    ];
+    for factor in factors {
+        for a in extremes() {
+            let product = Portable.times(&factor, &a);
+            assert!(product[4] <= 2);
+            if let Some(mulx) = Mulx::detect() {
+                assert_eq!(mulx.times(&factor, &a), product);
+            }
+        }
+    }
 }
 
 #[test]
