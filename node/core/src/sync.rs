@@ -87,7 +87,7 @@ impl Sync {
             self.ask(now, best, SyncWant::Certificate, peers, &mut asks);
         }
         for height in (next.0..=best.0).take(self.flights_max).map(Height) {
-            if self.flights.len() >= self.flights_max + 1 {
+            if self.flights.len() > self.flights_max {
                 break;
             }
             let want = match held(height) {

@@ -110,7 +110,7 @@ impl Core {
         if key.height < current || key.height.0 >= far {
             return Err(Refusal::Height);
         }
-        if !self.sync.flight(key.height).is_some_and(|flight| flight.peer == peer) {
+        if self.sync.flight(key.height).is_none_or(|flight| flight.peer != peer) {
             return Err(Refusal::Held);
         }
         let Some(certificate) = certificate else {

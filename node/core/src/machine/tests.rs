@@ -2,10 +2,12 @@
 
 mod world;
 
+use ultramarine_types::network::{Fault, NetEvent};
+use ultramarine_types::storage::{LogCondition, StoreReply};
 use ultramarine_types::{ConsensusMessage, Height, Nanos, Round, VoteKind};
 use world::World;
 
-use crate::Event;
+use crate::{Event, Input, Stop};
 
 const MINUTE: Nanos = Nanos::from_millis(60_000);
 
@@ -366,6 +368,186 @@ fn the_same_inputs_give_the_same_run() {
         (world.now, events)
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn a_block_that_breaks_a_rule_gets_no_vote() {
+    let mut world = World::new(4);
+    let set = world::validators(4);
+    let bad = world.node_of(set.proposer(Height(2), Round(0)));
+    // The proposer's own core would refuse it: a spoiled commitment count passes only a proposer that is not ours.
+    world.spoil = Box::new(move |node, height, _, built| {
+        if node == bad && height == Height(2) {
+            built.header.timestamp += 20;
+        }
+    });
+    world.start_all();
+    assert!(
+        world.run(MINUTE, |world| world.all_at(4)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+    let (decided, _) = &world.nodes[0].disk.decided[&Height(2)];
+    assert!(
+        decided.certificate.round > Round(0),
+        "a timestamp too far ahead is withheld, and the round passes"
+    );
+    for node in (0..4).filter(|node| *node != bad) {
+        let prevote = world.signed[&(node, Height(2), Round(0), "prevote")];
+        assert_eq!(prevote, None, "node {node}");
+    }
+}
+
+#[test]
+fn a_damaged_log_keeps_the_node_silent_at_its_height_only() {
+    for condition in [LogCondition::Corrupt, LogCondition::Missing] {
+        let mut world = World::new(4);
+        world.start_all();
+        assert!(world.run(MINUTE, |world| world.all_at(3)));
+        // In the middle of a height.
+        assert!(world.run(MINUTE, |world| is_midway(world, 2)));
+        world.crash(2);
+        let silent_at = world.head(2).next();
+        let before: Vec<_> = world
+            .signed
+            .keys()
+            .filter(|(node, height, ..)| *node == 2 && *height >= silent_at)
+            .cloned()
+            .collect();
+        world.log_condition = condition;
+        world.start(2);
+        world.log_condition = LogCondition::Whole;
+        assert!(
+            world.run(MINUTE, |world| world.all_at(silent_at.0 + 4)),
+            "stuck at {:?}",
+            heads(&world)
+        );
+        world.assert_agreement();
+        world.assert_nobody_stopped();
+        let after: Vec<_> = world
+            .signed
+            .keys()
+            .filter(|(node, height, ..)| *node == 2 && *height == silent_at)
+            .cloned()
+            .collect();
+        assert_eq!(before, after, "nothing was signed at the height whose log is lost");
+        assert!(
+            world
+                .signed
+                .keys()
+                .any(|(node, height, ..)| *node == 2 && *height > silent_at.next())
+        );
+    }
+}
+
+#[test]
+fn an_old_copy_of_a_directory_stops_when_peers_know_better() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.head(1) >= Height(3) && is_midway(world, 1)));
+    let copy = world.nodes[1].disk.clone();
+    assert!(world.run(MINUTE, |world| world.all_at(8)));
+    world.crash(1);
+    world.nodes[1].disk = copy;
+    world.start(1);
+    world.run(Nanos::from_millis(3_000), |world| world.nodes[1].stopped.is_some());
+    assert!(
+        matches!(world.nodes[1].stopped, Some(Stop::ForeignSignatures(_))),
+        "{:?}",
+        world.nodes[1].stopped
+    );
+}
+
+#[test]
+fn a_failed_disk_stops_the_node_and_nothing_leaves_after() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    let reason = "fdatasync: EIO".to_owned();
+    world.tell(0, Input::Store(StoreReply::Failed { reason: reason.clone() }));
+    assert_eq!(world.nodes[0].stopped, Some(Stop::Disk(reason)));
+    let signed = world.signed.keys().filter(|(node, ..)| *node == 0).count();
+    world.run(Nanos::from_millis(2_000), |_| false);
+    assert_eq!(world.signed.keys().filter(|(node, ..)| *node == 0).count(), signed);
+}
+
+#[test]
+fn a_decided_block_the_client_calls_invalid_stops_the_node() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    world.nodes[3].client.condemns = Some(Height(4));
+    assert!(
+        world.run(MINUTE, |world| world.nodes[3].stopped.is_some()),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    assert!(matches!(world.nodes[3].stopped, Some(Stop::DecidedInvalid(_))));
+    assert!(
+        world.run(MINUTE, |world| world.head(0) >= Height(8)),
+        "the others go on"
+    );
+}
+
+#[test]
+fn old_and_far_messages_cost_nothing() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(5)));
+    for height in [1, 2, 3, 400, u64::MAX] {
+        let vote = ultramarine_types::Vote {
+            kind: VoteKind::Prevote,
+            height: Height(height),
+            round: Round(0),
+            value_id: None,
+            voter: world::address_of(1),
+            signature: ultramarine_types::Signature([7; 64]),
+        };
+        let message = ConsensusMessage::Vote(vote);
+        world.tell(
+            0,
+            Input::Net(NetEvent::Message {
+                peer: world::peer_id(1),
+                message,
+            }),
+        );
+    }
+    assert_eq!(world.charges, [], "their signatures were not even looked at");
+}
+
+#[test]
+fn a_forged_vote_costs_its_sender() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    let vote = ultramarine_types::Vote {
+        kind: VoteKind::Prevote,
+        height: world.head(0).next(),
+        round: Round(0),
+        value_id: None,
+        voter: world::address_of(1),
+        signature: ultramarine_types::Signature([7; 64]),
+    };
+    world.tell(
+        0,
+        Input::Net(NetEvent::Message {
+            peer: world::peer_id(2),
+            message: ConsensusMessage::Vote(vote),
+        }),
+    );
+    assert_eq!(
+        world.charges,
+        [(0, 2, Fault::Signature)],
+        "who sent it, not whose name it bears"
+    );
+}
+
+/// Whether a node has signed something at a height that is not decided.
+fn is_midway(world: &World, node: usize) -> bool {
+    let disk = &world.nodes[node].disk;
+    disk.epoch.is_some_and(|epoch| epoch.height == world.head(node).next()) && !disk.records.is_empty()
 }
 
 fn heads(world: &World) -> Vec<(Height, Option<String>)> {

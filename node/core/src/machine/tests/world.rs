@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::execution::{Built, EngineCall, EngineReply, Executed, ParentBlock, PayloadStatus};
-use ultramarine_types::network::{NetCommand, NetEvent, OfferId, OfferKind, Recipients, SyncEnd, SyncWant};
+use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, OfferKind, Recipients, SyncEnd, SyncWant};
 use ultramarine_types::storage::{
     Blobs, Decided, LogCondition, LogEpoch, Recovered, RecoveredLog, StoreReply, StoreRequest, Tag,
 };
@@ -19,6 +19,7 @@ use ultramarine_types::{
     Lsn, Machine, Nanos, Outbox, PeerId, Round, Validator, ValidatorSet, ValueId, ValueKey,
 };
 
+use crate::log::Record;
 use crate::rules::{EMPTY_ROOT, GAS_PER_BLOB, PREV_RANDAO};
 use crate::signing::Signer;
 use crate::{Core, CoreConfig, Event, Input, Output, Stop};
@@ -75,6 +76,8 @@ pub struct Client {
     pub blocks: BTreeMap<Hash, u64>,
     pub executed: BTreeSet<Hash>,
     pub syncing: bool,
+    /// Calls the block of this height invalid when it is to be imported.
+    pub condemns: Option<Height>,
     pub blobs: usize,
 }
 
@@ -109,6 +112,8 @@ enum Happening {
     Clock,
 }
 
+type Loss = Box<dyn Fn(usize, usize, &ValueKey) -> bool>;
+type Spoil = Box<dyn Fn(usize, Height, Round, &mut Built)>;
 type Filter = Box<dyn Fn(usize, usize, &ConsensusMessage, Option<Round>) -> bool>;
 
 pub struct World {
@@ -121,7 +126,13 @@ pub struct World {
     set: Arc<ValidatorSet>,
     pub drop: Filter,
     /// Whether a proposer's stream to somebody is lost.
-    pub lose_stream: Box<dyn Fn(usize, usize, &ValueKey) -> bool>,
+    pub lose_stream: Loss,
+    /// Spoils the block a node builds.
+    pub spoil: Spoil,
+    /// Whom nodes charged, and for what.
+    pub charges: Vec<(usize, usize, Fault)>,
+    /// What the log of a node is found to be at its next start.
+    pub log_condition: LogCondition,
     /// Everything ever signed and sent: node, height, round, kind.
     pub signed: BTreeMap<(usize, Height, Round, &'static str), Option<ValueId>>,
     pub listen: Nanos,
@@ -146,6 +157,7 @@ impl World {
                     blocks: BTreeMap::from([(GENESIS, 0)]),
                     executed: BTreeSet::new(),
                     syncing: false,
+                    condemns: None,
                     blobs: 3,
                 },
                 life: 0,
@@ -165,6 +177,9 @@ impl World {
             set: validators(validators_count),
             drop: Box::new(|_, _, _, _| false),
             lose_stream: Box::new(|_, _, _| false),
+            spoil: Box::new(|_, _, _, _| {}),
+            charges: Vec::new(),
+            log_condition: LogCondition::Whole,
             signed: BTreeMap::new(),
             listen: Nanos::from_millis(50),
             idle: (Nanos::ZERO, 0),
@@ -199,8 +214,12 @@ impl World {
         let disk = &self.nodes[node].disk;
         let log = disk.epoch.map(|epoch| RecoveredLog {
             epoch,
-            condition: LogCondition::Whole,
-            records: disk.records.clone(),
+            condition: self.log_condition,
+            records: if self.log_condition == LogCondition::Whole {
+                disk.records.clone()
+            } else {
+                Vec::new()
+            },
         });
         let recovered = Recovered {
             head: disk.decided.last_key_value().map(|(_, (decided, _))| decided.clone()),
@@ -448,6 +467,7 @@ impl World {
     fn net(&mut self, from: usize, command: NetCommand) {
         match command {
             NetCommand::Send { to, message } => {
+                self.assert_durable(from, &message);
                 for to in self.recipients(from, to) {
                     let round = self.nodes[to].core.as_ref().and_then(Core::round);
                     if !(self.drop)(from, to, &message, round) {
@@ -529,8 +549,24 @@ impl World {
                 }
             }
             NetCommand::Forget { .. } => {}
-            NetCommand::Charge { peer, fault } => panic!("node {from} charges honest {peer:?} with {fault:?}"),
+            NetCommand::Charge { peer, fault } => self.charges.push((from, peer.0[0] as usize, fault)),
         }
+    }
+
+    /// I8: what leaves was logged, and the log synced, before.
+    fn assert_durable(&self, node: usize, message: &ConsensusMessage) {
+        let record = match message {
+            ConsensusMessage::Vote(vote) if vote.voter == self.address(node) => Record::Vote(vote.clone()),
+            ConsensusMessage::Proposal(proposal) if proposal.proposer == self.address(node) => {
+                Record::Proposal(proposal.clone())
+            }
+            _ => return,
+        };
+        let disk = &self.nodes[node].disk;
+        assert!(
+            disk.records.contains(&record.encode()),
+            "node {node} sent {record:?} before it was durable"
+        );
     }
 
     fn store(&mut self, node: usize, request: StoreRequest) {
@@ -619,8 +655,9 @@ impl World {
                 timestamp,
             } => {
                 let blobs = client.blobs;
-                let built = build(node, height, round, &parent, timestamp, blobs, now);
+                let mut built = build(node, height, round, &parent, timestamp, blobs, now);
                 client.know(&built.header);
+                (self.spoil)(node, height, round, &mut built);
                 self.nodes[node].builds.push((height, round));
                 EngineReply::Built {
                     height,
@@ -637,7 +674,14 @@ impl World {
             }
             EngineCall::Inspect { key, .. } => EngineReply::Inspected { key, result: Ok(()) },
             EngineCall::Import { height, init, .. } => {
-                let payload = client.execute(&init.metadata.header);
+                let payload = if client.condemns == Some(height) {
+                    PayloadStatus::Invalid {
+                        latest: None,
+                        reason: "bad state root".to_owned(),
+                    }
+                } else {
+                    client.execute(&init.metadata.header)
+                };
                 EngineReply::Imported {
                     height,
                     forkchoice: payload.clone(),
@@ -665,7 +709,13 @@ impl World {
         }
     }
 
+    /// Hands a node an input out of turn.
+    pub fn tell(&mut self, node: usize, input: Input) {
+        self.input(node, input);
+    }
+
     pub fn assert_nobody_stopped(&self) {
+        assert_eq!(self.charges, [], "all are honest");
         for (index, node) in self.nodes.iter().enumerate() {
             assert_eq!(node.stopped, None, "node {index} stopped");
         }
