@@ -31,6 +31,8 @@ impl Core {
         let mut wants = Vec::new();
         self.execution.begin(self.head.height, self.head.block.hash, &mut wants);
         self.want(wants);
+        #[cfg(feature = "planted")]
+        let recovered = self.config.outdate(recovered);
         let plan = match boot::plan(self.head.height, recovered.log.as_ref()) {
             Ok(plan) => plan,
             Err(Refusal::State(what)) => return self.stop(Stop::State(what)),

@@ -25,6 +25,17 @@ impl Core {
         if self.phase != Phase::Running || self.host.is_decided() || self.stopped {
             return;
         }
+        for (round, id) in self.host.polka_ids() {
+            let key = ValueKey {
+                height: self.current(),
+                id,
+            };
+            if !self.values.get(&key).is_some_and(|value| value.polka) {
+                // Votes made this polka; no message named the value as one.
+                self.name(key, None, true);
+                self.refeeds.push_back((key, round));
+            }
+        }
         for key in self.values.keys_at(self.current()) {
             if self.sync.certifies(key.height, &key.id) {
                 self.judge_vouched(key);
@@ -39,7 +50,10 @@ impl Core {
 
     /// The verdict about a value that was judged.
     pub(super) fn verdict(&self, key: &ValueKey) -> Option<bool> {
-        match self.values.get(key)?.judgement {
+        let value = self.values.get(key)?;
+        #[cfg(feature = "planted")]
+        let value = self.values.mistaken(&self.config, key).unwrap_or(value);
+        match value.judgement {
             Judgement::Valid => Some(true),
             Judgement::Invalid(_) => Some(false),
             Judgement::Open | Judgement::Executing { .. } | Judgement::Inspecting | Judgement::Vouched => None,
@@ -49,6 +63,8 @@ impl Core {
     fn judge(&mut self, key: ValueKey) {
         let (now, parent, unix_ns) = (self.now, self.parent(), self.unix_ns());
         let open = self.execution.is_open();
+        #[cfg(feature = "planted")]
+        let open = open || self.config.plants(crate::Planted::SkipGate);
         let Some(value) = self.values.get_mut(&key) else { return };
         if value.judgement != Judgement::Open || value.retry_at.is_some_and(|at| at > now) {
             return;
@@ -57,7 +73,10 @@ impl Core {
             return;
         };
         value.retry_at = None;
-        if let Err(broken) = rules::check(&self.config.chain, &parent, &init.metadata) {
+        let kept = rules::check(&self.config.chain, &parent, &init.metadata);
+        #[cfg(feature = "planted")]
+        let kept = self.config.overlook(kept);
+        if let Err(broken) = kept {
             return self.condemn(key, broken.0, true);
         }
         if !open {
@@ -69,6 +88,10 @@ impl Core {
             return;
         }
         let Some(payload) = stored.payload.clone() else { return };
+        #[cfg(feature = "planted")]
+        if self.config.plants(crate::Planted::PrevoteBeforeExecution) {
+            return self.acquit(key);
+        }
         value.judgement = Judgement::Executing { since: now };
         self.engine(EngineCall::Execute { key, init, payload });
     }
@@ -113,7 +136,7 @@ impl Core {
     }
 
     /// Nobody votes for it here. `provable`: by what its origin proposer signed.
-    fn condemn(&mut self, key: ValueKey, reason: String, provable: bool) {
+    pub(super) fn condemn(&mut self, key: ValueKey, reason: String, provable: bool) {
         let Some(value) = self.values.get_mut(&key) else { return };
         value.judgement = Judgement::Invalid(reason.clone());
         let Some(init) = value.init.clone() else { return };

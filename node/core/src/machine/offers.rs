@@ -209,5 +209,9 @@ impl Core {
         let search = value.search.get_or_insert_default();
         search.next_at = now;
         search.tried.insert(peer);
+        #[cfg(feature = "planted")]
+        if self.config.plants(crate::Planted::RelayBlamed) {
+            self.condemn(key, "a part was bad".to_owned(), false);
+        }
     }
 }
