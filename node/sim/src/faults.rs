@@ -9,6 +9,8 @@ pub enum FaultKind {
     Crash,
     /// One process dies between two of its own intentions.
     CrashBetween,
+    /// One process dies and stays away for many heights.
+    LongAway,
     /// All processes die.
     CrashAll,
     /// All processes and all execution clients die.
@@ -37,11 +39,12 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them; frequent ones more than once.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Crash,
         Self::Crash,
         Self::CrashBetween,
         Self::CrashBetween,
+        Self::LongAway,
         Self::CrashAll,
         Self::CrashAllWithClients,
         Self::Partition,
@@ -65,6 +68,7 @@ impl FaultKind {
         match self {
             Self::Crash => "crash",
             Self::CrashBetween => "crash-between",
+            Self::LongAway => "long-away",
             Self::CrashAll => "crash-all",
             Self::CrashAllWithClients => "crash-all-with-clients",
             Self::Partition => "partition",

@@ -64,6 +64,7 @@ impl World {
             }
             Event::JoinWake { node, life, at } => {
                 if self.lives(node, life) && self.nodes[node].join_wake_at == Some(at) {
+                    self.count_wake(node);
                     self.nodes[node].join_wake_at = None;
                     self.join_wake(node);
                 }
@@ -95,6 +96,7 @@ impl World {
             }
             Event::FormerWake { node, life, at } => {
                 if self.lives(node, life) && self.nodes[node].former_wake_at == Some(at) {
+                    self.count_wake(node);
                     self.nodes[node].former_wake_at = None;
                     self.former_wake(node);
                 }
@@ -147,20 +149,26 @@ impl World {
     }
 
     fn wake(&mut self, index: usize) {
+        self.count_wake(index);
         let node = &mut self.nodes[index];
         node.wake_at = None;
+        let now = node.clock.local(self.now);
+        if let Some(core) = node.core.as_mut() {
+            core.wake(now, &mut node.outbox);
+        }
+        self.carry_out(index);
+    }
+
+    /// A machine whose deadline stays in the past would be woken for ever.
+    fn count_wake(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
         node.wakes = if node.wakes.0 == self.now {
             (self.now, node.wakes.1 + 1)
         } else {
             (self.now, 0)
         };
-        let (wakes, now) = (node.wakes.1, node.clock.local(self.now));
-        if let Some(core) = node.core.as_mut() {
-            core.wake(now, &mut node.outbox);
-        }
-        let checked = self.checks.bounds.wakes(wakes);
+        let checked = self.checks.bounds.wakes(node.wakes.1);
         self.note(index, checked);
-        self.carry_out(index);
     }
 
     fn carry_out(&mut self, index: usize) {

@@ -38,6 +38,11 @@ impl World {
                     self.nodes[one].fuse = Some(fuse);
                 }
             }
+            FaultKind::LongAway => {
+                self.crash(one);
+                let at = self.now + self.dice.millis(8000, 25_000);
+                self.queue.plan(at, Event::Start { node: one });
+            }
             FaultKind::CrashAll | FaultKind::CrashAllWithClients => {
                 for node in 0..nodes {
                     if kind == FaultKind::CrashAllWithClients {

@@ -683,7 +683,7 @@ impl World {
             node.join_wake_at = None;
             return;
         };
-        let at = node.clock.simulated(deadline).max(self.now + Nanos(1));
+        let at = node.clock.simulated(deadline).max(self.now);
         if node.join_wake_at != Some(at) && at != Nanos::NEVER {
             node.join_wake_at = Some(at);
             self.queue.plan(

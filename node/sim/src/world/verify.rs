@@ -79,7 +79,7 @@ impl World {
         match node.former.deadline() {
             None => node.former_wake_at = None,
             Some(deadline) => {
-                let at = node.clock.simulated(deadline).max(self.now + Nanos(1));
+                let at = node.clock.simulated(deadline).max(self.now);
                 if node.former_wake_at != Some(at) && at != Nanos::NEVER {
                     node.former_wake_at = Some(at);
                     self.queue.plan(at, Event::FormerWake { node: index, life, at });

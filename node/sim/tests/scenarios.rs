@@ -1,0 +1,66 @@
+//! Every named scenario, from a few seeds each.
+
+use ultramarine_sim::scenarios::{ALL, report};
+
+fn runs_clean(name: &str, seeds: std::ops::Range<u64>) {
+    let scenario = *ALL
+        .iter()
+        .find(|scenario| scenario.name == name)
+        .expect("the scenario is listed");
+    for seed in seeds {
+        let report = report(scenario, seed, false);
+        assert_eq!(
+            report.violation,
+            None,
+            "replay: cargo run --release -p ultramarine-sim -- --scenario {name} --seeds {seed}..{} --trace",
+            seed + 1
+        );
+    }
+}
+
+#[test]
+fn a_proposer_killed_in_mid_stream_does_not_stop_the_chain() {
+    runs_clean("proposer-killed", 0..8);
+}
+
+#[test]
+fn a_locked_value_is_decided_later_through_another_proposer_with_its_origin_named() {
+    runs_clean("locked-value", 0..8);
+}
+
+#[test]
+fn the_parent_blob_root_after_kill_9_is_that_of_the_stored_metadata() {
+    runs_clean("parent-root", 0..8);
+}
+
+#[test]
+fn the_chain_comes_back_after_all_nodes_and_clients_were_killed() {
+    runs_clean("everything-killed", 0..8);
+}
+
+#[test]
+fn a_node_behind_catches_up_and_holds_the_same_blobs() {
+    runs_clean("catch-up", 0..4);
+}
+
+#[test]
+fn a_node_away_beyond_retention_catches_up_through_metadata() {
+    runs_clean("catch-up-pruned", 0..4);
+}
+
+#[test]
+fn blocks_of_1024_blobs_are_decided_in_round_zero() {
+    runs_clean("many-blobs", 0..1);
+}
+
+#[test]
+fn every_scenario_is_tested() {
+    let source = include_str!("scenarios.rs");
+    for scenario in ALL {
+        assert!(
+            source.contains(&format!("runs_clean(\"{}\"", scenario.name)),
+            "{} has no test",
+            scenario.name
+        );
+    }
+}
