@@ -1,17 +1,14 @@
-//! This file knows what the core is made of and how one input flows through it.
+//! This file knows what the core is made of.
 //!
-//! ```text
-//! input ─▶ its handler ─▶ settle: consensus inputs, one by one ─▶ actions ─▶ more inputs, until none is left
-//!                                                                     └▶ judge values, plan sync, tell peers
-//! ```
-//!
-//! The handlers live beside this file, one per concern: `machine/boot.rs`, `machine/heights.rs`, `machine/consensus.rs`,
-//! `machine/messages.rs`, `machine/offers.rs`, `machine/judge.rs`, `machine/propose.rs`, `machine/search.rs`, `machine/catchup.rs`,
-//! `machine/tell.rs`.
+//! `machine/dispatch.rs` says how one input flows through it. The handlers live beside it, one file per concern: what
+//! the directory holds (`boot.rs`), one height after another (`heights.rs`), Malachite (`consensus.rs`), consensus
+//! messages (`messages.rs`), streams and receipts (`offers.rs`), verdicts (`judge.rs`), our own blocks (`propose.rs`),
+//! missing bytes (`search.rs`), being behind (`catchup.rs`), what peers must be told (`tell.rs`).
 
 mod boot;
 mod catchup;
 mod consensus;
+mod dispatch;
 mod heights;
 mod judge;
 mod messages;
@@ -26,12 +23,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use malachitebft_core_consensus::Input as Told;
-use ultramarine_types::execution::{EngineCall, EngineReply, ParentBlock};
+use ultramarine_types::execution::{EngineCall, ParentBlock};
 use ultramarine_types::limits::Limits;
-use ultramarine_types::network::{NetCommand, NetEvent, Recipients};
-use ultramarine_types::storage::{Decision, StoreReply, StoreRequest};
+use ultramarine_types::network::{NetCommand, Recipients};
+use ultramarine_types::storage::{Decision, StoreRequest};
 use ultramarine_types::{
-    Address, ConsensusMessage, Hash, Height, Lsn, Machine, Nanos, Outbox, Proposal, Round, Stage, ValueId, ValueKey,
+    Address, ConsensusMessage, Hash, Height, Lsn, Nanos, Proposal, Round, Stage, ValueId, ValueKey,
 };
 
 use crate::config::CoreConfig;
@@ -41,7 +38,7 @@ use crate::execution::{Execution, Want};
 use crate::gate::Gate;
 use crate::guard::Guard;
 use crate::host::Host;
-use crate::io::{Event, Input, Output, Stop};
+use crate::io::{Event, Output, Stop};
 use crate::log::Record;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
@@ -355,182 +352,6 @@ impl Core {
                 }
                 Want::Invalid(why) => self.stop(Stop::DecidedInvalid(why)),
             }
-        }
-    }
-}
-
-impl Machine for Core {
-    type Input = Input;
-    type Output = Output;
-
-    fn handle(&mut self, now: Nanos, input: Input, out: &mut Outbox<Output>) {
-        if self.stopped {
-            return;
-        }
-        self.now = self.now.max(now);
-        match input {
-            Input::WallClock { unix_ns } => self.wall = Some((self.now, unix_ns)),
-            Input::Boot(recovered) => self.boot(*recovered),
-            Input::Net(event) => self.on_net(event),
-            Input::Store(reply) => self.on_store(reply),
-            Input::Engine(reply) => self.on_engine(reply),
-        }
-        self.settle();
-        self.flush(out);
-    }
-
-    fn deadline(&self) -> Option<Nanos> {
-        if self.stopped || self.phase == Phase::Off {
-            return None;
-        }
-        [
-            self.timers.deadline(),
-            self.phase_deadline(),
-            self.values_deadline(),
-            self.proposer.deadline().filter(|_| self.execution.is_open()),
-            self.execution.deadline(),
-            self.catch_up_deadline(),
-            self.tell_deadline(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
-
-    fn wake(&mut self, now: Nanos, out: &mut Outbox<Output>) {
-        if self.stopped || self.phase == Phase::Off {
-            return;
-        }
-        self.now = self.now.max(now);
-        while let Some(fired) = self.timers.fire(self.now) {
-            if self.timers.is_current(fired) {
-                self.inputs.push_back(Told::TimeoutElapsed(fired.timeout));
-            }
-            self.settle();
-        }
-        let mut wants = Vec::new();
-        self.execution.wake(self.now, &mut wants);
-        self.want(wants);
-        self.settle();
-        self.flush(out);
-    }
-}
-
-impl Core {
-    /// When any value wants looking at; only in phases that do look.
-    fn values_deadline(&self) -> Option<Nanos> {
-        match self.phase {
-            Phase::Running if !self.host.is_decided() => self.values.deadline(self.current()),
-            Phase::Recovering { .. } | Phase::Between { .. } => self.values.search_deadline(self.current()),
-            Phase::Running | Phase::Off | Phase::Listening { .. } | Phase::Committing => None,
-        }
-    }
-
-    fn on_net(&mut self, event: NetEvent) {
-        match event {
-            NetEvent::PeerUp { peer, validator } => self.peers.up(peer, validator),
-            NetEvent::PeerDown { peer } => self.lose(peer),
-            NetEvent::Message { peer, message } => self.on_message(peer, message),
-            NetEvent::Status { peer, status } => self.on_status(peer, status),
-            NetEvent::Offer {
-                offer,
-                peer,
-                key,
-                init,
-                kind,
-                certificate,
-            } => {
-                self.on_offer(offer, peer, key, init, kind, certificate);
-            }
-            NetEvent::Incomplete { key, peer } => self.on_incomplete(key, peer),
-            NetEvent::SyncEnded { peer, height, end } => self.on_sync_ended(peer, height, end),
-        }
-    }
-
-    fn on_store(&mut self, reply: StoreReply) {
-        match reply {
-            StoreReply::Stored {
-                key,
-                init,
-                payload,
-                tag,
-                blobs,
-            } => self.on_stored(key, init, payload, tag, blobs),
-            StoreReply::Refused { key, reason } => self.on_refused(key, &reason),
-            StoreReply::LogDurable { lsn } => {
-                for parked in self.gate.open(lsn) {
-                    self.release(parked);
-                }
-            }
-            StoreReply::EpochBegun(epoch) => self.on_epoch(epoch),
-            StoreReply::Committed { height } => self.on_committed(height),
-            StoreReply::Loaded { height, value } => {
-                let value = value.map(|(decided, payload)| (decided.init, payload));
-                let mut wants = Vec::new();
-                self.execution.loaded(self.now, height, value, &mut wants);
-                self.want(wants);
-            }
-            StoreReply::Retired { blobs_below } => self.oldest_blobs = self.oldest_blobs.max(blobs_below),
-            StoreReply::Failed { reason } => self.stop(Stop::Disk(reason)),
-        }
-    }
-
-    fn on_engine(&mut self, reply: EngineReply) {
-        let mut wants = Vec::new();
-        match reply {
-            EngineReply::Forkchoice { head, status } => {
-                self.execution.forkchoice(self.now, head, &status, &mut wants);
-            }
-            EngineReply::Newest { number } => self.execution.newest(self.now, number, &mut wants),
-            EngineReply::Imported {
-                height,
-                payload,
-                forkchoice,
-            } => {
-                self.execution
-                    .imported(self.now, height, &payload, &forkchoice, &mut wants);
-            }
-            EngineReply::Built { height, round, result } => self.on_built(height, round, result),
-            EngineReply::Executed { key, outcome } => self.on_executed(key, outcome),
-            EngineReply::Inspected { key, result } => self.on_inspected(key, result),
-        }
-        self.want(wants);
-    }
-
-    /// Carries on until nothing follows from what is known now.
-    fn settle(&mut self) {
-        if self.phase == Phase::Off {
-            return;
-        }
-        loop {
-            self.consult();
-            let before = self.out.len();
-            self.step_phase();
-            self.judge_all();
-            self.propose();
-            if self.inputs.is_empty() && self.refeeds.is_empty() && before == self.out.len() {
-                break;
-            }
-            if self.stopped {
-                return;
-            }
-        }
-        self.search();
-        self.catch_up();
-        self.tell();
-    }
-
-    /// Asks for one sync that covers everything parked, and hands everything over.
-    fn flush(&mut self, out: &mut Outbox<Output>) {
-        if !self.stopped
-            && let Some(wanted) = self.gate.wanted()
-            && wanted > self.sync_asked
-        {
-            self.sync_asked = self.lsn;
-            self.store(StoreRequest::LogSync { lsn: self.lsn });
-        }
-        for output in self.out.drain(..) {
-            out.push(output);
         }
     }
 }

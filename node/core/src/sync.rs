@@ -45,6 +45,8 @@ pub enum Held {
 pub struct Sync {
     flights: BTreeMap<Height, Flight>,
     avoid: BTreeMap<(Height, PeerId), Nanos>,
+    /// Requests a peer failed since it last served one: whoever promises much and delivers nothing is asked last.
+    failures: BTreeMap<PeerId, u8>,
     certificates: BTreeMap<Height, CommitCertificate>,
     certified_tip: Height,
     timeout: Nanos,
@@ -60,6 +62,7 @@ impl Sync {
         Self {
             flights: BTreeMap::new(),
             avoid: BTreeMap::new(),
+            failures: BTreeMap::new(),
             certificates: BTreeMap::new(),
             certified_tip: Height::GENESIS,
             timeout: limits.sync_timeout(),
@@ -116,8 +119,11 @@ impl Sync {
         let Some(peer) = candidates
             .iter()
             .filter(|peer| !self.avoid.contains_key(&(height, **peer)))
-            // The least busy; among equals a different one for each height.
-            .min_by_key(|peer| (load(peer), peer.0[0] ^ height.0.to_le_bytes()[0], **peer))
+            // The most reliable, then the least busy; among equals a different one for each height.
+            .min_by_key(|peer| {
+                let failures = self.failures.get(peer).copied().unwrap_or(0);
+                (failures, load(peer), peer.0[0] ^ height.0.to_le_bytes()[0], **peer)
+            })
         else {
             return;
         };
@@ -170,7 +176,9 @@ impl Sync {
 
     /// The request for a height brought what it was for.
     pub fn finished(&mut self, height: Height) {
-        self.flights.remove(&height);
+        if let Some(flight) = self.flights.remove(&height) {
+            self.failures.remove(&flight.peer);
+        }
     }
 
     /// The request failed: another peer next.
@@ -179,11 +187,14 @@ impl Sync {
             self.flights.remove(&height);
         }
         self.avoid.insert((height, peer), now + AVOID);
+        let failures = self.failures.entry(peer).or_default();
+        *failures = failures.saturating_add(1);
     }
 
     /// A peer is gone, and its requests with it.
     pub fn lose(&mut self, peer: &PeerId) {
         self.flights.retain(|_, flight| flight.peer != *peer);
+        self.failures.remove(peer);
     }
 
     /// Takes the requests whose time is up.

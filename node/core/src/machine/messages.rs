@@ -157,7 +157,7 @@ impl Core {
     }
 
     /// A verified message names a value: its bytes are wanted.
-    fn name(&mut self, key: ValueKey, peer: Option<PeerId>, polka: bool) {
+    pub(super) fn name(&mut self, key: ValueKey, peer: Option<PeerId>, polka: bool) {
         let now = self.now;
         let value = self.values.entry(key);
         let first = !value.proposed && !value.polka;

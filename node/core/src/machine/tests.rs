@@ -39,6 +39,39 @@ fn four_cores_decide_heights_with_blobs() {
 }
 
 #[test]
+fn one_validator_alone_decides() {
+    let mut world = World::new(1);
+    world.start_all();
+    assert!(
+        world.run(MINUTE, |world| world.all_at(5)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.crash(0);
+    world.start_all();
+    assert!(
+        world.run(MINUTE, |world| world.all_at(8)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+}
+
+#[test]
+fn seven_validators_decide_with_two_dead() {
+    let mut world = World::new(7);
+    for node in 0..5 {
+        world.start(node);
+    }
+    assert!(
+        world.run(MINUTE, |world| (0..5).all(|node| world.head(node) >= Height(8))),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+}
+
+#[test]
 fn a_height_takes_about_one_block_interval() {
     let mut world = World::new(4);
     world.start_all();

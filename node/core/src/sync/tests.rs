@@ -159,3 +159,13 @@ fn requests_to_a_lost_peer_are_free_again() {
     sync.lose(&peer);
     assert!(sync.flight(Height(5)).is_none());
 }
+
+#[test]
+fn a_peer_that_never_delivers_is_asked_last() {
+    let mut sync = sync();
+    let peers = peers(&[100, 100]);
+    let liar = sync.plan(T, Height(5), &peers, nothing)[0].0;
+    sync.failed(T, Height(5), liar);
+    let asks = sync.plan(T, Height(5), &peers, nothing);
+    assert!(asks.iter().all(|(peer, ..)| *peer != liar));
+}
