@@ -32,7 +32,7 @@ pub const PACKAGE_FRAME_BYTES_MAX: usize =
     CERTIFICATE_BYTES_MAX + INIT_BYTES_MAX + PAYLOAD_BYTES_MAX + BLOBS_PER_BLOCK_MAX as usize * (48 + 8) + 4096;
 
 /// Streams of one peer the join knows at one time: what QUIC lets it open, and the requests we sent it.
-pub const OFFERS_PER_PEER_MAX: usize = UNI_STREAMS_MAX as usize + REQUESTS_PER_PEER_MAX;
+pub const OFFERS_PER_PEER_MAX: usize = (UNI_STREAMS_MAX + REQUESTS_PER_PEER_MAX) as usize;
 /// Admitted values that keep at least their `Init` (60 KB): two a round over more rounds than a height ever saw.
 pub const VALUES_MAX: usize = 128;
 /// Completed values remembered above the decided height.
@@ -51,9 +51,9 @@ pub const REFETCH_PAUSE: Nanos = Nanos::from_millis(100);
 /// Unidirectional streams one peer may have open towards us: two values a round in two rounds, and as many again.
 pub const UNI_STREAMS_MAX: u32 = 8;
 /// Bidirectional streams one peer may have open towards us: the control stream and its requests.
-pub const BIDI_STREAMS_MAX: u32 = 1 + REQUESTS_PER_PEER_MAX as u32;
+pub const BIDI_STREAMS_MAX: u32 = 1 + REQUESTS_PER_PEER_MAX;
 /// Requests to one peer that are open at one time: sync's eight heights, and four for parts.
-pub const REQUESTS_PER_PEER_MAX: usize = 12;
+pub const REQUESTS_PER_PEER_MAX: u32 = 12;
 /// Value streams to one peer at one time; the oldest gives way.
 pub const BULK_PER_PEER_MAX: usize = 6;
 
@@ -97,6 +97,12 @@ pub const QUEUE_MESSAGES_MAX: usize = VALIDATORS_MAX * 2 * 8;
 pub const MESSAGES_PER_SECOND: u64 = 2_000;
 /// See [`MESSAGES_PER_SECOND`].
 pub const MESSAGES_BURST: u64 = 8_000;
+/// Value streams one peer may begin a second, and at once: each may cost the core two signature checks.
+pub const STREAMS_PER_SECOND: u64 = 20;
+/// See [`STREAMS_PER_SECOND`].
+pub const STREAMS_BURST: u64 = 64;
+/// Least a request counts as, so that many small ones are no way around the byte budgets.
+pub const REQUEST_BYTES_MIN: u64 = 16 * 1024;
 /// Bytes served a second to a validator's requests.
 pub const SERVE_VALIDATOR_BYTES_PER_SECOND: u64 = 512 * 1024 * 1024;
 /// Bytes served a second to a full node's requests.

@@ -28,6 +28,7 @@ pub(crate) struct Link {
     queued: Notify,
     bulk: RefCell<VecDeque<AbortHandle>>,
     messages: RefCell<Bucket>,
+    streams: RefCell<Bucket>,
     served: RefCell<Bucket>,
     /// UDP bytes sent and received that are counted already.
     counted: Cell<(u64, u64)>,
@@ -69,6 +70,7 @@ impl Link {
             bulk: RefCell::new(VecDeque::new()),
             messages: RefCell::new(Bucket::new(bounds::MESSAGES_PER_SECOND, bounds::MESSAGES_BURST, now)),
             served: RefCell::new(Bucket::new(serve, serve, now)),
+            streams: RefCell::new(Bucket::new(bounds::STREAMS_PER_SECOND, bounds::STREAMS_BURST, now)),
             counted: Cell::new((0, 0)),
         }
     }
@@ -116,6 +118,11 @@ impl Link {
     /// How long to leave the peer's next message unread.
     pub fn pace_message(&self, now: Nanos) -> Nanos {
         self.messages.borrow_mut().take(now, 1)
+    }
+
+    /// How long to leave the peer's next value stream unread.
+    pub fn pace_stream(&self, now: Nanos) -> Nanos {
+        self.streams.borrow_mut().take(now, 1)
     }
 
     /// How long to wait before serving this many bytes more.

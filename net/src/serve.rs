@@ -62,8 +62,8 @@ pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, mut send: quinn::SendS
         }
         Err(_) | Ok(Err(ReadFault::Broken(_))) => return,
     };
-    let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-    let wait = link.pace_serving(hub.now(), bytes);
+    let bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+    let wait = link.pace_serving(hub.now(), bytes.max(bounds::REQUEST_BYTES_MIN));
     if wait.0 > 0 {
         tokio::time::sleep(wait.as_duration()).await;
     }

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions};
 use rustix::fs::{FallocateFlags, fallocate};
+use ultramarine_types::storage::OnDisk;
 
 use crate::format::{Binding, Lineage, PAGE_BYTES};
 use crate::segment::{Class, FileName, Location, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId, free_file_name};
@@ -253,6 +254,16 @@ impl Segments {
         let (start, end) = (usize_of(location.offset)?, usize_of(end)?);
         assert!(end <= map.bytes.len(), "a map covers what was asked of it");
         Ok(Some(Bytes::from_owner(Slice { map, start, end })))
+    }
+
+    /// Where a record lies as a part of a file. `None` if the segment is gone.
+    pub fn on_disk(&self, location: &Location) -> Option<OnDisk> {
+        let path = self.segment(location.segment)?.path.clone();
+        Some(OnDisk {
+            path,
+            offset: location.offset,
+            bytes: location.bytes,
+        })
     }
 
     /// Takes segments out of the table. The index must not name them any more, durably.

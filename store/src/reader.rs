@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use ultramarine_types::storage::{Absent, Blobs, Decided, Source, Tag};
+use ultramarine_types::storage::{Absent, Blobs, Decided, OnDisk, Source, Tag};
 use ultramarine_types::{Assembly, Hash, Height, ValueKey};
 
 use crate::hot::Hot;
@@ -297,5 +297,19 @@ impl Source for Reader {
     fn decided_payload(&self, height: Height) -> Option<(Decided, Bytes)> {
         let (decided, assembly) = self.read_decided(height, Check::Body).ok()?;
         Some((decided, assembly.payload))
+    }
+    fn on_disk(&self, key: &ValueKey) -> Option<OnDisk> {
+        if self.hot().get(key).is_some() {
+            return None;
+        }
+        let undecided = self.undecided().get(key).map(|value| value.location);
+        let location = match undecided {
+            Some(location) => location,
+            None => {
+                let (decided, location) = self.row(key.height)?;
+                (decided.certificate.value_id == key.id).then_some(location)?
+            }
+        };
+        self.segments.on_disk(&location)
     }
 }

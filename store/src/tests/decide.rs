@@ -51,6 +51,28 @@ fn a_value_reads_the_same_from_memory_and_from_the_map() {
 }
 
 #[test]
+fn a_value_that_is_not_hot_says_where_it_lies() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cold = crate::StoreOptions {
+        hot_bytes: 0,
+        ..options()
+    };
+    let mut store = Store::open_with(folder.path(), &cold);
+    let value = value_with(1, 1, 2, 5000);
+    assert_eq!(store.reader.on_disk(&value.key), None, "not held");
+    store.put(&value, Tag::Streamed);
+    for _ in 0..2 {
+        let range = store.reader.on_disk(&value.key).expect("held, undecided or decided");
+        assert!(range.bytes >= 2 * 131_072 + 5000);
+        let file_bytes = std::fs::metadata(&range.path).expect("the segment").len();
+        assert!(range.offset + range.bytes <= file_bytes);
+        if store.reader.decided(Height(1)).is_none() {
+            store.commit(&value);
+        }
+    }
+}
+
+#[test]
 fn other_values_of_a_decided_height_are_gone_and_counted_dead() {
     let folder = tempfile::tempdir().expect("a folder");
     let options = options();
