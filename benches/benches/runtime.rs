@@ -84,7 +84,11 @@ fn hop(criterion: &mut Criterion) {
         bench.iter_custom(|rounds| {
             let (there, arrives) = crossbeam::channel::bounded::<Descriptor>(DEPTH);
             let (back, returns) = crossbeam::channel::bounded(DEPTH);
-            let echo = move || arrives.iter().for_each(|ball| back.send(ball).expect("the asker waits"));
+            let echo = move || {
+                arrives
+                    .iter()
+                    .for_each(|ball| back.send(ball).expect("the asker waits"))
+            };
             rounds_with(rounds, echo, |rounds| {
                 for _ in 0..rounds {
                     there.send(DESCRIPTOR).expect("the echo waits");
@@ -98,7 +102,11 @@ fn hop(criterion: &mut Criterion) {
         bench.iter_custom(|rounds| {
             let (there, arrives) = mpsc::sync_channel::<Descriptor>(DEPTH);
             let (back, returns) = mpsc::sync_channel(DEPTH);
-            let echo = move || arrives.iter().for_each(|ball| back.send(ball).expect("the asker waits"));
+            let echo = move || {
+                arrives
+                    .iter()
+                    .for_each(|ball| back.send(ball).expect("the asker waits"))
+            };
             rounds_with(rounds, echo, |rounds| {
                 for _ in 0..rounds {
                     there.send(DESCRIPTOR).expect("the echo waits");
@@ -152,7 +160,9 @@ fn record(criterion: &mut Criterion) {
     let histogram = registry.histogram("ultramarine_bench_seconds", "", &[]);
     let mut duration = 1_000_000u64;
     let mut next = move || {
-        duration = duration.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        duration = duration
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         10_000 + (duration >> 40)
     };
     group.bench_function("ultramarine", |bench| bench.iter(|| histogram.record(Nanos(next()))));
