@@ -8,7 +8,7 @@ fn main() {
         .and_then(|text| text.parse().ok())
         .unwrap_or(10.0);
     let report = measure::report(seconds);
-    println!("{}, hashing by {}", report.cpu, report.path);
+    println!("{}: {}", report.cpu, report.path);
     println!("{:>6} {:>10} {:>10} {:>6}", "blobs", "ours µs", "c-kzg µs", "ratio");
     for row in &report.rows {
         println!(

@@ -1,17 +1,46 @@
-//! This file knows the Fiat–Shamir challenge of a blob: the point at which its polynomial is opened.
+//! This file knows the Fiat–Shamir challenges of blobs: the points at which their polynomials are opened.
 //!
 //! EIP-4844, `compute_challenge`: SHA-256 over a domain tag, the degree as 16 bytes big-endian, the blob and its
 //! commitment. So the challenge binds blob and commitment; with the proof beside it, it names a claim completely.
+//!
+//! Every blob has its own message of the same 131,152 bytes, and SHA-256 is a chain: one message cannot be hashed by two hands.
+//! But several messages can, in step. The blob is never copied, as its blocks lie in it half a block displaced:
+//!
+//! ```text
+//!   block 0          tag and degree (32) │ blob[0..32]
+//!   block k          blob[64k − 32 .. 64k + 32]                       k = 1 ..= 2047: one run of memory
+//!   block 2048       blob[131,040 ..] (32) │ commitment[..32]
+//!   block 2049       commitment[32..] (16) │ 0x80 │ zeros │ length in bits (8)
+//! ```
 
 use sha2::{Digest, Sha256};
 use ultramarine_types::KzgCommitment;
+use ultramarine_types::limits::BLOB_BYTES;
 
+use self::avx2::Avx2;
+use self::extension::Extension;
 use crate::verifier::Claim;
 
 /// `FIAT_SHAMIR_PROTOCOL_DOMAIN`, then 4096 as a 128-bit big-endian number.
-pub const PREFIX: [u8; 32] = *b"FSBLOBVERIFY_V1_\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0";
+const PREFIX: [u8; 32] = *b"FSBLOBVERIFY_V1_\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0";
+/// Length of every message, in bits.
+const MESSAGE_BITS: u64 = (32 + BLOB_BYTES as u64 + 48) * 8;
+/// SHA-256's initial state.
+const INITIAL: State = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19, //
+];
 
-/// The hash before its reduction modulo the group order.
+/// A SHA-256 state.
+type State = [u32; 8];
+
+/// Hashes one claim's message, plainly.
 pub fn hash(blob: &[u8], commitment: &KzgCommitment) -> [u8; 32] {
     Sha256::new()
         .chain_update(PREFIX)
@@ -21,12 +50,192 @@ pub fn hash(blob: &[u8], commitment: &KzgCommitment) -> [u8; 32] {
         .into()
 }
 
-/// The hash of each claim; of a blob that is no blob, a hash nobody uses.
-pub fn hash_all(claims: &[Claim<'_>]) -> Vec<[u8; 32]> {
-    claims.iter().map(|claim| hash(claim.blob, claim.commitment)).collect()
+/// Which instructions hash.
+#[derive(Clone, Copy, Debug)]
+pub enum Path {
+    /// The SHA extension, two messages in step.
+    Extension(Extension),
+    /// AVX2, eight messages in step.
+    Avx2(Avx2),
+    /// One message at a time, by the `sha2` crate.
+    Single,
 }
 
-/// Which code hashes on this processor.
-pub fn path() -> &'static str {
-    "sha2"
+impl Path {
+    /// The fastest here.
+    pub fn best() -> Self {
+        Self::all()[0]
+    }
+
+    /// Every path this processor can take, the fastest first.
+    pub fn all() -> Vec<Self> {
+        let fast = [
+            Extension::detect().map(Self::Extension),
+            Avx2::detect().map(Self::Avx2),
+            Some(Self::Single),
+        ];
+        fast.into_iter().flatten().collect()
+    }
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Extension(_) => "sha-ni ×2",
+            Self::Avx2(_) => "avx2 ×8",
+            Self::Single => "single",
+        }
+    }
+
+    /// The hash of each claim, in order; of a blob of a wrong length, zeros that nobody may use.
+    pub fn hash_all(self, claims: &[Claim<'_>]) -> Vec<[u8; 32]> {
+        let mut hashes = vec![[0; 32]; claims.len()];
+        let whole: Vec<(usize, Message<'_>)> = claims
+            .iter()
+            .enumerate()
+            .filter_map(|(index, claim)| Some((index, Message::of(claim.blob.try_into().ok()?, claim.commitment))))
+            .collect();
+        match self {
+            Self::Extension(extension) => {
+                in_step(&whole, &mut hashes, |states, blocks| {
+                    extension.compress::<2>(states, blocks)
+                });
+            }
+            // Eight lanes cost the same however many are filled; a lone message is faster by itself.
+            Self::Avx2(avx2) if whole.len() > 2 => {
+                in_step(&whole, &mut hashes, |states, blocks| avx2.compress(states, blocks));
+            }
+            Self::Avx2(_) | Self::Single => {
+                for (index, message) in &whole {
+                    hashes[*index] = hash(message.blob, message.commitment);
+                }
+            }
+        }
+        hashes
+    }
 }
+
+/// One message, as runs of whole blocks.
+#[derive(Clone, Copy)]
+struct Message<'a> {
+    blob: &'a [u8; BLOB_BYTES],
+    commitment: &'a KzgCommitment,
+    head: [u8; 64],
+    tail: [u8; 128],
+}
+
+impl<'a> Message<'a> {
+    fn of(blob: &'a [u8; BLOB_BYTES], commitment: &'a KzgCommitment) -> Self {
+        let (mut head, mut tail) = ([0; 64], [0; 128]);
+        head[..32].copy_from_slice(&PREFIX);
+        head[32..].copy_from_slice(&blob[..32]);
+        tail[..32].copy_from_slice(&blob[BLOB_BYTES - 32..]);
+        tail[32..80].copy_from_slice(&commitment.0);
+        tail[80] = 0x80;
+        tail[120..].copy_from_slice(&MESSAGE_BITS.to_be_bytes());
+        Self {
+            blob,
+            commitment,
+            head,
+            tail,
+        }
+    }
+
+    fn runs(&self) -> [&[u8]; 3] {
+        [&self.head, &self.blob[32..BLOB_BYTES - 32], &self.tail]
+    }
+}
+
+/// Hashes messages `LANES` at a time. The last group is filled up with repetitions whose results are dropped.
+fn in_step<const LANES: usize>(
+    messages: &[(usize, Message<'_>)],
+    hashes: &mut [[u8; 32]],
+    compress: impl Fn(&mut [State; LANES], [&[u8]; LANES]),
+) {
+    for group in messages.chunks(LANES) {
+        let lane = |lane: usize| &group[lane.min(group.len() - 1)].1;
+        let mut states = [INITIAL; LANES];
+        for run in 0..3 {
+            compress(&mut states, std::array::from_fn(|index| lane(index).runs()[run]));
+        }
+        for ((index, _), state) in group.iter().zip(states) {
+            for (bytes, word) in hashes[*index].chunks_exact_mut(4).zip(state) {
+                bytes.copy_from_slice(&word.to_be_bytes());
+            }
+        }
+    }
+}
+
+/// SHA-256's round constants.
+static ROUNDS: [u32; 64] = [
+    0x428a_2f98,
+    0x7137_4491,
+    0xb5c0_fbcf,
+    0xe9b5_dba5,
+    0x3956_c25b,
+    0x59f1_11f1,
+    0x923f_82a4,
+    0xab1c_5ed5, //
+    0xd807_aa98,
+    0x1283_5b01,
+    0x2431_85be,
+    0x550c_7dc3,
+    0x72be_5d74,
+    0x80de_b1fe,
+    0x9bdc_06a7,
+    0xc19b_f174, //
+    0xe49b_69c1,
+    0xefbe_4786,
+    0x0fc1_9dc6,
+    0x240c_a1cc,
+    0x2de9_2c6f,
+    0x4a74_84aa,
+    0x5cb0_a9dc,
+    0x76f9_88da, //
+    0x983e_5152,
+    0xa831_c66d,
+    0xb003_27c8,
+    0xbf59_7fc7,
+    0xc6e0_0bf3,
+    0xd5a7_9147,
+    0x06ca_6351,
+    0x1429_2967, //
+    0x27b7_0a85,
+    0x2e1b_2138,
+    0x4d2c_6dfc,
+    0x5338_0d13,
+    0x650a_7354,
+    0x766a_0abb,
+    0x81c2_c92e,
+    0x9272_2c85, //
+    0xa2bf_e8a1,
+    0xa81a_664b,
+    0xc24b_8b70,
+    0xc76c_51a3,
+    0xd192_e819,
+    0xd699_0624,
+    0xf40e_3585,
+    0x106a_a070, //
+    0x19a4_c116,
+    0x1e37_6c08,
+    0x2748_774c,
+    0x34b0_bcb5,
+    0x391c_0cb3,
+    0x4ed8_aa4a,
+    0x5b9c_ca4f,
+    0x682e_6ff3, //
+    0x748f_82ee,
+    0x78a5_636f,
+    0x84c8_7814,
+    0x8cc7_0208,
+    0x90be_fffa,
+    0xa450_6ceb,
+    0xbef9_a3f7,
+    0xc671_78f2, //
+];
+
+#[allow(unsafe_code)]
+mod avx2;
+#[allow(unsafe_code)]
+mod extension;
+#[cfg(test)]
+mod tests;

@@ -24,19 +24,67 @@ use std::sync::OnceLock;
 
 use ultramarine_types::limits::BLOB_BYTES;
 
+use self::avx2::{Avx2, LANES, Quad};
 use crate::field::{
     Fr, Limbs, Multiply, Mulx, Portable, Prepared, R, add_narrow, add_wide, is_canonical, limbs_of, narrow, sub_narrow,
 };
+use crate::wellformed;
 
 /// Field elements of a blob.
 const ELEMENTS: usize = BLOB_BYTES / 32;
 /// Folds from a blob to one value.
 const FOLDS: usize = ELEMENTS.trailing_zeros() as usize;
 
+/// Which instructions evaluate.
+#[derive(Clone, Copy, Debug)]
+pub enum Path {
+    /// AVX2's 32-bit products, four pairs at a time.
+    Avx2(Avx2),
+    /// 64-bit products with BMI2 and ADX.
+    Mulx(Mulx),
+    /// What every processor has.
+    Portable,
+}
+
+impl Path {
+    /// The fastest here.
+    pub fn best() -> Self {
+        Self::all()[0]
+    }
+
+    /// Every path this processor can take, the fastest first.
+    pub fn all() -> Vec<Self> {
+        let fast = [
+            Avx2::detect().map(Self::Avx2),
+            Mulx::detect().map(Self::Mulx),
+            Some(Self::Portable),
+        ];
+        fast.into_iter().flatten().collect()
+    }
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Avx2(_) => "avx2",
+            Self::Mulx(_) => "mulx",
+            Self::Portable => "portable",
+        }
+    }
+}
+
+/// Memory for values being folded, kept from blob to blob: half a blob's worth.
+#[derive(Default)]
+pub struct Scratch {
+    limbs: Vec<Limbs>,
+    quads: Vec<Quad>,
+}
+
 /// What evaluation needs of the domain.
 pub struct Domain {
     /// v⁻¹ of each pair of the whole domain, in the order of the pairs.
     inverses: Vec<Prepared>,
+    /// The same for vectors.
+    inverse_quads: Vec<Quad>,
     /// 4096⁻¹.
     scale: Fr,
 }
@@ -65,41 +113,70 @@ impl Domain {
             power = power.mul(&root_inverse);
         }
         let bits = (ELEMENTS / 2).trailing_zeros();
-        let pair = |index: usize| powers[index.reverse_bits() >> (usize::BITS - bits)].prepare();
+        let inverses: Vec<_> = (0..ELEMENTS / 2)
+            .map(|index: usize| powers[index.reverse_bits() >> (usize::BITS - bits)])
+            .collect();
+        let (quads, _) = inverses.as_chunks::<LANES>();
         Self {
-            inverses: (0..ELEMENTS / 2).map(pair).collect(),
+            inverse_quads: quads
+                .iter()
+                .map(|quad| avx2::montgomery_quad(quad.each_ref()))
+                .collect(),
+            inverses: inverses.iter().map(Fr::prepare).collect(),
             scale: Fr::small(ELEMENTS as u64).inverse(),
         }
     }
 
-    /// p(z); `None` if an element of the blob is not below r. `scratch` keeps its memory between calls.
-    pub fn evaluate(&self, blob: &[u8; BLOB_BYTES], z: &Fr, scratch: &mut Vec<Limbs>) -> Option<Fr> {
-        match Mulx::detect() {
-            Some(mulx) => self.evaluate_by(mulx, blob, z, scratch),
-            None => self.evaluate_by(Portable, blob, z, scratch),
+    /// p(z); `None` if an element of the blob is not below r.
+    pub fn evaluate(&self, path: Path, blob: &[u8; BLOB_BYTES], z: &Fr, scratch: &mut Scratch) -> Option<Fr> {
+        match path {
+            Path::Avx2(avx2) => self.by_quads(avx2, blob, z, scratch),
+            Path::Mulx(mulx) => self.by_words(mulx, blob, z, &mut scratch.limbs),
+            Path::Portable => self.by_words(Portable, blob, z, &mut scratch.limbs),
         }
     }
 
-    /// [`evaluate`](Self::evaluate) by one kind of multiplication, for tests and reports that choose it.
-    pub fn evaluate_by<M: Multiply>(
-        &self,
-        by: M,
-        blob: &[u8; BLOB_BYTES],
-        z: &Fr,
-        scratch: &mut Vec<Limbs>,
-    ) -> Option<Fr> {
-        scratch.resize(ELEMENTS / 2, [0; 4]);
-        let mut point = *z;
-        if !fold_blob(by, blob, &self.inverses, &point.prepare(), scratch) {
+    fn by_words<M: Multiply>(&self, by: M, blob: &[u8; BLOB_BYTES], z: &Fr, values: &mut Vec<Limbs>) -> Option<Fr> {
+        values.resize(ELEMENTS / 2, [0; 4]);
+        if !fold_blob(by, blob, &self.inverses, &z.prepare(), values) {
             return None;
         }
-        let mut half = ELEMENTS / 4;
+        Some(self.finish(by, values, &z.mul(z)))
+    }
+
+    fn by_quads(&self, by: Avx2, blob: &[u8; BLOB_BYTES], z: &Fr, scratch: &mut Scratch) -> Option<Fr> {
+        let values = &mut scratch.quads;
+        values.resize(ELEMENTS / 2 / LANES, Quad::ZERO);
+        let surely_canonical = avx2::fold_blob(by, blob, &self.inverse_quads, &avx2::Prepared::of(z), values);
+        // The vectors look at the highest word only; an honest blob comes as close to r once in 2⁵⁰ blobs.
+        if !surely_canonical && !wellformed::is_blob(blob) {
+            return None;
+        }
+        let (mut point, mut half) = (*z, values.len() / 2);
         while half > 0 {
             point = point.mul(&point);
-            fold_values(by, &mut scratch[..2 * half], &self.inverses[..half], &point.prepare());
+            avx2::fold_values(
+                by,
+                &mut values[..2 * half],
+                &self.inverse_quads[..half],
+                &avx2::Prepared::of(&point),
+            );
             half /= 2;
         }
-        Some(Fr::reduced(scratch[0]).mul(&self.scale))
+        // Four values are left, too few for vectors.
+        let mut rest: [Limbs; LANES] = std::array::from_fn(|lane| values[0].lane(lane));
+        Some(self.finish(Portable, &mut rest, &point.mul(&point)))
+    }
+
+    /// Folds values to one, the first time at `point`, and takes off the factor that the folds have left.
+    fn finish<M: Multiply>(&self, by: M, values: &mut [Limbs], point: &Fr) -> Fr {
+        let (mut point, mut half) = (*point, values.len() / 2);
+        while half > 0 {
+            fold_values(by, &mut values[..2 * half], &self.inverses[..half], &point.prepare());
+            point = point.mul(&point);
+            half /= 2;
+        }
+        Fr::reduced(values[0]).mul(&self.scale)
     }
 }
 
@@ -138,5 +215,7 @@ fn fold<M: Multiply>(by: M, a: &Limbs, b: &Limbs, inverse: &Prepared, z: &Prepar
     narrow(&add_wide(&by.times(z, &difference), &add_narrow(a, b)))
 }
 
+#[allow(unsafe_code)]
+mod avx2;
 #[cfg(test)]
 mod tests;

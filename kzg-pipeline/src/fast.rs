@@ -27,8 +27,8 @@ use rand::Rng;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{Finding, Malformed};
 
-use crate::evaluate::Domain;
-use crate::field::{Fr, Limbs};
+use crate::evaluate::{Domain, Path, Scratch};
+use crate::field::Fr;
 use crate::group::{Beta, Lines, Point, Terms, pairings_equal};
 use crate::measure::{StageRow, best};
 use crate::memo::{self, Memo, Name};
@@ -40,13 +40,15 @@ pub const LAMBDA: u128 = 0xac45_a401_0001_a402_0000_0000_ffff_ffff;
 
 thread_local! {
     /// Values of a polynomial being folded: half a blob, kept from claim to claim.
-    static SCRATCH: RefCell<Vec<Limbs>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// The fast verifier.
 pub struct Fast {
     memo: Memo,
     domain: &'static Domain,
+    hashing: challenge::Path,
+    path: Path,
     beta: Beta,
     generator: Point,
     generator_image: Point,
@@ -72,6 +74,8 @@ impl Fast {
         let this = Self {
             memo,
             domain: Domain::get(),
+            hashing: challenge::Path::best(),
+            path: Path::best(),
             generator_image: generator.endomorphism(&beta),
             generator,
             one: Lines::generator(),
@@ -93,9 +97,9 @@ impl Fast {
         this
     }
 
-    /// Which code hashes.
-    pub fn path(&self) -> &'static str {
-        challenge::path()
+    /// Which code hashes and which evaluates.
+    pub fn path(&self) -> String {
+        format!("hash {}, evaluate {}", self.hashing.name(), self.path.name())
     }
 
     /// Does the part of a claim that needs no other claim.
@@ -103,7 +107,7 @@ impl Fast {
         let blob: &[u8; BLOB_BYTES] = claim.blob.try_into().map_err(|_| Malformed::Blob)?;
         let z = Fr::from_hash(challenge);
         let y = SCRATCH
-            .with_borrow_mut(|scratch| self.domain.evaluate(blob, &z, scratch))
+            .with_borrow_mut(|scratch| self.domain.evaluate(self.path, blob, &z, scratch))
             .ok_or(Malformed::Blob)?;
         let point = |bytes| Point::decompress(bytes).filter(Point::is_in_group);
         Ok(Opened {
@@ -176,7 +180,7 @@ impl Fast {
 
 /// Where the time goes over these claims, stage by stage; for reports.
 pub(crate) fn stages(verifier: &Fast, claims: &[Claim<'_>], budget: Duration) -> Vec<StageRow> {
-    let challenges = challenge::hash_all(claims);
+    let challenges = verifier.hashing.hash_all(claims);
     let with_challenges = || claims.iter().zip(&challenges);
     let opened: Vec<_> = with_challenges()
         .filter_map(|(claim, challenge)| verifier.open(claim, challenge).ok())
@@ -187,16 +191,20 @@ pub(crate) fn stages(verifier: &Fast, claims: &[Claim<'_>], budget: Duration) ->
         .iter()
         .flat_map(|claim| [claim.commitment, claim.proof])
         .collect();
-    let mut scratch = Vec::new();
+    let mut scratch = Scratch::default();
     let times = best(
         budget,
         claims.len(),
         [
-            &mut || drop(black_box(challenge::hash_all(claims))),
+            &mut || drop(black_box(verifier.hashing.hash_all(claims))),
             &mut || {
                 for (claim, challenge) in with_challenges() {
                     let blob = claim.blob.try_into().expect("whole blobs are measured");
-                    black_box(verifier.domain.evaluate(blob, &Fr::from_hash(challenge), &mut scratch));
+                    black_box(
+                        verifier
+                            .domain
+                            .evaluate(verifier.path, blob, &Fr::from_hash(challenge), &mut scratch),
+                    );
                 }
             },
             &mut || {
@@ -237,7 +245,7 @@ impl Verifier for Fast {
     }
 
     fn verify(&self, claims: &[Claim<'_>]) -> Vec<Finding> {
-        let challenges = challenge::hash_all(claims);
+        let challenges = self.hashing.hash_all(claims);
         let mut findings = vec![Finding::Holds; claims.len()];
         let mut opened = Vec::with_capacity(claims.len());
         let mut places: Vec<(usize, Name)> = Vec::with_capacity(claims.len());

@@ -138,8 +138,15 @@ impl Fr {
         Prepared(factors)
     }
 
+    /// `self · 2²⁵⁶` modulo r: Montgomery's form.
+    #[must_use]
+    pub fn in_montgomery_form(&self) -> Self {
+        self.montgomery(&Self::two_512())
+    }
+
     /// `self · other / 2²⁵⁶` modulo r.
-    fn montgomery(&self, other: &Self) -> Self {
+    #[must_use]
+    pub fn montgomery(&self, other: &Self) -> Self {
         let mut sum = [0u64; 5];
         for limb in self.0 {
             let mut carry = 0;

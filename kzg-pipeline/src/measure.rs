@@ -125,8 +125,8 @@ pub struct StageRow {
 pub struct Report {
     /// The processor's own name.
     pub cpu: String,
-    /// Which code hashes, as chosen for this processor.
-    pub path: &'static str,
+    /// Which code hashes and evaluates, as chosen for this processor.
+    pub path: String,
     /// Ours beside `c-kzg`.
     pub rows: Vec<Row>,
     /// Where our time goes at 64 blobs.

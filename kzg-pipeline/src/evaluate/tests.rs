@@ -5,13 +5,14 @@ fn blob(bytes: &[u8]) -> &[u8; BLOB_BYTES] {
     bytes.try_into().expect("a blob")
 }
 
-/// The value by every kind of multiplication, which must agree.
+/// The value by every path, which must agree.
 fn value_at(bytes: &[u8], z: &Fr) -> Option<Fr> {
-    let value = Domain::get().evaluate_by(Portable, blob(bytes), z, &mut Vec::new());
-    if let Some(mulx) = Mulx::detect() {
-        assert_eq!(Domain::get().evaluate_by(mulx, blob(bytes), z, &mut Vec::new()), value);
+    let value = |path| Domain::get().evaluate(path, blob(bytes), z, &mut Scratch::default());
+    let expected = value(Path::Portable);
+    for path in Path::all() {
+        assert_eq!(value(path), expected, "{}", path.name());
     }
-    value
+    expected
 }
 
 fn big_endian(element: &Fr) -> [u8; 32] {
@@ -88,5 +89,27 @@ fn an_element_that_is_not_canonical_is_refused_wherever_it_stands() {
         assert_eq!(value_at(&bytes, &Fr::small(5)), None, "element {position}");
         bytes[32 * position + 31] = 0;
         assert!(value_at(&bytes, &Fr::small(5)).is_some(), "element {position} is r − 1");
+    }
+}
+
+#[test]
+fn elements_that_share_their_highest_words_with_the_modulus_are_judged_exactly() {
+    let mut seeded = Seeded(17);
+    for round in 0..64 {
+        let mut element = crate::wellformed::MODULUS;
+        for byte in &mut element[8 + round % 24..] {
+            *byte = seeded.next() as u8;
+        }
+        let mut bytes = vec![1; BLOB_BYTES];
+        let position = seeded.below(4096);
+        bytes[32 * position..32 * (position + 1)].copy_from_slice(&element);
+        let canonical = element < crate::wellformed::MODULUS;
+        assert_eq!(value_at(&bytes, &Fr::small(77)).is_some(), canonical);
+    }
+    // A set top bit makes a signed word negative: below r's as a signed number.
+    for top in [0x80, 0xff] {
+        let mut bytes = vec![0; BLOB_BYTES];
+        bytes[32 * 1001] = top;
+        assert_eq!(value_at(&bytes, &Fr::small(77)), None);
     }
 }

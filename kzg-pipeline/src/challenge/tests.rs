@@ -1,0 +1,81 @@
+use super::*;
+use crate::fixtures::{Seeded, random};
+
+/// Blobs need not be canonical to be hashed.
+fn blobs(count: usize) -> Vec<(Vec<u8>, KzgCommitment)> {
+    let mut seeded = Seeded(31);
+    let mut bytes = |length| (0..length).map(|_| seeded.next() as u8).collect::<Vec<_>>();
+    (0..count)
+        .map(|_| {
+            (
+                bytes(BLOB_BYTES),
+                KzgCommitment(bytes(48).try_into().expect("48 bytes")),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn every_path_gives_the_plain_hash_at_every_number_of_messages() {
+    let blobs = blobs(19);
+    let proof = random()[0].proof;
+    let claims: Vec<_> = blobs
+        .iter()
+        .map(|(blob, commitment)| Claim {
+            blob,
+            commitment,
+            proof: &proof,
+        })
+        .collect();
+    let expected: Vec<_> = claims.iter().map(|claim| hash(claim.blob, claim.commitment)).collect();
+    for path in Path::all() {
+        for count in 0..=claims.len() {
+            assert_eq!(
+                path.hash_all(&claims[..count]),
+                expected[..count],
+                "{} with {count}",
+                path.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_blob_of_a_wrong_length_disturbs_no_other() {
+    let blobs = blobs(5);
+    let proof = random()[0].proof;
+    let mut claims: Vec<_> = blobs
+        .iter()
+        .map(|(blob, commitment)| Claim {
+            blob,
+            commitment,
+            proof: &proof,
+        })
+        .collect();
+    claims[1].blob = &blobs[1].0[1..];
+    claims[3].blob = &[];
+    for path in Path::all() {
+        let hashes = path.hash_all(&claims);
+        for index in [0, 2, 4] {
+            assert_eq!(
+                hashes[index],
+                hash(claims[index].blob, claims[index].commitment),
+                "{}",
+                path.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_plain_hash_is_the_specifications() {
+    // compute_challenge of EIP-4844's consensus specification, by hand: tag, degree, blob, commitment.
+    let (blob, commitment) = &blobs(1)[0];
+    let mut message = b"FSBLOBVERIFY_V1_".to_vec();
+    message.extend_from_slice(&4096u128.to_be_bytes());
+    message.extend_from_slice(blob);
+    message.extend_from_slice(&commitment.0);
+    let expected: [u8; 32] = Sha256::digest(&message).into();
+    assert_eq!(hash(blob, commitment), expected);
+    assert_eq!(message.len() as u64 * 8, MESSAGE_BITS);
+}
