@@ -162,6 +162,7 @@ impl Core {
             let before = self.out.len();
             self.step_phase();
             self.judge_all();
+            self.inspect_ahead();
             self.propose();
             if self.inputs.is_empty() && self.refeeds.is_empty() && before == self.out.len() {
                 break;

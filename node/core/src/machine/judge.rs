@@ -214,6 +214,28 @@ impl Core {
         }
     }
 
+    /// Has vouched values of heights to come inspected while they wait for their turn.
+    pub(super) fn inspect_ahead(&mut self) {
+        if self.stopped {
+            return;
+        }
+        let current = self.current();
+        for (height, id) in self.sync.certified_heights().range(current.next()..) {
+            let key = ValueKey {
+                height: *height,
+                id: *id,
+            };
+            let Some(value) = self.values.get_mut(&key) else {
+                continue;
+            };
+            let payload = value.stored.as_ref().and_then(|stored| stored.payload.clone());
+            if let (Judgement::Open, Some(init), Some(payload)) = (&value.judgement, value.init.clone(), payload) {
+                value.judgement = Judgement::Inspecting;
+                self.engine(EngineCall::Inspect { key, init, payload });
+            }
+        }
+    }
+
     /// What the driver found in a vouched value's bytes.
     pub(super) fn on_inspected(&mut self, key: ValueKey, result: Result<(), String>) {
         let Some(value) = self.values.get_mut(&key) else { return };

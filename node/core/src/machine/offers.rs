@@ -27,7 +27,8 @@ impl Core {
             OfferKind::Proposal => self.weigh_proposal(peer, &key, &init),
             OfferKind::Full | OfferKind::MetadataOnly => {
                 let answer = self.weigh_package(peer, &key, &init, kind, certificate);
-                if answer.is_err() {
+                let asked = self.sync.flight(key.height).is_some_and(|flight| flight.peer == peer);
+                if answer.is_err() && asked {
                     self.sync.failed(self.now, key.height, peer);
                 }
                 answer

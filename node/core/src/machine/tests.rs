@@ -1,5 +1,6 @@
 //! Stories of four cores that no single part can tell.
 
+mod offers;
 mod world;
 
 use ultramarine_types::network::{Fault, NetEvent};

@@ -1,0 +1,242 @@
+//! Which offered streams a core takes, asked directly.
+
+use std::sync::Arc;
+
+use ultramarine_types::execution::ParentBlock;
+use ultramarine_types::network::{NetCommand, NetEvent, OfferId, OfferKind, Refusal};
+use ultramarine_types::storage::Tag;
+use ultramarine_types::{
+    CommitCertificate, ConsensusMessage, Hash, Height, Init, Machine, Nanos, Outbox, PolkaCertificate, Round, ValueKey,
+    ValueMetadata, VoteKind, consensus::CertificateSignature, sidecar, sign,
+};
+
+use super::MINUTE;
+use super::world::{self, World};
+use crate::signing::Signer;
+use crate::{Input, Output};
+
+/// A network whose node 0 is in round 0 of a height above 2.
+fn running() -> (World, Height) {
+    let mut world = World::new(4);
+    world.start_all();
+    let in_round = |world: &World| {
+        world.nodes[0]
+            .core
+            .as_ref()
+            .is_some_and(|core| core.round() == Some(Round(0)))
+    };
+    assert!(world.run(MINUTE, |world| world.all_at(2) && in_round(world)));
+    let height = world.head(0).next();
+    (world, height)
+}
+
+/// A value of the elected proposer; `salt` makes it another one.
+fn init(height: Height, round: Round, salt: u8) -> Init {
+    let set = world::validators(4);
+    let proposer = *set.proposer(height, round);
+    let node = (0..4).find(|node| world::address_of(*node) == proposer).unwrap();
+    init_by(node, height, round, salt)
+}
+
+fn init_by(node: usize, height: Height, round: Round, salt: u8) -> Init {
+    let set = world::validators(4);
+    let signer = Signer::new(&world::seed(node));
+    let parent = ParentBlock {
+        hash: Hash([salt; 32]),
+        number: height.0 - 1,
+        timestamp: 9,
+    };
+    let built = world::build(node, height, round, &parent, 1_000, 2, Nanos(u64::from(salt)));
+    let metadata = ValueMetadata {
+        chain_id: 7,
+        height,
+        origin_proposer: signer.address(),
+        origin_proposer_index: set.index_of(&signer.address()).unwrap(),
+        origin_round: round,
+        validator_set_hash: set.hash(),
+        header: built.header,
+        payload_bytes: built.payload.len() as u32,
+        payload_hash: built.payload_hash,
+        chunk_hashes: built.chunk_hashes,
+        commitments: built.blobs.iter().map(|(commitment, _)| *commitment).collect(),
+        parent_blob_root: Hash::ZERO,
+    };
+    let signature = signer.sign(&sign::init(7, &metadata.id()));
+    let header_signature = signer.sign(&sign::sidecar_header(7, &sidecar::header(&metadata).root()));
+    Init {
+        metadata,
+        signature,
+        header_signature,
+    }
+}
+
+/// Offers a stream to node 0 and returns its answer.
+fn offer(
+    world: &mut World,
+    from: usize,
+    init: &Init,
+    kind: OfferKind,
+    certificate: Option<CommitCertificate>,
+) -> Result<Tag, Refusal> {
+    let event = NetEvent::Offer {
+        offer: OfferId(1 << 60),
+        peer: world::peer_id(from),
+        key: init.key(),
+        init: Arc::new(init.clone()),
+        kind,
+        certificate,
+    };
+    hand(world, event)
+        .into_iter()
+        .find_map(|output| match output {
+            Output::Net(NetCommand::Admit { tag, .. }) => Some(Ok(tag)),
+            Output::Net(NetCommand::Refuse { why, .. }) => Some(Err(why)),
+            _ => None,
+        })
+        .expect("every offer is answered at once")
+}
+
+fn hand(world: &mut World, event: NetEvent) -> Vec<Output> {
+    let (now, mut out) = (world.now, Outbox::new());
+    world.nodes[0]
+        .core
+        .as_mut()
+        .unwrap()
+        .handle(now, Input::Net(event), &mut out);
+    out.drain().collect()
+}
+
+fn quorum(key: &ValueKey, kind: VoteKind) -> Vec<CertificateSignature> {
+    (0..3)
+        .map(|node| {
+            let signer = Signer::new(&world::seed(node));
+            let bytes = sign::vote(7, kind, key.height, Round(0), Some(&key.id));
+            CertificateSignature {
+                address: signer.address(),
+                signature: signer.sign(&bytes),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn two_values_a_round_are_admitted_and_a_third_only_with_a_polka() {
+    let (mut world, height) = running();
+    let next = height.next();
+    for salt in 1..=2 {
+        assert_eq!(
+            offer(&mut world, 1, &init(next, Round(0), salt), OfferKind::Proposal, None),
+            Ok(Tag::Streamed)
+        );
+    }
+    let third = init(next, Round(0), 3);
+    assert_eq!(
+        offer(&mut world, 1, &third, OfferKind::Proposal, None),
+        Err(Refusal::Full)
+    );
+    // The same at the current height, and then a polka names it.
+    for salt in 1..=2 {
+        let _ = offer(&mut world, 1, &init(height, Round(1), salt), OfferKind::Proposal, None);
+    }
+    let third = init(height, Round(1), 3);
+    assert_eq!(
+        offer(&mut world, 1, &third, OfferKind::Proposal, None),
+        Err(Refusal::Full)
+    );
+    let polka = PolkaCertificate {
+        height,
+        round: Round(0),
+        value_id: third.key().id,
+        signatures: quorum(&third.key(), VoteKind::Prevote),
+    };
+    hand(
+        &mut world,
+        NetEvent::Message {
+            peer: world::peer_id(1),
+            message: ConsensusMessage::Polka(polka),
+        },
+    );
+    assert_eq!(
+        offer(&mut world, 1, &third, OfferKind::Proposal, None),
+        Ok(Tag::Streamed)
+    );
+}
+
+#[test]
+fn old_far_and_unelected_values_are_refused() {
+    let (mut world, height) = running();
+    for far in [Height(1), height.prev(), Height(height.0 + 2), Height(u64::MAX - 1)] {
+        let init = init(far, Round(0), 1);
+        assert_eq!(
+            offer(&mut world, 1, &init, OfferKind::Proposal, None),
+            Err(Refusal::Height),
+            "{far}"
+        );
+    }
+    let early = init(height, Round(2), 1);
+    assert_eq!(
+        offer(&mut world, 1, &early, OfferKind::Proposal, None),
+        Err(Refusal::Height)
+    );
+    let set = world::validators(4);
+    let elected = *set.proposer(height, Round(1));
+    let usurper = (0..4).find(|node| world::address_of(*node) != elected).unwrap();
+    let init = init_by(usurper, height, Round(1), 1);
+    assert!(matches!(
+        offer(&mut world, 1, &init, OfferKind::Proposal, None),
+        Err(Refusal::Invalid { .. })
+    ));
+}
+
+#[test]
+fn a_value_in_flight_is_not_taken_twice() {
+    let (mut world, height) = running();
+    let value = init(height.next(), Round(0), 1);
+    assert!(offer(&mut world, 1, &value, OfferKind::Proposal, None).is_ok());
+    assert_eq!(
+        offer(&mut world, 2, &value, OfferKind::Proposal, None),
+        Err(Refusal::Held)
+    );
+    hand(
+        &mut world,
+        NetEvent::Incomplete {
+            key: value.key(),
+            peer: world::peer_id(1),
+        },
+    );
+    assert!(
+        offer(&mut world, 2, &value, OfferKind::Proposal, None).is_ok(),
+        "the first stream broke"
+    );
+}
+
+#[test]
+fn a_package_nobody_asked_for_is_refused() {
+    let (mut world, height) = running();
+    let value = init(height, Round(1), 1);
+    let certificate = CommitCertificate {
+        height,
+        round: Round(0),
+        value_id: value.key().id,
+        signatures: quorum(&value.key(), VoteKind::Precommit),
+    };
+    assert_eq!(
+        offer(&mut world, 1, &value, OfferKind::Full, Some(certificate)),
+        Err(Refusal::Held)
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_chain_is_invalid() {
+    let (mut world, height) = running();
+    let mut value = init(height, Round(1), 1);
+    value.metadata.chain_id = 8;
+    let answer = offer(&mut world, 1, &value, OfferKind::Proposal, None);
+    assert_eq!(
+        answer,
+        Err(Refusal::Invalid {
+            reason: "of another chain"
+        })
+    );
+    assert_ne!(value.key().id, init(height, Round(1), 1).key().id);
+}
