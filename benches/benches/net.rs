@@ -65,13 +65,27 @@ fn value(blobs: usize) -> Assembly {
         commitments: vec![KzgCommitment::ZERO; blobs],
         parent_blob_root: Hash::ZERO,
     };
-    let init = Init { metadata, signature: Signature::ZERO, header_signature: Signature::ZERO };
-    let part = BlobPart { blob: Bytes::from(vec![1; BLOB_BYTES]), proofs: vec![KzgProof::ZERO] };
-    Assembly { key: init.key(), init: Arc::new(init), payload, blobs: vec![part; blobs] }
+    let init = Init {
+        metadata,
+        signature: Signature::ZERO,
+        header_signature: Signature::ZERO,
+    };
+    let part = BlobPart {
+        blob: Bytes::from(vec![1; BLOB_BYTES]),
+        proofs: vec![KzgProof::ZERO],
+    };
+    Assembly {
+        key: init.key(),
+        init: Arc::new(init),
+        payload,
+        blobs: vec![part; blobs],
+    }
 }
 
 /// A receiver on its own core and runtime that says once each time it has a whole value.
-fn receiver<F: Future<Output = ()>>(receive: impl FnOnce(mpsc::Sender<()>) -> F + Send + 'static) -> mpsc::Receiver<()> {
+fn receiver<F: Future<Output = ()>>(
+    receive: impl FnOnce(mpsc::Sender<()>) -> F + Send + 'static,
+) -> mpsc::Receiver<()> {
     let (done, whole) = mpsc::channel(1);
     std::thread::spawn(move || runtime().block_on(receive(done)));
     whole
@@ -94,7 +108,10 @@ fn quic(criterion: &mut Criterion, value: &Assembly) {
         connection.set_receive_window(ultramarine_net::bounds::VALIDATOR_WINDOW_BYTES.into());
         let buffers = Buffers::new(&Limits { blobs_per_block: 128 });
         while let Ok(mut stream) = connection.accept_uni().await {
-            let body = read_frame(&mut stream, Kind::Init).await.expect("an Init").expect("not the end");
+            let body = read_frame(&mut stream, Kind::Init)
+                .await
+                .expect("an Init")
+                .expect("not the end");
             assert!(message::read_init(&body).is_ok());
             while !matches!(read_part(&mut stream, &buffers).await.expect("a part"), Part::Fin) {}
             if done.send(()).await.is_err() {
@@ -106,11 +123,19 @@ fn quic(criterion: &mut Criterion, value: &Assembly) {
     let (connection, _endpoint) = runtime.block_on(async {
         let socket = endpoint::bind(loopback()).expect("a port");
         let endpoint = endpoint::open(socket, &Identity::from_secret(&[2; 32])).expect("an endpoint");
-        let connection = endpoint.connect(address, "bench").expect("dials").await.expect("connects");
+        let connection = endpoint
+            .connect(address, "bench")
+            .expect("dials")
+            .await
+            .expect("connects");
         (connection, endpoint)
     });
     let mut group = criterion.benchmark_group(format!("value-of-{}-blobs", value.blobs.len()));
-    group.throughput(Throughput::Bytes((value.blobs.len() * BLOB_BYTES + PAYLOAD_BYTES) as u64)).sample_size(20);
+    group
+        .throughput(Throughput::Bytes(
+            (value.blobs.len() * BLOB_BYTES + PAYLOAD_BYTES) as u64,
+        ))
+        .sample_size(20);
     group.bench_function("ultramarine-quic", |bench| {
         bench.iter(|| {
             runtime.block_on(async {
@@ -156,7 +181,11 @@ fn tcp(criterion: &mut Criterion, value: &Assembly) {
     let mut stream = runtime.block_on(TcpStream::connect(address)).expect("connects");
     stream.set_nodelay(true).expect("a socket");
     let mut group = criterion.benchmark_group(format!("value-of-{}-blobs", value.blobs.len()));
-    group.throughput(Throughput::Bytes((value.blobs.len() * BLOB_BYTES + PAYLOAD_BYTES) as u64)).sample_size(20);
+    group
+        .throughput(Throughput::Bytes(
+            (value.blobs.len() * BLOB_BYTES + PAYLOAD_BYTES) as u64,
+        ))
+        .sample_size(20);
     group.bench_function("tcp-archive", |bench| {
         bench.iter(|| {
             runtime.block_on(async {
@@ -167,7 +196,10 @@ fn tcp(criterion: &mut Criterion, value: &Assembly) {
                     proofs: value.blobs.iter().flat_map(|part| part.proofs.clone()).collect(),
                 };
                 let body = rkyv::to_bytes::<Error>(&parcel).expect("plain data archives");
-                stream.write_u32_le(u32::try_from(body.len()).expect("small")).await.expect("written");
+                stream
+                    .write_u32_le(u32::try_from(body.len()).expect("small"))
+                    .await
+                    .expect("written");
                 stream.write_all(&body).await.expect("written");
                 whole.recv().await.expect("received");
             });
