@@ -1,1 +1,7 @@
-fn main() {}
+//! `ultramarine`: see `ultramarine --help` and README.md.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ultramarine_node::cli::main()
+}

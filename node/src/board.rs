@@ -1,0 +1,379 @@
+//! This file knows what a node tells people about itself: one snapshot, written by the core tile, read by anyone.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
+
+use serde::{Deserialize, Serialize};
+use ultramarine_core::io::Event;
+use ultramarine_types::storage::Source;
+use ultramarine_types::{Address, Hash, Height, PeerId, Round, ValueId};
+
+/// Decided heights the snapshot lists.
+const RECENT_MAX: usize = 16;
+/// A node this many heights behind the best tip it has heard of is not ready to be relied on.
+const LAG_READY_MAX: u64 = 2;
+
+/// Who the node is; fixed while it runs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its name from the configuration.
+    pub name: String,
+    /// Version of the binary.
+    pub version: String,
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// Hash of the chain's genesis.
+    pub genesis_hash: Hash,
+    /// The validator's address; `None`: a full node.
+    pub address: Option<Address>,
+    /// QUIC identity.
+    pub peer_id: PeerId,
+    /// Validators of the chain, this node included if it is one.
+    pub validators: usize,
+}
+
+/// Something that is on or off, and why.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Switch {
+    /// On.
+    pub on: bool,
+    /// One line for the operator.
+    pub why: String,
+}
+
+/// A decided height, in short.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Decision {
+    /// The height.
+    pub height: Height,
+    /// What was decided.
+    pub value_id: ValueId,
+    /// The round of the certificate.
+    pub round: Round,
+    /// Blobs of the block.
+    pub blobs: u32,
+    /// Payload and blob bytes.
+    pub bytes: u64,
+    /// The execution block.
+    pub block_hash: Hash,
+    /// Who built it.
+    pub origin_proposer: Address,
+}
+
+/// The node at one moment; what `/status` answers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Who it is.
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// Newest decided height.
+    pub height: Height,
+    /// Its execution block; zero before the first.
+    pub head: Hash,
+    /// Round at the height after it.
+    pub round: Round,
+    /// Who proposes in that round.
+    pub proposer: Option<Address>,
+    /// Whether this node signs; `None`: not known yet.
+    pub signing: Option<Switch>,
+    /// Whether the execution client confirms our head, so that we may propose; `None`: not known yet.
+    pub gate: Option<Switch>,
+    /// Newest height the execution client has imported.
+    pub executed_height: Height,
+    /// Highest decided height any peer claims, or our own.
+    pub best_tip: Height,
+    /// Connected peers.
+    pub peers: usize,
+    /// Heights decided since the process started.
+    pub decided_total: u64,
+    /// Their blobs.
+    pub blobs_total: u64,
+    /// Their payload and blob bytes.
+    pub bytes_total: u64,
+    /// How many of them were decided in a round above 0.
+    pub rounds_above_zero: u64,
+    /// Values found invalid since the process started.
+    pub invalid_values: u64,
+    /// Contradicting signatures of one validator seen since the process started.
+    pub evidence: u64,
+    /// Newest decisions, newest last.
+    pub decided: VecDeque<Decision>,
+}
+
+/// Shared by the core tile, HTTP and the devnet.
+#[derive(Debug)]
+pub struct Board {
+    snapshot: Mutex<Snapshot>,
+}
+
+impl Board {
+    /// A board of a node that has only just started.
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            snapshot: Mutex::new(Snapshot {
+                identity,
+                height: Height::GENESIS,
+                head: Hash::ZERO,
+                round: Round(0),
+                proposer: None,
+                signing: None,
+                gate: None,
+                executed_height: Height::GENESIS,
+                best_tip: Height::GENESIS,
+                peers: 0,
+                decided_total: 0,
+                blobs_total: 0,
+                bytes_total: 0,
+                rounds_above_zero: 0,
+                invalid_values: 0,
+                evidence: 0,
+                decided: VecDeque::new(),
+            }),
+        }
+    }
+
+    /// Takes over what an earlier life decided.
+    pub fn resume(&self, source: &dyn Source) {
+        let Some(decided) = source.decided(source.head()) else {
+            return;
+        };
+        let mut snapshot = self.lock();
+        snapshot.height = decided.certificate.height;
+        snapshot.best_tip = snapshot.best_tip.max(snapshot.height);
+        snapshot.head = decided.init.metadata.header.block_hash;
+    }
+
+    /// Notes an event of the core.
+    pub fn apply(&self, event: &Event) {
+        let mut snapshot = self.lock();
+        match event {
+            Event::Round { round, proposer, .. } => {
+                snapshot.round = *round;
+                snapshot.proposer = Some(*proposer);
+            }
+            Event::Decided {
+                certificate,
+                blobs,
+                bytes,
+                origin_proposer,
+                block_hash,
+                ..
+            } => {
+                snapshot.decide(Decision {
+                    height: certificate.height,
+                    value_id: certificate.value_id,
+                    round: certificate.round,
+                    blobs: *blobs,
+                    bytes: *bytes,
+                    block_hash: *block_hash,
+                    origin_proposer: *origin_proposer,
+                });
+            }
+            Event::Gate { open, why } => {
+                snapshot.gate = Some(Switch {
+                    on: *open,
+                    why: why.clone(),
+                })
+            }
+            Event::Executed { height } => snapshot.executed_height = *height,
+            Event::InvalidValue { .. } => snapshot.invalid_values += 1,
+            Event::Evidence { .. } => snapshot.evidence += 1,
+            Event::Signing { active, why, .. } => {
+                snapshot.signing = Some(Switch {
+                    on: *active,
+                    why: why.clone(),
+                })
+            }
+            Event::Lag { best, .. } => snapshot.best_tip = snapshot.height.max(*best),
+            // Histograms and the record of signatures have their own places.
+            Event::Stage { .. } | Event::Signed { .. } => {}
+        }
+    }
+
+    /// A peer's first connection is up.
+    pub fn peer_up(&self) {
+        self.lock().peers += 1;
+    }
+
+    /// A peer's last connection is gone.
+    pub fn peer_down(&self) {
+        let mut snapshot = self.lock();
+        snapshot.peers = snapshot.peers.saturating_sub(1);
+    }
+
+    /// The node as it is now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+        // Every writer leaves the snapshot whole, so one that panicked did no harm.
+        self.snapshot.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Snapshot {
+    fn decide(&mut self, decision: Decision) {
+        self.height = decision.height;
+        self.best_tip = self.best_tip.max(decision.height);
+        self.head = decision.block_hash;
+        self.round = Round(0);
+        self.decided_total += 1;
+        self.blobs_total += u64::from(decision.blobs);
+        self.bytes_total += decision.bytes;
+        self.rounds_above_zero += u64::from(decision.round > Round(0));
+        if self.decided.len() == RECENT_MAX {
+            self.decided.pop_front();
+        }
+        self.decided.push_back(decision);
+    }
+
+    /// Why the node should not be relied on now; empty when it is ready.
+    pub fn unready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        match &self.gate {
+            None => reasons.push("the execution client has not confirmed our head yet".to_owned()),
+            Some(gate) if !gate.on => reasons.push(format!("gate to the execution client closed: {}", gate.why)),
+            Some(_) => {}
+        }
+        let lag = self.best_tip.0.saturating_sub(self.height.0);
+        if lag > LAG_READY_MAX {
+            reasons.push(format!(
+                "{lag} heights behind: at {}, peers at {}",
+                self.height, self.best_tip
+            ));
+        }
+        let others = match self.identity.address {
+            Some(_) => self.identity.validators.saturating_sub(1),
+            None => self.identity.validators,
+        };
+        if others > 0 && self.peers == 0 {
+            reasons.push("no peer is connected".to_owned());
+        }
+        match &self.signing {
+            Some(signing) if !signing.on && self.identity.address.is_some() => {
+                reasons.push(format!("not signing: {}", signing.why));
+            }
+            _ => {}
+        }
+        reasons
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ultramarine_types::CommitCertificate;
+
+    use super::*;
+
+    fn board(validators: usize) -> Board {
+        Board::new(Identity {
+            name: "a".to_owned(),
+            version: "1".to_owned(),
+            chain_id: 5,
+            genesis_hash: Hash::ZERO,
+            address: Some(Address::ZERO),
+            peer_id: PeerId::ZERO,
+            validators,
+        })
+    }
+
+    fn decided(height: u64, round: u32) -> Event {
+        Event::Decided {
+            certificate: CommitCertificate {
+                height: Height(height),
+                round: Round(round),
+                value_id: ValueId::ZERO,
+                signatures: Vec::new(),
+            },
+            blobs: 3,
+            bytes: 1000,
+            origin_proposer: Address::ZERO,
+            origin_round: Round(0),
+            block_hash: Hash([9; 32]),
+            synced: false,
+        }
+    }
+
+    #[test]
+    fn decisions_add_up_and_only_the_newest_are_listed() {
+        let board = board(4);
+        for height in 1..=40 {
+            board.apply(&decided(height, u32::from(height == 7)));
+        }
+        let snapshot = board.snapshot();
+        assert_eq!((snapshot.height, snapshot.head), (Height(40), Hash([9; 32])));
+        assert_eq!(
+            (snapshot.decided_total, snapshot.blobs_total, snapshot.bytes_total),
+            (40, 120, 40_000)
+        );
+        assert_eq!(snapshot.rounds_above_zero, 1);
+        assert_eq!(snapshot.decided.len(), RECENT_MAX);
+        assert_eq!(
+            snapshot.decided.back().map(|decision| decision.height),
+            Some(Height(40))
+        );
+    }
+
+    #[test]
+    fn a_node_is_ready_when_nothing_speaks_against_it() {
+        let board = board(4);
+        assert_eq!(
+            board.snapshot().unready().len(),
+            2,
+            "no gate, no peers: {:?}",
+            board.snapshot().unready()
+        );
+        board.apply(&Event::Gate {
+            open: false,
+            why: "SYNCING".to_owned(),
+        });
+        board.peer_up();
+        let reasons = board.snapshot().unready();
+        assert!(reasons.len() == 1 && reasons[0].contains("SYNCING"), "{reasons:?}");
+        board.apply(&Event::Gate {
+            open: true,
+            why: String::new(),
+        });
+        assert!(board.snapshot().unready().is_empty());
+        board.apply(&Event::Signing {
+            height: Height(1),
+            active: false,
+            why: "listening first".to_owned(),
+        });
+        assert!(board.snapshot().unready()[0].contains("listening first"));
+        board.apply(&Event::Signing {
+            height: Height(1),
+            active: true,
+            why: String::new(),
+        });
+        board.apply(&Event::Lag {
+            ours: Height(0),
+            best: Height(10),
+        });
+        assert!(board.snapshot().unready()[0].contains("10 heights behind"));
+        board.apply(&decided(10, 0));
+        assert!(board.snapshot().unready().is_empty());
+    }
+
+    #[test]
+    fn a_lone_validator_needs_no_peer() {
+        let board = board(1);
+        board.apply(&Event::Gate {
+            open: true,
+            why: String::new(),
+        });
+        assert!(board.snapshot().unready().is_empty());
+        board.peer_down();
+        assert_eq!(board.snapshot().peers, 0, "peers never go below zero");
+    }
+
+    #[test]
+    fn a_snapshot_survives_json() {
+        let board = board(4);
+        board.apply(&decided(1, 0));
+        let text = serde_json::to_string(&board.snapshot()).expect("plain data");
+        let back: Snapshot = serde_json::from_str(&text).expect("the same shape");
+        assert_eq!(back, board.snapshot());
+    }
+}

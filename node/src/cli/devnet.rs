@@ -1,0 +1,63 @@
+//! This file knows the flags of `ultramarine devnet`.
+
+use std::path::PathBuf;
+
+use ultramarine_types::limits;
+
+use crate::devnet::{self, Options};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many validators a new network has [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=limits::VALIDATORS_MAX as i64))]
+    validators: Option<u16>,
+    /// Folder to keep the network in; resumed when it exists [default: a fresh one, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// File, or folder of files, to publish as blobs, round and round [default: some generated content]
+    #[arg(long, value_name = "PATH")]
+    blobs: Option<PathBuf>,
+    /// Most blobs a block of a new network may carry; written to its genesis [default: 6]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(limits::BLOBS_PER_BLOCK_MIN as i64..=limits::BLOBS_PER_BLOCK_MAX as i64)
+    )]
+    blobs_per_block: Option<u32>,
+    /// End when every node has decided this height; exit code 1 when nothing moves for 60 s
+    #[arg(long, value_name = "H")]
+    until_height: Option<u64>,
+    /// Print one JSON object at the end: agreement, figures, latencies (everything else goes to standard error)
+    #[arg(long)]
+    json: bool,
+    /// How the nodes drive disk and network
+    #[arg(long, value_name = "MODE", value_parser = ["auto", "uring", "fallback"])]
+    io: Option<String>,
+    /// What the nodes log, such as debug or "info,ultramarine_net=debug"
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    super::log_to_stderr("warn");
+    let Args {
+        validators,
+        dir,
+        blobs,
+        blobs_per_block,
+        until_height,
+        json,
+        io,
+        log,
+    } = args;
+    devnet::run(&Options {
+        validators,
+        dir,
+        blobs,
+        blobs_per_block,
+        until_height,
+        json,
+        io,
+        log,
+    })
+}

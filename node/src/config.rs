@@ -1,0 +1,325 @@
+//! This file knows every setting of a node, in its Rust type, checked before the first thread starts.
+//!
+//! ```text
+//!   default.toml ◀ config.toml ◀ ULTRAMARINE_<SECTION>_<KEY> ◀ flags      layers.rs: names, kinds, where from
+//!                         └────────────── Layers ──────────────┘
+//!                                           │                             reader.rs: Rust types, bounds
+//!                                         Config
+//! ```
+//!
+//! To add a setting: describe it in `default.toml`, add a field here, read it in the section's `read`.
+
+pub mod layers;
+pub mod origin;
+pub mod peer;
+pub mod problem;
+mod reader;
+#[cfg(test)]
+mod tests;
+pub mod value;
+pub mod write;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ultramarine_kzg_pipeline::verifier;
+use ultramarine_runtime::ring::IoMode;
+use ultramarine_types::Address;
+
+pub use layers::{Layers, Override, Sources};
+pub use origin::Origin;
+pub use peer::PeerAddress;
+pub use problem::{ConfigError, Problem};
+use reader::Reader;
+
+use crate::topology::LANES;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[node]`.
+    pub node: NodeConfig,
+    /// `[network]`.
+    pub network: NetworkConfig,
+    /// `[engine]`.
+    pub engine: EngineConfig,
+    /// `[http]`.
+    pub http: HttpConfig,
+    /// `[retention]`.
+    pub retention: RetentionConfig,
+    /// `[log]`.
+    pub log: LogConfig,
+}
+
+/// `[node]`: the process and the machine it is given.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// For logs and `/status`.
+    pub name: String,
+    /// Absolute, or relative to the working directory if the home was given so.
+    pub data_dir: PathBuf,
+    /// How I/O is driven.
+    pub io: IoMode,
+    /// Verifier lanes, at least 1.
+    pub lanes: usize,
+    /// How blob proofs are verified.
+    pub verifier: verifier::Kind,
+    /// Whether tiles are pinned where there are cores enough.
+    pub pin: bool,
+}
+
+/// `[network]`: QUIC between nodes.
+#[derive(Clone, Debug)]
+pub struct NetworkConfig {
+    /// UDP address to listen on.
+    pub listen: SocketAddr,
+    /// `host:port` under which others reach us.
+    pub external: Option<String>,
+    /// Peers to stay connected to; empty: those of the genesis file.
+    pub peers: Vec<PeerAddress>,
+}
+
+/// How the Engine API is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EngineEndpoint {
+    /// HTTP with a JWT, as a URL.
+    Http(String),
+    /// A Unix socket.
+    Ipc(PathBuf),
+}
+
+/// Addresses of the embedded development client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EmbeddedEngine {
+    /// Public JSON-RPC.
+    pub http: SocketAddr,
+    /// Engine API.
+    pub auth: SocketAddr,
+}
+
+/// `[engine]`: the execution client.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Where it is; the embedded client's Engine API if that runs.
+    pub endpoint: EngineEndpoint,
+    /// File of the shared secret.
+    pub jwt_secret: PathBuf,
+    /// Receives priority fees.
+    pub fee_recipient: Address,
+    /// Longest time one call may take.
+    pub timeout: Duration,
+    /// The client to run inside this process, if any.
+    pub embedded: Option<EmbeddedEngine>,
+}
+
+/// `[http]`: what operators and rollups read.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpConfig {
+    /// TCP address to listen on.
+    pub listen: SocketAddr,
+    /// Requests worked on at one time.
+    pub requests_max: usize,
+    /// Longest time to the beginning of an answer.
+    pub timeout: Duration,
+}
+
+/// `[retention]`: how long blobs stay.
+#[derive(Clone, Copy, Debug)]
+pub struct RetentionConfig {
+    /// Newest heights whose blobs stay; `None`: all.
+    pub blobs_heights: Option<u64>,
+}
+
+/// `[log]`: what is written to standard error.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// A `tracing` filter that parses.
+    pub filter: String,
+    /// File to which every consensus message received is appended, as JSON lines; `None`: not kept.
+    pub messages_file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Merges the sources and checks every value. `home` is where relative paths start.
+    pub fn load(home: &Path, sources: &Sources) -> Result<(Self, Layers), ConfigError> {
+        let layers = Layers::merge(sources)?;
+        let config = Self::read(home, &layers)?;
+        Ok((config, layers))
+    }
+
+    fn read(home: &Path, layers: &Layers) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(layers, home);
+        let node = NodeConfig::read(&mut reader);
+        let network = NetworkConfig::read(&mut reader);
+        let engine = EngineConfig::read(&mut reader);
+        let http = HttpConfig::read(&mut reader);
+        let retention = RetentionConfig::read(&mut reader);
+        let log = LogConfig::read(&mut reader);
+        match (node, network, engine, http, retention, log) {
+            (Some(node), Some(network), Some(engine), Some(http), Some(retention), Some(log)) => Ok(Self {
+                node,
+                network,
+                engine,
+                http,
+                retention,
+                log,
+            }),
+            _ => Err(ConfigError(reader.into_problems())),
+        }
+    }
+}
+
+impl NodeConfig {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let name = reader.text_as("node.name", "1 to 64 printable characters", |text| {
+            let fits = !text.is_empty() && text.len() <= 64 && !text.chars().any(char::is_control);
+            fits.then(|| text.to_owned())
+        });
+        let data_dir = reader.path("node.data_dir");
+        let io = reader.text_as("node.io", "\"auto\", \"uring\" or \"fallback\"", |text| match text {
+            "auto" => Some(IoMode::Auto),
+            "uring" => Some(IoMode::Uring),
+            "fallback" => Some(IoMode::Fallback),
+            _ => None,
+        });
+        let lanes = reader.number("node.lanes", 0..=LANES.len() as u64);
+        let verifiers = verifier::Kind::ALL
+            .map(|kind| format!("{:?}", kind.name()))
+            .join(" or ");
+        let verifier = reader.parse("node.verifier", &verifiers);
+        let pin = reader.switch("node.pin");
+        Some(Self {
+            name: name?,
+            data_dir: data_dir?,
+            io: io?,
+            lanes: lanes_or_default(lanes?),
+            verifier: verifier?,
+            pin,
+        })
+    }
+}
+
+/// One lane per four cores, at least one, unless the operator says how many.
+fn lanes_or_default(lanes: u64) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match usize::try_from(lanes) {
+        Ok(0) | Err(_) => (cores / 4).clamp(1, LANES.len()),
+        Ok(lanes) => lanes,
+    }
+}
+
+impl NetworkConfig {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let listen = reader.address("network.listen");
+        let external = reader.text_as("network.external", "host:port, or nothing", |text| match text {
+            "" => Some(None),
+            text => text
+                .parse::<PeerAddress>()
+                .ok()
+                .filter(|peer| peer.peer_id.is_none())
+                .map(|peer| Some(peer.host_port)),
+        });
+        let peers = reader.list(
+            "network.peers",
+            "items such as PEER_ID@host:port (64 hex digits before the @) or host:port",
+        );
+        Some(Self {
+            listen: listen?,
+            external: external?,
+            peers: peers?,
+        })
+    }
+}
+
+impl EngineConfig {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let ipc = reader.path_if_any("engine.ipc");
+        let jwt_secret = reader.path("engine.jwt_secret");
+        let fee_recipient = reader.parse("engine.fee_recipient", "20 bytes as 40 hex digits after 0x");
+        let timeout = reader.milliseconds("engine.timeout_ms", 100..=600_000);
+        let embedded = Self::read_embedded(reader);
+        let endpoint = match (&embedded, ipc) {
+            (Some(Some(embedded)), _) => Some(EngineEndpoint::Http(format!("http://{}", embedded.auth))),
+            (_, Some(path)) => Some(EngineEndpoint::Ipc(path)),
+            (_, None) => reader
+                .text_as(
+                    "engine.url",
+                    "an http:// URL with host and port, or `ipc` or `embedded` in its place",
+                    |text| {
+                        let authority = text.strip_prefix("http://")?.trim_end_matches('/');
+                        authority.parse::<PeerAddress>().ok().map(|_| text.to_owned())
+                    },
+                )
+                .map(EngineEndpoint::Http),
+        };
+        Some(Self {
+            endpoint: endpoint?,
+            jwt_secret: jwt_secret?,
+            fee_recipient: fee_recipient?,
+            timeout: timeout?,
+            embedded: embedded?,
+        })
+    }
+
+    fn read_embedded(reader: &mut Reader<'_>) -> Option<Option<EmbeddedEngine>> {
+        let http = reader.address("engine.embedded_http");
+        let auth = reader.address("engine.embedded_auth");
+        if !reader.switch("engine.embedded") {
+            return Some(None);
+        }
+        if cfg!(not(feature = "dev-el")) {
+            reader.refuse(
+                "engine.embedded",
+                "false: this build has no embedded client (feature `dev-el`)",
+            );
+            return None;
+        }
+        Some(Some(EmbeddedEngine {
+            http: http?,
+            auth: auth?,
+        }))
+    }
+}
+
+impl HttpConfig {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let listen = reader.address("http.listen");
+        let requests_max = reader.number("http.requests_max", 1..=4096);
+        let timeout = reader.milliseconds("http.timeout_ms", 100..=600_000);
+        let requests_max = usize::try_from(requests_max?).ok();
+        Some(Self {
+            listen: listen?,
+            requests_max: requests_max?,
+            timeout: timeout?,
+        })
+    }
+}
+
+impl RetentionConfig {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let heights = reader.number("retention.blobs_heights", 0..=u64::MAX)?;
+        Some(Self {
+            blobs_heights: (heights > 0).then_some(heights),
+        })
+    }
+}
+
+impl LogConfig {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let filter = reader.text_as(
+            "log.filter",
+            "a tracing filter, such as \"info,ultramarine_net=debug\"",
+            |text| {
+                tracing_subscriber::EnvFilter::builder()
+                    .parse(text)
+                    .ok()
+                    .map(|_| text.to_owned())
+            },
+        );
+        Some(Self {
+            filter: filter?,
+            messages_file: reader.path_if_any("log.messages_file"),
+        })
+    }
+}

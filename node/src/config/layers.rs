@@ -1,0 +1,318 @@
+//! This file knows how to lay flags over environment over file over defaults, keeping where each value came from.
+//!
+//! `default.toml` is the list of known keys: a key's kind is the kind of its default. Nothing is known twice.
+
+use std::path::{Path, PathBuf};
+
+use toml_edit::{Document, Item, TableLike};
+
+use crate::config::origin::{Origin, line_of};
+use crate::config::problem::{ConfigError, Problem, nearest};
+use crate::config::value::Value;
+
+/// The manual of all settings.
+pub const DEFAULTS: &str = include_str!("../../default.toml");
+/// What the names of our environment variables start with.
+pub const ENVIRONMENT_PREFIX: &str = "ULTRAMARINE_";
+
+/// One setting, with the value that won.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Setting {
+    /// Its section.
+    pub section: String,
+    /// Its key within the section.
+    pub key: String,
+    /// The winning value.
+    pub value: Value,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Where values may come from, besides the defaults.
+#[derive(Clone, Default, Debug)]
+pub struct Sources {
+    /// A config file: its path (for messages) and its text.
+    pub file: Option<(PathBuf, String)>,
+    /// The environment.
+    pub environment: Vec<(String, String)>,
+    /// Flags; later ones win.
+    pub flags: Vec<Override>,
+}
+
+/// A setting given on the command line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Override {
+    /// The flag as typed, such as `--engine`.
+    pub flag: String,
+    /// `section.key`.
+    pub name: String,
+    /// The value, as text.
+    pub value: String,
+}
+
+/// All settings, in the order of the manual.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Layers {
+    settings: Vec<Setting>,
+}
+
+impl Layers {
+    /// Merges all sources; reports everything that is wrong with names and kinds.
+    pub fn merge(sources: &Sources) -> Result<Self, ConfigError> {
+        let mut layers = Self::defaults();
+        let mut problems = Vec::new();
+        if let Some((path, text)) = &sources.file {
+            layers.lay_file(path, text, &mut problems);
+        }
+        layers.lay_environment(&sources.environment, &mut problems);
+        layers.lay_flags(&sources.flags, &mut problems);
+        if problems.is_empty() {
+            Ok(layers)
+        } else {
+            Err(ConfigError(problems))
+        }
+    }
+
+    /// All settings, in the order of the manual.
+    pub fn iter(&self) -> impl Iterator<Item = &Setting> {
+        self.settings.iter()
+    }
+
+    /// A setting by `section.key`; every name used in this crate stands in the manual.
+    pub fn get(&self, name: &str) -> &Setting {
+        self.find(name)
+            .unwrap_or_else(|| panic!("`{name}` stands in default.toml"))
+    }
+
+    fn find(&self, name: &str) -> Option<&Setting> {
+        let (section, key) = name.split_once('.')?;
+        self.settings
+            .iter()
+            .find(|setting| setting.section == section && setting.key == key)
+    }
+
+    fn defaults() -> Self {
+        let document = Document::parse(DEFAULTS).expect("default.toml is checked by a test");
+        let mut settings = Vec::new();
+        for (section, item) in document.iter() {
+            let table = item.as_table_like().expect("default.toml has only sections at its top");
+            for (key, item) in table.iter() {
+                let value = item
+                    .as_value()
+                    .and_then(Value::from_toml)
+                    .expect("default.toml has only known kinds");
+                settings.push(Setting {
+                    section: section.to_owned(),
+                    key: key.to_owned(),
+                    value,
+                    origin: Origin::Default,
+                });
+            }
+        }
+        Self { settings }
+    }
+
+    fn lay_file(&mut self, path: &Path, text: &str, problems: &mut Vec<Problem>) {
+        let place = |offset: Option<usize>| Origin::File {
+            path: path.to_owned(),
+            line: line_of(text, offset.unwrap_or_default()),
+        };
+        let document = match Document::parse(text) {
+            Ok(document) => document,
+            Err(error) => {
+                problems.push(Problem {
+                    place: place(error.span().map(|span| span.start)),
+                    what: error.message().trim().replace('\n', ", "),
+                    expected: "TOML: `[section]` lines and `key = value` lines".to_owned(),
+                    nearest: None,
+                });
+                return;
+            }
+        };
+        for (section, item) in document.iter() {
+            let start = key_offset(document.as_table(), section, item);
+            match item.as_table_like() {
+                None => problems.push(self.stray_key(section, place(start))),
+                Some(_) if !self.has_section(section) => problems.push(Problem {
+                    place: place(start),
+                    what: format!("unknown section [{section}]"),
+                    expected: format!("one of {}", self.sections().join(", ")),
+                    nearest: nearest(section, self.sections().into_iter()).map(|name| format!("[{name}]")),
+                }),
+                Some(table) => {
+                    for (key, item) in table.iter() {
+                        let place = place(key_offset(table, key, item));
+                        self.lay_item(section, key, item, place, problems);
+                    }
+                }
+            }
+        }
+    }
+
+    fn lay_item(&mut self, section: &str, key: &str, item: &Item, place: Origin, problems: &mut Vec<Problem>) {
+        let Some(index) = self.position(section, key) else {
+            problems.push(self.unknown_key(section, key, place));
+            return;
+        };
+        let kind = self.settings[index].value.kind();
+        match item
+            .as_value()
+            .and_then(Value::from_toml)
+            .filter(|value| value.kind() == kind)
+        {
+            Some(value) => self.set(index, value, place),
+            None => problems.push(Problem {
+                place,
+                what: format!("`{key}` in [{section}] is {}", describe(item)),
+                expected: format!(
+                    "{}, such as {}",
+                    kind.expected_in_file(),
+                    example(&self.settings[index])
+                ),
+                nearest: None,
+            }),
+        }
+    }
+
+    fn lay_environment(&mut self, environment: &[(String, String)], problems: &mut Vec<Problem>) {
+        for (name, text) in environment {
+            let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
+                continue;
+            };
+            let rest = rest.to_lowercase();
+            let Some((section, key)) = rest.split_once('_') else {
+                continue;
+            };
+            // Other ULTRAMARINE_ variables exist (ULTRAMARINE_HOME); only those named after a section are settings.
+            if self.has_section(section) {
+                self.lay_text(section, key, text, Origin::Environment { name: name.clone() }, problems);
+            }
+        }
+    }
+
+    fn lay_flags(&mut self, flags: &[Override], problems: &mut Vec<Problem>) {
+        for flag in flags {
+            let place = Origin::Flag {
+                name: flag.flag.clone(),
+            };
+            match flag.name.split_once('.') {
+                Some((section, key)) if self.has_section(section) => {
+                    self.lay_text(section, key, &flag.value, place, problems);
+                }
+                _ => problems.push(Problem {
+                    place,
+                    what: format!("unknown setting `{}`", flag.name),
+                    expected: "SECTION.KEY=VALUE".to_owned(),
+                    nearest: self.nearest_name(&flag.name),
+                }),
+            }
+        }
+    }
+
+    fn lay_text(&mut self, section: &str, key: &str, text: &str, place: Origin, problems: &mut Vec<Problem>) {
+        let Some(index) = self.position(section, key) else {
+            problems.push(self.unknown_key(section, key, place));
+            return;
+        };
+        let kind = self.settings[index].value.kind();
+        match kind.parse(text) {
+            Some(value) => self.set(index, value, place),
+            None => problems.push(Problem {
+                place,
+                what: format!("`{section}.{key}` is {text:?}"),
+                expected: format!(
+                    "{}, such as {}",
+                    kind.expected_in_text(),
+                    example(&self.settings[index])
+                ),
+                nearest: None,
+            }),
+        }
+    }
+
+    fn set(&mut self, index: usize, value: Value, origin: Origin) {
+        self.settings[index].value = value;
+        self.settings[index].origin = origin;
+    }
+
+    fn position(&self, section: &str, key: &str) -> Option<usize> {
+        self.settings
+            .iter()
+            .position(|setting| setting.section == section && setting.key == key)
+    }
+
+    fn has_section(&self, name: &str) -> bool {
+        self.settings.iter().any(|setting| setting.section == name)
+    }
+
+    fn sections(&self) -> Vec<&str> {
+        let mut sections: Vec<&str> = self.settings.iter().map(|setting| setting.section.as_str()).collect();
+        sections.dedup();
+        sections
+    }
+
+    fn keys<'a>(&'a self, section: &'a str) -> impl Iterator<Item = &'a str> {
+        self.settings
+            .iter()
+            .filter(move |setting| setting.section == section)
+            .map(|setting| setting.key.as_str())
+    }
+
+    fn unknown_key(&self, section: &str, key: &str, place: Origin) -> Problem {
+        // The right name in the wrong section is the likelier mistake than a name that merely looks alike.
+        let elsewhere = self.settings.iter().find(|setting| setting.key == key);
+        let nearest = match elsewhere {
+            Some(setting) => Some(format!("{}.{key}", setting.section)),
+            None => nearest(key, self.keys(section)).map(str::to_owned),
+        };
+        Problem {
+            place,
+            what: format!("unknown key `{key}` in [{section}]"),
+            expected: format!("one of {}", self.keys(section).collect::<Vec<_>>().join(", ")),
+            nearest,
+        }
+    }
+
+    fn stray_key(&self, key: &str, place: Origin) -> Problem {
+        Problem {
+            place,
+            what: format!("`{key}` stands outside a section"),
+            expected: format!("a section before it, one of {}", self.sections().join(", ")),
+            nearest: self.nearest_name(key),
+        }
+    }
+
+    fn nearest_name(&self, found: &str) -> Option<String> {
+        let wanted = found.rsplit('.').next().unwrap_or(found);
+        self.settings
+            .iter()
+            .map(|setting| {
+                let whole = format!("{}.{}", setting.section, setting.key);
+                let likeness = strsim::normalized_damerau_levenshtein(found, &whole)
+                    .max(strsim::normalized_damerau_levenshtein(wanted, &setting.key));
+                (likeness, whole)
+            })
+            .max_by(|left, right| left.0.total_cmp(&right.0))
+            .map(|(_, name)| name)
+    }
+}
+
+/// Where a key stands in its file. A key without a span of its own (a section's header) starts with its value.
+fn key_offset(table: &dyn TableLike, key: &str, item: &Item) -> Option<usize> {
+    let (name, _) = table.get_key_value(key)?;
+    name.span().or_else(|| item.span()).map(|span| span.start)
+}
+
+fn describe(item: &Item) -> String {
+    match item.as_value() {
+        Some(value) => format!("{} ({})", value.to_string().trim(), value.type_name()),
+        None => format!("a {}", item.type_name()),
+    }
+}
+
+fn example(setting: &Setting) -> String {
+    match &setting.value {
+        Value::Text(text) if text.is_empty() => "\"\" (empty)".to_owned(),
+        value => value.to_string(),
+    }
+}

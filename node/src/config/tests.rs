@@ -1,0 +1,256 @@
+//! Claims about names, kinds, lines, precedence and origins.
+
+use std::path::Path;
+
+use super::layers::{DEFAULTS, Layers, Override, Sources};
+use super::*;
+
+const HOME: &str = "/home/node";
+
+fn from_file(text: &str) -> Result<(Config, Layers), ConfigError> {
+    let file = Some((PathBuf::from("config.toml"), text.to_owned()));
+    Config::load(
+        Path::new(HOME),
+        &Sources {
+            file,
+            ..Sources::default()
+        },
+    )
+}
+
+fn complaint(text: &str) -> String {
+    from_file(text).expect_err("the file is wrong").to_string()
+}
+
+fn flag(name: &str, value: &str) -> Override {
+    Override {
+        flag: "--set".to_owned(),
+        name: name.to_owned(),
+        value: value.to_owned(),
+    }
+}
+
+#[test]
+fn the_manual_is_a_whole_and_valid_configuration() {
+    let (config, layers) = Config::load(Path::new(HOME), &Sources::default()).expect("defaults are valid");
+    assert_eq!(config.node.data_dir, Path::new("/home/node/data"));
+    assert_eq!(
+        config.engine.endpoint,
+        EngineEndpoint::Http("http://127.0.0.1:8551".to_owned())
+    );
+    assert!(config.node.lanes >= 1);
+    assert!(
+        config.http.listen.ip().is_loopback(),
+        "HTTP stays on loopback by default"
+    );
+    assert!(layers.iter().all(|setting| setting.origin == Origin::Default));
+}
+
+#[test]
+fn every_key_of_the_manual_is_explained() {
+    let mut explained = false;
+    for line in DEFAULTS.lines() {
+        match line.chars().next() {
+            Some('#') => explained = true,
+            Some('[') | None => explained = false,
+            Some(_) => {
+                assert!(explained, "no comment above `{line}`");
+                explained = false;
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unknown_key_names_file_line_choices_and_the_nearest_key() {
+    let text = complaint("[node]\nname = \"a\"\n\n[network]\n# a comment\nlissten = \"0.0.0.0:1\"\n");
+    assert_eq!(
+        text,
+        "config.toml:6: unknown key `lissten` in [network]; expected one of listen, external, peers. Did you mean `listen`?"
+    );
+}
+
+#[test]
+fn a_key_of_another_section_is_sent_there() {
+    let text = complaint("[node]\njwt_secret = \"x\"\n");
+    assert!(text.starts_with("config.toml:2:"), "{text}");
+    assert!(text.ends_with("Did you mean `engine.jwt_secret`?"), "{text}");
+}
+
+#[test]
+fn an_unknown_section_names_the_nearest() {
+    let text = complaint("\n[netwrok]\nlisten = \"0.0.0.0:1\"\n");
+    assert!(text.starts_with("config.toml:2: unknown section [netwrok]"), "{text}");
+    assert!(text.ends_with("Did you mean `[network]`?"), "{text}");
+}
+
+#[test]
+fn a_key_outside_a_section_is_sent_into_one() {
+    let text = complaint("filter = \"info\"\n");
+    assert!(
+        text.starts_with("config.toml:1: `filter` stands outside a section"),
+        "{text}"
+    );
+    assert!(text.ends_with("Did you mean `log.filter`?"), "{text}");
+}
+
+#[test]
+fn a_mistyped_value_says_what_was_expected() {
+    let text = complaint("[node]\nlanes = \"four\"\n");
+    assert!(
+        text.starts_with("config.toml:2: `lanes` in [node] is \"four\" (string); expected a whole number"),
+        "{text}"
+    );
+    let text = complaint("[network]\nlisten = 5\n");
+    assert!(
+        text.contains("is 5 (integer); expected a text in quotes, such as \"0.0.0.0:26650\""),
+        "{text}"
+    );
+    let text = complaint("[node]\nlanes = -1\n");
+    assert!(text.contains("expected a whole number, zero or more"), "{text}");
+}
+
+#[test]
+fn a_value_out_of_range_or_unreadable_names_its_line() {
+    let text = complaint("[http]\nrequests_max = 0\nlisten = \"localhost\"\n");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "both problems are told at once: {text}");
+    assert!(
+        lines[0].starts_with("config.toml:3: `listen` in [http] is \"localhost\"; expected an IP address"),
+        "{text}"
+    );
+    assert!(
+        lines[1].starts_with("config.toml:2: `requests_max` in [http] is 0; expected a whole number from 1"),
+        "{text}"
+    );
+}
+
+#[test]
+fn broken_toml_names_its_line() {
+    let text = complaint("[node]\nname = \"a\"\nio = \n");
+    assert!(text.starts_with("config.toml:3:"), "{text}");
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let text = complaint("[node]\nnme = \"a\"\n[http]\nlisen = \"b\"\n[log]\nfilter = 1\n");
+    assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+#[test]
+fn an_execution_client_must_be_named() {
+    let text = complaint("[engine]\nurl = \"\"\n");
+    assert!(
+        text.contains("config.toml:2: `url` in [engine] is \"\"; expected an http:// URL"),
+        "{text}"
+    );
+    let (config, _) = from_file("[engine]\nurl = \"\"\nipc = \"el.ipc\"\n").expect("an IPC path is enough");
+    assert_eq!(
+        config.engine.endpoint,
+        EngineEndpoint::Ipc(PathBuf::from("/home/node/el.ipc"))
+    );
+}
+
+#[test]
+fn flags_win_over_environment_over_file_over_defaults() {
+    let mut sources = Sources {
+        file: Some((
+            PathBuf::from("c.toml"),
+            "[node]\nname = \"file\"\n[log]\nfilter = \"warn\"\n".to_owned(),
+        )),
+        environment: vec![
+            ("ULTRAMARINE_NODE_NAME".to_owned(), "environment".to_owned()),
+            ("ULTRAMARINE_HTTP_REQUESTS_MAX".to_owned(), "7".to_owned()),
+            ("ULTRAMARINE_NETWORK_PEERS".to_owned(), "a:1, b:2".to_owned()),
+            ("ULTRAMARINE_HOME".to_owned(), "not a setting".to_owned()),
+            ("PATH".to_owned(), "not ours".to_owned()),
+        ],
+        flags: vec![flag("node.name", "flag")],
+    };
+    let (config, layers) = Config::load(Path::new(HOME), &sources).expect("all valid");
+    assert_eq!(config.node.name, "flag");
+    assert_eq!(config.http.requests_max, 7);
+    assert_eq!(config.network.peers.len(), 2);
+    assert_eq!(config.log.filter, "warn");
+    assert_eq!(
+        layers.get("node.name").origin,
+        Origin::Flag {
+            name: "--set".to_owned()
+        }
+    );
+    assert_eq!(
+        layers.get("log.filter").origin,
+        Origin::File {
+            path: PathBuf::from("c.toml"),
+            line: 4
+        }
+    );
+    assert_eq!(layers.get("node.io").origin, Origin::Default);
+    sources.flags.clear();
+    let (config, _) = Config::load(Path::new(HOME), &sources).expect("all valid");
+    assert_eq!(config.node.name, "environment");
+    sources.environment.clear();
+    let (config, _) = Config::load(Path::new(HOME), &sources).expect("all valid");
+    assert_eq!(config.node.name, "file");
+}
+
+#[test]
+fn a_wrong_variable_or_flag_is_named_with_the_nearest_key() {
+    let sources = Sources {
+        environment: vec![("ULTRAMARINE_HTTP_LISTN".to_owned(), "x".to_owned())],
+        flags: vec![flag("nod.name", "x"), flag("node.lanes", "many")],
+        ..Sources::default()
+    };
+    let text = Config::load(Path::new(HOME), &sources)
+        .expect_err("three mistakes")
+        .to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].starts_with("environment variable ULTRAMARINE_HTTP_LISTN: unknown key `listn` in [http]"),
+        "{text}"
+    );
+    assert!(lines[0].ends_with("Did you mean `listen`?"), "{text}");
+    assert!(lines[1].ends_with("Did you mean `node.name`?"), "{text}");
+    assert!(lines[2].contains("expected a whole number"), "{text}");
+}
+
+#[test]
+fn sections_may_be_written_inline() {
+    let (config, layers) =
+        from_file("log = { filter = \"warn\" }\nnode.name = \"x\"\n").expect("TOML has many spellings");
+    assert_eq!((config.log.filter.as_str(), config.node.name.as_str()), ("warn", "x"));
+    assert_eq!(
+        layers.get("node.name").origin,
+        Origin::File {
+            path: PathBuf::from("config.toml"),
+            line: 2
+        }
+    );
+    let text = complaint("[node]\n\n[http]\nlisten = { a = 1 }\n");
+    assert!(text.starts_with("config.toml:4:"), "{text}");
+}
+
+#[test]
+fn a_peer_address_reads_back_as_written() {
+    let id = "11".repeat(32);
+    for text in [
+        format!("{id}@node-1.example:26650"),
+        format!("{id}@[::1]:1"),
+        "10.0.0.1:26650".to_owned(),
+    ] {
+        assert_eq!(text.parse::<PeerAddress>().expect("valid").to_string(), text);
+    }
+    for text in [
+        "",
+        "host",
+        "host:0",
+        "host:70000",
+        "::1:5",
+        "12@host:1",
+        ":5",
+        "a b:5",
+        "@host:1",
+    ] {
+        assert!(text.parse::<PeerAddress>().is_err(), "{text:?} is no address");
+    }
+}

@@ -1,0 +1,116 @@
+//! This file knows the four kinds of values a setting may have and how each is written in a file and in a flag.
+
+use std::fmt;
+
+/// A setting's value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Value {
+    /// `"text"`.
+    Text(String),
+    /// A whole number, zero or more.
+    Number(u64),
+    /// `true` or `false`.
+    Switch(bool),
+    /// `["a", "b"]`.
+    List(Vec<String>),
+}
+
+/// The kind of a [`Value`]; each setting has the kind of its default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Text.
+    Text,
+    /// Whole number.
+    Number,
+    /// True or false.
+    Switch,
+    /// List of texts.
+    List,
+}
+
+impl Value {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Text(_) => Kind::Text,
+            Self::Number(_) => Kind::Number,
+            Self::Switch(_) => Kind::Switch,
+            Self::List(_) => Kind::List,
+        }
+    }
+
+    /// Reads a TOML value; `None` if settings have no such kind (floats, dates, tables, negative numbers, mixed lists).
+    pub fn from_toml(item: &toml_edit::Value) -> Option<Self> {
+        match item {
+            toml_edit::Value::String(text) => Some(Self::Text(text.value().clone())),
+            toml_edit::Value::Integer(number) => u64::try_from(*number.value()).ok().map(Self::Number),
+            toml_edit::Value::Boolean(switch) => Some(Self::Switch(*switch.value())),
+            toml_edit::Value::Array(list) => list
+                .iter()
+                .map(|item| item.as_str().map(str::to_owned))
+                .collect::<Option<_>>()
+                .map(Self::List),
+            _ => None,
+        }
+    }
+
+    /// As a TOML value, for writing a config file.
+    pub fn to_toml(&self) -> toml_edit::Value {
+        match self {
+            Self::Text(text) => text.as_str().into(),
+            // Settings come from TOML (63 bits) or are ports, counts and milliseconds.
+            Self::Number(number) => i64::try_from(*number).unwrap_or(i64::MAX).into(),
+            Self::Switch(switch) => (*switch).into(),
+            Self::List(list) => list.iter().map(String::as_str).collect::<toml_edit::Array>().into(),
+        }
+    }
+}
+
+impl Kind {
+    /// Reads a value of this kind from a flag or the environment, where everything is text; lists are split at commas.
+    pub fn parse(self, text: &str) -> Option<Value> {
+        match self {
+            Self::Text => Some(Value::Text(text.to_owned())),
+            Self::Number => text.parse().ok().map(Value::Number),
+            Self::Switch => text.parse().ok().map(Value::Switch),
+            Self::List => Some(Value::List(
+                text.split(',')
+                    .map(str::trim)
+                    .filter(|item| !item.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
+            )),
+        }
+    }
+
+    /// What an operator should write, in a TOML file.
+    pub fn expected_in_file(self) -> &'static str {
+        match self {
+            Self::Text => "a text in quotes",
+            Self::Number => "a whole number, zero or more, without quotes",
+            Self::Switch => "true or false, without quotes",
+            Self::List => "a list of texts, such as [\"a\", \"b\"]",
+        }
+    }
+
+    /// What an operator should write, in a flag or variable.
+    pub fn expected_in_text(self) -> &'static str {
+        match self {
+            Self::Text => "a text",
+            Self::Number => "a whole number, zero or more",
+            Self::Switch => "true or false",
+            Self::List => "texts separated by commas",
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Switch(switch) => write!(f, "{switch}"),
+            Self::List(list) => write!(f, "{list:?}"),
+        }
+    }
+}

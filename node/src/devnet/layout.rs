@@ -1,0 +1,335 @@
+//! This file knows the folder of a local network: made anew, or found and resumed.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::config::{Config, Layers, Sources, write};
+use crate::devnet::{Options, ports};
+use crate::genesis::Genesis;
+use crate::home::network::{self, Addresses, CHAIN_ID, NodePlan, Plan};
+use crate::home::{Home, replace_file};
+
+/// Validators of a network whose maker did not choose.
+const VALIDATORS: u16 = 4;
+/// Time between a commit and the next height.
+const BLOCK_INTERVAL_MS: u64 = 1000;
+
+/// Held while a devnet runs in the folder.
+const LOCK: &str = "devnet.lock";
+
+/// One node of the network.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeHome {
+    /// Its position.
+    pub id: usize,
+    /// Its home directory, absolute.
+    pub home: PathBuf,
+    /// Where its output goes.
+    pub log: PathBuf,
+    /// What it listens on.
+    pub addresses: Addresses,
+}
+
+impl NodeHome {
+    /// Its HTTP interface.
+    pub fn http(&self) -> String {
+        format!("http://{}", self.addresses.http)
+    }
+
+    /// Its execution client's JSON-RPC.
+    pub fn rpc(&self) -> String {
+        format!("http://{}", self.addresses.engine_http)
+    }
+}
+
+/// The folder, held for as long as this lives.
+#[derive(Debug)]
+pub struct Layout {
+    dir: PathBuf,
+    nodes: Vec<NodeHome>,
+    temporary: bool,
+    chain_id: u64,
+    blobs_per_block: u32,
+    _lock: File,
+}
+
+impl Layout {
+    /// Makes or resumes the folder.
+    pub fn prepare(options: &Options) -> anyhow::Result<Self> {
+        let (dir, temporary) = match &options.dir {
+            Some(dir) => (std::path::absolute(dir)?, false),
+            None => (
+                std::env::temp_dir().join(format!("ultramarine-devnet-{}", std::process::id())),
+                true,
+            ),
+        };
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let lock = lock(&dir)?;
+        // Of an earlier run; whoever waits for it waits for this run's.
+        let _ = fs::remove_file(dir.join("devnet.json"));
+        let exists = network::node_directory(&dir, 0).exists();
+        let nodes = if exists {
+            resume(&dir, options)?
+        } else {
+            create(&dir, options)?
+        };
+        let genesis = Genesis::load(&Home::open(&nodes[0].home)?)?;
+        let params = genesis.params;
+        Ok(Self {
+            dir,
+            nodes,
+            temporary,
+            chain_id: params.chain_id,
+            blobs_per_block: params.blobs_per_block_max,
+            _lock: lock,
+        })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its nodes, at least one.
+    pub fn nodes(&self) -> &[NodeHome] {
+        &self.nodes
+    }
+
+    /// Most blobs a block of its chain may carry.
+    pub fn blobs_per_block(&self) -> u32 {
+        self.blobs_per_block
+    }
+
+    /// Removes a folder nobody asked to keep.
+    pub fn finish(&self) {
+        if self.temporary {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// Two devnets on one folder would start every node twice.
+fn lock(dir: &Path) -> anyhow::Result<File> {
+    let path = dir.join(LOCK);
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).with_context(|| {
+        format!(
+            "another devnet runs in {}; stop it or choose another --dir",
+            dir.display()
+        )
+    })?;
+    Ok(file)
+}
+
+fn create(dir: &Path, options: &Options) -> anyhow::Result<Vec<NodeHome>> {
+    let strangers: Vec<_> = fs::read_dir(dir)?
+        .flatten()
+        .map(|entry| entry.file_name())
+        .filter(|name| name != LOCK)
+        .collect();
+    ensure!(
+        strangers.is_empty(),
+        "{} holds other files ({}, …) and no node0; choose an empty or new --dir",
+        dir.display(),
+        strangers.first().map(|name| name.to_string_lossy()).unwrap_or_default()
+    );
+    let count = usize::from(options.validators.unwrap_or(VALIDATORS));
+    let addresses = ports::free(count).context("no free ports on loopback")?;
+    let node = |addresses: &Addresses| NodePlan {
+        host: addresses.quic.ip().to_string(),
+        addresses: *addresses,
+    };
+    let plan = Plan {
+        chain_id: CHAIN_ID,
+        blobs_per_block: options
+            .blobs_per_block
+            .unwrap_or(ultramarine_types::limits::BLOBS_PER_BLOCK_MIN),
+        block_interval_ms: BLOCK_INTERVAL_MS,
+        prague_time: None,
+        nodes: addresses.iter().map(node).collect(),
+        embedded: true,
+    };
+    network::lay_out(dir, &plan)?;
+    Ok(addresses
+        .into_iter()
+        .enumerate()
+        .map(|(id, addresses)| node_home(dir, id, addresses))
+        .collect())
+}
+
+fn resume(dir: &Path, options: &Options) -> anyhow::Result<Vec<NodeHome>> {
+    let homes: Vec<Home> = (0..)
+        .map(|id| network::node_directory(dir, id))
+        .take_while(|path| path.exists())
+        .map(|path| Home::open(&path))
+        .collect::<Result<_, _>>()?;
+    let genesis = Genesis::load(&homes[0])?;
+    let (found, limit) = (genesis.validators.len(), genesis.params.blobs_per_block_max);
+    if options.validators.is_some_and(|wanted| usize::from(wanted) != found) {
+        bail!(
+            "the network in {} has {found} validators; leave --validators out to resume it",
+            dir.display()
+        );
+    }
+    if options.blobs_per_block.is_some_and(|wanted| wanted != limit) {
+        bail!(
+            "the chain in {} allows {limit} blobs a block; leave --blobs-per-block out to resume it",
+            dir.display()
+        );
+    }
+    let mut addresses = homes.iter().map(configured).collect::<anyhow::Result<Vec<_>>>()?;
+    if !addresses.iter().all(ports::are_free) {
+        addresses = ports::free(homes.len()).context("no free ports on loopback")?;
+        readdress(&homes, &addresses)?;
+    }
+    Ok(addresses
+        .into_iter()
+        .enumerate()
+        .map(|(id, addresses)| node_home(dir, id, addresses))
+        .collect())
+}
+
+fn node_home(dir: &Path, id: usize, addresses: Addresses) -> NodeHome {
+    NodeHome {
+        id,
+        home: network::node_directory(dir, id),
+        log: dir.join(format!("node{id}.log")),
+        addresses,
+    }
+}
+
+fn load(home: &Home) -> anyhow::Result<(Config, Layers, String)> {
+    let path = home.config();
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let sources = Sources {
+        file: Some((path, text.clone())),
+        ..Sources::default()
+    };
+    let (config, layers) = Config::load(home.root(), &sources)?;
+    Ok((config, layers, text))
+}
+
+fn configured(home: &Home) -> anyhow::Result<Addresses> {
+    let (config, layers, _) = load(home)?;
+    let address = |name: &str| -> anyhow::Result<SocketAddr> {
+        match &layers.get(name).value {
+            crate::config::value::Value::Text(text) => Ok(text.parse()?),
+            other => bail!("{name} is {other}"),
+        }
+    };
+    // Read from the settings, as a node of a devnet may have been given an execution client of its own.
+    let (engine_http, engine_auth) = (address("engine.embedded_http")?, address("engine.embedded_auth")?);
+    Ok(Addresses {
+        quic: config.network.listen,
+        http: config.http.listen,
+        engine_http,
+        engine_auth,
+    })
+}
+
+/// Gives resumed homes new ports, and tells each about the others'.
+fn readdress(homes: &[Home], addresses: &[Addresses]) -> anyhow::Result<()> {
+    let mut peers = Vec::with_capacity(homes.len());
+    for (home, addresses) in homes.iter().zip(addresses) {
+        let key = crate::keys::read_key(&home.node_key())?;
+        peers.push(format!(
+            "{}@{}",
+            hex::encode(key.verifying_key().to_bytes()),
+            addresses.quic
+        ));
+    }
+    for (index, (home, addresses)) in homes.iter().zip(addresses).enumerate() {
+        let (_, _, text) = load(home)?;
+        let others = peers
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != index)
+            .map(|(_, peer)| peer.clone());
+        let mut settings = network::addresses(addresses, true);
+        settings.push(("network.peers", crate::config::value::Value::List(others.collect())));
+        replace_file(&home.config(), &write::with_settings(&text, &settings)?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(dir: &Path) -> Options {
+        Options {
+            validators: None,
+            dir: Some(dir.to_owned()),
+            blobs: None,
+            blobs_per_block: None,
+            until_height: None,
+            json: false,
+            io: None,
+            log: None,
+        }
+    }
+
+    #[test]
+    fn a_kept_folder_is_resumed_as_it_was() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("net");
+        let first = Layout::prepare(&Options {
+            blobs_per_block: Some(24),
+            ..options(&path)
+        })
+        .expect("made");
+        let nodes = first.nodes().to_vec();
+        assert_eq!(nodes.len(), 4);
+        drop(first);
+        let again = Layout::prepare(&options(&path)).expect("resumed");
+        assert_eq!(again.nodes(), nodes);
+        drop(again);
+        for wrong in [
+            Options {
+                validators: Some(5),
+                ..options(&path)
+            },
+            Options {
+                blobs_per_block: Some(6),
+                ..options(&path)
+            },
+        ] {
+            assert!(Layout::prepare(&wrong).is_err());
+        }
+    }
+
+    #[test]
+    fn a_resumed_network_moves_off_ports_that_were_taken() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("net");
+        let before = Layout::prepare(&options(&path)).expect("made").nodes().to_vec();
+        let _held = std::net::TcpListener::bind(before[2].addresses.http).expect("was free");
+        let after = Layout::prepare(&options(&path)).expect("resumed").nodes().to_vec();
+        assert_ne!(after[2].addresses.http, before[2].addresses.http);
+        let (config, _, _) = load(&Home::open(&after[0].home).expect("a home")).expect("valid");
+        let peers: Vec<String> = config.network.peers.iter().map(|peer| peer.host_port.clone()).collect();
+        let expected: Vec<String> = after[1..].iter().map(|node| node.addresses.quic.to_string()).collect();
+        assert_eq!(peers, expected, "each knows the others' new addresses");
+    }
+
+    #[test]
+    fn two_devnets_do_not_share_a_folder() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let _first = Layout::prepare(&options(&dir.path().join("net"))).expect("made");
+        let error = Layout::prepare(&options(&dir.path().join("net")))
+            .expect_err("held")
+            .to_string();
+        assert!(error.contains("another devnet runs"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_of_other_things_is_left_alone() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        fs::write(dir.path().join("thesis.txt"), "years of work").expect("writes");
+        let error = Layout::prepare(&options(dir.path())).expect_err("not ours").to_string();
+        assert!(error.contains("thesis.txt"), "{error}");
+    }
+}

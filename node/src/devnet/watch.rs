@@ -1,0 +1,251 @@
+//! This file knows how to watch a network: one live line for people, and the end when it comes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use ultramarine_types::Stage;
+
+use crate::board::Snapshot;
+use crate::devnet::Options;
+use crate::devnet::child::Child;
+use crate::devnet::client::{Client, merge};
+use crate::devnet::layout::NodeHome;
+
+/// How often every node is asked for its status.
+const STATUS_INTERVAL: Duration = Duration::from_millis(250);
+/// How often every node is asked for its histograms.
+const LATENCY_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a line is written where there is no terminal to rewrite one on.
+const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(5);
+/// A network that decides nothing for this long is called stalled.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Heights over which the block time is averaged.
+const BLOCK_TIME_HEIGHTS: usize = 20;
+
+/// How a run came to its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// Somebody asked.
+    Asked,
+    /// Every node has decided the wanted height.
+    Reached(u64),
+    /// It will not be reached; why.
+    Stalled(String),
+}
+
+/// Watches nodes by URL, so that a node that was killed and started again by hand is seen again.
+pub struct Watch<'a> {
+    options: &'a Options,
+    nodes: &'a [NodeHome],
+    client: &'a Client,
+    children: &'a mut [Child],
+    told: Vec<bool>,
+    last: Vec<Option<Snapshot>>,
+    /// When each of the newest heights was first seen.
+    seen: VecDeque<(u64, Instant)>,
+    moved: Instant,
+    commit_ms: Option<(f64, f64)>,
+}
+
+impl<'a> Watch<'a> {
+    /// Begins now.
+    pub fn new(options: &'a Options, nodes: &'a [NodeHome], client: &'a Client, children: &'a mut [Child]) -> Self {
+        Self {
+            options,
+            nodes,
+            client,
+            children,
+            told: vec![false; nodes.len()],
+            last: vec![None; nodes.len()],
+            seen: VecDeque::new(),
+            moved: Instant::now(),
+            commit_ms: None,
+        }
+    }
+
+    /// Watches until the wanted height is reached or nothing more can come. Without a wanted height it ends only when no
+    /// node is left.
+    pub async fn run(mut self) -> anyhow::Result<Ending> {
+        let live = if self.options.json {
+            std::io::stderr().is_terminal()
+        } else {
+            std::io::stdout().is_terminal()
+        };
+        let (mut latency_due, mut line_due) = (Instant::now(), Instant::now());
+        loop {
+            self.look().await?;
+            let now = Instant::now();
+            if now >= latency_due {
+                self.commit_ms = self.commit_latency().await;
+                latency_due = now + LATENCY_INTERVAL;
+            }
+            let ending = self.ending()?;
+            if live || now >= line_due || ending.is_some() {
+                self.show(live, ending.is_some());
+                line_due = now + PLAIN_LINE_INTERVAL;
+            }
+            if let Some(ending) = ending {
+                return Ok(ending);
+            }
+            tokio::time::sleep(STATUS_INTERVAL).await;
+        }
+    }
+
+    async fn look(&mut self) -> anyhow::Result<()> {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let before = self.last[index].as_ref().map(|snapshot| snapshot.height);
+            match self.client.status(&node.http()).await {
+                Ok(snapshot) => {
+                    if before.is_none_or(|before| before < snapshot.height) {
+                        self.moved = Instant::now();
+                    }
+                    self.last[index] = Some(snapshot);
+                    self.told[index] = false;
+                }
+                Err(error) => self.tell_gone(index, &error)?,
+            }
+        }
+        let height = self.heights().max().unwrap_or_default();
+        if self.seen.back().is_none_or(|(newest, _)| height > *newest) {
+            self.seen.push_back((height, Instant::now()));
+            if self.seen.len() > BLOCK_TIME_HEIGHTS {
+                self.seen.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    /// Says once that a node does not answer. Its last known height stays: it will be asked again.
+    fn tell_gone(&mut self, index: usize, error: &anyhow::Error) -> anyhow::Result<()> {
+        if std::mem::replace(&mut self.told[index], true) {
+            return Ok(());
+        }
+        let node = &self.nodes[index];
+        match self.children[index].ended()? {
+            Some(status) => eprintln!(
+                "\nnode{} ended ({status}); its log is {}. The others go on; start it again with\n  ultramarine start --home {}",
+                node.id,
+                node.log.display(),
+                node.home.display()
+            ),
+            None => eprintln!("\nnode{} does not answer: {error:#}", node.id),
+        }
+        Ok(())
+    }
+
+    fn heights(&self) -> impl Iterator<Item = u64> {
+        self.last
+            .iter()
+            .map(|snapshot| snapshot.as_ref().map_or(0, |snapshot| snapshot.height.0))
+    }
+
+    fn ending(&mut self) -> anyhow::Result<Option<Ending>> {
+        if let Some(wanted) = self.options.until_height
+            && self.heights().all(|height| height >= wanted)
+        {
+            return Ok(Some(Ending::Reached(wanted)));
+        }
+        let mut all_gone = self.told.iter().all(|gone| *gone);
+        for child in self.children.iter_mut() {
+            all_gone &= child.ended()?.is_some();
+        }
+        // Without a wanted height, the operator may be restarting nodes by hand.
+        let patience = if all_gone { STALL_TIMEOUT / 4 } else { STALL_TIMEOUT };
+        if self.moved.elapsed() < patience || (self.options.until_height.is_none() && !all_gone) {
+            return Ok(None);
+        }
+        let states: Vec<String> = self
+            .nodes
+            .iter()
+            .zip(&self.last)
+            .zip(&self.told)
+            .map(|((node, last), gone)| state(node, last.as_ref(), *gone))
+            .collect();
+        let reason = format!(
+            "nothing moved for {} s: {}",
+            self.moved.elapsed().as_secs(),
+            states.join("; ")
+        );
+        Ok(Some(Ending::Stalled(reason)))
+    }
+
+    async fn commit_latency(&self) -> Option<(f64, f64)> {
+        let mut stages = BTreeMap::new();
+        for node in self.nodes {
+            if let Ok(more) = self.client.histograms(&node.http()).await {
+                merge(&mut stages, more).ok()?;
+            }
+        }
+        let commit = stages.get(Stage::Commit.name()).filter(|commit| !commit.is_empty())?;
+        let ms = |quantile| commit.value_at_quantile(quantile) as f64 / 1e6;
+        Some((ms(0.5), ms(0.99)))
+    }
+
+    fn show(&self, live: bool, last: bool) {
+        let line = self.line();
+        let text = match (live, last) {
+            (false, _) => format!("{line}\n"),
+            (true, false) => format!("\r\x1b[2K{line}"),
+            (true, true) => format!("\r\x1b[2K{line}\n"),
+        };
+        // A reader who went away is no reason to stop the network.
+        if self.options.json {
+            let _ = write!(std::io::stderr(), "{text}").and_then(|()| std::io::stderr().flush());
+        } else {
+            let _ = write!(std::io::stdout(), "{text}").and_then(|()| std::io::stdout().flush());
+        }
+    }
+
+    fn line(&self) -> String {
+        let known = || self.last.iter().flatten();
+        let blobs = known().map(|snapshot| snapshot.blobs_total).max().unwrap_or_default();
+        let bytes = known().map(|snapshot| snapshot.bytes_total).max().unwrap_or_default();
+        let late = known()
+            .map(|snapshot| snapshot.rounds_above_zero)
+            .max()
+            .unwrap_or_default();
+        let answering = self.told.iter().filter(|gone| !**gone).count();
+        let mut line = format!(
+            "height {}  blobs {blobs}  {:.1} MB  block {}  commit {}  nodes {answering}/{}",
+            self.heights().max().unwrap_or_default(),
+            bytes as f64 / 1e6,
+            self.block_time()
+                .map_or_else(|| "-".to_owned(), |time| format!("{:.2} s", time.as_secs_f64())),
+            self.commit_ms.map_or_else(
+                || "-".to_owned(),
+                |(p50, p99)| format!("p50 {p50:.0} ms p99 {p99:.0} ms")
+            ),
+            self.nodes.len(),
+        );
+        if late > 0 {
+            line.push_str(&format!("  late rounds {late}"));
+        }
+        line
+    }
+
+    fn block_time(&self) -> Option<Duration> {
+        let ((first, since), (last, until)) = (self.seen.front()?, self.seen.back()?);
+        let blocks = u32::try_from(last - first).ok().filter(|blocks| *blocks > 0)?;
+        Some(until.duration_since(*since) / blocks)
+    }
+}
+
+fn state(node: &NodeHome, last: Option<&Snapshot>, gone: bool) -> String {
+    match last {
+        None => format!("node{} never answered", node.id),
+        Some(snapshot) if gone => format!(
+            "node{} last seen at height {}, does not answer now",
+            node.id, snapshot.height
+        ),
+        Some(snapshot) => {
+            let reasons = snapshot.unready();
+            let why = if reasons.is_empty() {
+                format!("in round {}", snapshot.round)
+            } else {
+                reasons.join(", ")
+            };
+            format!("node{} at height {} ({why})", node.id, snapshot.height)
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! This file knows the files of a home directory: their names, how they are created, and nothing of their content.
+//!
+//! ```text
+//!   HOME/config.toml              what differs from the defaults
+//!   HOME/genesis.json             chain parameters, validators, first peers
+//!   HOME/execution-genesis.json   the execution client's genesis
+//!   HOME/node.key                 QUIC identity             (0600)
+//!   HOME/validator.key            consensus signing key     (0600; absent in a full node)
+//!   HOME/jwt.hex                  Engine API secret         (0600)
+//!   HOME/data/                    blocks, blobs, log
+//! ```
+
+pub mod network;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::SigningKey;
+
+use crate::keys::{self, KeyError};
+
+/// A home directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Home {
+    root: PathBuf,
+}
+
+/// Why a home cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// There is none.
+    #[error(
+        "{path} is no home directory: it has no {missing}. Make one with `ultramarine init` or `ultramarine testnet`"
+    )]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+        /// The file it lacks.
+        missing: &'static str,
+    },
+    /// One would be overwritten.
+    #[error(
+        "{path} exists already; nothing was changed. Choose another directory, or remove it if you mean to start anew"
+    )]
+    Exists {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("cannot write {path}: {error}")]
+    Write {
+        /// What was to be written.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A key could not be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// What a new home is filled with.
+pub struct Contents<'a> {
+    /// `config.toml`.
+    pub config: &'a str,
+    /// `genesis.json`.
+    pub genesis: &'a str,
+    /// `execution-genesis.json`.
+    pub execution_genesis: &'a str,
+    /// QUIC identity.
+    pub node_key: &'a SigningKey,
+    /// Consensus signing key, of a validator.
+    pub validator_key: Option<&'a SigningKey>,
+    /// Engine API secret.
+    pub jwt_secret: &'a [u8; 32],
+}
+
+impl Home {
+    /// An existing home.
+    pub fn open(root: &Path) -> Result<Self, HomeError> {
+        let home = Self { root: root.to_owned() };
+        for (path, missing) in [(home.config(), "config.toml"), (home.genesis(), "genesis.json")] {
+            if !path.is_file() {
+                return Err(HomeError::Missing {
+                    path: root.to_owned(),
+                    missing,
+                });
+            }
+        }
+        Ok(home)
+    }
+
+    /// Makes a home in a directory that does not exist or is empty. When this returns, all of it is durable.
+    pub fn create(root: &Path, contents: &Contents<'_>) -> Result<Self, HomeError> {
+        let home = Self { root: root.to_owned() };
+        let write_error = |error| HomeError::Write {
+            path: root.to_owned(),
+            error,
+        };
+        if fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(HomeError::Exists { path: root.to_owned() });
+        }
+        // 0700: keys are inside.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(root)
+            .map_err(write_error)?;
+        keys::write_secret(&home.node_key(), &contents.node_key.to_bytes())?;
+        if let Some(key) = contents.validator_key {
+            keys::write_secret(&home.validator_key(), &key.to_bytes())?;
+        }
+        keys::write_secret(&home.jwt_secret(), contents.jwt_secret)?;
+        write_new(&home.execution_genesis(), contents.execution_genesis)?;
+        write_new(&home.genesis(), contents.genesis)?;
+        write_new(&home.config(), contents.config)?;
+        sync_directory(root).map_err(write_error)?;
+        if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync_directory(parent).map_err(write_error)?;
+        }
+        Ok(home)
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What differs from the defaults.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config.toml")
+    }
+
+    /// Chain parameters and validators.
+    pub fn genesis(&self) -> PathBuf {
+        self.root.join("genesis.json")
+    }
+
+    /// The execution client's genesis.
+    pub fn execution_genesis(&self) -> PathBuf {
+        self.root.join("execution-genesis.json")
+    }
+
+    /// QUIC identity.
+    pub fn node_key(&self) -> PathBuf {
+        self.root.join("node.key")
+    }
+
+    /// Consensus signing key.
+    pub fn validator_key(&self) -> PathBuf {
+        self.root.join("validator.key")
+    }
+
+    /// Engine API secret, unless the configuration names another file.
+    pub fn jwt_secret(&self) -> PathBuf {
+        self.root.join("jwt.hex")
+    }
+}
+
+fn write_new(path: &Path, text: &str) -> Result<(), HomeError> {
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => HomeError::Exists { path: path.to_owned() },
+        _ => HomeError::Write {
+            path: path.to_owned(),
+            error,
+        },
+    })
+}
+
+/// Replaces a file's content in one step: a crash leaves the old or the new one.
+pub fn replace_file(path: &Path, text: &str) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = File::create(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes the names in a directory durable.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::keys::Keys;
+
+    fn contents<'a>(key: &'a SigningKey, validator: bool) -> Contents<'a> {
+        Contents {
+            config: "[node]\n",
+            genesis: "{}",
+            execution_genesis: "{}",
+            node_key: key,
+            validator_key: validator.then_some(key),
+            jwt_secret: &[1; 32],
+        }
+    }
+
+    #[test]
+    fn a_home_is_private_and_opens_again() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let root = dir.path().join("a/b");
+        let key = keys::generate().expect("random");
+        Home::create(&root, &contents(&key, true)).expect("creates");
+        assert_eq!(fs::metadata(&root).expect("exists").permissions().mode() & 0o777, 0o700);
+        let home = Home::open(&root).expect("opens");
+        let keys = Keys::load(&home).expect("keys are there");
+        assert_eq!(keys.public_key(), Some(keys::public_key(&key)));
+        assert_eq!(
+            keys.address(),
+            keys.public_key().as_ref().map(ultramarine_types::chain::address_of)
+        );
+    }
+
+    #[test]
+    fn a_home_without_a_validator_key_is_a_full_node() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let key = keys::generate().expect("random");
+        let home = Home::create(&dir.path().join("home"), &contents(&key, false)).expect("creates");
+        assert!(Keys::load(&home).expect("node key is there").validator.is_none());
+    }
+
+    #[test]
+    fn an_existing_home_is_never_overwritten() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let key = keys::generate().expect("random");
+        let root = dir.path().join("home");
+        Home::create(&root, &contents(&key, true)).expect("creates");
+        assert!(matches!(
+            Home::create(&root, &contents(&key, true)),
+            Err(HomeError::Exists { .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_no_home_says_which_file_is_missing() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let error = Home::open(dir.path()).expect_err("empty").to_string();
+        assert!(
+            error.contains("config.toml") && error.contains("ultramarine init"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_replaced_file_has_the_new_content_only() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("x.toml");
+        replace_file(&path, "long old text").expect("writes");
+        replace_file(&path, "new").expect("writes");
+        assert_eq!(fs::read_to_string(&path).expect("reads"), "new");
+        assert_eq!(fs::read_dir(dir.path()).expect("lists").count(), 1, "no leftover");
+    }
+}

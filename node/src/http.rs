@@ -1,0 +1,97 @@
+//! This file knows every URL a node answers. All are read-only.
+//!
+//! ```text
+//!   /metrics                                Prometheus text
+//!   /health                                 200 when ready, 503 with reasons
+//!   /status                                 the board, as JSON
+//!   /histograms                             stages of a block, HdrHistogram V2 in base64, nanoseconds
+//!   /eth/v1/beacon/blob_sidecars/{block}    blobs with commitments, proofs, signed headers
+//!   /eth/v1/beacon/blobs/{block}            blobs alone
+//!   /ultramarine/v1/blobs/{versioned hash}  where a blob is
+//!   /ultramarine/v1/decided?from=A&to=B     what was decided at every height
+//! ```
+//!
+//! Blob bytes come from the store's map and are turned into JSON one blob at a time, so a request holds one blob's text in
+//! memory however many it asks for. What a caller can make us spend is bounded: connections, requests at a time, header and
+//! body bytes, and time ([`server`]).
+
+pub mod beacon;
+pub mod block;
+pub mod body;
+pub mod decided;
+pub mod error;
+pub mod index;
+pub mod server;
+pub mod status;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::timeout::TimeoutLayer;
+use ultramarine_runtime::metrics::Registry;
+use ultramarine_types::storage::Source;
+
+use crate::board::Board;
+use crate::http::error::ApiError;
+use crate::http::index::Index;
+use crate::http::server::Limits;
+
+/// Requests have no use for a body.
+const BODY_BYTES_MAX: usize = 1024;
+
+/// What the handlers answer from.
+#[derive(Clone, Debug)]
+pub struct HttpState {
+    /// Decided blocks and blobs.
+    pub source: Arc<dyn Source>,
+    /// The node's status.
+    pub board: Arc<Board>,
+    /// Metrics and histograms.
+    pub registry: Arc<Registry>,
+    index: Arc<Mutex<Index>>,
+}
+
+impl HttpState {
+    /// Answers from these.
+    pub fn new(source: Arc<dyn Source>, board: Arc<Board>, registry: Arc<Registry>) -> Self {
+        Self {
+            source,
+            board,
+            registry,
+            index: Arc::new(Mutex::new(Index::default())),
+        }
+    }
+
+    /// Runs `ask` on the index of blobs and roots, after it has taken in what was decided since it was last asked.
+    fn with_index<T>(&self, ask: impl FnOnce(&Index) -> T) -> T {
+        let mut index = self.index.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        index.catch_up(self.source.as_ref());
+        ask(&index)
+    }
+}
+
+pub use server::serve;
+
+/// All routes, with limits on body and time.
+pub fn router(state: HttpState, limits: &Limits) -> Router {
+    let timeout: Duration = limits.timeout;
+    Router::new()
+        .route("/metrics", get(status::metrics))
+        .route("/health", get(status::health))
+        .route("/status", get(status::status))
+        .route("/histograms", get(status::histograms))
+        .route("/eth/v1/beacon/blob_sidecars/{block}", get(beacon::sidecars))
+        .route("/eth/v1/beacon/blobs/{block}", get(beacon::blobs))
+        .route("/ultramarine/v1/blobs/{versioned_hash}", get(decided::locate_blob))
+        .route("/ultramarine/v1/decided", get(decided::decided))
+        .fallback(|| async { ApiError::not_found("no such URL; see README.md for those that exist") })
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, timeout))
+        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
+        .with_state(state)
+}

@@ -1,0 +1,162 @@
+//! This file knows the Beacon API's two ways to ask for a block's blobs (Deneb `blob_sidecars`, Fulu `blobs`).
+//!
+//! Two things differ from a Beacon node, because the chain does: slots are heights, and the header's signature is the origin
+//! proposer's ed25519 signature (64 bytes) over the domain-separated header root.
+
+use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
+use serde_json::json;
+use ultramarine_types::sidecar::{self, BodyTree};
+use ultramarine_types::storage::Decided;
+use ultramarine_types::{Assembly, Hash, Height};
+
+use crate::http::HttpState;
+use crate::http::block::BlockId;
+use crate::http::body::json_list;
+use crate::http::error::ApiError;
+use crate::http::index::versioned_hash;
+
+/// Items one query may list; no block has more blobs.
+const QUERY_ITEMS_MAX: usize = ultramarine_types::limits::BLOBS_PER_BLOCK_MAX as usize;
+
+/// `GET /eth/v1/beacon/blob_sidecars/{block}?indices=0,1`.
+pub async fn sidecars(
+    State(state): State<HttpState>,
+    Path(block): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let block: BlockId = block.parse()?;
+    let wanted: Vec<usize> = query_items(query.as_deref(), "indices")?;
+    let found = ApiError::off_core(move || find(&state, block)).await?;
+    let opening = r#"{"version":"deneb","execution_optimistic":false,"finalized":true,"data":"#.to_owned();
+    let Some((decided, assembly)) = found else {
+        return Ok(json_list(opening, std::iter::empty()));
+    };
+    let indices = select(assembly.blobs.len(), &wanted, |index| index);
+    let page = SidecarPage::new(&decided);
+    Ok(json_list(
+        opening,
+        indices
+            .into_iter()
+            .filter_map(move |index| page.sidecar(&assembly, index)),
+    ))
+}
+
+/// `GET /eth/v1/beacon/blobs/{block}?versioned_hashes=0x…`.
+pub async fn blobs(
+    State(state): State<HttpState>,
+    Path(block): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let block: BlockId = block.parse()?;
+    let wanted: Vec<Hash> = query_items(query.as_deref(), "versioned_hashes")?;
+    let found = ApiError::off_core(move || find(&state, block)).await?;
+    let opening = r#"{"execution_optimistic":false,"finalized":true,"data":"#.to_owned();
+    let Some((decided, assembly)) = found else {
+        return Ok(json_list(opening, std::iter::empty()));
+    };
+    let hashes: Vec<Hash> = decided.init.metadata.commitments.iter().map(versioned_hash).collect();
+    let indices = select(assembly.blobs.len(), &wanted, |index| hashes[index]);
+    Ok(json_list(
+        opening,
+        indices.into_iter().filter_map(move |index| {
+            assembly
+                .blobs
+                .get(index)
+                .map(|part| format!("\"0x{}\"", hex::encode(&part.blob)))
+        }),
+    ))
+}
+
+/// The block and its blobs; `None` for the genesis, which has none.
+fn find(state: &HttpState, block: BlockId) -> Result<Option<(Decided, Assembly)>, ApiError> {
+    let height = block.height(state)?;
+    if height == Height::GENESIS {
+        return Ok(None);
+    }
+    let (decided, assembly) = state
+        .source
+        .decided_value(height)
+        .map_err(|absent| ApiError::absent(height, absent))?;
+    let (held, promised) = (assembly.blobs.len(), decided.init.metadata.commitments.len());
+    if held == promised {
+        return Ok(Some((decided, assembly)));
+    }
+    // An empty list would say that the block has no blobs.
+    tracing::error!(%height, held, promised, "the store serves a block without all of its blobs");
+    Err(ApiError::internal(format!(
+        "height {height} has {promised} blobs and {held} could be read"
+    )))
+}
+
+/// Positions whose item is wanted, in block order; all of them when nothing particular is.
+fn select<T: PartialEq>(count: usize, wanted: &[T], item: impl Fn(usize) -> T) -> Vec<usize> {
+    (0..count)
+        .filter(|index| wanted.is_empty() || wanted.contains(&item(*index)))
+        .collect()
+}
+
+/// Values of a query parameter, repeated (`a=1&a=2`) or separated by commas (`a=1,2`).
+fn query_items<T: std::str::FromStr>(query: Option<&str>, name: &str) -> Result<Vec<T>, ApiError> {
+    let bad = || ApiError::bad_request(format!("{name} holds something that is none of them"));
+    let mut items = Vec::new();
+    for pair in query.unwrap_or_default().split('&') {
+        let Some((key, values)) = pair.split_once('=') else {
+            continue;
+        };
+        if key != name && key.strip_suffix("[]").or_else(|| key.strip_suffix("%5B%5D")) != Some(name) {
+            continue;
+        }
+        let values = values.replace("%2C", ",").replace("%2c", ",");
+        for value in values.split(',').filter(|value| !value.is_empty()) {
+            items.push(value.parse().map_err(|_| bad())?);
+            if items.len() > QUERY_ITEMS_MAX {
+                return Err(ApiError::bad_request(format!(
+                    "{name} lists more than {QUERY_ITEMS_MAX} items"
+                )));
+            }
+        }
+    }
+    Ok(items)
+}
+
+/// What all sidecars of a block have in common.
+struct SidecarPage {
+    tree: BodyTree,
+    signed_header: String,
+    commitments: Vec<ultramarine_types::KzgCommitment>,
+}
+
+impl SidecarPage {
+    fn new(decided: &Decided) -> Self {
+        let metadata = &decided.init.metadata;
+        let header = sidecar::header(metadata);
+        let signed_header = json!({
+            "message": {
+                "slot": header.slot.to_string(),
+                "proposer_index": header.proposer_index.to_string(),
+                "parent_root": header.parent_root,
+                "state_root": header.state_root,
+                "body_root": header.body_root,
+            },
+            "signature": decided.init.header_signature,
+        });
+        Self {
+            tree: BodyTree::of(metadata),
+            signed_header: signed_header.to_string(),
+            commitments: metadata.commitments.clone(),
+        }
+    }
+
+    /// One sidecar as JSON; `None` only if there is no such blob.
+    fn sidecar(&self, assembly: &Assembly, index: usize) -> Option<String> {
+        let part = assembly.blobs.get(index)?;
+        let (commitment, proof) = (self.commitments.get(index)?, part.proofs.first()?);
+        let inclusion = json!(self.tree.proof(index)?);
+        Some(format!(
+            r#"{{"index":"{index}","blob":"0x{}","kzg_commitment":"{commitment}","kzg_proof":"{proof}","signed_block_header":{},"kzg_commitment_inclusion_proof":{inclusion}}}"#,
+            hex::encode(&part.blob),
+            self.signed_header,
+        ))
+    }
+}

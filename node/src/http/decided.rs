@@ -1,0 +1,82 @@
+//! This file knows how to tell what was decided at every height, and at which height a blob is.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::storage::Decided;
+use ultramarine_types::{Hash, Height};
+
+use crate::board::Decision;
+use crate::http::HttpState;
+use crate::http::error::ApiError;
+
+/// Heights one answer may list.
+pub const HEIGHTS_PER_PAGE_MAX: u64 = 1000;
+
+/// `?from=A&to=B`, both inclusive.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    #[serde(default = "first_height")]
+    from: u64,
+    to: Option<u64>,
+}
+
+fn first_height() -> u64 {
+    1
+}
+
+/// `GET /ultramarine/v1/decided`: one entry for every height in the range that is decided here, in order.
+pub async fn decided(
+    State(state): State<HttpState>,
+    range: Result<Query<Range>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<Vec<Decision>>, ApiError> {
+    let Query(range) = range.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let from = range.from.max(1);
+    let head = state.source.head().0;
+    let to = match range.to {
+        Some(to) => to.min(head),
+        None => head.min(from.saturating_add(HEIGHTS_PER_PAGE_MAX - 1)),
+    };
+    if to >= from && to - from >= HEIGHTS_PER_PAGE_MAX {
+        return Err(ApiError::bad_request(format!(
+            "at most {HEIGHTS_PER_PAGE_MAX} heights fit one answer"
+        )));
+    }
+    let decisions = ApiError::off_core(move || {
+        Ok((from..=to)
+            .filter_map(|height| state.source.decided(Height(height)))
+            .map(|entry| summary(&entry))
+            .collect())
+    });
+    Ok(Json(decisions.await?))
+}
+
+fn summary(decided: &Decided) -> Decision {
+    let metadata = &decided.init.metadata;
+    let blobs = decided.init.blobs_count();
+    Decision {
+        height: decided.certificate.height,
+        value_id: decided.certificate.value_id,
+        round: decided.certificate.round,
+        blobs,
+        bytes: u64::from(metadata.payload_bytes) + u64::from(blobs) * BLOB_BYTES as u64,
+        block_hash: metadata.header.block_hash,
+        origin_proposer: metadata.origin_proposer,
+    }
+}
+
+/// `GET /ultramarine/v1/blobs/{versioned hash}`: `{"height": n, "index": i}`.
+pub async fn locate_blob(
+    State(state): State<HttpState>,
+    Path(versioned_hash): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let hash: Hash = versioned_hash
+        .parse()
+        .map_err(|_| ApiError::bad_request("a versioned hash is 0x and 64 hex digits"))?;
+    let place = ApiError::off_core(move || Ok(state.with_index(|index| index.blob(&hash)))).await?;
+    let place = place.ok_or_else(|| ApiError::not_found(format!("no recent block here has a blob {hash}")))?;
+    Ok(Json(json!({ "height": place.height, "index": place.index })))
+}

@@ -1,0 +1,102 @@
+//! This file knows where recent blobs are by versioned hash, and recent blocks by header root, within a bound.
+//!
+//! It fills itself from the store when asked, newest heights first to last, so it is whole after a restart too. What falls
+//! out at its far end can still be asked for by slot or by execution block hash, which the store indexes for ever.
+
+use std::collections::{HashMap, VecDeque};
+
+use ultramarine_types::canonical::sha256;
+use ultramarine_types::storage::{Decided, Source};
+use ultramarine_types::{Hash, Height, KzgCommitment, sidecar};
+
+/// Heights covered: about four and a half hours of one-second blocks.
+const HEIGHTS_MAX: u64 = 16_384;
+/// Blobs covered; at some 100 bytes each, 13 MB.
+const BLOBS_MAX: usize = 131_072;
+
+/// `VERSIONED_HASH_VERSION_KZG` (EIP-4844).
+const VERSION_KZG: u8 = 1;
+
+/// The versioned hash of a commitment (EIP-4844).
+pub fn versioned_hash(commitment: &KzgCommitment) -> Hash {
+    let mut hash = sha256(&commitment.0);
+    hash.0[0] = VERSION_KZG;
+    hash
+}
+
+/// Where a blob is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlobPlace {
+    /// Height of its block.
+    pub height: Height,
+    /// Position in the block.
+    pub index: usize,
+}
+
+/// The bounded index.
+#[derive(Debug, Default)]
+pub struct Index {
+    /// Newest height taken in.
+    newest: Height,
+    /// One entry a height, oldest first.
+    heights: VecDeque<Entry>,
+    blobs: HashMap<Hash, BlobPlace>,
+    roots: HashMap<Hash, Height>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    height: Height,
+    root: Hash,
+    hashes: Vec<Hash>,
+}
+
+impl Index {
+    /// Takes in what was decided since the last call.
+    pub fn catch_up(&mut self, source: &dyn Source) {
+        let head = source.head();
+        let from = self.newest.next().max(Height(head.0.saturating_sub(HEIGHTS_MAX - 1)));
+        for height in from.0..=head.0 {
+            let height = Height(height);
+            if let Some(decided) = source.decided(height) {
+                self.insert(height, &decided);
+            }
+            self.newest = height;
+        }
+    }
+
+    fn insert(&mut self, height: Height, decided: &Decided) {
+        let metadata = &decided.init.metadata;
+        let root = sidecar::header(metadata).root();
+        let hashes: Vec<Hash> = metadata.commitments.iter().map(versioned_hash).collect();
+        self.roots.insert(root, height);
+        for (index, hash) in hashes.iter().enumerate() {
+            // The same content published again: the newest place is kept, as it is pruned last.
+            self.blobs.insert(*hash, BlobPlace { height, index });
+        }
+        self.heights.push_back(Entry { height, root, hashes });
+        while self.heights.len() as u64 > HEIGHTS_MAX || (self.blobs.len() > BLOBS_MAX && self.heights.len() > 1) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(entry) = self.heights.pop_front() else { return };
+        self.roots.remove(&entry.root);
+        for hash in &entry.hashes {
+            if self.blobs.get(hash).is_some_and(|place| place.height == entry.height) {
+                self.blobs.remove(hash);
+            }
+        }
+    }
+
+    /// Where a blob is, if a recent block has it.
+    pub fn blob(&self, versioned_hash: &Hash) -> Option<BlobPlace> {
+        self.blobs.get(versioned_hash).copied()
+    }
+
+    /// The height of a recent block, by the root of its sidecar header.
+    pub fn height_of_root(&self, root: &Hash) -> Option<Height> {
+        self.roots.get(root).copied()
+    }
+}

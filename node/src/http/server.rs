@@ -1,0 +1,156 @@
+//! This file knows how to accept HTTP connections within bounds on their number, their time and their work.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::Service;
+use ultramarine_runtime::halt::Halt;
+
+use crate::http::{HttpState, router};
+
+/// Connections kept open at one time; further callers wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 256;
+/// How long a caller may take to send a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may live. It bounds how long a slow reader holds the segments it reads from.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
+/// Bytes of request line and headers.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// How long accepting pauses after the system refused it (out of descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What callers may make us spend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Requests worked on at one time; further ones get 503.
+    pub requests_max: usize,
+    /// Time until an answer begins.
+    pub timeout: Duration,
+}
+
+impl Default for Limits {
+    /// As in `default.toml`.
+    fn default() -> Self {
+        Self {
+            requests_max: 32,
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Binds the listening socket; an error names the address and what to do.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "another process uses this port; stop it, or choose another `http.listen`",
+            std::io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose another `http.listen`",
+            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; correct `http.listen`",
+            _ => "check `http.listen`",
+        };
+        format!("cannot listen for HTTP on {address}: {error}; {hint}")
+    })
+}
+
+/// Answers requests until the node halts. Needs a tokio runtime with I/O and time.
+pub async fn serve(listener: TcpListener, state: HttpState, limits: Limits, halt: Halt) -> Result<(), String> {
+    let router = router(state, &limits);
+    let requests = Arc::new(Semaphore::new(limits.requests_max));
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            () = halt.stopped() => return Ok(()),
+            accepted = accept(&listener, &connections) => accepted,
+        };
+        match accepted {
+            Ok((stream, permit)) => {
+                let connection = connection(stream, router.clone(), requests.clone(), permit);
+                let halt = halt.clone();
+                tokio::spawn(async move {
+                    tokio::select! { () = halt.stopped() => {}, () = connection => {} }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an HTTP connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = connections
+        .clone()
+        .acquire_owned()
+        .await
+        .map_err(std::io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, permit))
+}
+
+async fn connection(stream: TcpStream, router: Router, requests: Arc<Semaphore>, permit: OwnedSemaphorePermit) {
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (mut router, requests) = (router.clone(), requests.clone());
+        async move { Ok::<_, Infallible>(answer(&mut router, &requests, request.map(Body::new)).await) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    // Whatever goes wrong with one connection concerns its caller only, who sees it closed.
+    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, serving).await;
+    drop(permit);
+}
+
+/// One request's answer. The permit stays with the body, so that sending counts as work too.
+async fn answer(router: &mut Router, requests: &Arc<Semaphore>, request: Request<Body>) -> Response {
+    let Ok(permit) = requests.clone().try_acquire_owned() else {
+        let body = json!({ "code": 503, "message": "too many requests at one time; try again" });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+    };
+    match router.call(request).await {
+        Ok(response) => response.map(|body| Body::new(Guarded { body, _permit: permit })),
+        Err(never) => match never {},
+    }
+}
+
+/// A body that holds its request's permit until it is sent or dropped.
+struct Guarded {
+    body: Body,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl hyper::body::Body for Guarded {
+    type Data = hyper::body::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        std::pin::Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}

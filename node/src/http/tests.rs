@@ -1,0 +1,501 @@
+//! Claims about what each URL answers, over a source held in memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use base64::Engine;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::Service;
+use ultramarine_core::io::Event;
+use ultramarine_runtime::halt::{Halt, Reason};
+use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::storage::{Absent, Blobs, Decided};
+use ultramarine_types::value::{ExecutionHeader, Init, ValueMetadata};
+use ultramarine_types::{
+    Address, Assembly, BlobPart, CommitCertificate, Hash, Height, KzgCommitment, KzgProof, Nanos, PeerId, Round,
+    Signature, ValueKey, sidecar,
+};
+
+use super::index::versioned_hash;
+use super::*;
+use crate::board::Identity;
+
+/// Blobs of each height, from 1; `None`: pruned.
+#[derive(Debug)]
+struct Memory {
+    blocks: BTreeMap<u64, (Decided, Option<Assembly>)>,
+}
+
+const PRUNED: u64 = 2;
+
+impl Memory {
+    /// Heights 1 to `heights`; height h has h % 4 blobs; height 2 is pruned.
+    fn chain(heights: u64) -> Self {
+        let mut blocks = BTreeMap::new();
+        let mut parent_blob_root = Hash::ZERO;
+        for height in 1..=heights {
+            let (decided, assembly) = block(height, (height % 4) as usize, parent_blob_root);
+            parent_blob_root = sidecar::header(&decided.init.metadata).root();
+            blocks.insert(height, (decided, (height != PRUNED).then_some(assembly)));
+        }
+        Self { blocks }
+    }
+}
+
+fn block(height: u64, blobs: usize, parent_blob_root: Hash) -> (Decided, Assembly) {
+    let fill = |kind: u8| [kind ^ (height as u8); 32];
+    let commitments = (0..blobs)
+        .map(|index| KzgCommitment([(height * 16) as u8 + index as u8; 48]))
+        .collect();
+    let metadata = ValueMetadata {
+        chain_id: 7,
+        height: Height(height),
+        origin_proposer: Address([1; 20]),
+        origin_proposer_index: 3,
+        origin_round: Round(0),
+        validator_set_hash: Hash::ZERO,
+        header: ExecutionHeader {
+            parent_hash: Hash(fill(0x10)),
+            fee_recipient: Address::ZERO,
+            state_root: Hash(fill(0x20)),
+            transactions_root: Hash::ZERO,
+            receipts_root: Hash::ZERO,
+            logs_bloom: [0; 256],
+            number: height,
+            gas_limit: 1,
+            gas_used: 1,
+            timestamp: height,
+            extra_data: Vec::new(),
+            prev_randao: Hash::ZERO,
+            base_fee_per_gas: Hash::ZERO,
+            withdrawals_root: Hash::ZERO,
+            blob_gas_used: 0,
+            excess_blob_gas: 0,
+            parent_beacon_block_root: Hash::ZERO,
+            requests_hash: None,
+            block_hash: Hash(fill(0x80)),
+        },
+        payload_bytes: 500,
+        payload_hash: Hash::ZERO,
+        chunk_hashes: vec![Hash::ZERO],
+        commitments,
+        parent_blob_root,
+    };
+    let init = Arc::new(Init {
+        metadata,
+        signature: Signature([5; 64]),
+        header_signature: Signature([6; 64]),
+    });
+    let key = init.key();
+    let parts = (0..blobs)
+        .map(|index| BlobPart {
+            blob: Bytes::from(vec![index as u8 + 1; BLOB_BYTES]),
+            proofs: vec![KzgProof([0xc0 + index as u8; 48])],
+        })
+        .collect();
+    let certificate = CommitCertificate {
+        height: Height(height),
+        round: Round(0),
+        value_id: key.id,
+        signatures: Vec::new(),
+    };
+    let assembly = Assembly {
+        key,
+        init: Arc::clone(&init),
+        payload: Bytes::from_static(b"payload"),
+        blobs: parts,
+    };
+    (
+        Decided {
+            certificate,
+            init,
+            blobs: Blobs::Held,
+        },
+        assembly,
+    )
+}
+
+impl Source for Memory {
+    fn head(&self) -> Height {
+        Height(self.blocks.keys().next_back().copied().unwrap_or_default())
+    }
+
+    fn oldest_blobs(&self) -> Height {
+        Height(PRUNED + 1)
+    }
+
+    fn decided(&self, height: Height) -> Option<Decided> {
+        self.blocks.get(&height.0).map(|(decided, _)| decided.clone())
+    }
+
+    fn height_of_block(&self, block_hash: &Hash) -> Option<Height> {
+        let found = self
+            .blocks
+            .values()
+            .find(|(decided, _)| decided.init.metadata.header.block_hash == *block_hash);
+        found.map(|(decided, _)| decided.certificate.height)
+    }
+
+    fn value(&self, _key: &ValueKey) -> Result<Assembly, Absent> {
+        Err(Absent::Unknown)
+    }
+
+    fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent> {
+        match self.blocks.get(&height.0) {
+            None => Err(Absent::Unknown),
+            Some((_, None)) => Err(Absent::Pruned {
+                oldest: self.oldest_blobs(),
+            }),
+            Some((decided, Some(assembly))) => Ok((decided.clone(), assembly.clone())),
+        }
+    }
+
+    fn decided_payload(&self, height: Height) -> Option<(Decided, Bytes)> {
+        self.blocks
+            .get(&height.0)
+            .map(|(decided, _)| (decided.clone(), Bytes::new()))
+    }
+}
+
+fn state(heights: u64) -> HttpState {
+    let board = Board::new(Identity {
+        name: "test".to_owned(),
+        version: "0".to_owned(),
+        chain_id: 7,
+        genesis_hash: Hash::ZERO,
+        address: None,
+        peer_id: PeerId::ZERO,
+        validators: 4,
+    });
+    HttpState::new(Arc::new(Memory::chain(heights)), Arc::new(board), Registry::new())
+}
+
+async fn ask_text(state: &HttpState, url: &str) -> (StatusCode, String) {
+    let request = Request::get(url).body(Body::empty()).expect("a valid request");
+    let response = router(state.clone(), &Limits::default())
+        .call(request)
+        .await
+        .expect("routers never fail");
+    let status = response.status();
+    let body = response.into_body().collect().await.expect("bodies end").to_bytes();
+    (status, String::from_utf8(body.to_vec()).expect("all answers are text"))
+}
+
+async fn ask(state: &HttpState, url: &str) -> (StatusCode, Value) {
+    let (status, text) = ask_text(state, url).await;
+    (
+        status,
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{url}: {error}: {text}")),
+    )
+}
+
+#[tokio::test]
+async fn a_sidecar_is_whole_and_proves_its_place() {
+    let state = state(7);
+    let (status, json) = ask(&state, "/eth/v1/beacon/blob_sidecars/7").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(json["version"], "deneb");
+    let sidecars = json["data"].as_array().expect("a list");
+    assert_eq!(sidecars.len(), 3);
+    let (decided, assembly) = state.source.decided_value(Height(7)).expect("held");
+    let metadata = &decided.init.metadata;
+    for (index, sidecar) in sidecars.iter().enumerate() {
+        assert_eq!(sidecar["index"], index.to_string());
+        assert_eq!(
+            sidecar["blob"],
+            format!("0x{}", hex::encode(&assembly.blobs[index].blob))
+        );
+        assert_eq!(sidecar["kzg_proof"], assembly.blobs[index].proofs[0].to_string());
+        let commitment: KzgCommitment = sidecar["kzg_commitment"]
+            .as_str()
+            .expect("hex")
+            .parse()
+            .expect("48 bytes");
+        let header = &sidecar["signed_block_header"];
+        assert_eq!(header["signature"], decided.init.header_signature.to_string());
+        assert_eq!(header["message"]["slot"], "7");
+        assert_eq!(header["message"]["proposer_index"], "3");
+        assert_eq!(header["message"]["parent_root"], metadata.parent_blob_root.to_string());
+        let body_root: Hash = header["message"]["body_root"]
+            .as_str()
+            .expect("hex")
+            .parse()
+            .expect("32 bytes");
+        let proof: Vec<Hash> = sidecar["kzg_commitment_inclusion_proof"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|hash| hash.as_str().expect("hex").parse().expect("32 bytes"))
+            .collect();
+        let proof = proof.try_into().expect("seventeen hashes");
+        assert!(sidecar::verify_inclusion_proof(&commitment, index, &proof, &body_root));
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_block_id_finds_its_block() {
+    let state = state(7);
+    let metadata = state.source.decided(Height(5)).expect("decided").init.metadata.clone();
+    let root = sidecar::header(&metadata).root();
+    let (_, by_slot) = ask(&state, "/eth/v1/beacon/blob_sidecars/5").await;
+    assert_eq!(by_slot["data"].as_array().map(Vec::len), Some(1));
+    for id in [root, metadata.header.block_hash] {
+        let (status, json) = ask(&state, &format!("/eth/v1/beacon/blob_sidecars/{id}")).await;
+        assert_eq!((status, &json), (StatusCode::OK, &by_slot), "{id}");
+    }
+    let (_, head) = ask(&state, "/eth/v1/beacon/blob_sidecars/head").await;
+    let (_, finalized) = ask(&state, "/eth/v1/beacon/blob_sidecars/finalized").await;
+    assert_eq!(head, finalized);
+    assert_eq!(head["data"][0]["signed_block_header"]["message"]["slot"], "7");
+    for genesis in ["genesis", "0"] {
+        let (status, json) = ask(&state, &format!("/eth/v1/beacon/blob_sidecars/{genesis}")).await;
+        assert_eq!(
+            (status, json["data"].as_array().map(Vec::len)),
+            (StatusCode::OK, Some(0))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_block_without_blobs_is_an_empty_list_and_a_pruned_one_is_not() {
+    let state = state(7);
+    for api in ["blob_sidecars", "blobs"] {
+        let (status, json) = ask(&state, &format!("/eth/v1/beacon/{api}/4")).await;
+        assert_eq!((status, &json["data"]), (StatusCode::OK, &Value::Array(Vec::new())));
+        let (status, json) = ask(&state, &format!("/eth/v1/beacon/{api}/2")).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert_eq!(json["oldest_height"], "3");
+        assert!(
+            json["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("pruned") && text.contains('3')),
+            "{json}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn unknown_blocks_are_404_and_nonsense_is_400() {
+    let state = state(7);
+    for (url, expected) in [
+        ("/eth/v1/beacon/blob_sidecars/8", 404),
+        ("/eth/v1/beacon/blobs/99999999999999999999", 400),
+        ("/eth/v1/beacon/blob_sidecars/tail", 400),
+        ("/eth/v1/beacon/blob_sidecars/+5", 400),
+        ("/eth/v1/beacon/blob_sidecars/0x12", 400),
+        ("/eth/v1/beacon/blob_sidecars/7?indices=one", 400),
+        ("/eth/v1/beacon/blobs/7?versioned_hashes=0x1", 400),
+        ("/ultramarine/v1/blobs/xyz", 400),
+        ("/ultramarine/v1/decided?from=x", 400),
+        ("/ultramarine/v1/decided?form=1", 400),
+        ("/nothing/here", 404),
+    ] {
+        let (status, json) = ask(&state, url).await;
+        assert_eq!(status.as_u16(), expected, "{url}: {json}");
+        assert_eq!(json["code"], expected, "{url}");
+        assert!(json["message"].is_string(), "{url}");
+    }
+    let unknown = Hash([0xee; 32]);
+    assert_eq!(
+        ask(&state, &format!("/eth/v1/beacon/blobs/{unknown}")).await.0,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        ask(&state, &format!("/ultramarine/v1/blobs/{unknown}")).await.0,
+        StatusCode::NOT_FOUND
+    );
+}
+
+#[tokio::test]
+async fn filters_choose_blobs_in_block_order() {
+    let state = state(7);
+    for query in [
+        "indices=2,0",
+        "indices=2&indices=0",
+        "indices=0%2C2&other=1",
+        "indices[]=0&indices[]=2",
+        "indices=0,2,9",
+    ] {
+        let (_, json) = ask(&state, &format!("/eth/v1/beacon/blob_sidecars/7?{query}")).await;
+        let indices: Vec<&str> = json["data"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|item| item["index"].as_str())
+            .collect();
+        assert_eq!(indices, ["0", "2"], "{query}");
+    }
+    let commitments = state
+        .source
+        .decided(Height(7))
+        .expect("decided")
+        .init
+        .metadata
+        .commitments
+        .clone();
+    let hash = versioned_hash(&commitments[1]);
+    let (_, json) = ask(&state, &format!("/eth/v1/beacon/blobs/7?versioned_hashes={hash}")).await;
+    assert_eq!(json["data"].as_array().map(Vec::len), Some(1));
+    assert_eq!(json["data"][0], format!("0x{}", "02".repeat(BLOB_BYTES)));
+    let (_, json) = ask(
+        &state,
+        &format!("/eth/v1/beacon/blobs/7?versioned_hashes={}", Hash([9; 32])),
+    )
+    .await;
+    assert_eq!(json["data"].as_array().map(Vec::len), Some(0));
+}
+
+#[tokio::test]
+async fn a_blob_is_found_by_its_versioned_hash() {
+    let state = state(7);
+    for height in [2u64, 7] {
+        let commitments = state
+            .source
+            .decided(Height(height))
+            .expect("decided")
+            .init
+            .metadata
+            .commitments
+            .clone();
+        for (index, commitment) in commitments.iter().enumerate() {
+            let hash = versioned_hash(commitment);
+            assert_eq!(hash.0[0], 1);
+            let (status, json) = ask(&state, &format!("/ultramarine/v1/blobs/{hash}")).await;
+            assert_eq!(status, StatusCode::OK);
+            assert_eq!(
+                (json["height"].as_u64(), json["index"].as_u64()),
+                (Some(height), Some(index as u64))
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn decided_heights_come_in_order_and_in_pages() {
+    let state = state(1200);
+    let (_, json) = ask(&state, "/ultramarine/v1/decided").await;
+    let first = json.as_array().expect("a list");
+    assert_eq!(first.len(), 1000);
+    assert!(
+        first
+            .iter()
+            .enumerate()
+            .all(|(index, item)| item["height"] == index as u64 + 1)
+    );
+    assert_eq!(first[6]["blobs"], 3);
+    assert_eq!(first[6]["bytes"], 500 + 3 * BLOB_BYTES as u64);
+    assert!(
+        first[6]["value_id"].is_string()
+            && first[6]["block_hash"].is_string()
+            && first[6]["origin_proposer"].is_string()
+    );
+    let (_, json) = ask(&state, "/ultramarine/v1/decided?from=1001&to=2000").await;
+    assert_eq!(json.as_array().map(Vec::len), Some(200));
+    let (_, json) = ask(&state, "/ultramarine/v1/decided?from=1201&to=2200").await;
+    assert_eq!(json.as_array().map(Vec::len), Some(0));
+    assert_eq!(
+        ask(&state, "/ultramarine/v1/decided?from=1&to=1001").await.0,
+        StatusCode::BAD_REQUEST
+    );
+}
+
+#[tokio::test]
+async fn health_tells_what_is_missing() {
+    let state = state(1);
+    let (status, json) = ask(&state, "/health").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(json["reasons"].as_array().map(Vec::len), Some(2), "{json}");
+    state.board.apply(&Event::Gate {
+        open: true,
+        why: String::new(),
+    });
+    state.board.peer_up();
+    let (status, json) = ask(&state, "/health").await;
+    assert_eq!((status, &json["ready"]), (StatusCode::OK, &Value::Bool(true)));
+    let (_, json) = ask(&state, "/status").await;
+    assert_eq!((json["peers"].as_u64(), json["chain_id"].as_u64()), (Some(1), Some(7)));
+}
+
+#[tokio::test]
+async fn histograms_survive_the_wire_stage_by_stage() {
+    let state = state(1);
+    for (stage, ms) in [("build", 5), ("vote", 70)] {
+        let histogram = state
+            .registry
+            .histogram(status::STAGE_HISTOGRAM, "help", &[("stage", stage)]);
+        histogram.record(Nanos::from_millis(ms));
+    }
+    state
+        .registry
+        .histogram("ultramarine_other_seconds", "help", &[("stage", "build")])
+        .record(Nanos::from_millis(1));
+    let (_, json) = ask(&state, "/histograms").await;
+    assert_eq!(json.as_object().map(serde_json::Map::len), Some(2));
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(json["vote"].as_str().expect("base64"))
+        .expect("base64");
+    let vote: hdrhistogram::Histogram<u64> = hdrhistogram::serialization::Deserializer::new()
+        .deserialize(&mut bytes.as_slice())
+        .expect("V2");
+    assert_eq!(vote.len(), 1);
+    assert!(vote.equivalent(vote.max(), 70_000_000), "{}", vote.max());
+    let (status, text) = ask_text(&state, "/metrics").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(text.contains("ultramarine_stage_seconds_bucket"), "{text}");
+}
+
+#[tokio::test]
+async fn only_reading_is_possible() {
+    let request = Request::post("/status").body(Body::empty()).expect("a valid request");
+    let response = router(state(1), &Limits::default())
+        .call(request)
+        .await
+        .expect("routers never fail");
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_served_connection_answers_and_ends_with_the_node() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = server::bind("127.0.0.1:0".parse().expect("an address"))
+        .await
+        .expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let error = server::bind(address).await.expect_err("taken");
+    assert!(
+        error.contains(&address.to_string()) && error.contains("another process"),
+        "{error}"
+    );
+    let halt = Halt::new();
+    let serving = tokio::spawn(serve(
+        listener,
+        state(3),
+        Limits {
+            requests_max: 1,
+            ..Limits::default()
+        },
+        halt.clone(),
+    ));
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("listening");
+    stream
+        .write_all(b"GET /status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await
+        .expect("sends");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.expect("answers");
+    assert!(
+        text.starts_with("HTTP/1.1 200 OK") && text.contains("\"chain_id\":7"),
+        "{text}"
+    );
+    let mut garbage = tokio::net::TcpStream::connect(address).await.expect("listening");
+    garbage.write_all(&[b'x'; 64 * 1024]).await.expect("sends");
+    let mut answer = Vec::new();
+    let cut_off = tokio::time::timeout(Duration::from_secs(10), garbage.read_to_end(&mut answer)).await;
+    assert!(cut_off.is_ok(), "a caller who sends no request is cut off");
+    halt.stop(Reason::Asked);
+    assert_eq!(serving.await.expect("no panic"), Ok(()));
+}

@@ -1,0 +1,168 @@
+//! The command line as an operator meets it: what it writes, and what it says to wrong input.
+
+mod harness;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use harness::{fail, run, succeed};
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are UTF-8")
+}
+
+/// The first home of a fresh network.
+fn home(dir: &Path) -> PathBuf {
+    succeed(["testnet", "--validators", "4", "--dir", text(dir)]);
+    dir.join("node0")
+}
+
+#[test]
+fn a_fresh_home_is_fine() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let home = home(dir.path());
+    for index in 0..4 {
+        let home = dir.path().join(format!("node{index}"));
+        assert!(succeed(["config", "check", "--home", text(&home)]).contains("validator 0x"));
+    }
+    let shown = succeed(["config", "show", "--home", text(&home), "--io", "fallback"]);
+    assert!(
+        shown
+            .lines()
+            .any(|line| line.starts_with("io ") && line.contains("\"fallback\"") && line.ends_with("# flag --io"))
+    );
+    assert!(shown.contains("config.toml:"), "{shown}");
+}
+
+#[test]
+fn a_wrong_key_names_file_line_and_the_nearest() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let home = home(dir.path());
+    let path = home.join("config.toml");
+    let config = std::fs::read_to_string(&path).expect("written");
+    let line = config.lines().count() + 2;
+    std::fs::write(
+        &path,
+        format!("{config}\n[retention]\nblobs_hights = 5\n").replacen("\n\n[retention]", "\n[retention]", 1),
+    )
+    .expect("writes");
+    for command in [
+        ["config", "check"].as_slice(),
+        ["config", "show"].as_slice(),
+        ["start"].as_slice(),
+    ] {
+        let error = fail(command.iter().copied().chain(["--home", text(&home)]));
+        assert!(
+            error.contains(&format!("config.toml:{line}: unknown key `blobs_hights`")),
+            "{error}"
+        );
+        assert!(error.contains("Did you mean `blobs_heights`?"), "{error}");
+    }
+}
+
+#[test]
+fn a_key_others_can_read_stops_the_start() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let home = home(dir.path());
+    for name in ["validator.key", "node.key", "jwt.hex"] {
+        let path = home.join(name);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("chmod");
+        let error = fail(["start", "--home", text(&home)]);
+        assert!(
+            error.contains(name) && error.contains("0640") && error.contains("chmod 600"),
+            "{error}"
+        );
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    }
+}
+
+#[test]
+fn a_genesis_of_another_chain_stops_the_start() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let home = home(&dir.path().join("a"));
+    let path = home.join("execution-genesis.json");
+    let text_before = std::fs::read_to_string(&path).expect("written");
+    std::fs::write(&path, text_before.replace("0x2255100", "0x2255101")).expect("writes");
+    let error = fail(["start", "--home", text(&home)]);
+    assert!(error.contains("is not the execution genesis of this chain"), "{error}");
+}
+
+#[test]
+fn a_validator_of_no_chain_is_told_so() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (first, second) = (home(&dir.path().join("a")), home(&dir.path().join("b")));
+    for file in ["genesis.json", "execution-genesis.json"] {
+        std::fs::copy(second.join(file), first.join(file)).expect("copies");
+    }
+    let error = fail(["start", "--home", text(&first)]);
+    assert!(error.contains("is no validator of this chain"), "{error}");
+}
+
+#[test]
+fn what_is_no_home_is_said() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    assert!(fail(["start", "--home", text(dir.path())]).contains("is no home directory"));
+}
+
+#[test]
+fn a_network_is_not_written_over_another() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    home(dir.path());
+    let error = fail(["testnet", "--validators", "4", "--dir", text(dir.path())]);
+    assert!(error.contains("exists already; nothing was changed"), "{error}");
+}
+
+#[test]
+fn a_full_node_is_made_from_a_genesis() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let genesis = home(&dir.path().join("net")).join("genesis.json");
+    let full = dir.path().join("full");
+    succeed([
+        "init",
+        "--home",
+        text(&full),
+        "--genesis",
+        text(&genesis),
+        "--peers",
+        "10.0.0.1:26650",
+    ]);
+    assert!(!full.join("validator.key").exists());
+    assert!(succeed(["config", "check", "--home", text(&full)]).contains("full node beside 4 validators"));
+    assert!(fail(["init", "--home", text(&full), "--genesis", text(&genesis)]).contains("exists already"));
+}
+
+#[test]
+fn the_topology_names_every_tile() {
+    let table = succeed(["topology", "--set", "node.lanes=2"]);
+    for tile in ["core", "net", "store", "engine", "http", "kzg-0", "kzg-1"] {
+        assert!(table.contains(tile), "{table}");
+    }
+    assert!(fail(["topology", "--set", "node.lanes=999"]).contains("expected a whole number from 0 to"));
+}
+
+#[test]
+fn the_manual_is_printed_as_it_is() {
+    assert_eq!(succeed(["config", "default"]), include_str!("../default.toml"));
+}
+
+#[test]
+fn wrong_usage_is_exit_code_two() {
+    assert_eq!(run(["devnet", "--validators", "0"]).status.code(), Some(2));
+    assert_eq!(run(["no-such-command"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let home = home(dir.path());
+    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let address = held.local_addr().expect("bound").to_string();
+    let error = fail([
+        "start",
+        "--home",
+        text(&home),
+        "--set",
+        &format!("http.listen={address}"),
+    ]);
+    assert!(error.contains(&address) && error.contains("in use"), "{error}");
+}

@@ -1,0 +1,153 @@
+//! Whole networks of real processes.
+
+mod harness;
+
+use std::time::Duration;
+
+use harness::{Devnet, devnet_json, is_running, succeed, wait_for};
+use serde_json::Value;
+
+/// Longest time for a handful of heights on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[test]
+fn four_validators_agree_on_blocks_with_blobs() {
+    let report = devnet_json(&["--until-height", "10"]);
+    assert_eq!(report["agreement"], true, "{report}");
+    assert!(report["heights"].as_u64() >= Some(10), "{report}");
+    assert!(report["blobs"].as_u64() >= Some(6), "{report}");
+    let nodes = report["nodes"].as_array().expect("a list");
+    assert_eq!(nodes.len(), 4);
+    assert!(
+        nodes
+            .iter()
+            .all(|node| node["height"].as_u64() >= Some(10) && node["head"].is_string()),
+        "{report}"
+    );
+    for stage in ["build", "stream", "verify", "persist", "execute", "vote", "import"] {
+        assert!(
+            report["latency_ms"][stage]["p99"].is_number(),
+            "no latency of stage {stage}: {report}"
+        );
+    }
+}
+
+#[test]
+fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_network() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let mut devnet = Devnet::start(&temporary.path().join("net"), &[]);
+    let file = temporary.path().join("file");
+    let content: Vec<u8> = (0..1_000_000u32)
+        .flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes())
+        .take(1_000_000)
+        .collect();
+    std::fs::write(&file, &content).expect("the folder is writable");
+    let path = |path: &std::path::Path| path.to_str().expect("UTF-8").to_owned();
+    let lines = succeed([
+        "blob".to_owned(),
+        "put".to_owned(),
+        path(&file),
+        "--rpc".to_owned(),
+        devnet.nodes[0].rpc.clone(),
+    ]);
+    let published: Vec<(String, u64)> = lines
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(hash, height)| (hash.to_owned(), height.parse().expect("a height")))
+        .collect();
+    assert!(published.len() >= 8, "a blob carries at most 127 kB: {lines}");
+
+    let other = &devnet.nodes[3];
+    let newest = published.iter().map(|(_, height)| *height).max().expect("some blobs");
+    other.wait_for_height(newest, PATIENCE);
+    let out = temporary.path().join("out");
+    let mut get = vec![
+        "blob".to_owned(),
+        "get".to_owned(),
+        "--node".to_owned(),
+        other.http.clone(),
+        "--out".to_owned(),
+        path(&out),
+    ];
+    get.extend(published.iter().map(|(hash, _)| hash.clone()));
+    succeed(get);
+    assert!(
+        std::fs::read(&out).expect("written") == content,
+        "the file came back changed"
+    );
+
+    sidecars_carry_what_the_beacon_api_promises(
+        &other
+            .get(&format!("/eth/v1/beacon/blob_sidecars/{newest}"))
+            .expect("answers")
+            .1,
+    );
+
+    assert!(
+        devnet.process.terminate(Duration::from_secs(15)).success(),
+        "stopping on request is no failure"
+    );
+    for node in &devnet.nodes {
+        assert!(!is_running(node.pid), "node{} outlived its network", node.id);
+    }
+}
+
+fn sidecars_carry_what_the_beacon_api_promises(answer: &Value) {
+    for (index, sidecar) in answer["data"].as_array().expect("a list").iter().enumerate() {
+        assert_eq!(sidecar["index"], index.to_string());
+        let bytes = |value: &Value| value.as_str().map_or(0, |text| text.len().saturating_sub(2) / 2);
+        assert_eq!(bytes(&sidecar["blob"]), 131_072);
+        assert_eq!(
+            (bytes(&sidecar["kzg_commitment"]), bytes(&sidecar["kzg_proof"])),
+            (48, 48)
+        );
+        assert_eq!(
+            sidecar["kzg_commitment_inclusion_proof"].as_array().map(Vec::len),
+            Some(17)
+        );
+        assert_eq!(bytes(&sidecar["signed_block_header"]["signature"]), 64);
+    }
+}
+
+#[test]
+fn nodes_end_with_a_network_that_is_killed() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let mut devnet = Devnet::start(&temporary.path().join("net"), &["--validators", "2"]);
+    devnet.process.kill();
+    wait_for("end of all nodes", Duration::from_secs(5), || {
+        devnet.nodes.iter().all(|node| !is_running(node.pid)).then_some(())
+    });
+}
+
+#[test]
+fn a_kept_network_goes_on_where_it_stopped() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let dir = temporary.path().join("net");
+    let mut first = Devnet::start(&dir, &["--validators", "2"]);
+    first.wait_for_height(3, PATIENCE);
+    let before = first.nodes[0].decided();
+    assert!(first.process.terminate(Duration::from_secs(15)).success());
+    drop(first);
+    let again = Devnet::start(&dir, &[]);
+    assert_eq!(again.nodes.len(), 2);
+    again.wait_for_height(before.len() as u64 + 2, PATIENCE);
+    let after = again.nodes[0].decided();
+    assert_eq!(after[..before.len()], before, "no decided height is lost or changed");
+}
+
+#[test]
+fn a_killed_validator_catches_up_when_it_is_started_again() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let devnet = Devnet::start(&temporary.path().join("net"), &[]);
+    devnet.wait_for_height(2, PATIENCE);
+    let (victim, witness) = (&devnet.nodes[2], &devnet.nodes[0]);
+    victim.kill();
+    let height = witness.height().expect("answers");
+    witness.wait_for_height(height + 3, PATIENCE);
+    let _restarted = victim.restart();
+    let target = witness.height().expect("answers") + 2;
+    victim.wait_for_height(target, PATIENCE);
+    let (theirs, ours) = (witness.decided(), victim.decided());
+    let common = theirs.len().min(ours.len());
+    assert_eq!(ours[..common], theirs[..common]);
+}

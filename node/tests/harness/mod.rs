@@ -1,0 +1,266 @@
+//! Runs the real binary: single commands to their end, and whole devnets while they run.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// How often something awaited is looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The binary under test, with none of the caller's settings in its environment.
+pub fn ultramarine<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ultramarine"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("ULTRAMARINE_")) {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
+    ultramarine(arguments).output().expect("the binary runs")
+}
+
+/// Runs a command that must succeed; its standard output.
+pub fn succeed<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> String {
+    let output = run(arguments);
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("output is text")
+}
+
+/// Runs a command that must fail with exit code 1; its standard error.
+pub fn fail<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> String {
+    let output = run(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    stderr
+}
+
+/// Waits until `look` finds something; panics with `what` when it does not come in time.
+pub fn wait_for<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + timeout;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "no {what} within {} s", timeout.as_secs());
+        std::thread::sleep(POLL);
+    }
+}
+
+/// One entry of `devnet.json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Node {
+    pub id: usize,
+    pub home: PathBuf,
+    pub pid: u32,
+    pub http: String,
+    pub rpc: String,
+    pub quic: String,
+}
+
+impl Node {
+    /// Asks one of its URLs; the status code and the JSON of the answer.
+    pub fn get(&self, path: &str) -> std::io::Result<(u16, Value)> {
+        get(&self.http, path)
+    }
+
+    /// Its `/status`, if it answers.
+    pub fn status(&self) -> Option<Value> {
+        self.get("/status").ok().map(|(_, status)| status)
+    }
+
+    /// Its newest decided height, if it answers.
+    pub fn height(&self) -> Option<u64> {
+        self.status()?["height"].as_u64()
+    }
+
+    /// What it decided at every height.
+    pub fn decided(&self) -> Vec<Value> {
+        let (_, page) = self.get("/ultramarine/v1/decided").expect("the node answers");
+        page.as_array().expect("a list").clone()
+    }
+
+    /// Ends its process at once, as a power cut would.
+    pub fn kill(&self) {
+        signal(self.pid, Signal::KILL);
+    }
+
+    /// Starts it again by hand, as an operator would; the process is killed when the answer is dropped.
+    pub fn restart(&self) -> Process {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.home.with_extension("restarted.log"))
+            .expect("the folder is writable");
+        let mut command = ultramarine(["start", "--home"]);
+        command
+            .arg(&self.home)
+            .stdout(log.try_clone().expect("a descriptor"))
+            .stderr(log);
+        Process(command.spawn().expect("the binary runs"))
+    }
+
+    /// Waits until it has decided `height`.
+    pub fn wait_for_height(&self, height: u64, timeout: Duration) {
+        let what = format!("height {height} on node{}", self.id);
+        wait_for(&what, timeout, || self.height().filter(|found| *found >= height));
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    // It may be gone already.
+    let _ = kill_process(pid, signal);
+}
+
+/// A process that ends with the test.
+#[derive(Debug)]
+pub struct Process(pub Child);
+
+impl Process {
+    /// Asks it to end, as Ctrl-C or a service manager would, and waits for it.
+    pub fn terminate(&mut self, timeout: Duration) -> std::process::ExitStatus {
+        signal(self.0.id(), Signal::TERM);
+        wait_for("end of the process", timeout, || {
+            self.0.try_wait().expect("a child of ours")
+        })
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// One network at a time: two of them on a small machine would measure each other.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    // A test that failed has ended its network on the way out.
+    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// A devnet in a folder of its own.
+#[derive(Debug)]
+pub struct Devnet {
+    pub process: Process,
+    pub dir: PathBuf,
+    pub nodes: Vec<Node>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Devnet {
+    /// Starts one and waits until all its nodes are ready.
+    pub fn start(dir: &Path, flags: &[&str]) -> Self {
+        let turn = turn();
+        let log = std::fs::File::create(dir.with_extension("devnet.log")).expect("the folder is writable");
+        let mut command = ultramarine(["devnet", "--dir"]);
+        command
+            .arg(dir)
+            .args(flags)
+            .stdout(log.try_clone().expect("a descriptor"))
+            .stderr(log);
+        let _ = std::fs::remove_file(dir.join("devnet.json"));
+        let mut process = Process(command.spawn().expect("the binary runs"));
+        let nodes = wait_for("devnet.json", Duration::from_secs(120), || {
+            if let Some(status) = process.0.try_wait().expect("a child of ours") {
+                let log = std::fs::read_to_string(dir.with_extension("devnet.log")).unwrap_or_default();
+                panic!("the devnet ended ({status}):\n{log}");
+            }
+            nodes(dir)
+        });
+        Self {
+            process,
+            dir: dir.to_owned(),
+            nodes,
+        }
+    }
+
+    /// Waits until every node has decided `height`.
+    pub fn wait_for_height(&self, height: u64, timeout: Duration) {
+        for node in &self.nodes {
+            node.wait_for_height(height, timeout);
+        }
+    }
+}
+
+/// `devnet.json` of a folder, once it is there.
+pub fn nodes(dir: &Path) -> Option<Vec<Node>> {
+    #[derive(Deserialize)]
+    struct File {
+        nodes: Vec<Node>,
+    }
+    let text = std::fs::read(dir.join("devnet.json")).ok()?;
+    Some(
+        serde_json::from_slice::<File>(&text)
+            .expect("devnet.json is replaced in one step")
+            .nodes,
+    )
+}
+
+/// Whether a process still exists (and is no zombie).
+pub fn is_running(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .trim_start()
+            .starts_with('Z')
+    })
+}
+
+/// Runs a devnet to its end with `--json`; the object it prints.
+pub fn devnet_json(flags: &[&str]) -> Value {
+    let _turn = turn();
+    let output = ultramarine(["devnet", "--json"])
+        .args(flags)
+        .output()
+        .expect("the binary runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {stderr}", output.status);
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
+}
+
+/// One GET over a connection of its own.
+pub fn get(base: &str, path: &str) -> std::io::Result<(u16, Value)> {
+    use std::io::{Error, Read, Write};
+    let authority = base.strip_prefix("http://").unwrap_or(base);
+    let mut stream = std::net::TcpStream::connect(authority)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {authority}\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let text = String::from_utf8(answer).map_err(Error::other)?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| Error::other("no head"))?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .ok_or_else(|| Error::other("no status"))?;
+    Ok((status, serde_json::from_str(body).map_err(Error::other)?))
+}
