@@ -226,10 +226,8 @@ impl Journal {
 
     /// Whether an epoch for this height is ready, or must be prepared first.
     pub fn begin(&mut self, height: Height) -> Result<Begin, Misuse> {
-        if let Some(epoch) = self.untrusted {
-            if epoch.height == height {
-                return Ok(Begin::Ready(epoch));
-            }
+        if let Some(epoch) = self.untrusted.filter(|epoch| epoch.height == height) {
+            return Ok(Begin::Ready(epoch));
         }
         match self.current {
             Some(current) if current.epoch.height == height => return Ok(Begin::Ready(current.epoch)),

@@ -30,7 +30,7 @@ const ENTRY_BYTES: usize = 8;
 const COVERED_BYTES: usize = RECORD_HEADER_BYTES - 4;
 
 const _: () = assert!(
-    BLOB_BYTES as u64 % PAGE_BYTES == 0,
+    (BLOB_BYTES as u64).is_multiple_of(PAGE_BYTES),
     "blobs stay page-aligned behind each other"
 );
 

@@ -37,7 +37,7 @@ use crate::scan::{Pages, Tail, scan};
 use crate::segment::{CAPACITY_MIN, Class, Position, SegmentId};
 use crate::writer::{Failure, State, Writer};
 
-/// Default of [`StoreOptions::hot_bytes`], or two of the chain's largest blocks where that is more.
+/// Default of [`StoreOptions::hot_bytes`], or one of the chain's largest blocks where that is more.
 const HOT_BYTES: usize = 32 << 20;
 
 /// What the store needs to know.
@@ -60,7 +60,7 @@ pub struct StoreOptions {
 impl StoreOptions {
     /// Options of a chain, with defaults for the rest.
     pub fn new(limits: Limits, chain_id: u64, genesis_hash: Hash, registry: Arc<Registry>) -> Self {
-        let hot_bytes = HOT_BYTES.max(2 * limits.block_blob_bytes());
+        let hot_bytes = HOT_BYTES.max(limits.block_blob_bytes());
         Self {
             limits,
             chain_id,

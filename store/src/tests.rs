@@ -2,6 +2,7 @@
 
 mod crash;
 mod decide;
+mod faults;
 mod formats;
 mod full_disk;
 mod guard;

@@ -285,7 +285,7 @@ fn a_value_of_1024_blobs_is_stored_and_served_from_the_map() {
     let mut store = Store::open_with(folder.path(), &options);
     let mut large = value(1, 1, 1);
     let mut metadata = large.init.metadata.clone();
-    metadata.commitments = (0..1024u16).map(|index| commitment(index)).collect();
+    metadata.commitments = (0..1024u16).map(commitment).collect();
     let init = ultramarine_types::Init {
         metadata,
         ..(*large.init).clone()

@@ -153,3 +153,49 @@ fn a_segment_of_dropped_values_is_freed_without_retention() {
     assert!(segment_files(folder.path(), "values") < before);
     assert_same(&store.reader.decided_value(Height(1)).expect("held").1, &decided);
 }
+
+#[test]
+fn readers_beside_the_retirement_see_a_value_or_that_it_is_pruned() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = crate::StoreOptions {
+        hot_bytes: 0,
+        ..options()
+    };
+    let mut store = Store::open_with(folder.path(), &options);
+    store.grow(1..=HEIGHTS, 6);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for offset in 0..2 {
+            let (reader, done) = (&store.reader, &done);
+            scope.spawn(move || {
+                let mut height = offset;
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    height = height % HEIGHTS + 1;
+                    let expected = value(height, height as u8, 6);
+                    match reader.decided_value(Height(height)) {
+                        Ok((_, found)) => assert_same(&found, &expected),
+                        Err(Absent::Pruned { .. }) => {}
+                        Err(other) => panic!("height {height}: {other:?}"),
+                    }
+                    assert_eq!(
+                        reader.decided_payload(Height(height)).expect("for ever").1,
+                        expected.payload
+                    );
+                }
+            });
+        }
+        let mut requests = (1..=HEIGHTS).map(|below| StoreRequest::Retire {
+            blobs_below: Height(below),
+        });
+        let writer = &mut store.writer;
+        let outcome = requests.try_for_each(|request| {
+            ultramarine_runtime::medium::ready(async {
+                writer.handle(request, &mut Vec::new()).await?;
+                writer.flush(&mut Vec::new()).await
+            })
+        });
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        outcome.expect("retired");
+    });
+    assert!(store.reader.oldest_blobs() > Height(10));
+}
