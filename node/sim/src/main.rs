@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use clap::Parser;
-use ultramarine_sim::{Report, RunConfig, run, scenarios};
+use ultramarine_sim::{Report, RunConfig, faults, run, scenarios};
 
 /// Runs whole networks from seeds, with faults, and checks every invariant.
 #[derive(Parser)]
@@ -24,6 +24,9 @@ struct Arguments {
     /// Threads; one per core unless said.
     #[arg(long)]
     threads: Option<usize>,
+    /// Fail if any class of fault happened less often than this over all seeds.
+    #[arg(long)]
+    at_least: Option<u64>,
     /// Print one line per seed only when it fails.
     #[arg(long)]
     quiet: bool,
@@ -108,7 +111,17 @@ fn main() -> ExitCode {
             });
         }
     });
-    totals.into_inner().expect("no thread panics while it adds").print();
+    let totals = totals.into_inner().expect("no thread panics while it adds");
+    totals.print();
+    if let Some(least) = arguments.at_least {
+        for class in faults::CLASSES {
+            let count = totals.faults.get(class).copied().unwrap_or(0);
+            if count < least {
+                println!("FAILED {class} happened {count} times, not {least}");
+                failed.store(true, Ordering::Relaxed);
+            }
+        }
+    }
     if failed.load(Ordering::Relaxed) {
         ExitCode::FAILURE
     } else {

@@ -6,6 +6,7 @@ mod locked_value;
 mod many_blobs;
 mod parent_root;
 mod proposer_killed;
+mod wiped;
 
 use ultramarine_types::{Height, Nanos};
 
@@ -35,6 +36,7 @@ pub const ALL: &[Scenario] = &[
     catch_up::SCENARIO,
     catch_up::PRUNED,
     many_blobs::SCENARIO,
+    wiped::SCENARIO,
 ];
 
 /// Runs a scenario from a seed.

@@ -54,6 +54,11 @@ fn blocks_of_1024_blobs_are_decided_in_round_zero() {
 }
 
 #[test]
+fn a_wiped_validator_contradicts_nothing_and_takes_part_again() {
+    runs_clean("wiped-validator", 0..9);
+}
+
+#[test]
 fn every_scenario_is_tested() {
     let source = include_str!("scenarios.rs");
     for scenario in ALL {

@@ -35,14 +35,16 @@ fn script(world: &mut World) -> Result<(), String> {
     };
     let (a, b) = (elected(world, Round(0))?, elected(world, Round(1))?);
     let (c, d) = (elected(world, Round(2))?, elected(world, Round(3))?);
-    world.filter = Some(Box::new(move |from, to, frame| {
+    let of_a = world.nodes[a].address;
+    world.filter = Some(Box::new(move |_, to, frame| {
         let Frame::Message(message) = frame else { return true };
         if message.height() != height || message.round() != Round(0) {
             return true;
         }
         match message {
             ConsensusMessage::Proposal(_) => to != d,
-            ConsensusMessage::Vote(vote) => !(vote.kind == VoteKind::Prevote && from == a && to == c),
+            // Nodes pass on each other's votes, so it matters whose vote it is, not who sends it.
+            ConsensusMessage::Vote(vote) => !(vote.kind == VoteKind::Prevote && Some(vote.voter) == of_a && to == c),
             ConsensusMessage::Polka(_) => to != c && to != d,
             ConsensusMessage::Round(_) => true,
         }
