@@ -101,6 +101,8 @@ pub const MESSAGES_BURST: u64 = 8_000;
 pub const STREAMS_PER_SECOND: u64 = 20;
 /// See [`STREAMS_PER_SECOND`].
 pub const STREAMS_BURST: u64 = 64;
+/// Answers read from the source at one time, over all peers: as many threads may wait for the disk.
+pub const SERVING_MAX: usize = 8;
 /// Least a request counts as, so that many small ones are no way around the byte budgets.
 pub const REQUEST_BYTES_MIN: u64 = 16 * 1024;
 /// Bytes served a second to a validator's requests.

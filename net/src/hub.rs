@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use ultramarine_runtime::{Io, TileContext};
 use ultramarine_types::limits::{Limits, PEERS_MAX, VALIDATORS_MAX};
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, Recipients};
@@ -43,6 +43,8 @@ pub(crate) struct Hub {
     pub events: Outlet<NetEvent>,
     pub jobs: Outlet<VerifyJob>,
     pub store: Outlet<StoreRequest>,
+    /// Requests whose answers are being read from the source.
+    pub serving: Semaphore,
     join: RefCell<Join>,
     join_moved: Notify,
     readers: RefCell<BTreeMap<OfferId, Rc<Reader>>>,
@@ -93,6 +95,7 @@ impl Hub {
             events: Outlet::new(bounds::EVENTS_WAITING_MAX),
             jobs: Outlet::new(usize::MAX),
             store: Outlet::new(usize::MAX),
+            serving: Semaphore::new(bounds::SERVING_MAX),
             join: RefCell::new(Join::new(JoinConfig { limits })),
             join_moved: Notify::new(),
             readers: RefCell::new(BTreeMap::new()),

@@ -55,7 +55,10 @@ async fn write_value(link: &Link, mut pieces: Vec<Bytes>) -> Result<(), quinn::W
 /// Reads one request and answers it.
 pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, mut send: quinn::SendStream, mut receive: quinn::RecvStream) {
     let mut pieces = match timeout(bounds::FIRST_FRAME, read_request(&mut receive)).await {
-        Ok(Ok(request)) => answer(&hub, request).await,
+        Ok(Ok(request)) => {
+            let Ok(_turn) = hub.serving.acquire().await else { return };
+            answer(&hub, request).await
+        }
         Ok(Err(ReadFault::Protocol(what))) => {
             hub.charge(link.peer, Fault::Protocol, what, None);
             return;

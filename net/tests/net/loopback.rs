@@ -466,6 +466,34 @@ fn a_peer_that_died_without_a_word_is_met_again_at_once() {
 }
 
 #[test]
+fn a_peer_that_reads_nothing_holds_nobody_up() {
+    let (mut one, mut two) = pair();
+    let _deaf = Rogue::meet(&one, 3);
+    one.expect_peer(identity(3).peer());
+    for salt in 0..12 {
+        let value = value(5, salt, 1000, 6);
+        one.shelf.put(value.clone());
+        one.tell(NetCommand::Stream {
+            key: value.key,
+            to: Recipients::All,
+        });
+        let Offer { offer, .. } = expect_offer(&mut two, &value);
+        two.tell(NetCommand::Admit {
+            offer,
+            tag: Tag::Streamed,
+        });
+        assert!(same_bytes(&two.expect_put().0, &value));
+    }
+    // Its windows hold 128 KiB, so none of the twelve got through, and only the newest six still try.
+    one.expect_count("ultramarine_net_bulk_dropped_total", &[], 6);
+    one.tell(NetCommand::Send {
+        to: Recipients::All,
+        message: vote(6),
+    });
+    assert_eq!(expect_message(&mut two, one.peer), vote(6));
+}
+
+#[test]
 fn garbage_on_the_control_stream_ends_the_connection_and_disturbs_nobody() {
     let (mut one, two) = pair();
     for garbage in [
