@@ -127,6 +127,18 @@ impl Peers {
         })
     }
 
+    /// Whether validators that sent a status, together with `ours`, hold more than two thirds of the power.
+    pub fn quorum_heard(&self, set: &ValidatorSet, ours: &Address) -> bool {
+        let mut heard: std::collections::BTreeSet<Address> =
+            self.statuses().filter_map(|(peer, _)| peer.validator).collect();
+        heard.insert(*ours);
+        let powers = heard
+            .iter()
+            .filter_map(|address| set.get(address))
+            .map(|validator| validator.power);
+        set.is_quorum(powers.fold(0, u64::saturating_add))
+    }
+
     /// Peers whose tip is at or above `height`.
     pub fn with_tip(&self, height: Height) -> Vec<PeerId> {
         self.peers

@@ -69,10 +69,13 @@ impl Core {
         if key.height <= self.head.height {
             return;
         }
-        let held = blobs.len() == init.metadata.commitments.len();
+        if blobs.len() != init.metadata.commitments.len() {
+            // Of a height past retention; without its certificate it is nothing. Both come again.
+            return;
+        }
         let stored = Stored {
             tag,
-            blobs: if held { Blobs::Held } else { Blobs::NeverHeld },
+            blobs: Blobs::Held,
             payload: Some(payload),
         };
         let ours = init.metadata.origin_proposer == self.address && tag == Tag::Proposed;

@@ -105,7 +105,8 @@ impl Core {
     /// When the phase wants looking at.
     pub(super) fn phase_deadline(&self) -> Option<Nanos> {
         match &self.phase {
-            Phase::Listening { until } => Some(*until),
+            // Later a status wakes us.
+            Phase::Listening { until } => Some(*until).filter(|until| *until > self.now),
             // While the epoch is on its way, its answer wakes us.
             Phase::Between {
                 start_at,
@@ -120,7 +121,11 @@ impl Core {
     pub(super) fn step_phase(&mut self) {
         match self.phase.clone() {
             Phase::Listening { until } => {
-                if until <= self.now || self.peers.all_heard(&self.config.validators, &self.address) {
+                // Time alone proves nothing: who is cut off hears nobody. Without a quorum nothing can be decided, so
+                // waiting for one costs nothing.
+                let (set, ours) = (&self.config.validators, &self.address);
+                let heard = until <= self.now && self.peers.quorum_heard(set, ours);
+                if heard || self.peers.all_heard(set, ours) {
                     self.listened();
                 }
             }

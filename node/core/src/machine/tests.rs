@@ -4,9 +4,11 @@ mod offers;
 mod world;
 
 use ultramarine_types::network::{Fault, NetEvent};
-use ultramarine_types::storage::{LogCondition, StoreReply};
+use ultramarine_types::storage::{Blobs, LogCondition, StoreReply};
 use ultramarine_types::{ConsensusMessage, Height, Nanos, Round, VoteKind};
 use world::World;
+
+use crate::log::Record;
 
 use crate::{Event, Input, Stop};
 
@@ -259,6 +261,35 @@ fn a_wiped_validator_stays_silent_up_to_the_tip() {
 }
 
 #[test]
+fn a_wiped_validator_that_hears_nobody_signs_nothing() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(3)));
+    for node in 0..4 {
+        world.crash(node);
+    }
+    world.nodes[2].disk = world::Disk::default();
+    let signed = world.signed.len();
+    world.start(2);
+    world.run(Nanos::from_millis(10_000), |_| false);
+    assert_eq!(
+        world.signed.len(),
+        signed,
+        "it is cut off, and time alone proves nothing"
+    );
+    for node in [0, 1, 3] {
+        world.start(node);
+    }
+    assert!(
+        world.run(MINUTE, |world| world.all_at(8)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+}
+
+#[test]
 fn a_client_that_lost_everything_is_brought_back() {
     let mut world = World::new(4);
     world.start_all();
@@ -477,6 +508,44 @@ fn a_damaged_log_keeps_the_node_silent_at_its_height_only() {
 }
 
 #[test]
+fn replay_waits_for_bytes_that_the_disk_lost() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(3)));
+    let valid = |world: &World| {
+        let records = world.nodes[2]
+            .disk
+            .records
+            .iter()
+            .map(|bytes| Record::decode(bytes).unwrap());
+        is_midway(world, 2)
+            && records
+                .into_iter()
+                .any(|record| matches!(record, Record::Value { valid: true, .. }))
+    };
+    assert!(world.run(MINUTE, valid));
+    // Everybody dies before the height is decided, so that nobody has a certificate to give.
+    for node in 0..4 {
+        world.crash(node);
+    }
+    world.nodes[2].disk.undecided.clear();
+    let height = world.head(2).next();
+    world.start_all();
+    assert_eq!(
+        world.nodes[2].core.as_ref().and_then(crate::Core::round),
+        None,
+        "nothing is replayed yet"
+    );
+    assert!(
+        world.run(MINUTE, |world| world.all_at(height.0 + 2)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+}
+
+#[test]
 fn an_old_copy_of_a_directory_stops_when_peers_know_better() {
     let mut world = World::new(4);
     world.start_all();
@@ -575,6 +644,54 @@ fn a_forged_vote_costs_its_sender() {
         world.charges,
         [(0, 2, Fault::Signature)],
         "who sent it, not whose name it bears"
+    );
+}
+
+#[test]
+fn heights_past_retention_are_taken_without_blobs_and_no_others() {
+    let mut world = World::with_full_nodes(4, 1);
+    world.retention_min = 10;
+    for node in 0..4 {
+        world.start(node);
+    }
+    assert!(world.run(MINUTE, |world| world.head(0) >= Height(40)));
+    world.pruned_below = Height(25);
+    world.start(4);
+    assert!(
+        world.run(MINUTE, |world| world.head(4) >= Height(45)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    for (height, (decided, assembly)) in &world.nodes[4].disk.decided {
+        let held = if *height < Height(25) {
+            Blobs::NeverHeld
+        } else {
+            Blobs::Held
+        };
+        assert_eq!(decided.blobs, held, "{height}");
+        assert_eq!(assembly.blobs.is_empty(), held == Blobs::NeverHeld);
+    }
+}
+
+#[test]
+fn blobs_that_must_be_kept_are_not_done_without() {
+    let mut world = World::with_full_nodes(4, 1);
+    world.retention_min = 10;
+    for node in 0..4 {
+        world.start(node);
+    }
+    assert!(world.run(MINUTE, |world| world.head(0) >= Height(20)));
+    // Everybody dropped too much: height 15 would have to be served with blobs.
+    world.pruned_below = Height(1_000);
+    world.start(4);
+    world.run(Nanos::from_millis(3_000), |_| false);
+    let tip = world.head(0).0;
+    assert!(world.head(4).0 > 5, "old heights are taken");
+    assert!(
+        world.head(4).0 <= tip - 10,
+        "but none that must have blobs: {} of {tip}",
+        world.head(4)
     );
 }
 

@@ -90,3 +90,18 @@ fn all_heard_waits_for_every_other_validator() {
     peers.down(&third);
     assert!(!peers.all_heard(&set, &ours));
 }
+
+#[test]
+fn a_quorum_is_heard_with_ourselves_counted_once() {
+    let (set, mut peers) = peers(&[0]);
+    let ours = *set.at(3).unwrap().0;
+    assert!(!peers.quorum_heard(&set, &ours), "two of four");
+    peers.up(PeerId([9; 32]), Some(ours));
+    peers.heard(&PeerId([9; 32]), status(0, None));
+    assert!(!peers.quorum_heard(&set, &ours), "a peer in our own name adds nothing");
+    let second = PeerId([1; 32]);
+    peers.up(second, Some(*set.at(1).unwrap().0));
+    assert!(!peers.quorum_heard(&set, &ours), "connected is not heard");
+    peers.heard(&second, status(0, None));
+    assert!(peers.quorum_heard(&set, &ours));
+}

@@ -136,6 +136,10 @@ pub struct World {
     /// Everything ever signed and sent: node, height, round, kind.
     pub signed: BTreeMap<(usize, Height, Round, &'static str), Option<ValueId>>,
     pub listen: Nanos,
+    /// Heights for which everybody must keep blobs.
+    pub retention_min: u64,
+    /// Blobs below this height are gone at every server.
+    pub pruned_below: Height,
     /// How often something happened without time moving.
     idle: (Nanos, u64),
     pub full_nodes: BTreeSet<usize>,
@@ -182,6 +186,8 @@ impl World {
             log_condition: LogCondition::Whole,
             signed: BTreeMap::new(),
             listen: Nanos::from_millis(50),
+            retention_min: 1_000,
+            pruned_below: Height(0),
             idle: (Nanos::ZERO, 0),
             full_nodes: (validators_count..validators_count + full).collect(),
         };
@@ -198,7 +204,10 @@ impl World {
     pub fn start(&mut self, node: usize) {
         let key = (!self.full_nodes.contains(&node)).then(|| seed(node));
         let config = CoreConfig {
-            chain: chain(),
+            chain: ChainParams {
+                blob_retention_heights_min: self.retention_min,
+                ..chain()
+            },
             validators: self.set.clone(),
             key,
             genesis_block: ParentBlock {
@@ -535,6 +544,13 @@ impl World {
                     return;
                 }
                 match self.nodes[server].disk.decided.get(&height).cloned() {
+                    Some((decided, assembly)) if want == SyncWant::Package && height < self.pruned_below => {
+                        let bare = Assembly {
+                            blobs: Vec::new(),
+                            ..assembly
+                        };
+                        self.offer(server, from, bare, OfferKind::MetadataOnly, Some(decided));
+                    }
                     Some((decided, assembly)) if want == SyncWant::Package => {
                         self.offer(server, from, assembly, OfferKind::Full, Some(decided));
                     }
@@ -573,7 +589,14 @@ impl World {
         let (disk, micros, reply) = (&mut self.nodes[node].disk, 300, |reply| Input::Store(reply));
         match request {
             StoreRequest::Put { assembly, tag } => {
-                let Assembly { key, init, payload, .. } = assembly.clone();
+                let Assembly {
+                    key,
+                    init,
+                    payload,
+                    blobs,
+                } = assembly.clone();
+                let held = blobs.len() == init.metadata.commitments.len();
+                let blobs = if held { Blobs::Held } else { Blobs::NeverHeld };
                 disk.undecided.entry(key).or_insert((assembly, tag));
                 self.deliver(
                     node,
@@ -583,7 +606,7 @@ impl World {
                         init,
                         payload,
                         tag,
-                        blobs: Blobs::Held,
+                        blobs,
                     }),
                 );
             }
@@ -613,7 +636,8 @@ impl World {
                     id: decision.certificate.value_id,
                 };
                 let (assembly, _) = disk.undecided.remove(&key).expect("a decided value is stored");
-                assert_eq!(assembly.blobs.len(), assembly.init.metadata.commitments.len(), "I2");
+                let held = assembly.blobs.len() == assembly.init.metadata.commitments.len();
+                assert_eq!(held, decision.blobs == Blobs::Held, "I2");
                 let decided = Decided {
                     certificate: decision.certificate,
                     init: decision.init,
