@@ -1,1 +1,16 @@
+//! The node binary's library: command line, configuration, tiles, execution client driver, HTTP, devnet.
 
+pub mod board;
+pub mod cli;
+pub mod config;
+pub mod devnet;
+pub mod engine;
+pub mod genesis;
+pub mod home;
+pub mod http;
+pub mod keys;
+pub mod metrics;
+pub mod node;
+pub mod publish;
+pub mod tiles;
+pub mod topology;

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::config::{Config, Layers, Sources, write};
 use crate::devnet::{Options, ports};
-use crate::genesis::Genesis;
+use crate::genesis::{Genesis, GenesisFile};
 use crate::home::network::{self, Addresses, CHAIN_ID, NodePlan, Plan};
 use crate::home::{Home, replace_file};
 
@@ -251,6 +251,13 @@ fn readdress(homes: &[Home], addresses: &[Addresses]) -> anyhow::Result<()> {
         let mut settings = network::addresses(addresses, true);
         settings.push(("network.peers", crate::config::value::Value::List(others.collect())));
         replace_file(&home.config(), &write::with_settings(&text, &settings)?)?;
+        // A full node made from this genesis later should find the others too; peers are no part of the chain's hash.
+        let text = fs::read_to_string(home.genesis())?;
+        let genesis = GenesisFile {
+            peers: peers.clone(),
+            ..serde_json::from_str(&text)?
+        };
+        replace_file(&home.genesis(), &(serde_json::to_string_pretty(&genesis)? + "\n"))?;
     }
     Ok(())
 }
@@ -313,6 +320,13 @@ mod tests {
         let peers: Vec<String> = config.network.peers.iter().map(|peer| peer.host_port.clone()).collect();
         let expected: Vec<String> = after[1..].iter().map(|node| node.addresses.quic.to_string()).collect();
         assert_eq!(peers, expected, "each knows the others' new addresses");
+        let genesis = Genesis::load(&Home::open(&after[1].home).expect("a home")).expect("valid");
+        let first = genesis.peers[0].host_port.clone();
+        assert_eq!(
+            first,
+            after[0].addresses.quic.to_string(),
+            "and so does whoever joins later"
+        );
     }
 
     #[test]

@@ -181,6 +181,10 @@ const fn none<T>() -> Option<T> {
 
 /// Reads an answer; `None` if the result is `null`.
 pub fn read<'de, T: Deserialize<'de>>(answer: &'de [u8]) -> Result<Option<T>, CallError> {
+    // A list would read as the fields in their order, and batches are not for us.
+    if !answer.trim_ascii_start().starts_with(b"{") {
+        return Err(CallError::Answer("it is no JSON object".to_owned()));
+    }
     let envelope: Envelope<T> =
         serde_json::from_slice(answer).map_err(|error| CallError::Answer(bounded(&error.to_string())))?;
     match envelope.error {

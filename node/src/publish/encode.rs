@@ -250,12 +250,15 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
         #[test]
-        fn a_changed_byte_never_passes(position in 0..BLOB_BYTES, change in 1u8..) {
+        fn a_changed_byte_never_gives_another_file(position in 0..BLOB_BYTES, change in 1u8..) {
             let file = file(1000);
             let mut blob = blobs_of(&file)[0].to_vec();
             blob[position] ^= change;
-            // Padding and the unused top bytes carry nothing; what does carry something is covered.
-            prop_assert!(decode(&[blob.into()]).is_ok_and(|decoded| decoded == file) || position < 40 + 1100);
+            // The top bytes and the padding carry nothing, so a change there may pass unseen.
+            if let Ok(decoded) = decode(&[blob.into()]) {
+                prop_assert_eq!(decoded, file);
+                prop_assert!(position % ELEMENT_BYTES == 0 || position > 1000);
+            }
         }
     }
 }

@@ -203,17 +203,21 @@ impl Content {
         })
     }
 
-    /// Blobs for one more transaction, proven: as many as fit, all of one file.
+    /// Blobs for one more transaction, proven: as many as fit, from as many files as it takes, so that small files make
+    /// as much load as large ones.
     async fn next(&mut self, prover: &Prover) -> Result<Vec<ProvenBlob>> {
-        if self.blobs.len() == 0 {
-            let file = &self.files[self.next_file];
-            self.next_file = (self.next_file + 1) % self.files.len();
-            let bytes = tokio::fs::read(file)
-                .await
-                .with_context(|| format!("reading {}", file.display()))?;
-            self.blobs = encode(&bytes)?.into_iter();
+        let mut blobs: Vec<Bytes> = Vec::with_capacity(BLOBS_MAX);
+        while blobs.len() < BLOBS_MAX {
+            if self.blobs.len() == 0 {
+                let file = &self.files[self.next_file];
+                self.next_file = (self.next_file + 1) % self.files.len();
+                let bytes = tokio::fs::read(file)
+                    .await
+                    .with_context(|| format!("reading {}", file.display()))?;
+                self.blobs = encode(&bytes)?.into_iter();
+            }
+            blobs.extend(self.blobs.by_ref().take(BLOBS_MAX - blobs.len()));
         }
-        let blobs: Vec<Bytes> = self.blobs.by_ref().take(BLOBS_MAX).collect();
         prover.prove(&blobs).await
     }
 }
@@ -241,11 +245,15 @@ mod tests {
         std::fs::write(folder.path().join("a"), vec![1; 7 * PIECE_BYTES]).expect("written");
         let mut content = Content::open(folder.path()).expect("two files");
         let prover = Prover::new(2);
-        let mut counts = Vec::new();
-        for _ in 0..4 {
-            counts.push(content.next(&prover).await.expect("proven").len());
+        let mut names = Vec::new();
+        for _ in 0..3 {
+            let blobs = content.next(&prover).await.expect("proven");
+            assert_eq!(blobs.len(), BLOBS_MAX, "small files fill a transaction together");
+            names.extend(blobs.iter().map(ProvenBlob::versioned_hash));
         }
-        assert_eq!(counts, [6, 1, 1, 6]);
+        let once: std::collections::BTreeSet<_> = names[..8].iter().collect();
+        assert_eq!(once.len(), 8, "seven pieces of the first file, one of the second");
+        assert_eq!(names[8..16], names[..8], "and again");
     }
 
     #[test]

@@ -96,7 +96,6 @@ mod tests {
     use crate::engine::genesis::dev_account;
     use crate::publish::{Prover, encode::encode};
     use alloy_consensus::EthereumTxEnvelope;
-    use alloy_consensus::transaction::SignerRecoverable;
     use alloy_eips::eip2718::Decodable2718;
 
     const TERMS: Terms = Terms {
@@ -121,7 +120,8 @@ mod tests {
         let EthereumTxEnvelope::Eip4844(read) = read else {
             panic!("type 3")
         };
-        assert_eq!(read.recover_signer().expect("signed"), signer.address());
+        let sender = read.signature().recover_address_from_prehash(&read.signature_hash());
+        assert_eq!(sender.expect("signed"), signer.address());
         assert_eq!((read.tx().tx.nonce, read.tx().tx.chain_id), (3, 7));
         assert_eq!(read.tx().sidecar.blobs[0].as_slice(), &blobs[0].blob[..]);
         assert_eq!(*read.hash(), signed.hash);

@@ -1,0 +1,125 @@
+//! This file knows the counters and histograms that follow from the core's events.
+
+use ultramarine_core::io::Event;
+use ultramarine_runtime::metrics::{Counter, Gauge, Histogram, Registry};
+use ultramarine_types::Stage;
+
+/// Series fed by the core tile.
+#[derive(Debug)]
+pub struct CoreMetrics {
+    vote: Histogram,
+    import: Histogram,
+    commit: Histogram,
+    height: Gauge,
+    round: Gauge,
+    executed: Gauge,
+    gate_open: Gauge,
+    signing: Gauge,
+    best_tip: Gauge,
+    decided: Counter,
+    decided_late: Counter,
+    synced: Counter,
+    blobs: Counter,
+    bytes: Counter,
+    invalid: Counter,
+    evidence: Counter,
+}
+
+impl CoreMetrics {
+    /// Registers every series.
+    pub fn new(registry: &Registry) -> Self {
+        let stage = |stage: Stage| {
+            registry.histogram(
+                "ultramarine_stage_seconds",
+                "Time a block spent in a stage on this node.",
+                &[("stage", stage.name())],
+            )
+        };
+        let gauge = |name, help| registry.gauge(name, help, &[]);
+        let counter = |name, help| registry.counter(name, help, &[]);
+        Self {
+            vote: stage(Stage::Vote),
+            import: stage(Stage::Import),
+            commit: stage(Stage::Commit),
+            height: gauge("ultramarine_consensus_height_count", "Newest decided height."),
+            round: gauge(
+                "ultramarine_consensus_round_count",
+                "Round of the height being decided.",
+            ),
+            executed: gauge(
+                "ultramarine_execution_height_count",
+                "Newest height the execution client has imported.",
+            ),
+            gate_open: gauge(
+                "ultramarine_execution_gate_open_count",
+                "1 while the execution client confirms our decided head, else 0.",
+            ),
+            signing: gauge(
+                "ultramarine_consensus_signing_count",
+                "1 while this node signs, else 0.",
+            ),
+            best_tip: gauge(
+                "ultramarine_sync_best_tip_count",
+                "Highest decided height any peer claims.",
+            ),
+            decided: counter(
+                "ultramarine_consensus_decisions_total",
+                "Heights decided and committed.",
+            ),
+            decided_late: counter(
+                "ultramarine_consensus_decisions_above_round_zero_total",
+                "Heights whose certificate is of a round above 0.",
+            ),
+            synced: counter("ultramarine_sync_heights_total", "Heights that came by sync."),
+            blobs: counter("ultramarine_consensus_blobs_total", "Blobs of decided blocks."),
+            bytes: counter(
+                "ultramarine_consensus_bytes_total",
+                "Payload and blob bytes of decided blocks.",
+            ),
+            invalid: counter("ultramarine_consensus_invalid_values_total", "Values found invalid."),
+            evidence: counter(
+                "ultramarine_consensus_evidence_total",
+                "Pairs of contradicting signatures seen.",
+            ),
+        }
+    }
+
+    /// Counts an event.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Round { round, .. } => self.round.set(i64::from(round.0)),
+            Event::Decided {
+                certificate,
+                blobs,
+                bytes,
+                synced,
+                ..
+            } => {
+                self.height.set(i64::try_from(certificate.height.0).unwrap_or(i64::MAX));
+                self.decided.inc();
+                if certificate.round.0 > 0 {
+                    self.decided_late.inc();
+                }
+                if *synced {
+                    self.synced.inc();
+                }
+                self.blobs.add(u64::from(*blobs));
+                self.bytes.add(*bytes);
+            }
+            // The other stages are measured by the tiles that do the work.
+            Event::Stage { stage, took, .. } => match stage {
+                Stage::Vote => self.vote.record(*took),
+                Stage::Import => self.import.record(*took),
+                Stage::Commit => self.commit.record(*took),
+                Stage::Build | Stage::Stream | Stage::Verify | Stage::Persist | Stage::Execute => {}
+            },
+            Event::Gate { open, .. } => self.gate_open.set(i64::from(*open)),
+            Event::Executed { height } => self.executed.set(i64::try_from(height.0).unwrap_or(i64::MAX)),
+            Event::InvalidValue { .. } => self.invalid.inc(),
+            Event::Evidence { .. } => self.evidence.inc(),
+            Event::Signing { active, .. } => self.signing.set(i64::from(*active)),
+            Event::Lag { best, .. } => self.best_tip.set(i64::try_from(best.0).unwrap_or(i64::MAX)),
+            Event::Signed { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The node's own tiles: threads that carry out what the machines ask. The other tiles stand in the crates that own
+//! their I/O: `net`, `kzg-pipeline`, `store`, and [`crate::engine`].
+
+pub mod backlog;
+pub mod core;
+#[cfg(feature = "dev-el")]
+pub mod embedded;
+pub mod recorder;

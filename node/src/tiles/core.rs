@@ -1,0 +1,292 @@
+//! This file knows how to drive the core machine: real clock in, links out, events to people.
+
+use std::sync::Arc;
+
+use ultramarine_core::Core;
+use ultramarine_core::io::{Event, Input, Output, Stop};
+use ultramarine_runtime::bell::Bell;
+use ultramarine_runtime::clock::Clock;
+use ultramarine_runtime::link::{Receiver, Sender};
+use ultramarine_runtime::tile::TileContext;
+use ultramarine_types::execution::{EngineCall, EngineReply};
+use ultramarine_types::network::{NetCommand, NetEvent};
+use ultramarine_types::storage::{Recovered, StoreReply, StoreRequest};
+use ultramarine_types::{Machine, Nanos, Outbox};
+
+use super::backlog::Backlog;
+use super::recorder::Recorder;
+use crate::board::Board;
+
+/// Inputs taken from one link before the others get their turn.
+const TURN_ITEMS: usize = 64;
+/// How often the core is told the wall clock.
+const WALL_CLOCK_INTERVAL: Nanos = Nanos::from_millis(1000);
+/// How soon a full link is tried again.
+const FLUSH_INTERVAL: Nanos = Nanos::from_millis(1);
+/// How often the tile looks at the halt flag when nothing else happens.
+const HALT_INTERVAL: Nanos = Nanos::from_millis(200);
+
+/// The core's links. All three receivers were made on `bell`.
+pub struct CoreLinks {
+    /// Wakes the core for any of them.
+    pub bell: Arc<Bell>,
+    /// From the network.
+    pub net: Receiver<NetEvent>,
+    /// From the store.
+    pub store: Receiver<StoreReply>,
+    /// From the execution client's driver.
+    pub engine: Receiver<EngineReply>,
+    /// To the network.
+    pub net_commands: Sender<NetCommand>,
+    /// To the store.
+    pub store_requests: Sender<StoreRequest>,
+    /// To the execution client's driver.
+    pub engine_calls: Sender<EngineCall>,
+}
+
+/// Whom the core's events reach.
+#[derive(Debug)]
+pub struct Audience {
+    /// Status for people and tests.
+    pub board: Arc<Board>,
+    /// Stage histograms and counters.
+    pub metrics: crate::metrics::CoreMetrics,
+    /// Received consensus messages, if the operator asked for them.
+    pub recorder: Option<Recorder>,
+}
+
+/// Runs the core until the node halts. An `Err` is the reason for which the node must stop.
+pub fn run(
+    ctx: &TileContext,
+    mut core: Core,
+    recovered: Recovered,
+    links: CoreLinks,
+    mut audience: Audience,
+) -> Result<(), String> {
+    let CoreLinks {
+        bell,
+        mut net,
+        mut store,
+        mut engine,
+        net_commands,
+        store_requests,
+        engine_calls,
+    } = links;
+    let mut hands = Hands {
+        net: Backlog::new(net_commands),
+        store: Backlog::new(store_requests),
+        engine: Backlog::new(engine_calls),
+    };
+    let mut out = Outbox::new();
+    let clock = ctx.clock;
+
+    core.handle(
+        clock.now(),
+        Input::WallClock {
+            unix_ns: Clock::unix_ns(),
+        },
+        &mut out,
+    );
+    core.handle(clock.now(), Input::Boot(Box::new(recovered)), &mut out);
+    hands.carry_out(&mut out, &mut audience)?;
+    let mut wall_clock_due = clock.now() + WALL_CLOCK_INTERVAL;
+
+    while !ctx.halt.is_stopped() {
+        ctx.busy.enter();
+        let mut idle = true;
+        if clock.now() >= wall_clock_due {
+            wall_clock_due = clock.now() + WALL_CLOCK_INTERVAL;
+            core.handle(
+                clock.now(),
+                Input::WallClock {
+                    unix_ns: Clock::unix_ns(),
+                },
+                &mut out,
+            );
+            hands.carry_out(&mut out, &mut audience)?;
+        }
+        // Receipts first: they let parked messages leave.
+        for _ in 0..TURN_ITEMS {
+            let Some(reply) = store.try_recv() else { break };
+            idle = false;
+            core.handle(clock.now(), Input::Store(reply), &mut out);
+            hands.carry_out(&mut out, &mut audience)?;
+        }
+        for _ in 0..TURN_ITEMS {
+            let Some(reply) = engine.try_recv() else { break };
+            idle = false;
+            core.handle(clock.now(), Input::Engine(reply), &mut out);
+            hands.carry_out(&mut out, &mut audience)?;
+        }
+        for _ in 0..TURN_ITEMS {
+            let Some(event) = net.try_recv() else { break };
+            idle = false;
+            audience.hear(&event)?;
+            core.handle(clock.now(), Input::Net(event), &mut out);
+            hands.carry_out(&mut out, &mut audience)?;
+        }
+        if core.deadline().is_some_and(|deadline| deadline <= clock.now()) {
+            core.wake(clock.now(), &mut out);
+            hands.carry_out(&mut out, &mut audience)?;
+        }
+        let backlogged = hands.flush();
+        ctx.busy.leave();
+        if idle {
+            let now = clock.now();
+            let mut until = core
+                .deadline()
+                .unwrap_or(Nanos::NEVER)
+                .min(wall_clock_due)
+                .min(now + HALT_INTERVAL);
+            if backlogged {
+                until = until.min(now + FLUSH_INTERVAL);
+            }
+            let span = until.since(clock.now()).as_duration();
+            bell.sleep(span, || !net.is_empty() || !store.is_empty() || !engine.is_empty());
+        }
+    }
+    Ok(())
+}
+
+/// The sending ends.
+struct Hands {
+    net: Backlog<NetCommand>,
+    store: Backlog<StoreRequest>,
+    engine: Backlog<EngineCall>,
+}
+
+impl Hands {
+    fn carry_out(&mut self, out: &mut Outbox<Output>, audience: &mut Audience) -> Result<(), String> {
+        while let Some(output) = out.pop() {
+            match output {
+                Output::Net(command) => self.net.push(command).map_err(|stuck| stuck.to_string())?,
+                Output::Store(request) => self.store.push(request).map_err(|stuck| stuck.to_string())?,
+                Output::Engine(call) => self.engine.push(call).map_err(|stuck| stuck.to_string())?,
+                Output::Event(event) => audience.tell(&event),
+                Output::Stop(stop) => return Err(explain(&stop)),
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> bool {
+        let net = self.net.flush();
+        let store = self.store.flush();
+        let engine = self.engine.flush();
+        net || store || engine
+    }
+}
+
+impl Audience {
+    fn hear(&mut self, event: &NetEvent) -> Result<(), String> {
+        match event {
+            NetEvent::Message { peer, message } => match &mut self.recorder {
+                Some(recorder) => recorder.record(peer, message),
+                None => Ok(()),
+            },
+            NetEvent::PeerUp { .. } => {
+                self.board.peer_up();
+                Ok(())
+            }
+            NetEvent::PeerDown { .. } => {
+                self.board.peer_down();
+                Ok(())
+            }
+            NetEvent::Status { .. }
+            | NetEvent::Offer { .. }
+            | NetEvent::Incomplete { .. }
+            | NetEvent::SyncEnded { .. } => Ok(()),
+        }
+    }
+
+    fn tell(&mut self, event: &Event) {
+        self.board.apply(event);
+        self.metrics.apply(event);
+        log(event);
+    }
+}
+
+/// One line for each event an operator would want to find later.
+fn log(event: &Event) {
+    match event {
+        Event::Round {
+            height,
+            round,
+            proposer,
+            ours,
+        } => {
+            tracing::debug!(%height, %round, %proposer, ours, "round begins");
+        }
+        Event::Decided {
+            certificate,
+            blobs,
+            bytes,
+            origin_proposer,
+            synced,
+            ..
+        } => {
+            tracing::info!(
+                height = %certificate.height, round = %certificate.round, value = %certificate.value_id,
+                blobs, bytes, %origin_proposer, synced, "decided"
+            );
+        }
+        Event::Stage { key, stage, took } => {
+            tracing::debug!(value = %key, stage = stage.name(), ms = took.0 / 1_000_000, "stage");
+        }
+        Event::Gate { open: true, why } => tracing::info!(why, "gate to the execution client is open"),
+        Event::Gate { open: false, why } => tracing::warn!(why, "gate to the execution client is closed"),
+        Event::Executed { height } => tracing::debug!(%height, "execution client has imported"),
+        Event::InvalidValue {
+            key,
+            origin_proposer,
+            reason,
+        } => {
+            tracing::warn!(value = %key, %origin_proposer, reason, "invalid proposal: not voting for it");
+        }
+        Event::Evidence {
+            height,
+            validator,
+            what,
+        } => {
+            tracing::error!(%height, %validator, what, "evidence of double signing");
+        }
+        Event::Signing {
+            height,
+            active: true,
+            why,
+        } => tracing::info!(%height, why, "signing"),
+        Event::Signing {
+            height,
+            active: false,
+            why,
+        } => tracing::warn!(%height, why, "following without signing"),
+        Event::Lag { ours, best } => tracing::info!(%ours, %best, "peers are ahead or caught up with"),
+        Event::Signed {
+            height,
+            round,
+            kind,
+            value_id,
+        } => {
+            let value = value_id.map_or_else(|| "nil".to_owned(), |id| id.to_string());
+            tracing::debug!(%height, %round, kind, value, "signed");
+        }
+    }
+}
+
+/// What an operator reads when the core stops the node.
+fn explain(stop: &Stop) -> String {
+    match stop {
+        Stop::Disk(what) => format!("{what}; nothing more was signed. Check the disk, then start again"),
+        Stop::Equivocation(what) => {
+            format!("refused to contradict an earlier signature: {what}. Is another process signing with this key?")
+        }
+        Stop::DecidedInvalid(what) => format!(
+            "a decided block cannot be executed: {what}. The block and its certificate are kept; compare with other operators before restarting"
+        ),
+        Stop::ForeignSignatures(what) => format!(
+            "peers hold signatures of this key that this data directory does not know: {what}. Make sure no other process uses the key"
+        ),
+        Stop::Replay(what) => format!("the consensus log cannot be replayed: {what}"),
+        Stop::State(what) => format!("the data directory is in an impossible state: {what}"),
+    }
+}

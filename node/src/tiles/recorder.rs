@@ -1,0 +1,82 @@
+//! This file knows how to keep every consensus message received, one JSON line each: an audit trail of who signed what.
+//!
+//! Written before the message is looked at, so that a crash loses at most the last line.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use ultramarine_types::consensus::VoteKind;
+use ultramarine_types::{ConsensusMessage, PeerId};
+
+/// Appends messages to a file.
+#[derive(Debug)]
+pub struct Recorder {
+    path: PathBuf,
+    file: File,
+}
+
+impl Recorder {
+    /// Opens the file to append, creating it if need be.
+    pub fn open(path: &Path) -> std::io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
+    }
+
+    /// Writes one line per signed vote or proposal in `message`.
+    pub fn record(&mut self, peer: &PeerId, message: &ConsensusMessage) -> Result<(), String> {
+        let mut text = String::new();
+        for line in lines(peer, message) {
+            text.push_str(&line.to_string());
+            text.push('\n');
+        }
+        self.file
+            .write_all(text.as_bytes())
+            .map_err(|error| format!("cannot append to the message record {}: {error}", self.path.display()))
+    }
+}
+
+fn kind_name(kind: VoteKind) -> &'static str {
+    match kind {
+        VoteKind::Prevote => "prevote",
+        VoteKind::Precommit => "precommit",
+    }
+}
+
+fn lines(peer: &PeerId, message: &ConsensusMessage) -> Vec<serde_json::Value> {
+    match message {
+        ConsensusMessage::Vote(vote) => vec![json!({
+            "from": peer, "signer": vote.voter, "kind": kind_name(vote.kind), "height": vote.height,
+            "round": vote.round, "value_id": vote.value_id, "signature": vote.signature,
+        })],
+        ConsensusMessage::Proposal(proposal) => vec![json!({
+            "from": peer, "signer": proposal.proposer, "kind": "proposal", "height": proposal.height,
+            "round": proposal.round, "value_id": proposal.value_id, "valid_round": proposal.valid_round,
+            "signature": proposal.signature,
+        })],
+        ConsensusMessage::Polka(polka) => polka
+            .signatures
+            .iter()
+            .map(|entry| {
+                json!({
+                    "from": peer, "signer": entry.address, "kind": "prevote", "height": polka.height,
+                    "round": polka.round, "value_id": polka.value_id, "signature": entry.signature,
+                })
+            })
+            .collect(),
+        ConsensusMessage::Round(round) => round
+            .signatures
+            .iter()
+            .map(|entry| {
+                json!({
+                    "from": peer, "signer": entry.address, "kind": kind_name(entry.kind), "height": round.height,
+                    "round": round.round, "value_id": entry.value_id, "signature": entry.signature,
+                })
+            })
+            .collect(),
+    }
+}

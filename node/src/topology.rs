@@ -1,0 +1,102 @@
+//! This file knows every tile and link of a node: the one table that `start` builds from and `topology` prints.
+
+use ultramarine_runtime::topology::{CorePolicy, LinkSpec, TileSpec, Topology};
+
+/// Consensus, sync and retention decisions.
+pub const CORE: &str = "core";
+/// QUIC and streaming.
+pub const NET: &str = "net";
+/// Segments, log and index.
+pub const STORE: &str = "store";
+/// Engine API calls.
+pub const ENGINE: &str = "engine";
+/// Metrics, status and the blob API.
+pub const HTTP: &str = "http";
+/// The embedded execution client of a devnet node.
+pub const EMBEDDED_EL: &str = "el";
+/// Verifier lanes, by position.
+pub const LANES: [&str; 8] = ["kzg-0", "kzg-1", "kzg-2", "kzg-3", "kzg-4", "kzg-5", "kzg-6", "kzg-7"];
+
+/// Control messages wait here when the core is busy; a full link makes the sender wait.
+pub const CONTROL_DEPTH: usize = 4096;
+/// Verifier jobs and verdicts in flight per client: two of the largest blocks.
+pub const VERIFY_DEPTH: usize = 2 * ultramarine_types::limits::BLOBS_PER_BLOCK_MAX as usize;
+/// Store requests: log appends are many and small, values few.
+pub const STORE_DEPTH: usize = 4096;
+/// Calls to the execution client; the core never has more than a handful under way.
+pub const ENGINE_DEPTH: usize = 256;
+
+/// The node's table for a number of verifier lanes.
+pub fn table(lanes: usize, embedded_el: bool) -> Topology {
+    assert!(
+        (1..=LANES.len()).contains(&lanes),
+        "the configuration bounds the number of lanes"
+    );
+    let tile = |name, core, what| TileSpec {
+        name,
+        core,
+        spin: false,
+        what,
+    };
+    let mut tiles = vec![
+        tile(
+            CORE,
+            CorePolicy::Dedicated,
+            "consensus, gate, sync and retention decisions",
+        ),
+        tile(NET, CorePolicy::Dedicated, "QUIC, streaming, assembly"),
+        tile(STORE, CorePolicy::Dedicated, "segments, consensus log, index"),
+        tile(ENGINE, CorePolicy::Floating, "Engine API client"),
+        tile(HTTP, CorePolicy::Floating, "metrics, status, blob API"),
+    ];
+    let link = |name, from, to, depth, carries| LinkSpec {
+        name,
+        from,
+        to,
+        depth,
+        carries,
+    };
+    let mut links = vec![
+        link("net-core", NET, CORE, CONTROL_DEPTH, "messages, offers, statuses"),
+        link("core-net", CORE, NET, CONTROL_DEPTH, "sends, admissions, fetches"),
+        link(
+            "core-store",
+            CORE,
+            STORE,
+            STORE_DEPTH,
+            "log records, commits, own values",
+        ),
+        link("net-store", NET, STORE, STORE_DEPTH, "assembled values"),
+        link("store-core", STORE, CORE, CONTROL_DEPTH, "receipts"),
+        link(
+            "core-engine",
+            CORE,
+            ENGINE,
+            ENGINE_DEPTH,
+            "build, execute, import, forkchoice",
+        ),
+        link("engine-core", ENGINE, CORE, ENGINE_DEPTH, "built blocks, statuses"),
+    ];
+    for lane in &LANES[..lanes] {
+        tiles.push(tile(lane, CorePolicy::Dedicated, "batch verification of blob proofs"));
+    }
+    // Every lane serves the same clients; the table shows each pair once.
+    links.push(link("net-kzg", NET, LANES[0], VERIFY_DEPTH, "blobs to verify"));
+    links.push(link("kzg-net", LANES[0], NET, VERIFY_DEPTH, "verdicts"));
+    links.push(link(
+        "engine-kzg",
+        ENGINE,
+        LANES[0],
+        VERIFY_DEPTH,
+        "our own bundles to verify",
+    ));
+    links.push(link("kzg-engine", LANES[0], ENGINE, VERIFY_DEPTH, "verdicts"));
+    if embedded_el {
+        tiles.push(tile(
+            EMBEDDED_EL,
+            CorePolicy::Floating,
+            "embedded execution client (development)",
+        ));
+    }
+    Topology { tiles, links }
+}
