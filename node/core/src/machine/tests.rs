@@ -9,7 +9,6 @@ use ultramarine_types::{ConsensusMessage, Height, Nanos, Round, VoteKind};
 use world::World;
 
 use crate::log::Record;
-
 use crate::{Event, Input, Stop};
 
 const MINUTE: Nanos = Nanos::from_millis(60_000);
