@@ -9,6 +9,8 @@
 //! histograms measure it; the *report* is one HTML file that needs nothing else to be read.
 #![forbid(unsafe_code)]
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 mod devnet;
@@ -38,8 +40,15 @@ enum Scenario {
     Devnet(devnet::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().scenario {
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().scenario {
         Scenario::Devnet(options) => devnet::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
