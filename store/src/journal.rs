@@ -1,8 +1,9 @@
-//! This file knows the consensus log as it is written: one file per epoch, two files in turn.
+//! This file knows the consensus log as it is written: one file per epoch, three files in turn.
 //!
 //! ```text
-//!   slot 0 │ epoch of H   ▓▓▓▓░░ │      commit of H makes the mark of H+1 durable in the same transaction;
-//!   slot 1 │ epoch of H+1 ░░░░░░ │ ◀──  its file was made ready just before, so a mark without a file is a lost file
+//!   log-0 │ epoch of H   ▓▓▓▓░░ │      commit of H makes the mark of H+1 durable in the same transaction;
+//!   log-1 │ epoch of H+1 ░░░░░░ │ ◀──  its file was made ready just before, so a mark without a file is a lost file
+//!   log-2 │              ░░░░░░ │      for H+2, should H+1 be committed before its epoch is begun
 //! ```
 //! The file comes before the mark: a crash between the two leaves a file that nothing names. With the mark first, it
 //! would leave a mark without a file, which must be read as lost signatures: a node killed there would sit out a
@@ -24,8 +25,9 @@ use crate::log::{LOG_FIRST_FRAME, LogHeader, encode_frame};
 
 /// Size a log file is made with: a height's few kilobytes many times over; a longer log grows its file.
 pub const LOG_FILE_BYTES: u64 = 256 * 1024;
-/// Two files in turn.
-pub const SLOTS: usize = 2;
+/// The epoch that is appended to, the one whose mark came with the last commit, and the one being made ready: a file is
+/// written over only when no mark names it any more.
+pub const SLOTS: usize = 3;
 
 /// File of a slot, within the data directory.
 pub fn slot_path(folder: &Path, slot: usize) -> PathBuf {
@@ -96,7 +98,9 @@ pub(crate) struct LogFiles<M: Medium> {
 
 impl<M: Medium> Default for LogFiles<M> {
     fn default() -> Self {
-        Self { files: [None, None] }
+        Self {
+            files: std::array::from_fn(|_| None),
+        }
     }
 }
 
@@ -191,14 +195,16 @@ impl Journal {
         Ok(frame_bytes)
     }
 
-    /// Makes the other file ready for a height: its header, under a new generation, is durable when this returns.
+    /// Makes another file ready for a height: its header, under a new generation, is durable when this returns.
     pub async fn prepare<M: Medium>(
         &mut self,
         height: Height,
         medium: &M,
         files: &mut LogFiles<M>,
     ) -> io::Result<LogEpoch> {
-        let slot = self.current.map_or(0, |current| (current.slot + 1) % SLOTS);
+        let taken = [self.current, self.prepared].map(|open| open.map(|open| open.slot));
+        let free = (0..SLOTS).find(|slot| !taken.contains(&Some(*slot)));
+        let slot = free.expect("two of three files are taken at most");
         self.generation += 1;
         let epoch = LogEpoch {
             height,
@@ -285,7 +291,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Says which slot holds the log that recovery read, so that a new one goes into the other.
+    /// Says which slot holds the log that recovery read, so that a new one goes into another.
     pub fn avoid(&mut self, slot: usize, epoch: LogEpoch) {
         let lineage = Lineage::begin(epoch.generation);
         self.current = Some(Open {

@@ -3,7 +3,7 @@
 //! ```text
 //!              StoreRequest                  ┌────────────── data directory ──────────────┐
 //!   net ──┐   ┌──────────────┐  append, sync │ segments/values-*.seg    values, with blobs │◀─ map ─┐
-//!   core ─┴──▶│ tile: Writer │──────────────▶│ log-0, log-1             consensus log      │        │
+//!   core ─┴──▶│ tile: Writer │──────────────▶│ log-0, log-1, log-2      consensus log      │        │
 //!             └──────┬───────┘  transaction  │ index.redb               layers 1 and 2     │        │
 //!    core ◀──────────┘──────────────────────▶│ segments/payloads-*.seg  payloads, for ever │   ┌────┴───┐
 //!          StoreReply                        └────────────────────────────────────────────┘   │ Reader │─▶ net, http, core

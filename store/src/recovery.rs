@@ -19,7 +19,9 @@ use rustix::fs::{FallocateFlags, fallocate};
 use ultramarine_runtime::Registry;
 use ultramarine_runtime::medium::{Medium, MediumFile, Pwrite, PwriteFile, ready};
 use ultramarine_types::limits::Limits;
-use ultramarine_types::storage::{LogCondition, LogEpoch, Recovered, RecoveredLog, Source, StoreRequest, Tag};
+use ultramarine_types::storage::{
+    LogCondition, LogEpoch, Recovered, RecoveredLog, Source, StoreReply, StoreRequest, Tag,
+};
 use ultramarine_types::{Assembly, Hash, Height};
 
 use crate::format::{Binding, PAGE_BYTES, whole_pages};
@@ -29,7 +31,7 @@ use crate::lock::DirectoryLock;
 use crate::log::{self, Found};
 use crate::mapped::{FoundFile, Segments, sync_folder};
 use crate::metrics::Metrics;
-use crate::reader::Reader;
+use crate::reader::{Reader, Undecided};
 use crate::record::Check;
 use crate::reserve::Reserve;
 use crate::retire::Ledger;
@@ -300,7 +302,7 @@ fn recover_values(state: State, files: &[FoundFile], ends: &Ends, floor: Positio
     let first_fresh = segments.next_id();
     let medium = Pwrite::new(None);
     let mut writer = Writer::new(Pwrite::new(None), state);
-    let mut replies = Vec::new();
+    let (mut replies, mut kept) = (Vec::new(), Vec::new());
     for file in files
         .iter()
         .filter(|file| file.class == Class::Values && file.id >= floor.segment)
@@ -321,17 +323,33 @@ fn recover_values(state: State, files: &[FoundFile], ends: &Ends, floor: Positio
         };
         let failed = |source| OpenError::io(&file.path, source);
         let mut pages = FilePages::open(&medium, &file.path, file.file_bytes).map_err(failed)?;
-        let ended = scan(&mut pages, header.lineage(), from, head, |_, found| {
+        let ended = scan(&mut pages, header.lineage(), from, head, |location, found| {
+            let (tag, blobs, sequence) = (found.header.tag, found.header.blobs(), found.header.sequence);
             let put = StoreRequest::Put {
                 assembly: found.assembly,
-                tag: found.header.tag,
+                tag,
             };
             let stored = ready(async {
                 writer.handle(put, &mut replies).await?;
                 writer.flush(&mut replies).await
             });
-            replies.clear();
-            stored.map_err(io::Error::other)
+            stored.map_err(io::Error::other)?;
+            if replies
+                .drain(..)
+                .any(|reply| matches!(reply, StoreReply::Refused { .. }))
+            {
+                // A full disk must not cost a value that was acknowledged: it stays where it is, and so does the floor.
+                kept.push((
+                    found.header.key,
+                    Undecided {
+                        tag,
+                        blobs,
+                        location,
+                        sequence,
+                    },
+                ));
+            }
+            Ok(())
         });
         let ended = ended.map_err(failed)?;
         match ended.tail {
@@ -353,14 +371,28 @@ fn recover_values(state: State, files: &[FoundFile], ends: &Ends, floor: Positio
             segments.seal(file.id);
         }
     }
-    let state = writer.into_state();
+    let mut state = writer.into_state();
     // Everything above the head lies in segments begun since; the old places may be forgotten once this is durable.
-    let floor = Position::start_of(first_fresh);
+    let mut floor = Position::start_of(first_fresh);
+    for (key, value) in kept {
+        sync_again(&medium, files, value.location.segment)?;
+        floor = floor.min(value.position());
+        state.ledger.stored(&value.location);
+        state.reader.undecided_mut().insert(key, value);
+    }
     state
         .index
         .mark(None, Some(floor))
         .map_err(|error| write_failed(&folder, &error))?;
     Ok(state)
+}
+
+/// Makes a segment that keeps a recovered value durable once more: all of it was read back from the device.
+fn sync_again(medium: &Pwrite, files: &[FoundFile], id: SegmentId) -> Result<(), OpenError> {
+    let Some(file) = files.iter().find(|file| file.id == id) else {
+        return Ok(());
+    };
+    ready(async { medium.open(&file.path).await?.sync().await }).map_err(|source| OpenError::io(&file.path, source))
 }
 
 /// Reads the marked epoch's log and, if it may be signed on, moves it into a fresh file.

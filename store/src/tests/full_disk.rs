@@ -87,3 +87,27 @@ fn a_full_disk_refuses_values_and_still_records_decisions() {
     assert_eq!(store.reader.head(), Height(height + 2));
     assert_same(&store.reader.decided_value(Height(height + 1)).expect("held").1, &small);
 }
+
+#[test]
+fn a_value_acknowledged_before_the_disk_filled_up_survives_a_restart() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let mut store = Store::open(disk.path());
+    let acknowledged = value(1, 1, 6);
+    store.put(&acknowledged, Tag::Streamed);
+    drop(store);
+    let available = rustix::fs::statvfs(disk.path())
+        .map(|status| status.f_bavail * status.f_frsize)
+        .expect("a status");
+    let filler = vec![0; usize::try_from(available).expect("a small disk") - (10 << 20)];
+    std::fs::write(disk.path().join("filler"), filler).expect("it fits");
+    for _ in 0..2 {
+        let store = Store::open(disk.path());
+        assert_same(&store.recovered.undecided[0].0, &acknowledged);
+        assert_same(&store.reader.value(&acknowledged.key).expect("served"), &acknowledged);
+    }
+    let mut store = Store::open(disk.path());
+    store.commit(&acknowledged);
+    drop(store);
+    let store = Store::open(disk.path());
+    assert_same(&store.reader.decided_value(Height(1)).expect("held").1, &acknowledged);
+}

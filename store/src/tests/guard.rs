@@ -5,7 +5,7 @@ use ultramarine_types::storage::{LogCondition, StoreRequest, Tag};
 
 use super::support::*;
 use crate::OpenError;
-use crate::journal::slot_path;
+use crate::journal::{SLOTS, slot_path};
 
 #[test]
 fn a_second_process_is_refused() {
@@ -112,7 +112,7 @@ fn a_lost_log_is_missing_and_stays_so_until_the_next_height() {
     store.begin(1);
     store.log(&[b"a signed vote"]);
     drop(store);
-    for slot in 0..2 {
+    for slot in 0..SLOTS {
         std::fs::write(slot_path(folder.path(), slot), vec![0; 4096]).expect("written");
     }
     for _ in 0..2 {
@@ -149,7 +149,7 @@ fn damage_inside_the_log_is_corruption_and_at_its_end_a_torn_tail() {
             store.log(&[record]);
         }
         drop(store);
-        for slot in 0..2 {
+        for slot in 0..SLOTS {
             let path = slot_path(folder.path(), slot);
             let mut file = std::fs::read(&path).expect("a log file");
             file[4096 * (frame + 1) + 53] ^= 1;
@@ -181,4 +181,28 @@ fn log_positions_out_of_order_stop_the_store() {
     );
     assert!(store.try_ask([StoreRequest::BeginEpoch { height: Height(0) }]).is_err());
     store.put(&value(1, 1, 1), Tag::Streamed);
+}
+
+#[test]
+fn heights_committed_without_their_epochs_leave_a_whole_log_at_every_step() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    store.begin(1);
+    for height in 1..=5 {
+        store.grow(height..=height, 0);
+        let copied = tempfile::tempdir().expect("a folder");
+        copy(folder.path(), copied.path());
+        let log = Store::open(copied.path()).recovered.log.expect("the mark");
+        assert_eq!(
+            (log.epoch.height, log.condition),
+            (Height(height + 1), LogCondition::Whole)
+        );
+    }
+    store.begin(6);
+    store.log(&[b"vote"]);
+    drop(store);
+    assert_eq!(
+        Store::open(folder.path()).recovered.log.expect("the log").records.len(),
+        1
+    );
 }
