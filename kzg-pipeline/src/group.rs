@@ -7,10 +7,10 @@ use std::ptr;
 
 use blst::{
     BLST_ERROR, blst_fp, blst_fp_from_bendian, blst_fp_mul, blst_fp6, blst_fp12, blst_fp12_finalverify, blst_fp12_one,
-    blst_miller_loop_lines, blst_p1, blst_p1_add_or_double, blst_p1_affine, blst_p1_affine_generator,
-    blst_p1_affine_in_g1, blst_p1_affine_is_inf, blst_p1_is_inf, blst_p1_to_affine, blst_p1_uncompress,
-    blst_p1s_mult_pippenger, blst_p1s_mult_pippenger_scratch_sizeof, blst_p2_affine, blst_p2_affine_generator,
-    blst_p2_affine_in_g2, blst_p2_uncompress, blst_precompute_lines, limb_t,
+    blst_miller_loop_lines, blst_p1, blst_p1_affine, blst_p1_affine_generator, blst_p1_affine_in_g1,
+    blst_p1_affine_is_inf, blst_p1_is_inf, blst_p1_to_affine, blst_p1_uncompress, blst_p1s_mult_pippenger,
+    blst_p1s_mult_pippenger_scratch_sizeof, blst_p2_affine, blst_p2_affine_generator, blst_p2_affine_in_g2,
+    blst_p2_uncompress, blst_precompute_lines, limb_t,
 };
 
 /// Line functions of a Miller loop over the BLS parameter: 63 doublings and 5 additions.
@@ -105,6 +105,12 @@ impl Terms {
         }
     }
 
+    /// The scalars, for tests of where they come from.
+    #[cfg(test)]
+    pub fn scalars(&self) -> Vec<u128> {
+        self.scalars.iter().map(|scalar| u128::from_le_bytes(*scalar)).collect()
+    }
+
     /// The sum.
     pub fn sum(&self) -> Sum {
         assert_eq!(self.points.len(), self.scalars.len(), "each point has its scalar");
@@ -141,11 +147,12 @@ pub struct Sum(blst_p1);
 
 impl Sum {
     /// The sum of two.
+    #[cfg(test)]
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         let mut sum = blst_p1::default();
         // SAFETY: reads two points, writes one; complete addition, so equal and opposite operands are fine.
-        unsafe { blst_p1_add_or_double(&raw mut sum, &raw const self.0, &raw const other.0) };
+        unsafe { blst::blst_p1_add_or_double(&raw mut sum, &raw const self.0, &raw const other.0) };
         Self(sum)
     }
 

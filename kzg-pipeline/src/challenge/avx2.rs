@@ -39,10 +39,14 @@ fn compress(states: &mut [State; LANES], runs: [&[u8]; LANES]) {
         // SAFETY: reads the eight words of the array; the instruction needs no alignment.
         *vector = unsafe { _mm256_loadu_si256(lanes.as_ptr().cast()) };
     }
-    let blocks = runs.map(|run| run.as_chunks::<64>().0);
-    for block in 0..runs[0].len() / 64 {
+    let mut blocks = runs.map(|run| run.as_chunks::<64>().0.iter());
+    for _ in 0..runs[0].len() / 64 {
         let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = state;
-        let mut words = load(std::array::from_fn(|lane| &blocks[lane][block]));
+        let mut words = load(
+            blocks
+                .each_mut()
+                .map(|blocks| blocks.next().expect("all runs are equally long")),
+        );
         for round in 0..64 {
             if round >= 16 {
                 let (two, fifteen) = (words[(round + 14) % 16], words[(round + 1) % 16]);

@@ -265,10 +265,9 @@ fn montgomery(a: &Vectors, b: &Quad) -> Vectors {
 fn times(a: &Vectors, c: &Prepared) -> Vectors {
     let mask = _mm256_set1_epi64x(MASK as i64);
     let mut columns = [_mm256_setzero_si256(); LIMBS];
-    for row in 0..LIMBS {
-        for limb in 0..LIMBS {
-            let factor = vector(&c.0[row].0[limb]);
-            columns[limb] = _mm256_add_epi64(columns[limb], _mm256_mul_epu32(a[row], factor));
+    for (part, factors) in a.iter().zip(&c.0) {
+        for (column, factor) in columns.iter_mut().zip(&factors.0) {
+            *column = _mm256_add_epi64(*column, _mm256_mul_epu32(*part, vector(factor)));
         }
     }
     step(columns, mask)

@@ -115,3 +115,32 @@ fn splitting_a_scalar_gives_it_back() {
         assert_eq!(Fr::from_u128(low).add(&Fr::from_u128(high).mul(&lambda)), k);
     }
 }
+
+#[test]
+fn weights_are_fresh_distinct_and_wide() {
+    let verifier = verifier();
+    let point = Point::generator();
+    let claims = [Opened {
+        commitment: point,
+        proof: point,
+        z: Fr::ONE,
+        y: Fr::ONE,
+    }; 64];
+    let mut seen = std::collections::HashSet::new();
+    let mut bits_set = [0u32; 128];
+    for _ in 0..4 {
+        let weights = verifier.terms(&claims).1.scalars();
+        assert_eq!(weights.len(), claims.len(), "one for each claim, equal ones too");
+        for weight in weights {
+            assert!(seen.insert(weight), "a weight came twice");
+            for (bit, count) in bits_set.iter_mut().enumerate() {
+                *count += (weight >> bit & 1) as u32;
+            }
+        }
+    }
+    // 256 draws of a fair bit stay within 128 ± 72 but for a chance of 2⁻⁶⁰: nine standard deviations.
+    assert!(
+        bits_set.iter().all(|count| (56..=200).contains(count)),
+        "a bit is stuck: {bits_set:?}"
+    );
+}
