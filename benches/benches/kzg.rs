@@ -1,0 +1,72 @@
+//! Verifying blob proofs: ours beside `c-kzg`'s batch call and the `eip4844` crate, one thread each.
+//!
+//! `cargo bench -p ultramarine-benches --bench kzg` gives criterion's statistics on wall time. The table of record, on thread
+//! CPU time with the verifiers taking turns, is `cargo run --release -p ultramarine-kzg-pipeline --example measure`; both use
+//! the samples of `ultramarine_kzg_pipeline::measure`.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use eip4844::{Context, TrustedSetup};
+use std::hint::black_box;
+use ultramarine_kzg_pipeline::measure::{samples, tiled};
+use ultramarine_kzg_pipeline::{Claim, Kind, verifier};
+use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::verify::Finding;
+
+fn batches(criterion: &mut Criterion) {
+    let samples = samples(64);
+    let (ours, theirs) = (verifier(Kind::Fast, 0), verifier(Kind::CKzg, 0));
+    let other = Context::new(&TrustedSetup::default());
+    for blobs in [1, 6, 64, 512] {
+        let mut group = criterion.benchmark_group(format!("verify {blobs} blobs"));
+        group.sample_size(10).throughput(Throughput::Elements(blobs as u64));
+        let claims = tiled(&samples, blobs);
+        for verifier in [&ours, &theirs] {
+            group.bench_with_input(
+                BenchmarkId::from_parameter(verifier.name()),
+                &claims,
+                |bencher, claims| {
+                    bencher.iter(|| {
+                        let findings = verifier.verify(black_box(claims));
+                        assert!(findings.iter().all(|finding| *finding == Finding::Holds));
+                    });
+                },
+            );
+        }
+        group.bench_with_input(BenchmarkId::from_parameter("eip4844"), &claims, |bencher, claims| {
+            bencher.iter(|| eip4844_batch(&other, black_box(claims)));
+        });
+        group.finish();
+    }
+}
+
+fn eip4844_batch(context: &Context, claims: &[Claim<'_>]) {
+    let blobs: Vec<&[u8; BLOB_BYTES]> = claims
+        .iter()
+        .map(|claim| claim.blob.try_into().expect("whole blobs"))
+        .collect();
+    let commitments = claims.iter().map(|claim| claim.commitment.as_bytes()).collect();
+    let proofs = claims.iter().map(|claim| claim.proof.as_bytes()).collect();
+    context
+        .verify_blob_kzg_proof_batch(blobs, commitments, proofs)
+        .expect("the samples are true claims");
+}
+
+/// A bad blob among good ones: what naming it costs beside the batch that holds.
+fn blame(criterion: &mut Criterion) {
+    let mut samples = samples(64);
+    samples[37].proof = samples[38].proof;
+    let ours = verifier(Kind::Fast, 0);
+    let claims = tiled(&samples, 64);
+    let mut group = criterion.benchmark_group("name one wrong blob of 64");
+    group.sample_size(10);
+    group.bench_function("fast", |bencher| {
+        bencher.iter(|| {
+            let findings = ours.verify(black_box(&claims));
+            assert_eq!(findings.iter().position(|finding| *finding == Finding::Wrong), Some(37));
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(kzg, batches, blame);
+criterion_main!(kzg);
