@@ -1,6 +1,8 @@
 //! Runs the real binary: single commands to their end, and whole devnets while they run.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod network;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -196,6 +198,7 @@ impl Devnet {
             process,
             dir: dir.to_owned(),
             nodes,
+            _turn: turn,
         }
     }
 

@@ -1,0 +1,158 @@
+//! Processes are killed at the worst moments; the chain goes on, nothing decided is lost, nobody signs twice.
+
+mod harness;
+
+use std::time::Duration;
+
+use harness::network::Network;
+use harness::{Node, Process, ultramarine, wait_for};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(90);
+const LIVES: u64 = 10;
+
+/// What all nodes have decided, after checking that they agree; at least `floor` heights each.
+fn agreed(nodes: &[Node], floor: usize) -> Vec<Value> {
+    let all: Vec<Vec<Value>> = nodes.iter().map(Node::decided).collect();
+    let longest = all
+        .iter()
+        .max_by_key(|decided| decided.len())
+        .expect("some nodes")
+        .clone();
+    for (node, decided) in nodes.iter().zip(&all) {
+        assert!(
+            decided.len() >= floor,
+            "node{} lost decided heights: {} of {floor}",
+            node.id,
+            decided.len()
+        );
+        assert_eq!(
+            decided[..],
+            longest[..decided.len()],
+            "node{} decided otherwise",
+            node.id
+        );
+    }
+    longest
+}
+
+/// Blobs in these blocks.
+fn blobs(decided: &[Value]) -> u64 {
+    decided.iter().filter_map(|decision| decision["blobs"].as_u64()).sum()
+}
+
+/// Every blob of every decided block, by what the node serves.
+fn blobs_are_served(node: &Node, decided: &[Value]) {
+    for decision in decided {
+        let (height, blobs) = (&decision["height"], decision["blobs"].as_u64().expect("a count"));
+        let (status, answer) = node
+            .get(&format!("/eth/v1/beacon/blob_sidecars/{height}"))
+            .expect("answers");
+        assert_eq!(status, 200, "height {height} of node{}: {answer}", node.id);
+        assert_eq!(
+            answer["data"].as_array().map(|list| list.len() as u64),
+            Some(blobs),
+            "height {height}"
+        );
+    }
+}
+
+#[test]
+fn a_network_killed_ten_times_loses_nothing_and_signs_nothing_twice() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(&temporary.path().join("net"), 4, 250);
+    let mut before: Vec<Value> = Vec::new();
+    let seed = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(1, |now| now.as_nanos() as u64);
+    println!("moments follow from {seed}");
+    let mut dice = seed | 1;
+    for life in 0..LIVES {
+        let mut processes = network.start_all();
+        // At least two new heights and new blobs, then a moment nobody can foresee.
+        for node in &network.nodes {
+            node.wait_for_height(before.len() as u64 + 2, PATIENCE);
+        }
+        let _load = network.load(0..4);
+        wait_for("new blobs", PATIENCE, || {
+            (blobs(&network.nodes[0].decided()) > blobs(&before)).then_some(())
+        });
+        dice = dice
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_millis((dice >> 33) % 1500));
+        let after = agreed(&network.nodes, before.len());
+        assert_eq!(after[..before.len()], before, "life {life} changed what was decided");
+        before = after;
+        processes.iter_mut().for_each(Process::kill);
+    }
+    let _processes = network.start_all();
+    for node in &network.nodes {
+        node.wait_for_height(before.len() as u64 + 2, PATIENCE);
+        let decided = node.decided();
+        assert_eq!(decided[..before.len()], before);
+        blobs_are_served(node, &decided);
+    }
+    assert!(blobs(&before) >= LIVES, "every life has decided blobs");
+    network.nobody_signed_twice();
+}
+
+fn external_client(network: &Network, id: usize) -> Process {
+    let addresses = &network.addresses[id];
+    let home = &network.nodes[id].home;
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(home.with_extension("el.log"))
+        .expect("the folder is writable");
+    let mut command = ultramarine(["dev-el", "--genesis"]);
+    command
+        .arg(home.join("execution-genesis.json"))
+        .arg("--jwt-secret")
+        .arg(home.join("jwt.hex"))
+        .args(["--http-port", &addresses.engine_http.port().to_string()])
+        .args(["--auth-port", &addresses.engine_auth.port().to_string()])
+        .stdout(log.try_clone().expect("a descriptor"))
+        .stderr(log);
+    Process(command.spawn().expect("the binary runs"))
+}
+
+#[test]
+fn a_node_and_its_client_each_recover_from_the_others_death() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(&temporary.path().join("net"), 4, 250);
+    let _others: Vec<Process> = (0..3).map(|id| network.start(id, &[])).collect();
+    let mut client = external_client(&network, 3);
+    let engine = format!("http://{}", network.addresses[3].engine_auth);
+    let mut node = network.start(3, &["--engine", &engine]);
+    let _load = network.load(0..3);
+    let ours = &network.nodes[3];
+    let witness = &network.nodes[0];
+    let caught_up = |what: &str| {
+        let target = wait_for("a witness", PATIENCE, || witness.height()) + 3;
+        ours.wait_for_height(target, PATIENCE);
+        wait_for(what, PATIENCE, || {
+            let status = ours.status()?;
+            (status["gate"]["on"] == true && status["executed_height"].as_u64() >= Some(target)).then_some(())
+        });
+    };
+    caught_up("the first import");
+
+    client.kill();
+    wait_for("closed gate", PATIENCE, || {
+        (ours.status()?["gate"]["on"] == false).then_some(())
+    });
+    let height = witness.height().expect("answers");
+    witness.wait_for_height(height + 2, PATIENCE);
+    // It lost all its blocks: the node replays them.
+    let _client = external_client(&network, 3);
+    caught_up("the import after the client's death");
+
+    node.kill();
+    let height = witness.height().expect("answers");
+    witness.wait_for_height(height + 3, PATIENCE);
+    let _node = network.start(3, &["--engine", &engine]);
+    caught_up("the import after the node's death");
+    agreed(&network.nodes, height as usize);
+    network.nobody_signed_twice();
+}
