@@ -114,6 +114,10 @@ impl RunConfig {
         }
         // Each run has most kinds of fault, not all: a mix of everything hides what only two together do.
         this.fault_kinds = FaultKind::ALL.iter().copied().filter(|_| dice.chance(700)).collect();
+        // A liar is heard when somebody has to catch up.
+        if this.adversaries.iter().any(|(_, kind)| *kind == Kind::Liar) {
+            this.fault_kinds.extend([FaultKind::LongAway; 5]);
+        }
         if this.fault_kinds.is_empty() {
             this.fault_kinds.push(FaultKind::Crash);
         }

@@ -50,6 +50,8 @@ pub struct Disk {
     pub damage: BTreeMap<&'static str, u64>,
     /// Longest the queue ever was.
     pub queue_len_max: usize,
+    /// Typical time of one sync.
+    sync_typical: Nanos,
     dice: Dice,
 }
 
@@ -69,6 +71,8 @@ impl Disk {
             fail_next: false,
             damage: BTreeMap::new(),
             queue_len_max: 0,
+            // From a good NVMe drive to a cloud volume.
+            sync_typical: Dice::of(seed, &format!("disk speed {node}")).micros(200, 6000),
             dice: Dice::of(seed, &format!("disk {node}")),
         }
     }
@@ -294,7 +298,7 @@ impl Disk {
         } else {
             Nanos::ZERO
         };
-        Some(self.dice.latency(Nanos(400_000)) + transfer + slow)
+        Some(self.dice.latency(self.sync_typical) + transfer + slow)
     }
 
     fn carry_out(&mut self, now: Nanos, request: StoreRequest, replies: &mut Vec<StoreReply>) {
@@ -351,10 +355,11 @@ impl Disk {
         if key.height <= self.head() {
             return stored;
         }
-        if let Some((held, _)) = self.undecided.get(&key) {
-            if Self::blobs_of(held) == Blobs::Held || Self::blobs_of(&assembly) == Blobs::NeverHeld {
-                return stored;
-            }
+        // A whole value in place of its metadata is worth writing; anything else is here already.
+        if let Some((held, _)) = self.undecided.get(&key)
+            && (Self::blobs_of(held) == Blobs::Held || Self::blobs_of(&assembly) == Blobs::NeverHeld)
+        {
+            return stored;
         }
         if now < self.full_until {
             self.count("disk-full");

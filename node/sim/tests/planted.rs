@@ -24,7 +24,7 @@ fn found(planted: Planted, shape: impl Fn(RunConfig) -> RunConfig) -> Vec<&'stat
             let clean = run(healthy);
             assert_eq!(clean.violation, None, "seed {seed} is clean without the bug");
             broken.push(violation.invariant);
-            if broken.len() == 3 {
+            if broken.len() == 2 {
                 break;
             }
         }

@@ -1,9 +1,9 @@
-//! I12: two nodes never decide different values at one height; and a decided height is never decided anew.
+//! I12 and I5: two nodes never decide different values at one height; and a decided height is never decided anew.
 
 use std::collections::BTreeMap;
 
-use ultramarine_types::storage::Decision;
-use ultramarine_types::{Height, ValidatorSet, ValueId};
+use ultramarine_types::storage::{Decision, Tag};
+use ultramarine_types::{Height, ValidatorSet, ValueId, ValueKey};
 
 use super::Checked;
 
@@ -47,6 +47,17 @@ impl Agreement {
                     certificate.height, certificate.value_id
                 ),
             )),
+        }
+    }
+
+    /// I5: what a node stores as certified is what was decided.
+    pub fn stored(&self, key: ValueKey, tag: Tag) -> Checked {
+        match self.decided.get(&key.height) {
+            Some(decided) if tag == Tag::Certified && *decided != key.id => Err((
+                "I5",
+                format!("{key} is stored as certified and {decided:?} was decided"),
+            )),
+            _ => Ok(()),
         }
     }
 

@@ -27,7 +27,7 @@ fn script(world: &mut World) -> Result<(), String> {
     world.crash(victim);
     world.nodes[victim].disk.wipe();
     world.checks.agreement.wiped(victim);
-    if world.config.seed % 3 == 0 {
+    if world.config.seed.is_multiple_of(3) {
         let cut = (0..4)
             .filter(|other| *other != victim)
             .flat_map(|other| [(victim, other), (other, victim)])

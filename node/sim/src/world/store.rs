@@ -17,7 +17,11 @@ impl World {
         let checked = storage::request(&self.nodes[index].disk, &request, tip, retention);
         self.note(index, checked);
         match &request {
-            StoreRequest::Put { assembly, .. } => self.checks.learn(assembly.key.id, &assembly.init),
+            StoreRequest::Put { assembly, tag } => {
+                self.checks.learn(assembly.key.id, &assembly.init);
+                let checked = self.checks.agreement.stored(assembly.key, *tag);
+                self.note(index, checked);
+            }
             StoreRequest::Commit(decision) if self.nodes[index].is_honest() => {
                 let checked = self
                     .checks
