@@ -44,6 +44,9 @@ pub struct Disk {
     pub slow_until: Nanos,
     /// Until when there is no room for values.
     pub full_until: Nanos,
+    /// Whether a crash may leave a mark without its log: the node is then inactive at one height, so only as many nodes
+    /// as may be faulty lose theirs.
+    pub may_lose_log: bool,
     /// The next sync fails, once.
     pub fail_next: bool,
     /// What crashes and faults did, by name.
@@ -68,6 +71,7 @@ impl Disk {
             oldest_blobs: Height(1),
             slow_until: Nanos::ZERO,
             full_until: Nanos::ZERO,
+            may_lose_log: false,
             fail_next: false,
             damage: BTreeMap::new(),
             queue_len_max: 0,
@@ -137,7 +141,7 @@ impl Disk {
                 }
                 StoreRequest::BeginEpoch { height } => match self.dice.below(8) {
                     // The window between the mark and its file is short.
-                    0 => {
+                    0 if self.may_lose_log => {
                         self.count("mark-without-log");
                         self.set_mark(height);
                     }

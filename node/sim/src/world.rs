@@ -323,6 +323,8 @@ impl World {
             events: 0,
             config,
         };
+        // The same node whose log may be damaged, and only where nobody else is faulty.
+        world.nodes[0].disk.may_lose_log = world.config.adversaries.is_empty();
         for node in 0..world.nodes.len() {
             let at = world.now + world.dice.millis(0, 300);
             world.queue.plan(at, Event::Start { node });
