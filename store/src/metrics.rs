@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ultramarine_runtime::{Counter, Gauge, Histogram, Registry};
+use ultramarine_types::Stage;
 
 /// The store's metrics, registered once.
 #[derive(Clone, Debug)]
@@ -98,9 +99,9 @@ impl Metrics {
             ),
             retired_segments: counter("ultramarine_store_retired_segments_total", "Segments freed."),
             persist: registry.histogram(
-                "ultramarine_store_persist_seconds",
-                "From a value's arrival at the store to its receipt.",
-                &[],
+                "ultramarine_stage_seconds",
+                "Time a block spends in each stage of its life on this node.",
+                &[("stage", Stage::Persist.name())],
             ),
             commit: registry.histogram(
                 "ultramarine_store_commit_seconds",

@@ -51,7 +51,6 @@ pub struct Layout {
     dir: PathBuf,
     nodes: Vec<NodeHome>,
     temporary: bool,
-    chain_id: u64,
     blobs_per_block: u32,
     _lock: File,
 }
@@ -77,13 +76,11 @@ impl Layout {
             create(&dir, options)?
         };
         let genesis = Genesis::load(&Home::open(&nodes[0].home)?)?;
-        let params = genesis.params;
         Ok(Self {
             dir,
             nodes,
             temporary,
-            chain_id: params.chain_id,
-            blobs_per_block: params.blobs_per_block_max,
+            blobs_per_block: genesis.params.blobs_per_block_max,
             _lock: lock,
         })
     }

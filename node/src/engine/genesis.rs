@@ -218,7 +218,6 @@ fn state_root(alloc: &Value) -> Result<B256, GenesisError> {
                 } else {
                     keccak256(&code)
                 },
-                ..TrieAccount::default()
             },
         );
     }
