@@ -54,7 +54,9 @@ impl EthereumJs {
         std::fs::set_permissions(file("jwt.hex"), std::fs::Permissions::from_mode(0o600)).expect("mode set");
         let ports = free_ports();
         let log = std::fs::File::create(file("log")).expect("a log");
+        // It leaves files of its own where it is started.
         let child = Command::new(program)
+            .current_dir(directory.path())
             .arg("--gethGenesis")
             .arg(file("genesis.json"))
             .arg("--dataDir")

@@ -19,7 +19,7 @@ const OURS: usize = 3;
 
 fn client() -> Option<PathBuf> {
     let found = std::env::var_os("ULTRAMARINE_ETHEREUMJS_DIR")
-        .map(|dir| PathBuf::from(dir).join("node_modules/@ethereumjs/client/dist/bin/cli.js"))
+        .map(|dir| PathBuf::from(dir).join("node_modules/.bin/ethereumjs"))
         .filter(|path| path.is_file());
     let required = std::env::var("ULTRAMARINE_REQUIRE_ETHEREUMJS").is_ok_and(|value| value == "1");
     assert!(
@@ -39,15 +39,17 @@ fn a_validator_on_ethereumjs_votes_and_proposes_like_the_others() {
     let network = Network::lay_out(&temporary.path().join("net"), 4, 1000);
     let (ours, addresses) = (&network.nodes[OURS], &network.addresses[OURS]);
     let log = std::fs::File::create(ours.home.with_extension("ethereumjs.log")).expect("the folder is writable");
-    let mut command = Command::new("node");
+    // It leaves files of its own where it is started.
+    let mut command = Command::new(&client);
     command
-        .arg(&client)
+        .current_dir(temporary.path())
         .arg("--gethGenesis")
         .arg(ours.home.join("execution-genesis.json"))
         .arg("--dataDir")
         .arg(temporary.path().join("ethereumjs"))
         .arg("--jwtSecret")
         .arg(ours.home.join("jwt.hex"))
+        .args(["--rpcAddr", "127.0.0.1", "--rpcEngineAddr", "127.0.0.1"])
         .args(["--rpc", "--rpcPort", &addresses.engine_http.port().to_string()])
         .args([
             "--rpcEngine",
@@ -65,7 +67,7 @@ fn a_validator_on_ethereumjs_votes_and_proposes_like_the_others() {
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a descriptor"))
         .stderr(log);
-    let _client = Process(command.spawn().expect("node runs"));
+    let _client = Process(command.spawn().expect("EthereumJS runs"));
     wait_for("the Engine API of EthereumJS", Duration::from_secs(60), || {
         std::net::TcpStream::connect(addresses.engine_auth).ok()
     });

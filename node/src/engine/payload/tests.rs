@@ -132,7 +132,10 @@ fn the_bytes_are_the_ones_the_format_promises() {
         sha256(&bytes).to_string(),
         "0x947293925e67c1f85b107a00130af5d83aafa3db4e079261a98c90d6efe65141"
     );
-    assert_eq!(sha256(&payload(false).encode()).to_string(), "0x@@GOLDEN2@@");
+    assert_eq!(
+        sha256(&payload(false).encode()).to_string(),
+        "0xc9c69eaf7bd4842fd8aa126ace87f4b38942b125cdf220529b998c07ef469308"
+    );
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! The devnet as the README promises it: for long, on the fallback, with larger blocks, for any user.
+
+mod harness;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use harness::devnet_json;
+use serde_json::Value;
+
+/// Files whose blobs fill blocks of any size.
+fn content(dir: &Path, files: u8, bytes: u32) {
+    std::fs::create_dir_all(dir).expect("the folder is writable");
+    for file in 0..files {
+        let bytes: Vec<u8> = (0..bytes)
+            .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8 ^ file)
+            .collect();
+        std::fs::write(dir.join(format!("{file}.bin")), bytes).expect("the folder is writable");
+    }
+}
+
+fn all_agree_at(report: &Value, height: u64) {
+    assert_eq!(report["agreement"], true, "{report}");
+    let nodes = report["nodes"].as_array().expect("a list");
+    assert!(
+        nodes.iter().all(|node| node["height"].as_u64() >= Some(height)),
+        "{report}"
+    );
+}
+
+#[test]
+fn forty_heights_are_decided_in_round_zero_and_full_of_blobs() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let blobs = temporary.path().join("blobs");
+    content(&blobs, 4, 300_000);
+    let report = devnet_json(&["--until-height", "40", "--blobs", blobs.to_str().expect("UTF-8")]);
+    all_agree_at(&report, 40);
+    assert!(report["blobs"].as_u64() >= Some(120), "{report}");
+    assert!(report["rounds_above_zero"].as_u64() <= Some(1), "{report}");
+}
+
+#[test]
+fn without_io_uring_the_network_decides_the_same_way() {
+    let report = devnet_json(&["--until-height", "12", "--io", "fallback"]);
+    all_agree_at(&report, 12);
+    assert!(report["blobs"].as_u64() >= Some(12), "{report}");
+}
+
+#[test]
+fn blocks_carry_more_than_six_blobs_where_the_chain_allows_it() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let blobs = temporary.path().join("blobs");
+    content(&blobs, 4, 740_000);
+    let flags = [
+        "--until-height",
+        "20",
+        "--blobs-per-block",
+        "24",
+        "--blobs",
+        blobs.to_str().expect("UTF-8"),
+    ];
+    let report = devnet_json(&flags);
+    all_agree_at(&report, 20);
+    // Twenty heights of at most six could not hold so many.
+    assert!(report["blobs"].as_u64() > Some(150), "{report}");
+}
+
+#[test]
+fn a_user_without_privileges_can_run_it() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: the other tests run without privileges already");
+        return;
+    }
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    // Where the binary was built another user may not look.
+    let binary = temporary.path().join("ultramarine");
+    std::fs::copy(env!("CARGO_BIN_EXE_ultramarine"), &binary).expect("the folder is writable");
+    let everybody = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    everybody(temporary.path(), 0o777);
+    everybody(&binary, 0o755);
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+        .arg(&binary)
+        .args(["devnet", "--until-height", "8", "--json", "--dir"])
+        .arg(temporary.path().join("net"))
+        .env_remove("ULTRAMARINE_ETHEREUMJS_DIR")
+        .output()
+        .expect("setpriv is part of util-linux");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    all_agree_at(&report, 8);
+}
