@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ultramarine_core::{Core, CoreConfig};
 use ultramarine_kzg_pipeline::lane::{LaneClientEnd, Lanes, Options as LaneOptions};
-use ultramarine_kzg_pipeline::verifier::{Kind as VerifierKind, verifier};
+use ultramarine_kzg_pipeline::verifier::verifier;
 use ultramarine_net::{Attestation, NetLinks, NetOptions, PeerConfig};
 use ultramarine_runtime::bell::Bell;
 use ultramarine_runtime::limits::{KernelLimits, raise_nofile};
@@ -198,7 +198,7 @@ fn build(crew: &mut Crew, config: &Config, genesis: &Genesis, keys: &Keys, io: I
     ];
     let lanes = Lanes::new(
         lane_clients,
-        verifier(VerifierKind::default(), MEMO_CLAIMS),
+        verifier(config.node.verifier, MEMO_CLAIMS),
         LaneOptions::default(),
     );
     for name in &topology::LANES[..config.node.lanes] {
