@@ -395,7 +395,7 @@ fn a_call_that_is_not_answered_in_time_is_unavailable() {
 }
 
 /// Builds `count` blocks with `blobs` blobs each on one driver, importing each.
-fn grow(driver: &mut Driver, el: &El, genesis: &Value, count: u64, blobs: usize) -> Vec<Box<Built>> {
+fn grow(driver: &mut Driver, el: &El, genesis: &Value, count: u64, blobs: usize) -> Vec<Built> {
     let prover = Prover::new(2);
     let mut parent = first_parent(genesis);
     assert!(matches!(
@@ -414,7 +414,7 @@ fn grow(driver: &mut Driver, el: &El, genesis: &Value, count: u64, blobs: usize)
         };
         assert_eq!(driver.import(&init_of(&built), &built.payload), (valid.clone(), valid));
         parent = parent_of(&built);
-        chain.push(built);
+        chain.push(*built);
     }
     chain
 }

@@ -3,7 +3,7 @@
 //! Malachite would buffer them itself, but unverified and in a queue that anybody can fill, losing the votes behind.
 //! Here there is one slot per validator, kind and round, for one height and few rounds: it cannot overflow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ultramarine_types::{Address, ConsensusMessage, Height, Round, VoteKind};
 
@@ -42,6 +42,18 @@ impl Early {
             ConsensusMessage::Round(_) => Slot::RoundCertificate,
         };
         self.messages.entry((message.round(), slot)).or_insert(message);
+    }
+
+    /// Who voted at `height` already, each once.
+    pub fn voters(&self, height: Height) -> BTreeSet<Address> {
+        if self.height != height {
+            return BTreeSet::new();
+        }
+        let voter = |(_, slot): &(Round, Slot)| match slot {
+            Slot::Vote(_, voter) => Some(*voter),
+            Slot::Proposal | Slot::Polka | Slot::RoundCertificate => None,
+        };
+        self.messages.keys().filter_map(voter).collect()
     }
 
     /// Takes what was kept for `height`, by rounds, proposals first.

@@ -105,7 +105,10 @@ impl RunConfig {
             this.retention = Some(dice.between(this.chain.blob_retention_heights_min, 18));
         }
         if dice.chance(600) {
-            let kind = *dice.pick(&Kind::ALL);
+            // A liar finds few listeners in one run: peers that answered falsely once are asked last.
+            let mut kinds = Kind::ALL.to_vec();
+            kinds.push(Kind::Liar);
+            let kind = *dice.pick(&kinds);
             let count = if this.validators == 7 && dice.chance(500) { 2 } else { 1 };
             let first = dice.below(this.validators);
             this.adversaries = (0..count)

@@ -24,6 +24,19 @@ fn votes_of_the_next_height_wait_for_it() {
 }
 
 #[test]
+fn a_validator_counts_once_among_the_voters_of_a_height() {
+    let mut early = Early::default();
+    early.keep(Height(5), vote(5, 0, 1));
+    early.keep(Height(5), vote(5, 1, 1));
+    early.keep(Height(5), vote(5, 0, 2));
+    assert_eq!(
+        early.voters(Height(5)).into_iter().collect::<Vec<_>>(),
+        [Address([1; 20]), Address([2; 20])]
+    );
+    assert!(early.voters(Height(6)).is_empty());
+}
+
+#[test]
 fn nobody_can_fill_it() {
     let mut early = Early::default();
     for round in 0..10_000 {

@@ -11,7 +11,9 @@ use crate::certificate;
 use crate::io::Event;
 use crate::sync::Held;
 
-/// How long a peer may be one height ahead before we ask it for that height.
+/// How long a peer may be one height ahead before we ask it for that height, while we lack the value's bytes. With the
+/// bytes here we wait a block interval: our execution client may be about to answer, and then we vote and decide by
+/// ourselves.
 const GRACE: Nanos = Nanos::from_millis(200);
 
 impl Core {
@@ -31,7 +33,7 @@ impl Core {
             return;
         }
         let since = *self.behind_since.get_or_insert(self.now);
-        if best == current && self.now < since + GRACE {
+        if best == current && self.now < since + self.grace() {
             return;
         }
         self.tell_lag(best);
@@ -57,6 +59,17 @@ impl Core {
         });
         for (peer, height, want) in asks {
             self.net(NetCommand::Sync { peer, height, want });
+        }
+    }
+
+    /// How long to wait for our own decision of a height that a peer has decided.
+    fn grace(&self) -> Nanos {
+        let is_stored = self.values.at(self.current()).any(|(_, value)| value.is_stored());
+        let interval = Nanos::from_millis(self.config.chain.block_interval_ms);
+        if is_stored && self.host.is_enabled() {
+            GRACE.max(interval)
+        } else {
+            GRACE
         }
     }
 
@@ -106,7 +119,7 @@ impl Core {
             return None;
         }
         let grace = match self.behind_since {
-            Some(since) if self.sync.flight(self.current()).is_none() => Some(since + GRACE),
+            Some(since) if self.sync.flight(self.current()).is_none() => Some(since + self.grace()),
             _ => None,
         };
         // A grace that is over wakes nobody: what comes next is an input or a deadline of sync's.

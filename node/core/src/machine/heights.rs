@@ -135,14 +135,28 @@ impl Core {
                 logged,
                 begun,
             } => {
-                // A decided height is not paced: its value waits only to be taken.
-                let decided = self.is_vouched(self.current());
-                if (start_at <= self.now || decided) && (begun || !logged) {
+                // A decided height is not paced: its value waits only to be taken. Nor is one that an honest validator
+                // has begun, or a node whose execution client is slow would start ever later than the others.
+                let due = start_at <= self.now || self.is_vouched(self.current()) || self.is_begun_elsewhere();
+                if due && (begun || !logged) {
                     self.start_height(logged);
                 }
             }
             Phase::Off | Phase::Running | Phase::Committing => {}
         }
+    }
+
+    /// Whether more than a third of the power has voted at the current height: at least one honest validator's interval
+    /// has passed, so that no proposer can hurry the chain alone.
+    fn is_begun_elsewhere(&self) -> bool {
+        let set = &self.config.validators;
+        let voters = self.early.voters(self.current());
+        let power = voters
+            .iter()
+            .filter_map(|voter| set.get(voter))
+            .map(|validator| validator.power)
+            .sum();
+        set.is_honest(power)
     }
 
     /// Starts the current height; `logged`: its epoch is open, so signing is possible.

@@ -26,7 +26,7 @@ impl Adversary for Liar {
                 status.oldest_blobs = Height(means.dice.between(0, 100));
                 vec![Frame::Status(status)]
             }
-            Frame::SyncAnswer { stream, .. } if means.dice.chance(500) => {
+            Frame::SyncAnswer { stream, .. } if means.dice.chance(100) => {
                 means.count("false-sync-answer");
                 let end = if means.dice.chance(500) {
                     SyncEnd::Unavailable
@@ -37,7 +37,7 @@ impl Adversary for Liar {
                 };
                 vec![Frame::SyncAnswer { stream, end }]
             }
-            Frame::SyncAnswer { .. } if means.dice.chance(300) => {
+            Frame::SyncAnswer { .. } if means.dice.chance(50) => {
                 means.count("silent-sync");
                 vec![]
             }
