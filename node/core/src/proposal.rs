@@ -94,9 +94,9 @@ impl Proposer {
         self.retry_at = Some(at);
     }
 
-    /// When to ask again.
+    /// When to ask again; never once nobody wants a value any more, though a build's failure may come later than that.
     pub fn deadline(&self) -> Option<Nanos> {
-        self.retry_at
+        self.wanted.and(self.retry_at)
     }
 
     /// A choice was made, or read from the log or the store.

@@ -46,3 +46,21 @@ fn thirty_seeds_keep_every_invariant() {
         assert!(report.height.0 >= 20);
     }
 }
+
+/// Seeds that once failed, each with what it taught.
+#[test]
+fn seeds_that_once_failed_stay_fixed() {
+    for (seed, lesson) in [
+        (
+            71,
+            "a build that fails after its round was given up leaves no retry behind that nobody takes",
+        ),
+        (
+            84,
+            "a mark without its log silences a validator: never more of them than may be faulty",
+        ),
+    ] {
+        let report = run(RunConfig::of(seed));
+        assert_eq!(report.violation, None, "seed {seed}: {lesson}");
+    }
+}
