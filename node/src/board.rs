@@ -177,7 +177,7 @@ impl Board {
             }
             Event::Executed { height } => snapshot.executed_height = *height,
             Event::InvalidValue { .. } => snapshot.invalid_values += 1,
-            Event::Evidence { .. } => snapshot.evidence += 1,
+            Event::Evidence(_) => snapshot.evidence += 1,
             Event::Signing { active, why, .. } => {
                 snapshot.signing = Some(Switch {
                     on: *active,

@@ -9,6 +9,7 @@
 //!   /eth/v1/beacon/blobs/{block}            blobs alone
 //!   /ultramarine/v1/blobs/{versioned hash}  where a blob is
 //!   /ultramarine/v1/decided?from=A&to=B     what was decided at every height
+//!   /ultramarine/v1/evidence?from=A&to=B    messages that convict a validator of double signing
 //! ```
 //!
 //! Blob bytes come from the store's map and are turned into JSON one blob at a time, so a request holds one blob's text in
@@ -20,6 +21,7 @@ pub mod block;
 pub mod body;
 pub mod decided;
 pub mod error;
+pub mod evidence;
 pub mod index;
 pub mod server;
 pub mod status;
@@ -90,6 +92,7 @@ pub fn router(state: HttpState, limits: &Limits) -> Router {
         .route("/eth/v1/beacon/blobs/{block}", get(beacon::blobs))
         .route("/ultramarine/v1/blobs/{versioned_hash}", get(decided::locate_blob))
         .route("/ultramarine/v1/decided", get(decided::decided))
+        .route("/ultramarine/v1/evidence", get(evidence::evidence))
         .fallback(|| async { ApiError::not_found("no such URL; see README.md for those that exist") })
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, timeout))
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))

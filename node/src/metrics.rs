@@ -116,7 +116,7 @@ impl CoreMetrics {
             Event::Gate { open, .. } => self.gate_open.set(i64::from(*open)),
             Event::Executed { height } => self.executed.set(i64::try_from(height.0).unwrap_or(i64::MAX)),
             Event::InvalidValue { .. } => self.invalid.inc(),
-            Event::Evidence { .. } => self.evidence.inc(),
+            Event::Evidence(_) => self.evidence.inc(),
             Event::Signing { active, .. } => self.signing.set(i64::from(*active)),
             Event::Lag { best, .. } => self.best_tip.set(i64::try_from(best.0).unwrap_or(i64::MAX)),
             Event::Signed { .. } => {}

@@ -8,14 +8,16 @@
 //! | `decided` | height | version, archive of certificate and `Init` (layers 1 and 2); for ever |
 //! | `locations` | height | where payload and blobs lie, and whether the blobs are there |
 //! | `blocks` | execution block hash | height |
+//! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
 //! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs |
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use ultramarine_types::canonical::sha256;
 use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
-use ultramarine_types::{CommitCertificate, Hash, Height, Init};
+use ultramarine_types::{CommitCertificate, Evidence, Hash, Height, Init};
 
 use crate::format::{Binding, Fields, Reader};
 use crate::segment::{Location, Position, SegmentId};
@@ -23,6 +25,7 @@ use crate::segment::{Location, Position, SegmentId};
 const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
 const BLOCKS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("blocks");
+const EVIDENCE: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("evidence");
 const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
 
 const MARK_FORMAT: &str = "format";
@@ -32,7 +35,10 @@ const MARK_OLDEST: &str = "oldest_blobs";
 
 /// Version of the tables and of the archives in them.
 const FORMAT: u32 = 1;
-/// Version of a `decided` row.
+/// Pieces of evidence kept: three pairs a height and validator are all that consensus reports, so the newest ones of
+/// years, in about 32 MB at most.
+const EVIDENCE_ROWS_MAX: u64 = 65_536;
+/// Version of a `decided` row and of an `evidence` row.
 const ROW_VERSION: u16 = 1;
 /// Pages redb keeps in memory: the right edge of each table and what serving peers touches. Its default is 1 GiB.
 const CACHE_BYTES: usize = 8 << 20;
@@ -319,6 +325,41 @@ impl Index {
         self.of(transaction.commit())
     }
 
+    /// Makes evidence durable. What is there already stays one row; above the bound the oldest heights go.
+    pub fn keep_evidence(&self, evidence: &[Evidence]) -> Result<(), IndexError> {
+        let mut transaction = self.begin_write()?;
+        self.set_durable(&mut transaction)?;
+        {
+            let mut table = self.of(transaction.open_table(EVIDENCE))?;
+            for piece in evidence {
+                let row = encode_evidence(piece);
+                let digest = sha256(&row);
+                self.of(table.insert((piece.height().0, &digest.0), row.as_slice()))?;
+            }
+            while self.of(table.len())? > EVIDENCE_ROWS_MAX {
+                self.of(table.pop_first())?;
+            }
+        }
+        self.of(transaction.commit())
+    }
+
+    /// Evidence of the heights from `from` to `to`, both included, at most `rows_max` pieces.
+    pub fn evidence(&self, from: Height, to: Height, rows_max: usize) -> Result<Vec<Evidence>, IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        let table = match transaction.open_table(EVIDENCE) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            table => self.of(table)?,
+        };
+        let range = (from.0, &[0; 32])..=(to.0, &[0xff; 32]);
+        let rows = self.of(table.range(range))?;
+        rows.take(rows_max)
+            .map(|row| {
+                let (key, row) = self.of(row)?;
+                decode_evidence(row.value()).ok_or_else(|| self.damaged("evidence", key.value().0))
+            })
+            .collect()
+    }
+
     fn begin_write(&self) -> Result<redb::WriteTransaction, IndexError> {
         self.of(self.database.begin_write())
     }
@@ -352,21 +393,36 @@ fn encode_row(certificate: &CommitCertificate, init: &Init) -> Vec<u8> {
         certificate: certificate.clone(),
         init: init.clone(),
     };
-    let archive = rkyv::to_bytes::<rkyv::rancor::Error>(&row).expect("an archive in memory cannot fail to be written");
+    versioned(&rkyv::to_bytes::<rkyv::rancor::Error>(&row).expect("an archive in memory cannot fail to be written"))
+}
+
+fn encode_evidence(evidence: &Evidence) -> Vec<u8> {
+    versioned(&rkyv::to_bytes::<rkyv::rancor::Error>(evidence).expect("an archive in memory cannot fail to be written"))
+}
+
+fn decode_evidence(bytes: &[u8]) -> Option<Evidence> {
+    rkyv::from_bytes::<Evidence, rkyv::rancor::Error>(&archive_of(bytes)?).ok()
+}
+
+fn versioned(archive: &[u8]) -> Vec<u8> {
     let mut fields = Fields(Vec::with_capacity(2 + archive.len()));
-    fields.u16(ROW_VERSION).bytes(&archive);
+    fields.u16(ROW_VERSION).bytes(archive);
     fields.0
 }
 
-fn decode_row(bytes: &[u8]) -> Option<Row> {
-    let mut fields = Reader(bytes);
+/// The archive in a row of this version. Rows lie where redb puts them; an archive is read where it is aligned.
+fn archive_of(row: &[u8]) -> Option<rkyv::util::AlignedVec<16>> {
+    let mut fields = Reader(row);
     if fields.u16()? != ROW_VERSION {
         return None;
     }
-    // Rows lie where redb puts them; an archive is read where it is aligned.
     let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(fields.0.len());
     aligned.extend_from_slice(fields.0);
-    rkyv::from_bytes::<Row, rkyv::rancor::Error>(&aligned).ok()
+    Some(aligned)
+}
+
+fn decode_row(bytes: &[u8]) -> Option<Row> {
+    rkyv::from_bytes::<Row, rkyv::rancor::Error>(&archive_of(bytes)?).ok()
 }
 
 fn encode_place(place: &Place) -> Vec<u8> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use bytes::Bytes;
 use ultramarine_types::storage::{Absent, Blobs, Decided, OnDisk, Source, Tag};
-use ultramarine_types::{Assembly, Hash, Height, ValueKey};
+use ultramarine_types::{Assembly, Evidence, Hash, Height, ValueKey};
 
 use crate::hot::Hot;
 use crate::index::Index;
@@ -298,6 +298,14 @@ impl Source for Reader {
         let (decided, assembly) = self.read_decided(height, Check::Body).ok()?;
         Some((decided, assembly.payload))
     }
+
+    fn evidence(&self, from: Height, to: Height, rows_max: usize) -> Vec<Evidence> {
+        self.index.evidence(from, to, rows_max).unwrap_or_else(|error| {
+            self.alarm(&format!("evidence cannot be read: {error}"));
+            Vec::new()
+        })
+    }
+
     fn on_disk(&self, key: &ValueKey) -> Option<OnDisk> {
         if self.hot().get(key).is_some() {
             return None;

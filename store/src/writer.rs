@@ -152,6 +152,10 @@ impl<M: Medium> Writer<M> {
                 });
                 Ok(())
             }
+            StoreRequest::Evidence(evidence) => {
+                let kept = self.state.index.keep_evidence(&evidence);
+                kept.map_err(|error| Failure(error.to_string()))
+            }
             StoreRequest::Retire { blobs_below } => {
                 self.flush(out).await?;
                 out.push(self.retire(blobs_below).await?);

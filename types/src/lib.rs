@@ -19,6 +19,7 @@ pub mod assembly;
 pub mod canonical;
 pub mod chain;
 pub mod consensus;
+pub mod evidence;
 pub mod execution;
 pub mod ids;
 pub mod limits;
@@ -37,6 +38,7 @@ pub use chain::{ChainParams, Validator, ValidatorSet};
 pub use consensus::{
     CommitCertificate, ConsensusMessage, PolkaCertificate, Proposal, RoundCertificate, Vote, VoteKind,
 };
+pub use evidence::Evidence;
 pub use ids::{
     Address, Hash, Height, KzgCommitment, KzgProof, Lsn, PeerId, PublicKey, Round, Signature, ValueId, ValueKey,
 };

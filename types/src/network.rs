@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::consensus::{CommitCertificate, ConsensusMessage};
@@ -111,6 +112,27 @@ pub enum SyncEnd {
     Unusable,
 }
 
+/// What an admitted value's own id binds and nobody's bytes can mend: its origin proposer's fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flaw {
+    /// A commitment is no compressed point of the subgroup.
+    Commitment {
+        /// Of which blob.
+        index: u16,
+    },
+    /// Chunks that each have their hash make up a payload that has not its own.
+    Payload,
+}
+
+impl std::fmt::Display for Flaw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Commitment { index } => write!(f, "commitment {index} is no point of the group"),
+            Self::Payload => f.write_str("the payload's hash is not that of its chunks together"),
+        }
+    }
+}
+
 /// What the network tells the core.
 #[derive(Clone, Debug)]
 pub enum NetEvent {
@@ -154,6 +176,21 @@ pub enum NetEvent {
         kind: OfferKind,
         /// Of a sync package; names the same height and value id as `key`.
         certificate: Option<CommitCertificate>,
+    },
+    /// An admitted value's payload is whole and is what its `Init` binds; blobs may still be under way. Told once per
+    /// assembly of a value, before the store answers `Stored`.
+    Payload {
+        /// The value.
+        key: ValueKey,
+        /// Its bytes.
+        payload: Bytes,
+    },
+    /// An admitted value can never be whole.
+    Flawed {
+        /// The value.
+        key: ValueKey,
+        /// Why.
+        flaw: Flaw,
     },
     /// An admitted value's stream ended or broke and parts are missing; ask somebody with [`NetCommand::Fetch`].
     Incomplete {

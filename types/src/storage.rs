@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::assembly::Assembly;
 use crate::consensus::CommitCertificate;
+use crate::evidence::Evidence;
 use crate::ids::{Height, Lsn, ValueKey};
 use crate::value::Init;
 
@@ -98,6 +99,8 @@ pub enum StoreRequest {
         /// The height.
         height: Height,
     },
+    /// Keep what convicts validators, durably; what is kept already is kept once. No answer.
+    Evidence(Vec<Evidence>),
     /// Free blobs of decided heights below this one, whole segments at a time; answers `Retired`.
     Retire {
         /// First height whose blobs stay.
@@ -228,6 +231,10 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent>;
     /// A decided height's payload, whatever became of its blobs.
     fn decided_payload(&self, height: Height) -> Option<(Decided, Bytes)>;
+    /// Evidence of the heights from `from` to `to`, both included, at most `rows_max` pieces, in order of height.
+    fn evidence(&self, _from: Height, _to: Height, _rows_max: usize) -> Vec<Evidence> {
+        Vec::new()
+    }
     /// Where a held value's bytes lie on disk, for a reader that brings them into the page cache before the map is
     /// touched; `None` while they are in memory anyway, or if there is no such file. A hint: the file may be gone.
     fn on_disk(&self, _key: &ValueKey) -> Option<OnDisk> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use ultramarine_types::canonical::sha256;
 use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::network::Flaw;
 use ultramarine_types::storage::Tag;
 use ultramarine_types::{Assembly, BlobPart, Init, Nanos, PeerId, ValueKey};
 
@@ -73,6 +74,8 @@ pub(super) struct Pending {
     /// The origin proposer bound something malformed: it can never be whole.
     pub hopeless: bool,
     chunks: Vec<Option<Bytes>>,
+    /// All chunks as one, once they are here.
+    payload: Option<Bytes>,
     blobs: Vec<Slot>,
     first_part: Option<Nanos>,
     last_part: Nanos,
@@ -92,6 +95,7 @@ impl Pending {
             admitted,
             hopeless: false,
             chunks,
+            payload: None,
             blobs,
             first_part: None,
             last_part: admitted,
@@ -162,6 +166,7 @@ impl Pending {
     pub fn park(&mut self) {
         self.reserved = None;
         self.first_part = None;
+        self.payload = None;
         self.chunks.iter_mut().for_each(|chunk| *chunk = None);
         for slot in &mut self.blobs {
             let drained = match slot {
@@ -221,10 +226,13 @@ impl Pending {
         (self.wants_blobs && !self.blobs.is_empty()).then(|| now.since(self.last_blob))
     }
 
-    /// The whole value, or `None` if its payload is not what the metadata binds. Call only when [`is_whole`](Self::is_whole).
-    pub fn assemble(&mut self) -> Option<Assembly> {
-        assert!(self.is_whole(), "only a whole value is assembled");
+    /// The payload, the first time that all its chunks are here; an error if it is not what the metadata binds.
+    pub fn join_payload(&mut self) -> Result<Option<Bytes>, Flaw> {
+        if self.payload.is_some() || self.chunks.iter().any(Option::is_none) {
+            return Ok(None);
+        }
         let payload = match self.chunks.as_slice() {
+            // One chunk's hash was compared with the payload's when the `Init` came.
             [Some(only)] => only.clone(),
             chunks => {
                 let mut payload = BytesMut::with_capacity(self.init.metadata.payload_bytes as usize);
@@ -233,13 +241,25 @@ impl Pending {
                     .flatten()
                     .for_each(|chunk| payload.extend_from_slice(chunk));
                 let payload = payload.freeze();
-                // One chunk's hash was compared with the payload's when the `Init` came; several need this.
                 if sha256(&payload) != self.init.metadata.payload_hash {
-                    return None;
+                    return Err(Flaw::Payload);
+                }
+                // The chunks' own buffers are not needed any more.
+                let mut rest = payload.clone();
+                for chunk in self.chunks.iter_mut().flatten() {
+                    *chunk = rest.split_to(chunk.len());
                 }
                 payload
             }
         };
+        self.payload = Some(payload.clone());
+        Ok(Some(payload))
+    }
+
+    /// The whole value. Call only when [`is_whole`](Self::is_whole) and its payload was joined.
+    pub fn assemble(&mut self) -> Assembly {
+        assert!(self.is_whole(), "only a whole value is assembled");
+        let payload = self.payload.take().expect("chunks that are all here were joined");
         let blobs = std::mem::take(&mut self.blobs)
             .into_iter()
             .filter_map(|slot| match slot {
@@ -247,12 +267,12 @@ impl Pending {
                 _ => None,
             })
             .collect();
-        Some(Assembly {
+        Assembly {
             key: self.key,
             init: self.init.clone(),
             payload,
             blobs,
-        })
+        }
     }
 
     fn touch(&mut self, now: Nanos) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use ultramarine_net::bounds;
@@ -9,7 +10,7 @@ use ultramarine_net::streaming::{
     Begin, Bits, Brings, CheckedInit, Completed, Input, Join, JoinConfig, Missing, Output, StopReason,
 };
 use ultramarine_types::limits::{Limits, PAYLOAD_CHUNK_BYTES};
-use ultramarine_types::network::{Fault, NetEvent, OfferId, OfferKind, Refusal, SyncEnd};
+use ultramarine_types::network::{Fault, Flaw, NetEvent, OfferId, OfferKind, Refusal, SyncEnd};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::verify::{Finding, Malformed, Urgency, Verdict, VerifyJob};
 use ultramarine_types::{Assembly, BlobPart, Height, KzgProof, Machine, Nanos, Outbox, PeerId, ValueKey};
@@ -172,6 +173,24 @@ impl Rig {
             .iter()
             .filter(|event| matches!(event, NetEvent::Incomplete { .. }))
             .count()
+    }
+
+    /// The payloads the core was told of.
+    fn payloads(&self) -> Vec<Bytes> {
+        let payload = |event: &NetEvent| match event {
+            NetEvent::Payload { payload, .. } => Some(payload.clone()),
+            _ => None,
+        };
+        self.events.iter().filter_map(payload).collect()
+    }
+
+    /// The flaws the core was told of.
+    fn flaws(&self) -> Vec<Flaw> {
+        let flaw = |event: &NetEvent| match event {
+            NetEvent::Flawed { flaw, .. } => Some(*flaw),
+            _ => None,
+        };
+        self.events.iter().filter_map(flaw).collect()
     }
 
     fn offers(&self) -> usize {
@@ -592,8 +611,32 @@ fn a_malformed_commitment_is_no_relays_fault_and_never_completes() {
         finding,
     }));
     assert!(rig.charges.is_empty() && rig.complete.is_empty());
+    assert_eq!(rig.flaws(), [Flaw::Commitment { index: 0 }], "the core hears why");
     let again = rig.begin(peer(2), &value);
     assert_eq!(rig.stopped[&again], StopReason::Complete);
+}
+
+#[test]
+fn the_core_has_a_payload_as_soon_as_its_last_chunk_came() {
+    let value = value(3, 0, 2 * PAYLOAD_CHUNK_BYTES + 5, 2);
+    let mut rig = Rig::new(6);
+    let stream = rig.admitted(peer(1), &value);
+    for index in [2, 0] {
+        rig.part(stream, Part::Chunk(index), &value);
+        assert_eq!(rig.payloads().len(), 0);
+    }
+    rig.part(stream, Part::Chunk(1), &value);
+    assert_eq!(
+        rig.payloads(),
+        std::slice::from_ref(&value.payload),
+        "no blob has come yet"
+    );
+    for index in 0..2 {
+        rig.part(stream, Part::Blob(index), &value);
+    }
+    rig.verify_all();
+    assert_eq!(rig.payloads().len(), 1, "once");
+    assert!(same_bytes(&rig.complete[0].assembly, &value));
 }
 
 #[test]
@@ -633,6 +676,8 @@ fn a_payload_that_its_chunks_do_not_make_never_completes() {
         .for_each(|part| rig.part(stream, part, &value));
     assert!(rig.complete.is_empty());
     assert!(rig.charges.is_empty(), "every chunk was what the Init says");
+    assert_eq!(rig.flaws(), [Flaw::Payload]);
+    assert_eq!(rig.payloads().len(), 0);
     assert_eq!(rig.join.reserved_bytes(), 0);
 }
 

@@ -12,7 +12,7 @@ use std::convert::Infallible;
 use malachitebft_core_consensus::{Error, Input, Params, State, process};
 use malachitebft_core_types::{Round as MRound, ThresholdParams, Timeout, Validity, ValuePayload, VoteExtensionPolicy};
 use ultramarine_types::{
-    Address, CommitCertificate, ConsensusMessage, Height, Round, ValidatorSet, ValueId, ValueKey, Vote,
+    Address, CommitCertificate, ConsensusMessage, Evidence, Height, Round, ValidatorSet, ValueId, ValueKey, Vote,
 };
 
 use self::answer::answer;
@@ -58,13 +58,8 @@ pub enum Action {
     Restream(ValueKey),
     /// The height is decided.
     Decide(CommitCertificate),
-    /// Somebody signed two different things.
-    Evidence {
-        /// Who.
-        validator: Address,
-        /// Both messages.
-        what: String,
-    },
+    /// Validators signed two different things.
+    Evidence(Vec<Evidence>),
     /// The height is done; the next may be started.
     Finalize,
     /// A certificate held; consensus waits for its value.

@@ -3,7 +3,7 @@
 use ultramarine_types::execution::{EngineCall, EngineReply};
 use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::{Recovered, StoreReply, StoreRequest};
-use ultramarine_types::{Address, CommitCertificate, Hash, Height, Nanos, Round, Stage, ValueId, ValueKey};
+use ultramarine_types::{Address, CommitCertificate, Evidence, Hash, Height, Nanos, Round, Stage, ValueId, ValueKey};
 
 /// What the core is told.
 #[derive(Debug)]
@@ -116,15 +116,8 @@ pub enum Event {
         /// The broken rule.
         reason: String,
     },
-    /// A validator signed two different things for one step; both messages are in the text.
-    Evidence {
-        /// Height.
-        height: Height,
-        /// Who.
-        validator: Address,
-        /// The two messages.
-        what: String,
-    },
+    /// A validator signed two different things for one step; the store keeps both.
+    Evidence(Evidence),
     /// We sign at this height, or follow without signing, and why.
     Signing {
         /// From this height on.

@@ -20,6 +20,8 @@ pub enum Judgement {
         /// Since when.
         since: Nanos,
     },
+    /// It keeps every rule and our client executed it; its bytes are not durable yet.
+    Executed,
     /// The driver is checking its bytes; a certificate vouches for the rest.
     Inspecting,
     /// Its bytes are what the metadata says and a certificate vouches for it; our client has not executed it.
@@ -37,8 +39,6 @@ pub struct Stored {
     pub tag: Tag,
     /// Whether its blobs are there.
     pub blobs: Blobs,
-    /// Its payload; dropped when it was executed and newer rounds crowd.
-    pub payload: Option<Bytes>,
 }
 
 /// A search for the missing bytes of a value.
@@ -61,6 +61,9 @@ pub struct Value {
     pub streams: BTreeMap<PeerId, Nanos>,
     /// When the first stream was admitted.
     pub first_seen: Option<Nanos>,
+    /// Its payload, from when it is whole, which may be before its blobs are; dropped when it was judged and newer
+    /// rounds crowd.
+    pub payload: Option<Bytes>,
     /// Once durable.
     pub stored: Option<Stored>,
     /// How it was judged.
@@ -177,13 +180,8 @@ impl Values {
                 .as_ref()
                 .is_some_and(|init| init.metadata.origin_round.0.saturating_add(ROUNDS_KEPT) < round.0);
             let judged = matches!(value.judgement, Judgement::Valid | Judgement::Invalid(_));
-            if key.height == height
-                && old
-                && judged
-                && !value.polka
-                && let Some(stored) = &mut value.stored
-            {
-                stored.payload = None;
+            if key.height == height && old && judged && !value.polka {
+                value.payload = None;
             }
         }
     }

@@ -38,6 +38,17 @@ pub fn commitment(number: u32, salt: u64) -> KzgCommitment {
     KzgCommitment(bytes)
 }
 
+/// A commitment to the same blob that is no point of the group.
+pub fn malformed(mut commitment: KzgCommitment) -> KzgCommitment {
+    commitment.0[0] = 0;
+    commitment
+}
+
+/// Whether a commitment is well-formed.
+pub const fn is_well_formed(commitment: &KzgCommitment) -> bool {
+    commitment.0[0] == 0xc0
+}
+
 /// The one proof that holds for a commitment.
 pub fn proof(commitment: &KzgCommitment) -> KzgProof {
     KzgProof(commitment.0.map(|byte| byte ^ 0x5a))
@@ -68,7 +79,7 @@ pub fn finding(blob: &Bytes, commitment: &KzgCommitment, proof_given: &KzgProof)
     if blob.len() != BLOB_BYTES {
         return Finding::Malformed(Malformed::Blob);
     }
-    if commitment.0[0] != 0xc0 {
+    if !is_well_formed(commitment) {
         return Finding::Malformed(Malformed::Commitment);
     }
     let fits = number_of(blob).to_le_bytes() == commitment.0[4..8] && *proof_given == proof(commitment);

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use ultramarine_types::storage::{
     Absent, Blobs, Decided, Decision, LogCondition, LogEpoch, Recovered, RecoveredLog, StoreReply, StoreRequest, Tag,
 };
-use ultramarine_types::{Assembly, Height, Nanos, ValueKey};
+use ultramarine_types::{Assembly, Evidence, Height, Nanos, ValueKey};
 
 use crate::dice::Dice;
 pub use log::LogFile;
@@ -40,6 +40,8 @@ pub struct Disk {
     /// The group being carried out.
     busy: Vec<StoreRequest>,
     oldest_blobs: Height,
+    /// What convicts validators.
+    evidence: Vec<Evidence>,
     /// Until when every sync is slow.
     pub slow_until: Nanos,
     /// Until when there is no room for values.
@@ -47,6 +49,8 @@ pub struct Disk {
     /// Whether a crash may leave a mark without its log: the node is then inactive at one height, so only as many nodes
     /// as may be faulty lose theirs.
     pub may_lose_log: bool,
+    /// The process dies between the next mark and its log, once.
+    pub lose_next_log: bool,
     /// The next sync fails, once.
     pub fail_next: bool,
     /// What crashes and faults did, by name.
@@ -69,9 +73,11 @@ impl Disk {
             queue: VecDeque::new(),
             busy: Vec::new(),
             oldest_blobs: Height(1),
+            evidence: Vec::new(),
             slow_until: Nanos::ZERO,
             full_until: Nanos::ZERO,
             may_lose_log: false,
+            lose_next_log: false,
             fail_next: false,
             damage: BTreeMap::new(),
             queue_len_max: 0,
@@ -130,7 +136,10 @@ impl Disk {
                     }
                 }
                 // Whole values found by the scan come back; half of one is no value.
-                StoreRequest::Put { .. } | StoreRequest::Commit(_) | StoreRequest::Retire { .. } => {
+                StoreRequest::Put { .. }
+                | StoreRequest::Commit(_)
+                | StoreRequest::Evidence(_)
+                | StoreRequest::Retire { .. } => {
                     if self.dice.chance(500) {
                         self.count("unsynced-write-survived");
                         self.carry_out(Nanos::ZERO, request, &mut dropped);
@@ -139,21 +148,27 @@ impl Disk {
                         break;
                     }
                 }
-                StoreRequest::BeginEpoch { height } => match self.dice.below(8) {
-                    // The window between the mark and its file is short.
-                    0 if self.may_lose_log => {
-                        self.count("mark-without-log");
-                        self.set_mark(height);
+                StoreRequest::BeginEpoch { height } if std::mem::take(&mut self.lose_next_log) => {
+                    self.count("mark-without-log");
+                    self.set_mark(height);
+                }
+                StoreRequest::BeginEpoch { .. } => {
+                    if self.dice.chance(375) {
+                        self.carry_out(Nanos::ZERO, request, &mut dropped);
                     }
-                    1..=3 => self.carry_out(Nanos::ZERO, request, &mut dropped),
-                    _ => {}
-                },
+                }
                 StoreRequest::LogSync { .. } | StoreRequest::Load { .. } => {}
             }
         }
         if self.log.as_mut().is_some_and(|log| log.tear(&mut self.dice)) {
             self.count("torn-tail");
         }
+    }
+
+    /// Whether what is being carried out now should end between a mark and its log.
+    pub fn loses_log_now(&self) -> bool {
+        let begins = |request: &StoreRequest| matches!(request, StoreRequest::BeginEpoch { .. });
+        self.lose_next_log && self.busy.iter().any(begins)
     }
 
     /// Damages a whole record in the middle of the log, if there is one with another behind it.
@@ -171,6 +186,7 @@ impl Disk {
         self.undecided.clear();
         self.mark = None;
         self.log = None;
+        self.evidence.clear();
         self.queue.clear();
         self.busy.clear();
         self.oldest_blobs = Height(1);
@@ -331,6 +347,13 @@ impl Disk {
                     .get(&height)
                     .map(|value| (value.decided.clone(), value.assembly.payload.clone()));
                 replies.push(StoreReply::Loaded { height, value });
+            }
+            StoreRequest::Evidence(evidence) => {
+                for piece in evidence {
+                    if !self.evidence.contains(&piece) {
+                        self.evidence.push(piece);
+                    }
+                }
             }
             StoreRequest::Retire { blobs_below } => {
                 for (_, value) in self.decided.range_mut(..blobs_below) {

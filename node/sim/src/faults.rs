@@ -33,13 +33,15 @@ pub enum FaultKind {
     DiskFailure,
     /// One process dies and a record in the middle of its log is damaged.
     CorruptLog,
+    /// One process dies after the mark of its next log epoch and before the log's file.
+    LoseLog,
     /// One wall clock jumps.
     ClockJump,
 }
 
 impl FaultKind {
     /// All of them; frequent ones more than once.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Crash,
         Self::Crash,
         Self::CrashBetween,
@@ -60,6 +62,7 @@ impl FaultKind {
         Self::FullDisk,
         Self::DiskFailure,
         Self::CorruptLog,
+        Self::LoseLog,
         Self::ClockJump,
     ];
 
@@ -80,6 +83,7 @@ impl FaultKind {
             Self::FullDisk => "full-disk",
             Self::DiskFailure => "disk-failure",
             Self::CorruptLog => "corrupt-log",
+            Self::LoseLog => "lose-log",
             Self::ClockJump => "clock-jump",
         }
     }
@@ -109,6 +113,7 @@ pub const CLASSES: &[&str] = &[
     "unsynced-write-lost",
     "unsynced-write-survived",
     "log-corrupted",
+    "mark-without-log",
     "disk-failed",
     "disk-full",
     "slow-sync",

@@ -31,6 +31,7 @@ pub mod trace;
 pub mod wire;
 pub mod world;
 
+pub use checks::Violation;
 pub use config::RunConfig;
 pub use run::{Report, run};
 pub use world::World;

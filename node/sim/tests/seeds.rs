@@ -56,8 +56,16 @@ fn seeds_that_once_failed_stay_fixed() {
             "a build that fails after its round was given up leaves no retry behind that nobody takes",
         ),
         (
+            41,
+            "a value withheld for a slow client and then found flawed is looked at no more: the core was woken without end",
+        ),
+        (
             84,
             "a mark without its log silences a validator: never more of them than may be faulty",
+        ),
+        (
+            594,
+            "a proposal beside itself is no evidence, though consensus lists it once its proposer has equivocated",
         ),
     ] {
         let report = run(RunConfig::of(seed));

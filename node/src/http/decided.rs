@@ -19,9 +19,11 @@ pub const HEIGHTS_PER_PAGE_MAX: u64 = 1000;
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
+    /// First height.
     #[serde(default = "first_height")]
-    from: u64,
-    to: Option<u64>,
+    pub from: u64,
+    /// Last height; the head if absent.
+    pub to: Option<u64>,
 }
 
 fn first_height() -> u64 {

@@ -16,8 +16,8 @@ use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Absent, Blobs, Decided};
 use ultramarine_types::value::{ExecutionHeader, Init, ValueMetadata};
 use ultramarine_types::{
-    Address, Assembly, BlobPart, CommitCertificate, Hash, Height, KzgCommitment, KzgProof, Nanos, PeerId, Round,
-    Signature, ValueKey, sidecar,
+    Address, Assembly, BlobPart, CommitCertificate, Evidence, Hash, Height, KzgCommitment, KzgProof, Nanos, PeerId,
+    Round, Signature, ValueId, ValueKey, Vote, VoteKind, sidecar, sign,
 };
 
 use super::index::versioned_hash;
@@ -28,6 +28,7 @@ use crate::board::Identity;
 #[derive(Debug)]
 struct Memory {
     blocks: BTreeMap<u64, (Decided, Option<Assembly>)>,
+    evidence: Vec<Evidence>,
 }
 
 const PRUNED: u64 = 2;
@@ -42,7 +43,10 @@ impl Memory {
             parent_blob_root = sidecar::header(&decided.init.metadata).root();
             blocks.insert(height, (decided, (height != PRUNED).then_some(assembly)));
         }
-        Self { blocks }
+        Self {
+            blocks,
+            evidence: Vec::new(),
+        }
     }
 }
 
@@ -154,6 +158,14 @@ impl Source for Memory {
         }
     }
 
+    fn evidence(&self, from: Height, to: Height, _rows_max: usize) -> Vec<Evidence> {
+        self.evidence
+            .iter()
+            .filter(|piece| (from..=to).contains(&piece.height()))
+            .cloned()
+            .collect()
+    }
+
     fn decided_payload(&self, height: Height) -> Option<(Decided, Bytes)> {
         self.blocks
             .get(&height.0)
@@ -162,6 +174,10 @@ impl Source for Memory {
 }
 
 fn state(heights: u64) -> HttpState {
+    state_of(Memory::chain(heights))
+}
+
+fn state_of(memory: Memory) -> HttpState {
     let board = Board::new(Identity {
         name: "test".to_owned(),
         version: "0".to_owned(),
@@ -171,7 +187,7 @@ fn state(heights: u64) -> HttpState {
         peer_id: PeerId::ZERO,
         validators: 4,
     });
-    HttpState::new(Arc::new(Memory::chain(heights)), Arc::new(board), Registry::new())
+    HttpState::new(Arc::new(memory), Arc::new(board), Registry::new())
 }
 
 async fn ask_text(state: &HttpState, url: &str) -> (StatusCode, String) {
@@ -498,4 +514,51 @@ async fn a_served_connection_answers_and_ends_with_the_node() {
     assert!(cut_off.is_ok(), "a caller who sends no request is cut off");
     halt.stop(Reason::Asked);
     assert_eq!(serving.await.expect("no panic"), Ok(()));
+}
+
+#[tokio::test]
+async fn evidence_can_be_checked_by_whoever_reads_it() {
+    use ed25519_dalek::{Signature as Ed25519, Signer, SigningKey};
+
+    let key = SigningKey::from_bytes(&[5; 32]);
+    let vote = |value_id: Option<ValueId>| Vote {
+        kind: VoteKind::Precommit,
+        height: Height(3),
+        round: Round(1),
+        value_id,
+        voter: Address([1; 20]),
+        signature: Signature(
+            key.sign(&sign::vote(
+                7,
+                VoteKind::Precommit,
+                Height(3),
+                Round(1),
+                value_id.as_ref(),
+            ))
+            .to_bytes(),
+        ),
+    };
+    let mut memory = Memory::chain(1);
+    memory.evidence = vec![Evidence::Votes(vote(None), vote(Some(ValueId([9; 32]))))];
+    let state = state_of(memory);
+    let (status, json) = ask(&state, "/ultramarine/v1/evidence").await;
+    assert_eq!(status, StatusCode::OK);
+    let bytes = |value: &Value| hex::decode(value.as_str().expect("hex")).expect("hex");
+    let messages = json[0]["messages"].as_array().expect("two messages");
+    assert_eq!((messages.len(), messages[0]["value_id"].is_null()), (2, true));
+    for message in messages {
+        let signature = Ed25519::from_slice(&bytes(&message["signature"])).expect("64 bytes");
+        let verified = key
+            .verifying_key()
+            .verify_strict(&bytes(&message["signed_bytes"]), &signature);
+        assert!(verified.is_ok(), "{message}");
+    }
+    assert_eq!(
+        ask(&state, "/ultramarine/v1/evidence?from=4").await.1,
+        serde_json::json!([])
+    );
+    assert_eq!(
+        ask_text(&state, "/ultramarine/v1/evidence?form=4").await.0,
+        StatusCode::BAD_REQUEST
+    );
 }

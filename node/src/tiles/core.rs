@@ -195,6 +195,8 @@ impl Audience {
             NetEvent::Status { .. }
             | NetEvent::Offer { .. }
             | NetEvent::Incomplete { .. }
+            | NetEvent::Payload { .. }
+            | NetEvent::Flawed { .. }
             | NetEvent::SyncEnded { .. } => Ok(()),
         }
     }
@@ -243,12 +245,9 @@ fn log(event: &Event) {
         } => {
             tracing::warn!(value = %key, %origin_proposer, reason, "invalid proposal: not voting for it");
         }
-        Event::Evidence {
-            height,
-            validator,
-            what,
-        } => {
-            tracing::error!(%height, %validator, what, "evidence of double signing");
+        Event::Evidence(evidence) => {
+            let (height, validator) = (evidence.height(), evidence.validator());
+            tracing::error!(%height, %validator, %evidence, "evidence of double signing");
         }
         Event::Signing {
             height,

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod network;
+pub mod sidecars;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Stories of values that are stored, decided, dropped and read back.
 
 use ultramarine_types::storage::{Absent, Blobs, Source, StoreReply, StoreRequest, Tag};
-use ultramarine_types::{Height, ValueKey};
+use ultramarine_types::{Address, Evidence, Height, Round, Signature, ValueId, ValueKey, Vote, VoteKind};
 
 use super::support::*;
 
@@ -341,4 +341,28 @@ fn an_unknown_value_is_unknown() {
     assert_eq!(store.reader.value(&nothing).err(), Some(Absent::Unknown));
     assert_eq!(store.reader.decided_value(Height(2)).err(), Some(Absent::Unknown));
     assert_eq!(store.reader.decided_value(Height(0)).err(), Some(Absent::Unknown));
+}
+
+#[test]
+fn evidence_is_kept_once_and_outlives_the_process() {
+    let vote = |value: u8, height: u64| Vote {
+        kind: VoteKind::Prevote,
+        height: Height(height),
+        round: Round(1),
+        value_id: Some(ValueId([value; 32])),
+        voter: Address([3; 20]),
+        signature: Signature([value; 64]),
+    };
+    let pair = |height| Evidence::Votes(vote(1, height), vote(2, height));
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    assert_eq!(store.reader.evidence(Height(0), Height(u64::MAX), 10), []);
+    assert_eq!(store.ask([StoreRequest::Evidence(vec![pair(9), pair(4)])]).len(), 0);
+    store.ask([StoreRequest::Evidence(vec![pair(4), pair(700)])]);
+    drop(store);
+    let store = Store::open(folder.path());
+    let all = |rows_max| store.reader.evidence(Height(0), Height(u64::MAX), rows_max);
+    assert_eq!(all(10), [pair(4), pair(9), pair(700)]);
+    assert_eq!(all(2), [pair(4), pair(9)]);
+    assert_eq!(store.reader.evidence(Height(5), Height(9), 10), [pair(9)]);
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::network::{Fault, OfferId};
+use ultramarine_types::network::{Fault, Flaw, NetEvent, OfferId};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::verify::{Finding, Malformed, Urgency, Verdict, VerifyJob};
 use ultramarine_types::{BlobPart, Nanos, Outbox, ValueKey};
@@ -30,7 +30,16 @@ impl Join {
         stream.progress = now;
         let key = stream.key;
         match value.put_chunk(now, position, bytes) {
-            ChunkFate::Taken => self.settle_value(now, key, out),
+            ChunkFate::Taken => match value.join_payload() {
+                Ok(payload) => {
+                    // The execution client may begin while blobs are still coming.
+                    if let Some(payload) = payload {
+                        out.push(Output::Ask(NetEvent::Payload { key, payload }));
+                    }
+                    self.settle_value(now, key, out);
+                }
+                Err(flaw) => self.give_up(now, key, flaw, out),
+            },
             ChunkFate::Known => {}
             ChunkFate::Bad => self.fail(name, Fault::Chunk, out),
             ChunkFate::Outside => self.fail(name, Fault::Protocol, out),
@@ -138,11 +147,10 @@ impl Join {
         }
         match verdict.finding {
             Finding::Holds => self.settle_value(now, verdict.key, out),
-            // The value id binds the commitment: whoever relays it is as helpless as we are. The value can never be
-            // whole, so it is never stored, and never `Valid`.
+            // The value id binds the commitment: whoever relays it is as helpless as we are.
             Finding::Malformed(Malformed::Commitment) => {
-                value.hopeless = true;
-                self.stop_streams(verdict.key, &StopReason::Complete, out);
+                let flaw = Flaw::Commitment { index: verdict.index };
+                self.give_up(now, verdict.key, flaw, out);
             }
             Finding::Wrong | Finding::Malformed(Malformed::Blob | Malformed::Proof) => {
                 out.push(Output::Charge {
@@ -155,6 +163,19 @@ impl Join {
         }
     }
 
+    /// A value can never be whole, so it is never stored and never `Valid`; the core hears why, once.
+    fn give_up(&mut self, now: Nanos, key: ValueKey, flaw: Flaw, out: &mut Outbox<Output>) {
+        let Some(value) = self.values.get_mut(&key) else { return };
+        if value.hopeless {
+            return;
+        }
+        value.hopeless = true;
+        value.park();
+        out.push(Output::Ask(NetEvent::Flawed { key, flaw }));
+        self.stop_streams(key, &StopReason::Complete, out);
+        self.start_queued(now, out);
+    }
+
     /// Completes a value if it is whole.
     pub(super) fn settle_value(&mut self, now: Nanos, key: ValueKey, out: &mut Outbox<Output>) {
         let Some(value) = self.values.get_mut(&key) else { return };
@@ -162,13 +183,7 @@ impl Join {
             return;
         }
         let (streamed, verified, tag) = (value.streamed(), value.verified(now), value.tag);
-        let Some(assembly) = value.assemble() else {
-            value.hopeless = true;
-            value.park();
-            self.stop_streams(key, &StopReason::Complete, out);
-            self.start_queued(now, out);
-            return;
-        };
+        let assembly = value.assemble();
         self.values.remove(&key);
         self.done.insert(key);
         while self.done.len() > bounds::DONE_MAX {

@@ -3,8 +3,8 @@
 use malachitebft_core_consensus::{
     ConsensusMsg, Effect, LivenessMsg, MisbehaviorEvidence, Resumable, Resume, SignedConsensusMsg, VoteExtensionError,
 };
-use malachitebft_core_types::{CertificateError as MCertificateError, NilOrVal, SignedMessage};
-use ultramarine_types::{ConsensusMessage, Height, Proposal, Round, Signature, ValueKey, Vote, sign};
+use malachitebft_core_types::{CertificateError as MCertificateError, SignedMessage};
+use ultramarine_types::{ConsensusMessage, Evidence, Height, Proposal, Round, Signature, ValueKey, Vote, sign};
 
 use super::{Action, Fatal, Hands};
 use crate::certificate;
@@ -135,7 +135,10 @@ pub(super) fn answer(
             next
         }
         Effect::Finalize(_, _, evidence, next) => {
-            list_evidence(&evidence, actions);
+            let evidence = evidence_of(&evidence);
+            if !evidence.is_empty() {
+                actions.push(Action::Evidence(evidence));
+            }
             actions.push(Action::Finalize);
             next
         }
@@ -235,47 +238,17 @@ fn verify(message: &SignedMessage<Ctx, ConsensusMsg<Ctx>>, hands: &mut Hands<'_>
     }
 }
 
-fn list_evidence(evidence: &MisbehaviorEvidence<Ctx>, actions: &mut Vec<Action>) {
-    for (validator, pairs) in evidence.votes.iter() {
-        for (first, second) in pairs {
-            let what = format!("{} and {}", show_vote(first), show_vote(second));
-            actions.push(Action::Evidence {
-                validator: validator.0,
-                what,
-            });
-        }
-    }
-    for (validator, pairs) in evidence.proposals.iter() {
-        for (first, second) in pairs {
-            let what = format!("{} and {}", show_proposal(first), show_proposal(second));
-            actions.push(Action::Evidence {
-                validator: validator.0,
-                what,
-            });
-        }
-    }
-}
-
-fn show_vote(vote: &SignedMessage<Ctx, CtxVote>) -> String {
-    let id = match vote.message.value {
-        NilOrVal::Nil => "nil".to_owned(),
-        NilOrVal::Val(id) => id.to_string(),
-    };
-    format!(
-        "{:?} in round {} for {id}, signature {}",
-        vote.message.kind, vote.message.round, vote.signature
-    )
-}
-
-fn show_proposal(proposal: &SignedMessage<Ctx, CtxProposal>) -> String {
-    let CtxProposal {
-        round,
-        value,
-        pol_round,
-        ..
-    } = &proposal.message;
-    format!(
-        "proposal in round {round} of {} (valid round {pol_round}), signature {}",
-        value.0, proposal.signature
-    )
+/// Both messages of every pair that convicts, as ours. Malachite also pairs a proposal with itself when its validity
+/// changed after its proposer had equivocated: that proves nothing.
+fn evidence_of(found: &MisbehaviorEvidence<Ctx>) -> Vec<Evidence> {
+    let vote = |vote: &SignedMessage<Ctx, CtxVote>| convert::vote_from(&vote.message, vote.signature);
+    let proposal =
+        |proposal: &SignedMessage<Ctx, CtxProposal>| convert::proposal_from(&proposal.message, proposal.signature);
+    let votes = found.votes.iter().flat_map(|(_, pairs)| pairs);
+    let proposals = found.proposals.iter().flat_map(|(_, pairs)| pairs);
+    votes
+        .map(|(first, second)| Evidence::Votes(vote(first), vote(second)))
+        .chain(proposals.map(|(first, second)| Evidence::Proposals(proposal(first), proposal(second))))
+        .filter(Evidence::is_contradiction)
+        .collect()
 }

@@ -76,12 +76,12 @@ impl Core {
         let stored = Stored {
             tag,
             blobs: Blobs::Held,
-            payload: Some(payload),
         };
         let ours = init.metadata.origin_proposer == self.address && tag == Tag::Proposed;
         let round = init.metadata.origin_round;
         let value = self.values.entry(key);
         value.init = Some(init);
+        value.payload = Some(payload);
         value.stored = Some(stored);
         if ours && self.signer.is_some() {
             self.remember_choice(key, round, false);

@@ -3,7 +3,7 @@
 use malachitebft_core_consensus::{Input as Told, PeerId as TransportId, ProposedValue};
 use malachitebft_core_types::{Round as MRound, TimeoutKind, Validity, ValueOrigin, ValueResponse};
 use ultramarine_types::network::Recipients;
-use ultramarine_types::storage::Decision;
+use ultramarine_types::storage::{Decision, StoreRequest};
 use ultramarine_types::{Address, CommitCertificate, ConsensusMessage, Height, Round, Stage, ValueId, ValueKey};
 
 use super::{Core, Parked, Phase};
@@ -101,13 +101,11 @@ impl Core {
                     }
                 }
                 Action::Decide(certificate) => self.on_decide(certificate),
-                Action::Evidence { validator, what } => {
-                    let height = self.host.height();
-                    self.event(Event::Evidence {
-                        height,
-                        validator,
-                        what,
-                    });
+                Action::Evidence(evidence) => {
+                    for piece in &evidence {
+                        self.event(Event::Evidence(piece.clone()));
+                    }
+                    self.store(StoreRequest::Evidence(evidence));
                 }
                 Action::Finalize => {}
                 Action::Certified {

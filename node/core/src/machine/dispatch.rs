@@ -97,6 +97,8 @@ impl Core {
             } => {
                 self.on_offer(offer, peer, key, init, kind, certificate);
             }
+            NetEvent::Payload { key, payload } => self.on_payload(key, payload),
+            NetEvent::Flawed { key, flaw } => self.on_flawed(key, flaw),
             NetEvent::Incomplete { key, peer } => self.on_incomplete(key, peer),
             NetEvent::SyncEnded { peer, height, end } => self.on_sync_ended(peer, height, end),
         }

@@ -25,7 +25,7 @@ impl Core {
             id: certificate.value_id,
         };
         let value = self.values.commit(&key);
-        let payload = value.and_then(|value| value.stored).and_then(|stored| stored.payload);
+        let payload = value.and_then(|value| value.payload);
         let bytes = u64::from(init.metadata.payload_bytes)
             + if blobs == Blobs::Held {
                 u64::from(init.blobs_count()) * 131_072

@@ -1,4 +1,7 @@
-//! This file knows how a stored value becomes `Valid`, `Invalid`, or waits.
+//! This file knows how a value becomes `Valid`, `Invalid`, or waits.
+//!
+//! Its block is executed as soon as its payload is whole, beside the blobs' transfer and verification; it is `Valid` only
+//! once all of it is durable as well.
 //!
 //! Only what the value id binds, or the execution client's `INVALID`, makes a value invalid. Everything local (client
 //! slow or away, gate closed, timestamp ahead of our clock) withholds the verdict: the propose timeout gives nil, and a
@@ -20,7 +23,7 @@ use crate::values::Judgement;
 const RETRY: Nanos = Nanos::from_millis(500);
 
 impl Core {
-    /// Looks at every stored value of the current height.
+    /// Looks at every value of the current height.
     pub(super) fn judge_all(&mut self) {
         if self.phase != Phase::Running || self.host.is_decided() || self.stopped {
             return;
@@ -56,7 +59,11 @@ impl Core {
         match value.judgement {
             Judgement::Valid => Some(true),
             Judgement::Invalid(_) => Some(false),
-            Judgement::Open | Judgement::Executing { .. } | Judgement::Inspecting | Judgement::Vouched => None,
+            Judgement::Open
+            | Judgement::Executing { .. }
+            | Judgement::Executed
+            | Judgement::Inspecting
+            | Judgement::Vouched => None,
         }
     }
 
@@ -66,10 +73,13 @@ impl Core {
         #[cfg(feature = "planted")]
         let open = open || self.config.plants(crate::Planted::SkipGate);
         let Some(value) = self.values.get_mut(&key) else { return };
+        if value.judgement == Judgement::Executed && value.is_stored() {
+            return self.acquit(key);
+        }
         if value.judgement != Judgement::Open || value.retry_at.is_some_and(|at| at > now) {
             return;
         }
-        let (Some(init), Some(stored)) = (value.init.clone(), value.stored.as_ref()) else {
+        let (Some(init), Some(payload)) = (value.init.clone(), value.payload.clone()) else {
             return;
         };
         value.retry_at = None;
@@ -87,9 +97,8 @@ impl Core {
             value.retry_at = Some(now + RETRY);
             return;
         }
-        let Some(payload) = stored.payload.clone() else { return };
         #[cfg(feature = "planted")]
-        if self.config.plants(crate::Planted::PrevoteBeforeExecution) {
+        if self.config.plants(crate::Planted::PrevoteBeforeExecution) && value.is_stored() {
             return self.acquit(key);
         }
         value.judgement = Judgement::Executing { since: now };
@@ -107,8 +116,10 @@ impl Core {
         match outcome {
             Executed::Broken { reason } => self.condemn(key, reason, true),
             Executed::Answered(PayloadStatus::Valid { .. }) => {
+                // Its receipt, if that is still to come, acquits it.
+                value.judgement = Judgement::Executed;
                 self.executed_stage(key, since);
-                self.acquit(key);
+                self.judge(key);
             }
             Executed::Answered(PayloadStatus::Invalid { reason, .. }) => {
                 self.condemn(key, format!("the execution client says: {reason}"), false);
@@ -139,6 +150,8 @@ impl Core {
     pub(super) fn condemn(&mut self, key: ValueKey, reason: String, provable: bool) {
         let Some(value) = self.values.get_mut(&key) else { return };
         value.judgement = Judgement::Invalid(reason.clone());
+        // It may have been withheld before, for a reason that does not matter any more.
+        value.retry_at = None;
         let Some(init) = value.init.clone() else { return };
         let origin_proposer = init.metadata.origin_proposer;
         tracing::warn!(%key, %origin_proposer, reason, "invalid value");
@@ -187,7 +200,7 @@ impl Core {
         let parent = self.parent();
         let Some(value) = self.values.get_mut(&key) else { return };
         value.retry_at = None;
-        let (Some(init), Some(stored)) = (value.init.clone(), value.stored.as_ref()) else {
+        let (Some(init), true) = (value.init.clone(), value.is_stored()) else {
             return;
         };
         if let Err(broken) = rules::check(&self.config.chain, &parent, &init.metadata) {
@@ -197,7 +210,8 @@ impl Core {
         }
         match value.judgement {
             Judgement::Inspecting => {}
-            Judgement::Valid | Judgement::Vouched => {
+            // The driver compared the bytes with the metadata before it executed them.
+            Judgement::Valid | Judgement::Vouched | Judgement::Executed => {
                 if !self.certificate_fed
                     && let Some(certificate) = self.sync.certificate(key.height).cloned()
                 {
@@ -207,7 +221,7 @@ impl Core {
             // An answer that is under way is not waited for: it may be long in coming.
             Judgement::Open | Judgement::Executing { .. } | Judgement::Invalid(_) => {
                 // Slimmed values were judged `Valid` before; the payload is there for all others.
-                let Some(payload) = stored.payload.clone() else { return };
+                let Some(payload) = value.payload.clone() else { return };
                 value.judgement = Judgement::Inspecting;
                 self.engine(EngineCall::Inspect { key, init, payload });
             }
@@ -228,7 +242,7 @@ impl Core {
             let Some(value) = self.values.get_mut(&key) else {
                 continue;
             };
-            let payload = value.stored.as_ref().and_then(|stored| stored.payload.clone());
+            let payload = value.payload.clone().filter(|_| value.stored.is_some());
             if let (Judgement::Open, Some(init), Some(payload)) = (&value.judgement, value.init.clone(), payload) {
                 value.judgement = Judgement::Inspecting;
                 self.engine(EngineCall::Inspect { key, init, payload });

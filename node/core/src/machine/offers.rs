@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ultramarine_types::limits;
-use ultramarine_types::network::{NetCommand, OfferId, OfferKind, Refusal};
+use ultramarine_types::network::{Flaw, NetCommand, OfferId, OfferKind, Refusal};
 use ultramarine_types::storage::{Blobs, Tag};
 use ultramarine_types::{CommitCertificate, Init, PeerId, Round, Stage, ValueKey};
 
 use super::{Core, Phase};
 use crate::admission;
 use crate::certificate;
+use crate::io::Stop;
 use crate::values::Stored;
 
 impl Core {
@@ -147,6 +148,23 @@ impl Core {
         Ok(Tag::Certified)
     }
 
+    /// An admitted value's payload is whole: its execution need not wait for its blobs.
+    pub(super) fn on_payload(&mut self, key: ValueKey, payload: Bytes) {
+        if let Some(value) = self.values.get_mut(&key).filter(|value| value.init.is_some()) {
+            value.payload.get_or_insert(payload);
+        }
+    }
+
+    /// An admitted value can never be whole. Nothing local is at fault: what its id binds is.
+    pub(super) fn on_flawed(&mut self, key: ValueKey, flaw: Flaw) {
+        if self.sync.certifies(key.height, &key.id) {
+            return self.stop(Stop::DecidedInvalid(format!("decided value {key}: {flaw}")));
+        }
+        if self.values.get(&key).is_some_and(|value| !value.is_stored()) {
+            self.condemn(key, flaw.to_string(), true);
+        }
+    }
+
     /// A value's bytes are durable.
     pub(super) fn on_stored(&mut self, key: ValueKey, init: Arc<Init>, payload: Bytes, tag: Tag, blobs: Blobs) {
         if key.height <= self.head.height || init.metadata.height != key.height {
@@ -161,11 +179,8 @@ impl Core {
         let value = self.values.entry(key);
         let first = value.stored.is_none();
         value.init = Some(init);
-        value.stored = Some(Stored {
-            tag,
-            blobs,
-            payload: Some(payload),
-        });
+        value.payload = Some(payload);
+        value.stored = Some(Stored { tag, blobs });
         value.search = None;
         value.streams.clear();
         if first

@@ -32,7 +32,7 @@ impl Equivocator {
             return None;
         }
         let salt = 0x5ec0 | key.height.0 << 32 | u64::from(original.init.metadata.origin_round.0) << 24;
-        let forged = forge(means, &original, salt, original.blobs.len(), |_| {});
+        let forged = forge(means, &original, salt, original.blobs.len(), |_, _| {});
         means.count("equivocation");
         self.second.insert(key, forged.clone());
         Some(forged)

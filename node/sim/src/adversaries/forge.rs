@@ -10,21 +10,21 @@ use ultramarine_types::{
 use super::Means;
 use crate::{blobs, block};
 
-/// Makes a value like `original`, with a header changed by `change`, blobs recommitted, and everything signed.
+/// Makes a value like `original`, with header and blobs changed by `change`, blobs recommitted, and everything signed.
 pub fn forge(
     means: &Means<'_>,
     original: &Assembly,
     salt: u64,
     blobs_count: usize,
-    change: impl FnOnce(&mut ValueMetadata),
+    change: impl FnOnce(&mut ValueMetadata, &mut [(KzgCommitment, BlobPart)]),
 ) -> Assembly {
-    let blobs: Vec<(KzgCommitment, BlobPart)> = (0..blobs_count as u32)
+    let mut blobs: Vec<(KzgCommitment, BlobPart)> = (0..blobs_count as u32)
         .map(|index| blobs::part(index + 3, salt))
         .collect();
     let mut metadata = original.init.metadata.clone();
     metadata.header.extra_data = salt.to_le_bytes().to_vec();
     metadata.header.blob_gas_used = (blobs_count * BLOB_BYTES) as u64;
-    change(&mut metadata);
+    change(&mut metadata, &mut blobs);
     metadata.header.block_hash = block::block_hash(&metadata.header);
     finish(means, metadata, blobs)
 }

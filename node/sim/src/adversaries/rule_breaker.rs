@@ -8,6 +8,7 @@ use ultramarine_types::{Assembly, ConsensusMessage, Hash, Height, ValueId, Value
 
 use super::forge::forge;
 use super::{Adversary, Means};
+use crate::blobs;
 use crate::wire::{Frame, StreamId};
 
 /// See the file's words.
@@ -36,10 +37,11 @@ impl RuleBreaker {
             self.kept.insert(key);
             return None;
         }
-        let rule = means.dice.below(9);
         let (count, random) = (original.blobs.len(), means.dice.hash());
+        // A block without blobs has no commitment to break.
+        let rule = means.dice.below(if count == 0 { 9 } else { 11 });
         let salt = 0xbad0_0000 | key.height.0 << 32 | rule as u64;
-        let forged = forge(means, &original, salt, count, |metadata| {
+        let forged = forge(means, &original, salt, count, |metadata, blobs| {
             let header = &mut metadata.header;
             match rule {
                 // One blob more than the block says.
@@ -51,16 +53,24 @@ impl RuleBreaker {
                 5 => header.state_root = random,
                 6 => metadata.parent_blob_root = random,
                 7 => header.prev_randao = Hash::ZERO,
-                _ => {
+                8 => {
                     header.requests_hash = if header.requests_hash.is_some() {
                         None
                     } else {
                         Some(random)
                     }
                 }
+                _ => {
+                    if let Some((commitment, _)) = blobs.last_mut() {
+                        *commitment = blobs::malformed(*commitment);
+                    }
+                }
             }
         });
         means.count("rule-breach");
+        if rule > 8 {
+            means.count("malformed-commitment");
+        }
         self.broken.insert(key, forged.clone());
         Some(forged)
     }

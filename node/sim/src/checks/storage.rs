@@ -22,6 +22,7 @@ pub fn request(disk: &Disk, request: &StoreRequest, tip: Height, retention: u64)
         | StoreRequest::LogAppend { .. }
         | StoreRequest::LogSync { .. }
         | StoreRequest::Load { .. }
+        | StoreRequest::Evidence(_)
         | StoreRequest::Retire { .. } => Ok(()),
     }
 }

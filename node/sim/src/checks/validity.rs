@@ -4,7 +4,7 @@ use ultramarine_types::canonical::sha256;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::{ChainParams, Hash, Init, sidecar};
 
-use crate::block;
+use crate::{blobs, block};
 
 /// The first rule a value breaks. `below`: the decided value of the height before, `None` at the first height.
 pub fn judge(init: &Init, below: Option<&Init>, chain: &ChainParams) -> Result<(), &'static str> {
@@ -22,7 +22,7 @@ pub fn judge(init: &Init, below: Option<&Init>, chain: &ChainParams) -> Result<(
             )
         }
     };
-    let blobs = metadata.commitments.len() as u64;
+    let blobs_count = metadata.commitments.len() as u64;
     let mut one = [0; 32];
     one[31] = 1;
     let rules = [
@@ -32,8 +32,9 @@ pub fn judge(init: &Init, below: Option<&Init>, chain: &ChainParams) -> Result<(
         (header.prev_randao == Hash(one), "randao"),
         (header.withdrawals_root == block::empty_withdrawals(), "withdrawals"),
         (header.parent_beacon_block_root == parent_hash, "beacon root"),
-        (header.blob_gas_used == blobs * BLOB_BYTES as u64, "blob gas"),
-        (blobs <= u64::from(chain.blobs_per_block_max), "blob count"),
+        (header.blob_gas_used == blobs_count * BLOB_BYTES as u64, "blob gas"),
+        (metadata.commitments.iter().all(blobs::is_well_formed), "commitments"),
+        (blobs_count <= u64::from(chain.blobs_per_block_max), "blob count"),
         (
             header.requests_hash == chain.is_prague(header.timestamp).then(|| sha256(b"")),
             "requests",

@@ -97,6 +97,11 @@ impl World {
                     self.start_later(victim);
                 }
             }
+            FaultKind::LoseLog => {
+                if let Some(node) = self.nodes.iter_mut().find(|node| node.disk.may_lose_log) {
+                    node.disk.lose_next_log = true;
+                }
+            }
             FaultKind::ClockJump => {
                 let seconds = self.dice.between(0, 40) as i64 - 20;
                 self.nodes[one].clock.offset_ns = seconds * 1_000_000_000;
@@ -135,6 +140,7 @@ impl World {
             node.disk.slow_until = Nanos::ZERO;
             node.disk.full_until = Nanos::ZERO;
             node.disk.fail_next = false;
+            node.disk.lose_next_log = false;
             node.fuse = None;
             node.clock.offset_ns = node.clock.offset_ns.clamp(-500_000_000, 500_000_000);
             if !node.is_running() {

@@ -1,10 +1,11 @@
 //! This file knows how a node's store requests reach its disk and how the answers come back.
 
 use ultramarine_core::io::Input;
+use ultramarine_types::Evidence;
 use ultramarine_types::storage::{StoreReply, StoreRequest};
 
 use super::{Event, World};
-use crate::checks::storage;
+use crate::checks::{Checked, storage};
 
 impl World {
     pub(crate) fn store_request(&mut self, index: usize, request: StoreRequest) {
@@ -29,6 +30,13 @@ impl World {
                     .commit(decision, &self.validators, self.config.chain.chain_id);
                 self.note(index, checked);
             }
+            StoreRequest::Evidence(evidence) if self.nodes[index].is_honest() => {
+                for piece in evidence {
+                    let checked = self.check_evidence(piece);
+                    self.note(index, checked);
+                    self.count("evidence-kept");
+                }
+            }
             _ => {}
         }
         if self.checks.violation.is_some() {
@@ -44,8 +52,31 @@ impl World {
         }
     }
 
+    /// Evidence convicts adversaries only, and of something: an honest node never signs what contradicts it.
+    fn check_evidence(&self, evidence: &Evidence) -> Checked {
+        let signer = self
+            .nodes
+            .iter()
+            .position(|node| node.address == Some(evidence.validator()));
+        match signer {
+            Some(signer) if evidence.is_contradiction() && !self.nodes[signer].is_honest() => Ok(()),
+            _ => Err((
+                "blame",
+                format!(
+                    "evidence against {signer:?} at height {}: {evidence}",
+                    evidence.height()
+                ),
+            )),
+        }
+    }
+
     pub(crate) fn disk_done(&mut self, index: usize) {
         let life = self.nodes[index].life;
+        if self.nodes[index].disk.loses_log_now() {
+            self.crash(index);
+            self.start_later(index);
+            return;
+        }
         let (replies, span) = self.nodes[index].disk.finish(self.now);
         if let Some(span) = span {
             self.queue.plan(self.now + span, Event::DiskDone { node: index, life });
@@ -72,6 +103,7 @@ fn describe(request: &StoreRequest) -> String {
         StoreRequest::BeginEpoch { height } => format!("begin {height}"),
         StoreRequest::Commit(decision) => format!("commit {} {:?}", decision.init.key(), decision.blobs),
         StoreRequest::Load { height } => format!("load {height}"),
+        StoreRequest::Evidence(evidence) => format!("evidence of {}", evidence.len()),
         StoreRequest::Retire { blobs_below } => format!("retire below {blobs_below}"),
     }
 }

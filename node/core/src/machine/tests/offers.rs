@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ultramarine_types::execution::ParentBlock;
+use ultramarine_types::execution::{Built, ParentBlock};
 use ultramarine_types::network::{NetCommand, NetEvent, OfferId, OfferKind, Refusal};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::{
@@ -16,7 +16,7 @@ use crate::signing::Signer;
 use crate::{Input, Output};
 
 /// A network whose node 0 is in round 0 of a height above 2.
-fn running() -> (World, Height) {
+pub fn running() -> (World, Height) {
     let mut world = World::new(4);
     world.start_all();
     let in_round = |world: &World| {
@@ -39,14 +39,19 @@ fn init(height: Height, round: Round, salt: u8) -> Init {
 }
 
 fn init_by(node: usize, height: Height, round: Round, salt: u8) -> Init {
-    let set = world::validators(4);
-    let signer = Signer::new(&world::seed(node));
     let parent = ParentBlock {
         hash: Hash([salt; 32]),
         number: height.0 - 1,
         timestamp: 9,
     };
     let built = world::build(node, height, round, &parent, 1_000, 2, Nanos(u64::from(salt)));
+    sign_init(node, height, round, built, Hash::ZERO)
+}
+
+/// The `Init` of a block, signed by its proposer.
+pub fn sign_init(node: usize, height: Height, round: Round, built: Built, parent_blob_root: Hash) -> Init {
+    let set = world::validators(4);
+    let signer = Signer::new(&world::seed(node));
     let metadata = ValueMetadata {
         chain_id: 7,
         height,
@@ -59,7 +64,7 @@ fn init_by(node: usize, height: Height, round: Round, salt: u8) -> Init {
         payload_hash: built.payload_hash,
         chunk_hashes: built.chunk_hashes,
         commitments: built.blobs.iter().map(|(commitment, _)| *commitment).collect(),
-        parent_blob_root: Hash::ZERO,
+        parent_blob_root,
     };
     let signature = signer.sign(&sign::init(7, &metadata.id()));
     let header_signature = signer.sign(&sign::sidecar_header(7, &sidecar::header(&metadata).root()));
@@ -71,7 +76,7 @@ fn init_by(node: usize, height: Height, round: Round, salt: u8) -> Init {
 }
 
 /// Offers a stream to node 0 and returns its answer.
-fn offer(
+pub fn offer(
     world: &mut World,
     from: usize,
     init: &Init,
@@ -96,13 +101,14 @@ fn offer(
         .expect("every offer is answered at once")
 }
 
-fn hand(world: &mut World, event: NetEvent) -> Vec<Output> {
+pub fn hand(world: &mut World, event: NetEvent) -> Vec<Output> {
+    feed(world, Input::Net(event))
+}
+
+/// Hands node 0 an input and returns what it wants.
+pub fn feed(world: &mut World, input: Input) -> Vec<Output> {
     let (now, mut out) = (world.now, Outbox::new());
-    world.nodes[0]
-        .core
-        .as_mut()
-        .unwrap()
-        .handle(now, Input::Net(event), &mut out);
+    world.nodes[0].core.as_mut().unwrap().handle(now, input, &mut out);
     out.drain().collect()
 }
 

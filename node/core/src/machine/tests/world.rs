@@ -15,8 +15,8 @@ use ultramarine_types::storage::{
     Blobs, Decided, LogCondition, LogEpoch, Recovered, RecoveredLog, StoreReply, StoreRequest, Tag,
 };
 use ultramarine_types::{
-    Address, Assembly, BlobPart, ChainParams, ConsensusMessage, ExecutionHeader, Hash, Height, KzgCommitment, KzgProof,
-    Lsn, Machine, Nanos, Outbox, PeerId, Round, Validator, ValidatorSet, ValueId, ValueKey,
+    Address, Assembly, BlobPart, ChainParams, ConsensusMessage, Evidence, ExecutionHeader, Hash, Height, KzgCommitment,
+    KzgProof, Lsn, Machine, Nanos, Outbox, PeerId, Round, Validator, ValidatorSet, ValueId, ValueKey,
 };
 
 use crate::log::Record;
@@ -65,6 +65,7 @@ pub struct Disk {
     pub undecided: BTreeMap<ValueKey, (Assembly, Tag)>,
     pub epoch: Option<LogEpoch>,
     pub records: Vec<Bytes>,
+    pub evidence: Vec<Evidence>,
     /// Appended and not synced: lost in a crash.
     pub pending: Vec<(Lsn, Bytes)>,
 }
@@ -654,6 +655,7 @@ impl World {
                     .map(|(decided, assembly)| (decided.clone(), assembly.payload.clone()));
                 self.deliver(node, micros, reply(StoreReply::Loaded { height, value }));
             }
+            StoreRequest::Evidence(evidence) => disk.evidence.extend(evidence),
             StoreRequest::Retire { blobs_below } => {
                 self.deliver(node, micros, reply(StoreReply::Retired { blobs_below }));
             }

@@ -1,0 +1,147 @@
+//! What a core does with a payload that is whole before its blobs are, and with a value that can never be whole.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ultramarine_types::execution::{EngineCall, EngineReply, Executed, ParentBlock, PayloadStatus};
+use ultramarine_types::network::{Fault, Flaw, NetCommand, NetEvent, OfferKind};
+use ultramarine_types::storage::{Blobs, StoreReply, Tag};
+use ultramarine_types::{Height, Init, Machine, Nanos, Outbox, Round, ValueKey, sidecar};
+
+use super::offers::{feed, hand, offer, running, sign_init};
+use super::world::{self, World};
+use crate::values::Judgement;
+use crate::{Event, Input, Output};
+
+/// A value for node 0's current height that keeps every rule, by the proposer of round 1, with its payload.
+fn good(world: &World, height: Height) -> (Init, Bytes) {
+    let (_, (below, _)) = world.nodes[0].disk.decided.last_key_value().unwrap();
+    let header = &below.init.metadata.header;
+    let parent = ParentBlock {
+        hash: header.block_hash,
+        number: header.number,
+        timestamp: header.timestamp,
+    };
+    let round = Round(1);
+    let node = world.node_of(world::validators(4).proposer(height, round));
+    let built = world::build(node, height, round, &parent, header.timestamp + 1, 2, Nanos(77));
+    let payload = built.payload.clone();
+    let root = sidecar::header(&below.init.metadata).root();
+    (sign_init(node, height, round, built, root), payload)
+}
+
+fn judgement(world: &World, key: &ValueKey) -> Judgement {
+    let core = world.nodes[0].core.as_ref().unwrap();
+    core.values.get(key).unwrap().judgement.clone()
+}
+
+fn executions(outputs: &[Output], key: &ValueKey) -> usize {
+    let executes =
+        |output: &&Output| matches!(output, Output::Engine(EngineCall::Execute { key: of, .. }) if of == key);
+    outputs.iter().filter(executes).count()
+}
+
+fn valid(key: ValueKey) -> Input {
+    Input::Engine(EngineReply::Executed {
+        key,
+        outcome: Executed::Answered(PayloadStatus::Valid { latest: None }),
+    })
+}
+
+/// Runs until node 0's execution client has confirmed its head, and takes the offer of a good value.
+fn offered() -> (World, Init, Bytes) {
+    let (mut world, height) = running();
+    assert!(world.run(super::MINUTE, |world| {
+        world.nodes[0].core.as_ref().is_some_and(|core| {
+            core.is_execution_open() && core.round() == Some(Round(0)) && core.head().next() == height
+        })
+    }));
+    let (init, payload) = good(&world, height);
+    assert_eq!(
+        offer(&mut world, 1, &init, OfferKind::Proposal, None),
+        Ok(Tag::Streamed)
+    );
+    (world, init, payload)
+}
+
+fn stored(init: &Init, payload: &Bytes) -> Input {
+    Input::Store(StoreReply::Stored {
+        key: init.key(),
+        init: Arc::new(init.clone()),
+        payload: payload.clone(),
+        tag: Tag::Streamed,
+        blobs: Blobs::Held,
+    })
+}
+
+#[test]
+fn a_block_is_executed_while_its_blobs_still_come_and_valid_only_once_durable() {
+    let (mut world, init, payload) = offered();
+    let key = init.key();
+    let event = NetEvent::Payload {
+        key,
+        payload: payload.clone(),
+    };
+    let out = hand(&mut world, event.clone());
+    assert_eq!(executions(&out, &key), 1, "{out:?}");
+    assert_eq!(executions(&hand(&mut world, event), &key), 0, "once");
+    feed(&mut world, valid(key));
+    assert_eq!(judgement(&world, &key), Judgement::Executed);
+    let out = feed(&mut world, stored(&init, &payload));
+    assert_eq!(judgement(&world, &key), Judgement::Valid);
+    assert_eq!(executions(&out, &key), 0, "it was executed before");
+}
+
+#[test]
+fn a_block_that_is_durable_first_is_valid_once_executed() {
+    let (mut world, init, payload) = offered();
+    let key = init.key();
+    let event = NetEvent::Payload {
+        key,
+        payload: payload.clone(),
+    };
+    hand(&mut world, event);
+    feed(&mut world, stored(&init, &payload));
+    assert!(matches!(judgement(&world, &key), Judgement::Executing { .. }));
+    feed(&mut world, valid(key));
+    assert_eq!(judgement(&world, &key), Judgement::Valid);
+}
+
+#[test]
+fn a_payload_of_a_value_nobody_admitted_is_not_executed() {
+    let (mut world, init, payload) = offered();
+    let mut key = init.key();
+    key.id.0[0] ^= 1;
+    assert_eq!(
+        executions(&hand(&mut world, NetEvent::Payload { key, payload }), &key),
+        0
+    );
+    assert!(world.nodes[0].core.as_ref().unwrap().values.get(&key).is_none());
+}
+
+#[test]
+fn a_value_that_can_never_be_whole_is_invalid_at_its_proposers_cost() {
+    let (mut world, init, _) = offered();
+    let key = init.key();
+    let flaw = Flaw::Commitment { index: 1 };
+    let out = hand(&mut world, NetEvent::Flawed { key, flaw });
+    let Judgement::Invalid(reason) = judgement(&world, &key) else {
+        panic!("{:?}", judgement(&world, &key));
+    };
+    assert_eq!(reason, "commitment 1 is no point of the group");
+    let proposer = world::peer_id(world.node_of(&init.metadata.origin_proposer));
+    assert!(
+        out.iter().any(|output| matches!(
+            output,
+            Output::Net(NetCommand::Charge { peer, fault: Fault::Package }) if *peer == proposer
+        )),
+        "{out:?}"
+    );
+    assert!(
+        out.iter()
+            .any(|output| matches!(output, Output::Event(Event::InvalidValue { .. })))
+    );
+    let (now, mut out) = (world.now, Outbox::new());
+    world.nodes[0].core.as_mut().unwrap().wake(now, &mut out);
+    assert!(out.is_empty(), "said once");
+}
