@@ -124,7 +124,13 @@ fn header_is_signed(signed: &Value, genesis: &Value, height: u64) -> [u8; 32] {
     text.extend_from_slice(&chain_id.to_le_bytes());
     text.extend_from_slice(&root);
     let proposer = usize::try_from(header.proposer_index).expect("few validators");
-    let key = bytes(&genesis["validators"][proposer]["public_key"]);
+    let validators = genesis["validators"].as_array().expect("a list");
+    let mut keys: Vec<[u8; 32]> = validators
+        .iter()
+        .map(|validator| bytes(&validator["public_key"]))
+        .collect();
+    keys.sort_by_key(|key| <[u8; 20]>::try_from(&Sha256::digest(key)[..20]).expect("20 of 32 bytes"));
+    let key = keys[proposer];
     let key = VerifyingKey::from_bytes(&key).expect("a point");
     let signature = Signature::from_bytes(&bytes(&signed["signature"]));
     assert!(
