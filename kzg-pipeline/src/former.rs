@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 use ultramarine_types::PeerId;
 use ultramarine_types::verify::{Urgency, VerifyJob};
 
+use crate::verifier::Claim;
+
 /// A job with the number of the client that waits for its verdict.
 #[derive(Clone, Debug)]
 pub struct Ticket {
@@ -18,6 +20,17 @@ pub struct Ticket {
     pub client: usize,
     /// The job.
     pub job: VerifyJob,
+}
+
+impl Ticket {
+    /// What the job claims.
+    pub fn claim(&self) -> Claim<'_> {
+        Claim {
+            blob: &self.job.blob,
+            commitment: &self.job.commitment,
+            proof: &self.job.proof,
+        }
+    }
 }
 
 /// Which batch.

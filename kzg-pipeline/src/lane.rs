@@ -30,7 +30,7 @@ use crate::account::{Piece, Settlement};
 use crate::foreman::{Foreman, Input, Policy, Task};
 use crate::former::{Batch, Ticket};
 use crate::opening::{Opened, Opening, Summed};
-use crate::verifier::{Claim, LABELS, Verifier, label_index};
+use crate::verifier::{LABELS, Verifier, label_index};
 
 /// The lanes' ends of one client's links.
 #[derive(Debug)]
@@ -283,7 +283,7 @@ impl Lanes {
     }
 
     fn open(&self, batch: Batch, metrics: &Metrics) -> Vec<Held> {
-        let claims: Vec<_> = batch.tickets.iter().map(|ticket| claim(&ticket.job)).collect();
+        let claims: Vec<_> = batch.tickets.iter().map(Ticket::claim).collect();
         let openings = self.verifier.open(&claims);
         assert_eq!(openings.len(), claims.len(), "a verifier opens every claim");
         let mut held = Vec::with_capacity(openings.len());
@@ -366,14 +366,6 @@ async fn sleep_until(deadline: Option<Nanos>, ctx: &TileContext) {
     match deadline {
         Some(deadline) => tokio::time::sleep(deadline.since(ctx.clock.now()).as_duration()).await,
         None => std::future::pending().await,
-    }
-}
-
-fn claim(job: &VerifyJob) -> Claim<'_> {
-    Claim {
-        blob: &job.blob,
-        commitment: &job.commitment,
-        proof: &job.proof,
     }
 }
 

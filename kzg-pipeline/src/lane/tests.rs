@@ -7,6 +7,7 @@ use crate::field::Fr;
 use crate::fixtures::{self, Seeded};
 use crate::group::{Point, Sum};
 use crate::memo::Memo;
+use crate::verifier::Claim;
 
 /// Calls a blob true if it begins with 1, malformed if with 9, and remembers how many were opened at a time. What it opens
 /// it settles in the second phase only.
