@@ -5,17 +5,15 @@
 //! the samples of `ultramarine_kzg_pipeline::measure`.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use eip4844::{Context, TrustedSetup};
 use std::hint::black_box;
-use ultramarine_kzg_pipeline::measure::{samples, tiled};
-use ultramarine_kzg_pipeline::{Claim, Kind, verifier};
-use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_kzg_pipeline::measure::{Eip4844, samples, tiled};
+use ultramarine_kzg_pipeline::{Kind, verifier};
 use ultramarine_types::verify::Finding;
 
 fn batches(criterion: &mut Criterion) {
     let samples = samples(64);
     let (ours, theirs) = (verifier(Kind::Fast, 0), verifier(Kind::CKzg, 0));
-    let other = Context::new(&TrustedSetup::default());
+    let other = Eip4844::new();
     for blobs in [1, 6, 64, 512] {
         let mut group = criterion.benchmark_group(format!("verify {blobs} blobs"));
         group.sample_size(10).throughput(Throughput::Elements(blobs as u64));
@@ -33,22 +31,10 @@ fn batches(criterion: &mut Criterion) {
             );
         }
         group.bench_with_input(BenchmarkId::from_parameter("eip4844"), &claims, |bencher, claims| {
-            bencher.iter(|| eip4844_batch(&other, black_box(claims)));
+            bencher.iter(|| assert!(other.holds(black_box(claims))));
         });
         group.finish();
     }
-}
-
-fn eip4844_batch(context: &Context, claims: &[Claim<'_>]) {
-    let blobs: Vec<&[u8; BLOB_BYTES]> = claims
-        .iter()
-        .map(|claim| claim.blob.try_into().expect("whole blobs"))
-        .collect();
-    let commitments = claims.iter().map(|claim| claim.commitment.as_bytes()).collect();
-    let proofs = claims.iter().map(|claim| claim.proof.as_bytes()).collect();
-    context
-        .verify_blob_kzg_proof_batch(blobs, commitments, proofs)
-        .expect("the samples are true claims");
 }
 
 /// A bad blob among good ones: what naming it costs beside the batch that holds.

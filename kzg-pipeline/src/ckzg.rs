@@ -9,7 +9,9 @@ use c_kzg::{Blob, Bytes32, Bytes48, KzgSettings};
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{Finding, Malformed};
 
+use crate::group::Sum;
 use crate::memo::{self, Memo};
+use crate::opening::{Opened, Opening, Summed};
 use crate::verifier::{Claim, Verifier};
 use crate::{challenge, setup, wellformed};
 
@@ -114,7 +116,29 @@ impl Verifier for CKzg {
         "c-kzg"
     }
 
-    fn verify(&self, claims: &[Claim<'_>]) -> Vec<Finding> {
+    /// Settles every claim, by one batch call: the reference implementation has no second phase.
+    fn open(&self, claims: &[Claim<'_>]) -> Vec<Opening> {
+        self.judge_all(claims).into_iter().map(Opening::Settled).collect()
+    }
+
+    fn sum(&self, claims: Vec<Opened>) -> Summed {
+        Summed {
+            claims,
+            left: Sum::default(),
+            right: Sum::default(),
+        }
+    }
+
+    /// `open` leaves nothing to settle; what it did not see is not accepted.
+    fn settle(&self, sums: &[Summed], tell: &mut dyn FnMut(usize, &[Finding])) {
+        for (position, sum) in sums.iter().enumerate() {
+            tell(position, &vec![Finding::Wrong; sum.len()]);
+        }
+    }
+}
+
+impl CKzg {
+    fn judge_all(&self, claims: &[Claim<'_>]) -> Vec<Finding> {
         let mut findings = vec![Finding::Wrong; claims.len()];
         let mut names = Vec::new();
         let mut open = Vec::with_capacity(claims.len());

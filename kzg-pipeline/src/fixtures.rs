@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 
 use blst::{blst_fr, blst_p1, blst_scalar};
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::{KzgCommitment, KzgProof};
+use ultramarine_types::verify::{Urgency, VerifyJob};
+use ultramarine_types::{Height, KzgCommitment, KzgProof, PeerId, ValueId, ValueKey};
 
 use crate::setup;
 use crate::verifier::Claim;
@@ -265,4 +266,21 @@ pub fn shifted_by_order_three(bytes: &[u8; 48]) -> [u8; 48] {
     // SAFETY: reads a point and an affine point, writes one point.
     unsafe { blst::blst_p1_add_or_double_affine(&raw mut out, &raw const point, &raw const torsion) };
     compress(&out)
+}
+
+/// A job of the current height with an empty blob: for whoever forms batches and does not look inside.
+pub fn job(sender: u8, index: u16, last: bool) -> VerifyJob {
+    VerifyJob {
+        key: ValueKey {
+            height: Height(u64::from(sender)),
+            id: ValueId::ZERO,
+        },
+        index,
+        sender: Some(PeerId([sender; 32])),
+        urgency: Urgency::Current,
+        last,
+        blob: bytes::Bytes::new(),
+        commitment: KzgCommitment::ZERO,
+        proof: KzgProof::ZERO,
+    }
 }

@@ -147,7 +147,6 @@ pub struct Sum(blst_p1);
 
 impl Sum {
     /// The sum of two.
-    #[cfg(test)]
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         let mut sum = blst_p1::default();

@@ -1,29 +1,36 @@
-//! This file knows how lanes take batches, judge them and answer: the tiles of the pipeline.
+//! This file knows how lanes take tasks, carry them out and answer: the tiles of the pipeline.
 //!
 //! ```text
-//!   client ──jobs──▶ ┐                        ┌─▶ lane: verify ─┐
-//!   client ──jobs──▶ ┤ former (one at a time) ┤                 ├──verdicts──▶ the client that asked
-//!                    ┘                        └─▶ lane: verify ─┘
+//!   client ──jobs──▶ ┐         ┌─ task ─▶ lane: open, sum, settle ─┐
+//!   client ──jobs──▶ ┤ foreman ┤                                   ├──verdicts──▶ the client that asked
+//!                    ┘         └─ task ─▶ lane: open, sum, settle ─┘
+//!                         ▲─────────── what a task gave ───────────┘
 //! ```
 //!
-//! Leader and followers: whichever lane is free and first takes the former, waits on the links for a batch, leaves the
-//! former to the next free lane, and only then verifies. So there is no dispatcher, a blob moves between threads once, and
-//! one lane or eight are the same code. Jobs wait in the links while every lane works; a full link is its sender's to wait.
+//! Leader and followers: of the lanes that have nothing to do, the one that holds the links waits on them; when a task comes up it
+//! leaves the links to the next and carries the task out. So there is no dispatcher, a blob moves between threads once, and one
+//! lane or eight are the same code. A lane that comes back from a task needs only the foreman, behind a lock that nobody holds while
+//! waiting or working. Jobs wait in the links while every lane works; a full link is its sender's to wait.
 //!
-//! Keeps: one verdict per job, to the client that sent it. A client must go on taking verdicts while it waits to send.
+//! Keeps: one verdict per job, to the client that sent it. A client must go on taking verdicts while it waits to send. A node
+//! that halts drops what has no verdict yet; when the clients are gone, what they sent is still judged.
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::Poll;
 
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 use ultramarine_runtime::{Counter, Gauge, Histogram, Receiver, Registry, Sender, TileContext};
 use ultramarine_types::verify::{Finding, Urgency, Verdict, VerifyJob};
-use ultramarine_types::{Machine, Nanos, Outbox};
+use ultramarine_types::{Machine, Nanos, Outbox, PeerId, ValueKey};
 
-use crate::former::{Batch, Former, Input, Policy, Ticket};
-use crate::verifier::{Claim, LABELS, Verifier, label_index};
+use crate::account::{Piece, Settlement};
+use crate::foreman::{Foreman, Input, Policy, Task};
+use crate::former::{Batch, Ticket};
+use crate::opening::{Opened, Opening, Summed};
+use crate::verifier::{LABELS, Verifier, label_index};
 
 /// The lanes' ends of one client's links.
 #[derive(Debug)]
@@ -37,7 +44,7 @@ pub struct LaneClientEnd {
 /// How lanes work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// Batch sizes and waits.
+    /// Sizes of tasks and waits.
     pub policy: Policy,
     /// Jobs taken off the links ahead of their batch: enough that the former sees every sender and both urgencies.
     pub waiting_max: usize,
@@ -65,31 +72,56 @@ pub fn run(
 
 /// What all lanes share. Give each tile a clone of the `Arc` and call [`run`](Self::run) in it.
 pub struct Lanes {
-    intake: Mutex<Intake>,
+    /// Whoever holds it is the leader. Locked before `office` if both are needed.
+    links: Mutex<Links>,
+    /// Held for as long as a decision takes.
+    office: Mutex<Office>,
+    /// For the leader: there is a task, or another deadline.
+    news: Notify,
     verdicts: Vec<Sender<Verdict>>,
     verifier: Arc<dyn Verifier>,
 }
 
-/// The former and its links; whoever holds it is the leader.
-struct Intake {
-    former: Former,
-    batches: Outbox<Batch>,
+struct Links {
     jobs: Vec<Receiver<VerifyJob>>,
     waiting_max: usize,
 }
+
+struct Office {
+    foreman: Foreman<Held, HeldSum>,
+    /// At most one for each lane that is free.
+    tasks: Outbox<Task<Held, HeldSum>>,
+}
+
+/// Who waits for a finding, and about what.
+#[derive(Clone, Copy, Debug)]
+struct Address {
+    client: usize,
+    key: ValueKey,
+    index: u16,
+    sender: Option<PeerId>,
+}
+
+/// An opened claim with its address. Its blob is let go.
+type Held = (Address, Opened);
+
+/// Sums with the addresses of their claims, in the same order.
+type HeldSum = (Vec<Address>, Summed);
 
 impl Lanes {
     /// Lanes that serve these clients.
     pub fn new(clients: Vec<LaneClientEnd>, verifier: Arc<dyn Verifier>, options: Options) -> Arc<Self> {
         let (jobs, verdicts) = clients.into_iter().map(|client| (client.jobs, client.verdicts)).unzip();
-        let intake = Intake {
-            former: Former::new(options.policy),
-            batches: Outbox::new(),
-            jobs,
-            waiting_max: options.waiting_max.max(1),
-        };
         Arc::new(Self {
-            intake: Mutex::new(intake),
+            links: Mutex::new(Links {
+                jobs,
+                waiting_max: options.waiting_max.max(1),
+            }),
+            office: Mutex::new(Office {
+                foreman: Foreman::new(options.policy),
+                tasks: Outbox::new(),
+            }),
+            news: Notify::new(),
             verdicts,
             verifier,
         })
@@ -102,101 +134,110 @@ impl Lanes {
             .build()
             .map_err(|error| format!("lane {}: no timer: {error}", ctx.name))?;
         let metrics = Metrics::new(&ctx.registry, ctx.name, self.verifier.name());
-        loop {
-            let batch = {
-                // A lane that panicked has stopped the node already; the intake's own state is whole between calls.
-                let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
-                let batch = intake.next_batch(ctx, &runtime);
-                metrics
-                    .waiting
-                    .set(i64::try_from(intake.former.waiting()).unwrap_or(i64::MAX));
-                batch
-            };
-            let Some(batch) = batch else { return Ok(()) };
-            ctx.busy.during(|| self.judge(ctx, &batch, &metrics));
+        let mut done = Input::LaneFree;
+        while let Some(task) = self.next_task(ctx, &runtime, done, &metrics) {
+            done = ctx.busy.during(|| self.carry_out(ctx, task, &metrics));
         }
+        Ok(())
     }
 
-    fn judge(&self, ctx: &TileContext, batch: &Batch, metrics: &Metrics) {
-        let claims: Vec<_> = batch.tickets.iter().map(|ticket| claim(&ticket.job)).collect();
-        let began = ctx.clock.now();
-        let findings = self.verifier.verify(&claims);
-        assert_eq!(findings.len(), claims.len(), "a verifier gives one finding per claim");
-        metrics.record(batch, &findings, ctx.clock.now().since(began));
-        for (ticket, finding) in batch.tickets.iter().zip(findings) {
-            let job = &ticket.job;
-            let verdict = Verdict {
-                key: job.key,
-                index: job.index,
-                sender: job.sender,
-                finding,
-            };
-            if let Some(client) = self.verdicts.get(ticket.client) {
-                // A client that is gone wants no verdict; the halt is on its way to us.
-                let _ = client.send(verdict);
-            }
+    /// Hands in what the last task gave and gets the next one, waiting for it; `None` when the node halts or nobody can send any
+    /// more.
+    fn next_task(
+        &self,
+        ctx: &TileContext,
+        runtime: &Runtime,
+        done: Input<Held, HeldSum>,
+        metrics: &Metrics,
+    ) -> Option<Task<Held, HeldSum>> {
+        if ctx.halt.is_stopped() {
+            return None;
         }
-    }
-}
-
-impl std::fmt::Debug for Lanes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Lanes({} clients, {})", self.verdicts.len(), self.verifier.name())
-    }
-}
-
-impl Intake {
-    /// The calling lane's next batch, waiting for it; `None` when the node halts or nobody can send any more.
-    fn next_batch(&mut self, ctx: &TileContext, runtime: &Runtime) -> Option<Batch> {
-        self.former.handle(ctx.clock.now(), Input::LaneFree, &mut self.batches);
+        // What came meanwhile is seen before this lane is given to something less urgent. If another lane leads, it has seen it.
+        let links = match self.links.try_lock() {
+            Ok(links) => Some(links),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        let jobs = links.map(|mut links| self.take_in(&mut links, None));
+        let task = self.tell(ctx, jobs.into_iter().chain([done]));
+        metrics.watch(&self.office().foreman);
+        if task.is_some() {
+            return task;
+        }
+        // A lane that panicked has stopped the node already; the links are whole between calls.
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = None;
         loop {
             if ctx.halt.is_stopped() {
                 return None;
             }
-            self.take_what_waits(ctx.clock.now());
-            self.former.wake(ctx.clock.now(), &mut self.batches);
-            if let Some(batch) = self.batches.pop() {
-                return Some(batch);
+            let jobs = self.take_in(&mut links, first.take());
+            if let Some(task) = self.tell(ctx, [jobs]) {
+                return Some(task);
             }
-            match runtime.block_on(self.wait(ctx)) {
-                Event::Job(ticket) => self
-                    .former
-                    .handle(ctx.clock.now(), Input::Job(ticket), &mut self.batches),
-                Event::Deadline | Event::Halted => {}
-                Event::Alone if self.former.waiting() == 0 && self.batches.is_empty() => return None,
-                // What waits goes when it is due; nothing can come to hurry it.
-                Event::Alone => runtime.block_on(sleep_until(self.former.deadline(), ctx)),
+            let deadline = self.office().foreman.deadline();
+            match runtime.block_on(self.wait(ctx, &mut links, deadline)) {
+                Event::Job(ticket) => first = Some(ticket),
+                Event::News => {}
+                // Nothing waits if this lane gets nothing now, and what other lanes still hold they settle themselves.
+                Event::Alone => return self.tell(ctx, [Input::Closed]),
             }
         }
     }
 
-    /// Takes jobs off the links, a turn for each client at a time.
-    fn take_what_waits(&mut self, now: Nanos) {
+    /// Takes jobs off the links, a turn for each client at a time, behind `first`.
+    fn take_in(&self, links: &mut Links, first: Option<Ticket>) -> Input<Held, HeldSum> {
+        let mut tickets: Vec<_> = first.into_iter().collect();
+        let room = links.waiting_max.saturating_sub(self.office().foreman.waiting());
         let mut more = true;
         while more {
             more = false;
-            for (client, jobs) in self.jobs.iter_mut().enumerate() {
-                if self.former.waiting() >= self.waiting_max {
-                    return;
+            for (client, jobs) in links.jobs.iter_mut().enumerate() {
+                if tickets.len() >= room {
+                    break;
                 }
                 if let Some(job) = jobs.try_recv() {
-                    self.former
-                        .handle(now, Input::Job(Ticket { client, job }), &mut self.batches);
+                    tickets.push(Ticket { client, job });
                     more = true;
                 }
             }
         }
+        Input::Jobs(tickets)
     }
 
-    async fn wait(&mut self, ctx: &TileContext) -> Event {
-        let mut deadline = pin!(sleep_until(self.former.deadline(), ctx));
+    /// Tells the foreman, takes a task for the calling lane if there is one, and wakes the leader for the rest.
+    fn tell(
+        &self,
+        ctx: &TileContext,
+        inputs: impl IntoIterator<Item = Input<Held, HeldSum>>,
+    ) -> Option<Task<Held, HeldSum>> {
+        let mut guard = self.office();
+        let office = &mut *guard;
+        let before = office.foreman.deadline();
+        for input in inputs {
+            office.foreman.handle(ctx.clock.now(), input, &mut office.tasks);
+        }
+        let task = office.tasks.pop();
+        let news = !office.tasks.is_empty() || office.foreman.deadline() != before;
+        drop(guard);
+        if news {
+            self.news.notify_one();
+        }
+        task
+    }
+
+    async fn wait(&self, ctx: &TileContext, links: &mut Links, deadline: Option<Nanos>) -> Event {
+        let mut deadline = pin!(sleep_until(deadline, ctx));
         let mut halted = pin!(ctx.halt.stopped());
+        // A notice given since the deadline was read is kept by `Notify` and found here.
+        let mut news = pin!(self.news.notified());
         poll_fn(|context| {
-            if halted.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Event::Halted);
+            if halted.as_mut().poll(context).is_ready() || news.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Event::News);
             }
             let mut open = false;
-            for (client, jobs) in self.jobs.iter_mut().enumerate() {
+            for (client, jobs) in links.jobs.iter_mut().enumerate() {
                 match jobs.poll_recv(context) {
                     Poll::Ready(Some(job)) => return Poll::Ready(Event::Job(Ticket { client, job })),
                     Poll::Ready(None) => {}
@@ -206,9 +247,108 @@ impl Intake {
             if !open {
                 return Poll::Ready(Event::Alone);
             }
-            deadline.as_mut().poll(context).map(|()| Event::Deadline)
+            deadline.as_mut().poll(context).map(|()| Event::News)
         })
         .await
+    }
+
+    /// Carries a task out; what the foreman is told then.
+    fn carry_out(&self, ctx: &TileContext, task: Task<Held, HeldSum>, metrics: &Metrics) -> Input<Held, HeldSum> {
+        let began = ctx.clock.now();
+        let took = || ctx.clock.now().since(began);
+        match task {
+            Task::Open(batch) => {
+                let lot = batch.lot;
+                metrics.opening(&batch);
+                let claims = self.open(batch, metrics);
+                metrics.open_time.record(took());
+                Input::Opened { lot, claims }
+            }
+            Task::Sum(urgency, Piece { claims, mark }) => {
+                let sum = self.sum(claims);
+                metrics.sum_time.record(took());
+                Input::Summed {
+                    urgency,
+                    claims_count: sum.0.len(),
+                    sum,
+                    mark,
+                }
+            }
+            Task::Settle(_, settlement) => {
+                self.settle(settlement, metrics);
+                metrics.settle_time.record(took());
+                Input::LaneFree
+            }
+        }
+    }
+
+    fn open(&self, batch: Batch, metrics: &Metrics) -> Vec<Held> {
+        let claims: Vec<_> = batch.tickets.iter().map(Ticket::claim).collect();
+        let openings = self.verifier.open(&claims);
+        assert_eq!(openings.len(), claims.len(), "a verifier opens every claim");
+        let mut held = Vec::with_capacity(openings.len());
+        for (ticket, opening) in batch.tickets.iter().zip(openings) {
+            let address = address(ticket);
+            match opening {
+                Opening::Settled(finding) => self.answer(&address, finding, metrics),
+                Opening::Open(opened) => held.push((address, opened)),
+            }
+        }
+        held
+    }
+
+    fn sum(&self, claims: Vec<Held>) -> HeldSum {
+        let (addresses, opened): (Vec<_>, Vec<_>) = claims.into_iter().unzip();
+        let sum = self.verifier.sum(opened);
+        assert_eq!(sum.len(), addresses.len(), "a sum keeps its claims");
+        (addresses, sum)
+    }
+
+    fn settle(&self, settlement: Settlement<Held, HeldSum>, metrics: &Metrics) {
+        let Settlement { mut sums, loose } = settlement;
+        if !loose.is_empty() {
+            sums.push(self.sum(loose));
+        }
+        let (addresses, sums): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
+        let mut told = 0;
+        self.verifier.settle(&sums, &mut |position, findings| {
+            let addresses: &Vec<Address> = &addresses[position];
+            assert_eq!(
+                findings.len(),
+                addresses.len(),
+                "a verifier gives one finding per claim"
+            );
+            told += 1;
+            for (address, finding) in addresses.iter().zip(findings) {
+                self.answer(address, *finding, metrics);
+            }
+        });
+        assert_eq!(told, sums.len(), "a verifier tells of every sum");
+    }
+
+    fn answer(&self, address: &Address, finding: Finding, metrics: &Metrics) {
+        metrics.blobs[label_index(finding)].inc();
+        let verdict = Verdict {
+            key: address.key,
+            index: address.index,
+            sender: address.sender,
+            finding,
+        };
+        if let Some(client) = self.verdicts.get(address.client) {
+            // A client that is gone wants no verdict; the halt is on its way to us.
+            let _ = client.send(verdict);
+        }
+    }
+
+    /// A panic elsewhere has stopped the node already; a foreman is whole between calls.
+    fn office(&self) -> MutexGuard<'_, Office> {
+        self.office.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lanes({} clients, {})", self.verdicts.len(), self.verifier.name())
     }
 }
 
@@ -216,8 +356,8 @@ impl Intake {
 #[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 enum Event {
     Job(Ticket),
-    Deadline,
-    Halted,
+    /// A task, a deadline, or the halt.
+    News,
     /// Every client is gone.
     Alone,
 }
@@ -229,11 +369,13 @@ async fn sleep_until(deadline: Option<Nanos>, ctx: &TileContext) {
     }
 }
 
-fn claim(job: &VerifyJob) -> Claim<'_> {
-    Claim {
-        blob: &job.blob,
-        commitment: &job.commitment,
-        proof: &job.proof,
+fn address(ticket: &Ticket) -> Address {
+    let Ticket { client, job } = ticket;
+    Address {
+        client: *client,
+        key: job.key,
+        index: job.index,
+        sender: job.sender,
     }
 }
 
@@ -242,20 +384,24 @@ struct Metrics {
     blobs: [Counter; LABELS.len()],
     batches: [Counter; 2],
     batch_blobs: Gauge,
-    batch_time: Histogram,
+    open_time: Histogram,
+    sum_time: Histogram,
+    settle_time: Histogram,
     waiting: Gauge,
+    unsettled: Gauge,
 }
 
 impl Metrics {
     fn new(registry: &Registry, lane: &'static str, verifier: &'static str) -> Self {
         let batches = |urgency| {
-            let help = "Batches verified; blobs divided by batches is the mean batch size.";
+            let help = "Batches opened; blobs divided by batches is the mean batch size.";
             registry.counter(
                 "ultramarine_kzg_batches_total",
                 help,
                 &[("lane", lane), ("urgency", urgency)],
             )
         };
+        let time = |name, help| registry.histogram(name, help, &[("lane", lane)]);
         Self {
             blobs: LABELS.map(|finding| {
                 let labels = [("lane", lane), ("verifier", verifier), ("finding", finding)];
@@ -271,30 +417,45 @@ impl Metrics {
                 "Blobs of the newest batch.",
                 &[("lane", lane)],
             ),
-            batch_time: registry.histogram(
-                "ultramarine_kzg_batch_seconds",
-                "Time to judge a batch.",
-                &[("lane", lane)],
+            open_time: time(
+                "ultramarine_kzg_open_seconds",
+                "Time to open a batch: hash, evaluate, points.",
+            ),
+            sum_time: time(
+                "ultramarine_kzg_sum_seconds",
+                "Time to take the sums of claims that filled a piece.",
+            ),
+            settle_time: time(
+                "ultramarine_kzg_settle_seconds",
+                "Time to settle: the last sums, a pairing, and blame if there is any.",
             ),
             waiting: registry.gauge(
                 "ultramarine_kzg_waiting_blobs",
                 "Blobs taken off the links and not yet in a batch.",
                 &[],
             ),
+            unsettled: registry.gauge(
+                "ultramarine_kzg_unsettled_blobs",
+                "Blobs opened whose block is not complete yet.",
+                &[],
+            ),
         }
     }
 
-    fn record(&self, batch: &Batch, findings: &[Finding], took: Nanos) {
-        for finding in findings {
-            self.blobs[label_index(*finding)].inc();
-        }
-        self.batches[match batch.urgency {
+    fn opening(&self, batch: &Batch) {
+        self.batches[match batch.lot.urgency {
             Urgency::Current => 0,
             Urgency::Sync => 1,
         }]
         .inc();
-        self.batch_blobs.set(i64::try_from(findings.len()).unwrap_or(i64::MAX));
-        self.batch_time.record(took);
+        self.batch_blobs
+            .set(i64::try_from(batch.tickets.len()).unwrap_or(i64::MAX));
+    }
+
+    fn watch(&self, foreman: &Foreman<Held, HeldSum>) {
+        self.waiting.set(i64::try_from(foreman.waiting()).unwrap_or(i64::MAX));
+        self.unsettled
+            .set(i64::try_from(foreman.unsettled()).unwrap_or(i64::MAX));
     }
 }
 

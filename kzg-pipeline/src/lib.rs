@@ -16,19 +16,23 @@
 //! `unsafe` stands only in the file that calls blst's C functions: `group.rs`.
 #![deny(unsafe_code)]
 
+pub mod account;
 mod challenge;
+mod check;
 mod ckzg;
 #[allow(unsafe_code)]
 mod cpu_time;
 mod evaluate;
 mod fast;
 mod field;
+pub mod foreman;
 pub mod former;
 #[allow(unsafe_code)]
 mod group;
 pub mod lane;
 pub mod measure;
 mod memo;
+pub mod opening;
 mod setup;
 pub mod verifier;
 mod wellformed;
@@ -39,6 +43,6 @@ mod fixtures;
 #[cfg(test)]
 mod suite;
 
-pub use former::{Former, Policy};
+pub use foreman::{Foreman, Policy};
 pub use lane::{LaneClientEnd, Lanes, Options};
 pub use verifier::{Claim, Kind, Verifier, verifier};

@@ -2,23 +2,37 @@
 //!
 //! Method: 64 distinct blobs are made in parallel before any clock starts, and tiled to each batch size; verifiers take
 //! turns in one process on one thread; the thread's CPU time counts, not the wall's; the best of the repeats stands. No memo,
-//! and no verifier merges duplicates.
+//! and no verifier merges duplicates. Lanes are measured by
+//! the wall clock too: `paced.rs`.
 
+mod paced;
+mod peers;
+mod replay;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ultramarine_types::verify::Finding;
-use ultramarine_types::{KzgCommitment, KzgProof};
+use bytes::Bytes;
+use serde::Serialize;
+use ultramarine_types::verify::{Finding, Urgency, VerifyJob};
+use ultramarine_types::{Height, KzgCommitment, KzgProof, ValueId, ValueKey};
 
+use self::peers::CKzgSingle;
 use crate::ckzg::CKzg;
 use crate::fast::Fast;
 use crate::memo::Memo;
 use crate::verifier::{Claim, Verifier};
 use crate::{cpu_time, fast};
 
+pub use paced::{LanesRow, PacedRow, paced, throughput};
+pub use peers::Eip4844;
+
 /// The batch sizes that reports show.
 pub const SIZES: [usize; 7] = [1, 6, 16, 64, 128, 512, 1024];
 /// Distinct blobs behind every batch.
 const DISTINCT: usize = 64;
+/// Blobs behind a figure of `c-kzg`'s single call, which costs the same however many follow.
+const SINGLE_BLOBS_MAX: usize = 6;
 
 /// A true claim that owns its parts.
 #[derive(Clone, Debug)]
@@ -38,6 +52,40 @@ impl Sample {
             blob: &self.blob,
             commitment: &self.commitment,
             proof: &self.proof,
+        }
+    }
+}
+
+/// A sample that jobs share.
+struct Shared {
+    blob: Bytes,
+    commitment: KzgCommitment,
+    proof: KzgProof,
+}
+
+impl Shared {
+    fn all(samples: &[Sample]) -> Vec<Self> {
+        let own = |sample: &Sample| Self {
+            blob: Bytes::copy_from_slice(&sample.blob),
+            commitment: sample.commitment,
+            proof: sample.proof,
+        };
+        samples.iter().map(own).collect()
+    }
+
+    fn job(&self, index: usize, last: bool) -> VerifyJob {
+        VerifyJob {
+            key: ValueKey {
+                height: Height(1),
+                id: ValueId::ZERO,
+            },
+            index: u16::try_from(index).expect("no more blobs than a block has"),
+            sender: None,
+            urgency: Urgency::Current,
+            last,
+            blob: self.blob.clone(),
+            commitment: self.commitment,
+            proof: self.proof,
         }
     }
 }
@@ -94,25 +142,24 @@ fn sample(settings: &c_kzg::KzgSettings, seed: u64) -> Sample {
 }
 
 /// One batch size, in microseconds of thread CPU per blob.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Row {
     /// Blobs of the batch.
     pub blobs: usize,
     /// Ours.
     pub ours_us: f64,
-    /// `c-kzg`'s batch call (its single call at one blob).
+    /// `c-kzg`'s batch call.
     pub ckzg_us: f64,
-}
-
-impl Row {
-    /// How many times faster ours is.
-    pub fn ratio(&self) -> f64 {
-        self.ckzg_us / self.ours_us
-    }
+    /// `c-kzg`'s call for a single blob, blob by blob.
+    pub ckzg_single_us: f64,
+    /// The `eip4844` crate's batch call.
+    pub eip4844_us: f64,
+    /// How many times faster ours is than `c-kzg`'s batch call.
+    pub ratio: f64,
 }
 
 /// A stage of our verifier, in microseconds of thread CPU per blob.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct StageRow {
     /// What.
     pub stage: &'static str,
@@ -121,46 +168,73 @@ pub struct StageRow {
 }
 
 /// What a run found.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Report {
     /// The processor's own name.
     pub cpu: String,
     /// Which code hashes and evaluates, as chosen for this processor.
     pub path: String,
-    /// Ours beside `c-kzg`.
+    /// Ours beside others.
     pub rows: Vec<Row>,
     /// Where our time goes at 64 blobs.
     pub stages: Vec<StageRow>,
+    /// How much one lane takes, two, and so on up to the number of cores.
+    pub lanes: Vec<LanesRow>,
+    /// How long the last blob of a block waits for its verdict on one lane.
+    pub paced: Vec<PacedRow>,
 }
 
 /// Measures for about `seconds` (more where one repeat of the largest batch takes longer), at [`SIZES`].
 pub fn report(seconds: f64) -> Report {
     let samples = samples(DISTINCT);
     let (ours, theirs) = (Fast::new(Memo::new(0)), CKzg::new(Memo::new(0)));
-    let budget = Duration::from_secs_f64((seconds / (SIZES.len() + 1) as f64).max(0.0));
-    let rows = SIZES
-        .into_iter()
-        .map(|blobs| {
-            let claims = tiled(&samples, blobs);
-            let [ours_us, ckzg_us] = best(
-                budget,
-                blobs,
-                [&mut || run(&ours, &claims), &mut || run(&theirs, &claims)],
-            );
-            Row {
-                blobs,
-                ours_us,
-                ckzg_us,
-            }
-        })
+    // Half of the time for batches and stages, a quarter each for lanes and for blocks that arrive.
+    let budget = |share: f64| Duration::from_secs_f64((seconds * share).max(0.0));
+    let each = budget(0.5 / (SIZES.len() + 1) as f64);
+    let rows = rows(&samples, &ours, &theirs, &SIZES, each);
+    let stages = fast::stages(&ours, &tiled(&samples, 64), each);
+    let path = ours.path();
+    let ours: Arc<dyn Verifier> = Arc::new(ours);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let lanes = (1..=cores)
+        .map(|lanes| throughput(&ours, lanes, &samples, budget(0.25 / cores as f64)))
         .collect();
-    let stages = fast::stages(&ours, &tiled(&samples, 64), budget);
     Report {
         cpu: cpu_name(),
-        path: ours.path(),
+        path,
         rows,
         stages,
+        lanes,
+        paced: paced(&ours, 1, &samples, &paced::SIZES, budget(0.25)),
     }
+}
+
+/// The verifiers side by side at each size, each size within a budget.
+fn rows(samples: &[Sample], ours: &Fast, theirs: &CKzg, sizes: &[usize], budget: Duration) -> Vec<Row> {
+    let other = Eip4844::new();
+    let single = CKzgSingle::new(&tiled(samples, SINGLE_BLOBS_MAX));
+    let row = |&blobs: &usize| {
+        let claims = tiled(samples, blobs);
+        let singles = blobs.min(SINGLE_BLOBS_MAX);
+        let [ours, batch, alone, other] = best(
+            budget,
+            [
+                &mut || run(ours, &claims),
+                &mut || run(theirs, &claims),
+                &mut || assert!(single.all_hold(singles), "the samples are true claims"),
+                &mut || assert!(other.holds(&claims), "the samples are true claims"),
+            ],
+        );
+        Row {
+            blobs,
+            ours_us: ours / blobs as f64,
+            ckzg_us: batch / blobs as f64,
+            ckzg_single_us: alone / singles as f64,
+            eip4844_us: other / blobs as f64,
+            ratio: batch / ours,
+        }
+    };
+    sizes.iter().map(row).collect()
 }
 
 /// `count` claims over the samples, each sample as often as it takes.
@@ -168,8 +242,8 @@ pub fn tiled(samples: &[Sample], count: usize) -> Vec<Claim<'_>> {
     samples.iter().cycle().take(count).map(Sample::claim).collect()
 }
 
-/// Takes turns until the budget is spent, and at least three turns unless they are long; the best of each, per blob.
-pub(crate) fn best<const N: usize>(budget: Duration, blobs: usize, mut works: [&mut dyn FnMut(); N]) -> [f64; N] {
+/// Takes turns until the budget is spent, and at least three turns unless they are long; the best of each, in microseconds.
+pub(crate) fn best<const N: usize>(budget: Duration, mut works: [&mut dyn FnMut(); N]) -> [f64; N] {
     let began = Instant::now();
     let mut best = [f64::INFINITY; N];
     let mut turns = 0;
@@ -178,7 +252,7 @@ pub(crate) fn best<const N: usize>(budget: Duration, blobs: usize, mut works: [&
             let before = cpu_time::thread();
             work();
             let took = cpu_time::thread() - before;
-            *best = best.min(took.as_secs_f64() * 1e6 / blobs as f64);
+            *best = best.min(took.as_secs_f64() * 1e6);
         }
         turns += 1;
     }
@@ -207,18 +281,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_has_every_row_and_positive_figures() {
+    fn rows_stages_and_lanes_have_positive_figures() {
         let samples = samples(2);
         let (ours, theirs) = (Fast::new(Memo::new(0)), CKzg::new(Memo::new(0)));
-        let claims = tiled(&samples, 3);
-        assert_eq!(claims.len(), 3);
-        let figures = best(
-            Duration::ZERO,
-            3,
-            [&mut || run(&ours, &claims), &mut || run(&theirs, &claims)],
-        );
-        assert!(figures.iter().all(|figure| figure.is_finite() && *figure > 0.0));
-        let stages = fast::stages(&ours, &claims, Duration::ZERO);
+        for row in rows(&samples, &ours, &theirs, &[1, 3], Duration::ZERO) {
+            for figure in [row.ours_us, row.ckzg_us, row.ckzg_single_us, row.eip4844_us, row.ratio] {
+                assert!(figure.is_finite() && figure > 0.0, "{row:?}");
+            }
+        }
+        let stages = fast::stages(&ours, &tiled(&samples, 3), Duration::ZERO);
         assert!(stages.len() >= 5 && stages.iter().all(|row| row.us >= 0.0 && row.us.is_finite()));
+        let ours: Arc<dyn Verifier> = Arc::new(ours);
+        let row = throughput(&ours, 2, &samples, Duration::ZERO);
+        assert!(row.lanes == 2 && row.blobs_per_second > 0.0 && row.replayed_per_second > 0.0);
+        let rows = paced(&ours, 1, &samples, &[1, 9], Duration::ZERO);
+        assert!(
+            rows.iter()
+                .all(|row| row.repeats == 3 && row.replayed_us > 0.0 && row.best_us > 0.0)
+        );
+        assert_eq!((rows[0].blobs, rows[1].blobs), (1, 9));
     }
 }

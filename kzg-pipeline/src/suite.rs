@@ -3,6 +3,7 @@
 use ultramarine_types::verify::{Finding, Malformed};
 
 use crate::fixtures::{self, INFINITY, Owned, Seeded, claims, constant, lines, random, shifted_by_order_three};
+use crate::opening::{Opened, Opening};
 use crate::verifier::{Claim, Verifier};
 use crate::wellformed::MODULUS;
 
@@ -133,6 +134,53 @@ pub fn a_finding_does_not_depend_on_company(verifier: &dyn Verifier, rounds: u64
             }
         }
         assert_eq!(judge(verifier, &batch), expected, "round {round}");
+    }
+}
+
+/// However claims are split into batches to open and pieces to sum, each gets what it would get alone.
+pub fn batches_and_pieces_change_nothing(verifier: &dyn Verifier, rounds: u64, most: usize) {
+    let pool = lines(most);
+    for round in 0..rounds {
+        let mut seeded = Seeded(0x7069_6563 + round);
+        let mut owned: Vec<_> = (0..1 + seeded.below(most)).map(|at| pool[at].clone()).collect();
+        let mut expected = vec![HOLDS; owned.len()];
+        for _ in 0..seeded.below(4) {
+            let (at, (_, spoil, finding)) = (seeded.below(owned.len()), SPOILERS[seeded.below(SPOILERS.len())]);
+            if expected[at] == HOLDS {
+                spoil(&mut owned[at]);
+                expected[at] = finding;
+            }
+        }
+        let all = claims(&owned);
+        let mut findings = vec![None; all.len()];
+        let mut pieces: Vec<(Vec<usize>, Vec<Opened>)> = vec![Default::default(); 1 + seeded.below(6)];
+        let mut from = 0;
+        while from < all.len() {
+            let to = all.len().min(from + 1 + seeded.below(9));
+            let openings = verifier.open(&all[from..to]);
+            assert_eq!(openings.len(), to - from);
+            for (at, opening) in (from..to).zip(openings) {
+                match opening {
+                    Opening::Settled(finding) => findings[at] = Some(finding),
+                    Opening::Open(opened) => {
+                        let piece = seeded.below(pieces.len());
+                        pieces[piece].0.push(at);
+                        pieces[piece].1.push(opened);
+                    }
+                }
+            }
+            from = to;
+        }
+        let (places, opened): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
+        let sums: Vec<_> = opened.into_iter().map(|piece| verifier.sum(piece)).collect();
+        verifier.settle(&sums, &mut |piece, found| {
+            assert_eq!(found.len(), places[piece].len());
+            for (at, finding) in places[piece].iter().zip(found) {
+                assert_eq!(findings[*at].replace(*finding), None, "one finding for each");
+            }
+        });
+        let findings: Vec<_> = findings.into_iter().map(Option::unwrap).collect();
+        assert_eq!(findings, expected, "round {round}");
     }
 }
 

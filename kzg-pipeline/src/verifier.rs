@@ -8,6 +8,7 @@ use ultramarine_types::{KzgCommitment, KzgProof};
 use crate::ckzg::CKzg;
 use crate::fast::Fast;
 use crate::memo::Memo;
+use crate::opening::{Opened, Opening, Summed};
 
 /// What somebody claims: this proof shows that this commitment is to this blob (EIP-4844).
 #[derive(Clone, Copy, Debug)]
@@ -20,16 +21,48 @@ pub struct Claim<'a> {
     pub proof: &'a KzgProof,
 }
 
-/// Judges claims in batches.
+/// Judges claims in two phases: opening, claim by claim as blobs arrive, and settling, for all of them together.
 ///
-/// Promises: one finding per claim, in the same order; a claim's finding does not depend on its company; malformed and
-/// wrong are told apart; no input makes it panic; no claims give no findings. Shared read-only between lanes.
+/// Promises: one finding per claim; a claim's finding does not depend on its company, nor on how claims are split into batches
+/// and sums; malformed and wrong are told apart; no input makes it panic. Shared read-only between lanes.
 pub trait Verifier: Send + Sync {
     /// The name in the configuration and in metrics.
     fn name(&self) -> &'static str;
 
-    /// Judges every claim.
-    fn verify(&self, claims: &[Claim<'_>]) -> Vec<Finding>;
+    /// Does for each claim, in order, what needs no other claim. Company is only for speed.
+    fn open(&self, claims: &[Claim<'_>]) -> Vec<Opening>;
+
+    /// Takes the sums of opened claims, with fresh weights: most of what settling costs.
+    fn sum(&self, claims: Vec<Opened>) -> Summed;
+
+    /// Settles any number of sums by one pairing, more if something is wrong, and tells the findings of each sum's claims, in
+    /// their order: `tell(position of the sum, findings)`. Sums that hold are told of before anybody is blamed.
+    fn settle(&self, sums: &[Summed], tell: &mut dyn FnMut(usize, &[Finding]));
+
+    /// Judges every claim at once; findings in the claims' order.
+    fn verify(&self, claims: &[Claim<'_>]) -> Vec<Finding> {
+        let mut findings = vec![Finding::Wrong; claims.len()];
+        let (mut places, mut opened) = (Vec::with_capacity(claims.len()), Vec::with_capacity(claims.len()));
+        for (index, opening) in self.open(claims).into_iter().enumerate() {
+            match opening {
+                Opening::Settled(finding) => findings[index] = finding,
+                Opening::Open(claim) => {
+                    places.push(index);
+                    opened.push(claim);
+                }
+            }
+        }
+        if !opened.is_empty() {
+            // The larger a sum, the less each of its terms costs: with all claims at hand, one is best.
+            let sum = self.sum(opened);
+            self.settle(&[sum], &mut |_, found| {
+                for (place, finding) in places.iter().zip(found) {
+                    findings[*place] = *finding;
+                }
+            });
+        }
+        findings
+    }
 }
 
 /// Which back end judges.

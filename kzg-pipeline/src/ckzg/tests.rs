@@ -34,6 +34,11 @@ fn duplicates_infinity_and_order_are_nothing_special() {
 }
 
 #[test]
+fn batches_and_pieces_change_nothing() {
+    suite::batches_and_pieces_change_nothing(&verifier(), 8, 12);
+}
+
+#[test]
 fn a_remembered_claim_does_not_cover_another() {
     let verifier = CKzg::new(Memo::new(64));
     suite::a_remembered_claim_does_not_cover_another(&verifier);

@@ -36,6 +36,11 @@ fn duplicates_infinity_and_order_are_nothing_special() {
 }
 
 #[test]
+fn batches_and_pieces_change_nothing() {
+    suite::batches_and_pieces_change_nothing(&verifier(), 25, 40);
+}
+
+#[test]
 fn a_remembered_claim_does_not_cover_another() {
     let verifier = Fast::new(Memo::new(64));
     suite::a_remembered_claim_does_not_cover_another(&verifier);
@@ -89,58 +94,4 @@ fn a_batch_of_six_hundred_with_one_wrong_claim_names_it() {
         .filter(|(_, finding)| **finding != Finding::Holds)
         .collect();
     assert_eq!(bad, [(371, &Finding::Wrong)]);
-}
-
-#[test]
-fn splitting_a_scalar_gives_it_back() {
-    let lambda = Fr::from_u128(LAMBDA);
-    assert_eq!(
-        lambda.mul(&lambda).add(&lambda).add(&Fr::ONE),
-        Fr::ZERO,
-        "λ² + λ + 1 = 0"
-    );
-    let mut seeded = Seeded(21);
-    let mut scalars = vec![
-        Fr::ZERO,
-        Fr::ONE,
-        Fr::ONE.negate(),
-        lambda,
-        lambda.negate(),
-        lambda.add(&Fr::ONE.negate()),
-    ];
-    scalars.extend((0..200).map(|_| Fr::from_hash(&seeded.element())));
-    for k in scalars {
-        let (low, high) = split(&k);
-        assert!(low < LAMBDA);
-        assert_eq!(Fr::from_u128(low).add(&Fr::from_u128(high).mul(&lambda)), k);
-    }
-}
-
-#[test]
-fn weights_are_fresh_distinct_and_wide() {
-    let verifier = verifier();
-    let point = Point::generator();
-    let claims = [Opened {
-        commitment: point,
-        proof: point,
-        z: Fr::ONE,
-        y: Fr::ONE,
-    }; 64];
-    let mut seen = std::collections::HashSet::new();
-    let mut bits_set = [0u32; 128];
-    for _ in 0..4 {
-        let weights = verifier.terms(&claims).1.scalars();
-        assert_eq!(weights.len(), claims.len(), "one for each claim, equal ones too");
-        for weight in weights {
-            assert!(seen.insert(weight), "a weight came twice");
-            for (bit, count) in bits_set.iter_mut().enumerate() {
-                *count += (weight >> bit & 1) as u32;
-            }
-        }
-    }
-    // 256 draws of a fair bit stay within 128 ± 72 but for a chance of 2⁻⁶⁰: nine standard deviations.
-    assert!(
-        bits_set.iter().all(|count| (56..=200).contains(count)),
-        "a bit is stuck: {bits_set:?}"
-    );
 }

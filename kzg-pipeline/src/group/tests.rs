@@ -3,7 +3,7 @@ use crate::fixtures::{INFINITY, Seeded, shifted_by_order_three};
 use crate::setup::{GENERATOR_G1, TAU_G1};
 
 /// u² − 1, the eigenvalue of the endomorphism.
-const LAMBDA: u128 = crate::fast::LAMBDA;
+const LAMBDA: u128 = crate::check::LAMBDA;
 
 fn compress(sum: &Sum) -> [u8; 48] {
     let mut bytes = [0; 48];

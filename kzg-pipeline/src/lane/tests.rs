@@ -2,12 +2,15 @@ use super::*;
 use bytes::Bytes;
 use ultramarine_runtime::{Halt, Reason, link};
 use ultramarine_types::verify::Malformed;
-use ultramarine_types::{Height, KzgCommitment, KzgProof, PeerId, ValueId, ValueKey};
 
-use crate::fixtures;
+use crate::field::Fr;
+use crate::fixtures::{self, Seeded};
+use crate::group::{Point, Sum};
 use crate::memo::Memo;
+use crate::verifier::Claim;
 
-/// Calls a blob true if it begins with 1 and remembers the size of each batch.
+/// Calls a blob true if it begins with 1, malformed if with 9, and remembers how many were opened at a time. What it opens
+/// it settles in the second phase only.
 #[derive(Default)]
 struct FirstByte(Mutex<Vec<usize>>);
 
@@ -16,34 +19,47 @@ impl Verifier for FirstByte {
         "first-byte"
     }
 
-    fn verify(&self, claims: &[Claim<'_>]) -> Vec<Finding> {
+    fn open(&self, claims: &[Claim<'_>]) -> Vec<Opening> {
         self.0.lock().expect("no panic").push(claims.len());
-        claims
-            .iter()
-            .map(|claim| {
-                if claim.blob.first() == Some(&1) {
+        let open = |claim: &Claim<'_>| match claim.blob.first() {
+            Some(9) => Opening::Settled(Finding::Malformed(Malformed::Blob)),
+            first => Opening::Open(Opened {
+                name: ([first.copied().unwrap_or(0); 32], [0; 48], [0; 48]),
+                commitment: Point::default(),
+                proof: Point::default(),
+                z: Fr::ZERO,
+                y: Fr::ZERO,
+            }),
+        };
+        claims.iter().map(open).collect()
+    }
+
+    fn sum(&self, claims: Vec<Opened>) -> Summed {
+        Summed {
+            claims,
+            left: Sum::default(),
+            right: Sum::default(),
+        }
+    }
+
+    fn settle(&self, sums: &[Summed], tell: &mut dyn FnMut(usize, &[Finding])) {
+        for (position, sum) in sums.iter().enumerate() {
+            let find = |claim: &Opened| {
+                if claim.name.0[0] == 1 {
                     Finding::Holds
                 } else {
                     Finding::Wrong
                 }
-            })
-            .collect()
+            };
+            tell(position, &sum.claims.iter().map(find).collect::<Vec<_>>());
+        }
     }
 }
 
 fn job(sender: u8, index: u16, last: bool, blob: impl Into<Bytes>) -> VerifyJob {
     VerifyJob {
-        key: ValueKey {
-            height: Height(u64::from(sender)),
-            id: ValueId::ZERO,
-        },
-        index,
-        sender: Some(PeerId([sender; 32])),
-        urgency: Urgency::Current,
-        last,
         blob: blob.into(),
-        commitment: KzgCommitment::ZERO,
-        proof: KzgProof::ZERO,
+        ..fixtures::job(sender, index, last)
     }
 }
 
@@ -68,6 +84,15 @@ fn context(halt: &Halt, name: &'static str) -> TileContext {
     TileContext::new(name, halt, &Registry::new())
 }
 
+/// Stops the lanes when a test is done with them, also when it fails.
+struct Stops<'a>(&'a Halt);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.stop(Reason::Asked);
+    }
+}
+
 /// Takes `count` verdicts, with patience of half a minute.
 fn take(client: &mut Client, count: usize) -> Vec<Verdict> {
     let clock = ultramarine_runtime::Clock::start();
@@ -88,6 +113,7 @@ fn each_client_gets_a_verdict_for_each_of_its_jobs_from_any_lane() {
         let (halt, verifier) = (Halt::new(), Arc::new(FirstByte::default()));
         let lanes = Lanes::new(vec![first_end, second_end], verifier, Options::default());
         std::thread::scope(|scope| {
+            let _stops = Stops(&halt);
             for _ in 0..lanes_count {
                 let (lanes, ctx) = (Arc::clone(&lanes), context(&halt, "lane"));
                 scope.spawn(move || lanes.run(&ctx).expect("it ends well"));
@@ -115,7 +141,6 @@ fn each_client_gets_a_verdict_for_each_of_its_jobs_from_any_lane() {
                     }
                 }
             }
-            halt.stop(Reason::Asked);
         });
     }
 }
@@ -131,6 +156,106 @@ fn lanes_end_when_every_client_is_gone_and_still_judge_what_waited() {
     drop(jobs);
     run(context(&halt, "lane"), vec![end], verifier, Options::default()).expect("it ends well");
     assert_eq!(std::iter::from_fn(|| verdicts.try_recv()).count(), 3);
+}
+
+/// One lane opens the only job while another waits on the links, who must be told of the new deadline.
+#[test]
+fn a_stalled_stream_has_its_verdicts_all_the_same() {
+    let (mut client, end) = client();
+    let halt = Halt::new();
+    let mut options = Options::default();
+    options.policy.current.wait = Nanos::from_millis(2);
+    let lanes = Lanes::new(vec![end], Arc::new(FirstByte::default()), options);
+    std::thread::scope(|scope| {
+        let _stops = Stops(&halt);
+        for _ in 0..2 {
+            let (lanes, ctx) = (Arc::clone(&lanes), context(&halt, "lane"));
+            scope.spawn(move || lanes.run(&ctx).expect("it ends well"));
+        }
+        for round in 0..60 {
+            let jobs_count = if round % 4 == 0 { 3 } else { 1 };
+            for index in 0..jobs_count {
+                client.jobs.send(job(1, index, false, vec![1])).expect("the lanes live");
+            }
+            take(&mut client, usize::from(jobs_count));
+        }
+    });
+}
+
+#[test]
+fn a_halt_drops_what_is_not_settled_yet() {
+    let (mut client, end) = client();
+    let (halt, verifier) = (Halt::new(), Arc::new(FirstByte::default()));
+    let mut options = Options::default();
+    options.policy.current.wait = Nanos::NEVER;
+    let lanes = Lanes::new(vec![end], verifier.clone(), options);
+    std::thread::scope(|scope| {
+        let (running, ctx) = (Arc::clone(&lanes), context(&halt, "lane"));
+        let lane = scope.spawn(move || running.run(&ctx));
+        client.jobs.send(job(1, 0, false, vec![1])).expect("the lane lives");
+        while verifier.0.lock().expect("no panic").is_empty() {
+            std::thread::yield_now();
+        }
+        halt.stop(Reason::Asked);
+        assert_eq!(lane.join().expect("no panic"), Ok(()));
+    });
+    assert_eq!(client.verdicts.try_recv(), None);
+}
+
+/// Blocks of several senders at once, some of their streams stalling, over one to three lanes of the real verifier: each
+/// job has one verdict, the one it has alone.
+#[test]
+fn any_interleaving_gives_each_job_the_verdict_it_has_alone() {
+    let verifier: Arc<dyn Verifier> = Arc::new(crate::fast::Fast::new(Memo::new(0)));
+    let mut pool = fixtures::lines(12);
+    for (at, (_, spoil, _)) in crate::suite::SPOILERS.iter().enumerate().step_by(3) {
+        spoil(&mut pool[at % 12]);
+    }
+    let alone: Vec<_> = pool.iter().map(|claim| verifier.verify(&[claim.claim()])[0]).collect();
+    let pool: Vec<_> = pool
+        .into_iter()
+        .map(|claim| (Bytes::from(claim.blob), claim.commitment, claim.proof))
+        .collect();
+    for lanes_count in [1, 2, 3] {
+        let (mut client, end) = client();
+        let halt = Halt::new();
+        let mut options = Options::default();
+        options.policy.current.sum_claims = 5;
+        let lanes = Lanes::new(vec![end], Arc::clone(&verifier), options);
+        std::thread::scope(|scope| {
+            let _stops = Stops(&halt);
+            for _ in 0..lanes_count {
+                let (lanes, ctx) = (Arc::clone(&lanes), context(&halt, "lane"));
+                scope.spawn(move || lanes.run(&ctx).expect("it ends well"));
+            }
+            let mut seeded = Seeded(lanes_count);
+            for _ in 0..12 {
+                let mut expected = Vec::new();
+                for index in 0..1 + seeded.below(30) as u16 {
+                    let sender = seeded.below(3) as u8;
+                    let (which, last) = (seeded.below(pool.len()), seeded.below(8) == 0);
+                    let (blob, commitment, proof) = pool[which].clone();
+                    let urgency = if sender == 2 { Urgency::Sync } else { Urgency::Current };
+                    let real = VerifyJob {
+                        commitment,
+                        proof,
+                        urgency,
+                        ..job(sender, index, last, blob)
+                    };
+                    client.jobs.send(real).expect("the lanes live");
+                    expected.push((index, Some(PeerId([sender; 32])), alone[which]));
+                }
+                let mut verdicts = take(&mut client, expected.len());
+                verdicts.sort_by_key(|verdict| verdict.index);
+                let found: Vec<_> = verdicts
+                    .iter()
+                    .map(|verdict| (verdict.index, verdict.sender, verdict.finding))
+                    .collect();
+                assert_eq!(found, expected);
+            }
+        });
+        assert_eq!(client.verdicts.try_recv(), None, "and no second one");
+    }
 }
 
 #[test]
@@ -160,6 +285,11 @@ fn jobs_that_wait_together_are_judged_together() {
 
 #[test]
 fn real_blobs_pass_through_a_lane_and_the_bad_ones_are_named_and_counted() {
+    pass_and_count(Arc::new(crate::ckzg::CKzg::new(Memo::new(16))));
+    pass_and_count(Arc::new(crate::fast::Fast::new(Memo::new(16))));
+}
+
+fn pass_and_count(verifier: Arc<dyn Verifier>) {
     let (client, end) = client();
     let mut claims = fixtures::random().to_vec();
     claims[1].blob[31] ^= 1;
@@ -177,11 +307,10 @@ fn real_blobs_pass_through_a_lane_and_the_bad_ones_are_named_and_counted() {
     drop(jobs);
     let (halt, registry) = (Halt::new(), Registry::new());
     let ctx = TileContext::new("kzg-0", &halt, &registry);
-    let verifier = Arc::new(crate::ckzg::CKzg::new(Memo::new(16)));
     run(ctx, vec![end], verifier, Options::default()).expect("it ends well");
-    let found: Vec<_> = std::iter::from_fn(|| verdicts.try_recv())
-        .map(|verdict| verdict.finding)
-        .collect();
+    let mut found: Vec<_> = std::iter::from_fn(|| verdicts.try_recv()).collect();
+    found.sort_by_key(|verdict| verdict.index);
+    let found: Vec<_> = found.iter().map(|verdict| verdict.finding).collect();
     let (holds, wrong, malformed) = (Finding::Holds, Finding::Wrong, Finding::Malformed);
     assert_eq!(
         found,

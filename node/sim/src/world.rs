@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The machines are the real ones (`ultramarine_core::Core`, `ultramarine_net::streaming::Join`,
-//! `ultramarine_kzg_pipeline::former::Former`, the store's log format); only tiles are replaced.
+//! `ultramarine_kzg_pipeline::foreman::Foreman`, the store's log format); only tiles are replaced.
 
 mod drive;
 mod engine;
@@ -26,16 +26,16 @@ use std::sync::Arc;
 use ed25519_dalek::SigningKey;
 use ultramarine_core::Core;
 use ultramarine_core::io::{Event as CoreEvent, Output, Stop};
-use ultramarine_kzg_pipeline::former::{Former, Policy};
+use ultramarine_kzg_pipeline::foreman::Policy;
 use ultramarine_net::streaming::{Join, JoinConfig};
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::chain::{Validator, address_of};
 use ultramarine_types::execution::EngineCall;
 use ultramarine_types::limits::Limits;
 use ultramarine_types::network::NetEvent;
-use ultramarine_types::verify::Verdict;
 use ultramarine_types::{Address, Height, Nanos, Outbox, PeerId, PublicKey, ValidatorSet, ValueKey};
 
+use self::verify::{Done, Foreman};
 use crate::adversaries::Adversary;
 use crate::checks::Checks;
 use crate::clock::NodeClock;
@@ -81,14 +81,10 @@ pub(crate) enum Event {
         el_life: u32,
         call: Box<EngineCall>,
     },
-    /// A lane has verified a batch.
-    Verified {
-        node: usize,
-        life: u32,
-        verdicts: Vec<Verdict>,
-    },
-    /// The batch former's deadline.
-    FormerWake { node: usize, life: u32, at: Nanos },
+    /// A lane has carried out a task.
+    LaneDone { node: usize, life: u32, done: Box<Done> },
+    /// The foreman's deadline.
+    ForemanWake { node: usize, life: u32, at: Nanos },
     /// A sync request has waited long enough.
     SyncTimeout { node: usize, life: u32, stream: StreamId },
     /// Two nodes try to connect.
@@ -142,8 +138,8 @@ pub struct Node {
     pub(crate) wakes: (Nanos, u32),
     pub(crate) join: Join,
     pub(crate) join_wake_at: Option<Nanos>,
-    pub(crate) former: Former,
-    pub(crate) former_wake_at: Option<Nanos>,
+    pub(crate) foreman: Foreman,
+    pub(crate) foreman_wake_at: Option<Nanos>,
     pub(crate) streams: BTreeMap<StreamId, Incoming>,
     pub(crate) syncs: BTreeMap<StreamId, (usize, Height)>,
     pub(crate) sees: BTreeSet<usize>,
@@ -290,8 +286,8 @@ impl World {
                         limits: Limits::of(&config.chain),
                     }),
                     join_wake_at: None,
-                    former: Former::new(Policy::default()),
-                    former_wake_at: None,
+                    foreman: Foreman::new(Policy::default()),
+                    foreman_wake_at: None,
                     streams: BTreeMap::new(),
                     syncs: BTreeMap::new(),
                     sees: BTreeSet::new(),

@@ -89,16 +89,16 @@ impl World {
                     self.engine_done(node, el_life, *call);
                 }
             }
-            Event::Verified { node, life, verdicts } => {
+            Event::LaneDone { node, life, done } => {
                 if self.lives(node, life) {
-                    self.verified(node, verdicts);
+                    self.lane_done(node, *done);
                 }
             }
-            Event::FormerWake { node, life, at } => {
-                if self.lives(node, life) && self.nodes[node].former_wake_at == Some(at) {
+            Event::ForemanWake { node, life, at } => {
+                if self.lives(node, life) && self.nodes[node].foreman_wake_at == Some(at) {
                     self.count_wake(node);
-                    self.nodes[node].former_wake_at = None;
-                    self.former_wake(node);
+                    self.nodes[node].foreman_wake_at = None;
+                    self.foreman_wake(node);
                 }
             }
             Event::SyncTimeout { node, life, stream } => {

@@ -28,7 +28,7 @@ impl World {
         node.wake_at = None;
         node.join = Join::new(JoinConfig { limits });
         node.forkchoice_until = Nanos::ZERO;
-        node.former_wake_at = None;
+        node.foreman_wake_at = None;
         self.start_lanes(index);
         let node = &mut self.nodes[index];
         let recovered = node.disk.recover();

@@ -1,0 +1,213 @@
+//! This file knows the final check of opened claims: weighted sums, one pairing for any number of them, and who is to blame.
+//!
+//! With H and τ·H fixed points of G2 and a weight rᵢ for each claim (Cᵢ, zᵢ, yᵢ, πᵢ), drawn from a CSPRNG after all four are
+//! fixed,
+//!
+//! ```text
+//!   A = Σ rᵢ·Cᵢ + Σ (rᵢzᵢ)·πᵢ − (Σ rᵢyᵢ)·G          B = Σ rᵢ·πᵢ          e(A, H) = e(B, τ·H)
+//! ```
+//!
+//! *Soundness.* All points are of the subgroup of prime order r, so the two sides differ by e(G, H) to the power Σ rᵢ·δᵢ, where
+//! δᵢ = 0 exactly if claim i holds. If some δⱼ ≠ 0, at most one value of rⱼ makes the sum zero for any choice of the others; rⱼ
+//! is uniform over 2¹²⁸ values, so claims with a wrong one among them pass with probability at most 2⁻¹²⁸. True claims always pass.
+//!
+//! *Split sums.* A and B are sums over claims and the weights are independent, so they may be taken piece by piece while later
+//! claims are still on their way, and added at the end. A claim gets its weight when its piece is summed: it is fixed by then, and
+//! later claims are chosen by people who see nothing of that weight. Even a piece of a single claim is weighted: its sums will be
+//! added to others, and unweighted pieces could be made to cancel.
+//!
+//! *Blame.* If the equation fails for all pieces together, it is asked of halves, whose sums are sums of what is at hand: one
+//! pairing each, no multiplication. Inside a piece that fails, halves are summed with fresh weights. Each question is wrong with
+//! probability at most 2⁻¹²⁸, and n claims in k pieces ask fewer than 2k + 2n.
+//!
+//! *Cost.* rᵢzᵢ has 255 bits. With λ = u² − 1 (128 bits) any k < r is k₁ + k₂·λ with k₁ = k mod λ < 2¹²⁸ and k₂ = ⌊k/λ⌋ ≤ u² < 2¹²⁸, and
+//! λ·π costs one field product; so A is a sum of 3n + 2 terms of 128 bits and B one of n: two runs of Pippenger's algorithm.
+
+use rand::Rng;
+use ultramarine_types::verify::Finding;
+
+use crate::field::Fr;
+use crate::group::{Beta, Lines, Point, Sum, Terms, pairings_equal};
+use crate::opening::{Opened, Summed};
+use crate::setup;
+
+/// λ = u² − 1, u = −0xd201000000010000: a cube root of one modulo r.
+pub const LAMBDA: u128 = 0xac45_a401_0001_a402_0000_0000_ffff_ffff;
+
+/// The constants of the equation.
+pub struct Check {
+    beta: Beta,
+    generator: Point,
+    generator_image: Point,
+    one: Lines,
+    tau: Lines,
+}
+
+impl Check {
+    /// Works out the constants and tries them on a claim that is known. Panics if the setup is not the ceremony's.
+    pub fn new() -> Self {
+        setup::check_digest();
+        let beta = Beta::new();
+        let generator = Point::generator();
+        let this = Self {
+            generator_image: generator.endomorphism(&beta),
+            generator,
+            one: Lines::generator(),
+            tau: Lines::decompress(&setup::TAU_G2),
+            beta,
+        };
+        let (commitment, z, proof) = setup::known_claim();
+        let point = |bytes| Point::decompress(bytes).expect("a constant of the setup");
+        let z = Fr::from_hash(&z);
+        let mut known = Opened {
+            name: ([0; 32], commitment.0, proof.0),
+            commitment: point(&commitment.0),
+            proof: point(&proof.0),
+            z,
+            y: z,
+        };
+        assert!(
+            this.holds(std::slice::from_ref(&known)),
+            "the setup's own claim does not hold"
+        );
+        known.y = Fr::ONE;
+        assert!(!this.holds(&[known]), "a wrong claim holds");
+        this
+    }
+
+    /// The sums of these claims, with fresh weights.
+    pub fn sum(&self, claims: Vec<Opened>) -> Summed {
+        let (left, right) = self.sums(&claims);
+        Summed { claims, left, right }
+    }
+
+    /// Tells a finding for each claim of each piece, piece by piece: `tell(position of the piece, findings)`. Pieces that
+    /// hold are told of before anybody is blamed.
+    pub fn settle(&self, pieces: &[Summed], tell: &mut dyn FnMut(usize, &[Finding])) {
+        let mut failing = Vec::new();
+        if !pieces.is_empty() {
+            self.sift(pieces, 0, false, tell, &mut failing);
+        }
+        for position in failing {
+            let claims = &pieces[position].claims;
+            let mut findings = vec![Finding::Wrong; claims.len()];
+            self.blame(claims, &mut findings, true);
+            tell(position, &findings);
+        }
+    }
+
+    /// Tells of the pieces that hold and notes the positions of those that do not; whether all hold. `fails` if it is known
+    /// already that not all do.
+    fn sift(
+        &self,
+        pieces: &[Summed],
+        first: usize,
+        fails: bool,
+        tell: &mut dyn FnMut(usize, &[Finding]),
+        failing: &mut Vec<usize>,
+    ) -> bool {
+        if !fails && self.hold_together(pieces) {
+            for (position, piece) in (first..).zip(pieces) {
+                tell(position, &vec![Finding::Holds; piece.len()]);
+            }
+            return true;
+        }
+        if pieces.len() <= 1 {
+            failing.push(first);
+            return false;
+        }
+        let half = pieces.len() / 2;
+        let (left, right) = pieces.split_at(half);
+        // If the whole fails and its left half holds, the right half fails: no need to ask.
+        let left_holds = self.sift(left, first, false, tell, failing);
+        self.sift(right, first + half, left_holds, tell, failing);
+        false
+    }
+
+    /// The same for the claims of one piece, with fresh weights for each question.
+    fn blame(&self, claims: &[Opened], findings: &mut [Finding], fails: bool) -> bool {
+        if !fails && self.holds(claims) {
+            findings.fill(Finding::Holds);
+            return true;
+        }
+        if claims.len() <= 1 {
+            findings.fill(Finding::Wrong);
+            return false;
+        }
+        let half = claims.len() / 2;
+        let (claims_left, claims_right) = claims.split_at(half);
+        let (left, right) = findings.split_at_mut(half);
+        let left_holds = self.blame(claims_left, left, false);
+        self.blame(claims_right, right, left_holds);
+        false
+    }
+
+    fn hold_together(&self, pieces: &[Summed]) -> bool {
+        let total = |side: fn(&Summed) -> &Sum| pieces.iter().map(side).fold(Sum::default(), |sum, one| sum.plus(one));
+        self.equal(&total(|piece| &piece.left), &total(|piece| &piece.right))
+    }
+
+    /// Whether all these claims hold.
+    fn holds(&self, claims: &[Opened]) -> bool {
+        let (left, right) = self.sums(claims);
+        self.equal(&left, &right)
+    }
+
+    fn sums(&self, claims: &[Opened]) -> (Sum, Sum) {
+        #[cfg(test)]
+        tests::COUNTS.with_borrow_mut(|counts| counts.sums += 1);
+        let (left, right) = self.terms(claims);
+        (left.sum(), right.sum())
+    }
+
+    /// e(A, H) = e(B, τ·H).
+    pub fn equal(&self, left: &Sum, right: &Sum) -> bool {
+        #[cfg(test)]
+        tests::COUNTS.with_borrow_mut(|counts| counts.pairings += 1);
+        pairings_equal(left, &self.one, right, &self.tau)
+    }
+
+    /// The terms of A and of B, with fresh weights.
+    pub fn terms(&self, claims: &[Opened]) -> (Terms, Terms) {
+        let mut random = rand::rng();
+        let (mut left, mut right) = (
+            Terms::with_capacity(3 * claims.len() + 2),
+            Terms::with_capacity(claims.len()),
+        );
+        let mut weighted_y = Fr::ZERO;
+        for claim in claims {
+            let weight: u128 = random.random();
+            let weight_fr = Fr::from_u128(weight);
+            let (low, high) = split(&weight_fr.mul(&claim.z));
+            left.push(&claim.commitment, weight);
+            left.push(&claim.proof, low);
+            left.push(&claim.proof.endomorphism(&self.beta), high);
+            right.push(&claim.proof, weight);
+            weighted_y = weighted_y.add(&weight_fr.mul(&claim.y));
+        }
+        let (low, high) = split(&weighted_y.negate());
+        left.push(&self.generator, low);
+        left.push(&self.generator_image, high);
+        (left, right)
+    }
+}
+
+/// k = k₁ + k₂·λ with both below 2¹²⁸: (k mod λ, ⌊k/λ⌋).
+fn split(k: &Fr) -> (u128, u128) {
+    let limbs = k.limbs();
+    // Schoolbook division by bits: remainder < λ < 2¹²⁸ before each step, so one carry bit is all it needs.
+    let (mut remainder, mut quotient) = (0u128, 0u128);
+    for bit in (0..256).rev() {
+        let carry = remainder >> 127 == 1;
+        remainder = remainder << 1 | u128::from(limbs[bit / 64] >> (bit % 64) & 1);
+        let fits = carry || remainder >= LAMBDA;
+        if fits {
+            remainder = remainder.wrapping_sub(LAMBDA);
+        }
+        quotient = quotient << 1 | u128::from(fits);
+    }
+    (remainder, quotient)
+}
+
+#[cfg(test)]
+mod tests;

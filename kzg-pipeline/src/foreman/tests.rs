@@ -1,0 +1,295 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::fixtures::{Seeded, job};
+use ultramarine_types::verify::VerifyJob;
+
+/// An opened claim is its sender and index here, a sum is a list of them.
+type Name = (u8, u16);
+type Crew = Foreman<Name, Vec<Name>>;
+type Work = Task<Name, Vec<Name>>;
+
+const MS: u64 = 1_000_000;
+
+fn small() -> Crew {
+    let account = |wait| AccountPolicy {
+        sum_claims: 4,
+        claims_max: 40,
+        wait: Nanos(wait * MS),
+    };
+    Foreman::new(Policy {
+        current_blobs_max: 4,
+        sync_blobs_max: 2,
+        current: account(10),
+        sync: account(20),
+    })
+}
+
+fn ticket(sender: u8, index: u16, urgency: Urgency, last: bool) -> Ticket {
+    let job = VerifyJob {
+        urgency,
+        ..job(sender, index, last)
+    };
+    Ticket { client: 0, job }
+}
+
+fn jobs(sender: u8, indices: std::ops::Range<u16>, urgency: Urgency) -> Input<Name, Vec<Name>> {
+    Input::Jobs(indices.map(|index| ticket(sender, index, urgency, false)).collect())
+}
+
+fn feed(foreman: &mut Crew, now: u64, input: Input<Name, Vec<Name>>) -> Vec<Work> {
+    let mut out = Outbox::new();
+    foreman.handle(Nanos(now), input, &mut out);
+    out.drain().collect()
+}
+
+fn one(mut tasks: Vec<Work>) -> Work {
+    let task = tasks.pop().expect("a task");
+    assert!(tasks.is_empty(), "one task, not also {tasks:?}");
+    task
+}
+
+fn names(batch: &Batch) -> Vec<Name> {
+    let name = |ticket: &Ticket| (ticket.job.sender.map_or(0, |peer| peer.0[0]), ticket.job.index);
+    batch.tickets.iter().map(name).collect()
+}
+
+/// What a lane answers that leaves every claim open.
+fn done(task: Work) -> Input<Name, Vec<Name>> {
+    match task {
+        Task::Open(batch) => Input::Opened {
+            lot: batch.lot,
+            claims: names(&batch),
+        },
+        Task::Sum(urgency, piece) => Input::Summed {
+            urgency,
+            claims_count: piece.claims.len(),
+            sum: piece.claims,
+            mark: piece.mark,
+        },
+        Task::Settle(..) => Input::LaneFree,
+    }
+}
+
+fn opened(task: &Work) -> Vec<Name> {
+    match task {
+        Task::Open(batch) => names(batch),
+        other => panic!("not a batch: {other:?}"),
+    }
+}
+
+fn settled(task: &Work) -> Vec<Name> {
+    match task {
+        Task::Settle(_, settlement) => [settlement.sums.concat(), settlement.loose.clone()].concat(),
+        other => panic!("not a settlement: {other:?}"),
+    }
+}
+
+#[test]
+fn a_free_lane_takes_what_waits_and_no_job_waits_for_company() {
+    let mut foreman = small();
+    assert!(feed(&mut foreman, 0, Input::LaneFree).is_empty());
+    let task = one(feed(&mut foreman, 1, jobs(1, 0..1, Urgency::Current)));
+    assert_eq!(opened(&task), [(1, 0)]);
+    assert!(
+        feed(&mut foreman, 2, jobs(1, 1..7, Urgency::Current)).is_empty(),
+        "no lane is free"
+    );
+    let next = one(feed(&mut foreman, 3, done(task)));
+    assert_eq!(
+        opened(&next),
+        [(1, 1), (1, 2), (1, 3), (1, 4)],
+        "they found company while waiting"
+    );
+    assert_eq!(foreman.waiting(), 2);
+}
+
+#[test]
+fn free_lanes_share_what_waits() {
+    let mut foreman = small();
+    for _ in 0..3 {
+        feed(&mut foreman, 0, Input::LaneFree);
+    }
+    let tasks = feed(&mut foreman, 1, jobs(1, 0..6, Urgency::Current));
+    let sizes: Vec<_> = tasks.iter().map(|task| opened(task).len()).collect();
+    assert_eq!(sizes, [2, 2, 2]);
+}
+
+#[test]
+fn the_current_height_goes_before_sync_in_everything() {
+    let mut foreman = small();
+    feed(&mut foreman, 0, jobs(9, 0..4, Urgency::Sync));
+    let sync = one(feed(&mut foreman, 0, Input::LaneFree));
+    assert_eq!(opened(&sync), [(9, 0), (9, 1)], "sync's batches are short");
+    let last = Input::Jobs(vec![ticket(1, 0, Urgency::Current, true)]);
+    assert!(feed(&mut foreman, 1, last).is_empty());
+    // Sync could open more, and its claims wait longer than they should.
+    let current = one(feed(&mut foreman, 90 * MS, done(sync)));
+    assert_eq!(opened(&current), [(1, 0)]);
+    let verdict = one(feed(&mut foreman, 91 * MS, done(current)));
+    assert_eq!(settled(&verdict), [(1, 0)], "sync's claims are not settled with it");
+    let sync = one(feed(&mut foreman, 120 * MS, done(verdict)));
+    assert_eq!(settled(&sync), [(9, 0), (9, 1)]);
+    assert_eq!(opened(&one(feed(&mut foreman, 121 * MS, done(sync)))), [(9, 2), (9, 3)]);
+}
+
+#[test]
+fn a_block_is_summed_on_the_way_and_settled_by_one_task_at_its_end() {
+    let mut foreman = small();
+    feed(&mut foreman, 0, Input::LaneFree);
+    let mut tasks: Vec<&str> = Vec::new();
+    for index in 0..10 {
+        let last = index == 9;
+        let mut task = one(feed(
+            &mut foreman,
+            1 + u64::from(index),
+            Input::Jobs(vec![ticket(1, index, Urgency::Current, last)]),
+        ));
+        loop {
+            tasks.push(match &task {
+                Task::Open(_) => "open",
+                Task::Sum(..) => "sum",
+                Task::Settle(_, settlement) => {
+                    assert_eq!((settlement.sums.len(), settlement.loose.len()), (2, 2));
+                    "settle"
+                }
+            });
+            let mut next = feed(&mut foreman, 1 + u64::from(index), done(task));
+            match next.pop() {
+                Some(more) => task = more,
+                None => break,
+            }
+        }
+    }
+    let (open, sum) = (["open"; 4], ["sum"]);
+    assert_eq!(tasks, [&open[..], &sum, &open, &sum, &open[..2], &["settle"]].concat());
+    assert_eq!(foreman.deadline(), None, "nothing is left");
+}
+
+#[test]
+fn a_free_lane_settles_a_stalled_stream_at_the_deadline() {
+    let mut foreman = small();
+    feed(&mut foreman, 0, Input::LaneFree);
+    let task = one(feed(&mut foreman, 0, jobs(1, 0..2, Urgency::Current)));
+    assert_eq!(foreman.deadline(), None, "no lane could do anything");
+    assert!(feed(&mut foreman, 5, done(task)).is_empty());
+    assert_eq!(foreman.deadline(), Some(Nanos(5 + 10 * MS)));
+    let mut out = Outbox::new();
+    foreman.wake(Nanos(4 + 10 * MS), &mut out);
+    assert!(out.is_empty(), "waking early changes nothing");
+    foreman.wake(Nanos(5 + 10 * MS), &mut out);
+    assert_eq!(settled(&one(out.drain().collect())), [(1, 0), (1, 1)]);
+}
+
+/// Any arrival of jobs from several senders, over one to four lanes that finish in any order: each job is opened once, each
+/// claim that stays open is settled once, a lane has one task at a time, and nothing is kept beyond its wait.
+#[test]
+fn every_interleaving_settles_every_claim_once() {
+    for seed in 0..300 {
+        let mut seeded = Seeded(seed);
+        let mut run = Run::new(1 + seeded.below(4));
+        for _ in 0..400 {
+            run.now += seeded.below(3 * MS as usize) as u64;
+            match seeded.below(3) {
+                0 => run.arrive(&mut seeded),
+                _ => run.finish(&mut seeded),
+            }
+        }
+        while !run.working.is_empty() {
+            run.finish(&mut seeded);
+        }
+        // Nothing more comes: deadlines alone bring the rest out.
+        while let Some(deadline) = run.foreman.deadline() {
+            run.now = run.now.max(deadline.0);
+            let mut out = Outbox::new();
+            run.foreman.wake(Nanos(run.now), &mut out);
+            run.assign(out.drain().collect());
+            while !run.working.is_empty() {
+                run.finish(&mut seeded);
+            }
+        }
+        assert_eq!(run.foreman.waiting() + run.foreman.unsettled(), 0, "seed {seed}");
+        let sent: u16 = run.sent.values().sum();
+        assert_eq!(
+            run.found.len(),
+            usize::from(sent),
+            "seed {seed}: a finding for each job"
+        );
+    }
+}
+
+struct Run {
+    now: u64,
+    foreman: Crew,
+    lanes: usize,
+    working: Vec<Work>,
+    sent: BTreeMap<u8, u16>,
+    found: BTreeSet<Name>,
+}
+
+impl Run {
+    fn new(lanes: usize) -> Self {
+        let mut foreman = small();
+        for _ in 0..lanes {
+            assert!(feed(&mut foreman, 0, Input::LaneFree).is_empty());
+        }
+        Self {
+            now: 0,
+            foreman,
+            lanes,
+            working: Vec::new(),
+            sent: BTreeMap::new(),
+            found: BTreeSet::new(),
+        }
+    }
+
+    fn arrive(&mut self, seeded: &mut Seeded) {
+        let tickets = (0..seeded.below(7)).map(|_| {
+            let sender = seeded.below(5) as u8;
+            let index = self.sent.entry(sender).or_default();
+            *index += 1;
+            let urgency = if sender < 3 { Urgency::Current } else { Urgency::Sync };
+            ticket(sender, *index, urgency, seeded.below(9) == 0)
+        });
+        let input = Input::Jobs(tickets.collect());
+        let tasks = feed(&mut self.foreman, self.now, input);
+        self.assign(tasks);
+    }
+
+    fn assign(&mut self, tasks: Vec<Work>) {
+        self.working.extend(tasks);
+        assert!(self.working.len() <= self.lanes, "a lane has one task");
+        let idle = self.working.len() < self.lanes;
+        assert!(!idle || self.foreman.waiting() == 0, "a lane is idle while a job waits");
+    }
+
+    fn finish(&mut self, seeded: &mut Seeded) {
+        if self.working.is_empty() {
+            return;
+        }
+        let task = self.working.swap_remove(seeded.below(self.working.len()));
+        let mut answer = match task {
+            Task::Settle(urgency, ref settlement) => {
+                assert!(settlement.sums.iter().all(|sum| !sum.is_empty()));
+                let names = settled(&task);
+                assert!(!names.is_empty(), "a settlement has claims");
+                for name in names {
+                    assert_eq!(name.0 < 3, urgency == Urgency::Current);
+                    assert!(self.found.insert(name), "{name:?} was settled twice");
+                }
+                Input::LaneFree
+            }
+            other => done(other),
+        };
+        if let Input::Opened { claims, .. } = &mut answer {
+            // Some have their finding at once.
+            let (keep, at_once): (Vec<_>, Vec<_>) = claims.iter().partition(|(_, index)| index % 5 != 0);
+            *claims = keep;
+            for name in at_once {
+                assert!(self.found.insert(name), "{name:?} was opened twice");
+            }
+        }
+        let tasks = feed(&mut self.foreman, self.now, answer);
+        self.assign(tasks);
+    }
+}

@@ -1,0 +1,212 @@
+//! This file knows how to measure lanes: how much they take, and how long the last blob of a block waits for its verdict.
+//!
+//! How much they take is measured with everything waiting at once; how long the last blob waits, with blobs arriving at nine
+//! tenths of that, from the moment the last arrives to the last verdict. Both are measured twice: *replayed*, as if each lane had
+//! a core to itself (`replay.rs`), and on real lanes by the wall clock, with the caller as their client. On a machine that does
+//! other things, the best of the real repeats tells what the system adds, and the median what the machine was like.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use ultramarine_runtime::{Clock, Halt, Reason, Receiver, Registry, Sender, TileContext, link};
+use ultramarine_types::Nanos;
+use ultramarine_types::limits::BLOBS_PER_BLOCK_MAX;
+use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
+
+use super::replay::replays;
+use super::{Sample, Shared};
+use crate::lane::{LaneClientEnd, Lanes, Options};
+use crate::verifier::Verifier;
+
+/// The block sizes that reports show.
+pub const SIZES: [usize; 4] = [6, 64, 256, 1024];
+/// Blobs behind a figure of how much lanes take.
+const FLOOD_BLOBS: usize = 512;
+/// The share of what the lanes take at which blobs arrive.
+const LOAD: f64 = 0.9;
+
+/// How much a number of lanes takes.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct LanesRow {
+    /// Lanes.
+    pub lanes: usize,
+    /// Blobs a second by the wall clock, in the best repeat.
+    pub blobs_per_second: f64,
+    /// Blobs a second if each lane had a core to itself.
+    pub replayed_per_second: f64,
+}
+
+/// How long the last blob of a block waits for its verdict.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct PacedRow {
+    /// Blobs of the block.
+    pub blobs: usize,
+    /// Lanes.
+    pub lanes: usize,
+    /// At which blobs arrived when replayed.
+    pub replayed_per_second: f64,
+    /// From the last blob to the last verdict, in microseconds, if each lane had a core to itself: the middle of the repeats.
+    pub replayed_us: f64,
+    /// At which blobs arrived at real lanes.
+    pub blobs_per_second: f64,
+    /// From the last blob to the last verdict on real lanes, in microseconds: the best repeat.
+    pub best_us: f64,
+    /// The middle one.
+    pub median_us: f64,
+    /// How many repeats.
+    pub repeats: usize,
+}
+
+/// How much `lanes` lanes take, within a budget or a little more.
+pub fn throughput(verifier: &Arc<dyn Verifier>, lanes: usize, samples: &[Sample], budget: Duration) -> LanesRow {
+    let half = budget / 2;
+    LanesRow {
+        lanes,
+        blobs_per_second: with_lanes(verifier, lanes, samples, |client| client.flooded(half)),
+        replayed_per_second: replayed_flooded(verifier, lanes, &Shared::all(samples), half),
+    }
+}
+
+/// The wait of the last blob on `lanes` lanes for each size, within a budget or a little more.
+pub fn paced(
+    verifier: &Arc<dyn Verifier>,
+    lanes: usize,
+    samples: &[Sample],
+    sizes: &[usize],
+    budget: Duration,
+) -> Vec<PacedRow> {
+    let share = budget / u32::try_from(2 * (sizes.len() + 1)).unwrap_or(u32::MAX);
+    let shared = Shared::all(samples);
+    let replayed_per_second = LOAD * replayed_flooded(verifier, lanes, &shared, share);
+    with_lanes(verifier, lanes, samples, |client| {
+        let blobs_per_second = LOAD * client.flooded(share);
+        let row = |&blobs: &usize| {
+            let began = Instant::now();
+            let mut waits = Vec::new();
+            while waits.len() < 3 || (began.elapsed() < share && waits.len() < 100) {
+                waits.push(client.block(blobs, pause(blobs_per_second)).waited.as_secs_f64() * 1e6);
+            }
+            waits.sort_by(f64::total_cmp);
+            let apart = Nanos::from(pause(replayed_per_second));
+            PacedRow {
+                blobs,
+                lanes,
+                replayed_per_second,
+                replayed_us: replays(&**verifier, lanes, &shared, blobs, apart, share).waited * 1e6,
+                blobs_per_second,
+                best_us: waits[0],
+                median_us: waits[waits.len() / 2],
+                repeats: waits.len(),
+            }
+        };
+        sizes.iter().map(row).collect()
+    })
+}
+
+fn pause(blobs_per_second: f64) -> Duration {
+    Duration::from_secs_f64(1.0 / blobs_per_second)
+}
+
+fn replayed_flooded(verifier: &Arc<dyn Verifier>, lanes: usize, samples: &[Shared], budget: Duration) -> f64 {
+    FLOOD_BLOBS as f64 / replays(&**verifier, lanes, samples, FLOOD_BLOBS, Nanos::ZERO, budget).whole
+}
+
+struct Client {
+    jobs: Sender<VerifyJob>,
+    verdicts: Receiver<Verdict>,
+    samples: Vec<Shared>,
+    clock: Clock,
+}
+
+struct Took {
+    /// From the first blob to the last verdict.
+    whole: Duration,
+    /// From the last blob to the last verdict.
+    waited: Duration,
+}
+
+impl Client {
+    /// Blobs a second when all wait at once; the best repeat.
+    fn flooded(&mut self, budget: Duration) -> f64 {
+        let began = Instant::now();
+        let mut best = Duration::MAX;
+        let mut repeats = 0;
+        while repeats < 2 || began.elapsed() < budget {
+            best = best.min(self.block(FLOOD_BLOBS, Duration::ZERO).whole);
+            repeats += 1;
+        }
+        FLOOD_BLOBS as f64 / best.as_secs_f64()
+    }
+
+    /// Sends a block, a blob every `pause`, and waits for its verdicts.
+    fn block(&mut self, blobs: usize, pause: Duration) -> Took {
+        let began = Instant::now();
+        let mut sent_last = began;
+        for (index, sample) in self.samples.iter().cycle().take(blobs).enumerate() {
+            let arrival = pause * u32::try_from(index).unwrap_or(u32::MAX);
+            std::thread::sleep(arrival.saturating_sub(began.elapsed()));
+            let job = sample.job(index, index + 1 == blobs);
+            // Before it is sent: this thread may lose its core to the lane at once.
+            sent_last = Instant::now();
+            self.jobs.send(job).expect("the lanes live");
+        }
+        for _ in 0..blobs {
+            assert_eq!(self.verdict().finding, Finding::Holds, "the samples are true claims");
+        }
+        Took {
+            whole: began.elapsed(),
+            waited: sent_last.elapsed(),
+        }
+    }
+
+    fn verdict(&mut self) -> Verdict {
+        let until = self.clock.now() + Nanos::from_millis(60_000);
+        while self.clock.now() < until {
+            if let Some(verdict) = self.verdicts.recv_until(Some(until), &self.clock) {
+                return verdict;
+            }
+        }
+        panic!("a verdict is missing");
+    }
+}
+
+fn with_lanes<R>(
+    verifier: &Arc<dyn Verifier>,
+    lanes: usize,
+    samples: &[Sample],
+    work: impl FnOnce(&mut Client) -> R,
+) -> R {
+    let depth = 2 * BLOBS_PER_BLOCK_MAX as usize;
+    let (jobs, jobs_end) = link("measure-kzg", depth).expect("a descriptor is left");
+    let (verdicts_end, verdicts) = link("kzg-measure", depth).expect("a descriptor is left");
+    let end = LaneClientEnd {
+        jobs: jobs_end,
+        verdicts: verdicts_end,
+    };
+    let mut client = Client {
+        jobs,
+        verdicts,
+        samples: Shared::all(samples),
+        clock: Clock::start(),
+    };
+    let shared = Lanes::new(vec![end], Arc::clone(verifier), Options::default());
+    let (halt, registry) = (Halt::new(), Registry::new());
+    std::thread::scope(|scope| {
+        let _stops = Stops(&halt);
+        for _ in 0..lanes {
+            let (shared, halt, registry) = (Arc::clone(&shared), halt.clone(), Arc::clone(&registry));
+            scope.spawn(move || shared.run(&TileContext::new("kzg-measure", &halt, &registry)));
+        }
+        work(&mut client)
+    })
+}
+
+/// Stops the lanes when the measuring is done or has failed.
+struct Stops<'a>(&'a Halt);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.stop(Reason::Asked);
+    }
+}

@@ -1,0 +1,172 @@
+//! This file knows how to measure lanes as if each had a core to itself, on a machine that is busy with other things.
+//!
+//! The foreman is a machine, so it can be given a clock of our own: every task is carried out for real on this thread, and takes
+//! as much of that clock as it took of the thread's CPU time. Blobs arrive by the same clock. What is left out is what the system
+//! adds: handing a blob over and waking a lane, some 50 µs each.
+
+use std::time::{Duration, Instant};
+
+use ultramarine_types::verify::Finding;
+use ultramarine_types::{Machine, Nanos, Outbox};
+
+use super::Shared;
+use crate::cpu_time;
+use crate::foreman::{Foreman, Input, Policy, Task};
+use crate::former::Ticket;
+use crate::opening::{Opened, Opening, Summed};
+use crate::verifier::Verifier;
+
+/// What a replay found, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replayed {
+    /// From the first blob to the last verdict.
+    pub whole: f64,
+    /// From the last blob to the last verdict.
+    pub waited: f64,
+}
+
+/// The medians of as many replays as fit into the budget, at least three.
+pub(super) fn replays(
+    verifier: &dyn Verifier,
+    lanes: usize,
+    samples: &[Shared],
+    blobs: usize,
+    pause: Nanos,
+    budget: Duration,
+) -> Replayed {
+    let began = Instant::now();
+    let (mut whole, mut waited) = (Vec::new(), Vec::new());
+    while whole.len() < 3 || (began.elapsed() < budget && whole.len() < 100) {
+        let replayed = Replay::new(verifier, lanes).run(samples, blobs, pause);
+        whole.push(replayed.whole);
+        waited.push(replayed.waited);
+    }
+    let median = |mut all: Vec<f64>| {
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
+    Replayed {
+        whole: median(whole),
+        waited: median(waited),
+    }
+}
+
+struct Replay<'a> {
+    verifier: &'a dyn Verifier,
+    foreman: Foreman<Opened, Summed>,
+    tasks: Outbox<Task<Opened, Summed>>,
+    now: Nanos,
+    /// What lanes are at.
+    working: Vec<Done>,
+    verdicts: usize,
+}
+
+/// What a task gave, to be told when its time has passed.
+struct Done {
+    at: Nanos,
+    verdicts: usize,
+    answer: Input<Opened, Summed>,
+}
+
+impl<'a> Replay<'a> {
+    fn new(verifier: &'a dyn Verifier, lanes: usize) -> Self {
+        let mut this = Self {
+            verifier,
+            foreman: Foreman::new(Policy::default()),
+            tasks: Outbox::new(),
+            now: Nanos::ZERO,
+            working: Vec::new(),
+            verdicts: 0,
+        };
+        for _ in 0..lanes {
+            this.tell(Input::LaneFree);
+        }
+        this
+    }
+
+    /// A block of `blobs`, one every `pause`.
+    fn run(mut self, samples: &[Shared], blobs: usize, pause: Nanos) -> Replayed {
+        let arrival = |index: usize| Nanos(pause.0 * index as u64);
+        let mut arrived = 0;
+        while self.verdicts < blobs {
+            let done = self.working.iter().map(|done| done.at).min();
+            let next = (arrived < blobs).then(|| arrival(arrived));
+            let deadline = self.foreman.deadline();
+            let at = [done, next, deadline].into_iter().flatten().min();
+            self.now = self.now.max(at.expect("a verdict is missing and nothing is under way"));
+            let due = (arrived..blobs).take_while(|index| arrival(*index) <= self.now);
+            let tickets: Vec<_> = due
+                .map(|index| Ticket {
+                    client: 0,
+                    job: samples[index % samples.len()].job(index, index + 1 == blobs),
+                })
+                .collect();
+            arrived += tickets.len();
+            self.tell(Input::Jobs(tickets));
+            while let Some(place) = self.working.iter().position(|done| done.at <= self.now) {
+                let done = self.working.swap_remove(place);
+                self.verdicts += done.verdicts;
+                self.tell(done.answer);
+            }
+        }
+        Replayed {
+            whole: self.now.as_duration().as_secs_f64(),
+            waited: self.now.since(arrival(blobs - 1)).as_duration().as_secs_f64(),
+        }
+    }
+
+    fn tell(&mut self, input: Input<Opened, Summed>) {
+        self.foreman.handle(self.now, input, &mut self.tasks);
+        while let Some(task) = self.tasks.pop() {
+            let before = cpu_time::thread();
+            let (verdicts, answer) = self.carry_out(task);
+            let took = Nanos::from(cpu_time::thread() - before);
+            self.working.push(Done {
+                at: self.now + took,
+                verdicts,
+                answer,
+            });
+        }
+    }
+
+    fn carry_out(&self, task: Task<Opened, Summed>) -> (usize, Input<Opened, Summed>) {
+        match task {
+            Task::Open(batch) => {
+                let claims: Vec<_> = batch.tickets.iter().map(Ticket::claim).collect();
+                let open = |opening| match opening {
+                    Opening::Open(opened) => Some(opened),
+                    Opening::Settled(finding) => {
+                        assert_eq!(finding, Finding::Holds, "the samples are true claims");
+                        None
+                    }
+                };
+                let openings = self.verifier.open(&claims);
+                let claims: Vec<_> = openings.into_iter().filter_map(open).collect();
+                let settled = batch.tickets.len() - claims.len();
+                (settled, Input::Opened { lot: batch.lot, claims })
+            }
+            Task::Sum(urgency, piece) => {
+                let summed = Input::Summed {
+                    urgency,
+                    claims_count: piece.claims.len(),
+                    sum: self.verifier.sum(piece.claims),
+                    mark: piece.mark,
+                };
+                (0, summed)
+            }
+            Task::Settle(_, settlement) => {
+                let mut sums = settlement.sums;
+                if !settlement.loose.is_empty() {
+                    sums.push(self.verifier.sum(settlement.loose));
+                }
+                let mut settled = 0;
+                self.verifier.settle(&sums, &mut |_, findings| {
+                    let hold = findings.iter().all(|finding| *finding == Finding::Holds);
+                    assert!(hold, "the samples are true claims");
+                    settled += findings.len();
+                });
+                (settled, Input::LaneFree)
+            }
+        }
+    }
+}
