@@ -1,4 +1,5 @@
-//! Prints our verifier beside `c-kzg`, and where our time goes. Argument: seconds to measure for (default 10).
+//! Prints our verifier beside `c-kzg`, and where our time goes; with the word `paths`, every way to do a stage instead.
+//! First argument: seconds to measure for (default 10).
 
 use ultramarine_kzg_pipeline::measure;
 
@@ -7,6 +8,16 @@ fn main() {
         .nth(1)
         .and_then(|text| text.parse().ok())
         .unwrap_or(10.0);
+    if std::env::args().nth(2).as_deref() == Some("paths") {
+        let samples = measure::samples(16);
+        for row in measure::paths(&samples, seconds) {
+            println!(
+                "{:>10} {:>18} {:>8.1} µs a blob, of {}",
+                row.stage, row.path, row.us, row.blobs
+            );
+        }
+        return;
+    }
     let report = measure::report(seconds);
     println!("{}: {}", report.cpu, report.path);
     println!("{:>6} {:>10} {:>10} {:>6}", "blobs", "ours µs", "c-kzg µs", "ratio");

@@ -30,6 +30,7 @@ pub mod lane;
 pub mod measure;
 mod memo;
 mod setup;
+mod simd;
 pub mod verifier;
 mod wellformed;
 

@@ -15,6 +15,9 @@ use crate::memo::Memo;
 use crate::verifier::{Claim, Verifier};
 use crate::{cpu_time, fast};
 
+mod paths;
+pub use paths::{PathRow, paths};
+
 /// The batch sizes that reports show.
 pub const SIZES: [usize; 7] = [1, 6, 16, 64, 128, 512, 1024];
 /// Distinct blobs behind every batch.
@@ -219,6 +222,8 @@ mod tests {
         );
         assert!(figures.iter().all(|figure| figure.is_finite() && *figure > 0.0));
         let stages = fast::stages(&ours, &claims, Duration::ZERO);
+        let rows = paths(&samples, 0.0);
+        assert!(rows.iter().all(|row| row.us > 0.0 && row.us.is_finite()));
         assert!(stages.len() >= 5 && stages.iter().all(|row| row.us >= 0.0 && row.us.is_finite()));
     }
 }
