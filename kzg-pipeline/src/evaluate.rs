@@ -43,6 +43,8 @@ const FOLDS: usize = ELEMENTS.trailing_zeros() as usize;
 pub enum Path {
     /// AVX-512's 52-bit products, eight pairs at a time.
     Ifma(Ifma),
+    /// AVX-512's fused products of doubles, eight pairs at a time.
+    Doubles(Avx512),
     /// AVX-512's 32-bit products, eight pairs at a time.
     Avx512(Avx512),
     /// AVX2's 32-bit products, four pairs at a time.
@@ -63,6 +65,7 @@ impl Path {
     pub fn all() -> Vec<Self> {
         let fast = [
             Ifma::detect().map(Self::Ifma),
+            Avx512::detect().map(Self::Doubles),
             Avx512::detect().map(Self::Avx512),
             Avx2::detect().map(Self::Avx2),
             Mulx::detect().map(Self::Mulx),
@@ -75,6 +78,7 @@ impl Path {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ifma(_) => "ifma",
+            Self::Doubles(_) => "avx512 doubles",
             Self::Avx512(_) => "avx512",
             Self::Avx2(_) => "avx2",
             Self::Mulx(_) => "mulx",
@@ -151,6 +155,9 @@ impl Domain {
         match path {
             Path::Ifma(ifma) => {
                 self.by_vectors::<16, _, Limbs52>(Doubled(ifma), &self.sixteens, blob, z, &mut scratch.sixteens)
+            }
+            Path::Doubles(avx512) => {
+                self.by_vectors::<16, _, Limbs52>(Doubled(avx512), &self.sixteens, blob, z, &mut scratch.sixteens)
             }
             Path::Avx512(avx512) => {
                 self.by_vectors::<8, _, Limbs29>(avx512, &self.eights, blob, z, &mut scratch.eights)

@@ -29,7 +29,7 @@ use ultramarine_types::verify::{Finding, Malformed};
 
 use crate::evaluate::{Domain, Path, Scratch};
 use crate::field::Fr;
-use crate::group::{Beta, Lines, Point, Terms, pairings_equal};
+use crate::group::{self, Beta, Lines, Point, Terms, pairings_equal};
 use crate::measure::{StageRow, best};
 use crate::memo::{self, Memo, Name};
 use crate::verifier::{Claim, Verifier};
@@ -49,6 +49,7 @@ pub struct Fast {
     domain: &'static Domain,
     hashing: challenge::Path,
     path: Path,
+    points: group::Path,
     beta: Beta,
     generator: Point,
     generator_image: Point,
@@ -76,6 +77,7 @@ impl Fast {
             domain: Domain::get(),
             hashing: challenge::Path::best(),
             path: Path::best(),
+            points: group::Path::best(),
             generator_image: generator.endomorphism(&beta),
             generator,
             one: Lines::generator(),
@@ -97,22 +99,31 @@ impl Fast {
         this
     }
 
-    /// Which code hashes and which evaluates.
+    /// Which code hashes, which evaluates and which reads points.
     pub fn path(&self) -> String {
-        format!("hash {}, evaluate {}", self.hashing.name(), self.path.name())
+        let (hashing, points) = (self.hashing.name(), self.points.name());
+        format!("hash {hashing}, evaluate {}, points {points}", self.path.name())
+    }
+
+    /// The commitment and the proof of each claim, read and checked.
+    fn points<'a>(&self, claims: impl Iterator<Item = &'a Claim<'a>>) -> Vec<[Option<Point>; 2]> {
+        let encodings: Vec<_> = claims.flat_map(|claim| [&claim.commitment.0, &claim.proof.0]).collect();
+        let read = self.points.read_all(&encodings);
+        let (pairs, _) = read.as_chunks::<2>();
+        pairs.to_vec()
     }
 
     /// Does the part of a claim that needs no other claim.
-    fn open(&self, claim: &Claim<'_>, challenge: &[u8; 32]) -> Result<Opened, Malformed> {
+    fn open(&self, claim: &Claim<'_>, challenge: &[u8; 32], points: [Option<Point>; 2]) -> Result<Opened, Malformed> {
         let blob: &[u8; BLOB_BYTES] = claim.blob.try_into().map_err(|_| Malformed::Blob)?;
         let z = Fr::from_hash(challenge);
         let y = SCRATCH
             .with_borrow_mut(|scratch| self.domain.evaluate(self.path, blob, &z, scratch))
             .ok_or(Malformed::Blob)?;
-        let point = |bytes| Point::decompress(bytes).filter(Point::is_in_group);
+        let [commitment, proof] = points;
         Ok(Opened {
-            commitment: point(&claim.commitment.0).ok_or(Malformed::Commitment)?,
-            proof: point(&claim.proof.0).ok_or(Malformed::Proof)?,
+            commitment: commitment.ok_or(Malformed::Commitment)?,
+            proof: proof.ok_or(Malformed::Proof)?,
             z,
             y,
         })
@@ -183,13 +194,18 @@ pub(crate) fn stages(verifier: &Fast, claims: &[Claim<'_>], budget: Duration) ->
     let challenges = verifier.hashing.hash_all(claims);
     let with_challenges = || claims.iter().zip(&challenges);
     let opened: Vec<_> = with_challenges()
-        .filter_map(|(claim, challenge)| verifier.open(claim, challenge).ok())
+        .zip(verifier.points(claims.iter()))
+        .filter_map(|((claim, challenge), points)| verifier.open(claim, challenge, points).ok())
         .collect();
     let (left, right) = verifier.terms(&opened);
     let (left_sum, right_sum) = (left.sum(), right.sum());
     let points: Vec<_> = opened
         .iter()
         .flat_map(|claim| [claim.commitment, claim.proof])
+        .collect();
+    let encodings: Vec<_> = claims
+        .iter()
+        .flat_map(|claim| [&claim.commitment.0, &claim.proof.0])
         .collect();
     let mut scratch = Scratch::default();
     let times = best(
@@ -207,15 +223,8 @@ pub(crate) fn stages(verifier: &Fast, claims: &[Claim<'_>], budget: Duration) ->
                     );
                 }
             },
-            &mut || {
-                for claim in claims {
-                    black_box((
-                        Point::decompress(&claim.commitment.0),
-                        Point::decompress(&claim.proof.0),
-                    ));
-                }
-            },
-            &mut || assert!(points.iter().all(Point::is_in_group)),
+            &mut || drop(black_box(verifier.points.decompress_all(&encodings))),
+            &mut || assert!(verifier.points.are_in_group(&points).iter().all(|member| *member)),
             &mut || drop(black_box(verifier.terms(&opened))),
             &mut || {
                 black_box((left.sum(), right.sum()));
@@ -249,12 +258,19 @@ impl Verifier for Fast {
         let mut findings = vec![Finding::Holds; claims.len()];
         let mut opened = Vec::with_capacity(claims.len());
         let mut places: Vec<(usize, Name)> = Vec::with_capacity(claims.len());
-        for (index, (claim, challenge)) in claims.iter().zip(&challenges).enumerate() {
-            let name = memo::name(*challenge, claim.commitment, claim.proof);
-            if self.memo.knows(&name) {
-                continue;
-            }
-            match self.open(claim, challenge) {
+        let unknown: Vec<_> = claims
+            .iter()
+            .zip(&challenges)
+            .enumerate()
+            .map(|(index, (claim, challenge))| {
+                let name = memo::name(*challenge, claim.commitment, claim.proof);
+                (index, claim, challenge, name)
+            })
+            .filter(|(.., name)| !self.memo.knows(name))
+            .collect();
+        let points = self.points(unknown.iter().map(|(_, claim, ..)| *claim));
+        for ((index, claim, challenge, name), points) in unknown.into_iter().zip(points) {
+            match self.open(claim, challenge, points) {
                 Ok(claim) => {
                     opened.push(claim);
                     places.push((index, name));

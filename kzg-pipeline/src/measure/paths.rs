@@ -7,7 +7,7 @@ use super::{Sample, best, tiled};
 use crate::evaluate::{Domain, Scratch};
 use crate::field::Fr;
 use crate::verifier::Claim;
-use crate::{challenge, evaluate};
+use crate::{challenge, evaluate, group};
 
 /// One way to do a stage, in microseconds of thread CPU per blob.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -27,7 +27,7 @@ const SIZES: [usize; 5] = [1, 3, 6, 16, 64];
 
 /// Measures every path, for about `seconds` in all.
 pub fn paths(samples: &[Sample], seconds: f64) -> Vec<PathRow> {
-    let count = SIZES.len() * challenge::Path::all().len() + evaluate::Path::all().len();
+    let count = SIZES.len() * challenge::Path::all().len() + evaluate::Path::all().len() + 4 * group::Path::all().len();
     let budget = Duration::from_secs_f64((seconds / count as f64).max(0.0));
     let mut rows = Vec::new();
     let mut row = |stage, path, claims: &[Claim<'_>], work: &mut dyn FnMut()| {
@@ -56,6 +56,22 @@ pub fn paths(samples: &[Sample], seconds: f64) -> Vec<PathRow> {
                 black_box(Domain::get().evaluate(path, blob, &z, &mut scratch));
             }
         });
+    }
+    for blobs in [1, 16] {
+        let claims = tiled(samples, blobs);
+        let encodings: Vec<_> = claims
+            .iter()
+            .flat_map(|claim| [&claim.commitment.0, &claim.proof.0])
+            .collect();
+        for path in group::Path::all() {
+            row("decompress", path.name(), &claims, &mut || {
+                drop(black_box(path.decompress_all(&encodings)))
+            });
+            let points: Vec<_> = path.decompress_all(&encodings).into_iter().flatten().collect();
+            row("subgroup", path.name(), &claims, &mut || {
+                drop(black_box(path.are_in_group(&points)))
+            });
+        }
     }
     rows
 }

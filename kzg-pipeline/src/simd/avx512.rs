@@ -1,7 +1,13 @@
 //! This file knows AVX-512: eight numbers side by side, and with IFMA their 52-bit products.
 //!
 //! Two proofs, as processors without IFMA are many (Skylake to Cascade Lake). Both do the same with numbers; they differ in what
-//! the function of [`enter`](Lanes::enter) is compiled for.
+//! the function of [`enter`](Lanes::enter) is compiled for, and in 52-bit products. Without IFMA those are made of fused
+//! multiplications of doubles, whose significands have 53 bits, rounded towards zero. For integers a, b < 2⁵²:
+//!
+//! ```text
+//!   h = a·b + 2¹⁰⁴                   below 2¹⁰⁵, so its last place is 2⁵²: the low 52 bits of the representation are ⌊a·b/2⁵²⌋
+//!   l = a·b − (h − 2¹⁰⁴ − 2⁵²)       from 2⁵² to 2⁵³ − 1, exact: the low 52 bits of the representation are a·b mod 2⁵²
+//! ```
 
 use std::arch::x86_64::*;
 
@@ -29,11 +35,14 @@ impl Ifma {
     }
 }
 
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn enter_avx512<W: Work<8, Avx512>>(avx512: Avx512, work: W) -> W::Output {
     work.work(avx512)
 }
 
+// Never inlined: a product of field elements is a kilobyte of code, and a formula has dozens of them.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
 fn enter_ifma<W: Work<8, Ifma>>(ifma: Ifma, work: W) -> W::Output {
     work.work(ifma)
@@ -180,6 +189,67 @@ macro_rules! lanes {
 
 lanes!(Avx512, enter_avx512);
 lanes!(Ifma, enter_ifma);
+
+const MASK_52: u64 = (1 << 52) - 1;
+/// 2⁵² as a double.
+const TWO_52: u64 = (1023 + 52) << 52;
+/// 2¹⁰⁴ as a double.
+const TWO_104: u64 = (1023 + 104) << 52;
+/// 2¹⁰⁴ + 2⁵².
+const TWO_104_AND_52: u64 = TWO_104 | 1;
+
+impl Avx512 {
+    /// The low 52 bits of each number as a double: under the exponent of 2⁵² they are worth themselves and 2⁵².
+    #[inline(always)]
+    fn double(self, a: __m512i) -> __m512d {
+        // SAFETY: `self` is the proof.
+        unsafe {
+            let under = _mm512_or_si512(self.and(a, self.splat(MASK_52)), self.splat(TWO_52));
+            _mm512_sub_pd(_mm512_castsi512_pd(under), _mm512_castsi512_pd(self.splat(TWO_52)))
+        }
+    }
+
+    #[inline(always)]
+    fn high(self, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: `self` is the proof.
+        unsafe {
+            _mm512_fmadd_round_pd::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(
+                a,
+                b,
+                _mm512_castsi512_pd(self.splat(TWO_104)),
+            )
+        }
+    }
+}
+
+impl Multiply52<8> for Avx512 {
+    #[inline(always)]
+    fn add_low(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        let (a, b) = (self.double(a), self.double(b));
+        let high = self.high(a, b);
+        // SAFETY: `self` is the proof.
+        let low = unsafe {
+            let rest = _mm512_sub_pd(_mm512_castsi512_pd(self.splat(TWO_104_AND_52)), high);
+            _mm512_castpd_si512(_mm512_fmadd_pd(a, b, rest))
+        };
+        // The exponent is taken off as a number, so that the compiler gathers the constants of a column.
+        self.add(sum, self.sub(low, self.splat(TWO_52)))
+    }
+
+    #[inline(always)]
+    fn add_high(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        let high = self.high(self.double(a), self.double(b));
+        // SAFETY: `self` is the proof.
+        let high = unsafe { _mm512_castpd_si512(high) };
+        self.add(sum, self.sub(high, self.splat(TWO_104)))
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u64; 8], index: __m512i) -> __m512i {
+        // SAFETY: `self` is the proof; reads the 64 bytes of the array.
+        unsafe { _mm512_permutexvar_epi64(index, _mm512_loadu_si512(table.as_ptr().cast())) }
+    }
+}
 
 impl Multiply52<8> for Ifma {
     #[inline(always)]

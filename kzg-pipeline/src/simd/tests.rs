@@ -56,18 +56,21 @@ impl<const N: usize, L: Lanes<N>> Work<N, L> for Everything<'_, N> {
     }
 }
 
-struct Products<'a>(&'a [[u64; 8]; 3]);
+struct Products<'a, const N: usize>(&'a [[u64; N]; 3]);
 
-impl<L: Multiply52<8>> Work<8, L> for Products<'_> {
-    type Output = [[u64; 8]; 3];
+impl<const N: usize, L: Multiply52<N>> Work<N, L> for Products<'_, N> {
+    type Output = [[u64; N]; 3];
 
     #[inline(always)]
-    fn work(self, lanes: L) -> [[u64; 8]; 3] {
+    fn work(self, lanes: L) -> [[u64; N]; 3] {
         let [sum, a, b] = [lanes.load(&self.0[0]), lanes.load(&self.0[1]), lanes.load(&self.0[2])];
-        let mut rows = [[0; 8]; 3];
+        let mut rows = [[0; N]; 3];
         lanes.store(lanes.add_low(sum, a, b), &mut rows[0]);
         lanes.store(lanes.add_high(sum, a, b), &mut rows[1]);
-        lanes.store(lanes.look_up(&self.0[1], lanes.and(sum, lanes.splat(7))), &mut rows[2]);
+        lanes.store(
+            lanes.look_up(&[3, 1, 4, 1, 5, 9, 2, 6], lanes.and(sum, lanes.splat(7))),
+            &mut rows[2],
+        );
         rows
     }
 }
@@ -85,6 +88,17 @@ fn agrees<const N: usize, L: Lanes<N>>(lanes: L) {
     }
 }
 
+fn multiplies<const N: usize, L: Multiply52<N>>(lanes: L) {
+    let mut seeded = Seeded(67);
+    for _ in 0..2000 {
+        let operands = [0; 3].map(|_| [0; N].map(|_| numbers(&mut seeded)));
+        assert_eq!(
+            lanes.enter(Products(&operands)),
+            Emulated::<N>.enter(Products(&operands))
+        );
+    }
+}
+
 #[test]
 fn the_processors_operations_are_the_emulated_ones() {
     if let Some(avx2) = Avx2::detect() {
@@ -97,14 +111,11 @@ fn the_processors_operations_are_the_emulated_ones() {
     if let Some(ifma) = Ifma::detect() {
         agrees(ifma);
         agrees(Doubled(ifma));
-        let mut seeded = Seeded(67);
-        for _ in 0..500 {
-            let operands = [0; 3].map(|_| [0; 8].map(|_| numbers(&mut seeded)));
-            assert_eq!(
-                ifma.enter(Products(&operands)),
-                Emulated::<8>.enter(Products(&operands))
-            );
-        }
+        multiplies(ifma);
+        multiplies(Doubled(ifma));
+    }
+    if let Some(avx512) = Avx512::detect() {
+        multiplies(avx512);
     }
 }
 
