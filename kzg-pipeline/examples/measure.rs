@@ -1,13 +1,25 @@
 //! Prints our verifier beside others, where our time goes, what lanes take, and how long the last blob of a block waits.
-//! Arguments: seconds to measure for (default 20), and `--json` for the same as JSON.
+//! Arguments: seconds to measure for (default 20), and `--json` for the same as JSON, or `paths` for every way to do a
+//! stage instead.
 
 use ultramarine_kzg_pipeline::measure;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let seconds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(20.0);
+    let form = arguments.next();
+    if form.as_deref() == Some("paths") {
+        let samples = measure::samples(16);
+        for row in measure::paths(&samples, seconds) {
+            println!(
+                "{:>10} {:>18} {:>8.1} µs a blob, of {}",
+                row.stage, row.path, row.us, row.blobs
+            );
+        }
+        return;
+    }
     let report = measure::report(seconds);
-    if arguments.next().as_deref() == Some("--json") {
+    if form.as_deref() == Some("--json") {
         println!("{}", serde_json::to_string(&report).expect("figures and names"));
         return;
     }

@@ -18,6 +18,7 @@ use ultramarine_types::KzgCommitment;
 use ultramarine_types::limits::BLOB_BYTES;
 
 use self::avx2::Avx2;
+use self::avx512::Avx512;
 use self::extension::Extension;
 use crate::verifier::Claim;
 
@@ -53,6 +54,10 @@ pub fn hash(blob: &[u8], commitment: &KzgCommitment) -> [u8; 32] {
 /// Which instructions hash.
 #[derive(Clone, Copy, Debug)]
 pub enum Path {
+    /// AVX-512 for as many messages as it pays for, the SHA extension for the others.
+    Both(Avx512, Extension),
+    /// AVX-512, sixteen messages in step.
+    Avx512(Avx512),
     /// The SHA extension, two messages in step.
     Extension(Extension),
     /// AVX2, eight messages in step.
@@ -69,7 +74,10 @@ impl Path {
 
     /// Every path this processor can take, the fastest first.
     pub fn all() -> Vec<Self> {
+        let both = || Some(Self::Both(Avx512::detect()?, Extension::detect()?));
         let fast = [
+            both(),
+            Avx512::detect().map(Self::Avx512),
             Extension::detect().map(Self::Extension),
             Avx2::detect().map(Self::Avx2),
             Some(Self::Single),
@@ -80,6 +88,8 @@ impl Path {
     /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Both(..) => "avx512 ×16, sha-ni ×2",
+            Self::Avx512(_) => "avx512 ×16",
             Self::Extension(_) => "sha-ni ×2",
             Self::Avx2(_) => "avx2 ×8",
             Self::Single => "single",
@@ -95,22 +105,44 @@ impl Path {
             .filter_map(|(index, claim)| Some((index, Message::of(claim.blob.try_into().ok()?, claim.commitment))))
             .collect();
         match self {
-            Self::Extension(extension) => {
-                in_step(&whole, &mut hashes, |states, blocks| {
-                    extension.compress::<2>(states, blocks)
+            Self::Both(avx512, extension) => {
+                let rest = whole.len() % avx512::LANES;
+                let sixteens = whole.len() - if rest < SIXTEEN_LANES_MIN { rest } else { 0 };
+                let (by_sixteen, by_two) = whole.split_at(sixteens);
+                in_step(by_sixteen, &mut hashes, |states, blocks| {
+                    avx512.compress(states, blocks)
                 });
+                by_extension(extension, by_two, &mut hashes);
             }
-            // Eight lanes cost the same however many are filled; a lone message is faster by itself.
+            // Lanes cost the same however many are filled; a few messages are faster by themselves.
+            Self::Avx512(avx512) if whole.len() > 2 => {
+                in_step(&whole, &mut hashes, |states, blocks| avx512.compress(states, blocks));
+            }
+            Self::Extension(extension) => by_extension(extension, &whole, &mut hashes),
             Self::Avx2(avx2) if whole.len() > 2 => {
                 in_step(&whole, &mut hashes, |states, blocks| avx2.compress(states, blocks));
             }
-            Self::Avx2(_) | Self::Single => {
-                for (index, message) in &whole {
-                    hashes[*index] = hash(message.blob, message.commitment);
-                }
-            }
+            Self::Avx512(_) | Self::Avx2(_) | Self::Single => by_itself(&whole, &mut hashes),
         }
         hashes
+    }
+}
+
+/// Messages from which sixteen lanes are faster than pairs, where the processor has both; see `benches/BUDGET.md`.
+const SIXTEEN_LANES_MIN: usize = 8;
+
+/// Two at a time; a last one by itself, as a repetition beside it would only cost time.
+fn by_extension(extension: Extension, messages: &[(usize, Message<'_>)], hashes: &mut [[u8; 32]]) {
+    let (pairs, lone) = messages.split_at(messages.len() & !1);
+    in_step(pairs, hashes, |states, blocks| {
+        extension.compress::<2>(states, blocks);
+    });
+    by_itself(lone, hashes);
+}
+
+fn by_itself(messages: &[(usize, Message<'_>)], hashes: &mut [[u8; 32]]) {
+    for (index, message) in messages {
+        hashes[*index] = hash(message.blob, message.commitment);
     }
 }
 
@@ -235,6 +267,8 @@ static ROUNDS: [u32; 64] = [
 
 #[allow(unsafe_code)]
 mod avx2;
+#[allow(unsafe_code)]
+mod avx512;
 #[allow(unsafe_code)]
 mod extension;
 #[cfg(test)]

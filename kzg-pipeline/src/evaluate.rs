@@ -24,10 +24,13 @@ use std::sync::OnceLock;
 
 use ultramarine_types::limits::BLOB_BYTES;
 
-use self::avx2::{Avx2, LANES, Quad};
+use self::limbs29::Limbs29;
+use self::limbs52::Limbs52;
+use self::vectors::{Folded, Folds};
 use crate::field::{
     Fr, Limbs, Multiply, Mulx, Portable, Prepared, R, add_narrow, add_wide, is_canonical, limbs_of, narrow, sub_narrow,
 };
+use crate::simd::{Avx2, Avx512, Doubled, Group, Ifma, Lanes};
 use crate::wellformed;
 
 /// Field elements of a blob.
@@ -38,6 +41,12 @@ const FOLDS: usize = ELEMENTS.trailing_zeros() as usize;
 /// Which instructions evaluate.
 #[derive(Clone, Copy, Debug)]
 pub enum Path {
+    /// AVX-512's 52-bit products, eight pairs at a time.
+    Ifma(Ifma),
+    /// AVX-512's fused products of doubles, eight pairs at a time.
+    Doubles(Avx512),
+    /// AVX-512's 32-bit products, eight pairs at a time.
+    Avx512(Avx512),
     /// AVX2's 32-bit products, four pairs at a time.
     Avx2(Avx2),
     /// 64-bit products with BMI2 and ADX.
@@ -55,6 +64,9 @@ impl Path {
     /// Every path this processor can take, the fastest first.
     pub fn all() -> Vec<Self> {
         let fast = [
+            Ifma::detect().map(Self::Ifma),
+            Avx512::detect().map(Self::Doubles),
+            Avx512::detect().map(Self::Avx512),
             Avx2::detect().map(Self::Avx2),
             Mulx::detect().map(Self::Mulx),
             Some(Self::Portable),
@@ -65,6 +77,9 @@ impl Path {
     /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Ifma(_) => "ifma",
+            Self::Doubles(_) => "avx512 doubles",
+            Self::Avx512(_) => "avx512",
             Self::Avx2(_) => "avx2",
             Self::Mulx(_) => "mulx",
             Self::Portable => "portable",
@@ -76,24 +91,33 @@ impl Path {
 #[derive(Default)]
 pub struct Scratch {
     limbs: Vec<Limbs>,
-    quads: Vec<Quad>,
+    fours: Vec<Group<4, 9>>,
+    eights: Vec<Group<8, 9>>,
+    sixteens: Vec<Group<16, 5>>,
 }
 
-/// What evaluation needs of the domain.
+/// What evaluation needs of the domain. The tables of vectors are made when first asked for.
 pub struct Domain {
     /// v⁻¹ of each pair of the whole domain, in the order of the pairs.
-    inverses: Vec<Prepared>,
-    /// The same for vectors.
-    inverse_quads: Vec<Quad>,
+    inverses: Vec<Fr>,
+    /// The same, prepared.
+    prepared: Vec<Prepared>,
+    fours: OnceLock<Vec<Group<4, 9>>>,
+    eights: OnceLock<Vec<Group<8, 9>>>,
+    sixteens: OnceLock<Vec<[Group<16, 5>; 2]>>,
     /// 4096⁻¹.
     scale: Fr,
 }
 
 impl Domain {
-    /// The domain of blobs, made once a process.
+    /// The domain of blobs, made once a process, with the tables of the best path.
     pub fn get() -> &'static Self {
         static MADE: OnceLock<Domain> = OnceLock::new();
-        MADE.get_or_init(Self::new)
+        MADE.get_or_init(|| {
+            let domain = Self::new();
+            domain.evaluate(Path::best(), &[0; BLOB_BYTES], &Fr::ONE, &mut Scratch::default());
+            domain
+        })
     }
 
     fn new() -> Self {
@@ -116,13 +140,12 @@ impl Domain {
         let inverses: Vec<_> = (0..ELEMENTS / 2)
             .map(|index: usize| powers[index.reverse_bits() >> (usize::BITS - bits)])
             .collect();
-        let (quads, _) = inverses.as_chunks::<LANES>();
         Self {
-            inverse_quads: quads
-                .iter()
-                .map(|quad| avx2::montgomery_quad(quad.each_ref()))
-                .collect(),
-            inverses: inverses.iter().map(Fr::prepare).collect(),
+            prepared: inverses.iter().map(Fr::prepare).collect(),
+            inverses,
+            fours: OnceLock::new(),
+            eights: OnceLock::new(),
+            sixteens: OnceLock::new(),
             scale: Fr::small(ELEMENTS as u64).inverse(),
         }
     }
@@ -130,7 +153,16 @@ impl Domain {
     /// p(z); `None` if an element of the blob is not below r.
     pub fn evaluate(&self, path: Path, blob: &[u8; BLOB_BYTES], z: &Fr, scratch: &mut Scratch) -> Option<Fr> {
         match path {
-            Path::Avx2(avx2) => self.by_quads(avx2, blob, z, scratch),
+            Path::Ifma(ifma) => {
+                self.by_vectors::<16, _, Limbs52>(Doubled(ifma), &self.sixteens, blob, z, &mut scratch.sixteens)
+            }
+            Path::Doubles(avx512) => {
+                self.by_vectors::<16, _, Limbs52>(Doubled(avx512), &self.sixteens, blob, z, &mut scratch.sixteens)
+            }
+            Path::Avx512(avx512) => {
+                self.by_vectors::<8, _, Limbs29>(avx512, &self.eights, blob, z, &mut scratch.eights)
+            }
+            Path::Avx2(avx2) => self.by_vectors::<4, _, Limbs29>(avx2, &self.fours, blob, z, &mut scratch.fours),
             Path::Mulx(mulx) => self.by_words(mulx, blob, z, &mut scratch.limbs),
             Path::Portable => self.by_words(Portable, blob, z, &mut scratch.limbs),
         }
@@ -138,41 +170,34 @@ impl Domain {
 
     fn by_words<M: Multiply>(&self, by: M, blob: &[u8; BLOB_BYTES], z: &Fr, values: &mut Vec<Limbs>) -> Option<Fr> {
         values.resize(ELEMENTS / 2, [0; 4]);
-        if !fold_blob(by, blob, &self.inverses, &z.prepare(), values) {
+        if !fold_blob(by, blob, &self.prepared, &z.prepare(), values) {
             return None;
         }
         Some(self.finish(by, values, &z.mul(z)))
     }
 
-    fn by_quads(&self, by: Avx2, blob: &[u8; BLOB_BYTES], z: &Fr, scratch: &mut Scratch) -> Option<Fr> {
-        let values = &mut scratch.quads;
-        values.resize(ELEMENTS / 2 / LANES, Quad::ZERO);
-        let surely_canonical = avx2::fold_blob(by, blob, &self.inverse_quads, &avx2::Prepared::of(z), values);
-        // The vectors look at the highest word only; an honest blob comes as close to r once in 2⁵⁰ blobs.
-        if !surely_canonical && !wellformed::is_blob(blob) {
+    fn by_vectors<const N: usize, L: Lanes<N>, F: Folds<N, L>>(
+        &self,
+        lanes: L,
+        factors: &OnceLock<Vec<F::Factors>>,
+        blob: &[u8; BLOB_BYTES],
+        z: &Fr,
+        values: &mut Vec<F::Values>,
+    ) -> Option<Fr> {
+        let factors = factors.get_or_init(|| vectors::factors::<N, L, F>(&self.inverses));
+        let mut folded: Folded<N> = vectors::fold::<N, L, F>(lanes, blob, z, factors, values);
+        if !folded.surely_canonical && !wellformed::is_blob(blob) {
             return None;
         }
-        let (mut point, mut half) = (*z, values.len() / 2);
-        while half > 0 {
-            point = point.mul(&point);
-            avx2::fold_values(
-                by,
-                &mut values[..2 * half],
-                &self.inverse_quads[..half],
-                &avx2::Prepared::of(&point),
-            );
-            half /= 2;
-        }
-        // Four values are left, too few for vectors.
-        let mut rest: [Limbs; LANES] = std::array::from_fn(|lane| values[0].lane(lane));
-        Some(self.finish(Portable, &mut rest, &point.mul(&point)))
+        // One group is left, too few values for vectors.
+        Some(self.finish(Portable, &mut folded.values, &folded.point))
     }
 
     /// Folds values to one, the first time at `point`, and takes off the factor that the folds have left.
     fn finish<M: Multiply>(&self, by: M, values: &mut [Limbs], point: &Fr) -> Fr {
         let (mut point, mut half) = (*point, values.len() / 2);
         while half > 0 {
-            fold_values(by, &mut values[..2 * half], &self.inverses[..half], &point.prepare());
+            fold_values(by, &mut values[..2 * half], &self.prepared[..half], &point.prepare());
             point = point.mul(&point);
             half /= 2;
         }
@@ -215,7 +240,8 @@ fn fold<M: Multiply>(by: M, a: &Limbs, b: &Limbs, inverse: &Prepared, z: &Prepar
     narrow(&add_wide(&by.times(z, &difference), &add_narrow(a, b)))
 }
 
-#[allow(unsafe_code)]
-mod avx2;
+mod limbs29;
+mod limbs52;
 #[cfg(test)]
 mod tests;
+mod vectors;

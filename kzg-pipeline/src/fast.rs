@@ -14,7 +14,7 @@ use crate::challenge;
 use crate::check::Check;
 use crate::evaluate::{Domain, Path, Scratch};
 use crate::field::Fr;
-use crate::group::Point;
+use crate::group::{self, Point};
 use crate::measure::{StageRow, best};
 use crate::memo::{self, Memo, Name};
 use crate::opening::{Opened, Opening, Summed};
@@ -31,6 +31,7 @@ pub struct Fast {
     domain: &'static Domain,
     hashing: challenge::Path,
     path: Path,
+    points: group::Path,
     check: Check,
 }
 
@@ -42,27 +43,37 @@ impl Fast {
             domain: Domain::get(),
             hashing: challenge::Path::best(),
             path: Path::best(),
+            points: group::Path::best(),
             check: Check::new(),
         }
     }
 
-    /// Which code hashes and which evaluates.
+    /// Which code hashes, which evaluates and which reads points.
     pub fn path(&self) -> String {
-        format!("hash {}, evaluate {}", self.hashing.name(), self.path.name())
+        let (hashing, points) = (self.hashing.name(), self.points.name());
+        format!("hash {hashing}, evaluate {}, points {points}", self.path.name())
+    }
+
+    /// The commitment and the proof of each claim, read and checked.
+    fn points<'a>(&self, claims: impl Iterator<Item = &'a Claim<'a>>) -> Vec<[Option<Point>; 2]> {
+        let encodings: Vec<_> = claims.flat_map(|claim| [&claim.commitment.0, &claim.proof.0]).collect();
+        let read = self.points.read_all(&encodings);
+        let (pairs, _) = read.as_chunks::<2>();
+        pairs.to_vec()
     }
 
     /// Does the part of a claim that needs no other claim.
-    fn open_one(&self, claim: &Claim<'_>, name: Name) -> Result<Opened, Malformed> {
+    fn open_one(&self, claim: &Claim<'_>, name: Name, points: [Option<Point>; 2]) -> Result<Opened, Malformed> {
         let blob: &[u8; BLOB_BYTES] = claim.blob.try_into().map_err(|_| Malformed::Blob)?;
         let (challenge, ..) = &name;
         let z = Fr::from_hash(challenge);
         let y = SCRATCH
             .with_borrow_mut(|scratch| self.domain.evaluate(self.path, blob, &z, scratch))
             .ok_or(Malformed::Blob)?;
-        let point = |bytes| Point::decompress(bytes).filter(Point::is_in_group);
+        let [commitment, proof] = points;
         Ok(Opened {
-            commitment: point(&claim.commitment.0).ok_or(Malformed::Commitment)?,
-            proof: point(&claim.proof.0).ok_or(Malformed::Proof)?,
+            commitment: commitment.ok_or(Malformed::Commitment)?,
+            proof: proof.ok_or(Malformed::Proof)?,
             z,
             y,
             name,
@@ -75,9 +86,10 @@ pub(crate) fn stages(verifier: &Fast, claims: &[Claim<'_>], budget: Duration) ->
     let challenges = verifier.hashing.hash_all(claims);
     let with_challenges = || claims.iter().zip(&challenges);
     let opened: Vec<_> = with_challenges()
-        .filter_map(|(claim, challenge)| {
+        .zip(verifier.points(claims.iter()))
+        .filter_map(|((claim, challenge), points)| {
             let name = memo::name(*challenge, claim.commitment, claim.proof);
-            verifier.open_one(claim, name).ok()
+            verifier.open_one(claim, name, points).ok()
         })
         .collect();
     let (left, right) = verifier.check.terms(&opened);
@@ -85,6 +97,10 @@ pub(crate) fn stages(verifier: &Fast, claims: &[Claim<'_>], budget: Duration) ->
     let points: Vec<_> = opened
         .iter()
         .flat_map(|claim| [claim.commitment, claim.proof])
+        .collect();
+    let encodings: Vec<_> = claims
+        .iter()
+        .flat_map(|claim| [&claim.commitment.0, &claim.proof.0])
         .collect();
     let mut scratch = Scratch::default();
     let times = best(
@@ -101,15 +117,8 @@ pub(crate) fn stages(verifier: &Fast, claims: &[Claim<'_>], budget: Duration) ->
                     );
                 }
             },
-            &mut || {
-                for claim in claims {
-                    black_box((
-                        Point::decompress(&claim.commitment.0),
-                        Point::decompress(&claim.proof.0),
-                    ));
-                }
-            },
-            &mut || assert!(points.iter().all(Point::is_in_group)),
+            &mut || drop(black_box(verifier.points.decompress_all(&encodings))),
+            &mut || assert!(verifier.points.are_in_group(&points).iter().all(|member| *member)),
             &mut || drop(black_box(verifier.check.terms(&opened))),
             &mut || {
                 black_box((left.sum(), right.sum()));
@@ -143,17 +152,25 @@ impl Verifier for Fast {
 
     fn open(&self, claims: &[Claim<'_>]) -> Vec<Opening> {
         let challenges = self.hashing.hash_all(claims);
-        let open = |(claim, challenge): (&Claim<'_>, [u8; 32])| {
-            let name = memo::name(challenge, claim.commitment, claim.proof);
-            if self.memo.knows(&name) {
-                return Opening::Settled(Finding::Holds);
-            }
-            match self.open_one(claim, name) {
+        let name = |(index, challenge)| {
+            let claim: &Claim<'_> = &claims[index];
+            (index, memo::name(challenge, claim.commitment, claim.proof))
+        };
+        let fresh: Vec<(usize, Name)> = challenges
+            .into_iter()
+            .enumerate()
+            .map(name)
+            .filter(|(_, name)| !self.memo.knows(name))
+            .collect();
+        let mut openings = vec![Opening::Settled(Finding::Holds); claims.len()];
+        let points = self.points(fresh.iter().map(|(index, _)| &claims[*index]));
+        for ((index, name), points) in fresh.into_iter().zip(points) {
+            openings[index] = match self.open_one(&claims[index], name, points) {
                 Ok(opened) => Opening::Open(opened),
                 Err(malformed) => Opening::Settled(Finding::Malformed(malformed)),
-            }
-        };
-        claims.iter().zip(challenges).map(open).collect()
+            };
+        }
+        openings
     }
 
     fn sum(&self, claims: Vec<Opened>) -> Summed {

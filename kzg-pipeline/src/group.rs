@@ -5,6 +5,8 @@
 
 use std::ptr;
 
+use self::lanes::Minimum;
+use crate::simd::{Avx512, Ifma};
 use blst::{
     BLST_ERROR, blst_fp, blst_fp_from_bendian, blst_fp_mul, blst_fp6, blst_fp12, blst_fp12_finalverify, blst_fp12_one,
     blst_miller_loop_lines, blst_p1, blst_p1_affine, blst_p1_affine_generator, blst_p1_affine_in_g1,
@@ -15,6 +17,78 @@ use blst::{
 
 /// Line functions of a Miller loop over the BLS parameter: 63 doublings and 5 additions.
 const LINES: usize = 68;
+
+/// Which instructions read and judge points.
+#[derive(Clone, Copy, Debug)]
+pub enum Path {
+    /// AVX-512's 52-bit products, many points at a time.
+    Ifma(Ifma),
+    /// The same by fused multiplications of doubles.
+    Avx512(Avx512),
+    /// One point at a time, by blst.
+    Blst,
+}
+
+impl Path {
+    /// The fastest here.
+    pub fn best() -> Self {
+        Self::all()[0]
+    }
+
+    /// Every path this processor can take, the fastest first.
+    pub fn all() -> Vec<Self> {
+        [
+            Ifma::detect().map(Self::Ifma),
+            Avx512::detect().map(Self::Avx512),
+            Some(Self::Blst),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ifma(_) => "ifma",
+            Self::Avx512(_) => "avx512",
+            Self::Blst => "blst",
+        }
+    }
+
+    /// Reads each compressed point; `None` where the bytes are not the canonical encoding of a point of the curve.
+    pub fn decompress_all(self, encodings: &[&[u8; 48]]) -> Vec<Option<Point>> {
+        match self {
+            Self::Ifma(ifma) => lanes::decompress_all(ifma, IFMA_MIN, encodings),
+            Self::Avx512(avx512) => lanes::decompress_all(avx512, AVX512_MIN, encodings),
+            Self::Blst => encodings.iter().map(|bytes| Point::decompress(bytes)).collect(),
+        }
+    }
+
+    /// Whether each point is of prime order or infinity. Exact, and of each by itself.
+    pub fn are_in_group(self, points: &[Point]) -> Vec<bool> {
+        match self {
+            Self::Ifma(ifma) => lanes::are_in_group(ifma, IFMA_MIN, points),
+            Self::Avx512(avx512) => lanes::are_in_group(avx512, AVX512_MIN, points),
+            Self::Blst => points.iter().map(Point::is_in_group).collect(),
+        }
+    }
+
+    /// Reads each compressed point of the subgroup; `None` for anything else.
+    pub fn read_all(self, encodings: &[&[u8; 48]]) -> Vec<Option<Point>> {
+        let mut read = self.decompress_all(encodings);
+        let points: Vec<_> = read.iter().copied().flatten().collect();
+        let mut judged = self.are_in_group(&points).into_iter();
+        for place in &mut read {
+            *place = place.filter(|_| judged.next().unwrap_or(false));
+        }
+        read
+    }
+}
+
+/// Fewer points are faster by blst; see `benches/BUDGET.md`.
+const IFMA_MIN: Minimum = Minimum { roots: 3, judged: 2 };
+const AVX512_MIN: Minimum = Minimum { roots: 7, judged: 5 };
 
 /// A point of the curve, affine; of the subgroup only once [`is_in_group`](Self::is_in_group) said so.
 #[derive(Clone, Copy, Debug, Default)]
@@ -219,5 +293,9 @@ pub fn pairings_equal(left: &Sum, left_lines: &Lines, right: &Sum, right_lines: 
     unsafe { blst_fp12_finalverify(&raw const left, &raw const right) }
 }
 
+mod fp;
+mod lanes;
+mod membership;
+mod roots;
 #[cfg(test)]
 mod tests;

@@ -34,6 +34,7 @@ pub mod measure;
 mod memo;
 pub mod opening;
 mod setup;
+mod simd;
 pub mod verifier;
 mod wellformed;
 

@@ -6,6 +6,7 @@
 //! the wall clock too: `paced.rs`.
 
 mod paced;
+mod paths;
 mod peers;
 mod replay;
 
@@ -25,6 +26,7 @@ use crate::verifier::{Claim, Verifier};
 use crate::{cpu_time, fast};
 
 pub use paced::{LanesRow, PacedRow, paced, throughput};
+pub use paths::{PathRow, paths};
 pub use peers::Eip4844;
 
 /// The batch sizes that reports show.
@@ -289,6 +291,8 @@ mod tests {
                 assert!(figure.is_finite() && figure > 0.0, "{row:?}");
             }
         }
+        let by_path = paths(&samples, 0.0);
+        assert!(by_path.iter().all(|row| row.us > 0.0 && row.us.is_finite()));
         let stages = fast::stages(&ours, &tiled(&samples, 3), Duration::ZERO);
         assert!(stages.len() >= 5 && stages.iter().all(|row| row.us >= 0.0 && row.us.is_finite()));
         let ours: Arc<dyn Verifier> = Arc::new(ours);

@@ -17,7 +17,7 @@ fn blobs(count: usize) -> Vec<(Vec<u8>, KzgCommitment)> {
 
 #[test]
 fn every_path_gives_the_plain_hash_at_every_number_of_messages() {
-    let blobs = blobs(19);
+    let blobs = blobs(39);
     let proof = random()[0].proof;
     let claims: Vec<_> = blobs
         .iter()

@@ -1,5 +1,6 @@
 use super::*;
 use crate::fixtures::{Seeded, line, random};
+use crate::simd::emulated::Emulated;
 
 fn blob(bytes: &[u8]) -> &[u8; BLOB_BYTES] {
     bytes.try_into().expect("a blob")
@@ -111,5 +112,86 @@ fn elements_that_share_their_highest_words_with_the_modulus_are_judged_exactly()
         let mut bytes = vec![0; BLOB_BYTES];
         bytes[32 * 1001] = top;
         assert_eq!(value_at(&bytes, &Fr::small(77)), None);
+    }
+}
+
+/// Values at the borders of what a fold may meet, below 1.06·r, and random ones.
+fn borders() -> Vec<Limbs> {
+    let mut all = vec![
+        [0; 4],
+        [1, 0, 0, 0],
+        R,
+        [R[0] - 1, R[1], R[2], R[3]],
+        [R[0] + 1, R[1], R[2], R[3]],
+        [u64::MAX, u64::MAX, u64::MAX, R[3] + (R[3] >> 4)],
+        // Every limb full, but for the top.
+        [u64::MAX, u64::MAX, u64::MAX, (1 << 62) - 1],
+    ];
+    let mut seeded = Seeded(23);
+    all.extend((0..40).map(|_| {
+        let mut limbs: Limbs = std::array::from_fn(|_| seeded.next());
+        limbs[3] %= R[3];
+        limbs
+    }));
+    all
+}
+
+/// For the tests of each way to fold: borders beside random numbers, in every lane.
+pub fn folds_agree_with_plain_arithmetic_at_every_border<const N: usize, L, F, const LIMBS: usize>(
+    lanes: L,
+    cut: impl Fn(&Limbs) -> [u64; LIMBS],
+    tight: impl Fn(&[u64]) -> bool,
+) where
+    L: Lanes<N>,
+    F: Folds<N, L, Values = Group<N, LIMBS>>,
+{
+    let minus_one = Fr::ONE.negate();
+    let mut seeded = Seeded(29);
+    let points = [Fr::ZERO, Fr::ONE, minus_one, Fr::from_hash(&seeded.element())];
+    let values = borders();
+    for round in 0..8 * values.len() {
+        for z in &points {
+            let picked: [[Limbs; N]; 2] = std::array::from_fn(|group| {
+                std::array::from_fn(|lane| match (round + group + lane) % 3 {
+                    0 => values[round % values.len()],
+                    _ => values[seeded.below(values.len())],
+                })
+            });
+            let factors: [Fr; N] = std::array::from_fn(|lane| match (round + lane) % 4 {
+                0 => minus_one,
+                1 => Fr::ONE,
+                _ => Fr::from_hash(&seeded.element()),
+            });
+            let groups = picked.map(|numbers| Group::of(&numbers.map(|number| cut(&number))));
+            let folded = vectors::fold_groups::<N, L, F>(lanes, groups, &factors, z);
+            let picked = picked.as_flattened();
+            for lane in 0..N {
+                let (a, b) = (Fr::reduced(picked[2 * lane]), Fr::reduced(picked[2 * lane + 1]));
+                let expected = a.add(&b).add(&factors[lane].mul(z).mul(&a.add(&b.negate())));
+                let found = F::value(&folded, lane);
+                assert_eq!(Fr::reduced(found), expected, "lane {lane}");
+                assert!(found[3] <= R[3] + R[3] / 12, "little above r at most");
+                assert!(tight(&folded.lane(lane)), "tight");
+            }
+        }
+    }
+}
+
+#[test]
+fn emulated_vectors_evaluate_like_the_rest() {
+    let claim = &random()[1];
+    let z = Fr::from_hash(&Seeded(37).element());
+    let expected = value_at(&claim.blob, &z).expect("canonical");
+    let domain = Domain::get();
+    let mut noncanonical = claim.blob.clone();
+    noncanonical[32 * 77..32 * 78].copy_from_slice(&crate::wellformed::MODULUS);
+    for (bytes, expected) in [(&claim.blob, Some(expected)), (&noncanonical, None)] {
+        let (blob, z) = (blob(bytes), &z);
+        let [fours, eights, sixteens] = [
+            domain.by_vectors::<4, _, Limbs29>(Emulated::<4>, &OnceLock::new(), blob, z, &mut Vec::new()),
+            domain.by_vectors::<8, _, Limbs29>(Emulated::<8>, &OnceLock::new(), blob, z, &mut Vec::new()),
+            domain.by_vectors::<16, _, Limbs52>(Emulated::<16>, &OnceLock::new(), blob, z, &mut Vec::new()),
+        ];
+        assert_eq!([fours, eights, sixteens], [expected; 3]);
     }
 }

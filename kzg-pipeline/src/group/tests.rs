@@ -1,9 +1,13 @@
 use super::*;
 use crate::fixtures::{INFINITY, Seeded, shifted_by_order_three};
 use crate::setup::{GENERATOR_G1, TAU_G1};
+use crate::simd::emulated::Emulated;
 
 /// u² − 1, the eigenvalue of the endomorphism.
 const LAMBDA: u128 = crate::check::LAMBDA;
+
+/// Lanes for any number of points.
+pub const ALWAYS: Minimum = Minimum { roots: 1, judged: 1 };
 
 fn compress(sum: &Sum) -> [u8; 48] {
     let mut bytes = [0; 48];
@@ -91,4 +95,125 @@ fn a_point_moved_by_order_three_is_on_the_curve_and_not_in_the_group() {
     let moved = Point::decompress(&shifted_by_order_three(&GENERATOR_G1)).expect("on the curve");
     assert!(!moved.is_in_group());
     assert!(Point::decompress(&INFINITY).expect("an encoding").is_in_group());
+}
+
+/// `scalar · point` for any point of the curve: doubling and complete addition, bit by bit.
+fn times_anywhere(point: &Point, scalar: &[u64]) -> Sum {
+    let (mut jacobian, mut sum) = (blst_p1::default(), blst_p1::default());
+    // SAFETY: reads an affine point, writes a point; then reads points and writes one, which may be an operand.
+    unsafe {
+        blst::blst_p1_from_affine(&raw mut jacobian, &raw const point.0);
+        for bit in (0..64 * scalar.len()).rev() {
+            blst::blst_p1_add_or_double(&raw mut sum, &raw const sum, &raw const sum);
+            if scalar[bit / 64] >> (bit % 64) & 1 == 1 {
+                blst::blst_p1_add_or_double(&raw mut sum, &raw const sum, &raw const jacobian);
+            }
+        }
+    }
+    Sum(sum)
+}
+
+/// The order of the curve is COFACTOR·r; (u − 1)²/3 = 3·11²·10177²·859267²·52437899².
+const COFACTOR: u128 = 0x396c_8c00_5555_e156_8c00_aaab_0000_aaab;
+
+/// A point of the curve that is in no small subgroup.
+fn somewhere(seeded: &mut Seeded) -> Point {
+    loop {
+        let mut bytes: [u8; 48] = std::array::from_fn(|_| seeded.next() as u8);
+        bytes[0] = bytes[0] & 0x0f | 0x80;
+        if let Some(point) = Point::decompress(&bytes) {
+            return point;
+        }
+    }
+}
+
+/// A point of this order, or infinity if the point that it starts from has no such part.
+fn of_order(order: u128, part: u128, seeded: &mut Seeded) -> Point {
+    assert_eq!(COFACTOR % part, 0);
+    let outside = times_anywhere(&somewhere(seeded), &crate::field::R).to_point();
+    let rest = COFACTOR / part;
+    let point = times_anywhere(&outside, &[rest as u64, (rest >> 64) as u64]).to_point();
+    let multiple = times_anywhere(&point, &[order as u64, (order >> 64) as u64]);
+    assert!(multiple.is_infinity(), "of order {order}");
+    point
+}
+
+#[test]
+fn every_path_knows_the_subgroup_from_points_of_every_other_order() {
+    let mut seeded = Seeded(97);
+    let generator = Point::generator();
+    let primes: [(u128, u128); 5] = [
+        (3, 3),
+        (11, 121),
+        (10_177, 10_177 * 10_177),
+        (859_267, 859_267 * 859_267),
+        (52_437_899, 52_437_899 * 52_437_899),
+    ];
+    assert_eq!(primes.iter().map(|(_, part)| part).product::<u128>(), COFACTOR);
+    let mut strangers = Vec::new();
+    for (order, part) in primes {
+        for _ in 0..3 {
+            let point = of_order(order, part, &mut seeded);
+            assert!(
+                order == 3 || !point.is_infinity(),
+                "one in {part} starts without such a part"
+            );
+            strangers.push(point);
+        }
+    }
+    let plus = |left: &Point, right: &Point| times_anywhere(left, &[1]).plus(&times_anywhere(right, &[1])).to_point();
+    // Orders that are products: 33 and others.
+    for index in 0..strangers.len() {
+        strangers.push(plus(&strangers[index], &strangers[(index + 4) % 15]));
+        strangers.push(plus(&strangers[index], &strangers[(index + 7) % 15]));
+    }
+    let mut points = vec![Point::default(), generator];
+    for stranger in &strangers {
+        let member = times_anywhere(&generator, &[seeded.next(), seeded.next(), seeded.next(), 1]).to_point();
+        points.extend([*stranger, member, plus(&member, stranger), somewhere(&mut seeded)]);
+    }
+    // Multiples of the generator that the ladder itself meets.
+    for scalar in [2, 3, 0xd201_0000_0001_0000, 0xd201_0000_0000_ffff, u64::MAX] {
+        points.push(times_anywhere(&generator, &[scalar]).to_point());
+        points.push(times_anywhere(&strangers[4], &[scalar]).to_point());
+    }
+    let expected: Vec<_> = points
+        .iter()
+        .map(|point| times_anywhere(point, &crate::field::R).is_infinity())
+        .collect();
+    assert!(expected.iter().filter(|member| **member).count() > 45 && expected.contains(&false));
+    for path in Path::all() {
+        assert_eq!(path.are_in_group(&points), expected, "{}", path.name());
+    }
+    assert_eq!(lanes::are_in_group(Emulated::<8>, ALWAYS, &points), expected);
+}
+
+#[test]
+fn reading_takes_points_of_the_subgroup_only_and_keeps_their_places() {
+    let mut not_of_the_curve = GENERATOR_G1;
+    not_of_the_curve[47] ^= 1;
+    let moved = shifted_by_order_three(&GENERATOR_G1);
+    let encodings = [
+        &GENERATOR_G1,
+        &moved,
+        &INFINITY,
+        &not_of_the_curve,
+        &[0; 48],
+        &TAU_G1,
+        &[0xff; 48],
+    ];
+    for path in Path::all() {
+        for turn in 0..encodings.len() {
+            let mut turned = encodings;
+            turned.rotate_left(turn);
+            let read = path.read_all(&turned);
+            for (bytes, point) in turned.iter().zip(read) {
+                let expected = [GENERATOR_G1, INFINITY, TAU_G1].contains(*bytes);
+                assert_eq!(point.is_some(), expected, "{bytes:02x?} by {}", path.name());
+                if let Some(point) = point {
+                    assert_eq!(&compress(&times_anywhere(&point, &[1])), *bytes);
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,138 @@
+use blst::blst_fp;
+
+use super::*;
+use crate::fixtures::Seeded;
+use crate::simd::emulated::Emulated;
+use crate::simd::{Doubled, Ifma};
+
+/// Tight numbers at the borders of what formulas may meet, below 2¹²·p, and random ones.
+fn borders(seeded: &mut Seeded) -> Vec<[u64; LIMBS]> {
+    let full = [MASK, MASK, MASK, MASK, MASK, MASK, MASK, P_LIMBS[7] << 12];
+    let mut all = vec![
+        [0; LIMBS],
+        [1, 0, 0, 0, 0, 0, 0, 0],
+        P_LIMBS,
+        limbs_of(&subtract(&P, &[1, 0, 0, 0, 0, 0]).0),
+        limbs_of(&[P[0] + 1, P[1], P[2], P[3], P[4], P[5]]),
+        full,
+        [MASK, 0, 0, 0, 0, 0, 0, 0],
+        [0, MASK, 0, MASK, 0, MASK, 0, 7],
+        [1 << 51; LIMBS].map(|limb| limb),
+        [0, 0, 0, 0, 0, 0, 0, P_LIMBS[7] << 12],
+    ];
+    all[8][7] = P_LIMBS[7];
+    for _ in 0..30 {
+        let mut limbs: [u64; LIMBS] = std::array::from_fn(|_| seeded.next() & MASK);
+        limbs[7] %= P_LIMBS[7] << 12;
+        all.push(limbs);
+    }
+    all
+}
+
+/// A number by blst, from its limbs.
+fn by_blst(limbs: &[u64; LIMBS]) -> blst_fp {
+    let step = from_words(&[1 << BITS, 0, 0, 0, 0, 0]);
+    let mut sum = blst_fp::default();
+    for limb in limbs.iter().rev() {
+        let (one, part) = (multiply(&sum, &step), from_words(&[*limb, 0, 0, 0, 0, 0]));
+        // SAFETY: reads two elements, writes one.
+        unsafe { blst::blst_fp_add(&raw mut sum, &raw const one, &raw const part) };
+    }
+    sum
+}
+
+fn from_words(words: &Words) -> blst_fp {
+    let mut out = blst_fp::default();
+    // SAFETY: reads six words, writes one element.
+    unsafe { blst::blst_fp_from_uint64(&raw mut out, words.as_ptr()) };
+    out
+}
+
+fn multiply(a: &blst_fp, b: &blst_fp) -> blst_fp {
+    let mut out = blst_fp::default();
+    // SAFETY: reads two elements, writes one.
+    unsafe { blst::blst_fp_mul(&raw mut out, a, b) };
+    out
+}
+
+fn words_of(a: &blst_fp) -> Words {
+    let mut out = [0; 6];
+    // SAFETY: reads one element, writes six words.
+    unsafe { blst::blst_uint64_from_fp(out.as_mut_ptr(), a) };
+    out
+}
+
+/// a·b and a², out of Montgomery's form, and a − 8·b of products.
+struct Samples<'a, const N: usize>(&'a [Group<N, LIMBS>; 2]);
+
+impl<const N: usize, L: Multiply52<N>> Work<N, L> for Samples<'_, N> {
+    type Output = [Group<N, LIMBS>; 3];
+
+    #[inline(always)]
+    fn work(self, lanes: L) -> [Group<N, LIMBS>; 3] {
+        let [a, b] = [Number::load(lanes, &self.0[0]), Number::load(lanes, &self.0[1])];
+        let form = Number::splat(lanes, &limbs_of(&power_of_two(832)));
+        let mut one = [0; LIMBS];
+        one[0] = 1;
+        let one = Number::splat(lanes, &one);
+        let mut out = [Group::ZERO; 3];
+        let products = [a.times(lanes, &b), a.squared(lanes)];
+        products[0].times(lanes, &form).store(lanes, &mut out[0]);
+        products[1].times(lanes, &form).store(lanes, &mut out[1]);
+        // With both in the form: (ab − 8aa + 12·a)/2⁴¹⁶·2⁴¹⁶.
+        let a_form = a.times(lanes, &form);
+        let products = [a_form.times(lanes, &b.times(lanes, &form)), a_form.squared(lanes)];
+        let sum = products[0].sum(lanes, 1).plus(lanes, &a_form).biased(lanes);
+        let sum = sum.minus(lanes, &products[1], 8).tight(lanes);
+        sum.times(lanes, &one).store(lanes, &mut out[2]);
+        out
+    }
+}
+
+fn agrees<const N: usize, L: Multiply52<N>>(lanes: L) {
+    let mut seeded = Seeded(83);
+    let values = borders(&mut seeded);
+    for round in 0..values.len() {
+        for turn in 0..values.len().div_ceil(N) {
+            let a: [[u64; LIMBS]; N] = [values[round]; N];
+            let b: [[u64; LIMBS]; N] = std::array::from_fn(|lane| values[(turn * N + lane) % values.len()]);
+            let out = lanes.enter(Samples(&[Group::of(&a), Group::of(&b)]));
+            for lane in 0..N {
+                let (a, b) = (by_blst(&a[lane]), by_blst(&b[lane]));
+                let (product, square) = (multiply(&a, &b), multiply(&a, &a));
+                assert_eq!(canonical(&out[0], lane), words_of(&product), "product");
+                assert_eq!(canonical(&out[1], lane), words_of(&square), "square");
+                let (mut sum, eight) = (blst_fp::default(), multiply(&square, &from_words(&[8, 0, 0, 0, 0, 0])));
+                // SAFETY: reads two elements, writes one; the result may be an operand.
+                unsafe {
+                    blst::blst_fp_add(&raw mut sum, &raw const product, &raw const a);
+                    blst::blst_fp_sub(&raw mut sum, &raw const sum, &raw const eight);
+                }
+                assert_eq!(canonical(&out[2], lane), words_of(&sum), "sum");
+                assert!(
+                    out.iter()
+                        .all(|group| group.lane(lane).iter().all(|limb| *limb <= MASK)),
+                    "tight"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn products_squares_and_sums_agree_with_blst_at_every_border() {
+    agrees(Emulated::<8>);
+    if let Some(ifma) = Ifma::detect() {
+        agrees(ifma);
+        agrees(Doubled(ifma));
+    }
+}
+
+#[test]
+fn p_is_the_modulus_of_the_curve() {
+    // p − 1 is −1, and p is zero.
+    let minus_one = from_words(&subtract(&P, &[1, 0, 0, 0, 0, 0]).0);
+    assert_eq!(words_of(&multiply(&minus_one, &minus_one)), [1, 0, 0, 0, 0, 0]);
+    assert_eq!(power_of_two(382), subtract(&twice(&power_of_two(381)), &[0; 6]).0);
+    assert_eq!(power_of_two(384), words_of(&by_blst(&limbs_of(&power_of_two(384)))));
+}

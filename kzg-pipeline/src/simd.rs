@@ -1,0 +1,168 @@
+//! This file knows what the vector units of different processors have in common: numbers side by side, 64 bits each.
+//!
+//! Arithmetic is written once, over [`Lanes`], and compiled for each processor's instructions and, in tests, for an emulation
+//! of them that runs everywhere ([`Emulated`](emulated::Emulated)). A value of a type here, such as [`Ifma`], is the proof that
+//! its instructions exist: `detect` alone makes one.
+//!
+//! ```text
+//!   Work::work(lanes)        generic, inlined into ──▶ Lanes::enter, a function compiled for the instructions
+//!     lanes.add(a, b)        one instruction each, once it stands inside such a function
+//! ```
+//!
+//! Everything on the way must be inlined for that (`#[inline(always)]`, no closures), or each operation becomes a call: slow,
+//! but not wrong.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "limbs of several numbers go together, and closures would not be inlined"
+)]
+
+/// `N` numbers of 64 bits side by side, and what every vector unit here does with them.
+pub trait Lanes<const N: usize>: Copy {
+    /// The numbers in a register.
+    type Vector: Copy;
+
+    /// Does the work in a function compiled for these instructions.
+    fn enter<W: Work<N, Self>>(self, work: W) -> W::Output;
+    /// The same number in every lane.
+    fn splat(self, number: u64) -> Self::Vector;
+    /// From memory, lane by lane.
+    fn load(self, numbers: &[u64; N]) -> Self::Vector;
+    /// Into memory.
+    fn store(self, vector: Self::Vector, numbers: &mut [u64; N]);
+    /// `a + b` modulo 2⁶⁴.
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a − b` modulo 2⁶⁴.
+    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// Bits that both have.
+    fn and(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// Bits that either has.
+    fn or(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// Shifted down by a constant below 64.
+    fn down(self, a: Self::Vector, bits: u32) -> Self::Vector;
+    /// Shifted up by a constant below 64.
+    fn up(self, a: Self::Vector, bits: u32) -> Self::Vector;
+    /// The larger of both, unsigned.
+    fn larger(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// The product of the low halves.
+    fn product32(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// The lanes of even and of odd number: of `a` first, then of `b`.
+    fn unzip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2];
+    /// Two numbers of 32 big-endian bytes in each chunk: the four words, lowest first, of all first and of all second numbers.
+    fn pairs(self, chunks: &[[u8; 64]; N]) -> [[Self::Vector; 4]; 2];
+}
+
+/// Products of 52-bit numbers, as AVX-512's IFMA has them.
+pub trait Multiply52<const N: usize>: Lanes<N> {
+    /// `sum` plus the low 52 bits of the 104-bit product of the low 52 bits of `a` and `b`.
+    fn add_low(self, sum: Self::Vector, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `sum` plus the high 52 bits of that product.
+    fn add_high(self, sum: Self::Vector, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// In each lane, the entry of `table` that the low three bits of `index` name.
+    fn look_up(self, table: &[u64; 8], index: Self::Vector) -> Self::Vector;
+}
+
+/// Something to do by one kind of vectors.
+pub trait Work<const N: usize, L> {
+    /// What comes of it.
+    type Output;
+    /// Does it; mark it `#[inline(always)]`.
+    fn work(self, lanes: L) -> Self::Output;
+}
+
+/// Limbs of several numbers in memory: all first limbs, then all second ones; on a cache line of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C, align(64))]
+pub struct Group<const N: usize, const LIMBS: usize>(pub [[u64; N]; LIMBS]);
+
+impl<const N: usize, const LIMBS: usize> Group<N, LIMBS> {
+    /// Zeros.
+    pub const ZERO: Self = Self([[0; N]; LIMBS]);
+
+    /// From the limbs of each number.
+    pub fn of(numbers: &[[u64; LIMBS]; N]) -> Self {
+        let mut group = Self::ZERO;
+        for (lane, number) in numbers.iter().enumerate() {
+            for (limb, place) in number.iter().zip(&mut group.0) {
+                place[lane] = *limb;
+            }
+        }
+        group
+    }
+
+    /// The limbs of one of the numbers.
+    pub fn lane(&self, lane: usize) -> [u64; LIMBS] {
+        self.0.map(|limb| limb[lane])
+    }
+
+    /// The same number in every lane.
+    pub fn splat(number: &[u64; LIMBS]) -> Self {
+        Self(number.map(|limb| [limb; N]))
+    }
+
+    /// In registers.
+    #[inline(always)]
+    pub fn load<L: Lanes<N>>(&self, lanes: L) -> [L::Vector; LIMBS] {
+        let mut vectors = [lanes.splat(0); LIMBS];
+        for limb in 0..LIMBS {
+            vectors[limb] = lanes.load(&self.0[limb]);
+        }
+        vectors
+    }
+
+    /// Out of registers.
+    #[inline(always)]
+    pub fn store<L: Lanes<N>>(&mut self, lanes: L, vectors: &[L::Vector; LIMBS]) {
+        for limb in 0..LIMBS {
+            lanes.store(vectors[limb], &mut self.0[limb]);
+        }
+    }
+}
+
+/// The limbs of `BITS` bits of a number, lowest first; they must be enough for it.
+pub const fn cut<const BITS: u32, const WORDS: usize, const LIMBS: usize>(words: &[u64; WORDS]) -> [u64; LIMBS] {
+    let mut limbs = [0; LIMBS];
+    let mut position = 0;
+    while position < LIMBS {
+        let (word, bit) = (position * BITS as usize / 64, position * BITS as usize % 64);
+        if word < WORDS {
+            limbs[position] = words[word] >> bit;
+            if bit + BITS as usize > 64 && word + 1 < WORDS {
+                limbs[position] |= words[word + 1] << (64 - bit);
+            }
+            limbs[position] &= (1 << BITS) - 1;
+        }
+        position += 1;
+    }
+    limbs
+}
+
+/// The number of tight limbs of `BITS` bits; what passes the last word is dropped.
+pub const fn join<const BITS: u32, const LIMBS: usize, const WORDS: usize>(limbs: &[u64; LIMBS]) -> [u64; WORDS] {
+    let mut words = [0; WORDS];
+    let mut position = 0;
+    while position < LIMBS {
+        let (word, bit) = (position * BITS as usize / 64, position * BITS as usize % 64);
+        if word < WORDS {
+            words[word] |= limbs[position] << bit;
+            if bit + BITS as usize > 64 && word + 1 < WORDS {
+                words[word + 1] |= limbs[position] >> (64 - bit);
+            }
+        }
+        position += 1;
+    }
+    words
+}
+
+#[allow(unsafe_code)]
+mod avx2;
+#[allow(unsafe_code)]
+mod avx512;
+mod doubled;
+#[cfg(test)]
+pub mod emulated;
+#[cfg(test)]
+mod tests;
+
+pub use avx2::Avx2;
+pub use avx512::{Avx512, Ifma};
+pub use doubled::Doubled;
