@@ -46,6 +46,16 @@ impl Fast {
         }
     }
 
+    /// The same by code of the caller's choice.
+    #[cfg(any(test, fuzzing))]
+    pub fn on(memo: Memo, hashing: challenge::Path, path: Path) -> Self {
+        Self {
+            hashing,
+            path,
+            ..Self::new(memo)
+        }
+    }
+
     /// Which code hashes and which evaluates.
     pub fn path(&self) -> String {
         format!("hash {}, evaluate {}", self.hashing.name(), self.path.name())
