@@ -48,6 +48,17 @@ impl Fast {
         }
     }
 
+    /// The same by code of the caller's choice.
+    #[cfg(any(test, fuzzing))]
+    pub fn on(memo: Memo, hashing: challenge::Path, path: Path, points: group::Path) -> Self {
+        Self {
+            hashing,
+            path,
+            points,
+            ..Self::new(memo)
+        }
+    }
+
     /// Which code hashes, which evaluates and which reads points.
     pub fn path(&self) -> String {
         let (hashing, points) = (self.hashing.name(), self.points.name());

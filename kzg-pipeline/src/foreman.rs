@@ -34,9 +34,9 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        // A lane opens 16 blobs in 4 to 5 ms and 8 in half of that. The sums of 16 claims cost 1.3 ms, a fifth more a claim than
-        // those of 64, and are what may be left to do behind a block's last blob. A claim a stream has stalled behind costs
-        // others a pairing (0.9 ms) per wait at most: 2 % of a lane. See benches/BUDGET.md.
+        // On a Zen 5 core a lane opens 16 blobs in 4 ms and 8 in half of that, and sums 16 claims in 0.6 ms, which is what may be left
+        // to do behind a block's last blob. A stream that stalls costs a pairing (0.55 ms) per wait: 1 % of a lane. See
+        // benches/BUDGET.md for other sizes.
         let account = |wait_ms| AccountPolicy {
             sum_claims: 16,
             claims_max: 2 * BLOBS_PER_BLOCK_MAX as usize,

@@ -22,6 +22,8 @@ mod check;
 mod ckzg;
 #[allow(unsafe_code)]
 mod cpu_time;
+#[cfg(any(test, fuzzing))]
+pub mod differential;
 mod evaluate;
 mod fast;
 mod field;
@@ -38,7 +40,8 @@ mod simd;
 pub mod verifier;
 mod wellformed;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code))]
 #[allow(unsafe_code)]
 mod fixtures;
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub struct VerifyJob {
     pub sender: Option<PeerId>,
     /// Which queue it waits in.
     pub urgency: Urgency,
-    /// Whether this is the last blob its sender has for now: the batch need not wait for company.
+    /// Whether this is the last blob its sender has for now: verdicts about it and those before it are wanted at once.
     pub last: bool,
     /// 131,072 bytes.
     pub blob: Bytes,
