@@ -9,7 +9,7 @@ fn main() {
         .and_then(|text| text.parse().ok())
         .unwrap_or(10.0);
     if std::env::args().nth(2).as_deref() == Some("paths") {
-        let samples = measure::samples(16);
+        let samples = measure::samples(64);
         for row in measure::paths(&samples, seconds) {
             println!(
                 "{:>10} {:>18} {:>8.1} µs a blob, of {}",
