@@ -9,7 +9,7 @@ fn main() {
     let seconds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(20.0);
     let form = arguments.next();
     if form.as_deref() == Some("paths") {
-        let samples = measure::samples(16);
+        let samples = measure::samples(64);
         for row in measure::paths(&samples, seconds) {
             println!(
                 "{:>10} {:>18} {:>8.1} µs a blob, of {}",

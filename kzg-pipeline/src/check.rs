@@ -27,15 +27,16 @@ use rand::Rng;
 use ultramarine_types::verify::Finding;
 
 use crate::field::Fr;
-use crate::group::{Beta, Lines, Point, Sum, Terms, pairings_equal};
+use crate::group::{self, Beta, Lines, Point, Sum, Terms, pairings_equal};
 use crate::opening::{Opened, Summed};
 use crate::setup;
 
 /// λ = u² − 1, u = −0xd201000000010000: a cube root of one modulo r.
 pub const LAMBDA: u128 = 0xac45_a401_0001_a402_0000_0000_ffff_ffff;
 
-/// The constants of the equation.
+/// The constants of the equation, and who sums points.
 pub struct Check {
+    points: group::Path,
     beta: Beta,
     generator: Point,
     generator_image: Point,
@@ -45,11 +46,12 @@ pub struct Check {
 
 impl Check {
     /// Works out the constants and tries them on a claim that is known. Panics if the setup is not the ceremony's.
-    pub fn new() -> Self {
+    pub fn new(points: group::Path) -> Self {
         setup::check_digest();
         let beta = Beta::new();
         let generator = Point::generator();
         let this = Self {
+            points,
             generator_image: generator.endomorphism(&beta),
             generator,
             one: Lines::generator(),
@@ -157,7 +159,7 @@ impl Check {
         #[cfg(test)]
         tests::COUNTS.with_borrow_mut(|counts| counts.sums += 1);
         let (left, right) = self.terms(claims);
-        (left.sum(), right.sum())
+        (self.points.sum(&left), self.points.sum(&right))
     }
 
     /// e(A, H) = e(B, τ·H).

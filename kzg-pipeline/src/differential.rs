@@ -23,7 +23,7 @@ use crate::group::Point;
 use crate::opening::Opening;
 use crate::verifier::Verifier;
 use crate::wellformed::MODULUS;
-use crate::{challenge, evaluate, memo::Memo, setup};
+use crate::{challenge, evaluate, group, memo::Memo, setup};
 
 /// Kinds of change.
 const KINDS: u8 = 20;
@@ -96,7 +96,7 @@ pub fn every_path() -> &'static [Fast] {
             .map(|at| {
                 let hashing = hashing[at % hashing.len()];
                 let evaluating = evaluating[at % evaluating.len()];
-                Fast::on(Memo::new(0), hashing, evaluating, points[at % points.len()])
+                Fast::new(Memo::new(0)).by(hashing, evaluating, points[at % points.len()])
             })
             .collect()
     })

@@ -44,19 +44,15 @@ impl Fast {
             hashing: challenge::Path::best(),
             path: Path::best(),
             points: group::Path::best(),
-            check: Check::new(),
+            check: Check::new(group::Path::best()),
         }
     }
 
-    /// The same by code of the caller's choice.
-    #[cfg(any(test, fuzzing))]
-    pub fn on(memo: Memo, hashing: challenge::Path, path: Path, points: group::Path) -> Self {
-        Self {
-            hashing,
-            path,
-            points,
-            ..Self::new(memo)
-        }
+    /// The same by other instructions, for measurements and tests.
+    pub(crate) fn by(mut self, hashing: challenge::Path, path: Path, points: group::Path) -> Self {
+        (self.hashing, self.path, self.points) = (hashing, path, points);
+        self.check = Check::new(points);
+        self
     }
 
     /// Which code hashes, which evaluates and which reads points.
@@ -104,7 +100,7 @@ pub(crate) fn stages(verifier: &Fast, claims: &[Claim<'_>], budget: Duration) ->
         })
         .collect();
     let (left, right) = verifier.check.terms(&opened);
-    let (left_sum, right_sum) = (left.sum(), right.sum());
+    let (left_sum, right_sum) = (verifier.points.sum(&left), verifier.points.sum(&right));
     let points: Vec<_> = opened
         .iter()
         .flat_map(|claim| [claim.commitment, claim.proof])
@@ -132,7 +128,7 @@ pub(crate) fn stages(verifier: &Fast, claims: &[Claim<'_>], budget: Duration) ->
             &mut || assert!(verifier.points.are_in_group(&points).iter().all(|member| *member)),
             &mut || drop(black_box(verifier.check.terms(&opened))),
             &mut || {
-                black_box((left.sum(), right.sum()));
+                black_box((verifier.points.sum(&left), verifier.points.sum(&right)));
             },
             &mut || assert!(verifier.check.equal(&left_sum, &right_sum)),
         ],

@@ -74,6 +74,14 @@ impl Path {
         }
     }
 
+    /// The sum of the terms.
+    pub fn sum(self, terms: &Terms) -> Sum {
+        match self {
+            Self::Ifma(ifma) if terms.points.len() >= TERMS_MIN => lanes::sum(ifma, &terms.points, &terms.scalars),
+            Self::Ifma(_) | Self::Avx512(_) | Self::Blst => terms.sum(),
+        }
+    }
+
     /// Reads each compressed point of the subgroup; `None` for anything else.
     pub fn read_all(self, encodings: &[&[u8; 48]]) -> Vec<Option<Point>> {
         let mut read = self.decompress_all(encodings);
@@ -89,6 +97,9 @@ impl Path {
 /// Fewer points are faster by blst; see `benches/BUDGET.md`.
 const IFMA_MIN: Minimum = Minimum { roots: 3, judged: 2 };
 const AVX512_MIN: Minimum = Minimum { roots: 7, judged: 5 };
+
+/// Terms from which lanes are faster than blst's sum.
+const TERMS_MIN: usize = 16;
 
 /// A point of the curve, affine; of the subgroup only once [`is_in_group`](Self::is_in_group) said so.
 #[derive(Clone, Copy, Debug, Default)]
@@ -220,6 +231,26 @@ impl Terms {
 pub struct Sum(blst_p1);
 
 impl Sum {
+    /// The point (X/Z, Y/Z): in the coordinates here, (X·Z/Z², Y·Z²/Z³). Infinity if Z is zero.
+    fn of_homogeneous([x, y, z]: [blst_fp; 3]) -> Self {
+        let mut sum = blst_p1 { x, y, z };
+        // SAFETY: reads two field elements and writes one, each time; blst allows the result to be an operand.
+        unsafe {
+            blst_fp_mul(&raw mut sum.x, &raw const sum.x, &raw const z);
+            blst_fp_mul(&raw mut sum.y, &raw const sum.y, &raw const z);
+            blst_fp_mul(&raw mut sum.y, &raw const sum.y, &raw const z);
+        }
+        Self(sum)
+    }
+
+    /// Twice this.
+    fn doubled(&self) -> Self {
+        let mut sum = blst_p1::default();
+        // SAFETY: reads one point, writes one.
+        unsafe { blst::blst_p1_double(&raw mut sum, &raw const self.0) };
+        Self(sum)
+    }
+
     /// The sum of two.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
@@ -297,5 +328,6 @@ mod fp;
 mod lanes;
 mod membership;
 mod roots;
+mod sums;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@ use std::cell::RefCell;
 use super::*;
 use crate::fast::Fast;
 use crate::fixtures::{Seeded, claims, constant, lines};
+use crate::group;
 use crate::memo::Memo;
 use crate::opening::Opening;
 use crate::setup::GENERATOR_G1;
@@ -60,7 +61,7 @@ fn opposites() -> [Opened; 2] {
 
 #[test]
 fn claims_that_cancel_under_equal_weights_are_wrong_in_whatever_pieces() {
-    let check = Check::new();
+    let check = Check::new(group::Path::best());
     let [plus, minus] = opposites();
     let good = opened(&lines(3));
     // What they are made for: with equal weights the equation holds for both together.
@@ -101,7 +102,7 @@ fn claims_that_cancel_under_equal_weights_are_wrong_in_whatever_pieces() {
 
 #[test]
 fn weights_are_fresh_distinct_and_wide() {
-    let check = Check::new();
+    let check = Check::new(group::Path::best());
     let [claim, _] = opposites();
     let point = Point::generator();
     let claims = vec![Opened { proof: point, ..claim }; 64];
@@ -135,7 +136,7 @@ fn weights_are_fresh_distinct_and_wide() {
 
 #[test]
 fn one_pairing_settles_any_number_of_pieces_that_hold() {
-    let check = Check::new();
+    let check = Check::new(group::Path::best());
     let good = opened(&lines(21));
     for size in [1, 4, 21] {
         let pieces: Vec<_> = good.chunks(size).map(|piece| check.sum(piece.to_vec())).collect();
@@ -149,7 +150,7 @@ fn one_pairing_settles_any_number_of_pieces_that_hold() {
 
 #[test]
 fn every_wrong_claim_is_named_at_a_bounded_price() {
-    let check = Check::new();
+    let check = Check::new(group::Path::best());
     let good = opened(&lines(128));
     let mut bad = good.clone();
     for at in 0..bad.len() {

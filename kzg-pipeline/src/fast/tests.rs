@@ -19,6 +19,21 @@ fn every_fault_is_named_and_sinks_nobody() {
 }
 
 #[test]
+fn every_path_names_every_fault() {
+    let (hashing, evaluating, points) = (challenge::Path::all(), Path::all(), group::Path::all());
+    // Each of each kind at least once.
+    for turn in 0..hashing.len().max(evaluating.len()).max(points.len()) {
+        let verifier = verifier().by(
+            hashing[turn % hashing.len()],
+            evaluating[turn % evaluating.len()],
+            points[turn % points.len()],
+        );
+        suite::true_claims_hold(&verifier, 35);
+        suite::every_fault_is_named_and_sinks_nobody(&verifier);
+    }
+}
+
+#[test]
 fn a_finding_does_not_depend_on_company() {
     suite::a_finding_does_not_depend_on_company(&verifier(), 30, 70);
 }

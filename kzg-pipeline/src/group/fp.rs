@@ -1,18 +1,19 @@
 //! This file knows arithmetic modulo p, the field of the curve, by 52-bit products, many numbers at a time.
 //!
 //! A number is eight limbs of 52 bits in Montgomery's form with 2⁴¹⁶. p has 381 bits, so 2⁴¹⁶ ≈ 2³⁴·⁷·p: there is so much room that sums and
-//! differences are never reduced, and a product of two numbers below 2¹²·p is again below 1.001·p:
+//! differences are never reduced, and a product of two numbers below 2¹⁴·p is again below 1.02·p, and
+//! so is a sum of two products reduced as one:
 //!
 //! ```text
-//!   (a·b + m·p)/2⁴¹⁶ < (2²⁴·p/2⁴¹⁶ + 1)·p < (1 + 2⁻¹⁰)·p                        m < 2⁴¹⁶
+//!   (a·b + c·d + m·p)/2⁴¹⁶ < (2·2²⁸·p/2⁴¹⁶ + 1)·p < (1 + 2⁻⁵·⁷)·p               m < 2⁴¹⁶
 //! ```
 //!
 //! What must be kept instead is *tightness*: the processor reads the low 52 bits of a factor only, so limbs of factors are below
 //! 2⁵². A [`Sum`] is a number before its carries; [`Sum::tight`] carries. In a `Sum` made from tight numbers
 //!
-//! - each limb stands for at most 15 of them added (below 2⁵⁶), and at most 15 taken off, of products only (each below 1.001·p);
+//! - each limb stands for at most 15 of them added (below 2⁵⁶), and at most 15 taken off, of products only (each below 1.02·p);
 //! - [`BIAS`], a multiple of p near 1024·p with limbs near 2⁵⁶, is added before anything is taken off, so no limb goes below zero;
-//! - so a tight number is below 1024·p + 17·p < 2¹²·p, and its top limb below 2³⁰.
+//! - so a number made of products is below 1024·p + 17·p, twelve times such a number below 2¹⁴·p, and nothing larger is made.
 
 #![allow(
     clippy::needless_range_loop,
@@ -73,7 +74,7 @@ const BIAS: [u64; LIMBS] = {
         bias[at + 1] -= 1 << 4;
         at += 1;
     }
-    // Fifteen products, each below 1.001·p, leave the top limb above zero.
+    // Fifteen products, each below 1.02·p, leave the top limb above zero.
     assert!(bias[LIMBS - 1] > 16 * (P_LIMBS[LIMBS - 1] + 1));
     bias
 };
@@ -129,21 +130,13 @@ pub const fn limbs_of(words: &Words) -> [u64; LIMBS] {
 
 /// The canonical words of a lane of a product.
 pub fn canonical<const N: usize>(group: &Group<N, LIMBS>, lane: usize) -> Words {
-    // A product is below 1.001·p, so its top limb has 17 bits and its words are all there is.
+    // A product is below 1.02·p, so its top limb has 17 bits and its words are all there is.
     minus_p_if_at_least(&join::<BITS, LIMBS, 6>(&group.lane(lane)))
 }
 
-/// `N` tight numbers below 2¹²·p.
+/// `N` tight numbers below 2¹⁴·p.
+#[derive(Clone, Copy)]
 pub struct Number<V>([V; LIMBS]);
-
-impl<V: Copy> Clone for Number<V> {
-    #[inline(always)]
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<V: Copy> Copy for Number<V> {}
 
 /// `N` numbers before their carries.
 #[derive(Clone, Copy)]
@@ -176,6 +169,18 @@ impl<V: Copy> Number<V> {
     #[inline(always)]
     pub fn times<const N: usize, L: Multiply52<N, Vector = V>>(&self, lanes: L, other: &Self) -> Self {
         lanes.enter(Product(self, other))
+    }
+
+    /// `self·other + third·fourth`, reduced once.
+    #[inline(always)]
+    pub fn times_and<const N: usize, L: Multiply52<N, Vector = V>>(
+        &self,
+        lanes: L,
+        other: &Self,
+        third: &Self,
+        fourth: &Self,
+    ) -> Self {
+        lanes.enter(TwoProducts([self, other, third, fourth]))
     }
 
     /// The square.
@@ -270,6 +275,44 @@ impl<const N: usize, L: Multiply52<N>> Work<N, L> for Product<'_, L::Vector> {
         let columns = product_row(lanes, columns, a, b[7]);
         finish(lanes, &columns)
     }
+}
+
+struct TwoProducts<'a, V>([&'a Number<V>; 4]);
+
+impl<const N: usize, L: Multiply52<N>> Work<N, L> for TwoProducts<'_, L::Vector> {
+    type Output = Number<L::Vector>;
+
+    #[inline(always)]
+    fn work(self, lanes: L) -> Number<L::Vector> {
+        let [Number(a), Number(b), Number(c), Number(d)] = self.0;
+        let columns = [lanes.splat(0); LIMBS + 1];
+        let columns = two_products_row(lanes, columns, [a, c], [b[0], d[0]]);
+        let columns = two_products_row(lanes, columns, [a, c], [b[1], d[1]]);
+        let columns = two_products_row(lanes, columns, [a, c], [b[2], d[2]]);
+        let columns = two_products_row(lanes, columns, [a, c], [b[3], d[3]]);
+        let columns = two_products_row(lanes, columns, [a, c], [b[4], d[4]]);
+        let columns = two_products_row(lanes, columns, [a, c], [b[5], d[5]]);
+        let columns = two_products_row(lanes, columns, [a, c], [b[6], d[6]]);
+        let columns = two_products_row(lanes, columns, [a, c], [b[7], d[7]]);
+        finish(lanes, &columns)
+    }
+}
+
+/// Adds two limbs, each times a number, and reduces by a limb.
+#[inline(always)]
+fn two_products_row<const N: usize, L: Multiply52<N>>(
+    lanes: L,
+    mut columns: [L::Vector; LIMBS + 1],
+    [a, c]: [&[L::Vector; LIMBS]; 2],
+    [b, d]: [L::Vector; 2],
+) -> [L::Vector; LIMBS + 1] {
+    for limb in 0..LIMBS {
+        columns[limb] = lanes.add_low(columns[limb], a[limb], b);
+    }
+    for limb in 0..LIMBS {
+        columns[limb + 1] = lanes.add_high(columns[limb + 1], a[limb], b);
+    }
+    product_row(lanes, columns, c, d)
 }
 
 /// Adds a limb times a number, and reduces by a limb.

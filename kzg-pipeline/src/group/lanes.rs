@@ -6,8 +6,9 @@ use blst::{blst_fp, blst_p1_affine};
 use super::fp::{Words, limbs_of};
 use super::membership::{Affine, BetaSquared, Judge, beta_squared};
 use super::roots::{Coordinates, Encoding, Lift};
-use super::{Beta, Point};
-use crate::simd::{Doubled, Group, Multiply52};
+use super::sums::{self, EnterForm, Windows};
+use super::{Beta, Point, Sum};
+use crate::simd::{Doubled, Group, Lanes, Multiply52};
 
 /// Points to which two vectors in step give one answer sooner than one vector twice.
 const DOUBLED_MIN: usize = 9;
@@ -102,6 +103,31 @@ fn judge<const N: usize, L: Multiply52<N>>(
     for (index, answer) in places.iter().zip(lanes.enter(Judge::<N>(&affine, beta_squared))) {
         judged[*index] = answer;
     }
+}
+
+/// Σ scalar·point over points that are not infinity.
+pub fn sum<L: Multiply52<8>>(lanes: L, points: &[blst_p1_affine], scalars: &[[u8; 16]]) -> Sum {
+    assert_eq!(points.len(), scalars.len(), "each point has its scalar");
+    let coordinates: Vec<_> = points.iter().map(|point| [point.x.l, point.y.l]).collect();
+    let points = Doubled(lanes).enter(EnterForm(&coordinates));
+    match sums::window_bits(points.len()) {
+        8 => sum_by::<8, _>(lanes, &points, scalars),
+        _ => sum_by::<4, _>(lanes, &points, scalars),
+    }
+}
+
+fn sum_by<const BITS: u32, L: Multiply52<8>>(lanes: L, points: &[[u64; 16]], scalars: &[[u8; 16]]) -> Sum {
+    let mut sum = Sum::default();
+    for first in (0..128 / BITS as usize).step_by(16).rev() {
+        let windows = Doubled(lanes).enter(Windows::<BITS> { points, scalars, first });
+        for window in windows.iter().rev() {
+            for _ in 0..BITS {
+                sum = sum.doubled();
+            }
+            sum = sum.plus(&Sum::of_homogeneous(window.map(|words| blst_fp { l: words })));
+        }
+    }
+    sum
 }
 
 fn point_of(coordinates: Coordinates) -> Point {

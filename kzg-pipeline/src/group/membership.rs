@@ -27,7 +27,7 @@ pub type BetaSquared = [u64; LIMBS];
 const PARAMETER: u64 = 0xd201_0000_0001_0000;
 
 /// A constant that turns x·2³⁸⁴, blst's form, into x·2⁴¹⁶, ours: 2⁴⁴⁸ modulo p.
-const FROM_BLST: [u64; LIMBS] = limbs_of(&power_of_two(448));
+pub const FROM_BLST: [u64; LIMBS] = limbs_of(&power_of_two(448));
 
 /// Coordinates of `N` affine points, in blst's form.
 pub struct Affine<const N: usize> {
@@ -79,7 +79,7 @@ impl<const N: usize, L: Multiply52<N>> Work<N, L> for Judge<'_, N> {
 /// Which numbers are zero modulo p.
 #[inline(always)]
 pub fn are_zero<const N: usize, L: Multiply52<N>>(lanes: L, number: &Number<L::Vector>) -> [bool; N] {
-    // number/2⁴¹⁶ modulo p is (number + m·p)/2⁴¹⁶ with number < 2¹²·p and m < 2⁴¹⁶: an integer from 0 to p, so zero or p for zero.
+    // number/2⁴¹⁶ modulo p is (number + m·p)/2⁴¹⁶ with number < 2¹⁴·p and m < 2⁴¹⁶: an integer from 0 to p, so zero or p for zero.
     let mut group = Group::ZERO;
     let mut one = [0; LIMBS];
     one[0] = 1;

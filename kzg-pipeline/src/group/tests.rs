@@ -72,7 +72,18 @@ fn sums_are_right_at_every_size_with_equal_opposite_and_missing_points() {
             terms.push(point, scalar);
             expected = expected.plus(&times(point, scalar));
         }
-        assert_eq!(compress(&terms.sum()), compress(&expected), "{size} terms");
+        for path in Path::all() {
+            assert_eq!(
+                compress(&path.sum(&terms)),
+                compress(&expected),
+                "{size} terms by {}",
+                path.name()
+            );
+        }
+        if size > 0 && size < 40 || size == 513 {
+            let sum = lanes::sum(Emulated::<8>, &terms.points, &terms.scalars);
+            assert_eq!(compress(&sum), compress(&expected), "{size} terms by emulation");
+        }
     }
     assert_eq!(of(&[(&generator, 5), (&negated, 5)]), INFINITY);
     assert_eq!(of(&[]), INFINITY);

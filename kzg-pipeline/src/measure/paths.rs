@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::{Sample, best, tiled};
 use crate::evaluate::{Domain, Scratch};
+use crate::fast::Fast;
 use crate::field::Fr;
+use crate::memo::Memo;
 use crate::verifier::Claim;
 use crate::{challenge, evaluate, group};
 
@@ -27,7 +29,10 @@ const SIZES: [usize; 5] = [1, 3, 6, 16, 64];
 
 /// Measures every path, for about `seconds` in all.
 pub fn paths(samples: &[Sample], seconds: f64) -> Vec<PathRow> {
-    let count = SIZES.len() * challenge::Path::all().len() + evaluate::Path::all().len() + 4 * group::Path::all().len();
+    let count = SIZES.len() * challenge::Path::all().len()
+        + evaluate::Path::all().len()
+        + 4 * group::Path::all().len()
+        + 2 * whole().len();
     let budget = Duration::from_secs_f64((seconds / count as f64).max(0.0));
     let mut rows = Vec::new();
     let mut row = |stage, path, claims: &[Claim<'_>], work: &mut dyn FnMut()| {
@@ -45,6 +50,12 @@ pub fn paths(samples: &[Sample], seconds: f64) -> Vec<PathRow> {
             row("hash", path.name(), &claims, &mut || {
                 drop(black_box(path.hash_all(&claims)))
             });
+        }
+    }
+    for (name, verifier) in whole() {
+        for blobs in [64, 512] {
+            let claims = tiled(samples, blobs);
+            row("whole", name, &claims, &mut || super::run(&verifier, &claims));
         }
     }
     let (claims, mut scratch) = (tiled(samples, 16), Scratch::default());
@@ -74,4 +85,23 @@ pub fn paths(samples: &[Sample], seconds: f64) -> Vec<PathRow> {
         }
     }
     rows
+}
+
+/// Whole verifiers as they would be on lesser processors.
+fn whole() -> Vec<(&'static str, Fast)> {
+    let (hashing, evaluating, points) = (challenge::Path::all(), evaluate::Path::all(), group::Path::all());
+    let mut all = Vec::new();
+    let mut add = |name, hash: &str, evaluate: &str, group: &str| {
+        let hashing = hashing.iter().find(|path| path.name() == hash);
+        let evaluating = evaluating.iter().find(|path| path.name() == evaluate);
+        let points = points.iter().find(|path| path.name() == group);
+        if let (Some(hashing), Some(evaluating), Some(points)) = (hashing, evaluating, points) {
+            all.push((name, Fast::new(Memo::new(0)).by(*hashing, *evaluating, *points)));
+        }
+    };
+    add("avx512+ifma", "avx512 ×16", "ifma", "ifma");
+    add("avx512", "avx512 ×16", "avx512 doubles", "avx512");
+    add("avx2+sha-ni", "sha-ni ×2", "avx2", "blst");
+    add("avx2", "avx2 ×8", "avx2", "blst");
+    all
 }

@@ -5,9 +5,9 @@ use crate::fixtures::Seeded;
 use crate::simd::emulated::Emulated;
 use crate::simd::{Doubled, Ifma};
 
-/// Tight numbers at the borders of what formulas may meet, below 2¹²·p, and random ones.
+/// Tight numbers at the borders of what formulas may meet, below 2¹⁴·p, and random ones.
 fn borders(seeded: &mut Seeded) -> Vec<[u64; LIMBS]> {
-    let full = [MASK, MASK, MASK, MASK, MASK, MASK, MASK, P_LIMBS[7] << 12];
+    let full = [MASK, MASK, MASK, MASK, MASK, MASK, MASK, P_LIMBS[7] << 14];
     let mut all = vec![
         [0; LIMBS],
         [1, 0, 0, 0, 0, 0, 0, 0],
@@ -18,12 +18,12 @@ fn borders(seeded: &mut Seeded) -> Vec<[u64; LIMBS]> {
         [MASK, 0, 0, 0, 0, 0, 0, 0],
         [0, MASK, 0, MASK, 0, MASK, 0, 7],
         [1 << 51; LIMBS].map(|limb| limb),
-        [0, 0, 0, 0, 0, 0, 0, P_LIMBS[7] << 12],
+        [0, 0, 0, 0, 0, 0, 0, P_LIMBS[7] << 14],
     ];
     all[8][7] = P_LIMBS[7];
     for _ in 0..30 {
         let mut limbs: [u64; LIMBS] = std::array::from_fn(|_| seeded.next() & MASK);
-        limbs[7] %= P_LIMBS[7] << 12;
+        limbs[7] %= P_LIMBS[7] << 14;
         all.push(limbs);
     }
     all
@@ -62,29 +62,31 @@ fn words_of(a: &blst_fp) -> Words {
     out
 }
 
-/// a·b and a², out of Montgomery's form, and a − 8·b of products.
+/// a·b and a², out of Montgomery's form; a·b + a − 8·a²; a·b + b².
 struct Samples<'a, const N: usize>(&'a [Group<N, LIMBS>; 2]);
 
 impl<const N: usize, L: Multiply52<N>> Work<N, L> for Samples<'_, N> {
-    type Output = [Group<N, LIMBS>; 3];
+    type Output = [Group<N, LIMBS>; 4];
 
     #[inline(always)]
-    fn work(self, lanes: L) -> [Group<N, LIMBS>; 3] {
+    fn work(self, lanes: L) -> [Group<N, LIMBS>; 4] {
         let [a, b] = [Number::load(lanes, &self.0[0]), Number::load(lanes, &self.0[1])];
         let form = Number::splat(lanes, &limbs_of(&power_of_two(832)));
         let mut one = [0; LIMBS];
         one[0] = 1;
         let one = Number::splat(lanes, &one);
-        let mut out = [Group::ZERO; 3];
+        let mut out = [Group::ZERO; 4];
         let products = [a.times(lanes, &b), a.squared(lanes)];
         products[0].times(lanes, &form).store(lanes, &mut out[0]);
         products[1].times(lanes, &form).store(lanes, &mut out[1]);
-        // With both in the form: (ab − 8aa + 12·a)/2⁴¹⁶·2⁴¹⁶.
         let a_form = a.times(lanes, &form);
         let products = [a_form.times(lanes, &b.times(lanes, &form)), a_form.squared(lanes)];
         let sum = products[0].sum(lanes, 1).plus(lanes, &a_form).biased(lanes);
         let sum = sum.minus(lanes, &products[1], 8).tight(lanes);
         sum.times(lanes, &one).store(lanes, &mut out[2]);
+        a.times_and(lanes, &b, &b, &b)
+            .times(lanes, &form)
+            .store(lanes, &mut out[3]);
         out
     }
 }
@@ -109,6 +111,10 @@ fn agrees<const N: usize, L: Multiply52<N>>(lanes: L) {
                     blst::blst_fp_sub(&raw mut sum, &raw const sum, &raw const eight);
                 }
                 assert_eq!(canonical(&out[2], lane), words_of(&sum), "sum");
+                let mut two = blst_fp::default();
+                // SAFETY: reads two elements, writes one.
+                unsafe { blst::blst_fp_add(&raw mut two, &raw const product, &multiply(&b, &b)) };
+                assert_eq!(canonical(&out[3], lane), words_of(&two), "two products");
                 assert!(
                     out.iter()
                         .all(|group| group.lane(lane).iter().all(|limb| *limb <= MASK)),
