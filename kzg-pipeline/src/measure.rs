@@ -10,6 +10,7 @@ mod paths;
 mod peers;
 mod replay;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -184,6 +185,56 @@ pub struct Report {
     pub lanes: Vec<LanesRow>,
     /// How long the last blob of a block waits for its verdict on one lane.
     pub paced: Vec<PacedRow>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.cpu, self.path)?;
+        writeln!(f, "\nµs of thread CPU a blob, by blobs of a batch")?;
+        writeln!(
+            f,
+            "{:>6} {:>9} {:>9} {:>12} {:>9} {:>7}",
+            "blobs", "ours", "c-kzg", "c-kzg single", "eip4844", "ratio"
+        )?;
+        for row in &self.rows {
+            writeln!(
+                f,
+                "{:>6} {:>9.1} {:>9.1} {:>12.1} {:>9.1} {:>7.2}",
+                row.blobs, row.ours_us, row.ckzg_us, row.ckzg_single_us, row.eip4844_us, row.ratio
+            )?;
+        }
+        writeln!(f, "\nwhere our time goes, µs a blob of 64")?;
+        for row in &self.stages {
+            writeln!(f, "{:>12} {:>8.1}", row.stage, row.us)?;
+        }
+        writeln!(f, "\nblobs a second, with a core for each lane and here")?;
+        for row in &self.lanes {
+            let lanes = if row.lanes == 1 { "lane " } else { "lanes" };
+            writeln!(
+                f,
+                "{:>6} {lanes} {:>8.0} {:>8.0}",
+                row.lanes, row.replayed_per_second, row.blobs_per_second
+            )?;
+        }
+        writeln!(f, "\nlast byte to verdict, ms, at nine tenths of one lane's pace")?;
+        writeln!(
+            f,
+            "{:>6} {:>14} {:>10} {:>10}",
+            "blobs", "a core to it", "best here", "median"
+        )?;
+        for row in &self.paced {
+            let ms = |us: f64| us / 1e3;
+            writeln!(
+                f,
+                "{:>6} {:>14.2} {:>10.2} {:>10.2}",
+                row.blobs,
+                ms(row.replayed_us),
+                ms(row.best_us),
+                ms(row.median_us)
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// Measures for about `seconds` (more where one repeat of the largest batch takes longer), at [`SIZES`].

@@ -1,5 +1,6 @@
 //! This file knows the commands of `ultramarine`.
 
+mod bench;
 mod blob;
 mod config;
 mod dev_el;
@@ -49,6 +50,9 @@ enum Command {
     /// Publish a file as blobs, or restore one
     #[command(subcommand)]
     Blob(blob::Action),
+    /// Measure what this machine can do
+    #[command(subcommand)]
+    Bench(bench::Action),
     /// Run the embedded development execution client alone (in memory, for local networks)
     DevEl(dev_el::Args),
 }
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Topology(args) => topology::run(&args),
         Command::Config(action) => config::run(&action),
         Command::Blob(action) => blob::run(action),
+        Command::Bench(action) => bench::run(&action),
         Command::DevEl(args) => dev_el::run(args),
     };
     match result {

@@ -74,8 +74,6 @@ pub struct NodeConfig {
 pub struct NetworkConfig {
     /// UDP address to listen on.
     pub listen: SocketAddr,
-    /// `host:port` under which others reach us.
-    pub external: Option<String>,
     /// Peers to stay connected to; empty: those of the genesis file.
     pub peers: Vec<PeerAddress>,
 }
@@ -212,21 +210,12 @@ fn lanes_or_default(lanes: u64) -> usize {
 impl NetworkConfig {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let listen = reader.address("network.listen");
-        let external = reader.text_as("network.external", "host:port, or nothing", |text| match text {
-            "" => Some(None),
-            text => text
-                .parse::<PeerAddress>()
-                .ok()
-                .filter(|peer| peer.peer_id.is_none())
-                .map(|peer| Some(peer.host_port)),
-        });
         let peers = reader.list(
             "network.peers",
             "items such as PEER_ID@host:port (64 hex digits before the @) or host:port",
         );
         Some(Self {
             listen: listen?,
-            external: external?,
             peers: peers?,
         })
     }

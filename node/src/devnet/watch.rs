@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use ultramarine_types::Stage;
+use ultramarine_types::{Height, Stage};
 
 use crate::board::Snapshot;
 use crate::devnet::Options;
@@ -97,7 +97,7 @@ impl<'a> Watch<'a> {
             let before = self.last[index].as_ref().map(|snapshot| snapshot.height);
             match self.client.status(&node.http()).await {
                 Ok(snapshot) => {
-                    if before.is_none_or(|before| before < snapshot.height) {
+                    if before.is_none_or(|before| before < snapshot.height) && self.is_awaited(before) {
                         self.moved = Instant::now();
                     }
                     self.last[index] = Some(snapshot);
@@ -114,6 +114,13 @@ impl<'a> Watch<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a node last seen at this height has still to come to the wanted one: only such a node's steps are progress,
+    /// or those of the others would hide that it never comes.
+    fn is_awaited(&self, before: Option<Height>) -> bool {
+        let wanted = self.options.until_height;
+        wanted.is_none_or(|wanted| before.is_none_or(|before| before.0 < wanted))
     }
 
     /// Says once that a node does not answer. Its last known height stays: it will be asked again.

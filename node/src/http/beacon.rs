@@ -10,6 +10,7 @@ use ultramarine_types::sidecar::{self, BodyTree};
 use ultramarine_types::storage::Decided;
 use ultramarine_types::{Assembly, Hash, Height};
 
+use crate::board::Board;
 use crate::http::HttpState;
 use crate::http::block::BlockId;
 use crate::http::body::json_list;
@@ -27,8 +28,10 @@ pub async fn sidecars(
 ) -> Result<Response, ApiError> {
     let block: BlockId = block.parse()?;
     let wanted: Vec<usize> = query_items(query.as_deref(), "indices")?;
+    let board = state.board.clone();
     let found = ApiError::off_core(move || find(&state, block)).await?;
-    let opening = r#"{"version":"deneb","execution_optimistic":false,"finalized":true,"data":"#.to_owned();
+    let optimistic = is_optimistic(&board, found.as_ref());
+    let opening = format!(r#"{{"version":"deneb","execution_optimistic":{optimistic},"finalized":true,"data":"#);
     let Some((decided, assembly)) = found else {
         return Ok(json_list(opening, std::iter::empty()));
     };
@@ -50,8 +53,10 @@ pub async fn blobs(
 ) -> Result<Response, ApiError> {
     let block: BlockId = block.parse()?;
     let wanted: Vec<Hash> = query_items(query.as_deref(), "versioned_hashes")?;
+    let board = state.board.clone();
     let found = ApiError::off_core(move || find(&state, block)).await?;
-    let opening = r#"{"execution_optimistic":false,"finalized":true,"data":"#.to_owned();
+    let optimistic = is_optimistic(&board, found.as_ref());
+    let opening = format!(r#"{{"execution_optimistic":{optimistic},"finalized":true,"data":"#);
     let Some((decided, assembly)) = found else {
         return Ok(json_list(opening, std::iter::empty()));
     };
@@ -66,6 +71,11 @@ pub async fn blobs(
                 .map(|part| format!("\"0x{}\"", hex::encode(&part.blob)))
         }),
     ))
+}
+
+/// Whether our execution client has not imported the block yet. It is final all the same: decided blocks are.
+fn is_optimistic(board: &Board, found: Option<&(Decided, Assembly)>) -> bool {
+    found.is_some_and(|(decided, _)| decided.certificate.height > board.snapshot().executed_height)
 }
 
 /// The block and its blobs; `None` for the genesis, which has none.

@@ -1,7 +1,6 @@
 //! This file knows how to accept HTTP connections within bounds on their number, their time and their work.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,19 +47,6 @@ impl Default for Limits {
             timeout: Duration::from_secs(10),
         }
     }
-}
-
-/// Binds the listening socket; an error names the address and what to do.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let hint = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "another process uses this port; stop it, or choose another `http.listen`",
-            std::io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose another `http.listen`",
-            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; correct `http.listen`",
-            _ => "check `http.listen`",
-        };
-        format!("cannot listen for HTTP on {address}: {error}; {hint}")
-    })
 }
 
 /// Answers requests until the node halts. Needs a tokio runtime with I/O and time.

@@ -477,15 +477,8 @@ async fn only_reading_is_possible() {
 #[tokio::test]
 async fn a_served_connection_answers_and_ends_with_the_node() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let listener = server::bind("127.0.0.1:0".parse().expect("an address"))
-        .await
-        .expect("a free port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let error = server::bind(address).await.expect_err("taken");
-    assert!(
-        error.contains(&address.to_string()) && error.contains("another process"),
-        "{error}"
-    );
     let halt = Halt::new();
     let serving = tokio::spawn(serve(
         listener,
@@ -561,4 +554,20 @@ async fn evidence_can_be_checked_by_whoever_reads_it() {
         ask_text(&state, "/ultramarine/v1/evidence?form=4").await.0,
         StatusCode::BAD_REQUEST
     );
+}
+
+#[tokio::test]
+async fn blobs_are_optimistic_until_our_client_has_their_block() {
+    let state = state(7);
+    for url in ["/eth/v1/beacon/blob_sidecars/7", "/eth/v1/beacon/blobs/7"] {
+        assert_eq!(ask(&state, url).await.1["execution_optimistic"], true);
+    }
+    state.board.apply(&Event::Executed { height: Height(7) });
+    for url in ["/eth/v1/beacon/blob_sidecars/7", "/eth/v1/beacon/blobs/7"] {
+        let (_, json) = ask(&state, url).await;
+        assert_eq!(
+            (&json["execution_optimistic"], &json["finalized"]),
+            (&false.into(), &true.into())
+        );
+    }
 }

@@ -1,0 +1,40 @@
+//! The binary and the tests share one compilation of every dependency, or everybody builds the largest of them twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+/// The features of every package, as cargo resolves them over all members.
+fn features(edges: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--prefix", "none", "-f", "{p}|{f}", "-e", edges])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("names are text");
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in text.lines() {
+        let line = line.trim_end_matches(" (*)").replace(" (proc-macro)", "");
+        if let Some((package, features)) = line.split_once('|') {
+            found
+                .entry(package.to_owned())
+                .or_default()
+                .insert(features.trim().to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn tests_build_no_dependency_otherwise_than_the_binary_does() {
+    let (binary, tests) = (features("no-dev"), features("all"));
+    assert!(binary.len() > 300, "the whole tree was listed");
+    for (package, features) in &binary {
+        assert_eq!(
+            Some(features),
+            tests.get(package),
+            "{package}: name what its features come from in benches/Cargo.toml too"
+        );
+    }
+}

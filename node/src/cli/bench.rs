@@ -1,0 +1,101 @@
+//! This file knows `ultramarine bench`: whether this machine keeps up, and on how many lanes.
+
+use std::io::Write;
+
+use ultramarine_kzg_pipeline::measure::{self, Report};
+
+/// Blocks an operator may have to keep up with: blobs in each, one block a second.
+const BLOCKS: [usize; 5] = [6, 24, 128, 512, 1024];
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Action {
+    /// Measure blob verification: ours beside c-kzg and eip4844, by stage, over lanes, and from last byte to verdict
+    Kzg(KzgArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct KzgArgs {
+    /// About how long to measure; the largest batches may take longer
+    #[arg(long, value_name = "S", default_value_t = 30.0, value_parser = seconds)]
+    seconds: f64,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    if (0.0..=3600.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("between 0 and 3600 seconds".to_owned())
+    }
+}
+
+pub fn run(action: &Action) -> anyhow::Result<()> {
+    let Action::Kzg(args) = action;
+    eprintln!(
+        "making 64 blobs with proofs, then measuring for about {} s; best on an idle machine",
+        args.seconds
+    );
+    let report = measure::report(args.seconds);
+    let mut out = std::io::stdout().lock();
+    // A reader who went away wants no more of it.
+    let _ = if args.json {
+        writeln!(out, "{}", serde_json::to_string(&report)?)
+    } else {
+        write!(out, "{report}{}", advice(&report))
+    };
+    Ok(())
+}
+
+/// Which blocks, one a second, how many lanes keep up with: nine tenths of what a lane with a core to itself takes.
+fn advice(report: &Report) -> String {
+    let Some(one) = report.lanes.first() else {
+        return String::new();
+    };
+    let mut text =
+        String::from("\nblocks of one second, and the lanes (`node.lanes`) that verify them as they arrive:\n");
+    for blobs in BLOCKS {
+        let lanes = (blobs as f64 / (0.9 * one.replayed_per_second)).ceil().max(1.0);
+        text.push_str(&format!("{blobs:>6} blobs a block: {lanes:.0}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ultramarine_kzg_pipeline::measure::LanesRow;
+
+    #[test]
+    fn advice_counts_lanes_by_what_one_takes() {
+        let mut report = Report {
+            cpu: "a processor".to_owned(),
+            path: "a path".to_owned(),
+            rows: Vec::new(),
+            stages: Vec::new(),
+            lanes: Vec::new(),
+            paced: Vec::new(),
+        };
+        assert_eq!(advice(&report), "");
+        report.lanes = vec![LanesRow {
+            lanes: 1,
+            blobs_per_second: 10.0,
+            replayed_per_second: 200.0,
+        }];
+        let text = advice(&report);
+        assert!(
+            text.contains("   128 blobs a block: 1\n") && text.contains("  1024 blobs a block: 6\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn seconds_are_few_and_finite() {
+        assert_eq!(seconds("0"), Ok(0.0));
+        for odd in ["-1", "NaN", "inf", "4000", "ten"] {
+            assert!(seconds(odd).is_err(), "{odd}");
+        }
+    }
+}
