@@ -21,7 +21,7 @@ use ultramarine_types::storage::Tag;
 use ultramarine_types::{Height, Init, Machine, Nanos, Outbox, PeerId, ValueKey};
 
 use super::bits::Bits;
-use super::contract::{Begin, Brings, Input, JoinConfig, Output, StopReason};
+use super::contract::{Begin, Brings, Input, JoinConfig, Missing, Output, StopReason};
 use super::value::Pending;
 use crate::bounds;
 
@@ -54,6 +54,35 @@ struct Stream {
     progress: Nanos,
     chunks_seen: Bits,
     blobs_seen: Bits,
+    /// What it was asked to bring; `None`: all of the value.
+    asked_for: Option<Missing>,
+}
+
+impl Stream {
+    /// Whether it may still bring some of what is missing. A part comes once on a stream.
+    fn may_bring(&self, missing: &Missing) -> bool {
+        match self.state {
+            State::Requested | State::Waiting | State::Queued => true,
+            State::Active => {
+                missing.chunks.iter().any(|index| !self.chunks_seen.contains(index))
+                    || missing.blobs.iter().any(|index| !self.blobs_seen.contains(index))
+            }
+            // The core was asked and has not answered: it knows of this stream.
+            State::Asked { .. } => false,
+        }
+    }
+
+    /// Whether it ended without parts that it was asked for and that nobody else has brought.
+    fn withheld(&self, missing: &Missing) -> bool {
+        let asked_for = |chunk: bool, index: usize| match &self.asked_for {
+            None => true,
+            Some(asked_for) if chunk => asked_for.chunks.contains(index),
+            Some(asked_for) => asked_for.blobs.contains(index),
+        };
+        let chunk = |index: usize| asked_for(true, index) && !self.chunks_seen.contains(index);
+        let blob = |index: usize| asked_for(false, index) && !self.blobs_seen.contains(index);
+        missing.chunks.iter().any(chunk) || missing.blobs.iter().any(blob)
+    }
 }
 
 /// Joins parts into values. See the module's words.
@@ -124,6 +153,7 @@ impl Join {
             Brings::Full(certificate) => (OfferKind::Full, Some(certificate)),
             Brings::MetadataOnly(certificate) => (OfferKind::MetadataOnly, Some(certificate)),
         };
+        let mut asked_for = None;
         if let Some(requested) = self.streams.remove(&name) {
             // The answer to a request must be about what was asked, by whom it was asked.
             if requested.state != State::Requested || requested.key != key || requested.peer != peer {
@@ -131,6 +161,7 @@ impl Join {
                 self.fail(name, Fault::Protocol, out);
                 return;
             }
+            asked_for = requested.asked_for;
         }
         let refusal = if key.height <= self.forgotten {
             Some(StopReason::Refused(Refusal::Height))
@@ -165,6 +196,7 @@ impl Join {
             progress: now,
             chunks_seen: Bits::new(),
             blobs_seen: Bits::new(),
+            asked_for,
         };
         if kind == OfferKind::Proposal && self.values.contains_key(&key) {
             self.streams.insert(name, stream);
@@ -279,12 +311,10 @@ impl Join {
             return;
         }
         let busy = |stream: &Stream| {
+            let missing = self.values.get(&key).map(Pending::missing);
             stream.key == key
                 && stream.peer == peer
-                && matches!(
-                    stream.state,
-                    State::Requested | State::Active | State::Queued | State::Waiting
-                )
+                && missing.map_or(!matches!(stream.state, State::Asked { .. }), |it| stream.may_bring(&it))
         };
         if self.streams.values().any(busy) {
             return;
@@ -306,6 +336,7 @@ impl Join {
             progress: now,
             chunks_seen: Bits::new(),
             blobs_seen: Bits::new(),
+            asked_for: missing.clone(),
         };
         self.streams.insert(name, stream);
         out.push(Output::Request {

@@ -617,6 +617,62 @@ fn a_malformed_commitment_is_no_relays_fault_and_never_completes() {
 }
 
 #[test]
+fn a_bad_last_blob_ends_its_senders_stream_and_the_rest_is_asked_for_at_once() {
+    let value = value(3, 0, 1000, 3);
+    let mut rig = Rig::new(6);
+    let (bad, good) = (peer(1), peer(2));
+    let from_bad = rig.admitted(bad, &value);
+    let from_good = rig.begin(good, &value);
+    spoil(&mut rig, from_bad, Part::Blob(2), &value);
+    // While the bad blob is being verified, the good one of the same position is passed over.
+    for part in parts(&value) {
+        rig.part(from_good, part, &value);
+    }
+    rig.verify_all();
+    assert_eq!(rig.charges, [(bad, Fault::Proof)]);
+    assert_eq!(rig.stopped[&from_bad], StopReason::Fault(Fault::Proof));
+    assert_eq!(
+        rig.incomplete(),
+        1,
+        "though a stream is open, it can bring nothing that is missing"
+    );
+    let key = value.key;
+    let stream = rig.name();
+    rig.feed(Input::Fetch {
+        stream,
+        key,
+        peer: good,
+    });
+    let missing = rig.requests.last().and_then(|(_, _, missing)| missing.clone());
+    assert!(wanted(missing.as_ref(), Part::Blob(2)) && !wanted(missing.as_ref(), Part::Blob(1)));
+}
+
+#[test]
+fn nobody_has_withheld_what_it_was_not_asked_for() {
+    let value = value(3, 0, 1000, 3);
+    let mut rig = Rig::new(6);
+    let (first, second) = (peer(1), peer(2));
+    let from_first = rig.admitted(first, &value);
+    for part in [Part::Chunk(0), Part::Blob(0)] {
+        rig.part(from_first, part, &value);
+    }
+    spoil(&mut rig, from_first, Part::Blob(1), &value);
+    let (key, stream) = (value.key, rig.name());
+    rig.feed(Input::Fetch {
+        stream,
+        key,
+        peer: second,
+    });
+    let missing = rig.requests.last().and_then(|(_, _, missing)| missing.clone());
+    assert!(!wanted(missing.as_ref(), Part::Blob(1)), "it is being verified");
+    rig.begin_as(stream, second, &value, Brings::Proposal);
+    rig.verify_all();
+    rig.part(stream, Part::Blob(2), &value);
+    rig.feed(Input::Fin { stream });
+    assert_eq!(rig.charges, [(first, Fault::Proof)]);
+}
+
+#[test]
 fn the_core_has_a_payload_as_soon_as_its_last_chunk_came() {
     let value = value(3, 0, 2 * PAYLOAD_CHUNK_BYTES + 5, 2);
     let mut rig = Rig::new(6);

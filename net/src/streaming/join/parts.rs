@@ -5,12 +5,12 @@ use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::{Fault, Flaw, NetEvent, OfferId};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::verify::{Finding, Malformed, Urgency, Verdict, VerifyJob};
-use ultramarine_types::{BlobPart, Nanos, Outbox, ValueKey};
+use ultramarine_types::{BlobPart, Nanos, Outbox, PeerId, ValueKey};
 
 use super::{Join, State, Stream};
 use crate::bounds;
 use crate::streaming::contract::{Completed, Output, StopReason};
-use crate::streaming::value::{BlobFate, ChunkFate, Pending};
+use crate::streaming::value::{BlobFate, ChunkFate};
 
 impl Join {
     pub(super) fn chunk(&mut self, now: Nanos, name: OfferId, index: u32, bytes: Bytes, out: &mut Outbox<Output>) {
@@ -101,11 +101,8 @@ impl Join {
                 let Some(stream) = self.streams.remove(&name) else {
                     return;
                 };
-                if self
-                    .values
-                    .get(&stream.key)
-                    .is_some_and(|value| withheld(value, &stream))
-                {
+                let value = self.values.get(&stream.key);
+                if value.is_some_and(|value| stream.withheld(&value.missing())) {
                     out.push(Output::Charge {
                         peer: stream.peer,
                         fault: Fault::Withheld,
@@ -153,14 +150,36 @@ impl Join {
                 self.give_up(now, verdict.key, flaw, out);
             }
             Finding::Wrong | Finding::Malformed(Malformed::Blob | Malformed::Proof) => {
-                out.push(Output::Charge {
-                    peer: sender,
-                    fault: Fault::Proof,
-                    key: verdict.key,
-                });
-                self.tell_if_stuck(verdict.key, sender, out);
+                // Nothing more is taken from it: while its slot was being verified, another's good part was passed over.
+                let mut bad = self.streams_of(verdict.key, sender).into_iter();
+                match bad.next() {
+                    Some(name) => self.fail(name, Fault::Proof, out),
+                    None => {
+                        out.push(Output::Charge {
+                            peer: sender,
+                            fault: Fault::Proof,
+                            key: verdict.key,
+                        });
+                        self.tell_if_stuck(verdict.key, sender, out);
+                    }
+                }
+                for name in bad {
+                    self.streams.remove(&name);
+                    let why = StopReason::Fault(Fault::Proof);
+                    out.push(Output::Stop { stream: name, why });
+                }
             }
         }
+    }
+
+    /// A peer's streams of a value that are being read.
+    fn streams_of(&self, key: ValueKey, peer: PeerId) -> Vec<OfferId> {
+        let of = |stream: &Stream| stream.key == key && stream.peer == peer && stream.state == State::Active;
+        self.streams
+            .iter()
+            .filter(|(_, stream)| of(stream))
+            .map(|(name, _)| *name)
+            .collect()
     }
 
     /// A value can never be whole, so it is never stored and never `Valid`; the core hears why, once.
@@ -198,11 +217,4 @@ impl Join {
         self.stop_streams(key, &StopReason::Complete, out);
         self.start_queued(now, out);
     }
-}
-
-/// Whether a stream that says it is finished has left out parts that nobody else brought.
-fn withheld(value: &Pending, stream: &Stream) -> bool {
-    let missing = value.missing();
-    missing.chunks.iter().any(|index| !stream.chunks_seen.contains(index))
-        || missing.blobs.iter().any(|index| !stream.blobs_seen.contains(index))
 }

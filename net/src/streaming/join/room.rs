@@ -132,10 +132,11 @@ impl Join {
         self.tell_if_stuck(stream.key, stream.peer, out);
     }
 
-    /// Says `Incomplete` if parts of an admitted value are missing and nobody is sending any.
+    /// Says `Incomplete` if parts of an admitted value are missing and no stream may still bring them.
     pub(super) fn tell_if_stuck(&self, key: ValueKey, peer: PeerId, out: &mut Outbox<Output>) {
         let Some(value) = self.values.get(&key) else { return };
-        let expected = |stream: &Stream| stream.key == key && !matches!(stream.state, State::Asked { .. });
+        let missing = value.missing();
+        let expected = |stream: &Stream| stream.key == key && stream.may_bring(&missing);
         if value.hopeless || !value.is_missing_parts() || self.streams.values().any(expected) {
             return;
         }
