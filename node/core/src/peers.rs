@@ -1,6 +1,6 @@
 //! This file knows who is connected and what they say of themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ultramarine_types::network::Status;
 use ultramarine_types::{Address, Height, Nanos, PeerId, Round, ValidatorSet, ValueId};
@@ -98,6 +98,12 @@ impl Peers {
             .map(|(_, status)| status.tip)
             .max()
             .unwrap_or(Height::GENESIS)
+    }
+
+    /// The heights that peers claim to have decided, the highest first.
+    pub fn tips(&self) -> Vec<Height> {
+        let tips: BTreeSet<Height> = self.statuses().map(|(_, status)| status.tip).collect();
+        tips.into_iter().rev().collect()
     }
 
     /// The highest height that validators with more than a third of the power claim to have decided: at least one of

@@ -54,6 +54,9 @@ pub struct Sync {
     retention_min: u64,
 }
 
+/// Claimed tips whose certificates are asked for at one time.
+const TIPS_AT_ONCE: usize = 3;
+
 impl Sync {
     /// Nothing under way.
     pub fn new(limits: &Limits, retention_min: u64) -> Self {
@@ -84,10 +87,18 @@ impl Sync {
         if best < next {
             return asks;
         }
-        // A tip's certificate first, where old heights may come without blobs: it proves that they are old.
-        let far = best.0.saturating_sub(next.0) > self.retention_min;
-        if far && self.certified_tip.0 <= next.0.saturating_add(self.retention_min) {
-            self.ask(now, best, SyncWant::Certificate, peers, &mut asks);
+        // A tip's certificate first, where old heights may come without blobs: it proves that they are old. Several tips at
+        // a time, and lower ones where nobody is left to ask, so that one that is a lie does not stand before the others.
+        let proves = |tip: Height| tip.0.saturating_sub(next.0) > self.retention_min;
+        if self.certified_tip.0 <= next.0.saturating_add(self.retention_min) {
+            let mut asked = 0;
+            for tip in peers.tips().into_iter().filter(|tip| proves(*tip)).collect::<Vec<_>>() {
+                self.ask(now, tip, SyncWant::Certificate, peers, &mut asks);
+                asked += usize::from(self.flights.contains_key(&tip));
+                if asked == TIPS_AT_ONCE {
+                    break;
+                }
+            }
         }
         for height in (next.0..=best.0).take(self.flights_max).map(Height) {
             if self.flights.len() > self.flights_max {

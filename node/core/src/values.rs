@@ -179,7 +179,8 @@ impl Values {
                 .init
                 .as_ref()
                 .is_some_and(|init| init.metadata.origin_round.0.saturating_add(ROUNDS_KEPT) < round.0);
-            let judged = matches!(value.judgement, Judgement::Valid | Judgement::Invalid(_));
+            // An invalid one may yet be vouched for, and is inspected then.
+            let judged = value.judgement == Judgement::Valid;
             if key.height == height && old && judged && !value.polka {
                 value.payload = None;
             }

@@ -110,6 +110,16 @@ impl Core {
             return self.stop(Stop::Equivocation(format!("the log contradicts itself: {conflict}")));
         }
         for record in &records {
+            // What we tell peers of their signatures outlives us, or a validator that lost its disk would sign again.
+            match record {
+                Record::Vote(vote) => self.note_signer(vote.voter, vote.height),
+                Record::Proposal(proposal) => self.note_signer(proposal.proposer, proposal.height),
+                Record::Polka(polka) => {
+                    let signers = polka.signatures.iter();
+                    signers.for_each(|signed| self.note_signer(signed.address, polka.height));
+                }
+                Record::Timeout { .. } | Record::Value { .. } | Record::Chosen { .. } => {}
+            }
             if let Record::Chosen {
                 height,
                 round,
@@ -186,8 +196,9 @@ impl Core {
     pub(super) fn listened(&mut self) {
         let set = &self.config.validators;
         let tip = self.peers.honest_tip(set).max(self.head.height);
-        // Nobody can have a signature of ours above the height after the tip; a liar is held to that.
-        let claimed = self.peers.any_seen_signed().min(tip.next());
+        // A liar is held to what is possible. To sign at h we had decided h − 1, so more than a third of the power that is
+        // honest had decided h − 2 and precommitted at h − 1; the tip is such a third's, so h ≤ tip + 2.
+        let claimed = self.peers.any_seen_signed().min(tip.next().next());
         let proven = self.peers.honest_seen_signed(set);
         let watermark = tip.max(claimed).max(proven);
         if watermark > self.head.height {

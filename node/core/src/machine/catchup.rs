@@ -90,7 +90,21 @@ impl Core {
         };
         match end {
             SyncEnd::Certificate(certificate) => self.on_certificate(peer, height, flight.want, certificate),
-            SyncEnd::NotDecided { .. } | SyncEnd::Unavailable | SyncEnd::TimedOut | SyncEnd::Unusable => {
+            SyncEnd::NotDecided { .. } => {
+                self.sync.failed(self.now, height, peer);
+                // It was asked because it says that it has decided that height.
+                let claims = |status: &ultramarine_types::network::Status| status.tip >= height;
+                if self
+                    .peers
+                    .get(&peer)
+                    .and_then(|peer| peer.status.as_ref())
+                    .is_some_and(claims)
+                {
+                    let fault = Fault::Withheld;
+                    self.net(NetCommand::Charge { peer, fault });
+                }
+            }
+            SyncEnd::Unavailable | SyncEnd::TimedOut | SyncEnd::Unusable => {
                 self.sync.failed(self.now, height, peer);
             }
         }

@@ -164,7 +164,9 @@ impl Core {
         let height = self.current();
         let silence = self.silence(height);
         let enabled = logged && silence.is_none();
-        self.logging = logged;
+        // Where nothing is signed nothing is logged: a log that is not empty would be replayed, and signed from, at the next
+        // start.
+        self.logging = enabled;
         self.tell_signing(enabled, silence);
         self.phase = Phase::Running;
         self.start_consensus(enabled);

@@ -5,7 +5,9 @@
 
 use malachitebft_core_consensus::Input as Told;
 use ultramarine_types::network::{Fault, NetCommand, Recipients, Status};
-use ultramarine_types::{ConsensusMessage, Height, PeerId, Round, Stage, ValueId, ValueKey, Vote, limits};
+use ultramarine_types::{
+    Address, ConsensusMessage, Height, PeerId, Round, Stage, ValueId, ValueKey, Vote, VoteKind, limits,
+};
 
 use super::{Core, Phase};
 use crate::certificate::{self, CertificateError};
@@ -65,30 +67,14 @@ impl Core {
         }
     }
 
-    /// Remembers whose signature it is. One of ours that we do not know of is somebody else's doing.
+    /// Remembers whose signatures they are. One of ours that we do not know of is somebody else's doing.
     fn note_message(&mut self, message: &ConsensusMessage) {
-        match message {
-            ConsensusMessage::Vote(vote) => {
-                self.note_signer(vote.voter, vote.height);
-                if vote.voter == self.address {
-                    let signed = Signed {
-                        value_id: vote.value_id,
-                        valid_round: None,
-                    };
-                    self.check_ours(vote.height, vote.round, vote.kind.into(), signed);
-                }
+        let height = message.height();
+        for (signer, round, kind, signed) in signatures(message) {
+            self.note_signer(signer, height);
+            if signer == self.address && !self.stopped {
+                self.check_ours(height, round, kind, signed);
             }
-            ConsensusMessage::Proposal(proposal) => {
-                self.note_signer(proposal.proposer, proposal.height);
-                if proposal.proposer == self.address {
-                    let signed = Signed {
-                        value_id: Some(proposal.value_id),
-                        valid_round: proposal.valid_round,
-                    };
-                    self.check_ours(proposal.height, proposal.round, Kind::Proposal, signed);
-                }
-            }
-            ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => {}
         }
     }
 
@@ -224,5 +210,35 @@ impl Core {
     /// How long a value took to execute here.
     pub(super) fn executed_stage(&mut self, key: ValueKey, since: ultramarine_types::Nanos) {
         self.stage(key, Stage::Execute, since);
+    }
+}
+
+/// Who signed what in a message, certificates included.
+fn signatures(message: &ConsensusMessage) -> Vec<(Address, Round, Kind, Signed)> {
+    let signed = |value_id, valid_round| Signed { value_id, valid_round };
+    match message {
+        ConsensusMessage::Vote(vote) => vec![(vote.voter, vote.round, vote.kind.into(), signed(vote.value_id, None))],
+        ConsensusMessage::Proposal(proposal) => {
+            let what = signed(Some(proposal.value_id), proposal.valid_round);
+            vec![(proposal.proposer, proposal.round, Kind::Proposal, what)]
+        }
+        ConsensusMessage::Polka(polka) => {
+            let prevote = signed(Some(polka.value_id), None);
+            let each = polka.signatures.iter();
+            each.map(|one| (one.address, polka.round, VoteKind::Prevote.into(), prevote))
+                .collect()
+        }
+        ConsensusMessage::Round(certificate) => {
+            let each = certificate.signatures.iter();
+            each.map(|one| {
+                (
+                    one.address,
+                    certificate.round,
+                    one.kind.into(),
+                    signed(one.value_id, None),
+                )
+            })
+            .collect()
+        }
     }
 }

@@ -82,6 +82,7 @@ impl Core {
             }
         }
         self.check_init(key, init)?;
+        self.note_signer(init.metadata.origin_proposer, key.height);
         Ok(if certified { Tag::Certified } else { Tag::Streamed })
     }
 
@@ -134,13 +135,14 @@ impl Core {
             )?;
         }
         self.check_init(key, init)?;
+        // Whatever becomes of the package: its certificate proves how far others are.
+        self.note_signers(&certificate);
+        self.sync.certify(certificate);
         let lacks_blobs = kind == OfferKind::MetadataOnly && !init.metadata.commitments.is_empty();
         if lacks_blobs && !self.sync.may_lack_blobs(key.height) {
             // Not provably wrong: the peer's retention may have ended early. But we need the blobs.
             return Err(Refusal::Height);
         }
-        self.note_signers(&certificate);
-        self.sync.certify(certificate);
         if self.values.get(key).is_some_and(|value| value.is_stored()) {
             self.sync.finished(key.height);
             return Err(Refusal::Held);

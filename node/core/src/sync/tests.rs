@@ -169,3 +169,25 @@ fn a_peer_that_never_delivers_is_asked_last() {
     let asks = sync.plan(T, Height(5), &peers, nothing);
     assert!(asks.iter().all(|(peer, ..)| *peer != liar));
 }
+
+#[test]
+fn a_tip_that_is_a_lie_does_not_stand_before_the_others() {
+    let mut sync = sync();
+    let peers = peers(&[u64::MAX, 10_000, 10_000]);
+    let certificates = |asks: &[(PeerId, Height, SyncWant)]| -> Vec<Height> {
+        let certificates = asks.iter().filter(|(.., want)| *want == SyncWant::Certificate);
+        certificates.map(|(_, height, _)| *height).collect()
+    };
+    let asks = sync.plan(T, Height(1), &peers, nothing);
+    assert_eq!(certificates(&asks), [Height(u64::MAX), Height(10_000)]);
+    // The liar has nothing to show, and whoever was asked for the other is gone: the other tip is asked for again.
+    for (peer, height, want) in asks {
+        if want == SyncWant::Certificate {
+            sync.failed(T, height, peer);
+        }
+    }
+    assert_eq!(
+        certificates(&sync.plan(T, Height(1), &peers, nothing)),
+        [Height(10_000)]
+    );
+}

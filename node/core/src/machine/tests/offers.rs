@@ -113,7 +113,7 @@ pub fn feed(world: &mut World, input: Input) -> Vec<Output> {
 }
 
 fn quorum(key: &ValueKey, kind: VoteKind) -> Vec<CertificateSignature> {
-    (0..3)
+    (1..4)
         .map(|node| {
             let signer = Signer::new(&world::seed(node));
             let bytes = sign::vote(7, kind, key.height, Round(0), Some(&key.id));
