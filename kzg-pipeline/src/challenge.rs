@@ -265,6 +265,17 @@ static ROUNDS: [u32; 64] = [
     0xc671_78f2, //
 ];
 
+/// Sixteen rounds of the vectors' files, each with its number as a literal: left a loop, the compiler keeps the schedule in
+/// memory and moves the state about.
+macro_rules! sixteen {
+    ($round:ident, $state:ident, $words:ident, $first:expr) => {
+        sixteen!($round, $state, $words, $first, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    ($round:ident, $state:ident, $words:ident, $first:expr, $($at:literal)*) => {
+        $($round!($state, $words, $first, $at);)*
+    };
+}
+
 #[allow(unsafe_code)]
 mod avx2;
 #[allow(unsafe_code)]

@@ -31,6 +31,43 @@ impl Avx2 {
     }
 }
 
+/// Round `$at` of some sixteen that begin with the constant `$first`; what is called A stands at place −`$at` modulo 8, and so on.
+macro_rules! round {
+    ($state:ident, $words:ident, $first:expr, $at:literal) => {{
+        let [a, b, c, e, f, g] = [0, 1, 2, 4, 5, 6].map(|name: usize| $state[(16 + name - $at) % 8]);
+        let (d_place, h_place) = ((19 - $at) % 8, (23 - $at) % 8);
+        let constant = _mm256_set1_epi32(ROUNDS[$first + $at] as i32);
+        let choice = _mm256_xor_si256(g, _mm256_and_si256(e, _mm256_xor_si256(f, g)));
+        let turned = xor3(rotate::<6, 26>(e), rotate::<11, 21>(e), rotate::<25, 7>(e));
+        let begun = _mm256_add_epi32(_mm256_add_epi32($state[h_place], constant), $words[$at]);
+        let first = _mm256_add_epi32(_mm256_add_epi32(begun, choice), turned);
+        let turned = xor3(rotate::<2, 30>(a), rotate::<13, 19>(a), rotate::<22, 10>(a));
+        let majority = _mm256_or_si256(_mm256_and_si256(a, b), _mm256_and_si256(c, _mm256_or_si256(a, b)));
+        $state[d_place] = _mm256_add_epi32($state[d_place], first);
+        $state[h_place] = _mm256_add_epi32(first, _mm256_add_epi32(turned, majority));
+    }};
+}
+
+/// The same, of a word yet to be made from those before.
+macro_rules! schedule_and_round {
+    ($state:ident, $words:ident, $first:expr, $at:literal) => {{
+        let (two, fifteen) = ($words[($at + 14) % 16], $words[($at + 1) % 16]);
+        let sum = _mm256_add_epi32($words[$at], $words[($at + 9) % 16]);
+        let low = xor3(
+            rotate::<7, 25>(fifteen),
+            rotate::<18, 14>(fifteen),
+            _mm256_srli_epi32::<3>(fifteen),
+        );
+        let high = xor3(
+            rotate::<17, 15>(two),
+            rotate::<19, 13>(two),
+            _mm256_srli_epi32::<10>(two),
+        );
+        $words[$at] = _mm256_add_epi32(_mm256_add_epi32(sum, low), high);
+        round!($state, $words, $first, $at);
+    }};
+}
+
 #[target_feature(enable = "avx2")]
 fn compress(states: &mut [State; LANES], runs: [&[u8]; LANES]) {
     let mut state = [_mm256_setzero_si256(); 8];
@@ -41,41 +78,18 @@ fn compress(states: &mut [State; LANES], runs: [&[u8]; LANES]) {
     }
     let mut blocks = runs.map(|run| run.as_chunks::<64>().0.iter());
     for _ in 0..runs[0].len() / 64 {
-        let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = state;
+        let before = state;
         let mut words = load(
             blocks
                 .each_mut()
                 .map(|blocks| blocks.next().expect("all runs are equally long")),
         );
-        for round in 0..64 {
-            if round >= 16 {
-                let (two, fifteen) = (words[(round + 14) % 16], words[(round + 1) % 16]);
-                let sum = _mm256_add_epi32(words[round % 16], words[(round + 9) % 16]);
-                let low = xor3(
-                    rotate::<7, 25>(fifteen),
-                    rotate::<18, 14>(fifteen),
-                    _mm256_srli_epi32::<3>(fifteen),
-                );
-                let high = xor3(
-                    rotate::<17, 15>(two),
-                    rotate::<19, 13>(two),
-                    _mm256_srli_epi32::<10>(two),
-                );
-                words[round % 16] = _mm256_add_epi32(_mm256_add_epi32(sum, low), high);
-            }
-            let constant = _mm256_set1_epi32(ROUNDS[round] as i32);
-            let choice = _mm256_xor_si256(g, _mm256_and_si256(e, _mm256_xor_si256(f, g)));
-            let turned = xor3(rotate::<6, 26>(e), rotate::<11, 21>(e), rotate::<25, 7>(e));
-            let begun = _mm256_add_epi32(_mm256_add_epi32(h, constant), words[round % 16]);
-            let first = _mm256_add_epi32(_mm256_add_epi32(begun, choice), turned);
-            let turned = xor3(rotate::<2, 30>(a), rotate::<13, 19>(a), rotate::<22, 10>(a));
-            let majority = _mm256_or_si256(_mm256_and_si256(a, b), _mm256_and_si256(c, _mm256_or_si256(a, b)));
-            (h, g, f) = (g, f, e);
-            e = _mm256_add_epi32(d, first);
-            (d, c, b) = (c, b, a);
-            a = _mm256_add_epi32(first, _mm256_add_epi32(turned, majority));
+        // Sixteen rounds written out: so the schedule and the state have fixed places, and what turns is their names.
+        sixteen!(round, state, words, 0);
+        for first in [16, 32, 48] {
+            sixteen!(schedule_and_round, state, words, first);
         }
-        for (total, part) in state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
+        for (total, part) in state.iter_mut().zip(before) {
             *total = _mm256_add_epi32(*total, part);
         }
     }

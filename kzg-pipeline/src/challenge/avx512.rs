@@ -43,6 +43,51 @@ const CHOICE: i32 = 0b1100_1010;
 /// What at least two say.
 const MAJORITY: i32 = 0b1110_1000;
 
+/// Round `$at` of some sixteen that begin with the constant `$first`; what is called A stands at place −`$at` modulo 8, and so on.
+macro_rules! round {
+    ($state:ident, $words:ident, $first:expr, $at:literal) => {{
+        let [a, b, c, e, f, g] = [0, 1, 2, 4, 5, 6].map(|name: usize| $state[(16 + name - $at) % 8]);
+        let (d_place, h_place) = ((19 - $at) % 8, (23 - $at) % 8);
+        let constant = _mm512_set1_epi32(ROUNDS[$first + $at] as i32);
+        let begun = _mm512_add_epi32(_mm512_add_epi32($state[h_place], constant), $words[$at]);
+        let choice = _mm512_ternarylogic_epi32::<CHOICE>(e, f, g);
+        let turned = _mm512_ternarylogic_epi32::<XOR>(
+            _mm512_ror_epi32::<6>(e),
+            _mm512_ror_epi32::<11>(e),
+            _mm512_ror_epi32::<25>(e),
+        );
+        let first = _mm512_add_epi32(_mm512_add_epi32(begun, choice), turned);
+        let majority = _mm512_ternarylogic_epi32::<MAJORITY>(a, b, c);
+        let turned = _mm512_ternarylogic_epi32::<XOR>(
+            _mm512_ror_epi32::<2>(a),
+            _mm512_ror_epi32::<13>(a),
+            _mm512_ror_epi32::<22>(a),
+        );
+        $state[d_place] = _mm512_add_epi32($state[d_place], first);
+        $state[h_place] = _mm512_add_epi32(first, _mm512_add_epi32(turned, majority));
+    }};
+}
+
+/// The same, of a word yet to be made from those before.
+macro_rules! schedule_and_round {
+    ($state:ident, $words:ident, $first:expr, $at:literal) => {{
+        let (two, fifteen) = ($words[($at + 14) % 16], $words[($at + 1) % 16]);
+        let sum = _mm512_add_epi32($words[$at], $words[($at + 9) % 16]);
+        let low = _mm512_ternarylogic_epi32::<XOR>(
+            _mm512_ror_epi32::<7>(fifteen),
+            _mm512_ror_epi32::<18>(fifteen),
+            _mm512_srli_epi32::<3>(fifteen),
+        );
+        let high = _mm512_ternarylogic_epi32::<XOR>(
+            _mm512_ror_epi32::<17>(two),
+            _mm512_ror_epi32::<19>(two),
+            _mm512_srli_epi32::<10>(two),
+        );
+        $words[$at] = _mm512_add_epi32(_mm512_add_epi32(sum, low), high);
+        round!($state, $words, $first, $at);
+    }};
+}
+
 #[target_feature(enable = "avx512f,avx512bw")]
 fn compress(states: &mut [State; LANES], runs: [&[u8]; LANES]) {
     let mut state = [_mm512_setzero_si512(); 8];
@@ -53,7 +98,7 @@ fn compress(states: &mut [State; LANES], runs: [&[u8]; LANES]) {
     }
     let blocks = runs.map(|run| run.as_chunks::<64>().0);
     for block in 0..runs[0].len() / 64 {
-        let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = state;
+        let before = state;
         let mut rows = [_mm512_setzero_si512(); LANES];
         for lane in 0..LANES {
             // SAFETY: reads the 64 bytes of one block; the instruction needs no alignment. The second only fetches, and does
@@ -64,43 +109,12 @@ fn compress(states: &mut [State; LANES], runs: [&[u8]; LANES]) {
             }
         }
         let mut words = transpose(rows);
-        for round in 0..64 {
-            if round >= 16 {
-                let (two, fifteen) = (words[(round + 14) % 16], words[(round + 1) % 16]);
-                let sum = _mm512_add_epi32(words[round % 16], words[(round + 9) % 16]);
-                let low = _mm512_ternarylogic_epi32::<XOR>(
-                    _mm512_ror_epi32::<7>(fifteen),
-                    _mm512_ror_epi32::<18>(fifteen),
-                    _mm512_srli_epi32::<3>(fifteen),
-                );
-                let high = _mm512_ternarylogic_epi32::<XOR>(
-                    _mm512_ror_epi32::<17>(two),
-                    _mm512_ror_epi32::<19>(two),
-                    _mm512_srli_epi32::<10>(two),
-                );
-                words[round % 16] = _mm512_add_epi32(_mm512_add_epi32(sum, low), high);
-            }
-            let constant = _mm512_set1_epi32(ROUNDS[round] as i32);
-            let begun = _mm512_add_epi32(_mm512_add_epi32(h, constant), words[round % 16]);
-            let choice = _mm512_ternarylogic_epi32::<CHOICE>(e, f, g);
-            let turned = _mm512_ternarylogic_epi32::<XOR>(
-                _mm512_ror_epi32::<6>(e),
-                _mm512_ror_epi32::<11>(e),
-                _mm512_ror_epi32::<25>(e),
-            );
-            let first = _mm512_add_epi32(_mm512_add_epi32(begun, choice), turned);
-            let majority = _mm512_ternarylogic_epi32::<MAJORITY>(a, b, c);
-            let turned = _mm512_ternarylogic_epi32::<XOR>(
-                _mm512_ror_epi32::<2>(a),
-                _mm512_ror_epi32::<13>(a),
-                _mm512_ror_epi32::<22>(a),
-            );
-            (h, g, f) = (g, f, e);
-            e = _mm512_add_epi32(d, first);
-            (d, c, b) = (c, b, a);
-            a = _mm512_add_epi32(first, _mm512_add_epi32(turned, majority));
+        // Sixteen rounds written out: so the schedule and the state stay in registers, and what turns is their names.
+        sixteen!(round, state, words, 0);
+        for first in [16, 32, 48] {
+            sixteen!(schedule_and_round, state, words, first);
         }
-        for (total, part) in state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
+        for (total, part) in state.iter_mut().zip(before) {
             *total = _mm512_add_epi32(*total, part);
         }
     }
