@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use tokio::io::BufReader;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use ultramarine_runtime::Clock;
 use ultramarine_types::PeerId;
@@ -14,6 +13,7 @@ use crate::frame::{Kind, ReadFault, read_body, read_frame, read_header};
 use crate::hello::{Expected, Goodbye, Hello};
 use crate::hub::Hub;
 use crate::link::{Link, LinkParts, close};
+use crate::watched::Bound;
 use crate::{identity, incoming, message, serve};
 
 /// Sends of the control stream go before all else on the connection.
@@ -41,11 +41,13 @@ pub(crate) async fn live(
         Some(validator) => tracing::info!(peer = %link.peer, %validator, %address, "connected"),
         None => tracing::info!(peer = %link.peer, %address, "connected to a full node"),
     }
-    let mut tasks = JoinSet::new();
-    tasks.spawn_local(write_control(link.clone(), send));
-    tasks.spawn_local(read_control(hub.clone(), link.clone(), receive));
-    tasks.spawn_local(accept_values(hub.clone(), link.clone()));
-    tasks.spawn_local(accept_requests(hub.clone(), link.clone()));
+    let _until_closed = [
+        hub.spawn(write_control(link.clone(), send)),
+        hub.spawn(read_control(hub.clone(), link.clone(), receive)),
+        hub.spawn(accept_values(hub.clone(), link.clone())),
+        hub.spawn(accept_requests(hub.clone(), link.clone())),
+    ]
+    .map(Bound);
     let error = connection.closed().await;
     link.count(&hub.metrics);
     hub.release(&link);
@@ -173,12 +175,12 @@ async fn read_event(link: &Link, receive: &mut BufReader<quinn::RecvStream>) -> 
 
 async fn accept_values(hub: Rc<Hub>, link: Rc<Link>) {
     while let Ok(receive) = link.connection.accept_uni().await {
-        tokio::task::spawn_local(incoming::value(hub.clone(), link.clone(), receive));
+        hub.spawn(incoming::value(hub.clone(), link.clone(), receive));
     }
 }
 
 async fn accept_requests(hub: Rc<Hub>, link: Rc<Link>) {
     while let Ok((send, receive)) = link.connection.accept_bi().await {
-        tokio::task::spawn_local(serve::request(hub.clone(), link.clone(), send, receive));
+        hub.spawn(serve::request(hub.clone(), link.clone(), send, receive));
     }
 }

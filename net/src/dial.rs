@@ -49,8 +49,9 @@ pub(crate) async fn accept(hub: Rc<Hub>, endpoint: quinn::Endpoint) {
             doors.handshakes += 1;
             *doors.connections.entry(address).or_insert(0) += 1;
         }
-        let (hub, doors) = (hub.clone(), doors.clone());
-        tokio::task::spawn_local(async move {
+        let (its_hub, doors) = (hub.clone(), doors.clone());
+        hub.spawn(async move {
+            let hub = its_hub;
             let connection = timeout(bounds::HANDSHAKE, connecting).await;
             doors.borrow_mut().handshakes -= 1;
             if let Ok(Ok(connection)) = connection

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::AbortHandle;
 use ultramarine_runtime::{Io, TileContext};
 use ultramarine_types::limits::{Limits, PEERS_MAX, VALIDATORS_MAX};
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, Recipients};
@@ -24,7 +25,7 @@ use crate::outlet::Outlet;
 use crate::peers::{Scores, newer_stays};
 use crate::reader::Reader;
 use crate::streaming::{Completed, Input, Join, JoinConfig, Output};
-use crate::{request, serve};
+use crate::{request, serve, watched};
 
 /// What all tasks of the network's core share. One thread owns it; no borrow is held over an `await`.
 pub(crate) struct Hub {
@@ -111,6 +112,11 @@ impl Hub {
         self.context.clock.now()
     }
 
+    /// Runs a task beside the others; if it panics the node stops.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> AbortHandle {
+        watched::spawn(&self.context.halt, task)
+    }
+
     /// Carries out a command of the core.
     pub fn command(self: &Rc<Self>, command: NetCommand) {
         match command {
@@ -131,14 +137,14 @@ impl Hub {
             NetCommand::Refuse { offer, why } => self.feed(Input::Refuse { offer, why }),
             NetCommand::Stream { key, to } => {
                 let receivers = self.recipients(to);
-                tokio::task::spawn_local(serve::stream(self.clone(), key, receivers));
+                self.spawn(serve::stream(self.clone(), key, receivers));
             }
             NetCommand::Fetch { key, peer } => {
                 let stream = self.name_stream();
                 self.feed(Input::Fetch { stream, key, peer });
             }
             NetCommand::Sync { peer, height, want } => {
-                tokio::task::spawn_local(request::sync(self.clone(), peer, height, want));
+                self.spawn(request::sync(self.clone(), peer, height, want));
             }
             NetCommand::Forget { height } => self.feed(Input::Forget { height }),
             NetCommand::Charge { peer, fault } => self.charge(peer, fault, "the core found it out", None),
@@ -201,7 +207,7 @@ impl Hub {
                     missing,
                 } => {
                     let reader = self.register(stream);
-                    tokio::task::spawn_local(request::parts(self.clone(), stream, reader, peer, key, missing));
+                    self.spawn(request::parts(self.clone(), stream, reader, peer, key, missing));
                 }
                 Output::Complete(completed) => self.complete(*completed),
                 Output::Charge { peer, fault, key } => self.charge(peer, fault, "found while joining", Some(key)),

@@ -46,6 +46,7 @@ mod serve;
 pub mod streaming;
 pub mod sync;
 mod tile;
+mod watched;
 
 pub use identity::{Attestation, Identity};
 pub use peers::PeerConfig;

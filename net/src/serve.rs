@@ -34,12 +34,12 @@ pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Link>>
     let pieces = split(&assembly, None);
     for link in receivers {
         let (task_hub, task_link, pieces) = (hub.clone(), link.clone(), pieces.clone());
-        let task = tokio::task::spawn_local(async move {
+        let task = hub.spawn(async move {
             if write_value(&task_link, pieces).await.is_ok() {
                 task_hub.metrics.values_streamed.inc();
             }
         });
-        if link.add_bulk(task.abort_handle()) {
+        if link.add_bulk(task) {
             hub.metrics.bulk_dropped.inc();
         }
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::AbortHandle;
 use ultramarine_runtime::{Io, Receiver, Sender, TileContext};
 use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::{Source, StoreRequest};
@@ -94,19 +94,20 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
     };
     let hub = Rc::new(Hub::new(parts));
 
-    let mut tasks = JoinSet::new();
-    let pumps = hub.clone();
-    tasks.spawn_local(async move { pumps.events.pump(events).await });
-    let pumps = hub.clone();
-    tasks.spawn_local(async move { pumps.jobs.pump(jobs).await });
-    let pumps = hub.clone();
-    tasks.spawn_local(async move { pumps.store.pump(store).await });
-    tasks.spawn_local(hub.clone().keep_time());
-    tasks.spawn_local(hub.clone().keep_count());
-    tasks.spawn_local(dial::accept(hub.clone(), endpoint.clone()));
-    for peer in peers {
-        tasks.spawn_local(dial::keep(hub.clone(), endpoint.clone(), peer));
-    }
+    let (for_events, for_jobs, for_store) = (hub.clone(), hub.clone(), hub.clone());
+    let mut tasks = vec![
+        hub.spawn(async move { for_events.events.pump(events).await }),
+        hub.spawn(async move { for_jobs.jobs.pump(jobs).await }),
+        hub.spawn(async move { for_store.store.pump(store).await }),
+        hub.spawn(hub.clone().keep_time()),
+        hub.spawn(hub.clone().keep_count()),
+        hub.spawn(dial::accept(hub.clone(), endpoint.clone())),
+    ];
+    tasks.extend(
+        peers
+            .into_iter()
+            .map(|peer| hub.spawn(dial::keep(hub.clone(), endpoint.clone(), peer))),
+    );
     tokio::select! {
         () = take_commands(&hub, commands) => {}
         () = take_verdicts(&hub, verdicts) => {}
@@ -117,7 +118,7 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         Goodbye::Going.to_string().as_bytes(),
     );
     let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
-    tasks.abort_all();
+    tasks.iter().for_each(AbortHandle::abort);
     Ok(())
 }
 

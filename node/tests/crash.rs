@@ -7,6 +7,7 @@ use std::time::Duration;
 use harness::network::Network;
 use harness::{Node, Process, ultramarine, wait_for};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const LIVES: u64 = 10;
@@ -41,8 +42,9 @@ fn blobs(decided: &[Value]) -> u64 {
     decided.iter().filter_map(|decision| decision["blobs"].as_u64()).sum()
 }
 
-/// Every blob of every decided block, by what the node serves.
-fn blobs_are_served(node: &Node, decided: &[Value]) {
+/// Every blob of every decided block, by what the node serves; a digest of each answer.
+fn blobs_are_served(node: &Node, decided: &[Value]) -> Vec<[u8; 32]> {
+    let mut digests = Vec::new();
     for decision in decided {
         let (height, blobs) = (&decision["height"], decision["blobs"].as_u64().expect("a count"));
         let (status, answer) = node
@@ -54,7 +56,9 @@ fn blobs_are_served(node: &Node, decided: &[Value]) {
             Some(blobs),
             "height {height}"
         );
+        digests.push(Sha256::digest(answer["data"].to_string()).into());
     }
+    digests
 }
 
 #[test]
@@ -87,14 +91,25 @@ fn a_network_killed_ten_times_loses_nothing_and_signs_nothing_twice() {
         processes.iter_mut().for_each(Process::kill);
     }
     let _processes = network.start_all();
+    let mut served: Option<Vec<[u8; 32]>> = None;
     for node in &network.nodes {
         node.wait_for_height(before.len() as u64 + 2, PATIENCE);
         let decided = node.decided();
         assert_eq!(decided[..before.len()], before);
-        blobs_are_served(node, &decided);
+        let digests = blobs_are_served(node, &before);
+        let first = served.get_or_insert_with(|| digests.clone());
+        assert!(*first == digests, "node{} serves other bytes", node.id);
     }
     assert!(blobs(&before) >= LIVES, "every life has decided blobs");
+    everybody_votes(&network, before.len() as u64 + 1);
     network.nobody_signed_twice();
+}
+
+/// Waits until each validator's prevote for a value above this height was received by somebody.
+fn everybody_votes(network: &Network, height: u64) {
+    wait_for("votes of every validator", PATIENCE, || {
+        (network.voters_above(height).len() == network.nodes.len()).then_some(())
+    });
 }
 
 fn external_client(network: &Network, id: usize) -> Process {

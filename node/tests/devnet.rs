@@ -121,12 +121,53 @@ fn nodes_end_with_a_network_that_is_killed() {
     });
 }
 
+/// A node and its embedded execution client (133 MB by itself) in memory, and what it has preallocated on disk.
+fn stays_small(node: &Node) {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid)).expect("it runs");
+    let peak_kb: u64 = status
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("VmHWM:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .trim()
+                .parse()
+                .ok()
+        })
+        .expect("the kernel counts");
+    assert!(
+        peak_kb < (400 + 133) * 1000,
+        "node{} needs {peak_kb} kB of memory",
+        node.id
+    );
+    let blocks = on_disk(&node.home.join("data"));
+    assert!(
+        blocks > 0 && blocks < 1_000_000_000,
+        "node{} takes {blocks} bytes of disk",
+        node.id
+    );
+}
+
+/// Bytes a folder's files take on disk.
+fn on_disk(folder: &std::path::Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(folder).expect("a folder of ours");
+    let bytes = entries.filter_map(Result::ok).map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => on_disk(&entry.path()),
+        Ok(metadata) => metadata.blocks() * 512,
+        // A file may go while we look.
+        Err(_) => 0,
+    });
+    bytes.sum()
+}
+
 #[test]
 fn a_kept_network_goes_on_where_it_stopped() {
     let temporary = tempfile::tempdir().expect("temporary directory");
     let dir = temporary.path().join("net");
     let mut first = Devnet::start(&dir, &["--validators", "2"]);
     first.wait_for_height(3, PATIENCE);
+    first.nodes.iter().for_each(stays_small);
     let before = first.nodes[0].decided();
     assert!(first.process.terminate(Duration::from_secs(15)).success());
     drop(first);

@@ -91,6 +91,9 @@ fn check(order: &Order, timestamp: u64, options: &EngineOptions, answer: BuiltPa
         return Err("the built block is not the one that was asked for".to_owned());
     }
     check_bundle(&payload, blobs.iter().map(|(commitment, _)| commitment))?;
+    payload
+        .check_requests()
+        .map_err(|broken| format!("the execution client's requests: {broken}"))?;
     let bytes = payload.encode();
     if bytes.len() > limits::PAYLOAD_BYTES_MAX {
         return Err(format!(

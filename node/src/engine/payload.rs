@@ -103,6 +103,11 @@ pub enum Broken {
 }
 
 impl Payload {
+    /// Whether its requests are as everybody will demand: none empty, ascending by type (EIP-7685), so fewer than 256.
+    pub fn check_requests(&self) -> Result<(), Broken> {
+        check_requests_order(self.requests.as_deref().unwrap_or_default())
+    }
+
     /// The canonical bytes.
     ///
     /// # Panics

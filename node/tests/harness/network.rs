@@ -119,6 +119,16 @@ impl Network {
         signed
     }
 
+    /// Whose prevote for a value above this height was received by anybody.
+    pub fn voters_above(&self, height: u64) -> BTreeSet<String> {
+        let signed = self.signed();
+        let votes = signed
+            .iter()
+            .filter(|((_, at, _, kind), _)| *at > height && kind == "prevote")
+            .filter(|(_, values)| values.iter().any(|value| !value.starts_with("nil")));
+        votes.map(|((signer, ..), _)| signer.clone()).collect()
+    }
+
     /// Panics if any validator signed two different things for one step, over all lives.
     pub fn nobody_signed_twice(&self) {
         let signed = self.signed();
