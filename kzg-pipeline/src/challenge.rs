@@ -129,7 +129,7 @@ impl Path {
 }
 
 /// Messages from which sixteen lanes are faster than pairs, where the processor has both; see `benches/BUDGET.md`.
-const SIXTEEN_LANES_MIN: usize = 8;
+const SIXTEEN_LANES_MIN: usize = 7;
 
 /// Two at a time; a last one by itself, as a repetition beside it would only cost time.
 fn by_extension(extension: Extension, messages: &[(usize, Message<'_>)], hashes: &mut [[u8; 32]]) {
