@@ -89,7 +89,7 @@ fn a_user_without_privileges_can_run_it() {
     everybody(&binary, 0o755);
     // The limits of a login on Debian.
     let output = Command::new("prlimit")
-        .args(["--memlock=8388608:8388608", "--nofile=1024:1048576", "--", "setpriv"])
+        .args(["--memlock=8388608:8388608", "--nofile=1024:", "--", "setpriv"])
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
         .arg(&binary)
         .args(["devnet", "--until-height", "8", "--json", "--dir"])
