@@ -1,5 +1,7 @@
 //! This file knows `ultramarine topology`: print the machine a node would build.
 
+use ultramarine_runtime::topology::cores;
+
 use crate::cli::home::HomeArgs;
 use crate::config::{Config, Sources};
 use crate::topology;
@@ -16,10 +18,9 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let config = load(args)?;
-    print!(
-        "{}",
-        topology::table(config.node.lanes, config.engine.embedded.is_some())
-    );
+    let table = topology::table(config.node.lanes, config.engine.embedded.is_some());
+    let placement = table.place(&if config.node.pin { cores() } else { Vec::new() });
+    print!("{}", table.display(&placement));
     Ok(())
 }
 
