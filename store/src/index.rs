@@ -9,7 +9,7 @@
 //! | `locations` | height | where payload and blobs lie, and whether the blobs are there |
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
-//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs |
+//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, last silent height |
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +32,7 @@ const MARK_FORMAT: &str = "format";
 const MARK_EPOCH: &str = "epoch";
 const MARK_FLOOR: &str = "floor";
 const MARK_OLDEST: &str = "oldest_blobs";
+const MARK_SILENT: &str = "silent_through";
 
 /// Version of the tables and of the archives in them.
 const FORMAT: u32 = 1;
@@ -110,6 +111,8 @@ pub struct Marks {
     pub floor: Position,
     /// Oldest height whose blobs are here.
     pub oldest_blobs: Option<Height>,
+    /// Nothing is signed up to this height.
+    pub silent_through: Height,
 }
 
 /// Everything one decision changes.
@@ -218,6 +221,10 @@ impl Index {
             let height = Reader(&row).u64().ok_or_else(|| self.damaged("marks", MARK_OLDEST))?;
             marks.oldest_blobs = Some(Height(height));
         }
+        if let Some(row) = row(MARK_SILENT)? {
+            let height = Reader(&row).u64().ok_or_else(|| self.damaged("marks", MARK_SILENT))?;
+            marks.silent_through = Height(height);
+        }
         Ok(marks)
     }
 
@@ -321,6 +328,20 @@ impl Index {
             if let Some(floor) = floor {
                 self.of(marks.insert(MARK_FLOOR, encode_floor(floor).as_slice()))?;
             }
+        }
+        self.of(transaction.commit())
+    }
+
+    /// Makes durable that nothing is signed up to a height. What was said before about a higher one stays.
+    pub fn silence(&self, through: Height) -> Result<(), IndexError> {
+        if through <= self.marks()?.silent_through {
+            return Ok(());
+        }
+        let mut transaction = self.begin_write()?;
+        self.set_durable(&mut transaction)?;
+        {
+            let mut marks = self.of(transaction.open_table(MARKS))?;
+            self.of(marks.insert(MARK_SILENT, through.0.to_le_bytes().as_slice()))?;
         }
         self.of(transaction.commit())
     }

@@ -225,6 +225,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, OpenError> 
         log,
         undecided: undecided(&reader),
         oldest_blobs,
+        silent_through: marks.silent_through,
     };
     Ok(Opened {
         state,

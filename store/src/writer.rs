@@ -156,6 +156,12 @@ impl<M: Medium> Writer<M> {
                 let kept = self.state.index.keep_evidence(&evidence);
                 kept.map_err(|error| Failure(error.to_string()))
             }
+            StoreRequest::Silence { through } => {
+                let marked = self.state.index.silence(through);
+                marked.map_err(|error| Failure(error.to_string()))?;
+                out.push(StoreReply::Silenced { through });
+                Ok(())
+            }
             StoreRequest::Retire { blobs_below } => {
                 self.flush(out).await?;
                 out.push(self.retire(blobs_below).await?);

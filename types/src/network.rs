@@ -22,8 +22,54 @@ pub struct Status {
     pub round: Round,
     /// Undecided values of `tip + 1` it holds whole, at most [`crate::limits::STATUS_VALUES_MAX`]: whom to ask for parts.
     pub holds: Vec<ValueId>,
-    /// The highest height at which the sender has a signature of the *receiver* on record, if any (design, section 6.3).
-    pub seen_signed: Option<Height>,
+    /// The latest step at which the sender has seen a signature of the *receiver*, if any (design, section 6.3).
+    pub seen_signed: Option<SignedAt>,
+}
+
+/// A step of consensus at which a validator signed: a later one is greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct SignedAt {
+    /// Height.
+    pub height: Height,
+    /// Round.
+    pub round: Round,
+    /// Step.
+    pub step: SignedStep,
+}
+
+/// A step of a round, in the order in which one validator signs at them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub enum SignedStep {
+    /// The `Init` of a value, or its proposal.
+    Propose,
+    /// A prevote.
+    Prevote,
+    /// A precommit.
+    Precommit,
+}
+
+impl SignedAt {
+    /// Behind everything that can be signed at a height.
+    pub const fn end_of(height: Height) -> Self {
+        Self {
+            height,
+            round: Round(u32::MAX),
+            step: SignedStep::Precommit,
+        }
+    }
+}
+
+impl std::fmt::Display for SignedAt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let step = match self.step {
+            SignedStep::Propose => "proposal",
+            SignedStep::Prevote => "prevote",
+            SignedStep::Precommit => "precommit",
+        };
+        write!(f, "height {}, round {}, {step}", self.height, self.round)
+    }
 }
 
 /// Names one incoming stream of parts (or sync answer) between `Offer` and its verdict.

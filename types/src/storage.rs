@@ -101,6 +101,11 @@ pub enum StoreRequest {
     },
     /// Keep what convicts validators, durably; what is kept already is kept once. No answer.
     Evidence(Vec<Evidence>),
+    /// Remember, whatever becomes of the log, that nothing is signed up to a height; answers `Silenced`. It never falls.
+    Silence {
+        /// The last height at which nothing is signed.
+        through: Height,
+    },
     /// Free blobs of decided heights below this one, whole segments at a time; answers `Retired`.
     Retire {
         /// First height whose blobs stay.
@@ -150,6 +155,11 @@ pub enum StoreReply {
         /// Metadata and payload; `blobs` is empty.
         value: Option<(Decided, Bytes)>,
     },
+    /// The silence is durable.
+    Silenced {
+        /// As requested.
+        through: Height,
+    },
     /// Retention went this far.
     Retired {
         /// First height whose blobs are still here.
@@ -195,6 +205,8 @@ pub struct Recovered {
     pub undecided: Vec<(Assembly, Tag)>,
     /// Oldest height whose blobs are here.
     pub oldest_blobs: Height,
+    /// Nothing is signed up to this height, whatever the log says.
+    pub silent_through: Height,
 }
 
 /// Why the source has no blobs for a decided height.

@@ -10,7 +10,7 @@ use ultramarine_net::message;
 use ultramarine_net::streaming::split::split;
 use ultramarine_net::streaming::{Bits, Missing};
 use ultramarine_types::limits::{BLOB_BYTES, Limits, VALIDATORS_MAX};
-use ultramarine_types::network::Status;
+use ultramarine_types::network::{SignedAt, Status};
 use ultramarine_types::{
     Address, Assembly, ConsensusMessage, Height, PolkaCertificate, Round, RoundCertificate, Signature, ValueId, Vote,
     VoteKind, consensus,
@@ -55,7 +55,7 @@ fn messages_come_back_as_they_were_sent() {
         oldest_blobs: Height(1),
         round: Round(2),
         holds: vec![ValueId([3; 32])],
-        seen_signed: Some(Height(4)),
+        seen_signed: Some(SignedAt::end_of(Height(4))),
     };
     let frame = message::status_frame(&status);
     assert_eq!(message::read_status(&body_of(&frame, Kind::Status)), Ok(status));

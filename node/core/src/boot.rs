@@ -3,7 +3,8 @@
 //! | log | plan |
 //! |---|---|
 //! | none, of a decided height, or empty | nothing was signed above the head from this directory: listen first |
-//! | of the next height, whole | replay it, once the bytes of every value it calls valid are back |
+//! | of the next height, and marked silent | another signs with our key, or did before a wipe: silent there |
+//! | of the next height, whole | listen, then replay it, once the bytes of every value it calls valid are back |
 //! | of the next height, damaged or missing | what we signed there is not known: silent there |
 //! | above the next height | the head was lost: stop |
 //!
@@ -39,8 +40,8 @@ pub enum Refusal {
     Replay(String),
 }
 
-/// Reads head and log.
-pub fn plan(head: Height, log: Option<&RecoveredLog>) -> Result<Plan, Refusal> {
+/// Reads head and log. `silent_through`: up to there nothing is signed, whatever the log says.
+pub fn plan(head: Height, log: Option<&RecoveredLog>, silent_through: Height) -> Result<Plan, Refusal> {
     let Some(log) = log else { return Ok(Plan::Listen) };
     let next = head.next();
     if log.epoch.height <= head {
@@ -57,6 +58,9 @@ pub fn plan(head: Height, log: Option<&RecoveredLog>) -> Result<Plan, Refusal> {
         LogCondition::Corrupt => Ok(Plan::Silent("the log of this height is damaged")),
         LogCondition::Missing => Ok(Plan::Silent("the log of this height is missing")),
         LogCondition::Whole if log.records.is_empty() => Ok(Plan::Listen),
+        LogCondition::Whole if next <= silent_through => Ok(Plan::Silent(
+            "signatures of ours that this directory did not make were seen",
+        )),
         LogCondition::Whole => {
             let mut records = Vec::with_capacity(log.records.len());
             for (index, bytes) in log.records.iter().enumerate() {

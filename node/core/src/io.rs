@@ -127,11 +127,11 @@ pub enum Event {
         /// One line for the operator.
         why: String,
     },
-    /// We are behind: the highest tip any peer claims. Sent when it changes.
+    /// We are behind, or no longer. Sent when it changes.
     Lag {
         /// Our tip.
         ours: Height,
-        /// Theirs.
+        /// The highest tip that is proven: by a certificate, or by the word of more than a third of the power.
         best: Height,
     },
     /// A message of ours left; by what kind, for tests that look for double signing.

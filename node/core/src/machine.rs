@@ -25,10 +25,10 @@ use bytes::Bytes;
 use malachitebft_core_consensus::Input as Told;
 use ultramarine_types::execution::{EngineCall, ParentBlock};
 use ultramarine_types::limits::Limits;
-use ultramarine_types::network::{NetCommand, Recipients};
-use ultramarine_types::storage::{Decision, StoreRequest};
+use ultramarine_types::network::{NetCommand, Recipients, SignedAt};
+use ultramarine_types::storage::{Decision, StoreReply, StoreRequest};
 use ultramarine_types::{
-    Address, ConsensusMessage, Hash, Height, Lsn, Nanos, Proposal, Round, Stage, ValueId, ValueKey,
+    Address, ConsensusMessage, Hash, Height, Lsn, Nanos, Outbox, Proposal, Round, Stage, ValueId, ValueKey,
 };
 
 use crate::config::CoreConfig;
@@ -38,7 +38,7 @@ use crate::execution::{Execution, Want};
 use crate::gate::Gate;
 use crate::guard::Guard;
 use crate::host::Host;
-use crate::io::{Event, Output, Stop};
+use crate::io::{Event, Input, Output, Stop};
 use crate::log::Record;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
@@ -68,8 +68,9 @@ enum Phase {
     Off,
     /// Listening to peers before the first height after a start on an empty or doubtful directory.
     Listening { until: Nanos },
-    /// The log calls values valid whose bytes are not back yet.
+    /// The log waits for its replay: until peers were listened to, and for the bytes of the values it calls valid.
     Recovering {
+        until: Nanos,
         records: Vec<Record>,
         wanted: BTreeSet<ValueId>,
     },
@@ -122,8 +123,8 @@ pub struct Core {
     proposals: BTreeMap<(Round, ValueId), Proposal>,
     /// Our own messages of the current height, to send again.
     own: Vec<ConsensusMessage>,
-    /// The highest height with a signature of each validator.
-    seen: BTreeMap<Address, Height>,
+    /// The latest step with a signature of each validator.
+    seen: BTreeMap<Address, SignedAt>,
     /// The host's wall clock at a moment of the monotonic one.
     wall: Option<(Nanos, u64)>,
     oldest_blobs: Height,
@@ -138,6 +139,12 @@ pub struct Core {
     pending: Option<Box<Decision>>,
     told_lag: (Height, Height),
     told_signing: Option<bool>,
+    /// Nothing is signed up to here, on disk or on its way there.
+    silence_asked: Height,
+    /// Up to here we may have signed what this directory does not know of: hearing it is no alarm.
+    forgotten: Height,
+    /// The stop that waits until the silence through a height is durable.
+    stopping: Option<(Height, Stop)>,
     inputs: VecDeque<Told<Ctx>>,
     refeeds: VecDeque<(ValueKey, Round)>,
     out: Vec<Output>,
@@ -206,6 +213,9 @@ impl Core {
             pending: None,
             told_lag: (Height::GENESIS, Height::GENESIS),
             told_signing: None,
+            silence_asked: Height::GENESIS,
+            forgotten: Height::GENESIS,
+            stopping: None,
             inputs: VecDeque::new(),
             refeeds: VecDeque::new(),
             out: Vec::new(),
@@ -296,9 +306,42 @@ impl Core {
     fn stop(&mut self, stop: Stop) {
         if !self.stopped {
             self.stopped = true;
-            // What this very input caused may rest on what went wrong: none of it leaves.
-            self.out.clear();
             self.out.push(Output::Stop(stop));
+        }
+    }
+
+    /// Another signs with our key: stops once it is durable that nothing is signed up to `through`, or a supervisor that
+    /// starts us again would have us sign beside the other.
+    fn stop_silent(&mut self, through: Height, stop: Stop) {
+        if self.stopped {
+            return;
+        }
+        self.stopped = true;
+        if self.silence_asked >= through {
+            return self.out.push(Output::Stop(stop));
+        }
+        self.fall_silent(through);
+        self.stopping = Some((through, stop));
+    }
+
+    /// The core is stopped: only the receipt that its stop waits for means anything.
+    fn end(&mut self, input: &Input, out: &mut Outbox<Output>) {
+        let is_over = |through: Height| match input {
+            Input::Store(StoreReply::Silenced { through: durable }) => *durable >= through,
+            Input::Store(StoreReply::Failed { .. }) => true,
+            _ => false,
+        };
+        if let Some((_, stop)) = self.stopping.take_if(|(through, _)| is_over(*through)) {
+            out.push(Output::Stop(stop));
+        }
+    }
+
+    /// Nothing is signed up to a height any more, in this life or a later one.
+    fn fall_silent(&mut self, through: Height) {
+        self.guard.raise(through);
+        if through > self.silence_asked {
+            self.silence_asked = through;
+            self.store(StoreRequest::Silence { through });
         }
     }
 

@@ -180,6 +180,11 @@ impl Sync {
             .is_some_and(|certificate| certificate.value_id == *id)
     }
 
+    /// The highest height that a certificate has proven to be decided.
+    pub fn certified_tip(&self) -> Height {
+        self.certified_tip
+    }
+
     /// Whether a height is so old that its blobs may be missing everywhere.
     pub fn may_lack_blobs(&self, height: Height) -> bool {
         height.0 < self.certified_tip.0.saturating_sub(self.retention_min)

@@ -40,6 +40,7 @@ pub struct Disk {
     /// The group being carried out.
     busy: Vec<StoreRequest>,
     oldest_blobs: Height,
+    silent_through: Height,
     /// What convicts validators.
     evidence: Vec<Evidence>,
     /// Until when every sync is slow.
@@ -73,6 +74,7 @@ impl Disk {
             queue: VecDeque::new(),
             busy: Vec::new(),
             oldest_blobs: Height(1),
+            silent_through: Height::GENESIS,
             evidence: Vec::new(),
             slow_until: Nanos::ZERO,
             full_until: Nanos::ZERO,
@@ -139,6 +141,7 @@ impl Disk {
                 StoreRequest::Put { .. }
                 | StoreRequest::Commit(_)
                 | StoreRequest::Evidence(_)
+                | StoreRequest::Silence { .. }
                 | StoreRequest::Retire { .. } => {
                     if self.dice.chance(500) {
                         self.count("unsynced-write-survived");
@@ -190,6 +193,7 @@ impl Disk {
         self.queue.clear();
         self.busy.clear();
         self.oldest_blobs = Height(1);
+        self.silent_through = Height::GENESIS;
         self.count("disk-wiped");
     }
 
@@ -214,6 +218,7 @@ impl Disk {
             log,
             undecided: self.undecided.values().cloned().collect(),
             oldest_blobs: self.oldest_blobs,
+            silent_through: self.silent_through,
         }
     }
 
@@ -354,6 +359,10 @@ impl Disk {
                         self.evidence.push(piece);
                     }
                 }
+            }
+            StoreRequest::Silence { through } => {
+                self.silent_through = self.silent_through.max(through);
+                replies.push(StoreReply::Silenced { through });
             }
             StoreRequest::Retire { blobs_below } => {
                 for (_, value) in self.decided.range_mut(..blobs_below) {

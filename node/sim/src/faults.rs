@@ -133,5 +133,6 @@ pub const CLASSES: &[&str] = &[
     "false-status",
     "false-sync-answer",
     "false-package",
+    "silent-sync",
     "rule-breach",
 ];

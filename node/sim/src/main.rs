@@ -76,6 +76,14 @@ fn main() -> ExitCode {
         }),
     };
 
+    let script = scenario.map_or(String::new(), |it| format!(" --scenario {}", it.name));
+    let replay = |seed: u64| {
+        format!(
+            "cargo run --release -p ultramarine-sim -- --seeds {seed}..{}{script} --trace",
+            seed + 1
+        )
+    };
+
     let next = AtomicU64::new(arguments.seeds.start);
     let failed = AtomicBool::new(false);
     let totals = Mutex::new(Totals::default());
@@ -87,7 +95,12 @@ fn main() -> ExitCode {
                     if seed >= arguments.seeds.end {
                         return;
                     }
-                    let report = one(seed);
+                    // The panic's own message is printed by then; whoever reads it needs the seed.
+                    let Ok(report) = std::panic::catch_unwind(|| one(seed)) else {
+                        failed.store(true, Ordering::Relaxed);
+                        println!("seed {seed}\n  FAILED it panicked\n  replay: {}", replay(seed));
+                        continue;
+                    };
                     let mut totals = totals.lock().expect("no thread panics while it adds");
                     totals.add(&report);
                     match &report.violation {
@@ -100,11 +113,7 @@ fn main() -> ExitCode {
                             for line in &report.recent {
                                 print!("  | {line}");
                             }
-                            let script = scenario.map_or(String::new(), |it| format!(" --scenario {}", it.name));
-                            println!(
-                                "  replay: cargo run --release -p ultramarine-sim -- --seeds {seed}..{}{script} --trace",
-                                seed + 1
-                            );
+                            println!("  replay: {}", replay(seed));
                         }
                     }
                 }

@@ -285,7 +285,9 @@ fn explain(stop: &Stop) -> String {
         Stop::ForeignSignatures(what) => format!(
             "peers hold signatures of this key that this data directory does not know: {what}. Make sure no other process uses the key"
         ),
-        Stop::Replay(what) => format!("the consensus log cannot be replayed: {what}"),
+        Stop::Replay(what) => format!(
+            "the consensus log cannot be replayed: {what}. Start the version that wrote it; or stay without a vote at this one height: move the files `log-*` out of the data directory and start again"
+        ),
         Stop::State(what) => format!("the data directory is in an impossible state: {what}"),
     }
 }

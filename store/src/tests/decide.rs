@@ -366,3 +366,18 @@ fn evidence_is_kept_once_and_outlives_the_process() {
     assert_eq!(all(2), [pair(4), pair(9)]);
     assert_eq!(store.reader.evidence(Height(5), Height(9), 10), [pair(9)]);
 }
+
+#[test]
+fn silence_outlives_the_log_and_never_falls() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (asked, kept) in [(7, 7), (5, 7), (9, 9)] {
+        let through = Height(asked);
+        let replies = Store::open(folder.path()).ask([StoreRequest::Silence { through }]);
+        assert!(
+            matches!(&replies[..], [StoreReply::Silenced { through: said }] if *said == through),
+            "{replies:?}"
+        );
+        let recovered = Store::open(folder.path()).recovered;
+        assert_eq!(recovered.silent_through, Height(kept), "after {asked}");
+    }
+}

@@ -34,30 +34,33 @@ fn log(height: u64, condition: LogCondition, records: &[Record]) -> RecoveredLog
 fn every_directory_has_its_plan() {
     let records = [vote(OURS, None)];
     let whole = |height| log(height, LogCondition::Whole, &records);
-    assert_eq!(plan(Height(0), None), Ok(Plan::Listen));
-    assert_eq!(plan(Height(5), None), Ok(Plan::Listen));
+    assert_eq!(plan(Height(0), None, Height(0)), Ok(Plan::Listen));
+    assert_eq!(plan(Height(5), None, Height(0)), Ok(Plan::Listen));
     assert_eq!(
-        plan(Height(6), Some(&whole(6))),
+        plan(Height(6), Some(&whole(6)), Height(0)),
         Ok(Plan::Listen),
         "a log of a decided height is ignored"
     );
     assert_eq!(
-        plan(Height(5), Some(&log(6, LogCondition::Whole, &[]))),
+        plan(Height(5), Some(&log(6, LogCondition::Whole, &[])), Height(0)),
         Ok(Plan::Listen)
     );
-    assert_eq!(plan(Height(5), Some(&whole(6))), Ok(Plan::Replay(records.to_vec())));
     assert_eq!(
-        plan(Height(0), Some(&log(1, LogCondition::Whole, &records))),
+        plan(Height(5), Some(&whole(6)), Height(0)),
+        Ok(Plan::Replay(records.to_vec()))
+    );
+    assert_eq!(
+        plan(Height(0), Some(&log(1, LogCondition::Whole, &records)), Height(0)),
         Ok(Plan::Replay(records.to_vec()))
     );
     for damaged in [LogCondition::Corrupt, LogCondition::Missing] {
         assert!(matches!(
-            plan(Height(5), Some(&log(6, damaged, &[]))),
+            plan(Height(5), Some(&log(6, damaged, &[])), Height(0)),
             Ok(Plan::Silent(_))
         ));
     }
     assert!(
-        matches!(plan(Height(5), Some(&whole(7))), Err(Refusal::State(_))),
+        matches!(plan(Height(5), Some(&whole(7)), Height(0)), Err(Refusal::State(_))),
         "the head was lost"
     );
 }
@@ -66,7 +69,10 @@ fn every_directory_has_its_plan() {
 fn a_record_of_another_version_stops_the_node() {
     let mut log = log(6, LogCondition::Whole, &[]);
     log.records.push(Bytes::from_static(&[9, 9, 9]));
-    assert!(matches!(plan(Height(5), Some(&log)), Err(Refusal::Replay(_))));
+    assert!(matches!(
+        plan(Height(5), Some(&log), Height(0)),
+        Err(Refusal::Replay(_))
+    ));
 }
 
 #[test]

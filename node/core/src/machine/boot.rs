@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use malachitebft_core_consensus::Input as Told;
+use ultramarine_types::network::SignedAt;
 use ultramarine_types::storage::{Blobs, Recovered, Tag};
-use ultramarine_types::{Assembly, Height, Round, ValueId, ValueKey};
+use ultramarine_types::{Assembly, Height, Nanos, Round, ValueId, ValueKey};
 
 use super::{Core, Phase};
 use crate::boot::{self, Plan, Refusal};
@@ -27,13 +28,14 @@ impl Core {
             self.note_signers(&decided.certificate);
         }
         // The head's time of commit is not known; nothing is measured from it, and nothing waits for it.
-        self.guard.raise(self.head.height);
+        self.guard.raise(self.head.height.max(recovered.silent_through));
+        self.silence_asked = recovered.silent_through;
         let mut wants = Vec::new();
         self.execution.begin(self.head.height, self.head.block.hash, &mut wants);
         self.want(wants);
         #[cfg(feature = "planted")]
         let recovered = self.config.outdate(recovered);
-        let plan = match boot::plan(self.head.height, recovered.log.as_ref()) {
+        let plan = match boot::plan(self.head.height, recovered.log.as_ref(), recovered.silent_through) {
             Ok(plan) => plan,
             Err(Refusal::State(what)) => return self.stop(Stop::State(what)),
             Err(Refusal::Replay(what)) => return self.stop(Stop::Replay(what)),
@@ -51,7 +53,8 @@ impl Core {
             Plan::Listen => self.await_next(self.now),
             Plan::Silent(why) => {
                 tracing::warn!(height = %self.current(), why, "not signing at this height");
-                self.guard.raise(self.current());
+                self.forgotten = self.current();
+                self.fall_silent(self.current());
                 self.await_next(self.now);
             }
             Plan::Replay(records) => self.prepare_replay(records),
@@ -112,11 +115,18 @@ impl Core {
         for record in &records {
             // What we tell peers of their signatures outlives us, or a validator that lost its disk would sign again.
             match record {
-                Record::Vote(vote) => self.note_signer(vote.voter, vote.height),
-                Record::Proposal(proposal) => self.note_signer(proposal.proposer, proposal.height),
+                Record::Vote(vote) => {
+                    self.note_signer(vote.voter, vote.height, vote.round, Kind::from(vote.kind).step());
+                }
+                Record::Proposal(proposal) => {
+                    let step = Kind::Proposal.step();
+                    self.note_signer(proposal.proposer, proposal.height, proposal.round, step);
+                }
                 Record::Polka(polka) => {
-                    let signers = polka.signatures.iter();
-                    signers.for_each(|signed| self.note_signer(signed.address, polka.height));
+                    let step = Kind::Prevote.step();
+                    for signed in &polka.signatures {
+                        self.note_signer(signed.address, polka.height, polka.round, step);
+                    }
                 }
                 Record::Timeout { .. } | Record::Value { .. } | Record::Chosen { .. } => {}
             }
@@ -142,16 +152,32 @@ impl Core {
             // Named by our own log: worth searching for, and worth a place in assembly.
             self.values.entry(ValueKey { height, id: *id }).polka = true;
         }
-        self.phase = Phase::Recovering { records, wanted };
+        let until = self.now + self.config.fresh_directory_listen;
+        self.phase = Phase::Recovering { until, records, wanted };
     }
 
-    /// Replays the log once every value it calls valid is back; a certificate and its value end the wait as well.
-    pub(super) fn try_replay(&mut self, records: &[Record], wanted: &BTreeSet<ValueId>) {
+    /// Replays the log once peers were listened to and every value it calls valid is back; a certificate and its value end
+    /// the wait as well.
+    pub(super) fn try_replay(&mut self, until: Nanos, records: &[Record], wanted: &BTreeSet<ValueId>) {
         let height = self.current();
         if self.silence(height).is_some() {
             // Others decided this height. Nothing is signed at it any more, so the log is not needed.
             self.guard.raise(height);
             return self.await_next(self.now);
+        }
+        // Any directory may be a copy of an earlier moment, a machine's snapshot for one. What leaves this node was in its
+        // log before, so a peer that has seen more proves it, and is asked before anything more is signed. Where the others
+        // stand still at this very height, nothing but such a signature tells.
+        if !self.has_listened(until) {
+            return;
+        }
+        let limit = SignedAt::end_of(self.plausible());
+        if let Some(seen) = self.peers.any_seen_signed().map(|seen| seen.min(limit))
+            && seen > self.guard.latest()
+        {
+            tracing::warn!(%seen, "a peer has seen more of our signatures than this directory knows of");
+            self.forgotten = seen.height;
+            return self.fall_silent(seen.height);
         }
         let back = |id: &ValueId| {
             self.values
@@ -196,16 +222,33 @@ impl Core {
     pub(super) fn listened(&mut self) {
         let set = &self.config.validators;
         let tip = self.peers.honest_tip(set).max(self.head.height);
-        // A liar is held to what is possible. To sign at h we had decided h − 1, so more than a third of the power that is
-        // honest had decided h − 2 and precommitted at h − 1; the tip is such a third's, so h ≤ tip + 2.
-        let claimed = self.peers.any_seen_signed().min(tip.next().next());
-        let proven = self.peers.honest_seen_signed(set);
+        let height = |seen: Option<SignedAt>| seen.map_or(Height::GENESIS, |seen| seen.height);
+        let claimed = height(self.peers.any_seen_signed()).min(self.plausible());
+        let proven = height(self.peers.honest_seen_signed(set));
         let watermark = tip.max(claimed).max(proven);
         if watermark > self.head.height {
             tracing::warn!(%watermark, "peers are ahead of this directory: nothing is signed up to there");
         }
-        self.guard.raise(watermark);
+        self.forgotten = watermark;
+        if watermark > self.guard.watermark() {
+            self.fall_silent(watermark);
+        }
         self.await_next(self.now);
+    }
+
+    /// The highest height at which we can have signed, as far as is known: a liar is held to it. To sign at h we had decided
+    /// h − 1, so more than a third of the power that is honest had decided h − 2 and precommitted at h − 1; the tip is such
+    /// a third's, so h ≤ tip + 2.
+    fn plausible(&self) -> Height {
+        let tip = self.peers.honest_tip(&self.config.validators).max(self.head.height);
+        tip.next().next()
+    }
+
+    /// Whether those that count were heard. Time alone proves nothing: who is cut off hears nobody. Without a quorum nothing
+    /// can be decided, so waiting for one costs nothing.
+    pub(super) fn has_listened(&self, until: Nanos) -> bool {
+        let (set, ours) = (&self.config.validators, &self.address);
+        until <= self.now && self.peers.quorum_heard(set, ours) || self.peers.all_heard(set, ours)
     }
 
     /// Peers have signatures of ours that we know nothing of: another process signs with this key, or this directory
@@ -214,15 +257,24 @@ impl Core {
         if self.signer.is_none() || matches!(self.phase, Phase::Off | Phase::Listening { .. }) {
             return;
         }
-        let seen: Height = self.peers.honest_seen_signed(&self.config.validators);
-        let known = self.guard.highest();
-        if seen > known {
-            self.stop(Stop::ForeignSignatures(format!(
-                "peers hold signatures of {} at height {seen}; this node has signed nothing above {known}. Another \
-                 process is signing with this key, or the data directory is an old copy: stop the other one, or start \
-                 with an empty directory, which stays silent until it has caught up",
-                self.address
-            )));
+        let known = self.guard.latest();
+        let seen = self.peers.honest_seen_signed(&self.config.validators);
+        let Some(seen) = seen.filter(|seen| *seen > known) else {
+            return;
+        };
+        let through = seen.height.next();
+        if self.current() <= self.guard.watermark() {
+            // Silent as it is, and for longer.
+            return self.fall_silent(through);
         }
+        self.stop_silent(
+            through,
+            Stop::ForeignSignatures(format!(
+                "peers hold signatures of {} up to {seen}; this node knows of none behind {known}. Another \
+                 process is signing with this key, or the data directory is an old copy: stop the other one. Started \
+                 again, this node follows without signing until a whole height has passed without such a signature",
+                self.address
+            )),
+        );
     }
 }

@@ -27,16 +27,15 @@ impl Core {
             tracing::debug!(%height, peer = %flight.peer, "a sync request took too long");
         }
         let (current, best) = (self.current(), self.peers.best_tip());
+        self.tell_lag();
         if best < current {
             self.behind_since = None;
-            self.tell_lag(self.head.height);
             return;
         }
         let since = *self.behind_since.get_or_insert(self.now);
         if best == current && self.now < since + self.grace() {
             return;
         }
-        self.tell_lag(best);
         let Self {
             sync,
             peers,
@@ -73,11 +72,15 @@ impl Core {
         }
     }
 
-    /// Says how far behind we are, when that changes.
-    fn tell_lag(&mut self, best: Height) {
+    /// Says how far behind we are, when that changes. What a lone peer claims is asked for, and is no news to people before
+    /// a certificate proves it or more than a third of the power says the same.
+    fn tell_lag(&mut self) {
         let (ours, told) = (self.head.height, self.told_lag);
+        let honest = self.peers.honest_tip(&self.config.validators);
+        let best = honest.max(self.sync.certified_tip());
         let behind = best > ours;
         if behind && told != (ours, best) || !behind && told.1 > told.0 {
+            let best = best.max(ours);
             self.told_lag = (ours, best);
             self.event(Event::Lag { ours, best });
         }

@@ -2,7 +2,7 @@
 
 use malachitebft_core_consensus::{Input as Told, PeerId as TransportId, ProposedValue};
 use malachitebft_core_types::{Round as MRound, TimeoutKind, Validity, ValueOrigin, ValueResponse};
-use ultramarine_types::network::Recipients;
+use ultramarine_types::network::{Recipients, SignedAt, SignedStep};
 use ultramarine_types::storage::{Decision, StoreRequest};
 use ultramarine_types::{Address, CommitCertificate, ConsensusMessage, Height, Round, Stage, ValueId, ValueKey};
 
@@ -245,14 +245,16 @@ impl Core {
 
     /// Remembers who is known to have signed at a height.
     pub(super) fn note_signers(&mut self, certificate: &CommitCertificate) {
+        let step = SignedStep::Precommit;
         for signed in &certificate.signatures {
-            self.note_signer(signed.address, certificate.height);
+            self.note_signer(signed.address, certificate.height, certificate.round, step);
         }
     }
 
-    /// Remembers that a validator signed something at a height.
-    pub(super) fn note_signer(&mut self, signer: Address, height: Height) {
-        let seen = self.seen.entry(signer).or_default();
-        *seen = height.max(*seen);
+    /// Remembers that a validator signed something at a step.
+    pub(super) fn note_signer(&mut self, signer: Address, height: Height, round: Round, step: SignedStep) {
+        let at = SignedAt { height, round, step };
+        let seen = self.seen.entry(signer).or_insert(at);
+        *seen = at.max(*seen);
     }
 }

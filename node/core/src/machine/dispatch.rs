@@ -20,7 +20,7 @@ impl Machine for Core {
 
     fn handle(&mut self, now: Nanos, input: Input, out: &mut Outbox<Output>) {
         if self.stopped {
-            return;
+            return self.end(&input, out);
         }
         self.now = self.now.max(now);
         match input {
@@ -127,6 +127,8 @@ impl Core {
                 self.execution.loaded(self.now, height, value, &mut wants);
                 self.want(wants);
             }
+            // Nobody waits for it but a core that stops.
+            StoreReply::Silenced { .. } => {}
             StoreReply::Retired { blobs_below } => self.oldest_blobs = self.oldest_blobs.max(blobs_below),
             StoreReply::Failed { reason } => self.stop(Stop::Disk(reason)),
         }
@@ -156,7 +158,7 @@ impl Core {
 
     /// Carries on until nothing follows from what is known now.
     fn settle(&mut self) {
-        if self.phase == Phase::Off {
+        if self.phase == Phase::Off || self.stopped {
             return;
         }
         loop {
@@ -187,7 +189,13 @@ impl Core {
             self.sync_asked = self.lsn;
             self.store(StoreRequest::LogSync { lsn: self.lsn });
         }
-        for output in self.out.drain(..) {
+        let stopped = self.stopped;
+        // What this very input caused may rest on what went wrong: of a core that stops, nothing leaves but the reason, and
+        // the silence that has to outlive it.
+        let leaves = |output: &Output| {
+            !stopped || matches!(output, Output::Stop(_) | Output::Store(StoreRequest::Silence { .. }))
+        };
+        for output in self.out.drain(..).filter(leaves) {
             out.push(output);
         }
     }

@@ -106,14 +106,16 @@ impl Core {
     pub(super) fn phase_deadline(&self) -> Option<Nanos> {
         match &self.phase {
             // Later a status wakes us.
-            Phase::Listening { until } => Some(*until).filter(|until| *until > self.now),
+            Phase::Listening { until } | Phase::Recovering { until, .. } => {
+                Some(*until).filter(|until| *until > self.now)
+            }
             // While the epoch is on its way, its answer wakes us.
             Phase::Between {
                 start_at,
                 logged,
                 begun,
             } if !*logged || *begun => Some(*start_at),
-            Phase::Off | Phase::Recovering { .. } | Phase::Between { .. } | Phase::Running | Phase::Committing => None,
+            Phase::Off | Phase::Between { .. } | Phase::Running | Phase::Committing => None,
         }
     }
 
@@ -121,15 +123,11 @@ impl Core {
     pub(super) fn step_phase(&mut self) {
         match self.phase.clone() {
             Phase::Listening { until } => {
-                // Time alone proves nothing: who is cut off hears nobody. Without a quorum nothing can be decided, so
-                // waiting for one costs nothing.
-                let (set, ours) = (&self.config.validators, &self.address);
-                let heard = until <= self.now && self.peers.quorum_heard(set, ours);
-                if heard || self.peers.all_heard(set, ours) {
+                if self.has_listened(until) {
                     self.listened();
                 }
             }
-            Phase::Recovering { records, wanted } => self.try_replay(&records, &wanted),
+            Phase::Recovering { until, records, wanted } => self.try_replay(until, &records, &wanted),
             Phase::Between {
                 start_at,
                 logged,

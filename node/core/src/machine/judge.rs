@@ -154,7 +154,6 @@ impl Core {
         value.retry_at = None;
         let Some(init) = value.init.clone() else { return };
         let origin_proposer = init.metadata.origin_proposer;
-        tracing::warn!(%key, %origin_proposer, reason, "invalid value");
         self.event(Event::InvalidValue {
             key,
             origin_proposer,

@@ -71,7 +71,7 @@ impl Core {
     fn note_message(&mut self, message: &ConsensusMessage) {
         let height = message.height();
         for (signer, round, kind, signed) in signatures(message) {
-            self.note_signer(signer, height);
+            self.note_signer(signer, height, round, kind.step());
             if signer == self.address && !self.stopped {
                 self.check_ours(height, round, kind, signed);
             }
@@ -79,20 +79,28 @@ impl Core {
     }
 
     /// A verified signature of ours came back to us.
-    fn check_ours(&mut self, height: Height, round: Round, kind: Kind, signed: Signed) {
-        if height <= self.guard.watermark() || self.guard.get(height, round, kind) == Some(&signed) {
+    ///
+    /// One that we know nothing of is another process's, or from before this directory was emptied. From then on nothing
+    /// is signed until a whole height has passed without one: whoever signs at every height is heard in time, so two
+    /// processes with one key never sign beside each other for longer than it takes to hear the other.
+    pub(super) fn check_ours(&mut self, height: Height, round: Round, kind: Kind, signed: Signed) {
+        if height <= self.head.height || self.guard.get(height, round, kind) == Some(&signed) {
             return;
         }
-        if self.phase == Phase::Running && self.host.is_enabled() {
-            self.stop(Stop::ForeignSignatures(format!(
-                "a {} of ours at height {height}, round {round}, which this process did not sign: another one is \
-                 signing with this key",
-                kind.name()
-            )));
-        } else {
-            // From before this directory was emptied: silent up to there.
-            self.guard.raise(height);
+        if height <= self.forgotten {
+            return self.fall_silent(height);
         }
+        let through = height.next();
+        if self.phase != Phase::Running || !self.host.is_enabled() {
+            return self.fall_silent(through);
+        }
+        let what = format!(
+            "a {} of ours at height {height}, round {round}, which this process did not sign: another one is signing \
+             with this key. Started again, this node follows without signing until a whole height has passed without \
+             such a signature",
+            kind.name()
+        );
+        self.stop_silent(through, Stop::ForeignSignatures(what));
     }
 
     /// Takes a verified message of the current height, from a peer or from what was kept.
@@ -164,25 +172,25 @@ impl Core {
 
     /// A message passed the log: it leaves.
     pub(super) fn send(&mut self, to: Recipients, message: ConsensusMessage) {
-        let ours: Option<(Round, &'static str, Option<ValueId>)> = match &message {
+        let ours: Option<(Round, Kind, Option<ValueId>)> = match &message {
             ConsensusMessage::Vote(Vote {
                 voter,
                 round,
                 kind,
                 value_id,
                 ..
-            }) if *voter == self.address => Some((*round, Kind::from(*kind).name(), *value_id)),
+            }) if *voter == self.address => Some((*round, Kind::from(*kind), *value_id)),
             ConsensusMessage::Proposal(proposal) if proposal.proposer == self.address => {
-                Some((proposal.round, Kind::Proposal.name(), Some(proposal.value_id)))
+                Some((proposal.round, Kind::Proposal, Some(proposal.value_id)))
             }
             _ => None,
         };
         if let Some((round, kind, value_id)) = ours {
-            self.note_signer(self.address, message.height());
+            self.note_signer(self.address, message.height(), round, kind.step());
             self.event(Event::Signed {
                 height: message.height(),
                 round,
-                kind,
+                kind: kind.name(),
                 value_id,
             });
         }

@@ -11,6 +11,7 @@ use ultramarine_types::{CommitCertificate, Init, PeerId, Round, Stage, ValueKey}
 use super::{Core, Phase};
 use crate::admission;
 use crate::certificate;
+use crate::guard::{Kind, Signed};
 use crate::io::Stop;
 use crate::values::Stored;
 
@@ -82,7 +83,14 @@ impl Core {
             }
         }
         self.check_init(key, init)?;
-        self.note_signer(init.metadata.origin_proposer, key.height);
+        self.note_signer(init.metadata.origin_proposer, key.height, round, Kind::Init.step());
+        if init.metadata.origin_proposer == self.address {
+            let signed = Signed {
+                value_id: Some(key.id),
+                valid_round: None,
+            };
+            self.check_ours(key.height, round, Kind::Init, signed);
+        }
         Ok(if certified { Tag::Certified } else { Tag::Streamed })
     }
 

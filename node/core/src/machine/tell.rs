@@ -11,6 +11,9 @@ use super::{Core, Parked, Phase};
 
 /// In a round that lasts longer than this, messages may have been lost.
 const STUCK: Nanos = Nanos::from_millis(500);
+/// Peers that get everybody's votes again in one span of [`STUCK`], in turn; the others get our own. Whoever has them hands
+/// them on, so a few spans reach everybody, while a network of hundreds that is stuck is not drowned in copies.
+const VOTES_OF_ALL_TO: usize = 8;
 
 impl Core {
     /// Sends our status to everybody whom it is news to.
@@ -91,7 +94,7 @@ impl Core {
         if !(fresh || rested && (stuck || behind)) {
             return;
         }
-        let messages = self.missed(current, status.round);
+        let messages = self.missed(current, status.round, self.is_turn(&peer));
         if messages.is_empty() {
             return;
         }
@@ -103,8 +106,15 @@ impl Core {
         }
     }
 
-    /// Everything of the current height from `round` on that helps a peer forward, certificates first.
-    fn missed(&self, height: Height, round: ultramarine_types::Round) -> Vec<ConsensusMessage> {
+    /// Whether it is a peer's turn to get all votes again.
+    fn is_turn(&self, peer: &PeerId) -> bool {
+        let turns = self.peers.len().div_ceil(VOTES_OF_ALL_TO).max(1) as u64;
+        let rank = self.peers.iter().take_while(|(other, _)| *other != peer).count() as u64;
+        (rank + self.now.0 / STUCK.0).is_multiple_of(turns)
+    }
+
+    /// What helps a peer forward at the current height, certificates first; `all`: others' votes from `round` on as well.
+    fn missed(&self, height: Height, round: ultramarine_types::Round, all: bool) -> Vec<ConsensusMessage> {
         let mut messages: Vec<ConsensusMessage> = Vec::new();
         if self.phase != Phase::Running || self.host.height() != height {
             return messages;
@@ -117,7 +127,8 @@ impl Core {
         );
         messages.extend(self.host.polkas());
         let ours = self.host.round().unwrap_or_default();
-        for votes_round in std::collections::BTreeSet::from([round, ours]) {
+        let rounds = std::collections::BTreeSet::from([round, ours]);
+        for votes_round in rounds.into_iter().filter(|_| all) {
             messages.extend(self.host.votes(votes_round).into_iter().map(ConsensusMessage::Vote));
         }
         for message in &self.own {

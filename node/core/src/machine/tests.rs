@@ -2,6 +2,7 @@
 
 mod offers;
 mod payload;
+mod silence;
 mod world;
 
 use ultramarine_types::network::{Fault, NetEvent};
@@ -544,24 +545,6 @@ fn replay_waits_for_bytes_that_the_disk_lost() {
     );
     world.assert_agreement();
     world.assert_nobody_stopped();
-}
-
-#[test]
-fn an_old_copy_of_a_directory_stops_when_peers_know_better() {
-    let mut world = World::new(4);
-    world.start_all();
-    assert!(world.run(MINUTE, |world| world.head(1) >= Height(3) && is_midway(world, 1)));
-    let copy = world.nodes[1].disk.clone();
-    assert!(world.run(MINUTE, |world| world.all_at(8)));
-    world.crash(1);
-    world.nodes[1].disk = copy;
-    world.start(1);
-    world.run(Nanos::from_millis(3_000), |world| world.nodes[1].stopped.is_some());
-    assert!(
-        matches!(world.nodes[1].stopped, Some(Stop::ForeignSignatures(_))),
-        "{:?}",
-        world.nodes[1].stopped
-    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use ultramarine_types::network::Status;
+use ultramarine_types::network::{SignedAt, Status};
 use ultramarine_types::{Address, Height, PeerId, PublicKey, Round, Validator, ValidatorSet, ValueId};
 
 use super::Peers;
@@ -21,7 +21,7 @@ fn status(tip: u64, seen_signed: Option<u64>) -> Status {
         oldest_blobs: Height(1),
         round: Round(0),
         holds: vec![ValueId([7; 32])],
-        seen_signed: seen_signed.map(Height),
+        seen_signed: seen_signed.map(|height| SignedAt::end_of(Height(height))),
     }
 }
 
@@ -46,8 +46,8 @@ fn one_liar_cannot_move_the_honest_tip() {
         Height(5),
         "two of four claim it: one of them is honest"
     );
-    assert_eq!(peers.honest_seen_signed(&set), Height(5));
-    assert_eq!(peers.any_seen_signed(), Height(1_000_000));
+    assert_eq!(peers.honest_seen_signed(&set), Some(SignedAt::end_of(Height(5))));
+    assert_eq!(peers.any_seen_signed(), Some(SignedAt::end_of(Height(1_000_000))));
 }
 
 #[test]

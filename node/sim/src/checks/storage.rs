@@ -23,6 +23,7 @@ pub fn request(disk: &Disk, request: &StoreRequest, tip: Height, retention: u64)
         | StoreRequest::LogSync { .. }
         | StoreRequest::Load { .. }
         | StoreRequest::Evidence(_)
+        | StoreRequest::Silence { .. }
         | StoreRequest::Retire { .. } => Ok(()),
     }
 }

@@ -177,6 +177,7 @@ impl World {
         while let Some(output) = self.nodes[index].outbox.pop() {
             if let Some(fuse) = self.nodes[index].fuse.as_mut() {
                 if *fuse == 0 {
+                    self.count("crash-between");
                     self.crash(index);
                     self.start_later(index);
                     return;

@@ -18,18 +18,18 @@ impl World {
         self.inject(kind);
     }
 
-    /// Makes one fault of a kind.
+    /// Makes one fault of a kind. It is counted when it has an effect: here, or where a disk or client is found wrong.
     pub fn inject(&mut self, kind: FaultKind) {
         let nodes = self.nodes.len();
         let one = self.dice.below(nodes);
         let span = self.dice.millis(300, 5000);
         self.trace
             .line(self.now, format_args!("fault {} at {one}", kind.name()));
-        self.count(kind.name());
-        match kind {
+        let happened = match kind {
             FaultKind::Crash => {
-                self.crash(one);
+                let died = self.crash(one);
                 self.start_later(one);
+                died
             }
             FaultKind::CrashBetween => {
                 // Within the next handful of intentions of this process, whatever they are.
@@ -37,22 +37,26 @@ impl World {
                 if self.nodes[one].is_running() {
                     self.nodes[one].fuse = Some(fuse);
                 }
+                false
             }
             FaultKind::LongAway => {
-                self.crash(one);
+                let died = self.crash(one);
                 let at = self.now + self.dice.millis(8000, 25_000);
                 self.queue.plan(at, Event::Start { node: one });
+                died
             }
             FaultKind::CrashAll | FaultKind::CrashAllWithClients => {
+                let mut died = 0;
                 for node in 0..nodes {
                     if kind == FaultKind::CrashAllWithClients {
                         self.kill_client(node);
                         let at = self.now + self.dice.millis(100, 4000);
                         self.queue.plan(at, Event::ElStart { node });
                     }
-                    self.crash(node);
+                    died += usize::from(self.crash(node));
                     self.start_later(node);
                 }
+                died > 1
             }
             FaultKind::Partition => {
                 let side: Vec<bool> = (0..nodes).map(|_| self.dice.chance(500)).collect();
@@ -64,30 +68,46 @@ impl World {
                         }
                     }
                 }
+                let parts = cut.iter().any(|(a, b)| self.network.epoch(*a, *b).is_some());
                 self.cut(cut, span);
+                parts
             }
             FaultKind::OneWay => {
                 let other = (one + 1 + self.dice.below(nodes - 1)) % nodes;
                 self.cut(vec![(one, other)], span);
+                self.network.epoch(one, other).is_some()
             }
             FaultKind::Reset => {
                 let other = (one + 1 + self.dice.below(nodes - 1)) % nodes;
-                if self.network.epoch(one, other).is_some() {
+                let connected = self.network.epoch(one, other).is_some();
+                if connected {
                     self.reset(one, other);
                 }
+                connected
             }
             FaultKind::ElRestart => {
-                self.kill_client(one);
+                let died = self.kill_client(one);
                 let at = self.now + self.dice.millis(0, 3000);
                 self.queue.plan(at, Event::ElStart { node: one });
+                died
             }
             FaultKind::ElMood => {
                 let mood = *self.dice.pick(&Mood::ALL);
                 self.nodes[one].el.set_mood(mood, self.now + span);
+                false
             }
-            FaultKind::SlowDisk => self.nodes[one].disk.slow_until = self.now + span,
-            FaultKind::FullDisk => self.nodes[one].disk.full_until = self.now + span,
-            FaultKind::DiskFailure => self.nodes[one].disk.fail_next = true,
+            FaultKind::SlowDisk => {
+                self.nodes[one].disk.slow_until = self.now + span;
+                false
+            }
+            FaultKind::FullDisk => {
+                self.nodes[one].disk.full_until = self.now + span;
+                false
+            }
+            FaultKind::DiskFailure => {
+                self.nodes[one].disk.fail_next = true;
+                false
+            }
             FaultKind::CorruptLog => {
                 // A node without its log is inactive at one height. Only as many as may be faulty lose theirs: always the same.
                 let victim = 0;
@@ -96,16 +116,23 @@ impl World {
                     self.nodes[victim].disk.corrupt_log();
                     self.start_later(victim);
                 }
+                false
             }
             FaultKind::LoseLog => {
                 if let Some(node) = self.nodes.iter_mut().find(|node| node.disk.may_lose_log) {
                     node.disk.lose_next_log = true;
                 }
+                false
             }
             FaultKind::ClockJump => {
                 let seconds = self.dice.between(0, 40) as i64 - 20;
-                self.nodes[one].clock.offset_ns = seconds * 1_000_000_000;
+                let clock = &mut self.nodes[one].clock;
+                let before = std::mem::replace(&mut clock.offset_ns, seconds * 1_000_000_000);
+                before != clock.offset_ns && self.nodes[one].is_running()
             }
+        };
+        if happened {
+            self.count(kind.name());
         }
     }
 

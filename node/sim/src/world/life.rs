@@ -53,10 +53,10 @@ impl World {
         self.feed(index, Input::Boot(Box::new(recovered)));
     }
 
-    /// A process dies: what it held in memory is gone, what its disk had not synced may be.
-    pub fn crash(&mut self, index: usize) {
+    /// A process dies: what it held in memory is gone, what its disk had not synced may be. `false` if it did not run.
+    pub fn crash(&mut self, index: usize) -> bool {
         if !self.nodes[index].is_running() {
-            return;
+            return false;
         }
         self.trace.line(self.now, format_args!("{index} dies"));
         let node = &mut self.nodes[index];
@@ -86,6 +86,7 @@ impl World {
                 self.dial(index, other, 50, 500);
             }
         }
+        true
     }
 
     /// Somebody starts the process again.
@@ -104,10 +105,14 @@ impl World {
         self.queue.plan(self.now, Event::Start { node: index });
     }
 
-    /// The node's execution client dies; it comes back with [`start_client`](Self::start_client).
-    pub fn kill_client(&mut self, index: usize) {
+    /// The node's execution client dies; it comes back with [`start_client`](Self::start_client). `false` if it
+    /// did not run.
+    pub fn kill_client(&mut self, index: usize) -> bool {
         self.trace.line(self.now, format_args!("{index} el dies"));
-        self.nodes[index].el.stop();
+        let el = &mut self.nodes[index].el;
+        let ran = el.is_running();
+        el.stop();
+        ran
     }
 
     /// The node's execution client starts, at genesis.

@@ -104,6 +104,7 @@ fn describe(request: &StoreRequest) -> String {
         StoreRequest::Commit(decision) => format!("commit {} {:?}", decision.init.key(), decision.blobs),
         StoreRequest::Load { height } => format!("load {height}"),
         StoreRequest::Evidence(evidence) => format!("evidence of {}", evidence.len()),
+        StoreRequest::Silence { through } => format!("silence through {through}"),
         StoreRequest::Retire { blobs_below } => format!("retire below {blobs_below}"),
     }
 }
@@ -116,6 +117,7 @@ fn answer(reply: &StoreReply) -> String {
         StoreReply::EpochBegun(epoch) => format!("epoch {} generation {}", epoch.height, epoch.generation),
         StoreReply::Committed { height } => format!("commit {height}"),
         StoreReply::Loaded { height, value } => format!("loaded {height} {}", value.is_some()),
+        StoreReply::Silenced { through } => format!("silent through {through}"),
         StoreReply::Retired { blobs_below } => format!("retired {blobs_below}"),
         StoreReply::Failed { .. } => "failed".to_owned(),
     }

@@ -15,15 +15,19 @@ use super::world::{self, World};
 use crate::signing::Signer;
 use crate::{Input, Output};
 
-/// A network whose node 0 is in round 0 of a height above 2.
+/// A network whose node 0 is in round 0 of a height above 2; somebody else proposes in the next round and at the next
+/// height, so that values of theirs can be made up.
 pub fn running() -> (World, Height) {
     let mut world = World::new(4);
     world.start_all();
+    let set = world::validators(4);
+    let is_ours = |height, round| *set.proposer(height, round) == world::address_of(0);
     let in_round = |world: &World| {
-        world.nodes[0]
-            .core
-            .as_ref()
-            .is_some_and(|core| core.round() == Some(Round(0)))
+        let core = world.nodes[0].core.as_ref();
+        let height = world.head(0).next();
+        core.is_some_and(|core| core.round() == Some(Round(0)))
+            && !is_ours(height, Round(1))
+            && !is_ours(height.next(), Round(0))
     };
     assert!(world.run(MINUTE, |world| world.all_at(2) && in_round(world)));
     let height = world.head(0).next();
@@ -38,7 +42,7 @@ fn init(height: Height, round: Round, salt: u8) -> Init {
     init_by(node, height, round, salt)
 }
 
-fn init_by(node: usize, height: Height, round: Round, salt: u8) -> Init {
+pub fn init_by(node: usize, height: Height, round: Round, salt: u8) -> Init {
     let parent = ParentBlock {
         hash: Hash([salt; 32]),
         number: height.0 - 1,

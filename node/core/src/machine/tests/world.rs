@@ -66,6 +66,7 @@ pub struct Disk {
     pub epoch: Option<LogEpoch>,
     pub records: Vec<Bytes>,
     pub evidence: Vec<Evidence>,
+    pub silent_through: Height,
     /// Appended and not synced: lost in a crash.
     pub pending: Vec<(Lsn, Bytes)>,
 }
@@ -236,6 +237,7 @@ impl World {
             log,
             undecided: disk.undecided.values().cloned().collect(),
             oldest_blobs: Height(1),
+            silent_through: disk.silent_through,
         };
         self.nodes[node].core = Some(Core::new(config));
         self.input(
@@ -656,6 +658,10 @@ impl World {
                 self.deliver(node, micros, reply(StoreReply::Loaded { height, value }));
             }
             StoreRequest::Evidence(evidence) => disk.evidence.extend(evidence),
+            StoreRequest::Silence { through } => {
+                disk.silent_through = disk.silent_through.max(through);
+                self.deliver(node, micros, reply(StoreReply::Silenced { through }));
+            }
             StoreRequest::Retire { blobs_below } => {
                 self.deliver(node, micros, reply(StoreReply::Retired { blobs_below }));
             }

@@ -1,0 +1,299 @@
+//! What a validator does when somebody else signs, or has signed, with its key.
+
+use ultramarine_types::network::{NetEvent, OfferKind, SignedAt, Status};
+use ultramarine_types::storage::{StoreReply, StoreRequest};
+use ultramarine_types::{ConsensusMessage, Height, Nanos, Round, Vote, VoteKind, sign};
+
+use super::offers::{feed, init_by, offer, running};
+use super::world::{self, World};
+use super::{MINUTE, heads, is_midway};
+use crate::signing::Signer;
+use crate::{Event, Input, Output, Stop};
+
+/// A prevote with a node's key that the node itself never makes.
+fn foreign(node: usize, height: Height) -> ConsensusMessage {
+    let signer = Signer::new(&world::seed(node));
+    let round = Round(7);
+    let bytes = sign::vote(7, VoteKind::Prevote, height, round, None);
+    ConsensusMessage::Vote(Vote {
+        kind: VoteKind::Prevote,
+        height,
+        round,
+        value_id: None,
+        voter: signer.address(),
+        signature: signer.sign(&bytes),
+    })
+}
+
+fn foreign_from(peer: usize, node: usize, height: Height) -> Input {
+    Input::Net(NetEvent::Message {
+        peer: world::peer_id(peer),
+        message: foreign(node, height),
+    })
+}
+
+/// The lowest and the highest height at which a node signed since it had signed `before` things.
+fn signed_since(world: &World, node: usize, before: usize) -> Option<(Height, Height)> {
+    let events = world.nodes[node].events.iter().filter_map(|event| match event {
+        Event::Signed { height, .. } => Some(*height),
+        _ => None,
+    });
+    let heights: Vec<Height> = events.skip(before).collect();
+    Some((*heights.iter().min()?, *heights.iter().max()?))
+}
+
+fn signatures(world: &World, node: usize) -> usize {
+    let is_signed = |event: &&Event| matches!(event, Event::Signed { .. });
+    world.nodes[node].events.iter().filter(is_signed).count()
+}
+
+/// What a supervisor does.
+fn restart(world: &mut World, node: usize) {
+    world.crash(node);
+    world.nodes[node].stopped = None;
+    world.start(node);
+}
+
+#[test]
+fn an_old_copy_of_a_directory_stops_and_started_again_follows_before_it_signs() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.head(1) >= Height(3) && is_midway(world, 1)));
+    let copy = world.nodes[1].disk.clone();
+    assert!(world.run(MINUTE, |world| world.all_at(8)));
+    let before = signatures(&world, 1);
+    let known = world
+        .signed
+        .keys()
+        .filter(|(node, ..)| *node == 1)
+        .map(|(_, height, ..)| *height);
+    let newest = known.max().unwrap();
+    world.crash(1);
+    world.nodes[1].disk = copy;
+    world.start(1);
+    world.run(Nanos::from_millis(3_000), |world| world.nodes[1].stopped.is_some());
+    let stopped = &world.nodes[1].stopped;
+    assert!(matches!(stopped, Some(Stop::ForeignSignatures(_))), "{stopped:?}");
+    assert_eq!(
+        world.nodes[1].disk.silent_through,
+        newest.next(),
+        "and what it learnt is durable"
+    );
+    restart(&mut world, 1);
+    assert!(
+        world.run(MINUTE, |world| world.all_at(newest.0 + 6)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+    let (first, _) = signed_since(&world, 1, before).expect("it takes part again");
+    assert!(
+        first > newest.next(),
+        "{first} was signed, the other life signed up to {newest}"
+    );
+}
+
+#[test]
+fn the_stop_waits_until_the_silence_is_durable() {
+    let (mut world, height) = running();
+    let out = feed(&mut world, foreign_from(1, 0, height));
+    let through = height.next();
+    assert!(
+        matches!(&out[..], [Output::Store(StoreRequest::Silence { through: asked })] if *asked == through),
+        "nothing else leaves: {out:?}"
+    );
+    assert_eq!(feed(&mut world, foreign_from(1, 0, height)).len(), 0);
+    let before = StoreReply::Silenced { through: height };
+    assert_eq!(feed(&mut world, Input::Store(before)).len(), 0, "another receipt");
+    let receipt = Input::Store(StoreReply::Silenced { through });
+    let out = feed(&mut world, receipt);
+    assert!(
+        matches!(&out[..], [Output::Stop(Stop::ForeignSignatures(_))]),
+        "{out:?}"
+    );
+}
+
+#[test]
+fn a_disk_that_fails_meanwhile_ends_the_wait() {
+    let (mut world, height) = running();
+    feed(&mut world, foreign_from(1, 0, height));
+    let reason = "fdatasync: EIO".to_owned();
+    let out = feed(&mut world, Input::Store(StoreReply::Failed { reason }));
+    assert!(
+        matches!(&out[..], [Output::Stop(Stop::ForeignSignatures(_))]),
+        "{out:?}"
+    );
+}
+
+#[test]
+fn who_hears_its_key_signing_elsewhere_is_silent_for_as_long_as_that_goes_on() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| is_midway(world, 1) && world.all_at(3)));
+    let height = world.head(1).next();
+    world.tell(1, foreign_from(0, 1, height));
+    assert!(world.run(MINUTE, |world| world.nodes[1].stopped.is_some()));
+    let before = signatures(&world, 1);
+    restart(&mut world, 1);
+    // The other process signs at ten more heights.
+    for ahead in 1..=10 {
+        let height = Height(height.0 + ahead);
+        assert!(
+            world.run(MINUTE, |world| world.head(1) >= height.prev()),
+            "stuck at {:?}",
+            heads(&world)
+        );
+        world.tell(1, foreign_from(0, 1, height));
+    }
+    let last = Height(height.0 + 10);
+    assert!(world.run(MINUTE, |world| world.all_at(last.0 + 6)));
+    world.assert_agreement();
+    let stopped = &world.nodes[1].stopped;
+    assert_eq!(*stopped, None, "who does not sign need not stop");
+    let (first, _) = signed_since(&world, 1, before).expect("it takes part again");
+    assert!(
+        first > last.next(),
+        "signed at {first} beside another that signed up to {last}"
+    );
+}
+
+#[test]
+fn an_init_of_ours_that_we_did_not_make_stops_us() {
+    let mut world = World::new(4);
+    world.start_all();
+    let set = world::validators(4);
+    let ours_next = |world: &World| {
+        let core = world.nodes[0].core.as_ref();
+        let next = world.head(0).next().next();
+        core.is_some_and(|core| core.round().is_some()) && *set.proposer(next, Round(0)) == world::address_of(0)
+    };
+    assert!(world.run(MINUTE, |world| world.all_at(2) && ours_next(world)));
+    let at = world.head(0).next().next();
+    let init = init_by(0, at, Round(0), 9);
+    let key = init.key();
+    let event = NetEvent::Offer {
+        offer: ultramarine_types::network::OfferId(1 << 60),
+        peer: world::peer_id(1),
+        key,
+        init: std::sync::Arc::new(init),
+        kind: OfferKind::Proposal,
+        certificate: None,
+    };
+    let out = feed(&mut world, Input::Net(event));
+    let through = at.next();
+    assert!(
+        matches!(&out[..], [Output::Store(StoreRequest::Silence { through: asked })] if *asked == through),
+        "{at}: {out:?}"
+    );
+}
+
+#[test]
+fn an_init_of_ours_that_we_made_is_no_alarm() {
+    let mut world = World::new(4);
+    world.start_all();
+    // A value that node 0 built comes back to it, from whoever holds it.
+    let set = world::validators(4);
+    let built = |world: &World| {
+        let height = world.head(0).next();
+        let is_ours = *set.proposer(height, Round(0)) == world::address_of(0);
+        is_ours && world.nodes[0].disk.undecided.keys().any(|key| key.height == height)
+    };
+    assert!(world.run(MINUTE, built));
+    let height = world.head(0).next();
+    let undecided = &world.nodes[0].disk.undecided;
+    let (_, (assembly, _)) = undecided.iter().find(|(key, _)| key.height == height).unwrap();
+    let init = assembly.init.clone();
+    let _ = offer(&mut world, 1, &init, OfferKind::Proposal, None);
+    assert!(world.run(MINUTE, |world| world.all_at(height.0 + 2)));
+    world.assert_nobody_stopped();
+}
+
+#[test]
+fn what_one_peer_knew_of_a_wiped_validator_outlives_a_second_crash() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(4)));
+    for node in 0..4 {
+        world.crash(node);
+    }
+    // Node 1 alone has a signature of node 2 two heights above everybody's tip; nobody can decide meanwhile.
+    let tip = (0..4).map(|node| world.head(node)).max().unwrap();
+    let claimed = Height(tip.0 + 2);
+    world.nodes[2].disk = world::Disk::default();
+    world.listen = Nanos::from_millis(50);
+    world.start(2);
+    for peer in [0, 1, 3] {
+        let event = NetEvent::PeerUp {
+            peer: world::peer_id(peer),
+            validator: Some(world::address_of(peer)),
+        };
+        world.tell(2, Input::Net(event));
+        let status = Status {
+            tip,
+            oldest_blobs: Height(1),
+            round: Round(0),
+            holds: Vec::new(),
+            seen_signed: (peer == 1).then_some(SignedAt::end_of(claimed)),
+        };
+        let peer = world::peer_id(peer);
+        world.tell(2, Input::Net(NetEvent::Status { peer, status }));
+    }
+    world.run(Nanos::from_millis(100), |_| false);
+    assert_eq!(world.nodes[2].disk.silent_through, claimed);
+    let before = signatures(&world, 2);
+    restart(&mut world, 2);
+    world.start(0);
+    world.start(1);
+    world.start(3);
+    // Node 1 has forgotten: it counts signatures that it finds in its own log and certificates.
+    assert!(
+        world.run(MINUTE, |world| world.all_at(claimed.0 + 4)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    let (first, _) = signed_since(&world, 2, before).expect("it takes part again");
+    assert!(first > claimed, "{first} is signed, {claimed} was claimed");
+}
+
+#[test]
+fn a_copy_from_the_same_height_signs_nothing_there() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(3) && is_midway(world, 1)));
+    let height = world.head(1).next();
+    let copy = world.nodes[1].disk.clone();
+    // All precommits for the value but its own are lost, so that the height cannot end.
+    world.drop = Box::new(|from, _, message, _| {
+        from != 1
+            && matches!(message, ConsensusMessage::Vote(vote) if vote.kind == VoteKind::Precommit && vote.value_id.is_some())
+    });
+    let before = signatures(&world, 1);
+    world.run(Nanos::from_millis(4_000), |_| false);
+    assert_eq!(world.head(0), height.prev(), "it stands still");
+    let known = signed_since(&world, 1, before);
+    assert_eq!(known, Some((height, height)), "and has signed more since the copy");
+    world.crash(1);
+    world.nodes[1].disk = copy;
+    let before = signatures(&world, 1);
+    world.start(1);
+    world.run(Nanos::from_millis(2_000), |_| false);
+    assert_eq!(
+        signed_since(&world, 1, before),
+        None,
+        "the copy knows of less than its peers do"
+    );
+    let stopped = &world.nodes[1].stopped;
+    assert!(matches!(stopped, Some(Stop::ForeignSignatures(_))), "{stopped:?}");
+    restart(&mut world, 1);
+    world.drop = Box::new(|_, _, _, _| false);
+    assert!(
+        world.run(MINUTE, |world| world.all_at(height.0 + 5)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    let (first, _) = signed_since(&world, 1, before).expect("it takes part again");
+    assert!(first > height);
+}
