@@ -28,6 +28,7 @@
 #![deny(unsafe_code)]
 
 mod append;
+mod birth;
 mod format;
 mod hot;
 pub mod index;
@@ -49,6 +50,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use birth::Flaw;
 pub use format::{Binding, Lineage, PAGE_BYTES, crc32c, whole_pages};
 pub use reader::Reader;
 pub use recovery::{OpenError, Opened, StoreOptions, open};

@@ -1,6 +1,6 @@
 //! This file knows how to open a data directory after any end of the process before: it believes only what it checks.
 //!
-//! 1. Lock the directory, open the index, compare the chain.
+//! 1. Lock the directory, open the index ([`crate::birth`] begins a new one), compare the chain.
 //! 2. Take stock of the segment files: what the index names stays; what it does not name and holds nothing is removed.
 //! 3. Scan the segments from the recovery floor on, around the page cache, for whole values above the head; write each
 //!    into a fresh segment and sync it: what a failed sync left behind is never trusted.
@@ -24,6 +24,7 @@ use ultramarine_types::storage::{
 };
 use ultramarine_types::{Assembly, Hash, Height};
 
+use crate::birth::{self, Flaw};
 use crate::format::{Binding, PAGE_BYTES, whole_pages};
 use crate::index::{Index, IndexError, Marks};
 use crate::journal::{Journal, LOG_FILE_BYTES, LogFiles, SLOTS, slot_path};
@@ -110,6 +111,22 @@ pub enum OpenError {
     /// The index cannot be used.
     #[error("{0}; move the directory away and start again: the node fetches everything from its peers")]
     Index(IndexError),
+    /// The index is gone, and what it accounts for is not.
+    #[error(
+        "index {index} {flaw}, and {beside} is there: without its index nobody knows what this node decided and signed. Put \
+         the index back if it was moved; if it is lost, move the whole directory {folder} away and start again: the node \
+         fetches everything from its peers, and listens before it signs"
+    )]
+    Orphaned {
+        /// The directory.
+        folder: PathBuf,
+        /// The index.
+        index: PathBuf,
+        /// What is wrong with it.
+        flaw: Flaw,
+        /// A log or a segment that was made after it.
+        beside: PathBuf,
+    },
     /// Permission is missing.
     #[error("{path} cannot be used: {source}; give the node's user read and write permission for the whole directory")]
     Permission {
@@ -145,12 +162,33 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    fn io(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Permission { path, source },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom { path, source },
             _ => Self::Io { path, source },
+        }
+    }
+
+    /// What kept the index of a directory from being used.
+    pub(crate) fn index(folder: &Path, binding: Binding, error: IndexError) -> Self {
+        match error {
+            IndexError::Foreign { found, .. } => Self::Foreign {
+                path: folder.to_owned(),
+                found,
+                expected: binding,
+            },
+            IndexError::Database { source, path } => match *source {
+                redb::Error::Io(source) => Self::io(&path, source),
+                source => Self::Index(IndexError::Database {
+                    path,
+                    source: Box::new(source),
+                }),
+            },
+            other @ (IndexError::Row { .. } | IndexError::Format { .. } | IndexError::Blank { .. }) => {
+                Self::Index(other)
+            }
         }
     }
 }
@@ -176,7 +214,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, OpenError> 
         chain_id: options.chain_id,
         genesis_hash: options.genesis_hash,
     };
-    let index = open_index(folder, binding)?;
+    let index = birth::open(folder, binding)?;
     let marks = index.marks().map_err(OpenError::Index)?;
     let head = index.head().map_err(OpenError::Index)?.unwrap_or(Height::GENESIS);
     for slot in 0..SLOTS {
@@ -230,25 +268,6 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, OpenError> 
         state,
         reader,
         recovered,
-    })
-}
-
-fn open_index(folder: &Path, binding: Binding) -> Result<Index, OpenError> {
-    let path = folder.join("index.redb");
-    Index::open(&path, binding).map_err(|error| match error {
-        IndexError::Foreign { found, .. } => OpenError::Foreign {
-            path: folder.to_owned(),
-            found,
-            expected: binding,
-        },
-        IndexError::Database { source, path } => match *source {
-            redb::Error::Io(source) => OpenError::io(&path, source),
-            source => OpenError::Index(IndexError::Database {
-                path,
-                source: Box::new(source),
-            }),
-        },
-        other @ (IndexError::Row { .. } | IndexError::Format { .. }) => OpenError::Index(other),
     })
 }
 
