@@ -9,7 +9,8 @@
 //! would leave a mark without a file, which must be read as lost signatures: a node killed there would sit out a
 //! height for nothing, and if all were, the chain would stand still.
 //!
-//! Keeps: a page that was made durable is never written again; records of one epoch never follow another's mark.
+//! Keeps: a page that was made durable is never written again; records of one epoch never follow another's mark; no two
+//! files are of one generation.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -136,6 +137,11 @@ impl Journal {
             pending: Vec::new(),
             wanted: false,
         }
+    }
+
+    /// Gives no generation to a new epoch that is not above this one.
+    pub fn number_from(&mut self, generation: u64) {
+        self.generation = self.generation.max(generation);
     }
 
     /// Takes the mark's epoch as one whose log cannot be trusted.

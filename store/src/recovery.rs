@@ -4,7 +4,8 @@
 //! 2. Take stock of the segment files: what the index names stays; what it does not name and holds nothing is removed.
 //! 3. Scan the segments from the recovery floor on, around the page cache, for whole values above the head; write each
 //!    into a fresh segment and sync it: what a failed sync left behind is never trusted.
-//! 4. Read the log of the marked epoch; if whole, write it into a fresh file under a new generation, then move the mark.
+//! 4. Read the log of the marked epoch, if exactly one file claims to be it; if whole, write it into a fresh file under a
+//!    generation above every file's, then move the mark.
 //! 5. Only then forget the old places.
 
 use std::collections::HashMap;
@@ -30,7 +31,7 @@ use crate::index::{Index, IndexError, Marks};
 use crate::journal::{Journal, LOG_FILE_BYTES, LogFiles, SLOTS, slot_path};
 use crate::ledger::Ledger;
 use crate::lock::DirectoryLock;
-use crate::log::{self, Found};
+use crate::log::{self, Found, LogHeader};
 use crate::mapped::{FoundFile, Segments, sync_folder};
 use crate::metrics::Metrics;
 use crate::reader::{Reader, Undecided};
@@ -416,19 +417,20 @@ fn sync_again(medium: &Pwrite, files: &[FoundFile], id: SegmentId) -> Result<(),
 
 /// Reads the marked epoch's log and, if it may be signed on, moves it into a fresh file.
 fn recover_log(state: &mut State, marks: &Marks, binding: Binding) -> Result<Option<RecoveredLog>, OpenError> {
-    let Some(epoch) = marks.epoch else { return Ok(None) };
     let folder = state.folder.clone();
     let medium = Pwrite::new(None);
-    let mut found = (0, Found::Missing);
+    let mut files = Vec::with_capacity(SLOTS);
     for slot in 0..SLOTS {
         let path = slot_path(&folder, slot);
         let image = read_whole(&medium, &path).map_err(|source| OpenError::io(&path, source))?;
-        let content = log::read(&image, epoch, binding);
-        if content != Found::Missing {
-            found = (slot, content);
+        // A file may be newer than the mark: it was made ready just before the process ended.
+        if let Some(header) = LogHeader::decode(&image).filter(|header| header.binding == binding) {
+            state.journal.number_from(header.epoch.generation);
         }
+        files.push(image);
     }
-    let (slot, content) = found;
+    let Some(epoch) = marks.epoch else { return Ok(None) };
+    let (slot, content) = find_log(&files, epoch, binding);
     let (condition, records) = match content {
         Found::Whole(records) => (LogCondition::Whole, records),
         Found::Corrupt => (LogCondition::Corrupt, Vec::new()),
@@ -466,6 +468,21 @@ fn recover_log(state: &mut State, marks: &Marks, binding: Binding) -> Result<Opt
         condition,
         records,
     }))
+}
+
+/// The one file of an epoch and what it holds. Two are as good as none: nobody knows which of them was signed on last.
+fn find_log(files: &[Bytes], epoch: LogEpoch, binding: Binding) -> (usize, Found) {
+    let read = files.iter().map(|image| log::read(image, epoch, binding)).enumerate();
+    let mut found: Vec<(usize, Found)> = read.filter(|(_, content)| *content != Found::Missing).collect();
+    if let [(first, _), (second, _), ..] = found[..] {
+        tracing::error!(
+            "log-{first} and log-{second} both claim to be generation {} of height {}: neither is believed",
+            epoch.generation,
+            epoch.height
+        );
+        return (0, Found::Missing);
+    }
+    found.pop().unwrap_or((0, Found::Missing))
 }
 
 fn move_log(state: &mut State, medium: &Pwrite, old: LogEpoch, records: &[Bytes]) -> io::Result<LogEpoch> {
