@@ -68,6 +68,12 @@ pub enum IndexError {
         /// Which row.
         key: String,
     },
+    /// Nothing was ever written to it.
+    #[error("index {path} has no content")]
+    Blank {
+        /// Its file.
+        path: PathBuf,
+    },
     /// The file was written by another version.
     #[error("index {path} has format {found}; this version reads {FORMAT}")]
     Format {
@@ -139,47 +145,63 @@ struct Row {
 }
 
 impl Index {
-    /// Opens the index, or begins it for this chain.
+    /// Makes an index for this chain in a file that is not there yet; its content is durable, its name is not.
+    pub fn begin(path: &Path, binding: Binding) -> Result<(), IndexError> {
+        let index = Self::from_database(path, Self::builder().create(path))?;
+        let mut transaction = index.begin_write()?;
+        index.set_durable(&mut transaction)?;
+        {
+            // Readers may open tables only once they exist.
+            index.of(transaction.open_table(DECIDED))?;
+            index.of(transaction.open_table(LOCATIONS))?;
+            index.of(transaction.open_table(BLOCKS))?;
+            let mut marks = index.of(transaction.open_table(MARKS))?;
+            let mut row = Fields::default();
+            row.u32(FORMAT).u64(binding.chain_id).bytes(&binding.genesis_hash.0);
+            index.of(marks.insert(MARK_FORMAT, row.0.as_slice()))?;
+        }
+        index.of(transaction.commit())
+    }
+
+    /// Opens an index of this chain.
     pub fn open(path: &Path, binding: Binding) -> Result<Self, IndexError> {
-        let failed = |source: redb::Error| IndexError::Database {
-            path: path.to_owned(),
-            source: Box::new(source),
-        };
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(|error| failed(error.into()))?;
-        let index = Self {
-            path: path.to_owned(),
-            database,
-        };
-        index.bind(binding)?;
+        let index = Self::from_database(path, Self::builder().open(path))?;
+        index.check(binding)?;
         Ok(index)
     }
 
-    /// Checks format and chain, or writes them into an empty index.
-    fn bind(&self, binding: Binding) -> Result<(), IndexError> {
-        let mut transaction = self.begin_write()?;
-        let found = {
-            let mut marks = self.of(transaction.open_table(MARKS))?;
-            // Readers may open tables only once they exist.
-            self.of(transaction.open_table(DECIDED))?;
-            self.of(transaction.open_table(LOCATIONS))?;
-            self.of(transaction.open_table(BLOCKS))?;
-            let found = self.of(marks.get(MARK_FORMAT))?.map(|row| row.value().to_vec());
-            if found.is_none() {
-                let mut row = Fields::default();
-                row.u32(FORMAT).u64(binding.chain_id).bytes(&binding.genesis_hash.0);
-                self.of(marks.insert(MARK_FORMAT, row.0.as_slice()))?;
-            }
-            found
+    fn from_database(path: &Path, database: Result<Database, redb::DatabaseError>) -> Result<Self, IndexError> {
+        let database = database.map_err(|error| IndexError::Database {
+            path: path.to_owned(),
+            source: Box::new(error.into()),
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            database,
+        })
+    }
+
+    fn builder() -> redb::Builder {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        builder
+    }
+
+    /// Compares format and chain.
+    fn check(&self, binding: Binding) -> Result<(), IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        if self.of(transaction.list_tables())?.next().is_none() {
+            return Err(IndexError::Blank {
+                path: self.path.clone(),
+            });
+        }
+        let marks = match transaction.open_table(MARKS) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Err(self.damaged("marks", MARK_FORMAT)),
+            marks => self.of(marks)?,
         };
-        let Some(found) = found else {
-            self.set_durable(&mut transaction)?;
-            return self.of(transaction.commit());
-        };
-        self.of(transaction.abort())?;
-        let mut fields = Reader(&found);
+        let row = self.of(marks.get(MARK_FORMAT))?;
+        let row = row.ok_or_else(|| self.damaged("marks", MARK_FORMAT))?;
+        let mut fields = Reader(row.value());
         let read = (|| {
             Some((
                 fields.u32()?,

@@ -9,7 +9,8 @@
 //! would leave a mark without a file, which must be read as lost signatures: a node killed there would sit out a
 //! height for nothing, and if all were, the chain would stand still.
 //!
-//! Keeps: a page that was made durable is never written again; records of one epoch never follow another's mark.
+//! Keeps: a page that was made durable is never written again; records of one epoch never follow another's mark; no two
+//! files are of one generation.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -138,6 +139,11 @@ impl Journal {
         }
     }
 
+    /// Gives no generation to a new epoch that is not above this one.
+    pub fn number_from(&mut self, generation: u64) {
+        self.generation = self.generation.max(generation);
+    }
+
     /// Takes the mark's epoch as one whose log cannot be trusted.
     pub fn distrust(&mut self, epoch: LogEpoch) {
         self.untrusted = Some(epoch);
@@ -172,6 +178,11 @@ impl Journal {
         }
         self.wanted = true;
         Ok(())
+    }
+
+    /// Whether the next [`sync`](Self::sync) writes anything.
+    pub fn is_sync_due(&self) -> bool {
+        self.wanted && !self.pending.is_empty()
     }
 
     /// Writes the pending records as one frame and makes it durable, if that was asked for; the bytes written.

@@ -28,10 +28,14 @@
 #![deny(unsafe_code)]
 
 mod append;
+mod birth;
+mod device;
+mod failure;
 mod format;
 mod hot;
 pub mod index;
 pub mod journal;
+mod ledger;
 mod lock;
 pub mod log;
 pub mod mapped;
@@ -40,7 +44,6 @@ mod reader;
 pub mod record;
 mod recovery;
 mod reserve;
-mod retire;
 pub mod scan;
 pub mod segment;
 pub mod tile;
@@ -49,7 +52,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use birth::Flaw;
+pub use failure::Failure;
 pub use format::{Binding, Lineage, PAGE_BYTES, crc32c, whole_pages};
 pub use reader::Reader;
 pub use recovery::{OpenError, Opened, StoreOptions, open};
-pub use writer::{Failure, State, Writer};
+pub use writer::{State, Writer};

@@ -38,6 +38,8 @@ pub struct Metrics {
     pub refusals: Counter,
     /// Segments given back after retention.
     pub retired_segments: Counter,
+    /// Segments past retention that stay because a record in them is damaged.
+    pub damaged_segments: Gauge,
     /// From a put's arrival to its receipt.
     pub persist: Histogram,
     /// A decision's commit.
@@ -98,6 +100,10 @@ impl Metrics {
                 "Values not stored for want of room.",
             ),
             retired_segments: counter("ultramarine_store_retired_segments_total", "Segments freed."),
+            damaged_segments: gauge(
+                "ultramarine_store_damaged_segments",
+                "Segments past retention that stay because a record in them is damaged: an alarm.",
+            ),
             persist: registry.histogram(
                 "ultramarine_stage_seconds",
                 "Time a block spends in each stage of its life on this node.",

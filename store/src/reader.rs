@@ -192,6 +192,19 @@ impl Reader {
         }
     }
 
+    /// Reads a record that is about to be kept elsewhere under new checksums: its body is checked whether or not it was
+    /// before. The error says what is wrong with it.
+    pub(crate) fn record_to_move(&self, key: &ValueKey, location: &Location) -> Result<Assembly, String> {
+        let slice = self.segments.slice(location);
+        let bytes = slice.map_err(|error| format!("it cannot be mapped: {error}"))?;
+        let bytes = bytes.ok_or_else(|| "its segment ends before it".to_owned())?;
+        match record::decode(&bytes, Check::Body) {
+            Ok(record) if record.header.key == *key => Ok(record.assembly),
+            Ok(_) => Err("it is another value's".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     fn checked(&self) -> MutexGuard<'_, HashSet<(SegmentId, u64)>> {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }

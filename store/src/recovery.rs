@@ -1,10 +1,11 @@
 //! This file knows how to open a data directory after any end of the process before: it believes only what it checks.
 //!
-//! 1. Lock the directory, open the index, compare the chain.
+//! 1. Lock the directory, open the index ([`crate::birth`] begins a new one), compare the chain.
 //! 2. Take stock of the segment files: what the index names stays; what it does not name and holds nothing is removed.
-//! 3. Scan the segments from the recovery floor on, around the page cache, for whole values above the head; write each
+//! 3. Scan the segments from the recovery floor on, from the device ([`crate::device`]), for whole values above the head; write each
 //!    into a fresh segment and sync it: what a failed sync left behind is never trusted.
-//! 4. Read the log of the marked epoch; if whole, write it into a fresh file under a new generation, then move the mark.
+//! 4. Read the log of the marked epoch, if exactly one file claims to be it; if whole, write it into a fresh file under a
+//!    generation above every file's, then move the mark.
 //! 5. Only then forget the old places.
 
 use std::collections::HashMap;
@@ -24,20 +25,23 @@ use ultramarine_types::storage::{
 };
 use ultramarine_types::{Assembly, Hash, Height};
 
+use crate::birth::{self, Flaw};
+use crate::device::forget_cached;
+use crate::failure::Failure;
 use crate::format::{Binding, PAGE_BYTES, whole_pages};
 use crate::index::{Index, IndexError, Marks};
 use crate::journal::{Journal, LOG_FILE_BYTES, LogFiles, SLOTS, slot_path};
+use crate::ledger::Ledger;
 use crate::lock::DirectoryLock;
-use crate::log::{self, Found};
+use crate::log::{self, Found, LogHeader};
 use crate::mapped::{FoundFile, Segments, sync_folder};
 use crate::metrics::Metrics;
 use crate::reader::{Reader, Undecided};
 use crate::record::Check;
-use crate::reserve::Reserve;
-use crate::retire::Ledger;
+use crate::reserve::{RESERVE_BYTES, Reserve, advice};
 use crate::scan::{Pages, Tail, scan};
-use crate::segment::{CAPACITY_MIN, Class, Position, SegmentId};
-use crate::writer::{Failure, State, Writer};
+use crate::segment::{CAPACITY_MIN, Class, Position, SegmentHeader, SegmentId};
+use crate::writer::{State, Writer};
 
 /// Default of [`StoreOptions::hot_bytes`], or one of the chain's largest blocks where that is more.
 const HOT_BYTES: usize = 32 << 20;
@@ -110,6 +114,22 @@ pub enum OpenError {
     /// The index cannot be used.
     #[error("{0}; move the directory away and start again: the node fetches everything from its peers")]
     Index(IndexError),
+    /// The index is gone, and what it accounts for is not.
+    #[error(
+        "index {index} {flaw}, and {beside} is there: without its index nobody knows what this node decided and signed. Put \
+         the index back if it was moved; if it is lost, move the whole directory {folder} away and start again: the node \
+         fetches everything from its peers, and listens before it signs"
+    )]
+    Orphaned {
+        /// The directory.
+        folder: PathBuf,
+        /// The index.
+        index: PathBuf,
+        /// What is wrong with it.
+        flaw: Flaw,
+        /// A log or a segment that was made after it.
+        beside: PathBuf,
+    },
     /// Permission is missing.
     #[error("{path} cannot be used: {source}; give the node's user read and write permission for the whole directory")]
     Permission {
@@ -119,9 +139,9 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The disk is full.
-    #[error("no room to open the data directory {path}: {source}; free some space on its disk and start again")]
+    #[error("{path} has no room: {source}; {}, then start again", advice(path, 2 * RESERVE_BYTES))]
     NoRoom {
-        /// The directory.
+        /// Which file or folder.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -145,12 +165,33 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    fn io(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Permission { path, source },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom { path, source },
             _ => Self::Io { path, source },
+        }
+    }
+
+    /// What kept the index of a directory from being used.
+    pub(crate) fn index(folder: &Path, binding: Binding, error: IndexError) -> Self {
+        match error {
+            IndexError::Foreign { found, .. } => Self::Foreign {
+                path: folder.to_owned(),
+                found,
+                expected: binding,
+            },
+            IndexError::Database { source, path } => match *source {
+                redb::Error::Io(source) => Self::io(&path, source),
+                source => Self::Index(IndexError::Database {
+                    path,
+                    source: Box::new(source),
+                }),
+            },
+            other @ (IndexError::Row { .. } | IndexError::Format { .. } | IndexError::Blank { .. }) => {
+                Self::Index(other)
+            }
         }
     }
 }
@@ -176,7 +217,8 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, OpenError> 
         chain_id: options.chain_id,
         genesis_hash: options.genesis_hash,
     };
-    let index = open_index(folder, binding)?;
+    let reserve = Reserve::find(folder);
+    let index = birth::open(folder, binding)?;
     let marks = index.marks().map_err(OpenError::Index)?;
     let head = index.head().map_err(OpenError::Index)?.unwrap_or(Height::GENESIS);
     for slot in 0..SLOTS {
@@ -210,7 +252,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, OpenError> 
         reader: Arc::clone(&reader),
         journal: Journal::new(folder, binding, marks.epoch.map_or(0, |epoch| epoch.generation)),
         ledger,
-        reserve: Reserve::take(folder),
+        reserve,
         metrics,
         head,
         oldest_blobs,
@@ -220,6 +262,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, OpenError> 
     let mut state = recover_values(state, &files, &ends, marks.floor)?;
     let log = recover_log(&mut state, &marks, binding)?;
     forget_old(&mut state, &files, &ends);
+    state.reserve.take();
     let recovered = Recovered {
         head: reader.decided(head),
         log,
@@ -231,25 +274,6 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, OpenError> 
         state,
         reader,
         recovered,
-    })
-}
-
-fn open_index(folder: &Path, binding: Binding) -> Result<Index, OpenError> {
-    let path = folder.join("index.redb");
-    Index::open(&path, binding).map_err(|error| match error {
-        IndexError::Foreign { found, .. } => OpenError::Foreign {
-            path: folder.to_owned(),
-            found,
-            expected: binding,
-        },
-        IndexError::Database { source, path } => match *source {
-            redb::Error::Io(source) => OpenError::io(&path, source),
-            source => OpenError::Index(IndexError::Database {
-                path,
-                source: Box::new(source),
-            }),
-        },
-        other @ (IndexError::Row { .. } | IndexError::Format { .. }) => OpenError::Index(other),
     })
 }
 
@@ -299,7 +323,6 @@ fn take_stock(index: &Index, segments: &Segments, files: &[FoundFile]) -> Result
 fn recover_values(state: State, files: &[FoundFile], ends: &Ends, floor: Position) -> Result<State, OpenError> {
     let head = state.head;
     let segments = Arc::clone(&state.segments);
-    let folder = state.folder.clone();
     let first_fresh = segments.next_id();
     let medium = Pwrite::new(None);
     let mut writer = Writer::new(Pwrite::new(None), state);
@@ -308,7 +331,9 @@ fn recover_values(state: State, files: &[FoundFile], ends: &Ends, floor: Positio
         .iter()
         .filter(|file| file.class == Class::Values && file.id >= floor.segment)
     {
-        let Some(header) = &file.header else {
+        let failed = |source| OpenError::io(&file.path, source);
+        let mut pages = FilePages::open(&medium, &file.path, file.file_bytes).map_err(failed)?;
+        let Some(header) = pages.header(file).map_err(failed)? else {
             if ends.contains_key(&file.id) {
                 tracing::error!(
                     "the header of segment {} is damaged: its undecided values are fetched again",
@@ -322,8 +347,6 @@ fn recover_values(state: State, files: &[FoundFile], ends: &Ends, floor: Positio
         } else {
             Position::start_of(file.id)
         };
-        let failed = |source| OpenError::io(&file.path, source);
-        let mut pages = FilePages::open(&medium, &file.path, file.file_bytes).map_err(failed)?;
         let ended = scan(&mut pages, header.lineage(), from, head, |location, found| {
             let (tag, blobs, sequence) = (found.header.tag, found.header.blobs(), found.header.sequence);
             let put = StoreRequest::Put {
@@ -381,10 +404,11 @@ fn recover_values(state: State, files: &[FoundFile], ends: &Ends, floor: Positio
         state.ledger.stored(&value.location);
         state.reader.undecided_mut().insert(key, value);
     }
+    state.reserve.balance();
     state
         .index
         .mark(None, Some(floor))
-        .map_err(|error| write_failed(&folder, &error))?;
+        .map_err(|error| write_failed(&state, &error))?;
     Ok(state)
 }
 
@@ -398,19 +422,20 @@ fn sync_again(medium: &Pwrite, files: &[FoundFile], id: SegmentId) -> Result<(),
 
 /// Reads the marked epoch's log and, if it may be signed on, moves it into a fresh file.
 fn recover_log(state: &mut State, marks: &Marks, binding: Binding) -> Result<Option<RecoveredLog>, OpenError> {
-    let Some(epoch) = marks.epoch else { return Ok(None) };
     let folder = state.folder.clone();
     let medium = Pwrite::new(None);
-    let mut found = (0, Found::Missing);
+    let mut files = Vec::with_capacity(SLOTS);
     for slot in 0..SLOTS {
         let path = slot_path(&folder, slot);
         let image = read_whole(&medium, &path).map_err(|source| OpenError::io(&path, source))?;
-        let content = log::read(&image, epoch, binding);
-        if content != Found::Missing {
-            found = (slot, content);
+        // A file may be newer than the mark: it was made ready just before the process ended.
+        if let Some(header) = LogHeader::decode(&image).filter(|header| header.binding == binding) {
+            state.journal.number_from(header.epoch.generation);
         }
+        files.push(image);
     }
-    let (slot, content) = found;
+    let Some(epoch) = marks.epoch else { return Ok(None) };
+    let (slot, content) = find_log(&files, epoch, binding);
     let (condition, records) = match content {
         Found::Whole(records) => (LogCondition::Whole, records),
         Found::Corrupt => (LogCondition::Corrupt, Vec::new()),
@@ -436,18 +461,34 @@ fn recover_log(state: &mut State, marks: &Marks, binding: Binding) -> Result<Opt
         }));
     }
     state.journal.avoid(slot, epoch);
+    state.reserve.balance();
     let epoch =
         move_log(state, &medium, epoch, &records).map_err(|source| OpenError::io(&slot_path(&folder, slot), source))?;
     state
         .index
         .mark(Some(epoch), None)
-        .map_err(|error| write_failed(&folder, &error))?;
+        .map_err(|error| write_failed(state, &error))?;
     state.journal.turn();
     Ok(Some(RecoveredLog {
         epoch,
         condition,
         records,
     }))
+}
+
+/// The one file of an epoch and what it holds. Two are as good as none: nobody knows which of them was signed on last.
+fn find_log(files: &[Bytes], epoch: LogEpoch, binding: Binding) -> (usize, Found) {
+    let read = files.iter().map(|image| log::read(image, epoch, binding)).enumerate();
+    let mut found: Vec<(usize, Found)> = read.filter(|(_, content)| *content != Found::Missing).collect();
+    if let [(first, _), (second, _), ..] = found[..] {
+        tracing::error!(
+            "log-{first} and log-{second} both claim to be generation {} of height {}: neither is believed",
+            epoch.generation,
+            epoch.height
+        );
+        return (0, Found::Missing);
+    }
+    found.pop().unwrap_or((0, Found::Missing))
 }
 
 fn move_log(state: &mut State, medium: &Pwrite, old: LogEpoch, records: &[Bytes]) -> io::Result<LogEpoch> {
@@ -491,19 +532,20 @@ fn undecided(reader: &Reader) -> Vec<(Assembly, Tag)> {
 }
 
 fn read_whole(medium: &Pwrite, path: &Path) -> io::Result<Bytes> {
+    forget_cached(path)?;
     let bytes = whole_pages(std::fs::metadata(path)?.len());
     let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
     ready(async { medium.open(path).await?.read(0, bytes).await }).map(Bytes::from)
 }
 
-fn write_failed(folder: &Path, error: &IndexError) -> OpenError {
+fn write_failed(state: &State, error: &IndexError) -> OpenError {
     OpenError::Write {
-        path: folder.to_owned(),
-        failure: Failure(error.to_string()),
+        path: state.folder.clone(),
+        failure: state.index_failed(error),
     }
 }
 
-/// A segment file read around the page cache.
+/// A segment file read from its device.
 struct FilePages {
     file: PwriteFile,
     file_bytes: u64,
@@ -511,10 +553,17 @@ struct FilePages {
 
 impl FilePages {
     fn open(medium: &Pwrite, path: &Path, file_bytes: u64) -> io::Result<Self> {
+        forget_cached(path)?;
         Ok(Self {
             file: ready(medium.open(path))?,
             file_bytes,
         })
+    }
+
+    /// The header, if it is whole and that of the file's name.
+    fn header(&mut self, file: &FoundFile) -> io::Result<Option<SegmentHeader>> {
+        let header = SegmentHeader::decode(&self.read(0, PAGE_BYTES as usize)?);
+        Ok(header.filter(|header| header.id == file.id && header.class == file.class))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Stories and laws of the whole store, on real files. The codecs' own laws stand beside them in `tests/formats.rs`.
 
+mod birth;
 mod crash;
 mod decide;
+mod device;
 mod faults;
 mod formats;
 mod full_disk;

@@ -1,11 +1,14 @@
 //! Who may open a data directory, and the log's epochs.
 
+use std::path::Path;
+
 use ultramarine_types::Height;
-use ultramarine_types::storage::{LogCondition, StoreRequest, Tag};
+use ultramarine_types::storage::{LogCondition, LogEpoch, StoreRequest, Tag};
 
 use super::support::*;
-use crate::OpenError;
 use crate::journal::{SLOTS, slot_path};
+use crate::log::{LogHeader, encode_frame};
+use crate::{Binding, OpenError};
 
 #[test]
 fn a_second_process_is_refused() {
@@ -205,4 +208,111 @@ fn heights_committed_without_their_epochs_leave_a_whole_log_at_every_step() {
         Store::open(folder.path()).recovered.log.expect("the log").records.len(),
         1
     );
+}
+
+/// The slot whose file is that of an epoch.
+fn slot_of(folder: &Path, epoch: LogEpoch) -> usize {
+    let is_it = |slot: &usize| {
+        let file = std::fs::read(slot_path(folder, *slot)).expect("a log file");
+        LogHeader::decode(&file).is_some_and(|header| header.epoch == epoch)
+    };
+    (0..SLOTS).find(is_it).expect("an epoch has a file")
+}
+
+/// A file of an epoch with one record, as a process leaves it that is killed before the epoch's mark.
+fn unmarked_log(epoch: LogEpoch, record: &'static [u8]) -> Vec<u8> {
+    let header = LogHeader {
+        epoch,
+        salt: 0x5a17,
+        binding: Binding {
+            chain_id: CHAIN_ID,
+            genesis_hash: GENESIS,
+        },
+    };
+    let mut file = header.encode();
+    file.extend(encode_frame(header.lineage(), 0, &[bytes::Bytes::from_static(record)]));
+    file.resize(256 * 1024, 0);
+    file
+}
+
+#[test]
+fn two_logs_of_one_epoch_are_doubted() {
+    for older in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store = Store::open(folder.path());
+        let epoch = store.begin(1);
+        store.log(&[b"a vote"]);
+        let slot = slot_of(folder.path(), epoch);
+        let mut copied = std::fs::read(slot_path(folder.path(), slot)).expect("a log file");
+        if !older {
+            store.log(&[b"another vote"]);
+            copied = std::fs::read(slot_path(folder.path(), slot)).expect("a log file");
+        }
+        drop(store);
+        for other in (0..SLOTS).filter(|other| *other != slot) {
+            let doubtful = tempfile::tempdir().expect("a folder");
+            copy(folder.path(), doubtful.path());
+            std::fs::write(slot_path(doubtful.path(), other), &copied).expect("written");
+            for _ in 0..2 {
+                let store = Store::open(doubtful.path());
+                let log = store.recovered.log.expect("the mark is there");
+                assert_eq!(log.condition, LogCondition::Missing, "slots {slot} and {other}");
+                assert!(log.records.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_generation_counts_up_from_the_newest_file_whether_marked_or_not() {
+    for slot in 0..SLOTS {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store = Store::open(folder.path());
+        let epoch = store.begin(1);
+        store.log(&[b"a vote"]);
+        drop(store);
+        if slot == slot_of(folder.path(), epoch) {
+            continue;
+        }
+        let newest = LogEpoch {
+            height: Height(2),
+            generation: 1000,
+        };
+        std::fs::write(slot_path(folder.path(), slot), unmarked_log(newest, b"unmarked")).expect("written");
+        let log = Store::open(folder.path()).recovered.log.expect("the log");
+        assert_eq!((log.condition, log.records.len()), (LogCondition::Whole, 1));
+        assert!(log.epoch.generation > 1000, "slot {slot}: {:?}", log.epoch);
+    }
+}
+
+#[test]
+fn a_log_prepared_before_a_crash_is_never_taken_for_a_later_one() {
+    for slot in 0..SLOTS {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store = Store::open(folder.path());
+        let epoch = store.begin(1);
+        drop(store);
+        let unmarked = LogEpoch {
+            height: Height(2),
+            generation: epoch.generation + 1,
+        };
+        for lost in 0..SLOTS {
+            std::fs::write(slot_path(folder.path(), lost), vec![0; 4096]).expect("written");
+        }
+        std::fs::write(
+            slot_path(folder.path(), slot),
+            unmarked_log(unmarked, b"of a former life"),
+        )
+        .expect("written");
+        let mut store = Store::open(folder.path());
+        assert_eq!(
+            store.recovered.log.as_ref().expect("the mark").condition,
+            LogCondition::Missing
+        );
+        store.grow(1..=1, 0);
+        drop(store);
+        let log = Store::open(folder.path()).recovered.log.expect("the log");
+        assert_eq!((log.epoch.height, log.condition), (Height(2), LogCondition::Whole));
+        assert!(log.records.is_empty(), "slot {slot}: {:?}", log.records);
+    }
 }

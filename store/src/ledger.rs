@@ -16,6 +16,8 @@ struct Account {
     /// Decided heights whose record lies here, and its length.
     decided: BTreeMap<Height, u64>,
     sealed: bool,
+    /// A record in it is damaged, so that not all of its payloads could be moved: it stays.
+    left: bool,
 }
 
 /// The accounts of all values segments.
@@ -91,14 +93,24 @@ impl Ledger {
         self.sealed(|account| account.decided.is_empty())
     }
 
-    /// Sealed segments all of whose decided heights are below `height`, oldest first.
+    /// Sealed segments all of whose decided heights are below `height`, oldest first, without those that were left.
     pub fn wholly_below(&self, height: Height) -> Vec<SegmentId> {
         self.sealed(|account| {
-            account
-                .decided
-                .last_key_value()
-                .is_some_and(|(newest, _)| *newest < height)
+            let newest = account.decided.last_key_value();
+            !account.left && newest.is_some_and(|(newest, _)| *newest < height)
         })
+    }
+
+    /// A segment cannot be freed as long as this process lives, for damage in it.
+    pub fn leave(&mut self, id: SegmentId) {
+        if let Some(account) = self.accounts.get_mut(&id) {
+            account.left = true;
+        }
+    }
+
+    /// Segments that were left.
+    pub fn left_count(&self) -> usize {
+        self.accounts.values().filter(|account| account.left).count()
     }
 
     /// The decided heights of a segment.
@@ -167,5 +179,8 @@ mod tests {
         assert_eq!(ledger.wholly_below(Height(10)), [ONE, TWO]);
         assert_eq!(ledger.heights(ONE), [Height(1), Height(2), Height(9)]);
         assert_eq!(ledger.held_bytes(), 4 * 4096);
+        ledger.leave(ONE);
+        assert_eq!(ledger.wholly_below(Height(10)), [TWO]);
+        assert_eq!(ledger.left_count(), 1);
     }
 }

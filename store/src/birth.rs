@@ -1,0 +1,148 @@
+//! This file knows how the index comes into being: whole, or not at all.
+//!
+//! ```text
+//!   index.redb.new ─▶ filled ─▶ synced ─▶ renamed to index.redb ─▶ folder synced ─▶ logs and segments may be made
+//! ```
+//! A first start may be killed anywhere on this way, and the next one begins again. Afterwards there is no way back: an
+//! index that is gone while logs or segments are there was lost, and with it what this node signed. That is refused,
+//! never begun anew in silence.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::device::forget_cached;
+use crate::format::Binding;
+use crate::index::{Index, IndexError};
+use crate::journal::{SLOTS, slot_path};
+use crate::mapped::sync_folder;
+use crate::recovery::OpenError;
+use crate::segment::FileName;
+
+/// The index, within the data directory.
+const INDEX_NAME: &str = "index.redb";
+/// The index while it is made; what it holds counts for nothing.
+const UNBORN_NAME: &str = "index.redb.new";
+/// First bytes of every redb file; redb writes them last.
+const REDB_MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
+
+/// Why a file is no index that ever counted for anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flaw {
+    /// No such file.
+    Missing,
+    /// A file without a byte.
+    Empty,
+    /// A file that does not begin like a database.
+    NoDatabase,
+    /// A database in which nothing was ever written.
+    Blank,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "is missing",
+            Self::Empty => "is empty",
+            Self::NoDatabase => "is no database",
+            Self::Blank => "is a database without any content",
+        })
+    }
+}
+
+/// Opens the index of a data directory, or begins it where nothing was kept yet.
+pub(crate) fn open(folder: &Path, binding: Binding) -> Result<Index, OpenError> {
+    let path = folder.join(INDEX_NAME);
+    let flaw = match flaw(&path).map_err(|source| OpenError::io(&path, source))? {
+        Some(flaw) => flaw,
+        None => match Index::open(&path, binding) {
+            Err(IndexError::Blank { .. }) => Flaw::Blank,
+            outcome => return outcome.map_err(|error| OpenError::index(folder, binding, error)),
+        },
+    };
+    if let Some(beside) = kept_beside(folder)? {
+        return Err(OpenError::Orphaned {
+            folder: folder.to_owned(),
+            index: path,
+            flaw,
+            beside,
+        });
+    }
+    if flaw != Flaw::Missing {
+        tracing::info!(
+            "index {} {flaw}: the first start was cut short, and begins again",
+            path.display()
+        );
+    }
+    begin(folder, binding)?;
+    Index::open(&path, binding).map_err(|error| OpenError::index(folder, binding, error))
+}
+
+/// What is wrong with the file, as far as its first bytes tell. They are read from the device, as is what redb reads next.
+fn flaw(path: &Path) -> io::Result<Option<Flaw>> {
+    match forget_cached(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Flaw::Missing)),
+        Err(error) => return Err(error),
+    }
+    let mut file = File::open(path)?;
+    if file.metadata()?.len() == 0 {
+        return Ok(Some(Flaw::Empty));
+    }
+    let mut magic = [0; REDB_MAGIC.len()];
+    match file.read_exact(&mut magic) {
+        Ok(()) if magic == REDB_MAGIC => Ok(None),
+        Ok(()) => Ok(Some(Flaw::NoDatabase)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Some(Flaw::NoDatabase)),
+        Err(error) => Err(error),
+    }
+}
+
+/// A log or a segment, if there is one: they are made only once the index is durable.
+fn kept_beside(folder: &Path) -> Result<Option<PathBuf>, OpenError> {
+    for slot in 0..SLOTS {
+        let log = slot_path(folder, slot);
+        if log.try_exists().map_err(|source| OpenError::io(&log, source))? {
+            return Ok(Some(log));
+        }
+    }
+    let segments = folder.join("segments");
+    let failed = |source| OpenError::io(&segments, source);
+    for entry in std::fs::read_dir(&segments).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_str().and_then(FileName::parse).is_some() {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
+}
+
+fn begin(folder: &Path, binding: Binding) -> Result<(), OpenError> {
+    let unborn = fill(folder, binding)?;
+    let failed = |source| OpenError::io(&unborn, source);
+    std::fs::rename(&unborn, folder.join(INDEX_NAME)).map_err(failed)?;
+    sync_folder(folder).map_err(failed)?;
+    // The directory may be as new as its index. A parent that may not be read was there before.
+    if let Some(parent) = folder.canonicalize().map_err(failed)?.parent()
+        && let Err(error) = sync_folder(parent)
+    {
+        tracing::debug!("{} is not synced: {error}", parent.display());
+    }
+    Ok(())
+}
+
+/// Makes the whole index under the name that counts for nothing, durably.
+fn fill(folder: &Path, binding: Binding) -> Result<PathBuf, OpenError> {
+    let unborn = folder.join(UNBORN_NAME);
+    match std::fs::remove_file(&unborn) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(OpenError::io(&unborn, error)),
+    }
+    Index::begin(&unborn, binding).map_err(|error| OpenError::index(folder, binding, error))?;
+    // redb's last writes come with closing it.
+    let synced = File::open(&unborn).and_then(|file| file.sync_all());
+    synced.map_err(|source| OpenError::io(&unborn, source))?;
+    Ok(unborn)
+}

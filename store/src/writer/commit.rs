@@ -1,0 +1,136 @@
+//! This part of the writer knows how to make a decision durable, and what everybody sees of it afterwards.
+
+use ultramarine_runtime::medium::Medium;
+use ultramarine_types::storage::{Blobs, Decided, Decision, Source, StoreReply};
+use ultramarine_types::{Height, ValueKey};
+
+use super::Writer;
+use crate::failure::Failure;
+use crate::index::{Commit, Place};
+use crate::segment::Position;
+
+impl<M: Medium> Writer<M> {
+    pub(super) async fn commit(&mut self, decision: Decision) -> Result<StoreReply, Failure> {
+        let started = self.clock.now();
+        let height = decision.certificate.height;
+        let key = ValueKey {
+            height,
+            id: decision.certificate.value_id,
+        };
+        if height <= self.state.head {
+            return self.commit_again(&key);
+        }
+        if height != self.state.head.next() {
+            return Err(Failure(format!(
+                "height {height} was to be committed on the head {}",
+                self.state.head
+            )));
+        }
+        let stored = self.state.reader.undecided().get(&key).cloned();
+        let Some(stored) = stored else {
+            return Err(Failure(format!("{key} was to be committed and is not stored")));
+        };
+        if decision.blobs == Blobs::Held && stored.blobs != Blobs::Held {
+            return Err(Failure(format!(
+                "{key} was to be committed with its blobs and is stored without them"
+            )));
+        }
+        self.state.reserve.balance();
+        let epoch = self.prepare_epoch(height.next()).await?;
+        let place = Place {
+            location: stored.location,
+            blobs: stored.blobs,
+        };
+        let oldest_blobs = if stored.blobs == Blobs::Held {
+            self.state.oldest_blobs
+        } else {
+            height.next()
+        };
+        let commit = Commit {
+            certificate: &decision.certificate,
+            init: &decision.init,
+            place,
+            epoch,
+            floor: self.floor_above(height),
+            oldest_blobs,
+        };
+        self.state
+            .index
+            .commit(&commit)
+            .map_err(|error| self.state.index_failed(&error))?;
+        self.publish(decision, place, oldest_blobs);
+        self.free_dead();
+        self.state.metrics.commit.record(self.clock.now().since(started));
+        Ok(StoreReply::Committed { height })
+    }
+
+    /// A decision that is durable already: the same again is fine, another is the worst there is.
+    fn commit_again(&self, key: &ValueKey) -> Result<StoreReply, Failure> {
+        match self.state.reader.decided(key.height) {
+            Some(decided) if decided.certificate.value_id == key.id => Ok(StoreReply::Committed { height: key.height }),
+            Some(decided) => Err(Failure(format!(
+                "{key} was to be committed where {} is decided",
+                decided.certificate.value_id
+            ))),
+            None => Err(Failure(format!("height {} is decided and cannot be read", key.height))),
+        }
+    }
+
+    /// Where recovery would have to begin once `height` is decided: at the first value stored above it.
+    fn floor_above(&self, height: Height) -> Position {
+        let end = match &self.state.growing {
+            Some(growing) => growing.position(),
+            None => Position::start_of(self.state.segments.next_id()),
+        };
+        let undecided = self.state.reader.undecided();
+        let above = undecided
+            .iter()
+            .filter(|(key, _)| key.height > height)
+            .map(|(_, value)| value.position());
+        above.fold(end, Position::min)
+    }
+
+    /// Lets readers see a decision that is durable, and drops every other value of its height.
+    fn publish(&mut self, decision: Decision, place: Place, oldest_blobs: Height) {
+        let state = &mut self.state;
+        let height = decision.certificate.height;
+        let key = ValueKey {
+            height,
+            id: decision.certificate.value_id,
+        };
+        let decided = Decided {
+            certificate: decision.certificate,
+            init: decision.init,
+            blobs: place.blobs,
+        };
+        state.reader.keep_recent(decided, place.location);
+        state.head = height;
+        state.oldest_blobs = oldest_blobs;
+        state.reader.set_head(height);
+        state.reader.set_oldest_blobs(oldest_blobs);
+        let mut undecided = state.reader.undecided_mut();
+        let mut hot = state.reader.hot();
+        undecided.retain(|other, value| {
+            if other.height > height {
+                return true;
+            }
+            if *other == key {
+                state.ledger.promoted(&value.location, height);
+            } else {
+                state.ledger.dropped(&value.location);
+                state.metrics.drops.inc();
+                hot.remove(other);
+            }
+            false
+        });
+        state.metrics.promotions.inc();
+        state
+            .metrics
+            .undecided
+            .set(i64::try_from(undecided.len()).unwrap_or(i64::MAX));
+        state
+            .metrics
+            .dead_bytes
+            .set(i64::try_from(state.ledger.dead_bytes()).unwrap_or(i64::MAX));
+    }
+}

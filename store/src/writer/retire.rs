@@ -1,0 +1,205 @@
+//! This part of the writer knows how to free segments: those of dropped values at once, those past retention after their
+//! payloads were moved.
+
+use std::io;
+
+use ultramarine_runtime::medium::{Medium, MediumFile};
+use ultramarine_types::storage::{Blobs, StoreReply, Tag};
+use ultramarine_types::{Height, ValueKey};
+
+use super::Writer;
+use crate::append::write_parts;
+use crate::failure::{Failure, is_full, no_room};
+use crate::index::Place;
+use crate::mapped::Begun;
+use crate::record::{self, Content, Encoded};
+use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD, SegmentId};
+
+/// Segments freed by one `Retire`: bounds the pause; the next one goes on.
+const RETIRE_SEGMENTS_MAX: usize = 4;
+
+/// What is kept of a height when its segment goes.
+struct Payload {
+    key: ValueKey,
+    /// What the index will say of its blobs.
+    blobs: Blobs,
+    encoded: Encoded,
+}
+
+impl<M: Medium> Writer<M> {
+    /// Frees segments that hold nothing but dead bytes. The index never named them, or no longer does.
+    pub(super) fn free_dead(&mut self) {
+        let dead = self.state.ledger.dead();
+        self.free(&dead);
+    }
+
+    fn free(&mut self, ids: &[SegmentId]) {
+        if ids.is_empty() {
+            return;
+        }
+        self.state.segments.retire(ids);
+        for id in ids {
+            self.state.ledger.close(*id);
+            self.state.metrics.retired_segments.inc();
+        }
+        self.state
+            .metrics
+            .dead_bytes
+            .set(i64::try_from(self.state.ledger.dead_bytes()).unwrap_or(i64::MAX));
+    }
+
+    /// Frees segments whose heights are all below a height, after their payloads were moved and the index says so.
+    ///
+    /// A segment with a damaged record stays, and is no reason for the next ones to stay. Without room for their payloads
+    /// all stay, until there is.
+    pub(super) async fn retire(&mut self, blobs_below: Height) -> Result<StoreReply, Failure> {
+        let below = blobs_below.min(self.state.head.next());
+        let ids = self.state.ledger.wholly_below(below);
+        let (mut readable, mut payloads) = (Vec::new(), Vec::new());
+        for id in ids.into_iter().take(RETIRE_SEGMENTS_MAX) {
+            match self.read_payloads(id)? {
+                Ok(mut read) => {
+                    readable.push(id);
+                    payloads.append(&mut read);
+                }
+                Err(damage) => self.leave(id, &damage),
+            }
+        }
+        if !readable.is_empty()
+            && let Some(places) = self.move_payloads(payloads).await?
+        {
+            self.relocate(&places)?;
+            self.free(&readable);
+            self.state.segments.sweep();
+        }
+        Ok(StoreReply::Retired {
+            blobs_below: self.state.oldest_blobs,
+        })
+    }
+
+    /// Counts a segment as damaged, so that it is tried and spoken of once.
+    fn leave(&mut self, id: SegmentId, damage: &str) {
+        tracing::error!(
+            "segment {id} stays on disk although its retention has ended: {damage}. What of it is whole is served as before \
+             and other segments are freed; check the disk (dmesg, smartctl)"
+        );
+        self.state.metrics.damaged_reads.inc();
+        self.state.ledger.leave(id);
+        let left_count = self.state.ledger.left_count();
+        self.state
+            .metrics
+            .damaged_segments
+            .set(i64::try_from(left_count).unwrap_or(i64::MAX));
+    }
+
+    /// What is kept of a segment's heights for ever, ready to be written elsewhere; or which record is damaged.
+    fn read_payloads(&self, id: SegmentId) -> Result<Result<Vec<Payload>, String>, Failure> {
+        let mut payloads = Vec::new();
+        for height in self.state.ledger.heights(id) {
+            let Some((decided, location)) = self.state.reader.row(height) else {
+                return Ok(Err(format!("the index has no row of height {height} that can be read")));
+            };
+            let key = ValueKey {
+                height,
+                id: decided.certificate.value_id,
+            };
+            let mut assembly = match self.state.reader.record_to_move(&key, &location) {
+                Ok(assembly) => assembly,
+                Err(damage) => return Ok(Err(format!("the record of {key} at {}: {damage}", location.offset))),
+            };
+            let (content, blobs) = match decided.blobs {
+                Blobs::NeverHeld => (Content::NeverHeld, Blobs::NeverHeld),
+                Blobs::Held | Blobs::Pruned if assembly.init.metadata.commitments.is_empty() => {
+                    (Content::Whole, Blobs::Held)
+                }
+                Blobs::Held | Blobs::Pruned => (Content::Moved, Blobs::Pruned),
+            };
+            assembly.blobs.clear();
+            let encoded =
+                record::encode(&assembly, Tag::Certified, content).map_err(|unfit| Failure(unfit.to_string()))?;
+            payloads.push(Payload { key, blobs, encoded });
+        }
+        Ok(Ok(payloads))
+    }
+
+    /// Writes payloads into a segment of their own and syncs it. `None`: there is no room, so nothing may be freed.
+    async fn move_payloads(&mut self, payloads: Vec<Payload>) -> Result<Option<Vec<(ValueKey, Place)>>, Failure> {
+        let total_bytes = payloads.iter().map(|payload| payload.encoded.record_bytes()).sum();
+        let capacity = segment::exact(total_bytes);
+        if !self.state.reserve.has_room_for(capacity) {
+            self.tell_no_room(capacity);
+            return Ok(None);
+        }
+        let begun = match self.state.segments.begin(Class::Payloads, capacity) {
+            Ok(begun) => begun,
+            Err(error) if is_full(&error) => {
+                self.tell_no_room(capacity);
+                return Ok(None);
+            }
+            Err(error) => return Err(self.state.write_failed("a new segment", &error)),
+        };
+        match self.write_payloads(&begun, payloads).await {
+            Ok(places) => Ok(Some(places)),
+            Err(error) if is_full(&error) => {
+                // Nothing names it: the index was not told.
+                self.state.segments.retire(&[begun.id]);
+                self.state.segments.sweep();
+                self.tell_no_room(capacity);
+                Ok(None)
+            }
+            Err(error) => Err(self.state.write_failed("a payloads segment", &error)),
+        }
+    }
+
+    async fn write_payloads(&mut self, begun: &Begun, payloads: Vec<Payload>) -> io::Result<Vec<(ValueKey, Place)>> {
+        let file = self.medium.open(&begun.path).await?;
+        let mut offset = SEGMENT_FIRST_RECORD;
+        let mut places = Vec::with_capacity(payloads.len());
+        for (sequence, mut payload) in (0..).zip(payloads) {
+            payload.encoded.stamp(begun.lineage, sequence);
+            let location = Location {
+                segment: begun.id,
+                offset,
+                bytes: payload.encoded.record_bytes(),
+            };
+            write_parts(&file, offset, location.bytes, payload.encoded.parts()).await?;
+            self.state.metrics.appended_bytes.add(location.bytes);
+            offset = location.end();
+            let blobs = payload.blobs;
+            places.push((payload.key, Place { location, blobs }));
+        }
+        file.sync().await?;
+        self.state.metrics.syncs.inc();
+        self.state.segments.advance(begun.id, offset);
+        Ok(places)
+    }
+
+    fn tell_no_room(&self, bytes: u64) {
+        tracing::warn!(
+            "blobs stay although their retention has ended: {}",
+            no_room(&self.state.reserve, "their payloads elsewhere", bytes)
+        );
+    }
+
+    /// Lets the index and everybody know where heights lie now, and how far retention went.
+    fn relocate(&mut self, moved: &[(ValueKey, Place)]) -> Result<(), Failure> {
+        let pruned = moved.iter().filter(|(_, place)| place.blobs == Blobs::Pruned);
+        // Heights below that are still here, in a damaged segment for one, are served all the same: the mark says from
+        // where on nothing is missing.
+        let newest_pruned = pruned.map(|(key, _)| key.height.next()).max();
+        let oldest_blobs = newest_pruned.unwrap_or_default().max(self.state.oldest_blobs);
+        let places: Vec<(Height, Place)> = moved.iter().map(|(key, place)| (key.height, *place)).collect();
+        self.state.reserve.balance();
+        self.state
+            .index
+            .relocate(&places, oldest_blobs)
+            .map_err(|error| self.state.index_failed(&error))?;
+        self.state.oldest_blobs = oldest_blobs;
+        self.state.reader.set_oldest_blobs(oldest_blobs);
+        for (key, _) in moved {
+            self.state.reader.hot().remove(key);
+            self.state.reader.forget_recent(key.height);
+        }
+        Ok(())
+    }
+}

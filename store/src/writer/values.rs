@@ -1,0 +1,254 @@
+//! This part of the writer knows how to append values to the growing segment, and to show them once they are synced.
+
+use std::sync::Arc;
+
+use ultramarine_runtime::medium::{Medium, MediumFile};
+use ultramarine_types::storage::{Blobs, StoreReply, Tag};
+use ultramarine_types::{Assembly, ValueKey};
+
+use super::{Growing, Waiting, Writer};
+use crate::append::write_parts;
+use crate::failure::{Failure, is_full, no_room};
+use crate::reader::Undecided;
+use crate::record::{self, Content, Encoded};
+use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD};
+
+/// What became of an append.
+enum Appended {
+    At(Location, u64),
+    NoRoom(String),
+}
+
+impl<M: Medium> Writer<M> {
+    pub(super) async fn put(&mut self, assembly: Assembly, tag: Tag) -> Result<(), Failure> {
+        let arrived = self.clock.now();
+        let key = assembly.key;
+        let content = match record::content_of(&assembly) {
+            Ok(content) => content,
+            Err(unfit) => return self.refuse(key, unfit.to_string()),
+        };
+        let blobs = if content == Content::Whole {
+            Blobs::Held
+        } else {
+            Blobs::NeverHeld
+        };
+        let stored = StoreReply::Stored {
+            key,
+            init: Arc::clone(&assembly.init),
+            payload: assembly.payload.clone(),
+            tag,
+            blobs,
+        };
+        if key.height <= self.state.head || self.is_stored(&key, tag, blobs) {
+            self.group.replies.push(stored);
+            return Ok(());
+        }
+        let encoded = match record::encode(&assembly, tag, content) {
+            Ok(encoded) => encoded,
+            Err(unfit) => return self.refuse(key, unfit.to_string()),
+        };
+        let (location, sequence) = match self.append(encoded).await? {
+            Appended::At(location, sequence) => (location, sequence),
+            Appended::NoRoom(reason) => return self.refuse(key, reason),
+        };
+        let entry = Undecided {
+            tag,
+            blobs,
+            location,
+            sequence,
+        };
+        self.state.ledger.stored(&location);
+        if let Some(before) = self.group.values.insert(
+            key,
+            Waiting {
+                assembly,
+                stored: entry,
+                arrived,
+            },
+        ) {
+            self.state.ledger.dropped(&before.stored.location);
+        }
+        self.group.replies.push(stored);
+        Ok(())
+    }
+
+    fn refuse(&mut self, key: ValueKey, reason: String) -> Result<(), Failure> {
+        self.state.metrics.refusals.inc();
+        tracing::warn!("value {key} is not stored: {reason}");
+        self.group.replies.push(StoreReply::Refused { key, reason });
+        Ok(())
+    }
+
+    /// Whether a value is stored, or about to be, with at least these blobs; notes the newer tag.
+    fn is_stored(&mut self, key: &ValueKey, tag: Tag, blobs: Blobs) -> bool {
+        let enough = |held: Blobs| held == Blobs::Held || blobs == held;
+        if let Some(waiting) = self
+            .group
+            .values
+            .get_mut(key)
+            .filter(|waiting| enough(waiting.stored.blobs))
+        {
+            waiting.stored.tag = tag;
+            return true;
+        }
+        match self
+            .state
+            .reader
+            .undecided_mut()
+            .get_mut(key)
+            .filter(|stored| enough(stored.blobs))
+        {
+            Some(stored) => {
+                stored.tag = tag;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Writes a record behind the others; it is durable after the next sync.
+    async fn append(&mut self, mut encoded: Encoded) -> Result<Appended, Failure> {
+        let bytes = encoded.record_bytes();
+        let fits = self
+            .state
+            .growing
+            .as_ref()
+            .is_some_and(|growing| growing.offset + bytes <= growing.capacity_bytes);
+        if !fits {
+            // The old segment's records must be durable before it is sealed.
+            self.sync_values().await?;
+            if let Some(reason) = self.begin_segment(bytes)? {
+                return Ok(Appended::NoRoom(reason));
+            }
+        }
+        let growing = self.state.growing.as_mut().expect("begun above");
+        if self.values_file.is_none() {
+            self.values_file = Some(
+                self.medium
+                    .open(&growing.path)
+                    .await
+                    .map_err(|error| Failure::write(&self.state.reserve, "a segment", &error))?,
+            );
+        }
+        let file = self.values_file.as_ref().expect("opened above");
+        let location = Location {
+            segment: growing.id,
+            offset: growing.offset,
+            bytes,
+        };
+        let sequence = growing.sequence;
+        encoded.stamp(growing.lineage, sequence);
+        match write_parts(file, location.offset, bytes, encoded.parts()).await {
+            Ok(()) => {
+                growing.offset += bytes;
+                growing.sequence += 1;
+                self.state.metrics.appended_bytes.add(bytes);
+                Ok(Appended::At(location, sequence))
+            }
+            Err(error) if is_full(&error) => {
+                let reason = no_room(&self.state.reserve, "more values", bytes);
+                self.give_up_segment(&reason);
+                Ok(Appended::NoRoom(reason))
+            }
+            Err(error) => Err(self.state.write_failed("a segment", &error)),
+        }
+    }
+
+    /// Seals the growing segment and begins one that takes `record_bytes`; a reason if there is no room.
+    fn begin_segment(&mut self, record_bytes: u64) -> Result<Option<String>, Failure> {
+        let state = &mut self.state;
+        let capacity = segment::capacity(
+            &state.limits,
+            state.segment_bytes_min,
+            state.ledger.held_bytes(),
+            record_bytes,
+        );
+        if !state.reserve.has_room_for(capacity) {
+            return Ok(Some(no_room(&state.reserve, "more values", capacity)));
+        }
+        self.values_file = None;
+        if let Some(old) = state.growing.take() {
+            state.segments.seal(old.id);
+            state.ledger.seal(old.id);
+        }
+        match state.segments.begin(Class::Values, capacity) {
+            Ok(begun) => {
+                state.ledger.open(begun.id, false);
+                state.growing = Some(Growing {
+                    id: begun.id,
+                    lineage: begun.lineage,
+                    path: begun.path,
+                    capacity_bytes: begun.capacity_bytes,
+                    offset: SEGMENT_FIRST_RECORD,
+                    sequence: 0,
+                });
+                Ok(None)
+            }
+            Err(error) if is_full(&error) => Ok(Some(no_room(&state.reserve, "more values", capacity))),
+            Err(error) => Err(state.write_failed("a new segment", &error)),
+        }
+    }
+
+    /// Syncs the growing segment and publishes what was appended to it.
+    pub(super) async fn sync_values(&mut self) -> Result<(), Failure> {
+        if self.group.values.is_empty() {
+            return Ok(());
+        }
+        let file = self.values_file.as_ref().expect("values wait in an open segment");
+        match file.sync().await {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => {
+                let waiting = self.group.values.values().map(|waiting| waiting.stored.location.bytes);
+                let reason = no_room(&self.state.reserve, "more values", waiting.sum());
+                self.give_up_segment(&reason);
+                return Ok(());
+            }
+            Err(error) => return Err(self.state.write_failed("a segment", &error)),
+        }
+        self.state.metrics.syncs.inc();
+        let growing = self.state.growing.as_ref().expect("values wait in a growing segment");
+        self.state.segments.advance(growing.id, growing.offset);
+        let now = self.clock.now();
+        let mut undecided = self.state.reader.undecided_mut();
+        let mut hot = self.state.reader.hot();
+        for (key, waiting) in self.group.values.drain() {
+            if let Some(before) = undecided.insert(key, waiting.stored) {
+                self.state.ledger.dropped(&before.location);
+            }
+            hot.insert(waiting.assembly);
+            self.state.metrics.persist.record(now.since(waiting.arrived));
+        }
+        self.state
+            .metrics
+            .hot_bytes
+            .set(i64::try_from(hot.held_bytes()).unwrap_or(i64::MAX));
+        self.state
+            .metrics
+            .undecided
+            .set(i64::try_from(undecided.len()).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    /// The disk filled up under a segment: what waits in it is refused, and it grows no further.
+    fn give_up_segment(&mut self, reason: &str) {
+        for (_, waiting) in self.group.values.drain() {
+            self.state.ledger.dropped(&waiting.stored.location);
+            let key = waiting.assembly.key;
+            self.state.metrics.refusals.inc();
+            for reply in &mut self.group.replies {
+                if matches!(reply, StoreReply::Stored { key: stored, .. } if *stored == key) {
+                    *reply = StoreReply::Refused {
+                        key,
+                        reason: reason.to_owned(),
+                    };
+                }
+            }
+        }
+        self.values_file = None;
+        if let Some(growing) = self.state.growing.take() {
+            self.state.segments.seal(growing.id);
+            self.state.ledger.seal(growing.id);
+        }
+        tracing::warn!("{reason}");
+    }
+}
