@@ -5,7 +5,7 @@ use std::time::Duration;
 use ultramarine_types::Nanos;
 use ultramarine_types::limits::{
     BLOB_BYTES, BLOBS_PER_BLOCK_MAX, CONSENSUS_MESSAGE_BYTES_MAX, INIT_BYTES_MAX, PAYLOAD_BYTES_MAX,
-    PAYLOAD_CHUNK_BYTES, PROOFS_PER_BLOB_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX,
+    PAYLOAD_CHUNK_BYTES, PEERS_MAX, PROOFS_PER_BLOB_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX,
 };
 
 /// The wire's version; peers of another one are refused with a reason.
@@ -43,8 +43,16 @@ pub const OFFER_WAIT: Nanos = Nanos::from_millis(10_000);
 pub const REQUEST_WAIT: Nanos = Nanos::from_millis(3_000);
 /// How long a started stream may bring nothing.
 pub const STREAM_STALL: Nanos = Nanos::from_millis(3_000);
+/// How long a peer may take nothing of what is sent to it: it may think about an offer, and must then go on or refuse.
+pub const WRITE_STALL: Duration = Duration::from_millis((OFFER_WAIT.0 + STREAM_STALL.0) / 1_000_000);
 /// A wake this late says that we slept, not that peers did.
 pub const LATE: Nanos = Nanos::from_millis(500);
+/// The slowest honest sender: what the deadlines of sync are made of (`Limits::sync_timeout`), 10 MB/s.
+pub const PACE_BYTES_PER_MS: u64 = 10_000;
+/// How long a stream may take to come up to [`PACE_BYTES_PER_MS`] before it can lose its room to others.
+pub const LAG_GRACE: Nanos = Nanos::from_millis(1_000);
+/// How often it is looked whether streams that wait for room can have that of senders that have fallen behind.
+pub const ROOM_RETRY: Nanos = Nanos::from_millis(250);
 /// Pause before the core hears that a peer did not have what it was asked for.
 pub const REFETCH_PAUSE: Nanos = Nanos::from_millis(100);
 
@@ -82,12 +90,20 @@ pub const IDLE: Duration = Duration::from_secs(10);
 pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Round trip assumed before one was measured; an unanswered first packet is sent again after three of them.
 pub const INITIAL_RTT: Duration = Duration::from_millis(100);
-/// How long a stranger may take from its first packet to its `Hello`.
+/// How long a stranger may take from its first packet to its `Hello`, TLS included.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a stream may take to bring its first frame.
 pub const FIRST_FRAME: Duration = Duration::from_secs(3);
 /// Handshakes in progress over all addresses; beyond half of it strangers must prove their address first.
 pub const HANDSHAKES_MAX: usize = 64;
+/// Handshakes in progress of one address (of one /64 for IPv6): a peer dials one at a time.
+pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 4;
+/// Handshakes one address may bring to an end a second, and at once: a small network that starts together behind one.
+pub const ARRIVALS_PER_SECOND: u64 = 16;
+/// See [`ARRIVALS_PER_SECOND`].
+pub const ARRIVALS_BURST: u64 = 256;
+/// Addresses remembered for what they have used: several times those that can be connected.
+pub const SITES_MAX: usize = 8 * PEERS_MAX;
 /// Connections of one address: a whole small network may live behind one.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 

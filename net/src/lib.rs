@@ -27,6 +27,7 @@ pub mod buffers;
 mod cold;
 mod connection;
 mod dial;
+mod doors;
 pub mod endpoint;
 pub mod frame;
 pub mod hello;

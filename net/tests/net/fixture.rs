@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ultramarine_types::canonical::sha256;
@@ -9,11 +10,13 @@ use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::storage::{Absent, Blobs, Decided, Source};
 use ultramarine_types::{
-    Address, Assembly, BlobPart, ChainParams, CommitCertificate, ExecutionHeader, Hash, Height, Init, KzgCommitment,
-    KzgProof, PeerId, Round, Signature, ValueKey, ValueMetadata,
+    Address, Assembly, BlobPart, ChainParams, CommitCertificate, ConsensusMessage, ExecutionHeader, Hash, Height, Init,
+    KzgCommitment, KzgProof, PeerId, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind,
 };
 
 pub const CHAIN_ID: u64 = 77;
+/// Longest wait for anything in a test.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn params(blobs_per_block_max: u32) -> ChainParams {
     ChainParams {
@@ -121,6 +124,17 @@ pub fn certificate(key: ValueKey) -> CommitCertificate {
         value_id: key.id,
         signatures,
     }
+}
+
+pub fn vote(height: u64) -> ConsensusMessage {
+    ConsensusMessage::Vote(Vote {
+        kind: VoteKind::Precommit,
+        height: Height(height),
+        round: Round(1),
+        value_id: Some(ValueId([9; 32])),
+        voter: Address([1; 20]),
+        signature: Signature([2; 64]),
+    })
 }
 
 /// Whether a blob is the one its commitment was made for, as [`value`] makes them: what the verifier says in tests.

@@ -1,8 +1,10 @@
 //! What the network promises, tried: the join's laws, frames under garbage, sync packages, and nodes on loopback.
 
+mod dialing;
 mod fixture;
 mod frames;
 mod join;
 mod loopback;
 mod node;
+mod rogue;
 mod sync;
