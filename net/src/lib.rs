@@ -26,6 +26,7 @@ pub mod bounds;
 pub mod buffers;
 mod cold;
 mod connection;
+mod delivery;
 mod dial;
 mod doors;
 pub mod endpoint;

@@ -26,7 +26,8 @@ pub(crate) struct Link {
     pub instance: u64,
     queue: RefCell<Queue>,
     queued: Notify,
-    bulk: RefCell<VecDeque<AbortHandle>>,
+    /// Value streams on their way, oldest first, with their bytes.
+    bulk: RefCell<VecDeque<(AbortHandle, u64)>>,
     messages: RefCell<Bucket>,
     streams: RefCell<Bucket>,
     served: RefCell<Bucket>,
@@ -104,15 +105,23 @@ impl Link {
         }
     }
 
-    /// Remembers a value stream to this peer; answers whether the oldest one had to give way.
-    pub fn add_bulk(&self, task: AbortHandle) -> bool {
+    /// Remembers a value stream to this peer; answers how many older ones had to give way, because there are too many or
+    /// theirs and this one's bytes are more than `bytes_max`.
+    pub fn add_bulk(&self, task: AbortHandle, bytes: u64, bytes_max: u64) -> u64 {
         let mut bulk = self.bulk.borrow_mut();
-        bulk.retain(|task| !task.is_finished());
-        let oldest = (bulk.len() >= bounds::BULK_PER_PEER_MAX)
-            .then(|| bulk.pop_front())
-            .flatten();
-        bulk.push_back(task);
-        oldest.map(|task| task.abort()).is_some()
+        bulk.retain(|(task, _)| !task.is_finished());
+        let mut dropped = 0;
+        loop {
+            let waiting: u64 = bulk.iter().map(|(_, bytes)| bytes).sum();
+            if bulk.len() < bounds::BULK_PER_PEER_MAX && waiting.saturating_add(bytes) <= bytes_max {
+                break;
+            }
+            let Some((oldest, _)) = bulk.pop_front() else { break };
+            oldest.abort();
+            dropped += 1;
+        }
+        bulk.push_back((task, bytes));
+        dropped
     }
 
     /// How long to leave the peer's next message unread.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use ultramarine_runtime::Io;
 use ultramarine_types::network::Fault;
 use ultramarine_types::storage::Source;
@@ -15,6 +15,7 @@ use ultramarine_types::{Assembly, ValueKey};
 
 use crate::bounds;
 use crate::cold::Cold;
+use crate::delivery::{Outgoing, Patience, Undelivered};
 use crate::frame::{Kind, ReadFault, frame, read_body, read_header};
 use crate::hub::Hub;
 use crate::link::Link;
@@ -33,28 +34,59 @@ pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Link>>
     };
     let pieces = split(&assembly, None);
     for link in receivers {
-        let (task_hub, task_link, pieces) = (hub.clone(), link.clone(), pieces.clone());
-        let task = hub.spawn(async move {
-            if write_value(&task_link, pieces).await.is_ok() {
-                task_hub.metrics.values_streamed.inc();
-            }
-        });
-        if link.add_bulk(task) {
-            hub.metrics.bulk_dropped.inc();
-        }
+        add_stream(&hub, &link, pieces.clone());
     }
 }
 
-async fn write_value(link: &Link, mut pieces: Vec<Bytes>) -> Result<(), quinn::WriteError> {
-    let mut send = link.connection.open_uni().await?;
-    send.write_all_chunks(&mut pieces).await?;
-    let _ = send.finish();
-    Ok(())
+/// Begins a stream of a value to one receiver.
+fn add_stream(hub: &Rc<Hub>, link: &Rc<Link>, pieces: Vec<Bytes>) {
+    let bytes = bytes_of(&pieces);
+    let (task_hub, task_link) = (hub.clone(), link.clone());
+    let task = hub.spawn(async move {
+        match write_value(&task_hub, &task_link, pieces).await {
+            Ok(()) => task_hub.metrics.values_streamed.inc(),
+            // It did not ask for the value: that it is slow is nobody's fault.
+            Err(Undelivered::Gone | Undelivered::Slow) => {}
+            Err(Undelivered::Stalled) => {
+                task_hub.charge(
+                    task_link.peer,
+                    Fault::Withheld,
+                    "it neither took a value nor refused it",
+                    None,
+                );
+            }
+        }
+    });
+    // A receiver reserves at most half of its room for one peer.
+    let bytes_max = hub.limits.assembly_bytes() as u64 / 2;
+    hub.metrics.bulk_dropped.add(link.add_bulk(task, bytes, bytes_max));
+}
+
+async fn write_value(hub: &Hub, link: &Link, pieces: Vec<Bytes>) -> Result<(), Undelivered> {
+    let patience = patience(hub);
+    Outgoing::open(&link.connection, patience)
+        .await?
+        .deliver(pieces, patience)
+        .await
+}
+
+/// How long a peer may take for what is sent to it. By its own deadlines it has refused or read all of it by then.
+fn patience(hub: &Hub) -> Patience {
+    let thinks = 2 * bounds::OFFER_WAIT.as_duration();
+    Patience {
+        stall: bounds::WRITE_STALL,
+        until: Instant::now() + thinks + hub.limits.sync_timeout().as_duration(),
+    }
+}
+
+fn bytes_of(pieces: &[Bytes]) -> u64 {
+    pieces.iter().map(|piece| piece.len() as u64).sum()
 }
 
 /// Reads one request and answers it.
-pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, mut send: quinn::SendStream, mut receive: quinn::RecvStream) {
-    let mut pieces = match timeout(bounds::FIRST_FRAME, read_request(&mut receive)).await {
+pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, send: quinn::SendStream, mut receive: quinn::RecvStream) {
+    let outgoing = Outgoing::new(send);
+    let pieces = match timeout(bounds::FIRST_FRAME, read_request(&mut receive)).await {
         Ok(Ok(request)) => {
             let Ok(_turn) = hub.serving.acquire().await else { return };
             answer(&hub, request).await
@@ -65,15 +97,23 @@ pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, mut send: quinn::SendS
         }
         Err(_) | Ok(Err(ReadFault::Broken(_))) => return,
     };
-    let bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+    let bytes = bytes_of(&pieces);
     let wait = link.pace_serving(hub.now(), bytes.max(bounds::REQUEST_BYTES_MIN));
     if wait.0 > 0 {
         tokio::time::sleep(wait.as_duration()).await;
     }
-    let _ = send.set_priority(ANSWER_PRIORITY);
-    if send.write_all_chunks(&mut pieces).await.is_ok() {
-        let _ = send.finish();
-        hub.metrics.requests_served.inc();
+    outgoing.set_priority(ANSWER_PRIORITY);
+    match outgoing.deliver(pieces, patience(&hub)).await {
+        Ok(()) => hub.metrics.requests_served.inc(),
+        Err(Undelivered::Gone) => {}
+        Err(why @ (Undelivered::Stalled | Undelivered::Slow)) => {
+            hub.charge(
+                link.peer,
+                Fault::Withheld,
+                &format!("an answer it asked for: {why}"),
+                None,
+            );
+        }
     }
 }
 

@@ -167,6 +167,11 @@ impl Shelf {
         self.values.lock().expect("no panic").insert(assembly.key, assembly);
     }
 
+    /// Lets go of every value.
+    pub fn clear(&self) {
+        self.values.lock().expect("no panic").clear();
+    }
+
     /// Decides a value that was put; `absent` says why its blobs are not here.
     pub fn decide(&self, key: ValueKey, absent: Option<Absent>) {
         let init = self.values.lock().expect("no panic")[&key].init.clone();

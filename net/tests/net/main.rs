@@ -6,5 +6,6 @@ mod frames;
 mod join;
 mod loopback;
 mod node;
+mod reading;
 mod rogue;
 mod sync;

@@ -115,6 +115,16 @@ impl Rogue {
         });
     }
 
+    /// Sends a request; its answer is read by whoever reads what this returns.
+    pub fn ask(&self, request: &[u8]) -> quinn::RecvStream {
+        self.runtime.block_on(async {
+            let (mut send, receive) = self.connection.open_bi().await.expect("a stream");
+            send.write_all(request).await.expect("written");
+            let _ = send.finish();
+            receive
+        })
+    }
+
     /// How the node parted.
     pub fn farewell(&self) -> Option<Goodbye> {
         let closed = async { tokio::time::timeout(PATIENCE, self.connection.closed()).await };
