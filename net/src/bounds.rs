@@ -45,6 +45,9 @@ pub const REQUEST_WAIT: Nanos = Nanos::from_millis(3_000);
 pub const STREAM_STALL: Nanos = Nanos::from_millis(3_000);
 /// How long a peer may take nothing of what is sent to it: it may think about an offer, and must then go on or refuse.
 pub const WRITE_STALL: Duration = Duration::from_millis((OFFER_WAIT.0 + STREAM_STALL.0) / 1_000_000);
+/// How long a peer may take for one control frame: its bulk streams, unread while the core thinks about their offers, may
+/// fill the connection's window as long.
+pub const CONTROL_FRAME: Duration = WRITE_STALL;
 /// A wake this late says that we slept, not that peers did.
 pub const LATE: Nanos = Nanos::from_millis(500);
 /// The slowest honest sender: what the deadlines of sync are made of (`Limits::sync_timeout`), 10 MB/s.
@@ -125,6 +128,8 @@ pub const REQUEST_BYTES_MIN: u64 = 16 * 1024;
 pub const SERVE_VALIDATOR_BYTES_PER_SECOND: u64 = 512 * 1024 * 1024;
 /// Bytes served a second to a full node's requests.
 pub const SERVE_FULL_NODE_BYTES_PER_SECOND: u64 = 128 * 1024 * 1024;
+/// Peers and addresses whose budgets are remembered: several times those that can be connected.
+pub const PURSES_MAX: usize = 8 * PEERS_MAX;
 /// Events for the core that wait in the network before it stops reading.
 pub const EVENTS_WAITING_MAX: usize = 1024;
 

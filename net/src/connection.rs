@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use tokio::io::BufReader;
-use tokio::time::{Instant, timeout_at};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::time::{Instant, timeout, timeout_at};
 use ultramarine_runtime::Clock;
 use ultramarine_types::PeerId;
 use ultramarine_types::network::{Fault, NetEvent};
 
-use crate::bounds::WIRE_VERSION;
+use crate::bounds::{self, WIRE_VERSION};
+use crate::budgets::Spend;
 use crate::frame::{Kind, ReadFault, read_body, read_frame, read_header};
 use crate::hello::{Expected, Goodbye, Hello};
 use crate::hub::Hub;
@@ -137,7 +138,6 @@ async fn exchange(
         connection: connection.clone(),
         dialed,
         instance: theirs.instance,
-        now: hub.now(),
     };
     let link = Rc::new(Link::new(parts));
     hub.adopt(&link)?;
@@ -156,15 +156,20 @@ async fn write_control(link: Rc<Link>, mut send: quinn::SendStream) {
 
 async fn read_control(hub: Rc<Hub>, link: Rc<Link>, mut receive: BufReader<quinn::RecvStream>) {
     loop {
-        match read_event(&link, &mut receive).await {
+        // A quiet peer is welcome; one that began a frame has to end it.
+        if matches!(receive.fill_buf().await, Err(_) | Ok([])) {
+            return link.close(Goodbye::Protocol);
+        }
+        let Ok(event) = timeout(bounds::CONTROL_FRAME, read_event(&link, &mut receive)).await else {
+            hub.charge(link.peer, Fault::Withheld, "a control frame did not end in time", None);
+            return link.close(Goodbye::Protocol);
+        };
+        match event {
             Ok(event) => {
                 hub.metrics.messages_received.inc();
                 // Too many, or a core that is behind: the peer waits, unread. Nobody is charged for what flow
                 // control settles.
-                let wait = link.pace_message(hub.now());
-                if wait.0 > 0 {
-                    tokio::time::sleep(wait.as_duration()).await;
-                }
+                hub.spend(&link, Spend::Message).await;
                 hub.events.has_room().await;
                 hub.events.push(event);
             }

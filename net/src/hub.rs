@@ -15,14 +15,16 @@ use ultramarine_types::verify::VerifyJob;
 use ultramarine_types::{ChainParams, Hash, Machine, Nanos, Outbox, PeerId, ValidatorSet, ValueKey};
 
 use crate::bounds;
+use crate::budgets::{Budgets, Spend};
 use crate::buffers::Buffers;
+use crate::doors::Site;
 use crate::hello::Goodbye;
 use crate::identity::{Attestation, Identity};
 use crate::link::Link;
 use crate::message;
 use crate::metrics::Metrics;
 use crate::outlet::Outlet;
-use crate::peers::{Scores, newer_stays};
+use crate::peers::{BAN_SCORE, SITE_BAN_SCORE, Scores, newer_stays};
 use crate::reader::Reader;
 use crate::streaming::{Completed, Input, Join, JoinConfig, Output};
 use crate::{request, serve, watched};
@@ -50,7 +52,10 @@ pub(crate) struct Hub {
     join_moved: Notify,
     readers: RefCell<BTreeMap<OfferId, Rc<Reader>>>,
     streams_named: Cell<u64>,
-    scores: RefCell<Scores>,
+    scores: RefCell<Scores<PeerId>>,
+    /// What full nodes of a site did together, whatever keys they had.
+    sites: RefCell<Scores<Site>>,
+    budgets: RefCell<Budgets>,
     links: RefCell<BTreeMap<PeerId, Rc<Link>>>,
     /// When a charge of a peer was last logged, and how many were not since.
     charges_logged: RefCell<BTreeMap<(PeerId, Fault), (Nanos, u64)>>,
@@ -101,7 +106,9 @@ impl Hub {
             join_moved: Notify::new(),
             readers: RefCell::new(BTreeMap::new()),
             streams_named: Cell::new(0),
-            scores: RefCell::new(Scores::default()),
+            scores: RefCell::new(Scores::new(BAN_SCORE)),
+            sites: RefCell::new(Scores::new(SITE_BAN_SCORE)),
+            budgets: RefCell::new(Budgets::default()),
             links: RefCell::new(BTreeMap::new()),
             charges_logged: RefCell::new(BTreeMap::new()),
             chain,
@@ -265,8 +272,20 @@ impl Hub {
             *unsaid += 1;
         }
         drop(logged);
-        if banned && let Some(link) = self.link(&peer) {
+        let Some(link) = self.link(&peer) else { return };
+        if link.validator.is_none() {
+            self.sites.borrow_mut().charge(now, link.site, fault);
+        }
+        if banned {
             link.close(Goodbye::Banned);
+        }
+    }
+
+    /// Has a peer pay for what it makes us do, and waits until it can afford it.
+    pub async fn spend(&self, link: &Link, spend: Spend) {
+        let wait = self.budgets.borrow_mut().spend(self.now(), link.spender(), spend);
+        if wait.0 > 0 {
+            tokio::time::sleep(wait.as_duration()).await;
         }
     }
 
@@ -289,6 +308,10 @@ impl Hub {
             return Err(Goodbye::Myself);
         }
         if self.scores.borrow().is_banned(self.now(), &link.peer) {
+            return Err(Goodbye::Banned);
+        }
+        // A new key is no new start for a full node. A validator answers for its own faults only.
+        if link.validator.is_none() && self.sites.borrow().is_banned(self.now(), &link.site) {
             return Err(Goodbye::Banned);
         }
         let mut links = self.links.borrow_mut();

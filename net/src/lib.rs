@@ -23,6 +23,7 @@
 )]
 
 pub mod bounds;
+mod budgets;
 pub mod buffers;
 mod cold;
 mod connection;

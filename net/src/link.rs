@@ -6,12 +6,13 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use ultramarine_types::{Address, Height, Nanos, PeerId};
+use ultramarine_types::{Address, Height, PeerId};
 
 use crate::bounds;
+use crate::budgets::Spender;
+use crate::doors::Site;
 use crate::hello::Goodbye;
 use crate::metrics::Metrics;
-use crate::pace::Bucket;
 use crate::queue::{Queue, TooSlow};
 
 /// A live connection.
@@ -24,13 +25,12 @@ pub(crate) struct Link {
     pub dialed: bool,
     /// The peer's process.
     pub instance: u64,
+    /// Where it was when it said who it is.
+    pub site: Site,
     queue: RefCell<Queue>,
     queued: Notify,
     /// Value streams on their way, oldest first, with their bytes.
     bulk: RefCell<VecDeque<(AbortHandle, u64)>>,
-    messages: RefCell<Bucket>,
-    streams: RefCell<Bucket>,
-    served: RefCell<Bucket>,
     /// UDP bytes sent and received that are counted already.
     counted: Cell<(u64, u64)>,
 }
@@ -42,7 +42,6 @@ pub(crate) struct LinkParts {
     pub connection: quinn::Connection,
     pub dialed: bool,
     pub instance: u64,
-    pub now: Nanos,
 }
 
 impl Link {
@@ -53,25 +52,22 @@ impl Link {
             connection,
             dialed,
             instance,
-            now,
         } = parts;
-        let (window, serve) = match validator {
-            Some(_) => (bounds::VALIDATOR_WINDOW_BYTES, bounds::SERVE_VALIDATOR_BYTES_PER_SECOND),
-            None => (bounds::FULL_NODE_WINDOW_BYTES, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
+        let window = match validator {
+            Some(_) => bounds::VALIDATOR_WINDOW_BYTES,
+            None => bounds::FULL_NODE_WINDOW_BYTES,
         };
         connection.set_receive_window(window.into());
         Self {
             peer,
             validator,
-            connection,
             dialed,
             instance,
+            site: Site::of(connection.remote_address().ip()),
+            connection,
             queue: RefCell::new(Queue::default()),
             queued: Notify::new(),
             bulk: RefCell::new(VecDeque::new()),
-            messages: RefCell::new(Bucket::new(bounds::MESSAGES_PER_SECOND, bounds::MESSAGES_BURST, now)),
-            served: RefCell::new(Bucket::new(serve, serve, now)),
-            streams: RefCell::new(Bucket::new(bounds::STREAMS_PER_SECOND, bounds::STREAMS_BURST, now)),
             counted: Cell::new((0, 0)),
         }
     }
@@ -124,19 +120,13 @@ impl Link {
         dropped
     }
 
-    /// How long to leave the peer's next message unread.
-    pub fn pace_message(&self, now: Nanos) -> Nanos {
-        self.messages.borrow_mut().take(now, 1)
-    }
-
-    /// How long to leave the peer's next value stream unread.
-    pub fn pace_stream(&self, now: Nanos) -> Nanos {
-        self.streams.borrow_mut().take(now, 1)
-    }
-
-    /// How long to wait before serving this many bytes more.
-    pub fn pace_serving(&self, now: Nanos, bytes: u64) -> Nanos {
-        self.served.borrow_mut().take(now, bytes)
+    /// Who pays for what the peer makes us do.
+    pub fn spender(&self) -> Spender {
+        Spender {
+            peer: self.peer,
+            is_validator: self.validator.is_some(),
+            site: self.site,
+        }
     }
 
     /// Ends the connection with a reason the peer can read.

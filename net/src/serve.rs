@@ -14,6 +14,7 @@ use ultramarine_types::storage::Source;
 use ultramarine_types::{Assembly, ValueKey};
 
 use crate::bounds;
+use crate::budgets::Spend;
 use crate::cold::Cold;
 use crate::delivery::{Outgoing, Patience, Undelivered};
 use crate::frame::{Kind, ReadFault, frame, read_body, read_header};
@@ -98,10 +99,8 @@ pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, send: quinn::SendStrea
         Err(_) | Ok(Err(ReadFault::Broken(_))) => return,
     };
     let bytes = bytes_of(&pieces);
-    let wait = link.pace_serving(hub.now(), bytes.max(bounds::REQUEST_BYTES_MIN));
-    if wait.0 > 0 {
-        tokio::time::sleep(wait.as_duration()).await;
-    }
+    let bytes = bytes.max(bounds::REQUEST_BYTES_MIN);
+    hub.spend(&link, Spend::Serving { bytes }).await;
     outgoing.set_priority(ANSWER_PRIORITY);
     match outgoing.deliver(pieces, patience(&hub)).await {
         Ok(()) => hub.metrics.requests_served.inc(),

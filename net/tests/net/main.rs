@@ -2,6 +2,7 @@
 
 mod dialing;
 mod fixture;
+mod flood;
 mod frames;
 mod join;
 mod loopback;

@@ -106,6 +106,11 @@ impl Rogue {
         let _ = self.runtime.block_on(control.write_all(bytes));
     }
 
+    /// The control stream, for a task of its own.
+    pub fn take_control(&mut self) -> quinn::SendStream {
+        self.control.take().expect("it was not taken")
+    }
+
     pub fn stream(&self, bytes: &[u8]) {
         self.runtime.block_on(async {
             if let Ok(mut stream) = self.connection.open_uni().await {
