@@ -315,6 +315,16 @@ impl Hub {
             return Err(Goodbye::Banned);
         }
         let mut links = self.links.borrow_mut();
+        // A validator may attest any number of keys, and each would have a validator's windows and budgets. The nodes
+        // that are here stay: were the newest to win, three nodes of one validator would push each other out for ever.
+        // The second place is for a stand-in that takes over before the first node's connection is known to be dead.
+        let siblings = links.values().filter(|other| {
+            let lives = other.connection.close_reason().is_none();
+            other.peer != link.peer && other.validator == link.validator && lives
+        });
+        if link.validator.is_some() && siblings.count() >= bounds::LINKS_PER_VALIDATOR_MAX {
+            return Err(Goodbye::Crowded);
+        }
         if let Some(old) = links.get(&link.peer) {
             let same_process = old.instance == link.instance && old.connection.close_reason().is_none();
             if same_process && !newer_stays(&me, &link.peer, old.dialed, link.dialed) {

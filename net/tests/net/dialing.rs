@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ultramarine_net::bounds;
 use ultramarine_net::hello::Goodbye;
+use ultramarine_types::network::NetEvent;
 
-use crate::node::{Node, Setup, identity};
+use crate::node::{Node, Setup, attestation_of, identity, validator};
 use crate::rogue::{Guise, Rogue, endpoint_at, runtime};
 
 #[test]
@@ -68,4 +69,36 @@ fn a_lie_about_who_we_are_does_not_end_dialing() {
             );
         }
     });
+}
+
+#[test]
+fn a_validator_has_two_nodes_at_most_and_those_that_are_here_stay() {
+    let mut node = Node::start(Setup::new(1));
+    let attested = |secret| Guise {
+        attestation: Some(attestation_of(3, secret)),
+        ..Guise::full_node(secret)
+    };
+    let _first = Rogue::meet_in(&node, attested(20));
+    assert_eq!(node.expect_peer(identity(20).peer()), Some(validator(3)));
+    let _stand_in = Rogue::meet_in(&node, attested(21));
+    assert_eq!(node.expect_peer(identity(21).peer()), Some(validator(3)));
+    let third = Rogue::meet_in(&node, attested(22));
+    assert_eq!(third.farewell(), Some(Goodbye::Crowded));
+    // A new connection of the same node takes no second place, and one that left makes room.
+    let first_again = Rogue::meet_in(
+        &node,
+        Guise {
+            instance: 2,
+            ..attested(20)
+        },
+    );
+    assert_eq!(node.expect_peer(identity(20).peer()), Some(validator(3)));
+    first_again
+        .connection
+        .close(quinn::VarInt::from_u32(Goodbye::Going as u32), b"");
+    node.expect("farewell", |event| {
+        matches!(event, NetEvent::PeerDown { peer } if peer == identity(20).peer()).then_some(())
+    });
+    let _third = Rogue::meet_in(&node, attested(22));
+    assert_eq!(node.expect_peer(identity(22).peer()), Some(validator(3)));
 }
