@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ultramarine_types::Nanos;
 use ultramarine_types::limits::{
-    BLOB_BYTES, BLOBS_PER_BLOCK_MAX, CONSENSUS_MESSAGE_BYTES_MAX, INIT_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    BLOB_BYTES, BLOBS_PER_BLOCK_MAX, CONSENSUS_MESSAGE_BYTES_MAX, INIT_BYTES_MAX, Limits, PAYLOAD_BYTES_MAX,
     PAYLOAD_CHUNK_BYTES, PEERS_MAX, PROOFS_PER_BLOB_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX,
 };
 
@@ -123,8 +123,14 @@ pub const MESSAGES_BURST: u64 = 8_000;
 pub const STREAMS_PER_SECOND: u64 = 20;
 /// See [`STREAMS_PER_SECOND`].
 pub const STREAMS_BURST: u64 = 64;
-/// Answers read from the source at one time, over all peers: as many threads may wait for the disk.
-pub const SERVING_MAX: usize = 8;
+/// Answers read from the source for validators at one time: as many threads may wait for the disk.
+pub const SERVING_VALIDATORS_MAX: usize = 8;
+/// The same for full nodes.
+pub const SERVING_FULL_NODES_MAX: usize = 4;
+/// Answers read from the source for one peer at one time.
+pub const SERVING_PER_PEER_MAX: usize = 2;
+/// Unit in which the bytes of answers to one peer are counted.
+pub const ANSWER_PERMIT_BYTES: u64 = 64 * 1024;
 /// Least a request counts as, so that many small ones are no way around the byte budgets.
 pub const REQUEST_BYTES_MIN: u64 = 16 * 1024;
 /// Bytes served a second to a validator's requests.
@@ -135,6 +141,17 @@ pub const SERVE_FULL_NODE_BYTES_PER_SECOND: u64 = 128 * 1024 * 1024;
 pub const PURSES_MAX: usize = 8 * PEERS_MAX;
 /// Events for the core that wait in the network before it stops reading.
 pub const EVENTS_WAITING_MAX: usize = 1024;
+
+/// Bytes of answers that may wait for one peer, in units of [`ANSWER_PERMIT_BYTES`]: two values' worth, which is what
+/// sync has in flight.
+pub const fn answer_permits(limits: &Limits) -> u32 {
+    let permits = 2 * limits.value_bytes() as u64 / ANSWER_PERMIT_BYTES;
+    assert!(permits <= u32::MAX as u64, "a value is far below 2^48 bytes");
+    // In range by the assertion above.
+    #[allow(clippy::cast_possible_truncation)]
+    let permits = permits as u32;
+    permits
+}
 
 const _: () = assert!(BLOB_FRAME_BYTES_MAX < 1 << 24);
 const _: () = assert!(MTU_MAX as usize * 10 < 65_536);

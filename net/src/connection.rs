@@ -138,6 +138,7 @@ async fn exchange(
         connection: connection.clone(),
         dialed,
         instance: theirs.instance,
+        limits: hub.limits,
     };
     let link = Rc::new(Link::new(parts));
     hub.adopt(&link)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use ultramarine_runtime::{Io, TileContext};
 use ultramarine_types::limits::{Limits, PEERS_MAX, VALIDATORS_MAX};
@@ -27,6 +27,7 @@ use crate::outlet::Outlet;
 use crate::peers::{BAN_SCORE, SITE_BAN_SCORE, Scores, newer_stays};
 use crate::reader::Reader;
 use crate::streaming::{Completed, Input, Join, JoinConfig, Output};
+use crate::turns::Turns;
 use crate::{request, serve, watched};
 
 /// What all tasks of the network's core share. One thread owns it; no borrow is held over an `await`.
@@ -47,7 +48,7 @@ pub(crate) struct Hub {
     pub jobs: Outlet<VerifyJob>,
     pub store: Outlet<StoreRequest>,
     /// Requests whose answers are being read from the source.
-    pub serving: Semaphore,
+    pub serving: Turns,
     join: RefCell<Join>,
     join_moved: Notify,
     readers: RefCell<BTreeMap<OfferId, Rc<Reader>>>,
@@ -101,7 +102,7 @@ impl Hub {
             events: Outlet::new(bounds::EVENTS_WAITING_MAX),
             jobs: Outlet::new(usize::MAX),
             store: Outlet::new(usize::MAX),
-            serving: Semaphore::new(bounds::SERVING_MAX),
+            serving: Turns::new(),
             join: RefCell::new(Join::new(JoinConfig { limits })),
             join_moved: Notify::new(),
             readers: RefCell::new(BTreeMap::new()),

@@ -49,6 +49,7 @@ mod serve;
 pub mod streaming;
 pub mod sync;
 mod tile;
+mod turns;
 mod watched;
 
 pub use identity::{Attestation, Identity};

@@ -4,8 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
+use ultramarine_types::limits::Limits;
 use ultramarine_types::{Address, Height, PeerId};
 
 use crate::bounds;
@@ -31,6 +32,10 @@ pub(crate) struct Link {
     queued: Notify,
     /// Value streams on their way, oldest first, with their bytes.
     bulk: RefCell<VecDeque<(AbortHandle, u64)>>,
+    /// Its answers that are being read from the source.
+    pub turns: Semaphore,
+    /// Bytes of answers that wait for it, in permits of [`bounds::ANSWER_PERMIT_BYTES`].
+    pub answers: Semaphore,
     /// UDP bytes sent and received that are counted already.
     counted: Cell<(u64, u64)>,
 }
@@ -42,6 +47,7 @@ pub(crate) struct LinkParts {
     pub connection: quinn::Connection,
     pub dialed: bool,
     pub instance: u64,
+    pub limits: Limits,
 }
 
 impl Link {
@@ -52,6 +58,7 @@ impl Link {
             connection,
             dialed,
             instance,
+            limits,
         } = parts;
         let window = match validator {
             Some(_) => bounds::VALIDATOR_WINDOW_BYTES,
@@ -68,6 +75,8 @@ impl Link {
             queue: RefCell::new(Queue::default()),
             queued: Notify::new(),
             bulk: RefCell::new(VecDeque::new()),
+            turns: Semaphore::new(bounds::SERVING_PER_PEER_MAX),
+            answers: Semaphore::new(bounds::answer_permits(&limits) as usize),
             counted: Cell::new((0, 0)),
         }
     }

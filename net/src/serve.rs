@@ -9,9 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 use ultramarine_runtime::Io;
-use ultramarine_types::network::Fault;
+use ultramarine_types::limits::PAYLOAD_CHUNKS_MAX;
+use ultramarine_types::network::{Fault, SyncWant};
 use ultramarine_types::storage::Source;
-use ultramarine_types::{Assembly, ValueKey};
+use ultramarine_types::{Assembly, Height, ValueKey};
 
 use crate::bounds;
 use crate::budgets::Spend;
@@ -20,7 +21,7 @@ use crate::delivery::{Outgoing, Patience, Undelivered};
 use crate::frame::{Kind, ReadFault, frame, read_body, read_header};
 use crate::hub::Hub;
 use crate::link::Link;
-use crate::message;
+use crate::message::{self, PartsRequest, ValueRequest};
 use crate::streaming::split::split;
 use crate::sync;
 
@@ -84,23 +85,37 @@ fn bytes_of(pieces: &[Bytes]) -> u64 {
     pieces.iter().map(|piece| piece.len() as u64).sum()
 }
 
-/// Reads one request and answers it.
+/// Reads one request and answers it. The peer pays before anything is read for it: a little for the question, then for
+/// all that the answer may be.
 pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, send: quinn::SendStream, mut receive: quinn::RecvStream) {
     let outgoing = Outgoing::new(send);
-    let pieces = match timeout(bounds::FIRST_FRAME, read_request(&mut receive)).await {
-        Ok(Ok(request)) => {
-            let Ok(_turn) = hub.serving.acquire().await else { return };
-            answer(&hub, request).await
-        }
+    let request = match timeout(bounds::FIRST_FRAME, read_request(&hub, &mut receive)).await {
+        Ok(Ok(request)) => request,
         Ok(Err(ReadFault::Protocol(what))) => {
             hub.charge(link.peer, Fault::Protocol, what, None);
             return;
         }
         Err(_) | Ok(Err(ReadFault::Broken(_))) => return,
     };
-    let bytes = bytes_of(&pieces);
-    let bytes = bytes.max(bounds::REQUEST_BYTES_MIN);
-    hub.spend(&link, Spend::Serving { bytes }).await;
+    let question = bounds::REQUEST_BYTES_MIN;
+    hub.spend(&link, Spend::Serving { bytes: question }).await;
+    let Some(bytes) = hub.serving.during(&link, weigh(&hub, &request)).await else {
+        return;
+    };
+    let rest = bytes.saturating_sub(question);
+    hub.spend(&link, Spend::Serving { bytes: rest }).await;
+    // Held until the peer has it all: what waits for one peer is bounded, however many requests it has.
+    let Ok(_bytes) = link.answers.acquire_many(permits(&hub, bytes)).await else {
+        return;
+    };
+    let pieces = match hub.serving.during(&link, answer(&hub, request)).await {
+        Some(Ok(pieces)) => pieces,
+        Some(Err(what)) => {
+            hub.charge(link.peer, Fault::Protocol, what, None);
+            return;
+        }
+        None => return,
+    };
     outgoing.set_priority(ANSWER_PRIORITY);
     match outgoing.deliver(pieces, patience(&hub)).await {
         Ok(()) => hub.metrics.requests_served.inc(),
@@ -116,12 +131,13 @@ pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, send: quinn::SendStrea
     }
 }
 
+#[derive(Clone)]
 enum Request {
-    Parts(message::PartsRequest),
-    Value(message::ValueRequest),
+    Parts(PartsRequest),
+    Value(ValueRequest),
 }
 
-async fn read_request(receive: &mut quinn::RecvStream) -> Result<Request, ReadFault> {
+async fn read_request(hub: &Hub, receive: &mut quinn::RecvStream) -> Result<Request, ReadFault> {
     let header = read_header(receive)
         .await?
         .ok_or_else(|| ReadFault::Broken("no request".into()))?;
@@ -134,33 +150,92 @@ async fn read_request(receive: &mut quinn::RecvStream) -> Result<Request, ReadFa
     } else {
         message::read_value_request(&body).map(Request::Value)
     };
-    request.map_err(|fault| ReadFault::Protocol(fault.0))
+    let request = request.map_err(|fault| ReadFault::Protocol(fault.0))?;
+    if let Request::Parts(PartsRequest {
+        missing: Some(missing), ..
+    }) = &request
+    {
+        let blobs = hub.limits.blobs_per_block as usize;
+        if !missing.is_within(PAYLOAD_CHUNKS_MAX, blobs) || missing.is_empty() {
+            return Err(ReadFault::Protocol("asks for no part, or for parts that no value has"));
+        }
+    }
+    Ok(request)
 }
 
-async fn answer(hub: &Rc<Hub>, request: Request) -> Vec<Bytes> {
+/// The most that an answer has in bytes, from what the index knows.
+async fn weigh(hub: &Hub, request: &Request) -> u64 {
+    let (source, request) = (Arc::clone(&hub.source), request.clone());
+    let weigh = move || match request {
+        Request::Parts(PartsRequest { key, missing }) => {
+            let all = bytes_held(source.as_ref(), key);
+            missing.map_or(all, |missing| all.min(missing.bytes()))
+        }
+        Request::Value(ValueRequest {
+            height,
+            want: SyncWant::Package,
+        }) => decided_key(source.as_ref(), height).map_or(0, |key| bytes_held(source.as_ref(), key)),
+        Request::Value(ValueRequest {
+            want: SyncWant::Certificate,
+            ..
+        }) => 0,
+    };
+    tokio::task::spawn_blocking(weigh).await.unwrap_or(0)
+}
+
+/// How much there is of a value. What is not on disk is in memory, or nowhere: looking at it costs nothing.
+fn bytes_held(source: &dyn Source, key: ValueKey) -> u64 {
+    let in_memory = |assembly: Assembly| {
+        let blobs = assembly.blobs.iter().map(|part| part.blob.len()).sum::<usize>();
+        (assembly.payload.len() + blobs) as u64
+    };
+    match source.on_disk(&key) {
+        Some(range) => range.bytes,
+        None => source.value(&key).map_or(0, in_memory),
+    }
+}
+
+fn decided_key(source: &dyn Source, height: Height) -> Option<ValueKey> {
+    let id = source.decided(height)?.certificate.value_id;
+    Some(ValueKey { height, id })
+}
+
+/// Permits of a peer's [`Link::answers`] that an answer takes: all of them if it is larger than they are.
+fn permits(hub: &Hub, bytes: u64) -> u32 {
+    let all = bounds::answer_permits(&hub.limits);
+    let wanted = bytes.div_ceil(bounds::ANSWER_PERMIT_BYTES).max(1);
+    u32::try_from(wanted).unwrap_or(u32::MAX).min(all)
+}
+
+/// What to send; an error if the peer asked for what it must know not to be there.
+async fn answer(hub: &Rc<Hub>, request: Request) -> Result<Vec<Bytes>, &'static str> {
     match request {
-        Request::Parts(request) => match whole(hub, request.key).await {
-            Some(assembly) => split(&assembly, request.missing.as_ref()),
-            None => vec![frame(Kind::NotHeld, &[])],
-        },
-        Request::Value(request) => {
-            let key = move |source: &dyn Source| {
-                let decided = source.decided(request.height)?;
-                Some(ValueKey {
-                    height: request.height,
-                    id: decided.certificate.value_id,
-                })
+        Request::Parts(request) => {
+            let Some(assembly) = whole(hub, request.key).await else {
+                return Ok(vec![frame(Kind::NotHeld, &[])]);
             };
+            let metadata = &assembly.init.metadata;
+            let (chunks, blobs) = (metadata.chunk_hashes.len(), metadata.commitments.len());
+            match request.missing {
+                // It has the `Init`, which says how many parts there are.
+                Some(missing) if !missing.is_within(chunks, blobs) => {
+                    Err("asks for parts that the value does not have")
+                }
+                missing => Ok(split(&assembly, missing.as_ref())),
+            }
+        }
+        Request::Value(request) => {
+            let key = move |source: &dyn Source| decided_key(source, request.height);
             let answer = on_source(hub, key, move |source| {
                 sync::answer(source, request.height, request.want)
             })
             .await;
-            let Some(answer) = answer else { return Vec::new() };
+            let Some(answer) = answer else { return Ok(Vec::new()) };
             if answer.alarm {
                 hub.metrics.unavailable.inc();
                 tracing::error!(height = %request.height, "a decided height cannot be served: its bytes are damaged or missing");
             }
-            answer.pieces
+            Ok(answer.pieces)
         }
     }
 }

@@ -9,4 +9,5 @@ mod loopback;
 mod node;
 mod reading;
 mod rogue;
+mod serving;
 mod sync;

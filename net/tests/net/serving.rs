@@ -1,0 +1,74 @@
+//! What is served first, to whom, and what is not served.
+
+use ultramarine_net::message::{self, PartsRequest};
+use ultramarine_net::streaming::{Bits, Missing};
+use ultramarine_types::network::{Fault, NetCommand, NetEvent};
+
+use crate::fixture::value;
+use crate::node::{Node, Setup, identity};
+use crate::rogue::{Guise, Rogue};
+
+const FAULTS: &str = "ultramarine_net_faults_total";
+
+fn expect_offer(node: &mut Node) {
+    node.expect("offer", |event| matches!(event, NetEvent::Offer { .. }).then_some(()));
+}
+
+#[test]
+fn full_nodes_cannot_keep_a_validator_from_what_it_misses() {
+    let mut node = Node::start(Setup::new(1));
+    let mut validator = Node::start(Setup::new(2).dials(&node));
+    node.expect_peer(validator.peer);
+    let (slow, wanted) = (value(5, 1, 1000, 1), value(5, 2, 1000, 1));
+    node.shelf.put(slow.clone());
+    node.shelf.put(wanted.clone());
+    let disk = node.shelf.stick(slow.key);
+    let rogues: Vec<Rogue> = (0..3)
+        .map(|index| Rogue::meet_in(&node, Guise::full_node(20 + index)))
+        .collect();
+    for index in 0..3 {
+        node.expect_peer(identity(20 + index).peer());
+    }
+    let request = message::parts_request_frame(&PartsRequest {
+        key: slow.key,
+        missing: None,
+    });
+    let _answers: Vec<_> = (0..12)
+        .flat_map(|_| rogues.iter().map(|rogue| rogue.ask(&request)))
+        .collect();
+    node.shelf.expect_waiting(4);
+    validator.tell(NetCommand::Fetch {
+        key: wanted.key,
+        peer: node.peer,
+    });
+    expect_offer(&mut validator);
+    drop(disk);
+}
+
+#[test]
+fn a_request_for_nothing_is_a_fault() {
+    let mut node = Node::start(Setup::new(1));
+    let value = value(5, 1, 1000, 3);
+    node.shelf.put(value.clone());
+    let of = |chunks: &[usize], blobs: &[usize]| Missing {
+        chunks: chunks.iter().copied().collect::<Bits>(),
+        blobs: blobs.iter().copied().collect::<Bits>(),
+    };
+    let nothings = [of(&[], &[]), of(&[1], &[3]), of(&[], &[6]), of(&[5000], &[])];
+    for (count, missing) in (1u8..).zip(nothings) {
+        let rogue = Rogue::meet(&node, 2 + count);
+        node.expect_peer(identity(2 + count).peer());
+        let request = message::parts_request_frame(&PartsRequest {
+            key: value.key,
+            missing: Some(missing.clone()),
+        });
+        let mut answer = rogue.ask(&request);
+        let read = rogue.runtime.block_on(answer.read_to_end(1 << 20));
+        assert!(read.is_err(), "{missing:?} was answered");
+        assert_eq!(
+            node.counter(FAULTS, &[("fault", Fault::Protocol.name())]),
+            u64::from(count),
+            "{missing:?}"
+        );
+    }
+}
