@@ -248,8 +248,8 @@ async fn whole(hub: &Rc<Hub>, key: ValueKey) -> Option<Assembly> {
     (assembly.blobs.len() == assembly.init.metadata.commitments.len()).then_some(assembly)
 }
 
-/// Reads the source away from this core, the value named by `key` through the ring first if it is cold; `None` if the
-/// read panicked.
+/// Reads the source away from this core, and the value named by `key` into memory first if it is cold: through the ring,
+/// or where there is none on the thread that reads the source. `None` if the read panicked.
 async fn on_source<T: Send + 'static>(
     hub: &Hub,
     key: impl FnOnce(&dyn Source) -> Option<ValueKey> + Send + 'static,
@@ -260,15 +260,15 @@ async fn on_source<T: Send + 'static>(
     let first = {
         let (source, read) = (source.clone(), read.clone());
         tokio::task::spawn_blocking(move || {
-            let range = if on_ring {
-                key(source.as_ref()).and_then(|key| source.on_disk(&key))
-            } else {
-                None
-            };
-            match range.as_ref().and_then(Cold::find) {
-                Some(cold) => Err(cold),
-                None => Ok(read(source.as_ref())),
+            let range = key(source.as_ref()).and_then(|key| source.on_disk(&key));
+            let cold = range.as_ref().and_then(Cold::find);
+            if on_ring && let Some(cold) = cold {
+                return Err(cold);
             }
+            if let Some(cold) = cold {
+                cold.read_here();
+            }
+            Ok(read(source.as_ref()))
         })
     };
     match first.await.ok()? {

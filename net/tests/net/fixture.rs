@@ -209,6 +209,11 @@ impl Shelf {
         assert!(!waited.timed_out(), "{} readers wait", state.1);
     }
 
+    /// Says where every value lies on disk.
+    pub fn lie_at(&self, range: OnDisk) {
+        *self.on_disk.lock().expect("no panic") = Some(range);
+    }
+
     /// Decides a value that was put; `absent` says why its blobs are not here.
     pub fn decide(&self, key: ValueKey, absent: Option<Absent>) {
         let init = self.values.lock().expect("no panic")[&key].init.clone();

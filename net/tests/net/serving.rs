@@ -1,8 +1,15 @@
 //! What is served first, to whom, and what is not served.
 
+use std::fs::File;
+use std::io::{IoSliceMut, Write};
+
+use rustix::fs::{Advice, fadvise};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use ultramarine_net::message::{self, PartsRequest};
 use ultramarine_net::streaming::{Bits, Missing};
+use ultramarine_runtime::IoMode;
 use ultramarine_types::network::{Fault, NetCommand, NetEvent};
+use ultramarine_types::storage::OnDisk;
 
 use crate::fixture::value;
 use crate::node::{Node, Setup, identity};
@@ -70,5 +77,46 @@ fn a_request_for_nothing_is_a_fault() {
             u64::from(count),
             "{missing:?}"
         );
+    }
+}
+
+/// Whether a read of a byte would not wait for the disk. To ask reads ahead, so ask once for a place.
+fn is_resident(file: &File, offset: u64) -> bool {
+    let mut byte = [0];
+    preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT) != Err(Errno::AGAIN)
+}
+
+#[test]
+fn a_cold_value_is_read_off_the_core_on_either_back_end() {
+    for io in [IoMode::Auto, IoMode::Fallback] {
+        let mut node = Node::start(Setup { io, ..Setup::new(1) });
+        let mut other = Node::start(Setup::new(2).dials(&node));
+        node.expect_peer(other.peer);
+        let path = std::env::temp_dir().join(format!("ultramarine-cold-{io:?}-{}", std::process::id()));
+        let mut file = File::create_new(&path).expect("a file");
+        file.write_all(&vec![7; 4 << 20]).expect("written");
+        file.sync_all().expect("synced");
+        let file = File::open(&path).expect("there");
+        fadvise(&file, 0, None, Advice::DontNeed).expect("advised");
+        if is_resident(&file, 0) {
+            std::fs::remove_file(&path).expect("there");
+            eprintln!("this file system keeps or does not tell what is in memory: nothing to see");
+            return;
+        }
+        let value = value(5, 1, 1000, 1);
+        node.shelf.put(value.clone());
+        node.shelf.lie_at(OnDisk {
+            path: path.clone(),
+            offset: 0,
+            bytes: 4 << 20,
+        });
+        other.tell(NetCommand::Fetch {
+            key: value.key,
+            peer: node.peer,
+        });
+        expect_offer(&mut other);
+        // In the middle of a step, where nobody but a reader of all of it comes by.
+        assert!(is_resident(&file, (2 << 20) + (256 << 10)), "{io:?}");
+        std::fs::remove_file(&path).expect("there");
     }
 }
