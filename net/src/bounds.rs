@@ -68,6 +68,11 @@ pub const REQUESTS_PER_PEER_MAX: u32 = 12;
 /// Value streams to one peer at one time; the oldest gives way.
 pub const BULK_PER_PEER_MAX: usize = 6;
 
+/// Full nodes that are sent values at one time, over all values.
+pub const FULL_NODE_STREAMS_MAX: usize = 8;
+/// Full nodes one value is sent to unasked: the others ask for it.
+pub const FULL_NODES_PER_VALUE_MAX: usize = 32;
+
 /// Unread bytes of one stream.
 pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Unread bytes of a connection before its peer has said who it is.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use ultramarine_runtime::{Io, TileContext};
 use ultramarine_types::limits::{Limits, PEERS_MAX, VALIDATORS_MAX};
@@ -49,6 +49,8 @@ pub(crate) struct Hub {
     pub store: Outlet<StoreRequest>,
     /// Requests whose answers are being read from the source.
     pub serving: Turns,
+    /// Full nodes that are sent values nobody asked for.
+    pub full_node_streams: Arc<Semaphore>,
     join: RefCell<Join>,
     join_moved: Notify,
     readers: RefCell<BTreeMap<OfferId, Rc<Reader>>>,
@@ -103,6 +105,7 @@ impl Hub {
             jobs: Outlet::new(usize::MAX),
             store: Outlet::new(usize::MAX),
             serving: Turns::new(),
+            full_node_streams: Arc::new(Semaphore::new(bounds::FULL_NODE_STREAMS_MAX)),
             join: RefCell::new(Join::new(JoinConfig { limits })),
             join_moved: Notify::new(),
             readers: RefCell::new(BTreeMap::new()),

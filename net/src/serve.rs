@@ -3,11 +3,14 @@
 //! The source is read on the blocking pool, because a first read checks checksums over the whole value and touches
 //! pages that may be on disk; what is left for this core is handing slices to QUIC.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout};
+use rand::seq::SliceRandom;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
 use ultramarine_runtime::Io;
 use ultramarine_types::limits::PAYLOAD_CHUNKS_MAX;
 use ultramarine_types::network::{Fault, SyncWant};
@@ -28,23 +31,46 @@ use crate::sync;
 /// Answers go behind proposals on a shared connection.
 const ANSWER_PRIORITY: i32 = -1;
 
-/// Streams a stored value to each receiver, one unidirectional stream each.
+/// Streams a stored value to each receiver, one unidirectional stream each: to validators at once, because they vote on
+/// it; to full nodes behind them, a few at a time, with what is left. A full node that gets none asks for the value
+/// when it is decided.
 pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Link>>) {
     let Some(assembly) = whole(&hub, key).await else {
         tracing::warn!(%key, "asked to stream a value that is not held whole");
         return;
     };
     let pieces = split(&assembly, None);
-    for link in receivers {
-        add_stream(&hub, &link, pieces.clone());
+    drop(assembly);
+    let (validators, mut full_nodes): (Vec<_>, Vec<_>) =
+        receivers.into_iter().partition(|link| link.validator.is_some());
+    let (working, mut all_done) = mpsc::channel::<Infallible>(1);
+    for link in validators {
+        add_stream(&hub, &link, pieces.clone(), working.clone());
+    }
+    drop(working);
+    // Others each time, and no more than there is time for.
+    full_nodes.shuffle(&mut rand::rng());
+    full_nodes.truncate(bounds::FULL_NODES_PER_VALUE_MAX);
+    // A validator that does not read may not keep full nodes from the value for longer than its round may take; and who
+    // has no turn in as long again is better served by what is decided by then.
+    let round = hub.limits.propose_timeout().as_duration();
+    let begun = Instant::now();
+    let _ = timeout_at(begun + round, all_done.recv()).await;
+    for link in full_nodes {
+        let turn = hub.full_node_streams.clone().acquire_owned();
+        let Ok(Ok(turn)) = timeout_at(begun + 2 * round, turn).await else {
+            return;
+        };
+        add_stream(&hub, &link, pieces.clone(), turn);
     }
 }
 
-/// Begins a stream of a value to one receiver.
-fn add_stream(hub: &Rc<Hub>, link: &Rc<Link>, pieces: Vec<Bytes>) {
+/// Begins a stream of a value to one receiver; `until_done` is dropped when it ends, however it ends.
+fn add_stream(hub: &Rc<Hub>, link: &Rc<Link>, pieces: Vec<Bytes>, until_done: impl Sized + 'static) {
     let bytes = bytes_of(&pieces);
     let (task_hub, task_link) = (hub.clone(), link.clone());
     let task = hub.spawn(async move {
+        let _until_done = until_done;
         match write_value(&task_hub, &task_link, pieces).await {
             Ok(()) => task_hub.metrics.values_streamed.inc(),
             // It did not ask for the value: that it is slow is nobody's fault.

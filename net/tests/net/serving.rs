@@ -2,16 +2,18 @@
 
 use std::fs::File;
 use std::io::{IoSliceMut, Write};
+use std::time::Instant;
 
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use ultramarine_net::message::{self, PartsRequest};
 use ultramarine_net::streaming::{Bits, Missing};
 use ultramarine_runtime::IoMode;
-use ultramarine_types::network::{Fault, NetCommand, NetEvent};
+use ultramarine_types::limits::Limits;
+use ultramarine_types::network::{Fault, NetCommand, NetEvent, Recipients};
 use ultramarine_types::storage::OnDisk;
 
-use crate::fixture::value;
+use crate::fixture::{params, value};
 use crate::node::{Node, Setup, identity};
 use crate::rogue::{Guise, Rogue};
 
@@ -119,4 +121,49 @@ fn a_cold_value_is_read_off_the_core_on_either_back_end() {
         assert!(is_resident(&file, (2 << 20) + (256 << 10)), "{io:?}");
         std::fs::remove_file(&path).expect("there");
     }
+}
+
+#[test]
+fn full_nodes_get_a_value_behind_the_validators() {
+    let mut node = Node::start(Setup::new(1));
+    let mut full_node = Node::start(Setup {
+        attested: false,
+        ..Setup::new(9).dials(&node)
+    });
+    node.expect_peer(full_node.peer);
+    let validator = Rogue::meet(&node, 3);
+    node.expect_peer(identity(3).peer());
+    let value = value(5, 1, 1000, 6);
+    node.shelf.put(value.clone());
+    // The validator does not read; its stream is longer than its window.
+    let started = Instant::now();
+    node.tell(NetCommand::Stream {
+        key: value.key,
+        to: Recipients::All,
+    });
+    expect_offer(&mut full_node);
+    let round = Limits::of(&params(6)).propose_timeout().as_duration();
+    assert!(started.elapsed() >= round, "it had a round's time before the full node");
+    drop(validator);
+}
+
+#[test]
+fn full_nodes_do_not_wait_for_validators_that_have_it() {
+    let mut node = Node::start(Setup::new(1));
+    let mut full_node = Node::start(Setup {
+        attested: false,
+        ..Setup::new(9).dials(&node)
+    });
+    node.expect_peer(full_node.peer);
+    let mut validator = Node::start(Setup::new(2).dials(&node));
+    node.expect_peer(validator.peer);
+    let value = value(5, 1, 1000, 1);
+    node.shelf.put(value.clone());
+    node.tell(NetCommand::Stream {
+        key: value.key,
+        to: Recipients::All,
+    });
+    expect_offer(&mut validator);
+    expect_offer(&mut full_node);
+    node.expect_count("ultramarine_net_values_streamed_total", &[], 2);
 }
