@@ -128,6 +128,11 @@ impl Hub {
         watched::spawn(&self.context.halt, task)
     }
 
+    /// Runs a task that lasts as long as the node; if it ends, or panics, the node stops.
+    pub fn spawn_lasting(&self, what: &'static str, task: impl Future<Output = ()> + 'static) -> AbortHandle {
+        watched::spawn_lasting(&self.context.halt, what, task)
+    }
+
     /// Carries out a command of the core.
     pub fn command(self: &Rc<Self>, command: NetCommand) {
         match command {
