@@ -96,6 +96,8 @@ pub struct Join {
     forgotten: Height,
     /// `Incomplete`s held back for a moment, oldest first, so that a peer that answers "not held" is not asked in a tight circle.
     later: VecDeque<(Nanos, ValueKey, PeerId)>,
+    /// Values with chunks that are here and not joined yet, and since when: hashing goes on a step a wake.
+    joining: BTreeMap<ValueKey, Nanos>,
 }
 
 impl Join {
@@ -108,6 +110,7 @@ impl Join {
             done: BTreeSet::new(),
             forgotten: Height::GENESIS,
             later: VecDeque::new(),
+            joining: BTreeMap::new(),
         }
     }
 
@@ -371,6 +374,7 @@ impl Join {
         self.values.retain(|key, _| key.height > height);
         self.done.retain(|key| key.height > height);
         self.later.retain(|(_, key, _)| key.height > height);
+        self.joining.retain(|key, _| key.height > height);
         self.start_queued(now, out);
     }
 
@@ -414,7 +418,8 @@ impl Machine for Join {
 
     fn deadline(&self) -> Option<Nanos> {
         let streams = self.streams.values().map(|stream| self.deadline_of(stream));
-        streams.chain(self.later.front().map(|(due, ..)| *due)).min()
+        let later = self.later.front().map(|(due, ..)| *due);
+        streams.chain(later).chain(self.joining.values().copied()).min()
     }
 
     fn wake(&mut self, now: Nanos, out: &mut Outbox<Output>) {
@@ -424,6 +429,9 @@ impl Machine for Join {
             self.streams
                 .values_mut()
                 .for_each(|stream| (stream.since, stream.progress) = (now, now));
+        }
+        if let Some(key) = self.joining.keys().next().copied() {
+            self.join_payload(now, key, out);
         }
         while self.later.front().is_some_and(|(due, ..)| *due <= now) {
             let Some((_, key, peer)) = self.later.pop_front() else {

@@ -9,5 +9,6 @@ mod loopback;
 mod node;
 mod reading;
 mod rogue;
+mod room;
 mod serving;
 mod sync;
