@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ultramarine_types::Nanos;
 use ultramarine_types::limits::{
-    BLOB_BYTES, BLOBS_PER_BLOCK_MAX, CONSENSUS_MESSAGE_BYTES_MAX, INIT_BYTES_MAX, PAYLOAD_BYTES_MAX,
-    PAYLOAD_CHUNK_BYTES, PROOFS_PER_BLOB_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX,
+    BLOB_BYTES, BLOBS_PER_BLOCK_MAX, CONSENSUS_MESSAGE_BYTES_MAX, INIT_BYTES_MAX, Limits, PAYLOAD_BYTES_MAX,
+    PAYLOAD_CHUNK_BYTES, PEERS_MAX, PROOFS_PER_BLOB_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX,
 };
 
 /// The wire's version; peers of another one are refused with a reason.
@@ -43,8 +43,19 @@ pub const OFFER_WAIT: Nanos = Nanos::from_millis(10_000);
 pub const REQUEST_WAIT: Nanos = Nanos::from_millis(3_000);
 /// How long a started stream may bring nothing.
 pub const STREAM_STALL: Nanos = Nanos::from_millis(3_000);
+/// How long a peer may take nothing of what is sent to it: it may think about an offer, and must then go on or refuse.
+pub const WRITE_STALL: Duration = Duration::from_millis((OFFER_WAIT.0 + STREAM_STALL.0) / 1_000_000);
+/// How long a peer may take for one control frame: its bulk streams, unread while the core thinks about their offers, may
+/// fill the connection's window as long.
+pub const CONTROL_FRAME: Duration = WRITE_STALL;
 /// A wake this late says that we slept, not that peers did.
 pub const LATE: Nanos = Nanos::from_millis(500);
+/// The slowest honest sender: what the deadlines of sync are made of (`Limits::sync_timeout`), 10 MB/s.
+pub const PACE_BYTES_PER_MS: u64 = 10_000;
+/// How long a stream may take to come up to [`PACE_BYTES_PER_MS`] before it can lose its room to others.
+pub const LAG_GRACE: Nanos = Nanos::from_millis(1_000);
+/// How often it is looked whether streams that wait for room can have that of senders that have fallen behind.
+pub const ROOM_RETRY: Nanos = Nanos::from_millis(250);
 /// Pause before the core hears that a peer did not have what it was asked for.
 pub const REFETCH_PAUSE: Nanos = Nanos::from_millis(100);
 
@@ -56,6 +67,11 @@ pub const BIDI_STREAMS_MAX: u32 = 1 + REQUESTS_PER_PEER_MAX;
 pub const REQUESTS_PER_PEER_MAX: u32 = 12;
 /// Value streams to one peer at one time; the oldest gives way.
 pub const BULK_PER_PEER_MAX: usize = 6;
+
+/// Full nodes that are sent values at one time, over all values.
+pub const FULL_NODE_STREAMS_MAX: usize = 8;
+/// Full nodes one value is sent to unasked: the others ask for it.
+pub const FULL_NODES_PER_VALUE_MAX: usize = 32;
 
 /// Unread bytes of one stream.
 pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
@@ -82,14 +98,25 @@ pub const IDLE: Duration = Duration::from_secs(10);
 pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Round trip assumed before one was measured; an unanswered first packet is sent again after three of them.
 pub const INITIAL_RTT: Duration = Duration::from_millis(100);
-/// How long a stranger may take from its first packet to its `Hello`.
+/// How long a stranger may take from its first packet to its `Hello`, TLS included.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a stream may take to bring its first frame.
 pub const FIRST_FRAME: Duration = Duration::from_secs(3);
 /// Handshakes in progress over all addresses; beyond half of it strangers must prove their address first.
 pub const HANDSHAKES_MAX: usize = 64;
+/// Handshakes in progress of one address (of one /64 for IPv6): a peer dials one at a time.
+pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 4;
+/// Handshakes one address may bring to an end a second, and at once: a small network that starts together behind one.
+pub const ARRIVALS_PER_SECOND: u64 = 16;
+/// See [`ARRIVALS_PER_SECOND`].
+pub const ARRIVALS_BURST: u64 = 256;
+/// Addresses remembered for what they have used: several times those that can be connected.
+pub const SITES_MAX: usize = 8 * PEERS_MAX;
 /// Connections of one address: a whole small network may live behind one.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
+
+/// Connected nodes that one validator attests: its node, and one that stands in for it.
+pub const LINKS_PER_VALIDATOR_MAX: usize = 2;
 
 /// Messages waiting for one peer: two votes of every validator over eight rounds.
 pub const QUEUE_MESSAGES_MAX: usize = VALIDATORS_MAX * 2 * 8;
@@ -101,16 +128,35 @@ pub const MESSAGES_BURST: u64 = 8_000;
 pub const STREAMS_PER_SECOND: u64 = 20;
 /// See [`STREAMS_PER_SECOND`].
 pub const STREAMS_BURST: u64 = 64;
-/// Answers read from the source at one time, over all peers: as many threads may wait for the disk.
-pub const SERVING_MAX: usize = 8;
+/// Answers read from the source for validators at one time: as many threads may wait for the disk.
+pub const SERVING_VALIDATORS_MAX: usize = 8;
+/// The same for full nodes.
+pub const SERVING_FULL_NODES_MAX: usize = 4;
+/// Answers read from the source for one peer at one time.
+pub const SERVING_PER_PEER_MAX: usize = 2;
+/// Unit in which the bytes of answers to one peer are counted.
+pub const ANSWER_PERMIT_BYTES: u64 = 64 * 1024;
 /// Least a request counts as, so that many small ones are no way around the byte budgets.
 pub const REQUEST_BYTES_MIN: u64 = 16 * 1024;
 /// Bytes served a second to a validator's requests.
 pub const SERVE_VALIDATOR_BYTES_PER_SECOND: u64 = 512 * 1024 * 1024;
 /// Bytes served a second to a full node's requests.
 pub const SERVE_FULL_NODE_BYTES_PER_SECOND: u64 = 128 * 1024 * 1024;
+/// Peers and addresses whose budgets are remembered: several times those that can be connected.
+pub const PURSES_MAX: usize = 8 * PEERS_MAX;
 /// Events for the core that wait in the network before it stops reading.
 pub const EVENTS_WAITING_MAX: usize = 1024;
+
+/// Bytes of answers that may wait for one peer, in units of [`ANSWER_PERMIT_BYTES`]: two values' worth, which is what
+/// sync has in flight.
+pub const fn answer_permits(limits: &Limits) -> u32 {
+    let permits = 2 * limits.value_bytes() as u64 / ANSWER_PERMIT_BYTES;
+    assert!(permits <= u32::MAX as u64, "a value is far below 2^48 bytes");
+    // In range by the assertion above.
+    #[allow(clippy::cast_possible_truncation)]
+    let permits = permits as u32;
+    permits
+}
 
 const _: () = assert!(BLOB_FRAME_BYTES_MAX < 1 << 24);
 const _: () = assert!(MTU_MAX as usize * 10 < 65_536);

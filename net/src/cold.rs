@@ -2,10 +2,12 @@
 //! touched: a page fault stops a thread, a ring read stops nobody.
 //!
 //! Segments are written around the page cache, so the first reader after the hot window finds them cold. On the
-//! fallback the blocking pool, which reads the source in either case, takes the faults.
+//! fallback a thread of the blocking pool reads them: what it does not touch, because its checksum was checked before,
+//! would otherwise be faulted in by the network's core when QUIC copies it.
 
 use std::fs::File;
 use std::io::IoSliceMut;
+use std::os::unix::fs::FileExt;
 
 use rustix::io::{ReadWriteFlags, preadv2};
 use ultramarine_runtime::RingOps;
@@ -38,6 +40,18 @@ impl Cold {
             offset += bytes;
         }
         (!steps.is_empty()).then_some(Self { file, steps })
+    }
+
+    /// Reads them on this thread, which waits for the disk. What fails to be read here will fail, and be told, where it
+    /// is used.
+    pub fn read_here(&self) {
+        let mut buffer = Vec::new();
+        for (offset, bytes) in &self.steps {
+            buffer.resize(*bytes, 0);
+            if self.file.read_exact_at(&mut buffer, *offset).is_err() {
+                break;
+            }
+        }
     }
 
     /// Reads them through the ring. To be called on the ring's runtime. What fails to be read here will fail, and be
@@ -76,6 +90,31 @@ mod tests {
     use ultramarine_runtime::{IoMode, Registry, block_on_net};
 
     use super::*;
+
+    #[test]
+    fn what_is_read_here_is_cold_no_more() {
+        let path = std::env::temp_dir().join(format!("ultramarine-cold-here-{}", std::process::id()));
+        let bytes = 4 * STEP_BYTES;
+        let mut file = File::create(&path).expect("a file");
+        file.write_all(&vec![7; usize::try_from(bytes).expect("small")])
+            .expect("written");
+        file.sync_all().expect("synced");
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("advised");
+        let range = OnDisk {
+            path: path.clone(),
+            offset: 0,
+            bytes,
+        };
+        // Where the file system keeps it, or does not say, there is nothing to see.
+        if let Some(cold) = Cold::find(&range) {
+            assert!(!cold.steps.is_empty());
+            cold.read_here();
+            // Between the steps' ends, which the search itself has read.
+            assert!(is_resident(&cold.file, STEP_BYTES / 2), "brought in");
+            assert!(Cold::find(&range).is_none());
+        }
+        std::fs::remove_file(&path).expect("there");
+    }
 
     #[test]
     fn what_was_just_written_is_not_cold_and_a_missing_file_is_nobodys_trouble() {

@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use tokio::io::BufReader;
-use tokio::time::timeout;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::time::{Instant, timeout, timeout_at};
 use ultramarine_runtime::Clock;
 use ultramarine_types::PeerId;
 use ultramarine_types::network::{Fault, NetEvent};
 
 use crate::bounds::{self, WIRE_VERSION};
+use crate::budgets::Spend;
 use crate::frame::{Kind, ReadFault, read_body, read_frame, read_header};
 use crate::hello::{Expected, Goodbye, Hello};
 use crate::hub::Hub;
@@ -19,23 +20,49 @@ use crate::{identity, incoming, message, serve};
 /// Sends of the control stream go before all else on the connection.
 const CONTROL_PRIORITY: i32 = 100;
 
-/// Lives through a connection; answers the peer when it ended, or why there was nothing to live through.
+/// Why two nodes parted before they had met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum Parting {
+    /// What we found ourselves.
+    #[error("{0}")]
+    Ours(Goodbye),
+    /// What the other end says. It may lie.
+    #[error("the other end says: {0}")]
+    Theirs(Goodbye),
+}
+
+/// A connection to a peer that has said who it is.
+pub(crate) struct Met {
+    link: Rc<Link>,
+    send: quinn::SendStream,
+    receive: BufReader<quinn::RecvStream>,
+}
+
+/// Exchanges hellos with whoever is at the other end, until `deadline`; a connection that fails is closed.
 /// `wanted` names the peer that must answer.
-pub(crate) async fn live(
-    hub: Rc<Hub>,
+pub(crate) async fn meet(
+    hub: &Rc<Hub>,
     connection: quinn::Connection,
     dialed: bool,
     wanted: Option<PeerId>,
-) -> Result<PeerId, Goodbye> {
-    let met = timeout(bounds::HANDSHAKE, meet(&hub, &connection, dialed, wanted)).await;
-    let (link, send, receive) = match met.unwrap_or(Err(Goodbye::Silent)) {
-        Ok(met) => met,
-        Err(ours) => {
-            let theirs = closed_by_peer(&connection);
-            close(&connection, ours);
-            return Err(theirs.unwrap_or(ours));
+    deadline: Instant,
+) -> Result<Met, Parting> {
+    let met = timeout_at(deadline, exchange(hub, &connection, dialed, wanted)).await;
+    met.unwrap_or(Err(Goodbye::Silent)).map_err(|ours| {
+        let theirs = closed_by_peer(&connection);
+        close(&connection, ours);
+        match theirs {
+            // What we know ourselves comes before what is said.
+            Some(theirs) if ours == Goodbye::Silent => Parting::Theirs(theirs),
+            _ => Parting::Ours(ours),
         }
-    };
+    })
+}
+
+/// Lives through a connection until it ends.
+pub(crate) async fn live(hub: Rc<Hub>, met: Met) {
+    let Met { link, send, receive } = met;
+    let connection = link.connection.clone();
     let address = connection.remote_address();
     match link.validator {
         Some(validator) => tracing::info!(peer = %link.peer, %validator, %address, "connected"),
@@ -53,20 +80,17 @@ pub(crate) async fn live(
     hub.release(&link);
     let why = closed_by_peer(&connection).map_or_else(|| error.to_string(), |reason| reason.to_string());
     tracing::info!(peer = %link.peer, "disconnected: {why}");
-    Ok(link.peer)
 }
 
 /// The reason the peer gave, if it closed.
-pub(crate) fn closed_by_peer(connection: &quinn::Connection) -> Option<Goodbye> {
+fn closed_by_peer(connection: &quinn::Connection) -> Option<Goodbye> {
     match connection.close_reason()? {
         quinn::ConnectionError::ApplicationClosed(close) => Goodbye::of(close.error_code.into_inner()),
         _ => None,
     }
 }
 
-type Met = (Rc<Link>, quinn::SendStream, BufReader<quinn::RecvStream>);
-
-async fn meet(
+async fn exchange(
     hub: &Rc<Hub>,
     connection: &quinn::Connection,
     dialed: bool,
@@ -114,11 +138,11 @@ async fn meet(
         connection: connection.clone(),
         dialed,
         instance: theirs.instance,
-        now: hub.now(),
+        limits: hub.limits,
     };
     let link = Rc::new(Link::new(parts));
     hub.adopt(&link)?;
-    Ok((link, send, receive))
+    Ok(Met { link, send, receive })
 }
 
 async fn write_control(link: Rc<Link>, mut send: quinn::SendStream) {
@@ -133,15 +157,20 @@ async fn write_control(link: Rc<Link>, mut send: quinn::SendStream) {
 
 async fn read_control(hub: Rc<Hub>, link: Rc<Link>, mut receive: BufReader<quinn::RecvStream>) {
     loop {
-        match read_event(&link, &mut receive).await {
+        // A quiet peer is welcome; one that began a frame has to end it.
+        if matches!(receive.fill_buf().await, Err(_) | Ok([])) {
+            return link.close(Goodbye::Protocol);
+        }
+        let Ok(event) = timeout(bounds::CONTROL_FRAME, read_event(&link, &mut receive)).await else {
+            hub.charge(link.peer, Fault::Withheld, "a control frame did not end in time", None);
+            return link.close(Goodbye::Protocol);
+        };
+        match event {
             Ok(event) => {
                 hub.metrics.messages_received.inc();
                 // Too many, or a core that is behind: the peer waits, unread. Nobody is charged for what flow
                 // control settles.
-                let wait = link.pace_message(hub.now());
-                if wait.0 > 0 {
-                    tokio::time::sleep(wait.as_duration()).await;
-                }
+                hub.spend(&link, Spend::Message).await;
                 hub.events.has_room().await;
                 hub.events.push(event);
             }

@@ -1,15 +1,14 @@
 //! This file knows how connections come about: accepted within caps, dialed again for ever.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::bounds;
-use crate::connection::live;
+use crate::connection::{Parting, live, meet};
+use crate::doors::{Doors, Knock, Site, Visit};
 use crate::hello::Goodbye;
 use crate::hub::Hub;
 use crate::peers::{Backoff, PeerConfig};
@@ -19,53 +18,38 @@ const LOOK: Duration = Duration::from_millis(200);
 /// A connection that lived this long was a good one: the next dial starts without a wait.
 const GOOD: Duration = Duration::from_secs(2);
 
-/// Connections and handshakes by address.
-#[derive(Debug, Default)]
-struct Doors {
-    handshakes: usize,
-    connections: BTreeMap<IpAddr, usize>,
-}
-
 /// Accepts connections until the endpoint closes.
 pub(crate) async fn accept(hub: Rc<Hub>, endpoint: quinn::Endpoint) {
     let doors = Rc::new(RefCell::new(Doors::default()));
     while let Some(incoming) = endpoint.accept().await {
-        let address = incoming.remote_address().ip();
-        let (handshakes, here) = {
-            let doors = doors.borrow();
-            (doors.handshakes, doors.connections.get(&address).copied().unwrap_or(0))
+        let address = incoming.remote_address();
+        let proven = incoming.remote_address_validated();
+        let mut visit = match Visit::begin(&doors, hub.now(), Site::of(address.ip()), proven) {
+            Ok(visit) => visit,
+            Err(Knock::Prove) => {
+                let _ = incoming.retry();
+                continue;
+            }
+            Err(Knock::Refuse | Knock::Enter) => {
+                incoming.refuse();
+                continue;
+            }
         };
-        if handshakes >= bounds::HANDSHAKES_MAX || here >= bounds::CONNECTIONS_PER_ADDRESS_MAX {
-            incoming.refuse();
-            continue;
-        }
-        if handshakes >= bounds::HANDSHAKES_MAX / 2 && !incoming.remote_address_validated() {
-            let _ = incoming.retry();
-            continue;
-        }
         let Ok(connecting) = incoming.accept() else { continue };
-        {
-            let mut doors = doors.borrow_mut();
-            doors.handshakes += 1;
-            *doors.connections.entry(address).or_insert(0) += 1;
-        }
-        let (its_hub, doors) = (hub.clone(), doors.clone());
+        let its_hub = hub.clone();
         hub.spawn(async move {
             let hub = its_hub;
-            let connection = timeout(bounds::HANDSHAKE, connecting).await;
-            doors.borrow_mut().handshakes -= 1;
-            if let Ok(Ok(connection)) = connection
-                && let Err(why) = live(hub, connection, false, None).await
-            {
-                tracing::debug!(%address, "refused: {why}");
-            }
-            let mut doors = doors.borrow_mut();
-            if let Some(count) = doors.connections.get_mut(&address) {
-                *count -= 1;
-                if *count == 0 {
-                    doors.connections.remove(&address);
+            // One deadline for TLS and hellos: who is slow with one has less for the other.
+            let deadline = Instant::now() + bounds::HANDSHAKE;
+            if let Ok(Ok(connection)) = timeout_at(deadline, connecting).await {
+                let met = meet(&hub, connection, false, None, deadline).await;
+                visit.introduced(hub.now(), true);
+                match met {
+                    Ok(met) => live(hub.clone(), met).await,
+                    Err(why) => tracing::debug!(%address, "refused: {why}"),
                 }
             }
+            visit.end(hub.now());
         });
     }
 }
@@ -87,17 +71,22 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
         let failure = match dial(&endpoint, &config.address).await {
             Ok(connection) => {
                 known = known.or_else(|| crate::identity::peer_of(&connection));
-                match live(hub.clone(), connection, true, config.peer).await {
-                    Ok(_) if hub.now().since(started).as_duration() >= GOOD => {
-                        backoff.reset();
-                        logged = None;
+                let deadline = Instant::now() + bounds::HANDSHAKE;
+                match meet(&hub, connection, true, config.peer, deadline).await {
+                    Ok(met) => {
+                        live(hub.clone(), met).await;
+                        if hub.now().since(started).as_duration() >= GOOD {
+                            backoff.reset();
+                            logged = None;
+                        }
                         None
                     }
-                    Ok(_) | Err(Goodbye::Duplicate) => None,
-                    Err(Goodbye::Myself) => {
+                    // Only what we see ourselves ends it for good: the key that answered is ours.
+                    Err(Parting::Ours(Goodbye::Myself)) => {
                         tracing::debug!(address = %config.address, "{}: not dialed again", Goodbye::Myself);
                         return;
                     }
+                    Err(Parting::Ours(Goodbye::Duplicate) | Parting::Theirs(Goodbye::Duplicate)) => None,
                     Err(why) => Some(why.to_string()),
                 }
             }

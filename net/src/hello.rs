@@ -74,6 +74,9 @@ pub enum Goodbye {
     /// Another node answers at the address of a configured peer.
     #[error("another node answers at this address")]
     Stranger = 12,
+    /// The validator that attests it has as many nodes connected as it may.
+    #[error("the validator's nodes that are connected already are as many as it may have")]
+    Crowded = 13,
 }
 
 /// What a node expects of the other end.
@@ -183,7 +186,7 @@ impl Reader<'_> {
 
 impl Goodbye {
     /// Every reason.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Going,
         Self::Version,
         Self::Chain,
@@ -197,6 +200,7 @@ impl Goodbye {
         Self::Slow,
         Self::Silent,
         Self::Stranger,
+        Self::Crowded,
     ];
 
     /// The reason a close code names.

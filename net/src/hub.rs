@@ -15,16 +15,19 @@ use ultramarine_types::verify::VerifyJob;
 use ultramarine_types::{ChainParams, Hash, Machine, Nanos, Outbox, PeerId, ValidatorSet, ValueKey};
 
 use crate::bounds;
+use crate::budgets::{Budgets, Spend};
 use crate::buffers::Buffers;
+use crate::doors::Site;
 use crate::hello::Goodbye;
 use crate::identity::{Attestation, Identity};
 use crate::link::Link;
 use crate::message;
 use crate::metrics::Metrics;
 use crate::outlet::Outlet;
-use crate::peers::{Scores, newer_stays};
+use crate::peers::{BAN_SCORE, SITE_BAN_SCORE, Scores, newer_stays};
 use crate::reader::Reader;
 use crate::streaming::{Completed, Input, Join, JoinConfig, Output};
+use crate::turns::Turns;
 use crate::{request, serve, watched};
 
 /// What all tasks of the network's core share. One thread owns it; no borrow is held over an `await`.
@@ -45,12 +48,17 @@ pub(crate) struct Hub {
     pub jobs: Outlet<VerifyJob>,
     pub store: Outlet<StoreRequest>,
     /// Requests whose answers are being read from the source.
-    pub serving: Semaphore,
+    pub serving: Turns,
+    /// Full nodes that are sent values nobody asked for.
+    pub full_node_streams: Arc<Semaphore>,
     join: RefCell<Join>,
     join_moved: Notify,
     readers: RefCell<BTreeMap<OfferId, Rc<Reader>>>,
     streams_named: Cell<u64>,
-    scores: RefCell<Scores>,
+    scores: RefCell<Scores<PeerId>>,
+    /// What full nodes of a site did together, whatever keys they had.
+    sites: RefCell<Scores<Site>>,
+    budgets: RefCell<Budgets>,
     links: RefCell<BTreeMap<PeerId, Rc<Link>>>,
     /// When a charge of a peer was last logged, and how many were not since.
     charges_logged: RefCell<BTreeMap<(PeerId, Fault), (Nanos, u64)>>,
@@ -96,12 +104,15 @@ impl Hub {
             events: Outlet::new(bounds::EVENTS_WAITING_MAX),
             jobs: Outlet::new(usize::MAX),
             store: Outlet::new(usize::MAX),
-            serving: Semaphore::new(bounds::SERVING_MAX),
+            serving: Turns::new(),
+            full_node_streams: Arc::new(Semaphore::new(bounds::FULL_NODE_STREAMS_MAX)),
             join: RefCell::new(Join::new(JoinConfig { limits })),
             join_moved: Notify::new(),
             readers: RefCell::new(BTreeMap::new()),
             streams_named: Cell::new(0),
-            scores: RefCell::new(Scores::default()),
+            scores: RefCell::new(Scores::new(BAN_SCORE)),
+            sites: RefCell::new(Scores::new(SITE_BAN_SCORE)),
+            budgets: RefCell::new(Budgets::default()),
             links: RefCell::new(BTreeMap::new()),
             charges_logged: RefCell::new(BTreeMap::new()),
             chain,
@@ -115,6 +126,11 @@ impl Hub {
     /// Runs a task beside the others; if it panics the node stops.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> AbortHandle {
         watched::spawn(&self.context.halt, task)
+    }
+
+    /// Runs a task that lasts as long as the node; if it ends, or panics, the node stops.
+    pub fn spawn_lasting(&self, what: &'static str, task: impl Future<Output = ()> + 'static) -> AbortHandle {
+        watched::spawn_lasting(&self.context.halt, what, task)
     }
 
     /// Carries out a command of the core.
@@ -265,8 +281,20 @@ impl Hub {
             *unsaid += 1;
         }
         drop(logged);
-        if banned && let Some(link) = self.link(&peer) {
+        let Some(link) = self.link(&peer) else { return };
+        if link.validator.is_none() {
+            self.sites.borrow_mut().charge(now, link.site, fault);
+        }
+        if banned {
             link.close(Goodbye::Banned);
+        }
+    }
+
+    /// Has a peer pay for what it makes us do, and waits until it can afford it.
+    pub async fn spend(&self, link: &Link, spend: Spend) {
+        let wait = self.budgets.borrow_mut().spend(self.now(), link.spender(), spend);
+        if wait.0 > 0 {
+            tokio::time::sleep(wait.as_duration()).await;
         }
     }
 
@@ -291,7 +319,21 @@ impl Hub {
         if self.scores.borrow().is_banned(self.now(), &link.peer) {
             return Err(Goodbye::Banned);
         }
+        // A new key is no new start for a full node. A validator answers for its own faults only.
+        if link.validator.is_none() && self.sites.borrow().is_banned(self.now(), &link.site) {
+            return Err(Goodbye::Banned);
+        }
         let mut links = self.links.borrow_mut();
+        // A validator may attest any number of keys, and each would have a validator's windows and budgets. The nodes
+        // that are here stay: were the newest to win, three nodes of one validator would push each other out for ever.
+        // The second place is for a stand-in that takes over before the first node's connection is known to be dead.
+        let siblings = links.values().filter(|other| {
+            let lives = other.connection.close_reason().is_none();
+            other.peer != link.peer && other.validator == link.validator && lives
+        });
+        if link.validator.is_some() && siblings.count() >= bounds::LINKS_PER_VALIDATOR_MAX {
+            return Err(Goodbye::Crowded);
+        }
         if let Some(old) = links.get(&link.peer) {
             let same_process = old.instance == link.instance && old.connection.close_reason().is_none();
             if same_process && !newer_stays(&me, &link.peer, old.dialed, link.dialed) {

@@ -7,6 +7,7 @@ use ultramarine_types::PeerId;
 use ultramarine_types::network::{Fault, OfferId};
 
 use crate::bounds;
+use crate::budgets::Spend;
 use crate::frame::{Kind, Part, ReadFault, read_frame, read_part};
 use crate::hub::Hub;
 use crate::link::Link;
@@ -20,10 +21,7 @@ pub(crate) const STOPPED: quinn::VarInt = quinn::VarInt::from_u32(1);
 /// Reads a value somebody streams to us.
 pub(crate) async fn value(hub: Rc<Hub>, link: Rc<Link>, mut receive: quinn::RecvStream) {
     let peer = link.peer;
-    let wait = link.pace_stream(hub.now());
-    if wait.0 > 0 {
-        tokio::time::sleep(wait.as_duration()).await;
-    }
+    hub.spend(&link, Spend::Stream).await;
     let first = timeout(bounds::FIRST_FRAME, read_frame(&mut receive, Kind::Init)).await;
     let init = match first {
         Ok(Ok(Some(body))) => open_init(&hub, &body),
@@ -99,6 +97,8 @@ pub(crate) async fn parts(
                 break;
             }
         }
+        // What QUIC has buffered never makes us wait, and each part is copied or hashed: others run between them.
+        tokio::task::yield_now().await;
     }
     hub.unregister(stream);
 }

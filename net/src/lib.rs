@@ -23,10 +23,13 @@
 )]
 
 pub mod bounds;
+mod budgets;
 pub mod buffers;
 mod cold;
 mod connection;
+mod delivery;
 mod dial;
+mod doors;
 pub mod endpoint;
 pub mod frame;
 pub mod hello;
@@ -46,6 +49,7 @@ mod serve;
 pub mod streaming;
 pub mod sync;
 mod tile;
+mod turns;
 mod watched;
 
 pub use identity::{Attestation, Identity};

@@ -4,14 +4,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
-use ultramarine_types::{Address, Height, Nanos, PeerId};
+use ultramarine_types::limits::Limits;
+use ultramarine_types::{Address, Height, PeerId};
 
 use crate::bounds;
+use crate::budgets::Spender;
+use crate::doors::Site;
 use crate::hello::Goodbye;
 use crate::metrics::Metrics;
-use crate::pace::Bucket;
 use crate::queue::{Queue, TooSlow};
 
 /// A live connection.
@@ -24,12 +26,16 @@ pub(crate) struct Link {
     pub dialed: bool,
     /// The peer's process.
     pub instance: u64,
+    /// Where it was when it said who it is.
+    pub site: Site,
     queue: RefCell<Queue>,
     queued: Notify,
-    bulk: RefCell<VecDeque<AbortHandle>>,
-    messages: RefCell<Bucket>,
-    streams: RefCell<Bucket>,
-    served: RefCell<Bucket>,
+    /// Value streams on their way, oldest first, with their bytes.
+    bulk: RefCell<VecDeque<(AbortHandle, u64)>>,
+    /// Its answers that are being read from the source.
+    pub turns: Semaphore,
+    /// Bytes of answers that wait for it, in permits of [`bounds::ANSWER_PERMIT_BYTES`].
+    pub answers: Semaphore,
     /// UDP bytes sent and received that are counted already.
     counted: Cell<(u64, u64)>,
 }
@@ -41,7 +47,7 @@ pub(crate) struct LinkParts {
     pub connection: quinn::Connection,
     pub dialed: bool,
     pub instance: u64,
-    pub now: Nanos,
+    pub limits: Limits,
 }
 
 impl Link {
@@ -52,25 +58,25 @@ impl Link {
             connection,
             dialed,
             instance,
-            now,
+            limits,
         } = parts;
-        let (window, serve) = match validator {
-            Some(_) => (bounds::VALIDATOR_WINDOW_BYTES, bounds::SERVE_VALIDATOR_BYTES_PER_SECOND),
-            None => (bounds::FULL_NODE_WINDOW_BYTES, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
+        let window = match validator {
+            Some(_) => bounds::VALIDATOR_WINDOW_BYTES,
+            None => bounds::FULL_NODE_WINDOW_BYTES,
         };
         connection.set_receive_window(window.into());
         Self {
             peer,
             validator,
-            connection,
             dialed,
             instance,
+            site: Site::of(connection.remote_address().ip()),
+            connection,
             queue: RefCell::new(Queue::default()),
             queued: Notify::new(),
             bulk: RefCell::new(VecDeque::new()),
-            messages: RefCell::new(Bucket::new(bounds::MESSAGES_PER_SECOND, bounds::MESSAGES_BURST, now)),
-            served: RefCell::new(Bucket::new(serve, serve, now)),
-            streams: RefCell::new(Bucket::new(bounds::STREAMS_PER_SECOND, bounds::STREAMS_BURST, now)),
+            turns: Semaphore::new(bounds::SERVING_PER_PEER_MAX),
+            answers: Semaphore::new(bounds::answer_permits(&limits) as usize),
             counted: Cell::new((0, 0)),
         }
     }
@@ -104,30 +110,32 @@ impl Link {
         }
     }
 
-    /// Remembers a value stream to this peer; answers whether the oldest one had to give way.
-    pub fn add_bulk(&self, task: AbortHandle) -> bool {
+    /// Remembers a value stream to this peer; answers how many older ones had to give way, because there are too many or
+    /// theirs and this one's bytes are more than `bytes_max`.
+    pub fn add_bulk(&self, task: AbortHandle, bytes: u64, bytes_max: u64) -> u64 {
         let mut bulk = self.bulk.borrow_mut();
-        bulk.retain(|task| !task.is_finished());
-        let oldest = (bulk.len() >= bounds::BULK_PER_PEER_MAX)
-            .then(|| bulk.pop_front())
-            .flatten();
-        bulk.push_back(task);
-        oldest.map(|task| task.abort()).is_some()
+        bulk.retain(|(task, _)| !task.is_finished());
+        let mut dropped = 0;
+        loop {
+            let waiting: u64 = bulk.iter().map(|(_, bytes)| bytes).sum();
+            if bulk.len() < bounds::BULK_PER_PEER_MAX && waiting.saturating_add(bytes) <= bytes_max {
+                break;
+            }
+            let Some((oldest, _)) = bulk.pop_front() else { break };
+            oldest.abort();
+            dropped += 1;
+        }
+        bulk.push_back((task, bytes));
+        dropped
     }
 
-    /// How long to leave the peer's next message unread.
-    pub fn pace_message(&self, now: Nanos) -> Nanos {
-        self.messages.borrow_mut().take(now, 1)
-    }
-
-    /// How long to leave the peer's next value stream unread.
-    pub fn pace_stream(&self, now: Nanos) -> Nanos {
-        self.streams.borrow_mut().take(now, 1)
-    }
-
-    /// How long to wait before serving this many bytes more.
-    pub fn pace_serving(&self, now: Nanos, bytes: u64) -> Nanos {
-        self.served.borrow_mut().take(now, bytes)
+    /// Who pays for what the peer makes us do.
+    pub fn spender(&self) -> Spender {
+        Spender {
+            peer: self.peer,
+            is_validator: self.validator.is_some(),
+            site: self.site,
+        }
     }
 
     /// Ends the connection with a reason the peer can read.

@@ -27,14 +27,33 @@ impl Bucket {
 
     /// Takes `count` tokens; answers how long to wait before going on, zero if there were enough.
     pub fn take(&mut self, now: Nanos, count: u64) -> Nanos {
-        let earned = i128::from(now.since(self.at).0) * i128::from(self.rate_per_second);
+        self.level = self.level_at(now) - i128::from(count) * SCALE;
         self.at = self.at.max(now);
-        self.level = (self.level + earned).min(i128::from(self.burst) * SCALE) - i128::from(count) * SCALE;
         if self.level >= 0 {
             return Nanos::ZERO;
         }
         let wait = -self.level / i128::from(self.rate_per_second.max(1));
         Nanos(u64::try_from(wait).unwrap_or(u64::MAX))
+    }
+
+    /// Whether all that was taken has come back.
+    pub fn is_full(&self, now: Nanos) -> bool {
+        self.level_at(now) >= i128::from(self.burst) * SCALE
+    }
+
+    /// Whether more was taken than there was.
+    pub fn is_in_debt(&self, now: Nanos) -> bool {
+        self.level_at(now) < 0
+    }
+
+    /// When something was last taken.
+    pub const fn used(&self) -> Nanos {
+        self.at
+    }
+
+    fn level_at(&self, now: Nanos) -> i128 {
+        let earned = i128::from(now.since(self.at).0) * i128::from(self.rate_per_second);
+        (self.level + earned).min(i128::from(self.burst) * SCALE)
     }
 }
 
@@ -64,6 +83,9 @@ mod tests {
         let mut bucket = Bucket::new(10, 20, Nanos::ZERO);
         let later = Nanos::from_millis(100_000);
         assert_eq!(bucket.take(later, 20), Nanos::ZERO);
+        assert!(!bucket.is_in_debt(later) && !bucket.is_full(later));
         assert_eq!(bucket.take(later, 10), Nanos::from_millis(1_000));
+        assert!(bucket.is_in_debt(later) && !bucket.is_in_debt(later + Nanos::from_millis(1_000)));
+        assert!(bucket.is_full(later + Nanos::from_millis(3_000)));
     }
 }

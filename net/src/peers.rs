@@ -17,6 +17,9 @@ pub struct PeerConfig {
 
 /// At this score a peer is banned.
 pub const BAN_SCORE: u64 = 100;
+/// At this score of all its full nodes together a site is banned for full nodes: a few bans' worth, which no honest
+/// neighbour is near.
+pub const SITE_BAN_SCORE: u64 = 4 * BAN_SCORE;
 /// How long a ban lasts.
 pub const BAN: Nanos = Nanos::from_millis(30_000);
 /// A point is forgotten in this time.
@@ -47,15 +50,24 @@ impl Score {
     }
 }
 
-/// Scores of peers.
-#[derive(Debug, Default)]
-pub struct Scores {
-    scores: BTreeMap<PeerId, Score>,
+/// Scores of peers, or of whatever is charged.
+#[derive(Debug)]
+pub struct Scores<K> {
+    ban_score: u64,
+    scores: BTreeMap<K, Score>,
 }
 
-impl Scores {
+impl<K: Ord + Copy> Scores<K> {
+    /// Nobody has failed yet. Whoever comes to `ban_score` is banned.
+    pub const fn new(ban_score: u64) -> Self {
+        Self {
+            ban_score,
+            scores: BTreeMap::new(),
+        }
+    }
+
     /// Charges a peer; answers whether it is banned now.
-    pub fn charge(&mut self, now: Nanos, peer: PeerId, fault: Fault) -> bool {
+    pub fn charge(&mut self, now: Nanos, peer: K, fault: Fault) -> bool {
         if self.scores.len() >= REMEMBERED_MAX && !self.scores.contains_key(&peer) {
             self.forget_the_best(now);
         }
@@ -67,21 +79,21 @@ impl Scores {
         let score = self.scores.entry(peer).or_insert(fresh);
         score.points = score.points_at(now) + weight(fault);
         score.at = now;
-        if score.points >= BAN_SCORE {
+        if score.points >= self.ban_score {
             score.banned_until = now + BAN;
             // It comes back with half a ban: the next fault of weight ends its visit.
-            score.points = BAN_SCORE / 2;
+            score.points = self.ban_score / 2;
         }
         score.banned_until > now
     }
 
     /// Whether a peer is banned.
-    pub fn is_banned(&self, now: Nanos, peer: &PeerId) -> bool {
+    pub fn is_banned(&self, now: Nanos, peer: &K) -> bool {
         self.scores.get(peer).is_some_and(|score| score.banned_until > now)
     }
 
     /// A peer's points, 0 for one that never failed.
-    pub fn points(&self, now: Nanos, peer: &PeerId) -> u64 {
+    pub fn points(&self, now: Nanos, peer: &K) -> u64 {
         self.scores.get(peer).map_or(0, |score| score.points_at(now))
     }
 
@@ -134,7 +146,7 @@ mod tests {
 
     #[test]
     fn proven_faults_ban_and_time_forgives() {
-        let mut scores = Scores::default();
+        let mut scores = Scores::new(BAN_SCORE);
         assert!(!scores.charge(Nanos::ZERO, PEER, Fault::Proof));
         assert!(!scores.charge(Nanos::ZERO, PEER, Fault::Proof));
         assert!(scores.charge(Nanos::ZERO, PEER, Fault::Proof));
@@ -146,13 +158,13 @@ mod tests {
 
     #[test]
     fn a_slow_peer_is_not_banned_for_one_stall_every_six_seconds() {
-        let mut scores = Scores::default();
+        let mut scores = Scores::new(BAN_SCORE);
         assert!((0..1000).all(|turn| !scores.charge(Nanos::from_millis(turn * 6_000), PEER, Fault::Withheld)));
     }
 
     #[test]
     fn memory_for_scores_is_bounded() {
-        let mut scores = Scores::default();
+        let mut scores = Scores::new(BAN_SCORE);
         for name in 0..3 * REMEMBERED_MAX as u64 {
             let mut peer = PEER;
             peer.0[..8].copy_from_slice(&name.to_le_bytes());

@@ -115,7 +115,15 @@ async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Re
                 certificate,
                 value_bytes,
             };
-            let opened = raw.open(height, hub.chain.chain_id, &hub.limits).map_err(|fault| {
+            // Up to 16 MiB are validated and copied: not on the core that reads votes.
+            let (chain_id, limits) = (hub.chain.chain_id, hub.limits);
+            let open = tokio::task::spawn_blocking(move || raw.open(height, chain_id, &limits)).await;
+            let opened = open.map_err(|ended| match ended.try_into_panic() {
+                // Our own fault; the node stops as it would had it panicked here.
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(ended) => broken(&ended.to_string()),
+            })?;
+            let opened = opened.map_err(|fault| {
                 tracing::debug!(%peer, %height, %fault, "unusable package");
                 ReadFault::Protocol("a sync package that cannot be used")
             })?;
@@ -156,6 +164,8 @@ async fn package(hub: &Rc<Hub>, peer: PeerId, opened: Opened, mut receive: quinn
     for (index, start) in (0u32..).zip((0..payload.len()).step_by(PAYLOAD_CHUNK_BYTES)) {
         let bytes = payload.slice(start..payload.len().min(start + PAYLOAD_CHUNK_BYTES));
         hub.feed(Input::Chunk { stream, index, bytes });
+        // Each chunk is hashed: others run between them.
+        tokio::task::yield_now().await;
     }
     for (index, proof) in (0u16..).zip(proofs.unwrap_or_default()) {
         let blob = tokio::select! {

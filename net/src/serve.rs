@@ -3,86 +3,167 @@
 //! The source is read on the blocking pool, because a first read checks checksums over the whole value and touches
 //! pages that may be on disk; what is left for this core is handing slices to QUIC.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use rand::seq::SliceRandom;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
 use ultramarine_runtime::Io;
-use ultramarine_types::network::Fault;
+use ultramarine_types::limits::PAYLOAD_CHUNKS_MAX;
+use ultramarine_types::network::{Fault, SyncWant};
 use ultramarine_types::storage::Source;
-use ultramarine_types::{Assembly, ValueKey};
+use ultramarine_types::{Assembly, Height, ValueKey};
 
 use crate::bounds;
+use crate::budgets::Spend;
 use crate::cold::Cold;
+use crate::delivery::{Outgoing, Patience, Undelivered};
 use crate::frame::{Kind, ReadFault, frame, read_body, read_header};
 use crate::hub::Hub;
 use crate::link::Link;
-use crate::message;
+use crate::message::{self, PartsRequest, ValueRequest};
 use crate::streaming::split::split;
 use crate::sync;
 
 /// Answers go behind proposals on a shared connection.
 const ANSWER_PRIORITY: i32 = -1;
 
-/// Streams a stored value to each receiver, one unidirectional stream each.
+/// Streams a stored value to each receiver, one unidirectional stream each: to validators at once, because they vote on
+/// it; to full nodes behind them, a few at a time, with what is left. A full node that gets none asks for the value
+/// when it is decided.
 pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Link>>) {
     let Some(assembly) = whole(&hub, key).await else {
         tracing::warn!(%key, "asked to stream a value that is not held whole");
         return;
     };
     let pieces = split(&assembly, None);
-    for link in receivers {
-        let (task_hub, task_link, pieces) = (hub.clone(), link.clone(), pieces.clone());
-        let task = hub.spawn(async move {
-            if write_value(&task_link, pieces).await.is_ok() {
-                task_hub.metrics.values_streamed.inc();
-            }
-        });
-        if link.add_bulk(task) {
-            hub.metrics.bulk_dropped.inc();
-        }
+    drop(assembly);
+    let (validators, mut full_nodes): (Vec<_>, Vec<_>) =
+        receivers.into_iter().partition(|link| link.validator.is_some());
+    let (working, mut all_done) = mpsc::channel::<Infallible>(1);
+    for link in validators {
+        add_stream(&hub, &link, pieces.clone(), working.clone());
+    }
+    drop(working);
+    // Others each time, and no more than there is time for.
+    full_nodes.shuffle(&mut rand::rng());
+    full_nodes.truncate(bounds::FULL_NODES_PER_VALUE_MAX);
+    // A validator that does not read may not keep full nodes from the value for longer than its round may take; and who
+    // has no turn in as long again is better served by what is decided by then.
+    let round = hub.limits.propose_timeout().as_duration();
+    let begun = Instant::now();
+    let _ = timeout_at(begun + round, all_done.recv()).await;
+    for link in full_nodes {
+        let turn = hub.full_node_streams.clone().acquire_owned();
+        let Ok(Ok(turn)) = timeout_at(begun + 2 * round, turn).await else {
+            return;
+        };
+        add_stream(&hub, &link, pieces.clone(), turn);
     }
 }
 
-async fn write_value(link: &Link, mut pieces: Vec<Bytes>) -> Result<(), quinn::WriteError> {
-    let mut send = link.connection.open_uni().await?;
-    send.write_all_chunks(&mut pieces).await?;
-    let _ = send.finish();
-    Ok(())
+/// Begins a stream of a value to one receiver; `until_done` is dropped when it ends, however it ends.
+fn add_stream(hub: &Rc<Hub>, link: &Rc<Link>, pieces: Vec<Bytes>, until_done: impl Sized + 'static) {
+    let bytes = bytes_of(&pieces);
+    let (task_hub, task_link) = (hub.clone(), link.clone());
+    let task = hub.spawn(async move {
+        let _until_done = until_done;
+        match write_value(&task_hub, &task_link, pieces).await {
+            Ok(()) => task_hub.metrics.values_streamed.inc(),
+            // It did not ask for the value: that it is slow is nobody's fault.
+            Err(Undelivered::Gone | Undelivered::Slow) => {}
+            Err(Undelivered::Stalled) => {
+                task_hub.charge(
+                    task_link.peer,
+                    Fault::Withheld,
+                    "it neither took a value nor refused it",
+                    None,
+                );
+            }
+        }
+    });
+    // A receiver reserves at most half of its room for one peer.
+    let bytes_max = hub.limits.assembly_bytes() as u64 / 2;
+    hub.metrics.bulk_dropped.add(link.add_bulk(task, bytes, bytes_max));
 }
 
-/// Reads one request and answers it.
-pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, mut send: quinn::SendStream, mut receive: quinn::RecvStream) {
-    let mut pieces = match timeout(bounds::FIRST_FRAME, read_request(&mut receive)).await {
-        Ok(Ok(request)) => {
-            let Ok(_turn) = hub.serving.acquire().await else { return };
-            answer(&hub, request).await
-        }
+async fn write_value(hub: &Hub, link: &Link, pieces: Vec<Bytes>) -> Result<(), Undelivered> {
+    let patience = patience(hub);
+    Outgoing::open(&link.connection, patience)
+        .await?
+        .deliver(pieces, patience)
+        .await
+}
+
+/// How long a peer may take for what is sent to it. By its own deadlines it has refused or read all of it by then.
+fn patience(hub: &Hub) -> Patience {
+    let thinks = 2 * bounds::OFFER_WAIT.as_duration();
+    Patience {
+        stall: bounds::WRITE_STALL,
+        until: Instant::now() + thinks + hub.limits.sync_timeout().as_duration(),
+    }
+}
+
+fn bytes_of(pieces: &[Bytes]) -> u64 {
+    pieces.iter().map(|piece| piece.len() as u64).sum()
+}
+
+/// Reads one request and answers it. The peer pays before anything is read for it: a little for the question, then for
+/// all that the answer may be.
+pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, send: quinn::SendStream, mut receive: quinn::RecvStream) {
+    let outgoing = Outgoing::new(send);
+    let request = match timeout(bounds::FIRST_FRAME, read_request(&hub, &mut receive)).await {
+        Ok(Ok(request)) => request,
         Ok(Err(ReadFault::Protocol(what))) => {
             hub.charge(link.peer, Fault::Protocol, what, None);
             return;
         }
         Err(_) | Ok(Err(ReadFault::Broken(_))) => return,
     };
-    let bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-    let wait = link.pace_serving(hub.now(), bytes.max(bounds::REQUEST_BYTES_MIN));
-    if wait.0 > 0 {
-        tokio::time::sleep(wait.as_duration()).await;
-    }
-    let _ = send.set_priority(ANSWER_PRIORITY);
-    if send.write_all_chunks(&mut pieces).await.is_ok() {
-        let _ = send.finish();
-        hub.metrics.requests_served.inc();
+    let question = bounds::REQUEST_BYTES_MIN;
+    hub.spend(&link, Spend::Serving { bytes: question }).await;
+    let Some(bytes) = hub.serving.during(&link, weigh(&hub, &request)).await else {
+        return;
+    };
+    let rest = bytes.saturating_sub(question);
+    hub.spend(&link, Spend::Serving { bytes: rest }).await;
+    // Held until the peer has it all: what waits for one peer is bounded, however many requests it has.
+    let Ok(_bytes) = link.answers.acquire_many(permits(&hub, bytes)).await else {
+        return;
+    };
+    let pieces = match hub.serving.during(&link, answer(&hub, request)).await {
+        Some(Ok(pieces)) => pieces,
+        Some(Err(what)) => {
+            hub.charge(link.peer, Fault::Protocol, what, None);
+            return;
+        }
+        None => return,
+    };
+    outgoing.set_priority(ANSWER_PRIORITY);
+    match outgoing.deliver(pieces, patience(&hub)).await {
+        Ok(()) => hub.metrics.requests_served.inc(),
+        Err(Undelivered::Gone) => {}
+        Err(why @ (Undelivered::Stalled | Undelivered::Slow)) => {
+            hub.charge(
+                link.peer,
+                Fault::Withheld,
+                &format!("an answer it asked for: {why}"),
+                None,
+            );
+        }
     }
 }
 
+#[derive(Clone)]
 enum Request {
-    Parts(message::PartsRequest),
-    Value(message::ValueRequest),
+    Parts(PartsRequest),
+    Value(ValueRequest),
 }
 
-async fn read_request(receive: &mut quinn::RecvStream) -> Result<Request, ReadFault> {
+async fn read_request(hub: &Hub, receive: &mut quinn::RecvStream) -> Result<Request, ReadFault> {
     let header = read_header(receive)
         .await?
         .ok_or_else(|| ReadFault::Broken("no request".into()))?;
@@ -95,33 +176,92 @@ async fn read_request(receive: &mut quinn::RecvStream) -> Result<Request, ReadFa
     } else {
         message::read_value_request(&body).map(Request::Value)
     };
-    request.map_err(|fault| ReadFault::Protocol(fault.0))
+    let request = request.map_err(|fault| ReadFault::Protocol(fault.0))?;
+    if let Request::Parts(PartsRequest {
+        missing: Some(missing), ..
+    }) = &request
+    {
+        let blobs = hub.limits.blobs_per_block as usize;
+        if !missing.is_within(PAYLOAD_CHUNKS_MAX, blobs) || missing.is_empty() {
+            return Err(ReadFault::Protocol("asks for no part, or for parts that no value has"));
+        }
+    }
+    Ok(request)
 }
 
-async fn answer(hub: &Rc<Hub>, request: Request) -> Vec<Bytes> {
+/// The most that an answer has in bytes, from what the index knows.
+async fn weigh(hub: &Hub, request: &Request) -> u64 {
+    let (source, request) = (Arc::clone(&hub.source), request.clone());
+    let weigh = move || match request {
+        Request::Parts(PartsRequest { key, missing }) => {
+            let all = bytes_held(source.as_ref(), key);
+            missing.map_or(all, |missing| all.min(missing.bytes()))
+        }
+        Request::Value(ValueRequest {
+            height,
+            want: SyncWant::Package,
+        }) => decided_key(source.as_ref(), height).map_or(0, |key| bytes_held(source.as_ref(), key)),
+        Request::Value(ValueRequest {
+            want: SyncWant::Certificate,
+            ..
+        }) => 0,
+    };
+    tokio::task::spawn_blocking(weigh).await.unwrap_or(0)
+}
+
+/// How much there is of a value. What is not on disk is in memory, or nowhere: looking at it costs nothing.
+fn bytes_held(source: &dyn Source, key: ValueKey) -> u64 {
+    let in_memory = |assembly: Assembly| {
+        let blobs = assembly.blobs.iter().map(|part| part.blob.len()).sum::<usize>();
+        (assembly.payload.len() + blobs) as u64
+    };
+    match source.on_disk(&key) {
+        Some(range) => range.bytes,
+        None => source.value(&key).map_or(0, in_memory),
+    }
+}
+
+fn decided_key(source: &dyn Source, height: Height) -> Option<ValueKey> {
+    let id = source.decided(height)?.certificate.value_id;
+    Some(ValueKey { height, id })
+}
+
+/// Permits of a peer's [`Link::answers`] that an answer takes: all of them if it is larger than they are.
+fn permits(hub: &Hub, bytes: u64) -> u32 {
+    let all = bounds::answer_permits(&hub.limits);
+    let wanted = bytes.div_ceil(bounds::ANSWER_PERMIT_BYTES).max(1);
+    u32::try_from(wanted).unwrap_or(u32::MAX).min(all)
+}
+
+/// What to send; an error if the peer asked for what it must know not to be there.
+async fn answer(hub: &Rc<Hub>, request: Request) -> Result<Vec<Bytes>, &'static str> {
     match request {
-        Request::Parts(request) => match whole(hub, request.key).await {
-            Some(assembly) => split(&assembly, request.missing.as_ref()),
-            None => vec![frame(Kind::NotHeld, &[])],
-        },
-        Request::Value(request) => {
-            let key = move |source: &dyn Source| {
-                let decided = source.decided(request.height)?;
-                Some(ValueKey {
-                    height: request.height,
-                    id: decided.certificate.value_id,
-                })
+        Request::Parts(request) => {
+            let Some(assembly) = whole(hub, request.key).await else {
+                return Ok(vec![frame(Kind::NotHeld, &[])]);
             };
+            let metadata = &assembly.init.metadata;
+            let (chunks, blobs) = (metadata.chunk_hashes.len(), metadata.commitments.len());
+            match request.missing {
+                // It has the `Init`, which says how many parts there are.
+                Some(missing) if !missing.is_within(chunks, blobs) => {
+                    Err("asks for parts that the value does not have")
+                }
+                missing => Ok(split(&assembly, missing.as_ref())),
+            }
+        }
+        Request::Value(request) => {
+            let key = move |source: &dyn Source| decided_key(source, request.height);
             let answer = on_source(hub, key, move |source| {
                 sync::answer(source, request.height, request.want)
             })
             .await;
-            let Some(answer) = answer else { return Vec::new() };
+            let Some(answer) = answer else { return Ok(Vec::new()) };
             if answer.alarm {
                 hub.metrics.unavailable.inc();
                 tracing::error!(height = %request.height, "a decided height cannot be served: its bytes are damaged or missing");
             }
-            answer.pieces
+            Ok(answer.pieces)
         }
     }
 }
@@ -134,8 +274,8 @@ async fn whole(hub: &Rc<Hub>, key: ValueKey) -> Option<Assembly> {
     (assembly.blobs.len() == assembly.init.metadata.commitments.len()).then_some(assembly)
 }
 
-/// Reads the source away from this core, the value named by `key` through the ring first if it is cold; `None` if the
-/// read panicked.
+/// Reads the source away from this core, and the value named by `key` into memory first if it is cold: through the ring,
+/// or where there is none on the thread that reads the source. `None` if the read panicked.
 async fn on_source<T: Send + 'static>(
     hub: &Hub,
     key: impl FnOnce(&dyn Source) -> Option<ValueKey> + Send + 'static,
@@ -146,15 +286,15 @@ async fn on_source<T: Send + 'static>(
     let first = {
         let (source, read) = (source.clone(), read.clone());
         tokio::task::spawn_blocking(move || {
-            let range = if on_ring {
-                key(source.as_ref()).and_then(|key| source.on_disk(&key))
-            } else {
-                None
-            };
-            match range.as_ref().and_then(Cold::find) {
-                Some(cold) => Err(cold),
-                None => Ok(read(source.as_ref())),
+            let range = key(source.as_ref()).and_then(|key| source.on_disk(&key));
+            let cold = range.as_ref().and_then(Cold::find);
+            if on_ring && let Some(cold) = cold {
+                return Err(cold);
             }
+            if let Some(cold) = cold {
+                cold.read_here();
+            }
+            Ok(read(source.as_ref()))
         })
     };
     match first.await.ok()? {

@@ -99,9 +99,12 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         hub.spawn(async move { for_events.events.pump(events).await }),
         hub.spawn(async move { for_jobs.jobs.pump(jobs).await }),
         hub.spawn(async move { for_store.store.pump(store).await }),
-        hub.spawn(hub.clone().keep_time()),
-        hub.spawn(hub.clone().keep_count()),
-        hub.spawn(dial::accept(hub.clone(), endpoint.clone())),
+    ];
+    // Without one of these the node would look alive and be deaf.
+    let lasting = [
+        hub.spawn_lasting("the timekeeper of streams", hub.clone().keep_time()),
+        hub.spawn_lasting("the counter of bytes", hub.clone().keep_count()),
+        hub.spawn_lasting("accepting connections", dial::accept(hub.clone(), endpoint.clone())),
     ];
     tasks.extend(
         peers
@@ -113,6 +116,8 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         () = take_verdicts(&hub, verdicts) => {}
         () = halt.stopped() => {}
     }
+    // They end with the endpoint, and now they may.
+    lasting.iter().for_each(AbortHandle::abort);
     endpoint.close(
         quinn::VarInt::from_u32(Goodbye::Going as u32),
         Goodbye::Going.to_string().as_bytes(),

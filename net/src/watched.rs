@@ -24,6 +24,17 @@ pub(crate) fn spawn(halt: &Halt, task: impl Future<Output = ()> + 'static) -> Ab
     abort
 }
 
+/// Runs a task that must not end before the node does. If it ends by itself or panics, the node stops and says that
+/// `what` ended. Abort it to end it in peace.
+pub(crate) fn spawn_lasting(halt: &Halt, what: &'static str, task: impl Future<Output = ()> + 'static) -> AbortHandle {
+    let its_halt = halt.clone();
+    spawn(halt, async move {
+        task.await;
+        let what = format!("{what} ended: the log says why; start the node again");
+        its_halt.stop(Reason::Failed { tile: TILE, what });
+    })
+}
+
 /// Ends a task when it is dropped.
 pub(crate) struct Bound(pub AbortHandle);
 
@@ -59,6 +70,32 @@ mod tests {
             halt.stopped().await;
             let why = halt.reason().expect("it stopped").to_string();
             assert!(why.contains("net") && why.contains("seven is not eight"), "{why}");
+        });
+    }
+
+    #[test]
+    fn a_lasting_task_that_ends_stops_the_node_with_its_name() {
+        run(async {
+            let halt = Halt::new();
+            spawn_lasting(&halt, "accepting connections", async {});
+            halt.stopped().await;
+            let why = halt.reason().expect("it stopped").to_string();
+            assert!(
+                why.contains("net") && why.contains("accepting connections ended"),
+                "{why}"
+            );
+        });
+    }
+
+    #[test]
+    fn a_lasting_task_that_is_ended_stops_nobody() {
+        run(async {
+            let halt = Halt::new();
+            drop(Bound(spawn_lasting(&halt, "waiting", std::future::pending())));
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert!(!halt.is_stopped());
         });
     }
 

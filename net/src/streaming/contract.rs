@@ -1,7 +1,7 @@
 //! This file knows what a join is told and what it may want done.
 
 use bytes::Bytes;
-use ultramarine_types::limits::Limits;
+use ultramarine_types::limits::{BLOB_BYTES, Limits, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::network::{Fault, NetEvent, OfferId, Refusal};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::verify::{Verdict, VerifyJob};
@@ -114,6 +114,23 @@ pub struct Missing {
     pub chunks: Bits,
     /// Positions of blobs.
     pub blobs: Bits,
+}
+
+impl Missing {
+    /// Whether no part is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.blobs.is_empty()
+    }
+
+    /// Whether all that is asked for is among so many chunks and blobs.
+    pub fn is_within(&self, chunks: usize, blobs: usize) -> bool {
+        self.chunks.iter().all(|index| index < chunks) && self.blobs.iter().all(|index| index < blobs)
+    }
+
+    /// The most that the parts asked for have in bytes.
+    pub fn bytes(&self) -> u64 {
+        (self.chunks.count() * PAYLOAD_CHUNK_BYTES + self.blobs.count() * BLOB_BYTES) as u64
+    }
 }
 
 /// A whole value.

@@ -16,6 +16,7 @@ mod room;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::network::{Fault, NetEvent, OfferId, OfferKind, Refusal, SyncEnd};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::{Height, Init, Machine, Nanos, Outbox, PeerId, ValueKey};
@@ -72,6 +73,13 @@ impl Stream {
         }
     }
 
+    /// Bytes it is behind the slowest honest pace since it became active; 0 while it keeps it.
+    fn lag_bytes(&self, now: Nanos) -> u64 {
+        let paced_ms = now.since(self.since + bounds::LAG_GRACE).0 / 1_000_000;
+        let brought = self.chunks_seen.count() * PAYLOAD_CHUNK_BYTES + self.blobs_seen.count() * BLOB_BYTES;
+        (paced_ms * bounds::PACE_BYTES_PER_MS).saturating_sub(brought as u64)
+    }
+
     /// Whether it ended without parts that it was asked for and that nobody else has brought.
     fn withheld(&self, missing: &Missing) -> bool {
         let asked_for = |chunk: bool, index: usize| match &self.asked_for {
@@ -96,6 +104,10 @@ pub struct Join {
     forgotten: Height,
     /// `Incomplete`s held back for a moment, oldest first, so that a peer that answers "not held" is not asked in a tight circle.
     later: VecDeque<(Nanos, ValueKey, PeerId)>,
+    /// Values with chunks that are here and not joined yet, and since when: hashing goes on a step a wake.
+    joining: BTreeMap<ValueKey, Nanos>,
+    /// When streams that wait for room are next looked at, if there are any.
+    room_retry: Nanos,
 }
 
 impl Join {
@@ -108,6 +120,8 @@ impl Join {
             done: BTreeSet::new(),
             forgotten: Height::GENESIS,
             later: VecDeque::new(),
+            joining: BTreeMap::new(),
+            room_retry: Nanos::ZERO,
         }
     }
 
@@ -371,6 +385,7 @@ impl Join {
         self.values.retain(|key, _| key.height > height);
         self.done.retain(|key| key.height > height);
         self.later.retain(|(_, key, _)| key.height > height);
+        self.joining.retain(|key, _| key.height > height);
         self.start_queued(now, out);
     }
 
@@ -414,7 +429,9 @@ impl Machine for Join {
 
     fn deadline(&self) -> Option<Nanos> {
         let streams = self.streams.values().map(|stream| self.deadline_of(stream));
-        streams.chain(self.later.front().map(|(due, ..)| *due)).min()
+        let later = self.later.front().map(|(due, ..)| *due);
+        let joining = self.joining.values().copied();
+        streams.chain(later).chain(joining).chain(self.room_due()).min()
     }
 
     fn wake(&mut self, now: Nanos, out: &mut Outbox<Output>) {
@@ -424,6 +441,9 @@ impl Machine for Join {
             self.streams
                 .values_mut()
                 .for_each(|stream| (stream.since, stream.progress) = (now, now));
+        }
+        if let Some(key) = self.joining.keys().next().copied() {
+            self.join_payload(now, key, out);
         }
         while self.later.front().is_some_and(|(due, ..)| *due <= now) {
             let Some((_, key, peer)) = self.later.pop_front() else {
@@ -438,6 +458,7 @@ impl Machine for Join {
                 out.push(Output::Ask(NetEvent::Incomplete { key, peer }));
             }
         }
+        self.retry_room(now, out);
         let due: Vec<(OfferId, State)> = self
             .streams
             .iter()

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
 use ultramarine_types::canonical::sha256;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::Flaw;
 use ultramarine_types::storage::Tag;
-use ultramarine_types::{Assembly, BlobPart, Init, Nanos, PeerId, ValueKey};
+use ultramarine_types::{Assembly, BlobPart, Hash, Init, Nanos, PeerId, ValueKey};
 
 use super::bits::Bits;
 use super::contract::Missing;
@@ -34,6 +35,39 @@ enum Slot {
     /// The proof holds.
     Verified(BlobPart),
 }
+
+/// Where one payload chunk stands.
+#[derive(Debug)]
+enum ChunkSlot {
+    /// Nobody's bytes are here.
+    Empty,
+    /// Its bytes are here, and the ones before it are not all joined.
+    Here(Bytes),
+    /// Its bytes are in the payload.
+    Joined,
+}
+
+/// The front of a payload: the chunks that are joined and hashed so far.
+#[derive(Debug, Default)]
+struct Front {
+    chunks: usize,
+    bytes: BytesMut,
+    hasher: Sha256,
+}
+
+/// How far a payload's chunks are joined.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Joined {
+    /// As far as can be; the next chunk is not here, or there is nothing more to do.
+    AllThatIsHere,
+    /// For now: the next chunk is here, and another call goes on with it.
+    Some,
+    /// The payload is whole and has its hash. Told once.
+    Whole(Bytes),
+}
+
+/// Chunks joined in one go, 256 KiB: a fraction of a millisecond of hashing, so that a vote never waits for 16 MiB of it.
+const CHUNKS_PER_STEP: usize = 4;
 
 /// What became of a chunk offered to a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,8 +107,9 @@ pub(super) struct Pending {
     pub admitted: Nanos,
     /// The origin proposer bound something malformed: it can never be whole.
     pub hopeless: bool,
-    chunks: Vec<Option<Bytes>>,
-    /// All chunks as one, once they are here.
+    chunks: Vec<ChunkSlot>,
+    front: Front,
+    /// All chunks as one, once they are joined.
     payload: Option<Bytes>,
     blobs: Vec<Slot>,
     first_part: Option<Nanos>,
@@ -85,7 +120,7 @@ pub(super) struct Pending {
 impl Pending {
     pub fn new(key: ValueKey, init: Arc<Init>, tag: Tag, wants_blobs: bool, admitted: Nanos) -> Self {
         let metadata = &init.metadata;
-        let chunks = metadata.chunk_hashes.iter().map(|_| None).collect();
+        let chunks = metadata.chunk_hashes.iter().map(|_| ChunkSlot::Empty).collect();
         let blobs = metadata.commitments.iter().map(|_| Slot::Empty).collect();
         Self {
             key,
@@ -95,6 +130,7 @@ impl Pending {
             admitted,
             hopeless: false,
             chunks,
+            front: Front::default(),
             payload: None,
             blobs,
             first_part: None,
@@ -119,13 +155,13 @@ impl Pending {
         let (Some(slot), Some(hash)) = (self.chunks.get_mut(index), metadata.chunk_hashes.get(index)) else {
             return ChunkFate::Outside;
         };
-        if slot.is_some() {
+        if !matches!(slot, ChunkSlot::Empty) {
             return ChunkFate::Known;
         }
         if chunk_bytes(metadata.payload_bytes as usize, index) != Some(bytes.len()) || sha256(&bytes) != *hash {
             return ChunkFate::Bad;
         }
-        *slot = Some(bytes);
+        *slot = ChunkSlot::Here(bytes);
         self.touch(now);
         ChunkFate::Taken
     }
@@ -167,7 +203,8 @@ impl Pending {
         self.reserved = None;
         self.first_part = None;
         self.payload = None;
-        self.chunks.iter_mut().for_each(|chunk| *chunk = None);
+        self.front = Front::default();
+        self.chunks.iter_mut().for_each(|chunk| *chunk = ChunkSlot::Empty);
         for slot in &mut self.blobs {
             let drained = match slot {
                 Slot::Verifying { sender, .. } | Slot::Drained { sender } => Slot::Drained { sender: *sender },
@@ -183,7 +220,7 @@ impl Pending {
             .chunks
             .iter()
             .enumerate()
-            .filter(|(_, chunk)| chunk.is_none())
+            .filter(|(_, chunk)| matches!(chunk, ChunkSlot::Empty))
             .map(|(index, _)| index);
         let blobs = self
             .blobs
@@ -199,7 +236,7 @@ impl Pending {
 
     /// Whether bytes are missing that somebody could send now.
     pub fn is_missing_parts(&self) -> bool {
-        self.chunks.iter().any(Option::is_none)
+        self.chunks.iter().any(|chunk| matches!(chunk, ChunkSlot::Empty))
             || (self.wants_blobs && self.blobs.iter().any(|slot| matches!(slot, Slot::Empty)))
     }
 
@@ -212,8 +249,7 @@ impl Pending {
 
     /// Whether all is here and proven.
     pub fn is_whole(&self) -> bool {
-        self.chunks.iter().all(Option::is_some)
-            && (!self.wants_blobs || self.blobs.iter().all(|slot| matches!(slot, Slot::Verified(_))))
+        self.payload.is_some() && (!self.wants_blobs || self.blobs.iter().all(|slot| matches!(slot, Slot::Verified(_))))
     }
 
     /// From the first part to the last one.
@@ -226,40 +262,53 @@ impl Pending {
         (self.wants_blobs && !self.blobs.is_empty()).then(|| now.since(self.last_blob))
     }
 
-    /// The payload, the first time that all its chunks are here; an error if it is not what the metadata binds.
-    pub fn join_payload(&mut self) -> Result<Option<Bytes>, Flaw> {
-        if self.payload.is_some() || self.chunks.iter().any(Option::is_none) {
-            return Ok(None);
+    /// Joins some of the chunks that are next; an error if the whole payload is not what the metadata binds.
+    pub fn join_payload(&mut self) -> Result<Joined, Flaw> {
+        if self.payload.is_some() {
+            return Ok(Joined::AllThatIsHere);
         }
-        let payload = match self.chunks.as_slice() {
+        let payload = if let [only] = self.chunks.as_mut_slice() {
             // One chunk's hash was compared with the payload's when the `Init` came.
-            [Some(only)] => only.clone(),
-            chunks => {
-                let mut payload = BytesMut::with_capacity(self.init.metadata.payload_bytes as usize);
-                chunks
-                    .iter()
-                    .flatten()
-                    .for_each(|chunk| payload.extend_from_slice(chunk));
-                let payload = payload.freeze();
-                if sha256(&payload) != self.init.metadata.payload_hash {
-                    return Err(Flaw::Payload);
+            match std::mem::replace(only, ChunkSlot::Joined) {
+                ChunkSlot::Here(bytes) => bytes,
+                other => {
+                    *only = other;
+                    return Ok(Joined::AllThatIsHere);
                 }
-                // The chunks' own buffers are not needed any more.
-                let mut rest = payload.clone();
-                for chunk in self.chunks.iter_mut().flatten() {
-                    *chunk = rest.split_to(chunk.len());
-                }
-                payload
             }
+        } else {
+            for _ in 0..CHUNKS_PER_STEP {
+                let Some(slot @ ChunkSlot::Here(_)) = self.chunks.get_mut(self.front.chunks) else {
+                    break;
+                };
+                if let ChunkSlot::Here(bytes) = std::mem::replace(slot, ChunkSlot::Joined) {
+                    if self.front.chunks == 0 {
+                        self.front.bytes.reserve(self.init.metadata.payload_bytes as usize);
+                    }
+                    self.front.bytes.extend_from_slice(&bytes);
+                    self.front.hasher.update(&bytes);
+                    self.front.chunks += 1;
+                }
+            }
+            match self.chunks.get(self.front.chunks) {
+                Some(ChunkSlot::Here(_)) => return Ok(Joined::Some),
+                Some(_) => return Ok(Joined::AllThatIsHere),
+                None => {}
+            }
+            let front = std::mem::take(&mut self.front);
+            if Hash(front.hasher.finalize().into()) != self.init.metadata.payload_hash {
+                return Err(Flaw::Payload);
+            }
+            front.bytes.freeze()
         };
         self.payload = Some(payload.clone());
-        Ok(Some(payload))
+        Ok(Joined::Whole(payload))
     }
 
-    /// The whole value. Call only when [`is_whole`](Self::is_whole) and its payload was joined.
+    /// The whole value. Call only when [`is_whole`](Self::is_whole).
     pub fn assemble(&mut self) -> Assembly {
         assert!(self.is_whole(), "only a whole value is assembled");
-        let payload = self.payload.take().expect("chunks that are all here were joined");
+        let payload = self.payload.take().expect("a whole value has its payload");
         let blobs = std::mem::take(&mut self.blobs)
             .into_iter()
             .filter_map(|slot| match slot {

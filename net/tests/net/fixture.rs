@@ -1,19 +1,22 @@
 //! Values, peers and sources for tests.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ultramarine_types::canonical::sha256;
 use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
-use ultramarine_types::storage::{Absent, Blobs, Decided, Source};
+use ultramarine_types::storage::{Absent, Blobs, Decided, OnDisk, Source};
 use ultramarine_types::{
-    Address, Assembly, BlobPart, ChainParams, CommitCertificate, ExecutionHeader, Hash, Height, Init, KzgCommitment,
-    KzgProof, PeerId, Round, Signature, ValueKey, ValueMetadata,
+    Address, Assembly, BlobPart, ChainParams, CommitCertificate, ConsensusMessage, ExecutionHeader, Hash, Height, Init,
+    KzgCommitment, KzgProof, PeerId, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind,
 };
 
 pub const CHAIN_ID: u64 = 77;
+/// Longest wait for anything in a test.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn params(blobs_per_block_max: u32) -> ChainParams {
     ChainParams {
@@ -123,6 +126,17 @@ pub fn certificate(key: ValueKey) -> CommitCertificate {
     }
 }
 
+pub fn vote(height: u64) -> ConsensusMessage {
+    ConsensusMessage::Vote(Vote {
+        kind: VoteKind::Precommit,
+        height: Height(height),
+        round: Round(1),
+        value_id: Some(ValueId([9; 32])),
+        voter: Address([1; 20]),
+        signature: Signature([2; 64]),
+    })
+}
+
 /// Whether a blob is the one its commitment was made for, as [`value`] makes them: what the verifier says in tests.
 pub fn holds(commitment: &KzgCommitment, blob: &[u8], proof: &KzgProof) -> bool {
     let mark = &commitment.0[..3];
@@ -146,11 +160,58 @@ pub fn same_bytes(left: &Assembly, right: &Assembly) -> bool {
 pub struct Shelf {
     values: Mutex<BTreeMap<ValueKey, Assembly>>,
     decided: Mutex<BTreeMap<Height, (Decided, Option<Absent>)>>,
+    disk: Arc<Disk>,
+    on_disk: Mutex<Option<OnDisk>>,
+}
+
+/// A disk that may make readers wait.
+#[derive(Debug, Default)]
+struct Disk {
+    state: Mutex<(Option<ValueKey>, usize)>,
+    moved: Condvar,
+}
+
+/// Readers of a value wait until this is dropped.
+pub struct Stuck(Arc<Disk>);
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        self.0.state.lock().expect("no panic").0 = None;
+        self.0.moved.notify_all();
+    }
 }
 
 impl Shelf {
     pub fn put(&self, assembly: Assembly) {
         self.values.lock().expect("no panic").insert(assembly.key, assembly);
+    }
+
+    /// Lets go of every value.
+    pub fn clear(&self) {
+        self.values.lock().expect("no panic").clear();
+    }
+
+    /// Makes readers of a value wait.
+    pub fn stick(&self, key: ValueKey) -> Stuck {
+        self.disk.state.lock().expect("no panic").0 = Some(key);
+        Stuck(self.disk.clone())
+    }
+
+    /// Waits until so many readers wait.
+    pub fn expect_waiting(&self, least: usize) {
+        let state = self.disk.state.lock().expect("no panic");
+        let few = |state: &mut (Option<ValueKey>, usize)| state.1 < least;
+        let (state, waited) = self
+            .disk
+            .moved
+            .wait_timeout_while(state, PATIENCE, few)
+            .expect("no panic");
+        assert!(!waited.timed_out(), "{} readers wait", state.1);
+    }
+
+    /// Says where every value lies on disk.
+    pub fn lie_at(&self, range: OnDisk) {
+        *self.on_disk.lock().expect("no panic") = Some(range);
     }
 
     /// Decides a value that was put; `absent` says why its blobs are not here.
@@ -200,7 +261,26 @@ impl Source for Shelf {
         None
     }
 
+    fn on_disk(&self, _key: &ValueKey) -> Option<OnDisk> {
+        self.on_disk.lock().expect("no panic").clone()
+    }
+
     fn value(&self, key: &ValueKey) -> Result<Assembly, Absent> {
+        let mut state = self.disk.state.lock().expect("no panic");
+        if state.0 == Some(*key) {
+            state.1 += 1;
+            self.disk.moved.notify_all();
+            let stuck = |state: &mut (Option<ValueKey>, usize)| state.0 == Some(*key);
+            // Not for ever, so that a test that fails does end.
+            let (waited, _) = self
+                .disk
+                .moved
+                .wait_timeout_while(state, 2 * PATIENCE, stuck)
+                .expect("no panic");
+            state = waited;
+            state.1 -= 1;
+        }
+        drop(state);
         self.values
             .lock()
             .expect("no panic")

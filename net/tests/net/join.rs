@@ -18,22 +18,22 @@ use ultramarine_types::{Assembly, BlobPart, Height, KzgProof, Machine, Nanos, Ou
 use crate::fixture::{CHAIN_ID, certificate, holds, params, peer, same_bytes, value};
 
 /// A join with the rest of a node played by hand.
-struct Rig {
-    join: Join,
-    now: Nanos,
-    streams: u64,
-    limits: Limits,
-    jobs: Vec<VerifyJob>,
-    events: Vec<NetEvent>,
-    started: Vec<OfferId>,
-    stopped: BTreeMap<OfferId, StopReason>,
-    charges: Vec<(PeerId, Fault)>,
-    requests: Vec<(OfferId, PeerId, Option<Missing>)>,
-    complete: Vec<Completed>,
+pub struct Rig {
+    pub join: Join,
+    pub now: Nanos,
+    pub streams: u64,
+    pub limits: Limits,
+    pub jobs: Vec<VerifyJob>,
+    pub events: Vec<NetEvent>,
+    pub started: Vec<OfferId>,
+    pub stopped: BTreeMap<OfferId, StopReason>,
+    pub charges: Vec<(PeerId, Fault)>,
+    pub requests: Vec<(OfferId, PeerId, Option<Missing>)>,
+    pub complete: Vec<Completed>,
 }
 
 impl Rig {
-    fn new(blobs_per_block: u32) -> Self {
+    pub fn new(blobs_per_block: u32) -> Self {
         let limits = Limits::of(&params(blobs_per_block));
         Self {
             join: Join::new(JoinConfig { limits }),
@@ -50,13 +50,13 @@ impl Rig {
         }
     }
 
-    fn feed(&mut self, input: Input) {
+    pub fn feed(&mut self, input: Input) {
         let mut out = Outbox::new();
         self.join.handle(self.now, input, &mut out);
         self.take(&mut out);
     }
 
-    fn wait(&mut self, span: Nanos) {
+    pub fn wait(&mut self, span: Nanos) {
         // As a tile does: wake at every deadline on the way.
         let end = self.now + span;
         while let Some(due) = self.join.deadline().filter(|due| *due <= end) {
@@ -68,7 +68,7 @@ impl Rig {
         self.now = end;
     }
 
-    fn take(&mut self, out: &mut Outbox<Output>) {
+    pub fn take(&mut self, out: &mut Outbox<Output>) {
         for output in out.drain() {
             match output {
                 Output::Ask(event) => self.events.push(event),
@@ -84,12 +84,12 @@ impl Rig {
         }
     }
 
-    fn name(&mut self) -> OfferId {
+    pub fn name(&mut self) -> OfferId {
         self.streams += 1;
         OfferId(self.streams)
     }
 
-    fn begin_as(&mut self, stream: OfferId, peer: PeerId, value: &Assembly, brings: Brings) {
+    pub fn begin_as(&mut self, stream: OfferId, peer: PeerId, value: &Assembly, brings: Brings) {
         let init = CheckedInit::check(value.init.as_ref().clone(), CHAIN_ID, &self.limits).expect("a legal shape");
         self.feed(Input::Begin(Begin {
             stream,
@@ -99,14 +99,14 @@ impl Rig {
         }));
     }
 
-    fn begin(&mut self, peer: PeerId, value: &Assembly) -> OfferId {
+    pub fn begin(&mut self, peer: PeerId, value: &Assembly) -> OfferId {
         let stream = self.name();
         self.begin_as(stream, peer, value, Brings::Proposal);
         stream
     }
 
     /// Begins a stream and admits it.
-    fn admitted(&mut self, peer: PeerId, value: &Assembly) -> OfferId {
+    pub fn admitted(&mut self, peer: PeerId, value: &Assembly) -> OfferId {
         let stream = self.begin(peer, value);
         self.feed(Input::Admit {
             offer: stream,
@@ -115,7 +115,7 @@ impl Rig {
         stream
     }
 
-    fn part(&mut self, stream: OfferId, part: Part, value: &Assembly) {
+    pub fn part(&mut self, stream: OfferId, part: Part, value: &Assembly) {
         match part {
             Part::Chunk(index) => {
                 let start = index * PAYLOAD_CHUNK_BYTES;
@@ -139,7 +139,7 @@ impl Rig {
     }
 
     /// The verifier answers job number `job` of those waiting.
-    fn verify(&mut self, job: usize) {
+    pub fn verify(&mut self, job: usize) {
         let VerifyJob {
             key,
             index,
@@ -162,13 +162,13 @@ impl Rig {
         }));
     }
 
-    fn verify_all(&mut self) {
+    pub fn verify_all(&mut self) {
         while !self.jobs.is_empty() {
             self.verify(0);
         }
     }
 
-    fn incomplete(&self) -> usize {
+    pub fn incomplete(&self) -> usize {
         self.events
             .iter()
             .filter(|event| matches!(event, NetEvent::Incomplete { .. }))
@@ -176,7 +176,7 @@ impl Rig {
     }
 
     /// The payloads the core was told of.
-    fn payloads(&self) -> Vec<Bytes> {
+    pub fn payloads(&self) -> Vec<Bytes> {
         let payload = |event: &NetEvent| match event {
             NetEvent::Payload { payload, .. } => Some(payload.clone()),
             _ => None,
@@ -185,7 +185,7 @@ impl Rig {
     }
 
     /// The flaws the core was told of.
-    fn flaws(&self) -> Vec<Flaw> {
+    pub fn flaws(&self) -> Vec<Flaw> {
         let flaw = |event: &NetEvent| match event {
             NetEvent::Flawed { flaw, .. } => Some(*flaw),
             _ => None,
@@ -193,7 +193,7 @@ impl Rig {
         self.events.iter().filter_map(flaw).collect()
     }
 
-    fn offers(&self) -> usize {
+    pub fn offers(&self) -> usize {
         self.events
             .iter()
             .filter(|event| matches!(event, NetEvent::Offer { .. }))
@@ -201,7 +201,7 @@ impl Rig {
     }
 
     /// Asks an honest holder for what is missing, and gets it.
-    fn repair(&mut self, holder: PeerId, value: &Assembly) {
+    pub fn repair(&mut self, holder: PeerId, value: &Assembly) {
         let stream = self.name();
         self.feed(Input::Fetch {
             stream,
@@ -232,7 +232,7 @@ impl Rig {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Part {
+pub enum Part {
     Chunk(usize),
     Blob(usize),
 }

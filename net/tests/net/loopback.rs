@@ -10,26 +10,13 @@ use ultramarine_types::network::{
     Fault, NetCommand, NetEvent, OfferId, OfferKind, Recipients, Status, SyncEnd, SyncWant,
 };
 use ultramarine_types::storage::{Absent, Tag};
-use ultramarine_types::{
-    Address, Assembly, CommitCertificate, ConsensusMessage, Hash, Height, PeerId, Round, Signature, ValueId, Vote,
-    VoteKind,
-};
+use ultramarine_types::{Assembly, CommitCertificate, ConsensusMessage, Hash, Height, PeerId, Round};
 
-use crate::fixture::{CHAIN_ID, certificate, same_bytes, value};
+use crate::fixture::{CHAIN_ID, certificate, same_bytes, value, vote};
 use crate::node::{GENESIS, Node, Setup, attestation, identity, validator};
+use crate::rogue::{Guise, Rogue};
 
 const FAULTS: &str = "ultramarine_net_faults_total";
-
-fn vote(height: u64) -> ConsensusMessage {
-    ConsensusMessage::Vote(Vote {
-        kind: VoteKind::Precommit,
-        height: Height(height),
-        round: Round(1),
-        value_id: Some(ValueId([9; 32])),
-        voter: Address([1; 20]),
-        signature: Signature([2; 64]),
-    })
-}
 
 fn pair() -> (Node, Node) {
     let mut listener = Node::start(Setup::new(1));
@@ -372,89 +359,22 @@ fn a_restarted_peer_is_met_again() {
     assert_eq!(expect_message(&mut one, two.peer), vote(7));
 }
 
-/// A peer that speaks QUIC and TLS as it should, and then says what it likes.
-struct Rogue {
-    runtime: tokio::runtime::Runtime,
-    connection: quinn::Connection,
-    control: quinn::SendStream,
-    _receive: quinn::RecvStream,
-    _endpoint: quinn::Endpoint,
-}
-
-impl Rogue {
-    fn meet(node: &Node, secret: u8) -> Self {
-        Self::meet_as(node, secret, 1)
-    }
-
-    /// Meets a node as a given process of its.
-    fn meet_as(node: &Node, secret: u8, instance: u64) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let _inside = runtime.enter();
-        let socket = endpoint::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
-        let endpoint = endpoint::open(socket, &identity(secret)).expect("an endpoint");
-        let (connection, control, receive) = runtime.block_on(async {
-            let connection = endpoint
-                .connect(node.address, "x")
-                .expect("dials")
-                .await
-                .expect("connects");
-            let (mut control, receive) = connection.open_bi().await.expect("a stream");
-            let hello = Hello {
-                version: WIRE_VERSION,
-                chain_id: CHAIN_ID,
-                genesis_hash: GENESIS,
-                instance,
-                attestation: Some(attestation(secret)),
-            };
-            control.write_chunk(hello.frame()).await.expect("written");
-            (connection, control, receive)
-        });
-        drop(_inside);
-        Self {
-            runtime,
-            connection,
-            control,
-            _receive: receive,
-            _endpoint: endpoint,
-        }
-    }
-
-    fn say(&mut self, bytes: &[u8]) {
-        let _ = self.runtime.block_on(self.control.write_all(bytes));
-    }
-
-    fn stream(&self, bytes: &[u8]) {
-        self.runtime.block_on(async {
-            if let Ok(mut stream) = self.connection.open_uni().await {
-                let _ = stream.write_all(bytes).await;
-                let _ = stream.stopped().await;
-            }
-        });
-    }
-
-    /// How the node parted.
-    fn farewell(&self) -> Option<Goodbye> {
-        match self.runtime.block_on(self.connection.closed()) {
-            quinn::ConnectionError::ApplicationClosed(close) => Goodbye::of(close.error_code.into_inner()),
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
 #[test]
 fn a_peer_that_died_without_a_word_is_met_again_at_once() {
     let mut one = Node::start(Setup::new(1));
     let peer = identity(3).peer();
-    let dead = Rogue::meet_as(&one, 3, 1);
+    let dead = Rogue::meet(&one, 3);
     one.expect_peer(peer);
     // Its tasks are gone before they could say anything, as after kill -9.
     dead.runtime.shutdown_background();
     let started = std::time::Instant::now();
-    let _alive = Rogue::meet_as(&one, 3, 2);
+    let _alive = Rogue::meet_in(
+        &one,
+        Guise {
+            instance: 2,
+            ..Guise::validator(3)
+        },
+    );
     one.expect("end of the old life", |event| {
         matches!(event, NetEvent::PeerDown { .. }).then_some(())
     });

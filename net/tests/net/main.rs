@@ -1,8 +1,14 @@
 //! What the network promises, tried: the join's laws, frames under garbage, sync packages, and nodes on loopback.
 
+mod dialing;
 mod fixture;
+mod flood;
 mod frames;
 mod join;
 mod loopback;
 mod node;
+mod reading;
+mod rogue;
+mod room;
+mod serving;
 mod sync;

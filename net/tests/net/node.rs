@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ed25519_dalek::SigningKey;
 use ultramarine_net::{Attestation, Identity, NetLinks, NetOptions, PeerConfig, endpoint, run};
@@ -13,11 +13,9 @@ use ultramarine_types::storage::StoreRequest;
 use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
 use ultramarine_types::{Address, Assembly, Hash, Nanos, PeerId, PublicKey, Validator, ValidatorSet};
 
-use crate::fixture::{CHAIN_ID, Shelf, holds, params};
+use crate::fixture::{CHAIN_ID, PATIENCE, Shelf, holds, params};
 
 pub const GENESIS: Hash = Hash([8; 32]);
-/// Longest wait for anything in a test.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a node of a test is.
 #[derive(Clone)]
@@ -28,6 +26,7 @@ pub struct Setup {
     pub blobs_per_block: u32,
     pub listen: SocketAddr,
     pub peers: Vec<PeerConfig>,
+    pub io: IoMode,
 }
 
 impl Setup {
@@ -40,6 +39,7 @@ impl Setup {
             blobs_per_block: 6,
             listen,
             peers: Vec::new(),
+            io: IoMode::Auto,
         }
     }
 
@@ -65,11 +65,16 @@ pub fn validator(secret: u8) -> Address {
 }
 
 pub fn attestation(secret: u8) -> Attestation {
+    attestation_of(secret, secret)
+}
+
+/// A validator's word for any node.
+pub fn attestation_of(validator: u8, node: u8) -> Attestation {
     Attestation::sign(
-        &validator_key(secret),
+        &validator_key(validator),
         CHAIN_ID,
         &GENESIS,
-        &identity(secret).peer(),
+        &identity(node).peer(),
         u64::MAX,
     )
 }
@@ -119,7 +124,7 @@ impl Node {
             chain: params(setup.blobs_per_block),
             validators: validators(),
             genesis_hash: setup.genesis_hash,
-            io: IoMode::Auto.resolve().expect("some back end"),
+            io: setup.io.resolve().expect("some back end"),
         };
         let links = NetLinks {
             commands: net_commands,

@@ -10,7 +10,7 @@ use ultramarine_types::{BlobPart, Nanos, Outbox, PeerId, ValueKey};
 use super::{Join, State, Stream};
 use crate::bounds;
 use crate::streaming::contract::{Completed, Output, StopReason};
-use crate::streaming::value::{BlobFate, ChunkFate};
+use crate::streaming::value::{BlobFate, ChunkFate, Joined};
 
 impl Join {
     pub(super) fn chunk(&mut self, now: Nanos, name: OfferId, index: u32, bytes: Bytes, out: &mut Outbox<Output>) {
@@ -30,19 +30,26 @@ impl Join {
         stream.progress = now;
         let key = stream.key;
         match value.put_chunk(now, position, bytes) {
-            ChunkFate::Taken => match value.join_payload() {
-                Ok(payload) => {
-                    // The execution client may begin while blobs are still coming.
-                    if let Some(payload) = payload {
-                        out.push(Output::Ask(NetEvent::Payload { key, payload }));
-                    }
-                    self.settle_value(now, key, out);
-                }
-                Err(flaw) => self.give_up(now, key, flaw, out),
-            },
+            ChunkFate::Taken => self.join_payload(now, key, out),
             ChunkFate::Known => {}
             ChunkFate::Bad => self.fail(name, Fault::Chunk, out),
             ChunkFate::Outside => self.fail(name, Fault::Protocol, out),
+        }
+    }
+
+    /// Joins chunks of a value a step further; what is left is due at once.
+    pub(super) fn join_payload(&mut self, now: Nanos, key: ValueKey, out: &mut Outbox<Output>) {
+        self.joining.remove(&key);
+        let Some(value) = self.values.get_mut(&key) else { return };
+        match value.join_payload() {
+            Ok(Joined::AllThatIsHere) => {}
+            Ok(Joined::Some) => drop(self.joining.insert(key, now)),
+            Ok(Joined::Whole(payload)) => {
+                // The execution client may begin while blobs are still coming.
+                out.push(Output::Ask(NetEvent::Payload { key, payload }));
+                self.settle_value(now, key, out);
+            }
+            Err(flaw) => self.give_up(now, key, flaw, out),
         }
     }
 

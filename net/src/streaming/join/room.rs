@@ -1,11 +1,18 @@
 //! This file knows whose bytes there is room for: reservations within the budget, queues and parked values.
+//!
+//! When room is short it is taken first from values nobody is sending, then from those whose senders all lag behind the
+//! pace that the deadlines of proposals and sync are made of: who dribbles may do so while nobody else wants the room.
+
+use std::cmp::Reverse;
 
 use ultramarine_types::network::{Fault, NetEvent, OfferId};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::{Nanos, Outbox, PeerId, ValueKey};
 
 use super::{Join, State, Stream};
+use crate::bounds;
 use crate::streaming::contract::{Output, StopReason};
+use crate::streaming::value::Pending;
 
 impl Join {
     /// Lets an admitted value's stream be read, once there is room for the value.
@@ -21,9 +28,12 @@ impl Join {
             });
             return;
         }
-        let state = if self.reserve(key, peer) {
+        let state = if self.reserve(now, key, peer, out) {
             State::Active
         } else {
+            if self.room_retry <= now {
+                self.room_retry = now + bounds::ROOM_RETRY;
+            }
             State::Queued
         };
         let Some(stream) = self.streams.get_mut(&name) else {
@@ -35,8 +45,8 @@ impl Join {
         }
     }
 
-    /// Makes room for a value, parking another one if need be; answers whether there is room.
-    pub(super) fn reserve(&mut self, key: ValueKey, peer: PeerId) -> bool {
+    /// Makes room for a value, parking others if need be; answers whether there is room.
+    pub(super) fn reserve(&mut self, now: Nanos, key: ValueKey, peer: PeerId, out: &mut Outbox<Output>) -> bool {
         let Some(value) = self.values.get(&key) else {
             return false;
         };
@@ -49,29 +59,83 @@ impl Join {
             return false;
         }
         while self.reserved_bytes().saturating_add(bytes) > total {
-            // An uncertified value nobody is sending any more, oldest first: values of failed rounds.
-            let idle = self
-                .values
-                .values()
-                .filter(|other| other.reserved.is_some() && other.tag == Tag::Streamed && other.key != key)
-                .filter(|other| {
-                    !self
-                        .streams
-                        .values()
-                        .any(|stream| stream.key == other.key && stream.state == State::Active)
-                })
-                .min_by_key(|other| (other.admitted, other.key))
-                .map(|other| other.key);
-            let Some(parked) = idle.and_then(|idle| self.values.get_mut(&idle)) else {
+            if let Some(idle) = self.idle_value(key) {
+                self.values.get_mut(&idle).into_iter().for_each(Pending::park);
+            } else if let Some(slow) = self.slowest_value(now, key) {
+                self.reclaim(now, slow, out);
+            } else {
                 return false;
-            };
-            parked.park();
+            }
         }
         let Some(value) = self.values.get_mut(&key) else {
             return false;
         };
         value.reserved = Some((peer, bytes));
         true
+    }
+
+    /// An uncertified value nobody is sending any more, oldest first: values of failed rounds.
+    fn idle_value(&self, wanted: ValueKey) -> Option<ValueKey> {
+        self.values
+            .values()
+            .filter(|other| other.reserved.is_some() && other.tag == Tag::Streamed && other.key != wanted)
+            .filter(|other| self.active_streams_of(other.key).next().is_none())
+            .min_by_key(|other| (other.admitted, other.key))
+            .map(|other| other.key)
+    }
+
+    /// The value whose senders lag most, uncertified ones first; `None` if every value has a sender that keeps pace.
+    fn slowest_value(&self, now: Nanos, wanted: ValueKey) -> Option<ValueKey> {
+        self.values
+            .values()
+            .filter(|other| other.reserved.is_some() && other.key != wanted && other.is_missing_parts())
+            .filter_map(|other| {
+                let lag = self
+                    .active_streams_of(other.key)
+                    .map(|(_, stream)| stream.lag_bytes(now))
+                    .min();
+                Some((other, lag.filter(|lag| *lag > 0)?))
+            })
+            .min_by_key(|(other, lag)| (other.tag == Tag::Certified, Reverse(*lag), other.key))
+            .map(|(other, _)| other.key)
+    }
+
+    fn active_streams_of(&self, key: ValueKey) -> impl Iterator<Item = (OfferId, &Stream)> {
+        self.streams
+            .iter()
+            .filter(move |(_, stream)| stream.key == key && stream.state == State::Active)
+            .map(|(name, stream)| (*name, stream))
+    }
+
+    /// Takes a value's room from senders that lag. Its admission stays, and the core hears of it after a pause, so that
+    /// two values do not push each other out in a tight circle.
+    fn reclaim(&mut self, now: Nanos, key: ValueKey, out: &mut Outbox<Output>) {
+        let names: Vec<OfferId> = self.active_streams_of(key).map(|(name, _)| name).collect();
+        for name in names {
+            let Some(stream) = self.streams.remove(&name) else {
+                continue;
+            };
+            let (peer, fault) = (stream.peer, Fault::Withheld);
+            out.push(Output::Charge { peer, fault, key });
+            let why = StopReason::Fault(fault);
+            out.push(Output::Stop { stream: name, why });
+            self.later.push_back((now + bounds::REFETCH_PAUSE, key, peer));
+        }
+        self.values.get_mut(&key).into_iter().for_each(Pending::park);
+    }
+
+    /// When streams that wait for room are looked at again; `None` if none waits.
+    pub(super) fn room_due(&self) -> Option<Nanos> {
+        let waits = self.streams.values().any(|stream| stream.state == State::Queued);
+        waits.then_some(self.room_retry)
+    }
+
+    /// Starts what waits for room and may take it from senders that have fallen behind since.
+    pub(super) fn retry_room(&mut self, now: Nanos, out: &mut Outbox<Output>) {
+        if self.room_due().is_some_and(|due| due <= now) {
+            self.room_retry = now + bounds::ROOM_RETRY;
+            self.start_queued(now, out);
+        }
     }
 
     /// Room was made: starts queued streams, oldest value first.
@@ -90,7 +154,7 @@ impl Join {
             else {
                 continue;
             };
-            if self.reserve(key, peer) {
+            if self.reserve(now, key, peer, out) {
                 self.start(now, name, out);
             } else if let Some(stream) = self.streams.get_mut(&name) {
                 stream.since = since;

@@ -1,0 +1,206 @@
+//! This file knows what each peer may still make us spend. It outlives connections, so that who comes again comes with
+//! what it has left.
+//!
+//! A full node pays twice: for itself, and for its site, because keys cost nothing. A site may spend as much as a few
+//! full nodes, which is what lives behind one address.
+
+use std::collections::BTreeMap;
+
+use ultramarine_types::{Nanos, PeerId};
+
+use crate::bounds;
+use crate::doors::Site;
+use crate::pace::Bucket;
+
+/// Full nodes of one site that may spend all they have at one time.
+const FULL_NODES_PER_SITE: u64 = 4;
+
+/// Who spends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spender {
+    /// The peer.
+    pub peer: PeerId,
+    /// Whether a validator attests it.
+    pub is_validator: bool,
+    /// Where it is.
+    pub site: Site,
+}
+
+/// What is spent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spend {
+    /// A control message that we read.
+    Message,
+    /// A value stream that we begin to read.
+    Stream,
+    /// Bytes that we read from the source and send.
+    Serving {
+        /// How many.
+        bytes: u64,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Payer {
+    Validator(PeerId),
+    FullNode(PeerId),
+    Site(Site),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Purse {
+    messages: Bucket,
+    streams: Bucket,
+    serving: Bucket,
+}
+
+impl Purse {
+    fn of(payer: Payer, now: Nanos) -> Self {
+        let (many, serving) = match payer {
+            Payer::Validator(_) => (1, bounds::SERVE_VALIDATOR_BYTES_PER_SECOND),
+            Payer::FullNode(_) => (1, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
+            Payer::Site(_) => (FULL_NODES_PER_SITE, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
+        };
+        let bucket = |rate: u64, burst: u64| Bucket::new(many * rate, many * burst, now);
+        Self {
+            messages: bucket(bounds::MESSAGES_PER_SECOND, bounds::MESSAGES_BURST),
+            streams: bucket(bounds::STREAMS_PER_SECOND, bounds::STREAMS_BURST),
+            serving: bucket(serving, serving),
+        }
+    }
+
+    const fn bucket(&mut self, spend: Spend) -> &mut Bucket {
+        match spend {
+            Spend::Message => &mut self.messages,
+            Spend::Stream => &mut self.streams,
+            Spend::Serving { .. } => &mut self.serving,
+        }
+    }
+
+    /// Whether forgetting it forgets nothing.
+    fn is_full(&self, now: Nanos) -> bool {
+        [self.messages, self.streams, self.serving]
+            .iter()
+            .all(|bucket| bucket.is_full(now))
+    }
+
+    fn owes(&self, now: Nanos) -> bool {
+        [self.messages, self.streams, self.serving]
+            .iter()
+            .any(|bucket| bucket.is_in_debt(now))
+    }
+
+    fn used(&self) -> Nanos {
+        self.messages.used().max(self.streams.used()).max(self.serving.used())
+    }
+}
+
+/// What peers and sites have left.
+#[derive(Debug, Default)]
+pub struct Budgets {
+    purses: BTreeMap<Payer, Purse>,
+}
+
+impl Budgets {
+    /// Takes what is spent; answers how long to wait before it may be done.
+    pub fn spend(&mut self, now: Nanos, spender: Spender, spend: Spend) -> Nanos {
+        let count = match spend {
+            Spend::Message | Spend::Stream => 1,
+            Spend::Serving { bytes } => bytes,
+        };
+        let payers = if spender.is_validator {
+            [Some(Payer::Validator(spender.peer)), None]
+        } else {
+            [Some(Payer::FullNode(spender.peer)), Some(Payer::Site(spender.site))]
+        };
+        let waits = payers
+            .into_iter()
+            .flatten()
+            .map(|payer| self.purse(now, payer).bucket(spend).take(now, count));
+        waits.max().unwrap_or(Nanos::ZERO)
+    }
+
+    fn purse(&mut self, now: Nanos, payer: Payer) -> &mut Purse {
+        if self.purses.len() >= bounds::PURSES_MAX && !self.purses.contains_key(&payer) {
+            self.purses.retain(|_, purse| !purse.is_full(now));
+            if self.purses.len() >= bounds::PURSES_MAX {
+                let quiet = self
+                    .purses
+                    .iter()
+                    .min_by_key(|(_, purse)| (purse.owes(now), purse.used()))
+                    .map(|(payer, _)| *payer);
+                quiet.map(|quiet| self.purses.remove(&quiet));
+            }
+        }
+        self.purses.entry(payer).or_insert_with(|| Purse::of(payer, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn spender(key: u64, is_validator: bool) -> Spender {
+        let mut peer = PeerId([1; 32]);
+        peer.0[..8].copy_from_slice(&key.to_le_bytes());
+        Spender {
+            peer,
+            is_validator,
+            site: Site::of(IpAddr::from([10, 0, 0, 1])),
+        }
+    }
+
+    fn streams_at_once(budgets: &mut Budgets, spender: Spender) -> u64 {
+        let spend = |_: &u64| budgets.spend(Nanos::ZERO, spender, Spend::Stream) == Nanos::ZERO;
+        (0..10_000).take_while(spend).count() as u64
+    }
+
+    #[test]
+    fn what_was_spent_comes_back_with_time_only() {
+        let mut budgets = Budgets::default();
+        let one = spender(1, true);
+        assert_eq!(streams_at_once(&mut budgets, one), bounds::STREAMS_BURST);
+        assert_eq!(streams_at_once(&mut budgets, one), 0);
+        assert_eq!(
+            budgets.spend(Nanos::ZERO, one, Spend::Message),
+            Nanos::ZERO,
+            "of another kind"
+        );
+        assert_eq!(
+            budgets.spend(Nanos::from_millis(10_000), one, Spend::Stream),
+            Nanos::ZERO
+        );
+    }
+
+    #[test]
+    fn new_keys_at_one_address_are_no_new_budget() {
+        let mut budgets = Budgets::default();
+        let all: u64 = (0..100)
+            .map(|key| streams_at_once(&mut budgets, spender(key, false)))
+            .sum();
+        assert!(all <= FULL_NODES_PER_SITE * bounds::STREAMS_BURST, "{all}");
+        let validator = spender(1000, true);
+        assert_eq!(
+            streams_at_once(&mut budgets, validator),
+            bounds::STREAMS_BURST,
+            "its neighbours cost it nothing"
+        );
+    }
+
+    #[test]
+    fn memory_for_budgets_is_bounded_and_who_owes_is_remembered() {
+        let mut budgets = Budgets::default();
+        let debtor = spender(0, true);
+        let mut now = Nanos::ZERO;
+        let owed = budgets.spend(now, debtor, Spend::Serving { bytes: 100 << 30 });
+        for key in 1..10 * bounds::PURSES_MAX as u64 {
+            now = Nanos::from_millis(key);
+            budgets.spend(now, spender(key, true), Spend::Message);
+            assert!(budgets.purses.len() <= bounds::PURSES_MAX);
+        }
+        assert!(owed > now, "it still owes");
+        assert!(budgets.spend(now, debtor, Spend::Serving { bytes: 0 }) > Nanos::ZERO);
+    }
+}

@@ -1,0 +1,191 @@
+//! This file knows how bytes leave for a peer that has to keep taking them: one deadline for each step, one for all.
+//!
+//! What waits here are slices of mapped segments, each with a lease (design, section 6.5). A peer that reads nothing,
+//! or a byte now and then, or that acknowledges nothing, must not hold them: its stream is reset, which drops them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+/// Why we reset a stream, as QUIC's error code: the peer took too long, or something newer went first.
+const GIVEN_UP: quinn::VarInt = quinn::VarInt::from_u32(2);
+
+/// How long a peer may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Without taking a byte.
+    pub stall: Duration,
+    /// For all of it.
+    pub until: Instant,
+}
+
+/// Why not all was delivered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum Undelivered {
+    /// The peer wanted no more, or the connection ended. Nobody's fault.
+    #[error("nobody wants it any more")]
+    Gone,
+    /// The peer took nothing for too long.
+    #[error("nothing was taken for too long")]
+    Stalled,
+    /// The peer took something now and then, and not all of it in time.
+    #[error("too little was taken in the time there was")]
+    Slow,
+}
+
+/// A stream to a peer. It is reset when it is dropped before all was delivered; quinn alone would keep what it had been
+/// given, and the leases with it, until the peer acknowledged it.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    send: quinn::SendStream,
+    delivered: bool,
+}
+
+impl Outgoing {
+    pub const fn new(send: quinn::SendStream) -> Self {
+        Self { send, delivered: false }
+    }
+
+    /// Opens a unidirectional stream, once the peer allows one more.
+    pub async fn open(connection: &quinn::Connection, patience: Patience) -> Result<Self, Undelivered> {
+        let opened = in_time(patience, connection.open_uni()).await?;
+        opened.map(Self::new).map_err(|_| Undelivered::Gone)
+    }
+
+    /// Streams of higher priority go first on a connection.
+    pub fn set_priority(&self, priority: i32) {
+        let _ = self.send.set_priority(priority);
+    }
+
+    /// Writes all pieces, ends the stream and waits until the peer has it all. A piece is dropped once it is sent.
+    pub async fn deliver(mut self, mut pieces: Vec<Bytes>, patience: Patience) -> Result<(), Undelivered> {
+        let mut rest = pieces.as_mut_slice();
+        while !rest.is_empty() {
+            let written = in_time(patience, self.send.write_chunks(rest)).await?;
+            let taken = written.map_err(|_| Undelivered::Gone)?.chunks;
+            rest = std::mem::take(&mut rest).get_mut(taken..).unwrap_or_default();
+        }
+        drop(pieces);
+        let _ = self.send.finish();
+        let acknowledged = self.send.stopped();
+        in_time(patience, acknowledged).await?.map_err(|_| Undelivered::Gone)?;
+        self.delivered = true;
+        Ok(())
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if !self.delivered {
+            let _ = self.send.reset(GIVEN_UP);
+        }
+    }
+}
+
+async fn in_time<T>(patience: Patience, step: impl Future<Output = T>) -> Result<T, Undelivered> {
+    let stalled = Instant::now() + patience.stall;
+    timeout_at(stalled.min(patience.until), step).await.map_err(|_| {
+        if stalled <= patience.until {
+            Undelivered::Stalled
+        } else {
+            Undelivered::Slow
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::identity::Identity;
+    use crate::{bounds, endpoint};
+
+    /// More than the windows of a connection that was not raised.
+    const BYTES: usize = 4 * bounds::STRANGER_WINDOW_BYTES as usize;
+
+    fn patience(stall_ms: u64, whole_ms: u64) -> Patience {
+        Patience {
+            stall: Duration::from_millis(stall_ms),
+            until: Instant::now() + Duration::from_millis(whole_ms),
+        }
+    }
+
+    /// Two ends of a connection; endpoints live as long as they do.
+    async fn pair() -> (quinn::Connection, quinn::Connection) {
+        let open = |secret| {
+            let socket = endpoint::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+            endpoint::open(socket, &Identity::from_secret(&[secret; 32])).expect("an endpoint")
+        };
+        let (one, two) = (open(1), open(2));
+        let address = two.local_addr().expect("bound");
+        let dialed = one.connect(address, "x").expect("dials");
+        let accept = async { two.accept().await.expect("open").await.expect("connects") };
+        let (dialed, accepted) = tokio::join!(dialed, accept);
+        (dialed.expect("connects"), accepted)
+    }
+
+    /// Sends to a peer that reads as it likes; how that ends.
+    fn send_to<F: Future<Output = ()>>(
+        patience: impl FnOnce() -> Patience,
+        read: impl FnOnce(quinn::RecvStream) -> F,
+    ) -> Result<(), Undelivered> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let (ours, theirs) = pair().await;
+            let patience = patience();
+            let outgoing = Outgoing::open(&ours, patience).await?;
+            let deliver = outgoing.deliver(vec![Bytes::from(vec![7; BYTES])], patience);
+            let reading = async { read(theirs.accept_uni().await.expect("a stream")).await };
+            tokio::join!(deliver, reading).0
+        })
+    }
+
+    #[test]
+    fn a_peer_that_reads_gets_it_all() {
+        let sent = send_to(
+            || patience(10_000, 20_000),
+            async |mut receive| {
+                assert_eq!(receive.read_to_end(BYTES).await.expect("it comes").len(), BYTES);
+            },
+        );
+        assert_eq!(sent, Ok(()));
+    }
+
+    #[test]
+    fn a_peer_that_reads_nothing_is_cut_off() {
+        let sent = send_to(
+            || patience(300, 20_000),
+            async |mut receive| {
+                let _ = receive.received_reset().await;
+            },
+        );
+        assert_eq!(sent, Err(Undelivered::Stalled));
+    }
+
+    #[test]
+    fn a_peer_that_reads_a_little_now_and_then_is_cut_off() {
+        let sent = send_to(
+            || patience(10_000, 600),
+            async |mut receive| {
+                let mut sip = vec![0; 8 * 1024];
+                while receive.read(&mut sip).await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+        );
+        assert_eq!(sent, Err(Undelivered::Slow));
+    }
+
+    #[test]
+    fn a_peer_that_wants_no_more_is_nobodys_fault() {
+        let sent = send_to(
+            || patience(10_000, 20_000),
+            async |mut receive| {
+                let _ = receive.stop(GIVEN_UP);
+            },
+        );
+        assert_eq!(sent, Err(Undelivered::Gone));
+    }
+}

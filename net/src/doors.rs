@@ -1,0 +1,286 @@
+//! This file knows who may come in: handshakes in progress and connections, within caps over all and by site.
+//!
+//! ```text
+//!   knock ─▶ Enter ─▶ (TLS, hellos: at most `bounds::HANDSHAKE`) ─▶ introduced ─▶ (the connection's life) ─▶ left
+//! ```
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+
+use ultramarine_types::Nanos;
+
+use crate::bounds;
+use crate::pace::Bucket;
+
+/// What one holder of addresses cannot easily have many of: an IPv4 address, or a /64 of IPv6.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Site(IpAddr);
+
+impl Site {
+    /// The site of an address. An IPv4 address inside IPv6 counts as itself.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self(address.into()),
+            IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What to do with one who knocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Knock {
+    /// Let it in; it is counted.
+    Enter,
+    /// Have it show first that it gets what is sent to its address.
+    Prove,
+    /// Turn it away.
+    Refuse,
+}
+
+#[derive(Debug)]
+struct Here {
+    handshakes: usize,
+    connections: usize,
+    /// Handshakes that came to an end. Only they are counted, because only they prove the address: whoever knocks
+    /// under somebody else's cannot use this up for him.
+    arrivals: Bucket,
+}
+
+/// Handshakes and connections by site.
+#[derive(Debug, Default)]
+pub struct Doors {
+    handshakes: usize,
+    sites: BTreeMap<Site, Here>,
+}
+
+impl Doors {
+    /// Judges one who knocks, and counts it if it may enter. `proven`: it has shown that the address is its own.
+    ///
+    /// Beyond half of any number of handshakes an address must be proven, so that nobody fills the places of another
+    /// whose address it only writes on its packets.
+    pub fn knock(&mut self, now: Nanos, site: Site, proven: bool) -> Knock {
+        let mut handshakes_here = 0;
+        if let Some(here) = self.sites.get_mut(&site) {
+            if here.handshakes >= bounds::HANDSHAKES_PER_ADDRESS_MAX
+                || here.connections >= bounds::CONNECTIONS_PER_ADDRESS_MAX
+                || here.arrivals.is_in_debt(now)
+            {
+                return Knock::Refuse;
+            }
+            handshakes_here = here.handshakes;
+        }
+        if self.handshakes >= bounds::HANDSHAKES_MAX {
+            return Knock::Refuse;
+        }
+        let crowded =
+            self.handshakes >= bounds::HANDSHAKES_MAX / 2 || handshakes_here >= bounds::HANDSHAKES_PER_ADDRESS_MAX / 2;
+        if crowded && !proven {
+            return Knock::Prove;
+        }
+        self.make_room(now);
+        let here = self.sites.entry(site).or_insert_with(|| Here {
+            handshakes: 0,
+            connections: 0,
+            arrivals: Bucket::new(bounds::ARRIVALS_PER_SECOND, bounds::ARRIVALS_BURST, now),
+        });
+        here.handshakes += 1;
+        here.connections += 1;
+        self.handshakes += 1;
+        Knock::Enter
+    }
+
+    /// One that entered has said who it is, or failed to. `proven`: its packets came from where they said.
+    fn introduced(&mut self, now: Nanos, site: Site, proven: bool) {
+        self.handshakes -= 1;
+        if let Some(here) = self.sites.get_mut(&site) {
+            here.handshakes -= 1;
+            if proven {
+                here.arrivals.take(now, 1);
+            }
+        }
+    }
+
+    /// A connection is gone.
+    fn left(&mut self, now: Nanos, site: Site) {
+        if let Some(here) = self.sites.get_mut(&site) {
+            here.connections -= 1;
+            if here.connections == 0 && here.arrivals.is_full(now) {
+                self.sites.remove(&site);
+            }
+        }
+    }
+
+    /// Forgets sites nobody is at, and of these the one that has been quiet longest if none is at rest.
+    fn make_room(&mut self, now: Nanos) {
+        if self.sites.len() < bounds::SITES_MAX {
+            return;
+        }
+        self.sites
+            .retain(|_, here| here.connections > 0 || !here.arrivals.is_full(now));
+        if self.sites.len() >= bounds::SITES_MAX {
+            let empty = self.sites.iter().filter(|(_, here)| here.connections == 0);
+            let quiet = empty
+                .min_by_key(|(_, here)| here.arrivals.used())
+                .map(|(site, _)| *site);
+            if let Some(quiet) = quiet {
+                self.sites.remove(&quiet);
+            }
+        }
+    }
+}
+
+/// One that was let in, counted until it is dropped.
+#[derive(Debug)]
+pub struct Visit {
+    doors: Rc<RefCell<Doors>>,
+    site: Site,
+    introduced: bool,
+    left: Nanos,
+}
+
+impl Visit {
+    /// Knocks; a visit if it may enter.
+    pub fn begin(doors: &Rc<RefCell<Doors>>, now: Nanos, site: Site, proven: bool) -> Result<Self, Knock> {
+        match doors.borrow_mut().knock(now, site, proven) {
+            Knock::Enter => Ok(Self {
+                doors: doors.clone(),
+                site,
+                introduced: false,
+                left: now,
+            }),
+            other => Err(other),
+        }
+    }
+
+    /// The handshake is over. `proven`: TLS was completed.
+    pub fn introduced(&mut self, now: Nanos, proven: bool) {
+        if !self.introduced {
+            self.introduced = true;
+            self.doors.borrow_mut().introduced(now, self.site, proven);
+        }
+    }
+
+    /// The connection is gone.
+    pub fn end(mut self, now: Nanos) {
+        self.left = now;
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let left = self.left;
+        self.introduced(left, false);
+        self.doors.borrow_mut().left(left, self.site);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(last: u8) -> Site {
+        Site::of(IpAddr::from([10, 0, 0, last]))
+    }
+
+    fn doors() -> Rc<RefCell<Doors>> {
+        Rc::new(RefCell::new(Doors::default()))
+    }
+
+    #[test]
+    fn an_ipv6_network_of_one_holder_is_one_site() {
+        let of = |text: &str| Site::of(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
+    }
+
+    #[test]
+    fn a_site_has_few_places_for_handshakes_until_they_are_over() {
+        let doors = doors();
+        let now = Nanos::ZERO;
+        let mut visits: Vec<Visit> = (0..bounds::HANDSHAKES_PER_ADDRESS_MAX)
+            .map(|_| Visit::begin(&doors, now, site(1), true).expect("a place"))
+            .collect();
+        assert_eq!(Visit::begin(&doors, now, site(1), true).err(), Some(Knock::Refuse));
+        assert!(Visit::begin(&doors, now, site(2), true).is_ok());
+        visits[0].introduced(now, true);
+        assert!(
+            Visit::begin(&doors, now, site(1), true).is_ok(),
+            "its handshake is over"
+        );
+        visits.clear();
+        assert_eq!(doors.borrow().handshakes, 0);
+    }
+
+    #[test]
+    fn an_address_on_a_packet_takes_half_of_its_owners_places_at_most() {
+        let doors = doors();
+        let now = Nanos::ZERO;
+        let enter = |proven| Visit::begin(&doors, now, site(1), proven);
+        let half = bounds::HANDSHAKES_PER_ADDRESS_MAX / 2;
+        let _forged: Vec<Visit> = (0..half).map(|_| enter(false).expect("a place")).collect();
+        assert_eq!(enter(false).err(), Some(Knock::Prove));
+        assert!(enter(true).is_ok(), "the owner comes in");
+    }
+
+    #[test]
+    fn all_places_are_bounded_and_half_of_them_are_for_proven_addresses() {
+        let doors = doors();
+        let now = Nanos::ZERO;
+        let mut visits = Vec::new();
+        for number in 0..bounds::HANDSHAKES_MAX {
+            let site = site(u8::try_from(number).expect("small"));
+            if number >= bounds::HANDSHAKES_MAX / 2 {
+                assert_eq!(Visit::begin(&doors, now, site, false).err(), Some(Knock::Prove));
+            }
+            visits.push(Visit::begin(&doors, now, site, true).expect("a place"));
+        }
+        assert_eq!(Visit::begin(&doors, now, site(255), true).err(), Some(Knock::Refuse));
+    }
+
+    #[test]
+    fn a_site_that_comes_and_goes_is_held_to_a_rate() {
+        let doors = doors();
+        let mut now = Nanos::ZERO;
+        let come_and_go = |now: Nanos, proven: bool| {
+            let mut visit = Visit::begin(&doors, now, site(1), true)?;
+            visit.introduced(now, proven);
+            visit.end(now);
+            Ok::<_, Knock>(())
+        };
+        for _ in 0..10 * bounds::ARRIVALS_BURST {
+            assert_eq!(
+                come_and_go(now, false),
+                Ok(()),
+                "an address that was only written on a packet"
+            );
+        }
+        for _ in 0..=bounds::ARRIVALS_BURST {
+            assert_eq!(come_and_go(now, true), Ok(()));
+        }
+        assert_eq!(come_and_go(now, true), Err(Knock::Refuse));
+        now = now + Nanos::from_millis(1_000);
+        assert_eq!(come_and_go(now, true), Ok(()));
+    }
+
+    #[test]
+    fn memory_for_sites_is_bounded() {
+        let doors = doors();
+        for number in 0..2 * bounds::SITES_MAX as u32 {
+            let site = Site::of(IpAddr::from(number.to_be_bytes()));
+            let mut visit = Visit::begin(&doors, Nanos::ZERO, site, true).expect("a place");
+            visit.introduced(Nanos::ZERO, true);
+            visit.end(Nanos::ZERO);
+        }
+        assert!(doors.borrow().sites.len() <= bounds::SITES_MAX);
+    }
+}

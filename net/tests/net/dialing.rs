@@ -1,0 +1,104 @@
+//! Who is let in, who is turned away, and who is dialed again.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ultramarine_net::bounds;
+use ultramarine_net::hello::Goodbye;
+use ultramarine_types::network::NetEvent;
+
+use crate::node::{Node, Setup, attestation_of, identity, validator};
+use crate::rogue::{Guise, Rogue, endpoint_at, runtime};
+
+#[test]
+fn one_address_cannot_hold_every_place_for_a_handshake() {
+    let mut node = Node::start(Setup::new(1));
+    let runtime = runtime();
+    let _inside = runtime.enter();
+    let endpoint = endpoint_at(Ipv4Addr::LOCALHOST.into(), 9);
+    let knock = || runtime.block_on(endpoint.connect(node.address, "x").expect("dials"));
+    // They never say who they are.
+    let silent: Vec<_> = (0..bounds::HANDSHAKES_PER_ADDRESS_MAX)
+        .map(|_| knock().expect("there is a place"))
+        .collect();
+    let refused = knock().err().map(|error| error.to_string());
+    assert!(
+        refused.as_ref().is_some_and(|why| why.contains("refused")),
+        "{refused:?}"
+    );
+    // Others come in beside them.
+    let neighbour = Rogue::meet_in(
+        &node,
+        Guise {
+            from: IpAddr::from([127, 0, 0, 2]),
+            ..Guise::validator(3)
+        },
+    );
+    node.expect_peer(identity(3).peer());
+    drop(neighbour);
+    // And their places are theirs for a while only.
+    for connection in silent {
+        let quinn::ConnectionError::ApplicationClosed(close) = runtime.block_on(connection.closed()) else {
+            panic!("closed without a word");
+        };
+        assert_eq!(Goodbye::of(close.error_code.into_inner()), Some(Goodbye::Silent));
+    }
+    let _late = Rogue::meet(&node, 4);
+    node.expect_peer(identity(4).peer());
+}
+
+#[test]
+fn a_lie_about_who_we_are_does_not_end_dialing() {
+    let runtime = runtime();
+    let _inside = runtime.enter();
+    let liar = endpoint_at(Ipv4Addr::LOCALHOST.into(), 9);
+    let _node = Node::start(Setup {
+        peers: vec![ultramarine_net::PeerConfig {
+            address: liar.local_addr().expect("bound").to_string(),
+            peer: None,
+        }],
+        ..Setup::new(1)
+    });
+    runtime.block_on(async {
+        for _ in 0..3 {
+            let dialed = tokio::time::timeout(bounds::IDLE, liar.accept());
+            let incoming = dialed.await.expect("dialed again").expect("the endpoint is open");
+            let connection = incoming.await.expect("connects");
+            connection.close(
+                quinn::VarInt::from_u32(Goodbye::Myself as u32),
+                b"this address is your own",
+            );
+        }
+    });
+}
+
+#[test]
+fn a_validator_has_two_nodes_at_most_and_those_that_are_here_stay() {
+    let mut node = Node::start(Setup::new(1));
+    let attested = |secret| Guise {
+        attestation: Some(attestation_of(3, secret)),
+        ..Guise::full_node(secret)
+    };
+    let _first = Rogue::meet_in(&node, attested(20));
+    assert_eq!(node.expect_peer(identity(20).peer()), Some(validator(3)));
+    let _stand_in = Rogue::meet_in(&node, attested(21));
+    assert_eq!(node.expect_peer(identity(21).peer()), Some(validator(3)));
+    let third = Rogue::meet_in(&node, attested(22));
+    assert_eq!(third.farewell(), Some(Goodbye::Crowded));
+    // A new connection of the same node takes no second place, and one that left makes room.
+    let first_again = Rogue::meet_in(
+        &node,
+        Guise {
+            instance: 2,
+            ..attested(20)
+        },
+    );
+    assert_eq!(node.expect_peer(identity(20).peer()), Some(validator(3)));
+    first_again
+        .connection
+        .close(quinn::VarInt::from_u32(Goodbye::Going as u32), b"");
+    node.expect("farewell", |event| {
+        matches!(event, NetEvent::PeerDown { peer } if peer == identity(20).peer()).then_some(())
+    });
+    let _third = Rogue::meet_in(&node, attested(22));
+    assert_eq!(node.expect_peer(identity(22).peer()), Some(validator(3)));
+}

@@ -1,0 +1,136 @@
+//! Peers that send without end, or a byte now and then.
+
+use std::time::{Duration, Instant};
+
+use ultramarine_net::bounds;
+use ultramarine_net::frame::Kind;
+use ultramarine_net::hello::Goodbye;
+use ultramarine_net::message;
+use ultramarine_types::network::{Fault, NetCommand, NetEvent};
+use ultramarine_types::storage::Tag;
+
+use crate::fixture::{value, vote};
+use crate::node::{Node, Setup, identity};
+use crate::rogue::{Guise, Rogue};
+
+const FAULTS: &str = "ultramarine_net_faults_total";
+const RECEIVED: &str = "ultramarine_net_messages_total";
+const IN: &[(&str, &str)] = &[("direction", "in")];
+
+/// Reads away what a node tells its core, as a core would, until a counter has its value.
+fn drain_until(node: &mut Node, least: u64) {
+    let patience = Instant::now() + Duration::from_secs(20);
+    while node.counter(RECEIVED, IN) < least {
+        assert!(
+            Instant::now() < patience,
+            "{} messages were read",
+            node.counter(RECEIVED, IN)
+        );
+        while node.poll().is_some() {}
+        std::thread::yield_now();
+    }
+}
+
+/// Votes without end, from another thread.
+fn flood(rogue: &Rogue, mut control: quinn::SendStream) {
+    let votes = message::message_frame(&vote(4)).repeat(1000);
+    rogue
+        .runtime
+        .spawn(async move { while control.write_all(&votes).await.is_ok() {} });
+}
+
+/// Longest burst and then the rate: the least time in which so many messages may be read.
+fn least_time(messages: u64) -> Duration {
+    Duration::from_millis((messages - bounds::MESSAGES_BURST) * 1000 / bounds::MESSAGES_PER_SECOND)
+}
+
+#[test]
+fn an_endless_control_stream_is_read_within_its_budget() {
+    let mut node = Node::start(Setup::new(1));
+    let mut rogue = Rogue::meet(&node, 3);
+    node.expect_peer(identity(3).peer());
+    let started = Instant::now();
+    let control = rogue.take_control();
+    flood(&rogue, control);
+    let messages = bounds::MESSAGES_BURST + 2 * bounds::MESSAGES_PER_SECOND;
+    drain_until(&mut node, messages);
+    assert!(started.elapsed() >= least_time(messages - 1));
+}
+
+#[test]
+fn a_new_connection_is_no_new_budget() {
+    let mut node = Node::start(Setup::new(1));
+    let mut rogue = Rogue::meet(&node, 3);
+    node.expect_peer(identity(3).peer());
+    let started = Instant::now();
+    let control = rogue.take_control();
+    flood(&rogue, control);
+    drain_until(&mut node, bounds::MESSAGES_BURST);
+    let mut again = Rogue::meet_in(
+        &node,
+        Guise {
+            instance: 2,
+            ..Guise::validator(3)
+        },
+    );
+    let control = again.take_control();
+    flood(&again, control);
+    let messages = bounds::MESSAGES_BURST + 3 * bounds::MESSAGES_PER_SECOND;
+    drain_until(&mut node, messages);
+    // Two that were being read when the connections changed.
+    assert!(started.elapsed() >= least_time(messages - 2), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_control_frame_that_never_ends_ends_the_connection() {
+    let mut node = Node::start(Setup::new(1));
+    let mut rogue = Rogue::meet(&node, 3);
+    node.expect_peer(identity(3).peer());
+    let started = Instant::now();
+    let mut control = rogue.take_control();
+    rogue.runtime.spawn(async move {
+        let header = [Kind::Message as u8, 0, 0, 0, 0, 2, 0, 0];
+        let mut sent = control.write_all(&header).await;
+        while sent.is_ok() {
+            sent = control.write_all(&[0]).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    assert_eq!(rogue.farewell(), Some(Goodbye::Protocol));
+    assert!(started.elapsed() < 2 * bounds::CONTROL_FRAME);
+    assert_eq!(node.counter(FAULTS, &[("fault", Fault::Withheld.name())]), 1);
+}
+
+#[test]
+fn a_value_that_comes_a_byte_now_and_then_is_cut_off() {
+    let mut node = Node::start(Setup::new(1));
+    let rogue = Rogue::meet(&node, 3);
+    node.expect_peer(identity(3).peer());
+    let value = value(5, 1, 1000, 1);
+    let init = message::init_frame(&value.init);
+    let stopped = rogue.runtime.spawn({
+        let connection = rogue.connection.clone();
+        async move {
+            let mut stream = connection.open_uni().await.expect("a stream");
+            stream.write_all(&init).await.expect("written");
+            let header = [Kind::Chunk as u8, 0, 0, 0, 0xec, 3, 0, 0];
+            let mut sent = stream.write_all(&header).await;
+            while sent.is_ok() {
+                sent = stream.write_all(&[0]).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    });
+    let offer = node.expect("offer", |event| match event {
+        NetEvent::Offer { offer, .. } => Some(offer),
+        _ => None,
+    });
+    let started = Instant::now();
+    node.tell(NetCommand::Admit {
+        offer,
+        tag: Tag::Streamed,
+    });
+    rogue.runtime.block_on(stopped).expect("no panic");
+    assert!(started.elapsed() < 2 * bounds::STREAM_STALL.as_duration());
+    assert_eq!(node.counter(FAULTS, &[("fault", Fault::Withheld.name())]), 1);
+}

@@ -1,0 +1,141 @@
+//! A peer that speaks QUIC and TLS as it should, and then says what it likes.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use tokio::runtime::Runtime;
+use ultramarine_net::bounds::WIRE_VERSION;
+use ultramarine_net::hello::{Goodbye, Hello};
+use ultramarine_net::{Attestation, endpoint};
+
+use crate::fixture::{CHAIN_ID, PATIENCE};
+use crate::node::{GENESIS, Node, attestation, identity};
+
+/// Who a rogue says it is, and from where.
+#[derive(Clone, Copy)]
+pub struct Guise {
+    pub secret: u8,
+    /// Its process.
+    pub instance: u64,
+    pub attestation: Option<Attestation>,
+    pub from: IpAddr,
+}
+
+impl Guise {
+    /// A node that its validator attests.
+    pub fn validator(secret: u8) -> Self {
+        Self {
+            attestation: Some(attestation(secret)),
+            ..Self::full_node(secret)
+        }
+    }
+
+    /// A node that nobody attests.
+    pub fn full_node(secret: u8) -> Self {
+        Self {
+            secret,
+            instance: 1,
+            attestation: None,
+            from: Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+}
+
+/// See the module's words.
+pub struct Rogue {
+    pub runtime: Runtime,
+    pub connection: quinn::Connection,
+    control: Option<quinn::SendStream>,
+    _receive: quinn::RecvStream,
+    _endpoint: quinn::Endpoint,
+}
+
+/// A runtime whose tasks run while the test does something else.
+pub fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+/// An endpoint of a key on any port of an address. To be called inside a runtime.
+pub fn endpoint_at(from: IpAddr, secret: u8) -> quinn::Endpoint {
+    let socket = endpoint::bind(SocketAddr::new(from, 0)).expect("a port");
+    endpoint::open(socket, &identity(secret)).expect("an endpoint")
+}
+
+impl Rogue {
+    pub fn meet(node: &Node, secret: u8) -> Self {
+        Self::meet_in(node, Guise::validator(secret))
+    }
+
+    /// Meets a node in a given guise.
+    pub fn meet_in(node: &Node, guise: Guise) -> Self {
+        let runtime = runtime();
+        let inside = runtime.enter();
+        let endpoint = endpoint_at(guise.from, guise.secret);
+        let (connection, control, receive) = runtime.block_on(async {
+            let connection = endpoint
+                .connect(node.address, "x")
+                .expect("dials")
+                .await
+                .expect("connects");
+            let (mut control, receive) = connection.open_bi().await.expect("a stream");
+            let hello = Hello {
+                version: WIRE_VERSION,
+                chain_id: CHAIN_ID,
+                genesis_hash: GENESIS,
+                instance: guise.instance,
+                attestation: guise.attestation,
+            };
+            control.write_chunk(hello.frame()).await.expect("written");
+            (connection, control, receive)
+        });
+        drop(inside);
+        Self {
+            runtime,
+            connection,
+            control: Some(control),
+            _receive: receive,
+            _endpoint: endpoint,
+        }
+    }
+
+    pub fn say(&mut self, bytes: &[u8]) {
+        let control = self.control.as_mut().expect("it was not taken");
+        let _ = self.runtime.block_on(control.write_all(bytes));
+    }
+
+    /// The control stream, for a task of its own.
+    pub fn take_control(&mut self) -> quinn::SendStream {
+        self.control.take().expect("it was not taken")
+    }
+
+    pub fn stream(&self, bytes: &[u8]) {
+        self.runtime.block_on(async {
+            if let Ok(mut stream) = self.connection.open_uni().await {
+                let _ = stream.write_all(bytes).await;
+                let _ = stream.stopped().await;
+            }
+        });
+    }
+
+    /// Sends a request; its answer is read by whoever reads what this returns.
+    pub fn ask(&self, request: &[u8]) -> quinn::RecvStream {
+        self.runtime.block_on(async {
+            let (mut send, receive) = self.connection.open_bi().await.expect("a stream");
+            send.write_all(request).await.expect("written");
+            let _ = send.finish();
+            receive
+        })
+    }
+
+    /// How the node parted.
+    pub fn farewell(&self) -> Option<Goodbye> {
+        let closed = async { tokio::time::timeout(PATIENCE, self.connection.closed()).await };
+        match self.runtime.block_on(closed).expect("the node parts") {
+            quinn::ConnectionError::ApplicationClosed(close) => Goodbye::of(close.error_code.into_inner()),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Who has room for how long, and how much is done in one go.
+
+use ultramarine_net::bounds;
+use ultramarine_net::streaming::StopReason;
+use ultramarine_types::limits::{PAYLOAD_BYTES_MAX, PAYLOAD_CHUNKS_MAX};
+use ultramarine_types::network::{Fault, NetEvent, OfferId};
+use ultramarine_types::{Assembly, Machine, Nanos, Outbox};
+
+use crate::fixture::{peer, value};
+use crate::join::{Part, Rig};
+
+/// Values as large as can be, as many as there is room for, each from a peer of its own; the first brings what an honest
+/// sender brings in two seconds, the others nothing.
+fn full_room(rig: &mut Rig) -> Vec<(OfferId, Assembly)> {
+    let mut held = Vec::new();
+    for name in 0.. {
+        let value = value(3, name, PAYLOAD_BYTES_MAX, 6);
+        if rig.join.reserved_bytes() + value.payload.len() > rig.limits.assembly_bytes() {
+            break;
+        }
+        held.push((rig.admitted(peer(name), &value), value));
+    }
+    assert_eq!(rig.started.len(), held.len());
+    let (first, value) = held.first().expect("there is room for one").clone();
+    for index in 0..PAYLOAD_CHUNKS_MAX - 1 {
+        rig.part(first, Part::Chunk(index), &value);
+    }
+    held
+}
+
+#[test]
+fn who_dribbles_loses_its_room_to_who_needs_it() {
+    let mut rig = Rig::new(6);
+    let held = full_room(&mut rig);
+    // The second dribbles.
+    let (second, value_two) = &held[1];
+    rig.part(*second, Part::Blob(0), value_two);
+    let wanted = value(4, 200, PAYLOAD_BYTES_MAX, 6);
+    let stream = rig.admitted(peer(200), &wanted);
+    assert!(
+        !rig.started.contains(&stream),
+        "there is no room, and everybody may still get going"
+    );
+    rig.wait(bounds::LAG_GRACE);
+    rig.wait(bounds::ROOM_RETRY);
+    assert!(rig.started.contains(&stream));
+    // The slowest gave way, and that is one of those that brought nothing at all.
+    let (&loser, why) = rig.stopped.iter().next().expect("one gave way");
+    assert_eq!(rig.stopped.len(), 1);
+    assert_eq!(why, &StopReason::Fault(Fault::Withheld));
+    assert!(loser != held[0].0 && loser != *second);
+    assert_eq!(rig.charges.len(), 1);
+    // The core hears of it, and its value can come back.
+    assert_eq!(rig.incomplete(), 0);
+    rig.wait(bounds::REFETCH_PAUSE);
+    let lost = held.iter().find(|(name, _)| *name == loser).expect("one of them");
+    assert!(
+        rig.events
+            .iter()
+            .any(|event| matches!(event, NetEvent::Incomplete { key, .. } if *key == lost.1.key))
+    );
+}
+
+#[test]
+fn nobody_loses_room_that_nobody_needs() {
+    let mut rig = Rig::new(6);
+    full_room(&mut rig);
+    rig.wait(Nanos(bounds::STREAM_STALL.0 - 1));
+    assert!(rig.stopped.is_empty() && rig.charges.is_empty());
+}
+
+#[test]
+fn who_keeps_pace_keeps_its_room() {
+    let mut rig = Rig::new(6);
+    let held = full_room(&mut rig);
+    let wanted = value(4, 200, PAYLOAD_BYTES_MAX, 6);
+    let stream = rig.admitted(peer(200), &wanted);
+    for (name, value) in &held[1..] {
+        for index in 0..PAYLOAD_CHUNKS_MAX / 2 {
+            rig.part(*name, Part::Chunk(index), value);
+        }
+    }
+    rig.wait(bounds::LAG_GRACE);
+    rig.wait(bounds::ROOM_RETRY);
+    assert!(rig.stopped.is_empty());
+    assert!(!rig.started.contains(&stream), "it waits");
+}
+
+#[test]
+fn a_large_payload_is_joined_a_piece_at_a_time() {
+    let mut rig = Rig::new(6);
+    let value = value(3, 0, PAYLOAD_BYTES_MAX, 0);
+    let stream = rig.admitted(peer(1), &value);
+    for index in (0..PAYLOAD_CHUNKS_MAX).rev() {
+        rig.part(stream, Part::Chunk(index), &value);
+    }
+    // All chunks are here. What is left to hash is due at once, in pieces between which votes are read.
+    let mut steps = 0;
+    while rig.payloads().is_empty() {
+        assert_eq!(rig.join.deadline(), Some(rig.now));
+        let mut out = Outbox::new();
+        rig.join.wake(rig.now, &mut out);
+        rig.take(&mut out);
+        steps += 1;
+    }
+    assert!(steps >= 32, "{steps} steps for 16 MiB");
+    assert_eq!(rig.payloads(), std::slice::from_ref(&value.payload));
+    assert_eq!(rig.complete.len(), 1);
+    assert_eq!(rig.complete[0].assembly.payload, value.payload);
+}
+
+#[test]
+fn a_payload_in_order_is_joined_as_it_comes() {
+    let mut rig = Rig::new(6);
+    let value = value(3, 0, PAYLOAD_BYTES_MAX, 0);
+    let stream = rig.admitted(peer(1), &value);
+    for index in 0..PAYLOAD_CHUNKS_MAX {
+        assert!(rig.payloads().is_empty());
+        rig.part(stream, Part::Chunk(index), &value);
+    }
+    assert_eq!(rig.payloads(), [value.payload]);
+}

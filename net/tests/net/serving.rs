@@ -1,0 +1,169 @@
+//! What is served first, to whom, and what is not served.
+
+use std::fs::File;
+use std::io::{IoSliceMut, Write};
+use std::time::Instant;
+
+use rustix::fs::{Advice, fadvise};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use ultramarine_net::message::{self, PartsRequest};
+use ultramarine_net::streaming::{Bits, Missing};
+use ultramarine_runtime::IoMode;
+use ultramarine_types::limits::Limits;
+use ultramarine_types::network::{Fault, NetCommand, NetEvent, Recipients};
+use ultramarine_types::storage::OnDisk;
+
+use crate::fixture::{params, value};
+use crate::node::{Node, Setup, identity};
+use crate::rogue::{Guise, Rogue};
+
+const FAULTS: &str = "ultramarine_net_faults_total";
+
+fn expect_offer(node: &mut Node) {
+    node.expect("offer", |event| matches!(event, NetEvent::Offer { .. }).then_some(()));
+}
+
+#[test]
+fn full_nodes_cannot_keep_a_validator_from_what_it_misses() {
+    let mut node = Node::start(Setup::new(1));
+    let mut validator = Node::start(Setup::new(2).dials(&node));
+    node.expect_peer(validator.peer);
+    let (slow, wanted) = (value(5, 1, 1000, 1), value(5, 2, 1000, 1));
+    node.shelf.put(slow.clone());
+    node.shelf.put(wanted.clone());
+    let disk = node.shelf.stick(slow.key);
+    let rogues: Vec<Rogue> = (0..3)
+        .map(|index| Rogue::meet_in(&node, Guise::full_node(20 + index)))
+        .collect();
+    for index in 0..3 {
+        node.expect_peer(identity(20 + index).peer());
+    }
+    let request = message::parts_request_frame(&PartsRequest {
+        key: slow.key,
+        missing: None,
+    });
+    let _answers: Vec<_> = (0..12)
+        .flat_map(|_| rogues.iter().map(|rogue| rogue.ask(&request)))
+        .collect();
+    node.shelf.expect_waiting(4);
+    validator.tell(NetCommand::Fetch {
+        key: wanted.key,
+        peer: node.peer,
+    });
+    expect_offer(&mut validator);
+    drop(disk);
+}
+
+#[test]
+fn a_request_for_nothing_is_a_fault() {
+    let mut node = Node::start(Setup::new(1));
+    let value = value(5, 1, 1000, 3);
+    node.shelf.put(value.clone());
+    let of = |chunks: &[usize], blobs: &[usize]| Missing {
+        chunks: chunks.iter().copied().collect::<Bits>(),
+        blobs: blobs.iter().copied().collect::<Bits>(),
+    };
+    let nothings = [of(&[], &[]), of(&[1], &[3]), of(&[], &[6]), of(&[5000], &[])];
+    for (count, missing) in (1u8..).zip(nothings) {
+        let rogue = Rogue::meet(&node, 2 + count);
+        node.expect_peer(identity(2 + count).peer());
+        let request = message::parts_request_frame(&PartsRequest {
+            key: value.key,
+            missing: Some(missing.clone()),
+        });
+        let mut answer = rogue.ask(&request);
+        let read = rogue.runtime.block_on(answer.read_to_end(1 << 20));
+        assert!(read.is_err(), "{missing:?} was answered");
+        assert_eq!(
+            node.counter(FAULTS, &[("fault", Fault::Protocol.name())]),
+            u64::from(count),
+            "{missing:?}"
+        );
+    }
+}
+
+/// Whether a read of a byte would not wait for the disk. To ask reads ahead, so ask once for a place.
+fn is_resident(file: &File, offset: u64) -> bool {
+    let mut byte = [0];
+    preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT) != Err(Errno::AGAIN)
+}
+
+#[test]
+fn a_cold_value_is_read_off_the_core_on_either_back_end() {
+    for io in [IoMode::Auto, IoMode::Fallback] {
+        let mut node = Node::start(Setup { io, ..Setup::new(1) });
+        let mut other = Node::start(Setup::new(2).dials(&node));
+        node.expect_peer(other.peer);
+        let path = std::env::temp_dir().join(format!("ultramarine-cold-{io:?}-{}", std::process::id()));
+        let mut file = File::create_new(&path).expect("a file");
+        file.write_all(&vec![7; 4 << 20]).expect("written");
+        file.sync_all().expect("synced");
+        let file = File::open(&path).expect("there");
+        fadvise(&file, 0, None, Advice::DontNeed).expect("advised");
+        if is_resident(&file, 0) {
+            std::fs::remove_file(&path).expect("there");
+            eprintln!("this file system keeps or does not tell what is in memory: nothing to see");
+            return;
+        }
+        let value = value(5, 1, 1000, 1);
+        node.shelf.put(value.clone());
+        node.shelf.lie_at(OnDisk {
+            path: path.clone(),
+            offset: 0,
+            bytes: 4 << 20,
+        });
+        other.tell(NetCommand::Fetch {
+            key: value.key,
+            peer: node.peer,
+        });
+        expect_offer(&mut other);
+        // In the middle of a step, where nobody but a reader of all of it comes by.
+        assert!(is_resident(&file, (2 << 20) + (256 << 10)), "{io:?}");
+        std::fs::remove_file(&path).expect("there");
+    }
+}
+
+#[test]
+fn full_nodes_get_a_value_behind_the_validators() {
+    let mut node = Node::start(Setup::new(1));
+    let mut full_node = Node::start(Setup {
+        attested: false,
+        ..Setup::new(9).dials(&node)
+    });
+    node.expect_peer(full_node.peer);
+    let validator = Rogue::meet(&node, 3);
+    node.expect_peer(identity(3).peer());
+    let value = value(5, 1, 1000, 6);
+    node.shelf.put(value.clone());
+    // The validator does not read; its stream is longer than its window.
+    let started = Instant::now();
+    node.tell(NetCommand::Stream {
+        key: value.key,
+        to: Recipients::All,
+    });
+    expect_offer(&mut full_node);
+    let round = Limits::of(&params(6)).propose_timeout().as_duration();
+    assert!(started.elapsed() >= round, "it had a round's time before the full node");
+    drop(validator);
+}
+
+#[test]
+fn full_nodes_do_not_wait_for_validators_that_have_it() {
+    let mut node = Node::start(Setup::new(1));
+    let mut full_node = Node::start(Setup {
+        attested: false,
+        ..Setup::new(9).dials(&node)
+    });
+    node.expect_peer(full_node.peer);
+    let mut validator = Node::start(Setup::new(2).dials(&node));
+    node.expect_peer(validator.peer);
+    let value = value(5, 1, 1000, 1);
+    node.shelf.put(value.clone());
+    node.tell(NetCommand::Stream {
+        key: value.key,
+        to: Recipients::All,
+    });
+    expect_offer(&mut validator);
+    expect_offer(&mut full_node);
+    node.expect_count("ultramarine_net_values_streamed_total", &[], 2);
+}
