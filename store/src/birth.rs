@@ -17,11 +17,11 @@ use crate::format::Binding;
 use crate::index::{Index, IndexError};
 use crate::journal::{SLOTS, slot_path};
 use crate::mapped::sync_folder;
-use crate::recovery::OpenError;
+use crate::open::OpenError;
 use crate::segment::FileName;
 
 /// The index, within the data directory.
-const INDEX_NAME: &str = "index.redb";
+pub(crate) const INDEX_NAME: &str = "index.redb";
 /// The index while it is made; what it holds counts for nothing.
 const UNBORN_NAME: &str = "index.redb.new";
 /// First bytes of every redb file; redb writes them last.

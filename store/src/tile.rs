@@ -1,6 +1,6 @@
 //! This file knows how to run the store as a tile: on glommio's ring, or on plain system calls where that is refused.
 
-use ultramarine_runtime::medium::{Medium, Pwrite, Uring, ready, run_on_ring};
+use ultramarine_runtime::medium::{Medium, Pwrite, Uring, ready, run_on_ring, takes_direct_io};
 use ultramarine_runtime::{Io, Receiver, RingOps, Sender, TileContext};
 use ultramarine_types::storage::{StoreReply, StoreRequest};
 
@@ -21,6 +21,9 @@ pub fn run(
     requests: Receiver<StoreRequest>,
     replies: Sender<StoreReply>,
 ) -> Result<(), String> {
+    // glommio's files are direct or nothing. A folder that cannot be asked fails at its first write, with a better reason.
+    let direct = takes_direct_io(&state.folder).unwrap_or(true);
+    let io = if direct { io } else { Io::Fallback };
     let failure = match io {
         Io::Uring => {
             let medium = Uring::new(Some(RingOps::new(&context.registry, "store")));
