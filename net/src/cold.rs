@@ -137,7 +137,7 @@ mod tests {
                 file: File::open(&path).expect("there"),
                 steps: vec![(0, 4096), (8192, 512)],
             };
-            block_on_net(io, cold.read(&operations));
+            block_on_net(io, |_| cold.read(&operations));
             assert_eq!(operations.get(), 3, "two reads and the close");
         }
         std::fs::remove_file(&path).expect("there");

@@ -11,7 +11,7 @@ use ultramarine_net::{Attestation, NetLinks, NetOptions, PeerConfig};
 use ultramarine_runtime::bell::Bell;
 use ultramarine_runtime::limits::{KernelLimits, raise_nofile};
 use ultramarine_runtime::link::{link, link_on};
-use ultramarine_runtime::topology::{Placement, cores};
+use ultramarine_runtime::topology::{Placement, Topology, cores};
 use ultramarine_runtime::{
     Clock, Halt, Io, JoinHandle, Reason, Receiver, Registry, Sender, Tile, TileContext, block_on_net,
 };
@@ -34,7 +34,7 @@ use crate::metrics::CoreMetrics;
 use crate::tiles;
 use crate::tiles::core::{Audience, CoreLinks};
 use crate::tiles::recorder::Recorder;
-use crate::topology::{self, CONTROL_DEPTH, ENGINE_DEPTH, STORE_DEPTH, VERIFY_DEPTH};
+use crate::topology;
 
 /// How long a tile may take to end after the halt; what has not ended then is abandoned with the process.
 const JOIN_WAIT: Duration = Duration::from_secs(3);
@@ -113,7 +113,7 @@ pub fn run(options: NodeOptions) -> Result<(), NodeError> {
         tiles: Vec::new(),
     };
 
-    let outcome = build(&mut crew, &config, &genesis, &keys, io);
+    let outcome = build(&mut crew, &table, &config, &genesis, &keys, io);
     if outcome.is_ok() {
         wait_for_the_end(&halt, handle_signals);
     }
@@ -134,7 +134,14 @@ fn warn_of_small_limits() {
 }
 
 /// Opens what must be open, then starts every tile of the table.
-fn build(crew: &mut Crew, config: &Config, genesis: &Genesis, keys: &Keys, io: Io) -> Result<(), NodeError> {
+fn build(
+    crew: &mut Crew,
+    table: &Topology,
+    config: &Config,
+    genesis: &Genesis,
+    keys: &Keys,
+    io: Io,
+) -> Result<(), NodeError> {
     let limits = Limits::of(&genesis.params);
     let store_options = StoreOptions::new(
         limits,
@@ -171,7 +178,7 @@ fn build(crew: &mut Crew, config: &Config, genesis: &Genesis, keys: &Keys, io: I
     }));
     board.resume(source.as_ref());
 
-    let links = Links::make(&crew.registry).map_err(start_error("making the links between tiles"))?;
+    let links = Links::make(table, &crew.registry).map_err(start_error("making the links between tiles"))?;
 
     start_embedded(crew, config, genesis)?;
 
@@ -218,7 +225,9 @@ fn build(crew: &mut Crew, config: &Config, genesis: &Genesis, keys: &Keys, io: I
         verdicts: engine_lane.verdicts.1,
     };
     crew.spawn(topology::ENGINE, move |ctx| {
-        block_on_net(io, engine::run(engine, calls, replies, lane_client, ctx))
+        block_on_net(io, |io| {
+            engine::run(EngineOptions { io, ..engine }, calls, replies, lane_client, ctx)
+        })
     })?;
 
     let http_state = HttpState::new(Arc::clone(&source), Arc::clone(&board), Arc::clone(&crew.registry));
@@ -243,7 +252,7 @@ fn build(crew: &mut Crew, config: &Config, genesis: &Genesis, keys: &Keys, io: I
         source,
     };
     crew.spawn(topology::NET, move |ctx| {
-        block_on_net(io, ultramarine_net::run(net, net_links, ctx))
+        block_on_net(io, |io| ultramarine_net::run(NetOptions { io, ..net }, net_links, ctx))
     })?;
 
     let core = Core::new(core_config(config, genesis, keys));
@@ -390,27 +399,29 @@ struct LaneLinks {
 }
 
 impl Links {
-    fn make(registry: &Registry) -> Result<Self, String> {
+    /// Makes the links of the table.
+    fn make(table: &Topology, registry: &Registry) -> Result<Self, String> {
         let describe = |error: std::io::Error| {
             format!("no descriptor for an eventfd: {error}; raise nofile with `ulimit -n` or LimitNOFILE=")
         };
+        let depth = |name| table.link(name).expect("the table has every link").depth;
         let bell = Arc::new(Bell::new().map_err(describe)?);
         let lane = |jobs, verdicts| {
             Ok::<_, std::io::Error>(LaneLinks {
-                jobs: link(jobs, VERIFY_DEPTH)?,
-                verdicts: link(verdicts, VERIFY_DEPTH)?,
+                jobs: link(jobs, depth(jobs))?,
+                verdicts: link(verdicts, depth(verdicts))?,
             })
         };
         let links = Self {
-            net_core: link_on(&bell, "net-core", CONTROL_DEPTH),
-            store_core: link_on(&bell, "store-core", CONTROL_DEPTH),
-            engine_core: link_on(&bell, "engine-core", ENGINE_DEPTH),
+            net_core: link_on(&bell, topology::NET_CORE, depth(topology::NET_CORE)),
+            store_core: link_on(&bell, topology::STORE_CORE, depth(topology::STORE_CORE)),
+            engine_core: link_on(&bell, topology::ENGINE_CORE, depth(topology::ENGINE_CORE)),
             bell,
-            core_net: link("core-net", CONTROL_DEPTH).map_err(describe)?,
-            core_engine: link("core-engine", ENGINE_DEPTH).map_err(describe)?,
-            store_requests: link("store", STORE_DEPTH).map_err(describe)?,
-            net_lane: lane("net-kzg", "kzg-net").map_err(describe)?,
-            engine_lane: lane("engine-kzg", "kzg-engine").map_err(describe)?,
+            core_net: link(topology::CORE_NET, depth(topology::CORE_NET)).map_err(describe)?,
+            core_engine: link(topology::CORE_ENGINE, depth(topology::CORE_ENGINE)).map_err(describe)?,
+            store_requests: link(topology::TO_STORE, depth(topology::TO_STORE)).map_err(describe)?,
+            net_lane: lane(topology::NET_KZG, topology::KZG_NET).map_err(describe)?,
+            engine_lane: lane(topology::ENGINE_KZG, topology::KZG_ENGINE).map_err(describe)?,
         };
         registry.watch_link(&links.net_core.1);
         registry.watch_link(&links.store_core.1);
@@ -445,11 +456,10 @@ impl Crew {
         work: impl FnOnce(TileContext) -> Result<(), String> + Send + 'static,
     ) -> Result<(), NodeError> {
         let seat = self.placement.seat(name);
-        let tile =
-            Tile::spawn_in(&self.registry, name, seat.core, &self.halt, work).map_err(|error| NodeError::Start {
-                what: "starting a tile",
-                why: format!("{name}: {error}"),
-            })?;
+        let tile = Tile::spawn(&self.registry, name, seat, &self.halt, work).map_err(|error| NodeError::Start {
+            what: "starting a tile",
+            why: format!("{name}: {error}"),
+        })?;
         self.tiles.push(tile);
         Ok(())
     }

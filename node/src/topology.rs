@@ -17,14 +17,35 @@ pub const EMBEDDED_EL: &str = "el";
 /// Verifier lanes, by position.
 pub const LANES: [&str; 8] = ["kzg-0", "kzg-1", "kzg-2", "kzg-3", "kzg-4", "kzg-5", "kzg-6", "kzg-7"];
 
+/// Links, by name.
+pub const NET_CORE: &str = "net-core";
+/// See the table.
+pub const CORE_NET: &str = "core-net";
+/// See the table.
+pub const TO_STORE: &str = "store";
+/// See the table.
+pub const STORE_CORE: &str = "store-core";
+/// See the table.
+pub const CORE_ENGINE: &str = "core-engine";
+/// See the table.
+pub const ENGINE_CORE: &str = "engine-core";
+/// See the table.
+pub const NET_KZG: &str = "net-kzg";
+/// See the table.
+pub const KZG_NET: &str = "kzg-net";
+/// See the table.
+pub const ENGINE_KZG: &str = "engine-kzg";
+/// See the table.
+pub const KZG_ENGINE: &str = "kzg-engine";
+
 /// Control messages wait here when the core is busy; a full link makes the sender wait.
-pub const CONTROL_DEPTH: usize = 4096;
+const CONTROL_DEPTH: usize = 4096;
 /// Verifier jobs and verdicts in flight per client: two of the largest blocks.
-pub const VERIFY_DEPTH: usize = 2 * ultramarine_types::limits::BLOBS_PER_BLOCK_MAX as usize;
+const VERIFY_DEPTH: usize = 2 * ultramarine_types::limits::BLOBS_PER_BLOCK_MAX as usize;
 /// Store requests: log appends are many and small, values few.
-pub const STORE_DEPTH: usize = 4096;
+const STORE_DEPTH: usize = 4096;
 /// Calls to the execution client; the core never has more than a handful under way.
-pub const ENGINE_DEPTH: usize = 256;
+const ENGINE_DEPTH: usize = 256;
 
 /// The node's table for a number of verifier lanes.
 pub fn table(lanes: usize, embedded_el: bool) -> Topology {
@@ -35,7 +56,9 @@ pub fn table(lanes: usize, embedded_el: bool) -> Topology {
     let tile = |name, core, what| TileSpec {
         name,
         core,
-        spin: false,
+        // Everything passes the core, in small steps: there a wake costs as much as the work. The other tiles sleep in rings
+        // of their own, or work by the millisecond.
+        spin: name == CORE,
         what,
     };
     let mut tiles = vec![
@@ -56,41 +79,40 @@ pub fn table(lanes: usize, embedded_el: bool) -> Topology {
         depth,
         carries,
     };
-    let mut links = vec![
-        link("net-core", NET, CORE, CONTROL_DEPTH, "messages, offers, statuses"),
-        link("core-net", CORE, NET, CONTROL_DEPTH, "sends, admissions, fetches"),
+    // Every lane serves the same clients; the table shows each pair once.
+    let links = vec![
+        link(NET_CORE, &[NET], CORE, CONTROL_DEPTH, "messages, offers, statuses"),
+        link(CORE_NET, &[CORE], NET, CONTROL_DEPTH, "sends, admissions, fetches"),
         link(
-            "core-store",
-            CORE,
+            TO_STORE,
+            &[CORE, NET],
             STORE,
             STORE_DEPTH,
-            "log records, commits, own values",
+            "log records, commits, assembled values",
         ),
-        link("net-store", NET, STORE, STORE_DEPTH, "assembled values"),
-        link("store-core", STORE, CORE, CONTROL_DEPTH, "receipts"),
+        link(STORE_CORE, &[STORE], CORE, CONTROL_DEPTH, "receipts"),
         link(
-            "core-engine",
-            CORE,
+            CORE_ENGINE,
+            &[CORE],
             ENGINE,
             ENGINE_DEPTH,
             "build, execute, import, forkchoice",
         ),
-        link("engine-core", ENGINE, CORE, ENGINE_DEPTH, "built blocks, statuses"),
+        link(ENGINE_CORE, &[ENGINE], CORE, ENGINE_DEPTH, "built blocks, statuses"),
+        link(NET_KZG, &[NET], LANES[0], VERIFY_DEPTH, "blobs to verify"),
+        link(KZG_NET, &[LANES[0]], NET, VERIFY_DEPTH, "verdicts"),
+        link(
+            ENGINE_KZG,
+            &[ENGINE],
+            LANES[0],
+            VERIFY_DEPTH,
+            "our own bundles to verify",
+        ),
+        link(KZG_ENGINE, &[LANES[0]], ENGINE, VERIFY_DEPTH, "verdicts"),
     ];
     for lane in &LANES[..lanes] {
         tiles.push(tile(lane, CorePolicy::Dedicated, "batch verification of blob proofs"));
     }
-    // Every lane serves the same clients; the table shows each pair once.
-    links.push(link("net-kzg", NET, LANES[0], VERIFY_DEPTH, "blobs to verify"));
-    links.push(link("kzg-net", LANES[0], NET, VERIFY_DEPTH, "verdicts"));
-    links.push(link(
-        "engine-kzg",
-        ENGINE,
-        LANES[0],
-        VERIFY_DEPTH,
-        "our own bundles to verify",
-    ));
-    links.push(link("kzg-engine", LANES[0], ENGINE, VERIFY_DEPTH, "verdicts"));
     if embedded_el {
         tiles.push(tile(
             EMBEDDED_EL,

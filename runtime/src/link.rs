@@ -23,9 +23,6 @@ mod tests;
 /// Longest sleep of [`Receiver::recv_until`] in one call: its caller looks at its halt at least this often.
 pub const PARK_MAX: Nanos = Nanos::from_millis(250);
 
-/// How long a receiver on a dedicated core spins before it sleeps: a few times the 5.5 µs that a wake by eventfd costs.
-const SPIN: Nanos = Nanos(20_000);
-
 /// Items a task may take in a row before it lets the other tasks of its executor run.
 const RUN_MAX: u32 = 128;
 
@@ -59,11 +56,7 @@ pub fn link_on<T: Send>(bell: &Arc<Bell>, name: &'static str, depth: usize) -> (
         Sender {
             shared: Arc::clone(&shared),
         },
-        Receiver {
-            shared,
-            spin: false,
-            run: 0,
-        },
+        Receiver { shared, run: 0 },
     )
 }
 
@@ -258,16 +251,10 @@ impl<T> fmt::Debug for Sender<T> {
 /// The taking end: one tile's.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
-    spin: bool,
     run: u32,
 }
 
 impl<T> Receiver<T> {
-    /// Whether to spin for a moment before sleeping: only for a tile that has its core to itself.
-    pub fn spin(&mut self, on: bool) {
-        self.spin = on;
-    }
-
     /// Takes the oldest item, if any.
     pub fn try_recv(&mut self) -> Option<T> {
         self.shared.pop()
@@ -283,15 +270,6 @@ impl<T> Receiver<T> {
         }
         let entered = clock.now();
         let until = deadline.unwrap_or(Nanos::NEVER).min(entered + PARK_MAX);
-        if self.spin {
-            let spin_until = until.min(entered + SPIN);
-            while clock.now() < spin_until {
-                std::hint::spin_loop();
-                if let Some(item) = self.shared.pop() {
-                    return Some(item);
-                }
-            }
-        }
         loop {
             let left = until.since(clock.now());
             if left == Nanos::ZERO {

@@ -23,7 +23,7 @@ mod uring;
 #[cfg(test)]
 mod tests;
 
-pub use pwrite::{Pwrite, PwriteFile};
+pub use pwrite::{Pwrite, PwriteFile, takes_direct_io};
 pub use uring::{Uring, UringFile, run_on_ring};
 
 /// Alignment of every position and length: the largest logical block size of the devices we run on.

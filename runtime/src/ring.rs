@@ -152,18 +152,19 @@ fn push(ring: &mut io_uring::IoUring, entry: &io_uring::squeue::Entry) -> io::Re
 
 /// Runs the network core's future on this thread: inside tokio-uring, or on a plain current-thread tokio.
 ///
-/// Either way `tokio::task::spawn_local` works inside, and so do tokio's sockets and timers. If the kernel refuses the
-/// ring after all (its probe passed), the plain runtime is used and a warning says so.
+/// Either way `tokio::task::spawn_local` works inside, and so do tokio's sockets and timers. `future` is made for the
+/// back end that it is given: if the kernel refuses the ring after all (its probe passed), that is the fallback, the
+/// plain runtime is used, and a warning says so.
 ///
 /// # Panics
 ///
 /// If not even a plain runtime can be made: no descriptor is left at start.
-pub fn block_on_net<F: Future>(io: Io, future: F) -> F::Output {
+pub fn block_on_net<F: Future>(io: Io, future: impl FnOnce(Io) -> F) -> F::Output {
     if io == Io::Uring {
         let mut builder = tokio_uring::builder();
         builder.entries(NET_RING_ENTRIES);
         match tokio_uring::Runtime::new(&builder) {
-            Ok(runtime) => return runtime.block_on(future),
+            Ok(runtime) => return runtime.block_on(async { future(Io::Uring).await }),
             Err(error) => tracing::warn!("{}; the network runs on epoll instead", Refusal::of(&error)),
         }
     }
@@ -171,7 +172,7 @@ pub fn block_on_net<F: Future>(io: Io, future: F) -> F::Output {
         .enable_all()
         .build()
         .expect("a runtime needs three descriptors, and the limits were checked at start");
-    tokio::task::LocalSet::new().block_on(&runtime, future)
+    tokio::task::LocalSet::new().block_on(&runtime, async { future(Io::Fallback).await })
 }
 
 /// Counts the operations a back end submits to its ring.
@@ -248,7 +249,7 @@ mod tests {
     #[test]
     fn the_network_core_runs_local_tasks_sockets_and_timers_on_either_io() {
         for io in [Io::Fallback, IoMode::Auto.resolve().expect("auto never fails")] {
-            let answer = block_on_net(io, async {
+            let answer = block_on_net(io, |_| async {
                 let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a port");
                 let address = socket.local_addr().expect("an address");
                 let local = std::rc::Rc::new(7);

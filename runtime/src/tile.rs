@@ -11,40 +11,32 @@ use ultramarine_types::Nanos;
 
 use crate::clock::Clock;
 use crate::halt::{Halt, Reason};
-use crate::metrics::{Counter, Registry};
+use crate::metrics::{Counter, Histogram, Registry};
+use crate::topology::Seat;
 
 /// A thread that owns its I/O and carries out what its machine asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Tile;
 
 impl Tile {
-    /// [`spawn_in`](Self::spawn_in) with the process's own registry.
-    pub fn spawn(
-        name: &'static str,
-        core: Option<usize>,
-        halt: &Halt,
-        work: impl FnOnce(TileContext) -> Result<(), String> + Send + 'static,
-    ) -> io::Result<JoinHandle> {
-        Self::spawn_in(&Registry::process(), name, core, halt, work)
-    }
-
-    /// Starts a thread named `name`, pinned to `core` if one is given, whose metrics go to `registry`.
+    /// Starts a thread named `name` in its seat, whose metrics go to `registry`.
     ///
     /// If `work` panics or returns an error the whole node stops, with that as the reason.
-    pub fn spawn_in(
+    pub fn spawn(
         registry: &Arc<Registry>,
         name: &'static str,
-        core: Option<usize>,
+        seat: Seat,
         halt: &Halt,
         work: impl FnOnce(TileContext) -> Result<(), String> + Send + 'static,
     ) -> io::Result<JoinHandle> {
         let (halt, registry) = (halt.clone(), Arc::clone(registry));
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            if let Some(core) = core {
+            if let Some(core) = seat.core {
                 pin_to(name, core);
             }
             watch_cpu_time(&registry, name);
-            let context = TileContext::new(name, &halt, &registry);
+            let mut context = TileContext::new(name, &halt, &registry);
+            context.spin = seat.spin;
             let outcome = catch_unwind(AssertUnwindSafe(|| work(context)));
             match outcome {
                 Ok(Ok(())) => {}
@@ -110,6 +102,8 @@ pub struct TileContext {
     pub registry: Arc<Registry>,
     /// The tile's working time.
     pub busy: Busy,
+    /// Whether it has a core to itself, and spins a moment before it sleeps.
+    pub spin: bool,
 }
 
 impl TileContext {
@@ -130,17 +124,24 @@ impl TileContext {
                 clock,
                 entered: Cell::new(None),
                 total,
+                turns: registry.histogram(
+                    "ultramarine_tile_turn_seconds",
+                    "Time of one turn of the tile's loop that had work: what everything else in it waits for.",
+                    &[("tile", name)],
+                ),
             },
+            spin: false,
         }
     }
 }
 
-/// Adds up the time a tile works. The share over any span is the counter's rate.
+/// Adds up the time a tile works, and keeps a histogram of its turns. The share over any span is the counter's rate.
 #[derive(Debug)]
 pub struct Busy {
     clock: Clock,
     entered: Cell<Option<Nanos>>,
     total: Counter,
+    turns: Histogram,
 }
 
 impl Busy {
@@ -154,7 +155,9 @@ impl Busy {
     /// Work ends; without an `enter` before it, nothing happens.
     pub fn leave(&self) {
         if let Some(entered) = self.entered.take() {
-            self.total.add(self.clock.now().since(entered).0);
+            let took = self.clock.now().since(entered);
+            self.total.add(took.0);
+            self.turns.record(took);
         }
     }
 
@@ -210,7 +213,10 @@ mod tests {
     #[test]
     fn an_error_in_a_tile_stops_the_node_with_its_reason() {
         let (halt, registry) = (Halt::new(), Registry::new());
-        let tile = Tile::spawn_in(&registry, "failing", None, &halt, |_| Err("no disk".to_owned())).expect("a thread");
+        let tile = Tile::spawn(&registry, "failing", Seat::default(), &halt, |_| {
+            Err("no disk".to_owned())
+        })
+        .expect("a thread");
         tile.join();
         assert_eq!(
             halt.reason(),
@@ -224,8 +230,10 @@ mod tests {
     #[test]
     fn a_panic_in_a_tile_stops_the_node_with_its_message() {
         let (halt, registry) = (Halt::new(), Registry::new());
-        let tile =
-            Tile::spawn_in(&registry, "panicking", None, &halt, |_| panic!("broken at {}", 7)).expect("a thread");
+        let tile = Tile::spawn(&registry, "panicking", Seat::default(), &halt, |_| {
+            panic!("broken at {}", 7)
+        })
+        .expect("a thread");
         tile.join();
         assert_eq!(
             halt.reason(),
@@ -239,9 +247,18 @@ mod tests {
     #[test]
     fn a_tile_that_ends_well_leaves_the_node_running() {
         let (halt, registry) = (Halt::new(), Registry::new());
-        Tile::spawn_in(&registry, "quiet", Some(0), &halt, |_| Ok(()))
-            .expect("a thread")
-            .join();
+        Tile::spawn(
+            &registry,
+            "quiet",
+            Seat {
+                core: Some(0),
+                spin: true,
+            },
+            &halt,
+            |_| Ok(()),
+        )
+        .expect("a thread")
+        .join();
         assert!(!halt.is_stopped());
     }
 
@@ -249,13 +266,13 @@ mod tests {
     fn every_tile_ends_after_a_stop() {
         let (halt, registry) = (Halt::new(), Registry::new());
         let (sender, mut receiver) = crate::link::link::<u8>("idle", 4).expect("a link");
-        let blocking = Tile::spawn_in(&registry, "blocking", None, &halt, move |context| {
+        let blocking = Tile::spawn(&registry, "blocking", Seat::default(), &halt, move |context| {
             while !context.halt.is_stopped() {
                 receiver.recv_until(None, &context.clock);
             }
             Ok(())
         });
-        let asynchronous = Tile::spawn_in(&registry, "async", None, &halt, |context| {
+        let asynchronous = Tile::spawn(&registry, "async", Seat::default(), &halt, |context| {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -283,6 +300,7 @@ mod tests {
             while context.clock.now().since(from) < Nanos::from_millis(2) {}
         });
         assert!(context.busy.total.get() >= 2_000_000);
+        assert_eq!(context.busy.turns.len(), 1);
         assert!(
             registry
                 .render()
@@ -294,7 +312,7 @@ mod tests {
     fn the_kernel_counts_a_tiles_cpu_time() {
         let (halt, registry) = (Halt::new(), Registry::new());
         let (sender, mut receiver) = crate::link::link::<()>("go", 1).expect("a link");
-        let tile = Tile::spawn_in(&registry, "burner", None, &halt, move |context| {
+        let tile = Tile::spawn(&registry, "burner", Seat::default(), &halt, move |context| {
             while !context.halt.is_stopped() && !receiver.is_closed() {
                 receiver.recv_until(None, &context.clock);
             }

@@ -34,8 +34,8 @@ pub struct TileSpec {
 pub struct LinkSpec {
     /// Its name: the `link` label's.
     pub name: &'static str,
-    /// The tile that gives.
-    pub from: &'static str,
+    /// The tiles that give.
+    pub from: &'static [&'static str],
     /// The tile that takes.
     pub to: &'static str,
     /// Most items it holds.
@@ -95,7 +95,8 @@ impl Topology {
             if !links.insert(link.name) {
                 return Err(TopologyError::LinkTwice(link.name));
             }
-            if let Some(tile) = [link.from, link.to].into_iter().find(|tile| !tiles.contains(tile)) {
+            let ends = link.from.iter().copied().chain([link.to]);
+            if let Some(tile) = ends.into_iter().find(|tile| !tiles.contains(tile)) {
                 return Err(TopologyError::NoSuchTile { link: link.name, tile });
             }
             if link.depth == 0 {
@@ -248,7 +249,7 @@ impl fmt::Display for Sheet<'_> {
             "carries".to_owned(),
         ]];
         for link in &topology.links {
-            let way = format!("{} → {}", link.from, link.to);
+            let way = format!("{} → {}", link.from.join(", "), link.to);
             links.push([
                 link.name.to_owned(),
                 way,
@@ -319,7 +320,7 @@ mod tests {
             ],
             links: vec![LinkSpec {
                 name: "put",
-                from: "net",
+                from: &["net"],
                 to: "store",
                 depth: 64,
                 carries: "assemblies",

@@ -137,7 +137,7 @@ impl Node {
         let (net_halt, net_registry) = (halt.clone(), registry.clone());
         let net = std::thread::spawn(move || {
             let context = TileContext::new("net", &net_halt, &net_registry);
-            block_on_net(options.io, run(options, links, context)).expect("the network runs");
+            block_on_net(options.io, |io| run(NetOptions { io, ..options }, links, context)).expect("the network runs");
         });
         let verifier_halt = halt.clone();
         let verifier = std::thread::spawn(move || verify(jobs, &verdicts, &verifier_halt));

@@ -254,7 +254,7 @@ mod tests {
             let path = directory.path().join(format!("{index}.ipc"));
             let registry = Registry::new();
             let ring = RingOps::new(&registry, "net");
-            block_on_net(io, async {
+            block_on_net(io, |_| async {
                 let listener = tokio::net::UnixListener::bind(&path).expect("a socket");
                 tokio::spawn(async move {
                     // Two calls on the first connection, which then closes under the client's feet.

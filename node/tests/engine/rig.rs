@@ -151,16 +151,16 @@ impl Driver {
         let ctx = TileContext::new("engine", &halt, &registry);
         let io = options.io;
         let driver = std::thread::spawn(move || {
-            block_on_net(
-                io,
+            block_on_net(io, |io| {
+                let lanes = LaneClient { jobs, verdicts };
                 run(
-                    options,
+                    EngineOptions { io, ..options },
                     driver_calls,
                     driver_replies,
-                    LaneClient { jobs, verdicts },
+                    lanes,
                     ctx,
-                ),
-            )
+                )
+            })
         });
         let lane_halt = halt.clone();
         let lane = std::thread::spawn(move || lane(lane_jobs, &lane_verdicts, &lane_halt));

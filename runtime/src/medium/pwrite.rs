@@ -56,6 +56,20 @@ impl Medium for Pwrite {
     }
 }
 
+/// Whether the file system of a folder takes O_DIRECT; found out with a file that is gone at once. Where it does not,
+/// [`Pwrite`] is the medium that works.
+pub fn takes_direct_io(folder: &Path) -> io::Result<bool> {
+    let path = folder.join(".direct-io");
+    File::create(&path)?;
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
+    std::fs::remove_file(&path)?;
+    match opened {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn warn_once(path: &Path) {
     static WARNED: Once = Once::new();
     WARNED.call_once(|| {
