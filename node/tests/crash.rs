@@ -5,7 +5,7 @@ mod harness;
 use std::time::Duration;
 
 use harness::network::Network;
-use harness::{Node, Process, ultramarine, wait_for};
+use harness::{Node, Process, wait_for};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -112,32 +112,12 @@ fn everybody_votes(network: &Network, height: u64) {
     });
 }
 
-fn external_client(network: &Network, id: usize) -> Process {
-    let addresses = &network.addresses[id];
-    let home = &network.nodes[id].home;
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(home.with_extension("el.log"))
-        .expect("the folder is writable");
-    let mut command = ultramarine(["dev-el", "--genesis"]);
-    command
-        .arg(home.join("execution-genesis.json"))
-        .arg("--jwt-secret")
-        .arg(home.join("jwt.hex"))
-        .args(["--http-port", &addresses.engine_http.port().to_string()])
-        .args(["--auth-port", &addresses.engine_auth.port().to_string()])
-        .stdout(log.try_clone().expect("a descriptor"))
-        .stderr(log);
-    Process(command.spawn().expect("the binary runs"))
-}
-
 #[test]
 fn a_node_and_its_client_each_recover_from_the_others_death() {
     let temporary = tempfile::tempdir().expect("temporary directory");
     let network = Network::lay_out(&temporary.path().join("net"), 4, 250);
     let _others: Vec<Process> = (0..3).map(|id| network.start(id, &[])).collect();
-    let mut client = external_client(&network, 3);
+    let mut client = network.external_client(3);
     let engine = format!("http://{}", network.addresses[3].engine_auth);
     let mut node = network.start(3, &["--engine", &engine]);
     let _load = network.load(0..3);
@@ -150,6 +130,7 @@ fn a_node_and_its_client_each_recover_from_the_others_death() {
             let status = ours.status()?;
             (status["gate"]["on"] == true && status["executed_height"].as_u64() >= Some(target)).then_some(())
         });
+        everybody_votes(&network, target);
     };
     caught_up("the first import");
 
@@ -160,7 +141,7 @@ fn a_node_and_its_client_each_recover_from_the_others_death() {
     let height = witness.height().expect("answers");
     witness.wait_for_height(height + 2, PATIENCE);
     // It lost all its blocks: the node replays them.
-    let _client = external_client(&network, 3);
+    let _client = network.external_client(3);
     caught_up("the import after the client's death");
 
     node.kill();

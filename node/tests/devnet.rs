@@ -193,4 +193,15 @@ fn a_killed_validator_catches_up_when_it_is_started_again() {
     let (theirs, ours) = (witness.decided(), victim.decided());
     let common = theirs.len().min(ours.len());
     assert_eq!(ours[..common], theirs[..common]);
+    let signing = || victim.status().is_some_and(|status| status["signing"]["on"] == true);
+    wait_for("signatures of its own", PATIENCE, || signing().then_some(()));
+    // A block of its own proves that the others take its signatures.
+    let address = victim.status().expect("answers")["address"].clone();
+    let caught_up = victim.height().expect("answers");
+    wait_for("a block of its own", PATIENCE, || {
+        let is_its = |decision: &serde_json::Value| {
+            decision["height"].as_u64() > Some(caught_up) && decision["origin_proposer"] == address
+        };
+        witness.decided().iter().any(is_its).then_some(())
+    });
 }

@@ -5,8 +5,9 @@ mod harness;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use harness::devnet_json;
+use harness::{devnet_json, nodes, wait_for};
 use serde_json::Value;
 
 /// Files whose blobs fill blocks of any size.
@@ -34,13 +35,23 @@ fn forty_heights(flags: &[&str]) {
     let temporary = tempfile::tempdir().expect("temporary directory");
     let blobs = temporary.path().join("blobs");
     content(&blobs, 4, 300_000);
-    let blobs = blobs.to_str().expect("UTF-8");
-    let mut all = vec!["--until-height", "40", "--blobs", blobs];
+    let dir = temporary.path().join("net");
+    let (blobs, folder) = (blobs.to_str().expect("UTF-8"), dir.to_str().expect("UTF-8"));
+    let mut all = vec!["--until-height", "40", "--blobs", blobs, "--dir", folder];
     all.extend(flags);
     let report = devnet_json(&all);
     all_agree_at(&report, 40);
     assert!(report["blobs"].as_u64() >= Some(120), "{report}");
     assert!(report["rounds_above_zero"].as_u64() <= Some(1), "{report}");
+    // What each height held, from one of its nodes.
+    let node = &nodes(&dir).expect("devnet.json stays")[0];
+    let _node = node.restart();
+    wait_for("status", Duration::from_secs(60), || node.status());
+    let decided = node.decided();
+    let above_three = decided.iter().filter(|decision| decision["height"].as_u64() > Some(3));
+    let (full, empty): (Vec<_>, Vec<_>) = above_three.partition(|decision| decision["blobs"].as_u64() > Some(0));
+    assert!(full.len() + empty.len() >= 37, "{decided:?}");
+    assert!(full.len() >= 9 * empty.len(), "without blobs: {empty:?}");
 }
 
 #[test]

@@ -183,9 +183,22 @@ impl Layers {
             let Some((section, key)) = rest.split_once('_') else {
                 continue;
             };
-            // Other ULTRAMARINE_ variables exist (ULTRAMARINE_HOME); only those named after a section are settings.
+            // Other ULTRAMARINE_ variables exist (ULTRAMARINE_HOME); only those named after a section are settings, or are
+            // meant to be.
+            let place = Origin::Environment { name: name.clone() };
             if self.has_section(section) {
-                self.lay_text(section, key, text, Origin::Environment { name: name.clone() }, problems);
+                self.lay_text(section, key, text, place, problems);
+            } else if let Some(meant) = nearest(section, self.sections().into_iter()).filter(|it| alike(it, section)) {
+                problems.push(Problem {
+                    place,
+                    what: format!("unknown section `{section}`"),
+                    expected: format!("one of {}", self.sections().join(", ")),
+                    nearest: Some(format!(
+                        "{ENVIRONMENT_PREFIX}{}_{}",
+                        meant.to_uppercase(),
+                        key.to_uppercase()
+                    )),
+                });
             }
         }
     }
@@ -295,6 +308,11 @@ impl Layers {
             .max_by(|left, right| left.0.total_cmp(&right.0))
             .map(|(_, name)| name)
     }
+}
+
+/// Whether one name may be the other, mistyped.
+fn alike(one: &str, other: &str) -> bool {
+    strsim::normalized_damerau_levenshtein(one, other) >= 0.7
 }
 
 /// Where a key stands in its file. A key without a span of its own (a section's header) starts with its value.

@@ -254,3 +254,24 @@ fn a_peer_address_reads_back_as_written() {
         assert!(text.parse::<PeerAddress>().is_err(), "{text:?} is no address");
     }
 }
+
+#[test]
+fn a_mistyped_section_of_a_variable_is_named_and_a_stranger_is_not_ours() {
+    let variable = |name: &str| (name.to_owned(), "x".to_owned());
+    let sources = Sources {
+        environment: vec![
+            variable("ULTRAMARINE_NETWROK_LISTEN"),
+            variable("ULTRAMARINE_ETHEREUMJS_DIR"),
+        ],
+        ..Sources::default()
+    };
+    let error = Config::load(Path::new(HOME), &sources)
+        .expect_err("the name is wrong")
+        .to_string();
+    assert!(
+        error.contains("ULTRAMARINE_NETWROK_LISTEN: unknown section `netwrok`")
+            && error.contains("Did you mean `ULTRAMARINE_NETWORK_LISTEN`?"),
+        "{error}"
+    );
+    assert!(!error.contains("ETHEREUMJS"), "{error}");
+}

@@ -25,6 +25,10 @@ use super::header;
 const VERSION: u8 = 1;
 /// Type byte of a transaction with blobs (EIP-4844).
 const BLOB_TRANSACTION: u8 = 3;
+/// Least gas of a transaction (Yellow Paper, G_transaction): a block's gas bounds how many it can hold.
+const TRANSACTION_GAS_MIN: u64 = 21_000;
+/// Where SSZ of `ExecutionPayloadV3` keeps the offset of its transactions: behind 504 bytes of fixed fields and offsets.
+const TRANSACTIONS_AT: usize = 504;
 /// Request types are one byte and strictly ascending, so there are never more.
 const REQUESTS_MAX: usize = 255;
 
@@ -55,6 +59,14 @@ pub enum Malformed {
     /// More than any block of ours may have.
     #[error("payload is {0} bytes, above {max}", max = limits::PAYLOAD_BYTES_MAX)]
     Oversize(usize),
+    /// More transactions than the block's gas pays for; each would be hashed before a client could refuse it.
+    #[error("payload lists {count} transactions; gas of {gas_limit} pays for {}", gas_limit / TRANSACTION_GAS_MIN)]
+    Transactions {
+        /// How many.
+        count: usize,
+        /// The block's gas limit.
+        gas_limit: u64,
+    },
     /// Not an `ExecutionPayloadV3`.
     #[error("payload is not SSZ of ExecutionPayloadV3: {0}")]
     Ssz(String),
@@ -131,6 +143,12 @@ impl Payload {
 
     /// Reads canonical bytes; anything else is refused.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        Self::decode_within(bytes, u64::MAX)
+    }
+
+    /// Reads canonical bytes of a block with this gas limit; a list of transactions that it cannot pay for is refused before
+    /// any of them is looked at.
+    fn decode_within(bytes: &[u8], gas_limit: u64) -> Result<Self, Malformed> {
         if bytes.len() > limits::PAYLOAD_BYTES_MAX {
             return Err(Malformed::Oversize(bytes.len()));
         }
@@ -152,6 +170,10 @@ impl Payload {
             }
             other => return Err(Malformed::Fork(other)),
         };
+        let count = transactions_listed(rest).ok_or(Malformed::Truncated("list of transactions"))?;
+        if count as u64 > gas_limit / TRANSACTION_GAS_MIN {
+            return Err(Malformed::Transactions { count, gas_limit });
+        }
         let execution =
             ExecutionPayloadV3::from_ssz_bytes(rest).map_err(|error| Malformed::Ssz(format!("{error:?}")))?;
         let payload = Self { requests, execution };
@@ -184,6 +206,17 @@ impl Payload {
     }
 }
 
+/// How many transactions SSZ of an `ExecutionPayloadV3` lists: its list begins with one offset each, and the first of them
+/// points behind them all. What is claimed is not checked further; the decoder does that.
+fn transactions_listed(execution: &[u8]) -> Option<usize> {
+    let offset = |at: usize| {
+        let bytes = execution.get(at..)?.first_chunk::<4>()?;
+        usize::try_from(u32::from_le_bytes(*bytes)).ok()
+    };
+    let (from, to) = (offset(TRANSACTIONS_AT)?, offset(TRANSACTIONS_AT + 4)?);
+    if from == to { Some(0) } else { Some(offset(from)? / 4) }
+}
+
 fn split_request(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let (length, rest) = bytes
         .split_first_chunk::<4>()
@@ -196,7 +229,7 @@ fn split_request(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
 ///
 /// What depends on the parent, on the clock or on the chain's bounds is not looked at here.
 pub fn inspect(metadata: &ValueMetadata, bytes: &[u8]) -> Result<Payload, Broken> {
-    let payload = Payload::decode(bytes)?;
+    let payload = Payload::decode_within(bytes, metadata.header.gas_limit)?;
     if usize::try_from(metadata.payload_bytes) != Ok(bytes.len()) || sha256(bytes) != metadata.payload_hash {
         return Err(Broken::PayloadHash);
     }

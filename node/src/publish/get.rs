@@ -1,6 +1,7 @@
 //! This file knows how to restore a file from any node, trusting nothing it says.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use alloy_eips::eip4844::kzg_to_versioned_hash;
 use alloy_primitives::B256;
@@ -19,6 +20,9 @@ use crate::engine::http::{Answer, HttpClient};
 const ANSWER_BYTES_MAX: usize = BLOBS_PER_BLOCK_MAX as usize * (2 * BLOB_BYTES + 4096);
 /// Sidecars asked for at one time, so that an answer stays below some tens of megabytes.
 const SIDECARS_AT_ONCE: usize = 64;
+
+/// Longest wait for one answer: some tens of megabytes from a machine that is busy.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What to restore, and from whom.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,8 +75,17 @@ pub async fn get(options: &GetOptions) -> Result<Vec<u8>> {
     Ok(file)
 }
 
+async fn ask(node: &HttpClient, path: &str) -> Result<Answer> {
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, node.get(path)).await;
+    let late = || {
+        let limit = ANSWER_TIMEOUT.as_secs();
+        format!("no answer to {path} from {} within {limit} s", node.authority())
+    };
+    Ok(answer.with_context(late)??)
+}
+
 async fn locate(node: &HttpClient, hash: &B256) -> Result<Place> {
-    let answer = node.get(&format!("/ultramarine/v1/blobs/{hash}")).await?;
+    let answer = ask(node, &format!("/ultramarine/v1/blobs/{hash}")).await?;
     read(&answer).with_context(|| format!("looking for blob {hash} at {}", node.authority()))
 }
 
@@ -84,12 +97,8 @@ async fn fetch(
     hashes: &BTreeMap<u64, B256>,
 ) -> Result<Vec<(Bytes, KzgCommitment)>> {
     let list: Vec<String> = indices.iter().map(u64::to_string).collect();
-    let answer = node
-        .get(&format!(
-            "/eth/v1/beacon/blob_sidecars/{height}?indices={}",
-            list.join(",")
-        ))
-        .await?;
+    let path = format!("/eth/v1/beacon/blob_sidecars/{height}?indices={}", list.join(","));
+    let answer = ask(node, &path).await?;
     let sidecars: Sidecars =
         read(&answer).with_context(|| format!("fetching sidecars of height {height} from {}", node.authority()))?;
     ensure!(

@@ -87,9 +87,16 @@ pub async fn put(options: PutOptions) -> Result<PutOutcome> {
     Ok(PutOutcome { blobs: published })
 }
 
+/// Waits until a transaction is in a block. A client that does not answer for a moment has the transaction all the same, so
+/// it is asked again until the time is up.
 async fn wait(rpc: &Rpc, transaction: &SignedTransaction, until: Instant) -> Result<u64> {
     loop {
-        match rpc.inclusion(transaction.hash).await? {
+        let inclusion = match rpc.inclusion(transaction.hash).await {
+            Ok(inclusion) => inclusion,
+            Err(error) if Instant::now() >= until => return Err(error),
+            Err(_) => None,
+        };
+        match inclusion {
             Some(inclusion) if inclusion.success => return Ok(inclusion.height),
             Some(inclusion) => bail!("transaction {} failed in block {}", transaction.hash, inclusion.height),
             None if Instant::now() >= until => bail!(

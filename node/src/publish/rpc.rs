@@ -1,5 +1,7 @@
 //! This file knows the public JSON-RPC methods that publishing needs.
 
+use std::time::Duration;
+
 use alloy_primitives::{Address, B256};
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
@@ -9,6 +11,8 @@ use serde_json::{Value, json};
 use crate::engine::call::{self, CallError, Code};
 use crate::engine::http::HttpClient;
 
+/// Longest wait for one answer: a client that is up answers in milliseconds.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest answer: a block without its transactions is far below.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -86,7 +90,13 @@ impl Rpc {
             r#"{{"jsonrpc":"2.0","id":1,"method":"eth_sendRawTransaction","params":["0x{}"]}}"#,
             hex::encode(raw)
         );
-        let answer = self.http.post(Bytes::from(body), None).await?;
+        let method = "eth_sendRawTransaction";
+        let late = CallError::Timeout {
+            method,
+            after: CALL_TIMEOUT,
+        };
+        let answer = self.http.post(Bytes::from(body), None);
+        let answer = tokio::time::timeout(CALL_TIMEOUT, answer).await.map_err(|_| late)??;
         if answer.body.first() != Some(&b'{') {
             return Err(CallError::Status(answer.status));
         }
@@ -133,7 +143,11 @@ impl Rpc {
 
     async fn exchange<T: DeserializeOwned>(&self, method: &str, params: Value) -> Result<Option<T>> {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let answer = self.http.post(Bytes::from(body.to_string()), None).await?;
+        let answer = self.http.post(Bytes::from(body.to_string()), None);
+        let answer = tokio::time::timeout(CALL_TIMEOUT, answer).await.map_err(|_| {
+            let (place, limit) = (self.http.authority(), CALL_TIMEOUT.as_secs());
+            anyhow!("no answer to {method} from {place} within {limit} s")
+        })??;
         call::read(&answer.body).with_context(|| format!("{method} at {}", self.http.authority()))
     }
 }

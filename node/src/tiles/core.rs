@@ -121,7 +121,7 @@ pub fn run(
         for _ in 0..TURN_ITEMS {
             let Some(event) = net.try_recv() else { break };
             idle = false;
-            audience.hear(&event)?;
+            audience.hear(&event);
             core.handle(clock.now(), Input::Net(event), &mut out);
             hands.carry_out(&mut out, &mut audience)?;
         }
@@ -142,7 +142,10 @@ pub fn run(
                 until = until.min(now + FLUSH_INTERVAL);
             }
             let span = until.since(clock.now()).as_duration();
-            bell.sleep(span, || !net.is_empty() || !store.is_empty() || !engine.is_empty());
+            let news = || !net.is_empty() || !store.is_empty() || !engine.is_empty();
+            if !(ctx.spin && bell.spin(span, &clock, news)) {
+                bell.sleep(span, news);
+            }
         }
     }
     Ok(())
@@ -178,26 +181,24 @@ impl Hands {
 }
 
 impl Audience {
-    fn hear(&mut self, event: &NetEvent) -> Result<(), String> {
+    fn hear(&mut self, event: &NetEvent) {
         match event {
-            NetEvent::Message { peer, message } => match &mut self.recorder {
-                Some(recorder) => recorder.record(peer, message),
-                None => Ok(()),
-            },
-            NetEvent::PeerUp { .. } => {
-                self.board.peer_up();
-                Ok(())
+            NetEvent::Message { peer, message } => {
+                let recorded = self.recorder.as_mut().map(|recorder| recorder.record(peer, message));
+                if let Some(Err(what)) = recorded {
+                    // A full disk of logs is no reason to stop voting.
+                    tracing::error!("{what}; no message is recorded any more until the node starts again");
+                    self.recorder = None;
+                }
             }
-            NetEvent::PeerDown { .. } => {
-                self.board.peer_down();
-                Ok(())
-            }
+            NetEvent::PeerUp { .. } => self.board.peer_up(),
+            NetEvent::PeerDown { .. } => self.board.peer_down(),
             NetEvent::Status { .. }
             | NetEvent::Offer { .. }
             | NetEvent::Incomplete { .. }
             | NetEvent::Payload { .. }
             | NetEvent::Flawed { .. }
-            | NetEvent::SyncEnded { .. } => Ok(()),
+            | NetEvent::SyncEnded { .. } => {}
         }
     }
 

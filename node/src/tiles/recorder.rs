@@ -1,6 +1,8 @@
-//! This file knows how to keep every consensus message received, one JSON line each: an audit trail of who signed what.
+//! This file knows how to keep every consensus message received, one JSON line each: an audit trail of who is said to have
+//! signed what, and by whom it was sent.
 //!
-//! Written before the message is looked at, so that a crash loses at most the last line.
+//! Written before the message is looked at, so that a crash loses at most the last line; whether a signature holds, its
+//! reader finds out.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

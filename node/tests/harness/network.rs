@@ -73,6 +73,26 @@ impl Network {
         (0..self.nodes.len()).map(|id| self.start(id, &[])).collect()
     }
 
+    /// The execution client of a node as a process of its own, on the addresses its embedded one would have.
+    pub fn external_client(&self, id: usize) -> Process {
+        let (addresses, home) = (&self.addresses[id], &self.nodes[id].home);
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(home.with_extension("el.log"))
+            .expect("the folder is writable");
+        let mut command = ultramarine(["dev-el", "--genesis"]);
+        command
+            .arg(home.join("execution-genesis.json"))
+            .arg("--jwt-secret")
+            .arg(home.join("jwt.hex"))
+            .args(["--http-port", &addresses.engine_http.port().to_string()])
+            .args(["--auth-port", &addresses.engine_auth.port().to_string()])
+            .stdout(log.try_clone().expect("a descriptor"))
+            .stderr(log);
+        Process(command.spawn().expect("the binary runs"))
+    }
+
     /// Feeds the clients of these nodes with blobs until the answer is dropped.
     pub fn load(&self, ids: impl IntoIterator<Item = usize>) -> Load {
         let content = self.dir.join("content");

@@ -304,3 +304,31 @@ proptest! {
         let _ = Payload::decode(&bytes);
     }
 }
+
+#[test]
+fn a_list_of_transactions_that_the_gas_cannot_pay_for_is_refused_unread() {
+    let mut payload = payload(false);
+    let count = payload.transactions().len();
+    let execution = payload.execution.as_ssz_bytes();
+    assert_eq!(
+        transactions_listed(&execution),
+        Some(count),
+        "the offset stands where it is looked for"
+    );
+    let gas_limit = payload.execution.payload_inner.payload_inner.gas_limit;
+    assert_eq!(
+        Payload::decode_within(&payload.encode(), gas_limit),
+        Ok(payload.clone())
+    );
+
+    let transactions = &mut payload.execution.payload_inner.payload_inner.transactions;
+    transactions.clear();
+    assert_eq!(transactions_listed(&payload.execution.as_ssz_bytes()), Some(0));
+    payload.execution.payload_inner.payload_inner.transactions = vec![Bytes::new(); 3_000_000];
+    let refused = Payload::decode_within(&payload.encode(), 30_000_000);
+    let expected = Malformed::Transactions {
+        count: 3_000_000,
+        gas_limit: 30_000_000,
+    };
+    assert_eq!(refused, Err(expected));
+}

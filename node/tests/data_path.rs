@@ -1,0 +1,321 @@
+//! A block with as many blobs as a chain may allow goes through the real data path: it is stored, streamed over QUIC,
+//! verified on real lanes and stored again. The test plays both cores.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use ed25519_dalek::SigningKey;
+use ultramarine_kzg_pipeline::{Kind, LaneClientEnd, Lanes, Options as LaneOptions, measure, verifier};
+use ultramarine_net::{Attestation, Identity, NetLinks, NetOptions, PeerConfig, endpoint};
+use ultramarine_runtime::{
+    Clock, Halt, Io, IoMode, Reason, Receiver, Registry, Sender, TileContext, block_on_net, link,
+};
+use ultramarine_store::StoreOptions;
+use ultramarine_types::canonical::sha256;
+use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, Limits, PAYLOAD_CHUNK_BYTES};
+use ultramarine_types::network::{NetCommand, NetEvent, Recipients};
+use ultramarine_types::storage::{Blobs, Source, StoreReply, StoreRequest, Tag};
+use ultramarine_types::{
+    Address, Assembly, BlobPart, ChainParams, ExecutionHeader, Hash, Height, Init, Nanos, PublicKey, Round, Signature,
+    Validator, ValidatorSet, ValueMetadata, chain,
+};
+
+const CHAIN_ID: u64 = 77;
+const GENESIS: Hash = Hash([8; 32]);
+/// Longest wait for anything: the whole block takes seconds on a busy machine.
+const PATIENCE: Nanos = Nanos::from_millis(120_000);
+/// Distinct blobs; the block repeats them, and no memo knows them again.
+const DISTINCT: usize = 64;
+const PAYLOAD_BYTES: usize = 3 * PAYLOAD_CHUNK_BYTES + 17;
+
+fn params() -> ChainParams {
+    ChainParams {
+        chain_id: CHAIN_ID,
+        execution_genesis_hash: Hash::ZERO,
+        blobs_per_block_max: BLOBS_PER_BLOCK_MAX,
+        block_interval_ms: 1000,
+        blob_retention_heights_min: 10,
+        gas_limit_min: 0,
+        gas_limit_max: u64::MAX,
+        prague_time: None,
+    }
+}
+
+fn validator_key(node: u8) -> SigningKey {
+    SigningKey::from_bytes(&[node + 100; 32])
+}
+
+/// The tiles of the data path of one node, and the core's ends of their links.
+struct Node {
+    commands: Sender<NetCommand>,
+    events: Receiver<NetEvent>,
+    requests: Sender<StoreRequest>,
+    replies: Receiver<StoreReply>,
+    source: Arc<dyn Source>,
+    registry: Arc<Registry>,
+    clock: Clock,
+    halt: Halt,
+    tiles: Vec<JoinHandle<()>>,
+    dial: PeerConfig,
+}
+
+impl Node {
+    fn start(id: u8, folder: &Path, io: Io, peers: Vec<PeerConfig>) -> Self {
+        let (halt, registry) = (Halt::new(), Registry::new());
+        let socket = endpoint::bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let identity = Identity::from_secret(&[id; 32]);
+        let dial = PeerConfig {
+            address: socket.local_addr().expect("bound").to_string(),
+            peer: Some(identity.peer()),
+        };
+        let limits = Limits::of(&params());
+        let options = StoreOptions::new(limits, CHAIN_ID, GENESIS, Arc::clone(&registry));
+        let opened = ultramarine_store::open(folder, &options).expect("an empty folder");
+        let (commands, net_commands) = link("core-net", 64).expect("a link");
+        let (net_events, events) = link("net-core", 1024).expect("a link");
+        let (net_jobs, jobs) = link("net-lane", 64).expect("a link");
+        let (verdicts, net_verdicts) = link("lane-net", 64).expect("a link");
+        let (requests, store_requests) = link("store", 64).expect("a link");
+        let (store_replies, replies) = link("store-core", 64).expect("a link");
+        let net_options = NetOptions {
+            socket,
+            attestation: Some(Attestation::sign(
+                &validator_key(id),
+                CHAIN_ID,
+                &GENESIS,
+                &identity.peer(),
+                u64::MAX,
+            )),
+            identity,
+            peers,
+            chain: params(),
+            validators: validators(),
+            genesis_hash: GENESIS,
+            io,
+        };
+        let net_links = NetLinks {
+            commands: net_commands,
+            events: net_events,
+            jobs: net_jobs,
+            verdicts: net_verdicts,
+            store: requests.clone(),
+            source: opened.reader.clone(),
+        };
+        let lanes = Lanes::new(
+            vec![LaneClientEnd { jobs, verdicts }],
+            verifier(Kind::Fast, 0),
+            LaneOptions::default(),
+        );
+        let tile = |name: &'static str, body: Box<dyn FnOnce(TileContext) -> Result<(), String> + Send>| {
+            let (halt, registry) = (halt.clone(), Arc::clone(&registry));
+            std::thread::spawn(move || {
+                body(TileContext::new(name, &halt, &registry)).expect("it runs until it is stopped")
+            })
+        };
+        let state = opened.state;
+        let tiles = vec![
+            tile(
+                "net",
+                Box::new(move |ctx| {
+                    block_on_net(io, |io| {
+                        ultramarine_net::run(NetOptions { io, ..net_options }, net_links, ctx)
+                    })
+                }),
+            ),
+            tile("lane-0", Box::new(move |ctx| lanes.run(&ctx))),
+            tile(
+                "store",
+                Box::new(move |ctx| ultramarine_store::tile::run(ctx, state, io, store_requests, store_replies)),
+            ),
+        ];
+        Self {
+            commands,
+            events,
+            requests,
+            replies,
+            source: opened.reader,
+            registry,
+            clock: Clock::start(),
+            halt,
+            tiles,
+            dial,
+        }
+    }
+
+    fn hear<T>(&mut self, what: &str, mut wanted: impl FnMut(NetEvent) -> Option<T>) -> T {
+        let until = self.clock.now() + PATIENCE;
+        while self.clock.now() < until {
+            if let Some(found) = self.events.recv_until(Some(until), &self.clock).and_then(&mut wanted) {
+                return found;
+            }
+        }
+        panic!("no {what} came");
+    }
+
+    fn stored(&mut self) -> (Tag, Blobs) {
+        let until = self.clock.now() + PATIENCE;
+        while self.clock.now() < until {
+            match self.replies.recv_until(Some(until), &self.clock) {
+                Some(StoreReply::Stored { tag, blobs, .. }) => return (tag, blobs),
+                Some(other) => panic!("not stored: {other:?}"),
+                None => {}
+            }
+        }
+        panic!("nothing was stored");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.halt.stop(Reason::Asked);
+        for tile in self.tiles.drain(..) {
+            let ended = tile.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "a tile panicked");
+        }
+    }
+}
+
+fn validators() -> Arc<ValidatorSet> {
+    let list = (1..=4)
+        .map(|node| Validator {
+            public_key: PublicKey(validator_key(node).verifying_key().to_bytes()),
+            power: 1,
+        })
+        .collect();
+    Arc::new(ValidatorSet::new(list).expect("four are a set"))
+}
+
+/// A block of real blobs with true proofs.
+fn block() -> Assembly {
+    let samples = measure::samples(DISTINCT);
+    let parts: Vec<BlobPart> = samples
+        .iter()
+        .map(|sample| BlobPart {
+            blob: bytes::Bytes::copy_from_slice(&sample.blob),
+            proofs: vec![sample.proof],
+        })
+        .collect();
+    let count = BLOBS_PER_BLOCK_MAX as usize;
+    let payload: bytes::Bytes = (0..PAYLOAD_BYTES).map(|index| (index * 31 >> 3) as u8).collect();
+    let metadata = ValueMetadata {
+        chain_id: CHAIN_ID,
+        height: Height(1),
+        origin_proposer: chain::address_of(&PublicKey(validator_key(1).verifying_key().to_bytes())),
+        origin_proposer_index: 0,
+        origin_round: Round(0),
+        validator_set_hash: validators().hash(),
+        header: ExecutionHeader {
+            parent_hash: Hash::ZERO,
+            fee_recipient: Address::ZERO,
+            state_root: Hash::ZERO,
+            transactions_root: Hash::ZERO,
+            receipts_root: Hash::ZERO,
+            logs_bloom: [0; 256],
+            number: 1,
+            gas_limit: 30_000_000,
+            gas_used: 0,
+            timestamp: 1,
+            extra_data: Vec::new(),
+            prev_randao: Hash::ZERO,
+            base_fee_per_gas: Hash::ZERO,
+            withdrawals_root: Hash::ZERO,
+            blob_gas_used: u64::from(BLOBS_PER_BLOCK_MAX) * 131_072,
+            excess_blob_gas: 0,
+            parent_beacon_block_root: Hash::ZERO,
+            requests_hash: None,
+            block_hash: Hash([9; 32]),
+        },
+        payload_bytes: u32::try_from(PAYLOAD_BYTES).expect("small"),
+        payload_hash: sha256(&payload),
+        chunk_hashes: payload.chunks(PAYLOAD_CHUNK_BYTES).map(sha256).collect(),
+        commitments: (0..count).map(|index| samples[index % DISTINCT].commitment).collect(),
+        parent_blob_root: Hash::ZERO,
+    };
+    let init = Init {
+        metadata,
+        // The cores check signatures, and the test plays them.
+        signature: Signature([5; 64]),
+        header_signature: Signature([6; 64]),
+    };
+    Assembly {
+        key: init.key(),
+        init: Arc::new(init),
+        payload,
+        blobs: (0..count).map(|index| parts[index % DISTINCT].clone()).collect(),
+    }
+}
+
+/// Blobs that lanes found to hold.
+fn holds(metrics: &str) -> u64 {
+    let lines = metrics
+        .lines()
+        .filter(|line| line.starts_with("ultramarine_kzg_blobs_total") && line.contains("finding=\"holds\""));
+    lines
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+fn travels(io: Io) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut proposer = Node::start(1, &folder.path().join("1"), io, Vec::new());
+    let mut peer = Node::start(2, &folder.path().join("2"), io, vec![proposer.dial.clone()]);
+    let block = block();
+    let key = block.key;
+    let put = StoreRequest::Put {
+        assembly: block.clone(),
+        tag: Tag::Proposed,
+    };
+    proposer.requests.send(put).expect("the store runs");
+    assert_eq!(proposer.stored(), (Tag::Proposed, Blobs::Held));
+    proposer.hear("peer", |event| matches!(event, NetEvent::PeerUp { .. }).then_some(()));
+    let stream = NetCommand::Stream {
+        key,
+        to: Recipients::All,
+    };
+    proposer.commands.send(stream).expect("the network runs");
+
+    let offer = peer.hear("offer", |event| match event {
+        NetEvent::Offer {
+            offer, key: offered, ..
+        } if offered == key => Some(offer),
+        _ => None,
+    });
+    let admit = NetCommand::Admit {
+        offer,
+        tag: Tag::Streamed,
+    };
+    peer.commands.send(admit).expect("the network runs");
+    let payload = peer.hear("payload", |event| match event {
+        NetEvent::Payload { key: of, payload } if of == key => Some(payload),
+        _ => None,
+    });
+    assert_eq!(
+        payload, block.payload,
+        "the payload is told of before the block is whole"
+    );
+    assert_eq!(peer.stored(), (Tag::Streamed, Blobs::Held));
+
+    let verified = holds(&peer.registry.render());
+    assert_eq!(verified, u64::from(BLOBS_PER_BLOCK_MAX), "every blob was verified");
+    let read = peer.source.value(&key).expect("it is stored");
+    assert!(read.payload == block.payload && read.init == block.init);
+    assert_eq!(read.blobs.len(), block.blobs.len());
+    for (index, (read, sent)) in read.blobs.iter().zip(&block.blobs).enumerate() {
+        assert!(
+            read.blob == sent.blob && read.proofs == sent.proofs,
+            "blob {index} differs"
+        );
+    }
+}
+
+#[test]
+fn a_block_of_1024_blobs_is_streamed_verified_and_stored() {
+    assert_eq!(BLOBS_PER_BLOCK_MAX, 1024);
+    travels(IoMode::Auto.resolve().expect("some back end"));
+}
+
+#[test]
+fn and_on_the_fallback() {
+    travels(Io::Fallback);
+}
