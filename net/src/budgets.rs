@@ -26,6 +26,17 @@ pub struct Spender {
     pub site: Site,
 }
 
+impl Spender {
+    fn payers(self) -> impl Iterator<Item = Payer> {
+        let payers = if self.is_validator {
+            [Some(Payer::Validator(self.peer)), None]
+        } else {
+            [Some(Payer::FullNode(self.peer)), Some(Payer::Site(self.site))]
+        };
+        payers.into_iter().flatten()
+    }
+}
+
 /// What is spent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Spend {
@@ -38,6 +49,15 @@ pub enum Spend {
         /// How many.
         bytes: u64,
     },
+}
+
+impl Spend {
+    const fn count(self) -> u64 {
+        match self {
+            Self::Message | Self::Stream => 1,
+            Self::Serving { bytes } => bytes,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -104,20 +124,15 @@ pub struct Budgets {
 impl Budgets {
     /// Takes what is spent; answers how long to wait before it may be done.
     pub fn spend(&mut self, now: Nanos, spender: Spender, spend: Spend) -> Nanos {
-        let count = match spend {
-            Spend::Message | Spend::Stream => 1,
-            Spend::Serving { bytes } => bytes,
-        };
-        let payers = if spender.is_validator {
-            [Some(Payer::Validator(spender.peer)), None]
-        } else {
-            [Some(Payer::FullNode(spender.peer)), Some(Payer::Site(spender.site))]
-        };
-        let waits = payers
-            .into_iter()
-            .flatten()
-            .map(|payer| self.purse(now, payer).bucket(spend).take(now, count));
-        waits.max().unwrap_or(Nanos::ZERO)
+        let take = |payer| self.purse(now, payer).bucket(spend).take(now, spend.count());
+        spender.payers().map(take).max().unwrap_or(Nanos::ZERO)
+    }
+
+    /// Gives back what was taken for something that is not done after all.
+    pub fn refund(&mut self, now: Nanos, spender: Spender, spend: Spend) {
+        for payer in spender.payers() {
+            self.purse(now, payer).bucket(spend).give_back(spend.count());
+        }
     }
 
     fn purse(&mut self, now: Nanos, payer: Payer) -> &mut Purse {
@@ -186,6 +201,19 @@ mod tests {
             streams_at_once(&mut budgets, validator),
             bounds::STREAMS_BURST,
             "its neighbours cost it nothing"
+        );
+    }
+
+    #[test]
+    fn what_is_not_done_costs_nothing() {
+        let mut budgets = Budgets::default();
+        let one = spender(1, false);
+        let spend = Spend::Serving { bytes: 100 << 30 };
+        assert!(budgets.spend(Nanos::ZERO, one, spend) > Nanos::ZERO);
+        budgets.refund(Nanos::ZERO, one, spend);
+        assert_eq!(
+            budgets.spend(Nanos::ZERO, one, Spend::Serving { bytes: 1 }),
+            Nanos::ZERO
         );
     }
 

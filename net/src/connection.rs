@@ -12,7 +12,7 @@ use crate::bounds::{self, WIRE_VERSION};
 use crate::budgets::Spend;
 use crate::frame::{Kind, ReadFault, read_body, read_frame, read_header};
 use crate::hello::{Expected, Goodbye, Hello};
-use crate::hub::Hub;
+use crate::hub::{Hub, Unaffordable};
 use crate::link::{Link, LinkParts, close};
 use crate::watched::Bound;
 use crate::{identity, incoming, message, serve};
@@ -170,7 +170,9 @@ async fn read_control(hub: Rc<Hub>, link: Rc<Link>, mut receive: BufReader<quinn
                 hub.metrics.messages_received.inc();
                 // Too many, or a core that is behind: the peer waits, unread. Nobody is charged for what flow
                 // control settles.
-                hub.spend(&link, Spend::Message).await;
+                if hub.spend(&link, Spend::Message).await == Err(Unaffordable) {
+                    return;
+                }
                 hub.events.has_room().await;
                 hub.events.push(event);
             }

@@ -76,6 +76,10 @@ pub(crate) struct HubParts {
     pub source: Arc<dyn Source>,
 }
 
+/// A peer left before it could afford what it wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Unaffordable;
+
 impl Hub {
     pub fn new(parts: HubParts) -> Self {
         let HubParts {
@@ -290,11 +294,19 @@ impl Hub {
         }
     }
 
-    /// Has a peer pay for what it makes us do, and waits until it can afford it.
-    pub async fn spend(&self, link: &Link, spend: Spend) {
+    /// Has a peer pay for what it makes us do, and waits until it can afford it. An error if its connection ends before:
+    /// then it has its money back, and nothing is to be done.
+    pub async fn spend(&self, link: &Link, spend: Spend) -> Result<(), Unaffordable> {
         let wait = self.budgets.borrow_mut().spend(self.now(), link.spender(), spend);
-        if wait.0 > 0 {
-            tokio::time::sleep(wait.as_duration()).await;
+        if wait == Nanos::ZERO {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait.as_duration()) => Ok(()),
+            _ = link.connection.closed() => {
+                self.budgets.borrow_mut().refund(self.now(), link.spender(), spend);
+                Err(Unaffordable)
+            }
         }
     }
 
