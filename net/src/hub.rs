@@ -17,6 +17,7 @@ use ultramarine_types::{ChainParams, Hash, Machine, Nanos, Outbox, PeerId, Valid
 use crate::bounds;
 use crate::budgets::{Budgets, Spend};
 use crate::buffers::Buffers;
+use crate::charges::ChargeLog;
 use crate::doors::Site;
 use crate::hello::Goodbye;
 use crate::identity::{Attestation, Identity};
@@ -60,8 +61,7 @@ pub(crate) struct Hub {
     sites: RefCell<Scores<Site>>,
     budgets: RefCell<Budgets>,
     links: RefCell<BTreeMap<PeerId, Rc<Link>>>,
-    /// When a charge of a peer was last logged, and how many were not since.
-    charges_logged: RefCell<BTreeMap<(PeerId, Fault), (Nanos, u64)>>,
+    charges: RefCell<ChargeLog>,
 }
 
 /// What a hub is made of.
@@ -118,7 +118,7 @@ impl Hub {
             sites: RefCell::new(Scores::new(SITE_BAN_SCORE)),
             budgets: RefCell::new(Budgets::default()),
             links: RefCell::new(BTreeMap::new()),
-            charges_logged: RefCell::new(BTreeMap::new()),
+            charges: RefCell::new(ChargeLog::default()),
             chain,
         }
     }
@@ -274,17 +274,10 @@ impl Hub {
         let now = self.now();
         self.metrics.fault(fault);
         let banned = self.scores.borrow_mut().charge(now, peer, fault);
-        let mut logged = self.charges_logged.borrow_mut();
-        logged.retain(|_, (at, _)| now.since(*at) < Nanos::from_millis(60_000));
-        let (at, unsaid) = logged.entry((peer, fault)).or_insert((Nanos::ZERO, 0));
-        if *at == Nanos::ZERO || now.since(*at) >= Nanos::from_millis(1_000) {
+        if let Some(unsaid) = self.charges.borrow_mut().say(now, peer, fault) {
             let value = key.map_or_else(String::new, |key| format!(" of value {key}"));
             tracing::warn!(%peer, fault = fault.name(), "charged{value}: {what} ({unsaid} like it not shown)");
-            (*at, *unsaid) = (now.max(Nanos(1)), 0);
-        } else {
-            *unsaid += 1;
         }
-        drop(logged);
         let Some(link) = self.link(&peer) else { return };
         if link.validator.is_none() {
             self.sites.borrow_mut().charge(now, link.site, fault);
