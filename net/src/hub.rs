@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use ultramarine_runtime::{Io, TileContext};
-use ultramarine_types::limits::{Limits, PEERS_MAX, VALIDATORS_MAX};
+use ultramarine_types::limits::Limits;
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, Recipients};
 use ultramarine_types::storage::{Source, StoreRequest};
 use ultramarine_types::verify::VerifyJob;
@@ -25,7 +25,7 @@ use crate::link::Link;
 use crate::message;
 use crate::metrics::Metrics;
 use crate::outlet::Outlet;
-use crate::peers::{BAN_SCORE, SITE_BAN_SCORE, Scores, newer_stays};
+use crate::peers::{BAN_SCORE, SITE_BAN_SCORE, Scores, newer_stays, place};
 use crate::reader::Reader;
 use crate::streaming::{Completed, Input, Join, JoinConfig, Output};
 use crate::turns::Turns;
@@ -329,16 +329,11 @@ impl Hub {
             return Err(Goodbye::Banned);
         }
         let mut links = self.links.borrow_mut();
-        // A validator may attest any number of keys, and each would have a validator's windows and budgets. The nodes
-        // that are here stay: were the newest to win, three nodes of one validator would push each other out for ever.
-        // The second place is for a stand-in that takes over before the first node's connection is known to be dead.
-        let siblings = links.values().filter(|other| {
-            let lives = other.connection.close_reason().is_none();
-            other.peer != link.peer && other.validator == link.validator && lives
-        });
-        if link.validator.is_some() && siblings.count() >= bounds::LINKS_PER_VALIDATOR_MAX {
-            return Err(Goodbye::Crowded);
-        }
+        // Looked at whenever a peer comes: it may have been attested by nobody, or by another, before.
+        let others = links
+            .values()
+            .filter(|other| other.peer != link.peer && other.connection.close_reason().is_none());
+        place(others.map(|other| other.validator), link.validator)?;
         if let Some(old) = links.get(&link.peer) {
             let same_process = old.instance == link.instance && old.connection.close_reason().is_none();
             if same_process && !newer_stays(&me, &link.peer, old.dialed, link.dialed) {
@@ -347,11 +342,6 @@ impl Hub {
             old.close(Goodbye::Duplicate);
             // What was on its way over the old connection may be lost: the core sends its standing messages again.
             self.events.push(NetEvent::PeerDown { peer: link.peer });
-        } else {
-            let full_nodes = links.values().filter(|link| link.validator.is_none()).count();
-            if links.len() >= PEERS_MAX || (link.validator.is_none() && full_nodes >= VALIDATORS_MAX) {
-                return Err(Goodbye::Full);
-            }
         }
         links.insert(link.peer, link.clone());
         self.events.push(NetEvent::PeerUp {
