@@ -221,10 +221,11 @@ mod tests {
     fn memory_for_budgets_is_bounded_and_who_owes_is_remembered() {
         let mut budgets = Budgets::default();
         let debtor = spender(0, true);
+        let owed = budgets.spend(Nanos::ZERO, debtor, Spend::Serving { bytes: 100 << 30 });
+        // A nanosecond apart, so that nobody has back what it spent.
         let mut now = Nanos::ZERO;
-        let owed = budgets.spend(now, debtor, Spend::Serving { bytes: 100 << 30 });
-        for key in 1..10 * bounds::PURSES_MAX as u64 {
-            now = Nanos::from_millis(key);
+        for key in 1..3 * bounds::PURSES_MAX as u64 {
+            now = Nanos(key);
             budgets.spend(now, spender(key, true), Spend::Message);
             assert!(budgets.purses.len() <= bounds::PURSES_MAX);
         }
