@@ -152,8 +152,7 @@ pub const EVENTS_WAITING_MAX: usize = 1024;
 pub const fn answer_permits(limits: &Limits) -> u32 {
     let permits = 2 * limits.value_bytes() as u64 / ANSWER_PERMIT_BYTES;
     assert!(permits <= u32::MAX as u64, "a value is far below 2^48 bytes");
-    // In range by the assertion above.
-    #[allow(clippy::cast_possible_truncation)]
+    #[expect(clippy::cast_possible_truncation, reason = "in range by the assertion above")]
     let permits = permits as u32;
     permits
 }

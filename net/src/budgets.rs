@@ -26,6 +26,17 @@ pub struct Spender {
     pub site: Site,
 }
 
+impl Spender {
+    fn payers(self) -> impl Iterator<Item = Payer> {
+        let payers = if self.is_validator {
+            [Some(Payer::Validator(self.peer)), None]
+        } else {
+            [Some(Payer::FullNode(self.peer)), Some(Payer::Site(self.site))]
+        };
+        payers.into_iter().flatten()
+    }
+}
+
 /// What is spent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Spend {
@@ -38,6 +49,15 @@ pub enum Spend {
         /// How many.
         bytes: u64,
     },
+}
+
+impl Spend {
+    const fn count(self) -> u64 {
+        match self {
+            Self::Message | Self::Stream => 1,
+            Self::Serving { bytes } => bytes,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -104,20 +124,15 @@ pub struct Budgets {
 impl Budgets {
     /// Takes what is spent; answers how long to wait before it may be done.
     pub fn spend(&mut self, now: Nanos, spender: Spender, spend: Spend) -> Nanos {
-        let count = match spend {
-            Spend::Message | Spend::Stream => 1,
-            Spend::Serving { bytes } => bytes,
-        };
-        let payers = if spender.is_validator {
-            [Some(Payer::Validator(spender.peer)), None]
-        } else {
-            [Some(Payer::FullNode(spender.peer)), Some(Payer::Site(spender.site))]
-        };
-        let waits = payers
-            .into_iter()
-            .flatten()
-            .map(|payer| self.purse(now, payer).bucket(spend).take(now, count));
-        waits.max().unwrap_or(Nanos::ZERO)
+        let take = |payer| self.purse(now, payer).bucket(spend).take(now, spend.count());
+        spender.payers().map(take).max().unwrap_or(Nanos::ZERO)
+    }
+
+    /// Gives back what was taken for something that is not done after all.
+    pub fn refund(&mut self, now: Nanos, spender: Spender, spend: Spend) {
+        for payer in spender.payers() {
+            self.purse(now, payer).bucket(spend).give_back(spend.count());
+        }
     }
 
     fn purse(&mut self, now: Nanos, payer: Payer) -> &mut Purse {
@@ -190,13 +205,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_done_costs_nothing() {
+        let mut budgets = Budgets::default();
+        let one = spender(1, false);
+        let spend = Spend::Serving { bytes: 100 << 30 };
+        assert!(budgets.spend(Nanos::ZERO, one, spend) > Nanos::ZERO);
+        budgets.refund(Nanos::ZERO, one, spend);
+        assert_eq!(
+            budgets.spend(Nanos::ZERO, one, Spend::Serving { bytes: 1 }),
+            Nanos::ZERO
+        );
+    }
+
+    #[test]
     fn memory_for_budgets_is_bounded_and_who_owes_is_remembered() {
         let mut budgets = Budgets::default();
         let debtor = spender(0, true);
+        let owed = budgets.spend(Nanos::ZERO, debtor, Spend::Serving { bytes: 100 << 30 });
+        // A nanosecond apart, so that nobody has back what it spent.
         let mut now = Nanos::ZERO;
-        let owed = budgets.spend(now, debtor, Spend::Serving { bytes: 100 << 30 });
-        for key in 1..10 * bounds::PURSES_MAX as u64 {
-            now = Nanos::from_millis(key);
+        for key in 1..3 * bounds::PURSES_MAX as u64 {
+            now = Nanos(key);
             budgets.spend(now, spender(key, true), Spend::Message);
             assert!(budgets.purses.len() <= bounds::PURSES_MAX);
         }

@@ -10,9 +10,10 @@ use ultramarine_types::network::{Fault, NetEvent};
 
 use crate::bounds::{self, WIRE_VERSION};
 use crate::budgets::Spend;
+use crate::doors::Site;
 use crate::frame::{Kind, ReadFault, read_body, read_frame, read_header};
 use crate::hello::{Expected, Goodbye, Hello};
-use crate::hub::Hub;
+use crate::hub::{Hub, Unaffordable};
 use crate::link::{Link, LinkParts, close};
 use crate::watched::Bound;
 use crate::{identity, incoming, message, serve};
@@ -38,16 +39,29 @@ pub(crate) struct Met {
     receive: BufReader<quinn::RecvStream>,
 }
 
+/// Who began a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Side {
+    /// We did.
+    Dialed {
+        /// The peer that must answer, if we know it.
+        wanted: Option<PeerId>,
+    },
+    /// The other end did.
+    Accepted {
+        /// From where its handshake came. A connection may move afterwards, and where it says it is then was not proven.
+        site: Site,
+    },
+}
+
 /// Exchanges hellos with whoever is at the other end, until `deadline`; a connection that fails is closed.
-/// `wanted` names the peer that must answer.
 pub(crate) async fn meet(
     hub: &Rc<Hub>,
     connection: quinn::Connection,
-    dialed: bool,
-    wanted: Option<PeerId>,
+    side: Side,
     deadline: Instant,
 ) -> Result<Met, Parting> {
-    let met = timeout_at(deadline, exchange(hub, &connection, dialed, wanted)).await;
+    let met = timeout_at(deadline, exchange(hub, &connection, side)).await;
     met.unwrap_or(Err(Goodbye::Silent)).map_err(|ours| {
         let theirs = closed_by_peer(&connection);
         close(&connection, ours);
@@ -90,12 +104,11 @@ fn closed_by_peer(connection: &quinn::Connection) -> Option<Goodbye> {
     }
 }
 
-async fn exchange(
-    hub: &Rc<Hub>,
-    connection: &quinn::Connection,
-    dialed: bool,
-    wanted: Option<PeerId>,
-) -> Result<Met, Goodbye> {
+async fn exchange(hub: &Rc<Hub>, connection: &quinn::Connection, side: Side) -> Result<Met, Goodbye> {
+    let (dialed, wanted, site) = match side {
+        Side::Dialed { wanted } => (true, wanted, Site::of(connection.remote_address().ip())),
+        Side::Accepted { site } => (false, None, site),
+    };
     let peer = identity::peer_of(connection).ok_or(Goodbye::Protocol)?;
     if peer == hub.identity.peer() {
         return Err(Goodbye::Myself);
@@ -138,6 +151,7 @@ async fn exchange(
         connection: connection.clone(),
         dialed,
         instance: theirs.instance,
+        site,
         limits: hub.limits,
     };
     let link = Rc::new(Link::new(parts));
@@ -170,7 +184,9 @@ async fn read_control(hub: Rc<Hub>, link: Rc<Link>, mut receive: BufReader<quinn
                 hub.metrics.messages_received.inc();
                 // Too many, or a core that is behind: the peer waits, unread. Nobody is charged for what flow
                 // control settles.
-                hub.spend(&link, Spend::Message).await;
+                if hub.spend(&link, Spend::Message).await == Err(Unaffordable) {
+                    return;
+                }
                 hub.events.has_room().await;
                 hub.events.push(event);
             }

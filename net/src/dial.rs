@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::bounds;
-use crate::connection::{Parting, live, meet};
+use crate::connection::{Parting, Side, live, meet};
 use crate::doors::{Doors, Knock, Site, Visit};
 use crate::hello::Goodbye;
 use crate::hub::Hub;
@@ -24,7 +24,8 @@ pub(crate) async fn accept(hub: Rc<Hub>, endpoint: quinn::Endpoint) {
     while let Some(incoming) = endpoint.accept().await {
         let address = incoming.remote_address();
         let proven = incoming.remote_address_validated();
-        let mut visit = match Visit::begin(&doors, hub.now(), Site::of(address.ip()), proven) {
+        let site = Site::of(address.ip());
+        let mut visit = match Visit::begin(&doors, hub.now(), site, proven) {
             Ok(visit) => visit,
             Err(Knock::Prove) => {
                 let _ = incoming.retry();
@@ -42,7 +43,7 @@ pub(crate) async fn accept(hub: Rc<Hub>, endpoint: quinn::Endpoint) {
             // One deadline for TLS and hellos: who is slow with one has less for the other.
             let deadline = Instant::now() + bounds::HANDSHAKE;
             if let Ok(Ok(connection)) = timeout_at(deadline, connecting).await {
-                let met = meet(&hub, connection, false, None, deadline).await;
+                let met = meet(&hub, connection, Side::Accepted { site }, deadline).await;
                 visit.introduced(hub.now(), true);
                 match met {
                     Ok(met) => live(hub.clone(), met).await,
@@ -72,7 +73,8 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
             Ok(connection) => {
                 known = known.or_else(|| crate::identity::peer_of(&connection));
                 let deadline = Instant::now() + bounds::HANDSHAKE;
-                match meet(&hub, connection, true, config.peer, deadline).await {
+                let side = Side::Dialed { wanted: config.peer };
+                match meet(&hub, connection, side, deadline).await {
                     Ok(met) => {
                         live(hub.clone(), met).await;
                         if hub.now().since(started).as_duration() >= GOOD {

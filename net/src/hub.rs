@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use ultramarine_runtime::{Io, TileContext};
-use ultramarine_types::limits::{Limits, PEERS_MAX, VALIDATORS_MAX};
+use ultramarine_types::limits::Limits;
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, Recipients};
 use ultramarine_types::storage::{Source, StoreRequest};
 use ultramarine_types::verify::VerifyJob;
@@ -17,6 +17,7 @@ use ultramarine_types::{ChainParams, Hash, Machine, Nanos, Outbox, PeerId, Valid
 use crate::bounds;
 use crate::budgets::{Budgets, Spend};
 use crate::buffers::Buffers;
+use crate::charges::ChargeLog;
 use crate::doors::Site;
 use crate::hello::Goodbye;
 use crate::identity::{Attestation, Identity};
@@ -24,7 +25,7 @@ use crate::link::Link;
 use crate::message;
 use crate::metrics::Metrics;
 use crate::outlet::Outlet;
-use crate::peers::{BAN_SCORE, SITE_BAN_SCORE, Scores, newer_stays};
+use crate::peers::{BAN_SCORE, SITE_BAN_SCORE, Scores, newer_stays, place};
 use crate::reader::Reader;
 use crate::streaming::{Completed, Input, Join, JoinConfig, Output};
 use crate::turns::Turns;
@@ -60,8 +61,7 @@ pub(crate) struct Hub {
     sites: RefCell<Scores<Site>>,
     budgets: RefCell<Budgets>,
     links: RefCell<BTreeMap<PeerId, Rc<Link>>>,
-    /// When a charge of a peer was last logged, and how many were not since.
-    charges_logged: RefCell<BTreeMap<(PeerId, Fault), (Nanos, u64)>>,
+    charges: RefCell<ChargeLog>,
 }
 
 /// What a hub is made of.
@@ -75,6 +75,10 @@ pub(crate) struct HubParts {
     pub context: TileContext,
     pub source: Arc<dyn Source>,
 }
+
+/// A peer left before it could afford what it wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Unaffordable;
 
 impl Hub {
     pub fn new(parts: HubParts) -> Self {
@@ -114,7 +118,7 @@ impl Hub {
             sites: RefCell::new(Scores::new(SITE_BAN_SCORE)),
             budgets: RefCell::new(Budgets::default()),
             links: RefCell::new(BTreeMap::new()),
-            charges_logged: RefCell::new(BTreeMap::new()),
+            charges: RefCell::new(ChargeLog::default()),
             chain,
         }
     }
@@ -270,17 +274,10 @@ impl Hub {
         let now = self.now();
         self.metrics.fault(fault);
         let banned = self.scores.borrow_mut().charge(now, peer, fault);
-        let mut logged = self.charges_logged.borrow_mut();
-        logged.retain(|_, (at, _)| now.since(*at) < Nanos::from_millis(60_000));
-        let (at, unsaid) = logged.entry((peer, fault)).or_insert((Nanos::ZERO, 0));
-        if *at == Nanos::ZERO || now.since(*at) >= Nanos::from_millis(1_000) {
+        if let Some(unsaid) = self.charges.borrow_mut().say(now, peer, fault) {
             let value = key.map_or_else(String::new, |key| format!(" of value {key}"));
             tracing::warn!(%peer, fault = fault.name(), "charged{value}: {what} ({unsaid} like it not shown)");
-            (*at, *unsaid) = (now.max(Nanos(1)), 0);
-        } else {
-            *unsaid += 1;
         }
-        drop(logged);
         let Some(link) = self.link(&peer) else { return };
         if link.validator.is_none() {
             self.sites.borrow_mut().charge(now, link.site, fault);
@@ -290,11 +287,19 @@ impl Hub {
         }
     }
 
-    /// Has a peer pay for what it makes us do, and waits until it can afford it.
-    pub async fn spend(&self, link: &Link, spend: Spend) {
+    /// Has a peer pay for what it makes us do, and waits until it can afford it. An error if its connection ends before:
+    /// then it has its money back, and nothing is to be done.
+    pub async fn spend(&self, link: &Link, spend: Spend) -> Result<(), Unaffordable> {
         let wait = self.budgets.borrow_mut().spend(self.now(), link.spender(), spend);
-        if wait.0 > 0 {
-            tokio::time::sleep(wait.as_duration()).await;
+        if wait == Nanos::ZERO {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait.as_duration()) => Ok(()),
+            _ = link.connection.closed() => {
+                self.budgets.borrow_mut().refund(self.now(), link.spender(), spend);
+                Err(Unaffordable)
+            }
         }
     }
 
@@ -324,16 +329,11 @@ impl Hub {
             return Err(Goodbye::Banned);
         }
         let mut links = self.links.borrow_mut();
-        // A validator may attest any number of keys, and each would have a validator's windows and budgets. The nodes
-        // that are here stay: were the newest to win, three nodes of one validator would push each other out for ever.
-        // The second place is for a stand-in that takes over before the first node's connection is known to be dead.
-        let siblings = links.values().filter(|other| {
-            let lives = other.connection.close_reason().is_none();
-            other.peer != link.peer && other.validator == link.validator && lives
-        });
-        if link.validator.is_some() && siblings.count() >= bounds::LINKS_PER_VALIDATOR_MAX {
-            return Err(Goodbye::Crowded);
-        }
+        // Looked at whenever a peer comes: it may have been attested by nobody, or by another, before.
+        let others = links
+            .values()
+            .filter(|other| other.peer != link.peer && other.connection.close_reason().is_none());
+        place(others.map(|other| other.validator), link.validator)?;
         if let Some(old) = links.get(&link.peer) {
             let same_process = old.instance == link.instance && old.connection.close_reason().is_none();
             if same_process && !newer_stays(&me, &link.peer, old.dialed, link.dialed) {
@@ -342,11 +342,6 @@ impl Hub {
             old.close(Goodbye::Duplicate);
             // What was on its way over the old connection may be lost: the core sends its standing messages again.
             self.events.push(NetEvent::PeerDown { peer: link.peer });
-        } else {
-            let full_nodes = links.values().filter(|link| link.validator.is_none()).count();
-            if links.len() >= PEERS_MAX || (link.validator.is_none() && full_nodes >= VALIDATORS_MAX) {
-                return Err(Goodbye::Full);
-            }
         }
         links.insert(link.peer, link.clone());
         self.events.push(NetEvent::PeerUp {

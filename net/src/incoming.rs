@@ -9,7 +9,7 @@ use ultramarine_types::network::{Fault, OfferId};
 use crate::bounds;
 use crate::budgets::Spend;
 use crate::frame::{Kind, Part, ReadFault, read_frame, read_part};
-use crate::hub::Hub;
+use crate::hub::{Hub, Unaffordable};
 use crate::link::Link;
 use crate::message;
 use crate::reader::Reader;
@@ -21,7 +21,9 @@ pub(crate) const STOPPED: quinn::VarInt = quinn::VarInt::from_u32(1);
 /// Reads a value somebody streams to us.
 pub(crate) async fn value(hub: Rc<Hub>, link: Rc<Link>, mut receive: quinn::RecvStream) {
     let peer = link.peer;
-    hub.spend(&link, Spend::Stream).await;
+    if hub.spend(&link, Spend::Stream).await == Err(Unaffordable) {
+        return;
+    }
     let first = timeout(bounds::FIRST_FRAME, read_frame(&mut receive, Kind::Init)).await;
     let init = match first {
         Ok(Ok(Some(body))) => open_init(&hub, &body),

@@ -25,6 +25,7 @@
 pub mod bounds;
 mod budgets;
 pub mod buffers;
+mod charges;
 mod cold;
 mod connection;
 mod delivery;

@@ -26,7 +26,7 @@ pub(crate) struct Link {
     pub dialed: bool,
     /// The peer's process.
     pub instance: u64,
-    /// Where it was when it said who it is.
+    /// Where its handshake came from, or where we found it.
     pub site: Site,
     queue: RefCell<Queue>,
     queued: Notify,
@@ -47,6 +47,7 @@ pub(crate) struct LinkParts {
     pub connection: quinn::Connection,
     pub dialed: bool,
     pub instance: u64,
+    pub site: Site,
     pub limits: Limits,
 }
 
@@ -58,6 +59,7 @@ impl Link {
             connection,
             dialed,
             instance,
+            site,
             limits,
         } = parts;
         let window = match validator {
@@ -70,7 +72,7 @@ impl Link {
             validator,
             dialed,
             instance,
-            site: Site::of(connection.remote_address().ip()),
+            site,
             connection,
             queue: RefCell::new(Queue::default()),
             queued: Notify::new(),

@@ -36,6 +36,11 @@ impl Bucket {
         Nanos(u64::try_from(wait).unwrap_or(u64::MAX))
     }
 
+    /// Gives back what was taken and not used.
+    pub fn give_back(&mut self, count: u64) {
+        self.level += i128::from(count) * SCALE;
+    }
+
     /// Whether all that was taken has come back.
     pub fn is_full(&self, now: Nanos) -> bool {
         self.level_at(now) >= i128::from(self.burst) * SCALE
@@ -87,5 +92,13 @@ mod tests {
         assert_eq!(bucket.take(later, 10), Nanos::from_millis(1_000));
         assert!(bucket.is_in_debt(later) && !bucket.is_in_debt(later + Nanos::from_millis(1_000)));
         assert!(bucket.is_full(later + Nanos::from_millis(3_000)));
+        bucket.give_back(30);
+        assert!(bucket.is_full(later), "nothing was used");
+        bucket.give_back(30);
+        assert_eq!(
+            bucket.take(later, 30),
+            Nanos::from_millis(1_000),
+            "and that is all there is"
+        );
     }
 }

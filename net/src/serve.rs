@@ -22,7 +22,7 @@ use crate::budgets::Spend;
 use crate::cold::Cold;
 use crate::delivery::{Outgoing, Patience, Undelivered};
 use crate::frame::{Kind, ReadFault, frame, read_body, read_header};
-use crate::hub::Hub;
+use crate::hub::{Hub, Unaffordable};
 use crate::link::Link;
 use crate::message::{self, PartsRequest, ValueRequest};
 use crate::streaming::split::split;
@@ -124,12 +124,16 @@ pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, send: quinn::SendStrea
         Err(_) | Ok(Err(ReadFault::Broken(_))) => return,
     };
     let question = bounds::REQUEST_BYTES_MIN;
-    hub.spend(&link, Spend::Serving { bytes: question }).await;
+    if hub.spend(&link, Spend::Serving { bytes: question }).await == Err(Unaffordable) {
+        return;
+    }
     let Some(bytes) = hub.serving.during(&link, weigh(&hub, &request)).await else {
         return;
     };
     let rest = bytes.saturating_sub(question);
-    hub.spend(&link, Spend::Serving { bytes: rest }).await;
+    if hub.spend(&link, Spend::Serving { bytes: rest }).await == Err(Unaffordable) {
+        return;
+    }
     // Held until the peer has it all: what waits for one peer is bounded, however many requests it has.
     let Ok(_bytes) = link.answers.acquire_many(permits(&hub, bytes)).await else {
         return;

@@ -16,9 +16,9 @@ pub struct Canonical {
 impl Canonical {
     /// Starts with a domain tag: its length as one byte, then its ASCII bytes. No two kinds of message share a tag.
     pub fn new(domain: &str) -> Self {
-        assert!(domain.len() <= 255, "domain tags are short");
+        let length = u8::try_from(domain.len()).expect("domain tags are short");
         let mut bytes = Vec::with_capacity(1024);
-        bytes.push(domain.len() as u8);
+        bytes.push(length);
         bytes.extend_from_slice(domain.as_bytes());
         Self { bytes }
     }

@@ -156,11 +156,12 @@ impl ValidatorSet {
             .collect();
         validators.sort_by_key(|(address, _)| *address);
         let mut total_power = 0u64;
-        for (index, (address, validator)) in validators.iter().enumerate() {
+        let mut before = None;
+        for (address, validator) in &validators {
             if validator.power == 0 {
                 return Err(ValidatorSetError::NoPower(*address));
             }
-            if index > 0 && validators[index - 1].0 == *address {
+            if before.replace(*address) == Some(*address) {
                 return Err(ValidatorSetError::Duplicate(*address));
             }
             total_power = total_power
@@ -168,7 +169,8 @@ impl ValidatorSet {
                 .filter(|total| *total <= limits::TOTAL_POWER_MAX)
                 .ok_or(ValidatorSetError::PowerOverflow)?;
         }
-        let mut canonical = Canonical::new("ultramarine/validator-set/1").u32(validators.len() as u32);
+        let count = u32::try_from(validators.len()).expect("at most VALIDATORS_MAX, as checked above");
+        let mut canonical = Canonical::new("ultramarine/validator-set/1").u32(count);
         for (_, validator) in &validators {
             canonical = canonical.fixed(&validator.public_key.0).u64(validator.power);
         }
@@ -211,7 +213,7 @@ impl ValidatorSet {
         self.validators
             .binary_search_by_key(address, |(address, _)| *address)
             .ok()
-            .map(|index| index as u32)
+            .and_then(|index| u32::try_from(index).ok())
     }
 
     /// The validator with an address.
@@ -228,7 +230,12 @@ impl ValidatorSet {
     /// Who proposes at a height and round: validators take turns in address order, one per height and per round.
     pub fn proposer(&self, height: Height, round: Round) -> &Address {
         let turn = (height.0.wrapping_sub(1)).wrapping_add(u64::from(round.0)) % self.validators.len() as u64;
-        &self.validators[turn as usize].0
+        let turn = usize::try_from(turn).expect("a position in memory");
+        let (address, _) = self
+            .validators
+            .get(turn)
+            .expect("a turn is below the number of validators");
+        address
     }
 
     /// Whether `power` is more than two thirds of the whole.

@@ -14,6 +14,11 @@
 //!
 //! Keeps: no I/O, no async, no unsafe, no policy.
 #![forbid(unsafe_code)]
+// What is archived here comes from peers.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)
+)]
 
 pub mod assembly;
 pub mod canonical;

@@ -125,6 +125,10 @@ pub struct BodyTree {
     fields: [Hash; 2 << FIELDS_DEPTH],
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "levels and nodes are positions in arrays of the tree's own fixed shape; none comes from outside"
+)]
 impl BodyTree {
     /// Builds the tree. Admission bounds the commitments far below the list's limit of 4096; leaves beyond it are left out.
     pub fn of(metadata: &ValueMetadata) -> Self {

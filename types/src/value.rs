@@ -145,9 +145,9 @@ impl Init {
         }
     }
 
-    /// Number of blobs.
+    /// Number of blobs; the largest number of all for one that no memory can hold.
     pub fn blobs_count(&self) -> u32 {
-        self.metadata.commitments.len() as u32
+        u32::try_from(self.metadata.commitments.len()).unwrap_or(u32::MAX)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::{IoSliceMut, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use ultramarine_net::bounds;
 use ultramarine_net::message::{self, PartsRequest};
 use ultramarine_net::streaming::{Bits, Missing};
 use ultramarine_runtime::IoMode;
@@ -52,6 +53,30 @@ fn full_nodes_cannot_keep_a_validator_from_what_it_misses() {
     });
     expect_offer(&mut validator);
     drop(disk);
+}
+
+#[test]
+fn a_request_is_paid_for_before_it_is_answered() {
+    let mut node = Node::start(Setup::new(1));
+    let rogue = Rogue::meet_in(&node, Guise::full_node(9));
+    node.expect_peer(identity(9).peer());
+    let value = value(5, 1, 1000, 1);
+    node.shelf.put(value.clone());
+    // As the index has it: three times what a full node has to spend at once.
+    node.shelf.lie_at(OnDisk {
+        path: "/nowhere".into(),
+        offset: 0,
+        bytes: 3 * bounds::SERVE_FULL_NODE_BYTES_PER_SECOND,
+    });
+    let request = message::parts_request_frame(&PartsRequest {
+        key: value.key,
+        missing: None,
+    });
+    let asked = Instant::now();
+    let mut answer = rogue.ask(&request);
+    let read = rogue.runtime.block_on(answer.read_to_end(1 << 20));
+    assert!(read.is_ok());
+    assert!(asked.elapsed() >= Duration::from_secs(2));
 }
 
 #[test]

@@ -1,0 +1,82 @@
+//! This file knows which charges are worth a line in the log: one a peer, fault and second, with the number of those
+//! that had none.
+
+use std::collections::BTreeMap;
+
+use ultramarine_types::limits::PEERS_MAX;
+use ultramarine_types::network::Fault;
+use ultramarine_types::{Nanos, PeerId};
+
+/// At most one line for a peer and fault in this time.
+const PAUSE: Nanos = Nanos::from_millis(1_000);
+/// Peers and faults remembered: several times those that can be connected, so that whoever comes with new keys all the
+/// time makes neither memory nor log grow.
+const REMEMBERED_MAX: usize = 4 * PEERS_MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    at: Nanos,
+    unsaid: u64,
+}
+
+/// What was logged when.
+#[derive(Debug, Default)]
+pub struct ChargeLog {
+    said: BTreeMap<(PeerId, Fault), Said>,
+}
+
+impl ChargeLog {
+    /// Whether to log a charge: the number of those like it that were not logged, or `None` for silence.
+    pub fn say(&mut self, now: Nanos, peer: PeerId, fault: Fault) -> Option<u64> {
+        if let Some(said) = self.said.get_mut(&(peer, fault)) {
+            if now.since(said.at) < PAUSE {
+                said.unsaid += 1;
+                return None;
+            }
+            let unsaid = said.unsaid;
+            *said = Said { at: now, unsaid: 0 };
+            return Some(unsaid);
+        }
+        if self.said.len() >= REMEMBERED_MAX {
+            self.said.retain(|_, said| now.since(said.at) < PAUSE);
+        }
+        if self.said.len() >= REMEMBERED_MAX {
+            return None;
+        }
+        self.said.insert((peer, fault), Said { at: now, unsaid: 0 });
+        Some(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_faults_is_one_line_a_second() {
+        let mut log = ChargeLog::default();
+        let peer = PeerId([1; 32]);
+        let mut say = |ms, fault| log.say(Nanos::from_millis(ms), peer, fault);
+        assert_eq!(say(0, Fault::Proof), Some(0));
+        assert!((1..=500).all(|ms| say(ms, Fault::Proof).is_none()));
+        assert_eq!(say(600, Fault::Chunk), Some(0), "another fault");
+        assert_eq!(say(1_000, Fault::Proof), Some(500));
+        assert_eq!(say(2_000, Fault::Proof), Some(0));
+    }
+
+    #[test]
+    fn memory_for_lines_is_bounded() {
+        let mut log = ChargeLog::default();
+        for name in 0..3 * REMEMBERED_MAX as u64 {
+            let mut peer = PeerId([1; 32]);
+            peer.0[..8].copy_from_slice(&name.to_le_bytes());
+            log.say(Nanos::ZERO, peer, Fault::Withheld);
+            assert!(log.said.len() <= REMEMBERED_MAX);
+        }
+        assert_eq!(
+            log.say(PAUSE, PeerId([2; 32]), Fault::Withheld),
+            Some(0),
+            "and there is room again"
+        );
+    }
+}
