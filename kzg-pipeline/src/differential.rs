@@ -75,11 +75,14 @@ pub fn judge(verifier: &Fast, batch: &[Owned], expected: &[Finding], opened: usi
         .chunks(summed + 1)
         .map(|piece| verifier.sum(piece.to_vec()))
         .collect();
-    verifier.settle(&sums, &mut |piece, found| {
-        let places = places.chunks(summed + 1).nth(piece).expect("a place for each claim");
-        assert_eq!(places.len(), found.len(), "a finding for each claim");
-        for (at, finding) in places.iter().zip(found) {
-            assert_eq!(findings[*at].replace(*finding), None, "claim {at} was told of twice");
+    verifier.settle(sums, &mut |told| {
+        let places = places.chunks(summed + 1).nth(told.piece).expect("places of a piece");
+        for at in &places[told.positions()] {
+            assert_eq!(
+                findings[*at].replace(told.finding),
+                None,
+                "claim {at} was told of twice"
+            );
         }
     });
     let found: Option<Vec<_>> = findings.into_iter().collect();
