@@ -32,8 +32,8 @@ const KINDS: u8 = 20;
 const ORACLE_CLAIMS_MAX: usize = 1 << 14;
 
 /// Makes a batch of at most `claims_max` claims out of `bytes`, judges it by every path, in one piece and in several, and
-/// panics where a finding differs from what `c-kzg` says of that claim alone.
-pub fn compare(bytes: &[u8], claims_max: usize) {
+/// panics where a finding differs from what `c-kzg` says of that claim alone. What that is.
+pub fn compare(bytes: &[u8], claims_max: usize) -> Vec<Finding> {
     let mut cursor = Cursor(bytes);
     let sizes = cursor.byte();
     let mut batch: Vec<Owned> = Vec::new();
@@ -51,6 +51,7 @@ pub fn compare(bytes: &[u8], claims_max: usize) {
             usize::from(sizes / 16),
         );
     }
+    expected
 }
 
 /// Holds one verifier to the expected findings: whole, and opened and summed in groups of one more than said.
