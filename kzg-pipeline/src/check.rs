@@ -1,4 +1,4 @@
-//! This file knows the final check of opened claims: weighted sums, one pairing for any number of them, and who is to blame.
+//! This file knows the final check of opened claims: weighted sums, and one pairing for any number of them.
 //!
 //! With H and τ·H fixed points of G2 and a weight rᵢ for each claim (Cᵢ, zᵢ, yᵢ, πᵢ), drawn from a CSPRNG after all four are
 //! fixed,
@@ -16,18 +16,18 @@
 //! later claims are chosen by people who see nothing of that weight. Even a piece of a single claim is weighted: its sums will be
 //! added to others, and unweighted pieces could be made to cancel.
 //!
-//! *Blame.* If the equation fails for all pieces together, it is asked of halves, whose sums are sums of what is at hand: one
-//! pairing each, no multiplication. Inside a piece that fails, halves are summed with fresh weights. Each question is wrong with
-//! probability at most 2⁻¹²⁸, and n claims in k pieces ask fewer than 2k + 2n.
+//! *Blame.* If the equation fails for all pieces together, it is asked of halves (`inquiry.rs`), whose sums are sums of what is at
+//! hand: one pairing each, no multiplication. Inside a piece that fails, halves are summed with fresh weights. Each question is
+//! wrong with probability at most 2⁻¹²⁸.
 //!
 //! *Cost.* rᵢzᵢ has 255 bits. With λ = u² − 1 (128 bits) any k < r is k₁ + k₂·λ with k₁ = k mod λ < 2¹²⁸ and k₂ = ⌊k/λ⌋ ≤ u² < 2¹²⁸, and
 //! λ·π costs one field product; so A is a sum of 3n + 2 terms of 128 bits and B one of n: two runs of Pippenger's algorithm.
 
 use rand::Rng;
-use ultramarine_types::verify::Finding;
 
 use crate::field::Fr;
 use crate::group::{self, Beta, Lines, Point, Sum, Terms, pairings_equal};
+use crate::inquiry::{Inquiry, Tell};
 use crate::opening::{Opened, Summed};
 use crate::setup;
 
@@ -83,65 +83,11 @@ impl Check {
         Summed { claims, left, right }
     }
 
-    /// Tells a finding for each claim of each piece, piece by piece: `tell(position of the piece, findings)`. Pieces that
-    /// hold are told of before anybody is blamed.
-    pub fn settle(&self, pieces: &[Summed], tell: &mut dyn FnMut(usize, &[Finding])) {
-        let mut failing = Vec::new();
-        if !pieces.is_empty() {
-            self.sift(pieces, 0, false, tell, &mut failing);
-        }
-        for position in failing {
-            let claims = &pieces[position].claims;
-            let mut findings = vec![Finding::Wrong; claims.len()];
-            self.blame(claims, &mut findings, true);
-            tell(position, &findings);
-        }
-    }
-
-    /// Tells of the pieces that hold and notes the positions of those that do not; whether all hold. `fails` if it is known
-    /// already that not all do.
-    fn sift(
-        &self,
-        pieces: &[Summed],
-        first: usize,
-        fails: bool,
-        tell: &mut dyn FnMut(usize, &[Finding]),
-        failing: &mut Vec<usize>,
-    ) -> bool {
-        if !fails && self.hold_together(pieces) {
-            for (position, piece) in (first..).zip(pieces) {
-                tell(position, &vec![Finding::Holds; piece.len()]);
-            }
-            return true;
-        }
-        if pieces.len() <= 1 {
-            failing.push(first);
-            return false;
-        }
-        let half = pieces.len() / 2;
-        let (left, right) = pieces.split_at(half);
-        // If the whole fails and its left half holds, the right half fails: no need to ask.
-        let left_holds = self.sift(left, first, false, tell, failing);
-        self.sift(right, first + half, left_holds, tell, failing);
-        false
-    }
-
-    /// The same for the claims of one piece, with fresh weights for each question.
-    fn blame(&self, claims: &[Opened], findings: &mut [Finding], fails: bool) -> bool {
-        if !fails && self.holds(claims) {
-            findings.fill(Finding::Holds);
-            return true;
-        }
-        if claims.len() <= 1 {
-            findings.fill(Finding::Wrong);
-            return false;
-        }
-        let half = claims.len() / 2;
-        let (claims_left, claims_right) = claims.split_at(half);
-        let (left, right) = findings.split_at_mut(half);
-        let left_holds = self.blame(claims_left, left, false);
-        self.blame(claims_right, right, left_holds);
-        false
+    /// Asks at most so many questions of an inquiry.
+    pub fn inquire(&self, inquiry: &mut Inquiry, questions_max: usize, tell: &mut Tell<'_>) {
+        let pieces_hold = |pieces: &[Summed]| self.hold_together(pieces);
+        let claims_hold = |claims: &[Opened]| self.holds(claims);
+        inquiry.ask(questions_max, pieces_hold, claims_hold, tell);
     }
 
     fn hold_together(&self, pieces: &[Summed]) -> bool {
@@ -157,7 +103,10 @@ impl Check {
 
     fn sums(&self, claims: &[Opened]) -> (Sum, Sum) {
         #[cfg(test)]
-        tests::COUNTS.with_borrow_mut(|counts| counts.sums += 1);
+        tests::COUNTS.with_borrow_mut(|counts| {
+            counts.sums += 1;
+            counts.claims_summed += claims.len();
+        });
         let (left, right) = self.terms(claims);
         (self.points.sum(&left), self.points.sum(&right))
     }

@@ -32,8 +32,8 @@ const KINDS: u8 = 20;
 const ORACLE_CLAIMS_MAX: usize = 1 << 14;
 
 /// Makes a batch of at most `claims_max` claims out of `bytes`, judges it by every path, in one piece and in several, and
-/// panics where a finding differs from what `c-kzg` says of that claim alone.
-pub fn compare(bytes: &[u8], claims_max: usize) {
+/// panics where a finding differs from what `c-kzg` says of that claim alone. What that is.
+pub fn compare(bytes: &[u8], claims_max: usize) -> Vec<Finding> {
     let mut cursor = Cursor(bytes);
     let sizes = cursor.byte();
     let mut batch: Vec<Owned> = Vec::new();
@@ -51,6 +51,7 @@ pub fn compare(bytes: &[u8], claims_max: usize) {
             usize::from(sizes / 16),
         );
     }
+    expected
 }
 
 /// Holds one verifier to the expected findings: whole, and opened and summed in groups of one more than said.
@@ -75,11 +76,14 @@ pub fn judge(verifier: &Fast, batch: &[Owned], expected: &[Finding], opened: usi
         .chunks(summed + 1)
         .map(|piece| verifier.sum(piece.to_vec()))
         .collect();
-    verifier.settle(&sums, &mut |piece, found| {
-        let places = places.chunks(summed + 1).nth(piece).expect("a place for each claim");
-        assert_eq!(places.len(), found.len(), "a finding for each claim");
-        for (at, finding) in places.iter().zip(found) {
-            assert_eq!(findings[*at].replace(*finding), None, "claim {at} was told of twice");
+    verifier.settle(sums, &mut |told| {
+        let places = places.chunks(summed + 1).nth(told.piece).expect("places of a piece");
+        for at in &places[told.positions()] {
+            assert_eq!(
+                findings[*at].replace(told.finding),
+                None,
+                "claim {at} was told of twice"
+            );
         }
     });
     let found: Option<Vec<_>> = findings.into_iter().collect();

@@ -15,6 +15,7 @@ use crate::check::Check;
 use crate::evaluate::{Domain, Path, Scratch};
 use crate::field::Fr;
 use crate::group::{self, Point};
+use crate::inquiry::{Inquiry, Tell};
 use crate::measure::{StageRow, best};
 use crate::memo::{self, Memo, Name};
 use crate::opening::{Opened, Opening, Summed};
@@ -184,14 +185,12 @@ impl Verifier for Fast {
         self.check.sum(claims)
     }
 
-    fn settle(&self, sums: &[Summed], tell: &mut dyn FnMut(usize, &[Finding])) {
-        self.check.settle(sums, &mut |position, findings| {
-            for (claim, finding) in sums[position].claims.iter().zip(findings) {
-                if *finding == Finding::Holds {
-                    self.memo.remember(claim.name);
-                }
+    fn inquire(&self, inquiry: &mut Inquiry, questions_max: usize, tell: &mut Tell<'_>) {
+        self.check.inquire(inquiry, questions_max, &mut |told| {
+            if told.finding == Finding::Holds {
+                told.claims.iter().for_each(|claim| self.memo.remember(claim.name));
             }
-            tell(position, findings);
+            tell(told);
         });
     }
 }

@@ -1,9 +1,9 @@
 //! This file knows how lanes take tasks, carry them out and answer: the tiles of the pipeline.
 //!
 //! ```text
-//!   client ──jobs──▶ ┐         ┌─ task ─▶ lane: open, sum, settle ─┐
-//!   client ──jobs──▶ ┤ foreman ┤                                   ├──verdicts──▶ the client that asked
-//!                    ┘         └─ task ─▶ lane: open, sum, settle ─┘
+//!   client ──jobs──▶ ┐         ┌─ task ─▶ lane: open, sum, settle, inquire ─┐
+//!   client ──jobs──▶ ┤ foreman ┤                                            ├──verdicts──▶ the client that asked
+//!                    ┘         └─ task ─▶ lane: open, sum, settle, inquire ─┘
 //!                         ▲─────────── what a task gave ───────────┘
 //! ```
 //!
@@ -22,15 +22,17 @@ use std::task::Poll;
 
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
-use ultramarine_runtime::{Counter, Gauge, Histogram, Receiver, Registry, Sender, TileContext};
-use ultramarine_types::verify::{Finding, Urgency, Verdict, VerifyJob};
+use ultramarine_runtime::{Receiver, Sender, TileContext};
+use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
 use ultramarine_types::{Machine, Nanos, Outbox, PeerId, ValueKey};
 
+use self::metrics::Metrics;
 use crate::account::{Piece, Settlement};
-use crate::foreman::{Foreman, Input, Policy, Task};
+use crate::foreman::{self, Blame, Foreman, Policy};
 use crate::former::{Batch, Ticket};
+use crate::inquiry::Inquiry;
 use crate::opening::{Opened, Opening, Summed};
-use crate::verifier::{LABELS, Verifier, label_index};
+use crate::verifier::Verifier;
 
 /// The lanes' ends of one client's links.
 #[derive(Debug)]
@@ -80,6 +82,7 @@ pub struct Lanes {
     news: Notify,
     verdicts: Vec<Sender<Verdict>>,
     verifier: Arc<dyn Verifier>,
+    questions_max: usize,
 }
 
 struct Links {
@@ -88,9 +91,9 @@ struct Links {
 }
 
 struct Office {
-    foreman: Foreman<Held, HeldSum>,
+    foreman: Foreman<Held, HeldSum, HeldInquiry>,
     /// At most one for each lane that is free.
-    tasks: Outbox<Task<Held, HeldSum>>,
+    tasks: Outbox<Task>,
 }
 
 /// Who waits for a finding, and about what.
@@ -108,6 +111,12 @@ type Held = (Address, Opened);
 /// Sums with the addresses of their claims, in the same order.
 type HeldSum = (Vec<Address>, Summed);
 
+/// An inquiry with the addresses of each piece's claims.
+type HeldInquiry = (Vec<Vec<Address>>, Inquiry);
+
+type Input = foreman::Input<Held, HeldSum, HeldInquiry>;
+type Task = foreman::Task<Held, HeldSum, HeldInquiry>;
+
 impl Lanes {
     /// Lanes that serve these clients.
     pub fn new(clients: Vec<LaneClientEnd>, verifier: Arc<dyn Verifier>, options: Options) -> Arc<Self> {
@@ -124,6 +133,7 @@ impl Lanes {
             news: Notify::new(),
             verdicts,
             verifier,
+            questions_max: options.policy.questions_max,
         })
     }
 
@@ -143,13 +153,7 @@ impl Lanes {
 
     /// Hands in what the last task gave and gets the next one, waiting for it; `None` when the node halts or nobody can send any
     /// more.
-    fn next_task(
-        &self,
-        ctx: &TileContext,
-        runtime: &Runtime,
-        done: Input<Held, HeldSum>,
-        metrics: &Metrics,
-    ) -> Option<Task<Held, HeldSum>> {
+    fn next_task(&self, ctx: &TileContext, runtime: &Runtime, done: Input, metrics: &Metrics) -> Option<Task> {
         if ctx.halt.is_stopped() {
             return None;
         }
@@ -187,7 +191,7 @@ impl Lanes {
     }
 
     /// Takes jobs off the links, a turn for each client at a time, behind `first`.
-    fn take_in(&self, links: &mut Links, first: Option<Ticket>) -> Input<Held, HeldSum> {
+    fn take_in(&self, links: &mut Links, first: Option<Ticket>) -> Input {
         let mut tickets: Vec<_> = first.into_iter().collect();
         let room = links.waiting_max.saturating_sub(self.office().foreman.waiting());
         let mut more = true;
@@ -207,11 +211,7 @@ impl Lanes {
     }
 
     /// Tells the foreman, takes a task for the calling lane if there is one, and wakes the leader for the rest.
-    fn tell(
-        &self,
-        ctx: &TileContext,
-        inputs: impl IntoIterator<Item = Input<Held, HeldSum>>,
-    ) -> Option<Task<Held, HeldSum>> {
+    fn tell(&self, ctx: &TileContext, inputs: impl IntoIterator<Item = Input>) -> Option<Task> {
         let mut guard = self.office();
         let office = &mut *guard;
         let before = office.foreman.deadline();
@@ -253,7 +253,7 @@ impl Lanes {
     }
 
     /// Carries a task out; what the foreman is told then.
-    fn carry_out(&self, ctx: &TileContext, task: Task<Held, HeldSum>, metrics: &Metrics) -> Input<Held, HeldSum> {
+    fn carry_out(&self, ctx: &TileContext, task: Task, metrics: &Metrics) -> Input {
         let began = ctx.clock.now();
         let took = || ctx.clock.now().since(began);
         match task {
@@ -274,10 +274,23 @@ impl Lanes {
                     mark,
                 }
             }
-            Task::Settle(_, settlement) => {
-                self.settle(settlement, metrics);
+            Task::Settle(urgency, settlement) => {
+                let left = self.inquire(self.inquiry(settlement), metrics);
                 metrics.settle_time.record(took());
-                Input::LaneFree
+                Input::Inquired {
+                    urgency,
+                    claims_before: 0,
+                    left,
+                }
+            }
+            Task::Inquire(urgency, blame) => {
+                let left = self.inquire(blame.inquiry, metrics);
+                metrics.inquire_time.record(took());
+                Input::Inquired {
+                    urgency,
+                    claims_before: blame.claims_count,
+                    left,
+                }
             }
         }
     }
@@ -304,30 +317,40 @@ impl Lanes {
         (addresses, sum)
     }
 
-    fn settle(&self, settlement: Settlement<Held, HeldSum>, metrics: &Metrics) {
+    fn inquiry(&self, settlement: Settlement<Held, HeldSum>) -> HeldInquiry {
         let Settlement { mut sums, loose } = settlement;
         if !loose.is_empty() {
             sums.push(self.sum(loose));
         }
-        let (addresses, sums): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
-        let mut told = 0;
-        self.verifier.settle(&sums, &mut |position, findings| {
-            let addresses: &Vec<Address> = &addresses[position];
-            assert_eq!(
-                findings.len(),
-                addresses.len(),
-                "a verifier gives one finding per claim"
-            );
-            told += 1;
-            for (address, finding) in addresses.iter().zip(findings) {
-                self.answer(address, *finding, metrics);
+        let (addresses, sums) = sums.into_iter().unzip();
+        (addresses, Inquiry::new(sums))
+    }
+
+    /// A turn of an inquiry; what is left of it.
+    fn inquire(&self, inquiry: HeldInquiry, metrics: &Metrics) -> Option<Blame<HeldInquiry>> {
+        let (addresses, mut inquiry) = inquiry;
+        let (before, mut told_of) = (inquiry.claims_left(), 0);
+        self.verifier.inquire(&mut inquiry, self.questions_max, &mut |told| {
+            let addresses: &Vec<Address> = &addresses[told.piece];
+            for address in &addresses[told.positions()] {
+                self.answer(address, told.finding, metrics);
+                told_of += 1;
             }
         });
-        assert_eq!(told, sums.len(), "a verifier tells of every sum");
+        let claims_count = inquiry.claims_left();
+        assert_eq!(
+            before - claims_count,
+            told_of,
+            "a verifier tells of every claim that it has judged"
+        );
+        (claims_count > 0).then_some(Blame {
+            inquiry: (addresses, inquiry),
+            claims_count,
+        })
     }
 
     fn answer(&self, address: &Address, finding: Finding, metrics: &Metrics) {
-        metrics.blobs[label_index(finding)].inc();
+        metrics.judged(finding);
         let verdict = Verdict {
             key: address.key,
             index: address.index,
@@ -379,85 +402,6 @@ fn address(ticket: &Ticket) -> Address {
     }
 }
 
-/// One lane's series.
-struct Metrics {
-    blobs: [Counter; LABELS.len()],
-    batches: [Counter; 2],
-    batch_blobs: Gauge,
-    open_time: Histogram,
-    sum_time: Histogram,
-    settle_time: Histogram,
-    waiting: Gauge,
-    unsettled: Gauge,
-}
-
-impl Metrics {
-    fn new(registry: &Registry, lane: &'static str, verifier: &'static str) -> Self {
-        let batches = |urgency| {
-            let help = "Batches opened; blobs divided by batches is the mean batch size.";
-            registry.counter(
-                "ultramarine_kzg_batches_total",
-                help,
-                &[("lane", lane), ("urgency", urgency)],
-            )
-        };
-        let time = |name, help| registry.histogram(name, help, &[("lane", lane)]);
-        Self {
-            blobs: LABELS.map(|finding| {
-                let labels = [("lane", lane), ("verifier", verifier), ("finding", finding)];
-                registry.counter(
-                    "ultramarine_kzg_blobs_total",
-                    "Blobs judged, by what was found.",
-                    &labels,
-                )
-            }),
-            batches: [batches("current"), batches("sync")],
-            batch_blobs: registry.gauge(
-                "ultramarine_kzg_batch_blobs",
-                "Blobs of the newest batch.",
-                &[("lane", lane)],
-            ),
-            open_time: time(
-                "ultramarine_kzg_open_seconds",
-                "Time to open a batch: hash, evaluate, points.",
-            ),
-            sum_time: time(
-                "ultramarine_kzg_sum_seconds",
-                "Time to take the sums of claims that filled a piece.",
-            ),
-            settle_time: time(
-                "ultramarine_kzg_settle_seconds",
-                "Time to settle: the last sums, a pairing, and blame if there is any.",
-            ),
-            waiting: registry.gauge(
-                "ultramarine_kzg_waiting_blobs",
-                "Blobs taken off the links and not yet in a batch.",
-                &[],
-            ),
-            unsettled: registry.gauge(
-                "ultramarine_kzg_unsettled_blobs",
-                "Blobs opened whose block is not complete yet.",
-                &[],
-            ),
-        }
-    }
-
-    fn opening(&self, batch: &Batch) {
-        self.batches[match batch.lot.urgency {
-            Urgency::Current => 0,
-            Urgency::Sync => 1,
-        }]
-        .inc();
-        self.batch_blobs
-            .set(i64::try_from(batch.tickets.len()).unwrap_or(i64::MAX));
-    }
-
-    fn watch(&self, foreman: &Foreman<Held, HeldSum>) {
-        self.waiting.set(i64::try_from(foreman.waiting()).unwrap_or(i64::MAX));
-        self.unsettled
-            .set(i64::try_from(foreman.unsettled()).unwrap_or(i64::MAX));
-    }
-}
-
+mod metrics;
 #[cfg(test)]
 mod tests;

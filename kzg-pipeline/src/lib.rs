@@ -1,14 +1,15 @@
 //! Judges whether blobs are what their commitments say, in batches, on cores of its own.
 //!
 //! ```text
-//!   VerifyJob ─link─▶ Former ──batch──▶ lane ──▶ Verifier ──▶ Finding ──▶ Verdict ─link─▶ whoever asked
-//!                     who, with         tile     c-kzg
-//!                     whom, when
+//!   VerifyJob ─link─▶ Foreman ──task──▶ lane ──▶ Verifier ──▶ Finding ──▶ Verdict ─link─▶ whoever asked
+//!                     who, with         tile     fast or
+//!                     whom, when                 c-kzg
 //! ```
 //!
 //! - A *claim* is a blob, a commitment and a proof: "this commitment is to this blob" (EIP-4844).
 //! - A *finding* is the answer: it holds, it is wrong, or something in it is malformed, and what.
-//! - A *lane* is a core that verifies; the *former* decides which claims a free lane takes.
+//! - A *lane* is a core that verifies; the *foreman* decides what a free lane does next, the *former* which claims it opens.
+//! - An *inquiry* finds out which claims are wrong where not all hold, a few questions at a time.
 //!
 //! Keeps: every job gets exactly one verdict; a finding depends on its own claim only, never on its company; no input makes
 //! it panic; memory does not grow with the number of batches.
@@ -32,6 +33,7 @@ pub mod foreman;
 pub mod former;
 #[allow(unsafe_code)]
 mod group;
+pub mod inquiry;
 pub mod lane;
 pub mod measure;
 mod memo;

@@ -173,10 +173,9 @@ pub fn batches_and_pieces_change_nothing(verifier: &dyn Verifier, rounds: u64, m
         }
         let (places, opened): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
         let sums: Vec<_> = opened.into_iter().map(|piece| verifier.sum(piece)).collect();
-        verifier.settle(&sums, &mut |piece, found| {
-            assert_eq!(found.len(), places[piece].len());
-            for (at, finding) in places[piece].iter().zip(found) {
-                assert_eq!(findings[*at].replace(*finding), None, "one finding for each");
+        verifier.settle(sums, &mut |told| {
+            for at in &places[told.piece][told.positions()] {
+                assert_eq!(findings[*at].replace(told.finding), None, "one finding for each");
             }
         });
         let findings: Vec<_> = findings.into_iter().map(Option::unwrap).collect();

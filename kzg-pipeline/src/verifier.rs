@@ -7,6 +7,7 @@ use ultramarine_types::{KzgCommitment, KzgProof};
 
 use crate::ckzg::CKzg;
 use crate::fast::Fast;
+use crate::inquiry::{Inquiry, Tell};
 use crate::memo::Memo;
 use crate::opening::{Opened, Opening, Summed};
 
@@ -35,9 +36,16 @@ pub trait Verifier: Send + Sync {
     /// Takes the sums of opened claims, with fresh weights: most of what settling costs.
     fn sum(&self, claims: Vec<Opened>) -> Summed;
 
-    /// Settles any number of sums by one pairing, more if something is wrong, and tells the findings of each sum's claims, in
-    /// their order: `tell(position of the sum, findings)`. Sums that hold are told of before anybody is blamed.
-    fn settle(&self, sums: &[Summed], tell: &mut dyn FnMut(usize, &[Finding]));
+    /// Asks at most so many questions of an inquiry, each a pairing at most and the sums of half a piece, and tells what is found.
+    /// An inquiry about claims that all hold takes one question. Pieces that hold are told of before it is asked about any claim.
+    fn inquire(&self, inquiry: &mut Inquiry, questions_max: usize, tell: &mut Tell<'_>);
+
+    /// Settles all claims of these pieces.
+    fn settle(&self, pieces: Vec<Summed>, tell: &mut Tell<'_>) {
+        let mut inquiry = Inquiry::new(pieces);
+        self.inquire(&mut inquiry, usize::MAX, tell);
+        assert_eq!(inquiry.claims_left(), 0, "questions come to an end");
+    }
 
     /// Judges every claim at once; findings in the claims' order.
     fn verify(&self, claims: &[Claim<'_>]) -> Vec<Finding> {
@@ -55,9 +63,9 @@ pub trait Verifier: Send + Sync {
         if !opened.is_empty() {
             // The larger a sum, the less each of its terms costs: with all claims at hand, one is best.
             let sum = self.sum(opened);
-            self.settle(&[sum], &mut |_, found| {
-                for (place, finding) in places.iter().zip(found) {
-                    findings[*place] = *finding;
+            self.settle(vec![sum], &mut |told| {
+                for place in &places[told.positions()] {
+                    findings[*place] = told.finding;
                 }
             });
         }

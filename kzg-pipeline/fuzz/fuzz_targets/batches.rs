@@ -3,4 +3,6 @@
 
 use ultramarine_kzg_pipeline::differential::compare;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| compare(bytes, 6));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    compare(bytes, 6);
+});

@@ -5,10 +5,16 @@ use crate::fixtures::{Seeded, random};
 fn blobs(count: usize) -> Vec<(Vec<u8>, KzgCommitment)> {
     let mut seeded = Seeded(31);
     let mut bytes = |length| (0..length).map(|_| seeded.next() as u8).collect::<Vec<_>>();
+    // All ones and all zeros among them: every carry, and none.
+    let blob = |at, random| match at % 8 {
+        3 => vec![0xff; BLOB_BYTES],
+        6 => vec![0; BLOB_BYTES],
+        _ => random,
+    };
     (0..count)
-        .map(|_| {
+        .map(|at| {
             (
-                bytes(BLOB_BYTES),
+                blob(at, bytes(BLOB_BYTES)),
                 KzgCommitment(bytes(48).try_into().expect("48 bytes")),
             )
         })

@@ -1,5 +1,7 @@
 use std::cell::RefCell;
 
+use ultramarine_types::verify::Finding;
+
 use super::*;
 use crate::fast::Fast;
 use crate::fixtures::{Seeded, claims, constant, lines};
@@ -16,6 +18,8 @@ const WRONG: Finding = Finding::Wrong;
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Counts {
     pub sums: usize,
+    /// Claims in all of these sums.
+    pub claims_summed: usize,
     pub pairings: usize,
 }
 
@@ -38,16 +42,30 @@ fn opened(owned: &[crate::fixtures::Owned]) -> Vec<Opened> {
     openings.into_iter().map(open).collect()
 }
 
-/// The findings of each piece, and the order in which pieces were told of.
+/// The findings of each piece, and the pieces in the order in which they were told of, one as often as it took.
 fn settle(check: &Check, pieces: &[Summed]) -> (Vec<Vec<Finding>>, Vec<usize>) {
-    let mut findings = vec![Vec::new(); pieces.len()];
+    settle_by(check, pieces, usize::MAX)
+}
+
+/// The same, asking so many questions at a time.
+fn settle_by(check: &Check, pieces: &[Summed], questions_max: usize) -> (Vec<Vec<Finding>>, Vec<usize>) {
+    let mut findings: Vec<Vec<_>> = pieces.iter().map(|piece| vec![None; piece.len()]).collect();
     let mut order = Vec::new();
-    check.settle(pieces, &mut |position, found| {
-        assert!(findings[position].is_empty(), "each piece is told of once");
-        findings[position] = found.to_vec();
-        order.push(position);
-    });
-    (findings, order)
+    let mut inquiry = Inquiry::new(pieces.to_vec());
+    while inquiry.claims_left() > 0 {
+        let before = COUNTS.with_borrow(|counts| counts.pairings);
+        check.inquire(&mut inquiry, questions_max, &mut |told| {
+            for at in told.positions() {
+                let earlier = findings[told.piece][at].replace(told.finding);
+                assert_eq!(earlier, None, "each claim is told of once");
+            }
+            order.push(told.piece);
+        });
+        let asked = COUNTS.with_borrow(|counts| counts.pairings) - before;
+        assert!((1..=questions_max).contains(&asked), "{asked} questions");
+    }
+    let found = |piece: Vec<Option<_>>| piece.into_iter().map(|finding| finding.expect("a finding")).collect();
+    (findings.into_iter().map(found).collect(), order)
 }
 
 /// Commits to zero as `G` or as `−G`, proof infinity: δ = 1 or −1, so the two cancel wherever they have the same weight.
@@ -143,9 +161,13 @@ fn one_pairing_settles_any_number_of_pieces_that_hold() {
         let mut outcome = Vec::new();
         let counts = counted(|| outcome = settle(&check, &pieces).0);
         assert_eq!(outcome.concat(), vec![HOLDS; 21]);
-        assert_eq!(counts, Counts { sums: 0, pairings: 1 });
+        let one = Counts {
+            pairings: 1,
+            ..Counts::default()
+        };
+        assert_eq!(counts, one);
     }
-    assert_eq!(counted(|| check.settle(&[], &mut |_, _| ())), Counts::default());
+    assert_eq!(counted(|| drop(settle(&check, &[]))), Counts::default());
 }
 
 #[test]
@@ -178,15 +200,47 @@ fn every_wrong_claim_is_named_at_a_bounded_price() {
         assert!(counts.pairings <= 1 + 14 * wrong.len(), "round {round}: {counts:?}");
         assert!(counts.sums <= 6 * wrong.len(), "round {round}: {counts:?}");
         // Who is not to blame does not wait for blame.
-        let held = order.iter().filter(|piece| !findings[**piece].contains(&WRONG)).count();
+        let held = findings.iter().filter(|piece| !piece.contains(&WRONG)).count();
         assert!(
             order[..held].iter().all(|piece| !findings[*piece].contains(&WRONG)),
             "round {round}: {order:?}"
         );
+        // Put aside after every few questions it comes to the same.
+        let again = counted(|| assert_eq!(settle_by(&check, &pieces, 1 + seeded.below(5)).0, findings));
+        assert_eq!(again, counts, "round {round}");
     }
-    let pieces: Vec<_> = bad.chunks(8).map(|piece| check.sum(piece.to_vec())).collect();
-    let counts = counted(|| assert_eq!(settle(&check, &pieces).0.concat(), vec![WRONG; 128]));
-    assert!(counts.pairings <= 2 * 16 + 2 * 128, "{counts:?}");
+}
+
+/// The most that an account can be made to cost: `2k + 2n` questions, and none is long.
+#[test]
+fn blame_of_the_largest_account_is_cut_into_short_turns() {
+    let check = Check::new(group::Path::best());
+    let good = opened(&lines(32));
+    let wrong: Vec<_> = (0..2048)
+        .map(|at| Opened {
+            proof: good[(at + 1) % 32].proof,
+            ..good[at % 32].clone()
+        })
+        .collect();
+    let pieces: Vec<_> = wrong.chunks(16).map(|piece| check.sum(piece.to_vec())).collect();
+    let mut inquiry = Inquiry::new(pieces);
+    let (mut turns, mut told_of) = (0, 0);
+    let whole = counted(|| {
+        while inquiry.claims_left() > 0 {
+            let before = COUNTS.with_borrow(|counts| *counts);
+            check.inquire(&mut inquiry, 16, &mut |told| {
+                assert_eq!(told.finding, WRONG);
+                told_of += told.claims.len();
+            });
+            let after = COUNTS.with_borrow(|counts| *counts);
+            assert!(after.pairings - before.pairings <= 16, "a turn is short");
+            assert!(after.claims_summed - before.claims_summed <= 16 * 8, "so are its sums");
+            turns += 1;
+        }
+    });
+    assert_eq!(told_of, 2048);
+    assert!(whole.pairings < 2 * 128 + 2 * 2048, "{whole:?}");
+    assert!(turns >= whole.pairings / 16, "{turns} turns");
 }
 
 #[test]

@@ -1,5 +1,32 @@
 use super::*;
 use crate::fixtures::lines;
+use crate::verifier::{LABELS, label_index};
+
+/// The same for as long as one likes, with other seeds each time:
+/// `ULTRAMARINE_FUZZ_SECONDS=600 cargo test --release -p ultramarine-kzg-pipeline fuzz_for -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes as long as it is told"]
+fn fuzz_for_some_seconds() {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seconds = number("ULTRAMARINE_FUZZ_SECONDS").unwrap_or(10);
+    let since_1970 = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("the clock is set");
+    let seed = number("ULTRAMARINE_FUZZ_SEED").unwrap_or(since_1970.as_nanos() as u64);
+    println!("ULTRAMARINE_FUZZ_SEED={seed}");
+    let (began, mut seeded, mut batches, mut found) = (std::time::Instant::now(), Seeded(seed), 0, [0; LABELS.len()]);
+    while began.elapsed().as_secs() < seconds {
+        let length = seeded.below(160);
+        let bytes: Vec<u8> = (0..length).map(|_| seeded.next() as u8).collect();
+        for finding in compare(&bytes, 6) {
+            found[label_index(finding)] += 1;
+        }
+        batches += 1;
+    }
+    println!(
+        "{batches} batches by {} sets of paths; claims: {:?}",
+        every_path().len(),
+        LABELS.iter().zip(found).collect::<Vec<_>>()
+    );
+}
 
 /// The seeds are those of a fuzzer that never mutates: breadth without depth. The fuzz target goes deeper.
 #[test]
@@ -58,5 +85,176 @@ fn batches_from_none_to_six_hundred_agree_with_c_kzg() {
         let expected: Vec<_> = batch.iter().map(oracle).collect();
         let paths = every_path();
         judge(&paths[round % paths.len()], &batch, &expected, 15, 15 + seeded.below(2));
+    }
+}
+
+/// Claims of every finding, each opened once by each verifier, and what `c-kzg` says of each alone.
+struct Pool {
+    claims: Vec<Owned>,
+    expected: Vec<Finding>,
+    /// Their places, by what is found.
+    good: Vec<usize>,
+    /// Those of the good that add to every sum: their proof is not infinity.
+    finite: Vec<usize>,
+    wrong: Vec<usize>,
+    malformed: Vec<usize>,
+}
+
+impl Pool {
+    fn new() -> Self {
+        let mut claims: Vec<_> = lines(24).into_iter().chain(bases().to_vec()).collect();
+        // Wrong by opposite amounts: under equal weights they cancel.
+        for sign in [0, 0x20] {
+            let mut lone = constant([0; 32]);
+            lone.commitment.0 = setup::GENERATOR_G1;
+            lone.commitment.0[0] ^= sign;
+            claims.push(lone);
+        }
+        let (good, mut seeded) = (claims.clone(), Seeded(0x0600));
+        for _ in 0..80 {
+            let bytes: Vec<u8> = (0..40).map(|_| seeded.next() as u8).collect();
+            claims.push(doubtful(&mut Cursor(&bytes), &good));
+        }
+        let expected: Vec<_> = claims.iter().map(oracle).collect();
+        let places = |wanted: fn(Finding) -> bool| -> Vec<usize> {
+            let found = expected.iter().enumerate();
+            found
+                .filter(|(_, finding)| wanted(**finding))
+                .map(|(at, _)| at)
+                .collect()
+        };
+        let good = places(|finding| finding == Finding::Holds);
+        let is_finite = |at: &usize| claims[*at].proof.0 != INFINITY && claims[*at].commitment.0 != INFINITY;
+        Self {
+            finite: good.iter().copied().filter(is_finite).collect(),
+            good,
+            wrong: places(|finding| finding == Finding::Wrong),
+            malformed: places(|finding| matches!(finding, Finding::Malformed(_))),
+            claims,
+            expected,
+        }
+    }
+
+    /// Places of a batch of `size`: true claims, up to two wrong ones and any number of malformed ones among them.
+    fn batch(&self, size: usize, seeded: &mut Seeded) -> Vec<usize> {
+        let pick = |from: &[usize], seeded: &mut Seeded| from[seeded.below(from.len())];
+        let mut batch: Vec<_> = (0..size).map(|_| pick(&self.good, seeded)).collect();
+        for _ in 0..size / 4 * seeded.below(2) {
+            batch[seeded.below(size)] = pick(&self.malformed, seeded);
+        }
+        for _ in 0..[0, 0, 1, 2][seeded.below(4)].min(size) {
+            batch[seeded.below(size)] = pick(&self.wrong, seeded);
+        }
+        batch
+    }
+
+    fn expected(&self, batch: &[usize]) -> Vec<Finding> {
+        batch.iter().map(|at| self.expected[*at]).collect()
+    }
+}
+
+/// What `c-kzg`'s batch call says of a batch: whether all hold, or nothing if one is malformed.
+fn batch_oracle(batch: &[&Owned]) -> Option<bool> {
+    let blobs: Option<Vec<_>> = batch.iter().map(|claim| Blob::from_bytes(&claim.blob).ok()).collect();
+    let points =
+        |side: fn(&Owned) -> [u8; 48]| -> Vec<_> { batch.iter().map(|claim| Bytes48::from(side(claim))).collect() };
+    c_kzg::ethereum_kzg_settings(0)
+        .verify_blob_kzg_proof_batch(
+            &blobs?,
+            &points(|claim| claim.commitment.0),
+            &points(|claim| claim.proof.0),
+        )
+        .ok()
+}
+
+/// Settles claims that are open already, in pieces of these sizes, over and over.
+fn settle(
+    verifier: &Fast,
+    openings: &[Opening],
+    batch: &[usize],
+    mut piece_claims: impl FnMut() -> usize,
+) -> Vec<Finding> {
+    let mut findings = vec![None; batch.len()];
+    let mut open = Vec::new();
+    for (place, at) in batch.iter().enumerate() {
+        match &openings[*at] {
+            Opening::Settled(finding) => findings[place] = Some(*finding),
+            Opening::Open(claim) => open.push((place, claim.clone())),
+        }
+    }
+    let (mut places, mut sums) = (Vec::new(), Vec::new());
+    while !open.is_empty() {
+        let piece: Vec<_> = open.drain(..piece_claims().min(open.len())).collect();
+        let (at, claims): (Vec<usize>, Vec<_>) = piece.into_iter().unzip();
+        places.push(at);
+        sums.push(verifier.sum(claims));
+    }
+    verifier.settle(sums, &mut |told| {
+        for place in &places[told.piece][told.positions()] {
+            let before = findings[*place].replace(told.finding);
+            assert_eq!(before, None, "claim {place} was told of twice");
+        }
+    });
+    let known = |finding: Option<Finding>| finding.expect("a finding for each claim");
+    findings.into_iter().map(known).collect()
+}
+
+/// Not a sample of sizes: each of them, by every way to sum and in pieces of a lane's size. Opening, which the size does not change but
+/// for who fills a vector, is done once for each claim and verifier.
+#[test]
+fn every_size_from_none_to_six_hundred_agrees_with_c_kzg() {
+    let pool = Pool::new();
+    assert!(pool.good.len() > 30 && pool.wrong.len() > 15 && pool.malformed.len() > 15);
+    // Lanes sum in one way and all others by blst.
+    let (first, last) = (group::Path::best(), group::Path::Blst);
+    let ways = if first.name() == last.name() {
+        vec![last]
+    } else {
+        vec![first, last]
+    };
+    let by: Vec<_> = ways
+        .into_iter()
+        .map(|points| {
+            let verifier = Fast::new(Memo::new(0)).by(challenge::Path::best(), evaluate::Path::best(), points);
+            let openings = verifier.open(&claims(&pool.claims));
+            (verifier, openings)
+        })
+        .collect();
+    let mut seeded = Seeded(601);
+    for size in 0..=600 {
+        let batch = pool.batch(size, &mut seeded);
+        let expected = pool.expected(&batch);
+        // Sums of exactly so many terms as size asks for: nothing malformed, nothing that is left out.
+        let finite: Vec<_> = (0..size)
+            .map(|_| pool.finite[seeded.below(pool.finite.len())])
+            .collect();
+        for (verifier, openings) in &by {
+            let whole = settle(verifier, openings, &finite, || size);
+            assert_eq!(
+                whole,
+                vec![Finding::Holds; size],
+                "{size} true claims by {}",
+                verifier.path()
+            );
+        }
+        let (verifier, openings) = &by[0];
+        let mut sizes = Seeded(size as u64);
+        let pieces = settle(verifier, openings, &batch, || 1 + sizes.below(31));
+        assert_eq!(pieces, expected, "{size} claims in pieces");
+        if size % 3 == 0 {
+            let (verifier, openings) = &by[size % by.len()];
+            let whole = settle(verifier, openings, &batch, || size);
+            assert_eq!(whole, expected, "{size} claims by {}", verifier.path());
+        }
+        if size % 150 < 2 {
+            let owned: Vec<_> = batch.iter().map(|at| &pool.claims[*at]).collect();
+            let malformed = expected.iter().any(|finding| matches!(finding, Finding::Malformed(_)));
+            let hold = expected.iter().all(|finding| *finding == Finding::Holds);
+            assert_eq!(
+                batch_oracle(&owned),
+                (!malformed).then_some(hold),
+                "{size} claims, c-kzg's own batch"
+            );
+        }
     }
 }

@@ -177,6 +177,35 @@ pub fn folds_agree_with_plain_arithmetic_at_every_border<const N: usize, L, F, c
     }
 }
 
+/// The same for folds by words, whose bound is lower: r and 2²⁵⁰.
+#[test]
+fn folds_by_words_agree_with_plain_arithmetic_at_every_border() {
+    let largest = [u64::MAX, u64::MAX, u64::MAX, R[3] + (1 << 58) - 1];
+    let below = |number: &Limbs| number.iter().rev().le(largest.iter().rev());
+    let mut values: Vec<_> = borders().into_iter().filter(below).collect();
+    values.push(largest);
+    let mut seeded = Seeded(41);
+    let factors = [Fr::ZERO, Fr::ONE, Fr::ONE.negate(), Fr::from_hash(&seeded.element())];
+    let check = |found: Limbs, expected, by| {
+        assert_eq!(Fr::reduced(found), expected, "by {by}");
+        assert!(below(&found), "as small as the next fold wants it, by {by}");
+    };
+    for a in &values {
+        for b in &values {
+            let (left, right) = (Fr::reduced(*a), Fr::reduced(*b));
+            for v in &factors {
+                let z = &factors[seeded.below(factors.len())];
+                let expected = left.add(&right).add(&v.mul(z).mul(&left.add(&right.negate())));
+                let prepared = [v.prepare(), z.prepare()];
+                check(fold(Portable, a, b, &prepared[0], &prepared[1]), expected, "portable");
+                if let Some(mulx) = Mulx::detect() {
+                    check(fold(mulx, a, b, &prepared[0], &prepared[1]), expected, "mulx");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn emulated_vectors_evaluate_like_the_rest() {
     let claim = &random()[1];

@@ -4,10 +4,11 @@ use super::*;
 use crate::fixtures::{Seeded, job};
 use ultramarine_types::verify::VerifyJob;
 
-/// An opened claim is its sender and index here, a sum is a list of them.
+/// An opened claim is its sender and index here; a sum and an inquiry are lists of them.
 type Name = (u8, u16);
-type Crew = Foreman<Name, Vec<Name>>;
-type Work = Task<Name, Vec<Name>>;
+type Crew = Foreman<Name, Vec<Name>, Vec<Name>>;
+type Work = Task<Name, Vec<Name>, Vec<Name>>;
+type Answer = Input<Name, Vec<Name>, Vec<Name>>;
 
 const MS: u64 = 1_000_000;
 
@@ -20,6 +21,8 @@ fn small() -> Crew {
     Foreman::new(Policy {
         current_blobs_max: 4,
         sync_blobs_max: 2,
+        questions_max: 6,
+        inquiry_claims_max: 24,
         current: account(10),
         sync: account(20),
     })
@@ -33,11 +36,11 @@ fn ticket(sender: u8, index: u16, urgency: Urgency, last: bool) -> Ticket {
     Ticket { client: 0, job }
 }
 
-fn jobs(sender: u8, indices: std::ops::Range<u16>, urgency: Urgency) -> Input<Name, Vec<Name>> {
+fn jobs(sender: u8, indices: std::ops::Range<u16>, urgency: Urgency) -> Answer {
     Input::Jobs(indices.map(|index| ticket(sender, index, urgency, false)).collect())
 }
 
-fn feed(foreman: &mut Crew, now: u64, input: Input<Name, Vec<Name>>) -> Vec<Work> {
+fn feed(foreman: &mut Crew, now: u64, input: Answer) -> Vec<Work> {
     let mut out = Outbox::new();
     foreman.handle(Nanos(now), input, &mut out);
     out.drain().collect()
@@ -55,7 +58,7 @@ fn names(batch: &Batch) -> Vec<Name> {
 }
 
 /// What a lane answers that leaves every claim open.
-fn done(task: Work) -> Input<Name, Vec<Name>> {
+fn done(task: Work) -> Answer {
     match task {
         Task::Open(batch) => Input::Opened {
             lot: batch.lot,
@@ -68,7 +71,28 @@ fn done(task: Work) -> Input<Name, Vec<Name>> {
             mark: piece.mark,
         },
         Task::Settle(..) => Input::LaneFree,
+        Task::Inquire(..) => panic!("nobody is to blame"),
     }
+}
+
+/// What a lane tells and answers after `questions` questions. Each wrong claim takes two, and others are told of at once.
+fn blamed(task: Work, questions: usize, wrong: impl Fn(&Name) -> bool) -> (Vec<Name>, Answer) {
+    let (urgency, claims_before, names) = match task {
+        Task::Settle(urgency, _) => (urgency, 0, settled(&task)),
+        Task::Inquire(urgency, blame) => (urgency, blame.claims_count, blame.inquiry),
+        other => panic!("nothing to ask about: {other:?}"),
+    };
+    let (mut left, mut told): (Vec<_>, Vec<_>) = names.into_iter().partition(wrong);
+    told.extend(left.drain(..left.len().min(questions / 2)));
+    let answer = Input::Inquired {
+        urgency,
+        claims_before,
+        left: (!left.is_empty()).then_some(Blame {
+            claims_count: left.len(),
+            inquiry: left,
+        }),
+    };
+    (told, answer)
 }
 
 fn opened(task: &Work) -> Vec<Name> {
@@ -153,6 +177,7 @@ fn a_block_is_summed_on_the_way_and_settled_by_one_task_at_its_end() {
                     assert_eq!((settlement.sums.len(), settlement.loose.len()), (2, 2));
                     "settle"
                 }
+                Task::Inquire(..) => panic!("nobody is to blame"),
             });
             let mut next = feed(&mut foreman, 1 + u64::from(index), done(task));
             match next.pop() {
@@ -260,7 +285,11 @@ impl Run {
         self.working.extend(tasks);
         assert!(self.working.len() <= self.lanes, "a lane has one task");
         let idle = self.working.len() < self.lanes;
-        assert!(!idle || self.foreman.waiting() == 0, "a lane is idle while a job waits");
+        let inquiring = self.working.iter().any(|task| matches!(task, Task::Inquire(..)));
+        assert!(
+            !idle || self.foreman.waiting() == 0 || inquiring,
+            "a lane is idle while a job waits"
+        );
     }
 
     fn finish(&mut self, seeded: &mut Seeded) {
@@ -273,11 +302,21 @@ impl Run {
                 assert!(settlement.sums.iter().all(|sum| !sum.is_empty()));
                 let names = settled(&task);
                 assert!(!names.is_empty(), "a settlement has claims");
-                for name in names {
-                    assert_eq!(name.0 < 3, urgency == Urgency::Current);
-                    assert!(self.found.insert(name), "{name:?} was settled twice");
+                assert!(names.iter().all(|name| (name.0 < 3) == (urgency == Urgency::Current)));
+                // Most hold.
+                if seeded.below(3) > 0 {
+                    self.find(names);
+                    Input::LaneFree
+                } else {
+                    let (names, answer) = blamed(task, 6, |name| name.1.is_multiple_of(2));
+                    self.find(names);
+                    answer
                 }
-                Input::LaneFree
+            }
+            Task::Inquire(..) => {
+                let (names, answer) = blamed(task, 6, |name| name.1.is_multiple_of(2));
+                self.find(names);
+                answer
             }
             other => done(other),
         };
@@ -285,11 +324,17 @@ impl Run {
             // Some have their finding at once.
             let (keep, at_once): (Vec<_>, Vec<_>) = claims.iter().partition(|(_, index)| index % 5 != 0);
             *claims = keep;
-            for name in at_once {
-                assert!(self.found.insert(name), "{name:?} was opened twice");
-            }
+            self.find(at_once);
         }
         let tasks = feed(&mut self.foreman, self.now, answer);
         self.assign(tasks);
     }
+
+    fn find(&mut self, names: Vec<Name>) {
+        for name in names {
+            assert!(self.found.insert(name), "{name:?} was found twice");
+        }
+    }
 }
+
+mod blame;

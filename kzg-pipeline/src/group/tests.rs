@@ -138,6 +138,72 @@ fn somewhere(seeded: &mut Seeded) -> Point {
     }
 }
 
+/// Points of the curve whose x is next to 0, to p, or to a border of limbs: as a number, and as blst holds it.
+fn with_extreme_coordinates() -> Vec<Point> {
+    let encoding = |words: [u64; 6], as_held: bool| {
+        let (mut element, mut bytes) = (blst_fp { l: words }, [0; 48]);
+        // SAFETY: reads six words and writes one element; then reads one and writes 48 bytes.
+        unsafe {
+            if !as_held {
+                blst::blst_fp_from_uint64(&raw mut element, words.as_ptr());
+            }
+            blst::blst_bendian_from_fp(bytes.as_mut_ptr(), &raw const element);
+        }
+        bytes[0] |= 0x80;
+        bytes
+    };
+    let small = (1..40).map(|small| [small, 0, 0, 0, 0, 0]);
+    let large = (1..40).map(|below| {
+        let mut words = fp::P;
+        words[0] -= below;
+        words
+    });
+    let limbs = (0..24).flat_map(|at: usize| {
+        let mut full = [u64::MAX; 6];
+        full[5] >>= 4;
+        full[at % 6] -= at as u64;
+        let mut lone = [0; 6];
+        lone[at % 6] = 1 << (at * 2);
+        [full, lone]
+    });
+    let all = small
+        .chain(large)
+        .chain(limbs)
+        .filter(|words| words.iter().rev().lt(fp::P.iter().rev()));
+    let encodings = all.flat_map(|words| [encoding(words, false), encoding(words, true)]);
+    let points: Vec<_> = encodings.filter_map(|bytes| Point::decompress(&bytes)).collect();
+    assert!(points.len() > 80, "half of all x have points: {}", points.len());
+    points
+}
+
+#[test]
+fn sums_are_right_for_points_with_extreme_coordinates() {
+    let mut seeded = Seeded(107);
+    let points = with_extreme_coordinates();
+    for round in 0..6 {
+        let mut terms = Terms::default();
+        let mut expected = Sum::default();
+        for point in points.iter().cycle().skip(round).take(30 + 31 * round) {
+            let scalar = match seeded.below(4) {
+                0 => u128::MAX,
+                1 => 1 << seeded.below(128),
+                _ => u128::from(seeded.next()) << 64 | u128::from(seeded.next()),
+            };
+            terms.push(point, scalar);
+            expected = expected.plus(&times_anywhere(point, &[scalar as u64, (scalar >> 64) as u64]));
+        }
+        for path in Path::all() {
+            assert_eq!(compress(&path.sum(&terms)), compress(&expected), "by {}", path.name());
+        }
+        if let Some(avx512) = Avx512::detect() {
+            let sum = lanes::sum(avx512, &terms.points, &terms.scalars);
+            assert_eq!(compress(&sum), compress(&expected), "by doubles");
+        }
+        let sum = lanes::sum(Emulated::<8>, &terms.points, &terms.scalars);
+        assert_eq!(compress(&sum), compress(&expected), "by emulation");
+    }
+}
+
 /// A point of this order, or infinity if the point that it starts from has no such part.
 fn of_order(order: u128, part: u128, seeded: &mut Seeded) -> Point {
     assert_eq!(COFACTOR % part, 0);
@@ -149,20 +215,123 @@ fn of_order(order: u128, part: u128, seeded: &mut Seeded) -> Point {
     point
 }
 
+/// The primes of the cofactor, and the part of it that belongs to each.
+const PRIMES: [(u128, u128); 5] = [
+    (3, 3),
+    (11, 121),
+    (10_177, 10_177 * 10_177),
+    (859_267, 859_267 * 859_267),
+    (52_437_899, 52_437_899 * 52_437_899),
+];
+
+fn plus(left: &Point, right: &Point) -> Point {
+    times_anywhere(left, &[1]).plus(&times_anywhere(right, &[1])).to_point()
+}
+
+fn negated(point: &Point) -> Point {
+    let mut opposite = *point;
+    // SAFETY: reads one element, writes one; blst allows the result to be the operand.
+    unsafe { blst::blst_fp_cneg(&raw mut opposite.0.y, &raw const opposite.0.y, true) };
+    opposite
+}
+
+fn member(seeded: &mut Seeded) -> Point {
+    let scalar = [seeded.next(), seeded.next(), seeded.next(), 1];
+    times_anywhere(&Point::generator(), &scalar).to_point()
+}
+
+/// A point of each prime order, not infinity.
+fn of_each_prime(seeded: &mut Seeded) -> [Point; 5] {
+    PRIMES.map(|(order, part)| {
+        loop {
+            let point = of_order(order, part, seeded);
+            if !point.is_infinity() {
+                return point;
+            }
+        }
+    })
+}
+
+/// By every path of this processor, and by the emulation where it is affordable.
+fn assert_judged(points: &[Point], expected: &[bool], emulated: bool, what: &str) {
+    for path in Path::all() {
+        assert_eq!(path.are_in_group(points), expected, "{what} by {}", path.name());
+    }
+    if emulated {
+        let judged = lanes::are_in_group(Emulated::<8>, ALWAYS, points);
+        assert_eq!(judged, expected, "{what} by emulation");
+    }
+}
+
+/// One point that has a part of small order, alone or amid members: at every number of points, in every lane.
+#[test]
+fn a_stranger_of_any_order_is_refused_in_every_place_at_every_number() {
+    let mut seeded = Seeded(101);
+    let members: Vec<_> = (0..33).map(|_| member(&mut seeded)).collect();
+    for ((order, _), stranger) in PRIMES.into_iter().zip(of_each_prime(&mut seeded)) {
+        for count in 1..=members.len() {
+            for place in 0..count {
+                let mut points = members[..count].to_vec();
+                points[place] = match (count + place) % 2 {
+                    0 => stranger,
+                    _ => plus(&members[place], &stranger),
+                };
+                let mut expected = vec![true; count];
+                expected[place] = false;
+                let what = format!("of order {order}, at {place} of {count}");
+                assert_judged(&points, &expected, count == 8 || count == 16, &what);
+            }
+        }
+    }
+}
+
+/// Two points whose parts of small order cancel would pass any test of their sum, and with weights of one bit half of the time.
+#[test]
+fn strangers_that_cancel_are_refused_in_every_two_places() {
+    let mut seeded = Seeded(103);
+    let members: Vec<_> = (0..17).map(|_| member(&mut seeded)).collect();
+    for ((order, _), stranger) in PRIMES.into_iter().zip(of_each_prime(&mut seeded)) {
+        let opposite = negated(&stranger);
+        assert!(plus(&stranger, &opposite).is_infinity(), "they cancel");
+        for first in 0..members.len() {
+            for second in (0..members.len()).filter(|second| *second != first) {
+                let mut points = members.clone();
+                points[first] = plus(&members[first], &stranger);
+                points[second] = plus(&members[second], &opposite);
+                let expected: Vec<_> = (0..points.len()).map(|at| at != first && at != second).collect();
+                let what = format!("of order {order}, at {first} and {second}");
+                assert_judged(&points, &expected, first + 1 == second, &what);
+            }
+        }
+        // As they come, compressed: every other point, all of them cancelling.
+        let moved = |at: usize| match at % 4 {
+            1 => plus(&members[at], &stranger),
+            3 => plus(&members[at], &opposite),
+            _ => members[at],
+        };
+        let encodings: Vec<_> = (0..16).map(|at| compress(&times_anywhere(&moved(at), &[1]))).collect();
+        let references: Vec<_> = encodings.iter().collect();
+        for path in Path::all() {
+            let read = path.read_all(&references);
+            for (at, point) in read.iter().enumerate() {
+                assert_eq!(
+                    point.is_some(),
+                    at % 2 == 0,
+                    "order {order}, at {at} by {}",
+                    path.name()
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn every_path_knows_the_subgroup_from_points_of_every_other_order() {
     let mut seeded = Seeded(97);
     let generator = Point::generator();
-    let primes: [(u128, u128); 5] = [
-        (3, 3),
-        (11, 121),
-        (10_177, 10_177 * 10_177),
-        (859_267, 859_267 * 859_267),
-        (52_437_899, 52_437_899 * 52_437_899),
-    ];
-    assert_eq!(primes.iter().map(|(_, part)| part).product::<u128>(), COFACTOR);
+    assert_eq!(PRIMES.iter().map(|(_, part)| part).product::<u128>(), COFACTOR);
     let mut strangers = Vec::new();
-    for (order, part) in primes {
+    for (order, part) in PRIMES {
         for _ in 0..3 {
             let point = of_order(order, part, &mut seeded);
             assert!(
@@ -172,15 +341,15 @@ fn every_path_knows_the_subgroup_from_points_of_every_other_order() {
             strangers.push(point);
         }
     }
-    let plus = |left: &Point, right: &Point| times_anywhere(left, &[1]).plus(&times_anywhere(right, &[1])).to_point();
     // Orders that are products: 33 and others.
     for index in 0..strangers.len() {
         strangers.push(plus(&strangers[index], &strangers[(index + 4) % 15]));
         strangers.push(plus(&strangers[index], &strangers[(index + 7) % 15]));
     }
     let mut points = vec![Point::default(), generator];
+    points.extend(with_extreme_coordinates());
     for stranger in &strangers {
-        let member = times_anywhere(&generator, &[seeded.next(), seeded.next(), seeded.next(), 1]).to_point();
+        let member = member(&mut seeded);
         points.extend([*stranger, member, plus(&member, stranger), somewhere(&mut seeded)]);
     }
     // Multiples of the generator that the ladder itself meets.
@@ -193,10 +362,7 @@ fn every_path_knows_the_subgroup_from_points_of_every_other_order() {
         .map(|point| times_anywhere(point, &crate::field::R).is_infinity())
         .collect();
     assert!(expected.iter().filter(|member| **member).count() > 45 && expected.contains(&false));
-    for path in Path::all() {
-        assert_eq!(path.are_in_group(&points), expected, "{}", path.name());
-    }
-    assert_eq!(lanes::are_in_group(Emulated::<8>, ALWAYS, &points), expected);
+    assert_judged(&points, &expected, true, "many");
 }
 
 #[test]

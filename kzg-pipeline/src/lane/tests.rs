@@ -1,11 +1,12 @@
 use super::*;
 use bytes::Bytes;
-use ultramarine_runtime::{Halt, Reason, link};
-use ultramarine_types::verify::Malformed;
+use ultramarine_runtime::{Halt, Reason, Registry, link};
+use ultramarine_types::verify::{Malformed, Urgency};
 
 use crate::field::Fr;
 use crate::fixtures::{self, Seeded};
 use crate::group::{Point, Sum};
+use crate::inquiry::Tell;
 use crate::memo::Memo;
 use crate::verifier::Claim;
 
@@ -42,17 +43,14 @@ impl Verifier for FirstByte {
         }
     }
 
-    fn settle(&self, sums: &[Summed], tell: &mut dyn FnMut(usize, &[Finding])) {
-        for (position, sum) in sums.iter().enumerate() {
-            let find = |claim: &Opened| {
-                if claim.name.0[0] == 1 {
-                    Finding::Holds
-                } else {
-                    Finding::Wrong
-                }
-            };
-            tell(position, &sum.claims.iter().map(find).collect::<Vec<_>>());
-        }
+    fn inquire(&self, inquiry: &mut Inquiry, questions_max: usize, tell: &mut Tell<'_>) {
+        let holds = |claim: &Opened| claim.name.0[0] == 1;
+        inquiry.ask(
+            questions_max,
+            |pieces| pieces.iter().flat_map(|piece| &piece.claims).all(holds),
+            |claims| claims.iter().all(holds),
+            tell,
+        );
     }
 }
 
@@ -221,6 +219,9 @@ fn any_interleaving_gives_each_job_the_verdict_it_has_alone() {
         let halt = Halt::new();
         let mut options = Options::default();
         options.policy.current.sum_claims = 5;
+        // So that blame takes several turns, and is a crowd at times.
+        options.policy.questions_max = 1 + lanes_count as usize;
+        options.policy.inquiry_claims_max = 6;
         let lanes = Lanes::new(vec![end], Arc::clone(&verifier), options);
         std::thread::scope(|scope| {
             let _stops = Stops(&halt);

@@ -11,8 +11,9 @@ use ultramarine_types::{Machine, Nanos, Outbox};
 
 use super::Shared;
 use crate::cpu_time;
-use crate::foreman::{Foreman, Input, Policy, Task};
+use crate::foreman::{self, Foreman, Policy};
 use crate::former::Ticket;
+use crate::inquiry::Inquiry;
 use crate::opening::{Opened, Opening, Summed};
 use crate::verifier::Verifier;
 
@@ -51,10 +52,13 @@ pub(super) fn replays(
     }
 }
 
+type Input = foreman::Input<Opened, Summed>;
+type Task = foreman::Task<Opened, Summed>;
+
 struct Replay<'a> {
     verifier: &'a dyn Verifier,
     foreman: Foreman<Opened, Summed>,
-    tasks: Outbox<Task<Opened, Summed>>,
+    tasks: Outbox<Task>,
     now: Nanos,
     /// What lanes are at.
     working: Vec<Done>,
@@ -65,7 +69,7 @@ struct Replay<'a> {
 struct Done {
     at: Nanos,
     verdicts: usize,
-    answer: Input<Opened, Summed>,
+    answer: Input,
 }
 
 impl<'a> Replay<'a> {
@@ -115,7 +119,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn tell(&mut self, input: Input<Opened, Summed>) {
+    fn tell(&mut self, input: Input) {
         self.foreman.handle(self.now, input, &mut self.tasks);
         while let Some(task) = self.tasks.pop() {
             let before = cpu_time::thread();
@@ -129,7 +133,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn carry_out(&self, task: Task<Opened, Summed>) -> (usize, Input<Opened, Summed>) {
+    fn carry_out(&self, task: Task) -> (usize, Input) {
         match task {
             Task::Open(batch) => {
                 let claims: Vec<_> = batch.tickets.iter().map(Ticket::claim).collect();
@@ -159,12 +163,12 @@ impl<'a> Replay<'a> {
                 if !settlement.loose.is_empty() {
                     sums.push(self.verifier.sum(settlement.loose));
                 }
-                let mut settled = 0;
-                self.verifier.settle(&sums, &mut |_, findings| {
-                    let hold = findings.iter().all(|finding| *finding == Finding::Holds);
-                    assert!(hold, "the samples are true claims");
-                    settled += findings.len();
+                let (mut settled, mut inquiry) = (0, Inquiry::new(sums));
+                self.verifier.inquire(&mut inquiry, 1, &mut |told| {
+                    assert_eq!(told.finding, Finding::Holds, "the samples are true claims");
+                    settled += told.positions().len();
                 });
+                assert_eq!(inquiry.claims_left(), 0, "one question settles true claims");
                 (settled, Input::LaneFree)
             }
         }

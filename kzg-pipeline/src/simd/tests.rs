@@ -114,8 +114,28 @@ fn the_processors_operations_are_the_emulated_ones() {
         multiplies(ifma);
         multiplies(Doubled(ifma));
     }
+    multiplies(Doubled(Emulated::<8>));
     if let Some(avx512) = Avx512::detect() {
+        agrees(Doubled(avx512));
         multiplies(avx512);
+        multiplies(Doubled(avx512));
+    }
+}
+
+/// The mathematics of products by doubles, on any processor: sums are exact here, and rounding towards zero drops bits.
+#[test]
+fn a_double_holds_each_half_of_a_product_of_52_bits() {
+    let mut seeded = Seeded(73);
+    let mask = (1 << 52) - 1;
+    for _ in 0..20_000 {
+        let [a, b] = [0; 2].map(|_| u128::from(numbers(&mut seeded) & mask));
+        let high = ((a * b + (1 << 104)) >> 52) << 52;
+        let low = a * b + (1 << 104) + (1 << 52) - high;
+        for (sum, half) in [(high, (a * b) >> 52), (low, (a * b) & u128::from(mask))] {
+            let double = sum as f64;
+            assert_eq!(double as u128, sum, "53 bits are enough");
+            assert_eq!(u128::from(double.to_bits() & mask), half, "{a:x} × {b:x}");
+        }
     }
 }
 

@@ -2,19 +2,25 @@
 
 use super::*;
 use crate::evaluate::tests::folds_agree_with_plain_arithmetic_at_every_border;
-use crate::simd::Ifma;
 use crate::simd::emulated::Emulated;
+use crate::simd::{Avx512, Doubled, Ifma};
+
+fn agrees<const N: usize, L: Multiply52<N>>(lanes: L) {
+    let tight = |values: &[u64]| values.iter().all(|limb| *limb <= MASK);
+    folds_agree_with_plain_arithmetic_at_every_border::<N, _, Limbs52, LIMBS>(lanes, cut::<BITS, 4, LIMBS>, tight);
+}
 
 #[test]
 fn a_fold_of_values_agrees_with_plain_arithmetic_at_every_border() {
-    let tight = |values: &[u64]| values.iter().all(|limb| *limb <= MASK);
-    folds_agree_with_plain_arithmetic_at_every_border::<8, _, Limbs52, LIMBS>(
-        Emulated::<8>,
-        cut::<BITS, 4, LIMBS>,
-        tight,
-    );
+    agrees(Emulated::<8>);
+    agrees(Doubled(Emulated::<8>));
     if let Some(ifma) = Ifma::detect() {
-        folds_agree_with_plain_arithmetic_at_every_border::<8, _, Limbs52, LIMBS>(ifma, cut::<BITS, 4, LIMBS>, tight);
+        agrees(ifma);
+        agrees(Doubled(ifma));
+    }
+    if let Some(avx512) = Avx512::detect() {
+        agrees(avx512);
+        agrees(Doubled(avx512));
     }
 }
 

@@ -3,7 +3,7 @@ use blst::blst_fp;
 use super::*;
 use crate::fixtures::Seeded;
 use crate::simd::emulated::Emulated;
-use crate::simd::{Doubled, Ifma};
+use crate::simd::{Avx512, Doubled, Ifma};
 
 /// Tight numbers at the borders of what formulas may meet, below 2¹⁴·p, and random ones.
 fn borders(seeded: &mut Seeded) -> Vec<[u64; LIMBS]> {
@@ -128,9 +128,14 @@ fn agrees<const N: usize, L: Multiply52<N>>(lanes: L) {
 #[test]
 fn products_squares_and_sums_agree_with_blst_at_every_border() {
     agrees(Emulated::<8>);
+    agrees(Doubled(Emulated::<8>));
     if let Some(ifma) = Ifma::detect() {
         agrees(ifma);
         agrees(Doubled(ifma));
+    }
+    if let Some(avx512) = Avx512::detect() {
+        agrees(avx512);
+        agrees(Doubled(avx512));
     }
 }
 
