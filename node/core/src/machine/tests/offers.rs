@@ -70,6 +70,12 @@ pub fn sign_init(node: usize, height: Height, round: Round, built: Built, parent
         commitments: built.blobs.iter().map(|(commitment, _)| *commitment).collect(),
         parent_blob_root,
     };
+    sign_metadata(node, metadata)
+}
+
+/// The `Init` of a value with this metadata, signed by a node.
+pub fn sign_metadata(node: usize, metadata: ValueMetadata) -> Init {
+    let signer = Signer::new(&world::seed(node));
     let signature = signer.sign(&sign::init(7, &metadata.id()));
     let header_signature = signer.sign(&sign::sidecar_header(7, &sidecar::header(&metadata).root()));
     Init {

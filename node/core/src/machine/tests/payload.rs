@@ -8,7 +8,7 @@ use ultramarine_types::network::{Fault, Flaw, NetCommand, NetEvent, OfferKind};
 use ultramarine_types::storage::{Blobs, StoreReply, Tag};
 use ultramarine_types::{Height, Init, Machine, Nanos, Outbox, Round, ValueKey, sidecar};
 
-use super::offers::{feed, hand, offer, running, sign_init};
+use super::offers::{feed, hand, offer, running, sign_init, sign_metadata};
 use super::world::{self, World};
 use crate::values::Judgement;
 use crate::{Event, Input, Output};
@@ -144,4 +144,54 @@ fn a_value_that_can_never_be_whole_is_invalid_at_its_proposers_cost() {
     let (now, mut out) = (world.now, Outbox::new());
     world.nodes[0].core.as_mut().unwrap().wake(now, &mut out);
     assert!(out.is_empty(), "said once");
+}
+
+#[test]
+fn a_block_that_breaks_a_rule_is_invalid_once_at_its_proposers_cost_and_is_not_executed() {
+    let (mut world, honest, payload) = offered();
+    let mut metadata = honest.metadata.clone();
+    metadata.header.gas_limit = world::chain().gas_limit_max + 1;
+    let node = world.node_of(&metadata.origin_proposer);
+    let init = sign_metadata(node, metadata);
+    let key = init.key();
+    assert_eq!(
+        offer(&mut world, 1, &init, OfferKind::Proposal, None),
+        Ok(Tag::Streamed)
+    );
+    let out = hand(
+        &mut world,
+        NetEvent::Payload {
+            key,
+            payload: payload.clone(),
+        },
+    );
+    assert_eq!(executions(&out, &key), 0);
+    assert!(matches!(judgement(&world, &key), Judgement::Invalid(_)));
+    let later = feed(&mut world, stored(&init, &payload));
+    let all: Vec<Output> = out.into_iter().chain(later).collect();
+    let count = |wanted: &dyn Fn(&Output) -> bool| all.iter().filter(|output| wanted(output)).count();
+    let proposer = world::peer_id(node);
+    let charges = count(
+        &|output| matches!(output, Output::Net(NetCommand::Charge { peer, fault: Fault::Package }) if *peer == proposer),
+    );
+    let told = count(&|output| matches!(output, Output::Event(Event::InvalidValue { .. })));
+    assert_eq!((charges, told), (1, 1), "{all:?}");
+}
+
+#[test]
+fn only_a_valid_value_of_a_round_long_past_lets_its_payload_go() {
+    let (mut world, init, payload) = offered();
+    let key = init.key();
+    hand(&mut world, NetEvent::Payload { key, payload });
+    let values = &mut world.nodes[0].core.as_mut().unwrap().values;
+    for (judged, kept) in [
+        // A certificate may yet vouch for it, and then its bytes are inspected.
+        (Judgement::Invalid("the client says so".to_owned()), true),
+        (Judgement::Open, true),
+        (Judgement::Valid, false),
+    ] {
+        values.get_mut(&key).unwrap().judgement = judged.clone();
+        values.slim(key.height, Round(1 + 5));
+        assert_eq!(values.get(&key).unwrap().payload.is_some(), kept, "{judged:?}");
+    }
 }

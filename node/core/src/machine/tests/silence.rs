@@ -1,6 +1,6 @@
 //! What a validator does when somebody else signs, or has signed, with its key.
 
-use ultramarine_types::network::{NetEvent, OfferKind, SignedAt, Status};
+use ultramarine_types::network::{NetCommand, NetEvent, OfferKind, SignedAt, Status};
 use ultramarine_types::storage::{StoreReply, StoreRequest};
 use ultramarine_types::{ConsensusMessage, Height, Nanos, Round, Vote, VoteKind, sign};
 
@@ -209,43 +209,52 @@ fn an_init_of_ours_that_we_made_is_no_alarm() {
     world.assert_nobody_stopped();
 }
 
-#[test]
-fn what_one_peer_knew_of_a_wiped_validator_outlives_a_second_crash() {
-    let mut world = World::new(4);
+/// Everybody dies at a height above 3; node 2 loses its disk and starts alone. The tip of all.
+fn wiped_alone(world: &mut World) -> Height {
     world.start_all();
     assert!(world.run(MINUTE, |world| world.all_at(4)));
     for node in 0..4 {
         world.crash(node);
     }
-    // Node 1 alone has a signature of node 2 two heights above everybody's tip; nobody can decide meanwhile.
-    let tip = (0..4).map(|node| world.head(node)).max().unwrap();
-    let claimed = Height(tip.0 + 2);
     world.nodes[2].disk = world::Disk::default();
-    world.listen = Nanos::from_millis(50);
     world.start(2);
+    (0..4).map(|node| world.head(node)).max().unwrap()
+}
+
+/// Node 2 hears a peer's status.
+fn hear(world: &mut World, peer: usize, tip: Height, seen_signed: Option<SignedAt>) {
+    let up = NetEvent::PeerUp {
+        peer: world::peer_id(peer),
+        validator: Some(world::address_of(peer)),
+    };
+    world.tell(2, Input::Net(up));
+    let status = Status {
+        tip,
+        oldest_blobs: Height(1),
+        round: Round(0),
+        holds: Vec::new(),
+        seen_signed,
+    };
+    let peer = world::peer_id(peer);
+    world.tell(2, Input::Net(NetEvent::Status { peer, status }));
+}
+
+#[test]
+fn what_one_peer_knew_of_a_wiped_validator_outlives_a_second_crash() {
+    let mut world = World::new(4);
+    let tip = wiped_alone(&mut world);
+    // Node 1 alone has a signature of node 2 two heights above everybody's tip; nobody can decide meanwhile.
+    let claimed = Height(tip.0 + 2);
     for peer in [0, 1, 3] {
-        let event = NetEvent::PeerUp {
-            peer: world::peer_id(peer),
-            validator: Some(world::address_of(peer)),
-        };
-        world.tell(2, Input::Net(event));
-        let status = Status {
-            tip,
-            oldest_blobs: Height(1),
-            round: Round(0),
-            holds: Vec::new(),
-            seen_signed: (peer == 1).then_some(SignedAt::end_of(claimed)),
-        };
-        let peer = world::peer_id(peer);
-        world.tell(2, Input::Net(NetEvent::Status { peer, status }));
+        hear(&mut world, peer, tip, (peer == 1).then_some(SignedAt::end_of(claimed)));
     }
     world.run(Nanos::from_millis(100), |_| false);
     assert_eq!(world.nodes[2].disk.silent_through, claimed);
     let before = signatures(&world, 2);
     restart(&mut world, 2);
-    world.start(0);
-    world.start(1);
-    world.start(3);
+    for node in [0, 1, 3] {
+        world.start(node);
+    }
     // Node 1 has forgotten: it counts signatures that it finds in its own log and certificates.
     assert!(
         world.run(MINUTE, |world| world.all_at(claimed.0 + 4)),
@@ -255,6 +264,70 @@ fn what_one_peer_knew_of_a_wiped_validator_outlives_a_second_crash() {
     world.assert_agreement();
     let (first, _) = signed_since(&world, 2, before).expect("it takes part again");
     assert!(first > claimed, "{first} is signed, {claimed} was claimed");
+}
+
+#[test]
+fn a_liar_silences_a_wiped_validator_for_two_heights_at_most() {
+    let mut world = World::new(4);
+    let tip = wiped_alone(&mut world);
+    for peer in [0, 1, 3] {
+        let lie = SignedAt::end_of(Height(1_000_000));
+        hear(&mut world, peer, tip, (peer == 1).then_some(lie));
+    }
+    world.run(Nanos::from_millis(100), |_| false);
+    assert_eq!(world.nodes[2].disk.silent_through, Height(tip.0 + 2));
+}
+
+#[test]
+fn where_nothing_is_signed_nothing_is_logged() {
+    let mut world = World::new(4);
+    wiped_alone(&mut world);
+    // The others have forgotten everything as well, and say so; its log of the first height is open.
+    for peer in [0, 1, 3] {
+        hear(&mut world, peer, Height(0), None);
+    }
+    assert!(world.run(MINUTE, |world| world.nodes[2].disk.epoch.is_some()));
+    let before = signatures(&world, 2);
+    // Then a vote of an earlier life comes back, before the height begins or just after.
+    world.tell(2, foreign_from(1, 2, Height(1)));
+    world.run(Nanos::from_millis(2_000), |_| false);
+    let disk = &world.nodes[2].disk;
+    assert_eq!(signed_since(&world, 2, before), None);
+    assert!(
+        disk.records.is_empty(),
+        "a log that is not empty is replayed, and signed from, at the next start"
+    );
+    assert!(disk.silent_through >= Height(1));
+}
+
+#[test]
+fn what_peers_signed_is_known_after_a_restart() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.head(0) >= Height(3) && is_midway(world, 0)));
+    let head = world.head(0);
+    for node in 0..4 {
+        world.crash(node);
+    }
+    world.start(0);
+    let signers: Vec<_> = world.nodes[0].disk.decided[&head].0.certificate.signatures.clone();
+    let signer = signers
+        .iter()
+        .map(|signed| world.node_of(&signed.address))
+        .find(|node| *node != 0);
+    let signer = signer.expect("a quorum of four is three");
+    let up = NetEvent::PeerUp {
+        peer: world::peer_id(signer),
+        validator: Some(world::address_of(signer)),
+    };
+    let told = feed(&mut world, Input::Net(up))
+        .into_iter()
+        .find_map(|output| match output {
+            Output::Net(NetCommand::Status { status, .. }) => status.seen_signed,
+            _ => None,
+        });
+    let seen = told.expect("it signed the head's certificate");
+    assert!(seen.height >= head, "{seen}, the head is {head}");
 }
 
 #[test]
