@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::device::forget_cached;
 use crate::format::Binding;
 use crate::index::{Index, IndexError};
 use crate::journal::{SLOTS, slot_path};
@@ -78,13 +79,14 @@ pub(crate) fn open(folder: &Path, binding: Binding) -> Result<Index, OpenError> 
     Index::open(&path, binding).map_err(|error| OpenError::index(folder, binding, error))
 }
 
-/// What is wrong with the file, as far as its first bytes tell.
+/// What is wrong with the file, as far as its first bytes tell. They are read from the device, as is what redb reads next.
 fn flaw(path: &Path) -> io::Result<Option<Flaw>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
+    match forget_cached(path) {
+        Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Flaw::Missing)),
         Err(error) => return Err(error),
-    };
+    }
+    let mut file = File::open(path)?;
     if file.metadata()?.len() == 0 {
         return Ok(Some(Flaw::Empty));
     }

@@ -29,6 +29,7 @@
 
 mod append;
 mod birth;
+mod device;
 mod format;
 mod hot;
 pub mod index;

@@ -25,7 +25,7 @@ use memmap2::{Mmap, MmapOptions};
 use rustix::fs::{FallocateFlags, fallocate};
 use ultramarine_types::storage::OnDisk;
 
-use crate::format::{Binding, Lineage, PAGE_BYTES};
+use crate::format::{Binding, Lineage};
 use crate::segment::{Class, FileName, Location, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId, free_file_name};
 
 #[cfg(test)]
@@ -123,8 +123,6 @@ pub struct FoundFile {
     pub path: PathBuf,
     /// Its length.
     pub file_bytes: u64,
-    /// Its header, if whole and of this number.
-    pub header: Option<SegmentHeader>,
 }
 
 impl Segments {
@@ -145,13 +143,11 @@ impl Segments {
             match name {
                 FileName::Free(id) => state.free.push((id, file_bytes)),
                 FileName::Used(class, id) => {
-                    let header = read_header(&entry.path())?.filter(|header| header.id == id && header.class == class);
                     found.push(FoundFile {
                         id,
                         class,
                         path: entry.path(),
                         file_bytes,
-                        header,
                     });
                     state
                         .used
@@ -438,15 +434,6 @@ fn write_header(path: &Path, header: &SegmentHeader) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(path)?;
     file.write_all_at(&header.encode(), 0)?;
     file.sync_all()
-}
-
-fn read_header(path: &Path) -> io::Result<Option<SegmentHeader>> {
-    let mut page = vec![0; PAGE_BYTES as usize];
-    match File::open(path)?.read_exact_at(&mut page, 0) {
-        Ok(()) => Ok(SegmentHeader::decode(&page)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Makes new names, renames and removals in a folder durable.

@@ -2,7 +2,7 @@
 //!
 //! 1. Lock the directory, open the index ([`crate::birth`] begins a new one), compare the chain.
 //! 2. Take stock of the segment files: what the index names stays; what it does not name and holds nothing is removed.
-//! 3. Scan the segments from the recovery floor on, around the page cache, for whole values above the head; write each
+//! 3. Scan the segments from the recovery floor on, from the device ([`crate::device`]), for whole values above the head; write each
 //!    into a fresh segment and sync it: what a failed sync left behind is never trusted.
 //! 4. Read the log of the marked epoch, if exactly one file claims to be it; if whole, write it into a fresh file under a
 //!    generation above every file's, then move the mark.
@@ -26,6 +26,7 @@ use ultramarine_types::storage::{
 use ultramarine_types::{Assembly, Hash, Height};
 
 use crate::birth::{self, Flaw};
+use crate::device::forget_cached;
 use crate::format::{Binding, PAGE_BYTES, whole_pages};
 use crate::index::{Index, IndexError, Marks};
 use crate::journal::{Journal, LOG_FILE_BYTES, LogFiles, SLOTS, slot_path};
@@ -38,7 +39,7 @@ use crate::reader::{Reader, Undecided};
 use crate::record::Check;
 use crate::reserve::Reserve;
 use crate::scan::{Pages, Tail, scan};
-use crate::segment::{CAPACITY_MIN, Class, Position, SegmentId};
+use crate::segment::{CAPACITY_MIN, Class, Position, SegmentHeader, SegmentId};
 use crate::writer::{Failure, State, Writer};
 
 /// Default of [`StoreOptions::hot_bytes`], or one of the chain's largest blocks where that is more.
@@ -327,7 +328,9 @@ fn recover_values(state: State, files: &[FoundFile], ends: &Ends, floor: Positio
         .iter()
         .filter(|file| file.class == Class::Values && file.id >= floor.segment)
     {
-        let Some(header) = &file.header else {
+        let failed = |source| OpenError::io(&file.path, source);
+        let mut pages = FilePages::open(&medium, &file.path, file.file_bytes).map_err(failed)?;
+        let Some(header) = pages.header(file).map_err(failed)? else {
             if ends.contains_key(&file.id) {
                 tracing::error!(
                     "the header of segment {} is damaged: its undecided values are fetched again",
@@ -341,8 +344,6 @@ fn recover_values(state: State, files: &[FoundFile], ends: &Ends, floor: Positio
         } else {
             Position::start_of(file.id)
         };
-        let failed = |source| OpenError::io(&file.path, source);
-        let mut pages = FilePages::open(&medium, &file.path, file.file_bytes).map_err(failed)?;
         let ended = scan(&mut pages, header.lineage(), from, head, |location, found| {
             let (tag, blobs, sequence) = (found.header.tag, found.header.blobs(), found.header.sequence);
             let put = StoreRequest::Put {
@@ -526,6 +527,7 @@ fn undecided(reader: &Reader) -> Vec<(Assembly, Tag)> {
 }
 
 fn read_whole(medium: &Pwrite, path: &Path) -> io::Result<Bytes> {
+    forget_cached(path)?;
     let bytes = whole_pages(std::fs::metadata(path)?.len());
     let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
     ready(async { medium.open(path).await?.read(0, bytes).await }).map(Bytes::from)
@@ -538,7 +540,7 @@ fn write_failed(folder: &Path, error: &IndexError) -> OpenError {
     }
 }
 
-/// A segment file read around the page cache.
+/// A segment file read from its device.
 struct FilePages {
     file: PwriteFile,
     file_bytes: u64,
@@ -546,10 +548,17 @@ struct FilePages {
 
 impl FilePages {
     fn open(medium: &Pwrite, path: &Path, file_bytes: u64) -> io::Result<Self> {
+        forget_cached(path)?;
         Ok(Self {
             file: ready(medium.open(path))?,
             file_bytes,
         })
+    }
+
+    /// The header, if it is whole and that of the file's name.
+    fn header(&mut self, file: &FoundFile) -> io::Result<Option<SegmentHeader>> {
+        let header = SegmentHeader::decode(&self.read(0, PAGE_BYTES as usize)?);
+        Ok(header.filter(|header| header.id == file.id && header.class == file.class))
     }
 }
 

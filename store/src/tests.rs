@@ -3,6 +3,7 @@
 mod birth;
 mod crash;
 mod decide;
+mod device;
 mod faults;
 mod formats;
 mod full_disk;

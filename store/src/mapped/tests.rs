@@ -1,4 +1,5 @@
 use super::*;
+use crate::format::PAGE_BYTES;
 use ultramarine_types::Hash;
 
 const BINDING: Binding = Binding {
@@ -130,17 +131,4 @@ fn sealing_gives_the_tail_back_and_keeps_what_is_mapped() {
     segments.seal(begun.id);
     assert_eq!(std::fs::metadata(&begun.path).expect("metadata").len(), 2 * PAGE_BYTES);
     assert!(slice.iter().all(|byte| *byte == 0));
-}
-
-#[test]
-fn a_header_of_another_number_is_not_believed() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let begun = segments(folder.path())
-        .begin(Class::Values, CAPACITY)
-        .expect("a segment");
-    let renamed = folder.path().join(Class::Values.file_name(SegmentId(77)));
-    std::fs::rename(&begun.path, renamed).expect("renamed");
-    let (_, found) = Segments::open(folder.path(), BINDING, 1).expect("it opens");
-    assert_eq!(found.len(), 1);
-    assert_eq!((found[0].id, found[0].header), (SegmentId(77), None));
 }

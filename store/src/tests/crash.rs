@@ -328,3 +328,15 @@ fn flip(path: &std::path::Path, at: usize) {
     bytes[at] ^= 1;
     std::fs::write(path, bytes).expect("written");
 }
+
+#[test]
+fn a_segment_under_another_number_is_not_believed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    store.put(&value(1, 1, 2), Tag::Streamed);
+    drop(store);
+    let segment = newest_segment(folder.path());
+    std::fs::rename(segment, folder.path().join("segments/values-0000000000000077.seg")).expect("renamed");
+    let store = Store::open(folder.path());
+    assert!(store.recovered.undecided.is_empty());
+}

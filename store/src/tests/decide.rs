@@ -1,7 +1,7 @@
 //! Stories of values that are stored, decided, dropped and read back.
 
 use ultramarine_types::storage::{Absent, Blobs, Source, StoreReply, StoreRequest, Tag};
-use ultramarine_types::{Address, Evidence, Height, Round, Signature, ValueId, ValueKey, Vote, VoteKind};
+use ultramarine_types::{Height, ValueKey};
 
 use super::support::*;
 
@@ -345,15 +345,7 @@ fn an_unknown_value_is_unknown() {
 
 #[test]
 fn evidence_is_kept_once_and_outlives_the_process() {
-    let vote = |value: u8, height: u64| Vote {
-        kind: VoteKind::Prevote,
-        height: Height(height),
-        round: Round(1),
-        value_id: Some(ValueId([value; 32])),
-        voter: Address([3; 20]),
-        signature: Signature([value; 64]),
-    };
-    let pair = |height| Evidence::Votes(vote(1, height), vote(2, height));
+    let pair = two_votes;
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open(folder.path());
     assert_eq!(store.reader.evidence(Height(0), Height(u64::MAX), 10), []);

@@ -10,8 +10,8 @@ use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::limits::{BLOB_BYTES, Limits};
 use ultramarine_types::storage::{Blobs, Decision, LogEpoch, Recovered, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{
-    Address, Assembly, BlobPart, CommitCertificate, ExecutionHeader, Hash, Height, Init, KzgCommitment, KzgProof, Lsn,
-    Round, Signature, ValueMetadata,
+    Address, Assembly, BlobPart, CommitCertificate, Evidence, ExecutionHeader, Hash, Height, Init, KzgCommitment,
+    KzgProof, Lsn, Round, Signature, ValueId, ValueMetadata, Vote, VoteKind,
 };
 
 use crate::{OpenError, Opened, Reader, StoreOptions, Writer, open};
@@ -235,6 +235,19 @@ pub fn commit(assembly: &Assembly, blobs: Blobs) -> StoreRequest {
         blobs,
     };
     StoreRequest::Commit(Box::new(decision))
+}
+
+/// Two votes of one validator that contradict each other.
+pub fn two_votes(height: u64) -> Evidence {
+    let vote = |value: u8| Vote {
+        kind: VoteKind::Prevote,
+        height: Height(height),
+        round: Round(1),
+        value_id: Some(ValueId([value; 32])),
+        voter: Address([3; 20]),
+        signature: Signature([value; 64]),
+    };
+    Evidence::Votes(vote(1), vote(2))
 }
 
 /// Equality of everything a reader may rely on.
