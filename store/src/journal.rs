@@ -180,6 +180,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether the next [`sync`](Self::sync) writes anything.
+    pub fn is_sync_due(&self) -> bool {
+        self.wanted && !self.pending.is_empty()
+    }
+
     /// Writes the pending records as one frame and makes it durable, if that was asked for; the bytes written.
     pub async fn sync<M: Medium>(&mut self, medium: &M, files: &mut LogFiles<M>) -> io::Result<u64> {
         if !std::mem::take(&mut self.wanted) || self.pending.is_empty() {

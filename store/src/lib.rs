@@ -30,6 +30,7 @@
 mod append;
 mod birth;
 mod device;
+mod failure;
 mod format;
 mod hot;
 pub mod index;
@@ -52,7 +53,8 @@ mod writer;
 mod tests;
 
 pub use birth::Flaw;
+pub use failure::Failure;
 pub use format::{Binding, Lineage, PAGE_BYTES, crc32c, whole_pages};
 pub use reader::Reader;
 pub use recovery::{OpenError, Opened, StoreOptions, open};
-pub use writer::{Failure, State, Writer};
+pub use writer::{State, Writer};

@@ -27,6 +27,7 @@ use ultramarine_types::{Assembly, Hash, Height};
 
 use crate::birth::{self, Flaw};
 use crate::device::forget_cached;
+use crate::failure::Failure;
 use crate::format::{Binding, PAGE_BYTES, whole_pages};
 use crate::index::{Index, IndexError, Marks};
 use crate::journal::{Journal, LOG_FILE_BYTES, LogFiles, SLOTS, slot_path};
@@ -37,10 +38,10 @@ use crate::mapped::{FoundFile, Segments, sync_folder};
 use crate::metrics::Metrics;
 use crate::reader::{Reader, Undecided};
 use crate::record::Check;
-use crate::reserve::Reserve;
+use crate::reserve::{RESERVE_BYTES, Reserve, advice};
 use crate::scan::{Pages, Tail, scan};
 use crate::segment::{CAPACITY_MIN, Class, Position, SegmentHeader, SegmentId};
-use crate::writer::{Failure, State, Writer};
+use crate::writer::{State, Writer};
 
 /// Default of [`StoreOptions::hot_bytes`], or one of the chain's largest blocks where that is more.
 const HOT_BYTES: usize = 32 << 20;
@@ -138,9 +139,9 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The disk is full.
-    #[error("no room to open the data directory {path}: {source}; free some space on its disk and start again")]
+    #[error("{path} has no room: {source}; {}, then start again", advice(path, 2 * RESERVE_BYTES))]
     NoRoom {
-        /// The directory.
+        /// Which file or folder.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -216,6 +217,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, OpenError> 
         chain_id: options.chain_id,
         genesis_hash: options.genesis_hash,
     };
+    let reserve = Reserve::find(folder);
     let index = birth::open(folder, binding)?;
     let marks = index.marks().map_err(OpenError::Index)?;
     let head = index.head().map_err(OpenError::Index)?.unwrap_or(Height::GENESIS);
@@ -250,7 +252,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, OpenError> 
         reader: Arc::clone(&reader),
         journal: Journal::new(folder, binding, marks.epoch.map_or(0, |epoch| epoch.generation)),
         ledger,
-        reserve: Reserve::take(folder),
+        reserve,
         metrics,
         head,
         oldest_blobs,
@@ -260,6 +262,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, OpenError> 
     let mut state = recover_values(state, &files, &ends, marks.floor)?;
     let log = recover_log(&mut state, &marks, binding)?;
     forget_old(&mut state, &files, &ends);
+    state.reserve.take();
     let recovered = Recovered {
         head: reader.decided(head),
         log,
@@ -319,7 +322,6 @@ fn take_stock(index: &Index, segments: &Segments, files: &[FoundFile]) -> Result
 fn recover_values(state: State, files: &[FoundFile], ends: &Ends, floor: Position) -> Result<State, OpenError> {
     let head = state.head;
     let segments = Arc::clone(&state.segments);
-    let folder = state.folder.clone();
     let first_fresh = segments.next_id();
     let medium = Pwrite::new(None);
     let mut writer = Writer::new(Pwrite::new(None), state);
@@ -401,10 +403,11 @@ fn recover_values(state: State, files: &[FoundFile], ends: &Ends, floor: Positio
         state.ledger.stored(&value.location);
         state.reader.undecided_mut().insert(key, value);
     }
+    state.reserve.balance();
     state
         .index
         .mark(None, Some(floor))
-        .map_err(|error| write_failed(&folder, &error))?;
+        .map_err(|error| write_failed(&state, &error))?;
     Ok(state)
 }
 
@@ -457,12 +460,13 @@ fn recover_log(state: &mut State, marks: &Marks, binding: Binding) -> Result<Opt
         }));
     }
     state.journal.avoid(slot, epoch);
+    state.reserve.balance();
     let epoch =
         move_log(state, &medium, epoch, &records).map_err(|source| OpenError::io(&slot_path(&folder, slot), source))?;
     state
         .index
         .mark(Some(epoch), None)
-        .map_err(|error| write_failed(&folder, &error))?;
+        .map_err(|error| write_failed(state, &error))?;
     state.journal.turn();
     Ok(Some(RecoveredLog {
         epoch,
@@ -533,10 +537,10 @@ fn read_whole(medium: &Pwrite, path: &Path) -> io::Result<Bytes> {
     ready(async { medium.open(path).await?.read(0, bytes).await }).map(Bytes::from)
 }
 
-fn write_failed(folder: &Path, error: &IndexError) -> OpenError {
+fn write_failed(state: &State, error: &IndexError) -> OpenError {
     OpenError::Write {
-        path: folder.to_owned(),
-        failure: Failure(error.to_string()),
+        path: state.folder.clone(),
+        failure: state.index_failed(error),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
@@ -13,65 +14,100 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 pub const RESERVE_BYTES: u64 = 16 << 20;
 /// Below this the reserve is given up.
 const LOW_BYTES: u64 = 8 << 20;
+/// Unit of `st_blocks`, whatever the file system's is (stat(2)).
+const STAT_BLOCK_BYTES: u64 = 512;
 
 /// The reserve of one data directory.
 #[derive(Debug)]
 pub(crate) struct Reserve {
+    folder: PathBuf,
     path: PathBuf,
-    held: bool,
+    /// What the file occupies, not what its name or length promise.
+    held_bytes: u64,
 }
 
 impl Reserve {
-    /// Takes the reserve if the disk has room for it.
-    pub fn take(folder: &Path) -> Self {
+    /// Finds what is held of the reserve, and gives it up if the disk is nearly full. Takes nothing: opening comes first.
+    pub fn find(folder: &Path) -> Self {
         let path = folder.join("RESERVE");
         let mut reserve = Self {
-            held: path.exists(),
+            held_bytes: occupied_bytes(&path),
+            folder: folder.to_owned(),
             path,
         };
-        reserve.refill();
+        if reserve.held_bytes > 0 {
+            reserve.balance();
+        }
         reserve
+    }
+
+    /// Takes the reserve, or what is missing of it, if the disk has room for it and as much again.
+    pub fn take(&mut self) {
+        if self.held_bytes >= RESERVE_BYTES || !self.has_room_for(RESERVE_BYTES) {
+            return;
+        }
+        match create(&self.path) {
+            Ok(()) => {}
+            // Values are refused in time all the same; only a disk that others fill is no longer provided for.
+            Err(error) => tracing::debug!("no reserve: {error}"),
+        }
+        self.held_bytes = occupied_bytes(&self.path);
     }
 
     /// Whether `bytes` more may be taken for values.
     pub fn has_room_for(&self, bytes: u64) -> bool {
         // A file system that cannot say is asked to do it instead.
-        self.available()
+        self.available_bytes()
             .is_none_or(|available| available >= bytes + RESERVE_BYTES)
     }
 
-    /// To be called before each commit: gives the reserve up when the disk is nearly full, takes it again when it is not.
+    /// To be called before everything written that cannot be refused: gives the reserve up when the disk is nearly full,
+    /// takes it again when it is not.
     pub fn balance(&mut self) {
-        let Some(available) = self.available() else { return };
-        if available < LOW_BYTES && self.held {
+        let Some(available) = self.available_bytes() else {
+            return;
+        };
+        if available < LOW_BYTES && self.held_bytes > 0 {
             match std::fs::remove_file(&self.path) {
                 Ok(()) => {
-                    self.held = false;
+                    self.held_bytes = 0;
                     tracing::warn!(
-                        "the disk of {} has {available} bytes left: the reserve is given up so that decisions can still be \
-                         recorded; free space soon",
-                        self.path.display()
+                        "{available} bytes are left: the reserve {} is given up so that log and decisions can still be \
+                         written; {} soon",
+                        self.path.display(),
+                        self.advice(0)
                     );
                 }
                 Err(error) => tracing::warn!("the reserve {} cannot be given up: {error}", self.path.display()),
             }
-        } else if !self.held && available > 4 * RESERVE_BYTES {
-            self.refill();
+        } else if available > 4 * RESERVE_BYTES {
+            self.take();
         }
     }
 
-    fn refill(&mut self) {
-        if !self.held && self.has_room_for(RESERVE_BYTES) {
-            self.held = create(&self.path)
-                .inspect_err(|error| tracing::debug!("no reserve: {error}"))
-                .is_ok();
-        }
+    /// What to do so that `bytes` can be written and the reserve held beside them.
+    pub fn advice(&self, bytes: u64) -> String {
+        let available = self.available_bytes().unwrap_or(0);
+        advice(
+            &self.folder,
+            (bytes + 2 * RESERVE_BYTES).saturating_sub(self.held_bytes + available),
+        )
     }
 
-    fn available(&self) -> Option<u64> {
-        let status = statvfs(self.path.parent()?).ok()?;
+    fn available_bytes(&self) -> Option<u64> {
+        let status = statvfs(&self.folder).ok()?;
         status.f_bavail.checked_mul(status.f_frsize)
     }
+}
+
+/// How much to free, and where.
+pub(crate) fn advice(folder: &Path, bytes: u64) -> String {
+    let mebibytes = bytes.div_ceil(1 << 20).max(1);
+    format!("free at least {mebibytes} MiB on the disk of {}", folder.display())
+}
+
+fn occupied_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.blocks() * STAT_BLOCK_BYTES)
 }
 
 fn create(path: &Path) -> io::Result<()> {

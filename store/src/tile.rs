@@ -4,7 +4,8 @@ use ultramarine_runtime::medium::{Medium, Pwrite, Uring, ready, run_on_ring};
 use ultramarine_runtime::{Io, Receiver, RingOps, Sender, TileContext};
 use ultramarine_types::storage::{StoreReply, StoreRequest};
 
-use crate::writer::{Failure, State, Writer};
+use crate::failure::Failure;
+use crate::writer::{State, Writer};
 
 /// Most requests under one sync: everything that waited while the sync before ran, and a bound for what replies hold.
 const GROUP_REQUESTS_MAX: usize = 256;

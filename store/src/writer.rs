@@ -20,8 +20,9 @@ use ultramarine_types::limits::Limits;
 use ultramarine_types::storage::{LogEpoch, Source, StoreReply, StoreRequest};
 use ultramarine_types::{Assembly, Height, Lsn, Nanos, ValueKey};
 
+use crate::failure::Failure;
 use crate::format::Lineage;
-use crate::index::Index;
+use crate::index::{Index, IndexError};
 use crate::journal::{Begin, Journal, LogFiles};
 use crate::ledger::Ledger;
 use crate::mapped::Segments;
@@ -33,11 +34,6 @@ use crate::segment::{Position, SegmentId};
 mod commit;
 mod retire;
 mod values;
-
-/// Why the store must stop, in words for the operator.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Failure(pub String);
 
 /// The store's state without its open files: what moves into the storage tile.
 #[derive(Debug)]
@@ -56,6 +52,16 @@ pub struct State {
     pub(crate) oldest_blobs: Height,
     /// The values segment that grows, if one does.
     pub(crate) growing: Option<Growing>,
+}
+
+impl State {
+    pub(crate) fn write_failed(&self, what: &str, error: &io::Error) -> Failure {
+        Failure::write(&self.reserve, what, error)
+    }
+
+    pub(crate) fn index_failed(&self, error: &IndexError) -> Failure {
+        Failure::index(&self.reserve, error)
+    }
 }
 
 /// A segment that is appended to.
@@ -146,8 +152,9 @@ impl<M: Medium> Writer<M> {
                 Ok(())
             }
             StoreRequest::Evidence(evidence) => {
+                self.state.reserve.balance();
                 let kept = self.state.index.keep_evidence(&evidence);
-                kept.map_err(|error| Failure(error.to_string()))
+                kept.map_err(|error| self.state.index_failed(&error))
             }
             StoreRequest::Retire { blobs_below } => {
                 self.flush(out).await?;
@@ -160,12 +167,15 @@ impl<M: Medium> Writer<M> {
     /// Makes everything taken so far durable and lets its answers go.
     pub async fn flush(&mut self, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
         self.sync_values().await?;
+        if self.state.journal.is_sync_due() {
+            self.state.reserve.balance();
+        }
         let written = self
             .state
             .journal
             .sync(&self.medium, &mut self.log_files)
             .await
-            .map_err(|error| failed("the consensus log", &error))?;
+            .map_err(|error| self.state.write_failed("the consensus log", &error))?;
         if written > 0 {
             self.state.metrics.log_bytes.add(written);
             self.state.metrics.syncs.inc();
@@ -201,11 +211,12 @@ impl<M: Medium> Writer<M> {
             Begin::Ready(epoch) => Ok(epoch),
             Begin::Prepare => {
                 if !self.state.journal.is_prepared(height) {
+                    self.state.reserve.balance();
                     let epoch = self.prepare_epoch(height).await?;
                     self.state
                         .index
                         .mark(Some(epoch), None)
-                        .map_err(|error| Failure(error.to_string()))?;
+                        .map_err(|error| self.state.index_failed(&error))?;
                 }
                 Ok(self.state.journal.turn())
             }
@@ -219,24 +230,6 @@ impl<M: Medium> Writer<M> {
             .journal
             .prepare(height, &self.medium, &mut self.log_files)
             .await;
-        prepared.map_err(|error| failed("the consensus log", &error))
+        prepared.map_err(|error| self.state.write_failed("the consensus log", &error))
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-fn no_room(folder: &std::path::Path, what: &str) -> String {
-    format!(
-        "no room for more values in {}: {what}; free disk space, nothing else is needed",
-        folder.display()
-    )
-}
-
-fn failed(what: &str, error: &io::Error) -> Failure {
-    Failure(format!(
-        "writing {what} failed: {error}; nothing written since the last good sync can be relied on, so the node stops: \
-         check the disk (dmesg, smartctl), then start again"
-    ))
 }

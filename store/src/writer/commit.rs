@@ -4,7 +4,8 @@ use ultramarine_runtime::medium::Medium;
 use ultramarine_types::storage::{Blobs, Decided, Decision, Source, StoreReply};
 use ultramarine_types::{Height, ValueKey};
 
-use super::{Failure, Writer};
+use super::Writer;
+use crate::failure::Failure;
 use crate::index::{Commit, Place};
 use crate::segment::Position;
 
@@ -56,7 +57,7 @@ impl<M: Medium> Writer<M> {
         self.state
             .index
             .commit(&commit)
-            .map_err(|error| Failure(error.to_string()))?;
+            .map_err(|error| self.state.index_failed(&error))?;
         self.publish(decision, place, oldest_blobs);
         self.free_dead();
         self.state.metrics.commit.record(self.clock.now().since(started));

@@ -7,8 +7,9 @@ use ultramarine_runtime::medium::{Medium, MediumFile};
 use ultramarine_types::storage::{Blobs, StoreReply, Tag};
 use ultramarine_types::{Height, ValueKey};
 
-use super::{Failure, Writer, failed, is_full, no_room};
+use super::Writer;
 use crate::append::write_parts;
+use crate::failure::{Failure, is_full, no_room};
 use crate::index::Place;
 use crate::mapped::Begun;
 use crate::record::{self, Content, Encoded};
@@ -135,7 +136,7 @@ impl<M: Medium> Writer<M> {
                 self.tell_no_room(capacity);
                 return Ok(None);
             }
-            Err(error) => return Err(failed("a new segment", &error)),
+            Err(error) => return Err(self.state.write_failed("a new segment", &error)),
         };
         match self.write_payloads(&begun, payloads).await {
             Ok(places) => Ok(Some(places)),
@@ -146,7 +147,7 @@ impl<M: Medium> Writer<M> {
                 self.tell_no_room(capacity);
                 Ok(None)
             }
-            Err(error) => Err(failed("a payloads segment", &error)),
+            Err(error) => Err(self.state.write_failed("a payloads segment", &error)),
         }
     }
 
@@ -176,10 +177,7 @@ impl<M: Medium> Writer<M> {
     fn tell_no_room(&self, bytes: u64) {
         tracing::warn!(
             "blobs stay although their retention has ended: {}",
-            no_room(
-                &self.state.folder,
-                &format!("{bytes} bytes of payloads cannot be moved")
-            )
+            no_room(&self.state.reserve, "their payloads elsewhere", bytes)
         );
     }
 
@@ -191,10 +189,11 @@ impl<M: Medium> Writer<M> {
         let newest_pruned = pruned.map(|(key, _)| key.height.next()).max();
         let oldest_blobs = newest_pruned.unwrap_or_default().max(self.state.oldest_blobs);
         let places: Vec<(Height, Place)> = moved.iter().map(|(key, place)| (key.height, *place)).collect();
+        self.state.reserve.balance();
         self.state
             .index
             .relocate(&places, oldest_blobs)
-            .map_err(|error| Failure(error.to_string()))?;
+            .map_err(|error| self.state.index_failed(&error))?;
         self.state.oldest_blobs = oldest_blobs;
         self.state.reader.set_oldest_blobs(oldest_blobs);
         for (key, _) in moved {

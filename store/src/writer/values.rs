@@ -6,8 +6,9 @@ use ultramarine_runtime::medium::{Medium, MediumFile};
 use ultramarine_types::storage::{Blobs, StoreReply, Tag};
 use ultramarine_types::{Assembly, ValueKey};
 
-use super::{Failure, Growing, Waiting, Writer, failed, is_full, no_room};
+use super::{Growing, Waiting, Writer};
 use crate::append::write_parts;
+use crate::failure::{Failure, is_full, no_room};
 use crate::reader::Undecided;
 use crate::record::{self, Content, Encoded};
 use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD};
@@ -126,7 +127,7 @@ impl<M: Medium> Writer<M> {
                 self.medium
                     .open(&growing.path)
                     .await
-                    .map_err(|error| failed("a segment", &error))?,
+                    .map_err(|error| Failure::write(&self.state.reserve, "a segment", &error))?,
             );
         }
         let file = self.values_file.as_ref().expect("opened above");
@@ -145,11 +146,11 @@ impl<M: Medium> Writer<M> {
                 Ok(Appended::At(location, sequence))
             }
             Err(error) if is_full(&error) => {
-                let reason = no_room(&self.state.folder, &error.to_string());
+                let reason = no_room(&self.state.reserve, "more values", bytes);
                 self.give_up_segment(&reason);
                 Ok(Appended::NoRoom(reason))
             }
-            Err(error) => Err(failed("a segment", &error)),
+            Err(error) => Err(self.state.write_failed("a segment", &error)),
         }
     }
 
@@ -163,10 +164,7 @@ impl<M: Medium> Writer<M> {
             record_bytes,
         );
         if !state.reserve.has_room_for(capacity) {
-            return Ok(Some(no_room(
-                &state.folder,
-                &format!("{capacity} bytes for the next segment would use up the reserve"),
-            )));
+            return Ok(Some(no_room(&state.reserve, "more values", capacity)));
         }
         self.values_file = None;
         if let Some(old) = state.growing.take() {
@@ -186,8 +184,8 @@ impl<M: Medium> Writer<M> {
                 });
                 Ok(None)
             }
-            Err(error) if is_full(&error) => Ok(Some(no_room(&state.folder, &error.to_string()))),
-            Err(error) => Err(failed("a new segment", &error)),
+            Err(error) if is_full(&error) => Ok(Some(no_room(&state.reserve, "more values", capacity))),
+            Err(error) => Err(state.write_failed("a new segment", &error)),
         }
     }
 
@@ -200,11 +198,12 @@ impl<M: Medium> Writer<M> {
         match file.sync().await {
             Ok(()) => {}
             Err(error) if is_full(&error) => {
-                let reason = no_room(&self.state.folder, &error.to_string());
+                let waiting = self.group.values.values().map(|waiting| waiting.stored.location.bytes);
+                let reason = no_room(&self.state.reserve, "more values", waiting.sum());
                 self.give_up_segment(&reason);
                 return Ok(());
             }
-            Err(error) => return Err(failed("a segment", &error)),
+            Err(error) => return Err(self.state.write_failed("a segment", &error)),
         }
         self.state.metrics.syncs.inc();
         let growing = self.state.growing.as_ref().expect("values wait in a growing segment");
