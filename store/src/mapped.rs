@@ -16,7 +16,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,11 @@ use memmap2::{Mmap, MmapOptions};
 use rustix::fs::{FallocateFlags, fallocate};
 use ultramarine_types::storage::OnDisk;
 
+use self::unlink::Unlinker;
 use crate::format::{Binding, Lineage};
 use crate::segment::{Class, FileName, Location, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId, free_file_name};
+
+mod unlink;
 
 #[cfg(test)]
 mod tests;
@@ -55,6 +58,7 @@ struct State {
     used: BTreeMap<SegmentId, Arc<Segment>>,
     free: Vec<(SegmentId, u64)>,
     waiting: Vec<Waiting>,
+    unlinker: Unlinker,
 }
 
 /// A segment in use.
@@ -64,9 +68,21 @@ struct Segment {
     path: PathBuf,
     /// Bytes from the start that are synced and will never be written again.
     synced_bytes: AtomicU64,
-    /// The newest map; longer ones replace it as the segment grows.
-    map: Mutex<Option<Arc<Map>>>,
+    newest: Mutex<Newest>,
     lease: Lease,
+}
+
+/// The newest map of a segment; longer ones replace it as the segment grows.
+#[derive(Debug, Default)]
+enum Newest {
+    /// Nobody read it yet.
+    #[default]
+    Unmapped,
+    /// Kept for the next reader.
+    Mapped(Arc<Map>),
+    /// The segment is retired. A reader that looked it up before may come after: a map kept here for the next one, which
+    /// there is not, would be a lease that nobody ends.
+    Closed,
 }
 
 /// Held by every map of a segment, and once by its table entry; the file is nobody's when only that one is left.
@@ -246,7 +262,9 @@ impl Segments {
         if end > segment.synced_bytes.load(Ordering::Acquire) {
             return Ok(None);
         }
-        let map = segment.map_to(end)?;
+        let Some(map) = segment.map_to(end)? else {
+            return Ok(None);
+        };
         let (start, end) = (usize_of(location.offset)?, usize_of(end)?);
         assert!(end <= map.bytes.len(), "a map covers what was asked of it");
         Ok(Some(Bytes::from_owner(Slice { map, start, end })))
@@ -267,7 +285,7 @@ impl Segments {
         let mut state = self.state();
         for id in ids {
             let Some(segment) = state.used.remove(id) else { continue };
-            *lock(&segment.map) = None;
+            *lock(&segment.newest) = Newest::Closed;
             let file_bytes = std::fs::metadata(&segment.path).map_or(0, |metadata| metadata.len());
             state.waiting.push(Waiting {
                 id: *id,
@@ -284,29 +302,25 @@ impl Segments {
     }
 
     fn sweep_at(&self, now: Instant) {
-        let mut unlinked = Vec::new();
-        {
-            let mut state = self.state();
-            let mut waiting_bytes: u64 = state.waiting.iter().map(|waiting| waiting.file_bytes).sum();
-            for waiting in std::mem::take(&mut state.waiting) {
-                let overdue = now.duration_since(waiting.since) >= LEASE_DEADLINE || waiting_bytes > WAITING_BYTES_MAX;
-                if waiting.is_leased() && !overdue {
-                    state.waiting.push(waiting);
+        let mut state = self.state();
+        let mut waiting_bytes: u64 = state.waiting.iter().map(|waiting| waiting.file_bytes).sum();
+        for waiting in std::mem::take(&mut state.waiting) {
+            let overdue = now.duration_since(waiting.since) >= LEASE_DEADLINE || waiting_bytes > WAITING_BYTES_MAX;
+            if waiting.is_leased() && !overdue {
+                state.waiting.push(waiting);
+                continue;
+            }
+            waiting_bytes -= waiting.file_bytes;
+            if !waiting.is_leased() && waiting.segment.class == Class::Values && state.free.len() < FREE_FILES_MAX {
+                let free = self.folder.join(free_file_name(waiting.id));
+                if std::fs::rename(&waiting.segment.path, free).is_ok() {
+                    state.free.push((waiting.id, waiting.file_bytes));
                     continue;
                 }
-                waiting_bytes -= waiting.file_bytes;
-                if !waiting.is_leased() && waiting.segment.class == Class::Values && state.free.len() < FREE_FILES_MAX {
-                    let free = self.folder.join(free_file_name(waiting.id));
-                    if std::fs::rename(&waiting.segment.path, free).is_ok() {
-                        state.free.push((waiting.id, waiting.file_bytes));
-                        continue;
-                    }
-                }
-                unlinked.push(waiting);
             }
-        }
-        if !unlinked.is_empty() {
-            unlink_elsewhere(unlinked);
+            if let Err(waiting) = state.unlinker.take(waiting) {
+                state.waiting.push(waiting);
+            }
         }
     }
 
@@ -350,16 +364,18 @@ impl Segment {
             class,
             path,
             synced_bytes: AtomicU64::new(synced_bytes),
-            map: Mutex::new(None),
+            newest: Mutex::default(),
             lease: Lease::default(),
         }
     }
 
-    /// A map that reaches at least to `end`, which is within the synced bytes.
-    fn map_to(&self, end: u64) -> io::Result<Arc<Map>> {
-        let mut newest = lock(&self.map);
-        if let Some(map) = newest.as_ref().filter(|map| map.bytes.len() as u64 >= end) {
-            return Ok(Arc::clone(map));
+    /// A map that reaches at least to `end`, which is within the synced bytes. `None` if the segment was retired.
+    fn map_to(&self, end: u64) -> io::Result<Option<Arc<Map>>> {
+        let mut newest = lock(&self.newest);
+        match &*newest {
+            Newest::Closed => return Ok(None),
+            Newest::Mapped(map) if map.bytes.len() as u64 >= end => return Ok(Some(Arc::clone(map))),
+            Newest::Mapped(_) | Newest::Unmapped => {}
         }
         let synced_bytes = self.synced_bytes.load(Ordering::Acquire);
         let file = File::open(&self.path)?;
@@ -373,8 +389,8 @@ impl Segment {
             bytes: map_file(&file, usize_of(synced_bytes)?)?,
             _lease: Arc::clone(&self.lease),
         });
-        *newest = Some(Arc::clone(&map));
-        Ok(map)
+        *newest = Newest::Mapped(Arc::clone(&map));
+        Ok(Some(map))
     }
 }
 
@@ -388,35 +404,14 @@ fn map_file(file: &File, bytes: usize) -> io::Result<Mmap> {
 }
 
 impl Waiting {
-    /// Whether a map of the segment lives, or a reader is about to make one.
+    /// Whether a map of the segment lives.
     fn is_leased(&self) -> bool {
-        // The table forgot the segment, so its count can only fall: a reader that still holds the entry may make a map,
-        // and then holds it while the lease is counted. Hence this order.
-        Arc::strong_count(&self.segment) > 1 || Arc::strong_count(&self.segment.lease) > 1
-    }
-}
-
-/// Unlinks on a thread of its own: freeing the blocks of a large file takes up to half a second, which neither the
-/// storage core nor the reader that drops the last lease should spend.
-fn unlink_elsewhere(files: Vec<Waiting>) {
-    let unlink = move || {
-        for waiting in files {
-            // The descriptor outlives every lease, so that the last close happens here.
-            let file = File::open(&waiting.segment.path);
-            if let Err(error) = std::fs::remove_file(&waiting.segment.path) {
-                tracing::warn!("segment {} could not be removed: {error}", waiting.id);
-            }
-            while waiting.is_leased() {
-                std::thread::sleep(Duration::from_millis(200));
-            }
-            drop(file);
-        }
-    };
-    if let Err(error) = std::thread::Builder::new()
-        .name("store-unlink".to_owned())
-        .spawn(unlink)
-    {
-        tracing::warn!("no thread to remove segments with ({error}); they are removed at the next start");
+        // Retirement closed the segment under the lock under which maps are made: every map there will ever be is counted,
+        // and the count can only fall.
+        let leased = Arc::strong_count(&self.segment.lease) > 1;
+        // Whatever readers did with their maps comes before what is done with the file next.
+        fence(Ordering::Acquire);
+        leased
     }
 }
 

@@ -132,3 +132,97 @@ fn sealing_gives_the_tail_back_and_keeps_what_is_mapped() {
     assert_eq!(std::fs::metadata(&begun.path).expect("metadata").len(), 2 * PAGE_BYTES);
     assert!(slice.iter().all(|byte| *byte == 0));
 }
+
+/// A segment of payloads, which is removed and not recycled, with a page of a byte.
+fn payloads(segments: &Segments, fill: u8) -> (Begun, Location) {
+    let begun = segments.begin(Class::Payloads, CAPACITY).expect("a segment");
+    let file = OpenOptions::new().write(true).open(&begun.path).expect("it opens");
+    file.write_all_at(&[fill; PAGE_BYTES as usize], PAGE_BYTES)
+        .expect("written");
+    file.sync_all().expect("synced");
+    segments.advance(begun.id, 2 * PAGE_BYTES);
+    let location = Location {
+        segment: begun.id,
+        offset: PAGE_BYTES,
+        bytes: PAGE_BYTES,
+    };
+    (begun, location)
+}
+
+fn wait_until_gone(path: &Path) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while path.exists() {
+        assert!(Instant::now() < until, "{} was never unlinked", path.display());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_lease_that_never_ends_delays_no_other_removal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let segments = segments(folder.path());
+    let all: Vec<_> = (0..8).map(|fill| payloads(&segments, fill)).collect();
+    let leased: Vec<_> = all
+        .iter()
+        .step_by(2)
+        .map(|(_, location)| segments.slice(location).expect("mapped").expect("synced"))
+        .collect();
+    segments.retire(&all.iter().map(|(begun, _)| begun.id).collect::<Vec<_>>());
+    segments.sweep_at(Instant::now() + LEASE_DEADLINE);
+    for (begun, _) in &all {
+        wait_until_gone(&begun.path);
+    }
+    let (later, _) = payloads(&segments, 9);
+    segments.retire(&[later.id]);
+    segments.sweep();
+    wait_until_gone(&later.path);
+    for (slice, fill) in leased.iter().zip([0, 2, 4, 6]) {
+        assert!(slice.iter().all(|byte| *byte == fill));
+    }
+}
+
+/// A reader looks the segment up, the segment is retired, and only then the reader maps it.
+#[test]
+fn a_map_made_after_the_retirement_is_no_lease_without_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let segments = segments(folder.path());
+    let (begun, _) = filled(&segments, 7);
+    let entry = segments.segment(begun.id).expect("in use");
+    segments.retire(&[begun.id]);
+    assert!(
+        entry.map_to(2 * PAGE_BYTES).expect("no failure").is_none(),
+        "it is looked up again"
+    );
+    drop(entry);
+    segments.sweep();
+    assert_eq!(segments.waiting_count(), 0);
+    assert!(!begun.path.exists(), "it waits to be recycled");
+}
+
+#[test]
+fn descriptors_of_leased_files_are_bounded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let segments = segments(folder.path());
+    let mut lingering = unlink::Lingering::default();
+    let mut slices = Vec::new();
+    for fill in 0..80 {
+        let (begun, location) = payloads(&segments, fill);
+        slices.push(segments.slice(&location).expect("mapped").expect("synced"));
+        segments.retire(&[begun.id]);
+        let waiting = segments.state().waiting.pop().expect("retired");
+        lingering.unlink(waiting);
+        lingering.close_ended();
+        assert!(!begun.path.exists());
+        assert!(lingering.files_count() <= 64, "{}", lingering.files_count());
+    }
+    assert_eq!(lingering.files_count(), 64);
+    for (slice, fill) in slices.iter().zip(0..) {
+        assert!(
+            slice.iter().all(|byte| *byte == fill),
+            "whether or not it has a descriptor"
+        );
+    }
+    slices.clear();
+    lingering.close_ended();
+    assert_eq!(lingering.files_count(), 0);
+}
