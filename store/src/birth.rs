@@ -17,7 +17,7 @@ use crate::format::Binding;
 use crate::index::{Index, IndexError};
 use crate::journal::{SLOTS, slot_path};
 use crate::mapped::sync_folder;
-use crate::recovery::OpenError;
+use crate::open::OpenError;
 use crate::segment::FileName;
 
 /// The index, within the data directory.

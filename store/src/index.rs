@@ -19,8 +19,14 @@ use ultramarine_types::canonical::sha256;
 use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
 use ultramarine_types::{CommitCertificate, Evidence, Hash, Height, Init};
 
+use self::rows::{
+    decode_epoch, decode_evidence, decode_floor, decode_place, decode_row, encode_epoch, encode_evidence, encode_floor,
+    encode_place, encode_row,
+};
 use crate::format::{Binding, Fields, Reader};
-use crate::segment::{Location, Position, SegmentId};
+use crate::segment::{Location, Position};
+
+mod rows;
 
 const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
@@ -38,8 +44,6 @@ const FORMAT: u32 = 1;
 /// Pieces of evidence kept: three pairs a height and validator are all that consensus reports, so the newest ones of
 /// years, in about 32 MB at most.
 const EVIDENCE_ROWS_MAX: u64 = 65_536;
-/// Version of a `decided` row and of an `evidence` row.
-const ROW_VERSION: u16 = 1;
 /// Pages redb keeps in memory: the right edge of each table and what serving peers touches. Its default is 1 GiB.
 const CACHE_BYTES: usize = 8 << 20;
 /// From this size on commits also write the allocator's state: they cost a second sync, and in return a start after a
@@ -133,12 +137,6 @@ pub struct Commit<'a> {
     pub floor: Position,
     /// Oldest height whose blobs are here from now on.
     pub oldest_blobs: Height,
-}
-
-#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-struct Row {
-    certificate: CommitCertificate,
-    init: Init,
 }
 
 impl Index {
@@ -408,101 +406,4 @@ impl Index {
             key: key.to_string(),
         }
     }
-}
-
-fn encode_row(certificate: &CommitCertificate, init: &Init) -> Vec<u8> {
-    let row = Row {
-        certificate: certificate.clone(),
-        init: init.clone(),
-    };
-    versioned(&rkyv::to_bytes::<rkyv::rancor::Error>(&row).expect("an archive in memory cannot fail to be written"))
-}
-
-fn encode_evidence(evidence: &Evidence) -> Vec<u8> {
-    versioned(&rkyv::to_bytes::<rkyv::rancor::Error>(evidence).expect("an archive in memory cannot fail to be written"))
-}
-
-fn decode_evidence(bytes: &[u8]) -> Option<Evidence> {
-    rkyv::from_bytes::<Evidence, rkyv::rancor::Error>(&archive_of(bytes)?).ok()
-}
-
-fn versioned(archive: &[u8]) -> Vec<u8> {
-    let mut fields = Fields(Vec::with_capacity(2 + archive.len()));
-    fields.u16(ROW_VERSION).bytes(archive);
-    fields.0
-}
-
-/// The archive in a row of this version. Rows lie where redb puts them; an archive is read where it is aligned.
-fn archive_of(row: &[u8]) -> Option<rkyv::util::AlignedVec<16>> {
-    let mut fields = Reader(row);
-    if fields.u16()? != ROW_VERSION {
-        return None;
-    }
-    let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(fields.0.len());
-    aligned.extend_from_slice(fields.0);
-    Some(aligned)
-}
-
-fn decode_row(bytes: &[u8]) -> Option<Row> {
-    rkyv::from_bytes::<Row, rkyv::rancor::Error>(&archive_of(bytes)?).ok()
-}
-
-fn encode_place(place: &Place) -> Vec<u8> {
-    let mut fields = Fields::default();
-    fields
-        .u8(match place.blobs {
-            Blobs::Held => 1,
-            Blobs::Pruned => 2,
-            Blobs::NeverHeld => 3,
-        })
-        .u64(place.location.segment.0)
-        .u64(place.location.offset)
-        .u64(place.location.bytes);
-    fields.0
-}
-
-fn decode_place(bytes: &[u8]) -> Option<Place> {
-    let mut fields = Reader(bytes);
-    let blobs = match fields.u8()? {
-        1 => Blobs::Held,
-        2 => Blobs::Pruned,
-        3 => Blobs::NeverHeld,
-        _ => return None,
-    };
-    let location = Location {
-        segment: SegmentId(fields.u64()?),
-        offset: fields.u64()?,
-        bytes: fields.u64()?,
-    };
-    location.offset.checked_add(location.bytes)?;
-    Some(Place { location, blobs })
-}
-
-fn encode_epoch(epoch: LogEpoch) -> Vec<u8> {
-    let mut fields = Fields::default();
-    fields.u64(epoch.height.0).u64(epoch.generation);
-    fields.0
-}
-
-fn decode_epoch(bytes: &[u8]) -> Option<LogEpoch> {
-    let mut fields = Reader(bytes);
-    Some(LogEpoch {
-        height: Height(fields.u64()?),
-        generation: fields.u64()?,
-    })
-}
-
-fn encode_floor(floor: Position) -> Vec<u8> {
-    let mut fields = Fields::default();
-    fields.u64(floor.segment.0).u64(floor.offset).u64(floor.sequence);
-    fields.0
-}
-
-fn decode_floor(bytes: &[u8]) -> Option<Position> {
-    let mut fields = Reader(bytes);
-    Some(Position {
-        segment: SegmentId(fields.u64()?),
-        offset: fields.u64()?,
-        sequence: fields.u64()?,
-    })
 }

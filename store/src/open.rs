@@ -1,0 +1,282 @@
+//! This file knows how to open a data directory after any end of the process before: it believes only what it checks.
+//!
+//! 1. Lock the directory, open the index ([`crate::birth`] begins a new one), compare the chain.
+//! 2. Take stock of the segment files: what the index names stays; what it does not name and holds nothing is removed.
+//! 3. Scan the segments from the recovery floor on, from the device ([`crate::device`]), for whole values above the head; write each
+//!    into a fresh segment and sync it: what a failed sync left behind is never trusted.
+//! 4. Read the log of the marked epoch, if exactly one file claims to be it; if whole, write it into a fresh file under a
+//!    generation above every file's, then move the mark.
+//! 5. Only then forget the old places.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use ultramarine_runtime::Registry;
+use ultramarine_types::limits::Limits;
+use ultramarine_types::storage::{Recovered, Source};
+use ultramarine_types::{Hash, Height};
+
+use crate::birth::{self, Flaw};
+use crate::failure::Failure;
+use crate::format::Binding;
+use crate::index::IndexError;
+use crate::journal::{Journal, LOG_FILE_BYTES, SLOTS, slot_path};
+use crate::lock::DirectoryLock;
+use crate::mapped::{Segments, sync_folder};
+use crate::metrics::Metrics;
+use crate::reader::Reader;
+use crate::recovery::{forget_old, recover_log, recover_values, take_stock, undecided};
+use crate::reserve::{RESERVE_BYTES, Reserve, advice};
+use crate::segment::CAPACITY_MIN;
+use crate::writer::State;
+
+/// Default of [`StoreOptions::hot_bytes`], or one of the chain's largest blocks where that is more.
+const HOT_BYTES: usize = 32 << 20;
+
+/// What the store needs to know.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The chain's ceilings.
+    pub limits: Limits,
+    /// EIP-155 chain id; a directory of another chain is refused.
+    pub chain_id: u64,
+    /// Hash of the execution genesis; a directory of another genesis is refused.
+    pub genesis_hash: Hash,
+    /// Bytes of recently stored values kept in the memory they arrived in.
+    pub hot_bytes: usize,
+    /// Bytes of the smallest segment: what a store that holds little preallocates.
+    pub segment_bytes_min: u64,
+    /// Where the store's metrics go.
+    pub registry: Arc<Registry>,
+}
+
+impl StoreOptions {
+    /// Options of a chain, with defaults for the rest.
+    pub fn new(limits: Limits, chain_id: u64, genesis_hash: Hash, registry: Arc<Registry>) -> Self {
+        let hot_bytes = HOT_BYTES.max(limits.block_blob_bytes());
+        Self {
+            limits,
+            chain_id,
+            genesis_hash,
+            hot_bytes,
+            segment_bytes_min: CAPACITY_MIN,
+            registry,
+        }
+    }
+}
+
+/// An open store.
+#[derive(Debug)]
+pub struct Opened {
+    /// For the storage tile ([`crate::tile::run`]) or a [`Writer`](crate::Writer).
+    pub state: State,
+    /// For everybody else.
+    pub reader: Arc<Reader>,
+    /// For the core.
+    pub recovered: Recovered,
+}
+
+/// Why a data directory cannot be opened, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("data directory {path} is in use by another process: stop that one, or give this node its own directory")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It belongs to another chain.
+    #[error(
+        "data directory {path} belongs to chain {} with genesis {}, not to chain {} with genesis {}: use another directory",
+        found.chain_id, found.genesis_hash, expected.chain_id, expected.genesis_hash
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// The chain it belongs to.
+        found: Binding,
+        /// The chain of this node.
+        expected: Binding,
+    },
+    /// The index cannot be used.
+    #[error("{0}; move the directory away and start again: the node fetches everything from its peers")]
+    Index(IndexError),
+    /// The index is gone, and what it accounts for is not.
+    #[error(
+        "index {index} {flaw}, and {beside} is there: without its index nobody knows what this node decided and signed. Put \
+         the index back if it was moved; if it is lost, move the whole directory {folder} away and start again: the node \
+         fetches everything from its peers, and listens before it signs"
+    )]
+    Orphaned {
+        /// The directory.
+        folder: PathBuf,
+        /// The index.
+        index: PathBuf,
+        /// What is wrong with it.
+        flaw: Flaw,
+        /// A log or a segment that was made after it.
+        beside: PathBuf,
+    },
+    /// Permission is missing.
+    #[error("{path} cannot be used: {source}; give the node's user read and write permission for the whole directory")]
+    Permission {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The disk is full.
+    #[error("{path} has no room: {source}; {}, then start again", advice(path, 2 * RESERVE_BYTES))]
+    NoRoom {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file cannot be read or written.
+    #[error("{path} failed: {source}; check the disk (dmesg, smartctl) and start again")]
+    Io {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What was recovered cannot be made durable.
+    #[error("recovery of {path} failed: {failure}")]
+    Write {
+        /// The directory.
+        path: PathBuf,
+        /// What failed.
+        failure: Failure,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Permission { path, source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom { path, source },
+            _ => Self::Io { path, source },
+        }
+    }
+
+    /// What kept the index of a directory from being used.
+    pub(crate) fn index(folder: &Path, binding: Binding, error: IndexError) -> Self {
+        match error {
+            IndexError::Foreign { found, .. } => Self::Foreign {
+                path: folder.to_owned(),
+                found,
+                expected: binding,
+            },
+            IndexError::Database { source, path } => match *source {
+                redb::Error::Io(source) => Self::io(&path, source),
+                source => Self::Index(IndexError::Database {
+                    path,
+                    source: Box::new(source),
+                }),
+            },
+            other @ (IndexError::Row { .. } | IndexError::Format { .. } | IndexError::Blank { .. }) => {
+                Self::Index(other)
+            }
+        }
+    }
+}
+
+/// Opens a data directory, or begins one.
+pub fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, OpenError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::io(&path, source)
+    };
+    let segments_folder = folder.join("segments");
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&segments_folder)
+        .map_err(at(&segments_folder))?;
+    let lock = DirectoryLock::take(folder).map_err(at(folder))?;
+    let lock = Arc::new(lock.ok_or_else(|| OpenError::Locked {
+        path: folder.to_owned(),
+    })?);
+
+    let binding = Binding {
+        chain_id: options.chain_id,
+        genesis_hash: options.genesis_hash,
+    };
+    let reserve = Reserve::find(folder);
+    let index = birth::open(folder, binding)?;
+    let marks = index.marks().map_err(OpenError::Index)?;
+    let head = index.head().map_err(OpenError::Index)?.unwrap_or(Height::GENESIS);
+    for slot in 0..SLOTS {
+        let path = slot_path(folder, slot);
+        make_log_file(&path).map_err(at(&path))?;
+    }
+    sync_folder(folder).map_err(at(folder))?;
+
+    let (segments, files) =
+        Segments::open(&segments_folder, binding, marks.floor.segment.0.max(1)).map_err(at(&segments_folder))?;
+    let (ledger, ends) = take_stock(&index, &segments, &files)?;
+    let metrics = Metrics::new(&options.registry);
+    let (index, segments) = (Arc::new(index), Arc::new(segments));
+    let reader = Reader::new(
+        Arc::clone(&index),
+        Arc::clone(&segments),
+        metrics.clone(),
+        options.hot_bytes,
+        Arc::clone(&lock),
+    );
+    let reader = Arc::new(reader);
+    let oldest_blobs = marks.oldest_blobs.unwrap_or(Height(1));
+    reader.set_head(head);
+    reader.set_oldest_blobs(oldest_blobs);
+    let state = State {
+        folder: folder.to_owned(),
+        limits: options.limits,
+        segment_bytes_min: options.segment_bytes_min,
+        index,
+        segments,
+        reader: Arc::clone(&reader),
+        journal: Journal::new(folder, binding, marks.epoch.map_or(0, |epoch| epoch.generation)),
+        ledger,
+        reserve,
+        metrics,
+        head,
+        oldest_blobs,
+        growing: None,
+    };
+
+    let mut state = recover_values(state, &files, &ends, marks.floor)?;
+    let log = recover_log(&mut state, &marks, binding)?;
+    forget_old(&mut state, &files, &ends);
+    state.reserve.take();
+    let recovered = Recovered {
+        head: reader.decided(head),
+        log,
+        undecided: undecided(&reader),
+        oldest_blobs,
+    };
+    Ok(Opened {
+        state,
+        reader,
+        recovered,
+    })
+}
+
+/// Log files always exist and are never empty: no name has to be made durable when an epoch begins.
+fn make_log_file(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    if file.metadata()?.len() >= LOG_FILE_BYTES {
+        return Ok(());
+    }
+    match fallocate(&file, FallocateFlags::empty(), 0, LOG_FILE_BYTES) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(LOG_FILE_BYTES)?,
+        Err(error) => return Err(error.into()),
+    }
+    file.sync_all()
+}
