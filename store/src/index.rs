@@ -46,8 +46,8 @@ const FORMAT: u32 = 1;
 const EVIDENCE_ROWS_MAX: u64 = 65_536;
 /// Pages redb keeps in memory: the right edge of each table and what serving peers touches. Its default is 1 GiB.
 const CACHE_BYTES: usize = 8 << 20;
-/// From this size on commits also write the allocator's state: they cost a second sync, and in return a start after a
-/// crash no longer reads the whole file (1 GB/s here).
+/// Up to this size each start reads the whole file and checks every page (1 GB/s here). From it on none does: commits also
+/// write the allocator's state, which costs a second sync, and in return a start after a crash is a quick one.
 const QUICK_REPAIR_FROM_BYTES: u64 = 512 << 20;
 
 /// Why the index could not be read or changed.
@@ -160,7 +160,12 @@ impl Index {
 
     /// Opens an index of this chain.
     pub fn open(path: &Path, binding: Binding) -> Result<Self, IndexError> {
-        let index = Self::from_database(path, Self::builder().open(path))?;
+        let file_bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        // Without the check redb believes every page of a file that was closed, and may panic over one that is damaged.
+        let database = Self::builder()
+            .set_check_integrity_on_open(file_bytes < QUICK_REPAIR_FROM_BYTES)
+            .open(path);
+        let index = Self::from_database(path, database)?;
         index.check(binding)?;
         Ok(index)
     }

@@ -216,7 +216,9 @@ impl Journal {
         let taken = [self.current, self.prepared].map(|open| open.map(|open| open.slot));
         let free = (0..SLOTS).find(|slot| !taken.contains(&Some(*slot)));
         let slot = free.expect("two of three files are taken at most");
-        self.generation += 1;
+        self.generation = self.generation.checked_add(1).ok_or_else(|| {
+            io::Error::other("a log file carries the last generation there is, which no node ever reached")
+        })?;
         let epoch = LogEpoch {
             height,
             generation: self.generation,

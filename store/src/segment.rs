@@ -78,7 +78,8 @@ impl FileName {
         if number.len() != 16 {
             return None;
         }
-        let id = SegmentId(u64::from_str_radix(number, 16).ok()?);
+        // None follows the last number, so no file ever had it.
+        let id = SegmentId(u64::from_str_radix(number, 16).ok().filter(|id| *id < u64::MAX)?);
         match kind {
             "values" => Some(Self::Used(Class::Values, id)),
             "payloads" => Some(Self::Used(Class::Payloads, id)),
@@ -287,6 +288,7 @@ mod tests {
             "values-00000000deadbeef",
             "lost+found",
             "other-00000000deadbeef.seg",
+            "values-ffffffffffffffff.seg",
         ] {
             assert_eq!(FileName::parse(foreign), None, "{foreign}");
         }

@@ -1,6 +1,7 @@
 //! Stories and laws of the whole store, on real files. The codecs' own laws stand beside them in `tests/formats.rs`.
 
 mod birth;
+mod corruption;
 mod crash;
 mod decide;
 mod device;

@@ -81,6 +81,8 @@ pub(super) fn decode_place(bytes: &[u8]) -> Option<Place> {
         bytes: fields.u64()?,
     };
     location.offset.checked_add(location.bytes)?;
+    // The next segment's number is counted from it.
+    location.segment.0.checked_add(1)?;
     Some(Place { location, blobs })
 }
 
