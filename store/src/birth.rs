@@ -21,7 +21,7 @@ use crate::open::OpenError;
 use crate::segment::FileName;
 
 /// The index, within the data directory.
-const INDEX_NAME: &str = "index.redb";
+pub(crate) const INDEX_NAME: &str = "index.redb";
 /// The index while it is made; what it holds counts for nothing.
 const UNBORN_NAME: &str = "index.redb.new";
 /// First bytes of every redb file; redb writes them last.

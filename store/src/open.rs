@@ -121,6 +121,22 @@ pub enum OpenError {
         /// A log or a segment that was made after it.
         beside: PathBuf,
     },
+    /// The index is older than a log: it lost decisions, and with them which heights were signed.
+    #[error(
+        "index {index} lost its newest decisions: {log} holds what this node signed at height {height}, and the index never \
+         heard of that height. If the index was put back from a copy, put the newest one back; otherwise move the whole \
+         directory {folder} away and start again: the node fetches everything from its peers, and listens before it signs"
+    )]
+    RolledBack {
+        /// The directory.
+        folder: PathBuf,
+        /// The index.
+        index: PathBuf,
+        /// The log that is newer.
+        log: PathBuf,
+        /// The height of that log.
+        height: Height,
+    },
     /// Permission is missing.
     #[error("{path} cannot be used: {source}; give the node's user read and write permission for the whole directory")]
     Permission {

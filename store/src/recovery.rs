@@ -12,6 +12,7 @@ use ultramarine_runtime::medium::{Medium, MediumFile, Pwrite, PwriteFile, ready}
 use ultramarine_types::Assembly;
 use ultramarine_types::storage::{LogCondition, LogEpoch, RecoveredLog, StoreReply, StoreRequest, Tag};
 
+use crate::birth;
 use crate::device::forget_cached;
 use crate::format::{Binding, PAGE_BYTES, whole_pages};
 use crate::index::{Index, IndexError, Marks};
@@ -176,6 +177,16 @@ pub(crate) fn recover_log(
         // A file may be newer than the mark: it was made ready just before the process ended.
         if let Some(header) = LogHeader::decode(&image).filter(|header| header.binding == binding) {
             state.journal.number_from(header.epoch.generation);
+            // Records follow the mark, so those of a later height say that the mark was there and is lost.
+            let is_later = marks.epoch.is_none_or(|marked| marked.height < header.epoch.height);
+            if is_later && log::read(&image, header.epoch, binding) != Found::Whole(Vec::new()) {
+                return Err(OpenError::RolledBack {
+                    index: folder.join(birth::INDEX_NAME),
+                    folder,
+                    log: path,
+                    height: header.epoch.height,
+                });
+            }
         }
         files.push(image);
     }
@@ -221,7 +232,8 @@ pub(crate) fn recover_log(
     }))
 }
 
-/// The one file of an epoch and what it holds. Two are as good as none: nobody knows which of them was signed on last.
+/// The one file of an epoch and what it holds. Two are as good as none: nobody knows which of them was signed on last. So is
+/// one that a newer file of its height outgrew.
 fn find_log(files: &[Bytes], epoch: LogEpoch, binding: Binding) -> (usize, Found) {
     let read = files.iter().map(|image| log::read(image, epoch, binding)).enumerate();
     let mut found: Vec<(usize, Found)> = read.filter(|(_, content)| *content != Found::Missing).collect();
@@ -233,7 +245,27 @@ fn find_log(files: &[Bytes], epoch: LogEpoch, binding: Binding) -> (usize, Found
         );
         return (0, Found::Missing);
     }
-    found.pop().unwrap_or((0, Found::Missing))
+    let (slot, content) = found.pop().unwrap_or((0, Found::Missing));
+    for image in files {
+        let newer = LogHeader::decode(image).filter(|header| {
+            let of_height = header.binding == binding && header.epoch.height == epoch.height;
+            of_height && header.epoch.generation > epoch.generation
+        });
+        let Some(newer) = newer else { continue };
+        // Recovery that was cut short before its mark leaves nothing or the same; what was marked and went on holds more.
+        let other = log::read(image, newer.epoch, binding);
+        if other != Found::Whole(Vec::new()) && other != content {
+            tracing::error!(
+                "the index believes generation {} of the log of height {}, and generation {} holds other records: the index \
+                 lost its newest mark, and neither log is believed",
+                epoch.generation,
+                epoch.height,
+                newer.epoch.generation
+            );
+            return (0, Found::Missing);
+        }
+    }
+    (slot, content)
 }
 
 fn move_log(state: &mut State, medium: &Pwrite, old: LogEpoch, records: &[Bytes]) -> io::Result<LogEpoch> {

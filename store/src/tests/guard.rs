@@ -7,7 +7,7 @@ use ultramarine_types::storage::{LogCondition, LogEpoch, StoreRequest, Tag};
 
 use super::support::*;
 use crate::journal::{SLOTS, slot_path};
-use crate::log::{LogHeader, encode_frame};
+use crate::log::LogHeader;
 use crate::{Binding, OpenError};
 
 #[test]
@@ -219,8 +219,8 @@ fn slot_of(folder: &Path, epoch: LogEpoch) -> usize {
     (0..SLOTS).find(is_it).expect("an epoch has a file")
 }
 
-/// A file of an epoch with one record, as a process leaves it that is killed before the epoch's mark.
-fn unmarked_log(epoch: LogEpoch, record: &'static [u8]) -> Vec<u8> {
+/// A file made ready for an epoch whose mark never came.
+fn unmarked_log(epoch: LogEpoch) -> Vec<u8> {
     let header = LogHeader {
         epoch,
         salt: 0x5a17,
@@ -230,7 +230,6 @@ fn unmarked_log(epoch: LogEpoch, record: &'static [u8]) -> Vec<u8> {
         },
     };
     let mut file = header.encode();
-    file.extend(encode_frame(header.lineage(), 0, &[bytes::Bytes::from_static(record)]));
     file.resize(256 * 1024, 0);
     file
 }
@@ -278,7 +277,7 @@ fn a_generation_counts_up_from_the_newest_file_whether_marked_or_not() {
             height: Height(2),
             generation: 1000,
         };
-        std::fs::write(slot_path(folder.path(), slot), unmarked_log(newest, b"unmarked")).expect("written");
+        std::fs::write(slot_path(folder.path(), slot), unmarked_log(newest)).expect("written");
         let log = Store::open(folder.path()).recovered.log.expect("the log");
         assert_eq!((log.condition, log.records.len()), (LogCondition::Whole, 1));
         assert!(log.epoch.generation > 1000, "slot {slot}: {:?}", log.epoch);
@@ -299,11 +298,7 @@ fn a_log_prepared_before_a_crash_is_never_taken_for_a_later_one() {
         for lost in 0..SLOTS {
             std::fs::write(slot_path(folder.path(), lost), vec![0; 4096]).expect("written");
         }
-        std::fs::write(
-            slot_path(folder.path(), slot),
-            unmarked_log(unmarked, b"of a former life"),
-        )
-        .expect("written");
+        std::fs::write(slot_path(folder.path(), slot), unmarked_log(unmarked)).expect("written");
         let mut store = Store::open(folder.path());
         assert_eq!(
             store.recovered.log.as_ref().expect("the mark").condition,
@@ -314,5 +309,67 @@ fn a_log_prepared_before_a_crash_is_never_taken_for_a_later_one() {
         let log = Store::open(folder.path()).recovered.log.expect("the log");
         assert_eq!((log.epoch.height, log.condition), (Height(2), LogCondition::Whole));
         assert!(log.records.is_empty(), "slot {slot}: {:?}", log.records);
+    }
+}
+
+/// Votes at heights that the index forgot would be given once more.
+#[test]
+fn an_index_that_lost_its_newest_decisions_is_refused() {
+    for lost_from in 0..3 {
+        let (folder, copied) = (tempfile::tempdir(), tempfile::tempdir());
+        let (folder, copied) = (folder.expect("a folder"), copied.expect("a folder"));
+        let index = folder.path().join("index.redb");
+        let mut store = Store::open(folder.path());
+        for height in 1..=3 {
+            if height == lost_from + 1 {
+                std::fs::copy(&index, copied.path().join("index.redb")).expect("a copy");
+            }
+            store.begin(height);
+            store.log(&[b"a vote"]);
+            if height < 3 {
+                store.grow(height..=height, 0);
+            }
+        }
+        drop(store);
+        std::fs::copy(copied.path().join("index.redb"), &index).expect("put back");
+        for _ in 0..2 {
+            let opened = Store::try_open(folder.path(), &options());
+            if lost_from == 2 {
+                // The mark of height 3 came with the decision of height 2.
+                let log = opened.expect("nothing is lost").recovered.log.expect("the log");
+                assert_eq!((log.epoch.height, log.condition), (Height(3), LogCondition::Whole));
+                continue;
+            }
+            let refused = opened.err().expect("votes of later heights are there");
+            assert!(matches!(refused, OpenError::RolledBack { .. }), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_a_newer_one_of_its_height_outgrew_is_doubted() {
+    for outgrown in [false, true] {
+        let (folder, copied) = (tempfile::tempdir(), tempfile::tempdir());
+        let (folder, copied) = (folder.expect("a folder"), copied.expect("a folder"));
+        let (index, kept) = (folder.path().join("index.redb"), copied.path().join("index.redb"));
+        let mut store = Store::open(folder.path());
+        store.begin(1);
+        store.log(&[b"a vote"]);
+        drop(store);
+        std::fs::copy(&index, &kept).expect("a copy");
+        let mut store = Store::open(folder.path());
+        if outgrown {
+            store.log(&[b"another vote"]);
+        }
+        drop(store);
+        std::fs::copy(&kept, &index).expect("put back");
+        let log = Store::open(folder.path()).recovered.log.expect("the mark");
+        let expected = if outgrown {
+            (LogCondition::Missing, 0)
+        } else {
+            // As after a kill between the new file and its mark.
+            (LogCondition::Whole, 1)
+        };
+        assert_eq!((log.condition, log.records.len()), expected);
     }
 }
