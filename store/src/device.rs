@@ -18,8 +18,8 @@ use rustix::fs::{Advice, fadvise};
 /// Drops a file's cached pages, so that the next read asks the device. To be called before anything of it is read.
 pub(crate) fn forget_cached(path: &Path) -> io::Result<()> {
     let file = File::open(path)?;
-    // Dirty pages cannot be dropped, and a process that was killed leaves some. If they cannot be written now, that is told
-    // now; it is no word about pages of an earlier failure, which are dropped below whether this succeeds or not.
+    // Dirty pages cannot be dropped, and a process that was killed leaves some: they are written first. That this succeeds
+    // says nothing of pages whose writing failed before: those count as clean, and go below.
     file.sync_all()?;
     fadvise(&file, 0, None, Advice::DontNeed)?;
     Ok(())

@@ -72,7 +72,7 @@ impl StoreOptions {
 /// An open store.
 #[derive(Debug)]
 pub struct Opened {
-    /// For the storage tile ([`crate::tile::run`]) or a [`Writer`].
+    /// For the storage tile ([`crate::tile::run`]) or a [`Writer`](crate::Writer).
     pub state: State,
     /// For everybody else.
     pub reader: Arc<Reader>,

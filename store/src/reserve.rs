@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
+use crate::failure::is_full;
+
 /// Days of log and commits: a height costs about 60 KiB of them, most of it written over old blocks.
 pub const RESERVE_BYTES: u64 = 16 << 20;
 /// Below this the reserve is given up.
@@ -24,6 +26,8 @@ pub(crate) struct Reserve {
     path: PathBuf,
     /// What the file occupies, not what its name or length promise.
     held_bytes: u64,
+    /// The file system does not hold what it is asked to, so that it is not asked again at every sync.
+    in_vain: bool,
 }
 
 impl Reserve {
@@ -34,6 +38,7 @@ impl Reserve {
             held_bytes: occupied_bytes(&path),
             folder: folder.to_owned(),
             path,
+            in_vain: false,
         };
         if reserve.held_bytes > 0 {
             reserve.balance();
@@ -43,15 +48,16 @@ impl Reserve {
 
     /// Takes the reserve, or what is missing of it, if the disk has room for it and as much again.
     pub fn take(&mut self) {
-        if self.held_bytes >= RESERVE_BYTES || !self.has_room_for(RESERVE_BYTES) {
+        if self.in_vain || self.held_bytes >= RESERVE_BYTES || !self.has_room_for(RESERVE_BYTES) {
             return;
         }
-        match create(&self.path) {
-            Ok(()) => {}
-            // Values are refused in time all the same; only a disk that others fill is no longer provided for.
-            Err(error) => tracing::debug!("no reserve: {error}"),
-        }
+        let outcome = create(&self.path);
         self.held_bytes = occupied_bytes(&self.path);
+        if self.held_bytes < RESERVE_BYTES && !outcome.as_ref().is_err_and(is_full) {
+            // Values are refused in time all the same; only a disk that others fill is no longer provided for.
+            self.in_vain = true;
+            tracing::warn!("no reserve can be held in {}: {outcome:?}", self.path.display());
+        }
     }
 
     /// Whether `bytes` more may be taken for values.
@@ -68,9 +74,10 @@ impl Reserve {
             return;
         };
         if available < LOW_BYTES && self.held_bytes > 0 {
+            // Whatever comes of it, it is not tried again before there was a reserve again.
+            self.held_bytes = 0;
             match std::fs::remove_file(&self.path) {
                 Ok(()) => {
-                    self.held_bytes = 0;
                     tracing::warn!(
                         "{available} bytes are left: the reserve {} is given up so that log and decisions can still be \
                          written; {} soon",
@@ -115,4 +122,25 @@ fn create(path: &Path) -> io::Result<()> {
     fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES)
         .map_err(io::Error::from)
         .inspect_err(|_| drop(std::fs::remove_file(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reserve_that_cannot_be_held_is_not_asked_for_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("RESERVE");
+        std::fs::create_dir(&path).expect("something is in its place");
+        let mut reserve = Reserve::find(folder.path());
+        reserve.take();
+        std::fs::remove_dir(&path).expect("gone");
+        reserve.balance();
+        assert!(!path.exists(), "by this process no more");
+        let mut reserve = Reserve::find(folder.path());
+        reserve.take();
+        assert!(occupied_bytes(&path) >= RESERVE_BYTES);
+        assert_eq!(reserve.held_bytes, occupied_bytes(&path));
+    }
 }

@@ -157,8 +157,9 @@ impl<M: Medium> Writer<M> {
                 kept.map_err(|error| self.state.index_failed(&error))
             }
             StoreRequest::Silence { through } => {
+                self.state.reserve.balance();
                 let marked = self.state.index.silence(through);
-                marked.map_err(|error| Failure(error.to_string()))?;
+                marked.map_err(|error| self.state.index_failed(&error))?;
                 out.push(StoreReply::Silenced { through });
                 Ok(())
             }
