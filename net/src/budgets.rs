@@ -1,16 +1,17 @@
 //! This file knows what each peer may still make us spend. It outlives connections, so that who comes again comes with
 //! what it has left.
 //!
-//! A full node pays twice: for itself, and for its site, because keys cost nothing. A site may spend as much as a few
-//! full nodes, which is what lives behind one address.
+//! Keys cost nothing, so whoever stands behind a peer pays: its validator, whose nodes share what it has; or, beside a
+//! full node itself, the site it comes from, which may spend as much as a few full nodes, because that many may live
+//! behind one address.
 
 use std::collections::BTreeMap;
 
 use ultramarine_types::{Nanos, PeerId};
 
 use crate::bounds;
-use crate::doors::Site;
 use crate::pace::Bucket;
+use crate::peers::Origin;
 
 /// Full nodes of one site that may spend all they have at one time.
 const FULL_NODES_PER_SITE: u64 = 4;
@@ -20,20 +21,14 @@ const FULL_NODES_PER_SITE: u64 = 4;
 pub struct Spender {
     /// The peer.
     pub peer: PeerId,
-    /// Whether a validator attests it.
-    pub is_validator: bool,
-    /// Where it is.
-    pub site: Site,
+    /// Who stands behind it.
+    pub origin: Origin,
 }
 
 impl Spender {
     fn payers(self) -> impl Iterator<Item = Payer> {
-        let payers = if self.is_validator {
-            [Some(Payer::Validator(self.peer)), None]
-        } else {
-            [Some(Payer::FullNode(self.peer)), Some(Payer::Site(self.site))]
-        };
-        payers.into_iter().flatten()
+        let itself = matches!(self.origin, Origin::Site(_)).then_some(Payer::FullNode(self.peer));
+        itself.into_iter().chain([Payer::Origin(self.origin)])
     }
 }
 
@@ -62,9 +57,8 @@ impl Spend {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Payer {
-    Validator(PeerId),
     FullNode(PeerId),
-    Site(Site),
+    Origin(Origin),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,9 +71,9 @@ struct Purse {
 impl Purse {
     fn of(payer: Payer, now: Nanos) -> Self {
         let (many, serving) = match payer {
-            Payer::Validator(_) => (1, bounds::SERVE_VALIDATOR_BYTES_PER_SECOND),
+            Payer::Origin(Origin::Validator(_)) => (1, bounds::SERVE_VALIDATOR_BYTES_PER_SECOND),
             Payer::FullNode(_) => (1, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
-            Payer::Site(_) => (FULL_NODES_PER_SITE, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
+            Payer::Origin(Origin::Site(_)) => (FULL_NODES_PER_SITE, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
         };
         let bucket = |rate: u64, burst: u64| Bucket::new(many * rate, many * burst, now);
         Self {
@@ -155,15 +149,29 @@ impl Budgets {
 mod tests {
     use std::net::IpAddr;
 
-    use super::*;
+    use ultramarine_types::Address;
 
-    fn spender(key: u64, is_validator: bool) -> Spender {
+    use super::*;
+    use crate::doors::Site;
+
+    fn peer(key: u64) -> PeerId {
         let mut peer = PeerId([1; 32]);
         peer.0[..8].copy_from_slice(&key.to_le_bytes());
+        peer
+    }
+
+    /// A full node among others at one address, or the node of a validator of its own.
+    fn spender(key: u64, is_validator: bool) -> Spender {
+        let origin = if is_validator {
+            let mut address = Address::ZERO;
+            address.0[..8].copy_from_slice(&key.to_le_bytes());
+            Origin::Validator(address)
+        } else {
+            Origin::Site(Site::of(IpAddr::from([10, 0, 0, 1])))
+        };
         Spender {
-            peer,
-            is_validator,
-            site: Site::of(IpAddr::from([10, 0, 0, 1])),
+            peer: peer(key),
+            origin,
         }
     }
 
@@ -202,6 +210,15 @@ mod tests {
             bounds::STREAMS_BURST,
             "its neighbours cost it nothing"
         );
+    }
+
+    #[test]
+    fn new_keys_of_one_validator_are_no_new_budget() {
+        let mut budgets = Budgets::default();
+        let one = spender(1, true);
+        assert_eq!(streams_at_once(&mut budgets, one), bounds::STREAMS_BURST);
+        let again = Spender { peer: peer(2), ..one };
+        assert_eq!(streams_at_once(&mut budgets, again), 0);
     }
 
     #[test]

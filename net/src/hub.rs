@@ -18,14 +18,13 @@ use crate::bounds;
 use crate::budgets::{Budgets, Spend};
 use crate::buffers::Buffers;
 use crate::charges::ChargeLog;
-use crate::doors::Site;
 use crate::hello::Goodbye;
 use crate::identity::{Attestation, Identity};
 use crate::link::Link;
 use crate::message;
 use crate::metrics::Metrics;
 use crate::outlet::Outlet;
-use crate::peers::{BAN_SCORE, SITE_BAN_SCORE, Scores, newer_stays, place};
+use crate::peers::{BAN_SCORE, ORIGIN_BAN_SCORE, Origin, Scores, newer_stays, place};
 use crate::reader::Reader;
 use crate::streaming::{Completed, Input, Join, JoinConfig, Output};
 use crate::turns::Turns;
@@ -57,8 +56,8 @@ pub(crate) struct Hub {
     readers: RefCell<BTreeMap<OfferId, Rc<Reader>>>,
     streams_named: Cell<u64>,
     scores: RefCell<Scores<PeerId>>,
-    /// What full nodes of a site did together, whatever keys they had.
-    sites: RefCell<Scores<Site>>,
+    /// What peers of one origin did together, whatever keys they had.
+    origins: RefCell<Scores<Origin>>,
     budgets: RefCell<Budgets>,
     links: RefCell<BTreeMap<PeerId, Rc<Link>>>,
     charges: RefCell<ChargeLog>,
@@ -115,7 +114,7 @@ impl Hub {
             readers: RefCell::new(BTreeMap::new()),
             streams_named: Cell::new(0),
             scores: RefCell::new(Scores::new(BAN_SCORE)),
-            sites: RefCell::new(Scores::new(SITE_BAN_SCORE)),
+            origins: RefCell::new(Scores::new(ORIGIN_BAN_SCORE)),
             budgets: RefCell::new(Budgets::default()),
             links: RefCell::new(BTreeMap::new()),
             charges: RefCell::new(ChargeLog::default()),
@@ -279,9 +278,7 @@ impl Hub {
             tracing::warn!(%peer, fault = fault.name(), "charged{value}: {what} ({unsaid} like it not shown)");
         }
         let Some(link) = self.link(&peer) else { return };
-        if link.validator.is_none() {
-            self.sites.borrow_mut().charge(now, link.site, fault);
-        }
+        self.origins.borrow_mut().charge(now, link.origin(), fault);
         if banned {
             link.close(Goodbye::Banned);
         }
@@ -324,8 +321,8 @@ impl Hub {
         if self.scores.borrow().is_banned(self.now(), &link.peer) {
             return Err(Goodbye::Banned);
         }
-        // A new key is no new start for a full node. A validator answers for its own faults only.
-        if link.validator.is_none() && self.sites.borrow().is_banned(self.now(), &link.site) {
+        // A new key is no new start.
+        if self.origins.borrow().is_banned(self.now(), &link.origin()) {
             return Err(Goodbye::Banned);
         }
         let mut links = self.links.borrow_mut();

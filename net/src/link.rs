@@ -14,6 +14,7 @@ use crate::budgets::Spender;
 use crate::doors::Site;
 use crate::hello::Goodbye;
 use crate::metrics::Metrics;
+use crate::peers::Origin;
 use crate::queue::{Queue, TooSlow};
 
 /// A live connection.
@@ -135,9 +136,13 @@ impl Link {
     pub fn spender(&self) -> Spender {
         Spender {
             peer: self.peer,
-            is_validator: self.validator.is_some(),
-            site: self.site,
+            origin: self.origin(),
         }
+    }
+
+    /// Who stands behind the peer.
+    pub fn origin(&self) -> Origin {
+        self.validator.map_or(Origin::Site(self.site), Origin::Validator)
     }
 
     /// Ends the connection with a reason the peer can read.

@@ -7,6 +7,7 @@ use ultramarine_types::network::Fault;
 use ultramarine_types::{Address, Nanos, PeerId};
 
 use crate::bounds;
+use crate::doors::Site;
 use crate::hello::Goodbye;
 
 /// Where to find a peer.
@@ -18,11 +19,19 @@ pub struct PeerConfig {
     pub peer: Option<PeerId>,
 }
 
+/// Who stands behind a peer: keys of nodes cost nothing, this does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Origin {
+    /// The validator that attests it.
+    Validator(Address),
+    /// Where a full node comes from.
+    Site(Site),
+}
+
 /// At this score a peer is banned.
 pub const BAN_SCORE: u64 = 100;
-/// At this score of all its full nodes together a site is banned for full nodes: a few bans' worth, which no honest
-/// neighbour is near.
-pub const SITE_BAN_SCORE: u64 = 4 * BAN_SCORE;
+/// At this score of all its peers together an origin is banned: a few bans' worth, which no honest neighbour is near.
+pub const ORIGIN_BAN_SCORE: u64 = 4 * BAN_SCORE;
 /// How long a ban lasts.
 pub const BAN: Nanos = Nanos::from_millis(30_000);
 /// A point is forgotten in this time.

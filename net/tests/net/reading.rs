@@ -79,7 +79,7 @@ fn who_asks_and_does_not_read_holds_no_bytes_for_long() {
     node.shelf.clear();
     drop(value);
     expect_free(&held);
-    assert_eq!(node.counter(FAULTS, &[("fault", Fault::Withheld.name())]), 1);
+    node.expect_count(FAULTS, &[("fault", Fault::Withheld.name())], 1);
 }
 
 #[test]
@@ -101,5 +101,5 @@ fn who_is_sent_a_value_and_does_not_read_holds_no_bytes_for_long() {
     node.shelf.clear();
     drop(value);
     expect_free(&held);
-    assert_eq!(node.counter(FAULTS, &[("fault", Fault::Withheld.name())]), 1);
+    node.expect_count(FAULTS, &[("fault", Fault::Withheld.name())], 1);
 }
