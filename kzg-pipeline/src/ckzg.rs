@@ -10,7 +10,6 @@ use c_kzg::{Blob, Bytes32, Bytes48, KzgSettings};
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{Finding, Malformed};
 
-use crate::group::Sum;
 use crate::inquiry::{Inquiry, Tell};
 use crate::memo::{self, Memo};
 use crate::opening::{Opened, Opening, Summed};
@@ -110,11 +109,7 @@ impl Verifier for CKzg {
     }
 
     fn sum(&self, claims: Vec<Opened>) -> Summed {
-        Summed {
-            claims,
-            left: Sum::default(),
-            right: Sum::default(),
-        }
+        Summed::without_sums(claims)
     }
 
     /// `open` leaves nothing to settle; what it did not see is not accepted.

@@ -46,17 +46,16 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        // On a Zen 5 core a lane opens 16 blobs in 4 ms and 8 in half of that, and sums 16 claims in 0.6 ms, which is what may be left
-        // to do behind a block's last blob. A stream that stalls costs a pairing (0.55 ms) per wait: 1 % of a lane. See
-        // benches/BUDGET.md for other sizes.
+        // On a Zen 4 core a lane opens 16 blobs in 2 ms and 8 in a little more than half of that, and sums 16 claims in 0.4 ms, which is
+        // what may be left to do behind a block's last blob; without AVX-512 it is about twice that. A stream that stalls costs a pairing
+        // (0.75 ms) per wait: 1.5 % of a lane. See benches/BUDGET.md for other sizes.
         let account = |wait_ms| AccountPolicy {
             sum_claims: 16,
             claims_max: 2 * BLOBS_PER_BLOCK_MAX as usize,
             wait: Nanos::from_millis(wait_ms),
         };
-        // A question takes a pairing and, within a piece, some small sums: 0.8 ms on that core, twice that on a slow one. Two turns, the
-        // most that a blob of the current height waits behind blame, are 26 ms there and below 50 anywhere; a turn's hand-over
-        // costs a thousandth of it.
+        // A question takes a pairing and, within a piece, some small sums: 1 ms on that core. Two turns, the most that a blob of the
+        // current height waits behind blame, are 32 ms there and about 50 on a slow core; a turn's hand-over costs a thousandth of it.
         Self {
             current_blobs_max: 16,
             sync_blobs_max: 8,

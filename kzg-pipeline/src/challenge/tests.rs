@@ -1,5 +1,6 @@
 use super::*;
-use crate::fixtures::{Seeded, random};
+use crate::fixtures::Seeded;
+use ultramarine_types::KzgProof;
 
 /// Blobs need not be canonical to be hashed.
 fn blobs(count: usize) -> Vec<(Vec<u8>, KzgCommitment)> {
@@ -21,18 +22,23 @@ fn blobs(count: usize) -> Vec<(Vec<u8>, KzgCommitment)> {
         .collect()
 }
 
+/// With a proof that is no part of the hash.
+fn claims(blobs: &[(Vec<u8>, KzgCommitment)]) -> Vec<Claim<'_>> {
+    let claim = |(blob, commitment)| Claim {
+        blob,
+        commitment,
+        proof: &KzgProof([0; 48]),
+    };
+    blobs
+        .iter()
+        .map(|(blob, commitment)| claim((blob.as_slice(), commitment)))
+        .collect()
+}
+
 #[test]
 fn every_path_gives_the_plain_hash_at_every_number_of_messages() {
     let blobs = blobs(39);
-    let proof = random()[0].proof;
-    let claims: Vec<_> = blobs
-        .iter()
-        .map(|(blob, commitment)| Claim {
-            blob,
-            commitment,
-            proof: &proof,
-        })
-        .collect();
+    let claims = claims(&blobs);
     let expected: Vec<_> = claims.iter().map(|claim| hash(claim.blob, claim.commitment)).collect();
     for path in Path::all() {
         for count in 0..=claims.len() {
@@ -49,15 +55,7 @@ fn every_path_gives_the_plain_hash_at_every_number_of_messages() {
 #[test]
 fn a_blob_of_a_wrong_length_disturbs_no_other() {
     let blobs = blobs(5);
-    let proof = random()[0].proof;
-    let mut claims: Vec<_> = blobs
-        .iter()
-        .map(|(blob, commitment)| Claim {
-            blob,
-            commitment,
-            proof: &proof,
-        })
-        .collect();
+    let mut claims = claims(&blobs);
     claims[1].blob = &blobs[1].0[1..];
     claims[3].blob = &[];
     for path in Path::all() {

@@ -16,7 +16,7 @@
 //! ```
 #![allow(clippy::needless_range_loop, reason = "limbs of several numbers go together")]
 
-use super::Folds;
+use super::vectors::{Folds, carry, unzip};
 use crate::field::{Fr, Limbs, R};
 use crate::simd::{Group, Lanes, cut, join};
 
@@ -88,11 +88,7 @@ impl<const N: usize, L: Lanes<N>> Folds<N, L> for Limbs29 {
 
     #[inline(always)]
     fn unzip(lanes: L, first: &Self::Values, second: &Self::Values) -> [Self::Vectors; 2] {
-        let (mut a, mut b) = ([lanes.splat(0); LIMBS], [lanes.splat(0); LIMBS]);
-        for limb in 0..LIMBS {
-            [a[limb], b[limb]] = lanes.unzip(lanes.load(&first.0[limb]), lanes.load(&second.0[limb]));
-        }
-        [a, b]
+        unzip(lanes, first, second)
     }
 
     /// See the bounds above.
@@ -136,9 +132,11 @@ const FOUR_R_LOOSE: Narrow = {
     }
     let mut at = 0;
     while at < LIMBS {
-        assert!(loose[at] < 1 << 30);
+        assert!(loose[at] < 1 << 30 && (loose[at] >= MASK || at + 1 == LIMBS));
         at += 1;
     }
+    // What remains on top covers the top limb of b.
+    assert!(loose[LIMBS - 1] > R_NARROW[LIMBS - 1] + R_NARROW[LIMBS - 1] / 8);
     loose
 };
 
@@ -173,7 +171,7 @@ fn montgomery<const N: usize, L: Lanes<N>>(
         }
         columns = step(lanes, columns);
     }
-    carry(lanes, columns)
+    carry::<BITS, LIMBS, N, L>(lanes, columns)
 }
 
 /// `a·c` modulo r for the factor behind `c`, not tight: `a`'s limbs are below 2²⁹, the result's below 2⁶³.
@@ -205,28 +203,15 @@ fn step<const N: usize, L: Lanes<N>>(lanes: L, columns: [L::Vector; LIMBS]) -> [
     moved
 }
 
-/// Tight limbs of a number whose value is below 2²⁶¹.
-#[inline(always)]
-fn carry<const N: usize, L: Lanes<N>>(lanes: L, mut columns: [L::Vector; LIMBS]) -> [L::Vector; LIMBS] {
-    let mask = lanes.splat(MASK);
-    for limb in 0..LIMBS - 1 {
-        columns[limb + 1] = lanes.add(columns[limb + 1], lanes.down(columns[limb], BITS));
-        columns[limb] = lanes.and(columns[limb], mask);
-    }
-    // What passes 2²⁶¹ is there on purpose: see `COMPLEMENT`.
-    columns[LIMBS - 1] = lanes.and(columns[LIMBS - 1], mask);
-    columns
-}
-
 /// The same residue, tight and little above r at most, of a number below 2²⁶¹.
 #[inline(always)]
 fn narrow<const N: usize, L: Lanes<N>>(lanes: L, columns: [L::Vector; LIMBS]) -> [L::Vector; LIMBS] {
-    let mut tight = carry(lanes, columns);
+    let mut tight = carry::<BITS, LIMBS, N, L>(lanes, columns);
     let quotient = lanes.down(lanes.product32(tight[LIMBS - 1], lanes.splat(RECIPROCAL)), 44);
     for limb in 0..LIMBS {
         tight[limb] = lanes.add(tight[limb], lanes.product32(quotient, lanes.splat(COMPLEMENT[limb])));
     }
-    carry(lanes, tight)
+    carry::<BITS, LIMBS, N, L>(lanes, tight)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@
 //! (Held five times, as z is, one step would do; but 400 KB of table come from further away than they save.)
 #![allow(clippy::needless_range_loop, reason = "limbs of several numbers go together")]
 
-use super::Folds;
+use super::vectors::{Folds, carry, unzip};
 use crate::field::{Fr, Limbs, R};
 use crate::simd::{Group, Multiply52, cut, join};
 
@@ -89,11 +89,7 @@ impl<const N: usize, L: Multiply52<N>> Folds<N, L> for Limbs52 {
 
     #[inline(always)]
     fn unzip(lanes: L, first: &Self::Values, second: &Self::Values) -> [Self::Vectors; 2] {
-        let (mut a, mut b) = ([lanes.splat(0); LIMBS], [lanes.splat(0); LIMBS]);
-        for limb in 0..LIMBS {
-            [a[limb], b[limb]] = lanes.unzip(lanes.load(&first.0[limb]), lanes.load(&second.0[limb]));
-        }
-        [a, b]
+        unzip(lanes, first, second)
     }
 
     /// See the bounds above.
@@ -103,7 +99,7 @@ impl<const N: usize, L: Multiply52<N>> Folds<N, L> for Limbs52 {
         for limb in 0..LIMBS {
             difference[limb] = lanes.add(lanes.sub(a[limb], b[limb]), lanes.splat(TWO_R_LOOSE[limb]));
         }
-        let turned = turn(lanes, &carry(lanes, difference), factors);
+        let turned = turn(lanes, &carry::<BITS, LIMBS, N, L>(lanes, difference), factors);
         let mut sum = times(lanes, &turned, z);
         for limb in 0..LIMBS {
             sum[limb] = lanes.add(sum[limb], lanes.add(a[limb], b[limb]));
@@ -112,7 +108,7 @@ impl<const N: usize, L: Multiply52<N>> Folds<N, L> for Limbs52 {
         for limb in 0..LIMBS {
             sum[limb] = lanes.add(sum[limb], lanes.look_up(&COMPLEMENTS[limb], quotient));
         }
-        value.store(lanes, &carry(lanes, sum));
+        value.store(lanes, &carry::<BITS, LIMBS, N, L>(lanes, sum));
     }
 }
 
@@ -187,7 +183,7 @@ fn turn<const N: usize, L: Multiply52<N>>(
         }
         columns = step(lanes, columns);
     }
-    carry(lanes, [columns[0], columns[1], columns[2], columns[3], columns[4]])
+    carry::<BITS, LIMBS, N, L>(lanes, [columns[0], columns[1], columns[2], columns[3], columns[4]])
 }
 
 /// `a·c` modulo r for the factor behind `c`, not tight.
@@ -237,18 +233,6 @@ fn step<const N: usize, L: Multiply52<N>>(lanes: L, columns: [L::Vector; LIMBS +
     }
     moved[0] = lanes.add(moved[0], over);
     moved
-}
-
-/// Tight limbs of a number modulo 2²⁶⁰. What passes 2²⁶⁰ is there on purpose: see `COMPLEMENTS`.
-#[inline(always)]
-fn carry<const N: usize, L: Multiply52<N>>(lanes: L, mut columns: [L::Vector; LIMBS]) -> [L::Vector; LIMBS] {
-    let mask = lanes.splat(MASK);
-    for limb in 0..LIMBS - 1 {
-        columns[limb + 1] = lanes.add(columns[limb + 1], lanes.down(columns[limb], BITS));
-        columns[limb] = lanes.and(columns[limb], mask);
-    }
-    columns[LIMBS - 1] = lanes.and(columns[LIMBS - 1], mask);
-    columns
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 //! [`Folds`] is what differs: limbs of 29 bits or of 52. [`Lanes`] is the processor, or its emulation.
 //!
 //! Values lie in their order, `N` to a group, so the pairs of two groups are their even and odd lanes.
+#![allow(clippy::needless_range_loop, reason = "the limb is the number of a column")]
 
 use ultramarine_types::limits::BLOB_BYTES;
 
 use super::FOLDS;
 use crate::field::{Fr, Limbs, R};
-use crate::simd::{Lanes, Work};
+use crate::simd::{Group, Lanes, Work};
 
 /// A way to hold numbers in vectors and to fold them.
 pub trait Folds<const N: usize, L: Lanes<N>> {
@@ -36,6 +37,36 @@ pub trait Folds<const N: usize, L: Lanes<N>> {
     fn unzip(lanes: L, first: &Self::Values, second: &Self::Values) -> [Self::Vectors; 2];
     /// `(a + b) + z·v⁻¹·(a − b)`, modulo r and as small as the next fold wants it.
     fn fold(lanes: L, sides: &[Self::Vectors; 2], factors: &Self::Factors, z: &Self::Point, value: &mut Self::Values);
+}
+
+/// The even and the odd ones of two groups, limb by limb.
+#[inline(always)]
+pub fn unzip<const N: usize, const LIMBS: usize, L: Lanes<N>>(
+    lanes: L,
+    first: &Group<N, LIMBS>,
+    second: &Group<N, LIMBS>,
+) -> [[L::Vector; LIMBS]; 2] {
+    let (mut even, mut odd) = ([lanes.splat(0); LIMBS], [lanes.splat(0); LIMBS]);
+    for limb in 0..LIMBS {
+        [even[limb], odd[limb]] = lanes.unzip(lanes.load(&first.0[limb]), lanes.load(&second.0[limb]));
+    }
+    [even, odd]
+}
+
+/// Tight limbs of `BITS` bits of the number in these columns, modulo the power of two behind the last limb: what passes it is there on
+/// purpose, as a complement of r added to take r off.
+#[inline(always)]
+pub fn carry<const BITS: u32, const LIMBS: usize, const N: usize, L: Lanes<N>>(
+    lanes: L,
+    mut columns: [L::Vector; LIMBS],
+) -> [L::Vector; LIMBS] {
+    let mask = lanes.splat((1 << BITS) - 1);
+    for limb in 0..LIMBS - 1 {
+        columns[limb + 1] = lanes.add(columns[limb + 1], lanes.down(columns[limb], BITS));
+        columns[limb] = lanes.and(columns[limb], mask);
+    }
+    columns[LIMBS - 1] = lanes.and(columns[LIMBS - 1], mask);
+    columns
 }
 
 /// All factors of a domain, made ready.

@@ -189,12 +189,7 @@ fn plus_affine<L: Multiply52<LANES>>(
     let xz = left.z.times(lanes, &x);
     let yz = left.z.times(lanes, &y);
     let cross = Cross {
-        xy: both
-            .sum(lanes, 1)
-            .biased(lanes)
-            .minus(lanes, &xx, 1)
-            .minus(lanes, &yy, 1)
-            .tight(lanes),
+        xy: less(lanes, &both, [&xx, &yy]),
         yz: yz.sum(lanes, 1).plus(lanes, &left.y).tight(lanes),
         xz: xz.sum(lanes, 1).plus(lanes, &left.x).tight(lanes),
         xz_negative: zero_sum(lanes)
@@ -219,24 +214,9 @@ fn plus<L: Multiply52<LANES>>(
     let yz = sum_product(lanes, [&left.y, &left.z], [&right.y, &right.z]);
     let xz = sum_product(lanes, [&left.x, &left.z], [&right.x, &right.z]);
     let cross = Cross {
-        xy: xy
-            .sum(lanes, 1)
-            .biased(lanes)
-            .minus(lanes, &xx, 1)
-            .minus(lanes, &yy, 1)
-            .tight(lanes),
-        yz: yz
-            .sum(lanes, 1)
-            .biased(lanes)
-            .minus(lanes, &yy, 1)
-            .minus(lanes, &zz, 1)
-            .tight(lanes),
-        xz: xz
-            .sum(lanes, 1)
-            .biased(lanes)
-            .minus(lanes, &xx, 1)
-            .minus(lanes, &zz, 1)
-            .tight(lanes),
+        xy: less(lanes, &xy, [&xx, &yy]),
+        yz: less(lanes, &yz, [&yy, &zz]),
+        xz: less(lanes, &xz, [&xx, &zz]),
         xz_negative: xx
             .sum(lanes, 1)
             .plus(lanes, &zz)
@@ -286,6 +266,17 @@ fn sum_product<L: Multiply52<LANES>>(
     let left = left[0].sum(lanes, 1).plus(lanes, left[1]).tight(lanes);
     let right = right[0].sum(lanes, 1).plus(lanes, right[1]).tight(lanes);
     left.times(lanes, &right)
+}
+
+/// A product less two others.
+#[inline(always)]
+fn less<L: Multiply52<LANES>>(
+    lanes: L,
+    product: &Number<L::Vector>,
+    others: [&Number<L::Vector>; 2],
+) -> Number<L::Vector> {
+    let room = product.sum(lanes, 1).biased(lanes);
+    room.minus(lanes, others[0], 1).minus(lanes, others[1], 1).tight(lanes)
 }
 
 /// Zero, with room to take products off.

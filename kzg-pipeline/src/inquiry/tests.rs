@@ -3,7 +3,7 @@ use std::cell::Cell;
 use super::*;
 use crate::field::Fr;
 use crate::fixtures::Seeded;
-use crate::group::{Point, Sum};
+use crate::group::Point;
 
 /// A claim that is wrong if its bit is set.
 fn claim(wrong: bool) -> Opened {
@@ -23,11 +23,7 @@ fn is_wrong(claim: &Opened) -> bool {
 /// Claims with these bits, in pieces of these sizes.
 fn pieces(sizes: &[usize], wrong: impl Fn(usize) -> bool) -> Vec<Summed> {
     let mut next = 0..;
-    let mut piece = |size: &usize| Summed {
-        claims: next.by_ref().take(*size).map(|at| claim(wrong(at))).collect(),
-        left: Sum::default(),
-        right: Sum::default(),
-    };
+    let mut piece = |size: &usize| Summed::without_sums(next.by_ref().take(*size).map(|at| claim(wrong(at))).collect());
     sizes.iter().map(&mut piece).collect()
 }
 

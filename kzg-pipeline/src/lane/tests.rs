@@ -5,7 +5,7 @@ use ultramarine_types::verify::{Malformed, Urgency};
 
 use crate::field::Fr;
 use crate::fixtures::{self, Seeded};
-use crate::group::{Point, Sum};
+use crate::group::Point;
 use crate::inquiry::Tell;
 use crate::memo::Memo;
 use crate::verifier::Claim;
@@ -36,11 +36,7 @@ impl Verifier for FirstByte {
     }
 
     fn sum(&self, claims: Vec<Opened>) -> Summed {
-        Summed {
-            claims,
-            left: Sum::default(),
-            right: Sum::default(),
-        }
+        Summed::without_sums(claims)
     }
 
     fn inquire(&self, inquiry: &mut Inquiry, questions_max: usize, tell: &mut Tell<'_>) {
