@@ -1,6 +1,7 @@
 //! The store as a tile, on every medium this machine allows: the same story, the same answers.
 
 use bytes::Bytes;
+use ultramarine_runtime::topology::Seat;
 use ultramarine_runtime::{Halt, Io, Reason, Receiver, Sender, Tile, link};
 use ultramarine_types::storage::{Blobs, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Height, Lsn};
@@ -20,7 +21,7 @@ impl Running {
         let (requests, incoming) = link("core-store", 64).expect("a link");
         let (outgoing, replies) = link("store-core", 64).expect("a link");
         let halt = Halt::new();
-        let tile = Tile::spawn_in(&options.registry, "store", None, &halt, move |context| {
+        let tile = Tile::spawn(&options.registry, "store", Seat::default(), &halt, move |context| {
             tile::run(context, state, io, incoming, outgoing)
         });
         Self {
