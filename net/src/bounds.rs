@@ -9,7 +9,7 @@ use ultramarine_types::limits::{
 };
 
 /// The wire's version; peers of another one are refused with a reason.
-pub const WIRE_VERSION: u32 = 1;
+pub const WIRE_VERSION: u32 = 2;
 /// Name of the protocol in TLS.
 pub const ALPN: &[u8] = b"ultramarine/1";
 

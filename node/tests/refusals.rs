@@ -3,6 +3,7 @@
 mod harness;
 
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -95,7 +96,8 @@ fn a_client_that_is_not_there_is_waited_for_with_one_line() {
     // It has asked many times by now, and says so once.
     std::thread::sleep(Duration::from_secs(4));
     let lines = log(&network, 0);
-    let about: Vec<&str> = lines.lines().filter(|line| line.contains(&engine)).collect();
+    let waiting = "waiting for the execution client";
+    let about: Vec<&str> = lines.lines().filter(|line| line.contains(waiting)).collect();
     assert_eq!(about.len(), 1, "{lines}");
     let _client = network.external_client(0);
     network.nodes[0].wait_for_height(2, PATIENCE);
@@ -111,6 +113,7 @@ fn a_client_with_another_secret_stops_the_start_and_the_secret_is_named() {
     });
     let secret = temporary.path().join("other.hex");
     std::fs::write(&secret, "11".repeat(32)).expect("the folder is writable");
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
     let engine = format!("http://{}", network.addresses[0].engine_auth);
     let home = text(&network.nodes[0].home);
     let error = fail([

@@ -52,6 +52,45 @@ pub struct Proposal {
     pub signature: Signature,
 }
 
+/// A message with one signature: what proves that a validator signed at a step.
+#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub enum SignedMessage {
+    /// A vote.
+    Vote(Vote),
+    /// A proposal.
+    Proposal(Proposal),
+}
+
+impl SignedMessage {
+    /// Who signed.
+    pub const fn signer(&self) -> Address {
+        match self {
+            Self::Vote(vote) => vote.voter,
+            Self::Proposal(proposal) => proposal.proposer,
+        }
+    }
+
+    /// Height and round, and within the round a number that grows in the order in which one validator signs.
+    pub const fn step(&self) -> (Height, Round, u8) {
+        match self {
+            Self::Proposal(proposal) => (proposal.height, proposal.round, 0),
+            Self::Vote(vote) => match vote.kind {
+                VoteKind::Prevote => (vote.height, vote.round, 1),
+                VoteKind::Precommit => (vote.height, vote.round, 2),
+            },
+        }
+    }
+
+    /// The message as it is sent.
+    pub fn into_message(self) -> ConsensusMessage {
+        match self {
+            Self::Vote(vote) => ConsensusMessage::Vote(vote),
+            Self::Proposal(proposal) => ConsensusMessage::Proposal(proposal),
+        }
+    }
+}
+
 /// One validator's signature within a certificate.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]

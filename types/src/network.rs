@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::consensus::{CommitCertificate, ConsensusMessage};
+use crate::consensus::{CommitCertificate, ConsensusMessage, SignedMessage};
 use crate::ids::{Address, Height, PeerId, Round, ValueId, ValueKey};
 use crate::storage::Tag;
 use crate::value::Init;
@@ -22,54 +22,9 @@ pub struct Status {
     pub round: Round,
     /// Undecided values of `tip + 1` it holds whole, at most [`crate::limits::STATUS_VALUES_MAX`]: whom to ask for parts.
     pub holds: Vec<ValueId>,
-    /// The latest step at which the sender has seen a signature of the *receiver*, if any (design, section 6.3).
-    pub seen_signed: Option<SignedAt>,
-}
-
-/// A step of consensus at which a validator signed: a later one is greater.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Archive, Serialize, Deserialize)]
-#[rkyv(derive(Debug))]
-pub struct SignedAt {
-    /// Height.
-    pub height: Height,
-    /// Round.
-    pub round: Round,
-    /// Step.
-    pub step: SignedStep,
-}
-
-/// A step of a round, in the order in which one validator signs at them.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Archive, Serialize, Deserialize)]
-#[rkyv(derive(Debug))]
-pub enum SignedStep {
-    /// The `Init` of a value, or its proposal.
-    Propose,
-    /// A prevote.
-    Prevote,
-    /// A precommit.
-    Precommit,
-}
-
-impl SignedAt {
-    /// Behind everything that can be signed at a height.
-    pub const fn end_of(height: Height) -> Self {
-        Self {
-            height,
-            round: Round(u32::MAX),
-            step: SignedStep::Precommit,
-        }
-    }
-}
-
-impl std::fmt::Display for SignedAt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let step = match self.step {
-            SignedStep::Propose => "proposal",
-            SignedStep::Prevote => "prevote",
-            SignedStep::Precommit => "precommit",
-        };
-        write!(f, "height {}, round {}, {step}", self.height, self.round)
-    }
+    /// The latest message of the *receiver* that the sender has seen, if any (design, section 6.3): who lost its memory of what
+    /// it signed, or is not alone with its key, finds out. Its signature proves it, whoever the sender is.
+    pub seen_signed: Option<SignedMessage>,
 }
 
 /// Names one incoming stream of parts (or sync answer) between `Offer` and its verdict.

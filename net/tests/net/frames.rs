@@ -9,8 +9,9 @@ use ultramarine_net::frame::{
 use ultramarine_net::message;
 use ultramarine_net::streaming::split::split;
 use ultramarine_net::streaming::{Bits, Missing};
+use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::limits::{BLOB_BYTES, Limits, VALIDATORS_MAX};
-use ultramarine_types::network::{SignedAt, Status};
+use ultramarine_types::network::Status;
 use ultramarine_types::{
     Address, Assembly, ConsensusMessage, Height, PolkaCertificate, Round, RoundCertificate, Signature, ValueId, Vote,
     VoteKind, consensus,
@@ -55,7 +56,14 @@ fn messages_come_back_as_they_were_sent() {
         oldest_blobs: Height(1),
         round: Round(2),
         holds: vec![ValueId([3; 32])],
-        seen_signed: Some(SignedAt::end_of(Height(4))),
+        seen_signed: Some(SignedMessage::Vote(Vote {
+            kind: VoteKind::Prevote,
+            height: Height(4),
+            round: Round(1),
+            value_id: None,
+            voter: Address([7; 20]),
+            signature: Signature([8; 64]),
+        })),
     };
     let frame = message::status_frame(&status);
     assert_eq!(message::read_status(&body_of(&frame, Kind::Status)), Ok(status));

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use ultramarine_types::network::{SignedAt, SignedStep};
 use ultramarine_types::{Height, Round, ValueId, VoteKind};
 
 /// What kind of thing is signed.
@@ -29,15 +28,6 @@ impl Kind {
             Self::Precommit => "precommit",
             Self::Proposal => "proposal",
             Self::Init => "init",
-        }
-    }
-
-    /// The step at which it is signed.
-    pub const fn step(self) -> SignedStep {
-        match self {
-            Self::Init | Self::Proposal => SignedStep::Propose,
-            Self::Prevote => SignedStep::Prevote,
-            Self::Precommit => SignedStep::Precommit,
         }
     }
 }
@@ -134,16 +124,6 @@ impl Guard {
     /// What is on record there.
     pub fn get(&self, height: Height, round: Round, kind: Kind) -> Option<&Signed> {
         self.signed.get(&(height, round, kind))
-    }
-
-    /// The latest step with a signature on record; nothing up to the watermark is later than its end.
-    pub fn latest(&self) -> SignedAt {
-        let signed = self.signed.keys().map(|(height, round, kind)| SignedAt {
-            height: *height,
-            round: *round,
-            step: kind.step(),
-        });
-        signed.fold(SignedAt::end_of(self.watermark), SignedAt::max)
     }
 
     /// From now on nothing at or below `height` is signed.

@@ -23,9 +23,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use malachitebft_core_consensus::Input as Told;
+use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::execution::{EngineCall, ParentBlock};
 use ultramarine_types::limits::Limits;
-use ultramarine_types::network::{NetCommand, Recipients, SignedAt};
+use ultramarine_types::network::{NetCommand, Recipients};
 use ultramarine_types::storage::{Decision, StoreReply, StoreRequest};
 use ultramarine_types::{
     Address, ConsensusMessage, Hash, Height, Lsn, Nanos, Outbox, Proposal, Round, Stage, ValueId, ValueKey,
@@ -66,11 +67,10 @@ enum Parked {
 enum Phase {
     /// Nothing was told yet.
     Off,
-    /// Listening to peers before the first height after a start on an empty or doubtful directory.
-    Listening { until: Nanos },
+    /// Listening to peers before the first height after a start on an empty directory.
+    Listening,
     /// The log waits for its replay: until peers were listened to, and for the bytes of the values it calls valid.
     Recovering {
-        until: Nanos,
         records: Vec<Record>,
         wanted: BTreeSet<ValueId>,
     },
@@ -123,8 +123,8 @@ pub struct Core {
     proposals: BTreeMap<(Round, ValueId), Proposal>,
     /// Our own messages of the current height, to send again.
     own: Vec<ConsensusMessage>,
-    /// The latest step with a signature of each validator.
-    seen: BTreeMap<Address, SignedAt>,
+    /// The latest message of each validator, for those who lost their memory of it.
+    seen: BTreeMap<Address, SignedMessage>,
     /// The host's wall clock at a moment of the monotonic one.
     wall: Option<(Nanos, u64)>,
     oldest_blobs: Height,
@@ -139,6 +139,8 @@ pub struct Core {
     pending: Option<Box<Decision>>,
     told_lag: (Height, Height),
     told_signing: Option<bool>,
+    /// Until when peers are listened to after the start, if not all of them answer before; `None` once they were.
+    listening_until: Option<Nanos>,
     /// Nothing is signed up to here, on disk or on its way there.
     silence_asked: Height,
     /// Up to here we may have signed what this directory does not know of: hearing it is no alarm.
@@ -213,6 +215,7 @@ impl Core {
             pending: None,
             told_lag: (Height::GENESIS, Height::GENESIS),
             told_signing: None,
+            listening_until: None,
             silence_asked: Height::GENESIS,
             forgotten: Height::GENESIS,
             stopping: None,

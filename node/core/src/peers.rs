@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ultramarine_types::network::{SignedAt, Status};
+use ultramarine_types::network::Status;
 use ultramarine_types::{Address, Height, Nanos, PeerId, Round, ValidatorSet, ValueId};
 
 /// A connected peer.
@@ -109,18 +109,7 @@ impl Peers {
     /// The highest height that validators with more than a third of the power claim to have decided: at least one of
     /// them is honest.
     pub fn honest_tip(&self, set: &ValidatorSet) -> Height {
-        self.honest(set, |status| Some(status.tip)).unwrap_or(Height::GENESIS)
-    }
-
-    /// The latest step at which validators with more than a third of the power, and so an honest one, have seen a signature
-    /// of ours.
-    pub fn honest_seen_signed(&self, set: &ValidatorSet) -> Option<SignedAt> {
-        self.honest(set, |status| status.seen_signed)
-    }
-
-    /// The latest step at which anybody claims to have seen a signature of ours.
-    pub fn any_seen_signed(&self) -> Option<SignedAt> {
-        self.statuses().filter_map(|(_, status)| status.seen_signed).max()
+        self.honest(set, |status| status.tip)
     }
 
     /// Whether every validator but `ours` has sent a status.
@@ -178,26 +167,27 @@ impl Peers {
             .filter_map(|peer| peer.status.as_ref().map(|status| (peer, status)))
     }
 
-    /// The greatest claim that validators with more than a third of the power reach.
-    fn honest<T: Ord + Copy>(&self, set: &ValidatorSet, claim: impl Fn(&Status) -> Option<T>) -> Option<T> {
-        // One claim per validator, the greatest, though it may have two nodes.
-        let mut claims: BTreeMap<Address, T> = BTreeMap::new();
+    /// The highest claim that validators with more than a third of the power reach.
+    fn honest(&self, set: &ValidatorSet, claim: impl Fn(&Status) -> Height) -> Height {
+        // One claim per validator, the highest, though it may have two nodes.
+        let mut claims: BTreeMap<Address, Height> = BTreeMap::new();
         for (peer, status) in self.statuses() {
-            if let (Some(validator), Some(claimed)) = (peer.validator, claim(status)) {
-                let greatest = claims.entry(validator).or_insert(claimed);
-                *greatest = claimed.max(*greatest);
+            if let Some(validator) = peer.validator {
+                let claimed = claims.entry(validator).or_default();
+                *claimed = claim(status).max(*claimed);
             }
         }
-        let mut sorted: Vec<(T, u64)> = claims
+        let mut sorted: Vec<(Height, u64)> = claims
             .iter()
             .filter_map(|(address, claimed)| Some((*claimed, set.get(address)?.power)))
             .collect();
         sorted.sort_by_key(|(claimed, _)| std::cmp::Reverse(*claimed));
         let mut power = 0u64;
-        sorted.into_iter().find_map(|(claimed, more)| {
+        let reached = sorted.into_iter().find_map(|(claimed, more)| {
             power = power.saturating_add(more);
             set.is_honest(power).then_some(claimed)
-        })
+        });
+        reached.unwrap_or(Height::GENESIS)
     }
 }
 

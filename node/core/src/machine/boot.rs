@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use malachitebft_core_consensus::Input as Told;
-use ultramarine_types::network::SignedAt;
 use ultramarine_types::storage::{Blobs, Recovered, Tag};
-use ultramarine_types::{Assembly, Height, Nanos, Round, ValueId, ValueKey};
+use ultramarine_types::{Assembly, ConsensusMessage, Round, ValueId, ValueKey};
 
+use super::messages::signatures;
 use super::{Core, Phase};
 use crate::boot::{self, Plan, Refusal};
 use crate::context::Ctx;
@@ -43,18 +44,20 @@ impl Core {
         for (assembly, tag) in recovered.undecided {
             self.recover(assembly, tag);
         }
+        if let Some(log) = &recovered.log {
+            self.note_log(&log.records);
+        }
+        if self.signer.is_some() {
+            self.listening_until = Some(self.now + self.config.fresh_directory_listen);
+        }
         match plan {
-            Plan::Listen if self.signer.is_some() => {
-                self.phase = Phase::Listening {
-                    until: self.now + self.config.fresh_directory_listen,
-                };
-            }
+            Plan::Listen if self.signer.is_some() => self.phase = Phase::Listening,
             // A full node signs nothing, so it has nothing to listen for.
             Plan::Listen => self.await_next(self.now),
             Plan::Silent(why) => {
                 tracing::warn!(height = %self.current(), why, "not signing at this height");
                 self.forgotten = self.current();
-                self.fall_silent(self.current());
+                self.guard.raise(self.current());
                 self.await_next(self.now);
             }
             Plan::Replay(records) => self.prepare_replay(records),
@@ -113,23 +116,6 @@ impl Core {
             return self.stop(Stop::Equivocation(format!("the log contradicts itself: {conflict}")));
         }
         for record in &records {
-            // What we tell peers of their signatures outlives us, or a validator that lost its disk would sign again.
-            match record {
-                Record::Vote(vote) => {
-                    self.note_signer(vote.voter, vote.height, vote.round, Kind::from(vote.kind).step());
-                }
-                Record::Proposal(proposal) => {
-                    let step = Kind::Proposal.step();
-                    self.note_signer(proposal.proposer, proposal.height, proposal.round, step);
-                }
-                Record::Polka(polka) => {
-                    let step = Kind::Prevote.step();
-                    for signed in &polka.signatures {
-                        self.note_signer(signed.address, polka.height, polka.round, step);
-                    }
-                }
-                Record::Timeout { .. } | Record::Value { .. } | Record::Chosen { .. } => {}
-            }
             if let Record::Chosen {
                 height,
                 round,
@@ -152,13 +138,33 @@ impl Core {
             // Named by our own log: worth searching for, and worth a place in assembly.
             self.values.entry(ValueKey { height, id: *id }).polka = true;
         }
-        let until = self.now + self.config.fresh_directory_listen;
-        self.phase = Phase::Recovering { until, records, wanted };
+        self.phase = Phase::Recovering { records, wanted };
+    }
+
+    /// What peers signed at the height of our log. What we tell them of it outlives us, or a validator that lost its disk would
+    /// sign again.
+    fn note_log(&mut self, records: &[Bytes]) {
+        for record in records.iter().filter_map(|record| Record::decode(record).ok()) {
+            let message = match record {
+                Record::Vote(vote) => ConsensusMessage::Vote(vote),
+                Record::Proposal(proposal) => ConsensusMessage::Proposal(proposal),
+                Record::Polka(polka) => ConsensusMessage::Polka(polka),
+                Record::Timeout { .. } | Record::Value { .. } | Record::Chosen { .. } => continue,
+            };
+            // Our own are the guard's, which learns them from the same log.
+            let others = signatures(&message)
+                .into_iter()
+                .filter(|one| one.signer() != self.address);
+            others
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|one| self.note_signed(one));
+        }
     }
 
     /// Replays the log once peers were listened to and every value it calls valid is back; a certificate and its value end
     /// the wait as well.
-    pub(super) fn try_replay(&mut self, until: Nanos, records: &[Record], wanted: &BTreeSet<ValueId>) {
+    pub(super) fn try_replay(&mut self, records: &[Record], wanted: &BTreeSet<ValueId>) {
         let height = self.current();
         if self.silence(height).is_some() {
             // Others decided this height. Nothing is signed at it any more, so the log is not needed.
@@ -168,16 +174,8 @@ impl Core {
         // Any directory may be a copy of an earlier moment, a machine's snapshot for one. What leaves this node was in its
         // log before, so a peer that has seen more proves it, and is asked before anything more is signed. Where the others
         // stand still at this very height, nothing but such a signature tells.
-        if !self.has_listened(until) {
+        if !self.has_listened() {
             return;
-        }
-        let limit = SignedAt::end_of(self.plausible());
-        if let Some(seen) = self.peers.any_seen_signed().map(|seen| seen.min(limit))
-            && seen > self.guard.latest()
-        {
-            tracing::warn!(%seen, "a peer has seen more of our signatures than this directory knows of");
-            self.forgotten = seen.height;
-            return self.fall_silent(seen.height);
         }
         let back = |id: &ValueId| {
             self.values
@@ -218,63 +216,26 @@ impl Core {
         self.take_early();
     }
 
-    /// Listening is over: nothing is signed where peers say we may have signed before, or where they decided.
+    /// Listening is over: nothing is signed where others decided, nor where a message of ours proved that we signed before.
     pub(super) fn listened(&mut self) {
-        let set = &self.config.validators;
-        let tip = self.peers.honest_tip(set).max(self.head.height);
-        let height = |seen: Option<SignedAt>| seen.map_or(Height::GENESIS, |seen| seen.height);
-        let claimed = height(self.peers.any_seen_signed()).min(self.plausible());
-        let proven = height(self.peers.honest_seen_signed(set));
-        let watermark = tip.max(claimed).max(proven);
-        if watermark > self.head.height {
-            tracing::warn!(%watermark, "peers are ahead of this directory: nothing is signed up to there");
+        let tip = self.peers.honest_tip(&self.config.validators);
+        if tip > self.head.height {
+            tracing::warn!(%tip, "peers are ahead of this directory: nothing is signed up to there");
         }
-        self.forgotten = watermark;
-        if watermark > self.guard.watermark() {
-            self.fall_silent(watermark);
-        }
+        self.guard.raise(tip);
+        self.forgotten = self.guard.watermark();
         self.await_next(self.now);
     }
 
-    /// The highest height at which we can have signed, as far as is known: a liar is held to it. To sign at h we had decided
-    /// h − 1, so more than a third of the power that is honest had decided h − 2 and precommitted at h − 1; the tip is such
-    /// a third's, so h ≤ tip + 2.
-    fn plausible(&self) -> Height {
-        let tip = self.peers.honest_tip(&self.config.validators).max(self.head.height);
-        tip.next().next()
-    }
-
-    /// Whether those that count were heard. Time alone proves nothing: who is cut off hears nobody. Without a quorum nothing
-    /// can be decided, so waiting for one costs nothing.
-    pub(super) fn has_listened(&self, until: Nanos) -> bool {
+    /// Whether those that count were listened to since the start. Time alone proves nothing: who is cut off hears nobody.
+    /// Without a quorum nothing can be decided, so waiting for one costs nothing.
+    pub(super) fn has_listened(&mut self) -> bool {
+        let Some(until) = self.listening_until else { return true };
         let (set, ours) = (&self.config.validators, &self.address);
-        until <= self.now && self.peers.quorum_heard(set, ours) || self.peers.all_heard(set, ours)
-    }
-
-    /// Peers have signatures of ours that we know nothing of: another process signs with this key, or this directory
-    /// is an old copy.
-    pub(super) fn check_foreign_signatures(&mut self) {
-        if self.signer.is_none() || matches!(self.phase, Phase::Off | Phase::Listening { .. }) {
-            return;
+        let heard = until <= self.now && self.peers.quorum_heard(set, ours) || self.peers.all_heard(set, ours);
+        if heard {
+            self.listening_until = None;
         }
-        let known = self.guard.latest();
-        let seen = self.peers.honest_seen_signed(&self.config.validators);
-        let Some(seen) = seen.filter(|seen| *seen > known) else {
-            return;
-        };
-        let through = seen.height.next();
-        if self.current() <= self.guard.watermark() {
-            // Silent as it is, and for longer.
-            return self.fall_silent(through);
-        }
-        self.stop_silent(
-            through,
-            Stop::ForeignSignatures(format!(
-                "peers hold signatures of {} up to {seen}; this node knows of none behind {known}. Another \
-                 process is signing with this key, or the data directory is an old copy: stop the other one. Started \
-                 again, this node follows without signing until a whole height has passed without such a signature",
-                self.address
-            )),
-        );
+        heard
     }
 }

@@ -2,9 +2,12 @@
 
 use malachitebft_core_consensus::{Input as Told, PeerId as TransportId, ProposedValue};
 use malachitebft_core_types::{Round as MRound, TimeoutKind, Validity, ValueOrigin, ValueResponse};
-use ultramarine_types::network::{Recipients, SignedAt, SignedStep};
+use ultramarine_types::consensus::SignedMessage;
+use ultramarine_types::network::Recipients;
 use ultramarine_types::storage::{Decision, StoreRequest};
-use ultramarine_types::{Address, CommitCertificate, ConsensusMessage, Height, Round, Stage, ValueId, ValueKey};
+use ultramarine_types::{
+    Address, CommitCertificate, ConsensusMessage, Round, Stage, ValueId, ValueKey, Vote, VoteKind,
+};
 
 use super::{Core, Parked, Phase};
 use crate::context::{Ctx, CtxAddress, CtxHeight, CtxValue};
@@ -243,18 +246,29 @@ impl Core {
         self.park(Parked::Commit(decision));
     }
 
-    /// Remembers who is known to have signed at a height.
+    /// Remembers who signed a certificate; a signature of ours in it counts like a message of ours.
     pub(super) fn note_signers(&mut self, certificate: &CommitCertificate) {
-        let step = SignedStep::Precommit;
         for signed in &certificate.signatures {
-            self.note_signer(signed.address, certificate.height, certificate.round, step);
+            self.note_signed(SignedMessage::Vote(Vote {
+                kind: VoteKind::Precommit,
+                height: certificate.height,
+                round: certificate.round,
+                value_id: Some(certificate.value_id),
+                voter: signed.address,
+                signature: signed.signature,
+            }));
         }
     }
 
-    /// Remembers that a validator signed something at a step.
-    pub(super) fn note_signer(&mut self, signer: Address, height: Height, round: Round, step: SignedStep) {
-        let at = SignedAt { height, round, step };
-        let seen = self.seen.entry(signer).or_insert(at);
-        *seen = at.max(*seen);
+    /// Remembers a verified message. One of ours that we know nothing of is somebody else's doing.
+    pub(super) fn note_signed(&mut self, message: SignedMessage) {
+        let signer = message.signer();
+        if signer == self.address && !self.stopped {
+            self.check_ours(&message);
+        }
+        match self.seen.get(&signer) {
+            Some(seen) if seen.step() >= message.step() => {}
+            _ => drop(self.seen.insert(signer, message)),
+        }
     }
 }

@@ -77,7 +77,7 @@ impl Core {
         match self.phase {
             Phase::Running if !self.host.is_decided() => self.values.deadline(self.current()),
             Phase::Recovering { .. } | Phase::Between { .. } => self.values.search_deadline(self.current()),
-            Phase::Running | Phase::Off | Phase::Listening { .. } | Phase::Committing => None,
+            Phase::Running | Phase::Off | Phase::Listening | Phase::Committing => None,
         }
     }
 

@@ -104,17 +104,21 @@ impl Core {
 
     /// When the phase wants looking at.
     pub(super) fn phase_deadline(&self) -> Option<Nanos> {
+        let waits = self.listening_until.is_some() && self.silence(self.current()).is_none();
+        // Later a status wakes us.
+        let listening = self.listening_until.filter(|until| *until > self.now);
         match &self.phase {
-            // Later a status wakes us.
-            Phase::Listening { until } | Phase::Recovering { until, .. } => {
-                Some(*until).filter(|until| *until > self.now)
-            }
+            Phase::Listening | Phase::Recovering { .. } => listening,
             // While the epoch is on its way, its answer wakes us.
             Phase::Between {
                 start_at,
                 logged,
                 begun,
-            } if !*logged || *begun => Some(*start_at),
+            } if !*logged || *begun => match listening {
+                _ if !waits => Some(*start_at),
+                Some(until) => Some(until.max(*start_at)),
+                None => Some(*start_at).filter(|at| *at > self.now),
+            },
             Phase::Off | Phase::Between { .. } | Phase::Running | Phase::Committing => None,
         }
     }
@@ -122,12 +126,12 @@ impl Core {
     /// Moves to the next phase when it is time.
     pub(super) fn step_phase(&mut self) {
         match self.phase.clone() {
-            Phase::Listening { until } => {
-                if self.has_listened(until) {
+            Phase::Listening => {
+                if self.has_listened() {
                     self.listened();
                 }
             }
-            Phase::Recovering { until, records, wanted } => self.try_replay(until, &records, &wanted),
+            Phase::Recovering { records, wanted } => self.try_replay(&records, &wanted),
             Phase::Between {
                 start_at,
                 logged,
@@ -136,7 +140,9 @@ impl Core {
                 // A decided height is not paced: its value waits only to be taken. Nor is one that an honest validator
                 // has begun, or a node whose execution client is slow would start ever later than the others.
                 let due = start_at <= self.now || self.is_vouched(self.current()) || self.is_begun_elsewhere();
-                if due && (begun || !logged) {
+                // Nothing is signed before the others were listened to, at whatever height that is. Where nothing is signed there
+                // is nothing to wait for.
+                if due && (begun || !logged) && (self.silence(self.current()).is_some() || self.has_listened()) {
                     self.start_height(logged);
                 }
             }

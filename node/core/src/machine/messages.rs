@@ -4,10 +4,9 @@
 //! nothing: it is dropped before any signature is looked at.
 
 use malachitebft_core_consensus::Input as Told;
+use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::network::{Fault, NetCommand, Recipients, Status};
-use ultramarine_types::{
-    Address, ConsensusMessage, Height, PeerId, Round, Stage, ValueId, ValueKey, Vote, VoteKind, limits,
-};
+use ultramarine_types::{ConsensusMessage, Height, PeerId, Round, Stage, ValueKey, Vote, VoteKind, limits};
 
 use super::{Core, Phase};
 use crate::certificate::{self, CertificateError};
@@ -43,7 +42,9 @@ impl Core {
             };
             return self.net(NetCommand::Charge { peer, fault });
         }
-        self.note_message(&message);
+        for signed in signatures(&message) {
+            self.note_signed(signed);
+        }
         if self.stopped {
             return;
         }
@@ -67,23 +68,18 @@ impl Core {
         }
     }
 
-    /// Remembers whose signatures they are. One of ours that we do not know of is somebody else's doing.
-    fn note_message(&mut self, message: &ConsensusMessage) {
-        let height = message.height();
-        for (signer, round, kind, signed) in signatures(message) {
-            self.note_signer(signer, height, round, kind.step());
-            if signer == self.address && !self.stopped {
-                self.check_ours(height, round, kind, signed);
-            }
-        }
-    }
-
     /// A verified signature of ours came back to us.
     ///
     /// One that we know nothing of is another process's, or from before this directory was emptied. From then on nothing
     /// is signed until a whole height has passed without one: whoever signs at every height is heard in time, so two
     /// processes with one key never sign beside each other for longer than it takes to hear the other.
-    pub(super) fn check_ours(&mut self, height: Height, round: Round, kind: Kind, signed: Signed) {
+    pub(super) fn check_ours(&mut self, message: &SignedMessage) {
+        let (round, kind, signed) = contents(message);
+        self.check_signed(message.step().0, round, kind, signed);
+    }
+
+    /// The same for whatever was signed.
+    pub(super) fn check_signed(&mut self, height: Height, round: Round, kind: Kind, signed: Signed) {
         if height <= self.head.height || self.guard.get(height, round, kind) == Some(&signed) {
             return;
         }
@@ -172,40 +168,55 @@ impl Core {
 
     /// A message passed the log: it leaves.
     pub(super) fn send(&mut self, to: Recipients, message: ConsensusMessage) {
-        let ours: Option<(Round, Kind, Option<ValueId>)> = match &message {
-            ConsensusMessage::Vote(Vote {
-                voter,
-                round,
-                kind,
-                value_id,
-                ..
-            }) if *voter == self.address => Some((*round, Kind::from(*kind), *value_id)),
+        let ours = match &message {
+            ConsensusMessage::Vote(vote) if vote.voter == self.address => Some(SignedMessage::Vote(vote.clone())),
             ConsensusMessage::Proposal(proposal) if proposal.proposer == self.address => {
-                Some((proposal.round, Kind::Proposal, Some(proposal.value_id)))
+                Some(SignedMessage::Proposal(proposal.clone()))
             }
             _ => None,
         };
-        if let Some((round, kind, value_id)) = ours {
-            self.note_signer(self.address, message.height(), round, kind.step());
+        if let Some(ours) = ours {
+            let (round, kind, signed) = contents(&ours);
             self.event(Event::Signed {
                 height: message.height(),
                 round,
                 kind: kind.name(),
-                value_id,
+                value_id: signed.value_id,
             });
+            self.note_signed(ours);
         }
         self.net(NetCommand::Send { to, message });
     }
 
     pub(super) fn on_status(&mut self, peer: PeerId, status: Status) {
+        let seen = status.seen_signed.clone();
         if !self.peers.heard(&peer, status) {
             return;
         }
-        self.check_foreign_signatures();
+        if let Some(seen) = seen {
+            self.hear_of_ours(peer, seen);
+        }
         if self.stopped {
             return;
         }
         self.resend(peer);
+    }
+
+    /// A peer shows us a message of ours. What we know of costs nothing; anything else proves itself, or costs its sender.
+    fn hear_of_ours(&mut self, peer: PeerId, seen: SignedMessage) {
+        let (round, kind, signed) = contents(&seen);
+        let height = seen.step().0;
+        if self.signer.is_none()
+            || height <= self.head.height
+            || self.guard.get(height, round, kind) == Some(&signed) && seen.signer() == self.address
+        {
+            return;
+        }
+        if seen.signer() != self.address || self.verify(&seen.clone().into_message()).is_err() {
+            let fault = Fault::Signature;
+            return self.net(NetCommand::Charge { peer, fault });
+        }
+        self.note_signed(seen);
     }
 
     /// A connection is gone.
@@ -221,32 +232,52 @@ impl Core {
     }
 }
 
-/// Who signed what in a message, certificates included.
-fn signatures(message: &ConsensusMessage) -> Vec<(Address, Round, Kind, Signed)> {
-    let signed = |value_id, valid_round| Signed { value_id, valid_round };
+/// The messages with one signature that a message is made of.
+pub(super) fn signatures(message: &ConsensusMessage) -> Vec<SignedMessage> {
     match message {
-        ConsensusMessage::Vote(vote) => vec![(vote.voter, vote.round, vote.kind.into(), signed(vote.value_id, None))],
-        ConsensusMessage::Proposal(proposal) => {
-            let what = signed(Some(proposal.value_id), proposal.valid_round);
-            vec![(proposal.proposer, proposal.round, Kind::Proposal, what)]
-        }
+        ConsensusMessage::Vote(vote) => vec![SignedMessage::Vote(vote.clone())],
+        ConsensusMessage::Proposal(proposal) => vec![SignedMessage::Proposal(proposal.clone())],
         ConsensusMessage::Polka(polka) => {
-            let prevote = signed(Some(polka.value_id), None);
-            let each = polka.signatures.iter();
-            each.map(|one| (one.address, polka.round, VoteKind::Prevote.into(), prevote))
-                .collect()
+            let votes = polka.signatures.iter().map(|one| Vote {
+                kind: VoteKind::Prevote,
+                height: polka.height,
+                round: polka.round,
+                value_id: Some(polka.value_id),
+                voter: one.address,
+                signature: one.signature,
+            });
+            votes.map(SignedMessage::Vote).collect()
         }
         ConsensusMessage::Round(certificate) => {
-            let each = certificate.signatures.iter();
-            each.map(|one| {
-                (
-                    one.address,
-                    certificate.round,
-                    one.kind.into(),
-                    signed(one.value_id, None),
-                )
-            })
-            .collect()
+            let votes = certificate.signatures.iter().map(|one| Vote {
+                kind: one.kind,
+                height: certificate.height,
+                round: certificate.round,
+                value_id: one.value_id,
+                voter: one.address,
+                signature: one.signature,
+            });
+            votes.map(SignedMessage::Vote).collect()
+        }
+    }
+}
+
+/// What a message says, as the guard keeps it.
+fn contents(message: &SignedMessage) -> (Round, Kind, Signed) {
+    match message {
+        SignedMessage::Vote(vote) => {
+            let signed = Signed {
+                value_id: vote.value_id,
+                valid_round: None,
+            };
+            (vote.round, vote.kind.into(), signed)
+        }
+        SignedMessage::Proposal(proposal) => {
+            let signed = Signed {
+                value_id: Some(proposal.value_id),
+                valid_round: proposal.valid_round,
+            };
+            (proposal.round, Kind::Proposal, signed)
         }
     }
 }

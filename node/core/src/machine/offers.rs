@@ -83,13 +83,12 @@ impl Core {
             }
         }
         self.check_init(key, init)?;
-        self.note_signer(init.metadata.origin_proposer, key.height, round, Kind::Init.step());
         if init.metadata.origin_proposer == self.address {
             let signed = Signed {
                 value_id: Some(key.id),
                 valid_round: None,
             };
-            self.check_ours(key.height, round, Kind::Init, signed);
+            self.check_signed(key.height, round, Kind::Init, signed);
         }
         Ok(if certified { Tag::Certified } else { Tag::Streamed })
     }

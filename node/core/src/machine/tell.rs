@@ -11,8 +11,9 @@ use super::{Core, Parked, Phase};
 
 /// In a round that lasts longer than this, messages may have been lost.
 const STUCK: Nanos = Nanos::from_millis(500);
-/// Peers that get everybody's votes again in one span of [`STUCK`], in turn; the others get our own. Whoever has them hands
-/// them on, so a few spans reach everybody, while a network of hundreds that is stuck is not drowned in copies.
+/// Peers that get everybody's votes again in one status interval, in turn; the others get our own, unless they have just
+/// come. Whoever has them hands them on, so a few turns reach everybody, while a network of hundreds that is stuck is not
+/// drowned in copies.
 const VOTES_OF_ALL_TO: usize = 8;
 
 impl Core {
@@ -24,7 +25,7 @@ impl Core {
         let mine = self.status();
         let mut news = Vec::new();
         for (id, peer) in self.peers.iter() {
-            let seen_signed = peer.validator.and_then(|validator| self.seen.get(&validator).copied());
+            let seen_signed = peer.validator.and_then(|validator| self.seen.get(&validator).cloned());
             let status = Status {
                 seen_signed,
                 ..mine.clone()
@@ -32,7 +33,7 @@ impl Core {
             let due = peer.told.as_ref().is_none_or(|(told, at)| {
                 // Who has signed what is no news by itself: it goes with the rest.
                 let news = Status {
-                    seen_signed: told.seen_signed,
+                    seen_signed: told.seen_signed.clone(),
                     ..status.clone()
                 } != *told;
                 news || *at + limits::STATUS_INTERVAL <= self.now
@@ -94,7 +95,7 @@ impl Core {
         if !(fresh || rested && (stuck || behind)) {
             return;
         }
-        let messages = self.missed(current, status.round, self.is_turn(&peer));
+        let messages = self.missed(current, status.round, fresh || self.is_turn(&peer));
         if messages.is_empty() {
             return;
         }
@@ -110,7 +111,7 @@ impl Core {
     fn is_turn(&self, peer: &PeerId) -> bool {
         let turns = self.peers.len().div_ceil(VOTES_OF_ALL_TO).max(1) as u64;
         let rank = self.peers.iter().take_while(|(other, _)| *other != peer).count() as u64;
-        (rank + self.now.0 / STUCK.0).is_multiple_of(turns)
+        (rank + self.now.0 / limits::STATUS_INTERVAL.0).is_multiple_of(turns)
     }
 
     /// What helps a peer forward at the current height, certificates first; `all`: others' votes from `round` on as well.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use ultramarine_types::network::{SignedAt, Status};
+use ultramarine_types::network::Status;
 use ultramarine_types::{Address, Height, PeerId, PublicKey, Round, Validator, ValidatorSet, ValueId};
 
 use super::Peers;
@@ -15,13 +15,13 @@ fn set() -> Arc<ValidatorSet> {
     Arc::new(ValidatorSet::new(list).unwrap())
 }
 
-fn status(tip: u64, seen_signed: Option<u64>) -> Status {
+fn status(tip: u64) -> Status {
     Status {
         tip: Height(tip),
         oldest_blobs: Height(1),
         round: Round(0),
         holds: vec![ValueId([7; 32])],
-        seen_signed: seen_signed.map(|height| SignedAt::end_of(Height(height))),
+        seen_signed: None,
     }
 }
 
@@ -32,7 +32,7 @@ fn peers(tips: &[u64]) -> (Arc<ValidatorSet>, Peers) {
         let id = PeerId([index as u8; 32]);
         let address: Address = *set.at(index).unwrap().0;
         peers.up(id, Some(address));
-        assert!(peers.heard(&id, status(*tip, Some(*tip))));
+        assert!(peers.heard(&id, status(*tip)));
     }
     (set, peers)
 }
@@ -46,8 +46,6 @@ fn one_liar_cannot_move_the_honest_tip() {
         Height(5),
         "two of four claim it: one of them is honest"
     );
-    assert_eq!(peers.honest_seen_signed(&set), Some(SignedAt::end_of(Height(5))));
-    assert_eq!(peers.any_seen_signed(), Some(SignedAt::end_of(Height(1_000_000))));
 }
 
 #[test]
@@ -55,7 +53,7 @@ fn one_validator_with_two_nodes_counts_once() {
     let (set, mut peers) = peers(&[9, 3]);
     let twin = PeerId([77; 32]);
     peers.up(twin, Some(*set.at(0).unwrap().0));
-    peers.heard(&twin, status(9, None));
+    peers.heard(&twin, status(9));
     assert_eq!(peers.honest_tip(&set), Height(3));
 }
 
@@ -64,7 +62,7 @@ fn a_full_node_proves_nothing() {
     let (set, mut peers) = peers(&[2]);
     for byte in 50..60 {
         peers.up(PeerId([byte; 32]), None);
-        peers.heard(&PeerId([byte; 32]), status(100, Some(100)));
+        peers.heard(&PeerId([byte; 32]), status(100));
     }
     assert_eq!(peers.honest_tip(&set), Height(0));
 }
@@ -85,7 +83,7 @@ fn all_heard_waits_for_every_other_validator() {
     let third = PeerId([2; 32]);
     peers.up(third, Some(*set.at(2).unwrap().0));
     assert!(!peers.all_heard(&set, &ours), "connected is not heard");
-    peers.heard(&third, status(0, None));
+    peers.heard(&third, status(0));
     assert!(peers.all_heard(&set, &ours));
     peers.down(&third);
     assert!(!peers.all_heard(&set, &ours));
@@ -97,11 +95,11 @@ fn a_quorum_is_heard_with_ourselves_counted_once() {
     let ours = *set.at(3).unwrap().0;
     assert!(!peers.quorum_heard(&set, &ours), "two of four");
     peers.up(PeerId([9; 32]), Some(ours));
-    peers.heard(&PeerId([9; 32]), status(0, None));
+    peers.heard(&PeerId([9; 32]), status(0));
     assert!(!peers.quorum_heard(&set, &ours), "a peer in our own name adds nothing");
     let second = PeerId([1; 32]);
     peers.up(second, Some(*set.at(1).unwrap().0));
     assert!(!peers.quorum_heard(&set, &ours), "connected is not heard");
-    peers.heard(&second, status(0, None));
+    peers.heard(&second, status(0));
     assert!(peers.quorum_heard(&set, &ours));
 }

@@ -63,7 +63,7 @@ fn payload(prague: bool) -> Payload {
                 logs_bloom: alloy_primitives::Bloom::repeat_byte(5),
                 prev_randao: B256::repeat_byte(6),
                 block_number: 7,
-                gas_limit: 8,
+                gas_limit: 30_000_000,
                 gas_used: 9,
                 timestamp: 10,
                 extra_data: Bytes::from_static(b"extra"),

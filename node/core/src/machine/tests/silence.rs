@@ -1,6 +1,7 @@
 //! What a validator does when somebody else signs, or has signed, with its key.
 
-use ultramarine_types::network::{NetCommand, NetEvent, OfferKind, SignedAt, Status};
+use ultramarine_types::consensus::SignedMessage;
+use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferKind, Status};
 use ultramarine_types::storage::{StoreReply, StoreRequest};
 use ultramarine_types::{ConsensusMessage, Height, Nanos, Round, Vote, VoteKind, sign};
 
@@ -11,11 +12,11 @@ use crate::signing::Signer;
 use crate::{Event, Input, Output, Stop};
 
 /// A prevote with a node's key that the node itself never makes.
-fn foreign(node: usize, height: Height) -> ConsensusMessage {
+fn foreign(node: usize, height: Height) -> SignedMessage {
     let signer = Signer::new(&world::seed(node));
     let round = Round(7);
     let bytes = sign::vote(7, VoteKind::Prevote, height, round, None);
-    ConsensusMessage::Vote(Vote {
+    SignedMessage::Vote(Vote {
         kind: VoteKind::Prevote,
         height,
         round,
@@ -28,7 +29,7 @@ fn foreign(node: usize, height: Height) -> ConsensusMessage {
 fn foreign_from(peer: usize, node: usize, height: Height) -> Input {
     Input::Net(NetEvent::Message {
         peer: world::peer_id(peer),
-        message: foreign(node, height),
+        message: foreign(node, height).into_message(),
     })
 }
 
@@ -55,7 +56,7 @@ fn restart(world: &mut World, node: usize) {
 }
 
 #[test]
-fn an_old_copy_of_a_directory_stops_and_started_again_follows_before_it_signs() {
+fn an_old_copy_of_a_directory_follows_before_it_signs() {
     let mut world = World::new(4);
     world.start_all();
     assert!(world.run(MINUTE, |world| world.head(1) >= Height(3) && is_midway(world, 1)));
@@ -71,13 +72,11 @@ fn an_old_copy_of_a_directory_stops_and_started_again_follows_before_it_signs() 
     world.crash(1);
     world.nodes[1].disk = copy;
     world.start(1);
-    world.run(Nanos::from_millis(3_000), |world| world.nodes[1].stopped.is_some());
-    let stopped = &world.nodes[1].stopped;
-    assert!(matches!(stopped, Some(Stop::ForeignSignatures(_))), "{stopped:?}");
-    assert_eq!(
-        world.nodes[1].disk.silent_through,
-        newest.next(),
-        "and what it learnt is durable"
+    world.run(Nanos::from_millis(100), |_| false);
+    let silent = world.nodes[1].disk.silent_through;
+    assert!(
+        silent >= newest.next(),
+        "what it learnt is durable: {silent}, signed up to {newest}"
     );
     restart(&mut world, 1);
     assert!(
@@ -222,7 +221,7 @@ fn wiped_alone(world: &mut World) -> Height {
 }
 
 /// Node 2 hears a peer's status.
-fn hear(world: &mut World, peer: usize, tip: Height, seen_signed: Option<SignedAt>) {
+fn hear(world: &mut World, peer: usize, tip: Height, seen_signed: Option<SignedMessage>) {
     let up = NetEvent::PeerUp {
         peer: world::peer_id(peer),
         validator: Some(world::address_of(peer)),
@@ -246,10 +245,10 @@ fn what_one_peer_knew_of_a_wiped_validator_outlives_a_second_crash() {
     // Node 1 alone has a signature of node 2 two heights above everybody's tip; nobody can decide meanwhile.
     let claimed = Height(tip.0 + 2);
     for peer in [0, 1, 3] {
-        hear(&mut world, peer, tip, (peer == 1).then_some(SignedAt::end_of(claimed)));
+        hear(&mut world, peer, tip, (peer == 1).then(|| foreign(2, claimed)));
     }
     world.run(Nanos::from_millis(100), |_| false);
-    assert_eq!(world.nodes[2].disk.silent_through, claimed);
+    assert_eq!(world.nodes[2].disk.silent_through, claimed.next());
     let before = signatures(&world, 2);
     restart(&mut world, 2);
     for node in [0, 1, 3] {
@@ -267,15 +266,85 @@ fn what_one_peer_knew_of_a_wiped_validator_outlives_a_second_crash() {
 }
 
 #[test]
-fn a_liar_silences_a_wiped_validator_for_two_heights_at_most() {
+fn a_message_of_ours_that_does_not_prove_itself_costs_its_sender_and_silences_nobody() {
     let mut world = World::new(4);
     let tip = wiped_alone(&mut world);
-    for peer in [0, 1, 3] {
-        let lie = SignedAt::end_of(Height(1_000_000));
-        hear(&mut world, peer, tip, (peer == 1).then_some(lie));
+    let SignedMessage::Vote(vote) = foreign(2, Height(1_000_000)) else {
+        unreachable!("it is a vote");
+    };
+    // Of another height than the one signed; and true, but another validator's.
+    let forged = SignedMessage::Vote(Vote {
+        height: Height(tip.0 + 1),
+        ..vote
+    });
+    for (peer, lie) in [(0, None), (1, Some(forged)), (3, Some(foreign(0, Height(tip.0 + 1))))] {
+        hear(&mut world, peer, tip, lie);
     }
     world.run(Nanos::from_millis(100), |_| false);
-    assert_eq!(world.nodes[2].disk.silent_through, Height(tip.0 + 2));
+    assert_eq!(world.nodes[2].disk.silent_through, Height(0));
+    let charged = [(2, 1, Fault::Signature), (2, 3, Fault::Signature)];
+    assert_eq!(world.charges, charged);
+}
+
+#[test]
+fn who_lies_low_about_the_tip_hides_no_signature() {
+    let mut world = World::new(4);
+    let tip = wiped_alone(&mut world);
+    let signed = tip.next();
+    // One is away; one says that nothing was ever decided; the third has the proof.
+    hear(&mut world, 0, Height(0), None);
+    hear(&mut world, 1, tip, Some(foreign(2, signed)));
+    world.run(Nanos::from_millis(100), |_| false);
+    assert_eq!(world.nodes[2].disk.silent_through, signed.next());
+}
+
+#[test]
+fn a_certificate_with_a_signature_of_ours_counts_like_a_message() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(6)));
+    let certificate = world.nodes[0].disk.decided[&Height(5)].0.certificate.clone();
+    let signer = world.node_of(&certificate.signatures[0].address);
+    // A directory that knows of nothing above height 3, and peers that say nothing of what it signed.
+    for node in 0..4 {
+        world.crash(node);
+    }
+    let disk = &mut world.nodes[signer].disk;
+    disk.decided.retain(|height, _| *height <= Height(3));
+    disk.undecided.clear();
+    (disk.epoch, disk.silent_through) = (None, Height(0));
+    disk.records.clear();
+    world.start(signer);
+    let core = world.nodes[signer].core.as_mut().unwrap();
+    core.note_signers(&certificate);
+    assert!(core.guard.watermark() >= Height(6), "{}", core.guard.watermark());
+}
+
+#[test]
+fn nothing_is_signed_before_the_others_were_listened_to_even_if_the_log_is_not_needed() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(3) && is_midway(world, 1)));
+    let copy = world.nodes[1].disk.clone();
+    assert!(world.run(MINUTE, |world| world.all_at(8)));
+    for node in 0..4 {
+        world.crash(node);
+    }
+    world.nodes[1].disk = copy;
+    let before = signatures(&world, 1);
+    // One peer alone is there; it serves what the copy lacks up to a height, and no further.
+    world.nodes[0].disk.decided.retain(|height, _| *height <= Height(5));
+    world.nodes[0].disk.undecided.clear();
+    world.nodes[0].disk.epoch = None;
+    world.start(0);
+    world.start(1);
+    world.run(Nanos::from_millis(10_000), |_| false);
+    assert!(world.head(1) >= Height(4), "it catches up as far as it is served");
+    assert_eq!(
+        signed_since(&world, 1, before),
+        None,
+        "who hears one of three signs nothing"
+    );
 }
 
 #[test]
@@ -327,7 +396,8 @@ fn what_peers_signed_is_known_after_a_restart() {
             _ => None,
         });
     let seen = told.expect("it signed the head's certificate");
-    assert!(seen.height >= head, "{seen}, the head is {head}");
+    let (height, ..) = seen.step();
+    assert!(height >= head, "{seen:?}, the head is {head}");
 }
 
 #[test]
@@ -352,14 +422,16 @@ fn a_copy_from_the_same_height_signs_nothing_there() {
     let before = signatures(&world, 1);
     world.start(1);
     world.run(Nanos::from_millis(2_000), |_| false);
-    assert_eq!(
-        signed_since(&world, 1, before),
-        None,
-        "the copy knows of less than its peers do"
-    );
-    let stopped = &world.nodes[1].stopped;
-    assert!(matches!(stopped, Some(Stop::ForeignSignatures(_))), "{stopped:?}");
-    restart(&mut world, 1);
+    // The prevote that the copy knows of is handed on; the precommit, which it does not know of, is not made again.
+    let signed = world.nodes[1].events.iter().filter_map(|event| match event {
+        Event::Signed { kind, .. } => Some(*kind),
+        _ => None,
+    });
+    let kinds: Vec<&str> = signed.skip(before).collect();
+    assert!(kinds.iter().all(|kind| *kind == "prevote"), "{kinds:?}");
+    assert_eq!(world.nodes[1].disk.silent_through, height.next());
+    world.assert_nobody_stopped();
+    let before = signatures(&world, 1);
     world.drop = Box::new(|_, _, _, _| false);
     assert!(
         world.run(MINUTE, |world| world.all_at(height.0 + 5)),
@@ -367,6 +439,6 @@ fn a_copy_from_the_same_height_signs_nothing_there() {
         heads(&world)
     );
     world.assert_agreement();
-    let (first, _) = signed_since(&world, 1, before).expect("it takes part again");
-    assert!(first > height);
+    let (_, last) = signed_since(&world, 1, before).expect("it takes part again");
+    assert!(last > height.next());
 }
