@@ -43,8 +43,9 @@ pub const OFFER_WAIT: Nanos = Nanos::from_millis(10_000);
 pub const REQUEST_WAIT: Nanos = Nanos::from_millis(3_000);
 /// How long a started stream may bring nothing.
 pub const STREAM_STALL: Nanos = Nanos::from_millis(3_000);
-/// How long a peer may take nothing of what is sent to it: it may think about an offer, and must then go on or refuse.
-pub const WRITE_STALL: Duration = Duration::from_millis((OFFER_WAIT.0 + STREAM_STALL.0) / 1_000_000);
+/// How long a peer may take nothing of what is sent to it: it may think about an offer, wait as long for room, and must then
+/// go on or refuse.
+pub const WRITE_STALL: Duration = Duration::from_millis((2 * OFFER_WAIT.0 + STREAM_STALL.0) / 1_000_000);
 /// How long a peer may take for one control frame: its bulk streams, unread while the core thinks about their offers, may
 /// fill the connection's window as long.
 pub const CONTROL_FRAME: Duration = WRITE_STALL;

@@ -16,7 +16,7 @@ use ultramarine_types::{
 
 pub const CHAIN_ID: u64 = 77;
 /// Longest wait for anything in a test.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn params(blobs_per_block_max: u32) -> ChainParams {
     ChainParams {

@@ -19,15 +19,15 @@ impl Adversary for Liar {
             Frame::Status(mut status) if means.dice.chance(500) => {
                 means.count("false-status");
                 match means.dice.below(5) {
-                    4 => {
+                    0 => status.tip = Height(status.tip.0 + means.dice.between(1, 50)),
+                    1 => status.tip = Height(u64::MAX - means.dice.between(0, 2)),
+                    2 => status.round = Round(means.dice.between(0, u64::from(u32::MAX)) as u32),
+                    3 => {
                         // A message of the receiver that it never signed.
                         if let Some(SignedMessage::Vote(vote)) = &mut status.seen_signed {
                             vote.height = Height(vote.height.0 + means.dice.between(1, 4));
                         }
                     }
-                    0 => status.tip = Height(status.tip.0 + means.dice.between(1, 50)),
-                    1 => status.tip = Height(u64::MAX - means.dice.between(0, 2)),
-                    2 => status.round = Round(means.dice.between(0, u64::from(u32::MAX)) as u32),
                     _ => status.holds = (0..8).map(|_| ValueId(means.dice.hash().0)).collect(),
                 }
                 status.oldest_blobs = Height(means.dice.between(0, 100));
