@@ -197,7 +197,7 @@ fn block() -> Assembly {
         })
         .collect();
     let count = BLOBS_PER_BLOCK_MAX as usize;
-    let payload: bytes::Bytes = (0..PAYLOAD_BYTES).map(|index| (index * 31 >> 3) as u8).collect();
+    let payload: bytes::Bytes = (0..PAYLOAD_BYTES).map(|index| ((index * 31) >> 3) as u8).collect();
     let metadata = ValueMetadata {
         chain_id: CHAIN_ID,
         height: Height(1),
