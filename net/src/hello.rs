@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn another_version_is_named_whatever_follows_it() {
         let mut body = vec![0xff; 40];
-        body[..4].copy_from_slice(&2u32.to_le_bytes());
+        body[..4].copy_from_slice(&(WIRE_VERSION + 1).to_le_bytes());
         assert_eq!(Hello::parse(&body), Err(Goodbye::Version));
         assert_eq!(Hello::parse(&[1, 0]), Err(Goodbye::Protocol));
     }

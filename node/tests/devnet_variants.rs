@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use harness::{devnet_json, nodes, wait_for};
+use harness::{devnet_json, nodes, report_of, wait_for};
 use serde_json::Value;
 
 /// Files whose blobs fill blocks of any size.
@@ -30,16 +30,12 @@ fn all_agree_at(report: &Value, height: u64) {
     );
 }
 
-/// Forty heights under load: decided, full of blobs, in round zero.
-fn forty_heights(flags: &[&str]) {
-    let temporary = tempfile::tempdir().expect("temporary directory");
-    let blobs = temporary.path().join("blobs");
+/// Forty heights under load: decided, full of blobs, in round zero. `run` runs the devnet with these flags.
+fn forty_heights(temporary: &Path, run: impl FnOnce(&[&str]) -> Value) {
+    let (blobs, dir) = (temporary.join("blobs"), temporary.join("net"));
     content(&blobs, 4, 300_000);
-    let dir = temporary.path().join("net");
     let (blobs, folder) = (blobs.to_str().expect("UTF-8"), dir.to_str().expect("UTF-8"));
-    let mut all = vec!["--until-height", "40", "--blobs", blobs, "--dir", folder];
-    all.extend(flags);
-    let report = devnet_json(&all);
+    let report = run(&["--until-height", "40", "--blobs", blobs, "--dir", folder]);
     all_agree_at(&report, 40);
     assert!(report["blobs"].as_u64() >= Some(120), "{report}");
     assert!(report["rounds_above_zero"].as_u64() <= Some(1), "{report}");
@@ -56,12 +52,16 @@ fn forty_heights(flags: &[&str]) {
 
 #[test]
 fn forty_heights_are_decided_in_round_zero_and_full_of_blobs() {
-    forty_heights(&[]);
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    forty_heights(temporary.path(), devnet_json);
 }
 
 #[test]
 fn without_io_uring_the_network_decides_the_same_way() {
-    forty_heights(&["--io", "fallback"]);
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    forty_heights(temporary.path(), |flags| {
+        devnet_json(&[flags, &["--io", "fallback"]].concat())
+    });
 }
 
 #[test]
@@ -98,17 +98,16 @@ fn a_user_without_privileges_can_run_it() {
     };
     everybody(temporary.path(), 0o777);
     everybody(&binary, 0o755);
-    // The limits of a login on Debian.
-    let output = Command::new("prlimit")
-        .args(["--memlock=8388608:8388608", "--nofile=1024:", "--", "setpriv"])
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
-        .arg(&binary)
-        .args(["devnet", "--until-height", "8", "--json", "--dir"])
-        .arg(temporary.path().join("net"))
-        .env_remove("ULTRAMARINE_ETHEREUMJS_DIR")
-        .output()
-        .expect("prlimit and setpriv are part of util-linux");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
-    all_agree_at(&report, 8);
+    forty_heights(temporary.path(), |flags| {
+        // The limits of a login on Debian.
+        let mut command = Command::new("prlimit");
+        command
+            .args(["--memlock=8388608:8388608", "--nofile=1024:", "--", "setpriv"])
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+            .arg(&binary)
+            .args(["devnet", "--json"])
+            .args(flags)
+            .env_remove("ULTRAMARINE_ETHEREUMJS_DIR");
+        report_of(&mut command)
+    });
 }

@@ -239,11 +239,13 @@ pub fn is_running(pid: u32) -> bool {
 
 /// Runs a devnet to its end with `--json`; the object it prints.
 pub fn devnet_json(flags: &[&str]) -> Value {
+    report_of(ultramarine(["devnet", "--json"]).args(flags))
+}
+
+/// Runs a command that runs a devnet to its end; the object it prints.
+pub fn report_of(command: &mut Command) -> Value {
     let _turn = turn();
-    let output = ultramarine(["devnet", "--json"])
-        .args(flags)
-        .output()
-        .expect("the binary runs");
+    let output = command.output().expect("the command runs");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {stderr}", output.status);
     serde_json::from_slice(&output.stdout)
