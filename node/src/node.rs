@@ -180,7 +180,8 @@ fn build(
 
     let links = Links::make(table, &crew.registry).map_err(start_error("making the links between tiles"))?;
 
-    start_embedded(crew, config, genesis)?;
+    let is_new = store.recovered.head.is_none();
+    start_embedded(crew, config, genesis, is_new)?;
 
     let Links {
         bell,
@@ -276,8 +277,9 @@ fn build(
     })
 }
 
+/// `is_new`: nothing is decided yet, so the chain may begin when its client can take blobs.
 #[cfg(feature = "dev-el")]
-fn start_embedded(crew: &mut Crew, config: &Config, genesis: &Genesis) -> Result<(), NodeError> {
+fn start_embedded(crew: &mut Crew, config: &Config, genesis: &Genesis, is_new: bool) -> Result<(), NodeError> {
     let Some(embedded) = config.engine.embedded else {
         return Ok(());
     };
@@ -289,12 +291,13 @@ fn start_embedded(crew: &mut Crew, config: &Config, genesis: &Genesis) -> Result
         http: embedded.http,
         auth: embedded.auth,
         jwt: *secret.as_bytes(),
+        wait_for_setup: is_new,
     };
     crew.spawn(topology::EMBEDDED_EL, move |ctx| tiles::embedded::run(&ctx, options))
 }
 
 #[cfg(not(feature = "dev-el"))]
-fn start_embedded(_: &mut Crew, config: &Config, _: &Genesis) -> Result<(), NodeError> {
+fn start_embedded(_: &mut Crew, config: &Config, _: &Genesis, _: bool) -> Result<(), NodeError> {
     assert!(
         config.engine.embedded.is_none(),
         "the configuration refuses it in this build"

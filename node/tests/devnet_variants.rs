@@ -39,6 +39,11 @@ fn forty_heights(temporary: &Path, run: impl FnOnce(&[&str]) -> Value) {
     all_agree_at(&report, 40);
     assert!(report["blobs"].as_u64() >= Some(120), "{report}");
     assert!(report["rounds_above_zero"].as_u64() <= Some(1), "{report}");
+}
+
+/// At least nine of ten heights above 3 hold blobs.
+fn is_full_of_blobs(temporary: &Path) {
+    let dir = temporary.join("net");
     // What each height held, from one of its nodes.
     let node = &nodes(&dir).expect("devnet.json stays")[0];
     let _node = node.restart();
@@ -54,6 +59,7 @@ fn forty_heights(temporary: &Path, run: impl FnOnce(&[&str]) -> Value) {
 fn forty_heights_are_decided_in_round_zero_and_full_of_blobs() {
     let temporary = tempfile::tempdir().expect("temporary directory");
     forty_heights(temporary.path(), devnet_json);
+    is_full_of_blobs(temporary.path());
 }
 
 #[test]

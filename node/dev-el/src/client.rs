@@ -28,6 +28,9 @@ pub struct DevElOptions {
     pub auth: SocketAddr,
     /// The secret shared with the node.
     pub jwt: [u8; 32],
+    /// Whether to answer only once the trusted setup is loaded, which takes seconds: a chain that begins with it has blobs
+    /// from its first heights on, instead of empty blocks until then.
+    pub wait_for_setup: bool,
 }
 
 /// A client that runs.
@@ -51,7 +54,7 @@ impl Running {
 /// started ends. Must be called inside a multi-threaded tokio runtime, as it executes blocks there.
 pub async fn run(options: DevElOptions, cancel: CancellationToken) -> Result<Running> {
     // Loads the trusted setup beside the rest of the start, so that the first blob does not wait for it.
-    ethrex_crypto::kzg::warm_up_trusted_setup();
+    let set_up = tokio::task::spawn_blocking(|| ethrex_crypto::kzg::verify_kzg_proof_batch(&[], &[], &[]));
     let genesis: Genesis =
         serde_json::from_value(options.genesis.clone()).context("the execution genesis is not one ethrex reads")?;
     let gas_limit = genesis.gas_limit;
@@ -66,6 +69,10 @@ pub async fn run(options: DevElOptions, cancel: CancellationToken) -> Result<Run
         ..BlockchainOptions::default()
     };
     let blockchain = Arc::new(Blockchain::new(store.clone(), settings));
+    if options.wait_for_setup {
+        let loaded = set_up.await.context("loading the trusted setup panicked")?;
+        loaded.context("loading the trusted setup")?;
+    }
     let mut refused = None;
     for _ in 0..PORT_ATTEMPTS {
         let (http, auth) = (choose(options.http)?, choose(options.auth)?);

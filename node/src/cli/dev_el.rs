@@ -44,6 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         http: loopback(args.http_port),
         auth: loopback(args.auth_port),
         jwt: crate::keys::read_secret(&args.jwt_secret)?,
+        wait_for_setup: false,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -60,6 +60,7 @@ impl El {
             http: "127.0.0.1:0".parse().expect("an address"),
             auth,
             jwt: JWT,
+            wait_for_setup: false,
         };
         let running = runtime
             .block_on(ultramarine_dev_el::run(options, cancel.clone()))
