@@ -180,7 +180,7 @@ fn build(
 
     let links = Links::make(table, &crew.registry).map_err(start_error("making the links between tiles"))?;
 
-    let is_new = store.recovered.head.is_none();
+    let is_new = store.recovered.head.is_none() && keys.validator.is_some();
     start_embedded(crew, config, genesis, is_new)?;
 
     let Links {
@@ -277,7 +277,7 @@ fn build(
     })
 }
 
-/// `is_new`: nothing is decided yet, so the chain may begin when its client can take blobs.
+/// `is_new`: a validator has decided nothing yet, so the chain may begin when its client can take blobs.
 #[cfg(feature = "dev-el")]
 fn start_embedded(crew: &mut Crew, config: &Config, genesis: &Genesis, is_new: bool) -> Result<(), NodeError> {
     let Some(embedded) = config.engine.embedded else {

@@ -57,7 +57,8 @@ fn a_full_node_that_joins_late_reaches_the_head_with_the_same_blobs() {
     for decision in &ours[..common] {
         let path = format!("/eth/v1/beacon/blob_sidecars/{}", decision["height"]);
         let (theirs, ours) = (witness.get(&path).expect("answers"), full.get(&path).expect("answers"));
-        assert!(theirs == ours, "sidecars of height {} differ", decision["height"]);
+        let (codes, height) = ((theirs.0, ours.0), &decision["height"]);
+        assert!(theirs == ours, "sidecars of height {height} differ; answered {codes:?}");
         blobs += ours.1["data"].as_array().map_or(0, Vec::len);
     }
     assert!(blobs > 100, "only {blobs} blobs in {common} heights");
