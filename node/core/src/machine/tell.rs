@@ -108,7 +108,7 @@ impl Core {
     }
 
     /// Whether it is a peer's turn to get all votes again.
-    fn is_turn(&self, peer: &PeerId) -> bool {
+    pub(super) fn is_turn(&self, peer: &PeerId) -> bool {
         let turns = self.peers.len().div_ceil(VOTES_OF_ALL_TO).max(1) as u64;
         let rank = self.peers.iter().take_while(|(other, _)| *other != peer).count() as u64;
         (rank + self.now.0 / limits::STATUS_INTERVAL.0).is_multiple_of(turns)

@@ -256,3 +256,23 @@ fn a_value_of_the_wrong_chain_is_invalid() {
     );
     assert_ne!(value.key().id, init(height, Round(1), 1).key().id);
 }
+
+#[test]
+fn everybody_gets_all_votes_again_in_turn_and_few_at_a_time() {
+    let (mut world, _) = running();
+    for byte in 100..137 {
+        let peer = ultramarine_types::PeerId([byte; 32]);
+        hand(&mut world, NetEvent::PeerUp { peer, validator: None });
+    }
+    let core = world.nodes[0].core.as_mut().unwrap();
+    let peers: Vec<_> = core.peers.iter().map(|(peer, _)| *peer).collect();
+    assert_eq!(peers.len(), 40);
+    let mut served = std::collections::BTreeSet::<ultramarine_types::PeerId>::new();
+    for _ in 0..5 {
+        let now: Vec<_> = peers.iter().copied().filter(|peer| core.is_turn(peer)).collect();
+        assert_eq!(now.len(), 8);
+        served.extend(now);
+        core.now = core.now + ultramarine_types::limits::STATUS_INTERVAL;
+    }
+    assert_eq!(served.len(), 40, "five intervals reach everybody");
+}
