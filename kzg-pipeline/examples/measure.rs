@@ -1,8 +1,8 @@
 //! Prints our verifier beside others, where our time goes, what lanes take, and how long the last blob of a block waits.
-//! Arguments: seconds to measure for (default 20), and `--json` for the same as JSON, or `paths` for every way to do a
-//! stage instead.
+//! Arguments: seconds to measure for (default 20), and `--json` for the same as JSON, the name of a lesser processor to play, or
+//! `paths` for every way to do a stage instead.
 
-use ultramarine_kzg_pipeline::measure;
+use ultramarine_kzg_pipeline::measure::{self, Processor};
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -18,7 +18,13 @@ fn main() {
         }
         return;
     }
-    let report = measure::report(seconds);
+    let named = Processor::ALL
+        .into_iter()
+        .find(|processor| Some(processor.name()) == form.as_deref());
+    let Some(report) = measure::report(seconds, named.unwrap_or_default()) else {
+        println!("this processor lacks what that one has");
+        return;
+    };
     if form.as_deref() == Some("--json") {
         println!("{}", serde_json::to_string(&report).expect("figures and names"));
         return;

@@ -22,6 +22,8 @@ use self::avx512::Avx512;
 use self::extension::Extension;
 use crate::verifier::Claim;
 
+pub use self::blst::WithoutExtension;
+
 /// `FIAT_SHAMIR_PROTOCOL_DOMAIN`, then 4096 as a 128-bit big-endian number.
 const PREFIX: [u8; 32] = *b"FSBLOBVERIFY_V1_\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0";
 /// Length of every message, in bits.
@@ -64,6 +66,8 @@ pub enum Path {
     Avx2(Avx2),
     /// One message at a time, by the `sha2` crate.
     Single,
+    /// One message at a time, by blst, which wants it in one piece: for measurements, see [`WithoutExtension`].
+    Blst,
 }
 
 impl Path {
@@ -81,6 +85,7 @@ impl Path {
             Extension::detect().map(Self::Extension),
             Avx2::detect().map(Self::Avx2),
             Some(Self::Single),
+            Some(Self::Blst),
         ];
         fast.into_iter().flatten().collect()
     }
@@ -93,6 +98,7 @@ impl Path {
             Self::Extension(_) => "sha-ni ×2",
             Self::Avx2(_) => "avx2 ×8",
             Self::Single => "single",
+            Self::Blst => "blst",
         }
     }
 
@@ -123,6 +129,7 @@ impl Path {
                 in_step(&whole, &mut hashes, |states, blocks| avx2.compress(states, blocks));
             }
             Self::Avx512(_) | Self::Avx2(_) | Self::Single => by_itself(&whole, &mut hashes),
+            Self::Blst => in_one_piece(&whole, &mut hashes),
         }
         hashes
     }
@@ -143,6 +150,17 @@ fn by_extension(extension: Extension, messages: &[(usize, Message<'_>)], hashes:
 fn by_itself(messages: &[(usize, Message<'_>)], hashes: &mut [[u8; 32]]) {
     for (index, message) in messages {
         hashes[*index] = hash(message.blob, message.commitment);
+    }
+}
+
+fn in_one_piece(messages: &[(usize, Message<'_>)], hashes: &mut [[u8; 32]]) {
+    let mut piece = Vec::new();
+    for (index, message) in messages {
+        piece.clear();
+        piece.extend_from_slice(&PREFIX);
+        piece.extend_from_slice(message.blob);
+        piece.extend_from_slice(&message.commitment.0);
+        hashes[*index] = blst::hash(&piece);
     }
 }
 
@@ -280,6 +298,8 @@ macro_rules! sixteen {
 mod avx2;
 #[allow(unsafe_code)]
 mod avx512;
+#[allow(unsafe_code)]
+mod blst;
 #[allow(unsafe_code)]
 mod extension;
 #[cfg(test)]

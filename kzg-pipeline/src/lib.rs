@@ -14,8 +14,8 @@
 //! Keeps: every job gets exactly one verdict; a finding depends on its own claim only, never on its company; no input makes
 //! it panic; memory does not grow with the number of batches.
 //!
-//! `unsafe` stands only in the file that calls blst's C functions, `group.rs`, in a clock, `cpu_time.rs`, and in the files that hold a
-//! processor's instructions: `simd/{avx2,avx512}.rs`, `challenge/{extension,avx2,avx512}.rs`, `field/mulx.rs`.
+//! `unsafe` stands only in the files that call blst's C functions, `group.rs` and `challenge/blst.rs`, in a clock, `cpu_time.rs`, and
+//! in the files that hold a processor's instructions: `simd/{avx2,avx512}.rs`, `challenge/{extension,avx2,avx512}.rs`, `field/mulx.rs`.
 #![deny(unsafe_code)]
 
 pub mod account;

@@ -8,6 +8,7 @@
 mod paced;
 mod paths;
 mod peers;
+mod processor;
 mod replay;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use crate::{cpu_time, fast};
 pub use paced::{LanesRow, PacedRow, paced, throughput};
 pub use paths::{PathRow, paths};
 pub use peers::Eip4844;
+pub use processor::Processor;
 
 /// The batch sizes that reports show.
 pub const SIZES: [usize; 7] = [1, 6, 16, 64, 128, 512, 1024];
@@ -175,6 +177,8 @@ pub struct StageRow {
 pub struct Report {
     /// The processor's own name.
     pub cpu: String,
+    /// The processor it played: [`Processor::name`].
+    pub as_processor: &'static str,
     /// Which code hashes and evaluates, as chosen for this processor.
     pub path: String,
     /// Ours beside others.
@@ -189,7 +193,11 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {}", self.cpu, self.path)?;
+        write!(f, "{}", self.cpu)?;
+        if self.as_processor != Processor::Here.name() {
+            write!(f, ", as {} would do it", self.as_processor)?;
+        }
+        writeln!(f, ": {}", self.path)?;
         writeln!(f, "\nµs of thread CPU a blob, by blobs of a batch")?;
         writeln!(
             f,
@@ -237,10 +245,13 @@ impl fmt::Display for Report {
     }
 }
 
-/// Measures for about `seconds` (more where one repeat of the largest batch takes longer), at [`SIZES`].
-pub fn report(seconds: f64) -> Report {
+/// Measures for about `seconds` (more where one repeat of the largest batch takes longer), at [`SIZES`], as `processor` would do
+/// it. `None` if this machine cannot play that one.
+pub fn report(seconds: f64, processor: Processor) -> Option<Report> {
+    let ours = processor.verifier()?;
     let samples = samples(DISTINCT);
-    let (ours, theirs) = (Fast::new(Memo::new(0)), CKzg::new(Memo::new(0)));
+    let theirs = CKzg::new(Memo::new(0));
+    let _playing = processor.play();
     // Half of the time for batches and stages, a quarter each for lanes and for blocks that arrive.
     let budget = |share: f64| Duration::from_secs_f64((seconds * share).max(0.0));
     let each = budget(0.5 / (SIZES.len() + 1) as f64);
@@ -252,14 +263,15 @@ pub fn report(seconds: f64) -> Report {
     let lanes = (1..=cores)
         .map(|lanes| throughput(&ours, lanes, &samples, budget(0.25 / cores as f64)))
         .collect();
-    Report {
+    Some(Report {
         cpu: cpu_name(),
+        as_processor: processor.name(),
         path,
         rows,
         stages,
         lanes,
         paced: paced(&ours, 1, &samples, &paced::SIZES, budget(0.25)),
-    }
+    })
 }
 
 /// The verifiers side by side at each size, each size within a budget.

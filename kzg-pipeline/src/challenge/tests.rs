@@ -83,3 +83,17 @@ fn the_plain_hash_is_the_specifications() {
     assert_eq!(hash(blob, commitment), expected);
     assert_eq!(message.len() as u64 * 8, MESSAGE_BITS);
 }
+
+#[test]
+fn blst_does_without_the_extension_for_as_long_as_it_is_told_and_hashes_the_same() {
+    let message = [7; 300];
+    let hash = super::blst::hash(&message);
+    let found = super::blst::has_extension();
+    {
+        let _without = WithoutExtension::begin();
+        assert!(!super::blst::has_extension());
+        assert_eq!(super::blst::hash(&message), hash);
+    }
+    assert_eq!(super::blst::has_extension(), found);
+    assert_eq!(found, is_x86_feature_detected!("sha"));
+}

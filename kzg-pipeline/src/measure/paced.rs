@@ -1,7 +1,8 @@
 //! This file knows how to measure lanes: how much they take, and how long the last blob of a block waits for its verdict.
 //!
 //! How much they take is measured with everything waiting at once; how long the last blob waits, with blobs arriving at nine
-//! tenths of that, from the moment the last arrives to the last verdict. Both are measured twice: *replayed*, as if each lane had
+//! tenths of that, from the moment the last arrives to the last verdict. A core's speed changes with what its neighbours do, so
+//! each block arrives at nine tenths of what was taken just before it. Both are measured twice: *replayed*, as if each lane had
 //! a core to itself (`replay.rs`), and on real lanes by the wall clock, with the caller as their client. On a machine that does
 //! other things, the best of the real repeats tells what the system adds, and the median what the machine was like.
 
@@ -14,7 +15,7 @@ use ultramarine_types::Nanos;
 use ultramarine_types::limits::BLOBS_PER_BLOCK_MAX;
 use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
 
-use super::replay::replays;
+use super::replay::replay;
 use super::{Sample, Shared};
 use crate::lane::{LaneClientEnd, Lanes, Options};
 use crate::verifier::Verifier;
@@ -23,6 +24,8 @@ use crate::verifier::Verifier;
 pub const SIZES: [usize; 4] = [6, 64, 256, 1024];
 /// Blobs behind a figure of how much lanes take.
 const FLOOD_BLOBS: usize = 512;
+/// Blobs behind the pace of the block that follows.
+const PACE_BLOBS: usize = 256;
 /// The share of what the lanes take at which blobs arrive.
 const LOAD: f64 = 0.9;
 
@@ -44,7 +47,7 @@ pub struct PacedRow {
     pub blobs: usize,
     /// Lanes.
     pub lanes: usize,
-    /// At which blobs arrived when replayed.
+    /// At which blobs arrived when replayed: the middle of the repeats, as below.
     pub replayed_per_second: f64,
     /// From the last blob to the last verdict, in microseconds, if each lane had a core to itself: the middle of the repeats.
     pub replayed_us: f64,
@@ -60,11 +63,16 @@ pub struct PacedRow {
 
 /// How much `lanes` lanes take, within a budget or a little more.
 pub fn throughput(verifier: &Arc<dyn Verifier>, lanes: usize, samples: &[Sample], budget: Duration) -> LanesRow {
-    let half = budget / 2;
+    let shared = Shared::all(samples);
     LanesRow {
         lanes,
-        blobs_per_second: with_lanes(verifier, lanes, samples, |client| client.flooded(half)),
-        replayed_per_second: replayed_flooded(verifier, lanes, &Shared::all(samples), half),
+        blobs_per_second: with_lanes(verifier, lanes, samples, |client| {
+            let floods = repeat(budget / 2, || client.flood(FLOOD_BLOBS));
+            floods.into_iter().fold(0.0, f64::max)
+        }),
+        replayed_per_second: median(repeat(budget / 2, || {
+            replayed_flood(&**verifier, lanes, &shared, FLOOD_BLOBS)
+        })),
     }
 }
 
@@ -76,40 +84,58 @@ pub fn paced(
     sizes: &[usize],
     budget: Duration,
 ) -> Vec<PacedRow> {
-    let share = budget / u32::try_from(2 * (sizes.len() + 1)).unwrap_or(u32::MAX);
+    let share = budget / u32::try_from(2 * sizes.len().max(1)).unwrap_or(u32::MAX);
     let shared = Shared::all(samples);
-    let replayed_per_second = LOAD * replayed_flooded(verifier, lanes, &shared, share);
     with_lanes(verifier, lanes, samples, |client| {
-        let blobs_per_second = LOAD * client.flooded(share);
         let row = |&blobs: &usize| {
-            let began = Instant::now();
-            let mut waits = Vec::new();
-            while waits.len() < 3 || (began.elapsed() < share && waits.len() < 100) {
-                waits.push(client.block(blobs, pause(blobs_per_second)).waited.as_secs_f64() * 1e6);
-            }
-            waits.sort_by(f64::total_cmp);
-            let apart = Nanos::from(pause(replayed_per_second));
+            let real = repeat(share, || {
+                let pace = LOAD * client.flood(PACE_BLOBS);
+                (pace, client.block(blobs, pause(pace)).waited.as_secs_f64() * 1e6)
+            });
+            let replayed = repeat(share, || {
+                let pace = LOAD * replayed_flood(&**verifier, lanes, &shared, PACE_BLOBS);
+                let block = replay(&**verifier, lanes, &shared, blobs, Nanos::from(pause(pace)));
+                (pace, block.waited * 1e6)
+            });
+            let (paces, waits): (Vec<f64>, Vec<f64>) = real.into_iter().unzip();
+            let (replayed_paces, replayed_waits) = replayed.into_iter().unzip();
             PacedRow {
                 blobs,
                 lanes,
-                replayed_per_second,
-                replayed_us: replays(&**verifier, lanes, &shared, blobs, apart, share).waited * 1e6,
-                blobs_per_second,
-                best_us: waits[0],
-                median_us: waits[waits.len() / 2],
                 repeats: waits.len(),
+                replayed_per_second: median(replayed_paces),
+                replayed_us: median(replayed_waits),
+                blobs_per_second: median(paces),
+                best_us: waits.iter().copied().fold(f64::INFINITY, f64::min),
+                median_us: median(waits),
             }
         };
         sizes.iter().map(row).collect()
     })
 }
 
+/// What `work` gave each time, at least three times and at most a hundred, until the budget is spent.
+fn repeat<T>(budget: Duration, mut work: impl FnMut() -> T) -> Vec<T> {
+    let began = Instant::now();
+    let mut all = Vec::new();
+    while all.len() < 3 || (began.elapsed() < budget && all.len() < 100) {
+        all.push(work());
+    }
+    all
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
 fn pause(blobs_per_second: f64) -> Duration {
     Duration::from_secs_f64(1.0 / blobs_per_second)
 }
 
-fn replayed_flooded(verifier: &Arc<dyn Verifier>, lanes: usize, samples: &[Shared], budget: Duration) -> f64 {
-    FLOOD_BLOBS as f64 / replays(&**verifier, lanes, samples, FLOOD_BLOBS, Nanos::ZERO, budget).whole
+/// Blobs a second when all wait at once, if each lane had a core to itself.
+fn replayed_flood(verifier: &dyn Verifier, lanes: usize, samples: &[Shared], blobs: usize) -> f64 {
+    blobs as f64 / replay(verifier, lanes, samples, blobs, Nanos::ZERO).whole
 }
 
 struct Client {
@@ -127,16 +153,9 @@ struct Took {
 }
 
 impl Client {
-    /// Blobs a second when all wait at once; the best repeat.
-    fn flooded(&mut self, budget: Duration) -> f64 {
-        let began = Instant::now();
-        let mut best = Duration::MAX;
-        let mut repeats = 0;
-        while repeats < 2 || began.elapsed() < budget {
-            best = best.min(self.block(FLOOD_BLOBS, Duration::ZERO).whole);
-            repeats += 1;
-        }
-        FLOOD_BLOBS as f64 / best.as_secs_f64()
+    /// Blobs a second when all wait at once.
+    fn flood(&mut self, blobs: usize) -> f64 {
+        blobs as f64 / self.block(blobs, Duration::ZERO).whole.as_secs_f64()
     }
 
     /// Sends a block, a blob every `pause`, and waits for its verdicts.

@@ -3,11 +3,10 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use super::{Sample, best, tiled};
+use super::{Processor, Sample, best, tiled};
 use crate::evaluate::{Domain, Scratch};
 use crate::fast::Fast;
 use crate::field::Fr;
-use crate::memo::Memo;
 use crate::verifier::Claim;
 use crate::{challenge, evaluate, group};
 
@@ -87,21 +86,9 @@ pub fn paths(samples: &[Sample], seconds: f64) -> Vec<PathRow> {
     rows
 }
 
-/// Whole verifiers as they would be on lesser processors.
+/// Whole verifiers as lesser processors would run them.
 fn whole() -> Vec<(&'static str, Fast)> {
-    let (hashing, evaluating, points) = (challenge::Path::all(), evaluate::Path::all(), group::Path::all());
-    let mut all = Vec::new();
-    let mut add = |name, hash: &str, evaluate: &str, group: &str| {
-        let hashing = hashing.iter().find(|path| path.name() == hash);
-        let evaluating = evaluating.iter().find(|path| path.name() == evaluate);
-        let points = points.iter().find(|path| path.name() == group);
-        if let (Some(hashing), Some(evaluating), Some(points)) = (hashing, evaluating, points) {
-            all.push((name, Fast::new(Memo::new(0)).by(*hashing, *evaluating, *points)));
-        }
-    };
-    add("avx512+ifma", "avx512 ×16", "ifma", "ifma");
-    add("avx512", "avx512 ×16", "avx512 doubles", "avx512");
-    add("avx2+sha-ni", "sha-ni ×2", "avx2", "blst");
-    add("avx2", "avx2 ×8", "avx2", "blst");
-    all
+    let all = Processor::ALL.iter();
+    all.filter_map(|processor| Some((processor.name(), processor.verifier()?)))
+        .collect()
 }

@@ -4,8 +4,6 @@
 //! as much of that clock as it took of the thread's CPU time. Blobs arrive by the same clock. What is left out is what the system
 //! adds: handing a blob over and waking a lane, some 50 µs each.
 
-use std::time::{Duration, Instant};
-
 use ultramarine_types::verify::Finding;
 use ultramarine_types::{Machine, Nanos, Outbox};
 
@@ -26,30 +24,15 @@ pub(super) struct Replayed {
     pub waited: f64,
 }
 
-/// The medians of as many replays as fit into the budget, at least three.
-pub(super) fn replays(
+/// A block of `blobs`, one every `pause`, with a core for each of `lanes`.
+pub(super) fn replay(
     verifier: &dyn Verifier,
     lanes: usize,
     samples: &[Shared],
     blobs: usize,
     pause: Nanos,
-    budget: Duration,
 ) -> Replayed {
-    let began = Instant::now();
-    let (mut whole, mut waited) = (Vec::new(), Vec::new());
-    while whole.len() < 3 || (began.elapsed() < budget && whole.len() < 100) {
-        let replayed = Replay::new(verifier, lanes).run(samples, blobs, pause);
-        whole.push(replayed.whole);
-        waited.push(replayed.waited);
-    }
-    let median = |mut all: Vec<f64>| {
-        all.sort_by(f64::total_cmp);
-        all[all.len() / 2]
-    };
-    Replayed {
-        whole: median(whole),
-        waited: median(waited),
-    }
+    Replay::new(verifier, lanes).run(samples, blobs, pause)
 }
 
 type Input = foreman::Input<Opened, Summed>;

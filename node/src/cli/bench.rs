@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use ultramarine_kzg_pipeline::measure::{self, Report};
+use anyhow::Context as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use ultramarine_kzg_pipeline::measure::{self, Processor, Report};
 
 /// Blocks an operator may have to keep up with: blobs in each, one block a second.
 const BLOCKS: [usize; 5] = [6, 24, 128, 512, 1024];
@@ -18,6 +20,9 @@ pub struct KzgArgs {
     /// About how long to measure; the largest batches may take longer
     #[arg(long, value_name = "S", default_value_t = 30.0, value_parser = seconds)]
     seconds: f64,
+    /// Play a lesser processor: the code it would choose here, and c-kzg without the SHA extension where it has none
+    #[arg(long = "as", value_name = "PROCESSOR", default_value = "here", value_parser = processor())]
+    processor: Processor,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -32,13 +37,22 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+fn processor() -> impl clap::builder::TypedValueParser<Value = Processor> {
+    let named = |name: String| Processor::ALL.into_iter().find(|processor| processor.name() == name);
+    PossibleValuesParser::new(Processor::ALL.map(Processor::name))
+        .map(move |name| named(name).expect("one of the possible values"))
+}
+
 pub fn run(action: &Action) -> anyhow::Result<()> {
     let Action::Kzg(args) = action;
     eprintln!(
         "making 64 blobs with proofs, then measuring for about {} s; best on an idle machine",
         args.seconds
     );
-    let report = measure::report(args.seconds);
+    let report = measure::report(args.seconds, args.processor).with_context(|| {
+        let name = args.processor.name();
+        format!("this processor lacks what `{name}` has; leave `--as` out to measure what it has")
+    })?;
     let mut out = std::io::stdout().lock();
     // A reader who went away wants no more of it.
     let _ = if args.json {
@@ -72,6 +86,7 @@ mod tests {
     fn advice_counts_lanes_by_what_one_takes() {
         let mut report = Report {
             cpu: "a processor".to_owned(),
+            as_processor: Processor::Here.name(),
             path: "a path".to_owned(),
             rows: Vec::new(),
             stages: Vec::new(),

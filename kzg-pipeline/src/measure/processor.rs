@@ -1,0 +1,82 @@
+//! This file knows how to measure as a lesser processor would do the work: with the code it would choose, and with `c-kzg`
+//! held to it as well.
+
+use crate::challenge::{self, WithoutExtension};
+use crate::fast::Fast;
+use crate::memo::Memo;
+use crate::{evaluate, group};
+
+/// A kind of processor that this one can play.
+///
+/// What plays it is the code: ours by the paths it would choose, and `c-kzg` and blst without the SHA extension. The clock, the
+/// caches and the width of the units stay this processor's, so ratios carry over and microseconds do not. The `eip4844` crate
+/// finds the SHA extension by itself and keeps it; so do one or two blobs of ours, hashed each by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Processor {
+    /// This one, with all it has.
+    #[default]
+    Here,
+    /// AVX-512 with IFMA and no SHA extension.
+    Avx512Ifma,
+    /// AVX-512 without either: Skylake-SP to Cascade Lake.
+    Avx512,
+    /// AVX2 and the SHA extension: Zen 1 to Zen 3.
+    Avx2Sha,
+    /// AVX2 alone: Haswell to Coffee Lake.
+    Avx2,
+    /// No vectors at all, but `mulx` and `adx`.
+    Scalar,
+}
+
+impl Processor {
+    /// All, the ablest first.
+    pub const ALL: [Self; 6] = [
+        Self::Here,
+        Self::Avx512Ifma,
+        Self::Avx512,
+        Self::Avx2Sha,
+        Self::Avx2,
+        Self::Scalar,
+    ];
+
+    /// The name in commands and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Here => "here",
+            Self::Avx512Ifma => "avx512-ifma",
+            Self::Avx512 => "avx512",
+            Self::Avx2Sha => "avx2-sha",
+            Self::Avx2 => "avx2",
+            Self::Scalar => "scalar",
+        }
+    }
+
+    /// Our verifier as it would be there; `None` if this processor lacks what that one has.
+    pub(super) fn verifier(self) -> Option<Fast> {
+        let fast = Fast::new(Memo::new(0));
+        let (hashing, evaluating, points) = match self {
+            Self::Here => return Some(fast),
+            Self::Avx512Ifma => ("avx512 ×16", "ifma", "ifma"),
+            Self::Avx512 => ("avx512 ×16", "avx512 doubles", "avx512"),
+            Self::Avx2Sha => ("sha-ni ×2", "avx2", "blst"),
+            Self::Avx2 => ("avx2 ×8", "avx2", "blst"),
+            Self::Scalar => ("blst", "mulx", "blst"),
+        };
+        let hashing = challenge::Path::all().into_iter().find(|path| path.name() == hashing)?;
+        let evaluating = evaluate::Path::all()
+            .into_iter()
+            .find(|path| path.name() == evaluating)?;
+        let points = group::Path::all().into_iter().find(|path| path.name() == points)?;
+        Some(fast.by(hashing, evaluating, points))
+    }
+
+    /// Whether it has the SHA extension, where this one has it.
+    const fn has_extension(self) -> bool {
+        matches!(self, Self::Here | Self::Avx2Sha)
+    }
+
+    /// Takes the SHA extension from blst, and so from `c-kzg`, while the result lives, if that processor has none.
+    pub(super) fn play(self) -> Option<WithoutExtension> {
+        (!self.has_extension()).then(WithoutExtension::begin)
+    }
+}
