@@ -20,16 +20,13 @@ use serde::Serialize;
 use ultramarine_types::verify::{Finding, Urgency, VerifyJob};
 use ultramarine_types::{Height, KzgCommitment, KzgProof, ValueId, ValueKey};
 
-use self::peers::CKzgSingle;
-use crate::ckzg::CKzg;
 use crate::fast::Fast;
-use crate::memo::Memo;
 use crate::verifier::{Claim, Verifier};
 use crate::{cpu_time, fast};
 
 pub use paced::{LanesRow, PacedRow, paced, throughput};
 pub use paths::{PathRow, paths};
-pub use peers::Eip4844;
+pub use peers::{CKzgPeer, Eip4844};
 pub use processor::Processor;
 
 /// The batch sizes that reports show.
@@ -153,7 +150,7 @@ pub struct Row {
     pub blobs: usize,
     /// Ours.
     pub ours_us: f64,
-    /// `c-kzg`'s batch call.
+    /// `c-kzg`'s batch call, its inputs in its own types beforehand.
     pub ckzg_us: f64,
     /// `c-kzg`'s call for a single blob, blob by blob.
     pub ckzg_single_us: f64,
@@ -250,12 +247,11 @@ impl fmt::Display for Report {
 pub fn report(seconds: f64, processor: Processor) -> Option<Report> {
     let ours = processor.verifier()?;
     let samples = samples(DISTINCT);
-    let theirs = CKzg::new(Memo::new(0));
     let _playing = processor.play();
     // Half of the time for batches and stages, a quarter each for lanes and for blocks that arrive.
     let budget = |share: f64| Duration::from_secs_f64((seconds * share).max(0.0));
     let each = budget(0.5 / (SIZES.len() + 1) as f64);
-    let rows = rows(&samples, &ours, &theirs, &SIZES, each);
+    let rows = rows(&samples, &ours, &SIZES, each);
     let stages = fast::stages(&ours, &tiled(&samples, 64), each);
     let path = ours.path();
     let ours: Arc<dyn Verifier> = Arc::new(ours);
@@ -275,9 +271,10 @@ pub fn report(seconds: f64, processor: Processor) -> Option<Report> {
 }
 
 /// The verifiers side by side at each size, each size within a budget.
-fn rows(samples: &[Sample], ours: &Fast, theirs: &CKzg, sizes: &[usize], budget: Duration) -> Vec<Row> {
+fn rows(samples: &[Sample], ours: &Fast, sizes: &[usize], budget: Duration) -> Vec<Row> {
     let other = Eip4844::new();
-    let single = CKzgSingle::new(&tiled(samples, SINGLE_BLOBS_MAX));
+    let most = sizes.iter().copied().max().unwrap_or(0).max(SINGLE_BLOBS_MAX);
+    let theirs = CKzgPeer::new(&tiled(samples, most));
     let row = |&blobs: &usize| {
         let claims = tiled(samples, blobs);
         let singles = blobs.min(SINGLE_BLOBS_MAX);
@@ -285,8 +282,8 @@ fn rows(samples: &[Sample], ours: &Fast, theirs: &CKzg, sizes: &[usize], budget:
             budget,
             [
                 &mut || run(ours, &claims),
-                &mut || run(theirs, &claims),
-                &mut || assert!(single.all_hold(singles), "the samples are true claims"),
+                &mut || assert!(theirs.batch_holds(blobs), "the samples are true claims"),
+                &mut || assert!(theirs.each_holds(singles), "the samples are true claims"),
                 &mut || assert!(other.holds(&claims), "the samples are true claims"),
             ],
         );
@@ -344,12 +341,13 @@ fn cpu_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memo::Memo;
 
     #[test]
     fn rows_stages_and_lanes_have_positive_figures() {
         let samples = samples(2);
-        let (ours, theirs) = (Fast::new(Memo::new(0)), CKzg::new(Memo::new(0)));
-        for row in rows(&samples, &ours, &theirs, &[1, 3], Duration::ZERO) {
+        let ours = Fast::new(Memo::new(0));
+        for row in rows(&samples, &ours, &[1, 3], Duration::ZERO) {
             for figure in [row.ours_us, row.ckzg_us, row.ckzg_single_us, row.eip4844_us, row.ratio] {
                 assert!(figure.is_finite() && figure > 0.0, "{row:?}");
             }

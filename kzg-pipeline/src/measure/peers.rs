@@ -25,29 +25,40 @@ impl Eip4844 {
     }
 }
 
-/// `c-kzg`'s call for a single blob. It wants blobs of its own type, which are made before any clock starts.
-pub(super) struct CKzgSingle {
+/// `c-kzg` itself. It wants blobs of its own type side by side, which are made before any clock starts.
+pub struct CKzgPeer {
     settings: &'static KzgSettings,
-    claims: Vec<(Blob, Bytes48, Bytes48)>,
+    blobs: Vec<Blob>,
+    commitments: Vec<Bytes48>,
+    proofs: Vec<Bytes48>,
 }
 
-impl CKzgSingle {
-    pub(super) fn new(claims: &[Claim<'_>]) -> Self {
-        let own = |claim: &Claim<'_>| {
-            let blob = Blob::from_bytes(claim.blob).expect("whole blobs are measured");
-            (blob, claim.commitment.0.into(), claim.proof.0.into())
-        };
+impl CKzgPeer {
+    /// Copies the claims. Panics if a blob is not whole.
+    pub fn new(claims: &[Claim<'_>]) -> Self {
+        let own = |claim: &Claim<'_>| Blob::from_bytes(claim.blob).expect("whole blobs are measured");
         Self {
             settings: c_kzg::ethereum_kzg_settings(0),
-            claims: claims.iter().map(own).collect(),
+            blobs: claims.iter().map(own).collect(),
+            commitments: claims.iter().map(|claim| claim.commitment.0.into()).collect(),
+            proofs: claims.iter().map(|claim| claim.proof.0.into()).collect(),
         }
     }
 
-    /// Asks about the first `count`, one after the other.
-    pub(super) fn all_hold(&self, count: usize) -> bool {
-        let holds = |(blob, commitment, proof): &(Blob, Bytes48, Bytes48)| {
+    /// Whether the first `count` claims hold, by its batch call.
+    pub fn batch_holds(&self, count: usize) -> bool {
+        let (blobs, commitments, proofs) = (&self.blobs[..count], &self.commitments[..count], &self.proofs[..count]);
+        matches!(
+            self.settings.verify_blob_kzg_proof_batch(blobs, commitments, proofs),
+            Ok(true)
+        )
+    }
+
+    /// Whether each of the first `count` holds, by its call for a single blob.
+    pub fn each_holds(&self, count: usize) -> bool {
+        let claims = self.blobs.iter().zip(&self.commitments).zip(&self.proofs);
+        claims.take(count).all(|((blob, commitment), proof)| {
             matches!(self.settings.verify_blob_kzg_proof(blob, commitment, proof), Ok(true))
-        };
-        self.claims[..count].iter().all(holds)
+        })
     }
 }
