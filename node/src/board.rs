@@ -369,6 +369,20 @@ mod tests {
     }
 
     #[test]
+    fn an_invalid_value_is_counted() {
+        let board = board(4);
+        board.apply(&Event::InvalidValue {
+            key: ultramarine_types::ValueKey {
+                height: Height(7),
+                id: ValueId::ZERO,
+            },
+            origin_proposer: Address::ZERO,
+            reason: "blobs: 7 where 6 are allowed".to_owned(),
+        });
+        assert_eq!(board.snapshot().invalid_values, 1);
+    }
+
+    #[test]
     fn a_snapshot_survives_json() {
         let board = board(4);
         board.apply(&decided(1, 0));

@@ -32,8 +32,8 @@ use layout::{Layout, NodeHome};
 use load::Load;
 use watch::{Ending, Watch};
 
-/// How long the nodes may take until all are ready. A resumed network replays its blocks to empty execution clients first.
-const READY_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long nodes may stand still until all are ready. A resumed network replays its blocks to empty execution clients first.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a starting network is looked at.
 const READY_INTERVAL: Duration = Duration::from_millis(100);
 /// Lines of a failed node's log that are shown.
@@ -109,8 +109,7 @@ async fn network(options: &Options, layout: &Layout) -> anyhow::Result<()> {
     load.stop().await;
     let outcome = match ended {
         Ok(Ending::Asked) if !options.json => Ok(()),
-        Ok(ending) => finish(options, layout, &client, &ending).await,
-        Err(error) => Err(error),
+        ended => finish(options, layout, &client, ended).await,
     };
     child::stop_all(&mut children).await;
     outcome
@@ -129,7 +128,12 @@ async fn operate(
     Watch::new(options, layout.nodes(), client, children).run().await
 }
 
-async fn finish(options: &Options, layout: &Layout, client: &Client, ending: &Ending) -> anyhow::Result<()> {
+async fn finish(
+    options: &Options,
+    layout: &Layout,
+    client: &Client,
+    ended: anyhow::Result<Ending>,
+) -> anyhow::Result<()> {
     let report = report::gather(layout.nodes(), client).await;
     if options.json {
         println!(
@@ -137,7 +141,7 @@ async fn finish(options: &Options, layout: &Layout, client: &Client, ending: &En
             serde_json::to_string(&report).context("a report has a JSON form")?
         );
     }
-    match ending {
+    match ended? {
         Ending::Asked => Ok(()),
         Ending::Stalled(reason) => bail!("{reason}"),
         Ending::Reached(height) => {
@@ -154,9 +158,9 @@ async fn finish(options: &Options, layout: &Layout, client: &Client, ending: &En
 }
 
 async fn wait_ready(nodes: &[NodeHome], client: &Client, children: &mut [Child]) -> anyhow::Result<()> {
-    let until = Instant::now() + READY_TIMEOUT;
+    let (mut moved, mut before) = (Instant::now(), Vec::new());
     loop {
-        let mut unready = Vec::new();
+        let (mut unready, mut progress) = (Vec::new(), Vec::new());
         for (node, child) in nodes.iter().zip(children.iter_mut()) {
             if let Some(status) = child.ended()? {
                 bail!(
@@ -169,20 +173,26 @@ async fn wait_ready(nodes: &[NodeHome], client: &Client, children: &mut [Child])
             match client.status(&node.http()).await {
                 // A network that decides is under way, whatever one node still waits for.
                 Ok(snapshot) if snapshot.decided_total > 0 => {}
-                Ok(snapshot) => unready.extend(
-                    snapshot
-                        .unready()
-                        .into_iter()
-                        .map(|why| format!("node{}: {why}", node.id)),
-                ),
+                Ok(snapshot) => {
+                    let reasons = snapshot.unready();
+                    unready.extend(reasons.iter().map(|why| format!("node{}: {why}", node.id)));
+                    progress.push((reasons.len(), snapshot.executed_height));
+                }
                 Err(error) => unready.push(format!("node{}: {error:#}", node.id)),
             }
         }
         if unready.is_empty() {
             return Ok(());
         }
-        if Instant::now() > until {
-            bail!("not ready after {} s: {}", READY_TIMEOUT.as_secs(), unready.join("; "));
+        if progress != before {
+            (moved, before) = (Instant::now(), progress);
+        }
+        if moved.elapsed() > READY_TIMEOUT {
+            bail!(
+                "nothing moved for {} s: {}",
+                READY_TIMEOUT.as_secs(),
+                unready.join("; ")
+            );
         }
         tokio::time::sleep(READY_INTERVAL).await;
     }

@@ -123,3 +123,29 @@ impl CoreMetrics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ultramarine_types::{Address, Height, ValueId, ValueKey};
+
+    use super::*;
+
+    #[test]
+    fn an_invalid_value_is_counted() {
+        let registry = Registry::new();
+        let mut metrics = CoreMetrics::new(&registry);
+        metrics.apply(&Event::InvalidValue {
+            key: ValueKey {
+                height: Height(7),
+                id: ValueId::ZERO,
+            },
+            origin_proposer: Address::ZERO,
+            reason: "blobs: 7 where 6 are allowed".to_owned(),
+        });
+        let text = registry.render();
+        assert!(
+            text.contains("\nultramarine_consensus_invalid_values_total 1\n"),
+            "{text}"
+        );
+    }
+}

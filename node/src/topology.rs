@@ -122,3 +122,19 @@ pub fn table(lanes: usize, embedded_el: bool) -> Topology {
     }
     Topology { tiles, links }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_holds_together_for_every_number_of_lanes() {
+        for lanes in 1..=LANES.len() {
+            for embedded_el in [false, true] {
+                let table = table(lanes, embedded_el);
+                table.validate().expect("names are unique and every link has its ends");
+                assert_eq!(table.tiles.len(), 5 + lanes + usize::from(embedded_el));
+            }
+        }
+    }
+}

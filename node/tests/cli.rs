@@ -137,6 +137,9 @@ fn the_topology_names_every_tile() {
     for tile in ["core", "net", "store", "engine", "http", "kzg-0", "kzg-1"] {
         assert!(table.contains(tile), "{table}");
     }
+    for part in ["net-core", "core, net → store", "kzg-engine", " 7 tiles"] {
+        assert!(table.contains(part), "{part} is not in {table}");
+    }
     assert!(fail(["topology", "--set", "node.lanes=999"]).contains("expected a whole number from 0 to"));
 }
 

@@ -88,6 +88,8 @@ fn a_network_killed_ten_times_loses_nothing_and_signs_nothing_twice() {
         let after = agreed(&network.nodes, before.len());
         assert_eq!(after[..before.len()], before, "life {life} changed what was decided");
         before = after;
+        // All at one moment, as where the power fails.
+        processes.iter().for_each(Process::kill_unwaited);
         processes.iter_mut().for_each(Process::kill);
     }
     let _processes = network.start_all();
@@ -147,8 +149,11 @@ fn a_node_and_its_client_each_recover_from_the_others_death() {
     node.kill();
     let height = witness.height().expect("answers");
     witness.wait_for_height(height + 3, PATIENCE);
-    let _node = network.start(3, &["--engine", &engine]);
+    let again = network.start(3, &["--engine", &engine]);
     caught_up("the import after the node's death");
+    // Its client is outside, so this is all its own.
+    let pid = again.0.id();
+    assert!(Node { pid, ..ours.clone() }.stays_small(0));
     agreed(&network.nodes, height as usize);
     network.nobody_signed_twice();
 }

@@ -5,7 +5,9 @@ mod harness;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use harness::{Devnet, Node, devnet_json, is_running, sidecars, succeed, wait_for};
+use serde_json::Value;
+
+use harness::{Devnet, EMBEDDED_CLIENT_KB, Node, devnet_json, is_running, sidecars, succeed, wait_for};
 
 /// Longest time for a handful of heights on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -36,6 +38,10 @@ fn four_validators_agree_on_blocks_with_blobs() {
 fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_network() {
     let temporary = tempfile::tempdir().expect("temporary directory");
     let mut devnet = Devnet::start(&temporary.path().join("net"), &[]);
+    wait_for("a block with a blob", PATIENCE, || {
+        let has_blobs = |decision: &Value| decision["blobs"].as_u64() > Some(0);
+        devnet.nodes[0].decided().iter().any(has_blobs).then_some(())
+    });
     let file = temporary.path().join("file");
     let content: Vec<u8> = (0..1_000_000u32)
         .flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes())
@@ -78,10 +84,13 @@ fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_
 
     sidecars_verify_with_code_that_is_not_ours(other, &published);
 
+    devnet.process.interrupt();
     assert!(
-        devnet.process.terminate(Duration::from_secs(15)).success(),
+        devnet.process.ended(Duration::from_secs(15)).success(),
         "stopping on request is no failure"
     );
+    let log = std::fs::read_to_string(temporary.path().join("net.devnet.log")).expect("it has a log");
+    assert!(!log.contains("did not end when asked"), "{log}");
     for node in &devnet.nodes {
         assert!(!is_running(node.pid), "node{} outlived its network", node.id);
     }
@@ -121,44 +130,24 @@ fn nodes_end_with_a_network_that_is_killed() {
     });
 }
 
-/// A node and its embedded execution client (133 MB by itself) in memory, and what it has preallocated on disk.
-fn stays_small(node: &Node) {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid)).expect("it runs");
-    let peak_kb: u64 = status
-        .lines()
-        .find_map(|line| {
-            line.strip_prefix("VmHWM:")?
-                .trim()
-                .strip_suffix(" kB")?
-                .trim()
-                .parse()
-                .ok()
-        })
-        .expect("the kernel counts");
-    assert!(
-        peak_kb < (400 + 133) * 1000,
-        "node{} needs {peak_kb} kB of memory",
-        node.id
+#[test]
+fn a_network_that_stands_still_ends_with_the_reason_and_its_report() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let flags = ["--validators", "2", "--until-height", "1000", "--json"];
+    let mut devnet = Devnet::start(&temporary.path().join("net"), &flags);
+    devnet.wait_for_height(1, PATIENCE);
+    devnet.nodes[1].kill();
+    let status = devnet.process.ended(PATIENCE);
+    let log = std::fs::read_to_string(temporary.path().join("net.devnet.log")).expect("it has a log");
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("nothing moved for 60 s: node0 at height"), "{log}");
+    let report = log.lines().find_map(|line| serde_json::from_str::<Value>(line).ok());
+    let report = report.unwrap_or_else(|| panic!("no object in {log}"));
+    assert_eq!(
+        report["agreement"], false,
+        "a node that does not answer agrees to nothing"
     );
-    let blocks = on_disk(&node.home.join("data"));
-    assert!(
-        blocks > 0 && blocks < 1_000_000_000,
-        "node{} takes {blocks} bytes of disk",
-        node.id
-    );
-}
-
-/// Bytes a folder's files take on disk.
-fn on_disk(folder: &std::path::Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let entries = std::fs::read_dir(folder).expect("a folder of ours");
-    let bytes = entries.filter_map(Result::ok).map(|entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => on_disk(&entry.path()),
-        Ok(metadata) => metadata.blocks() * 512,
-        // A file may go while we look.
-        Err(_) => 0,
-    });
-    bytes.sum()
+    assert_eq!(report["nodes"].as_array().map(Vec::len), Some(2), "{report}");
 }
 
 #[test]
@@ -167,7 +156,7 @@ fn a_kept_network_goes_on_where_it_stopped() {
     let dir = temporary.path().join("net");
     let mut first = Devnet::start(&dir, &["--validators", "2"]);
     first.wait_for_height(3, PATIENCE);
-    first.nodes.iter().for_each(stays_small);
+    assert!(first.nodes.iter().all(|node| node.stays_small(EMBEDDED_CLIENT_KB)));
     let before = first.nodes[0].decided();
     assert!(first.process.terminate(Duration::from_secs(15)).success());
     drop(first);
@@ -199,9 +188,8 @@ fn a_killed_validator_catches_up_when_it_is_started_again() {
     let address = victim.status().expect("answers")["address"].clone();
     let caught_up = victim.height().expect("answers");
     wait_for("a block of its own", PATIENCE, || {
-        let is_its = |decision: &serde_json::Value| {
-            decision["height"].as_u64() > Some(caught_up) && decision["origin_proposer"] == address
-        };
+        let is_its =
+            |decision: &Value| decision["height"].as_u64() > Some(caught_up) && decision["origin_proposer"] == address;
         witness.decided().iter().any(is_its).then_some(())
     });
 }

@@ -2,12 +2,14 @@
 
 mod harness;
 
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use harness::{devnet_json, nodes, report_of, wait_for};
+use harness::{EMBEDDED_CLIENT_KB, devnet_json, nodes, report_of, wait_for};
 use serde_json::Value;
 
 /// Files whose blobs fill blocks of any size.
@@ -30,22 +32,57 @@ fn all_agree_at(report: &Value, height: u64) {
     );
 }
 
-/// Forty heights under load: decided, full of blobs, in round zero. `run` runs the devnet with these flags.
-fn forty_heights(temporary: &Path, run: impl FnOnce(&[&str]) -> Value) {
+/// Forty heights under load: decided in round zero, full of blobs, by small nodes. `run` runs the devnet with these flags.
+/// What was seen of each node last.
+fn forty_heights(temporary: &Path, run: impl FnOnce(&[&str]) -> Value + Send) -> Vec<Seen> {
     let (blobs, dir) = (temporary.join("blobs"), temporary.join("net"));
     content(&blobs, 4, 300_000);
     let (blobs, folder) = (blobs.to_str().expect("UTF-8"), dir.to_str().expect("UTF-8"));
-    let report = run(&["--until-height", "40", "--blobs", blobs, "--dir", folder]);
+    let flags = ["--until-height", "40", "--blobs", blobs, "--dir", folder];
+    let (report, seen) = watched(&dir, || run(&flags));
     all_agree_at(&report, 40);
-    assert!(report["blobs"].as_u64() >= Some(120), "{report}");
+    let heights = report["heights"].as_u64().expect("a number");
+    assert!(report["blobs"].as_u64() >= Some(3 * heights), "{report}");
     assert!(report["rounds_above_zero"].as_u64() <= Some(1), "{report}");
+    is_full_of_blobs(&dir);
+    seen
+}
+
+/// What a running node said of itself.
+struct Seen {
+    /// Calls of the store into the system, where it has no ring.
+    system_calls: Option<f64>,
+    /// Operations of the store's and of the network's ring.
+    rings: [Option<f64>; 2],
+}
+
+/// Looks at a devnet's nodes again and again while `run` runs it, each time at how small they are. What was seen last, of each.
+fn watched(dir: &Path, run: impl FnOnce() -> Value + Send) -> (Value, Vec<Seen>) {
+    std::thread::scope(|scope| {
+        let devnet = scope.spawn(run);
+        let mut seen = BTreeMap::new();
+        while !devnet.is_finished() {
+            for node in nodes(dir).into_iter().flatten() {
+                let rings = ["store", "net"]
+                    .map(|ring| node.metric(&format!("ultramarine_ring_operations_total{{ring=\"{ring}\"}}")));
+                let system_calls = node.metric("ultramarine_store_system_calls_total");
+                // A node that is ending answers no more.
+                if node.height() > Some(30) && node.stays_small(EMBEDDED_CLIENT_KB) {
+                    seen.insert(node.id, Seen { system_calls, rings });
+                }
+            }
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let report = devnet.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        assert_eq!(seen.len(), 4, "nodes seen above height 30");
+        (report, seen.into_values().collect())
+    })
 }
 
 /// At least nine of ten heights above 3 hold blobs.
-fn is_full_of_blobs(temporary: &Path) {
-    let dir = temporary.join("net");
+fn is_full_of_blobs(dir: &Path) {
     // What each height held, from one of its nodes.
-    let node = &nodes(&dir).expect("devnet.json stays")[0];
+    let node = &nodes(dir).expect("devnet.json stays")[0];
     let _node = node.restart();
     wait_for("status", Duration::from_secs(60), || node.status());
     let decided = node.decided();
@@ -55,19 +92,44 @@ fn is_full_of_blobs(temporary: &Path) {
     assert!(full.len() >= 9 * empty.len(), "without blobs: {empty:?}");
 }
 
+/// Whether this machine has io_uring, by another library than the nodes ask.
+fn has_io_uring() -> bool {
+    let has = io_uring::IoUring::new(8).is_ok();
+    if !has {
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED that nodes use io_uring: this machine refuses it"
+        );
+    }
+    has
+}
+
 #[test]
 fn forty_heights_are_decided_in_round_zero_and_full_of_blobs() {
     let temporary = tempfile::tempdir().expect("temporary directory");
-    forty_heights(temporary.path(), devnet_json);
-    is_full_of_blobs(temporary.path());
+    for seen in forty_heights(temporary.path(), devnet_json) {
+        if has_io_uring() {
+            assert!(
+                seen.rings.iter().all(|operations| *operations > Some(100.0)),
+                "{:?}",
+                seen.rings
+            );
+        }
+    }
 }
 
 #[test]
 fn without_io_uring_the_network_decides_the_same_way() {
     let temporary = tempfile::tempdir().expect("temporary directory");
-    forty_heights(temporary.path(), |flags| {
-        devnet_json(&[flags, &["--io", "fallback"]].concat())
-    });
+    let fallback = |flags: &[&str]| devnet_json(&[flags, &["--io", "fallback"]].concat());
+    for seen in forty_heights(temporary.path(), fallback) {
+        assert!(
+            seen.rings.iter().all(|operations| operations.unwrap_or(0.0) == 0.0),
+            "{:?}",
+            seen.rings
+        );
+        assert!(seen.system_calls > Some(100.0), "{:?}", seen.system_calls);
+    }
 }
 
 #[test]
@@ -92,7 +154,10 @@ fn blocks_carry_more_than_six_blobs_where_the_chain_allows_it() {
 #[test]
 fn a_user_without_privileges_can_run_it() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: the other tests run without privileges already");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: the other tests run without privileges already"
+        );
         return;
     }
     let temporary = tempfile::tempdir().expect("temporary directory");
@@ -116,4 +181,6 @@ fn a_user_without_privileges_can_run_it() {
             .env_remove("ULTRAMARINE_ETHEREUMJS_DIR");
         report_of(&mut command)
     });
+    let log = std::fs::read_to_string(temporary.path().join("net/node0.log")).expect("a node has a log");
+    assert!(log.contains("memlock (RLIMIT_MEMLOCK, bytes) is 8388608"), "{log}");
 }

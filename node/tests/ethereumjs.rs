@@ -1,14 +1,15 @@
 //! The engine driver against EthereumJS, an independent execution client, beside the embedded one on the same chain.
 //!
-//! Needs `@ethereumjs/client` installed by npm below the folder that `ULTRAMARINE_ETHEREUMJS_DIR` names. Without it the
-//! test says that it is skipped; with `ULTRAMARINE_REQUIRE_ETHEREUMJS=1` that is an error.
+//! Wants EthereumJS, see `harness/program.rs`.
 
+#[path = "harness/program.rs"]
+mod program;
 #[path = "engine/rig.rs"]
 mod rig;
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rig::{Driver, El, JWT, first_parent, genesis, init_of, options, parent_of, unix_seconds};
@@ -20,22 +21,6 @@ use ultramarine_node::publish::rpc::Rpc;
 use ultramarine_node::publish::transaction::{Terms, sign};
 use ultramarine_types::Height;
 use ultramarine_types::execution::{Executed, PayloadStatus};
-
-/// The client's program, or why the test does not run.
-fn program() -> Option<PathBuf> {
-    let required = std::env::var("ULTRAMARINE_REQUIRE_ETHEREUMJS").is_ok_and(|value| value == "1");
-    let found = std::env::var_os("ULTRAMARINE_ETHEREUMJS_DIR")
-        .map(|directory| Path::new(&directory).join("node_modules/.bin/ethereumjs"))
-        .filter(|program| program.exists());
-    assert!(
-        found.is_some() || !required,
-        "EthereumJS is required: set ULTRAMARINE_ETHEREUMJS_DIR to where npm installed it"
-    );
-    if found.is_none() {
-        println!("skipped: no EthereumJS below ULTRAMARINE_ETHEREUMJS_DIR");
-    }
-    found
-}
 
 /// A running EthereumJS, killed when dropped.
 struct EthereumJs {
@@ -149,7 +134,7 @@ fn free_ports() -> [u16; 3] {
 
 #[test]
 fn ethereumjs_executes_builds_and_imports_beside_the_embedded_client() {
-    let Some(program) = program() else { return };
+    let Some(program) = program::ethereumjs() else { return };
     let genesis = genesis(6, None);
     let other = EthereumJs::start(&program, &genesis);
     let embedded = El::start(&genesis);
@@ -199,7 +184,7 @@ fn ethereumjs_executes_builds_and_imports_beside_the_embedded_client() {
 
 #[test]
 fn ethereumjs_refuses_a_wrong_secret_and_the_node_says_what_to_do() {
-    let Some(program) = program() else { return };
+    let Some(program) = program::ethereumjs() else { return };
     let genesis = genesis(6, None);
     let other = EthereumJs::start(&program, &genesis);
     let endpoint = Endpoint::Http {

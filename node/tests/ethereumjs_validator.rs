@@ -1,41 +1,29 @@
 //! One validator of four runs against EthereumJS, an execution client that shares no code with the embedded one.
 //!
-//! Wants Node.js and `@ethereumjs/client` 0.10.5 installed in the folder that `ULTRAMARINE_ETHEREUMJS_DIR` names. Without
-//! them the test says that it was skipped, unless `ULTRAMARINE_REQUIRE_ETHEREUMJS` is 1.
+//! Wants EthereumJS, see `harness/program.rs`.
 
 mod harness;
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use harness::network::Network;
-use harness::{Process, wait_for};
+use harness::{Process, program, wait_for};
+use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(240);
-const HEIGHTS: u64 = 30;
+const HEIGHTS: usize = 30;
 /// Which of the four uses it.
 const OURS: usize = 3;
 
-fn client() -> Option<PathBuf> {
-    let found = std::env::var_os("ULTRAMARINE_ETHEREUMJS_DIR")
-        .map(|dir| PathBuf::from(dir).join("node_modules/.bin/ethereumjs"))
-        .filter(|path| path.is_file());
-    let required = std::env::var("ULTRAMARINE_REQUIRE_ETHEREUMJS").is_ok_and(|value| value == "1");
-    assert!(
-        found.is_some() || !required,
-        "EthereumJS is required and was not found in ULTRAMARINE_ETHEREUMJS_DIR"
-    );
-    found
-}
-
-/// Gives our validator so much power that the others have no quorum without it: whoever executes more slowly would
-/// otherwise find each height decided by the others' precommits, and decide at once without a vote of its own.
+/// Gives our validator so much power that the others have no quorum without it, so that each height waits for what its client
+/// says of the block: whoever executes more slowly than the others would otherwise find the height decided by their
+/// precommits, and decide at once without a vote of its own.
 fn make_indispensable(network: &Network) {
     for node in &network.nodes {
         let path = node.home.join("genesis.json");
         let text = std::fs::read_to_string(&path).expect("it was laid out");
-        let mut genesis: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let mut genesis: Value = serde_json::from_str(&text).expect("JSON");
         genesis["validators"][OURS]["power"] = 2.into();
         std::fs::write(&path, genesis.to_string()).expect("the folder is writable");
     }
@@ -43,8 +31,7 @@ fn make_indispensable(network: &Network) {
 
 #[test]
 fn a_validator_on_ethereumjs_votes_and_proposes_like_the_others() {
-    let Some(client) = client() else {
-        println!("skipped: no EthereumJS; set ULTRAMARINE_ETHEREUMJS_DIR (see .ci/run)");
+    let Some(client) = program::ethereumjs() else {
         return;
     };
     let temporary = tempfile::tempdir().expect("temporary directory");
@@ -93,26 +80,28 @@ fn a_validator_on_ethereumjs_votes_and_proposes_like_the_others() {
     processes.push(network.start(OURS, &["--engine", &engine]));
     let _load = network.load(0..4);
     for node in &network.nodes {
-        node.wait_for_height(HEIGHTS + 2, PATIENCE);
+        node.wait_for_height(HEIGHTS as u64 + 2, PATIENCE);
     }
 
     let address = ours.status().expect("answers")["address"]
         .as_str()
         .expect("a validator")
         .to_owned();
+    let decided = network.nodes[0].decided();
     let signed = network.signed();
-    let voted = (1..=HEIGHTS)
-        .filter(|height| {
-            signed.iter().any(|((signer, at, _, kind), values)| {
-                *signer == address && at == height && kind == "prevote" && values.iter().any(|v| !v.starts_with("nil"))
-            })
-        })
-        .count();
+    // In round 0: in time.
+    let prevoted = |decision: &&Value| {
+        let height = decision["height"].as_u64().expect("a number");
+        let value = decision["value_id"].as_str().expect("a value id");
+        let step = (address.clone(), height, 0, "prevote".to_owned());
+        let voted = signed.get(&step);
+        decision["round"] == 0 && voted.is_some_and(|voted| voted.iter().any(|voted| voted.starts_with(value)))
+    };
+    let voted = decided.iter().take(HEIGHTS).filter(prevoted).count();
     assert!(
         voted >= 25,
-        "it prevoted for the value in only {voted} of {HEIGHTS} heights"
+        "it prevoted in time for the decided value in only {voted} of {HEIGHTS} heights: {decided:?}"
     );
-    let decided = network.nodes[0].decided();
     let proposed = decided
         .iter()
         .filter(|decision| decision["origin_proposer"] == address.as_str() && decision["blobs"].as_u64() > Some(0))
@@ -123,6 +112,14 @@ fn a_validator_on_ethereumjs_votes_and_proposes_like_the_others() {
     );
     let theirs = ours.decided();
     let common = theirs.len().min(decided.len());
+    assert!(common >= HEIGHTS);
     assert_eq!(theirs[..common], decided[..common]);
+    // Its client has executed the same blocks: both know the last of these heights by the hash that was decided.
+    let last = &decided[HEIGHTS - 1];
+    for node in [ours, &network.nodes[0]] {
+        wait_for("the block in the client", PATIENCE, || {
+            (node.block_hash(HEIGHTS as u64)? == last["block_hash"]).then_some(())
+        });
+    }
     network.nobody_signed_twice();
 }

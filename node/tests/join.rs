@@ -2,10 +2,12 @@
 
 mod harness;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use harness::network::{Network, start};
 use harness::{Node, succeed};
+use sha2::{Digest, Sha256};
 
 const PATIENCE: Duration = Duration::from_secs(150);
 /// Heights before it joins.
@@ -49,17 +51,38 @@ fn a_full_node_that_joins_late_reaches_the_head_with_the_same_blobs() {
     };
     full.wait_for_height(witness.height().expect("answers") + 3, PATIENCE);
 
-    let (theirs, ours) = (witness.decided(), full.decided());
-    let common = theirs.len().min(ours.len());
-    assert!(common as u64 > AHEAD);
-    assert_eq!(ours[..common], theirs[..common]);
-    let mut blobs = 0;
-    for decision in &ours[..common] {
-        let path = format!("/eth/v1/beacon/blob_sidecars/{}", decision["height"]);
-        let (theirs, ours) = (witness.get(&path).expect("answers"), full.get(&path).expect("answers"));
-        let (codes, height) = ((theirs.0, ours.0), &decision["height"]);
-        assert!(theirs == ours, "sidecars of height {height} differ; answered {codes:?}");
-        blobs += ours.1["data"].as_array().map_or(0, Vec::len);
+    let ours = full.decided();
+    assert!(ours.len() as u64 > AHEAD);
+    let blobs: Vec<BTreeMap<u64, String>> = network
+        .nodes
+        .iter()
+        .map(|node| {
+            node.wait_for_height(ours.len() as u64, PATIENCE);
+            assert_eq!(ours[..], node.decided()[..ours.len()], "node{}", node.id);
+            (1..=ours.len() as u64)
+                .map(|height| (height, sidecars(node, height)))
+                .collect()
+        })
+        .collect();
+    for height in 1..=ours.len() as u64 {
+        let ours = sidecars(&full, height);
+        for (node, theirs) in network.nodes.iter().zip(&blobs) {
+            assert!(
+                theirs[&height] == ours,
+                "sidecars of height {height} differ from node{}'s",
+                node.id
+            );
+        }
     }
-    assert!(blobs > 100, "only {blobs} blobs in {common} heights");
+    let blobs: u64 = ours.iter().filter_map(|decision| decision["blobs"].as_u64()).sum();
+    assert!(blobs > 100, "only {blobs} blobs in {} heights", ours.len());
+}
+
+/// A digest of every blob of a height and what proves it, in order.
+fn sidecars(node: &Node, height: u64) -> String {
+    let (status, answer) = node
+        .get(&format!("/eth/v1/beacon/blob_sidecars/{height}"))
+        .expect("answers");
+    assert_eq!(status, 200, "node{} at height {height}: {answer}", node.id);
+    format!("{:x}", Sha256::digest(answer["data"].to_string()))
 }

@@ -1,7 +1,7 @@
 //! This file knows how to run a tile: one named, optionally pinned thread whose failure stops the node.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -110,11 +110,6 @@ impl TileContext {
     /// A context for work that runs on the caller's thread: tests, and tiles inside another executor.
     pub fn new(name: &'static str, halt: &Halt, registry: &Arc<Registry>) -> Self {
         let clock = Clock::start();
-        let total = registry.counter(
-            "ultramarine_tile_busy_nanoseconds_total",
-            "Time the tile spent on work rather than waiting; its rate is the busy share.",
-            &[("tile", name)],
-        );
         Self {
             name,
             clock,
@@ -123,25 +118,24 @@ impl TileContext {
             busy: Busy {
                 clock,
                 entered: Cell::new(None),
-                total,
-                turns: registry.histogram(
-                    "ultramarine_tile_turn_seconds",
-                    "Time of one turn of the tile's loop that had work: what everything else in it waits for.",
-                    &[("tile", name)],
-                ),
+                counted: OnceCell::new(),
+                registry: Arc::clone(registry),
+                name,
             },
             spin: false,
         }
     }
 }
 
-/// Adds up the time a tile works, and keeps a histogram of its turns. The share over any span is the counter's rate.
+/// Adds up the time a tile works, and keeps a histogram of its turns. The share over any span is the counter's rate. Tiles that
+/// are executors of their own do not use it, and show no such metrics.
 #[derive(Debug)]
 pub struct Busy {
     clock: Clock,
     entered: Cell<Option<Nanos>>,
-    total: Counter,
-    turns: Histogram,
+    counted: OnceCell<(Counter, Histogram)>,
+    registry: Arc<Registry>,
+    name: &'static str,
 }
 
 impl Busy {
@@ -156,9 +150,24 @@ impl Busy {
     pub fn leave(&self) {
         if let Some(entered) = self.entered.take() {
             let took = self.clock.now().since(entered);
-            self.total.add(took.0);
-            self.turns.record(took);
+            let (total, turns) = self.counted.get_or_init(|| self.counted());
+            total.add(took.0);
+            turns.record(took);
         }
+    }
+
+    fn counted(&self) -> (Counter, Histogram) {
+        let total = self.registry.counter(
+            "ultramarine_tile_busy_nanoseconds_total",
+            "Time the tile spent on work rather than waiting; its rate is the busy share.",
+            &[("tile", self.name)],
+        );
+        let turns = self.registry.histogram(
+            "ultramarine_tile_turn_seconds",
+            "Time of one turn of the tile's loop that had work: what everything else in it waits for.",
+            &[("tile", self.name)],
+        );
+        (total, turns)
     }
 
     /// Counts the time `work` takes.
@@ -294,13 +303,14 @@ mod tests {
         let (halt, registry) = (Halt::new(), Registry::new());
         let context = TileContext::new("worker", &halt, &registry);
         context.busy.leave();
-        assert_eq!(context.busy.total.get(), 0);
+        assert!(!registry.render().contains("ultramarine_tile_busy"));
         context.busy.during(|| {
             let from = context.clock.now();
             while context.clock.now().since(from) < Nanos::from_millis(2) {}
         });
-        assert!(context.busy.total.get() >= 2_000_000);
-        assert_eq!(context.busy.turns.len(), 1);
+        let (total, turns) = context.busy.counted();
+        assert!(total.get() >= 2_000_000);
+        assert_eq!(turns.len(), 1);
         assert!(
             registry
                 .render()

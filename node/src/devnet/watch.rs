@@ -157,9 +157,7 @@ impl<'a> Watch<'a> {
         for child in self.children.iter_mut() {
             all_gone &= child.ended()?.is_some();
         }
-        // Without a wanted height, the operator may be restarting nodes by hand.
-        let patience = if all_gone { STALL_TIMEOUT / 4 } else { STALL_TIMEOUT };
-        if self.moved.elapsed() < patience || (self.options.until_height.is_none() && !all_gone) {
+        if !is_stalled(self.moved.elapsed(), all_gone, self.options.until_height.is_some()) {
             return Ok(None);
         }
         let states: Vec<String> = self
@@ -238,6 +236,16 @@ impl<'a> Watch<'a> {
     }
 }
 
+/// Whether a network in which nothing has moved for so long is given up.
+fn is_stalled(still: Duration, all_gone: bool, has_goal: bool) -> bool {
+    // Without a wanted height, the operator may be restarting nodes by hand.
+    if all_gone {
+        still >= STALL_TIMEOUT / 4
+    } else {
+        has_goal && still >= STALL_TIMEOUT
+    }
+}
+
 fn state(node: &NodeHome, last: Option<&Snapshot>, gone: bool) -> String {
     match last {
         None => format!("node{} never answered", node.id),
@@ -253,6 +261,23 @@ fn state(node: &NodeHome, last: Option<&Snapshot>, gone: bool) -> String {
                 reasons.join(", ")
             };
             format!("node{} at height {} ({why})", node.id, snapshot.height)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_given_up_when_it_stands_still_and_somebody_waits_for_a_height() {
+        let seconds = Duration::from_secs;
+        assert!(!is_stalled(seconds(59), false, true));
+        assert!(is_stalled(seconds(60), false, true));
+        assert!(!is_stalled(seconds(3600), false, false));
+        for has_goal in [false, true] {
+            assert!(!is_stalled(seconds(14), true, has_goal));
+            assert!(is_stalled(seconds(15), true, has_goal));
         }
     }
 }

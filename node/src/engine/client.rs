@@ -220,35 +220,13 @@ impl Client {
 
     /// Fetches a build; `prague` chooses V4.
     pub async fn get_payload(&self, id: PayloadId, prague: bool) -> Result<BuiltPayload, CallError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Answer<'a> {
-            execution_payload: ExecutionPayloadV3,
-            #[serde(borrow)]
-            blobs_bundle: WireBundle<'a>,
-            #[serde(default)]
-            execution_requests: Option<Vec<AlloyBytes>>,
-        }
         let method = if prague {
             Method::GetPayloadV4
         } else {
             Method::GetPayloadV3
         };
         let answer = self.call(method, &(format!("0x{}", hex::encode(id.0)),)).await?;
-        let answer: Answer<'_> = result(&answer)?;
-        let requests = match (prague, answer.execution_requests) {
-            (false, _) => None,
-            (true, Some(requests)) => Some(requests),
-            (true, None) => return Err(CallError::Answer("executionRequests are missing".to_owned())),
-        };
-        let blobs = answer.blobs_bundle.decode(self.blobs_max)?;
-        Ok(BuiltPayload {
-            payload: Payload {
-                requests,
-                execution: answer.execution_payload,
-            },
-            blobs,
-        })
+        read_built(&answer, prague, self.blobs_max)
     }
 
     /// Has the client execute a payload that passed [`inspect`](super::payload::inspect).
@@ -317,6 +295,33 @@ pub fn prev_randao() -> Hash {
     let mut bytes = [0; 32];
     bytes[31] = 1;
     Hash(bytes)
+}
+
+/// Reads the answer to `engine_getPayloadV4`, or V3 before Prague: a JSON-RPC object whose `result` carries up to `blobs_max`
+/// blobs in hex. Each hex digit of a blob is read once, into the buffer that the blob then stays in.
+pub fn read_built(answer: &[u8], prague: bool, blobs_max: usize) -> Result<BuiltPayload, CallError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer<'a> {
+        execution_payload: ExecutionPayloadV3,
+        #[serde(borrow)]
+        blobs_bundle: WireBundle<'a>,
+        #[serde(default)]
+        execution_requests: Option<Vec<AlloyBytes>>,
+    }
+    let answer: Answer<'_> = result(answer)?;
+    let requests = match (prague, answer.execution_requests) {
+        (false, _) => None,
+        (true, Some(requests)) => Some(requests),
+        (true, None) => return Err(CallError::Answer("executionRequests are missing".to_owned())),
+    };
+    Ok(BuiltPayload {
+        blobs: answer.blobs_bundle.decode(blobs_max)?,
+        payload: Payload {
+            requests,
+            execution: answer.execution_payload,
+        },
+    })
 }
 
 fn outcome_counter(registry: &Registry, method: Method, outcome: &str) -> Counter {

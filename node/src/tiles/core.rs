@@ -183,22 +183,28 @@ impl Hands {
 impl Audience {
     fn hear(&mut self, event: &NetEvent) {
         match event {
-            NetEvent::Message { peer, message } => {
-                let recorded = self.recorder.as_mut().map(|recorder| recorder.record(peer, message));
-                if let Some(Err(what)) = recorded {
-                    // A full disk of logs is no reason to stop voting.
-                    tracing::error!("{what}; no message is recorded any more until the node starts again");
-                    self.recorder = None;
-                }
-            }
+            NetEvent::Message { peer, message } => self.record(|recorder| recorder.message(peer, message)),
+            NetEvent::Offer {
+                peer,
+                init,
+                certificate,
+                ..
+            } => self.record(|recorder| recorder.offer(peer, init, certificate.as_ref())),
             NetEvent::PeerUp { .. } => self.board.peer_up(),
             NetEvent::PeerDown { .. } => self.board.peer_down(),
             NetEvent::Status { .. }
-            | NetEvent::Offer { .. }
             | NetEvent::Incomplete { .. }
             | NetEvent::Payload { .. }
             | NetEvent::Flawed { .. }
             | NetEvent::SyncEnded { .. } => {}
+        }
+    }
+
+    fn record(&mut self, write: impl FnOnce(&mut Recorder) -> Result<(), String>) {
+        if let Some(Err(what)) = self.recorder.as_mut().map(write) {
+            // A full disk of logs is no reason to stop voting.
+            tracing::error!("{what}; no message is recorded any more until the node starts again");
+            self.recorder = None;
         }
     }
 

@@ -1,16 +1,16 @@
-//! This file knows how to keep every consensus message received, one JSON line each: an audit trail of who is said to have
-//! signed what, and by whom it was sent.
+//! This file knows how to keep every signature received, one JSON line each: an audit trail of who is said to have signed
+//! what, and by whom it was sent.
 //!
 //! Written before the message is looked at, so that a crash loses at most the last line; whether a signature holds, its
 //! reader finds out.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use ultramarine_types::consensus::VoteKind;
-use ultramarine_types::{ConsensusMessage, PeerId};
+use ultramarine_types::consensus::{CommitCertificate, VoteKind};
+use ultramarine_types::{ConsensusMessage, Init, PeerId};
 
 /// Appends messages to a file.
 #[derive(Debug)]
@@ -20,9 +20,17 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Opens the file to append, creating it if need be.
+    /// Opens the file to append, creating it if need be. What a crash cut short stays a line of its own.
     pub fn open(path: &Path) -> std::io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+        let mut last = [b'\n'];
+        if file.seek(SeekFrom::End(0))? > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        if last != [b'\n'] {
+            file.write_all(b"\n")?;
+        }
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -30,12 +38,31 @@ impl Recorder {
     }
 
     /// Writes one line per signed vote or proposal in `message`.
-    pub fn record(&mut self, peer: &PeerId, message: &ConsensusMessage) -> Result<(), String> {
-        let mut text = String::new();
-        for line in lines(peer, message) {
-            text.push_str(&line.to_string());
-            text.push('\n');
-        }
+    pub fn message(&mut self, peer: &PeerId, message: &ConsensusMessage) -> Result<(), String> {
+        self.write(&lines(peer, message))
+    }
+
+    /// Writes one line for the origin proposer's signature over a value, and one per signature of the certificate beside it.
+    pub fn offer(&mut self, peer: &PeerId, init: &Init, certificate: Option<&CommitCertificate>) -> Result<(), String> {
+        let metadata = &init.metadata;
+        let mut lines = vec![json!({
+            "from": peer, "signer": metadata.origin_proposer, "kind": "init", "height": metadata.height,
+            "round": metadata.origin_round, "value_id": metadata.id(), "signature": init.signature,
+        })];
+        lines.extend(certificate.into_iter().flat_map(|certificate| {
+            certificate.signatures.iter().map(|entry| {
+                json!({
+                    "from": peer, "signer": entry.address, "kind": kind_name(VoteKind::Precommit),
+                    "height": certificate.height, "round": certificate.round, "value_id": certificate.value_id,
+                    "signature": entry.signature,
+                })
+            })
+        }));
+        self.write(&lines)
+    }
+
+    fn write(&mut self, lines: &[serde_json::Value]) -> Result<(), String> {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         self.file
             .write_all(text.as_bytes())
             .map_err(|error| format!("cannot append to the message record {}: {error}", self.path.display()))

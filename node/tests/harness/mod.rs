@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod network;
+pub mod program;
 pub mod sidecars;
 
 use std::ffi::OsStr;
@@ -99,6 +100,45 @@ impl Node {
         page.as_array().expect("a list").clone()
     }
 
+    /// A number from its `/metrics`, by name and labels as they are written there.
+    pub fn metric(&self, series: &str) -> Option<f64> {
+        let (_, text) = request(&self.http, "/metrics", None).ok()?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        value.trim().parse().ok()
+    }
+
+    /// Holds it to 400 MB of memory besides its execution client, if that is inside, and 1 GB of disk, as preallocated.
+    /// Whether it is still there to be looked at.
+    pub fn stays_small(&self, client_kb: u64) -> bool {
+        let Some(peak_kb) = peak_kb(self.pid) else {
+            return false;
+        };
+        assert!(
+            peak_kb < 400_000 + client_kb,
+            "node{} needs {peak_kb} kB of memory",
+            self.id
+        );
+        let bytes = on_disk(&self.home.join("data"));
+        assert!(
+            bytes > 0 && bytes < 1_000_000_000,
+            "node{} takes {bytes} bytes of disk",
+            self.id
+        );
+        true
+    }
+
+    /// The hash of the block of this number, by its execution client.
+    pub fn block_hash(&self, number: u64) -> Option<Value> {
+        let call = serde_json::json!({
+            "jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByNumber", "params": [format!("{number:#x}"), false],
+        });
+        let (_, answer) = request(&self.rpc, "/", Some(&call)).ok()?;
+        let answer: Value = serde_json::from_str(&answer).ok()?;
+        Some(answer["result"]["hash"].clone())
+    }
+
     /// Ends its process at once, as a power cut would.
     pub fn kill(&self) {
         signal(self.pid, Signal::KILL);
@@ -132,6 +172,29 @@ fn signal(pid: u32, signal: Signal) {
     let _ = kill_process(pid, signal);
 }
 
+/// What the embedded execution client takes of a node's memory, by itself.
+pub const EMBEDDED_CLIENT_KB: u64 = 133_000;
+
+/// The most memory that a process has held, as the kernel counts it.
+fn peak_kb(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().strip_suffix(" kB")?.trim().parse().ok()
+}
+
+/// Bytes that a folder's files take on disk.
+fn on_disk(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(folder).expect("a folder of ours");
+    let bytes = entries.filter_map(Result::ok).map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => on_disk(&entry.path()),
+        Ok(metadata) => metadata.blocks() * 512,
+        // A file may go while we look.
+        Err(_) => 0,
+    });
+    bytes.sum()
+}
+
 /// A process that ends with the test.
 #[derive(Debug)]
 pub struct Process(pub Child);
@@ -140,9 +203,24 @@ impl Process {
     /// Asks it to end, as Ctrl-C or a service manager would, and waits for it.
     pub fn terminate(&mut self, timeout: Duration) -> std::process::ExitStatus {
         signal(self.0.id(), Signal::TERM);
+        self.ended(timeout)
+    }
+
+    /// Waits until it has ended.
+    pub fn ended(&mut self, timeout: Duration) -> std::process::ExitStatus {
         wait_for("end of the process", timeout, || {
             self.0.try_wait().expect("a child of ours")
         })
+    }
+
+    /// Asks it to end as Ctrl-C does.
+    pub fn interrupt(&self) {
+        signal(self.0.id(), Signal::INT);
+    }
+
+    /// Ends it at once, and does not wait for it.
+    pub fn kill_unwaited(&self) {
+        signal(self.0.id(), Signal::KILL);
     }
 
     /// Ends it at once.
@@ -252,13 +330,24 @@ pub fn report_of(command: &mut Command) -> Value {
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
 }
 
-/// One GET over a connection of its own.
+/// One GET over a connection of its own; the status code and the JSON of the answer.
 pub fn get(base: &str, path: &str) -> std::io::Result<(u16, Value)> {
+    let (status, body) = request(base, path, None)?;
+    Ok((status, serde_json::from_str(&body).map_err(std::io::Error::other)?))
+}
+
+/// One request over a connection of its own: a POST of `body`, or a GET.
+fn request(base: &str, path: &str, body: Option<&Value>) -> std::io::Result<(u16, String)> {
     use std::io::{Error, Read, Write};
     let authority = base.strip_prefix("http://").unwrap_or(base);
     let mut stream = std::net::TcpStream::connect(authority)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {authority}\r\n\r\n")?;
+    let (method, body) = body.map_or(("GET", String::new()), |body| ("POST", body.to_string()));
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nHost: {authority}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let text = String::from_utf8(answer).map_err(Error::other)?;
@@ -268,5 +357,5 @@ pub fn get(base: &str, path: &str) -> std::io::Result<(u16, Value)> {
         .nth(1)
         .and_then(|code| code.parse().ok())
         .ok_or_else(|| Error::other("no status"))?;
-    Ok((status, serde_json::from_str(body).map_err(Error::other)?))
+    Ok((status, body.to_owned()))
 }
