@@ -83,6 +83,22 @@ fn a_line_has_its_value_everywhere_and_the_domain_is_nothing_special() {
 }
 
 #[test]
+fn a_fold_by_words_meets_no_number_that_is_not_canonical() {
+    let (mark, z) = ([7; 4], Fr::small(5).prepare());
+    for element in [crate::wellformed::MODULUS, [0xff; 32]] {
+        for position in [0, 1, 1002, 1003, 4094, 4095] {
+            let mut bytes = vec![1; BLOB_BYTES];
+            bytes[32 * position..32 * (position + 1)].copy_from_slice(&element);
+            let mut values = vec![mark; ELEMENTS / 2];
+            let canonical = fold_blob(Portable, blob(&bytes), &Domain::get().prepared, &z, &mut values);
+            assert!(!canonical, "element {position}");
+            let (before, after) = values.split_at(position / 2);
+            assert!(!before.contains(&mark) && after.iter().all(|value| *value == mark));
+        }
+    }
+}
+
+#[test]
 fn blobs_of_extreme_elements_keep_their_residues() {
     let mut largest = crate::wellformed::MODULUS;
     largest[31] = 0;
