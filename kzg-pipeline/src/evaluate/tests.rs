@@ -1,5 +1,5 @@
 use super::*;
-use crate::fixtures::{Seeded, line, random};
+use crate::fixtures::{self, Seeded, line, random};
 use crate::simd::checked::Checked;
 use crate::simd::emulated::Emulated;
 
@@ -80,6 +80,25 @@ fn a_line_has_its_value_everywhere_and_the_domain_is_nothing_special() {
     }
     assert_eq!(value_at(&claim.blob, &Fr::ONE), Some(first));
     assert_eq!(value_at(&claim.blob, &Fr::ONE.negate()), Some(second));
+}
+
+/// At a root of unity the value is the blob's own element. In bit-reversed order the roots of order 2ᵏ stand from 2ᵏ⁻¹ to 2ᵏ − 1.
+#[test]
+fn at_every_kind_of_root_the_value_is_the_blobs_own_element() {
+    let (elements, _) = random()[3].blob.as_chunks::<32>();
+    let mut seeded = Seeded(43);
+    for order in 0..=FOLDS {
+        let (first, count) = if order == 0 {
+            (0, 1)
+        } else {
+            (1 << (order - 1), 1 << (order - 1))
+        };
+        for index in [first, first + seeded.below(count), first + count - 1] {
+            let z = Fr::from_hash(&fixtures::bytes(&fixtures::roots()[index]));
+            let expected = Fr::from_hash(&elements[index]);
+            assert_eq!(value_at(&random()[3].blob, &z), Some(expected), "element {index}");
+        }
+    }
 }
 
 #[test]
