@@ -1,5 +1,6 @@
 use super::*;
 use crate::ckzg::CKzg;
+use crate::differential;
 use crate::fixtures::{Seeded, claims, lines};
 use crate::suite::{self, SPOILERS};
 
@@ -44,10 +45,17 @@ fn faults_that_cancel_each_other_are_found() {
 }
 
 #[test]
-fn duplicates_infinity_and_order_are_nothing_special() {
+fn duplicates_and_infinity_are_nothing_special() {
     suite::duplicates_are_judged_like_any_other(&verifier());
     suite::infinity_commits_to_zero_and_proves_constants(&verifier());
-    suite::order_changes_nothing(&verifier());
+}
+
+#[test]
+fn order_and_one_more_fault_change_no_other_finding_by_any_path() {
+    for verifier in differential::every_path() {
+        suite::order_changes_nothing(verifier, 6, 24);
+        suite::a_fault_changes_no_other_finding(verifier, 6, 24);
+    }
 }
 
 #[test]
