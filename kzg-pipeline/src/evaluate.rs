@@ -205,7 +205,8 @@ impl Domain {
     }
 }
 
-/// The first fold, from a blob's bytes; whether all its elements are canonical (if not, `values` means nothing).
+/// The first fold, from a blob's bytes; whether all its elements are canonical. Ends at the first that is not: folds are for numbers
+/// little above r at most.
 #[inline(always)]
 fn fold_blob<M: Multiply>(
     by: M,
@@ -215,14 +216,15 @@ fn fold_blob<M: Multiply>(
     values: &mut [Limbs],
 ) -> bool {
     let (pairs, _) = blob.as_chunks::<64>();
-    let mut canonical = true;
     for ((pair, inverse), value) in pairs.iter().zip(inverses).zip(values) {
         let (elements, _) = pair.as_chunks::<32>();
         let (left, right) = (limbs_of(&elements[0]), limbs_of(&elements[1]));
-        canonical &= is_canonical(&left) & is_canonical(&right);
+        if !(is_canonical(&left) & is_canonical(&right)) {
+            return false;
+        }
         *value = fold(by, &left, &right, inverse, z);
     }
-    canonical
+    true
 }
 
 /// A later fold, in place: the first half of `values` from all of them.
@@ -233,7 +235,7 @@ fn fold_values<M: Multiply>(by: M, values: &mut [Limbs], inverses: &[Prepared], 
     }
 }
 
-/// `(a + b) + z·v⁻¹·(a − b)` modulo r, below 1.04·r like a and b. (A non-canonical element gives some number; it is not used.)
+/// `(a + b) + z·v⁻¹·(a − b)` modulo r, below 1.04·r like a and b.
 #[inline(always)]
 fn fold<M: Multiply>(by: M, a: &Limbs, b: &Limbs, inverse: &Prepared, z: &Prepared) -> Limbs {
     let difference = narrow(&by.times(inverse, &sub_narrow(a, b)));

@@ -134,7 +134,7 @@ pub const INFINITY: [u8; 48] = {
 };
 
 /// The roots of unity in the order of a blob's elements (bit-reversed).
-fn roots() -> &'static [blst_fr] {
+pub fn roots() -> &'static [blst_fr] {
     static MADE: OnceLock<Vec<blst_fr>> = OnceLock::new();
     MADE.get_or_init(|| {
         // 7 generates the multiplicative group; (r − 1) / 4096 is its cofactor.

@@ -1,7 +1,8 @@
 //! This file knows what the vector units of different processors have in common: numbers side by side, 64 bits each.
 //!
 //! Arithmetic is written once, over [`Lanes`], and compiled for each processor's instructions and, in tests, for an emulation
-//! of them that runs everywhere ([`Emulated`](emulated::Emulated)). A value of a type here, such as [`Ifma`], is the proof that
+//! of them that runs everywhere ([`Emulated`](emulated::Emulated)) and for one that refuses whatever does not fit
+//! ([`Checked`](checked::Checked)). A value of a type here, such as [`Ifma`], is the proof that
 //! its instructions exist: `detect` alone makes one.
 //!
 //! ```text
@@ -29,10 +30,20 @@ pub trait Lanes<const N: usize>: Copy {
     fn load(self, numbers: &[u64; N]) -> Self::Vector;
     /// Into memory.
     fn store(self, vector: Self::Vector, numbers: &mut [u64; N]);
-    /// `a + b` modulo 2⁶⁴.
+    /// `a + b`, of which the processor drops what passes 2⁶⁴. Nothing does, or it is said: [`add_modulo`](Self::add_modulo).
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// `a − b` modulo 2⁶⁴.
+    /// `a − b`, not below zero; else [`sub_modulo`](Self::sub_modulo).
     fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a + b` modulo 2⁶⁴, and meant so.
+    #[inline(always)]
+    fn add_modulo(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        self.add(a, b)
+    }
+    /// `a − b` modulo 2⁶⁴, and meant so.
+    #[inline(always)]
+    fn sub_modulo(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        self.sub(a, b)
+    }
     /// Bits that both have.
     fn and(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Bits that either has.
@@ -43,7 +54,7 @@ pub trait Lanes<const N: usize>: Copy {
     fn up(self, a: Self::Vector, bits: u32) -> Self::Vector;
     /// The larger of both, unsigned.
     fn larger(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// The product of the low halves.
+    /// The product of numbers below 2³².
     fn product32(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// The lanes of even and of odd number: of `a` first, then of `b`.
     fn unzip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2];
@@ -53,11 +64,16 @@ pub trait Lanes<const N: usize>: Copy {
 
 /// Products of 52-bit numbers, as AVX-512's IFMA has them.
 pub trait Multiply52<const N: usize>: Lanes<N> {
-    /// `sum` plus the low 52 bits of the 104-bit product of the low 52 bits of `a` and `b`.
+    /// What products read of a number that has more than 52 bits: nothing to do, for they read these only.
+    #[inline(always)]
+    fn low_52(self, a: Self::Vector) -> Self::Vector {
+        a
+    }
+    /// `sum` plus the low 52 bits of the 104-bit product of `a` and `b`, both below 2⁵², or said to be cut: [`low_52`](Self::low_52).
     fn add_low(self, sum: Self::Vector, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `sum` plus the high 52 bits of that product.
     fn add_high(self, sum: Self::Vector, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// In each lane, the entry of `table` that the low three bits of `index` name.
+    /// In each lane, the entry of `table` with this index, below eight.
     fn look_up(self, table: &[u64; 8], index: Self::Vector) -> Self::Vector;
 }
 
@@ -157,6 +173,8 @@ pub const fn join<const BITS: u32, const LIMBS: usize, const WORDS: usize>(limbs
 mod avx2;
 #[allow(unsafe_code)]
 mod avx512;
+#[cfg(test)]
+pub mod checked;
 mod doubled;
 #[cfg(test)]
 pub mod emulated;

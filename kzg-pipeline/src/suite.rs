@@ -117,22 +117,28 @@ pub fn every_fault_is_named_and_sinks_nobody(verifier: &dyn Verifier) {
     }
 }
 
+/// Some true claims with some faults, and what each must get.
+fn doubtful(pool: &[Owned], faults_max: usize, seeded: &mut Seeded) -> (Vec<Owned>, Vec<Finding>) {
+    let size = 1 + seeded.below(pool.len());
+    let mut batch = pool[..size].to_vec();
+    let mut expected = vec![HOLDS; size];
+    for _ in 0..seeded.below(faults_max.min(size) + 1) {
+        let (at, (_, spoil, finding)) = (seeded.below(size), SPOILERS[seeded.below(SPOILERS.len())]);
+        if expected[at] == HOLDS {
+            spoil(&mut batch[at]);
+            expected[at] = finding;
+        }
+    }
+    (batch, expected)
+}
+
 /// Whatever mixture of faults a batch has, each claim gets what it would get alone.
 pub fn a_finding_does_not_depend_on_company(verifier: &dyn Verifier, rounds: u64, most: usize) {
     let pool = lines(most);
     for round in 0..rounds {
         let mut seeded = Seeded(round);
-        let size = 1 + seeded.below(most);
-        let faults = [0, 1, 2, size][seeded.below(4)];
-        let mut batch = pool[..size].to_vec();
-        let mut expected = vec![HOLDS; size];
-        for _ in 0..faults {
-            let (at, (_, spoil, finding)) = (seeded.below(size), SPOILERS[seeded.below(SPOILERS.len())]);
-            if expected[at] == HOLDS {
-                spoil(&mut batch[at]);
-                expected[at] = finding;
-            }
-        }
+        let faults_max = [0, 1, 2, most][seeded.below(4)];
+        let (batch, expected) = doubtful(&pool, faults_max, &mut seeded);
         assert_eq!(judge(verifier, &batch), expected, "round {round}");
     }
 }
@@ -142,15 +148,7 @@ pub fn batches_and_pieces_change_nothing(verifier: &dyn Verifier, rounds: u64, m
     let pool = lines(most);
     for round in 0..rounds {
         let mut seeded = Seeded(0x7069_6563 + round);
-        let mut owned: Vec<_> = (0..1 + seeded.below(most)).map(|at| pool[at].clone()).collect();
-        let mut expected = vec![HOLDS; owned.len()];
-        for _ in 0..seeded.below(4) {
-            let (at, (_, spoil, finding)) = (seeded.below(owned.len()), SPOILERS[seeded.below(SPOILERS.len())]);
-            if expected[at] == HOLDS {
-                spoil(&mut owned[at]);
-                expected[at] = finding;
-            }
-        }
+        let (owned, expected) = doubtful(&pool, 3, &mut seeded);
         let all = claims(&owned);
         let mut findings = vec![None; all.len()];
         let mut pieces: Vec<(Vec<usize>, Vec<Opened>)> = vec![Default::default(); 1 + seeded.below(6)];
@@ -235,17 +233,35 @@ pub fn infinity_commits_to_zero_and_proves_constants(verifier: &dyn Verifier) {
 }
 
 /// The findings of a permuted batch are the permuted findings.
-pub fn order_changes_nothing(verifier: &dyn Verifier) {
-    let mut batch = lines(9);
-    batch[2].proof.0 = INFINITY;
-    batch[5].blob[0] = 0xff;
-    batch[7].commitment.0 = off_curve();
-    let before = judge(verifier, &batch);
-    batch.reverse();
-    let mut after = judge(verifier, &batch);
-    after.reverse();
-    assert_eq!(before, after);
-    assert_eq!(before[2..8], [WRONG, HOLDS, HOLDS, BAD_BLOB, HOLDS, BAD_COMMITMENT]);
+pub fn order_changes_nothing(verifier: &dyn Verifier, rounds: u64, most: usize) {
+    let pool = lines(most);
+    for round in 0..rounds {
+        let mut seeded = Seeded(0x6f72_6465 + round);
+        let (batch, expected) = doubtful(&pool, most, &mut seeded);
+        assert_eq!(judge(verifier, &batch), expected, "round {round}");
+        let mut order: Vec<_> = (0..batch.len()).collect();
+        for last in (1..order.len()).rev() {
+            order.swap(last, seeded.below(last + 1));
+        }
+        let permuted: Vec<_> = order.iter().map(|at| batch[*at].clone()).collect();
+        let expected: Vec<_> = order.iter().map(|at| expected[*at]).collect();
+        assert_eq!(judge(verifier, &permuted), expected, "round {round}, order {order:?}");
+    }
+}
+
+/// One more fault in a batch is found, and every other finding is what it was.
+pub fn a_fault_changes_no_other_finding(verifier: &dyn Verifier, rounds: u64, most: usize) {
+    let pool = lines(most);
+    for round in 0..rounds {
+        let mut seeded = Seeded(0x6661_756c + round);
+        let (mut batch, mut expected) = doubtful(&pool, most / 2, &mut seeded);
+        assert_eq!(judge(verifier, &batch), expected, "round {round}");
+        let (at, (how, spoil, finding)) = (seeded.below(batch.len()), SPOILERS[seeded.below(SPOILERS.len())]);
+        batch[at] = pool[at].clone();
+        spoil(&mut batch[at]);
+        expected[at] = finding;
+        assert_eq!(judge(verifier, &batch), expected, "round {round}, {how} at {at}");
+    }
 }
 
 /// A claim proven before is known again, and a claim that only resembles it is not.

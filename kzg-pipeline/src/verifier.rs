@@ -114,7 +114,7 @@ pub struct UnknownKind;
 
 /// A verifier, warm: the trusted setup is loaded and checked, so that the first blob waits for nothing.
 ///
-/// `memo_claims` bounds how many proven claims are remembered (0: none), about 250 bytes each.
+/// `memo_claims` bounds how many proven claims are remembered (0 or 1: none), about 250 bytes each.
 ///
 /// Panics if the setup compiled into this binary is not the one of Ethereum's ceremony.
 pub fn verifier(kind: Kind, memo_claims: usize) -> Arc<dyn Verifier> {

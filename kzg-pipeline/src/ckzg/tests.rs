@@ -27,10 +27,15 @@ fn faults_that_cancel_each_other_are_found() {
 }
 
 #[test]
-fn duplicates_infinity_and_order_are_nothing_special() {
+fn duplicates_and_infinity_are_nothing_special() {
     suite::duplicates_are_judged_like_any_other(&verifier());
     suite::infinity_commits_to_zero_and_proves_constants(&verifier());
-    suite::order_changes_nothing(&verifier());
+}
+
+#[test]
+fn order_and_one_more_fault_change_no_other_finding() {
+    suite::order_changes_nothing(&verifier(), 5, 9);
+    suite::a_fault_changes_no_other_finding(&verifier(), 5, 9);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! Bounds, with a *tight* number having limbs below 2²⁹ (the value follows from the limbs below 2²⁶¹):
 //!
 //! ```text
-//!   a, b          tight, below 1.1·r + (level 0: canonical)
+//!   a, b          tight, below 1.1·r (level 0: canonical)
 //!   U = a − b + K        K = 4r written with limbs in [2²⁹ − 1, 2³⁰), so that no limb goes below zero; limbs < 1.5·2³⁰, U < 5.1·r
 //!   T = U·v⁻¹            Montgomery with 2²⁶¹: < 5.1·r·r/2²⁶¹ + r < 1.1·r; columns < 9·1.5·2⁵⁹ + 9·2⁵⁸ + a carry < 2⁶⁴
 //!   S = Σⱼ Tⱼ·z₍ⱼ₎, one step  < 9·2²⁹·r/2²⁹ + r = 10r; columns < 9·2⁵⁸ + 2⁵⁸
@@ -96,7 +96,7 @@ impl<const N: usize, L: Lanes<N>> Folds<N, L> for Limbs29 {
     fn fold(lanes: L, [a, b]: &[Self::Vectors; 2], factors: &Self::Factors, z: &Self::Point, value: &mut Self::Values) {
         let mut difference = [lanes.splat(0); LIMBS];
         for limb in 0..LIMBS {
-            difference[limb] = lanes.add(lanes.sub(a[limb], b[limb]), lanes.splat(FOUR_R_LOOSE[limb]));
+            difference[limb] = lanes.sub(lanes.add(a[limb], lanes.splat(FOUR_R_LOOSE[limb])), b[limb]);
         }
         let turned = montgomery(lanes, &difference, factors);
         let mut sum = times(lanes, &turned, z);
@@ -193,7 +193,7 @@ fn step<const N: usize, L: Lanes<N>>(lanes: L, columns: [L::Vector; LIMBS]) -> [
     let mask = lanes.splat(MASK);
     // −r⁻¹ is −1 modulo 2²⁹, so m = −column₀, and m·r₀ = m clears the low bits by itself.
     let low = lanes.and(columns[0], mask);
-    let m = lanes.and(lanes.sub(lanes.splat(0), low), mask);
+    let m = lanes.and(lanes.sub(lanes.splat(1 << BITS), low), mask);
     let over = lanes.down(lanes.add(columns[0], m), BITS);
     let mut moved = [lanes.splat(0); LIMBS];
     for limb in 1..LIMBS {

@@ -6,12 +6,12 @@
 //! below 2⁵². Bounds (the value of a tight number follows from its limbs, as all values here are below 2²⁶⁰):
 //!
 //! ```text
-//!   a, b          tight, below 1.11·r (level 0: canonical)
+//!   a, b          tight, below 1.07·r (level 0: canonical)
 //!   U = a − b + K        K = 2r written with limbs in [2⁵² − 1, 2⁵³), so that no limb goes below zero; 0 < U < 3.2·r, then carried: tight
 //!   T = U·v⁻¹            (U_low·c + U_high·c' + m·r)/2¹⁵⁶ with U_low, m < 2¹⁵⁶, U_high < 3.2·r/2¹⁵⁶ < 2¹⁰¹, c, c' < r:
 //!                        < r + 2⁻⁵⁵·r + r; columns below 20·2⁵² in all and a carry; then carried: tight, top limb < 2⁴⁸
 //!   S = Σⱼ Tⱼ·z₍ⱼ₎, one step  (four limbs below 2⁵², one below 2⁴⁸, m < 2⁵²)·r/2⁵²: < 5.07·r; columns < 12·2⁵² and a carry
-//!   V = S + a + b        < 7.3·r, below 2²⁵⁶ and so its top limb below 2⁴⁹ even before carries; columns < 2⁵⁶
+//!   V = S + a + b        < 7.3·r, below 2²⁵⁸ and so its top limb below 2⁵⁰ even before carries; columns < 2⁵⁶
 //!   V − q·r              q = ⌊t·35/2⁵²⌋ from the top column t of V before carries. As 35 < 2²⁶⁰/r and t·2²⁰⁸ ≤ V, q ≤ V/r, and q ≤ 7. What
 //!                        t misses is 2⁴ at most (carries into it), so q > V/r·(35/35.32 − 2⁻⁴⁰) − 1 and V − q·r < r + 0.0094·7.3·r < 1.07·r
 //! ```
@@ -97,18 +97,14 @@ impl<const N: usize, L: Multiply52<N>> Folds<N, L> for Limbs52 {
     fn fold(lanes: L, [a, b]: &[Self::Vectors; 2], factors: &Self::Factors, z: &Prepared, value: &mut Self::Values) {
         let mut difference = [lanes.splat(0); LIMBS];
         for limb in 0..LIMBS {
-            difference[limb] = lanes.add(lanes.sub(a[limb], b[limb]), lanes.splat(TWO_R_LOOSE[limb]));
+            difference[limb] = lanes.sub(lanes.add(a[limb], lanes.splat(TWO_R_LOOSE[limb])), b[limb]);
         }
         let turned = turn(lanes, &carry::<BITS, LIMBS, N, L>(lanes, difference), factors);
         let mut sum = times(lanes, &turned, z);
         for limb in 0..LIMBS {
             sum[limb] = lanes.add(sum[limb], lanes.add(a[limb], b[limb]));
         }
-        let quotient = lanes.add_high(lanes.splat(0), sum[LIMBS - 1], lanes.splat(RECIPROCAL));
-        for limb in 0..LIMBS {
-            sum[limb] = lanes.add(sum[limb], lanes.look_up(&COMPLEMENTS[limb], quotient));
-        }
-        value.store(lanes, &carry::<BITS, LIMBS, N, L>(lanes, sum));
+        value.store(lanes, &narrow(lanes, sum));
     }
 }
 
@@ -141,7 +137,7 @@ const TWO_R_LOOSE: Narrow = {
         assert!(loose[at] >= MASK && loose[at] < 1 << (BITS + 1));
         at += 1;
     }
-    // What remains on top covers the top limb of b, below 1.11·r.
+    // What remains on top covers the top limb of b, below 1.07·r.
     assert!(loose[LIMBS - 1] > R_NARROW[LIMBS - 1] + R_NARROW[LIMBS - 1] / 8);
     loose
 };
@@ -222,7 +218,8 @@ fn add_row<const N: usize, L: Multiply52<N>>(
 fn step<const N: usize, L: Multiply52<N>>(lanes: L, columns: [L::Vector; LIMBS + 1]) -> [L::Vector; LIMBS + 1] {
     // m = −(1 + 2³²)·column₀; products read its low 52 bits only. The low half of m·r₀ is what column₀ lacks to the next multiple
     // of 2⁵²: the carry is a rounding up.
-    let m = lanes.sub(lanes.splat(0), lanes.add(columns[0], lanes.up(columns[0], 32)));
+    let m = lanes.sub_modulo(lanes.splat(0), lanes.add_modulo(columns[0], lanes.up(columns[0], 32)));
+    let m = lanes.low_52(m);
     let over = lanes.down(lanes.add(columns[0], lanes.splat(MASK)), BITS);
     let mut moved = [lanes.splat(0); LIMBS + 1];
     for limb in 1..LIMBS + 1 {
@@ -233,6 +230,16 @@ fn step<const N: usize, L: Multiply52<N>>(lanes: L, columns: [L::Vector; LIMBS +
     }
     moved[0] = lanes.add(moved[0], over);
     moved
+}
+
+/// The same residue, tight and little above r at most, of a number below 7.3·r in columns below 2⁵⁶.
+#[inline(always)]
+fn narrow<const N: usize, L: Multiply52<N>>(lanes: L, mut columns: [L::Vector; LIMBS]) -> [L::Vector; LIMBS] {
+    let quotient = lanes.add_high(lanes.splat(0), columns[LIMBS - 1], lanes.splat(RECIPROCAL));
+    for limb in 0..LIMBS {
+        columns[limb] = lanes.add(columns[limb], lanes.look_up(&COMPLEMENTS[limb], quotient));
+    }
+    carry::<BITS, LIMBS, N, L>(lanes, columns)
 }
 
 #[cfg(test)]

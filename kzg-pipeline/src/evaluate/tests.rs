@@ -1,20 +1,38 @@
 use super::*;
-use crate::fixtures::{Seeded, line, random};
+use crate::fixtures::{self, Seeded, line, random};
+use crate::simd::checked::Checked;
 use crate::simd::emulated::Emulated;
 
 fn blob(bytes: &[u8]) -> &[u8; BLOB_BYTES] {
     bytes.try_into().expect("a blob")
 }
 
-/// The value by every path, which must agree.
+/// The value by every path, which must agree, and by the vectors' arithmetic where it must not lose a bit.
 fn value_at(bytes: &[u8], z: &Fr) -> Option<Fr> {
     let value = |path| Domain::get().evaluate(path, blob(bytes), z, &mut Scratch::default());
     let expected = value(Path::Portable);
     for path in Path::all() {
         assert_eq!(value(path), expected, "{}", path.name());
     }
+    if expected.is_some() {
+        static FACTORS: Factors = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let (domain, (fours, eights, sixteens)) = (Domain::get(), &FACTORS);
+        let checked = [
+            domain.by_vectors::<4, _, Limbs29>(Checked::<4>, fours, blob(bytes), z, &mut Vec::new()),
+            domain.by_vectors::<8, _, Limbs29>(Checked::<8>, eights, blob(bytes), z, &mut Vec::new()),
+            domain.by_vectors::<16, _, Limbs52>(Checked::<16>, sixteens, blob(bytes), z, &mut Vec::new()),
+        ];
+        assert_eq!(checked, [expected; 3], "checked");
+    }
     expected
 }
+
+/// As a [`Domain`] holds them; made once for all tests.
+type Factors = (
+    OnceLock<Vec<Group<4, 9>>>,
+    OnceLock<Vec<Group<8, 9>>>,
+    OnceLock<Vec<[Group<16, 5>; 2]>>,
+);
 
 fn big_endian(element: &Fr) -> [u8; 32] {
     let mut bytes = [0; 32];
@@ -62,6 +80,41 @@ fn a_line_has_its_value_everywhere_and_the_domain_is_nothing_special() {
     }
     assert_eq!(value_at(&claim.blob, &Fr::ONE), Some(first));
     assert_eq!(value_at(&claim.blob, &Fr::ONE.negate()), Some(second));
+}
+
+/// At a root of unity the value is the blob's own element. In bit-reversed order the roots of order 2ᵏ stand from 2ᵏ⁻¹ to 2ᵏ − 1.
+#[test]
+fn at_every_kind_of_root_the_value_is_the_blobs_own_element() {
+    let (elements, _) = random()[3].blob.as_chunks::<32>();
+    let mut seeded = Seeded(43);
+    for order in 0..=FOLDS {
+        let (first, count) = if order == 0 {
+            (0, 1)
+        } else {
+            (1 << (order - 1), 1 << (order - 1))
+        };
+        for index in [first, first + seeded.below(count), first + count - 1] {
+            let z = Fr::from_hash(&fixtures::bytes(&fixtures::roots()[index]));
+            let expected = Fr::from_hash(&elements[index]);
+            assert_eq!(value_at(&random()[3].blob, &z), Some(expected), "element {index}");
+        }
+    }
+}
+
+#[test]
+fn a_fold_by_words_meets_no_number_that_is_not_canonical() {
+    let (mark, z) = ([7; 4], Fr::small(5).prepare());
+    for element in [crate::wellformed::MODULUS, [0xff; 32]] {
+        for position in [0, 1, 1002, 1003, 4094, 4095] {
+            let mut bytes = vec![1; BLOB_BYTES];
+            bytes[32 * position..32 * (position + 1)].copy_from_slice(&element);
+            let mut values = vec![mark; ELEMENTS / 2];
+            let canonical = fold_blob(Portable, blob(&bytes), &Domain::get().prepared, &z, &mut values);
+            assert!(!canonical, "element {position}");
+            let (before, after) = values.split_at(position / 2);
+            assert!(!before.contains(&mark) && after.iter().all(|value| *value == mark));
+        }
+    }
 }
 
 #[test]
@@ -115,7 +168,31 @@ fn elements_that_share_their_highest_words_with_the_modulus_are_judged_exactly()
     }
 }
 
-/// Values at the borders of what a fold may meet, below 1.06·r, and random ones.
+/// So many hundredths of r, rounded down.
+pub fn hundredths_of_r(hundredths: u64) -> Limbs {
+    let mut words = [0; 5];
+    let mut carry = 0;
+    for (word, limb) in words.iter_mut().zip(R.into_iter().chain([0])) {
+        carry += u128::from(limb) * u128::from(hundredths);
+        *word = carry as u64;
+        carry >>= 64;
+    }
+    let mut rest = 0;
+    for word in words.iter_mut().rev() {
+        let part = rest << 64 | u128::from(*word);
+        *word = (part / 100) as u64;
+        rest = part % 100;
+    }
+    assert_eq!(words[4], 0, "below 2^256");
+    [words[0], words[1], words[2], words[3]]
+}
+
+/// Whether a number is at most this large.
+pub fn is_at_most(number: &Limbs, largest: &Limbs) -> bool {
+    number.iter().rev().le(largest.iter().rev())
+}
+
+/// Values at borders, below 1.0625·r, and random ones.
 fn borders() -> Vec<Limbs> {
     let mut all = vec![
         [0; 4],
@@ -136,9 +213,11 @@ fn borders() -> Vec<Limbs> {
     all
 }
 
-/// For the tests of each way to fold: borders beside random numbers, in every lane.
+/// For the tests of each way to fold: borders beside random numbers, in every lane. `largest` is what the way's head allows a number
+/// to be, before a fold and after it.
 pub fn folds_agree_with_plain_arithmetic_at_every_border<const N: usize, L, F, const LIMBS: usize>(
     lanes: L,
+    largest: Limbs,
     cut: impl Fn(&Limbs) -> [u64; LIMBS],
     tight: impl Fn(&[u64]) -> bool,
 ) where
@@ -148,7 +227,8 @@ pub fn folds_agree_with_plain_arithmetic_at_every_border<const N: usize, L, F, c
     let minus_one = Fr::ONE.negate();
     let mut seeded = Seeded(29);
     let points = [Fr::ZERO, Fr::ONE, minus_one, Fr::from_hash(&seeded.element())];
-    let values = borders();
+    let mut values = borders();
+    values.push(largest);
     for round in 0..8 * values.len() {
         for z in &points {
             let picked: [[Limbs; N]; 2] = std::array::from_fn(|group| {
@@ -170,7 +250,7 @@ pub fn folds_agree_with_plain_arithmetic_at_every_border<const N: usize, L, F, c
                 let expected = a.add(&b).add(&factors[lane].mul(z).mul(&a.add(&b.negate())));
                 let found = F::value(&folded, lane);
                 assert_eq!(Fr::reduced(found), expected, "lane {lane}");
-                assert!(found[3] <= R[3] + R[3] / 12, "little above r at most");
+                assert!(is_at_most(&found, &largest), "as small as the next fold wants it");
                 assert!(tight(&folded.lane(lane)), "tight");
             }
         }
@@ -181,14 +261,17 @@ pub fn folds_agree_with_plain_arithmetic_at_every_border<const N: usize, L, F, c
 #[test]
 fn folds_by_words_agree_with_plain_arithmetic_at_every_border() {
     let largest = [u64::MAX, u64::MAX, u64::MAX, R[3] + (1 << 58) - 1];
-    let below = |number: &Limbs| number.iter().rev().le(largest.iter().rev());
-    let mut values: Vec<_> = borders().into_iter().filter(below).collect();
+    let mut values = borders();
+    values.retain(|number| is_at_most(number, &largest));
     values.push(largest);
     let mut seeded = Seeded(41);
     let factors = [Fr::ZERO, Fr::ONE, Fr::ONE.negate(), Fr::from_hash(&seeded.element())];
     let check = |found: Limbs, expected, by| {
         assert_eq!(Fr::reduced(found), expected, "by {by}");
-        assert!(below(&found), "as small as the next fold wants it, by {by}");
+        assert!(
+            is_at_most(&found, &largest),
+            "as small as the next fold wants it, by {by}"
+        );
     };
     for a in &values {
         for b in &values {

@@ -1,11 +1,11 @@
 //! This file knows arithmetic modulo p, the field of the curve, by 52-bit products, many numbers at a time.
 //!
-//! A number is eight limbs of 52 bits in Montgomery's form with 2⁴¹⁶. p has 381 bits, so 2⁴¹⁶ ≈ 2³⁴·⁷·p: there is so much room that sums and
+//! A number is eight limbs of 52 bits in Montgomery's form with 2⁴¹⁶. p has 381 bits, so 2⁴¹⁶ ≈ 2³⁵·³·p: there is so much room that sums and
 //! differences are never reduced, and a product of two numbers below 2¹⁴·p is again below 1.02·p, and
 //! so is a sum of two products reduced as one:
 //!
 //! ```text
-//!   (a·b + c·d + m·p)/2⁴¹⁶ < (2·2²⁸·p/2⁴¹⁶ + 1)·p < (1 + 2⁻⁵·⁷)·p               m < 2⁴¹⁶
+//!   (a·b + c·d + m·p)/2⁴¹⁶ < (2·2²⁸·p/2⁴¹⁶ + 1)·p < (1 + 2⁻⁶·³)·p               m < 2⁴¹⁶
 //! ```
 //!
 //! What must be kept instead is *tightness*: the processor reads the low 52 bits of a factor only, so limbs of factors are below
@@ -13,7 +13,8 @@
 //!
 //! - each limb stands for at most 15 of them added (below 2⁵⁶), and at most 15 taken off, of products only (each below 1.02·p);
 //! - [`BIAS`], a multiple of p near 1024·p with limbs near 2⁵⁶, is added before anything is taken off, so no limb goes below zero;
-//! - so a number made of products is below 1024·p + 17·p, twelve times such a number below 2¹⁴·p, and nothing larger is made.
+//! - so a number made of products is below 1024·p + 17·p, and what is made of such numbers and products, without a product in between,
+//!   stays below 2¹⁴·p: twelve times one (`sums.rs`), or one with the bias once more (`membership.rs`). Nothing larger is made.
 
 #![allow(
     clippy::needless_range_loop,
@@ -345,7 +346,7 @@ impl<const N: usize, L: Multiply52<N>> Work<N, L> for Square<'_, L::Vector> {
         let Self(Number(a)) = self;
         let (mut plain, mut carried) = (*a, *a);
         for limb in 1..LIMBS {
-            plain[limb] = lanes.add(a[limb], a[limb]);
+            plain[limb] = lanes.low_52(lanes.add(a[limb], a[limb]));
             carried[limb] = lanes.or(plain[limb], lanes.down(a[limb - 1], BITS - 1));
         }
         let columns = [lanes.splat(0); LIMBS + 1];
@@ -383,7 +384,11 @@ fn square_row<const ROW: usize, const N: usize, L: Multiply52<N>>(
 /// One step of Montgomery's reduction: adds the multiple of p that clears the lowest limb, and moves down by one limb.
 #[inline(always)]
 fn step<const N: usize, L: Multiply52<N>>(lanes: L, columns: [L::Vector; LIMBS + 1]) -> [L::Vector; LIMBS + 1] {
-    let m = lanes.add_low(lanes.splat(0), columns[0], lanes.splat(P_NEGATIVE_INVERSE));
+    let m = lanes.add_low(
+        lanes.splat(0),
+        lanes.low_52(columns[0]),
+        lanes.splat(P_NEGATIVE_INVERSE),
+    );
     // The low half of m·p₀ is what column₀ lacks to the next multiple of 2⁵²: the carry is a rounding up.
     let over = lanes.down(lanes.add(columns[0], lanes.splat(MASK)), BITS);
     let mut moved = [lanes.splat(0); LIMBS + 1];
@@ -411,4 +416,5 @@ fn finish<const N: usize, L: Multiply52<N>>(lanes: L, columns: &[L::Vector; LIMB
 }
 
 #[cfg(test)]
+#[allow(unsafe_code)]
 mod tests;

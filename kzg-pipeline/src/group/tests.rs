@@ -1,7 +1,7 @@
 use super::*;
 use crate::fixtures::{INFINITY, Seeded, shifted_by_order_three};
 use crate::setup::{GENERATOR_G1, TAU_G1};
-use crate::simd::emulated::Emulated;
+use crate::simd::checked::Checked;
 
 /// u² − 1, the eigenvalue of the endomorphism.
 const LAMBDA: u128 = crate::check::LAMBDA;
@@ -81,7 +81,7 @@ fn sums_are_right_at_every_size_with_equal_opposite_and_missing_points() {
             );
         }
         if size > 0 && size < 40 || size == 513 {
-            let sum = lanes::sum(Emulated::<8>, &terms.points, &terms.scalars);
+            let sum = lanes::sum(Checked::<8>, &terms.points, &terms.scalars);
             assert_eq!(compress(&sum), compress(&expected), "{size} terms by emulation");
         }
     }
@@ -199,7 +199,7 @@ fn sums_are_right_for_points_with_extreme_coordinates() {
             let sum = lanes::sum(avx512, &terms.points, &terms.scalars);
             assert_eq!(compress(&sum), compress(&expected), "by doubles");
         }
-        let sum = lanes::sum(Emulated::<8>, &terms.points, &terms.scalars);
+        let sum = lanes::sum(Checked::<8>, &terms.points, &terms.scalars);
         assert_eq!(compress(&sum), compress(&expected), "by emulation");
     }
 }
@@ -258,7 +258,7 @@ fn assert_judged(points: &[Point], expected: &[bool], emulated: bool, what: &str
         assert_eq!(path.are_in_group(points), expected, "{what} by {}", path.name());
     }
     if emulated {
-        let judged = lanes::are_in_group(Emulated::<8>, ALWAYS, points);
+        let judged = lanes::are_in_group(Checked::<8>, ALWAYS, points);
         assert_eq!(judged, expected, "{what} by emulation");
     }
 }

@@ -65,6 +65,16 @@ impl<L: Lanes<8>> Lanes<16> for Doubled<L> {
     }
 
     #[inline(always)]
+    fn add_modulo(self, a: Two<L>, b: Two<L>) -> Two<L> {
+        [self.0.add_modulo(a[0], b[0]), self.0.add_modulo(a[1], b[1])]
+    }
+
+    #[inline(always)]
+    fn sub_modulo(self, a: Two<L>, b: Two<L>) -> Two<L> {
+        [self.0.sub_modulo(a[0], b[0]), self.0.sub_modulo(a[1], b[1])]
+    }
+
+    #[inline(always)]
     fn and(self, a: Two<L>, b: Two<L>) -> Two<L> {
         [self.0.and(a[0], b[0]), self.0.and(a[1], b[1])]
     }
@@ -115,6 +125,11 @@ impl<L: Lanes<8>> Lanes<16> for Doubled<L> {
 }
 
 impl<L: Multiply52<8>> Multiply52<16> for Doubled<L> {
+    #[inline(always)]
+    fn low_52(self, a: Two<L>) -> Two<L> {
+        [self.0.low_52(a[0]), self.0.low_52(a[1])]
+    }
+
     #[inline(always)]
     fn add_low(self, sum: Two<L>, a: Two<L>, b: Two<L>) -> Two<L> {
         [self.0.add_low(sum[0], a[0], b[0]), self.0.add_low(sum[1], a[1], b[1])]

@@ -1,3 +1,4 @@
+use super::checked::Checked;
 use super::emulated::Emulated;
 use super::*;
 use crate::fixtures::Seeded;
@@ -37,6 +38,8 @@ impl<const N: usize, L: Lanes<N>> Work<N, L> for Everything<'_, N> {
             lanes.splat(77),
             lanes.add(a, b),
             lanes.sub(a, b),
+            lanes.add_modulo(a, b),
+            lanes.sub_modulo(a, b),
             lanes.and(a, b),
             lanes.or(a, b),
             lanes.down(a, 52),
@@ -155,6 +158,29 @@ fn the_emulated_operations_are_the_manuals() {
         lanes.unzip([0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 12, 13, 14, 15]),
         [[0, 2, 4, 6, 8, 10, 12, 14], [1, 3, 5, 7, 9, 11, 13, 15],]
     );
+}
+
+#[test]
+fn the_checked_operations_refuse_what_the_processor_would_lose() {
+    let (lanes, most) = (Checked::<2>, [3, u64::MAX]);
+    let refused = |operation: &dyn Fn() -> [u64; 2]| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(operation)).expect_err("it must not pass");
+    };
+    refused(&|| lanes.add(most, [1; 2]));
+    refused(&|| lanes.sub([3; 2], [3, 4]));
+    refused(&|| lanes.product32([1; 2], [1, 1 << 32]));
+    refused(&|| lanes.product32([1, 1 << 32], [1; 2]));
+    refused(&|| lanes.add_low([0; 2], [1, 1 << 52], [1; 2]));
+    refused(&|| lanes.add_low([0; 2], [1; 2], [1, 1 << 52]));
+    refused(&|| lanes.add_high([0; 2], [1, 1 << 52], [1; 2]));
+    refused(&|| lanes.add_high([0; 2], [1; 2], [1, 1 << 52]));
+    refused(&|| lanes.add_low(most, [1; 2], [1; 2]));
+    refused(&|| lanes.add_high(most, [1 << 51; 2], [2; 2]));
+    refused(&|| lanes.look_up(&[0; 8], [7, 8]));
+    // Where it is meant, it is let.
+    assert_eq!(lanes.add_modulo(most, [1; 2]), [4, 0]);
+    assert_eq!(lanes.sub_modulo([3; 2], [3, 4]), [0, u64::MAX]);
+    assert_eq!(lanes.add_low([0; 2], lanes.low_52([1, 1 << 52 | 1]), [5; 2]), [5; 2]);
 }
 
 #[test]

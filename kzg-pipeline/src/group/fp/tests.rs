@@ -2,7 +2,7 @@ use blst::blst_fp;
 
 use super::*;
 use crate::fixtures::Seeded;
-use crate::simd::emulated::Emulated;
+use crate::simd::checked::Checked;
 use crate::simd::{Avx512, Doubled, Ifma};
 
 /// Tight numbers at the borders of what formulas may meet, below 2¹⁴·p, and random ones.
@@ -127,8 +127,8 @@ fn agrees<const N: usize, L: Multiply52<N>>(lanes: L) {
 
 #[test]
 fn products_squares_and_sums_agree_with_blst_at_every_border() {
-    agrees(Emulated::<8>);
-    agrees(Doubled(Emulated::<8>));
+    agrees(Checked::<8>);
+    agrees(Doubled(Checked::<8>));
     if let Some(ifma) = Ifma::detect() {
         agrees(ifma);
         agrees(Doubled(ifma));
@@ -136,6 +136,51 @@ fn products_squares_and_sums_agree_with_blst_at_every_border() {
     if let Some(avx512) = Avx512::detect() {
         agrees(avx512);
         agrees(Doubled(avx512));
+    }
+}
+
+/// Fifteen times a number that is added and a product that is taken off, each as large as the head allows.
+fn takes_fifteen<const N: usize, L: Multiply52<N>>(lanes: L) {
+    let full = |top| [MASK, MASK, MASK, MASK, MASK, MASK, MASK, top];
+    let (number, product) = (full(1041 * P_LIMBS[7]), full(P_LIMBS[7] + P_LIMBS[7] / 50 - 1));
+    let [added, taken] = [number, product].map(|limbs| Number::splat(lanes, &limbs));
+    let mut sum = added.sum(lanes, 12);
+    for _ in 0..3 {
+        sum = sum.plus(lanes, &added);
+    }
+    let zero = Number::splat(lanes, &[0; LIMBS]);
+    let less = |sum: Sum<L::Vector>| sum.biased(lanes).minus(lanes, &taken, 12).minus(lanes, &taken, 3);
+    let fifteen = |limbs| multiply(&by_blst(limbs), &from_words(&[15, 0, 0, 0, 0, 0]));
+    let (mut negated, mut both) = (blst_fp::default(), blst_fp::default());
+    // SAFETY: reads elements, writes one, each time.
+    unsafe {
+        blst::blst_fp_cneg(&raw mut negated, &fifteen(&product), true);
+        blst::blst_fp_add(&raw mut both, &fifteen(&number), &raw const negated);
+    }
+    let form = Number::splat(lanes, &limbs_of(&power_of_two(832)));
+    let one = Number::splat(lanes, &limbs_of(&[1, 0, 0, 0, 0, 0]));
+    for (sum, expected) in [
+        (sum, fifteen(&number)),
+        (less(zero.sum(lanes, 1)), negated),
+        (less(sum), both),
+    ] {
+        let (mut tight, mut plain) = (Group::ZERO, Group::ZERO);
+        let sum = sum.tight(lanes);
+        sum.store(lanes, &mut tight);
+        sum.times(lanes, &form).times(lanes, &one).store(lanes, &mut plain);
+        assert!(tight.lane(0).iter().all(|limb| *limb <= MASK), "tight");
+        assert_eq!(canonical(&plain, N - 1), words_of(&expected));
+    }
+}
+
+#[test]
+fn fifteen_of_the_largest_are_added_and_taken_off_without_going_below_zero() {
+    takes_fifteen(Checked::<8>);
+    if let Some(ifma) = Ifma::detect() {
+        takes_fifteen(ifma);
+    }
+    if let Some(avx512) = Avx512::detect() {
+        takes_fifteen(avx512);
     }
 }
 

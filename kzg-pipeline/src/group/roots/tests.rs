@@ -2,7 +2,7 @@ use super::*;
 use crate::fixtures::{INFINITY, Seeded, lines};
 use crate::group::tests::ALWAYS;
 use crate::group::{Path, Point, lanes};
-use crate::simd::emulated::Emulated;
+use crate::simd::checked::Checked;
 
 /// The bytes of an x with flags over it.
 fn encoding(x: &Words, flags: u8) -> [u8; 48] {
@@ -31,7 +31,7 @@ fn assert_all_agree(encodings: &[[u8; 48]]) {
         assert_eq!(found.len(), expected.len());
     }
     assert_eq!(
-        coordinates(lanes::decompress_all(Emulated::<8>, ALWAYS, &references)),
+        coordinates(lanes::decompress_all(Checked::<8>, ALWAYS, &references)),
         expected
     );
 }
