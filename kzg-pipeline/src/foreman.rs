@@ -23,6 +23,7 @@ use ultramarine_types::{Machine, Nanos, Outbox};
 
 use crate::account::{Account, AccountPolicy, Due, Mark, Piece, Settlement};
 use crate::former::{Batch, Former, Lot, Ticket};
+use crate::inquiry::Case;
 
 pub use self::inquiries::Blame;
 use self::inquiries::Inquiries;
@@ -34,8 +35,8 @@ pub struct Policy {
     pub current_blobs_max: usize,
     /// Most blobs that a lane opens at a time for sync: what a block of the current height may have to wait for.
     pub sync_blobs_max: usize,
-    /// Most questions of an inquiry in one turn, and of a settlement; each takes a pairing.
-    pub questions_max: usize,
+    /// Most steps of an inquiry in one turn, and of a settlement; each takes a pairing, or as long.
+    pub steps_max: usize,
     /// So many claims of one urgency under inquiry hold up the opening of more.
     pub inquiry_claims_max: usize,
     /// When claims of the current height are summed and settled.
@@ -54,12 +55,12 @@ impl Default for Policy {
             claims_max: 2 * BLOBS_PER_BLOCK_MAX as usize,
             wait: Nanos::from_millis(wait_ms),
         };
-        // A question takes a pairing and, within a piece, some small sums: 1 ms on that core. Two turns, the most that a blob of the
+        // A step takes a pairing and, within a piece, some small sums: 1 ms on that core. Two turns, the most that a blob of the
         // current height waits behind blame, are 32 ms there and about 50 on a slow core; a turn's hand-over costs a thousandth of it.
         Self {
             current_blobs_max: 16,
             sync_blobs_max: 8,
-            questions_max: 16,
+            steps_max: 16,
             // Sixteen of the largest blocks, 7 MB: so many wrong claims come only from an attack, and their senders are cut off at the
             // first verdict.
             inquiry_claims_max: 16 * BLOBS_PER_BLOCK_MAX as usize,
@@ -98,8 +99,8 @@ pub enum Input<O, S, I = Infallible> {
     Inquired {
         /// Of whose claims.
         urgency: Urgency,
-        /// Claims under inquiry when its task began: none if it was to settle.
-        claims_before: usize,
+        /// What the inquiry was about when its task began: nothing if it was to settle.
+        before: Case,
         /// What is not settled yet.
         left: Option<Blame<I>>,
     },
@@ -114,7 +115,7 @@ pub enum Task<O, S, I = Infallible> {
     Open(Batch),
     /// Take the sums of these; answered by [`Input::Summed`].
     Sum(Urgency, Piece<O>),
-    /// Settle these by at most [`questions_max`](Policy::questions_max) questions; answered by [`Input::LaneFree`] if that was enough, by
+    /// Settle these by at most [`steps_max`](Policy::steps_max) steps; answered by [`Input::LaneFree`] if that was enough, by
     /// [`Input::Inquired`] if not.
     Settle(Urgency, Settlement<O, S>),
     /// Go on with this inquiry by as many; answered by [`Input::Inquired`].
@@ -154,7 +155,7 @@ impl<O, S, I> Foreman<O, S, I> {
             policy.current_blobs_max > 0 && policy.sync_blobs_max > 0,
             "a batch holds at least one blob"
         );
-        assert!(policy.questions_max > 0, "an inquiry comes to an end");
+        assert!(policy.steps_max > 0, "an inquiry comes to an end");
         Self {
             policy,
             lanes_free: 0,
@@ -189,13 +190,18 @@ impl<O, S, I> Foreman<O, S, I> {
     }
 
     fn task(&mut self, now: Nanos, urgency: Urgency) -> Option<Task<O, S, I>> {
-        let waiting = self.former.waiting_of(urgency);
-        let desk = self.desk(urgency);
+        let desk = match urgency {
+            Urgency::Current => &mut self.current,
+            Urgency::Sync => &mut self.sync,
+        };
         match desk.account.take_due(now) {
             Some(Due::Settle(settlement)) => return Some(Task::Settle(urgency, settlement)),
             Some(Due::Sum(piece)) => return Some(Task::Sum(urgency, piece)),
             None => {}
         }
+        let waiting = self
+            .former
+            .waiting_of(urgency, |sender| desk.inquiries.may_send(sender));
         if let Some(blame) = desk.inquiries.take(now, waiting > 0) {
             return Some(Task::Inquire(urgency, blame));
         }
@@ -207,14 +213,18 @@ impl<O, S, I> Foreman<O, S, I> {
             Urgency::Current => self.policy.current_blobs_max,
             Urgency::Sync => self.policy.sync_blobs_max,
         };
-        // A turn of 16 questions settles more than five claims in the long run: no more are opened than that.
+        // A turn of 16 steps settles more than five claims in the long run: no more are opened than that.
         let blobs_max = if crowded {
-            blobs_max.min((self.policy.questions_max / 3).max(1))
+            blobs_max.min((self.policy.steps_max / 3).max(1))
         } else {
             blobs_max
         };
         let share = waiting.div_ceil(self.lanes_free);
-        self.former.take(urgency, share.clamp(1, blobs_max)).map(Task::Open)
+        let blobs_max = share.clamp(1, blobs_max);
+        let batch = self
+            .former
+            .take(urgency, blobs_max, |sender| desk.inquiries.may_send(sender));
+        batch.map(Task::Open)
     }
 
     fn desk(&mut self, urgency: Urgency) -> &mut Desk<O, S, I> {
@@ -246,13 +256,9 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
                 self.lanes_free += 1;
                 self.desk(urgency).account.put_sum(sum, claims_count, mark);
             }
-            Input::Inquired {
-                urgency,
-                claims_before,
-                left,
-            } => {
+            Input::Inquired { urgency, before, left } => {
                 self.lanes_free += 1;
-                self.desk(urgency).inquiries.put(claims_before, left);
+                self.desk(urgency).inquiries.put(&before, left);
             }
             Input::Closed => {
                 self.current.account.close();

@@ -30,7 +30,7 @@ use self::metrics::Metrics;
 use crate::account::{Piece, Settlement};
 use crate::foreman::{self, Blame, Foreman, Policy};
 use crate::former::{Batch, Ticket};
-use crate::inquiry::Inquiry;
+use crate::inquiry::{Case, Inquiry};
 use crate::opening::{Opened, Opening, Summed};
 use crate::verifier::Verifier;
 
@@ -82,7 +82,7 @@ pub struct Lanes {
     news: Notify,
     verdicts: Vec<Sender<Verdict>>,
     verifier: Arc<dyn Verifier>,
-    questions_max: usize,
+    steps_max: usize,
 }
 
 struct Links {
@@ -133,7 +133,7 @@ impl Lanes {
             news: Notify::new(),
             verdicts,
             verifier,
-            questions_max: options.policy.questions_max,
+            steps_max: options.policy.steps_max,
         })
     }
 
@@ -279,7 +279,7 @@ impl Lanes {
                 metrics.settle_time.record(took());
                 Input::Inquired {
                     urgency,
-                    claims_before: 0,
+                    before: Case::default(),
                     left,
                 }
             }
@@ -288,7 +288,7 @@ impl Lanes {
                 metrics.inquire_time.record(took());
                 Input::Inquired {
                     urgency,
-                    claims_before: blame.claims_count,
+                    before: blame.case,
                     left,
                 }
             }
@@ -322,30 +322,31 @@ impl Lanes {
         if !loose.is_empty() {
             sums.push(self.sum(loose));
         }
-        let (addresses, sums) = sums.into_iter().unzip();
-        (addresses, Inquiry::new(sums))
+        let (addresses, sums): (Vec<Vec<Address>>, _) = sums.into_iter().unzip();
+        let inquiry = Inquiry::of_senders(sums, |piece, position| addresses[piece][position].sender);
+        (addresses, inquiry)
     }
 
     /// A turn of an inquiry; what is left of it.
     fn inquire(&self, inquiry: HeldInquiry, metrics: &Metrics) -> Option<Blame<HeldInquiry>> {
         let (addresses, mut inquiry) = inquiry;
         let (before, mut told_of) = (inquiry.claims_left(), 0);
-        self.verifier.inquire(&mut inquiry, self.questions_max, &mut |told| {
+        self.verifier.inquire(&mut inquiry, self.steps_max, &mut |told| {
             let addresses: &Vec<Address> = &addresses[told.piece];
             for address in &addresses[told.positions()] {
                 self.answer(address, told.finding, metrics);
                 told_of += 1;
             }
         });
-        let claims_count = inquiry.claims_left();
+        let case = inquiry.case();
         assert_eq!(
-            before - claims_count,
+            before - case.claims_count,
             told_of,
             "a verifier tells of every claim that it has judged"
         );
-        (claims_count > 0).then_some(Blame {
+        (case.claims_count > 0).then_some(Blame {
             inquiry: (addresses, inquiry),
-            claims_count,
+            case,
         })
     }
 

@@ -2,13 +2,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::fixtures::{Seeded, job};
+use crate::inquiry::Inquiry;
+use crate::inquiry::tests::{Knows, claim};
+use crate::opening::Summed;
+use ultramarine_types::PeerId;
 use ultramarine_types::verify::VerifyJob;
 
-/// An opened claim is its sender and index here; a sum and an inquiry are lists of them.
+/// An opened claim is its sender and index here, a sum a list of them; an inquiry is a real one, with the names of each piece.
 type Name = (u8, u16);
-type Crew = Foreman<Name, Vec<Name>, Vec<Name>>;
-type Work = Task<Name, Vec<Name>, Vec<Name>>;
-type Answer = Input<Name, Vec<Name>, Vec<Name>>;
+type Asked = (Vec<Vec<Name>>, Inquiry);
+type Crew = Foreman<Name, Vec<Name>, Asked>;
+type Work = Task<Name, Vec<Name>, Asked>;
+type Answer = Input<Name, Vec<Name>, Asked>;
 
 const MS: u64 = 1_000_000;
 
@@ -21,7 +26,7 @@ fn small() -> Crew {
     Foreman::new(Policy {
         current_blobs_max: 4,
         sync_blobs_max: 2,
-        questions_max: 6,
+        steps_max: 6,
         inquiry_claims_max: 24,
         current: account(10),
         sync: account(20),
@@ -75,24 +80,42 @@ fn done(task: Work) -> Answer {
     }
 }
 
-/// What a lane tells and answers after `questions` questions. Each wrong claim takes two, and others are told of at once.
-fn blamed(task: Work, questions: usize, wrong: impl Fn(&Name) -> bool) -> (Vec<Name>, Answer) {
-    let (urgency, claims_before, names) = match task {
-        Task::Settle(urgency, _) => (urgency, 0, settled(&task)),
-        Task::Inquire(urgency, blame) => (urgency, blame.claims_count, blame.inquiry),
+/// What a turn of an inquiry gave.
+struct Turn {
+    told: Vec<Name>,
+    steps: usize,
+    answer: Answer,
+}
+
+/// Settles, or goes on with an inquiry, by so many steps.
+fn inquire(task: Work, steps_max: usize, wrong: impl Fn(&Name) -> bool) -> Turn {
+    let (urgency, before, (pieces, mut inquiry)) = match task {
+        Task::Settle(urgency, Settlement { mut sums, loose }) => {
+            sums.extend((!loose.is_empty()).then_some(loose));
+            let claims = |names: &Vec<Name>| names.iter().map(|name| claim(wrong(name), name.0)).collect();
+            let summed = sums.iter().map(|names| Summed::without_sums(claims(names))).collect();
+            let sender = |piece: usize, at: usize| Some(PeerId([sums[piece][at].0; 32]));
+            let inquiry = Inquiry::of_senders(summed, sender);
+            (urgency, Case::default(), (sums, inquiry))
+        }
+        Task::Inquire(urgency, blame) => (urgency, blame.case, blame.inquiry),
         other => panic!("nothing to ask about: {other:?}"),
     };
-    let (mut left, mut told): (Vec<_>, Vec<_>) = names.into_iter().partition(wrong);
-    told.extend(left.drain(..left.len().min(questions / 2)));
+    let (judge, mut told) = (Knows::default(), Vec::new());
+    inquiry.ask(steps_max, &judge, &mut |some| {
+        told.extend(&pieces[some.piece][some.positions()])
+    });
+    let case = inquiry.case();
     let answer = Input::Inquired {
         urgency,
-        claims_before,
-        left: (!left.is_empty()).then_some(Blame {
-            claims_count: left.len(),
-            inquiry: left,
+        before,
+        left: (case.claims_count > 0).then_some(Blame {
+            inquiry: (pieces, inquiry),
+            case,
         }),
     };
-    (told, answer)
+    let steps = judge.steps();
+    Turn { told, steps, answer }
 }
 
 fn opened(task: &Work) -> Vec<Name> {
@@ -308,16 +331,10 @@ impl Run {
                     self.find(names);
                     Input::LaneFree
                 } else {
-                    let (names, answer) = blamed(task, 6, |name| name.1.is_multiple_of(2));
-                    self.find(names);
-                    answer
+                    self.inquire(task)
                 }
             }
-            Task::Inquire(..) => {
-                let (names, answer) = blamed(task, 6, |name| name.1.is_multiple_of(2));
-                self.find(names);
-                answer
-            }
+            Task::Inquire(..) => self.inquire(task),
             other => done(other),
         };
         if let Input::Opened { claims, .. } = &mut answer {
@@ -328,6 +345,12 @@ impl Run {
         }
         let tasks = feed(&mut self.foreman, self.now, answer);
         self.assign(tasks);
+    }
+
+    fn inquire(&mut self, task: Work) -> Answer {
+        let turn = inquire(task, 6, |name| name.1.is_multiple_of(2));
+        self.find(turn.told);
+        turn.answer
     }
 
     fn find(&mut self, names: Vec<Name>) {

@@ -6,7 +6,7 @@ use ultramarine_types::verify::{Malformed, Urgency};
 use crate::field::Fr;
 use crate::fixtures::{self, Seeded};
 use crate::group::Point;
-use crate::inquiry::Tell;
+use crate::inquiry::{Judge, Tell};
 use crate::memo::Memo;
 use crate::verifier::Claim;
 
@@ -39,14 +39,22 @@ impl Verifier for FirstByte {
         Summed::without_sums(claims)
     }
 
-    fn inquire(&self, inquiry: &mut Inquiry, questions_max: usize, tell: &mut Tell<'_>) {
-        let holds = |claim: &Opened| claim.name.0[0] == 1;
-        inquiry.ask(
-            questions_max,
-            |pieces| pieces.iter().flat_map(|piece| &piece.claims).all(holds),
-            |claims| claims.iter().all(holds),
-            tell,
-        );
+    fn inquire(&self, inquiry: &mut Inquiry, steps_max: usize, tell: &mut Tell<'_>) {
+        inquiry.ask(steps_max, self, tell);
+    }
+}
+
+impl Judge for FirstByte {
+    fn sum(&self, claims: Vec<Opened>) -> Summed {
+        Summed::without_sums(claims)
+    }
+
+    fn pieces_hold(&self, pieces: &[&Summed]) -> bool {
+        pieces.iter().all(|piece| self.claims_hold(&piece.claims))
+    }
+
+    fn claims_hold(&self, claims: &[Opened]) -> bool {
+        claims.iter().all(|claim| claim.name.0[0] == 1)
     }
 }
 
@@ -216,7 +224,7 @@ fn any_interleaving_gives_each_job_the_verdict_it_has_alone() {
         let mut options = Options::default();
         options.policy.current.sum_claims = 5;
         // So that blame takes several turns, and is a crowd at times.
-        options.policy.questions_max = 1 + lanes_count as usize;
+        options.policy.steps_max = 1 + lanes_count as usize;
         options.policy.inquiry_claims_max = 6;
         let lanes = Lanes::new(vec![end], Arc::clone(&verifier), options);
         std::thread::scope(|scope| {
