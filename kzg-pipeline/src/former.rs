@@ -1,6 +1,8 @@
 //! This file knows how to form batches from waiting jobs: who goes first and with whom.
 //!
-//! - A batch holds jobs of one urgency; how many, and whose, its taker says.
+//! - A batch holds jobs of one urgency, of whatever values; how many, and whose, its taker says. A batch of the current height with places
+//!   left is not filled up with sync's: only the hash costs the same however many of its sixteen lanes are filled, a quarter of what
+//!   opening costs. Sixteen blobs are opened in 2 ms and one in 0.3 (`benches/BUDGET.md`), and the current height would wait for that.
 //! - Senders take turns, blob by blob: one that floods waits for itself, and delays any other by less than one batch.
 //! - Batches are numbered in the order in which they were formed.
 //!
@@ -78,7 +80,10 @@ impl Former {
             Urgency::Current => self.current.senders.iter(),
             Urgency::Sync => self.sync.senders.iter(),
         };
-        senders.filter(|(sender, _)| may(**sender)).map(|(_, jobs)| jobs.len()).sum()
+        senders
+            .filter(|(sender, _)| may(**sender))
+            .map(|(_, jobs)| jobs.len())
+            .sum()
     }
 
     /// A batch of at most `blobs_max` of these jobs; `None` if there are none.
