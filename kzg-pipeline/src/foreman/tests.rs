@@ -247,11 +247,8 @@ fn every_interleaving_settles_every_claim_once() {
             run.finish(&mut seeded);
         }
         // Nothing more comes: deadlines alone bring the rest out.
-        while let Some(deadline) = run.foreman.deadline() {
-            run.now = run.now.max(deadline.0);
-            let mut out = Outbox::new();
-            run.foreman.wake(Nanos(run.now), &mut out);
-            run.assign(out.drain().collect());
+        while run.foreman.deadline().is_some() {
+            run.wake();
             while !run.working.is_empty() {
                 run.finish(&mut seeded);
             }
@@ -264,6 +261,46 @@ fn every_interleaving_settles_every_claim_once() {
             "seed {seed}: a finding for each job"
         );
     }
+}
+
+/// Everything that a foreman has shows in its `Debug`, so this is a law about all its containers.
+#[test]
+fn memory_is_flat_in_the_number_of_batches() {
+    let flood = |blocks: usize| {
+        let mut seeded = Seeded(13);
+        let mut run = Run::new(3);
+        let (mut most, mut sent) = (0, 0);
+        while sent < blocks || !run.working.is_empty() || run.foreman.deadline().is_some() {
+            run.now += MS / 4;
+            if sent < blocks && run.foreman.waiting() < 16 {
+                run.arrive(&mut seeded);
+                sent += 1;
+            }
+            match run.working.len() {
+                0 => run.wake(),
+                _ => run.finish(&mut seeded),
+            }
+            most = most.max(run.foreman.waiting() + run.foreman.unsettled());
+        }
+        let text = format!("{:?}", run.foreman);
+        // Whatever numbers it counts by, and whether an inquiry had the last turn.
+        let text = text.replace("had_turn: true", "had_turn: false");
+        let words: Vec<_> = text
+            .split(|letter: char| letter.is_ascii_digit())
+            .filter(|word| !word.is_empty())
+            .collect();
+        (most, words.concat(), run.found.len())
+    };
+    let (few, many) = (flood(400), flood(4000));
+    assert!(many.2 > 10_000 && many.2 > 9 * few.2, "{} and {} found", few.2, many.2);
+    assert_eq!(few.1, many.1, "at rest nothing is kept of what passed through");
+    // What waits, an account of each urgency and a crowd in each.
+    assert!(
+        few.0.max(many.0) <= 16 + 6 + 2 * (40 + 24 + 40),
+        "{} and {} at a time",
+        few.0,
+        many.0
+    );
 }
 
 struct Run {
@@ -302,6 +339,16 @@ impl Run {
         let input = Input::Jobs(tickets.collect());
         let tasks = feed(&mut self.foreman, self.now, input);
         self.assign(tasks);
+    }
+
+    /// Lets the time come at which something is due.
+    fn wake(&mut self) {
+        if let Some(deadline) = self.foreman.deadline() {
+            self.now = self.now.max(deadline.0);
+            let mut out = Outbox::new();
+            self.foreman.wake(Nanos(self.now), &mut out);
+            self.assign(out.drain().collect());
+        }
     }
 
     fn assign(&mut self, tasks: Vec<Work>) {
