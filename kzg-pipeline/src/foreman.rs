@@ -7,8 +7,11 @@
 //!   arrive while one runs;
 //! - what is due in the account goes before opening more: a verdict that somebody waits for first, then sums, which must not pile
 //!   up behind the last blob of a block;
-//! - inquiries have few turns while jobs wait (`inquiries.rs`): whatever there is to blame, a claim of the current height waits for
-//!   two turns at most, the one under way when it comes and one that is due before it is opened;
+//! - inquiries have few turns while jobs wait (`inquiries.rs`): whatever there is to blame, a job of the current height waits for two
+//!   turns at most until it is opened, the one under way when it comes and one that is due. If it is then settled together with wrong
+//!   claims of others, it has its finding when every sender in that settlement was asked about (`inquiry.rs`): in the settlement's own
+//!   turn if they are few, within five turns and a batch after each if two senders share the fullest account;
+//! - a sender at fault has no more jobs opened until the inquiry that found it out is over;
 //! - no job waits for company: a free lane takes what waits, and free lanes share it evenly. Under load, jobs wait because no lane is
 //!   free, and so find company by themselves.
 //!
@@ -55,14 +58,15 @@ impl Default for Policy {
             claims_max: 2 * BLOBS_PER_BLOCK_MAX as usize,
             wait: Nanos::from_millis(wait_ms),
         };
-        // A step takes a pairing and, within a piece, some small sums: 1 ms on that core. Two turns, the most that a blob of the
-        // current height waits behind blame, are 32 ms there and about 50 on a slow core; a turn's hand-over costs a thousandth of it.
+        // A step takes a pairing and, within a piece, some small sums: 1 ms on that core. Two turns, the most that a job of the
+        // current height waits for until it is opened, are 32 ms there and about 50 on a slow core; a turn's hand-over costs a
+        // thousandth of it.
         Self {
             current_blobs_max: 16,
             sync_blobs_max: 8,
             steps_max: 16,
-            // Sixteen of the largest blocks, 7 MB: so many wrong claims come only from an attack, and their senders are cut off at the
-            // first verdict.
+            // Sixteen of the largest blocks, 7 MB: so many wrong claims come only from an attack by many senders. Each has one claim named
+            // early, by which the network cuts it off, and no more opened until its inquiry is over.
             inquiry_claims_max: 16 * BLOBS_PER_BLOCK_MAX as usize,
             current: account(50),
             sync: account(100),
