@@ -16,9 +16,9 @@
 //! later claims are chosen by people who see nothing of that weight. Even a piece of a single claim is weighted: its sums will be
 //! added to others, and unweighted pieces could be made to cancel.
 //!
-//! *Blame.* If the equation fails for all pieces together, it is asked of halves (`inquiry.rs`), whose sums are sums of what is at
-//! hand: one pairing each, no multiplication. Inside a piece that fails, halves are summed with fresh weights. Each question is
-//! wrong with probability at most 2⁻¹²⁸.
+//! *Blame.* If the equation fails for all pieces together, it is asked of each sender's claims and then of halves (`inquiry.rs`). Sums of
+//! pieces are sums of what is at hand: one pairing each, no multiplication. Claims of pieces that mix senders, and halves of a piece
+//! that fails, are summed with fresh weights. Each question is wrong with probability at most 2⁻¹²⁸.
 //!
 //! *Cost.* rᵢzᵢ has 255 bits. With λ = u² − 1 (128 bits) any k < r is k₁ + k₂·λ with k₁ = k mod λ < 2¹²⁸ and k₂ = ⌊k/λ⌋ ≤ u² < 2¹²⁸, and
 //! λ·π costs one field product; so A is a sum of 3n + 2 terms of 128 bits and B one of n: two runs of Pippenger's algorithm.
@@ -27,7 +27,7 @@ use rand::Rng;
 
 use crate::field::Fr;
 use crate::group::{self, Beta, Lines, Point, Sum, Terms, pairings_equal};
-use crate::inquiry::{Inquiry, Tell};
+use crate::inquiry::Judge;
 use crate::opening::{Opened, Summed};
 use crate::setup;
 
@@ -69,36 +69,12 @@ impl Check {
             y: z,
         };
         assert!(
-            this.holds(std::slice::from_ref(&known)),
+            this.claims_hold(std::slice::from_ref(&known)),
             "the setup's own claim does not hold"
         );
         known.y = Fr::ONE;
-        assert!(!this.holds(&[known]), "a wrong claim holds");
+        assert!(!this.claims_hold(&[known]), "a wrong claim holds");
         this
-    }
-
-    /// The sums of these claims, with fresh weights.
-    pub fn sum(&self, claims: Vec<Opened>) -> Summed {
-        let (left, right) = self.sums(&claims);
-        Summed { claims, left, right }
-    }
-
-    /// Asks at most so many questions of an inquiry.
-    pub fn inquire(&self, inquiry: &mut Inquiry, questions_max: usize, tell: &mut Tell<'_>) {
-        let pieces_hold = |pieces: &[Summed]| self.hold_together(pieces);
-        let claims_hold = |claims: &[Opened]| self.holds(claims);
-        inquiry.ask(questions_max, pieces_hold, claims_hold, tell);
-    }
-
-    fn hold_together(&self, pieces: &[Summed]) -> bool {
-        let total = |side: fn(&Summed) -> &Sum| pieces.iter().map(side).fold(Sum::default(), |sum, one| sum.plus(one));
-        self.equal(&total(|piece| &piece.left), &total(|piece| &piece.right))
-    }
-
-    /// Whether all these claims hold.
-    fn holds(&self, claims: &[Opened]) -> bool {
-        let (left, right) = self.sums(claims);
-        self.equal(&left, &right)
     }
 
     fn sums(&self, claims: &[Opened]) -> (Sum, Sum) {
@@ -140,6 +116,26 @@ impl Check {
         left.push(&self.generator, low);
         left.push(&self.generator_image, high);
         (left, right)
+    }
+}
+
+impl Judge for Check {
+    fn sum(&self, claims: Vec<Opened>) -> Summed {
+        let (left, right) = self.sums(&claims);
+        Summed { claims, left, right }
+    }
+
+    fn pieces_hold(&self, pieces: &[&Summed]) -> bool {
+        let total = |side: fn(&Summed) -> &Sum| {
+            let sums = pieces.iter().map(|piece| side(piece));
+            sums.fold(Sum::default(), |sum, one| sum.plus(one))
+        };
+        self.equal(&total(|piece| &piece.left), &total(|piece| &piece.right))
+    }
+
+    fn claims_hold(&self, claims: &[Opened]) -> bool {
+        let (left, right) = self.sums(claims);
+        self.equal(&left, &right)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::check::Check;
 use crate::evaluate::{Domain, Path, Scratch};
 use crate::field::Fr;
 use crate::group::{self, Point};
-use crate::inquiry::{Inquiry, Tell};
+use crate::inquiry::{Inquiry, Judge, Tell};
 use crate::measure::{StageRow, best};
 use crate::memo::{self, Memo, Name};
 use crate::opening::{Opened, Opening, Summed};
@@ -185,8 +185,8 @@ impl Verifier for Fast {
         self.check.sum(claims)
     }
 
-    fn inquire(&self, inquiry: &mut Inquiry, questions_max: usize, tell: &mut Tell<'_>) {
-        self.check.inquire(inquiry, questions_max, &mut |told| {
+    fn inquire(&self, inquiry: &mut Inquiry, steps_max: usize, tell: &mut Tell<'_>) {
+        inquiry.ask(steps_max, &self.check, &mut |told| {
             if told.finding == Finding::Holds {
                 told.claims.iter().for_each(|claim| self.memo.remember(claim.name));
             }

@@ -7,8 +7,11 @@
 //!   arrive while one runs;
 //! - what is due in the account goes before opening more: a verdict that somebody waits for first, then sums, which must not pile
 //!   up behind the last blob of a block;
-//! - inquiries have few turns while jobs wait (`inquiries.rs`): whatever there is to blame, a claim of the current height waits for
-//!   two turns at most, the one under way when it comes and one that is due before it is opened;
+//! - inquiries have few turns while jobs wait (`inquiries.rs`): whatever there is to blame, a job of the current height waits for two
+//!   turns at most until it is opened, the one under way when it comes and one that is due. If it is then settled together with wrong
+//!   claims of others, it has its finding when every sender in that settlement was asked about (`inquiry.rs`): in the settlement's own
+//!   turn if they are few, within five turns and a batch after each if two senders share the fullest account;
+//! - a sender at fault has no more jobs opened until the inquiry that found it out is over;
 //! - no job waits for company: a free lane takes what waits, and free lanes share it evenly. Under load, jobs wait because no lane is
 //!   free, and so find company by themselves.
 //!
@@ -23,6 +26,7 @@ use ultramarine_types::{Machine, Nanos, Outbox};
 
 use crate::account::{Account, AccountPolicy, Due, Mark, Piece, Settlement};
 use crate::former::{Batch, Former, Lot, Ticket};
+use crate::inquiry::Case;
 
 pub use self::inquiries::Blame;
 use self::inquiries::Inquiries;
@@ -34,8 +38,8 @@ pub struct Policy {
     pub current_blobs_max: usize,
     /// Most blobs that a lane opens at a time for sync: what a block of the current height may have to wait for.
     pub sync_blobs_max: usize,
-    /// Most questions of an inquiry in one turn, and of a settlement; each takes a pairing.
-    pub questions_max: usize,
+    /// Most steps of an inquiry in one turn, and of a settlement; each takes a pairing, or as long.
+    pub steps_max: usize,
     /// So many claims of one urgency under inquiry hold up the opening of more.
     pub inquiry_claims_max: usize,
     /// When claims of the current height are summed and settled.
@@ -54,14 +58,15 @@ impl Default for Policy {
             claims_max: 2 * BLOBS_PER_BLOCK_MAX as usize,
             wait: Nanos::from_millis(wait_ms),
         };
-        // A question takes a pairing and, within a piece, some small sums: 1 ms on that core. Two turns, the most that a blob of the
-        // current height waits behind blame, are 32 ms there and about 50 on a slow core; a turn's hand-over costs a thousandth of it.
+        // A step takes a pairing and, within a piece, some small sums: 1 ms on that core. Two turns, the most that a job of the
+        // current height waits for until it is opened, are 32 ms there and about 50 on a slow core; a turn's hand-over costs a
+        // thousandth of it.
         Self {
             current_blobs_max: 16,
             sync_blobs_max: 8,
-            questions_max: 16,
-            // Sixteen of the largest blocks, 7 MB: so many wrong claims come only from an attack, and their senders are cut off at the
-            // first verdict.
+            steps_max: 16,
+            // Sixteen of the largest blocks, 7 MB: so many wrong claims come only from an attack by many senders. Each has one claim named
+            // early, by which the network cuts it off, and no more opened until its inquiry is over.
             inquiry_claims_max: 16 * BLOBS_PER_BLOCK_MAX as usize,
             current: account(50),
             sync: account(100),
@@ -98,8 +103,8 @@ pub enum Input<O, S, I = Infallible> {
     Inquired {
         /// Of whose claims.
         urgency: Urgency,
-        /// Claims under inquiry when its task began: none if it was to settle.
-        claims_before: usize,
+        /// What the inquiry was about when its task began: nothing if it was to settle.
+        before: Case,
         /// What is not settled yet.
         left: Option<Blame<I>>,
     },
@@ -114,7 +119,7 @@ pub enum Task<O, S, I = Infallible> {
     Open(Batch),
     /// Take the sums of these; answered by [`Input::Summed`].
     Sum(Urgency, Piece<O>),
-    /// Settle these by at most [`questions_max`](Policy::questions_max) questions; answered by [`Input::LaneFree`] if that was enough, by
+    /// Settle these by at most [`steps_max`](Policy::steps_max) steps; answered by [`Input::LaneFree`] if that was enough, by
     /// [`Input::Inquired`] if not.
     Settle(Urgency, Settlement<O, S>),
     /// Go on with this inquiry by as many; answered by [`Input::Inquired`].
@@ -154,7 +159,7 @@ impl<O, S, I> Foreman<O, S, I> {
             policy.current_blobs_max > 0 && policy.sync_blobs_max > 0,
             "a batch holds at least one blob"
         );
-        assert!(policy.questions_max > 0, "an inquiry comes to an end");
+        assert!(policy.steps_max > 0, "an inquiry comes to an end");
         Self {
             policy,
             lanes_free: 0,
@@ -189,13 +194,18 @@ impl<O, S, I> Foreman<O, S, I> {
     }
 
     fn task(&mut self, now: Nanos, urgency: Urgency) -> Option<Task<O, S, I>> {
-        let waiting = self.former.waiting_of(urgency);
-        let desk = self.desk(urgency);
+        let desk = match urgency {
+            Urgency::Current => &mut self.current,
+            Urgency::Sync => &mut self.sync,
+        };
         match desk.account.take_due(now) {
             Some(Due::Settle(settlement)) => return Some(Task::Settle(urgency, settlement)),
             Some(Due::Sum(piece)) => return Some(Task::Sum(urgency, piece)),
             None => {}
         }
+        let waiting = self
+            .former
+            .waiting_of(urgency, |sender| desk.inquiries.may_send(sender));
         if let Some(blame) = desk.inquiries.take(now, waiting > 0) {
             return Some(Task::Inquire(urgency, blame));
         }
@@ -207,14 +217,18 @@ impl<O, S, I> Foreman<O, S, I> {
             Urgency::Current => self.policy.current_blobs_max,
             Urgency::Sync => self.policy.sync_blobs_max,
         };
-        // A turn of 16 questions settles more than five claims in the long run: no more are opened than that.
+        // A turn of 16 steps settles more than five claims in the long run: no more are opened than that.
         let blobs_max = if crowded {
-            blobs_max.min((self.policy.questions_max / 3).max(1))
+            blobs_max.min((self.policy.steps_max / 3).max(1))
         } else {
             blobs_max
         };
         let share = waiting.div_ceil(self.lanes_free);
-        self.former.take(urgency, share.clamp(1, blobs_max)).map(Task::Open)
+        let blobs_max = share.clamp(1, blobs_max);
+        let batch = self
+            .former
+            .take(urgency, blobs_max, |sender| desk.inquiries.may_send(sender));
+        batch.map(Task::Open)
     }
 
     fn desk(&mut self, urgency: Urgency) -> &mut Desk<O, S, I> {
@@ -246,13 +260,9 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
                 self.lanes_free += 1;
                 self.desk(urgency).account.put_sum(sum, claims_count, mark);
             }
-            Input::Inquired {
-                urgency,
-                claims_before,
-                left,
-            } => {
+            Input::Inquired { urgency, before, left } => {
                 self.lanes_free += 1;
-                self.desk(urgency).inquiries.put(claims_before, left);
+                self.desk(urgency).inquiries.put(&before, left);
             }
             Input::Closed => {
                 self.current.account.close();

@@ -1,6 +1,8 @@
 //! This file knows how to form batches from waiting jobs: who goes first and with whom.
 //!
-//! - A batch holds jobs of one urgency; how many, its taker says.
+//! - A batch holds jobs of one urgency, of whatever values; how many, and whose, its taker says. A batch of the current height with places
+//!   left is not filled up with sync's: only the hash costs the same however many of its sixteen lanes are filled, a quarter of what
+//!   opening costs. Sixteen blobs are opened in 2 ms and one in 0.3 (`benches/BUDGET.md`), and the current height would wait for that.
 //! - Senders take turns, blob by blob: one that floods waits for itself, and delays any other by less than one batch.
 //! - Batches are numbered in the order in which they were formed.
 //!
@@ -72,18 +74,22 @@ impl Former {
         self.current.count + self.sync.count
     }
 
-    /// Jobs of one urgency that wait.
-    pub fn waiting_of(&self, urgency: Urgency) -> usize {
-        match urgency {
-            Urgency::Current => self.current.count,
-            Urgency::Sync => self.sync.count,
-        }
+    /// Jobs of one urgency that wait, of senders that may have theirs opened.
+    pub fn waiting_of(&self, urgency: Urgency, may: impl Fn(Option<PeerId>) -> bool) -> usize {
+        let senders = match urgency {
+            Urgency::Current => self.current.senders.iter(),
+            Urgency::Sync => self.sync.senders.iter(),
+        };
+        senders
+            .filter(|(sender, _)| may(**sender))
+            .map(|(_, jobs)| jobs.len())
+            .sum()
     }
 
-    /// A batch of at most `blobs_max` of the jobs that wait; `None` if there are none.
-    pub fn take(&mut self, urgency: Urgency, blobs_max: usize) -> Option<Batch> {
+    /// A batch of at most `blobs_max` of these jobs; `None` if there are none.
+    pub fn take(&mut self, urgency: Urgency, blobs_max: usize, may: impl Fn(Option<PeerId>) -> bool) -> Option<Batch> {
         assert!(blobs_max > 0, "a batch holds at least one blob");
-        let tickets = self.queue(urgency).take(blobs_max);
+        let tickets = self.queue(urgency).take(blobs_max, may);
         if tickets.is_empty() {
             return None;
         }
@@ -125,10 +131,18 @@ impl Queue {
         jobs.push_back(ticket);
     }
 
-    fn take(&mut self, blobs_max: usize) -> Vec<Ticket> {
+    fn take(&mut self, blobs_max: usize, may: impl Fn(Option<PeerId>) -> bool) -> Vec<Ticket> {
         let mut tickets = Vec::with_capacity(self.count.min(blobs_max));
-        while tickets.len() < blobs_max {
+        // Senders in a row that may not: all of them once there are as many.
+        let mut passed_over = 0;
+        while tickets.len() < blobs_max && passed_over < self.turns.len() {
             let Some(sender) = self.turns.pop_front() else { break };
+            if !may(sender) {
+                self.turns.push_back(sender);
+                passed_over += 1;
+                continue;
+            }
+            passed_over = 0;
             let Some(jobs) = self.senders.get_mut(&sender) else {
                 continue;
             };

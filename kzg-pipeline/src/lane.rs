@@ -10,7 +10,8 @@
 //! Leader and followers: of the lanes that have nothing to do, the one that holds the links waits on them; when a task comes up it
 //! leaves the links to the next and carries the task out. So there is no dispatcher, a blob moves between threads once, and one
 //! lane or eight are the same code. A lane that comes back from a task needs only the foreman, behind a lock that nobody holds while
-//! waiting or working. Jobs wait in the links while every lane works; a full link is its sender's to wait.
+//! waiting or working. Jobs wait in the links while every lane works; a full link is its sender's to wait. Links know no urgency and no
+//! senders, so a lane takes in all that is there: the foreman has room for whatever may be under way.
 //!
 //! Keeps: one verdict per job, to the client that sent it. A client must go on taking verdicts while it waits to send. A node
 //! that halts drops what has no verdict yet; when the clients are gone, what they sent is still judged.
@@ -23,6 +24,7 @@ use std::task::Poll;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use ultramarine_runtime::{Receiver, Sender, TileContext};
+use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, Limits, VALUES_IN_ASSEMBLY_MAX};
 use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
 use ultramarine_types::{Machine, Nanos, Outbox, PeerId, ValueKey};
 
@@ -30,7 +32,7 @@ use self::metrics::Metrics;
 use crate::account::{Piece, Settlement};
 use crate::foreman::{self, Blame, Foreman, Policy};
 use crate::former::{Batch, Ticket};
-use crate::inquiry::Inquiry;
+use crate::inquiry::{Case, Inquiry};
 use crate::opening::{Opened, Opening, Summed};
 use crate::verifier::Verifier;
 
@@ -48,16 +50,29 @@ pub struct LaneClientEnd {
 pub struct Options {
     /// Sizes of tasks and waits.
     pub policy: Policy,
-    /// Jobs taken off the links ahead of their batch: enough that the former sees every sender and both urgencies.
+    /// Jobs taken off the links ahead of their batch.
     pub waiting_max: usize,
 }
 
+/// Limits of the chain with the largest blocks.
+const LARGEST: Limits = Limits {
+    blobs_per_block: BLOBS_PER_BLOCK_MAX,
+};
+
+/// Whatever the network may have in assembly, as a job there is a blob of that, and two bundles of our own, one of them given up: so
+/// nobody's job is ever behind another's on a link. (A value given up in assembly frees its bytes there while its jobs still wait here. If
+/// such jobs fill the room, the links wait.)
+const WAITING_MAX: usize = LARGEST.assembly_blobs() + 2 * BLOBS_PER_BLOCK_MAX as usize;
+
+const _: () = assert!(WAITING_MAX >= (VALUES_IN_ASSEMBLY_MAX + 2 + 2) * BLOBS_PER_BLOCK_MAX as usize);
+// What waits is described here; the bytes of its blobs are the network's and count there.
+const _: () = assert!(WAITING_MAX * size_of::<Ticket>() <= 4 << 20);
+
 impl Default for Options {
     fn default() -> Self {
-        // Two of the largest blocks from each of two clients.
         Self {
             policy: Policy::default(),
-            waiting_max: 4 * ultramarine_types::limits::BLOBS_PER_BLOCK_MAX as usize,
+            waiting_max: WAITING_MAX,
         }
     }
 }
@@ -82,7 +97,7 @@ pub struct Lanes {
     news: Notify,
     verdicts: Vec<Sender<Verdict>>,
     verifier: Arc<dyn Verifier>,
-    questions_max: usize,
+    steps_max: usize,
 }
 
 struct Links {
@@ -133,7 +148,7 @@ impl Lanes {
             news: Notify::new(),
             verdicts,
             verifier,
-            questions_max: options.policy.questions_max,
+            steps_max: options.policy.steps_max,
         })
     }
 
@@ -184,16 +199,23 @@ impl Lanes {
             match runtime.block_on(self.wait(ctx, &mut links, deadline)) {
                 Event::Job(ticket) => first = Some(ticket),
                 Event::News => {}
-                // Nothing waits if this lane gets nothing now, and what other lanes still hold they settle themselves.
+                // What other lanes hold they settle themselves. Whatever else there is if this lane gets nothing now waits for an inquiry
+                // that one of them has in its hands.
                 Event::Alone => return self.tell(ctx, [Input::Closed]),
             }
         }
     }
 
-    /// Takes jobs off the links, a turn for each client at a time, behind `first`.
+    /// How many more jobs may be taken off the links. Only who holds them takes any, so it never shrinks in between.
+    fn room(&self, links: &Links) -> usize {
+        links.waiting_max.saturating_sub(self.office().foreman.waiting())
+    }
+
+    /// Takes jobs off the links, a turn for each client at a time, behind `first`, for which there is room.
     fn take_in(&self, links: &mut Links, first: Option<Ticket>) -> Input {
         let mut tickets: Vec<_> = first.into_iter().collect();
-        let room = links.waiting_max.saturating_sub(self.office().foreman.waiting());
+        let room = self.room(links);
+        assert!(tickets.len() <= room, "more jobs wait than may");
         let mut more = true;
         while more {
             more = false;
@@ -228,6 +250,8 @@ impl Lanes {
     }
 
     async fn wait(&self, ctx: &TileContext, links: &mut Links, deadline: Option<Nanos>) -> Event {
+        // Without room, this lane waits for a task: jobs wait though it is free, for an inquiry in another lane's hands.
+        let has_room = self.room(links) > 0;
         let mut deadline = pin!(sleep_until(deadline, ctx));
         let mut halted = pin!(ctx.halt.stopped());
         // A notice given since the deadline was read is kept by `Notify` and found here.
@@ -236,8 +260,8 @@ impl Lanes {
             if halted.as_mut().poll(context).is_ready() || news.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Event::News);
             }
-            let mut open = false;
-            for (client, jobs) in links.jobs.iter_mut().enumerate() {
+            let mut open = !has_room;
+            for (client, jobs) in links.jobs.iter_mut().enumerate().filter(|_| has_room) {
                 match jobs.poll_recv(context) {
                     Poll::Ready(Some(job)) => return Poll::Ready(Event::Job(Ticket { client, job })),
                     Poll::Ready(None) => {}
@@ -279,7 +303,7 @@ impl Lanes {
                 metrics.settle_time.record(took());
                 Input::Inquired {
                     urgency,
-                    claims_before: 0,
+                    before: Case::default(),
                     left,
                 }
             }
@@ -288,7 +312,7 @@ impl Lanes {
                 metrics.inquire_time.record(took());
                 Input::Inquired {
                     urgency,
-                    claims_before: blame.claims_count,
+                    before: blame.case,
                     left,
                 }
             }
@@ -322,30 +346,31 @@ impl Lanes {
         if !loose.is_empty() {
             sums.push(self.sum(loose));
         }
-        let (addresses, sums) = sums.into_iter().unzip();
-        (addresses, Inquiry::new(sums))
+        let (addresses, sums): (Vec<Vec<Address>>, _) = sums.into_iter().unzip();
+        let inquiry = Inquiry::of_senders(sums, |piece, position| addresses[piece][position].sender);
+        (addresses, inquiry)
     }
 
     /// A turn of an inquiry; what is left of it.
     fn inquire(&self, inquiry: HeldInquiry, metrics: &Metrics) -> Option<Blame<HeldInquiry>> {
         let (addresses, mut inquiry) = inquiry;
         let (before, mut told_of) = (inquiry.claims_left(), 0);
-        self.verifier.inquire(&mut inquiry, self.questions_max, &mut |told| {
+        self.verifier.inquire(&mut inquiry, self.steps_max, &mut |told| {
             let addresses: &Vec<Address> = &addresses[told.piece];
             for address in &addresses[told.positions()] {
                 self.answer(address, told.finding, metrics);
                 told_of += 1;
             }
         });
-        let claims_count = inquiry.claims_left();
+        let case = inquiry.case();
         assert_eq!(
-            before - claims_count,
+            before - case.claims_count,
             told_of,
             "a verifier tells of every claim that it has judged"
         );
-        (claims_count > 0).then_some(Blame {
+        (case.claims_count > 0).then_some(Blame {
             inquiry: (addresses, inquiry),
-            claims_count,
+            case,
         })
     }
 

@@ -36,9 +36,9 @@ pub trait Verifier: Send + Sync {
     /// Takes the sums of opened claims, with fresh weights: most of what settling costs.
     fn sum(&self, claims: Vec<Opened>) -> Summed;
 
-    /// Asks at most so many questions of an inquiry, each a pairing at most and the sums of half a piece, and tells what is found.
-    /// An inquiry about claims that all hold takes one question. Pieces that hold are told of before it is asked about any claim.
-    fn inquire(&self, inquiry: &mut Inquiry, questions_max: usize, tell: &mut Tell<'_>);
+    /// Takes at most so many steps of an inquiry, each at most a pairing and the sums of half a piece, or the sums of a small piece, and
+    /// tells what is found. An inquiry about claims that all hold takes one step.
+    fn inquire(&self, inquiry: &mut Inquiry, steps_max: usize, tell: &mut Tell<'_>);
 
     /// Settles all claims of these pieces.
     fn settle(&self, pieces: Vec<Summed>, tell: &mut Tell<'_>) {

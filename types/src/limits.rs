@@ -86,6 +86,11 @@ impl Limits {
         (VALUES_IN_ASSEMBLY_MAX + 2) * self.value_bytes()
     }
 
+    /// Blobs in assembly over all peers: as many as the bytes would hold, were they nothing else.
+    pub const fn assembly_blobs(&self) -> usize {
+        self.assembly_bytes() / BLOB_BYTES
+    }
+
     /// How long a proposal may take from `GetValue` to its last part: one second for the build, and its bytes at 25 MB/s.
     pub const fn propose_timeout(&self) -> Nanos {
         Nanos::from_millis(1000 + self.block_blob_bytes() as u64 / 25_000)

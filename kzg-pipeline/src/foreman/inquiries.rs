@@ -2,22 +2,28 @@
 //!
 //! - While jobs wait to be opened, inquiries have one turn in as long as a claim may wait for its block. They take turns among each
 //!   other.
+//! - Inquiries in which some sender was not asked about yet go first, and have a turn after each batch: such a sender may be honest, and
+//!   waits for no more than that.
+//! - A sender of wrong claims has no more of its jobs opened until the inquiry that found it out is over. So what one sender has under
+//!   inquiry is bounded by what was open before, and what it sends besides waits at its own cost.
 //! - They are *crowded* once very many claims are under inquiry. Then a batch is opened, a small one, for each turn: no more claims
 //!   come in than go out, so memory is bounded whatever peers send.
 //!
 //! Keeps: every inquiry put in is taken again until nothing of it is left.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use ultramarine_types::Nanos;
+use ultramarine_types::{Nanos, PeerId};
+
+use crate::inquiry::Case;
 
 /// Claims that do not all hold, and an inquiry that has not named every wrong one yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Blame<I> {
     /// The inquiry.
     pub inquiry: I,
-    /// Claims of it that have no finding.
-    pub claims_count: usize,
+    /// What it is about by now.
+    pub case: Case,
 }
 
 /// The inquiries of one urgency.
@@ -30,6 +36,8 @@ pub(super) struct Inquiries<I> {
     waiting: VecDeque<Blame<I>>,
     /// Claims under inquiry, waiting or in a lane's hands.
     claims_count: usize,
+    /// In how many of these inquiries a sender is at fault.
+    at_fault: BTreeMap<Option<PeerId>, usize>,
     /// When there may be a turn though jobs wait.
     next_at: Nanos,
     /// Whether there was a turn and no batch was opened since.
@@ -43,6 +51,7 @@ impl<I> Inquiries<I> {
             claims_max,
             waiting: VecDeque::new(),
             claims_count: 0,
+            at_fault: BTreeMap::new(),
             next_at: Nanos::ZERO,
             had_turn: false,
         }
@@ -58,23 +67,42 @@ impl<I> Inquiries<I> {
         self.claims_count >= self.claims_max
     }
 
-    /// A turn is over, before which so many claims were under this inquiry.
-    pub fn put(&mut self, claims_before: usize, left: Option<Blame<I>>) {
-        assert!(claims_before <= self.claims_count, "a turn is of an inquiry handed out");
-        self.claims_count -= claims_before;
+    /// Whether a sender may have more of its jobs opened.
+    pub fn may_send(&self, sender: Option<PeerId>) -> bool {
+        !self.at_fault.contains_key(&sender)
+    }
+
+    /// A turn is over, before which the inquiry was about this.
+    pub fn put(&mut self, before: &Case, left: Option<Blame<I>>) {
+        assert!(
+            before.claims_count <= self.claims_count,
+            "a turn is of an inquiry handed out"
+        );
+        self.claims_count -= before.claims_count;
+        for sender in &before.at_fault {
+            let inquiries = self.at_fault.get_mut(sender).expect("counted when it was put in");
+            *inquiries -= 1;
+            if *inquiries == 0 {
+                self.at_fault.remove(sender);
+            }
+        }
         if let Some(blame) = left {
-            self.claims_count += blame.claims_count;
+            self.claims_count += blame.case.claims_count;
+            for sender in &blame.case.at_fault {
+                *self.at_fault.entry(*sender).or_default() += 1;
+            }
             self.waiting.push_back(blame);
         }
     }
 
     /// The next one, if it is its turn.
     pub fn take(&mut self, now: Nanos, jobs_wait: bool) -> Option<Blame<I>> {
-        let presses = self.next_at <= now || (self.are_crowded() && !self.had_turn);
+        let others_wait = self.waiting.iter().position(|blame| blame.case.others_wait);
+        let presses = self.next_at <= now || ((self.are_crowded() || others_wait.is_some()) && !self.had_turn);
         if jobs_wait && !presses {
             return None;
         }
-        let blame = self.waiting.pop_front()?;
+        let blame = self.waiting.remove(others_wait.unwrap_or(0))?;
         self.next_at = now + self.pause;
         self.had_turn = true;
         Some(blame)

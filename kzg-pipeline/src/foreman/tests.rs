@@ -2,13 +2,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::fixtures::{Seeded, job};
+use crate::inquiry::Inquiry;
+use crate::inquiry::tests::{Knows, claim};
+use crate::opening::Summed;
+use ultramarine_types::PeerId;
 use ultramarine_types::verify::VerifyJob;
 
-/// An opened claim is its sender and index here; a sum and an inquiry are lists of them.
+/// An opened claim is its sender and index here, a sum a list of them; an inquiry is a real one, with the names of each piece.
 type Name = (u8, u16);
-type Crew = Foreman<Name, Vec<Name>, Vec<Name>>;
-type Work = Task<Name, Vec<Name>, Vec<Name>>;
-type Answer = Input<Name, Vec<Name>, Vec<Name>>;
+type Asked = (Vec<Vec<Name>>, Inquiry);
+type Crew = Foreman<Name, Vec<Name>, Asked>;
+type Work = Task<Name, Vec<Name>, Asked>;
+type Answer = Input<Name, Vec<Name>, Asked>;
 
 const MS: u64 = 1_000_000;
 
@@ -21,7 +26,7 @@ fn small() -> Crew {
     Foreman::new(Policy {
         current_blobs_max: 4,
         sync_blobs_max: 2,
-        questions_max: 6,
+        steps_max: 6,
         inquiry_claims_max: 24,
         current: account(10),
         sync: account(20),
@@ -75,24 +80,42 @@ fn done(task: Work) -> Answer {
     }
 }
 
-/// What a lane tells and answers after `questions` questions. Each wrong claim takes two, and others are told of at once.
-fn blamed(task: Work, questions: usize, wrong: impl Fn(&Name) -> bool) -> (Vec<Name>, Answer) {
-    let (urgency, claims_before, names) = match task {
-        Task::Settle(urgency, _) => (urgency, 0, settled(&task)),
-        Task::Inquire(urgency, blame) => (urgency, blame.claims_count, blame.inquiry),
+/// What a turn of an inquiry gave.
+struct Turn {
+    told: Vec<Name>,
+    steps: usize,
+    answer: Answer,
+}
+
+/// Settles, or goes on with an inquiry, by so many steps.
+fn inquire(task: Work, steps_max: usize, wrong: impl Fn(&Name) -> bool) -> Turn {
+    let (urgency, before, (pieces, mut inquiry)) = match task {
+        Task::Settle(urgency, Settlement { mut sums, loose }) => {
+            sums.extend((!loose.is_empty()).then_some(loose));
+            let claims = |names: &Vec<Name>| names.iter().map(|name| claim(wrong(name), name.0)).collect();
+            let summed = sums.iter().map(|names| Summed::without_sums(claims(names))).collect();
+            let sender = |piece: usize, at: usize| Some(PeerId([sums[piece][at].0; 32]));
+            let inquiry = Inquiry::of_senders(summed, sender);
+            (urgency, Case::default(), (sums, inquiry))
+        }
+        Task::Inquire(urgency, blame) => (urgency, blame.case, blame.inquiry),
         other => panic!("nothing to ask about: {other:?}"),
     };
-    let (mut left, mut told): (Vec<_>, Vec<_>) = names.into_iter().partition(wrong);
-    told.extend(left.drain(..left.len().min(questions / 2)));
+    let (judge, mut told) = (Knows::default(), Vec::new());
+    inquiry.ask(steps_max, &judge, &mut |some| {
+        told.extend(&pieces[some.piece][some.positions()])
+    });
+    let case = inquiry.case();
     let answer = Input::Inquired {
         urgency,
-        claims_before,
-        left: (!left.is_empty()).then_some(Blame {
-            claims_count: left.len(),
-            inquiry: left,
+        before,
+        left: (case.claims_count > 0).then_some(Blame {
+            inquiry: (pieces, inquiry),
+            case,
         }),
     };
-    (told, answer)
+    let steps = judge.steps();
+    Turn { told, steps, answer }
 }
 
 fn opened(task: &Work) -> Vec<Name> {
@@ -224,11 +247,8 @@ fn every_interleaving_settles_every_claim_once() {
             run.finish(&mut seeded);
         }
         // Nothing more comes: deadlines alone bring the rest out.
-        while let Some(deadline) = run.foreman.deadline() {
-            run.now = run.now.max(deadline.0);
-            let mut out = Outbox::new();
-            run.foreman.wake(Nanos(run.now), &mut out);
-            run.assign(out.drain().collect());
+        while run.foreman.deadline().is_some() {
+            run.wake();
             while !run.working.is_empty() {
                 run.finish(&mut seeded);
             }
@@ -241,6 +261,47 @@ fn every_interleaving_settles_every_claim_once() {
             "seed {seed}: a finding for each job"
         );
     }
+}
+
+/// Everything that a foreman holds shows in its `Debug`, so this is a law about all its containers.
+#[test]
+fn memory_is_flat_in_the_number_of_batches() {
+    let flood = |blocks: usize| {
+        let mut seeded = Seeded(13);
+        let mut run = Run::new(3);
+        let (mut most, mut sent) = (0, 0);
+        while sent < blocks || !run.working.is_empty() || run.foreman.deadline().is_some() {
+            run.now += MS / 4;
+            if sent < blocks && run.foreman.waiting() < 16 {
+                run.arrive(&mut seeded);
+                sent += 1;
+            }
+            match run.working.len() {
+                0 => run.wake(),
+                _ => run.finish(&mut seeded),
+            }
+            most = most.max(run.foreman.waiting() + run.foreman.unsettled());
+        }
+        (most, shape(&run.foreman), run.found.len())
+    };
+    let (most, at_rest, found) = flood(4000);
+    assert!(found > 10_000, "{found} found");
+    assert_eq!(
+        at_rest,
+        shape(&Run::new(3).foreman),
+        "nothing is kept of what passed through"
+    );
+    // What waits, an account of each urgency and a crowd in each: of 400 blocks as of 4000.
+    assert!(
+        most.max(flood(400).0) <= 16 + 6 + 2 * (40 + 24 + 40),
+        "{most} at a time"
+    );
+}
+
+/// What a foreman holds, whatever numbers it counts by and whether an inquiry had the last turn.
+fn shape(foreman: &Crew) -> String {
+    let text = format!("{foreman:?}").replace("had_turn: true", "had_turn: false");
+    text.chars().filter(|letter| !letter.is_ascii_digit()).collect()
 }
 
 struct Run {
@@ -281,6 +342,16 @@ impl Run {
         self.assign(tasks);
     }
 
+    /// Lets the time come at which something is due.
+    fn wake(&mut self) {
+        if let Some(deadline) = self.foreman.deadline() {
+            self.now = self.now.max(deadline.0);
+            let mut out = Outbox::new();
+            self.foreman.wake(Nanos(self.now), &mut out);
+            self.assign(out.drain().collect());
+        }
+    }
+
     fn assign(&mut self, tasks: Vec<Work>) {
         self.working.extend(tasks);
         assert!(self.working.len() <= self.lanes, "a lane has one task");
@@ -308,16 +379,10 @@ impl Run {
                     self.find(names);
                     Input::LaneFree
                 } else {
-                    let (names, answer) = blamed(task, 6, |name| name.1.is_multiple_of(2));
-                    self.find(names);
-                    answer
+                    self.inquire(task)
                 }
             }
-            Task::Inquire(..) => {
-                let (names, answer) = blamed(task, 6, |name| name.1.is_multiple_of(2));
-                self.find(names);
-                answer
-            }
+            Task::Inquire(..) => self.inquire(task),
             other => done(other),
         };
         if let Input::Opened { claims, .. } = &mut answer {
@@ -328,6 +393,12 @@ impl Run {
         }
         let tasks = feed(&mut self.foreman, self.now, answer);
         self.assign(tasks);
+    }
+
+    fn inquire(&mut self, task: Work) -> Answer {
+        let turn = inquire(task, 6, |name| name.1.is_multiple_of(2));
+        self.find(turn.told);
+        turn.answer
     }
 
     fn find(&mut self, names: Vec<Name>) {

@@ -1,6 +1,8 @@
 use super::*;
 use crate::fixtures::{Seeded, job};
 
+const ALL: fn(Option<PeerId>) -> bool = |_| true;
+
 fn ticket(sender: u8, index: u16, urgency: Urgency) -> Ticket {
     let job = VerifyJob {
         urgency,
@@ -24,13 +26,13 @@ fn a_batch_is_of_one_urgency_and_no_larger_than_asked() {
     (0..6).for_each(|index| former.push(current(1, index)));
     former.push(ticket(1, 9, Urgency::Sync));
     assert_eq!(
-        names(former.take(Urgency::Current, 4)),
+        names(former.take(Urgency::Current, 4, ALL)),
         [(1, 0), (1, 1), (1, 2), (1, 3)]
     );
-    assert_eq!((former.waiting(), former.waiting_of(Urgency::Current)), (3, 2));
-    assert_eq!(names(former.take(Urgency::Sync, 4)), [(1, 9)]);
-    assert_eq!(names(former.take(Urgency::Current, 4)), [(1, 4), (1, 5)]);
-    assert!(former.take(Urgency::Current, 4).is_none() && former.take(Urgency::Sync, 4).is_none());
+    assert_eq!((former.waiting(), former.waiting_of(Urgency::Current, ALL)), (3, 2));
+    assert_eq!(names(former.take(Urgency::Sync, 4, ALL)), [(1, 9)]);
+    assert_eq!(names(former.take(Urgency::Current, 4, ALL)), [(1, 4), (1, 5)]);
+    assert!(former.take(Urgency::Current, 4, ALL).is_none() && former.take(Urgency::Sync, 4, ALL).is_none());
 }
 
 #[test]
@@ -41,7 +43,7 @@ fn batches_are_numbered_and_know_whether_a_last_job_is_in_them() {
         ticket.job.last = index == 1;
         former.push(ticket);
     }
-    let lots: Vec<_> = std::iter::from_fn(|| former.take(Urgency::Current, 1).map(|batch| batch.lot)).collect();
+    let lots: Vec<_> = std::iter::from_fn(|| former.take(Urgency::Current, 1, ALL).map(|batch| batch.lot)).collect();
     assert!(
         lots.iter()
             .zip(1..)
@@ -56,9 +58,24 @@ fn a_flooding_sender_delays_another_by_less_than_a_batch() {
     (0..100).for_each(|index| former.push(current(1, index)));
     (0..2).for_each(|index| former.push(current(2, index)));
     assert_eq!(
-        names(former.take(Urgency::Current, 4)),
+        names(former.take(Urgency::Current, 4, ALL)),
         [(1, 0), (2, 0), (1, 1), (2, 1)]
     );
+}
+
+#[test]
+fn jobs_of_a_sender_that_may_not_send_wait_and_nobody_elses() {
+    let mut former = Former::default();
+    for sender in 1..=3 {
+        (0..3).for_each(|index| former.push(current(sender, index)));
+    }
+    let may = |sender| sender != Some(PeerId([2; 32]));
+    assert_eq!(former.waiting_of(Urgency::Current, may), 6);
+    assert_eq!(names(former.take(Urgency::Current, 3, may)), [(1, 0), (3, 0), (1, 1)]);
+    assert_eq!(names(former.take(Urgency::Current, 9, may)), [(3, 1), (1, 2), (3, 2)]);
+    assert!(former.take(Urgency::Current, 9, may).is_none());
+    assert_eq!((former.waiting(), former.waiting_of(Urgency::Current, may)), (3, 0));
+    assert_eq!(names(former.take(Urgency::Current, 9, ALL)), [(2, 0), (2, 1), (2, 2)]);
 }
 
 #[test]
@@ -68,7 +85,7 @@ fn every_job_leaves_once_and_a_senders_jobs_leave_in_order() {
     let (mut sent, mut left) = ([0u16; 4], Vec::new());
     for _ in 0..3000 {
         if seeded.below(5) == 0 {
-            left.extend(names(former.take(Urgency::Current, 4)));
+            left.extend(names(former.take(Urgency::Current, 4, ALL)));
         } else {
             let sender = seeded.below(4);
             sent[sender] += 1;
@@ -76,7 +93,7 @@ fn every_job_leaves_once_and_a_senders_jobs_leave_in_order() {
         }
     }
     while former.waiting() > 0 {
-        left.extend(names(former.take(Urgency::Current, 4)));
+        left.extend(names(former.take(Urgency::Current, 4, ALL)));
     }
     for (sender, count) in sent.into_iter().enumerate() {
         let indices: Vec<_> = left

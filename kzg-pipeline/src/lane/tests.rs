@@ -6,7 +6,7 @@ use ultramarine_types::verify::{Malformed, Urgency};
 use crate::field::Fr;
 use crate::fixtures::{self, Seeded};
 use crate::group::Point;
-use crate::inquiry::Tell;
+use crate::inquiry::{Judge, Tell};
 use crate::memo::Memo;
 use crate::verifier::Claim;
 
@@ -39,14 +39,22 @@ impl Verifier for FirstByte {
         Summed::without_sums(claims)
     }
 
-    fn inquire(&self, inquiry: &mut Inquiry, questions_max: usize, tell: &mut Tell<'_>) {
-        let holds = |claim: &Opened| claim.name.0[0] == 1;
-        inquiry.ask(
-            questions_max,
-            |pieces| pieces.iter().flat_map(|piece| &piece.claims).all(holds),
-            |claims| claims.iter().all(holds),
-            tell,
-        );
+    fn inquire(&self, inquiry: &mut Inquiry, steps_max: usize, tell: &mut Tell<'_>) {
+        inquiry.ask(steps_max, self, tell);
+    }
+}
+
+impl Judge for FirstByte {
+    fn sum(&self, claims: Vec<Opened>) -> Summed {
+        Summed::without_sums(claims)
+    }
+
+    fn pieces_hold(&self, pieces: &[&Summed]) -> bool {
+        pieces.iter().all(|piece| self.claims_hold(&piece.claims))
+    }
+
+    fn claims_hold(&self, claims: &[Opened]) -> bool {
+        claims.iter().all(|claim| claim.name.0[0] == 1)
     }
 }
 
@@ -176,6 +184,121 @@ fn a_stalled_stream_has_its_verdicts_all_the_same() {
     });
 }
 
+/// However many of sync's wait, as many as the network may have in assembly.
+#[test]
+fn a_job_of_the_current_height_is_opened_before_all_of_sync_that_came_earlier() {
+    let depth = LARGEST.assembly_blobs();
+    let (jobs, jobs_end) = link("jobs", depth).expect("a link");
+    let (verdicts_end, mut verdicts) = link("verdicts", depth).expect("a link");
+    let end = LaneClientEnd {
+        jobs: jobs_end,
+        verdicts: verdicts_end,
+    };
+    for index in 0..depth - 1 {
+        let sync = VerifyJob {
+            urgency: Urgency::Sync,
+            ..job(1, index as u16, false, vec![1])
+        };
+        jobs.try_send(sync).expect("room");
+    }
+    jobs.try_send(job(2, 0, true, vec![1])).expect("room");
+    drop(jobs);
+    let verifier = Arc::new(FirstByte::default());
+    run(context(&Halt::new(), "lane"), vec![end], verifier, Options::default()).expect("it ends well");
+    let first = verdicts.try_recv().expect("a verdict");
+    assert_eq!(first.sender, Some(PeerId([2; 32])));
+    assert_eq!(std::iter::from_fn(|| verdicts.try_recv()).count(), depth - 1);
+}
+
+/// Lets an inquiry into wrong claims wait for leave.
+struct Slow {
+    verdict: FirstByte,
+    asks: Mutex<std::sync::mpsc::Sender<()>>,
+    leave: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Verifier for Slow {
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+
+    fn open(&self, claims: &[Claim<'_>]) -> Vec<Opening> {
+        self.verdict.open(claims)
+    }
+
+    fn sum(&self, claims: Vec<Opened>) -> Summed {
+        Summed::without_sums(claims)
+    }
+
+    fn inquire(&self, inquiry: &mut Inquiry, steps_max: usize, tell: &mut Tell<'_>) {
+        if inquiry.case().claims_count > 1 && !inquiry.case().others_wait {
+            self.asks.lock().expect("no panic").send(()).expect("the test waits");
+            // Whoever is gone gives leave.
+            let _ = self.leave.lock().expect("no panic").recv();
+        }
+        self.verdict.inquire(inquiry, steps_max, tell);
+    }
+}
+
+/// One lane has an inquiry in its hands, and another is free and may open nothing until it is over.
+#[test]
+fn no_more_jobs_are_taken_in_than_may_wait_though_a_lane_is_free() {
+    let (mut client, end) = client();
+    let halt = Halt::new();
+    let (asks, asked) = std::sync::mpsc::channel();
+    let (leave, may) = std::sync::mpsc::channel();
+    let mut options = Options {
+        waiting_max: 5,
+        ..Options::default()
+    };
+    options.policy.steps_max = 1;
+    let verifier = Slow {
+        verdict: FirstByte::default(),
+        asks: Mutex::new(asks),
+        leave: Mutex::new(may),
+    };
+    let lanes = Lanes::new(vec![end], Arc::new(verifier), options);
+    std::thread::scope(|scope| {
+        let _stops = Stops(&halt);
+        // Before the lanes are waited for, also when the test fails.
+        let leave = leave;
+        for _ in 0..2 {
+            let (lanes, ctx) = (Arc::clone(&lanes), context(&halt, "lane"));
+            scope.spawn(move || lanes.run(&ctx).expect("it ends well"));
+        }
+        for index in 0..8 {
+            client
+                .jobs
+                .send(job(1, index, index == 7, vec![0]))
+                .expect("the lanes live");
+        }
+        asked
+            .recv()
+            .expect("an inquiry that names nobody by its first question");
+        // The same sender's: they wait for the inquiry.
+        for index in 8..40 {
+            client
+                .jobs
+                .send(job(1, index, index == 39, vec![0]))
+                .expect("the lanes live");
+        }
+        let patience = ultramarine_runtime::Clock::start();
+        while lanes.office().foreman.waiting() < 5 && patience.now() < Nanos::from_millis(30_000) {
+            std::thread::yield_now();
+        }
+        for _ in 0..200 {
+            assert_eq!(lanes.office().foreman.waiting(), 5, "as many as may wait");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        drop(leave);
+        assert!(
+            take(&mut client, 40)
+                .iter()
+                .all(|verdict| verdict.finding == Finding::Wrong)
+        );
+    });
+}
+
 #[test]
 fn a_halt_drops_what_is_not_settled_yet() {
     let (mut client, end) = client();
@@ -216,7 +339,7 @@ fn any_interleaving_gives_each_job_the_verdict_it_has_alone() {
         let mut options = Options::default();
         options.policy.current.sum_claims = 5;
         // So that blame takes several turns, and is a crowd at times.
-        options.policy.questions_max = 1 + lanes_count as usize;
+        options.policy.steps_max = 1 + lanes_count as usize;
         options.policy.inquiry_claims_max = 6;
         let lanes = Lanes::new(vec![end], Arc::clone(&verifier), options);
         std::thread::scope(|scope| {

@@ -1,11 +1,12 @@
-//! What blame may cost those who are not to blame, counted in questions: each is a pairing.
+//! What blame may cost those who are not to blame, counted in steps of inquiries: each takes as long as a pairing.
 
 use super::*;
 
 const LIAR: u8 = 1;
 const HONEST: u8 = 2;
+const OTHER: u8 = 3;
 /// Roughly, on one lane.
-const QUESTION_NS: u64 = MS;
+const STEP_NS: u64 = MS;
 const CLAIM_NS: u64 = MS / 4;
 
 fn is_wrong(name: &Name) -> bool {
@@ -17,9 +18,20 @@ struct Lane {
     foreman: Crew,
     task: Option<Work>,
     now: u64,
-    /// Questions asked so far.
-    questions: usize,
+    /// Steps of inquiries so far, and turns: but for settlements of others' claims.
+    steps: usize,
+    turns: usize,
     told: BTreeSet<Name>,
+    /// What a claim takes to be opened.
+    claim_ns: u64,
+}
+
+/// What a task was.
+enum Did {
+    Open(Vec<Name>),
+    Sum,
+    Settle(Vec<Name>),
+    Inquire,
 }
 
 impl Lane {
@@ -30,15 +42,25 @@ impl Lane {
             foreman,
             task: None,
             now: 0,
-            questions: 0,
+            steps: 0,
+            turns: 0,
             told: BTreeSet::new(),
+            claim_ns: CLAIM_NS,
         }
     }
 
+    /// The last of them completes a block.
     fn send(&mut self, sender: u8, indices: std::ops::Range<u16>, urgency: Urgency) {
         let last = indices.end - 1;
-        let job = |index| ticket(sender, index, urgency, index == last);
-        let tasks = feed(&mut self.foreman, self.now, Input::Jobs(indices.map(job).collect()));
+        self.send_all(
+            indices
+                .map(|index| ticket(sender, index, urgency, index == last))
+                .collect(),
+        );
+    }
+
+    fn send_all(&mut self, tickets: Vec<Ticket>) {
+        let tasks = feed(&mut self.foreman, self.now, Input::Jobs(tickets));
         self.take(tasks);
     }
 
@@ -48,34 +70,44 @@ impl Lane {
         }
     }
 
+    fn step(&mut self) -> Option<Did> {
+        self.step_by(is_wrong)
+    }
+
     /// Carries its task out; what it was, or nothing if there is none.
-    fn step(&mut self) -> Option<Work> {
+    fn step_by(&mut self, wrong: impl Fn(&Name) -> bool) -> Option<Did> {
         let task = self.task.take()?;
-        let answer = match task.clone() {
+        let did = match &task {
+            Task::Open(batch) => Did::Open(names(batch)),
+            Task::Sum(..) => Did::Sum,
+            Task::Settle(..) => Did::Settle(settled(&task)),
+            Task::Inquire(..) => Did::Inquire,
+        };
+        let answer = match task {
             Task::Settle(..) | Task::Inquire(..) => {
-                let (told, answer) = blamed(task.clone(), Policy::default().questions_max, is_wrong);
-                let asked = (2 * told.iter().filter(|name| is_wrong(name)).count()).max(1);
-                self.told.extend(told);
-                self.questions += asked;
-                self.now += asked as u64 * QUESTION_NS;
-                answer
+                let turn = inquire(task, Policy::default().steps_max, wrong);
+                self.told.extend(turn.told);
+                self.steps += turn.steps;
+                self.turns += usize::from(!settles(OTHER)(&did));
+                self.now += turn.steps as u64 * STEP_NS;
+                turn.answer
             }
             other => {
                 if let Task::Open(batch) = &other {
-                    self.now += batch.tickets.len() as u64 * CLAIM_NS;
+                    self.now += batch.tickets.len() as u64 * self.claim_ns;
                 }
                 done(other)
             }
         };
         let tasks = feed(&mut self.foreman, self.now, answer);
         self.take(tasks);
-        Some(task)
+        Some(did)
     }
 
     /// Goes on until a task is done that `wanted` knows.
-    fn until(&mut self, wanted: impl Fn(&Work) -> bool) {
-        while let Some(task) = self.step() {
-            if wanted(&task) {
+    fn until(&mut self, wanted: impl Fn(&Did) -> bool) {
+        while let Some(did) = self.step() {
+            if wanted(&did) {
                 return;
             }
         }
@@ -83,18 +115,18 @@ impl Lane {
     }
 }
 
-fn opens(sender: u8) -> impl Fn(&Work) -> bool {
-    move |task| matches!(task, Task::Open(batch) if names(batch).iter().any(|name| name.0 == sender))
+fn opens(sender: u8) -> impl Fn(&Did) -> bool {
+    move |did| matches!(did, Did::Open(names) if names.iter().any(|name| name.0 == sender))
 }
 
-fn settles(sender: u8) -> impl Fn(&Work) -> bool {
-    move |task| matches!(task, Task::Settle(..)) && settled(task).iter().any(|name| name.0 == sender)
+fn settles(sender: u8) -> impl Fn(&Did) -> bool {
+    move |did| matches!(did, Did::Settle(names) if names.iter().any(|name| name.0 == sender))
 }
 
 /// However far the lane is with 2048 wrong claims, at whatever height.
 #[test]
-fn a_block_of_the_current_height_waits_for_two_turns_of_blame_at_most() {
-    let questions_max = Policy::default().questions_max;
+fn a_block_of_the_current_height_is_opened_after_two_turns_of_blame_at_most() {
+    let steps_max = Policy::default().steps_max;
     for urgency in [Urgency::Current, Urgency::Sync] {
         for steps in (1..420).step_by(7) {
             let mut lane = Lane::new();
@@ -107,22 +139,84 @@ fn a_block_of_the_current_height_waits_for_two_turns_of_blame_at_most() {
             }
             // More of the liar's wait beside it.
             lane.send(LIAR, 3000..3016, urgency);
-            let before = lane.questions;
+            let before = lane.steps;
             lane.send(HONEST, 0..6, Urgency::Current);
             lane.until(opens(HONEST));
-            let waited = lane.questions - before;
-            assert!(
-                waited <= 2 * questions_max,
-                "{urgency:?} at {steps}: {waited} questions"
-            );
+            let waited = lane.steps - before;
+            assert!(waited <= 2 * steps_max, "{urgency:?} at {steps}: {waited} steps");
             lane.until(settles(HONEST));
             // Its own settlement is one turn.
-            let waited = lane.questions - before;
-            assert!(
-                waited <= 3 * questions_max,
-                "{urgency:?} at {steps}: {waited} questions"
-            );
+            let waited = lane.steps - before;
+            assert!(waited <= 3 * steps_max, "{urgency:?} at {steps}: {waited} steps");
         }
+    }
+}
+
+/// Blobs of both in each piece, in whatever shares, while jobs of others never cease to wait.
+#[test]
+fn who_shares_pieces_with_a_sender_of_wrong_claims_has_its_verdicts_in_few_turns() {
+    for (honest, liars, wrong_of_16) in [
+        (6, 512, 16),
+        (6, 2042, 16),
+        (512, 64, 16),
+        (512, 512, 16),
+        (512, 512, 1),
+        (960, 64, 16),
+        (1024, 1024, 16),
+        (1024, 1024, 1),
+        (1984, 64, 16),
+    ] {
+        let wrong = |name: &Name| name.0 == LIAR && name.1 % 16 < wrong_of_16;
+        let mut lane = Lane::new();
+        let of = |sender, count| (0..count).map(move |index| ticket(sender, index, Urgency::Current, false));
+        let mut tickets: Vec<_> = of(LIAR, liars).chain(of(HONEST, honest)).collect();
+        // Evenly mixed, though their numbers are not even.
+        tickets.sort_by_key(|ticket| {
+            let of_all = if ticket.job.sender == Some(PeerId([LIAR; 32])) {
+                liars
+            } else {
+                honest
+            };
+            (u64::from(ticket.job.index) << 32) / u64::from(of_all)
+        });
+        // At once, so that all of them are in one account.
+        lane.claim_ns = 0;
+        let all = tickets.len();
+        tickets[all - 1].job.last = true;
+        for some in tickets.chunks(16) {
+            lane.send_all(some.to_vec());
+            while lane.turns == 0 && lane.step_by(wrong).is_some() {}
+        }
+        lane.claim_ns = CLAIM_NS;
+        assert_eq!(lane.turns, 1, "one settlement, of all of them");
+        let (mut index, mut done, mut named) = (0, None, None);
+        while done.is_none() || named.is_none() {
+            if lane.told.iter().filter(|name| name.0 == HONEST).count() == usize::from(honest) {
+                done.get_or_insert((lane.turns, lane.now));
+            }
+            if lane.told.iter().any(wrong) {
+                named.get_or_insert((lane.turns, lane.now));
+            }
+            if lane.foreman.waiting() == 0 {
+                lane.send(OTHER, index..index + 16, Urgency::Current);
+                index += 16;
+            }
+            assert!(lane.step_by(wrong).is_some(), "jobs wait");
+        }
+        let (done, named) = (done.expect("found"), named.expect("found"));
+        // A question about all and one about each of the two, and a sum for each 32 claims; then the halvings to a claim.
+        let sorted = (3 + 2 + all.div_ceil(32)).div_ceil(16);
+        assert!(done.0 <= sorted, "{honest} {liars} {wrong_of_16}: {done:?}");
+        assert!(named.0 <= sorted + 2, "{honest} {liars} {wrong_of_16}: {named:?}");
+        // Each is a turn of 16 ms and a batch of 4, settled in one; there is no pause until everybody was asked about.
+        assert!(
+            done.1 <= sorted as u64 * 21 * MS,
+            "{honest} {liars} {wrong_of_16}: {done:?}"
+        );
+        assert!(
+            named.1 <= (sorted as u64 * 21 + 2 * 66) * MS,
+            "{honest} {liars} {wrong_of_16}: {named:?}"
+        );
     }
 }
 
@@ -142,6 +236,30 @@ fn every_wrong_claim_is_named_while_jobs_never_cease_to_wait() {
 }
 
 #[test]
+fn a_sender_at_fault_has_no_more_opened_until_its_inquiry_is_over() {
+    let mut lane = Lane::new();
+    lane.send(LIAR, 0..64, Urgency::Current);
+    lane.until(settles(LIAR));
+    assert!(lane.told.iter().any(is_wrong) && lane.told.len() < 64);
+    lane.send(LIAR, 100..116, Urgency::Current);
+    lane.send(HONEST, 0..16, Urgency::Current);
+    let mut honest = false;
+    loop {
+        let over = lane.told.len() >= 64 && (0..64).all(|index| lane.told.contains(&(LIAR, index)));
+        match lane.step().expect("there is something to do") {
+            Did::Open(names) if names.contains(&(LIAR, 100)) => {
+                assert!(over, "only {:?} were told of", lane.told);
+                break;
+            }
+            Did::Open(names) => honest |= names.contains(&(HONEST, 0)),
+            Did::Sum | Did::Settle(_) | Did::Inquire => {}
+        }
+    }
+    assert!(honest, "others' are opened meanwhile");
+    lane.until(settles(LIAR));
+}
+
+#[test]
 fn a_flood_of_wrong_claims_is_bounded_in_memory() {
     let mut foreman = small();
     let mut working = feed(&mut foreman, 0, Input::LaneFree);
@@ -149,16 +267,18 @@ fn a_flood_of_wrong_claims_is_bounded_in_memory() {
     let (mut most, mut told, mut sent) = (0, 0, 0);
     for now in 0..20_000u64 {
         if foreman.waiting() < 8 {
-            let flood = (0..8).map(|at| ticket(LIAR, (sent + at) % u16::MAX, Urgency::Current, at == 7));
+            // Each block another sender's: one at fault would wait.
+            let sender = (sent / 8 % 200) as u8;
+            let flood = (0..8).map(|at| ticket(sender, (sent + at) % u16::MAX, Urgency::Current, at == 7));
             working.extend(feed(&mut foreman, now, Input::Jobs(flood.collect())));
             sent = (sent + 8) % u16::MAX;
         }
         let task = working.remove(0);
         let answer = match task {
             Task::Settle(..) | Task::Inquire(..) => {
-                let (names, answer) = blamed(task, 6, is_wrong);
-                told += names.len();
-                answer
+                let turn = inquire(task, 6, |_| true);
+                told += turn.told.len();
+                turn.answer
             }
             other => done(other),
         };
@@ -179,18 +299,20 @@ fn what_does_not_fit_into_a_turn_goes_on_in_further_ones() {
         .collect();
     let opened = one(feed(&mut foreman, 1, Input::Jobs(block)));
     let settlement = one(feed(&mut foreman, 2, done(opened)));
-    let (told, answer) = blamed(settlement, 2, is_wrong);
-    assert_eq!(told, [(LIAR, 0)]);
-    let turn = one(feed(&mut foreman, 3, answer));
+    // All, the first two, the first.
+    let turn = inquire(settlement, 3, is_wrong);
+    assert_eq!(turn.told, [(LIAR, 0)]);
+    let task = one(feed(&mut foreman, 3, turn.answer));
     assert_eq!(foreman.unsettled(), 3, "they are with a lane, and not settled");
-    let (told, answer) = blamed(turn, 4, is_wrong);
-    assert_eq!(told, [(LIAR, 1), (LIAR, 2)]);
+    // The last two, the third, the second.
+    let turn = inquire(task, 3, is_wrong);
+    assert_eq!(turn.told, [(LIAR, 2), (LIAR, 1)]);
     // A job that comes now is opened first: there was a turn just now.
     assert!(feed(&mut foreman, 4, jobs(HONEST, 0..1, Urgency::Current)).is_empty());
-    let open = one(feed(&mut foreman, 5, answer));
+    let open = one(feed(&mut foreman, 5, turn.answer));
     assert_eq!(super::opened(&open), [(HONEST, 0)]);
-    let (told, answer) = blamed(one(feed(&mut foreman, 6, done(open))), 4, is_wrong);
-    assert_eq!(told, [(LIAR, 3)]);
-    assert!(feed(&mut foreman, 7, answer).is_empty());
+    let turn = inquire(one(feed(&mut foreman, 6, done(open))), 4, is_wrong);
+    assert_eq!(turn.told, [(LIAR, 3)]);
+    assert!(feed(&mut foreman, 7, turn.answer).is_empty());
     assert_eq!(foreman.unsettled(), 1, "the other's block is not complete");
 }
