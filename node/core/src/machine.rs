@@ -266,6 +266,11 @@ impl Core {
         ]
     }
 
+    /// The lowest height at which a value is known: above the head, once the input that moved it was handled.
+    pub fn lowest_value(&self) -> Option<Height> {
+        self.values.lowest()
+    }
+
     /// The height after the head.
     fn current(&self) -> Height {
         self.head.height.next()

@@ -194,6 +194,11 @@ impl Values {
         decided
     }
 
+    /// The lowest height with a value.
+    pub fn lowest(&self) -> Option<Height> {
+        self.values.keys().next().map(|key| key.height)
+    }
+
     /// How many are known.
     pub fn len(&self) -> usize {
         self.values.len()
