@@ -133,6 +133,13 @@ impl Core {
                 reason: "the certificate is of another value",
             });
         }
+        // Which set it is about comes before any signature. A certificate that comes by itself names no set: its signers must
+        // be members of ours, and the package that follows names it.
+        if init.metadata.validator_set_hash != self.config.validators.hash() {
+            return Err(Refusal::Invalid {
+                reason: "of another validator set",
+            });
+        }
         {
             let Self { config, verifier, .. } = self;
             certificate::check_commit(&config.validators, config.chain.chain_id, &certificate, verifier).map_err(
