@@ -36,6 +36,7 @@ pub mod gate;
 pub mod guard;
 pub mod host;
 pub mod io;
+pub mod load;
 pub mod log;
 pub mod machine;
 pub mod peers;

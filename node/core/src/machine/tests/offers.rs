@@ -122,7 +122,7 @@ pub fn feed(world: &mut World, input: Input) -> Vec<Output> {
     out.drain().collect()
 }
 
-fn quorum(key: &ValueKey, kind: VoteKind) -> Vec<CertificateSignature> {
+pub fn quorum(key: &ValueKey, kind: VoteKind) -> Vec<CertificateSignature> {
     (1..4)
         .map(|node| {
             let signer = Signer::new(&world::seed(node));
