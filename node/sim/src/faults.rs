@@ -127,6 +127,7 @@ pub const CLASSES: &[&str] = &[
     "el-slow",
     "equivocation",
     "conflicting-votes",
+    "flood",
     "withholding",
     "bad-blob",
     "bad-chunk",
