@@ -144,6 +144,11 @@ impl Join {
             .sum()
     }
 
+    /// The lowest height with a value in assembly: above the newest one forgotten.
+    pub fn lowest_value(&self) -> Option<Height> {
+        self.values.keys().next().map(|key| key.height)
+    }
+
     /// Values in assembly.
     pub fn values_count(&self) -> usize {
         self.values.len()

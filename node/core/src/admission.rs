@@ -1,7 +1,7 @@
 //! This file knows which `Init` is worth its bytes: well-formed, by the elected proposer, signed.
 //!
 //! Pure checks over the `Init` alone. Whether its height, round and number are admissible now is decided where the
-//! current round is known, in `core/offers.rs`.
+//! current round is known, in `machine/offers.rs`.
 
 use ultramarine_types::{ChainParams, Init, ValidatorSet, limits, sidecar, sign};
 

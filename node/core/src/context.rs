@@ -287,8 +287,9 @@ impl malachite::Context for Ctx {
     fn select_proposer<'a>(&self, set: &'a CtxValidatorSet, height: CtxHeight, round: MRound) -> &'a CtxValidator {
         let round = ultramarine_types::Round(round.as_u32().unwrap_or(0));
         let address = set.0.set.proposer(height.0, round);
-        let index = set.0.set.index_of(address).expect("the elected proposer is a member") as usize;
-        &set.0.validators[index]
+        let index = set.0.set.index_of(address).map(|index| index as usize);
+        let validator = index.and_then(|index| set.0.validators.get(index));
+        validator.expect("the elected proposer is a member")
     }
 
     fn new_proposal(

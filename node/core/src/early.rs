@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ultramarine_types::{Address, ConsensusMessage, Height, Round, VoteKind};
 
 /// Rounds of the next height that are kept; whoever is further ahead sends again when we get there.
-const ROUNDS: u32 = 4;
+pub const ROUNDS: u32 = 4;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Slot {

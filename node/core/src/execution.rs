@@ -249,7 +249,7 @@ impl Execution {
         match (payload, forkchoice) {
             (PayloadStatus::Invalid { reason, .. }, _) => {
                 wants.push(Want::Invalid(format!(
-                    "the execution client calls decided block {height} INVALID: {reason}"
+                    "the execution client calls decided block {height} INVALID: {reason}; it is kept with its certificate"
                 )));
             }
             (PayloadStatus::Valid { .. }, PayloadStatus::Valid { latest })
@@ -267,7 +267,7 @@ impl Execution {
             }
             (PayloadStatus::Valid { .. }, PayloadStatus::Invalid { reason, .. }) => {
                 wants.push(Want::Invalid(format!(
-                    "the execution client refuses decided head {height}: {reason}"
+                    "the execution client refuses decided head {height}: {reason}; it is kept with its certificate"
                 )));
             }
             (PayloadStatus::Unavailable { reason }, _) | (_, PayloadStatus::Unavailable { reason }) => {

@@ -50,6 +50,11 @@ impl<M> Gate<M> {
         self.parked.back().map(|(at, _)| *at)
     }
 
+    /// What waits, oldest first.
+    pub fn parked(&self) -> impl Iterator<Item = &M> {
+        self.parked.iter().map(|(_, message)| message)
+    }
+
     /// Messages that wait.
     pub fn len(&self) -> usize {
         self.parked.len()

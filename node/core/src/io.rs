@@ -45,7 +45,8 @@ pub enum Stop {
     Disk(String),
     /// Our own signature would contradict an earlier one.
     Equivocation(String),
-    /// The execution client calls a decided block invalid, or a decided block breaks a rule; the evidence is stored.
+    /// The execution client calls a decided block invalid, or a decided block breaks a rule. Only what was committed before
+    /// is stored with its certificate.
     DecidedInvalid(String),
     /// Peers hold signatures of ours that we do not know: another process may be signing with this key.
     ForeignSignatures(String),

@@ -21,8 +21,10 @@
 //! ([`gate`], [`guard`]); no value is decided before it is stored; no first verdict without the execution client,
 //! except for vouched values; no clock, no randomness, no unordered map.
 #![forbid(unsafe_code)]
-#![deny(clippy::unwrap_used)]
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)
+)]
 
 pub mod admission;
 pub mod boot;
@@ -36,6 +38,7 @@ pub mod gate;
 pub mod guard;
 pub mod host;
 pub mod io;
+pub mod load;
 pub mod log;
 pub mod machine;
 pub mod peers;

@@ -11,11 +11,11 @@ mod consensus;
 mod dispatch;
 mod heights;
 mod judge;
-mod messages;
+pub(crate) mod messages;
 mod offers;
 mod propose;
 mod search;
-mod tell;
+pub(crate) mod tell;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +40,7 @@ use crate::gate::Gate;
 use crate::guard::Guard;
 use crate::host::Host;
 use crate::io::{Event, Input, Output, Stop};
+use crate::load::Load;
 use crate::log::Record;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
@@ -257,13 +258,21 @@ impl Core {
         self.stopped
     }
 
-    /// Things held in memory that a peer can make more of: values, early messages, messages at the gate.
-    pub fn load(&self) -> [(&'static str, usize); 3] {
-        [
-            ("values", self.values.len()),
-            ("early", self.early.len()),
-            ("gate", self.gate.len()),
-        ]
+    /// What is held in memory that peers can make more of.
+    pub fn load(&self) -> Load {
+        let again = |parked: &&Parked| matches!(parked, Parked::Send(Recipients::One(_), _));
+        Load {
+            values: self.values.len(),
+            payloads: self.values.payloads_len(),
+            proposals: self.proposals.len(),
+            early: self.early.len(),
+            resends: self.gate.parked().filter(again).count(),
+        }
+    }
+
+    /// The lowest height at which a value is known: above the head, once the input that moved it was handled.
+    pub fn lowest_value(&self) -> Option<Height> {
+        self.values.lowest()
     }
 
     /// The height after the head.

@@ -9,6 +9,14 @@ use bytes::Bytes;
 use ultramarine_types::storage::{Blobs, Tag};
 use ultramarine_types::{Height, Init, Nanos, PeerId, Round, ValueId, ValueKey};
 
+/// Rounds behind ours whose values are kept for the proposal's sake alone.
+pub const ROUNDS_KEPT: u32 = 4;
+
+/// Whether a round is long past in another one.
+pub fn is_past(of: Round, now: Round) -> bool {
+    of.0.saturating_add(ROUNDS_KEPT) < now.0
+}
+
 /// How far the judgement of a value has come.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Judgement {
@@ -72,8 +80,8 @@ pub struct Value {
     pub valid_at: Option<Nanos>,
     /// When a withheld verdict is looked at again.
     pub retry_at: Option<Nanos>,
-    /// A verified proposal names it.
-    pub proposed: bool,
+    /// The newest round of a verified proposal that names it.
+    pub proposed_in: Option<Round>,
     /// A polka certificate names it.
     pub polka: bool,
     /// Who sent a message that names it, newest last.
@@ -86,6 +94,12 @@ impl Value {
     /// Whether its bytes are durable.
     pub fn is_stored(&self) -> bool {
         self.stored.is_some()
+    }
+
+    /// Whether every round that speaks for it is long past.
+    fn is_past(&self, now: Round) -> bool {
+        let origin = self.init.as_ref().map(|init| init.metadata.origin_round);
+        origin.max(self.proposed_in).is_some_and(|newest| is_past(newest, now))
     }
 }
 
@@ -171,20 +185,25 @@ impl Values {
         }
     }
 
-    /// Drops payloads of judged values of rounds long past; the store has them.
-    pub fn slim(&mut self, height: Height, round: Round) {
-        const ROUNDS_KEPT: u32 = 4;
-        for (key, value) in &mut self.values {
-            let old = value
-                .init
-                .as_ref()
-                .is_some_and(|init| init.metadata.origin_round.0.saturating_add(ROUNDS_KEPT) < round.0);
-            // An invalid one may yet be vouched for, and is inspected then.
-            let judged = value.judgement == Judgement::Valid;
-            if key.height == height && old && judged && !value.polka {
-                value.payload = None;
+    /// Lets go of what speaks only for rounds long past. A payload judged `Valid` goes: the store has it. Any other value
+    /// goes altogether, unless a polka names it or it is to be `kept`: consensus cannot decide it as it is. Should a polka
+    /// or certificate name it later, it is fetched like one that never came.
+    pub fn slim(&mut self, height: Height, now: Round, kept: impl Fn(&ValueId) -> bool) {
+        self.values.retain(|key, value| {
+            if key.height != height || !value.is_past(now) {
+                return true;
             }
-        }
+            if value.judgement == Judgement::Valid {
+                value.payload = None;
+                return true;
+            }
+            value.polka || kept(&key.id)
+        });
+    }
+
+    /// How many have their payloads in memory.
+    pub fn payloads_len(&self) -> usize {
+        self.values.values().filter(|value| value.payload.is_some()).count()
     }
 
     /// A height was committed: takes the decided value, drops the others and everything below.
@@ -192,6 +211,11 @@ impl Values {
         let decided = self.values.remove(key);
         self.values.retain(|other, _| other.height > key.height);
         decided
+    }
+
+    /// The lowest height with a value.
+    pub fn lowest(&self) -> Option<Height> {
+        self.values.keys().next().map(|key| key.height)
     }
 
     /// How many are known.

@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod blame;
 pub mod bounds;
 pub mod execution;
+pub mod forgetting;
 pub mod signing;
 pub mod storage;
 pub mod validity;

@@ -127,6 +127,7 @@ pub const CLASSES: &[&str] = &[
     "el-slow",
     "equivocation",
     "conflicting-votes",
+    "flood",
     "withholding",
     "bad-blob",
     "bad-chunk",
@@ -135,4 +136,13 @@ pub const CLASSES: &[&str] = &[
     "false-package",
     "silent-sync",
     "rule-breach",
+    "malformed-commitment",
 ];
+
+/// What is counted besides: consequences of a fault that is a class of its own, and what only scenarios do.
+pub const OTHERS: &[&str] = &["partition-drop", "adversary-charged", "evidence-kept", "disk-wiped"];
+
+/// Whether a name in a report's counts is known here: what is not is no class that anybody asks for.
+pub fn is_listed(name: &str) -> bool {
+    CLASSES.contains(&name) || OTHERS.contains(&name)
+}

@@ -122,6 +122,10 @@ fn main() -> ExitCode {
     });
     let totals = totals.into_inner().expect("no thread panics while it adds");
     totals.print();
+    for name in totals.faults.keys().filter(|name| !faults::is_listed(name)) {
+        println!("FAILED {name} is counted and not listed among the faults");
+        failed.store(true, Ordering::Relaxed);
+    }
     if let Some(least) = arguments.at_least {
         for class in faults::CLASSES {
             let count = totals.faults.get(class).copied().unwrap_or(0);

@@ -18,6 +18,7 @@ fn runs_clean(name: &str, seeds: std::ops::Range<u64>) {
     }
 }
 
+/// Even seeds have another value decided, odd ones the dead proposer's.
 #[test]
 fn a_proposer_killed_in_mid_stream_does_not_stop_the_chain() {
     runs_clean("proposer-killed", 0..8);

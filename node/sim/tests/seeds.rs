@@ -1,6 +1,6 @@
 //! Seeds that run clean, and the same way every time.
 
-use ultramarine_sim::{RunConfig, run};
+use ultramarine_sim::{RunConfig, faults, run};
 
 #[test]
 fn a_seed_always_gives_the_same_trace() {
@@ -44,6 +44,9 @@ fn thirty_seeds_keep_every_invariant() {
             seed + 1
         );
         assert!(report.height.0 >= 20);
+        for fault in report.faults.keys() {
+            assert!(faults::is_listed(fault), "{fault} is no class of fault");
+        }
     }
 }
 

@@ -206,7 +206,8 @@ impl Core {
                     height: proposal.height,
                     id: proposal.value_id,
                 };
-                self.values.entry(key).proposed = true;
+                let value = self.values.entry(key);
+                value.proposed_in = value.proposed_in.max(Some(proposal.round));
                 self.proposals.insert((proposal.round, proposal.value_id), proposal);
             }
             self.feed(input);

@@ -140,7 +140,10 @@ impl Core {
         if self.proposer.wanted().is_some_and(|(_, wanted)| wanted != round) {
             self.proposer.give_up();
         }
-        self.values.slim(height, round);
+        let Self { values, sync, host, .. } = self;
+        values.slim(height, round, |id| {
+            sync.certifies(height, id) || host.verdict(id) == Some(true)
+        });
         self.event(Event::Round {
             height,
             round,

@@ -35,7 +35,7 @@ impl Core {
             };
             if !self.values.get(&key).is_some_and(|value| value.polka) {
                 // Votes made this polka; no message named the value as one.
-                self.name(key, None, true);
+                self.name(key, None, None);
                 self.refeeds.push_back((key, round));
             }
         }

@@ -13,9 +13,10 @@ use crate::certificate::{self, CertificateError};
 use crate::convert;
 use crate::guard::{Kind, Signed};
 use crate::io::{Event, Stop};
+use crate::values;
 
 /// Rounds ahead of ours whose votes and proposals consensus takes; its own bound.
-const ROUNDS_AHEAD: u32 = 10;
+pub(crate) const ROUNDS_AHEAD: u32 = 10;
 /// Senders remembered per named value: enough to ask for its bytes.
 const NAMERS_MAX: usize = 8;
 
@@ -123,7 +124,10 @@ impl Core {
                 if others.count() >= limits::VALUES_PER_ROUND_MAX && !polka {
                     return;
                 }
-                self.name(key, peer, false);
+                // Of a round long past it is worth its bytes only if a polka names it too.
+                if polka || !values::is_past(round, self.host_round()) {
+                    self.name(key, peer, Some(round));
+                }
                 self.tell_consensus(Told::Proposal(convert::proposal_to(&proposal)));
                 self.proposals.entry((round, proposal.value_id)).or_insert(proposal);
                 self.refeeds.push_back((key, round));
@@ -136,7 +140,7 @@ impl Core {
                     },
                     polka.round,
                 );
-                self.name(key, peer, true);
+                self.name(key, peer, None);
                 self.tell_consensus(Told::PolkaCertificate(convert::polka_to(&polka)));
                 self.refeeds.push_back((key, round));
             }
@@ -146,13 +150,13 @@ impl Core {
         }
     }
 
-    /// A verified message names a value: its bytes are wanted.
-    pub(super) fn name(&mut self, key: ValueKey, peer: Option<PeerId>, polka: bool) {
+    /// A verified message names a value: its bytes are wanted. `proposed_in`: the round of a proposal, `None` of a polka.
+    pub(super) fn name(&mut self, key: ValueKey, peer: Option<PeerId>, proposed_in: Option<Round>) {
         let now = self.now;
         let value = self.values.entry(key);
-        let first = !value.proposed && !value.polka;
-        value.proposed = true;
-        value.polka |= polka;
+        let first = value.proposed_in.is_none() && !value.polka;
+        value.proposed_in = value.proposed_in.max(proposed_in);
+        value.polka |= proposed_in.is_none();
         if first && value.valid_at.is_none() && value.first_seen.is_none() {
             value.first_seen = Some(now);
         }

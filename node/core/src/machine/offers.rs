@@ -13,7 +13,7 @@ use crate::admission;
 use crate::certificate;
 use crate::guard::{Kind, Signed};
 use crate::io::Stop;
-use crate::values::Stored;
+use crate::values::{self, Stored};
 
 impl Core {
     pub(super) fn on_offer(
@@ -77,6 +77,12 @@ impl Core {
             if round.0 > ours.0.saturating_add(limits::INIT_ROUNDS_AHEAD) {
                 return Err(Refusal::Height);
             }
+            let newest = known
+                .and_then(|value| value.proposed_in)
+                .map_or(round, |it| it.max(round));
+            if values::is_past(newest, ours) {
+                return Err(Refusal::Height);
+            }
             let admitted = known.is_some_and(|value| value.init.is_some());
             if !admitted && self.values.uncertified_in_round(key.height, round) >= limits::VALUES_PER_ROUND_MAX {
                 return Err(Refusal::Full);
@@ -93,7 +99,7 @@ impl Core {
         Ok(if certified { Tag::Certified } else { Tag::Streamed })
     }
 
-    fn host_round(&self) -> Round {
+    pub(super) fn host_round(&self) -> Round {
         if self.phase == Phase::Running {
             self.host.round().unwrap_or_default()
         } else {
@@ -131,6 +137,13 @@ impl Core {
         if certificate.height != key.height || certificate.value_id != key.id || init.metadata.height != key.height {
             return Err(Refusal::Invalid {
                 reason: "the certificate is of another value",
+            });
+        }
+        // Which set it is about comes before any signature. A certificate that comes by itself names no set: its signers must
+        // be members of ours, and the package that follows names it.
+        if init.metadata.validator_set_hash != self.config.validators.hash() {
+            return Err(Refusal::Invalid {
+                reason: "of another validator set",
             });
         }
         {

@@ -32,7 +32,7 @@ impl Core {
         let now = self.now;
         let patience = self.limits.propose_timeout();
         let Some(value) = self.values.get_mut(&key) else { return };
-        if value.is_stored() || !(value.proposed || value.polka || value.search.is_some()) {
+        if value.is_stored() || !(value.proposed_in.is_some() || value.polka || value.search.is_some()) {
             return;
         }
         let newest_stream = value.streams.values().copied().max();

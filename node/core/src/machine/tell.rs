@@ -15,6 +15,8 @@ const STUCK: Nanos = Nanos::from_millis(500);
 /// come. Whoever has them hands them on, so a few turns reach everybody, while a network of hundreds that is stuck is not
 /// drowned in copies.
 const VOTES_OF_ALL_TO: usize = 8;
+/// While so many wait for the log, nothing is sent again: a slow disk must not pile up what statuses ask for.
+pub(crate) const RESENDS_WAITING_MAX: usize = 1024;
 
 impl Core {
     /// Sends our status to everybody whom it is news to.
@@ -92,7 +94,7 @@ impl Core {
         let behind = status.round < ours;
         let fresh = resent_at.is_none();
         let rested = resent_at.is_none_or(|at| self.now.since(at) >= STUCK);
-        if !(fresh || rested && (stuck || behind)) {
+        if !(fresh || rested && (stuck || behind)) || self.gate.len() >= RESENDS_WAITING_MAX {
             return;
         }
         let messages = self.missed(current, status.round, fresh || self.is_turn(&peer));

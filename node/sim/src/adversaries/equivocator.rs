@@ -1,15 +1,20 @@
-//! An equivocating proposer: two values in one round, each to half of the peers, now and then a third; and votes that
-//! contradict each other.
+//! An equivocating proposer: two values in one round, each to half of the peers, now and then both; votes that contradict each
+//! other; and at some heights a flood of them: proposals of values that nobody has, votes of rounds that nobody is in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ultramarine_types::network::OfferKind;
-use ultramarine_types::{Assembly, ConsensusMessage, Height, ValueId, ValueKey, sign};
+use ultramarine_types::{Assembly, ConsensusMessage, Height, Proposal, Round, ValueId, ValueKey, Vote, VoteKind, sign};
 
 use super::forge::forge;
 use super::{Adversary, Means};
 use crate::wire::{Frame, StreamId};
+
+/// A flood comes at every height that this divides.
+const FLOOD_EVERY: u64 = 4;
+/// Proposals of one round, and rounds voted in, of a flood: more than all that anybody may keep.
+const FLOOD: u32 = 80;
 
 /// See the file's words.
 #[derive(Default)]
@@ -20,6 +25,8 @@ pub struct Equivocator {
     swapped: BTreeMap<StreamId, ValueKey>,
     /// Heights at which it votes twice.
     double: BTreeSet<Height>,
+    /// Peers whom it has flooded with votes, and of which height.
+    flooded: BTreeSet<(Height, usize)>,
 }
 
 impl Equivocator {
@@ -42,6 +49,55 @@ impl Equivocator {
     fn other_id(&mut self, means: &mut Means<'_>, height: Height, id: ValueId) -> Option<ValueId> {
         self.second(means, ValueKey { height, id })
             .map(|assembly| assembly.key.id)
+    }
+
+    /// The same proposal of many values that nobody has.
+    fn proposals(means: &mut Means<'_>, real: &Proposal) -> Vec<Frame> {
+        if !real.height.0.is_multiple_of(FLOOD_EVERY) {
+            return Vec::new();
+        }
+        means.count("flood");
+        let Proposal {
+            height,
+            round,
+            valid_round,
+            ..
+        } = *real;
+        (1..=FLOOD as u8)
+            .map(|salt| {
+                let value_id = ValueId([salt; 32]);
+                let bytes = sign::proposal(means.chain.chain_id, height, round, &value_id, valid_round);
+                Frame::Message(ConsensusMessage::Proposal(Proposal {
+                    value_id,
+                    signature: means.sign(&bytes),
+                    ..real.clone()
+                }))
+            })
+            .collect()
+    }
+
+    /// Votes of many rounds of the height after that of a real one, once for each peer.
+    fn votes(&mut self, means: &mut Means<'_>, to: usize, real: &Vote) -> Vec<Frame> {
+        let height = real.height.next();
+        if !height.0.is_multiple_of(FLOOD_EVERY) || !self.flooded.insert((height, to)) {
+            return Vec::new();
+        }
+        means.count("flood");
+        // Round 0 is left for what it really votes.
+        (1..=FLOOD)
+            .map(|round| {
+                let round = Round(round);
+                let bytes = sign::vote(means.chain.chain_id, VoteKind::Prevote, height, round, None);
+                Frame::Message(ConsensusMessage::Vote(Vote {
+                    kind: VoteKind::Prevote,
+                    height,
+                    round,
+                    value_id: None,
+                    signature: means.sign(&bytes),
+                    ..real.clone()
+                }))
+            })
+            .collect()
     }
 }
 
@@ -107,8 +163,10 @@ impl Adversary for Equivocator {
             }
             Frame::Message(ConsensusMessage::Proposal(mut proposal)) if proposal.proposer == means.address => {
                 let honest = Frame::Message(ConsensusMessage::Proposal(proposal.clone()));
+                let mut flood = Self::proposals(means, &proposal);
                 let Some(id) = self.other_id(means, proposal.height, proposal.value_id) else {
-                    return vec![honest];
+                    flood.insert(0, honest);
+                    return flood;
                 };
                 proposal.value_id = id;
                 proposal.signature = means.sign(&sign::proposal(
@@ -119,16 +177,20 @@ impl Adversary for Equivocator {
                     proposal.valid_round,
                 ));
                 let forged = Frame::Message(ConsensusMessage::Proposal(proposal));
-                match (odd, means.dice.chance(300)) {
+                let mut frames = match (odd, means.dice.chance(300)) {
                     (_, true) => vec![honest, forged],
                     (true, false) => vec![forged],
                     (false, false) => vec![honest],
-                }
+                };
+                frames.append(&mut flood);
+                frames
             }
             Frame::Message(ConsensusMessage::Vote(mut vote)) if vote.voter == means.address => {
                 let honest = Frame::Message(ConsensusMessage::Vote(vote.clone()));
+                let mut flood = self.votes(means, to, &vote);
                 if !odd {
-                    return vec![honest];
+                    flood.push(honest);
+                    return flood;
                 }
                 let other = match vote.value_id {
                     Some(id) => self.other_id(means, vote.height, id),
@@ -140,7 +202,8 @@ impl Adversary for Equivocator {
                         .map(|key| key.id),
                 };
                 if other == vote.value_id {
-                    return vec![honest];
+                    flood.push(honest);
+                    return flood;
                 }
                 vote.value_id = other;
                 vote.signature = means.sign(&sign::vote(
@@ -155,10 +218,10 @@ impl Adversary for Equivocator {
                 }
                 let forged = Frame::Message(ConsensusMessage::Vote(vote));
                 if means.dice.chance(300) {
-                    vec![honest, forged]
-                } else {
-                    vec![forged]
+                    flood.push(honest);
                 }
+                flood.push(forged);
+                flood
             }
             other => vec![other],
         }
@@ -168,5 +231,6 @@ impl Adversary for Equivocator {
         self.second.retain(|key, _| key.height > below);
         self.swapped.retain(|_, key| key.height > below);
         self.double.retain(|height| *height > below);
+        self.flooded.retain(|(height, _)| *height > below);
     }
 }

@@ -39,7 +39,7 @@ impl RuleBreaker {
         }
         let (count, random) = (original.blobs.len(), means.dice.hash());
         // A block without blobs has no commitment to break.
-        let rule = means.dice.below(if count == 0 { 9 } else { 11 });
+        let rule = means.dice.below(if count == 0 { 9 } else { 13 });
         let salt = 0xbad0_0000 | key.height.0 << 32 | rule as u64;
         let forged = forge(means, &original, salt, count, |metadata, blobs| {
             let header = &mut metadata.header;
@@ -68,9 +68,6 @@ impl RuleBreaker {
             }
         });
         means.count("rule-breach");
-        if rule > 8 {
-            means.count("malformed-commitment");
-        }
         self.broken.insert(key, forged.clone());
         Some(forged)
     }
@@ -96,6 +93,9 @@ impl Adversary for RuleBreaker {
                     None => init,
                     Some(forged) => {
                         self.swapped.insert(stream, key);
+                        if !forged.init.metadata.commitments.iter().all(blobs::is_well_formed) {
+                            means.count("malformed-commitment");
+                        }
                         Arc::clone(&forged.init)
                     }
                 };

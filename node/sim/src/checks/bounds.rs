@@ -1,5 +1,11 @@
 //! I11: what waits and what is held stays within its ceiling, whatever the peers do.
 
+use std::collections::BTreeMap;
+
+use ultramarine_core::Core;
+use ultramarine_core::load::Load;
+use ultramarine_types::Height;
+
 use super::Checked;
 
 /// Intentions of one call of the core.
@@ -10,7 +16,7 @@ const STORE_QUEUE_MAX: usize = 2048;
 const WAKES_PER_MOMENT_MAX: u32 = 1000;
 
 /// The largest of everything seen.
-#[derive(Default, Clone, Copy, Debug)]
+#[derive(Default, Clone, Debug)]
 pub struct Bounds {
     /// Intentions of one call of a core.
     pub core_outbox_max: usize,
@@ -18,6 +24,8 @@ pub struct Bounds {
     pub store_queue_max: usize,
     /// Bytes reserved by one join.
     pub join_bytes_max: usize,
+    /// Rounds that some node has begun at a height.
+    rounds: BTreeMap<Height, usize>,
 }
 
 impl Bounds {
@@ -25,6 +33,18 @@ impl Bounds {
     pub fn core_outbox(&mut self, len: usize) -> Checked {
         self.core_outbox_max = self.core_outbox_max.max(len);
         within("intentions of one call", len, CORE_OUTBOX_MAX)
+    }
+
+    /// What a core holds because of what its peers send.
+    pub fn core_load(&mut self, core: &Core, validators: usize) -> Checked {
+        let rounds = self.rounds.entry(core.head().next()).or_insert(1);
+        if let Some(round) = core.round() {
+            *rounds = (*rounds).max(round.0 as usize + 1);
+        }
+        match core.load().beyond(&Load::ceiling(validators, *rounds)) {
+            Some((what, held, most)) => within(what, held, most),
+            None => Ok(()),
+        }
     }
 
     /// This many requests wait at a store.

@@ -123,8 +123,5 @@ pub fn audit(disk: &Disk) -> Checked {
         }
         parent_root = ultramarine_types::sidecar::header(metadata).root();
     }
-    if let Some(key) = disk.undecided().find(|key| key.height <= disk.head()) {
-        return Err(("I10", format!("{key} is still indexed and its height is decided")));
-    }
     Ok(())
 }

@@ -1,18 +1,29 @@
-//! A proposer killed in mid-stream: the others decide the height all the same, and when the dead proposer's value is the one
-//! decided, its certificate's height names it as the origin.
+//! A proposer killed in mid-stream: the others decide the height all the same, and it catches up.
+//!
+//! ```text
+//!   even seeds   nobody has all of the value: another proposer's is decided
+//!   odd seeds    two have it and lock it, the third has heard of nothing: a later round decides it, through one of the
+//!                two, with the dead proposer named as its origin
+//! ```
 
-use ultramarine_types::Height;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ultramarine_types::{ConsensusMessage, Height, Round};
 
 use super::{Scenario, wait};
 use crate::RunConfig;
 use crate::network::Weather;
+use crate::wire::Frame;
 use crate::world::{Notice, World};
+
+const BLOBS: u32 = 6;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "proposer-killed",
-    claim: "a proposer killed in mid-stream does not stop the chain, and catches up",
+    claim: "a proposer killed in mid-stream does not stop the chain; its value is decided if others locked it",
     config: |seed| RunConfig {
-        blobs_range: (6, 6),
+        blobs_range: (BLOBS, BLOBS),
         target: 12,
         // Slow enough that a stream has a middle.
         weather: Weather {
@@ -25,40 +36,63 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 fn script(world: &mut World) -> Result<(), String> {
-    wait(world, 60, "height 3 is decided everywhere", |world| {
-        world.lowest_head() >= Height(3)
+    let is_locked = world.config.seed % 2 == 1;
+    let height = Height(4 + world.config.seed / 2 % 4);
+    let elected = *world.validators.proposer(height, Round(0));
+    let victim = world.node_of(&elected).ok_or("the proposer is no node")?;
+    wait(world, 60, "the height below is decided everywhere", |world| {
+        world.lowest_head() >= height.prev()
     })?;
-    let mut victim = None;
+    if is_locked {
+        // The last in the order of turns: one of the other two proposes next.
+        let last = *world.validators.proposer(height, Round(3));
+        let deaf = world.node_of(&last).ok_or("the last proposer is no node")?;
+        world.filter = Some(Box::new(move |from, to, frame| match frame {
+            _ if to != deaf => true,
+            Frame::Message(ConsensusMessage::Proposal(proposal)) => {
+                (proposal.height, proposal.round) != (height, Round(0))
+            }
+            Frame::Blob { index, .. } => from != victim || *index <= 2,
+            Frame::Fin { .. } => from != victim,
+            _ => true,
+        }));
+    }
+    // Killed while its third blob is under way to everybody, or when all but one have the last.
+    let (blob, reached) = if is_locked { (BLOBS as usize - 1, 2) } else { (2, 1) };
+    let mut have = BTreeSet::new();
     wait(world, 60, "a stream is in its middle", |world| {
-        victim = world.notices.iter().find_map(|notice| match notice {
-            Notice::Blob { from, index: 2, .. } => Some(*from),
+        have.extend(world.notices.iter().filter_map(|notice| match notice {
+            Notice::Blob { from, to, index } if (*from, *index) == (victim, blob) => Some(*to),
             _ => None,
-        });
-        victim.is_some()
+        }));
+        have.len() == reached
     })?;
-    let victim = victim.ok_or("no stream")?;
-    let head = world.nodes[victim].head();
+    if world.nodes[victim].head() != height.prev() {
+        return Err(format!("the stream is not of height {height}"));
+    }
     world.crash(victim);
     wait(world, 60, "the others go on", |world| {
-        world.checks.agreement.tip() >= Height(head.0 + 3)
+        world.checks.agreement.tip() >= Height(height.0 + 2)
     })?;
-    // The height whose proposer died names whoever built the value that was decided.
-    let id = world
-        .checks
-        .agreement
-        .at(head.next())
-        .ok_or("the height is not decided")?;
-    let init = world.checks.values.get(&id).ok_or("the decided value is unknown")?;
-    let elected = *world.validators.proposer(head.next(), init.metadata.origin_round);
-    if init.metadata.origin_proposer != elected {
-        return Err(format!(
-            "the origin of height {} is {:?}",
-            head.next(),
-            init.metadata.origin_proposer
-        ));
-    }
+    world.filter = None;
     world.restart(victim);
     wait(world, 60, "the dead proposer comes back", |world| {
-        world.nodes[victim].head() >= Height(head.0 + 3)
-    })
+        world.lowest_head() >= Height(height.0 + 2)
+    })?;
+
+    let value = world.nodes[victim].disk.decided(height).ok_or("the victim lacks it")?;
+    let (init, round) = (Arc::clone(&value.decided.init), value.decided.certificate.round);
+    let origin = init.metadata.origin_proposer;
+    if round == Round(0) || (origin == elected) != is_locked {
+        return Err(format!(
+            "decided in round {round} was a value of {origin}, and {elected} was killed"
+        ));
+    }
+    for (index, node) in world.nodes.iter().enumerate() {
+        let held = node.disk.decided(height).ok_or("a node lacks the height")?;
+        if held.decided.init != init || held.assembly.blobs.len() != BLOBS as usize {
+            return Err(format!("node {index} holds something else"));
+        }
+    }
+    Ok(())
 }

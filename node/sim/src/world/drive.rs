@@ -4,6 +4,7 @@ use ultramarine_core::io::{Event as CoreEvent, Input, Output, Stop};
 use ultramarine_types::{Machine, Nanos};
 
 use super::{Event, Notice, World};
+use crate::checks::forgetting;
 
 /// More events than any run needs: beyond it something spins.
 const EVENTS_MAX: u64 = 6_000_000;
@@ -192,7 +193,18 @@ impl World {
                 Output::Stop(stop) => return self.stop(index, stop),
             }
         }
+        self.check_memory(index);
         self.plan_wake(index);
+    }
+
+    /// What a core and its join hold, now that everything the core wanted is under way.
+    fn check_memory(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let Some(core) = &node.core else { return };
+        let forgotten = forgetting::checked(core.head(), core.lowest_value(), node.join.lowest_value());
+        let load = self.checks.bounds.core_load(core, self.config.validators);
+        self.note(index, forgotten);
+        self.note(index, load);
     }
 
     fn plan_wake(&mut self, index: usize) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ultramarine_types::execution::{Built, ParentBlock};
-use ultramarine_types::network::{NetCommand, NetEvent, OfferId, OfferKind, Refusal};
+use ultramarine_types::network::{NetCommand, NetEvent, OfferId, OfferKind, Refusal, Status};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::{
     CommitCertificate, ConsensusMessage, Hash, Height, Init, Machine, Nanos, Outbox, PolkaCertificate, Round, ValueKey,
@@ -122,7 +122,7 @@ pub fn feed(world: &mut World, input: Input) -> Vec<Output> {
     out.drain().collect()
 }
 
-fn quorum(key: &ValueKey, kind: VoteKind) -> Vec<CertificateSignature> {
+pub fn quorum(key: &ValueKey, kind: VoteKind) -> Vec<CertificateSignature> {
     (1..4)
         .map(|node| {
             let signer = Signer::new(&world::seed(node));
@@ -239,6 +239,37 @@ fn a_package_nobody_asked_for_is_refused() {
     assert_eq!(
         offer(&mut world, 1, &value, OfferKind::Full, Some(certificate)),
         Err(Refusal::Held)
+    );
+}
+
+#[test]
+fn a_package_of_another_validator_set_is_refused_before_any_signature_is_verified() {
+    let (mut world, height) = running();
+    let status = Status {
+        tip: Height(height.0 + 5),
+        oldest_blobs: Height(1),
+        round: Round(0),
+        holds: Vec::new(),
+        seen_signed: None,
+    };
+    let peer = world::peer_id(1);
+    let out = hand(&mut world, NetEvent::Status { peer, status });
+    let asked = |output: &Output| matches!(output, Output::Net(NetCommand::Sync { peer: of, height: at, .. }) if (*of, *at) == (peer, height));
+    assert!(out.iter().any(asked), "{out:?}");
+    let mut value = init(height, Round(0), 1);
+    value.metadata.validator_set_hash = Hash([9; 32]);
+    // Its certificate is worth nothing: whoever looks at it finds that out first.
+    let certificate = CommitCertificate {
+        height,
+        round: Round(0),
+        value_id: value.key().id,
+        signatures: Vec::new(),
+    };
+    assert_eq!(
+        offer(&mut world, 1, &value, OfferKind::Full, Some(certificate)),
+        Err(Refusal::Invalid {
+            reason: "of another validator set"
+        })
     );
 }
 

@@ -191,7 +191,16 @@ fn only_a_valid_value_of_a_round_long_past_lets_its_payload_go() {
         (Judgement::Valid, false),
     ] {
         values.get_mut(&key).unwrap().judgement = judged.clone();
-        values.slim(key.height, Round(1 + 5));
+        values.slim(key.height, Round(1 + 5), |_| true);
         assert_eq!(values.get(&key).unwrap().payload.is_some(), kept, "{judged:?}");
     }
+    // One that nobody can decide as it is goes altogether, unless a polka names it.
+    let value = values.get_mut(&key).unwrap();
+    (value.judgement, value.polka) = (Judgement::Open, true);
+    values.slim(key.height, Round(1 + 5), |_| false);
+    values.get_mut(&key).unwrap().polka = false;
+    values.slim(key.height, Round(1 + 4), |_| false);
+    assert_eq!(values.len(), 1, "its round is not long past");
+    values.slim(key.height, Round(1 + 5), |_| false);
+    assert_eq!(values.len(), 0);
 }
