@@ -129,12 +129,16 @@ pub const MESSAGES_BURST: u64 = 8_000;
 pub const STREAMS_PER_SECOND: u64 = 20;
 /// See [`STREAMS_PER_SECOND`].
 pub const STREAMS_BURST: u64 = 64;
-/// Answers read from the source for validators at one time: as many threads may wait for the disk.
-pub const SERVING_VALIDATORS_MAX: usize = 8;
-/// The same for full nodes.
+/// Answers of one class read from the source for validators at one time: as many threads may wait for the disk.
+pub const SERVING_VALIDATORS_MAX: usize = 4;
+/// Answers of both classes read from the source for full nodes at one time.
 pub const SERVING_FULL_NODES_MAX: usize = 4;
-/// Answers read from the source for one peer at one time.
+/// Answers of one class read from the source for one peer at one time.
 pub const SERVING_PER_PEER_MAX: usize = 2;
+/// Sync packages that may wait for one peer, in values of the largest size: what sync has in flight.
+pub const PACKAGES_WAITING_VALUES: u64 = 2;
+/// The same for parts of values: the one that a round waits for.
+pub const REPAIRS_WAITING_VALUES: u64 = 1;
 /// Unit in which the bytes of answers to one peer are counted.
 pub const ANSWER_PERMIT_BYTES: u64 = 64 * 1024;
 /// Least a request counts as, so that many small ones are no way around the byte budgets.
@@ -148,10 +152,9 @@ pub const PURSES_MAX: usize = 8 * PEERS_MAX;
 /// Events for the core that wait in the network before it stops reading.
 pub const EVENTS_WAITING_MAX: usize = 1024;
 
-/// Bytes of answers that may wait for one peer, in units of [`ANSWER_PERMIT_BYTES`]: two values' worth, which is what
-/// sync has in flight.
-pub const fn answer_permits(limits: &Limits) -> u32 {
-    let permits = 2 * limits.value_bytes() as u64 / ANSWER_PERMIT_BYTES;
+/// Bytes of so many of the largest values, in units of [`ANSWER_PERMIT_BYTES`].
+pub const fn answer_permits(limits: &Limits, values_count: u64) -> u32 {
+    let permits = values_count * limits.value_bytes() as u64 / ANSWER_PERMIT_BYTES;
     assert!(permits <= u32::MAX as u64, "a value is far below 2^48 bytes");
     #[expect(clippy::cast_possible_truncation, reason = "in range by the assertion above")]
     let permits = permits as u32;

@@ -48,7 +48,7 @@ pub(crate) struct Hub {
     pub jobs: Outlet<VerifyJob>,
     pub store: Outlet<StoreRequest>,
     /// Requests whose answers are being read from the source.
-    pub serving: Turns,
+    pub turns: Turns,
     /// Full nodes that are sent values nobody asked for.
     pub full_node_streams: Arc<Semaphore>,
     join: RefCell<Join>,
@@ -107,7 +107,7 @@ impl Hub {
             events: Outlet::new(bounds::EVENTS_WAITING_MAX),
             jobs: Outlet::new(usize::MAX),
             store: Outlet::new(usize::MAX),
-            serving: Turns::new(),
+            turns: Turns::new(),
             full_node_streams: Arc::new(Semaphore::new(bounds::FULL_NODE_STREAMS_MAX)),
             join: RefCell::new(Join::new(JoinConfig { limits })),
             join_moved: Notify::new(),
@@ -284,20 +284,26 @@ impl Hub {
         }
     }
 
-    /// Has a peer pay for what it makes us do, and waits until it can afford it. An error if its connection ends before:
-    /// then it has its money back, and nothing is to be done.
+    /// Has whoever pays for a peer pay for what it makes us do, one after the other, and waits until each can afford it.
+    /// An error if the connection ends before: then they have their money back, and nothing is to be done.
     pub async fn spend(&self, link: &Link, spend: Spend) -> Result<(), Unaffordable> {
-        let wait = self.budgets.borrow_mut().spend(self.now(), link.spender(), spend);
-        if wait == Nanos::ZERO {
-            return Ok(());
-        }
-        tokio::select! {
-            () = tokio::time::sleep(wait.as_duration()) => Ok(()),
-            _ = link.connection.closed() => {
-                self.budgets.borrow_mut().refund(self.now(), link.spender(), spend);
-                Err(Unaffordable)
+        let payers = || link.spender().payers();
+        for (paid_before, payer) in payers().enumerate() {
+            let wait = self.budgets.borrow_mut().take(self.now(), payer, spend);
+            if wait == Nanos::ZERO {
+                continue;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait.as_duration()) => {}
+                _ = link.connection.closed() => {
+                    let mut budgets = self.budgets.borrow_mut();
+                    let paid = payers().take(paid_before + 1);
+                    paid.for_each(|payer| budgets.give_back(self.now(), payer, spend));
+                    return Err(Unaffordable);
+                }
             }
         }
+        Ok(())
     }
 
     /// The live link to a peer.
