@@ -53,6 +53,8 @@ pub const CONTROL_FRAME: Duration = WRITE_STALL;
 pub const LATE: Nanos = Nanos::from_millis(500);
 /// The slowest honest sender: what the deadlines of sync are made of (`Limits::sync_timeout`), 10 MB/s.
 pub const PACE_BYTES_PER_MS: u64 = 10_000;
+/// Who is slower than this while others want its room is charged for it: a megabit a second, a blob a second.
+pub const DRIBBLE_BYTES_PER_MS: u64 = 125;
 /// How long a stream may take to come up to [`PACE_BYTES_PER_MS`] before it can lose its room to others.
 pub const LAG_GRACE: Nanos = Nanos::from_millis(1_000);
 /// How often it is looked whether streams that wait for room can have that of senders that have fallen behind.
