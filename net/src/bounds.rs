@@ -27,7 +27,8 @@ pub const BLOB_FRAME_BYTES_MAX: usize = 4 + PROOFS_PER_BLOB_MAX * 48 + BLOB_BYTE
 pub const REQUEST_FRAME_BYTES_MAX: usize = 1024;
 /// A certificate: 84 bytes a signature and 128 for the rest.
 pub const CERTIFICATE_BYTES_MAX: usize = VALIDATORS_MAX * 84 + 128;
-/// Answer to a sync request without its blobs: certificate, `Init`, payload, one proof a blob with its list header.
+/// Answer to a sync request without its blobs: certificate, `Init`, payload, one proof a blob with its list header. For any
+/// chain, because frames are cut before anybody looks at what they hold; a small chain's own limit would save 0.6 %.
 pub const PACKAGE_FRAME_BYTES_MAX: usize =
     CERTIFICATE_BYTES_MAX + INIT_BYTES_MAX + PAYLOAD_BYTES_MAX + BLOBS_PER_BLOCK_MAX as usize * (48 + 8) + 4096;
 
@@ -86,8 +87,6 @@ pub const FULL_NODE_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 pub const VALIDATOR_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Bytes sent to one peer and not acknowledged.
 pub const SEND_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
-/// What we ask the kernel for, per direction.
-pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// Largest datagram tried: quinn hands the kernel ten segments a call, and ten of these stay below its 64 KiB.
 pub const MTU_MAX: u16 = 6500;
 
