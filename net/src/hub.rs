@@ -18,6 +18,7 @@ use crate::bounds;
 use crate::budgets::{Budgets, Spend};
 use crate::buffers::Buffers;
 use crate::charges::ChargeLog;
+use crate::doors::Doors;
 use crate::hello::Goodbye;
 use crate::identity::{Attestation, Identity};
 use crate::link::Link;
@@ -59,6 +60,8 @@ pub(crate) struct Hub {
     /// What peers of one origin did together, whatever keys they had.
     origins: RefCell<Scores<Origin>>,
     budgets: RefCell<Budgets>,
+    /// Who may come in.
+    pub doors: Rc<RefCell<Doors>>,
     links: RefCell<BTreeMap<PeerId, Rc<Link>>>,
     charges: RefCell<ChargeLog>,
 }
@@ -116,6 +119,7 @@ impl Hub {
             scores: RefCell::new(Scores::new(BAN_SCORE)),
             origins: RefCell::new(Scores::new(ORIGIN_BAN_SCORE)),
             budgets: RefCell::new(Budgets::default()),
+            doors: Rc::default(),
             links: RefCell::new(BTreeMap::new()),
             charges: RefCell::new(ChargeLog::default()),
             chain,
