@@ -7,7 +7,7 @@ use ultramarine_types::network::{Fault, NetEvent, OfferId};
 use ultramarine_types::{Assembly, Machine, Nanos, Outbox};
 
 use crate::fixture::{peer, value};
-use crate::join::{Part, Rig};
+use crate::rig::{Part, Rig};
 
 /// Values as large as can be, as many as there is room for, each from a peer of its own; the first brings what an honest
 /// sender brings in two seconds, the others nothing.
