@@ -3,7 +3,8 @@
 //!
 //! Keys cost nothing, so whoever stands behind a peer pays: its validator, whose nodes share what it has; or, beside a
 //! full node itself, the site it comes from, which may spend as much as a few full nodes, because that many may live
-//! behind one address.
+//! behind one address. A full node pays first, and its site once it has: what one cannot afford yet, its neighbours do
+//! not owe.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,8 @@ pub struct Spender {
 }
 
 impl Spender {
-    fn payers(self) -> impl Iterator<Item = Payer> {
+    /// Who pays, in this order, each when the one before can afford it.
+    pub fn payers(self) -> impl Iterator<Item = Payer> {
         let itself = matches!(self.origin, Origin::Site(_)).then_some(Payer::FullNode(self.peer));
         itself.into_iter().chain([Payer::Origin(self.origin)])
     }
@@ -55,9 +57,12 @@ impl Spend {
     }
 }
 
+/// Whose purse it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Payer {
+pub enum Payer {
+    /// One full node's.
     FullNode(PeerId),
+    /// That of all nodes of a validator, or of all full nodes of a site.
     Origin(Origin),
 }
 
@@ -116,17 +121,14 @@ pub struct Budgets {
 }
 
 impl Budgets {
-    /// Takes what is spent; answers how long to wait before it may be done.
-    pub fn spend(&mut self, now: Nanos, spender: Spender, spend: Spend) -> Nanos {
-        let take = |payer| self.purse(now, payer).bucket(spend).take(now, spend.count());
-        spender.payers().map(take).max().unwrap_or(Nanos::ZERO)
+    /// Takes what is spent from one who pays; answers how long to wait until it can afford it.
+    pub fn take(&mut self, now: Nanos, payer: Payer, spend: Spend) -> Nanos {
+        self.purse(now, payer).bucket(spend).take(now, spend.count())
     }
 
     /// Gives back what was taken for something that is not done after all.
-    pub fn refund(&mut self, now: Nanos, spender: Spender, spend: Spend) {
-        for payer in spender.payers() {
-            self.purse(now, payer).bucket(spend).give_back(spend.count());
-        }
+    pub fn give_back(&mut self, now: Nanos, payer: Payer, spend: Spend) {
+        self.purse(now, payer).bucket(spend).give_back(spend.count());
     }
 
     fn purse(&mut self, now: Nanos, payer: Payer) -> &mut Purse {
@@ -175,9 +177,15 @@ mod tests {
         }
     }
 
+    /// Has everybody pay whom it concerns, whatever the others owe.
+    fn spend(budgets: &mut Budgets, now: Nanos, spender: Spender, spend: Spend) -> Nanos {
+        let wait = spender.payers().map(|payer| budgets.take(now, payer, spend)).max();
+        wait.expect("somebody pays")
+    }
+
     fn streams_at_once(budgets: &mut Budgets, spender: Spender) -> u64 {
-        let spend = |_: &u64| budgets.spend(Nanos::ZERO, spender, Spend::Stream) == Nanos::ZERO;
-        (0..10_000).take_while(spend).count() as u64
+        let can_afford = |_: &u64| spend(budgets, Nanos::ZERO, spender, Spend::Stream) == Nanos::ZERO;
+        (0..10_000).take_while(can_afford).count() as u64
     }
 
     #[test]
@@ -187,12 +195,12 @@ mod tests {
         assert_eq!(streams_at_once(&mut budgets, one), bounds::STREAMS_BURST);
         assert_eq!(streams_at_once(&mut budgets, one), 0);
         assert_eq!(
-            budgets.spend(Nanos::ZERO, one, Spend::Message),
+            spend(&mut budgets, Nanos::ZERO, one, Spend::Message),
             Nanos::ZERO,
             "of another kind"
         );
         assert_eq!(
-            budgets.spend(Nanos::from_millis(10_000), one, Spend::Stream),
+            spend(&mut budgets, Nanos::from_millis(10_000), one, Spend::Stream),
             Nanos::ZERO
         );
     }
@@ -225,11 +233,12 @@ mod tests {
     fn what_is_not_done_costs_nothing() {
         let mut budgets = Budgets::default();
         let one = spender(1, false);
-        let spend = Spend::Serving { bytes: 100 << 30 };
-        assert!(budgets.spend(Nanos::ZERO, one, spend) > Nanos::ZERO);
-        budgets.refund(Nanos::ZERO, one, spend);
+        let much = Spend::Serving { bytes: 100 << 30 };
+        assert!(spend(&mut budgets, Nanos::ZERO, one, much) > Nanos::ZERO);
+        one.payers()
+            .for_each(|payer| budgets.give_back(Nanos::ZERO, payer, much));
         assert_eq!(
-            budgets.spend(Nanos::ZERO, one, Spend::Serving { bytes: 1 }),
+            spend(&mut budgets, Nanos::ZERO, one, Spend::Serving { bytes: 1 }),
             Nanos::ZERO
         );
     }
@@ -238,15 +247,15 @@ mod tests {
     fn memory_for_budgets_is_bounded_and_who_owes_is_remembered() {
         let mut budgets = Budgets::default();
         let debtor = spender(0, true);
-        let owed = budgets.spend(Nanos::ZERO, debtor, Spend::Serving { bytes: 100 << 30 });
+        let owed = spend(&mut budgets, Nanos::ZERO, debtor, Spend::Serving { bytes: 100 << 30 });
         // A nanosecond apart, so that nobody has back what it spent.
         let mut now = Nanos::ZERO;
         for key in 1..3 * bounds::PURSES_MAX as u64 {
             now = Nanos(key);
-            budgets.spend(now, spender(key, true), Spend::Message);
+            spend(&mut budgets, now, spender(key, true), Spend::Message);
             assert!(budgets.purses.len() <= bounds::PURSES_MAX);
         }
         assert!(owed > now, "it still owes");
-        assert!(budgets.spend(now, debtor, Spend::Serving { bytes: 0 }) > Nanos::ZERO);
+        assert!(spend(&mut budgets, now, debtor, Spend::Serving { bytes: 0 }) > Nanos::ZERO);
     }
 }

@@ -1,6 +1,5 @@
 //! This file knows how connections come about: accepted within caps, dialed again for ever.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::bounds;
 use crate::connection::{Parting, Side, live, meet};
-use crate::doors::{Doors, Knock, Site, Visit};
+use crate::doors::{Knock, Site, Visit};
 use crate::hello::Goodbye;
 use crate::hub::Hub;
 use crate::peers::{Backoff, PeerConfig};
@@ -20,12 +19,11 @@ const GOOD: Duration = Duration::from_secs(2);
 
 /// Accepts connections until the endpoint closes.
 pub(crate) async fn accept(hub: Rc<Hub>, endpoint: quinn::Endpoint) {
-    let doors = Rc::new(RefCell::new(Doors::default()));
     while let Some(incoming) = endpoint.accept().await {
         let address = incoming.remote_address();
         let proven = incoming.remote_address_validated();
         let site = Site::of(address.ip());
-        let mut visit = match Visit::begin(&doors, hub.now(), site, proven) {
+        let mut visit = match Visit::begin(&hub.doors, hub.now(), address, proven) {
             Ok(visit) => visit,
             Err(Knock::Prove) => {
                 let _ = incoming.retry();
@@ -69,7 +67,7 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
             continue;
         }
         let started = hub.now();
-        let failure = match dial(&endpoint, &config.address).await {
+        let failure = match dial(&hub, &endpoint, &config.address).await {
             Ok(connection) => {
                 known = known.or_else(|| crate::identity::peer_of(&connection));
                 let deadline = Instant::now() + bounds::HANDSHAKE;
@@ -105,14 +103,15 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
     }
 }
 
-async fn dial(endpoint: &quinn::Endpoint, address: &str) -> Result<quinn::Connection, String> {
-    let looked_up = timeout(bounds::HANDSHAKE, tokio::net::lookup_host(address)).await;
+async fn dial(hub: &Hub, endpoint: &quinn::Endpoint, name: &str) -> Result<quinn::Connection, String> {
+    let looked_up = timeout(bounds::HANDSHAKE, tokio::net::lookup_host(name)).await;
     let addresses = looked_up.map_err(|_| "the name lookup took too long".to_owned())?;
     let ours = endpoint.local_addr().map_err(|error| error.to_string())?;
     let address = addresses
         .map_err(|error| format!("the name lookup failed: {error}"))?
         .find(|address| address.is_ipv4() == ours.is_ipv4())
         .ok_or_else(|| "the name has no address of our socket's family".to_owned())?;
+    hub.doors.borrow_mut().find(name, address);
     // The name is for TLS's sake only: keys are compared, not names.
     let connecting = endpoint
         .connect(address, "ultramarine")

@@ -3,10 +3,14 @@
 //! ```text
 //!   knock ─▶ Enter ─▶ (TLS, hellos: at most `bounds::HANDSHAKE`) ─▶ introduced ─▶ (the connection's life) ─▶ left
 //! ```
+//! Who never says who it is holds its place until the deadline, and may take it again: strangers with a few addresses, or
+//! with one behind a validator's own NAT, can hold all places there are. So a configured peer has one that is nobody else's.
+//! It is known by where we find it when we dial, port included, because a node dials from the port it listens on; and it has
+//! to prove that address.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 use ultramarine_types::Nanos;
@@ -59,16 +63,55 @@ struct Here {
 pub struct Doors {
     handshakes: usize,
     sites: BTreeMap<Site, Here>,
+    /// Configured peers, each as it is named, and where it was last found.
+    found: BTreeMap<String, SocketAddr>,
+    /// Handshakes in progress in the places of configured peers.
+    expected: BTreeSet<SocketAddr>,
+}
+
+/// What one that was let in occupies.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// One of its site's places.
+    Common(Site),
+    /// A configured peer's own.
+    Own(SocketAddr),
 }
 
 impl Doors {
+    /// A configured peer's name was looked up.
+    pub fn find(&mut self, name: &str, address: SocketAddr) {
+        self.found.insert(name.to_owned(), canonical(address));
+    }
+
     /// Judges one who knocks, and counts it if it may enter. `proven`: it has shown that the address is its own.
+    fn knock(&mut self, now: Nanos, address: SocketAddr, proven: bool) -> Result<Place, Knock> {
+        let (address, site) = (canonical(address), Site::of(address.ip()));
+        match self.judge(now, site, proven) {
+            Knock::Enter => {
+                self.enter(now, site);
+                Ok(Place::Common(site))
+            }
+            Knock::Refuse
+                if !self.expected.contains(&address) && self.found.values().any(|found| *found == address) =>
+            {
+                if !proven {
+                    return Err(Knock::Prove);
+                }
+                self.expected.insert(address);
+                Ok(Place::Own(address))
+            }
+            other => Err(other),
+        }
+    }
+
+    /// Whether there is one of the places that all share.
     ///
     /// Beyond half of any number of handshakes an address must be proven, so that nobody fills the places of another
     /// whose address it only writes on its packets.
-    pub fn knock(&mut self, now: Nanos, site: Site, proven: bool) -> Knock {
+    fn judge(&self, now: Nanos, site: Site, proven: bool) -> Knock {
         let mut handshakes_here = 0;
-        if let Some(here) = self.sites.get_mut(&site) {
+        if let Some(here) = self.sites.get(&site) {
             if here.handshakes >= bounds::HANDSHAKES_PER_ADDRESS_MAX
                 || here.connections >= bounds::CONNECTIONS_PER_ADDRESS_MAX
                 || here.arrivals.is_in_debt(now)
@@ -85,6 +128,10 @@ impl Doors {
         if crowded && !proven {
             return Knock::Prove;
         }
+        Knock::Enter
+    }
+
+    fn enter(&mut self, now: Nanos, site: Site) {
         self.make_room(now);
         let here = self.sites.entry(site).or_insert_with(|| Here {
             handshakes: 0,
@@ -94,11 +141,17 @@ impl Doors {
         here.handshakes += 1;
         here.connections += 1;
         self.handshakes += 1;
-        Knock::Enter
     }
 
     /// One that entered has said who it is, or failed to. `proven`: its packets came from where they said.
-    fn introduced(&mut self, now: Nanos, site: Site, proven: bool) {
+    fn introduced(&mut self, now: Nanos, place: Place, proven: bool) {
+        let site = match place {
+            Place::Common(site) => site,
+            Place::Own(address) => {
+                self.expected.remove(&address);
+                return;
+            }
+        };
         self.handshakes -= 1;
         if let Some(here) = self.sites.get_mut(&site) {
             here.handshakes -= 1;
@@ -109,7 +162,8 @@ impl Doors {
     }
 
     /// A connection is gone.
-    fn left(&mut self, now: Nanos, site: Site) {
+    fn left(&mut self, now: Nanos, place: Place) {
+        let Place::Common(site) = place else { return };
         if let Some(here) = self.sites.get_mut(&site) {
             here.connections -= 1;
             if here.connections == 0 && here.arrivals.is_full(now) {
@@ -137,34 +191,36 @@ impl Doors {
     }
 }
 
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// One that was let in, counted until it is dropped.
 #[derive(Debug)]
 pub struct Visit {
     doors: Rc<RefCell<Doors>>,
-    site: Site,
+    place: Place,
     introduced: bool,
     left: Nanos,
 }
 
 impl Visit {
     /// Knocks; a visit if it may enter.
-    pub fn begin(doors: &Rc<RefCell<Doors>>, now: Nanos, site: Site, proven: bool) -> Result<Self, Knock> {
-        match doors.borrow_mut().knock(now, site, proven) {
-            Knock::Enter => Ok(Self {
-                doors: doors.clone(),
-                site,
-                introduced: false,
-                left: now,
-            }),
-            other => Err(other),
-        }
+    pub fn begin(doors: &Rc<RefCell<Doors>>, now: Nanos, address: SocketAddr, proven: bool) -> Result<Self, Knock> {
+        let place = doors.borrow_mut().knock(now, address, proven)?;
+        Ok(Self {
+            doors: doors.clone(),
+            place,
+            introduced: false,
+            left: now,
+        })
     }
 
     /// The handshake is over. `proven`: TLS was completed.
     pub fn introduced(&mut self, now: Nanos, proven: bool) {
         if !self.introduced {
             self.introduced = true;
-            self.doors.borrow_mut().introduced(now, self.site, proven);
+            self.doors.borrow_mut().introduced(now, self.place, proven);
         }
     }
 
@@ -178,7 +234,7 @@ impl Drop for Visit {
     fn drop(&mut self) {
         let left = self.left;
         self.introduced(left, false);
-        self.doors.borrow_mut().left(left, self.site);
+        self.doors.borrow_mut().left(left, self.place);
     }
 }
 
@@ -186,8 +242,9 @@ impl Drop for Visit {
 mod tests {
     use super::*;
 
-    fn site(last: u8) -> Site {
-        Site::of(IpAddr::from([10, 0, 0, last]))
+    /// Any port of an address.
+    fn at(last: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, last], 1000))
     }
 
     fn doors() -> Rc<RefCell<Doors>> {
@@ -208,15 +265,12 @@ mod tests {
         let doors = doors();
         let now = Nanos::ZERO;
         let mut visits: Vec<Visit> = (0..bounds::HANDSHAKES_PER_ADDRESS_MAX)
-            .map(|_| Visit::begin(&doors, now, site(1), true).expect("a place"))
+            .map(|_| Visit::begin(&doors, now, at(1), true).expect("a place"))
             .collect();
-        assert_eq!(Visit::begin(&doors, now, site(1), true).err(), Some(Knock::Refuse));
-        assert!(Visit::begin(&doors, now, site(2), true).is_ok());
+        assert_eq!(Visit::begin(&doors, now, at(1), true).err(), Some(Knock::Refuse));
+        assert!(Visit::begin(&doors, now, at(2), true).is_ok());
         visits[0].introduced(now, true);
-        assert!(
-            Visit::begin(&doors, now, site(1), true).is_ok(),
-            "its handshake is over"
-        );
+        assert!(Visit::begin(&doors, now, at(1), true).is_ok(), "its handshake is over");
         visits.clear();
         assert_eq!(doors.borrow().handshakes, 0);
     }
@@ -225,7 +279,7 @@ mod tests {
     fn an_address_on_a_packet_takes_half_of_its_owners_places_at_most() {
         let doors = doors();
         let now = Nanos::ZERO;
-        let enter = |proven| Visit::begin(&doors, now, site(1), proven);
+        let enter = |proven| Visit::begin(&doors, now, at(1), proven);
         let half = bounds::HANDSHAKES_PER_ADDRESS_MAX / 2;
         let _forged: Vec<Visit> = (0..half).map(|_| enter(false).expect("a place")).collect();
         assert_eq!(enter(false).err(), Some(Knock::Prove));
@@ -238,13 +292,39 @@ mod tests {
         let now = Nanos::ZERO;
         let mut visits = Vec::new();
         for number in 0..bounds::HANDSHAKES_MAX {
-            let site = site(u8::try_from(number).expect("small"));
+            let address = at(u8::try_from(number).expect("small"));
             if number >= bounds::HANDSHAKES_MAX / 2 {
-                assert_eq!(Visit::begin(&doors, now, site, false).err(), Some(Knock::Prove));
+                assert_eq!(Visit::begin(&doors, now, address, false).err(), Some(Knock::Prove));
             }
-            visits.push(Visit::begin(&doors, now, site, true).expect("a place"));
+            visits.push(Visit::begin(&doors, now, address, true).expect("a place"));
         }
-        assert_eq!(Visit::begin(&doors, now, site(255), true).err(), Some(Knock::Refuse));
+        assert_eq!(Visit::begin(&doors, now, at(255), true).err(), Some(Knock::Refuse));
+    }
+
+    #[test]
+    fn a_configured_peer_has_a_place_whatever_strangers_hold() {
+        let doors = doors();
+        let now = Nanos::ZERO;
+        let peer = SocketAddr::from(([10, 0, 0, 1], 7000));
+        doors.borrow_mut().find("peer", peer);
+        let here = |_| Visit::begin(&doors, now, at(1), true).expect("a place");
+        let _beside_it: Vec<Visit> = (0..bounds::HANDSHAKES_PER_ADDRESS_MAX).map(here).collect();
+        let enter = |address, proven| Visit::begin(&doors, now, address, proven);
+        assert_eq!(enter(peer, false).err(), Some(Knock::Prove));
+        let mut visit = enter(peer, true).expect("its own place");
+        assert_eq!(enter(peer, true).err(), Some(Knock::Refuse), "one at a time");
+        assert_eq!(enter(at(1), true).err(), Some(Knock::Refuse), "another port is not it");
+        visit.introduced(now, true);
+        drop(enter(peer, true).expect("the place is free"));
+        drop(enter(peer, true).expect("and free again"));
+        // It is looked for elsewhere: the place goes with it.
+        doors.borrow_mut().find("peer", at(9));
+        assert_eq!(enter(peer, true).err(), Some(Knock::Refuse));
+        let elsewhere = |number| enter(at(10 + number), true).expect("a place");
+        let all = u8::try_from(bounds::HANDSHAKES_MAX - bounds::HANDSHAKES_PER_ADDRESS_MAX).expect("few");
+        let _everywhere: Vec<Visit> = (0..all).map(elsewhere).collect();
+        assert_eq!(enter(at(2), true).err(), Some(Knock::Refuse));
+        assert!(enter(at(9), true).is_ok());
     }
 
     #[test]
@@ -252,7 +332,7 @@ mod tests {
         let doors = doors();
         let mut now = Nanos::ZERO;
         let come_and_go = |now: Nanos, proven: bool| {
-            let mut visit = Visit::begin(&doors, now, site(1), true)?;
+            let mut visit = Visit::begin(&doors, now, at(1), true)?;
             visit.introduced(now, proven);
             visit.end(now);
             Ok::<_, Knock>(())
@@ -276,8 +356,8 @@ mod tests {
     fn memory_for_sites_is_bounded() {
         let doors = doors();
         for number in 0..2 * bounds::SITES_MAX as u32 {
-            let site = Site::of(IpAddr::from(number.to_be_bytes()));
-            let mut visit = Visit::begin(&doors, Nanos::ZERO, site, true).expect("a place");
+            let address = SocketAddr::from((number.to_be_bytes(), 1000));
+            let mut visit = Visit::begin(&doors, Nanos::ZERO, address, true).expect("a place");
             visit.introduced(Nanos::ZERO, true);
             visit.end(Nanos::ZERO);
         }

@@ -18,6 +18,7 @@ use crate::bounds;
 use crate::budgets::{Budgets, Spend};
 use crate::buffers::Buffers;
 use crate::charges::ChargeLog;
+use crate::doors::Doors;
 use crate::hello::Goodbye;
 use crate::identity::{Attestation, Identity};
 use crate::link::Link;
@@ -48,7 +49,7 @@ pub(crate) struct Hub {
     pub jobs: Outlet<VerifyJob>,
     pub store: Outlet<StoreRequest>,
     /// Requests whose answers are being read from the source.
-    pub serving: Turns,
+    pub turns: Turns,
     /// Full nodes that are sent values nobody asked for.
     pub full_node_streams: Arc<Semaphore>,
     join: RefCell<Join>,
@@ -59,6 +60,8 @@ pub(crate) struct Hub {
     /// What peers of one origin did together, whatever keys they had.
     origins: RefCell<Scores<Origin>>,
     budgets: RefCell<Budgets>,
+    /// Who may come in.
+    pub doors: Rc<RefCell<Doors>>,
     links: RefCell<BTreeMap<PeerId, Rc<Link>>>,
     charges: RefCell<ChargeLog>,
 }
@@ -107,7 +110,7 @@ impl Hub {
             events: Outlet::new(bounds::EVENTS_WAITING_MAX),
             jobs: Outlet::new(usize::MAX),
             store: Outlet::new(usize::MAX),
-            serving: Turns::new(),
+            turns: Turns::new(),
             full_node_streams: Arc::new(Semaphore::new(bounds::FULL_NODE_STREAMS_MAX)),
             join: RefCell::new(Join::new(JoinConfig { limits })),
             join_moved: Notify::new(),
@@ -116,6 +119,7 @@ impl Hub {
             scores: RefCell::new(Scores::new(BAN_SCORE)),
             origins: RefCell::new(Scores::new(ORIGIN_BAN_SCORE)),
             budgets: RefCell::new(Budgets::default()),
+            doors: Rc::default(),
             links: RefCell::new(BTreeMap::new()),
             charges: RefCell::new(ChargeLog::default()),
             chain,
@@ -284,20 +288,26 @@ impl Hub {
         }
     }
 
-    /// Has a peer pay for what it makes us do, and waits until it can afford it. An error if its connection ends before:
-    /// then it has its money back, and nothing is to be done.
+    /// Has whoever pays for a peer pay for what it makes us do, one after the other, and waits until each can afford it.
+    /// An error if the connection ends before: then they have their money back, and nothing is to be done.
     pub async fn spend(&self, link: &Link, spend: Spend) -> Result<(), Unaffordable> {
-        let wait = self.budgets.borrow_mut().spend(self.now(), link.spender(), spend);
-        if wait == Nanos::ZERO {
-            return Ok(());
-        }
-        tokio::select! {
-            () = tokio::time::sleep(wait.as_duration()) => Ok(()),
-            _ = link.connection.closed() => {
-                self.budgets.borrow_mut().refund(self.now(), link.spender(), spend);
-                Err(Unaffordable)
+        let payers = || link.spender().payers();
+        for (paid_before, payer) in payers().enumerate() {
+            let wait = self.budgets.borrow_mut().take(self.now(), payer, spend);
+            if wait == Nanos::ZERO {
+                continue;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait.as_duration()) => {}
+                _ = link.connection.closed() => {
+                    let mut budgets = self.budgets.borrow_mut();
+                    let paid = payers().take(paid_before + 1);
+                    paid.for_each(|payer| budgets.give_back(self.now(), payer, spend));
+                    return Err(Unaffordable);
+                }
             }
         }
+        Ok(())
     }
 
     /// The live link to a peer.

@@ -16,6 +16,7 @@ use crate::hello::Goodbye;
 use crate::metrics::Metrics;
 use crate::peers::Origin;
 use crate::queue::{Queue, TooSlow};
+use crate::turns::Class;
 
 /// A live connection.
 pub(crate) struct Link {
@@ -33,12 +34,32 @@ pub(crate) struct Link {
     queued: Notify,
     /// Value streams on their way, oldest first, with their bytes.
     bulk: RefCell<VecDeque<(AbortHandle, u64)>>,
-    /// Its answers that are being read from the source.
-    pub turns: Semaphore,
-    /// Bytes of answers that wait for it, in permits of [`bounds::ANSWER_PERMIT_BYTES`].
-    pub answers: Semaphore,
+    repairs: Answers,
+    packages: Answers,
     /// UDP bytes sent and received that are counted already.
     counted: Cell<(u64, u64)>,
+}
+
+/// Answers of one class to one peer.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    /// Those that are being read from the source.
+    pub turns: Semaphore,
+    /// Bytes of those that wait for the peer, in permits of [`bounds::ANSWER_PERMIT_BYTES`].
+    pub bytes: Semaphore,
+    /// All permits of `bytes`.
+    pub permits: u32,
+}
+
+impl Answers {
+    fn of(limits: &Limits, values_count: u64) -> Self {
+        let permits = bounds::answer_permits(limits, values_count);
+        Self {
+            turns: Semaphore::new(bounds::SERVING_PER_PEER_MAX),
+            bytes: Semaphore::new(permits as usize),
+            permits,
+        }
+    }
 }
 
 /// What a link is made of.
@@ -78,8 +99,8 @@ impl Link {
             queue: RefCell::new(Queue::default()),
             queued: Notify::new(),
             bulk: RefCell::new(VecDeque::new()),
-            turns: Semaphore::new(bounds::SERVING_PER_PEER_MAX),
-            answers: Semaphore::new(bounds::answer_permits(&limits) as usize),
+            repairs: Answers::of(&limits, bounds::REPAIRS_WAITING_VALUES),
+            packages: Answers::of(&limits, bounds::PACKAGES_WAITING_VALUES),
             counted: Cell::new((0, 0)),
         }
     }
@@ -130,6 +151,14 @@ impl Link {
         }
         bulk.push_back((task, bytes));
         dropped
+    }
+
+    /// Its answers of a class.
+    pub const fn answers(&self, class: Class) -> &Answers {
+        match class {
+            Class::Repair => &self.repairs,
+            Class::Package => &self.packages,
+        }
     }
 
     /// Who pays for what the peer makes us do.

@@ -27,6 +27,7 @@ use crate::link::Link;
 use crate::message::{self, PartsRequest, ValueRequest};
 use crate::streaming::split::split;
 use crate::sync;
+use crate::turns::Class;
 
 /// Answers go behind proposals on a shared connection.
 const ANSWER_PRIORITY: i32 = -1;
@@ -45,7 +46,7 @@ pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Link>>
         receivers.into_iter().partition(|link| link.validator.is_some());
     let (working, mut all_done) = mpsc::channel::<Infallible>(1);
     for link in validators {
-        add_stream(&hub, &link, pieces.clone(), working.clone());
+        add_stream(&hub, &link, pieces.clone(), patience(&hub), working.clone());
     }
     drop(working);
     // Others each time, and no more than there is time for.
@@ -61,17 +62,28 @@ pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Link>>
         let Ok(Ok(turn)) = timeout_at(begun + 2 * round, turn).await else {
             return;
         };
-        add_stream(&hub, &link, pieces.clone(), turn);
+        // As long as the next one waits for its turn: who takes a byte now and then keeps the others from one value only.
+        let patience = Patience {
+            until: Instant::now() + 2 * round,
+            ..patience(&hub)
+        };
+        add_stream(&hub, &link, pieces.clone(), patience, turn);
     }
 }
 
 /// Begins a stream of a value to one receiver; `until_done` is dropped when it ends, however it ends.
-fn add_stream(hub: &Rc<Hub>, link: &Rc<Link>, pieces: Vec<Bytes>, until_done: impl Sized + 'static) {
+fn add_stream(
+    hub: &Rc<Hub>,
+    link: &Rc<Link>,
+    pieces: Vec<Bytes>,
+    patience: Patience,
+    until_done: impl Sized + 'static,
+) {
     let bytes = bytes_of(&pieces);
     let (task_hub, task_link) = (hub.clone(), link.clone());
     let task = hub.spawn(async move {
         let _until_done = until_done;
-        match write_value(&task_hub, &task_link, pieces).await {
+        match write_value(&task_link, pieces, patience).await {
             Ok(()) => task_hub.metrics.values_streamed.inc(),
             // It did not ask for the value: that it is slow is nobody's fault.
             Err(Undelivered::Gone | Undelivered::Slow) => {}
@@ -90,8 +102,7 @@ fn add_stream(hub: &Rc<Hub>, link: &Rc<Link>, pieces: Vec<Bytes>, until_done: im
     hub.metrics.bulk_dropped.add(link.add_bulk(task, bytes, bytes_max));
 }
 
-async fn write_value(hub: &Hub, link: &Link, pieces: Vec<Bytes>) -> Result<(), Undelivered> {
-    let patience = patience(hub);
+async fn write_value(link: &Link, pieces: Vec<Bytes>, patience: Patience) -> Result<(), Undelivered> {
     Outgoing::open(&link.connection, patience)
         .await?
         .deliver(pieces, patience)
@@ -127,18 +138,20 @@ pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, send: quinn::SendStrea
     if hub.spend(&link, Spend::Serving { bytes: question }).await == Err(Unaffordable) {
         return;
     }
-    let Some(bytes) = hub.serving.during(&link, weigh(&hub, &request)).await else {
+    let class = request.class();
+    let Some(bytes) = hub.turns.during(&link, class, weigh(&hub, &request)).await else {
+        return;
+    };
+    // Held until the peer has it all: what waits for one peer, and what it owes, is bounded, however many requests it has.
+    let answers = link.answers(class);
+    let Ok(_bytes) = answers.bytes.acquire_many(permits(bytes).min(answers.permits)).await else {
         return;
     };
     let rest = bytes.saturating_sub(question);
     if hub.spend(&link, Spend::Serving { bytes: rest }).await == Err(Unaffordable) {
         return;
     }
-    // Held until the peer has it all: what waits for one peer is bounded, however many requests it has.
-    let Ok(_bytes) = link.answers.acquire_many(permits(&hub, bytes)).await else {
-        return;
-    };
-    let pieces = match hub.serving.during(&link, answer(&hub, request)).await {
+    let pieces = match hub.turns.during(&link, class, answer(&hub, request)).await {
         Some(Ok(pieces)) => pieces,
         Some(Err(what)) => {
             hub.charge(link.peer, Fault::Protocol, what, None);
@@ -165,6 +178,22 @@ pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, send: quinn::SendStrea
 enum Request {
     Parts(PartsRequest),
     Value(ValueRequest),
+}
+
+impl Request {
+    const fn class(&self) -> Class {
+        match self {
+            Self::Value(ValueRequest {
+                want: SyncWant::Package,
+                ..
+            }) => Class::Package,
+            Self::Parts(_)
+            | Self::Value(ValueRequest {
+                want: SyncWant::Certificate,
+                ..
+            }) => Class::Repair,
+        }
+    }
 }
 
 async fn read_request(hub: &Hub, receive: &mut quinn::RecvStream) -> Result<Request, ReadFault> {
@@ -230,11 +259,9 @@ fn decided_key(source: &dyn Source, height: Height) -> Option<ValueKey> {
     Some(ValueKey { height, id })
 }
 
-/// Permits of a peer's [`Link::answers`] that an answer takes: all of them if it is larger than they are.
-fn permits(hub: &Hub, bytes: u64) -> u32 {
-    let all = bounds::answer_permits(&hub.limits);
-    let wanted = bytes.div_ceil(bounds::ANSWER_PERMIT_BYTES).max(1);
-    u32::try_from(wanted).unwrap_or(u32::MAX).min(all)
+/// Permits that so many bytes take. A certificate takes none: there are no more than a peer may have requests.
+fn permits(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(bounds::ANSWER_PERMIT_BYTES)).unwrap_or(u32::MAX)
 }
 
 /// What to send; an error if the peer asked for what it must know not to be there.

@@ -26,6 +26,7 @@ pub mod link;
 pub mod medium;
 pub mod metrics;
 pub mod ring;
+pub mod skip;
 pub mod tile;
 pub mod topology;
 

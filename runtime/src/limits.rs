@@ -8,8 +8,9 @@ use rustix::process::{Resource, getrlimit};
 pub const MEMLOCK_BYTES_WANTED: u64 = 64 * 1024 * 1024;
 /// Open files: peers, HTTP clients, segments and maps.
 pub const NOFILE_WANTED: u64 = 4096;
-/// Socket buffer ceilings: two round trips of 10 ms at 100 MB/s.
-pub const SOCKET_BUFFER_BYTES_WANTED: u64 = 2 * 1024 * 1024;
+/// Socket buffer of the network, per direction: four round trips of 10 ms at 100 MB/s. The kernel cuts it silently at its
+/// own ceilings.
+pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// A kernel limit below what the node wants. The node runs, more slowly or with fewer peers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,9 +101,9 @@ impl KernelLimits {
                 Shortfall {
                     setting: "net.core.rmem_max (bytes)",
                     found: 0,
-                    wanted: SOCKET_BUFFER_BYTES_WANTED,
+                    wanted: SOCKET_BUFFER_BYTES as u64,
                     effect: "bursts of blobs are dropped by the receiving socket and sent again",
-                    remedy: "`sysctl -w net.core.rmem_max=2097152`",
+                    remedy: "`sysctl -w net.core.rmem_max=4194304`",
                 },
             ),
             (
@@ -110,9 +111,9 @@ impl KernelLimits {
                 Shortfall {
                     setting: "net.core.wmem_max (bytes)",
                     found: 0,
-                    wanted: SOCKET_BUFFER_BYTES_WANTED,
+                    wanted: SOCKET_BUFFER_BYTES as u64,
                     effect: "proposals leave in smaller bursts",
-                    remedy: "`sysctl -w net.core.wmem_max=2097152`",
+                    remedy: "`sysctl -w net.core.wmem_max=4194304`",
                 },
             ),
         ];
@@ -148,7 +149,7 @@ mod tests {
     const AMPLE: KernelLimits = KernelLimits {
         memlock_bytes: None,
         nofile: Some(NOFILE_WANTED),
-        rmem_max_bytes: Some(SOCKET_BUFFER_BYTES_WANTED),
+        rmem_max_bytes: Some(SOCKET_BUFFER_BYTES as u64),
         wmem_max_bytes: None,
     };
 
@@ -167,7 +168,7 @@ mod tests {
         let warnings: Vec<_> = tight.shortfalls().iter().map(ToString::to_string).collect();
         assert_eq!(warnings.len(), 2);
         assert!(warnings[0].contains("memlock") && warnings[0].contains("8388608") && warnings[0].contains("67108864"));
-        assert!(warnings[1].contains("net.core.rmem_max") && warnings[1].contains("2097152"));
+        assert!(warnings[1].contains("net.core.rmem_max") && warnings[1].contains("4194304"));
     }
 
     #[test]

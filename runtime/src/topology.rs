@@ -53,7 +53,7 @@ pub struct Topology {
     pub links: Vec<LinkSpec>,
 }
 
-/// What is wrong with a table. It is our own table, so this is for the test that reads it.
+/// What is wrong with a table.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TopologyError {
     /// Two tiles have one name.
@@ -121,7 +121,12 @@ impl Topology {
     /// Dedicated cores are given only when there are more cores than tiles that want one, so that at least one core
     /// is left for floating tiles and everything else on the machine. Otherwise they all float: two tiles that spin
     /// on one core would only steal from each other.
+    ///
+    /// # Panics
+    ///
+    /// If the table has a mistake: it is our own.
     pub fn place(&self, cores: &[usize]) -> Placement {
+        self.validate().expect("a table without a mistake");
         let fixed: BTreeSet<usize> = self
             .tiles
             .iter()
@@ -356,6 +361,14 @@ mod tests {
         let mut long = pair();
         long.tiles[0].name = "a-name-of-16-byt";
         assert_eq!(long.validate(), Err(TopologyError::LongName("a-name-of-16-byt")));
+    }
+
+    #[test]
+    #[should_panic(expected = "NoDepth(\"put\")")]
+    fn a_table_with_a_mistake_is_not_placed() {
+        let mut empty = pair();
+        empty.links[0].depth = 0;
+        empty.place(&[0]);
     }
 
     #[test]

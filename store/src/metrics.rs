@@ -12,7 +12,7 @@ pub struct Metrics {
     pub undecided: Gauge,
     /// Decided heights in the index.
     pub decided: Gauge,
-    /// Reads of the newest decided height answered by the pointer in memory.
+    /// Reads of the head, or of a decided height near it, answered from memory.
     pub pointer_hits: Counter,
     /// Values read from the hot cache.
     pub hot_hits: Counter,
@@ -59,7 +59,7 @@ impl Metrics {
             decided: gauge("ultramarine_store_decided_heights", "Decided heights in the index."),
             pointer_hits: counter(
                 "ultramarine_store_pointer_hits_total",
-                "Reads of the newest decided height answered by the pointer in memory.",
+                "Reads of the head, or of one of the last 64 decided heights, answered from memory.",
             ),
             hot_hits: counter("ultramarine_store_hot_hits_total", "Values read from the hot cache."),
             hot_bytes: gauge(

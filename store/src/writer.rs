@@ -18,7 +18,7 @@ use ultramarine_runtime::Clock;
 use ultramarine_runtime::medium::Medium;
 use ultramarine_types::limits::Limits;
 use ultramarine_types::storage::{LogEpoch, Source, StoreReply, StoreRequest};
-use ultramarine_types::{Assembly, Height, Lsn, Nanos, ValueKey};
+use ultramarine_types::{Assembly, Evidence, Height, Lsn, Nanos, ValueKey};
 
 use crate::failure::Failure;
 use crate::format::Lineage;
@@ -32,8 +32,12 @@ use crate::reserve::Reserve;
 use crate::segment::{Position, SegmentId};
 
 mod commit;
+mod evidence;
 mod retire;
 mod values;
+
+#[cfg(test)]
+pub(crate) use evidence::EVIDENCE_WAITING_MAX;
 
 /// The store's state without its open files: what moves into the storage tile.
 #[derive(Debug)]
@@ -93,6 +97,8 @@ pub struct Writer<M: Medium> {
     values_file: Option<M::File>,
     log_files: LogFiles<M>,
     group: Group,
+    /// What waits for room.
+    evidence: Vec<Evidence>,
 }
 
 /// What waits for the next sync.
@@ -118,6 +124,7 @@ impl<M: Medium> Writer<M> {
             values_file: None,
             log_files: LogFiles::default(),
             group: Group::default(),
+            evidence: Vec::new(),
         }
     }
 
@@ -151,11 +158,7 @@ impl<M: Medium> Writer<M> {
                 });
                 Ok(())
             }
-            StoreRequest::Evidence(evidence) => {
-                self.state.reserve.balance();
-                let kept = self.state.index.keep_evidence(&evidence);
-                kept.map_err(|error| self.state.index_failed(&error))
-            }
+            StoreRequest::Evidence(evidence) => self.take_evidence(evidence),
             StoreRequest::Silence { through } => {
                 self.state.reserve.balance();
                 let marked = self.state.index.silence(through);
@@ -188,6 +191,7 @@ impl<M: Medium> Writer<M> {
             self.state.metrics.syncs.inc();
         }
         out.append(&mut self.group.replies);
+        self.keep_evidence()?;
         self.state.segments.sweep();
         Ok(())
     }

@@ -1,6 +1,7 @@
-//! This file knows every ceiling, and how each follows from the few that the protocol fixes.
+//! This file knows the ceilings that crates share, and how each follows from the few that the protocol fixes.
 //!
-//! A reader can redo each sum. Figures that depend on the chain's blob limit are methods of [`Limits`].
+//! A reader can redo each sum. Figures that depend on the chain's blob limit are methods of [`Limits`]. What one crate alone
+//! keeps to stands there; ARCHITECTURE.md names the files.
 
 use crate::chain::ChainParams;
 use crate::machine::Nanos;

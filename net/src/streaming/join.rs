@@ -73,11 +73,20 @@ impl Stream {
         }
     }
 
-    /// Bytes it is behind the slowest honest pace since it became active; 0 while it keeps it.
+    /// Bytes it is behind the slowest pace that meets deadlines since it became active; 0 while it keeps it.
     fn lag_bytes(&self, now: Nanos) -> u64 {
+        self.bytes_behind(now, bounds::PACE_BYTES_PER_MS)
+    }
+
+    /// Whether it is slower than any link that a node can live on.
+    fn dribbles(&self, now: Nanos) -> bool {
+        self.bytes_behind(now, bounds::DRIBBLE_BYTES_PER_MS) > 0
+    }
+
+    fn bytes_behind(&self, now: Nanos, bytes_per_ms: u64) -> u64 {
         let paced_ms = now.since(self.since + bounds::LAG_GRACE).0 / 1_000_000;
         let brought = self.chunks_seen.count() * PAYLOAD_CHUNK_BYTES + self.blobs_seen.count() * BLOB_BYTES;
-        (paced_ms * bounds::PACE_BYTES_PER_MS).saturating_sub(brought as u64)
+        (paced_ms * bytes_per_ms).saturating_sub(brought as u64)
     }
 
     /// Whether it ended without parts that it was asked for and that nobody else has brought.

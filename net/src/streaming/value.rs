@@ -93,6 +93,15 @@ pub(super) enum BlobFate {
     Outside,
 }
 
+/// What a verdict did to its slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Settled {
+    /// Its bytes are proven, or gone for their sender's fault.
+    Judged,
+    /// Its bytes were gone before: only now may others come.
+    Opened,
+}
+
 /// An admitted value in assembly.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -181,16 +190,16 @@ impl Pending {
     }
 
     /// Settles the blob a verdict is about; `None` if no blob of that sender waits for one.
-    pub fn settle(&mut self, index: usize, sender: PeerId, holds: bool) -> Option<()> {
+    pub fn settle(&mut self, index: usize, sender: PeerId, holds: bool) -> Option<Settled> {
         let slot = self.blobs.get_mut(index)?;
         match std::mem::replace(slot, Slot::Empty) {
             Slot::Verifying { sender: waiting, part } if waiting == sender => {
                 if holds {
                     *slot = Slot::Verified(part);
                 }
-                Some(())
+                Some(Settled::Judged)
             }
-            Slot::Drained { sender: waiting } if waiting == sender => Some(()),
+            Slot::Drained { sender: waiting } if waiting == sender => Some(Settled::Opened),
             other => {
                 *slot = other;
                 None

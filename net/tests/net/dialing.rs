@@ -47,6 +47,30 @@ fn one_address_cannot_hold_every_place_for_a_handshake() {
 }
 
 #[test]
+fn strangers_at_a_configured_peers_address_do_not_keep_it_out() {
+    let runtime = runtime();
+    let _inside = runtime.enter();
+    let peer = endpoint_at(Ipv4Addr::LOCALHOST.into(), 2);
+    let node = Node::start(Setup {
+        peers: vec![ultramarine_net::PeerConfig {
+            address: peer.local_addr().expect("bound").to_string(),
+            peer: Some(identity(2).peer()),
+        }],
+        ..Setup::new(1)
+    });
+    // It is looked for, and cannot be reached from outside.
+    let dialed = runtime.block_on(async { tokio::time::timeout(bounds::IDLE, peer.accept()).await });
+    dialed.expect("dialed").expect("the endpoint is open").ignore();
+    let strangers = endpoint_at(Ipv4Addr::LOCALHOST.into(), 9);
+    let knock = |endpoint: &quinn::Endpoint| runtime.block_on(endpoint.connect(node.address, "x").expect("dials"));
+    let _silent: Vec<_> = (0..bounds::HANDSHAKES_PER_ADDRESS_MAX)
+        .map(|_| knock(&strangers).expect("there is a place"))
+        .collect();
+    assert!(knock(&strangers).is_err());
+    assert!(knock(&peer).is_ok());
+}
+
+#[test]
 fn a_lie_about_who_we_are_does_not_end_dialing() {
     let runtime = runtime();
     let _inside = runtime.enter();

@@ -1,13 +1,13 @@
 //! Who has room for how long, and how much is done in one go.
 
 use ultramarine_net::bounds;
-use ultramarine_net::streaming::StopReason;
+use ultramarine_net::streaming::{Input, StopReason};
 use ultramarine_types::limits::{PAYLOAD_BYTES_MAX, PAYLOAD_CHUNKS_MAX};
 use ultramarine_types::network::{Fault, NetEvent, OfferId};
 use ultramarine_types::{Assembly, Machine, Nanos, Outbox};
 
 use crate::fixture::{peer, value};
-use crate::join::{Part, Rig};
+use crate::rig::{Part, Rig};
 
 /// Values as large as can be, as many as there is room for, each from a peer of its own; the first brings what an honest
 /// sender brings in two seconds, the others nothing.
@@ -59,6 +59,52 @@ fn who_dribbles_loses_its_room_to_who_needs_it() {
             .iter()
             .any(|event| matches!(event, NetEvent::Incomplete { key, .. } if *key == lost.1.key))
     );
+}
+
+#[test]
+fn who_is_only_slow_loses_its_room_and_is_not_charged() {
+    let mut rig = Rig::new(6);
+    let held = full_room(&mut rig);
+    // Half a megabyte in a second and a quarter: too slow for deadlines, and no dribble.
+    for (name, value) in &held[1..] {
+        for index in 0..8 {
+            rig.part(*name, Part::Chunk(index), value);
+        }
+    }
+    let wanted = value(4, 200, PAYLOAD_BYTES_MAX, 6);
+    let stream = rig.admitted(peer(200), &wanted);
+    rig.wait(bounds::LAG_GRACE);
+    rig.wait(bounds::ROOM_RETRY);
+    assert!(rig.started.contains(&stream));
+    assert_eq!(
+        rig.stopped.values().collect::<Vec<_>>(),
+        [&StopReason::Busy],
+        "one gave way"
+    );
+    assert!(rig.charges.is_empty(), "{:?}", rig.charges);
+    rig.wait(bounds::REFETCH_PAUSE);
+    assert_eq!(rig.incomplete(), 1, "its value can come back");
+}
+
+#[test]
+fn a_blob_that_was_passed_over_for_a_late_verdict_is_asked_for_at_once() {
+    let mut rig = Rig::new(6);
+    full_room(&mut rig);
+    let lost = value(3, 100, 1000, 1);
+    let stream = rig.admitted(peer(100), &lost);
+    rig.part(stream, Part::Blob(0), &lost);
+    rig.feed(Input::Gone { stream });
+    // Others need its room while the verifier has its blob.
+    rig.admitted(peer(200), &value(4, 200, PAYLOAD_BYTES_MAX, 6));
+    let again = rig.begin(peer(101), &lost);
+    rig.part(again, Part::Chunk(0), &lost);
+    rig.part(again, Part::Blob(0), &lost);
+    rig.feed(Input::Fin { stream: again });
+    let told = rig.incomplete();
+    rig.verify(0);
+    assert_eq!(rig.incomplete(), told + 1);
+    rig.repair(peer(101), &lost);
+    assert_eq!(rig.complete.len(), 1);
 }
 
 #[test]

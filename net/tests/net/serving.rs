@@ -4,17 +4,19 @@ use std::fs::File;
 use std::io::{IoSliceMut, Write};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use ultramarine_net::bounds;
-use ultramarine_net::message::{self, PartsRequest};
+use ultramarine_net::message::{self, PartsRequest, ValueRequest};
 use ultramarine_net::streaming::{Bits, Missing};
-use ultramarine_runtime::IoMode;
+use ultramarine_runtime::{IoMode, skip};
+use ultramarine_types::Height;
 use ultramarine_types::limits::Limits;
-use ultramarine_types::network::{Fault, NetCommand, NetEvent, Recipients};
+use ultramarine_types::network::{Fault, NetCommand, NetEvent, Recipients, SyncWant};
 use ultramarine_types::storage::OnDisk;
 
-use crate::fixture::{params, value};
+use crate::fixture::{PATIENCE, params, value};
 use crate::node::{Node, Setup, identity};
 use crate::rogue::{Guise, Rogue};
 
@@ -52,6 +54,104 @@ fn full_nodes_cannot_keep_a_validator_from_what_it_misses() {
         peer: node.peer,
     });
     expect_offer(&mut validator);
+    drop(disk);
+}
+
+fn height_request(height: u64, want: SyncWant) -> Bytes {
+    let height = Height(height);
+    message::value_request_frame(&ValueRequest { height, want })
+}
+
+/// Waits for the whole answer.
+fn expect_answer(rogue: &Rogue, request: &[u8]) {
+    let mut answer = rogue.ask(request);
+    let answered = async { tokio::time::timeout(PATIENCE, answer.read_to_end(1 << 20)).await };
+    let answer = rogue.runtime.block_on(answered).expect("it comes in time");
+    assert!(!answer.expect("it comes whole").is_empty());
+}
+
+#[test]
+fn what_one_full_node_cannot_afford_its_neighbours_do_not_owe() {
+    let mut node = Node::start(Setup::new(1));
+    let value = value(5, 1, 1000, 1);
+    node.shelf.put(value.clone());
+    node.shelf.decide(value.key, None);
+    // Half a minute of what a full node has to spend, and of one alone its address would pay for more than six seconds.
+    node.shelf.lie_at(OnDisk {
+        path: "/nowhere".into(),
+        offset: 0,
+        bytes: 30 * bounds::SERVE_FULL_NODE_BYTES_PER_SECOND,
+    });
+    let glutton = Rogue::meet_in(&node, Guise::full_node(9));
+    let neighbour = Rogue::meet_in(&node, Guise::full_node(10));
+    for secret in [9, 10] {
+        node.expect_peer(identity(secret).peer());
+    }
+    let package = height_request(5, SyncWant::Package);
+    let _answers: Vec<_> = (0..11).map(|_| glutton.ask(&package)).collect();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        expect_answer(&neighbour, &height_request(5, SyncWant::Certificate));
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_repair_waits_neither_for_turns_nor_for_bytes_behind_packages() {
+    let mut node = Node::start(Setup::new(1));
+    let (slow, wanted) = (value(5, 1, 1000, 1), value(6, 2, 1000, 1));
+    for value in [&slow, &wanted] {
+        node.shelf.put(value.clone());
+        node.shelf.decide(value.key, None);
+    }
+    // A package takes all that a validator has to spend at once and all that may wait for it, and never comes from the disk.
+    node.shelf.lie_at(OnDisk {
+        path: "/nowhere".into(),
+        offset: 0,
+        bytes: bounds::SERVE_VALIDATOR_BYTES_PER_SECOND,
+    });
+    let disk = node.shelf.stick(slow.key);
+    let rogue = Rogue::meet(&node, 3);
+    node.expect_peer(identity(3).peer());
+    let package = height_request(5, SyncWant::Package);
+    let _answers: Vec<_> = (0..8).map(|_| rogue.ask(&package)).collect();
+    node.shelf.expect_waiting(1);
+    let began = Instant::now();
+    expect_answer(&rogue, &height_request(6, SyncWant::Certificate));
+    let one_blob = Missing {
+        chunks: Bits::new(),
+        blobs: [0].into_iter().collect(),
+    };
+    let part = PartsRequest {
+        key: wanted.key,
+        missing: Some(one_blob),
+    };
+    expect_answer(&rogue, &message::parts_request_frame(&part));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    drop(disk);
+}
+
+#[test]
+fn packages_that_are_read_leave_turns_for_repairs() {
+    let mut node = Node::start(Setup::new(1));
+    let (slow, wanted) = (value(5, 1, 1000, 1), value(6, 2, 1000, 1));
+    for value in [&slow, &wanted] {
+        node.shelf.put(value.clone());
+        node.shelf.decide(value.key, None);
+    }
+    let disk = node.shelf.stick(slow.key);
+    let rogues: Vec<Rogue> = (3..6).map(|secret| Rogue::meet(&node, secret)).collect();
+    for secret in 3..6 {
+        node.expect_peer(identity(secret).peer());
+    }
+    let package = height_request(5, SyncWant::Package);
+    let _answers: Vec<_> = (0..4)
+        .flat_map(|_| rogues.iter().map(|rogue| rogue.ask(&package)))
+        .collect();
+    node.shelf.expect_waiting(bounds::SERVING_VALIDATORS_MAX);
+    for rogue in &rogues {
+        expect_answer(rogue, &height_request(6, SyncWant::Certificate));
+    }
     drop(disk);
 }
 
@@ -115,7 +215,10 @@ fn is_resident(file: &File, offset: u64) -> bool {
 
 #[test]
 fn a_cold_value_is_read_off_the_core_on_either_back_end() {
-    for io in [IoMode::Auto, IoMode::Fallback] {
+    for io in [IoMode::Uring, IoMode::Fallback] {
+        if io == IoMode::Uring && skip::without_ring("cold reads through the ring") {
+            continue;
+        }
         let mut node = Node::start(Setup { io, ..Setup::new(1) });
         let mut other = Node::start(Setup::new(2).dials(&node));
         node.expect_peer(other.peer);
@@ -127,7 +230,7 @@ fn a_cold_value_is_read_off_the_core_on_either_back_end() {
         fadvise(&file, 0, None, Advice::DontNeed).expect("advised");
         if is_resident(&file, 0) {
             std::fs::remove_file(&path).expect("there");
-            eprintln!("this file system keeps or does not tell what is in memory: nothing to see");
+            skip::say("cold reads: this file system keeps everything in memory, or does not tell");
             return;
         }
         let value = value(5, 1, 1000, 1);
@@ -144,6 +247,8 @@ fn a_cold_value_is_read_off_the_core_on_either_back_end() {
         expect_offer(&mut other);
         // In the middle of a step, where nobody but a reader of all of it comes by.
         assert!(is_resident(&file, (2 << 20) + (256 << 10)), "{io:?}");
+        let operations = node.counter("ultramarine_ring_operations_total", &[("ring", "net")]);
+        assert_eq!(operations > 0, io == IoMode::Uring, "{operations} by {io:?}");
         std::fs::remove_file(&path).expect("there");
     }
 }
@@ -170,6 +275,38 @@ fn full_nodes_get_a_value_behind_the_validators() {
     let round = Limits::of(&params(6)).propose_timeout().as_duration();
     assert!(started.elapsed() >= round, "it had a round's time before the full node");
     drop(validator);
+}
+
+#[test]
+fn full_nodes_that_take_nothing_keep_the_others_from_one_value_only() {
+    let mut node = Node::start(Setup::new(1));
+    let value = value(5, 1, 1000, 6);
+    node.shelf.put(value.clone());
+    let stream = |to| NetCommand::Stream { key: value.key, to };
+    let greedy: Vec<Rogue> = (20..)
+        .take(bounds::FULL_NODE_STREAMS_MAX)
+        .map(|secret| {
+            let rogue = Rogue::meet_in(&node, Guise::full_node(secret));
+            node.expect_peer(identity(secret).peer());
+            rogue
+        })
+        .collect();
+    node.tell(stream(Recipients::All));
+    for rogue in &greedy {
+        let begun = async { tokio::time::timeout(PATIENCE, rogue.connection.accept_uni()).await };
+        let begun = rogue.runtime.block_on(begun).expect("it is its turn");
+        std::mem::forget(begun.expect("a stream"));
+    }
+    // One that reads, and is sent the next value.
+    let mut full_node = Node::start(Setup {
+        attested: false,
+        ..Setup::new(9).dials(&node)
+    });
+    node.expect_peer(full_node.peer);
+    let began = Instant::now();
+    node.tell(stream(Recipients::One(full_node.peer)));
+    expect_offer(&mut full_node);
+    assert!(began.elapsed() < bounds::WRITE_STALL, "{:?}", began.elapsed());
 }
 
 #[test]

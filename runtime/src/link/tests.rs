@@ -223,21 +223,21 @@ fn no_wake_is_lost_by_a_task_of_tokio() {
 
 #[test]
 fn no_wake_is_lost_by_a_task_of_tokio_uring() {
-    let Ok(io) = crate::ring::IoMode::Uring.resolve() else {
-        println!("skipped: io_uring is refused here");
+    if crate::skip::without_ring("a task of tokio-uring") {
         return;
-    };
+    }
     let (sender, receiver) = pair(4);
     let thread = count_to(30_000, sender);
-    let sum = crate::ring::block_on_net(io, |_| async { tokio::time::timeout(MINUTE, sum_of(receiver)).await });
+    let sum = crate::ring::block_on_net(crate::Io::Uring, |_| async {
+        tokio::time::timeout(MINUTE, sum_of(receiver)).await
+    });
     assert_eq!(sum, Ok(30_000 * 30_001 / 2));
     thread.join().expect("the sender does not panic");
 }
 
 #[test]
 fn no_wake_is_lost_by_a_task_of_glommio_and_it_sleeps_without_polling() {
-    if crate::ring::probe().is_err() {
-        println!("skipped: io_uring is refused here");
+    if crate::skip::without_ring("a task of glommio") {
         return;
     }
     const ITEMS: u64 = 30_000;

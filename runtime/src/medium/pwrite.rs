@@ -1,13 +1,12 @@
 //! This file knows how to do a medium's work with plain system calls on the calling thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Once;
 
 use crate::medium::{CHUNK_BYTES, Medium, MediumFile, PAGE_BYTES, check_aligned};
 use crate::metrics::Counter;
@@ -17,6 +16,9 @@ use crate::metrics::Counter;
 pub struct Pwrite {
     operations: Option<Counter>,
     spare: Rc<RefCell<Vec<Aligned>>>,
+    has_warned: Cell<bool>,
+    /// Opens a file for O_DIRECT; a test has it refused.
+    pub(super) open_direct: fn(&Path) -> io::Result<File>,
 }
 
 impl Pwrite {
@@ -25,6 +27,8 @@ impl Pwrite {
         Self {
             operations,
             spare: Rc::default(),
+            has_warned: Cell::new(false),
+            open_direct: |path| for_both().custom_flags(libc::O_DIRECT).open(path),
         }
     }
 }
@@ -37,14 +41,14 @@ impl Medium for Pwrite {
     }
 
     async fn open(&self, path: &Path) -> io::Result<PwriteFile> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        let file = match options.clone().custom_flags(libc::O_DIRECT).open(path) {
+        let file = match (self.open_direct)(path) {
             Ok(file) => file,
             // open(2): EINVAL where the file system has no O_DIRECT.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                warn_once(path);
-                options.open(path)?
+                if !self.has_warned.replace(true) {
+                    warn(path);
+                }
+                for_both().open(path)?
             }
             Err(error) => return Err(error),
         };
@@ -70,15 +74,19 @@ pub fn takes_direct_io(folder: &Path) -> io::Result<bool> {
     }
 }
 
-fn warn_once(path: &Path) {
-    static WARNED: Once = Once::new();
-    WARNED.call_once(|| {
-        tracing::warn!(
-            "the file system of {} refuses O_DIRECT: the store writes through the page cache, which costs memory and CPU; \
-             put the data directory on ext4 or xfs to avoid it",
-            path.display()
-        );
-    });
+/// For reading and writing.
+fn for_both() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    options
+}
+
+fn warn(path: &Path) {
+    tracing::warn!(
+        "the file system of {} refuses O_DIRECT: the store writes through the page cache, which costs memory and CPU; put \
+         the data directory on ext4 or xfs to avoid it",
+        path.display()
+    );
 }
 
 /// A file of [`Pwrite`].

@@ -1,5 +1,7 @@
+use std::fs::File;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::metrics::Registry;
@@ -20,9 +22,8 @@ fn on_every_medium<F1, F2>(
     ready(on_pwrite(Pwrite::new(None), path));
     let path = folder.join("ring");
     std::fs::write(&path, vec![0; 4 * PAGE_BYTES]).expect("a file");
-    match crate::ring::probe() {
-        Ok(()) => run_on_ring(on_ring(Uring::new(None), path)).expect("glommio starts where the probe passes"),
-        Err(refusal) => println!("skipped on io_uring: {refusal}"),
+    if !crate::skip::without_ring(name) {
+        run_on_ring(on_ring(Uring::new(None), path)).expect("glommio starts where the probe passes");
     }
     std::fs::remove_dir_all(&folder).expect("the folder goes");
 }
@@ -117,6 +118,92 @@ async fn missing(medium: impl Medium, path: PathBuf) {
         .err()
         .expect("nothing is there");
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
+}
+
+fn opening_by(open_direct: fn(&Path) -> io::Result<File>) -> Pwrite {
+    let mut medium = Pwrite::new(None);
+    medium.open_direct = open_direct;
+    medium
+}
+
+/// A medium on a file system without O_DIRECT; see open(2).
+fn buffered() -> Pwrite {
+    opening_by(|_| Err(io::Error::from_raw_os_error(libc::EINVAL)))
+}
+
+#[test]
+fn where_direct_io_is_refused_everything_works_through_the_page_cache() {
+    let path = std::env::temp_dir().join(format!("ultramarine-medium-buffered-{}", std::process::id()));
+    for claim in [0, 1, 2, 3, 4] {
+        std::fs::write(&path, vec![0; 4 * PAGE_BYTES]).expect("a file");
+        let path = path.clone();
+        ready(async {
+            match claim {
+                0 => reads_back(buffered(), path).await,
+                1 => many_land(buffered(), path).await,
+                2 => refuses_part_pages(buffered(), path).await,
+                3 => short_reads(buffered(), path).await,
+                _ => missing(buffered(), path).await,
+            }
+        });
+    }
+    std::fs::remove_file(&path).expect("the file goes");
+}
+
+#[test]
+fn the_operator_is_told_once_what_the_page_cache_costs_and_how_to_avoid_it() {
+    let medium = buffered();
+    let path = std::env::temp_dir().join(format!("ultramarine-medium-warning-{}", std::process::id()));
+    std::fs::write(&path, vec![0; PAGE_BYTES]).expect("a file");
+    let warnings = Warnings::default();
+    tracing::subscriber::with_default(warnings.clone(), || {
+        for _ in 0..2 {
+            ready(medium.open(&path)).expect("it opens");
+        }
+    });
+    let said = warnings.0.lock().expect("no panic").clone();
+    assert_eq!(said.len(), 1, "{said:?}");
+    for word in [path.to_str().expect("plain"), "O_DIRECT", "ext4 or xfs"] {
+        assert!(said[0].contains(word), "{word} in {said:?}");
+    }
+    std::fs::remove_file(&path).expect("the file goes");
+}
+
+#[test]
+fn another_refusal_than_of_direct_io_is_an_error() {
+    let medium = opening_by(|_| Err(io::Error::from_raw_os_error(libc::EACCES)));
+    let refused = ready(medium.open(&std::env::temp_dir())).expect_err("it is not opened otherwise");
+    assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+}
+
+/// Keeps the text of warnings.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0 = format!("{value:?}");
+            }
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        self.0.lock().expect("no panic").push(text.0);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 #[test]

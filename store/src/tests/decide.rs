@@ -344,6 +344,27 @@ fn an_unknown_value_is_unknown() {
 }
 
 #[test]
+fn the_head_and_what_is_near_it_are_read_from_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = options();
+    let mut store = Store::open_with(folder.path(), &options);
+    store.grow(1..=70, 0);
+    let decided = options.registry.gauge("ultramarine_store_decided_heights", "", &[]);
+    assert_eq!(decided.get(), 70);
+    let hits = options
+        .registry
+        .counter("ultramarine_store_pointer_hits_total", "", &[]);
+    let before = hits.get();
+    assert_eq!(store.reader.head(), Height(70));
+    for height in [70, 7] {
+        assert!(store.reader.decided(Height(height)).is_some());
+    }
+    assert_eq!(hits.get() - before, 3);
+    assert!(store.reader.decided(Height(6)).is_some(), "from the index");
+    assert_eq!(hits.get() - before, 3);
+}
+
+#[test]
 fn evidence_is_kept_once_and_outlives_the_process() {
     let pair = two_votes;
     let folder = tempfile::tempdir().expect("a folder");

@@ -24,7 +24,9 @@ fn is_memory(path: &Path) -> bool {
 fn the_index_is_opened_from_the_device_and_not_from_the_cache() {
     let folder = tempfile::tempdir().expect("a folder");
     let (false, Some(_)) = (is_memory(folder.path()), fetched_bytes()) else {
-        println!("skipped: there is no device, or what is fetched from it is not counted");
+        ultramarine_runtime::skip::say(
+            "reads from the device: there is none, or what is fetched from it is not counted",
+        );
         return;
     };
     let mut store = Store::open(folder.path());

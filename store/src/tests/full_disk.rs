@@ -9,6 +9,8 @@ use ultramarine_types::storage::{LogCondition, Source, StoreReply, StoreRequest,
 use ultramarine_types::{Height, Lsn};
 
 use super::support::*;
+use crate::reserve::RESERVE_BYTES;
+use crate::writer::EVIDENCE_WAITING_MAX;
 
 struct SmallDisk {
     folder: PathBuf,
@@ -31,7 +33,7 @@ impl SmallDisk {
                 _parent: parent,
             }),
             Ok(_) | Err(_) => {
-                println!("skipped: mounting a small tmpfs is not permitted here");
+                ultramarine_runtime::skip::say("a full disk: mounting a small tmpfs is not permitted here");
                 None
             }
         }
@@ -131,22 +133,42 @@ fn a_log_that_outgrows_its_file_takes_from_the_reserve() {
 }
 
 #[test]
-fn evidence_and_epochs_take_from_the_reserve() {
-    for marks_first in [false, true] {
-        let Some(disk) = SmallDisk::mount(64) else { return };
-        let mut store = Store::open(disk.path());
-        disk.fill(0);
-        let evidence: Vec<_> = (1..=2000).map(two_votes).collect();
-        for at in [1, 2] {
-            if marks_first {
-                store.begin(at);
-            }
-            store.ask([StoreRequest::Evidence(evidence.clone())]);
-            store.begin(at);
-        }
-        assert!(!disk.reserve().exists(), "it was given up");
-        assert_eq!(store.reader.evidence(Height(0), Height(u64::MAX), 5000).len(), 2000);
+fn epochs_take_from_the_reserve() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let mut store = Store::open(disk.path());
+    disk.fill(0);
+    for at in [1, 2] {
+        store.begin(at);
     }
+    assert!(!disk.reserve().exists(), "it was given up");
+}
+
+#[test]
+fn evidence_without_room_waits_for_it_and_stops_nothing() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let mut store = Store::open(disk.path());
+    let held = |store: &Store| store.reader.evidence(Height(0), Height(u64::MAX), usize::MAX).len();
+    let evidence = |heights: std::ops::RangeInclusive<u64>| StoreRequest::Evidence(heights.map(two_votes).collect());
+    disk.lose_reserve();
+    disk.fill(0);
+    store.ask([evidence(1..=20_000)]);
+    assert_eq!(held(&store), 0);
+    std::fs::remove_file(disk.filler()).expect("room again");
+    // Of what waits there is a bound; what comes after it comes in vain.
+    store.ask([]);
+    assert_eq!(held(&store), EVIDENCE_WAITING_MAX);
+    drop(store);
+    let mut store = Store::open(disk.path());
+    // The reserve is for what cannot wait.
+    store.begin(1);
+    disk.fill(0);
+    store.ask([evidence(30_001..=30_010)]);
+    store.log(&[b"still signing"]);
+    store.begin(2);
+    assert_eq!(held(&store), EVIDENCE_WAITING_MAX);
+    std::fs::remove_file(disk.filler()).expect("room again");
+    store.begin(3);
+    assert_eq!(held(&store), EVIDENCE_WAITING_MAX + 10);
 }
 
 #[test]
@@ -188,16 +210,38 @@ fn a_full_disk_without_a_reserve_is_an_error_that_says_how_much_to_free_and_wher
     says_what_to_do(&store.try_ask(records).expect_err("there is no room").0);
     drop(store);
     std::fs::remove_file(disk.filler()).expect("room again");
-    let mut store = Store::open(disk.path());
+    let store = Store::open(disk.path());
     disk.lose_reserve();
     disk.fill(0);
+    let state = store.writer.into_state();
     let evidence: Vec<_> = (1..=20_000).map(two_votes).collect();
-    let refused = store.try_ask([StoreRequest::Evidence(evidence)]);
-    says_what_to_do(&refused.expect_err("there is no room").0);
-    drop(store);
+    let error = state.index.keep_evidence(&evidence).expect_err("there is no room");
+    says_what_to_do(&state.index_failed(&error).0);
+    drop((state, store.reader));
     let fresh = disk.path().join("fresh");
     std::fs::create_dir(&fresh).expect("a folder");
     says_what_to_do(&Store::try_open(&fresh, &options()).err().expect("no room").to_string());
+}
+
+fn retire(store: &mut Store, below: u64) -> Height {
+    let blobs_below = Height(below);
+    match store.ask([StoreRequest::Retire { blobs_below }])[..] {
+        [StoreReply::Retired { blobs_below }] => blobs_below,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn retirement_frees_what_it_has_room_to_free() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let mut store = Store::open(disk.path());
+    store.grow(1..=15, 6);
+    // Beside the reserve: room for the payloads of one segment, five pages and its header's, and not for those of two.
+    disk.fill(RESERVE_BYTES + 8 * 4096);
+    let first = retire(&mut store, 12);
+    assert!(first > Height(1) && first <= Height(6), "{first}");
+    std::fs::remove_file(disk.filler()).expect("room again");
+    assert!(retire(&mut store, 12) > first);
 }
 
 #[test]
@@ -207,16 +251,9 @@ fn retirement_without_room_waits_for_it_and_counts_no_damage() {
     let mut store = Store::open_with(disk.path(), &options);
     store.grow(1..=15, 6);
     disk.fill(1 << 20);
-    let mut retire = || match store.ask([StoreRequest::Retire {
-        blobs_below: Height(12),
-    }])[..]
-    {
-        [StoreReply::Retired { blobs_below }] => blobs_below,
-        ref other => panic!("{other:?}"),
-    };
-    assert_eq!(retire(), Height(1));
+    assert_eq!(retire(&mut store, 12), Height(1));
     std::fs::remove_file(disk.filler()).expect("room again");
-    assert!(retire() > Height(5));
+    assert!(retire(&mut store, 12) > Height(5));
     assert!(
         !options
             .registry

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ultramarine_runtime::topology::Seat;
-use ultramarine_runtime::{Halt, Io, Reason, Receiver, Sender, Tile, link};
+use ultramarine_runtime::{Halt, Io, Reason, Receiver, Sender, Tile, link, skip};
 use ultramarine_types::storage::{Blobs, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Height, Lsn};
 
@@ -49,13 +49,10 @@ impl Running {
 }
 
 fn ios() -> Vec<Io> {
-    match ultramarine_runtime::ring::probe() {
-        Ok(()) => vec![Io::Fallback, Io::Uring],
-        Err(refusal) => {
-            println!("skipped on io_uring: {refusal}");
-            vec![Io::Fallback]
-        }
+    if skip::without_ring("the store's tile") {
+        return vec![Io::Fallback];
     }
+    vec![Io::Fallback, Io::Uring]
 }
 
 #[test]

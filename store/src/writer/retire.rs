@@ -50,26 +50,34 @@ impl<M: Medium> Writer<M> {
 
     /// Frees segments whose heights are all below a height, after their payloads were moved and the index says so.
     ///
-    /// A segment with a damaged record stays, and is no reason for the next ones to stay. Without room for their payloads
-    /// all stay, until there is.
+    /// A segment with a damaged record stays, and is no reason for the next ones to stay. Nor is one for whose payloads
+    /// there is no room beside those of the others: it stays until there is.
     pub(super) async fn retire(&mut self, blobs_below: Height) -> Result<StoreReply, Failure> {
         let below = blobs_below.min(self.state.head.next());
         let ids = self.state.ledger.wholly_below(below);
-        let (mut readable, mut payloads) = (Vec::new(), Vec::new());
+        let (mut movable, mut payloads, mut payloads_bytes) = (Vec::new(), Vec::new(), 0);
         for id in ids.into_iter().take(RETIRE_SEGMENTS_MAX) {
-            match self.read_payloads(id)? {
-                Ok(mut read) => {
-                    readable.push(id);
-                    payloads.append(&mut read);
+            let mut read = match self.read_payloads(id)? {
+                Ok(read) => read,
+                Err(damage) => {
+                    self.leave(id, &damage);
+                    continue;
                 }
-                Err(damage) => self.leave(id, &damage),
+            };
+            let bytes = payloads_bytes + read.iter().map(|payload| payload.encoded.record_bytes()).sum::<u64>();
+            if !self.state.reserve.has_room_for(segment::exact(bytes)) {
+                self.tell_no_room(segment::exact(bytes));
+                continue;
             }
+            payloads_bytes = bytes;
+            movable.push(id);
+            payloads.append(&mut read);
         }
-        if !readable.is_empty()
-            && let Some(places) = self.move_payloads(payloads).await?
+        if !movable.is_empty()
+            && let Some(places) = self.move_payloads(payloads, payloads_bytes).await?
         {
             self.relocate(&places)?;
-            self.free(&readable);
+            self.free(&movable);
             self.state.segments.sweep();
         }
         Ok(StoreReply::Retired {
@@ -122,14 +130,14 @@ impl<M: Medium> Writer<M> {
         Ok(Ok(payloads))
     }
 
-    /// Writes payloads into a segment of their own and syncs it. `None`: there is no room, so nothing may be freed.
-    async fn move_payloads(&mut self, payloads: Vec<Payload>) -> Result<Option<Vec<(ValueKey, Place)>>, Failure> {
-        let total_bytes = payloads.iter().map(|payload| payload.encoded.record_bytes()).sum();
-        let capacity = segment::exact(total_bytes);
-        if !self.state.reserve.has_room_for(capacity) {
-            self.tell_no_room(capacity);
-            return Ok(None);
-        }
+    /// Writes payloads into a segment of their own and syncs it. `None`: there was no room after all, so nothing may be
+    /// freed.
+    async fn move_payloads(
+        &mut self,
+        payloads: Vec<Payload>,
+        payloads_bytes: u64,
+    ) -> Result<Option<Vec<(ValueKey, Place)>>, Failure> {
+        let capacity = segment::exact(payloads_bytes);
         let begun = match self.state.segments.begin(Class::Payloads, capacity) {
             Ok(begun) => begun,
             Err(error) if is_full(&error) => {

@@ -10,7 +10,7 @@ use ultramarine_types::{BlobPart, Nanos, Outbox, PeerId, ValueKey};
 use super::{Join, State, Stream};
 use crate::bounds;
 use crate::streaming::contract::{Completed, Output, StopReason};
-use crate::streaming::value::{BlobFate, ChunkFate, Joined};
+use crate::streaming::value::{BlobFate, ChunkFate, Joined, Settled};
 
 impl Join {
     pub(super) fn chunk(&mut self, now: Nanos, name: OfferId, index: u32, bytes: Bytes, out: &mut Outbox<Output>) {
@@ -146,10 +146,15 @@ impl Join {
             return;
         };
         let holds = verdict.finding == Finding::Holds;
-        if value.settle(usize::from(verdict.index), sender, holds).is_none() {
+        let Some(settled) = value.settle(usize::from(verdict.index), sender, holds) else {
             return;
-        }
+        };
+        let is_assembled = value.reserved.is_some();
         match verdict.finding {
+            // Whoever brings the value again may have brought this part already, and been passed over.
+            Finding::Holds if settled == Settled::Opened && is_assembled => {
+                self.tell_if_stuck(verdict.key, sender, out)
+            }
             Finding::Holds => self.settle_value(now, verdict.key, out),
             // The value id binds the commitment: whoever relays it is as helpless as we are.
             Finding::Malformed(Malformed::Commitment) => {

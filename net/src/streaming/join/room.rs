@@ -107,8 +107,9 @@ impl Join {
             .map(|(name, stream)| (*name, stream))
     }
 
-    /// Takes a value's room from senders that lag. Its admission stays, and the core hears of it after a pause, so that
-    /// two values do not push each other out in a tight circle.
+    /// Takes a value's room from senders that lag, at the cost of those that dribble: a slow link is nobody's fault. Its
+    /// admission stays, and the core hears of it after a pause, so that two values do not push each other out in a tight
+    /// circle.
     fn reclaim(&mut self, now: Nanos, key: ValueKey, out: &mut Outbox<Output>) {
         let names: Vec<OfferId> = self.active_streams_of(key).map(|(name, _)| name).collect();
         for name in names {
@@ -116,8 +117,12 @@ impl Join {
                 continue;
             };
             let (peer, fault) = (stream.peer, Fault::Withheld);
-            out.push(Output::Charge { peer, fault, key });
-            let why = StopReason::Fault(fault);
+            let why = if stream.dribbles(now) {
+                out.push(Output::Charge { peer, fault, key });
+                StopReason::Fault(fault)
+            } else {
+                StopReason::Busy
+            };
             out.push(Output::Stop { stream: name, why });
             self.later.push_back((now + bounds::REFETCH_PAUSE, key, peer));
         }
