@@ -136,6 +136,35 @@ fn a_value_that_comes_a_byte_now_and_then_is_cut_off() {
     assert_eq!(node.counter(FAULTS, &[("fault", Fault::Withheld.name())]), 1);
 }
 
+/// Begins a frame and goes on with a byte now and then, until nobody wants more.
+async fn dribble(mut stream: quinn::SendStream, kind: Kind) {
+    let mut sent = stream.write_all(&[kind as u8, 0, 0, 0, 0xe8, 3, 0, 0]).await;
+    while sent.is_ok() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        sent = stream.write_all(&[0]).await;
+    }
+}
+
+#[test]
+fn a_first_frame_that_comes_a_byte_now_and_then_is_cut_off_on_every_kind_of_stream() {
+    let mut node = Node::start(Setup::new(1));
+    let rogue = Rogue::meet_in(&node, Guise::full_node(9));
+    node.expect_peer(identity(9).peer());
+    let patience = bounds::OFFER_WAIT.as_duration();
+    for kind in [Kind::Init, Kind::PartsRequest, Kind::ValueRequest] {
+        let cut_off = rogue.runtime.block_on(async {
+            let stream = if kind == Kind::Init {
+                rogue.connection.open_uni().await.expect("a stream")
+            } else {
+                rogue.connection.open_bi().await.expect("a stream").0
+            };
+            tokio::time::timeout(patience, dribble(stream, kind)).await
+        });
+        assert!(cut_off.is_ok(), "{kind:?}");
+        assert!(rogue.connection.close_reason().is_none(), "slow is no fault: {kind:?}");
+    }
+}
+
 #[test]
 fn a_validators_new_keys_are_no_new_start() {
     let mut node = Node::start(Setup::new(1));
