@@ -2,7 +2,8 @@
 //!
 //! Its batch call answers for a batch as a whole: `true`, `false`, or an error when anything is malformed. Who is to blame
 //! is found here: an error makes every point be looked at by itself, a `false` makes every claim be judged by itself. (Halving would not
-//! pay: each of its calls hashes and evaluates again what it is asked about, 1.5 ms a blob beside a pairing's 0.5.)
+//! pay: each of its calls hashes and evaluates again what it is asked about, 1.5 ms a blob beside a pairing's 0.5.) The worst is a proof that is
+//! malformed, read last, beside a claim that is wrong: the batch, the batch without the one, and each by itself.
 
 use std::cell::RefCell;
 

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   byte 0     claims that are opened at a time, less one (low half), claims that are summed at a time, less one (high half)
+//!   byte 1     company: from 128 on, two claims for each step that hold and are open already, summed with the first piece
 //!   then       for each claim: a base (1 byte), how many changes (1 byte, modulo 4), and for each change
 //!              its kind (1 byte) and what it asks for (positions, bits, another base)
 //! ```
@@ -18,9 +19,9 @@ use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{Finding, Malformed};
 
 use crate::fast::Fast;
-use crate::fixtures::{INFINITY, Owned, Seeded, claims, constant, line, random, shifted_by_order_three};
+use crate::fixtures::{INFINITY, Owned, Seeded, claims, constant, line, lines, random, shifted_by_order_three};
 use crate::group::Point;
-use crate::opening::Opening;
+use crate::opening::{Opened, Opening};
 use crate::verifier::Verifier;
 use crate::wellformed::MODULUS;
 use crate::{challenge, evaluate, group, memo::Memo, setup};
@@ -35,34 +36,70 @@ const ORACLE_CLAIMS_MAX: usize = 1 << 14;
 /// panics where a finding differs from what `c-kzg` says of that claim alone. What that is.
 pub fn compare(bytes: &[u8], claims_max: usize) -> Vec<Finding> {
     let mut cursor = Cursor(bytes);
-    let sizes = cursor.byte();
+    let (sizes, company) = (cursor.byte(), company(cursor.byte()));
     let mut batch: Vec<Owned> = Vec::new();
     while batch.len() < claims_max && !cursor.0.is_empty() {
         let claim = doubtful(&mut cursor, &batch);
         batch.push(claim);
     }
     let expected: Vec<_> = batch.iter().map(oracle).collect();
-    for verifier in every_path() {
-        judge(
-            verifier,
-            &batch,
-            &expected,
-            usize::from(sizes % 16),
-            usize::from(sizes / 16),
-        );
+    for (at, verifier) in every_path().iter().enumerate() {
+        let pieces = Pieces {
+            opened: usize::from(sizes % 16) + 1,
+            summed: usize::from(sizes / 16) + 1,
+            // What hashes and evaluates does not matter to claims that are open: each way to sum has company once.
+            company: if at < group::Path::all().len() { &company } else { &[] },
+        };
+        judge(verifier, &batch, &expected, pieces);
     }
     expected
 }
 
-/// Holds one verifier to the expected findings: whole, and opened and summed in groups of one more than said.
-pub fn judge(verifier: &Fast, batch: &[Owned], expected: &[Finding], opened: usize, summed: usize) {
+/// How a batch is judged in pieces.
+#[derive(Clone, Copy)]
+pub struct Pieces<'a> {
+    /// Claims that are opened at a time.
+    pub opened: usize,
+    /// Claims that are summed at a time.
+    pub summed: usize,
+    /// Claims that hold and are summed with the first piece.
+    pub company: &'a [Opened],
+}
+
+/// Sums of a few terms are made in another way than long ones: blst has buckets from 32 points on, we have windows of eight bits from
+/// 451 terms on, three a claim. Opened once, 254 claims more cost a sum.
+fn company(step: u8) -> Vec<Opened> {
+    static OPEN: OnceLock<Vec<Opened>> = OnceLock::new();
+    let open = OPEN.get_or_init(|| {
+        let pool: Vec<_> = lines(24).into_iter().chain(bases().to_vec()).collect();
+        let openings = Fast::new(Memo::new(0)).open(&claims(&pool)).into_iter();
+        openings
+            .map(|opening| match opening {
+                Opening::Open(claim) => claim,
+                Opening::Settled(finding) => unreachable!("a true claim is {finding:?}"),
+            })
+            .collect()
+    });
+    let mut seeded = Seeded(u64::from(step));
+    (0..2 * usize::from(step.saturating_sub(128)))
+        .map(|_| open[seeded.below(open.len())].clone())
+        .collect()
+}
+
+/// Holds one verifier to the expected findings: whole and in pieces.
+pub fn judge(verifier: &Fast, batch: &[Owned], expected: &[Finding], pieces: Pieces<'_>) {
+    let Pieces {
+        opened,
+        summed,
+        company,
+    } = pieces;
     let all = claims(batch);
     assert_eq!(verifier.verify(&all), expected, "{}, whole", verifier.path());
     let mut findings = vec![None; all.len()];
     let (mut places, mut open) = (Vec::new(), Vec::new());
-    for (group, claims) in all.chunks(opened + 1).enumerate() {
+    for (group, claims) in all.chunks(opened).enumerate() {
         for (at, opening) in verifier.open(claims).into_iter().enumerate() {
-            let at = group * (opened + 1) + at;
+            let at = group * opened + at;
             match opening {
                 Opening::Settled(finding) => findings[at] = Some(finding),
                 Opening::Open(claim) => {
@@ -72,20 +109,29 @@ pub fn judge(verifier: &Fast, batch: &[Owned], expected: &[Finding], opened: usi
             }
         }
     }
-    let sums: Vec<_> = open
-        .chunks(summed + 1)
-        .map(|piece| verifier.sum(piece.to_vec()))
-        .collect();
+    let mut pieces: Vec<_> = open.chunks(summed).map(<[Opened]>::to_vec).collect();
+    match pieces.first_mut() {
+        Some(first) => first.extend_from_slice(company),
+        None => pieces.push(company.to_vec()),
+    }
+    let sums = pieces.into_iter().map(|piece| verifier.sum(piece)).collect();
+    let mut company_told = 0;
     verifier.settle(sums, &mut |told| {
-        let places = places.chunks(summed + 1).nth(told.piece).expect("places of a piece");
-        for at in &places[told.positions()] {
-            assert_eq!(
-                findings[*at].replace(told.finding),
-                None,
-                "claim {at} was told of twice"
-            );
+        let places = places.chunks(summed).nth(told.piece).unwrap_or_default();
+        for position in told.positions() {
+            if let Some(at) = places.get(position) {
+                assert_eq!(
+                    findings[*at].replace(told.finding),
+                    None,
+                    "claim {at} was told of twice"
+                );
+            } else {
+                assert_eq!(told.finding, Finding::Holds, "{}, company", verifier.path());
+                company_told += 1;
+            }
         }
     });
+    assert_eq!(company_told, company.len(), "each of the company is told of once");
     let found: Option<Vec<_>> = findings.into_iter().collect();
     assert_eq!(found.as_deref(), Some(expected), "{}, in pieces", verifier.path());
 }

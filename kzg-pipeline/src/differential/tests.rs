@@ -39,15 +39,28 @@ fn every_path_agrees_with_c_kzg_on_bytes_of_any_kind() {
     }
 }
 
+/// A wrong claim is named amid so many that all sums are by buckets; so is one whose points make nothing of a sum.
+#[test]
+fn a_claim_amid_hundreds_is_judged_as_alone() {
+    assert!(company(127).is_empty() && (10..150).contains(&company(140).len()) && company(204).len() > 150);
+    // Nothing changed; a bit of the blob; the proof infinity; the opposite proof; a malformed proof.
+    for change in [&[0][..], &[1, 0, 3, 9, 200, 1], &[1, 8], &[1, 14], &[1, 10]] {
+        for step in [140, 204, 255] {
+            let claim: Vec<_> = [1].iter().chain(change).copied().collect();
+            compare(&[&[0x00, step], claim.as_slice()].concat(), 1);
+        }
+    }
+}
+
 #[test]
 fn every_kind_of_change_is_met_alone_and_gives_every_finding() {
     let mut found = Vec::new();
     for kind in 0..KINDS {
         for variant in 0..6u8 {
             // One claim of each base's kind with one change; the rest of the bytes are its particulars.
-            let bytes = [0x21, variant * 3, 1, kind, variant, variant, variant * 41];
+            let bytes = [0x21, 0, variant * 3, 1, kind, variant, variant, variant * 41];
             compare(&bytes, 1);
-            let mut cursor = Cursor(&bytes[1..]);
+            let mut cursor = Cursor(&bytes[2..]);
             found.push(oracle(&doubtful(&mut cursor, &[])));
         }
     }
@@ -84,7 +97,12 @@ fn batches_from_none_to_six_hundred_agree_with_c_kzg() {
         }
         let expected: Vec<_> = batch.iter().map(oracle).collect();
         let paths = every_path();
-        judge(&paths[round % paths.len()], &batch, &expected, 15, 15 + seeded.below(2));
+        let pieces = Pieces {
+            opened: 16,
+            summed: 16 + seeded.below(2),
+            company: &[],
+        };
+        judge(&paths[round % paths.len()], &batch, &expected, pieces);
     }
 }
 

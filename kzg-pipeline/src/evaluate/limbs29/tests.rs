@@ -64,10 +64,10 @@ fn plus(a: &Narrow, b: &Narrow) -> Narrow {
     sum
 }
 
-/// At every multiple of r below 2²⁶¹, just below the next one, and just above.
+/// At every multiple of r below 2²⁶¹, just below the next one, and where another quotient begins to be too small.
 #[test]
 fn the_quotient_is_right_at_its_borders() {
-    let offsets = [[0; 4], [1, 0, 0, 0], [R[0] - 1, R[1], R[2], R[3]]];
+    let offsets = [[0; 4], [1, 0, 0, 0], hundredths_of_r(11), [R[0] - 1, R[1], R[2], R[3]]];
     let mut multiple = [0; LIMBS];
     for quotient in 0..70 {
         for offset in offsets {

@@ -85,13 +85,20 @@ fn multiples_are_taken_off_exactly() {
     }
 }
 
-/// At every multiple of r below 7.3·r, just below the next one, and just above; the top column before carries too.
+/// At every multiple of r below 7.3·r, just below the next one, and where another quotient begins to be too small; the top column
+/// before carries too.
 #[test]
 fn the_quotient_is_right_at_its_borders() {
-    let offsets = [[0; 4], [1, 0, 0, 0], hundredths_of_r(29), [R[0] - 1, R[1], R[2], R[3]]];
+    let offsets = [
+        [0; 4],
+        [1, 0, 0, 0],
+        hundredths_of_r(8),
+        hundredths_of_r(29),
+        [R[0] - 1, R[1], R[2], R[3]],
+    ];
     let mut multiple = [0; LIMBS];
     for quotient in 0..8 {
-        for offset in offsets.iter().take(if quotient == 7 { 3 } else { 4 }) {
+        for offset in offsets.iter().take(if quotient == 7 { 4 } else { 5 }) {
             let (mut number, _) = plus(&multiple, &cut::<BITS, 4, LIMBS>(offset));
             for loosened in [0, (1 << 4) - 1] {
                 if number[LIMBS - 1] > loosened {
