@@ -55,10 +55,6 @@ fn thirty_seeds_keep_every_invariant() {
 fn seeds_that_once_failed_stay_fixed() {
     for (seed, lesson) in [
         (
-            71,
-            "a build that fails after its round was given up leaves no retry behind that nobody takes",
-        ),
-        (
             41,
             "a value withheld for a slow client and then found flawed is looked at no more: the core was woken without end",
         ),

@@ -286,9 +286,9 @@ fn explain(stop: &Stop) -> String {
         Stop::Equivocation(what) => {
             format!("refused to contradict an earlier signature: {what}. Is another process signing with this key?")
         }
-        Stop::DecidedInvalid(what) => format!(
-            "a decided block cannot be executed: {what}. Compare with other operators before restarting"
-        ),
+        Stop::DecidedInvalid(what) => {
+            format!("a decided block cannot be executed: {what}. Compare with other operators before restarting")
+        }
         Stop::ForeignSignatures(what) => format!(
             "peers hold signatures of this key that this data directory does not know: {what}. Make sure no other process uses the key"
         ),

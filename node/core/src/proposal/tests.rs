@@ -40,3 +40,21 @@ fn progress_is_kept_per_value_until_its_height_is_done() {
     assert!(proposer.progress(&key).is_none());
     assert_eq!(proposer.chosen(H, Round(0)), None);
 }
+
+#[test]
+fn a_build_that_fails_after_its_round_was_given_up_leaves_no_deadline() {
+    let mut proposer = Proposer::default();
+    proposer.want(H, Round(0));
+    proposer.begin(H, Round(0), Nanos(10));
+    proposer.give_up();
+    assert_eq!(proposer.built(H, Round(0)), Some(Nanos(10)));
+    proposer.retry(Nanos(20));
+    assert_eq!(
+        proposer.deadline(),
+        None,
+        "nobody would take it up, and the core be woken without end"
+    );
+    proposer.want(H, Round(1));
+    proposer.retry(Nanos(30));
+    assert_eq!(proposer.deadline(), Some(Nanos(30)));
+}

@@ -11,8 +11,10 @@ use super::forge::forge;
 use super::{Adversary, Means};
 use crate::wire::{Frame, StreamId};
 
-/// A flood comes at every height that this divides.
-const FLOOD_EVERY: u64 = 4;
+/// Proposals flood every height that this divides.
+const PROPOSALS_EVERY: u64 = 4;
+/// So do votes: seldom, for peers show its own core the latest of them, which then falls silent there and equivocates no more.
+const VOTES_EVERY: u64 = 10;
 /// Proposals of one round, and rounds voted in, of a flood: more than all that anybody may keep.
 const FLOOD: u32 = 80;
 
@@ -53,7 +55,7 @@ impl Equivocator {
 
     /// The same proposal of many values that nobody has.
     fn proposals(means: &mut Means<'_>, real: &Proposal) -> Vec<Frame> {
-        if !real.height.0.is_multiple_of(FLOOD_EVERY) {
+        if !real.height.0.is_multiple_of(PROPOSALS_EVERY) {
             return Vec::new();
         }
         means.count("flood");
@@ -79,7 +81,7 @@ impl Equivocator {
     /// Votes of many rounds of the height after that of a real one, once for each peer.
     fn votes(&mut self, means: &mut Means<'_>, to: usize, real: &Vote) -> Vec<Frame> {
         let height = real.height.next();
-        if !height.0.is_multiple_of(FLOOD_EVERY) || !self.flooded.insert((height, to)) {
+        if !height.0.is_multiple_of(VOTES_EVERY) || !self.flooded.insert((height, to)) {
             return Vec::new();
         }
         means.count("flood");
