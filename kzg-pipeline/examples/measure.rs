@@ -21,6 +21,10 @@ fn main() {
     let named = Processor::ALL
         .into_iter()
         .find(|processor| Some(processor.name()) == form.as_deref());
+    if let (None, Some(other)) = (named, form.as_deref().filter(|form| *form != "--json")) {
+        println!("`{other}` is neither `paths` nor `--json` nor a processor");
+        return;
+    }
     let Some(report) = measure::report(seconds, named.unwrap_or_default()) else {
         println!("this processor lacks what that one has");
         return;

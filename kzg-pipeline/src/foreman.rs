@@ -7,8 +7,9 @@
 //!   arrive while one runs;
 //! - what is due in the account goes before opening more: a verdict that somebody waits for first, then sums, which must not pile
 //!   up behind the last blob of a block;
-//! - inquiries have few turns while jobs wait (`inquiries.rs`): whatever there is to blame, a job of the current height waits for two
-//!   turns at most until it is opened, the one under way when it comes and one that is due. If it is then settled together with wrong
+//! - inquiries have few turns while jobs wait (`inquiries.rs`): whatever there is to blame, a job of the current height waits for 48
+//!   steps at most until it is opened: a turn under way when it comes, a settlement that is due, and a turn that is due. If it is then
+//!   settled together with wrong
 //!   claims of others, it has its finding when every sender in that settlement was asked about (`inquiry.rs`): in the settlement's own
 //!   turn if they are few, within five turns and a batch after each if two senders share the fullest account;
 //! - a sender at fault has no more jobs opened until the inquiry that found it out is over;
@@ -66,7 +67,7 @@ impl Default for Policy {
             sync_blobs_max: 8,
             steps_max: 16,
             // Sixteen of the largest blocks, 7 MB: so many wrong claims come only from an attack by many senders. Each has one claim named
-            // early, by which the network cuts it off, and no more opened until its inquiry is over.
+            // early, which ends its streams of that value, and no more opened until its inquiry is over.
             inquiry_claims_max: 16 * BLOBS_PER_BLOCK_MAX as usize,
             current: account(50),
             sync: account(100),

@@ -3,7 +3,7 @@
 //! ```text
 //!   whole     all claims, by the sums at hand                  one question, if nobody is to blame
 //!   senders   the claims of each, fewest first                 whoever sent none but true claims has its findings
-//!   failing   a run that fails, halved until a claim is left   one wrong claim of each sender at fault: enough to cut it off
+//!   failing   a run that fails, halved until a claim is left   one wrong claim of each sender at fault, to end its streams
 //!   unknown   every other run, the oldest and largest first    the rest of what those at fault sent
 //! ```
 //!

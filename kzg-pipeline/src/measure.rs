@@ -182,7 +182,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Where our time goes at 64 blobs.
     pub stages: Vec<StageRow>,
-    /// How much one lane takes, two, and so on up to the number of cores.
+    /// How much one lane takes, two, and so on up to the number of cores; empty where a processor without the SHA extension is
+    /// played, as is `paced`.
     pub lanes: Vec<LanesRow>,
     /// How long the last blob of a block waits for its verdict on one lane.
     pub paced: Vec<PacedRow>,
@@ -211,6 +212,9 @@ impl fmt::Display for Report {
         writeln!(f, "\nwhere our time goes, µs a blob of 64")?;
         for row in &self.stages {
             writeln!(f, "{:>12} {:>8.1}", row.stage, row.us)?;
+        }
+        if self.lanes.is_empty() {
+            return Ok(());
         }
         writeln!(f, "\nblobs a second, with a core for each lane and here")?;
         for row in &self.lanes {
@@ -251,12 +255,19 @@ pub fn report(seconds: f64, processor: Processor) -> Option<Report> {
     // Half of the time for batches and stages, a quarter each for lanes and for blocks that arrive.
     let budget = |share: f64| Duration::from_secs_f64((seconds * share).max(0.0));
     let each = budget(0.5 / (SIZES.len() + 1) as f64);
-    let rows = rows(&samples, &ours, &SIZES, each);
+    let sizes: Vec<usize> = SIZES.into_iter().filter(|blobs| processor.can_play(*blobs)).collect();
+    let rows = rows(&samples, &ours, &sizes, each);
     let stages = fast::stages(&ours, &tiled(&samples, 64), each);
     let path = ours.path();
     let ours: Arc<dyn Verifier> = Arc::new(ours);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let lanes = (1..=cores)
+    // Lanes verify blobs singly when they keep up.
+    let (cores_used, paced_sizes) = if processor.can_play(1) {
+        (cores, &paced::SIZES[..])
+    } else {
+        (0, &[][..])
+    };
+    let lanes = (1..=cores_used)
         .map(|lanes| throughput(&ours, lanes, &samples, budget(0.25 / cores as f64)))
         .collect();
     Some(Report {
@@ -266,7 +277,7 @@ pub fn report(seconds: f64, processor: Processor) -> Option<Report> {
         rows,
         stages,
         lanes,
-        paced: paced(&ours, 1, &samples, &paced::SIZES, budget(0.25)),
+        paced: paced(&ours, 1, &samples, paced_sizes, budget(0.25)),
     })
 }
 
@@ -274,9 +285,10 @@ pub fn report(seconds: f64, processor: Processor) -> Option<Report> {
 fn rows(samples: &[Sample], ours: &Fast, sizes: &[usize], budget: Duration) -> Vec<Row> {
     let other = Eip4844::new();
     let most = sizes.iter().copied().max().unwrap_or(0).max(SINGLE_BLOBS_MAX);
-    let theirs = CKzgPeer::new(&tiled(samples, most));
+    let all = tiled(samples, most);
+    let theirs = CKzgPeer::new(&all);
     let row = |&blobs: &usize| {
-        let claims = tiled(samples, blobs);
+        let claims = theirs.claims(&all, blobs);
         let singles = blobs.min(SINGLE_BLOBS_MAX);
         let [ours, batch, alone, other] = best(
             budget,

@@ -45,6 +45,16 @@ impl CKzgPeer {
         }
     }
 
+    /// The first `count` of the claims it was made of, on its own copies of the blobs: whoever is measured beside it reads the
+    /// same memory.
+    pub fn claims<'a>(&'a self, made_of: &[Claim<'a>], count: usize) -> Vec<Claim<'a>> {
+        let here = |(claim, blob): (&Claim<'a>, &'a Blob)| Claim {
+            blob: blob.as_slice(),
+            ..*claim
+        };
+        made_of.iter().zip(&self.blobs).take(count).map(here).collect()
+    }
+
     /// Whether the first `count` claims hold, by its batch call.
     pub fn batch_holds(&self, count: usize) -> bool {
         let (blobs, commitments, proofs) = (&self.blobs[..count], &self.commitments[..count], &self.proofs[..count]);

@@ -96,8 +96,13 @@ impl Node {
 
     /// What it decided at every height.
     pub fn decided(&self) -> Vec<Value> {
-        let (_, page) = self.get("/ultramarine/v1/decided").expect("the node answers");
-        page.as_array().expect("a list").clone()
+        self.decided_if_it_answers().expect("the node answers")
+    }
+
+    /// The same of a node that may be gone.
+    pub fn decided_if_it_answers(&self) -> Option<Vec<Value>> {
+        let (_, page) = self.get("/ultramarine/v1/decided").ok()?;
+        Some(page.as_array().expect("a list").clone())
     }
 
     /// A number from its `/metrics`, by name and labels as they are written there.
