@@ -158,9 +158,9 @@ async fn finish(
 }
 
 async fn wait_ready(nodes: &[NodeHome], client: &Client, children: &mut [Child]) -> anyhow::Result<()> {
-    let (mut moved, mut before) = (Instant::now(), Vec::new());
+    let (mut moved, mut fewest, mut most) = (Instant::now(), usize::MAX, 0);
     loop {
-        let (mut unready, mut progress) = (Vec::new(), Vec::new());
+        let (mut unready, mut executed) = (Vec::new(), 0);
         for (node, child) in nodes.iter().zip(children.iter_mut()) {
             if let Some(status) = child.ended()? {
                 bail!(
@@ -176,7 +176,7 @@ async fn wait_ready(nodes: &[NodeHome], client: &Client, children: &mut [Child])
                 Ok(snapshot) => {
                     let reasons = snapshot.unready();
                     unready.extend(reasons.iter().map(|why| format!("node{}: {why}", node.id)));
-                    progress.push((reasons.len(), snapshot.executed_height));
+                    executed += snapshot.executed_height.0;
                 }
                 Err(error) => unready.push(format!("node{}: {error:#}", node.id)),
             }
@@ -184,8 +184,10 @@ async fn wait_ready(nodes: &[NodeHome], client: &Client, children: &mut [Child])
         if unready.is_empty() {
             return Ok(());
         }
-        if progress != before {
-            (moved, before) = (Instant::now(), progress);
+        // Less to wait for than ever, or more replayed: a node that comes and goes is no progress.
+        if unready.len() < fewest || executed > most {
+            moved = Instant::now();
+            (fewest, most) = (fewest.min(unready.len()), most.max(executed));
         }
         if moved.elapsed() > READY_TIMEOUT {
             bail!(

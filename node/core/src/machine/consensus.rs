@@ -141,8 +141,10 @@ impl Core {
             self.proposer.give_up();
         }
         let Self { values, sync, host, .. } = self;
+        // Consensus may know a polka before its value is named: a replayed log is judged when all of it is read.
+        let polkas = host.polka_ids();
         values.slim(height, round, |id| {
-            sync.certifies(height, id) || host.verdict(id) == Some(true)
+            sync.certifies(height, id) || host.verdict(id) == Some(true) || polkas.iter().any(|(_, named)| named == id)
         });
         self.event(Event::Round {
             height,
