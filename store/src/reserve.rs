@@ -102,9 +102,17 @@ impl Reserve {
     }
 
     fn available_bytes(&self) -> Option<u64> {
-        let status = statvfs(&self.folder).ok()?;
-        status.f_bavail.checked_mul(status.f_frsize)
+        available_bytes(&self.folder)
     }
+}
+
+/// What a file system has room for; `None` if it does not say, as one that counts no blocks at all (ramfs) does not.
+fn available_bytes(folder: &Path) -> Option<u64> {
+    let status = statvfs(folder).ok()?;
+    if status.f_blocks == 0 {
+        return None;
+    }
+    status.f_bavail.checked_mul(status.f_frsize)
 }
 
 /// How much to free, and where.
@@ -127,6 +135,12 @@ fn create(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_system_that_counts_no_blocks_is_not_called_full() {
+        assert_eq!(available_bytes(Path::new("/proc")), None);
+        assert!(available_bytes(&std::env::temp_dir()) > Some(0));
+    }
 
     #[test]
     fn a_reserve_that_cannot_be_held_is_not_asked_for_again() {
