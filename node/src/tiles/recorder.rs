@@ -109,3 +109,35 @@ fn lines(peer: &PeerId, message: &ConsensusMessage) -> Vec<serde_json::Value> {
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ultramarine_types::{Address, Height, Round, Signature, Vote};
+
+    use super::*;
+
+    #[test]
+    fn a_line_that_a_crash_cut_short_spoils_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("messages.jsonl");
+        let vote = ConsensusMessage::Vote(Vote {
+            kind: VoteKind::Prevote,
+            height: Height(1),
+            round: Round(0),
+            value_id: None,
+            voter: Address::ZERO,
+            signature: Signature([0; 64]),
+        });
+        let record = || {
+            let mut recorder = Recorder::open(&path).expect("the folder is writable");
+            recorder.message(&PeerId::ZERO, &vote).expect("there is room");
+        };
+        record();
+        let whole = std::fs::read_to_string(&path).expect("it is there");
+        std::fs::write(&path, format!("{whole}{{\"from\":")).expect("the folder is writable");
+        record();
+        record();
+        let text = std::fs::read_to_string(&path).expect("it is there");
+        assert_eq!(text, format!("{whole}{{\"from\":\n{whole}{whole}"));
+    }
+}
