@@ -181,7 +181,8 @@ impl Join {
             Brings::Full(certificate) => (OfferKind::Full, Some(certificate)),
             Brings::MetadataOnly(certificate) => (OfferKind::MetadataOnly, Some(certificate)),
         };
-        let mut asked_for = None;
+        // A package is only sent to whom asked for it.
+        let (mut asked_for, mut is_answer) = (None, kind != OfferKind::Proposal);
         if let Some(requested) = self.streams.remove(&name) {
             // The answer to a request must be about what was asked, by whom it was asked.
             if requested.state != State::Requested || requested.key != key || requested.peer != peer {
@@ -189,15 +190,13 @@ impl Join {
                 self.fail(name, Fault::Protocol, out);
                 return;
             }
-            asked_for = requested.asked_for;
+            (asked_for, is_answer) = (requested.asked_for, true);
         }
         let refusal = if key.height <= self.forgotten {
             Some(StopReason::Refused(Refusal::Height))
         } else if kind == OfferKind::Proposal && self.done.contains(&key) {
             Some(StopReason::Complete)
-        } else if self.offers_of(peer) >= bounds::OFFERS_PER_PEER_MAX
-            || (self.values.len() >= bounds::VALUES_MAX && !self.values.contains_key(&key))
-        {
+        } else if !is_answer && (self.offers_of(peer) >= bounds::OFFERS_PER_PEER_MAX || !self.has_place(key)) {
             Some(StopReason::Busy)
         } else {
             None
@@ -259,6 +258,7 @@ impl Join {
         let (key, peer) = (stream.key, stream.peer);
         let wants_blobs = stream.kind != OfferKind::MetadataOnly;
         self.done.remove(&key);
+        self.make_place(key);
         let value = self
             .values
             .entry(key)

@@ -6,8 +6,8 @@ use ultramarine_types::limits::{PAYLOAD_BYTES_MAX, PAYLOAD_CHUNKS_MAX};
 use ultramarine_types::network::{Fault, NetEvent, OfferId};
 use ultramarine_types::{Assembly, Machine, Nanos, Outbox};
 
-use crate::fixture::{peer, value};
-use crate::rig::{Part, Rig};
+use crate::fixture::{peer, same_bytes, value};
+use crate::rig::{Part, Rig, parts};
 
 /// Values as large as can be, as many as there is room for, each from a peer of its own; the first brings what an honest
 /// sender brings in two seconds, the others nothing.
@@ -165,4 +165,68 @@ fn a_payload_in_order_is_joined_as_it_comes() {
         rig.part(stream, Part::Chunk(index), &value);
     }
     assert_eq!(rig.payloads(), [value.payload]);
+}
+
+/// As many abandoned values as there are places for, each of another proposal of some peer.
+fn abandoned(rig: &mut Rig) -> Vec<Assembly> {
+    let values: Vec<_> = (0..bounds::VALUES_MAX)
+        .map(|salt| value(3, salt as u8, 1000, 1))
+        .collect();
+    for value in &values {
+        rig.now = rig.now + Nanos::from_millis(1);
+        let stream = rig.admitted(peer(1), value);
+        rig.feed(Input::Gone { stream });
+    }
+    assert_eq!(rig.join.values_count(), bounds::VALUES_MAX);
+    values
+}
+
+#[test]
+fn values_that_nobody_sends_any_more_give_their_places_to_new_ones() {
+    let mut rig = Rig::new(6);
+    let old = abandoned(&mut rig);
+    let offers = rig.offers();
+    let new = value(3, 200, 1000, 1);
+    let stream = rig.admitted(peer(2), &new);
+    parts(&new).into_iter().for_each(|part| rig.part(stream, part, &new));
+    assert_eq!(rig.join.values_count(), bounds::VALUES_MAX);
+    // The oldest has lost its place: its next stream is a first one.
+    rig.begin(peer(2), &old[1]);
+    assert_eq!(rig.offers(), offers + 1, "the second oldest is known");
+    rig.repair(peer(2), &old[0]);
+    assert_eq!(rig.offers(), offers + 2);
+    assert!(same_bytes(&rig.complete[0].assembly, &new));
+    assert!(same_bytes(&rig.complete[1].assembly, &old[0]));
+}
+
+/// A verdict about the bytes of its first life would be taken for one about those of its second.
+#[test]
+fn a_value_about_which_verdicts_are_awaited_keeps_its_place() {
+    let mut rig = Rig::new(6);
+    let first = value(3, 201, 1000, 2);
+    let stream = rig.admitted(peer(1), &first);
+    rig.part(stream, Part::Blob(0), &first);
+    rig.feed(Input::Gone { stream });
+    for salt in 0..2 * bounds::VALUES_MAX {
+        let value = value(4, salt as u8, 1000, 1);
+        let stream = rig.admitted(peer(1), &value);
+        rig.feed(Input::Gone { stream });
+    }
+    let offers = rig.offers();
+    rig.begin(peer(2), &first);
+    assert_eq!(rig.offers(), offers, "it is known");
+}
+
+#[test]
+fn what_was_asked_for_is_not_refused_for_want_of_a_place() {
+    let mut rig = Rig::new(6);
+    for salt in 0..bounds::VALUES_MAX {
+        let sender = (salt / bounds::OFFERS_PER_PEER_MAX) as u8;
+        rig.admitted(peer(sender), &value(3, salt as u8, 1000, 1));
+    }
+    let unasked = value(3, 200, 1000, 1);
+    let stream = rig.begin(peer(20), &unasked);
+    assert_eq!(rig.stopped[&stream], StopReason::Busy);
+    rig.repair(peer(20), &unasked);
+    assert!(same_bytes(&rig.complete[0].assembly, &unasked));
 }

@@ -1,4 +1,4 @@
-//! This file knows whose bytes there is room for: reservations within the budget, queues and parked values.
+//! This file knows which values have a place, and whose bytes there is room for: reservations within the budget, queues and parked values.
 //!
 //! When room is short it is taken first from values nobody is sending, then from those whose senders all lag behind the
 //! pace that the deadlines of proposals and sync are made of: who dribbles may do so while nobody else wants the room.
@@ -15,6 +15,33 @@ use crate::streaming::contract::{Output, StopReason};
 use crate::streaming::value::Pending;
 
 impl Join {
+    /// Whether a value has its place, or could be given one.
+    pub(super) fn has_place(&self, key: ValueKey) -> bool {
+        self.values.len() < bounds::VALUES_MAX || self.values.contains_key(&key) || self.abandoned_value().is_some()
+    }
+
+    /// Gives up an abandoned value if there is no place for this one. If there is none, what the core asked for gets a place all the
+    /// same: it asks for few.
+    pub(super) fn make_place(&mut self, key: ValueKey) {
+        if self.values.len() >= bounds::VALUES_MAX
+            && !self.values.contains_key(&key)
+            && let Some(abandoned) = self.abandoned_value()
+        {
+            self.values.remove(&abandoned);
+        }
+    }
+
+    /// The oldest uncertified value that is not whole, and that no stream and no verdict is about: if it is wanted again, its next
+    /// stream is offered as a first one is.
+    fn abandoned_value(&self) -> Option<ValueKey> {
+        self.values
+            .values()
+            .filter(|value| value.tag == Tag::Streamed && (value.hopeless || value.is_missing_parts()))
+            .filter(|value| !value.awaits_verdicts() && self.streams.values().all(|stream| stream.key != value.key))
+            .min_by_key(|value| (value.admitted, value.key))
+            .map(|value| value.key)
+    }
+
     /// Lets an admitted value's stream be read, once there is room for the value.
     pub(super) fn start(&mut self, now: Nanos, name: OfferId, out: &mut Outbox<Output>) {
         let Some(stream) = self.streams.get(&name) else { return };
