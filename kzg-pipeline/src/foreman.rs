@@ -12,18 +12,19 @@
 //!   settled together with wrong
 //!   claims of others, it has its finding when every sender in that settlement was asked about (`inquiry.rs`): in the settlement's own
 //!   turn if they are few, within five turns and a batch after each if two senders share the fullest account;
-//! - a sender at fault has no more jobs opened until the inquiry that found it out is over;
+//! - a sender at fault has no more jobs opened until the inquiry that found it out is over; once it is convicted, all that wait are given
+//!   back unjudged, so that others can be asked for what they are about;
 //! - no job waits for company: a free lane takes what waits, and free lanes share it evenly. Under load, jobs wait because no lane is
 //!   free, and so find company by themselves.
 //!
-//! Keeps: every job is in exactly one `Open` task, and every claim that it left open in exactly one `Settle` task after it; an inquiry
-//! goes on until it is over; a task is handed out only to a lane that is free.
+//! Keeps: every job is in exactly one `Open` or `Return` task, and every claim that was left open in exactly one `Settle` task after it;
+//! an inquiry goes on until it is over; a task is handed out only to a lane that is free.
 
 use std::convert::Infallible;
 
 use ultramarine_types::limits::BLOBS_PER_BLOCK_MAX;
 use ultramarine_types::verify::Urgency;
-use ultramarine_types::{Machine, Nanos, Outbox};
+use ultramarine_types::{Machine, Nanos, Outbox, PeerId};
 
 use crate::account::{Account, AccountPolicy, Due, Mark, Piece, Settlement};
 use crate::former::{Batch, Former, Lot, Ticket};
@@ -66,8 +67,8 @@ impl Default for Policy {
             current_blobs_max: 16,
             sync_blobs_max: 8,
             steps_max: 16,
-            // Sixteen of the largest blocks, 7 MB: so many wrong claims come only from an attack by many senders. Each has one claim named
-            // early, which ends its streams of that value, and no more opened until its inquiry is over.
+            // Sixteen of the largest blocks, 9 MB: so many claims are under inquiry only in an attack by many senders. Each has few named,
+            // and no more opened until its inquiry is over.
             inquiry_claims_max: 16 * BLOBS_PER_BLOCK_MAX as usize,
             current: account(50),
             sync: account(100),
@@ -108,6 +109,8 @@ pub enum Input<O, S, I = Infallible> {
         before: Case,
         /// What is not settled yet.
         left: Option<Blame<I>>,
+        /// Peers that it has convicted so far.
+        convicted: Vec<PeerId>,
     },
     /// No job will ever come again.
     Closed,
@@ -125,6 +128,8 @@ pub enum Task<O, S, I = Infallible> {
     Settle(Urgency, Settlement<O, S>),
     /// Go on with this inquiry by as many; answered by [`Input::Inquired`].
     Inquire(Urgency, Blame<I>),
+    /// Answer these as unjudged; answered by [`Input::LaneFree`].
+    Return(Vec<Ticket>),
 }
 
 /// Hands tasks to free lanes; see the module's text for its rules.
@@ -261,9 +266,22 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
                 self.lanes_free += 1;
                 self.desk(urgency).account.put_sum(sum, claims_count, mark);
             }
-            Input::Inquired { urgency, before, left } => {
-                self.lanes_free += 1;
+            Input::Inquired {
+                urgency,
+                before,
+                left,
+                convicted,
+            } => {
                 self.desk(urgency).inquiries.put(&before, left);
+                let tickets: Vec<_> = convicted
+                    .into_iter()
+                    .flat_map(|peer| self.former.take_all_of(Some(peer)))
+                    .collect();
+                if tickets.is_empty() {
+                    self.lanes_free += 1;
+                } else {
+                    out.push(Task::Return(tickets));
+                }
             }
             Input::Closed => {
                 self.current.account.close();

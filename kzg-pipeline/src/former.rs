@@ -6,7 +6,7 @@
 //! - Senders take turns, blob by blob: one that floods waits for itself, and delays any other by less than one batch.
 //! - Batches are numbered in the order in which they were formed.
 //!
-//! Keeps: every job leaves in exactly one batch; jobs of one sender and urgency leave in the order they came.
+//! Keeps: every job leaves once, in a batch or with all of its sender's; jobs of one sender and urgency leave in the order they came.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -102,6 +102,12 @@ impl Former {
         Some(Batch { lot, tickets })
     }
 
+    /// All jobs of one sender.
+    pub fn take_all_of(&mut self, sender: Option<PeerId>) -> Vec<Ticket> {
+        let jobs = [&mut self.current, &mut self.sync].map(|queue| queue.take_all_of(sender));
+        jobs.into_iter().flatten().collect()
+    }
+
     fn queue(&mut self, urgency: Urgency) -> &mut Queue {
         match urgency {
             Urgency::Current => &mut self.current,
@@ -157,6 +163,15 @@ impl Queue {
             }
         }
         tickets
+    }
+
+    fn take_all_of(&mut self, sender: Option<PeerId>) -> VecDeque<Ticket> {
+        let Some(jobs) = self.senders.remove(&sender) else {
+            return VecDeque::new();
+        };
+        self.turns.retain(|next| *next != sender);
+        self.count -= jobs.len();
+        jobs
     }
 }
 

@@ -7,6 +7,9 @@
 //!   unknown   every other run, the oldest and largest first    the rest of what those at fault sent
 //! ```
 //!
+//! A peer of which [`WRONG_CLAIMS_MAX`] wrong claims are named is *convicted*: nothing more of what it sent is asked about, and all of
+//! that is told of as unjudged. A question takes a lane as long as several blobs, and costs a liar nothing more.
+//!
 //! Senders come first because pieces mix them: a wrong claim in each piece would otherwise keep everybody's findings until all
 //! pieces are halved. A piece of one sender is asked about by the sums it has; the claims of mixed pieces are put into *parcels* by
 //! sender and summed afresh. A *step* is a question or the sums of a parcel, which take as long.
@@ -14,14 +17,15 @@
 //! If a run fails, its left half is asked about; if that holds, the right half is known to fail and not asked. So it is with senders:
 //! if all but one hold, that one is at fault.
 //!
-//! Keeps: each claim is told of once; no claim of a sender at fault is asked about before every sender was; n claims in k pieces of s
-//! senders take fewer than 2k + 2n + 2s questions and n / 32 + s sums of parcels.
+//! Keeps: each claim is told of once; whatever a convicted peer did not send is judged; no claim of a sender at fault is asked about
+//! before every sender was; n claims in k pieces of s senders take fewer than 2k + 2n + 2s questions and n / 32 + s sums of parcels, and
+//! a peer at fault no more than a few halvings of what it sent.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use ultramarine_types::PeerId;
-use ultramarine_types::verify::Finding;
+use ultramarine_types::verify::{Finding, WRONG_CLAIMS_MAX};
 
 use crate::opening::{Opened, Summed};
 
@@ -86,8 +90,22 @@ pub struct Inquiry {
     failing: Vec<Run>,
     /// Runs of those at fault of which nothing is known.
     unknown: VecDeque<Run>,
-    at_fault: Vec<Option<PeerId>>,
+    at_fault: Vec<Culprit>,
     claims_left: usize,
+}
+
+/// Who sent wrong claims, and how many of them are named.
+#[derive(Clone, Copy, Debug)]
+struct Culprit {
+    sender: Option<PeerId>,
+    named: usize,
+}
+
+impl Culprit {
+    /// Which peer it is, if nothing more of what it sent is asked about.
+    fn convicted(&self) -> Option<PeerId> {
+        self.sender.filter(|_| self.named >= WRONG_CLAIMS_MAX)
+    }
 }
 
 /// Claims with their sums, and where each came from.
@@ -153,9 +171,14 @@ impl Inquiry {
     pub fn case(&self) -> Case {
         Case {
             claims_count: self.claims_left,
-            at_fault: self.at_fault.clone(),
+            at_fault: self.at_fault.iter().map(|culprit| culprit.sender).collect(),
             others_wait: !self.asked || !self.senders.is_empty(),
         }
+    }
+
+    /// The convicted peers.
+    pub fn convicted(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.at_fault.iter().filter_map(Culprit::convicted)
     }
 
     /// Takes at most so many steps.
@@ -261,7 +284,7 @@ impl Inquiry {
     }
 
     fn blame(&mut self, sender: Option<PeerId>, run: Run, tell: &mut Tell<'_>) {
-        self.at_fault.push(sender);
+        self.at_fault.push(Culprit { sender, named: 0 });
         self.fail(run, tell);
     }
 
@@ -274,8 +297,35 @@ impl Inquiry {
             run => run,
         };
         match &run {
-            Run::Claims(_, claims) if claims.len() == 1 => self.tell(&run, Finding::Wrong, tell),
+            Run::Claims(parcel, claims) if claims.len() == 1 => {
+                self.tell(&run, Finding::Wrong, tell);
+                self.count_named(self.parcels[*parcel].places[claims.start].sender, tell);
+            }
             Run::Claims(..) | Run::Parcels(_) => self.failing.push(run),
+        }
+    }
+
+    /// A wrong claim of this sender is named: it may be the last.
+    fn count_named(&mut self, sender: Option<PeerId>, tell: &mut Tell<'_>) {
+        let culprit = self.at_fault.iter_mut().find(|culprit| culprit.sender == sender);
+        let culprit = culprit.expect("a sender is at fault before a claim of it is named");
+        culprit.named += 1;
+        if culprit.convicted().is_none() {
+            return;
+        }
+        let parcels = &self.parcels;
+        let is_theirs = |run: &Run| parcels[run.parcel()].places.iter().any(|place| place.sender == sender);
+        let theirs: Vec<Run> = self
+            .failing
+            .iter()
+            .chain(&self.unknown)
+            .filter(|run| is_theirs(run))
+            .cloned()
+            .collect();
+        self.failing.retain(|run| !is_theirs(run));
+        self.unknown.retain(|run| !is_theirs(run));
+        for run in theirs {
+            self.tell(&run, Finding::Unjudged, tell);
         }
     }
 
@@ -348,6 +398,14 @@ impl Parcel {
 }
 
 impl Run {
+    /// The position of its first parcel, or of the one it is in. All are of one sender once it is to blame.
+    fn parcel(&self) -> usize {
+        match self {
+            Self::Parcels(parcels) => parcels.start,
+            Self::Claims(parcel, _) => *parcel,
+        }
+    }
+
     /// Of a run of at least two, the left half and the right.
     fn halves(&self) -> (Self, Self) {
         let middle = |range: &Range<usize>| {

@@ -93,16 +93,16 @@ pub struct Lanes {
     links: Mutex<Links>,
     /// Held for as long as a decision takes.
     office: Mutex<Office>,
-    /// For the leader: there is a task, or another deadline.
+    /// For the leader: there is a task, room, or another deadline.
     news: Notify,
     verdicts: Vec<Sender<Verdict>>,
     verifier: Arc<dyn Verifier>,
     steps_max: usize,
+    waiting_max: usize,
 }
 
 struct Links {
     jobs: Vec<Receiver<VerifyJob>>,
-    waiting_max: usize,
 }
 
 struct Office {
@@ -137,10 +137,7 @@ impl Lanes {
     pub fn new(clients: Vec<LaneClientEnd>, verifier: Arc<dyn Verifier>, options: Options) -> Arc<Self> {
         let (jobs, verdicts) = clients.into_iter().map(|client| (client.jobs, client.verdicts)).unzip();
         Arc::new(Self {
-            links: Mutex::new(Links {
-                jobs,
-                waiting_max: options.waiting_max.max(1),
-            }),
+            links: Mutex::new(Links { jobs }),
             office: Mutex::new(Office {
                 foreman: Foreman::new(options.policy),
                 tasks: Outbox::new(),
@@ -149,6 +146,7 @@ impl Lanes {
             verdicts,
             verifier,
             steps_max: options.policy.steps_max,
+            waiting_max: options.waiting_max.max(1),
         })
     }
 
@@ -207,14 +205,14 @@ impl Lanes {
     }
 
     /// How many more jobs may be taken off the links. Only who holds them takes any, so it never shrinks in between.
-    fn room(&self, links: &Links) -> usize {
-        links.waiting_max.saturating_sub(self.office().foreman.waiting())
+    fn room(&self, office: &Office) -> usize {
+        self.waiting_max.saturating_sub(office.foreman.waiting())
     }
 
     /// Takes jobs off the links, a turn for each client at a time, behind `first`, for which there is room.
     fn take_in(&self, links: &mut Links, first: Option<Ticket>) -> Input {
         let mut tickets: Vec<_> = first.into_iter().collect();
-        let room = self.room(links);
+        let room = self.room(&self.office());
         assert!(tickets.len() <= room, "more jobs wait than may");
         let mut more = true;
         while more {
@@ -236,12 +234,13 @@ impl Lanes {
     fn tell(&self, ctx: &TileContext, inputs: impl IntoIterator<Item = Input>) -> Option<Task> {
         let mut guard = self.office();
         let office = &mut *guard;
-        let before = office.foreman.deadline();
+        let before = (office.foreman.deadline(), self.room(office) > 0);
         for input in inputs {
             office.foreman.handle(ctx.clock.now(), input, &mut office.tasks);
         }
         let task = office.tasks.pop();
-        let news = !office.tasks.is_empty() || office.foreman.deadline() != before;
+        let after = (office.foreman.deadline(), self.room(office) > 0);
+        let news = !office.tasks.is_empty() || after != before;
         drop(guard);
         if news {
             self.news.notify_one();
@@ -251,7 +250,7 @@ impl Lanes {
 
     async fn wait(&self, ctx: &TileContext, links: &mut Links, deadline: Option<Nanos>) -> Event {
         // Without room, this lane waits for a task: jobs wait though it is free, for an inquiry in another lane's hands.
-        let has_room = self.room(links) > 0;
+        let has_room = self.room(&self.office()) > 0;
         let mut deadline = pin!(sleep_until(deadline, ctx));
         let mut halted = pin!(ctx.halt.stopped());
         // A notice given since the deadline was read is kept by `Notify` and found here.
@@ -299,22 +298,30 @@ impl Lanes {
                 }
             }
             Task::Settle(urgency, settlement) => {
-                let left = self.inquire(self.inquiry(settlement), metrics);
+                let (left, convicted) = self.inquire(self.inquiry(settlement), metrics);
                 metrics.settle_time.record(took());
                 Input::Inquired {
                     urgency,
                     before: Case::default(),
                     left,
+                    convicted,
                 }
             }
             Task::Inquire(urgency, blame) => {
-                let left = self.inquire(blame.inquiry, metrics);
+                let (left, convicted) = self.inquire(blame.inquiry, metrics);
                 metrics.inquire_time.record(took());
                 Input::Inquired {
                     urgency,
                     before: blame.case,
                     left,
+                    convicted,
                 }
+            }
+            Task::Return(tickets) => {
+                for ticket in &tickets {
+                    self.answer(&address(ticket), Finding::Unjudged, metrics);
+                }
+                Input::LaneFree
             }
         }
     }
@@ -351,8 +358,8 @@ impl Lanes {
         (addresses, inquiry)
     }
 
-    /// A turn of an inquiry; what is left of it.
-    fn inquire(&self, inquiry: HeldInquiry, metrics: &Metrics) -> Option<Blame<HeldInquiry>> {
+    /// A turn of an inquiry: what is left of it, and whom it has convicted.
+    fn inquire(&self, inquiry: HeldInquiry, metrics: &Metrics) -> (Option<Blame<HeldInquiry>>, Vec<PeerId>) {
         let (addresses, mut inquiry) = inquiry;
         let (before, mut told_of) = (inquiry.claims_left(), 0);
         self.verifier.inquire(&mut inquiry, self.steps_max, &mut |told| {
@@ -368,10 +375,12 @@ impl Lanes {
             told_of,
             "a verifier tells of every claim that it has judged"
         );
-        (case.claims_count > 0).then_some(Blame {
+        let convicted = inquiry.convicted().collect();
+        let left = (case.claims_count > 0).then_some(Blame {
             inquiry: (addresses, inquiry),
             case,
-        })
+        });
+        (left, convicted)
     }
 
     fn answer(&self, address: &Address, finding: Finding, metrics: &Metrics) {
@@ -404,7 +413,7 @@ impl std::fmt::Debug for Lanes {
 #[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 enum Event {
     Job(Ticket),
-    /// A task, a deadline, or the halt.
+    /// A task, room, a deadline, or the halt.
     News,
     /// Every client is gone.
     Alone,

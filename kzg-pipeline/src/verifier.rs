@@ -24,8 +24,9 @@ pub struct Claim<'a> {
 
 /// Judges claims in two phases: opening, claim by claim as blobs arrive, and settling, for all of them together.
 ///
-/// Promises: one finding per claim; a claim's finding does not depend on its company, nor on how claims are split into batches
-/// and sums; malformed and wrong are told apart; no input makes it panic. Shared read-only between lanes.
+/// Promises: one finding per claim; what is found of a claim does not depend on its company, nor on how claims are split into batches
+/// and sums (whether it is asked about may: what a convicted peer sent besides is not, see [`Inquiry`]); malformed and wrong are told
+/// apart; no input makes it panic. Shared read-only between lanes.
 pub trait Verifier: Send + Sync {
     /// The name in the configuration and in metrics.
     fn name(&self) -> &'static str;
@@ -133,16 +134,18 @@ pub const fn label(finding: Finding) -> &'static str {
         Finding::Malformed(Malformed::Blob) => "malformed_blob",
         Finding::Malformed(Malformed::Commitment) => "malformed_commitment",
         Finding::Malformed(Malformed::Proof) => "malformed_proof",
+        Finding::Unjudged => "unjudged",
     }
 }
 
 /// Every label of [`label`], in the order of [`label_index`].
-pub const LABELS: [&str; 5] = [
+pub const LABELS: [&str; 6] = [
     "holds",
     "wrong",
     "malformed_blob",
     "malformed_commitment",
     "malformed_proof",
+    "unjudged",
 ];
 
 /// The position of a finding's label in [`LABELS`].
@@ -153,5 +156,6 @@ pub const fn label_index(finding: Finding) -> usize {
         Finding::Malformed(Malformed::Blob) => 2,
         Finding::Malformed(Malformed::Commitment) => 3,
         Finding::Malformed(Malformed::Proof) => 4,
+        Finding::Unjudged => 5,
     }
 }

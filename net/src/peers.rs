@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ultramarine_types::limits::{PEERS_MAX, VALIDATORS_MAX};
 use ultramarine_types::network::Fault;
+use ultramarine_types::verify::WRONG_CLAIMS_MAX;
 use ultramarine_types::{Address, Nanos, PeerId};
 
 use crate::bounds;
@@ -48,6 +49,9 @@ pub const fn weight(fault: Fault) -> u64 {
         Fault::Withheld => 5,
     }
 }
+
+// The verifier names no more of them.
+const _: () = assert!(WRONG_CLAIMS_MAX as u64 * weight(Fault::Proof) >= BAN_SCORE);
 
 #[derive(Clone, Copy, Debug)]
 struct Score {

@@ -84,6 +84,7 @@ fn batches_from_none_to_six_hundred_agree_with_c_kzg() {
             Finding::Holds => {}
             Finding::Wrong => wrong.push(claim),
             Finding::Malformed(_) => malformed.push(claim),
+            Finding::Unjudged => unreachable!("c-kzg judges"),
         }
     }
     let sizes = (0..=40).chain([

@@ -5,7 +5,8 @@
 //! - Inquiries in which some sender was not asked about yet go first, and have a turn after each batch: such a sender may be honest, and
 //!   waits for no more than that.
 //! - A sender of wrong claims has no more of its jobs opened until the inquiry that found it out is over. So what one sender has under
-//!   inquiry is bounded by what was open before. What it sends besides waits, and keeps its places in the values it is of until then.
+//!   inquiry is bounded by what was open before. What it sends besides waits, and keeps its places in the values it is of until then:
+//!   not for long, as few of its wrong claims are looked for (`inquiry.rs`).
 //! - They are *crowded* once very many claims are under inquiry. Then a batch is opened, a small one, for each turn: no more claims
 //!   come in than go out, so memory is bounded whatever peers send.
 //!

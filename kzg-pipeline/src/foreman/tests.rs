@@ -58,8 +58,11 @@ fn one(mut tasks: Vec<Work>) -> Work {
 }
 
 fn names(batch: &Batch) -> Vec<Name> {
-    let name = |ticket: &Ticket| (ticket.job.sender.map_or(0, |peer| peer.0[0]), ticket.job.index);
     batch.tickets.iter().map(name).collect()
+}
+
+fn name(ticket: &Ticket) -> Name {
+    (ticket.job.sender.map_or(0, |peer| peer.0[0]), ticket.job.index)
 }
 
 /// What a lane answers that leaves every claim open.
@@ -75,7 +78,7 @@ fn done(task: Work) -> Answer {
             sum: piece.claims,
             mark: piece.mark,
         },
-        Task::Settle(..) => Input::LaneFree,
+        Task::Settle(..) | Task::Return(_) => Input::LaneFree,
         Task::Inquire(..) => panic!("nobody is to blame"),
     }
 }
@@ -105,7 +108,7 @@ fn inquire(task: Work, steps_max: usize, wrong: impl Fn(&Name) -> bool) -> Turn 
     inquiry.ask(steps_max, &judge, &mut |some| {
         told.extend(&pieces[some.piece][some.positions()])
     });
-    let case = inquiry.case();
+    let (case, convicted) = (inquiry.case(), inquiry.convicted().collect());
     let answer = Input::Inquired {
         urgency,
         before,
@@ -113,6 +116,7 @@ fn inquire(task: Work, steps_max: usize, wrong: impl Fn(&Name) -> bool) -> Turn 
             inquiry: (pieces, inquiry),
             case,
         }),
+        convicted,
     };
     let steps = judge.steps();
     Turn { told, steps, answer }
@@ -200,7 +204,7 @@ fn a_block_is_summed_on_the_way_and_settled_by_one_task_at_its_end() {
                     assert_eq!((settlement.sums.len(), settlement.loose.len()), (2, 2));
                     "settle"
                 }
-                Task::Inquire(..) => panic!("nobody is to blame"),
+                Task::Inquire(..) | Task::Return(_) => panic!("nobody is to blame"),
             });
             let mut next = feed(&mut foreman, 1 + u64::from(index), done(task));
             match next.pop() {
@@ -383,6 +387,10 @@ impl Run {
                 }
             }
             Task::Inquire(..) => self.inquire(task),
+            Task::Return(ref tickets) => {
+                self.find(tickets.iter().map(name).collect());
+                done(task)
+            }
             other => done(other),
         };
         if let Input::Opened { claims, .. } = &mut answer {

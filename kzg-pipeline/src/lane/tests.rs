@@ -1,7 +1,7 @@
 use super::*;
 use bytes::Bytes;
 use ultramarine_runtime::{Halt, Reason, Registry, link};
-use ultramarine_types::verify::{Malformed, Urgency};
+use ultramarine_types::verify::{Malformed, Urgency, WRONG_CLAIMS_MAX};
 
 use crate::field::Fr;
 use crate::fixtures::{self, Seeded};
@@ -109,6 +109,8 @@ fn take(client: &mut Client, count: usize) -> Vec<Verdict> {
 
 #[test]
 fn each_client_gets_a_verdict_for_each_of_its_jobs_from_any_lane() {
+    // Two of forty: too few to convict anybody.
+    let is_good = |sender: u8, index: u16, round: u16| (index + round + u16::from(sender)) % 20 != 0;
     for lanes_count in [1, 3] {
         let (mut first, first_end) = client();
         let (mut second, second_end) = client();
@@ -122,22 +124,21 @@ fn each_client_gets_a_verdict_for_each_of_its_jobs_from_any_lane() {
             }
             for round in 0..20 {
                 for index in 0..40u16 {
-                    let good = (index + round) % 3 != 0;
-                    let last = index == 39;
+                    let (good, last) = (is_good(1, index, round), index == 39);
                     first
                         .jobs
                         .send(job(1, index, last, vec![u8::from(good)]))
                         .expect("the lanes live");
                     second
                         .jobs
-                        .send(job(2, index, last, vec![u8::from(!good)]))
+                        .send(job(2, index, last, vec![u8::from(is_good(2, index, round))]))
                         .expect("the lanes live");
                 }
                 for (client, sender) in [(&mut first, 1u8), (&mut second, 2)] {
                     let mut verdicts = take(client, 40);
                     verdicts.sort_by_key(|verdict| verdict.index);
                     for (index, verdict) in (0u16..).zip(&verdicts) {
-                        let good = ((index + round) % 3 != 0) == (sender == 1);
+                        let good = is_good(sender, index, round);
                         assert_eq!((verdict.index, verdict.sender), (index, Some(PeerId([sender; 32]))));
                         assert_eq!(verdict.finding == Finding::Holds, good);
                     }
@@ -291,11 +292,12 @@ fn no_more_jobs_are_taken_in_than_may_wait_though_a_lane_is_free() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         drop(leave);
-        assert!(
-            take(&mut client, 40)
-                .iter()
-                .all(|verdict| verdict.finding == Finding::Wrong)
-        );
+        let wrong = take(&mut client, 40)
+            .iter()
+            .filter(|verdict| verdict.finding == Finding::Wrong)
+            .count();
+        // Of eight, and of what was opened later, but not of the five that waited when their sender was convicted.
+        assert!((WRONG_CLAIMS_MAX..=40 - 5).contains(&wrong), "{wrong} are named");
     });
 }
 
@@ -320,9 +322,9 @@ fn a_halt_drops_what_is_not_settled_yet() {
 }
 
 /// Blocks of several senders at once, some of their streams stalling, over one to three lanes of the real verifier: each
-/// job has one verdict, the one it has alone.
+/// job has one verdict, the one it has alone, or none if its sender is convicted.
 #[test]
-fn any_interleaving_gives_each_job_the_verdict_it_has_alone() {
+fn any_interleaving_gives_each_job_the_verdict_it_has_alone_or_gives_it_back() {
     let verifier: Arc<dyn Verifier> = Arc::new(crate::fast::Fast::new(Memo::new(0)));
     let mut pool = fixtures::lines(12);
     for (at, (_, spoil, _)) in crate::suite::SPOILERS.iter().enumerate().step_by(3) {
@@ -367,11 +369,18 @@ fn any_interleaving_gives_each_job_the_verdict_it_has_alone() {
                 }
                 let mut verdicts = take(&mut client, expected.len());
                 verdicts.sort_by_key(|verdict| verdict.index);
-                let found: Vec<_> = verdicts
-                    .iter()
-                    .map(|verdict| (verdict.index, verdict.sender, verdict.finding))
-                    .collect();
-                assert_eq!(found, expected);
+                let is_convicted = |sender| {
+                    let wrong = |verdict: &&Verdict| (verdict.sender, verdict.finding) == (sender, Finding::Wrong);
+                    verdicts.iter().filter(wrong).count() >= WRONG_CLAIMS_MAX
+                };
+                for (verdict, (index, sender, alone)) in verdicts.iter().zip(expected) {
+                    assert_eq!((verdict.index, verdict.sender), (index, sender));
+                    let is_given_back = verdict.finding == Finding::Unjudged && is_convicted(sender);
+                    assert!(
+                        is_given_back || verdict.finding == alone,
+                        "{verdict:?}, alone {alone:?}"
+                    );
+                }
             }
         });
         assert_eq!(client.verdicts.try_recv(), None, "and no second one");

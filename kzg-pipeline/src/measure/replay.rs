@@ -154,6 +154,7 @@ impl<'a> Replay<'a> {
                 assert_eq!(inquiry.claims_left(), 0, "one question settles true claims");
                 (settled, Input::LaneFree)
             }
+            Task::Return(_) => unreachable!("the samples are true claims"),
         }
     }
 }

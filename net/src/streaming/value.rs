@@ -20,7 +20,7 @@ use super::init::chunk_bytes;
 ///            blob arrives            Holds
 ///   Empty ───────────────▶ Verifying ─────▶ Verified
 ///     ▲                      │  │ parked       │
-///     ├──── Wrong, Malformed ┘  ▼              │
+///     ├── not found to hold ─┘  ▼              │
 ///     └────── any verdict ── Drained ◀─ never ─┘ (a parked Verified is Empty at once)
 /// ```
 #[derive(Debug)]
@@ -34,6 +34,16 @@ enum Slot {
     Drained { sender: PeerId },
     /// The proof holds.
     Verified(BlobPart),
+}
+
+impl Slot {
+    /// About whose bytes a verdict is awaited.
+    const fn awaited_from(&self) -> Option<PeerId> {
+        match self {
+            Self::Verifying { sender, .. } | Self::Drained { sender } => Some(*sender),
+            Self::Empty | Self::Verified(_) => None,
+        }
+    }
 }
 
 /// Where one payload chunk stands.
@@ -96,7 +106,7 @@ pub(super) enum BlobFate {
 /// What a verdict did to its slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Settled {
-    /// Its bytes are proven, or gone for their sender's fault.
+    /// Its bytes are proven, or gone: wrong, or not asked about for what else their sender sent.
     Judged,
     /// Its bytes were gone before: only now may others come.
     Opened,
@@ -116,6 +126,8 @@ pub(super) struct Pending {
     pub admitted: Nanos,
     /// The origin proposer bound something malformed: it can never be whole.
     pub hopeless: bool,
+    /// Blobs were given back unjudged, and the core has not heard of it.
+    pub given_back: bool,
     chunks: Vec<ChunkSlot>,
     front: Front,
     /// All chunks as one, once they are joined.
@@ -138,6 +150,7 @@ impl Pending {
             reserved: None,
             admitted,
             hopeless: false,
+            given_back: false,
             chunks,
             front: Front::default(),
             payload: None,
@@ -207,6 +220,16 @@ impl Pending {
         }
     }
 
+    /// Whether some blob waits for its verdict.
+    pub fn awaits_verdicts(&self) -> bool {
+        self.blobs.iter().any(|slot| slot.awaited_from().is_some())
+    }
+
+    /// Whether some blob of this sender does.
+    pub fn awaits_verdicts_about(&self, sender: PeerId) -> bool {
+        self.blobs.iter().any(|slot| slot.awaited_from() == Some(sender))
+    }
+
     /// Gives up all bytes and keeps the admission: they can be asked for again.
     pub fn park(&mut self) {
         self.reserved = None;
@@ -215,11 +238,9 @@ impl Pending {
         self.front = Front::default();
         self.chunks.iter_mut().for_each(|chunk| *chunk = ChunkSlot::Empty);
         for slot in &mut self.blobs {
-            let drained = match slot {
-                Slot::Verifying { sender, .. } | Slot::Drained { sender } => Slot::Drained { sender: *sender },
-                Slot::Empty | Slot::Verified(_) => Slot::Empty,
-            };
-            *slot = drained;
+            *slot = slot
+                .awaited_from()
+                .map_or(Slot::Empty, |sender| Slot::Drained { sender });
         }
     }
 

@@ -265,6 +265,35 @@ fn a_bad_last_blob_ends_its_senders_stream_and_the_rest_is_asked_for_at_once() {
 }
 
 #[test]
+fn blobs_given_back_unjudged_cost_nobody_and_are_asked_for_together() {
+    let value = value(3, 0, 1000, 6);
+    let mut rig = Rig::new(6);
+    let (bad, good) = (peer(1), peer(2));
+    let from_bad = rig.admitted(bad, &value);
+    let from_good = rig.begin(good, &value);
+    (0..5).for_each(|index| spoil(&mut rig, from_bad, Part::Blob(index), &value));
+    for part in parts(&value) {
+        rig.part(from_good, part, &value);
+    }
+    rig.feed(Input::Fin { stream: from_good });
+    (0..3).for_each(|_| rig.verify(0));
+    assert_eq!(rig.charges, [(bad, Fault::Proof); 3]);
+    let before = rig.incomplete();
+    rig.give_back(0);
+    assert_eq!(
+        rig.incomplete(),
+        before,
+        "another verdict about what it sent is awaited"
+    );
+    rig.give_back(0);
+    assert_eq!(rig.incomplete(), before + 1);
+    assert_eq!(rig.charges.len(), 3, "nobody is charged for what was not judged");
+    rig.verify_all();
+    rig.repair(good, &value);
+    assert!(same_bytes(&rig.complete[0].assembly, &value));
+}
+
+#[test]
 fn nobody_has_withheld_what_it_was_not_asked_for() {
     let value = value(3, 0, 1000, 3);
     let mut rig = Rig::new(6);

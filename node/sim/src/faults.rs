@@ -130,6 +130,7 @@ pub const CLASSES: &[&str] = &[
     "flood",
     "withholding",
     "bad-blob",
+    "unjudged",
     "bad-chunk",
     "false-status",
     "false-sync-answer",

@@ -96,6 +96,7 @@ impl Lanes {
             Finding::Holds => Ok(()),
             Finding::Wrong => Err(format!("the proof of blob {} does not hold", verdict.index)),
             Finding::Malformed(what) => Err(format!("blob {} is malformed: {what:?}", verdict.index)),
+            Finding::Unjudged => Err(format!("blob {} was not verified", verdict.index)),
         };
         if let Some(bundle) = pending.remove(&verdict.key) {
             // The waiter may have given up.

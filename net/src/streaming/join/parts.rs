@@ -181,6 +181,17 @@ impl Join {
                     out.push(Output::Stop { stream: name, why });
                 }
             }
+            Finding::Unjudged => value.given_back = true,
+        }
+        self.tell_of_given_back(verdict.key, sender, out);
+    }
+
+    /// Once no verdict about a sender's blobs is awaited, those given back can all be asked for together.
+    fn tell_of_given_back(&mut self, key: ValueKey, sender: PeerId, out: &mut Outbox<Output>) {
+        let Some(value) = self.values.get_mut(&key) else { return };
+        if value.given_back && !value.awaits_verdicts_about(sender) {
+            value.given_back = false;
+            self.tell_if_stuck(key, sender, out);
         }
     }
 

@@ -8,15 +8,27 @@ use crate::wire::Frame;
 
 /// Parts spoiled in a thousand.
 const SPOILED: u32 = 150;
+/// Of a thousand blobs after a spoiled one: often more of a value than a verifier cares to name.
+const SPOILED_TOO: u32 = 700;
 
 /// See the file's words.
 #[derive(Default)]
-pub struct BadRelay;
+pub struct BadRelay {
+    /// Whether it has spoiled the newest blob.
+    spoils: bool,
+}
+
+impl BadRelay {
+    fn spoils(&mut self, means: &mut Means<'_>) -> bool {
+        self.spoils = means.dice.chance(if self.spoils { SPOILED_TOO } else { SPOILED });
+        self.spoils
+    }
+}
 
 impl Adversary for BadRelay {
     fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: Frame) -> Vec<Frame> {
         match frame {
-            Frame::Blob { stream, index, part } if means.dice.chance(SPOILED) => {
+            Frame::Blob { stream, index, part } if self.spoils(means) => {
                 means.count("bad-blob");
                 vec![Frame::Blob {
                     stream,

@@ -1,9 +1,14 @@
 //! This file knows a node's verifier: the real foreman, and two lanes that take their time and compare numbers.
+//!
+//! Their inquiries name a few wrong claims a turn, as many as the real one does at its slowest.
 
-use ultramarine_kzg_pipeline::foreman::{self, Policy, Task};
+use std::collections::{BTreeMap, BTreeSet};
+
+use ultramarine_kzg_pipeline::foreman::{self, Blame, Policy, Task};
 use ultramarine_kzg_pipeline::former::Ticket;
-use ultramarine_types::verify::{Verdict, VerifyJob};
-use ultramarine_types::{Machine, Nanos, Outbox};
+use ultramarine_kzg_pipeline::inquiry::Case;
+use ultramarine_types::verify::{Finding, Urgency, Verdict, VerifyJob, WRONG_CLAIMS_MAX};
+use ultramarine_types::{Machine, Nanos, Outbox, PeerId};
 
 use super::{Event, World};
 use crate::blobs;
@@ -11,9 +16,23 @@ use crate::blobs;
 /// Lanes of one node.
 const LANES: usize = 2;
 
+/// Wrong claims named in a turn of an inquiry.
+const NAMED_A_TURN: usize = 2;
+/// What a turn typically takes.
+const TURN: Nanos = Nanos::from_millis(16);
+
 /// An opened claim is the verdict that its settlement will give, and a sum is a list of them.
-pub(crate) type Foreman = foreman::Foreman<Verdict, Vec<Verdict>>;
-type Input = foreman::Input<Verdict, Vec<Verdict>>;
+pub(crate) type Foreman = foreman::Foreman<Verdict, Vec<Verdict>, Inquiry>;
+type Input = foreman::Input<Verdict, Vec<Verdict>, Inquiry>;
+type Work = Task<Verdict, Vec<Verdict>, Inquiry>;
+
+/// Claims that do not all hold.
+#[derive(Debug)]
+pub(crate) struct Inquiry {
+    claims: Vec<Verdict>,
+    /// How many wrong ones of a peer are named.
+    named: BTreeMap<PeerId, usize>,
+}
 
 /// What a task gave: verdicts for whoever asked, and the answer for the foreman.
 #[derive(Debug)]
@@ -40,6 +59,9 @@ impl World {
 
     pub(crate) fn lane_done(&mut self, index: usize, done: Done) {
         for verdict in done.verdicts {
+            if verdict.finding == Finding::Unjudged {
+                self.count("unjudged");
+            }
             self.join_input(index, ultramarine_net::streaming::Input::Verdict(verdict));
         }
         self.foreman_input(index, done.answer);
@@ -59,7 +81,7 @@ impl World {
         self.tasks(index, out);
     }
 
-    fn tasks(&mut self, index: usize, mut out: Outbox<Task<Verdict, Vec<Verdict>>>) {
+    fn tasks(&mut self, index: usize, mut out: Outbox<Work>) {
         let life = self.nodes[index].life;
         while let Some(task) = out.pop() {
             let (typical, done) = carry_out(task);
@@ -88,19 +110,14 @@ impl World {
 }
 
 /// What a task gives, and how long it typically takes: a share for each blob, and a pairing at the end.
-fn carry_out(task: Task<Verdict, Vec<Verdict>>) -> (Nanos, Done) {
+fn carry_out(task: Work) -> (Nanos, Done) {
     match task {
         Task::Open(batch) => {
             let typical = Nanos(300_000 * batch.tickets.len() as u64);
-            let claims = batch.tickets.iter().map(verdict).collect();
+            let is_open = |claim: &Verdict| !matches!(claim.finding, Finding::Malformed(_));
+            let (claims, verdicts) = batch.tickets.iter().map(verdict).partition(is_open);
             let answer = Input::Opened { lot: batch.lot, claims };
-            (
-                typical,
-                Done {
-                    verdicts: Vec::new(),
-                    answer,
-                },
-            )
+            (typical, Done { verdicts, answer })
         }
         Task::Sum(urgency, piece) => {
             let typical = Nanos(80_000 * piece.claims.len() as u64);
@@ -118,12 +135,67 @@ fn carry_out(task: Task<Verdict, Vec<Verdict>>) -> (Nanos, Done) {
                 },
             )
         }
-        Task::Settle(_, settlement) => {
+        Task::Settle(urgency, settlement) => {
             let typical = Nanos(900_000 + 80_000 * settlement.loose.len() as u64);
-            let verdicts = settlement.sums.into_iter().flatten().chain(settlement.loose).collect();
-            let answer = Input::LaneFree;
-            (typical, Done { verdicts, answer })
+            let claims: Vec<_> = settlement.sums.into_iter().flatten().chain(settlement.loose).collect();
+            if claims.iter().all(|claim| claim.finding == Finding::Holds) {
+                let (verdicts, answer) = (claims, Input::LaneFree);
+                return (typical, Done { verdicts, answer });
+            }
+            let named = BTreeMap::new();
+            (TURN, inquire(urgency, Case::default(), Inquiry { claims, named }))
         }
+        Task::Inquire(urgency, blame) => (TURN, inquire(urgency, blame.case, blame.inquiry)),
+        Task::Return(tickets) => {
+            let verdicts = tickets.iter().map(verdict).map(unjudged).collect();
+            let answer = Input::LaneFree;
+            (Nanos(1000 * tickets.len() as u64), Done { verdicts, answer })
+        }
+    }
+}
+
+/// A turn of an inquiry.
+fn inquire(urgency: Urgency, before: Case, inquiry: Inquiry) -> Done {
+    let Inquiry { mut claims, mut named } = inquiry;
+    let mut verdicts = Vec::new();
+    for _ in 0..NAMED_A_TURN {
+        let Some(at) = claims.iter().position(|claim| claim.finding == Finding::Wrong) else {
+            break;
+        };
+        let wrong = claims.remove(at);
+        verdicts.push(wrong);
+        let Some(sender) = wrong.sender else { continue };
+        let count = named.entry(sender).or_default();
+        *count += 1;
+        if *count == WRONG_CLAIMS_MAX {
+            let theirs = claims.extract_if(.., |claim| claim.sender == Some(sender));
+            verdicts.extend(theirs.map(unjudged));
+        }
+    }
+    let is_wrong = |claim: &&Verdict| claim.finding == Finding::Wrong;
+    let at_fault: BTreeSet<_> = claims.iter().filter(is_wrong).map(|claim| claim.sender).collect();
+    verdicts.extend(claims.extract_if(.., |claim| !at_fault.contains(&claim.sender)));
+    let convicted = named.iter().filter(|(_, count)| **count >= WRONG_CLAIMS_MAX);
+    let answer = Input::Inquired {
+        urgency,
+        before,
+        convicted: convicted.map(|(peer, _)| *peer).collect(),
+        left: (!claims.is_empty()).then(|| Blame {
+            case: Case {
+                claims_count: claims.len(),
+                at_fault: at_fault.into_iter().collect(),
+                others_wait: false,
+            },
+            inquiry: Inquiry { claims, named },
+        }),
+    };
+    Done { verdicts, answer }
+}
+
+fn unjudged(claim: Verdict) -> Verdict {
+    Verdict {
+        finding: Finding::Unjudged,
+        ..claim
     }
 }
 
