@@ -1,5 +1,7 @@
 //! What the tests share: made-up values, and a store driven request by request.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,10 +10,10 @@ use ultramarine_runtime::Registry;
 use ultramarine_runtime::medium::{Pwrite, ready};
 use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::limits::{BLOB_BYTES, Limits};
-use ultramarine_types::storage::{Blobs, Decision, LogEpoch, Recovered, StoreReply, StoreRequest, Tag};
+use ultramarine_types::storage::{Blobs, Decision, LogEpoch, Recovered, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{
     Address, Assembly, BlobPart, CommitCertificate, Evidence, ExecutionHeader, Hash, Height, Init, KzgCommitment,
-    KzgProof, Lsn, Round, Signature, ValueId, ValueMetadata, Vote, VoteKind,
+    KzgProof, Lsn, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind,
 };
 
 use crate::{OpenError, Opened, Reader, StoreOptions, Writer, open};
@@ -25,6 +27,36 @@ pub fn options() -> StoreOptions {
         segment_bytes_min: 1 << 20,
         ..StoreOptions::new(Limits { blobs_per_block: 6 }, CHAIN_ID, GENESIS, Registry::new())
     }
+}
+
+/// Options of a store that keeps nothing in memory.
+pub fn cold() -> StoreOptions {
+    StoreOptions {
+        hot_bytes: 0,
+        ..options()
+    }
+}
+
+/// Flips a byte of what stands before the blobs of a stored value.
+pub fn damage_payload(store: &Store, key: &ValueKey) {
+    let place = store.reader.on_disk(key).expect("it is held");
+    let file = OpenOptions::new().read(true).write(true).open(&place.path);
+    let file = file.expect("the segment");
+    let at = place.offset + 128 + 6 * (8 + 48) + 600;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("read");
+    file.write_all_at(&[byte[0] ^ 1], at).expect("written");
+}
+
+/// What the metrics say of damaged segments.
+pub fn damaged_segments(options: &StoreOptions) -> String {
+    let rendered = options.registry.render();
+    let line = rendered
+        .lines()
+        .find(|line| line.starts_with("ultramarine_store_damaged_segments "));
+    line.and_then(|line| line.rsplit(' ').next())
+        .unwrap_or("none")
+        .to_owned()
 }
 
 /// A store, its writer driven by the test.
