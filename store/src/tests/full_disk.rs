@@ -245,6 +245,41 @@ fn retirement_frees_what_it_has_room_to_free() {
 }
 
 #[test]
+fn retirement_reads_nothing_when_there_is_room_for_nothing() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let options = cold();
+    let mut store = Store::open_with(disk.path(), &options);
+    let values = store.grow(1..=15, 6);
+    // Beside the reserve: not even for a page of each height of a segment and its header's.
+    disk.fill(RESERVE_BYTES + 4 * 4096);
+    // Who reads it sees it.
+    damage_payload(&store, &values[0].key);
+    assert_eq!(retire(&mut store, 12), Height(1));
+    assert_eq!(damaged_segments(&options), "0");
+}
+
+#[test]
+fn payloads_too_large_to_move_are_read_once_and_keep_no_others_from_going() {
+    let Some(disk) = SmallDisk::mount(96) else { return };
+    let options = cold();
+    let mut store = Store::open_with(disk.path(), &options);
+    let large: Vec<_> = (1..=20).map(|at| value_with(at, at as u8, 6, 100_000)).collect();
+    for value in &large {
+        store.put(value, Tag::Streamed);
+        store.commit(value);
+    }
+    store.grow(21..=35, 6);
+    // Beside the reserve: for the payloads of a segment of small ones, and not for one of the large.
+    disk.fill(RESERVE_BYTES + 10 * 4096);
+    assert_eq!(retire(&mut store, 32), Height(1));
+    for value in &large[..12] {
+        damage_payload(&store, &value.key);
+    }
+    assert!(retire(&mut store, 32) > Height(24));
+    assert_eq!(damaged_segments(&options), "0", "none of the first was read again");
+}
+
+#[test]
 fn retirement_without_room_waits_for_it_and_counts_no_damage() {
     let Some(disk) = SmallDisk::mount(64) else { return };
     let options = options();
