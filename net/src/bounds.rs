@@ -112,6 +112,11 @@ pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 4;
 pub const ARRIVALS_PER_SECOND: u64 = 16;
 /// See [`ARRIVALS_PER_SECOND`].
 pub const ARRIVALS_BURST: u64 = 256;
+/// Handshakes a configured peer may begin a second in its own place, and at once: it dials one at a time, after a good
+/// connection at most every two seconds, and otherwise more slowly each time.
+pub const EXPECTED_PER_SECOND: u64 = 1;
+/// See [`EXPECTED_PER_SECOND`].
+pub const EXPECTED_BURST: u64 = 16;
 /// Addresses remembered for what they have used: several times those that can be connected.
 pub const SITES_MAX: usize = 8 * PEERS_MAX;
 /// Connections of one address: a whole small network may live behind one.
