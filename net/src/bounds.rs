@@ -139,8 +139,10 @@ pub const STREAMS_BURST: u64 = 64;
 pub const SERVING_VALIDATORS_MAX: usize = 4;
 /// Answers of both classes read from the source for full nodes at one time.
 pub const SERVING_FULL_NODES_MAX: usize = 4;
-/// Answers of one class read from the source for one peer at one time.
-pub const SERVING_PER_PEER_MAX: usize = 2;
+/// Answers of one class read from the source for one validator at one time.
+pub const SERVING_PER_VALIDATOR_MAX: usize = 2;
+/// The same for one full node, which so has half of all full nodes' turns at most.
+pub const SERVING_PER_FULL_NODE_MAX: usize = 1;
 /// Sync packages that may wait for one peer, in values of the largest size: what sync has in flight.
 pub const PACKAGES_WAITING_VALUES: u64 = 2;
 /// The same for parts of values: the one that a round waits for.
@@ -168,4 +170,6 @@ pub const fn answer_permits(limits: &Limits, values_count: u64) -> u32 {
 }
 
 const _: () = assert!(BLOB_FRAME_BYTES_MAX < 1 << 24);
+// Two full nodes, of two classes each.
+const _: () = assert!(2 * 2 * SERVING_PER_FULL_NODE_MAX <= SERVING_FULL_NODES_MAX);
 const _: () = assert!(MTU_MAX as usize * 10 < 65_536);
