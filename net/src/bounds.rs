@@ -112,6 +112,11 @@ pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 4;
 pub const ARRIVALS_PER_SECOND: u64 = 16;
 /// See [`ARRIVALS_PER_SECOND`].
 pub const ARRIVALS_BURST: u64 = 256;
+/// Handshakes a configured peer may begin a second in its own place, and at once: it dials one at a time, after a good
+/// connection at most every two seconds, and otherwise more slowly each time.
+pub const EXPECTED_PER_SECOND: u64 = 1;
+/// See [`EXPECTED_PER_SECOND`].
+pub const EXPECTED_BURST: u64 = 16;
 /// Addresses remembered for what they have used: several times those that can be connected.
 pub const SITES_MAX: usize = 8 * PEERS_MAX;
 /// Connections of one address: a whole small network may live behind one.
@@ -134,8 +139,10 @@ pub const STREAMS_BURST: u64 = 64;
 pub const SERVING_VALIDATORS_MAX: usize = 4;
 /// Answers of both classes read from the source for full nodes at one time.
 pub const SERVING_FULL_NODES_MAX: usize = 4;
-/// Answers of one class read from the source for one peer at one time.
-pub const SERVING_PER_PEER_MAX: usize = 2;
+/// Answers of one class read from the source for one validator at one time.
+pub const SERVING_PER_VALIDATOR_MAX: usize = 2;
+/// The same for one full node, which so has half of all full nodes' turns at most.
+pub const SERVING_PER_FULL_NODE_MAX: usize = 1;
 /// Sync packages that may wait for one peer, in values of the largest size: what sync has in flight.
 pub const PACKAGES_WAITING_VALUES: u64 = 2;
 /// The same for parts of values: the one that a round waits for.
@@ -163,4 +170,6 @@ pub const fn answer_permits(limits: &Limits, values_count: u64) -> u32 {
 }
 
 const _: () = assert!(BLOB_FRAME_BYTES_MAX < 1 << 24);
+// Two full nodes, of two classes each.
+const _: () = assert!(2 * 2 * SERVING_PER_FULL_NODE_MAX <= SERVING_FULL_NODES_MAX);
 const _: () = assert!(MTU_MAX as usize * 10 < 65_536);

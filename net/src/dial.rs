@@ -111,7 +111,7 @@ async fn dial(hub: &Hub, endpoint: &quinn::Endpoint, name: &str) -> Result<quinn
         .map_err(|error| format!("the name lookup failed: {error}"))?
         .find(|address| address.is_ipv4() == ours.is_ipv4())
         .ok_or_else(|| "the name has no address of our socket's family".to_owned())?;
-    hub.doors.borrow_mut().find(name, address);
+    hub.doors.borrow_mut().find(hub.now(), name, address);
     // The name is for TLS's sake only: keys are compared, not names.
     let connecting = endpoint
         .connect(address, "ultramarine")

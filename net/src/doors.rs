@@ -5,8 +5,8 @@
 //! ```
 //! Who never says who it is holds its place until the deadline, and may take it again: strangers with a few addresses, or
 //! with one behind a validator's own NAT, can hold all places there are. So a configured peer has one that is nobody else's.
-//! It is known by where we find it when we dial, port included, because a node dials from the port it listens on; and it has
-//! to prove that address.
+//! It is known by where we find it when we dial, port included, because a node dials from the port it listens on; it has to
+//! prove that address, and is held to a rate of its own.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,13 +58,22 @@ struct Here {
     arrivals: Bucket,
 }
 
+/// A configured peer.
+#[derive(Debug)]
+struct Found {
+    /// Where it was last.
+    address: SocketAddr,
+    /// Handshakes in its own place, however they end: who begins one has proven the address.
+    handshakes: Bucket,
+}
+
 /// Handshakes and connections by site.
 #[derive(Debug, Default)]
 pub struct Doors {
     handshakes: usize,
     sites: BTreeMap<Site, Here>,
-    /// Configured peers, each as it is named, and where it was last found.
-    found: BTreeMap<String, SocketAddr>,
+    /// Configured peers, each as it is named.
+    found: BTreeMap<String, Found>,
     /// Handshakes in progress in the places of configured peers.
     expected: BTreeSet<SocketAddr>,
 }
@@ -80,8 +89,15 @@ enum Place {
 
 impl Doors {
     /// A configured peer's name was looked up.
-    pub fn find(&mut self, name: &str, address: SocketAddr) {
-        self.found.insert(name.to_owned(), canonical(address));
+    pub fn find(&mut self, now: Nanos, name: &str, address: SocketAddr) {
+        let address = canonical(address);
+        match self.found.get_mut(name) {
+            Some(found) => found.address = address,
+            None => {
+                let handshakes = Bucket::new(bounds::EXPECTED_PER_SECOND, bounds::EXPECTED_BURST, now);
+                self.found.insert(name.to_owned(), Found { address, handshakes });
+            }
+        }
     }
 
     /// Judges one who knocks, and counts it if it may enter. `proven`: it has shown that the address is its own.
@@ -92,12 +108,14 @@ impl Doors {
                 self.enter(now, site);
                 Ok(Place::Common(site))
             }
-            Knock::Refuse
-                if !self.expected.contains(&address) && self.found.values().any(|found| *found == address) =>
-            {
+            Knock::Refuse if !self.expected.contains(&address) => {
+                let mut here = self.found.values_mut().filter(|found| found.address == address);
+                let found = here.find(|found| !found.handshakes.is_in_debt(now));
+                let found = found.ok_or(Knock::Refuse)?;
                 if !proven {
                     return Err(Knock::Prove);
                 }
+                found.handshakes.take(now, 1);
                 self.expected.insert(address);
                 Ok(Place::Own(address))
             }
@@ -306,7 +324,7 @@ mod tests {
         let doors = doors();
         let now = Nanos::ZERO;
         let peer = SocketAddr::from(([10, 0, 0, 1], 7000));
-        doors.borrow_mut().find("peer", peer);
+        doors.borrow_mut().find(now, "peer", peer);
         let here = |_| Visit::begin(&doors, now, at(1), true).expect("a place");
         let _beside_it: Vec<Visit> = (0..bounds::HANDSHAKES_PER_ADDRESS_MAX).map(here).collect();
         let enter = |address, proven| Visit::begin(&doors, now, address, proven);
@@ -318,7 +336,7 @@ mod tests {
         drop(enter(peer, true).expect("the place is free"));
         drop(enter(peer, true).expect("and free again"));
         // It is looked for elsewhere: the place goes with it.
-        doors.borrow_mut().find("peer", at(9));
+        doors.borrow_mut().find(now, "peer", at(9));
         assert_eq!(enter(peer, true).err(), Some(Knock::Refuse));
         let elsewhere = |number| enter(at(10 + number), true).expect("a place");
         let all = u8::try_from(bounds::HANDSHAKES_MAX - bounds::HANDSHAKES_PER_ADDRESS_MAX).expect("few");
@@ -350,6 +368,41 @@ mod tests {
         assert_eq!(come_and_go(now, true), Err(Knock::Refuse));
         now = now + Nanos::from_millis(1_000);
         assert_eq!(come_and_go(now, true), Ok(()));
+    }
+
+    #[test]
+    fn a_configured_peers_own_place_is_held_to_a_rate() {
+        let doors = doors();
+        let peer = SocketAddr::from(([10, 0, 0, 1], 7000));
+        let now = Nanos::ZERO;
+        doors.borrow_mut().find(now, "peer", peer);
+        let here = |_| Visit::begin(&doors, now, at(1), true).expect("a place");
+        let _beside_it: Vec<Visit> = (0..bounds::HANDSHAKES_PER_ADDRESS_MAX).map(here).collect();
+        let enter = |now, proven| Visit::begin(&doors, now, peer, proven).map(|visit| visit.end(now));
+        for _ in 0..10 * bounds::EXPECTED_BURST {
+            assert_eq!(
+                enter(now, false),
+                Err(Knock::Prove),
+                "who only writes the address on a packet takes nothing"
+            );
+        }
+        // One after the other, and each is over at once.
+        for _ in 0..=bounds::EXPECTED_BURST {
+            assert_eq!(enter(now, true), Ok(()));
+        }
+        for proven in [false, true] {
+            assert_eq!(enter(now, proven), Err(Knock::Refuse));
+        }
+        doors.borrow_mut().find(now, "peer", at(9));
+        doors.borrow_mut().find(now, "peer", peer);
+        assert_eq!(
+            enter(now, true),
+            Err(Knock::Refuse),
+            "to be looked up again brings nothing"
+        );
+        let later = Nanos::from_millis(1_000);
+        assert_eq!(enter(later, true), Ok(()));
+        assert_eq!(enter(later, true), Err(Knock::Refuse));
     }
 
     #[test]

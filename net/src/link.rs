@@ -52,10 +52,10 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    fn of(limits: &Limits, values_count: u64) -> Self {
+    fn of(limits: &Limits, values_count: u64, turns_count: usize) -> Self {
         let permits = bounds::answer_permits(limits, values_count);
         Self {
-            turns: Semaphore::new(bounds::SERVING_PER_PEER_MAX),
+            turns: Semaphore::new(turns_count),
             bytes: Semaphore::new(permits as usize),
             permits,
         }
@@ -84,9 +84,9 @@ impl Link {
             site,
             limits,
         } = parts;
-        let window = match validator {
-            Some(_) => bounds::VALIDATOR_WINDOW_BYTES,
-            None => bounds::FULL_NODE_WINDOW_BYTES,
+        let (window, turns_count) = match validator {
+            Some(_) => (bounds::VALIDATOR_WINDOW_BYTES, bounds::SERVING_PER_VALIDATOR_MAX),
+            None => (bounds::FULL_NODE_WINDOW_BYTES, bounds::SERVING_PER_FULL_NODE_MAX),
         };
         connection.set_receive_window(window.into());
         Self {
@@ -99,8 +99,8 @@ impl Link {
             queue: RefCell::new(Queue::default()),
             queued: Notify::new(),
             bulk: RefCell::new(VecDeque::new()),
-            repairs: Answers::of(&limits, bounds::REPAIRS_WAITING_VALUES),
-            packages: Answers::of(&limits, bounds::PACKAGES_WAITING_VALUES),
+            repairs: Answers::of(&limits, bounds::REPAIRS_WAITING_VALUES, turns_count),
+            packages: Answers::of(&limits, bounds::PACKAGES_WAITING_VALUES, turns_count),
             counted: Cell::new((0, 0)),
         }
     }

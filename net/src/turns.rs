@@ -1,6 +1,7 @@
-//! This file knows whose answer is read from the source next. One peer has few turns at a time; validators and full nodes
-//! have turns of their own, so that no number of full nodes can keep a validator from repairing a value; and so have
-//! validators' repairs and packages, so that no number of heights to catch up with can.
+//! This file knows whose answer is read from the source next. One peer has few turns at a time, and one full node never
+//! more than half of theirs; validators and full nodes have turns of their own, so that no number of full nodes can keep a
+//! validator from repairing a value; and so have validators' repairs and packages, so that no number of heights to catch up
+//! with can.
 
 use tokio::sync::Semaphore;
 

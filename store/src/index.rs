@@ -372,7 +372,7 @@ impl Index {
     }
 
     /// Makes evidence durable. What is there already stays one row; above the bound the oldest heights go.
-    pub fn keep_evidence(&self, evidence: &[Evidence]) -> Result<(), IndexError> {
+    pub fn keep_evidence<'a>(&self, evidence: impl IntoIterator<Item = &'a Evidence>) -> Result<(), IndexError> {
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
         {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use ultramarine_types::Height;
 
+use crate::format::PAGE_BYTES;
 use crate::segment::{Location, SegmentId};
 
 /// What a values segment still holds.
@@ -15,6 +16,8 @@ struct Account {
     dead_bytes: u64,
     /// Decided heights whose record lies here, and its length.
     decided: BTreeMap<Height, u64>,
+    /// What the payloads of its heights take elsewhere, once it is known.
+    payloads_bytes: Option<u64>,
     sealed: bool,
     /// A record in it is damaged, so that not all of its payloads could be moved: it stays.
     left: bool,
@@ -101,6 +104,21 @@ impl Ledger {
         })
     }
 
+    /// What the payloads of a segment's heights take elsewhere: at least a page each, exactly once they were weighed.
+    pub fn payloads_bytes(&self, id: SegmentId) -> u64 {
+        self.accounts.get(&id).map_or(0, |account| {
+            let least = account.decided.len() as u64 * PAGE_BYTES;
+            account.payloads_bytes.unwrap_or(least)
+        })
+    }
+
+    /// The payloads of a segment to which no height is added any more were read.
+    pub fn weighed(&mut self, id: SegmentId, payloads_bytes: u64) {
+        if let Some(account) = self.accounts.get_mut(&id) {
+            account.payloads_bytes = Some(payloads_bytes);
+        }
+    }
+
     /// A segment cannot be freed as long as this process lives, for damage in it.
     pub fn leave(&mut self, id: SegmentId) {
         if let Some(account) = self.accounts.get_mut(&id) {
@@ -179,6 +197,9 @@ mod tests {
         assert_eq!(ledger.wholly_below(Height(10)), [ONE, TWO]);
         assert_eq!(ledger.heights(ONE), [Height(1), Height(2), Height(9)]);
         assert_eq!(ledger.held_bytes(), 4 * 4096);
+        assert_eq!(ledger.payloads_bytes(ONE), 3 * 4096);
+        ledger.weighed(ONE, 5 * 4096);
+        assert_eq!(ledger.payloads_bytes(ONE), 5 * 4096);
         ledger.leave(ONE);
         assert_eq!(ledger.wholly_below(Height(10)), [TWO]);
         assert_eq!(ledger.left_count(), 1);

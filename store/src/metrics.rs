@@ -40,6 +40,8 @@ pub struct Metrics {
     pub retired_segments: Counter,
     /// Segments past retention that stay because a record in them is damaged.
     pub damaged_segments: Gauge,
+    /// Pieces of evidence that wait for room.
+    pub waiting_evidence: Gauge,
     /// From a put's arrival to its receipt.
     pub persist: Histogram,
     /// A decision's commit.
@@ -103,6 +105,10 @@ impl Metrics {
             damaged_segments: gauge(
                 "ultramarine_store_damaged_segments",
                 "Segments past retention that stay because a record in them is damaged: an alarm.",
+            ),
+            waiting_evidence: gauge(
+                "ultramarine_store_waiting_evidence",
+                "Pieces of evidence kept in memory until the disk has room for them.",
             ),
             persist: registry.histogram(
                 "ultramarine_stage_seconds",

@@ -62,9 +62,14 @@ impl Reserve {
 
     /// Whether `bytes` more may be taken for values.
     pub fn has_room_for(&self, bytes: u64) -> bool {
+        bytes <= self.room_bytes()
+    }
+
+    /// What may be taken for values.
+    pub fn room_bytes(&self) -> u64 {
         // A file system that cannot say is asked to do it instead.
         self.available_bytes()
-            .is_none_or(|available| available >= bytes + RESERVE_BYTES)
+            .map_or(u64::MAX, |available| available.saturating_sub(RESERVE_BYTES))
     }
 
     /// To be called before everything written that cannot be refused: gives the reserve up when the disk is nearly full,

@@ -18,8 +18,9 @@ use ultramarine_runtime::Clock;
 use ultramarine_runtime::medium::Medium;
 use ultramarine_types::limits::Limits;
 use ultramarine_types::storage::{LogEpoch, Source, StoreReply, StoreRequest};
-use ultramarine_types::{Assembly, Evidence, Height, Lsn, Nanos, ValueKey};
+use ultramarine_types::{Assembly, Height, Lsn, Nanos, ValueKey};
 
+use self::evidence::Backlog;
 use crate::failure::Failure;
 use crate::format::Lineage;
 use crate::index::{Index, IndexError};
@@ -97,8 +98,7 @@ pub struct Writer<M: Medium> {
     values_file: Option<M::File>,
     log_files: LogFiles<M>,
     group: Group,
-    /// What waits for room.
-    evidence: Vec<Evidence>,
+    evidence: Backlog,
 }
 
 /// What waits for the next sync.
@@ -124,7 +124,7 @@ impl<M: Medium> Writer<M> {
             values_file: None,
             log_files: LogFiles::default(),
             group: Group::default(),
-            evidence: Vec::new(),
+            evidence: Backlog::default(),
         }
     }
 

@@ -35,10 +35,10 @@ fn full_nodes_cannot_keep_a_validator_from_what_it_misses() {
     node.shelf.put(slow.clone());
     node.shelf.put(wanted.clone());
     let disk = node.shelf.stick(slow.key);
-    let rogues: Vec<Rogue> = (0..3)
+    let rogues: Vec<Rogue> = (0..4)
         .map(|index| Rogue::meet_in(&node, Guise::full_node(20 + index)))
         .collect();
-    for index in 0..3 {
+    for index in 0..4 {
         node.expect_peer(identity(20 + index).peer());
     }
     let request = message::parts_request_frame(&PartsRequest {
@@ -48,7 +48,7 @@ fn full_nodes_cannot_keep_a_validator_from_what_it_misses() {
     let _answers: Vec<_> = (0..12)
         .flat_map(|_| rogues.iter().map(|rogue| rogue.ask(&request)))
         .collect();
-    node.shelf.expect_waiting(4);
+    node.shelf.expect_waiting(bounds::SERVING_FULL_NODES_MAX);
     validator.tell(NetCommand::Fetch {
         key: wanted.key,
         peer: node.peer,
@@ -151,6 +151,38 @@ fn packages_that_are_read_leave_turns_for_repairs() {
     node.shelf.expect_waiting(bounds::SERVING_VALIDATORS_MAX);
     for rogue in &rogues {
         expect_answer(rogue, &height_request(6, SyncWant::Certificate));
+    }
+    drop(disk);
+}
+
+#[test]
+fn a_full_node_leaves_turns_of_both_classes_to_the_next() {
+    let mut node = Node::start(Setup::new(1));
+    let (slow, wanted) = (value(5, 1, 1000, 1), value(6, 2, 1000, 1));
+    for value in [&slow, &wanted] {
+        node.shelf.put(value.clone());
+        node.shelf.decide(value.key, None);
+    }
+    let disk = node.shelf.stick(slow.key);
+    let [greedy, next] = [9, 10].map(|secret| {
+        let rogue = Rogue::meet_in(&node, Guise::full_node(secret));
+        node.expect_peer(identity(secret).peer());
+        rogue
+    });
+    let parts = message::parts_request_frame(&PartsRequest {
+        key: slow.key,
+        missing: None,
+    });
+    let package = height_request(5, SyncWant::Package);
+    let _answers: Vec<_> = (0..4)
+        .flat_map(|_| [greedy.ask(&parts), greedy.ask(&package)])
+        .collect();
+    node.shelf.expect_waiting(2);
+    // Several times: what else the first one asked for is on its way.
+    for _ in 0..20 {
+        for want in [SyncWant::Package, SyncWant::Certificate] {
+            expect_answer(&next, &height_request(6, want));
+        }
     }
     drop(disk);
 }

@@ -172,6 +172,60 @@ fn evidence_without_room_waits_for_it_and_stops_nothing() {
 }
 
 #[test]
+fn evidence_of_one_culprit_leaves_room_for_that_of_others() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let mut store = Store::open(disk.path());
+    disk.lose_reserve();
+    disk.fill(0);
+    for height in 1..=3000 {
+        store.ask([StoreRequest::Evidence(vec![two_votes_of(3, height)])]);
+    }
+    let later: Vec<_> = (4..=9)
+        .map(|culprit| two_votes_of(culprit, 3000 + u64::from(culprit)))
+        .collect();
+    store.ask([StoreRequest::Evidence(later.clone())]);
+    std::fs::remove_file(disk.filler()).expect("room again");
+    store.ask([]);
+    let held = store.reader.evidence(Height(0), Height(u64::MAX), usize::MAX);
+    let (first, others) = held.split_at(EVIDENCE_WAITING_MAX - later.len());
+    assert_eq!(others, later);
+    let oldest: Vec<_> = (1..).take(first.len()).map(two_votes).collect();
+    assert_eq!(first, oldest, "and of the first what convicted it first");
+}
+
+#[test]
+fn the_operator_is_told_once_that_evidence_waits() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let options = options();
+    let mut store = Store::open_with(disk.path(), &options);
+    let waiting = |count: u32| {
+        let line = format!("ultramarine_store_waiting_evidence {count}\n");
+        assert!(options.registry.render().contains(&line), "{line}");
+    };
+    disk.lose_reserve();
+    for state in 0..2 {
+        disk.fill(0);
+        let said = Warnings::during(|| {
+            for height in 1..=20 {
+                store.ask([StoreRequest::Evidence(vec![two_votes(100 * state + height)])]);
+            }
+        });
+        assert_eq!(said.len(), 1, "{said:?}");
+        waiting(20);
+        assert!(
+            said[0].contains("1 of at most 1024 pieces") && said[0].contains("free at least"),
+            "{said:?}"
+        );
+        std::fs::remove_file(disk.filler()).expect("room again");
+        store.ask([]);
+        assert_eq!(
+            store.reader.evidence(Height(0), Height(u64::MAX), 100).len() as u64,
+            20 * (state + 1)
+        );
+    }
+}
+
+#[test]
 fn a_directory_on_a_full_disk_opens_with_its_reserve() {
     let Some(disk) = SmallDisk::mount(64) else { return };
     let mut store = Store::open(disk.path());
@@ -242,6 +296,41 @@ fn retirement_frees_what_it_has_room_to_free() {
     assert!(first > Height(1) && first <= Height(6), "{first}");
     std::fs::remove_file(disk.filler()).expect("room again");
     assert!(retire(&mut store, 12) > first);
+}
+
+#[test]
+fn retirement_reads_nothing_when_there_is_room_for_nothing() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let options = cold();
+    let mut store = Store::open_with(disk.path(), &options);
+    let values = store.grow(1..=15, 6);
+    // Beside the reserve: not even for a page of each height of a segment and its header's.
+    disk.fill(RESERVE_BYTES + 4 * 4096);
+    // Who reads it sees it.
+    damage_payload(&store, &values[0].key);
+    assert_eq!(retire(&mut store, 12), Height(1));
+    assert_eq!(damaged_segments(&options), "0");
+}
+
+#[test]
+fn payloads_too_large_to_move_are_read_once_and_keep_no_others_from_going() {
+    let Some(disk) = SmallDisk::mount(96) else { return };
+    let options = cold();
+    let mut store = Store::open_with(disk.path(), &options);
+    let large: Vec<_> = (1..=20).map(|at| value_with(at, at as u8, 6, 100_000)).collect();
+    for value in &large {
+        store.put(value, Tag::Streamed);
+        store.commit(value);
+    }
+    store.grow(21..=35, 6);
+    // Beside the reserve: for the payloads of a segment of small ones, and not for one of the large.
+    disk.fill(RESERVE_BYTES + 10 * 4096);
+    assert_eq!(retire(&mut store, 32), Height(1));
+    for value in &large[..12] {
+        damage_payload(&store, &value.key);
+    }
+    assert!(retire(&mut store, 32) > Height(24));
+    assert_eq!(damaged_segments(&options), "0", "none of the first was read again");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! What becomes of segments, their leases and their disk when retention ends.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ultramarine_types::Height;
@@ -202,42 +200,13 @@ fn readers_beside_the_retirement_see_a_value_or_that_it_is_pruned() {
     assert!(store.reader.oldest_blobs() > Height(10));
 }
 
-fn cold() -> crate::StoreOptions {
-    crate::StoreOptions {
-        hot_bytes: 0,
-        ..options()
-    }
-}
-
-/// Flips a byte of the payload of a stored height.
-fn damage_payload(store: &Store, height: u64) {
-    let key = value(height, height as u8, 6).key;
-    let place = store.reader.on_disk(&key).expect("it is held");
-    let file = OpenOptions::new().read(true).write(true).open(&place.path);
-    let file = file.expect("the segment");
-    let at = place.offset + 128 + 6 * (8 + 48) + 600;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).expect("read");
-    file.write_all_at(&[byte[0] ^ 1], at).expect("written");
-}
-
-fn damaged_segments(options: &crate::StoreOptions) -> String {
-    let rendered = options.registry.render();
-    let line = rendered
-        .lines()
-        .find(|line| line.starts_with("ultramarine_store_damaged_segments "));
-    line.and_then(|line| line.rsplit(' ').next())
-        .unwrap_or("none")
-        .to_owned()
-}
-
 #[test]
 fn a_damaged_segment_stays_and_the_next_ones_are_freed() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut options = cold();
     let mut store = Store::open_with(folder.path(), &options);
     let values = store.grow(1..=HEIGHTS, 6);
-    damage_payload(&store, 2);
+    damage_payload(&store, &values[1].key);
     let damaged = store.reader.on_disk(&values[1].key).expect("it is held").path;
     for reopened in [false, true] {
         if reopened {
@@ -295,7 +264,7 @@ fn a_payload_is_checked_again_before_it_is_moved() {
     let values = store.grow(1..=HEIGHTS, 6);
     let (_, read) = store.reader.decided_value(Height(2)).expect("whole");
     assert_same(&read, &values[1]);
-    damage_payload(&store, 2);
+    damage_payload(&store, &values[1].key);
     assert!(retire(&mut store, 11) > Height(5));
     assert_eq!(damaged_segments(&options), "1");
     assert_eq!(store.reader.decided(Height(2)).expect("decided").blobs, Blobs::Held);

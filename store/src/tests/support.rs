@@ -1,17 +1,19 @@
 //! What the tests share: made-up values, and a store driven request by request.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use ultramarine_runtime::Registry;
 use ultramarine_runtime::medium::{Pwrite, ready};
 use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::limits::{BLOB_BYTES, Limits};
-use ultramarine_types::storage::{Blobs, Decision, LogEpoch, Recovered, StoreReply, StoreRequest, Tag};
+use ultramarine_types::storage::{Blobs, Decision, LogEpoch, Recovered, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{
     Address, Assembly, BlobPart, CommitCertificate, Evidence, ExecutionHeader, Hash, Height, Init, KzgCommitment,
-    KzgProof, Lsn, Round, Signature, ValueId, ValueMetadata, Vote, VoteKind,
+    KzgProof, Lsn, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind,
 };
 
 use crate::{OpenError, Opened, Reader, StoreOptions, Writer, open};
@@ -25,6 +27,73 @@ pub fn options() -> StoreOptions {
         segment_bytes_min: 1 << 20,
         ..StoreOptions::new(Limits { blobs_per_block: 6 }, CHAIN_ID, GENESIS, Registry::new())
     }
+}
+
+/// Options of a store that keeps nothing in memory.
+pub fn cold() -> StoreOptions {
+    StoreOptions {
+        hot_bytes: 0,
+        ..options()
+    }
+}
+
+/// Flips a byte of what stands before the blobs of a stored value.
+pub fn damage_payload(store: &Store, key: &ValueKey) {
+    let place = store.reader.on_disk(key).expect("it is held");
+    let file = OpenOptions::new().read(true).write(true).open(&place.path);
+    let file = file.expect("the segment");
+    let at = place.offset + 128 + 6 * (8 + 48) + 600;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("read");
+    file.write_all_at(&[byte[0] ^ 1], at).expect("written");
+}
+
+/// Keeps the text of warnings.
+#[derive(Clone, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    /// What is warned of on the way.
+    pub fn during(work: impl FnOnce()) -> Vec<String> {
+        let warnings = Self::default();
+        tracing::subscriber::with_default(warnings.clone(), work);
+        warnings.0.lock().expect("no panic").clone()
+    }
+}
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = String::new();
+        event.record(&mut |_: &tracing::field::Field, value: &dyn std::fmt::Debug| text = format!("{value:?}"));
+        self.0.lock().expect("no panic").push(text);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// What the metrics say of damaged segments.
+pub fn damaged_segments(options: &StoreOptions) -> String {
+    let rendered = options.registry.render();
+    let line = rendered
+        .lines()
+        .find(|line| line.starts_with("ultramarine_store_damaged_segments "));
+    line.and_then(|line| line.rsplit(' ').next())
+        .unwrap_or("none")
+        .to_owned()
 }
 
 /// A store, its writer driven by the test.
@@ -239,12 +308,17 @@ pub fn commit(assembly: &Assembly, blobs: Blobs) -> StoreRequest {
 
 /// Two votes of one validator that contradict each other.
 pub fn two_votes(height: u64) -> Evidence {
+    two_votes_of(3, height)
+}
+
+/// The same of a certain one.
+pub fn two_votes_of(culprit: u8, height: u64) -> Evidence {
     let vote = |value: u8| Vote {
         kind: VoteKind::Prevote,
         height: Height(height),
         round: Round(1),
         value_id: Some(ValueId([value; 32])),
-        voter: Address([3; 20]),
+        voter: Address([culprit; 20]),
         signature: Signature([value; 64]),
     };
     Evidence::Votes(vote(1), vote(2))

@@ -3,46 +3,94 @@
 //! It is written only while the reserve is free beside it. redb takes nothing more once a write of its own has failed, so
 //! the disk must not be found full by a row that can wait.
 
+use std::collections::BTreeMap;
+
 use ultramarine_runtime::medium::Medium;
-use ultramarine_types::Evidence;
+use ultramarine_types::limits::VALIDATORS_MAX;
+use ultramarine_types::{Address, Evidence};
 
 use super::Writer;
 use crate::failure::{Failure, no_room};
 
-/// Pieces that wait for room: what a third of the largest set of validators makes in several heights.
-pub(crate) const EVIDENCE_WAITING_MAX: usize = 1024;
+/// Pieces that wait for room: four of each validator of the largest set, and more of some while others have fewer.
+pub(crate) const EVIDENCE_WAITING_MAX: usize = 4 * VALIDATORS_MAX;
 /// What one piece takes at most: a row, and its part of the pages that a transaction copies.
 const PIECE_BYTES: u64 = 2048;
 
-impl<M: Medium> Writer<M> {
-    pub(super) fn take_evidence(&mut self, mut evidence: Vec<Evidence>) -> Result<(), Failure> {
-        self.evidence.append(&mut evidence);
-        self.keep_evidence()?;
-        if self.evidence.is_empty() {
-            return Ok(());
+/// Pieces that wait for room.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    /// By whom they convict, in the order they came.
+    pieces: BTreeMap<Address, Vec<Evidence>>,
+    count: usize,
+    given_up_count: usize,
+    /// The operator knows.
+    told: bool,
+}
+
+impl Backlog {
+    fn add(&mut self, evidence: Vec<Evidence>) {
+        self.count += evidence.len();
+        for piece in evidence {
+            self.pieces.entry(piece.validator()).or_default().push(piece);
         }
-        let surplus = self.evidence.len().saturating_sub(EVIDENCE_WAITING_MAX);
-        self.evidence.truncate(EVIDENCE_WAITING_MAX);
-        tracing::warn!(
-            "{} pieces of evidence wait in memory ({surplus} more are given up): {}",
-            self.evidence.len(),
-            no_room(&self.state.reserve, "them", self.evidence_bytes())
-        );
+    }
+
+    /// Gives up what is too much. Whoever has most loses its newest: its first ones convict it as well, and nobody hides
+    /// behind the number of another's.
+    fn cut(&mut self) {
+        while self.count > EVIDENCE_WAITING_MAX {
+            let heaviest = self.pieces.values_mut().max_by_key(|pieces| pieces.len());
+            heaviest.expect("somebody has pieces").pop();
+            self.count -= 1;
+            self.given_up_count += 1;
+        }
+    }
+
+    const fn bytes(&self) -> u64 {
+        self.count as u64 * PIECE_BYTES
+    }
+}
+
+impl<M: Medium> Writer<M> {
+    pub(super) fn take_evidence(&mut self, evidence: Vec<Evidence>) -> Result<(), Failure> {
+        self.evidence.add(evidence);
+        self.keep_evidence()?;
+        self.evidence.cut();
+        if self.evidence.count > 0 && !self.evidence.told {
+            self.evidence.told = true;
+            tracing::warn!(
+                "evidence waits in memory, {} of at most {EVIDENCE_WAITING_MAX} pieces ({} given up): {}",
+                self.evidence.count,
+                self.evidence.given_up_count,
+                no_room(&self.state.reserve, "it", self.evidence.bytes())
+            );
+        }
+        self.show_waiting_evidence();
         Ok(())
     }
 
     /// Makes evidence durable that waits, if there is room for it by now.
     pub(super) fn keep_evidence(&mut self) -> Result<(), Failure> {
-        if self.evidence.is_empty() || !self.state.reserve.has_room_for(self.evidence_bytes()) {
+        if self.evidence.count == 0 || !self.state.reserve.has_room_for(self.evidence.bytes()) {
             return Ok(());
         }
-        let kept = self.state.index.keep_evidence(&self.evidence);
+        let kept = self.state.index.keep_evidence(self.evidence.pieces.values().flatten());
         kept.map_err(|error| self.state.index_failed(&error))?;
-        self.evidence.clear();
+        let kept = std::mem::take(&mut self.evidence);
+        if kept.told {
+            tracing::info!(
+                "{} pieces of evidence that waited for room are kept, {} were given up",
+                kept.count,
+                kept.given_up_count
+            );
+        }
+        self.show_waiting_evidence();
         Ok(())
     }
 
-    fn evidence_bytes(&self) -> u64 {
-        self.evidence.len() as u64 * PIECE_BYTES
+    fn show_waiting_evidence(&self) {
+        let count = i64::try_from(self.evidence.count).unwrap_or(i64::MAX);
+        self.state.metrics.waiting_evidence.set(count);
     }
 }

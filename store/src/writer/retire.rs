@@ -15,7 +15,7 @@ use crate::mapped::Begun;
 use crate::record::{self, Content, Encoded};
 use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD, SegmentId};
 
-/// Segments freed by one `Retire`: bounds the pause; the next one goes on.
+/// Segments read by one `Retire`: bounds the pause; the next one goes on.
 const RETIRE_SEGMENTS_MAX: usize = 4;
 
 /// What is kept of a height when its segment goes.
@@ -51,12 +51,23 @@ impl<M: Medium> Writer<M> {
     /// Frees segments whose heights are all below a height, after their payloads were moved and the index says so.
     ///
     /// A segment with a damaged record stays, and is no reason for the next ones to stay. Nor is one for whose payloads
-    /// there is no room beside those of the others: it stays until there is.
+    /// there is no room beside those of the others: it stays until there is, and is not read again before.
     pub(super) async fn retire(&mut self, blobs_below: Height) -> Result<StoreReply, Failure> {
         let below = blobs_below.min(self.state.head.next());
-        let ids = self.state.ledger.wholly_below(below);
+        let room_bytes = self.state.reserve.room_bytes();
+        let fits = |payloads_bytes| segment::exact(payloads_bytes) <= room_bytes;
         let (mut movable, mut payloads, mut payloads_bytes) = (Vec::new(), Vec::new(), 0);
-        for id in ids.into_iter().take(RETIRE_SEGMENTS_MAX) {
+        let (mut read_count, mut lacking_bytes) = (0, None);
+        for id in self.state.ledger.wholly_below(below) {
+            let known_bytes = payloads_bytes + self.state.ledger.payloads_bytes(id);
+            if !fits(known_bytes) {
+                lacking_bytes.get_or_insert(known_bytes);
+                continue;
+            }
+            if read_count == RETIRE_SEGMENTS_MAX {
+                break;
+            }
+            read_count += 1;
             let mut read = match self.read_payloads(id)? {
                 Ok(read) => read,
                 Err(damage) => {
@@ -64,14 +75,18 @@ impl<M: Medium> Writer<M> {
                     continue;
                 }
             };
-            let bytes = payloads_bytes + read.iter().map(|payload| payload.encoded.record_bytes()).sum::<u64>();
-            if !self.state.reserve.has_room_for(segment::exact(bytes)) {
-                self.tell_no_room(segment::exact(bytes));
+            let read_bytes = read.iter().map(|payload| payload.encoded.record_bytes()).sum();
+            self.state.ledger.weighed(id, read_bytes);
+            if !fits(payloads_bytes + read_bytes) {
+                lacking_bytes.get_or_insert(payloads_bytes + read_bytes);
                 continue;
             }
-            payloads_bytes = bytes;
+            payloads_bytes += read_bytes;
             movable.push(id);
             payloads.append(&mut read);
+        }
+        if let Some(bytes) = lacking_bytes {
+            self.tell_no_room(segment::exact(bytes));
         }
         if !movable.is_empty()
             && let Some(places) = self.move_payloads(payloads, payloads_bytes).await?
