@@ -3,6 +3,7 @@
 mod load;
 mod offers;
 mod payload;
+mod replay;
 mod silence;
 mod world;
 
