@@ -1,5 +1,6 @@
 //! Stories of four cores that no single part can tell.
 
+mod evidence;
 mod load;
 mod offers;
 mod payload;

@@ -80,6 +80,8 @@ pub struct Client {
     pub syncing: bool,
     /// Calls the block of this height invalid when it is to be imported.
     pub condemns: Option<Height>,
+    /// Calls this block invalid when it is to be executed.
+    pub rejects: Option<Hash>,
     pub blobs: usize,
 }
 
@@ -164,6 +166,7 @@ impl World {
                     executed: BTreeSet::new(),
                     syncing: false,
                     condemns: None,
+                    rejects: None,
                     blobs: 3,
                 },
                 life: 0,
@@ -445,7 +448,8 @@ impl World {
         }
     }
 
-    fn offer(&mut self, from: usize, to: usize, assembly: Assembly, kind: OfferKind, decided: Option<Decided>) {
+    /// A peer offers a node a stream.
+    pub fn offer(&mut self, from: usize, to: usize, assembly: Assembly, kind: OfferKind, decided: Option<Decided>) {
         self.sequence += 1;
         let offer = OfferId(self.sequence);
         let (key, init) = (assembly.key, assembly.init.clone());
@@ -698,7 +702,15 @@ impl World {
                 }
             }
             EngineCall::Execute { key, init, .. } => {
-                let status = client.execute(&init.metadata.header);
+                let header = &init.metadata.header;
+                let status = if client.rejects == Some(header.block_hash) {
+                    PayloadStatus::Invalid {
+                        latest: None,
+                        reason: "bad state root".to_owned(),
+                    }
+                } else {
+                    client.execute(header)
+                };
                 EngineReply::Executed {
                     key,
                     outcome: Executed::Answered(status),
