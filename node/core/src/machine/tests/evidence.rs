@@ -1,14 +1,59 @@
 //! What a core keeps against a validator that signed two things, and what it does not.
 
 use ultramarine_types::network::{NetEvent, OfferKind};
-use ultramarine_types::{ConsensusMessage, Evidence, Round};
+use ultramarine_types::{ConsensusMessage, Evidence, Height, Round, ValueId, Vote, VoteKind, sign};
 
 use super::offers::proposal;
 use super::payload::good;
 use super::world::{self, World};
 use super::{MINUTE, heads};
-use crate::Input;
 use crate::log::Record;
+use crate::signing::Signer;
+use crate::{Event, Input};
+
+#[test]
+fn two_votes_of_one_validator_for_one_round_are_kept_as_evidence() {
+    let mut world = World::new(4);
+    world.start_all();
+    let in_round = |world: &World| {
+        let core = world.nodes[0].core.as_ref();
+        core.is_some_and(|core| core.head() >= Height(2) && core.round() == Some(Round(0)))
+    };
+    assert!(world.run(MINUTE, in_round));
+    let height = world.head(0).next();
+    let signer = Signer::new(&world::seed(3));
+    let vote = |value_id: Option<ValueId>| {
+        let bytes = sign::vote(7, VoteKind::Precommit, height, Round(0), value_id.as_ref());
+        Vote {
+            kind: VoteKind::Precommit,
+            height,
+            round: Round(0),
+            value_id,
+            voter: signer.address(),
+            signature: signer.sign(&bytes),
+        }
+    };
+    let both = [vote(None), vote(Some(ValueId([7; 32])))];
+    for vote in &both {
+        let message = ConsensusMessage::Vote(vote.clone());
+        let peer = world::peer_id(3);
+        world.tell(0, Input::Net(NetEvent::Message { peer, message }));
+    }
+    assert!(world.run(MINUTE, |world| world.head(0) >= Height(height.0 + 1)));
+    // Its real vote contradicts one of them as well.
+    let evidence = &world.nodes[0].disk.evidence;
+    let convicts = |piece: &Evidence| {
+        (piece.height(), piece.validator(), piece.is_contradiction()) == (height, signer.address(), true)
+    };
+    assert!(!evidence.is_empty() && evidence.iter().all(convicts), "{evidence:?}");
+    let as_signed = |piece: &Evidence| match piece {
+        Evidence::Votes(first, second) => both.contains(first) && both.contains(second),
+        Evidence::Proposals(..) => false,
+    };
+    assert!(evidence.iter().any(as_signed), "{evidence:?}");
+    let told = |event: &&Event| matches!(event, Event::Evidence(_));
+    assert_eq!(world.nodes[0].events.iter().filter(told).count(), evidence.len());
+}
 
 #[test]
 fn a_proposal_beside_itself_is_no_evidence() {
