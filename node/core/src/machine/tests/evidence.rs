@@ -74,7 +74,7 @@ fn a_proposal_beside_itself_is_no_evidence() {
         core.is_some_and(|core| core.round() == Some(Round(0)) && core.is_execution_open())
     };
     assert!(world.run(MINUTE, begun));
-    // Two proposals for one round. The client of node 0 is mistaken about the first; after that, both are known to be two.
+    // Two proposals for one round, both judged; the client of node 0 is mistaken about the first.
     let both = [1, 2].map(|salt| good(&world, height, Round(0), salt));
     world.nodes[0].client.rejects = Some(both[0].init.metadata.header.block_hash);
     for value in &both {

@@ -171,8 +171,8 @@ fn a_value_whose_polka_only_the_log_knows_outlives_the_replay_of_many_rounds() {
     let set = world::validators(4);
     let height = Height(2);
     let turn = |round| world.node_of(set.proposer(height, Round(round)));
-    // The proposer of round 0 locks its value. One node cannot judge it and sees that it has a polka; the other two see none
-    // in time. No proposal of a later round arrives anywhere.
+    // The proposer of round 0 locks its value. One node cannot judge it and sees that it has a polka; the other two see
+    // none in time. No proposal of a later round arrives anywhere.
     let (first, unsure, late) = (turn(0), turn(1), [turn(2), turn(3)]);
     world.drop = Box::new(move |_, to, message, round| {
         let is_blind = late.contains(&to) && round <= Some(Round(0));

@@ -1,5 +1,5 @@
-//! This file knows what a node sends: its core's messages, streams of what its disk has, and answers to who catches up; and
-//! what an adversary or the network makes of it.
+//! This file knows what a node sends: its core's messages, streams of what its disk has, and answers to who catches
+//! up; and what an adversary or the network makes of it.
 
 use std::sync::Arc;
 
