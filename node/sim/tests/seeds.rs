@@ -62,10 +62,6 @@ fn seeds_that_once_failed_stay_fixed() {
             84,
             "a mark without its log silences a validator: never more of them than may be faulty",
         ),
-        (
-            594,
-            "a proposal beside itself is no evidence, though consensus lists it once its proposer has equivocated",
-        ),
     ] {
         let report = run(RunConfig::of(seed));
         assert_eq!(report.violation, None, "seed {seed}: {lesson}");

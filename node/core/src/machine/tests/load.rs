@@ -2,10 +2,10 @@
 
 use ultramarine_types::network::{NetEvent, OfferKind, Refusal, Status};
 use ultramarine_types::{
-    ConsensusMessage, Height, Nanos, PeerId, PolkaCertificate, Round, ValueId, Vote, VoteKind, sign,
+    ConsensusMessage, Height, Nanos, PeerId, PolkaCertificate, Round, ValueId, ValueKey, Vote, VoteKind, sign,
 };
 
-use super::offers::{hand, offer, quorum, running};
+use super::offers::{hand, offer, proposal, quorum, running, skip_to};
 use super::world::{self, World};
 use super::{MINUTE, heads};
 use crate::load::Load;
@@ -58,6 +58,31 @@ fn values_of_rounds_long_past_are_let_go_and_fetched_again_once_a_polka_names_on
         core.values.get(&key).is_some_and(|value| value.is_stored())
     };
     assert!(world.run(MINUTE, back), "who has it was asked for it");
+}
+
+#[test]
+fn a_proposal_of_a_round_long_past_has_nothing_fetched() {
+    let (mut world, height) = running();
+    let node = world.node_of(world::validators(4).proposer(height, Round(1)));
+    for (id, now, wanted) in [(7, Round(1 + ROUNDS_KEPT), true), (8, Round(2 + ROUNDS_KEPT), false)] {
+        skip_to(&mut world, height, now);
+        let key = ValueKey {
+            height,
+            id: ValueId([id; 32]),
+        };
+        let (peer, message) = (
+            world::peer_id(node),
+            ConsensusMessage::Proposal(proposal(node, &key, Round(1))),
+        );
+        hand(&mut world, NetEvent::Message { peer, message });
+        let core = world.nodes[0].core.as_ref().unwrap();
+        let value = core.values.get(&key);
+        assert_eq!(
+            value.is_some_and(|value| value.search.is_some()),
+            wanted,
+            "in round {now}"
+        );
+    }
 }
 
 #[test]

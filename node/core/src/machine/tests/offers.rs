@@ -6,13 +6,14 @@ use ultramarine_types::execution::{Built, ParentBlock};
 use ultramarine_types::network::{NetCommand, NetEvent, OfferId, OfferKind, Refusal, Status};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::{
-    CommitCertificate, ConsensusMessage, Hash, Height, Init, Machine, Nanos, Outbox, PolkaCertificate, Round, ValueKey,
-    ValueMetadata, VoteKind, consensus::CertificateSignature, sidecar, sign,
+    CommitCertificate, ConsensusMessage, Hash, Height, Init, Machine, Nanos, Outbox, PolkaCertificate, Proposal, Round,
+    ValueKey, ValueMetadata, Vote, VoteKind, consensus::CertificateSignature, sidecar, sign,
 };
 
 use super::MINUTE;
 use super::world::{self, World};
 use crate::signing::Signer;
+use crate::values::ROUNDS_KEPT;
 use crate::{Input, Output};
 
 /// A network whose node 0 is in round 0 of a height above 2; somebody else proposes in the next round and at the next
@@ -122,6 +123,38 @@ pub fn feed(world: &mut World, input: Input) -> Vec<Output> {
     out.drain().collect()
 }
 
+/// The proposal of a value in a round, signed by a node.
+pub fn proposal(node: usize, key: &ValueKey, round: Round) -> Proposal {
+    let signer = Signer::new(&world::seed(node));
+    let bytes = sign::proposal(7, key.height, round, &key.id, None);
+    Proposal {
+        height: key.height,
+        round,
+        value_id: key.id,
+        valid_round: None,
+        proposer: signer.address(),
+        signature: signer.sign(&bytes),
+    }
+}
+
+/// More than a third vote in a round, and node 0 follows them there.
+pub fn skip_to(world: &mut World, height: Height, round: Round) {
+    for node in [1, 2] {
+        let signer = Signer::new(&world::seed(node));
+        let vote = Vote {
+            kind: VoteKind::Prevote,
+            height,
+            round,
+            value_id: None,
+            voter: signer.address(),
+            signature: signer.sign(&sign::vote(7, VoteKind::Prevote, height, round, None)),
+        };
+        let (peer, message) = (world::peer_id(node), ConsensusMessage::Vote(vote));
+        hand(world, NetEvent::Message { peer, message });
+    }
+    assert_eq!(world.nodes[0].core.as_ref().unwrap().round(), Some(round));
+}
+
 pub fn quorum(key: &ValueKey, kind: VoteKind) -> Vec<CertificateSignature> {
     (1..4)
         .map(|node| {
@@ -202,6 +235,35 @@ fn old_far_and_unelected_values_are_refused() {
         offer(&mut world, 1, &init, OfferKind::Proposal, None),
         Err(Refusal::Invalid { .. })
     ));
+}
+
+#[test]
+fn a_value_of_a_round_long_past_is_refused_until_a_newer_proposal_names_it() {
+    let (mut world, height) = running();
+    let [kept, past] = [1, 2].map(|salt| init(height, Round(1), salt));
+    skip_to(&mut world, height, Round(1 + ROUNDS_KEPT));
+    assert_eq!(
+        offer(&mut world, 1, &kept, OfferKind::Proposal, None),
+        Ok(Tag::Streamed)
+    );
+    skip_to(&mut world, height, Round(2 + ROUNDS_KEPT));
+    assert_eq!(
+        offer(&mut world, 1, &past, OfferKind::Proposal, None),
+        Err(Refusal::Height)
+    );
+    // Proposed once more, by whoever's turn it is but node 0's own.
+    let set = world::validators(4);
+    let (round, node) = (2..=3)
+        .map(|round| (Round(round), world.node_of(set.proposer(height, Round(round)))))
+        .find(|(_, node)| *node != 0)
+        .unwrap();
+    let message = ConsensusMessage::Proposal(proposal(node, &past.key(), round));
+    let peer = world::peer_id(node);
+    hand(&mut world, NetEvent::Message { peer, message });
+    assert_eq!(
+        offer(&mut world, 1, &past, OfferKind::Proposal, None),
+        Ok(Tag::Streamed)
+    );
 }
 
 #[test]

@@ -6,15 +6,15 @@ use bytes::Bytes;
 use ultramarine_types::execution::{EngineCall, EngineReply, Executed, ParentBlock, PayloadStatus};
 use ultramarine_types::network::{Fault, Flaw, NetCommand, NetEvent, OfferKind};
 use ultramarine_types::storage::{Blobs, StoreReply, Tag};
-use ultramarine_types::{Height, Init, Machine, Nanos, Outbox, Round, ValueKey, sidecar};
+use ultramarine_types::{Assembly, Height, Init, Machine, Nanos, Outbox, Round, ValueKey, sidecar};
 
 use super::offers::{feed, hand, offer, running, sign_init, sign_metadata};
 use super::world::{self, World};
 use crate::values::Judgement;
 use crate::{Event, Input, Output};
 
-/// A value for node 0's current height that keeps every rule, by the proposer of round 1, with its payload.
-fn good(world: &World, height: Height) -> (Init, Bytes) {
+/// A value for node 0's current height that keeps every rule, by the proposer of a round; `salt` makes it another one.
+pub fn good(world: &World, height: Height, round: Round, salt: u64) -> Assembly {
     let (_, (below, _)) = world.nodes[0].disk.decided.last_key_value().unwrap();
     let header = &below.init.metadata.header;
     let parent = ParentBlock {
@@ -22,12 +22,18 @@ fn good(world: &World, height: Height) -> (Init, Bytes) {
         number: header.number,
         timestamp: header.timestamp,
     };
-    let round = Round(1);
     let node = world.node_of(world::validators(4).proposer(height, round));
-    let built = world::build(node, height, round, &parent, header.timestamp + 1, 2, Nanos(77));
+    let built = world::build(node, height, round, &parent, header.timestamp + 1, 2, Nanos(salt));
     let payload = built.payload.clone();
+    let blobs = built.blobs.iter().map(|(_, part)| part.clone()).collect();
     let root = sidecar::header(&below.init.metadata).root();
-    (sign_init(node, height, round, built, root), payload)
+    let init = Arc::new(sign_init(node, height, round, built, root));
+    Assembly {
+        key: init.key(),
+        init,
+        payload,
+        blobs,
+    }
 }
 
 fn judgement(world: &World, key: &ValueKey) -> Judgement {
@@ -56,7 +62,8 @@ fn offered() -> (World, Init, Bytes) {
             core.is_execution_open() && core.round() == Some(Round(0)) && core.head().next() == height
         })
     }));
-    let (init, payload) = good(&world, height);
+    let Assembly { init, payload, .. } = good(&world, height, Round(1), 77);
+    let init = Arc::unwrap_or_clone(init);
     assert_eq!(
         offer(&mut world, 1, &init, OfferKind::Proposal, None),
         Ok(Tag::Streamed)

@@ -208,6 +208,67 @@ fn an_init_of_ours_that_we_made_is_no_alarm() {
     world.assert_nobody_stopped();
 }
 
+#[test]
+fn a_wiped_validator_stays_silent_up_to_the_tip() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(6)));
+    world.crash(2);
+    world.nodes[2].disk = world::Disk::default();
+    world.nodes[2].client.lose_everything();
+    let builds = world.nodes[2].builds.len();
+    assert!(world.run(MINUTE, |world| world.head(0) >= Height(9)));
+    let tip = world.head(0);
+    world.start(2);
+    assert!(
+        world.run(MINUTE, |world| world.all_at(20)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+    for (height, round) in &world.nodes[2].builds[builds..] {
+        assert!(
+            *height > tip,
+            "built its own block at decided height {height}, round {round}"
+        );
+    }
+    let signing = world.nodes[2]
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::Signing { active: true, height, .. } if *height > tip));
+    assert!(signing, "and takes part again");
+}
+
+#[test]
+fn a_wiped_validator_that_hears_nobody_signs_nothing() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(3)));
+    for node in 0..4 {
+        world.crash(node);
+    }
+    world.nodes[2].disk = world::Disk::default();
+    let signed = world.signed.len();
+    world.start(2);
+    world.run(Nanos::from_millis(10_000), |_| false);
+    assert_eq!(
+        world.signed.len(),
+        signed,
+        "it is cut off, and time alone proves nothing"
+    );
+    for node in [0, 1, 3] {
+        world.start(node);
+    }
+    assert!(
+        world.run(MINUTE, |world| world.all_at(8)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+}
+
 /// Everybody dies at a height above 3; node 2 loses its disk and starts alone. The tip of all.
 fn wiped_alone(world: &mut World) -> Height {
     world.start_all();

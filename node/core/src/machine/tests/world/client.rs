@@ -1,0 +1,180 @@
+//! A scripted execution client, and the blocks that it builds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use ultramarine_types::canonical::{Canonical, sha256};
+use ultramarine_types::execution::{Built, EngineCall, EngineReply, Executed, ParentBlock, PayloadStatus};
+use ultramarine_types::{Address, BlobPart, ExecutionHeader, Hash, Height, KzgCommitment, KzgProof, Nanos, Round};
+
+use super::{GENESIS, World};
+use crate::Input;
+use crate::rules::{EMPTY_ROOT, GAS_PER_BLOB, PREV_RANDAO};
+
+/// The scripted execution client of one node.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub known: BTreeSet<Hash>,
+    pub blocks: BTreeMap<Hash, u64>,
+    pub executed: BTreeSet<Hash>,
+    pub syncing: bool,
+    /// Calls the block of this height invalid when it is to be imported.
+    pub condemns: Option<Height>,
+    /// Calls this block invalid when it is to be executed.
+    pub rejects: Option<Hash>,
+    pub blobs: usize,
+}
+
+impl Client {
+    fn know(&mut self, header: &ExecutionHeader) {
+        self.known.insert(header.block_hash);
+        self.executed.insert(header.block_hash);
+        self.blocks.insert(header.block_hash, header.number);
+    }
+
+    fn execute(&mut self, header: &ExecutionHeader) -> PayloadStatus {
+        if self.syncing || !self.known.contains(&header.parent_hash) {
+            return PayloadStatus::Syncing;
+        }
+        self.know(header);
+        PayloadStatus::Valid {
+            latest: Some(header.block_hash),
+        }
+    }
+
+    /// A restart of an in-memory client.
+    pub fn lose_everything(&mut self) {
+        self.known = BTreeSet::from([GENESIS]);
+        self.blocks = BTreeMap::from([(GENESIS, 0)]);
+        self.executed.clear();
+    }
+}
+
+impl World {
+    pub(super) fn engine(&mut self, node: usize, call: EngineCall) {
+        let now = self.now;
+        let client = &mut self.nodes[node].client;
+        let reply = match call {
+            EngineCall::Forkchoice { head, .. } => {
+                let status = if client.syncing || !client.known.contains(&head) {
+                    PayloadStatus::Syncing
+                } else {
+                    PayloadStatus::Valid { latest: Some(head) }
+                };
+                EngineReply::Forkchoice { head, status }
+            }
+            EngineCall::Build {
+                height,
+                round,
+                parent,
+                timestamp,
+            } => {
+                let blobs = client.blobs;
+                let mut built = build(node, height, round, &parent, timestamp, blobs, now);
+                client.know(&built.header);
+                (self.spoil)(node, height, round, &mut built);
+                self.nodes[node].builds.push((height, round));
+                EngineReply::Built {
+                    height,
+                    round,
+                    result: Ok(Box::new(built)),
+                }
+            }
+            EngineCall::Execute { key, init, .. } => {
+                let header = &init.metadata.header;
+                let status = if client.rejects == Some(header.block_hash) {
+                    PayloadStatus::Invalid {
+                        latest: None,
+                        reason: "bad state root".to_owned(),
+                    }
+                } else {
+                    client.execute(header)
+                };
+                EngineReply::Executed {
+                    key,
+                    outcome: Executed::Answered(status),
+                }
+            }
+            EngineCall::Inspect { key, .. } => EngineReply::Inspected { key, result: Ok(()) },
+            EngineCall::Import { height, init, .. } => {
+                let payload = if client.condemns == Some(height) {
+                    PayloadStatus::Invalid {
+                        latest: None,
+                        reason: "bad state root".to_owned(),
+                    }
+                } else {
+                    client.execute(&init.metadata.header)
+                };
+                EngineReply::Imported {
+                    height,
+                    forkchoice: payload.clone(),
+                    payload,
+                }
+            }
+            EngineCall::Newest => EngineReply::Newest {
+                number: client.blocks.values().max().copied(),
+            },
+        };
+        self.deliver(node, 3000, Input::Engine(reply));
+    }
+}
+
+/// A block that keeps every rule; the moment makes it unlike any other.
+pub fn build(
+    node: usize,
+    height: Height,
+    round: Round,
+    parent: &ParentBlock,
+    timestamp: u64,
+    blobs: usize,
+    now: Nanos,
+) -> Built {
+    let block_hash = Canonical::new("test/block")
+        .u64(node as u64)
+        .height(height)
+        .round(round)
+        .hash(&parent.hash)
+        .u64(timestamp)
+        .u64(now.0)
+        .sha256();
+    let payload = Bytes::from(block_hash.0.to_vec());
+    let header = ExecutionHeader {
+        parent_hash: parent.hash,
+        fee_recipient: Address([9; 20]),
+        state_root: block_hash,
+        transactions_root: EMPTY_ROOT,
+        receipts_root: EMPTY_ROOT,
+        logs_bloom: [0; 256],
+        number: parent.number + 1,
+        gas_limit: 30_000_000,
+        gas_used: 21_000,
+        timestamp,
+        extra_data: Vec::new(),
+        prev_randao: PREV_RANDAO,
+        base_fee_per_gas: Hash::ZERO,
+        withdrawals_root: EMPTY_ROOT,
+        blob_gas_used: blobs as u64 * GAS_PER_BLOB,
+        excess_blob_gas: 0,
+        parent_beacon_block_root: parent.hash,
+        requests_hash: None,
+        block_hash,
+    };
+    let blobs = (0..blobs)
+        .map(|index| {
+            let commitment = KzgCommitment([index as u8 + 1; 48]);
+            let part = BlobPart {
+                blob: Bytes::from_static(&[0; 8]),
+                proofs: vec![KzgProof::ZERO],
+            };
+            (commitment, part)
+        })
+        .collect();
+    let payload_hash = sha256(&payload);
+    Built {
+        header,
+        payload,
+        payload_hash,
+        chunk_hashes: vec![payload_hash],
+        blobs,
+    }
+}

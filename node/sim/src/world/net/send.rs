@@ -1,0 +1,279 @@
+//! This file knows what a node sends: its core's messages, streams of what its disk has, and answers to who catches
+//! up; and what an adversary or the network makes of it.
+
+use std::sync::Arc;
+
+use ultramarine_net::streaming::Missing;
+use ultramarine_types::limits::{Limits, PAYLOAD_CHUNK_BYTES};
+use ultramarine_types::network::{OfferKind, Recipients, SyncEnd, SyncWant};
+use ultramarine_types::storage::Blobs;
+use ultramarine_types::{Assembly, CommitCertificate, ConsensusMessage, Height, ValueId, ValueKey, VoteKind};
+
+use crate::adversaries::Means;
+use crate::checks::Checked;
+use crate::network::Route;
+use crate::wire::{Frame, StreamId};
+use crate::world::{Event, Notice, World};
+
+impl World {
+    pub(super) fn send_message(&mut self, index: usize, to: Recipients, message: ConsensusMessage) {
+        let own = match &message {
+            ConsensusMessage::Vote(vote) => Some(vote.voter) == self.nodes[index].address,
+            ConsensusMessage::Proposal(proposal) => Some(proposal.proposer) == self.nodes[index].address,
+            ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => false,
+        };
+        if own && self.nodes[index].is_honest() {
+            match self.checks.signing.sent(index, &message, &self.nodes[index].disk) {
+                Err(broken) => self.note(index, Err(broken)),
+                Ok(false) => {}
+                Ok(true) => {
+                    let checked = self.check_accepted(index, &message);
+                    self.note(index, checked);
+                }
+            }
+        }
+        if own {
+            self.notices.push(Notice::Sent {
+                node: index,
+                message: Box::new(message.clone()),
+            });
+        }
+        let peers: Vec<usize> = match to {
+            Recipients::All => self.nodes[index].sees.iter().copied().collect(),
+            Recipients::One(peer) => self.peer_index(&peer).into_iter().collect(),
+        };
+        for peer in peers {
+            self.send(index, peer, Frame::Message(message.clone()));
+        }
+    }
+
+    /// A new proposal or prevote for a value leaves a node.
+    fn check_accepted(&self, index: usize, message: &ConsensusMessage) -> Checked {
+        let (id, round): (ValueId, _) = match message {
+            ConsensusMessage::Proposal(proposal) => (proposal.value_id, proposal.round),
+            ConsensusMessage::Vote(vote) if vote.kind == VoteKind::Prevote => match vote.value_id {
+                Some(id) => (id, vote.round),
+                None => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        let Some(init) = self.checks.values.get(&id) else {
+            return Err(("I4", format!("{id:?} is accepted and nobody has its metadata")));
+        };
+        if let Err(rule) = self.judge(init) {
+            return Err((
+                "validity",
+                format!("{} is accepted and breaks a rule: {rule}", init.key()),
+            ));
+        }
+        match self.checks.execution.accepted(index, init) {
+            // A value that others have locked is not asked about the head again.
+            Err(("I9", _)) if round > init.metadata.origin_round => Ok(()),
+            checked => checked,
+        }
+    }
+
+    pub(super) fn stream(&mut self, index: usize, key: ValueKey, to: Recipients) {
+        let Ok(assembly) = self.nodes[index].disk.value(&key) else {
+            self.trace
+                .line(self.now, format_args!("{index} has not {key} to stream"));
+            return;
+        };
+        if Some(assembly.init.metadata.origin_proposer) == self.nodes[index].address && self.nodes[index].is_honest() {
+            let checked = self
+                .checks
+                .signing
+                .streamed(index, &assembly.init, &self.nodes[index].disk);
+            self.note(index, checked);
+        }
+        self.notices.push(Notice::Stream { node: index, key });
+        let peers: Vec<usize> = match to {
+            Recipients::All => self.nodes[index].sees.iter().copied().collect(),
+            Recipients::One(peer) => self.peer_index(&peer).into_iter().collect(),
+        };
+        for peer in peers {
+            let stream = self.stream_id();
+            self.stream_out(index, peer, &assembly, stream, OfferKind::Proposal, None, false, None);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one stream, all said at once")]
+    pub(super) fn stream_out(
+        &mut self,
+        index: usize,
+        to: usize,
+        assembly: &Assembly,
+        stream: StreamId,
+        kind: OfferKind,
+        certificate: Option<CommitCertificate>,
+        answers: bool,
+        wanted: Option<&Missing>,
+    ) {
+        let answers = answers.then_some(stream);
+        self.send(
+            index,
+            to,
+            Frame::Begin {
+                stream,
+                init: Arc::clone(&assembly.init),
+                kind,
+                certificate,
+                answers,
+            },
+        );
+        let length = assembly.payload.len();
+        for position in 0..length.div_ceil(PAYLOAD_CHUNK_BYTES) {
+            if wanted.is_none_or(|wanted| wanted.chunks.contains(position)) {
+                let start = position * PAYLOAD_CHUNK_BYTES;
+                let bytes = assembly.payload.slice(start..length.min(start + PAYLOAD_CHUNK_BYTES));
+                self.send(
+                    index,
+                    to,
+                    Frame::Chunk {
+                        stream,
+                        index: position,
+                        bytes,
+                    },
+                );
+            }
+        }
+        if kind != OfferKind::MetadataOnly {
+            for (position, part) in assembly.blobs.iter().enumerate() {
+                if wanted.is_none_or(|wanted| wanted.blobs.contains(position)) {
+                    self.send(
+                        index,
+                        to,
+                        Frame::Blob {
+                            stream,
+                            index: position,
+                            part: part.clone(),
+                        },
+                    );
+                }
+            }
+        }
+        self.send(index, to, Frame::Fin { stream });
+    }
+
+    pub(super) fn sync(&mut self, index: usize, peer: ultramarine_types::PeerId, height: Height, want: SyncWant) {
+        let Some(to) = self.peer_index(&peer) else { return };
+        let stream = self.stream_id();
+        self.nodes[index].syncs.insert(stream, (to, height));
+        let wait = Limits::of(&self.config.chain).sync_timeout();
+        let life = self.nodes[index].life;
+        self.queue.plan(
+            self.now + wait,
+            Event::SyncTimeout {
+                node: index,
+                life,
+                stream,
+            },
+        );
+        self.send(index, to, Frame::SyncRequest { stream, height, want });
+    }
+
+    pub(super) fn serve(&mut self, index: usize, to: usize, stream: StreamId, height: Height, want: SyncWant) {
+        let node = &self.nodes[index];
+        let Some(value) = node.disk.decided(height) else {
+            let end = SyncEnd::NotDecided { tip: node.disk.head() };
+            return self.send(index, to, Frame::SyncAnswer { stream, end });
+        };
+        let certificate = value.decided.certificate.clone();
+        if want == SyncWant::Certificate {
+            return self.send(
+                index,
+                to,
+                Frame::SyncAnswer {
+                    stream,
+                    end: SyncEnd::Certificate(certificate),
+                },
+            );
+        }
+        let kind = if value.decided.blobs == Blobs::Held {
+            OfferKind::Full
+        } else {
+            OfferKind::MetadataOnly
+        };
+        let assembly = value.assembly.clone();
+        self.stream_out(index, to, &assembly, stream, kind, Some(certificate), true, None);
+    }
+
+    pub(crate) fn send(&mut self, from: usize, to: usize, frame: Frame) {
+        let frames = match self.nodes[from].adversary.take() {
+            None => vec![frame],
+            Some(mut adversary) => {
+                let node = &mut self.nodes[from];
+                let mut means = Means {
+                    chain: &self.config.chain,
+                    address: node.address.unwrap_or(ultramarine_types::Address::ZERO),
+                    key: node.key.as_ref().expect("adversaries are validators"),
+                    disk: &node.disk,
+                    dice: &mut node.adversary_dice,
+                    deeds: &mut node.deeds,
+                };
+                let frames = adversary.outgoing(&mut means, to, frame);
+                node.adversary = Some(adversary);
+                frames
+            }
+        };
+        for frame in frames {
+            self.put_on_wire(from, to, frame);
+        }
+    }
+
+    fn put_on_wire(&mut self, from: usize, to: usize, frame: Frame) {
+        if let Frame::Begin { init, .. } = &frame {
+            self.checks.learn(init.key().id, init);
+        }
+        if self.filter.as_ref().is_some_and(|keeps| !keeps(from, to, &frame)) {
+            return;
+        }
+        let stream = frame.stream();
+        if stream.is_some_and(|stream| self.broken.contains(&stream)) {
+            return;
+        }
+        let request = matches!(frame, Frame::PartsRequest { .. } | Frame::SyncRequest { .. });
+        match (
+            self.network.route(self.now, from, to, frame.bytes(), stream.is_some()),
+            stream,
+        ) {
+            (Route::Arrives(moments), _) => {
+                let Some(epoch) = self.network.epoch(from, to) else {
+                    return;
+                };
+                for at in moments {
+                    self.queue.plan(
+                        at,
+                        Event::Frame {
+                            from,
+                            to,
+                            epoch,
+                            frame: frame.clone(),
+                        },
+                    );
+                }
+            }
+            (Route::Lost | Route::Broken, Some(stream)) => {
+                // Whoever waits for the stream sees it break; its name is not used again.
+                let waits = if request { from } else { to };
+                if !request {
+                    self.broken.insert(stream);
+                    if self.broken.len() > 4096 {
+                        self.broken.pop_first();
+                    }
+                }
+                let life = self.nodes[waits].life;
+                let at = self.now + self.dice.millis(1, 300);
+                self.queue.plan(
+                    at,
+                    Event::StreamGone {
+                        node: waits,
+                        life,
+                        stream,
+                    },
+                );
+            }
+            (Route::Lost | Route::Broken, None) => {}
+        }
+    }
+}
