@@ -110,7 +110,7 @@ fn take(client: &mut Client, count: usize) -> Vec<Verdict> {
 #[test]
 fn each_client_gets_a_verdict_for_each_of_its_jobs_from_any_lane() {
     // Two of forty: too few to convict anybody.
-    let is_good = |sender: u8, index: u16, round: u16| (index + round + u16::from(sender)) % 20 != 0;
+    let is_good = |sender: u8, index: u16, round: u16| !(index + round + u16::from(sender)).is_multiple_of(20);
     for lanes_count in [1, 3] {
         let (mut first, first_end) = client();
         let (mut second, second_end) = client();
