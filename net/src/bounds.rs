@@ -34,7 +34,8 @@ pub const PACKAGE_FRAME_BYTES_MAX: usize =
 
 /// Streams of one peer the join knows at one time: what QUIC lets it open, and the requests we sent it.
 pub const OFFERS_PER_PEER_MAX: usize = (UNI_STREAMS_MAX + REQUESTS_PER_PEER_MAX) as usize;
-/// Admitted values that keep at least their `Init` (60 KB): two a round over more rounds than a height ever saw.
+/// Admitted values that keep at least their `Init` (60 KB): two a round over more rounds than a height ever saw. While streams or
+/// verdicts are about all of them, what the core asked about or asked for has a place besides.
 pub const VALUES_MAX: usize = 128;
 /// Completed values remembered above the decided height.
 pub const DONE_MAX: usize = 1024;
@@ -170,6 +171,7 @@ pub const fn answer_permits(limits: &Limits, values_count: u64) -> u32 {
 }
 
 const _: () = assert!(BLOB_FRAME_BYTES_MAX < 1 << 24);
+const _: () = assert!(2 * SERVING_PER_VALIDATOR_MAX <= SERVING_VALIDATORS_MAX);
 // Two full nodes, of two classes each.
 const _: () = assert!(2 * 2 * SERVING_PER_FULL_NODE_MAX <= SERVING_FULL_NODES_MAX);
 const _: () = assert!(MTU_MAX as usize * 10 < 65_536);

@@ -43,8 +43,6 @@ pub(crate) struct Link {
 /// Answers of one class to one peer.
 #[derive(Debug)]
 pub(crate) struct Answers {
-    /// Those that are being read from the source.
-    pub turns: Semaphore,
     /// Bytes of those that wait for the peer, in permits of [`bounds::ANSWER_PERMIT_BYTES`].
     pub bytes: Semaphore,
     /// All permits of `bytes`.
@@ -52,10 +50,9 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    fn of(limits: &Limits, values_count: u64, turns_count: usize) -> Self {
+    fn of(limits: &Limits, values_count: u64) -> Self {
         let permits = bounds::answer_permits(limits, values_count);
         Self {
-            turns: Semaphore::new(turns_count),
             bytes: Semaphore::new(permits as usize),
             permits,
         }
@@ -84,9 +81,9 @@ impl Link {
             site,
             limits,
         } = parts;
-        let (window, turns_count) = match validator {
-            Some(_) => (bounds::VALIDATOR_WINDOW_BYTES, bounds::SERVING_PER_VALIDATOR_MAX),
-            None => (bounds::FULL_NODE_WINDOW_BYTES, bounds::SERVING_PER_FULL_NODE_MAX),
+        let window = match validator {
+            Some(_) => bounds::VALIDATOR_WINDOW_BYTES,
+            None => bounds::FULL_NODE_WINDOW_BYTES,
         };
         connection.set_receive_window(window.into());
         Self {
@@ -99,8 +96,8 @@ impl Link {
             queue: RefCell::new(Queue::default()),
             queued: Notify::new(),
             bulk: RefCell::new(VecDeque::new()),
-            repairs: Answers::of(&limits, bounds::REPAIRS_WAITING_VALUES, turns_count),
-            packages: Answers::of(&limits, bounds::PACKAGES_WAITING_VALUES, turns_count),
+            repairs: Answers::of(&limits, bounds::REPAIRS_WAITING_VALUES),
+            packages: Answers::of(&limits, bounds::PACKAGES_WAITING_VALUES),
             counted: Cell::new((0, 0)),
         }
     }

@@ -1,20 +1,32 @@
-//! This file knows whose answer is read from the source next. One peer has few turns at a time, and one full node never
-//! more than half of theirs; validators and full nodes have turns of their own, so that no number of full nodes can keep a
+//! This file knows whose answer is read from the source next. One validator, by however many links, has half of all turns of a class at
+//! most, and one full node half of those of all full nodes, though it comes back by another link; validators and full nodes have turns of their own, so that no number of full nodes can keep a
 //! validator from repairing a value; and so have validators' repairs and packages, so that no number of heights to catch up
 //! with can.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
 use tokio::sync::Semaphore;
+use ultramarine_types::{Address, PeerId};
 
 use crate::bounds;
 use crate::link::Link;
 
 /// What an answer is for. What waits for a peer in one class never stands before the other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Class {
     /// Parts of a value, which a round waits for, and certificates, which are small.
     Repair,
     /// Sync packages, of which there may be many, and large ones.
     Package,
+}
+
+/// Who has few turns at a time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Owner {
+    Validator(Address),
+    FullNode(PeerId),
 }
 
 /// Turns to read from the source. Each may keep a thread waiting for the disk.
@@ -23,6 +35,8 @@ pub(crate) struct Turns {
     repairs: Semaphore,
     packages: Semaphore,
     full_nodes: Semaphore,
+    /// Of those that have a turn or wait for one.
+    own: RefCell<BTreeMap<(Owner, Class), Weak<Semaphore>>>,
 }
 
 impl Turns {
@@ -31,18 +45,70 @@ impl Turns {
             repairs: Semaphore::const_new(bounds::SERVING_VALIDATORS_MAX),
             packages: Semaphore::const_new(bounds::SERVING_VALIDATORS_MAX),
             full_nodes: Semaphore::const_new(bounds::SERVING_FULL_NODES_MAX),
+            own: RefCell::new(BTreeMap::new()),
         }
+    }
+
+    fn own(&self, owner: Owner, class: Class) -> Arc<Semaphore> {
+        let mut own = self.own.borrow_mut();
+        own.retain(|_, turns| turns.strong_count() > 0);
+        let known = own.get(&(owner, class)).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let turns = Arc::new(Semaphore::new(match owner {
+                Owner::Validator(_) => bounds::SERVING_PER_VALIDATOR_MAX,
+                Owner::FullNode(_) => bounds::SERVING_PER_FULL_NODE_MAX,
+            }));
+            own.insert((owner, class), Arc::downgrade(&turns));
+            turns
+        })
     }
 
     /// Works for a peer when it is its turn; `None` if the node goes down.
     pub async fn during<T>(&self, link: &Link, class: Class, work: impl Future<Output = T>) -> Option<T> {
-        let all = match (link.validator, class) {
-            (None, _) => &self.full_nodes,
-            (Some(_), Class::Repair) => &self.repairs,
-            (Some(_), Class::Package) => &self.packages,
+        let owner = link.validator.map_or(Owner::FullNode(link.peer), Owner::Validator);
+        let all = match (owner, class) {
+            (Owner::FullNode(_), _) => &self.full_nodes,
+            (Owner::Validator(_), Class::Repair) => &self.repairs,
+            (Owner::Validator(_), Class::Package) => &self.packages,
         };
-        let _own = link.answers(class).turns.acquire().await.ok()?;
+        let own = self.own(owner, class);
+        let _own = own.acquire().await.ok()?;
         let _turn = all.acquire().await.ok()?;
         Some(work.await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_the_owners_by_whatever_link_it_asks() {
+        let turns = Turns::new();
+        let validator = Owner::Validator(Address([1; 20]));
+        let first = turns.own(validator, Class::Repair);
+        let taken: Vec<_> = (0..bounds::SERVING_PER_VALIDATOR_MAX)
+            .map(|_| first.try_acquire().expect("a turn"))
+            .collect();
+        assert!(
+            turns.own(validator, Class::Repair).try_acquire().is_err(),
+            "by a second link"
+        );
+        for (owner, class) in [
+            (validator, Class::Package),
+            (Owner::Validator(Address([2; 20])), Class::Repair),
+            (Owner::FullNode(PeerId([1; 32])), Class::Repair),
+        ] {
+            assert!(turns.own(owner, class).try_acquire().is_ok(), "{owner:?} has its own");
+        }
+        drop(taken);
+        drop(first);
+        assert!(turns.own(validator, Class::Repair).try_acquire().is_ok());
+        turns.own(Owner::FullNode(PeerId([2; 32])), Class::Package);
+        assert_eq!(
+            turns.own.borrow().len(),
+            1,
+            "nobody is remembered who waits for nothing"
+        );
     }
 }

@@ -193,11 +193,12 @@ pub enum NetEvent {
         /// Why.
         flaw: Flaw,
     },
-    /// An admitted value's stream ended or broke and parts are missing; ask somebody with [`NetCommand::Fetch`].
+    /// Parts of an admitted value are missing that no stream will bring: one ended or broke, or blobs were bad or came back unjudged. Ask
+    /// somebody with [`NetCommand::Fetch`].
     Incomplete {
         /// The value.
         key: ValueKey,
-        /// Whose stream it was.
+        /// Whose stream it was, or whose blobs: ask another first.
         peer: PeerId,
     },
     /// A sync request ended without an offer.

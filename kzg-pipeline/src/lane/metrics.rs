@@ -23,7 +23,7 @@ pub(super) struct Metrics {
 impl Metrics {
     pub fn new(registry: &Registry, lane: &'static str, verifier: &'static str) -> Self {
         let batches = |urgency| {
-            let help = "Batches opened; blobs divided by batches is the mean batch size.";
+            let help = "Batches opened; blobs that are not unjudged divided by batches is the mean batch size.";
             registry.counter(
                 "ultramarine_kzg_batches_total",
                 help,
@@ -36,7 +36,7 @@ impl Metrics {
                 let labels = [("lane", lane), ("verifier", verifier), ("finding", finding)];
                 registry.counter(
                     "ultramarine_kzg_blobs_total",
-                    "Blobs judged, by what was found.",
+                    "Verdicts about blobs, by what was found; unjudged are given back for what else their sender sent.",
                     &labels,
                 )
             }),

@@ -265,6 +265,26 @@ fn a_bad_last_blob_ends_its_senders_stream_and_the_rest_is_asked_for_at_once() {
 }
 
 #[test]
+fn a_bad_blob_ends_all_streams_of_its_sender_and_the_core_hears_of_it() {
+    let value = value(3, 0, 1000, 3);
+    let mut rig = Rig::new(6);
+    let (bad, good) = (peer(1), peer(2));
+    let streams = [rig.admitted(bad, &value), rig.begin(bad, &value)];
+    let from_good = rig.begin(good, &value);
+    spoil(&mut rig, streams[0], Part::Blob(2), &value);
+    for part in parts(&value) {
+        rig.part(from_good, part, &value);
+    }
+    rig.feed(Input::Fin { stream: from_good });
+    rig.verify_all();
+    assert_eq!(rig.charges, [(bad, Fault::Proof)]);
+    for stream in streams {
+        assert_eq!(rig.stopped[&stream], StopReason::Fault(Fault::Proof));
+    }
+    assert_eq!(rig.incomplete(), 1);
+}
+
+#[test]
 fn blobs_given_back_unjudged_cost_nobody_and_are_asked_for_together() {
     let value = value(3, 0, 1000, 6);
     let mut rig = Rig::new(6);

@@ -230,3 +230,17 @@ fn what_was_asked_for_is_not_refused_for_want_of_a_place() {
     rig.repair(peer(20), &unasked);
     assert!(same_bytes(&rig.complete[0].assembly, &unasked));
 }
+
+#[test]
+fn one_peer_has_few_streams_at_a_time() {
+    let mut rig = Rig::new(6);
+    let value = |salt: usize| value(3, salt as u8, 1000, 1);
+    for salt in 0..bounds::OFFERS_PER_PEER_MAX {
+        rig.admitted(peer(1), &value(salt));
+    }
+    let stream = rig.begin(peer(1), &value(200));
+    assert_eq!(rig.stopped[&stream], StopReason::Busy);
+    assert_eq!(rig.join.streams_count(), bounds::OFFERS_PER_PEER_MAX);
+    let stream = rig.begin(peer(2), &value(200));
+    assert!(!rig.stopped.contains_key(&stream), "another's are its own");
+}

@@ -145,53 +145,56 @@ impl Join {
         let (Some(sender), Some(value)) = (verdict.sender, self.values.get_mut(&verdict.key)) else {
             return;
         };
+        let key = verdict.key;
         let holds = verdict.finding == Finding::Holds;
         let Some(settled) = value.settle(usize::from(verdict.index), sender, holds) else {
             return;
         };
         let is_assembled = value.reserved.is_some();
+        let mut tells = false;
         match verdict.finding {
             // Whoever brings the value again may have brought this part already, and been passed over.
-            Finding::Holds if settled == Settled::Opened && is_assembled => {
-                self.tell_if_stuck(verdict.key, sender, out)
-            }
-            Finding::Holds => self.settle_value(now, verdict.key, out),
+            Finding::Holds if settled == Settled::Opened && is_assembled => tells = true,
+            Finding::Holds => self.settle_value(now, key, out),
             // The value id binds the commitment: whoever relays it is as helpless as we are.
             Finding::Malformed(Malformed::Commitment) => {
                 let flaw = Flaw::Commitment { index: verdict.index };
-                self.give_up(now, verdict.key, flaw, out);
+                self.give_up(now, key, flaw, out);
             }
             Finding::Wrong | Finding::Malformed(Malformed::Blob | Malformed::Proof) => {
-                // Nothing more is taken from it: while its slot was being verified, another's good part was passed over.
-                let mut bad = self.streams_of(verdict.key, sender).into_iter();
-                match bad.next() {
-                    Some(name) => self.fail(name, Fault::Proof, out),
-                    None => {
-                        out.push(Output::Charge {
-                            peer: sender,
-                            fault: Fault::Proof,
-                            key: verdict.key,
-                        });
-                        self.tell_if_stuck(verdict.key, sender, out);
-                    }
-                }
-                for name in bad {
-                    self.streams.remove(&name);
-                    let why = StopReason::Fault(Fault::Proof);
-                    out.push(Output::Stop { stream: name, why });
-                }
+                self.cut_off(key, sender, out);
+                tells = true;
             }
             Finding::Unjudged => value.given_back = true,
         }
-        self.tell_of_given_back(verdict.key, sender, out);
+        // Once no verdict about a sender's blobs is awaited, those given back can all be asked for together.
+        if let Some(value) = self.values.get_mut(&key)
+            && value.given_back
+            && !value.awaits_verdicts_about(sender)
+        {
+            value.given_back = false;
+            tells = true;
+        }
+        if tells {
+            self.tell_if_stuck(key, sender, out);
+        }
     }
 
-    /// Once no verdict about a sender's blobs is awaited, those given back can all be asked for together.
-    fn tell_of_given_back(&mut self, key: ValueKey, sender: PeerId, out: &mut Outbox<Output>) {
-        let Some(value) = self.values.get_mut(&key) else { return };
-        if value.given_back && !value.awaits_verdicts_about(sender) {
-            value.given_back = false;
-            self.tell_if_stuck(key, sender, out);
+    /// Charges the sender of a bad blob and takes nothing more of the value from it: while its slot was being verified, another's good
+    /// part was passed over.
+    fn cut_off(&mut self, key: ValueKey, sender: PeerId, out: &mut Outbox<Output>) {
+        let fault = Fault::Proof;
+        out.push(Output::Charge {
+            peer: sender,
+            fault,
+            key,
+        });
+        for name in self.streams_of(key, sender) {
+            self.streams.remove(&name);
+            out.push(Output::Stop {
+                stream: name,
+                why: StopReason::Fault(fault),
+            });
         }
     }
 

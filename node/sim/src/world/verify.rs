@@ -175,11 +175,17 @@ fn inquire(urgency: Urgency, before: Case, inquiry: Inquiry) -> Done {
     let is_wrong = |claim: &&Verdict| claim.finding == Finding::Wrong;
     let at_fault: BTreeSet<_> = claims.iter().filter(is_wrong).map(|claim| claim.sender).collect();
     verdicts.extend(claims.extract_if(.., |claim| !at_fault.contains(&claim.sender)));
-    let convicted = named.iter().filter(|(_, count)| **count >= WRONG_CLAIMS_MAX);
+    let convicted: Vec<PeerId> = named
+        .iter()
+        .filter(|(_, count)| **count >= WRONG_CLAIMS_MAX)
+        .map(|(peer, _)| *peer)
+        .collect();
+    let named_too = named.keys().map(|peer| Some(*peer));
+    let at_fault: BTreeSet<_> = at_fault.into_iter().chain(named_too).collect();
     let answer = Input::Inquired {
         urgency,
         before,
-        convicted: convicted.map(|(peer, _)| *peer).collect(),
+        convicted,
         left: (!claims.is_empty()).then(|| Blame {
             case: Case {
                 claims_count: claims.len(),
