@@ -170,7 +170,7 @@ impl Hub {
                 self.spawn(request::sync(self.clone(), peer, height, want));
             }
             NetCommand::Forget { height } => self.feed(Input::Forget { height }),
-            NetCommand::Charge { peer, fault } => self.charge(peer, fault, "the core found it out", None),
+            NetCommand::Charge { peer, fault } => self.charge(peer, fault, "found by consensus", None),
         }
     }
 

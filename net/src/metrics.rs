@@ -6,13 +6,15 @@ use ultramarine_runtime::{Counter, Gauge, Histogram, Registry, RingOps};
 use ultramarine_types::Stage;
 use ultramarine_types::network::Fault;
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 10] = [
     Fault::Protocol,
     Fault::Signature,
     Fault::Chunk,
     Fault::Proof,
     Fault::Certificate,
     Fault::Package,
+    Fault::Rule,
+    Fault::Execution,
     Fault::Withheld,
     Fault::Flood,
 ];

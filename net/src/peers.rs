@@ -40,13 +40,13 @@ pub const POINT_DECAY: Nanos = Nanos::from_millis(1_000);
 /// Peers remembered: several times those that can be connected, so that changing keys does not wash out a neighbour's.
 const REMEMBERED_MAX: usize = 4 * PEERS_MAX;
 
-/// Points a fault costs. What only a deliberate peer does weighs most; what a slow machine does, least.
+/// Points a fault costs. What only a deliberate peer does weighs most; what a slow machine does, or we alone find, least.
 pub const fn weight(fault: Fault) -> u64 {
     match fault {
-        Fault::Protocol | Fault::Signature | Fault::Certificate | Fault::Package => 50,
+        Fault::Protocol | Fault::Signature | Fault::Certificate | Fault::Package | Fault::Rule => 50,
         Fault::Chunk | Fault::Proof => 34,
         Fault::Flood => 20,
-        Fault::Withheld => 5,
+        Fault::Withheld | Fault::Execution => 5,
     }
 }
 

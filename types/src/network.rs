@@ -73,6 +73,10 @@ pub enum Fault {
     Certificate,
     /// A package that does not hash to its certificate's value id, or is otherwise unusable.
     Package,
+    /// It proposed what breaks a block rule, by what it signed.
+    Rule,
+    /// It proposed what our execution client calls invalid: our word alone, and our client may be at fault.
+    Execution,
     /// It promised bytes and did not deliver within the deadline.
     Withheld,
     /// It sent more than its budget.
@@ -89,6 +93,8 @@ impl Fault {
             Self::Proof => "proof",
             Self::Certificate => "certificate",
             Self::Package => "package",
+            Self::Rule => "rule",
+            Self::Execution => "execution",
             Self::Withheld => "withheld",
             Self::Flood => "flood",
         }

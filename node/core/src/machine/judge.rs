@@ -87,7 +87,7 @@ impl Core {
         #[cfg(feature = "planted")]
         let kept = self.config.overlook(kept);
         if let Err(broken) = kept {
-            return self.condemn(key, broken.0, true);
+            return self.condemn(key, broken.0, Fault::Rule);
         }
         if !open {
             // The gate's opening looks again.
@@ -114,7 +114,7 @@ impl Core {
         };
         value.judgement = Judgement::Open;
         match outcome {
-            Executed::Broken { reason } => self.condemn(key, reason, true),
+            Executed::Broken { reason } => self.condemn(key, reason, Fault::Rule),
             Executed::Answered(PayloadStatus::Valid { .. }) => {
                 // Its receipt, if that is still to come, acquits it.
                 value.judgement = Judgement::Executed;
@@ -122,7 +122,7 @@ impl Core {
                 self.judge(key);
             }
             Executed::Answered(PayloadStatus::Invalid { reason, .. }) => {
-                self.condemn(key, format!("the execution client says: {reason}"), false);
+                self.condemn(key, format!("the execution client says: {reason}"), Fault::Execution);
             }
             Executed::Answered(status) => {
                 value.retry_at = Some(now + RETRY);
@@ -146,8 +146,8 @@ impl Core {
         self.pronounce(key);
     }
 
-    /// Nobody votes for it here. `provable`: by what its origin proposer signed.
-    pub(super) fn condemn(&mut self, key: ValueKey, reason: String, provable: bool) {
+    /// Nobody votes for it here, and its origin proposer is charged.
+    pub(super) fn condemn(&mut self, key: ValueKey, reason: String, fault: Fault) {
         let Some(value) = self.values.get_mut(&key) else { return };
         value.judgement = Judgement::Invalid(reason.clone());
         // It may have been withheld before, for a reason that does not matter any more.
@@ -159,11 +159,8 @@ impl Core {
             origin_proposer,
             reason,
         });
-        if provable && let Some(peer) = self.peers.of_validator(&origin_proposer) {
-            self.net(NetCommand::Charge {
-                peer,
-                fault: Fault::Package,
-            });
+        if let Some(peer) = self.peers.of_validator(&origin_proposer) {
+            self.net(NetCommand::Charge { peer, fault });
         }
         self.pronounce(key);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ultramarine_types::limits;
-use ultramarine_types::network::{Flaw, NetCommand, OfferId, OfferKind, Refusal};
+use ultramarine_types::network::{Fault, Flaw, NetCommand, OfferId, OfferKind, Refusal};
 use ultramarine_types::storage::{Blobs, Tag};
 use ultramarine_types::{CommitCertificate, Init, PeerId, Round, Stage, ValueKey};
 
@@ -183,7 +183,7 @@ impl Core {
             return self.stop(Stop::DecidedInvalid(format!("decided value {key}: {flaw}")));
         }
         if self.values.get(&key).is_some_and(|value| !value.is_stored()) {
-            self.condemn(key, flaw.to_string(), true);
+            self.condemn(key, flaw.to_string(), Fault::Rule);
         }
     }
 
@@ -249,7 +249,7 @@ impl Core {
         search.tried.insert(peer);
         #[cfg(feature = "planted")]
         if self.config.plants(crate::Planted::RelayBlamed) {
-            self.condemn(key, "a part was bad".to_owned(), false);
+            self.condemn(key, "a part was bad".to_owned(), Fault::Execution);
         }
     }
 }

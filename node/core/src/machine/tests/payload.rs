@@ -48,10 +48,28 @@ fn executions(outputs: &[Output], key: &ValueKey) -> usize {
 }
 
 fn valid(key: ValueKey) -> Input {
+    executed(key, PayloadStatus::Valid { latest: None })
+}
+
+fn executed(key: ValueKey, status: PayloadStatus) -> Input {
     Input::Engine(EngineReply::Executed {
         key,
-        outcome: Executed::Answered(PayloadStatus::Valid { latest: None }),
+        outcome: Executed::Answered(status),
     })
+}
+
+/// The faults that a validator is charged for, and how often a value is told of as invalid.
+fn blamed(outputs: &[Output], validator: usize) -> (Vec<Fault>, usize) {
+    let proposer = world::peer_id(validator);
+    let charge = |output: &Output| match output {
+        Output::Net(NetCommand::Charge { peer, fault }) if *peer == proposer => Some(*fault),
+        _ => None,
+    };
+    let told = |output: &&Output| matches!(output, Output::Event(Event::InvalidValue { .. }));
+    (
+        outputs.iter().filter_map(charge).collect(),
+        outputs.iter().filter(told).count(),
+    )
 }
 
 /// Runs until node 0's execution client has confirmed its head, and takes the offer of a good value.
@@ -136,18 +154,8 @@ fn a_value_that_can_never_be_whole_is_invalid_at_its_proposers_cost() {
         panic!("{:?}", judgement(&world, &key));
     };
     assert_eq!(reason, "commitment 1 is no point of the group");
-    let proposer = world::peer_id(world.node_of(&init.metadata.origin_proposer));
-    assert!(
-        out.iter().any(|output| matches!(
-            output,
-            Output::Net(NetCommand::Charge { peer, fault: Fault::Package }) if *peer == proposer
-        )),
-        "{out:?}"
-    );
-    assert!(
-        out.iter()
-            .any(|output| matches!(output, Output::Event(Event::InvalidValue { .. })))
-    );
+    let proposer = world.node_of(&init.metadata.origin_proposer);
+    assert_eq!(blamed(&out, proposer), (vec![Fault::Rule], 1), "{out:?}");
     let (now, mut out) = (world.now, Outbox::new());
     world.nodes[0].core.as_mut().unwrap().wake(now, &mut out);
     assert!(out.is_empty(), "said once");
@@ -176,13 +184,22 @@ fn a_block_that_breaks_a_rule_is_invalid_once_at_its_proposers_cost_and_is_not_e
     assert!(matches!(judgement(&world, &key), Judgement::Invalid(_)));
     let later = feed(&mut world, stored(&init, &payload));
     let all: Vec<Output> = out.into_iter().chain(later).collect();
-    let count = |wanted: &dyn Fn(&Output) -> bool| all.iter().filter(|output| wanted(output)).count();
-    let proposer = world::peer_id(node);
-    let charges = count(
-        &|output| matches!(output, Output::Net(NetCommand::Charge { peer, fault: Fault::Package }) if *peer == proposer),
-    );
-    let told = count(&|output| matches!(output, Output::Event(Event::InvalidValue { .. })));
-    assert_eq!((charges, told), (1, 1), "{all:?}");
+    assert_eq!(blamed(&all, node), (vec![Fault::Rule], 1), "{all:?}");
+}
+
+#[test]
+fn a_block_that_the_client_rejects_is_invalid_at_a_small_cost_to_its_proposer() {
+    let (mut world, init, payload) = offered();
+    let key = init.key();
+    hand(&mut world, NetEvent::Payload { key, payload });
+    let status = PayloadStatus::Invalid {
+        reason: "no such account".to_owned(),
+        latest: None,
+    };
+    let out = feed(&mut world, executed(key, status));
+    assert!(matches!(judgement(&world, &key), Judgement::Invalid(_)));
+    let proposer = world.node_of(&init.metadata.origin_proposer);
+    assert_eq!(blamed(&out, proposer), (vec![Fault::Execution], 1), "{out:?}");
 }
 
 #[test]
