@@ -157,4 +157,4 @@ fn split(k: &Fr) -> (u128, u128) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

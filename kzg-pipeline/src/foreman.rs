@@ -81,7 +81,7 @@ impl Default for Policy {
 pub enum Input<O, S, I = Infallible> {
     /// Jobs came.
     Jobs(Vec<Ticket>),
-    /// A lane came to work, or has settled all that it was given.
+    /// A lane came to work, or has given jobs back; or it has settled claims, and nobody was to blame.
     LaneFree,
     /// A lane has opened a batch, and is free.
     Opened {
@@ -123,8 +123,8 @@ pub enum Task<O, S, I = Infallible> {
     Open(Batch),
     /// Take the sums of these; answered by [`Input::Summed`].
     Sum(Urgency, Piece<O>),
-    /// Settle these by at most [`steps_max`](Policy::steps_max) steps; answered by [`Input::LaneFree`] if that was enough, by
-    /// [`Input::Inquired`] if not.
+    /// Settle these by at most [`steps_max`](Policy::steps_max) steps; answered by [`Input::Inquired`], also if that was enough, as it may
+    /// have convicted somebody. Where all claims hold, [`Input::LaneFree`] says the same.
     Settle(Urgency, Settlement<O, S>),
     /// Go on with this inquiry by as many; answered by [`Input::Inquired`].
     Inquire(Urgency, Blame<I>),

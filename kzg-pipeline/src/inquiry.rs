@@ -7,8 +7,9 @@
 //!   unknown   every other run, the oldest and largest first    the rest of what those at fault sent
 //! ```
 //!
-//! A peer of which [`WRONG_CLAIMS_MAX`] wrong claims are named is *convicted*: nothing more of what it sent is asked about, and all of
-//! that is told of as unjudged. A question takes a lane as long as several blobs, and costs a liar nothing more.
+//! A peer of which [`WRONG_CLAIMS_MAX`] wrong claims are named is *convicted*: nothing more of what it has in this inquiry is asked about,
+//! and all of that is told of as unjudged. A question takes a lane as long as several blobs, and costs a liar nothing more. The foreman
+//! gives its jobs that wait back too. What it has in an account, in another inquiry, in a lane's hands or on a link is judged like anybody's.
 //!
 //! Senders come first because pieces mix them: a wrong claim in each piece would otherwise keep everybody's findings until all
 //! pieces are halved. A piece of one sender is asked about by the sums it has; the claims of mixed pieces are put into *parcels* by

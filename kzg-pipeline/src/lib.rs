@@ -11,8 +11,9 @@
 //! - A *lane* is a core that verifies; the *foreman* decides what a free lane does next, the *former* which claims it opens.
 //! - An *inquiry* finds out which claims are wrong where not all hold, a few questions at a time.
 //!
-//! Keeps: every job gets exactly one verdict; a finding depends on its own claim only, never on its company; no input makes
-//! it panic; memory does not grow with the number of batches.
+//! Keeps: every job gets exactly one verdict; what is found of a claim does not depend on its company (whether it is asked about may:
+//! what a convicted peer sent besides is not, see [`inquiry`]); no input makes it panic; memory does not grow with the number of
+//! batches.
 //!
 //! `unsafe` stands only in the files that call blst's C functions, `group.rs` and `challenge/blst.rs`, in a clock, `cpu_time.rs`, and
 //! in the files that hold a processor's instructions: `simd/{avx2,avx512}.rs`, `challenge/{extension,avx2,avx512}.rs`, `field/mulx.rs`.

@@ -43,12 +43,12 @@ pub enum Finding {
     Wrong,
     /// A field element is not canonical, or a point is no point of the group.
     Malformed(Malformed),
-    /// Nothing: its sender sent [`WRONG_CLAIMS_MAX`] wrong ones besides, so nobody asks about the rest of what it sent.
+    /// Nothing: its sender sent [`WRONG_CLAIMS_MAX`] wrong ones besides, so nobody asks about this one.
     Unjudged,
 }
 
-/// So many wrong blobs of one peer are named before the rest of what it sent is given back unjudged. Whoever verifies charges for
-/// each, and lets go of a peer after as many.
+/// So many wrong blobs of one peer are named before what else of it was under inquiry with them, or waits, is given back unjudged.
+/// Whoever verifies charges for each, and lets go of a peer after as many.
 pub const WRONG_CLAIMS_MAX: usize = 3;
 
 /// Which input was malformed.

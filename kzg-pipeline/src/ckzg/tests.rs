@@ -1,5 +1,13 @@
+use std::cell::Cell;
+
 use super::*;
+use crate::fixtures::random;
 use crate::suite;
+
+thread_local! {
+    /// Claims in all batch calls of this thread.
+    pub static CLAIMS_ASKED: Cell<usize> = const { Cell::new(0) };
+}
 
 fn verifier() -> CKzg {
     CKzg::new(Memo::new(0))
@@ -48,4 +56,17 @@ fn a_remembered_claim_does_not_cover_another() {
     let verifier = CKzg::new(Memo::new(64));
     suite::a_remembered_claim_does_not_cover_another(&verifier);
     assert_eq!(verifier.memo.len(), 1, "only the proven claim is remembered");
+}
+
+#[test]
+fn a_proven_claim_is_not_asked_about_again() {
+    let verifier = CKzg::new(Memo::new(64));
+    let (proven, fresh) = (&random()[0], &random()[1]);
+    suite::judge(&verifier, std::slice::from_ref(proven));
+    let batch = [proven.clone(), fresh.clone(), proven.clone()];
+    CLAIMS_ASKED.take();
+    assert_eq!(suite::judge(&verifier, &batch), [Finding::Holds; 3]);
+    assert_eq!(CLAIMS_ASKED.take(), 1, "the fresh one");
+    assert_eq!(suite::judge(&verifier, &batch), [Finding::Holds; 3]);
+    assert_eq!(CLAIMS_ASKED.take(), 0, "that one is proven too");
 }

@@ -1,9 +1,10 @@
 use std::io::Write;
 
 use super::*;
+use crate::check::tests::{COUNTS, Counts};
 use crate::ckzg::CKzg;
 use crate::differential;
-use crate::fixtures::{Seeded, claims, lines};
+use crate::fixtures::{Seeded, claims, lines, random};
 use crate::suite::{self, SPOILERS};
 
 fn verifier() -> Fast {
@@ -124,6 +125,27 @@ fn a_remembered_claim_does_not_cover_another() {
     let verifier = Fast::new(Memo::new(64));
     suite::a_remembered_claim_does_not_cover_another(&verifier);
     assert_eq!(verifier.memo.len(), 1, "only the proven claim is remembered");
+}
+
+#[test]
+fn a_proven_claim_is_settled_at_once_and_not_checked_again() {
+    let verifier = Fast::new(Memo::new(64));
+    let (proven, fresh) = (&random()[0], &random()[1]);
+    suite::judge(&verifier, std::slice::from_ref(proven));
+    let batch = [proven.clone(), fresh.clone(), proven.clone()];
+    assert!(matches!(
+        verifier.open(&claims(&batch))[..],
+        [
+            Opening::Settled(Finding::Holds),
+            Opening::Open(_),
+            Opening::Settled(Finding::Holds)
+        ]
+    ));
+    COUNTS.take();
+    assert_eq!(suite::judge(&verifier, &batch), [Finding::Holds; 3]);
+    assert_eq!(COUNTS.take().claims_summed, 1, "the fresh one");
+    assert_eq!(suite::judge(&verifier, &batch), [Finding::Holds; 3]);
+    assert_eq!(COUNTS.take(), Counts::default(), "that one is proven too");
 }
 
 #[test]

@@ -417,3 +417,4 @@ impl Run {
 }
 
 mod blame;
+mod pace;
