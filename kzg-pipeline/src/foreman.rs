@@ -60,8 +60,8 @@ impl Default for Policy {
             claims_max: 2 * BLOBS_PER_BLOCK_MAX as usize,
             wait: Nanos::from_millis(wait_ms),
         };
-        // A step takes a pairing and, within a piece, some small sums: 1 ms on that core. Two turns, the most that a job of the
-        // current height waits for until it is opened, are 32 ms there and about 50 on a slow core; a turn's hand-over costs a
+        // A step takes a pairing and, within a piece, some small sums: 1 ms on that core. Three turns, the most that a job of
+        // the current height waits for until it is opened, are 48 ms there and about 75 on a slow core; a turn's hand-over costs a
         // thousandth of it.
         Self {
             current_blobs_max: 16,
@@ -89,6 +89,8 @@ pub enum Input<O, S, I = Infallible> {
         lot: Lot,
         /// Those claims of it that have no finding yet.
         claims: Vec<O>,
+        /// Peers of whose claims in it so many are bad by themselves.
+        convicted: Vec<PeerId>,
     },
     /// A lane has taken the sums of a piece, and is free.
     Summed {
@@ -237,6 +239,19 @@ impl<O, S, I> Foreman<O, S, I> {
         batch.map(Task::Open)
     }
 
+    /// A lane has done its task. If that convicted somebody, it gives back what waits of theirs first.
+    fn free_lane(&mut self, convicted: Vec<PeerId>, out: &mut Outbox<Task<O, S, I>>) {
+        let tickets: Vec<_> = convicted
+            .into_iter()
+            .flat_map(|peer| self.former.take_all_of(Some(peer)))
+            .collect();
+        if tickets.is_empty() {
+            self.lanes_free += 1;
+        } else {
+            out.push(Task::Return(tickets));
+        }
+    }
+
     fn desk(&mut self, urgency: Urgency) -> &mut Desk<O, S, I> {
         match urgency {
             Urgency::Current => &mut self.current,
@@ -253,9 +268,9 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
         match input {
             Input::Jobs(tickets) => tickets.into_iter().for_each(|ticket| self.former.push(ticket)),
             Input::LaneFree => self.lanes_free += 1,
-            Input::Opened { lot, claims } => {
-                self.lanes_free += 1;
+            Input::Opened { lot, claims, convicted } => {
                 self.desk(lot.urgency).account.put(now, lot, claims);
+                self.free_lane(convicted, out);
             }
             Input::Summed {
                 urgency,
@@ -273,15 +288,7 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
                 convicted,
             } => {
                 self.desk(urgency).inquiries.put(&before, left);
-                let tickets: Vec<_> = convicted
-                    .into_iter()
-                    .flat_map(|peer| self.former.take_all_of(Some(peer)))
-                    .collect();
-                if tickets.is_empty() {
-                    self.lanes_free += 1;
-                } else {
-                    out.push(Task::Return(tickets));
-                }
+                self.free_lane(convicted, out);
             }
             Input::Closed => {
                 self.current.account.close();

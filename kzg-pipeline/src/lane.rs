@@ -16,6 +16,7 @@
 //! Keeps: one verdict per job, to the client that sent it. A client must go on taking verdicts while it waits to send. A node
 //! that halts drops what has no verdict yet; when the clients are gone, what they sent is still judged.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -25,7 +26,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use ultramarine_runtime::{Receiver, Sender, TileContext};
 use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, Limits, VALUES_IN_ASSEMBLY_MAX};
-use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
+use ultramarine_types::verify::{Finding, Verdict, VerifyJob, WRONG_CLAIMS_MAX};
 use ultramarine_types::{Machine, Nanos, Outbox, PeerId, ValueKey};
 
 use self::metrics::Metrics;
@@ -283,9 +284,9 @@ impl Lanes {
             Task::Open(batch) => {
                 let lot = batch.lot;
                 metrics.opening(&batch);
-                let claims = self.open(batch, metrics);
+                let (claims, convicted) = self.open(batch, metrics);
                 metrics.open_time.record(took());
-                Input::Opened { lot, claims }
+                Input::Opened { lot, claims, convicted }
             }
             Task::Sum(urgency, Piece { claims, mark }) => {
                 let sum = self.sum(claims);
@@ -326,19 +327,29 @@ impl Lanes {
         }
     }
 
-    fn open(&self, batch: Batch, metrics: &Metrics) -> Vec<Held> {
+    /// The claims of a batch that are open, and the peers that so many bad ones convict.
+    fn open(&self, batch: Batch, metrics: &Metrics) -> (Vec<Held>, Vec<PeerId>) {
         let claims: Vec<_> = batch.tickets.iter().map(Ticket::claim).collect();
         let openings = self.verifier.open(&claims);
         assert_eq!(openings.len(), claims.len(), "a verifier opens every claim");
         let mut held = Vec::with_capacity(openings.len());
+        let mut bad: BTreeMap<PeerId, usize> = BTreeMap::new();
         for (ticket, opening) in batch.tickets.iter().zip(openings) {
             let address = address(ticket);
             match opening {
-                Opening::Settled(finding) => self.answer(&address, finding, metrics),
+                Opening::Settled(finding) => {
+                    self.answer(&address, finding, metrics);
+                    if finding.is_senders_fault()
+                        && let Some(peer) = address.sender
+                    {
+                        *bad.entry(peer).or_default() += 1;
+                    }
+                }
                 Opening::Open(opened) => held.push((address, opened)),
             }
         }
-        held
+        bad.retain(|_, count| *count >= WRONG_CLAIMS_MAX);
+        (held, bad.into_keys().collect())
     }
 
     fn sum(&self, claims: Vec<Held>) -> HeldSum {

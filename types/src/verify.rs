@@ -47,6 +47,13 @@ pub enum Finding {
     Unjudged,
 }
 
+impl Finding {
+    /// Whether whoever sent the blob is to blame. A commitment was bound by the value's proposer.
+    pub const fn is_senders_fault(&self) -> bool {
+        matches!(self, Self::Wrong | Self::Malformed(Malformed::Blob | Malformed::Proof))
+    }
+}
+
 /// So many wrong blobs of one peer are named before what else of it was under inquiry with them, or waits, is given back unjudged.
 /// Whoever verifies charges for each, and lets go of a peer after as many.
 pub const WRONG_CLAIMS_MAX: usize = 3;

@@ -71,6 +71,7 @@ fn done(task: Work) -> Answer {
         Task::Open(batch) => Input::Opened {
             lot: batch.lot,
             claims: names(&batch),
+            convicted: Vec::new(),
         },
         Task::Sum(urgency, piece) => Input::Summed {
             urgency,

@@ -370,8 +370,8 @@ fn any_interleaving_gives_each_job_the_verdict_it_has_alone_or_gives_it_back() {
                 let mut verdicts = take(&mut client, expected.len());
                 verdicts.sort_by_key(|verdict| verdict.index);
                 let is_convicted = |sender| {
-                    let wrong = |verdict: &&Verdict| (verdict.sender, verdict.finding) == (sender, Finding::Wrong);
-                    verdicts.iter().filter(wrong).count() >= WRONG_CLAIMS_MAX
+                    let bad = |verdict: &&Verdict| verdict.sender == sender && verdict.finding.is_senders_fault();
+                    verdicts.iter().filter(bad).count() >= WRONG_CLAIMS_MAX
                 };
                 for (verdict, (index, sender, alone)) in verdicts.iter().zip(expected) {
                     assert_eq!((verdict.index, verdict.sender), (index, sender));
@@ -410,6 +410,29 @@ fn jobs_that_wait_together_are_judged_together() {
     let shared: Arc<dyn Verifier> = verifier.clone();
     run(context(&Halt::new(), "lane"), vec![end], shared, Options::default()).expect("it ends well");
     assert_eq!(*verifier.0.lock().expect("no panic"), [10]);
+}
+
+#[test]
+fn what_waits_of_a_peer_with_a_batch_of_malformed_blobs_is_given_back_unopened() {
+    let (mut client, end) = client();
+    let verifier = Arc::new(FirstByte::default());
+    for index in 0..40 {
+        client.jobs.try_send(job(1, index, index == 39, vec![9])).expect("room");
+    }
+    client.jobs.try_send(job(2, 0, true, vec![1])).expect("room");
+    let jobs = std::mem::replace(&mut client.jobs, link("jobs", 1).expect("a link").0);
+    drop(jobs);
+    let shared: Arc<dyn Verifier> = verifier.clone();
+    run(context(&Halt::new(), "lane"), vec![end], shared, Options::default()).expect("it ends well");
+    assert_eq!(*verifier.0.lock().expect("no panic"), [16]);
+    let findings: Vec<_> = take(&mut client, 41).iter().map(|verdict| verdict.finding).collect();
+    let count = |finding| findings.iter().filter(|found| **found == finding).count();
+    let counts = (
+        count(Finding::Malformed(Malformed::Blob)),
+        count(Finding::Unjudged),
+        count(Finding::Holds),
+    );
+    assert_eq!(counts, (15, 25, 1));
 }
 
 #[test]

@@ -130,7 +130,8 @@ impl<'a> Replay<'a> {
                 let openings = self.verifier.open(&claims);
                 let claims: Vec<_> = openings.into_iter().filter_map(open).collect();
                 let settled = batch.tickets.len() - claims.len();
-                (settled, Input::Opened { lot: batch.lot, claims })
+                let (lot, convicted) = (batch.lot, Vec::new());
+                (settled, Input::Opened { lot, claims, convicted })
             }
             Task::Sum(urgency, piece) => {
                 let summed = Input::Summed {

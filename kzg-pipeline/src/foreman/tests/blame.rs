@@ -322,6 +322,31 @@ fn what_a_convicted_peer_has_waiting_is_given_back_at_once() {
 }
 
 #[test]
+fn who_is_convicted_by_what_was_opened_has_the_rest_given_back() {
+    let mut foreman = small();
+    feed(&mut foreman, 0, Input::LaneFree);
+    let batch = match one(feed(&mut foreman, 0, jobs(LIAR, 0..10, Urgency::Current))) {
+        Task::Open(batch) => batch,
+        other => panic!("not a batch: {other:?}"),
+    };
+    feed(&mut foreman, 0, jobs(HONEST, 0..1, Urgency::Current));
+    let opened = Input::Opened {
+        lot: batch.lot,
+        claims: Vec::new(),
+        convicted: vec![PeerId([LIAR; 32])],
+    };
+    match one(feed(&mut foreman, 1, opened)) {
+        Task::Return(tickets) => assert_eq!(
+            tickets.iter().map(name).collect::<Vec<_>>(),
+            (4..10).map(|at| (LIAR, at)).collect::<Vec<_>>()
+        ),
+        other => panic!("not given back: {other:?}"),
+    }
+    let next = one(feed(&mut foreman, 2, Input::LaneFree));
+    assert_eq!(super::opened(&next), [(HONEST, 0)]);
+}
+
+#[test]
 fn a_flood_of_wrong_claims_is_bounded_in_memory() {
     let mut foreman = small();
     let mut working = feed(&mut foreman, 0, Input::LaneFree);

@@ -115,8 +115,9 @@ fn carry_out(task: Work) -> (Nanos, Done) {
         Task::Open(batch) => {
             let typical = Nanos(300_000 * batch.tickets.len() as u64);
             let is_open = |claim: &Verdict| !matches!(claim.finding, Finding::Malformed(_));
-            let (claims, verdicts) = batch.tickets.iter().map(verdict).partition(is_open);
-            let answer = Input::Opened { lot: batch.lot, claims };
+            let (claims, verdicts): (_, Vec<Verdict>) = batch.tickets.iter().map(verdict).partition(is_open);
+            let (lot, convicted) = (batch.lot, convicted(&verdicts));
+            let answer = Input::Opened { lot, claims, convicted };
             (typical, Done { verdicts, answer })
         }
         Task::Sum(urgency, piece) => {
@@ -196,6 +197,17 @@ fn inquire(urgency: Urgency, before: Case, inquiry: Inquiry) -> Done {
         }),
     };
     Done { verdicts, answer }
+}
+
+/// Peers of which so many of these are bad.
+fn convicted(verdicts: &[Verdict]) -> Vec<PeerId> {
+    let mut bad: BTreeMap<PeerId, usize> = BTreeMap::new();
+    let is_bad = |verdict: &&Verdict| verdict.finding.is_senders_fault();
+    for peer in verdicts.iter().filter(is_bad).filter_map(|verdict| verdict.sender) {
+        *bad.entry(peer).or_default() += 1;
+    }
+    bad.retain(|_, count| *count >= WRONG_CLAIMS_MAX);
+    bad.into_keys().collect()
 }
 
 fn unjudged(claim: Verdict) -> Verdict {
