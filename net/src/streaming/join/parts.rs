@@ -157,11 +157,11 @@ impl Join {
             }
             Finding::Holds => self.settle_value(now, verdict.key, out),
             // The value id binds the commitment: whoever relays it is as helpless as we are.
-            Finding::Malformed(Malformed::Commitment) => {
+            Finding::Malformed(Malformed::Commitment(_)) => {
                 let flaw = Flaw::Commitment { index: verdict.index };
                 self.give_up(now, verdict.key, flaw, out);
             }
-            Finding::Wrong | Finding::Malformed(Malformed::Blob | Malformed::Proof) => {
+            Finding::Wrong | Finding::Malformed(Malformed::Blob(_) | Malformed::Proof(_)) => {
                 // Nothing more is taken from it: while its slot was being verified, another's good part was passed over.
                 let mut bad = self.streams_of(verdict.key, sender).into_iter();
                 match bad.next() {
