@@ -68,9 +68,9 @@ impl CKzg {
         let mut sound = Vec::with_capacity(blobs.len());
         for (index, (commitment, proof)) in points.iter().enumerate() {
             if !wellformed::is_point(commitment) {
-                findings[index] = Finding::Malformed(Malformed::Commitment);
+                findings[index] = Finding::Malformed(Malformed::Commitment(wellformed::point_flaw(commitment)));
             } else if !wellformed::is_point(proof) {
-                findings[index] = Finding::Malformed(Malformed::Proof);
+                findings[index] = Finding::Malformed(Malformed::Proof(wellformed::point_flaw(proof)));
             } else {
                 sound.push(index);
             }
@@ -128,7 +128,7 @@ impl CKzg {
         let mut open = Vec::with_capacity(claims.len());
         for (index, claim) in claims.iter().enumerate() {
             if !wellformed::is_blob(claim.blob) {
-                findings[index] = Finding::Malformed(Malformed::Blob);
+                findings[index] = Finding::Malformed(Malformed::Blob(wellformed::blob_flaw(claim.blob)));
                 continue;
             }
             if self.memo.is_on() {

@@ -16,10 +16,12 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use c_kzg::{Blob, Bytes48};
 use sha2::{Digest, Sha256};
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::verify::{Finding, Malformed};
+use ultramarine_types::verify::{BlobFlaw, Finding, Malformed, PointFlaw};
 
 use crate::fast::Fast;
-use crate::fixtures::{INFINITY, Owned, Seeded, claims, constant, line, lines, random, shifted_by_order_three};
+use crate::fixtures::{
+    FIELD_MODULUS, INFINITY, Owned, Seeded, claims, constant, line, lines, random, shifted_by_order_three,
+};
 use crate::group::Point;
 use crate::opening::{Opened, Opening};
 use crate::verifier::Verifier;
@@ -184,22 +186,38 @@ fn ask(claim: &Owned) -> Finding {
     let infinity = Bytes48::from(INFINITY);
     let commitment = Bytes48::from(claim.commitment.0);
     let Ok(blob) = Blob::from_bytes(&claim.blob) else {
-        return Finding::Malformed(Malformed::Blob);
+        return Finding::Malformed(Malformed::Blob(BlobFlaw::Length(claim.blob.len())));
     };
     match settings.verify_blob_kzg_proof(&blob, &commitment, &Bytes48::from(claim.proof.0)) {
         Ok(true) => Finding::Holds,
         Ok(false) => Finding::Wrong,
         Err(_) if settings.verify_blob_kzg_proof(&blob, &infinity, &infinity).is_err() => {
-            Finding::Malformed(Malformed::Blob)
+            let element = claim.blob.chunks(32).position(|element| element >= MODULUS.as_slice());
+            let element = element.expect("c-kzg refuses the blob, so an element is not below the modulus");
+            Finding::Malformed(Malformed::Blob(BlobFlaw::Element(element as u16)))
         }
         Err(_)
             if settings
                 .verify_blob_kzg_proof(&Blob::default(), &commitment, &infinity)
                 .is_err() =>
         {
-            Finding::Malformed(Malformed::Commitment)
+            Finding::Malformed(Malformed::Commitment(flaw(&claim.commitment.0)))
         }
-        Err(_) => Finding::Malformed(Malformed::Proof),
+        Err(_) => Finding::Malformed(Malformed::Proof(flaw(&claim.proof.0))),
+    }
+}
+
+/// What is wrong with a point that `c-kzg` refuses: it does not say.
+fn flaw(bytes: &[u8; 48]) -> PointFlaw {
+    let mut x = *bytes;
+    x[0] &= 0x1f;
+    // Infinity in its one encoding is not refused.
+    if bytes[0] & 0xc0 != 0x80 || x >= FIELD_MODULUS {
+        PointFlaw::Encoding
+    } else if x == [0; 48] || Point::decompress(bytes).is_some() {
+        PointFlaw::Subgroup
+    } else {
+        PointFlaw::Curve
     }
 }
 

@@ -20,6 +20,7 @@ use crate::measure::{StageRow, best};
 use crate::memo::{self, Memo, Name};
 use crate::opening::{Opened, Opening, Summed};
 use crate::verifier::{Claim, Verifier};
+use crate::wellformed;
 
 thread_local! {
     /// Values of a polynomial being folded: half a blob, kept from claim to claim.
@@ -72,16 +73,17 @@ impl Fast {
 
     /// Does the part of a claim that needs no other claim.
     fn open_one(&self, claim: &Claim<'_>, name: Name, points: [Option<Point>; 2]) -> Result<Opened, Malformed> {
-        let blob: &[u8; BLOB_BYTES] = claim.blob.try_into().map_err(|_| Malformed::Blob)?;
+        let blob_flaw = || Malformed::Blob(wellformed::blob_flaw(claim.blob));
+        let blob: &[u8; BLOB_BYTES] = claim.blob.try_into().map_err(|_| blob_flaw())?;
         let (challenge, ..) = &name;
         let z = Fr::from_hash(challenge);
         let y = SCRATCH
             .with_borrow_mut(|scratch| self.domain.evaluate(self.path, blob, &z, scratch))
-            .ok_or(Malformed::Blob)?;
+            .ok_or_else(blob_flaw)?;
         let [commitment, proof] = points;
         Ok(Opened {
-            commitment: commitment.ok_or(Malformed::Commitment)?,
-            proof: proof.ok_or(Malformed::Proof)?,
+            commitment: commitment.ok_or_else(|| Malformed::Commitment(wellformed::point_flaw(&claim.commitment.0)))?,
+            proof: proof.ok_or_else(|| Malformed::Proof(wellformed::point_flaw(&claim.proof.0)))?,
             z,
             y,
             name,

@@ -126,6 +126,10 @@ pub fn constant(element: [u8; 32]) -> Owned {
     }
 }
 
+/// p, the order of the field of coordinates, big-endian.
+pub const FIELD_MODULUS: [u8; 48] =
+    setup::hex48("1a0111ea397fe69a4b1ba7b6434bacd764774b84f38512bf6730d2a0f6b0f6241eabfffeb153ffffb9feffffffffaaab");
+
 /// The compressed point at infinity.
 pub const INFINITY: [u8; 48] = {
     let mut bytes = [0; 48];

@@ -14,6 +14,7 @@ use blst::{
     blst_p1s_mult_pippenger_scratch_sizeof, blst_p2_affine, blst_p2_affine_generator, blst_p2_affine_in_g2,
     blst_p2_uncompress, blst_precompute_lines, limb_t,
 };
+use ultramarine_types::verify::PointFlaw;
 
 /// Line functions of a Miller loop over the BLS parameter: 63 doublings and 5 additions.
 const LINES: usize = 68;
@@ -108,10 +109,21 @@ pub struct Point(pub(crate) blst_p1_affine);
 impl Point {
     /// Reads a compressed point; `None` if the bytes are not the canonical encoding of a point of the curve.
     pub fn decompress(bytes: &[u8; 48]) -> Option<Self> {
+        Self::read(bytes).ok()
+    }
+
+    /// The same, and why not. (0, ±2) is refused here, as blst does: it is on the curve and of order three.
+    pub fn read(bytes: &[u8; 48]) -> Result<Self, PointFlaw> {
         let mut point = blst_p1_affine::default();
         // SAFETY: blst reads 48 bytes, which the array has, and writes one affine point, which `point` is.
         let error = unsafe { blst_p1_uncompress(&raw mut point, bytes.as_ptr()) };
-        (error == BLST_ERROR::BLST_SUCCESS).then_some(Self(point))
+        match error {
+            BLST_ERROR::BLST_SUCCESS => Ok(Self(point)),
+            BLST_ERROR::BLST_POINT_NOT_ON_CURVE => Err(PointFlaw::Curve),
+            BLST_ERROR::BLST_POINT_NOT_IN_GROUP => Err(PointFlaw::Subgroup),
+            // The only other one it gives for bytes.
+            _ => Err(PointFlaw::Encoding),
+        }
     }
 
     /// Whether the point is infinity.

@@ -39,7 +39,8 @@ pub fn known_claim() -> (KzgCommitment, [u8; 32], KzgProof) {
     (KzgCommitment(TAU_G1), z, KzgProof(GENERATOR_G1))
 }
 
-const fn hex48(text: &str) -> [u8; 48] {
+/// The bytes that this text writes in hexadecimal digits.
+pub const fn hex48(text: &str) -> [u8; 48] {
     let mut bytes = [0; 48];
     assert!(text.len() == 96);
     let mut at = 0;

@@ -1,23 +1,34 @@
 //! Claims about every [`Verifier`], asserted for each back end by its own tests.
 
-use ultramarine_types::verify::{Finding, Malformed};
+use ultramarine_types::verify::{BlobFlaw, Finding, Malformed, PointFlaw};
 
-use crate::fixtures::{self, INFINITY, Owned, Seeded, claims, constant, lines, random, shifted_by_order_three};
+use crate::fixtures::{
+    self, FIELD_MODULUS, INFINITY, Owned, Seeded, claims, constant, lines, random, shifted_by_order_three,
+};
 use crate::opening::{Opened, Opening};
 use crate::verifier::{Claim, Verifier};
 use crate::wellformed::MODULUS;
 
 const HOLDS: Finding = Finding::Holds;
 const WRONG: Finding = Finding::Wrong;
-const BAD_BLOB: Finding = Finding::Malformed(Malformed::Blob);
-const BAD_COMMITMENT: Finding = Finding::Malformed(Malformed::Commitment);
-const BAD_PROOF: Finding = Finding::Malformed(Malformed::Proof);
+
+const fn bad_blob(flaw: BlobFlaw) -> Finding {
+    Finding::Malformed(Malformed::Blob(flaw))
+}
+
+const fn bad_commitment(flaw: PointFlaw) -> Finding {
+    Finding::Malformed(Malformed::Commitment(flaw))
+}
+
+const fn bad_proof(flaw: PointFlaw) -> Finding {
+    Finding::Malformed(Malformed::Proof(flaw))
+}
 
 /// A way to spoil a claim, and what is then found.
 pub type Spoiler = (&'static str, fn(&mut Owned), Finding);
 
 /// Every way.
-pub const SPOILERS: [Spoiler; 14] = [
+pub const SPOILERS: [Spoiler; 17] = [
     (
         "an element is one more",
         |claim| claim.blob[131_071 - 32 * 17] ^= 1,
@@ -39,43 +50,72 @@ pub const SPOILERS: [Spoiler; 14] = [
     (
         "an element is the modulus",
         |claim| claim.blob[32 * 99..32 * 100].copy_from_slice(&MODULUS),
-        BAD_BLOB,
+        bad_blob(BlobFlaw::Element(99)),
     ),
     (
         "the last element is all ones",
         |claim| claim.blob[131_040..].fill(0xff),
-        BAD_BLOB,
+        bad_blob(BlobFlaw::Element(4095)),
     ),
-    ("the blob is short", |claim| claim.blob.truncate(131_071), BAD_BLOB),
-    ("the blob is long", |claim| claim.blob.push(0), BAD_BLOB),
+    (
+        "two elements are all ones",
+        |claim| claim.blob[32 * 7..32 * 9].fill(0xff),
+        bad_blob(BlobFlaw::Element(7)),
+    ),
+    (
+        "the blob is short",
+        |claim| claim.blob.truncate(131_071),
+        bad_blob(BlobFlaw::Length(131_071)),
+    ),
+    (
+        "the blob is long",
+        |claim| claim.blob.push(0),
+        bad_blob(BlobFlaw::Length(131_073)),
+    ),
     (
         "the commitment is not compressed",
         |claim| claim.commitment.0[0] &= 0x7f,
-        BAD_COMMITMENT,
+        bad_commitment(PointFlaw::Encoding),
     ),
     (
         "the commitment's x is no x of the curve",
         |claim| claim.commitment.0 = off_curve(),
-        BAD_COMMITMENT,
+        bad_commitment(PointFlaw::Curve),
     ),
     (
         "the commitment is moved by a point of order three",
         |claim| claim.commitment.0 = shifted_by_order_three(&claim.commitment.0),
-        BAD_COMMITMENT,
+        bad_commitment(PointFlaw::Subgroup),
     ),
     (
         "the proof is moved by a point of order three",
         |claim| claim.proof.0 = shifted_by_order_three(&claim.proof.0),
-        BAD_PROOF,
+        bad_proof(PointFlaw::Subgroup),
+    ),
+    (
+        "the proof's x is the field's modulus",
+        |claim| claim.proof.0 = compressed(FIELD_MODULUS),
+        bad_proof(PointFlaw::Encoding),
+    ),
+    // (0, 2) is on the curve, of order three.
+    (
+        "the proof's x is zero",
+        |claim| claim.proof.0 = compressed([0; 48]),
+        bad_proof(PointFlaw::Subgroup),
     ),
 ];
 
 /// A compressed encoding whose x belongs to no point: x³ + 4 is no square for x = 1 (5 is no square modulo p).
 fn off_curve() -> [u8; 48] {
-    let mut bytes = [0; 48];
-    bytes[0] = 0x80;
-    bytes[47] = 1;
-    bytes
+    let mut x = [0; 48];
+    x[47] = 1;
+    compressed(x)
+}
+
+/// With the flag of a compressed point.
+fn compressed(mut x: [u8; 48]) -> [u8; 48] {
+    x[0] |= 0x80;
+    x
 }
 
 /// Findings of claims that own their parts.
@@ -237,7 +277,11 @@ pub fn infinity_commits_to_zero_and_proves_constants(verifier: &dyn Verifier) {
     for (byte, flip) in [(0, 0x20), (0, 0x01), (47, 1)] {
         let mut odd = constant([0; 32]);
         odd.proof.0[byte] ^= flip;
-        assert_eq!(judge(verifier, &[odd]), [BAD_PROOF], "byte {byte} xor {flip}");
+        assert_eq!(
+            judge(verifier, &[odd]),
+            [bad_proof(PointFlaw::Encoding)],
+            "byte {byte} xor {flip}"
+        );
     }
 }
 

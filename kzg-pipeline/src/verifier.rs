@@ -131,9 +131,9 @@ pub const fn label(finding: Finding) -> &'static str {
     match finding {
         Finding::Holds => "holds",
         Finding::Wrong => "wrong",
-        Finding::Malformed(Malformed::Blob) => "malformed_blob",
-        Finding::Malformed(Malformed::Commitment) => "malformed_commitment",
-        Finding::Malformed(Malformed::Proof) => "malformed_proof",
+        Finding::Malformed(Malformed::Blob(_)) => "malformed_blob",
+        Finding::Malformed(Malformed::Commitment(_)) => "malformed_commitment",
+        Finding::Malformed(Malformed::Proof(_)) => "malformed_proof",
         Finding::Unjudged => "unjudged",
     }
 }
@@ -153,9 +153,9 @@ pub const fn label_index(finding: Finding) -> usize {
     match finding {
         Finding::Holds => 0,
         Finding::Wrong => 1,
-        Finding::Malformed(Malformed::Blob) => 2,
-        Finding::Malformed(Malformed::Commitment) => 3,
-        Finding::Malformed(Malformed::Proof) => 4,
+        Finding::Malformed(Malformed::Blob(_)) => 2,
+        Finding::Malformed(Malformed::Commitment(_)) => 3,
+        Finding::Malformed(Malformed::Proof(_)) => 4,
         Finding::Unjudged => 5,
     }
 }

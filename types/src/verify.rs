@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::ids::{KzgCommitment, KzgProof, PeerId, ValueKey};
+use crate::limits::BLOB_BYTES;
 
 /// How urgent a blob is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -50,7 +51,10 @@ pub enum Finding {
 impl Finding {
     /// Whether whoever sent the blob is to blame. A commitment was bound by the value's proposer.
     pub const fn is_senders_fault(&self) -> bool {
-        matches!(self, Self::Wrong | Self::Malformed(Malformed::Blob | Malformed::Proof))
+        matches!(
+            self,
+            Self::Wrong | Self::Malformed(Malformed::Blob(_) | Malformed::Proof(_))
+        )
     }
 }
 
@@ -58,15 +62,43 @@ impl Finding {
 /// Whoever verifies charges for each, and lets go of a peer after as many.
 pub const WRONG_CLAIMS_MAX: usize = 3;
 
-/// Which input was malformed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+/// Which input was malformed, and why: the first of them in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, thiserror::Error)]
 pub enum Malformed {
-    /// The blob has the wrong length or a field element not below the modulus.
-    Blob,
+    /// The blob is none.
+    #[error(transparent)]
+    Blob(BlobFlaw),
     /// The commitment is not a compressed point of the subgroup.
-    Commitment,
+    #[error("its commitment {0}")]
+    Commitment(PointFlaw),
     /// The proof is not a compressed point of the subgroup.
-    Proof,
+    #[error("its proof {0}")]
+    Proof(PointFlaw),
+}
+
+/// Why bytes are no blob.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, thiserror::Error)]
+pub enum BlobFlaw {
+    /// So many bytes.
+    #[error("it has {0} bytes and not {whole}", whole = BLOB_BYTES)]
+    Length(usize),
+    /// The first field element that is not canonical: 0 to 4095.
+    #[error("its field element {0} is not below the modulus")]
+    Element(u16),
+}
+
+/// Why bytes are no point.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, thiserror::Error)]
+pub enum PointFlaw {
+    /// Its flags contradict each other or its coordinate, or that is not below the field's modulus.
+    #[error("is not the encoding of a compressed point")]
+    Encoding,
+    /// No point has this coordinate.
+    #[error("is not on the curve")]
+    Curve,
+    /// It is on the curve, and of another order.
+    #[error("is not in the subgroup")]
+    Subgroup,
 }
 
 /// The verifier's answer about one blob.
@@ -80,4 +112,27 @@ pub struct Verdict {
     pub sender: Option<PeerId>,
     /// What was found.
     pub finding: Finding,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_malformed_reads_well() {
+        let blob = |flaw| Malformed::Blob(flaw).to_string();
+        assert_eq!(blob(BlobFlaw::Length(7)), "it has 7 bytes and not 131072");
+        assert_eq!(
+            blob(BlobFlaw::Element(17)),
+            "its field element 17 is not below the modulus"
+        );
+        assert_eq!(
+            Malformed::Commitment(PointFlaw::Encoding).to_string(),
+            "its commitment is not the encoding of a compressed point"
+        );
+        assert_eq!(
+            Malformed::Proof(PointFlaw::Subgroup).to_string(),
+            "its proof is not in the subgroup"
+        );
+    }
 }

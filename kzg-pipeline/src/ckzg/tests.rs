@@ -1,7 +1,7 @@
 use std::cell::Cell;
 
 use super::*;
-use crate::fixtures::random;
+use crate::fixtures::{self, random};
 use crate::suite;
 
 thread_local! {
@@ -69,4 +69,13 @@ fn a_proven_claim_is_not_asked_about_again() {
     assert_eq!(CLAIMS_ASKED.take(), 1, "the fresh one");
     assert_eq!(suite::judge(&verifier, &batch), [Finding::Holds; 3]);
     assert_eq!(CLAIMS_ASKED.take(), 0, "that one is proven too");
+}
+
+/// The blob of p(X) = X is the domain itself, and commits to τ·G. So all 4096 points that commitments are made with take part.
+#[test]
+fn the_points_that_commitments_are_made_with_are_the_ceremonys() {
+    let domain: Vec<u8> = fixtures::roots().iter().flat_map(fixtures::bytes).collect();
+    let blob = Blob::from_bytes(&domain).expect("4096 elements");
+    let commitment = c_kzg::ethereum_kzg_settings(0).blob_to_kzg_commitment(&blob);
+    assert_eq!(*commitment.expect("a blob").to_bytes(), setup::TAU_G1);
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::fixtures::lines;
-use crate::verifier::{LABELS, label_index};
+use crate::verifier::{LABELS, label, label_index};
 
 /// The same for as long as one likes, with other seeds each time:
 /// `ULTRAMARINE_FUZZ_SECONDS=600 cargo test --release -p ultramarine-kzg-pipeline fuzz_for -- --ignored --nocapture`.
@@ -64,9 +64,16 @@ fn every_kind_of_change_is_met_alone_and_gives_every_finding() {
             found.push(oracle(&doubtful(&mut cursor, &[])));
         }
     }
-    let malformed = [Malformed::Blob, Malformed::Commitment, Malformed::Proof].map(Finding::Malformed);
-    for finding in [Finding::Holds, Finding::Wrong].into_iter().chain(malformed) {
-        assert!(found.contains(&finding), "{finding:?} never came up");
+    let labels: Vec<_> = found.iter().map(|finding| label(*finding)).collect();
+    for expected in LABELS.iter().filter(|label| **label != "unjudged") {
+        assert!(labels.contains(expected), "{expected} never came up");
+    }
+    for flaw in [PointFlaw::Encoding, PointFlaw::Curve, PointFlaw::Subgroup] {
+        let malformed = [Malformed::Commitment(flaw), Malformed::Proof(flaw)].map(Finding::Malformed);
+        assert!(
+            malformed.iter().any(|finding| found.contains(finding)),
+            "{flaw:?} never came up"
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use bytes::Bytes;
 use ultramarine_runtime::{Halt, Reason, Registry, link};
-use ultramarine_types::verify::{Malformed, Urgency, WRONG_CLAIMS_MAX};
+use ultramarine_types::verify::{BlobFlaw, Malformed, PointFlaw, Urgency, WRONG_CLAIMS_MAX};
 
 use crate::field::Fr;
 use crate::fixtures::{self, Seeded};
@@ -23,7 +23,7 @@ impl Verifier for FirstByte {
     fn open(&self, claims: &[Claim<'_>]) -> Vec<Opening> {
         self.0.lock().expect("no panic").push(claims.len());
         let open = |claim: &Claim<'_>| match claim.blob.first() {
-            Some(9) => Opening::Settled(Finding::Malformed(Malformed::Blob)),
+            Some(9) => Opening::Settled(Finding::Malformed(Malformed::Blob(BlobFlaw::Length(1)))),
             first => Opening::Open(Opened {
                 name: ([first.copied().unwrap_or(0); 32], [0; 48], [0; 48]),
                 commitment: Point::default(),
@@ -470,8 +470,8 @@ fn pass_and_count(verifier: Arc<dyn Verifier>) {
             holds,
             wrong,
             holds,
-            malformed(Malformed::Blob),
-            malformed(Malformed::Proof),
+            malformed(Malformed::Blob(BlobFlaw::Length(7))),
+            malformed(Malformed::Proof(PointFlaw::Encoding)),
             holds
         ]
     );

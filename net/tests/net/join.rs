@@ -5,7 +5,7 @@ use ultramarine_net::streaming::{Bits, Brings, Input, Missing, StopReason};
 use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
 use ultramarine_types::network::{Fault, Flaw, NetEvent, OfferKind, Refusal, SyncEnd};
 use ultramarine_types::storage::Tag;
-use ultramarine_types::verify::{Finding, Malformed, Urgency, Verdict};
+use ultramarine_types::verify::{Finding, Malformed, PointFlaw, Urgency, Verdict};
 use ultramarine_types::{Assembly, Height, Machine, Nanos, Outbox, ValueKey};
 
 use crate::fixture::{certificate, peer, same_bytes, value};
@@ -220,7 +220,7 @@ fn a_malformed_commitment_is_no_relays_fault_and_never_completes() {
     parts(&value)
         .into_iter()
         .for_each(|part| rig.part(stream, part, &value));
-    let finding = Finding::Malformed(Malformed::Commitment);
+    let finding = Finding::Malformed(Malformed::Commitment(PointFlaw::Subgroup));
     rig.feed(Input::Verdict(Verdict {
         key: value.key,
         index: 0,

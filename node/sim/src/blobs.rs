@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::verify::{Finding, Malformed};
+use ultramarine_types::verify::{BlobFlaw, Finding, Malformed, PointFlaw};
 use ultramarine_types::{BlobPart, KzgCommitment, KzgProof};
 
 /// Distinct blobs: enough that a mixed-up order shows, few enough that all fit in the cache of a small machine.
@@ -77,10 +77,10 @@ pub fn spoiled(part: &BlobPart) -> BlobPart {
 /// What a real verifier would find.
 pub fn finding(blob: &Bytes, commitment: &KzgCommitment, proof_given: &KzgProof) -> Finding {
     if blob.len() != BLOB_BYTES {
-        return Finding::Malformed(Malformed::Blob);
+        return Finding::Malformed(Malformed::Blob(BlobFlaw::Length(blob.len())));
     }
     if !is_well_formed(commitment) {
-        return Finding::Malformed(Malformed::Commitment);
+        return Finding::Malformed(Malformed::Commitment(PointFlaw::Encoding));
     }
     let fits = number_of(blob).to_le_bytes() == commitment.0[4..8] && *proof_given == proof(commitment);
     if fits { Finding::Holds } else { Finding::Wrong }
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(finding(&part_b.blob, &commitment_b, &part_b.proofs[0]), Finding::Holds);
         assert_eq!(
             finding(&Bytes::new(), &commitment_a, &part_a.proofs[0]),
-            Finding::Malformed(Malformed::Blob)
+            Finding::Malformed(Malformed::Blob(BlobFlaw::Length(0)))
         );
     }
 }

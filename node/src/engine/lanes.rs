@@ -95,7 +95,7 @@ impl Lanes {
             Finding::Holds if bundle.left > 0 => return,
             Finding::Holds => Ok(()),
             Finding::Wrong => Err(format!("the proof of blob {} does not hold", verdict.index)),
-            Finding::Malformed(what) => Err(format!("blob {} is malformed: {what:?}", verdict.index)),
+            Finding::Malformed(what) => Err(format!("blob {} is malformed: {what}", verdict.index)),
             Finding::Unjudged => Err(format!("blob {} was not verified", verdict.index)),
         };
         if let Some(bundle) = pending.remove(&verdict.key) {
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use ultramarine_runtime::{Receiver, link};
     use ultramarine_types::KzgProof;
-    use ultramarine_types::verify::Malformed;
+    use ultramarine_types::verify::{Malformed, PointFlaw};
 
     fn blobs(count: usize) -> Vec<(KzgCommitment, BlobPart)> {
         let part = BlobPart {
@@ -162,8 +162,11 @@ mod tests {
     async fn one_bad_blob_fails_the_bundle_and_is_named() {
         let wrong = |index| if index == 2 { Finding::Wrong } else { Finding::Holds };
         assert!(outcome(4, wrong).await.is_err_and(|what| what.contains("blob 2")));
-        let malformed = |_| Finding::Malformed(Malformed::Proof);
-        assert!(outcome(2, malformed).await.is_err_and(|what| what.contains("blob 0")));
+        let malformed = |_| Finding::Malformed(Malformed::Proof(PointFlaw::Curve));
+        assert_eq!(
+            outcome(2, malformed).await,
+            Err("blob 0 is malformed: its proof is not on the curve".to_owned())
+        );
     }
 
     #[tokio::test(flavor = "current_thread")]

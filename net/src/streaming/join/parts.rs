@@ -157,11 +157,11 @@ impl Join {
             Finding::Holds if settled == Settled::Opened && is_assembled => tells = true,
             Finding::Holds => self.settle_value(now, key, out),
             // The value id binds the commitment: whoever relays it is as helpless as we are.
-            Finding::Malformed(Malformed::Commitment) => {
+            Finding::Malformed(Malformed::Commitment(_)) => {
                 let flaw = Flaw::Commitment { index: verdict.index };
                 self.give_up(now, key, flaw, out);
             }
-            Finding::Wrong | Finding::Malformed(Malformed::Blob | Malformed::Proof) => {
+            Finding::Wrong | Finding::Malformed(Malformed::Blob(_) | Malformed::Proof(_)) => {
                 self.cut_off(key, sender, out);
                 tells = true;
             }
