@@ -299,7 +299,8 @@ impl<const N: usize, L: Multiply52<N>> Work<N, L> for TwoProducts<'_, L::Vector>
     }
 }
 
-/// Adds two limbs, each times a number, and reduces by a limb.
+/// Adds two limbs, each times a number, and reduces by a limb. Both halves of a product are added one after the other, here and below: by doubles
+/// the low half is made of the high one, which would otherwise be kept in memory until all low halves are done.
 #[inline(always)]
 fn two_products_row<const N: usize, L: Multiply52<N>>(
     lanes: L,
@@ -309,8 +310,6 @@ fn two_products_row<const N: usize, L: Multiply52<N>>(
 ) -> [L::Vector; LIMBS + 1] {
     for limb in 0..LIMBS {
         columns[limb] = lanes.add_low(columns[limb], a[limb], b);
-    }
-    for limb in 0..LIMBS {
         columns[limb + 1] = lanes.add_high(columns[limb + 1], a[limb], b);
     }
     product_row(lanes, columns, c, d)
@@ -326,8 +325,6 @@ fn product_row<const N: usize, L: Multiply52<N>>(
 ) -> [L::Vector; LIMBS + 1] {
     for limb in 0..LIMBS {
         columns[limb] = lanes.add_low(columns[limb], a[limb], b);
-    }
-    for limb in 0..LIMBS {
         columns[limb + 1] = lanes.add_high(columns[limb + 1], a[limb], b);
     }
     step(lanes, columns)
@@ -396,11 +393,10 @@ fn step<const N: usize, L: Multiply52<N>>(lanes: L, columns: [L::Vector; LIMBS +
     for limb in 2..LIMBS + 1 {
         moved[limb - 1] = columns[limb];
     }
-    for limb in 0..LIMBS {
-        moved[limb] = lanes.add_high(moved[limb], m, lanes.splat(P_LIMBS[limb]));
-    }
+    moved[0] = lanes.add_high(moved[0], m, lanes.splat(P_LIMBS[0]));
     for limb in 1..LIMBS {
         moved[limb - 1] = lanes.add_low(moved[limb - 1], m, lanes.splat(P_LIMBS[limb]));
+        moved[limb] = lanes.add_high(moved[limb], m, lanes.splat(P_LIMBS[limb]));
     }
     moved
 }
