@@ -8,10 +8,11 @@ use ultramarine_core::{Core, CoreConfig};
 use ultramarine_kzg_pipeline::lane::{LaneClientEnd, Lanes, Options as LaneOptions};
 use ultramarine_kzg_pipeline::verifier::verifier;
 use ultramarine_net::{Attestation, NetLinks, NetOptions, PeerConfig};
+use ultramarine_runtime::affinity::cores;
 use ultramarine_runtime::bell::Bell;
 use ultramarine_runtime::limits::{KernelLimits, raise_nofile};
 use ultramarine_runtime::link::{link, link_on};
-use ultramarine_runtime::topology::{Placement, Topology, cores};
+use ultramarine_runtime::topology::{Placement, Topology};
 use ultramarine_runtime::{
     Clock, Halt, Io, JoinHandle, Reason, Receiver, Registry, Sender, Tile, TileContext, block_on_net,
 };
