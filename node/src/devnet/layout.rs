@@ -287,6 +287,10 @@ mod tests {
         .expect("made");
         let nodes = first.nodes().to_vec();
         assert_eq!(nodes.len(), 4);
+        for node in &nodes {
+            let (config, _, _) = load(&Home::open(&node.home).expect("a home")).expect("valid");
+            assert!(!config.node.pin, "they share this machine's cores");
+        }
         drop(first);
         let again = Layout::prepare(&options(&path)).expect("resumed");
         assert_eq!(again.nodes(), nodes);
