@@ -177,9 +177,7 @@ impl Hub {
     /// Tells the join, and carries out what it wants.
     pub fn feed(self: &Rc<Self>, input: Input) {
         let mut out = Outbox::new();
-        self.context
-            .busy
-            .during(|| self.join.borrow_mut().handle(self.now(), input, &mut out));
+        self.join.borrow_mut().handle(self.now(), input, &mut out);
         self.join_moved.notify_one();
         self.carry_out(&mut out);
     }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use tokio::time::timeout;
+use ultramarine_runtime::affinity::spawn_blocking;
 use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
 use ultramarine_types::network::{Fault, NetEvent, OfferId, SyncEnd, SyncWant};
 use ultramarine_types::{BlobPart, Height, PeerId, ValueKey};
@@ -117,7 +118,7 @@ async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Re
             };
             // Up to 16 MiB are validated and copied: not on the core that reads votes.
             let (chain_id, limits) = (hub.chain.chain_id, hub.limits);
-            let open = tokio::task::spawn_blocking(move || raw.open(height, chain_id, &limits)).await;
+            let open = spawn_blocking(move || raw.open(height, chain_id, &limits)).await;
             let opened = open.map_err(|ended| match ended.try_into_panic() {
                 // Our own fault; the node stops as it would had it panicked here.
                 Ok(panic) => std::panic::resume_unwind(panic),

@@ -12,6 +12,7 @@ use rand::seq::SliceRandom;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use ultramarine_runtime::Io;
+use ultramarine_runtime::affinity::spawn_blocking;
 use ultramarine_types::limits::PAYLOAD_CHUNKS_MAX;
 use ultramarine_types::network::{Fault, SyncWant};
 use ultramarine_types::storage::Source;
@@ -239,7 +240,7 @@ async fn weigh(hub: &Hub, request: &Request) -> u64 {
             ..
         }) => 0,
     };
-    tokio::task::spawn_blocking(weigh).await.unwrap_or(0)
+    spawn_blocking(weigh).await.unwrap_or(0)
 }
 
 /// How much there is of a value. What is not on disk is in memory, or nowhere: looking at it costs nothing.
@@ -316,7 +317,7 @@ async fn on_source<T: Send + 'static>(
     let on_ring = hub.io == Io::Uring;
     let first = {
         let (source, read) = (source.clone(), read.clone());
-        tokio::task::spawn_blocking(move || {
+        spawn_blocking(move || {
             let range = key(source.as_ref()).and_then(|key| source.on_disk(&key));
             let cold = range.as_ref().and_then(Cold::find);
             if on_ring && let Some(cold) = cold {
@@ -332,7 +333,7 @@ async fn on_source<T: Send + 'static>(
         Ok(read) => Some(read),
         Err(cold) => {
             cold.read(&hub.metrics.ring).await;
-            tokio::task::spawn_blocking(move || read(source.as_ref())).await.ok()
+            spawn_blocking(move || read(source.as_ref())).await.ok()
         }
     }
 }

@@ -141,9 +141,15 @@ pub struct LogConfig {
 impl Config {
     /// Merges the sources and checks every value. `home` is where relative paths start.
     pub fn load(home: &Path, sources: &Sources) -> Result<(Self, Layers), ConfigError> {
-        let layers = Layers::merge(sources)?;
-        let config = Self::read(home, &layers)?;
-        Ok((config, layers))
+        let (layers, mut problems) = Layers::merge(sources);
+        match Self::read(home, &layers) {
+            Ok(config) if problems.is_empty() => Ok((config, layers)),
+            Ok(_) => Err(ConfigError(problems)),
+            Err(ConfigError(values)) => {
+                problems.extend(values);
+                Err(ConfigError(problems))
+            }
+        }
     }
 
     fn read(home: &Path, layers: &Layers) -> Result<Self, ConfigError> {

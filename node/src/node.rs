@@ -8,10 +8,11 @@ use ultramarine_core::{Core, CoreConfig};
 use ultramarine_kzg_pipeline::lane::{LaneClientEnd, Lanes, Options as LaneOptions};
 use ultramarine_kzg_pipeline::verifier::verifier;
 use ultramarine_net::{Attestation, NetLinks, NetOptions, PeerConfig};
+use ultramarine_runtime::affinity::cores;
 use ultramarine_runtime::bell::Bell;
 use ultramarine_runtime::limits::{KernelLimits, raise_nofile};
 use ultramarine_runtime::link::{link, link_on};
-use ultramarine_runtime::topology::{Placement, Topology, cores};
+use ultramarine_runtime::topology::{Placement, Topology};
 use ultramarine_runtime::{
     Clock, Halt, Io, JoinHandle, Reason, Receiver, Registry, Sender, Tile, TileContext, block_on_net,
 };
@@ -24,7 +25,7 @@ use ultramarine_types::storage::{Source, StoreReply, StoreRequest};
 use ultramarine_types::verify::{Verdict, VerifyJob};
 
 use crate::board::{Board, Identity};
-use crate::config::{Config, EngineEndpoint};
+use crate::config::{Config, EmbeddedEngine, EngineEndpoint};
 use crate::engine::{self, Endpoint, EngineOptions, LaneClient};
 use crate::genesis::Genesis;
 use crate::home::Home;
@@ -155,6 +156,9 @@ fn build(
     let source: Arc<dyn Source> = store.reader;
 
     let http_listener = listen_tcp(config.http.listen).map_err(start_error("listening for HTTP"))?;
+    if let Some(embedded) = config.engine.embedded {
+        check_free(embedded).map_err(start_error("listening for the embedded execution client"))?;
+    }
     let net_socket = ultramarine_net::endpoint::bind(config.network.listen)
         .map_err(|error| in_use(config.network.listen, "network.listen", &error))
         .map_err(start_error("listening for peers"))?;
@@ -517,6 +521,18 @@ fn listen_tcp(address: SocketAddr) -> Result<std::net::TcpListener, String> {
     Ok(listener)
 }
 
+/// Says early, and by our settings' names, that the client will not get an address: it names flags of its own.
+fn check_free(embedded: EmbeddedEngine) -> Result<(), String> {
+    let addresses = [
+        (embedded.http, "engine.embedded_http"),
+        (embedded.auth, "engine.embedded_auth"),
+    ];
+    for (address, key) in addresses {
+        std::net::TcpListener::bind(address).map_err(|error| in_use(address, key, &error))?;
+    }
+    Ok(())
+}
+
 fn in_use(address: SocketAddr, key: &str, error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::AddrInUse => {
@@ -529,5 +545,25 @@ fn in_use(address: SocketAddr, key: &str, error: &std::io::Error) -> String {
             format!("{address} may not be bound by this user; choose a port above 1023 with {key}")
         }
         _ => format!("{address}: {error}; see {key}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_address_of_the_embedded_client_is_named_by_its_setting() {
+        let held = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+        let taken = held.local_addr().expect("bound");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let refused = |http, auth| check_free(EmbeddedEngine { http, auth }).expect_err("taken");
+        let about_http = refused(taken, any);
+        assert!(
+            about_http.contains(&taken.to_string()) && about_http.contains("engine.embedded_http"),
+            "{about_http}"
+        );
+        assert!(refused(any, taken).contains("engine.embedded_auth"));
+        assert_eq!(check_free(EmbeddedEngine { http: any, auth: any }), Ok(()));
     }
 }

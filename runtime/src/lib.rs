@@ -17,6 +17,7 @@
 //! tile's failure stops the node, and every tile ends within two seconds of a stop.
 #![deny(unsafe_code)]
 
+pub mod affinity;
 pub mod bell;
 pub mod buffer;
 pub mod clock;

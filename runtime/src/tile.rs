@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use ultramarine_types::Nanos;
 
+use crate::affinity;
 use crate::clock::Clock;
 use crate::halt::{Halt, Reason};
 use crate::metrics::{Counter, Histogram, Registry};
@@ -181,9 +182,9 @@ impl Busy {
 
 /// Pins the calling thread, or says that the system refused: a container's cpuset is a reason to float, not to stop.
 fn pin_to(name: &str, core: usize) {
-    if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+    if let Err(error) = affinity::pin(core) {
         tracing::warn!(
-            "tile {name} could not be pinned to core {core} and floats: the core is outside this process's cpuset"
+            "tile {name} could not be pinned to core {core} and floats: {error}; is the core outside this process's cpuset?"
         );
     }
 }

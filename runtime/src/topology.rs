@@ -181,11 +181,6 @@ impl Topology {
     }
 }
 
-/// Cores this process may use, lowest first.
-pub fn cores() -> Vec<usize> {
-    core_affinity::get_core_ids().map_or_else(Vec::new, |cores| cores.into_iter().map(|core| core.id).collect())
-}
-
 /// Where one tile runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Seat {
@@ -445,10 +440,5 @@ mod tests {
                 .contains("all float")
         );
         assert!(topology.to_string().contains("own"));
-    }
-
-    #[test]
-    fn this_machine_has_a_core() {
-        assert!(!cores().is_empty());
     }
 }

@@ -49,9 +49,7 @@ async fn serve<M: Medium>(
 ) -> Result<(), Failure> {
     let mut out = Vec::new();
     while let Some(Some(first)) = context.halt.unless_stopped(requests.recv_glommio()).await {
-        context.busy.enter();
         let outcome = group(&mut writer, first, &mut requests, &mut out).await;
-        context.busy.leave();
         for reply in out.drain(..).chain(outcome.as_ref().err().map(failed)) {
             let Some(Ok(())) = context.halt.unless_stopped(replies.send_async(reply)).await else {
                 return outcome;

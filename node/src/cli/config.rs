@@ -1,8 +1,11 @@
 //! This file knows `ultramarine config`: check a configuration, show where it comes from, print the manual.
 
+use anyhow::bail;
+
 use crate::cli::home::HomeArgs;
 use crate::config::layers::{DEFAULTS, Layers};
 use crate::genesis::Genesis;
+use crate::home::Home;
 use crate::keys::Keys;
 
 #[derive(Debug, clap::Subcommand)]
@@ -31,11 +34,20 @@ pub fn run(action: &Action) -> anyhow::Result<()> {
 }
 
 fn check(args: &HomeArgs) -> anyhow::Result<()> {
-    let (home, config, _) = args.load()?;
-    let genesis = Genesis::load(&home)?;
-    let keys = Keys::load(&home)?;
-    crate::keys::read_secret(&config.engine.jwt_secret)?;
-    super::start::check(&config, &genesis, &keys)?;
+    let home = Home::open(&args.home)?;
+    let mut wrong = Vec::new();
+    let loaded = sound(args.load(), &mut wrong);
+    let genesis = sound(Genesis::load(&home), &mut wrong);
+    let keys = sound(Keys::load(&home), &mut wrong);
+    if let Some((_, config, layers)) = &loaded {
+        sound(crate::keys::read_secret(&config.engine.jwt_secret), &mut wrong);
+        if let (Some(genesis), Some(keys)) = (&genesis, &keys) {
+            wrong.extend(super::start::misfits(config, layers, genesis, keys));
+        }
+    }
+    let (true, Some(genesis), Some(keys)) = (wrong.is_empty(), genesis, keys) else {
+        bail!("{}", wrong.join("\n"));
+    };
     println!(
         "{} is fine: chain {}, {}",
         home.root().display(),
@@ -43,6 +55,11 @@ fn check(args: &HomeArgs) -> anyhow::Result<()> {
         super::start::role(&genesis, &keys)
     );
     Ok(())
+}
+
+/// What was read, or nothing and a line about it more.
+fn sound<T>(read: Result<T, impl Into<anyhow::Error>>, wrong: &mut Vec<String>) -> Option<T> {
+    read.map_err(|error| wrong.push(format!("{:#}", error.into()))).ok()
 }
 
 /// One line a setting, by section; values and origins in columns.
@@ -68,8 +85,65 @@ fn table(layers: &Layers) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::{Cli, Command};
     use crate::config::{Config, Sources};
+
+    #[test]
+    fn check_says_what_is_wrong_with_every_part() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let line = ["ultramarine", "testnet", "--validators", "1", "--dir"];
+        let line = line
+            .map(std::ffi::OsStr::new)
+            .into_iter()
+            .chain([dir.path().as_os_str()]);
+        let Command::Testnet(testnet) = Cli::try_parse_from(line).expect("parses").command else {
+            panic!("another command");
+        };
+        crate::cli::testnet::run(&testnet).expect("lays out");
+        let home = Home::open(&dir.path().join("node0")).expect("a home");
+        let args = |set: &[&str]| HomeArgs {
+            home: home.root().to_owned(),
+            set: set.iter().map(|set| (*set).to_owned()).collect(),
+            io: None,
+            engine: None,
+            jwt_secret: None,
+            log: None,
+        };
+        check(&args(&[])).expect("all is well");
+        let error = check(&args(&["retention.blobs_heights=1"]))
+            .expect_err("too few")
+            .to_string();
+        assert!(error.starts_with("flag --set: retention.blobs_heights is 1"), "{error}");
+
+        if cfg!(feature = "dev-el") {
+            let twice = [
+                "engine.embedded=true",
+                "http.listen=[::1]:9",
+                "engine.embedded_auth=[::1]:9",
+            ];
+            let error = check(&args(&twice)).expect_err("one address").to_string();
+            assert!(
+                error.starts_with("flag --set: engine.embedded_auth is [::1]:9, as is http.listen (flag --set)"),
+                "{error}"
+            );
+        }
+
+        std::fs::write(home.root().join("jwt.hex"), "no hex").expect("ours");
+        let error = check(&args(&["retention.blobs_heights=1"]))
+            .expect_err("both")
+            .to_string();
+        assert!(error.contains("jwt.hex") && error.contains("blobs_heights"), "{error}");
+
+        std::fs::write(home.genesis(), "{").expect("ours");
+        std::fs::write(home.config(), "[http]\nlissten = \"a\"\nrequests_max = 0\n").expect("ours");
+        let error = check(&args(&[])).expect_err("all of it").to_string();
+        for part in ["config.toml:2", "config.toml:3", "genesis.json"] {
+            assert!(error.contains(part), "{part} is missing in {error}");
+        }
+    }
 
     #[test]
     fn show_prints_every_setting_with_its_origin_and_is_valid_toml() {

@@ -1,9 +1,9 @@
 //! This file knows `ultramarine start`: check everything that can be checked, then run the node.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
 use crate::cli::home::HomeArgs;
-use crate::config::Config;
+use crate::config::{Config, Layers};
 use crate::genesis::Genesis;
 use crate::keys::{self, Keys};
 use crate::node::{self, NodeOptions};
@@ -21,12 +21,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(parent) = args.parent {
         die_with(parent)?;
     }
-    let (home, config, _) = args.home.load()?;
+    let (home, config, layers) = args.home.load()?;
     super::log_to_stderr(&super::quiet_engine(&config.log.filter));
     let genesis = Genesis::load(&home)?;
     let keys = Keys::load(&home)?;
     keys::read_secret(&config.engine.jwt_secret)?;
-    check(&config, &genesis, &keys)?;
+    let wrong = misfits(&config, &layers, &genesis, &keys);
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     tracing::info!(
         name = config.node.name,
         chain_id = genesis.params.chain_id,
@@ -45,41 +46,47 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What only shows when configuration, genesis and keys are seen together.
-pub fn check(config: &Config, genesis: &Genesis, keys: &Keys) -> anyhow::Result<()> {
-    if let Some(heights) = config.retention.blobs_heights {
-        let least = genesis.params.blob_retention_heights_min;
-        ensure!(
-            heights >= least,
-            "retention.blobs_heights is {heights}, and every node of this chain keeps the blobs of at least {least} heights: \
-             raise it, or set 0 to keep them for ever"
-        );
+/// What is wrong, and only shows when configuration, genesis and keys are seen together.
+pub fn misfits(config: &Config, layers: &Layers, genesis: &Genesis, keys: &Keys) -> Vec<String> {
+    let origin = |name: &str| &layers.get(name).origin;
+    let mut wrong = Vec::new();
+    let least = genesis.params.blob_retention_heights_min;
+    if let Some(heights) = config.retention.blobs_heights.filter(|heights| *heights < least) {
+        let name = "retention.blobs_heights";
+        wrong.push(format!(
+            "{}: {name} is {heights}, and every node of this chain keeps the blobs of at least {least} heights: raise it, or \
+             set 0 to keep them for ever",
+            origin(name)
+        ));
     }
+    let embedded = config.engine.embedded;
     let listens = [
-        Some(config.http.listen),
-        config.engine.embedded.map(|el| el.http),
-        config.engine.embedded.map(|el| el.auth),
+        ("http.listen", Some(config.http.listen)),
+        ("engine.embedded_http", embedded.map(|el| el.http)),
+        ("engine.embedded_auth", embedded.map(|el| el.auth)),
     ];
-    let listens: Vec<_> = listens
-        .into_iter()
-        .flatten()
-        .filter(|address| address.port() != 0)
-        .collect();
-    for (index, address) in listens.iter().enumerate() {
-        if listens[..index].contains(address) {
-            bail!("{address} is set twice among http.listen, engine.embedded_http and engine.embedded_auth");
+    for (index, (name, address)) in listens.iter().enumerate() {
+        let Some(address) = address.filter(|address| address.port() != 0) else {
+            continue;
+        };
+        if let Some((before, _)) = listens[..index].iter().find(|(_, other)| *other == Some(address)) {
+            wrong.push(format!(
+                "{}: {name} is {address}, as is {before} ({}); choose another port for one of them",
+                origin(name),
+                origin(before)
+            ));
         }
     }
     if let Some(address) = keys
         .address()
         .filter(|address| genesis.validators.get(address).is_none())
     {
-        bail!(
+        wrong.push(format!(
             "validator.key is of {address}, who is no validator of this chain. Remove the file to run a full node, or use the \
              genesis.json of the right chain"
-        );
+        ));
     }
-    Ok(())
+    wrong
 }
 
 /// What the node is, for people.

@@ -1,13 +1,13 @@
 //! This file knows `ultramarine testnet`: homes for the validators of a new network.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use ultramarine_types::limits;
 
-use crate::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
+use crate::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, is_loopback, lay_out, node_directory};
 
 /// Ports of the first node on a machine, as in `default.toml`; the next one on the same machine is 100 above.
 const PORT_QUIC: u16 = 26_650;
@@ -91,8 +91,7 @@ fn nodes(count: usize, hosts: &[String]) -> anyhow::Result<Vec<NodePlan>> {
         let [Some(quic), Some(http), Some(engine_http), Some(engine_auth)] = ports else {
             return Err(anyhow::anyhow!("too many validators on {host}")).context("ports run out");
         };
-        let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        let quic_ip = if loopback {
+        let quic_ip = if is_loopback(host) {
             Ipv4Addr::LOCALHOST
         } else {
             Ipv4Addr::UNSPECIFIED

@@ -1,6 +1,6 @@
 //! This file knows `ultramarine topology`: print the machine a node would build.
 
-use ultramarine_runtime::topology::cores;
+use ultramarine_runtime::affinity::cores;
 
 use crate::cli::home::HomeArgs;
 use crate::config::{Config, Sources};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml_edit::{Document, Item, TableLike};
 
 use crate::config::origin::{Origin, line_of};
-use crate::config::problem::{ConfigError, Problem, nearest};
+use crate::config::problem::{Problem, nearest};
 use crate::config::value::Value;
 
 /// The manual of all settings.
@@ -57,8 +57,8 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Merges all sources; reports everything that is wrong with names and kinds.
-    pub fn merge(sources: &Sources) -> Result<Self, ConfigError> {
+    /// Merges all sources; reports everything that is wrong with names and kinds, which then changes nothing.
+    pub fn merge(sources: &Sources) -> (Self, Vec<Problem>) {
         let mut layers = Self::defaults();
         let mut problems = Vec::new();
         if let Some((path, text)) = &sources.file {
@@ -66,11 +66,7 @@ impl Layers {
         }
         layers.lay_environment(&sources.environment, &mut problems);
         layers.lay_flags(&sources.flags, &mut problems);
-        if problems.is_empty() {
-            Ok(layers)
-        } else {
-            Err(ConfigError(problems))
-        }
+        (layers, problems)
     }
 
     /// All settings, in the order of the manual.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -60,10 +61,7 @@ impl Layout {
     pub fn prepare(options: &Options) -> anyhow::Result<Self> {
         let (dir, temporary) = match &options.dir {
             Some(dir) => (std::path::absolute(dir)?, false),
-            None => (
-                std::env::temp_dir().join(format!("ultramarine-devnet-{}", std::process::id())),
-                true,
-            ),
+            None => (fresh()?, true),
         };
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let lock = lock(&dir)?;
@@ -106,6 +104,15 @@ impl Layout {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+/// A new folder that nobody could have made before us, nor look into.
+fn fresh() -> anyhow::Result<PathBuf> {
+    let random = hex::encode(&crate::keys::random_secret().context("no random name for a folder")?[..8]);
+    let dir = std::env::temp_dir().join(format!("ultramarine-devnet-{random}"));
+    let made = fs::DirBuilder::new().mode(0o700).create(&dir);
+    made.with_context(|| format!("cannot make {}", dir.display()))?;
+    Ok(dir)
 }
 
 /// Two devnets on one folder would start every node twice.
@@ -287,6 +294,10 @@ mod tests {
         .expect("made");
         let nodes = first.nodes().to_vec();
         assert_eq!(nodes.len(), 4);
+        for node in &nodes {
+            let (config, _, _) = load(&Home::open(&node.home).expect("a home")).expect("valid");
+            assert!(!config.node.pin, "they share this machine's cores");
+        }
         drop(first);
         let again = Layout::prepare(&options(&path)).expect("resumed");
         assert_eq!(again.nodes(), nodes);
@@ -324,6 +335,18 @@ mod tests {
             after[0].addresses.quic.to_string(),
             "and so does whoever joins later"
         );
+    }
+
+    #[test]
+    fn a_fresh_folder_is_new_and_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let (one, other) = (fresh().expect("made"), fresh().expect("made"));
+        assert_ne!(one, other);
+        let mode = fs::metadata(&one).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        for dir in [one, other] {
+            fs::remove_dir(dir).expect("it is empty");
+        }
     }
 
     #[test]

@@ -51,6 +51,18 @@ pub struct NodePlan {
     pub addresses: Addresses,
 }
 
+impl NodePlan {
+    /// Whether both are on one machine, as far as their hosts' names tell.
+    fn is_beside(&self, other: &Self) -> bool {
+        self.host == other.host || (is_loopback(&self.host) && is_loopback(&other.host))
+    }
+}
+
+/// Whether a host is reached from its own machine only.
+pub fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// Everything a node listens on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Addresses {
@@ -133,7 +145,7 @@ pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
     let execution = pretty(&execution);
 
     let mut homes = Vec::with_capacity(plan.nodes.len());
-    for (index, node) in plan.nodes.iter().enumerate() {
+    for index in 0..plan.nodes.len() {
         let others = peers
             .iter()
             .enumerate()
@@ -143,7 +155,7 @@ pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
         homes.push(Home::create(
             &node_directory(dir, index),
             &Contents {
-                config: &write::new_file(&settings(index, node, others, plan.embedded)),
+                config: &write::new_file(&settings(index, plan, others)),
                 genesis: &genesis,
                 execution_genesis: &execution,
                 node_key: &node_keys[index],
@@ -167,11 +179,16 @@ fn peer(node: &NodePlan, key: &SigningKey) -> PeerAddress {
     }
 }
 
-fn settings(index: usize, node: &NodePlan, peers: Vec<String>, embedded: bool) -> Vec<(&'static str, Value)> {
+fn settings(index: usize, plan: &Plan, peers: Vec<String>) -> Vec<(&'static str, Value)> {
+    let node = &plan.nodes[index];
     let mut settings = vec![("node.name", Value::Text(format!("node{index}")))];
-    settings.extend(addresses(&node.addresses, embedded));
+    // Each process counts the machine's cores for itself: several would pin their tiles to the same ones.
+    if plan.nodes.iter().filter(|other| other.is_beside(node)).count() > 1 {
+        settings.push(("node.pin", Value::Switch(false)));
+    }
+    settings.extend(addresses(&node.addresses, plan.embedded));
     settings.push(("network.peers", Value::List(peers)));
-    settings.push(("engine.embedded", Value::Switch(embedded)));
+    settings.push(("engine.embedded", Value::Switch(plan.embedded)));
     settings
 }
 
@@ -225,6 +242,15 @@ mod tests {
         }
     }
 
+    fn config(home: &Home) -> Config {
+        let text = std::fs::read_to_string(home.config()).expect("written");
+        let sources = Sources {
+            file: Some((home.config(), text)),
+            ..Sources::default()
+        };
+        Config::load(home.root(), &sources).expect("valid").0
+    }
+
     #[test]
     fn the_homes_of_a_network_fit_together() {
         let dir = tempfile::tempdir().expect("temporary directory");
@@ -232,15 +258,10 @@ mod tests {
         let loaded: Vec<(Genesis, Keys, Config)> = homes
             .iter()
             .map(|home| {
-                let text = std::fs::read_to_string(home.config()).expect("written");
-                let sources = Sources {
-                    file: Some((home.config(), text)),
-                    ..Sources::default()
-                };
                 (
                     Genesis::load(home).expect("valid"),
                     Keys::load(home).expect("private"),
-                    Config::load(home.root(), &sources).expect("valid").0,
+                    config(home),
                 )
             })
             .collect();
@@ -256,6 +277,25 @@ mod tests {
             let peers: Vec<_> = config.network.peers.iter().map(|peer| peer.peer_id).collect();
             assert_eq!(peers, expected, "everybody else, by key");
         }
+    }
+
+    #[test]
+    fn nodes_that_share_a_host_do_not_pin() {
+        let pins = |hosts: [&str; 4]| {
+            let dir = tempfile::tempdir().expect("temporary directory");
+            let mut plan = plan(false);
+            for (node, host) in plan.nodes.iter_mut().zip(hosts) {
+                node.host = host.to_owned();
+            }
+            let homes = lay_out(dir.path(), &plan).expect("lays out");
+            homes.iter().map(|home| config(home).node.pin).collect::<Vec<_>>()
+        };
+        assert_eq!(pins(["127.0.0.1"; 4]), [false; 4]);
+        assert_eq!(pins(["a", "b", "a", "c"]), [false, true, false, true]);
+        assert_eq!(
+            pins(["a", "localhost", "127.0.0.2", "::1"]),
+            [true, false, false, false]
+        );
     }
 
     #[test]

@@ -83,8 +83,8 @@ fn for_both() -> OpenOptions {
 
 fn warn(path: &Path) {
     tracing::warn!(
-        "the file system of {} refuses O_DIRECT: the store writes through the page cache, which costs memory and CPU; put \
-         the data directory on ext4 or xfs to avoid it",
+        "the file system of {} refuses O_DIRECT: the store writes through the page cache, which costs memory and CPU; \
+         set node.data_dir to a directory on ext4 or xfs to avoid it",
         path.display()
     );
 }

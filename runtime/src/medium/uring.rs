@@ -15,6 +15,7 @@ use std::rc::Rc;
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use glommio::{GlommioError, LocalExecutorBuilder, Placement, Task};
 
+use crate::affinity::roaming;
 use crate::medium::{CHUNK_BYTES, Medium, MediumFile, check_aligned};
 use crate::ring::RingOps;
 
@@ -27,13 +28,14 @@ const _: () = assert!((WRITES_IN_FLIGHT + 2) * CHUNK_BYTES <= IO_MEMORY_BYTES);
 /// Entries of each ring.
 const RING_ENTRIES: usize = 64;
 
-/// Runs a future on a glommio executor of this thread. Pinning is the tile's business, so the executor floats.
+/// Runs a future on a glommio executor of this thread. Pinning is the tile's business, so the executor floats, and the thread
+/// it makes for blocking calls stays off the tile's core.
 pub fn run_on_ring<T>(future: impl Future<Output = T>) -> io::Result<T> {
-    let executor = LocalExecutorBuilder::new(Placement::Unbound)
+    let builder = LocalExecutorBuilder::new(Placement::Unbound)
         .io_memory(IO_MEMORY_BYTES)
-        .ring_depth(RING_ENTRIES)
-        .make()
-        .map_err(|error| io::Error::other(format!("glommio cannot start: {error}")))?;
+        .ring_depth(RING_ENTRIES);
+    let executor =
+        roaming(|| builder.make()).map_err(|error| io::Error::other(format!("glommio cannot start: {error}")))?;
     Ok(executor.run(future))
 }
 

@@ -10,6 +10,8 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use ultramarine_runtime::affinity;
+
 use super::Waiting;
 
 /// Files that wait for the thread; a sweep that finds no room leaves them for the next one.
@@ -52,7 +54,11 @@ fn begin() -> io::Result<SyncSender<Waiting>> {
     let (queue, files) = sync_channel(QUEUE_FILES_MAX);
     std::thread::Builder::new()
         .name("store-unlink".to_owned())
-        .spawn(move || run(&files))?;
+        .spawn(move || {
+            // Made by the storage core, whose core this is to spare.
+            affinity::roam();
+            run(&files);
+        })?;
     Ok(queue)
 }
 
