@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use harness::{Devnet, EMBEDDED_CLIENT_KB, Node, devnet_json, is_running, sidecars, succeed, wait_for};
+use harness::{Devnet, EMBEDDED_CLIENT_KB, Node, devnet_json, fail, is_running, sidecars, succeed, wait_for};
 
 /// Longest time for a handful of heights on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -75,7 +75,19 @@ fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_
         "--out".to_owned(),
         path(&out),
     ];
-    get.extend(published.iter().map(|(hash, _)| hash.clone()));
+    let wrong = published.iter().map(|(hash, _)| format!("{hash}@1"));
+    let error = fail(get.iter().cloned().chain(wrong));
+    assert!(error.contains("blobs asked for of height 1"), "{error}");
+    // Half by name alone, as a node finds recent ones, and half by name and height, as it finds all.
+    get.extend(
+        published
+            .iter()
+            .enumerate()
+            .map(|(index, (hash, height))| match index % 2 {
+                0 => hash.clone(),
+                _ => format!("{hash}@{height}"),
+            }),
+    );
     succeed(get);
     assert!(
         std::fs::read(&out).expect("written") == content,
