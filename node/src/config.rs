@@ -35,6 +35,9 @@ use reader::Reader;
 
 use crate::topology::LANES;
 
+/// Half of the second that a proposal's timeout leaves for the build ([`ultramarine_types::limits::Limits::propose_timeout`]).
+const BUILD_WAIT_MS_MAX: u64 = 500;
+
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -107,6 +110,8 @@ pub struct EngineConfig {
     pub fee_recipient: Address,
     /// Longest time one call may take.
     pub timeout: Duration,
+    /// How long a build may collect transactions before it is fetched.
+    pub build_wait: Duration,
     /// The client to run inside this process, if any.
     pub embedded: Option<EmbeddedEngine>,
 }
@@ -233,6 +238,7 @@ impl EngineConfig {
         let jwt_secret = reader.path("engine.jwt_secret");
         let fee_recipient = reader.parse("engine.fee_recipient", "20 bytes as 40 hex digits after 0x");
         let timeout = reader.milliseconds("engine.timeout_ms", 100..=600_000);
+        let build_wait = reader.milliseconds("engine.build_wait_ms", 0..=BUILD_WAIT_MS_MAX);
         let embedded = Self::read_embedded(reader);
         let endpoint = match (&embedded, ipc) {
             (Some(Some(embedded)), _) => Some(EngineEndpoint::Http(format!("http://{}", embedded.auth))),
@@ -253,6 +259,7 @@ impl EngineConfig {
             jwt_secret: jwt_secret?,
             fee_recipient: fee_recipient?,
             timeout: timeout?,
+            build_wait: build_wait?,
             embedded: embedded?,
         })
     }

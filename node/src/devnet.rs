@@ -26,6 +26,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::home::replace_file;
+use crate::program;
 use child::{Child, Spawn};
 use client::Client;
 use layout::{Layout, NodeHome};
@@ -231,7 +232,6 @@ fn introduce(options: &Options, layout: &Layout) {
             node.rpc()
         ));
     }
-    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("ultramarine"));
     let (first, last) = (&layout.nodes()[0], &layout.nodes()[layout.nodes().len() - 1]);
     text.push_str(&format!(
         "\nTry next, in another terminal:\n  \
@@ -240,7 +240,7 @@ fn introduce(options: &Options, layout: &Layout) {
          {program} blob put README.md --rpc {first_rpc}\n  \
          {program} blob get --node {last_http} --out copy.md HASH…\n\
          Logs are in {dir}/node*.log. Ctrl-C stops everything.\n",
-        program = program.display(),
+        program = program::name(),
         first_http = first.http(),
         last_http = last.http(),
         first_rpc = first.rpc(),

@@ -11,6 +11,7 @@ pub mod http;
 pub mod keys;
 pub mod metrics;
 pub mod node;
+pub mod program;
 pub mod publish;
 pub mod tiles;
 pub mod topology;

@@ -326,7 +326,7 @@ fn engine_options(config: &Config, genesis: &Genesis, io: Io) -> Result<EngineOp
         endpoint,
         io,
         timeout: config.engine.timeout,
-        build_wait: Duration::ZERO,
+        build_wait: config.engine.build_wait,
         fee_recipient: config.engine.fee_recipient,
         chain_id: genesis.params.chain_id,
         genesis_hash: genesis.params.execution_genesis_hash,

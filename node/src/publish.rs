@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   file ──encode──▶ blobs ──prove──▶ sidecars ──transaction──▶ eth_sendRawTransaction ─▶ EL ─▶ … ─▶ decided
-//!   file ◀─decode─── blobs ◀──check── commitments ◀──────────── /eth/v1/beacon/blob_sidecars/{height} ◀─ any node
+//!   file ◀─decode─── blobs ◀──check── versioned hashes ◀─────── /eth/v1/beacon/blobs/{height} ◀─ any node
 //! ```
 //!
 //! - A *piece* is what one blob carries of a file.
@@ -18,7 +18,7 @@ pub mod put;
 pub mod rpc;
 pub mod transaction;
 
-pub use get::{GetOptions, get};
+pub use get::{BlobName, GetOptions, get};
 pub use prove::Prover;
 pub use publisher::{PublisherOptions, publish};
-pub use put::{PutOptions, PutOutcome, put};
+pub use put::{Progress, PutBlob, PutOptions, PutOutcome, put};

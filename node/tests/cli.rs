@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use harness::{fail, run, succeed};
+use serde_json::Value;
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("temporary paths are UTF-8")
@@ -146,6 +147,33 @@ fn the_topology_names_every_tile() {
 #[test]
 fn the_manual_is_printed_as_it_is() {
     assert_eq!(succeed(["config", "default"]), include_str!("../default.toml"));
+}
+
+#[test]
+fn what_a_benchmark_finds_is_one_object() {
+    let printed = succeed(["bench", "kzg", "--seconds", "0", "--json"]);
+    let report: Value = serde_json::from_str(&printed).expect("one object, and nothing else");
+    for text in ["cpu", "as_processor", "path"] {
+        assert!(
+            report[text].as_str().is_some_and(|text| !text.is_empty()),
+            "{text}: {report}"
+        );
+    }
+    let rows = report["rows"].as_array().expect("a list");
+    let sizes: Vec<u64> = rows.iter().filter_map(|row| row["blobs"].as_u64()).collect();
+    assert_eq!(sizes, [1, 6, 16, 64, 128, 512, 1024]);
+    for (row, figure) in rows
+        .iter()
+        .flat_map(|row| ["ours_us", "ckzg_us", "ckzg_single_us", "eip4844_us", "ratio"].map(|figure| (row, figure)))
+    {
+        assert!(row[figure].as_f64() > Some(0.0), "{figure}: {row}");
+    }
+    for list in ["stages", "lanes", "paced"] {
+        assert!(
+            report[list].as_array().is_some_and(|list| !list.is_empty()),
+            "{list}: {report}"
+        );
+    }
 }
 
 #[test]

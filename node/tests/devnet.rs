@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use harness::{Devnet, EMBEDDED_CLIENT_KB, Node, devnet_json, is_running, sidecars, succeed, wait_for};
+use harness::network::Network;
+use harness::{Devnet, EMBEDDED_CLIENT_KB, Node, devnet_json, fail, is_running, sidecars, succeed, wait_for};
 
 /// Longest time for a handful of heights on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -75,7 +76,19 @@ fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_
         "--out".to_owned(),
         path(&out),
     ];
-    get.extend(published.iter().map(|(hash, _)| hash.clone()));
+    let wrong = published.iter().map(|(hash, _)| format!("{hash}@1"));
+    let error = fail(get.iter().cloned().chain(wrong));
+    assert!(error.contains("blobs asked for of height 1"), "{error}");
+    // Half by name alone, as a node finds recent ones, and half by name and height, as it finds all.
+    get.extend(
+        published
+            .iter()
+            .enumerate()
+            .map(|(index, (hash, height))| match index % 2 {
+                0 => hash.clone(),
+                _ => format!("{hash}@{height}"),
+            }),
+    );
     succeed(get);
     assert!(
         std::fs::read(&out).expect("written") == content,
@@ -83,6 +96,13 @@ fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_
     );
 
     sidecars_verify_with_code_that_is_not_ours(other, &published);
+    for node in &devnet.nodes {
+        assert!(
+            verified(node, "fast") > Some(0.0),
+            "node{} verifies by default with our own",
+            node.id
+        );
+    }
 
     devnet.process.interrupt();
     assert!(
@@ -93,6 +113,29 @@ fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_
     assert!(!log.contains("did not end when asked"), "{log}");
     for node in &devnet.nodes {
         assert!(!is_running(node.pid), "node{} outlived its network", node.id);
+    }
+}
+
+/// Blobs whose proofs this verifier found to hold on a node.
+fn verified(node: &Node, verifier: &str) -> Option<f64> {
+    node.metric(&format!(
+        "ultramarine_kzg_blobs_total{{finding=\"holds\",lane=\"0\",verifier=\"{verifier}\"}}"
+    ))
+}
+
+#[test]
+fn the_reference_verifies_where_it_is_configured() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(temporary.path(), 2, 200);
+    let _nodes: Vec<_> = (0..2)
+        .map(|id| network.start(id, &["--set", "node.verifier=c-kzg"]))
+        .collect();
+    let _load = network.load(0..2);
+    for node in &network.nodes {
+        wait_for("blob that c-kzg verified", PATIENCE, || {
+            (verified(node, "c-kzg") > Some(0.0)).then_some(())
+        });
+        assert_eq!(verified(node, "fast"), None, "one verifier judges on a node");
     }
 }
 

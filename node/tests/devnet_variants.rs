@@ -96,10 +96,15 @@ fn is_full_of_blobs(seen: &Seen) {
     assert!(full.len() >= 9 * empty.len(), "without blobs: {empty:?}");
 }
 
-/// Whether this machine has io_uring, by another library than the nodes ask.
+/// Whether this machine has io_uring, by another library than the nodes ask. Panics where it must and has not.
 fn has_io_uring() -> bool {
     let has = io_uring::IoUring::new(8).is_ok();
     if !has {
+        let is_required = std::env::var("ULTRAMARINE_REQUIRE_URING").is_ok_and(|value| value == "1");
+        assert!(
+            !is_required,
+            "ULTRAMARINE_REQUIRE_URING is 1 and this machine refuses io_uring"
+        );
         let _ = writeln!(
             std::io::stderr(),
             "SKIPPED that nodes use io_uring: this machine refuses it"

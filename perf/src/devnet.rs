@@ -43,7 +43,10 @@ pub struct Options {
 
 /// Runs the network and writes the report.
 pub fn run(options: &Options) -> Result<()> {
-    let binary = find_binary(options.binary.as_deref())?;
+    let beside = std::env::current_exe()
+        .context("finding this program")?
+        .with_file_name("ultramarine");
+    let binary = find_binary(options.binary.as_deref(), std::env::var_os("CARGO"), &beside)?;
     fs::create_dir_all(&options.out).with_context(|| format!("creating {}", options.out.display()))?;
     let out = options
         .out
@@ -188,35 +191,35 @@ fn failure(status: ExitStatus, stderr: &Path) -> String {
     )
 }
 
-/// The node to run: as told, or built beside this program. Started by cargo, a missing one is built first.
-fn find_binary(told: Option<&Path>) -> Result<PathBuf> {
+/// The node to run: as told, or built beside this program. Run by cargo, it is built first, or it might be an old one.
+fn find_binary(told: Option<&Path>, cargo: Option<OsString>, beside: &Path) -> Result<PathBuf> {
     if let Some(path) = told {
         return path
             .canonicalize()
             .with_context(|| format!("finding {}", path.display()));
     }
-    let beside = std::env::current_exe()
-        .context("finding this program")?
-        .with_file_name("ultramarine");
-    if beside.exists() {
-        return Ok(beside);
-    }
-    if let Some(cargo) = std::env::var_os("CARGO") {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        eprintln!("{} is not built yet: building it", beside.display());
+    if let Some(cargo) = cargo {
+        // The folder of a profile has its name, except the one of `dev`.
+        let folder = beside.parent().and_then(Path::file_name).unwrap_or_default();
+        let profile = if folder == "debug" { "dev".as_ref() } else { folder };
         let status = Command::new(cargo)
-            .args(["build", "--release", "--bin", "ultramarine"])
-            .current_dir(workspace)
+            .args(["build", "--bin", "ultramarine", "--manifest-path"])
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+            .arg("--profile")
+            .arg(profile)
             .status()
             .context("starting cargo")?;
-        if status.success() && beside.exists() {
-            return Ok(beside);
+        if !status.success() {
+            bail!("cargo could not build the node ({status}): see above, or name one with --binary");
         }
     }
-    bail!(
-        "{} does not exist: run `cargo build --release` first, or name the node with --binary",
-        beside.display()
-    )
+    if !beside.exists() {
+        bail!(
+            "{} does not exist: run `cargo build --release` first, or name the node with --binary",
+            beside.display()
+        );
+    }
+    Ok(beside.to_owned())
 }
 
 fn version_of(binary: &Path) -> String {

@@ -5,7 +5,8 @@ use std::io::Write;
 
 use crate::ring::{self, Refusal};
 
-/// Set to 1 where io_uring must work, as in CI: a test that would skip for want of it fails there.
+/// Set to 1 where io_uring must work, as `.ci/run` does where the kernel allows it: a test that would skip for want of it
+/// fails there.
 const REQUIRE_URING: &str = "ULTRAMARINE_REQUIRE_URING";
 
 /// Says what was skipped, and why.

@@ -8,7 +8,8 @@ use alloy_signer_local::PrivateKeySigner;
 use anyhow::Context;
 
 use crate::engine::genesis::dev_account;
-use crate::publish::{self, GetOptions, PutOptions};
+use crate::program;
+use crate::publish::{self, BlobName, GetOptions, Progress, PutBlob, PutOptions};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Action {
@@ -29,7 +30,7 @@ pub struct Put {
     /// every network made by `devnet` or `testnet` has funded
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Longest time to wait for the decision, in seconds
+    /// Give up when no further transaction of the file has been decided for so long, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     timeout: u64,
 }
@@ -42,9 +43,9 @@ pub struct Get {
     /// Where to write the file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Versioned hashes of its blobs, as printed by `blob put`
-    #[arg(value_name = "HASH", required = true)]
-    hashes: Vec<B256>,
+    /// Its blobs, as `blob put` printed them: a versioned hash alone is looked for in recent blocks only
+    #[arg(value_name = "HASH[@HEIGHT]", required = true)]
+    blobs: Vec<BlobName>,
 }
 
 pub fn run(action: Action) -> anyhow::Result<()> {
@@ -56,30 +57,54 @@ pub fn run(action: Action) -> anyhow::Result<()> {
     }
 }
 
-/// Prints one line a blob, in order: its versioned hash and its height.
+/// Prints one line a blob as it is decided, in the file's order: its versioned hash and its height.
 async fn put(args: Put) -> anyhow::Result<()> {
     let file = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
-    let outcome = publish::put(PutOptions {
+    let options = PutOptions {
         file,
         rpc: args.rpc,
         signer: signer(args.key.as_deref())?,
-        timeout: Duration::from_secs(args.timeout),
+        patience: Duration::from_secs(args.timeout),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
-    })
-    .await?;
-    for blob in &outcome.blobs {
-        println!("{} {}", blob.versioned_hash, blob.height);
+    };
+    let outcome = publish::put(options, |blob| println!("{}", line(blob))).await?;
+    let Some(trouble) = outcome.trouble else {
+        eprintln!("\nRestore it from any node:\n  {}", get_command(&outcome.blobs));
+        return Ok(());
+    };
+    eprintln!("\nNot all of it is decided:");
+    outcome.blobs.iter().for_each(|blob| eprintln!("  {}", line(blob)));
+    if outcome.blobs.iter().any(|blob| blob.progress == Progress::Unsent) {
+        eprintln!("Some was not sent: publish the file again when the execution client takes it.");
+    } else {
+        eprintln!(
+            "What is in the pool was not lost: publish nothing again, and when it is decided restore the file with\n  {}",
+            get_command(&outcome.blobs)
+        );
     }
-    let hashes: Vec<String> = outcome
-        .blobs
-        .iter()
-        .map(|blob| blob.versioned_hash.to_string())
-        .collect();
-    eprintln!(
-        "\nRestore it from any node:\n  ultramarine blob get --node URL --out FILE {}",
-        hashes.join(" ")
-    );
-    Ok(())
+    Err(trouble)
+}
+
+fn line(blob: &PutBlob) -> String {
+    let hash = blob.versioned_hash;
+    match blob.progress {
+        Progress::Decided(height) => format!("{hash} {height}"),
+        Progress::Pooled => format!("{hash} in the pool"),
+        Progress::Unsent => format!("{hash} not sent"),
+    }
+}
+
+/// The command that restores a file, with what is known of where its blobs are.
+fn get_command(blobs: &[PutBlob]) -> String {
+    let name = |blob: &PutBlob| BlobName {
+        versioned_hash: blob.versioned_hash,
+        height: match blob.progress {
+            Progress::Decided(height) => Some(height),
+            Progress::Pooled | Progress::Unsent => None,
+        },
+    };
+    let names: Vec<String> = blobs.iter().map(|blob| name(blob).to_string()).collect();
+    format!("{} blob get --node URL --out FILE {}", program::name(), names.join(" "))
 }
 
 fn signer(key: Option<&Path>) -> anyhow::Result<PrivateKeySigner> {
@@ -97,10 +122,29 @@ fn signer(key: Option<&Path>) -> anyhow::Result<PrivateKeySigner> {
 async fn get(args: Get) -> anyhow::Result<()> {
     let file = publish::get(&GetOptions {
         node: args.node,
-        versioned_hashes: args.hashes,
+        blobs: args.blobs,
     })
     .await?;
     std::fs::write(&args.out, &file).with_context(|| format!("cannot write {}", args.out.display()))?;
     println!("{}: {} bytes", args.out.display(), file.len());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_restores_a_file_keeps_its_order_and_says_what_heights_are_known() {
+        let blob = |byte, progress| PutBlob {
+            versioned_hash: B256::repeat_byte(byte),
+            progress,
+        };
+        let blobs = [blob(9, Progress::Decided(12)), blob(1, Progress::Pooled)];
+        let (first, second) = (B256::repeat_byte(9), B256::repeat_byte(1));
+        let command = get_command(&blobs);
+        assert!(command.ends_with(&format!(" {first}@12 {second}")), "{command}");
+        assert_eq!(line(&blobs[0]), format!("{first} 12"));
+        assert_eq!(line(&blobs[1]), format!("{second} in the pool"));
+    }
 }

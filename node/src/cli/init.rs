@@ -9,6 +9,7 @@ use crate::config::{PeerAddress, write};
 use crate::genesis::Genesis;
 use crate::home::{Contents, Home};
 use crate::keys::{self, Keys};
+use crate::program;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -70,7 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         genesis.params.chain_id,
         hex::encode(keys.peer_id().0)
     );
-    println!("Run it: ultramarine start --home {}", home.root().display());
+    println!("Run it: {} start --home {}", program::name(), home.root().display());
     Ok(())
 }
 

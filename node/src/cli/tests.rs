@@ -31,7 +31,9 @@ fn every_promised_line_parses() {
         "ultramarine blob put file --rpc http://127.0.0.1:8545",
         "ultramarine blob get --node http://127.0.0.1:8580 --out file \
          0x0100000000000000000000000000000000000000000000000000000000000001 \
-         0x0100000000000000000000000000000000000000000000000000000000000002",
+         0x0100000000000000000000000000000000000000000000000000000000000002@7",
+        "ultramarine bench kzg --seconds 0 --json",
+        "ultramarine bench kzg --as scalar",
         "ultramarine dev-el --genesis g --jwt-secret j --http-port 1 --auth-port 2",
     ] {
         if let Err(error) = parse(line) {
@@ -51,6 +53,9 @@ fn what_no_chain_allows_is_refused_at_once() {
         "ultramarine testnet --dir d",
         "ultramarine blob get --node http://127.0.0.1:1 --out f",
         "ultramarine blob get --node http://127.0.0.1:1 --out f 0x01",
+        "ultramarine blob get --node http://127.0.0.1:1 --out f \
+         0x0100000000000000000000000000000000000000000000000000000000000001@head",
+        "ultramarine bench kzg --as pentium",
     ] {
         assert!(parse(line).is_err(), "{line}");
     }

@@ -152,6 +152,30 @@ fn an_execution_client_must_be_named() {
 }
 
 #[test]
+fn a_build_waits_as_long_as_it_is_told_and_leaves_time_to_propose() {
+    let wait = |text: &str| from_file(text).expect("valid").0.engine.build_wait;
+    assert_eq!(wait(""), Duration::ZERO);
+    assert_eq!(wait("[engine]\nbuild_wait_ms = 500\n"), Duration::from_millis(500));
+    let text = complaint("[engine]\nbuild_wait_ms = 501\n");
+    assert!(
+        text.starts_with("config.toml:2: `build_wait_ms` in [engine] is 501; expected a whole number from 0 to 500"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_verifier_is_ours_or_the_reference_or_named_as_wrong() {
+    let verifier = |text: &str| from_file(text).expect("valid").0.node.verifier;
+    assert_eq!(verifier(""), verifier::Kind::Fast, "unless told otherwise");
+    assert_eq!(verifier("[node]\nverifier = \"fast\"\n"), verifier::Kind::Fast);
+    assert_eq!(verifier("[node]\nverifier = \"c-kzg\"\n"), verifier::Kind::CKzg);
+    assert_eq!(
+        complaint("[node]\nverifier = \"ckzg\"\n"),
+        "config.toml:2: `verifier` in [node] is \"ckzg\"; expected \"fast\" or \"c-kzg\""
+    );
+}
+
+#[test]
 fn flags_win_over_environment_over_file_over_defaults() {
     let mut sources = Sources {
         file: Some((

@@ -11,6 +11,7 @@ use crate::devnet::Options;
 use crate::devnet::child::Child;
 use crate::devnet::client::{Client, merge};
 use crate::devnet::layout::NodeHome;
+use crate::program;
 
 /// How often every node is asked for its status.
 const STATUS_INTERVAL: Duration = Duration::from_millis(250);
@@ -131,9 +132,10 @@ impl<'a> Watch<'a> {
         let node = &self.nodes[index];
         match self.children[index].ended()? {
             Some(status) => eprintln!(
-                "\nnode{} ended ({status}); its log is {}. The others go on; start it again with\n  ultramarine start --home {}",
+                "\nnode{} ended ({status}); its log is {}. The others go on; start it again with\n  {} start --home {}",
                 node.id,
                 node.log.display(),
+                program::name(),
                 node.home.display()
             ),
             None => eprintln!("\nnode{} does not answer: {error:#}", node.id),

@@ -11,6 +11,7 @@ use ultramarine_types::{Hash, Height};
 use crate::board::Decision;
 use crate::http::HttpState;
 use crate::http::error::ApiError;
+use crate::http::index::Index;
 
 /// Heights one answer may list.
 pub const HEIGHTS_PER_PAGE_MAX: u64 = 1000;
@@ -78,7 +79,15 @@ pub async fn locate_blob(
     let hash: Hash = versioned_hash
         .parse()
         .map_err(|_| ApiError::bad_request("a versioned hash is 0x and 64 hex digits"))?;
-    let place = ApiError::off_core(move || Ok(state.with_index(|index| index.blob(&hash)))).await?;
-    let place = place.ok_or_else(|| ApiError::not_found(format!("no recent block here has a blob {hash}")))?;
+    let find = move || state.with_index(|index| index.blob(&hash).ok_or_else(|| unknown(&hash, index)));
+    let place = ApiError::off_core(find).await?;
     Ok(Json(json!({ "height": place.height, "index": place.index })))
+}
+
+fn unknown(hash: &Hash, index: &Index) -> ApiError {
+    let (oldest, newest) = index.span();
+    ApiError::not_found(format!(
+        "no block from height {oldest} to {newest} has a blob {hash}; an older one is found by its height: \
+         /eth/v1/beacon/blobs/HEIGHT?versioned_hashes={hash}, or `blob get` with {hash}@HEIGHT"
+    ))
 }

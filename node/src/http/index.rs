@@ -90,6 +90,12 @@ impl Index {
         }
     }
 
+    /// The oldest and the newest height covered.
+    pub fn span(&self) -> (Height, Height) {
+        let oldest = self.heights.front().map_or(self.newest, |entry| entry.height);
+        (oldest, self.newest)
+    }
+
     /// Where a blob is, if a recent block has it.
     pub fn blob(&self, versioned_hash: &Hash) -> Option<BlobPlace> {
         self.blobs.get(versioned_hash).copied()

@@ -320,10 +320,16 @@ async fn unknown_blocks_are_404_and_nonsense_is_400() {
         ask(&state, &format!("/eth/v1/beacon/blobs/{unknown}")).await.0,
         StatusCode::NOT_FOUND
     );
-    assert_eq!(
-        ask(&state, &format!("/ultramarine/v1/blobs/{unknown}")).await.0,
-        StatusCode::NOT_FOUND
-    );
+    let (status, json) = ask(&state, &format!("/ultramarine/v1/blobs/{unknown}")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let message = json["message"].as_str().expect("a text");
+    for part in [
+        "from height 1 to 7",
+        "/eth/v1/beacon/blobs/HEIGHT",
+        &format!("{unknown}@HEIGHT"),
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 #[tokio::test]

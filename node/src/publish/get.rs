@@ -1,6 +1,8 @@
 //! This file knows how to restore a file from any node, trusting nothing it says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use alloy_eips::eip4844::kzg_to_versioned_hash;
@@ -9,17 +11,16 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Deserialize;
-use ultramarine_types::KzgCommitment;
 use ultramarine_types::limits::{BLOB_BYTES, BLOBS_PER_BLOCK_MAX};
 
 use super::encode::decode;
 use super::prove;
 use crate::engine::http::{Answer, HttpClient};
 
-/// Largest answer: every sidecar of the largest block in hex, with two kilobytes of proofs and header each.
+/// Largest answer: every blob of the largest block in hex.
 const ANSWER_BYTES_MAX: usize = BLOBS_PER_BLOCK_MAX as usize * (2 * BLOB_BYTES + 4096);
-/// Sidecars asked for at one time, so that an answer stays below some tens of megabytes.
-const SIDECARS_AT_ONCE: usize = 64;
+/// Blobs asked for at one time, so that an answer stays below some tens of megabytes and the URL below what a node reads.
+const BLOBS_AT_ONCE: usize = 64;
 
 /// Longest wait for one answer: some tens of megabytes from a machine that is busy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -29,47 +30,75 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct GetOptions {
     /// HTTP of a node, `http://host:port`.
     pub node: String,
-    /// Names of the blobs, in any order.
-    pub versioned_hashes: Vec<B256>,
+    /// The blobs, in any order.
+    pub blobs: Vec<BlobName>,
+}
+
+/// A blob as it is asked for: `HASH`, or `HASH@HEIGHT`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlobName {
+    /// Its versioned hash.
+    pub versioned_hash: B256,
+    /// Its block; `None`: the node is asked, which knows those of recent blocks.
+    pub height: Option<u64>,
+}
+
+impl FromStr for BlobName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (hash, height) = match text.split_once('@') {
+            Some((hash, height)) => (hash, Some(height)),
+            None => (text, None),
+        };
+        let expected = || "expected a versioned hash (0x and 64 hex digits), alone or as HASH@HEIGHT".to_owned();
+        Ok(Self {
+            versioned_hash: hash.parse().map_err(|_| expected())?,
+            height: height.map(str::parse).transpose().map_err(|_| expected())?,
+        })
+    }
+}
+
+impl fmt::Display for BlobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.versioned_hash)?;
+        self.height.map_or(Ok(()), |height| write!(f, "@{height}"))
+    }
 }
 
 /// Where a blob is.
 #[derive(Clone, Copy, Deserialize)]
 struct Place {
     height: u64,
-    index: u64,
 }
 
 #[derive(Deserialize)]
-struct Sidecars {
-    data: Vec<Sidecar>,
-}
-
-#[derive(Deserialize)]
-struct Sidecar {
-    index: String,
-    blob: String,
-    kzg_commitment: String,
+struct Blobs {
+    data: Vec<String>,
 }
 
 /// Restores the file whose blobs have these names.
 pub async fn get(options: &GetOptions) -> Result<Vec<u8>> {
-    ensure!(!options.versioned_hashes.is_empty(), "no versioned hash was given");
+    ensure!(!options.blobs.is_empty(), "no versioned hash was given");
     let node = HttpClient::new(&options.node, ANSWER_BYTES_MAX)?;
-    let mut wanted: BTreeMap<u64, BTreeMap<u64, B256>> = BTreeMap::new();
-    for hash in &options.versioned_hashes {
-        let place = locate(&node, hash).await?;
-        wanted.entry(place.height).or_default().insert(place.index, *hash);
+    let mut wanted: BTreeMap<u64, BTreeSet<B256>> = BTreeMap::new();
+    for name in &options.blobs {
+        let height = match name.height {
+            Some(height) => height,
+            None => locate(&node, &name.versioned_hash).await?,
+        };
+        wanted.entry(height).or_default().insert(name.versioned_hash);
     }
-    let mut blobs = Vec::with_capacity(options.versioned_hashes.len());
+    let mut blobs = Vec::with_capacity(options.blobs.len());
     for (height, hashes) in &wanted {
-        let indices: Vec<u64> = hashes.keys().copied().collect();
-        for indices in indices.chunks(SIDECARS_AT_ONCE) {
-            blobs.extend(fetch(&node, *height, indices, hashes).await?);
+        let hashes: Vec<B256> = hashes.iter().copied().collect();
+        for hashes in hashes.chunks(BLOBS_AT_ONCE) {
+            blobs.extend(fetch(&node, *height, hashes).await?);
         }
     }
     // A commitment takes tens of milliseconds: not on this reactor.
-    let file = tokio::task::spawn_blocking(move || restore(&blobs))
+    let wanted = wanted.into_values().flatten().collect();
+    let file = tokio::task::spawn_blocking(move || restore(blobs, wanted))
         .await
         .context("checking the blobs panicked")??;
     Ok(file)
@@ -84,58 +113,49 @@ async fn ask(node: &HttpClient, path: &str) -> Result<Answer> {
     Ok(answer.with_context(late)??)
 }
 
-async fn locate(node: &HttpClient, hash: &B256) -> Result<Place> {
+async fn locate(node: &HttpClient, hash: &B256) -> Result<u64> {
     let answer = ask(node, &format!("/ultramarine/v1/blobs/{hash}")).await?;
-    read(&answer).with_context(|| format!("looking for blob {hash} at {}", node.authority()))
+    let place: Place = read(&answer).with_context(|| format!("looking for blob {hash} at {}", node.authority()))?;
+    Ok(place.height)
 }
 
-/// Blobs with the commitments they came with, which have the names asked for.
-async fn fetch(
-    node: &HttpClient,
-    height: u64,
-    indices: &[u64],
-    hashes: &BTreeMap<u64, B256>,
-) -> Result<Vec<(Bytes, KzgCommitment)>> {
-    let list: Vec<String> = indices.iter().map(u64::to_string).collect();
-    let path = format!("/eth/v1/beacon/blob_sidecars/{height}?indices={}", list.join(","));
+/// What the node says are the blobs of a height that have these names.
+async fn fetch(node: &HttpClient, height: u64, hashes: &[B256]) -> Result<Vec<Bytes>> {
+    let list: Vec<String> = hashes.iter().map(B256::to_string).collect();
+    let path = format!("/eth/v1/beacon/blobs/{height}?versioned_hashes={}", list.join(","));
     let answer = ask(node, &path).await?;
-    let sidecars: Sidecars =
-        read(&answer).with_context(|| format!("fetching sidecars of height {height} from {}", node.authority()))?;
+    let blobs: Blobs =
+        read(&answer).with_context(|| format!("fetching blobs of height {height} from {}", node.authority()))?;
     ensure!(
-        sidecars.data.len() == indices.len(),
-        "asked for {} sidecars, got {}",
-        indices.len(),
-        sidecars.data.len()
+        blobs.data.len() >= hashes.len(),
+        "{} has {} of the {} blobs asked for of height {height}; the first is {}. Name heights as `blob put` printed them",
+        node.authority(),
+        blobs.data.len(),
+        hashes.len(),
+        hashes[0]
     );
-    let mut blobs = Vec::with_capacity(indices.len());
-    for sidecar in &sidecars.data {
-        let index: u64 = sidecar.index.parse().context("a sidecar's index is no number")?;
-        let expected = hashes
-            .get(&index)
-            .with_context(|| format!("sidecar {index} was not asked for"))?;
-        let mut commitment = [0; 48];
-        hex::decode_to_slice(&sidecar.kzg_commitment, &mut commitment)
-            .context("a commitment is not 48 bytes of hex")?;
-        ensure!(
-            kzg_to_versioned_hash(&commitment) == *expected,
-            "sidecar {index} has another commitment than {expected}"
-        );
+    let decode = |text: &String| {
         let mut blob = vec![0; BLOB_BYTES];
-        hex::decode_to_slice(&sidecar.blob, &mut blob).context("a blob is not 131072 bytes of hex")?;
-        blobs.push((Bytes::from(blob), KzgCommitment(commitment)));
-    }
-    Ok(blobs)
+        let digits = text.strip_prefix("0x").unwrap_or(text);
+        hex::decode_to_slice(digits, &mut blob).context("a blob is not 131072 bytes of hex")?;
+        Ok(Bytes::from(blob))
+    };
+    blobs.data.iter().map(decode).collect()
 }
 
-fn restore(blobs: &[(Bytes, KzgCommitment)]) -> Result<Vec<u8>> {
-    for (blob, claimed) in blobs {
-        ensure!(
-            prove::commitment(blob)? == *claimed,
-            "a blob is not the one its commitment names"
-        );
+/// The file of those blobs that were asked for. What names a blob is its own bytes, whatever the node says of it.
+fn restore(blobs: Vec<Bytes>, mut wanted: BTreeSet<B256>) -> Result<Vec<u8>> {
+    let mut found = Vec::with_capacity(wanted.len());
+    for blob in blobs {
+        // A block may carry one blob twice; the second is no longer wanted.
+        if wanted.remove(&kzg_to_versioned_hash(&prove::commitment(&blob)?.0)) {
+            found.push(blob);
+        }
     }
-    let blobs: Vec<Bytes> = blobs.iter().map(|(blob, _)| blob.clone()).collect();
-    Ok(decode(&blobs)?)
+    if let Some(missing) = wanted.first() {
+        bail!("the node served other bytes than those of blob {missing}; ask another node");
+    }
+    Ok(decode(&found)?)
 }
 
 fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T> {

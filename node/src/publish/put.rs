@@ -1,5 +1,6 @@
 //! This file knows how to publish one file and wait until all of it is decided.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use alloy_primitives::B256;
@@ -8,9 +9,9 @@ use anyhow::{Context, Result, bail};
 use tokio::time::Instant;
 
 use super::encode::encode;
-use super::prove::Prover;
+use super::prove::{ProvenBlob, Prover};
 use super::rpc::Rpc;
-use super::transaction::{BLOBS_MAX, SignedTransaction, Terms, sign};
+use super::transaction::{BLOBS_MAX, Terms, sign};
 
 /// How often receipts are looked for.
 const POLL: Duration = Duration::from_millis(200);
@@ -24,87 +25,214 @@ pub struct PutOptions {
     pub rpc: String,
     /// Who pays.
     pub signer: PrivateKeySigner,
-    /// Longest time to wait for the last decision.
-    pub timeout: Duration,
+    /// Longest time in which no further transaction is decided.
+    pub patience: Duration,
     /// Cores used for proofs.
     pub threads: usize,
 }
 
-/// A published file.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// How far a file came.
+#[derive(Debug)]
 pub struct PutOutcome {
-    /// Its blobs, in order.
+    /// Its blobs, in the file's order.
     pub blobs: Vec<PutBlob>,
+    /// Why some are not decided.
+    pub trouble: Option<anyhow::Error>,
 }
 
-/// A published blob.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+/// A blob of the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PutBlob {
     /// Its name; `blob get` wants these.
     pub versioned_hash: B256,
-    /// The block it was decided in.
-    pub height: u64,
-    /// The transaction that carried it.
-    pub transaction: B256,
+    /// How far it came.
+    pub progress: Progress,
 }
 
-/// Publishes a file and returns when every blob of it is in a block.
-pub async fn put(options: PutOptions) -> Result<PutOutcome> {
+/// How far a blob came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// The client did not take its transaction.
+    Unsent,
+    /// In the pool of the client it was sent to.
+    Pooled,
+    /// In the block of this height.
+    Decided(u64),
+}
+
+/// Publishes a file, tells each blob as it is decided, and returns when all are or nothing moves any more. An error: nothing
+/// was sent.
+pub async fn put(options: PutOptions, decided: impl FnMut(&PutBlob)) -> Result<PutOutcome> {
     let rpc = Rpc::new(&options.rpc)?;
-    let until = Instant::now() + options.timeout;
+    let proven = Prover::new(options.threads).prove(&encode(&options.file)?).await?;
+    let unsent = |blob: &ProvenBlob| PutBlob {
+        versioned_hash: blob.versioned_hash(),
+        progress: Progress::Unsent,
+    };
+    let mut blobs: Vec<PutBlob> = proven.iter().map(unsent).collect();
+    let trouble = carry(&rpc, &options, &proven, &mut blobs, decided).await.err();
+    if blobs.iter().all(|blob| blob.progress == Progress::Unsent)
+        && let Some(error) = trouble
+    {
+        return Err(error);
+    }
+    Ok(PutOutcome { blobs, trouble })
+}
+
+/// Sends all and waits for all, in order of nonces, which is the order in which blocks take them.
+async fn carry(
+    rpc: &Rpc,
+    options: &PutOptions,
+    proven: &[ProvenBlob],
+    blobs: &mut [PutBlob],
+    mut decided: impl FnMut(&PutBlob),
+) -> Result<()> {
     let chain_id = rpc
         .chain_id()
         .await
         .context("asking the execution client for its chain id")?;
-    let blobs = Prover::new(options.threads).prove(&encode(&options.file)?).await?;
     let account = options.signer.address();
     let first_nonce = rpc.pending_nonce(account).await?.max(rpc.nonce(account).await?);
-    let mut sent: Vec<SignedTransaction> = Vec::new();
-    for (nonce, blobs) in (first_nonce..).zip(blobs.chunks(BLOBS_MAX)) {
-        let terms = Terms {
-            chain_id,
-            nonce,
-            fees: rpc.fees().await?,
+    let mut pooled = VecDeque::new();
+    let mut unsent = (first_nonce..).zip(proven.chunks(BLOBS_MAX).zip(blobs.chunks_mut(BLOBS_MAX)));
+    let mut next = unsent.next();
+    while next.is_some() || !pooled.is_empty() {
+        if let Some((nonce, (proven, blobs))) = next.take() {
+            match send(rpc, &options.signer, chain_id, nonce, proven).await {
+                Ok(hash) => {
+                    blobs.iter_mut().for_each(|blob| blob.progress = Progress::Pooled);
+                    pooled.push_back((hash, blobs));
+                    next = unsent.next();
+                    continue;
+                }
+                Err(error) if pooled.is_empty() => return Err(error),
+                // A pool takes so many of one account and no more: there is room again when one of them is decided.
+                Err(_) => next = Some((nonce, (proven, blobs))),
+            }
+        }
+        let Some((hash, blobs)) = pooled.pop_front() else {
+            continue;
         };
-        let mut transaction = sign(&options.signer, &terms, blobs)?;
-        rpc.send(&transaction.raw)
-            .await
-            .with_context(|| format!("sending transaction {}", transaction.hash))?;
-        // The raw form of a large file would be held twice otherwise.
-        transaction.raw = Vec::new();
-        sent.push(transaction);
+        let height = wait(rpc, hash, Instant::now() + options.patience).await?;
+        for blob in blobs {
+            blob.progress = Progress::Decided(height);
+            decided(blob);
+        }
     }
-    let mut published = Vec::with_capacity(blobs.len());
-    for transaction in sent {
-        let height = wait(&rpc, &transaction, until).await?;
-        let blob = |versioned_hash| PutBlob {
-            versioned_hash,
-            height,
-            transaction: transaction.hash,
-        };
-        published.extend(transaction.versioned_hashes.iter().copied().map(blob));
-    }
-    Ok(PutOutcome { blobs: published })
+    Ok(())
 }
 
-/// Waits until a transaction is in a block. A client that does not answer for a moment has the transaction all the same, so
-/// it is asked again until the time is up.
-async fn wait(rpc: &Rpc, transaction: &SignedTransaction, until: Instant) -> Result<u64> {
+/// Hands one transaction to the pool; its hash.
+async fn send(rpc: &Rpc, signer: &PrivateKeySigner, chain_id: u64, nonce: u64, blobs: &[ProvenBlob]) -> Result<B256> {
+    let terms = Terms {
+        chain_id,
+        nonce,
+        fees: rpc.fees().await?,
+    };
+    let transaction = sign(signer, &terms, blobs)?;
+    rpc.send(&transaction.raw)
+        .await
+        .with_context(|| format!("sending transaction {}", transaction.hash))?;
+    Ok(transaction.hash)
+}
+
+/// Waits until a transaction is in a block; its height. One that failed there has left its blobs there all the same. A
+/// client that does not answer for a moment has the transaction still, so it is asked again until the time is up.
+async fn wait(rpc: &Rpc, transaction: B256, until: Instant) -> Result<u64> {
     loop {
-        let inclusion = match rpc.inclusion(transaction.hash).await {
-            Ok(inclusion) => inclusion,
+        match rpc.inclusion(transaction).await {
+            Ok(Some(height)) => return Ok(height),
             Err(error) if Instant::now() >= until => return Err(error),
-            Err(_) => None,
-        };
-        match inclusion {
-            Some(inclusion) if inclusion.success => return Ok(inclusion.height),
-            Some(inclusion) => bail!("transaction {} failed in block {}", transaction.hash, inclusion.height),
-            None if Instant::now() >= until => bail!(
-                "transaction {} is in no block yet: it stays in the pool of the client it was sent to, \
-                 which only its own validator's blocks draw on",
-                transaction.hash
+            Ok(None) if Instant::now() >= until => bail!(
+                "transaction {transaction} is in no block yet: it stays in the pool of the client it was sent to, which \
+                 only its own validator's blocks draw on"
             ),
-            None => tokio::time::sleep(POLL).await,
+            Ok(None) | Err(_) => tokio::time::sleep(POLL).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::extract::State;
+    use axum::{Json, Router, routing};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::engine::genesis::dev_account;
+    use crate::publish::encode::PIECE_BYTES;
+
+    /// A client whose pool holds one transaction, and whose chain takes one and no other.
+    #[derive(Default)]
+    struct SmallPool {
+        sent: usize,
+        decided: Option<Value>,
+    }
+
+    impl SmallPool {
+        fn answer(&mut self, call: &Value) -> Value {
+            match call["method"].as_str().expect("a method") {
+                "eth_sendRawTransaction" if self.sent > usize::from(self.decided.is_some()) => {
+                    json!({ "error": { "code": -32000, "message": "account limit exceeded" } })
+                }
+                "eth_sendRawTransaction" => {
+                    self.sent += 1;
+                    json!({ "result": B256::ZERO })
+                }
+                "eth_getTransactionReceipt" => {
+                    let hash = &call["params"][0];
+                    let is_first = self.decided.get_or_insert_with(|| hash.clone()) == hash;
+                    json!({ "result": is_first.then(|| json!({ "blockNumber": "0x5" })) })
+                }
+                "eth_getBlockByNumber" => json!({ "result": {} }),
+                _ => json!({ "result": "0x0" }),
+            }
+        }
+    }
+
+    async fn serve(pool: SmallPool) -> String {
+        let answer = |State(pool): State<Arc<Mutex<SmallPool>>>, Json(call): Json<Value>| async move {
+            let mut answer = pool.lock().expect("no test panics in it").answer(&call);
+            answer["jsonrpc"] = json!("2.0");
+            answer["id"] = call["id"].clone();
+            Json(answer)
+        };
+        let router = Router::new()
+            .route("/", routing::post(answer))
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .with_state(Arc::new(Mutex::new(pool)));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has ports");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_file_that_stops_on_its_way_tells_how_far_every_blob_came() {
+        let options = PutOptions {
+            file: vec![1; 2 * BLOBS_MAX * PIECE_BYTES + 1],
+            rpc: serve(SmallPool::default()).await,
+            signer: dev_account(0),
+            patience: Duration::ZERO,
+            threads: 2,
+        };
+        let mut told = Vec::new();
+        let outcome = put(options, |blob| told.push(*blob)).await.expect("some was sent");
+        let progress: Vec<Progress> = outcome.blobs.iter().map(|blob| blob.progress).collect();
+        let mut expected = vec![Progress::Decided(5); BLOBS_MAX];
+        expected.extend([Progress::Pooled; BLOBS_MAX]);
+        expected.push(Progress::Unsent);
+        assert_eq!(progress, expected);
+        assert_eq!(
+            told,
+            outcome.blobs[..BLOBS_MAX],
+            "told when decided, in the file's order"
+        );
+        let trouble = outcome.trouble.expect("it did not come through").to_string();
+        assert!(trouble.contains("is in no block yet"), "{trouble}");
     }
 }

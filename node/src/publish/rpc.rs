@@ -31,15 +31,6 @@ pub struct Fees {
     pub blob_base_fee: u128,
 }
 
-/// Where a transaction was included.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Inclusion {
-    /// Block number.
-    pub height: u64,
-    /// Whether it ran without reverting.
-    pub success: bool,
-}
-
 impl Rpc {
     /// A client of `url`.
     pub fn new(url: &str) -> Result<Self> {
@@ -107,24 +98,19 @@ impl Rpc {
         }
     }
 
-    /// The block a transaction is in; `None` while it is in none.
-    pub async fn inclusion(&self, transaction: B256) -> Result<Option<Inclusion>> {
+    /// The number of the block a transaction is in; `None` while it is in none.
+    pub async fn inclusion(&self, transaction: B256) -> Result<Option<u64>> {
         let receipt: Value = self
             .call_or_null("eth_getTransactionReceipt", json!([transaction]))
             .await?;
         if receipt.is_null() {
             return Ok(None);
         }
-        let number = |field: &str| {
-            receipt[field]
-                .as_str()
-                .with_context(|| format!("the receipt has no {field}"))
-                .and_then(parse)
-        };
-        Ok(Some(Inclusion {
-            height: number("blockNumber")?,
-            success: number("status")? == 1,
-        }))
+        let number = receipt["blockNumber"].as_str();
+        number
+            .context("the receipt has no blockNumber")
+            .and_then(parse)
+            .map(Some)
     }
 
     async fn quantity(&self, method: &str, params: Value) -> Result<u64> {

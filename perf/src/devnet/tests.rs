@@ -97,6 +97,41 @@ fn a_devnet_that_fails_is_quoted() {
 
 #[test]
 fn a_missing_node_says_what_to_do() {
-    let error = find_binary(Some(Path::new("/nonexistent/ultramarine"))).expect_err("it is not there");
+    let missing = Path::new("/nonexistent/ultramarine");
+    let error = find_binary(Some(missing), None, Path::new("/")).expect_err("it is not there");
     assert!(format!("{error:#}").contains("/nonexistent/ultramarine"));
+    let error = find_binary(None, None, missing)
+        .expect_err("it is not there")
+        .to_string();
+    assert!(
+        error.contains("cargo build --release") && error.contains("--binary"),
+        "{error}"
+    );
+}
+
+#[test]
+fn run_by_cargo_the_node_beside_is_built_anew_unless_one_is_named() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("a folder");
+    let beside = dir.path().join("release/ultramarine");
+    fs::create_dir(dir.path().join("release")).expect("made");
+    fs::write(&beside, "old").expect("written");
+    let cargo = dir.path().join("cargo");
+    fs::write(&cargo, format!("#!/bin/sh\necho \"$@\" > {}\n", beside.display())).expect("written");
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("made executable");
+    let cargo = Some(cargo.into_os_string());
+
+    let found = find_binary(Some(&beside), cargo.clone(), &beside).expect("it is there");
+    assert_eq!(fs::read_to_string(found).expect("text"), "old");
+    let found = find_binary(None, cargo, &beside).expect("it is built");
+    let built = fs::read_to_string(found).expect("text");
+    assert!(
+        built.starts_with("build --bin ultramarine") && built.ends_with("--profile release\n"),
+        "{built}"
+    );
+    let failing = Some(OsString::from("false"));
+    assert!(
+        find_binary(None, failing, &beside).is_err(),
+        "an old one is not taken for the new"
+    );
 }
