@@ -428,7 +428,7 @@ fn what_waits_of_a_peer_with_a_batch_of_malformed_blobs_is_given_back_unopened()
     let findings: Vec<_> = take(&mut client, 41).iter().map(|verdict| verdict.finding).collect();
     let count = |finding| findings.iter().filter(|found| **found == finding).count();
     let counts = (
-        count(Finding::Malformed(Malformed::Blob)),
+        count(Finding::Malformed(Malformed::Blob(BlobFlaw::Length(1)))),
         count(Finding::Unjudged),
         count(Finding::Holds),
     );
