@@ -119,7 +119,7 @@ fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_
 /// Blobs whose proofs this verifier found to hold on a node.
 fn verified(node: &Node, verifier: &str) -> Option<f64> {
     node.metric(&format!(
-        "ultramarine_kzg_blobs_total{{finding=\"holds\",lane=\"0\",verifier=\"{verifier}\"}}"
+        "ultramarine_kzg_blobs_total{{lane=\"kzg-0\",verifier=\"{verifier}\",finding=\"holds\"}}"
     ))
 }
 
