@@ -23,6 +23,7 @@ pub mod decided;
 pub mod error;
 pub mod evidence;
 pub mod index;
+mod metrics;
 pub mod server;
 pub mod status;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! This file knows `ultramarine blob`: a file becomes blobs on one node and a file again from another.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use anyhow::Context;
 use crate::engine::genesis::dev_account;
 use crate::program;
 use crate::publish::{self, BlobName, GetOptions, Progress, PutBlob, PutOptions};
+
+/// Longest wait that can be asked for, in seconds.
+const YEAR_S: u64 = 365 * 24 * 3600;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Action {
@@ -31,7 +35,7 @@ pub struct Put {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Give up when no further transaction of the file has been decided for so long, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(..=YEAR_S))]
     timeout: u64,
 }
 
@@ -43,7 +47,7 @@ pub struct Get {
     /// Where to write the file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Its blobs, as `blob put` printed them: a versioned hash alone is looked for in recent blocks only
+    /// Its blobs, as in the command that `blob put` ends with: a versioned hash alone is looked for in recent blocks only
     #[arg(value_name = "HASH[@HEIGHT]", required = true)]
     blobs: Vec<BlobName>,
 }
@@ -67,20 +71,22 @@ async fn put(args: Put) -> anyhow::Result<()> {
         patience: Duration::from_secs(args.timeout),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let outcome = publish::put(options, |blob| println!("{}", line(blob))).await?;
+    // A reader who went away is no reason to stop.
+    let outcome = publish::put(options, |blob| drop(writeln!(std::io::stdout(), "{}", line(blob)))).await?;
     let Some(trouble) = outcome.trouble else {
         eprintln!("\nRestore it from any node:\n  {}", get_command(&outcome.blobs));
         return Ok(());
     };
     eprintln!("\nNot all of it is decided:");
     outcome.blobs.iter().for_each(|blob| eprintln!("  {}", line(blob)));
-    if outcome.blobs.iter().any(|blob| blob.progress == Progress::Unsent) {
-        eprintln!("Some was not sent: publish the file again when the execution client takes it.");
-    } else {
+    let is_pooled = |blob: &PutBlob| matches!(blob.progress, Progress::Pooled | Progress::Decided(_));
+    if outcome.blobs.iter().all(is_pooled) {
         eprintln!(
-            "What is in the pool was not lost: publish nothing again, and when it is decided restore the file with\n  {}",
+            "What is in the pool is not lost as long as that client runs; when it is decided, restore the file with\n  {}",
             get_command(&outcome.blobs)
         );
+    } else {
+        eprintln!("Publish the file again when the execution client takes it.");
     }
     Err(trouble)
 }
@@ -90,6 +96,7 @@ fn line(blob: &PutBlob) -> String {
     match blob.progress {
         Progress::Decided(height) => format!("{hash} {height}"),
         Progress::Pooled => format!("{hash} in the pool"),
+        Progress::Unanswered => format!("{hash} sent, and not answered"),
         Progress::Unsent => format!("{hash} not sent"),
     }
 }
@@ -100,7 +107,7 @@ fn get_command(blobs: &[PutBlob]) -> String {
         versioned_hash: blob.versioned_hash,
         height: match blob.progress {
             Progress::Decided(height) => Some(height),
-            Progress::Pooled | Progress::Unsent => None,
+            Progress::Pooled | Progress::Unanswered | Progress::Unsent => None,
         },
     };
     let names: Vec<String> = blobs.iter().map(|blob| name(blob).to_string()).collect();

@@ -81,7 +81,8 @@ fn nodes(count: usize, hosts: &[String]) -> anyhow::Result<Vec<NodePlan>> {
     let mut nodes = Vec::with_capacity(count);
     for index in 0..count {
         let host = hosts.get(index).unwrap_or(&local);
-        let before = on_host.entry(host).or_default();
+        let machine = if is_loopback(host) { &local } else { host };
+        let before = on_host.entry(machine).or_default();
         let port = |first: u16| {
             before
                 .checked_mul(PORT_STEP)

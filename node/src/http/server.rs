@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::Service;
 use ultramarine_runtime::halt::Halt;
 
+use crate::http::metrics::Metrics;
 use crate::http::{HttpState, router};
 
 /// Connections kept open at one time; further callers wait in the kernel's queue.
@@ -51,6 +52,7 @@ impl Default for Limits {
 
 /// Answers requests until the node halts. Needs a tokio runtime with I/O and time.
 pub async fn serve(listener: TcpListener, state: HttpState, limits: Limits, halt: Halt) -> Result<(), String> {
+    let metrics = Arc::new(Metrics::new(&state.registry));
     let router = router(state, &limits);
     let requests = Arc::new(Semaphore::new(limits.requests_max));
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -61,7 +63,7 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: Limits, halt
         };
         match accepted {
             Ok((stream, permit)) => {
-                let connection = connection(stream, router.clone(), requests.clone(), permit);
+                let connection = connection(stream, router.clone(), requests.clone(), metrics.clone(), permit);
                 let halt = halt.clone();
                 tokio::spawn(async move {
                     tokio::select! { () = halt.stopped() => {}, () = connection => {} }
@@ -88,10 +90,21 @@ async fn accept(
     Ok((stream, permit))
 }
 
-async fn connection(stream: TcpStream, router: Router, requests: Arc<Semaphore>, permit: OwnedSemaphorePermit) {
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    requests: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    permit: OwnedSemaphorePermit,
+) {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (mut router, requests) = (router.clone(), requests.clone());
-        async move { Ok::<_, Infallible>(answer(&mut router, &requests, request.map(Body::new)).await) }
+        let (mut router, requests, metrics) = (router.clone(), requests.clone(), metrics.clone());
+        async move {
+            let began = Instant::now();
+            let response = answer(&mut router, &requests, request.map(Body::new)).await;
+            metrics.answered(response.status(), began.elapsed());
+            Ok::<_, Infallible>(response)
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())

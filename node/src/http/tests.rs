@@ -486,9 +486,11 @@ async fn a_served_connection_answers_and_ends_with_the_node() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let halt = Halt::new();
+    let state = state(3);
+    let registry = state.registry.clone();
     let serving = tokio::spawn(serve(
         listener,
-        state(3),
+        state,
         Limits {
             requests_max: 1,
             ..Limits::default()
@@ -506,6 +508,14 @@ async fn a_served_connection_answers_and_ends_with_the_node() {
         text.starts_with("HTTP/1.1 200 OK") && text.contains("\"chain_id\":7"),
         "{text}"
     );
+    let shown = registry.render();
+    for line in [
+        "ultramarine_http_requests_total{answer=\"ok\"} 1",
+        "ultramarine_http_requests_total{answer=\"refused\"} 0",
+        "ultramarine_http_answer_seconds_count 1",
+    ] {
+        assert!(shown.contains(line), "{line} is not in {shown}");
+    }
     let mut garbage = tokio::net::TcpStream::connect(address).await.expect("listening");
     garbage.write_all(&[b'x'; 64 * 1024]).await.expect("sends");
     let mut answer = Vec::new();

@@ -10,7 +10,8 @@ use alloy_primitives::B256;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use hyper::StatusCode;
-use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use ultramarine_types::limits::{BLOB_BYTES, BLOBS_PER_BLOCK_MAX};
 
 use super::encode::decode;
@@ -74,7 +75,38 @@ struct Place {
 
 #[derive(Deserialize)]
 struct Blobs {
-    data: Vec<String>,
+    /// Distinct ones: a block may carry one blob twice.
+    #[serde(deserialize_with = "distinct")]
+    data: BTreeSet<Bytes>,
+}
+
+/// Reads blobs one by one, so that what is kept is bounded by what was asked for.
+fn distinct<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Bytes>, D::Error> {
+    struct Distinct;
+
+    impl<'de> Visitor<'de> for Distinct {
+        type Value = BTreeSet<Bytes>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {BLOBS_AT_ONCE} distinct blobs")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut blobs = BTreeSet::new();
+            while let Some(text) = list.next_element::<&str>()? {
+                let mut blob = vec![0; BLOB_BYTES];
+                hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(text), &mut blob)
+                    .map_err(|_| A::Error::custom("a blob is not 131072 bytes of hex"))?;
+                blobs.insert(Bytes::from(blob));
+                if blobs.len() > BLOBS_AT_ONCE {
+                    return Err(A::Error::custom("it has more blobs than were asked for"));
+                }
+            }
+            Ok(blobs)
+        }
+    }
+
+    deserializer.deserialize_seq(Distinct)
 }
 
 /// Restores the file whose blobs have these names.
@@ -119,35 +151,29 @@ async fn locate(node: &HttpClient, hash: &B256) -> Result<u64> {
     Ok(place.height)
 }
 
-/// What the node says are the blobs of a height that have these names.
-async fn fetch(node: &HttpClient, height: u64, hashes: &[B256]) -> Result<Vec<Bytes>> {
+/// What the node says are the blobs of a height that have these names: as many.
+async fn fetch(node: &HttpClient, height: u64, hashes: &[B256]) -> Result<BTreeSet<Bytes>> {
     let list: Vec<String> = hashes.iter().map(B256::to_string).collect();
     let path = format!("/eth/v1/beacon/blobs/{height}?versioned_hashes={}", list.join(","));
     let answer = ask(node, &path).await?;
     let blobs: Blobs =
         read(&answer).with_context(|| format!("fetching blobs of height {height} from {}", node.authority()))?;
     ensure!(
-        blobs.data.len() >= hashes.len(),
-        "{} has {} of the {} blobs asked for of height {height}; the first is {}. Name heights as `blob put` printed them",
+        blobs.data.len() == hashes.len(),
+        "{} has {} blobs for the {} asked for of height {height}; the first is {}. Take names and heights from the `get` \
+         command that `blob put` ends with, or ask another node",
         node.authority(),
         blobs.data.len(),
         hashes.len(),
         hashes[0]
     );
-    let decode = |text: &String| {
-        let mut blob = vec![0; BLOB_BYTES];
-        let digits = text.strip_prefix("0x").unwrap_or(text);
-        hex::decode_to_slice(digits, &mut blob).context("a blob is not 131072 bytes of hex")?;
-        Ok(Bytes::from(blob))
-    };
-    blobs.data.iter().map(decode).collect()
+    Ok(blobs.data)
 }
 
 /// The file of those blobs that were asked for. What names a blob is its own bytes, whatever the node says of it.
 fn restore(blobs: Vec<Bytes>, mut wanted: BTreeSet<B256>) -> Result<Vec<u8>> {
     let mut found = Vec::with_capacity(wanted.len());
     for blob in blobs {
-        // A block may carry one blob twice; the second is no longer wanted.
         if wanted.remove(&kzg_to_versioned_hash(&prove::commitment(&blob)?.0)) {
             found.push(blob);
         }
@@ -164,4 +190,32 @@ fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T> {
         bail!("HTTP {}: {}", answer.status, crate::engine::call::bounded(&text));
     }
     Ok(serde_json::from_slice(&answer.body)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_blobs(blobs: &[String]) -> Result<Blobs> {
+        let body = serde_json::json!({ "data": blobs }).to_string();
+        Ok(serde_json::from_str(&body)?)
+    }
+
+    fn blob(number: usize) -> String {
+        format!("0x{number:04x}{}", "0".repeat(2 * BLOB_BYTES - 4))
+    }
+
+    #[test]
+    fn an_answer_keeps_no_more_blobs_than_can_be_asked_for() {
+        let mut blobs: Vec<String> = (0..BLOBS_AT_ONCE).map(blob).collect();
+        blobs.push(blob(0));
+        assert_eq!(read_blobs(&blobs).expect("one comes twice").data.len(), BLOBS_AT_ONCE);
+        blobs.push(blob(BLOBS_AT_ONCE));
+        let error = read_blobs(&blobs).err().expect("one too many").to_string();
+        assert!(error.contains("more blobs than were asked for"), "{error}");
+        for short in ["", "0x00"] {
+            let error = read_blobs(&[short.to_owned()]).err().expect("no blob").to_string();
+            assert!(error.contains("131072 bytes"), "{error}");
+        }
+    }
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 use alloy_signer_local::PrivateKeySigner;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::time::Instant;
 
 use super::encode::encode;
 use super::prove::{ProvenBlob, Prover};
 use super::rpc::Rpc;
-use super::transaction::{BLOBS_MAX, Terms, sign};
+use super::transaction::{BLOBS_MAX, SignedTransaction, Terms, sign};
+use crate::engine::call::CallError;
 
 /// How often receipts are looked for.
 const POLL: Duration = Duration::from_millis(200);
@@ -54,14 +55,16 @@ pub struct PutBlob {
 pub enum Progress {
     /// The client did not take its transaction.
     Unsent,
+    /// Its transaction was sent, and the client did not say what became of it.
+    Unanswered,
     /// In the pool of the client it was sent to.
     Pooled,
     /// In the block of this height.
     Decided(u64),
 }
 
-/// Publishes a file, tells each blob as it is decided, and returns when all are or nothing moves any more. An error: nothing
-/// was sent.
+/// Publishes a file, tells each blob as it is decided, and returns when all are or nothing moves any more. An error: the client
+/// took nothing.
 pub async fn put(options: PutOptions, decided: impl FnMut(&PutBlob)) -> Result<PutOutcome> {
     let rpc = Rpc::new(&options.rpc)?;
     let proven = Prover::new(options.threads).prove(&encode(&options.file)?).await?;
@@ -93,27 +96,50 @@ async fn carry(
         .context("asking the execution client for its chain id")?;
     let account = options.signer.address();
     let first_nonce = rpc.pending_nonce(account).await?.max(rpc.nonce(account).await?);
+    ensure!(
+        first_nonce < u64::MAX / 2,
+        "the client says that {account} has sent {first_nonce} transactions"
+    );
     let mut pooled = VecDeque::new();
     let mut unsent = (first_nonce..).zip(proven.chunks(BLOBS_MAX).zip(blobs.chunks_mut(BLOBS_MAX)));
     let mut next = unsent.next();
+    // Kept until the client has it: signed anew with other fees it would be another one beside it.
+    let mut signed: Option<SignedTransaction> = None;
+    let mut until = Instant::now() + options.patience;
     while next.is_some() || !pooled.is_empty() {
         if let Some((nonce, (proven, blobs))) = next.take() {
-            match send(rpc, &options.signer, chain_id, nonce, proven).await {
-                Ok(hash) => {
+            if signed.is_none() {
+                signed = Some(prepare(rpc, &options.signer, chain_id, nonce, proven).await?);
+            }
+            let Some(transaction) = signed.take() else { continue };
+            match send(rpc, &transaction).await {
+                Ok(()) => {
                     blobs.iter_mut().for_each(|blob| blob.progress = Progress::Pooled);
-                    pooled.push_back((hash, blobs));
+                    pooled.push_back((transaction.hash, blobs));
                     next = unsent.next();
                     continue;
                 }
-                Err(error) if pooled.is_empty() => return Err(error),
-                // A pool takes so many of one account and no more: there is room again when one of them is decided.
-                Err(_) => next = Some((nonce, (proven, blobs))),
+                Err(error) => {
+                    let is_unanswered = matches!(error, CallError::Http(_) | CallError::Timeout { .. });
+                    if is_unanswered {
+                        blobs.iter_mut().for_each(|blob| blob.progress = Progress::Unanswered);
+                    }
+                    if pooled.is_empty() {
+                        if !is_unanswered || Instant::now() >= until {
+                            return Err(error).with_context(|| format!("sending transaction {}", transaction.hash));
+                        }
+                        tokio::time::sleep(POLL).await;
+                    }
+                    // A pool takes so many of one account and no more: there is room again when one of them is decided.
+                    (next, signed) = (Some((nonce, (proven, blobs))), Some(transaction));
+                }
             }
         }
         let Some((hash, blobs)) = pooled.pop_front() else {
             continue;
         };
         let height = wait(rpc, hash, Instant::now() + options.patience).await?;
+        until = Instant::now() + options.patience;
         for blob in blobs {
             blob.progress = Progress::Decided(height);
             decided(blob);
@@ -122,18 +148,28 @@ async fn carry(
     Ok(())
 }
 
-/// Hands one transaction to the pool; its hash.
-async fn send(rpc: &Rpc, signer: &PrivateKeySigner, chain_id: u64, nonce: u64, blobs: &[ProvenBlob]) -> Result<B256> {
+async fn prepare(
+    rpc: &Rpc,
+    signer: &PrivateKeySigner,
+    chain_id: u64,
+    nonce: u64,
+    blobs: &[ProvenBlob],
+) -> Result<SignedTransaction> {
     let terms = Terms {
         chain_id,
         nonce,
         fees: rpc.fees().await?,
     };
-    let transaction = sign(signer, &terms, blobs)?;
-    rpc.send(&transaction.raw)
-        .await
-        .with_context(|| format!("sending transaction {}", transaction.hash))?;
-    Ok(transaction.hash)
+    sign(signer, &terms, blobs)
+}
+
+/// Hands one transaction to the pool. Sent again after an answer was lost it may be in a block by now, and refused for that.
+async fn send(rpc: &Rpc, transaction: &SignedTransaction) -> Result<(), CallError> {
+    let sent = rpc.send(&transaction.raw).await;
+    if sent.is_err() && matches!(rpc.inclusion(transaction.hash).await, Ok(Some(_))) {
+        return Ok(());
+    }
+    sent
 }
 
 /// Waits until a transaction is in a block; its height. One that failed there has left its blobs there all the same. A
@@ -157,6 +193,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use axum::extract::State;
+    use axum::response::IntoResponse;
     use axum::{Json, Router, routing};
     use serde_json::{Value, json};
 
@@ -169,6 +206,10 @@ mod tests {
     struct SmallPool {
         sent: usize,
         decided: Option<Value>,
+        /// Answers to transactions that are lost.
+        losses: usize,
+        /// Transactions as they came.
+        came: Vec<Value>,
     }
 
     impl SmallPool {
@@ -183,7 +224,7 @@ mod tests {
                 }
                 "eth_getTransactionReceipt" => {
                     let hash = &call["params"][0];
-                    let is_first = self.decided.get_or_insert_with(|| hash.clone()) == hash;
+                    let is_first = self.sent > 0 && self.decided.get_or_insert_with(|| hash.clone()) == hash;
                     json!({ "result": is_first.then(|| json!({ "blockNumber": "0x5" })) })
                 }
                 "eth_getBlockByNumber" => json!({ "result": {} }),
@@ -192,17 +233,26 @@ mod tests {
         }
     }
 
-    async fn serve(pool: SmallPool) -> String {
+    async fn serve(pool: &Arc<Mutex<SmallPool>>) -> String {
         let answer = |State(pool): State<Arc<Mutex<SmallPool>>>, Json(call): Json<Value>| async move {
-            let mut answer = pool.lock().expect("no test panics in it").answer(&call);
+            let mut pool = pool.lock().expect("no test panics in it");
+            if call["method"] == "eth_sendRawTransaction" {
+                pool.came.push(call["params"][0].clone());
+                if pool.losses > 0 {
+                    pool.losses -= 1;
+                    // Less than is promised: the connection breaks.
+                    return ([("content-length", "9")], "{").into_response();
+                }
+            }
+            let mut answer = pool.answer(&call);
             answer["jsonrpc"] = json!("2.0");
             answer["id"] = call["id"].clone();
-            Json(answer)
+            Json(answer).into_response()
         };
         let router = Router::new()
             .route("/", routing::post(answer))
             .layer(axum::extract::DefaultBodyLimit::disable())
-            .with_state(Arc::new(Mutex::new(pool)));
+            .with_state(pool.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .expect("loopback has ports");
@@ -212,10 +262,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_transaction_whose_answer_was_lost_is_sent_again_as_it_was() {
+        let pool = Arc::new(Mutex::new(SmallPool {
+            losses: 2,
+            ..SmallPool::default()
+        }));
+        let options = PutOptions {
+            file: vec![1; 10],
+            rpc: serve(&pool).await,
+            signer: dev_account(0),
+            patience: Duration::from_secs(60),
+            threads: 1,
+        };
+        let outcome = put(options, |_| ()).await.expect("it was sent");
+        assert!(outcome.trouble.is_none());
+        assert_eq!(outcome.blobs[0].progress, Progress::Decided(5));
+        let came = &pool.lock().expect("no test panics in it").came;
+        assert_eq!(came.len(), 3);
+        assert!(came.iter().all(|transaction| *transaction == came[0]));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_answers_may_have_the_file() {
+        let pool = Arc::new(Mutex::new(SmallPool {
+            losses: usize::MAX,
+            ..SmallPool::default()
+        }));
+        let options = PutOptions {
+            file: vec![1; 10],
+            rpc: serve(&pool).await,
+            signer: dev_account(0),
+            patience: Duration::ZERO,
+            threads: 1,
+        };
+        let outcome = put(options, |_| ()).await.expect("it may have been sent");
+        assert_eq!(outcome.blobs[0].progress, Progress::Unanswered);
+        assert!(outcome.trouble.is_some());
+    }
+
+    #[tokio::test]
     async fn a_file_that_stops_on_its_way_tells_how_far_every_blob_came() {
         let options = PutOptions {
             file: vec![1; 2 * BLOBS_MAX * PIECE_BYTES + 1],
-            rpc: serve(SmallPool::default()).await,
+            rpc: serve(&Arc::default()).await,
             signer: dev_account(0),
             patience: Duration::ZERO,
             threads: 2,

@@ -1,0 +1,47 @@
+//! This file knows what the server shows of its answers.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use ultramarine_runtime::{Counter, Histogram, Registry};
+use ultramarine_types::Nanos;
+
+/// The server's series. Labels are classes of answers, never a caller's words.
+pub(super) struct Metrics {
+    succeeded: Counter,
+    refused: Counter,
+    failed: Counter,
+    time: Histogram,
+}
+
+impl Metrics {
+    pub fn new(registry: &Registry) -> Self {
+        let answers = |answer| {
+            registry.counter(
+                "ultramarine_http_requests_total",
+                "Requests answered: ok, refused for the caller's sake (4xx), or failed for ours (5xx).",
+                &[("answer", answer)],
+            )
+        };
+        Self {
+            succeeded: answers("ok"),
+            refused: answers("refused"),
+            failed: answers("failed"),
+            time: registry.histogram(
+                "ultramarine_http_answer_seconds",
+                "From a request's head to the beginning of its answer.",
+                &[],
+            ),
+        }
+    }
+
+    pub fn answered(&self, status: StatusCode, took: Duration) {
+        let class = match status {
+            status if status.is_server_error() => &self.failed,
+            status if status.is_client_error() => &self.refused,
+            _ => &self.succeeded,
+        };
+        class.inc();
+        self.time.record(Nanos::from(took));
+    }
+}
