@@ -202,13 +202,20 @@ fn find_binary(told: Option<&Path>, cargo: Option<OsString>, beside: &Path) -> R
         // The folder of a profile has its name, except the one of `dev`.
         let folder = beside.parent().and_then(Path::file_name).unwrap_or_default();
         let profile = if folder == "debug" { "dev".as_ref() } else { folder };
-        let status = Command::new(cargo)
+        let mut build = Command::new(cargo);
+        build
             .args(["build", "--bin", "ultramarine", "--manifest-path"])
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
             .arg("--profile")
-            .arg(profile)
-            .status()
-            .context("starting cargo")?;
+            .arg(profile);
+        // What cargo says of this package makes build scripts of others run again, and all that depends on them be compiled.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(&name);
+            }
+        }
+        let status = build.status().context("starting cargo")?;
         if !status.success() {
             bail!("cargo could not build the node ({status}): see above, or name one with --binary");
         }

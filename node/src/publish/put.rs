@@ -112,7 +112,8 @@ async fn carry(
                 signed = Some(prepare(rpc, &options.signer, chain_id, nonce, proven).await?);
             }
             let Some(transaction) = signed.take() else { continue };
-            match send(rpc, &transaction).await {
+            let again = blobs.iter().any(|blob| blob.progress == Progress::Unanswered);
+            match send(rpc, &transaction, again).await {
                 Ok(()) => {
                     blobs.iter_mut().for_each(|blob| blob.progress = Progress::Pooled);
                     pooled.push_back((transaction.hash, blobs));
@@ -164,9 +165,9 @@ async fn prepare(
 }
 
 /// Hands one transaction to the pool. Sent again after an answer was lost it may be in a block by now, and refused for that.
-async fn send(rpc: &Rpc, transaction: &SignedTransaction) -> Result<(), CallError> {
+async fn send(rpc: &Rpc, transaction: &SignedTransaction, again: bool) -> Result<(), CallError> {
     let sent = rpc.send(&transaction.raw).await;
-    if sent.is_err() && matches!(rpc.inclusion(transaction.hash).await, Ok(Some(_))) {
+    if again && sent.is_err() && matches!(rpc.inclusion(transaction.hash).await, Ok(Some(_))) {
         return Ok(());
     }
     sent

@@ -117,7 +117,11 @@ fn run_by_cargo_the_node_beside_is_built_anew_unless_one_is_named() {
     fs::create_dir(dir.path().join("release")).expect("made");
     fs::write(&beside, "old").expect("written");
     let cargo = dir.path().join("cargo");
-    fs::write(&cargo, format!("#!/bin/sh\necho \"$@\" > {}\n", beside.display())).expect("written");
+    let script = format!(
+        "#!/bin/sh\necho \"$@$CARGO_PKG_NAME$CARGO_MANIFEST_DIR\" > {}\n",
+        beside.display()
+    );
+    fs::write(&cargo, script).expect("written");
     fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("made executable");
     let cargo = Some(cargo.into_os_string());
 
