@@ -78,7 +78,7 @@ fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_
     ];
     let wrong = published.iter().map(|(hash, _)| format!("{hash}@1"));
     let error = fail(get.iter().cloned().chain(wrong));
-    assert!(error.contains("blobs asked for of height 1"), "{error}");
+    assert!(error.contains("asked for of height 1"), "{error}");
     // Half by name alone, as a node finds recent ones, and half by name and height, as it finds all.
     get.extend(
         published
