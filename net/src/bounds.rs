@@ -9,7 +9,9 @@ use ultramarine_types::limits::{
 };
 
 /// The wire's version; peers of another one are refused with a reason.
-pub const WIRE_VERSION: u32 = 2;
+pub const WIRE_VERSION: u32 = 3;
+/// One line in this time about nodes that come with an attestation that has expired.
+pub const LAPSE_LINE: Nanos = Nanos::from_millis(60_000);
 /// Name of the protocol in TLS.
 pub const ALPN: &[u8] = b"ultramarine/1";
 

@@ -14,7 +14,9 @@ use crate::doors::Site;
 use crate::frame::{Kind, ReadFault, read_body, read_frame, read_header};
 use crate::hello::{Expected, Goodbye, Hello};
 use crate::hub::{Hub, Unaffordable};
-use crate::link::{Link, LinkParts, close};
+use crate::identity::Attester;
+use crate::lapse::{Lapse, Utc};
+use crate::link::{Link, LinkParts, close, close_saying};
 use crate::watched::Bound;
 use crate::{identity, incoming, message, serve};
 
@@ -30,6 +32,54 @@ pub(crate) enum Parting {
     /// What the other end says. It may lie.
     #[error("the other end says: {0}")]
     Theirs(Goodbye),
+    /// Its attestation has expired by our clock.
+    #[error(
+        "its validator's attestation of the node key expired at {}, and our clock says {}: one of the two clocks is wrong",
+        Utc(.0.expiry), Utc(.0.clock)
+    )]
+    Lapsed(Lapse),
+    /// Ours has expired by its clock.
+    #[error(
+        "the other end says: the attestation of our node key, signed just now, expired at {}, and its clock says {}: one of \
+         the two clocks is wrong; ours says {}",
+        Utc(.0.expiry), Utc(.0.clock), Utc(unix_seconds())
+    )]
+    TheyLapsed(Lapse),
+}
+
+impl Parting {
+    /// The same without its times: what is worth one line in the log however often it happens.
+    pub fn kind(self) -> String {
+        match self {
+            Self::Ours(_) | Self::Theirs(_) => self.to_string(),
+            Self::Lapsed(_) => "lapsed".to_owned(),
+            Self::TheyLapsed(_) => "they lapsed".to_owned(),
+        }
+    }
+
+    /// Whether it is the usual course where nodes start and stop.
+    pub const fn is_usual(self) -> bool {
+        matches!(
+            self,
+            Self::Ours(Goodbye::Silent) | Self::Theirs(Goodbye::Going | Goodbye::Silent)
+        )
+    }
+}
+
+/// Why hellos came to nothing.
+struct Unfit {
+    why: Goodbye,
+    lapse: Option<Lapse>,
+}
+
+impl From<Goodbye> for Unfit {
+    fn from(why: Goodbye) -> Self {
+        Self { why, lapse: None }
+    }
+}
+
+fn unix_seconds() -> u64 {
+    Clock::unix_ns() / 1_000_000_000
 }
 
 /// A connection to a peer that has said who it is.
@@ -62,13 +112,20 @@ pub(crate) async fn meet(
     deadline: Instant,
 ) -> Result<Met, Parting> {
     let met = timeout_at(deadline, exchange(hub, &connection, side)).await;
-    met.unwrap_or(Err(Goodbye::Silent)).map_err(|ours| {
+    met.unwrap_or(Err(Goodbye::Silent.into())).map_err(|unfit| {
         let theirs = closed_by_peer(&connection);
-        close(&connection, ours);
-        match theirs {
+        let their_lapse = lapse_by_peer(&connection);
+        match unfit.lapse {
+            Some(lapse) => close_saying(&connection, unfit.why, &lapse.text()),
+            None => close(&connection, unfit.why),
+        }
+        match (theirs, unfit.lapse) {
             // What we know ourselves comes before what is said.
-            Some(theirs) if ours == Goodbye::Silent => Parting::Theirs(theirs),
-            _ => Parting::Ours(ours),
+            (Some(theirs), None) if unfit.why == Goodbye::Silent => {
+                their_lapse.map_or(Parting::Theirs(theirs), Parting::TheyLapsed)
+            }
+            (_, Some(lapse)) => Parting::Lapsed(lapse),
+            (_, None) => Parting::Ours(unfit.why),
         }
     })
 }
@@ -104,17 +161,29 @@ fn closed_by_peer(connection: &quinn::Connection) -> Option<Goodbye> {
     }
 }
 
-async fn exchange(hub: &Rc<Hub>, connection: &quinn::Connection, side: Side) -> Result<Met, Goodbye> {
+/// The two times, if the peer closed because our attestation has expired by its clock.
+fn lapse_by_peer(connection: &quinn::Connection) -> Option<Lapse> {
+    match connection.close_reason()? {
+        quinn::ConnectionError::ApplicationClosed(close)
+            if Goodbye::of(close.error_code.into_inner()) == Some(Goodbye::Expired) =>
+        {
+            Lapse::parse(&close.reason)
+        }
+        _ => None,
+    }
+}
+
+async fn exchange(hub: &Rc<Hub>, connection: &quinn::Connection, side: Side) -> Result<Met, Unfit> {
     let (dialed, wanted, site) = match side {
         Side::Dialed { wanted } => (true, wanted, Site::of(connection.remote_address().ip())),
         Side::Accepted { site } => (false, None, site),
     };
     let peer = identity::peer_of(connection).ok_or(Goodbye::Protocol)?;
     if peer == hub.identity.peer() {
-        return Err(Goodbye::Myself);
+        return Err(Goodbye::Myself.into());
     }
     if wanted.is_some_and(|wanted| wanted != peer) {
-        return Err(Goodbye::Stranger);
+        return Err(Goodbye::Stranger.into());
     }
     let stream = if dialed {
         connection.open_bi().await
@@ -129,22 +198,31 @@ async fn exchange(hub: &Rc<Hub>, connection: &quinn::Connection, side: Side) -> 
         chain_id: hub.chain.chain_id,
         genesis_hash: hub.genesis_hash,
         instance: hub.instance,
-        attestation: hub.attestation,
+        attestation: hub.attester.as_ref().map(Attester::attest),
     };
     send.write_chunk(ours.frame()).await.map_err(|_| Goodbye::Silent)?;
     let body = match read_frame(&mut receive, Kind::Hello).await {
         Ok(Some(body)) => body,
-        Ok(None) | Err(ReadFault::Broken(_)) => return Err(Goodbye::Silent),
-        Err(ReadFault::Protocol(_)) => return Err(Goodbye::Protocol),
+        Ok(None) | Err(ReadFault::Broken(_)) => return Err(Goodbye::Silent.into()),
+        Err(ReadFault::Protocol(_)) => return Err(Goodbye::Protocol.into()),
     };
     let theirs = Hello::parse(&body)?;
     let expected = Expected {
         chain_id: hub.chain.chain_id,
         genesis_hash: hub.genesis_hash,
         validators: &hub.validators,
-        unix_seconds: Clock::unix_ns() / 1_000_000_000,
+        unix_seconds: unix_seconds(),
     };
-    let validator = theirs.check(&peer, &expected)?;
+    let validator = theirs.check(&peer, &expected).map_err(|why| Unfit {
+        why,
+        lapse: theirs
+            .attestation
+            .filter(|_| why == Goodbye::Expired)
+            .map(|attestation| Lapse {
+                expiry: attestation.expiry,
+                clock: expected.unix_seconds,
+            }),
+    })?;
     let parts = LinkParts {
         peer,
         validator,

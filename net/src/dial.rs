@@ -11,11 +11,57 @@ use crate::doors::{Knock, Site, Visit};
 use crate::hello::Goodbye;
 use crate::hub::Hub;
 use crate::peers::{Backoff, PeerConfig};
+use ultramarine_types::Nanos;
 
 /// How often it is looked whether a peer that dialed us is still there.
 const LOOK: Duration = Duration::from_millis(200);
 /// A connection that lived this long was a good one: the next dial starts without a wait.
 const GOOD: Duration = Duration::from_secs(2);
+
+/// A peer that cannot be reached for this long is worth a warning; before that it may be starting, as we are.
+const UNREACHED: Nanos = Nanos::from_millis(30_000);
+
+/// Why a dial came to nothing.
+struct Failure {
+    /// What it has in common with others like it.
+    kind: String,
+    text: String,
+    /// It is the usual course where nodes start and stop.
+    is_usual: bool,
+}
+
+/// What was said about a peer that cannot be reached.
+struct Complaint {
+    kind: String,
+    since: Nanos,
+    warned: bool,
+}
+
+/// One line for each kind of failure, and a warning if it is not the usual course or lasts.
+fn complain(complaint: &mut Option<Complaint>, address: &str, failure: Failure, now: Nanos) {
+    let Failure { kind, text, is_usual } = failure;
+    let since = complaint.as_ref().map_or(now, |before| before.since);
+    match complaint {
+        Some(before) if before.kind == kind => {}
+        _ => {
+            if is_usual {
+                tracing::info!(%address, "no connection yet: {text}; trying on");
+            } else {
+                tracing::warn!(%address, "no connection: {text}; trying on");
+            }
+            let warned = !is_usual || complaint.as_ref().is_some_and(|before| before.warned);
+            *complaint = Some(Complaint { kind, since, warned });
+        }
+    }
+    if let Some(complaint) = complaint
+        && !complaint.warned
+        && now.since(since) >= UNREACHED
+    {
+        complaint.warned = true;
+        let seconds = UNREACHED.0 / 1_000_000_000;
+        tracing::warn!(%address, "no connection for {seconds} s: {text}; trying on");
+    }
+}
 
 /// Accepts connections until the endpoint closes.
 pub(crate) async fn accept(hub: Rc<Hub>, endpoint: quinn::Endpoint) {
@@ -45,6 +91,7 @@ pub(crate) async fn accept(hub: Rc<Hub>, endpoint: quinn::Endpoint) {
                 visit.introduced(hub.now(), true);
                 match met {
                     Ok(met) => live(hub.clone(), met).await,
+                    Err(why @ Parting::Lapsed(_)) if hub.says_lapse() => tracing::warn!(%address, "refused: {why}"),
                     Err(why) => tracing::debug!(%address, "refused: {why}"),
                 }
             }
@@ -57,12 +104,12 @@ pub(crate) async fn accept(hub: Rc<Hub>, endpoint: quinn::Endpoint) {
 pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerConfig) {
     let mut backoff = Backoff::default();
     let mut known = config.peer;
-    let mut logged: Option<String> = None;
+    let mut complaint: Option<Complaint> = None;
     loop {
         if known.is_some_and(|peer| hub.link(&peer).is_some()) {
             // It dialed us first, or the better connection is up.
             backoff.reset();
-            logged = None;
+            complaint = None;
             sleep(LOOK).await;
             continue;
         }
@@ -77,7 +124,7 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
                         live(hub.clone(), met).await;
                         if hub.now().since(started).as_duration() >= GOOD {
                             backoff.reset();
-                            logged = None;
+                            complaint = None;
                         }
                         None
                     }
@@ -87,17 +134,22 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
                         return;
                     }
                     Err(Parting::Ours(Goodbye::Duplicate) | Parting::Theirs(Goodbye::Duplicate)) => None,
-                    Err(why) => Some(why.to_string()),
+                    Err(why) => Some(Failure {
+                        kind: why.kind(),
+                        text: why.to_string(),
+                        is_usual: why.is_usual(),
+                    }),
                 }
             }
-            Err(why) => Some(why),
+            Err(why) => Some(Failure {
+                kind: why.clone(),
+                text: why,
+                is_usual: true,
+            }),
         };
-        if let Some(why) = failure {
+        if let Some(failure) = failure {
             hub.metrics.dials_failed.inc();
-            if logged.as_ref() != Some(&why) {
-                tracing::warn!(address = %config.address, "no connection: {why}; trying on");
-                logged = Some(why);
-            }
+            complain(&mut complaint, &config.address, failure, hub.now());
         }
         sleep(backoff.next(rand::random()).as_duration()).await;
     }

@@ -47,8 +47,8 @@ pub enum Goodbye {
     /// Genesis hashes differ.
     #[error("the peer has another genesis")]
     Genesis = 3,
-    /// The attestation is no member's, expired, or does not verify.
-    #[error("the validator's attestation of the node key does not hold or has expired")]
+    /// The attestation is no member's, or does not verify.
+    #[error("the validator's attestation of the node key does not hold")]
     Attestation = 4,
     /// The peer is banned for its score.
     #[error("the peer is banned for a while for its faults")]
@@ -77,6 +77,10 @@ pub enum Goodbye {
     /// The validator that attests it has as many nodes connected as it may.
     #[error("the validator's nodes that are connected already are as many as it may have")]
     Crowded = 13,
+    /// The attestation has expired by the clock of whoever looked at it. The text of the close frame is a
+    /// [`crate::lapse::Lapse`].
+    #[error("the validator's attestation of the node key has expired")]
+    Expired = 14,
 }
 
 /// What a node expects of the other end.
@@ -139,11 +143,12 @@ impl Hello {
         };
         let address = chain::address_of(&attestation.validator);
         let member = expected.validators.get(&address).is_some();
-        let holds = attestation.holds(expected.chain_id, &expected.genesis_hash, peer, expected.unix_seconds);
-        if member && holds {
-            Ok(Some(address))
-        } else {
+        if !member || !attestation.is_signed(expected.chain_id, &expected.genesis_hash, peer) {
             Err(Goodbye::Attestation)
+        } else if attestation.expiry <= expected.unix_seconds {
+            Err(Goodbye::Expired)
+        } else {
+            Ok(Some(address))
         }
     }
 }
@@ -186,7 +191,7 @@ impl Reader<'_> {
 
 impl Goodbye {
     /// Every reason.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Going,
         Self::Version,
         Self::Chain,
@@ -201,6 +206,7 @@ impl Goodbye {
         Self::Silent,
         Self::Stranger,
         Self::Crowded,
+        Self::Expired,
     ];
 
     /// The reason a close code names.
@@ -296,8 +302,13 @@ mod tests {
             ),
             Err(Goodbye::Genesis)
         );
-        assert_eq!(check(&hello(9), 1000), Err(Goodbye::Attestation), "expired");
+        assert_eq!(check(&hello(9), 1000), Err(Goodbye::Expired));
         assert_eq!(check(&hello(8), 0), Err(Goodbye::Attestation), "no member");
+        assert_eq!(
+            check(&hello(8), 1000),
+            Err(Goodbye::Attestation),
+            "nobody else's expiry is of interest"
+        );
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::buffers::Buffers;
 use crate::charges::ChargeLog;
 use crate::doors::Doors;
 use crate::hello::Goodbye;
-use crate::identity::{Attestation, Identity};
+use crate::identity::{Attester, Identity};
 use crate::link::Link;
 use crate::message;
 use crate::metrics::Metrics;
@@ -38,7 +38,7 @@ pub(crate) struct Hub {
     pub validators: Arc<ValidatorSet>,
     pub genesis_hash: Hash,
     pub identity: Identity,
-    pub attestation: Option<Attestation>,
+    pub attester: Option<Attester>,
     pub instance: u64,
     pub io: Io,
     pub context: TileContext,
@@ -64,6 +64,8 @@ pub(crate) struct Hub {
     pub doors: Rc<RefCell<Doors>>,
     links: RefCell<BTreeMap<PeerId, Rc<Link>>>,
     charges: RefCell<ChargeLog>,
+    /// When it was last said that the attestation of somebody who came has expired.
+    lapse_said: Cell<Option<Nanos>>,
 }
 
 /// What a hub is made of.
@@ -72,7 +74,7 @@ pub(crate) struct HubParts {
     pub validators: Arc<ValidatorSet>,
     pub genesis_hash: Hash,
     pub identity: Identity,
-    pub attestation: Option<Attestation>,
+    pub attester: Option<Attester>,
     pub io: Io,
     pub context: TileContext,
     pub source: Arc<dyn Source>,
@@ -89,7 +91,7 @@ impl Hub {
             validators,
             genesis_hash,
             identity,
-            attestation,
+            attester,
             io,
             context,
             source,
@@ -100,7 +102,7 @@ impl Hub {
             validators,
             genesis_hash,
             identity,
-            attestation,
+            attester,
             instance: rand::random(),
             io,
             metrics: Metrics::new(&context.registry),
@@ -122,6 +124,7 @@ impl Hub {
             doors: Rc::default(),
             links: RefCell::new(BTreeMap::new()),
             charges: RefCell::new(ChargeLog::default()),
+            lapse_said: Cell::new(None),
             chain,
         }
     }
@@ -284,6 +287,16 @@ impl Hub {
         if banned {
             link.close(Goodbye::Banned);
         }
+    }
+
+    /// Whether it is time for another line about an attestation that has expired. Whoever comes with one can come often.
+    pub fn says_lapse(&self) -> bool {
+        let now = self.now();
+        let due = self.lapse_said.get().is_none_or(|at| now.since(at) >= bounds::LAPSE_LINE);
+        if due {
+            self.lapse_said.set(Some(now));
+        }
+        due
     }
 
     /// Has whoever pays for a peer pay for what it makes us do, one after the other, and waits until each can afford it.

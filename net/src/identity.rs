@@ -14,6 +14,7 @@ use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use ultramarine_runtime::Clock;
 use ultramarine_types::{Hash, PeerId, PublicKey, Signature, sign};
 
 use crate::bounds::ALPN;
@@ -126,12 +127,72 @@ impl Attestation {
 
     /// Whether the validator really vouches for `peer` on this chain at `unix_seconds`.
     pub fn holds(&self, chain_id: u64, genesis_hash: &Hash, peer: &PeerId, unix_seconds: u64) -> bool {
+        unix_seconds < self.expiry && self.is_signed(chain_id, genesis_hash, peer)
+    }
+
+    /// Whether the validator vouched for `peer` on this chain until the expiry, whenever that is.
+    pub fn is_signed(&self, chain_id: u64, genesis_hash: &Hash, peer: &PeerId) -> bool {
         let Ok(key) = VerifyingKey::from_bytes(&self.validator.0) else {
             return false;
         };
         let message = sign::attestation(chain_id, genesis_hash, peer, self.expiry);
         let signature = ed25519_dalek::Signature::from_bytes(&self.signature.0);
-        unix_seconds < self.expiry && key.verify_strict(&message, &signature).is_ok()
+        key.verify_strict(&message, &signature).is_ok()
+    }
+}
+
+/// How long an attestation holds.
+pub const ATTESTATION_SECONDS: u64 = 365 * 24 * 3600;
+
+/// A validator's key that signs nothing but attestations of one node key.
+///
+/// Each handshake gets a new one: it costs what the handshake's own signature costs. A process that runs for years, or whose
+/// clock was wrong when it started, then never holds one that has expired.
+#[derive(Clone)]
+pub struct Attester {
+    validator: SigningKey,
+    chain_id: u64,
+    genesis_hash: Hash,
+    peer: PeerId,
+    wall: Wall,
+}
+
+/// A wall clock, in Unix seconds.
+type Wall = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+impl Attester {
+    /// Attests `peer` with a validator's key, by the system's clock.
+    pub fn new(validator: SigningKey, chain_id: u64, genesis_hash: Hash, peer: PeerId) -> Self {
+        Self {
+            validator,
+            chain_id,
+            genesis_hash,
+            peer,
+            wall: Arc::new(|| Clock::unix_ns() / 1_000_000_000),
+        }
+    }
+
+    /// The same by another clock.
+    pub fn by(self, wall: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self {
+            wall: Arc::new(wall),
+            ..self
+        }
+    }
+
+    /// An attestation that begins now.
+    pub fn attest(&self) -> Attestation {
+        let expiry = (self.wall)().saturating_add(ATTESTATION_SECONDS);
+        Attestation::sign(&self.validator, self.chain_id, &self.genesis_hash, &self.peer, expiry)
+    }
+}
+
+impl std::fmt::Debug for Attester {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Never the key.
+        f.debug_struct("Attester")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -282,6 +343,24 @@ mod tests {
             .holds(5, &genesis, &peer, 999),
             "stretched"
         );
+    }
+
+    #[test]
+    fn every_attestation_is_signed_by_the_clock_of_its_moment() {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        let (genesis, peer) = (Hash([7; 32]), Identity::from_secret(&[1; 32]).peer());
+        let now = Arc::new(AtomicU64::new(1_000));
+        let clock = now.clone();
+        let attester = Attester::new(key(9), 5, genesis, peer).by(move || clock.load(Ordering::Relaxed));
+        let truth = 400 * 24 * 3600;
+        assert!(!attester.attest().holds(5, &genesis, &peer, truth), "signed by a clock that is 400 days slow");
+        // Set right, set back, and a year later.
+        for clock in [truth, 500, truth + 2 * ATTESTATION_SECONDS] {
+            now.store(clock, Ordering::Relaxed);
+            let attestation = attester.attest();
+            assert!(attestation.holds(5, &genesis, &peer, clock + ATTESTATION_SECONDS - 1));
+            assert!(!attestation.holds(5, &genesis, &peer, clock + ATTESTATION_SECONDS));
+        }
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub mod hello;
 mod hub;
 pub mod identity;
 mod incoming;
+pub mod lapse;
 mod link;
 pub mod message;
 mod metrics;
@@ -53,6 +54,6 @@ mod tile;
 mod turns;
 mod watched;
 
-pub use identity::{Attestation, Identity};
+pub use identity::{Attestation, Attester, Identity};
 pub use peers::PeerConfig;
 pub use tile::{NetLinks, NetOptions, run};

@@ -188,5 +188,10 @@ impl Link {
 
 /// Ends a connection with a reason the peer can read.
 pub(crate) fn close(connection: &quinn::Connection, reason: Goodbye) {
-    connection.close(quinn::VarInt::from_u32(reason as u32), reason.to_string().as_bytes());
+    close_saying(connection, reason, &reason.to_string());
+}
+
+/// Ends a connection with a reason and a text for the peer.
+pub(crate) fn close_saying(connection: &quinn::Connection, reason: Goodbye, text: &str) {
+    connection.close(quinn::VarInt::from_u32(reason as u32), text.as_bytes());
 }

@@ -14,7 +14,7 @@ use ultramarine_types::{ChainParams, Hash, ValidatorSet};
 
 use crate::hello::Goodbye;
 use crate::hub::{Hub, HubParts};
-use crate::identity::{Attestation, Identity};
+use crate::identity::{Attester, Identity};
 use crate::peers::PeerConfig;
 use crate::streaming::Input;
 use crate::{dial, endpoint};
@@ -29,8 +29,8 @@ pub struct NetOptions {
     pub socket: UdpSocket,
     /// The node's key.
     pub identity: Identity,
-    /// Our validator's word for it; `None` for a full node.
-    pub attestation: Option<Attestation>,
+    /// Signs our validator's word for it; `None` for a full node.
+    pub attester: Option<Attester>,
     /// Peers to keep connections to.
     pub peers: Vec<PeerConfig>,
     /// The chain.
@@ -65,7 +65,7 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
     let NetOptions {
         socket,
         identity,
-        attestation,
+        attester,
         peers,
         chain,
         validators,
@@ -87,7 +87,7 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         validators,
         genesis_hash,
         identity,
-        attestation,
+        attester,
         io,
         context,
         source,

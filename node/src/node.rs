@@ -7,14 +7,14 @@ use std::time::Duration;
 use ultramarine_core::{Core, CoreConfig};
 use ultramarine_kzg_pipeline::lane::{LaneClientEnd, Lanes, Options as LaneOptions};
 use ultramarine_kzg_pipeline::verifier::verifier;
-use ultramarine_net::{Attestation, NetLinks, NetOptions, PeerConfig};
+use ultramarine_net::{Attester, NetLinks, NetOptions, PeerConfig};
 use ultramarine_runtime::affinity::cores;
 use ultramarine_runtime::bell::Bell;
 use ultramarine_runtime::limits::{KernelLimits, raise_nofile};
 use ultramarine_runtime::link::{link, link_on};
 use ultramarine_runtime::topology::{Placement, Topology};
 use ultramarine_runtime::{
-    Clock, Halt, Io, JoinHandle, Reason, Receiver, Registry, Sender, Tile, TileContext, block_on_net,
+    Halt, Io, JoinHandle, Reason, Receiver, Registry, Sender, Tile, TileContext, block_on_net,
 };
 use ultramarine_store::StoreOptions;
 use ultramarine_types::Nanos;
@@ -43,8 +43,6 @@ const JOIN_WAIT: Duration = Duration::from_secs(3);
 const MEMO_CLAIMS: usize = 2 * ultramarine_types::limits::BLOBS_PER_BLOCK_MAX as usize;
 /// How long a validator on an empty or doubtful directory listens before it signs.
 const LISTEN: Nanos = Nanos::from_millis(3_000);
-/// A validator vouches for its node's key this long; every start renews it.
-const ATTESTATION_SECONDS: u64 = 365 * 24 * 3600;
 
 /// Everything a node is started with; all of it was checked.
 #[derive(Debug)]
@@ -337,14 +335,12 @@ fn engine_options(config: &Config, genesis: &Genesis, io: Io) -> Result<EngineOp
 
 fn net_options(config: &Config, genesis: &Genesis, keys: &Keys, socket: UdpSocket, io: Io) -> NetOptions {
     let identity = ultramarine_net::Identity::from_secret(&keys.node.to_bytes());
-    let expiry = Clock::unix_ns() / 1_000_000_000 + ATTESTATION_SECONDS;
-    let attestation = keys.validator.as_ref().map(|validator| {
-        Attestation::sign(
-            validator,
+    let attester = keys.validator.as_ref().map(|validator| {
+        Attester::new(
+            validator.clone(),
             genesis.params.chain_id,
-            &genesis.hash,
-            &identity.peer(),
-            expiry,
+            genesis.hash,
+            identity.peer(),
         )
     });
     let peers = if config.network.peers.is_empty() {
@@ -363,7 +359,7 @@ fn net_options(config: &Config, genesis: &Genesis, keys: &Keys, socket: UdpSocke
     NetOptions {
         socket,
         identity,
-        attestation,
+        attester,
         peers,
         chain: genesis.params.clone(),
         validators: Arc::clone(&genesis.validators),

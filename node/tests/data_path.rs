@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use ed25519_dalek::SigningKey;
 use ultramarine_kzg_pipeline::{Kind, LaneClientEnd, Lanes, Options as LaneOptions, measure, verifier};
-use ultramarine_net::{Attestation, Identity, NetLinks, NetOptions, PeerConfig, endpoint};
+use ultramarine_net::{Attester, Identity, NetLinks, NetOptions, PeerConfig, endpoint};
 use ultramarine_runtime::{
     Clock, Halt, Io, IoMode, Reason, Receiver, Registry, Sender, TileContext, block_on_net, link,
 };
@@ -80,13 +80,7 @@ impl Node {
         let (store_replies, replies) = link("store-core", 64).expect("a link");
         let net_options = NetOptions {
             socket,
-            attestation: Some(Attestation::sign(
-                &validator_key(id),
-                CHAIN_ID,
-                &GENESIS,
-                &identity.peer(),
-                u64::MAX,
-            )),
+            attester: Some(Attester::new(validator_key(id), CHAIN_ID, GENESIS, identity.peer())),
             identity,
             peers,
             chain: params(),

@@ -1,12 +1,17 @@
 //! Who is let in, who is turned away, and who is dialed again.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use ultramarine_net::bounds;
 use ultramarine_net::hello::Goodbye;
+use ultramarine_net::lapse::Lapse;
 use ultramarine_types::network::NetEvent;
 
-use crate::node::{Node, Setup, attestation_of, identity, validator};
+use crate::fixture::PATIENCE;
+use crate::node::{Node, Setup, attestation_of, expired_attestation, identity, validator};
 use crate::rogue::{Guise, Rogue, endpoint_at, runtime};
 
 #[test]
@@ -125,4 +130,46 @@ fn a_validator_has_two_nodes_at_most_and_those_that_are_here_stay() {
     });
     let _third = Rogue::meet_in(&node, attested(22));
     assert_eq!(node.expect_peer(identity(22).peer()), Some(validator(3)));
+}
+
+#[test]
+fn a_node_whose_clock_was_slow_by_more_than_a_year_is_let_in_when_it_is_set_right() {
+    let now = ultramarine_runtime::Clock::unix_ns() / 1_000_000_000;
+    let wall = Arc::new(AtomicU64::new(now - 400 * 24 * 3600));
+    let mut node = Node::start(Setup::new(1));
+    let slow = Node::start(
+        Setup {
+            wall: Some(wall.clone()),
+            ..Setup::new(2)
+        }
+        .dials(&node),
+    );
+    // Its first words are refused, and that is no fault of anybody's.
+    let failed = "ultramarine_net_dials_failed_total";
+    let until = Instant::now() + PATIENCE;
+    while slow.counter(failed, &[]) < 2 {
+        assert!(Instant::now() < until, "it was let in");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    wall.store(now, Ordering::Relaxed);
+    assert_eq!(node.expect_peer(slow.peer), Some(validator(2)));
+}
+
+#[test]
+fn who_comes_with_an_expired_attestation_is_told_both_times() {
+    let node = Node::start(Setup::new(1));
+    let attestation = expired_attestation(3, 1_000);
+    let guise = Guise {
+        attestation: Some(attestation),
+        ..Guise::full_node(3)
+    };
+    let rogue = Rogue::meet_in(&node, guise);
+    let closed = rogue.runtime.block_on(rogue.connection.closed());
+    let quinn::ConnectionError::ApplicationClosed(close) = closed else {
+        panic!("{closed}")
+    };
+    assert_eq!(Goodbye::of(close.error_code.into_inner()), Some(Goodbye::Expired));
+    let lapse = Lapse::parse(&close.reason).expect("both times");
+    assert_eq!(lapse.expiry, 1_000);
+    assert!(lapse.clock > 1_577_836_800, "{lapse:?}");
 }

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use ed25519_dalek::SigningKey;
-use ultramarine_net::{Attestation, Identity, NetLinks, NetOptions, PeerConfig, endpoint, run};
+use ultramarine_net::{Attestation, Attester, Identity, NetLinks, NetOptions, PeerConfig, endpoint, run};
 use ultramarine_runtime::{Clock, Halt, IoMode, Reason, Receiver, Registry, Sender, TileContext, block_on_net, link};
 use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::StoreRequest;
@@ -27,6 +27,8 @@ pub struct Setup {
     pub listen: SocketAddr,
     pub peers: Vec<PeerConfig>,
     pub io: IoMode,
+    /// The clock by which it is attested, in Unix seconds; `None`: the system's.
+    pub wall: Option<Arc<std::sync::atomic::AtomicU64>>,
 }
 
 impl Setup {
@@ -40,6 +42,7 @@ impl Setup {
             listen,
             peers: Vec::new(),
             io: IoMode::Auto,
+            wall: None,
         }
     }
 
@@ -66,6 +69,16 @@ pub fn validator(secret: u8) -> Address {
 
 pub fn attestation(secret: u8) -> Attestation {
     attestation_of(secret, secret)
+}
+
+/// A validator's word for its node until a moment long past.
+pub fn expired_attestation(secret: u8, expiry: u64) -> Attestation {
+    let peer = identity(secret).peer();
+    Attestation::sign(&validator_key(secret), CHAIN_ID, &GENESIS, &peer, expiry)
+}
+
+fn attester(secret: u8) -> Attester {
+    Attester::new(validator_key(secret), CHAIN_ID, GENESIS, identity(secret).peer())
 }
 
 /// A validator's word for any node.
@@ -119,7 +132,10 @@ impl Node {
         let options = NetOptions {
             socket,
             identity,
-            attestation: setup.attested.then(|| attestation(setup.secret)),
+            attester: setup.attested.then(|| match setup.wall.clone() {
+                Some(wall) => attester(setup.secret).by(move || wall.load(std::sync::atomic::Ordering::Relaxed)),
+                None => attester(setup.secret),
+            }),
             peers: setup.peers,
             chain: params(setup.blobs_per_block),
             validators: validators(),
