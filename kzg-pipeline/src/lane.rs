@@ -160,6 +160,7 @@ impl Lanes {
         let metrics = Metrics::new(&ctx.registry, ctx.name, self.verifier.name());
         let mut done = Input::LaneFree;
         while let Some(task) = self.next_task(ctx, &runtime, done, &metrics) {
+            ctx.pulse.beat();
             done = ctx.busy.during(|| self.carry_out(ctx, task, &metrics));
         }
         Ok(())
@@ -183,6 +184,8 @@ impl Lanes {
         if task.is_some() {
             return task;
         }
+        // Until there is a task, whoever leads.
+        ctx.pulse.rest();
         // A lane that panicked has stopped the node already; the links are whole between calls.
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         let mut first = None;

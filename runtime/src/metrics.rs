@@ -13,6 +13,7 @@ use hdrhistogram::Histogram as Hdr;
 use ultramarine_types::Nanos;
 
 use crate::link::{LinkGauge, Receiver};
+use crate::pulse::Pulse;
 
 mod exposition;
 #[cfg(test)]
@@ -121,6 +122,7 @@ pub struct Registry {
 struct Inner {
     families: BTreeMap<&'static str, Family>,
     links: Vec<LinkGauge>,
+    pulses: Vec<(&'static str, Pulse)>,
 }
 
 struct Family {
@@ -274,6 +276,18 @@ impl Registry {
     /// Shows a link's items, capacity and refusals for as long as it lives.
     pub fn watch_link<T: Send + 'static>(&self, receiver: &Receiver<T>) {
         self.inner().links.push(receiver.gauge());
+    }
+
+    /// The pulse of a tile that starts.
+    pub fn pulse(&self, tile: &'static str) -> Pulse {
+        let pulse = Pulse::default();
+        self.inner().pulses.push((tile, pulse.clone()));
+        pulse
+    }
+
+    /// The pulses of all tiles, in the order of their start.
+    pub fn pulses(&self) -> Vec<(&'static str, Pulse)> {
+        self.inner().pulses.clone()
     }
 
     /// Every histogram: name, labels, and the merged distribution in nanoseconds.

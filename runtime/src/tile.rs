@@ -13,6 +13,7 @@ use crate::affinity;
 use crate::clock::Clock;
 use crate::halt::{Halt, Reason};
 use crate::metrics::{Counter, Histogram, Registry};
+use crate::pulse::Pulse;
 use crate::topology::Seat;
 
 /// A thread that owns its I/O and carries out what its machine asks.
@@ -38,7 +39,9 @@ impl Tile {
             watch_cpu_time(&registry, name);
             let mut context = TileContext::new(name, &halt, &registry);
             context.spin = seat.spin;
+            let pulse = context.pulse.clone();
             let outcome = catch_unwind(AssertUnwindSafe(|| work(context)));
+            pulse.rest();
             match outcome {
                 Ok(Ok(())) => {}
                 Ok(Err(what)) => halt.stop(Reason::Failed { tile: name, what }),
@@ -103,6 +106,8 @@ pub struct TileContext {
     pub registry: Arc<Registry>,
     /// The tile's working time.
     pub busy: Busy,
+    /// Shows that it takes turns.
+    pub pulse: Pulse,
     /// Whether it has a core to itself, and spins a moment before it sleeps.
     pub spin: bool,
 }
@@ -123,6 +128,7 @@ impl TileContext {
                 registry: Arc::clone(registry),
                 name,
             },
+            pulse: registry.pulse(name),
             spin: false,
         }
     }

@@ -1,7 +1,7 @@
 //! This file knows how to run the store as a tile: on glommio's ring, or on plain system calls where that is refused.
 
 use ultramarine_runtime::medium::{Medium, Pwrite, Uring, ready, run_on_ring, takes_direct_io};
-use ultramarine_runtime::{Io, Receiver, RingOps, Sender, TileContext};
+use ultramarine_runtime::{Io, Pulse, Receiver, RingOps, Sender, TileContext};
 use ultramarine_types::storage::{StoreReply, StoreRequest};
 
 use crate::failure::Failure;
@@ -49,12 +49,13 @@ async fn serve<M: Medium>(
 ) -> Result<(), Failure> {
     let mut out = Vec::new();
     while let Some(Some(first)) = context.halt.unless_stopped(requests.recv_glommio()).await {
-        let outcome = group(&mut writer, first, &mut requests, &mut out).await;
+        let outcome = group(&mut writer, first, &mut requests, &mut out, &context.pulse).await;
         for reply in out.drain(..).chain(outcome.as_ref().err().map(failed)) {
             let Some(Ok(())) = context.halt.unless_stopped(replies.send_async(reply)).await else {
                 return outcome;
             };
         }
+        context.pulse.rest();
         outcome?;
     }
     Ok(())
@@ -75,13 +76,14 @@ fn serve_blocking(
             continue;
         };
         context.busy.enter();
-        let outcome = ready(group(&mut writer, first, &mut requests, &mut out));
+        let outcome = ready(group(&mut writer, first, &mut requests, &mut out, &context.pulse));
         context.busy.leave();
         for reply in out.drain(..).chain(outcome.as_ref().err().map(failed)) {
             if replies.send(reply).is_err() {
                 return outcome;
             }
         }
+        context.pulse.rest();
         outcome?;
     }
     Ok(())
@@ -93,12 +95,16 @@ async fn group<M: Medium>(
     first: StoreRequest,
     requests: &mut Receiver<StoreRequest>,
     out: &mut Vec<StoreReply>,
+    pulse: &Pulse,
 ) -> Result<(), Failure> {
+    pulse.beat();
     writer.handle(first, out).await?;
     for _ in 1..GROUP_REQUESTS_MAX {
         let Some(next) = requests.try_recv() else { break };
+        pulse.beat();
         writer.handle(next, out).await?;
     }
+    pulse.beat();
     writer.flush(out).await
 }
 
