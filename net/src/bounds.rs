@@ -17,8 +17,8 @@ pub const ALPN: &[u8] = b"ultramarine/1";
 
 /// Consensus message frame: rkyv adds padding and offsets to what `types::limits` counts, at most as much again.
 pub const MESSAGE_FRAME_BYTES_MAX: usize = 2 * CONSENSUS_MESSAGE_BYTES_MAX;
-/// Status frame: 32 bytes a value and 256 for the rest.
-pub const STATUS_FRAME_BYTES_MAX: usize = STATUS_VALUES_MAX * 32 + 256;
+/// Status frame: 32 bytes a value and 320 for the rest, with a message of the receiver's and the sender's clocks.
+pub const STATUS_FRAME_BYTES_MAX: usize = STATUS_VALUES_MAX * 32 + 320;
 /// `Init` frame.
 pub const INIT_FRAME_BYTES_MAX: usize = INIT_BYTES_MAX + 1024;
 /// Chunk frame: position and bytes.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use ultramarine_types::Nanos;
 
 use crate::bounds;
 use crate::connection::{Parting, Side, live, meet};
@@ -11,7 +12,6 @@ use crate::doors::{Knock, Site, Visit};
 use crate::hello::Goodbye;
 use crate::hub::Hub;
 use crate::peers::{Backoff, PeerConfig};
-use ultramarine_types::Nanos;
 
 /// How often it is looked whether a peer that dialed us is still there.
 const LOOK: Duration = Duration::from_millis(200);
@@ -147,6 +147,10 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
                 is_usual: true,
             }),
         };
+        if hub.context.halt.is_stopped() {
+            // The endpoint is closing: nothing about the peer.
+            return;
+        }
         if let Some(failure) = failure {
             hub.metrics.dials_failed.inc();
             complain(&mut complaint, &config.address, failure, hub.now());

@@ -292,7 +292,10 @@ impl Hub {
     /// Whether it is time for another line about an attestation that has expired. Whoever comes with one can come often.
     pub fn says_lapse(&self) -> bool {
         let now = self.now();
-        let due = self.lapse_said.get().is_none_or(|at| now.since(at) >= bounds::LAPSE_LINE);
+        let due = self
+            .lapse_said
+            .get()
+            .is_none_or(|at| now.since(at) >= bounds::LAPSE_LINE);
         if due {
             self.lapse_said.set(Some(now));
         }

@@ -353,7 +353,10 @@ mod tests {
         let clock = now.clone();
         let attester = Attester::new(key(9), 5, genesis, peer).by(move || clock.load(Ordering::Relaxed));
         let truth = 400 * 24 * 3600;
-        assert!(!attester.attest().holds(5, &genesis, &peer, truth), "signed by a clock that is 400 days slow");
+        assert!(
+            !attester.attest().holds(5, &genesis, &peer, truth),
+            "signed by a clock that is 400 days slow"
+        );
         // Set right, set back, and a year later.
         for clock in [truth, 500, truth + 2 * ATTESTATION_SECONDS] {
             now.store(clock, Ordering::Relaxed);

@@ -4,14 +4,27 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
+use ultramarine_core::clocks::Grade;
 use ultramarine_core::io::Event;
 use ultramarine_types::storage::Source;
-use ultramarine_types::{Address, Hash, Height, PeerId, Round, ValueId};
+use ultramarine_types::{Address, Hash, Height, Nanos, PeerId, Round, ValueId};
 
 /// Decided heights the snapshot lists.
 const RECENT_MAX: usize = 16;
 /// A node this many heights behind the best tip it has heard of is not ready to be relied on.
 const LAG_READY_MAX: u64 = 2;
+
+/// A tile that takes no turn for this long is a reason not to rely on the node.
+pub const SILENT_SECONDS: u64 = 5;
+
+/// A tile that has taken no turn for a while.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Silent {
+    /// Which.
+    pub tile: String,
+    /// For how long.
+    pub seconds: u64,
+}
 
 /// Who the node is; fixed while it runs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -98,6 +111,18 @@ pub struct Snapshot {
     pub evidence: u64,
     /// Newest decisions, newest last.
     pub decided: VecDeque<Decision>,
+    /// What our wall clock says more than the validators' median, in milliseconds; `None`: too few were heard.
+    #[serde(default)]
+    pub clock_offset_ms: Option<i64>,
+    /// What is wrong with our wall clock, if that is much.
+    #[serde(default)]
+    pub clock: Option<String>,
+    /// Why the height does not move, while it should.
+    #[serde(default)]
+    pub stall: Option<String>,
+    /// Tiles that have taken no turn for a while.
+    #[serde(default)]
+    pub silent: Vec<Silent>,
 }
 
 /// Shared by the core tile, HTTP and the devnet.
@@ -128,6 +153,10 @@ impl Board {
                 invalid_values: 0,
                 evidence: 0,
                 decided: VecDeque::new(),
+                clock_offset_ms: None,
+                clock: None,
+                stall: None,
+                silent: Vec::new(),
             }),
         }
     }
@@ -185,9 +214,22 @@ impl Board {
                 })
             }
             Event::Lag { best, .. } => snapshot.best_tip = snapshot.height.max(*best),
+            Event::Clock { offset_ns, grade, .. } => {
+                snapshot.clock_offset_ms = offset_ns.map(|offset| offset / 1_000_000);
+                snapshot.clock = offset_ns
+                    .filter(|_| *grade == Grade::Wrong)
+                    .map(|offset| clock_words("our clock is", offset));
+            }
+            Event::Stalled { height, still, why, .. } => snapshot.stall = Some(stall_words(*height, *still, why)),
+            Event::Moving { .. } => snapshot.stall = None,
             // Histograms and the record of signatures have their own places.
-            Event::Stage { .. } | Event::Signed { .. } => {}
+            Event::Stage { .. } | Event::Signed { .. } | Event::PeerClock { .. } => {}
         }
+    }
+
+    /// Tiles that take no turn, all of them.
+    pub fn silent(&self, silent: Vec<Silent>) {
+        self.lock().silent = silent;
     }
 
     /// A peer's first connection is up.
@@ -218,6 +260,7 @@ impl Snapshot {
         self.best_tip = self.best_tip.max(decision.height);
         self.head = decision.block_hash;
         self.round = Round(0);
+        self.stall = None;
         self.decided_total += 1;
         self.blobs_total += u64::from(decision.blobs);
         self.bytes_total += decision.bytes;
@@ -256,8 +299,25 @@ impl Snapshot {
             }
             _ => {}
         }
+        reasons.extend(self.clock.clone());
+        reasons.extend(self.stall.clone());
+        let silent = self.silent.iter().filter(|tile| tile.seconds >= SILENT_SECONDS);
+        reasons.extend(silent.map(|tile| format!("tile {} has taken no turn for {} s", tile.tile, tile.seconds)));
         reasons
     }
+}
+
+/// An offset as people read it; `whose` ends in a verb.
+pub fn clock_words(whose: &str, offset_ns: i64) -> String {
+    let seconds = offset_ns.unsigned_abs() as f64 / 1e9;
+    let side = if offset_ns < 0 { "behind" } else { "ahead of" };
+    format!("{whose} {seconds:.1} s {side} the validators' (their median); set it right, with NTP for one")
+}
+
+/// A stall as people read it.
+pub fn stall_words(height: Height, still: Nanos, why: &str) -> String {
+    let seconds = still.0 / 1_000_000_000;
+    format!("height {height} has not been decided for {seconds} s: {why}")
 }
 
 #[cfg(test)]
@@ -339,12 +399,14 @@ mod tests {
         board.apply(&Event::Signing {
             height: Height(1),
             active: false,
+            usual: false,
             why: "listening first".to_owned(),
         });
         assert!(board.snapshot().unready()[0].contains("listening first"));
         board.apply(&Event::Signing {
             height: Height(1),
             active: true,
+            usual: true,
             why: String::new(),
         });
         board.apply(&Event::Lag {
@@ -354,6 +416,87 @@ mod tests {
         assert!(board.snapshot().unready()[0].contains("10 heights behind"));
         board.apply(&decided(10, 0));
         assert!(board.snapshot().unready().is_empty());
+    }
+
+    /// A board with nothing against its node.
+    fn ready() -> Board {
+        let board = board(1);
+        board.apply(&Event::Gate {
+            open: true,
+            why: String::new(),
+        });
+        assert_eq!(board.snapshot().unready(), [""; 0]);
+        board
+    }
+
+    fn only_reason(board: &Board) -> String {
+        let reasons = board.snapshot().unready();
+        assert_eq!(reasons.len(), 1, "{reasons:?}");
+        reasons[0].clone()
+    }
+
+    #[test]
+    fn a_wrong_clock_is_a_reason_and_one_that_is_a_little_off_is_not() {
+        let board = ready();
+        let clock = |offset_ns, grade| Event::Clock {
+            offset_ns,
+            grade,
+            peers_off: 0,
+        };
+        board.apply(&clock(Some(-60_000_000_000), Grade::Wrong));
+        assert!(only_reason(&board).contains("our clock is 60.0 s behind the validators'"));
+        assert_eq!(board.snapshot().clock_offset_ms, Some(-60_000));
+        board.apply(&clock(Some(60_400_000_000), Grade::Wrong));
+        assert!(only_reason(&board).contains("60.4 s ahead of the validators'"));
+        for (offset_ns, grade) in [(Some(3_000_000_000), Grade::Off), (None, Grade::Right)] {
+            board.apply(&clock(offset_ns, grade));
+            assert_eq!(board.snapshot().unready(), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_peer_with_a_wrong_clock_is_no_reason() {
+        let board = ready();
+        board.apply(&Event::PeerClock {
+            validator: Address::ZERO,
+            offset_ns: 60_000_000_000,
+            grade: Grade::Wrong,
+        });
+        assert_eq!(board.snapshot().unready(), [""; 0]);
+    }
+
+    #[test]
+    fn a_height_that_stands_still_is_a_reason_until_it_moves() {
+        let board = ready();
+        let stalled = Event::Stalled {
+            height: Height(8),
+            still: Nanos::from_millis(34_700),
+            why: "round 4".to_owned(),
+            is_news: true,
+        };
+        for end in [decided(8, 0), Event::Moving { height: Height(8) }] {
+            board.apply(&stalled);
+            assert_eq!(only_reason(&board), "height 8 has not been decided for 34 s: round 4");
+            board.apply(&end);
+            assert_eq!(board.snapshot().unready(), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_tile_that_takes_no_turn_is_a_reason_until_it_does() {
+        let board = ready();
+        let silent = |seconds| {
+            vec![Silent {
+                tile: "store".to_owned(),
+                seconds,
+            }]
+        };
+        board.silent(silent(SILENT_SECONDS - 1));
+        assert_eq!(board.snapshot().unready(), [""; 0]);
+        board.silent(silent(SILENT_SECONDS));
+        assert_eq!(only_reason(&board), "tile store has taken no turn for 5 s");
+        board.silent(Vec::new());
+        assert_eq!(board.snapshot().unready(), [""; 0]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! This file knows the counters and histograms that follow from the core's events.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use ultramarine_core::io::Event;
 use ultramarine_runtime::metrics::{Counter, Gauge, Histogram, Registry};
 use ultramarine_types::Stage;
@@ -23,6 +25,9 @@ pub struct CoreMetrics {
     bytes: Counter,
     invalid: Counter,
     evidence: Counter,
+    clock_offset: Arc<Mutex<Option<f64>>>,
+    clock_peers_off: Gauge,
+    stalled: Gauge,
 }
 
 impl CoreMetrics {
@@ -37,7 +42,24 @@ impl CoreMetrics {
         };
         let gauge = |name, help| registry.gauge(name, help, &[]);
         let counter = |name, help| registry.counter(name, help, &[]);
+        let clock_offset = Arc::new(Mutex::new(None));
+        let shown = Arc::clone(&clock_offset);
+        registry.probe_gauge(
+            "ultramarine_clock_offset_seconds",
+            "What our wall clock says more than the validators' median; absent while too few of them are heard.",
+            &[],
+            move || *shown.lock().unwrap_or_else(PoisonError::into_inner),
+        );
         Self {
+            clock_offset,
+            clock_peers_off: gauge(
+                "ultramarine_clock_peers_off_count",
+                "Validators whose wall clocks are off, by the median of all.",
+            ),
+            stalled: gauge(
+                "ultramarine_consensus_stalled_seconds",
+                "For how long the height has not moved, once that is longer than it should be; else 0.",
+            ),
             vote: stage(Stage::Vote),
             import: stage(Stage::Import),
             commit: stage(Stage::Commit),
@@ -119,6 +141,19 @@ impl CoreMetrics {
             Event::Evidence(_) => self.evidence.inc(),
             Event::Signing { active, .. } => self.signing.set(i64::from(*active)),
             Event::Lag { best, .. } => self.best_tip.set(i64::try_from(best.0).unwrap_or(i64::MAX)),
+            Event::Clock {
+                offset_ns, peers_off, ..
+            } => {
+                *self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner) =
+                    offset_ns.map(|offset| offset as f64 / 1e9);
+                self.clock_peers_off.set(i64::try_from(*peers_off).unwrap_or(i64::MAX));
+            }
+            Event::PeerClock { .. } => {}
+            Event::Stalled { still, .. } => {
+                self.stalled
+                    .set(i64::try_from(still.0 / 1_000_000_000).unwrap_or(i64::MAX));
+            }
+            Event::Moving { .. } => self.stalled.set(0),
             Event::Signed { .. } => {}
         }
     }
@@ -129,6 +164,21 @@ mod tests {
     use ultramarine_types::{Address, Height, ValueId, ValueKey};
 
     use super::*;
+
+    #[test]
+    fn the_clock_offset_is_shown_with_its_sign_and_only_when_known() {
+        let registry = Registry::new();
+        let mut metrics = CoreMetrics::new(&registry);
+        assert!(!registry.render().contains("\nultramarine_clock_offset_seconds"));
+        metrics.apply(&Event::Clock {
+            offset_ns: Some(-60_250_000_000),
+            grade: ultramarine_core::clocks::Grade::Wrong,
+            peers_off: 1,
+        });
+        let text = registry.render();
+        assert!(text.contains("\nultramarine_clock_offset_seconds -60.25\n"), "{text}");
+        assert!(text.contains("\nultramarine_clock_peers_off_count 1\n"), "{text}");
+    }
 
     #[test]
     fn an_invalid_value_is_counted() {

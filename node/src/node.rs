@@ -13,9 +13,7 @@ use ultramarine_runtime::bell::Bell;
 use ultramarine_runtime::limits::{KernelLimits, raise_nofile};
 use ultramarine_runtime::link::{link, link_on};
 use ultramarine_runtime::topology::{Placement, Topology};
-use ultramarine_runtime::{
-    Halt, Io, JoinHandle, Reason, Receiver, Registry, Sender, Tile, TileContext, block_on_net,
-};
+use ultramarine_runtime::{Halt, Io, JoinHandle, Reason, Receiver, Registry, Sender, Tile, TileContext, block_on_net};
 use ultramarine_store::StoreOptions;
 use ultramarine_types::Nanos;
 use ultramarine_types::execution::{EngineCall, EngineReply};
@@ -228,8 +226,10 @@ fn build(
         verdicts: engine_lane.verdicts.1,
     };
     crew.spawn(topology::ENGINE, move |ctx| {
-        block_on_net(io, |io| {
-            engine::run(EngineOptions { io, ..engine }, calls, replies, lane_client, ctx)
+        block_on_net(io, |io| async move {
+            let pulse = ctx.pulse.clone();
+            let work = engine::run(EngineOptions { io, ..engine }, calls, replies, lane_client, ctx);
+            pulse.beside(work).await
         })
     })?;
 
@@ -241,7 +241,8 @@ fn build(
     crew.spawn(topology::HTTP, move |ctx| {
         on_tokio(async move {
             let listener = tokio::net::TcpListener::from_std(http_listener).map_err(|error| error.to_string())?;
-            http::serve(listener, http_state, http_limits, ctx.halt.clone()).await
+            let work = http::serve(listener, http_state, http_limits, ctx.halt.clone());
+            ctx.pulse.beside(work).await
         })
     })?;
 
@@ -255,7 +256,11 @@ fn build(
         source,
     };
     crew.spawn(topology::NET, move |ctx| {
-        block_on_net(io, |io| ultramarine_net::run(NetOptions { io, ..net }, net_links, ctx))
+        block_on_net(io, |io| async move {
+            let pulse = ctx.pulse.clone();
+            let work = ultramarine_net::run(NetOptions { io, ..net }, net_links, ctx);
+            pulse.beside(work).await
+        })
     })?;
 
     let core = Core::new(core_config(config, genesis, keys));
@@ -268,11 +273,14 @@ fn build(
         store_requests: store_requests.0,
         engine_calls: core_engine.0,
     };
+    let board_watched = Arc::clone(&board);
     let audience = Audience {
         board,
         metrics: CoreMetrics::new(&crew.registry),
         recorder,
+        said: tiles::core::Said::default(),
     };
+    tiles::watchdog::start(&crew.halt, &crew.registry, &board_watched).map_err(start_error("starting the watchdog"))?;
     let recovered = store.recovered;
     crew.spawn(topology::CORE, move |ctx| {
         tiles::core::run(&ctx, core, recovered, core_links, audience)

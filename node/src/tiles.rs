@@ -6,3 +6,4 @@ pub mod core;
 #[cfg(feature = "dev-el")]
 pub mod embedded;
 pub mod recorder;
+pub mod watchdog;

@@ -25,6 +25,33 @@ pub struct Status {
     /// The latest message of the *receiver* that the sender has seen, if any (design, section 6.3): who lost its memory of what
     /// it signed, or is not alone with its key, finds out. Its signature proves it, whoever the sender is.
     pub seen_signed: Option<SignedMessage>,
+    /// The sender's clocks, for the receiver to compare its own with. Nothing in consensus depends on them.
+    pub clock: ClockReading,
+    /// Whether it would begin the chain's first height now: its execution client has confirmed the genesis block. Always so
+    /// above.
+    pub ready: bool,
+}
+
+/// What a status says of time.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct ClockReading {
+    /// The sender's wall clock, in nanoseconds since the Unix epoch.
+    pub unix_ns: u64,
+    /// A moment of the sender's own monotonic clock. Means something to the sender alone, who finds it in an [`Echo`].
+    pub token: u64,
+    /// The newest reading of the receiver that the sender has.
+    pub echo: Option<Echo>,
+}
+
+/// A reading that comes back: with it, its sender knows how long the way there and back took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct Echo {
+    /// [`ClockReading::token`], as it came.
+    pub token: u64,
+    /// How long it lay where it came from, in nanoseconds.
+    pub held_ns: u64,
 }
 
 /// Names one incoming stream of parts (or sync answer) between `Offer` and its verdict.

@@ -10,11 +10,11 @@ use ultramarine_net::message;
 use ultramarine_net::streaming::split::split;
 use ultramarine_net::streaming::{Bits, Missing};
 use ultramarine_types::consensus::SignedMessage;
-use ultramarine_types::limits::{BLOB_BYTES, Limits, VALIDATORS_MAX};
-use ultramarine_types::network::Status;
+use ultramarine_types::limits::{BLOB_BYTES, Limits, STATUS_VALUES_MAX, VALIDATORS_MAX};
+use ultramarine_types::network::{ClockReading, Echo, Status};
 use ultramarine_types::{
-    Address, Assembly, ConsensusMessage, Height, PolkaCertificate, Round, RoundCertificate, Signature, ValueId, Vote,
-    VoteKind, consensus,
+    Address, Assembly, ConsensusMessage, Height, PolkaCertificate, Proposal, Round, RoundCertificate, Signature,
+    ValueId, Vote, VoteKind, consensus,
 };
 
 use crate::fixture::{params, same_bytes, value};
@@ -64,6 +64,8 @@ fn messages_come_back_as_they_were_sent() {
             voter: Address([7; 20]),
             signature: Signature([8; 64]),
         })),
+        clock: Default::default(),
+        ready: true,
     };
     let frame = message::status_frame(&status);
     assert_eq!(message::read_status(&body_of(&frame, Kind::Status)), Ok(status));
@@ -100,6 +102,28 @@ fn the_largest_legal_messages_fit_their_frames() {
         let frame = message::message_frame(&message);
         assert_eq!(message::read_message(&body_of(&frame, Kind::Message)), Ok(message));
     }
+    let status = Status {
+        tip: height,
+        oldest_blobs: height,
+        round,
+        holds: vec![value_id; STATUS_VALUES_MAX],
+        seen_signed: Some(SignedMessage::Proposal(Proposal {
+            height,
+            round,
+            value_id,
+            valid_round: Some(round),
+            proposer: address,
+            signature,
+        })),
+        clock: ClockReading {
+            unix_ns: 1,
+            token: 2,
+            echo: Some(Echo { token: 3, held_ns: 4 }),
+        },
+        ready: true,
+    };
+    let frame = message::status_frame(&status);
+    assert_eq!(message::read_status(&body_of(&frame, Kind::Status)), Ok(status));
     let certificate = ultramarine_types::CommitCertificate {
         height,
         round,

@@ -79,6 +79,8 @@ fn votes_and_statuses_travel_both_ways() {
         round: Round(0),
         holds: Vec::new(),
         seen_signed: None,
+        clock: Default::default(),
+        ready: true,
     };
     one.tell(NetCommand::Status {
         to: two.peer,

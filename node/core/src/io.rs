@@ -5,6 +5,8 @@ use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::{Recovered, StoreReply, StoreRequest};
 use ultramarine_types::{Address, CommitCertificate, Evidence, Hash, Height, Nanos, Round, Stage, ValueId, ValueKey};
 
+use crate::clocks::Grade;
+
 /// What the core is told.
 #[derive(Debug)]
 pub enum Input {
@@ -125,6 +127,8 @@ pub enum Event {
         height: Height,
         /// Whether we sign.
         active: bool,
+        /// Nothing is the matter: so it is for a full node, or while heights are caught up with.
+        usual: bool,
         /// One line for the operator.
         why: String,
     },
@@ -134,6 +138,40 @@ pub enum Event {
         ours: Height,
         /// The highest tip that is proven: by a certificate, or by the word of more than a third of the power.
         best: Height,
+    },
+    /// Our wall clock beside the validators' median, when that changes.
+    Clock {
+        /// What our clock says more than the median; `None`: too few were heard.
+        offset_ns: Option<i64>,
+        /// How bad it is.
+        grade: Grade,
+        /// Validators whose clocks are off, whatever ours is.
+        peers_off: usize,
+    },
+    /// A validator's wall clock is off, or no longer.
+    PeerClock {
+        /// Whose.
+        validator: Address,
+        /// What it says more than the validators' median.
+        offset_ns: i64,
+        /// How bad it is.
+        grade: Grade,
+    },
+    /// The height does not move while it should. Sent once a second while that lasts.
+    Stalled {
+        /// The height to be decided.
+        height: Height,
+        /// For how long.
+        still: Nanos,
+        /// What is waited for.
+        why: String,
+        /// Worth a line: it began, its reason changed, or it has lasted for long.
+        is_news: bool,
+    },
+    /// The height that did not move does, or its reason is gone.
+    Moving {
+        /// The height to be decided.
+        height: Height,
     },
     /// A message of ours left; by what kind, for tests that look for double signing.
     Signed {

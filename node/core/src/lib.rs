@@ -29,6 +29,7 @@
 pub mod admission;
 pub mod boot;
 pub mod certificate;
+pub mod clocks;
 pub mod config;
 pub mod context;
 pub mod convert;

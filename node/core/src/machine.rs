@@ -3,18 +3,22 @@
 //! `machine/dispatch.rs` says how one input flows through it. The handlers live beside it, one file per concern: what
 //! the directory holds (`boot.rs`), one height after another (`heights.rs`), Malachite (`consensus.rs`), consensus
 //! messages (`messages.rs`), streams and receipts (`offers.rs`), verdicts (`judge.rs`), our own blocks (`propose.rs`),
-//! missing bytes (`search.rs`), being behind (`catchup.rs`), what peers must be told (`tell.rs`).
+//! missing bytes (`search.rs`), being behind (`catchup.rs`), what peers must be told (`tell.rs`), the first height of a network
+//! that starts together (`gather.rs`), wall clocks (`clock.rs`), why the height does not move (`stall.rs`).
 
 mod boot;
 mod catchup;
+mod clock;
 mod consensus;
 mod dispatch;
+mod gather;
 mod heights;
 mod judge;
 pub(crate) mod messages;
 mod offers;
 mod propose;
 mod search;
+mod stall;
 pub(crate) mod tell;
 #[cfg(test)]
 mod tests;
@@ -32,6 +36,7 @@ use ultramarine_types::{
     Address, ConsensusMessage, Hash, Height, Lsn, Nanos, Outbox, Proposal, Round, Stage, ValueId, ValueKey,
 };
 
+use crate::clocks::Clocks;
 use crate::config::CoreConfig;
 use crate::context::{Ctx, CtxValidatorSet};
 use crate::early::Early;
@@ -49,6 +54,9 @@ use crate::signing::{Signer, Verifier};
 use crate::sync::Sync;
 use crate::timers::{Durations, Timers};
 use crate::values::Values;
+
+use gather::Gather;
+use stall::Stall;
 
 /// What waits at the gate for the log.
 #[derive(Debug)]
@@ -128,6 +136,12 @@ pub struct Core {
     seen: BTreeMap<Address, SignedMessage>,
     /// The host's wall clock at a moment of the monotonic one.
     wall: Option<(Nanos, u64)>,
+    /// How our wall clock stands beside the others'.
+    clocks: Clocks,
+    /// The wait for the others before the chain's first height.
+    gather: Gather,
+    /// Why the height does not move.
+    stall: Stall,
     oldest_blobs: Height,
     retired_below: Height,
     round_at: Nanos,
@@ -206,6 +220,9 @@ impl Core {
             own: Vec::new(),
             seen: BTreeMap::new(),
             wall: None,
+            clocks: Clocks::default(),
+            gather: Gather::default(),
+            stall: Stall::default(),
             oldest_blobs: Height::GENESIS,
             retired_below: Height::GENESIS,
             round_at: Nanos::ZERO,

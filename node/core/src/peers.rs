@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ultramarine_types::network::Status;
 use ultramarine_types::{Address, Height, Nanos, PeerId, Round, ValidatorSet, ValueId};
 
+use crate::clocks::PeerClock;
+
 /// A connected peer.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -16,6 +18,8 @@ pub struct Peer {
     pub told: Option<(Status, Nanos)>,
     /// When we last sent it our messages of the current height again.
     pub resent_at: Option<Nanos>,
+    /// How its wall clock stands beside ours.
+    pub clock: PeerClock,
 }
 
 /// Everybody connected.
@@ -34,6 +38,7 @@ impl Peers {
                 status: None,
                 told: None,
                 resent_at: None,
+                clock: PeerClock::default(),
             },
         );
     }
@@ -130,6 +135,29 @@ impl Peers {
             .filter_map(|address| set.get(address))
             .map(|validator| validator.power);
         set.is_quorum(powers.fold(0, u64::saturating_add))
+    }
+
+    /// The validators that would begin the chain's first height now, `ours` among them if it would.
+    pub fn ready(&self, set: &ValidatorSet, ours: Option<&Address>) -> BTreeSet<Address> {
+        let ready =
+            |(peer, status): (&Peer, &Status)| peer.validator.filter(|_| status.ready || status.tip > Height::GENESIS);
+        let others = self.statuses().filter_map(ready);
+        let all = others.chain(ours.copied());
+        all.filter(|address| set.get(address).is_some()).collect()
+    }
+
+    /// Our wall clock was set, or drifted: it says this much more than it would have said.
+    pub fn shift_clock(&mut self, step_ns: i64) {
+        self.peers.values_mut().for_each(|peer| peer.clock.shift(step_ns));
+    }
+
+    /// How far each validator's wall clock is ahead of ours, where that could be measured.
+    pub fn clock_offsets(&self, now: Nanos) -> BTreeMap<Address, i64> {
+        let measured = self
+            .peers
+            .values()
+            .filter_map(|peer| Some((peer.validator?, peer.clock.ahead_ns(now)?)));
+        measured.collect()
     }
 
     /// Peers whose tip is at or above `height`.

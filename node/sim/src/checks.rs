@@ -4,6 +4,7 @@
 pub mod agreement;
 pub mod blame;
 pub mod bounds;
+pub mod clocks;
 pub mod execution;
 pub mod forgetting;
 pub mod signing;
@@ -18,7 +19,7 @@ use ultramarine_types::{Init, Nanos, ValueId};
 /// A broken invariant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// Which: `I1` to `I13`, `durability`, `liveness`, `blame` or `stop`.
+    /// Which: `I1` to `I13`, `durability`, `liveness`, `blame`, `clock` or `stop`.
     pub invariant: &'static str,
     /// By whom.
     pub node: usize,
@@ -59,6 +60,8 @@ pub struct Checks {
     pub execution: execution::Execution,
     /// I11.
     pub bounds: bounds::Bounds,
+    /// Wall clocks.
+    pub clocks: clocks::Clocks,
 }
 
 impl Checks {

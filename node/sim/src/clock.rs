@@ -17,6 +17,8 @@ pub struct NodeClock {
     pub rate: u64,
     /// Wall clock minus truth, in nanoseconds.
     pub offset_ns: i64,
+    /// What the wall clock says while it stands still.
+    pub stands_at: Option<u64>,
 }
 
 impl NodeClock {
@@ -36,6 +38,21 @@ impl NodeClock {
 
     /// What the wall clock says, in nanoseconds since the Unix epoch.
     pub fn unix_ns(&self, now: Nanos) -> u64 {
+        self.stands_at.unwrap_or_else(|| self.running(now))
+    }
+
+    /// The wall clock stands still from now on.
+    pub fn stop(&mut self, now: Nanos) {
+        self.stands_at = Some(self.unix_ns(now));
+    }
+
+    /// What the wall clock says more than the truth.
+    pub fn error_ns(&self, now: Nanos) -> i64 {
+        let truth = i128::from(GENESIS_SECONDS * 1_000_000_000 + now.0);
+        i64::try_from(i128::from(self.unix_ns(now)) - truth).unwrap_or(i64::MAX)
+    }
+
+    fn running(&self, now: Nanos) -> u64 {
         (GENESIS_SECONDS * 1_000_000_000 + now.0).saturating_add_signed(self.offset_ns)
     }
 }
@@ -45,12 +62,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_wall_clock_that_stands_is_more_wrong_every_second() {
+        let mut clock = NodeClock {
+            started: Nanos(0),
+            rate: 1_000_000,
+            offset_ns: 1_000,
+            stands_at: None,
+        };
+        let second = 1_000_000_000;
+        clock.stop(Nanos(second));
+        assert_eq!(clock.unix_ns(Nanos(second)), clock.unix_ns(Nanos(9 * second)));
+        assert_eq!(clock.error_ns(Nanos(9 * second)), 1_000 - 8 * second as i64);
+    }
+
+    #[test]
     fn a_deadline_is_reached_when_it_is_due_and_not_before() {
         for rate in [999_000, 1_000_000, 1_000_777] {
             let clock = NodeClock {
                 started: Nanos(12_345),
                 rate,
                 offset_ns: 0,
+                stands_at: None,
             };
             for local in [0, 1, 999, 1_000_000_007] {
                 let at = clock.simulated(Nanos(local));

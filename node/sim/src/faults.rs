@@ -37,11 +37,13 @@ pub enum FaultKind {
     LoseLog,
     /// One wall clock jumps.
     ClockJump,
+    /// One wall clock stands still, until it jumps.
+    ClockStop,
 }
 
 impl FaultKind {
     /// All of them; frequent ones more than once.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Crash,
         Self::Crash,
         Self::CrashBetween,
@@ -64,6 +66,7 @@ impl FaultKind {
         Self::CorruptLog,
         Self::LoseLog,
         Self::ClockJump,
+        Self::ClockStop,
     ];
 
     /// The name in reports.
@@ -85,6 +88,7 @@ impl FaultKind {
             Self::CorruptLog => "corrupt-log",
             Self::LoseLog => "lose-log",
             Self::ClockJump => "clock-jump",
+            Self::ClockStop => "clock-stop",
         }
     }
 
@@ -118,6 +122,7 @@ pub const CLASSES: &[&str] = &[
     "disk-full",
     "slow-sync",
     "clock-jump",
+    "clock-stop",
     "el-restart",
     "el-unavailable",
     "el-syncing",
@@ -133,6 +138,7 @@ pub const CLASSES: &[&str] = &[
     "unjudged",
     "bad-chunk",
     "false-status",
+    "false-clock",
     "false-sync-answer",
     "false-package",
     "silent-sync",

@@ -1,7 +1,9 @@
 //! This file knows the named scenarios: runs with a script, each proving one sentence.
 
 mod catch_up;
+mod clocks;
 mod everything_killed;
+mod first_height;
 mod locked_value;
 mod many_blobs;
 mod parent_root;
@@ -37,6 +39,10 @@ pub const ALL: &[Scenario] = &[
     catch_up::PRUNED,
     many_blobs::SCENARIO,
     wiped::SCENARIO,
+    clocks::SCENARIO,
+    clocks::ALL_AHEAD,
+    first_height::SCENARIO,
+    first_height::ONE_MISSING,
 ];
 
 /// Runs a scenario from a seed.

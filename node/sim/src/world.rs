@@ -273,6 +273,7 @@ impl World {
                         started: Nanos::ZERO,
                         rate: 1_000_000 + skew - config.skew_ppm_max,
                         offset_ns: (clock_dice.between(0, 1_000_000_000) as i64) - 500_000_000,
+                        stands_at: None,
                     },
                     disk: Disk::new(config.seed, node),
                     el: ScriptedEl::new(config.seed, node, config.blobs_range),

@@ -60,6 +60,22 @@ fn a_wiped_validator_contradicts_nothing_and_takes_part_again() {
 }
 
 #[test]
+fn a_wrong_clock_is_told_by_who_is_wrong_and_by_nobody_else() {
+    runs_clean("clocks", 0..4);
+}
+
+#[test]
+fn a_chain_whose_clocks_were_ahead_says_how_long_it_stands() {
+    runs_clean("clocks-ahead", 0..2);
+}
+
+#[test]
+fn a_network_that_starts_together_decides_its_first_height_in_round_zero() {
+    runs_clean("first-height", 0..8);
+    runs_clean("first-height-without-one", 0..4);
+}
+
+#[test]
 fn every_scenario_is_tested() {
     let source = include_str!("scenarios.rs");
     for scenario in ALL {

@@ -228,7 +228,25 @@ impl<'a> Watch<'a> {
         if late > 0 {
             line.push_str(&format!("  late rounds {late}"));
         }
+        if let Some(reason) = self.first_reason() {
+            line.push_str(&format!("  {reason}"));
+        }
         line
+    }
+
+    /// Why a node should not be relied on: of the first that has a reason.
+    fn first_reason(&self) -> Option<String> {
+        let answering = self
+            .nodes
+            .iter()
+            .zip(&self.last)
+            .zip(&self.told)
+            .filter(|(_, gone)| !**gone);
+        let mut reasons = answering.filter_map(|((node, last), _)| {
+            let why = last.as_ref()?.unready().into_iter().next()?;
+            Some(format!("node{}: {why}", node.id))
+        });
+        reasons.next()
     }
 
     fn block_time(&self) -> Option<Duration> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ultramarine_core::Core;
+use ultramarine_core::clocks::Grade;
 use ultramarine_core::io::{Event, Input, Output, Stop};
 use ultramarine_runtime::bell::Bell;
 use ultramarine_runtime::clock::Clock;
@@ -15,7 +16,7 @@ use ultramarine_types::{Machine, Nanos, Outbox};
 
 use super::backlog::Backlog;
 use super::recorder::Recorder;
-use crate::board::Board;
+use crate::board::{Board, clock_words, stall_words};
 
 /// Inputs taken from one link before the others get their turn.
 const TURN_ITEMS: usize = 64;
@@ -53,6 +54,16 @@ pub struct Audience {
     pub metrics: crate::metrics::CoreMetrics,
     /// Received consensus messages, if the operator asked for them.
     pub recorder: Option<Recorder>,
+    /// What was said before, for lines that depend on it.
+    pub said: Said,
+}
+
+/// What the log said before.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// The gate was open once: from then on a closed one is no part of a normal start.
+    gate_opened: bool,
+    clock: Grade,
 }
 
 /// Runs the core until the node halts. An `Err` is the reason for which the node must stop.
@@ -92,6 +103,7 @@ pub fn run(
     let mut wall_clock_due = clock.now() + WALL_CLOCK_INTERVAL;
 
     while !ctx.halt.is_stopped() {
+        ctx.pulse.beat();
         ctx.busy.enter();
         let mut idle = true;
         if clock.now() >= wall_clock_due {
@@ -211,12 +223,12 @@ impl Audience {
     fn tell(&mut self, event: &Event) {
         self.board.apply(event);
         self.metrics.apply(event);
-        log(event);
+        log(event, &mut self.said);
     }
 }
 
 /// One line for each event an operator would want to find later.
-fn log(event: &Event) {
+fn log(event: &Event, said: &mut Said) {
     match event {
         Event::Round {
             height,
@@ -242,7 +254,14 @@ fn log(event: &Event) {
         Event::Stage { key, stage, took } => {
             tracing::debug!(value = %key, stage = stage.name(), ms = took.0 / 1_000_000, "stage");
         }
-        Event::Gate { open: true, why } => tracing::info!(why, "gate to the execution client is open"),
+        Event::Gate { open: true, why } => {
+            said.gate_opened = true;
+            tracing::info!(why, "gate to the execution client is open");
+        }
+        // The client may be starting as we are. If that lasts, the height that does not move is a warning.
+        Event::Gate { open: false, why } if !said.gate_opened => {
+            tracing::info!(why, "gate to the execution client is not open yet");
+        }
         Event::Gate { open: false, why } => tracing::warn!(why, "gate to the execution client is closed"),
         Event::Executed { height } => tracing::debug!(%height, "execution client has imported"),
         Event::InvalidValue {
@@ -260,12 +279,41 @@ fn log(event: &Event) {
             height,
             active: true,
             why,
+            ..
         } => tracing::info!(%height, why, "signing"),
         Event::Signing {
             height,
             active: false,
+            usual: true,
+            why,
+        } => tracing::info!(%height, why, "following without signing"),
+        Event::Signing {
+            height,
+            active: false,
+            usual: false,
             why,
         } => tracing::warn!(%height, why, "following without signing"),
+        Event::Clock { offset_ns, grade, .. } => log_clock(*offset_ns, *grade, said),
+        Event::PeerClock {
+            validator,
+            offset_ns,
+            grade,
+        } => {
+            let words = clock_words("its clock is", *offset_ns);
+            if *grade == Grade::Right {
+                tracing::info!(%validator, "a validator's clock is right again");
+            } else {
+                tracing::warn!(%validator, "a validator's clock is off: {words}");
+            }
+        }
+        Event::Stalled {
+            height,
+            still,
+            why,
+            is_news: true,
+        } => tracing::warn!("{}", stall_words(*height, *still, why)),
+        Event::Stalled { is_news: false, .. } => {}
+        Event::Moving { height } => tracing::info!(%height, "the height moves again"),
         Event::Lag { ours, best } => tracing::info!(%ours, %best, "peers are ahead or caught up with"),
         Event::Signed {
             height,
@@ -276,6 +324,17 @@ fn log(event: &Event) {
             let value = value_id.map_or_else(|| "nil".to_owned(), |id| id.to_string());
             tracing::debug!(%height, %round, kind, value, "signed");
         }
+    }
+}
+
+fn log_clock(offset_ns: Option<i64>, grade: Grade, said: &mut Said) {
+    if std::mem::replace(&mut said.clock, grade) == grade {
+        return;
+    }
+    match offset_ns {
+        Some(offset) if grade > Grade::Right => tracing::warn!("{}", clock_words("our clock is", offset)),
+        Some(_) => tracing::info!("our clock is right again"),
+        None => tracing::info!("too few validators are heard to compare our clock with theirs"),
     }
 }
 

@@ -25,7 +25,7 @@ pub fn run(ctx: &TileContext, options: DevElOptions) -> Result<(), String> {
         tracing::info!(rpc = %running.http, engine = %running.auth, "embedded execution client is up");
         let mut stopped = std::pin::pin!(running.stopped());
         tokio::select! {
-            ended = &mut stopped => ended.map_err(|error| format!("{error:#}")),
+            ended = ctx.pulse.beside(&mut stopped) => ended.map_err(|error| format!("{error:#}")),
             () = ctx.halt.stopped() => {
                 cancel.cancel();
                 // It has no state worth waiting long for.

@@ -28,6 +28,8 @@ impl Core {
             self.move_head(&decided.init, decided.certificate.value_id);
             self.note_signers(&decided.certificate);
         }
+        self.note_started();
+        self.begin_gathering();
         // The head's time of commit is not known; nothing is measured from it, and nothing waits for it.
         self.guard.raise(self.head.height.max(recovered.silent_through));
         self.silence_asked = recovered.silent_through;

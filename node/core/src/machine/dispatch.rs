@@ -24,7 +24,7 @@ impl Machine for Core {
         }
         self.now = self.now.max(now);
         match input {
-            Input::WallClock { unix_ns } => self.wall = Some((self.now, unix_ns)),
+            Input::WallClock { unix_ns } => self.on_wall_clock(unix_ns),
             Input::Boot(recovered) => self.boot(*recovered),
             Input::Net(event) => self.on_net(event),
             Input::Store(reply) => self.on_store(reply),

@@ -11,6 +11,22 @@ use ultramarine_types::{CommitCertificate, Height, Init, Nanos, sidecar};
 use super::{Core, Head, Phase};
 use crate::io::{Event, Stop};
 
+/// Why we do not sign.
+pub(super) struct Silence {
+    why: String,
+    /// Nothing is the matter.
+    usual: bool,
+}
+
+impl Silence {
+    fn usual(why: &str) -> Self {
+        Self {
+            why: why.to_owned(),
+            usual: true,
+        }
+    }
+}
+
 impl Core {
     /// The decision is durable: the head moves.
     pub(super) fn on_committed(&mut self, height: Height) {
@@ -33,6 +49,7 @@ impl Core {
                 0
             };
         self.move_head(&init, certificate.value_id);
+        self.note_moved();
         self.event(Event::Decided {
             blobs: init.blobs_count(),
             bytes,
@@ -115,7 +132,12 @@ impl Core {
                 logged,
                 begun,
             } if !*logged || *begun => match listening {
-                _ if !waits => Some(*start_at),
+                _ if !waits => {
+                    let gathered = self
+                        .gather_deadline()
+                        .filter(|_| self.silence(self.current()).is_none());
+                    Some(gathered.map_or(*start_at, |at| at.max(*start_at)))
+                }
                 Some(until) => Some(until.max(*start_at)),
                 None => Some(*start_at).filter(|at| *at > self.now),
             },
@@ -142,7 +164,11 @@ impl Core {
                 let due = start_at <= self.now || self.is_vouched(self.current()) || self.is_begun_elsewhere();
                 // Nothing is signed before the others were listened to, at whatever height that is. Where nothing is signed there
                 // is nothing to wait for.
-                if due && (begun || !logged) && (self.silence(self.current()).is_some() || self.has_listened()) {
+                // The very first height waits for others that are starting as well.
+                let may_begin = |this: &mut Self| {
+                    this.silence(this.current()).is_some() || this.has_listened() && this.has_gathered()
+                };
+                if due && (begun || !logged) && may_begin(self) {
                     self.start_height(logged);
                 }
             }
@@ -152,7 +178,7 @@ impl Core {
 
     /// Whether more than a third of the power has voted at the current height: at least one honest validator's interval
     /// has passed, so that no proposer can hurry the chain alone.
-    fn is_begun_elsewhere(&self) -> bool {
+    pub(super) fn is_begun_elsewhere(&self) -> bool {
         let set = &self.config.validators;
         let voters = self.early.voters(self.current());
         let power = voters
@@ -185,34 +211,39 @@ impl Core {
     }
 
     /// Why we do not sign at a height, if we do not.
-    pub(super) fn silence(&self, height: Height) -> Option<String> {
+    pub(super) fn silence(&self, height: Height) -> Option<Silence> {
         if self.signer.is_none() {
-            return Some("a full node does not sign".to_owned());
+            return Some(Silence::usual("a full node does not sign"));
         }
         if self.config.validators.get(&self.address).is_none() {
-            return Some("our key is not a validator's of this chain".to_owned());
+            return Some(Silence {
+                why: "our key is not a validator's of this chain".to_owned(),
+                usual: false,
+            });
         }
         if height <= self.guard.watermark() {
             let watermark = self.guard.watermark();
-            return Some(format!(
-                "what we signed up to height {watermark} may not be known here any more"
-            ));
+            return Some(Silence {
+                why: format!("what we signed up to height {watermark} may not be known here any more"),
+                usual: false,
+            });
         }
         if self.peers.honest_tip(&self.config.validators) >= height || self.sync.certificate(height).is_some() {
-            return Some("the height is decided already".to_owned());
+            return Some(Silence::usual("the height is decided already"));
         }
         None
     }
 
-    pub(super) fn tell_signing(&mut self, active: bool, why: Option<String>) {
+    pub(super) fn tell_signing(&mut self, active: bool, silence: Option<Silence>) {
         if self.told_signing == Some(active) {
             return;
         }
         self.told_signing = Some(active);
-        let why = why.unwrap_or_else(|| "we take part".to_owned());
+        let Silence { why, usual } = silence.unwrap_or_else(|| Silence::usual("we take part"));
         self.event(Event::Signing {
             height: self.current(),
             active,
+            usual,
             why,
         });
     }

@@ -194,6 +194,7 @@ impl Core {
 
     pub(super) fn on_status(&mut self, peer: PeerId, status: Status) {
         let seen = status.seen_signed.clone();
+        self.hear_clock(&peer, &status);
         if !self.peers.heard(&peer, status) {
             return;
         }

@@ -4,7 +4,7 @@
 //! ours, gets proposals, certificates and votes again; others' votes too, because not everybody may be connected to
 //! everybody.
 
-use ultramarine_types::network::{NetCommand, Recipients, Status};
+use ultramarine_types::network::{ClockReading, NetCommand, Recipients, Status};
 use ultramarine_types::{ConsensusMessage, Height, Nanos, PeerId, limits};
 
 use super::{Core, Parked, Phase};
@@ -30,12 +30,14 @@ impl Core {
             let seen_signed = peer.validator.and_then(|validator| self.seen.get(&validator).cloned());
             let status = Status {
                 seen_signed,
+                clock: self.clock_reading(id),
                 ..mine.clone()
             };
             let due = peer.told.as_ref().is_none_or(|(told, at)| {
-                // Who has signed what is no news by itself: it goes with the rest.
+                // Who has signed what, and what time it is, are no news by themselves: they go with the rest.
                 let news = Status {
                     seen_signed: told.seen_signed.clone(),
+                    clock: told.clock,
                     ..status.clone()
                 } != *told;
                 news || *at + limits::STATUS_INTERVAL <= self.now
@@ -61,6 +63,8 @@ impl Core {
             round: self.round().unwrap_or_default(),
             holds,
             seen_signed: None,
+            clock: ClockReading::default(),
+            ready: self.is_ready(),
         }
     }
 

@@ -9,6 +9,7 @@ mod offers;
 mod payload;
 mod replay;
 mod silence;
+mod stall;
 mod world;
 
 use ultramarine_types::storage::StoreReply;

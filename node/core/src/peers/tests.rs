@@ -22,6 +22,8 @@ fn status(tip: u64) -> Status {
         round: Round(0),
         holds: vec![ValueId([7; 32])],
         seen_signed: None,
+        clock: Default::default(),
+        ready: true,
     }
 }
 

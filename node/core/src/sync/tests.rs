@@ -18,6 +18,8 @@ fn peers(tips: &[u64]) -> Peers {
             round: Round(0),
             holds: Vec::new(),
             seen_signed: None,
+            clock: Default::default(),
+            ready: true,
         };
         peers.heard(&id, status);
     }

@@ -1,4 +1,4 @@
-//! A liar: statuses with tips and values that do not exist, sync answers that are false, cut short, or never come.
+//! A liar: statuses with tips, values and times that do not exist, sync answers that are false, cut short, or never come.
 
 use std::sync::Arc;
 
@@ -18,6 +18,15 @@ impl Adversary for Liar {
         match frame {
             Frame::Status(mut status) if means.dice.chance(500) => {
                 means.count("false-status");
+                if means.dice.chance(300) {
+                    means.count("false-clock");
+                    status.clock.unix_ns = means.dice.between(0, u64::MAX - 1);
+                    status.clock.token = means.dice.between(0, u64::MAX - 1);
+                    if let Some(echo) = &mut status.clock.echo {
+                        echo.held_ns = means.dice.between(0, u64::MAX - 1);
+                    }
+                    status.ready = !status.ready;
+                }
                 match means.dice.below(5) {
                     0 => status.tip = Height(status.tip.0 + means.dice.between(1, 50)),
                     1 => status.tip = Height(u64::MAX - means.dice.between(0, 2)),

@@ -137,6 +137,8 @@ impl World {
         let life = self.nodes[node].life;
         self.queue
             .plan(self.now + Nanos::from_millis(1000), Event::WallTick { node, life });
+        let clocks: Vec<_> = self.nodes.iter().map(|node| node.clock).collect();
+        self.checks.clocks.look(self.now, &clocks, self.config.validators);
         self.feed(node, Input::WallClock { unix_ns });
     }
 
@@ -234,6 +236,8 @@ impl World {
             let checked = self.check_invalid(index, key, reason);
             self.note(index, checked);
         }
+        let checked = self.checks.clocks.said(self.now, index, &event);
+        self.note(index, checked);
         self.notices.push(Notice::Core {
             node: index,
             event: Box::new(event),

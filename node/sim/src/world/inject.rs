@@ -128,7 +128,13 @@ impl World {
                 let seconds = self.dice.between(0, 40) as i64 - 20;
                 let clock = &mut self.nodes[one].clock;
                 let before = std::mem::replace(&mut clock.offset_ns, seconds * 1_000_000_000);
+                clock.stands_at = None;
                 before != clock.offset_ns && self.nodes[one].is_running()
+            }
+            FaultKind::ClockStop => {
+                let now = self.now;
+                self.nodes[one].clock.stop(now);
+                self.nodes[one].is_running()
             }
         };
         if happened {
@@ -169,6 +175,7 @@ impl World {
             node.disk.fail_next = false;
             node.disk.lose_next_log = false;
             node.fuse = None;
+            node.clock.stands_at = None;
             node.clock.offset_ns = node.clock.offset_ns.clamp(-500_000_000, 500_000_000);
             if !node.is_running() {
                 let at = self.now + self.dice.millis(10, 500);

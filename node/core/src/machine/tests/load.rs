@@ -115,6 +115,8 @@ fn a_slow_log_piles_up_no_more_than_a_batch_beyond_the_bound() {
                 round: Round(0),
                 holds: Vec::new(),
                 seen_signed: None,
+                clock: Default::default(),
+                ready: true,
             };
             hand(&mut world, NetEvent::Status { peer: *peer, status });
         }

@@ -313,6 +313,8 @@ fn a_package_of_another_validator_set_is_refused_before_any_signature_is_verifie
         round: Round(0),
         holds: Vec::new(),
         seen_signed: None,
+        clock: Default::default(),
+        ready: true,
     };
     let peer = world::peer_id(1);
     let out = hand(&mut world, NetEvent::Status { peer, status });

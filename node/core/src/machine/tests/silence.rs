@@ -294,6 +294,8 @@ fn hear(world: &mut World, peer: usize, tip: Height, seen_signed: Option<SignedM
         round: Round(0),
         holds: Vec::new(),
         seen_signed,
+        clock: Default::default(),
+        ready: true,
     };
     let peer = world::peer_id(peer);
     world.tell(2, Input::Net(NetEvent::Status { peer, status }));

@@ -1,0 +1,275 @@
+//! This file knows how our wall clock stands beside the other validators'.
+//!
+//! ```text
+//!   a status of ours ── token ─▶ peer holds it for held_ns ── echo(token, held_ns), unix_ns ─▶ back here
+//!   way there and back = now - token - held_ns          peer's clock now = unix_ns + half of the way
+//! ```
+//!
+//! So a long way makes a measurement uncertain by half of it, never wrong by all of it, and one that took too long is no
+//! measurement. A peer can lie about its own clock alone: what counts is the median by power, ours among them, and only where
+//! a quorum was heard. Who lies has less than half of that, so the median lies between two honest clocks.
+//!
+//! Nothing in consensus depends on any of this: it is for people.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ultramarine_types::network::{ClockReading, Echo};
+use ultramarine_types::{Address, Nanos, ValidatorSet};
+
+/// Measurements kept of a peer; the one with the shortest way counts.
+const SAMPLES_MAX: usize = 8;
+/// A measurement counts this long.
+const FRESH: Nanos = Nanos::from_millis(10_000);
+/// How far two clocks drift apart meanwhile, and what the host's steps towards the right time add.
+const DRIFT_NS: u64 = 50_000_000;
+/// A way that took longer measures nothing.
+const WAY_MAX: Nanos = Nanos::from_millis(2_000);
+/// From this offset on, people are warned. Below it are the uncertainty of a long way and what NTP leaves.
+pub const OFF_NS: u64 = 2_000_000_000;
+/// From this offset on, the node is not to be relied on: a third of what separates a block from being withheld
+/// (`limits::TIMESTAMP_AHEAD_SECONDS`).
+pub const WRONG_NS: u64 = 5_000_000_000;
+/// A grade that was reached is left only when the offset is this far below it.
+const SLACK_NS: u64 = 500_000_000;
+/// Looks, one a second, that have to agree before a grade changes.
+const LOOKS: u32 = 3;
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Nanos,
+    /// How far the peer's clock is ahead of ours.
+    ahead_ns: i64,
+    way: Nanos,
+}
+
+impl Sample {
+    /// Whether both may be of the same two clocks: each is wrong by half of its way at most, and clocks drift a little.
+    const fn agrees(&self, other: &Self) -> bool {
+        let uncertain = self.way.0 / 2 + other.way.0 / 2 + DRIFT_NS;
+        self.ahead_ns.abs_diff(other.ahead_ns) <= uncertain
+    }
+}
+
+/// What is known of a peer's clocks.
+#[derive(Clone, Debug, Default)]
+pub struct PeerClock {
+    /// Its newest token, and when it came.
+    heard: Option<(u64, Nanos)>,
+    samples: VecDeque<Sample>,
+}
+
+impl PeerClock {
+    /// A reading came; `unix_ns` is our wall clock.
+    pub fn hear(&mut self, now: Nanos, unix_ns: u64, reading: &ClockReading) {
+        self.heard = Some((reading.token, now));
+        let Some(Echo { token, held_ns }) = reading.echo else {
+            return;
+        };
+        // Tokens of ours from the future, and holds longer than the whole way, are made up.
+        let Some(way) = now.0.checked_sub(token).and_then(|way| way.checked_sub(held_ns)) else {
+            return;
+        };
+        if way > WAY_MAX.0 {
+            return;
+        }
+        let theirs = i128::from(reading.unix_ns) + i128::from(way / 2);
+        let sample = Sample {
+            at: now,
+            ahead_ns: clamp(theirs - i128::from(unix_ns)),
+            way: Nanos(way),
+        };
+        // One of the two clocks was set since: what was measured before is of another time.
+        self.samples.retain(|older| older.agrees(&sample));
+        if self.samples.len() == SAMPLES_MAX {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(sample);
+    }
+
+    /// What our next status tells the peer of what we heard.
+    pub fn echo(&self, now: Nanos) -> Option<Echo> {
+        self.heard.map(|(token, at)| Echo {
+            token,
+            held_ns: now.since(at).0,
+        })
+    }
+
+    /// How far its clock is ahead of ours; `None` if that was not measured lately.
+    pub fn ahead_ns(&self, now: Nanos) -> Option<i64> {
+        let fresh = self.samples.iter().filter(|sample| now.since(sample.at) <= FRESH);
+        fresh.min_by_key(|sample| sample.way).map(|sample| sample.ahead_ns)
+    }
+
+    /// Our wall clock was set forward by this much.
+    pub fn shift(&mut self, step_ns: i64) {
+        for sample in &mut self.samples {
+            sample.ahead_ns = sample.ahead_ns.saturating_sub(step_ns);
+        }
+    }
+}
+
+fn clamp(ns: i128) -> i64 {
+    i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// How bad an offset is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Grade {
+    /// Nothing to speak of.
+    #[default]
+    Right,
+    /// Worth a warning.
+    Off,
+    /// Blocks will be withheld, here or elsewhere.
+    Wrong,
+}
+
+impl Grade {
+    /// The grade of an offset, coming from another grade.
+    fn of(offset_ns: i64, before: Self) -> Self {
+        let size = offset_ns.unsigned_abs();
+        let reaches = |grade: Self, bound: u64| size >= if before >= grade { bound - SLACK_NS } else { bound };
+        if reaches(Self::Wrong, WRONG_NS) {
+            Self::Wrong
+        } else if reaches(Self::Off, OFF_NS) {
+            Self::Off
+        } else {
+            Self::Right
+        }
+    }
+}
+
+/// A grade that changes only when several looks agree.
+#[derive(Clone, Copy, Default, Debug)]
+struct Steady {
+    grade: Grade,
+    next: Grade,
+    looks: u32,
+}
+
+impl Steady {
+    /// Takes a look; whether the grade changed.
+    fn look(&mut self, offset_ns: i64) -> bool {
+        let seen = Grade::of(offset_ns, self.grade);
+        if seen == self.grade {
+            self.looks = 0;
+            return false;
+        }
+        self.looks = if seen == self.next { self.looks + 1 } else { 1 };
+        self.next = seen;
+        if self.looks < LOOKS {
+            return false;
+        }
+        self.looks = 0;
+        self.grade = seen;
+        true
+    }
+}
+
+/// Something people should know of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    /// Our clock beside the validators' median: what it says more than they. `None`: too few were heard.
+    Ours {
+        /// The offset.
+        offset_ns: Option<i64>,
+        /// How bad it is.
+        grade: Grade,
+    },
+    /// A validator's clock beside the median.
+    Peer {
+        /// Whose.
+        validator: Address,
+        /// What it says more than the median.
+        offset_ns: i64,
+        /// How bad it is.
+        grade: Grade,
+    },
+}
+
+/// Watches all clocks.
+#[derive(Debug, Default)]
+pub struct Clocks {
+    ours: Steady,
+    told: Option<Option<i64>>,
+    /// How many of the others were off then.
+    told_off: usize,
+    peers: BTreeMap<Address, Steady>,
+}
+
+/// An offset is news when it changes by this much.
+const NEWS_NS: u64 = 100_000_000;
+
+impl Clocks {
+    /// Looks, once a second; `ahead` says how far each validator's clock is ahead of ours, without our own.
+    pub fn look(&mut self, set: &ValidatorSet, ours: &Address, ahead: &BTreeMap<Address, i64>) -> Vec<News> {
+        let mut news = Vec::new();
+        let median = median(set, ours, ahead);
+        let offset_ns = median.map(|median| median.saturating_neg());
+        let changed = self.ours.look(offset_ns.unwrap_or(0));
+        let is_far = match (self.told.flatten(), offset_ns) {
+            (Some(told), Some(offset)) => told.abs_diff(offset) >= NEWS_NS,
+            (told, offset) => told != offset,
+        };
+        self.peers.retain(|validator, _| ahead.contains_key(validator));
+        for (validator, ahead) in ahead.iter().filter(|(validator, _)| set.get(validator).is_some()) {
+            let offset_ns = ahead.saturating_sub(median.unwrap_or(0));
+            let steady = self.peers.entry(*validator).or_default();
+            if steady.look(offset_ns) {
+                news.push(News::Peer {
+                    validator: *validator,
+                    offset_ns,
+                    grade: steady.grade,
+                });
+            }
+        }
+        let peers_off = self.peers_off();
+        if changed || is_far || self.told_off != peers_off || self.told.is_none() && offset_ns.is_some() {
+            self.told = Some(offset_ns);
+            self.told_off = peers_off;
+            news.push(News::Ours {
+                offset_ns,
+                grade: self.ours.grade,
+            });
+        }
+        news
+    }
+
+    /// Validators whose clocks are off.
+    pub fn peers_off(&self) -> usize {
+        self.peers.values().filter(|peer| peer.grade > Grade::Right).count()
+    }
+}
+
+/// The median by power of the validators' clocks, relative to ours, which counts as well; `None` if no quorum was heard. Of a
+/// tie, the side that is nearer to ours: who is wrong cannot be told.
+fn median(set: &ValidatorSet, ours: &Address, ahead: &BTreeMap<Address, i64>) -> Option<i64> {
+    let own = set.get(ours).map(|validator| (0, validator.power));
+    let others = ahead
+        .iter()
+        .filter(|(address, _)| *address != ours)
+        .filter_map(|(address, ahead)| Some((*ahead, set.get(address)?.power)));
+    let mut clocks: Vec<(i64, u64)> = others.chain(own).collect();
+    let heard = clocks.iter().fold(0u64, |sum, (_, power)| sum.saturating_add(*power));
+    if !set.is_quorum(heard) {
+        return None;
+    }
+    clocks.sort_unstable();
+    let (mut power, mut low, mut high) = (0u64, None, None);
+    for (ahead, more) in clocks {
+        power = power.saturating_add(more);
+        let twice = u128::from(power) * 2;
+        if low.is_none() && twice >= u128::from(heard) {
+            low = Some(ahead);
+        }
+        if high.is_none() && twice > u128::from(heard) {
+            high = Some(ahead);
+        }
+    }
+    let (low, high) = (low?, high?);
+    Some(0.clamp(low, high))
+}
+
+#[cfg(test)]
+#[path = "clocks/tests.rs"]
+mod tests;

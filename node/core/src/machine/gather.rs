@@ -1,0 +1,87 @@
+//! This file knows how a network that starts together begins: who is ready waits for the others, for a while, so that the first
+//! height is decided in round 0.
+//!
+//! Without this whoever starts first begins a round whose proposer is still starting, or whose client is. Nobody waits for
+//! ever: what a peer says of itself is no more than a reason to wait.
+
+use ultramarine_types::{Height, Nanos};
+
+use super::{Core, Phase};
+
+/// The longest wait, from the start. Execution clients that take longer come into a later round.
+pub(super) const LONGEST: Nanos = Nanos::from_millis(15_000);
+/// How long a quorum that is ready waits for those that are not.
+const FOR_THE_REST: Nanos = Nanos::from_millis(3_000);
+
+/// The wait.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Gather {
+    /// Until when; `None`: there is nothing to wait for.
+    until: Option<Nanos>,
+    /// Since when a quorum is ready.
+    quorum_at: Option<Nanos>,
+}
+
+impl Core {
+    /// The process has started.
+    pub(super) fn begin_gathering(&mut self) {
+        if self.head.height == Height::GENESIS && self.signer.is_some() {
+            self.gather.until = Some(self.now + LONGEST);
+        }
+    }
+
+    /// Whether we would begin the first height now, if it were for us alone.
+    pub(super) fn is_ready(&self) -> bool {
+        self.head.height > Height::GENESIS || self.execution.is_open()
+    }
+
+    /// Whether nobody has to be waited for any more.
+    pub(super) fn has_gathered(&mut self) -> bool {
+        let Some(until) = self.gather.until else { return true };
+        let is_over = self.now >= until || self.head.height > Height::GENESIS || self.is_begun_elsewhere();
+        if is_over || self.is_ready() && self.are_ready() {
+            self.gather = Gather::default();
+            return true;
+        }
+        false
+    }
+
+    /// Whether all validators are ready, or a quorum has been for long enough.
+    fn are_ready(&mut self) -> bool {
+        let set = &self.config.validators;
+        let ready = self.peers.ready(set, Some(&self.address));
+        if ready.len() == set.len() {
+            return true;
+        }
+        let powers = ready.iter().filter_map(|address| set.get(address));
+        if !set.is_quorum(powers.fold(0, |sum, validator| sum.saturating_add(validator.power))) {
+            self.gather.quorum_at = None;
+            return false;
+        }
+        let since = *self.gather.quorum_at.get_or_insert(self.now);
+        self.now >= since + FOR_THE_REST
+    }
+
+    /// When the wait is over at the latest; `None` if nothing is waited for.
+    pub(super) fn gather_deadline(&self) -> Option<Nanos> {
+        let until = self.gather.until?;
+        let quorum = self.gather.quorum_at.map(|at| at + FOR_THE_REST);
+        Some(quorum.map_or(until, |at| at.min(until)))
+    }
+
+    /// Whom the first height waits for, for people.
+    pub(super) fn describe_gathering(&self) -> Option<String> {
+        self.gather.until?;
+        if !matches!(self.phase, Phase::Between { .. }) {
+            return None;
+        }
+        let set = &self.config.validators;
+        let ours = self.is_ready().then_some(&self.address);
+        let ready = self.peers.ready(set, ours).len();
+        Some(format!(
+            "the first height waits a moment for the others: {ready} of {} validators are ready{}",
+            set.len(),
+            if self.is_ready() { "" } else { ", we are not" }
+        ))
+    }
+}

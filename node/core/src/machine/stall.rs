@@ -1,0 +1,324 @@
+//! This file knows why the height does not move while it should: since when, and what is waited for.
+//!
+//! It is looked at once a second, and costs nothing else. A height that takes a few rounds is no stall: proposers may be away.
+
+use ultramarine_types::{Address, Height, Nanos, VoteKind, limits};
+
+use super::{Core, Phase, gather};
+use crate::io::Event;
+use crate::rules;
+use crate::values::{Judgement, Value};
+
+/// Rounds that a height may take before people are told: as if two proposers in a row were away.
+const ROUNDS: u64 = 3;
+/// A block that all clocks would withhold is told of this long after it was due.
+const AHEAD: Nanos = Nanos::from_millis(3_000);
+/// Looks come once a second. What is more between two of them is time in which this process did not run.
+const LOOK_MAX: Nanos = Nanos::from_millis(2_000);
+/// A stall that lasts is worth a line again after this long.
+const LINE: Nanos = Nanos::from_millis(60_000);
+/// Values and peers that are named.
+const NAMED_MAX: usize = 4;
+
+/// What a height waits for, told apart as coarsely as people would.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cause {
+    Clock,
+    Gate,
+    Peers,
+    Disk,
+    Start,
+    Votes,
+}
+
+/// What was told.
+#[derive(Debug, Default)]
+pub(super) struct Stall {
+    /// When the head moved, or the process started; later by every span in which nobody looked.
+    moved_at: Nanos,
+    looked_at: Nanos,
+    told: Option<(Cause, Nanos)>,
+}
+
+impl Core {
+    /// The process has started.
+    pub(super) fn note_started(&mut self) {
+        (self.stall.moved_at, self.stall.looked_at) = (self.now, self.now);
+    }
+
+    /// The head has moved.
+    pub(super) fn note_moved(&mut self) {
+        self.stall.moved_at = self.now;
+        if self.stall.told.take().is_some() {
+            let height = self.current();
+            self.event(Event::Moving { height });
+        }
+    }
+
+    /// Looks whether the height moves; comes once a second.
+    pub(super) fn watch_height(&mut self) {
+        if self.phase == Phase::Off || self.stopped {
+            return;
+        }
+        // While the whole process is stopped no height can move.
+        let unseen = self.now.since(self.stall.looked_at).since(LOOK_MAX);
+        self.stall.looked_at = self.now;
+        self.stall.moved_at = self.stall.moved_at + unseen;
+        let still = self.now.since(self.stall.moved_at);
+        let Some((cause, why)) = self.stall_after(still) else {
+            if self.stall.told.take().is_some() {
+                let height = self.current();
+                self.event(Event::Moving { height });
+            }
+            return;
+        };
+        let is_news = match self.stall.told {
+            Some((before, at)) => before != cause || self.now.since(at) >= LINE,
+            None => true,
+        };
+        if is_news {
+            self.stall.told = Some((cause, self.now));
+        }
+        let height = self.current();
+        self.event(Event::Stalled {
+            height,
+            still,
+            why,
+            is_news,
+        });
+    }
+
+    /// How long a height may stand before that is a stall: its interval and the timeouts of a few rounds.
+    fn patience(&self) -> Nanos {
+        let d = &self.durations;
+        let round = d.propose + d.prevote + d.precommit;
+        // Each further round waits a delta longer for each of its three steps.
+        let longer = 3 * d.delta.0 * (ROUNDS * (ROUNDS - 1) / 2);
+        // The first height has waited for others to start, and for their clients.
+        let start = if self.head.height == Height::GENESIS {
+            gather::LONGEST
+        } else {
+            Nanos::ZERO
+        };
+        start + self.interval() + Nanos(round.0 * ROUNDS + longer)
+    }
+
+    fn interval(&self) -> Nanos {
+        Nanos::from_millis(self.config.chain.block_interval_ms)
+    }
+
+    fn stall_after(&self, still: Nanos) -> Option<(Cause, String)> {
+        let withheld = self.withheld_seconds();
+        if withheld > 0 && still >= self.interval() + AHEAD {
+            return Some((Cause::Clock, self.describe_withheld(withheld)));
+        }
+        (still >= self.patience()).then(|| self.describe_wait())
+    }
+
+    /// For how many seconds more the earliest block that may follow is too far ahead of our clock for a vote.
+    fn withheld_seconds(&self) -> u64 {
+        if self.wall.is_none() || !matches!(self.phase, Phase::Between { .. } | Phase::Running) {
+            return 0;
+        }
+        let earliest = self.head.block.timestamp.saturating_add(1);
+        if !rules::is_ahead(earliest, self.unix_ns()) {
+            return 0;
+        }
+        let latest = (self.unix_ns() / 1_000_000_000).saturating_add(limits::TIMESTAMP_AHEAD_SECONDS);
+        earliest.saturating_sub(latest)
+    }
+
+    fn describe_withheld(&self, seconds: u64) -> String {
+        format!(
+            "block {}'s time is {} s ahead of our clock, and the next must be later still: nothing is proposed or voted for here \
+             until our clock is within {} s of it, {seconds} s from now",
+            self.head.height,
+            self.head.block.timestamp.saturating_sub(self.unix_ns() / 1_000_000_000),
+            limits::TIMESTAMP_AHEAD_SECONDS,
+        )
+    }
+
+    fn describe_wait(&self) -> (Cause, String) {
+        let set = &self.config.validators;
+        match &self.phase {
+            Phase::Off => (Cause::Start, "the node is starting".to_owned()),
+            Phase::Listening => (
+                Cause::Peers,
+                format!(
+                    "the other validators are listened to before anything is signed: {}",
+                    self.describe_heard()
+                ),
+            ),
+            Phase::Recovering { wanted, .. } => {
+                let back = |id: &&ultramarine_types::ValueId| {
+                    let key = ultramarine_types::ValueKey {
+                        height: self.current(),
+                        id: **id,
+                    };
+                    self.values.get(&key).is_some_and(Value::is_stored)
+                };
+                let missing = wanted.iter().filter(|id| !back(id)).count();
+                (
+                    Cause::Peers,
+                    format!(
+                        "the consensus log waits for its replay: {missing} of its values are missing, {}",
+                        self.describe_heard()
+                    ),
+                )
+            }
+            Phase::Committing => (
+                Cause::Disk,
+                format!(
+                    "it is decided and waits for the disk to commit it ({})",
+                    self.describe_disk()
+                ),
+            ),
+            Phase::Between {
+                logged: true,
+                begun: false,
+                ..
+            } => (Cause::Disk, "its log waits for the disk to open it".to_owned()),
+            Phase::Between { .. } => match self.describe_gathering() {
+                Some(waits) => (Cause::Start, waits),
+                None if self.listening_until.is_none() => (Cause::Start, "it is about to begin".to_owned()),
+                None => (
+                    Cause::Peers,
+                    format!(
+                        "the other validators are listened to before anything is signed: {}",
+                        self.describe_heard()
+                    ),
+                ),
+            },
+            Phase::Running => {
+                let round = self.describe_round();
+                let connected = self.connected_power();
+                if !set.is_quorum(connected) {
+                    let what = format!(
+                        "validators with {connected} of {} power are connected, ours included, and more than two thirds are needed",
+                        set.total_power()
+                    );
+                    (Cause::Peers, format!("{what}; {round}"))
+                } else if !self.execution.is_open() {
+                    let what = format!("the execution client has not confirmed block {} yet", self.head.height);
+                    (Cause::Gate, format!("{what}; {round}"))
+                } else {
+                    (Cause::Votes, round)
+                }
+            }
+        }
+    }
+
+    /// Round, proposer, what we have of a value, votes, peers.
+    fn describe_round(&self) -> String {
+        let (set, height) = (&self.config.validators, self.current());
+        let round = self.host_round();
+        let proposer = set.proposer(height, round);
+        let who = if *proposer == self.address {
+            "ourselves".to_owned()
+        } else if self.peers.is_connected(proposer) {
+            proposer.to_string()
+        } else {
+            format!("{proposer}, who is not connected")
+        };
+        let values: Vec<String> = self
+            .values
+            .at(height)
+            .take(NAMED_MAX)
+            .map(|(key, value)| format!("{} {}", key.id, self.describe_value(value)))
+            .collect();
+        let values = if values.is_empty() {
+            "no proposal is known".to_owned()
+        } else {
+            format!("proposals: {}", values.join(", "))
+        };
+        let votes = self.host.votes(round);
+        let power = |kind: VoteKind| {
+            let voters = votes.iter().filter(|vote| vote.kind == kind);
+            let voters: std::collections::BTreeSet<Address> = voters.map(|vote| vote.voter).collect();
+            let powers = voters.iter().filter_map(|voter| set.get(voter));
+            powers.fold(0u64, |sum, validator| sum.saturating_add(validator.power))
+        };
+        format!(
+            "round {round}, its proposer is {who}; {values}; prevotes of {} and precommits of {} power out of {}; {}",
+            power(VoteKind::Prevote),
+            power(VoteKind::Precommit),
+            set.total_power(),
+            self.describe_tips(),
+        )
+    }
+
+    fn describe_value(&self, value: &Value) -> String {
+        let text = match &value.judgement {
+            Judgement::Valid => "is valid",
+            Judgement::Vouched | Judgement::Inspecting => "is decided elsewhere",
+            Judgement::Invalid(why) => return format!("is invalid ({why})"),
+            Judgement::Executing { .. } => "is with the execution client",
+            Judgement::Executed => "waits for the disk, or for blobs",
+            Judgement::Open => {
+                let timestamp = value.init.as_ref().map(|init| init.metadata.header.timestamp);
+                let unix_ns = self.unix_ns();
+                match timestamp {
+                    Some(timestamp) if rules::is_ahead(timestamp, unix_ns) => {
+                        let ahead = timestamp.saturating_sub(unix_ns / 1_000_000_000);
+                        return format!("is {ahead} s ahead of our clock");
+                    }
+                    _ if value.payload.is_none() => "is not whole",
+                    _ => "waits for its verdict",
+                }
+            }
+        };
+        text.to_owned()
+    }
+
+    fn describe_tips(&self) -> String {
+        if self.peers.is_empty() {
+            return "no peer is connected".to_owned();
+        }
+        let tips: Vec<String> = self
+            .peers
+            .tips()
+            .iter()
+            .take(NAMED_MAX)
+            .map(Height::to_string)
+            .collect();
+        let tips = if tips.is_empty() {
+            "who have told no height".to_owned()
+        } else {
+            format!("at {}", tips.join(", "))
+        };
+        format!("{} peers {tips}", self.peers.len())
+    }
+
+    fn describe_heard(&self) -> String {
+        let set = &self.config.validators;
+        let others = set.iter().filter(|(address, _)| **address != self.address);
+        let silent: Vec<String> = others
+            .filter(|(address, _)| !self.peers.is_connected(address))
+            .map(|(address, _)| address.to_string())
+            .collect();
+        if silent.is_empty() {
+            return "all are connected".to_owned();
+        }
+        let more = silent.len().saturating_sub(NAMED_MAX);
+        let named: Vec<String> = silent.into_iter().take(NAMED_MAX).collect();
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        format!("not connected: {}{more}", named.join(", "))
+    }
+
+    fn describe_disk(&self) -> String {
+        format!("{} messages wait for its log as well", self.gate.len())
+    }
+
+    /// The power of the validators that are connected, with our own.
+    fn connected_power(&self) -> u64 {
+        let set = &self.config.validators;
+        let here = set
+            .iter()
+            .filter(|(address, _)| **address == self.address || self.peers.is_connected(address));
+        here.fold(0u64, |sum, (_, validator)| sum.saturating_add(validator.power))
+    }
+}

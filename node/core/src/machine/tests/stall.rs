@@ -1,0 +1,162 @@
+//! What people are told of a height that does not move, and of clocks.
+
+use ultramarine_types::{Height, Nanos, Round};
+
+use super::MINUTE;
+use super::world::World;
+use crate::{Event, Input};
+
+fn stalls(world: &World, node: usize) -> Vec<(Height, Nanos, String, bool)> {
+    let events = world.nodes[node].events.iter();
+    events
+        .filter_map(|event| match event {
+            Event::Stalled {
+                height,
+                still,
+                why,
+                is_news,
+            } => Some((*height, *still, why.clone(), *is_news)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn last_why(world: &World, node: usize) -> String {
+    stalls(world, node).pop().map(|(_, _, why, _)| why).unwrap_or_default()
+}
+
+#[test]
+fn a_chain_that_moves_is_no_stall_even_if_a_proposer_is_away() {
+    let mut world = World::new(4);
+    (0..3).for_each(|node| world.start(node));
+    assert!(world.run(MINUTE, |world| (0..3).all(|node| world.head(node) >= Height(12))));
+    for node in 0..3 {
+        assert_eq!(stalls(&world, node), []);
+    }
+}
+
+#[test]
+fn without_a_quorum_the_missing_power_is_named_and_its_return_ends_that() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(3)));
+    world.crash(2);
+    world.crash(3);
+    world.run(Nanos::from_millis(200_000), |_| false);
+    let told = stalls(&world, 0);
+    let (_, still, why, is_news) = told.first().expect("it is told").clone();
+    assert!(is_news && still < Nanos::from_millis(10_000), "{still:?}");
+    assert!(why.contains("validators with 2 of 4 power are connected"), "{why}");
+    let (.., still, _, _) = told.last().expect("it is told").clone();
+    assert!(still > Nanos::from_millis(190_000), "it goes on being told: {still:?}");
+    let lines = told.iter().filter(|(.., is_news)| *is_news).count();
+    assert!((3..=5).contains(&lines), "{lines} lines in 200 s");
+    world.start(2);
+    world.start(3);
+    let head = world.head(0);
+    assert!(world.run(MINUTE, |world| world.all_at(head.0 + 2)));
+    assert!(matches!(
+        world.nodes[0]
+            .events
+            .iter()
+            .rev()
+            .find(|event| matches!(event, Event::Moving { .. } | Event::Stalled { .. })),
+        Some(Event::Moving { .. })
+    ));
+}
+
+#[test]
+fn a_process_that_was_stopped_blames_no_height_for_it() {
+    let mut world = World::new(1);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    // Nothing runs for two minutes, and then the wall clock is told first.
+    world.now = world.now + Nanos::from_millis(120_000);
+    let unix_ns = 1_800_000_000_000_000_000;
+    world.tell(0, Input::WallClock { unix_ns });
+    assert_eq!(stalls(&world, 0), []);
+    // Nobody decides while we do look: that is a stall.
+    for _ in 0..20 {
+        world.now = world.now + Nanos::from_millis(1_000);
+        world.tell(0, Input::WallClock { unix_ns });
+    }
+    assert!(!stalls(&world, 0).is_empty());
+}
+
+#[test]
+fn a_gate_that_stays_closed_is_named_with_round_votes_and_peers() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(3)));
+    for node in &mut world.nodes {
+        node.client.syncing = true;
+    }
+    world.run(MINUTE, |_| false);
+    let why = last_why(&world, 0);
+    for part in [
+        "execution client",
+        "round ",
+        "proposer",
+        "prevotes of",
+        "precommits of",
+        "3 peers at",
+    ] {
+        assert!(why.contains(part), "{part} is not in: {why}");
+    }
+}
+
+#[test]
+fn votes_that_do_not_arrive_are_waited_for_by_name() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(3)));
+    world.drop = Box::new(|_, _, _, _| true);
+    world.run(MINUTE, |_| false);
+    let why = last_why(&world, 0);
+    assert!(why.contains("out of 4") && why.contains("round "), "{why}");
+}
+
+#[test]
+fn a_network_that_starts_together_waits_for_the_slowest_client() {
+    let mut world = World::new(4);
+    for node in &mut world.nodes {
+        node.client.syncing = true;
+    }
+    world.start_all();
+    for node in 0..4 {
+        world.run(Nanos::from_millis(2_000), |_| false);
+        assert_eq!(world.head(0), Height(0));
+        world.nodes[node].client.syncing = false;
+    }
+    assert!(world.run(MINUTE, |world| world.all_at(1)));
+    let (decided, _) = &world.nodes[0].disk.decided[&Height(1)];
+    assert_eq!(decided.certificate.round, Round(0));
+}
+
+#[test]
+fn a_client_that_never_opens_its_gate_holds_nobody_back_for_long() {
+    let mut world = World::new(4);
+    world.nodes[1].client.syncing = true;
+    world.start_all();
+    assert!(world.run(Nanos::from_millis(12_000), |world| world.head(0) >= Height(1)));
+}
+
+#[test]
+fn a_wall_clock_that_steps_back_or_before_the_genesis_moves_no_timer() {
+    let mut world = World::new(1);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    for unix_ns in [0, 1, 1_000] {
+        world.tell(0, Input::WallClock { unix_ns });
+        let before = world.now;
+        // The deadline lies ahead, as it did.
+        world.run(Nanos::from_millis(400), |_| false);
+        assert!(world.now.since(before) <= Nanos::from_millis(401));
+    }
+    world.assert_nobody_stopped();
+    let head = world.head(0);
+    assert!(
+        world.run(MINUTE, |world| world.all_at(head.0 + 3)),
+        "its clock is right again"
+    );
+}

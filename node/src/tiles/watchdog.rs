@@ -1,0 +1,134 @@
+//! This file knows how to watch the process itself: tiles that take no turn, and times in which nothing here ran.
+//!
+//! It never ends anything. A disk may stall and a machine may be paused; whoever reads `/health` decides what to do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ultramarine_runtime::pulse::{BEAT, Silence, Watch};
+use ultramarine_runtime::{Clock, Halt, Registry};
+use ultramarine_types::Nanos;
+
+use crate::board::{Board, SILENT_SECONDS, Silent};
+
+/// A look that comes so much later than it should is worth a line.
+const PAUSE: Nanos = Nanos::from_millis(5_000);
+
+/// Looks once a second, in a thread of its own, until the node halts.
+pub fn start(halt: &Halt, registry: &Arc<Registry>, board: &Arc<Board>) -> Result<(), String> {
+    let (halt, registry, board) = (halt.clone(), Arc::clone(registry), Arc::clone(board));
+    let watching = move || {
+        let (mut watch, mut lines, clock) = (Watch::default(), Lines::default(), Clock::start());
+        let mut before = (clock.now(), Clock::unix_ns());
+        while !halt.wait(BEAT) {
+            let now = (clock.now(), Clock::unix_ns());
+            if let Some(line) = pause(before, now) {
+                tracing::warn!("{line}");
+            }
+            before = now;
+            let silent = watch.look(&registry);
+            for line in lines.of(&silent) {
+                tracing::warn!("{line}");
+            }
+            board.silent(silent.iter().map(shown).collect());
+        }
+    };
+    let thread = std::thread::Builder::new().name("watchdog".to_owned());
+    thread.spawn(watching).map(drop).map_err(|error| error.to_string())
+}
+
+fn shown(silence: &Silence) -> Silent {
+    Silent {
+        tile: silence.tile.to_owned(),
+        seconds: silence.looks,
+    }
+}
+
+/// What is worth a line between two looks, each at a monotonic and a wall clock.
+fn pause(before: (Nanos, u64), now: (Nanos, u64)) -> Option<String> {
+    let passed = now.0.since(before.0);
+    let late = passed.since(BEAT.into());
+    let stepped = i128::from(now.1) - i128::from(before.1) - i128::from(passed.0);
+    let seconds = |ns: u128| Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX)).as_secs_f64();
+    if late >= PAUSE {
+        return Some(format!(
+            "nothing in this process ran for {:.1} s: it was stopped, or the machine has too little CPU",
+            seconds(late.0.into())
+        ));
+    }
+    if stepped.unsigned_abs() < u128::from(PAUSE.0) {
+        return None;
+    }
+    let size = seconds(stepped.unsigned_abs());
+    Some(if stepped > 0 {
+        format!("the wall clock stepped {size:.1} s forward: it was set, or the machine slept")
+    } else {
+        format!("the wall clock stepped {size:.1} s back: it was set")
+    })
+}
+
+/// Which tiles were said to be silent.
+#[derive(Debug, Default)]
+struct Lines {
+    said: Vec<&'static str>,
+}
+
+impl Lines {
+    /// One line when a tile has been silent for long enough, one when it is no longer.
+    fn of(&mut self, silent: &[Silence]) -> Vec<String> {
+        let long = |silence: &&Silence| silence.looks >= SILENT_SECONDS;
+        let now: Vec<&Silence> = silent.iter().filter(long).collect();
+        let begun = now.iter().filter(|silence| !self.said.contains(&silence.tile));
+        let mut lines: Vec<String> = begun
+            .map(|silence| format!("tile {} has taken no turn for {} s", silence.tile, silence.looks))
+            .collect();
+        let ended = self
+            .said
+            .iter()
+            .filter(|tile| now.iter().all(|silence| silence.tile != **tile));
+        lines.extend(ended.map(|tile| format!("tile {tile} takes its turns again")));
+        self.said = now.into_iter().map(|silence| silence.tile).collect();
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_silent_tile_is_said_once_and_its_end_once() {
+        let mut lines = Lines::default();
+        let silence = |looks| [Silence { tile: "store", looks }];
+        assert_eq!(lines.of(&silence(SILENT_SECONDS - 1)), [""; 0]);
+        assert_eq!(
+            lines.of(&silence(SILENT_SECONDS)),
+            ["tile store has taken no turn for 5 s"]
+        );
+        assert_eq!(lines.of(&silence(SILENT_SECONDS + 1)), [""; 0]);
+        assert_eq!(lines.of(&[]), ["tile store takes its turns again"]);
+        assert_eq!(lines.of(&[]), [""; 0]);
+    }
+
+    #[test]
+    fn a_pause_a_sleep_and_a_set_clock_are_told_apart() {
+        let line = |passed: u64, wall: i64| {
+            let unix = 1_800_000_000 * SECOND;
+            pause(
+                (Nanos(SECOND), unix),
+                (
+                    Nanos((1 + passed) * SECOND),
+                    unix.saturating_add_signed(wall * SECOND as i64),
+                ),
+            )
+        };
+        assert_eq!(line(1, 1), None);
+        assert_eq!(line(3, 3), None, "a busy machine");
+        assert!(line(61, 61).is_some_and(|line| line.contains("ran for 60.0 s")));
+        assert!(line(1, 3601).is_some_and(|line| line.contains("3600.0 s forward")));
+        assert!(line(1, -3599).is_some_and(|line| line.contains("3600.0 s back")));
+        assert!(line(1, -1_800_000_000).is_some(), "to 1970");
+    }
+}
