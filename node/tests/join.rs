@@ -1,15 +1,17 @@
-//! A full node joins a chain that is long under way.
+//! Nodes that come late: a full node to a chain that is long under way, a validator whose clock was wrong.
 
 mod harness;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use harness::network::{Network, start};
-use harness::{Node, succeed};
+use harness::network::{Network, start, start_with};
+use harness::{Node, succeed, wait_for};
 use sha2::{Digest, Sha256};
 
 const PATIENCE: Duration = Duration::from_secs(150);
+/// What a clock that was set wrong or right leads to comes within this.
+const SOON: Duration = Duration::from_secs(60);
 /// Heights before it joins.
 const AHEAD: u64 = 100;
 
@@ -85,4 +87,64 @@ fn sidecars(node: &Node, height: u64) -> String {
         .expect("answers");
     assert_eq!(status, 200, "node{} at height {height}: {answer}", node.id);
     format!("{:x}", Sha256::digest(answer["data"].to_string()))
+}
+
+/// Four validators, one of which has a clock of its own.
+#[test]
+fn a_node_whose_clock_is_wrong_says_so_and_comes_back_when_it_is_right() {
+    let Some(library) = harness::faketime::library() else {
+        return;
+    };
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(&temporary.path().join("net"), 4, 1_000);
+    let clock = temporary.path().join("clock");
+    // Whole at any time: the library reads it at every look at the clock.
+    let set = |offset: &str| {
+        let next = clock.with_extension("next");
+        std::fs::write(&next, format!("{offset}\n")).expect("the folder is writable");
+        std::fs::rename(&next, &clock).expect("the folder is writable");
+    };
+    set("-400d");
+    let (wrong, right) = (&network.nodes[3], &network.nodes[0]);
+    let _others: Vec<_> = (0..3).map(|id| network.start(id, &[])).collect();
+    let _victim = start_with(&wrong.home, &[], &harness::faketime::environment(&library, &clock));
+
+    // By more than a year: nobody takes it in, for its attestation has expired when it is signed.
+    right.wait_for_height(5, PATIENCE);
+    let peers = |node: &Node| node.status().and_then(|status| status["peers"].as_u64());
+    wait_for("answer of the wrong node", SOON, || peers(wrong));
+    assert_eq!(peers(wrong), Some(0));
+    set("+0");
+    wait_for("three peers without a restart", SOON, || {
+        peers(wrong).filter(|peers| *peers == 3)
+    });
+    let reasons = |node: &Node| -> Vec<String> {
+        let Ok((_, health)) = node.get("/health") else {
+            return vec!["no answer".to_owned()];
+        };
+        serde_json::from_value(health["reasons"].clone()).expect("a list")
+    };
+    wait_for("readiness", SOON, || reasons(wrong).is_empty().then_some(()));
+
+    for (offset, side) in [("-60", "behind"), ("+60", "ahead of")] {
+        set(offset);
+        let seconds: f64 = offset.parse().expect("a number");
+        let says =
+            |reason: &String| reason.contains("our clock is") && reason.contains(&format!(" s {side} the validators'"));
+        wait_for("reason for a wrong clock", SOON, || {
+            reasons(wrong).iter().any(says).then_some(())
+        });
+        let shown = wrong.metric("ultramarine_clock_offset_seconds").expect("a metric");
+        assert!((shown - seconds).abs() < 3.0, "{shown} s are shown of {offset} s");
+        // Nobody else blames itself, and the others say whose clock it is.
+        for node in &network.nodes[..3] {
+            let about_clocks = reasons(node).into_iter().find(|reason| reason.contains("clock"));
+            assert_eq!(about_clocks, None);
+            wait_for("the peer's clock in metrics", SOON, || {
+                (node.metric("ultramarine_clock_peers_off_count") == Some(1.0)).then_some(())
+            });
+        }
+    }
+    set("+0");
+    wait_for("readiness", SOON, || reasons(wrong).is_empty().then_some(()));
 }

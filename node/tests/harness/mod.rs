@@ -1,6 +1,7 @@
 //! Runs the real binary: single commands to their end, and whole devnets while they run.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod faketime;
 pub mod network;
 pub mod program;
 pub mod sidecars;

@@ -164,6 +164,11 @@ impl Network {
 
 /// Starts the node of a home; it records the messages it receives.
 pub fn start(home: &Path, flags: &[&str]) -> Process {
+    start_with(home, flags, &[])
+}
+
+/// The same with these variables in its environment.
+pub fn start_with(home: &Path, flags: &[&str], environment: &[(&str, &Path)]) -> Process {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -175,6 +180,7 @@ pub fn start(home: &Path, flags: &[&str]) -> Process {
         .arg("--set")
         .arg(format!("log.messages_file={MESSAGES}"))
         .args(flags)
+        .envs(environment.iter().copied())
         .stdout(log.try_clone().expect("a descriptor"))
         .stderr(log);
     Process(command.spawn().expect("the binary runs"))
