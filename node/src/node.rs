@@ -239,6 +239,7 @@ fn build(
     let http_limits = http::server::Limits {
         requests_max: config.http.requests_max,
         timeout: config.http.timeout,
+        ..http::server::Limits::default()
     };
     crew.spawn(topology::HTTP, move |ctx| {
         on_tokio(async move {
