@@ -74,7 +74,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", crate::program::causes(&error));
             ExitCode::FAILURE
         }
     }

@@ -29,7 +29,7 @@ use crate::home::replace_file;
 use crate::program;
 use child::{Child, Spawn};
 use client::Client;
-use layout::{Layout, NodeHome};
+use layout::Layout;
 use load::Load;
 use watch::{Ending, Watch};
 
@@ -47,8 +47,12 @@ pub struct Options {
     pub validators: Option<u16>,
     /// Where to keep it, and from where to resume it; `None`: a fresh folder, removed at the end.
     pub dir: Option<PathBuf>,
-    /// File or folder to publish; `None`: some generated content.
+    /// File or folder to publish, round and round; `None`: fresh blobs.
     pub blobs: Option<PathBuf>,
+    /// What makes fresh blobs; the same makes the same. `None`: a random one.
+    pub seed: Option<u64>,
+    /// Run each node's execution client in a process of its own.
+    pub separate_clients: bool,
     /// Most blobs a block may carry in a new network; `None`: six, or what the resumed network has.
     pub blobs_per_block: Option<u32>,
     /// End when every node has decided this height.
@@ -84,13 +88,19 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 async fn network(options: &Options, layout: &Layout) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let client = Client::new();
+    let load = load::Description::of(options)?;
+    let mut clients = Vec::new();
     let mut children = Vec::with_capacity(layout.nodes().len());
     for node in layout.nodes() {
+        if options.separate_clients {
+            clients.push(Child::spawn_client(node)?);
+        }
         children.push(Child::spawn(&Spawn {
             home: &node.home,
             log: &node.log,
             io: options.io.as_deref(),
             filter: options.log.as_deref(),
+            engine: options.separate_clients.then(|| node.engine()).transpose()?,
         })?);
     }
     say(
@@ -101,18 +111,19 @@ async fn network(options: &Options, layout: &Layout) -> anyhow::Result<()> {
             layout.dir().display()
         ),
     );
-    let load = Load::start(options.blobs.as_deref(), layout)?;
+    let publishers = Load::start(&load, layout);
 
     let ended = tokio::select! {
         () = stop.asked() => Ok(Ending::Asked),
-        ended = operate(options, layout, &client, &mut children) => ended,
+        ended = operate(options, layout, &load, &client, &mut children, &clients) => ended,
     };
-    load.stop().await;
+    publishers.stop().await;
     let outcome = match ended {
         Ok(Ending::Asked) if !options.json => Ok(()),
-        ended => finish(options, layout, &client, ended).await,
+        ended => finish(options, layout, &load, &client, ended).await,
     };
     child::stop_all(&mut children).await;
+    child::stop_all(&mut clients).await;
     outcome
 }
 
@@ -120,22 +131,25 @@ async fn network(options: &Options, layout: &Layout) -> anyhow::Result<()> {
 async fn operate(
     options: &Options,
     layout: &Layout,
+    load: &load::Description,
     client: &Client,
     children: &mut [Child],
+    clients: &[Child],
 ) -> anyhow::Result<Ending> {
-    wait_ready(layout.nodes(), client, children).await?;
-    write_directory(layout, children)?;
-    introduce(options, layout);
-    Watch::new(options, layout.nodes(), client, children).run().await
+    wait_ready(layout, client, children).await?;
+    write_directory(layout, children, clients)?;
+    introduce(options, layout, load);
+    Watch::new(options, layout, client, children).run().await
 }
 
 async fn finish(
     options: &Options,
     layout: &Layout,
+    load: &load::Description,
     client: &Client,
     ended: anyhow::Result<Ending>,
 ) -> anyhow::Result<()> {
-    let report = report::gather(layout.nodes(), client).await;
+    let report = report::gather(layout.nodes(), load, client).await;
     if options.json {
         println!(
             "{}",
@@ -158,7 +172,9 @@ async fn finish(
     }
 }
 
-async fn wait_ready(nodes: &[NodeHome], client: &Client, children: &mut [Child]) -> anyhow::Result<()> {
+async fn wait_ready(layout: &Layout, client: &Client, children: &mut [Child]) -> anyhow::Result<()> {
+    let nodes = layout.nodes();
+    let patience = watch::patience(READY_TIMEOUT, layout.blobs_per_block());
     let (mut moved, mut fewest, mut most) = (Instant::now(), usize::MAX, 0);
     loop {
         let (mut unready, mut executed) = (Vec::new(), 0);
@@ -179,7 +195,7 @@ async fn wait_ready(nodes: &[NodeHome], client: &Client, children: &mut [Child])
                     unready.extend(reasons.iter().map(|why| format!("node{}: {why}", node.id)));
                     executed += snapshot.executed_height.0;
                 }
-                Err(error) => unready.push(format!("node{}: {error:#}", node.id)),
+                Err(error) => unready.push(format!("node{}: {}", node.id, program::causes(&error))),
             }
         }
         if unready.is_empty() {
@@ -190,31 +206,33 @@ async fn wait_ready(nodes: &[NodeHome], client: &Client, children: &mut [Child])
             moved = Instant::now();
             (fewest, most) = (fewest.min(unready.len()), most.max(executed));
         }
-        if moved.elapsed() > READY_TIMEOUT {
-            bail!(
-                "nothing moved for {} s: {}",
-                READY_TIMEOUT.as_secs(),
-                unready.join("; ")
-            );
+        if moved.elapsed() > patience {
+            bail!("nothing moved for {} s: {}", patience.as_secs(), unready.join("; "));
         }
         tokio::time::sleep(READY_INTERVAL).await;
     }
 }
 
-fn write_directory(layout: &Layout, children: &[Child]) -> anyhow::Result<()> {
+/// `clients` are the execution clients' processes, if they have any of their own.
+fn write_directory(layout: &Layout, children: &[Child], clients: &[Child]) -> anyhow::Result<()> {
     let nodes: Vec<_> = layout
         .nodes()
         .iter()
         .zip(children)
-        .map(|(node, child)| {
-            json!({
+        .enumerate()
+        .map(|(index, (node, child))| {
+            let mut entry = json!({
                 "id": node.id,
                 "home": node.home,
                 "pid": child.pid(),
                 "http": node.http(),
                 "rpc": node.rpc(),
                 "quic": node.addresses.quic.to_string(),
-            })
+            });
+            if let Some(client) = clients.get(index) {
+                entry["client_pid"] = json!(client.pid());
+            }
+            entry
         })
         .collect();
     let path = layout.dir().join("devnet.json");
@@ -222,7 +240,7 @@ fn write_directory(layout: &Layout, children: &[Child]) -> anyhow::Result<()> {
     replace_file(&path, &text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn introduce(options: &Options, layout: &Layout) {
+fn introduce(options: &Options, layout: &Layout, load: &load::Description) {
     let mut text = String::from("\n  node   status, metrics, blobs           execution client (JSON-RPC)\n");
     for node in layout.nodes() {
         text.push_str(&format!(
@@ -239,7 +257,8 @@ fn introduce(options: &Options, layout: &Layout) {
          curl {last_http}/eth/v1/beacon/blob_sidecars/head\n  \
          {program} blob put README.md --rpc {first_rpc}\n  \
          {program} blob get --node {last_http} --out copy.md HASH…\n\
-         Logs are in {dir}/node*.log. Ctrl-C stops everything.\n",
+         Logs are in {dir}/node*.log. Now {load}. Ctrl-C stops everything.\n",
+        load = load.line(),
         program = program::name(),
         first_http = first.http(),
         last_http = last.http(),

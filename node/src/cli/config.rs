@@ -59,7 +59,8 @@ fn check(args: &HomeArgs) -> anyhow::Result<()> {
 
 /// What was read, or nothing and a line about it more.
 fn sound<T>(read: Result<T, impl Into<anyhow::Error>>, wrong: &mut Vec<String>) -> Option<T> {
-    read.map_err(|error| wrong.push(format!("{:#}", error.into()))).ok()
+    read.map_err(|error| wrong.push(crate::program::causes(&error.into())))
+        .ok()
 }
 
 /// One line a setting, by section; values and origins in columns.

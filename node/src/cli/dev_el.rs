@@ -20,6 +20,9 @@ pub struct Args {
     /// What to log
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
+    /// Stop when the process with this id, which must be our parent, is gone
+    #[arg(long, value_name = "PID", hide = true)]
+    parent: Option<u32>,
 }
 
 #[cfg(not(feature = "dev-el"))]
@@ -35,6 +38,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     use tokio_util::sync::CancellationToken;
     use ultramarine_dev_el::DevElOptions;
 
+    if let Some(parent) = args.parent {
+        super::start::die_with(parent)?;
+    }
     super::log_to_stderr(&super::quiet_engine(&args.log));
     let text = std::fs::read(&args.genesis).with_context(|| format!("cannot read {}", args.genesis.display()))?;
     let genesis = serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", args.genesis.display()))?;

@@ -14,9 +14,15 @@ pub struct Args {
     /// Folder to keep the network in; resumed when it exists [default: a fresh one, removed at the end]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// File, or folder of files, to publish as blobs, round and round [default: some generated content]
+    /// File, or folder of files, to publish as blobs, round and round [default: fresh blobs, none of which comes twice]
     #[arg(long, value_name = "PATH")]
     blobs: Option<PathBuf>,
+    /// Make the same fresh blobs as another run with this seed [default: a random one]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "blobs")]
+    seed: Option<u64>,
+    /// Run each node's execution client in a process of its own, so that memory and CPU of the two can be told apart
+    #[arg(long)]
+    separate_clients: bool,
     /// Most blobs a block of a new network may carry; written to its genesis [default: 6]
     #[arg(
         long,
@@ -24,7 +30,7 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(limits::BLOBS_PER_BLOCK_MIN as i64..=limits::BLOBS_PER_BLOCK_MAX as i64)
     )]
     blobs_per_block: Option<u32>,
-    /// End when every node has decided this height; exit code 1 when nothing moves for 60 s
+    /// End when every node has decided this height; exit code 1 when nothing moves for 60 s (with large blocks longer)
     #[arg(long, value_name = "H")]
     until_height: Option<u64>,
     /// Print one JSON object at the end: agreement, figures, latencies (everything else goes to standard error)
@@ -44,6 +50,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         validators,
         dir,
         blobs,
+        seed,
+        separate_clients,
         blobs_per_block,
         until_height,
         json,
@@ -54,6 +62,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         validators,
         dir,
         blobs,
+        seed,
+        separate_clients,
         blobs_per_block,
         until_height,
         json,

@@ -98,7 +98,7 @@ pub fn role(genesis: &Genesis, keys: &Keys) -> String {
 }
 
 /// Asks the kernel to end this process with its parent, so that a devnet leaves nothing behind however it ends.
-fn die_with(parent: u32) -> anyhow::Result<()> {
+pub fn die_with(parent: u32) -> anyhow::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .context("cannot ask to end with the parent process")?;
     // The parent may have gone before the request was in place.

@@ -1,13 +1,17 @@
 //! This file knows how to start a node's process, to see it end, and to end it.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::devnet::layout::NodeHome;
+use crate::home::Home;
 
 /// How long nodes may take to end when asked to.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -15,7 +19,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 const END_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What to start.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Spawn<'a> {
     /// The node's home.
     pub home: &'a Path,
@@ -25,6 +29,8 @@ pub struct Spawn<'a> {
     pub io: Option<&'a str>,
     /// `log.filter`, if not as configured.
     pub filter: Option<&'a str>,
+    /// Engine API of its execution client and the secret shared with it, if not as configured.
+    pub engine: Option<(String, PathBuf)>,
 }
 
 /// A node's process. Dropping it kills the process.
@@ -37,25 +43,49 @@ pub struct Child {
 impl Child {
     /// Starts a node. The thread that calls this must live as long as the node should: the kernel ends it with us.
     pub fn spawn(spawn: &Spawn<'_>) -> anyhow::Result<Self> {
+        let mut arguments: Vec<OsString> = vec!["start".into(), "--home".into(), spawn.home.into()];
+        if let Some(io) = spawn.io {
+            arguments.extend(["--io".into(), io.into()]);
+        }
+        if let Some(filter) = spawn.filter {
+            arguments.extend(["--log".into(), filter.into()]);
+        }
+        if let Some((url, secret)) = &spawn.engine {
+            arguments.extend(["--engine".into(), url.into(), "--jwt-secret".into(), secret.into()]);
+        }
+        Self::start(&arguments, spawn.log).context("cannot start a node's process")
+    }
+
+    /// Starts a node's execution client by itself, under the same condition.
+    pub fn spawn_client(node: &NodeHome) -> anyhow::Result<Self> {
+        let home = Home::open(&node.home)?;
+        let arguments: Vec<OsString> = vec![
+            "dev-el".into(),
+            "--genesis".into(),
+            home.execution_genesis().into(),
+            "--jwt-secret".into(),
+            home.jwt_secret().into(),
+            "--http-port".into(),
+            node.addresses.engine_http.port().to_string().into(),
+            "--auth-port".into(),
+            node.addresses.engine_auth.port().to_string().into(),
+        ];
+        let log = node.log.with_extension("client.log");
+        Self::start(&arguments, &log).context("cannot start an execution client's process")
+    }
+
+    fn start(arguments: &[OsString], log: &Path) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find our own executable")?;
         let log = OpenOptions::new()
             .create(true)
             .append(true)
-            .open(spawn.log)
-            .with_context(|| format!("cannot write {}", spawn.log.display()))?;
+            .open(log)
+            .with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(program);
         command
-            .arg("start")
-            .arg("--home")
-            .arg(spawn.home)
+            .args(arguments)
             .arg("--parent")
             .arg(std::process::id().to_string());
-        if let Some(io) = spawn.io {
-            command.arg("--io").arg(io);
-        }
-        if let Some(filter) = spawn.filter {
-            command.arg("--log").arg(filter);
-        }
         // What the operator set for one node must not reach all of them.
         for (name, _) in std::env::vars_os() {
             if name
@@ -68,7 +98,7 @@ impl Child {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // A process group of its own: Ctrl-C reaches us, and we end the nodes in order.
         command.process_group(0);
-        let process = command.spawn().context("cannot start a node's process")?;
+        let process = command.spawn()?;
         Ok(Self { process, ended: None })
     }
 

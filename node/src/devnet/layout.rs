@@ -40,6 +40,12 @@ impl NodeHome {
         format!("http://{}", self.addresses.http)
     }
 
+    /// Its execution client's Engine API, and the secret for it.
+    pub fn engine(&self) -> anyhow::Result<(String, PathBuf)> {
+        let secret = Home::open(&self.home)?.jwt_secret();
+        Ok((format!("http://{}", self.addresses.engine_auth), secret))
+    }
+
     /// Its execution client's JSON-RPC.
     pub fn rpc(&self) -> String {
         format!("http://{}", self.addresses.engine_http)
@@ -275,6 +281,8 @@ mod tests {
             validators: None,
             dir: Some(dir.to_owned()),
             blobs: None,
+            seed: None,
+            separate_clients: false,
             blobs_per_block: None,
             until_height: None,
             json: false,

@@ -10,7 +10,7 @@ use crate::board::Snapshot;
 use crate::devnet::Options;
 use crate::devnet::child::Child;
 use crate::devnet::client::{Client, merge};
-use crate::devnet::layout::NodeHome;
+use crate::devnet::layout::{Layout, NodeHome};
 use crate::program;
 
 /// How often every node is asked for its status.
@@ -19,8 +19,10 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 const LATENCY_INTERVAL: Duration = Duration::from_secs(2);
 /// How often a line is written where there is no terminal to rewrite one on.
 const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(5);
-/// A network that decides nothing for this long is called stalled.
+/// A network that decides nothing for this long is called stalled, if its blocks are not large; see [`patience`].
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Blobs of a block from which it may take longer.
+const LARGE_BLOCK_BLOBS: u32 = 256;
 /// Heights over which the block time is averaged.
 const BLOCK_TIME_HEIGHTS: usize = 20;
 
@@ -35,6 +37,12 @@ pub enum Ending {
     Stalled(String),
 }
 
+/// How long nothing may move in a chain of such blocks: a block of many blobs takes an execution client long to build, and so
+/// it takes everybody.
+pub fn patience(small: Duration, blobs_per_block: u32) -> Duration {
+    small.mul_f64((f64::from(blobs_per_block) / f64::from(LARGE_BLOCK_BLOBS)).max(1.0))
+}
+
 /// Watches nodes by URL, so that a node that was killed and started again by hand is seen again.
 pub struct Watch<'a> {
     options: &'a Options,
@@ -47,12 +55,15 @@ pub struct Watch<'a> {
     seen: VecDeque<(u64, Instant)>,
     moved: Instant,
     commit_ms: Option<(f64, f64)>,
+    patience: Duration,
 }
 
 impl<'a> Watch<'a> {
     /// Begins now.
-    pub fn new(options: &'a Options, nodes: &'a [NodeHome], client: &'a Client, children: &'a mut [Child]) -> Self {
+    pub fn new(options: &'a Options, layout: &'a Layout, client: &'a Client, children: &'a mut [Child]) -> Self {
+        let nodes = layout.nodes();
         Self {
+            patience: patience(STALL_TIMEOUT, layout.blobs_per_block()),
             options,
             nodes,
             client,
@@ -138,7 +149,7 @@ impl<'a> Watch<'a> {
                 program::name(),
                 node.home.display()
             ),
-            None => eprintln!("\nnode{} does not answer: {error:#}", node.id),
+            None => eprintln!("\nnode{} does not answer: {}", node.id, program::causes(error)),
         }
         Ok(())
     }
@@ -159,7 +170,12 @@ impl<'a> Watch<'a> {
         for child in self.children.iter_mut() {
             all_gone &= child.ended()?.is_some();
         }
-        if !is_stalled(self.moved.elapsed(), all_gone, self.options.until_height.is_some()) {
+        if !is_stalled(
+            self.moved.elapsed(),
+            self.patience,
+            all_gone,
+            self.options.until_height.is_some(),
+        ) {
             return Ok(None);
         }
         let states: Vec<String> = self
@@ -239,12 +255,12 @@ impl<'a> Watch<'a> {
 }
 
 /// Whether a network in which nothing has moved for so long is given up.
-fn is_stalled(still: Duration, all_gone: bool, has_goal: bool) -> bool {
+fn is_stalled(still: Duration, patience: Duration, all_gone: bool, has_goal: bool) -> bool {
     // Without a wanted height, the operator may be restarting nodes by hand.
     if all_gone {
         still >= STALL_TIMEOUT / 4
     } else {
-        has_goal && still >= STALL_TIMEOUT
+        has_goal && still >= patience
     }
 }
 
@@ -274,12 +290,20 @@ mod tests {
     #[test]
     fn a_network_is_given_up_when_it_stands_still_and_somebody_waits_for_a_height() {
         let seconds = Duration::from_secs;
-        assert!(!is_stalled(seconds(59), false, true));
-        assert!(is_stalled(seconds(60), false, true));
-        assert!(!is_stalled(seconds(3600), false, false));
+        let is_stalled = |still, all_gone, has_goal| is_stalled(seconds(still), STALL_TIMEOUT, all_gone, has_goal);
+        assert!(!is_stalled(59, false, true));
+        assert!(is_stalled(60, false, true));
+        assert!(!is_stalled(3600, false, false));
         for has_goal in [false, true] {
-            assert!(!is_stalled(seconds(14), true, has_goal));
-            assert!(is_stalled(seconds(15), true, has_goal));
+            assert!(!is_stalled(14, true, has_goal));
+            assert!(is_stalled(15, true, has_goal));
+        }
+    }
+
+    #[test]
+    fn a_chain_of_large_blocks_has_longer() {
+        for (blobs, expected) in [(6, 60), (256, 60), (512, 120), (1024, 240)] {
+            assert_eq!(patience(STALL_TIMEOUT, blobs), Duration::from_secs(expected), "{blobs}");
         }
     }
 }

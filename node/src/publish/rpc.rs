@@ -44,6 +44,11 @@ impl Rpc {
         self.quantity("eth_chainId", json!([])).await
     }
 
+    /// The newest block's number.
+    pub async fn block_number(&self) -> Result<u64> {
+        self.quantity("eth_blockNumber", json!([])).await
+    }
+
     /// Transactions of `account` in blocks.
     pub async fn nonce(&self, account: Address) -> Result<u64> {
         self.quantity("eth_getTransactionCount", json!([account, "latest"]))

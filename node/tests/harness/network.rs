@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use ultramarine_node::devnet::ports;
 use ultramarine_node::engine::genesis::dev_account;
 use ultramarine_node::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
-use ultramarine_node::publish::{Prover, PublisherOptions, publish};
+use ultramarine_node::publish::{Content, PublisherOptions, publish};
 
 use super::{Node, Process, turn, ultramarine};
 
@@ -95,24 +95,18 @@ impl Network {
 
     /// Feeds the clients of these nodes with blobs until the answer is dropped.
     pub fn load(&self, ids: impl IntoIterator<Item = usize>) -> Load {
-        let content = self.dir.join("content");
-        std::fs::create_dir_all(&content).expect("the folder is writable");
-        for file in 0..4u8 {
-            let bytes: Vec<u8> = (0..200_000u32)
-                .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8 ^ file)
-                .collect();
-            std::fs::write(content.join(format!("{file}.bin")), bytes).expect("the folder is writable");
-        }
         let runtime = Runtime::new().expect("threads");
         let cancel = CancellationToken::new();
-        let prover = Prover::new(2);
         for id in ids {
             let options = PublisherOptions {
                 rpc: self.nodes[id].rpc.clone(),
                 signer: dev_account(id),
-                path: content.clone(),
+                content: Content::Fresh {
+                    seed: 1,
+                    publisher: id as u64,
+                },
                 blobs_per_block: 6,
-                prover: prover.clone(),
+                validators: self.nodes.len() as u32,
             };
             runtime.spawn(publish(options, cancel.clone()));
         }
