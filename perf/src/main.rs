@@ -1,8 +1,8 @@
 //! Runs real nodes under load and shows where a block's time went.
 //!
 //! ```text
-//!   load ──files──▶ ultramarine devnet ──devnet.json──▶ watch ──▶ stages, resources, timeline
-//!                          └── final JSON ──▶ outcome ─────────▶ report.html, <stage>.hgrm
+//!   ultramarine devnet ──devnet.json──▶ watch ──▶ stages, resources, timeline
+//!          └── final JSON ──▶ outcome ─────────▶ report.html, figures.json, <stage>.hgrm
 //! ```
 //!
 //! A *run* is one network from start to its last height; a *stage* is a span of a block's life as the nodes' own
@@ -14,13 +14,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod devnet;
+mod figures;
 mod hgrm;
 mod http;
-mod load;
 mod machine;
 mod outcome;
 mod report;
 mod resources;
+mod sample;
 mod stages;
 mod watch;
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::http;
 use crate::outcome::Nodes;
 use crate::resources::Resources;
+use crate::sample::Sample;
 use crate::stages::Stages;
 
 /// What was last seen of a node.
@@ -19,6 +20,10 @@ pub struct Seen {
     pub stages: Stages,
     /// Its process.
     pub resources: Resources,
+    /// Its execution client's process, if that has one of its own.
+    pub client: Option<Resources>,
+    /// The first and the last moment at which it told what it had done.
+    pub samples: Option<(Sample, Sample)>,
     /// Operations per ring, by the ring's name.
     pub ring_operations: Vec<(String, u64)>,
 }
@@ -97,14 +102,20 @@ impl Watch {
         self.seen.nodes.resize_with(nodes.nodes.len(), Seen::default);
         for (node, seen) in nodes.nodes.iter().zip(&mut self.seen.nodes) {
             seen.name = node.name();
-            if let Some(resources) = Resources::read(node.pid) {
-                seen.resources = resources;
-            }
+            let (process, client) = (Resources::read(node.pid), node.client_pid.and_then(Resources::read));
+            seen.resources = process.unwrap_or(seen.resources);
+            seen.client = client.or(seen.client);
             if let Ok(stages) = http::get(&node.http, "/histograms").and_then(|text| Stages::read(&text)) {
                 seen.stages = stages;
             }
             if let Ok(metrics) = http::get(&node.http, "/metrics") {
                 seen.ring_operations = ring_operations(&metrics);
+                // Both processes at one moment, or it is no moment to count from or to.
+                let whole = process.filter(|_| client.is_some() == node.client_pid.is_some());
+                if let Some(sample) = whole.and_then(|process| Sample::read(&metrics, process, client)) {
+                    let first = seen.samples.take().map_or_else(|| sample.clone(), |(first, _)| first);
+                    seen.samples = Some((first, sample));
+                }
             }
         }
         let status = nodes
@@ -157,7 +168,8 @@ mod tests {
             ("/histograms".to_owned(), document(&[("vote", histogram([4_000_000]))])),
             (
                 "/metrics".to_owned(),
-                "# TYPE x counter\nultramarine_ring_operations_total{ring=\"store\"} 42\n".to_owned(),
+                "# TYPE x counter\nultramarine_ring_operations_total{ring=\"store\"} 42\nultramarine_consensus_blobs_total 30\n"
+                    .to_owned(),
             ),
             (
                 "/status".to_owned(),
@@ -182,6 +194,8 @@ mod tests {
         assert_eq!(seen.nodes.len(), 2);
         assert_eq!(seen.timeline.len(), 2);
         assert_eq!(seen.nodes[0].ring_operations, [("store".to_owned(), 42)]);
+        let (first, last) = seen.nodes[0].samples.as_ref().expect("it told twice");
+        assert_eq!((first.blobs, last.blobs, last.client), (30, 30, None));
         assert!(seen.nodes[1].stages.get(Stage::Vote).is_none() && seen.nodes[1].resources.memory_bytes_max > 0);
         assert_eq!(
             seen.stages().get(Stage::Vote).map(hdrhistogram::Histogram::len),
