@@ -216,7 +216,9 @@ pub fn tables(runs: &[Figures]) -> String {
 
 fn table(runs: &[Figures], columns: &[Column]) -> String {
     let mut text = String::from("| blobs a block at most | run |");
-    columns.iter().for_each(|(name, _)| drop(write!(text, " {name} |")));
+    for (name, _) in columns {
+        let _ = write!(text, " {name} |");
+    }
     text.push_str("\n|---|---|");
     columns.iter().for_each(|_| text.push_str("---|"));
     text.push('\n');
@@ -249,7 +251,9 @@ fn row(
     let _ = write!(text, "| {blobs} | {name} |");
     for (_, of) in columns {
         match number(of.as_ref()) {
-            Some(number) => drop(write!(text, " {} |", short(number))),
+            Some(number) => {
+                let _ = write!(text, " {} |", short(number));
+            }
             None => text.push_str(" – |"),
         }
     }
