@@ -22,7 +22,7 @@ pub struct Seen {
     pub resources: Resources,
     /// Its execution client's process, if that has one of its own.
     pub client: Option<Resources>,
-    /// The first and the last moment at which it told what it had done.
+    /// The first moment at which it told of a blob, or the first at all, and the last.
     pub samples: Option<(Sample, Sample)>,
     /// Operations per ring, by the ring's name.
     pub ring_operations: Vec<(String, u64)>,
@@ -56,9 +56,10 @@ impl Seenings {
         all
     }
 
-    /// Blobs a second between the first and the last moment at which a block was decided.
+    /// Blobs a second between the first moment at which there were any and the last: clients take none while they start.
     pub fn blobs_per_second(&self) -> Option<f64> {
-        let (first, last) = (self.timeline.first()?, self.timeline.last()?);
+        let first = self.timeline.iter().find(|moment| moment.blobs > 0)?;
+        let last = self.timeline.last()?;
         let seconds = last.at_seconds - first.at_seconds;
         #[allow(clippy::cast_precision_loss)] // A run decides far fewer than 2^53 blobs.
         (seconds > 0.0).then(|| (last.blobs - first.blobs) as f64 / seconds)
@@ -113,8 +114,12 @@ impl Watch {
                 // Both processes at one moment, or it is no moment to count from or to.
                 let whole = process.filter(|_| client.is_some() == node.client_pid.is_some());
                 if let Some(sample) = whole.and_then(|process| Sample::read(&metrics, process, client)) {
-                    let first = seen.samples.take().map_or_else(|| sample.clone(), |(first, _)| first);
-                    seen.samples = Some((first, sample));
+                    let first = seen
+                        .samples
+                        .take()
+                        .map(|(first, _)| first)
+                        .filter(|first| first.blobs > 0);
+                    seen.samples = Some((first.unwrap_or_else(|| sample.clone()), sample));
                 }
             }
         }
@@ -213,7 +218,7 @@ mod tests {
         };
         let seen = Seenings {
             nodes: Vec::new(),
-            timeline: vec![moment(1.0, 10), moment(2.0, 15), moment(11.0, 60)],
+            timeline: vec![moment(0.0, 0), moment(1.0, 10), moment(2.0, 15), moment(11.0, 60)],
         };
         assert_eq!(seen.blobs_per_second(), Some(5.0));
         assert_eq!(Seenings::default().blobs_per_second(), None);
