@@ -9,6 +9,7 @@
 //!
 //! To add a setting: describe it in `default.toml`, add a field here, read it in the section's `read`.
 
+pub mod environment;
 pub mod layers;
 pub mod origin;
 pub mod peer;

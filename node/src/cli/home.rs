@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::config::{Config, Layers, Override, Sources};
+use crate::config::{Config, Layers, Override, Sources, environment};
 use crate::home::Home;
 
 /// Which home, and what to change in its configuration.
@@ -36,12 +36,9 @@ impl HomeArgs {
         let home = Home::open(&self.home)?;
         let path = home.config();
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
         let sources = Sources {
             file: Some((path, text)),
-            environment,
+            environment: environment::of_this_process(),
             flags: self.overrides()?,
         };
         let (config, layers) = Config::load(home.root(), &sources)?;

@@ -299,3 +299,94 @@ fn a_mistyped_section_of_a_variable_is_named_and_a_stranger_is_not_ours() {
     );
     assert!(!error.contains("ETHEREUMJS"), "{error}");
 }
+
+/// What is said of an environment; nothing if it is fine.
+fn complaint_about_environment(variables: &[(&str, &str)]) -> String {
+    let environment = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let sources = Sources {
+        environment: environment.collect(),
+        ..Sources::default()
+    };
+    Config::load(Path::new(HOME), &sources).map_or_else(|error| error.to_string(), |_| String::new())
+}
+
+#[test]
+fn variables_that_an_orchestrator_makes_for_a_service_are_not_ours() {
+    for service in [
+        "NODE",
+        "NODE0",
+        "NODES",
+        "NODE_METRICS",
+        "HTTP",
+        "HTTP_API",
+        "ENGINE",
+        "NETWORK_P2P",
+        "NETWORKS",
+        "LOG",
+        "RETENTION",
+    ] {
+        for (name, value) in [
+            ("SERVICE_HOST", "10.0.0.1"),
+            ("SERVICE_PORT", "8580"),
+            ("SERVICE_PORT_METRICS", "8580"),
+            ("PORT", "tcp://10.0.0.1:8580"),
+            ("PORT", "udp://[fd00::1]:26650"),
+            ("PORT_8580_TCP", "tcp://10.0.0.1:8580"),
+            ("PORT_8580_TCP_PROTO", "tcp"),
+            ("PORT_8580_TCP_PORT", "8580"),
+            ("PORT_26650_UDP_ADDR", "10.0.0.1"),
+            ("PORT_26650_UDP_START", "udp://10.0.0.1:26650"),
+            ("ENV_LANG", "C"),
+        ] {
+            let name = format!("ULTRAMARINE_{service}_{name}");
+            assert_eq!(complaint_about_environment(&[(&name, value)]), "", "{name}={value}");
+        }
+    }
+}
+
+#[test]
+fn a_mistyped_setting_is_not_taken_for_a_service() {
+    for (name, nearest) in [
+        ("ULTRAMARINE_NETWORK_LISTN", "listen"),
+        ("ULTRAMARINE_HTTP_LISTEN_", "listen"),
+        ("ULTRAMARINE_ENGINE_SERVICE_URL", ""),
+        ("ULTRAMARINE_NODE_PORT_TCP", ""),
+    ] {
+        let text = complaint_about_environment(&[(name, "127.0.0.1:1")]);
+        assert!(
+            text.contains(&format!("{name}: unknown key")) && text.contains("Did you mean `"),
+            "{name}: {text}"
+        );
+        assert!(text.contains(nearest), "{name}: {text}");
+    }
+    let text = complaint_about_environment(&[("ULTRAMARINE_HTTP_PORT", "8580")]);
+    assert!(
+        text.contains("unknown key `port` in [http]"),
+        "no orchestrator writes it so: {text}"
+    );
+}
+
+#[test]
+fn no_setting_can_be_mistaken_for_a_service() {
+    let (_, layers) = Config::load(Path::new(HOME), &Sources::default()).expect("valid");
+    for setting in layers.iter() {
+        let rest = format!("{}_{}", setting.section, setting.key);
+        assert!(!environment::is_of_service(&rest, "tcp://10.0.0.1:1"), "{rest}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_named() {
+    let value = String::from_utf8_lossy(b"a\xffb").into_owned();
+    let text = complaint_about_environment(&[("ULTRAMARINE_NODE_NAME", &value)]);
+    assert!(
+        text.contains("ULTRAMARINE_NODE_NAME: `node.name`") && text.contains("UTF-8"),
+        "{text}"
+    );
+    assert_eq!(
+        complaint_about_environment(&[("ULTRAMARINE_ODD", &value), ("LESS", &value)]),
+        ""
+    );
+}
