@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use ultramarine_runtime::{outlet, print};
 
 use crate::load;
 use crate::machine::Machine;
@@ -68,7 +69,7 @@ pub fn run(options: &Options) -> Result<()> {
 
     let arguments = arguments(options, &net, &blobs);
     let command = command_line(&binary, &arguments);
-    eprintln!("running {command}");
+    print::note(format_args!("running {command}"));
     let (outcome, seen, seconds) = watch_to_the_end(&binary, &arguments, &out, options.until_height)?;
 
     let all = seen.stages();
@@ -97,15 +98,15 @@ pub fn run(options: &Options) -> Result<()> {
     let path = out.join("report.html");
     fs::write(&path, report::render(&run)).with_context(|| format!("writing {}", path.display()))?;
     let commit = stages::quantile_ns(&all, ultramarine_types::Stage::Commit, 0.5).map_or(0.0, |ns| ns as f64 / 1e6);
-    println!(
-        "{} heights, {} blobs, agreement {}, commit p50 {commit:.1} ms",
-        run.outcome.heights, run.outcome.blobs, run.outcome.agreement
-    );
-    println!("report: {}", path.display());
+    let report = path.display();
     if !run.outcome.agreement {
-        bail!("the nodes did not agree on every height: see {}", path.display());
+        bail!("the nodes did not agree on every height: see {report}");
     }
-    Ok(())
+    print::line(format_args!(
+        "{} heights, {} blobs, agreement {}, commit p50 {commit:.1} ms\nreport: {report}",
+        run.outcome.heights, run.outcome.blobs, run.outcome.agreement
+    ))
+    .with_context(|| format!("{report} is written; only this was not printed"))
 }
 
 /// The devnet's arguments for these options.
@@ -142,6 +143,8 @@ fn watch_to_the_end(
     let started = std::time::Instant::now();
     let child = Command::new(binary)
         .args(arguments)
+        // However this program ends, the network ends with it.
+        .args(["--parent", &std::process::id().to_string()])
         .stdin(Stdio::null())
         .stdout(File::create(&stdout).with_context(|| format!("creating {}", stdout.display()))?)
         .stderr(File::create(&stderr).with_context(|| format!("creating {}", stderr.display()))?)
@@ -156,11 +159,11 @@ fn watch_to_the_end(
         }
         watch.look(&devnet_json);
         if let Some(height) = watch.height() {
-            eprint!("\rheight {height} of {until_height} ");
+            outlet::stderr().push(format!("\rheight {height} of {until_height} ").into_bytes());
         }
         std::thread::sleep(LOOK_EVERY);
     };
-    eprintln!();
+    print::note("");
     let seconds = started.elapsed().as_secs_f64();
     let printed = fs::read_to_string(&stdout).with_context(|| format!("reading {}", stdout.display()))?;
     let outcome = Outcome::find(&printed).with_context(|| failure(status, &stderr))?;

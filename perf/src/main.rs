@@ -8,10 +8,12 @@
 //! A *run* is one network from start to its last height; a *stage* is a span of a block's life as the nodes' own
 //! histograms measure it; the *report* is one HTML file that needs nothing else to be read.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ultramarine_runtime::print;
 
 mod devnet;
 mod hgrm;
@@ -46,8 +48,9 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if print::is_quiet(error.chain()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            print::reason(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
