@@ -16,29 +16,31 @@ pub mod layout;
 pub mod load;
 pub mod ports;
 pub mod report;
+pub mod voice;
 pub mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use ultramarine_runtime::print;
 
 use crate::home::replace_file;
 use crate::program;
+use crate::signals::Signals;
 use child::{Child, Spawn};
 use client::Client;
 use layout::{Layout, NodeHome};
 use load::Load;
+use report::Report;
+use voice::Voice;
 use watch::{Ending, Watch};
 
 /// How long nodes may stand still until all are ready. A resumed network replays its blocks to empty execution clients first.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a starting network is looked at.
 const READY_INTERVAL: Duration = Duration::from_millis(100);
-/// Lines of a failed node's log that are shown.
-const LOG_TAIL_LINES: usize = 15;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -69,21 +71,50 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let layout = Layout::prepare(options)?;
-    let result = runtime.block_on(network(options, &layout));
+    let voice = Voice::new(options.json);
+    let run = runtime.block_on(network(options, &layout, &voice));
     runtime.shutdown_timeout(Duration::from_secs(1));
-    match &result {
-        Ok(()) => layout.finish(),
-        Err(_) => say(
-            options,
-            &format!("the network's files and logs are kept in {}", layout.dir().display()),
-        ),
+    if run.is_kept {
+        let kept = layout.dir().display();
+        voice.line(format_args!("the network's files and logs are kept in {kept}"));
+    } else {
+        layout.finish();
     }
-    result
+    voice.finish();
+    // Last, as its reader may be slow, and a signal ends the process then: nothing is left to be tidied up.
+    let printed = run.report.map_or(Ok(()), |report| print_report(&report));
+    // What became of the network is the better reason.
+    run.outcome.and(printed)
 }
 
-async fn network(options: &Options, layout: &Layout) -> anyhow::Result<()> {
-    let mut stop = Stop::listen()?;
-    let client = Client::new();
+/// What a network came to.
+struct Run {
+    outcome: anyhow::Result<()>,
+    /// Whether a reader of the outcome may want to look at a folder that nobody asked to keep.
+    is_kept: bool,
+    /// What `--json` prints.
+    report: Option<Report>,
+}
+
+fn print_report(report: &Report) -> anyhow::Result<()> {
+    let text = serde_json::to_string(report).context("a report has a JSON form")?;
+    Ok(print::line(text)?)
+}
+
+async fn network(options: &Options, layout: &Layout, voice: &Voice) -> Run {
+    match start(options, layout, voice).await {
+        Ok((signals, children, load)) => run_to_the_end(options, layout, voice, signals, children, load).await,
+        // No node has said anything yet that somebody would look for.
+        Err(error) => Run {
+            outcome: Err(error),
+            is_kept: false,
+            report: None,
+        },
+    }
+}
+
+async fn start(options: &Options, layout: &Layout, voice: &Voice) -> anyhow::Result<(Signals, Vec<Child>, Load)> {
+    let signals = Signals::listen()?;
     let mut children = Vec::with_capacity(layout.nodes().len());
     for node in layout.nodes() {
         children.push(Child::spawn(&Spawn {
@@ -93,66 +124,89 @@ async fn network(options: &Options, layout: &Layout) -> anyhow::Result<()> {
             filter: options.log.as_deref(),
         })?);
     }
-    say(
-        options,
-        &format!(
-            "starting {} validators in {}",
-            layout.nodes().len(),
-            layout.dir().display()
-        ),
-    );
+    voice.line(format_args!(
+        "starting {} validators in {}",
+        layout.nodes().len(),
+        layout.dir().display()
+    ));
     let load = Load::start(options.blobs.as_deref(), layout)?;
+    Ok((signals, children, load))
+}
 
+async fn run_to_the_end(
+    options: &Options,
+    layout: &Layout,
+    voice: &Voice,
+    mut signals: Signals,
+    mut children: Vec<Child>,
+    load: Load,
+) -> Run {
+    let client = Client::new();
     let ended = tokio::select! {
-        () = stop.asked() => Ok(Ending::Asked),
-        ended = operate(options, layout, &client, &mut children) => ended,
+        _ = signals.asked() => Ok(Ending::Asked),
+        unprinted = voice.unheard() => Ok(Ending::Unheard(unprinted)),
+        ended = operate(options, layout, voice, &client, &mut children) => ended,
     };
+    signals.let_another_end_it();
     load.stop().await;
-    let outcome = match ended {
-        Ok(Ending::Asked) if !options.json => Ok(()),
-        ended => finish(options, layout, &client, ended).await,
-    };
+    let run = finish(options, layout, voice, &client, ended).await;
     child::stop_all(&mut children).await;
-    outcome
+    run
 }
 
 /// Waits until the network is ready, tells where everything is, and watches it until its end.
 async fn operate(
     options: &Options,
     layout: &Layout,
+    voice: &Voice,
     client: &Client,
     children: &mut [Child],
 ) -> anyhow::Result<Ending> {
     wait_ready(layout.nodes(), client, children).await?;
     write_directory(layout, children)?;
-    introduce(options, layout);
-    Watch::new(options, layout.nodes(), client, children).run().await
+    introduce(voice, layout);
+    Watch::new(options, voice, layout.nodes(), client, children).run().await
 }
 
 async fn finish(
     options: &Options,
     layout: &Layout,
+    voice: &Voice,
     client: &Client,
     ended: anyhow::Result<Ending>,
-) -> anyhow::Result<()> {
-    let report = report::gather(layout.nodes(), client).await;
-    if options.json {
-        println!(
-            "{}",
-            serde_json::to_string(&report).context("a report has a JSON form")?
-        );
+) -> Run {
+    let is_goal = matches!(ended, Ok(Ending::Reached(_)));
+    let report = if is_goal || options.json {
+        Some(report::gather(layout.nodes(), client).await)
+    } else {
+        None
+    };
+    let is_unheard = matches!(ended, Ok(Ending::Unheard(_)));
+    let outcome = ended.and_then(|ending| judge(options, voice, ending, report.as_ref()));
+    Run {
+        is_kept: outcome.is_err() && !is_unheard,
+        outcome,
+        report: report.filter(|_| options.json),
     }
-    match ended? {
+}
+
+fn judge(options: &Options, voice: &Voice, ending: Ending, report: Option<&Report>) -> anyhow::Result<()> {
+    match ending {
         Ending::Asked => Ok(()),
+        Ending::Unheard(unprinted) => match options.until_height {
+            // Who waits for a height must not take this for it.
+            Some(height) => bail!("the network was stopped before height {height}: {unprinted}"),
+            None => Err(unprinted.into()),
+        },
         Ending::Stalled(reason) => bail!("{reason}"),
         Ending::Reached(height) => {
-            if !report.agreement {
-                bail!("the nodes do not agree: {}", report.disagreement.join("; "));
+            let disagreement = report.map_or(&[][..], |report| &report.disagreement);
+            if !disagreement.is_empty() {
+                bail!("the nodes do not agree: {}", disagreement.join("; "));
             }
-            say(
-                options,
-                &format!("every node has decided height {height}, and all agree on every height"),
-            );
+            voice.line(format_args!(
+                "every node has decided height {height}, and all agree on every height"
+            ));
             Ok(())
         }
     }
@@ -164,12 +218,7 @@ async fn wait_ready(nodes: &[NodeHome], client: &Client, children: &mut [Child])
         let (mut unready, mut executed) = (Vec::new(), 0);
         for (node, child) in nodes.iter().zip(children.iter_mut()) {
             if let Some(status) = child.ended()? {
-                bail!(
-                    "node{} ended while starting ({status}). Its last words, from {}:\n{}",
-                    node.id,
-                    node.log.display(),
-                    tail(&node.log)
-                );
+                bail!("node{} ended while starting ({status}){}", node.id, child.last_words());
             }
             match client.status(&node.http()).await {
                 // A network that decides is under way, whatever one node still waits for.
@@ -222,7 +271,7 @@ fn write_directory(layout: &Layout, children: &[Child]) -> anyhow::Result<()> {
     replace_file(&path, &text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn introduce(options: &Options, layout: &Layout) {
+fn introduce(voice: &Voice, layout: &Layout) {
     let mut text = String::from("\n  node   status, metrics, blobs           execution client (JSON-RPC)\n");
     for node in layout.nodes() {
         text.push_str(&format!(
@@ -246,50 +295,5 @@ fn introduce(options: &Options, layout: &Layout) {
         first_rpc = first.rpc(),
         dir = layout.dir().display(),
     ));
-    say(options, &text);
-}
-
-/// Tells people; standard output belongs to the JSON object when that is asked for.
-fn say(options: &Options, text: &str) {
-    if options.json {
-        eprintln!("{text}")
-    } else {
-        println!("{text}")
-    }
-}
-
-fn tail(path: &Path) -> String {
-    let text = std::fs::read(path)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..]
-        .iter()
-        .map(|line| format!("  {line}\n"))
-        .collect()
-}
-
-/// Ctrl-C, or the system's wish that we end.
-struct Stop {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
+    voice.line(text);
 }

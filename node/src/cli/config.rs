@@ -1,6 +1,7 @@
 //! This file knows `ultramarine config`: check a configuration, show where it comes from, print the manual.
 
 use anyhow::bail;
+use ultramarine_runtime::print;
 
 use crate::cli::home::HomeArgs;
 use crate::config::layers::{DEFAULTS, Layers};
@@ -23,13 +24,9 @@ pub fn run(action: &Action) -> anyhow::Result<()> {
         Action::Check(args) => check(args),
         Action::Show(args) => {
             let (_, _, layers) = args.load()?;
-            print!("{}", table(&layers));
-            Ok(())
+            Ok(print::text(table(&layers))?)
         }
-        Action::Default => {
-            print!("{DEFAULTS}");
-            Ok(())
-        }
+        Action::Default => Ok(print::text(DEFAULTS)?),
     }
 }
 
@@ -48,12 +45,12 @@ fn check(args: &HomeArgs) -> anyhow::Result<()> {
     let (true, Some(genesis), Some(keys)) = (wrong.is_empty(), genesis, keys) else {
         bail!("{}", wrong.join("\n"));
     };
-    println!(
+    print::line(format_args!(
         "{} is fine: chain {}, {}",
         home.root().display(),
         genesis.params.chain_id,
         super::start::role(&genesis, &keys)
-    );
+    ))?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ultramarine_runtime::signals::Signal;
 use ultramarine_types::limits;
 
 use crate::devnet::{self, Options};
@@ -36,10 +37,16 @@ pub struct Args {
     /// What the nodes log, such as debug or "info,ultramarine_net=debug"
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
+    /// Stop when the process with this id, which must be our parent, is gone
+    #[arg(long, value_name = "PID", hide = true)]
+    parent: Option<u32>,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    super::log_to_stderr("warn");
+    if let Some(parent) = args.parent {
+        super::parent::end_with(parent, Signal::TERM)?;
+    }
+    crate::log::start("warn")?;
     let Args {
         validators,
         dir,
@@ -49,6 +56,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         json,
         io,
         log,
+        parent: _,
     } = args;
     devnet::run(&Options {
         validators,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use ultramarine_runtime::print;
 
 use crate::config::value::Value;
 use crate::config::{PeerAddress, write};
@@ -65,14 +66,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         },
     )?;
     let keys = Keys::load(&home)?;
-    println!(
-        "{}: full node of chain {}, peer id {}",
-        home.root().display(),
+    let root = home.root().display();
+    print::line(format_args!(
+        "{root}: full node of chain {}, peer id {}\nRun it: {} start --home {root}",
         genesis.params.chain_id,
-        hex::encode(keys.peer_id().0)
-    );
-    println!("Run it: {} start --home {}", program::name(), home.root().display());
-    Ok(())
+        hex::encode(keys.peer_id().0),
+        program::name(),
+    ))
+    .with_context(|| format!("the home {root} is made and whole; only this was not printed"))
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -1,6 +1,7 @@
 //! This file knows `ultramarine start`: check everything that can be checked, then run the node.
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
+use ultramarine_runtime::signals::Signal;
 
 use crate::cli::home::HomeArgs;
 use crate::config::{Config, Layers};
@@ -19,10 +20,10 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(parent) = args.parent {
-        die_with(parent)?;
+        super::parent::end_with(parent, Signal::KILL)?;
     }
     let (home, config, layers) = args.home.load()?;
-    super::log_to_stderr(&super::quiet_engine(&config.log.filter));
+    crate::log::start(&config.log.filter)?;
     let genesis = Genesis::load(&home)?;
     let keys = Keys::load(&home)?;
     keys::read_secret(&config.engine.jwt_secret)?;
@@ -95,17 +96,4 @@ pub fn role(genesis: &Genesis, keys: &Keys) -> String {
         Some(address) => format!("validator {address} of {}", genesis.validators.len()),
         None => format!("full node beside {} validators", genesis.validators.len()),
     }
-}
-
-/// Asks the kernel to end this process with its parent, so that a devnet leaves nothing behind however it ends.
-fn die_with(parent: u32) -> anyhow::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .context("cannot ask to end with the parent process")?;
-    // The parent may have gone before the request was in place.
-    let found = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
-    ensure!(
-        found == i32::try_from(parent).ok(),
-        "the parent process {parent} is gone"
-    );
-    Ok(())
 }

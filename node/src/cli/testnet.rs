@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
+use ultramarine_runtime::print;
 use ultramarine_types::limits;
 
 use crate::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, is_loopback, lay_out, node_directory};
@@ -54,19 +55,23 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         embedded: args.embedded,
     };
     lay_out(&args.dir, &plan)?;
+    let mut text = String::new();
     for (index, node) in plan.nodes.iter().enumerate() {
-        println!(
-            "{}: {} QUIC on {}",
+        text.push_str(&format!(
+            "{}: {} QUIC on {}\n",
             node_directory(&args.dir, index).display(),
             node.host,
             node.addresses.quic
-        );
+        ));
     }
-    println!(
+    text.push_str(
         "\nCopy each directory to its machine, start an execution client there with its execution-genesis.json and jwt.hex,\n\
-         and run `ultramarine start --home DIR`. Whoever holds a validator.key can sign for that validator."
+         and run `ultramarine start --home DIR`. Whoever holds a validator.key can sign for that validator.\n",
     );
-    Ok(())
+    print::text(text).with_context(|| {
+        let dir = args.dir.display();
+        format!("the homes in {dir} are made and whole; only this was not printed")
+    })
 }
 
 /// Addresses for each validator; those on one machine get ports of their own.

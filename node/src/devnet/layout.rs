@@ -63,19 +63,28 @@ impl Layout {
             Some(dir) => (std::path::absolute(dir)?, false),
             None => (fresh()?, true),
         };
-        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        let lock = lock(&dir)?;
+        let layout = Self::fill(&dir, temporary, options);
+        if layout.is_err() && temporary {
+            // A half-made folder tells nothing that the error does not.
+            let _ = fs::remove_dir_all(&dir);
+        }
+        layout
+    }
+
+    fn fill(dir: &Path, temporary: bool, options: &Options) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let lock = lock(dir)?;
         // Of an earlier run; whoever waits for it waits for this run's.
         let _ = fs::remove_file(dir.join("devnet.json"));
-        let exists = network::node_directory(&dir, 0).exists();
+        let exists = network::node_directory(dir, 0).exists();
         let nodes = if exists {
-            resume(&dir, options)?
+            resume(dir, options)?
         } else {
-            create(&dir, options)?
+            create(dir, options)?
         };
         let genesis = Genesis::load(&Home::open(&nodes[0].home)?)?;
         Ok(Self {
-            dir,
+            dir: dir.to_owned(),
             nodes,
             temporary,
             blobs_per_block: genesis.params.blobs_per_block_max,
@@ -111,7 +120,7 @@ fn fresh() -> anyhow::Result<PathBuf> {
     let random = hex::encode(&crate::keys::random_secret().context("no random name for a folder")?[..8]);
     let dir = std::env::temp_dir().join(format!("ultramarine-devnet-{random}"));
     let made = fs::DirBuilder::new().mode(0o700).create(&dir);
-    made.with_context(|| format!("cannot make {}", dir.display()))?;
+    made.with_context(|| format!("cannot make {}; name a folder with --dir, or set TMPDIR", dir.display()))?;
     Ok(dir)
 }
 

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::devnet::layout::Layout;
+use crate::devnet::voice::complain;
 use crate::engine::genesis::dev_account;
 use crate::publish::encode::PIECE_BYTES;
 use crate::publish::{Prover, PublisherOptions, publish};
@@ -50,7 +51,7 @@ impl Load {
             let (cancel, id) = (cancel.clone(), node.id);
             publishers.spawn(async move {
                 if let Err(error) = publish(options, cancel).await {
-                    eprintln!("\npublishing through node{id} ended: {error:#}");
+                    complain(format_args!("publishing through node{id} ended: {error:#}"));
                 }
             });
         }

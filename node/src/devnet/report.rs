@@ -57,17 +57,20 @@ pub struct Latency {
     max: f64,
 }
 
-/// Asks every node.
+/// Asks every node. One that is gone is named in the report, and nowhere else.
 pub async fn gather(nodes: &[NodeHome], client: &Client) -> Report {
     let mut decided = Vec::with_capacity(nodes.len());
     let mut stages = BTreeMap::new();
     let mut failures = Vec::new();
     for node in nodes {
-        let decisions = client.decided(&node.http()).await;
-        decided.push(decisions.unwrap_or_else(|error| {
-            failures.push(format!("node{}: {error:#}", node.id));
-            Vec::new()
-        }));
+        match client.decided(&node.http()).await {
+            Ok(decisions) => decided.push(decisions),
+            Err(error) => {
+                failures.push(format!("node{}: {error:#}", node.id));
+                decided.push(Vec::new());
+                continue;
+            }
+        }
         let merged = client
             .histograms(&node.http())
             .await

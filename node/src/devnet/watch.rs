@@ -1,9 +1,9 @@
 //! This file knows how to watch a network: one live line for people, and the end when it comes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use ultramarine_runtime::print::Unprinted;
 use ultramarine_types::{Height, Stage};
 
 use crate::board::Snapshot;
@@ -11,6 +11,7 @@ use crate::devnet::Options;
 use crate::devnet::child::Child;
 use crate::devnet::client::{Client, merge};
 use crate::devnet::layout::NodeHome;
+use crate::devnet::voice::{Voice, complain};
 use crate::program;
 
 /// How often every node is asked for its status.
@@ -25,10 +26,12 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 const BLOCK_TIME_HEIGHTS: usize = 20;
 
 /// How a run came to its end.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub enum Ending {
     /// Somebody asked.
     Asked,
+    /// Nobody reads what it says any more, or it cannot be said.
+    Unheard(Unprinted),
     /// Every node has decided the wanted height.
     Reached(u64),
     /// It will not be reached; why.
@@ -38,6 +41,7 @@ pub enum Ending {
 /// Watches nodes by URL, so that a node that was killed and started again by hand is seen again.
 pub struct Watch<'a> {
     options: &'a Options,
+    voice: &'a Voice,
     nodes: &'a [NodeHome],
     client: &'a Client,
     children: &'a mut [Child],
@@ -51,9 +55,16 @@ pub struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// Begins now.
-    pub fn new(options: &'a Options, nodes: &'a [NodeHome], client: &'a Client, children: &'a mut [Child]) -> Self {
+    pub fn new(
+        options: &'a Options,
+        voice: &'a Voice,
+        nodes: &'a [NodeHome],
+        client: &'a Client,
+        children: &'a mut [Child],
+    ) -> Self {
         Self {
             options,
+            voice,
             nodes,
             client,
             children,
@@ -68,11 +79,7 @@ impl<'a> Watch<'a> {
     /// Watches until the wanted height is reached or nothing more can come. Without a wanted height it ends only when no
     /// node is left.
     pub async fn run(mut self) -> anyhow::Result<Ending> {
-        let live = if self.options.json {
-            std::io::stderr().is_terminal()
-        } else {
-            std::io::stdout().is_terminal()
-        };
+        let live = self.voice.is_live();
         let (mut latency_due, mut line_due) = (Instant::now(), Instant::now());
         loop {
             self.look().await?;
@@ -131,14 +138,14 @@ impl<'a> Watch<'a> {
         }
         let node = &self.nodes[index];
         match self.children[index].ended()? {
-            Some(status) => eprintln!(
-                "\nnode{} ended ({status}); its log is {}. The others go on; start it again with\n  {} start --home {}",
+            Some(status) => complain(format_args!(
+                "node{} ended ({status}); its log is {}. The others go on; start it again with\n  {} start --home {}",
                 node.id,
                 node.log.display(),
                 program::name(),
                 node.home.display()
-            ),
-            None => eprintln!("\nnode{} does not answer: {error:#}", node.id),
+            )),
+            None => complain(format_args!("node{} does not answer: {error:#}", node.id)),
         }
         Ok(())
     }
@@ -191,17 +198,11 @@ impl<'a> Watch<'a> {
 
     fn show(&self, live: bool, last: bool) {
         let line = self.line();
-        let text = match (live, last) {
+        self.voice.text(match (live, last) {
             (false, _) => format!("{line}\n"),
             (true, false) => format!("\r\x1b[2K{line}"),
             (true, true) => format!("\r\x1b[2K{line}\n"),
-        };
-        // A reader who went away is no reason to stop the network.
-        if self.options.json {
-            let _ = write!(std::io::stderr(), "{text}").and_then(|()| std::io::stderr().flush());
-        } else {
-            let _ = write!(std::io::stdout(), "{text}").and_then(|()| std::io::stdout().flush());
-        }
+        });
     }
 
     fn line(&self) -> String {
