@@ -177,6 +177,89 @@ fn what_a_benchmark_finds_is_one_object() {
 }
 
 #[test]
+fn what_cannot_be_printed_is_a_reason_and_a_reader_who_left_is_a_quiet_end() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let home = home(&dir.path().join("net"));
+    let (home, genesis) = (text(&home), home.join("genesis.json"));
+    let fresh = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let commands = |turn: &str| {
+        let new = [fresh(&format!("testnet-{turn}")), fresh(&format!("init-{turn}"))];
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        [
+            words(&["--help"]),
+            words(&["--version"]),
+            words(&["config", "default"]),
+            words(&["config", "show", "--home", home]),
+            words(&["config", "check", "--home", home]),
+            words(&["topology"]),
+            words(&["testnet", "--validators", "1", "--dir", &new[0]]),
+            words(&["init", "--home", &new[1], "--genesis", text(&genesis)]),
+        ]
+    };
+    for arguments in commands("full") {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let output = harness::ultramarine(&arguments)
+            .stdout(full.expect("Linux has it"))
+            .output()
+            .expect("the binary runs");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        assert!(
+            error.contains("cannot write to standard output: No space left"),
+            "{arguments:?}: {error}"
+        );
+    }
+    for arguments in commands("closed") {
+        let (reader, writer) = std::io::pipe().expect("descriptors");
+        drop(reader);
+        let output = harness::ultramarine(&arguments)
+            .stdout(writer)
+            .output()
+            .expect("the binary runs");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {}: {error}", output.status);
+        assert!(!error.contains("error"), "{arguments:?}: {error}");
+    }
+    assert!(
+        dir.path().join("testnet-full/node0").is_dir(),
+        "what was asked for is done"
+    );
+    // A reason that nobody hears is still an exit code.
+    let output = harness::ultramarine(["config", "check", "--home", "nowhere"])
+        .stderr(
+            std::fs::File::options()
+                .write(true)
+                .open("/dev/full")
+                .expect("Linux has it"),
+        )
+        .status();
+    assert_eq!(output.expect("the binary runs").code(), Some(1));
+}
+
+#[test]
+fn variables_of_a_service_are_no_settings() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let home = home(dir.path());
+    let check = |name: &str, value: &std::ffi::OsStr| {
+        let mut command = harness::ultramarine(["config", "check", "--home", text(&home)]);
+        let output = command.env(name, value).output().expect("the binary runs");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    for (name, value) in [
+        ("ULTRAMARINE_NODE_SERVICE_HOST", "10.0.0.1"),
+        ("ULTRAMARINE_NODE0_PORT", "tcp://10.0.0.1:8580"),
+    ] {
+        assert_eq!(check(name, value.as_ref()), (Some(0), String::new()), "{name}");
+    }
+    let no_text = std::os::unix::ffi::OsStrExt::from_bytes(b"a\xff");
+    let (code, error) = check("ULTRAMARINE_NODE_NAME", no_text);
+    assert!(code == Some(1) && error.contains("not UTF-8"), "{error}");
+}
+
+#[test]
 fn wrong_usage_is_exit_code_two() {
     assert_eq!(run(["devnet", "--validators", "0"]).status.code(), Some(2));
     assert_eq!(run(["no-such-command"]).status.code(), Some(2));
