@@ -8,6 +8,8 @@ use ultramarine_core::io::Event;
 use ultramarine_types::storage::Source;
 use ultramarine_types::{Address, Hash, Height, PeerId, Round, ValueId};
 
+use crate::engine::Waiting;
+
 /// Decided heights the snapshot lists.
 const RECENT_MAX: usize = 16;
 /// A node this many heights behind the best tip it has heard of is not ready to be relied on.
@@ -96,6 +98,9 @@ pub struct Snapshot {
     pub invalid_values: u64,
     /// Contradicting signatures of one validator seen since the process started.
     pub evidence: u64,
+    /// What the execution client has not answered for long; `None`: nothing.
+    #[serde(default)]
+    pub waiting: Option<String>,
     /// Newest decisions, newest last.
     pub decided: VecDeque<Decision>,
 }
@@ -104,6 +109,7 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Board {
     snapshot: Mutex<Snapshot>,
+    waiting: Waiting,
 }
 
 impl Board {
@@ -127,8 +133,10 @@ impl Board {
                 rounds_above_zero: 0,
                 invalid_values: 0,
                 evidence: 0,
+                waiting: None,
                 decided: VecDeque::new(),
             }),
+            waiting: Waiting::default(),
         }
     }
 
@@ -201,9 +209,18 @@ impl Board {
         snapshot.peers = snapshot.peers.saturating_sub(1);
     }
 
+    /// Where the engine's calls are noted while they run.
+    pub fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
     /// The node as it is now.
     pub fn snapshot(&self) -> Snapshot {
-        self.lock().clone()
+        let waiting = self.waiting.reason();
+        Snapshot {
+            waiting,
+            ..self.lock().clone()
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Snapshot> {
@@ -236,6 +253,7 @@ impl Snapshot {
             Some(gate) if !gate.on => reasons.push(format!("gate to the execution client closed: {}", gate.why)),
             Some(_) => {}
         }
+        reasons.extend(self.waiting.clone());
         let lag = self.best_tip.0.saturating_sub(self.height.0);
         if lag > LAG_READY_MAX {
             reasons.push(format!(

@@ -26,7 +26,7 @@ use ultramarine_types::verify::{Verdict, VerifyJob};
 
 use crate::board::{Board, Identity};
 use crate::config::{Config, EmbeddedEngine, EngineEndpoint};
-use crate::engine::{self, Endpoint, EngineOptions, LaneClient};
+use crate::engine::{self, Endpoint, EngineOptions, LaneClient, Waiting};
 use crate::genesis::Genesis;
 use crate::home::Home;
 use crate::http::{self, HttpState};
@@ -223,7 +223,7 @@ fn build(
         ultramarine_store::tile::run(ctx, state, io, requests, replies)
     })?;
 
-    let engine = engine_options(config, genesis, io)?;
+    let engine = engine_options(config, genesis, io, board.waiting().clone())?;
     let (calls, replies) = (core_engine.1, engine_core.0);
     let lane_client = LaneClient {
         jobs: engine_lane.jobs.0,
@@ -309,7 +309,7 @@ fn start_embedded(_: &mut Crew, config: &Config, _: &Genesis, _: bool) -> Result
     Ok(())
 }
 
-fn engine_options(config: &Config, genesis: &Genesis, io: Io) -> Result<EngineOptions, NodeError> {
+fn engine_options(config: &Config, genesis: &Genesis, io: Io, waiting: Waiting) -> Result<EngineOptions, NodeError> {
     let endpoint = match &config.engine.endpoint {
         EngineEndpoint::Http(url) => {
             let secret = engine::Secret::read(&config.engine.jwt_secret)
@@ -325,7 +325,8 @@ fn engine_options(config: &Config, genesis: &Genesis, io: Io) -> Result<EngineOp
     Ok(EngineOptions {
         endpoint,
         io,
-        timeout: config.engine.timeout,
+        timeout: config.engine.timeout_on(&Limits::of(&genesis.params)),
+        waiting,
         build_wait: config.engine.build_wait,
         fee_recipient: config.engine.fee_recipient,
         chain_id: genesis.params.chain_id,

@@ -1,6 +1,9 @@
 //! This file knows `ultramarine config`: check a configuration, show where it comes from, print the manual.
 
+use std::time::Duration;
+
 use anyhow::bail;
+use ultramarine_types::limits::Limits;
 
 use crate::cli::home::HomeArgs;
 use crate::config::layers::{DEFAULTS, Layers};
@@ -22,8 +25,13 @@ pub fn run(action: &Action) -> anyhow::Result<()> {
     match action {
         Action::Check(args) => check(args),
         Action::Show(args) => {
-            let (_, _, layers) = args.load()?;
-            print!("{}", table(&layers));
+            let (home, config, layers) = args.load()?;
+            let genesis = Genesis::load(&home).ok();
+            let timeout = genesis.map(|genesis| config.engine.timeout_on(&Limits::of(&genesis.params)));
+            print!(
+                "{}",
+                table(&layers, timeout.filter(|_| config.engine.timeout.is_none()))
+            );
             Ok(())
         }
         Action::Default => {
@@ -62,8 +70,8 @@ fn sound<T>(read: Result<T, impl Into<anyhow::Error>>, wrong: &mut Vec<String>) 
     read.map_err(|error| wrong.push(format!("{:#}", error.into()))).ok()
 }
 
-/// One line a setting, by section; values and origins in columns.
-fn table(layers: &Layers) -> String {
+/// One line a setting, by section; values and origins in columns. `timeout` is what the engine's follows from the chain.
+fn table(layers: &Layers, timeout: Option<Duration>) -> String {
     let width = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or_default();
     let key_width = width(&mut layers.iter().map(|setting| setting.key.chars().count()));
     let value_width = width(&mut layers.iter().map(|setting| setting.value.to_string().chars().count())).min(48);
@@ -75,9 +83,13 @@ fn table(layers: &Layers) -> String {
             text.push_str(&format!("{}[{section}]\n", if text.is_empty() { "" } else { "\n" }));
         }
         let value = setting.value.to_string();
+        let derived = timeout.filter(|_| (section, setting.key.as_str()) == ("engine", "timeout_ms"));
+        let derived = derived.map(|timeout| format!("; {} on this chain", timeout.as_millis()));
         text.push_str(&format!(
-            "{:key_width$} = {value:value_width$}  # {}\n",
-            setting.key, setting.origin
+            "{:key_width$} = {value:value_width$}  # {}{}\n",
+            setting.key,
+            setting.origin,
+            derived.unwrap_or_default()
         ));
     }
     text
@@ -153,7 +165,12 @@ mod tests {
             ..Sources::default()
         };
         let (_, layers) = Config::load("h".as_ref(), &sources).expect("valid");
-        let text = table(&layers);
+        let text = table(&layers, Some(Duration::from_secs(9)));
+        assert!(
+            text.lines()
+                .any(|line| line.starts_with("timeout_ms ") && line.ends_with("; 9000 on this chain")),
+            "{text}"
+        );
         assert!(
             text.lines()
                 .any(|line| line.starts_with("name ") && line.ends_with("# h/config.toml:3")),

@@ -299,3 +299,23 @@ fn a_mistyped_section_of_a_variable_is_named_and_a_stranger_is_not_ours() {
     );
     assert!(!error.contains("ETHEREUMJS"), "{error}");
 }
+
+#[test]
+fn the_time_for_a_call_follows_the_chain_unless_it_is_set() {
+    let on = |text: &str, blobs_per_block| {
+        let (config, _) = from_file(text).expect("valid");
+        config.engine.timeout_on(&Limits { blobs_per_block }).as_millis()
+    };
+    for (blobs, expected) in [(6, 8_000), (24, 8_720), (1024, 48_720)] {
+        assert_eq!(on("", blobs), expected);
+        assert_eq!(on("[engine]\ntimeout_ms = 0\n", blobs), expected);
+        assert_eq!(on("[engine]\ntimeout_ms = 100\n", blobs), 100);
+    }
+    for wrong in [1, 99, 600_001] {
+        let text = complaint(&format!("[engine]\ntimeout_ms = {wrong}\n"));
+        assert!(
+            text.contains(&wrong.to_string()) && text.contains("whole number from"),
+            "{text}"
+        );
+    }
+}
