@@ -19,6 +19,17 @@ pub struct PeerAddress {
 #[error("`{0}` is no peer address; expected PEER_ID@host:port (64 hex digits before the @) or host:port")]
 pub struct PeerAddressError(String);
 
+/// The same peers, each once: who is listed twice is still one to connect to.
+pub fn distinct(peers: Vec<PeerAddress>) -> Vec<PeerAddress> {
+    let mut kept: Vec<PeerAddress> = Vec::with_capacity(peers.len());
+    for peer in peers {
+        if !kept.contains(&peer) {
+            kept.push(peer);
+        }
+    }
+    kept
+}
+
 impl FromStr for PeerAddress {
     type Err = PeerAddressError;
 
