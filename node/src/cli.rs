@@ -12,6 +12,7 @@ mod testnet;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod whole;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -9,6 +9,7 @@
 //!
 //! To add a setting: describe it in `default.toml`, add a field here, read it in the section's `read`.
 
+pub mod host;
 pub mod layers;
 pub mod origin;
 pub mod peer;
@@ -16,6 +17,7 @@ pub mod problem;
 mod reader;
 #[cfg(test)]
 mod tests;
+pub mod url;
 pub mod value;
 pub mod write;
 
@@ -27,11 +29,13 @@ use ultramarine_kzg_pipeline::verifier;
 use ultramarine_runtime::ring::IoMode;
 use ultramarine_types::Address;
 
+pub use host::{Host, HostPort};
 pub use layers::{Layers, Override, Sources};
 pub use origin::Origin;
 pub use peer::PeerAddress;
 pub use problem::{ConfigError, Problem};
 use reader::Reader;
+pub use url::{HttpUrl, UrlError};
 
 use crate::topology::LANES;
 
@@ -224,10 +228,11 @@ impl NetworkConfig {
         let peers = reader.list(
             "network.peers",
             "items such as PEER_ID@host:port (64 hex digits before the @) or host:port",
+            PeerAddress::read,
         );
         Some(Self {
             listen: listen?,
-            peers: peers?,
+            peers: peer::distinct(peers?),
         })
     }
 }
@@ -244,12 +249,12 @@ impl EngineConfig {
             (Some(Some(embedded)), _) => Some(EngineEndpoint::Http(format!("http://{}", embedded.auth))),
             (_, Some(path)) => Some(EngineEndpoint::Ipc(path)),
             (_, None) => reader
-                .text_as(
+                .trimmed(
                     "engine.url",
                     "an http:// URL with host and port, or `ipc` or `embedded` in its place",
-                    |text| {
-                        let authority = text.strip_prefix("http://")?.trim_end_matches('/');
-                        authority.parse::<PeerAddress>().ok().map(|_| text.to_owned())
+                    |text| match HttpUrl::read(text)?.port {
+                        Some(_) => Ok(text.to_owned()),
+                        None => Err("has no port"),
                     },
                 )
                 .map(EngineEndpoint::Http),

@@ -10,6 +10,7 @@
 //!   HOME/data/                    blocks, blobs, log
 //! ```
 
+pub mod fit;
 pub mod network;
 pub mod staged;
 

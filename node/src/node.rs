@@ -356,7 +356,7 @@ fn net_options(config: &Config, genesis: &Genesis, keys: &Keys, socket: UdpSocke
         .iter()
         .filter(|peer| peer.peer_id != Some(identity.peer()))
         .map(|peer| PeerConfig {
-            address: peer.host_port.clone(),
+            address: peer.host_port.to_string(),
             peer: peer.peer_id,
         })
         .collect();

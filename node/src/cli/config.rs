@@ -1,12 +1,8 @@
 //! This file knows `ultramarine config`: check a configuration, show where it comes from, print the manual.
 
-use anyhow::bail;
-
 use crate::cli::home::HomeArgs;
+use crate::cli::whole::Whole;
 use crate::config::layers::{DEFAULTS, Layers};
-use crate::genesis::Genesis;
-use crate::home::Home;
-use crate::keys::Keys;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Action {
@@ -34,32 +30,17 @@ pub fn run(action: &Action) -> anyhow::Result<()> {
 }
 
 fn check(args: &HomeArgs) -> anyhow::Result<()> {
-    let home = Home::open(&args.home)?;
-    let mut wrong = Vec::new();
-    let loaded = sound(args.load(), &mut wrong);
-    let genesis = sound(Genesis::load(&home), &mut wrong);
-    let keys = sound(Keys::load(&home), &mut wrong);
-    if let Some((_, config, layers)) = &loaded {
-        sound(crate::keys::read_secret(&config.engine.jwt_secret), &mut wrong);
-        if let (Some(genesis), Some(keys)) = (&genesis, &keys) {
-            wrong.extend(super::start::misfits(config, layers, genesis, keys));
-        }
+    let whole = Whole::load(args)?;
+    for what in whole.warnings() {
+        eprintln!("warning: {what}");
     }
-    let (true, Some(genesis), Some(keys)) = (wrong.is_empty(), genesis, keys) else {
-        bail!("{}", wrong.join("\n"));
-    };
     println!(
         "{} is fine: chain {}, {}",
-        home.root().display(),
-        genesis.params.chain_id,
-        super::start::role(&genesis, &keys)
+        whole.home.root().display(),
+        whole.genesis.params.chain_id,
+        super::start::role(&whole.genesis, &whole.keys)
     );
     Ok(())
-}
-
-/// What was read, or nothing and a line about it more.
-fn sound<T>(read: Result<T, impl Into<anyhow::Error>>, wrong: &mut Vec<String>) -> Option<T> {
-    read.map_err(|error| wrong.push(format!("{:#}", error.into()))).ok()
 }
 
 /// One line a setting, by section; values and origins in columns.
@@ -90,6 +71,7 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use crate::config::{Config, Sources};
+    use crate::home::Home;
 
     #[test]
     fn check_says_what_is_wrong_with_every_part() {

@@ -116,7 +116,7 @@ fn a_value_out_of_range_or_unreadable_names_its_line() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 2, "both problems are told at once: {text}");
     assert!(
-        lines[0].starts_with("config.toml:3: `listen` in [http] is \"localhost\"; expected an IP address"),
+        lines[0].starts_with("config.toml:3: `listen` in [http] is \"localhost\", which is a name"),
         "{text}"
     );
     assert!(
@@ -141,7 +141,7 @@ fn all_problems_are_told_at_once() {
 fn an_execution_client_must_be_named() {
     let text = complaint("[engine]\nurl = \"\"\n");
     assert!(
-        text.contains("config.toml:2: `url` in [engine] is \"\"; expected an http:// URL"),
+        text.contains("config.toml:2: `url` in [engine] is \"\", which is empty; expected an http:// URL"),
         "{text}"
     );
     let (config, _) = from_file("[engine]\nurl = \"\"\nipc = \"el.ipc\"\n").expect("an IPC path is enough");
@@ -298,4 +298,79 @@ fn a_mistyped_section_of_a_variable_is_named_and_a_stranger_is_not_ours() {
         "{error}"
     );
     assert!(!error.contains("ETHEREUMJS"), "{error}");
+}
+
+#[test]
+fn addresses_are_read_without_the_space_around_them_and_peers_once() {
+    let text = "[network]\nlisten = \" [::1]:1 \"\npeers = [\" a:1 \",\n \"A:1\", \"[::1]:2\"]\n\
+                [engine]\nurl = \" http://10.0.0.1:8551/x \"\n[http]\nlisten = \"127.0.0.1:2\\n\"\n";
+    let (config, _) = from_file(text).expect("valid");
+    assert_eq!(config.network.listen.to_string(), "[::1]:1");
+    let peers: Vec<String> = config.network.peers.iter().map(PeerAddress::to_string).collect();
+    assert_eq!(peers, ["a:1", "[::1]:2"]);
+    assert_eq!(
+        config.engine.endpoint,
+        EngineEndpoint::Http("http://10.0.0.1:8551/x".to_owned())
+    );
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:2");
+}
+
+#[test]
+fn what_is_wrong_with_an_address_is_said() {
+    let id = "11".repeat(32);
+    for (section, key, value, part) in [
+        (
+            "network",
+            "peers",
+            "[\"a:1\", \"\"]".to_owned(),
+            "\"\" at place 2, which is empty",
+        ),
+        (
+            "network",
+            "peers",
+            format!("[\"{id}@http://a:1\"]"),
+            "which has a scheme",
+        ),
+        ("network", "peers", "[\"a\"]".to_owned(), "which has no port"),
+        ("network", "peers", "[\"::1:5\"]".to_owned(), "in brackets"),
+        ("network", "peers", "[\"12@a:5\"]".to_owned(), "peer id"),
+        (
+            "network",
+            "peers",
+            format!("[\"{id}@0.0.0.0:5\"]"),
+            "no address to dial",
+        ),
+        ("network", "listen", "\"a:1\"".to_owned(), "which is a name"),
+        ("http", "listen", "\"8580\"".to_owned(), "no IP address"),
+        ("engine", "url", "\"https://a:1\"".to_owned(), "TLS"),
+        ("engine", "url", "\"a:8551\"".to_owned(), "does not begin with http://"),
+        ("engine", "url", "\"http://a\"".to_owned(), "has no port"),
+        ("engine", "url", "\"http://u:p@a:1\"".to_owned(), "user name"),
+        ("engine", "url", format!("\"http://{id}@a:1\""), "user name"),
+        ("engine", "url", "\"http://::1:8551\"".to_owned(), "brackets"),
+    ] {
+        let text = complaint(&format!("[{section}]\n{key} = {value}\n"));
+        assert!(
+            text.starts_with(&format!("config.toml:2: `{key}` in [{section}] ")),
+            "{text}"
+        );
+        assert!(text.contains(part), "{value}: {text}");
+    }
+}
+
+#[test]
+fn a_list_in_a_flag_has_no_empty_item() {
+    let load = |value: &str| {
+        let sources = Sources {
+            flags: vec![flag("network.peers", value)],
+            ..Sources::default()
+        };
+        Config::load(Path::new(HOME), &sources).map(|(config, _)| config.network.peers.len())
+    };
+    assert_eq!(load("").expect("an empty list"), 0);
+    assert_eq!(load(" a:1 , b:2 ").expect("two"), 2);
+    for value in ["a:1,", ",", "a:1,,b:2"] {
+        let error = load(value).expect_err(value).to_string();
+        assert!(error.contains("which is empty"), "{error}");
+    }
 }

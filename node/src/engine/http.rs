@@ -13,6 +13,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::config::HttpUrl;
+pub use crate::config::UrlError;
+
 /// Idle connections kept: as many as calls of different kinds overlap.
 const IDLE_MAX: usize = 8;
 
@@ -64,24 +67,13 @@ pub enum HttpError {
     },
 }
 
-/// A URL we do not speak.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`{0}` is no URL of the form http://host:port")]
-pub struct UrlError(pub String);
-
 impl HttpClient {
     /// A client of `url`; no answer may be larger than `answer_bytes_max`. Connects when first used.
     pub fn new(url: &str, answer_bytes_max: usize) -> Result<Self, UrlError> {
-        let wrong = || UrlError(url.to_owned());
-        let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
-        if host.is_empty() || authority.contains('@') || port.parse::<u16>().is_err() {
-            return Err(wrong());
-        }
+        let url: HttpUrl = url.parse()?;
         Ok(Self {
-            authority: format!("{host}:{port}"),
-            path: format!("/{}", path.trim_end_matches('/')),
+            authority: url.authority().to_string(),
+            path: url.path,
             answer_bytes_max,
             idle: Mutex::new(Vec::new()),
         })

@@ -143,7 +143,7 @@ fn parameters_validators_and_peers_are_checked_all_at_once() {
     );
     let text = GenesisErrors(errors).to_string();
     assert_eq!(text.lines().count(), 4, "{text}");
-    assert!(text.contains("`nowhere`"), "{text}");
+    assert!(text.contains("`nowhere` has no port"), "{text}");
 }
 
 /// The file a change is made in, where, and to what.

@@ -8,6 +8,7 @@ use std::sync::MutexGuard;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+use ultramarine_node::config::Host;
 use ultramarine_node::devnet::ports;
 use ultramarine_node::engine::genesis::dev_account;
 use ultramarine_node::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
@@ -33,20 +34,24 @@ pub struct Network {
 impl Network {
     /// Lays out `validators` homes for a chain with this block interval.
     pub fn lay_out(dir: &Path, validators: usize, block_interval_ms: u64) -> Self {
+        let nodes = ports::free(validators).expect("loopback has ports");
+        let nodes = nodes.into_iter().map(|addresses| NodePlan {
+            host: Host::Address(addresses.quic.ip()),
+            addresses,
+        });
+        Self::of(dir, nodes.collect(), block_interval_ms)
+    }
+
+    /// Lays out the homes of these nodes.
+    pub fn of(dir: &Path, nodes: Vec<NodePlan>, block_interval_ms: u64) -> Self {
         let turn = turn();
-        let addresses = ports::free(validators).expect("loopback has ports");
+        let addresses: Vec<Addresses> = nodes.iter().map(|node| node.addresses).collect();
         let plan = Plan {
             chain_id: CHAIN_ID,
             blobs_per_block: 6,
             block_interval_ms,
             prague_time: None,
-            nodes: addresses
-                .iter()
-                .map(|addresses| NodePlan {
-                    host: addresses.quic.ip().to_string(),
-                    addresses: *addresses,
-                })
-                .collect(),
+            nodes,
             embedded: true,
         };
         lay_out(dir, &plan).expect("the folder is empty");
