@@ -40,6 +40,9 @@ pub enum Fault {
     Execution(String),
 }
 
+/// Looks at one part; its error is a field that cannot be read.
+type Check = fn(&ChainParams, &Value, &mut Vec<Fault>) -> Result<(), GenesisError>;
+
 /// A fork whose blocks carry blobs.
 struct BlobFork {
     name: &'static str,
@@ -62,8 +65,7 @@ const PRAGUE: BlobFork = BlobFork {
 /// Everything that does not fit together.
 pub fn of(chain: &ChainParams, execution: &Value) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let checks: [fn(&ChainParams, &Value, &mut Vec<Fault>) -> Result<(), GenesisError>; 5] =
-        [chain_id, forks, prague, blobs, gas];
+    let checks: [Check; 5] = [chain_id, forks, prague, blobs, gas];
     for check in checks {
         if let Err(error) = check(chain, execution, &mut faults) {
             faults.push(Fault::Execution(error.to_string()));
