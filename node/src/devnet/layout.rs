@@ -61,6 +61,9 @@ pub struct Layout {
 impl Layout {
     /// Makes or resumes the folder. When it cannot be made, what was there before is as it was, and nothing else is there.
     pub fn prepare(options: &Options) -> anyhow::Result<Self> {
+        if let Some(blobs) = &options.blobs {
+            fs::metadata(blobs).with_context(|| format!("cannot publish {}", blobs.display()))?;
+        }
         let (dir, temporary) = match &options.dir {
             Some(dir) => (std::path::absolute(dir)?, false),
             None => (fresh()?, true),
@@ -443,12 +446,20 @@ mod tests {
         assert!(Layout::prepare(&options(dir.path())).is_err());
         assert_eq!(fs::read_dir(dir.path()).expect("lists").count(), 1, "no lock stays");
         let new = dir.path().join("new/net");
-        let wrong = Options {
-            blobs_per_block: Some(5000),
-            ..options(&new)
-        };
-        assert!(Layout::prepare(&wrong).is_err());
-        assert!(!dir.path().join("new").exists(), "nor does a folder made for it");
+        let wrong = [
+            Options {
+                blobs_per_block: Some(5000),
+                ..options(&new)
+            },
+            Options {
+                blobs: Some(dir.path().join("none")),
+                ..options(&new)
+            },
+        ];
+        for wrong in wrong {
+            assert!(Layout::prepare(&wrong).is_err());
+            assert!(!dir.path().join("new").exists(), "nor does a folder made for it");
+        }
         // What a killed run leaves is in nobody's way.
         fs::create_dir_all(new.join(".node0.new-01234567")).expect("makes");
         Layout::prepare(&options(&new)).expect("made");
