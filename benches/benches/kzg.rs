@@ -1,4 +1,4 @@
-//! Verifying blob proofs: ours beside `c-kzg`'s batch call and the `eip4844` crate, one thread each.
+//! Verifying blob proofs: ours beside `c-kzg`'s batch call and the `eip4844` crate, one thread each; and making fresh blobs.
 //!
 //! `cargo bench -p ultramarine-benches --bench kzg` gives criterion's statistics on wall time. The table of record, on thread
 //! CPU time with the verifiers taking turns, is `cargo run --release -p ultramarine-kzg-pipeline --example measure`; both use
@@ -8,6 +8,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::hint::black_box;
 use ultramarine_kzg_pipeline::measure::{CKzgPeer, Eip4844, samples, tiled};
 use ultramarine_kzg_pipeline::{Kind, verifier};
+use ultramarine_node::publish::fresh::Fresh;
 use ultramarine_types::verify::Finding;
 
 fn batches(criterion: &mut Criterion) {
@@ -52,5 +53,25 @@ fn blame(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(kzg, batches, blame);
+/// A blob nobody has seen, with its commitment and proof: ours of low degree beside `c-kzg`'s of the same blob. One thread.
+fn fresh(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("make a fresh blob, commit and prove");
+    group.sample_size(10);
+    let mut publisher = Fresh::new(1, 0);
+    group.bench_function("low degree", |bencher| bencher.iter(|| black_box(publisher.make())));
+    let settings = c_kzg::ethereum_kzg_settings(0);
+    let blob = c_kzg::Blob::from_bytes(&publisher.make().blob).expect("131,072 bytes");
+    group.bench_function("c-kzg", |bencher| {
+        bencher.iter(|| {
+            let commitment = settings
+                .blob_to_kzg_commitment(black_box(&blob))
+                .expect("canonical")
+                .to_bytes();
+            settings.compute_blob_kzg_proof(&blob, &commitment).expect("a point")
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(kzg, batches, blame, fresh);
 criterion_main!(kzg);

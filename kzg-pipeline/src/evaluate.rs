@@ -96,6 +96,18 @@ pub struct Scratch {
     sixteens: Vec<Group<16, 5>>,
 }
 
+/// The primitive 4096th root of unity that the specification uses: 7 generates the multiplicative group, so its
+/// (r−1)/4096-th power is one.
+pub fn primitive_root() -> Fr {
+    let exponent = [
+        (R[0] - 1) >> FOLDS | R[1] << (64 - FOLDS),
+        R[1] >> FOLDS | R[2] << (64 - FOLDS),
+        R[2] >> FOLDS | R[3] << (64 - FOLDS),
+        R[3] >> FOLDS,
+    ];
+    Fr::small(7).power(&exponent)
+}
+
 /// What evaluation needs of the domain. The tables of vectors are made when first asked for.
 pub struct Domain {
     /// v⁻¹ of each pair of the whole domain, in the order of the pairs.
@@ -121,15 +133,8 @@ impl Domain {
     }
 
     fn new() -> Self {
-        // 7 generates the multiplicative group, so its (r−1)/4096-th power is a primitive 4096th root of unity; it is the
-        // one the specification uses. Its inverse gives every v⁻¹.
-        let exponent = [
-            (R[0] - 1) >> FOLDS | R[1] << (64 - FOLDS),
-            R[1] >> FOLDS | R[2] << (64 - FOLDS),
-            R[2] >> FOLDS | R[3] << (64 - FOLDS),
-            R[3] >> FOLDS,
-        ];
-        let root_inverse = Fr::small(7).power(&exponent).inverse();
+        // Its inverse gives every v⁻¹.
+        let root_inverse = primitive_root().inverse();
         let mut powers = Vec::with_capacity(ELEMENTS / 2);
         let mut power = Fr::ONE;
         for _ in 0..ELEMENTS / 2 {

@@ -10,9 +10,9 @@ use crate::simd::{Avx512, Ifma};
 use blst::{
     BLST_ERROR, blst_fp, blst_fp_from_bendian, blst_fp_mul, blst_fp6, blst_fp12, blst_fp12_finalverify, blst_fp12_one,
     blst_miller_loop_lines, blst_p1, blst_p1_affine, blst_p1_affine_generator, blst_p1_affine_in_g1,
-    blst_p1_affine_is_inf, blst_p1_is_inf, blst_p1_to_affine, blst_p1_uncompress, blst_p1s_mult_pippenger,
-    blst_p1s_mult_pippenger_scratch_sizeof, blst_p2_affine, blst_p2_affine_generator, blst_p2_affine_in_g2,
-    blst_p2_uncompress, blst_precompute_lines, limb_t,
+    blst_p1_affine_is_inf, blst_p1_compress, blst_p1_is_inf, blst_p1_to_affine, blst_p1_uncompress,
+    blst_p1s_mult_pippenger, blst_p1s_mult_pippenger_scratch_sizeof, blst_p2_affine, blst_p2_affine_generator,
+    blst_p2_affine_in_g2, blst_p2_uncompress, blst_precompute_lines, limb_t,
 };
 use ultramarine_types::verify::PointFlaw;
 
@@ -270,6 +270,14 @@ impl Sum {
         // SAFETY: reads two points, writes one; complete addition, so equal and opposite operands are fine.
         unsafe { blst::blst_p1_add_or_double(&raw mut sum, &raw const self.0, &raw const other.0) };
         Self(sum)
+    }
+
+    /// The compressed point.
+    pub fn compress(&self) -> [u8; 48] {
+        let mut bytes = [0; 48];
+        // SAFETY: reads one point, writes 48 bytes.
+        unsafe { blst_p1_compress(bytes.as_mut_ptr(), &raw const self.0) };
+        bytes
     }
 
     /// As an affine point.

@@ -32,6 +32,7 @@ mod fast;
 mod field;
 pub mod foreman;
 pub mod former;
+pub mod fresh;
 #[allow(unsafe_code)]
 mod group;
 pub mod inquiry;

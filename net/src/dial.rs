@@ -1,5 +1,6 @@
 //! This file knows how connections come about: accepted within caps, dialed again for ever.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -163,10 +164,11 @@ async fn dial(hub: &Hub, endpoint: &quinn::Endpoint, name: &str) -> Result<quinn
     let looked_up = timeout(bounds::HANDSHAKE, tokio::net::lookup_host(name)).await;
     let addresses = looked_up.map_err(|_| "the name lookup took too long".to_owned())?;
     let ours = endpoint.local_addr().map_err(|error| error.to_string())?;
-    let address = addresses
-        .map_err(|error| format!("the name lookup failed: {error}"))?
-        .find(|address| address.is_ipv4() == ours.is_ipv4())
-        .ok_or_else(|| "the name has no address of our socket's family".to_owned())?;
+    let address = choose(
+        addresses.map_err(|error| format!("the name lookup failed: {error}"))?,
+        ours,
+    )
+    .ok_or_else(|| "the name has no address of our socket's family".to_owned())?;
     hub.doors.borrow_mut().find(hub.now(), name, address);
     // The name is for TLS's sake only: keys are compared, not names.
     let connecting = endpoint
@@ -175,5 +177,39 @@ async fn dial(hub: &Hub, endpoint: &quinn::Endpoint, name: &str) -> Result<quinn
     match timeout(bounds::HANDSHAKE, connecting).await {
         Ok(connection) => connection.map_err(|error| error.to_string()),
         Err(_) => Err("the handshake took too long".to_owned()),
+    }
+}
+
+/// The first address that a socket bound to `ours` can send to: of its own family, or, from all addresses of both, of the other.
+fn choose(addresses: impl Iterator<Item = SocketAddr>, ours: SocketAddr) -> Option<SocketAddr> {
+    let mut other = None;
+    for address in addresses {
+        if address.is_ipv4() == ours.is_ipv4() {
+            return Some(address);
+        }
+        other = other.or(Some(address));
+    }
+    other.filter(|_| ours.is_ipv6() && ours.ip().is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_on_all_addresses_reaches_both_families() {
+        let (four, six) = ("10.0.0.1:1", "[2001:db8::1]:1");
+        for (ours, found, expected) in [
+            ("0.0.0.0:1", vec![six, four], Some(four)),
+            ("0.0.0.0:1", vec![six], None),
+            ("[::]:1", vec![four, six], Some(six)),
+            ("[::]:1", vec![four], Some(four)),
+            ("[::1]:1", vec![four], None),
+            ("[::1]:1", vec![], None),
+        ] {
+            let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
+            let chosen = choose(found.iter().map(|text| parse(text)), parse(ours));
+            assert_eq!(chosen, expected.map(parse), "{ours} {found:?}");
+        }
     }
 }

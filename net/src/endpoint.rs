@@ -23,6 +23,10 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
     socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        // `[::]` is for both families, whatever the machine's default is.
+        socket.set_only_v6(false)?;
+    }
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

@@ -9,6 +9,8 @@ use ultramarine_core::io::Event;
 use ultramarine_types::storage::Source;
 use ultramarine_types::{Address, Hash, Height, Nanos, PeerId, Round, ValueId};
 
+use crate::engine::Waiting;
+
 /// Decided heights the snapshot lists.
 const RECENT_MAX: usize = 16;
 /// A node this many heights behind the best tip it has heard of is not ready to be relied on.
@@ -109,6 +111,9 @@ pub struct Snapshot {
     pub invalid_values: u64,
     /// Contradicting signatures of one validator seen since the process started.
     pub evidence: u64,
+    /// What the execution client has not answered for long; `None`: nothing.
+    #[serde(default)]
+    pub waiting: Option<String>,
     /// Newest decisions, newest last.
     pub decided: VecDeque<Decision>,
     /// What our wall clock says more than the validators' median, in milliseconds; `None`: too few were heard.
@@ -129,6 +134,7 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Board {
     snapshot: Mutex<Snapshot>,
+    waiting: Waiting,
 }
 
 impl Board {
@@ -152,12 +158,14 @@ impl Board {
                 rounds_above_zero: 0,
                 invalid_values: 0,
                 evidence: 0,
+                waiting: None,
                 decided: VecDeque::new(),
                 clock_offset_ms: None,
                 clock: None,
                 stall: None,
                 silent: Vec::new(),
             }),
+            waiting: Waiting::default(),
         }
     }
 
@@ -243,9 +251,18 @@ impl Board {
         snapshot.peers = snapshot.peers.saturating_sub(1);
     }
 
+    /// Where the engine's calls are noted while they run.
+    pub fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
     /// The node as it is now.
     pub fn snapshot(&self) -> Snapshot {
-        self.lock().clone()
+        let waiting = self.waiting.reason();
+        Snapshot {
+            waiting,
+            ..self.lock().clone()
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Snapshot> {
@@ -279,6 +296,7 @@ impl Snapshot {
             Some(gate) if !gate.on => reasons.push(format!("gate to the execution client closed: {}", gate.why)),
             Some(_) => {}
         }
+        reasons.extend(self.waiting.clone());
         let lag = self.best_tip.0.saturating_sub(self.height.0);
         if lag > LAG_READY_MAX {
             reasons.push(format!(

@@ -7,16 +7,22 @@ mod dev_el;
 mod devnet;
 mod home;
 mod init;
+mod parent;
 mod start;
 mod testnet;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod whole;
 
-use std::io::IsTerminal;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ultramarine_runtime::print::{self, Unprinted};
+use ultramarine_runtime::signals::make_file_size_an_error;
+
+use crate::log;
 
 /// A validator node for chains whose blocks carry EIP-4844 blobs.
 #[derive(Debug, Parser)]
@@ -57,10 +63,33 @@ enum Command {
     DevEl(dev_el::Args),
 }
 
-/// Runs the command line. Exit code 0: done; 1: failed, with the reason on standard error; 2: wrong usage.
+/// Runs the command line. Exit code 0: done, or nobody reads what it prints any more; 1: failed, with the reason on standard
+/// error; 2: wrong usage.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match cli.command {
+    make_file_size_an_error();
+    log::catch_panics();
+    let result = match Cli::try_parse() {
+        Ok(cli) => run(cli.command),
+        // Help and version are answers, not mistakes.
+        Err(answer) if !answer.use_stderr() => show(&answer),
+        Err(mistake) => {
+            // Whoever closed standard error has the exit code.
+            let _ = mistake.print();
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if print::is_quiet(error.chain()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::reason(format_args!("error: {}", crate::program::causes(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Devnet(args) => devnet::run(args),
         Command::Testnet(args) => testnet::run(&args),
         Command::Init(args) => init::run(&args),
@@ -70,37 +99,12 @@ pub fn main() -> ExitCode {
         Command::Blob(action) => blob::run(action),
         Command::Bench(action) => bench::run(&action),
         Command::DevEl(args) => dev_el::run(args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }
 
-/// Logs to standard error. A second call changes nothing.
-fn log_to_stderr(filter: &str) {
-    let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(filter);
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
-}
-
-/// A log filter in which the embedded execution client only speaks when something is wrong with itself, unless the operator
-/// asks for more.
-#[cfg(feature = "dev-el")]
-fn quiet_engine(filter: &str) -> String {
-    format!("{},{filter}", ultramarine_dev_el::LOG_DIRECTIVES)
-}
-
-/// Without an embedded execution client there is nothing to quieten.
-#[cfg(not(feature = "dev-el"))]
-fn quiet_engine(filter: &str) -> String {
-    filter.to_owned()
+fn show(answer: &clap::Error) -> anyhow::Result<()> {
+    let shown = answer.print().and_then(|()| std::io::stdout().flush());
+    Ok(shown.map_err(Unprinted::from)?)
 }
 
 /// A runtime for commands that are clients only.

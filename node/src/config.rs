@@ -9,6 +9,8 @@
 //!
 //! To add a setting: describe it in `default.toml`, add a field here, read it in the section's `read`.
 
+pub mod environment;
+pub mod host;
 pub mod layers;
 pub mod origin;
 pub mod peer;
@@ -16,6 +18,7 @@ pub mod problem;
 mod reader;
 #[cfg(test)]
 mod tests;
+pub mod url;
 pub mod value;
 pub mod write;
 
@@ -26,17 +29,25 @@ use std::time::Duration;
 use ultramarine_kzg_pipeline::verifier;
 use ultramarine_runtime::ring::IoMode;
 use ultramarine_types::Address;
+use ultramarine_types::limits::Limits;
 
+pub use host::{Host, HostPort};
 pub use layers::{Layers, Override, Sources};
 pub use origin::Origin;
 pub use peer::PeerAddress;
 pub use problem::{ConfigError, Problem};
 use reader::Reader;
+pub use url::{HttpUrl, UrlError};
 
 use crate::topology::LANES;
 
 /// Half of the second that a proposal's timeout leaves for the build ([`ultramarine_types::limits::Limits::propose_timeout`]).
 const BUILD_WAIT_MS_MAX: u64 = 500;
+
+/// Shorter, and a client that is well would be called away.
+const ENGINE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// Longer, and nobody would learn that the client is gone.
+const ENGINE_TIMEOUT_MS_MAX: u64 = 600_000;
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -108,8 +119,8 @@ pub struct EngineConfig {
     pub jwt_secret: PathBuf,
     /// Receives priority fees.
     pub fee_recipient: Address,
-    /// Longest time one call may take.
-    pub timeout: Duration,
+    /// Longest time one call may take; `None` follows the chain.
+    pub timeout: Option<Duration>,
     /// How long a build may collect transactions before it is fetched.
     pub build_wait: Duration,
     /// The client to run inside this process, if any.
@@ -224,10 +235,11 @@ impl NetworkConfig {
         let peers = reader.list(
             "network.peers",
             "items such as PEER_ID@host:port (64 hex digits before the @) or host:port",
+            PeerAddress::read,
         );
         Some(Self {
             listen: listen?,
-            peers: peers?,
+            peers: peer::distinct(peers?),
         })
     }
 }
@@ -237,19 +249,19 @@ impl EngineConfig {
         let ipc = reader.path_if_any("engine.ipc");
         let jwt_secret = reader.path("engine.jwt_secret");
         let fee_recipient = reader.parse("engine.fee_recipient", "20 bytes as 40 hex digits after 0x");
-        let timeout = reader.milliseconds("engine.timeout_ms", 100..=600_000);
+        let timeout = Self::read_timeout(reader);
         let build_wait = reader.milliseconds("engine.build_wait_ms", 0..=BUILD_WAIT_MS_MAX);
         let embedded = Self::read_embedded(reader);
         let endpoint = match (&embedded, ipc) {
             (Some(Some(embedded)), _) => Some(EngineEndpoint::Http(format!("http://{}", embedded.auth))),
             (_, Some(path)) => Some(EngineEndpoint::Ipc(path)),
             (_, None) => reader
-                .text_as(
+                .trimmed(
                     "engine.url",
                     "an http:// URL with host and port, or `ipc` or `embedded` in its place",
-                    |text| {
-                        let authority = text.strip_prefix("http://")?.trim_end_matches('/');
-                        authority.parse::<PeerAddress>().ok().map(|_| text.to_owned())
+                    |text| match HttpUrl::read(text)?.port {
+                        Some(_) => Ok(text.to_owned()),
+                        None => Err("has no port"),
                     },
                 )
                 .map(EngineEndpoint::Http),
@@ -262,6 +274,23 @@ impl EngineConfig {
             build_wait: build_wait?,
             embedded: embedded?,
         })
+    }
+
+    /// Longest time one call may take on a chain of these ceilings.
+    pub fn timeout_on(&self, limits: &Limits) -> Duration {
+        self.timeout.unwrap_or_else(|| limits.engine_timeout().as_duration())
+    }
+
+    fn read_timeout(reader: &mut Reader<'_>) -> Option<Option<Duration>> {
+        match reader.milliseconds("engine.timeout_ms", 0..=ENGINE_TIMEOUT_MS_MAX)? {
+            Duration::ZERO => Some(None),
+            timeout if timeout >= ENGINE_TIMEOUT_MIN => Some(Some(timeout)),
+            _ => {
+                let expected = format!("0, or a whole number from 100 to {ENGINE_TIMEOUT_MS_MAX}");
+                reader.refuse("engine.timeout_ms", &expected);
+                None
+            }
+        }
     }
 
     fn read_embedded(reader: &mut Reader<'_>) -> Option<Option<EmbeddedEngine>> {

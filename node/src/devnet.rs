@@ -16,29 +16,31 @@ pub mod layout;
 pub mod load;
 pub mod ports;
 pub mod report;
+pub mod voice;
 pub mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use ultramarine_runtime::print;
 
 use crate::home::replace_file;
 use crate::program;
+use crate::signals::Signals;
 use child::{Child, Spawn};
 use client::Client;
-use layout::{Layout, NodeHome};
+use layout::Layout;
 use load::Load;
+use report::Report;
+use voice::Voice;
 use watch::{Ending, Watch};
 
 /// How long nodes may stand still until all are ready. A resumed network replays its blocks to empty execution clients first.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a starting network is looked at.
 const READY_INTERVAL: Duration = Duration::from_millis(100);
-/// Lines of a failed node's log that are shown.
-const LOG_TAIL_LINES: usize = 15;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -47,8 +49,12 @@ pub struct Options {
     pub validators: Option<u16>,
     /// Where to keep it, and from where to resume it; `None`: a fresh folder, removed at the end.
     pub dir: Option<PathBuf>,
-    /// File or folder to publish; `None`: some generated content.
+    /// File or folder to publish, round and round; `None`: fresh blobs.
     pub blobs: Option<PathBuf>,
+    /// What makes fresh blobs; the same makes the same. `None`: a random one.
+    pub seed: Option<u64>,
+    /// Run each node's execution client in a process of its own.
+    pub separate_clients: bool,
     /// Most blobs a block may carry in a new network; `None`: six, or what the resumed network has.
     pub blobs_per_block: Option<u32>,
     /// End when every node has decided this height.
@@ -69,107 +75,175 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let layout = Layout::prepare(options)?;
-    let result = runtime.block_on(network(options, &layout));
+    let voice = Voice::new(options.json);
+    let run = runtime.block_on(network(options, &layout, &voice));
     runtime.shutdown_timeout(Duration::from_secs(1));
-    match &result {
-        Ok(()) => layout.finish(),
-        Err(_) => say(
-            options,
-            &format!("the network's files and logs are kept in {}", layout.dir().display()),
-        ),
+    if run.is_kept {
+        let kept = layout.dir().display();
+        voice.line(format_args!("the network's files and logs are kept in {kept}"));
+    } else {
+        layout.finish();
     }
-    result
+    voice.finish();
+    // Last, as its reader may be slow, and a signal ends the process then: nothing is left to be tidied up.
+    let printed = run.report.map_or(Ok(()), |report| print_report(&report));
+    // What became of the network is the better reason.
+    run.outcome.and(printed)
 }
 
-async fn network(options: &Options, layout: &Layout) -> anyhow::Result<()> {
-    let mut stop = Stop::listen()?;
-    let client = Client::new();
+/// What a network came to.
+struct Run {
+    outcome: anyhow::Result<()>,
+    /// Whether a reader of the outcome may want to look at a folder that nobody asked to keep.
+    is_kept: bool,
+    /// What `--json` prints.
+    report: Option<Report>,
+}
+
+/// A network under way.
+struct Running {
+    signals: Signals,
+    nodes: Vec<Child>,
+    /// Execution clients with processes of their own; empty where the nodes embed them.
+    clients: Vec<Child>,
+    description: load::Description,
+    load: Load,
+}
+
+fn print_report(report: &Report) -> anyhow::Result<()> {
+    let text = serde_json::to_string(report).context("a report has a JSON form")?;
+    Ok(print::line(text)?)
+}
+
+async fn network(options: &Options, layout: &Layout, voice: &Voice) -> Run {
+    match start(options, layout, voice).await {
+        Ok(running) => run_to_the_end(options, layout, voice, running).await,
+        // No node has said anything yet that somebody would look for.
+        Err(error) => Run {
+            outcome: Err(error),
+            is_kept: false,
+            report: None,
+        },
+    }
+}
+
+async fn start(options: &Options, layout: &Layout, voice: &Voice) -> anyhow::Result<Running> {
+    let signals = Signals::listen()?;
+    let description = load::Description::of(options)?;
+    let mut clients = Vec::new();
     let mut children = Vec::with_capacity(layout.nodes().len());
     for node in layout.nodes() {
+        if options.separate_clients {
+            clients.push(Child::spawn_client(node)?);
+        }
         children.push(Child::spawn(&Spawn {
             home: &node.home,
             log: &node.log,
             io: options.io.as_deref(),
             filter: options.log.as_deref(),
+            engine: options.separate_clients.then(|| node.engine()).transpose()?,
         })?);
     }
-    say(
-        options,
-        &format!(
-            "starting {} validators in {}",
-            layout.nodes().len(),
-            layout.dir().display()
-        ),
-    );
-    let load = Load::start(options.blobs.as_deref(), layout)?;
+    voice.line(format_args!(
+        "starting {} validators in {}",
+        layout.nodes().len(),
+        layout.dir().display()
+    ));
+    let load = Load::start(&description, layout);
+    Ok(Running {
+        signals,
+        nodes: children,
+        clients,
+        description,
+        load,
+    })
+}
 
+async fn run_to_the_end(options: &Options, layout: &Layout, voice: &Voice, mut running: Running) -> Run {
+    let client = Client::new();
     let ended = tokio::select! {
-        () = stop.asked() => Ok(Ending::Asked),
-        ended = operate(options, layout, &client, &mut children) => ended,
+        _ = running.signals.asked() => Ok(Ending::Asked),
+        unprinted = voice.unheard() => Ok(Ending::Unheard(unprinted)),
+        ended = operate(options, layout, voice, &running.description, &client, &mut running.nodes, &running.clients) => ended,
     };
-    load.stop().await;
-    let outcome = match ended {
-        Ok(Ending::Asked) if !options.json => Ok(()),
-        ended => finish(options, layout, &client, ended).await,
-    };
-    child::stop_all(&mut children).await;
-    outcome
+    running.signals.let_another_end_it();
+    running.load.stop().await;
+    let run = finish(options, layout, voice, &running.description, &client, ended).await;
+    child::stop_all(&mut running.nodes).await;
+    child::stop_all(&mut running.clients).await;
+    run
 }
 
 /// Waits until the network is ready, tells where everything is, and watches it until its end.
 async fn operate(
     options: &Options,
     layout: &Layout,
+    voice: &Voice,
+    load: &load::Description,
     client: &Client,
     children: &mut [Child],
+    clients: &[Child],
 ) -> anyhow::Result<Ending> {
-    wait_ready(layout.nodes(), client, children).await?;
-    write_directory(layout, children)?;
-    introduce(options, layout);
-    Watch::new(options, layout.nodes(), client, children).run().await
+    wait_ready(layout, client, children).await?;
+    write_directory(layout, children, clients)?;
+    introduce(voice, layout, load);
+    Watch::new(options, voice, layout, client, children).run().await
 }
 
 async fn finish(
     options: &Options,
     layout: &Layout,
+    voice: &Voice,
+    load: &load::Description,
     client: &Client,
     ended: anyhow::Result<Ending>,
-) -> anyhow::Result<()> {
-    let report = report::gather(layout.nodes(), client).await;
-    if options.json {
-        println!(
-            "{}",
-            serde_json::to_string(&report).context("a report has a JSON form")?
-        );
+) -> Run {
+    let is_goal = matches!(ended, Ok(Ending::Reached(_)));
+    let report = if is_goal || options.json {
+        Some(report::gather(layout.nodes(), load, client).await)
+    } else {
+        None
+    };
+    let is_unheard = matches!(ended, Ok(Ending::Unheard(_)));
+    let outcome = ended.and_then(|ending| judge(options, voice, ending, report.as_ref()));
+    Run {
+        is_kept: outcome.is_err() && !is_unheard,
+        outcome,
+        report: report.filter(|_| options.json),
     }
-    match ended? {
+}
+
+fn judge(options: &Options, voice: &Voice, ending: Ending, report: Option<&Report>) -> anyhow::Result<()> {
+    match ending {
         Ending::Asked => Ok(()),
+        Ending::Unheard(unprinted) => match options.until_height {
+            // Who waits for a height must not take this for it.
+            Some(height) => bail!("the network was stopped before height {height}: {unprinted}"),
+            None => Err(unprinted.into()),
+        },
         Ending::Stalled(reason) => bail!("{reason}"),
         Ending::Reached(height) => {
-            if !report.agreement {
-                bail!("the nodes do not agree: {}", report.disagreement.join("; "));
+            let disagreement = report.map_or(&[][..], |report| &report.disagreement);
+            if !disagreement.is_empty() {
+                bail!("the nodes do not agree: {}", disagreement.join("; "));
             }
-            say(
-                options,
-                &format!("every node has decided height {height}, and all agree on every height"),
-            );
+            voice.line(format_args!(
+                "every node has decided height {height}, and all agree on every height"
+            ));
             Ok(())
         }
     }
 }
 
-async fn wait_ready(nodes: &[NodeHome], client: &Client, children: &mut [Child]) -> anyhow::Result<()> {
+async fn wait_ready(layout: &Layout, client: &Client, children: &mut [Child]) -> anyhow::Result<()> {
+    let nodes = layout.nodes();
+    let patience = watch::patience(READY_TIMEOUT, layout.blobs_per_block());
     let (mut moved, mut fewest, mut most) = (Instant::now(), usize::MAX, 0);
     loop {
         let (mut unready, mut executed) = (Vec::new(), 0);
         for (node, child) in nodes.iter().zip(children.iter_mut()) {
             if let Some(status) = child.ended()? {
-                bail!(
-                    "node{} ended while starting ({status}). Its last words, from {}:\n{}",
-                    node.id,
-                    node.log.display(),
-                    tail(&node.log)
-                );
+                bail!("node{} ended while starting ({status}){}", node.id, child.last_words());
             }
             match client.status(&node.http()).await {
                 // A network that decides is under way, whatever one node still waits for.
@@ -179,7 +253,7 @@ async fn wait_ready(nodes: &[NodeHome], client: &Client, children: &mut [Child])
                     unready.extend(reasons.iter().map(|why| format!("node{}: {why}", node.id)));
                     executed += snapshot.executed_height.0;
                 }
-                Err(error) => unready.push(format!("node{}: {error:#}", node.id)),
+                Err(error) => unready.push(format!("node{}: {}", node.id, program::causes(&error))),
             }
         }
         if unready.is_empty() {
@@ -190,31 +264,33 @@ async fn wait_ready(nodes: &[NodeHome], client: &Client, children: &mut [Child])
             moved = Instant::now();
             (fewest, most) = (fewest.min(unready.len()), most.max(executed));
         }
-        if moved.elapsed() > READY_TIMEOUT {
-            bail!(
-                "nothing moved for {} s: {}",
-                READY_TIMEOUT.as_secs(),
-                unready.join("; ")
-            );
+        if moved.elapsed() > patience {
+            bail!("nothing moved for {} s: {}", patience.as_secs(), unready.join("; "));
         }
         tokio::time::sleep(READY_INTERVAL).await;
     }
 }
 
-fn write_directory(layout: &Layout, children: &[Child]) -> anyhow::Result<()> {
+/// `clients` are the execution clients' processes, if they have any of their own.
+fn write_directory(layout: &Layout, children: &[Child], clients: &[Child]) -> anyhow::Result<()> {
     let nodes: Vec<_> = layout
         .nodes()
         .iter()
         .zip(children)
-        .map(|(node, child)| {
-            json!({
+        .enumerate()
+        .map(|(index, (node, child))| {
+            let mut entry = json!({
                 "id": node.id,
                 "home": node.home,
                 "pid": child.pid(),
                 "http": node.http(),
                 "rpc": node.rpc(),
                 "quic": node.addresses.quic.to_string(),
-            })
+            });
+            if let Some(client) = clients.get(index) {
+                entry["client_pid"] = json!(client.pid());
+            }
+            entry
         })
         .collect();
     let path = layout.dir().join("devnet.json");
@@ -222,7 +298,7 @@ fn write_directory(layout: &Layout, children: &[Child]) -> anyhow::Result<()> {
     replace_file(&path, &text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn introduce(options: &Options, layout: &Layout) {
+fn introduce(voice: &Voice, layout: &Layout, load: &load::Description) {
     let mut text = String::from("\n  node   status, metrics, blobs           execution client (JSON-RPC)\n");
     for node in layout.nodes() {
         text.push_str(&format!(
@@ -239,57 +315,13 @@ fn introduce(options: &Options, layout: &Layout) {
          curl {last_http}/eth/v1/beacon/blob_sidecars/head\n  \
          {program} blob put README.md --rpc {first_rpc}\n  \
          {program} blob get --node {last_http} --out copy.md HASH…\n\
-         Logs are in {dir}/node*.log. Ctrl-C stops everything.\n",
+         Logs are in {dir}/node*.log. Now {load}. Ctrl-C stops everything.\n",
+        load = load.line(),
         program = program::name(),
         first_http = first.http(),
         last_http = last.http(),
         first_rpc = first.rpc(),
         dir = layout.dir().display(),
     ));
-    say(options, &text);
-}
-
-/// Tells people; standard output belongs to the JSON object when that is asked for.
-fn say(options: &Options, text: &str) {
-    if options.json {
-        eprintln!("{text}")
-    } else {
-        println!("{text}")
-    }
-}
-
-fn tail(path: &Path) -> String {
-    let text = std::fs::read(path)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..]
-        .iter()
-        .map(|line| format!("  {line}\n"))
-        .collect()
-}
-
-/// Ctrl-C, or the system's wish that we end.
-struct Stop {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
+    voice.line(text);
 }

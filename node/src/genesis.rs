@@ -3,6 +3,9 @@
 //! `genesis.json` and `execution-genesis.json` are the same on every node. The genesis hash, which peers compare when they
 //! connect, covers parameters and validators and through `execution_genesis_hash` the execution state; not the peers.
 
+mod agreement;
+
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,9 +15,15 @@ use ultramarine_types::chain::{ChainParamsError, ValidatorSetError};
 use ultramarine_types::execution::ParentBlock;
 use ultramarine_types::{ChainParams, Hash, Validator, ValidatorSet};
 
-use crate::config::PeerAddress;
-use crate::engine::genesis::genesis_hash;
+use crate::config::{PeerAddress, peer};
+use crate::engine::genesis::{genesis_hash, optional};
 use crate::home::Home;
+
+/// Shortest block interval of a chain for users, in milliseconds: the times of execution blocks are whole seconds, and each is
+/// later than its parent's.
+pub const BLOCK_INTERVAL_MS_MIN: u64 = 1000;
+/// Unix times in seconds are below this for three thousand years; those in milliseconds have been above it since 1973.
+pub const TIME_S_MAX: u64 = 100_000_000_000;
 
 /// `genesis.json` as it is written.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -110,62 +119,131 @@ pub enum GenesisError {
         /// Of the chain.
         expected: Hash,
     },
-    /// The two files disagree about the chain id.
-    #[error("{path} has chain id {found}, genesis.json has {expected}; copy both files from one node of the chain")]
-    ExecutionChainId {
-        /// The execution genesis file.
+    /// The two files say different things about the same.
+    #[error("{path} and {execution_path} disagree: {what}")]
+    Disagreement {
+        /// The genesis file.
         path: PathBuf,
-        /// Of the file.
-        found: String,
-        /// Of the chain.
-        expected: u64,
+        /// The execution genesis file.
+        execution_path: PathBuf,
+        /// What each says, what comes of it, and what to do.
+        what: String,
     },
 }
 
+/// Everything that is wrong with a genesis, so that one reading mends all of it. Never empty.
+#[derive(Debug)]
+pub struct GenesisErrors(pub Vec<GenesisError>);
+
+impl fmt::Display for GenesisErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for GenesisErrors {}
+
 impl Genesis {
     /// Reads and checks both files of a home.
-    pub fn load(home: &Home) -> Result<Self, GenesisError> {
+    pub fn load(home: &Home) -> Result<Self, GenesisErrors> {
         let (path, execution_path) = (home.genesis(), home.execution_genesis());
-        Self::check(&path, &read(&path)?, &execution_path, &read(&execution_path)?)
+        match (read(&path), read(&execution_path)) {
+            (Ok(text), Ok(execution_text)) => Self::check(&path, &text, &execution_path, &execution_text),
+            (text, execution_text) => Err(GenesisErrors(
+                [text.err(), execution_text.err()].into_iter().flatten().collect(),
+            )),
+        }
     }
 
-    /// Checks both files' texts; the paths are for messages.
-    pub fn check(path: &Path, text: &str, execution_path: &Path, execution_text: &str) -> Result<Self, GenesisError> {
-        let (path, execution_path) = (path.to_owned(), execution_path.to_owned());
-        let file: GenesisFile = match serde_json::from_str(text) {
-            Ok(file) => file,
-            Err(error) => return Err(GenesisError::Parse { path, error }),
-        };
-        if let Err(error) = file.chain.check() {
-            return Err(GenesisError::Params { path, error });
-        }
-        let validators = match ValidatorSet::new(file.validators) {
-            Ok(validators) => Arc::new(validators),
-            Err(error) => return Err(GenesisError::Validators { path, error }),
-        };
-        let peers = match file.peers.iter().map(|peer| peer.parse()).collect() {
-            Ok(peers) => peers,
-            Err(error) => return Err(GenesisError::Peer { path, error }),
-        };
-        let execution: serde_json::Value = match serde_json::from_str(execution_text) {
-            Ok(execution) => execution,
-            Err(error) => {
-                return Err(GenesisError::Parse {
-                    path: execution_path,
-                    error,
-                });
+    /// Checks both files' texts, each by itself and one against the other; the paths are for messages.
+    pub fn check(path: &Path, text: &str, execution_path: &Path, execution_text: &str) -> Result<Self, GenesisErrors> {
+        let mut wrong = Vec::new();
+        let file = parse::<GenesisFile>(path, text, &mut wrong);
+        let execution = parse::<serde_json::Value>(execution_path, execution_text, &mut wrong);
+        let mut parts = None;
+        if let Some(file) = &file {
+            let path = || path.to_owned();
+            if let Err(error) = file.chain.check() {
+                wrong.push(GenesisError::Params { path: path(), error });
             }
+            let validators = ValidatorSet::new(file.validators.clone());
+            let validators = validators.map_err(|error| wrong.push(GenesisError::Validators { path: path(), error }));
+            let mut peers = Vec::with_capacity(file.peers.len());
+            for peer in &file.peers {
+                match peer.parse::<PeerAddress>() {
+                    Ok(peer) => peers.push(peer),
+                    Err(error) => wrong.push(GenesisError::Peer { path: path(), error }),
+                }
+            }
+            parts = validators.ok().map(|validators| (validators, peer::distinct(peers)));
+        }
+        let mut genesis_block = None;
+        if let (Some(file), Some(execution)) = (&file, &execution) {
+            genesis_block = block(&file.chain, execution, execution_path, &mut wrong);
+            for fault in agreement::of(&file.chain, execution) {
+                let error = match fault {
+                    agreement::Fault::Disagreement(what) => GenesisError::Disagreement {
+                        path: path.to_owned(),
+                        execution_path: execution_path.to_owned(),
+                        what,
+                    },
+                    agreement::Fault::Execution(error) => GenesisError::Execution {
+                        path: execution_path.to_owned(),
+                        error,
+                    },
+                };
+                // A field that cannot be read is found by everybody who reads it.
+                if wrong.iter().all(|known| known.to_string() != error.to_string()) {
+                    wrong.push(error);
+                }
+            }
+        }
+        let (true, Some(file), Some(execution), Some((validators, peers)), Some(genesis_block)) =
+            (wrong.is_empty(), file, execution, parts, genesis_block)
+        else {
+            return Err(GenesisErrors(wrong));
         };
-        let genesis_block = genesis_block(&file.chain, &execution, &execution_path)?;
-        let hash = hash(&file.chain, &validators);
         Ok(Self {
+            hash: hash(&file.chain, &validators),
             params: file.chain,
-            validators,
+            validators: Arc::new(validators),
             peers,
-            hash,
             execution: Arc::new(execution),
             genesis_block,
         })
+    }
+
+    /// What this chain's operators should know of its parameters, though it runs; `now_s` is the Unix time in seconds.
+    pub fn warnings(&self, now_s: u64) -> Vec<String> {
+        let mut doubtful = Vec::new();
+        let interval_ms = self.params.block_interval_ms;
+        if interval_ms < BLOCK_INTERVAL_MS_MIN {
+            doubtful.push(format!(
+                "genesis.json: block_interval_ms is {interval_ms}, and the times of execution blocks are whole seconds, each later \
+                 than its parent's: this chain's times run ahead of the clock, until blocks wait for it and come once a second. \
+                 Give a new chain {BLOCK_INTERVAL_MS_MIN} or more"
+            ));
+        }
+        let begin_s = self.genesis_block.timestamp;
+        if begin_s > now_s {
+            doubtful.push(format!(
+                "execution-genesis.json: timestamp is {begin_s}, {} s after this machine's clock, and no block is decided before it: \
+                 wait for it, or set the clock right; in a new chain, see that the time is in seconds",
+                begin_s - now_s
+            ));
+        }
+        if let Some(time) = self.params.prague_time.filter(|time| *time >= TIME_S_MAX) {
+            doubtful.push(format!(
+                "genesis.json: prague_time is {time}, thousands of years from now: in a new chain, give it in seconds, not milliseconds"
+            ));
+        }
+        doubtful
     }
 }
 
@@ -176,55 +254,47 @@ fn read(path: &Path) -> Result<String, GenesisError> {
     })
 }
 
-fn genesis_block(chain: &ChainParams, execution: &serde_json::Value, path: &Path) -> Result<ParentBlock, GenesisError> {
-    let path = path.to_owned();
-    let chain_id = &execution["config"]["chainId"];
-    if number(chain_id) != Some(chain.chain_id) {
-        return Err(GenesisError::ExecutionChainId {
-            path,
-            found: chain_id.to_string(),
-            expected: chain.chain_id,
+fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str, wrong: &mut Vec<GenesisError>) -> Option<T> {
+    let parsed = serde_json::from_str(text).map_err(|error| {
+        wrong.push(GenesisError::Parse {
+            path: path.to_owned(),
+            error,
         });
-    }
-    let found = match genesis_hash(execution) {
-        Ok(found) => found,
-        Err(error) => {
-            return Err(GenesisError::Execution {
-                path,
-                error: error.to_string(),
-            });
-        }
-    };
-    if found != chain.execution_genesis_hash {
-        return Err(GenesisError::ExecutionHash {
-            path,
-            found,
-            expected: chain.execution_genesis_hash,
-        });
-    }
-    let timestamp = match &execution["timestamp"] {
-        serde_json::Value::Null => 0,
-        timestamp => number(timestamp).ok_or_else(|| GenesisError::Execution {
-            path,
-            error: format!("timestamp is {timestamp}; expected a number or 0x-prefixed hex"),
-        })?,
-    };
-    Ok(ParentBlock {
-        hash: found,
-        number: 0,
-        timestamp,
-    })
+    });
+    parsed.ok()
 }
 
-/// A number as genesis files write them: plain, decimal text or 0x-prefixed hex.
-fn number(value: &serde_json::Value) -> Option<u64> {
-    match value {
-        serde_json::Value::Number(number) => number.as_u64(),
-        serde_json::Value::String(text) => match text.strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16).ok(),
-            None => text.parse().ok(),
-        },
-        _ => None,
+/// The execution genesis block, if it is this chain's.
+fn block(
+    chain: &ChainParams,
+    execution: &serde_json::Value,
+    path: &Path,
+    wrong: &mut Vec<GenesisError>,
+) -> Option<ParentBlock> {
+    let read = genesis_hash(execution).and_then(|hash| {
+        let timestamp = optional(&execution["timestamp"], "timestamp")?.unwrap_or(0);
+        Ok(ParentBlock {
+            hash,
+            number: 0,
+            timestamp,
+        })
+    });
+    let path = path.to_owned();
+    match read {
+        Ok(block) if block.hash == chain.execution_genesis_hash => Some(block),
+        Ok(block) => {
+            wrong.push(GenesisError::ExecutionHash {
+                path,
+                found: block.hash,
+                expected: chain.execution_genesis_hash,
+            });
+            None
+        }
+        Err(error) => {
+            let error = error.to_string();
+            wrong.push(GenesisError::Execution { path, error });
+            None
+        }
     }
 }
 

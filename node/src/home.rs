@@ -10,7 +10,9 @@
 //!   HOME/data/                    blocks, blobs, log
 //! ```
 
+pub mod fit;
 pub mod network;
+pub mod staged;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -19,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
 
+use crate::home::staged::Staged;
 use crate::keys::{self, KeyError};
 
 /// A home directory.
@@ -48,8 +51,22 @@ pub enum HomeError {
         /// What is in the way.
         path: PathBuf,
     },
+    /// A folder is needed there.
+    #[error("{path} is a file, and a folder is needed there; nothing was changed. Choose another directory")]
+    File {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// A folder is needed there.
+    #[error(
+        "{path} is a symbolic link that points to nothing; nothing was changed. Make its folder, or remove the link"
+    )]
+    DeadLink {
+        /// The link.
+        path: PathBuf,
+    },
     /// The file system refused.
-    #[error("cannot write {path}: {error}")]
+    #[error("cannot write {path}: {error}; what had been written for it is removed again")]
     Write {
         /// What was to be written.
         path: PathBuf,
@@ -92,22 +109,54 @@ impl Home {
         Ok(home)
     }
 
-    /// Makes a home in a directory that does not exist or is empty. When this returns, all of it is durable.
+    /// Makes a home in a directory that does not exist or is empty. When this returns, all of it is durable; when it
+    /// fails, nothing has changed.
     pub fn create(root: &Path, contents: &Contents<'_>) -> Result<Self, HomeError> {
-        let home = Self { root: root.to_owned() };
-        let write_error = |error| HomeError::Write {
-            path: root.to_owned(),
-            error,
-        };
-        if fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(HomeError::Exists { path: root.to_owned() });
+        let staged = Staged::begin(root)?;
+        Self::fill(staged.path(), contents)?;
+        staged.finish()?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Makes homes `dir/node0`, `dir/node1`, … in the same way: all of them, or none.
+    pub fn create_all(dir: &Path, contents: &[Contents<'_>]) -> Result<Vec<Self>, HomeError> {
+        let roots: Vec<PathBuf> = (0..contents.len())
+            .map(|index| network::node_directory(dir, index))
+            .collect();
+        if !staged::exists(dir)? {
+            let staged = Staged::begin(dir)?;
+            for (index, contents) in contents.iter().enumerate() {
+                let root = network::node_directory(staged.path(), index);
+                let made = fs::DirBuilder::new().mode(0o700).create(&root);
+                made.map_err(|error| HomeError::Write {
+                    path: root.clone(),
+                    error,
+                })?;
+                Self::fill(&root, contents)?;
+            }
+            sync_directory(staged.path()).map_err(|error| HomeError::Write {
+                path: dir.to_owned(),
+                error,
+            })?;
+            staged.finish()?;
+        } else {
+            let mut staged = roots
+                .iter()
+                .map(|root| Staged::begin(root))
+                .collect::<Result<Vec<_>, _>>()?;
+            for (staged, contents) in staged.iter().zip(contents) {
+                Self::fill(staged.path(), contents)?;
+            }
+            // Backwards: where node0 is, all are.
+            staged.iter_mut().rev().try_for_each(Staged::place)?;
+            staged.into_iter().for_each(Staged::keep);
         }
-        // 0700: keys are inside.
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(root)
-            .map_err(write_error)?;
+        Ok(roots.into_iter().map(|root| Self { root }).collect())
+    }
+
+    /// Writes a home's files, durably but for the folder's own name.
+    fn fill(root: &Path, contents: &Contents<'_>) -> Result<(), HomeError> {
+        let home = Self { root: root.to_owned() };
         keys::write_secret(&home.node_key(), &contents.node_key.to_bytes())?;
         if let Some(key) = contents.validator_key {
             keys::write_secret(&home.validator_key(), &key.to_bytes())?;
@@ -116,11 +165,10 @@ impl Home {
         write_new(&home.execution_genesis(), contents.execution_genesis)?;
         write_new(&home.genesis(), contents.genesis)?;
         write_new(&home.config(), contents.config)?;
-        sync_directory(root).map_err(write_error)?;
-        if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_directory(parent).map_err(write_error)?;
-        }
-        Ok(home)
+        sync_directory(root).map_err(|error| HomeError::Write {
+            path: root.to_owned(),
+            error,
+        })
     }
 
     /// The directory.

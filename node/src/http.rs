@@ -14,7 +14,8 @@
 //!
 //! Blob bytes come from the store's map and are turned into JSON one blob at a time, so a request holds one blob's text in
 //! memory however many it asks for. What a caller can make us spend is bounded: connections, requests at a time, header and
-//! body bytes, and time ([`server`]).
+//! body bytes, and time ([`server`]); so much by one address that others have room, and nothing that `/health`, `/metrics` and
+//! `/status` need ([`seats`]). Every refusal is JSON ([`error`]), also of what is no HTTP ([`wire`]).
 
 pub mod beacon;
 pub mod block;
@@ -24,16 +25,21 @@ pub mod error;
 pub mod evidence;
 pub mod index;
 mod metrics;
+pub mod query;
+pub mod seats;
 pub mod server;
 pub mod status;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::get;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
@@ -97,5 +103,6 @@ pub fn router(state: HttpState, limits: &Limits) -> Router {
         .fallback(|| async { ApiError::not_found("no such URL; see README.md for those that exist") })
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, timeout))
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
+        .layer(map_response(async |response: Response| error::in_json(response)))
         .with_state(state)
 }

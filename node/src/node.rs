@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ultramarine_core::{Core, CoreConfig};
 use ultramarine_kzg_pipeline::lane::{LaneClientEnd, Lanes, Options as LaneOptions};
@@ -10,7 +10,7 @@ use ultramarine_kzg_pipeline::verifier::verifier;
 use ultramarine_net::{Attester, NetLinks, NetOptions, PeerConfig};
 use ultramarine_runtime::affinity::cores;
 use ultramarine_runtime::bell::Bell;
-use ultramarine_runtime::limits::{KernelLimits, raise_nofile};
+use ultramarine_runtime::limits::{KernelLimits, raise_soft_limits};
 use ultramarine_runtime::link::{link, link_on};
 use ultramarine_runtime::topology::{Placement, Topology};
 use ultramarine_runtime::{Halt, Io, JoinHandle, Reason, Receiver, Registry, Sender, Tile, TileContext, block_on_net};
@@ -24,12 +24,13 @@ use ultramarine_types::verify::{Verdict, VerifyJob};
 
 use crate::board::{Board, Identity};
 use crate::config::{Config, EmbeddedEngine, EngineEndpoint};
-use crate::engine::{self, Endpoint, EngineOptions, LaneClient};
+use crate::engine::{self, Endpoint, EngineOptions, LaneClient, Waiting};
 use crate::genesis::Genesis;
 use crate::home::Home;
 use crate::http::{self, HttpState};
 use crate::keys::Keys;
 use crate::metrics::CoreMetrics;
+use crate::signals::{self, Signals};
 use crate::tiles;
 use crate::tiles::core::{Audience, CoreLinks};
 use crate::tiles::recorder::Recorder;
@@ -37,6 +38,8 @@ use crate::topology;
 
 /// How long a tile may take to end after the halt; what has not ended then is abandoned with the process.
 const JOIN_WAIT: Duration = Duration::from_secs(3);
+/// How long all of them together may take: service managers kill what has not ended ten seconds after they asked.
+const JOIN_WAIT_ALL: Duration = Duration::from_secs(6);
 /// Verified blobs remembered, by challenge, commitment and proof: two of the largest blocks.
 const MEMO_CLAIMS: usize = 2 * ultramarine_types::limits::BLOBS_PER_BLOCK_MAX as usize;
 /// How long a validator on an empty or doubtful directory listens before it signs.
@@ -91,16 +94,30 @@ pub fn run(options: NodeOptions) -> Result<(), NodeError> {
         keys,
         handle_signals,
     } = options;
-    warn_of_small_limits();
+    if handle_signals {
+        signals::keep_ignored()
+            .map_err(|error| error.to_string())
+            .map_err(start_error("taking over signals"))?;
+    }
+    raise_soft_limits();
+    let limits = KernelLimits::read();
+    limits
+        .refusal()
+        .map_or(Ok(()), Err)
+        .map_err(start_error("looking at the limits of this process"))?;
     let io = config
         .node
         .io
         .resolve()
         .map_err(|refusal| refusal.to_string())
         .map_err(start_error("io = \"uring\""))?;
+    for shortfall in limits.shortfalls(io) {
+        tracing::warn!("{shortfall}");
+    }
 
     let halt = Halt::new();
     let registry = Registry::process();
+    crate::log::count_losses(&registry);
     let table = topology::table(config.node.lanes, config.engine.embedded.is_some());
     let placement = table.place(&if config.node.pin { cores() } else { Vec::new() });
     let mut crew = Crew {
@@ -120,13 +137,6 @@ pub fn run(options: NodeOptions) -> Result<(), NodeError> {
     match halt.reason() {
         Some(Reason::Failed { tile, what }) => Err(NodeError::Tile { tile, what }),
         Some(Reason::Asked) | None => Ok(()),
-    }
-}
-
-fn warn_of_small_limits() {
-    raise_nofile();
-    for shortfall in KernelLimits::read().shortfalls() {
-        tracing::warn!("{shortfall}");
     }
 }
 
@@ -219,7 +229,7 @@ fn build(
         ultramarine_store::tile::run(ctx, state, io, requests, replies)
     })?;
 
-    let engine = engine_options(config, genesis, io)?;
+    let engine = engine_options(config, genesis, io, board.waiting().clone())?;
     let (calls, replies) = (core_engine.1, engine_core.0);
     let lane_client = LaneClient {
         jobs: engine_lane.jobs.0,
@@ -237,6 +247,7 @@ fn build(
     let http_limits = http::server::Limits {
         requests_max: config.http.requests_max,
         timeout: config.http.timeout,
+        ..http::server::Limits::default()
     };
     crew.spawn(topology::HTTP, move |ctx| {
         on_tokio(async move {
@@ -315,7 +326,7 @@ fn start_embedded(_: &mut Crew, config: &Config, _: &Genesis, _: bool) -> Result
     Ok(())
 }
 
-fn engine_options(config: &Config, genesis: &Genesis, io: Io) -> Result<EngineOptions, NodeError> {
+fn engine_options(config: &Config, genesis: &Genesis, io: Io, waiting: Waiting) -> Result<EngineOptions, NodeError> {
     let endpoint = match &config.engine.endpoint {
         EngineEndpoint::Http(url) => {
             let secret = engine::Secret::read(&config.engine.jwt_secret)
@@ -331,7 +342,8 @@ fn engine_options(config: &Config, genesis: &Genesis, io: Io) -> Result<EngineOp
     Ok(EngineOptions {
         endpoint,
         io,
-        timeout: config.engine.timeout,
+        timeout: config.engine.timeout_on(&Limits::of(&genesis.params)),
+        waiting,
         build_wait: config.engine.build_wait,
         fee_recipient: config.engine.fee_recipient,
         chain_id: genesis.params.chain_id,
@@ -360,7 +372,7 @@ fn net_options(config: &Config, genesis: &Genesis, keys: &Keys, socket: UdpSocke
         .iter()
         .filter(|peer| peer.peer_id != Some(identity.peer()))
         .map(|peer| PeerConfig {
-            address: peer.host_port.clone(),
+            address: peer.host_port.to_string(),
             peer: peer.peer_id,
         })
         .collect();
@@ -469,22 +481,23 @@ impl Crew {
         let seat = self.placement.seat(name);
         let tile = Tile::spawn(&self.registry, name, seat, &self.halt, work).map_err(|error| NodeError::Start {
             what: "starting a tile",
-            why: format!("{name}: {error}"),
+            why: format!(
+                "{name}: {error}; if no thread is to be had, allow more with `ulimit -u`, TasksMax= in the unit, or the \
+                 container's limit on processes"
+            ),
         })?;
         self.tiles.push(tile);
         Ok(())
     }
 
     fn join(self) {
+        let until = Instant::now() + JOIN_WAIT_ALL;
         // Last started, first joined: the core stops asking before those it asks are gone.
         for tile in self.tiles.into_iter().rev() {
             let name = tile.name();
-            if tile.join_within(JOIN_WAIT).is_err() {
-                tracing::warn!(
-                    tile = name,
-                    "did not end within {} s and was left behind",
-                    JOIN_WAIT.as_secs()
-                );
+            let wait = JOIN_WAIT.min(until.saturating_duration_since(Instant::now()));
+            if tile.join_within(wait).is_err() {
+                tracing::warn!(tile = name, "did not end in time and was left behind");
             }
         }
     }
@@ -505,17 +518,15 @@ fn wait_for_the_end(halt: &Halt, handle_signals: bool) {
         if !handle_signals {
             return halt.stopped().await;
         }
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            tracing::warn!("signals cannot be caught; only kill -9 will end this process");
+        let Ok(mut signals) = Signals::listen() else {
+            tracing::warn!("signals cannot be caught; the first that comes will end this process at once");
             return halt.stopped().await;
         };
         tokio::select! {
-            _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
-            _ = terminate.recv() => tracing::info!("asked to terminate: stopping"),
+            why = signals.asked() => tracing::info!("{why}: stopping"),
             () = halt.stopped() => {}
         }
+        signals.let_another_end_it();
     });
 }
 

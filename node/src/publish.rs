@@ -7,10 +7,13 @@
 //!
 //! - A *piece* is what one blob carries of a file.
 //! - A *versioned hash* names a blob on chain (EIP-4844).
+//! - *Fresh* blobs carry nothing and were never seen before: load that costs a network what other blobs cost it.
 //!
 //! Keeps: what is restored has the content hash that was published, or it is an error.
 
+pub mod content;
 pub mod encode;
+pub mod fresh;
 pub mod get;
 pub mod prove;
 pub mod publisher;
@@ -18,6 +21,7 @@ pub mod put;
 pub mod rpc;
 pub mod transaction;
 
+pub use content::Content;
 pub use get::{BlobName, GetOptions, get};
 pub use prove::Prover;
 pub use publisher::{PublisherOptions, publish};

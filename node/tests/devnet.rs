@@ -1,5 +1,7 @@
 //! Whole networks of real processes.
 
+#[path = "harness/cells.rs"]
+mod cells;
 mod harness;
 
 use std::collections::BTreeSet;
@@ -9,6 +11,10 @@ use serde_json::Value;
 
 use harness::network::Network;
 use harness::{Devnet, EMBEDDED_CLIENT_KB, Node, devnet_json, fail, is_running, sidecars, succeed, wait_for};
+use ultramarine_node::engine::genesis::dev_account;
+use ultramarine_node::publish::rpc::Rpc;
+use ultramarine_node::publish::transaction::{Terms, sign};
+use ultramarine_node::publish::{Prover, encode};
 
 /// Longest time for a handful of heights on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -43,6 +49,8 @@ fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_
         let has_blobs = |decision: &Value| decision["blobs"].as_u64() > Some(0);
         devnet.nodes[0].decided().iter().any(has_blobs).then_some(())
     });
+    // Beside the load's: no block of this node must wait for it for long, nor those of the others at all.
+    let from_cells = send_with_cells(&devnet.nodes[0].rpc);
     let file = temporary.path().join("file");
     let content: Vec<u8> = (0..1_000_000u32)
         .flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes())
@@ -95,6 +103,12 @@ fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_
         "the file came back changed"
     );
 
+    for hash in from_cells {
+        wait_for("blob that came with cell proofs", PATIENCE, || {
+            let (status, _) = other.get(&format!("/ultramarine/v1/blobs/{hash}")).ok()?;
+            (status == 200).then_some(())
+        });
+    }
     sidecars_verify_with_code_that_is_not_ours(other, &published);
     for node in &devnet.nodes {
         assert!(
@@ -114,6 +128,28 @@ fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_
     for node in &devnet.nodes {
         assert!(!is_running(node.pid), "node{} outlived its network", node.id);
     }
+}
+
+/// Sends a transaction of two blobs with cell proofs alone; their names.
+fn send_with_cells(rpc: &str) -> Vec<String> {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let rpc = Rpc::new(rpc).expect("a URL");
+        let contents = ["one", "two"]
+            .map(|text| encode::encode(text.as_bytes()).expect("small"))
+            .concat();
+        let proven = Prover::new(2).prove(&contents).await.expect("proven");
+        // A spare account behind those of the validators.
+        let signer = dev_account(7);
+        let terms = Terms {
+            chain_id: rpc.chain_id().await.expect("a chain id"),
+            nonce: rpc.nonce(signer.address()).await.expect("a nonce"),
+            fees: rpc.fees().await.expect("fees"),
+        };
+        let transaction = cells::with_cells(&sign(&signer, &terms, &proven).expect("signed"));
+        rpc.send(&transaction.raw).await.expect("the pool takes it");
+        transaction.versioned_hashes.iter().map(ToString::to_string).collect()
+    })
 }
 
 /// Blobs whose proofs this verifier found to hold on a node.

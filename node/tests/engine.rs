@@ -1,19 +1,27 @@
 //! The engine driver against the embedded execution client, over its real Engine API.
 
+#[path = "harness/cells.rs"]
+mod cells;
 #[path = "engine/rig.rs"]
 mod rig;
 
+use std::io::{BufRead, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cells::with_cells;
 use rig::{Driver, El, first_parent, genesis, init_of, options, parent_of, unix_seconds};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
+use ultramarine_node::engine::genesis::dev_account;
 use ultramarine_node::engine::http::HttpClient;
 use ultramarine_node::engine::payload::{Payload, chunk_hashes};
 use ultramarine_node::engine::{Endpoint, Secret, header};
-use ultramarine_node::publish::Prover;
+use ultramarine_node::publish::encode::PIECE_BYTES;
+use ultramarine_node::publish::rpc::Rpc;
+use ultramarine_node::publish::transaction::{BLOBS_MAX, SignedTransaction};
+use ultramarine_node::publish::{Progress, Prover, PutOptions, put};
 use ultramarine_runtime::{IoMode, RingOps};
 use ultramarine_types::canonical::sha256;
 use ultramarine_types::execution::{Built, EngineCall, EngineReply, Executed, PayloadStatus};
@@ -187,7 +195,122 @@ fn what_is_no_engine_api_stops_the_node_and_says_what_to_do() {
     let error = Driver::start(options(endpoint, &genesis, 6))
         .verdict()
         .expect_err("no Engine API");
-    assert!(error.contains("does not support"), "{error}");
+    assert!(error.contains("public RPC port") && error.contains("8551"), "{error}");
+}
+
+/// One answer to everything, however it is asked.
+fn always(answer: impl Fn(&Value) -> String + Send + 'static) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let mut stream = std::io::BufReader::new(stream);
+            let mut length = 0;
+            let mut line = String::new();
+            while stream.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
+                if let Some(bytes) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = bytes.trim().parse().expect("a number");
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            let _ = stream.read_exact(&mut body);
+            let answer = answer(&serde_json::from_slice(&body).unwrap_or_default());
+            // Whoever has seen enough may be gone.
+            let _ = stream.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+/// Closed after it, so that nothing but the answer counts.
+fn http(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}")
+}
+
+#[test]
+fn whatever_else_answers_stops_the_node_with_its_own_words() {
+    let genesis = genesis(6, None);
+    let json = |body: &str| http("200 OK", "content-type: application/json\r\n", body);
+    // What is answered, and what of it the reason shows.
+    let cases = [
+        (
+            http("403 Forbidden", "", "invalid host specified\n"),
+            "`invalid host specified`",
+        ),
+        (
+            http(
+                "200 OK",
+                "content-type: text/html\r\n",
+                "<html><body>Welcome</body></html>\n",
+            ),
+            "<body>Welcome",
+        ),
+        (json(""), "an empty body"),
+        (json("[{\"id\":1,\"result\":[]}]"), "[{\"id\":1"),
+        (json("{\"message\":\"denied\"}"), "neither a result nor an error"),
+        (json("{\"id\":1,\"result\":{}}"), "expected a sequence"),
+        (http("200 OK", "content-encoding: gzip\r\n", "..."), "gzip"),
+        (json("\u{1f}\u{8b}..."), "HTTP 200"),
+        (http("404 Not Found", "", "<html>"), "HTTP 404"),
+        (http("405 Method Not Allowed", "", ""), "HTTP 405"),
+        (http("413 Payload Too Large", "", "too large"), "too large"),
+        (
+            http("301 Moved Permanently", "location: https://el.example/\r\n", ""),
+            "points to https://el.example/",
+        ),
+        (
+            http("400 Bad Request", "", "Client sent an HTTP request to an HTTPS server."),
+            "HTTPS server",
+        ),
+        ("\u{15}\u{3}\u{1}\u{0}\u{2}\u{2}F".to_owned(), "http://"),
+    ];
+    for (answer, part) in cases {
+        let shown = answer.clone();
+        let endpoint = Endpoint::Http {
+            url: always(move |_| answer.clone()),
+            secret: Secret::new(rig::JWT),
+        };
+        let error = Driver::start(options(endpoint, &genesis, 6))
+            .verdict()
+            .expect_err("no Engine API");
+        assert!(error.contains(part) && error.contains("engine.url"), "{shown}: {error}");
+        assert!(!error.contains("JWT"), "{shown}: {error}");
+    }
+}
+
+#[test]
+fn a_client_that_starts_behind_a_proxy_is_waited_for_with_the_reason() {
+    let genesis = genesis(6, None);
+    for (answer, part) in [
+        (http("503 Service Unavailable", "", "no upstream"), "`no upstream`"),
+        (http("429 Too Many Requests", "", "slowly"), "`slowly`"),
+    ] {
+        let endpoint = Endpoint::Http {
+            url: always(move |_| answer.clone()),
+            secret: Secret::new(rig::JWT),
+        };
+        let mut driver = Driver::start(options(endpoint, &genesis, 6));
+        let until = std::time::Instant::now() + rig::PATIENCE;
+        loop {
+            let EngineReply::Forkchoice {
+                status: PayloadStatus::Unavailable { reason },
+                ..
+            } = driver.ask(EngineCall::Forkchoice {
+                head: Hash([0; 32]),
+                height: Height(0),
+            })
+            else {
+                panic!("it has answered nothing")
+            };
+            if reason.contains(part) {
+                break;
+            }
+            assert!(std::time::Instant::now() < until, "{reason}");
+            std::thread::yield_now();
+        }
+    }
 }
 
 #[test]
@@ -358,6 +481,108 @@ fn bridge(el: &El, path: &std::path::Path) {
 }
 
 #[test]
+fn a_block_is_built_whatever_proofs_its_transactions_come_with() {
+    let genesis = genesis(12, None);
+    let el = El::start(&genesis);
+    let mut driver = Driver::start(options(el.endpoint(), &genesis, 12));
+    let mut parent = first_parent(&genesis);
+    driver.forkchoice(parent.hash, Height(0));
+    let prover = Prover::new(2);
+    let mut nonce = 0;
+    // Blobs of each transaction, and whether it comes with cell proofs.
+    let blocks: [&[(usize, bool)]; 3] = [
+        &[(2, false), (3, true), (1, false)],
+        &[(1, true), (2, true)],
+        &[(1, true), (1, false), (2, true), (2, false)],
+    ];
+    for transactions in blocks {
+        let mut named = Vec::new();
+        for (blobs, cells) in transactions {
+            let form = if *cells { with_cells } else { SignedTransaction::clone };
+            named.extend(el.feed_as(&prover, nonce, *blobs, form).versioned_hashes);
+            nonce += 1;
+        }
+        // What cannot be made in time is made for the next try.
+        let until = std::time::Instant::now() + rig::PATIENCE;
+        let built = loop {
+            match driver.build(parent, unix_seconds()) {
+                Ok(built) => break built,
+                Err(reason) => assert!(
+                    reason.contains("not made yet") && std::time::Instant::now() < until,
+                    "{reason}"
+                ),
+            }
+        };
+        let hashes: Vec<_> = built
+            .blobs
+            .iter()
+            .map(|(commitment, _)| alloy_eips::eip4844::kzg_to_versioned_hash(&commitment.0))
+            .collect();
+        assert_eq!(hashes, named);
+        assert!(
+            built.blobs.iter().all(|(_, part)| part.proofs.len() == 1),
+            "the lane verified them"
+        );
+        let valid = PayloadStatus::Valid {
+            latest: Some(built.header.block_hash),
+        };
+        assert_eq!(driver.import(&init_of(&built), &built.payload), (valid.clone(), valid));
+        parent = parent_of(&built);
+    }
+}
+
+#[test]
+fn a_file_of_several_transactions_in_one_block_is_published() {
+    let genesis = genesis(48, None);
+    let el = El::start(&genesis);
+    let mut driver = Driver::start(options(el.endpoint(), &genesis, 48));
+    let mut parent = first_parent(&genesis);
+    driver.forkchoice(parent.hash, Height(0));
+    for (account, transactions) in [(0, 2), (1, 7)] {
+        let file = vec![7; (transactions - 1) * BLOBS_MAX * PIECE_BYTES + 1];
+        let blobs = (transactions - 1) * BLOBS_MAX + 1;
+        let put = el.runtime.spawn(put(
+            PutOptions {
+                file,
+                rpc: el.rpc_url(),
+                signer: dev_account(account),
+                patience: Duration::from_secs(30),
+                threads: 2,
+            },
+            |_| (),
+        ));
+        let rpc = Rpc::new(&el.rpc_url()).expect("a URL");
+        let until = std::time::Instant::now() + rig::PATIENCE;
+        let pooled = || el.runtime.block_on(rpc.pending_nonce(dev_account(account).address()));
+        while pooled().expect("it answers") < transactions as u64 {
+            assert!(!put.is_finished() && std::time::Instant::now() < until, "not pooled");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // The block with all of them, and others behind it.
+        let mut height = None;
+        for index in 0..4 {
+            let built = driver.build(parent, unix_seconds()).expect("built");
+            assert_eq!(built.blobs.len(), if index == 0 { blobs } else { 0 });
+            height.get_or_insert(built.header.number);
+            let valid = PayloadStatus::Valid {
+                latest: Some(built.header.block_hash),
+            };
+            assert_eq!(driver.import(&init_of(&built), &built.payload), (valid.clone(), valid));
+            parent = parent_of(&built);
+        }
+        let outcome = el.runtime.block_on(put).expect("no panic").expect("it was sent");
+        assert!(outcome.trouble.is_none(), "{:?}", outcome.trouble);
+        let decided = Progress::Decided(height.expect("built"));
+        assert_eq!(outcome.blobs.len(), blobs);
+        assert!(
+            outcome.blobs.iter().all(|blob| blob.progress == decided),
+            "{:?}",
+            outcome.blobs
+        );
+    }
+}
+
+#[test]
 fn a_call_that_is_not_answered_in_time_is_unavailable() {
     let genesis = genesis(6, None);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -392,6 +617,29 @@ fn a_call_that_is_not_answered_in_time_is_unavailable() {
         assert!(std::time::Instant::now() < until, "no call timed out");
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn what_is_waited_for_is_named_while_it_is() {
+    let genesis = genesis(6, None);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let secret = Secret::new(rig::JWT);
+    let settings = options(Endpoint::Http { url, secret }, &genesis, 6);
+    let waiting = settings.waiting.clone();
+    let _driver = Driver::start(settings);
+    let until = std::time::Instant::now() + rig::PATIENCE;
+    let reason = loop {
+        if let Some(reason) = waiting.reason() {
+            break reason;
+        }
+        assert!(std::time::Instant::now() < until, "nothing is named");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(
+        reason.contains("has not answered engine_exchangeCapabilities for 2 s"),
+        "{reason}"
+    );
 }
 
 /// Builds `count` blocks with `blobs` blobs each on one driver, importing each.

@@ -2,14 +2,15 @@
 
 mod harness;
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use harness::network::Network;
 use harness::{Process, fail, wait_for};
-use ultramarine_node::home::network::Addresses;
+use ultramarine_node::config::Host;
+use ultramarine_node::home::network::{Addresses, NodePlan};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -53,6 +54,8 @@ fn data_of(network: &Network) -> PathBuf {
 fn a_data_directory_serves_one_process_and_one_chain() {
     let temporary = tempfile::tempdir().expect("temporary directory");
     let (network, mut node) = running(&temporary.path().join("one"));
+    let lines = log(&network, 0);
+    assert!(lines.contains("block_interval_ms is 250"), "its pace is named: {lines}");
     let data = data_of(&network);
     let error = fail(elsewhere(&network.nodes[0].home));
     assert!(
@@ -149,4 +152,29 @@ fn a_client_of_another_genesis_stops_the_start() {
     let engine = format!("http://{}", network.addresses[0].engine_auth);
     let error = fail(["start", "--home", text(home), "--engine", &engine]);
     assert!(error.contains("genesis"), "{error}");
+}
+
+/// Nodes of IPv4 and of IPv6 reach each other from sockets for both.
+#[test]
+fn nodes_of_both_families_find_each_other() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let loopbacks: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let mut nodes = Vec::new();
+    for loopback in loopbacks {
+        let Ok(found) = ultramarine_node::devnet::ports::free_on(loopback, 1) else {
+            eprintln!("skipped: this machine has no {loopback}");
+            return;
+        };
+        let mut addresses = found[0];
+        addresses.quic.set_ip(Ipv6Addr::UNSPECIFIED.into());
+        nodes.push(NodePlan {
+            host: Host::Address(loopback),
+            addresses,
+        });
+    }
+    let network = Network::of(&temporary.path().join("net"), nodes, 250);
+    let _processes = network.start_all();
+    for node in &network.nodes {
+        node.wait_for_height(2, PATIENCE);
+    }
 }

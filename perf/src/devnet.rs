@@ -7,13 +7,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use ultramarine_runtime::{outlet, print};
 
-use crate::load;
+use crate::figures::Figures;
 use crate::machine::Machine;
 use crate::outcome::Outcome;
 use crate::report::{self, Run};
 use crate::watch::{Seenings, Watch};
-use crate::{hgrm, stages};
+use crate::{figures, hgrm, stages};
 
 /// How often the nodes are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -30,6 +31,15 @@ pub struct Options {
     /// Most blobs a block, written into the chain's genesis
     #[arg(long, default_value_t = 6)]
     blobs_per_block: u32,
+    /// File, or folder of files, to publish round and round [default: fresh blobs, none of which comes twice]
+    #[arg(long)]
+    blobs: Option<PathBuf>,
+    /// Make the same fresh blobs as another run with this seed [default: a random one]
+    #[arg(long, conflicts_with = "blobs")]
+    seed: Option<u64>,
+    /// Run the network so many times, each from its beginning, and print medians beside the runs
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
     /// Which I/O the nodes use: auto, uring or fallback
     #[arg(long, default_value = "auto")]
     io: String,
@@ -41,7 +51,7 @@ pub struct Options {
     binary: Option<PathBuf>,
 }
 
-/// Runs the network and writes the report.
+/// Runs the network, as often as asked for, and writes a report of each run and the figures of all.
 pub fn run(options: &Options) -> Result<()> {
     let beside = std::env::current_exe()
         .context("finding this program")?
@@ -52,24 +62,41 @@ pub fn run(options: &Options) -> Result<()> {
         .out
         .canonicalize()
         .with_context(|| format!("finding {}", options.out.display()))?;
+    let mut all = Vec::new();
+    let mut disagreed = Vec::new();
+    for number in 1..=options.runs {
+        let (title, folder) = match options.runs {
+            1 => (String::new(), out.clone()),
+            runs => (format!(", run {number} of {runs}"), out.join(format!("run{number}"))),
+        };
+        let run = run_once(options, &binary, &folder, &title)?;
+        all.push(Figures::of(options.blobs_per_block, &run.outcome, &run.seen));
+        if !run.outcome.agreement {
+            disagreed.push(folder.join("report.html").display().to_string());
+        }
+    }
+    let path = out.join("figures.json");
+    let text = serde_json::to_string_pretty(&all).context("figures have a JSON form")? + "\n";
+    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    print::line(format_args!("\n{}\nfigures: {}", figures::tables(&all), path.display()))?;
+    if !disagreed.is_empty() {
+        bail!("the nodes did not agree on every height: see {}", disagreed.join(", "));
+    }
+    Ok(())
+}
+
+/// Runs the network once and writes its report into `out`.
+fn run_once(options: &Options, binary: &Path, out: &Path, title: &str) -> Result<Run> {
     let net = out.join("net");
     if net.exists() {
         // A devnet resumes a folder that exists, and a resumed run would mix two runs' heights.
         fs::remove_dir_all(&net).with_context(|| format!("removing the last run's {}", net.display()))?;
     }
-    let blobs = out.join("blobs");
-    let _ = fs::remove_dir_all(&blobs);
-    let files = load::files_for(options.blobs_per_block);
-    let load_bytes = load::write(
-        &blobs,
-        files,
-        SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs()),
-    )?;
-
-    let arguments = arguments(options, &net, &blobs);
-    let command = command_line(&binary, &arguments);
-    eprintln!("running {command}");
-    let (outcome, seen, seconds) = watch_to_the_end(&binary, &arguments, &out, options.until_height)?;
+    fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
+    let arguments = arguments(options, &net)?;
+    let command = command_line(binary, &arguments);
+    print::note(format_args!("running {command}"));
+    let (outcome, seen, seconds) = watch_to_the_end(binary, &arguments, out, options.until_height)?;
 
     let all = seen.stages();
     for (stage, histogram) in all.iter() {
@@ -78,16 +105,13 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let run = Run {
         title: format!(
-            "{} validators, {} blobs a block",
+            "{} validators, {} blobs a block{title}",
             options.validators, options.blobs_per_block
         ),
         command,
         machine: Machine::read(),
-        version: version_of(&binary),
-        load: format!(
-            "{files} files, {:.1} MB of pseudo-random content",
-            load_bytes as f64 / 1e6
-        ),
+        version: version_of(binary),
+        load: outcome.load.line(),
         io: options.io.clone(),
         seconds,
         finished_unix: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
@@ -97,29 +121,38 @@ pub fn run(options: &Options) -> Result<()> {
     let path = out.join("report.html");
     fs::write(&path, report::render(&run)).with_context(|| format!("writing {}", path.display()))?;
     let commit = stages::quantile_ns(&all, ultramarine_types::Stage::Commit, 0.5).map_or(0.0, |ns| ns as f64 / 1e6);
-    println!(
-        "{} heights, {} blobs, agreement {}, commit p50 {commit:.1} ms",
-        run.outcome.heights, run.outcome.blobs, run.outcome.agreement
-    );
-    println!("report: {}", path.display());
-    if !run.outcome.agreement {
-        bail!("the nodes did not agree on every height: see {}", path.display());
-    }
-    Ok(())
+    print::line(format_args!(
+        "{} heights, {} blobs, agreement {}, commit p50 {commit:.1} ms\nreport: {report}",
+        run.outcome.heights,
+        run.outcome.blobs,
+        run.outcome.agreement,
+        report = path.display()
+    ))
+    .with_context(|| format!("{} is written; only this was not printed", path.display()))?;
+    Ok(run)
 }
 
 /// The devnet's arguments for these options.
-fn arguments(options: &Options, net: &Path, blobs: &Path) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = vec!["devnet".into()];
+fn arguments(options: &Options, net: &Path) -> Result<Vec<OsString>> {
+    // Apart, what a node costs and what its client costs are known each by itself.
+    let mut arguments: Vec<OsString> = vec!["devnet".into(), "--json".into(), "--separate-clients".into()];
     let mut flag = |name: &str, value: OsString| arguments.extend([name.into(), value]);
     flag("--validators", options.validators.to_string().into());
     flag("--until-height", options.until_height.to_string().into());
     flag("--blobs-per-block", options.blobs_per_block.to_string().into());
     flag("--io", options.io.clone().into());
-    flag("--blobs", blobs.into());
+    if let Some(blobs) = &options.blobs {
+        let path = blobs.canonicalize();
+        flag(
+            "--blobs",
+            path.with_context(|| format!("finding {}", blobs.display()))?.into(),
+        );
+    }
+    if let Some(seed) = options.seed {
+        flag("--seed", seed.to_string().into());
+    }
     flag("--dir", net.into());
-    arguments.push("--json".into());
-    arguments
+    Ok(arguments)
 }
 
 fn command_line(binary: &Path, arguments: &[OsString]) -> String {
@@ -142,6 +175,8 @@ fn watch_to_the_end(
     let started = std::time::Instant::now();
     let child = Command::new(binary)
         .args(arguments)
+        // However this program ends, the network ends with it.
+        .args(["--parent", &std::process::id().to_string()])
         .stdin(Stdio::null())
         .stdout(File::create(&stdout).with_context(|| format!("creating {}", stdout.display()))?)
         .stderr(File::create(&stderr).with_context(|| format!("creating {}", stderr.display()))?)
@@ -156,11 +191,11 @@ fn watch_to_the_end(
         }
         watch.look(&devnet_json);
         if let Some(height) = watch.height() {
-            eprint!("\rheight {height} of {until_height} ");
+            outlet::stderr().push(format!("\rheight {height} of {until_height} ").into_bytes());
         }
         std::thread::sleep(LOOK_EVERY);
     };
-    eprintln!();
+    print::note("");
     let seconds = started.elapsed().as_secs_f64();
     let printed = fs::read_to_string(&stdout).with_context(|| format!("reading {}", stdout.display()))?;
     let outcome = Outcome::find(&printed).with_context(|| failure(status, &stderr))?;

@@ -1,26 +1,29 @@
 //! Runs real nodes under load and shows where a block's time went.
 //!
 //! ```text
-//!   load ──files──▶ ultramarine devnet ──devnet.json──▶ watch ──▶ stages, resources, timeline
-//!                          └── final JSON ──▶ outcome ─────────▶ report.html, <stage>.hgrm
+//!   ultramarine devnet ──devnet.json──▶ watch ──▶ stages, resources, timeline
+//!          └── final JSON ──▶ outcome ─────────▶ report.html, figures.json, <stage>.hgrm
 //! ```
 //!
 //! A *run* is one network from start to its last height; a *stage* is a span of a block's life as the nodes' own
 //! histograms measure it; the *report* is one HTML file that needs nothing else to be read.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ultramarine_runtime::print;
 
 mod devnet;
+mod figures;
 mod hgrm;
 mod http;
-mod load;
 mod machine;
 mod outcome;
 mod report;
 mod resources;
+mod sample;
 mod stages;
 mod watch;
 
@@ -46,8 +49,9 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if print::is_quiet(error.chain()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            print::reason(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

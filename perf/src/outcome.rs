@@ -1,7 +1,7 @@
 //! This file knows the two documents a devnet writes: its nodes when ready, its result at the end.
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// `devnet.json`.
 #[derive(Clone, Debug, Deserialize)]
@@ -17,6 +17,9 @@ pub struct Node {
     pub id: serde_json::Value,
     /// Its process.
     pub pid: u32,
+    /// Its execution client's process, if that has one of its own.
+    #[serde(default)]
+    pub client_pid: Option<u32>,
     /// The base of its HTTP service.
     pub http: String,
 }
@@ -41,8 +44,35 @@ pub struct Outcome {
     pub bytes: u64,
     /// Heights that needed more than one round.
     pub rounds_above_zero: u64,
+    /// What was published.
+    #[serde(default)]
+    pub load: Load,
     /// Every node at the end.
     pub nodes: Vec<NodeOutcome>,
+}
+
+/// What was published.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+pub struct Load {
+    /// Whether blobs came again: what a node has verified before costs it nothing.
+    pub repeats: bool,
+    /// What made fresh blobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// The files that were published round and round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<String>,
+}
+
+impl Load {
+    /// One line for people.
+    pub fn line(&self) -> String {
+        match (&self.files, self.seed) {
+            (Some(files), _) => format!("{files}, round and round: blobs repeat, and a node verifies each only once"),
+            (None, Some(seed)) => format!("fresh blobs, none of which comes twice (seed {seed})"),
+            (None, None) => "not told".to_owned(),
+        }
+    }
 }
 
 /// A node at the end.
@@ -102,7 +132,7 @@ fn text_of(value: &serde_json::Value) -> String {
 mod tests {
     use super::*;
 
-    const OBJECT: &str = r#"{"agreement": true, "heights": 40, "blobs": 160, "bytes": 20971520, "rounds_above_zero": 1,
+    const OBJECT: &str = r#"{"agreement": true, "heights": 40, "blobs": 160, "bytes": 20971520, "rounds_above_zero": 1, "load": {"repeats": false, "seed": 9},
         "nodes": [{"id": 0, "height": 40, "head": "0xab", "blobs": 160}, {"id": "node-1", "height": 41, "head": null, "blobs": 161}],
         "latency_ms": {"vote": {"p50": 1.5, "p90": 2.0, "p99": 3.0, "max": 4.0}}}"#;
 
@@ -110,6 +140,11 @@ mod tests {
     fn the_result_is_found_behind_other_lines() {
         let outcome = Outcome::find(&format!("{{not json\nready {{\n{OBJECT}\n")).expect("found");
         assert!(outcome.agreement);
+        assert!(
+            !outcome.load.repeats && outcome.load.line().contains("seed 9"),
+            "{:?}",
+            outcome.load
+        );
         assert_eq!((outcome.heights, outcome.nodes.len()), (40, 2));
         assert_eq!(
             (outcome.nodes[0].name(), outcome.nodes[1].name()),

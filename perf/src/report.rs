@@ -90,7 +90,7 @@ pub fn render(run: &Run) -> String {
     section(
         &mut page,
         "Nodes",
-        "CPU, memory and disk are the whole process’s, embedded execution client included. Agreement compares the decided value of every height.",
+        "CPU, memory and disk are the node’s process’s; its execution client has one of its own. Agreement compares the decided value of every height.",
         &tables::nodes(run),
     );
     section(

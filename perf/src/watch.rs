@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::http;
 use crate::outcome::Nodes;
 use crate::resources::Resources;
+use crate::sample::Sample;
 use crate::stages::Stages;
 
 /// What was last seen of a node.
@@ -19,6 +20,10 @@ pub struct Seen {
     pub stages: Stages,
     /// Its process.
     pub resources: Resources,
+    /// Its execution client's process, if that has one of its own.
+    pub client: Option<Resources>,
+    /// The first moment at which it told of a blob, or the first at all, and the last.
+    pub samples: Option<(Sample, Sample)>,
     /// Operations per ring, by the ring's name.
     pub ring_operations: Vec<(String, u64)>,
 }
@@ -51,9 +56,10 @@ impl Seenings {
         all
     }
 
-    /// Blobs a second between the first and the last moment at which a block was decided.
+    /// Blobs a second between the first moment at which there were any and the last: clients take none while they start.
     pub fn blobs_per_second(&self) -> Option<f64> {
-        let (first, last) = (self.timeline.first()?, self.timeline.last()?);
+        let first = self.timeline.iter().find(|moment| moment.blobs > 0)?;
+        let last = self.timeline.last()?;
         let seconds = last.at_seconds - first.at_seconds;
         #[allow(clippy::cast_precision_loss)] // A run decides far fewer than 2^53 blobs.
         (seconds > 0.0).then(|| (last.blobs - first.blobs) as f64 / seconds)
@@ -97,14 +103,24 @@ impl Watch {
         self.seen.nodes.resize_with(nodes.nodes.len(), Seen::default);
         for (node, seen) in nodes.nodes.iter().zip(&mut self.seen.nodes) {
             seen.name = node.name();
-            if let Some(resources) = Resources::read(node.pid) {
-                seen.resources = resources;
-            }
+            let (process, client) = (Resources::read(node.pid), node.client_pid.and_then(Resources::read));
+            seen.resources = process.unwrap_or(seen.resources);
+            seen.client = client.or(seen.client);
             if let Ok(stages) = http::get(&node.http, "/histograms").and_then(|text| Stages::read(&text)) {
                 seen.stages = stages;
             }
             if let Ok(metrics) = http::get(&node.http, "/metrics") {
                 seen.ring_operations = ring_operations(&metrics);
+                // Both processes at one moment, or it is no moment to count from or to.
+                let whole = process.filter(|_| client.is_some() == node.client_pid.is_some());
+                if let Some(sample) = whole.and_then(|process| Sample::read(&metrics, process, client)) {
+                    let first = seen
+                        .samples
+                        .take()
+                        .map(|(first, _)| first)
+                        .filter(|first| first.blobs > 0);
+                    seen.samples = Some((first.unwrap_or_else(|| sample.clone()), sample));
+                }
             }
         }
         let status = nodes
@@ -157,7 +173,8 @@ mod tests {
             ("/histograms".to_owned(), document(&[("vote", histogram([4_000_000]))])),
             (
                 "/metrics".to_owned(),
-                "# TYPE x counter\nultramarine_ring_operations_total{ring=\"store\"} 42\n".to_owned(),
+                "# TYPE x counter\nultramarine_ring_operations_total{ring=\"store\"} 42\nultramarine_consensus_blobs_total 30\n"
+                    .to_owned(),
             ),
             (
                 "/status".to_owned(),
@@ -182,6 +199,8 @@ mod tests {
         assert_eq!(seen.nodes.len(), 2);
         assert_eq!(seen.timeline.len(), 2);
         assert_eq!(seen.nodes[0].ring_operations, [("store".to_owned(), 42)]);
+        let (first, last) = seen.nodes[0].samples.as_ref().expect("it told twice");
+        assert_eq!((first.blobs, last.blobs, last.client), (30, 30, None));
         assert!(seen.nodes[1].stages.get(Stage::Vote).is_none() && seen.nodes[1].resources.memory_bytes_max > 0);
         assert_eq!(
             seen.stages().get(Stage::Vote).map(hdrhistogram::Histogram::len),
@@ -199,7 +218,7 @@ mod tests {
         };
         let seen = Seenings {
             nodes: Vec::new(),
-            timeline: vec![moment(1.0, 10), moment(2.0, 15), moment(11.0, 60)],
+            timeline: vec![moment(0.0, 0), moment(1.0, 10), moment(2.0, 15), moment(11.0, 60)],
         };
         assert_eq!(seen.blobs_per_second(), Some(5.0));
         assert_eq!(Seenings::default().blobs_per_second(), None);

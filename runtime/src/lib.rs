@@ -11,6 +11,7 @@
 //! - A *tile* is one thread that owns its I/O; a *link* is a bounded queue into one tile; a *bell* wakes the tile that sleeps on it.
 //! - A *halt* is the switch that stops every tile; it keeps the first reason.
 //! - A *ring* is an io_uring instance; where the kernel refuses one, the same work runs on epoll, `pwrite` and `fdatasync`.
+//! - An *outlet* is an output with a bounded queue and a thread of its own: nobody waits for standard error.
 //! - The *topology* is the table of all tiles and links; *placement* is what this machine's cores make of it.
 //!
 //! Keeps: a wake is never lost; a link never holds more than its depth; a pool never holds more than its bytes; a
@@ -26,8 +27,11 @@ pub mod limits;
 pub mod link;
 pub mod medium;
 pub mod metrics;
+pub mod outlet;
+pub mod print;
 pub mod pulse;
 pub mod ring;
+pub mod signals;
 pub mod skip;
 pub mod tile;
 pub mod topology;

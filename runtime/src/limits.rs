@@ -2,12 +2,21 @@
 
 use std::fmt;
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::ring::Io;
 
 /// Locked memory: registered ring buffers of the network and the storage core (kernels before 5.12 count rings too).
 pub const MEMLOCK_BYTES_WANTED: u64 = 64 * 1024 * 1024;
 /// Open files: peers, HTTP clients, segments and maps.
 pub const NOFILE_WANTED: u64 = 4096;
+/// Below this a node does not start: its tiles, links and rings take about 60, and some peers and segments are open.
+pub const NOFILE_LEAST: u64 = 128;
+/// Address space: segments are mapped whole, and every thread reserves its stack. Where none is left, an allocation fails,
+/// and with it the process.
+pub const ADDRESS_BYTES_WANTED: u64 = 64 * 1024 * 1024 * 1024;
+/// Size of one file: the index grows with the chain.
+pub const FILE_BYTES_WANTED: u64 = 64 * 1024 * 1024 * 1024;
 /// Socket buffer of the network, per direction: four round trips of 10 ms at 100 MB/s. The kernel cuts it silently at its
 /// own ceilings.
 pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
@@ -50,6 +59,10 @@ pub struct KernelLimits {
     pub memlock_bytes: Option<u64>,
     /// `RLIMIT_NOFILE`; `None` is unlimited.
     pub nofile: Option<u64>,
+    /// `RLIMIT_AS`; `None` is unlimited.
+    pub address_bytes: Option<u64>,
+    /// `RLIMIT_FSIZE`; `None` is unlimited.
+    pub file_bytes: Option<u64>,
     /// `net.core.rmem_max`; `None` if it cannot be read.
     pub rmem_max_bytes: Option<u64>,
     /// `net.core.wmem_max`; `None` if it cannot be read.
@@ -62,22 +75,36 @@ impl KernelLimits {
         Self {
             memlock_bytes: getrlimit(Resource::Memlock).current,
             nofile: getrlimit(Resource::Nofile).current,
+            address_bytes: getrlimit(Resource::As).current,
+            file_bytes: getrlimit(Resource::Fsize).current,
             rmem_max_bytes: read_number("/proc/sys/net/core/rmem_max"),
             wmem_max_bytes: read_number("/proc/sys/net/core/wmem_max"),
         }
     }
 
-    /// Every limit that is below what the node wants.
-    pub fn shortfalls(&self) -> Vec<Shortfall> {
+    /// Why a node cannot even start.
+    pub fn refusal(&self) -> Option<String> {
+        let nofile = self.nofile.filter(|nofile| *nofile < NOFILE_LEAST)?;
+        Some(format!(
+            "nofile (RLIMIT_NOFILE, descriptors) is {nofile}, and a node needs at least {NOFILE_LEAST}; raise it with \
+             `ulimit -n`, LimitNOFILE= in the unit, or /etc/security/limits.conf"
+        ))
+    }
+
+    /// Every limit that is below what a node wants that runs on `io`.
+    pub fn shortfalls(&self, io: Io) -> Vec<Shortfall> {
         let Self {
             memlock_bytes,
             nofile,
+            address_bytes,
+            file_bytes,
             rmem_max_bytes,
             wmem_max_bytes,
         } = *self;
         let checks = [
             (
-                memlock_bytes,
+                // Without a ring nothing is locked.
+                memlock_bytes.filter(|_| io == Io::Uring),
                 Shortfall {
                     setting: "memlock (RLIMIT_MEMLOCK, bytes)",
                     found: 0,
@@ -94,6 +121,26 @@ impl KernelLimits {
                     wanted: NOFILE_WANTED,
                     effect: "connections or segments may be refused under load",
                     remedy: "`ulimit -n`, LimitNOFILE= in the unit, or /etc/security/limits.conf",
+                },
+            ),
+            (
+                address_bytes,
+                Shortfall {
+                    setting: "address space (RLIMIT_AS, bytes)",
+                    found: 0,
+                    wanted: ADDRESS_BYTES_WANTED,
+                    effect: "the process ends without a reason when its maps and threads have used it up",
+                    remedy: "`ulimit -v unlimited`, or LimitAS=infinity in the unit",
+                },
+            ),
+            (
+                file_bytes,
+                Shortfall {
+                    setting: "file size (RLIMIT_FSIZE, bytes)",
+                    found: 0,
+                    wanted: FILE_BYTES_WANTED,
+                    effect: "the node stops when a segment or the index must grow beyond it",
+                    remedy: "`ulimit -f unlimited`, or LimitFSIZE=infinity in the unit",
                 },
             ),
             (
@@ -125,16 +172,16 @@ impl KernelLimits {
     }
 }
 
-/// Raises the soft limit on open files to the hard one, as any process may. The new soft limit; `None` is unlimited.
-pub fn raise_nofile() -> Option<u64> {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = rustix::process::Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    match rustix::process::setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
+/// Raises the soft limits on open files and locked memory to the hard ones, as any process may.
+pub fn raise_soft_limits() {
+    for resource in [Resource::Nofile, Resource::Memlock] {
+        let limit = getrlimit(resource);
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        // Where even that is refused, the limit stays, and the warning about it says what to do.
+        let _ = setrlimit(resource, raised);
     }
 }
 
@@ -149,13 +196,15 @@ mod tests {
     const AMPLE: KernelLimits = KernelLimits {
         memlock_bytes: None,
         nofile: Some(NOFILE_WANTED),
+        address_bytes: None,
+        file_bytes: None,
         rmem_max_bytes: Some(SOCKET_BUFFER_BYTES as u64),
         wmem_max_bytes: None,
     };
 
     #[test]
     fn ample_limits_give_no_warning() {
-        assert_eq!(AMPLE.shortfalls(), []);
+        assert_eq!(AMPLE.shortfalls(Io::Uring), []);
     }
 
     #[test]
@@ -165,17 +214,49 @@ mod tests {
             rmem_max_bytes: Some(212_992),
             ..AMPLE
         };
-        let warnings: Vec<_> = tight.shortfalls().iter().map(ToString::to_string).collect();
+        let warnings: Vec<_> = tight.shortfalls(Io::Uring).iter().map(ToString::to_string).collect();
         assert_eq!(warnings.len(), 2);
         assert!(warnings[0].contains("memlock") && warnings[0].contains("8388608") && warnings[0].contains("67108864"));
         assert!(warnings[1].contains("net.core.rmem_max") && warnings[1].contains("4194304"));
+        let without_ring = tight.shortfalls(Io::Fallback);
+        assert_eq!(
+            without_ring.len(),
+            1,
+            "nothing is locked without a ring: {without_ring:?}"
+        );
     }
 
     #[test]
-    fn raising_nofile_never_lowers_it() {
-        let before = getrlimit(Resource::Nofile).current;
-        let after = raise_nofile();
-        assert!(after.is_none() || before.is_some_and(|before| after >= Some(before)));
+    fn too_few_descriptors_are_told_before_anything_panics_for_want_of_one() {
+        assert_eq!(AMPLE.refusal(), None);
+        let tight = KernelLimits {
+            nofile: Some(64),
+            ..AMPLE
+        };
+        let refusal = tight.refusal().expect("too few");
+        assert!(refusal.contains("is 64") && refusal.contains("ulimit -n"), "{refusal}");
+    }
+
+    #[test]
+    fn a_bound_on_files_and_on_address_space_is_warned_of() {
+        let tight = KernelLimits {
+            address_bytes: Some(1 << 30),
+            file_bytes: Some(1 << 30),
+            ..AMPLE
+        };
+        let warnings: Vec<_> = tight.shortfalls(Io::Fallback).iter().map(ToString::to_string).collect();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].contains("ulimit -v") && warnings[1].contains("ulimit -f"));
+    }
+
+    #[test]
+    fn raising_a_limit_never_lowers_it() {
+        let before = [Resource::Nofile, Resource::Memlock].map(|resource| getrlimit(resource).current);
+        raise_soft_limits();
+        let after = [Resource::Nofile, Resource::Memlock].map(|resource| getrlimit(resource).current);
+        for (before, after) in before.into_iter().zip(after) {
+            assert!(after.is_none() || before.is_some_and(|before| after >= Some(before)));
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod uring;
 mod tests;
 
 pub use pwrite::{Pwrite, PwriteFile, takes_direct_io};
-pub use uring::{Uring, UringFile, run_on_ring};
+pub use uring::{Uring, UringFile, run_on_ring, try_ring};
 
 /// Alignment of every position and length: the largest logical block size of the devices we run on.
 pub const PAGE_BYTES: usize = 4096;

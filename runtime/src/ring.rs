@@ -5,10 +5,16 @@ use std::future::Future;
 use std::io;
 use std::str::FromStr;
 
+use rustix::process::{Resource, getrlimit};
+
+use crate::medium;
 use crate::metrics::{Counter, Registry};
 
 /// Submission entries of the network core's ring: cold reads for one value's blobs and the socket to the execution client.
 pub const NET_RING_ENTRIES: u32 = 256;
+
+/// Without so much locked memory glommio refuses to start.
+pub const MEMLOCK_BYTES_LEAST: u64 = 512 * 1024;
 
 /// Which I/O the operator asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -87,17 +93,23 @@ impl Io {
 }
 
 /// Why this process may not use io_uring.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Refusal {
-    errno: i32,
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The kernel says so, by this error number.
+    Kernel(i32),
+    /// Less memory may be locked than the storage ring insists on.
+    Memlock {
+        /// `RLIMIT_MEMLOCK`, in bytes.
+        found: u64,
+    },
+    /// The storage ring does not start, for this reason.
+    Storage(String),
 }
 
 impl Refusal {
-    /// The refusal behind an error of `io_uring_setup` or `io_uring_enter`.
+    /// The refusal behind an error of `io_uring_setup`, `io_uring_enter` or `io_uring_register`.
     pub fn of(error: &io::Error) -> Self {
-        Self {
-            errno: error.raw_os_error().unwrap_or(0),
-        }
+        Self::Kernel(error.raw_os_error().unwrap_or(0))
     }
 }
 
@@ -106,7 +118,18 @@ impl std::error::Error for Refusal {}
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("io_uring is refused: ")?;
-        match self.errno {
+        let errno = match self {
+            Self::Kernel(errno) => *errno,
+            Self::Memlock { found } => {
+                return write!(
+                    f,
+                    "memlock (RLIMIT_MEMLOCK) is {found} bytes and the storage ring wants at least {MEMLOCK_BYTES_LEAST}: \
+                     raise it with `ulimit -l`, LimitMEMLOCK= in the unit, or /etc/security/limits.conf"
+                );
+            }
+            Self::Storage(why) => return write!(f, "the storage ring does not start: {why}"),
+        };
+        match errno {
             libc::ENOSYS => f.write_str(
                 "the kernel does not know it, or a seccomp profile hides it (ENOSYS): use Linux 5.11 or newer, or a profile that allows io_uring_setup, io_uring_enter and io_uring_register",
             ),
@@ -124,14 +147,28 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Asks the kernel for a ring of the size the network core uses, and sends one empty operation through it.
+/// Asks the kernel for a ring of the size the network core uses, asks that ring what it can do, sends one empty operation
+/// through it, and starts a storage ring for a moment.
 ///
-/// Both steps are needed: a seccomp profile may allow the set-up and forbid the submission. glommio and tokio-uring
-/// panic where this fails, so nothing else starts a ring before it was asked.
+/// All steps are needed: a seccomp profile may allow one system call and forbid the next, and the storage ring has wishes
+/// of its own. glommio and tokio-uring panic where this fails, so nothing else starts a ring before it was asked.
 pub fn probe() -> Result<(), Refusal> {
     let refused = |error: io::Error| Refusal::of(&error);
     let ring = io_uring::IoUring::new(NET_RING_ENTRIES).map_err(refused)?;
-    submit_nop(ring).map_err(refused)
+    ring.submitter()
+        .register_probe(&mut io_uring::Probe::new())
+        .map_err(refused)?;
+    submit_nop(ring).map_err(refused)?;
+    enough_memlock(getrlimit(Resource::Memlock).current)?;
+    medium::try_ring().map_err(Refusal::Storage)
+}
+
+/// glommio compares the limit itself, whatever the kernel would allow.
+fn enough_memlock(limit: Option<u64>) -> Result<(), Refusal> {
+    match limit {
+        Some(found) if found < MEMLOCK_BYTES_LEAST => Err(Refusal::Memlock { found }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn submit_nop(mut ring: io_uring::IoUring) -> io::Result<()> {
@@ -227,12 +264,75 @@ mod tests {
 
     #[test]
     fn a_refusal_names_what_an_operator_can_change() {
-        let text = |errno| Refusal { errno }.to_string();
+        let text = |errno| Refusal::Kernel(errno).to_string();
         assert!(text(libc::ENOSYS).contains("seccomp"));
         assert!(text(libc::EPERM).contains("kernel.io_uring_disabled") && text(libc::EPERM).contains("seccomp"));
         assert!(text(libc::ENOMEM).contains("memlock"));
         assert!(text(libc::EMFILE).contains("nofile"));
         assert!(text(libc::EIO).contains("Input/output"));
+    }
+
+    #[test]
+    fn too_little_locked_memory_is_a_refusal_that_says_how_to_raise_it() {
+        for enough in [None, Some(MEMLOCK_BYTES_LEAST), Some(u64::MAX)] {
+            assert_eq!(enough_memlock(enough), Ok(()));
+        }
+        let refusal = enough_memlock(Some(65_536)).expect_err("the usual limit of a container");
+        let text = refusal.to_string();
+        for part in ["65536", "524288", "ulimit -l", "LimitMEMLOCK="] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+
+    /// Forbids a system call to the calling thread and those it starts, as a container's seccomp profile does.
+    #[allow(unsafe_code, clippy::cast_possible_truncation)]
+    fn forbid(call: libc::c_long) {
+        let step = |code: u32, k: u32, jf: u8| libc::sock_filter {
+            code: code as u16,
+            jt: 0,
+            jf,
+            k,
+        };
+        let mut filter = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, 1),
+            step(
+                libc::BPF_RET | libc::BPF_K,
+                libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs(),
+                0,
+            ),
+            step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0),
+        ];
+        let program = libc::sock_fprog {
+            len: filter.len() as u16,
+            filter: filter.as_mut_ptr(),
+        };
+        // SAFETY: both calls only read their arguments; the program and its steps outlive them, and its length is theirs.
+        let outcome = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+                | libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+        };
+        assert_eq!(outcome, 0, "{}", io::Error::last_os_error());
+    }
+
+    #[test]
+    fn auto_falls_back_whichever_system_call_is_forbidden() {
+        if crate::skip::without_ring("a ring of which a part is forbidden") {
+            return;
+        }
+        for call in [
+            libc::SYS_io_uring_setup,
+            libc::SYS_io_uring_enter,
+            libc::SYS_io_uring_register,
+        ] {
+            let resolved = std::thread::spawn(move || {
+                forbid(call);
+                (IoMode::Auto.resolve(), IoMode::Uring.resolve())
+            });
+            let (auto, uring) = resolved.join().expect("nothing panics");
+            assert_eq!(auto, Ok(Io::Fallback), "system call {call}");
+            assert_eq!(uring, Err(Refusal::Kernel(libc::EPERM)), "system call {call}");
+        }
     }
 
     #[test]

@@ -18,21 +18,27 @@ impl Failure {
         }
         Self(format!(
             "writing {what} failed: {error}; nothing written since the last good sync can be relied on, so the node stops: \
-             check the disk (dmesg, smartctl), then start again"
+             {}, then start again",
+            remedy(error)
         ))
     }
 
     /// The index could not be read or changed.
     pub(crate) fn index(reserve: &Reserve, error: &IndexError) -> Self {
-        if let IndexError::Database { source, .. } = error
-            && let redb::Error::Io(cause) = &**source
-            && is_full(cause)
-        {
-            return Self::full(reserve, &error.to_string());
+        let cause = match error {
+            IndexError::Database { source, .. } => match &**source {
+                redb::Error::Io(cause) => Some(cause),
+                _ => None,
+            },
+            _ => None,
+        };
+        match cause {
+            Some(cause) if is_full(cause) => Self::full(reserve, &error.to_string()),
+            cause => Self(format!(
+                "{error}; the node stops: {}, then start again",
+                cause.map_or(CHECK_THE_DISK, remedy)
+            )),
         }
-        Self(format!(
-            "{error}; the node stops: check the disk (dmesg, smartctl), then start again"
-        ))
     }
 
     fn full(reserve: &Reserve, what: &str) -> Self {
@@ -40,6 +46,18 @@ impl Failure {
             "{what}; the disk is full, the reserve for log and decisions included, so the node stops: {}, then start again",
             reserve.advice(0)
         ))
+    }
+}
+
+/// What to do about an error that is not known to be of something else.
+const CHECK_THE_DISK: &str = "check the disk (dmesg, smartctl)";
+
+/// What to do about an error of the system.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EFBIG) => "let files grow larger with `ulimit -f unlimited` or LimitFSIZE=infinity in the unit",
+        Some(libc::EMFILE | libc::ENFILE) => "allow more descriptors with `ulimit -n` or LimitNOFILE= in the unit",
+        Some(_) | None => CHECK_THE_DISK,
     }
 }
 
@@ -51,4 +69,17 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 /// Why something is not written that can wait until there is room for its `bytes`.
 pub(crate) fn no_room(reserve: &Reserve, what: &str, bytes: u64) -> String {
     format!("no room for {what}: {}, nothing else is needed", reserve.advice(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_the_process_is_not_blamed_on_the_disk() {
+        let remedy = |errno| remedy(&io::Error::from_raw_os_error(errno));
+        assert!(remedy(libc::EFBIG).contains("ulimit -f"));
+        assert!(remedy(libc::EMFILE).contains("ulimit -n"));
+        assert_eq!(remedy(libc::EIO), CHECK_THE_DISK);
+    }
 }

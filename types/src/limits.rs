@@ -97,6 +97,14 @@ impl Limits {
         Nanos::from_millis(1000 + self.block_blob_bytes() as u64 / 25_000)
     }
 
+    /// How long one call to the execution client may take, unless the operator says otherwise: eight seconds, and 40 ms for
+    /// each blob beyond Cancun's own six. ethrex takes up to 8 ms of a core to write a blob into its answer; where four
+    /// validators share two cores that is 16 ms, beside whatever else they do.
+    pub const fn engine_timeout(&self) -> Nanos {
+        let beyond = self.blobs_per_block.saturating_sub(BLOBS_PER_BLOCK_MIN) as u64;
+        Nanos::from_millis(8_000 + 40 * beyond)
+    }
+
     /// How long a sync request may go without its last byte: two seconds and its bytes at 10 MB/s.
     pub const fn sync_timeout(&self) -> Nanos {
         Nanos::from_millis(2000 + self.value_bytes() as u64 / 10_000)

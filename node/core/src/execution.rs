@@ -145,10 +145,7 @@ impl Execution {
                 PayloadStatus::Valid { latest: Some(latest) } if *latest == hash => self.reached(height, wants),
                 PayloadStatus::Unavailable { reason } => self.wait(now, reason.clone(), wants),
                 PayloadStatus::Valid { latest } => {
-                    self.close(
-                        format!("the client answered VALID with latestValidHash {latest:?}, not our head"),
-                        wants,
-                    );
+                    self.close(not_our_head(latest.as_ref()), wants);
                     self.ask(wants);
                 }
                 PayloadStatus::Invalid { reason, .. } => {
@@ -255,11 +252,7 @@ impl Execution {
             (PayloadStatus::Valid { .. }, PayloadStatus::Valid { latest })
                 if height == self.head && *latest != Some(self.head_hash) =>
             {
-                self.wait(
-                    now,
-                    format!("the client answered VALID with latestValidHash {latest:?}, not our head"),
-                    wants,
-                );
+                self.wait(now, not_our_head(latest.as_ref()), wants);
             }
             (PayloadStatus::Valid { .. }, PayloadStatus::Valid { .. }) => {
                 wants.push(Want::Imported(height));
@@ -343,7 +336,8 @@ impl Execution {
         self.recent.retain(|height, _| *height > executed);
         if executed >= self.head {
             self.state = State::Open;
-            self.why = format!("the execution client is at our head {}", self.head);
+            // Told once, and read at every height from here on: so it names none.
+            self.why = "the execution client follows our head".to_owned();
             if !self.was_open {
                 self.was_open = true;
                 wants.push(Want::Gate {
@@ -375,6 +369,13 @@ impl Execution {
             self.why.clone_from(&why);
             wants.push(Want::Gate { open: false, why });
         }
+    }
+}
+
+fn not_our_head(latest: Option<&Hash>) -> String {
+    match latest {
+        Some(latest) => format!("the client answered VALID with latestValidHash {latest}, not our head"),
+        None => "the client answered VALID without the latestValidHash that says for which block".to_owned(),
     }
 }
 

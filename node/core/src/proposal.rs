@@ -43,6 +43,8 @@ pub struct Proposer {
     wanted: Option<(Height, Round)>,
     building: Option<(Height, Round, Nanos)>,
     retry_at: Option<Nanos>,
+    /// A block that was built too late for its round.
+    late: Option<(Height, Box<Built>)>,
     choices: BTreeMap<(Height, Round), ValueId>,
     progress: BTreeMap<ValueKey, Progress>,
 }
@@ -89,6 +91,17 @@ impl Proposer {
         Some(since)
     }
 
+    /// A block came too late for its round. It is as good in the next round of ours at its height, and where a client
+    /// takes longer than a round, there would be none otherwise.
+    pub fn keep(&mut self, height: Height, built: Box<Built>) {
+        self.late = Some((height, built));
+    }
+
+    /// Takes the block kept for a height.
+    pub fn kept(&mut self, height: Height) -> Option<Box<Built>> {
+        self.late.take_if(|(other, _)| *other == height).map(|(_, built)| built)
+    }
+
     /// Ask again later.
     pub fn retry(&mut self, at: Nanos) {
         self.retry_at = Some(at);
@@ -120,6 +133,7 @@ impl Proposer {
         self.wanted = None;
         self.building = None;
         self.retry_at = None;
+        self.late = None;
         self.choices.retain(|(other, _), _| *other > height);
         self.progress.retain(|key, _| key.height > height);
     }

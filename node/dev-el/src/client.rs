@@ -148,3 +148,9 @@ fn choose(address: SocketAddr) -> Result<SocketAddr> {
         TcpListener::bind(address).with_context(|| format!("looking for a free port on {}", address.ip()))?;
     listener.local_addr().context("reading the port chosen")
 }
+
+/// Hash of the genesis block as the client reads the genesis; an error if it does not read it.
+pub fn genesis_hash(genesis: &serde_json::Value) -> Result<[u8; 32]> {
+    let genesis: Genesis = serde_json::from_value(genesis.clone())?;
+    Ok(genesis.get_block().hash().0)
+}

@@ -1,5 +1,7 @@
 //! This file knows the simulator's command line: which seeds or scenario, in how many threads, and how a failure is told.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::process::ExitCode;
@@ -7,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use clap::Parser;
+use ultramarine_runtime::print;
 use ultramarine_sim::{Report, RunConfig, faults, run, scenarios};
 
 /// Runs whole networks from seeds, with faults, and checks every invariant.
@@ -49,14 +52,14 @@ fn main() -> ExitCode {
         None => None,
         Some("list") => {
             for scenario in scenarios::ALL {
-                println!("{:<28} {}", scenario.name, scenario.claim);
+                print::line_or_end(format_args!("{:<28} {}", scenario.name, scenario.claim));
             }
             return ExitCode::SUCCESS;
         }
         Some(name) => match scenarios::ALL.iter().find(|scenario| scenario.name == name) {
             Some(scenario) => Some(*scenario),
             None => {
-                eprintln!("no scenario {name}; `--scenario list` names them");
+                print::reason(format_args!("no scenario {name}; `--scenario list` names them"));
                 return ExitCode::FAILURE;
             }
         },
@@ -98,22 +101,25 @@ fn main() -> ExitCode {
                     // The panic's own message is printed by then; whoever reads it needs the seed.
                     let Ok(report) = std::panic::catch_unwind(|| one(seed)) else {
                         failed.store(true, Ordering::Relaxed);
-                        println!("seed {seed}\n  FAILED it panicked\n  replay: {}", replay(seed));
+                        print::line_or_end(format_args!(
+                            "seed {seed}\n  FAILED it panicked\n  replay: {}",
+                            replay(seed)
+                        ));
                         continue;
                     };
                     let mut totals = totals.lock().expect("no thread panics while it adds");
                     totals.add(&report);
                     match &report.violation {
                         None if arguments.quiet => {}
-                        None => println!("{}", line(&report)),
+                        None => print::line_or_end(line(&report)),
                         Some(violation) => {
                             failed.store(true, Ordering::Relaxed);
-                            println!("{}", line(&report));
-                            println!("  FAILED {violation}");
+                            print::line_or_end(line(&report));
+                            print::line_or_end(format_args!("  FAILED {violation}"));
                             for line in &report.recent {
-                                print!("  | {line}");
+                                print::line_or_end(format_args!("  | {}", line.trim_end()));
                             }
-                            println!("  replay: {}", replay(seed));
+                            print::line_or_end(format_args!("  replay: {}", replay(seed)));
                         }
                     }
                 }
@@ -123,14 +129,14 @@ fn main() -> ExitCode {
     let totals = totals.into_inner().expect("no thread panics while it adds");
     totals.print();
     for name in totals.faults.keys().filter(|name| !faults::is_listed(name)) {
-        println!("FAILED {name} is counted and not listed among the faults");
+        print::line_or_end(format_args!("FAILED {name} is counted and not listed among the faults"));
         failed.store(true, Ordering::Relaxed);
     }
     if let Some(least) = arguments.at_least {
         for class in faults::CLASSES {
             let count = totals.faults.get(class).copied().unwrap_or(0);
             if count < least {
-                println!("FAILED {class} happened {count} times, not {least}");
+                print::line_or_end(format_args!("FAILED {class} happened {count} times, not {least}"));
                 failed.store(true, Ordering::Relaxed);
             }
         }
@@ -184,13 +190,13 @@ impl Totals {
     }
 
     fn print(&self) {
-        println!(
+        print::line_or_end(format_args!(
             "runs {} failures {} heights {} blobs {}",
             self.runs, self.failures, self.heights, self.blobs
-        );
-        println!("faults injected:");
+        ));
+        print::line_or_end(format_args!("faults injected:"));
         for (name, count) in &self.faults {
-            println!("  {name:<24} {count}");
+            print::line_or_end(format_args!("  {name:<24} {count}"));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! This file knows how to boil a run down to one hash: SHA-256 over one canonical line per event.
 
 use sha2::{Digest, Sha256};
+use ultramarine_runtime::print;
 use ultramarine_types::{Hash, Nanos};
 
 /// The running hash of a run, and its lines when somebody wants to read them.
@@ -32,7 +33,7 @@ impl Trace {
         self.hasher.update(line.as_bytes());
         self.lines += 1;
         if self.print {
-            print!("{line}");
+            print::line_or_end(line.trim_end());
         }
         if self.recent.len() == RECENT_LINES {
             self.recent.pop_front();

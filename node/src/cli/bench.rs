@@ -1,10 +1,9 @@
 //! This file knows `ultramarine bench`: whether this machine keeps up, and on how many lanes.
 
-use std::io::Write;
-
 use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use ultramarine_kzg_pipeline::measure::{self, Processor, Report};
+use ultramarine_runtime::print;
 
 /// Blocks an operator may have to keep up with: blobs in each, one block a second.
 const BLOCKS: [usize; 5] = [6, 24, 128, 512, 1024];
@@ -45,21 +44,19 @@ fn processor() -> impl clap::builder::TypedValueParser<Value = Processor> {
 
 pub fn run(action: &Action) -> anyhow::Result<()> {
     let Action::Kzg(args) = action;
-    eprintln!(
+    print::reason(format_args!(
         "making 64 blobs with proofs, then measuring for about {} s; best on an idle machine",
         args.seconds
-    );
+    ));
     let report = measure::report(args.seconds, args.processor).with_context(|| {
         let name = args.processor.name();
         format!("this processor lacks what `{name}` has; leave `--as` out to measure what it has")
     })?;
-    let mut out = std::io::stdout().lock();
-    // A reader who went away wants no more of it.
-    let _ = if args.json {
-        writeln!(out, "{}", serde_json::to_string(&report)?)
+    if args.json {
+        print::line(serde_json::to_string(&report)?)?;
     } else {
-        write!(out, "{report}{}", advice(&report))
-    };
+        print::text(format_args!("{report}{}", advice(&report)))?;
+    }
     Ok(())
 }
 

@@ -1,12 +1,12 @@
 //! This file knows `ultramarine blob`: a file becomes blobs on one node and a file again from another.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alloy_primitives::B256;
 use alloy_signer_local::PrivateKeySigner;
 use anyhow::Context;
+use ultramarine_runtime::print;
 
 use crate::engine::genesis::dev_account;
 use crate::program;
@@ -53,7 +53,7 @@ pub struct Get {
 }
 
 pub fn run(action: Action) -> anyhow::Result<()> {
-    super::log_to_stderr("warn");
+    crate::log::start("warn")?;
     let runtime = super::client_runtime()?;
     match action {
         Action::Put(args) => runtime.block_on(put(args)),
@@ -71,22 +71,34 @@ async fn put(args: Put) -> anyhow::Result<()> {
         patience: Duration::from_secs(args.timeout),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
-    // A reader who went away is no reason to stop.
-    let outcome = publish::put(options, |blob| drop(writeln!(std::io::stdout(), "{}", line(blob)))).await?;
+    // An output that takes no more is no reason to stop half-way; what it missed is said at the end.
+    let mut printed = Ok(());
+    let outcome = publish::put(options, |blob| {
+        if printed.is_ok() {
+            printed = print::line(line(blob));
+        }
+    })
+    .await?;
     let Some(trouble) = outcome.trouble else {
-        eprintln!("\nRestore it from any node:\n  {}", get_command(&outcome.blobs));
-        return Ok(());
+        print::reason(format_args!(
+            "\nRestore it from any node:\n  {}",
+            get_command(&outcome.blobs)
+        ));
+        return printed.context("the file is published; only not every line about it was printed");
     };
-    eprintln!("\nNot all of it is decided:");
-    outcome.blobs.iter().for_each(|blob| eprintln!("  {}", line(blob)));
+    print::reason("\nNot all of it is decided:");
+    outcome
+        .blobs
+        .iter()
+        .for_each(|blob| print::reason(format_args!("  {}", line(blob))));
     let is_pooled = |blob: &PutBlob| matches!(blob.progress, Progress::Pooled | Progress::Decided(_));
     if outcome.blobs.iter().all(is_pooled) {
-        eprintln!(
+        print::reason(format_args!(
             "What is in the pool is not lost as long as that client runs; when it is decided, restore the file with\n  {}",
             get_command(&outcome.blobs)
-        );
+        ));
     } else {
-        eprintln!("Publish the file again when the execution client takes it.");
+        print::reason("Publish the file again when the execution client takes it.");
     }
     Err(trouble)
 }
@@ -133,8 +145,9 @@ async fn get(args: Get) -> anyhow::Result<()> {
     })
     .await?;
     std::fs::write(&args.out, &file).with_context(|| format!("cannot write {}", args.out.display()))?;
-    println!("{}: {} bytes", args.out.display(), file.len());
-    Ok(())
+    let out = args.out.display();
+    print::line(format_args!("{out}: {} bytes", file.len()))
+        .with_context(|| format!("{out} is written and whole; only this was not printed"))
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! This file knows `ultramarine config`: check a configuration, show where it comes from, print the manual.
 
-use anyhow::bail;
+use std::time::Duration;
+
+use ultramarine_runtime::print;
+use ultramarine_types::limits::Limits;
 
 use crate::cli::home::HomeArgs;
+use crate::cli::whole::Whole;
 use crate::config::layers::{DEFAULTS, Layers};
 use crate::genesis::Genesis;
-use crate::home::Home;
-use crate::keys::Keys;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Action {
@@ -22,48 +24,32 @@ pub fn run(action: &Action) -> anyhow::Result<()> {
     match action {
         Action::Check(args) => check(args),
         Action::Show(args) => {
-            let (_, _, layers) = args.load()?;
-            print!("{}", table(&layers));
-            Ok(())
+            let (home, config, layers) = args.load()?;
+            let genesis = Genesis::load(&home).ok();
+            let timeout = genesis.map(|genesis| config.engine.timeout_on(&Limits::of(&genesis.params)));
+            let timeout = timeout.filter(|_| config.engine.timeout.is_none());
+            Ok(print::text(table(&layers, timeout))?)
         }
-        Action::Default => {
-            print!("{DEFAULTS}");
-            Ok(())
-        }
+        Action::Default => Ok(print::text(DEFAULTS)?),
     }
 }
 
 fn check(args: &HomeArgs) -> anyhow::Result<()> {
-    let home = Home::open(&args.home)?;
-    let mut wrong = Vec::new();
-    let loaded = sound(args.load(), &mut wrong);
-    let genesis = sound(Genesis::load(&home), &mut wrong);
-    let keys = sound(Keys::load(&home), &mut wrong);
-    if let Some((_, config, layers)) = &loaded {
-        sound(crate::keys::read_secret(&config.engine.jwt_secret), &mut wrong);
-        if let (Some(genesis), Some(keys)) = (&genesis, &keys) {
-            wrong.extend(super::start::misfits(config, layers, genesis, keys));
-        }
+    let whole = Whole::load(args)?;
+    for what in whole.warnings() {
+        print::note(format_args!("warning: {what}"));
     }
-    let (true, Some(genesis), Some(keys)) = (wrong.is_empty(), genesis, keys) else {
-        bail!("{}", wrong.join("\n"));
-    };
-    println!(
+    print::line(format_args!(
         "{} is fine: chain {}, {}",
-        home.root().display(),
-        genesis.params.chain_id,
-        super::start::role(&genesis, &keys)
-    );
+        whole.home.root().display(),
+        whole.genesis.params.chain_id,
+        super::start::role(&whole.genesis, &whole.keys)
+    ))?;
     Ok(())
 }
 
-/// What was read, or nothing and a line about it more.
-fn sound<T>(read: Result<T, impl Into<anyhow::Error>>, wrong: &mut Vec<String>) -> Option<T> {
-    read.map_err(|error| wrong.push(format!("{:#}", error.into()))).ok()
-}
-
-/// One line a setting, by section; values and origins in columns.
-fn table(layers: &Layers) -> String {
+/// One line a setting, by section; values and origins in columns. `timeout` is what the engine's follows from the chain.
+fn table(layers: &Layers, timeout: Option<Duration>) -> String {
     let width = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or_default();
     let key_width = width(&mut layers.iter().map(|setting| setting.key.chars().count()));
     let value_width = width(&mut layers.iter().map(|setting| setting.value.to_string().chars().count())).min(48);
@@ -75,9 +61,13 @@ fn table(layers: &Layers) -> String {
             text.push_str(&format!("{}[{section}]\n", if text.is_empty() { "" } else { "\n" }));
         }
         let value = setting.value.to_string();
+        let derived = timeout.filter(|_| (section, setting.key.as_str()) == ("engine", "timeout_ms"));
+        let derived = derived.map(|timeout| format!("; {} on this chain", timeout.as_millis()));
         text.push_str(&format!(
-            "{:key_width$} = {value:value_width$}  # {}\n",
-            setting.key, setting.origin
+            "{:key_width$} = {value:value_width$}  # {}{}\n",
+            setting.key,
+            setting.origin,
+            derived.unwrap_or_default()
         ));
     }
     text
@@ -90,6 +80,7 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use crate::config::{Config, Sources};
+    use crate::home::Home;
 
     #[test]
     fn check_says_what_is_wrong_with_every_part() {
@@ -153,7 +144,12 @@ mod tests {
             ..Sources::default()
         };
         let (_, layers) = Config::load("h".as_ref(), &sources).expect("valid");
-        let text = table(&layers);
+        let text = table(&layers, Some(Duration::from_secs(9)));
+        assert!(
+            text.lines()
+                .any(|line| line.starts_with("timeout_ms ") && line.ends_with("; 9000 on this chain")),
+            "{text}"
+        );
         assert!(
             text.lines()
                 .any(|line| line.starts_with("name ") && line.ends_with("# h/config.toml:3")),

@@ -20,6 +20,9 @@ pub struct Args {
     /// What to log
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
+    /// Stop when the process with this id, which must be our parent, is gone
+    #[arg(long, value_name = "PID", hide = true)]
+    parent: Option<u32>,
 }
 
 #[cfg(not(feature = "dev-el"))]
@@ -34,8 +37,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     use anyhow::Context;
     use tokio_util::sync::CancellationToken;
     use ultramarine_dev_el::DevElOptions;
+    use ultramarine_runtime::print;
+    use ultramarine_runtime::signals::Signal;
 
-    super::log_to_stderr(&super::quiet_engine(&args.log));
+    use crate::signals::Signals;
+
+    if let Some(parent) = args.parent {
+        super::parent::end_with(parent, Signal::KILL)?;
+    }
+    crate::log::start(&args.log)?;
+    crate::signals::keep_ignored().context("cannot take over signals")?;
     let text = std::fs::read(&args.genesis).with_context(|| format!("cannot read {}", args.genesis.display()))?;
     let genesis = serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", args.genesis.display()))?;
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -51,14 +62,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let result = runtime.block_on(async {
+        let mut signals = Signals::listen()?;
         let cancel = CancellationToken::new();
         let running = ultramarine_dev_el::run(options, cancel.clone()).await?;
-        println!("JSON-RPC http://{}\nEngine API http://{}", running.http, running.auth);
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        print::line(format_args!(
+            "JSON-RPC http://{}\nEngine API http://{}",
+            running.http, running.auth
+        ))?;
         tokio::select! {
             ended = running.stopped() => ended,
-            _ = tokio::signal::ctrl_c() => Ok(()),
-            _ = terminate.recv() => Ok(()),
+            why = signals.asked() => {
+                tracing::info!("{why}: stopping");
+                signals.let_another_end_it();
+                Ok(())
+            }
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

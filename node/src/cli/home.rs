@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
-use crate::config::{Config, Layers, Override, Sources};
+use crate::config::{Config, HostPort, Layers, Override, Sources, environment};
 use crate::home::Home;
 
 /// Which home, and what to change in its configuration.
@@ -36,12 +36,9 @@ impl HomeArgs {
         let home = Home::open(&self.home)?;
         let path = home.config();
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
         let sources = Sources {
             file: Some((path, text)),
-            environment,
+            environment: environment::of_this_process(),
             flags: self.overrides()?,
         };
         let (config, layers) = Config::load(home.root(), &sources)?;
@@ -68,10 +65,16 @@ impl HomeArgs {
             push("--io", "node.io", io.clone());
         }
         if let Some(engine) = &self.engine {
+            let engine = engine.trim();
             push("--engine", "engine.embedded", false.to_string());
+            // A socket of such a name would be waited for without end.
+            ensure!(
+                engine.contains('/') || engine.parse::<HostPort>().is_err() || Path::new(engine).exists(),
+                "--engine {engine}: a URL begins with http://, and the path of a socket has a slash: give http://{engine} or ./{engine}"
+            );
             if engine.contains("://") {
                 push("--engine", "engine.ipc", String::new());
-                push("--engine", "engine.url", engine.clone());
+                push("--engine", "engine.url", engine.to_owned());
             } else {
                 push("--engine", "engine.ipc", absolute(Path::new(engine))?);
             }

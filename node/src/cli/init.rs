@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use ultramarine_runtime::print;
 
 use crate::config::value::Value;
-use crate::config::{PeerAddress, write};
+use crate::config::{Config, Override, PeerAddress, Sources, write};
 use crate::genesis::Genesis;
-use crate::home::{Contents, Home};
+use crate::home::{Contents, Home, fit};
 use crate::keys::{self, Keys};
 use crate::program;
 
@@ -24,7 +25,7 @@ pub struct Args {
     execution_genesis: Option<PathBuf>,
     /// Nodes to connect to, as PEER_ID@host:port; without it, those in genesis.json
     #[arg(long, value_name = "PEER,…", value_delimiter = ',')]
-    peers: Vec<PeerAddress>,
+    peers: Vec<String>,
     /// A name for this node
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -40,39 +41,99 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .unwrap_or_else(|| args.genesis.with_file_name("execution-genesis.json"));
     let (text, execution_text) = (read(&args.genesis)?, read(&execution_path)?);
     let genesis = Genesis::check(&args.genesis, &text, &execution_path, &execution_text)?;
-    let mut settings = Vec::new();
-    if let Some(name) = &args.name {
-        settings.push(("node.name", Value::Text(name.clone())));
-    }
-    if !args.peers.is_empty() {
-        settings.push((
-            "network.peers",
-            Value::List(args.peers.iter().map(PeerAddress::to_string).collect()),
-        ));
-    }
-    if args.embedded {
-        settings.push(("engine.embedded", Value::Switch(true)));
-    }
+    let keys = Keys {
+        node: keys::generate()?,
+        validator: None,
+    };
+    let settings = settings(args, &genesis, &keys)?;
     let home = Home::create(
         &args.home,
         &Contents {
             config: &write::new_file(&settings),
             genesis: &text,
             execution_genesis: &execution_text,
-            node_key: &keys::generate()?,
+            node_key: &keys.node,
             validator_key: None,
             jwt_secret: &keys::random_secret()?,
         },
     )?;
-    let keys = Keys::load(&home)?;
-    println!(
-        "{}: full node of chain {}, peer id {}",
-        home.root().display(),
+    let root = home.root().display();
+    print::line(format_args!(
+        "{root}: full node of chain {}, peer id {}\nRun it: {} start --home {root}",
         genesis.params.chain_id,
-        hex::encode(keys.peer_id().0)
-    );
-    println!("Run it: {} start --home {}", program::name(), home.root().display());
-    Ok(())
+        hex::encode(keys.peer_id().0),
+        program::name(),
+    ))
+    .with_context(|| format!("the home {root} is made and whole; only this was not printed"))
+}
+
+/// What the new home sets, looked at as the node will.
+fn settings(args: &Args, genesis: &Genesis, keys: &Keys) -> anyhow::Result<Vec<(&'static str, Value)>> {
+    let mut flags = Vec::new();
+    let mut push = |flag: &str, name: &str, value: String| {
+        flags.push(Override {
+            flag: flag.to_owned(),
+            name: name.to_owned(),
+            value,
+        });
+    };
+    if let Some(name) = &args.name {
+        push("--name", "node.name", name.clone());
+    }
+    if !args.peers.is_empty() {
+        push("--peers", "network.peers", args.peers.join(","));
+    }
+    if args.embedded {
+        push("--embedded", "engine.embedded", true.to_string());
+    }
+    let load = |flags: &[Override]| {
+        let flags = flags.to_vec();
+        Config::load(
+            &args.home,
+            &Sources {
+                flags,
+                ..Sources::default()
+            },
+        )
+    };
+    let (mut config, mut layers) = load(&flags)?;
+    let peers = if config.network.peers.is_empty() {
+        &genesis.peers
+    } else {
+        &config.network.peers
+    };
+    // The default is for IPv4 alone.
+    let listen = peers
+        .iter()
+        .any(|peer| peer.host_port.host.is_version_6())
+        .then(|| format!("[::]:{}", config.network.listen.port()));
+    if let Some(listen) = &listen {
+        flags.push(Override {
+            flag: "--peers".to_owned(),
+            name: "network.listen".to_owned(),
+            value: listen.clone(),
+        });
+        (config, layers) = load(&flags)?;
+    }
+    let mut wrong = fit::misfits(&config, &layers, genesis, keys);
+    if args.embedded {
+        wrong.extend(fit::embedded_misfit(genesis));
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    let mut settings = Vec::new();
+    if let Some(name) = &args.name {
+        settings.push(("node.name", Value::Text(name.clone())));
+    }
+    settings.extend(listen.map(|listen| ("network.listen", Value::Text(listen))));
+    if !config.network.peers.is_empty() {
+        let peers = config.network.peers.iter().map(PeerAddress::to_string).collect();
+        settings.push(("network.peers", Value::List(peers)));
+    }
+    if args.embedded {
+        settings.push(("engine.embedded", Value::Switch(true)));
+    }
+    Ok(settings)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -1,11 +1,11 @@
 //! This file knows `ultramarine start`: check everything that can be checked, then run the node.
 
-use anyhow::{Context, ensure};
+use ultramarine_runtime::signals::Signal;
 
 use crate::cli::home::HomeArgs;
-use crate::config::{Config, Layers};
+use crate::cli::whole::Whole;
 use crate::genesis::Genesis;
-use crate::keys::{self, Keys};
+use crate::keys::Keys;
 use crate::node::{self, NodeOptions};
 
 #[derive(Debug, clap::Args)]
@@ -19,15 +19,19 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(parent) = args.parent {
-        die_with(parent)?;
+        super::parent::end_with(parent, Signal::KILL)?;
     }
-    let (home, config, layers) = args.home.load()?;
-    super::log_to_stderr(&super::quiet_engine(&config.log.filter));
-    let genesis = Genesis::load(&home)?;
-    let keys = Keys::load(&home)?;
-    keys::read_secret(&config.engine.jwt_secret)?;
-    let wrong = misfits(&config, &layers, &genesis, &keys);
-    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let whole = Whole::load(&args.home)?;
+    let doubtful = whole.warnings();
+    let Whole {
+        home,
+        config,
+        genesis,
+        keys,
+        ..
+    } = whole;
+    crate::log::start(&config.log.filter)?;
+    doubtful.iter().for_each(|what| tracing::warn!("{what}"));
     tracing::info!(
         name = config.node.name,
         chain_id = genesis.params.chain_id,
@@ -46,66 +50,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is wrong, and only shows when configuration, genesis and keys are seen together.
-pub fn misfits(config: &Config, layers: &Layers, genesis: &Genesis, keys: &Keys) -> Vec<String> {
-    let origin = |name: &str| &layers.get(name).origin;
-    let mut wrong = Vec::new();
-    let least = genesis.params.blob_retention_heights_min;
-    if let Some(heights) = config.retention.blobs_heights.filter(|heights| *heights < least) {
-        let name = "retention.blobs_heights";
-        wrong.push(format!(
-            "{}: {name} is {heights}, and every node of this chain keeps the blobs of at least {least} heights: raise it, or \
-             set 0 to keep them for ever",
-            origin(name)
-        ));
-    }
-    let embedded = config.engine.embedded;
-    let listens = [
-        ("http.listen", Some(config.http.listen)),
-        ("engine.embedded_http", embedded.map(|el| el.http)),
-        ("engine.embedded_auth", embedded.map(|el| el.auth)),
-    ];
-    for (index, (name, address)) in listens.iter().enumerate() {
-        let Some(address) = address.filter(|address| address.port() != 0) else {
-            continue;
-        };
-        if let Some((before, _)) = listens[..index].iter().find(|(_, other)| *other == Some(address)) {
-            wrong.push(format!(
-                "{}: {name} is {address}, as is {before} ({}); choose another port for one of them",
-                origin(name),
-                origin(before)
-            ));
-        }
-    }
-    if let Some(address) = keys
-        .address()
-        .filter(|address| genesis.validators.get(address).is_none())
-    {
-        wrong.push(format!(
-            "validator.key is of {address}, who is no validator of this chain. Remove the file to run a full node, or use the \
-             genesis.json of the right chain"
-        ));
-    }
-    wrong
-}
-
 /// What the node is, for people.
 pub fn role(genesis: &Genesis, keys: &Keys) -> String {
     match keys.address() {
         Some(address) => format!("validator {address} of {}", genesis.validators.len()),
         None => format!("full node beside {} validators", genesis.validators.len()),
     }
-}
-
-/// Asks the kernel to end this process with its parent, so that a devnet leaves nothing behind however it ends.
-fn die_with(parent: u32) -> anyhow::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .context("cannot ask to end with the parent process")?;
-    // The parent may have gone before the request was in place.
-    let found = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
-    ensure!(
-        found == i32::try_from(parent).ok(),
-        "the parent process {parent} is gone"
-    );
-    Ok(())
 }

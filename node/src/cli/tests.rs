@@ -106,3 +106,14 @@ fn a_setting_without_a_value_is_refused() {
     let args = flags_of("ultramarine config check --home h --set node.name");
     assert!(args.overrides().is_err());
 }
+
+#[test]
+fn an_address_without_its_scheme_is_no_socket() {
+    for engine in ["localhost:8551", "127.0.0.1:8551", "[::1]:8551"] {
+        let error = flags_of(&format!("ultramarine config check --home h --engine {engine}"));
+        let error = error.overrides().expect_err(engine).to_string();
+        assert!(error.contains(&format!("http://{engine}")), "{error}");
+    }
+    let (_, found) = endpoint("--engine ./localhost:8551");
+    assert!(matches!(found, EngineEndpoint::Ipc(_)));
+}

@@ -1,6 +1,7 @@
 //! This file knows `ultramarine topology`: print the machine a node would build.
 
 use ultramarine_runtime::affinity::cores;
+use ultramarine_runtime::print;
 
 use crate::cli::home::HomeArgs;
 use crate::config::{Config, Sources};
@@ -20,8 +21,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let config = load(args)?;
     let table = topology::table(config.node.lanes, config.engine.embedded.is_some());
     let placement = table.place(&if config.node.pin { cores() } else { Vec::new() });
-    print!("{}", table.display(&placement));
-    Ok(())
+    Ok(print::text(table.display(&placement))?)
 }
 
 fn load(args: &Args) -> anyhow::Result<Config> {

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{Document, Item, TableLike};
 
+use crate::config::environment;
 use crate::config::origin::{Origin, line_of};
 use crate::config::problem::{Problem, nearest};
 use crate::config::value::Value;
 
 /// The manual of all settings.
 pub const DEFAULTS: &str = include_str!("../../default.toml");
-/// What the names of our environment variables start with.
-pub const ENVIRONMENT_PREFIX: &str = "ULTRAMARINE_";
 
 /// One setting, with the value that won.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -170,19 +169,29 @@ impl Layers {
         }
     }
 
-    fn lay_environment(&mut self, environment: &[(String, String)], problems: &mut Vec<Problem>) {
-        for (name, text) in environment {
-            let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
+    fn lay_environment(&mut self, variables: &[(String, String)], problems: &mut Vec<Problem>) {
+        for (name, text) in variables {
+            let Some(rest) = name.strip_prefix(environment::PREFIX) else {
                 continue;
             };
             let rest = rest.to_lowercase();
             let Some((section, key)) = rest.split_once('_') else {
                 continue;
             };
+            if self.position(section, key).is_none() && environment::is_of_service(&rest, text) {
+                continue;
+            }
             // Other ULTRAMARINE_ variables exist (ULTRAMARINE_HOME); only those named after a section are settings, or are
             // meant to be.
             let place = Origin::Environment { name: name.clone() };
-            if self.has_section(section) {
+            if self.has_section(section) && !environment::is_text(text) {
+                problems.push(Problem {
+                    place,
+                    what: format!("`{section}.{key}` is {text:?}, with bytes that are not UTF-8"),
+                    expected: "UTF-8 text".to_owned(),
+                    nearest: None,
+                });
+            } else if self.has_section(section) {
                 self.lay_text(section, key, text, place, problems);
             } else if let Some(meant) = nearest(section, self.sections().into_iter()).filter(|it| alike(it, section)) {
                 problems.push(Problem {
@@ -190,7 +199,8 @@ impl Layers {
                     what: format!("unknown section `{section}`"),
                     expected: format!("one of {}", self.sections().join(", ")),
                     nearest: Some(format!(
-                        "{ENVIRONMENT_PREFIX}{}_{}",
+                        "{}{}_{}",
+                        environment::PREFIX,
                         meant.to_uppercase(),
                         key.to_uppercase()
                     )),

@@ -5,38 +5,71 @@ use std::str::FromStr;
 
 use ultramarine_types::PeerId;
 
+use crate::config::host::HostPort;
+
 /// Where a peer is reached, and which key it must show, if known.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PeerAddress {
     /// The key it must show; `None`: whoever answers and belongs to the chain.
     pub peer_id: Option<PeerId>,
-    /// A name or an IP address (an IPv6 address in brackets) and a port, to be resolved when dialled.
-    pub host_port: String,
+    /// Where it is, to be resolved when dialled.
+    pub host_port: HostPort,
 }
 
 /// A peer's address that cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`{0}` is no peer address; expected PEER_ID@host:port (64 hex digits before the @) or host:port")]
-pub struct PeerAddressError(String);
+#[error("peer `{text}` {why}; expected PEER_ID@host:port (64 hex digits before the @) or host:port")]
+pub struct PeerAddressError {
+    /// What was read.
+    pub text: String,
+    /// What is wrong with it, as the end of a sentence that begins with the text.
+    pub why: &'static str,
+}
+
+impl PeerAddress {
+    /// Reads an address; the error ends a sentence that begins with the text.
+    pub fn read(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() {
+            return Err("is empty");
+        }
+        if text.contains("://") {
+            return Err("has a scheme; leave it out");
+        }
+        let (peer_id, host_port) = match text.split_once('@') {
+            None => (None, text),
+            Some((peer_id, host_port)) => {
+                let peer_id = peer_id
+                    .parse()
+                    .map_err(|_| "has something else than a peer id before the @")?;
+                (Some(peer_id), host_port)
+            }
+        };
+        Ok(Self {
+            peer_id,
+            host_port: HostPort::read(host_port)?,
+        })
+    }
+}
+
+/// The same peers, each once: who is listed twice is still one to connect to.
+pub fn distinct(peers: Vec<PeerAddress>) -> Vec<PeerAddress> {
+    let mut kept: Vec<PeerAddress> = Vec::with_capacity(peers.len());
+    for peer in peers {
+        if !kept.contains(&peer) {
+            kept.push(peer);
+        }
+    }
+    kept
+}
 
 impl FromStr for PeerAddress {
     type Err = PeerAddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || PeerAddressError(text.to_owned());
-        let (peer_id, host_port) = match text.split_once('@') {
-            None => (None, text),
-            Some((peer_id, host_port)) => (Some(peer_id.parse().map_err(|_| error())?), host_port),
-        };
-        let (host, port) = host_port.rsplit_once(':').ok_or_else(error)?;
-        port.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(error)?;
-        let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
-        if host.is_empty() || bare_v6 || host.chars().any(char::is_whitespace) {
-            return Err(error());
-        }
-        Ok(Self {
-            peer_id,
-            host_port: host_port.to_owned(),
+        let text = text.trim();
+        Self::read(text).map_err(|why| PeerAddressError {
+            text: text.to_owned(),
+            why,
         })
     }
 }
@@ -45,7 +78,7 @@ impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.peer_id {
             Some(peer_id) => write!(f, "{}@{}", hex::encode(peer_id.0), self.host_port),
-            None => f.write_str(&self.host_port),
+            None => write!(f, "{}", self.host_port),
         }
     }
 }

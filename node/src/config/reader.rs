@@ -1,11 +1,12 @@
 //! This file knows how to read settings into their Rust types, collecting everything that does not fit.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::config::host::{Host, HostPort};
 use crate::config::layers::Layers;
 use crate::config::problem::Problem;
 use crate::config::value::Value;
@@ -34,10 +35,16 @@ impl<'a> Reader<'a> {
 
     /// Notes that the setting `name` is wrong.
     pub fn refuse(&mut self, name: &str, expected: &str) {
+        let value = self.layers.get(name).value.to_string();
+        self.note(name, &format!("is {value}"), expected);
+    }
+
+    /// Notes what is wrong with the setting `name`; `what` continues a sentence that begins with it.
+    fn note(&mut self, name: &str, what: &str, expected: &str) {
         let setting = self.layers.get(name);
         self.problems.push(Problem {
             place: setting.origin.clone(),
-            what: format!("`{}` in [{}] is {}", setting.key, setting.section, setting.value),
+            what: format!("`{}` in [{}] {what}", setting.key, setting.section),
             expected: expected.to_owned(),
             nearest: None,
         });
@@ -53,7 +60,7 @@ impl<'a> Reader<'a> {
 
     /// Text that another type can read.
     pub fn parse<T: FromStr>(&mut self, name: &str, expected: &str) -> Option<T> {
-        self.text_as(name, expected, |text| text.parse().ok())
+        self.text_as(name, expected, |text| text.trim().parse().ok())
     }
 
     /// Text that `convert` accepts.
@@ -63,6 +70,23 @@ impl<'a> Reader<'a> {
             self.refuse(name, expected);
         }
         value
+    }
+
+    /// Text without the white space around it that `read` accepts, or says what is wrong with.
+    pub fn trimmed<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        read: impl FnOnce(&str) -> Result<T, &'static str>,
+    ) -> Option<T> {
+        let text = self.text(name);
+        match read(text.trim()) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                self.note(name, &format!("is {text:?}, which {why}"), expected);
+                None
+            }
+        }
     }
 
     /// A path, from the home directory if relative; `None` without a complaint when empty.
@@ -82,7 +106,8 @@ impl<'a> Reader<'a> {
 
     /// An IP address and port.
     pub fn address(&mut self, name: &str) -> Option<SocketAddr> {
-        self.parse(name, "an IP address and a port, such as \"127.0.0.1:8580\"")
+        let expected = "an IP address and a port, such as \"127.0.0.1:8580\" or \"[::1]:8580\"";
+        self.trimmed(name, expected, read_listener)
     }
 
     /// A number within bounds.
@@ -113,15 +138,86 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A list whose every item another type can read.
-    pub fn list<T: FromStr>(&mut self, name: &str, expected: &str) -> Option<Vec<T>> {
+    /// A list; `read` accepts each item, without the white space around it, or says what is wrong with it.
+    pub fn list<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        read: impl Fn(&str) -> Result<T, &'static str>,
+    ) -> Option<Vec<T>> {
         let Value::List(items) = &self.layers.get(name).value else {
             panic!("`{name}` is a list in default.toml")
         };
-        let parsed: Option<Vec<T>> = items.iter().map(|item| item.parse().ok()).collect();
-        if parsed.is_none() {
-            self.refuse(name, expected);
+        let (mut values, mut wrong) = (Vec::with_capacity(items.len()), Vec::new());
+        for (index, item) in items.iter().enumerate() {
+            match read(item.trim()) {
+                Ok(value) => values.push(value),
+                Err(why) => wrong.push(format!("has {item:?} at place {}, which {why}", index + 1)),
+            }
         }
-        parsed
+        wrong.iter().for_each(|what| self.note(name, what, expected));
+        wrong.is_empty().then_some(values)
+    }
+}
+
+/// Reads an address to listen on: one of this machine's, or all of them.
+fn read_listener(text: &str) -> Result<SocketAddr, &'static str> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        let ip = address.ip().to_canonical();
+        return if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+            Err("is not an address of this machine")
+        } else {
+            Ok(address)
+        };
+    }
+    if text.is_empty() {
+        return Err("is empty");
+    }
+    if text.contains("://") {
+        return Err("has a scheme; leave it out");
+    }
+    if text.strip_prefix(':').unwrap_or(text).parse::<u16>().is_ok() {
+        return Err("has no IP address: 127.0.0.1 is for this machine only, 0.0.0.0 for all of its networks");
+    }
+    if text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+        return Err("has no port, or an IPv6 address without brackets");
+    }
+    let host = HostPort::read(text)
+        .map(|found| found.host)
+        .or_else(|_| Host::read(text));
+    match host {
+        Ok(Host::Name(_)) => Err("is a name, and a name may stand for several addresses"),
+        _ => Err("cannot be read"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_an_address_of_this_machine_with_a_port() {
+        for text in ["0.0.0.0:1", "[::]:26650", "[::1]:0", "127.0.0.1:8580", "10.0.0.1:65535"] {
+            assert_eq!(read_listener(text).expect(text).to_string(), text);
+        }
+        for (text, why) in [
+            ("", "empty"),
+            ("localhost", "name"),
+            ("localhost:8580", "name"),
+            ("8580", "no IP address"),
+            (":8580", "no IP address"),
+            ("127.0.0.1", "no port"),
+            ("::1", "no port"),
+            ("[::1]", "no port"),
+            ("::1:8580", "brackets"),
+            ("http://127.0.0.1:8580", "scheme"),
+            ("127.0.0.1:70000", "cannot be read"),
+            ("127.0.0.1:1/x", "cannot be read"),
+            ("224.0.0.1:1", "this machine"),
+            ("255.255.255.255:1", "this machine"),
+        ] {
+            let error = read_listener(text).expect_err(text);
+            assert!(error.contains(why), "{text:?}: {error}");
+        }
     }
 }

@@ -116,7 +116,7 @@ fn a_value_out_of_range_or_unreadable_names_its_line() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 2, "both problems are told at once: {text}");
     assert!(
-        lines[0].starts_with("config.toml:3: `listen` in [http] is \"localhost\"; expected an IP address"),
+        lines[0].starts_with("config.toml:3: `listen` in [http] is \"localhost\", which is a name"),
         "{text}"
     );
     assert!(
@@ -141,7 +141,7 @@ fn all_problems_are_told_at_once() {
 fn an_execution_client_must_be_named() {
     let text = complaint("[engine]\nurl = \"\"\n");
     assert!(
-        text.contains("config.toml:2: `url` in [engine] is \"\"; expected an http:// URL"),
+        text.contains("config.toml:2: `url` in [engine] is \"\", which is empty; expected an http:// URL"),
         "{text}"
     );
     let (config, _) = from_file("[engine]\nurl = \"\"\nipc = \"el.ipc\"\n").expect("an IPC path is enough");
@@ -298,4 +298,190 @@ fn a_mistyped_section_of_a_variable_is_named_and_a_stranger_is_not_ours() {
         "{error}"
     );
     assert!(!error.contains("ETHEREUMJS"), "{error}");
+}
+
+/// What is said of an environment; nothing if it is fine.
+fn complaint_about_environment(variables: &[(&str, &str)]) -> String {
+    let environment = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let sources = Sources {
+        environment: environment.collect(),
+        ..Sources::default()
+    };
+    Config::load(Path::new(HOME), &sources).map_or_else(|error| error.to_string(), |_| String::new())
+}
+
+#[test]
+fn variables_that_an_orchestrator_makes_for_a_service_are_not_ours() {
+    for service in [
+        "NODE",
+        "NODE0",
+        "NODES",
+        "NODE_METRICS",
+        "HTTP",
+        "HTTP_API",
+        "ENGINE",
+        "NETWORK_P2P",
+        "NETWORKS",
+        "LOG",
+        "RETENTION",
+    ] {
+        for (name, value) in [
+            ("SERVICE_HOST", "10.0.0.1"),
+            ("SERVICE_PORT", "8580"),
+            ("SERVICE_PORT_METRICS", "8580"),
+            ("PORT", "tcp://10.0.0.1:8580"),
+            ("PORT", "udp://[fd00::1]:26650"),
+            ("PORT_8580_TCP", "tcp://10.0.0.1:8580"),
+            ("PORT_8580_TCP_PROTO", "tcp"),
+            ("PORT_8580_TCP_PORT", "8580"),
+            ("PORT_26650_UDP_ADDR", "10.0.0.1"),
+            ("PORT_26650_UDP_START", "udp://10.0.0.1:26650"),
+            ("ENV_LANG", "C"),
+        ] {
+            let name = format!("ULTRAMARINE_{service}_{name}");
+            assert_eq!(complaint_about_environment(&[(&name, value)]), "", "{name}={value}");
+        }
+    }
+}
+
+#[test]
+fn a_mistyped_setting_is_not_taken_for_a_service() {
+    for (name, nearest) in [
+        ("ULTRAMARINE_NETWORK_LISTN", "listen"),
+        ("ULTRAMARINE_HTTP_LISTEN_", "listen"),
+        ("ULTRAMARINE_ENGINE_SERVICE_URL", ""),
+        ("ULTRAMARINE_NODE_PORT_TCP", ""),
+    ] {
+        let text = complaint_about_environment(&[(name, "127.0.0.1:1")]);
+        assert!(
+            text.contains(&format!("{name}: unknown key")) && text.contains("Did you mean `"),
+            "{name}: {text}"
+        );
+        assert!(text.contains(nearest), "{name}: {text}");
+    }
+    let text = complaint_about_environment(&[("ULTRAMARINE_HTTP_PORT", "8580")]);
+    assert!(
+        text.contains("unknown key `port` in [http]"),
+        "no orchestrator writes it so: {text}"
+    );
+}
+
+#[test]
+fn no_setting_can_be_mistaken_for_a_service() {
+    let (_, layers) = Config::load(Path::new(HOME), &Sources::default()).expect("valid");
+    for setting in layers.iter() {
+        let rest = format!("{}_{}", setting.section, setting.key);
+        assert!(!environment::is_of_service(&rest, "tcp://10.0.0.1:1"), "{rest}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_named() {
+    let value = String::from_utf8_lossy(b"a\xffb").into_owned();
+    let text = complaint_about_environment(&[("ULTRAMARINE_NODE_NAME", &value)]);
+    assert!(
+        text.contains("ULTRAMARINE_NODE_NAME: `node.name`") && text.contains("UTF-8"),
+        "{text}"
+    );
+    assert_eq!(
+        complaint_about_environment(&[("ULTRAMARINE_ODD", &value), ("LESS", &value)]),
+        ""
+    );
+}
+
+#[test]
+fn the_time_for_a_call_follows_the_chain_unless_it_is_set() {
+    let on = |text: &str, blobs_per_block| {
+        let (config, _) = from_file(text).expect("valid");
+        config.engine.timeout_on(&Limits { blobs_per_block }).as_millis()
+    };
+    for (blobs, expected) in [(6, 8_000), (24, 8_720), (1024, 48_720)] {
+        assert_eq!(on("", blobs), expected);
+        assert_eq!(on("[engine]\ntimeout_ms = 0\n", blobs), expected);
+        assert_eq!(on("[engine]\ntimeout_ms = 100\n", blobs), 100);
+    }
+    for wrong in [1, 99, 600_001] {
+        let text = complaint(&format!("[engine]\ntimeout_ms = {wrong}\n"));
+        assert!(
+            text.contains(&wrong.to_string()) && text.contains("whole number from"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn addresses_are_read_without_the_space_around_them_and_peers_once() {
+    let text = "[network]\nlisten = \" [::1]:1 \"\npeers = [\" a:1 \",\n \"A:1\", \"[::1]:2\"]\n\
+                [engine]\nurl = \" http://10.0.0.1:8551/x \"\n[http]\nlisten = \"127.0.0.1:2\\n\"\n";
+    let (config, _) = from_file(text).expect("valid");
+    assert_eq!(config.network.listen.to_string(), "[::1]:1");
+    let peers: Vec<String> = config.network.peers.iter().map(PeerAddress::to_string).collect();
+    assert_eq!(peers, ["a:1", "[::1]:2"]);
+    assert_eq!(
+        config.engine.endpoint,
+        EngineEndpoint::Http("http://10.0.0.1:8551/x".to_owned())
+    );
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:2");
+}
+
+#[test]
+fn what_is_wrong_with_an_address_is_said() {
+    let id = "11".repeat(32);
+    for (section, key, value, part) in [
+        (
+            "network",
+            "peers",
+            "[\"a:1\", \"\"]".to_owned(),
+            "\"\" at place 2, which is empty",
+        ),
+        (
+            "network",
+            "peers",
+            format!("[\"{id}@http://a:1\"]"),
+            "which has a scheme",
+        ),
+        ("network", "peers", "[\"a\"]".to_owned(), "which has no port"),
+        ("network", "peers", "[\"::1:5\"]".to_owned(), "in brackets"),
+        ("network", "peers", "[\"12@a:5\"]".to_owned(), "peer id"),
+        (
+            "network",
+            "peers",
+            format!("[\"{id}@0.0.0.0:5\"]"),
+            "no address to dial",
+        ),
+        ("network", "listen", "\"a:1\"".to_owned(), "which is a name"),
+        ("http", "listen", "\"8580\"".to_owned(), "no IP address"),
+        ("engine", "url", "\"https://a:1\"".to_owned(), "TLS"),
+        ("engine", "url", "\"a:8551\"".to_owned(), "does not begin with http://"),
+        ("engine", "url", "\"http://a\"".to_owned(), "has no port"),
+        ("engine", "url", "\"http://u:p@a:1\"".to_owned(), "user name"),
+        ("engine", "url", format!("\"http://{id}@a:1\""), "user name"),
+        ("engine", "url", "\"http://::1:8551\"".to_owned(), "brackets"),
+    ] {
+        let text = complaint(&format!("[{section}]\n{key} = {value}\n"));
+        assert!(
+            text.starts_with(&format!("config.toml:2: `{key}` in [{section}] ")),
+            "{text}"
+        );
+        assert!(text.contains(part), "{value}: {text}");
+    }
+}
+
+#[test]
+fn a_list_in_a_flag_has_no_empty_item() {
+    let load = |value: &str| {
+        let sources = Sources {
+            flags: vec![flag("network.peers", value)],
+            ..Sources::default()
+        };
+        Config::load(Path::new(HOME), &sources).map(|(config, _)| config.network.peers.len())
+    };
+    assert_eq!(load("").expect("an empty list"), 0);
+    assert_eq!(load(" a:1 , b:2 ").expect("two"), 2);
+    for value in ["a:1,", ",", "a:1,,b:2"] {
+        let error = load(value).expect_err(value).to_string();
+        assert!(error.contains("which is empty"), "{error}");
+    }
 }

@@ -73,12 +73,10 @@ impl Kind {
             Self::Text => Some(Value::Text(text.to_owned())),
             Self::Number => text.parse().ok().map(Value::Number),
             Self::Switch => text.parse().ok().map(Value::Switch),
+            // An item that is empty is a mistake that its reader names; a text that is empty is an empty list.
+            Self::List if text.trim().is_empty() => Some(Value::List(Vec::new())),
             Self::List => Some(Value::List(
-                text.split(',')
-                    .map(str::trim)
-                    .filter(|item| !item.is_empty())
-                    .map(str::to_owned)
-                    .collect(),
+                text.split(',').map(|item| item.trim().to_owned()).collect(),
             )),
         }
     }

@@ -6,11 +6,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use ultramarine_types::PeerId;
 
-use crate::config::{Config, Layers, Sources, write};
+use crate::config::{Config, Host, HostPort, Layers, PeerAddress, Sources, write};
 use crate::devnet::{Options, ports};
 use crate::genesis::{Genesis, GenesisFile};
 use crate::home::network::{self, Addresses, CHAIN_ID, NodePlan, Plan};
+use crate::home::staged::{self, Made};
 use crate::home::{Home, replace_file};
 
 /// Validators of a network whose maker did not choose.
@@ -40,6 +42,12 @@ impl NodeHome {
         format!("http://{}", self.addresses.http)
     }
 
+    /// Its execution client's Engine API, and the secret for it.
+    pub fn engine(&self) -> anyhow::Result<(String, PathBuf)> {
+        let secret = Home::open(&self.home)?.jwt_secret();
+        Ok((format!("http://{}", self.addresses.engine_auth), secret))
+    }
+
     /// Its execution client's JSON-RPC.
     pub fn rpc(&self) -> String {
         format!("http://{}", self.addresses.engine_http)
@@ -57,30 +65,52 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Makes or resumes the folder.
+    /// Makes or resumes the folder. When it cannot be made, what was there before is as it was, and nothing else is there.
     pub fn prepare(options: &Options) -> anyhow::Result<Self> {
+        if let Some(blobs) = &options.blobs {
+            fs::metadata(blobs).with_context(|| format!("cannot publish {}", blobs.display()))?;
+        }
         let (dir, temporary) = match &options.dir {
             Some(dir) => (std::path::absolute(dir)?, false),
             None => (fresh()?, true),
         };
-        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let made = Made::all_of(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let had_lock = dir.join(LOCK).exists();
         let lock = lock(&dir)?;
-        // Of an earlier run; whoever waits for it waits for this run's.
-        let _ = fs::remove_file(dir.join("devnet.json"));
-        let exists = network::node_directory(&dir, 0).exists();
-        let nodes = if exists {
-            resume(&dir, options)?
+        match Self::in_folder(&dir, options) {
+            Ok((nodes, blobs_per_block)) => {
+                made.keep();
+                // Of an earlier run; whoever waits for it waits for this run's.
+                let _ = fs::remove_file(dir.join("devnet.json"));
+                Ok(Self {
+                    dir,
+                    nodes,
+                    temporary,
+                    blobs_per_block,
+                    _lock: lock,
+                })
+            }
+            Err(error) => {
+                if !had_lock {
+                    let _ = fs::remove_file(dir.join(LOCK));
+                }
+                if temporary {
+                    // A half-made folder tells nothing that the error does not.
+                    let _ = fs::remove_dir_all(&dir);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn in_folder(dir: &Path, options: &Options) -> anyhow::Result<(Vec<NodeHome>, u32)> {
+        let nodes = if network::node_directory(dir, 0).exists() {
+            resume(dir, options)?
         } else {
-            create(&dir, options)?
+            create(dir, options)?
         };
         let genesis = Genesis::load(&Home::open(&nodes[0].home)?)?;
-        Ok(Self {
-            dir,
-            nodes,
-            temporary,
-            blobs_per_block: genesis.params.blobs_per_block_max,
-            _lock: lock,
-        })
+        Ok((nodes, genesis.params.blobs_per_block_max))
     }
 
     /// The folder.
@@ -111,7 +141,7 @@ fn fresh() -> anyhow::Result<PathBuf> {
     let random = hex::encode(&crate::keys::random_secret().context("no random name for a folder")?[..8]);
     let dir = std::env::temp_dir().join(format!("ultramarine-devnet-{random}"));
     let made = fs::DirBuilder::new().mode(0o700).create(&dir);
-    made.with_context(|| format!("cannot make {}", dir.display()))?;
+    made.with_context(|| format!("cannot make {}; name a folder with --dir, or set TMPDIR", dir.display()))?;
     Ok(dir)
 }
 
@@ -132,8 +162,20 @@ fn create(dir: &Path, options: &Options) -> anyhow::Result<Vec<NodeHome>> {
     let strangers: Vec<_> = fs::read_dir(dir)?
         .flatten()
         .map(|entry| entry.file_name())
-        .filter(|name| name != LOCK)
+        .filter(|name| name != LOCK && !staged::is_leftover(name))
         .collect();
+    // The homes are moved in backwards, node0 last.
+    let is_node = |name: &str| {
+        let number = name.strip_prefix("node");
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
+    };
+    let is_cut_off = strangers.iter().any(|name| is_node(&name.to_string_lossy()));
+    ensure!(
+        !is_cut_off,
+        "{} holds nodes of a network and no node0: its making was cut off, or node0 was removed. Remove all of its nodes if you do \
+         not need their keys, or choose another --dir",
+        dir.display()
+    );
     ensure!(
         strangers.is_empty(),
         "{} holds other files ({}, …) and no node0; choose an empty or new --dir",
@@ -143,7 +185,7 @@ fn create(dir: &Path, options: &Options) -> anyhow::Result<Vec<NodeHome>> {
     let count = usize::from(options.validators.unwrap_or(VALIDATORS));
     let addresses = ports::free(count).context("no free ports on loopback")?;
     let node = |addresses: &Addresses| NodePlan {
-        host: addresses.quic.ip().to_string(),
+        host: Host::Address(addresses.quic.ip()),
         addresses: *addresses,
     };
     let plan = Plan {
@@ -172,6 +214,12 @@ fn resume(dir: &Path, options: &Options) -> anyhow::Result<Vec<NodeHome>> {
         .collect::<Result<_, _>>()?;
     let genesis = Genesis::load(&homes[0])?;
     let (found, limit) = (genesis.validators.len(), genesis.params.blobs_per_block_max);
+    ensure!(
+        homes.len() >= found,
+        "{} has no home of node{}, and its network has {found} validators: put it back, or choose another --dir for a new network",
+        dir.display(),
+        homes.len()
+    );
     if options.validators.is_some_and(|wanted| usize::from(wanted) != found) {
         bail!(
             "the network in {} has {found} validators; leave --validators out to resume it",
@@ -185,8 +233,11 @@ fn resume(dir: &Path, options: &Options) -> anyhow::Result<Vec<NodeHome>> {
         );
     }
     let mut addresses = homes.iter().map(configured).collect::<anyhow::Result<Vec<_>>>()?;
-    if !addresses.iter().all(ports::are_free) {
+    let are_free = addresses.iter().all(ports::are_free);
+    if !are_free {
         addresses = ports::free(homes.len()).context("no free ports on loopback")?;
+    }
+    if !are_free || !know_each_other(&homes, &addresses)? {
         readdress(&homes, &addresses)?;
     }
     Ok(addresses
@@ -234,17 +285,40 @@ fn configured(home: &Home) -> anyhow::Result<Addresses> {
     })
 }
 
+/// Each home as its peers are told of it.
+fn peers(homes: &[Home], addresses: &[Addresses]) -> anyhow::Result<Vec<PeerAddress>> {
+    let peer = |(home, addresses): (&Home, &Addresses)| -> anyhow::Result<PeerAddress> {
+        let key = crate::keys::read_key(&home.node_key())?;
+        Ok(PeerAddress {
+            peer_id: Some(PeerId(key.verifying_key().to_bytes())),
+            host_port: HostPort {
+                host: Host::Address(addresses.quic.ip()),
+                port: addresses.quic.port(),
+            },
+        })
+    };
+    homes.iter().zip(addresses).map(peer).collect()
+}
+
+/// Whether no home looks for another one at a wrong address, as they do when giving them new ones was cut off.
+fn know_each_other(homes: &[Home], addresses: &[Addresses]) -> anyhow::Result<bool> {
+    let peers = peers(homes, addresses)?;
+    for home in homes {
+        let (config, _, _) = load(home)?;
+        let is_lost = |known: &PeerAddress| {
+            let now = peers.iter().find(|peer| peer.peer_id == known.peer_id);
+            now.is_some_and(|peer| peer.host_port.port != known.host_port.port)
+        };
+        if config.network.peers.iter().any(is_lost) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Gives resumed homes new ports, and tells each about the others'.
 fn readdress(homes: &[Home], addresses: &[Addresses]) -> anyhow::Result<()> {
-    let mut peers = Vec::with_capacity(homes.len());
-    for (home, addresses) in homes.iter().zip(addresses) {
-        let key = crate::keys::read_key(&home.node_key())?;
-        peers.push(format!(
-            "{}@{}",
-            hex::encode(key.verifying_key().to_bytes()),
-            addresses.quic
-        ));
-    }
+    let peers: Vec<String> = peers(homes, addresses)?.iter().map(PeerAddress::to_string).collect();
     for (index, (home, addresses)) in homes.iter().zip(addresses).enumerate() {
         let (_, _, text) = load(home)?;
         let others = peers
@@ -275,6 +349,8 @@ mod tests {
             validators: None,
             dir: Some(dir.to_owned()),
             blobs: None,
+            seed: None,
+            separate_clients: false,
             blobs_per_block: None,
             until_height: None,
             json: false,
@@ -325,11 +401,16 @@ mod tests {
         let after = Layout::prepare(&options(&path)).expect("resumed").nodes().to_vec();
         assert_ne!(after[2].addresses.http, before[2].addresses.http);
         let (config, _, _) = load(&Home::open(&after[0].home).expect("a home")).expect("valid");
-        let peers: Vec<String> = config.network.peers.iter().map(|peer| peer.host_port.clone()).collect();
+        let peers: Vec<String> = config
+            .network
+            .peers
+            .iter()
+            .map(|peer| peer.host_port.to_string())
+            .collect();
         let expected: Vec<String> = after[1..].iter().map(|node| node.addresses.quic.to_string()).collect();
         assert_eq!(peers, expected, "each knows the others' new addresses");
         let genesis = Genesis::load(&Home::open(&after[1].home).expect("a home")).expect("valid");
-        let first = genesis.peers[0].host_port.clone();
+        let first = genesis.peers[0].host_port.to_string();
         assert_eq!(
             first,
             after[0].addresses.quic.to_string(),
@@ -365,5 +446,62 @@ mod tests {
         fs::write(dir.path().join("thesis.txt"), "years of work").expect("writes");
         let error = Layout::prepare(&options(dir.path())).expect_err("not ours").to_string();
         assert!(error.contains("thesis.txt"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_used_is_as_it_was() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        fs::write(dir.path().join("devnet.json"), "another program's").expect("writes");
+        assert!(Layout::prepare(&options(dir.path())).is_err());
+        assert_eq!(fs::read_dir(dir.path()).expect("lists").count(), 1, "no lock stays");
+        let new = dir.path().join("new/net");
+        let wrong = [
+            Options {
+                blobs_per_block: Some(5000),
+                ..options(&new)
+            },
+            Options {
+                blobs: Some(dir.path().join("none")),
+                ..options(&new)
+            },
+        ];
+        for wrong in wrong {
+            assert!(Layout::prepare(&wrong).is_err());
+            assert!(!dir.path().join("new").exists(), "nor does a folder made for it");
+        }
+        // What a killed run leaves is in nobody's way.
+        fs::create_dir_all(new.join(".node0.new-01234567")).expect("makes");
+        Layout::prepare(&options(&new)).expect("made");
+    }
+
+    #[test]
+    fn a_network_that_lacks_a_home_is_not_started() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("net");
+        drop(Layout::prepare(&options(&path)).expect("made"));
+        fs::rename(path.join("node2"), dir.path().join("kept")).expect("moves");
+        let error = Layout::prepare(&options(&path)).expect_err("three of four").to_string();
+        assert!(error.contains("no home of node2"), "{error}");
+        fs::rename(dir.path().join("kept"), path.join("node2")).expect("moves");
+        drop(Layout::prepare(&options(&path)).expect("whole again"));
+        fs::rename(path.join("node0"), dir.path().join("kept")).expect("moves");
+        let error = Layout::prepare(&options(&path)).expect_err("no node0").to_string();
+        assert!(error.contains("cut off"), "{error}");
+    }
+
+    #[test]
+    fn nodes_that_were_half_readdressed_find_each_other_again() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("net");
+        let nodes = Layout::prepare(&options(&path)).expect("made").nodes().to_vec();
+        let moved = ports::free(1).expect("loopback has ports")[0];
+        let home = Home::open(&nodes[0].home).expect("a home");
+        let (_, _, text) = load(&home).expect("valid");
+        let text = write::with_settings(&text, &network::addresses(&moved, true)).expect("valid");
+        replace_file(&home.config(), &text).expect("writes");
+        let after = Layout::prepare(&options(&path)).expect("resumed").nodes().to_vec();
+        assert_eq!(after[0].addresses, moved);
+        let (config, _, _) = load(&Home::open(&after[1].home).expect("a home")).expect("valid");
+        assert_eq!(config.network.peers[0].host_port.port, moved.quic.port());
     }
 }

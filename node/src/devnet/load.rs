@@ -1,21 +1,64 @@
 //! This file knows how to keep a network supplied with blobs: one publisher a node, as execution clients without peers do
 //! not pass transactions on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
+use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::devnet::Options;
 use crate::devnet::layout::Layout;
+use crate::devnet::voice::complain;
 use crate::engine::genesis::dev_account;
-use crate::publish::encode::PIECE_BYTES;
-use crate::publish::{Prover, PublisherOptions, publish};
+use crate::publish::{Content, Prover, PublisherOptions, publish};
 
-/// Files generated when the operator names none; each becomes one transaction.
-const FILES: u64 = 4;
-/// Blobs of each: two transactions fill a block of six.
-const BLOBS_PER_FILE: usize = 3;
+/// What is published, for whoever reads the figures of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Description {
+    /// Whether blobs come again: what a node has verified before costs it nothing.
+    pub repeats: bool,
+    /// Where fresh blobs come from; a run with it has the same ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// The files that are published round and round.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<PathBuf>,
+}
+
+impl Description {
+    /// As asked for; without files, fresh blobs.
+    pub fn of(options: &Options) -> anyhow::Result<Self> {
+        Ok(match &options.blobs {
+            Some(path) => {
+                path.metadata()
+                    .with_context(|| format!("cannot publish {}", path.display()))?;
+                Self {
+                    repeats: true,
+                    seed: None,
+                    files: Some(path.clone()),
+                }
+            }
+            None => Self {
+                repeats: false,
+                seed: Some(options.seed.unwrap_or_else(rand::random)),
+                files: None,
+            },
+        })
+    }
+
+    /// One line for people.
+    pub fn line(&self) -> String {
+        match (&self.files, self.seed) {
+            (Some(path), _) => format!(
+                "publishing {} round and round: blobs repeat, and a node verifies each once",
+                path.display()
+            ),
+            (None, seed) => format!("publishing fresh blobs (--seed {})", seed.unwrap_or_default()),
+        }
+    }
+}
 
 /// The running publishers.
 #[derive(Debug)]
@@ -25,36 +68,40 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts a publisher for each node, fed with `blobs` (a file or a folder) or with generated content.
-    pub fn start(blobs: Option<&Path>, layout: &Layout) -> anyhow::Result<Self> {
-        let path = match blobs {
-            Some(path) => {
-                path.metadata()
-                    .with_context(|| format!("cannot publish {}", path.display()))?;
-                path.to_owned()
-            }
-            None => generate(layout.dir())?,
-        };
+    /// Starts a publisher for each node.
+    pub fn start(description: &Description, layout: &Layout) -> Self {
         let prover = Prover::new(std::thread::available_parallelism().map_or(1, usize::from));
         let cancel = CancellationToken::new();
         let mut publishers = JoinSet::new();
+        let validators = u32::try_from(layout.nodes().len()).unwrap_or(u32::MAX);
         for node in layout.nodes() {
+            let content = match &description.files {
+                Some(path) => Content::Files {
+                    path: path.clone(),
+                    prover: prover.clone(),
+                },
+                None => Content::Fresh {
+                    seed: description.seed.unwrap_or_default(),
+                    publisher: node.id as u64,
+                },
+            };
             let options = PublisherOptions {
                 rpc: node.rpc(),
                 // Account 0 is for people: `blob put` uses it.
                 signer: dev_account(1 + node.id),
-                path: path.clone(),
+                content,
                 blobs_per_block: layout.blobs_per_block(),
-                prover: prover.clone(),
+                validators,
             };
             let (cancel, id) = (cancel.clone(), node.id);
             publishers.spawn(async move {
                 if let Err(error) = publish(options, cancel).await {
-                    eprintln!("\npublishing through node{id} ended: {error:#}");
+                    let causes = crate::program::causes(&error);
+                    complain(format_args!("publishing through node{id} ended: {causes}"));
                 }
             });
         }
-        Ok(Self { cancel, publishers })
+        Self { cancel, publishers }
     }
 
     /// Stops all publishers.
@@ -62,44 +109,5 @@ impl Load {
         self.cancel.cancel();
         // They may be waiting for a proof or a client; nothing is lost with them.
         self.publishers.shutdown().await;
-    }
-}
-
-/// Writes files whose content looks random (so that nothing can be gained by compressing it) and is always the same.
-fn generate(dir: &Path) -> anyhow::Result<PathBuf> {
-    let folder = dir.join("blobs");
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for file in 0..FILES {
-        let path = folder.join(format!("{file}.bin"));
-        std::fs::write(&path, noise(file + 1)).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(folder)
-}
-
-/// Marsaglia's xorshift64: no randomness is needed here, only bytes that differ.
-fn noise(seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let words = BLOBS_PER_FILE * PIECE_BYTES / 8;
-    let word = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..words).flat_map(word).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::publish::encode::encode;
-
-    #[test]
-    fn generated_files_fill_their_blobs_and_differ() {
-        let files: Vec<Vec<u8>> = (1..=FILES).map(noise).collect();
-        for (index, file) in files.iter().enumerate() {
-            assert_eq!(encode(file).expect("small").len(), BLOBS_PER_FILE);
-            assert!(!files[..index].contains(file));
-        }
     }
 }

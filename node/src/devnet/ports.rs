@@ -1,13 +1,18 @@
 //! This file knows how to find ports nobody uses.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 use crate::home::network::Addresses;
 
 /// Fresh loopback addresses for `count` nodes. All ports are held until all are found, so that none is handed out twice.
 pub fn free(count: usize) -> io::Result<Vec<Addresses>> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    free_on(Ipv4Addr::LOCALHOST.into(), count)
+}
+
+/// The same on another address of this machine.
+pub fn free_on(address: IpAddr, count: usize) -> io::Result<Vec<Addresses>> {
+    let any = SocketAddr::new(address, 0);
     let mut tcp = Vec::with_capacity(3 * count);
     let mut udp = Vec::with_capacity(count);
     let mut nodes = Vec::with_capacity(count);

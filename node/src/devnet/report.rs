@@ -9,6 +9,7 @@ use ultramarine_types::{Hash, Height, Round, ValueId};
 use crate::board::Decision;
 use crate::devnet::client::{Client, merge};
 use crate::devnet::layout::NodeHome;
+use crate::devnet::load::Description;
 
 /// Heights of disagreement that are named.
 const NAMED_MAX: usize = 5;
@@ -26,6 +27,8 @@ pub struct Report {
     pub bytes: u64,
     /// How many of them were decided in a round above 0.
     pub rounds_above_zero: u64,
+    /// What was published, and whether it repeats.
+    pub load: Description,
     /// Each node.
     pub nodes: Vec<NodeReport>,
     /// Stages of a block over all nodes, in milliseconds.
@@ -57,17 +60,20 @@ pub struct Latency {
     max: f64,
 }
 
-/// Asks every node.
-pub async fn gather(nodes: &[NodeHome], client: &Client) -> Report {
+/// Asks every node. One that is gone is named in the report, and nowhere else.
+pub async fn gather(nodes: &[NodeHome], load: &Description, client: &Client) -> Report {
     let mut decided = Vec::with_capacity(nodes.len());
     let mut stages = BTreeMap::new();
     let mut failures = Vec::new();
     for node in nodes {
-        let decisions = client.decided(&node.http()).await;
-        decided.push(decisions.unwrap_or_else(|error| {
-            failures.push(format!("node{}: {error:#}", node.id));
-            Vec::new()
-        }));
+        match client.decided(&node.http()).await {
+            Ok(decisions) => decided.push(decisions),
+            Err(error) => {
+                failures.push(format!("node{}: {}", node.id, crate::program::causes(&error)));
+                decided.push(Vec::new());
+                continue;
+            }
+        }
         let merged = client
             .histograms(&node.http())
             .await
@@ -76,10 +82,15 @@ pub async fn gather(nodes: &[NodeHome], client: &Client) -> Report {
             tracing::warn!(node = node.id, %error, "histograms are missing from the report");
         }
     }
-    summarize(&decided, failures, &stages)
+    summarize(&decided, load, failures, &stages)
 }
 
-fn summarize(decided: &[Vec<Decision>], failures: Vec<String>, stages: &BTreeMap<String, Histogram<u64>>) -> Report {
+fn summarize(
+    decided: &[Vec<Decision>],
+    load: &Description,
+    failures: Vec<String>,
+    stages: &BTreeMap<String, Histogram<u64>>,
+) -> Report {
     let mut disagreement = failures;
     disagreement.extend(disagreements(decided));
     let common = decided
@@ -106,6 +117,7 @@ fn summarize(decided: &[Vec<Decision>], failures: Vec<String>, stages: &BTreeMap
         blobs: shared().map(|decision| u64::from(decision.blobs)).sum(),
         bytes: shared().map(|decision| decision.bytes).sum(),
         rounds_above_zero: shared().filter(|decision| decision.round > Round(0)).count() as u64,
+        load: load.clone(),
         nodes: nodes.collect(),
         latency_ms: stages
             .iter()
@@ -174,8 +186,16 @@ mod tests {
             .collect()
     }
 
+    fn load() -> Description {
+        Description {
+            repeats: false,
+            seed: Some(7),
+            files: None,
+        }
+    }
+
     fn report(decided: &[Vec<Decision>]) -> Report {
-        summarize(decided, Vec::new(), &BTreeMap::new())
+        summarize(decided, &load(), Vec::new(), &BTreeMap::new())
     }
 
     #[test]
@@ -224,6 +244,7 @@ mod tests {
     fn a_node_that_does_not_answer_is_no_agreement() {
         let report = summarize(
             &[chain(3, None), Vec::new()],
+            &load(),
             vec!["node1: gone".to_owned()],
             &BTreeMap::new(),
         );
@@ -238,7 +259,8 @@ mod tests {
             stage.record(ms * 1_000_000).expect("resizes by itself");
         }
         let stages = BTreeMap::from([("build".to_owned(), stage)]);
-        let json = serde_json::to_value(summarize(&[chain(3, None)], Vec::new(), &stages)).expect("plain data");
+        let json =
+            serde_json::to_value(summarize(&[chain(3, None)], &load(), Vec::new(), &stages)).expect("plain data");
         let object = json.as_object().expect("an object");
         let keys: Vec<&str> = object.keys().map(String::as_str).collect();
         let mut expected = [
@@ -247,6 +269,7 @@ mod tests {
             "blobs",
             "bytes",
             "rounds_above_zero",
+            "load",
             "nodes",
             "latency_ms",
         ];
@@ -258,5 +281,6 @@ mod tests {
         assert!((49.9..50.2).contains(&p50), "{p50}");
         assert!(json["latency_ms"]["build"]["max"].as_f64().is_some());
         assert_eq!(json["nodes"][0]["id"], 0);
+        assert_eq!(json["load"], serde_json::json!({ "repeats": false, "seed": 7 }));
     }
 }

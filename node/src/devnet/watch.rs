@@ -1,16 +1,17 @@
 //! This file knows how to watch a network: one live line for people, and the end when it comes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use ultramarine_runtime::print::Unprinted;
 use ultramarine_types::{Height, Stage};
 
 use crate::board::Snapshot;
 use crate::devnet::Options;
 use crate::devnet::child::Child;
 use crate::devnet::client::{Client, merge};
-use crate::devnet::layout::NodeHome;
+use crate::devnet::layout::{Layout, NodeHome};
+use crate::devnet::voice::{Voice, complain};
 use crate::program;
 
 /// How often every node is asked for its status.
@@ -19,25 +20,36 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 const LATENCY_INTERVAL: Duration = Duration::from_secs(2);
 /// How often a line is written where there is no terminal to rewrite one on.
 const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(5);
-/// A network that decides nothing for this long is called stalled.
+/// A network that decides nothing for this long is called stalled, if its blocks are not large; see [`patience`].
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Blobs of a block from which it may take longer.
+const LARGE_BLOCK_BLOBS: u32 = 256;
 /// Heights over which the block time is averaged.
 const BLOCK_TIME_HEIGHTS: usize = 20;
 
 /// How a run came to its end.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub enum Ending {
     /// Somebody asked.
     Asked,
+    /// Nobody reads what it says any more, or it cannot be said.
+    Unheard(Unprinted),
     /// Every node has decided the wanted height.
     Reached(u64),
     /// It will not be reached; why.
     Stalled(String),
 }
 
+/// How long nothing may move in a chain of such blocks: a block of many blobs takes an execution client long to build, and so
+/// it takes everybody.
+pub fn patience(small: Duration, blobs_per_block: u32) -> Duration {
+    small.mul_f64((f64::from(blobs_per_block) / f64::from(LARGE_BLOCK_BLOBS)).max(1.0))
+}
+
 /// Watches nodes by URL, so that a node that was killed and started again by hand is seen again.
 pub struct Watch<'a> {
     options: &'a Options,
+    voice: &'a Voice,
     nodes: &'a [NodeHome],
     client: &'a Client,
     children: &'a mut [Child],
@@ -47,13 +59,23 @@ pub struct Watch<'a> {
     seen: VecDeque<(u64, Instant)>,
     moved: Instant,
     commit_ms: Option<(f64, f64)>,
+    patience: Duration,
 }
 
 impl<'a> Watch<'a> {
     /// Begins now.
-    pub fn new(options: &'a Options, nodes: &'a [NodeHome], client: &'a Client, children: &'a mut [Child]) -> Self {
+    pub fn new(
+        options: &'a Options,
+        voice: &'a Voice,
+        layout: &'a Layout,
+        client: &'a Client,
+        children: &'a mut [Child],
+    ) -> Self {
+        let nodes = layout.nodes();
         Self {
+            patience: patience(STALL_TIMEOUT, layout.blobs_per_block()),
             options,
+            voice,
             nodes,
             client,
             children,
@@ -68,11 +90,7 @@ impl<'a> Watch<'a> {
     /// Watches until the wanted height is reached or nothing more can come. Without a wanted height it ends only when no
     /// node is left.
     pub async fn run(mut self) -> anyhow::Result<Ending> {
-        let live = if self.options.json {
-            std::io::stderr().is_terminal()
-        } else {
-            std::io::stdout().is_terminal()
-        };
+        let live = self.voice.is_live();
         let (mut latency_due, mut line_due) = (Instant::now(), Instant::now());
         loop {
             self.look().await?;
@@ -131,14 +149,18 @@ impl<'a> Watch<'a> {
         }
         let node = &self.nodes[index];
         match self.children[index].ended()? {
-            Some(status) => eprintln!(
-                "\nnode{} ended ({status}); its log is {}. The others go on; start it again with\n  {} start --home {}",
+            Some(status) => complain(format_args!(
+                "node{} ended ({status}); its log is {}. The others go on; start it again with\n  {} start --home {}",
                 node.id,
                 node.log.display(),
                 program::name(),
                 node.home.display()
-            ),
-            None => eprintln!("\nnode{} does not answer: {error:#}", node.id),
+            )),
+            None => complain(format_args!(
+                "node{} does not answer: {}",
+                node.id,
+                program::causes(error)
+            )),
         }
         Ok(())
     }
@@ -159,7 +181,12 @@ impl<'a> Watch<'a> {
         for child in self.children.iter_mut() {
             all_gone &= child.ended()?.is_some();
         }
-        if !is_stalled(self.moved.elapsed(), all_gone, self.options.until_height.is_some()) {
+        if !is_stalled(
+            self.moved.elapsed(),
+            self.patience,
+            all_gone,
+            self.options.until_height.is_some(),
+        ) {
             return Ok(None);
         }
         let states: Vec<String> = self
@@ -191,17 +218,11 @@ impl<'a> Watch<'a> {
 
     fn show(&self, live: bool, last: bool) {
         let line = self.line();
-        let text = match (live, last) {
+        self.voice.text(match (live, last) {
             (false, _) => format!("{line}\n"),
             (true, false) => format!("\r\x1b[2K{line}"),
             (true, true) => format!("\r\x1b[2K{line}\n"),
-        };
-        // A reader who went away is no reason to stop the network.
-        if self.options.json {
-            let _ = write!(std::io::stderr(), "{text}").and_then(|()| std::io::stderr().flush());
-        } else {
-            let _ = write!(std::io::stdout(), "{text}").and_then(|()| std::io::stdout().flush());
-        }
+        });
     }
 
     fn line(&self) -> String {
@@ -257,12 +278,12 @@ impl<'a> Watch<'a> {
 }
 
 /// Whether a network in which nothing has moved for so long is given up.
-fn is_stalled(still: Duration, all_gone: bool, has_goal: bool) -> bool {
+fn is_stalled(still: Duration, patience: Duration, all_gone: bool, has_goal: bool) -> bool {
     // Without a wanted height, the operator may be restarting nodes by hand.
     if all_gone {
         still >= STALL_TIMEOUT / 4
     } else {
-        has_goal && still >= STALL_TIMEOUT
+        has_goal && still >= patience
     }
 }
 
@@ -292,12 +313,20 @@ mod tests {
     #[test]
     fn a_network_is_given_up_when_it_stands_still_and_somebody_waits_for_a_height() {
         let seconds = Duration::from_secs;
-        assert!(!is_stalled(seconds(59), false, true));
-        assert!(is_stalled(seconds(60), false, true));
-        assert!(!is_stalled(seconds(3600), false, false));
+        let is_stalled = |still, all_gone, has_goal| is_stalled(seconds(still), STALL_TIMEOUT, all_gone, has_goal);
+        assert!(!is_stalled(59, false, true));
+        assert!(is_stalled(60, false, true));
+        assert!(!is_stalled(3600, false, false));
         for has_goal in [false, true] {
-            assert!(!is_stalled(seconds(14), true, has_goal));
-            assert!(is_stalled(seconds(15), true, has_goal));
+            assert!(!is_stalled(14, true, has_goal));
+            assert!(is_stalled(15, true, has_goal));
+        }
+    }
+
+    #[test]
+    fn a_chain_of_large_blocks_has_longer() {
+        for (blobs, expected) in [(6, 60), (256, 60), (512, 120), (1024, 240)] {
+            assert_eq!(patience(STALL_TIMEOUT, blobs), Duration::from_secs(expected), "{blobs}");
         }
     }
 }

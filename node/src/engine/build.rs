@@ -1,16 +1,18 @@
 //! This file knows how to have a block built, and what of it is checked before the core sees it.
 
 use alloy_eips::eip4844::kzg_to_versioned_hash;
+use alloy_primitives::B256;
 use ultramarine_types::canonical::sha256;
 use ultramarine_types::execution::{Built, ParentBlock, PayloadStatus};
-use ultramarine_types::{Height, KzgCommitment, limits};
+use ultramarine_types::{Hash, Height, KzgCommitment, limits};
 
 use super::call::bounded;
-use super::client::{Attributes, BuiltPayload, Client, prev_randao};
+use super::client::{Attributes, BuiltPayload, Bundle, Client, prev_randao};
 use super::driver::EngineOptions;
 use super::header;
 use super::lanes::Lanes;
 use super::payload::{Payload, chunk_hashes};
+use super::proofs::Proofs;
 use super::turns::Turn;
 
 /// A block to build.
@@ -28,6 +30,7 @@ pub struct Order {
 pub async fn build(
     client: &Client,
     lanes: &Lanes,
+    proofs: &Proofs,
     options: &EngineOptions,
     order: &Order,
     mut turn: Turn,
@@ -55,24 +58,40 @@ pub async fn build(
     if !options.build_wait.is_zero() {
         tokio::time::sleep(options.build_wait).await;
     }
-    let built = client.get_payload(id, options.is_prague(timestamp)).await;
+    let built = client.get_payload(&id, options.is_prague(timestamp)).await;
     let built = built.map_err(|error| bounded(&format!("getPayload: {error}")))?;
-    let finished = check(order, timestamp, options, built)?;
-    let execute = execute(client, &finished);
-    let (proofs, executed) = tokio::join!(lanes.verify(order.height, &finished.built.blobs), execute);
-    proofs.map_err(|what| format!("the execution client's bundle: {what}"))?;
+    let Finished {
+        payload,
+        mut built,
+        bundle,
+    } = check(order, timestamp, options, built)?;
+    let verify = async {
+        let transactions: Vec<usize> = hashes_of(&payload)?.iter().map(Vec::len).collect();
+        // Half of the time that everybody waits for our proposal.
+        let within = options.limits.propose_timeout().as_duration() / 2;
+        let blobs = proofs
+            .complete(lanes, order.height, &transactions, bundle, within)
+            .await?;
+        let verified = lanes.verify(order.height, &blobs).await;
+        verified.map_err(|what| format!("the execution client's bundle: {what}"))?;
+        Ok::<_, String>(blobs)
+    };
+    let (blobs, executed) = tokio::join!(verify, execute(client, &payload, built.header.parent_beacon_block_root));
+    built.blobs = blobs?;
     executed?;
-    Ok(Box::new(finished.built))
+    Ok(Box::new(built))
 }
 
 struct Finished {
     payload: Payload,
+    /// All but its blobs.
     built: Built,
+    bundle: Bundle,
 }
 
 /// All that can be checked without asking anyone.
 fn check(order: &Order, timestamp: u64, options: &EngineOptions, answer: BuiltPayload) -> Result<Finished, String> {
-    let BuiltPayload { payload, blobs } = answer;
+    let BuiltPayload { payload, bundle } = answer;
     let computed = header::of(&payload, &order.parent.hash);
     let header = computed.claimed;
     if header.block_hash != computed.block_hash {
@@ -90,7 +109,7 @@ fn check(order: &Order, timestamp: u64, options: &EngineOptions, answer: BuiltPa
     if !asked {
         return Err("the built block is not the one that was asked for".to_owned());
     }
-    check_bundle(&payload, blobs.iter().map(|(commitment, _)| commitment))?;
+    check_bundle(&payload, bundle.blobs.iter().map(|(commitment, _)| commitment))?;
     payload
         .check_requests()
         .map_err(|broken| format!("the execution client's requests: {broken}"))?;
@@ -107,9 +126,14 @@ fn check(order: &Order, timestamp: u64, options: &EngineOptions, answer: BuiltPa
         payload_hash: sha256(&bytes),
         chunk_hashes: chunk_hashes(&bytes),
         payload: bytes,
-        blobs,
+        blobs: Vec::new(),
     };
-    Ok(Finished { payload, built })
+    Ok(Finished { payload, built, bundle })
+}
+
+fn hashes_of(payload: &Payload) -> Result<Vec<Vec<B256>>, String> {
+    let hashes = payload.hashes_by_transaction();
+    hashes.map_err(|broken| format!("the built block: {broken}"))
 }
 
 /// One blob for each versioned hash that the transactions name, in their order.
@@ -117,9 +141,7 @@ fn check_bundle<'a>(
     payload: &Payload,
     commitments: impl ExactSizeIterator<Item = &'a KzgCommitment>,
 ) -> Result<(), String> {
-    let named = payload
-        .versioned_hashes()
-        .map_err(|broken| format!("the built block: {broken}"))?;
+    let named = hashes_of(payload)?.concat();
     if named.len() != commitments.len() {
         return Err(format!(
             "the bundle has {} blobs for {} versioned hashes",
@@ -139,13 +161,9 @@ fn check_bundle<'a>(
     }
 }
 
-async fn execute(client: &Client, finished: &Finished) -> Result<(), String> {
-    let hashes = finished
-        .payload
-        .versioned_hashes()
-        .map_err(|broken| broken.to_string())?;
-    let root = finished.built.header.parent_beacon_block_root;
-    match client.new_payload(&finished.payload, &hashes, root).await {
+async fn execute(client: &Client, payload: &Payload, root: Hash) -> Result<(), String> {
+    let hashes = hashes_of(payload)?.concat();
+    match client.new_payload(payload, &hashes, root).await {
         Ok(PayloadStatus::Valid { .. }) => Ok(()),
         Ok(status) => Err(bounded(&format!(
             "our own client does not call its block VALID: {status:?}"

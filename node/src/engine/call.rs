@@ -3,11 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
+use bytes::Bytes;
+use hyper::StatusCode;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use ultramarine_types::execution::PayloadStatus;
 use ultramarine_types::limits;
 
-use super::http::HttpError;
+use super::http::{Answer, HttpError};
 use super::ipc::IpcError;
 
 /// Why a call has no result.
@@ -30,9 +33,14 @@ pub enum CallError {
     /// The client does not take our token.
     #[error("the token was refused: {0}")]
     Unauthorized(String),
-    /// An HTTP status with no JSON behind it.
-    #[error("HTTP {0}")]
-    Status(hyper::StatusCode),
+    /// An HTTP status with no answer of JSON-RPC behind it.
+    #[error("HTTP {status}: {what}")]
+    Status {
+        /// Which.
+        status: StatusCode,
+        /// The body, quoted, or where it points to.
+        what: String,
+    },
     /// An answer that is not the one the method promises.
     #[error("the answer cannot be read: {0}")]
     Answer(String),
@@ -75,6 +83,8 @@ pub enum Code {
     TooDeepReorg,
     /// Any other.
     Other(i64),
+    /// The error had none.
+    Missing,
 }
 
 impl Code {
@@ -114,6 +124,7 @@ impl fmt::Display for Code {
             Self::UnsupportedFork => "unsupported fork (-38005)",
             Self::TooDeepReorg => "too deep reorg (-38006)",
             Self::Other(code) => return write!(f, "error {code}"),
+            Self::Missing => "an error without a code",
         })
     }
 }
@@ -126,9 +137,10 @@ impl CallError {
             Self::Http(HttpError::Broken { .. }) | Self::Ipc(IpcError::Broken { .. }) => "broken",
             Self::Http(HttpError::Oversize { .. }) | Self::Ipc(IpcError::Oversize { .. }) => "oversize",
             Self::Http(HttpError::Request(_)) => "request",
+            Self::Http(HttpError::Encoded { .. }) | Self::Ipc(IpcError::Foreign(_)) => "answer",
             Self::Timeout { .. } => "timeout",
             Self::Unauthorized(_) => "unauthorized",
-            Self::Status(_) => "status",
+            Self::Status { .. } => "status",
             Self::Answer(_) => "answer",
             Self::Rpc { .. } => "error",
         }
@@ -157,47 +169,109 @@ pub fn bounded(text: &str) -> String {
     kept
 }
 
-#[derive(Deserialize)]
-struct Envelope<T> {
-    // `Option` would need `T: Default` without this when the field is absent.
-    #[serde(default = "none")]
-    result: Option<T>,
-    #[serde(default)]
-    error: Option<RpcError>,
+/// The beginning of a foreign body, so that a person can tell what it is: bounded, in one line, printable.
+pub fn quoted(body: &[u8]) -> String {
+    let body = body.trim_ascii();
+    if body.is_empty() {
+        return "an empty body".to_owned();
+    }
+    if body.starts_with(&GZIP) {
+        return "a body compressed with gzip, which we did not ask for".to_owned();
+    }
+    let shown = &body[..body.len().min(QUOTED_BYTES)];
+    let text: String = String::from_utf8_lossy(shown)
+        .chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let more = if shown.len() < body.len() { "…" } else { "" };
+    bounded(&format!("`{text}{more}`"))
+}
+
+/// Bytes of a foreign body that are shown.
+const QUOTED_BYTES: usize = 200;
+/// What a gzip file begins with (RFC 1952).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// The JSON-RPC answer within an HTTP answer, or what it is instead.
+pub fn json_of(answer: Answer) -> Result<Bytes, CallError> {
+    let Answer { status, location, body } = answer;
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    if status.is_success() {
+        // A list is the answer to a batch, which we never send; anything else is a page for people, or nothing.
+        return match is_object {
+            true => Ok(body),
+            false => Err(CallError::Answer(format!("HTTP {status} with {}", quoted(&body)))),
+        };
+    }
+    let what = match location {
+        Some(location) => format!("it points to {}", bounded(&location)),
+        None => quoted(&body),
+    };
+    // A client's check of host names answers 403 too, so there the body must speak of the token.
+    let is_about_token = || {
+        let text = what.to_ascii_lowercase();
+        ["token", "jwt", "auth", "bearer"]
+            .iter()
+            .any(|word| text.contains(word))
+    };
+    match status {
+        StatusCode::UNAUTHORIZED => Err(CallError::Unauthorized(format!("HTTP {status}: {what}"))),
+        StatusCode::FORBIDDEN if is_about_token() => Err(CallError::Unauthorized(format!("HTTP {status}: {what}"))),
+        // Some clients answer an error of the call with 4xx or 5xx and say in the body what it is.
+        _ if is_object && memchr::memmem::find(&body, b"\"jsonrpc\"").is_some() => Ok(body),
+        _ => Err(CallError::Status { status, what }),
+    }
 }
 
 #[derive(Deserialize)]
-struct RpcError {
-    code: i64,
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+struct Envelope<T> {
+    /// Absent, or there and perhaps null: `null` is an answer, no result at all is none.
+    #[serde(default = "none", deserialize_with = "present")]
+    result: Option<Option<T>>,
     #[serde(default)]
-    message: String,
-    #[serde(default)]
-    data: serde_json::Value,
+    error: Option<Value>,
 }
 
 const fn none<T>() -> Option<T> {
     None
 }
 
-/// Reads an answer; `None` if the result is `null`.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Reads an answer; `None` if the result is `null`. Its `id` is not looked at: a connection carries one call at a time,
+/// and some clients answer with a text for a number.
 pub fn read<'de, T: Deserialize<'de>>(answer: &'de [u8]) -> Result<Option<T>, CallError> {
     // A list would read as the fields in their order, and batches are not for us.
     if !answer.trim_ascii_start().starts_with(b"{") {
-        return Err(CallError::Answer("it is no JSON object".to_owned()));
+        return Err(CallError::Answer(format!("it is no JSON object: {}", quoted(answer))));
     }
     let envelope: Envelope<T> =
         serde_json::from_slice(answer).map_err(|error| CallError::Answer(bounded(&error.to_string())))?;
-    match envelope.error {
-        None => Ok(envelope.result),
-        Some(error) => Err(refusal(error)),
+    match (envelope.error, envelope.result) {
+        (Some(error), _) => Err(refusal(&error)),
+        (None, Some(result)) => Ok(result),
+        (None, None) => Err(CallError::Answer(format!(
+            "it has neither a result nor an error: {}",
+            quoted(answer)
+        ))),
     }
 }
 
-fn refusal(error: RpcError) -> CallError {
-    let code = Code::of(error.code);
-    let message = match &error.data {
-        serde_json::Value::Null => bounded(&error.message),
-        data => bounded(&format!("{} ({data})", error.message)),
+/// What an error says. JSON-RPC wants an object with a code and a message; whatever else comes is shown as it is.
+fn refusal(error: &Value) -> CallError {
+    let code = error["code"].as_i64().map_or(Code::Missing, Code::of);
+    let text = match (error["message"].as_str(), error.as_str()) {
+        (Some(message), _) => message.to_owned(),
+        (None, Some(text)) => text.to_owned(),
+        (None, None) => error.to_string(),
+    };
+    let message = match &error["data"] {
+        Value::Null => bounded(&text),
+        data => bounded(&format!("{text} ({data})")),
     };
     // ethrex answers a missing or wrong token with HTTP 200 and this.
     if code == Code::Server && message.starts_with("Auth failed") {
@@ -244,6 +318,98 @@ mod tests {
         for nonsense in [b"".as_slice(), b"{", b"[]", br#"{"result":"x"}"#] {
             assert!(matches!(read::<u64>(nonsense), Err(CallError::Answer(_))));
         }
+    }
+
+    #[test]
+    fn an_answer_is_read_whatever_its_id_and_an_error_whatever_its_shape() {
+        for id in ["1", "\"1\"", "null", "\"0x1\"", "1.5"] {
+            let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":7}}"#);
+            assert!(matches!(read::<u64>(answer.as_bytes()), Ok(Some(7))), "{id}");
+        }
+        assert!(matches!(read::<u64>(br#" {"result":7,"error":null}"#), Ok(Some(7))));
+        let errors = [
+            (r#"{"code":-32601,"message":"no"}"#, Code::MethodNotFound, "no"),
+            (r#"{"message":"no"}"#, Code::Missing, "no"),
+            (r#"{"code":"x","message":null,"data":[1]}"#, Code::Missing, "[1]"),
+            (r#""busy""#, Code::Missing, "busy"),
+            ("[7]", Code::Missing, "[7]"),
+            (r#"{"code":-38003}"#, Code::InvalidPayloadAttributes, "-38003"),
+        ];
+        for (error, expected, part) in errors {
+            for rest in ["", r#","result":null"#] {
+                let answer = format!(r#"{{"error":{error}{rest}}}"#);
+                let Err(CallError::Rpc { code, message }) = read::<u64>(answer.as_bytes()) else {
+                    panic!("{answer}")
+                };
+                assert!(
+                    code == expected && message.contains(part),
+                    "{answer}: {code}, {message}"
+                );
+            }
+        }
+        let deep = format!(r#"{{"error":{}}}"#, "[".repeat(100_000));
+        assert!(matches!(read::<u64>(deep.as_bytes()), Err(CallError::Answer(_))));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_quoted() {
+        let error = |answer: &[u8]| read::<u64>(answer).expect_err("no answer").to_string();
+        assert!(error(b"[{\"id\":1,\"result\":7}]").contains("[{\"id\""), "a batch");
+        assert!(error(br#"{"message":"denied by policy"}"#).contains("denied by policy"));
+        assert!(error(b"").contains("an empty body"));
+        assert!(error(b"{\"result\":\"\xff\"}").contains("unicode"));
+        let quote = quoted(&b"\x1b[31m<html>\r\n\xff hi".repeat(100));
+        assert!(quote.len() < 2 * QUOTED_BYTES && quote.ends_with("…`"), "{quote}");
+        assert!(!quote.chars().any(char::is_control), "{quote}");
+        assert!(quoted(&[0x1f, 0x8b, 8, 0]).contains("gzip"));
+    }
+
+    #[test]
+    fn an_http_answer_is_told_apart_by_its_status_and_body() {
+        let answer = |status: u16, body: &str| Answer {
+            status: StatusCode::from_u16(status).expect("a status"),
+            location: None,
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        };
+        let call = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"x"}}"#;
+        for status in [200, 400, 403, 404, 500] {
+            assert!(json_of(answer(status, call)).is_ok(), "{status}");
+        }
+        for (status, body) in [(200, "<html>"), (200, ""), (200, "[]"), (204, "")] {
+            assert!(
+                matches!(json_of(answer(status, body)), Err(CallError::Answer(_))),
+                "{status}"
+            );
+        }
+        for (status, body) in [
+            (401, ""),
+            (401, "{}"),
+            (403, "stale token"),
+            (403, "Authentication error"),
+        ] {
+            assert!(
+                matches!(json_of(answer(status, body)), Err(CallError::Unauthorized(_))),
+                "{body}"
+            );
+        }
+        for (status, body) in [
+            (403, "invalid host specified"),
+            (404, "<html>"),
+            (413, ""),
+            (503, r#"{"message":"busy"}"#),
+        ] {
+            let error = json_of(answer(status, body)).expect_err("no answer");
+            assert!(matches!(error, CallError::Status { .. }), "{status}: {error}");
+            assert!(
+                error.to_string().contains(&status.to_string()) && error.to_string().contains(body),
+                "{error}"
+            );
+        }
+        let moved = Answer {
+            location: Some("https://el.example/".to_owned()),
+            ..answer(301, "<html>")
+        };
+        assert!(json_of(moved).is_err_and(|error| error.to_string().contains("points to https://el.example/")));
     }
 
     #[test]

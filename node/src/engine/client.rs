@@ -3,20 +3,21 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use alloy_primitives::{B256, Bytes as AlloyBytes};
-use alloy_rpc_types_engine::ExecutionPayloadV3;
+use alloy_eips::eip4895::Withdrawal;
+use alloy_primitives::{B256, Bloom, Bytes as AlloyBytes, U256};
+use alloy_rpc_types_engine::{ExecutionPayloadV1, ExecutionPayloadV2, ExecutionPayloadV3};
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use ultramarine_runtime::{Clock, Counter, Histogram, Registry};
-use ultramarine_types::assembly::BlobPart;
 use ultramarine_types::execution::PayloadStatus;
-use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::limits::{BLOB_BYTES, PROOFS_PER_BLOB_MAX};
 use ultramarine_types::{Address, Hash, KzgCommitment, KzgProof};
 
 use super::call::{self, CallError, bounded};
 use super::payload::Payload;
 use super::transport::Transport;
+use super::waiting::{SLOW, Waiting};
 
 /// The methods we call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,17 +87,40 @@ pub struct Forkchoice {
     pub payload_id: Option<PayloadId>,
 }
 
-/// Names a build, opaque.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PayloadId([u8; 8]);
+/// Names a build: eight bytes in hex, which some clients write as a number. It goes back as it came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PayloadId(String);
+
+impl PayloadId {
+    fn read(text: String) -> Result<Self, CallError> {
+        let digits = text.strip_prefix("0x").unwrap_or_default();
+        let fits = (1..=16).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        match fits {
+            true => Ok(Self(text)),
+            false => Err(CallError::Answer(format!(
+                "payloadId is `{}`, not 8 bytes of hex",
+                bounded(&text)
+            ))),
+        }
+    }
+}
 
 /// Answer to `getPayload`.
 #[derive(Clone, Debug)]
 pub struct BuiltPayload {
     /// The block.
     pub payload: Payload,
-    /// Its blobs in block order, with commitments; proofs not yet verified.
-    pub blobs: Vec<(KzgCommitment, BlobPart)>,
+    /// Its blobs.
+    pub bundle: Bundle,
+}
+
+/// The blobs of a built block.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bundle {
+    /// In block order, with their commitments.
+    pub blobs: Vec<(KzgCommitment, Bytes)>,
+    /// What came as proofs, none verified: one a blob, or 128 cell proofs of it (EIP-7594), or both kinds mixed.
+    pub proofs: Vec<KzgProof>,
 }
 
 /// A block as `eth_getBlockByNumber` names it.
@@ -114,6 +138,7 @@ pub struct Client {
     transport: Transport,
     timeout: Duration,
     blobs_max: usize,
+    waiting: Waiting,
     next_id: Cell<u64>,
     clock: Clock,
     latencies: Vec<Histogram>,
@@ -122,11 +147,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client over `transport`. Every call ends within `timeout`; a bundle of more than `blobs_max` blobs is refused.
+    /// A client over `transport`. Every call ends within `timeout`, and `waiting` shows it; a bundle of more than
+    /// `blobs_max` blobs is refused.
     pub fn new(
         transport: Transport,
         timeout: Duration,
         blobs_max: usize,
+        waiting: Waiting,
         clock: Clock,
         registry: &std::sync::Arc<Registry>,
     ) -> Self {
@@ -142,6 +169,7 @@ impl Client {
             transport,
             timeout,
             blobs_max,
+            waiting,
             next_id: Cell::new(1),
             clock,
             latencies: Method::ALL.into_iter().map(latency).collect(),
@@ -153,6 +181,11 @@ impl Client {
     /// For messages: where the client is.
     pub fn place(&self) -> String {
         self.transport.place()
+    }
+
+    /// Longest time a call may take.
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Tells the client our methods and learns its own.
@@ -208,24 +241,20 @@ impl Client {
         }
         let answer = self.call(Method::ForkchoiceUpdatedV3, &(state, attributes)).await?;
         let answer: Answer = result(&answer)?;
-        let payload_id = match answer.payload_id {
-            None => None,
-            Some(text) => Some(PayloadId(fixed(&text, "payloadId")?)),
-        };
         Ok(Forkchoice {
             status: answer.payload_status.into(),
-            payload_id,
+            payload_id: answer.payload_id.map(PayloadId::read).transpose()?,
         })
     }
 
     /// Fetches a build; `prague` chooses V4.
-    pub async fn get_payload(&self, id: PayloadId, prague: bool) -> Result<BuiltPayload, CallError> {
+    pub async fn get_payload(&self, id: &PayloadId, prague: bool) -> Result<BuiltPayload, CallError> {
         let method = if prague {
             Method::GetPayloadV4
         } else {
             Method::GetPayloadV3
         };
-        let answer = self.call(method, &(format!("0x{}", hex::encode(id.0)),)).await?;
+        let answer = self.call(method, &(&id.0,)).await?;
         read_built(&answer, prague, self.blobs_max)
     }
 
@@ -270,14 +299,7 @@ impl Client {
         };
         let body = Bytes::from(serde_json::to_vec(&request).expect("our own types serialise"));
         let started = self.clock.now();
-        let exchange = self.transport.exchange(&body);
-        let outcome = match tokio::time::timeout(self.timeout, exchange).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(CallError::Timeout {
-                method: method.name(),
-                after: self.timeout,
-            }),
-        };
+        let outcome = self.within_the_time(method, &body).await;
         match &outcome {
             Ok(_) => {
                 self.calls[method as usize].inc();
@@ -287,6 +309,32 @@ impl Client {
             Err(error) => outcome_counter(&self.registry, method, error.kind()).inc(),
         }
         outcome
+    }
+
+    /// Makes an exchange; says what is waited for when it takes long, at doubling intervals.
+    async fn within_the_time(&self, method: Method, body: &Bytes) -> Result<Bytes, CallError> {
+        let (method, started) = (method.name(), tokio::time::Instant::now());
+        let _shown = self.waiting.begin(method);
+        let mut exchange = std::pin::pin!(self.transport.exchange(body));
+        let mut look = SLOW.min(self.timeout);
+        loop {
+            match tokio::time::timeout_at(started + look, &mut exchange).await {
+                Ok(outcome) => return outcome,
+                Err(_) if look >= self.timeout => {
+                    return Err(CallError::Timeout {
+                        method,
+                        after: self.timeout,
+                    });
+                }
+                Err(_) => tracing::warn!(
+                    "the execution client at {} has not answered {method} for {} s; it may take {} s",
+                    self.transport.place(),
+                    look.as_secs(),
+                    self.timeout.as_secs()
+                ),
+            }
+            look = (look * 2).min(self.timeout);
+        }
     }
 }
 
@@ -303,23 +351,21 @@ pub fn read_built(answer: &[u8], prague: bool, blobs_max: usize) -> Result<Built
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Answer<'a> {
-        execution_payload: ExecutionPayloadV3,
         #[serde(borrow)]
-        blobs_bundle: WireBundle<'a>,
+        execution_payload: WirePayload<'a>,
+        // Nothing to list is written as an empty list, as `null` or not at all. What is left out wrongly shows in the
+        // block's hash or in its blobs' versioned hashes.
+        #[serde(borrow, default)]
+        blobs_bundle: Option<WireBundle<'a>>,
         #[serde(default)]
         execution_requests: Option<Vec<AlloyBytes>>,
     }
     let answer: Answer<'_> = result(answer)?;
-    let requests = match (prague, answer.execution_requests) {
-        (false, _) => None,
-        (true, Some(requests)) => Some(requests),
-        (true, None) => return Err(CallError::Answer("executionRequests are missing".to_owned())),
-    };
     Ok(BuiltPayload {
-        blobs: answer.blobs_bundle.decode(blobs_max)?,
+        bundle: answer.blobs_bundle.unwrap_or_default().decode(blobs_max)?,
         payload: Payload {
-            requests,
-            execution: answer.execution_payload,
+            requests: prague.then(|| answer.execution_requests.unwrap_or_default()),
+            execution: answer.execution_payload.read()?,
         },
     })
 }
@@ -390,47 +436,107 @@ impl From<WireStatus> for PayloadStatus {
     }
 }
 
-/// `BlobsBundleV1`, still in hex and still in the answer's bytes.
+/// `ExecutionPayloadV3`.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WirePayload<'a> {
+    parent_hash: B256,
+    fee_recipient: alloy_primitives::Address,
+    state_root: B256,
+    receipts_root: B256,
+    logs_bloom: Bloom,
+    prev_randao: B256,
+    block_number: &'a str,
+    gas_limit: &'a str,
+    gas_used: &'a str,
+    timestamp: &'a str,
+    extra_data: AlloyBytes,
+    base_fee_per_gas: U256,
+    block_hash: B256,
+    #[serde(default)]
+    transactions: Option<Vec<AlloyBytes>>,
+    #[serde(default)]
+    withdrawals: Option<Vec<Withdrawal>>,
+    blob_gas_used: &'a str,
+    excess_blob_gas: &'a str,
+}
+
+impl WirePayload<'_> {
+    fn read(self) -> Result<ExecutionPayloadV3, CallError> {
+        Ok(ExecutionPayloadV3 {
+            blob_gas_used: quantity(self.blob_gas_used)?,
+            excess_blob_gas: quantity(self.excess_blob_gas)?,
+            payload_inner: ExecutionPayloadV2 {
+                withdrawals: self.withdrawals.unwrap_or_default(),
+                payload_inner: ExecutionPayloadV1 {
+                    parent_hash: self.parent_hash,
+                    fee_recipient: self.fee_recipient,
+                    state_root: self.state_root,
+                    receipts_root: self.receipts_root,
+                    logs_bloom: self.logs_bloom,
+                    prev_randao: self.prev_randao,
+                    block_number: quantity(self.block_number)?,
+                    gas_limit: quantity(self.gas_limit)?,
+                    gas_used: quantity(self.gas_used)?,
+                    timestamp: quantity(self.timestamp)?,
+                    extra_data: self.extra_data,
+                    base_fee_per_gas: self.base_fee_per_gas,
+                    block_hash: self.block_hash,
+                    transactions: self.transactions.unwrap_or_default(),
+                },
+            },
+        })
+    }
+}
+
+/// `BlobsBundleV1`, still in hex and still in the answer's bytes.
+#[derive(Default, Deserialize)]
 struct WireBundle<'a> {
-    #[serde(borrow)]
-    commitments: Vec<&'a str>,
-    #[serde(borrow)]
-    proofs: Vec<&'a str>,
-    #[serde(borrow)]
-    blobs: Vec<&'a str>,
+    #[serde(borrow, default)]
+    commitments: Option<Vec<&'a str>>,
+    #[serde(borrow, default)]
+    proofs: Option<Vec<&'a str>>,
+    #[serde(borrow, default)]
+    blobs: Option<Vec<&'a str>>,
 }
 
 impl WireBundle<'_> {
     /// Decodes all hex; every blob is a slice of one buffer, written once.
-    fn decode(&self, blobs_max: usize) -> Result<Vec<(KzgCommitment, BlobPart)>, CallError> {
-        let count = self.blobs.len();
-        if self.commitments.len() != count || self.proofs.len() != count {
-            let (commitments, proofs) = (self.commitments.len(), self.proofs.len());
-            return Err(CallError::Answer(format!(
-                "{count} blobs, {commitments} commitments, {proofs} proofs"
-            )));
-        }
+    fn decode(self, blobs_max: usize) -> Result<Bundle, CallError> {
+        let (commitments, proofs, blobs) = (
+            self.commitments.unwrap_or_default(),
+            self.proofs.unwrap_or_default(),
+            self.blobs.unwrap_or_default(),
+        );
+        let count = blobs.len();
         if count > blobs_max {
             return Err(CallError::Answer(format!(
                 "{count} blobs, above this chain's {blobs_max}"
             )));
         }
+        if commitments.len() != count || proofs.len() > count * PROOFS_PER_BLOB_MAX {
+            let (commitments, proofs) = (commitments.len(), proofs.len());
+            return Err(CallError::Answer(format!(
+                "{count} blobs, {commitments} commitments, {proofs} proofs"
+            )));
+        }
         let mut buffer = BytesMut::zeroed(count * BLOB_BYTES);
-        for (blob, room) in self.blobs.iter().zip(buffer.chunks_exact_mut(BLOB_BYTES)) {
+        for (blob, room) in blobs.iter().zip(buffer.chunks_exact_mut(BLOB_BYTES)) {
             hex::decode_to_slice(blob, room)
                 .map_err(|error| CallError::Answer(format!("a blob is not {BLOB_BYTES} bytes of hex: {error}")))?;
         }
         let mut buffer = buffer.freeze();
-        let mut blobs = Vec::with_capacity(count);
-        for (commitment, proof) in self.commitments.iter().zip(&self.proofs) {
-            let part = BlobPart {
-                blob: buffer.split_to(BLOB_BYTES),
-                proofs: vec![KzgProof(fixed(proof, "a proof")?)],
-            };
-            blobs.push((KzgCommitment(fixed(commitment, "a commitment")?), part));
-        }
-        Ok(blobs)
+        let blob = |commitment: &&str| {
+            let commitment = KzgCommitment(fixed(commitment, "a commitment")?);
+            Ok((commitment, buffer.split_to(BLOB_BYTES)))
+        };
+        let blobs: Result<Vec<_>, CallError> = commitments.iter().map(blob).collect();
+        let proof = |proof: &&str| Ok(KzgProof(fixed(proof, "a proof")?));
+        let proofs: Result<Vec<_>, CallError> = proofs.iter().map(proof).collect();
+        Ok(Bundle {
+            blobs: blobs?,
+            proofs: proofs?,
+        })
     }
 }
 
@@ -477,23 +583,128 @@ mod tests {
         let point = "0x".to_owned() + &"c0".repeat(48);
         let bundle = |commitments, proofs, blobs| {
             let bundle = WireBundle {
-                commitments,
-                proofs,
-                blobs,
+                commitments: Some(commitments),
+                proofs: Some(proofs),
+                blobs: Some(blobs),
             };
             bundle
                 .decode(2)
-                .map(|blobs| blobs.len())
+                .map(|bundle| (bundle.blobs.len(), bundle.proofs.len()))
                 .map_err(|error| error.to_string())
         };
-        assert_eq!(bundle(vec![&point; 2], vec![&point; 2], vec![&blob; 2]), Ok(2));
-        assert_eq!(bundle(vec![], vec![], vec![]), Ok(0));
+        assert_eq!(bundle(vec![&point; 2], vec![&point; 2], vec![&blob; 2]), Ok((2, 2)));
+        assert_eq!(bundle(vec![], vec![], vec![]), Ok((0, 0)));
+        // Which proof is whose, and which are missing, is not seen here.
+        for proofs in [0, 1, 129, 256] {
+            assert_eq!(
+                bundle(vec![&point; 2], vec![&point; proofs], vec![&blob; 2]),
+                Ok((2, proofs))
+            );
+        }
+        assert!(bundle(vec![&point; 2], vec![&point; 257], vec![&blob; 2]).is_err_and(|error| error.contains("257")));
         assert!(
             bundle(vec![&point], vec![&point; 2], vec![&blob; 2]).is_err_and(|error| error.contains("1 commitments"))
         );
         assert!(bundle(vec![&point; 3], vec![&point; 3], vec![&blob; 3]).is_err_and(|error| error.contains("above")));
         assert!(bundle(vec![&point], vec![&point], vec![&blob[..100]]).is_err());
         assert!(bundle(vec!["0xzz"], vec![&point], vec![&blob]).is_err());
+    }
+
+    /// An answer to `getPayload`, with changes to it.
+    fn built(change: impl Fn(&mut serde_json::Value)) -> Result<BuiltPayload, CallError> {
+        let hash = format!("0x{}", "ab".repeat(32));
+        let mut result = json!({
+            "executionPayload": {
+                "parentHash": hash, "feeRecipient": format!("0x{}", "ab".repeat(20)), "stateRoot": hash,
+                "receiptsRoot": hash, "logsBloom": format!("0x{}", "00".repeat(256)), "prevRandao": hash,
+                "blockNumber": "0x7", "gasLimit": "0x1c9c380", "gasUsed": "0x5208", "timestamp": "0x64",
+                "extraData": "0x", "baseFeePerGas": "0x7", "blockHash": hash, "transactions": [], "withdrawals": [],
+                "blobGasUsed": "0x20000", "excessBlobGas": "0x0",
+            },
+            "blockValue": "0x1", "shouldOverrideBuilder": false, "executionRequests": [],
+            "blobsBundle": {"commitments": [], "proofs": [], "blobs": []},
+        });
+        change(&mut result);
+        let answer = json!({"jsonrpc": "2.0", "id": "1", "result": result}).to_string();
+        read_built(answer.as_bytes(), true, 6)
+    }
+
+    #[test]
+    fn lists_with_nothing_in_them_may_be_null_or_absent() {
+        let plain = built(|_| ()).expect("as the specification writes it");
+        let alloy: ExecutionPayloadV3 = serde_json::from_value(json!({
+            "parentHash": plain.payload.execution.payload_inner.payload_inner.parent_hash,
+            "feeRecipient": format!("0x{}", "ab".repeat(20)), "stateRoot": format!("0x{}", "ab".repeat(32)),
+            "receiptsRoot": format!("0x{}", "ab".repeat(32)), "logsBloom": format!("0x{}", "00".repeat(256)),
+            "prevRandao": format!("0x{}", "ab".repeat(32)), "blockNumber": "0x7", "gasLimit": "0x1c9c380",
+            "gasUsed": "0x5208", "timestamp": "0x64", "extraData": "0x", "baseFeePerGas": "0x7",
+            "blockHash": format!("0x{}", "ab".repeat(32)), "transactions": [], "withdrawals": [],
+            "blobGasUsed": "0x20000", "excessBlobGas": "0x0",
+        }))
+        .expect("alloy reads it");
+        assert_eq!(plain.payload.execution, alloy, "field by field as alloy reads them");
+        let lists = [
+            ("/executionPayload", "transactions"),
+            ("/executionPayload", "withdrawals"),
+            ("/blobsBundle", "commitments"),
+            ("/blobsBundle", "proofs"),
+            ("/blobsBundle", "blobs"),
+            ("", "executionRequests"),
+            ("", "blobsBundle"),
+        ];
+        for (place, list) in lists {
+            let changed = |change: fn(&mut serde_json::Map<String, serde_json::Value>, &str)| {
+                built(|result| {
+                    let object = result.pointer_mut(place).and_then(|object| object.as_object_mut());
+                    change(object.expect("it is there"), list);
+                })
+            };
+            let null = changed(|object, list| drop(object.insert(list.to_owned(), serde_json::Value::Null)));
+            let absent = changed(|object, list| drop(object.remove(list)));
+            for read in [null, absent] {
+                let read = read.unwrap_or_else(|error| panic!("{list}: {error}"));
+                assert_eq!((&read.payload, &read.bundle), (&plain.payload, &plain.bundle), "{list}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_payload_must_have_is_missed_by_name() {
+        for field in ["parentHash", "blockNumber", "timestamp", "blobGasUsed", "blockHash"] {
+            let error = built(|result| {
+                result["executionPayload"]
+                    .as_object_mut()
+                    .expect("an object")
+                    .remove(field);
+            })
+            .expect_err("it is not there")
+            .to_string();
+            assert!(error.contains(field), "{error}");
+        }
+        for wrong in [
+            json!(7),
+            json!("7"),
+            json!("0x"),
+            json!(null),
+            json!("0x10000000000000000"),
+        ] {
+            let read = built(|result| result["executionPayload"]["gasUsed"] = wrong.clone());
+            assert!(matches!(read, Err(CallError::Answer(_))), "{wrong}");
+        }
+        let capitals =
+            built(|result| result["executionPayload"]["stateRoot"] = json!(format!("0x{}", "AB".repeat(32))));
+        assert!(capitals.is_ok());
+        assert!(built(|result| *result = json!(null)).is_err_and(|error| error.to_string().contains("null")));
+    }
+
+    #[test]
+    fn a_payload_id_goes_back_as_it_came() {
+        for id in ["0x0", "0x00000000000000ab", "0xAB", "0x0123456789abcdef"] {
+            assert_eq!(PayloadId::read(id.to_owned()).expect(id).0, id);
+        }
+        for id in ["", "0x", "ab", "0x0123456789abcdef0", "0xgg", "0x\n"] {
+            assert!(PayloadId::read(id.to_owned()).is_err(), "{id}");
+        }
     }
 
     #[test]

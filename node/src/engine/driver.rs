@@ -3,7 +3,7 @@
 //! Calls of different kinds overlap, each in a task of its own. Forkchoice updates keep their order, and an import
 //! keeps its `newPayload` in that order too, because a block cannot be executed before its parent.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 use ultramarine_runtime::{Histogram, Io, Receiver, RingOps, Sender, TileContext};
 use ultramarine_types::execution::{EngineCall, EngineReply, Executed, PayloadStatus};
-use ultramarine_types::limits::{Limits, PAYLOAD_BYTES_MAX};
+use ultramarine_types::limits::{Limits, PAYLOAD_BYTES_MAX, PROOFS_PER_BLOB_MAX};
 use ultramarine_types::verify::{Verdict, VerifyJob};
 use ultramarine_types::{Address, Hash, Init, Stage};
 
@@ -20,9 +20,11 @@ use super::call::bounded;
 use super::client::Client;
 use super::lanes::Lanes;
 use super::payload::{self, Broken, Payload};
+use super::proofs::Proofs;
 use super::startup::{self, Expected};
 use super::transport::{Endpoint, Transport};
 use super::turns::{Turn, Turns};
+use super::waiting::Waiting;
 
 /// Calls carried out at one time: a build, an execution per value in assembly, and imports waiting for their turn.
 const TASKS_MAX: usize = 64;
@@ -36,6 +38,8 @@ pub struct EngineOptions {
     pub io: Io,
     /// Longest time one call may take.
     pub timeout: Duration,
+    /// Where calls that take long are shown.
+    pub waiting: Waiting,
     /// How long a build may collect transactions before it is fetched. Zero suits clients that pack the pool at once
     /// (ethrex, EthereumJS); geth and reth improve a build for some hundred milliseconds.
     pub build_wait: Duration,
@@ -57,9 +61,11 @@ impl EngineOptions {
         self.prague_time.is_some_and(|time| timestamp >= time)
     }
 
-    /// Largest answer: a built block's blobs and payload in hex, and a mebibyte for names and brackets.
+    /// Largest answer: a built block's blobs, their proofs and the payload in hex, with quotes around each, and a mebibyte
+    /// for names and brackets.
     pub const fn answer_bytes_max(&self) -> usize {
-        2 * (self.limits.block_blob_bytes() + PAYLOAD_BYTES_MAX) + 1024 * 1024
+        let proofs = self.limits.blobs_per_block as usize * PROOFS_PER_BLOB_MAX * (48 + 4);
+        2 * (self.limits.block_blob_bytes() + proofs + PAYLOAD_BYTES_MAX) + 1024 * 1024
     }
 
     /// What the client must be.
@@ -95,7 +101,10 @@ pub async fn run(
     let LaneClient { jobs, mut verdicts } = lanes;
     let engine = Rc::new(Engine::new(options, jobs, &ctx)?);
     let starting = Rc::clone(&engine);
-    let mut start = Box::pin(async move { startup::wait(&starting.client, &starting.options.expected()).await });
+    let mut start = Box::pin(async move {
+        let away = |why: &str| *starting.away.borrow_mut() = format!(": {}", bounded(why));
+        startup::wait(&starting.client, &starting.options.expected(), away).await
+    });
     let mut turns = Turns::default();
     let mut tasks: JoinSet<Result<(), ultramarine_runtime::Closed>> = JoinSet::new();
     loop {
@@ -140,6 +149,9 @@ struct Engine {
     lanes: Lanes,
     /// Whether the client was found to be the right one.
     ready: Cell<bool>,
+    /// Why it was not found yet, behind a colon.
+    away: RefCell<String>,
+    proofs: Proofs,
     clock: ultramarine_runtime::Clock,
     build_stage: Histogram,
     execute_stage: Histogram,
@@ -151,7 +163,8 @@ impl Engine {
         let transport = Transport::new(&options.endpoint, options.io, ring, options.answer_bytes_max())
             .map_err(|error| format!("engine.url: {error}"))?;
         let blobs_max = options.limits.blobs_per_block as usize;
-        let client = Client::new(transport, options.timeout, blobs_max, ctx.clock, &ctx.registry);
+        let waiting = options.waiting.clone();
+        let client = Client::new(transport, options.timeout, blobs_max, waiting, ctx.clock, &ctx.registry);
         let stage = |stage: Stage| {
             let help = "Time a block spent in each stage of its life on this node.";
             ctx.registry
@@ -161,6 +174,8 @@ impl Engine {
             client,
             lanes: Lanes::new(jobs),
             ready: Cell::new(false),
+            away: RefCell::default(),
+            proofs: Proofs::default(),
             clock: ctx.clock,
             build_stage: stage(Stage::Build),
             execute_stage: stage(Stage::Execute),
@@ -240,7 +255,7 @@ impl Engine {
             return Err(reason);
         }
         let started = self.clock.now();
-        let built = build::build(&self.client, &self.lanes, &self.options, order, turn).await?;
+        let built = build::build(&self.client, &self.lanes, &self.proofs, &self.options, order, turn).await?;
         self.build_stage.record(self.clock.now().since(started));
         Ok(built)
     }
@@ -335,7 +350,11 @@ impl Engine {
     /// Why the client cannot be asked yet.
     fn unavailable(&self) -> Option<PayloadStatus> {
         (!self.ready.get()).then(|| PayloadStatus::Unavailable {
-            reason: format!("the execution client at {} has not answered yet", self.client.place()),
+            reason: bounded(&format!(
+                "the execution client at {} has not answered yet{}",
+                self.client.place(),
+                self.away.borrow()
+            )),
         })
     }
 }

@@ -24,6 +24,9 @@ const BASE_FEE: u64 = 1_000_000_000;
 /// How fast the blob base fee moves (EIP-4844's constant). With the target equal to the maximum it never does.
 const BLOB_FEE_FRACTION: u64 = 3_338_477;
 
+/// Characters of a wrong value that are shown.
+const FOUND_CHARS_MAX: usize = 80;
+
 /// What a new chain's execution genesis depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GenesisOptions {
@@ -244,14 +247,9 @@ fn storage_root(storage: &Value, field: &str) -> Result<B256, GenesisError> {
 
 fn wrong(field: &str, found: &Value, expected: &'static str) -> GenesisError {
     let mut found = found.to_string();
-    found.truncate(
-        found
-            .char_indices()
-            .map(|(index, _)| index)
-            .take_while(|index| *index <= 80)
-            .last()
-            .unwrap_or(0),
-    );
+    if let Some((index, _)) = found.char_indices().nth(FOUND_CHARS_MAX) {
+        found.truncate(index);
+    }
     GenesisError {
         field: field.to_owned(),
         found,
@@ -274,7 +272,7 @@ fn big(value: &Value, field: &str) -> Result<U256, GenesisError> {
     read.ok_or_else(|| wrong(field, value, "a number or 0x-prefixed hex"))
 }
 
-fn optional(value: &Value, field: &str) -> Result<Option<u64>, GenesisError> {
+pub(crate) fn optional(value: &Value, field: &str) -> Result<Option<u64>, GenesisError> {
     if value.is_null() {
         Ok(None)
     } else {
@@ -282,7 +280,7 @@ fn optional(value: &Value, field: &str) -> Result<Option<u64>, GenesisError> {
     }
 }
 
-fn number(value: &Value, field: &str) -> Result<u64, GenesisError> {
+pub(crate) fn number(value: &Value, field: &str) -> Result<u64, GenesisError> {
     let expected = "a number of at most 64 bits";
     if value.is_null() {
         return Err(wrong(field, value, expected));
@@ -290,7 +288,7 @@ fn number(value: &Value, field: &str) -> Result<u64, GenesisError> {
     u64::try_from(big(value, field)?).map_err(|_| wrong(field, value, expected))
 }
 
-fn data(value: &Value, field: &str) -> Result<Bytes, GenesisError> {
+pub(crate) fn data(value: &Value, field: &str) -> Result<Bytes, GenesisError> {
     match value {
         Value::Null => Ok(Bytes::new()),
         Value::String(text) => hex::decode(text)
@@ -300,7 +298,7 @@ fn data(value: &Value, field: &str) -> Result<Bytes, GenesisError> {
     }
 }
 
-fn fixed_bytes<const N: usize>(value: &Value, field: &str) -> Result<[u8; N], GenesisError> {
+pub(crate) fn fixed_bytes<const N: usize>(value: &Value, field: &str) -> Result<[u8; N], GenesisError> {
     let bytes = data(value, field)?;
     if bytes.is_empty() {
         return Ok([0; N]);
@@ -371,7 +369,7 @@ mod tests {
         let mut genesis = execution_genesis(&OPTIONS);
         genesis["gasLimit"] = "many".into();
         let error = genesis_hash(&genesis).expect_err("no number").to_string();
-        assert!(error.contains("gasLimit") && error.contains("many"), "{error}");
+        assert!(error.starts_with("gasLimit is \"many\"; expected a number"), "{error}");
         genesis = execution_genesis(&OPTIONS);
         genesis["config"]["cancunTime"] = Value::Null;
         assert!(

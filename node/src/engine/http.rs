@@ -8,10 +8,16 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use crate::config::HttpUrl;
+pub use crate::config::UrlError;
 
 /// Idle connections kept: as many as calls of different kinds overlap.
 const IDLE_MAX: usize = 8;
@@ -22,7 +28,21 @@ pub struct HttpClient {
     authority: String,
     path: String,
     answer_bytes_max: usize,
-    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// A connection, and the task that drives it.
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // It would end by itself, but not while it writes to a server that does not read.
+        self.task.abort();
+    }
 }
 
 /// A whole answer.
@@ -30,6 +50,8 @@ pub struct HttpClient {
 pub struct Answer {
     /// HTTP status.
     pub status: StatusCode,
+    /// Where the server would rather be asked.
+    pub location: Option<String>,
     /// Body.
     pub body: Bytes,
 }
@@ -62,26 +84,36 @@ pub enum HttpError {
         /// The bound.
         max: usize,
     },
+    /// The answer is compressed, and we read no such answers.
+    #[error(
+        "{authority} compresses its answers ({encoding}), which we did not ask for: turn that off there, or in the proxy before it"
+    )]
+    Encoded {
+        /// Host and port.
+        authority: String,
+        /// The content's encoding.
+        encoding: String,
+    },
 }
 
-/// A URL we do not speak.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`{0}` is no URL of the form http://host:port")]
-pub struct UrlError(pub String);
+impl HttpError {
+    /// Whether something answers that speaks another protocol.
+    pub fn is_foreign(&self) -> bool {
+        match self {
+            Self::Broken { source, .. } => source.is_parse(),
+            Self::Request(_) | Self::Oversize { .. } | Self::Encoded { .. } => true,
+            Self::Connect { .. } => false,
+        }
+    }
+}
 
 impl HttpClient {
     /// A client of `url`; no answer may be larger than `answer_bytes_max`. Connects when first used.
     pub fn new(url: &str, answer_bytes_max: usize) -> Result<Self, UrlError> {
-        let wrong = || UrlError(url.to_owned());
-        let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
-        if host.is_empty() || authority.contains('@') || port.parse::<u16>().is_err() {
-            return Err(wrong());
-        }
+        let url: HttpUrl = url.parse()?;
         Ok(Self {
-            authority: format!("{host}:{port}"),
-            path: format!("/{}", path.trim_end_matches('/')),
+            authority: url.authority().to_string(),
+            path: url.path,
             answer_bytes_max,
             idle: Mutex::new(Vec::new()),
         })
@@ -114,6 +146,7 @@ impl HttpClient {
         // ours may safely be repeated, so a kept connection that fails is replaced once by a fresh one.
         if let Some(mut kept) = self.take_idle().await {
             match kept
+                .sender
                 .send_request(self.request(method, path, body.clone(), token)?)
                 .await
             {
@@ -127,6 +160,7 @@ impl HttpClient {
         }
         let mut fresh = self.connect().await?;
         let response = fresh
+            .sender
             .send_request(self.request(method, path, body.clone(), token)?)
             .await;
         let response = response.map_err(|source| self.broken(source))?;
@@ -153,16 +187,17 @@ impl HttpClient {
         Ok(request.body(Full::new(body))?)
     }
 
-    async fn finish(
-        &self,
-        connection: SendRequest<Full<Bytes>>,
-        response: Response<Incoming>,
-    ) -> Result<Answer, HttpError> {
+    async fn finish(&self, connection: Connection, response: Response<Incoming>) -> Result<Answer, HttpError> {
         let status = response.status();
-        let announced = response
-            .headers()
-            .get(CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse().ok());
+        let header = |name: HeaderName| response.headers().get(name)?.to_str().ok();
+        let location = header(LOCATION).map(str::to_owned);
+        let announced = header(CONTENT_LENGTH).and_then(|value| value.parse().ok());
+        if let Some(encoding) = header(CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+            return Err(HttpError::Encoded {
+                authority: self.authority.clone(),
+                encoding: encoding.chars().take(40).collect(),
+            });
+        }
         let oversize = HttpError::Oversize {
             max: self.answer_bytes_max,
         };
@@ -186,11 +221,12 @@ impl HttpClient {
         }
         Ok(Answer {
             status,
+            location,
             body: body.into(),
         })
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, HttpError> {
+    async fn connect(&self) -> Result<Connection, HttpError> {
         let connect = |source| HttpError::Connect {
             authority: self.authority.clone(),
             source,
@@ -200,22 +236,22 @@ impl HttpClient {
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|source| self.broken(source))?;
-        // Ends when the sender is dropped or the server closes; its error is seen by the request it fails.
-        tokio::spawn(connection);
-        Ok(sender)
+        // Its error is seen by the request it fails.
+        let task = tokio::spawn(async move { drop(connection.await) });
+        Ok(Connection { sender, task })
     }
 
     /// The most recently used connection that is still open.
-    async fn take_idle(&self) -> Option<SendRequest<Full<Bytes>>> {
+    async fn take_idle(&self) -> Option<Connection> {
         loop {
-            let mut sender = self.free().pop()?;
-            if sender.ready().await.is_ok() {
-                return Some(sender);
+            let mut kept = self.free().pop()?;
+            if kept.sender.ready().await.is_ok() {
+                return Some(kept);
             }
         }
     }
 
-    fn free(&self) -> MutexGuard<'_, Vec<SendRequest<Full<Bytes>>>> {
+    fn free(&self) -> MutexGuard<'_, Vec<Connection>> {
         // The list is whole at every point where a panic could leave it.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -295,6 +331,20 @@ mod tests {
             let error = client.get("/").await.expect_err("too much");
             assert!(matches!(error, HttpError::Oversize { max: 100 }), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_compressed_answer_and_another_protocol_are_named() {
+        let packed = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n..";
+        let client = HttpClient::new(&server(packed).await, 100).expect("a URL");
+        let error = client.get("/").await.expect_err("not read");
+        assert!(error.is_foreign() && error.to_string().contains("(gzip)"), "{error}");
+        // What a TLS server says to plain text: an alert.
+        let client = HttpClient::new(&server("\x15\x03\x01\x00\x02\x02\x46").await, 100).expect("a URL");
+        let error = client.get("/").await.expect_err("no HTTP");
+        assert!(error.is_foreign(), "{error}");
+        let client = HttpClient::new(&server("").await, 100).expect("a URL");
+        assert!(!client.get("/").await.expect_err("gone").is_foreign());
     }
 
     #[tokio::test]

@@ -1,20 +1,27 @@
 //! This file knows how to speak JSON-RPC over a Unix socket, on the ring where there is one.
 //!
-//! Clients write one JSON value per answer and mark its end only by its last brace, so the end is found by counting
-//! brackets. Each connection carries one call at a time; calls that overlap use connections of their own.
+//! Clients write one JSON value per answer and mark its end only by its last brace ([`ValueEnd`]). Each connection carries
+//! one call at a time; calls that overlap use connections of their own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_uring::buf::BoundedBuf;
 use ultramarine_runtime::{Io, RingOps};
+
+use super::call::quoted;
+use super::value_end::{Found, ValueEnd};
 
 /// Idle connections kept: as many as calls of different kinds overlap.
 const IDLE_MAX: usize = 8;
 /// Bytes asked for in one read.
 const READ_BYTES: usize = 256 * 1024;
+/// An answer above this gets room for the largest there was at once: to grow, it would be copied again and again.
+const LARGE: usize = 4 * READ_BYTES;
 
 /// The socket of a client, and the connections to it that are free.
 #[derive(Debug)]
@@ -24,6 +31,8 @@ pub struct IpcClient {
     ring: RingOps,
     answer_bytes_max: usize,
     idle: RefCell<Vec<Connection>>,
+    /// Bytes of the largest answer so far.
+    largest: Cell<usize>,
 }
 
 /// Why there is no answer.
@@ -51,6 +60,9 @@ pub enum IpcError {
         /// The bound.
         max: usize,
     },
+    /// What answers speaks something else.
+    #[error("the answer is no JSON object: {0}")]
+    Foreign(String),
 }
 
 impl IpcClient {
@@ -62,6 +74,7 @@ impl IpcClient {
             ring,
             answer_bytes_max,
             idle: RefCell::new(Vec::new()),
+            largest: Cell::new(0),
         }
     }
 
@@ -76,10 +89,7 @@ impl IpcClient {
         let kept = self.idle.borrow_mut().pop();
         if let Some(mut kept) = kept {
             match self.call(&mut kept, body).await {
-                Ok(answer) => {
-                    self.keep(kept);
-                    return Ok(answer);
-                }
+                Ok(answer) => return Ok(self.finish(kept, answer)),
                 Err(IpcError::Broken { source, .. }) => {
                     tracing::debug!(
                         "a kept connection to {} failed, trying a fresh one: {source}",
@@ -87,7 +97,9 @@ impl IpcClient {
                     );
                     self.idle.borrow_mut().clear();
                 }
-                Err(error @ (IpcError::Connect { .. } | IpcError::Oversize { .. })) => return Err(error),
+                Err(error @ (IpcError::Connect { .. } | IpcError::Oversize { .. } | IpcError::Foreign(_))) => {
+                    return Err(error);
+                }
             }
         }
         let connect = |source| IpcError::Connect {
@@ -96,46 +108,60 @@ impl IpcClient {
         };
         let mut fresh = Connection::open(&self.path, self.io).await.map_err(connect)?;
         let answer = self.call(&mut fresh, body).await?;
-        self.keep(fresh);
-        Ok(answer)
+        Ok(self.finish(fresh, answer))
     }
 
-    async fn call(&self, connection: &mut Connection, body: &Bytes) -> Result<Bytes, IpcError> {
+    async fn call(&self, connection: &mut Connection, body: &Bytes) -> Result<Whole, IpcError> {
         let broken = |source| IpcError::Broken {
             path: self.path.clone(),
             source,
         };
-        connection.write(body, &self.ring).await.map_err(broken)?;
-        connection
-            .write(&Bytes::from_static(b"\n"), &self.ring)
-            .await
-            .map_err(broken)?;
-        let mut answer = Vec::new();
+        connection.write_line(body, &self.ring).await.map_err(broken)?;
+        let mut bytes = Vec::new();
         let mut value = ValueEnd::default();
         loop {
-            let before = answer.len();
-            let count = connection.read(&mut answer, &self.ring).await.map_err(broken)?;
+            let before = bytes.len();
+            if before >= LARGE && before < self.largest.get() {
+                // The last read asks for room behind the end.
+                bytes.reserve(self.largest.get() - before + READ_BYTES);
+            }
+            let count = connection.read(&mut bytes, &self.ring).await.map_err(broken)?;
             if count == 0 {
                 return Err(broken(io::ErrorKind::UnexpectedEof.into()));
             }
-            if answer.len() > self.answer_bytes_max {
+            if bytes.len() > self.answer_bytes_max {
                 return Err(IpcError::Oversize {
                     max: self.answer_bytes_max,
                 });
             }
-            if let Some(end) = value.find(&answer[before..]) {
-                answer.truncate(before + end);
-                return Ok(answer.into());
+            match value.find(&bytes[before..]) {
+                Found::More => {}
+                Found::End(end) => {
+                    let end = before + end;
+                    return Ok(Whole { bytes, end });
+                }
+                Found::NoValue => return Err(IpcError::Foreign(quoted(&bytes))),
             }
         }
     }
 
-    fn keep(&self, connection: Connection) {
+    /// The answer alone. Its connection is kept, unless something follows that nobody asked for.
+    fn finish(&self, connection: Connection, whole: Whole) -> Bytes {
+        let Whole { mut bytes, end } = whole;
+        self.largest.set(self.largest.get().max(end));
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < IDLE_MAX {
+        if idle.len() < IDLE_MAX && bytes[end..].trim_ascii().is_empty() {
             idle.push(connection);
         }
+        bytes.truncate(end);
+        bytes.into()
     }
+}
+
+/// What was read up to the end of an answer, and where in it the answer ends.
+struct Whole {
+    bytes: Vec<u8>,
+    end: usize,
 }
 
 /// One connection, on whichever reactor this thread runs.
@@ -154,76 +180,60 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
+    /// Connects at once or not at all: on the ring a full queue of connections would be waited for, and waits that are
+    /// given up stay with the kernel.
     async fn open(path: &Path, io: Io) -> io::Result<Self> {
+        let stream = tokio::net::UnixStream::connect(path).await?;
         match io {
-            Io::Uring => tokio_uring::net::UnixStream::connect(path).await.map(Self::Ring),
-            Io::Fallback => tokio::net::UnixStream::connect(path).await.map(Self::Epoll),
+            Io::Uring => {
+                let stream = stream.into_std()?;
+                // The ring waits by itself; for a socket that refuses to block it would not.
+                stream.set_nonblocking(false)?;
+                Ok(Self::Ring(tokio_uring::net::UnixStream::from_std(stream)))
+            }
+            Io::Fallback => Ok(Self::Epoll(stream)),
         }
     }
 
-    async fn write(&mut self, bytes: &Bytes, ring: &RingOps) -> io::Result<()> {
+    async fn write_line(&mut self, bytes: &Bytes, ring: &RingOps) -> io::Result<()> {
+        let mut line = Vec::with_capacity(bytes.len() + 1);
+        line.extend_from_slice(bytes);
+        line.push(b'\n');
         match self {
             Self::Ring(stream) => {
                 ring.inc();
-                stream.write_all(bytes.to_vec()).await.0
+                stream.write_all(line).await.0
             }
-            Self::Epoll(stream) => stream.write_all(bytes).await,
+            Self::Epoll(stream) => stream.write_all(&line).await,
         }
     }
 
-    /// Appends what has arrived, at most [`READ_BYTES`]; zero at the end of the stream.
+    /// Appends what has arrived, at most as much as there is room, and [`READ_BYTES`] of room at least; zero at the end
+    /// of the stream.
     async fn read(&mut self, into: &mut Vec<u8>, ring: &RingOps) -> io::Result<usize> {
+        into.reserve(READ_BYTES);
         match self {
             Self::Ring(stream) => {
                 ring.inc();
-                // The kernel writes into a buffer it owns meanwhile, so bytes take one copy to the answer.
-                let (count, buffer) = stream.read(Vec::with_capacity(READ_BYTES)).await;
-                let count = count?;
-                into.extend_from_slice(buffer.get(..count).unwrap_or(&buffer));
-                Ok(count)
+                // The kernel owns the buffer meanwhile.
+                let buffer = std::mem::take(into);
+                let free = buffer.len()..buffer.capacity();
+                let (count, buffer) = stream.read(buffer.slice(free)).await;
+                *into = buffer.into_inner();
+                count
             }
-            Self::Epoll(stream) => {
-                into.reserve(READ_BYTES);
-                stream.read_buf(into).await
-            }
+            Self::Epoll(stream) => stream.read_buf(into).await,
         }
     }
 }
 
-/// Finds the end of one JSON object or array in bytes that arrive piece by piece.
-#[derive(Debug, Default)]
-struct ValueEnd {
-    depth: u32,
-    in_string: bool,
-    escaped: bool,
-}
-
-impl ValueEnd {
-    /// Position behind the last byte of the value within `piece`, if it ends there.
-    fn find(&mut self, piece: &[u8]) -> Option<usize> {
-        for (index, byte) in piece.iter().enumerate() {
-            if self.in_string {
-                match byte {
-                    _ if self.escaped => self.escaped = false,
-                    b'\\' => self.escaped = true,
-                    b'"' => self.in_string = false,
-                    _ => {}
-                }
-                continue;
-            }
-            match byte {
-                b'"' => self.in_string = true,
-                b'{' | b'[' => self.depth = self.depth.saturating_add(1),
-                b'}' | b']' => {
-                    self.depth = self.depth.saturating_sub(1);
-                    if self.depth == 0 {
-                        return Some(index + 1);
-                    }
-                }
-                _ => {}
-            }
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // What a call that was given up has submitted stays with the kernel until the kernel answers, and the socket
+        // with it. Shut down, it answers at once.
+        if let Self::Ring(stream) = self {
+            let _ = stream.shutdown(Shutdown::Both);
         }
-        None
     }
 }
 
@@ -231,20 +241,6 @@ impl ValueEnd {
 mod tests {
     use super::*;
     use ultramarine_runtime::{IoMode, Registry, block_on_net};
-
-    #[test]
-    fn the_end_of_a_value_is_found_wherever_the_pieces_are_cut() {
-        let value = br#"{"a":"}\"]{","b":[{},[1]],"c":"\\"}"#;
-        for cut in 0..value.len() {
-            let mut end = ValueEnd::default();
-            assert_eq!(end.find(&value[..cut]), None, "cut at {cut}");
-            assert_eq!(
-                end.find(&[&value[cut..], b"\n{".as_slice()].concat()),
-                Some(value.len() - cut),
-                "cut at {cut}"
-            );
-        }
-    }
 
     #[test]
     fn calls_over_a_socket_are_answered_on_either_reactor() {

@@ -20,7 +20,10 @@ pub struct Lanes {
 #[derive(Debug)]
 struct Bundle {
     left: usize,
-    settled: oneshot::Sender<Result<(), String>>,
+    /// Whether the first that does not hold ends it.
+    strict: bool,
+    found: Vec<(u16, Finding)>,
+    settled: oneshot::Sender<Vec<(u16, Finding)>>,
 }
 
 /// Removes a bundle whose verdicts nobody waits for any more.
@@ -47,8 +50,36 @@ impl Lanes {
 
     /// Verifies every proof of a bundle built for `height`. An error names the blob and what is wrong with it.
     pub async fn verify(&self, height: Height, blobs: &[(KzgCommitment, BlobPart)]) -> Result<(), String> {
+        for (index, finding) in self.ask(height, blobs, true).await? {
+            match finding {
+                Finding::Holds => {}
+                Finding::Wrong => return Err(format!("the proof of blob {index} does not hold")),
+                Finding::Malformed(what) => return Err(format!("blob {index} is malformed: {what}")),
+                Finding::Unjudged => return Err(format!("blob {index} was not verified")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether each proof holds, in the order of the blobs.
+    pub async fn judge(&self, height: Height, blobs: &[(KzgCommitment, BlobPart)]) -> Result<Vec<bool>, String> {
+        let mut holds = vec![false; blobs.len()];
+        for (index, finding) in self.ask(height, blobs, false).await? {
+            if let Some(holds) = holds.get_mut(usize::from(index)) {
+                *holds = matches!(finding, Finding::Holds);
+            }
+        }
+        Ok(holds)
+    }
+
+    async fn ask(
+        &self,
+        height: Height,
+        blobs: &[(KzgCommitment, BlobPart)],
+        strict: bool,
+    ) -> Result<Vec<(u16, Finding)>, String> {
         let Some(last) = blobs.len().checked_sub(1) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let (settled, outcome) = oneshot::channel();
         let key = self.name(height);
@@ -56,6 +87,8 @@ impl Lanes {
             key,
             Bundle {
                 left: blobs.len(),
+                strict,
+                found: Vec::new(),
                 settled,
             },
         );
@@ -79,9 +112,7 @@ impl Lanes {
                 .await
                 .map_err(|_| "the verifier has stopped".to_owned())?;
         }
-        outcome
-            .await
-            .unwrap_or_else(|_| Err("the verdicts were lost".to_owned()))
+        outcome.await.map_err(|_| "the verdicts were lost".to_owned())
     }
 
     /// Takes a verdict. One for a bundle that nobody waits for is dropped.
@@ -91,16 +122,11 @@ impl Lanes {
             return;
         };
         bundle.left = bundle.left.saturating_sub(1);
-        let outcome = match verdict.finding {
-            Finding::Holds if bundle.left > 0 => return,
-            Finding::Holds => Ok(()),
-            Finding::Wrong => Err(format!("the proof of blob {} does not hold", verdict.index)),
-            Finding::Malformed(what) => Err(format!("blob {} is malformed: {what}", verdict.index)),
-            Finding::Unjudged => Err(format!("blob {} was not verified", verdict.index)),
-        };
-        if let Some(bundle) = pending.remove(&verdict.key) {
+        let is_last = bundle.left == 0 || bundle.strict && !matches!(verdict.finding, Finding::Holds);
+        bundle.found.push((verdict.index, verdict.finding));
+        if is_last && let Some(bundle) = pending.remove(&verdict.key) {
             // The waiter may have given up.
-            let _ = bundle.settled.send(outcome);
+            let _ = bundle.settled.send(bundle.found);
         }
     }
 
@@ -167,6 +193,28 @@ mod tests {
             outcome(2, malformed).await,
             Err("blob 0 is malformed: its proof is not on the curve".to_owned())
         );
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn each_proof_is_judged_by_itself_where_that_is_asked() {
+        let (jobs, mut queue): (_, Receiver<VerifyJob>) = link("jobs", 64).expect("a link");
+        let lanes = Lanes::new(jobs);
+        let blobs = blobs(4);
+        let verifier = async {
+            for _ in 0..4 {
+                let job = queue.recv().await.expect("a job");
+                let finding = [Finding::Wrong, Finding::Holds, Finding::Unjudged, Finding::Holds];
+                lanes.settle(&Verdict {
+                    key: job.key,
+                    index: 3 - job.index,
+                    sender: None,
+                    finding: finding[usize::from(job.index)],
+                });
+            }
+        };
+        let (judged, ()) = tokio::join!(lanes.judge(Height(1), &blobs), verifier);
+        assert_eq!(judged, Ok(vec![true, false, true, false]));
+        assert_eq!(lanes.judge(Height(1), &[]).await, Ok(Vec::new()));
     }
 
     #[tokio::test(flavor = "current_thread")]

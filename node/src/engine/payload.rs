@@ -190,6 +190,11 @@ impl Payload {
 
     /// The versioned hashes that the blob transactions name, in block order.
     pub fn versioned_hashes(&self) -> Result<Vec<B256>, Broken> {
+        Ok(self.hashes_by_transaction()?.concat())
+    }
+
+    /// The versioned hashes of each blob transaction, in block order.
+    pub fn hashes_by_transaction(&self) -> Result<Vec<Vec<B256>>, Broken> {
         let mut hashes = Vec::new();
         for (index, transaction) in self.transactions().iter().enumerate() {
             if transaction.first() != Some(&BLOB_TRANSACTION) {
@@ -197,7 +202,7 @@ impl Payload {
             }
             match EthereumTxEnvelope::<TxEip4844>::decode_2718_exact(transaction) {
                 Ok(EthereumTxEnvelope::Eip4844(signed)) => {
-                    hashes.extend_from_slice(&signed.tx().blob_versioned_hashes);
+                    hashes.push(signed.tx().blob_versioned_hashes.clone());
                 }
                 Ok(_) | Err(_) => return Err(Broken::Transaction(index)),
             }

@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
+use hyper::StatusCode;
 use ultramarine_types::Hash;
 
 use super::call::{CallError, Code};
 use super::client::{Client, Method};
+use super::ipc::IpcError;
 
 /// First pause between two attempts; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest pause: a client that comes up is found within this.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// A client that takes longer than this to come up is worth a warning.
+const LONG: Duration = Duration::from_secs(10);
 
 /// What our chain expects of its execution client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +76,17 @@ pub enum StartError {
         /// What is missing.
         methods: String,
     },
+    /// It is an execution client's, and not for us.
+    #[error(
+        "{place} knows no Engine API ({what}): it looks like the execution client's public RPC port. Give the \
+         authenticated port (--authrpc.port of geth, reth and ethrex, 8551 unless changed) with engine.url or --engine"
+    )]
+    PublicPort {
+        /// Where.
+        place: String,
+        /// What it said.
+        what: String,
+    },
     /// It answers, but nothing like an execution client would.
     #[error("what answers at {place} is no Engine API ({what}): check engine.url, it must be the authenticated port")]
     Stranger {
@@ -90,22 +106,31 @@ enum Attempt {
     Refused(StartError),
 }
 
-/// Waits until the client answers, and checks that it is the right one. One line says what is waited for.
-pub async fn wait(client: &Client, expected: &Expected) -> Result<(), StartError> {
+/// Waits until the client answers, and checks that it is the right one. A line says what is waited for, and again when
+/// that changes; `away` hears of every attempt.
+pub async fn wait(client: &Client, expected: &Expected, away: impl Fn(&str)) -> Result<(), StartError> {
     let mut pause = PAUSE_MIN;
-    let mut told = false;
+    let (mut told, started) = (None, tokio::time::Instant::now());
     loop {
         match attempt(client, expected).await {
             Ok(()) => {
-                tracing::info!("the execution client at {} is up and on our chain", client.place());
+                let (place, limit) = (client.place(), client.timeout());
+                tracing::info!("the execution client at {place} is up and on our chain; a call may take {limit:?}");
                 return Ok(());
             }
             Err(Attempt::Refused(error)) => return Err(error),
-            Err(Attempt::Away(error)) if !told => {
-                told = true;
-                tracing::warn!("waiting for the execution client at {}: {error}", client.place());
+            Err(Attempt::Away(error)) => {
+                let why = error.to_string();
+                away(&why);
+                // Two that start together wait for each other for a moment; only then is something wrong.
+                let news = (error.kind(), started.elapsed() >= LONG);
+                let place = client.place();
+                match (told.replace(news) == Some(news), news.1) {
+                    (true, _) => tracing::debug!("still waiting for {place}: {why}"),
+                    (false, false) => tracing::info!("waiting for the execution client at {place}: {why}"),
+                    (false, true) => tracing::warn!("still waiting for the execution client at {place}: {why}"),
+                }
             }
-            Err(Attempt::Away(error)) => tracing::debug!("still waiting for {}: {error}", client.place()),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
@@ -114,10 +139,14 @@ pub async fn wait(client: &Client, expected: &Expected) -> Result<(), StartError
 
 async fn attempt(client: &Client, expected: &Expected) -> Result<(), Attempt> {
     let place = client.place();
-    let judge = |error| judge(&place, error);
+    let judge = |method: Method| {
+        let place = &place;
+        move |error| judge(place, method, error)
+    };
     let needed = needed(expected.prague);
     let names: Vec<&str> = needed.iter().map(|method| method.name()).collect();
-    let offered = client.exchange_capabilities(&names).await.map_err(judge)?;
+    let offered = client.exchange_capabilities(&names).await;
+    let offered = offered.map_err(judge(Method::ExchangeCapabilities))?;
     let missing: Vec<&str> = names
         .into_iter()
         .filter(|name| !offered.iter().any(|offer| offer == name))
@@ -128,7 +157,7 @@ async fn attempt(client: &Client, expected: &Expected) -> Result<(), Attempt> {
             methods: missing.join(", "),
         }));
     }
-    let found = client.chain_id().await.map_err(judge)?;
+    let found = client.chain_id().await.map_err(judge(Method::ChainId))?;
     if found != expected.chain_id {
         return Err(Attempt::Refused(StartError::ChainId {
             place,
@@ -136,7 +165,8 @@ async fn attempt(client: &Client, expected: &Expected) -> Result<(), Attempt> {
             found,
         }));
     }
-    let genesis = client.block("0x0").await.map_err(judge)?;
+    let genesis = client.block("0x0").await;
+    let genesis = genesis.map_err(judge(Method::GetBlockByNumber))?;
     match genesis.map(|block| block.hash) {
         Some(found) if found != expected.genesis_hash => Err(Attempt::Refused(StartError::Genesis {
             place,
@@ -159,27 +189,46 @@ fn needed(prague: bool) -> Vec<Method> {
     methods
 }
 
-fn judge(place: &str, error: CallError) -> Attempt {
+fn judge(place: &str, method: Method, error: CallError) -> Attempt {
     let place = place.to_owned();
+    let stranger = |what: String| {
+        let place = place.clone();
+        Attempt::Refused(StartError::Stranger { place, what })
+    };
     match error {
         CallError::Unauthorized(what) => Attempt::Refused(StartError::Unauthorized { place, what }),
+        // Every Engine API has this method, so what does not know it is none.
+        CallError::Rpc {
+            code: Code::MethodNotFound,
+            message,
+        } if method == Method::ExchangeCapabilities => {
+            Attempt::Refused(StartError::PublicPort { place, what: message })
+        }
         CallError::Rpc {
             code: Code::MethodNotFound,
             message,
         } => Attempt::Refused(StartError::Unsupported {
             place,
-            methods: message,
+            methods: format!("{} there ({message})", method.name()),
         }),
-        CallError::Answer(what) => Attempt::Refused(StartError::Stranger { place, what }),
-        CallError::Status(status) if status.is_client_error() => Attempt::Refused(StartError::Stranger {
-            place,
-            what: format!("HTTP {status}"),
-        }),
-        CallError::Http(_)
-        | CallError::Ipc(_)
-        | CallError::Timeout { .. }
-        | CallError::Status(_)
-        | CallError::Rpc { .. } => Attempt::Away(error),
+        CallError::Answer(what) => stranger(what),
+        CallError::Status { status, .. } if is_worth_waiting_for(status) => Attempt::Away(error),
+        CallError::Status { .. } | CallError::Ipc(IpcError::Foreign(_) | IpcError::Oversize { .. }) => {
+            stranger(error.to_string())
+        }
+        CallError::Http(ref http) if http.is_foreign() => stranger(error.to_string()),
+        CallError::Http(_) | CallError::Ipc(_) | CallError::Timeout { .. } | CallError::Rpc { .. } => {
+            Attempt::Away(error)
+        }
+    }
+}
+
+/// Whether a status may be another one soon: a client that starts behind a proxy, or a server that has too much to do.
+fn is_worth_waiting_for(status: StatusCode) -> bool {
+    match status {
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => true,
+        StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => false,
+        _ => status.is_server_error(),
     }
 }
 
@@ -188,29 +237,52 @@ mod tests {
     use super::*;
 
     fn judged(error: CallError) -> Option<StartError> {
-        match judge("here", error) {
+        match judge("here", Method::ExchangeCapabilities, error) {
             Attempt::Refused(error) => Some(error),
             Attempt::Away(_) => None,
         }
     }
 
+    fn status(status: u16, what: &str) -> CallError {
+        CallError::Status {
+            status: StatusCode::from_u16(status).expect("a status"),
+            what: what.to_owned(),
+        }
+    }
+
+    fn rpc(code: Code, message: &str) -> CallError {
+        CallError::Rpc {
+            code,
+            message: message.to_owned(),
+        }
+    }
+
     #[test]
     fn a_client_that_is_not_there_is_waited_for_and_a_wrong_one_is_not() {
-        assert_eq!(
-            judged(CallError::Timeout {
-                method: "m",
-                after: Duration::ZERO
-            }),
-            None
-        );
-        assert_eq!(judged(CallError::Status(hyper::StatusCode::BAD_GATEWAY)), None);
-        assert_eq!(
-            judged(CallError::Rpc {
-                code: Code::Internal,
-                message: String::new()
-            }),
-            None
-        );
+        let timeout = CallError::Timeout {
+            method: "m",
+            after: Duration::ZERO,
+        };
+        let away = [408, 425, 429, 500, 502, 503, 504].map(|code| status(code, "busy"));
+        for error in away.into_iter().chain([timeout, rpc(Code::Internal, "")]) {
+            let text = error.to_string();
+            assert_eq!(judged(error), None, "{text}");
+        }
+        let strange = [301, 307, 400, 403, 404, 405, 413, 415, 501, 505].map(|code| status(code, "`<html>`"));
+        let page = CallError::Answer("HTTP 200 OK with `<html>`".to_owned());
+        for error in strange.into_iter().chain([page]) {
+            let text = error.to_string();
+            let refused = judged(error).unwrap_or_else(|| panic!("{text}")).to_string();
+            assert!(
+                refused.contains("engine.url") && refused.contains("`<html>`"),
+                "{refused}"
+            );
+            assert!(refused.contains("HTTP ") && !refused.contains("JWT"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_refused_token_and_a_public_port_are_told_apart() {
         let refused = judged(CallError::Unauthorized("HTTP 401".to_owned()))
             .expect("refused")
             .to_string();
@@ -218,14 +290,22 @@ mod tests {
             refused.contains("JWT") && refused.contains("engine.jwt_secret"),
             "{refused}"
         );
-        let refused = judged(CallError::Rpc {
-            code: Code::MethodNotFound,
-            message: "eth_chainId".to_owned(),
-        });
-        assert!(matches!(refused, Some(StartError::Unsupported { .. })));
+        let refused = judged(rpc(
+            Code::MethodNotFound,
+            "Method not found: engine_exchangeCapabilities",
+        ))
+        .expect("refused")
+        .to_string();
         assert!(
-            judged(CallError::Status(hyper::StatusCode::NOT_FOUND))
-                .is_some_and(|error| error.to_string().contains("engine.url"))
+            refused.contains("public RPC port") && refused.contains("8551") && refused.contains("--engine"),
+            "{refused}"
+        );
+        let Attempt::Refused(refused) = judge("here", Method::ChainId, rpc(Code::MethodNotFound, "no")) else {
+            panic!("it is no client of ours")
+        };
+        assert!(
+            refused.to_string().contains("does not support eth_chainId"),
+            "{refused}"
         );
     }
 

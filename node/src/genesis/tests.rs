@@ -38,7 +38,7 @@ fn consensus() -> Value {
     })
 }
 
-fn check(consensus: &Value, execution: &Value) -> Result<Genesis, GenesisError> {
+fn check(consensus: &Value, execution: &Value) -> Result<Genesis, GenesisErrors> {
     let texts = (
         serde_json::to_string_pretty(consensus),
         serde_json::to_string(execution),
@@ -70,12 +70,18 @@ fn every_parameter_and_the_validators_change_the_hash_and_peers_do_not() {
         ("block_interval_ms", json!(1001)),
         ("blob_retention_heights_min", json!(101)),
         ("gas_limit_min", json!(2)),
-        ("gas_limit_max", json!(99)),
+        ("gas_limit_max", json!(99_000_000)),
         ("prague_time", json!(5)),
     ] {
-        let mut changed = consensus();
+        let (mut changed, mut execution) = (consensus(), execution());
+        // The other file follows.
+        match field {
+            "blobs_per_block_max" => execution["config"]["blobSchedule"]["cancun"]["max"] = value.clone(),
+            "prague_time" => execution["config"]["pragueTime"] = value.clone(),
+            _ => {}
+        }
         changed["chain"][field] = value;
-        assert_ne!(check(&changed, &execution()).expect("valid").hash, original, "{field}");
+        assert_ne!(check(&changed, &execution).expect("valid").hash, original, "{field}");
     }
     let mut changed = consensus();
     changed["validators"][0]["power"] = json!(2);
@@ -94,7 +100,11 @@ fn an_execution_genesis_of_another_chain_is_refused_with_both_hashes() {
     let mut other = execution();
     other["config"]["chainId"] = json!(8);
     let error = check(&consensus(), &other).expect_err("another chain").to_string();
-    assert!(error.contains("chain id 8") && error.contains("has 7"), "{error}");
+    assert!(
+        error.contains("chain_id is 7, config.chainId is 8")
+            && error.contains("genesis.json and execution-genesis.json"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -113,17 +123,286 @@ fn a_misspelt_field_names_its_line() {
 }
 
 #[test]
-fn parameters_validators_and_peers_are_checked() {
+fn parameters_validators_and_peers_are_checked_all_at_once() {
     let mut wrong = consensus();
-    wrong["chain"]["blobs_per_block_max"] = json!(1);
-    assert!(matches!(check(&wrong, &execution()), Err(GenesisError::Params { .. })));
-    let mut wrong = consensus();
+    wrong["chain"]["block_interval_ms"] = json!(1);
     wrong["validators"] = json!([]);
-    assert!(matches!(
-        check(&wrong, &execution()),
-        Err(GenesisError::Validators { .. })
-    ));
-    let mut wrong = consensus();
-    wrong["peers"] = json!(["nowhere"]);
-    assert!(matches!(check(&wrong, &execution()), Err(GenesisError::Peer { .. })));
+    wrong["peers"] = json!(["nowhere", "a:1", "http://b:1"]);
+    let GenesisErrors(errors) = check(&wrong, &execution()).expect_err("four mistakes");
+    assert!(
+        matches!(
+            errors.as_slice(),
+            [
+                GenesisError::Params { .. },
+                GenesisError::Validators { .. },
+                GenesisError::Peer { .. },
+                GenesisError::Peer { .. }
+            ]
+        ),
+        "{errors:?}"
+    );
+    let text = GenesisErrors(errors).to_string();
+    assert_eq!(text.lines().count(), 4, "{text}");
+    assert!(text.contains("`nowhere` has no port"), "{text}");
+}
+
+/// The file a change is made in, where, and to what.
+type Change = (&'static str, &'static str, Value);
+
+/// What is said when these are changed: keys are separated by dots, null removes.
+fn complaint(prague_time: Option<u64>, changes: &[Change]) -> Option<String> {
+    let mut execution = execution_genesis(&GenesisOptions {
+        chain_id: 7,
+        blobs_per_block: 6,
+        gas_limit: 36_000_000,
+        prague_time,
+        accounts: 1,
+    });
+    let mut consensus = consensus();
+    consensus["chain"]["prague_time"] = json!(prague_time);
+    for (file, path, value) in changes {
+        let whole = if *file == "chain" {
+            &mut consensus["chain"]
+        } else {
+            &mut execution
+        };
+        let pointer = format!("/{}", path.replace('.', "/"));
+        match whole.pointer_mut(&pointer) {
+            Some(place) => *place = value.clone(),
+            None => {
+                let (parent, key) = pointer.rsplit_once('/').expect("it begins with one");
+                whole.pointer_mut(parent).expect(parent)[key] = value.clone();
+            }
+        }
+    }
+    // Of the changes below, only those to `alloc` and of forks that hold at once are bound by the hash.
+    if let Ok(hash) = genesis_hash(&execution) {
+        consensus["chain"]["execution_genesis_hash"] = json!(hash);
+    }
+    check(&consensus, &execution).err().map(|error| error.to_string())
+}
+
+#[test]
+fn what_both_files_say_is_the_same() {
+    const T: u64 = 1_800_000_000;
+    let both = "genesis.json and execution-genesis.json disagree: ";
+    assert_eq!(complaint(None, &[]), None);
+    assert_eq!(complaint(Some(T), &[]), None);
+    assert_eq!(complaint(Some(0), &[]), None);
+    let agree: [(Option<u64>, &[Change]); 6] = [
+        // Written in other ways, or what clients take by themselves.
+        (Some(16), &[("execution", "config.pragueTime", json!("0x10"))]),
+        (None, &[("execution", "config.blobSchedule", json!(null))]),
+        (None, &[("execution", "config.blobSchedule.prague.max", json!(12))]),
+        (Some(0), &[("execution", "config.blobSchedule.cancun.max", json!(12))]),
+        (
+            None,
+            &[
+                ("chain", "gas_limit_min", json!(36_000_000)),
+                ("chain", "gas_limit_max", json!(36_000_000)),
+            ],
+        ),
+        (None, &[("execution", "config.osakaTime", json!(null))]),
+    ];
+    for (prague, changes) in agree {
+        assert_eq!(complaint(prague, changes), None, "{changes:?}");
+    }
+    let disagree: [(Option<u64>, Change, [&str; 2]); 11] = [
+        (
+            None,
+            ("execution", "config.chainId", json!(8)),
+            ["chain_id is 7", "config.chainId is 8"],
+        ),
+        (
+            Some(T),
+            ("execution", "config.pragueTime", json!(T + 3600)),
+            ["prague_time is 1800000000", "config.pragueTime is 1800003600"],
+        ),
+        (
+            Some(T),
+            ("execution", "config.pragueTime", json!(null)),
+            ["prague_time is 1800000000", "config.pragueTime is not set"],
+        ),
+        (
+            None,
+            ("execution", "config.pragueTime", json!(T)),
+            ["prague_time is not set", "config.pragueTime is 1800000000"],
+        ),
+        (
+            None,
+            ("execution", "config.blobSchedule.cancun.max", json!(12)),
+            ["blobs_per_block_max is 6", "config.blobSchedule.cancun.max is 12"],
+        ),
+        (
+            Some(T),
+            ("execution", "config.blobSchedule.cancun.max", json!(12)),
+            ["blobs_per_block_max is 6", "config.blobSchedule.cancun.max is 12"],
+        ),
+        (
+            Some(T),
+            ("execution", "config.blobSchedule.prague.max", json!(9)),
+            ["blobs_per_block_max is 6", "config.blobSchedule.prague.max is 9"],
+        ),
+        (
+            Some(T),
+            ("execution", "config.blobSchedule.prague", json!(null)),
+            [
+                "blobs_per_block_max is 6",
+                "config.blobSchedule.prague.max is 9 (not set",
+            ],
+        ),
+        (
+            None,
+            ("chain", "blobs_per_block_max", json!(12)),
+            ["blobs_per_block_max is 12", "config.blobSchedule.cancun.max is 6"],
+        ),
+        (
+            None,
+            ("chain", "gas_limit_max", json!(35_999_999)),
+            ["gas_limit_max is 35999999", "gasLimit is 36000000"],
+        ),
+        (
+            None,
+            ("chain", "gas_limit_min", json!(36_000_001)),
+            ["gas_limit_min is 36000001", "gasLimit is 36000000"],
+        ),
+    ];
+    for (prague, change, parts) in disagree {
+        let text = complaint(prague, std::slice::from_ref(&change)).unwrap_or_else(|| panic!("{change:?} is accepted"));
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.starts_with(both), "{text}");
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+    let text = complaint(
+        Some(T),
+        &[
+            ("execution", "config.pragueTime", json!(T + 1)),
+            ("execution", "config.blobSchedule.cancun.max", json!(7)),
+            ("chain", "gas_limit_max", json!(6_000_000)),
+        ],
+    );
+    assert_eq!(text.expect("three").lines().count(), 3, "all are told at once");
+}
+
+#[test]
+fn an_execution_genesis_has_the_rules_that_the_node_relies_on() {
+    const T: u64 = 1_800_000_000;
+    let withdrawals = "alloc.0x00000961ef480eb55e80d19ad83579a64c007002";
+    let faults: [(Option<u64>, Change, &str); 16] = [
+        (
+            None,
+            ("execution", "config.osakaTime", json!(T)),
+            "config.osakaTime is 1800000000; expected no such entry",
+        ),
+        (
+            None,
+            ("execution", "config.bpo1Time", json!(0)),
+            "config.bpo1Time is 0; expected no such entry",
+        ),
+        (
+            None,
+            ("execution", "config.cancunTime", json!(null)),
+            "config.cancunTime is null",
+        ),
+        (
+            None,
+            ("execution", "config.cancunTime", json!(1)),
+            "config.cancunTime is 1",
+        ),
+        (
+            None,
+            ("execution", "config.shanghaiTime", json!(null)),
+            "config.shanghaiTime is null",
+        ),
+        (
+            None,
+            ("execution", "config.shanghaiTime", json!(5)),
+            "config.shanghaiTime is 5",
+        ),
+        (
+            None,
+            ("execution", "config.londonBlock", json!(5)),
+            "config.londonBlock is 5; expected 0",
+        ),
+        (
+            None,
+            ("execution", "config.homesteadBlock", json!(null)),
+            "config.homesteadBlock is null; expected 0",
+        ),
+        (
+            None,
+            ("execution", "config.terminalTotalDifficulty", json!(null)),
+            "terminalTotalDifficulty is null",
+        ),
+        (
+            None,
+            ("execution", "config.terminalTotalDifficulty", json!(7)),
+            "terminalTotalDifficulty is 7",
+        ),
+        (
+            None,
+            ("execution", "config.blobSchedule.cancun.target", json!(7)),
+            "target is 7; expected at most its max, 6",
+        ),
+        (
+            None,
+            ("execution", "config.blobSchedule.cancun.max", json!("many")),
+            "config.blobSchedule.cancun.max is \"many\"",
+        ),
+        (
+            None,
+            (
+                "execution",
+                "config.blobSchedule.cancun.baseFeeUpdateFraction",
+                json!(0),
+            ),
+            "is 0; expected a number",
+        ),
+        (None, ("execution", "timestamp", json!("soon")), "timestamp is \"soon\""),
+        (
+            Some(T),
+            ("execution", "config.depositContractAddress", json!(null)),
+            "config.depositContractAddress is null",
+        ),
+        (
+            Some(T),
+            ("execution", withdrawals, json!({ "balance": "0x0" })),
+            "withdrawal requests (EIP-7002)",
+        ),
+    ];
+    for (prague, change, part) in faults {
+        let text = complaint(prague, std::slice::from_ref(&change)).unwrap_or_else(|| panic!("{change:?} is accepted"));
+        assert!(
+            text.starts_with("execution-genesis.json: ") && text.contains(part),
+            "{change:?}: {text}"
+        );
+        assert_eq!(text.lines().count(), 1, "each is told once: {text}");
+    }
+}
+
+#[test]
+fn what_is_doubtful_about_a_chain_is_named_and_nothing_else() {
+    let warnings = |change: &dyn Fn(&mut Value, &mut Value)| {
+        let (mut consensus, mut execution) = (consensus(), execution());
+        change(&mut consensus, &mut execution);
+        consensus["chain"]["execution_genesis_hash"] = json!(genesis_hash(&execution).expect("a genesis"));
+        check(&consensus, &execution).expect("it runs").warnings(1_800_000_000)
+    };
+    assert!(warnings(&|_, _| {}).is_empty());
+    assert!(warnings(&|_, execution| execution["timestamp"] = json!(1_800_000_000)).is_empty());
+    let text = warnings(&|consensus, _| consensus["chain"]["block_interval_ms"] = json!(999)).concat();
+    assert!(
+        text.contains("block_interval_ms is 999") && text.contains("whole seconds"),
+        "{text}"
+    );
+    let text = warnings(&|_, execution| execution["timestamp"] = json!("0x6b49d209")).concat();
+    assert!(
+        text.contains("timestamp is 1800000009, 9 s after this machine's clock"),
+        "{text}"
+    );
+    let text = warnings(&|consensus, execution| {
+        consensus["chain"]["prague_time"] = json!(1_800_000_000_000u64);
+        execution["config"]["pragueTime"] = json!(1_800_000_000_000u64);
+    });
+    assert!(text.concat().contains("not milliseconds"), "{text:?}");
 }

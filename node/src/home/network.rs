@@ -1,19 +1,19 @@
 //! This file knows how to lay out the homes of a whole new network: keys, genesis files and configurations that fit together.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
 use ultramarine_types::chain::ChainParamsError;
 use ultramarine_types::{ChainParams, PeerId, Validator};
 
-use crate::config::PeerAddress;
 use crate::config::value::Value;
-use crate::config::write;
+use crate::config::{Config, ConfigError, Host, HostPort, PeerAddress, Sources, write};
 use crate::engine::genesis::{GenesisOptions, execution_genesis, genesis_hash};
-use crate::genesis::GenesisFile;
+use crate::genesis::{Genesis, GenesisErrors, GenesisFile};
+use crate::home::fit;
 use crate::home::{Contents, Home, HomeError};
-use crate::keys;
+use crate::keys::{self, Keys};
 
 /// Chain id of networks whose maker did not choose one.
 pub const CHAIN_ID: u64 = 20_250;
@@ -45,22 +45,10 @@ pub struct Plan {
 /// One validator of a [`Plan`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodePlan {
-    /// Host name or address under which the others reach it.
-    pub host: String,
+    /// Under which the others reach it.
+    pub host: Host,
     /// Its addresses.
     pub addresses: Addresses,
-}
-
-impl NodePlan {
-    /// Whether both are on one machine, as far as their hosts' names tell.
-    fn is_beside(&self, other: &Self) -> bool {
-        self.host == other.host || (is_loopback(&self.host) && is_loopback(&other.host))
-    }
-}
-
-/// Whether a host is reached from its own machine only.
-pub fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Everything a node listens on.
@@ -91,6 +79,15 @@ pub enum LayOutError {
     /// A home cannot be made.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// A node would not take this genesis.
+    #[error(transparent)]
+    Genesis(#[from] GenesisErrors),
+    /// A node would not take its configuration.
+    #[error("nothing was written, as a node would not start with it:\n{0}")]
+    Config(#[from] ConfigError),
+    /// A node would not start with what is in its home.
+    #[error("nothing was written, as a node would not start with it:\n{}", .0.join("\n"))]
+    Misfits(Vec<String>),
 }
 
 /// The directory of the `index`-th node of a network.
@@ -98,7 +95,7 @@ pub fn node_directory(dir: &Path, index: usize) -> PathBuf {
     dir.join(format!("node{index}"))
 }
 
-/// Writes `dir/node0`, `dir/node1`, …; none of them may exist.
+/// Writes `dir/node0`, `dir/node1`, …: all of them, or none. None of them may exist, unless it is an empty folder.
 pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
     let execution = execution_genesis(&GenesisOptions {
         chain_id: plan.chain_id,
@@ -143,39 +140,71 @@ pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
         peers: peers.clone(),
     });
     let execution = pretty(&execution);
+    let configs: Vec<String> = (0..plan.nodes.len())
+        .map(|index| {
+            let mut others = peers.clone();
+            others.remove(index);
+            write::new_file(&settings(index, plan, others))
+        })
+        .collect();
+    let keys: Vec<Keys> = node_keys
+        .into_iter()
+        .zip(validator_keys)
+        .map(|(node, validator)| Keys {
+            node,
+            validator: Some(validator),
+        })
+        .collect();
+    check(dir, &genesis, &execution, &configs, &keys)?;
+    let secrets = (0..plan.nodes.len())
+        .map(|_| keys::random_secret().map_err(LayOutError::Random))
+        .collect::<Result<Vec<_>, _>>()?;
+    let contents: Vec<Contents<'_>> = (configs.iter().zip(&keys).zip(&secrets))
+        .map(|((config, keys), secret)| Contents {
+            config,
+            genesis: &genesis,
+            execution_genesis: &execution,
+            node_key: &keys.node,
+            validator_key: keys.validator.as_ref(),
+            jwt_secret: secret,
+        })
+        .collect();
+    Ok(Home::create_all(dir, &contents)?)
+}
 
-    let mut homes = Vec::with_capacity(plan.nodes.len());
-    for index in 0..plan.nodes.len() {
-        let others = peers
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != index)
-            .map(|(_, peer)| peer.clone())
-            .collect();
-        homes.push(Home::create(
-            &node_directory(dir, index),
-            &Contents {
-                config: &write::new_file(&settings(index, plan, others)),
-                genesis: &genesis,
-                execution_genesis: &execution,
-                node_key: &node_keys[index],
-                validator_key: Some(&validator_keys[index]),
-                jwt_secret: &keys::random_secret().map_err(LayOutError::Random)?,
-            },
-        )?);
+/// Looks at what is about to be written as the nodes will.
+fn check(dir: &Path, genesis: &str, execution: &str, configs: &[String], keys: &[Keys]) -> Result<(), LayOutError> {
+    let home = |index| Home {
+        root: node_directory(dir, index),
+    };
+    let genesis = Genesis::check(&home(0).genesis(), genesis, &home(0).execution_genesis(), execution)?;
+    let (mut wrong, mut is_embedded) = (Vec::new(), false);
+    for (index, (config, keys)) in configs.iter().zip(keys).enumerate() {
+        let sources = Sources {
+            file: Some((home(index).config(), config.clone())),
+            ..Sources::default()
+        };
+        let (config, layers) = Config::load(home(index).root(), &sources)?;
+        is_embedded |= config.engine.embedded.is_some();
+        wrong.extend(fit::misfits(&config, &layers, &genesis, keys));
     }
-    Ok(homes)
+    if is_embedded {
+        wrong.extend(fit::embedded_misfit(&genesis));
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(LayOutError::Misfits(wrong))
+    }
 }
 
 fn peer(node: &NodePlan, key: &SigningKey) -> PeerAddress {
-    let host = match node.host.parse::<IpAddr>() {
-        Ok(IpAddr::V6(address)) => format!("[{address}]"),
-        _ => node.host.clone(),
-    };
-    let peer_id = Some(PeerId(key.verifying_key().to_bytes()));
     PeerAddress {
-        peer_id,
-        host_port: format!("{host}:{}", node.addresses.quic.port()),
+        peer_id: Some(PeerId(key.verifying_key().to_bytes())),
+        host_port: HostPort {
+            host: node.host.clone(),
+            port: node.addresses.quic.port(),
+        },
     }
 }
 
@@ -183,7 +212,13 @@ fn settings(index: usize, plan: &Plan, peers: Vec<String>) -> Vec<(&'static str,
     let node = &plan.nodes[index];
     let mut settings = vec![("node.name", Value::Text(format!("node{index}")))];
     // Each process counts the machine's cores for itself: several would pin their tiles to the same ones.
-    if plan.nodes.iter().filter(|other| other.is_beside(node)).count() > 1 {
+    if plan
+        .nodes
+        .iter()
+        .filter(|other| other.host.is_beside(&node.host))
+        .count()
+        > 1
+    {
         settings.push(("node.pin", Value::Switch(false)));
     }
     settings.extend(addresses(&node.addresses, plan.embedded));
@@ -217,14 +252,11 @@ fn pretty(value: &impl serde::Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Sources};
-    use crate::genesis::Genesis;
-    use crate::keys::Keys;
 
     fn plan(embedded: bool) -> Plan {
         let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let nodes = (0..4u16).map(|index| NodePlan {
-            host: "127.0.0.1".to_owned(),
+            host: "127.0.0.1".parse().expect("a host"),
             addresses: Addresses {
                 quic: address(1000 + index),
                 http: address(2000 + index),
@@ -285,7 +317,7 @@ mod tests {
             let dir = tempfile::tempdir().expect("temporary directory");
             let mut plan = plan(false);
             for (node, host) in plan.nodes.iter_mut().zip(hosts) {
-                node.host = host.to_owned();
+                node.host = host.parse().expect("a host");
             }
             let homes = lay_out(dir.path(), &plan).expect("lays out");
             homes.iter().map(|home| config(home).node.pin).collect::<Vec<_>>()
@@ -293,7 +325,7 @@ mod tests {
         assert_eq!(pins(["127.0.0.1"; 4]), [false; 4]);
         assert_eq!(pins(["a", "b", "a", "c"]), [false, true, false, true]);
         assert_eq!(
-            pins(["a", "localhost", "127.0.0.2", "::1"]),
+            pins(["a", "localhost", "127.0.0.2", "127.0.0.1"]),
             [true, false, false, false]
         );
     }
@@ -321,5 +353,47 @@ mod tests {
             0,
             "and nothing is written"
         );
+    }
+
+    #[test]
+    fn what_is_in_the_way_of_one_node_is_in_the_way_of_all_and_stays() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (empty, taken) = (dir.path().join("node1"), dir.path().join("node2"));
+        std::fs::create_dir(&empty).expect("makes");
+        std::fs::create_dir(&taken).expect("makes");
+        std::fs::write(taken.join("x"), "kept").expect("writes");
+        let names = || {
+            let entries = std::fs::read_dir(dir.path()).expect("lists");
+            let mut names: Vec<_> = entries.map(|entry| entry.expect("lists").file_name()).collect();
+            names.sort();
+            names
+        };
+        let error = lay_out(dir.path(), &plan(false)).expect_err("taken").to_string();
+        assert!(
+            error.contains("node2") && error.contains("nothing was changed"),
+            "{error}"
+        );
+        assert_eq!(names(), ["node1", "node2"]);
+        assert_eq!(std::fs::read_dir(&empty).expect("lists").count(), 0);
+        std::fs::remove_dir_all(&taken).expect("removes");
+        std::fs::write(&taken, "a file").expect("writes");
+        assert!(lay_out(dir.path(), &plan(false)).is_err());
+        assert_eq!(names(), ["node1", "node2"]);
+        std::fs::remove_file(&taken).expect("removes");
+        lay_out(dir.path(), &plan(false)).expect("the next try is not in its own way");
+        assert_eq!(names(), ["node0", "node1", "node2", "node3"]);
+    }
+
+    #[test]
+    fn what_a_node_would_refuse_is_not_written() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let net = dir.path().join("net");
+        let mut deaf = plan(false);
+        for node in &mut deaf.nodes {
+            node.host = "::1".parse().expect("a host");
+        }
+        let error = lay_out(&net, &deaf).expect_err("they listen on 127.0.0.1").to_string();
+        assert!(error.contains("network.listen") && error.contains("[::1]"), "{error}");
+        assert!(!net.exists());
     }
 }

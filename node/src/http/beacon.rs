@@ -1,9 +1,9 @@
 //! This file knows the Beacon API's two ways to ask for a block's blobs (Deneb `blob_sidecars`, Fulu `blobs`).
 //!
 //! Two things differ from a Beacon node, because the chain does: slots are heights, and the header's signature is the origin
-//! proposer's ed25519 signature (64 bytes) over the domain-separated header root.
+//! proposer's ed25519 signature over the domain-separated header root: 64 bytes, then 32 zeros, as the standard's is 96.
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::json;
 use ultramarine_types::sidecar::{self, BodyTree};
@@ -16,18 +16,19 @@ use crate::http::block::BlockId;
 use crate::http::body::json_list;
 use crate::http::error::ApiError;
 use crate::http::index::versioned_hash;
+use crate::http::query::{self, Query};
 
-/// Items one query may list; no block has more blobs.
-const QUERY_ITEMS_MAX: usize = ultramarine_types::limits::BLOBS_PER_BLOCK_MAX as usize;
+/// Bytes of a BLS signature, which readers of the standard's SSZ expect.
+const SIGNATURE_BYTES: usize = 96;
 
 /// `GET /eth/v1/beacon/blob_sidecars/{block}?indices=0,1`.
 pub async fn sidecars(
     State(state): State<HttpState>,
     Path(block): Path<String>,
-    RawQuery(query): RawQuery,
+    query: Query,
 ) -> Result<Response, ApiError> {
     let block: BlockId = block.parse()?;
-    let wanted: Vec<usize> = query_items(query.as_deref(), "indices")?;
+    let wanted: Vec<u64> = query.list("indices", "a number", query::number)?;
     let board = state.board.clone();
     let found = ApiError::off_core(move || find(&state, block)).await?;
     let optimistic = is_optimistic(&board, found.as_ref());
@@ -35,7 +36,7 @@ pub async fn sidecars(
     let Some((decided, assembly)) = found else {
         return Ok(json_list(opening, std::iter::empty()));
     };
-    let indices = select(assembly.blobs.len(), &wanted, |index| index);
+    let indices = select(assembly.blobs.len(), &wanted, |index| index as u64);
     let page = SidecarPage::new(&decided);
     Ok(json_list(
         opening,
@@ -49,10 +50,10 @@ pub async fn sidecars(
 pub async fn blobs(
     State(state): State<HttpState>,
     Path(block): Path<String>,
-    RawQuery(query): RawQuery,
+    query: Query,
 ) -> Result<Response, ApiError> {
     let block: BlockId = block.parse()?;
-    let wanted: Vec<Hash> = query_items(query.as_deref(), "versioned_hashes")?;
+    let wanted: Vec<Hash> = query.list("versioned_hashes", "0x and 64 hex digits", |text| text.parse().ok())?;
     let board = state.board.clone();
     let found = ApiError::off_core(move || find(&state, block)).await?;
     let optimistic = is_optimistic(&board, found.as_ref());
@@ -106,30 +107,6 @@ fn select<T: PartialEq>(count: usize, wanted: &[T], item: impl Fn(usize) -> T) -
         .collect()
 }
 
-/// Values of a query parameter, repeated (`a=1&a=2`) or separated by commas (`a=1,2`).
-fn query_items<T: std::str::FromStr>(query: Option<&str>, name: &str) -> Result<Vec<T>, ApiError> {
-    let bad = || ApiError::bad_request(format!("{name} holds something that is none of them"));
-    let mut items = Vec::new();
-    for pair in query.unwrap_or_default().split('&') {
-        let Some((key, values)) = pair.split_once('=') else {
-            continue;
-        };
-        if key != name && key.strip_suffix("[]").or_else(|| key.strip_suffix("%5B%5D")) != Some(name) {
-            continue;
-        }
-        let values = values.replace("%2C", ",").replace("%2c", ",");
-        for value in values.split(',').filter(|value| !value.is_empty()) {
-            items.push(value.parse().map_err(|_| bad())?);
-            if items.len() > QUERY_ITEMS_MAX {
-                return Err(ApiError::bad_request(format!(
-                    "{name} lists more than {QUERY_ITEMS_MAX} items"
-                )));
-            }
-        }
-    }
-    Ok(items)
-}
-
 /// What all sidecars of a block have in common.
 struct SidecarPage {
     tree: BodyTree,
@@ -149,7 +126,7 @@ impl SidecarPage {
                 "state_root": header.state_root,
                 "body_root": header.body_root,
             },
-            "signature": decided.init.header_signature,
+            "signature": signature(&decided.init.header_signature),
         });
         Self {
             tree: BodyTree::of(metadata),
@@ -169,4 +146,11 @@ impl SidecarPage {
             self.signed_header,
         ))
     }
+}
+
+/// A signature as the standard's readers take it: ours, then zeros.
+fn signature(ours: &ultramarine_types::Signature) -> String {
+    let mut bytes = [0; SIGNATURE_BYTES];
+    bytes[..ours.0.len()].copy_from_slice(&ours.0);
+    hex::encode_prefixed(bytes)
 }

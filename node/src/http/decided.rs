@@ -1,8 +1,7 @@
 //! This file knows how to tell what was decided at every height, and at which height a blob is.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
-use serde::Deserialize;
+use axum::extract::{Path, State};
 use serde_json::{Value, json};
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::Decided;
@@ -12,31 +11,34 @@ use crate::board::Decision;
 use crate::http::HttpState;
 use crate::http::error::ApiError;
 use crate::http::index::Index;
+use crate::http::query::Query;
 
 /// Heights one answer may list.
 pub const HEIGHTS_PER_PAGE_MAX: u64 = 1000;
 
 /// `?from=A&to=B`, both inclusive.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Range {
-    /// First height.
-    #[serde(default = "first_height")]
+    /// First height; 1 if absent.
     pub from: u64,
     /// Last height; the head if absent.
     pub to: Option<u64>,
 }
 
-fn first_height() -> u64 {
-    1
+impl Range {
+    /// Reads it from a query that has nothing else.
+    pub fn read(query: &Query) -> Result<Self, ApiError> {
+        query.only(&["from", "to"])?;
+        Ok(Self {
+            from: query.number("from")?.unwrap_or(1),
+            to: query.number("to")?,
+        })
+    }
 }
 
 /// `GET /ultramarine/v1/decided`: one entry for every height in the range that is decided here, in order.
-pub async fn decided(
-    State(state): State<HttpState>,
-    range: Result<Query<Range>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Vec<Decision>>, ApiError> {
-    let Query(range) = range.map_err(|error| ApiError::bad_request(error.body_text()))?;
+pub async fn decided(State(state): State<HttpState>, query: Query) -> Result<Json<Vec<Decision>>, ApiError> {
+    let range = Range::read(&query)?;
     let from = range.from.max(1);
     let head = state.source.head().0;
     let to = match range.to {

@@ -1,7 +1,9 @@
-//! This file knows how a request is refused: a status code, and JSON that says why.
+//! This file knows how a request is refused: a status code, and JSON that says why, whoever refuses.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use ultramarine_types::Height;
@@ -29,6 +31,15 @@ impl ApiError {
     pub fn not_found(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
+            message: message.into(),
+            oldest: None,
+        }
+    }
+
+    /// We have too much to do.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
             message: message.into(),
             oldest: None,
         }
@@ -77,9 +88,48 @@ impl ApiError {
     }
 }
 
+/// The body of a refusal.
+fn body(status: StatusCode, message: &str) -> serde_json::Value {
+    json!({ "code": status.as_u16(), "message": message })
+}
+
+/// A whole answer for a caller whose request was none that could be handed on; the connection ends with it.
+pub fn raw(status: StatusCode, message: &str) -> Vec<u8> {
+    let body = body(status, message).to_string();
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// The same refusal, with a body of ours if it has another: routers and layers refuse by a status and a line of text at most.
+pub fn in_json(response: Response) -> Response {
+    let status = response.status();
+    let headers = response.headers();
+    let is_json = headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if is_json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let message = match status {
+        StatusCode::METHOD_NOT_ALLOWED => "this URL is for reading: GET or HEAD",
+        StatusCode::PAYLOAD_TOO_LARGE => "no request here has use for a body",
+        StatusCode::GATEWAY_TIMEOUT => "the answer was not ready in time; try again",
+        _ => status.canonical_reason().unwrap_or("the request is refused"),
+    };
+    let (mut head, _) = response.into_parts();
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.remove(TRANSFER_ENCODING);
+    head.headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Response::from_parts(head, Body::from(body(status, message).to_string()))
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut body = json!({ "code": self.status.as_u16(), "message": self.message });
+        let mut body = body(self.status, &self.message);
         if let Some(oldest) = self.oldest {
             body["oldest_height"] = json!(oldest.to_string());
         }

@@ -1,24 +1,22 @@
 //! This file knows how to show evidence of double signing so that anybody can check it.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 use ultramarine_types::{Evidence, Height, Proposal, Vote, VoteKind, sign};
 
 use crate::http::HttpState;
 use crate::http::decided::Range;
 use crate::http::error::ApiError;
+use crate::http::query::Query;
 
 /// Pieces one answer may list.
 const PIECES_PER_PAGE_MAX: usize = 1000;
 
 /// `GET /ultramarine/v1/evidence?from=A&to=B`: every kept pair of contradicting messages, in order of height. Each message
 /// carries the bytes that were signed, so that its signature can be verified with the validator's ed25519 key alone.
-pub async fn evidence(
-    State(state): State<HttpState>,
-    range: Result<Query<Range>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Vec<Value>>, ApiError> {
-    let Query(range) = range.map_err(|error| ApiError::bad_request(error.body_text()))?;
+pub async fn evidence(State(state): State<HttpState>, query: Query) -> Result<Json<Vec<Value>>, ApiError> {
+    let range = Range::read(&query)?;
     let chain_id = state.board.snapshot().identity.chain_id;
     let pieces = ApiError::off_core(move || {
         let (from, to) = (Height(range.from), Height(range.to.unwrap_or(u64::MAX)));

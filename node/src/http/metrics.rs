@@ -6,11 +6,16 @@ use axum::http::StatusCode;
 use ultramarine_runtime::{Counter, Histogram, Registry};
 use ultramarine_types::Nanos;
 
+use crate::http::seats::Leave;
+
 /// The server's series. Labels are classes of answers, never a caller's words.
 pub(super) struct Metrics {
     succeeded: Counter,
     refused: Counter,
     failed: Counter,
+    late: Counter,
+    displaced: Counter,
+    crowded: Counter,
     time: Histogram,
 }
 
@@ -23,7 +28,18 @@ impl Metrics {
                 &[("answer", answer)],
             )
         };
+        let closed = |why| {
+            registry.counter(
+                "ultramarine_http_connections_closed_total",
+                "Connections ended by us: late (the caller took too long), displaced (a new caller took the place), or \
+                 crowded (one address had its share).",
+                &[("why", why)],
+            )
+        };
         Self {
+            late: closed("late"),
+            displaced: closed("displaced"),
+            crowded: closed("crowded"),
             succeeded: answers("ok"),
             refused: answers("refused"),
             failed: answers("failed"),
@@ -33,6 +49,18 @@ impl Metrics {
                 &[],
             ),
         }
+    }
+
+    pub fn sent_away(&self, leave: Leave) {
+        if leave.wanted {
+            self.displaced.inc();
+        } else {
+            self.late.inc();
+        }
+    }
+
+    pub fn crowded(&self) {
+        self.crowded.inc();
     }
 
     pub fn answered(&self, status: StatusCode, took: Duration) {

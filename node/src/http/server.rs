@@ -1,43 +1,54 @@
 //! This file knows how to accept HTTP connections within bounds on their number, their time and their work.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::json;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 use tower::Service;
 use ultramarine_runtime::halt::Halt;
 
+use crate::http::error::{self, ApiError};
 use crate::http::metrics::Metrics;
+use crate::http::query::LongQuery;
+use crate::http::seats::{Download, Full, Leave, Patience, Phase, Seat, Seats};
+use crate::http::wire::{HEAD_BYTES_MAX, Line, Wire};
 use crate::http::{HttpState, router};
 
-/// Connections kept open at one time; further callers wait in the kernel's queue.
+/// Connections kept open at one time. What one makes us hold is its head, twice, and the piece of the answer under way: half
+/// a megabyte at most, 128 MB in all.
 const CONNECTIONS_MAX: usize = 256;
-/// How long a caller may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may live. It bounds how long a slow reader holds the segments it reads from.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
-/// Bytes of request line and headers.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// How long accepting pauses after the system refused it (out of descriptors).
+/// What a node tells of itself: short, made at once, and so never refused for want of room.
+const ABOUT_US: [&str; 3] = ["/health", "/metrics", "/status"];
+/// How long accepting pauses after the system refused it (out of descriptors), and between looks for a place.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// After our last word we read on for so long: what is unread when a socket closes takes our words with it.
+const PARTING_TIME: Duration = Duration::from_secs(1);
+/// And at most so much.
+const PARTING_BYTES_MAX: usize = 1024 * 1024;
 
 /// What callers may make us spend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Requests worked on at one time; further ones get 503.
+    /// Requests worked on at one time, their sending included; further ones get 503. `/health`, `/metrics` and `/status` are
+    /// not among them.
     pub requests_max: usize,
     /// Time until an answer begins.
     pub timeout: Duration,
+    /// Connections at one time.
+    pub connections_max: usize,
+    /// How long a caller may take.
+    pub patience: Patience,
 }
 
 impl Default for Limits {
@@ -46,6 +57,8 @@ impl Default for Limits {
         Self {
             requests_max: 32,
             timeout: Duration::from_secs(10),
+            connections_max: CONNECTIONS_MAX,
+            patience: Patience::default(),
         }
     }
 }
@@ -54,16 +67,30 @@ impl Default for Limits {
 pub async fn serve(listener: TcpListener, state: HttpState, limits: Limits, halt: Halt) -> Result<(), String> {
     let metrics = Arc::new(Metrics::new(&state.registry));
     let router = router(state, &limits);
-    let requests = Arc::new(Semaphore::new(limits.requests_max));
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let seats = Seats::new(limits.connections_max, limits.requests_max, limits.patience);
+    let mut sweep = tokio::time::interval(limits.patience.sweep_interval());
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
             () = halt.stopped() => return Ok(()),
-            accepted = accept(&listener, &connections) => accepted,
+            _ = sweep.tick() => {
+                seats.sweep(Instant::now());
+                continue;
+            }
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
-                let connection = connection(stream, router.clone(), requests.clone(), metrics.clone(), permit);
+            Ok((stream, peer)) => {
+                let taken = tokio::select! {
+                    () = halt.stopped() => return Ok(()),
+                    taken = seat(&seats, peer.ip()) => taken,
+                };
+                let Some((seat, leave)) = taken else {
+                    metrics.crowded();
+                    tokio::spawn(refuse(stream));
+                    continue;
+                };
+                let connection = connection(stream, router.clone(), metrics.clone(), seat, leave);
                 let halt = halt.clone();
                 tokio::spawn(async move {
                     tokio::select! { () = halt.stopped() => {}, () = connection => {} }
@@ -77,61 +104,171 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: Limits, halt
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    connections: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = connections
-        .clone()
-        .acquire_owned()
-        .await
-        .map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+/// A place for a new caller, who waits for one while all others are at work. `None`: its address has its share.
+async fn seat(seats: &Arc<Seats>, peer: IpAddr) -> Option<(Arc<Seat>, oneshot::Receiver<Leave>)> {
+    loop {
+        match seats.enter(peer, Instant::now()) {
+            Ok(taken) => return Some(taken),
+            Err(Full::Address) => return None,
+            Err(Full::All) => {
+                seats.sweep(Instant::now());
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Tells a caller without a place why. A fresh socket can be written, so this takes no time.
+async fn refuse(stream: TcpStream) {
+    if let Ok(Ok(())) = tokio::time::timeout(PARTING_TIME, stream.writable()).await {
+        let words = "your address has as many connections as it may have, and all are at work; try again";
+        say(&stream, StatusCode::SERVICE_UNAVAILABLE, words);
+    }
 }
 
 async fn connection(
     stream: TcpStream,
     router: Router,
-    requests: Arc<Semaphore>,
     metrics: Arc<Metrics>,
-    permit: OwnedSemaphorePermit,
+    seat: Arc<Seat>,
+    leave: oneshot::Receiver<Leave>,
 ) {
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (mut router, requests, metrics) = (router.clone(), requests.clone(), metrics.clone());
-        async move {
-            let began = Instant::now();
-            let response = answer(&mut router, &requests, request.map(Body::new)).await;
-            metrics.answered(response.status(), began.elapsed());
-            Ok::<_, Infallible>(response)
+    let line = Arc::new(Line::new(seat));
+    let service = service_fn({
+        let (line, metrics) = (line.clone(), metrics.clone());
+        move |request: Request<hyper::body::Incoming>| {
+            let query = line.begin();
+            let (mut router, metrics, line) = (router.clone(), metrics.clone(), line.clone());
+            async move {
+                let began = Instant::now();
+                let mut request = request.map(Body::new);
+                if let Some(query) = query {
+                    request.extensions_mut().insert(LongQuery(query));
+                }
+                let (response, download) = answer(&mut router, &line.seat, request).await;
+                metrics.answered(response.status(), began.elapsed());
+                line.send();
+                Ok::<_, Infallible>(response.map(|body| Body::new(Guarded::new(body, download, line))))
+            }
         }
     });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+    let mut serving = http1::Builder::new()
+        // Ours know what each connection is at.
+        .header_read_timeout(None)
+        // A caller may say that its request was the last and wait for the answer.
+        .half_close(true)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    // Whatever goes wrong with one connection concerns its caller only, who sees it closed.
-    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, serving).await;
-    drop(permit);
+        .serve_connection(TokioIo::new(Wire::new(stream, line.clone())), service);
+    let left = tokio::select! {
+        // Whatever goes wrong with one connection concerns its caller only.
+        served = &mut serving => Err(served),
+        left = leave => Ok(left),
+    };
+    let wire = serving.into_parts().io.into_inner();
+    let has_refused = wire.has_refused();
+    let mut stream = wire.into_stream();
+    match left {
+        Ok(Ok(leave)) => {
+            metrics.sent_away(leave);
+            send_away(&stream, leave);
+        }
+        // The place is gone without a word: nobody holds the other end.
+        Ok(Err(_)) => {}
+        Err(served) => {
+            if served.is_err() && line.seat.phase() == Phase::Head && !has_refused {
+                say(
+                    &stream,
+                    StatusCode::BAD_REQUEST,
+                    "this is not a whole request of HTTP/1.1",
+                );
+            }
+            line.seat.turn_to(Phase::Parting, Instant::now());
+            part(&mut stream).await;
+        }
+    }
 }
 
-/// One request's answer. The permit stays with the body, so that sending counts as work too.
-async fn answer(router: &mut Router, requests: &Arc<Semaphore>, request: Request<Body>) -> Response {
-    let Ok(permit) = requests.clone().try_acquire_owned() else {
-        let body = json!({ "code": 503, "message": "too many requests at one time; try again" });
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+/// Ends a connection that took too long or whose place is wanted.
+fn send_away(stream: &TcpStream, leave: Leave) {
+    match leave.phase {
+        Phase::Head if leave.wanted => say(
+            stream,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the request did not come at once, and its place was wanted; try again",
+        ),
+        Phase::Head => say(
+            stream,
+            StatusCode::REQUEST_TIMEOUT,
+            "the request's head did not come in time",
+        ),
+        // Half of an answer is worth nothing: the kernel need not keep what it still holds of it.
+        Phase::Sending | Phase::Making => drop(stream.set_zero_linger()),
+        Phase::Idle | Phase::Parting => {}
+    }
+}
+
+/// Says a last word where no answer is under way. A caller who cannot be reached does not hear it.
+fn say(stream: &TcpStream, status: StatusCode, words: &str) {
+    let _ = stream.try_write(&error::raw(status, words));
+    // What is unread when a socket closes makes the kernel reset the connection, and our word may be lost.
+    let mut unread = [0; 4096];
+    while matches!(stream.try_read(&mut unread), Ok(bytes) if bytes > 0) {}
+}
+
+/// Reads on for a while after the last word.
+async fn part(stream: &mut TcpStream) {
+    use tokio::io::AsyncWriteExt;
+    let _ = stream.shutdown().await;
+    let mut unread = [0; 4096];
+    let reading = async {
+        let mut all = 0;
+        while let Ok(bytes @ 1..) = stream.read(&mut unread).await {
+            all += bytes;
+            if all > PARTING_BYTES_MAX {
+                break;
+            }
+        }
     };
+    let _ = tokio::time::timeout(PARTING_TIME, reading).await;
+}
+
+/// One request's answer, and what it holds until it is sent.
+async fn answer(router: &mut Router, seat: &Seat, request: Request<Body>) -> (Response, Option<Download>) {
+    let mut download = None;
+    if !ABOUT_US.contains(&request.uri().path()) {
+        download = seat.download();
+        if download.is_none() {
+            let refusal = ApiError::unavailable("too many requests at one time; try again");
+            return (refusal.into_response(), None);
+        }
+    }
     match router.call(request).await {
-        Ok(response) => response.map(|body| Body::new(Guarded { body, _permit: permit })),
+        Ok(response) => (response, download),
         Err(never) => match never {},
     }
 }
 
-/// A body that holds its request's permit until it is sent or dropped.
+/// A body that keeps its download's place until it is sent or dropped.
 struct Guarded {
     body: Body,
-    _permit: OwnedSemaphorePermit,
+    _download: Option<Download>,
+    line: Arc<Line>,
+}
+
+impl Guarded {
+    fn new(body: Body, download: Option<Download>, line: Arc<Line>) -> Self {
+        Self {
+            body,
+            _download: download,
+            line,
+        }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.line.made();
+    }
 }
 
 impl hyper::body::Body for Guarded {
@@ -153,3 +290,6 @@ impl hyper::body::Body for Guarded {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests;

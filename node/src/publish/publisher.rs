@@ -1,30 +1,30 @@
-//! This file knows how to keep one execution client's pool supplied with blobs: the same content, round and round.
+//! This file knows how to keep one execution client's pool supplied with blobs, at the rate at which blocks take them.
 //!
 //! Embedded clients do not gossip, so each node has a publisher with an account of its own. The pool holds a bounded
-//! number of our transactions: enough for the node's next turns to propose, never so many that it would drop some.
+//! number of our transactions: enough for the node's next turn to propose, never so many that it would drop some. A client
+//! takes two megabytes at a time, so a large block takes many transactions; their sizes are such that they fill it.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alloy_signer_local::PrivateKeySigner;
-use anyhow::{Context, Result, ensure};
-use bytes::Bytes;
+use anyhow::{Context, Result};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::encode::encode;
-use super::prove::{ProvenBlob, Prover};
+use super::content::{Content, Supply};
+use super::prove::ProvenBlob;
 use super::rpc::{Fees, Rpc};
 use super::transaction::{BLOBS_MAX, Terms, sign};
 
 /// How often the pool is looked at.
 const POLL: Duration = Duration::from_millis(250);
-/// A pool that loses nothing includes its first transaction within this; a client that restarted lost its pool.
+/// A pool that loses nothing includes its first transaction within this and within [`TURNS_MAX`] of its node's turns; a client
+/// that restarted lost its pool. Time alone says nothing: a chain of large blocks may take a minute for one.
 const STUCK: Duration = Duration::from_secs(20);
-/// Blocks' worth of our transactions in the pool: the one that is built, and the next.
-const BLOCKS_AHEAD: u64 = 2;
-/// Files are read whole, one at a time.
-const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Turns to propose without a transaction of ours, after which the pool has none.
+const TURNS_MAX: u64 = 5;
+/// Transactions in the pool beyond those of the block that is built next: another block's, or 38 MB.
+const AHEAD_MAX: u64 = 48;
 
 /// What one publisher does.
 #[derive(Clone, Debug)]
@@ -33,24 +33,26 @@ pub struct PublisherOptions {
     pub rpc: String,
     /// An account that no other publisher uses.
     pub signer: PrivateKeySigner,
-    /// A file, or a folder whose files are taken in order of name.
-    pub path: PathBuf,
+    /// What is published.
+    pub content: Content,
     /// The chain's blob limit.
     pub blobs_per_block: u32,
-    /// Shared by all publishers of a process, so that each blob is proven once.
-    pub prover: Prover,
+    /// Validators of the chain: each proposes once in so many blocks.
+    pub validators: u32,
 }
 
 /// Publishes until cancelled. Errors of the client are waited out; only content that cannot be read is an error.
 pub async fn publish(options: PublisherOptions, cancel: CancellationToken) -> Result<()> {
     let rpc = Rpc::new(&options.rpc)?;
-    let mut content = Content::open(&options.path)?;
+    let mut content = options.content.open()?;
     let mut account = Account::new(&options);
     loop {
         match account.supply(&rpc, &options, &mut content, &cancel).await {
             Ok(()) => {}
             Err(Trouble::Content(error)) => return Err(error),
-            Err(Trouble::Client(error)) => tracing::debug!("publishing through {}: {error:#}", options.rpc),
+            Err(Trouble::Client(error)) => {
+                tracing::debug!("publishing through {}: {}", options.rpc, crate::program::causes(&error))
+            }
         }
         tokio::select! {
             () = cancel.cancelled() => return Ok(()),
@@ -68,25 +70,43 @@ enum Trouble {
 
 /// The account's view of its own transactions.
 struct Account {
+    blobs_per_block: u64,
+    /// Transactions that fill a block.
+    per_block: u64,
     pending_max: u64,
+    /// Blocks without a transaction of ours that say that the pool has none.
+    stuck_blocks: u64,
     chain_id: Option<u64>,
     /// Nonce of the next transaction.
     next: u64,
-    /// Transactions in blocks, and since when that many.
+    /// Transactions in blocks, and since when and which block that many.
     included: u64,
     since: Instant,
+    since_block: u64,
 }
 
 impl Account {
     fn new(options: &PublisherOptions) -> Self {
-        let per_block = u64::from(options.blobs_per_block).div_ceil(BLOBS_MAX as u64).max(1);
+        let blobs_per_block = u64::from(options.blobs_per_block.max(1));
+        let per_block = blobs_per_block.div_ceil(BLOBS_MAX as u64);
         Self {
-            pending_max: BLOCKS_AHEAD * per_block,
+            blobs_per_block,
+            per_block,
+            pending_max: per_block + per_block.min(AHEAD_MAX),
+            stuck_blocks: TURNS_MAX * u64::from(options.validators.max(1)),
             chain_id: None,
             next: 0,
             included: 0,
             since: Instant::now(),
+            since_block: 0,
         }
+    }
+
+    /// Blobs of the transaction with this nonce: those of one block are as even as can be, and fill it.
+    fn blobs_of(&self, nonce: u64) -> usize {
+        let place = nonce % self.per_block;
+        let before = |place: u64| self.blobs_per_block * place / self.per_block;
+        usize::try_from(before(place + 1) - before(place)).unwrap_or(BLOBS_MAX)
     }
 
     /// Tops the pool up.
@@ -94,7 +114,7 @@ impl Account {
         &mut self,
         rpc: &Rpc,
         options: &PublisherOptions,
-        content: &mut Content,
+        content: &mut Supply,
         cancel: &CancellationToken,
     ) -> Result<(), Trouble> {
         let chain_id = match self.chain_id {
@@ -102,10 +122,11 @@ impl Account {
             None => *self.chain_id.insert(rpc.chain_id().await.map_err(Trouble::Client)?),
         };
         let included = rpc.nonce(options.signer.address()).await.map_err(Trouble::Client)?;
-        self.observe(included, Instant::now());
+        let block = rpc.block_number().await.map_err(Trouble::Client)?;
+        self.observe(included, block, Instant::now());
         let fees = rpc.fees().await.map_err(Trouble::Client)?;
         while self.next.saturating_sub(self.included) < self.pending_max && !cancel.is_cancelled() {
-            let blobs = content.next(&options.prover).await.map_err(Trouble::Content)?;
+            let blobs = content.next(self.blobs_of(self.next)).await.map_err(Trouble::Content)?;
             self.send(rpc, options, chain_id, fees, &blobs)
                 .await
                 .map_err(Trouble::Client)?;
@@ -114,18 +135,21 @@ impl Account {
     }
 
     /// Learns how many of our transactions are in blocks by now.
-    fn observe(&mut self, included: u64, now: Instant) {
+    fn observe(&mut self, included: u64, block: u64, now: Instant) {
         // Fewer than before: the client lost its state and will be fed the blocks again. Its pool is empty, but the
         // transactions in those blocks will come back, so nothing may be sent with their nonces until it stands still.
         let moved = included != self.included;
         self.included = included;
         self.next = self.next.max(included);
-        if moved {
-            self.since = now;
-        } else if now.duration_since(self.since) >= STUCK {
+        // A client that forgot its blocks counts them anew.
+        let blocks = block.saturating_sub(self.since_block);
+        let is_stuck = blocks >= self.stuck_blocks && now.duration_since(self.since) >= STUCK;
+        if moved || block < self.since_block {
+            (self.since, self.since_block) = (now, block);
+        } else if is_stuck {
             // Nothing of ours was included for long: the pool may have lost it. What it still has it will refuse.
             self.next = included;
-            self.since = now;
+            (self.since, self.since_block) = (now, block);
         }
     }
 
@@ -164,123 +188,76 @@ impl Account {
     }
 }
 
-/// The blobs of some files, for ever.
-struct Content {
-    files: Vec<PathBuf>,
-    next_file: usize,
-    blobs: std::vec::IntoIter<Bytes>,
-}
-
-impl Content {
-    fn open(path: &Path) -> Result<Self> {
-        let mut files = Vec::new();
-        if path.is_dir() {
-            for entry in std::fs::read_dir(path).with_context(|| format!("reading {}", path.display()))? {
-                let entry = entry.with_context(|| format!("reading {}", path.display()))?;
-                if entry.file_type()?.is_file() {
-                    files.push(entry.path());
-                }
-            }
-        } else {
-            files.push(path.to_owned());
-        }
-        files.sort();
-        ensure!(!files.is_empty(), "{} has no files to publish", path.display());
-        for file in &files {
-            let bytes = std::fs::metadata(file)
-                .with_context(|| format!("reading {}", file.display()))?
-                .len();
-            ensure!(
-                bytes <= FILE_BYTES_MAX,
-                "{} is {bytes} bytes; publish files of at most {FILE_BYTES_MAX}",
-                file.display()
-            );
-        }
-        Ok(Self {
-            files,
-            next_file: 0,
-            blobs: Vec::new().into_iter(),
-        })
-    }
-
-    /// Blobs for one more transaction, proven: as many as fit, from as many files as it takes, so that small files make
-    /// as much load as large ones.
-    async fn next(&mut self, prover: &Prover) -> Result<Vec<ProvenBlob>> {
-        let mut blobs: Vec<Bytes> = Vec::with_capacity(BLOBS_MAX);
-        while blobs.len() < BLOBS_MAX {
-            if self.blobs.len() == 0 {
-                let file = &self.files[self.next_file];
-                self.next_file = (self.next_file + 1) % self.files.len();
-                let bytes = tokio::fs::read(file)
-                    .await
-                    .with_context(|| format!("reading {}", file.display()))?;
-                self.blobs = encode(&bytes)?.into_iter();
-            }
-            blobs.extend(self.blobs.by_ref().take(BLOBS_MAX - blobs.len()));
-        }
-        prover.prove(&blobs).await
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::genesis::dev_account;
-    use crate::publish::encode::PIECE_BYTES;
 
-    fn options(path: &Path, blobs_per_block: u32) -> PublisherOptions {
-        PublisherOptions {
+    fn account(blobs_per_block: u32) -> Account {
+        Account::new(&PublisherOptions {
             rpc: "http://127.0.0.1:1".to_owned(),
             signer: dev_account(0),
-            path: path.to_owned(),
+            content: Content::Fresh { seed: 1, publisher: 0 },
             blobs_per_block,
-            prover: Prover::new(2),
-        }
-    }
-
-    #[tokio::test]
-    async fn files_are_published_in_order_of_name_and_round_and_round() {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("b"), vec![2; 10]).expect("written");
-        std::fs::write(folder.path().join("a"), vec![1; 7 * PIECE_BYTES]).expect("written");
-        let mut content = Content::open(folder.path()).expect("two files");
-        let prover = Prover::new(2);
-        let mut names = Vec::new();
-        for _ in 0..3 {
-            let blobs = content.next(&prover).await.expect("proven");
-            assert_eq!(blobs.len(), BLOBS_MAX, "small files fill a transaction together");
-            names.extend(blobs.iter().map(ProvenBlob::versioned_hash));
-        }
-        let once: std::collections::BTreeSet<_> = names[..8].iter().collect();
-        assert_eq!(once.len(), 8, "seven pieces of the first file, one of the second");
-        assert_eq!(names[8..16], names[..8], "and again");
+            validators: 4,
+        })
     }
 
     #[test]
-    fn an_empty_folder_is_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        assert!(Content::open(folder.path()).is_err());
-        assert!(Content::open(&folder.path().join("missing")).is_err());
+    fn the_pool_holds_two_blocks_worth_and_of_large_blocks_less() {
+        for (blobs, transactions) in [(1, 2), (6, 2), (24, 8), (25, 10), (96, 32), (256, 86), (1024, 171 + 48)] {
+            assert_eq!(account(blobs).pending_max, transactions, "{blobs}");
+        }
     }
 
     #[test]
-    fn the_pool_holds_two_blocks_worth() {
-        assert_eq!(Account::new(&options(Path::new("."), 6)).pending_max, 2);
-        assert_eq!(Account::new(&options(Path::new("."), 24)).pending_max, 8);
-        assert_eq!(Account::new(&options(Path::new("."), 25)).pending_max, 10);
+    fn transactions_fill_a_block_of_any_size() {
+        for blobs in 1..=1024 {
+            let account = account(blobs);
+            let sizes: Vec<usize> = (0..account.per_block).map(|nonce| account.blobs_of(nonce)).collect();
+            assert_eq!(sizes.iter().sum::<usize>(), blobs as usize);
+            assert!(
+                sizes.iter().all(|size| (1..=BLOBS_MAX).contains(size)),
+                "{blobs}: {sizes:?}"
+            );
+            assert_eq!(
+                account.blobs_of(account.per_block),
+                sizes[0],
+                "the next block is filled alike"
+            );
+        }
     }
 
     #[test]
     fn a_pool_that_lost_everything_is_filled_again() {
-        let mut account = Account::new(&options(Path::new("."), 6));
+        let mut account = account(6);
         let start = Instant::now();
-        account.observe(5, start);
+        account.observe(5, 100, start);
         account.next = 7;
-        account.observe(5, start + STUCK / 2);
+        account.observe(5, 119, start + STUCK);
         assert_eq!(account.next, 7, "it may still come");
-        account.observe(5, start + STUCK);
+        account.observe(5, 120, start + STUCK / 2);
+        assert_eq!(account.next, 7, "it may still come");
+        account.observe(5, 120, start + STUCK);
         assert_eq!(account.next, 5, "it did not");
-        account.observe(9, start + STUCK);
+        account.observe(9, 121, start + STUCK);
         assert_eq!(account.next, 9, "blocks are ahead of us");
+    }
+
+    #[test]
+    fn a_chain_that_decides_slowly_is_not_sent_everything_again() {
+        let mut account = account(1024);
+        let start = Instant::now();
+        account.observe(0, 1, start);
+        account.next = 171;
+        for minute in 1..5 {
+            account.observe(0, 1 + minute, start + Duration::from_secs(60 * minute));
+        }
+        assert_eq!(account.next, 171);
+        account.observe(0, 0, start + Duration::from_secs(400));
+        account.observe(0, 19, start + Duration::from_secs(500));
+        assert_eq!(account.next, 171, "a client that counts anew has its time");
+        account.observe(0, 20, start + Duration::from_secs(500));
+        assert_eq!(account.next, 0);
     }
 }

@@ -3,19 +3,21 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use alloy_signer_local::PrivateKeySigner;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use tokio::time::Instant;
 
 use super::encode::encode;
 use super::prove::{ProvenBlob, Prover};
-use super::rpc::Rpc;
+use super::rpc::{Place, Rpc};
 use super::transaction::{BLOBS_MAX, SignedTransaction, Terms, sign};
 use crate::engine::call::CallError;
 
-/// How often receipts are looked for.
+/// How often a transaction is looked for.
 const POLL: Duration = Duration::from_millis(200);
+/// A client may know nothing of a transaction for a moment: while it starts, or between its pool and its blocks.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What to publish, and through whom.
 #[derive(Clone, Debug)]
@@ -116,7 +118,7 @@ async fn carry(
             match send(rpc, &transaction, again).await {
                 Ok(()) => {
                     blobs.iter_mut().for_each(|blob| blob.progress = Progress::Pooled);
-                    pooled.push_back((transaction.hash, blobs));
+                    pooled.push_back((Pooled { nonce, transaction }, blobs));
                     next = unsent.next();
                     continue;
                 }
@@ -136,10 +138,10 @@ async fn carry(
                 }
             }
         }
-        let Some((hash, blobs)) = pooled.pop_front() else {
+        let Some((transaction, blobs)) = pooled.pop_front() else {
             continue;
         };
-        let height = wait(rpc, hash, Instant::now() + options.patience).await?;
+        let height = wait(rpc, account, &transaction, Instant::now() + options.patience, GRACE).await?;
         until = Instant::now() + options.patience;
         for blob in blobs {
             blob.progress = Progress::Decided(height);
@@ -167,25 +169,77 @@ async fn prepare(
 /// Hands one transaction to the pool. Sent again after an answer was lost it may be in a block by now, and refused for that.
 async fn send(rpc: &Rpc, transaction: &SignedTransaction, again: bool) -> Result<(), CallError> {
     let sent = rpc.send(&transaction.raw).await;
-    if again && sent.is_err() && matches!(rpc.inclusion(transaction.hash).await, Ok(Some(_))) {
+    if again && sent.is_err() && matches!(rpc.place(transaction.hash).await, Ok(Place::Pending | Place::Block(_))) {
         return Ok(());
     }
     sent
 }
 
+/// A transaction that the client took.
+struct Pooled {
+    nonce: u64,
+    transaction: SignedTransaction,
+}
+
 /// Waits until a transaction is in a block; its height. One that failed there has left its blobs there all the same. A
-/// client that does not answer for a moment has the transaction still, so it is asked again until the time is up.
-async fn wait(rpc: &Rpc, transaction: B256, until: Instant) -> Result<u64> {
+/// client that does not answer for a moment has the transaction still, so it is asked again until the time is up. One that
+/// does not know it for longer than `grace` gets it again, unless another has taken its place.
+async fn wait(rpc: &Rpc, account: Address, pooled: &Pooled, until: Instant, grace: Duration) -> Result<u64> {
+    let hash = pooled.transaction.hash;
+    let mut unknown_since = None;
     loop {
-        match rpc.inclusion(transaction).await {
-            Ok(Some(height)) => return Ok(height),
-            Err(error) if Instant::now() >= until => return Err(error),
-            Ok(None) if Instant::now() >= until => bail!(
-                "transaction {transaction} is in no block yet: it stays in the pool of the client it was sent to, which \
-                 only its own validator's blocks draw on"
-            ),
-            Ok(None) | Err(_) => tokio::time::sleep(POLL).await,
+        let place = rpc.place(hash).await;
+        if let Ok(Place::Block(height)) = place {
+            return Ok(height);
         }
+        let now = Instant::now();
+        let since = match place {
+            Ok(Place::Unknown) => *unknown_since.get_or_insert(now),
+            _ => {
+                unknown_since = None;
+                now
+            }
+        };
+        let included = match now >= until || now - since >= grace {
+            true => rpc.nonce(account).await.ok(),
+            false => None,
+        };
+        if now - since >= grace {
+            if included.is_some_and(|included| included > pooled.nonce) {
+                bail!(
+                    "another transaction of {account} with nonce {} was included in place of {hash}: somebody else \
+                     publishes from this account; use one each",
+                    pooled.nonce
+                );
+            }
+            unknown_since = None;
+            // Whatever comes of it shows in the next look.
+            let _ = rpc.send(&pooled.transaction.raw).await;
+        }
+        if now >= until {
+            return Err(why_not(place, account, pooled, included));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Why a transaction is in no block after all this time.
+fn why_not(place: Result<Place>, account: Address, pooled: &Pooled, included: Option<u64>) -> anyhow::Error {
+    let hash = pooled.transaction.hash;
+    match place {
+        Err(error) => error,
+        Ok(Place::Unknown) => anyhow!(
+            "transaction {hash} is in no block, and the client does not know it any more: it has dropped it from its pool, \
+             or was restarted"
+        ),
+        Ok(_) if included.is_some_and(|included| included < pooled.nonce) => anyhow!(
+            "transaction {hash} is in no block yet: it has nonce {}, and {account} has earlier ones that are in no block",
+            pooled.nonce
+        ),
+        Ok(_) => anyhow!(
+            "transaction {hash} is in no block yet: it stays in the pool of the client it was sent to, which only its own \
+             validator's blocks draw on"
+        ),
     }
 }
 
@@ -223,10 +277,11 @@ mod tests {
                     self.sent += 1;
                     json!({ "result": B256::ZERO })
                 }
-                "eth_getTransactionReceipt" => {
+                "eth_getTransactionByHash" if self.sent == 0 => json!({ "result": null }),
+                "eth_getTransactionByHash" => {
                     let hash = &call["params"][0];
-                    let is_first = self.sent > 0 && self.decided.get_or_insert_with(|| hash.clone()) == hash;
-                    json!({ "result": is_first.then(|| json!({ "blockNumber": "0x5" })) })
+                    let is_first = self.decided.get_or_insert_with(|| hash.clone()) == hash;
+                    json!({ "result": { "blockNumber": is_first.then_some("0x5") } })
                 }
                 "eth_getBlockByNumber" => json!({ "result": {} }),
                 _ => json!({ "result": "0x0" }),
@@ -324,5 +379,151 @@ mod tests {
         );
         let trouble = outcome.trouble.expect("it did not come through").to_string();
         assert!(trouble.contains("is in no block yet"), "{trouble}");
+    }
+
+    /// A client that answers each method with the next of a list, and with the last of it for ever.
+    type Script = Arc<Mutex<std::collections::HashMap<&'static str, Vec<Value>>>>;
+
+    async fn follow(script: &Script) -> Rpc {
+        let answer = |State(script): State<Script>, Json(call): Json<Value>| async move {
+            let mut script = script.lock().expect("no test panics in it");
+            let method = call["method"].as_str().expect("a method");
+            let Some(answers) = script.get_mut(method) else {
+                return Json(json!({ "id": 1, "error": { "code": -32601, "message": "no such method" } }));
+            };
+            let answer = if answers.len() > 1 {
+                answers.remove(0)
+            } else {
+                answers[0].clone()
+            };
+            Json(answer)
+        };
+        let router = Router::new()
+            .route("/", routing::post(answer))
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .with_state(script.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has ports");
+        let rpc = Rpc::new(&format!("http://{}", listener.local_addr().expect("bound"))).expect("a URL");
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        rpc
+    }
+
+    #[tokio::test]
+    async fn a_transaction_is_found_wherever_it_is_and_else_it_is_said_what_became_of_it() {
+        let (null, pending) = (json!({ "result": null }), json!({ "result": { "blockNumber": null } }));
+        let block = json!({ "result": { "blockNumber": "0x7", "status": "0x0" } });
+        let lost = json!({ "error": { "code": -32603, "message": "Expected 2 receipts, got 1" } });
+        let number = |number: u64| json!({ "result": format!("{number:#x}") });
+        let sent = json!({ "result": B256::ZERO });
+        let (at, receipt, nonce) = (
+            "eth_getTransactionByHash",
+            "eth_getTransactionReceipt",
+            "eth_getTransactionCount",
+        );
+        // What the client answers, whether there is time to wait, and how it ends: a height, or a part of the reason.
+        let cases = [
+            (
+                vec![(at, vec![block.clone()]), (receipt, vec![lost.clone()])],
+                true,
+                Ok(7),
+            ),
+            (
+                vec![(at, vec![null.clone(), pending.clone(), null.clone(), block.clone()])],
+                true,
+                Ok(7),
+            ),
+            (vec![(receipt, vec![null.clone(), block.clone()])], true, Ok(7)),
+            (vec![(at, vec![lost.clone(), block.clone()])], true, Ok(7)),
+            (
+                vec![(at, vec![null.clone(); 9]), (nonce, vec![number(4)])],
+                true,
+                Err("in place of"),
+            ),
+            (
+                vec![(at, vec![null.clone(); 9]), (nonce, vec![number(3)])],
+                false,
+                Err("does not know it any more"),
+            ),
+            (
+                vec![(at, vec![pending.clone()]), (nonce, vec![number(1)])],
+                false,
+                Err("has earlier ones"),
+            ),
+            (
+                vec![(at, vec![pending.clone()]), (nonce, vec![number(3)])],
+                false,
+                Err("stays in the pool"),
+            ),
+            (vec![(at, vec![lost])], false, Err("Expected 2 receipts")),
+        ];
+        let pooled = Pooled {
+            nonce: 3,
+            transaction: SignedTransaction {
+                raw: vec![3; 100],
+                hash: B256::repeat_byte(9),
+                versioned_hashes: Vec::new(),
+            },
+        };
+        let account = dev_account(0).address();
+        for (answers, has_time, expected) in cases {
+            let mut script: std::collections::HashMap<_, _> = answers.into_iter().collect();
+            script.insert("eth_sendRawTransaction", vec![sent.clone()]);
+            let rpc = follow(&Arc::new(Mutex::new(script))).await;
+            let until = Instant::now()
+                + if has_time {
+                    Duration::from_secs(60)
+                } else {
+                    Duration::ZERO
+                };
+            let found = wait(&rpc, account, &pooled, until, Duration::from_millis(300)).await;
+            match (found, expected) {
+                (Ok(height), Ok(expected)) => assert_eq!(height, expected),
+                (Err(error), Err(part)) => assert!(format!("{error:#}").contains(part), "{error:#}"),
+                (found, expected) => panic!("{found:?} where {expected:?} was expected"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_the_client_dropped_is_sent_again() {
+        let script: Script = Arc::default();
+        let null = json!({ "result": null });
+        let answers = [
+            ("eth_getTransactionByHash", vec![null; 4]),
+            ("eth_getTransactionCount", vec![json!({ "result": "0x3" })]),
+            ("eth_sendRawTransaction", vec![json!({ "result": B256::ZERO }); 2]),
+        ];
+        script.lock().expect("ours alone").extend(answers);
+        let rpc = follow(&script).await;
+        let pooled = Pooled {
+            nonce: 3,
+            transaction: SignedTransaction {
+                raw: vec![3; 100],
+                hash: B256::repeat_byte(9),
+                versioned_hashes: Vec::new(),
+            },
+        };
+        let until = Instant::now() + Duration::from_secs(60);
+        let waiting = wait(
+            &rpc,
+            dev_account(0).address(),
+            &pooled,
+            until,
+            Duration::from_millis(300),
+        );
+        let resent = async {
+            while script.lock().expect("no test panics in it")["eth_sendRawTransaction"].len() > 1 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let block = json!({ "result": { "blockNumber": "0x7" } });
+            script
+                .lock()
+                .expect("no test panics in it")
+                .insert("eth_getTransactionByHash", vec![block]);
+        };
+        let (found, ()) = tokio::join!(waiting, resent);
+        assert_eq!(found.expect("it is there after all"), 7);
     }
 }

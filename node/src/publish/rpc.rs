@@ -31,6 +31,17 @@ pub struct Fees {
     pub blob_base_fee: u128,
 }
 
+/// Where a transaction is, as far as the client knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// Nowhere: it never came, or it was dropped.
+    Unknown,
+    /// In no block yet.
+    Pending,
+    /// In the block of this number.
+    Block(u64),
+}
+
 impl Rpc {
     /// A client of `url`.
     pub fn new(url: &str) -> Result<Self> {
@@ -42,6 +53,11 @@ impl Rpc {
     /// EIP-155 chain id.
     pub async fn chain_id(&self) -> Result<u64> {
         self.quantity("eth_chainId", json!([])).await
+    }
+
+    /// The newest block's number.
+    pub async fn block_number(&self) -> Result<u64> {
+        self.quantity("eth_blockNumber", json!([])).await
     }
 
     /// Transactions of `account` in blocks.
@@ -88,29 +104,33 @@ impl Rpc {
         };
         let answer = self.http.post(Bytes::from(body), None);
         let answer = tokio::time::timeout(CALL_TIMEOUT, answer).await.map_err(|_| late)??;
-        if answer.body.first() != Some(&b'{') {
-            return Err(CallError::Status(answer.status));
-        }
-        match call::read::<B256>(&answer.body) {
+        match call::json_of(answer).and_then(|body| call::read::<B256>(&body)) {
             Ok(_) => Ok(()),
             Err(CallError::Rpc { code, message }) if is_pooled(code, &message) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// The number of the block a transaction is in; `None` while it is in none.
-    pub async fn inclusion(&self, transaction: B256) -> Result<Option<u64>> {
-        let receipt: Value = self
-            .call_or_null("eth_getTransactionReceipt", json!([transaction]))
-            .await?;
-        if receipt.is_null() {
-            return Ok(None);
+    /// Where a transaction is. Whether it did what it was meant to is not asked: its blobs are in the block all the same.
+    ///
+    /// Receipts are looked for only where transactions cannot be: ethrex in memory has them for the first transaction of a
+    /// block alone, EthereumJS has neither unless it is started for it.
+    pub async fn place(&self, transaction: B256) -> Result<Place> {
+        let found = match self
+            .call_or_null("eth_getTransactionByHash", json!([transaction]))
+            .await
+        {
+            Ok(Value::Null) => return Ok(Place::Unknown),
+            Ok(found) => found,
+            Err(error) => {
+                let receipt = self.call_or_null("eth_getTransactionReceipt", json!([transaction]));
+                receipt.await.map_err(|_| error)?
+            }
+        };
+        match found["blockNumber"].as_str() {
+            None => Ok(Place::Pending),
+            Some(number) => parse(number).map(Place::Block),
         }
-        let number = receipt["blockNumber"].as_str();
-        number
-            .context("the receipt has no blockNumber")
-            .and_then(parse)
-            .map(Some)
     }
 
     async fn quantity(&self, method: &str, params: Value) -> Result<u64> {
@@ -134,7 +154,11 @@ impl Rpc {
             let (place, limit) = (self.http.authority(), CALL_TIMEOUT.as_secs());
             anyhow!("no answer to {method} from {place} within {limit} s")
         })??;
-        call::read(&answer.body).with_context(|| format!("{method} at {}", self.http.authority()))
+        let read = call::json_of(answer).and_then(|body| {
+            let read: Option<T> = call::read(&body)?;
+            Ok(read)
+        });
+        read.with_context(|| format!("{method} at {}", self.http.authority()))
     }
 }
 

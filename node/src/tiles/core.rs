@@ -341,7 +341,8 @@ fn log_clock(offset_ns: Option<i64>, grade: Grade, said: &mut Said) {
 /// What an operator reads when the core stops the node.
 fn explain(stop: &Stop) -> String {
     match stop {
-        Stop::Disk(what) => format!("{what}; nothing more was signed. Check the disk, then start again"),
+        // The store says what to do.
+        Stop::Disk(what) => format!("{what}; nothing more was signed"),
         Stop::Equivocation(what) => {
             format!("refused to contradict an earlier signature: {what}. Is another process signing with this key?")
         }

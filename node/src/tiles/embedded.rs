@@ -21,11 +21,11 @@ pub fn run(ctx: &TileContext, options: DevElOptions) -> Result<(), String> {
         let cancel = CancellationToken::new();
         let running = ultramarine_dev_el::run(options, cancel.clone())
             .await
-            .map_err(|error| format!("{error:#}"))?;
+            .map_err(|error| crate::program::causes(&error))?;
         tracing::info!(rpc = %running.http, engine = %running.auth, "embedded execution client is up");
         let mut stopped = std::pin::pin!(running.stopped());
         tokio::select! {
-            ended = ctx.pulse.beside(&mut stopped) => ended.map_err(|error| format!("{error:#}")),
+            ended = ctx.pulse.beside(&mut stopped) => ended.map_err(|error| crate::program::causes(&error)),
             () = ctx.halt.stopped() => {
                 cancel.cancel();
                 // It has no state worth waiting long for.

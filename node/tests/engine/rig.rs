@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use ultramarine_dev_el::{DevElOptions, Running};
 use ultramarine_node::engine::genesis::{ExecutionGenesis, GenesisOptions, dev_account, execution_genesis};
-use ultramarine_node::engine::{Endpoint, EngineOptions, LaneClient, Secret, run};
+use ultramarine_node::engine::{Endpoint, EngineOptions, LaneClient, Secret, Waiting, run};
 use ultramarine_node::publish::rpc::Rpc;
 use ultramarine_node::publish::transaction::{SignedTransaction, Terms, sign};
 use ultramarine_node::publish::{Prover, encode};
@@ -85,12 +85,23 @@ impl El {
         }
     }
 
-    /// Puts a transaction with `blobs` blobs into the pool; their content follows from `nonce`.
+    /// Puts a transaction with `blobs` blobs into the pool.
     pub fn feed(&self, prover: &Prover, nonce: u64, blobs: usize) -> SignedTransaction {
+        self.feed_as(prover, nonce, blobs, SignedTransaction::clone)
+    }
+
+    /// The same, sent in another form.
+    pub fn feed_as(
+        &self,
+        prover: &Prover,
+        nonce: u64,
+        blobs: usize,
+        form: impl Fn(&SignedTransaction) -> SignedTransaction,
+    ) -> SignedTransaction {
         self.runtime.block_on(async {
             let rpc = Rpc::new(&self.rpc_url()).expect("a URL");
             let contents: Vec<Bytes> = (0..blobs)
-                .flat_map(|blob| encode::encode(format!("{blob} of {blobs}").as_bytes()).expect("small"))
+                .flat_map(|blob| encode::encode(format!("{blob} of {blobs}, {nonce}").as_bytes()).expect("small"))
                 .collect();
             let proven = prover.prove(&contents).await.expect("proven");
             let terms = Terms {
@@ -98,7 +109,7 @@ impl El {
                 nonce,
                 fees: rpc.fees().await.expect("fees"),
             };
-            let transaction = sign(&dev_account(0), &terms, &proven).expect("signed");
+            let transaction = form(&sign(&dev_account(0), &terms, &proven).expect("signed"));
             rpc.send(&transaction.raw).await.expect("pooled");
             transaction
         })
@@ -133,6 +144,7 @@ pub fn options(endpoint: Endpoint, genesis: &Value, blobs_per_block: u32) -> Eng
         endpoint,
         io: Io::Fallback,
         timeout: Duration::from_secs(30),
+        waiting: Waiting::default(),
         build_wait: Duration::ZERO,
         fee_recipient: Address([0xfe; 20]),
         chain_id: chain.chain_id,

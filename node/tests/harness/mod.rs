@@ -221,7 +221,12 @@ impl Process {
 
     /// Asks it to end as Ctrl-C does.
     pub fn interrupt(&self) {
-        signal(self.0.id(), Signal::INT);
+        self.signal(Signal::INT);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, which: Signal) {
+        signal(self.0.id(), which);
     }
 
     /// Ends it at once, and does not wait for it.
@@ -245,7 +250,8 @@ impl Drop for Process {
 /// One network at a time: two of them on a small machine would measure each other.
 static TURN: Mutex<()> = Mutex::new(());
 
-fn turn() -> MutexGuard<'static, ()> {
+/// Waits for this test's turn to run a network.
+pub fn turn() -> MutexGuard<'static, ()> {
     // A test that failed has ended its network on the way out.
     TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

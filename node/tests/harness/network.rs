@@ -8,10 +8,11 @@ use std::sync::MutexGuard;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+use ultramarine_node::config::Host;
 use ultramarine_node::devnet::ports;
 use ultramarine_node::engine::genesis::dev_account;
 use ultramarine_node::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
-use ultramarine_node::publish::{Prover, PublisherOptions, publish};
+use ultramarine_node::publish::{Content, PublisherOptions, publish};
 
 use super::{Node, Process, turn, ultramarine};
 
@@ -33,20 +34,24 @@ pub struct Network {
 impl Network {
     /// Lays out `validators` homes for a chain with this block interval.
     pub fn lay_out(dir: &Path, validators: usize, block_interval_ms: u64) -> Self {
+        let nodes = ports::free(validators).expect("loopback has ports");
+        let nodes = nodes.into_iter().map(|addresses| NodePlan {
+            host: Host::Address(addresses.quic.ip()),
+            addresses,
+        });
+        Self::of(dir, nodes.collect(), block_interval_ms)
+    }
+
+    /// Lays out the homes of these nodes.
+    pub fn of(dir: &Path, nodes: Vec<NodePlan>, block_interval_ms: u64) -> Self {
         let turn = turn();
-        let addresses = ports::free(validators).expect("loopback has ports");
+        let addresses: Vec<Addresses> = nodes.iter().map(|node| node.addresses).collect();
         let plan = Plan {
             chain_id: CHAIN_ID,
             blobs_per_block: 6,
             block_interval_ms,
             prague_time: None,
-            nodes: addresses
-                .iter()
-                .map(|addresses| NodePlan {
-                    host: addresses.quic.ip().to_string(),
-                    addresses: *addresses,
-                })
-                .collect(),
+            nodes,
             embedded: true,
         };
         lay_out(dir, &plan).expect("the folder is empty");
@@ -95,24 +100,18 @@ impl Network {
 
     /// Feeds the clients of these nodes with blobs until the answer is dropped.
     pub fn load(&self, ids: impl IntoIterator<Item = usize>) -> Load {
-        let content = self.dir.join("content");
-        std::fs::create_dir_all(&content).expect("the folder is writable");
-        for file in 0..4u8 {
-            let bytes: Vec<u8> = (0..200_000u32)
-                .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8 ^ file)
-                .collect();
-            std::fs::write(content.join(format!("{file}.bin")), bytes).expect("the folder is writable");
-        }
         let runtime = Runtime::new().expect("threads");
         let cancel = CancellationToken::new();
-        let prover = Prover::new(2);
         for id in ids {
             let options = PublisherOptions {
                 rpc: self.nodes[id].rpc.clone(),
                 signer: dev_account(id),
-                path: content.clone(),
+                content: Content::Fresh {
+                    seed: 1,
+                    publisher: id as u64,
+                },
                 blobs_per_block: 6,
-                prover: prover.clone(),
+                validators: self.nodes.len() as u32,
             };
             runtime.spawn(publish(options, cancel.clone()));
         }

@@ -132,7 +132,11 @@ fn header_is_signed(signed: &Value, genesis: &Value, height: u64) -> [u8; 32] {
     keys.sort_by_key(|key| <[u8; 20]>::try_from(&Sha256::digest(key)[..20]).expect("20 of 32 bytes"));
     let key = keys[proposer];
     let key = VerifyingKey::from_bytes(&key).expect("a point");
-    let signature = Signature::from_bytes(&bytes(&signed["signature"]));
+    // 96 bytes, as the standard's SSZ has it: ed25519's 64, then zeros.
+    let signature: [u8; 96] = bytes(&signed["signature"]);
+    let (signature, zeros) = signature.split_first_chunk::<64>().expect("96 are more than 64");
+    assert_eq!(zeros, [0; 32]);
+    let signature = Signature::from_bytes(signature);
     assert!(
         key.verify_strict(&text, &signature).is_ok(),
         "validator {proposer} has not signed the header of height {height}"

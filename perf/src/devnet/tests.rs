@@ -20,7 +20,7 @@ fn stand_in(dir: &Path, http: &str, agreement: bool, status: u8) -> PathBuf {
          mkdir -p \"$2\"\n\
          echo '{{\"nodes\": [{{\"id\": 0, \"pid\": '$$', \"http\": \"{http}\"}}]}}' > \"$2/devnet.json\"\n\
          sleep 1.5\necho 'why it ended' >&2\n\
-         echo '{{\"agreement\": {agreement}, \"heights\": 3, \"blobs\": 12, \"bytes\": 1572864, \"rounds_above_zero\": 0, \"nodes\": [{{\"id\": 0, \"height\": 3, \"head\": \"0xaa\", \"blobs\": 12}}], \"latency_ms\": {{}}}}'\n\
+         echo '{{\"agreement\": {agreement}, \"heights\": 3, \"blobs\": 12, \"bytes\": 1572864, \"rounds_above_zero\": 0, \"load\": {{\"repeats\": false, \"seed\": 5}}, \"nodes\": [{{\"id\": 0, \"height\": 3, \"head\": \"0xaa\", \"blobs\": 12}}], \"latency_ms\": {{}}}}'\n\
          exit {status}\n"
     );
     let path = dir.join("stand-in");
@@ -34,6 +34,9 @@ fn options(dir: &Path, binary: PathBuf) -> Options {
         validators: 4,
         until_height: 3,
         blobs_per_block: 6,
+        blobs: None,
+        seed: None,
+        runs: 1,
         io: "auto".to_owned(),
         out: dir.join("out"),
         binary: Some(binary),
@@ -73,7 +76,35 @@ fn a_run_leaves_a_report_and_a_percentile_file_per_stage() {
         !dir.path().join("out/build.hgrm").exists(),
         "a stage nobody recorded has no file"
     );
-    assert!(fs::read_dir(dir.path().join("out/blobs")).expect("the load").count() >= 2);
+    assert!(report.contains("seed 5"), "the load is told");
+}
+
+#[test]
+fn three_runs_leave_a_report_each_and_figures_of_all() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("a folder");
+    let binary = stand_in(dir.path(), &node(), true, 0);
+    let files = dir.path().join("files");
+    fs::create_dir(&files).expect("made");
+    let options = Options {
+        runs: 3,
+        blobs: Some(files),
+        ..options(dir.path(), binary)
+    };
+    run(&options).expect("all runs are reported");
+    let report = |number| fs::read_to_string(dir.path().join(format!("out/run{number}/report.html")));
+    for number in 1..=3 {
+        let report = report(number).expect("a report");
+        assert!(report.contains(&format!("run {number} of 3")) && report.contains("--blobs"));
+    }
+    let figures = fs::read_to_string(dir.path().join("out/figures.json")).expect("figures");
+    let figures: serde_json::Value = serde_json::from_str(&figures).expect("JSON");
+    assert_eq!(figures.as_array().map(Vec::len), Some(3));
+    assert_eq!(figures[2]["blobs"], 12);
+    assert_eq!(
+        figures[2]["stages_ms"]["vote"]["p50"].as_f64().map(f64::round),
+        Some(4.0)
+    );
 }
 
 #[test]

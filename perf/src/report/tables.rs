@@ -67,7 +67,7 @@ pub fn nodes(run: &Run) -> String {
         let head: String = node.head_text().chars().take(12).collect();
         let _ = write!(
             rows,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td><code title=\"{}\">{}</code></td><td>{}</td><td>{}</td><td>{}</td><td>{cpu_per_blob}</td><td>{}</td><td>{disk_per_byte}</td><td>{}</td></tr>",
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td><code title=\"{}\">{}</code></td><td>{}</td><td>{}</td><td>{}</td><td>{cpu_per_blob}</td><td>{}</td><td>{}</td><td>{disk_per_byte}</td><td>{}</td></tr>",
             escape(&node.name()),
             count(node.height),
             escape(&node.head_text()),
@@ -76,6 +76,8 @@ pub fn nodes(run: &Run) -> String {
             commit(0.5),
             commit(0.99),
             bytes(resources.memory_bytes_max),
+            seen.client
+                .map_or_else(|| "–".to_owned(), |client| bytes(client.memory_bytes_max)),
             rings.collect::<Vec<_>>().join(", "),
         );
     }
@@ -89,6 +91,7 @@ pub fn nodes(run: &Run) -> String {
             "p99",
             "CPU a blob",
             "Peak memory",
+            "Its client’s",
             "Disk per blob byte",
             "Ring operations",
         ],

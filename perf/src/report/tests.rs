@@ -44,6 +44,12 @@ pub(super) fn sample() -> Run {
                 memory_bytes_max: 141_000_000,
                 written_bytes: 27_000_000,
             },
+            client: Some(Resources {
+                cpu_seconds: 20.5,
+                memory_bytes_max: 180_000_000,
+                written_bytes: 0,
+            }),
+            samples: None,
             ring_operations: vec![("net".to_owned(), 1204), ("store".to_owned(), 20_811)],
         }
     };
@@ -69,6 +75,7 @@ pub(super) fn sample() -> Run {
             blobs: 196,
             bytes: 196 * 131_072,
             rounds_above_zero: 1,
+            load: crate::outcome::Load::default(),
             nodes: (0..4)
                 .map(|at| NodeOutcome {
                     id: at.into(),

@@ -34,9 +34,28 @@ pub fn run_on_ring<T>(future: impl Future<Output = T>) -> io::Result<T> {
     let builder = LocalExecutorBuilder::new(Placement::Unbound)
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_ENTRIES);
-    let executor =
-        roaming(|| builder.make()).map_err(|error| io::Error::other(format!("glommio cannot start: {error}")))?;
+    let executor = roaming(|| builder.make()).map_err(|error| {
+        io::Error::other(format!(
+            "the storage ring cannot start: {error}; with node.io = \"fallback\" none is needed"
+        ))
+    })?;
     Ok(executor.run(future))
+}
+
+/// Starts a ring on a thread of its own and ends it; why it cannot be had, if not.
+pub fn try_ring() -> Result<(), String> {
+    let attempt = || {
+        // With the least memory glommio takes: what a node registers is another question, and has a warning of its own.
+        let builder = LocalExecutorBuilder::new(Placement::Unbound)
+            .io_memory(0)
+            .ring_depth(RING_ENTRIES);
+        let executor = builder.make().map_err(|error| error.to_string())?;
+        executor.run(async {});
+        Ok(())
+    };
+    let thread = std::thread::Builder::new().name("ring-probe".to_owned()).spawn(attempt);
+    let outcome = thread.map_err(|error| format!("no thread for it: {error}"))?.join();
+    outcome.unwrap_or_else(|_| Err("glommio panicked, as it says above".to_owned()))
 }
 
 /// glommio's direct I/O; used inside [`run_on_ring`] only.

@@ -63,6 +63,20 @@ fn open_at(head: u64) -> Execution {
 }
 
 #[test]
+fn what_is_said_of_an_open_gate_is_true_at_every_height() {
+    let mut execution = Execution::new(GENESIS);
+    let mut wants = Vec::new();
+    execution.begin(Height(62), hash(62), &mut wants);
+    execution.forkchoice(T, hash(62), &valid(62), &mut wants);
+    let said = wants.iter().find_map(|want| match want {
+        Want::Gate { open: true, why } => Some(why.clone()),
+        _ => None,
+    });
+    let said = said.expect("it opened");
+    assert!(!said.contains(|letter: char| letter.is_ascii_digit()), "{said}");
+}
+
+#[test]
 fn the_gate_opens_only_on_valid_with_our_very_head() {
     let other = PayloadStatus::Valid {
         latest: Some(Hash([9; 32])),

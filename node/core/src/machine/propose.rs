@@ -49,6 +49,9 @@ impl Core {
         if self.guard.get(height, round, Kind::Init).is_some() || self.proposer.building().is_some() {
             return;
         }
+        if let Some(built) = self.proposer.kept(height) {
+            return self.choose(height, round, *built, self.now);
+        }
         let parent = self.head.block;
         let timestamp = (self.unix_ns() / 1_000_000_000).max(parent.timestamp.saturating_add(1));
         if rules::is_ahead(timestamp, self.unix_ns()) {
@@ -70,11 +73,16 @@ impl Core {
         let Some(since) = self.proposer.built(height, round) else {
             return;
         };
-        let timely = self.phase == Phase::Running
-            && height == self.current()
-            && self.host.round() == Some(round)
-            && self.host.is_enabled();
-        if !timely {
+        if self.phase != Phase::Running || height != self.current() || !self.host.is_enabled() {
+            return;
+        }
+        if self.host.round() != Some(round) {
+            if let Ok(built) = result
+                && built.header.parent_hash == self.head.block.hash
+            {
+                tracing::info!(%height, %round, "a block was built too late for its round; it is kept for our next one");
+                self.proposer.keep(height, built);
+            }
             return;
         }
         match result {

@@ -1,9 +1,10 @@
 //! What a core does while its execution client lags, has lost its memory, or disagrees.
 
-use ultramarine_types::Height;
+use ultramarine_types::{Height, Nanos};
 
-use super::world::World;
+use super::world::{World, chain};
 use super::{MINUTE, heads};
+use crate::timers::Durations;
 use crate::{Event, Stop};
 
 #[test]
@@ -60,6 +61,23 @@ fn a_syncing_client_closes_the_gate_and_nobody_else_waits() {
         _ => None,
     });
     assert_eq!(open, Some(true));
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+}
+
+#[test]
+fn clients_that_build_slower_than_any_round_lasts_do_not_stop_the_chain() {
+    let mut world = World::new(4);
+    let longest = Durations::of(&chain()).ceiling;
+    for node in &mut world.nodes {
+        node.client.build_micros = longest.0 / 1000 + 1_000_000;
+    }
+    world.start_all();
+    assert!(
+        world.run(Nanos(10 * MINUTE.0), |world| world.all_at(3)),
+        "stuck at {:?}",
+        heads(&world)
+    );
     world.assert_agreement();
     world.assert_nobody_stopped();
 }

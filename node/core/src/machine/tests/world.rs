@@ -110,6 +110,7 @@ impl World {
                     condemns: None,
                     rejects: None,
                     blobs: 3,
+                    build_micros: 3000,
                 },
                 life: 0,
                 connected: BTreeSet::new(),

@@ -23,6 +23,8 @@ pub struct Client {
     /// Calls this block invalid when it is to be executed.
     pub rejects: Option<Hash>,
     pub blobs: usize,
+    /// How long a build takes.
+    pub build_micros: u64,
 }
 
 impl Client {
@@ -54,6 +56,10 @@ impl World {
     pub(super) fn engine(&mut self, node: usize, call: EngineCall) {
         let now = self.now;
         let client = &mut self.nodes[node].client;
+        let micros = match call {
+            EngineCall::Build { .. } => client.build_micros,
+            _ => 3000,
+        };
         let reply = match call {
             EngineCall::Forkchoice { head, .. } => {
                 let status = if client.syncing || !client.known.contains(&head) {
@@ -115,7 +121,7 @@ impl World {
                 number: client.blocks.values().max().copied(),
             },
         };
-        self.deliver(node, 3000, Input::Engine(reply));
+        self.deliver(node, micros, Input::Engine(reply));
     }
 }
 

@@ -1,0 +1,292 @@
+//! This file knows which proof of a bundle belongs to which blob, and makes those that are missing.
+//!
+//! Our chains want one proof a blob (EIP-4844). Some clients pool transactions with 128 cell proofs a blob (EIP-7594)
+//! before Osaka, and list whatever proofs they have, one transaction behind the other:
+//!
+//! ```text
+//!   transactions      A: 2 blobs     B: 1 blob       C: 1 blob
+//!   proofs            a₀ a₁          b₀ … b₁₂₇       c₀            131 for 4 blobs: one blob has cell proofs
+//! ```
+//!
+//! The list does not say which is which. The number of proofs says how many blobs have cell proofs; where that leaves a
+//! choice, a proof is tried. What was assigned is judged by the lanes, and made anew where it does not hold, so a wrong
+//! guess costs time alone.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, Semaphore};
+use ultramarine_types::assembly::BlobPart;
+use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, PROOFS_PER_BLOB_MAX};
+use ultramarine_types::{Height, KzgCommitment, KzgProof};
+
+use super::client::Bundle;
+use super::lanes::Lanes;
+
+/// Proofs remembered: of several of the largest blocks, 100 bytes each.
+const REMEMBERED_MAX: usize = 4 * BLOBS_PER_BLOCK_MAX as usize;
+/// What more a blob with cell proofs has than one without.
+const CELLS_MORE: usize = PROOFS_PER_BLOB_MAX - 1;
+/// The point at infinity, compressed: the proof of a blob whose elements are all the same.
+const INFINITY: KzgProof = {
+    let mut bytes = [0; 48];
+    bytes[0] = 0xc0;
+    KzgProof(bytes)
+};
+
+/// Makes proofs on threads of their own, and remembers them. A clone is the same.
+#[derive(Clone, Debug)]
+pub struct Proofs {
+    shared: Rc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    known: RefCell<HashMap<KzgCommitment, Option<KzgProof>>>,
+    made: Notify,
+    threads: Semaphore,
+}
+
+impl Default for Proofs {
+    fn default() -> Self {
+        // Half the machine: the blocks of others must be verified meanwhile.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            shared: Rc::new(Shared {
+                known: RefCell::default(),
+                made: Notify::new(),
+                threads: Semaphore::new((cores / 2).max(1)),
+            }),
+        }
+    }
+}
+
+impl Proofs {
+    /// The blobs of a bundle with one proof each, not verified yet unless the bundle was mixed. `transactions` says how
+    /// many blobs each has. What is not made `within` that time goes on being made, for the next build.
+    pub async fn complete(
+        &self,
+        lanes: &Lanes,
+        height: Height,
+        transactions: &[usize],
+        bundle: Bundle,
+        within: Duration,
+    ) -> Result<Vec<(KzgCommitment, BlobPart)>, String> {
+        if bundle.proofs.len() == bundle.blobs.len() {
+            let Bundle { blobs, proofs } = bundle;
+            return Ok(blobs.into_iter().zip(proofs).map(with_proof).collect());
+        }
+        let (count, given) = (bundle.blobs.len(), bundle.proofs.len());
+        tracing::debug!(
+            %height,
+            "the execution client lists {given} proofs for {count} blobs: some of its pool come with cell proofs"
+        );
+        let until = tokio::time::Instant::now() + within;
+        let mut found = self.assigned(lanes, height, transactions, &bundle).await?;
+        for (blob, proof) in bundle.blobs.iter().zip(&mut found) {
+            if proof.is_none() {
+                *proof = self.remembered(&blob.0);
+            }
+            if proof.is_none() {
+                self.make(blob);
+            }
+        }
+        // Every wait is asked for before it is looked, so that no proof is missed in between.
+        loop {
+            let made = self.shared.made.notified();
+            for ((commitment, _), proof) in bundle.blobs.iter().zip(&mut found) {
+                *proof = proof.or_else(|| self.remembered(commitment));
+            }
+            let missing = found.iter().filter(|proof| proof.is_none()).count();
+            if missing == 0 {
+                break;
+            }
+            if tokio::time::timeout_at(until, made).await.is_err() {
+                return Err(format!(
+                    "the execution client has cell proofs alone for some of the block's {count} blobs, and {missing} \
+                     blob proofs are not made yet; they are being made"
+                ));
+            }
+        }
+        let proofs = found.into_iter().flatten();
+        Ok(bundle.blobs.into_iter().zip(proofs).map(with_proof).collect())
+    }
+
+    /// For each blob its proof from the list, if that is there and holds.
+    async fn assigned(
+        &self,
+        lanes: &Lanes,
+        height: Height,
+        transactions: &[usize],
+        bundle: &Bundle,
+    ) -> Result<Vec<Option<KzgProof>>, String> {
+        let count = bundle.blobs.len();
+        let mut found = vec![None; count];
+        let known = self.shared.known.borrow().clone();
+        let (sizes, list) = (transactions.to_vec(), bundle.clone());
+        let assigned = tokio::task::spawn_blocking(move || {
+            assign(&sizes, list.blobs.len(), list.proofs.len(), |first, count, at| {
+                has_blob_proofs(&list, &known, first, count, at)
+            })
+        });
+        let assigned = assigned.await.map_err(|error| format!("assigning proofs: {error}"))?;
+        let candidates: Vec<(usize, usize)> = assigned
+            .unwrap_or_default()
+            .into_iter()
+            .enumerate()
+            .filter_map(|(blob, at)| Some((blob, at?)))
+            .collect();
+        let claims: Vec<_> = candidates
+            .iter()
+            .map(|(blob, at)| with_proof((bundle.blobs[*blob].clone(), bundle.proofs[*at])))
+            .collect();
+        let holds = lanes.judge(height, &claims).await?;
+        for ((blob, at), holds) in candidates.into_iter().zip(holds) {
+            if holds {
+                found[blob] = Some(bundle.proofs[at]);
+                self.remember(bundle.blobs[blob].0, Some(bundle.proofs[at]));
+            }
+        }
+        Ok(found)
+    }
+
+    fn remembered(&self, commitment: &KzgCommitment) -> Option<KzgProof> {
+        self.shared.known.borrow().get(commitment).copied().flatten()
+    }
+
+    /// Notes a proof, or that it is being made.
+    fn remember(&self, commitment: KzgCommitment, proof: Option<KzgProof>) {
+        let mut known = self.shared.known.borrow_mut();
+        if known.len() >= REMEMBERED_MAX {
+            known.retain(|_, proof| proof.is_none());
+        }
+        known.insert(commitment, proof);
+    }
+
+    /// Has one proof made, unless it is being made. It is done whether or not somebody waits.
+    fn make(&self, (commitment, blob): &(KzgCommitment, Bytes)) {
+        let known = self.shared.known.borrow();
+        let under_way = known.values().filter(|proof| proof.is_none()).count();
+        if known.contains_key(commitment) || under_way >= BLOBS_PER_BLOCK_MAX as usize {
+            return;
+        }
+        drop(known);
+        self.remember(*commitment, None);
+        let (shared, commitment, blob) = (Rc::clone(&self.shared), *commitment, blob.clone());
+        tokio::task::spawn_local(async move {
+            let Ok(_permit) = shared.threads.acquire().await else {
+                return;
+            };
+            let made = tokio::task::spawn_blocking(move || prove(&commitment, &blob)).await;
+            match made.map_err(|error| error.to_string()).and_then(|made| made) {
+                Ok(proof) => shared.known.borrow_mut().insert(commitment, Some(proof)),
+                Err(error) => {
+                    tracing::warn!("a blob's proof cannot be made: {error}");
+                    shared.known.borrow_mut().remove(&commitment)
+                }
+            };
+            shared.made.notify_waiters();
+        });
+    }
+}
+
+fn with_proof(((commitment, blob), proof): ((KzgCommitment, Bytes), KzgProof)) -> (KzgCommitment, BlobPart) {
+    let proofs = vec![proof];
+    (commitment, BlobPart { blob, proofs })
+}
+
+/// Where in the list the proof of each blob is; `None` for a blob with cell proofs. `None` for all: no choice of cell and
+/// blob proofs makes a list of this length. `has_blob_proofs` tries a transaction's first blob, how many it has, and where
+/// its proofs would begin.
+fn assign(
+    transactions: &[usize],
+    blobs: usize,
+    proofs: usize,
+    mut has_blob_proofs: impl FnMut(usize, usize, usize) -> bool,
+) -> Option<Vec<Option<usize>>> {
+    let more = proofs.checked_sub(blobs)?;
+    if transactions.iter().sum::<usize>() != blobs || !more.is_multiple_of(CELLS_MORE) {
+        return None;
+    }
+    let mut cells = more / CELLS_MORE;
+    // For every transaction and the ones behind it: which numbers of blobs with cell proofs they can make up.
+    let mut possible = vec![vec![false; cells + 1]; transactions.len() + 1];
+    possible[transactions.len()][0] = true;
+    for (index, count) in transactions.iter().enumerate().rev() {
+        for total in 0..=cells {
+            possible[index][total] =
+                possible[index + 1][total] || total.checked_sub(*count).is_some_and(|rest| possible[index + 1][rest]);
+        }
+    }
+    if !possible[0][cells] {
+        return None;
+    }
+    let mut found = Vec::with_capacity(blobs);
+    let mut at = 0;
+    for (index, count) in transactions.iter().enumerate() {
+        let behind = &possible[index + 1];
+        let may_be_cells = cells.checked_sub(*count).is_some_and(|rest| behind[rest]);
+        if !may_be_cells || behind[cells] && has_blob_proofs(found.len(), *count, at) {
+            found.extend((at..at + count).map(Some));
+            at += count;
+        } else {
+            found.extend(std::iter::repeat_n(None, *count));
+            at += count * PROOFS_PER_BLOB_MAX;
+            cells -= count;
+        }
+    }
+    Some(found)
+}
+
+/// Whether a transaction's proofs, if they begin at `at`, are one a blob.
+fn has_blob_proofs(
+    bundle: &Bundle,
+    known: &HashMap<KzgCommitment, Option<KzgProof>>,
+    first: usize,
+    count: usize,
+    at: usize,
+) -> bool {
+    for index in 0..count {
+        let (Some((commitment, blob)), Some(proof)) = (bundle.blobs.get(first + index), bundle.proofs.get(at + index))
+        else {
+            return false;
+        };
+        // Of a blob whose elements are all the same, either kind of proof looks the same: the next one tells.
+        if blob.chunks_exact(32).all(|element| element == &blob[..32]) {
+            continue;
+        }
+        return match known.get(commitment) {
+            Some(Some(known)) => known == proof,
+            _ => holds(commitment, blob, proof),
+        };
+    }
+    let cells = bundle.proofs.iter().skip(at).take(count * PROOFS_PER_BLOB_MAX);
+    !cells.into_iter().all(|proof| *proof == INFINITY)
+}
+
+fn holds(commitment: &KzgCommitment, blob: &Bytes, proof: &KzgProof) -> bool {
+    let Ok(blob) = c_kzg::Blob::from_bytes(blob) else {
+        return false;
+    };
+    let verified =
+        c_kzg::ethereum_kzg_settings(0).verify_blob_kzg_proof(&Box::new(blob), &commitment.0.into(), &proof.0.into());
+    matches!(verified, Ok(true))
+}
+
+/// The one proof of a blob, which is remembered by its commitment: so that must be the blob's.
+fn prove(commitment: &KzgCommitment, bytes: &Bytes) -> Result<KzgProof, String> {
+    let blob = Box::new(c_kzg::Blob::from_bytes(bytes).map_err(|error| error.to_string())?);
+    let proof = c_kzg::ethereum_kzg_settings(0).compute_blob_kzg_proof(&blob, &commitment.0.into());
+    let proof = proof.map_err(|error| error.to_string())?;
+    let proof = KzgProof(proof.to_bytes().into_inner());
+    match holds(commitment, bytes, &proof) {
+        true => Ok(proof),
+        false => Err("its commitment is another blob's".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Claims about what a node does not start with, and what it starts with under a warning.
+
+use serde_json::json;
+use ultramarine_types::{ChainParams, Validator};
+
+use super::*;
+use crate::config::{Override, Sources};
+use crate::engine::genesis::{GenesisOptions, execution_genesis, genesis_hash};
+use crate::genesis::GenesisFile;
+
+fn keys() -> Keys {
+    let key = |seed: u8| ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
+    Keys {
+        node: key(1),
+        validator: Some(key(2)),
+    }
+}
+
+fn genesis(peers: &[&str], execution: &serde_json::Value) -> Genesis {
+    let chain = ChainParams {
+        chain_id: 7,
+        execution_genesis_hash: genesis_hash(execution).expect("a genesis"),
+        blobs_per_block_max: 6,
+        block_interval_ms: 1000,
+        blob_retention_heights_min: 100,
+        gas_limit_min: 1,
+        gas_limit_max: 100_000_000,
+        prague_time: None,
+    };
+    let validators = vec![Validator {
+        public_key: keys().public_key().expect("a validator"),
+        power: 1,
+    }];
+    let peers = peers.iter().map(|peer| (*peer).to_owned()).collect();
+    let file = json!(GenesisFile {
+        chain,
+        validators,
+        peers
+    });
+    let (path, execution_path) = ("genesis.json".as_ref(), "execution-genesis.json".as_ref());
+    Genesis::check(path, &file.to_string(), execution_path, &execution.to_string()).expect("valid")
+}
+
+fn execution() -> serde_json::Value {
+    execution_genesis(&GenesisOptions {
+        chain_id: 7,
+        blobs_per_block: 6,
+        gas_limit: 36_000_000,
+        prague_time: None,
+        accounts: 1,
+    })
+}
+
+/// What is wrong, and what is doubtful, with these settings and the peers of the genesis.
+fn judge(settings: &[(&str, &str)], genesis_peers: &[&str]) -> (Vec<String>, Vec<String>) {
+    let flags = settings.iter().map(|(name, value)| Override {
+        flag: "--set".to_owned(),
+        name: (*name).to_owned(),
+        value: (*value).to_owned(),
+    });
+    let sources = Sources {
+        flags: flags.collect(),
+        ..Sources::default()
+    };
+    let (config, layers) = Config::load("h".as_ref(), &sources).expect("valid");
+    let genesis = genesis(genesis_peers, &execution());
+    (
+        misfits(&config, &layers, &genesis, &keys()),
+        warnings(&config, &layers, &genesis, &keys(), 0),
+    )
+}
+
+#[test]
+fn peers_that_no_packet_reaches_are_named() {
+    let own = format!("{}@10.0.0.9:1", hex::encode(keys().peer_id().0));
+    // Where it listens, its peers, and whether none or some of them is out of reach.
+    for (listen, peers, none, some) in [
+        ("0.0.0.0:1", "10.0.0.1:1,a:1", false, false),
+        ("0.0.0.0:1", "127.0.0.1:1", false, false),
+        ("127.0.0.1:1", "127.0.0.2:1,localhost:1", false, false),
+        ("[::]:1", "10.0.0.1:1,[2001:db8::1]:1,[::1]:1", false, false),
+        ("[::1]:1", "[::1]:2", false, false),
+        ("0.0.0.0:1", own.as_str(), false, false),
+        ("127.0.0.1:1", "[::1]:2,[::1]:3,[::1]:4,[::1]:5", true, false),
+        ("0.0.0.0:1", "[2001:db8::1]:1", true, false),
+        ("0.0.0.0:1", "[2001:db8::1]:1,10.0.0.1:1", false, true),
+        ("0.0.0.0:1", "[2001:db8::1]:1,a:1", false, true),
+        ("127.0.0.1:1", "10.0.0.1:1", true, false),
+        ("[::1]:1", "127.0.0.1:1", true, false),
+        ("[::1]:1", "[2001:db8::1]:1", true, false),
+        ("[2001:db8::2]:1", "10.0.0.1:1", true, false),
+    ] {
+        let (wrong, doubtful) = judge(&[("network.listen", listen), ("network.peers", peers)], &["a:1"]);
+        assert_eq!(
+            (!wrong.is_empty(), !doubtful.is_empty()),
+            (none, some),
+            "{listen} {peers}: {wrong:?} {doubtful:?}"
+        );
+        if let Some(text) = wrong.first().or(doubtful.first()) {
+            assert!(
+                text.starts_with(&format!("flag --set: network.listen is {listen}")),
+                "{text}"
+            );
+            assert!(text.contains("Listen on [::]:1"), "{text}");
+        }
+    }
+    let (wrong, _) = judge(&[], &["[::1]:1"]);
+    assert!(wrong[0].contains("1 of the 1 peers in genesis.json"), "{wrong:?}");
+}
+
+#[test]
+fn two_listeners_of_one_port_are_named() {
+    if cfg!(not(feature = "dev-el")) {
+        return;
+    }
+    for (http, rpc, is_wrong) in [
+        ("127.0.0.1:9", "127.0.0.1:9", true),
+        ("0.0.0.0:9", "127.0.0.1:9", true),
+        ("127.0.0.1:9", "[::]:9", true),
+        ("127.0.0.1:9", "127.0.0.2:9", false),
+        ("127.0.0.1:9", "127.0.0.1:10", false),
+        ("127.0.0.1:0", "127.0.0.1:0", false),
+    ] {
+        let settings = [
+            ("engine.embedded", "true"),
+            ("http.listen", http),
+            ("engine.embedded_http", rpc),
+        ];
+        let (wrong, _) = judge(&settings, &[]);
+        assert_eq!(!wrong.is_empty(), is_wrong, "{http} {rpc}: {wrong:?}");
+    }
+}
+
+#[test]
+fn an_execution_client_is_not_the_node_itself() {
+    for (url, is_wrong) in [
+        ("http://127.0.0.1:8580", true),
+        ("http://localhost:8580/", true),
+        ("http://127.0.0.1:8551", false),
+        ("http://10.0.0.1:8580", false),
+    ] {
+        let (wrong, _) = judge(&[("engine.url", url)], &[]);
+        assert_eq!(!wrong.is_empty(), is_wrong, "{url}: {wrong:?}");
+    }
+}
+
+#[test]
+fn the_embedded_client_reads_what_the_chain_begins_with() {
+    if cfg!(not(feature = "dev-el")) {
+        return;
+    }
+    assert_eq!(embedded_misfit(&genesis(&[], &execution())), None);
+    let mut other = execution();
+    other["config"]["depositContractAddress"] = json!(null);
+    let text = embedded_misfit(&genesis(&[], &other)).expect("it wants one");
+    assert!(text.contains("none that the embedded client reads"), "{text}");
+}

@@ -1,0 +1,207 @@
+//! This file knows how to read a URL's query: lists by commas or by repetition, numbers, and what is wrong with either.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use crate::http::error::ApiError;
+
+/// Items one list may have; no block has more blobs.
+const ITEMS_MAX: usize = ultramarine_types::limits::BLOBS_PER_BLOCK_MAX as usize;
+/// Parameters one query may have: every item by itself, and as many that mean nothing to us.
+const PARAMETERS_MAX: usize = 2 * ITEMS_MAX;
+/// Characters of a wrong value that an error repeats.
+const QUOTED_MAX: usize = 80;
+
+/// A query that is longer than hyper takes in a URL: [`wire`](super::wire) keeps it apart.
+#[derive(Clone, Debug)]
+pub struct LongQuery(pub String);
+
+/// The parameters of a query, decoded, in their order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl<S: Sync> FromRequestParts<S> for Query {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let long = parts.extensions.get::<LongQuery>().map(|query| query.0.as_str());
+        Self::read(long.or(parts.uri.query()).unwrap_or_default())
+    }
+}
+
+impl Query {
+    /// Reads the text after the question mark.
+    pub fn read(text: &str) -> Result<Self, ApiError> {
+        let mut parameters = Vec::new();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            if parameters.len() == PARAMETERS_MAX {
+                return Err(ApiError::bad_request(format!(
+                    "the query has more than {PARAMETERS_MAX} parameters"
+                )));
+            }
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            parameters.push((decoded(name)?, decoded(value)?));
+        }
+        Ok(Self(parameters))
+    }
+
+    /// The items of a list: `a=1,2`, `a=1&a=2` and `a[]=1&a[]=2` are the same. Empty if there is none, and for `a=`.
+    pub fn list<T>(&self, name: &str, what: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, ApiError> {
+        let is_it = |key: &str| key == name || key.strip_suffix("[]") == Some(name);
+        let values = self.0.iter().filter(|(key, value)| is_it(key) && !value.is_empty());
+        let mut items = Vec::new();
+        for item in values.flat_map(|(_, value)| value.split(',')) {
+            if items.len() == ITEMS_MAX {
+                return Err(ApiError::bad_request(format!(
+                    "{name} lists more than {ITEMS_MAX} items"
+                )));
+            }
+            let parsed = parse(item)
+                .ok_or_else(|| ApiError::bad_request(format!("{name} lists `{}`, which is not {what}", quoted(item))));
+            items.push(parsed?);
+        }
+        Ok(items)
+    }
+
+    /// A number that may be given once.
+    pub fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+        let mut values = self.0.iter().filter(|(key, _)| key == name);
+        let Some((_, value)) = values.next() else {
+            return Ok(None);
+        };
+        if values.next().is_some() {
+            return Err(ApiError::bad_request(format!("{name} is given twice")));
+        }
+        match number(value) {
+            Some(number) => Ok(Some(number)),
+            None => Err(ApiError::bad_request(format!(
+                "{name} is `{}`, which is not a number from 0 to {}",
+                quoted(value),
+                u64::MAX
+            ))),
+        }
+    }
+
+    /// Refuses parameters other than these: a misspelt one would be ignored without a word.
+    pub fn only(&self, known: &[&str]) -> Result<(), ApiError> {
+        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some((name, _)) => Err(ApiError::bad_request(format!(
+                "no parameter `{}` is known here; there are {}",
+                quoted(name),
+                known.join(", ")
+            ))),
+        }
+    }
+}
+
+/// A number in decimal digits alone.
+pub fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+fn quoted(text: &str) -> String {
+    let mut short: String = text.chars().take(QUOTED_MAX).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// Percent-decoding, as forms do it: `+` is a space.
+fn decoded(text: &str) -> Result<String, ApiError> {
+    let wrong = || ApiError::bad_request(format!("`{}` in the query is not percent-encoded UTF-8", quoted(text)));
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        bytes.push(match first {
+            b'+' => b' ',
+            b'%' => {
+                let (digits, after) = rest.split_first_chunk::<2>().ok_or_else(wrong)?;
+                rest = after;
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let (high, low) = digit(digits[0]).zip(digit(digits[1])).ok_or_else(wrong)?;
+                high << 4 | low
+            }
+            other => *other,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(text: &str) -> Result<Vec<u64>, ApiError> {
+        Query::read(text)?.list("indices", "a number", number)
+    }
+
+    #[test]
+    fn every_way_to_write_a_list_says_the_same() {
+        for text in [
+            "indices=1,2",
+            "indices=1&indices=2",
+            "indices=1%2C2",
+            "indices=1%2c2&other=x,y",
+            "indices[]=1&indices%5B%5D=2",
+            "%69ndices=1&&indices=%32&indices=",
+        ] {
+            assert_eq!(list(text), Ok(vec![1, 2]), "{text}");
+        }
+        for text in ["", "indices", "indices=", "index=1", "indices[0]=1"] {
+            assert_eq!(list(text), Ok(Vec::new()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_item_is_refused_by_its_text() {
+        for (text, named) in [
+            ("indices=one", "`one`"),
+            ("indices=1,,2", "``"),
+            ("indices=1,", "``"),
+            ("indices=,", "``"),
+            ("indices=-1", "`-1`"),
+            ("indices=+1", "` 1`"),
+            ("indices=0x1", "`0x1`"),
+            ("indices=18446744073709551616", "`18446744073709551616`"),
+            ("indices=%zz", "`%zz`"),
+            ("indices=%4", "`%4`"),
+            ("indices=%ff", "`%ff`"),
+        ] {
+            let error = format!("{:?}", list(text).expect_err(text));
+            assert!(error.contains(named), "{text}: {error}");
+        }
+        let long = format!("indices={}", "x".repeat(100_000));
+        assert!(
+            format!("{:?}", list(&long)).len() < 400,
+            "a long value is not repeated whole"
+        );
+    }
+
+    #[test]
+    fn lists_and_parameters_are_bounded() {
+        let items = |count: usize| vec!["7"; count].join(",");
+        assert_eq!(
+            list(&format!("indices={}", items(ITEMS_MAX))).map(|all| all.len()),
+            Ok(ITEMS_MAX)
+        );
+        assert!(list(&format!("indices={}", items(ITEMS_MAX + 1))).is_err());
+        assert!(list(&"a&".repeat(PARAMETERS_MAX)).is_ok());
+        assert!(list(&"a&".repeat(PARAMETERS_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn a_number_is_given_once_and_known_names_alone() {
+        let query = |text| Query::read(text).expect("decodes");
+        assert_eq!(query("from=7&to=9").number("to"), Ok(Some(9)));
+        assert_eq!(query("from=7").number("to"), Ok(None));
+        assert!(query("to=7&to=7").number("to").is_err());
+        assert!(query("to=").number("to").is_err());
+        assert_eq!(query("from=7&to=9").only(&["from", "to"]), Ok(()));
+        let error = format!("{:?}", query("form=7").only(&["from", "to"]));
+        assert!(error.contains("`form`") && error.contains("from, to"), "{error}");
+    }
+}

@@ -1,0 +1,286 @@
+//! This file knows the bytes of one connection: it tells its seat what moves, and mends two things of hyper's.
+//!
+//! - A URL that hyper takes has at most 65,534 bytes, and the names of all blobs of the largest block are more. So the query of
+//!   a long request line is kept apart, and hyper sees the line without it.
+//! - hyper refuses what is no HTTP by an answer without a body. Ours has one, in the shape of all our refusals.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use axum::http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::http::error;
+use crate::http::seats::{Phase, Seat};
+
+/// Bytes of a request line, and of all headers together: the largest query is 1024 versioned hashes, 92 kB.
+pub const HEAD_BYTES_MAX: usize = 128 * 1024;
+/// Longer request lines are handed to hyper without their query.
+const LONG_LINE_BYTES: usize = 16 * 1024;
+/// Read at a time while a request line is looked for.
+const CHUNK_BYTES: usize = 8 * 1024;
+
+/// What the connection and the one who answers on it share.
+#[derive(Debug)]
+pub struct Line {
+    /// Its place.
+    pub seat: Arc<Seat>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The query of the request under way, if it was kept apart.
+    query: Option<String>,
+    /// The whole answer was handed to hyper.
+    is_made: bool,
+    /// Answers that are done.
+    answers: u64,
+}
+
+impl Line {
+    /// Of a connection that has just begun.
+    pub fn new(seat: Arc<Seat>) -> Self {
+        Self {
+            seat,
+            state: Mutex::default(),
+        }
+    }
+
+    /// A request's head is whole; its query, if that was kept apart.
+    pub fn begin(&self) -> Option<String> {
+        self.seat.turn_to(Phase::Making, Instant::now());
+        self.with(|state| {
+            state.is_made = false;
+            state.query.take()
+        })
+    }
+
+    /// The answer begins.
+    pub fn send(&self) {
+        self.seat.turn_to(Phase::Sending, Instant::now());
+    }
+
+    /// Nothing is left to be made of the answer.
+    pub fn made(&self) {
+        self.with(|state| state.is_made = true);
+    }
+
+    /// All that was made is with the kernel.
+    fn flushed(&self) {
+        let is_done = self.with(|state| std::mem::take(&mut state.is_made));
+        if is_done {
+            self.with(|state| state.answers += 1);
+            self.seat.turn_to(Phase::Idle, Instant::now());
+        }
+    }
+
+    fn answers(&self) -> u64 {
+        self.with(|state| state.answers)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A caller's socket as hyper sees it.
+#[derive(Debug)]
+pub struct Wire {
+    stream: TcpStream,
+    line: Arc<Line>,
+    reading: Reading,
+    /// Bytes that were read and are not with hyper yet: from `given` on.
+    held: Vec<u8>,
+    given: usize,
+    /// Answers after which the last request line was looked for.
+    answers: u64,
+    /// The request line has more bytes than any may have.
+    is_long: bool,
+    refused: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reading {
+    /// A request line, held until it is whole.
+    Line,
+    /// Anything behind it.
+    Rest,
+}
+
+impl Wire {
+    /// Of a fresh connection.
+    pub fn new(stream: TcpStream, line: Arc<Line>) -> Self {
+        Self {
+            stream,
+            line,
+            reading: Reading::Line,
+            held: Vec::new(),
+            given: 0,
+            answers: 0,
+            is_long: false,
+            refused: false,
+        }
+    }
+
+    /// Whether a request was refused here, as no HTTP.
+    pub fn has_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// The socket, when hyper is done with it.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// Keeps the query of a long request line apart; anything that does not look like one is left as it is.
+    fn keep_query_apart(&mut self, line_bytes: usize) {
+        if line_bytes < LONG_LINE_BYTES {
+            return;
+        }
+        let line = &self.held[..line_bytes];
+        let mut words = line.split(|byte| *byte == b' ');
+        let (Some(method), Some(target), Some(version), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return;
+        };
+        let Some(mark) = target.iter().position(|byte| *byte == b'?') else {
+            return;
+        };
+        let query = &target[mark + 1..];
+        if target.first() != Some(&b'/') || !query.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#') {
+            return;
+        }
+        let query = String::from_utf8_lossy(query).into_owned();
+        let mut short = [method, &target[..mark], version].join(&b' ');
+        short.extend_from_slice(&self.held[line_bytes..]);
+        self.held = short;
+        self.line.with(|state| state.query = Some(query));
+    }
+
+    /// Answers in hyper's place: it has only a status to say.
+    fn refuse(&mut self, words: &[u8]) {
+        if std::mem::replace(&mut self.refused, true) {
+            return;
+        }
+        // "HTTP/1.1 431 …"
+        let status = words.get(9..12).and_then(|digits| StatusCode::from_bytes(digits).ok());
+        let status = match status {
+            Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) if self.is_long => StatusCode::URI_TOO_LONG,
+            Some(status) => status,
+            None => StatusCode::BAD_REQUEST,
+        };
+        // Nothing else is on its way, so the kernel has room for these few bytes.
+        let _ = self.stream.try_write(&error::raw(status, reason(status)));
+    }
+}
+
+/// What is wrong with a request that hyper does not take.
+fn reason(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::URI_TOO_LONG => "the URL is too long: a path has at most 65,534 bytes, a request line 131,072",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            "the request's head is too large: it has at most 131,072 bytes and 100 headers"
+        }
+        _ => "this is not a request of HTTP/1.1",
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            let answers = this.line.answers();
+            if answers != this.answers {
+                // A request that came with the last one is with hyper already, as far as it came; what looks like no
+                // request line is left alone.
+                (this.answers, this.reading, this.is_long) = (answers, Reading::Line, false);
+            }
+            if matches!(this.line.seat.phase(), Phase::Making | Phase::Sending) {
+                this.reading = Reading::Rest;
+            }
+            if this.reading == Reading::Rest {
+                if this.given == this.held.len() {
+                    let before = into.filled().len();
+                    ready!(Pin::new(&mut this.stream).poll_read(context, into))?;
+                    if into.filled().len() > before {
+                        this.line.seat.heard(Instant::now());
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                let bytes = into.remaining().min(this.held.len() - this.given);
+                into.put_slice(&this.held[this.given..this.given + bytes]);
+                this.given += bytes;
+                if this.given == this.held.len() {
+                    (this.held, this.given) = (Vec::new(), 0);
+                }
+                return Poll::Ready(Ok(()));
+            }
+            let mut room = [0; CHUNK_BYTES];
+            let mut chunk = ReadBuf::new(&mut room);
+            ready!(Pin::new(&mut this.stream).poll_read(context, &mut chunk))?;
+            let chunk = chunk.filled();
+            if chunk.is_empty() {
+                // The end: hyper judges what there is.
+                this.reading = Reading::Rest;
+                continue;
+            }
+            this.line.seat.heard(Instant::now());
+            // Empty lines may stand before a request.
+            let empty = chunk
+                .iter()
+                .take_while(|byte| this.held.is_empty() && matches!(byte, b'\r' | b'\n'));
+            let empty = empty.count();
+            let searched = this.held.len();
+            this.held.extend_from_slice(&chunk[empty..]);
+            let newline = this.held[searched..].iter().position(|byte| *byte == b'\n');
+            if let Some(at) = newline {
+                this.keep_query_apart(searched + at);
+                this.reading = Reading::Rest;
+            } else if this.held.len() > HEAD_BYTES_MAX {
+                this.is_long = true;
+                this.reading = Reading::Rest;
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if matches!(this.line.seat.phase(), Phase::Idle | Phase::Head) {
+            this.refuse(pieces.first().map(|piece| &**piece).unwrap_or_default());
+            return Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()));
+        }
+        let bytes = ready!(Pin::new(&mut this.stream).poll_write_vectored(context, pieces))?;
+        this.line.seat.took(bytes, Instant::now());
+        Poll::Ready(Ok(bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A socket holds nothing back, and hyper flushes when its own buffer is empty.
+        self.line.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

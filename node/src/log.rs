@@ -1,0 +1,149 @@
+//! This file knows where log lines go and which are wanted.
+//!
+//! ```text
+//!   tile ──tracing──▶ one line ──▶ outlet::stderr(): a bounded queue, a thread of its own ──▶ standard error
+//! ```
+//!
+//! No tile waits for a log line, or dies of one. Lost lines are counted (`ultramarine_log_lines_lost_total`), and told of
+//! in the log itself when it can be written again. Panics go the same way, and are given a moment to arrive.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal, Write};
+use std::panic::PanicHookInfo;
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use ultramarine_runtime::metrics::Registry;
+use ultramarine_runtime::outlet;
+use ultramarine_runtime::print;
+
+/// What libraries may say unless the operator asks for more, by the start of their names: Malachite tells every step of
+/// every height. The embedded execution client has a list of its own.
+const QUIET: &str = "arc_malachitebft=warn";
+
+/// Logs to standard error what `filter` asks for. A second call changes nothing.
+pub fn start(filter: &str) -> anyhow::Result<()> {
+    let environment = |name| std::env::var_os(name);
+    let colours = wants_colours(
+        io::stderr().is_terminal(),
+        environment("NO_COLOR").as_deref(),
+        environment("TERM").as_deref(),
+    );
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(wanted(filter)?)
+        .with_writer(Lines)
+        .with_ansi(colours)
+        // It would say so by a macro that panics where standard error is closed.
+        .log_internal_errors(false)
+        .try_init();
+    Ok(())
+}
+
+/// Shows how many lines were lost.
+pub fn count_losses(registry: &Registry) {
+    registry.probe_counter(
+        "ultramarine_log_lines_lost_total",
+        "Log lines that standard error did not take: it was full, closed, or read too slowly.",
+        &[],
+        || Some(outlet::stderr().lost()),
+    );
+}
+
+/// Has every panic say where and why on standard error, without waiting for ever where that is stuck.
+pub fn catch_panics() {
+    std::panic::set_hook(Box::new(|panic| print::reason(last_words(panic))));
+}
+
+fn last_words(panic: &PanicHookInfo<'_>) -> String {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("without a name");
+    let mut text = format!("thread {name}: {panic}");
+    let backtrace = Backtrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => text.push_str(&format!("\n{backtrace}")),
+        _ => text.push_str("\nRUST_BACKTRACE=1 in the environment shows how it came there"),
+    }
+    text
+}
+
+/// The operator's filter, with libraries kept quiet where it does not name them.
+fn wanted(filter: &str) -> anyhow::Result<EnvFilter> {
+    let quiet = directives(QUIET).chain(engine_directives());
+    let everything = level_of_everything(filter);
+    let mut all: Vec<&str> = quiet
+        .filter(|directive| {
+            let cap = directive.rsplit('=').next().and_then(|level| level.parse().ok());
+            // A directive of ours must not show more than the operator asked of everything.
+            cap.is_some_and(|cap: LevelFilter| cap < everything)
+        })
+        .collect();
+    // Of two directives for one name the later holds, and the longer name wins: the operator's come last.
+    all.extend(directives(filter));
+    EnvFilter::builder()
+        .parse(all.join(","))
+        .with_context(|| format!("{filter:?} is no log filter; write one such as \"info,ultramarine_net=debug\""))
+}
+
+/// The level for whatever the filter does not name.
+fn level_of_everything(filter: &str) -> LevelFilter {
+    let levels = directives(filter).filter_map(|directive| directive.parse().ok());
+    levels.last().unwrap_or(LevelFilter::OFF)
+}
+
+fn directives(filter: &str) -> impl Iterator<Item = &str> {
+    filter
+        .split(',')
+        .map(str::trim)
+        .filter(|directive| !directive.is_empty())
+}
+
+/// The embedded execution client only speaks when something is wrong with itself.
+#[cfg(feature = "dev-el")]
+fn engine_directives() -> impl Iterator<Item = &'static str> {
+    directives(ultramarine_dev_el::LOG_DIRECTIVES)
+}
+
+/// Without an embedded execution client there is nothing to quieten.
+#[cfg(not(feature = "dev-el"))]
+fn engine_directives() -> impl Iterator<Item = &'static str> {
+    std::iter::empty()
+}
+
+/// Colours are for terminals that know them and people who want them; see <https://no-color.org>.
+fn wants_colours(is_terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty) && can_move(term)
+}
+
+/// Whether a terminal of this kind understands more than plain text.
+pub fn can_move(term: Option<&OsStr>) -> bool {
+    term.is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// Takes each event of `tracing` as one line.
+#[derive(Clone, Copy, Debug)]
+struct Lines;
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        outlet::stderr().push(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

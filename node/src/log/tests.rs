@@ -1,0 +1,97 @@
+//! Claims about what is logged by default, and about colours.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// What is logged of a line from each library at each level, under a filter.
+fn logged(filter: &str) -> Vec<&'static str> {
+    #[derive(Clone, Default)]
+    struct Text(Arc<Mutex<Vec<u8>>>);
+    impl Write for Text {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("one thread").write(line)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let text = Text::default();
+    let writer = text.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(wanted(filter).expect("a filter"))
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::debug!(target: "ultramarine_node::tiles::core", "our debug");
+        tracing::info!(target: "ultramarine_node::tiles::core", "our info");
+        tracing::warn!(target: "ultramarine_node::tiles::core", "our warn");
+        tracing::info!(target: "arc_malachitebft_core_consensus::handle::vote", "its info");
+        tracing::warn!(target: "arc_malachitebft_core_driver::driver", "its warn");
+        tracing::warn!(target: "ethrex_rpc::rpc", "client warn");
+        tracing::error!(target: "ethrex_rpc::rpc", "client error");
+    });
+    let text = String::from_utf8(text.0.lock().expect("one thread").clone()).expect("text");
+    let all = [
+        "our debug",
+        "our info",
+        "our warn",
+        "its info",
+        "its warn",
+        "client warn",
+        "client error",
+    ];
+    all.into_iter().filter(|line| text.contains(line)).collect()
+}
+
+#[test]
+fn libraries_are_quiet_unless_the_operator_asks_them() {
+    let cases: [(&str, &[&str]); 9] = [
+        ("info", &["our info", "our warn", "its warn", "client error"]),
+        (
+            "debug",
+            &["our debug", "our info", "our warn", "its warn", "client error"],
+        ),
+        // Never more than was asked of everything.
+        ("warn", &["our warn", "its warn", "client error"]),
+        ("error", &["client error"]),
+        ("off", &[]),
+        ("ultramarine_node=info", &["our info", "our warn"]),
+        // What is asked for by name.
+        (
+            "info,arc_malachitebft_core_consensus=info",
+            &["our info", "our warn", "its info", "its warn", "client error"],
+        ),
+        (
+            "info, arc_malachitebft=debug",
+            &["our info", "our warn", "its info", "its warn", "client error"],
+        ),
+        (
+            "ethrex_rpc=warn,arc_malachitebft=error,info",
+            &["our info", "our warn", "client warn", "client error"],
+        ),
+    ];
+    for (filter, expected) in cases {
+        assert_eq!(logged(filter), expected, "{filter}");
+    }
+}
+
+#[test]
+fn a_filter_that_is_none_is_named() {
+    let error = format!("{:#}", wanted("ultramarine_net=loud").expect_err("no level"));
+    assert!(error.contains("ultramarine_net=loud"), "{error}");
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let wants = |is_terminal, no_color: Option<&str>, term: Option<&str>| {
+        wants_colours(is_terminal, no_color.map(OsStr::new), term.map(OsStr::new))
+    };
+    assert!(wants(true, None, Some("xterm-256color")));
+    assert!(wants(true, Some(""), Some("xterm")), "an empty NO_COLOR says nothing");
+    assert!(!wants(false, None, Some("xterm")), "a file or a pipe");
+    assert!(!wants(true, Some("1"), Some("xterm")));
+    assert!(!wants(true, None, Some("dumb")));
+    assert!(!wants(true, None, None), "nobody knows what it understands");
+}

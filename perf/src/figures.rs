@@ -1,0 +1,368 @@
+//! This file knows the figures of a run that are kept: what a blob costs, as an object and as rows of a table.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::Serialize;
+use ultramarine_types::Stage;
+use ultramarine_types::limits::BLOB_BYTES;
+
+use crate::outcome::{Load, Outcome};
+use crate::sample::Sample;
+use crate::stages::quantile_ns;
+use crate::watch::Seenings;
+
+/// Every figure of one run. What is "a blob" is a blob decided by a node between the first and the last look at it.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct Figures {
+    /// The chain's limit.
+    pub blobs_per_block_max: u32,
+    /// Heights decided.
+    pub heights: u64,
+    /// Blobs decided.
+    pub blobs: u64,
+    /// Heights that needed more than one round.
+    pub rounds_above_zero: u64,
+    /// What was published.
+    pub load: Load,
+    /// Blobs in the mean block.
+    pub blobs_per_block: f64,
+    /// While deciding.
+    pub blobs_per_second: f64,
+    /// Every stage that was recorded.
+    pub stages_ms: BTreeMap<&'static str, Quantiles>,
+    /// CPU time of a node's tiles, in microseconds a blob.
+    pub tiles_us_per_blob: BTreeMap<String, f64>,
+    /// CPU time of a node's other threads: reads for HTTP and whatever a tile hands on.
+    pub others_us_per_blob: f64,
+    /// CPU time of the whole node: the client's is not in it if that has a process of its own.
+    pub node_us_per_blob: f64,
+    /// CPU time of the execution client beside a node.
+    pub client_us_per_blob: Option<f64>,
+    /// Peak memory of the largest node.
+    pub node_memory_bytes: u64,
+    /// The same, its client's included.
+    pub node_and_client_memory_bytes: Option<u64>,
+    /// Bytes to disk a byte of blob, as the kernel counts what goes to block devices.
+    pub disk_bytes_per_blob_byte: f64,
+    /// Bytes to other nodes a byte of blob, everything included.
+    pub sent_bytes_per_blob_byte: f64,
+    /// Bytes from other nodes a byte of blob.
+    pub received_bytes_per_blob_byte: f64,
+}
+
+/// A stage, in milliseconds.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct Quantiles {
+    /// Median.
+    pub p50: f64,
+    /// 99th percentile.
+    pub p99: f64,
+}
+
+impl Figures {
+    /// Of what was seen.
+    #[allow(clippy::cast_precision_loss)] // Counts of one run.
+    pub fn of(blobs_per_block_max: u32, outcome: &Outcome, seen: &Seenings) -> Self {
+        let stages = seen.stages();
+        let quantiles = |stage: Stage| {
+            let ms = |quantile| quantile_ns(&stages, stage, quantile).map(|ns| ns as f64 / 1e6);
+            Some((
+                stage.name(),
+                Quantiles {
+                    p50: ms(0.5)?,
+                    p99: ms(0.99)?,
+                },
+            ))
+        };
+        let spent = Spent::of(seen);
+        let per_byte = |bytes: u64| bytes as f64 / (spent.blobs as f64 * BLOB_BYTES as f64);
+        let us_per_blob = |ns: f64| ns / 1e3 / spent.blobs as f64;
+        let tiles_ns: u64 = spent.tiles_ns.values().sum();
+        Self {
+            blobs_per_block_max,
+            heights: outcome.heights,
+            blobs: outcome.blobs,
+            rounds_above_zero: outcome.rounds_above_zero,
+            load: outcome.load.clone(),
+            blobs_per_block: outcome.blobs as f64 / outcome.heights.max(1) as f64,
+            blobs_per_second: seen.blobs_per_second().unwrap_or_default(),
+            stages_ms: Stage::ALL.into_iter().filter_map(quantiles).collect(),
+            tiles_us_per_blob: spent
+                .tiles_ns
+                .iter()
+                .map(|(tile, ns)| (tile.clone(), us_per_blob(*ns as f64)))
+                .collect(),
+            others_us_per_blob: us_per_blob((spent.node_ns - tiles_ns as f64).max(0.0)),
+            node_us_per_blob: us_per_blob(spent.node_ns),
+            client_us_per_blob: spent.client_ns.map(us_per_blob),
+            node_memory_bytes: seen
+                .nodes
+                .iter()
+                .map(|node| node.resources.memory_bytes_max)
+                .max()
+                .unwrap_or_default(),
+            node_and_client_memory_bytes: seen
+                .nodes
+                .iter()
+                .filter_map(|node| Some(node.resources.memory_bytes_max + node.client?.memory_bytes_max))
+                .max(),
+            disk_bytes_per_blob_byte: per_byte(spent.written_bytes),
+            sent_bytes_per_blob_byte: per_byte(spent.sent_bytes),
+            received_bytes_per_blob_byte: per_byte(spent.received_bytes),
+        }
+    }
+}
+
+/// What all nodes did and used between the first and the last look.
+#[derive(Default)]
+struct Spent {
+    blobs: u64,
+    tiles_ns: BTreeMap<String, u64>,
+    node_ns: f64,
+    client_ns: Option<f64>,
+    written_bytes: u64,
+    sent_bytes: u64,
+    received_bytes: u64,
+}
+
+impl Spent {
+    fn of(seen: &Seenings) -> Self {
+        let mut spent = Self::default();
+        for (first, last) in seen.nodes.iter().filter_map(|node| node.samples.as_ref()) {
+            spent.add(first, last);
+        }
+        // Nothing decided: every cost of a blob is without end, and says so.
+        spent
+    }
+
+    fn add(&mut self, first: &Sample, last: &Sample) {
+        self.blobs += last.blobs.saturating_sub(first.blobs);
+        for (tile, ns) in &last.tiles_ns {
+            let before = first.tiles_ns.get(tile).copied().unwrap_or_default();
+            *self.tiles_ns.entry(tile.clone()).or_default() += ns.saturating_sub(before);
+        }
+        self.node_ns += (last.node.cpu_seconds - first.node.cpu_seconds) * 1e9;
+        if let (Some(first), Some(last)) = (first.client, last.client) {
+            *self.client_ns.get_or_insert(0.0) += (last.cpu_seconds - first.cpu_seconds) * 1e9;
+        }
+        self.written_bytes += last.node.written_bytes.saturating_sub(first.node.written_bytes);
+        self.sent_bytes += last.sent_bytes.saturating_sub(first.sent_bytes);
+        self.received_bytes += last.received_bytes.saturating_sub(first.received_bytes);
+    }
+}
+
+/// A column: its name, and its number in a run.
+type Column = (String, Box<dyn Fn(&Figures) -> Option<f64>>);
+
+/// Tables in Markdown, with a row for each run and one of medians.
+pub fn tables(runs: &[Figures]) -> String {
+    let column = |name: &str, number: Box<dyn Fn(&Figures) -> Option<f64>>| (name.to_owned(), number);
+    let mut rate: Vec<Column> = vec![
+        column("blobs a second", Box::new(|run| Some(run.blobs_per_second))),
+        column("blobs a block", Box::new(|run| Some(run.blobs_per_block))),
+        #[allow(clippy::cast_precision_loss)] // A handful.
+        column("late rounds", Box::new(|run| Some(run.rounds_above_zero as f64))),
+    ];
+    for stage in Stage::ALL {
+        let of = move |run: &Figures| run.stages_ms.get(stage.name()).copied();
+        rate.push(column(
+            &format!("{} p50", stage.name()),
+            Box::new(move |run| Some(of(run)?.p50)),
+        ));
+        rate.push(column("p99", Box::new(move |run| Some(of(run)?.p99))));
+    }
+    let mut cpu: Vec<Column> = vec![column("node", Box::new(|run| Some(run.node_us_per_blob)))];
+    let tiles: std::collections::BTreeSet<String> = runs
+        .iter()
+        .flat_map(|run| run.tiles_us_per_blob.keys().cloned())
+        .collect();
+    for tile in tiles {
+        cpu.push(column(
+            &tile.clone(),
+            Box::new(move |run| run.tiles_us_per_blob.get(&tile).copied()),
+        ));
+    }
+    cpu.push(column("other threads", Box::new(|run| Some(run.others_us_per_blob))));
+    cpu.push(column("client", Box::new(|run| run.client_us_per_blob)));
+    #[allow(clippy::cast_precision_loss)] // Three digits are shown.
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    let space: Vec<Column> = vec![
+        column(
+            "memory of a node, MB",
+            Box::new(move |run| Some(megabytes(run.node_memory_bytes))),
+        ),
+        column(
+            "with its client, MB",
+            Box::new(move |run| run.node_and_client_memory_bytes.map(megabytes)),
+        ),
+        column("disk a blob byte", Box::new(|run| Some(run.disk_bytes_per_blob_byte))),
+        column("sent a blob byte", Box::new(|run| Some(run.sent_bytes_per_blob_byte))),
+        column(
+            "received a blob byte",
+            Box::new(|run| Some(run.received_bytes_per_blob_byte)),
+        ),
+    ];
+    [
+        ("Rate, and stages in milliseconds:", rate),
+        ("CPU of a node in microseconds a blob, by tile:", cpu),
+        ("Memory at its peak, and bytes for each byte of a blob:", space),
+    ]
+    .iter()
+    .map(|(title, columns)| format!("{title}\n\n{}", table(runs, columns)))
+    .collect::<Vec<_>>()
+    .join("\n")
+}
+
+fn table(runs: &[Figures], columns: &[Column]) -> String {
+    let mut text = String::from("| blobs a block at most | run |");
+    for (name, _) in columns {
+        let _ = write!(text, " {name} |");
+    }
+    text.push_str("\n|---|---|");
+    columns.iter().for_each(|_| text.push_str("---|"));
+    text.push('\n');
+    for (index, run) in runs.iter().enumerate() {
+        row(
+            &mut text,
+            run.blobs_per_block_max,
+            &format!("{}", index + 1),
+            columns,
+            |number| number(run),
+        );
+    }
+    if let (Some(first), 2..) = (runs.first(), runs.len()) {
+        row(&mut text, first.blobs_per_block_max, "median", columns, |number| {
+            let mut all: Vec<f64> = runs.iter().filter_map(number).collect();
+            all.sort_by(f64::total_cmp);
+            all.get(all.len() / 2).copied()
+        });
+    }
+    text
+}
+
+fn row(
+    text: &mut String,
+    blobs: u32,
+    name: &str,
+    columns: &[Column],
+    number: impl Fn(&dyn Fn(&Figures) -> Option<f64>) -> Option<f64>,
+) {
+    let _ = write!(text, "| {blobs} | {name} |");
+    for (_, of) in columns {
+        match number(of.as_ref()) {
+            Some(number) => {
+                let _ = write!(text, " {} |", short(number));
+            }
+            None => text.push_str(" – |"),
+        }
+    }
+    text.push('\n');
+}
+
+/// Three digits that matter.
+fn short(number: f64) -> String {
+    let decimals = match number {
+        100.0.. => 0,
+        10.0.. => 1,
+        _ => 2,
+    };
+    if number.fract() == 0.0 && number < 100.0 {
+        return format!("{number:.0}");
+    }
+    format!("{number:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::Resources;
+    use crate::watch::{Moment, Seen};
+
+    fn sample(blobs: u64, cpu_ms: u64, client_ms: u64) -> Sample {
+        let used = |ms: u64, bytes| Resources {
+            cpu_seconds: ms as f64 / 1e3,
+            memory_bytes_max: bytes,
+            written_bytes: blobs * BLOB_BYTES as u64,
+        };
+        Sample {
+            blobs,
+            tiles_ns: [
+                ("net".to_owned(), cpu_ms * 500_000),
+                ("kzg-0".to_owned(), cpu_ms * 250_000),
+            ]
+            .into(),
+            sent_bytes: 3 * blobs * BLOB_BYTES as u64,
+            received_bytes: blobs * BLOB_BYTES as u64,
+            node: used(cpu_ms, 100_000_000),
+            client: Some(used(client_ms, 50_000_000)),
+        }
+    }
+
+    fn seen(nodes: u64) -> Seenings {
+        let node = |_| Seen {
+            resources: sample(0, 0, 0).node,
+            client: sample(0, 0, 0).client,
+            samples: Some((sample(10, 1000, 500), sample(110, 1100, 900))),
+            ..Seen::default()
+        };
+        let moment = |at_seconds, blobs| Moment {
+            at_seconds,
+            height: 1,
+            blobs,
+        };
+        Seenings {
+            nodes: (0..nodes).map(node).collect(),
+            timeline: vec![moment(0.0, 10), moment(10.0, 110)],
+        }
+    }
+
+    #[test]
+    fn a_blob_costs_what_was_used_between_the_first_and_the_last_look() {
+        let outcome = Outcome {
+            heights: 20,
+            blobs: 110,
+            ..Outcome::default()
+        };
+        let figures = Figures::of(6, &outcome, &seen(4));
+        assert_eq!((figures.blobs_per_second, figures.blobs_per_block), (10.0, 5.5));
+        let near = |left: f64, right: f64| assert!((left - right).abs() < 1e-6, "{left} is not {right}");
+        near(figures.node_us_per_blob, 1000.0);
+        near(figures.tiles_us_per_blob["net"], 500.0);
+        near(figures.tiles_us_per_blob["kzg-0"], 250.0);
+        near(figures.others_us_per_blob, 250.0);
+        near(figures.client_us_per_blob.expect("a process of its own"), 4000.0);
+        near(figures.disk_bytes_per_blob_byte, 1.0);
+        near(figures.sent_bytes_per_blob_byte, 3.0);
+        assert_eq!(figures.node_memory_bytes, 100_000_000);
+        assert_eq!(figures.node_and_client_memory_bytes, Some(150_000_000));
+    }
+
+    #[test]
+    fn each_run_has_its_row_and_all_have_medians() {
+        let run = |rate: f64| Figures {
+            blobs_per_block_max: 24,
+            blobs_per_second: rate,
+            ..Figures::of(24, &Outcome::default(), &seen(1))
+        };
+        let text = tables(&[run(30.0), run(10.0), run(20.5)]);
+        for line in [
+            "| 24 | 1 | 30 |",
+            "| 24 | 2 | 10 |",
+            "| 24 | 3 | 20.5 |",
+            "| 24 | median | 20.5 |",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+        assert!(
+            text.contains("| node | kzg-0 | net | other threads | client |"),
+            "{text}"
+        );
+        assert!(!tables(&[run(1.0)]).contains("median"));
+        for table in text.split("\n\n").filter(|part| part.starts_with('|')) {
+            let rows = table.lines().filter(|line| line.starts_with('|'));
+            let widths: std::collections::BTreeSet<usize> = rows.map(|row| row.matches('|').count()).collect();
+            assert_eq!(widths.len(), 1, "{table}");
+        }
+    }
+}
