@@ -74,7 +74,7 @@ impl Tables {
                 roots: (0..ELEMENTS)
                     .map(|index| straight[index.reverse_bits() >> (usize::BITS - bits)])
                     .collect(),
-                powers: POWERS.iter().map(|bytes| with_upper_half(bytes)).collect(),
+                powers: POWERS.iter().map(with_upper_half).collect(),
             }
         })
     }

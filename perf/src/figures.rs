@@ -153,11 +153,13 @@ impl Spent {
 }
 
 /// A column: its name, and its number in a run.
-type Column = (String, Box<dyn Fn(&Figures) -> Option<f64>>);
+type Column = (String, Number);
+/// A number of a run, if it is known.
+type Number = Box<dyn Fn(&Figures) -> Option<f64>>;
 
 /// Tables in Markdown, with a row for each run and one of medians.
 pub fn tables(runs: &[Figures]) -> String {
-    let column = |name: &str, number: Box<dyn Fn(&Figures) -> Option<f64>>| (name.to_owned(), number);
+    let column = |name: &str, number: Number| (name.to_owned(), number);
     let mut rate: Vec<Column> = vec![
         column("blobs a second", Box::new(|run| Some(run.blobs_per_second))),
         column("blobs a block", Box::new(|run| Some(run.blobs_per_block))),

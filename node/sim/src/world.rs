@@ -56,7 +56,7 @@ pub(crate) enum Event {
         from: usize,
         to: usize,
         epoch: u64,
-        frame: Frame,
+        frame: Box<Frame>,
     },
     /// A stream broke under way.
     StreamGone { node: usize, life: u32, stream: StreamId },

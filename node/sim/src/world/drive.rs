@@ -45,7 +45,7 @@ impl World {
                 if self.network.epoch(from, to) == Some(epoch) && self.nodes[to].is_running() {
                     self.trace
                         .line(self.now, format_args!("{from} > {to} {}", frame.describe()));
-                    self.receive(from, to, frame);
+                    self.receive(from, to, *frame);
                 }
             }
             Event::StreamGone { node, life, stream } => {

@@ -248,7 +248,7 @@ impl World {
                             from,
                             to,
                             epoch,
-                            frame: frame.clone(),
+                            frame: Box::new(frame.clone()),
                         },
                     );
                 }
