@@ -112,7 +112,11 @@ pub fn run(options: NodeOptions) -> Result<(), NodeError> {
         .map_err(|refusal| refusal.to_string())
         .map_err(start_error("io = \"uring\""))?;
     for shortfall in limits.shortfalls(io) {
-        tracing::warn!("{shortfall}");
+        if shortfall.only_slower {
+            tracing::info!("{shortfall}");
+        } else {
+            tracing::warn!("{shortfall}");
+        }
     }
 
     let halt = Halt::new();

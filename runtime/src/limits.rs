@@ -34,6 +34,8 @@ pub struct Shortfall {
     pub effect: &'static str,
     /// How to raise it.
     pub remedy: &'static str,
+    /// Nothing worse than that: many systems have it so from the start, and no operator need be called for it.
+    pub only_slower: bool,
 }
 
 impl fmt::Display for Shortfall {
@@ -44,6 +46,7 @@ impl fmt::Display for Shortfall {
             wanted,
             effect,
             remedy,
+            only_slower: _,
         } = self;
         write!(
             f,
@@ -111,6 +114,7 @@ impl KernelLimits {
                     wanted: MEMLOCK_BYTES_WANTED,
                     effect: "io_uring buffers cannot be registered and storage writes cost more CPU",
                     remedy: "`ulimit -l`, LimitMEMLOCK= in the unit, or /etc/security/limits.conf",
+                    only_slower: true,
                 },
             ),
             (
@@ -121,6 +125,7 @@ impl KernelLimits {
                     wanted: NOFILE_WANTED,
                     effect: "connections or segments may be refused under load",
                     remedy: "`ulimit -n`, LimitNOFILE= in the unit, or /etc/security/limits.conf",
+                    only_slower: false,
                 },
             ),
             (
@@ -131,6 +136,7 @@ impl KernelLimits {
                     wanted: ADDRESS_BYTES_WANTED,
                     effect: "the process ends without a reason when its maps and threads have used it up",
                     remedy: "`ulimit -v unlimited`, or LimitAS=infinity in the unit",
+                    only_slower: false,
                 },
             ),
             (
@@ -141,6 +147,7 @@ impl KernelLimits {
                     wanted: FILE_BYTES_WANTED,
                     effect: "the node stops when a segment or the index must grow beyond it",
                     remedy: "`ulimit -f unlimited`, or LimitFSIZE=infinity in the unit",
+                    only_slower: false,
                 },
             ),
             (
@@ -151,6 +158,7 @@ impl KernelLimits {
                     wanted: SOCKET_BUFFER_BYTES as u64,
                     effect: "bursts of blobs are dropped by the receiving socket and sent again",
                     remedy: "`sysctl -w net.core.rmem_max=4194304`",
+                    only_slower: true,
                 },
             ),
             (
@@ -161,6 +169,7 @@ impl KernelLimits {
                     wanted: SOCKET_BUFFER_BYTES as u64,
                     effect: "proposals leave in smaller bursts",
                     remedy: "`sysctl -w net.core.wmem_max=4194304`",
+                    only_slower: true,
                 },
             ),
         ];
@@ -218,6 +227,12 @@ mod tests {
         assert_eq!(warnings.len(), 2);
         assert!(warnings[0].contains("memlock") && warnings[0].contains("8388608") && warnings[0].contains("67108864"));
         assert!(warnings[1].contains("net.core.rmem_max") && warnings[1].contains("4194304"));
+        assert!(
+            tight
+                .shortfalls(Io::Uring)
+                .iter()
+                .all(|shortfall| shortfall.only_slower)
+        );
         let without_ring = tight.shortfalls(Io::Fallback);
         assert_eq!(
             without_ring.len(),
@@ -247,6 +262,12 @@ mod tests {
         let warnings: Vec<_> = tight.shortfalls(Io::Fallback).iter().map(ToString::to_string).collect();
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[0].contains("ulimit -v") && warnings[1].contains("ulimit -f"));
+        assert!(
+            !tight
+                .shortfalls(Io::Fallback)
+                .iter()
+                .any(|shortfall| shortfall.only_slower)
+        );
     }
 
     #[test]
