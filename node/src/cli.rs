@@ -78,14 +78,16 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match result {
+    let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if print::is_quiet(error.chain()) => ExitCode::SUCCESS,
         Err(error) => {
             print::reason(format_args!("error: {}", crate::program::causes(&error)));
             ExitCode::FAILURE
         }
-    }
+    };
+    print::finish();
+    code
 }
 
 fn run(command: Command) -> anyhow::Result<()> {

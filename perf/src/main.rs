@@ -47,12 +47,14 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().scenario {
         Scenario::Devnet(options) => devnet::run(&options),
     };
-    match outcome {
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if print::is_quiet(error.chain()) => ExitCode::SUCCESS,
         Err(error) => {
             print::reason(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
-    }
+    };
+    print::finish();
+    code
 }

@@ -50,7 +50,7 @@ pub struct Outlet {
     shared: Arc<Shared>,
     /// Absent where the system gave us no thread.
     writer: Option<Thread>,
-    descriptor: Descriptor,
+    descriptor: Option<Descriptor>,
 }
 
 #[derive(Debug)]
@@ -77,10 +77,21 @@ struct Line {
 impl Outlet {
     /// Starts the thread, named `name`. With a `notice`, the output is told what it lost.
     pub fn start(name: &str, to: Descriptor, notice: Option<Notice>) -> Self {
-        Self::with_sink(name, to, to, notice)
+        Self::with_sink(name, Some(to), to, notice)
     }
 
-    fn with_sink(name: &str, descriptor: Descriptor, to: impl Write + Send + 'static, notice: Option<Notice>) -> Self {
+    /// The same for something else that is written, such as a file. Nothing tells it what was lost, and where the system has
+    /// no thread to give everything is.
+    pub fn onto(name: &str, to: impl Write + Send + 'static) -> Self {
+        Self::with_sink(name, None, to, None)
+    }
+
+    fn with_sink(
+        name: &str,
+        descriptor: Option<Descriptor>,
+        to: impl Write + Send + 'static,
+        notice: Option<Notice>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             lines: ArrayQueue::new(LINES_MAX),
             urgent: ArrayQueue::new(URGENT_MAX),
@@ -130,7 +141,7 @@ impl Outlet {
                 bytes: line,
                 lost_before,
             };
-            self.shared.urgent.push(line).map(|()| self.count_accepted())
+            self.enter(&self.shared.urgent, line)
         });
         match taken {
             Ok(()) => writer.unpark(),
@@ -151,22 +162,20 @@ impl Outlet {
         let outcome = if waiting + length > BYTES_MAX {
             Err(line)
         } else {
-            self.shared.lines.push(line)
+            self.enter(&self.shared.lines, line)
         };
-        match outcome {
-            Ok(()) => {
-                self.count_accepted();
-                Ok(())
-            }
-            Err(line) => {
-                self.shared.bytes.fetch_sub(length, Ordering::Relaxed);
-                Err(line.bytes)
-            }
-        }
+        outcome.map_err(|line| {
+            self.shared.bytes.fetch_sub(length, Ordering::Relaxed);
+            line.bytes
+        })
     }
 
-    fn count_accepted(&self) {
+    /// Counted before it is there: a line that its thread has written, and nobody has counted, would stand for another one.
+    fn enter(&self, queue: &ArrayQueue<Line>, line: Line) -> Result<(), Line> {
         self.shared.accepted.fetch_add(1, Ordering::Release);
+        queue.push(line).inspect_err(|_| {
+            self.shared.settled.fetch_add(1, Ordering::Release);
+        })
     }
 
     /// Waits until everything handed over before is written or lost; `false` if that takes longer than `within`.
@@ -198,8 +207,8 @@ impl Outlet {
 
     /// Without a thread, the caller writes, if the system says that it need not wait.
     fn write_unless_it_blocks(&self, line: &[u8]) {
-        let mut output = self.descriptor;
-        if !output.is_writable() || output.write_all(line).is_err() {
+        let output = self.descriptor.filter(|output| output.is_writable());
+        if !output.is_some_and(|mut output| output.write_all(line).is_ok()) {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -61,6 +61,11 @@ pub fn reason(text: impl Display) {
     stderr.flush(REASON_WAIT);
 }
 
+/// Gives what was said on standard error a moment to arrive: the last thing a program does.
+pub fn finish() {
+    outlet::stderr().flush(REASON_WAIT);
+}
+
 /// Says a line on standard error, without waiting.
 pub fn note(text: impl Display) {
     outlet::stderr().push(format!("{text}\n").into_bytes());

@@ -33,6 +33,8 @@ pub const WRONG_NS: u64 = 5_000_000_000;
 const SLACK_NS: u64 = 500_000_000;
 /// Looks, one a second, that have to agree before a grade changes.
 const LOOKS: u32 = 3;
+/// One line about a validator's clock in this time: who swings it to and fro must not fill the log.
+const LINE: Nanos = Nanos::from_millis(60_000);
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
@@ -187,6 +189,26 @@ pub enum News {
     },
 }
 
+/// What is known of a validator's clock, connected or not: who comes back is not looked at from the beginning.
+#[derive(Clone, Copy, Debug, Default)]
+struct Watched {
+    steady: Steady,
+    told: Grade,
+    told_at: Option<Nanos>,
+}
+
+impl Watched {
+    /// Takes a look; whether people should know of it now.
+    fn look(&mut self, now: Nanos, offset_ns: i64) -> bool {
+        self.steady.look(offset_ns);
+        let is_news = self.steady.grade != self.told && self.told_at.is_none_or(|at| now.since(at) >= LINE);
+        if is_news {
+            (self.told, self.told_at) = (self.steady.grade, Some(now));
+        }
+        is_news
+    }
+}
+
 /// Watches all clocks.
 #[derive(Debug, Default)]
 pub struct Clocks {
@@ -194,7 +216,9 @@ pub struct Clocks {
     told: Option<Option<i64>>,
     /// How many of the others were off then.
     told_off: usize,
-    peers: BTreeMap<Address, Steady>,
+    /// One for each validator at most.
+    peers: BTreeMap<Address, Watched>,
+    peers_off: usize,
 }
 
 /// An offset is news when it changes by this much.
@@ -202,31 +226,40 @@ const NEWS_NS: u64 = 100_000_000;
 
 impl Clocks {
     /// Looks, once a second; `ahead` says how far each validator's clock is ahead of ours, without our own.
-    pub fn look(&mut self, set: &ValidatorSet, ours: &Address, ahead: &BTreeMap<Address, i64>) -> Vec<News> {
+    pub fn look(
+        &mut self,
+        now: Nanos,
+        set: &ValidatorSet,
+        ours: &Address,
+        ahead: &BTreeMap<Address, i64>,
+    ) -> Vec<News> {
         let mut news = Vec::new();
         let median = median(set, ours, ahead);
         let offset_ns = median.map(|median| median.saturating_neg());
-        let changed = self.ours.look(offset_ns.unwrap_or(0));
+        // Without a median nobody is judged anew, neither we nor others by our own clock.
+        let changed = offset_ns.is_some_and(|offset_ns| self.ours.look(offset_ns));
         let is_far = match (self.told.flatten(), offset_ns) {
             (Some(told), Some(offset)) => told.abs_diff(offset) >= NEWS_NS,
             (told, offset) => told != offset,
         };
-        self.peers.retain(|validator, _| ahead.contains_key(validator));
-        for (validator, ahead) in ahead.iter().filter(|(validator, _)| set.get(validator).is_some()) {
-            let offset_ns = ahead.saturating_sub(median.unwrap_or(0));
-            let steady = self.peers.entry(*validator).or_default();
-            if steady.look(offset_ns) {
+        let compared = ahead.iter().filter(|(validator, _)| set.get(validator).is_some());
+        self.peers_off = 0;
+        for (validator, ahead) in compared {
+            let Some(median) = median else { break };
+            let offset_ns = ahead.saturating_sub(median);
+            let watched = self.peers.entry(*validator).or_default();
+            if watched.look(now, offset_ns) {
                 news.push(News::Peer {
                     validator: *validator,
                     offset_ns,
-                    grade: steady.grade,
+                    grade: watched.told,
                 });
             }
+            self.peers_off += usize::from(watched.steady.grade > Grade::Right);
         }
-        let peers_off = self.peers_off();
-        if changed || is_far || self.told_off != peers_off || self.told.is_none() && offset_ns.is_some() {
+        if changed || is_far || self.told_off != self.peers_off || self.told.is_none() && offset_ns.is_some() {
             self.told = Some(offset_ns);
-            self.told_off = peers_off;
+            self.told_off = self.peers_off;
             news.push(News::Ours {
                 offset_ns,
                 grade: self.ours.grade,
@@ -235,9 +268,9 @@ impl Clocks {
         news
     }
 
-    /// Validators whose clocks are off.
-    pub fn peers_off(&self) -> usize {
-        self.peers.values().filter(|peer| peer.grade > Grade::Right).count()
+    /// Validators heard of at the last look whose clocks are off.
+    pub const fn peers_off(&self) -> usize {
+        self.peers_off
     }
 }
 

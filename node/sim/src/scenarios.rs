@@ -43,6 +43,7 @@ pub const ALL: &[Scenario] = &[
     clocks::ALL_AHEAD,
     first_height::SCENARIO,
     first_height::ONE_MISSING,
+    first_height::BY_HAND,
 ];
 
 /// Runs a scenario from a seed.

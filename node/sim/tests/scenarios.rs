@@ -73,6 +73,7 @@ fn a_chain_whose_clocks_were_ahead_says_how_long_it_stands() {
 fn a_network_that_starts_together_decides_its_first_height_in_round_zero() {
     runs_clean("first-height", 0..8);
     runs_clean("first-height-without-one", 0..4);
+    runs_clean("first-height-by-hand", 0..4);
 }
 
 #[test]

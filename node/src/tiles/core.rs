@@ -160,6 +160,9 @@ pub fn run(
             }
         }
     }
+    if let Some(recorder) = audience.recorder.take() {
+        recorder.finish();
+    }
     Ok(())
 }
 

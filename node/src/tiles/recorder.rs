@@ -1,22 +1,27 @@
 //! This file knows how to keep every signature received, one JSON line each: an audit trail of who is said to have signed
 //! what, and by whom it was sent.
 //!
-//! Written before the message is looked at, so that a crash loses at most the last line; whether a signature holds, its
-//! reader finds out.
+//! Handed over before the message is looked at, so that a crash loses the last lines at most; whether a signature holds, its
+//! reader finds out. A thread of the file's own writes: a disk that is stuck must not hold up a vote.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json;
+use ultramarine_runtime::outlet::Outlet;
 use ultramarine_types::consensus::{CommitCertificate, VoteKind};
 use ultramarine_types::{ConsensusMessage, Init, PeerId};
+
+/// How long the last lines may take to be written at the end.
+const LAST_LINES_WAIT: Duration = Duration::from_secs(2);
 
 /// Appends messages to a file.
 #[derive(Debug)]
 pub struct Recorder {
     path: PathBuf,
-    file: File,
+    file: Outlet,
 }
 
 impl Recorder {
@@ -33,7 +38,7 @@ impl Recorder {
         }
         Ok(Self {
             path: path.to_owned(),
-            file,
+            file: Outlet::onto("messages", file),
         })
     }
 
@@ -62,10 +67,22 @@ impl Recorder {
     }
 
     fn write(&mut self, lines: &[serde_json::Value]) -> Result<(), String> {
+        let path = self.path.display();
+        if let Some(error) = self.file.trouble() {
+            return Err(format!("cannot append to the message record {path}: {error}"));
+        }
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        self.file
-            .write_all(text.as_bytes())
-            .map_err(|error| format!("cannot append to the message record {}: {error}", self.path.display()))
+        self.file.push(text.into_bytes());
+        match self.file.lost() {
+            0 => Ok(()),
+            // A trail with holes would be taken for a whole one.
+            _ => Err(format!("the disk of the message record {path} does not keep up")),
+        }
+    }
+
+    /// Gives the last lines a moment to be written.
+    pub fn finish(self) {
+        self.file.flush(LAST_LINES_WAIT);
     }
 }
 
@@ -116,21 +133,63 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_line_that_a_crash_cut_short_spoils_no_other() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("messages.jsonl");
-        let vote = ConsensusMessage::Vote(Vote {
+    fn vote() -> ConsensusMessage {
+        ConsensusMessage::Vote(Vote {
             kind: VoteKind::Prevote,
             height: Height(1),
             round: Round(0),
             value_id: None,
             voter: Address::ZERO,
             signature: Signature([0; 64]),
-        });
+        })
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_an_error_and_one_that_is_stuck_holds_nobody_up() {
+        struct Stuck(std::sync::mpsc::Receiver<()>);
+        impl Write for Stuck {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                let _ = self.0.recv();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::from_raw_os_error(libc::ENOSPC))
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        // Each is refused at last, and no call waits for the file.
+        let refusal = |file: Outlet| {
+            let mut recorder = Recorder {
+                path: PathBuf::from("messages.jsonl"),
+                file,
+            };
+            let mut tries = std::iter::repeat_with(|| recorder.message(&PeerId::ZERO, &vote()));
+            tries.find_map(Result::err).expect("it is never accepted for ever")
+        };
+        let full = refusal(Outlet::onto("full", Full));
+        assert!(full.contains("No space left"), "{full}");
+        let (release, stuck) = std::sync::mpsc::channel();
+        let slow = refusal(Outlet::onto("stuck", Stuck(stuck)));
+        assert!(slow.contains("does not keep up"), "{slow}");
+        drop(release);
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_short_spoils_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("messages.jsonl");
         let record = || {
             let mut recorder = Recorder::open(&path).expect("the folder is writable");
-            recorder.message(&PeerId::ZERO, &vote).expect("there is room");
+            recorder.message(&PeerId::ZERO, &vote()).expect("there is room");
+            recorder.finish();
         };
         record();
         let whole = std::fs::read_to_string(&path).expect("it is there");

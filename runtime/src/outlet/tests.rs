@@ -70,7 +70,7 @@ impl Write for Paper {
 
 fn outlet(paper: &Paper) -> Outlet {
     let notice: Notice = |lost| format!("[{lost} lost]\n");
-    Outlet::with_sink("paper", Descriptor::Stderr, paper.clone(), Some(notice))
+    Outlet::with_sink("paper", Some(Descriptor::Stderr), paper.clone(), Some(notice))
 }
 
 fn push(outlet: &Outlet, text: &str) {

@@ -174,7 +174,11 @@ fn a_lasting_offset_is_told_once_and_its_end_once() {
     let set = set(&[1, 1, 1, 1]);
     let ours = address(0);
     let mut clocks = Clocks::default();
-    let mut look = |seconds: &[i64]| clocks.look(&set, &ours, &ahead(seconds));
+    let mut now = Nanos::ZERO;
+    let mut look = |seconds: &[i64]| {
+        now = now + Nanos::from_millis(1_000);
+        clocks.look(now, &set, &ours, &ahead(seconds))
+    };
     let told = |offset: i64, grade| News::Ours {
         offset_ns: Some(offset * SECOND),
         grade,
@@ -230,4 +234,31 @@ fn a_grade_is_left_only_well_below_it() {
         );
     }
     assert_eq!(Grade::of(i64::MIN, Grade::Right), Grade::Wrong);
+}
+
+#[test]
+fn a_validator_that_swings_its_clock_or_comes_and_goes_has_a_line_a_minute() {
+    let (set, ours) = (set(&[1; 4]), address(0));
+    let mut clocks = Clocks::default();
+    let mut lines = 0;
+    for second in 0..600u64 {
+        let mut ahead = ahead(&[0, 0, if second / 5 % 2 == 0 { 60 } else { 0 }]);
+        if second % 7 == 0 {
+            ahead.remove(&address(3));
+        }
+        let news = clocks.look(Nanos::from_millis(second * 1_000), &set, &ours, &ahead);
+        lines += news.iter().filter(|news| matches!(news, News::Peer { .. })).count();
+    }
+    assert!((1..=11).contains(&lines), "{lines} lines in ten minutes");
+}
+
+#[test]
+fn without_a_quorum_nobody_is_judged() {
+    let (set, ours) = (set(&[1; 4]), address(0));
+    let mut clocks = Clocks::default();
+    for second in 0..10 {
+        let news = clocks.look(Nanos::from_millis(second * 1_000), &set, &ours, &ahead(&[60]));
+        assert!(!news.iter().any(|news| matches!(news, News::Peer { .. })), "{news:?}");
+    }
+    assert_eq!(clocks.peers_off(), 0);
 }

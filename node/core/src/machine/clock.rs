@@ -22,7 +22,10 @@ impl Core {
 
     fn compare_clocks(&mut self) {
         let ahead = self.peers.clock_offsets(self.now);
-        for news in self.clocks.look(&self.config.validators, &self.address, &ahead) {
+        for news in self
+            .clocks
+            .look(self.now, &self.config.validators, &self.address, &ahead)
+        {
             self.event(match news {
                 News::Ours { offset_ns, grade } => Event::Clock {
                     offset_ns,

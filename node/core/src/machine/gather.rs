@@ -8,7 +8,7 @@ use ultramarine_types::{Height, Nanos};
 
 use super::{Core, Phase};
 
-/// The longest wait, from the start. Execution clients that take longer come into a later round.
+/// The longest wait, from when a quorum was first heard. Execution clients that take longer come into a later round.
 pub(super) const LONGEST: Nanos = Nanos::from_millis(15_000);
 /// How long a quorum that is ready waits for those that are not.
 const FOR_THE_REST: Nanos = Nanos::from_millis(3_000);
@@ -16,7 +16,9 @@ const FOR_THE_REST: Nanos = Nanos::from_millis(3_000);
 /// The wait.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Gather {
-    /// Until when; `None`: there is nothing to wait for.
+    /// The chain has not begun, and nobody else has been heard yet.
+    is_due: bool,
+    /// Until when; `None`: there is nothing to wait for, or the wait has not begun.
     until: Option<Nanos>,
     /// Since when a quorum is ready.
     quorum_at: Option<Nanos>,
@@ -25,9 +27,7 @@ pub(super) struct Gather {
 impl Core {
     /// The process has started.
     pub(super) fn begin_gathering(&mut self) {
-        if self.head.height == Height::GENESIS && self.signer.is_some() {
-            self.gather.until = Some(self.now + LONGEST);
-        }
+        self.gather.is_due = self.head.height == Height::GENESIS && self.signer.is_some();
     }
 
     /// Whether we would begin the first height now, if it were for us alone.
@@ -35,11 +35,19 @@ impl Core {
         self.head.height > Height::GENESIS || self.execution.is_open()
     }
 
-    /// Whether nobody has to be waited for any more.
+    /// Whether nobody has to be waited for any more; asked when the others were heard.
     pub(super) fn has_gathered(&mut self) -> bool {
+        // Nodes that are started by hand come minutes apart: the wait is for those that are here.
+        if std::mem::take(&mut self.gather.is_due) {
+            self.gather.until = Some(self.now + LONGEST);
+        }
         let Some(until) = self.gather.until else { return true };
         let is_over = self.now >= until || self.head.height > Height::GENESIS || self.is_begun_elsewhere();
-        if is_over || self.is_ready() && self.are_ready() {
+        let is_ready = self.is_ready();
+        if !is_ready {
+            self.gather.quorum_at = None;
+        }
+        if is_over || is_ready && self.are_ready() {
             self.gather = Gather::default();
             return true;
         }
@@ -64,7 +72,7 @@ impl Core {
 
     /// When the wait is over at the latest; `None` if nothing is waited for.
     pub(super) fn gather_deadline(&self) -> Option<Nanos> {
-        let until = self.gather.until?;
+        let until = self.gather.until.filter(|_| self.head.height == Height::GENESIS)?;
         let quorum = self.gather.quorum_at.map(|at| at + FOR_THE_REST);
         Some(quorum.map_or(until, |at| at.min(until)))
     }

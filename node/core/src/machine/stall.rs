@@ -17,6 +17,8 @@ const AHEAD: Nanos = Nanos::from_millis(3_000);
 const LOOK_MAX: Nanos = Nanos::from_millis(2_000);
 /// A stall that lasts is worth a line again after this long.
 const LINE: Nanos = Nanos::from_millis(60_000);
+/// No two lines come sooner, whatever changes: a link that flaps must not fill the log.
+const LINE_LEAST: Nanos = Nanos::from_millis(10_000);
 /// Values and peers that are named.
 const NAMED_MAX: usize = 4;
 
@@ -37,7 +39,25 @@ pub(super) struct Stall {
     /// When the head moved, or the process started; later by every span in which nobody looked.
     moved_at: Nanos,
     looked_at: Nanos,
-    told: Option<(Cause, Nanos)>,
+    /// Whether people see it.
+    is_shown: bool,
+    /// What the last line said of this stall.
+    told: Option<Cause>,
+    line_at: Option<Nanos>,
+}
+
+impl Stall {
+    /// There is none any more; whether people saw one.
+    fn end(&mut self) -> bool {
+        self.told = None;
+        std::mem::take(&mut self.is_shown)
+    }
+
+    /// Whether the log should have a line now: for something new soon, for the same seldom.
+    fn is_news(&self, now: Nanos, cause: Cause) -> bool {
+        let least = if self.told == Some(cause) { LINE } else { LINE_LEAST };
+        self.line_at.is_none_or(|at| now.since(at) >= least)
+    }
 }
 
 impl Core {
@@ -49,7 +69,7 @@ impl Core {
     /// The head has moved.
     pub(super) fn note_moved(&mut self) {
         self.stall.moved_at = self.now;
-        if self.stall.told.take().is_some() {
+        if self.stall.end() {
             let height = self.current();
             self.event(Event::Moving { height });
         }
@@ -66,19 +86,17 @@ impl Core {
         self.stall.moved_at = self.stall.moved_at + unseen;
         let still = self.now.since(self.stall.moved_at);
         let Some((cause, why)) = self.stall_after(still) else {
-            if self.stall.told.take().is_some() {
+            if self.stall.end() {
                 let height = self.current();
                 self.event(Event::Moving { height });
             }
             return;
         };
-        let is_news = match self.stall.told {
-            Some((before, at)) => before != cause || self.now.since(at) >= LINE,
-            None => true,
-        };
+        let is_news = self.stall.is_news(self.now, cause);
         if is_news {
-            self.stall.told = Some((cause, self.now));
+            (self.stall.told, self.stall.line_at) = (Some(cause), Some(self.now));
         }
+        self.stall.is_shown = true;
         let height = self.current();
         self.event(Event::Stalled {
             height,

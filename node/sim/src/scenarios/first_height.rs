@@ -26,6 +26,16 @@ pub const ONE_MISSING: Scenario = Scenario {
     script: one_missing,
 };
 
+pub const BY_HAND: Scenario = Scenario {
+    name: "first-height-by-hand",
+    claim: "validators that are started by hand, some long before the others, decide their first height in round 0",
+    config: |seed| RunConfig {
+        target: 5,
+        ..RunConfig::quiet(seed)
+    },
+    script: by_hand,
+};
+
 fn together(world: &mut World) -> Result<(), String> {
     // Clients that come up to six seconds after their nodes.
     let nodes = world.nodes.len();
@@ -39,6 +49,38 @@ fn together(world: &mut World) -> Result<(), String> {
         let at = began + Nanos::from_millis(1_500 * (position as u64 + 1));
         world.run(at, |_| false);
         world.start_client(node);
+    }
+    wait(world, 20, "the first height is decided", |world| {
+        world.lowest_head() >= Height(1)
+    })?;
+    decided_at_once(world)
+}
+
+fn by_hand(world: &mut World) -> Result<(), String> {
+    let nodes = world.nodes.len();
+    let proposer = *world.validators.proposer(Height(1), Round(0));
+    let proposer = world.node_of(&proposer).ok_or("the first proposer is no node")?;
+    // Two wait from the beginning, too few to begin. The operators of the others, the proposer's among them, are not there yet.
+    let late = [proposer, (proposer + 1) % nodes];
+    let began = world.now;
+    while world.now < began + Nanos::from_millis(25_000) {
+        for node in &late {
+            if world.nodes[*node].is_running() {
+                world.crash(*node);
+            }
+        }
+        if !world.step() {
+            return Err("nothing happens any more".to_owned());
+        }
+    }
+    for node in &late {
+        world.kill_client(*node);
+        world.restart(*node);
+    }
+    // Longer than it takes to listen.
+    world.run(world.now + Nanos::from_millis(6_000), |_| false);
+    for node in &late {
+        world.start_client(*node);
     }
     wait(world, 20, "the first height is decided", |world| {
         world.lowest_head() >= Height(1)
