@@ -4,7 +4,7 @@
 //! Handed over before the message is looked at, so that a crash loses the last lines at most; whether a signature holds, its
 //! reader finds out. A thread of the file's own writes: a disk that is stuck must not hold up a vote.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -67,16 +67,15 @@ impl Recorder {
     }
 
     fn write(&mut self, lines: &[serde_json::Value]) -> Result<(), String> {
-        let path = self.path.display();
-        if let Some(error) = self.file.trouble() {
-            return Err(format!("cannot append to the message record {path}: {error}"));
-        }
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         self.file.push(text.into_bytes());
-        match self.file.lost() {
-            0 => Ok(()),
+        let path = self.path.display();
+        // What it lost first, and then why: the reason is noted before the loss is counted.
+        match (self.file.lost(), self.file.trouble()) {
+            (_, Some(error)) => Err(format!("cannot append to the message record {path}: {error}")),
+            (0, None) => Ok(()),
             // A trail with holes would be taken for a whole one.
-            _ => Err(format!("the disk of the message record {path} does not keep up")),
+            (_, None) => Err(format!("the disk of the message record {path} does not keep up")),
         }
     }
 
