@@ -193,17 +193,35 @@ pub enum News {
 #[derive(Clone, Copy, Debug, Default)]
 struct Watched {
     steady: Steady,
-    told: Grade,
+    told: Said,
     told_at: Option<Nanos>,
+}
+
+/// What a line about a clock says: how bad it is, and on which side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Said {
+    grade: Grade,
+    is_ahead: bool,
+}
+
+impl Said {
+    /// What is to be said of an offset. A clock that is right has no side.
+    pub const fn of(grade: Grade, offset_ns: i64) -> Self {
+        Self {
+            grade,
+            is_ahead: !matches!(grade, Grade::Right) && offset_ns > 0,
+        }
+    }
 }
 
 impl Watched {
     /// Takes a look; whether people should know of it now.
     fn look(&mut self, now: Nanos, offset_ns: i64) -> bool {
         self.steady.look(offset_ns);
-        let is_news = self.steady.grade != self.told && self.told_at.is_none_or(|at| now.since(at) >= LINE);
+        let said = Said::of(self.steady.grade, offset_ns);
+        let is_news = said != self.told && self.told_at.is_none_or(|at| now.since(at) >= LINE);
         if is_news {
-            (self.told, self.told_at) = (self.steady.grade, Some(now));
+            (self.told, self.told_at) = (said, Some(now));
         }
         is_news
     }
@@ -252,7 +270,7 @@ impl Clocks {
                 news.push(News::Peer {
                     validator: *validator,
                     offset_ns,
-                    grade: watched.told,
+                    grade: watched.steady.grade,
                 });
             }
             self.peers_off += usize::from(watched.steady.grade > Grade::Right);

@@ -1,9 +1,10 @@
 //! This file knows how to drive the core machine: real clock in, links out, events to people.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ultramarine_core::Core;
-use ultramarine_core::clocks::Grade;
+use ultramarine_core::clocks::{self, Grade};
 use ultramarine_core::io::{Event, Input, Output, Stop};
 use ultramarine_runtime::bell::Bell;
 use ultramarine_runtime::clock::Clock;
@@ -63,7 +64,27 @@ pub struct Audience {
 pub struct Said {
     /// The gate was open once: from then on a closed one is no part of a normal start.
     gate_opened: bool,
-    clock: Grade,
+    clock: clocks::Said,
+    /// Why the gate was closed at its last warning, and when that was.
+    gate_closed: Option<(String, Instant)>,
+}
+
+/// A gate that closes again and again for one reason is worth a warning this often.
+const GATE_LINE: Duration = Duration::from_secs(60);
+
+impl Said {
+    /// Whether a closed gate is worth a warning.
+    fn is_news(&mut self, why: &str) -> bool {
+        let now = Instant::now();
+        let is_news = self
+            .gate_closed
+            .as_ref()
+            .is_none_or(|(before, at)| before != why || now.duration_since(*at) >= GATE_LINE);
+        if is_news {
+            self.gate_closed = Some((why.to_owned(), now));
+        }
+        is_news
+    }
 }
 
 /// Runs the core until the node halts. An `Err` is the reason for which the node must stop.
@@ -265,7 +286,10 @@ fn log(event: &Event, said: &mut Said) {
         Event::Gate { open: false, why } if !said.gate_opened => {
             tracing::info!(why, "gate to the execution client is not open yet");
         }
-        Event::Gate { open: false, why } => tracing::warn!(why, "gate to the execution client is closed"),
+        Event::Gate { open: false, why } if said.is_news(why) => {
+            tracing::warn!(why, "gate to the execution client is closed");
+        }
+        Event::Gate { open: false, why } => tracing::debug!(why, "gate to the execution client is closed"),
         Event::Executed { height } => tracing::debug!(%height, "execution client has imported"),
         Event::InvalidValue {
             key,
@@ -331,7 +355,8 @@ fn log(event: &Event, said: &mut Said) {
 }
 
 fn log_clock(offset_ns: Option<i64>, grade: Grade, said: &mut Said) {
-    if std::mem::replace(&mut said.clock, grade) == grade {
+    let now = clocks::Said::of(grade, offset_ns.unwrap_or_default());
+    if std::mem::replace(&mut said.clock, now) == now {
         return;
     }
     match offset_ns {

@@ -74,7 +74,8 @@ impl<M: Medium> Writer<M> {
 
     fn refuse(&mut self, key: ValueKey, reason: String) -> Result<(), Failure> {
         self.state.metrics.refusals.inc();
-        tracing::warn!("value {key} is not stored: {reason}");
+        // Who asked is told, and says it to people.
+        tracing::debug!("value {key} is not stored: {reason}");
         self.group.replies.push(StoreReply::Refused { key, reason });
         Ok(())
     }

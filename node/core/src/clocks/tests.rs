@@ -262,3 +262,24 @@ fn without_a_quorum_nobody_is_judged() {
     }
     assert_eq!(clocks.peers_off(), 0);
 }
+
+#[test]
+fn a_clock_that_crosses_to_the_other_side_has_another_line() {
+    let (set, ours) = (set(&[1; 4]), address(0));
+    let mut clocks = Clocks::default();
+    let mut offsets = Vec::new();
+    for second in 0..200u64 {
+        let seconds = if second < 100 { -60 } else { 60 };
+        let news = clocks.look(
+            Nanos::from_millis(second * 1_000),
+            &set,
+            &ours,
+            &ahead(&[0, 0, seconds]),
+        );
+        offsets.extend(news.iter().filter_map(|news| match news {
+            News::Peer { offset_ns, .. } => Some(offset_ns / SECOND),
+            News::Ours { .. } => None,
+        }));
+    }
+    assert_eq!(offsets, [-60, 60]);
+}

@@ -49,6 +49,7 @@ impl Core {
         }
         if is_over || is_ready && self.are_ready() {
             self.gather = Gather::default();
+            self.note_gathered();
             return true;
         }
         false
@@ -75,6 +76,11 @@ impl Core {
         let until = self.gather.until.filter(|_| self.head.height == Height::GENESIS)?;
         let quorum = self.gather.quorum_at.map(|at| at + FOR_THE_REST);
         Some(quorum.map_or(until, |at| at.min(until)))
+    }
+
+    /// Whether the first height waits, or will wait, for others.
+    pub(super) const fn is_gathering(&self) -> bool {
+        self.gather.is_due || self.gather.until.is_some()
     }
 
     /// Whom the first height waits for, for people.

@@ -192,6 +192,7 @@ impl Core {
         if key.height <= self.head.height || init.metadata.height != key.height {
             return;
         }
+        self.note_stored();
         let lacking = blobs != Blobs::Held && !init.metadata.commitments.is_empty();
         if lacking && !(self.sync.certifies(key.height, &key.id) && self.sync.may_lack_blobs(key.height)) {
             // Without its blobs a value is no value, unless it is vouched for and past retention.
@@ -222,7 +223,11 @@ impl Core {
 
     /// The store has no room for a value: nothing else failed, and it may come again.
     pub(super) fn on_refused(&mut self, key: ValueKey, reason: &str) {
-        tracing::warn!(%key, reason, "a value could not be stored");
+        if self.note_refused(reason) {
+            tracing::warn!(%key, reason, "a value could not be stored");
+        } else {
+            tracing::debug!(%key, reason, "a value could not be stored");
+        }
         if let Some(value) = self.values.get_mut(&key) {
             value.streams.clear();
         }

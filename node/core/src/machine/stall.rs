@@ -44,6 +44,9 @@ pub(super) struct Stall {
     /// What the last line said of this stall.
     told: Option<Cause>,
     line_at: Option<Nanos>,
+    /// Why the store had no room for the newest value.
+    refused: Option<String>,
+    refused_line_at: Option<Nanos>,
 }
 
 impl Stall {
@@ -112,8 +115,8 @@ impl Core {
         let round = d.propose + d.prevote + d.precommit;
         // Each further round waits a delta longer for each of its three steps.
         let longer = 3 * d.delta.0 * (ROUNDS * (ROUNDS - 1) / 2);
-        // The first height has waited for others to start, and for their clients.
-        let start = if self.head.height == Height::GENESIS {
+        // The first height waits for others to start, and for their clients.
+        let start = if self.is_gathering() {
             gather::LONGEST
         } else {
             Nanos::ZERO
@@ -130,7 +133,32 @@ impl Core {
         if withheld > 0 && still >= self.interval() + AHEAD {
             return Some((Cause::Clock, self.describe_withheld(withheld)));
         }
+        if let Some(why) = &self.stall.refused
+            && still >= self.interval() + AHEAD
+        {
+            return Some((Cause::Disk, format!("the data directory takes no block: {why}")));
+        }
         (still >= self.patience()).then(|| self.describe_wait())
+    }
+
+    /// The store took a value.
+    pub(super) fn note_stored(&mut self) {
+        self.stall.refused = None;
+    }
+
+    /// The store had no room for a value, for this reason; whether that is worth a line.
+    pub(super) fn note_refused(&mut self, why: &str) -> bool {
+        self.stall.refused = Some(why.to_owned());
+        let is_news = self.stall.refused_line_at.is_none_or(|at| self.now.since(at) >= LINE);
+        if is_news {
+            self.stall.refused_line_at = Some(self.now);
+        }
+        is_news
+    }
+
+    /// The wait for the others before the first height is over: only now should it move.
+    pub(super) fn note_gathered(&mut self) {
+        self.stall.moved_at = self.now;
     }
 
     /// For how many seconds more the earliest block that may follow is too far ahead of our clock for a vote.
@@ -267,6 +295,7 @@ impl Core {
 
     fn describe_value(&self, value: &Value) -> String {
         let text = match &value.judgement {
+            Judgement::Valid if !value.is_stored() => "is valid, and waits for the disk",
             Judgement::Valid => "is valid",
             Judgement::Vouched | Judgement::Inspecting => "is decided elsewhere",
             Judgement::Invalid(why) => return format!("is invalid ({why})"),

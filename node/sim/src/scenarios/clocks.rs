@@ -13,6 +13,8 @@ const SECOND: i64 = 1_000_000_000;
 const VICTIM: usize = 3;
 /// A report comes within this, in seconds.
 const SOON: u64 = 15;
+/// So does one about somebody else, if it is the first for a minute.
+const IN_TURN: u64 = 60 + SOON;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "clocks",
@@ -84,12 +86,15 @@ fn one_wrong(world: &mut World) -> Result<(), String> {
         } else {
             Grade::Off
         };
-        wait(world, SOON, "everybody tells of the wrong clock", |world| {
+        wait(world, SOON, "its node tells of the wrong clock", |world| {
             heard.hear(world);
             let near = |offset: i64| offset.abs_diff(step) < 2 * SECOND as u64;
             let (grade, offset) = heard.own[VICTIM];
-            grade == want && offset.is_some_and(near) && (0..VICTIM).all(|node| heard.of_victim[node] == want)
-                || heard.blamed.is_some()
+            grade == want && offset.is_some_and(near) || heard.blamed.is_some()
+        })?;
+        wait(world, IN_TURN, "everybody else tells of it", |world| {
+            heard.hear(world);
+            (0..VICTIM).all(|node| heard.of_victim[node] == want) || heard.blamed.is_some()
         })?;
         // And nobody changes its mind while it lasts.
         let until = world.now + Nanos::from_millis(20_000);
@@ -101,9 +106,13 @@ fn one_wrong(world: &mut World) -> Result<(), String> {
             return Err(blamed);
         }
         world.nodes[VICTIM].clock.offset_ns = 0;
-        wait(world, SOON, "it is forgotten when the clock is right", |world| {
+        wait(world, SOON, "its node forgets it when the clock is right", |world| {
             heard.hear(world);
-            heard.own[VICTIM].0 == Grade::Right && heard.of_victim.iter().all(|grade| *grade == Grade::Right)
+            heard.own[VICTIM].0 == Grade::Right
+        })?;
+        wait(world, IN_TURN, "everybody else forgets it", |world| {
+            heard.hear(world);
+            heard.of_victim.iter().all(|grade| *grade == Grade::Right)
         })?;
     }
     // One that stands still is soon wrong.

@@ -1,6 +1,7 @@
 //! What people are told of a height that does not move, and of clocks.
 
-use ultramarine_types::{Height, Machine, Nanos, Round};
+use ultramarine_types::storage::StoreReply;
+use ultramarine_types::{Height, Machine, Nanos, Round, ValueId, ValueKey};
 
 use super::MINUTE;
 use super::world::World;
@@ -163,4 +164,24 @@ fn a_wall_clock_that_steps_back_or_before_the_genesis_moves_no_timer() {
         world.run(MINUTE, |world| world.all_at(head.0 + 3)),
         "its clock is right again"
     );
+}
+
+#[test]
+fn a_data_directory_that_takes_no_block_is_the_reason_at_once() {
+    let mut world = World::new(1);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    let key = ValueKey {
+        height: Height(world.head(0).0 + 1),
+        id: ValueId([7; 32]),
+    };
+    let reason = "no room for more values: free at least 64 MiB".to_owned();
+    world.tell(0, Input::Store(StoreReply::Refused { key, reason }));
+    for _ in 0..6 {
+        world.now = world.now + Nanos::from_millis(1_000);
+        let unix_ns = 1_800_000_000_000_000_000;
+        world.tell(0, Input::WallClock { unix_ns });
+    }
+    let why = last_why(&world, 0);
+    assert!(why.contains("no room for more values"), "{why}");
 }
