@@ -74,9 +74,14 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         .worker_threads(2)
         .enable_all()
         .build()?;
+    // From here on there is something to tidy up.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::listen()?
+    };
     let layout = Layout::prepare(options)?;
     let voice = Voice::new(options.json);
-    let run = runtime.block_on(network(options, &layout, &voice));
+    let run = runtime.block_on(network(options, &layout, &voice, signals));
     runtime.shutdown_timeout(Duration::from_secs(1));
     if run.is_kept {
         let kept = layout.dir().display();
@@ -115,8 +120,8 @@ fn print_report(report: &Report) -> anyhow::Result<()> {
     Ok(print::line(text)?)
 }
 
-async fn network(options: &Options, layout: &Layout, voice: &Voice) -> Run {
-    match start(options, layout, voice).await {
+async fn network(options: &Options, layout: &Layout, voice: &Voice, signals: Signals) -> Run {
+    match start(options, layout, voice, signals).await {
         Ok(running) => run_to_the_end(options, layout, voice, running).await,
         // No node has said anything yet that somebody would look for.
         Err(error) => Run {
@@ -127,8 +132,7 @@ async fn network(options: &Options, layout: &Layout, voice: &Voice) -> Run {
     }
 }
 
-async fn start(options: &Options, layout: &Layout, voice: &Voice) -> anyhow::Result<Running> {
-    let signals = Signals::listen()?;
+async fn start(options: &Options, layout: &Layout, voice: &Voice, signals: Signals) -> anyhow::Result<Running> {
     let description = load::Description::of(options)?;
     let mut clients = Vec::new();
     let mut children = Vec::with_capacity(layout.nodes().len());

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use harness::{fail, run, succeed};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 fn text(path: &Path) -> &str {
@@ -275,6 +276,28 @@ fn a_network_is_written_whole_or_not_at_all() {
         if found == 0 {
             succeed(["testnet", "--validators", "16", "--dir", text(&net)]);
         }
+    }
+    // Interrupted, it leaves no keys in hidden folders either.
+    let here = dir.path().join("interrupted");
+    std::fs::create_dir_all(&here).expect("makes");
+    for (index, signal) in [Signal::INT, Signal::TERM, Signal::HUP].into_iter().enumerate() {
+        let net = here.join(format!("net{index}"));
+        let mut command = harness::ultramarine(["testnet", "--validators", "60", "--dir", text(&net)]);
+        let mut child = command
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        // While it writes, or when it has written all.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while names(&here).len() == index && std::time::Instant::now() < until {
+            std::thread::yield_now();
+        }
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("an id")).expect("an id");
+        kill_process(pid, signal).expect("a child of ours");
+        child.wait().expect("a child of ours");
+        let found: Vec<_> = names(&here);
+        assert!(found.iter().all(|name| name.starts_with("net")), "{found:?}");
+        assert_eq!(names(&net).len(), 60);
     }
 }
 

@@ -22,6 +22,8 @@ use crossbeam::queue::ArrayQueue;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::signals;
+
 /// Lines that may wait: some seconds of the most talkative filter.
 pub const LINES_MAX: usize = 8192;
 /// Bytes that may wait.
@@ -108,9 +110,12 @@ impl Outlet {
             told: 0,
             is_torn: false,
         };
+        // Signals are for threads that can do something about them.
+        let deferred = signals::defer();
         let thread = thread::Builder::new()
             .name(name.to_owned())
             .spawn(|| pen.write_for_ever());
+        drop(deferred);
         Self {
             shared,
             writer: thread.ok().map(|thread| thread.thread().clone()),
@@ -208,7 +213,7 @@ impl Outlet {
     /// Without a thread, the caller writes, if the system says that it need not wait.
     fn write_unless_it_blocks(&self, line: &[u8]) {
         let output = self.descriptor.filter(|output| output.is_writable());
-        if !output.is_some_and(|mut output| output.write_all(line).is_ok()) {
+        if output.is_none_or(|mut output| output.write_all(line).is_err()) {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -37,6 +37,40 @@ pub fn make_file_size_an_error() {
     ignore(Signal::XFSZ);
 }
 
+/// While it lives, INT, TERM and HUP wait: for work that is short, and must be done whole or taken back. They count for this
+/// thread and those it starts meanwhile.
+#[derive(Debug)]
+pub struct Deferred {
+    before: libc::sigset_t,
+    /// A mask belongs to its thread.
+    _here: std::marker::PhantomData<*const ()>,
+}
+
+/// Lets INT, TERM and HUP wait until the answer is dropped.
+#[allow(unsafe_code)]
+pub fn defer() -> Deferred {
+    // SAFETY: all zeroes is a valid set of signals, and the calls below only write to sets of ours.
+    let (mut blocked, mut before) = unsafe { std::mem::zeroed::<(libc::sigset_t, libc::sigset_t)>() };
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        // SAFETY: the set is ours, and the number is a signal's.
+        unsafe { libc::sigaddset(&raw mut blocked, signal.as_raw()) };
+    }
+    // SAFETY: both sets live on this stack for as long as the call.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const blocked, &raw mut before) };
+    Deferred {
+        before,
+        _here: std::marker::PhantomData,
+    }
+}
+
+impl Drop for Deferred {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        // SAFETY: the mask is one that the kernel gave us for this very thread, as the type cannot leave it.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +84,32 @@ mod tests {
         assert!(is_ignored(signal));
         restore_default(signal);
         assert!(!is_ignored(signal));
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn a_deferred_signal_waits_for_its_thread() {
+        let pending = || {
+            // SAFETY: all zeroes is a valid set of signals, and the kernel writes to ours alone.
+            let mut set = unsafe { std::mem::zeroed::<libc::sigset_t>() };
+            // SAFETY: the set is ours, and lives for as long as the call.
+            unsafe { libc::sigpending(&raw mut set) };
+            // SAFETY: the same.
+            unsafe { libc::sigismember(&raw const set, libc::SIGHUP) == 1 }
+        };
+        // Dropped by the kernel when it is let through, as this process is to live on.
+        ignore(Signal::HUP);
+        std::thread::spawn(move || {
+            let deferred = defer();
+            // SAFETY: it sends to this very thread.
+            unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGHUP) };
+            // Linux keeps a blocked signal, ignored or not: its disposition may change before it is let through.
+            assert!(pending());
+            drop(deferred);
+            assert!(!pending());
+        })
+        .join()
+        .expect("it lives");
+        restore_default(Signal::HUP);
     }
 }

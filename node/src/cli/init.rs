@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use ultramarine_runtime::print;
+use ultramarine_runtime::{print, signals};
 
 use crate::config::value::Value;
 use crate::config::{Config, Override, PeerAddress, Sources, write};
@@ -46,6 +46,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         validator: None,
     };
     let settings = settings(args, &genesis, &keys)?;
+    // Whoever interrupts it finds all of it, or nothing.
+    let deferred = signals::defer();
     let home = Home::create(
         &args.home,
         &Contents {
@@ -57,6 +59,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             jwt_secret: &keys::random_secret()?,
         },
     )?;
+    drop(deferred);
     let root = home.root().display();
     print::line(format_args!(
         "{root}: full node of chain {}, peer id {}\nRun it: {} start --home {root}",

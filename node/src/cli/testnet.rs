@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
-use ultramarine_runtime::print;
+use ultramarine_runtime::{print, signals};
 use ultramarine_types::limits;
 
 use crate::config::Host;
@@ -68,7 +68,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         nodes: nodes(usize::from(args.validators), &hosts)?,
         embedded: args.embedded,
     };
+    // Whoever interrupts it finds all of it, or nothing.
+    let deferred = signals::defer();
     lay_out(&args.dir, &plan)?;
+    drop(deferred);
     let mut text = String::new();
     for (index, node) in plan.nodes.iter().enumerate() {
         text.push_str(&format!(
