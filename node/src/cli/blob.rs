@@ -1,5 +1,7 @@
 //! This file knows `ultramarine blob`: a file becomes blobs on one node and a file again from another.
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use alloy_primitives::B256;
 use alloy_signer_local::PrivateKeySigner;
 use anyhow::Context;
 use ultramarine_runtime::print;
+use ultramarine_types::canonical::sha256;
 
 use crate::engine::genesis::dev_account;
 use crate::program;
@@ -64,10 +67,12 @@ pub fn run(action: Action) -> anyhow::Result<()> {
 /// Prints one line a blob as it is decided, in the file's order: its versioned hash and its height.
 async fn put(args: Put) -> anyhow::Result<()> {
     let file = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let signer = signer(args.key.as_deref())?;
+    let _turn = take_turn(&args.rpc, &signer.address().to_string());
     let options = PutOptions {
         file,
         rpc: args.rpc,
-        signer: signer(args.key.as_deref())?,
+        signer,
         patience: Duration::from_secs(args.timeout),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
@@ -138,21 +143,94 @@ fn signer(key: Option<&Path>) -> anyhow::Result<PrivateKeySigner> {
     }
 }
 
+/// Two at once would give their transactions the same nonces, and clients drop what is replaced. So one waits for the other as
+/// long as both run on this machine; held until the answer is dropped. Where no lock can be had, it is done without.
+fn take_turn(rpc: &str, account: &str) -> Option<File> {
+    let digest = sha256(format!("{rpc} {account}").as_bytes());
+    let path = std::env::temp_dir().join(format!("ultramarine-put-{}.lock", hex::encode(&digest.0[..8])));
+    let mut open = File::options();
+    // Not what somebody else laid there for us.
+    open.create(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW);
+    let lock = open.open(path).ok()?;
+    if lock.try_lock().is_err() {
+        print::note("another `blob put` with this account is under way on this machine: waiting for it");
+        lock.lock().ok()?;
+    }
+    Some(lock)
+}
+
 async fn get(args: Get) -> anyhow::Result<()> {
     let file = publish::get(&GetOptions {
         node: args.node,
         blobs: args.blobs,
     })
     .await?;
-    std::fs::write(&args.out, &file).with_context(|| format!("cannot write {}", args.out.display()))?;
+    write_whole(&args.out, &file).with_context(|| format!("cannot write {}", args.out.display()))?;
     let out = args.out.display();
     print::line(format_args!("{out}: {} bytes", file.len()))
         .with_context(|| format!("{out} is written and whole; only this was not printed"))
 }
 
+/// Writes a file whole or not at all: what was there stays until all of it is written. What is no plain file, such as a pipe,
+/// is written as it is.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+        return std::fs::write(path, bytes);
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".part-{}", std::process::id()));
+    let beside = path.with_file_name(name);
+    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_account_has_one_turn_at_a_time_with_one_client() {
+        let rpc = format!("http://127.0.0.1:1/{}", std::process::id());
+        let first = take_turn(&rpc, "0xa").expect("temporary files can be locked");
+        assert!(take_turn(&rpc, "0xb").is_some(), "another account does not wait");
+        let (told, heard) = std::sync::mpsc::channel();
+        let second = std::thread::spawn({
+            let rpc = rpc.clone();
+            move || {
+                let turn = take_turn(&rpc, "0xa");
+                told.send(()).expect("the test waits");
+                turn.is_some()
+            }
+        });
+        assert!(heard.recv_timeout(Duration::from_millis(50)).is_err(), "it waits");
+        drop(first);
+        assert!(second.join().expect("it does not panic"));
+    }
+
+    #[test]
+    fn a_file_is_written_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out");
+        std::fs::write(&path, "before").expect("the folder is writable");
+        write_whole(&path, b"after").expect("there is room");
+        assert_eq!(std::fs::read(&path).expect("it is there"), b"after");
+        // The name of a folder cannot be taken by a file.
+        let taken = folder.path().join("taken");
+        std::fs::create_dir_all(&taken).expect("the folder is writable");
+        write_whole(&taken, b"x").expect_err("a folder");
+        write_whole(&folder.path().join("none/out"), b"x").expect_err("no such folder");
+        let names: Vec<_> = std::fs::read_dir(folder.path()).expect("it is there").collect();
+        assert_eq!(names.len(), 2, "nothing is left beside: {names:?}");
+        let pipe = Path::new("/dev/null");
+        write_whole(pipe, b"x").expect("it takes everything");
+        assert!(!pipe.is_file());
+    }
 
     #[test]
     fn the_command_that_restores_a_file_keeps_its_order_and_says_what_heights_are_known() {
