@@ -176,9 +176,8 @@ fn build(
         .log
         .messages_file
         .as_deref()
-        .map(Recorder::open)
+        .map(|path| Recorder::open(path).map_err(|error| format!("{}: {error}; give a plain file", path.display())))
         .transpose()
-        .map_err(|error| error.to_string())
         .map_err(start_error("opening log.messages_file"))?;
 
     let board = Arc::new(Board::new(Identity {

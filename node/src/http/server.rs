@@ -234,6 +234,8 @@ async fn part(stream: &mut TcpStream) {
 
 /// One request's answer, and what it holds until it is sent.
 async fn answer(router: &mut Router, seat: &Seat, request: Request<Body>) -> (Response, Option<Download>) {
+    // One connection's requests come one behind the other, at once if its caller sent them so: others have their turn in between.
+    tokio::task::yield_now().await;
     let mut download = None;
     if !ABOUT_US.contains(&request.uri().path()) {
         download = seat.download();
