@@ -239,6 +239,26 @@ fn a_kept_network_goes_on_where_it_stopped() {
     let before = first.nodes[0].decided();
     assert!(first.process.terminate(Duration::from_secs(15)).success());
     drop(first);
+    for node in ["node0.log", "node1.log"] {
+        let log = std::fs::read_to_string(dir.join(node)).expect("it is kept");
+        // A machine that is busy with other tests may hold up a tile or a client.
+        let slow = [
+            "has taken no turn",
+            "has not answered",
+            "in this process ran",
+            "no connection for",
+        ];
+        let warned = log
+            .lines()
+            .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "));
+        let warned: Vec<&str> = warned
+            .filter(|line| !slow.iter().any(|part| line.contains(part)))
+            .collect();
+        assert_eq!(warned, [""; 0], "a normal life warns of nothing");
+        let decided = log.lines().filter(|line| line.contains(" decided ")).count();
+        assert_eq!(log.matches("malachite").count(), 0, "{log}");
+        assert!(decided >= 3, "one line a height: {log}");
+    }
     let again = Devnet::start(&dir, &[]);
     assert_eq!(again.nodes.len(), 2);
     again.wait_for_height(before.len() as u64 + 2, PATIENCE);
