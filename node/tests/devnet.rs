@@ -247,6 +247,7 @@ fn a_kept_network_goes_on_where_it_stopped() {
             "has not answered",
             "in this process ran",
             "no connection for",
+            "has not been decided for",
         ];
         let warned = log
             .lines()

@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn an_executor_beats_while_its_thread_takes_turns_and_not_while_a_task_keeps_it() {
         let (halt, registry, mut watch) = (Halt::new(), Registry::new(), Watch::default());
-        let (block, blocks) = mpsc::channel::<mpsc::Receiver<()>>();
+        let (block, blocks) = mpsc::channel::<(mpsc::Sender<()>, mpsc::Receiver<()>)>();
         let tile = Tile::spawn(&registry, "executor", Seat::default(), &halt, move |context| {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -200,7 +200,8 @@ mod tests {
                 .map_err(|error| error.to_string())?;
             runtime.block_on(context.pulse.beside(async {
                 while !context.halt.is_stopped() {
-                    if let Ok(until) = blocks.try_recv() {
+                    if let Ok((blocked, until)) = blocks.try_recv() {
+                        let _ = blocked.send(());
                         let _ = until.recv();
                     }
                     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -223,8 +224,9 @@ mod tests {
             std::thread::sleep(Duration::from_millis(5));
         }
         let (release, held) = mpsc::channel();
-        block.send(held).expect("it runs");
-        std::thread::sleep(Duration::from_millis(50));
+        let (blocked, is_blocked) = mpsc::channel();
+        block.send((blocked, held)).expect("it runs");
+        is_blocked.recv().expect("its task takes it");
         watch.look(&registry);
         std::thread::sleep(BEAT + BEAT / 2);
         assert_eq!(watch.look(&registry), silence("executor", 1));
