@@ -9,9 +9,9 @@ use alloy_rpc_types_engine::ExecutionPayloadEnvelopeV4;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde::Deserialize;
 use serde_json::json;
-use ultramarine_node::engine::client::read_built;
-use ultramarine_node::engine::transport::Transport;
-use ultramarine_node::engine::{Endpoint, Secret};
+use ultramarine_engine::client::read_built;
+use ultramarine_engine::transport::Transport;
+use ultramarine_engine::{Endpoint, Secret};
 use ultramarine_runtime::{Io, IoMode, Registry, RingOps, block_on_net};
 use ultramarine_types::limits::BLOB_BYTES;
 

@@ -9,7 +9,7 @@ use ultramarine_core::io::Event;
 use ultramarine_types::storage::Source;
 use ultramarine_types::{Address, Hash, Height, Nanos, PeerId, Round, ValueId};
 
-use crate::engine::Waiting;
+use ultramarine_engine::Waiting;
 
 /// Decided heights the snapshot lists.
 const RECENT_MAX: usize = 16;

@@ -10,7 +10,6 @@
 //! To add a setting: describe it in `default.toml`, add a field here, read it in the section's `read`.
 
 pub mod environment;
-pub mod host;
 pub mod layers;
 pub mod origin;
 pub mod peer;
@@ -18,7 +17,6 @@ pub mod problem;
 mod reader;
 #[cfg(test)]
 mod tests;
-pub mod url;
 pub mod value;
 pub mod write;
 
@@ -30,14 +28,13 @@ use ultramarine_kzg_pipeline::verifier;
 use ultramarine_runtime::ring::IoMode;
 use ultramarine_types::Address;
 use ultramarine_types::limits::Limits;
+use ultramarine_types::url::HttpUrl;
 
-pub use host::{Host, HostPort};
 pub use layers::{Layers, Override, Sources};
 pub use origin::Origin;
 pub use peer::PeerAddress;
 pub use problem::{ConfigError, Problem};
 use reader::Reader;
-pub use url::{HttpUrl, UrlError};
 
 use crate::topology::LANES;
 

@@ -4,6 +4,7 @@
 //! connect, covers parameters and validators and through `execution_genesis_hash` the execution state; not the peers.
 
 mod agreement;
+pub mod execution;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use ultramarine_types::execution::ParentBlock;
 use ultramarine_types::{ChainParams, Hash, Validator, ValidatorSet};
 
 use crate::config::{PeerAddress, peer};
-use crate::engine::genesis::{genesis_hash, optional};
+use crate::genesis::execution::{genesis_hash, optional};
 use crate::home::Home;
 
 /// Shortest block interval of a chain for users, in milliseconds: the times of execution blocks are whole seconds, and each is

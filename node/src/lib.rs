@@ -6,7 +6,6 @@ pub mod board;
 pub mod cli;
 pub mod config;
 pub mod devnet;
-pub mod engine;
 pub mod genesis;
 pub mod home;
 pub mod http;

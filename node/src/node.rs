@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ultramarine_core::{Core, CoreConfig};
+use ultramarine_engine::{Endpoint, EngineOptions, LaneClient, Waiting};
 use ultramarine_kzg_pipeline::lane::{LaneClientEnd, Lanes, Options as LaneOptions};
 use ultramarine_kzg_pipeline::verifier::verifier;
 use ultramarine_net::{Attester, NetLinks, NetOptions, PeerConfig};
@@ -24,7 +25,6 @@ use ultramarine_types::verify::{Verdict, VerifyJob};
 
 use crate::board::{Board, Identity};
 use crate::config::{Config, EmbeddedEngine, EngineEndpoint};
-use crate::engine::{self, Endpoint, EngineOptions, LaneClient, Waiting};
 use crate::genesis::Genesis;
 use crate::home::Home;
 use crate::http::{self, HttpState};
@@ -241,7 +241,7 @@ fn build(
     crew.spawn(topology::ENGINE, move |ctx| {
         block_on_net(io, |io| async move {
             let pulse = ctx.pulse.clone();
-            let work = engine::run(EngineOptions { io, ..engine }, calls, replies, lane_client, ctx);
+            let work = ultramarine_engine::run(EngineOptions { io, ..engine }, calls, replies, lane_client, ctx);
             pulse.beside(work).await
         })
     })?;
@@ -307,7 +307,7 @@ fn start_embedded(crew: &mut Crew, config: &Config, genesis: &Genesis, is_new: b
     let Some(embedded) = config.engine.embedded else {
         return Ok(());
     };
-    let secret = engine::Secret::read(&config.engine.jwt_secret)
+    let secret = ultramarine_engine::Secret::read(&config.engine.jwt_secret)
         .map_err(|error| error.to_string())
         .map_err(start_error("reading the JWT secret"))?;
     let options = ultramarine_dev_el::DevElOptions {
@@ -332,7 +332,7 @@ fn start_embedded(_: &mut Crew, config: &Config, _: &Genesis, _: bool) -> Result
 fn engine_options(config: &Config, genesis: &Genesis, io: Io, waiting: Waiting) -> Result<EngineOptions, NodeError> {
     let endpoint = match &config.engine.endpoint {
         EngineEndpoint::Http(url) => {
-            let secret = engine::Secret::read(&config.engine.jwt_secret)
+            let secret = ultramarine_engine::Secret::read(&config.engine.jwt_secret)
                 .map_err(|error| error.to_string())
                 .map_err(start_error("reading the JWT secret"))?;
             Endpoint::Http {

@@ -27,9 +27,9 @@ pub fn causes(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use anyhow::Context;
+    use ultramarine_engine::http::{HttpClient, HttpError};
 
     use super::*;
-    use crate::engine::http::{HttpClient, HttpError};
 
     #[test]
     fn a_cause_that_an_error_ends_with_is_said_once() {

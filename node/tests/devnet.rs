@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use harness::network::Network;
 use harness::{Devnet, EMBEDDED_CLIENT_KB, Node, devnet_json, fail, is_running, sidecars, succeed, wait_for};
-use ultramarine_node::engine::genesis::dev_account;
+use ultramarine_node::genesis::execution::dev_account;
 use ultramarine_node::publish::rpc::Rpc;
 use ultramarine_node::publish::transaction::{Terms, sign};
 use ultramarine_node::publish::{Prover, encode};

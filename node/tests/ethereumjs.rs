@@ -14,8 +14,8 @@ use std::process::{Child, Command, Stdio};
 
 use rig::{Driver, El, JWT, first_parent, genesis, init_of, options, parent_of, unix_seconds};
 use serde_json::Value;
-use ultramarine_node::engine::genesis::dev_account;
-use ultramarine_node::engine::{Endpoint, Secret};
+use ultramarine_engine::{Endpoint, Secret};
+use ultramarine_node::genesis::execution::dev_account;
 use ultramarine_node::publish::Prover;
 use ultramarine_node::publish::rpc::Rpc;
 use ultramarine_node::publish::transaction::{Terms, sign};

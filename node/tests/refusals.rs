@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use harness::network::Network;
 use harness::{Process, fail, wait_for};
-use ultramarine_node::config::Host;
 use ultramarine_node::home::network::{Addresses, NodePlan};
+use ultramarine_types::host::Host;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -1,7 +1,7 @@
 //! This file knows what the core asks of the execution client's driver and what it is told.
 //!
 //! *Payload bytes* are canonical and opaque here: one version byte, the execution requests, then the SSZ of
-//! `ExecutionPayloadV3`; `node/src/engine/payload.rs` encodes and checks them.
+//! `ExecutionPayloadV3`; `engine/src/payload.rs` encodes and checks them.
 
 use std::sync::Arc;
 

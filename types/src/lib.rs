@@ -26,6 +26,7 @@ pub mod chain;
 pub mod consensus;
 pub mod evidence;
 pub mod execution;
+pub mod host;
 pub mod ids;
 pub mod limits;
 pub mod machine;
@@ -35,6 +36,7 @@ pub mod sidecar;
 pub mod sign;
 pub mod stage;
 pub mod storage;
+pub mod url;
 pub mod value;
 pub mod verify;
 

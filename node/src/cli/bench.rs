@@ -76,8 +76,9 @@ fn advice(report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ultramarine_kzg_pipeline::measure::LanesRow;
+
+    use super::*;
 
     #[test]
     fn advice_counts_lanes_by_what_one_takes() {

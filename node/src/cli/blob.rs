@@ -11,7 +11,7 @@ use anyhow::Context;
 use ultramarine_runtime::print;
 use ultramarine_types::canonical::sha256;
 
-use crate::engine::genesis::dev_account;
+use crate::genesis::execution::dev_account;
 use crate::program;
 use crate::publish::{self, BlobName, GetOptions, Progress, PutBlob, PutOptions};
 

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use ultramarine_types::host::HostPort;
 
-use crate::config::{Config, HostPort, Layers, Override, Sources, environment};
+use crate::config::{Config, Layers, Override, Sources, environment};
 use crate::home::Home;
 
 /// Which home, and what to change in its configuration.

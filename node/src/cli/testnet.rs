@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use ultramarine_runtime::{print, signals};
+use ultramarine_types::host::Host;
 use ultramarine_types::limits;
 
-use crate::config::Host;
 use crate::genesis::{BLOCK_INTERVAL_MS_MIN, TIME_S_MAX};
 use crate::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
 use crate::program;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use ultramarine_types::PeerId;
 
-use crate::config::host::HostPort;
+use ultramarine_types::host::HostPort;
 
 /// Where a peer is reached, and which key it must show, if known.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::config::host::{Host, HostPort};
+use ultramarine_types::host::{Host, HostPort};
+
 use crate::config::layers::Layers;
 use crate::config::problem::Problem;
 use crate::config::value::Value;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use ultramarine_types::PeerId;
+use ultramarine_types::host::{Host, HostPort};
 
-use crate::config::{Config, Host, HostPort, Layers, PeerAddress, Sources, write};
+use crate::config::{Config, Layers, PeerAddress, Sources, write};
 use crate::devnet::{Options, ports};
 use crate::genesis::{Genesis, GenesisFile};
 use crate::home::network::{self, Addresses, CHAIN_ID, NodePlan, Plan};

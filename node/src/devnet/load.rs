@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::devnet::Options;
 use crate::devnet::layout::Layout;
 use crate::devnet::voice::complain;
-use crate::engine::genesis::dev_account;
+use crate::genesis::execution::dev_account;
 use crate::publish::{Content, Prover, PublisherOptions, publish};
 
 /// What is published, for whoever reads the figures of a run.

@@ -11,7 +11,7 @@ use alloy_primitives::Address;
 use serde_json::Value;
 use ultramarine_types::ChainParams;
 
-use crate::engine::genesis::{GenesisError, data, fixed_bytes, number, optional};
+use crate::genesis::execution::{GenesisError, data, fixed_bytes, number, optional};
 
 /// What ends a message about both files.
 const REMEDY: &str = "Copy both files from one node of the chain; in a new chain, make both the same on every node";

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use ultramarine_types::PublicKey;
 
 use super::*;
-use crate::engine::genesis::{GenesisOptions, execution_genesis};
+use crate::genesis::execution::{GenesisOptions, execution_genesis};
 
 fn execution() -> Value {
     execution_genesis(&GenesisOptions {

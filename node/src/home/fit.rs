@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::{Config, EngineEndpoint, Host, HttpUrl, Layers, PeerAddress};
+use ultramarine_types::host::Host;
+use ultramarine_types::url::HttpUrl;
+
+use crate::config::{Config, EngineEndpoint, Layers, PeerAddress};
 use crate::genesis::Genesis;
 use crate::keys::Keys;
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
 use ultramarine_types::chain::ChainParamsError;
+use ultramarine_types::host::{Host, HostPort};
 use ultramarine_types::{ChainParams, PeerId, Validator};
 
 use crate::config::value::Value;
-use crate::config::{Config, ConfigError, Host, HostPort, PeerAddress, Sources, write};
-use crate::engine::genesis::{GenesisOptions, execution_genesis, genesis_hash};
+use crate::config::{Config, ConfigError, PeerAddress, Sources, write};
+use crate::genesis::execution::{GenesisOptions, execution_genesis, genesis_hash};
 use crate::genesis::{Genesis, GenesisErrors, GenesisFile};
 use crate::home::fit;
 use crate::home::{Contents, Home, HomeError};

@@ -12,11 +12,11 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use ultramarine_engine::http::{Answer, HttpClient};
 use ultramarine_types::limits::{BLOB_BYTES, BLOBS_PER_BLOCK_MAX};
 
 use super::encode::decode;
 use super::prove;
-use crate::engine::http::{Answer, HttpClient};
 
 /// Largest answer: every blob of the largest block in hex.
 const ANSWER_BYTES_MAX: usize = BLOBS_PER_BLOCK_MAX as usize * (2 * BLOB_BYTES + 4096);
@@ -187,7 +187,7 @@ fn restore(blobs: Vec<Bytes>, mut wanted: BTreeSet<B256>) -> Result<Vec<u8>> {
 fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T> {
     if answer.status != StatusCode::OK {
         let text = String::from_utf8_lossy(&answer.body);
-        bail!("HTTP {}: {}", answer.status, crate::engine::call::bounded(&text));
+        bail!("HTTP {}: {}", answer.status, ultramarine_engine::call::bounded(&text));
     }
     Ok(serde_json::from_slice(&answer.body)?)
 }

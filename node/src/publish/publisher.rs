@@ -191,7 +191,7 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::genesis::dev_account;
+    use crate::genesis::execution::dev_account;
 
     fn account(blobs_per_block: u32) -> Account {
         Account::new(&PublisherOptions {

@@ -7,12 +7,12 @@ use alloy_primitives::{Address, B256};
 use alloy_signer_local::PrivateKeySigner;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use tokio::time::Instant;
+use ultramarine_engine::call::CallError;
 
 use super::encode::encode;
 use super::prove::{ProvenBlob, Prover};
 use super::rpc::{Place, Rpc};
 use super::transaction::{BLOBS_MAX, SignedTransaction, Terms, sign};
-use crate::engine::call::CallError;
 
 /// How often a transaction is looked for.
 const POLL: Duration = Duration::from_millis(200);
@@ -253,7 +253,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::engine::genesis::dev_account;
+    use crate::genesis::execution::dev_account;
     use crate::publish::encode::PIECE_BYTES;
 
     /// A client whose pool holds one transaction, and whose chain takes one and no other.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::engine::call::{self, CallError, Code};
-use crate::engine::http::HttpClient;
+use ultramarine_engine::call::{self, CallError, Code};
+use ultramarine_engine::http::HttpClient;
 
 /// Longest wait for one answer: a client that is up answers in milliseconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);

@@ -93,7 +93,7 @@ fn sidecar(blobs: &[ProvenBlob]) -> BlobTransactionSidecar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::genesis::dev_account;
+    use crate::genesis::execution::dev_account;
     use crate::publish::{Prover, encode::encode};
     use alloy_consensus::EthereumTxEnvelope;
     use alloy_eips::eip2718::Decodable2718;

@@ -65,8 +65,9 @@ impl<T: Send> Backlog<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ultramarine_runtime::link::link;
+
+    use super::*;
 
     #[test]
     fn order_is_kept_across_a_full_link() {

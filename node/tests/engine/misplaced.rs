@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read, Write};
 
 use serde_json::Value;
-use ultramarine_node::engine::{Endpoint, Secret};
+use ultramarine_engine::{Endpoint, Secret};
 use ultramarine_types::execution::{EngineCall, EngineReply, PayloadStatus};
 use ultramarine_types::{Hash, Height};
 

@@ -8,11 +8,11 @@ use std::sync::MutexGuard;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use ultramarine_node::config::Host;
 use ultramarine_node::devnet::ports;
-use ultramarine_node::engine::genesis::dev_account;
+use ultramarine_node::genesis::execution::dev_account;
 use ultramarine_node::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
 use ultramarine_node::publish::{Content, PublisherOptions, publish};
+use ultramarine_types::host::Host;
 
 use super::{Node, Process, turn, ultramarine};
 

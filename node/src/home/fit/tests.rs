@@ -5,8 +5,8 @@ use ultramarine_types::{ChainParams, Validator};
 
 use super::*;
 use crate::config::{Override, Sources};
-use crate::engine::genesis::{GenesisOptions, execution_genesis, genesis_hash};
 use crate::genesis::GenesisFile;
+use crate::genesis::execution::{GenesisOptions, execution_genesis, genesis_hash};
 
 fn keys() -> Keys {
     let key = |seed: u8| ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::config::host::{Host, HostPort, split};
+use crate::host::{Host, HostPort, split};
 
 /// Port of a URL that names none.
 const PORT: u16 = 80;

@@ -144,10 +144,11 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ultramarine_runtime::{Receiver, link};
     use ultramarine_types::KzgProof;
     use ultramarine_types::verify::{Malformed, PointFlaw};
+
+    use super::*;
 
     fn blobs(count: usize) -> Vec<(KzgCommitment, BlobPart)> {
         let part = BlobPart {

@@ -239,8 +239,9 @@ impl Drop for Connection {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ultramarine_runtime::{IoMode, Registry, block_on_net};
+
+    use super::*;
 
     #[test]
     fn calls_over_a_socket_are_answered_on_either_reactor() {

@@ -1,13 +1,18 @@
+use ultramarine_types::{Address, Height, KzgCommitment, Round};
+
 use super::*;
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{Address as EthAddress, U256};
+use alloy_primitives::{Address as EthAddress, U256, keccak256};
 use alloy_rpc_types_engine::{ExecutionPayloadV1, ExecutionPayloadV2};
 use alloy_signer::SignerSync;
+use alloy_signer_local::PrivateKeySigner;
 use proptest::prelude::*;
-use ultramarine_types::{Address, Height, KzgCommitment, Round};
 
-use crate::engine::genesis::dev_account;
+/// Someone who sends transactions.
+fn account() -> PrivateKeySigner {
+    PrivateKeySigner::from_bytes(&keccak256("ultramarine/dev-account/0")).expect("a key")
+}
 
 fn blob_transaction(commitments: &[KzgCommitment]) -> Bytes {
     let transaction = TxEip4844 {
@@ -24,9 +29,7 @@ fn blob_transaction(commitments: &[KzgCommitment]) -> Bytes {
         max_fee_per_blob_gas: 1,
         ..TxEip4844::default()
     };
-    let signature = dev_account(0)
-        .sign_hash_sync(&transaction.signature_hash())
-        .expect("signs");
+    let signature = account().sign_hash_sync(&transaction.signature_hash()).expect("signs");
     EthereumTxEnvelope::<TxEip4844>::from(transaction.into_signed(signature))
         .encoded_2718()
         .into()
@@ -38,9 +41,7 @@ fn legacy_transaction() -> Bytes {
         to: EthAddress::ZERO.into(),
         ..TxLegacy::default()
     };
-    let signature = dev_account(0)
-        .sign_hash_sync(&transaction.signature_hash())
-        .expect("signs");
+    let signature = account().sign_hash_sync(&transaction.signature_hash()).expect("signs");
     EthereumTxEnvelope::<TxEip4844>::from(transaction.into_signed(signature))
         .encoded_2718()
         .into()

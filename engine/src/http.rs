@@ -16,8 +16,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::config::HttpUrl;
-pub use crate::config::UrlError;
+use ultramarine_types::url::HttpUrl;
+pub use ultramarine_types::url::UrlError;
 
 /// Idle connections kept: as many as calls of different kinds overlap.
 const IDLE_MAX: usize = 8;

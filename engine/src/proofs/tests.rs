@@ -4,7 +4,6 @@ use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
 
 use super::*;
-use crate::publish::Prover;
 
 /// Transactions as their number of blobs, and whether they come with cell proofs.
 fn list_of(transactions: &[(usize, bool)]) -> (Vec<usize>, usize, usize) {
@@ -60,6 +59,27 @@ proptest! {
     }
 }
 
+/// A blob with what proves it.
+struct Proven {
+    blob: Bytes,
+    commitment: KzgCommitment,
+    proof: KzgProof,
+}
+
+impl Proven {
+    fn of(blob: Bytes) -> Self {
+        let settings = c_kzg::ethereum_kzg_settings(0);
+        let theirs = Box::new(c_kzg::Blob::from_bytes(&blob).expect("a blob"));
+        let commitment = settings.blob_to_kzg_commitment(&theirs).expect("computed").to_bytes();
+        let proof = settings.compute_blob_kzg_proof(&theirs, &commitment).expect("computed");
+        Self {
+            blob,
+            commitment: KzgCommitment(commitment.into_inner()),
+            proof: KzgProof(proof.to_bytes().into_inner()),
+        }
+    }
+}
+
 /// Judges as the lanes do.
 fn judge(jobs: &mut Receiver<VerifyJob>, lanes: &Lanes) {
     while let Some(job) = jobs.try_recv() {
@@ -111,8 +131,8 @@ async fn mixtures() {
             blob.into()
         })
         .collect();
-    let proven = Prover::new(2).prove(&contents).await.expect("proven");
     let settings = c_kzg::ethereum_kzg_settings(0);
+    let proven: Vec<Proven> = contents.into_iter().map(Proven::of).collect();
     let mut cells = Vec::new();
     for one in &proven {
         let blob = Box::new(c_kzg::Blob::from_bytes(&one.blob).expect("a blob"));

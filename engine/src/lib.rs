@@ -23,7 +23,6 @@ pub mod build;
 pub mod call;
 pub mod client;
 pub mod driver;
-pub mod genesis;
 pub mod header;
 pub mod http;
 pub mod ipc;
@@ -38,7 +37,6 @@ pub mod value_end;
 pub mod waiting;
 
 pub use driver::{EngineOptions, LaneClient, run};
-pub use genesis::{ExecutionGenesis, GenesisOptions};
 pub use jwt::Secret;
 pub use startup::StartError;
 pub use transport::Endpoint;
