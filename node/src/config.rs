@@ -296,13 +296,6 @@ impl EngineConfig {
         if !reader.switch("engine.embedded") {
             return Some(None);
         }
-        if cfg!(not(feature = "dev-el")) {
-            reader.refuse(
-                "engine.embedded",
-                "false: this build has no embedded client (feature `dev-el`)",
-            );
-            return None;
-        }
         Some(Some(EmbeddedEngine {
             http: http?,
             auth: auth?,

@@ -22,13 +22,13 @@ pub mod watch;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::home::replace_file;
+use crate::signals::Signals;
 use anyhow::{Context, bail};
 use serde_json::json;
 use ultramarine_runtime::print;
 
-use crate::home::replace_file;
 use crate::program;
-use crate::signals::Signals;
 use child::{Child, Spawn};
 use client::Client;
 use layout::Layout;

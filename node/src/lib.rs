@@ -6,6 +6,7 @@ pub mod board;
 pub mod cli;
 pub mod config;
 pub mod devnet;
+pub mod embedded;
 pub mod genesis;
 pub mod home;
 pub mod http;

@@ -16,7 +16,6 @@ use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use ultramarine_runtime::metrics::Registry;
 use ultramarine_runtime::outlet;
 use ultramarine_runtime::print;
 
@@ -40,16 +39,6 @@ pub fn start(filter: &str) -> anyhow::Result<()> {
         .log_internal_errors(false)
         .try_init();
     Ok(())
-}
-
-/// Shows how many lines were lost.
-pub fn count_losses(registry: &Registry) {
-    registry.probe_counter(
-        "ultramarine_log_lines_lost_total",
-        "Log lines that standard error did not take: it was full, closed, or read too slowly.",
-        &[],
-        || Some(outlet::stderr().lost()),
-    );
 }
 
 /// Has every panic say where and why on standard error, without waiting for ever where that is stuck.

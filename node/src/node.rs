@@ -13,6 +13,7 @@ use ultramarine_runtime::affinity::cores;
 use ultramarine_runtime::bell::Bell;
 use ultramarine_runtime::limits::{KernelLimits, raise_soft_limits};
 use ultramarine_runtime::link::{link, link_on};
+use ultramarine_runtime::outlet;
 use ultramarine_runtime::topology::{Placement, Topology};
 use ultramarine_runtime::{Halt, Io, JoinHandle, Reason, Receiver, Registry, Sender, Tile, TileContext, block_on_net};
 use ultramarine_store::StoreOptions;
@@ -25,8 +26,8 @@ use ultramarine_types::verify::{Verdict, VerifyJob};
 
 use crate::board::{Board, Identity};
 use crate::config::{Config, EmbeddedEngine, EngineEndpoint};
+use crate::embedded::{EmbeddedClient, EmbeddedOptions};
 use crate::genesis::Genesis;
-use crate::home::Home;
 use crate::http::{self, HttpState};
 use crate::keys::Keys;
 use crate::metrics::CoreMetrics;
@@ -50,12 +51,12 @@ const LISTEN: Nanos = Nanos::from_millis(3_000);
 pub struct NodeOptions {
     /// Settings.
     pub config: Config,
-    /// The home directory.
-    pub home: Home,
     /// The chain.
     pub genesis: Genesis,
     /// The node's key and, for a validator, its signing key.
     pub keys: Keys,
+    /// The execution client that the program has inside, if any.
+    pub embedded: Option<EmbeddedClient>,
     /// Whether SIGINT and SIGTERM end the node cleanly.
     pub handle_signals: bool,
 }
@@ -89,9 +90,9 @@ fn start_error(what: &'static str) -> impl FnOnce(String) -> NodeError {
 pub fn run(options: NodeOptions) -> Result<(), NodeError> {
     let NodeOptions {
         config,
-        home: _,
         genesis,
         keys,
+        embedded,
         handle_signals,
     } = options;
     if handle_signals {
@@ -121,7 +122,7 @@ pub fn run(options: NodeOptions) -> Result<(), NodeError> {
 
     let halt = Halt::new();
     let registry = Registry::process();
-    crate::log::count_losses(&registry);
+    outlet::count_losses(&registry);
     let table = topology::table(config.node.lanes, config.engine.embedded.is_some());
     let placement = table.place(&if config.node.pin { cores() } else { Vec::new() });
     let mut crew = Crew {
@@ -131,7 +132,7 @@ pub fn run(options: NodeOptions) -> Result<(), NodeError> {
         tiles: Vec::new(),
     };
 
-    let outcome = build(&mut crew, &table, &config, &genesis, &keys, io);
+    let outcome = build(&mut crew, &table, &config, &genesis, &keys, embedded, io);
     if outcome.is_ok() {
         wait_for_the_end(&halt, handle_signals);
     }
@@ -151,6 +152,7 @@ fn build(
     config: &Config,
     genesis: &Genesis,
     keys: &Keys,
+    embedded: Option<EmbeddedClient>,
     io: Io,
 ) -> Result<(), NodeError> {
     let limits = Limits::of(&genesis.params);
@@ -194,7 +196,7 @@ fn build(
     let links = Links::make(table, &crew.registry).map_err(start_error("making the links between tiles"))?;
 
     let is_new = store.recovered.head.is_none() && keys.validator.is_some();
-    start_embedded(crew, config, genesis, is_new)?;
+    start_embedded(crew, embedded, config, genesis, is_new)?;
 
     let Links {
         bell,
@@ -302,31 +304,30 @@ fn build(
 }
 
 /// `is_new`: a validator has decided nothing yet, so the chain may begin when its client can take blobs.
-#[cfg(feature = "dev-el")]
-fn start_embedded(crew: &mut Crew, config: &Config, genesis: &Genesis, is_new: bool) -> Result<(), NodeError> {
+fn start_embedded(
+    crew: &mut Crew,
+    client: Option<EmbeddedClient>,
+    config: &Config,
+    genesis: &Genesis,
+    is_new: bool,
+) -> Result<(), NodeError> {
     let Some(embedded) = config.engine.embedded else {
         return Ok(());
     };
+    let client = client
+        .ok_or_else(|| "this build has none; set engine.embedded to false".to_owned())
+        .map_err(start_error("starting the embedded execution client"))?;
     let secret = ultramarine_engine::Secret::read(&config.engine.jwt_secret)
         .map_err(|error| error.to_string())
         .map_err(start_error("reading the JWT secret"))?;
-    let options = ultramarine_dev_el::DevElOptions {
+    let options = EmbeddedOptions {
         genesis: genesis.execution.as_ref().clone(),
         http: embedded.http,
         auth: embedded.auth,
         jwt: *secret.as_bytes(),
         wait_for_setup: is_new,
     };
-    crew.spawn(topology::EMBEDDED_EL, move |ctx| tiles::embedded::run(&ctx, options))
-}
-
-#[cfg(not(feature = "dev-el"))]
-fn start_embedded(_: &mut Crew, config: &Config, _: &Genesis, _: bool) -> Result<(), NodeError> {
-    assert!(
-        config.engine.embedded.is_none(),
-        "the configuration refuses it in this build"
-    );
-    Ok(())
+    crew.spawn(topology::EMBEDDED_EL, move |ctx| (client.run)(&ctx, options))
 }
 
 fn engine_options(config: &Config, genesis: &Genesis, io: Io, waiting: Waiting) -> Result<EngineOptions, NodeError> {

@@ -3,7 +3,6 @@
 
 pub mod backlog;
 pub mod core;
-#[cfg(feature = "dev-el")]
 pub mod embedded;
 pub mod recorder;
 pub mod watchdog;

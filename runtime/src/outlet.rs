@@ -22,6 +22,7 @@ use crossbeam::queue::ArrayQueue;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::metrics::Registry;
 use crate::signals;
 
 /// Lines that may wait: some seconds of the most talkative filter.
@@ -40,6 +41,16 @@ pub type Notice = fn(u64) -> String;
 pub fn stderr() -> &'static Outlet {
     static STDERR: OnceLock<Outlet> = OnceLock::new();
     STDERR.get_or_init(|| Outlet::start("stderr", Descriptor::Stderr, Some(notice)))
+}
+
+/// Shows how many lines standard error has lost.
+pub fn count_losses(registry: &Registry) {
+    registry.probe_counter(
+        "ultramarine_log_lines_lost_total",
+        "Log lines that standard error did not take: it was full, closed, or read too slowly.",
+        &[],
+        || Some(stderr().lost()),
+    );
 }
 
 fn notice(lost: u64) -> String {

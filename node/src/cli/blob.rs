@@ -5,13 +5,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::genesis::execution::dev_account;
 use alloy_primitives::B256;
 use alloy_signer_local::PrivateKeySigner;
 use anyhow::Context;
 use ultramarine_runtime::print;
 use ultramarine_types::canonical::sha256;
 
-use crate::genesis::execution::dev_account;
 use crate::program;
 use crate::publish::{self, BlobName, GetOptions, Progress, PutBlob, PutOptions};
 

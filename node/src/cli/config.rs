@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use crate::config::layers::{DEFAULTS, Layers};
+use crate::genesis::Genesis;
 use ultramarine_runtime::print;
 use ultramarine_types::limits::Limits;
 
 use crate::cli::home::HomeArgs;
 use crate::cli::whole::Whole;
-use crate::config::layers::{DEFAULTS, Layers};
-use crate::genesis::Genesis;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Action {
@@ -75,12 +75,12 @@ fn table(layers: &Layers, timeout: Option<Duration>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::config::{Config, Sources};
+    use crate::home::Home;
     use clap::Parser;
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::config::{Config, Sources};
-    use crate::home::Home;
 
     #[test]
     fn check_says_what_is_wrong_with_every_part() {

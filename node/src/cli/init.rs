@@ -2,15 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
-use ultramarine_runtime::{print, signals};
-
 use crate::config::value::Value;
 use crate::config::{Config, Override, PeerAddress, Sources, write};
+use crate::embedded::EmbeddedClient;
 use crate::genesis::Genesis;
 use crate::home::{Contents, Home, fit};
 use crate::keys::{self, Keys};
+use anyhow::{Context, ensure};
+use ultramarine_runtime::{print, signals};
+
 use crate::program;
+use crate::tiles::embedded;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -119,9 +121,7 @@ fn settings(args: &Args, genesis: &Genesis, keys: &Keys) -> anyhow::Result<Vec<(
         (config, layers) = load(&flags)?;
     }
     let mut wrong = fit::misfits(&config, &layers, genesis, keys);
-    if args.embedded {
-        wrong.extend(fit::embedded_misfit(genesis));
-    }
+    wrong.extend(EmbeddedClient::misfit(embedded::client(), &config, &layers, genesis));
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
 
     let mut settings = Vec::new();

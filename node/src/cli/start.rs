@@ -1,12 +1,13 @@
 //! This file knows `ultramarine start`: check everything that can be checked, then run the node.
 
+use crate::genesis::Genesis;
+use crate::keys::Keys;
+use crate::node::{self, NodeOptions};
 use ultramarine_runtime::signals::Signal;
 
 use crate::cli::home::HomeArgs;
 use crate::cli::whole::Whole;
-use crate::genesis::Genesis;
-use crate::keys::Keys;
-use crate::node::{self, NodeOptions};
+use crate::tiles::embedded;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -24,11 +25,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let whole = Whole::load(&args.home)?;
     let doubtful = whole.warnings();
     let Whole {
-        home,
-        config,
-        genesis,
-        keys,
-        ..
+        config, genesis, keys, ..
     } = whole;
     crate::log::start(&config.log.filter)?;
     doubtful.iter().for_each(|what| tracing::warn!("{what}"));
@@ -42,9 +39,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     );
     node::run(NodeOptions {
         config,
-        home,
         genesis,
         keys,
+        embedded: embedded::client(),
         handle_signals: true,
     })?;
     Ok(())

@@ -3,14 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::genesis::{BLOCK_INTERVAL_MS_MIN, TIME_S_MAX};
+use crate::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
 use anyhow::{Context, bail, ensure};
 use ultramarine_runtime::{print, signals};
 use ultramarine_types::host::Host;
 use ultramarine_types::limits;
 
-use crate::genesis::{BLOCK_INTERVAL_MS_MIN, TIME_S_MAX};
-use crate::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
 use crate::program;
+use crate::tiles::embedded;
 
 /// Ports of the first node on a machine, as in `default.toml`; the next one on the same machine is 100 above.
 const PORT_QUIC: u16 = 26_650;
@@ -66,7 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         block_interval_ms: args.block_interval_ms,
         prague_time: args.prague_time,
         nodes: nodes(usize::from(args.validators), &hosts)?,
-        embedded: args.embedded,
+        embedded: args.embedded.then(embedded::required).transpose()?,
     };
     // Whoever interrupts it finds all of it, or nothing.
     let deferred = signals::defer();
@@ -348,7 +349,7 @@ mod tests {
                 block_interval_ms: 1000,
                 prague_time: None,
                 nodes: nodes(hosts.len(), &hosts).expect("one each"),
-                embedded,
+                embedded: None,
             };
             let args = Args {
                 validators: 2,

@@ -1,10 +1,10 @@
 //! Claims about what the command line accepts.
 
+use crate::config::{Config, EngineEndpoint, Sources};
 use clap::{CommandFactory, Parser};
 
 use super::home::HomeArgs;
 use super::{Cli, Command};
-use crate::config::{Config, EngineEndpoint, Sources};
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split_whitespace())

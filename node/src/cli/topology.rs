@@ -1,11 +1,11 @@
 //! This file knows `ultramarine topology`: print the machine a node would build.
 
+use crate::config::{Config, Sources};
+use crate::topology;
 use ultramarine_runtime::affinity::cores;
 use ultramarine_runtime::print;
 
 use crate::cli::home::HomeArgs;
-use crate::config::{Config, Sources};
-use crate::topology;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

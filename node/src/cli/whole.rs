@@ -3,13 +3,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::bail;
-
-use crate::cli::home::HomeArgs;
 use crate::config::{Config, Layers};
+use crate::embedded::EmbeddedClient;
 use crate::genesis::Genesis;
 use crate::home::{Home, fit};
 use crate::keys::{self, Keys};
+use anyhow::bail;
+
+use crate::cli::home::HomeArgs;
+use crate::tiles::embedded;
 
 /// A home that a node starts with.
 #[derive(Debug)]
@@ -39,8 +41,8 @@ impl Whole {
             if let (Some(genesis), Some(keys)) = (&genesis, &keys) {
                 wrong.extend(fit::misfits(config, layers, genesis, keys));
             }
-            if let Some(genesis) = genesis.as_ref().filter(|_| config.engine.embedded.is_some()) {
-                wrong.extend(fit::embedded_misfit(genesis));
+            if let Some(genesis) = &genesis {
+                wrong.extend(EmbeddedClient::misfit(embedded::client(), config, layers, genesis));
             }
         }
         let (true, Some((_, config, layers)), Some(genesis), Some(keys)) = (wrong.is_empty(), loaded, genesis, keys)

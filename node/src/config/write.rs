@@ -49,7 +49,7 @@ mod tests {
         let settings = [
             ("node.name", Value::Text("a \"quoted\" name".to_owned())),
             ("node.lanes", Value::Number(2)),
-            ("engine.embedded", Value::Switch(cfg!(feature = "dev-el"))),
+            ("engine.embedded", Value::Switch(true)),
             ("network.peers", Value::List(vec!["a:1".to_owned(), "b:2".to_owned()])),
         ];
         let sources = Sources {

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::home::Home;
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::devnet::layout::NodeHome;
-use crate::home::Home;
 
 /// How long nodes may take to end when asked to.
 const END_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,16 +5,17 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
-use ultramarine_types::PeerId;
-use ultramarine_types::host::{Host, HostPort};
-
 use crate::config::{Config, Layers, PeerAddress, Sources, write};
-use crate::devnet::{Options, ports};
 use crate::genesis::{Genesis, GenesisFile};
 use crate::home::network::{self, Addresses, CHAIN_ID, NodePlan, Plan};
 use crate::home::staged::{self, Made};
 use crate::home::{Home, replace_file};
+use anyhow::{Context, bail, ensure};
+use ultramarine_types::PeerId;
+use ultramarine_types::host::{Host, HostPort};
+
+use crate::devnet::{Options, ports};
+use crate::tiles::embedded;
 
 /// Validators of a network whose maker did not choose.
 const VALIDATORS: u16 = 4;
@@ -197,7 +198,7 @@ fn create(dir: &Path, options: &Options) -> anyhow::Result<Vec<NodeHome>> {
         block_interval_ms: BLOCK_INTERVAL_MS,
         prague_time: None,
         nodes: addresses.iter().map(node).collect(),
-        embedded: true,
+        embedded: Some(embedded::required()?),
     };
     network::lay_out(dir, &plan)?;
     Ok(addresses

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use crate::genesis::execution::dev_account;
 use anyhow::Context;
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -11,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use crate::devnet::Options;
 use crate::devnet::layout::Layout;
 use crate::devnet::voice::complain;
-use crate::genesis::execution::dev_account;
 use crate::publish::{Content, Prover, PublisherOptions, publish};
 
 /// What is published, for whoever reads the figures of a run.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::board::Decision;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use ultramarine_types::{Hash, Height, Round, ValueId};
 
-use crate::board::Decision;
 use crate::devnet::client::{Client, merge};
 use crate::devnet::layout::NodeHome;
 use crate::devnet::load::Description;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::board::Snapshot;
 use ultramarine_runtime::print::Unprinted;
 use ultramarine_types::{Height, Stage};
 
-use crate::board::Snapshot;
 use crate::devnet::Options;
 use crate::devnet::child::Child;
 use crate::devnet::client::{Client, merge};

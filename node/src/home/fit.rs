@@ -49,30 +49,6 @@ pub fn warnings(config: &Config, layers: &Layers, genesis: &Genesis, keys: &Keys
     doubtful
 }
 
-/// Why the embedded client does not start with this chain's genesis, if so.
-#[cfg(feature = "dev-el")]
-pub fn embedded_misfit(genesis: &Genesis) -> Option<String> {
-    let expected = genesis.genesis_block.hash;
-    match ultramarine_dev_el::genesis_hash(&genesis.execution) {
-        Ok(found) if found == expected.0 => None,
-        Ok(found) => Some(format!(
-            "execution-genesis.json has the block hash {}, as the embedded client reads it, and {expected}, as the chain does: \
-             give it the form that `ultramarine testnet` writes, or run another client",
-            ultramarine_types::Hash(found)
-        )),
-        Err(error) => Some(format!(
-            "execution-genesis.json is none that the embedded client reads ({error:#}): give it the form that `ultramarine \
-             testnet` writes, or run another client"
-        )),
-    }
-}
-
-/// Without an embedded client there is nothing it could refuse.
-#[cfg(not(feature = "dev-el"))]
-pub fn embedded_misfit(_: &Genesis) -> Option<String> {
-    None
-}
-
 /// Two listeners of one address.
 fn taken_twice(config: &Config, layers: &Layers) -> Vec<String> {
     let origin = |name: &str| &layers.get(name).origin;

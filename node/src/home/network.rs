@@ -10,6 +10,7 @@ use ultramarine_types::{ChainParams, PeerId, Validator};
 
 use crate::config::value::Value;
 use crate::config::{Config, ConfigError, PeerAddress, Sources, write};
+use crate::embedded::EmbeddedClient;
 use crate::genesis::execution::{GenesisOptions, execution_genesis, genesis_hash};
 use crate::genesis::{Genesis, GenesisErrors, GenesisFile};
 use crate::home::fit;
@@ -39,8 +40,8 @@ pub struct Plan {
     pub prague_time: Option<u64>,
     /// One per validator.
     pub nodes: Vec<NodePlan>,
-    /// Whether each node runs the embedded development client.
-    pub embedded: bool,
+    /// The client that each node runs inside; `None`: each has one beside it.
+    pub embedded: Option<EmbeddedClient>,
 }
 
 /// One validator of a [`Plan`].
@@ -156,7 +157,7 @@ pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
             validator: Some(validator),
         })
         .collect();
-    check(dir, &genesis, &execution, &configs, &keys)?;
+    check(dir, &genesis, &execution, &configs, &keys, plan.embedded)?;
     let secrets = (0..plan.nodes.len())
         .map(|_| keys::random_secret().map_err(LayOutError::Random))
         .collect::<Result<Vec<_>, _>>()?;
@@ -174,23 +175,29 @@ pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
 }
 
 /// Looks at what is about to be written as the nodes will.
-fn check(dir: &Path, genesis: &str, execution: &str, configs: &[String], keys: &[Keys]) -> Result<(), LayOutError> {
+fn check(
+    dir: &Path,
+    genesis: &str,
+    execution: &str,
+    configs: &[String],
+    keys: &[Keys],
+    embedded: Option<EmbeddedClient>,
+) -> Result<(), LayOutError> {
     let home = |index| Home {
         root: node_directory(dir, index),
     };
     let genesis = Genesis::check(&home(0).genesis(), genesis, &home(0).execution_genesis(), execution)?;
-    let (mut wrong, mut is_embedded) = (Vec::new(), false);
+    let mut wrong = Vec::new();
     for (index, (config, keys)) in configs.iter().zip(keys).enumerate() {
         let sources = Sources {
             file: Some((home(index).config(), config.clone())),
             ..Sources::default()
         };
         let (config, layers) = Config::load(home(index).root(), &sources)?;
-        is_embedded |= config.engine.embedded.is_some();
         wrong.extend(fit::misfits(&config, &layers, &genesis, keys));
-    }
-    if is_embedded {
-        wrong.extend(fit::embedded_misfit(&genesis));
+        // It says the same of each node.
+        let misfit = EmbeddedClient::misfit(embedded, &config, &layers, &genesis);
+        wrong.extend(misfit.filter(|_| index == 0));
     }
     if wrong.is_empty() {
         Ok(())
@@ -222,9 +229,9 @@ fn settings(index: usize, plan: &Plan, peers: Vec<String>) -> Vec<(&'static str,
     {
         settings.push(("node.pin", Value::Switch(false)));
     }
-    settings.extend(addresses(&node.addresses, plan.embedded));
+    settings.extend(addresses(&node.addresses, plan.embedded.is_some()));
     settings.push(("network.peers", Value::List(peers)));
-    settings.push(("engine.embedded", Value::Switch(plan.embedded)));
+    settings.push(("engine.embedded", Value::Switch(plan.embedded.is_some())));
     settings
 }
 
@@ -254,7 +261,7 @@ fn pretty(value: &impl serde::Serialize) -> String {
 mod tests {
     use super::*;
 
-    fn plan(embedded: bool) -> Plan {
+    fn plan() -> Plan {
         let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let nodes = (0..4u16).map(|index| NodePlan {
             host: "127.0.0.1".parse().expect("a host"),
@@ -271,7 +278,7 @@ mod tests {
             block_interval_ms: 1000,
             prague_time: None,
             nodes: nodes.collect(),
-            embedded,
+            embedded: None,
         }
     }
 
@@ -287,7 +294,7 @@ mod tests {
     #[test]
     fn the_homes_of_a_network_fit_together() {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let homes = lay_out(dir.path(), &plan(cfg!(feature = "dev-el"))).expect("lays out");
+        let homes = lay_out(dir.path(), &plan()).expect("lays out");
         let loaded: Vec<(Genesis, Keys, Config)> = homes
             .iter()
             .map(|home| {
@@ -316,7 +323,7 @@ mod tests {
     fn nodes_that_share_a_host_do_not_pin() {
         let pins = |hosts: [&str; 4]| {
             let dir = tempfile::tempdir().expect("temporary directory");
-            let mut plan = plan(false);
+            let mut plan = plan();
             for (node, host) in plan.nodes.iter_mut().zip(hosts) {
                 node.host = host.parse().expect("a host");
             }
@@ -334,9 +341,9 @@ mod tests {
     #[test]
     fn a_network_is_never_laid_out_over_another() {
         let dir = tempfile::tempdir().expect("temporary directory");
-        lay_out(dir.path(), &plan(false)).expect("lays out");
+        lay_out(dir.path(), &plan()).expect("lays out");
         assert!(matches!(
-            lay_out(dir.path(), &plan(false)),
+            lay_out(dir.path(), &plan()),
             Err(LayOutError::Home(HomeError::Exists { .. }))
         ));
     }
@@ -346,7 +353,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let plan = Plan {
             blobs_per_block: 5000,
-            ..plan(false)
+            ..plan()
         };
         assert!(matches!(lay_out(dir.path(), &plan), Err(LayOutError::Params(_))));
         assert_eq!(
@@ -369,7 +376,7 @@ mod tests {
             names.sort();
             names
         };
-        let error = lay_out(dir.path(), &plan(false)).expect_err("taken").to_string();
+        let error = lay_out(dir.path(), &plan()).expect_err("taken").to_string();
         assert!(
             error.contains("node2") && error.contains("nothing was changed"),
             "{error}"
@@ -378,10 +385,10 @@ mod tests {
         assert_eq!(std::fs::read_dir(&empty).expect("lists").count(), 0);
         std::fs::remove_dir_all(&taken).expect("removes");
         std::fs::write(&taken, "a file").expect("writes");
-        assert!(lay_out(dir.path(), &plan(false)).is_err());
+        assert!(lay_out(dir.path(), &plan()).is_err());
         assert_eq!(names(), ["node1", "node2"]);
         std::fs::remove_file(&taken).expect("removes");
-        lay_out(dir.path(), &plan(false)).expect("the next try is not in its own way");
+        lay_out(dir.path(), &plan()).expect("the next try is not in its own way");
         assert_eq!(names(), ["node0", "node1", "node2", "node3"]);
     }
 
@@ -389,7 +396,7 @@ mod tests {
     fn what_a_node_would_refuse_is_not_written() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let net = dir.path().join("net");
-        let mut deaf = plan(false);
+        let mut deaf = plan();
         for node in &mut deaf.nodes {
             node.host = "::1".parse().expect("a host");
         }

@@ -190,8 +190,9 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::genesis::execution::dev_account;
+
+    use super::*;
 
     fn account(blobs_per_block: u32) -> Account {
         Account::new(&PublisherOptions {

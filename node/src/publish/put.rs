@@ -247,13 +247,13 @@ fn why_not(place: Result<Place>, account: Address, pooled: &Pooled, included: Op
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use crate::genesis::execution::dev_account;
     use axum::extract::State;
     use axum::response::IntoResponse;
     use axum::{Json, Router, routing};
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::genesis::execution::dev_account;
     use crate::publish::encode::PIECE_BYTES;
 
     /// A client whose pool holds one transaction, and whose chain takes one and no other.

@@ -92,8 +92,9 @@ fn sidecar(blobs: &[ProvenBlob]) -> BlobTransactionSidecar {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::genesis::execution::dev_account;
+
+    use super::*;
     use crate::publish::{Prover, encode::encode};
     use alloy_consensus::EthereumTxEnvelope;
     use alloy_eips::eip2718::Decodable2718;

@@ -12,6 +12,7 @@ use ultramarine_node::devnet::ports;
 use ultramarine_node::genesis::execution::dev_account;
 use ultramarine_node::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
 use ultramarine_node::publish::{Content, PublisherOptions, publish};
+use ultramarine_node::tiles::embedded;
 use ultramarine_types::host::Host;
 
 use super::{Node, Process, turn, ultramarine};
@@ -52,7 +53,7 @@ impl Network {
             block_interval_ms,
             prague_time: None,
             nodes,
-            embedded: true,
+            embedded: Some(embedded::required().expect("the tests run with the embedded client")),
         };
         lay_out(dir, &plan).expect("the folder is empty");
         let nodes = addresses

@@ -1,10 +1,11 @@
 //! Claims about what a node does not start with, and what it starts with under a warning.
 
 use serde_json::json;
-use ultramarine_types::{ChainParams, Validator};
+use ultramarine_types::{ChainParams, Hash, Validator};
 
 use super::*;
 use crate::config::{Override, Sources};
+use crate::embedded::EmbeddedClient;
 use crate::genesis::GenesisFile;
 use crate::genesis::execution::{GenesisOptions, execution_genesis, genesis_hash};
 
@@ -51,8 +52,8 @@ fn execution() -> serde_json::Value {
     })
 }
 
-/// What is wrong, and what is doubtful, with these settings and the peers of the genesis.
-fn judge(settings: &[(&str, &str)], genesis_peers: &[&str]) -> (Vec<String>, Vec<String>) {
+/// These settings, as flags.
+fn load(settings: &[(&str, &str)]) -> (Config, Layers) {
     let flags = settings.iter().map(|(name, value)| Override {
         flag: "--set".to_owned(),
         name: (*name).to_owned(),
@@ -62,7 +63,12 @@ fn judge(settings: &[(&str, &str)], genesis_peers: &[&str]) -> (Vec<String>, Vec
         flags: flags.collect(),
         ..Sources::default()
     };
-    let (config, layers) = Config::load("h".as_ref(), &sources).expect("valid");
+    Config::load("h".as_ref(), &sources).expect("valid")
+}
+
+/// What is wrong, and what is doubtful, with these settings and the peers of the genesis.
+fn judge(settings: &[(&str, &str)], genesis_peers: &[&str]) -> (Vec<String>, Vec<String>) {
+    let (config, layers) = load(settings);
     let genesis = genesis(genesis_peers, &execution());
     (
         misfits(&config, &layers, &genesis, &keys()),
@@ -110,9 +116,6 @@ fn peers_that_no_packet_reaches_are_named() {
 
 #[test]
 fn two_listeners_of_one_port_are_named() {
-    if cfg!(not(feature = "dev-el")) {
-        return;
-    }
     for (http, rpc, is_wrong) in [
         ("127.0.0.1:9", "127.0.0.1:9", true),
         ("0.0.0.0:9", "127.0.0.1:9", true),
@@ -145,13 +148,26 @@ fn an_execution_client_is_not_the_node_itself() {
 }
 
 #[test]
-fn the_embedded_client_reads_what_the_chain_begins_with() {
-    if cfg!(not(feature = "dev-el")) {
-        return;
+fn a_client_inside_is_there_and_begins_where_the_chain_does() {
+    let client = |read: fn(&serde_json::Value) -> Result<Hash, String>| EmbeddedClient {
+        genesis_hash: read,
+        run: |_, _| Ok(()),
+    };
+    let right = client(|execution| genesis_hash(execution).map_err(|error| error.to_string()));
+    let other = client(|_| Ok(Hash([7; 32])));
+    let none = client(|_| Err("no alloc".to_owned()));
+    let chain = genesis(&[], &execution());
+    let (inside, layers) = load(&[("engine.embedded", "true")]);
+    let misfit = |client| EmbeddedClient::misfit(client, &inside, &layers, &chain);
+    assert_eq!(misfit(Some(right)), None);
+    for (client, parts) in [
+        (None, ["flag --set: engine.embedded is true", "feature `dev-el`"]),
+        (Some(other), ["0x0707", "as the chain does"]),
+        (Some(none), ["none that the embedded client reads", "(no alloc)"]),
+    ] {
+        let text = misfit(client).expect("a misfit");
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
     }
-    assert_eq!(embedded_misfit(&genesis(&[], &execution())), None);
-    let mut other = execution();
-    other["config"]["depositContractAddress"] = json!(null);
-    let text = embedded_misfit(&genesis(&[], &other)).expect("it wants one");
-    assert!(text.contains("none that the embedded client reads"), "{text}");
+    let (beside, layers) = load(&[("engine.embedded", "false")]);
+    assert_eq!(EmbeddedClient::misfit(None, &beside, &layers, &chain), None);
 }
