@@ -6,9 +6,9 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
+use ultramarine::publish::fresh::Fresh;
 use ultramarine_kzg_pipeline::measure::{CKzgPeer, Eip4844, samples, tiled};
 use ultramarine_kzg_pipeline::{Kind, verifier};
-use ultramarine_node::publish::fresh::Fresh;
 use ultramarine_types::verify::Finding;
 
 fn batches(criterion: &mut Criterion) {

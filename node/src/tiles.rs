@@ -3,6 +3,5 @@
 
 pub mod backlog;
 pub mod core;
-pub mod embedded;
 pub mod recorder;
 pub mod watchdog;

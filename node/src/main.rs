@@ -1,7 +1,0 @@
-//! `ultramarine`: see `ultramarine --help` and README.md.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    ultramarine_node::cli::main()
-}

@@ -1,0 +1,83 @@
+//! This file knows `ultramarine dev-el`: the embedded execution client in a process of its own.
+
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+#[cfg_attr(not(feature = "dev-el"), allow(dead_code))]
+pub struct Args {
+    /// The chain's execution-genesis.json
+    #[arg(long, value_name = "FILE")]
+    genesis: PathBuf,
+    /// File with the secret shared with the node
+    #[arg(long, value_name = "FILE")]
+    jwt_secret: PathBuf,
+    /// Port of the public JSON-RPC on loopback; 0 chooses a free one
+    #[arg(long, value_name = "PORT", default_value_t = 8545)]
+    http_port: u16,
+    /// Port of the Engine API on loopback; 0 chooses a free one
+    #[arg(long, value_name = "PORT", default_value_t = 8551)]
+    auth_port: u16,
+    /// What to log
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
+    /// Stop when the process with this id, which must be our parent, is gone
+    #[arg(long, value_name = "PID", hide = true)]
+    parent: Option<u32>,
+}
+
+#[cfg(not(feature = "dev-el"))]
+pub fn run(_args: Args) -> anyhow::Result<()> {
+    anyhow::bail!("this build has no embedded execution client; build with the feature `dev-el`")
+}
+
+#[cfg(feature = "dev-el")]
+pub fn run(args: Args) -> anyhow::Result<()> {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use anyhow::Context;
+    use tokio_util::sync::CancellationToken;
+    use ultramarine_dev_el::DevElOptions;
+    use ultramarine_runtime::print;
+    use ultramarine_runtime::signals::Signal;
+
+    use ultramarine_node::signals::Signals;
+
+    if let Some(parent) = args.parent {
+        super::parent::end_with(parent, Signal::KILL)?;
+    }
+    crate::log::start(&args.log)?;
+    ultramarine_node::signals::keep_ignored().context("cannot take over signals")?;
+    let text = std::fs::read(&args.genesis).with_context(|| format!("cannot read {}", args.genesis.display()))?;
+    let genesis = serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", args.genesis.display()))?;
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let options = DevElOptions {
+        genesis,
+        http: loopback(args.http_port),
+        auth: loopback(args.auth_port),
+        jwt: ultramarine_node::keys::read_secret(&args.jwt_secret)?,
+        wait_for_setup: false,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let cancel = CancellationToken::new();
+        let running = ultramarine_dev_el::run(options, cancel.clone()).await?;
+        print::line(format_args!(
+            "JSON-RPC http://{}\nEngine API http://{}",
+            running.http, running.auth
+        ))?;
+        tokio::select! {
+            ended = running.stopped() => ended,
+            why = signals.asked() => {
+                tracing::info!("{why}: stopping");
+                signals.let_another_end_it();
+                Ok(())
+            }
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
+}

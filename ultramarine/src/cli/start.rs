@@ -1,0 +1,56 @@
+//! This file knows `ultramarine start`: check everything that can be checked, then run the node.
+
+use ultramarine_node::genesis::Genesis;
+use ultramarine_node::keys::Keys;
+use ultramarine_node::node::{self, NodeOptions};
+use ultramarine_runtime::signals::Signal;
+
+use crate::cli::home::HomeArgs;
+use crate::cli::whole::Whole;
+use crate::embedded;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    home: HomeArgs,
+    /// Stop when the process with this id, which must be our parent, is gone
+    #[arg(long, value_name = "PID", hide = true)]
+    parent: Option<u32>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(parent) = args.parent {
+        super::parent::end_with(parent, Signal::KILL)?;
+    }
+    let whole = Whole::load(&args.home)?;
+    let doubtful = whole.warnings();
+    let Whole {
+        config, genesis, keys, ..
+    } = whole;
+    crate::log::start(&config.log.filter)?;
+    doubtful.iter().for_each(|what| tracing::warn!("{what}"));
+    tracing::info!(
+        name = config.node.name,
+        chain_id = genesis.params.chain_id,
+        genesis = %genesis.hash,
+        peer_id = %keys.peer_id(),
+        "starting {}",
+        role(&genesis, &keys)
+    );
+    node::run(NodeOptions {
+        config,
+        genesis,
+        keys,
+        embedded: embedded::client(),
+        handle_signals: true,
+    })?;
+    Ok(())
+}
+
+/// What the node is, for people.
+pub fn role(genesis: &Genesis, keys: &Keys) -> String {
+    match keys.address() {
+        Some(address) => format!("validator {address} of {}", genesis.validators.len()),
+        None => format!("full node beside {} validators", genesis.validators.len()),
+    }
+}

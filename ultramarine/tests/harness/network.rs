@@ -1,0 +1,211 @@
+//! A network laid out by the library and run node by node, for tests that need a chain of their own making: another
+//! pace, execution clients outside the nodes, messages on record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::MutexGuard;
+
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use ultramarine::devnet::ports;
+use ultramarine::embedded;
+use ultramarine::publish::{Content, PublisherOptions, publish};
+use ultramarine_node::genesis::execution::dev_account;
+use ultramarine_node::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
+use ultramarine_types::host::Host;
+
+use super::{Node, Process, turn, ultramarine};
+
+/// File in each home with every consensus message received.
+const MESSAGES: &str = "messages.jsonl";
+
+/// What a signer signed at one step.
+type Step = (String, u64, u64, String);
+
+/// Homes and their addresses; nothing runs by itself.
+#[derive(Debug)]
+pub struct Network {
+    pub dir: PathBuf,
+    pub nodes: Vec<Node>,
+    pub addresses: Vec<Addresses>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Network {
+    /// Lays out `validators` homes for a chain with this block interval.
+    pub fn lay_out(dir: &Path, validators: usize, block_interval_ms: u64) -> Self {
+        let nodes = ports::free(validators).expect("loopback has ports");
+        let nodes = nodes.into_iter().map(|addresses| NodePlan {
+            host: Host::Address(addresses.quic.ip()),
+            addresses,
+        });
+        Self::of(dir, nodes.collect(), block_interval_ms)
+    }
+
+    /// Lays out the homes of these nodes.
+    pub fn of(dir: &Path, nodes: Vec<NodePlan>, block_interval_ms: u64) -> Self {
+        let turn = turn();
+        let addresses: Vec<Addresses> = nodes.iter().map(|node| node.addresses).collect();
+        let plan = Plan {
+            chain_id: CHAIN_ID,
+            blobs_per_block: 6,
+            block_interval_ms,
+            prague_time: None,
+            nodes,
+            embedded: Some(embedded::required().expect("the tests run with the embedded client")),
+        };
+        lay_out(dir, &plan).expect("the folder is empty");
+        let nodes = addresses
+            .iter()
+            .enumerate()
+            .map(|(id, addresses)| node(dir, id, addresses))
+            .collect();
+        Self {
+            dir: dir.to_owned(),
+            nodes,
+            addresses,
+            _turn: turn,
+        }
+    }
+
+    /// Starts a node with these further flags; it records the messages it receives.
+    pub fn start(&self, id: usize, flags: &[&str]) -> Process {
+        start(&self.nodes[id].home, flags)
+    }
+
+    /// Starts every node.
+    pub fn start_all(&self) -> Vec<Process> {
+        (0..self.nodes.len()).map(|id| self.start(id, &[])).collect()
+    }
+
+    /// The execution client of a node as a process of its own, on the addresses its embedded one would have.
+    pub fn external_client(&self, id: usize) -> Process {
+        let (addresses, home) = (&self.addresses[id], &self.nodes[id].home);
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(home.with_extension("el.log"))
+            .expect("the folder is writable");
+        let mut command = ultramarine(["dev-el", "--genesis"]);
+        command
+            .arg(home.join("execution-genesis.json"))
+            .arg("--jwt-secret")
+            .arg(home.join("jwt.hex"))
+            .args(["--http-port", &addresses.engine_http.port().to_string()])
+            .args(["--auth-port", &addresses.engine_auth.port().to_string()])
+            .stdout(log.try_clone().expect("a descriptor"))
+            .stderr(log);
+        Process(command.spawn().expect("the binary runs"))
+    }
+
+    /// Feeds the clients of these nodes with blobs until the answer is dropped.
+    pub fn load(&self, ids: impl IntoIterator<Item = usize>) -> Load {
+        let runtime = Runtime::new().expect("threads");
+        let cancel = CancellationToken::new();
+        for id in ids {
+            let options = PublisherOptions {
+                rpc: self.nodes[id].rpc.clone(),
+                signer: dev_account(id),
+                content: Content::Fresh {
+                    seed: 1,
+                    publisher: id as u64,
+                },
+                blobs_per_block: 6,
+                validators: self.nodes.len() as u32,
+            };
+            runtime.spawn(publish(options, cancel.clone()));
+        }
+        Load {
+            cancel,
+            _runtime: runtime,
+        }
+    }
+
+    /// Everything every validator signed, as all nodes together received it: step to the values signed.
+    pub fn signed(&self) -> BTreeMap<Step, BTreeSet<String>> {
+        let mut signed: BTreeMap<Step, BTreeSet<String>> = BTreeMap::new();
+        for node in &self.nodes {
+            let text = std::fs::read_to_string(node.home.join(MESSAGES)).unwrap_or_default();
+            // A line that a kill cut short is no message that anybody acted on.
+            for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+                let text = |field: &str| line[field].as_str().unwrap_or("nil").to_owned();
+                let number = |field: &str| line[field].as_u64().expect("a number");
+                let step = (text("signer"), number("height"), number("round"), text("kind"));
+                let what = format!("{} {}", text("value_id"), line["valid_round"]);
+                signed.entry(step).or_default().insert(what);
+            }
+        }
+        signed
+    }
+
+    /// Whose prevote for a value above this height was received by anybody.
+    pub fn voters_above(&self, height: u64) -> BTreeSet<String> {
+        let signed = self.signed();
+        let votes = signed
+            .iter()
+            .filter(|((_, at, _, kind), _)| *at > height && kind == "prevote")
+            .filter(|(_, values)| values.iter().any(|value| !value.starts_with("nil")));
+        votes.map(|((signer, ..), _)| signer.clone()).collect()
+    }
+
+    /// Panics if any validator signed two different things for one step, over all lives.
+    pub fn nobody_signed_twice(&self) {
+        let signed = self.signed();
+        for kind in ["init", "proposal", "prevote", "precommit"] {
+            let steps = signed.keys().filter(|(.., found)| found == kind).count();
+            assert!(steps > 10, "hardly any {kind} was recorded: {steps}");
+        }
+        for (step, values) in &signed {
+            assert_eq!(values.len(), 1, "{step:?} was signed for {values:?}");
+        }
+    }
+}
+
+/// Starts the node of a home; it records the messages it receives.
+pub fn start(home: &Path, flags: &[&str]) -> Process {
+    start_with(home, flags, &[])
+}
+
+/// The same with these variables in its environment.
+pub fn start_with(home: &Path, flags: &[&str], environment: &[(&str, &Path)]) -> Process {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(home.with_extension("log"))
+        .expect("the folder is writable");
+    let mut command = ultramarine(["start", "--home"]);
+    command
+        .arg(home)
+        .arg("--set")
+        .arg(format!("log.messages_file={MESSAGES}"))
+        .args(flags)
+        .envs(environment.iter().copied())
+        .stdout(log.try_clone().expect("a descriptor"))
+        .stderr(log);
+    Process(command.spawn().expect("the binary runs"))
+}
+
+fn node(dir: &Path, id: usize, addresses: &Addresses) -> Node {
+    Node {
+        id,
+        home: node_directory(dir, id),
+        pid: 0,
+        http: format!("http://{}", addresses.http),
+        rpc: format!("http://{}", addresses.engine_http),
+        quic: addresses.quic.to_string(),
+    }
+}
+
+/// Running publishers.
+#[derive(Debug)]
+pub struct Load {
+    cancel: CancellationToken,
+    _runtime: Runtime,
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
