@@ -1,11 +1,9 @@
 //! Processes are killed at the worst moments; the chain goes on, nothing decided is lost, nobody signs twice.
 
-mod harness;
-
 use std::time::Duration;
 
-use harness::network::Network;
-use harness::{Node, Process, wait_for};
+use crate::harness::network::Network;
+use crate::harness::{Node, Process, wait_for};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

@@ -2,8 +2,7 @@
 //! pace, execution clients outside the nodes, messages on record.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::sync::MutexGuard;
+use std::path::Path;
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -15,7 +14,8 @@ use ultramarine_node::genesis::execution::dev_account;
 use ultramarine_node::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
 use ultramarine_types::host::Host;
 
-use super::{Node, Process, turn, ultramarine};
+use super::turn::Turn;
+use super::{Node, Process, ultramarine};
 
 /// File in each home with every consensus message received.
 const MESSAGES: &str = "messages.jsonl";
@@ -26,10 +26,9 @@ type Step = (String, u64, u64, String);
 /// Homes and their addresses; nothing runs by itself.
 #[derive(Debug)]
 pub struct Network {
-    pub dir: PathBuf,
     pub nodes: Vec<Node>,
     pub addresses: Vec<Addresses>,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Network {
@@ -45,7 +44,7 @@ impl Network {
 
     /// Lays out the homes of these nodes.
     pub fn of(dir: &Path, nodes: Vec<NodePlan>, block_interval_ms: u64) -> Self {
-        let turn = turn();
+        let turn = Turn::alone();
         let addresses: Vec<Addresses> = nodes.iter().map(|node| node.addresses).collect();
         let plan = Plan {
             chain_id: CHAIN_ID,
@@ -62,7 +61,6 @@ impl Network {
             .map(|(id, addresses)| node(dir, id, addresses))
             .collect();
         Self {
-            dir: dir.to_owned(),
             nodes,
             addresses,
             _turn: turn,
@@ -193,7 +191,6 @@ fn node(dir: &Path, id: usize, addresses: &Addresses) -> Node {
         pid: 0,
         http: format!("http://{}", addresses.http),
         rpc: format!("http://{}", addresses.engine_http),
-        quic: addresses.quic.to_string(),
     }
 }
 

@@ -2,13 +2,11 @@
 //!
 //! Wants EthereumJS, see `harness/program.rs`.
 
-mod harness;
-
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use harness::network::Network;
-use harness::{Process, program, wait_for};
+use crate::harness::network::Network;
+use crate::harness::{Process, program, wait_for};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(240);

@@ -21,6 +21,8 @@ use ultramarine_types::{
     Validator, ValidatorSet, ValueMetadata, chain,
 };
 
+use crate::harness::turn::Turn;
+
 const CHAIN_ID: u64 = 77;
 const GENESIS: Hash = Hash([8; 32]);
 /// Longest wait for anything: the whole block takes seconds on a busy machine.
@@ -251,6 +253,7 @@ fn holds(metrics: &str) -> u64 {
 }
 
 fn travels(io: Io) {
+    let _turn = Turn::shared();
     let folder = tempfile::tempdir().expect("a folder");
     let mut proposer = Node::start(1, &folder.path().join("1"), io, Vec::new());
     let mut peer = Node::start(2, &folder.path().join("2"), io, vec![proposer.dial.clone()]);

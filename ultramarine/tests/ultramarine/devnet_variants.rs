@@ -1,7 +1,5 @@
 //! The devnet as the README promises it: for long, on the fallback, with larger blocks, for any user.
 
-mod harness;
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use harness::{EMBEDDED_CLIENT_KB, devnet_json, nodes, report_of};
+use crate::harness::{EMBEDDED_CLIENT_KB, devnet_json, nodes, report_of};
 use serde_json::Value;
 
 /// Files whose blobs fill blocks of any size.

@@ -2,25 +2,23 @@
 //!
 //! Wants EthereumJS, see `harness/program.rs`.
 
-#[path = "harness/program.rs"]
-mod program;
-#[path = "engine/rig.rs"]
-mod rig;
-
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use rig::{Driver, El, JWT, first_parent, genesis, init_of, options, parent_of, unix_seconds};
-use serde_json::Value;
-use ultramarine::publish::Prover;
-use ultramarine::publish::rpc::Rpc;
-use ultramarine::publish::transaction::{Terms, sign};
 use ultramarine_engine::{Endpoint, Secret};
 use ultramarine_node::genesis::execution::dev_account;
 use ultramarine_types::Height;
 use ultramarine_types::execution::{Executed, PayloadStatus};
+
+use crate::engine::rig::{Driver, El, JWT, first_parent, genesis, init_of, options, parent_of, unix_seconds};
+use crate::harness::program;
+use crate::harness::turn::Turn;
+use serde_json::Value;
+use ultramarine::publish::Prover;
+use ultramarine::publish::rpc::Rpc;
+use ultramarine::publish::transaction::{Terms, sign};
 
 /// A running EthereumJS, killed when dropped.
 struct EthereumJs {
@@ -28,10 +26,12 @@ struct EthereumJs {
     directory: tempfile::TempDir,
     rpc: String,
     engine: String,
+    _turn: Turn,
 }
 
 impl EthereumJs {
     fn start(program: &Path, genesis: &Value) -> Self {
+        let turn = Turn::shared();
         let directory = tempfile::tempdir().expect("a directory");
         let file = |name: &str| directory.path().join(name);
         std::fs::write(file("genesis.json"), genesis.to_string()).expect("written");
@@ -82,6 +82,7 @@ impl EthereumJs {
             directory,
             rpc: url(ports[0]),
             engine: url(ports[1]),
+            _turn: turn,
         }
     }
 

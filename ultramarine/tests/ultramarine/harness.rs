@@ -1,20 +1,22 @@
 //! Runs the real binary: single commands to their end, and whole devnets while they run.
-#![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod cells;
 pub mod faketime;
 pub mod network;
 pub mod program;
 pub mod sidecars;
+pub mod turn;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use serde_json::Value;
+
+use turn::Turn;
 
 /// How often something awaited is looked at.
 const POLL: Duration = Duration::from_millis(50);
@@ -76,7 +78,6 @@ pub struct Node {
     pub pid: u32,
     pub http: String,
     pub rpc: String,
-    pub quic: String,
 }
 
 impl Node {
@@ -247,28 +248,18 @@ impl Drop for Process {
     }
 }
 
-/// One network at a time: two of them on a small machine would measure each other.
-static TURN: Mutex<()> = Mutex::new(());
-
-/// Waits for this test's turn to run a network.
-pub fn turn() -> MutexGuard<'static, ()> {
-    // A test that failed has ended its network on the way out.
-    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 /// A devnet in a folder of its own.
 #[derive(Debug)]
 pub struct Devnet {
     pub process: Process,
-    pub dir: PathBuf,
     pub nodes: Vec<Node>,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Devnet {
     /// Starts one and waits until all its nodes are ready.
     pub fn start(dir: &Path, flags: &[&str]) -> Self {
-        let turn = turn();
+        let turn = Turn::alone();
         let log = std::fs::File::create(dir.with_extension("devnet.log")).expect("the folder is writable");
         let mut command = ultramarine(["devnet", "--dir"]);
         command
@@ -287,7 +278,6 @@ impl Devnet {
         });
         Self {
             process,
-            dir: dir.to_owned(),
             nodes,
             _turn: turn,
         }
@@ -334,7 +324,7 @@ pub fn devnet_json(flags: &[&str]) -> Value {
 
 /// Runs a command that runs a devnet to its end; the object it prints.
 pub fn report_of(command: &mut Command) -> Value {
-    let _turn = turn();
+    let _turn = Turn::alone();
     let output = command.output().expect("the command runs");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {stderr}", output.status);

@@ -1,20 +1,17 @@
 //! Whole networks of real processes.
 
-#[path = "harness/cells.rs"]
-mod cells;
-mod harness;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
+use ultramarine_node::genesis::execution::dev_account;
 
-use harness::network::Network;
-use harness::{Devnet, EMBEDDED_CLIENT_KB, Node, devnet_json, fail, is_running, sidecars, succeed, wait_for};
+use crate::harness::cells::with_cells;
+use crate::harness::network::Network;
+use crate::harness::{Devnet, EMBEDDED_CLIENT_KB, Node, devnet_json, fail, is_running, sidecars, succeed, wait_for};
 use ultramarine::publish::rpc::Rpc;
 use ultramarine::publish::transaction::{Terms, sign};
 use ultramarine::publish::{Prover, encode};
-use ultramarine_node::genesis::execution::dev_account;
 
 /// Longest time for a handful of heights on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -146,7 +143,7 @@ fn send_with_cells(rpc: &str) -> Vec<String> {
             nonce: rpc.nonce(signer.address()).await.expect("a nonce"),
             fees: rpc.fees().await.expect("fees"),
         };
-        let transaction = cells::with_cells(&sign(&signer, &terms, &proven).expect("signed"));
+        let transaction = with_cells(&sign(&signer, &terms, &proven).expect("signed"));
         rpc.send(&transaction.raw).await.expect("the pool takes it");
         transaction.versioned_hashes.iter().map(ToString::to_string).collect()
     })

@@ -1,11 +1,9 @@
 //! The command line as an operator meets it: what it writes, and what it says to wrong input.
 
-mod harness;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use harness::{fail, run, succeed};
+use crate::harness::{fail, run, succeed};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -263,7 +261,7 @@ fn a_network_is_written_whole_or_not_at_all() {
     // Killed at any moment, it leaves all homes or none.
     for (index, delay_ms) in [5, 10, 20, 40].into_iter().enumerate() {
         let net = dir.path().join(format!("killed{index}"));
-        let mut command = harness::ultramarine(["testnet", "--validators", "16", "--dir", text(&net)]);
+        let mut command = crate::harness::ultramarine(["testnet", "--validators", "16", "--dir", text(&net)]);
         let mut child = command
             .stdout(std::process::Stdio::null())
             .spawn()
@@ -282,7 +280,7 @@ fn a_network_is_written_whole_or_not_at_all() {
     std::fs::create_dir_all(&here).expect("makes");
     for (index, signal) in [Signal::INT, Signal::TERM, Signal::HUP].into_iter().enumerate() {
         let net = here.join(format!("net{index}"));
-        let mut command = harness::ultramarine(["testnet", "--validators", "60", "--dir", text(&net)]);
+        let mut command = crate::harness::ultramarine(["testnet", "--validators", "60", "--dir", text(&net)]);
         let mut child = command
             .stdout(std::process::Stdio::null())
             .spawn()
@@ -334,7 +332,10 @@ fn the_topology_names_every_tile() {
 
 #[test]
 fn the_manual_is_printed_as_it_is() {
-    assert_eq!(succeed(["config", "default"]), include_str!("../../node/default.toml"));
+    assert_eq!(
+        succeed(["config", "default"]),
+        include_str!("../../../node/default.toml")
+    );
 }
 
 #[test]
@@ -386,7 +387,7 @@ fn what_cannot_be_printed_is_a_reason_and_a_reader_who_left_is_a_quiet_end() {
     };
     for arguments in commands("full") {
         let full = std::fs::File::options().write(true).open("/dev/full");
-        let output = harness::ultramarine(&arguments)
+        let output = crate::harness::ultramarine(&arguments)
             .stdout(full.expect("Linux has it"))
             .output()
             .expect("the binary runs");
@@ -400,7 +401,7 @@ fn what_cannot_be_printed_is_a_reason_and_a_reader_who_left_is_a_quiet_end() {
     for arguments in commands("closed") {
         let (reader, writer) = std::io::pipe().expect("descriptors");
         drop(reader);
-        let output = harness::ultramarine(&arguments)
+        let output = crate::harness::ultramarine(&arguments)
             .stdout(writer)
             .output()
             .expect("the binary runs");
@@ -413,7 +414,7 @@ fn what_cannot_be_printed_is_a_reason_and_a_reader_who_left_is_a_quiet_end() {
         "what was asked for is done"
     );
     // A reason that nobody hears is still an exit code.
-    let output = harness::ultramarine(["config", "check", "--home", "nowhere"])
+    let output = crate::harness::ultramarine(["config", "check", "--home", "nowhere"])
         .stderr(
             std::fs::File::options()
                 .write(true)
@@ -429,7 +430,7 @@ fn variables_of_a_service_are_no_settings() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let home = home(dir.path());
     let check = |name: &str, value: &std::ffi::OsStr| {
-        let mut command = harness::ultramarine(["config", "check", "--home", text(&home)]);
+        let mut command = crate::harness::ultramarine(["config", "check", "--home", text(&home)]);
         let output = command.env(name, value).output().expect("the binary runs");
         (
             output.status.code(),

@@ -1,24 +1,11 @@
 //! The engine driver against the embedded execution client, over its real Engine API.
 
-#[path = "harness/cells.rs"]
-mod cells;
-#[path = "engine/misplaced.rs"]
 mod misplaced;
-#[path = "engine/rig.rs"]
-mod rig;
+pub mod rig;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use cells::with_cells;
-use rig::{Driver, El, first_parent, genesis, init_of, options, parent_of, unix_seconds};
-use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
-use ultramarine::publish::encode::PIECE_BYTES;
-use ultramarine::publish::rpc::Rpc;
-use ultramarine::publish::transaction::{BLOBS_MAX, SignedTransaction};
-use ultramarine::publish::{Progress, Prover, PutOptions, put};
 use ultramarine_engine::http::HttpClient;
 use ultramarine_engine::payload::{Payload, chunk_hashes};
 use ultramarine_engine::{Endpoint, Secret, header};
@@ -27,6 +14,16 @@ use ultramarine_runtime::{IoMode, RingOps};
 use ultramarine_types::canonical::sha256;
 use ultramarine_types::execution::{Built, EngineCall, EngineReply, Executed, PayloadStatus};
 use ultramarine_types::{Hash, Height};
+
+use crate::harness::cells::with_cells;
+use bytes::Bytes;
+use rig::{Driver, El, first_parent, genesis, init_of, options, parent_of, unix_seconds};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
+use ultramarine::publish::encode::PIECE_BYTES;
+use ultramarine::publish::rpc::Rpc;
+use ultramarine::publish::transaction::{BLOBS_MAX, SignedTransaction};
+use ultramarine::publish::{Progress, Prover, PutOptions, put};
 
 #[test]
 fn five_blocks_with_blobs_are_built_by_one_client_and_executed_by_another() {

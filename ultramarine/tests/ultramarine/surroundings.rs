@@ -1,8 +1,6 @@
 //! What a node and a devnet do where their outputs are full, closed or never read, where signals come that they did not
 //! ask for, and where the system grants little.
 
-mod harness;
-
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe};
@@ -11,8 +9,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use harness::network::Network;
-use harness::{Node, Process, is_running, nodes, ultramarine, wait_for};
+use crate::harness::network::Network;
+use crate::harness::turn::Turn;
+use crate::harness::{Node, Process, is_running, nodes, ultramarine, wait_for};
 use rustix::process::Signal;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -227,7 +226,7 @@ fn nothing_is_left(folder: &Path) {
 
 #[test]
 fn a_devnet_ends_in_order_when_nobody_can_read_it() {
-    let _turn = harness::turn();
+    let _turn = Turn::alone();
     let temporary = tempfile::tempdir().expect("temporary directory");
     // `devnet | head -1`
     let folder = temporary.path().join("closed");
@@ -284,7 +283,7 @@ fn a_devnet_ends_in_order_when_nobody_can_read_it() {
 
 #[test]
 fn a_devnet_started_by_nohup_goes_on_at_a_hang_up() {
-    let _turn = harness::turn();
+    let _turn = Turn::alone();
     let temporary = tempfile::tempdir().expect("temporary directory");
     let dir = temporary.path().join("net");
     let mut command = ultramarine(["devnet", "--validators", "2", "--dir"]);
@@ -301,7 +300,7 @@ fn a_devnet_started_by_nohup_goes_on_at_a_hang_up() {
 
 #[test]
 fn a_node_that_dies_at_its_start_is_told_of_with_its_reason_and_nothing_else() {
-    let _turn = harness::turn();
+    let _turn = Turn::alone();
     let temporary = tempfile::tempdir().expect("temporary directory");
     let dir = temporary.path().join("net");
     let mut command = ultramarine(["devnet", "--validators", "2", "--until-height", "1", "--dir"]);

@@ -1,12 +1,10 @@
 //! Nodes that come late: a full node to a chain that is long under way, a validator whose clock was wrong.
 
-mod harness;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use harness::network::{Network, start, start_with};
-use harness::{Node, succeed, wait_for};
+use crate::harness::network::{Network, start, start_with};
+use crate::harness::{Node, succeed, wait_for};
 use sha2::{Digest, Sha256};
 
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -49,7 +47,6 @@ fn a_full_node_that_joins_late_reaches_the_head_with_the_same_blobs() {
         pid: 0,
         http: format!("http://{}", ports.http),
         rpc: format!("http://{}", ports.engine_http),
-        quic: ports.quic.to_string(),
     };
     full.wait_for_height(witness.height().expect("answers") + 3, PATIENCE);
 
@@ -92,7 +89,7 @@ fn sidecars(node: &Node, height: u64) -> String {
 /// Four validators, one of which has a clock of its own.
 #[test]
 fn a_node_whose_clock_is_wrong_says_so_and_comes_back_when_it_is_right() {
-    let Some(library) = harness::faketime::library() else {
+    let Some(library) = crate::harness::faketime::library() else {
         return;
     };
     let temporary = tempfile::tempdir().expect("temporary directory");
@@ -107,7 +104,11 @@ fn a_node_whose_clock_is_wrong_says_so_and_comes_back_when_it_is_right() {
     set("-400d");
     let (wrong, right) = (&network.nodes[3], &network.nodes[0]);
     let _others: Vec<_> = (0..3).map(|id| network.start(id, &[])).collect();
-    let _victim = start_with(&wrong.home, &[], &harness::faketime::environment(&library, &clock));
+    let _victim = start_with(
+        &wrong.home,
+        &[],
+        &crate::harness::faketime::environment(&library, &clock),
+    );
 
     // By more than a year: nobody takes it in, for its attestation has expired when it is signed.
     right.wait_for_height(5, PATIENCE);

@@ -1,16 +1,15 @@
 //! What an operator who starts a node wrongly is told, by the process itself.
 
-mod harness;
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use harness::network::Network;
-use harness::{Process, fail, wait_for};
 use ultramarine_node::home::network::{Addresses, NodePlan};
 use ultramarine_types::host::Host;
+
+use crate::harness::network::Network;
+use crate::harness::{Process, fail, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -20,6 +20,8 @@ use ultramarine_types::limits::Limits;
 use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
 use ultramarine_types::{Address, Hash, Height, Init, Nanos, Round, Signature, ValueMetadata};
 
+use crate::harness::turn::Turn;
+
 /// Nothing here takes longer, on a machine busy with other tests too.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const JWT: [u8; 32] = [0x42; 32];
@@ -41,6 +43,7 @@ pub struct El {
     pub runtime: Runtime,
     running: Option<Running>,
     cancel: CancellationToken,
+    _turn: Turn,
 }
 
 impl El {
@@ -49,6 +52,7 @@ impl El {
     }
 
     pub fn start_on(genesis: &Value, auth: SocketAddr) -> Self {
+        let turn = Turn::shared();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -71,6 +75,7 @@ impl El {
             runtime,
             running: Some(running),
             cancel,
+            _turn: turn,
         }
     }
 

@@ -1,0 +1,15 @@
+//! The program as its users meet it: the command line, whole networks of real processes, and the engine's driver before
+//! real execution clients. One binary, because each one links the embedded client.
+
+mod cli;
+mod crash;
+mod data_path;
+mod devnet;
+mod devnet_variants;
+mod engine;
+mod ethereumjs;
+mod ethereumjs_validator;
+mod harness;
+mod join;
+mod refusals;
+mod surroundings;
