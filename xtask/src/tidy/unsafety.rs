@@ -1,0 +1,76 @@
+//! This file knows where unsafe code may stand.
+
+use syn::visit::{self, Visit};
+
+use super::Complaint;
+use crate::tree::Tree;
+
+/// Files and folders that may have unsafe code, each with what it is for.
+const LISTED: [(&str, &str); 1] = [("kzg-pipeline/src/", "to be narrowed")];
+
+pub fn unsafe_code_stands_in_listed_files(tree: &Tree) -> Vec<Complaint> {
+    let mut wrong = Vec::new();
+    let mut used = vec![false; LISTED.len()];
+    for source in &tree.rust {
+        let mut unsafety = Unsafety::default();
+        unsafety.visit_file(&source.syntax);
+        if unsafety.lines.is_empty() {
+            continue;
+        }
+        match LISTED.iter().position(|(listed, _)| source.path.starts_with(listed)) {
+            Some(index) => used[index] = true,
+            None => wrong.extend(unsafety.lines.iter().map(|line| {
+                let what = "has unsafe code, and is not among the files that may (xtask/src/tidy/unsafety.rs)";
+                Complaint::new(&source.path, *line, what)
+            })),
+        }
+    }
+    let unused = LISTED
+        .iter()
+        .zip(used)
+        .filter(|(_, used)| !used && tree.files.len() > 100);
+    wrong.extend(unused.map(|((listed, _), _)| Complaint::new(listed, 0, "is listed for unsafe code and has none")));
+    wrong
+}
+
+#[derive(Default)]
+struct Unsafety {
+    lines: Vec<usize>,
+}
+
+impl<'ast> Visit<'ast> for Unsafety {
+    fn visit_expr_unsafe(&mut self, block: &'ast syn::ExprUnsafe) {
+        self.lines.push(block.unsafe_token.span.start().line);
+        visit::visit_expr_unsafe(self, block);
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        self.lines.extend(item.unsafety.map(|token| token.span.start().line));
+        visit::visit_item_impl(self, item);
+    }
+
+    fn visit_signature(&mut self, signature: &'ast syn::Signature) {
+        self.lines
+            .extend(signature.unsafety.map(|token| token.span.start().line));
+        visit::visit_signature(self, signature);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tidy::tree_of;
+
+    #[test]
+    fn every_form_of_unsafe_is_seen() {
+        let files = [(
+            "a/src/x.rs",
+            "fn a() {\n unsafe { b() } }\nunsafe fn b() {}\nunsafe impl Send for A {}\n// unsafe\nstruct A;",
+        )];
+        let lines: Vec<_> = unsafe_code_stands_in_listed_files(&tree_of(&files))
+            .iter()
+            .map(|it| it.line)
+            .collect();
+        assert_eq!(lines, [2, 3, 4]);
+    }
+}
