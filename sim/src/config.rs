@@ -7,6 +7,7 @@ use crate::block;
 use crate::dice::Dice;
 use crate::faults::FaultKind;
 use crate::network::Weather;
+use crate::shown::Shown;
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -35,8 +36,8 @@ pub struct RunConfig {
     pub retention: Option<u64>,
     /// Largest difference of a monotonic clock's rate, in parts per million.
     pub skew_ppm_max: u64,
-    /// Print every event.
-    pub print: bool,
+    /// What of it is printed as it happens.
+    pub shown: Option<Shown>,
     /// A bug put into every node on purpose.
     pub planted: Planted,
 }
@@ -73,7 +74,7 @@ impl RunConfig {
             adversaries: Vec::new(),
             retention: None,
             skew_ppm_max: 0,
-            print: false,
+            shown: None,
             planted: Planted::default(),
         }
     }

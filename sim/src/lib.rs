@@ -27,6 +27,7 @@ pub mod network;
 pub mod queue;
 pub mod run;
 pub mod scenarios;
+pub mod shown;
 pub mod trace;
 pub mod wire;
 pub mod world;

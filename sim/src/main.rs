@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use clap::Parser;
 use ultramarine_runtime::print;
+use ultramarine_sim::shown::{self, Shown};
 use ultramarine_sim::{Report, RunConfig, faults, run, scenarios};
+use ultramarine_types::Nanos;
 
 /// Runs whole networks from seeds, with faults, and checks every invariant.
 #[derive(Parser)]
@@ -18,9 +20,18 @@ struct Arguments {
     /// Seeds, half-open: `0..500`.
     #[arg(long, default_value = "0..100", value_parser = range)]
     seeds: Range<u64>,
-    /// Print every event.
+    /// Print every event, and what nodes log
     #[arg(long)]
     trace: bool,
+    /// Of the trace, only what this node does, says and logs, and what reaches it
+    #[arg(long, value_name = "POSITION", requires = "trace")]
+    node: Option<usize>,
+    /// Of the trace, nothing before this simulated time
+    #[arg(long, value_name = "SECONDS", requires = "trace", value_parser = seconds)]
+    from: Option<Nanos>,
+    /// Of the trace, nothing after this simulated time
+    #[arg(long, value_name = "SECONDS", requires = "trace", value_parser = seconds)]
+    until: Option<Nanos>,
     /// Run a named scenario for each seed instead; `list` names them.
     #[arg(long)]
     scenario: Option<String>,
@@ -46,8 +57,28 @@ fn range(text: &str) -> Result<Range<u64>, String> {
     }
 }
 
+fn seconds(text: &str) -> Result<Nanos, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=1e9).contains(&seconds) => Ok(Nanos((seconds * 1e9) as u64)),
+        _ => Err(format!("{text:?} is no number of seconds, such as 12.5")),
+    }
+}
+
+impl Arguments {
+    /// What of a run is printed as it happens.
+    fn shown(&self) -> Option<Shown> {
+        self.trace.then(|| Shown {
+            node: self.node,
+            from: self.from.unwrap_or(Shown::ALL.from),
+            until: self.until.unwrap_or(Shown::ALL.until),
+        })
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let shown = arguments.shown();
+    shown.into_iter().for_each(shown::words);
     let scenario = match arguments.scenario.as_deref() {
         None => None,
         Some("list") => {
@@ -72,9 +103,9 @@ fn main() -> ExitCode {
         arguments.threads.unwrap_or(cores).max(1)
     };
     let one = |seed: u64| match scenario {
-        Some(scenario) => scenarios::report(scenario, seed, arguments.trace),
+        Some(scenario) => scenarios::report(scenario, seed, shown),
         None => run(RunConfig {
-            print: arguments.trace,
+            shown,
             ..RunConfig::of(seed)
         }),
     };
@@ -82,7 +113,7 @@ fn main() -> ExitCode {
     let script = scenario.map_or(String::new(), |it| format!(" --scenario {}", it.name));
     let replay = |seed: u64| {
         format!(
-            "cargo run --release -p ultramarine-sim -- --seeds {seed}..{}{script} --trace",
+            "cargo run --release --bin ultramarine-sim -- --seeds {seed}..{}{script} --trace",
             seed + 1
         )
     };

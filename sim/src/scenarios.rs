@@ -14,6 +14,7 @@ use ultramarine_types::{Height, Nanos};
 
 use crate::RunConfig;
 use crate::run::{self, Report};
+use crate::shown::Shown;
 use crate::world::World;
 
 /// A named scenario.
@@ -47,9 +48,9 @@ pub const ALL: &[Scenario] = &[
 ];
 
 /// Runs a scenario from a seed.
-pub fn report(scenario: Scenario, seed: u64, print: bool) -> Report {
+pub fn report(scenario: Scenario, seed: u64, shown: Option<Shown>) -> Report {
     let config = RunConfig {
-        print,
+        shown,
         ..(scenario.config)(seed)
     };
     let target = Height(config.target);

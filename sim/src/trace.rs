@@ -1,14 +1,15 @@
 //! This file knows how to boil a run down to one hash: SHA-256 over one canonical line per event.
 
 use sha2::{Digest, Sha256};
-use ultramarine_runtime::print;
 use ultramarine_types::{Hash, Nanos};
+
+use crate::shown::Shown;
 
 /// The running hash of a run, and its lines when somebody wants to read them.
 pub struct Trace {
     hasher: Sha256,
     lines: u64,
-    print: bool,
+    shown: Option<Shown>,
     /// The newest lines, for the report of a failing run.
     recent: std::collections::VecDeque<String>,
 }
@@ -17,12 +18,12 @@ pub struct Trace {
 const RECENT_LINES: usize = 40;
 
 impl Trace {
-    /// An empty trace; with `print`, every line goes to standard output.
-    pub fn new(print: bool) -> Self {
+    /// An empty trace; what is `shown` of it goes to standard output.
+    pub fn new(shown: Option<Shown>) -> Self {
         Self {
             hasher: Sha256::new(),
             lines: 0,
-            print,
+            shown,
             recent: std::collections::VecDeque::new(),
         }
     }
@@ -32,8 +33,8 @@ impl Trace {
         let line = format!("{:>14.6} {what}\n", now.0 as f64 / 1e9);
         self.hasher.update(line.as_bytes());
         self.lines += 1;
-        if self.print {
-            print::line_or_end(line.trim_end());
+        if let Some(shown) = self.shown {
+            shown.line(now, &line);
         }
         if self.recent.len() == RECENT_LINES {
             self.recent.pop_front();

@@ -305,7 +305,7 @@ impl World {
             nodes,
             network: Network::new(config.seed, config.nodes(), config.weather),
             checks: Checks::default(),
-            trace: Trace::new(config.print),
+            trace: Trace::new(config.shown),
             validators,
             notices: Vec::new(),
             faults: BTreeMap::new(),

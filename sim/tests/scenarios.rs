@@ -8,7 +8,7 @@ fn runs_clean(name: &str, seeds: std::ops::Range<u64>) {
         .find(|scenario| scenario.name == name)
         .expect("the scenario is listed");
     for seed in seeds {
-        let report = report(scenario, seed, false);
+        let report = report(scenario, seed, None);
         assert_eq!(
             report.violation,
             None,

@@ -5,6 +5,7 @@ use ultramarine_types::{Machine, Nanos};
 
 use super::{Event, Notice, World};
 use crate::checks::forgetting;
+use crate::shown;
 
 /// More events than any run needs: beyond it something spins.
 const EVENTS_MAX: u64 = 6_000_000;
@@ -144,6 +145,7 @@ impl World {
 
     /// Tells a core, and carries out what it wants.
     pub(crate) fn feed(&mut self, index: usize, input: Input) {
+        shown::thinks(self.now, index);
         let node = &mut self.nodes[index];
         let now = node.clock.local(self.now);
         let Some(core) = node.core.as_mut() else { return };
@@ -153,6 +155,7 @@ impl World {
 
     fn wake(&mut self, index: usize) {
         self.count_wake(index);
+        shown::thinks(self.now, index);
         let node = &mut self.nodes[index];
         node.wake_at = None;
         let now = node.clock.local(self.now);
