@@ -49,7 +49,7 @@ impl fmt::Display for Complaint {
 
 type Rule = fn(&Tree) -> Vec<Complaint>;
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     shape::files_are_short,
     shape::lines_are_short,
     circles::no_files_import_each_other,
@@ -57,6 +57,7 @@ const RULES: [Rule; 10] = [
     heads::every_module_says_what_it_knows,
     parsers::every_parser_is_fuzzed_or_says_why_not,
     references::no_file_is_named_that_is_not_there,
+    references::no_test_is_named_that_is_not_there,
     references::no_link_leads_nowhere,
     unsafety::unsafe_code_stands_in_listed_files,
     machine::no_path_is_of_one_machine,

@@ -45,6 +45,31 @@ fn is_file_name(name: &str) -> bool {
         && !is_written
 }
 
+/// Tests that documents name as the holders of a claim: names of three words or more.
+pub fn no_test_is_named_that_is_not_there(tree: &Tree) -> Vec<Complaint> {
+    let mut wrong = Vec::new();
+    let claims =
+        |path: &str| path.ends_with(".md") && (path.starts_with("docs/decisions/") || path == "ARCHITECTURE.md");
+    for (path, line, text) in prose(tree).filter(|(path, ..)| claims(path)) {
+        for name in text.split('`').skip(1).step_by(2).filter(|name| is_test_name(name)) {
+            let begins = format!("fn {name}(");
+            if !tree.rust.iter().any(|source| source.text.contains(&begins)) {
+                wrong.push(Complaint::new(
+                    path,
+                    line,
+                    format!("names the test `{name}`, which is not there"),
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+fn is_test_name(name: &str) -> bool {
+    let is_of_one = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_';
+    name.matches('_').count() >= 2 && name.chars().all(is_of_one) && !name.starts_with("ultramarine_")
+}
+
 /// Links between documents, with their headings.
 pub fn no_link_leads_nowhere(tree: &Tree) -> Vec<Complaint> {
     let mut wrong = Vec::new();
@@ -130,6 +155,17 @@ mod tests {
         let complaints = no_file_is_named_that_is_not_there(&tree_of(&[("a/src/x.rs", text), ("a/src/y.rs", "")]));
         let lines: Vec<_> = complaints.iter().map(|complaint| complaint.line).collect();
         assert_eq!(lines, [1, 2], "{complaints:?}");
+    }
+
+    #[test]
+    fn a_test_that_is_not_there_is_told() {
+        let text = "Held by `a_claim_holds`, `another_claim_holds`, `ultramarine_lines_lost_total`.";
+        let files = [
+            ("docs/decisions/0001-x.md", text),
+            ("a/src/x.rs", "#[test]\nfn a_claim_holds() {}"),
+        ];
+        let complaints = no_test_is_named_that_is_not_there(&tree_of(&files));
+        assert_eq!(complaints.len(), 1, "{complaints:?}");
     }
 
     #[test]
