@@ -1,4 +1,5 @@
-//! This file knows what an adversary is: a node that runs the real core with a real validator key and changes what leaves it.
+//! This file knows what an adversary is: a node that runs the real core with a real validator key and changes what
+//! leaves it.
 //!
 //! Each kind is a file. At most a third of the voting power is adversarial in one run.
 
@@ -20,15 +21,12 @@ use crate::wire::Frame;
 
 /// What an adversary can see and use.
 pub struct Means<'a> {
-    /// Chain parameters.
     pub chain: &'a ChainParams,
     /// Its own validator address.
     pub address: Address,
-    /// Its own key.
     pub key: &'a SigningKey,
     /// What its own honest half has stored.
     pub disk: &'a Disk,
-    /// Its own randomness.
     pub dice: &'a mut Dice,
     /// What it has done so far, by name.
     pub deeds: &'a mut BTreeMap<&'static str, u64>,
@@ -40,7 +38,6 @@ impl Means<'_> {
         Signature(self.key.sign(bytes).to_bytes())
     }
 
-    /// Counts a deed.
     pub fn count(&mut self, deed: &'static str) {
         *self.deeds.entry(deed).or_default() += 1;
     }
@@ -55,7 +52,6 @@ pub trait Adversary {
     fn forget(&mut self, _below: Height) {}
 }
 
-/// The kinds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
     /// Two values in one round, conflicting votes.
@@ -71,7 +67,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
     pub const ALL: [Self; 5] = [
         Self::Equivocator,
         Self::Withholder,

@@ -1,5 +1,5 @@
-//! This file knows stand-ins for blobs: full-size buffers shared by everybody, a number in the first bytes, and a verifier
-//! that compares numbers instead of pairing points.
+//! This file knows stand-ins for blobs: full-size buffers shared by everybody, a number in the first bytes, and a
+//! verifier that compares numbers instead of pairing points.
 //!
 //! A commitment carries the number of the blob it commits to and a salt, so that two blocks may share bytes and still
 //! differ in commitments. A proof belongs to one commitment.

@@ -1,8 +1,8 @@
-//! This file knows the execution blocks of the simulated chain: how one is built, what its bytes are, and when its state
-//! transition is right.
+//! This file knows the execution blocks of the simulated chain: how one is built, what its bytes are, and when its
+//! state transition is right.
 //!
-//! Payload bytes are the canonical encoding of the header and commitments followed by filler, so "the bytes are what the
-//! metadata says" is one comparison. The state root of a good block follows from its parent and its blobs.
+//! Payload bytes are the canonical encoding of the header and commitments followed by filler, so "the bytes are what
+//! the metadata says" is one comparison. The state root of a good block follows from its parent and its blobs.
 
 use bytes::Bytes;
 use ultramarine_types::canonical::{Canonical, sha256};
@@ -22,7 +22,6 @@ const EMPTY_WITHDRAWALS: [u8; 32] = [
 /// Gas limit of every block.
 pub const GAS_LIMIT: u64 = 30_000_000;
 
-/// The genesis block.
 pub fn genesis() -> ParentBlock {
     ParentBlock {
         hash: sha256(b"ultramarine simulated genesis"),
@@ -39,21 +38,18 @@ pub fn empty_withdrawals() -> Hash {
 /// What a builder chooses.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// The block below.
     pub parent: ParentBlock,
-    /// Unix seconds.
+    /// In Unix seconds.
     pub timestamp: u64,
     /// Receives the fees; tells builders apart.
     pub fee_recipient: Address,
     /// Makes two blocks of one builder differ.
     pub salt: u64,
-    /// Blobs.
     pub blobs_count: u32,
     /// Bytes of filler behind the header: more than one chunk now and then.
     pub filler_bytes: usize,
 }
 
-/// Builds the block.
 pub fn build(recipe: &Recipe, chain: &ChainParams) -> Built {
     let blobs: Vec<(KzgCommitment, BlobPart)> = (0..recipe.blobs_count)
         .map(|index| blobs::part(index + recipe.salt as u32 % 7, recipe.salt))

@@ -16,16 +16,13 @@ use std::sync::Arc;
 
 use ultramarine_types::{Init, Nanos, ValueId};
 
-/// A broken invariant.
+/// An invariant that was broken, by whom and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
     /// Which: `I1` to `I13`, `durability`, `liveness`, `blame`, `clock` or `stop`.
     pub invariant: &'static str,
-    /// By whom.
     pub node: usize,
-    /// When.
     pub at: Nanos,
-    /// What was seen.
     pub what: String,
 }
 
@@ -52,15 +49,14 @@ pub struct Checks {
     pub violation: Option<Violation>,
     /// Every value anybody has sent or stored.
     pub values: BTreeMap<ValueId, Arc<Init>>,
-    /// I12.
+    /// I12: no two nodes decide differently.
     pub agreement: agreement::Agreement,
-    /// I8.
+    /// I8: nothing signed is contradicted.
     pub signing: signing::Signing,
-    /// I9 and I13.
+    /// I9 and I13: nothing is voted for that was not executed.
     pub execution: execution::Execution,
-    /// I11.
+    /// I11: bounds hold under any peer.
     pub bounds: bounds::Bounds,
-    /// Wall clocks.
     pub clocks: clocks::Clocks,
 }
 
@@ -79,7 +75,6 @@ impl Checks {
         }
     }
 
-    /// Remembers a value.
     pub fn learn(&mut self, id: ValueId, init: &Arc<Init>) {
         self.values.entry(id).or_insert_with(|| Arc::clone(init));
     }

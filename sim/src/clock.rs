@@ -1,11 +1,13 @@
-//! This file knows a node's two clocks: a monotonic one that runs a little fast or slow from the start of the process, and a
-//! wall clock that is wrong by an offset and may jump.
+//! This file knows a node's two clocks.
+//!
+//! The monotonic one runs a little fast or slow from the start of the process. The wall clock is wrong by an offset, and
+//! may jump.
 
 use ultramarine_types::Nanos;
 
 use crate::block::GENESIS_SECONDS;
 
-/// Parts per million.
+/// Rates are in parts per million.
 const MILLION: u128 = 1_000_000;
 
 /// The clocks of one node.

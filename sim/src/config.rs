@@ -1,4 +1,5 @@
-//! This file knows what a run is made of: how many nodes, which chain, which faults how often; all of it drawn from a seed.
+//! This file knows what a run is made of: how many nodes, which chain, which faults how often; all of it drawn from a
+//! seed.
 
 use ultramarine_types::{ChainParams, Nanos};
 
@@ -9,16 +10,13 @@ use crate::faults::FaultKind;
 use crate::network::Weather;
 use crate::shown::Shown;
 
-/// One run.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
     /// Everything random follows from it.
     pub seed: u64,
-    /// Validators.
     pub validators: usize,
     /// Full nodes behind them.
     pub full_nodes: usize,
-    /// The chain.
     pub chain: ChainParams,
     /// Blobs of a block, low and high.
     pub blobs_range: (u32, u32),
@@ -128,7 +126,6 @@ impl RunConfig {
         this
     }
 
-    /// Nodes in all.
     pub fn nodes(&self) -> usize {
         self.validators + self.full_nodes
     }

@@ -1,5 +1,6 @@
-//! This file knows how to draw every random choice of a run from its seed: one stream per concern, so that a new choice
-//! in one concern does not move all the others.
+//! This file knows how to draw every random choice of a run from its seed.
+//!
+//! Each concern has a stream of its own, so that a new choice in one concern does not move all the others.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -1,8 +1,9 @@
-//! This file knows a disk: requests take time and are carried out in order, what was not synced may be lost in a crash, and
-//! what was cut in the middle is a torn tail.
+//! This file knows a disk.
 //!
-//! It has the meaning of `types/src/storage.rs`: puts and log records become durable together (group commit), a commit is one
-//! transaction, a mark is durable before its log file exists.
+//! Requests take time and are carried out in order. A crash may lose what was not synced, and tear what it cut.
+//!
+//! It has the meaning of `types/src/storage.rs`: puts and log records become durable together (group commit), a commit
+//! is one transaction, a mark is durable before its log file exists.
 
 mod log;
 
@@ -21,9 +22,7 @@ pub use log::LogFile;
 /// A decided height on the disk.
 #[derive(Clone, Debug)]
 pub struct DecidedValue {
-    /// Index entry.
     pub decided: Decided,
-    /// The bytes.
     pub assembly: Assembly,
 }
 
@@ -64,7 +63,6 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// An empty disk.
     pub fn new(seed: u64, node: usize) -> Self {
         Self {
             decided: BTreeMap::new(),
@@ -183,7 +181,6 @@ impl Disk {
         hit
     }
 
-    /// Loses everything.
     pub fn wipe(&mut self) {
         self.decided.clear();
         self.undecided.clear();
@@ -222,7 +219,6 @@ impl Disk {
         }
     }
 
-    /// Newest decided height.
     pub fn head(&self) -> Height {
         self.decided.keys().next_back().copied().unwrap_or(Height::GENESIS)
     }
@@ -232,12 +228,10 @@ impl Disk {
         self.oldest_blobs
     }
 
-    /// A decided height.
     pub fn decided(&self, height: Height) -> Option<&DecidedValue> {
         self.decided.get(&height)
     }
 
-    /// All decided heights.
     pub fn decisions(&self) -> impl Iterator<Item = (&Height, &DecidedValue)> {
         self.decided.iter()
     }
@@ -330,7 +324,8 @@ impl Disk {
         match request {
             StoreRequest::Put { assembly, tag } => replies.push(self.put(now, assembly, tag)),
             StoreRequest::LogAppend { record, .. } => {
-                // Records before the first epoch of this process have no file: a fault of the node, found by its checker.
+                // Records before the first epoch of this process have no file: a fault of the node, found by its
+                // checker.
                 if let Some(log) = &mut self.log {
                     log.append(record);
                 }

@@ -1,5 +1,5 @@
-//! This file knows a scripted execution client: a tree of blocks in memory, the answers of the Engine API, and the moods in
-//! which a client answers something else.
+//! This file knows a scripted execution client: a tree of blocks in memory, the answers of the Engine API, and the
+//! moods in which a client answers something else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::dice::Dice;
 pub enum Mood {
     /// No answer: connection refused, a time-out, an error code.
     Unavailable,
-    /// `SYNCING` to everything.
+    /// It answers `SYNCING` to everything.
     Syncing,
     /// `ACCEPTED` to payloads, `SYNCING` to forkchoice updates.
     Accepted,
@@ -22,12 +22,11 @@ pub enum Mood {
     InvalidOnce,
     /// `VALID` to forkchoice updates, with the head's parent as the latest valid hash.
     StaleHead,
-    /// The truth, late.
+    /// It answers the truth, but late.
     Slow,
 }
 
 impl Mood {
-    /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Unavailable,
         Self::Syncing,
@@ -212,12 +211,14 @@ impl ScriptedEl {
                 result: block::inspect(&init, &payload),
             },
             EngineCall::Import { height, init, payload } => {
-                // The driver sends what is stored; a mismatch here is the node's own fault and shows as an invalid block.
+                // The driver sends what is stored; a mismatch here is the node's own fault and shows as an invalid
+                // block.
                 let payload = match block::inspect(&init, &payload) {
                     Err(reason) => PayloadStatus::Invalid { latest: None, reason },
                     Ok(()) if away => unavailable(),
                     Ok(()) => match self.new_payload(now, &init) {
-                        // A decided block is never the one a moody client calls invalid: that would rightly stop the node.
+                        // A decided block is never the one a moody client calls invalid: that would rightly stop the
+                        // node.
                         PayloadStatus::Invalid { .. } if !self.invalid.contains(&init.metadata.header.block_hash) => {
                             PayloadStatus::Syncing
                         }

@@ -11,7 +11,6 @@ pub enum FaultKind {
     CrashBetween,
     /// One process dies and stays away for many heights.
     LongAway,
-    /// All processes die.
     CrashAll,
     /// All processes and all execution clients die.
     CrashAllWithClients,

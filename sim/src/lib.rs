@@ -6,9 +6,9 @@
 //!                          └─ every event: one line of the trace, every deed: past the checks     violation)
 //! ```
 //!
-//! A *world* is a network in one thread. An *adversary* is a node with a validator key that changes what leaves it. A *mood* is
-//! a way an execution client is wrong for a while. A *scenario* is a run with a script. A *violation* is a broken invariant,
-//! found by a *checker*, and printed with the command that replays it.
+//! A *world* is a network in one thread. An *adversary* is a node with a validator key that changes what leaves it. A
+//! *mood* is a way an execution client is wrong for a while. A *scenario* is a run with a script. A *violation* is a
+//! broken invariant, found by a *checker*, and printed with the command that replays it.
 //!
 //! Keeps: the same seed gives the same trace. Nothing here reads a clock, a file or a hash map's order.
 #![forbid(unsafe_code)]

@@ -1,4 +1,5 @@
-//! This file knows the simulator's command line: which seeds or scenario, in how many threads, and how a failure is told.
+//! This file knows the simulator's command line: which seeds or scenario, in how many threads, and how a failure is
+//! told.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -1,8 +1,8 @@
-//! This file knows how frames travel between nodes: how long they take, which are lost, sent twice or overtake others, who is
-//! cut off from whom, and which connections stand.
+//! This file knows how frames travel between nodes: how long they take, which are lost, sent twice or overtake others,
+//! who is cut off from whom, and which connections stand.
 //!
-//! Small frames are single messages and may be lost, doubled and reordered. Parts of one stream keep their order, as in QUIC;
-//! where one is lost, its stream breaks.
+//! Small frames are single messages and may be lost, doubled and reordered. Parts of one stream keep their order, as in
+//! QUIC; where one is lost, its stream breaks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,6 @@ pub struct Weather {
 }
 
 impl Weather {
-    /// A quiet network.
     pub const CALM: Self = Self {
         loss: 0,
         duplicate: 0,
@@ -42,7 +41,6 @@ impl Weather {
 /// What becomes of a frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Route {
-    /// It never arrives.
     Lost,
     /// It never arrives, and neither does anything after it on its stream.
     Broken,
@@ -59,9 +57,7 @@ struct Lane {
     newest: Nanos,
 }
 
-/// All links.
 pub struct Network {
-    /// Present conditions.
     pub weather: Weather,
     lanes: BTreeMap<(usize, usize), Lane>,
     blocked: BTreeMap<(usize, usize), u32>,

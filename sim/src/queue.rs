@@ -13,7 +13,6 @@ pub struct Queue<E> {
 }
 
 impl<E> Queue<E> {
-    /// An empty plan.
     pub fn new() -> Self {
         Self {
             heap: BinaryHeap::new(),
@@ -22,7 +21,6 @@ impl<E> Queue<E> {
         }
     }
 
-    /// Plans an event.
     pub fn plan(&mut self, at: Nanos, event: E) {
         self.heap.push(Reverse((at, self.next)));
         self.events.insert(self.next, event);
@@ -39,7 +37,6 @@ impl<E> Queue<E> {
         Some((at, event))
     }
 
-    /// Events planned.
     pub fn len(&self) -> usize {
         self.heap.len()
     }

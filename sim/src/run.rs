@@ -1,4 +1,5 @@
-//! This file knows one run from a seed to its report: faults until the target height, then calm, then everybody must come along.
+//! This file knows one run from a seed to its report: faults until the target height, then calm, then everybody must
+//! come along.
 
 use std::collections::BTreeMap;
 
@@ -18,11 +19,9 @@ const HEIGHTS_AFTER: u64 = 3;
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The seed.
     pub seed: u64,
     /// SHA-256 over the trace.
     pub hash: Hash,
-    /// Newest decided height.
     pub height: Height,
     /// Blobs in decided blocks.
     pub blobs: u64,
@@ -30,9 +29,7 @@ pub struct Report {
     pub rounds_above_zero: u64,
     /// Distinct messages signed by honest nodes.
     pub signed: usize,
-    /// Events.
     pub events: u64,
-    /// Simulated time.
     pub simulated: Nanos,
     /// Faults that happened, by name.
     pub faults: BTreeMap<&'static str, u64>,
@@ -102,7 +99,6 @@ pub fn audit(world: &mut World) {
     }
 }
 
-/// Closes a run.
 pub fn report(world: World) -> Report {
     let mut faults = world.faults.clone();
     let mut add = |more: &BTreeMap<&'static str, u64>| {

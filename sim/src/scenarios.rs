@@ -17,20 +17,16 @@ use crate::run::{self, Report};
 use crate::shown::Shown;
 use crate::world::World;
 
-/// A named scenario.
 #[derive(Clone, Copy)]
 pub struct Scenario {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What it proves.
     pub claim: &'static str,
-    /// Its network.
     pub config: fn(u64) -> RunConfig,
     /// Its script; the error says what did not happen.
     pub script: fn(&mut World) -> Result<(), String>,
 }
 
-/// All of them.
 pub const ALL: &[Scenario] = &[
     proposer_killed::SCENARIO,
     locked_value::SCENARIO,

@@ -25,7 +25,6 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// The whole run.
     pub const ALL: Self = Self {
         node: None,
         from: Nanos(0),

@@ -28,7 +28,6 @@ impl Trace {
         }
     }
 
-    /// Adds one line.
     pub fn line(&mut self, now: Nanos, what: std::fmt::Arguments<'_>) {
         let line = format!("{:>14.6} {what}\n", now.0 as f64 / 1e9);
         self.hasher.update(line.as_bytes());
@@ -52,7 +51,6 @@ impl Trace {
         self.lines
     }
 
-    /// The newest lines.
     pub fn recent(&self) -> impl Iterator<Item = &str> {
         self.recent.iter().map(String::as_str)
     }

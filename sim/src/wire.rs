@@ -1,5 +1,5 @@
-//! This file knows the frames that simulated nodes exchange: the same things that `ultramarine-net` puts on QUIC streams,
-//! unencoded.
+//! This file knows the frames that simulated nodes exchange: the same things that `ultramarine-net` puts on QUIC
+//! streams, unencoded.
 
 use std::sync::Arc;
 
@@ -12,59 +12,43 @@ use ultramarine_types::{BlobPart, CommitCertificate, ConsensusMessage, Height, I
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct StreamId(pub u64);
 
-/// One frame.
 #[derive(Clone, Debug)]
 pub enum Frame {
-    /// A consensus message.
     Message(ConsensusMessage),
-    /// A status.
     Status(Status),
-    /// A value begins.
     Begin {
-        /// The stream.
         stream: StreamId,
         /// Its metadata and signatures.
         init: Arc<Init>,
-        /// Proposal or package.
+        /// Whether it is a proposal or a package.
         kind: OfferKind,
-        /// Of a package.
+        /// The certificate that a package comes with.
         certificate: Option<CommitCertificate>,
         /// The request that this answers.
         answers: Option<StreamId>,
     },
     /// A chunk of the payload.
     Chunk {
-        /// The stream.
         stream: StreamId,
-        /// Position.
         index: usize,
-        /// Bytes.
         bytes: Bytes,
     },
-    /// A blob.
     Blob {
-        /// The stream.
         stream: StreamId,
-        /// Position.
         index: usize,
-        /// Bytes and proofs.
         part: BlobPart,
     },
     /// The stream ends as it should.
     Fin {
-        /// The stream.
         stream: StreamId,
     },
-    /// The stream broke.
     Gone {
-        /// The stream.
         stream: StreamId,
     },
     /// A request for parts of an undecided value.
     PartsRequest {
         /// The answer's parts name it.
         stream: StreamId,
-        /// The value.
         key: ValueKey,
         /// Which parts; `None`: the `Init` as well, and everything.
         missing: Option<Missing>,
@@ -73,16 +57,12 @@ pub enum Frame {
     SyncRequest {
         /// The answer names it.
         stream: StreamId,
-        /// The height.
         height: Height,
-        /// What of it.
         want: SyncWant,
     },
     /// An answer to a sync request that brings no package.
     SyncAnswer {
-        /// The request.
         stream: StreamId,
-        /// The answer.
         end: SyncEnd,
     },
 }

@@ -1,5 +1,5 @@
-//! This file knows a whole network in one thread: nodes, their disks and execution clients, the links between them, one clock,
-//! and one plan of what happens next.
+//! This file knows a whole network in one thread: nodes, their disks and execution clients, the links between them, one
+//! clock, and one plan of what happens next.
 //!
 //! ```text
 //!             ┌──────────── World: Queue<Event>, one simulated clock ───────────┐
@@ -66,9 +66,7 @@ pub(crate) enum Event {
         life: u32,
         event: Box<NetEvent>,
     },
-    /// The core's deadline.
     Wake { node: usize, life: u32, at: Nanos },
-    /// The join's deadline.
     JoinWake { node: usize, life: u32, at: Nanos },
     /// The wall clock is told, once a second.
     WallTick { node: usize, life: u32 },
@@ -83,7 +81,6 @@ pub(crate) enum Event {
     },
     /// A lane has carried out a task.
     LaneDone { node: usize, life: u32, done: Box<Done> },
-    /// The foreman's deadline.
     ForemanWake { node: usize, life: u32, at: Nanos },
     /// A sync request has waited long enough.
     SyncTimeout { node: usize, life: u32, stream: StreamId },
@@ -93,9 +90,7 @@ pub(crate) enum Event {
     PeerLost { node: usize, life: u32, peer: usize },
     /// A connection over which one direction is blocked times out.
     Idle { a: usize, b: usize, epoch: u64 },
-    /// Directions are unblocked.
     Heal { cut: Vec<(usize, usize)> },
-    /// A process starts.
     Start { node: usize },
     /// An execution client starts.
     ElStart { node: usize },
@@ -121,13 +116,9 @@ pub struct Node {
     pub address: Option<Address>,
     /// The running core, `None` between a crash and a start.
     pub core: Option<Core>,
-    /// Counts processes.
     pub life: u32,
-    /// Its clocks.
     pub clock: NodeClock,
-    /// Its disk.
     pub disk: Disk,
-    /// Its execution client.
     pub el: ScriptedEl,
     /// Why it stopped itself, if it did and is still down.
     pub stopped: Option<Stop>,
@@ -172,51 +163,36 @@ impl Node {
 pub enum Notice {
     /// A core said something.
     Core {
-        /// Which node's.
         node: usize,
-        /// What.
         event: Box<CoreEvent>,
     },
-    /// A blob arrived.
     Blob {
-        /// From.
         from: usize,
-        /// At.
         to: usize,
-        /// Its position.
         index: usize,
     },
     /// A value is to be streamed.
     Stream {
-        /// By whom.
         node: usize,
-        /// Which.
         key: ValueKey,
     },
     /// A consensus message of the node's own leaves.
     Sent {
-        /// Whose.
         node: usize,
-        /// What.
         message: Box<ultramarine_types::ConsensusMessage>,
     },
 }
 
 /// A whole network. See the file's words.
 pub struct World {
-    /// Simulated time.
     pub now: Nanos,
     /// The nodes: validators first.
     pub nodes: Vec<Node>,
-    /// The links.
     pub network: Network,
-    /// The checkers.
     pub checks: Checks,
-    /// The trace.
     pub trace: Trace,
     /// What the run is made of.
     pub config: RunConfig,
-    /// The validators.
     pub validators: Arc<ValidatorSet>,
     /// What happened in the newest step.
     pub notices: Vec<Notice>,
@@ -343,7 +319,6 @@ impl World {
             .position(|node| node.address.as_ref() == Some(address))
     }
 
-    /// Honest nodes.
     pub fn honest(&self) -> impl Iterator<Item = (usize, &Node)> {
         self.nodes.iter().enumerate().filter(|(_, node)| node.is_honest())
     }

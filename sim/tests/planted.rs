@@ -68,8 +68,8 @@ fn a_wrong_blob_count_is_found() {
 #[test]
 fn bytes_looked_up_by_round_are_found() {
     let broken = found(Planted::BytesByRound, with_adversary(Kind::Equivocator));
-    // Consensus decides one of two values, and the node looks for the other one's bytes: it stops itself, for that reason and
-    // no other, unless a checker sees first the wrong bytes, or a vote for one value by what the other's bytes were found.
+    // Consensus decides one of two values, and the node looks for the other one's bytes. It stops itself for that
+    // reason and no other. A checker may see the wrong bytes first, or a vote for one value by the other's bytes.
     let lost = |violation: &Violation| violation.what.contains("whose bytes are not stored");
     let mistaken = names(&broken, "I6") || names(&broken, "I13");
     assert!(mistaken || broken.iter().any(lost), "{broken:?}");

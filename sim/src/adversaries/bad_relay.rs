@@ -1,4 +1,5 @@
-//! A relay that spoils parts: blobs whose proof does not hold, chunks whose hash is wrong, of its own values and of others'.
+//! A relay that spoils parts: blobs whose proof does not hold, chunks whose hash is wrong, of its own values and of
+//! others'.
 
 use bytes::Bytes;
 

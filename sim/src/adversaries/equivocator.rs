@@ -1,5 +1,8 @@
-//! An equivocating proposer: two values in one round, each to half of the peers, now and then both; votes that contradict each
-//! other; and at some heights a flood of them: proposals of values that nobody has, votes of rounds that nobody is in.
+//! An equivocating proposer.
+//!
+//! - It proposes two values in one round: each to half of the peers, now and then both to all.
+//! - Its votes contradict each other.
+//! - At some heights it floods: proposals of values that nobody has, votes of rounds that nobody is in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +16,8 @@ use crate::wire::{Frame, StreamId};
 
 /// Proposals flood every height that this divides.
 const PROPOSALS_EVERY: u64 = 4;
-/// So do votes: seldom, for peers show its own core the latest of them, which then falls silent there and equivocates no more.
+/// So do votes: seldom, for peers show its own core the latest of them, which then falls silent there and equivocates
+/// no more.
 const VOTES_EVERY: u64 = 10;
 /// Proposals of one round, and rounds voted in, of a flood: more than all that anybody may keep.
 const FLOOD: u32 = 80;

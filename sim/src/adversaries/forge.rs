@@ -1,4 +1,5 @@
-//! This file knows how to make a second value out of a first: other header, other commitments, all hashes and signatures right.
+//! This file knows how to make a second value out of a first: other header, other commitments, all hashes and
+//! signatures right.
 
 use std::sync::Arc;
 

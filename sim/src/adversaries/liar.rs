@@ -1,4 +1,5 @@
-//! A liar: statuses with tips, values and times that do not exist, sync answers that are false, cut short, or never come.
+//! A liar: statuses with tips, values and times that do not exist, sync answers that are false, cut short, or never
+//! come.
 
 use std::sync::Arc;
 

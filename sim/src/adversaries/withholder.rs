@@ -1,5 +1,5 @@
-//! A withholding proposer: streams that end early, lack a part, never say that they end, or go to some peers only; and requests
-//! that are not answered.
+//! A withholding proposer: streams that end early, lack a part, never say that they end, or go to some peers only; and
+//! requests that are not answered.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,6 @@ enum Withheld {
     Parts,
     /// One part in two.
     SomeParts,
-    /// The end.
     Fin,
 }
 

@@ -4,8 +4,8 @@ use ultramarine_types::network::Fault;
 
 use super::Checked;
 
-/// A node charges a peer. Slowness and silence are measured, and happen to honest peers too when the network is cut; what an execution
-/// client says may be its own fault.
+/// A node charges a peer. Slowness and silence are measured, and happen to honest peers too when the network is cut;
+/// what an execution client says may be its own fault.
 pub fn charged(peer: usize, peer_is_honest: bool, fault: Fault) -> Checked {
     let provable = !matches!(fault, Fault::Withheld | Fault::Execution);
     if peer_is_honest && provable {

@@ -1,7 +1,7 @@
 //! Clocks: nobody calls its own clock wrong while it agrees with those of more than two thirds of the power.
 //!
-//! That a lasting offset is reported by who is wrong is the scenario's to prove (`scenarios/clocks.rs`): in a run of random
-//! faults a node may hear too few others to know.
+//! The scenario `scenarios/clocks.rs` proves that a node with a lasting offset reports it. In a run of random faults a
+//! node may hear too few others to know.
 
 use ultramarine_core::clocks::Grade;
 use ultramarine_core::io::Event;
@@ -10,7 +10,6 @@ use ultramarine_types::Nanos;
 use super::Checked;
 use crate::clock::NodeClock;
 
-/// Clocks that agree.
 const AGREE_NS: u64 = 1_200_000_000;
 /// How old the measurements may be that a report rests on, with the looks that have to agree.
 const MEMORY: Nanos = Nanos::from_millis(20_000);

@@ -19,7 +19,8 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// A reply is about to be told to a node's core. `block`: of the value that `Execute` was about, `parent` block of a `Build`.
+    /// A reply is about to be told to a node's core. `block`: of the value that `Execute` was about, `parent` block of
+    /// a `Build`.
     pub fn replied(&mut self, node: usize, reply: &EngineReply, block: Option<Hash>) {
         match reply {
             EngineReply::Forkchoice {

@@ -1,5 +1,5 @@
-//! I8: no signed message leaves before the record that justifies it is durable, and nothing signed is ever contradicted, over
-//! all lives of a node.
+//! I8: no signed message leaves before the record that justifies it is durable, and nothing signed is ever
+//! contradicted, over all lives of a node.
 
 use std::collections::BTreeMap;
 
@@ -18,13 +18,9 @@ struct Said {
 /// The steps of a round in which a node signs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Step {
-    /// An origin signature.
     Init,
-    /// A proposal.
     Proposal,
-    /// A prevote.
     Prevote,
-    /// A precommit.
     Precommit,
 }
 

@@ -9,7 +9,8 @@ use super::Checked;
 use crate::blobs;
 use crate::disk::Disk;
 
-/// A node hands its store a request. `tip`: the newest height decided anywhere; `retention`: the chain's least, in heights.
+/// A node hands its store a request. `tip`: the newest height decided anywhere; `retention`: the chain's least, in
+/// heights.
 pub fn request(disk: &Disk, request: &StoreRequest, tip: Height, retention: u64) -> Checked {
     match request {
         StoreRequest::Commit(decision) => commit(disk, decision, tip, retention),

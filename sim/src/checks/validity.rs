@@ -1,4 +1,5 @@
-//! What a good value is, judged from outside: no honest node accepts one that is not, and none calls a good one invalid.
+//! What a good value is, judged from outside: no honest node accepts one that is not, and none calls a good one
+//! invalid.
 
 use ultramarine_types::canonical::sha256;
 use ultramarine_types::limits::BLOB_BYTES;

@@ -1,5 +1,5 @@
-//! This file knows one log file byte by byte, in the store's own format: frames that a sync made durable, one that a crash tore,
-//! and what recovery reads back.
+//! This file knows one log file byte by byte, in the store's own format: frames that a sync made durable, one that a
+//! crash tore, and what recovery reads back.
 
 use bytes::Bytes;
 use ultramarine_store::log::{Found, LogHeader, encode_frame, read};
@@ -9,7 +9,6 @@ use ultramarine_types::storage::{LogCondition, LogEpoch};
 use crate::block;
 use crate::dice::Dice;
 
-/// One epoch's file.
 #[derive(Clone, Debug)]
 pub struct LogFile {
     header: LogHeader,
@@ -24,7 +23,6 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// An empty file.
     pub fn new(epoch: LogEpoch) -> Self {
         let binding = Binding {
             chain_id: 4844,

@@ -1,4 +1,5 @@
-//! Wall clocks that are wrong: who is wrong says so, everybody else names it, and nothing but blocks' times depends on them.
+//! Wall clocks that are wrong: who is wrong says so, everybody else names it, and nothing but blocks' times depends on
+//! them.
 
 use ultramarine_core::clocks::Grade;
 use ultramarine_core::io::Event;

@@ -8,7 +8,7 @@ use crate::world::World;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "first-height",
-    claim: "a network that starts together decides its first height in round 0, however slow its execution clients start",
+    claim: "a network that starts together decides height 1 in round 0, however slow its execution clients start",
     config: |seed| RunConfig {
         target: 5,
         ..RunConfig::quiet(seed)
@@ -60,7 +60,8 @@ fn by_hand(world: &mut World) -> Result<(), String> {
     let nodes = world.nodes.len();
     let proposer = *world.validators.proposer(Height(1), Round(0));
     let proposer = world.node_of(&proposer).ok_or("the first proposer is no node")?;
-    // Two wait from the beginning, too few to begin. The operators of the others, the proposer's among them, are not there yet.
+    // Two wait from the beginning, too few to begin. The operators of the others, the proposer's among them, are not
+    // there yet.
     let late = [proposer, (proposer + 1) % nodes];
     let began = world.now;
     while world.now < began + Nanos::from_millis(25_000) {

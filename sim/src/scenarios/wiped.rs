@@ -1,5 +1,5 @@
-//! A validator loses its directory and comes back with the same key: it never contradicts what it signed before, catches up, and
-//! takes part again. Now and then it comes back while it is cut off from everybody.
+//! A validator loses its directory and comes back with the same key: it never contradicts what it signed before,
+//! catches up, and takes part again. Now and then it comes back while it is cut off from everybody.
 
 use ultramarine_types::{Height, Nanos};
 

@@ -109,7 +109,8 @@ impl World {
                 false
             }
             FaultKind::CorruptLog => {
-                // A node without its log is inactive at one height. Only as many as may be faulty lose theirs: always the same.
+                // A node without its log is inactive at one height. Only as many as may be faulty lose theirs: always
+                // the same.
                 let victim = 0;
                 if self.config.adversaries.is_empty() && self.nodes[victim].is_running() {
                     self.crash(victim);
@@ -161,7 +162,8 @@ impl World {
         self.queue.plan(self.now + span, Event::Heal { cut });
     }
 
-    /// Ends all faults: the network is whole, every process and client runs, no disk or clock is wrong. Adversaries stay.
+    /// Ends all faults: the network is whole, every process and client runs, no disk or clock is wrong. Adversaries
+    /// stay.
     pub fn calm(&mut self) {
         self.trace.line(self.now, format_args!("calm"));
         self.faults_over = true;

@@ -1,5 +1,5 @@
-//! This file knows the network tile of a node: commands of the core become frames, frames become events, and parts go through
-//! the real join.
+//! This file knows the network tile of a node: commands of the core become frames, frames become events, and parts go
+//! through the real join.
 
 mod join;
 mod send;

@@ -1,5 +1,6 @@
-//! This file knows what a node sends: its core's messages, streams of what its disk has, and answers to who catches
-//! up; and what an adversary or the network makes of it.
+//! This file knows what a node sends, and what an adversary or the network makes of it.
+//!
+//! A node sends its core's messages, streams of what its disk has, and answers to peers that catch up.
 
 use std::sync::Arc;
 
