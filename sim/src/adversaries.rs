@@ -17,7 +17,7 @@ use ultramarine_types::{Address, ChainParams, Height, Signature};
 
 use crate::dice::Dice;
 use crate::disk::Disk;
-use crate::wire::Frame;
+use crate::wire::SimFrame;
 
 /// What an adversary can see and use.
 pub struct Means<'a> {
@@ -46,14 +46,14 @@ impl Means<'_> {
 /// Changes the frames that leave a node.
 pub trait Adversary {
     /// What leaves for `to` in place of `frame`.
-    fn outgoing(&mut self, means: &mut Means<'_>, to: usize, frame: Frame) -> Vec<Frame>;
+    fn outgoing(&mut self, means: &mut Means<'_>, to: usize, frame: SimFrame) -> Vec<SimFrame>;
 
     /// A height was decided: what was remembered for lower ones may go.
     fn forget(&mut self, _below: Height) {}
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Kind {
+pub enum AdversaryKind {
     /// Two values in one round, conflicting votes.
     Equivocator,
     /// Streams that lack parts, or go to some peers only.
@@ -66,7 +66,7 @@ pub enum Kind {
     RuleBreaker,
 }
 
-impl Kind {
+impl AdversaryKind {
     pub const ALL: [Self; 5] = [
         Self::Equivocator,
         Self::Withholder,

@@ -40,7 +40,7 @@ impl std::fmt::Display for Violation {
 }
 
 /// What a checker answers: nothing, or the invariant and what was seen.
-pub type Checked = Result<(), (&'static str, String)>;
+pub type CheckOutcome = Result<(), (&'static str, String)>;
 
 /// All checkers, and what they share.
 #[derive(Default)]
@@ -54,15 +54,15 @@ pub struct Checks {
     /// I8: nothing signed is contradicted.
     pub signing: signing::Signing,
     /// I9 and I13: nothing is voted for that was not executed.
-    pub execution: execution::Execution,
+    pub execution: execution::ExecutionCheck,
     /// I11: bounds hold under any peer.
     pub bounds: bounds::Bounds,
-    pub clocks: clocks::Clocks,
+    pub clocks: clocks::ClockCheck,
 }
 
 impl Checks {
     /// Keeps the first violation.
-    pub fn note(&mut self, at: Nanos, node: usize, checked: Checked) {
+    pub fn note(&mut self, at: Nanos, node: usize, checked: CheckOutcome) {
         if let Err((invariant, what)) = checked
             && self.violation.is_none()
         {

@@ -3,7 +3,7 @@
 
 use ultramarine_types::{ChainParams, Nanos};
 
-use crate::adversaries::Kind;
+use crate::adversaries::AdversaryKind;
 use crate::block;
 use crate::dice::Dice;
 use crate::faults::FaultKind;
@@ -29,7 +29,7 @@ pub struct RunConfig {
     /// Kinds of fault of this run.
     pub fault_kinds: Vec<FaultKind>,
     /// Adversarial validators, by position.
-    pub adversaries: Vec<(usize, Kind)>,
+    pub adversaries: Vec<(usize, AdversaryKind)>,
     /// Heights of blobs that nodes keep; `None`: all.
     pub retention: Option<u64>,
     /// Largest difference of a monotonic clock's rate, in parts per million.
@@ -37,15 +37,15 @@ pub struct RunConfig {
     /// What of it is printed as it happens.
     pub shown: Option<Shown>,
     /// A bug put into every node on purpose.
-    pub planted: Planted,
+    pub planted: PlantedBug,
 }
 
 /// The bug put into every core, where the build has any.
 #[cfg(feature = "planted")]
-pub type Planted = Option<ultramarine_core::Planted>;
+pub type PlantedBug = Option<ultramarine_core::Planted>;
 /// No bugs can be planted in this build.
 #[cfg(not(feature = "planted"))]
-pub type Planted = ();
+pub type PlantedBug = ();
 
 impl RunConfig {
     /// A quiet run of four validators.
@@ -73,7 +73,7 @@ impl RunConfig {
             retention: None,
             skew_ppm_max: 0,
             shown: None,
-            planted: Planted::default(),
+            planted: PlantedBug::default(),
         }
     }
 
@@ -105,8 +105,8 @@ impl RunConfig {
         }
         if dice.chance(600) {
             // A liar finds few listeners in one run: peers that answered falsely once are asked last.
-            let mut kinds = Kind::ALL.to_vec();
-            kinds.push(Kind::Liar);
+            let mut kinds = AdversaryKind::ALL.to_vec();
+            kinds.push(AdversaryKind::Liar);
             let kind = *dice.pick(&kinds);
             let count = if this.validators == 7 && dice.chance(500) { 2 } else { 1 };
             let first = dice.below(this.validators);
@@ -117,7 +117,7 @@ impl RunConfig {
         // Each run has most kinds of fault, not all: a mix of everything hides what only two together do.
         this.fault_kinds = FaultKind::ALL.iter().copied().filter(|_| dice.chance(700)).collect();
         // A liar is heard when somebody has to catch up.
-        if this.adversaries.iter().any(|(_, kind)| *kind == Kind::Liar) {
+        if this.adversaries.iter().any(|(_, kind)| *kind == AdversaryKind::Liar) {
             this.fault_kinds.extend([FaultKind::LongAway; 5]);
         }
         if this.fault_kinds.is_empty() {

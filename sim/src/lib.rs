@@ -1,9 +1,9 @@
 //! The deterministic simulator: real machines, simulated tiles, and a checker for each invariant.
 //!
 //! ```text
-//!   seed ─▶ RunConfig ─▶ World ── faults ──▶ target height ── calm ──▶ everybody at the target ─▶ Report
-//!                          │                                                                    (hash, faults,
-//!                          └─ every event: one line of the trace, every deed: past the checks     violation)
+//!   seed ─▶ RunConfig ─▶ World ── faults ──▶ target height ── calm ──▶ everybody at the target ─▶ RunReport
+//!                          │                                                                       (hash, faults,
+//!                          └─ every event: one line of the trace, every deed: past the checks        violation)
 //! ```
 //!
 //! A *world* is a network in one thread. An *adversary* is a node with a validator key that changes what leaves it. A
@@ -34,5 +34,5 @@ pub mod world;
 
 pub use checks::Violation;
 pub use config::RunConfig;
-pub use run::{Report, run};
+pub use run::{RunReport, run};
 pub use world::World;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use clap::Parser;
 use ultramarine_runtime::print;
 use ultramarine_sim::shown::{self, Shown};
-use ultramarine_sim::{Report, RunConfig, faults, run, scenarios};
+use ultramarine_sim::{RunConfig, RunReport, faults, run, scenarios};
 use ultramarine_types::Nanos;
 
 /// Runs whole networks from seeds, with faults, and checks every invariant.
@@ -180,7 +180,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn line(report: &Report) -> String {
+fn line(report: &RunReport) -> String {
     let faults: u64 = report.faults.values().sum();
     format!(
         "seed {} trace {} height {} blobs {} rounds above zero {} signed {} faults {} events {} simulated {:.1} s",
@@ -211,7 +211,7 @@ struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, report: &Report) {
+    fn add(&mut self, report: &RunReport) {
         self.runs += 1;
         self.failures += u64::from(report.violation.is_some());
         self.heights += report.height.0;

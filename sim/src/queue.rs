@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BinaryHeap};
 use ultramarine_types::Nanos;
 
 /// A plan of future events. The heap orders positions only, so events need no order of their own.
-pub struct Queue<E> {
+pub struct EventQueue<E> {
     heap: BinaryHeap<Reverse<(Nanos, u64)>>,
     events: BTreeMap<u64, E>,
     next: u64,
 }
 
-impl<E> Queue<E> {
+impl<E> EventQueue<E> {
     pub fn new() -> Self {
         Self {
             heap: BinaryHeap::new(),
@@ -47,7 +47,7 @@ impl<E> Queue<E> {
     }
 }
 
-impl<E> Default for Queue<E> {
+impl<E> Default for EventQueue<E> {
     fn default() -> Self {
         Self::new()
     }
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn events_of_one_moment_keep_the_order_they_were_planned_in() {
-        let mut queue = Queue::new();
+        let mut queue = EventQueue::new();
         for (at, name) in [(5, 'c'), (1, 'a'), (5, 'd'), (1, 'b')] {
             queue.plan(Nanos(at), name);
         }

@@ -18,7 +18,7 @@ const HEIGHTS_AFTER: u64 = 3;
 
 /// What came of a run.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct RunReport {
     pub seed: u64,
     /// SHA-256 over the trace.
     pub hash: Hash,
@@ -40,7 +40,7 @@ pub struct Report {
 }
 
 /// Runs a seed's configuration.
-pub fn run(config: RunConfig) -> Report {
+pub fn run(config: RunConfig) -> RunReport {
     let mut world = World::new(config);
     let target = Height(world.config.target);
     let start = world.now;
@@ -99,7 +99,7 @@ pub fn audit(world: &mut World) {
     }
 }
 
-pub fn report(world: World) -> Report {
+pub fn report(world: World) -> RunReport {
     let mut faults = world.faults.clone();
     let mut add = |more: &BTreeMap<&'static str, u64>| {
         for (name, count) in more {
@@ -113,7 +113,7 @@ pub fn report(world: World) -> Report {
         add(&node.deeds);
     }
     let violation = world.checks.violation.clone();
-    Report {
+    RunReport {
         seed: world.config.seed,
         hash: world.trace.hash(),
         height: world.checks.agreement.tip(),

@@ -13,7 +13,7 @@ mod wiped;
 use ultramarine_types::{Height, Nanos};
 
 use crate::RunConfig;
-use crate::run::{self, Report};
+use crate::run::{self, RunReport};
 use crate::shown::Shown;
 use crate::world::World;
 
@@ -44,7 +44,7 @@ pub const ALL: &[Scenario] = &[
 ];
 
 /// Runs a scenario from a seed.
-pub fn report(scenario: Scenario, seed: u64, shown: Option<Shown>) -> Report {
+pub fn report(scenario: Scenario, seed: u64, shown: Option<Shown>) -> RunReport {
     let config = RunConfig {
         shown,
         ..(scenario.config)(seed)

@@ -13,7 +13,7 @@ use ultramarine_types::{BlobPart, CommitCertificate, ConsensusMessage, Height, I
 pub struct StreamId(pub u64);
 
 #[derive(Clone, Debug)]
-pub enum Frame {
+pub enum SimFrame {
     Message(ConsensusMessage),
     Status(Status),
     Begin {
@@ -67,7 +67,7 @@ pub enum Frame {
     },
 }
 
-impl Frame {
+impl SimFrame {
     /// Size on the wire, near enough for transfer times.
     pub fn bytes(&self) -> usize {
         match self {

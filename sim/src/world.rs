@@ -2,7 +2,7 @@
 //! clock, and one plan of what happens next.
 //!
 //! ```text
-//!             ┌──────────── World: Queue<Event>, one simulated clock ───────────┐
+//!             ┌────────── World: EventQueue<Event>, one simulated clock ────────┐
 //!   Node ×n   │  Core ◀─ Input ── Tell, DiskDone, EngineDone, Wake              │
 //!             │   └─ Output ─▶ Net ─▶ Join, frames ─▶ Network ─▶ other nodes    │
 //!             │                Store ─▶ Disk     Engine ─▶ ScriptedEl           │
@@ -44,9 +44,9 @@ use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::engine::ScriptedEl;
 use crate::network::Network;
-use crate::queue::Queue;
+use crate::queue::EventQueue;
 use crate::trace::Trace;
-use crate::wire::{Frame, StreamId};
+use crate::wire::{SimFrame, StreamId};
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -56,22 +56,40 @@ pub(crate) enum Event {
         from: usize,
         to: usize,
         epoch: u64,
-        frame: Box<Frame>,
+        frame: Box<SimFrame>,
     },
     /// A stream broke under way.
-    StreamGone { node: usize, life: u32, stream: StreamId },
+    StreamGone {
+        node: usize,
+        life: u32,
+        stream: StreamId,
+    },
     /// The network tile tells the core.
     Tell {
         node: usize,
         life: u32,
         event: Box<NetEvent>,
     },
-    Wake { node: usize, life: u32, at: Nanos },
-    JoinWake { node: usize, life: u32, at: Nanos },
+    Wake {
+        node: usize,
+        life: u32,
+        at: Nanos,
+    },
+    JoinWake {
+        node: usize,
+        life: u32,
+        at: Nanos,
+    },
     /// The wall clock is told, once a second.
-    WallTick { node: usize, life: u32 },
+    WallTick {
+        node: usize,
+        life: u32,
+    },
     /// A group of store requests is durable.
-    DiskDone { node: usize, life: u32 },
+    DiskDone {
+        node: usize,
+        life: u32,
+    },
     /// The execution client answers.
     EngineDone {
         node: usize,
@@ -80,20 +98,49 @@ pub(crate) enum Event {
         call: Box<EngineCall>,
     },
     /// A lane has carried out a task.
-    LaneDone { node: usize, life: u32, done: Box<Done> },
-    ForemanWake { node: usize, life: u32, at: Nanos },
+    LaneDone {
+        node: usize,
+        life: u32,
+        done: Box<Done>,
+    },
+    ForemanWake {
+        node: usize,
+        life: u32,
+        at: Nanos,
+    },
     /// A sync request has waited long enough.
-    SyncTimeout { node: usize, life: u32, stream: StreamId },
+    SyncTimeout {
+        node: usize,
+        life: u32,
+        stream: StreamId,
+    },
     /// Two nodes try to connect.
-    Connect { a: usize, b: usize },
+    Connect {
+        a: usize,
+        b: usize,
+    },
     /// A node notices that a connection is gone.
-    PeerLost { node: usize, life: u32, peer: usize },
+    PeerLost {
+        node: usize,
+        life: u32,
+        peer: usize,
+    },
     /// A connection over which one direction is blocked times out.
-    Idle { a: usize, b: usize, epoch: u64 },
-    Heal { cut: Vec<(usize, usize)> },
-    Start { node: usize },
+    Idle {
+        a: usize,
+        b: usize,
+        epoch: u64,
+    },
+    Heal {
+        cut: Vec<(usize, usize)>,
+    },
+    Start {
+        node: usize,
+    },
     /// An execution client starts.
-    ElStart { node: usize },
+    ElStart {
+        node: usize,
+    },
     /// The next random fault.
     Fault,
 }
@@ -105,7 +152,7 @@ pub(crate) struct Incoming {
     /// The join reads it.
     pub started: bool,
     /// What arrived before that.
-    pub waiting: VecDeque<Frame>,
+    pub waiting: VecDeque<SimFrame>,
 }
 
 /// One node: a process that comes and goes, and what outlives it.
@@ -160,7 +207,7 @@ impl Node {
 
 /// Something a script may wait for.
 #[derive(Clone, Debug)]
-pub enum Notice {
+pub enum WorldNotice {
     /// A core said something.
     Core {
         node: usize,
@@ -195,13 +242,13 @@ pub struct World {
     pub config: RunConfig,
     pub validators: Arc<ValidatorSet>,
     /// What happened in the newest step.
-    pub notices: Vec<Notice>,
+    pub notices: Vec<WorldNotice>,
     /// Faults made by the driver, by name.
     pub faults: BTreeMap<&'static str, u64>,
     /// Frames that a script keeps from arriving: `(from, to)` is asked for each.
     #[allow(clippy::type_complexity, reason = "one use")]
-    pub filter: Option<Box<dyn Fn(usize, usize, &Frame) -> bool + Send>>,
-    pub(crate) queue: Queue<Event>,
+    pub filter: Option<Box<dyn Fn(usize, usize, &SimFrame) -> bool + Send>>,
+    pub(crate) queue: EventQueue<Event>,
     pub(crate) broken: BTreeSet<StreamId>,
     pub(crate) dialing: BTreeSet<(usize, usize)>,
     pub(crate) next_stream: u64,
@@ -270,7 +317,7 @@ impl World {
                     sees: BTreeSet::new(),
                     fuse: None,
                     forkchoice_until: Nanos::ZERO,
-                    adversary: adversary.map(crate::adversaries::Kind::adversary),
+                    adversary: adversary.map(crate::adversaries::AdversaryKind::adversary),
                     adversary_dice: Dice::of(config.seed, &format!("adversary {node}")),
                     deeds: BTreeMap::new(),
                 }
@@ -286,7 +333,7 @@ impl World {
             notices: Vec::new(),
             faults: BTreeMap::new(),
             filter: None,
-            queue: Queue::new(),
+            queue: EventQueue::new(),
             broken: BTreeSet::new(),
             dialing: BTreeSet::new(),
             next_stream: 1,
@@ -332,7 +379,7 @@ impl World {
         *self.faults.entry(fault).or_default() += 1;
     }
 
-    pub(crate) fn note(&mut self, node: usize, checked: crate::checks::Checked) {
+    pub(crate) fn note(&mut self, node: usize, checked: crate::checks::CheckOutcome) {
         // An adversary owes nothing to anybody.
         if self.nodes[node].is_honest() {
             self.checks.note(self.now, node, checked);

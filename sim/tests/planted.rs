@@ -3,7 +3,7 @@
 //! Run with `cargo test --release -p ultramarine-sim --features planted --test planted`.
 
 use ultramarine_core::Planted;
-use ultramarine_sim::adversaries::Kind;
+use ultramarine_sim::adversaries::AdversaryKind;
 use ultramarine_sim::engine::Mood;
 use ultramarine_sim::faults::FaultKind;
 use ultramarine_sim::{RunConfig, Violation, run};
@@ -36,7 +36,7 @@ fn names(broken: &[Violation], invariant: &str) -> bool {
     broken.iter().any(|violation| violation.invariant == invariant)
 }
 
-fn with_adversary(kind: Kind) -> impl Fn(RunConfig) -> RunConfig {
+fn with_adversary(kind: AdversaryKind) -> impl Fn(RunConfig) -> RunConfig {
     move |config| RunConfig {
         adversaries: vec![(1, kind)],
         ..config
@@ -61,13 +61,13 @@ fn a_skipped_gate_is_found() {
 
 #[test]
 fn a_wrong_blob_count_is_found() {
-    let broken = found(Planted::WrongBlobCount, with_adversary(Kind::RuleBreaker));
+    let broken = found(Planted::WrongBlobCount, with_adversary(AdversaryKind::RuleBreaker));
     assert!(names(&broken, "validity"), "{broken:?}");
 }
 
 #[test]
 fn bytes_looked_up_by_round_are_found() {
-    let broken = found(Planted::BytesByRound, with_adversary(Kind::Equivocator));
+    let broken = found(Planted::BytesByRound, with_adversary(AdversaryKind::Equivocator));
     // Consensus decides one of two values, and the node looks for the other one's bytes. It stops itself for that
     // reason and no other. A checker may see the wrong bytes first, or a vote for one value by the other's bytes.
     let lost = |violation: &Violation| violation.what.contains("whose bytes are not stored");
@@ -77,7 +77,7 @@ fn bytes_looked_up_by_round_are_found() {
 
 #[test]
 fn a_value_called_invalid_for_a_bad_part_is_found() {
-    let broken = found(Planted::RelayBlamed, with_adversary(Kind::BadRelay));
+    let broken = found(Planted::RelayBlamed, with_adversary(AdversaryKind::BadRelay));
     assert!(names(&broken, "blame"), "{broken:?}");
 }
 

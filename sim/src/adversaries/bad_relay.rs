@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::{Adversary, Means};
 use crate::blobs;
-use crate::wire::Frame;
+use crate::wire::SimFrame;
 
 /// Parts spoiled in a thousand.
 const SPOILED: u32 = 150;
@@ -27,23 +27,23 @@ impl BadRelay {
 }
 
 impl Adversary for BadRelay {
-    fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: Frame) -> Vec<Frame> {
+    fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: SimFrame) -> Vec<SimFrame> {
         match frame {
-            Frame::Blob { stream, index, part } if self.spoils(means) => {
+            SimFrame::Blob { stream, index, part } if self.spoils(means) => {
                 means.count("bad-blob");
-                vec![Frame::Blob {
+                vec![SimFrame::Blob {
                     stream,
                     index,
                     part: blobs::spoiled(&part),
                 }]
             }
-            Frame::Chunk { stream, index, bytes } if means.dice.chance(SPOILED) => {
+            SimFrame::Chunk { stream, index, bytes } if means.dice.chance(SPOILED) => {
                 means.count("bad-chunk");
                 let mut spoiled = bytes.to_vec();
                 if let Some(byte) = spoiled.last_mut() {
                     *byte ^= 1;
                 }
-                vec![Frame::Chunk {
+                vec![SimFrame::Chunk {
                     stream,
                     index,
                     bytes: Bytes::from(spoiled),

@@ -12,7 +12,7 @@ use ultramarine_types::{Assembly, ConsensusMessage, Height, Proposal, Round, Val
 
 use super::forge::forge;
 use super::{Adversary, Means};
-use crate::wire::{Frame, StreamId};
+use crate::wire::{SimFrame, StreamId};
 
 /// Proposals flood every height that this divides.
 const PROPOSALS_EVERY: u64 = 4;
@@ -58,7 +58,7 @@ impl Equivocator {
     }
 
     /// The same proposal of many values that nobody has.
-    fn proposals(means: &mut Means<'_>, real: &Proposal) -> Vec<Frame> {
+    fn proposals(means: &mut Means<'_>, real: &Proposal) -> Vec<SimFrame> {
         if !real.height.0.is_multiple_of(PROPOSALS_EVERY) {
             return Vec::new();
         }
@@ -73,7 +73,7 @@ impl Equivocator {
             .map(|salt| {
                 let value_id = ValueId([salt; 32]);
                 let bytes = sign::proposal(means.chain.chain_id, height, round, &value_id, valid_round);
-                Frame::Message(ConsensusMessage::Proposal(Proposal {
+                SimFrame::Message(ConsensusMessage::Proposal(Proposal {
                     value_id,
                     signature: means.sign(&bytes),
                     ..real.clone()
@@ -83,7 +83,7 @@ impl Equivocator {
     }
 
     /// Votes of many rounds of the height after that of a real one, once for each peer.
-    fn votes(&mut self, means: &mut Means<'_>, to: usize, real: &Vote) -> Vec<Frame> {
+    fn votes(&mut self, means: &mut Means<'_>, to: usize, real: &Vote) -> Vec<SimFrame> {
         let height = real.height.next();
         if !height.0.is_multiple_of(VOTES_EVERY) || !self.flooded.insert((height, to)) {
             return Vec::new();
@@ -94,7 +94,7 @@ impl Equivocator {
             .map(|round| {
                 let round = Round(round);
                 let bytes = sign::vote(means.chain.chain_id, VoteKind::Prevote, height, round, None);
-                Frame::Message(ConsensusMessage::Vote(Vote {
+                SimFrame::Message(ConsensusMessage::Vote(Vote {
                     kind: VoteKind::Prevote,
                     height,
                     round,
@@ -108,10 +108,10 @@ impl Equivocator {
 }
 
 impl Adversary for Equivocator {
-    fn outgoing(&mut self, means: &mut Means<'_>, to: usize, frame: Frame) -> Vec<Frame> {
+    fn outgoing(&mut self, means: &mut Means<'_>, to: usize, frame: SimFrame) -> Vec<SimFrame> {
         let odd = to % 2 == 1;
         match frame {
-            Frame::Begin {
+            SimFrame::Begin {
                 stream,
                 init,
                 kind: OfferKind::Proposal,
@@ -120,7 +120,7 @@ impl Adversary for Equivocator {
             } if odd && answers.is_none() => {
                 let key = init.key();
                 match self.second(means, key) {
-                    None => vec![Frame::Begin {
+                    None => vec![SimFrame::Begin {
                         stream,
                         init,
                         kind: OfferKind::Proposal,
@@ -130,7 +130,7 @@ impl Adversary for Equivocator {
                     Some(forged) => {
                         self.swapped.insert(stream, key);
                         let init = Arc::clone(&forged.init);
-                        vec![Frame::Begin {
+                        vec![SimFrame::Begin {
                             stream,
                             init,
                             kind: OfferKind::Proposal,
@@ -140,11 +140,11 @@ impl Adversary for Equivocator {
                     }
                 }
             }
-            Frame::Chunk { stream, index, bytes } => {
+            SimFrame::Chunk { stream, index, bytes } => {
                 match self.swapped.get(&stream).and_then(|key| self.second.get(key)) {
-                    None => vec![Frame::Chunk { stream, index, bytes }],
+                    None => vec![SimFrame::Chunk { stream, index, bytes }],
                     // A forged payload is one chunk long.
-                    Some(forged) if index == 0 => vec![Frame::Chunk {
+                    Some(forged) if index == 0 => vec![SimFrame::Chunk {
                         stream,
                         index,
                         bytes: forged.payload.clone(),
@@ -152,23 +152,23 @@ impl Adversary for Equivocator {
                     Some(_) => vec![],
                 }
             }
-            Frame::Blob { stream, index, part } => {
+            SimFrame::Blob { stream, index, part } => {
                 match self
                     .swapped
                     .get(&stream)
                     .and_then(|key| self.second.get(key))
                     .and_then(|it| it.blobs.get(index))
                 {
-                    None => vec![Frame::Blob { stream, index, part }],
-                    Some(forged) => vec![Frame::Blob {
+                    None => vec![SimFrame::Blob { stream, index, part }],
+                    Some(forged) => vec![SimFrame::Blob {
                         stream,
                         index,
                         part: forged.clone(),
                     }],
                 }
             }
-            Frame::Message(ConsensusMessage::Proposal(mut proposal)) if proposal.proposer == means.address => {
-                let honest = Frame::Message(ConsensusMessage::Proposal(proposal.clone()));
+            SimFrame::Message(ConsensusMessage::Proposal(mut proposal)) if proposal.proposer == means.address => {
+                let honest = SimFrame::Message(ConsensusMessage::Proposal(proposal.clone()));
                 let mut flood = Self::proposals(means, &proposal);
                 let Some(id) = self.other_id(means, proposal.height, proposal.value_id) else {
                     flood.insert(0, honest);
@@ -182,7 +182,7 @@ impl Adversary for Equivocator {
                     &id,
                     proposal.valid_round,
                 ));
-                let forged = Frame::Message(ConsensusMessage::Proposal(proposal));
+                let forged = SimFrame::Message(ConsensusMessage::Proposal(proposal));
                 let mut frames = match (odd, means.dice.chance(300)) {
                     (_, true) => vec![honest, forged],
                     (true, false) => vec![forged],
@@ -191,8 +191,8 @@ impl Adversary for Equivocator {
                 frames.append(&mut flood);
                 frames
             }
-            Frame::Message(ConsensusMessage::Vote(mut vote)) if vote.voter == means.address => {
-                let honest = Frame::Message(ConsensusMessage::Vote(vote.clone()));
+            SimFrame::Message(ConsensusMessage::Vote(mut vote)) if vote.voter == means.address => {
+                let honest = SimFrame::Message(ConsensusMessage::Vote(vote.clone()));
                 let mut flood = self.votes(means, to, &vote);
                 if !odd {
                     flood.push(honest);
@@ -222,7 +222,7 @@ impl Adversary for Equivocator {
                 if self.double.insert(vote.height) {
                     means.count("conflicting-votes");
                 }
-                let forged = Frame::Message(ConsensusMessage::Vote(vote));
+                let forged = SimFrame::Message(ConsensusMessage::Vote(vote));
                 if means.dice.chance(300) {
                     flood.push(honest);
                 }

@@ -8,16 +8,16 @@ use ultramarine_types::network::{OfferKind, SyncEnd};
 use ultramarine_types::{Height, Round, ValueId};
 
 use super::{Adversary, Means};
-use crate::wire::Frame;
+use crate::wire::SimFrame;
 
 /// See the file's words.
 #[derive(Default)]
 pub struct Liar;
 
 impl Adversary for Liar {
-    fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: Frame) -> Vec<Frame> {
+    fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: SimFrame) -> Vec<SimFrame> {
         match frame {
-            Frame::Status(mut status) if means.dice.chance(500) => {
+            SimFrame::Status(mut status) if means.dice.chance(500) => {
                 means.count("false-status");
                 if means.dice.chance(300) {
                     means.count("false-clock");
@@ -41,9 +41,9 @@ impl Adversary for Liar {
                     _ => status.holds = (0..8).map(|_| ValueId(means.dice.hash().0)).collect(),
                 }
                 status.oldest_blobs = Height(means.dice.between(0, 100));
-                vec![Frame::Status(status)]
+                vec![SimFrame::Status(status)]
             }
-            Frame::SyncAnswer { stream, .. } if means.dice.chance(100) => {
+            SimFrame::SyncAnswer { stream, .. } if means.dice.chance(100) => {
                 means.count("false-sync-answer");
                 let end = if means.dice.chance(500) {
                     SyncEnd::Unavailable
@@ -52,13 +52,13 @@ impl Adversary for Liar {
                         tip: Height(means.dice.between(0, u64::MAX - 1)),
                     }
                 };
-                vec![Frame::SyncAnswer { stream, end }]
+                vec![SimFrame::SyncAnswer { stream, end }]
             }
-            Frame::SyncAnswer { .. } if means.dice.chance(50) => {
+            SimFrame::SyncAnswer { .. } if means.dice.chance(50) => {
                 means.count("silent-sync");
                 vec![]
             }
-            Frame::Begin {
+            SimFrame::Begin {
                 stream,
                 init,
                 kind,
@@ -81,7 +81,7 @@ impl Adversary for Liar {
                     3 => kind = OfferKind::MetadataOnly,
                     _ => certificate.round = Round(certificate.round.0 + 1),
                 }
-                vec![Frame::Begin {
+                vec![SimFrame::Begin {
                     stream,
                     init: Arc::new(init),
                     kind,

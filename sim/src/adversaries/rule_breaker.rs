@@ -9,7 +9,7 @@ use ultramarine_types::{Assembly, ConsensusMessage, Hash, Height, ValueId, Value
 use super::forge::forge;
 use super::{Adversary, Means};
 use crate::blobs;
-use crate::wire::{Frame, StreamId};
+use crate::wire::{SimFrame, StreamId};
 
 /// See the file's words.
 #[derive(Default)]
@@ -79,9 +79,9 @@ impl RuleBreaker {
 }
 
 impl Adversary for RuleBreaker {
-    fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: Frame) -> Vec<Frame> {
+    fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: SimFrame) -> Vec<SimFrame> {
         match frame {
-            Frame::Begin {
+            SimFrame::Begin {
                 stream,
                 init,
                 kind: OfferKind::Proposal,
@@ -99,7 +99,7 @@ impl Adversary for RuleBreaker {
                         Arc::clone(&forged.init)
                     }
                 };
-                vec![Frame::Begin {
+                vec![SimFrame::Begin {
                     stream,
                     init,
                     kind: OfferKind::Proposal,
@@ -107,10 +107,10 @@ impl Adversary for RuleBreaker {
                     answers,
                 }]
             }
-            Frame::Chunk { stream, index, bytes } => {
+            SimFrame::Chunk { stream, index, bytes } => {
                 match self.swapped.get(&stream).and_then(|key| self.broken.get(key)) {
-                    None => vec![Frame::Chunk { stream, index, bytes }],
-                    Some(forged) if index == 0 => vec![Frame::Chunk {
+                    None => vec![SimFrame::Chunk { stream, index, bytes }],
+                    Some(forged) if index == 0 => vec![SimFrame::Chunk {
                         stream,
                         index,
                         bytes: forged.payload.clone(),
@@ -118,29 +118,29 @@ impl Adversary for RuleBreaker {
                     Some(_) => vec![],
                 }
             }
-            Frame::Blob { stream, index, part } => {
+            SimFrame::Blob { stream, index, part } => {
                 match self
                     .swapped
                     .get(&stream)
                     .and_then(|key| self.broken.get(key))
                     .and_then(|it| it.blobs.get(index))
                 {
-                    None => vec![Frame::Blob { stream, index, part }],
-                    Some(forged) => vec![Frame::Blob {
+                    None => vec![SimFrame::Blob { stream, index, part }],
+                    Some(forged) => vec![SimFrame::Blob {
                         stream,
                         index,
                         part: forged.clone(),
                     }],
                 }
             }
-            Frame::Message(ConsensusMessage::Proposal(mut proposal)) if proposal.proposer == means.address => {
+            SimFrame::Message(ConsensusMessage::Proposal(mut proposal)) if proposal.proposer == means.address => {
                 if let Some(id) = self.other_id(means, proposal.height, proposal.value_id) {
                     proposal.value_id = id;
                     let (height, round) = (proposal.height, proposal.round);
                     let bytes = sign::proposal(means.chain.chain_id, height, round, &id, proposal.valid_round);
                     proposal.signature = means.sign(&bytes);
                 }
-                vec![Frame::Message(ConsensusMessage::Proposal(proposal))]
+                vec![SimFrame::Message(ConsensusMessage::Proposal(proposal))]
             }
             other => vec![other],
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ultramarine_types::Height;
 
 use super::{Adversary, Means};
-use crate::wire::{Frame, StreamId};
+use crate::wire::{SimFrame, StreamId};
 
 /// What is kept back of one stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,9 +28,9 @@ pub struct Withholder {
 }
 
 impl Adversary for Withholder {
-    fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: Frame) -> Vec<Frame> {
+    fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: SimFrame) -> Vec<SimFrame> {
         let stream = match &frame {
-            Frame::Begin { stream, .. } => {
+            SimFrame::Begin { stream, .. } => {
                 let withheld = match means.dice.below(8) {
                     0 | 1 => Withheld::Everything,
                     2 => Withheld::Parts,
@@ -44,15 +44,15 @@ impl Adversary for Withholder {
                 self.streams.insert(*stream, withheld);
                 *stream
             }
-            Frame::Chunk { stream, .. } | Frame::Blob { stream, .. } | Frame::Fin { stream } => *stream,
+            SimFrame::Chunk { stream, .. } | SimFrame::Blob { stream, .. } | SimFrame::Fin { stream } => *stream,
             _ => return vec![frame],
         };
         let withheld = self.streams.get(&stream).copied().unwrap_or(Withheld::Nothing);
         let kept_back = match (withheld, &frame) {
             (Withheld::Everything, _) => true,
-            (Withheld::Parts, Frame::Chunk { .. } | Frame::Blob { .. }) => true,
-            (Withheld::SomeParts, Frame::Chunk { .. } | Frame::Blob { .. }) => means.dice.chance(500),
-            (Withheld::Fin, Frame::Fin { .. }) => true,
+            (Withheld::Parts, SimFrame::Chunk { .. } | SimFrame::Blob { .. }) => true,
+            (Withheld::SomeParts, SimFrame::Chunk { .. } | SimFrame::Blob { .. }) => means.dice.chance(500),
+            (Withheld::Fin, SimFrame::Fin { .. }) => true,
             _ => false,
         };
         if kept_back { vec![] } else { vec![frame] }

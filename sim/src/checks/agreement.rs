@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ultramarine_types::storage::{Decision, Tag};
 use ultramarine_types::{Height, ValidatorSet, ValueId, ValueKey};
 
-use super::Checked;
+use super::CheckOutcome;
 
 /// Every decision of every honest node.
 #[derive(Default, Debug)]
@@ -21,7 +21,7 @@ pub struct Agreement {
 
 impl Agreement {
     /// A node asks its store to commit.
-    pub fn commit(&mut self, decision: &Decision, validators: &ValidatorSet, chain_id: u64) -> Checked {
+    pub fn commit(&mut self, decision: &Decision, validators: &ValidatorSet, chain_id: u64) -> CheckOutcome {
         let certificate = &decision.certificate;
         if let Err(error) = ultramarine_core::certificate::verify_commit(validators, chain_id, certificate) {
             return Err((
@@ -51,7 +51,7 @@ impl Agreement {
     }
 
     /// I5: what a node stores as certified is what was decided.
-    pub fn stored(&self, key: ValueKey, tag: Tag) -> Checked {
+    pub fn stored(&self, key: ValueKey, tag: Tag) -> CheckOutcome {
         match self.decided.get(&key.height) {
             Some(decided) if tag == Tag::Certified && *decided != key.id => Err((
                 "I5",
@@ -73,7 +73,7 @@ impl Agreement {
     }
 
     /// What a node finds after a start.
-    pub fn recovered(&self, node: usize, head: Height) -> Checked {
+    pub fn recovered(&self, node: usize, head: Height) -> CheckOutcome {
         let newest = self.acknowledged.get(&node).copied().unwrap_or_default();
         if head < newest {
             return Err((

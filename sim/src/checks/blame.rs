@@ -2,11 +2,11 @@
 
 use ultramarine_types::network::Fault;
 
-use super::Checked;
+use super::CheckOutcome;
 
 /// A node charges a peer. Slowness and silence are measured, and happen to honest peers too when the network is cut;
 /// what an execution client says may be its own fault.
-pub fn charged(peer: usize, peer_is_honest: bool, fault: Fault) -> Checked {
+pub fn charged(peer: usize, peer_is_honest: bool, fault: Fault) -> CheckOutcome {
     let provable = !matches!(fault, Fault::Withheld | Fault::Execution);
     if peer_is_honest && provable {
         let invariant = if fault == Fault::Package { "I7" } else { "blame" };

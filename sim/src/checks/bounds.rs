@@ -6,7 +6,7 @@ use ultramarine_core::Core;
 use ultramarine_core::load::Load;
 use ultramarine_types::Height;
 
-use super::Checked;
+use super::CheckOutcome;
 
 /// Intentions of one call of the core.
 const CORE_OUTBOX_MAX: usize = 2048;
@@ -30,13 +30,13 @@ pub struct Bounds {
 
 impl Bounds {
     /// One call of the core pushed this many intentions.
-    pub fn core_outbox(&mut self, len: usize) -> Checked {
+    pub fn core_outbox(&mut self, len: usize) -> CheckOutcome {
         self.core_outbox_max = self.core_outbox_max.max(len);
         within("intentions of one call", len, CORE_OUTBOX_MAX)
     }
 
     /// What a core holds because of what its peers send.
-    pub fn core_load(&mut self, core: &Core, validators: usize) -> Checked {
+    pub fn core_load(&mut self, core: &Core, validators: usize) -> CheckOutcome {
         let rounds = self.rounds.entry(core.head().next()).or_insert(1);
         if let Some(round) = core.round() {
             *rounds = (*rounds).max(round.0 as usize + 1);
@@ -48,24 +48,24 @@ impl Bounds {
     }
 
     /// This many requests wait at a store.
-    pub fn store_queue(&mut self, len: usize) -> Checked {
+    pub fn store_queue(&mut self, len: usize) -> CheckOutcome {
         self.store_queue_max = self.store_queue_max.max(len);
         within("requests at the store", len, STORE_QUEUE_MAX)
     }
 
     /// A join has reserved this many bytes.
-    pub fn join_bytes(&mut self, bytes: usize, limit: usize) -> Checked {
+    pub fn join_bytes(&mut self, bytes: usize, limit: usize) -> CheckOutcome {
         self.join_bytes_max = self.join_bytes_max.max(bytes);
         within("bytes in assembly", bytes, limit)
     }
 
     /// A machine was woken again at the same moment.
-    pub fn wakes(&self, count: u32) -> Checked {
+    pub fn wakes(&self, count: u32) -> CheckOutcome {
         within("wakes at one moment", count as usize, WAKES_PER_MOMENT_MAX as usize)
     }
 }
 
-fn within(what: &str, found: usize, limit: usize) -> Checked {
+fn within(what: &str, found: usize, limit: usize) -> CheckOutcome {
     if found > limit {
         Err(("I11", format!("{found} {what}, at most {limit}")))
     } else {

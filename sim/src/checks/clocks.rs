@@ -7,7 +7,7 @@ use ultramarine_core::clocks::Grade;
 use ultramarine_core::io::Event;
 use ultramarine_types::Nanos;
 
-use super::Checked;
+use super::CheckOutcome;
 use crate::clock::NodeClock;
 
 const AGREE_NS: u64 = 1_200_000_000;
@@ -16,11 +16,11 @@ const MEMORY: Nanos = Nanos::from_millis(20_000);
 
 /// When each node last disagreed with a third of the power.
 #[derive(Default)]
-pub struct Clocks {
+pub struct ClockCheck {
     disagreed: Vec<Nanos>,
 }
 
-impl Clocks {
+impl ClockCheck {
     /// Looks at all clocks, validators first; to be called whenever one was told to its node.
     pub fn look(&mut self, now: Nanos, clocks: &[NodeClock], validators: usize) {
         self.disagreed.resize(clocks.len(), Nanos::ZERO);
@@ -35,7 +35,7 @@ impl Clocks {
     }
 
     /// What a node says of its clock.
-    pub fn said(&self, now: Nanos, node: usize, event: &Event) -> Checked {
+    pub fn said(&self, now: Nanos, node: usize, event: &Event) -> CheckOutcome {
         let Event::Clock { offset_ns, grade, .. } = event else {
             return Ok(());
         };

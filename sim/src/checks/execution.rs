@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use ultramarine_types::execution::{EngineReply, Executed, PayloadStatus};
 use ultramarine_types::{Hash, Init};
 
-use super::Checked;
+use super::CheckOutcome;
 
 /// What each node's execution client confirmed, over all lives.
 #[derive(Default, Debug)]
-pub struct Execution {
+pub struct ExecutionCheck {
     /// Blocks answered `VALID` to a payload, built ones included.
     executed: BTreeSet<(usize, Hash)>,
     /// Heads answered `VALID` with their own hash to a forkchoice update.
@@ -18,7 +18,7 @@ pub struct Execution {
     refused: BTreeSet<(usize, Hash)>,
 }
 
-impl Execution {
+impl ExecutionCheck {
     /// A reply is about to be told to a node's core. `block`: of the value that `Execute` was about, `parent` block of
     /// a `Build`.
     pub fn replied(&mut self, node: usize, reply: &EngineReply, block: Option<Hash>) {
@@ -61,7 +61,7 @@ impl Execution {
     }
 
     /// A node says yes to a value for the first time: it proposes it or prevotes for it.
-    pub fn accepted(&self, node: usize, init: &Init) -> Checked {
+    pub fn accepted(&self, node: usize, init: &Init) -> CheckOutcome {
         let header = &init.metadata.header;
         if !self.executed.contains(&(node, header.block_hash)) {
             return Err((

@@ -3,10 +3,10 @@
 
 use ultramarine_types::Height;
 
-use super::Checked;
+use super::CheckOutcome;
 
 /// A node's core has had its say, and its network tile has carried it out.
-pub fn checked(head: Height, lowest_known: Option<Height>, lowest_in_assembly: Option<Height>) -> Checked {
+pub fn checked(head: Height, lowest_known: Option<Height>, lowest_in_assembly: Option<Height>) -> CheckOutcome {
     for (who, lowest) in [("core", lowest_known), ("join", lowest_in_assembly)] {
         if let Some(height) = lowest.filter(|height| *height <= head) {
             return Err((

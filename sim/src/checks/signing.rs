@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ultramarine_types::{ConsensusMessage, Height, Init, Round, Signature, ValueId, VoteKind};
 
-use super::Checked;
+use super::CheckOutcome;
 use crate::disk::Disk;
 
 /// What a node said at one step.
@@ -17,7 +17,7 @@ struct Said {
 
 /// The steps of a round in which a node signs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Step {
+pub enum SignedStep {
     Init,
     Proposal,
     Prevote,
@@ -27,7 +27,7 @@ pub enum Step {
 /// Every message that every honest node ever signed and sent.
 #[derive(Default, Debug)]
 pub struct Signing {
-    said: BTreeMap<(usize, Height, Round, Step), Said>,
+    said: BTreeMap<(usize, Height, Round, SignedStep), Said>,
 }
 
 impl Signing {
@@ -41,8 +41,8 @@ impl Signing {
         match message {
             ConsensusMessage::Vote(vote) => {
                 let step = match vote.kind {
-                    VoteKind::Prevote => Step::Prevote,
-                    VoteKind::Precommit => Step::Precommit,
+                    VoteKind::Prevote => SignedStep::Prevote,
+                    VoteKind::Precommit => SignedStep::Precommit,
                 };
                 let said = Said {
                     value_id: vote.value_id,
@@ -57,7 +57,7 @@ impl Signing {
                 };
                 self.say(
                     node,
-                    (proposal.height, proposal.round, Step::Proposal),
+                    (proposal.height, proposal.round, SignedStep::Proposal),
                     said,
                     &proposal.signature,
                     disk,
@@ -68,7 +68,7 @@ impl Signing {
     }
 
     /// A node streams a value of its own making.
-    pub fn streamed(&mut self, node: usize, init: &Init, disk: &Disk) -> Checked {
+    pub fn streamed(&mut self, node: usize, init: &Init, disk: &Disk) -> CheckOutcome {
         let metadata = &init.metadata;
         let said = Said {
             value_id: Some(metadata.id()),
@@ -76,7 +76,7 @@ impl Signing {
         };
         self.say(
             node,
-            (metadata.height, metadata.origin_round, Step::Init),
+            (metadata.height, metadata.origin_round, SignedStep::Init),
             said,
             &init.signature,
             disk,
@@ -101,7 +101,7 @@ impl Signing {
     fn say(
         &mut self,
         node: usize,
-        (height, round, step): (Height, Round, Step),
+        (height, round, step): (Height, Round, SignedStep),
         said: Said,
         signature: &Signature,
         disk: &Disk,
@@ -119,7 +119,7 @@ impl Signing {
         let justified = disk.log_holds(&signature.0)
             || said
                 .value_id
-                .is_some_and(|id| step == Step::Init && disk.log_holds(&id.0));
+                .is_some_and(|id| step == SignedStep::Init && disk.log_holds(&id.0));
         if !justified {
             return Err((
                 "I8",

@@ -5,13 +5,13 @@ use ultramarine_types::storage::{Blobs, Decision, StoreRequest};
 use ultramarine_types::verify::Finding;
 use ultramarine_types::{Assembly, Height, ValueKey};
 
-use super::Checked;
+use super::CheckOutcome;
 use crate::blobs;
 use crate::disk::Disk;
 
 /// A node hands its store a request. `tip`: the newest height decided anywhere; `retention`: the chain's least, in
 /// heights.
-pub fn request(disk: &Disk, request: &StoreRequest, tip: Height, retention: u64) -> Checked {
+pub fn request(disk: &Disk, request: &StoreRequest, tip: Height, retention: u64) -> CheckOutcome {
     match request {
         StoreRequest::Commit(decision) => commit(disk, decision, tip, retention),
         StoreRequest::BeginEpoch { height } if *height != disk.head().next() => Err((
@@ -29,7 +29,7 @@ pub fn request(disk: &Disk, request: &StoreRequest, tip: Height, retention: u64)
     }
 }
 
-fn commit(disk: &Disk, decision: &Decision, tip: Height, retention: u64) -> Checked {
+fn commit(disk: &Disk, decision: &Decision, tip: Height, retention: u64) -> CheckOutcome {
     let certificate = &decision.certificate;
     let (height, key) = (
         certificate.height,
@@ -94,7 +94,7 @@ fn proven(assembly: &Assembly) -> Result<(), String> {
 }
 
 /// At the end: what is decided is whole and linked.
-pub fn audit(disk: &Disk) -> Checked {
+pub fn audit(disk: &Disk) -> CheckOutcome {
     let mut next = Height(1);
     let mut parent_root = ultramarine_types::Hash::ZERO;
     for (height, value) in disk.decisions() {

@@ -7,7 +7,7 @@ use ultramarine_types::{Height, Nanos};
 
 use super::{Scenario, wait};
 use crate::RunConfig;
-use crate::world::{Notice, World};
+use crate::world::{World, WorldNotice};
 
 const SECOND: i64 = 1_000_000_000;
 /// Whose clock is wrong.
@@ -56,7 +56,9 @@ impl Heard {
 
     fn hear(&mut self, world: &World) {
         for notice in &world.notices {
-            let Notice::Core { node, event } = notice else { continue };
+            let WorldNotice::Core { node, event } = notice else {
+                continue;
+            };
             match event.as_ref() {
                 Event::Clock { offset_ns, grade, .. } => {
                     self.own[*node] = (*grade, *offset_ns);
@@ -140,7 +142,7 @@ fn all_ahead(world: &mut World) -> Result<(), String> {
     let mut told = vec![false; world.nodes.len()];
     wait(world, SOON, "everybody says how long the chain stands", |world| {
         for notice in &world.notices {
-            if let Notice::Core { node, event } = notice
+            if let WorldNotice::Core { node, event } = notice
                 && let Event::Stalled { why, .. } = event.as_ref()
                 && why.contains("ahead of our clock")
                 && why.contains(" s from now")
@@ -154,7 +156,7 @@ fn all_ahead(world: &mut World) -> Result<(), String> {
     let mut moved = vec![false; world.nodes.len()];
     wait(world, AHEAD as u64 + 60, "the chain goes on, and says so", |world| {
         for notice in &world.notices {
-            if let Notice::Core { node, event } = notice {
+            if let WorldNotice::Core { node, event } = notice {
                 match event.as_ref() {
                     Event::Moving { .. } => moved[*node] = true,
                     Event::Clock { grade, .. } if *grade > Grade::Right => moved.clear(),

@@ -13,7 +13,7 @@ use ultramarine_types::{ConsensusMessage, Height, Round, VoteKind};
 
 use super::{Scenario, wait};
 use crate::RunConfig;
-use crate::wire::Frame;
+use crate::wire::SimFrame;
 use crate::world::World;
 
 pub const SCENARIO: Scenario = Scenario {
@@ -37,7 +37,7 @@ fn script(world: &mut World) -> Result<(), String> {
     let (c, d) = (elected(world, Round(2))?, elected(world, Round(3))?);
     let of_a = world.nodes[a].address;
     world.filter = Some(Box::new(move |_, to, frame| {
-        let Frame::Message(message) = frame else { return true };
+        let SimFrame::Message(message) = frame else { return true };
         if message.height() != height || message.round() != Round(0) {
             return true;
         }

@@ -14,8 +14,8 @@ use ultramarine_types::{ConsensusMessage, Height, Round};
 use super::{Scenario, wait};
 use crate::RunConfig;
 use crate::network::Weather;
-use crate::wire::Frame;
-use crate::world::{Notice, World};
+use crate::wire::SimFrame;
+use crate::world::{World, WorldNotice};
 
 const BLOBS: u32 = 6;
 
@@ -49,11 +49,11 @@ fn script(world: &mut World) -> Result<(), String> {
         let deaf = world.node_of(&last).ok_or("the last proposer is no node")?;
         world.filter = Some(Box::new(move |from, to, frame| match frame {
             _ if to != deaf => true,
-            Frame::Message(ConsensusMessage::Proposal(proposal)) => {
+            SimFrame::Message(ConsensusMessage::Proposal(proposal)) => {
                 (proposal.height, proposal.round) != (height, Round(0))
             }
-            Frame::Blob { index, .. } => from != victim || *index <= 2,
-            Frame::Fin { .. } => from != victim,
+            SimFrame::Blob { index, .. } => from != victim || *index <= 2,
+            SimFrame::Fin { .. } => from != victim,
             _ => true,
         }));
     }
@@ -62,7 +62,7 @@ fn script(world: &mut World) -> Result<(), String> {
     let mut have = BTreeSet::new();
     wait(world, 60, "a stream is in its middle", |world| {
         have.extend(world.notices.iter().filter_map(|notice| match notice {
-            Notice::Blob { from, to, index } if (*from, *index) == (victim, blob) => Some(*to),
+            WorldNotice::Blob { from, to, index } if (*from, *index) == (victim, blob) => Some(*to),
             _ => None,
         }));
         have.len() == reached

@@ -5,7 +5,7 @@ use ultramarine_types::{Height, Nanos};
 
 use super::{Scenario, wait};
 use crate::RunConfig;
-use crate::world::{Notice, World};
+use crate::world::{World, WorldNotice};
 
 pub const SCENARIO: Scenario = Scenario {
     name: "wiped-validator",
@@ -45,7 +45,7 @@ fn script(world: &mut World) -> Result<(), String> {
         signs |= world
             .notices
             .iter()
-            .any(|notice| matches!(notice, Notice::Sent { node, .. } if *node == victim));
+            .any(|notice| matches!(notice, WorldNotice::Sent { node, .. } if *node == victim));
         signs
     })
 }

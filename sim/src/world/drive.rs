@@ -3,7 +3,7 @@
 use ultramarine_core::io::{Event as CoreEvent, Input, Output, Stop};
 use ultramarine_types::{Machine, Nanos};
 
-use super::{Event, Notice, World};
+use super::{Event, World, WorldNotice};
 use crate::checks::forgetting;
 use crate::shown;
 
@@ -241,7 +241,7 @@ impl World {
         }
         let checked = self.checks.clocks.said(self.now, index, &event);
         self.note(index, checked);
-        self.notices.push(Notice::Core {
+        self.notices.push(WorldNotice::Core {
             node: index,
             event: Box::new(event),
         });

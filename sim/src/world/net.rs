@@ -12,8 +12,8 @@ use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, OfferKind
 use ultramarine_types::{Init, Nanos, ValueKey};
 
 use super::{Event, Incoming, World};
-use crate::checks::{Checked, blame, validity};
-use crate::wire::{Frame, StreamId};
+use crate::checks::{CheckOutcome, blame, validity};
+use crate::wire::{SimFrame, StreamId};
 
 /// From the network tile to the core over their link.
 const HOP: Nanos = Nanos(20_000);
@@ -24,7 +24,7 @@ impl World {
             NetCommand::Send { to, message } => self.send_message(index, to, message),
             NetCommand::Status { to, status } => {
                 if let Some(peer) = self.peer_index(&to) {
-                    self.send(index, peer, Frame::Status(status));
+                    self.send(index, peer, SimFrame::Status(status));
                 }
             }
             NetCommand::Admit { offer, tag } => {
@@ -71,12 +71,12 @@ impl World {
     }
 
     /// A frame arrives at a running node.
-    pub(crate) fn receive(&mut self, from: usize, index: usize, frame: Frame) {
+    pub(crate) fn receive(&mut self, from: usize, index: usize, frame: SimFrame) {
         let peer = self.nodes[from].peer;
         match frame {
-            Frame::Message(message) => self.feed(index, Input::Net(NetEvent::Message { peer, message })),
-            Frame::Status(status) => self.feed(index, Input::Net(NetEvent::Status { peer, status })),
-            Frame::Begin {
+            SimFrame::Message(message) => self.feed(index, Input::Net(NetEvent::Message { peer, message })),
+            SimFrame::Status(status) => self.feed(index, Input::Net(NetEvent::Status { peer, status })),
+            SimFrame::Begin {
                 stream,
                 init,
                 kind,
@@ -85,9 +85,9 @@ impl World {
             } => {
                 self.begin(from, index, stream, init, kind, certificate, answers);
             }
-            Frame::Blob { .. } | Frame::Chunk { .. } | Frame::Fin { .. } => self.part(from, index, frame),
-            Frame::Gone { stream } => self.stream_gone(index, stream),
-            Frame::PartsRequest { stream, key, missing } => match self.nodes[index].disk.value(&key) {
+            SimFrame::Blob { .. } | SimFrame::Chunk { .. } | SimFrame::Fin { .. } => self.part(from, index, frame),
+            SimFrame::Gone { stream } => self.stream_gone(index, stream),
+            SimFrame::PartsRequest { stream, key, missing } => match self.nodes[index].disk.value(&key) {
                 Ok(assembly) => {
                     self.stream_out(
                         index,
@@ -100,10 +100,10 @@ impl World {
                         missing.as_ref(),
                     );
                 }
-                Err(_) => self.send(index, from, Frame::Gone { stream }),
+                Err(_) => self.send(index, from, SimFrame::Gone { stream }),
             },
-            Frame::SyncRequest { stream, height, want } => self.serve(index, from, stream, height, want),
-            Frame::SyncAnswer { stream, end } => {
+            SimFrame::SyncRequest { stream, height, want } => self.serve(index, from, stream, height, want),
+            SimFrame::SyncAnswer { stream, end } => {
                 if let Some((_, height)) = self.nodes[index].syncs.remove(&stream) {
                     self.feed(index, Input::Net(NetEvent::SyncEnded { peer, height, end }));
                 }
@@ -149,7 +149,7 @@ impl World {
     }
 
     /// A node says that a value is invalid: so it must be, or its own execution client must have said so.
-    pub(crate) fn check_invalid(&self, index: usize, key: &ValueKey, reason: &str) -> Checked {
+    pub(crate) fn check_invalid(&self, index: usize, key: &ValueKey, reason: &str) -> CheckOutcome {
         let Some(init) = self.checks.values.get(&key.id) else {
             return Ok(());
         };

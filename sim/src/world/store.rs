@@ -5,7 +5,7 @@ use ultramarine_types::Evidence;
 use ultramarine_types::storage::{StoreReply, StoreRequest};
 
 use super::{Event, World};
-use crate::checks::{Checked, storage};
+use crate::checks::{CheckOutcome, storage};
 
 impl World {
     pub(crate) fn store_request(&mut self, index: usize, request: StoreRequest) {
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Evidence convicts adversaries only, and of something: an honest node never signs what contradicts it.
-    fn check_evidence(&self, evidence: &Evidence) -> Checked {
+    fn check_evidence(&self, evidence: &Evidence) -> CheckOutcome {
         let signer = self
             .nodes
             .iter()

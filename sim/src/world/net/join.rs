@@ -9,8 +9,8 @@ use ultramarine_types::network::{Fault, NetEvent, OfferId, OfferKind, SyncEnd};
 use ultramarine_types::storage::StoreRequest;
 use ultramarine_types::{CommitCertificate, Height, Init, Machine, Nanos, Outbox, ValueKey};
 
-use crate::wire::{Frame, StreamId};
-use crate::world::{Event, Incoming, Notice, World};
+use crate::wire::{SimFrame, StreamId};
+use crate::world::{Event, Incoming, World, WorldNotice};
 
 impl World {
     pub(crate) fn join_wake(&mut self, index: usize) {
@@ -119,7 +119,7 @@ impl World {
         }
     }
 
-    pub(super) fn part(&mut self, from: usize, index: usize, frame: Frame) {
+    pub(super) fn part(&mut self, from: usize, index: usize, frame: SimFrame) {
         let Some(stream) = frame.stream() else { return };
         let Some(incoming) = self.nodes[index].streams.get_mut(&stream) else {
             return;
@@ -127,8 +127,8 @@ impl World {
         if incoming.peer != from {
             return;
         }
-        if let Frame::Blob { index: position, .. } = &frame {
-            self.notices.push(Notice::Blob {
+        if let SimFrame::Blob { index: position, .. } = &frame {
+            self.notices.push(WorldNotice::Blob {
                 from,
                 to: index,
                 index: *position,
@@ -141,19 +141,19 @@ impl World {
         }
     }
 
-    fn read(&mut self, index: usize, frame: Frame) {
+    fn read(&mut self, index: usize, frame: SimFrame) {
         let input = match frame {
-            Frame::Chunk { stream, index, bytes } => JoinInput::Chunk {
+            SimFrame::Chunk { stream, index, bytes } => JoinInput::Chunk {
                 stream: OfferId(stream.0),
                 index: index as u32,
                 bytes,
             },
-            Frame::Blob { stream, index, part } => JoinInput::Blob {
+            SimFrame::Blob { stream, index, part } => JoinInput::Blob {
                 stream: OfferId(stream.0),
                 index: index as u16,
                 part,
             },
-            Frame::Fin { stream } => {
+            SimFrame::Fin { stream } => {
                 self.nodes[index].streams.remove(&stream);
                 JoinInput::Fin {
                     stream: OfferId(stream.0),
@@ -191,7 +191,7 @@ impl World {
                         self.send(
                             index,
                             to,
-                            Frame::PartsRequest {
+                            SimFrame::PartsRequest {
                                 stream: StreamId(stream.0),
                                 key,
                                 missing,

@@ -11,10 +11,10 @@ use ultramarine_types::storage::Blobs;
 use ultramarine_types::{Assembly, CommitCertificate, ConsensusMessage, Height, ValueId, ValueKey, VoteKind};
 
 use crate::adversaries::Means;
-use crate::checks::Checked;
+use crate::checks::CheckOutcome;
 use crate::network::Route;
-use crate::wire::{Frame, StreamId};
-use crate::world::{Event, Notice, World};
+use crate::wire::{SimFrame, StreamId};
+use crate::world::{Event, World, WorldNotice};
 
 impl World {
     pub(super) fn send_message(&mut self, index: usize, to: Recipients, message: ConsensusMessage) {
@@ -34,7 +34,7 @@ impl World {
             }
         }
         if own {
-            self.notices.push(Notice::Sent {
+            self.notices.push(WorldNotice::Sent {
                 node: index,
                 message: Box::new(message.clone()),
             });
@@ -44,12 +44,12 @@ impl World {
             Recipients::One(peer) => self.peer_index(&peer).into_iter().collect(),
         };
         for peer in peers {
-            self.send(index, peer, Frame::Message(message.clone()));
+            self.send(index, peer, SimFrame::Message(message.clone()));
         }
     }
 
     /// A new proposal or prevote for a value leaves a node.
-    fn check_accepted(&self, index: usize, message: &ConsensusMessage) -> Checked {
+    fn check_accepted(&self, index: usize, message: &ConsensusMessage) -> CheckOutcome {
         let (id, round): (ValueId, _) = match message {
             ConsensusMessage::Proposal(proposal) => (proposal.value_id, proposal.round),
             ConsensusMessage::Vote(vote) if vote.kind == VoteKind::Prevote => match vote.value_id {
@@ -87,7 +87,7 @@ impl World {
                 .streamed(index, &assembly.init, &self.nodes[index].disk);
             self.note(index, checked);
         }
-        self.notices.push(Notice::Stream { node: index, key });
+        self.notices.push(WorldNotice::Stream { node: index, key });
         let peers: Vec<usize> = match to {
             Recipients::All => self.nodes[index].sees.iter().copied().collect(),
             Recipients::One(peer) => self.peer_index(&peer).into_iter().collect(),
@@ -114,7 +114,7 @@ impl World {
         self.send(
             index,
             to,
-            Frame::Begin {
+            SimFrame::Begin {
                 stream,
                 init: Arc::clone(&assembly.init),
                 kind,
@@ -130,7 +130,7 @@ impl World {
                 self.send(
                     index,
                     to,
-                    Frame::Chunk {
+                    SimFrame::Chunk {
                         stream,
                         index: position,
                         bytes,
@@ -144,7 +144,7 @@ impl World {
                     self.send(
                         index,
                         to,
-                        Frame::Blob {
+                        SimFrame::Blob {
                             stream,
                             index: position,
                             part: part.clone(),
@@ -153,7 +153,7 @@ impl World {
                 }
             }
         }
-        self.send(index, to, Frame::Fin { stream });
+        self.send(index, to, SimFrame::Fin { stream });
     }
 
     pub(super) fn sync(&mut self, index: usize, peer: ultramarine_types::PeerId, height: Height, want: SyncWant) {
@@ -170,21 +170,21 @@ impl World {
                 stream,
             },
         );
-        self.send(index, to, Frame::SyncRequest { stream, height, want });
+        self.send(index, to, SimFrame::SyncRequest { stream, height, want });
     }
 
     pub(super) fn serve(&mut self, index: usize, to: usize, stream: StreamId, height: Height, want: SyncWant) {
         let node = &self.nodes[index];
         let Some(value) = node.disk.decided(height) else {
             let end = SyncEnd::NotDecided { tip: node.disk.head() };
-            return self.send(index, to, Frame::SyncAnswer { stream, end });
+            return self.send(index, to, SimFrame::SyncAnswer { stream, end });
         };
         let certificate = value.decided.certificate.clone();
         if want == SyncWant::Certificate {
             return self.send(
                 index,
                 to,
-                Frame::SyncAnswer {
+                SimFrame::SyncAnswer {
                     stream,
                     end: SyncEnd::Certificate(certificate),
                 },
@@ -199,7 +199,7 @@ impl World {
         self.stream_out(index, to, &assembly, stream, kind, Some(certificate), true, None);
     }
 
-    pub(crate) fn send(&mut self, from: usize, to: usize, frame: Frame) {
+    pub(crate) fn send(&mut self, from: usize, to: usize, frame: SimFrame) {
         let frames = match self.nodes[from].adversary.take() {
             None => vec![frame],
             Some(mut adversary) => {
@@ -222,8 +222,8 @@ impl World {
         }
     }
 
-    fn put_on_wire(&mut self, from: usize, to: usize, frame: Frame) {
-        if let Frame::Begin { init, .. } = &frame {
+    fn put_on_wire(&mut self, from: usize, to: usize, frame: SimFrame) {
+        if let SimFrame::Begin { init, .. } = &frame {
             self.checks.learn(init.key().id, init);
         }
         if self.filter.as_ref().is_some_and(|keeps| !keeps(from, to, &frame)) {
@@ -233,7 +233,7 @@ impl World {
         if stream.is_some_and(|stream| self.broken.contains(&stream)) {
             return;
         }
-        let request = matches!(frame, Frame::PartsRequest { .. } | Frame::SyncRequest { .. });
+        let request = matches!(frame, SimFrame::PartsRequest { .. } | SimFrame::SyncRequest { .. });
         match (
             self.network.route(self.now, from, to, frame.bytes(), stream.is_some()),
             stream,
