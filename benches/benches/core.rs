@@ -1,5 +1,5 @@
-//! What the core does for every message: a log record written and read, beside rkyv's archive of the same vote; and a quorum's
-//! certificate verified, which is ed25519's arithmetic.
+//! What the core does for every message: a log record written and read, beside rkyv's archive of the same vote; and a
+//! quorum's certificate verified, which is ed25519's arithmetic.
 
 use std::hint::black_box;
 

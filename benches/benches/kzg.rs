@@ -1,8 +1,9 @@
-//! Verifying blob proofs: ours beside `c-kzg`'s batch call and the `eip4844` crate, one thread each; and making fresh blobs.
+//! Verifying blob proofs: ours beside `c-kzg`'s batch call and the `eip4844` crate, one thread each; and making fresh
+//! blobs.
 //!
-//! `cargo bench -p ultramarine-benches --bench kzg` gives criterion's statistics on wall time. The table of record, on thread
-//! CPU time with the verifiers taking turns, is `cargo run --release -p ultramarine-kzg-pipeline --example measure`; both use
-//! the samples of `ultramarine_kzg_pipeline::measure`.
+//! `cargo bench -p ultramarine-benches --bench kzg` gives criterion's statistics on wall time. The table of record, on
+//! thread CPU time with the verifiers taking turns, is `cargo run --release -p ultramarine-kzg-pipeline --example
+//! measure`; both use the samples of `ultramarine_kzg_pipeline::measure`.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -53,7 +54,8 @@ fn blame(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A blob nobody has seen, with its commitment and proof: ours of low degree beside `c-kzg`'s of the same blob. One thread.
+/// A blob nobody has seen, with its commitment and proof: ours of low degree beside `c-kzg`'s of the same blob. One
+/// thread.
 fn fresh(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("make a fresh blob, commit and prove");
     group.sample_size(10);

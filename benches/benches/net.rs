@@ -1,8 +1,8 @@
 //! A value over loopback: our split, QUIC with mutual authentication, and part reader, beside plain TCP with one
 //! archive of the whole value, encoded and decoded with copies.
 //!
-//! TCP here has neither encryption nor peers to multiplex, and loopback has no loss, so it is the easier race; what it
-//! pays for is encoding, and holding the value twice on either side.
+//! TCP here has neither encryption nor peers to multiplex, and loopback has no loss, so it is the easier race. It pays
+//! for encoding, and for holding the value twice on either side.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

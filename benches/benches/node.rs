@@ -1,5 +1,7 @@
-//! What the node does with a built block: the execution client's answer to `engine_getPayloadV4`, a quarter of a megabyte of hex
-//! a blob, fetched over HTTP and over a Unix socket, and read beside alloy's types for the same answer.
+//! What the node does with a built block: the execution client's answer to `engine_getPayloadV4`.
+//!
+//! It is a quarter of a megabyte of hex a blob. It is fetched over HTTP and over a Unix socket, and read beside alloy's
+//! types for the same answer.
 
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -23,7 +25,8 @@ fn answer(blobs: usize) -> Vec<u8> {
         "executionPayload": {
             "parentHash": hex(1, 32), "feeRecipient": hex(2, 20), "stateRoot": hex(3, 32), "receiptsRoot": hex(4, 32),
             "logsBloom": hex(0, 256), "prevRandao": hex(5, 32), "blockNumber": "0x7", "gasLimit": "0x1c9c380",
-            "gasUsed": "0x5208", "timestamp": "0x64", "extraData": "0x", "baseFeePerGas": "0x7", "blockHash": hex(6, 32),
+            "gasUsed": "0x5208", "timestamp": "0x64", "extraData": "0x", "baseFeePerGas": "0x7",
+            "blockHash": hex(6, 32),
             "transactions": all(7, 200), "withdrawals": [], "blobGasUsed": "0x20000", "excessBlobGas": "0x0",
         },
         "blockValue": "0x1",

@@ -195,7 +195,10 @@ fn buffer(criterion: &mut Criterion) {
 
 criterion_group! {
     name = runtime;
-    config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).without_plots();
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .without_plots();
     targets = give_and_take, hop, stream, record, buffer
 }
 criterion_main!(runtime);

@@ -1,4 +1,5 @@
-//! The sidecar tree of a block: our body root and all inclusion proofs, beside ssz_rs merkleizing the commitments alone.
+//! The sidecar tree of a block: our body root and all inclusion proofs, beside ssz_rs merkleizing the commitments
+//! alone.
 //!
 //! ssz_rs does less here: no proofs, and not the eleven other fields of the body.
 

@@ -28,17 +28,15 @@ pub struct DevElOptions {
     pub auth: SocketAddr,
     /// The secret shared with the node.
     pub jwt: [u8; 32],
-    /// Whether to answer only once the trusted setup is loaded, which takes seconds: a chain that begins with it has blobs
-    /// from its first heights on, instead of empty blocks until then.
+    /// Whether to answer only once the trusted setup is loaded, which takes seconds. A chain that begins with it has
+    /// blobs from its first heights on. Without it, blocks are empty until then.
     pub wait_for_setup: bool,
 }
 
 /// A client that runs.
 #[derive(Debug)]
 pub struct Running {
-    /// Public JSON-RPC.
     pub http: SocketAddr,
-    /// Engine API.
     pub auth: SocketAddr,
     task: JoinHandle<Result<()>>,
 }

@@ -28,11 +28,9 @@ const LOOKUP_INTERVAL: f64 = 1.0;
 pub struct Peerless {
     /// What the client calls itself.
     pub node: Node,
-    /// The same, signed.
     pub record: NodeRecord,
     /// Would fetch blocks from peers; without any it answers `SYNCING` for a head it does not know.
     pub syncer: SyncManager,
-    /// Knows no peers.
     pub peers: PeerHandler,
 }
 

@@ -243,7 +243,8 @@ fn find_binary(told: Option<&Path>, cargo: Option<OsString>, beside: &Path) -> R
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
             .arg("--profile")
             .arg(profile);
-        // What cargo says of this package makes build scripts of others run again, and all that depends on them be compiled.
+        // What cargo says of this package makes build scripts of others run again, and all that depends on them be
+        // compiled.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {

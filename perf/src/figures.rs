@@ -15,15 +15,11 @@ use crate::watch::Seenings;
 /// Every figure of one run. What is "a blob" is a blob decided by a node between the first and the last look at it.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Figures {
-    /// The chain's limit.
     pub blobs_per_block_max: u32,
-    /// Heights decided.
     pub heights: u64,
-    /// Blobs decided.
     pub blobs: u64,
     /// Heights that needed more than one round.
     pub rounds_above_zero: u64,
-    /// What was published.
     pub load: Load,
     /// Blobs in the mean block.
     pub blobs_per_block: f64,
@@ -56,7 +52,7 @@ pub struct Figures {
 pub struct Quantiles {
     /// Median.
     pub p50: f64,
-    /// 99th percentile.
+    /// The 99th percentile.
     pub p99: f64,
 }
 

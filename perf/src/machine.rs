@@ -9,14 +9,12 @@ pub struct Machine {
     pub cpu: String,
     /// Cores this process may use.
     pub cores: usize,
-    /// Kernel release.
     pub kernel: String,
     /// Memory, in bytes.
     pub memory_bytes: u64,
 }
 
 impl Machine {
-    /// This machine.
     pub fn read() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();

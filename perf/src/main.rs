@@ -5,8 +5,9 @@
 //!          └── final JSON ──▶ outcome ─────────▶ report.html, figures.json, <stage>.hgrm
 //! ```
 //!
-//! A *run* is one network from start to its last height; a *stage* is a span of a block's life as the nodes' own
-//! histograms measure it; the *report* is one HTML file that needs nothing else to be read.
+//! - A *run* is one network from start to its last height.
+//! - A *stage* is a span of a block's life, as the nodes' own histograms measure it.
+//! - The *report* is one HTML file that needs nothing else to be read.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -3,19 +3,16 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// `devnet.json`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Nodes {
     /// One entry per node, in order.
     pub nodes: Vec<Node>,
 }
 
-/// A running node.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Node {
     /// Its name or number.
     pub id: serde_json::Value,
-    /// Its process.
     pub pid: u32,
     /// Its execution client's process, if that has one of its own.
     #[serde(default)]
@@ -36,22 +33,18 @@ impl Node {
 pub struct Outcome {
     /// Whether all nodes decided the same value at every height.
     pub agreement: bool,
-    /// Heights decided.
     pub heights: u64,
-    /// Blobs decided.
     pub blobs: u64,
     /// Bytes of those blobs.
     pub bytes: u64,
     /// Heights that needed more than one round.
     pub rounds_above_zero: u64,
-    /// What was published.
     #[serde(default)]
     pub load: Load,
     /// Every node at the end.
     pub nodes: Vec<NodeOutcome>,
 }
 
-/// What was published.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 pub struct Load {
     /// Whether blobs came again: what a node has verified before costs it nothing.
@@ -80,12 +73,9 @@ impl Load {
 pub struct NodeOutcome {
     /// Its name or number.
     pub id: serde_json::Value,
-    /// Its decided height.
     pub height: u64,
-    /// Its execution head.
     #[serde(default)]
     pub head: serde_json::Value,
-    /// Blobs it decided.
     pub blobs: u64,
 }
 
@@ -132,8 +122,10 @@ fn text_of(value: &serde_json::Value) -> String {
 mod tests {
     use super::*;
 
-    const OBJECT: &str = r#"{"agreement": true, "heights": 40, "blobs": 160, "bytes": 20971520, "rounds_above_zero": 1, "load": {"repeats": false, "seed": 9},
-        "nodes": [{"id": 0, "height": 40, "head": "0xab", "blobs": 160}, {"id": "node-1", "height": 41, "head": null, "blobs": 161}],
+    const OBJECT: &str = r#"{"agreement": true, "heights": 40, "blobs": 160, "bytes": 20971520, "rounds_above_zero": 1,
+        "load": {"repeats": false, "seed": 9},
+        "nodes": [{"id": 0, "height": 40, "head": "0xab", "blobs": 160},
+            {"id": "node-1", "height": 41, "head": null, "blobs": 161}],
         "latency_ms": {"vote": {"p50": 1.5, "p90": 2.0, "p99": 3.0, "max": 4.0}}}"#;
 
     #[test]

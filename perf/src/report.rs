@@ -25,13 +25,9 @@ use figures::{bytes, count, duration, escape, moment};
 pub struct Run {
     /// One line that names the run.
     pub title: String,
-    /// What was started.
     pub command: String,
-    /// Where.
     pub machine: Machine,
-    /// The node's version.
     pub version: String,
-    /// What was published.
     pub load: String,
     /// Which I/O was asked for.
     pub io: String,
@@ -45,7 +41,6 @@ pub struct Run {
     pub seen: Seenings,
 }
 
-/// The page.
 pub fn render(run: &Run) -> String {
     let stages = run.seen.stages();
     let mut page = String::with_capacity(96 * 1024);
@@ -63,14 +58,16 @@ pub fn render(run: &Run) -> String {
     section(
         &mut page,
         "Where a block’s time goes",
-        "Each bar is a stage’s median, placed where the stages it waits for end; the pale part reaches to its 99th percentile. \
+        "Each bar is a stage’s median, placed where the stages it waits for end; the pale part reaches to its 99th \
+         percentile. \
          Execution runs beside the stream and its checks, so it starts with them.",
         &waterfall::render(&stages),
     );
     section(
         &mut page,
         "Percentiles",
-        "All nodes together, from their HdrHistograms (three significant digits). The full distributions lie beside this file as <code>.hgrm</code>.",
+        "All nodes together, from their HdrHistograms (three significant digits). The full distributions lie beside \
+         this file as <code>.hgrm</code>.",
         &tables::percentiles(&stages),
     );
     section(
@@ -90,7 +87,8 @@ pub fn render(run: &Run) -> String {
     section(
         &mut page,
         "Nodes",
-        "CPU, memory and disk are the node’s process’s; its execution client has one of its own. Agreement compares the decided value of every height.",
+        "CPU, memory and disk are the node’s process’s; its execution client has one of its own. Agreement compares \
+         the decided value of every height.",
         &tables::nodes(run),
     );
     section(
@@ -111,7 +109,8 @@ fn write_header(page: &mut String, run: &Run) {
     };
     let _ = writeln!(
         page,
-        "<header><p class=\"mark\">Ultramarine · block latency</p><h1>{}</h1><p class=\"when\">{} · {}</p>{agreement}</header>",
+        "<header><p class=\"mark\">Ultramarine · block latency</p><h1>{}</h1><p class=\"when\">{} · \
+         {}</p>{agreement}</header>",
         escape(&run.title),
         moment(run.finished_unix),
         escape(&run.machine.cpu),
@@ -147,7 +146,8 @@ fn write_tiles(page: &mut String, run: &Run, stages: &Stages) {
     for (name, value, note) in tiles {
         let _ = write!(
             page,
-            "<div class=\"tile\"><p class=\"name\">{name}</p><p class=\"value\">{value}</p><p class=\"note\">{note}</p></div>"
+            "<div class=\"tile\"><p class=\"name\">{name}</p><p class=\"value\">{value}</p><p \
+             class=\"note\">{note}</p></div>"
         );
     }
     page.push_str("</div>\n");

@@ -14,11 +14,8 @@ use crate::stages::Stages;
 /// What was last seen of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Its name.
     pub name: String,
-    /// Its stages.
     pub stages: Stages,
-    /// Its process.
     pub resources: Resources,
     /// Its execution client's process, if that has one of its own.
     pub client: Option<Resources>,
@@ -33,7 +30,6 @@ pub struct Seen {
 pub struct Moment {
     /// Seconds since the nodes were ready.
     pub at_seconds: f64,
-    /// Its decided height.
     pub height: u64,
     /// Blobs decided so far.
     pub blobs: u64,
@@ -56,7 +52,8 @@ impl Seenings {
         all
     }
 
-    /// Blobs a second between the first moment at which there were any and the last: clients take none while they start.
+    /// Blobs a second between the first moment at which there were any and the last: clients take none while they
+    /// start.
     pub fn blobs_per_second(&self) -> Option<f64> {
         let first = self.timeline.iter().find(|moment| moment.blobs > 0)?;
         let last = self.timeline.last()?;
@@ -82,7 +79,6 @@ struct Status {
 }
 
 impl Watch {
-    /// Nothing seen yet.
     pub fn new() -> Self {
         Self {
             nodes: None,
@@ -173,7 +169,8 @@ mod tests {
             ("/histograms".to_owned(), document(&[("vote", histogram([4_000_000]))])),
             (
                 "/metrics".to_owned(),
-                "# TYPE x counter\nultramarine_ring_operations_total{ring=\"store\"} 42\nultramarine_consensus_blobs_total 30\n"
+                "# TYPE x counter\nultramarine_ring_operations_total{ring=\"store\"} \
+                 42\nultramarine_consensus_blobs_total 30\n"
                     .to_owned(),
             ),
             (
@@ -189,7 +186,8 @@ mod tests {
         assert_eq!(watch.height(), None, "nothing is there yet");
         let pid = std::process::id();
         let json = format!(
-            "{{\"nodes\": [{{\"id\": 0, \"pid\": {pid}, \"http\": \"{alive}\", \"home\": \"x\"}}, {{\"id\": 1, \"pid\": {pid}, \"http\": \"http://127.0.0.1:1\"}}]}}"
+            "{{\"nodes\": [{{\"id\": 0, \"pid\": {pid}, \"http\": \"{alive}\", \"home\": \"x\"}}, {{\"id\": 1, \
+             \"pid\": {pid}, \"http\": \"http://127.0.0.1:1\"}}]}}"
         );
         std::fs::write(&path, json).expect("written");
         watch.look(&path);

@@ -56,7 +56,8 @@ fn seeds_that_once_failed_stay_fixed() {
     for (seed, lesson) in [
         (
             41,
-            "a value withheld for a slow client, then found flawed, is looked at no more: the core was woken without end",
+            "a value withheld for a slow client, then found flawed, is looked at no more: the core was woken without \
+             end",
         ),
         (
             84,

@@ -63,8 +63,8 @@ enum Command {
     DevEl(dev_el::Args),
 }
 
-/// Runs the command line. Exit code 0: done, or nobody reads what it prints any more; 1: failed, with the reason on standard
-/// error; 2: wrong usage.
+/// Runs the command line. Exit code 0: done, or nobody reads what it prints any more; 1: failed, with the reason on
+/// standard error; 2: wrong usage.
 pub fn main() -> ExitCode {
     make_file_size_an_error();
     log::catch_panics();

@@ -1,4 +1,5 @@
-//! This file knows how to run a local network: real validator processes, each with its own execution client, under load.
+//! This file knows how to run a local network: real validator processes, each with its own execution client, under
+//! load.
 //!
 //! ```text
 //!   DIR/devnet.json      where everything is, written when all nodes are ready
@@ -37,12 +38,12 @@ use report::Report;
 use voice::Voice;
 use watch::{Ending, Watch};
 
-/// How long nodes may stand still until all are ready. A resumed network replays its blocks to empty execution clients first.
+/// How long nodes may stand still until all are ready. A resumed network replays its blocks to empty execution clients
+/// first.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a starting network is looked at.
 const READY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What to run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Number of validators of a new network; `None`: four, or as many as the resumed network has.
@@ -101,7 +102,6 @@ struct Run {
     outcome: anyhow::Result<()>,
     /// Whether a reader of the outcome may want to look at a folder that nobody asked to keep.
     is_kept: bool,
-    /// What `--json` prints.
     report: Option<Report>,
 }
 
@@ -165,10 +165,12 @@ async fn start(options: &Options, layout: &Layout, voice: &Voice, signals: Signa
 
 async fn run_to_the_end(options: &Options, layout: &Layout, voice: &Voice, mut running: Running) -> Run {
     let client = Client::new();
+    let (nodes, clients) = (&mut running.nodes, &running.clients);
+    let work = operate(options, layout, voice, &running.description, &client, nodes, clients);
     let ended = tokio::select! {
         _ = running.signals.asked() => Ok(Ending::Asked),
         unprinted = voice.unheard() => Ok(Ending::Unheard(unprinted)),
-        ended = operate(options, layout, voice, &running.description, &client, &mut running.nodes, &running.clients) => ended,
+        ended = work => ended,
     };
     running.signals.let_another_end_it();
     running.load.stop().await;

@@ -4,8 +4,8 @@
 //!   tile ──tracing──▶ one line ──▶ outlet::stderr(): a bounded queue, a thread of its own ──▶ standard error
 //! ```
 //!
-//! No tile waits for a log line, or dies of one. Lost lines are counted (`ultramarine_log_lines_lost_total`), and told of
-//! in the log itself when it can be written again. Panics go the same way, and are given a moment to arrive.
+//! No tile waits for a log line, or dies of one. Lost lines are counted (`ultramarine_log_lines_lost_total`), and told
+//! of in the log itself when it can be written again. Panics go the same way, and are given a moment to arrive.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsStr;

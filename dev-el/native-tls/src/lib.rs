@@ -1,9 +1,9 @@
 //! The interface of the `native-tls` crate with no TLS behind it: every handshake is refused.
 //!
-//! ethrex's JSON-RPC crate links an HTTP client for talking to other nodes, and that client asks for `native-tls`, hence
-//! for OpenSSL. The embedded execution client talks to nobody, and OpenSSL cannot stay: its `SHA3_absorb` and
-//! `SHA3_squeeze` carry the same symbol names as ethrex's keccak, with other parameters, so a static OpenSSL does not
-//! link beside it (and a linker told to take either would take the wrong one). Two minutes of build go with it.
+//! ethrex's JSON-RPC crate links an HTTP client for talking to other nodes, and that client asks for `native-tls`,
+//! hence for OpenSSL. The embedded execution client talks to nobody, and OpenSSL cannot stay. Its `SHA3_absorb` and
+//! `SHA3_squeeze` carry the same symbol names as ethrex's keccak, with other parameters. So a static OpenSSL does not
+//! link beside it, and a linker told to take either would take the wrong one. Two minutes of build go with it.
 //!
 //! A stream cannot be made, so its methods cannot be reached: [`Never`] has no values, and the compiler knows.
 #![forbid(unsafe_code)]
@@ -12,7 +12,6 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, Read, Write};
 
-/// Has no values.
 type Never = Infallible;
 
 /// The one thing that ever happens here.
@@ -35,17 +34,14 @@ impl std::error::Error for Error {}
 pub struct Certificate(Never);
 
 impl Certificate {
-    /// Refused.
     pub fn from_der(_der: &[u8]) -> Result<Self> {
         Err(Error)
     }
 
-    /// Refused.
     pub fn from_pem(_pem: &[u8]) -> Result<Self> {
         Err(Error)
     }
 
-    /// Never reached.
     pub fn to_der(&self) -> Result<Vec<u8>> {
         match self.0 {}
     }
@@ -56,12 +52,10 @@ impl Certificate {
 pub struct Identity(Never);
 
 impl Identity {
-    /// Refused.
     pub fn from_pkcs12(_der: &[u8], _password: &str) -> Result<Self> {
         Err(Error)
     }
 
-    /// Refused.
     pub fn from_pkcs8(_pem: &[u8], _key: &[u8]) -> Result<Self> {
         Err(Error)
     }
@@ -88,7 +82,6 @@ pub struct TlsConnectorBuilder;
 
 macro_rules! forgotten {
     ($($name:ident($setting:ty)),+ $(,)?) => {$(
-        /// Forgotten.
         pub fn $name(&mut self, _setting: $setting) -> &mut Self {
             self
         }
@@ -114,7 +107,6 @@ impl TlsConnectorBuilder {
     }
 }
 
-/// Refuses every connection.
 #[derive(Clone, Copy, Debug)]
 pub struct TlsConnector;
 
@@ -124,12 +116,10 @@ impl TlsConnector {
         Ok(Self)
     }
 
-    /// Its settings.
     pub fn builder() -> TlsConnectorBuilder {
         TlsConnectorBuilder
     }
 
-    /// Refused.
     pub fn connect<S: Read + Write>(
         &self,
         _domain: &str,
@@ -144,7 +134,6 @@ impl TlsConnector {
 pub struct TlsAcceptor;
 
 impl TlsAcceptor {
-    /// Refused.
     pub fn accept<S: Read + Write>(&self, _stream: S) -> std::result::Result<TlsStream<S>, HandshakeError<S>> {
         Err(HandshakeError::Failure(Error))
     }
@@ -153,9 +142,7 @@ impl TlsAcceptor {
 /// How a handshake ends.
 #[derive(Debug)]
 pub enum HandshakeError<S> {
-    /// Refused.
     Failure(Error),
-    /// Never happens.
     WouldBlock(MidHandshakeTlsStream<S>),
 }
 
@@ -178,17 +165,14 @@ pub struct MidHandshakeTlsStream<S> {
 }
 
 impl<S> MidHandshakeTlsStream<S> {
-    /// Never reached.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// Never reached.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 
-    /// Never reached.
     pub fn handshake(self) -> std::result::Result<TlsStream<S>, HandshakeError<S>> {
         match self.never {}
     }
@@ -202,32 +186,26 @@ pub struct TlsStream<S> {
 }
 
 impl<S> TlsStream<S> {
-    /// Never reached.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// Never reached.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 
-    /// Never reached.
     pub fn buffered_read_size(&self) -> Result<usize> {
         match self.never {}
     }
 
-    /// Never reached.
     pub fn peer_certificate(&self) -> Result<Option<Certificate>> {
         match self.never {}
     }
 
-    /// Never reached.
     pub fn negotiated_alpn(&self) -> Result<Option<Vec<u8>>> {
         match self.never {}
     }
 
-    /// Never reached.
     pub fn shutdown(&mut self) -> io::Result<()> {
         match self.never {}
     }

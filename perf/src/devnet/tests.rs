@@ -5,8 +5,8 @@ use super::*;
 use crate::http::tests::serve;
 use crate::stages::tests::{document, histogram};
 
-/// Only one of these tests at a time: a child forked by one while another writes its script would hold that file open
-/// for writing, and the kernel refuses to run it then.
+/// One of these tests runs at a time. A child forked by one while another writes its script would hold that file open
+/// for writing, and the kernel refuses to run such a file.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -20,7 +20,9 @@ fn stand_in(dir: &Path, http: &str, agreement: bool, status: u8) -> PathBuf {
          mkdir -p \"$2\"\n\
          echo '{{\"nodes\": [{{\"id\": 0, \"pid\": '$$', \"http\": \"{http}\"}}]}}' > \"$2/devnet.json\"\n\
          sleep 1.5\necho 'why it ended' >&2\n\
-         echo '{{\"agreement\": {agreement}, \"heights\": 3, \"blobs\": 12, \"bytes\": 1572864, \"rounds_above_zero\": 0, \"load\": {{\"repeats\": false, \"seed\": 5}}, \"nodes\": [{{\"id\": 0, \"height\": 3, \"head\": \"0xaa\", \"blobs\": 12}}], \"latency_ms\": {{}}}}'\n\
+         echo '{{\"agreement\": {agreement}, \"heights\": 3, \"blobs\": 12, \"bytes\": 1572864, \
+         \"rounds_above_zero\": 0, \"load\": {{\"repeats\": false, \"seed\": 5}}, \"nodes\": [{{\"id\": 0, \
+         \"height\": 3, \"head\": \"0xaa\", \"blobs\": 12}}], \"latency_ms\": {{}}}}'\n\
          exit {status}\n"
     );
     let path = dir.join("stand-in");

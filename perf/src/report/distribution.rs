@@ -27,7 +27,8 @@ pub fn render(stage: Stage, histogram: &Histogram<u64>) -> String {
     let bars = bars(histogram, &axis);
     let highest = bars.iter().copied().max().unwrap_or(0).max(1);
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Distribution of {}: median {}, 99th percentile {}\">",
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Distribution of {}: median {}, 99th \
+         percentile {}\">",
         stage.name(),
         duration(histogram.value_at_quantile(0.5)),
         duration(histogram.value_at_quantile(0.99)),
@@ -67,7 +68,8 @@ pub fn render(stage: Stage, histogram: &Histogram<u64>) -> String {
         let span = format!("{} to {}", duration(low as u64), duration(high as u64));
         let _ = write!(
             svg,
-            "<rect class=\"bar\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\" rx=\"1.5\"><title>{span}: {} ({share:.1} %)</title></rect>",
+            "<rect class=\"bar\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\" \
+             rx=\"1.5\"><title>{span}: {} ({share:.1} %)</title></rect>",
             x + 0.75,
             BASE - height,
             step - 1.5,
@@ -83,7 +85,6 @@ pub fn render(stage: Stage, histogram: &Histogram<u64>) -> String {
     svg
 }
 
-/// Records per bar.
 fn bars(histogram: &Histogram<u64>, axis: &Logarithmic) -> [u64; BARS] {
     let mut bars = [0; BARS];
     for step in histogram.iter_recorded() {
@@ -125,7 +126,8 @@ fn write_marks(svg: &mut String, histogram: &Histogram<u64>, axis: &Logarithmic)
         );
         let _ = write!(
             svg,
-            "<text class=\"mark-label\" x=\"{label:.1}\" y=\"{}\" text-anchor=\"middle\"><tspan class=\"mark-name\">{name}</tspan> {}</text>",
+            "<text class=\"mark-label\" x=\"{label:.1}\" y=\"{}\" text-anchor=\"middle\"><tspan \
+             class=\"mark-name\">{name}</tspan> {}</text>",
             TOP - 15.0,
             duration(value)
         );

@@ -43,7 +43,8 @@ pub struct Logarithmic {
 }
 
 impl Logarithmic {
-    /// An axis that shows `low` to `high`, widened to the next 1, 2 or 5 on either side, and to a factor of ten at least.
+    /// An axis that shows `low` to `high`, widened to the next 1, 2 or 5 on either side, and to a factor of ten at
+    /// least.
     pub fn around(low: f64, high: f64, from: f64, to: f64) -> Self {
         let (mut low, mut high) = (round_down(low.max(1.0)), round_up(high.max(low.max(1.0))));
         while high < low * 10.0 {

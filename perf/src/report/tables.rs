@@ -67,7 +67,9 @@ pub fn nodes(run: &Run) -> String {
         let head: String = node.head_text().chars().take(12).collect();
         let _ = write!(
             rows,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td><code title=\"{}\">{}</code></td><td>{}</td><td>{}</td><td>{}</td><td>{cpu_per_blob}</td><td>{}</td><td>{}</td><td>{disk_per_byte}</td><td>{}</td></tr>",
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td><code \
+             title=\"{}\">{}</code></td><td>{}</td><td>{}</td>\
+             <td>{}</td><td>{cpu_per_blob}</td><td>{}</td><td>{}</td><td>{disk_per_byte}</td><td>{}</td></tr>",
             escape(&node.name()),
             count(node.height),
             escape(&node.head_text()),

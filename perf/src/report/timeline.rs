@@ -46,7 +46,8 @@ pub fn render(moments: &[Moment]) -> Option<String> {
         to: TOP,
     };
     let mut svg = format!(
-        "<figure class=\"card wide\"><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Blobs decided per second over the run\">"
+        "<figure class=\"card wide\"><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Blobs decided \
+         per second over the run\">"
     );
     for tick in up.ticks(4) {
         let y = up.at(tick);
@@ -79,7 +80,8 @@ pub fn render(moments: &[Moment]) -> Option<String> {
         let y = up.at(*rate);
         let _ = write!(
             svg,
-            "<rect class=\"bar\" x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"1.5\"><title>height {}: {} blobs per second</title></rect>",
+            "<rect class=\"bar\" x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"1.5\"><title>height \
+             {}: {} blobs per second</title></rect>",
             x + 0.75,
             (end - x - 1.5).max(1.0),
             BASE - y,

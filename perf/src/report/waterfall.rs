@@ -19,14 +19,11 @@ const BAR: f64 = 18.0;
 /// The axis ends here at most, in multiples of the last median's end: a rare tail must not squeeze everything else.
 const TAIL_MAX: f64 = 2.0;
 
-/// A stage's place.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Span {
-    /// The stage.
     pub stage: Stage,
     /// Where it starts, in nanoseconds after the build's start.
     pub start: f64,
-    /// Its median.
     pub median: f64,
     /// Its 99th percentile.
     pub tail: f64,
@@ -92,7 +89,8 @@ pub fn render(stages: &Stages) -> String {
     #[allow(clippy::cast_precision_loss)] // A handful of rows.
     let height = TOP + ROW * spans.len() as f64 + 8.0;
     let mut svg = format!(
-        "<figure class=\"card wide\"><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Waterfall of a block’s stages\">"
+        "<figure class=\"card wide\"><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Waterfall of a \
+         block’s stages\">"
     );
     for tick in axis.ticks(6) {
         let x = axis.at(tick);

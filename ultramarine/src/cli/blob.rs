@@ -38,7 +38,12 @@ pub struct Put {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Give up when no further transaction of the file has been decided for so long, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(..=YEAR_S))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 120,
+        value_parser = clap::value_parser!(u64).range(..=YEAR_S)
+    )]
     timeout: u64,
 }
 
@@ -50,7 +55,8 @@ pub struct Get {
     /// Where to write the file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Its blobs, as in the command that `blob put` ends with: a versioned hash alone is looked for in recent blocks only
+    /// Its blobs, as in the command that `blob put` ends with: a versioned hash alone is looked for in recent blocks
+    /// only
     #[arg(value_name = "HASH[@HEIGHT]", required = true)]
     blobs: Vec<BlobName>,
 }
@@ -99,7 +105,8 @@ async fn put(args: Put) -> anyhow::Result<()> {
     let is_pooled = |blob: &PutBlob| matches!(blob.progress, Progress::Pooled | Progress::Decided(_));
     if outcome.blobs.iter().all(is_pooled) {
         print::reason(format_args!(
-            "What is in the pool is not lost as long as that client runs; when it is decided, restore the file with\n  {}",
+            "What is in the pool is not lost as long as that client runs; when it is decided, restore the file \
+             with\n  {}",
             get_command(&outcome.blobs)
         ));
     } else {
@@ -143,8 +150,9 @@ fn signer(key: Option<&Path>) -> anyhow::Result<PrivateKeySigner> {
     }
 }
 
-/// Two at once would give their transactions the same nonces, and clients drop what is replaced. So one waits for the other as
-/// long as both run on this machine; held until the answer is dropped. Where no lock can be had, it is done without.
+/// Two at once would give their transactions the same nonces, and clients drop what is replaced. So one waits for the
+/// other as long as both run on this machine; held until the answer is dropped. Where no lock can be had, it is done
+/// without.
 fn take_turn(rpc: &str, account: &str) -> Option<File> {
     let digest = sha256(format!("{rpc} {account}").as_bytes());
     let path = std::env::temp_dir().join(format!("ultramarine-put-{}.lock", hex::encode(&digest.0[..8])));
@@ -174,8 +182,8 @@ async fn get(args: Get) -> anyhow::Result<()> {
         .with_context(|| format!("{out} is written and whole; only this was not printed"))
 }
 
-/// Writes a file whole or not at all: what was there stays until all of it is written. What is no plain file, such as a pipe,
-/// is written as it is.
+/// Writes a file whole or not at all: what was there stays until all of it is written. What is no plain file, such as a
+/// pipe, is written as it is.
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
         return std::fs::write(path, bytes);

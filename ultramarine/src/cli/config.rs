@@ -48,7 +48,8 @@ fn check(args: &HomeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One line a setting, by section; values and origins in columns. `timeout` is what the engine's follows from the chain.
+/// One line a setting, by section; values and origins in columns. `timeout` is what the engine's follows from the
+/// chain.
 fn table(layers: &Layers, timeout: Option<Duration>) -> String {
     let width = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or_default();
     let key_width = width(&mut layers.iter().map(|setting| setting.key.chars().count()));

@@ -28,7 +28,8 @@ pub struct Args {
     #[arg(
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(limits::BLOBS_PER_BLOCK_MIN as i64..=limits::BLOBS_PER_BLOCK_MAX as i64)
+        value_parser = clap::value_parser!(u32)
+            .range(limits::BLOBS_PER_BLOCK_MIN as i64..=limits::BLOBS_PER_BLOCK_MAX as i64)
     )]
     blobs_per_block: Option<u32>,
     /// End when every node has decided this height; exit code 1 when nothing moves for 60 s (with large blocks longer)

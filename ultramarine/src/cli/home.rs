@@ -71,7 +71,8 @@ impl HomeArgs {
             // A socket of such a name would be waited for without end.
             ensure!(
                 engine.contains('/') || engine.parse::<HostPort>().is_err() || Path::new(engine).exists(),
-                "--engine {engine}: a URL begins with http://, and the path of a socket has a slash: give http://{engine} or ./{engine}"
+                "--engine {engine}: a URL begins with http://, and the path of a socket has a slash: give \
+                 http://{engine} or ./{engine}"
             );
             if engine.contains("://") {
                 push("--engine", "engine.ipc", String::new());

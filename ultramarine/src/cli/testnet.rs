@@ -51,7 +51,8 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     ensure!(
         args.block_interval_ms >= BLOCK_INTERVAL_MS_MIN,
-        "--block-interval-ms {}: the times of execution blocks are whole seconds, each later than its parent's, so a faster chain \
+        "--block-interval-ms {}: the times of execution blocks are whole seconds, each later than its parent's, so a \
+         faster chain \
          would run ahead of the clock and then wait for it; give {BLOCK_INTERVAL_MS_MIN} or more",
         args.block_interval_ms
     );
@@ -111,7 +112,8 @@ fn next_steps(args: &Args, plan: &Plan) -> String {
     let client = if args.embedded {
         ""
     } else if is_here {
-        "For each node start an execution client with the execution-genesis.json and jwt.hex of its directory, its Engine API at \
+        "For each node start an execution client with the execution-genesis.json and jwt.hex of its directory, its \
+         Engine API at \
          the engine.url in config.toml; then "
     } else {
         "start an execution client with its execution-genesis.json and jwt.hex, and "
@@ -120,7 +122,8 @@ fn next_steps(args: &Args, plan: &Plan) -> String {
     steps[..1].make_ascii_uppercase();
     if args.embedded {
         steps.push_str(
-            "\nThe execution client is inside each node and keeps its state in memory: for trials, not for a chain of worth.",
+            "\nThe execution client is inside each node and keeps its state in memory: for trials, not for a chain of \
+             worth.",
         );
     }
     steps.push_str("\nWhoever holds a validator.key can sign for that validator.");
@@ -145,7 +148,8 @@ fn hosts(texts: &[String]) -> anyhow::Result<Vec<Host>> {
     if let Some(one) = loopbacks.first() {
         ensure!(
             loopbacks.len() == hosts.len(),
-            "--hosts: {one} is reached from its own machine only, and other hosts are not on it; give the address under which \
+            "--hosts: {one} is reached from its own machine only, and other hosts are not on it; give the address \
+             under which \
              they reach it"
         );
         ensure!(

@@ -19,7 +19,8 @@ fn the_command_line_is_consistent() {
 fn every_promised_line_parses() {
     for line in [
         "ultramarine devnet",
-        "ultramarine devnet --validators 4 --dir d --blobs p --blobs-per-block 24 --until-height 40 --json --io fallback",
+        "ultramarine devnet --validators 4 --dir d --blobs p --blobs-per-block 24 --until-height 40 --json --io \
+         fallback",
         "ultramarine testnet --validators 4 --dir d",
         "ultramarine testnet --validators 2 --hosts a,b --dir d",
         "ultramarine init --home h --genesis g.json --execution-genesis e.json --peers a:1,b:2",

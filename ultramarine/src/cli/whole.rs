@@ -1,5 +1,6 @@
-//! This file knows how to read everything that a node starts with and to say all that is wrong with it at once: the same for
-//! `start` and for `config check`.
+//! This file knows how to read everything that a node starts with, and to say all that is wrong with it at once.
+//!
+//! `start` and `config check` say the same.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,15 +17,11 @@ use crate::embedded;
 /// A home that a node starts with.
 #[derive(Debug)]
 pub struct Whole {
-    /// Its files.
     pub home: Home,
-    /// Its settings.
     pub config: Config,
     /// Where they come from.
     pub layers: Layers,
-    /// Its chain.
     pub genesis: Genesis,
-    /// Its keys.
     pub keys: Keys,
 }
 

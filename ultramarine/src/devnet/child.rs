@@ -24,10 +24,8 @@ const LOG_TAIL_LINES: usize = 15;
 /// What begins the reason with which every command ends that fails.
 const REASON: &str = "error: ";
 
-/// What to start.
 #[derive(Clone, Debug)]
 pub struct Spawn<'a> {
-    /// The node's home.
     pub home: &'a Path,
     /// File its output is appended to.
     pub log: &'a Path,
@@ -117,7 +115,6 @@ impl Child {
         })
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.id()
     }

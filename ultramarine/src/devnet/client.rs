@@ -22,7 +22,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer read: a page of decisions is 400 kB.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Asks nodes.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: HyperClient<HttpConnector, Empty<Bytes>>,
@@ -42,7 +41,6 @@ impl Client {
         }
     }
 
-    /// A node's `/status`.
     pub async fn status(&self, node: &str) -> anyhow::Result<Snapshot> {
         self.get(&format!("{node}/status")).await
     }

@@ -28,7 +28,6 @@ const LOCK: &str = "devnet.lock";
 /// One node of the network.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeHome {
-    /// Its position.
     pub id: usize,
     /// Its home directory, absolute.
     pub home: PathBuf,
@@ -39,7 +38,6 @@ pub struct NodeHome {
 }
 
 impl NodeHome {
-    /// Its HTTP interface.
     pub fn http(&self) -> String {
         format!("http://{}", self.addresses.http)
     }
@@ -67,7 +65,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Makes or resumes the folder. When it cannot be made, what was there before is as it was, and nothing else is there.
+    /// Makes or resumes the folder. When it cannot be made, what was there before is as it was, and nothing else is
+    /// there.
     pub fn prepare(options: &Options) -> anyhow::Result<Self> {
         if let Some(blobs) = &options.blobs {
             fs::metadata(blobs).with_context(|| format!("cannot publish {}", blobs.display()))?;
@@ -115,7 +114,6 @@ impl Layout {
         Ok((nodes, genesis.params.blobs_per_block_max))
     }
 
-    /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -174,7 +172,8 @@ fn create(dir: &Path, options: &Options) -> anyhow::Result<Vec<NodeHome>> {
     let is_cut_off = strangers.iter().any(|name| is_node(&name.to_string_lossy()));
     ensure!(
         !is_cut_off,
-        "{} holds nodes of a network and no node0: its making was cut off, or node0 was removed. Remove all of its nodes if you do \
+        "{} holds nodes of a network and no node0: its making was cut off, or node0 was removed. Remove all of its \
+         nodes if you do \
          not need their keys, or choose another --dir",
         dir.display()
     );
@@ -218,7 +217,8 @@ fn resume(dir: &Path, options: &Options) -> anyhow::Result<Vec<NodeHome>> {
     let (found, limit) = (genesis.validators.len(), genesis.params.blobs_per_block_max);
     ensure!(
         homes.len() >= found,
-        "{} has no home of node{}, and its network has {found} validators: put it back, or choose another --dir for a new network",
+        "{} has no home of node{}, and its network has {found} validators: put it back, or choose another --dir for a \
+         new network",
         dir.display(),
         homes.len()
     );

@@ -1,5 +1,5 @@
-//! This file knows how to keep a network supplied with blobs: one publisher a node, as execution clients without peers do
-//! not pass transactions on.
+//! This file knows how to keep a network supplied with blobs: one publisher a node, as execution clients without peers
+//! do not pass transactions on.
 
 use std::path::PathBuf;
 
@@ -60,7 +60,6 @@ impl Description {
     }
 }
 
-/// The running publishers.
 #[derive(Debug)]
 pub struct Load {
     cancel: CancellationToken,
@@ -104,7 +103,6 @@ impl Load {
         Self { cancel, publishers }
     }
 
-    /// Stops all publishers.
     pub async fn stop(mut self) {
         self.cancel.cancel();
         // They may be waiting for a proof or a client; nothing is lost with them.

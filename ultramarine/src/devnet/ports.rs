@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 use ultramarine_node::home::network::Addresses;
 
-/// Fresh loopback addresses for `count` nodes. All ports are held until all are found, so that none is handed out twice.
+/// Fresh loopback addresses for `count` nodes. All ports are held until all are found, so that none is handed out
+/// twice.
 pub fn free(count: usize) -> io::Result<Vec<Addresses>> {
     free_on(Ipv4Addr::LOCALHOST.into(), count)
 }

@@ -21,7 +21,6 @@ pub struct Report {
     pub agreement: bool,
     /// Heights every node has decided.
     pub heights: u64,
-    /// Blobs in them.
     pub blobs: u64,
     /// Payload and blob bytes in them.
     pub bytes: u64,
@@ -29,7 +28,6 @@ pub struct Report {
     pub rounds_above_zero: u64,
     /// What was published, and whether it repeats.
     pub load: Description,
-    /// Each node.
     pub nodes: Vec<NodeReport>,
     /// Stages of a block over all nodes, in milliseconds.
     pub latency_ms: BTreeMap<String, Latency>,
@@ -41,7 +39,6 @@ pub struct Report {
 /// One node of a [`Report`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct NodeReport {
-    /// Its position.
     pub id: usize,
     /// Newest height it has decided.
     pub height: u64,

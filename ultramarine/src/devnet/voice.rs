@@ -17,7 +17,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the last words may take to arrive.
 const LAST_WORDS_WAIT: Duration = Duration::from_secs(2);
 
-/// A devnet's voice.
 #[derive(Debug)]
 pub struct Voice {
     /// Absent with JSON.
@@ -50,7 +49,6 @@ impl Voice {
         outlet.push(text.to_string().into_bytes());
     }
 
-    /// Says a line.
     pub fn line(&self, text: impl Display) {
         self.text(format_args!("{text}\n"));
     }

@@ -40,8 +40,8 @@ pub enum Ending {
     Stalled(String),
 }
 
-/// How long nothing may move in a chain of such blocks: a block of many blobs takes an execution client long to build, and so
-/// it takes everybody.
+/// How long nothing may move in a chain of such blocks: a block of many blobs takes an execution client long to build,
+/// and so it takes everybody.
 pub fn patience(small: Duration, blobs_per_block: u32) -> Duration {
     small.mul_f64((f64::from(blobs_per_block) / f64::from(LARGE_BLOCK_BLOBS)).max(1.0))
 }
@@ -63,7 +63,6 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Begins now.
     pub fn new(
         options: &'a Options,
         voice: &'a Voice,
@@ -87,8 +86,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Watches until the wanted height is reached or nothing more can come. Without a wanted height it ends only when no
-    /// node is left.
+    /// Watches until the wanted height is reached or nothing more can come. Without a wanted height it ends only when
+    /// no node is left.
     pub async fn run(mut self) -> anyhow::Result<Ending> {
         let live = self.voice.is_live();
         let (mut latency_due, mut line_due) = (Instant::now(), Instant::now());
@@ -135,8 +134,8 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Whether a node last seen at this height has still to come to the wanted one: only such a node's steps are progress,
-    /// or those of the others would hide that it never comes.
+    /// Whether a node last seen at this height has still to come to the wanted one. Only such a node's steps are
+    /// progress: those of the others would hide that it never comes.
     fn is_awaited(&self, before: Option<Height>) -> bool {
         let wanted = self.options.until_height;
         wanted.is_none_or(|wanted| before.is_none_or(|before| before.0 < wanted))

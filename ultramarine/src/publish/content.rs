@@ -12,7 +12,6 @@ use super::prove::{ProvenBlob, Prover};
 /// Files are read whole, one at a time.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// What is published.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// The same content again and again.
@@ -41,7 +40,6 @@ impl Content {
     }
 }
 
-/// Blobs without end.
 pub(super) enum Supply {
     Files(Files, Prover),
     Fresh(Fresh),

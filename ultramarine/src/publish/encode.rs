@@ -1,7 +1,7 @@
 //! This file knows how to lay any bytes out in blobs, and how to get them back from the blobs in any order.
 //!
-//! A blob is 4096 field elements of 32 bytes, and an element must stay below the field's modulus; with a zero top byte
-//! it always does, so 31 bytes of each are ours. In those, a piece is:
+//! A blob is 4096 field elements of 32 bytes. An element must stay below the field's modulus, and with a zero top byte
+//! it does: 31 bytes of each are ours. In those, a piece is:
 //!
 //! ```text
 //!   magic    4   "UMF1"
@@ -47,7 +47,6 @@ pub enum DecodeError {
     /// A piece is missing or there twice.
     #[error("the file has {count} pieces; piece {missing} is missing")]
     Incomplete {
-        /// All pieces.
         count: usize,
         /// The first that is missing.
         missing: usize,
@@ -61,7 +60,6 @@ pub enum DecodeError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{bytes} bytes are more than {PIECES_MAX} blobs carry")]
 pub struct TooLarge {
-    /// How many bytes.
     pub bytes: usize,
 }
 

@@ -46,7 +46,6 @@ impl Fresh {
         Ok(made)
     }
 
-    /// The next blob.
     pub fn make(&mut self) -> ProvenBlob {
         let number = self.made;
         self.made += 1;

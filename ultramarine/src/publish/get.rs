@@ -20,7 +20,8 @@ use super::prove;
 
 /// Largest answer: every blob of the largest block in hex.
 const ANSWER_BYTES_MAX: usize = BLOBS_PER_BLOCK_MAX as usize * (2 * BLOB_BYTES + 4096);
-/// Blobs asked for at one time, so that an answer stays below some tens of megabytes and the URL below what a node reads.
+/// Blobs asked for at one time, so that an answer stays below some tens of megabytes and the URL below what a node
+/// reads.
 const BLOBS_AT_ONCE: usize = 64;
 
 /// Longest wait for one answer: some tens of megabytes from a machine that is busy.
@@ -38,7 +39,6 @@ pub struct GetOptions {
 /// A blob as it is asked for: `HASH`, or `HASH@HEIGHT`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BlobName {
-    /// Its versioned hash.
     pub versioned_hash: B256,
     /// Its block; `None`: the node is asked, which knows those of recent blocks.
     pub height: Option<u64>,
@@ -160,7 +160,8 @@ async fn fetch(node: &HttpClient, height: u64, hashes: &[B256]) -> Result<BTreeS
         read(&answer).with_context(|| format!("fetching blobs of height {height} from {}", node.authority()))?;
     ensure!(
         blobs.data.len() == hashes.len(),
-        "{} has {} blobs for the {} asked for of height {height}; the first is {}. Take names and heights from the `get` \
+        "{} has {} blobs for the {} asked for of height {height}; the first is {}. Take names and heights from the \
+         `get` \
          command that `blob put` ends with, or ask another node",
         node.authority(),
         blobs.data.len(),

@@ -17,9 +17,8 @@ const REMEMBERED_MAX: usize = 64 * 1024;
 /// A blob with what proves it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProvenBlob {
-    /// 131,072 bytes.
+    /// Always 131,072 bytes.
     pub blob: Bytes,
-    /// Its commitment.
     pub commitment: KzgCommitment,
     /// Proof for EIP-4844's challenge.
     pub proof: KzgProof,

@@ -1,8 +1,9 @@
 //! This file knows how to keep one execution client's pool supplied with blobs, at the rate at which blocks take them.
 //!
 //! Embedded clients do not gossip, so each node has a publisher with an account of its own. The pool holds a bounded
-//! number of our transactions: enough for the node's next turn to propose, never so many that it would drop some. A client
-//! takes two megabytes at a time, so a large block takes many transactions; their sizes are such that they fill it.
+//! number of our transactions: enough for the node's next turn to propose, never so many that it would drop some. A
+//! client takes two megabytes at a time, so a large block takes many transactions; their sizes are such that they fill
+//! it.
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use super::transaction::{BLOBS_MAX, Terms, sign};
 
 /// How often the pool is looked at.
 const POLL: Duration = Duration::from_millis(250);
-/// A pool that loses nothing includes its first transaction within this and within [`TURNS_MAX`] of its node's turns; a client
-/// that restarted lost its pool. Time alone says nothing: a chain of large blocks may take a minute for one.
+/// A pool that loses nothing includes its first transaction within this and within [`TURNS_MAX`] of its node's turns; a
+/// client that restarted lost its pool. Time alone says nothing: a chain of large blocks may take a minute for one.
 const STUCK: Duration = Duration::from_secs(20);
 /// Turns to propose without a transaction of ours, after which the pool has none.
 const TURNS_MAX: u64 = 5;
@@ -33,7 +34,6 @@ pub struct PublisherOptions {
     pub rpc: String,
     /// An account that no other publisher uses.
     pub signer: PrivateKeySigner,
-    /// What is published.
     pub content: Content,
     /// The chain's blob limit.
     pub blobs_per_block: u32,

@@ -22,11 +22,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// What to publish, and through whom.
 #[derive(Clone, Debug)]
 pub struct PutOptions {
-    /// The file's bytes.
     pub file: Vec<u8>,
     /// Public JSON-RPC of an execution client, `http://host:port`.
     pub rpc: String,
-    /// Who pays.
+    /// The account that pays.
     pub signer: PrivateKeySigner,
     /// Longest time in which no further transaction is decided.
     pub patience: Duration,
@@ -65,8 +64,8 @@ pub enum Progress {
     Decided(u64),
 }
 
-/// Publishes a file, tells each blob as it is decided, and returns when all are or nothing moves any more. An error: the client
-/// took nothing.
+/// Publishes a file, tells each blob as it is decided, and returns when all are or nothing moves any more. An error:
+/// the client took nothing.
 pub async fn put(options: PutOptions, decided: impl FnMut(&PutBlob)) -> Result<PutOutcome> {
     let rpc = Rpc::new(&options.rpc)?;
     let proven = Prover::new(options.threads).prove(&encode(&options.file)?).await?;
@@ -166,7 +165,8 @@ async fn prepare(
     sign(signer, &terms, blobs)
 }
 
-/// Hands one transaction to the pool. Sent again after an answer was lost it may be in a block by now, and refused for that.
+/// Hands one transaction to the pool. Sent again after an answer was lost it may be in a block by now, and refused for
+/// that.
 async fn send(rpc: &Rpc, transaction: &SignedTransaction, again: bool) -> Result<(), CallError> {
     let sent = rpc.send(&transaction.raw).await;
     if again && sent.is_err() && matches!(rpc.place(transaction.hash).await, Ok(Place::Pending | Place::Block(_))) {
@@ -182,8 +182,8 @@ struct Pooled {
 }
 
 /// Waits until a transaction is in a block; its height. One that failed there has left its blobs there all the same. A
-/// client that does not answer for a moment has the transaction still, so it is asked again until the time is up. One that
-/// does not know it for longer than `grace` gets it again, unless another has taken its place.
+/// client that does not answer for a moment has the transaction still, so it is asked again until the time is up. One
+/// that does not know it for longer than `grace` gets it again, unless another has taken its place.
 async fn wait(rpc: &Rpc, account: Address, pooled: &Pooled, until: Instant, grace: Duration) -> Result<u64> {
     let hash = pooled.transaction.hash;
     let mut unknown_since = None;
@@ -229,15 +229,18 @@ fn why_not(place: Result<Place>, account: Address, pooled: &Pooled, included: Op
     match place {
         Err(error) => error,
         Ok(Place::Unknown) => anyhow!(
-            "transaction {hash} is in no block, and the client does not know it any more: it has dropped it from its pool, \
+            "transaction {hash} is in no block, and the client does not know it any more: it has dropped it from its \
+             pool, \
              or was restarted"
         ),
         Ok(_) if included.is_some_and(|included| included < pooled.nonce) => anyhow!(
-            "transaction {hash} is in no block yet: it has nonce {}, and {account} has earlier ones that are in no block",
+            "transaction {hash} is in no block yet: it has nonce {}, and {account} has earlier ones that are in no \
+             block",
             pooled.nonce
         ),
         Ok(_) => anyhow!(
-            "transaction {hash} is in no block yet: it stays in the pool of the client it was sent to, which only its own \
+            "transaction {hash} is in no block yet: it stays in the pool of the client it was sent to, which only its \
+             own \
              validator's blocks draw on"
         ),
     }

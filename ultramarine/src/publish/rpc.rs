@@ -50,7 +50,7 @@ impl Rpc {
         })
     }
 
-    /// EIP-155 chain id.
+    /// The chain id of EIP-155.
     pub async fn chain_id(&self) -> Result<u64> {
         self.quantity("eth_chainId", json!([])).await
     }
@@ -111,10 +111,11 @@ impl Rpc {
         }
     }
 
-    /// Where a transaction is. Whether it did what it was meant to is not asked: its blobs are in the block all the same.
+    /// Where a transaction is. Whether it did what it was meant to is not asked: its blobs are in the block all the
+    /// same.
     ///
-    /// Receipts are looked for only where transactions cannot be: ethrex in memory has them for the first transaction of a
-    /// block alone, EthereumJS has neither unless it is started for it.
+    /// Receipts are looked for only where transactions cannot be. ethrex in memory has them for the first transaction
+    /// of a block alone; EthereumJS has neither unless it is started for it.
     pub async fn place(&self, transaction: B256) -> Result<Place> {
         let found = match self
             .call_or_null("eth_getTransactionByHash", json!([transaction]))

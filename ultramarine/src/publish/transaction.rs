@@ -21,7 +21,7 @@ const TIP: u128 = 1_000_000_000;
 /// What one transaction needs besides its blobs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Terms {
-    /// EIP-155 chain id.
+    /// The chain id of EIP-155.
     pub chain_id: u64,
     /// The sender's count of transactions so far.
     pub nonce: u64,
@@ -34,7 +34,6 @@ pub struct Terms {
 pub struct SignedTransaction {
     /// Network form, sidecar included.
     pub raw: Vec<u8>,
-    /// Its hash.
     pub hash: B256,
     /// Names of its blobs, in order.
     pub versioned_hashes: Vec<B256>,

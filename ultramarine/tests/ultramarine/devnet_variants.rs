@@ -30,8 +30,8 @@ fn all_agree_at(report: &Value, height: u64) {
     );
 }
 
-/// Forty heights under load: decided in round zero, full of blobs, by small nodes. `run` runs the devnet with these flags.
-/// What was seen of each node last.
+/// Forty heights under load: decided in round zero, full of blobs, by small nodes. `run` runs the devnet with these
+/// flags. What was seen of each node last.
 fn forty_heights(temporary: &Path, run: impl FnOnce(&[&str]) -> Value + Send) -> Vec<Seen> {
     let (blobs, dir) = (temporary.join("blobs"), temporary.join("net"));
     content(&blobs, 4, 300_000);
@@ -56,7 +56,8 @@ struct Seen {
     decided: Vec<Value>,
 }
 
-/// Looks at a devnet's nodes again and again while `run` runs it, each time at how small they are. What was seen last, of each.
+/// Looks at a devnet's nodes again and again while `run` runs it, each time at how small they are. What was seen last,
+/// of each.
 fn watched(dir: &Path, run: impl FnOnce() -> Value + Send) -> (Value, Vec<Seen>) {
     std::thread::scope(|scope| {
         let devnet = scope.spawn(run);

@@ -14,9 +14,10 @@ const HEIGHTS: usize = 30;
 /// Which of the four uses it.
 const OURS: usize = 3;
 
-/// Gives our validator so much power that the others have no quorum without it, so that each height waits for what its client
-/// says of the block: whoever executes more slowly than the others would otherwise find the height decided by their
-/// precommits, and decide at once without a vote of its own.
+/// Gives our validator so much power that the others have no quorum without it.
+///
+/// So each height waits for what its client says of the block. A validator that executes more slowly than the others
+/// would otherwise find the height decided by their precommits, and decide without a vote of its own.
 fn make_indispensable(network: &Network) {
     for node in &network.nodes {
         let path = node.home.join("genesis.json");

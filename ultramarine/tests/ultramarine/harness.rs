@@ -347,7 +347,8 @@ fn request(base: &str, path: &str, body: Option<&Value>) -> std::io::Result<(u16
     let (method, body) = body.map_or(("GET", String::new()), |body| ("POST", body.to_string()));
     write!(
         stream,
-        "{method} {path} HTTP/1.0\r\nHost: {authority}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.0\r\nHost: {authority}\r\nContent-Type: application/json\r\nContent-Length: \
+         {}\r\n\r\n{body}",
         body.len()
     )?;
     let mut answer = Vec::new();

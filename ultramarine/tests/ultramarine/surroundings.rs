@@ -1,5 +1,5 @@
-//! What a node and a devnet do where their outputs are full, closed or never read, where signals come that they did not
-//! ask for, and where the system grants little.
+//! What a node and a devnet do in poor surroundings: outputs that are full, closed or never read, signals that nobody
+//! asked for, and a system that grants little.
 
 use std::ffi::OsString;
 use std::fs::File;

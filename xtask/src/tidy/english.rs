@@ -30,7 +30,8 @@ pub fn report(tree: &Tree, with_places: bool) -> String {
     let share = |part: usize, whole: usize| 100.0 * part as f64 / whole.max(1) as f64;
     let _ = write!(
         text,
-        "English: {} of {} doc comments have fewer than {DOC_WORDS_MIN} words ({:.1} %); {} of {} sentences have more than \
+        "English: {} of {} doc comments have fewer than {DOC_WORDS_MIN} words ({:.1} %); {} of {} sentences have more \
+         than \
          {WORDS_MAX} ({:.1} %)",
         english.short.len(),
         english.docs,
@@ -156,7 +157,8 @@ mod tests {
     fn short_docs_and_long_sentences_are_counted() {
         let long = "word ".repeat(31);
         let text = format!(
-            "//! Knows x.\n\n/// Which one.\nfn a() {{}}\n\n/// Four words are enough.\nfn b() {{}}\n// A {long}\n// end. And\n// - an item\n"
+            "//! Knows x.\n\n/// Which one.\nfn a() {{}}\n\n/// Four words are enough.\nfn b() {{}}\n// A {long}\n// \
+             end. And\n// - an item\n"
         );
         let english = English::of(&tree_of(&[("a/src/x.rs", &text)]));
         assert_eq!((english.docs, english.short.len(), english.long.len()), (2, 1, 1));

@@ -1,7 +1,8 @@
 //! This file knows which functions read bytes from outside, and whether each is fuzzed.
 //!
-//! A function reads bytes from outside if its name says that it reads (`decode`, `parse`, `read`, `inspect`, …), it takes
-//! bytes, and it may refuse them. Each has a row in `fuzz/README.md`: the target that feeds it, or why there is none yet.
+//! A function reads bytes from outside if its name says that it reads (`decode`, `parse`, `read`, `inspect`, …), it
+//! takes bytes, and it may refuse them. Each has a row in `fuzz/README.md`: the target that feeds it, or why there is
+//! none yet.
 
 use std::collections::BTreeSet;
 

@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_told() {
-        let text = "//! See `y.rs`, `src/y.rs`, `z.rs` and `config.toml`.\n// (design, section 6.3)\nconst A: &str = \"`z.rs`\";";
+        let text = "//! See `y.rs`, `src/y.rs`, `z.rs` and `config.toml`.\n// (design, section 6.3)\nconst A: &str = \
+            \"`z.rs`\";";
         let complaints = no_file_is_named_that_is_not_there(&tree_of(&[("a/src/x.rs", text), ("a/src/y.rs", "")]));
         let lines: Vec<_> = complaints.iter().map(|complaint| complaint.line).collect();
         assert_eq!(lines, [1, 2], "{complaints:?}");

@@ -1,4 +1,5 @@
-//! Claims about whatever answers where our execution client's Engine API should: another secret, another chain, another server.
+//! Claims about whatever answers where our execution client's Engine API should: another secret, another chain, another
+//! server.
 
 use std::io::{BufRead, Read, Write};
 

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The library, in its folder among the system's. If it is nowhere, that is said (past libtest, which swallows the output of
-/// tests that pass), and an error if `ULTRAMARINE_REQUIRE_FAKETIME` is 1.
+/// The library, in its folder among the system's. If it is nowhere, that is said (past libtest, which swallows the
+/// output of tests that pass), and an error if `ULTRAMARINE_REQUIRE_FAKETIME` is 1.
 pub fn library() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib")
         .into_iter()
@@ -22,8 +22,8 @@ pub fn library() -> Option<PathBuf> {
     found
 }
 
-/// The environment that gives a process a wall clock of its own: ahead by what the file says, such as `-60` or `+3600`. Its
-/// monotonic clock stays right, as that of any machine whose clock is set.
+/// The environment that gives a process a wall clock of its own: ahead by what the file says, such as `-60` or `+3600`.
+/// Its monotonic clock stays right, as that of any machine whose clock is set.
 pub fn environment<'a>(library: &'a Path, file: &'a Path) -> [(&'static str, &'a Path); 4] {
     [
         ("LD_PRELOAD", library),

@@ -1,5 +1,6 @@
-//! A network laid out by the library and run node by node, for tests that need a chain of their own making: another
-//! pace, execution clients outside the nodes, messages on record.
+//! A network laid out by the library and run node by node.
+//!
+//! Some tests need a chain of their own making: another pace, execution clients outside the nodes, messages on record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -72,7 +73,6 @@ impl Network {
         start(&self.nodes[id].home, flags)
     }
 
-    /// Starts every node.
     pub fn start_all(&self) -> Vec<Process> {
         (0..self.nodes.len()).map(|id| self.start(id, &[])).collect()
     }
@@ -194,7 +194,6 @@ fn node(dir: &Path, id: usize, addresses: &Addresses) -> Node {
     }
 }
 
-/// Running publishers.
 #[derive(Debug)]
 pub struct Load {
     cancel: CancellationToken,

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 /// Where `.ci/run` installs it, from the root of the repository.
 const INSTALLED: &str = "target/ethereumjs";
 
-/// Its path: in the folder that `ULTRAMARINE_ETHEREUMJS_DIR` names, or where `.ci/run` installs it. If it is nowhere, that is
-/// said (past libtest, which swallows the output of tests that pass), and an error if `ULTRAMARINE_REQUIRE_ETHEREUMJS` is 1.
+/// Its path: in the folder that `ULTRAMARINE_ETHEREUMJS_DIR` names, or where `.ci/run` installs it. If it is nowhere,
+/// that is said (past libtest, which swallows the output of tests that pass), and an error if
+/// `ULTRAMARINE_REQUIRE_ETHEREUMJS` is 1.
 pub fn ethereumjs() -> Option<PathBuf> {
     let folder = std::env::var_os("ULTRAMARINE_ETHEREUMJS_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(INSTALLED),

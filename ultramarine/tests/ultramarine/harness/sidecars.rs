@@ -1,5 +1,5 @@
-//! Checks served sidecars as a stranger would: with `c-kzg`, with another implementation of SSZ, with an ed25519 library,
-//! and from the specifications' text. Nothing of ours is called here.
+//! Checks served sidecars as a stranger would: with `c-kzg`, with another implementation of SSZ, with an ed25519
+//! library, and from the specifications' text. Nothing of ours is called here.
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
@@ -8,8 +8,8 @@ use ssz_rs::prelude::*;
 
 /// `KZG_COMMITMENT_INCLUSION_PROOF_DEPTH` (Deneb p2p specification).
 const DEPTH: usize = 17;
-/// Generalized index of `blob_kzg_commitments[0]` in a Deneb `BeaconBlockBody`: field 11 of 16, then the list's data beside
-/// its length, then the first of 4096 leaves.
+/// Generalized index of `blob_kzg_commitments[0]` in a Deneb `BeaconBlockBody`: field 11 of 16, then the list's data
+/// beside its length, then the first of 4096 leaves.
 const FIRST_COMMITMENT: usize = (16 + 11) * 2 * 4096;
 
 /// `BeaconBlockHeader` of the phase 0 specification.

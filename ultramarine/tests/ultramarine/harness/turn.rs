@@ -2,7 +2,6 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// What runs now.
 struct Running {
     is_alone: bool,
     shared: usize,
