@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use ultramarine_runtime::{outlet, print};
 
 use crate::figures::Figures;
-use crate::machine::Machine;
+use crate::machine::MachineFacts;
 use crate::outcome::Outcome;
 use crate::report::{self, Run};
-use crate::watch::{Seenings, Watch};
+use crate::watch::{DevnetWatch, Seenings};
 use crate::{figures, hgrm, stages};
 
 /// How often the nodes are looked at.
@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A local network under blob load.
 #[derive(clap::Args, Debug)]
-pub struct Options {
+pub struct PerfOptions {
     /// Validators of the network
     #[arg(long, default_value_t = 4)]
     validators: u32,
@@ -52,7 +52,7 @@ pub struct Options {
 }
 
 /// Runs the network, as often as asked for, and writes a report of each run and the figures of all.
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(options: &PerfOptions) -> Result<()> {
     let beside = std::env::current_exe()
         .context("finding this program")?
         .with_file_name("ultramarine");
@@ -86,7 +86,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// Runs the network once and writes its report into `out`.
-fn run_once(options: &Options, binary: &Path, out: &Path, title: &str) -> Result<Run> {
+fn run_once(options: &PerfOptions, binary: &Path, out: &Path, title: &str) -> Result<Run> {
     let net = out.join("net");
     if net.exists() {
         // A devnet resumes a folder that exists, and a resumed run would mix two runs' heights.
@@ -109,7 +109,7 @@ fn run_once(options: &Options, binary: &Path, out: &Path, title: &str) -> Result
             options.validators, options.blobs_per_block
         ),
         command,
-        machine: Machine::read(),
+        machine: MachineFacts::read(),
         version: version_of(binary),
         load: outcome.load.line(),
         io: options.io.clone(),
@@ -133,7 +133,7 @@ fn run_once(options: &Options, binary: &Path, out: &Path, title: &str) -> Result
 }
 
 /// The devnet's arguments for these options.
-fn arguments(options: &Options, net: &Path) -> Result<Vec<OsString>> {
+fn arguments(options: &PerfOptions, net: &Path) -> Result<Vec<OsString>> {
     // Apart, what a node costs and what its client costs are known each by itself.
     let mut arguments: Vec<OsString> = vec!["devnet".into(), "--json".into(), "--separate-clients".into()];
     let mut flag = |name: &str, value: OsString| arguments.extend([name.into(), value]);
@@ -184,7 +184,7 @@ fn watch_to_the_end(
         .with_context(|| format!("starting {}", binary.display()))?;
     let mut child = Running(child);
     let devnet_json = out.join("net").join("devnet.json");
-    let mut watch = Watch::new();
+    let mut watch = DevnetWatch::new();
     let status = loop {
         if let Some(status) = child.0.try_wait().context("waiting for the devnet")? {
             break status;

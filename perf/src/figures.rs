@@ -7,7 +7,7 @@ use serde::Serialize;
 use ultramarine_types::Stage;
 use ultramarine_types::limits::BLOB_BYTES;
 
-use crate::outcome::{Load, Outcome};
+use crate::outcome::{Outcome, Published};
 use crate::sample::Sample;
 use crate::stages::quantile_ns;
 use crate::watch::Seenings;
@@ -20,7 +20,7 @@ pub struct Figures {
     pub blobs: u64,
     /// Heights that needed more than one round.
     pub rounds_above_zero: u64,
-    pub load: Load,
+    pub load: Published,
     /// Blobs in the mean block.
     pub blobs_per_block: f64,
     /// While deciding.

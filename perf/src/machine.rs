@@ -4,7 +4,7 @@ use std::fs;
 
 /// The machine of a run.
 #[derive(Clone, Debug, Default)]
-pub struct Machine {
+pub struct MachineFacts {
     /// CPU model as the kernel names it.
     pub cpu: String,
     /// Cores this process may use.
@@ -14,7 +14,7 @@ pub struct Machine {
     pub memory_bytes: u64,
 }
 
-impl Machine {
+impl MachineFacts {
     pub fn read() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn this_machine_is_known() {
-        let machine = Machine::read();
+        let machine = MachineFacts::read();
         assert!(machine.cores > 0 && machine.memory_bytes > 0 && machine.kernel != "unknown");
     }
 }

@@ -41,7 +41,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Scenario {
     /// A local network of validators under blob load
-    Devnet(devnet::Options),
+    Devnet(devnet::PerfOptions),
 }
 
 fn main() -> ExitCode {

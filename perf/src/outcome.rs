@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize)]
 pub struct Nodes {
     /// One entry per node, in order.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<RunningNode>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Node {
+pub struct RunningNode {
     /// Its name or number.
     pub id: serde_json::Value,
     pub pid: u32,
@@ -21,7 +21,7 @@ pub struct Node {
     pub http: String,
 }
 
-impl Node {
+impl RunningNode {
     /// The name as text, whether it was written as a number or a string.
     pub fn name(&self) -> String {
         text_of(&self.id)
@@ -40,13 +40,13 @@ pub struct Outcome {
     /// Heights that needed more than one round.
     pub rounds_above_zero: u64,
     #[serde(default)]
-    pub load: Load,
+    pub load: Published,
     /// Every node at the end.
     pub nodes: Vec<NodeOutcome>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
-pub struct Load {
+pub struct Published {
     /// Whether blobs came again: what a node has verified before costs it nothing.
     pub repeats: bool,
     /// What made fresh blobs.
@@ -57,7 +57,7 @@ pub struct Load {
     pub files: Option<String>,
 }
 
-impl Load {
+impl Published {
     /// One line for people.
     pub fn line(&self) -> String {
         match (&self.files, self.seed) {

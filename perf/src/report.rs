@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ultramarine_types::Stage;
 
-use crate::machine::Machine;
+use crate::machine::MachineFacts;
 use crate::outcome::Outcome;
 use crate::stages::{Stages, quantile_ns};
 use crate::watch::Seenings;
@@ -26,7 +26,7 @@ pub struct Run {
     /// One line that names the run.
     pub title: String,
     pub command: String,
-    pub machine: Machine,
+    pub machine: MachineFacts,
     pub version: String,
     pub load: String,
     /// Which I/O was asked for.

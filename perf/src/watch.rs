@@ -65,7 +65,7 @@ impl Seenings {
 
 /// Looks at the nodes of a devnet.
 #[derive(Debug)]
-pub struct Watch {
+pub struct DevnetWatch {
     nodes: Option<(Nodes, Instant)>,
     seen: Seenings,
 }
@@ -78,7 +78,7 @@ struct Status {
     blobs_total: u64,
 }
 
-impl Watch {
+impl DevnetWatch {
     pub fn new() -> Self {
         Self {
             nodes: None,
@@ -181,7 +181,7 @@ mod tests {
         let alive = serve(documents.into());
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("devnet.json");
-        let mut watch = Watch::new();
+        let mut watch = DevnetWatch::new();
         watch.look(&path);
         assert_eq!(watch.height(), None, "nothing is there yet");
         let pid = std::process::id();

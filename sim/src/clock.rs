@@ -1,7 +1,7 @@
 //! This file knows a node's two clocks.
 //!
-//! The monotonic one runs a little fast or slow from the start of the process. The wall clock is wrong by an offset, and
-//! may jump.
+//! The monotonic one runs a little fast or slow from the start of the process. The wall clock is wrong by an offset,
+//! and may jump.
 
 use ultramarine_types::Nanos;
 

@@ -31,12 +31,12 @@ use ultramarine_runtime::print;
 
 use crate::program;
 use child::{Child, Spawn};
-use client::Client;
+use client::NodeClient;
 use layout::Layout;
 use load::Load;
-use report::Report;
+use report::DevnetReport;
 use voice::Voice;
-use watch::{Ending, Watch};
+use watch::{Ending, NetworkWatch};
 
 /// How long nodes may stand still until all are ready. A resumed network replays its blocks to empty execution clients
 /// first.
@@ -45,7 +45,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const READY_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct DevnetOptions {
     /// Number of validators of a new network; `None`: four, or as many as the resumed network has.
     pub validators: Option<u16>,
     /// Where to keep it, and from where to resume it; `None`: a fresh folder, removed at the end.
@@ -69,7 +69,7 @@ pub struct Options {
 }
 
 /// Runs a network until it is told to stop or has reached its height.
-pub fn run(options: &Options) -> anyhow::Result<()> {
+pub fn run(options: &DevnetOptions) -> anyhow::Result<()> {
     // Children are bound to the thread that starts them, so that is this one, which lives as long as the process.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -102,7 +102,7 @@ struct Run {
     outcome: anyhow::Result<()>,
     /// Whether a reader of the outcome may want to look at a folder that nobody asked to keep.
     is_kept: bool,
-    report: Option<Report>,
+    report: Option<DevnetReport>,
 }
 
 /// A network under way.
@@ -115,12 +115,12 @@ struct Running {
     load: Load,
 }
 
-fn print_report(report: &Report) -> anyhow::Result<()> {
+fn print_report(report: &DevnetReport) -> anyhow::Result<()> {
     let text = serde_json::to_string(report).context("a report has a JSON form")?;
     Ok(print::line(text)?)
 }
 
-async fn network(options: &Options, layout: &Layout, voice: &Voice, signals: Signals) -> Run {
+async fn network(options: &DevnetOptions, layout: &Layout, voice: &Voice, signals: Signals) -> Run {
     match start(options, layout, voice, signals).await {
         Ok(running) => run_to_the_end(options, layout, voice, running).await,
         // No node has said anything yet that somebody would look for.
@@ -132,7 +132,7 @@ async fn network(options: &Options, layout: &Layout, voice: &Voice, signals: Sig
     }
 }
 
-async fn start(options: &Options, layout: &Layout, voice: &Voice, signals: Signals) -> anyhow::Result<Running> {
+async fn start(options: &DevnetOptions, layout: &Layout, voice: &Voice, signals: Signals) -> anyhow::Result<Running> {
     let description = load::Description::of(options)?;
     let mut clients = Vec::new();
     let mut children = Vec::with_capacity(layout.nodes().len());
@@ -163,8 +163,8 @@ async fn start(options: &Options, layout: &Layout, voice: &Voice, signals: Signa
     })
 }
 
-async fn run_to_the_end(options: &Options, layout: &Layout, voice: &Voice, mut running: Running) -> Run {
-    let client = Client::new();
+async fn run_to_the_end(options: &DevnetOptions, layout: &Layout, voice: &Voice, mut running: Running) -> Run {
+    let client = NodeClient::new();
     let (nodes, clients) = (&mut running.nodes, &running.clients);
     let work = operate(options, layout, voice, &running.description, &client, nodes, clients);
     let ended = tokio::select! {
@@ -182,26 +182,26 @@ async fn run_to_the_end(options: &Options, layout: &Layout, voice: &Voice, mut r
 
 /// Waits until the network is ready, tells where everything is, and watches it until its end.
 async fn operate(
-    options: &Options,
+    options: &DevnetOptions,
     layout: &Layout,
     voice: &Voice,
     load: &load::Description,
-    client: &Client,
+    client: &NodeClient,
     children: &mut [Child],
     clients: &[Child],
 ) -> anyhow::Result<Ending> {
     wait_ready(layout, client, children).await?;
     write_directory(layout, children, clients)?;
     introduce(voice, layout, load);
-    Watch::new(options, voice, layout, client, children).run().await
+    NetworkWatch::new(options, voice, layout, client, children).run().await
 }
 
 async fn finish(
-    options: &Options,
+    options: &DevnetOptions,
     layout: &Layout,
     voice: &Voice,
     load: &load::Description,
-    client: &Client,
+    client: &NodeClient,
     ended: anyhow::Result<Ending>,
 ) -> Run {
     let is_goal = matches!(ended, Ok(Ending::Reached(_)));
@@ -219,7 +219,7 @@ async fn finish(
     }
 }
 
-fn judge(options: &Options, voice: &Voice, ending: Ending, report: Option<&Report>) -> anyhow::Result<()> {
+fn judge(options: &DevnetOptions, voice: &Voice, ending: Ending, report: Option<&DevnetReport>) -> anyhow::Result<()> {
     match ending {
         Ending::Asked => Ok(()),
         Ending::Unheard(unprinted) => match options.until_height {
@@ -241,7 +241,7 @@ fn judge(options: &Options, voice: &Voice, ending: Ending, report: Option<&Repor
     }
 }
 
-async fn wait_ready(layout: &Layout, client: &Client, children: &mut [Child]) -> anyhow::Result<()> {
+async fn wait_ready(layout: &Layout, client: &NodeClient, children: &mut [Child]) -> anyhow::Result<()> {
     let nodes = layout.nodes();
     let patience = watch::patience(READY_TIMEOUT, layout.blobs_per_block());
     let (mut moved, mut fewest, mut most) = (Instant::now(), usize::MAX, 0);

@@ -18,11 +18,11 @@ pub struct Tree {
     /// Files of text, in the order of their paths.
     pub files: BTreeMap<String, String>,
     /// The Rust files among them, parsed.
-    pub rust: Vec<Source>,
+    pub rust: Vec<RustFile>,
 }
 
 /// A Rust file.
-pub struct Source {
+pub struct RustFile {
     /// From the root, such as `store/src/log.rs`.
     pub path: String,
     /// What stands in it.
@@ -64,7 +64,7 @@ impl Tree {
         for (path, text) in files {
             if path.ends_with(".rs") {
                 let syntax = syn::parse_file(&text).with_context(|| format!("{path} is no Rust"))?;
-                tree.rust.push(Source {
+                tree.rust.push(RustFile {
                     path: path.clone(),
                     text: text.clone(),
                     syntax,
@@ -76,7 +76,7 @@ impl Tree {
     }
 }
 
-impl Source {
+impl RustFile {
     /// Whether only tests, benches or examples are built from it.
     pub fn is_test(&self) -> bool {
         let mut parts = self.path.split('/').skip(1);

@@ -31,8 +31,8 @@ fn stand_in(dir: &Path, http: &str, agreement: bool, status: u8) -> PathBuf {
     path
 }
 
-fn options(dir: &Path, binary: PathBuf) -> Options {
-    Options {
+fn options(dir: &Path, binary: PathBuf) -> PerfOptions {
+    PerfOptions {
         validators: 4,
         until_height: 3,
         blobs_per_block: 6,
@@ -88,7 +88,7 @@ fn three_runs_leave_a_report_each_and_figures_of_all() {
     let binary = stand_in(dir.path(), &node(), true, 0);
     let files = dir.path().join("files");
     fs::create_dir(&files).expect("made");
-    let options = Options {
+    let options = PerfOptions {
         runs: 3,
         blobs: Some(files),
         ..options(dir.path(), binary)

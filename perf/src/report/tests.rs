@@ -58,7 +58,7 @@ pub(super) fn sample() -> Run {
     Run {
         title: "4 validators, 6 blobs a block".to_owned(),
         command: "target/release/ultramarine devnet --validators 4 --until-height 40 --json".to_owned(),
-        machine: Machine {
+        machine: MachineFacts {
             cpu: "Example CPU @ 2.50GHz".to_owned(),
             cores: 2,
             kernel: "6.18.0".to_owned(),
@@ -75,7 +75,7 @@ pub(super) fn sample() -> Run {
             blobs: 196,
             bytes: 196 * 131_072,
             rounds_above_zero: 1,
-            load: crate::outcome::Load::default(),
+            load: crate::outcome::Published::default(),
             nodes: (0..4)
                 .map(|at| NodeOutcome {
                     id: at.into(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ultramarine_runtime::signals::Signal;
 use ultramarine_types::limits;
 
-use crate::devnet::{self, Options};
+use crate::devnet::{self, DevnetOptions};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -67,7 +67,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         log,
         parent: _,
     } = args;
-    devnet::run(&Options {
+    devnet::run(&DevnetOptions {
         validators,
         dir,
         blobs,

@@ -23,17 +23,17 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct NodeClient {
     http: HyperClient<HttpConnector, Empty<Bytes>>,
 }
 
-impl Default for Client {
+impl Default for NodeClient {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Client {
+impl NodeClient {
     /// Makes no connection yet.
     pub fn new() -> Self {
         Self {

@@ -14,7 +14,7 @@ use ultramarine_node::home::{Home, replace_file};
 use ultramarine_types::PeerId;
 use ultramarine_types::host::{Host, HostPort};
 
-use crate::devnet::{Options, ports};
+use crate::devnet::{DevnetOptions, ports};
 use crate::embedded;
 
 /// Validators of a network whose maker did not choose.
@@ -67,7 +67,7 @@ pub struct Layout {
 impl Layout {
     /// Makes or resumes the folder. When it cannot be made, what was there before is as it was, and nothing else is
     /// there.
-    pub fn prepare(options: &Options) -> anyhow::Result<Self> {
+    pub fn prepare(options: &DevnetOptions) -> anyhow::Result<Self> {
         if let Some(blobs) = &options.blobs {
             fs::metadata(blobs).with_context(|| format!("cannot publish {}", blobs.display()))?;
         }
@@ -104,7 +104,7 @@ impl Layout {
         }
     }
 
-    fn in_folder(dir: &Path, options: &Options) -> anyhow::Result<(Vec<NodeHome>, u32)> {
+    fn in_folder(dir: &Path, options: &DevnetOptions) -> anyhow::Result<(Vec<NodeHome>, u32)> {
         let nodes = if network::node_directory(dir, 0).exists() {
             resume(dir, options)?
         } else {
@@ -158,7 +158,7 @@ fn lock(dir: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-fn create(dir: &Path, options: &Options) -> anyhow::Result<Vec<NodeHome>> {
+fn create(dir: &Path, options: &DevnetOptions) -> anyhow::Result<Vec<NodeHome>> {
     let strangers: Vec<_> = fs::read_dir(dir)?
         .flatten()
         .map(|entry| entry.file_name())
@@ -207,7 +207,7 @@ fn create(dir: &Path, options: &Options) -> anyhow::Result<Vec<NodeHome>> {
         .collect())
 }
 
-fn resume(dir: &Path, options: &Options) -> anyhow::Result<Vec<NodeHome>> {
+fn resume(dir: &Path, options: &DevnetOptions) -> anyhow::Result<Vec<NodeHome>> {
     let homes: Vec<Home> = (0..)
         .map(|id| network::node_directory(dir, id))
         .take_while(|path| path.exists())
@@ -349,8 +349,8 @@ fn readdress(homes: &[Home], addresses: &[Addresses]) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    fn options(dir: &Path) -> Options {
-        Options {
+    fn options(dir: &Path) -> DevnetOptions {
+        DevnetOptions {
             validators: None,
             dir: Some(dir.to_owned()),
             blobs: None,
@@ -368,7 +368,7 @@ mod tests {
     fn a_kept_folder_is_resumed_as_it_was() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("net");
-        let first = Layout::prepare(&Options {
+        let first = Layout::prepare(&DevnetOptions {
             blobs_per_block: Some(24),
             ..options(&path)
         })
@@ -384,11 +384,11 @@ mod tests {
         assert_eq!(again.nodes(), nodes);
         drop(again);
         for wrong in [
-            Options {
+            DevnetOptions {
                 validators: Some(5),
                 ..options(&path)
             },
-            Options {
+            DevnetOptions {
                 blobs_per_block: Some(6),
                 ..options(&path)
             },
@@ -461,11 +461,11 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).expect("lists").count(), 1, "no lock stays");
         let new = dir.path().join("new/net");
         let wrong = [
-            Options {
+            DevnetOptions {
                 blobs_per_block: Some(5000),
                 ..options(&new)
             },
-            Options {
+            DevnetOptions {
                 blobs: Some(dir.path().join("none")),
                 ..options(&new)
             },

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use ultramarine_node::genesis::execution::dev_account;
 
-use crate::devnet::Options;
+use crate::devnet::DevnetOptions;
 use crate::devnet::layout::Layout;
 use crate::devnet::voice::complain;
 use crate::publish::{Content, Prover, PublisherOptions, publish};
@@ -29,7 +29,7 @@ pub struct Description {
 
 impl Description {
     /// As asked for; without files, fresh blobs.
-    pub fn of(options: &Options) -> anyhow::Result<Self> {
+    pub fn of(options: &DevnetOptions) -> anyhow::Result<Self> {
         Ok(match &options.blobs {
             Some(path) => {
                 path.metadata()

@@ -7,7 +7,7 @@ use serde::Serialize;
 use ultramarine_node::board::Decision;
 use ultramarine_types::{Hash, Height, Round, ValueId};
 
-use crate::devnet::client::{Client, merge};
+use crate::devnet::client::{NodeClient, merge};
 use crate::devnet::layout::NodeHome;
 use crate::devnet::load::Description;
 
@@ -16,7 +16,7 @@ const NAMED_MAX: usize = 5;
 
 /// The object `--json` prints.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct DevnetReport {
     /// Every node answered, and all decided the same value at every height that any of them decided.
     pub agreement: bool,
     /// Heights every node has decided.
@@ -36,7 +36,7 @@ pub struct Report {
     pub disagreement: Vec<String>,
 }
 
-/// One node of a [`Report`].
+/// One node of a [`DevnetReport`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct NodeReport {
     pub id: usize,
@@ -58,7 +58,7 @@ pub struct Latency {
 }
 
 /// Asks every node. One that is gone is named in the report, and nowhere else.
-pub async fn gather(nodes: &[NodeHome], load: &Description, client: &Client) -> Report {
+pub async fn gather(nodes: &[NodeHome], load: &Description, client: &NodeClient) -> DevnetReport {
     let mut decided = Vec::with_capacity(nodes.len());
     let mut stages = BTreeMap::new();
     let mut failures = Vec::new();
@@ -87,7 +87,7 @@ fn summarize(
     load: &Description,
     failures: Vec<String>,
     stages: &BTreeMap<String, Histogram<u64>>,
-) -> Report {
+) -> DevnetReport {
     let mut disagreement = failures;
     disagreement.extend(disagreements(decided));
     let common = decided
@@ -108,7 +108,7 @@ fn summarize(
         head: node.last().map_or(Hash::ZERO, |last| last.block_hash),
         blobs: node.iter().map(|decision| u64::from(decision.blobs)).sum(),
     });
-    Report {
+    DevnetReport {
         agreement: disagreement.is_empty(),
         heights: common,
         blobs: shared().map(|decision| u64::from(decision.blobs)).sum(),
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    fn report(decided: &[Vec<Decision>]) -> Report {
+    fn report(decided: &[Vec<Decision>]) -> DevnetReport {
         summarize(decided, &load(), Vec::new(), &BTreeMap::new())
     }
 

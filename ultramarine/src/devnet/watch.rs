@@ -7,9 +7,9 @@ use ultramarine_node::board::Snapshot;
 use ultramarine_runtime::print::Unprinted;
 use ultramarine_types::{Height, Stage};
 
-use crate::devnet::Options;
+use crate::devnet::DevnetOptions;
 use crate::devnet::child::Child;
-use crate::devnet::client::{Client, merge};
+use crate::devnet::client::{NodeClient, merge};
 use crate::devnet::layout::{Layout, NodeHome};
 use crate::devnet::voice::{Voice, complain};
 use crate::program;
@@ -47,11 +47,11 @@ pub fn patience(small: Duration, blobs_per_block: u32) -> Duration {
 }
 
 /// Watches nodes by URL, so that a node that was killed and started again by hand is seen again.
-pub struct Watch<'a> {
-    options: &'a Options,
+pub struct NetworkWatch<'a> {
+    options: &'a DevnetOptions,
     voice: &'a Voice,
     nodes: &'a [NodeHome],
-    client: &'a Client,
+    client: &'a NodeClient,
     children: &'a mut [Child],
     told: Vec<bool>,
     last: Vec<Option<Snapshot>>,
@@ -62,12 +62,12 @@ pub struct Watch<'a> {
     patience: Duration,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> NetworkWatch<'a> {
     pub fn new(
-        options: &'a Options,
+        options: &'a DevnetOptions,
         voice: &'a Voice,
         layout: &'a Layout,
-        client: &'a Client,
+        client: &'a NodeClient,
         children: &'a mut [Child],
     ) -> Self {
         let nodes = layout.nodes();

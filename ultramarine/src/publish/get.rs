@@ -69,7 +69,7 @@ impl fmt::Display for BlobName {
 
 /// Where a blob is.
 #[derive(Clone, Copy, Deserialize)]
-struct Place {
+struct TransactionPlace {
     height: u64,
 }
 
@@ -147,7 +147,8 @@ async fn ask(node: &HttpClient, path: &str) -> Result<Answer> {
 
 async fn locate(node: &HttpClient, hash: &B256) -> Result<u64> {
     let answer = ask(node, &format!("/ultramarine/v1/blobs/{hash}")).await?;
-    let place: Place = read(&answer).with_context(|| format!("looking for blob {hash} at {}", node.authority()))?;
+    let place: TransactionPlace =
+        read(&answer).with_context(|| format!("looking for blob {hash} at {}", node.authority()))?;
     Ok(place.height)
 }
 

@@ -11,7 +11,7 @@ use ultramarine_engine::call::CallError;
 
 use super::encode::encode;
 use super::prove::{ProvenBlob, Prover};
-use super::rpc::{Place, Rpc};
+use super::rpc::{Rpc, TransactionPlace};
 use super::transaction::{BLOBS_MAX, SignedTransaction, Terms, sign};
 
 /// How often a transaction is looked for.
@@ -169,7 +169,13 @@ async fn prepare(
 /// that.
 async fn send(rpc: &Rpc, transaction: &SignedTransaction, again: bool) -> Result<(), CallError> {
     let sent = rpc.send(&transaction.raw).await;
-    if again && sent.is_err() && matches!(rpc.place(transaction.hash).await, Ok(Place::Pending | Place::Block(_))) {
+    if again
+        && sent.is_err()
+        && matches!(
+            rpc.place(transaction.hash).await,
+            Ok(TransactionPlace::Pending | TransactionPlace::Block(_))
+        )
+    {
         return Ok(());
     }
     sent
@@ -189,12 +195,12 @@ async fn wait(rpc: &Rpc, account: Address, pooled: &Pooled, until: Instant, grac
     let mut unknown_since = None;
     loop {
         let place = rpc.place(hash).await;
-        if let Ok(Place::Block(height)) = place {
+        if let Ok(TransactionPlace::Block(height)) = place {
             return Ok(height);
         }
         let now = Instant::now();
         let since = match place {
-            Ok(Place::Unknown) => *unknown_since.get_or_insert(now),
+            Ok(TransactionPlace::Unknown) => *unknown_since.get_or_insert(now),
             _ => {
                 unknown_since = None;
                 now
@@ -224,11 +230,11 @@ async fn wait(rpc: &Rpc, account: Address, pooled: &Pooled, until: Instant, grac
 }
 
 /// Why a transaction is in no block after all this time.
-fn why_not(place: Result<Place>, account: Address, pooled: &Pooled, included: Option<u64>) -> anyhow::Error {
+fn why_not(place: Result<TransactionPlace>, account: Address, pooled: &Pooled, included: Option<u64>) -> anyhow::Error {
     let hash = pooled.transaction.hash;
     match place {
         Err(error) => error,
-        Ok(Place::Unknown) => anyhow!(
+        Ok(TransactionPlace::Unknown) => anyhow!(
             "transaction {hash} is in no block, and the client does not know it any more: it has dropped it from its \
              pool, \
              or was restarted"

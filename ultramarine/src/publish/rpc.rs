@@ -33,7 +33,7 @@ pub struct Fees {
 
 /// Where a transaction is, as far as the client knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum TransactionPlace {
     /// Nowhere: it never came, or it was dropped.
     Unknown,
     /// In no block yet.
@@ -116,12 +116,12 @@ impl Rpc {
     ///
     /// Receipts are looked for only where transactions cannot be. ethrex in memory has them for the first transaction
     /// of a block alone; EthereumJS has neither unless it is started for it.
-    pub async fn place(&self, transaction: B256) -> Result<Place> {
+    pub async fn place(&self, transaction: B256) -> Result<TransactionPlace> {
         let found = match self
             .call_or_null("eth_getTransactionByHash", json!([transaction]))
             .await
         {
-            Ok(Value::Null) => return Ok(Place::Unknown),
+            Ok(Value::Null) => return Ok(TransactionPlace::Unknown),
             Ok(found) => found,
             Err(error) => {
                 let receipt = self.call_or_null("eth_getTransactionReceipt", json!([transaction]));
@@ -129,8 +129,8 @@ impl Rpc {
             }
         };
         match found["blockNumber"].as_str() {
-            None => Ok(Place::Pending),
-            Some(number) => parse(number).map(Place::Block),
+            None => Ok(TransactionPlace::Pending),
+            Some(number) => parse(number).map(TransactionPlace::Block),
         }
     }
 

@@ -9,7 +9,7 @@ use syn::visit::{self, Visit};
 use syn::{Item, UseTree, Visibility};
 
 use super::Complaint;
-use crate::tree::{Source, Tree};
+use crate::tree::{RustFile, Tree};
 
 /// Pairs that are better as they are, with the reason.
 const ARGUED: [(&str, &str, &str); 0] = [];
@@ -17,7 +17,7 @@ const ARGUED: [(&str, &str, &str); 0] = [];
 type Module = Vec<String>;
 
 pub fn no_files_import_each_other(tree: &Tree) -> Vec<Complaint> {
-    let mut crates: BTreeMap<&str, Vec<&Source>> = BTreeMap::new();
+    let mut crates: BTreeMap<&str, Vec<&RustFile>> = BTreeMap::new();
     for source in tree.rust.iter().filter(|source| !source.is_test()) {
         if !source.crate_folder().is_empty() {
             crates.entry(source.crate_folder()).or_default().push(source);
@@ -26,8 +26,8 @@ pub fn no_files_import_each_other(tree: &Tree) -> Vec<Complaint> {
     crates.into_values().flat_map(|sources| circles_of(&sources)).collect()
 }
 
-fn circles_of(sources: &[&Source]) -> Vec<Complaint> {
-    let paths: BTreeMap<Module, &Source> = sources
+fn circles_of(sources: &[&RustFile]) -> Vec<Complaint> {
+    let paths: BTreeMap<Module, &RustFile> = sources
         .iter()
         .map(|source| (owned(&source.module()), *source))
         .collect();
@@ -92,7 +92,7 @@ fn owned(module: &[&str]) -> Module {
 }
 
 /// What a module hands on by `pub use`: its name here, and the path it stands for.
-fn exports(module: &Module, source: &Source) -> BTreeMap<String, Module> {
+fn exports(module: &Module, source: &RustFile) -> BTreeMap<String, Module> {
     let mut exports = BTreeMap::new();
     for item in &source.syntax.items {
         let Item::Use(import) = item else { continue };
@@ -129,7 +129,7 @@ fn absolute(module: &Module, path: &[String]) -> Module {
 /// The file in which what a path names is defined.
 fn defined_in(
     path: &Module,
-    files: &BTreeMap<Module, &Source>,
+    files: &BTreeMap<Module, &RustFile>,
     exports: &BTreeMap<Module, BTreeMap<String, Module>>,
     depth: usize,
 ) -> Option<Module> {
