@@ -193,7 +193,7 @@ mod tests {
         let outcome = std::process::Command::new(std::env::current_exe().expect("it runs"))
             .args([
                 "--exact",
-                "engine::transport::tests::descriptors_over_many_calls",
+                "transport::tests::descriptors_over_many_calls",
                 "--ignored",
             ])
             .output()
