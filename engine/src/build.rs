@@ -6,14 +6,14 @@ use ultramarine_types::canonical::sha256;
 use ultramarine_types::execution::{Built, ParentBlock, PayloadStatus};
 use ultramarine_types::{Hash, Height, KzgCommitment, limits};
 
-use super::call::bounded;
-use super::client::{Attributes, BuiltPayload, Bundle, Client, prev_randao};
-use super::driver::EngineOptions;
-use super::header;
-use super::lanes::Lanes;
-use super::payload::{Payload, chunk_hashes};
-use super::proofs::Proofs;
-use super::turns::Turn;
+use crate::client::{Attributes, BuiltPayload, Bundle, Client, prev_randao};
+use crate::foreign::bounded;
+use crate::header;
+use crate::lanes::Lanes;
+use crate::options::EngineOptions;
+use crate::payload::{Payload, chunk_hashes};
+use crate::proofs::Proofs;
+use crate::turns::Turn;
 
 /// A block to build.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

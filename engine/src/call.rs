@@ -8,10 +8,10 @@ use hyper::StatusCode;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use ultramarine_types::execution::PayloadStatus;
-use ultramarine_types::limits;
 
-use super::http::{Answer, HttpError};
-use super::ipc::IpcError;
+use crate::foreign::{bounded, quoted};
+use crate::http::{Answer, HttpError};
+use crate::ipc::IpcError;
 
 /// Why a call has no result.
 #[derive(Debug, thiserror::Error)]
@@ -153,45 +153,6 @@ impl CallError {
         }
     }
 }
-
-/// At most [`limits::REASON_BYTES_MAX`] bytes of a text that is not ours, in one line.
-pub fn bounded(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len().min(limits::REASON_BYTES_MAX));
-    for character in text
-        .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-    {
-        if kept.len() + character.len_utf8() > limits::REASON_BYTES_MAX {
-            break;
-        }
-        kept.push(character);
-    }
-    kept
-}
-
-/// The beginning of a foreign body, so that a person can tell what it is: bounded, in one line, printable.
-pub fn quoted(body: &[u8]) -> String {
-    let body = body.trim_ascii();
-    if body.is_empty() {
-        return "an empty body".to_owned();
-    }
-    if body.starts_with(&GZIP) {
-        return "a body compressed with gzip, which we did not ask for".to_owned();
-    }
-    let shown = &body[..body.len().min(QUOTED_BYTES)];
-    let text: String = String::from_utf8_lossy(shown)
-        .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .collect();
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let more = if shown.len() < body.len() { "…" } else { "" };
-    bounded(&format!("`{text}{more}`"))
-}
-
-/// Bytes of a foreign body that are shown.
-const QUOTED_BYTES: usize = 200;
-/// What a gzip file begins with (RFC 1952).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// The JSON-RPC answer within an HTTP answer, or what it is instead.
 pub fn json_of(answer: Answer) -> Result<Bytes, CallError> {
@@ -358,10 +319,6 @@ mod tests {
         assert!(error(br#"{"message":"denied by policy"}"#).contains("denied by policy"));
         assert!(error(b"").contains("an empty body"));
         assert!(error(b"{\"result\":\"\xff\"}").contains("unicode"));
-        let quote = quoted(&b"\x1b[31m<html>\r\n\xff hi".repeat(100));
-        assert!(quote.len() < 2 * QUOTED_BYTES && quote.ends_with("…`"), "{quote}");
-        assert!(!quote.chars().any(char::is_control), "{quote}");
-        assert!(quoted(&[0x1f, 0x8b, 8, 0]).contains("gzip"));
     }
 
     #[test]
@@ -410,11 +367,5 @@ mod tests {
             ..answer(301, "<html>")
         };
         assert!(json_of(moved).is_err_and(|error| error.to_string().contains("points to https://el.example/")));
-    }
-
-    #[test]
-    fn a_foreign_text_is_bounded_and_stays_on_its_line() {
-        let text = bounded(&"é\n".repeat(1000));
-        assert!(text.len() <= limits::REASON_BYTES_MAX && !text.contains('\n'));
     }
 }

@@ -14,10 +14,11 @@ use ultramarine_types::execution::PayloadStatus;
 use ultramarine_types::limits::{BLOB_BYTES, PROOFS_PER_BLOB_MAX};
 use ultramarine_types::{Address, Hash, KzgCommitment, KzgProof};
 
-use super::call::{self, CallError, bounded};
-use super::payload::Payload;
-use super::transport::Transport;
-use super::waiting::{SLOW, Waiting};
+use crate::call::{self, CallError};
+use crate::foreign::bounded;
+use crate::payload::Payload;
+use crate::transport::Transport;
+use crate::waiting::{SLOW, Waiting};
 
 /// The methods we call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -258,7 +259,7 @@ impl Client {
         read_built(&answer, prague, self.blobs_max)
     }
 
-    /// Has the client execute a payload that passed [`inspect`](super::payload::inspect).
+    /// Has the client execute a payload that passed [`inspect`](crate::inspect::inspect).
     pub async fn new_payload(
         &self,
         payload: &Payload,

@@ -5,78 +5,28 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
-use ultramarine_runtime::{Histogram, Io, Receiver, RingOps, Sender, TileContext};
+use ultramarine_runtime::{Histogram, Receiver, RingOps, Sender, TileContext};
 use ultramarine_types::execution::{EngineCall, EngineReply, Executed, PayloadStatus};
-use ultramarine_types::limits::{Limits, PAYLOAD_BYTES_MAX, PROOFS_PER_BLOB_MAX};
 use ultramarine_types::verify::{Verdict, VerifyJob};
-use ultramarine_types::{Address, Hash, Init, Stage};
+use ultramarine_types::{Hash, Init, Stage};
 
-use super::build::{self, Order};
-use super::call::bounded;
-use super::client::Client;
-use super::lanes::Lanes;
-use super::payload::{self, Broken, Payload};
-use super::proofs::Proofs;
-use super::startup::{self, Expected};
-use super::transport::{Endpoint, Transport};
-use super::turns::{Turn, Turns};
-use super::waiting::Waiting;
+use crate::build::{self, Order};
+use crate::client::Client;
+use crate::foreign::bounded;
+use crate::inspect::inspect;
+use crate::lanes::Lanes;
+use crate::options::EngineOptions;
+use crate::payload::{Broken, Payload};
+use crate::proofs::Proofs;
+use crate::startup;
+use crate::transport::Transport;
+use crate::turns::{Turn, Turns};
 
 /// Calls carried out at one time: a build, an execution per value in assembly, and imports waiting for their turn.
 const TASKS_MAX: usize = 64;
-
-/// What the driver is told once, at start.
-#[derive(Clone, Debug)]
-pub struct EngineOptions {
-    /// Where the execution client is.
-    pub endpoint: Endpoint,
-    /// What this thread runs on: decides how the Unix socket is driven.
-    pub io: Io,
-    /// Longest time one call may take.
-    pub timeout: Duration,
-    /// Where calls that take long are shown.
-    pub waiting: Waiting,
-    /// How long a build may collect transactions before it is fetched. Zero suits clients that pack the pool at once
-    /// (ethrex, EthereumJS); geth and reth improve a build for some hundred milliseconds.
-    pub build_wait: Duration,
-    /// Receives priority fees.
-    pub fee_recipient: Address,
-    /// EIP-155 chain id.
-    pub chain_id: u64,
-    /// Hash of the execution genesis block.
-    pub genesis_hash: Hash,
-    /// Unix time in seconds from which Engine API V4 is spoken.
-    pub prague_time: Option<u64>,
-    /// The chain's ceilings.
-    pub limits: Limits,
-}
-
-impl EngineOptions {
-    /// Whether a block of this time follows Prague.
-    pub fn is_prague(&self, timestamp: u64) -> bool {
-        self.prague_time.is_some_and(|time| timestamp >= time)
-    }
-
-    /// Largest answer: a built block's blobs, their proofs and the payload in hex, with quotes around each, and a mebibyte
-    /// for names and brackets.
-    pub const fn answer_bytes_max(&self) -> usize {
-        let proofs = self.limits.blobs_per_block as usize * PROOFS_PER_BLOB_MAX * (48 + 4);
-        2 * (self.limits.block_blob_bytes() + proofs + PAYLOAD_BYTES_MAX) + 1024 * 1024
-    }
-
-    /// What the client must be.
-    pub const fn expected(&self) -> Expected {
-        Expected {
-            chain_id: self.chain_id,
-            genesis_hash: self.genesis_hash,
-            prague: self.prague_time.is_some(),
-        }
-    }
-}
 
 /// The driver's ends of the links to and from the verifier's lanes.
 #[derive(Debug)]
@@ -309,7 +259,7 @@ impl Engine {
     }
 
     fn inspect(&self, init: &Init, bytes: &Bytes) -> Result<Payload, Broken> {
-        let payload = payload::inspect(&init.metadata, bytes)?;
+        let payload = inspect(&init.metadata, bytes)?;
         // The fork follows from the time, which the header binds; the header says which by its requests hash.
         if payload.requests.is_some() != self.options.is_prague(init.metadata.header.timestamp) {
             return Err(Broken::Header("requests_hash"));

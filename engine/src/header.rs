@@ -6,7 +6,7 @@ use alloy_eips::eip7685::Requests;
 use alloy_primitives::{B64, B256, U256};
 use ultramarine_types::{Address, ExecutionHeader, Hash};
 
-use super::payload::Payload;
+use crate::payload::Payload;
 
 /// A payload's header, with the hash it claims beside the hash it has.
 #[derive(Clone, PartialEq, Eq, Debug)]

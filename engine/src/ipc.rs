@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_uring::buf::BoundedBuf;
 use ultramarine_runtime::{Io, RingOps};
 
-use super::call::quoted;
-use super::value_end::{Found, ValueEnd};
+use crate::foreign::quoted;
+use crate::value_end::{Found, ValueEnd};
 
 /// Idle connections kept: as many as calls of different kinds overlap.
 const IDLE_MAX: usize = 8;

@@ -14,7 +14,7 @@
 //!   proofs is made here ([`proofs`]).
 //! - A *turn* ([`turns`]) is a place in the order of forkchoice updates.
 //!
-//! Keeps: bytes are only executed after [`payload::inspect`] found them to be what the metadata says; forkchoice
+//! Keeps: bytes are only executed after [`inspect`](inspect::inspect) found them to be what the metadata says; forkchoice
 //! updates reach the client in the order they were asked for; every call has a deadline and a bound on its answer, and
 //! one that takes long is named ([`waiting`]);
 //! what the client says is told apart in full, and a missing answer is never taken for one.
@@ -23,11 +23,14 @@ pub mod build;
 pub mod call;
 pub mod client;
 pub mod driver;
+pub mod foreign;
 pub mod header;
 pub mod http;
+pub mod inspect;
 pub mod ipc;
 pub mod jwt;
 pub mod lanes;
+pub mod options;
 pub mod payload;
 pub mod proofs;
 pub mod startup;
@@ -36,8 +39,9 @@ pub mod turns;
 pub mod value_end;
 pub mod waiting;
 
-pub use driver::{EngineOptions, LaneClient, run};
+pub use driver::{LaneClient, run};
 pub use jwt::Secret;
+pub use options::EngineOptions;
 pub use startup::StartError;
 pub use transport::Endpoint;
 pub use waiting::Waiting;

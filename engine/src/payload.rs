@@ -1,4 +1,4 @@
-//! This file knows the canonical bytes of a payload, and whether they are what a value's metadata says.
+//! This file knows the canonical bytes of a payload.
 //!
 //! ```text
 //!   version  u8        1
@@ -12,14 +12,11 @@
 
 use alloy_consensus::{EthereumTxEnvelope, TxEip4844};
 use alloy_eips::eip2718::Decodable2718;
-use alloy_eips::eip4844::kzg_to_versioned_hash;
 use alloy_primitives::{B256, Bytes};
 use alloy_rpc_types_engine::ExecutionPayloadV3;
 use ssz::{Decode, Encode};
 use ultramarine_types::canonical::sha256;
-use ultramarine_types::{Hash, ValueMetadata, limits};
-
-use super::header;
+use ultramarine_types::{Hash, limits};
 
 /// The one layout there is.
 const VERSION: u8 = 1;
@@ -117,7 +114,14 @@ pub enum Broken {
 impl Payload {
     /// Whether its requests are as everybody will demand: none empty, ascending by type (EIP-7685), so fewer than 256.
     pub fn check_requests(&self) -> Result<(), Broken> {
-        check_requests_order(self.requests.as_deref().unwrap_or_default())
+        let requests = self.requests.as_deref().unwrap_or_default();
+        let has_data = requests.iter().all(|request| request.len() > 1);
+        let ascends = requests.windows(2).all(|pair| pair[0].first() < pair[1].first());
+        if has_data && ascends {
+            Ok(())
+        } else {
+            Err(Broken::RequestsOrder)
+        }
     }
 
     /// The canonical bytes.
@@ -148,7 +152,7 @@ impl Payload {
 
     /// Reads canonical bytes of a block with this gas limit; a list of transactions that it cannot pay for is refused before
     /// any of them is looked at.
-    fn decode_within(bytes: &[u8], gas_limit: u64) -> Result<Self, Malformed> {
+    pub fn decode_within(bytes: &[u8], gas_limit: u64) -> Result<Self, Malformed> {
         if bytes.len() > limits::PAYLOAD_BYTES_MAX {
             return Err(Malformed::Oversize(bytes.len()));
         }
@@ -230,65 +234,12 @@ fn split_request(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     rest.split_at_checked(length).ok_or(Malformed::Truncated("request"))
 }
 
-/// Checks that `bytes` are exactly what `metadata` says, by recomputing everything, and returns them decoded.
-///
-/// What depends on the parent, on the clock or on the chain's bounds is not looked at here.
-pub fn inspect(metadata: &ValueMetadata, bytes: &[u8]) -> Result<Payload, Broken> {
-    let payload = Payload::decode_within(bytes, metadata.header.gas_limit)?;
-    if usize::try_from(metadata.payload_bytes) != Ok(bytes.len()) || sha256(bytes) != metadata.payload_hash {
-        return Err(Broken::PayloadHash);
-    }
-    let withdrawals = payload.execution.payload_inner.withdrawals.len();
-    if withdrawals != 0 {
-        return Err(Broken::Withdrawals(withdrawals));
-    }
-    check_requests_order(payload.requests.as_deref().unwrap_or_default())?;
-    let computed = header::of(&payload, &metadata.header.parent_beacon_block_root);
-    if computed.claimed.block_hash != computed.block_hash {
-        return Err(Broken::BlockHash {
-            claimed: computed.claimed.block_hash,
-            computed: computed.block_hash,
-        });
-    }
-    if let Some(field) = header::first_difference(&metadata.header, &computed.claimed) {
-        return Err(Broken::Header(field));
-    }
-    check_versioned_hashes(&payload, metadata)?;
-    Ok(payload)
-}
-
-/// The Engine API wants types strictly ascending and no request without data.
-fn check_requests_order(requests: &[Bytes]) -> Result<(), Broken> {
-    let has_data = requests.iter().all(|request| request.len() > 1);
-    let ascends = requests.windows(2).all(|pair| pair[0].first() < pair[1].first());
-    if has_data && ascends {
-        Ok(())
-    } else {
-        Err(Broken::RequestsOrder)
-    }
-}
-
-fn check_versioned_hashes(payload: &Payload, metadata: &ValueMetadata) -> Result<(), Broken> {
-    let named = payload.versioned_hashes()?;
-    let equal = named.len() == metadata.commitments.len()
-        && named
-            .iter()
-            .zip(&metadata.commitments)
-            .all(|(hash, commitment)| *hash == kzg_to_versioned_hash(&commitment.0));
-    if equal {
-        Ok(())
-    } else {
-        Err(Broken::VersionedHashes {
-            transactions: named.len(),
-            commitments: metadata.commitments.len(),
-        })
-    }
-}
-
 /// SHA-256 of each chunk of payload bytes.
 pub fn chunk_hashes(bytes: &[u8]) -> Vec<Hash> {
     bytes.chunks(limits::PAYLOAD_CHUNK_BYTES).map(sha256).collect()
 }
 
+#[cfg(test)]
+pub mod fixtures;
 #[cfg(test)]
 mod tests;

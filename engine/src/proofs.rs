@@ -23,8 +23,8 @@ use ultramarine_types::assembly::BlobPart;
 use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, PROOFS_PER_BLOB_MAX};
 use ultramarine_types::{Height, KzgCommitment, KzgProof};
 
-use super::client::Bundle;
-use super::lanes::Lanes;
+use crate::client::Bundle;
+use crate::lanes::Lanes;
 
 /// Proofs remembered: of several of the largest blocks, 100 bytes each.
 const REMEMBERED_MAX: usize = 4 * BLOBS_PER_BLOCK_MAX as usize;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use hyper::StatusCode;
 use ultramarine_types::Hash;
 
-use super::call::{CallError, Code};
-use super::client::{Client, Method};
-use super::ipc::IpcError;
+use crate::call::{CallError, Code};
+use crate::client::{Client, Method};
+use crate::ipc::IpcError;
 
 /// First pause between two attempts; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(100);

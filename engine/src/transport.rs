@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use ultramarine_runtime::{Clock, Io, RingOps};
 
-use super::call::{self, CallError};
-use super::http::{HttpClient, UrlError};
-use super::ipc::IpcClient;
-use super::jwt::Secret;
+use crate::call::{self, CallError};
+use crate::http::{HttpClient, UrlError};
+use crate::ipc::IpcClient;
+use crate::jwt::Secret;
 
 /// Where an execution client is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -191,11 +191,7 @@ mod tests {
     fn a_call_that_is_given_up_keeps_no_descriptor() {
         // Other tests open and close their own in this process.
         let outcome = std::process::Command::new(std::env::current_exe().expect("it runs"))
-            .args([
-                "--exact",
-                "transport::tests::descriptors_over_many_calls",
-                "--ignored",
-            ])
+            .args(["--exact", "transport::tests::descriptors_over_many_calls", "--ignored"])
             .output()
             .expect("it starts");
         let text = String::from_utf8_lossy(&outcome.stdout);

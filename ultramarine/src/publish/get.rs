@@ -187,7 +187,7 @@ fn restore(blobs: Vec<Bytes>, mut wanted: BTreeSet<B256>) -> Result<Vec<u8>> {
 fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T> {
     if answer.status != StatusCode::OK {
         let text = String::from_utf8_lossy(&answer.body);
-        bail!("HTTP {}: {}", answer.status, ultramarine_engine::call::bounded(&text));
+        bail!("HTTP {}: {}", answer.status, ultramarine_engine::foreign::bounded(&text));
     }
     Ok(serde_json::from_slice(&answer.body)?)
 }

@@ -1,0 +1,60 @@
+//! This file knows what the driver is told once, at start.
+
+use std::time::Duration;
+
+use ultramarine_runtime::Io;
+use ultramarine_types::limits::{Limits, PAYLOAD_BYTES_MAX, PROOFS_PER_BLOB_MAX};
+use ultramarine_types::{Address, Hash};
+
+use crate::startup::Expected;
+use crate::transport::Endpoint;
+use crate::waiting::Waiting;
+
+/// What the driver is told once, at start.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Where the execution client is.
+    pub endpoint: Endpoint,
+    /// What this thread runs on: decides how the Unix socket is driven.
+    pub io: Io,
+    /// Longest time one call may take.
+    pub timeout: Duration,
+    /// Where calls that take long are shown.
+    pub waiting: Waiting,
+    /// How long a build may collect transactions before it is fetched. Zero suits clients that pack the pool at once
+    /// (ethrex, EthereumJS); geth and reth improve a build for some hundred milliseconds.
+    pub build_wait: Duration,
+    /// Receives priority fees.
+    pub fee_recipient: Address,
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// Hash of the execution genesis block.
+    pub genesis_hash: Hash,
+    /// Unix time in seconds from which Engine API V4 is spoken.
+    pub prague_time: Option<u64>,
+    /// The chain's ceilings.
+    pub limits: Limits,
+}
+
+impl EngineOptions {
+    /// Whether a block of this time follows Prague.
+    pub fn is_prague(&self, timestamp: u64) -> bool {
+        self.prague_time.is_some_and(|time| timestamp >= time)
+    }
+
+    /// Largest answer: a built block's blobs, their proofs and the payload in hex, with quotes around each, and a mebibyte
+    /// for names and brackets.
+    pub const fn answer_bytes_max(&self) -> usize {
+        let proofs = self.limits.blobs_per_block as usize * PROOFS_PER_BLOB_MAX * (48 + 4);
+        2 * (self.limits.block_blob_bytes() + proofs + PAYLOAD_BYTES_MAX) + 1024 * 1024
+    }
+
+    /// What the client must be.
+    pub const fn expected(&self) -> Expected {
+        Expected {
+            chain_id: self.chain_id,
+            genesis_hash: self.genesis_hash,
+            prague: self.prague_time.is_some(),
+        }
+    }
+}
