@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::SigningKey;
 
 use crate::home::staged::Staged;
-use crate::keys::{self, KeyError};
+use crate::keys::{self, KeyError, Keys};
 
 /// A home directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -171,6 +171,11 @@ impl Home {
         })
     }
 
+    /// Reads the keys. A home without a `validator.key` is a full node's.
+    pub fn keys(&self) -> Result<Keys, KeyError> {
+        Keys::load(&self.node_key(), &self.validator_key())
+    }
+
     /// The directory.
     pub fn root(&self) -> &Path {
         &self.root
@@ -247,7 +252,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::keys::Keys;
 
     fn contents<'a>(key: &'a SigningKey, validator: bool) -> Contents<'a> {
         Contents {
@@ -268,7 +272,7 @@ mod tests {
         Home::create(&root, &contents(&key, true)).expect("creates");
         assert_eq!(fs::metadata(&root).expect("exists").permissions().mode() & 0o777, 0o700);
         let home = Home::open(&root).expect("opens");
-        let keys = Keys::load(&home).expect("keys are there");
+        let keys = home.keys().expect("keys are there");
         assert_eq!(keys.public_key(), Some(keys::public_key(&key)));
         assert_eq!(
             keys.address(),
@@ -281,7 +285,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let key = keys::generate().expect("random");
         let home = Home::create(&dir.path().join("home"), &contents(&key, false)).expect("creates");
-        assert!(Keys::load(&home).expect("node key is there").validator.is_none());
+        assert!(home.keys().expect("node key is there").validator.is_none());
     }
 
     #[test]

@@ -12,8 +12,6 @@ use rand::TryRngCore;
 use ultramarine_types::chain::address_of;
 use ultramarine_types::{Address, PeerId, PublicKey};
 
-use crate::home::Home;
-
 /// Longest secret file we read: a key or a JWT secret with some white space.
 const SECRET_FILE_BYTES_MAX: u64 = 4096;
 
@@ -83,15 +81,15 @@ pub enum KeyError {
 }
 
 impl Keys {
-    /// Reads a home's keys. Without a `validator.key` the node is a full node.
-    pub fn load(home: &Home) -> Result<Self, KeyError> {
-        let validator = match read_key(&home.validator_key()) {
+    /// Reads the keys of a node. Without a file at `validator_key` the node is a full node.
+    pub fn load(node_key: &Path, validator_key: &Path) -> Result<Self, KeyError> {
+        let validator = match read_key(validator_key) {
             Ok(key) => Some(key),
             Err(KeyError::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
         Ok(Self {
-            node: read_key(&home.node_key())?,
+            node: read_key(node_key)?,
             validator,
         })
     }

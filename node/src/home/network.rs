@@ -300,7 +300,7 @@ mod tests {
             .map(|home| {
                 (
                     Genesis::load(home).expect("valid"),
-                    Keys::load(home).expect("private"),
+                    home.keys().expect("private"),
                     config(home),
                 )
             })
