@@ -9,8 +9,8 @@ use ultramarine_types::{Hash, Height, KzgCommitment, limits};
 use crate::client::{Attributes, BuiltPayload, Bundle, Client, prev_randao};
 use crate::foreign::bounded;
 use crate::header;
-use crate::lanes::Lanes;
 use crate::options::EngineOptions;
+use crate::own_bundles::OwnBundles;
 use crate::payload::{Payload, chunk_hashes};
 use crate::proofs::Proofs;
 use crate::turns::Turn;
@@ -29,7 +29,7 @@ pub struct Order {
 /// Builds a block and checks it like anyone else's: bundle, proofs, block hash, and our own client's `VALID`.
 pub async fn build(
     client: &Client,
-    lanes: &Lanes,
+    own_bundles: &OwnBundles,
     proofs: &Proofs,
     options: &EngineOptions,
     order: &Order,
@@ -70,9 +70,9 @@ pub async fn build(
         // Half of the time that everybody waits for our proposal.
         let within = options.limits.propose_timeout().as_duration() / 2;
         let blobs = proofs
-            .complete(lanes, order.height, &transactions, bundle, within)
+            .complete(own_bundles, order.height, &transactions, bundle, within)
             .await?;
-        let verified = lanes.verify(order.height, &blobs).await;
+        let verified = own_bundles.verify(order.height, &blobs).await;
         verified.map_err(|what| format!("the execution client's bundle: {what}"))?;
         Ok::<_, String>(blobs)
     };

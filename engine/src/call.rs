@@ -10,7 +10,7 @@ use serde_json::Value;
 use ultramarine_types::execution::PayloadStatus;
 
 use crate::foreign::{bounded, quoted};
-use crate::http::{Answer, HttpError};
+use crate::http::{HttpAnswer, HttpError};
 use crate::ipc::IpcError;
 
 /// Why a call has no result.
@@ -155,8 +155,8 @@ impl CallError {
 }
 
 /// The JSON-RPC answer within an HTTP answer, or what it is instead.
-pub fn json_of(answer: Answer) -> Result<Bytes, CallError> {
-    let Answer { status, location, body } = answer;
+pub fn json_of(answer: HttpAnswer) -> Result<Bytes, CallError> {
+    let HttpAnswer { status, location, body } = answer;
     let is_object = body.trim_ascii_start().starts_with(b"{");
     if status.is_success() {
         // A list is the answer to a batch, which we never send; anything else is a page for people, or nothing.
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn an_http_answer_is_told_apart_by_its_status_and_body() {
-        let answer = |status: u16, body: &str| Answer {
+        let answer = |status: u16, body: &str| HttpAnswer {
             status: StatusCode::from_u16(status).expect("a status"),
             location: None,
             body: Bytes::copy_from_slice(body.as_bytes()),
@@ -362,7 +362,7 @@ mod tests {
                 "{error}"
             );
         }
-        let moved = Answer {
+        let moved = HttpAnswer {
             location: Some("https://el.example/".to_owned()),
             ..answer(301, "<html>")
         };

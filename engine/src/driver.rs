@@ -17,9 +17,9 @@ use crate::build::{self, Order};
 use crate::client::Client;
 use crate::foreign::bounded;
 use crate::inspect::inspect;
-use crate::lanes::Lanes;
 use crate::options::EngineOptions;
-use crate::payload::{Broken, Payload};
+use crate::own_bundles::OwnBundles;
+use crate::payload::{BrokenPayload, Payload};
 use crate::proofs::Proofs;
 use crate::startup;
 use crate::transport::Transport;
@@ -71,7 +71,7 @@ pub async fn run(
                 Ok(Err(_)) => return Ok(()),
                 Err(error) => return Err(format!("a call to the execution client panicked: {error}")),
             },
-            Some(verdict) = verdicts.recv() => engine.lanes.settle(&verdict),
+            Some(verdict) = verdicts.recv() => engine.own_bundles.settle(&verdict),
             call = calls.recv(), if tasks.len() < TASKS_MAX => {
                 let Some(call) = call else { return Ok(()) };
                 let turn = turn_of(&call, &mut turns);
@@ -96,7 +96,7 @@ fn turn_of(call: &EngineCall, turns: &mut Turns) -> Option<Turn> {
 struct Engine {
     options: EngineOptions,
     client: Client,
-    lanes: Lanes,
+    own_bundles: OwnBundles,
     /// Whether the client was found to be the right one.
     ready: Cell<bool>,
     /// Why it was not found yet, behind a colon.
@@ -122,7 +122,7 @@ impl Engine {
         };
         Ok(Self {
             client,
-            lanes: Lanes::new(jobs),
+            own_bundles: OwnBundles::new(jobs),
             ready: Cell::new(false),
             away: RefCell::default(),
             proofs: Proofs::default(),
@@ -205,7 +205,15 @@ impl Engine {
             return Err(reason);
         }
         let started = self.clock.now();
-        let built = build::build(&self.client, &self.lanes, &self.proofs, &self.options, order, turn).await?;
+        let built = build::build(
+            &self.client,
+            &self.own_bundles,
+            &self.proofs,
+            &self.options,
+            order,
+            turn,
+        )
+        .await?;
         self.build_stage.record(self.clock.now().since(started));
         Ok(built)
     }
@@ -258,11 +266,11 @@ impl Engine {
         (status, forkchoice)
     }
 
-    fn inspect(&self, init: &Init, bytes: &Bytes) -> Result<Payload, Broken> {
+    fn inspect(&self, init: &Init, bytes: &Bytes) -> Result<Payload, BrokenPayload> {
         let payload = inspect(&init.metadata, bytes)?;
         // The fork follows from the time, which the header binds; the header says which by its requests hash.
         if payload.requests.is_some() != self.options.is_prague(init.metadata.header.timestamp) {
-            return Err(Broken::Header("requests_hash"));
+            return Err(BrokenPayload::Header("requests_hash"));
         }
         Ok(payload)
     }

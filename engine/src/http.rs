@@ -47,7 +47,7 @@ impl Drop for Connection {
 
 /// A whole answer.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct HttpAnswer {
     /// HTTP status.
     pub status: StatusCode,
     /// Where the server would rather be asked.
@@ -125,12 +125,12 @@ impl HttpClient {
     }
 
     /// Posts JSON to the URL's path, with a bearer token if one is given.
-    pub async fn post(&self, body: Bytes, token: Option<&str>) -> Result<Answer, HttpError> {
+    pub async fn post(&self, body: Bytes, token: Option<&str>) -> Result<HttpAnswer, HttpError> {
         self.exchange(&Method::POST, &self.path, &body, token).await
     }
 
     /// Gets a path below the URL's; `path` begins with a slash.
-    pub async fn get(&self, path: &str) -> Result<Answer, HttpError> {
+    pub async fn get(&self, path: &str) -> Result<HttpAnswer, HttpError> {
         let path = format!("{}{path}", self.path.trim_end_matches('/'));
         self.exchange(&Method::GET, &path, &Bytes::new(), None).await
     }
@@ -141,7 +141,7 @@ impl HttpClient {
         path: &str,
         body: &Bytes,
         token: Option<&str>,
-    ) -> Result<Answer, HttpError> {
+    ) -> Result<HttpAnswer, HttpError> {
         // Servers close idle connections whenever they like, and one may be closing while we write. Every request of
         // ours may safely be repeated, so a kept connection that fails is replaced once by a fresh one.
         if let Some(mut kept) = self.take_idle().await {
@@ -187,7 +187,7 @@ impl HttpClient {
         Ok(request.body(Full::new(body))?)
     }
 
-    async fn finish(&self, connection: Connection, response: Response<Incoming>) -> Result<Answer, HttpError> {
+    async fn finish(&self, connection: Connection, response: Response<Incoming>) -> Result<HttpAnswer, HttpError> {
         let status = response.status();
         let header = |name: HeaderName| response.headers().get(name)?.to_str().ok();
         let location = header(LOCATION).map(str::to_owned);
@@ -219,7 +219,7 @@ impl HttpClient {
         if free.len() < IDLE_MAX {
             free.push(connection);
         }
-        Ok(Answer {
+        Ok(HttpAnswer {
             status,
             location,
             body: body.into(),

@@ -14,7 +14,7 @@ use tokio_uring::buf::BoundedBuf;
 use ultramarine_runtime::{Io, RingOps};
 
 use crate::foreign::quoted;
-use crate::value_end::{Found, ValueEnd};
+use crate::value_end::{PieceScan, ValueEnd};
 
 /// Idle connections kept: as many as calls of different kinds overlap.
 const IDLE_MAX: usize = 8;
@@ -135,12 +135,12 @@ impl IpcClient {
                 });
             }
             match value.find(&bytes[before..]) {
-                Found::More => {}
-                Found::End(end) => {
+                PieceScan::More => {}
+                PieceScan::End(end) => {
                     let end = before + end;
                     return Ok(Whole { bytes, end });
                 }
-                Found::NoValue => return Err(IpcError::Foreign(quoted(&bytes))),
+                PieceScan::NoValue => return Err(IpcError::Foreign(quoted(&bytes))),
             }
         }
     }

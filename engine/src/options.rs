@@ -6,7 +6,7 @@ use ultramarine_runtime::Io;
 use ultramarine_types::limits::{Limits, PAYLOAD_BYTES_MAX, PROOFS_PER_BLOB_MAX};
 use ultramarine_types::{Address, Hash};
 
-use crate::startup::Expected;
+use crate::startup::ExpectedChain;
 use crate::transport::Endpoint;
 use crate::waiting::Waiting;
 
@@ -50,8 +50,8 @@ impl EngineOptions {
     }
 
     /// What the client must be.
-    pub const fn expected(&self) -> Expected {
-        Expected {
+    pub const fn expected(&self) -> ExpectedChain {
+        ExpectedChain {
             chain_id: self.chain_id,
             genesis_hash: self.genesis_hash,
             prague: self.prague_time.is_some(),

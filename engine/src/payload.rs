@@ -40,7 +40,7 @@ pub struct Payload {
 
 /// Why bytes are no payload.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Malformed {
+pub enum MalformedPayload {
     /// A length points past the end.
     #[error("payload bytes end inside the {0}")]
     Truncated(&'static str),
@@ -74,10 +74,10 @@ pub enum Malformed {
 
 /// A rule that the bytes of a value break. It is bound by the value id, so it is the origin proposer's fault.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Broken {
+pub enum BrokenPayload {
     /// Not a payload.
     #[error(transparent)]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] MalformedPayload),
     /// Not the bytes the metadata hashes.
     #[error("payload bytes do not hash to the metadata's payload hash")]
     PayloadHash,
@@ -113,14 +113,14 @@ pub enum Broken {
 
 impl Payload {
     /// Whether its requests are as everybody will demand: none empty, ascending by type (EIP-7685), so fewer than 256.
-    pub fn check_requests(&self) -> Result<(), Broken> {
+    pub fn check_requests(&self) -> Result<(), BrokenPayload> {
         let requests = self.requests.as_deref().unwrap_or_default();
         let has_data = requests.iter().all(|request| request.len() > 1);
         let ascends = requests.windows(2).all(|pair| pair[0].first() < pair[1].first());
         if has_data && ascends {
             Ok(())
         } else {
-            Err(Broken::RequestsOrder)
+            Err(BrokenPayload::RequestsOrder)
         }
     }
 
@@ -146,22 +146,24 @@ impl Payload {
     }
 
     /// Reads canonical bytes; anything else is refused.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, MalformedPayload> {
         Self::decode_within(bytes, u64::MAX)
     }
 
     /// Reads canonical bytes of a block with this gas limit; a list of transactions that it cannot pay for is refused before
     /// any of them is looked at.
-    pub fn decode_within(bytes: &[u8], gas_limit: u64) -> Result<Self, Malformed> {
+    pub fn decode_within(bytes: &[u8], gas_limit: u64) -> Result<Self, MalformedPayload> {
         if bytes.len() > limits::PAYLOAD_BYTES_MAX {
-            return Err(Malformed::Oversize(bytes.len()));
+            return Err(MalformedPayload::Oversize(bytes.len()));
         }
-        let (&[version, fork, count], mut rest) = bytes.split_first_chunk::<3>().ok_or(Malformed::Truncated("head"))?;
+        let (&[version, fork, count], mut rest) = bytes
+            .split_first_chunk::<3>()
+            .ok_or(MalformedPayload::Truncated("head"))?;
         if version != VERSION {
-            return Err(Malformed::Version(version));
+            return Err(MalformedPayload::Version(version));
         }
         let requests = match fork {
-            0 if count != 0 => return Err(Malformed::Requests(count)),
+            0 if count != 0 => return Err(MalformedPayload::Requests(count)),
             0 => None,
             1 => {
                 let mut requests = Vec::with_capacity(usize::from(count).min(REQUESTS_MAX));
@@ -172,17 +174,17 @@ impl Payload {
                 }
                 Some(requests)
             }
-            other => return Err(Malformed::Fork(other)),
+            other => return Err(MalformedPayload::Fork(other)),
         };
-        let count = transactions_listed(rest).ok_or(Malformed::Truncated("list of transactions"))?;
+        let count = transactions_listed(rest).ok_or(MalformedPayload::Truncated("list of transactions"))?;
         if count as u64 > gas_limit / TRANSACTION_GAS_MIN {
-            return Err(Malformed::Transactions { count, gas_limit });
+            return Err(MalformedPayload::Transactions { count, gas_limit });
         }
         let execution =
-            ExecutionPayloadV3::from_ssz_bytes(rest).map_err(|error| Malformed::Ssz(format!("{error:?}")))?;
+            ExecutionPayloadV3::from_ssz_bytes(rest).map_err(|error| MalformedPayload::Ssz(format!("{error:?}")))?;
         let payload = Self { requests, execution };
         if payload.encode() != bytes {
-            return Err(Malformed::NotCanonical);
+            return Err(MalformedPayload::NotCanonical);
         }
         Ok(payload)
     }
@@ -193,12 +195,12 @@ impl Payload {
     }
 
     /// The versioned hashes that the blob transactions name, in block order.
-    pub fn versioned_hashes(&self) -> Result<Vec<B256>, Broken> {
+    pub fn versioned_hashes(&self) -> Result<Vec<B256>, BrokenPayload> {
         Ok(self.hashes_by_transaction()?.concat())
     }
 
     /// The versioned hashes of each blob transaction, in block order.
-    pub fn hashes_by_transaction(&self) -> Result<Vec<Vec<B256>>, Broken> {
+    pub fn hashes_by_transaction(&self) -> Result<Vec<Vec<B256>>, BrokenPayload> {
         let mut hashes = Vec::new();
         for (index, transaction) in self.transactions().iter().enumerate() {
             if transaction.first() != Some(&BLOB_TRANSACTION) {
@@ -208,7 +210,7 @@ impl Payload {
                 Ok(EthereumTxEnvelope::Eip4844(signed)) => {
                     hashes.push(signed.tx().blob_versioned_hashes.clone());
                 }
-                Ok(_) | Err(_) => return Err(Broken::Transaction(index)),
+                Ok(_) | Err(_) => return Err(BrokenPayload::Transaction(index)),
             }
         }
         Ok(hashes)
@@ -226,12 +228,13 @@ fn transactions_listed(execution: &[u8]) -> Option<usize> {
     if from == to { Some(0) } else { Some(offset(from)? / 4) }
 }
 
-fn split_request(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+fn split_request(bytes: &[u8]) -> Result<(&[u8], &[u8]), MalformedPayload> {
     let (length, rest) = bytes
         .split_first_chunk::<4>()
-        .ok_or(Malformed::Truncated("request's length"))?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| Malformed::Truncated("request"))?;
-    rest.split_at_checked(length).ok_or(Malformed::Truncated("request"))
+        .ok_or(MalformedPayload::Truncated("request's length"))?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| MalformedPayload::Truncated("request"))?;
+    rest.split_at_checked(length)
+        .ok_or(MalformedPayload::Truncated("request"))
 }
 
 /// SHA-256 of each chunk of payload bytes.

@@ -24,7 +24,7 @@ use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, PROOFS_PER_BLOB_MAX};
 use ultramarine_types::{Height, KzgCommitment, KzgProof};
 
 use crate::client::Bundle;
-use crate::lanes::Lanes;
+use crate::own_bundles::OwnBundles;
 
 /// Proofs remembered: of several of the largest blocks, 100 bytes each.
 const REMEMBERED_MAX: usize = 4 * BLOBS_PER_BLOCK_MAX as usize;
@@ -69,7 +69,7 @@ impl Proofs {
     /// many blobs each has. What is not made `within` that time goes on being made, for the next build.
     pub async fn complete(
         &self,
-        lanes: &Lanes,
+        own_bundles: &OwnBundles,
         height: Height,
         transactions: &[usize],
         bundle: Bundle,
@@ -85,7 +85,7 @@ impl Proofs {
             "the execution client lists {given} proofs for {count} blobs: some of its pool come with cell proofs"
         );
         let until = tokio::time::Instant::now() + within;
-        let mut found = self.assigned(lanes, height, transactions, &bundle).await?;
+        let mut found = self.assigned(own_bundles, height, transactions, &bundle).await?;
         for (blob, proof) in bundle.blobs.iter().zip(&mut found) {
             if proof.is_none() {
                 *proof = self.remembered(&blob.0);
@@ -118,7 +118,7 @@ impl Proofs {
     /// For each blob its proof from the list, if that is there and holds.
     async fn assigned(
         &self,
-        lanes: &Lanes,
+        own_bundles: &OwnBundles,
         height: Height,
         transactions: &[usize],
         bundle: &Bundle,
@@ -143,7 +143,7 @@ impl Proofs {
             .iter()
             .map(|(blob, at)| with_proof((bundle.blobs[*blob].clone(), bundle.proofs[*at])))
             .collect();
-        let holds = lanes.judge(height, &claims).await?;
+        let holds = own_bundles.judge(height, &claims).await?;
         for ((blob, at), holds) in candidates.into_iter().zip(holds) {
             if holds {
                 found[blob] = Some(bundle.proofs[at]);

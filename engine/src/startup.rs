@@ -19,7 +19,7 @@ const LONG: Duration = Duration::from_secs(10);
 
 /// What our chain expects of its execution client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Expected {
+pub struct ExpectedChain {
     /// EIP-155 chain id.
     pub chain_id: u64,
     /// Hash of the execution genesis block.
@@ -108,7 +108,7 @@ enum Attempt {
 
 /// Waits until the client answers, and checks that it is the right one. A line says what is waited for, and again when
 /// that changes; `away` hears of every attempt.
-pub async fn wait(client: &Client, expected: &Expected, away: impl Fn(&str)) -> Result<(), StartError> {
+pub async fn wait(client: &Client, expected: &ExpectedChain, away: impl Fn(&str)) -> Result<(), StartError> {
     let mut pause = PAUSE_MIN;
     let (mut told, started) = (None, tokio::time::Instant::now());
     loop {
@@ -137,7 +137,7 @@ pub async fn wait(client: &Client, expected: &Expected, away: impl Fn(&str)) -> 
     }
 }
 
-async fn attempt(client: &Client, expected: &Expected) -> Result<(), Attempt> {
+async fn attempt(client: &Client, expected: &ExpectedChain) -> Result<(), Attempt> {
     let place = client.place();
     let judge = |method: Method| {
         let place = &place;

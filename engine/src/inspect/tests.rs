@@ -5,7 +5,7 @@ use ultramarine_types::{Address, Hash, KzgCommitment};
 use super::*;
 use crate::payload::fixtures::{metadata, payload, sealed};
 
-fn inspected(payload: &Payload) -> Result<Payload, Broken> {
+fn inspected(payload: &Payload) -> Result<Payload, BrokenPayload> {
     inspect(&metadata(payload), &payload.encode())
 }
 
@@ -26,7 +26,7 @@ fn every_field_of_the_header_is_compared() {
         let mut metadata = metadata(&payload);
         change(&mut metadata.header);
         match inspect(&metadata, &bytes) {
-            Err(Broken::Header(field)) => field,
+            Err(BrokenPayload::Header(field)) => field,
             other => panic!("{other:?}"),
         }
     };
@@ -58,24 +58,24 @@ fn every_field_of_the_header_is_compared() {
     // The parent's root is part of what is hashed, so a wrong one shows as a wrong block hash.
     let mut other = metadata(&payload);
     other.header.parent_beacon_block_root.0[0] ^= 1;
-    assert!(matches!(inspect(&other, &bytes), Err(Broken::BlockHash { .. })));
+    assert!(matches!(inspect(&other, &bytes), Err(BrokenPayload::BlockHash { .. })));
 }
 
 #[test]
 fn a_block_hash_that_the_header_does_not_have_is_broken() {
     let mut payload = payload(false);
     payload.execution.payload_inner.payload_inner.block_hash = B256::repeat_byte(9);
-    assert!(matches!(inspected(&payload), Err(Broken::BlockHash { .. })));
+    assert!(matches!(inspected(&payload), Err(BrokenPayload::BlockHash { .. })));
     let mut payload = self::payload(false);
     payload.execution.payload_inner.payload_inner.base_fee_per_gas = U256::from(1) << 64;
-    assert!(matches!(inspected(&payload), Err(Broken::BlockHash { .. })));
+    assert!(matches!(inspected(&payload), Err(BrokenPayload::BlockHash { .. })));
 }
 
 #[test]
 fn withdrawals_are_never_accepted() {
     let mut payload = payload(false);
     payload.execution.payload_inner.withdrawals.push(Default::default());
-    assert_eq!(inspected(&sealed(payload)), Err(Broken::Withdrawals(1)));
+    assert_eq!(inspected(&sealed(payload)), Err(BrokenPayload::Withdrawals(1)));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn blobs_and_commitments_match_one_to_one_in_order() {
         }
         assert!(matches!(
             inspect(&metadata, &bytes),
-            Err(Broken::VersionedHashes { transactions: 3, .. })
+            Err(BrokenPayload::VersionedHashes { transactions: 3, .. })
         ));
     }
 }
@@ -100,7 +100,7 @@ fn blobs_and_commitments_match_one_to_one_in_order() {
 fn a_transaction_that_only_claims_to_carry_blobs_is_broken() {
     let mut payload = payload(false);
     payload.execution.payload_inner.payload_inner.transactions[1] = Bytes::from_static(&[3, 0xc0]);
-    assert_eq!(inspected(&sealed(payload)), Err(Broken::Transaction(1)));
+    assert_eq!(inspected(&sealed(payload)), Err(BrokenPayload::Transaction(1)));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn requests_are_ordered_distinct_and_not_empty() {
             requests,
             ..payload(true)
         });
-        assert_eq!(inspected(&payload), Err(Broken::RequestsOrder));
+        assert_eq!(inspected(&payload), Err(BrokenPayload::RequestsOrder));
     }
     let none = sealed(Payload {
         requests: Some(Vec::new()),
@@ -130,7 +130,7 @@ fn other_bytes_than_the_metadata_hashes_are_broken() {
     let payload = payload(true);
     let mut metadata = metadata(&payload);
     metadata.payload_hash.0[0] ^= 1;
-    assert_eq!(inspect(&metadata, &payload.encode()), Err(Broken::PayloadHash));
+    assert_eq!(inspect(&metadata, &payload.encode()), Err(BrokenPayload::PayloadHash));
 }
 
 proptest! {

@@ -26,14 +26,14 @@ fn unknown_versions_forks_and_lengths_are_refused() {
         bytes[index] = value;
         Payload::decode(&bytes)
     };
-    assert_eq!(changed(0, 2), Err(Malformed::Version(2)));
-    assert_eq!(changed(1, 2), Err(Malformed::Fork(2)));
-    assert_eq!(changed(1, 0), Err(Malformed::Requests(2)));
-    assert_eq!(changed(6, 255), Err(Malformed::Truncated("request")));
-    assert_eq!(Payload::decode(&[]), Err(Malformed::Truncated("head")));
+    assert_eq!(changed(0, 2), Err(MalformedPayload::Version(2)));
+    assert_eq!(changed(1, 2), Err(MalformedPayload::Fork(2)));
+    assert_eq!(changed(1, 0), Err(MalformedPayload::Requests(2)));
+    assert_eq!(changed(6, 255), Err(MalformedPayload::Truncated("request")));
+    assert_eq!(Payload::decode(&[]), Err(MalformedPayload::Truncated("head")));
     assert_eq!(
         Payload::decode(&vec![1; limits::PAYLOAD_BYTES_MAX + 1]),
-        Err(Malformed::Oversize(limits::PAYLOAD_BYTES_MAX + 1))
+        Err(MalformedPayload::Oversize(limits::PAYLOAD_BYTES_MAX + 1))
     );
 }
 
@@ -58,7 +58,7 @@ fn a_list_of_transactions_that_the_gas_cannot_pay_for_is_refused_unread() {
     assert_eq!(transactions_listed(&payload.execution.as_ssz_bytes()), Some(0));
     payload.execution.payload_inner.payload_inner.transactions = vec![Bytes::new(); 3_000_000];
     let refused = Payload::decode_within(&payload.encode(), 30_000_000);
-    let expected = Malformed::Transactions {
+    let expected = MalformedPayload::Transactions {
         count: 3_000_000,
         gas_limit: 30_000_000,
     };

@@ -81,13 +81,13 @@ impl Proven {
 }
 
 /// Judges as the lanes do.
-fn judge(jobs: &mut Receiver<VerifyJob>, lanes: &Lanes) {
+fn judge(jobs: &mut Receiver<VerifyJob>, own_bundles: &OwnBundles) {
     while let Some(job) = jobs.try_recv() {
         let finding = match holds(&job.commitment, &job.blob, &job.proof) {
             true => Finding::Holds,
             false => Finding::Wrong,
         };
-        lanes.settle(&Verdict {
+        own_bundles.settle(&Verdict {
             key: job.key,
             index: job.index,
             sender: job.sender,
@@ -104,13 +104,13 @@ async fn complete(
     within: Duration,
 ) -> Result<Vec<(KzgCommitment, BlobPart)>, String> {
     let (jobs, mut queue): (Sender<VerifyJob>, _) = link("jobs", 64).expect("a link");
-    let lanes = Lanes::new(jobs);
-    let completed = proofs.complete(&lanes, Height(1), transactions, bundle.clone(), within);
+    let own_bundles = OwnBundles::new(jobs);
+    let completed = proofs.complete(&own_bundles, Height(1), transactions, bundle.clone(), within);
     let mut completed = std::pin::pin!(completed);
     loop {
         tokio::select! {
             completed = &mut completed => return completed,
-            () = tokio::time::sleep(Duration::from_millis(1)) => judge(&mut queue, &lanes),
+            () = tokio::time::sleep(Duration::from_millis(1)) => judge(&mut queue, &own_bundles),
         }
     }
 }

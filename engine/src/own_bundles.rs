@@ -11,14 +11,14 @@ use ultramarine_types::{Height, KzgCommitment, ValueId, ValueKey};
 
 /// Bundles on their way through the lanes.
 #[derive(Debug)]
-pub struct Lanes {
+pub struct OwnBundles {
     jobs: Sender<VerifyJob>,
-    pending: RefCell<HashMap<ValueKey, Bundle>>,
+    pending: RefCell<HashMap<ValueKey, Asked>>,
     bundles: Cell<u64>,
 }
 
 #[derive(Debug)]
-struct Bundle {
+struct Asked {
     left: usize,
     /// Whether the first that does not hold ends it.
     strict: bool,
@@ -28,18 +28,18 @@ struct Bundle {
 
 /// Removes a bundle whose verdicts nobody waits for any more.
 struct Forget<'a> {
-    lanes: &'a Lanes,
+    own_bundles: &'a OwnBundles,
     key: ValueKey,
 }
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        self.lanes.pending.borrow_mut().remove(&self.key);
+        self.own_bundles.pending.borrow_mut().remove(&self.key);
     }
 }
 
-impl Lanes {
-    /// Lanes fed through `jobs`; their verdicts come back through [`settle`](Self::settle).
+impl OwnBundles {
+    /// OwnBundles fed through `jobs`; their verdicts come back through [`settle`](Self::settle).
     pub fn new(jobs: Sender<VerifyJob>) -> Self {
         Self {
             jobs,
@@ -85,14 +85,14 @@ impl Lanes {
         let key = self.name(height);
         self.pending.borrow_mut().insert(
             key,
-            Bundle {
+            Asked {
                 left: blobs.len(),
                 strict,
                 found: Vec::new(),
                 settled,
             },
         );
-        let _forget = Forget { lanes: self, key };
+        let _forget = Forget { own_bundles: self, key };
         for (index, (commitment, part)) in blobs.iter().enumerate() {
             let [proof] = part.proofs.as_slice() else {
                 return Err(format!("blob {index} has {} proofs, not one", part.proofs.len()));
@@ -160,13 +160,13 @@ mod tests {
 
     async fn outcome(count: usize, finding: impl Fn(u16) -> Finding) -> Result<(), String> {
         let (jobs, mut queue): (_, Receiver<VerifyJob>) = link("jobs", 64).expect("a link");
-        let lanes = Lanes::new(jobs);
+        let own_bundles = OwnBundles::new(jobs);
         let blobs = blobs(count);
         let verifier = async {
             for left in (0..count).rev() {
                 let job = queue.recv().await.expect("a job");
                 assert_eq!(job.last, left == 0, "the last job says so");
-                lanes.settle(&Verdict {
+                own_bundles.settle(&Verdict {
                     key: job.key,
                     index: job.index,
                     sender: None,
@@ -174,8 +174,8 @@ mod tests {
                 });
             }
         };
-        let (outcome, ()) = tokio::join!(lanes.verify(Height(1), &blobs), verifier);
-        assert!(lanes.pending.borrow().is_empty(), "nothing is left behind");
+        let (outcome, ()) = tokio::join!(own_bundles.verify(Height(1), &blobs), verifier);
+        assert!(own_bundles.pending.borrow().is_empty(), "nothing is left behind");
         outcome
     }
 
@@ -199,13 +199,13 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn each_proof_is_judged_by_itself_where_that_is_asked() {
         let (jobs, mut queue): (_, Receiver<VerifyJob>) = link("jobs", 64).expect("a link");
-        let lanes = Lanes::new(jobs);
+        let own_bundles = OwnBundles::new(jobs);
         let blobs = blobs(4);
         let verifier = async {
             for _ in 0..4 {
                 let job = queue.recv().await.expect("a job");
                 let finding = [Finding::Wrong, Finding::Holds, Finding::Unjudged, Finding::Holds];
-                lanes.settle(&Verdict {
+                own_bundles.settle(&Verdict {
                     key: job.key,
                     index: 3 - job.index,
                     sender: None,
@@ -213,15 +213,15 @@ mod tests {
                 });
             }
         };
-        let (judged, ()) = tokio::join!(lanes.judge(Height(1), &blobs), verifier);
+        let (judged, ()) = tokio::join!(own_bundles.judge(Height(1), &blobs), verifier);
         assert_eq!(judged, Ok(vec![true, false, true, false]));
-        assert_eq!(lanes.judge(Height(1), &[]).await, Ok(Vec::new()));
+        assert_eq!(own_bundles.judge(Height(1), &[]).await, Ok(Vec::new()));
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_stopped_verifier_is_an_error() {
         let (jobs, queue): (_, Receiver<VerifyJob>) = link("jobs", 1).expect("a link");
         drop(queue);
-        assert!(Lanes::new(jobs).verify(Height(1), &blobs(1)).await.is_err());
+        assert!(OwnBundles::new(jobs).verify(Height(1), &blobs(1)).await.is_err());
     }
 }
