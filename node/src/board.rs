@@ -30,7 +30,7 @@ pub struct Silent {
 
 /// Who the node is; fixed while it runs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Identity {
+pub struct NodeIdentity {
     /// Its name from the configuration.
     pub name: String,
     /// Version of the binary.
@@ -58,7 +58,7 @@ pub struct Switch {
 
 /// A decided height, in short.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Decision {
+pub struct DecisionSummary {
     /// The height.
     pub height: Height,
     /// What was decided.
@@ -80,7 +80,7 @@ pub struct Decision {
 pub struct Snapshot {
     /// Who it is.
     #[serde(flatten)]
-    pub identity: Identity,
+    pub identity: NodeIdentity,
     /// Newest decided height.
     pub height: Height,
     /// Its execution block; zero before the first.
@@ -115,7 +115,7 @@ pub struct Snapshot {
     #[serde(default)]
     pub waiting: Option<String>,
     /// Newest decisions, newest last.
-    pub decided: VecDeque<Decision>,
+    pub decided: VecDeque<DecisionSummary>,
     /// What our wall clock says more than the validators' median, in milliseconds; `None`: too few were heard.
     #[serde(default)]
     pub clock_offset_ms: Option<i64>,
@@ -139,7 +139,7 @@ pub struct Board {
 
 impl Board {
     /// A board of a node that has only just started.
-    pub fn new(identity: Identity) -> Self {
+    pub fn new(identity: NodeIdentity) -> Self {
         Self {
             snapshot: Mutex::new(Snapshot {
                 identity,
@@ -196,7 +196,7 @@ impl Board {
                 block_hash,
                 ..
             } => {
-                snapshot.decide(Decision {
+                snapshot.decide(DecisionSummary {
                     height: certificate.height,
                     value_id: certificate.value_id,
                     round: certificate.round,
@@ -272,7 +272,7 @@ impl Board {
 }
 
 impl Snapshot {
-    fn decide(&mut self, decision: Decision) {
+    fn decide(&mut self, decision: DecisionSummary) {
         self.height = decision.height;
         self.best_tip = self.best_tip.max(decision.height);
         self.head = decision.block_hash;
@@ -345,7 +345,7 @@ mod tests {
     use super::*;
 
     fn board(validators: usize) -> Board {
-        Board::new(Identity {
+        Board::new(NodeIdentity {
             name: "a".to_owned(),
             version: "1".to_owned(),
             chain_id: 5,

@@ -189,12 +189,12 @@ impl Genesis {
             genesis_block = block(&file.chain, execution, execution_path, &mut wrong);
             for fault in agreement::of(&file.chain, execution) {
                 let error = match fault {
-                    agreement::Fault::Disagreement(what) => GenesisError::Disagreement {
+                    agreement::AgreementFault::Disagreement(what) => GenesisError::Disagreement {
                         path: path.to_owned(),
                         execution_path: execution_path.to_owned(),
                         what,
                     },
-                    agreement::Fault::Execution(error) => GenesisError::Execution {
+                    agreement::AgreementFault::Execution(error) => GenesisError::Execution {
                         path: execution_path.to_owned(),
                         error,
                     },

@@ -48,8 +48,8 @@ use ultramarine_types::storage::Source;
 
 use crate::board::Board;
 use crate::http::error::ApiError;
-use crate::http::index::Index;
-use crate::http::server::Limits;
+use crate::http::index::BlobIndex;
+use crate::http::server::ServerLimits;
 
 /// Requests have no use for a body.
 const BODY_BYTES_MAX: usize = 1024;
@@ -63,7 +63,7 @@ pub struct HttpState {
     pub board: Arc<Board>,
     /// Metrics and histograms.
     pub registry: Arc<Registry>,
-    index: Arc<Mutex<Index>>,
+    index: Arc<Mutex<BlobIndex>>,
 }
 
 impl HttpState {
@@ -73,12 +73,12 @@ impl HttpState {
             source,
             board,
             registry,
-            index: Arc::new(Mutex::new(Index::default())),
+            index: Arc::new(Mutex::new(BlobIndex::default())),
         }
     }
 
     /// Runs `ask` on the index of blobs and roots, after it has taken in what was decided since it was last asked.
-    fn with_index<T>(&self, ask: impl FnOnce(&Index) -> T) -> T {
+    fn with_index<T>(&self, ask: impl FnOnce(&BlobIndex) -> T) -> T {
         let mut index = self.index.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         index.catch_up(self.source.as_ref());
         ask(&index)
@@ -88,7 +88,7 @@ impl HttpState {
 pub use server::serve;
 
 /// All routes, with limits on body and time.
-pub fn router(state: HttpState, limits: &Limits) -> Router {
+pub fn router(state: HttpState, limits: &ServerLimits) -> Router {
     let timeout: Duration = limits.timeout;
     Router::new()
         .route("/metrics", get(status::metrics))

@@ -20,7 +20,7 @@ use ultramarine_runtime::topology::Topology;
 use ultramarine_runtime::{Halt, Io, Reason, Registry};
 use ultramarine_types::storage::Source;
 
-use crate::board::{Board, Identity};
+use crate::board::{Board, NodeIdentity};
 use crate::config::Config;
 use crate::embedded::EmbeddedClient;
 use crate::genesis::Genesis;
@@ -168,7 +168,7 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Res
         board,
         metrics: CoreMetrics::new(&crew.registry),
         recorder,
-        said: tiles::core::Said::default(),
+        said: tiles::core::SaidBefore::default(),
     };
     let core = core_config(&config, &genesis, &keys);
     launch::core(crew, core, store.recovered, links.core, audience)
@@ -185,7 +185,7 @@ fn open_recorder(config: &Config) -> Result<Option<Recorder>, NodeError> {
 
 /// The board, on which stands already what an earlier life decided.
 fn board(config: &Config, genesis: &Genesis, keys: &Keys, source: &dyn Source) -> Arc<Board> {
-    let board = Board::new(Identity {
+    let board = Board::new(NodeIdentity {
         name: config.node.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         chain_id: genesis.params.chain_id,

@@ -9,7 +9,7 @@ use toml_edit::{Document, Item, TableLike};
 use crate::config::environment;
 use crate::config::origin::{Origin, line_of};
 use crate::config::problem::{Problem, nearest};
-use crate::config::value::Value;
+use crate::config::value::SettingValue;
 
 /// The manual of all settings.
 pub const DEFAULTS: &str = include_str!("../../default.toml");
@@ -22,7 +22,7 @@ pub struct Setting {
     /// Its key within the section.
     pub key: String,
     /// The winning value.
-    pub value: Value,
+    pub value: SettingValue,
     /// Where it came from.
     pub origin: Origin,
 }
@@ -94,7 +94,7 @@ impl Layers {
             for (key, item) in table.iter() {
                 let value = item
                     .as_value()
-                    .and_then(Value::from_toml)
+                    .and_then(SettingValue::from_toml)
                     .expect("default.toml has only known kinds");
                 settings.push(Setting {
                     section: section.to_owned(),
@@ -152,7 +152,7 @@ impl Layers {
         let kind = self.settings[index].value.kind();
         match item
             .as_value()
-            .and_then(Value::from_toml)
+            .and_then(SettingValue::from_toml)
             .filter(|value| value.kind() == kind)
         {
             Some(value) => self.set(index, value, place),
@@ -249,7 +249,7 @@ impl Layers {
         }
     }
 
-    fn set(&mut self, index: usize, value: Value, origin: Origin) {
+    fn set(&mut self, index: usize, value: SettingValue, origin: Origin) {
         self.settings[index].value = value;
         self.settings[index].origin = origin;
     }
@@ -336,7 +336,7 @@ fn describe(item: &Item) -> String {
 
 fn example(setting: &Setting) -> String {
     match &setting.value {
-        Value::Text(text) if text.is_empty() => "\"\" (empty)".to_owned(),
+        SettingValue::Text(text) if text.is_empty() => "\"\" (empty)".to_owned(),
         value => value.to_string(),
     }
 }

@@ -10,16 +10,16 @@ use ultramarine_types::host::{Host, HostPort};
 
 use crate::config::layers::Layers;
 use crate::config::problem::Problem;
-use crate::config::value::Value;
+use crate::config::value::SettingValue;
 
 /// Reads typed settings; a wrong one is noted and read as `None`, so that all wrong ones are found in one pass.
-pub struct Reader<'a> {
+pub struct Settings<'a> {
     layers: &'a Layers,
     home: &'a Path,
     problems: Vec<Problem>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Settings<'a> {
     /// Relative paths start at `home`.
     pub fn new(layers: &'a Layers, home: &'a Path) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl<'a> Reader<'a> {
     /// Text as it stands.
     pub fn text(&self, name: &str) -> String {
         match &self.layers.get(name).value {
-            Value::Text(text) => text.clone(),
+            SettingValue::Text(text) => text.clone(),
             other => panic!("`{name}` is a text in default.toml, not {other}"),
         }
     }
@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
 
     /// A number within bounds.
     pub fn number(&mut self, name: &str, bounds: RangeInclusive<u64>) -> Option<u64> {
-        let Value::Number(number) = self.layers.get(name).value else {
+        let SettingValue::Number(number) = self.layers.get(name).value else {
             panic!("`{name}` is a number in default.toml")
         };
         if bounds.contains(&number) {
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
     /// True or false.
     pub fn switch(&self, name: &str) -> bool {
         match self.layers.get(name).value {
-            Value::Switch(switch) => switch,
+            SettingValue::Switch(switch) => switch,
             ref other => panic!("`{name}` is true or false in default.toml, not {other}"),
         }
     }
@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
         expected: &str,
         read: impl Fn(&str) -> Result<T, &'static str>,
     ) -> Option<Vec<T>> {
-        let Value::List(items) = &self.layers.get(name).value else {
+        let SettingValue::List(items) = &self.layers.get(name).value else {
             panic!("`{name}` is a list in default.toml")
         };
         let (mut values, mut wrong) = (Vec::with_capacity(items.len()), Vec::new());

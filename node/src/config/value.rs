@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A setting's value.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Value {
+pub enum SettingValue {
     /// `"text"`.
     Text(String),
     /// A whole number, zero or more.
@@ -15,9 +15,9 @@ pub enum Value {
     List(Vec<String>),
 }
 
-/// The kind of a [`Value`]; each setting has the kind of its default.
+/// The kind of a [`SettingValue`]; each setting has the kind of its default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum SettingKind {
     /// Text.
     Text,
     /// Whole number.
@@ -28,14 +28,14 @@ pub enum Kind {
     List,
 }
 
-impl Value {
+impl SettingValue {
     /// Its kind.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> SettingKind {
         match self {
-            Self::Text(_) => Kind::Text,
-            Self::Number(_) => Kind::Number,
-            Self::Switch(_) => Kind::Switch,
-            Self::List(_) => Kind::List,
+            Self::Text(_) => SettingKind::Text,
+            Self::Number(_) => SettingKind::Number,
+            Self::Switch(_) => SettingKind::Switch,
+            Self::List(_) => SettingKind::List,
         }
     }
 
@@ -66,16 +66,16 @@ impl Value {
     }
 }
 
-impl Kind {
+impl SettingKind {
     /// Reads a value of this kind from a flag or the environment, where everything is text; lists are split at commas.
-    pub fn parse(self, text: &str) -> Option<Value> {
+    pub fn parse(self, text: &str) -> Option<SettingValue> {
         match self {
-            Self::Text => Some(Value::Text(text.to_owned())),
-            Self::Number => text.parse().ok().map(Value::Number),
-            Self::Switch => text.parse().ok().map(Value::Switch),
+            Self::Text => Some(SettingValue::Text(text.to_owned())),
+            Self::Number => text.parse().ok().map(SettingValue::Number),
+            Self::Switch => text.parse().ok().map(SettingValue::Switch),
             // An item that is empty is a mistake that its reader names; a text that is empty is an empty list.
-            Self::List if text.trim().is_empty() => Some(Value::List(Vec::new())),
-            Self::List => Some(Value::List(
+            Self::List if text.trim().is_empty() => Some(SettingValue::List(Vec::new())),
+            Self::List => Some(SettingValue::List(
                 text.split(',').map(|item| item.trim().to_owned()).collect(),
             )),
         }
@@ -102,7 +102,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for SettingValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => write!(f, "{text:?}"),

@@ -45,7 +45,7 @@ pub struct GenesisOptions {
 /// What a genesis file says that is no genesis of ours.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{field} is {found}; expected {expected}")]
-pub struct GenesisError {
+pub struct FieldError {
     /// Path within the file.
     pub field: String,
     /// What stands there.
@@ -133,7 +133,7 @@ pub fn dev_account(index: usize) -> PrivateKeySigner {
 }
 
 /// Hash of the genesis block: keccak-256 of its RLP header, with the state root of `alloc`.
-pub fn genesis_hash(genesis: &Value) -> Result<Hash, GenesisError> {
+pub fn genesis_hash(genesis: &Value) -> Result<Hash, FieldError> {
     Ok(Hash(header(genesis)?.hash_slow().0))
 }
 
@@ -152,7 +152,7 @@ pub struct ExecutionGenesis {
 
 impl ExecutionGenesis {
     /// Reads it from a geth-style genesis.
-    pub fn of(genesis: &Value) -> Result<Self, GenesisError> {
+    pub fn of(genesis: &Value) -> Result<Self, FieldError> {
         Ok(Self {
             hash: genesis_hash(genesis)?,
             chain_id: number(&genesis["config"]["chainId"], "config.chainId")?,
@@ -162,15 +162,15 @@ impl ExecutionGenesis {
     }
 }
 
-fn header(genesis: &Value) -> Result<Header, GenesisError> {
+fn header(genesis: &Value) -> Result<Header, FieldError> {
     let config = &genesis["config"];
     let timestamp = optional(&genesis["timestamp"], "timestamp")?.unwrap_or(0);
-    let active = |fork: &str| -> Result<bool, GenesisError> {
+    let active = |fork: &str| -> Result<bool, FieldError> {
         Ok(optional(&config[fork], &format!("config.{fork}"))?.is_some_and(|time| time <= timestamp))
     };
     let (shanghai, cancun, prague) = (active("shanghaiTime")?, active("cancunTime")?, active("pragueTime")?);
     if !cancun {
-        return Err(GenesisError {
+        return Err(FieldError {
             field: "config.cancunTime".to_owned(),
             found: config["cancunTime"].to_string(),
             expected: "a time no later than the genesis block's: blobs begin with Cancun",
@@ -201,7 +201,7 @@ fn header(genesis: &Value) -> Result<Header, GenesisError> {
     })
 }
 
-fn state_root(alloc: &Value) -> Result<B256, GenesisError> {
+fn state_root(alloc: &Value) -> Result<B256, FieldError> {
     let accounts = alloc
         .as_object()
         .ok_or_else(|| wrong("alloc", alloc, "an object of accounts"))?;
@@ -227,7 +227,7 @@ fn state_root(alloc: &Value) -> Result<B256, GenesisError> {
     Ok(state_root_unhashed(state))
 }
 
-fn storage_root(storage: &Value, field: &str) -> Result<B256, GenesisError> {
+fn storage_root(storage: &Value, field: &str) -> Result<B256, FieldError> {
     let Some(slots) = storage.as_object() else {
         return if storage.is_null() {
             Ok(EMPTY_ROOT_HASH)
@@ -245,12 +245,12 @@ fn storage_root(storage: &Value, field: &str) -> Result<B256, GenesisError> {
     Ok(storage_root_unhashed(entries))
 }
 
-fn wrong(field: &str, found: &Value, expected: &'static str) -> GenesisError {
+fn wrong(field: &str, found: &Value, expected: &'static str) -> FieldError {
     let mut found = found.to_string();
     if let Some((index, _)) = found.char_indices().nth(FOUND_CHARS_MAX) {
         found.truncate(index);
     }
-    GenesisError {
+    FieldError {
         field: field.to_owned(),
         found,
         expected,
@@ -258,7 +258,7 @@ fn wrong(field: &str, found: &Value, expected: &'static str) -> GenesisError {
 }
 
 /// A 256-bit number: plain, decimal text or 0x-prefixed hex; zero if absent.
-fn big(value: &Value, field: &str) -> Result<U256, GenesisError> {
+fn big(value: &Value, field: &str) -> Result<U256, FieldError> {
     let read = match value {
         Value::Null => Some(U256::ZERO),
         Value::Number(number) => number.as_u64().map(U256::from),
@@ -272,7 +272,7 @@ fn big(value: &Value, field: &str) -> Result<U256, GenesisError> {
     read.ok_or_else(|| wrong(field, value, "a number or 0x-prefixed hex"))
 }
 
-pub(crate) fn optional(value: &Value, field: &str) -> Result<Option<u64>, GenesisError> {
+pub(crate) fn optional(value: &Value, field: &str) -> Result<Option<u64>, FieldError> {
     if value.is_null() {
         Ok(None)
     } else {
@@ -280,7 +280,7 @@ pub(crate) fn optional(value: &Value, field: &str) -> Result<Option<u64>, Genesi
     }
 }
 
-pub(crate) fn number(value: &Value, field: &str) -> Result<u64, GenesisError> {
+pub(crate) fn number(value: &Value, field: &str) -> Result<u64, FieldError> {
     let expected = "a number of at most 64 bits";
     if value.is_null() {
         return Err(wrong(field, value, expected));
@@ -288,7 +288,7 @@ pub(crate) fn number(value: &Value, field: &str) -> Result<u64, GenesisError> {
     u64::try_from(big(value, field)?).map_err(|_| wrong(field, value, expected))
 }
 
-pub(crate) fn data(value: &Value, field: &str) -> Result<Bytes, GenesisError> {
+pub(crate) fn data(value: &Value, field: &str) -> Result<Bytes, FieldError> {
     match value {
         Value::Null => Ok(Bytes::new()),
         Value::String(text) => hex::decode(text)
@@ -298,7 +298,7 @@ pub(crate) fn data(value: &Value, field: &str) -> Result<Bytes, GenesisError> {
     }
 }
 
-pub(crate) fn fixed_bytes<const N: usize>(value: &Value, field: &str) -> Result<[u8; N], GenesisError> {
+pub(crate) fn fixed_bytes<const N: usize>(value: &Value, field: &str) -> Result<[u8; N], FieldError> {
     let bytes = data(value, field)?;
     if bytes.is_empty() {
         return Ok([0; N]);
@@ -306,7 +306,7 @@ pub(crate) fn fixed_bytes<const N: usize>(value: &Value, field: &str) -> Result<
     <[u8; N]>::try_from(bytes.as_ref()).map_err(|_| wrong(field, value, "bytes of the right count as hex"))
 }
 
-fn fixed(value: &Value, field: &str) -> Result<B256, GenesisError> {
+fn fixed(value: &Value, field: &str) -> Result<B256, FieldError> {
     fixed_bytes(value, field).map(B256::new)
 }
 

@@ -8,7 +8,7 @@ use ultramarine_types::chain::ChainParamsError;
 use ultramarine_types::host::{Host, HostPort};
 use ultramarine_types::{ChainParams, PeerId, Validator};
 
-use crate::config::value::Value;
+use crate::config::value::SettingValue;
 use crate::config::{Config, ConfigError, PeerAddress, Sources, write};
 use crate::embedded::EmbeddedClient;
 use crate::genesis::execution::{GenesisOptions, execution_genesis, genesis_hash};
@@ -216,9 +216,9 @@ fn peer(node: &NodePlan, key: &SigningKey) -> PeerAddress {
     }
 }
 
-fn settings(index: usize, plan: &Plan, peers: Vec<String>) -> Vec<(&'static str, Value)> {
+fn settings(index: usize, plan: &Plan, peers: Vec<String>) -> Vec<(&'static str, SettingValue)> {
     let node = &plan.nodes[index];
-    let mut settings = vec![("node.name", Value::Text(format!("node{index}")))];
+    let mut settings = vec![("node.name", SettingValue::Text(format!("node{index}")))];
     // Each process counts the machine's cores for itself: several would pin their tiles to the same ones.
     if plan
         .nodes
@@ -227,17 +227,17 @@ fn settings(index: usize, plan: &Plan, peers: Vec<String>) -> Vec<(&'static str,
         .count()
         > 1
     {
-        settings.push(("node.pin", Value::Switch(false)));
+        settings.push(("node.pin", SettingValue::Switch(false)));
     }
     settings.extend(addresses(&node.addresses, plan.embedded.is_some()));
-    settings.push(("network.peers", Value::List(peers)));
-    settings.push(("engine.embedded", Value::Switch(plan.embedded.is_some())));
+    settings.push(("network.peers", SettingValue::List(peers)));
+    settings.push(("engine.embedded", SettingValue::Switch(plan.embedded.is_some())));
     settings
 }
 
 /// The settings that hold a node's addresses.
-pub fn addresses(addresses: &Addresses, embedded: bool) -> Vec<(&'static str, Value)> {
-    let text = |address: SocketAddr| Value::Text(address.to_string());
+pub fn addresses(addresses: &Addresses, embedded: bool) -> Vec<(&'static str, SettingValue)> {
+    let text = |address: SocketAddr| SettingValue::Text(address.to_string());
     let mut settings = vec![
         ("network.listen", text(addresses.quic)),
         ("http.listen", text(addresses.http)),
@@ -246,7 +246,10 @@ pub fn addresses(addresses: &Addresses, embedded: bool) -> Vec<(&'static str, Va
         settings.push(("engine.embedded_http", text(addresses.engine_http)));
         settings.push(("engine.embedded_auth", text(addresses.engine_auth)));
     } else {
-        settings.push(("engine.url", Value::Text(format!("http://{}", addresses.engine_auth))));
+        settings.push((
+            "engine.url",
+            SettingValue::Text(format!("http://{}", addresses.engine_auth)),
+        ));
     }
     settings
 }

@@ -32,13 +32,13 @@ pub struct Staged {
     is_whole: bool,
     /// What was moved: from the stage, to its place.
     placed: Vec<(PathBuf, PathBuf)>,
-    parents: Made,
+    parents: MadeFolders,
     is_kept: bool,
 }
 
 /// Folders that were made for something, outermost first. Those that are still empty go with this, unless it is kept.
 #[derive(Debug, Default)]
-pub struct Made(Vec<PathBuf>);
+pub struct MadeFolders(Vec<PathBuf>);
 
 impl Staged {
     /// Begins a folder that does not exist yet, or is empty.
@@ -59,9 +59,9 @@ impl Staged {
         name.push(format!("{MARK}{}", hex::encode(&random[..4])));
         let (parents, stage) = if is_whole {
             let parent = parent(target);
-            (Made::all_of(parent).map_err(write_error)?, parent.join(name))
+            (MadeFolders::all_of(parent).map_err(write_error)?, parent.join(name))
         } else {
-            (Made::default(), target.join(name))
+            (MadeFolders::default(), target.join(name))
         };
         // 0700: keys are inside.
         fs::DirBuilder::new().mode(0o700).create(&stage).map_err(write_error)?;
@@ -147,7 +147,7 @@ impl Drop for Staged {
     }
 }
 
-impl Made {
+impl MadeFolders {
     /// Makes a folder and the folders it stands in, as far as they are missing, for us alone.
     pub fn all_of(path: &Path) -> io::Result<Self> {
         let mut made = Self::default();
@@ -172,7 +172,7 @@ impl Made {
     }
 }
 
-impl Drop for Made {
+impl Drop for MadeFolders {
     fn drop(&mut self) {
         for folder in self.0.drain(..).rev() {
             let _ = fs::remove_dir(folder);

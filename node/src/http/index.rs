@@ -35,7 +35,7 @@ pub struct BlobPlace {
 
 /// The bounded index.
 #[derive(Debug, Default)]
-pub struct Index {
+pub struct BlobIndex {
     /// Newest height taken in.
     newest: Height,
     /// One entry a height, oldest first.
@@ -51,7 +51,7 @@ struct Entry {
     hashes: Vec<Hash>,
 }
 
-impl Index {
+impl BlobIndex {
     /// Takes in what was decided since the last call.
     pub fn catch_up(&mut self, source: &dyn Source) {
         let head = source.head();

@@ -140,7 +140,11 @@ impl Seats {
     }
 
     /// Takes a place, if need be that of a connection that can go.
-    pub fn enter(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Result<(Arc<Seat>, oneshot::Receiver<Leave>), Full> {
+    pub fn enter(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        now: Instant,
+    ) -> Result<(Arc<CallerSeat>, oneshot::Receiver<Leave>), Full> {
         let who = caller(peer);
         let mut table = self.lock();
         if table.taken.values().filter(|record| record.who == who).count() >= share(self.places_max) {
@@ -165,7 +169,7 @@ impl Seats {
         );
         drop(table);
         let seats = Arc::clone(self);
-        Ok((Arc::new(Seat { id, who, seats }), left))
+        Ok((Arc::new(CallerSeat { id, who, seats }), left))
     }
 
     /// Ends the connections that took too long.
@@ -251,13 +255,13 @@ impl Record {
 
 /// One connection's place; given back when dropped.
 #[derive(Debug)]
-pub struct Seat {
+pub struct CallerSeat {
     id: u64,
     who: IpAddr,
     seats: Arc<Seats>,
 }
 
-impl Seat {
+impl CallerSeat {
     /// What the connection is at; `Parting` once it was sent away.
     pub fn phase(&self) -> Phase {
         let table = self.seats.lock();
@@ -309,7 +313,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for CallerSeat {
     fn drop(&mut self) {
         self.seats.lock().taken.remove(&self.id);
     }

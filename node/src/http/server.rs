@@ -21,7 +21,7 @@ use ultramarine_runtime::halt::Halt;
 use crate::http::error::{self, ApiError};
 use crate::http::metrics::Metrics;
 use crate::http::query::LongQuery;
-use crate::http::seats::{Download, Full, Leave, Patience, Phase, Seat, Seats};
+use crate::http::seats::{CallerSeat, Download, Full, Leave, Patience, Phase, Seats};
 use crate::http::wire::{HEAD_BYTES_MAX, Line, Wire};
 use crate::http::{HttpState, router};
 
@@ -39,7 +39,7 @@ const PARTING_BYTES_MAX: usize = 1024 * 1024;
 
 /// What callers may make us spend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
+pub struct ServerLimits {
     /// Requests worked on at one time, their sending included; further ones get 503. `/health`, `/metrics` and `/status` are
     /// not among them.
     pub requests_max: usize,
@@ -51,7 +51,7 @@ pub struct Limits {
     pub patience: Patience,
 }
 
-impl Default for Limits {
+impl Default for ServerLimits {
     /// As in `default.toml`.
     fn default() -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Default for Limits {
 }
 
 /// Answers requests until the node halts. Needs a tokio runtime with I/O and time.
-pub async fn serve(listener: TcpListener, state: HttpState, limits: Limits, halt: Halt) -> Result<(), String> {
+pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) -> Result<(), String> {
     let metrics = Arc::new(Metrics::new(&state.registry));
     let router = router(state, &limits);
     let seats = Seats::new(limits.connections_max, limits.requests_max, limits.patience);
@@ -105,7 +105,7 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: Limits, halt
 }
 
 /// A place for a new caller, who waits for one while all others are at work. `None`: its address has its share.
-async fn seat(seats: &Arc<Seats>, peer: IpAddr) -> Option<(Arc<Seat>, oneshot::Receiver<Leave>)> {
+async fn seat(seats: &Arc<Seats>, peer: IpAddr) -> Option<(Arc<CallerSeat>, oneshot::Receiver<Leave>)> {
     loop {
         match seats.enter(peer, Instant::now()) {
             Ok(taken) => return Some(taken),
@@ -130,7 +130,7 @@ async fn connection(
     stream: TcpStream,
     router: Router,
     metrics: Arc<Metrics>,
-    seat: Arc<Seat>,
+    seat: Arc<CallerSeat>,
     leave: oneshot::Receiver<Leave>,
 ) {
     let line = Arc::new(Line::new(seat));
@@ -233,7 +233,7 @@ async fn part(stream: &mut TcpStream) {
 }
 
 /// One request's answer, and what it holds until it is sent.
-async fn answer(router: &mut Router, seat: &Seat, request: Request<Body>) -> (Response, Option<Download>) {
+async fn answer(router: &mut Router, seat: &CallerSeat, request: Request<Body>) -> (Response, Option<Download>) {
     // One connection's requests come one behind the other, at once if its caller sent them so: others have their turn in between.
     tokio::task::yield_now().await;
     let mut download = None;

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::http::error;
-use crate::http::seats::{Phase, Seat};
+use crate::http::seats::{CallerSeat, Phase};
 
 /// Bytes of a request line, and of all headers together: the largest query is 1024 versioned hashes, 92 kB.
 pub const HEAD_BYTES_MAX: usize = 128 * 1024;
@@ -28,7 +28,7 @@ const CHUNK_BYTES: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct Line {
     /// Its place.
-    pub seat: Arc<Seat>,
+    pub seat: Arc<CallerSeat>,
     state: Mutex<State>,
 }
 
@@ -44,7 +44,7 @@ struct State {
 
 impl Line {
     /// Of a connection that has just begun.
-    pub fn new(seat: Arc<Seat>) -> Self {
+    pub fn new(seat: Arc<CallerSeat>) -> Self {
         Self {
             seat,
             state: Mutex::default(),

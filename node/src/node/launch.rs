@@ -59,7 +59,7 @@ pub fn http(
     crew: &mut Crew,
     listener: TcpListener,
     state: HttpState,
-    limits: http::server::Limits,
+    limits: http::server::ServerLimits,
 ) -> Result<(), NodeError> {
     crew.spawn(topology::HTTP, move |ctx| {
         on_tokio(async move {

@@ -77,11 +77,11 @@ pub fn engine_options(
     })
 }
 
-pub fn http_limits(config: &HttpConfig) -> http::server::Limits {
-    http::server::Limits {
+pub fn http_limits(config: &HttpConfig) -> http::server::ServerLimits {
+    http::server::ServerLimits {
         requests_max: config.requests_max,
         timeout: config.timeout,
-        ..http::server::Limits::default()
+        ..http::server::ServerLimits::default()
     }
 }
 

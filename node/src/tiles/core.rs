@@ -56,12 +56,12 @@ pub struct Audience {
     /// Received consensus messages, if the operator asked for them.
     pub recorder: Option<Recorder>,
     /// What was said before, for lines that depend on it.
-    pub said: Said,
+    pub said: SaidBefore,
 }
 
 /// What the log said before.
 #[derive(Debug, Default)]
-pub struct Said {
+pub struct SaidBefore {
     /// The gate was open once: from then on a closed one is no part of a normal start.
     gate_opened: bool,
     clock: clocks::Said,
@@ -72,7 +72,7 @@ pub struct Said {
 /// A gate that closes again and again for one reason is worth a warning this often.
 const GATE_LINE: Duration = Duration::from_secs(60);
 
-impl Said {
+impl SaidBefore {
     /// Whether a closed gate is worth a warning.
     fn is_news(&mut self, why: &str) -> bool {
         let now = Instant::now();
@@ -252,7 +252,7 @@ impl Audience {
 }
 
 /// One line for each event an operator would want to find later.
-fn log(event: &Event, said: &mut Said) {
+fn log(event: &Event, said: &mut SaidBefore) {
     match event {
         Event::Round {
             height,
@@ -354,7 +354,7 @@ fn log(event: &Event, said: &mut Said) {
     }
 }
 
-fn log_clock(offset_ns: Option<i64>, grade: Grade, said: &mut Said) {
+fn log_clock(offset_ns: Option<i64>, grade: Grade, said: &mut SaidBefore) {
     let now = clocks::Said::of(grade, offset_ns.unwrap_or_default());
     if std::mem::replace(&mut said.clock, now) == now {
         return;
