@@ -16,12 +16,13 @@ use ultramarine_types::{Hash, Init, Stage};
 use crate::build::{self, Order};
 use crate::client::Client;
 use crate::foreign::bounded;
+use crate::http::UrlError;
 use crate::inspect::inspect;
 use crate::options::EngineOptions;
 use crate::own_bundles::OwnBundles;
 use crate::payload::{BrokenPayload, Payload};
 use crate::proofs::Proofs;
-use crate::startup;
+use crate::startup::{self, StartError};
 use crate::transport::Transport;
 use crate::turns::{Turn, Turns};
 
@@ -37,8 +38,19 @@ pub struct LaneClient {
     pub verdicts: Receiver<Verdict>,
 }
 
-/// Carries out calls until the node stops or the core is gone. An error is one that stops the node: the execution
-/// client is there and is not ours to work with.
+/// Why the driver stops the node.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("engine.url: {0}")]
+    Url(#[from] UrlError),
+    /// The execution client is there and is not ours to work with.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("a call to the execution client panicked: {0}")]
+    Panicked(tokio::task::JoinError),
+}
+
+/// Carries out calls until the node stops or the core is gone.
 ///
 /// Must run inside [`block_on_net`](ultramarine_runtime::block_on_net), or on a `LocalSet`.
 pub async fn run(
@@ -47,7 +59,7 @@ pub async fn run(
     replies: Sender<EngineReply>,
     lanes: LaneClient,
     ctx: TileContext,
-) -> Result<(), String> {
+) -> Result<(), EngineError> {
     let LaneClient { jobs, mut verdicts } = lanes;
     let engine = Rc::new(Engine::new(options, jobs, &ctx)?);
     let starting = Rc::clone(&engine);
@@ -63,13 +75,13 @@ pub async fn run(
             () = ctx.halt.stopped() => return Ok(()),
             started = &mut start, if !engine.ready.get() => match started {
                 Ok(()) => engine.ready.set(true),
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(error.into()),
             },
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
                 Ok(Ok(())) => {}
                 // The core is gone: the node is stopping.
                 Ok(Err(_)) => return Ok(()),
-                Err(error) => return Err(format!("a call to the execution client panicked: {error}")),
+                Err(error) => return Err(EngineError::Panicked(error)),
             },
             Some(verdict) = verdicts.recv() => engine.own_bundles.settle(&verdict),
             call = calls.recv(), if tasks.len() < TASKS_MAX => {
@@ -108,10 +120,9 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(options: EngineOptions, jobs: Sender<VerifyJob>, ctx: &TileContext) -> Result<Self, String> {
+    fn new(options: EngineOptions, jobs: Sender<VerifyJob>, ctx: &TileContext) -> Result<Self, UrlError> {
         let ring = RingOps::new(&ctx.registry, "engine");
-        let transport = Transport::new(&options.endpoint, options.io, ring, options.answer_bytes_max())
-            .map_err(|error| format!("engine.url: {error}"))?;
+        let transport = Transport::new(&options.endpoint, options.io, ring, options.answer_bytes_max())?;
         let blobs_max = options.limits.blobs_per_block as usize;
         let waiting = options.waiting.clone();
         let client = Client::new(transport, options.timeout, blobs_max, waiting, ctx.clock, &ctx.registry);
@@ -213,7 +224,8 @@ impl Engine {
             order,
             turn,
         )
-        .await?;
+        .await
+        .map_err(|error| bounded(&error.to_string()))?;
         self.build_stage.record(self.clock.now().since(started));
         Ok(built)
     }

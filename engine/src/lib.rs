@@ -39,7 +39,7 @@ pub mod turns;
 pub mod value_end;
 pub mod waiting;
 
-pub use driver::{LaneClient, run};
+pub use driver::{EngineError, LaneClient, run};
 pub use jwt::Secret;
 pub use options::EngineOptions;
 pub use startup::StartError;

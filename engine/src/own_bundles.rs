@@ -6,8 +6,27 @@ use std::collections::HashMap;
 use tokio::sync::oneshot;
 use ultramarine_runtime::Sender;
 use ultramarine_types::assembly::BlobPart;
-use ultramarine_types::verify::{Finding, Urgency, Verdict, VerifyJob};
+use ultramarine_types::verify::{Finding, Malformed, Urgency, Verdict, VerifyJob};
 use ultramarine_types::{Height, KzgCommitment, ValueId, ValueKey};
+
+/// Why a bundle of ours is not verified.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BundleError {
+    #[error("the proof of blob {0} does not hold")]
+    Wrong(u16),
+    #[error("blob {0} is malformed: {1}")]
+    Malformed(u16, Malformed),
+    #[error("blob {0} was not verified")]
+    Unjudged(u16),
+    #[error("blob {index} has {count} proofs, not one")]
+    ProofsCount { index: usize, count: usize },
+    #[error("{0} blobs are too many")]
+    TooMany(usize),
+    #[error("the verifier has stopped")]
+    Stopped,
+    #[error("the verdicts were lost")]
+    Lost,
+}
 
 /// Bundles on their way through the lanes.
 #[derive(Debug)]
@@ -49,20 +68,20 @@ impl OwnBundles {
     }
 
     /// Verifies every proof of a bundle built for `height`. An error names the blob and what is wrong with it.
-    pub async fn verify(&self, height: Height, blobs: &[(KzgCommitment, BlobPart)]) -> Result<(), String> {
+    pub async fn verify(&self, height: Height, blobs: &[(KzgCommitment, BlobPart)]) -> Result<(), BundleError> {
         for (index, finding) in self.ask(height, blobs, true).await? {
             match finding {
                 Finding::Holds => {}
-                Finding::Wrong => return Err(format!("the proof of blob {index} does not hold")),
-                Finding::Malformed(what) => return Err(format!("blob {index} is malformed: {what}")),
-                Finding::Unjudged => return Err(format!("blob {index} was not verified")),
+                Finding::Wrong => return Err(BundleError::Wrong(index)),
+                Finding::Malformed(what) => return Err(BundleError::Malformed(index, what)),
+                Finding::Unjudged => return Err(BundleError::Unjudged(index)),
             }
         }
         Ok(())
     }
 
     /// Whether each proof holds, in the order of the blobs.
-    pub async fn judge(&self, height: Height, blobs: &[(KzgCommitment, BlobPart)]) -> Result<Vec<bool>, String> {
+    pub async fn judge(&self, height: Height, blobs: &[(KzgCommitment, BlobPart)]) -> Result<Vec<bool>, BundleError> {
         let mut holds = vec![false; blobs.len()];
         for (index, finding) in self.ask(height, blobs, false).await? {
             if let Some(holds) = holds.get_mut(usize::from(index)) {
@@ -77,7 +96,7 @@ impl OwnBundles {
         height: Height,
         blobs: &[(KzgCommitment, BlobPart)],
         strict: bool,
-    ) -> Result<Vec<(u16, Finding)>, String> {
+    ) -> Result<Vec<(u16, Finding)>, BundleError> {
         let Some(last) = blobs.len().checked_sub(1) else {
             return Ok(Vec::new());
         };
@@ -95,11 +114,14 @@ impl OwnBundles {
         let _forget = Forget { own_bundles: self, key };
         for (index, (commitment, part)) in blobs.iter().enumerate() {
             let [proof] = part.proofs.as_slice() else {
-                return Err(format!("blob {index} has {} proofs, not one", part.proofs.len()));
+                return Err(BundleError::ProofsCount {
+                    index,
+                    count: part.proofs.len(),
+                });
             };
             let job = VerifyJob {
                 key,
-                index: u16::try_from(index).map_err(|_| format!("{} blobs are too many", blobs.len()))?,
+                index: u16::try_from(index).map_err(|_| BundleError::TooMany(blobs.len()))?,
                 sender: None,
                 urgency: Urgency::Current,
                 last: index == last,
@@ -107,12 +129,9 @@ impl OwnBundles {
                 commitment: *commitment,
                 proof: *proof,
             };
-            self.jobs
-                .send_async(job)
-                .await
-                .map_err(|_| "the verifier has stopped".to_owned())?;
+            self.jobs.send_async(job).await.map_err(|_| BundleError::Stopped)?;
         }
-        outcome.await.map_err(|_| "the verdicts were lost".to_owned())
+        outcome.await.map_err(|_| BundleError::Lost)
     }
 
     /// Takes a verdict. One for a bundle that nobody waits for is dropped.
@@ -146,7 +165,7 @@ impl OwnBundles {
 mod tests {
     use ultramarine_runtime::{Receiver, link};
     use ultramarine_types::KzgProof;
-    use ultramarine_types::verify::{Malformed, PointFlaw};
+    use ultramarine_types::verify::PointFlaw;
 
     use super::*;
 
@@ -158,7 +177,7 @@ mod tests {
         vec![(KzgCommitment([0; 48]), part); count]
     }
 
-    async fn outcome(count: usize, finding: impl Fn(u16) -> Finding) -> Result<(), String> {
+    async fn outcome(count: usize, finding: impl Fn(u16) -> Finding) -> Result<(), BundleError> {
         let (jobs, mut queue): (_, Receiver<VerifyJob>) = link("jobs", 64).expect("a link");
         let own_bundles = OwnBundles::new(jobs);
         let blobs = blobs(count);
@@ -188,12 +207,10 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn one_bad_blob_fails_the_bundle_and_is_named() {
         let wrong = |index| if index == 2 { Finding::Wrong } else { Finding::Holds };
-        assert!(outcome(4, wrong).await.is_err_and(|what| what.contains("blob 2")));
+        assert_eq!(outcome(4, wrong).await, Err(BundleError::Wrong(2)));
         let malformed = |_| Finding::Malformed(Malformed::Proof(PointFlaw::Curve));
-        assert_eq!(
-            outcome(2, malformed).await,
-            Err("blob 0 is malformed: its proof is not on the curve".to_owned())
-        );
+        let error = outcome(2, malformed).await.expect_err("malformed");
+        assert_eq!(error.to_string(), "blob 0 is malformed: its proof is not on the curve");
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -24,7 +24,7 @@ use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, PROOFS_PER_BLOB_MAX};
 use ultramarine_types::{Height, KzgCommitment, KzgProof};
 
 use crate::client::Bundle;
-use crate::own_bundles::OwnBundles;
+use crate::own_bundles::{BundleError, OwnBundles};
 
 /// Proofs remembered: of several of the largest blocks, 100 bytes each.
 const REMEMBERED_MAX: usize = 4 * BLOBS_PER_BLOCK_MAX as usize;
@@ -36,6 +36,21 @@ const INFINITY: KzgProof = {
     bytes[0] = 0xc0;
     KzgProof(bytes)
 };
+
+/// Why a bundle has not one proof a blob.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofsError {
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// A proof takes tens of milliseconds; the next build finds those that were made meanwhile.
+    #[error(
+        "the execution client has cell proofs alone for some of the block's {count} blobs, and {missing} blob proofs are \
+         not made yet; they are being made"
+    )]
+    NotMade { count: usize, missing: usize },
+    #[error("assigning proofs: {0}")]
+    Assigning(tokio::task::JoinError),
+}
 
 /// Makes proofs on threads of their own, and remembers them. A clone is the same.
 #[derive(Clone, Debug)]
@@ -74,7 +89,7 @@ impl Proofs {
         transactions: &[usize],
         bundle: Bundle,
         within: Duration,
-    ) -> Result<Vec<(KzgCommitment, BlobPart)>, String> {
+    ) -> Result<Vec<(KzgCommitment, BlobPart)>, ProofsError> {
         if bundle.proofs.len() == bundle.blobs.len() {
             let Bundle { blobs, proofs } = bundle;
             return Ok(blobs.into_iter().zip(proofs).map(with_proof).collect());
@@ -105,10 +120,7 @@ impl Proofs {
                 break;
             }
             if tokio::time::timeout_at(until, made).await.is_err() {
-                return Err(format!(
-                    "the execution client has cell proofs alone for some of the block's {count} blobs, and {missing} \
-                     blob proofs are not made yet; they are being made"
-                ));
+                return Err(ProofsError::NotMade { count, missing });
             }
         }
         let proofs = found.into_iter().flatten();
@@ -122,7 +134,7 @@ impl Proofs {
         height: Height,
         transactions: &[usize],
         bundle: &Bundle,
-    ) -> Result<Vec<Option<KzgProof>>, String> {
+    ) -> Result<Vec<Option<KzgProof>>, ProofsError> {
         let count = bundle.blobs.len();
         let mut found = vec![None; count];
         let known = self.shared.known.borrow().clone();
@@ -132,7 +144,7 @@ impl Proofs {
                 has_blob_proofs(&list, &known, first, count, at)
             })
         });
-        let assigned = assigned.await.map_err(|error| format!("assigning proofs: {error}"))?;
+        let assigned = assigned.await.map_err(ProofsError::Assigning)?;
         let candidates: Vec<(usize, usize)> = assigned
             .unwrap_or_default()
             .into_iter()

@@ -102,7 +102,7 @@ async fn complete(
     transactions: &[usize],
     bundle: &Bundle,
     within: Duration,
-) -> Result<Vec<(KzgCommitment, BlobPart)>, String> {
+) -> Result<Vec<(KzgCommitment, BlobPart)>, ProofsError> {
     let (jobs, mut queue): (Sender<VerifyJob>, _) = link("jobs", 64).expect("a link");
     let own_bundles = OwnBundles::new(jobs);
     let completed = proofs.complete(&own_bundles, Height(1), transactions, bundle.clone(), within);
@@ -178,7 +178,10 @@ async fn mixtures() {
     let refused = complete(&proofs, &[1, 1, 1], &none, Duration::ZERO)
         .await
         .expect_err("no time");
-    assert!(refused.contains("not made yet"), "{refused}");
+    assert!(
+        matches!(refused, ProofsError::NotMade { count: 3, missing: 3 }),
+        "{refused}"
+    );
     while complete(&proofs, &[1, 1, 1], &none, Duration::ZERO).await.is_err() {
         assert!(proofs.shared.known.borrow().len() <= 3);
         tokio::time::sleep(Duration::from_millis(5)).await;

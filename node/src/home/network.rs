@@ -11,7 +11,7 @@ use ultramarine_types::{ChainParams, PeerId, Validator};
 use crate::config::value::SettingValue;
 use crate::config::{Config, ConfigError, PeerAddress, Sources, write};
 use crate::embedded::EmbeddedClient;
-use crate::genesis::execution::{GenesisOptions, execution_genesis, genesis_hash};
+use crate::genesis::execution::{FieldError, GenesisOptions, execution_genesis, genesis_hash};
 use crate::genesis::{Genesis, GenesisErrors, GenesisFile};
 use crate::home::fit;
 use crate::home::{Contents, Home, HomeError};
@@ -74,7 +74,7 @@ pub enum LayOutError {
     Params(#[from] ChainParamsError),
     /// The execution genesis cannot be made.
     #[error("execution genesis: {0}")]
-    Execution(String),
+    Execution(FieldError),
     /// The random source failed.
     #[error("cannot make a key: {0}")]
     Random(std::io::Error),
@@ -108,7 +108,7 @@ pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
     });
     let chain = ChainParams {
         chain_id: plan.chain_id,
-        execution_genesis_hash: genesis_hash(&execution).map_err(|error| LayOutError::Execution(error.to_string()))?,
+        execution_genesis_hash: genesis_hash(&execution).map_err(LayOutError::Execution)?,
         blobs_per_block_max: plan.blobs_per_block,
         block_interval_ms: plan.block_interval_ms,
         blob_retention_heights_min: BLOB_RETENTION_HEIGHTS,

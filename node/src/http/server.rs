@@ -64,7 +64,7 @@ impl Default for ServerLimits {
 }
 
 /// Answers requests until the node halts. Needs a tokio runtime with I/O and time.
-pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) -> Result<(), String> {
+pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
     let metrics = Arc::new(Metrics::new(&state.registry));
     let router = router(state, &limits);
     let seats = Seats::new(limits.connections_max, limits.requests_max, limits.patience);
@@ -72,7 +72,7 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
-            () = halt.stopped() => return Ok(()),
+            () = halt.stopped() => return,
             _ = sweep.tick() => {
                 seats.sweep(Instant::now());
                 continue;
@@ -82,7 +82,7 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits
         match accepted {
             Ok((stream, peer)) => {
                 let taken = tokio::select! {
-                    () = halt.stopped() => return Ok(()),
+                    () = halt.stopped() => return,
                     taken = seat(&seats, peer.ip()) => taken,
                 };
                 let Some((seat, leave)) = taken else {

@@ -50,7 +50,7 @@ pub fn engine(crew: &mut Crew, io: Io, options: EngineOptions, links: EngineLink
         block_on_net(io, |io| async move {
             let pulse = ctx.pulse.clone();
             let work = ultramarine_engine::run(EngineOptions { io, ..options }, calls, replies, lanes, ctx);
-            pulse.beside(work).await
+            pulse.beside(work).await.map_err(|error| error.to_string())
         })
     })
 }
@@ -65,7 +65,8 @@ pub fn http(
         on_tokio(async move {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;
             let work = http::serve(listener, state, limits, ctx.halt.clone());
-            ctx.pulse.beside(work).await
+            ctx.pulse.beside(work).await;
+            Ok(())
         })
     })
 }
@@ -89,6 +90,6 @@ pub fn core(
 ) -> Result<(), NodeError> {
     let core = Core::new(config);
     crew.spawn(topology::CORE, move |ctx| {
-        tiles::core::run(&ctx, core, recovered, links, audience)
+        tiles::core::run(&ctx, core, recovered, links, audience).map_err(|error| error.to_string())
     })
 }

@@ -15,9 +15,9 @@ use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::{Recovered, StoreReply, StoreRequest};
 use ultramarine_types::{Machine, Nanos, Outbox};
 
-use super::backlog::Backlog;
-use super::recorder::Recorder;
 use crate::board::{Board, clock_words, stall_words};
+use crate::tiles::backlog::{Backlog, Stuck};
+use crate::tiles::recorder::{Recorder, RecorderError};
 
 /// Inputs taken from one link before the others get their turn.
 const TURN_ITEMS: usize = 64;
@@ -87,6 +87,15 @@ impl SaidBefore {
     }
 }
 
+/// Why the core stops the node.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    #[error(transparent)]
+    Stuck(#[from] Stuck),
+    #[error("{}", explain(.0))]
+    Stopped(Stop),
+}
+
 /// Runs the core until the node halts. An `Err` is the reason for which the node must stop.
 pub fn run(
     ctx: &TileContext,
@@ -94,7 +103,7 @@ pub fn run(
     recovered: Recovered,
     links: CoreLinks,
     mut audience: Audience,
-) -> Result<(), String> {
+) -> Result<(), CoreError> {
     let CoreLinks {
         bell,
         mut net,
@@ -195,14 +204,14 @@ struct Hands {
 }
 
 impl Hands {
-    fn carry_out(&mut self, out: &mut Outbox<Output>, audience: &mut Audience) -> Result<(), String> {
+    fn carry_out(&mut self, out: &mut Outbox<Output>, audience: &mut Audience) -> Result<(), CoreError> {
         while let Some(output) = out.pop() {
             match output {
-                Output::Net(command) => self.net.push(command).map_err(|stuck| stuck.to_string())?,
-                Output::Store(request) => self.store.push(request).map_err(|stuck| stuck.to_string())?,
-                Output::Engine(call) => self.engine.push(call).map_err(|stuck| stuck.to_string())?,
+                Output::Net(command) => self.net.push(command)?,
+                Output::Store(request) => self.store.push(request)?,
+                Output::Engine(call) => self.engine.push(call)?,
                 Output::Event(event) => audience.tell(&event),
-                Output::Stop(stop) => return Err(explain(&stop)),
+                Output::Stop(stop) => return Err(CoreError::Stopped(stop)),
             }
         }
         Ok(())
@@ -236,7 +245,7 @@ impl Audience {
         }
     }
 
-    fn record(&mut self, write: impl FnOnce(&mut Recorder) -> Result<(), String>) {
+    fn record(&mut self, write: impl FnOnce(&mut Recorder) -> Result<(), RecorderError>) {
         if let Some(Err(what)) = self.recorder.as_mut().map(write) {
             // A full disk of logs is no reason to stop voting.
             tracing::error!("{what}; no message is recorded any more until the node starts again");

@@ -5,7 +5,7 @@
 //! reader finds out. A thread of the file's own writes: a disk that is stuck must not hold up a vote.
 
 use std::fs::OpenOptions;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +17,16 @@ use ultramarine_types::{ConsensusMessage, Init, PeerId};
 /// How long the last lines may take to be written at the end.
 const LAST_LINES_WAIT: Duration = Duration::from_secs(2);
 
+/// Why no message is recorded any more.
+#[derive(Debug, thiserror::Error)]
+pub enum RecorderError {
+    #[error("cannot append to the message record {path}: {error}")]
+    Append { path: PathBuf, error: io::Error },
+    /// Lines were lost, and a trail with holes would be taken for a whole one.
+    #[error("the disk of the message record {path} does not keep up")]
+    Behind { path: PathBuf },
+}
+
 /// Appends messages to a file.
 #[derive(Debug)]
 pub struct Recorder {
@@ -26,7 +36,7 @@ pub struct Recorder {
 
 impl Recorder {
     /// Opens the file to append, creating it if need be. What a crash cut short stays a line of its own.
-    pub fn open(path: &Path) -> std::io::Result<Self> {
+    pub fn open(path: &Path) -> io::Result<Self> {
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
         let mut last = [b'\n'];
         if file.seek(SeekFrom::End(0))? > 0 {
@@ -43,12 +53,17 @@ impl Recorder {
     }
 
     /// Writes one line per signed vote or proposal in `message`.
-    pub fn message(&mut self, peer: &PeerId, message: &ConsensusMessage) -> Result<(), String> {
+    pub fn message(&mut self, peer: &PeerId, message: &ConsensusMessage) -> Result<(), RecorderError> {
         self.write(&lines(peer, message))
     }
 
     /// Writes one line for the origin proposer's signature over a value, and one per signature of the certificate beside it.
-    pub fn offer(&mut self, peer: &PeerId, init: &Init, certificate: Option<&CommitCertificate>) -> Result<(), String> {
+    pub fn offer(
+        &mut self,
+        peer: &PeerId,
+        init: &Init,
+        certificate: Option<&CommitCertificate>,
+    ) -> Result<(), RecorderError> {
         let metadata = &init.metadata;
         let mut lines = vec![json!({
             "from": peer, "signer": metadata.origin_proposer, "kind": "init", "height": metadata.height,
@@ -66,16 +81,15 @@ impl Recorder {
         self.write(&lines)
     }
 
-    fn write(&mut self, lines: &[serde_json::Value]) -> Result<(), String> {
+    fn write(&mut self, lines: &[serde_json::Value]) -> Result<(), RecorderError> {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         self.file.push(text.into_bytes());
-        let path = self.path.display();
+        let path = || self.path.clone();
         // What it lost first, and then why: the reason is noted before the loss is counted.
         match (self.file.lost(), self.file.trouble()) {
-            (_, Some(error)) => Err(format!("cannot append to the message record {path}: {error}")),
+            (_, Some(error)) => Err(RecorderError::Append { path: path(), error }),
             (0, None) => Ok(()),
-            // A trail with holes would be taken for a whole one.
-            (_, None) => Err(format!("the disk of the message record {path} does not keep up")),
+            (_, None) => Err(RecorderError::Behind { path: path() }),
         }
     }
 
@@ -171,7 +185,10 @@ mod tests {
                 file,
             };
             let mut tries = std::iter::repeat_with(|| recorder.message(&PeerId::ZERO, &vote()));
-            tries.find_map(Result::err).expect("it is never accepted for ever")
+            tries
+                .find_map(Result::err)
+                .expect("it is never accepted for ever")
+                .to_string()
         };
         let full = refusal(Outlet::onto("full", Full));
         assert!(full.contains("No space left"), "{full}");

@@ -2,6 +2,7 @@
 //!
 //! It never ends anything. A disk may stall and a machine may be paused; whoever reads `/health` decides what to do.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::board::{Board, SILENT_SECONDS, Silent};
 const PAUSE: Nanos = Nanos::from_millis(5_000);
 
 /// Looks once a second, in a thread of its own, until the node halts.
-pub fn start(halt: &Halt, registry: &Arc<Registry>, board: &Arc<Board>) -> Result<(), String> {
+pub fn start(halt: &Halt, registry: &Arc<Registry>, board: &Arc<Board>) -> io::Result<()> {
     let (halt, registry, board) = (halt.clone(), Arc::clone(registry), Arc::clone(board));
     let watching = move || {
         let (mut watch, mut lines, clock) = (Watch::default(), Lines::default(), Clock::start());
@@ -34,7 +35,7 @@ pub fn start(halt: &Halt, registry: &Arc<Registry>, board: &Arc<Board>) -> Resul
         }
     };
     let thread = std::thread::Builder::new().name("watchdog".to_owned());
-    thread.spawn(watching).map(drop).map_err(|error| error.to_string())
+    thread.spawn(watching).map(drop)
 }
 
 fn shown(silence: &Silence) -> Silent {
