@@ -23,6 +23,9 @@ const READ_BYTES: usize = 256 * 1024;
 /// An answer above this gets room for the largest there was at once: to grow, it would be copied again and again.
 const LARGE: usize = 4 * READ_BYTES;
 
+// An answer that gets room for the largest has been read at least once.
+const _: () = assert!(READ_BYTES < LARGE);
+
 /// The socket of a client, and the connections to it that are free.
 #[derive(Debug)]
 pub struct IpcClient {

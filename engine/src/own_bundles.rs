@@ -1,4 +1,6 @@
 //! This file knows how to have a bundle's proofs verified on the lanes, and to collect the verdicts.
+//!
+//! Keeps: a bundle waits for as many verdicts as it has blobs without one, and a settled or abandoned bundle is gone.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -33,16 +35,30 @@ pub enum BundleError {
 pub struct OwnBundles {
     jobs: Sender<VerifyJob>,
     pending: RefCell<HashMap<ValueKey, Asked>>,
-    bundles: Cell<u64>,
+    /// How many bundles were asked about: it names the next one.
+    asked_total: Cell<u64>,
 }
 
 #[derive(Debug)]
 struct Asked {
+    blobs: usize,
+    /// Blobs without a verdict.
     left: usize,
-    /// Whether the first that does not hold ends it.
+    /// Whether the first proof that does not hold ends it.
     strict: bool,
     found: Vec<(u16, Finding)>,
     settled: oneshot::Sender<Vec<(u16, Finding)>>,
+}
+
+impl Asked {
+    /// Only bundles that wait for a verdict are kept, and every blob has one or waits for it.
+    fn check(&self) {
+        assert!(self.left > 0, "a bundle whose last verdict came is gone");
+        assert!(
+            self.found.len() + self.left == self.blobs,
+            "every blob of a bundle has its verdict or waits for it"
+        );
+    }
 }
 
 /// Removes a bundle whose verdicts nobody waits for any more.
@@ -63,7 +79,7 @@ impl OwnBundles {
         Self {
             jobs,
             pending: RefCell::default(),
-            bundles: Cell::new(0),
+            asked_total: Cell::new(0),
         }
     }
 
@@ -105,6 +121,7 @@ impl OwnBundles {
         self.pending.borrow_mut().insert(
             key,
             Asked {
+                blobs: blobs.len(),
                 left: blobs.len(),
                 strict,
                 found: Vec::new(),
@@ -140,7 +157,8 @@ impl OwnBundles {
         let Some(bundle) = pending.get_mut(&verdict.key) else {
             return;
         };
-        bundle.left = bundle.left.saturating_sub(1);
+        bundle.check();
+        bundle.left -= 1;
         let is_last = bundle.left == 0 || bundle.strict && !matches!(verdict.finding, Finding::Holds);
         bundle.found.push((verdict.index, verdict.finding));
         if is_last && let Some(bundle) = pending.remove(&verdict.key) {
@@ -149,9 +167,15 @@ impl OwnBundles {
         }
     }
 
+    /// Checks every bundle that waits.
+    #[cfg(test)]
+    fn check_whole(&self) {
+        self.pending.borrow().values().for_each(Asked::check);
+    }
+
     /// A key that no value and no other bundle has: the value id is not known before the proofs are.
     fn name(&self, height: Height) -> ValueKey {
-        let count = self.bundles.replace(self.bundles.get().wrapping_add(1));
+        let count = self.asked_total.replace(self.asked_total.get().wrapping_add(1));
         let mut id = *b"ultramarine/own-bundle/\0\0\0\0\0\0\0\0\0";
         id[24..].copy_from_slice(&count.to_be_bytes());
         ValueKey {
@@ -191,6 +215,7 @@ mod tests {
                     sender: None,
                     finding: finding(job.index),
                 });
+                own_bundles.check_whole();
             }
         };
         let (outcome, ()) = tokio::join!(own_bundles.verify(Height(1), &blobs), verifier);

@@ -28,6 +28,12 @@ use crate::own_bundles::{BundleError, OwnBundles};
 
 /// Proofs remembered: of several of the largest blocks, 100 bytes each.
 const REMEMBERED_MAX: usize = 4 * BLOBS_PER_BLOCK_MAX as usize;
+/// Proofs that are being made at one time: one for each blob of the largest block.
+const UNDER_WAY_MAX: usize = BLOBS_PER_BLOCK_MAX as usize;
+
+// Forgetting keeps what is being made, so there must be room behind it.
+const _: () = assert!(REMEMBERED_MAX > UNDER_WAY_MAX);
+
 /// What more a blob with cell proofs has than one without.
 const CELLS_MORE: usize = PROOFS_PER_BLOB_MAX - 1;
 /// The point at infinity, compressed: the proof of a blob whose elements are all the same.
@@ -76,6 +82,28 @@ impl Default for Proofs {
                 threads: Semaphore::new((cores / 2).max(1)),
             }),
         }
+    }
+}
+
+impl Shared {
+    /// Notes a proof, or that it is being made.
+    fn remember(&self, commitment: KzgCommitment, proof: Option<KzgProof>) {
+        let mut known = self.known.borrow_mut();
+        if known.len() >= REMEMBERED_MAX {
+            known.retain(|_, proof| proof.is_none());
+        }
+        known.insert(commitment, proof);
+        assert!(known.len() <= REMEMBERED_MAX, "memory of proofs is bounded");
+    }
+
+    /// Looked at when a proof begins to be made, which costs a thousand times more.
+    fn check_whole(&self) {
+        let known = self.known.borrow();
+        let under_way = known.values().filter(|proof| proof.is_none()).count();
+        assert!(
+            under_way <= UNDER_WAY_MAX,
+            "no more proofs are made at a time than a block has blobs"
+        );
     }
 }
 
@@ -159,7 +187,7 @@ impl Proofs {
         for ((blob, at), holds) in candidates.into_iter().zip(holds) {
             if holds {
                 found[blob] = Some(bundle.proofs[at]);
-                self.remember(bundle.blobs[blob].0, Some(bundle.proofs[at]));
+                self.shared.remember(bundle.blobs[blob].0, Some(bundle.proofs[at]));
             }
         }
         Ok(found)
@@ -169,24 +197,16 @@ impl Proofs {
         self.shared.known.borrow().get(commitment).copied().flatten()
     }
 
-    /// Notes a proof, or that it is being made.
-    fn remember(&self, commitment: KzgCommitment, proof: Option<KzgProof>) {
-        let mut known = self.shared.known.borrow_mut();
-        if known.len() >= REMEMBERED_MAX {
-            known.retain(|_, proof| proof.is_none());
-        }
-        known.insert(commitment, proof);
-    }
-
     /// Has one proof made, unless it is being made. It is done whether or not somebody waits.
     fn make(&self, (commitment, blob): &(KzgCommitment, Bytes)) {
         let known = self.shared.known.borrow();
         let under_way = known.values().filter(|proof| proof.is_none()).count();
-        if known.contains_key(commitment) || under_way >= BLOBS_PER_BLOCK_MAX as usize {
+        if known.contains_key(commitment) || under_way >= UNDER_WAY_MAX {
             return;
         }
         drop(known);
-        self.remember(*commitment, None);
+        self.shared.remember(*commitment, None);
+        self.shared.check_whole();
         let (shared, commitment, blob) = (Rc::clone(&self.shared), *commitment, blob.clone());
         tokio::task::spawn_local(async move {
             let Ok(_permit) = shared.threads.acquire().await else {
@@ -194,12 +214,12 @@ impl Proofs {
             };
             let made = tokio::task::spawn_blocking(move || prove(&commitment, &blob)).await;
             match made.map_err(|error| error.to_string()).and_then(|made| made) {
-                Ok(proof) => shared.known.borrow_mut().insert(commitment, Some(proof)),
+                Ok(proof) => shared.remember(commitment, Some(proof)),
                 Err(error) => {
                     tracing::warn!("a blob's proof cannot be made: {error}");
-                    shared.known.borrow_mut().remove(&commitment)
+                    shared.known.borrow_mut().remove(&commitment);
                 }
-            };
+            }
             shared.made.notify_waiters();
         });
     }

@@ -14,6 +14,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest pause: a client that comes up is found within this.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+const _: () = assert!(PAUSE_MIN.as_millis() < PAUSE_MAX.as_millis());
+
 /// A client that takes longer than this to come up is worth a warning.
 const LONG: Duration = Duration::from_secs(10);
 

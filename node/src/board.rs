@@ -1,4 +1,6 @@
 //! This file knows what a node tells people about itself: one snapshot, written by the core tile, read by anyone.
+//!
+//! Keeps: the best tip is no lower than our own height, and the newest decisions are listed in order of height.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
@@ -233,6 +235,7 @@ impl Board {
             // Histograms and the record of signatures have their own places.
             Event::Stage { .. } | Event::Signed { .. } | Event::PeerClock { .. } => {}
         }
+        snapshot.check();
     }
 
     /// Tiles that take no turn, all of them.
@@ -286,6 +289,21 @@ impl Snapshot {
             self.decided.pop_front();
         }
         self.decided.push_back(decision);
+    }
+
+    fn check(&self) {
+        assert!(
+            self.best_tip >= self.height,
+            "we have heard of what we decided ourselves"
+        );
+        assert!(self.decided.len() <= RECENT_MAX, "the list of decisions is bounded");
+        if let Some(newest) = self.decided.back() {
+            assert!(newest.height == self.height, "the newest decision is our height");
+        }
+        let mut newest_first = self.decided.iter().rev().map(|decision| decision.height);
+        if let (Some(newest), Some(before)) = (newest_first.next(), newest_first.next()) {
+            assert!(before < newest, "decisions come in order of height");
+        }
     }
 
     /// Why the node should not be relied on now; empty when it is ready.

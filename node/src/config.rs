@@ -46,6 +46,8 @@ const ENGINE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 /// Longer, and nobody would learn that the client is gone.
 const ENGINE_TIMEOUT_MS_MAX: u64 = 600_000;
 
+const _: () = assert!(ENGINE_TIMEOUT_MIN.as_millis() < ENGINE_TIMEOUT_MS_MAX as u128);
+
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use ultramarine_types::canonical::sha256;
+use ultramarine_types::limits::BLOBS_PER_BLOCK_MAX;
 use ultramarine_types::storage::{Decided, Source};
 use ultramarine_types::{Hash, Height, KzgCommitment, sidecar};
 
@@ -13,6 +14,9 @@ use ultramarine_types::{Hash, Height, KzgCommitment, sidecar};
 const HEIGHTS_MAX: u64 = 16_384;
 /// Blobs covered; at some 100 bytes each, 13 MB.
 const BLOBS_MAX: usize = 131_072;
+
+// One block always fits, so that the newest height is covered.
+const _: () = assert!(BLOBS_PER_BLOCK_MAX as usize <= BLOBS_MAX);
 
 /// `VERSIONED_HASH_VERSION_KZG` (EIP-4844).
 const VERSION_KZG: u8 = 1;
@@ -78,6 +82,22 @@ impl BlobIndex {
         while self.heights.len() as u64 > HEIGHTS_MAX || (self.blobs.len() > BLOBS_MAX && self.heights.len() > 1) {
             self.drop_oldest();
         }
+        self.check();
+    }
+
+    fn check(&self) {
+        assert!(
+            self.heights.len() as u64 <= HEIGHTS_MAX,
+            "the index covers a bounded number of heights"
+        );
+        assert!(
+            self.blobs.len() <= BLOBS_MAX,
+            "the index covers a bounded number of blobs"
+        );
+        assert!(
+            self.roots.len() <= self.heights.len(),
+            "a root belongs to a height that is covered"
+        );
     }
 
     fn drop_oldest(&mut self) {

@@ -167,6 +167,7 @@ impl Seats {
                 leave,
             },
         );
+        table.check(self);
         drop(table);
         let seats = Arc::clone(self);
         Ok((Arc::new(CallerSeat { id, who, seats }), left))
@@ -193,6 +194,36 @@ impl Seats {
 }
 
 impl Table {
+    /// Places and downloads stay within their bounds. Called where one is taken.
+    fn check(&self, seats: &Seats) {
+        assert!(self.taken.len() <= seats.places_max, "connections are bounded");
+        assert!(
+            self.downloads.values().sum::<usize>() <= seats.downloads_max,
+            "downloads are bounded"
+        );
+    }
+
+    /// Checks the rest too: what one address holds, and that nothing is left of a download that is over.
+    #[cfg(test)]
+    fn check_whole(&self, seats: &Seats) {
+        self.check(seats);
+        for own in self.downloads.values() {
+            assert!(
+                (1..=share(seats.downloads_max)).contains(own),
+                "one address has its share of the downloads"
+            );
+        }
+        let mut of_address: HashMap<IpAddr, usize> = HashMap::new();
+        for record in self.taken.values() {
+            *of_address.entry(record.who).or_default() += 1;
+        }
+        let most = of_address.values().max().copied().unwrap_or_default();
+        assert!(
+            most <= share(seats.places_max),
+            "one address has its share of the places"
+        );
+    }
+
     /// Sends away the connection that is missed least: of the address that has most, and there the longest waiting. One that has
     /// only just come is not idle, whatever it looks like: its request may be there, unread.
     fn evict(&mut self, now: Instant, among: impl Fn(&Record) -> bool) -> Option<()> {
@@ -302,6 +333,7 @@ impl CallerSeat {
             return None;
         }
         table.downloads.insert(self.who, own + 1);
+        table.check(&self.seats);
         Some(Download {
             who: self.who,
             seats: Arc::clone(&self.seats),

@@ -19,6 +19,8 @@ use crate::http::seats::{CallerSeat, Phase};
 
 /// Bytes of a request line, and of all headers together: the largest query is 1024 versioned hashes, 92 kB.
 pub const HEAD_BYTES_MAX: usize = 128 * 1024;
+// A query names all blobs of the largest block: 66 characters and a comma each.
+const _: () = assert!(HEAD_BYTES_MAX > 67 * ultramarine_types::limits::BLOBS_PER_BLOCK_MAX as usize);
 /// Longer request lines are handed to hyper without their query.
 const LONG_LINE_BYTES: usize = 16 * 1024;
 /// Read at a time while a request line is looked for.

@@ -28,7 +28,9 @@ impl Room {
     }
 
     fn enter(&self, number: u8, seconds: f64) -> Result<(Arc<CallerSeat>, oneshot::Receiver<Leave>), Full> {
-        self.seats.enter(address(number), self.at(seconds))
+        let entered = self.seats.enter(address(number), self.at(seconds));
+        self.seats.lock().check_whole(&self.seats);
+        entered
     }
 }
 
