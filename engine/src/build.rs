@@ -1,4 +1,4 @@
-//! This file knows how to have a block built, and what of it is checked before the core sees it.
+//! This file knows how to have our client build a block, and what we check of it before the core sees it.
 
 use alloy_eips::eip4844::kzg_to_versioned_hash;
 use alloy_primitives::B256;
@@ -18,11 +18,11 @@ use crate::turns::Turn;
 /// A block to build.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Order {
-    /// Height it is for.
+    /// The height that the block is for.
     pub height: Height,
-    /// The decided head.
+    /// The decided head, on which the block is built.
     pub parent: ParentBlock,
-    /// Its timestamp, unless the parent's asks for more.
+    /// Unix time in seconds. The block gets a later one if its parent's timestamp demands that.
     pub timestamp: u64,
 }
 
@@ -99,7 +99,7 @@ pub async fn build(
     } = check(order, timestamp, options, built)?;
     let verify = async {
         let transactions: Vec<usize> = hashes_of(&payload)?.iter().map(Vec::len).collect();
-        // Half of the time that everybody waits for our proposal.
+        // The other validators wait for our proposal: making proofs may take half of that time.
         let within = options.limits.propose_timeout().as_duration() / 2;
         let blobs = proofs
             .complete(own_bundles, order.height, &transactions, bundle, within)
@@ -116,12 +116,12 @@ pub async fn build(
 
 struct Finished {
     payload: Payload,
-    /// All but its blobs.
+    /// The block for the core, still without its blobs.
     built: Built,
     bundle: Bundle,
 }
 
-/// All that can be checked without asking anyone.
+/// Checks all that can be checked without asking the client or the lanes.
 fn check(order: &Order, timestamp: u64, options: &EngineOptions, answer: BuiltPayload) -> Result<Finished, BuildError> {
     let BuiltPayload { payload, bundle } = answer;
     let computed = header::of(&payload, &order.parent.hash);
@@ -161,7 +161,7 @@ fn hashes_of(payload: &Payload) -> Result<Vec<Vec<B256>>, BuildError> {
     payload.hashes_by_transaction().map_err(BuildError::Payload)
 }
 
-/// One blob for each versioned hash that the transactions name, in their order.
+/// Checks that there is one blob for each versioned hash that the transactions name, in their order.
 fn check_bundle<'a>(
     payload: &Payload,
     commitments: impl ExactSizeIterator<Item = &'a KzgCommitment>,

@@ -1,7 +1,7 @@
 //! This file knows how to carry out what the core asks of the execution client.
 //!
-//! Calls of different kinds overlap, each in a task of its own. Forkchoice updates keep their order, and an import
-//! keeps its `newPayload` in that order too, because a block cannot be executed before its parent.
+//! Calls of different kinds overlap, each in a task of its own. Forkchoice updates keep their order. The `newPayload`
+//! of an import keeps that order too, because the client cannot execute a block before its parent.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -26,15 +26,15 @@ use crate::startup::{self, StartError};
 use crate::transport::Transport;
 use crate::turns::{Turn, Turns};
 
-/// Calls carried out at one time: a build, an execution per value in assembly, and imports waiting for their turn.
+/// Calls under way at one time: a build, an execution for each value in assembly, and imports that wait for their turn.
 const TASKS_MAX: usize = 64;
 
 /// The driver's ends of the links to and from the verifier's lanes.
 #[derive(Debug)]
 pub struct LaneClient {
-    /// Blobs of our own bundles.
+    /// Blobs of our own bundles, to be verified.
     pub jobs: Sender<VerifyJob>,
-    /// What was found.
+    /// The verdicts on those blobs.
     pub verdicts: Receiver<Verdict>,
 }
 
@@ -79,7 +79,7 @@ pub async fn run(
             },
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
                 Ok(Ok(())) => {}
-                // The core is gone: the node is stopping.
+                // The core is gone, so the node stops.
                 Ok(Err(_)) => return Ok(()),
                 Err(error) => return Err(EngineError::Panicked(error)),
             },
@@ -97,7 +97,7 @@ pub async fn run(
     }
 }
 
-/// The place in the order of forkchoice updates, for calls that make one.
+/// Takes a place in the order of forkchoice updates, for calls that make one.
 fn turn_of(call: &EngineCall, turns: &mut Turns) -> Option<Turn> {
     match call {
         EngineCall::Forkchoice { .. } | EngineCall::Build { .. } | EngineCall::Import { .. } => Some(turns.take()),
@@ -111,7 +111,7 @@ struct Engine {
     own_bundles: OwnBundles,
     /// Whether the client was found to be the right one.
     ready: Cell<bool>,
-    /// Why it was not found yet, behind a colon.
+    /// Why we have not found it yet: a text that begins with a colon.
     away: RefCell<String>,
     proofs: Proofs,
     clock: ultramarine_runtime::Clock,
@@ -254,7 +254,7 @@ impl Engine {
         }
         let payload = match self.inspect(init, bytes) {
             Ok(payload) => payload,
-            // Stored and decided, and not what its metadata says: the core must hear of it, and our client must not.
+            // It is stored and decided, and not what its metadata says: the core must hear of it, our client must not.
             Err(broken) => {
                 let reason = bounded(&format!("the stored payload is broken: {broken}"));
                 let skipped = PayloadStatus::Unavailable {
@@ -264,8 +264,8 @@ impl Engine {
             }
         };
         let status = self.new_payload(init, &payload).await;
-        // While the client lags it needs the target more than the block, so whatever it says it is told the head;
-        // only a block it calls invalid is not offered as one.
+        // A client that lags needs the target more than the block, so we name it the head whatever it says. Only a
+        // block that it calls invalid is not named.
         let forkchoice = match &status {
             PayloadStatus::Invalid { .. } => PayloadStatus::Unavailable {
                 reason: "not sent: the block is INVALID".to_owned(),
@@ -280,7 +280,7 @@ impl Engine {
 
     fn inspect(&self, init: &Init, bytes: &Bytes) -> Result<Payload, BrokenPayload> {
         let payload = inspect(&init.metadata, bytes)?;
-        // The fork follows from the time, which the header binds; the header says which by its requests hash.
+        // The fork follows from the time. The header binds both: the fork shows in its requests hash.
         if payload.requests.is_some() != self.options.is_prague(init.metadata.header.timestamp) {
             return Err(BrokenPayload::Header("requests_hash"));
         }
@@ -317,7 +317,7 @@ impl Engine {
         }
     }
 
-    /// Why the client cannot be asked yet.
+    /// Why we cannot ask the client yet; `None` if we can.
     fn unavailable(&self) -> Option<PayloadStatus> {
         (!self.ready.get()).then(|| PayloadStatus::Unavailable {
             reason: bounded(&format!(

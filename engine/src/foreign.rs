@@ -2,7 +2,7 @@
 
 use ultramarine_types::limits;
 
-/// At most [`limits::REASON_BYTES_MAX`] bytes of a text that is not ours, in one line.
+/// Keeps at most [`limits::REASON_BYTES_MAX`] bytes of a text that is not ours, in one line.
 pub fn bounded(text: &str) -> String {
     let mut kept = String::with_capacity(text.len().min(limits::REASON_BYTES_MAX));
     for character in text
@@ -17,7 +17,7 @@ pub fn bounded(text: &str) -> String {
     kept
 }
 
-/// The beginning of a foreign body, so that a person can tell what it is: bounded, in one line, printable.
+/// Quotes the beginning of a foreign body, so that a person can tell what it is.
 pub fn quoted(body: &[u8]) -> String {
     let body = body.trim_ascii();
     if body.is_empty() {

@@ -9,7 +9,7 @@ use crate::payload::{BrokenPayload, Payload};
 
 /// Checks that `bytes` are exactly what `metadata` says, by recomputing everything, and returns them decoded.
 ///
-/// What depends on the parent, on the clock or on the chain's bounds is not looked at here.
+/// The core checks what depends on the parent, on the clock or on the chain's bounds.
 pub fn inspect(metadata: &ValueMetadata, bytes: &[u8]) -> Result<Payload, BrokenPayload> {
     let payload = Payload::decode_within(bytes, metadata.header.gas_limit)?;
     if usize::try_from(metadata.payload_bytes) != Ok(bytes.len()) || sha256(bytes) != metadata.payload_hash {

@@ -10,14 +10,21 @@
 //!
 //! - A *payload* is an execution block as the Engine API carries it; its *canonical bytes* ([`payload`]) are what the
 //!   value id binds and what peers stream to each other.
-//! - A *bundle* is what our client hands us beside a payload it built: blobs, commitments, proofs. What it lacks of the
-//!   proofs is made here ([`proofs`]).
+//! - A *bundle* is what our client hands us with a payload it built: blobs, commitments, proofs. We make the proofs
+//!   that it lacks ([`proofs`]).
 //! - A *turn* ([`turns`]) is a place in the order of forkchoice updates.
 //!
-//! Keeps: bytes are only executed after [`inspect`](inspect::inspect) found them to be what the metadata says; forkchoice
-//! updates reach the client in the order they were asked for; every call has a deadline and a bound on its answer, and
-//! one that takes long is named ([`waiting`]);
-//! what the client says is told apart in full, and a missing answer is never taken for one.
+//! Where to look:
+//! - whether this is the right client: [`startup`];
+//! - whether a block that our client built may be proposed: [`build`];
+//! - whether bytes from peers may be executed: [`inspect`](inspect::inspect);
+//! - how a call ended: [`call`].
+//!
+//! Keeps:
+//! - The client executes bytes only after [`inspect`](inspect::inspect) found them to be what the metadata says.
+//! - Forkchoice updates reach the client in the order in which the core asked for them.
+//! - Every call has a deadline and a bound on its answer. A call that takes long is named ([`waiting`]).
+//! - What the client says is told apart in full, and a missing answer is never taken for one.
 
 pub mod build;
 pub mod call;

@@ -1,4 +1,4 @@
-//! This file knows what the driver is told once, at start.
+//! This file knows what the driver must know of its chain and its client, from the start.
 
 use std::time::Duration;
 
@@ -10,29 +10,26 @@ use crate::startup::ExpectedChain;
 use crate::transport::Endpoint;
 use crate::waiting::Waiting;
 
-/// What the driver is told once, at start.
+/// What the driver must know from the start.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// Where the execution client is.
     pub endpoint: Endpoint,
-    /// What this thread runs on: decides how the Unix socket is driven.
+    /// What this thread runs on. It decides how the Unix socket is driven.
     pub io: Io,
     /// Longest time one call may take.
     pub timeout: Duration,
-    /// Where calls that take long are shown.
+    /// Shows calls that take long.
     pub waiting: Waiting,
     /// How long a build may collect transactions before it is fetched. Zero suits clients that pack the pool at once
     /// (ethrex, EthereumJS); geth and reth improve a build for some hundred milliseconds.
     pub build_wait: Duration,
-    /// Receives priority fees.
     pub fee_recipient: Address,
-    /// EIP-155 chain id.
     pub chain_id: u64,
     /// Hash of the execution genesis block.
     pub genesis_hash: Hash,
-    /// Unix time in seconds from which Engine API V4 is spoken.
+    /// Unix time in seconds from which we speak Engine API V4: Prague's.
     pub prague_time: Option<u64>,
-    /// The chain's ceilings.
     pub limits: Limits,
 }
 
@@ -42,14 +39,14 @@ impl EngineOptions {
         self.prague_time.is_some_and(|time| timestamp >= time)
     }
 
-    /// Largest answer: a built block's blobs, their proofs and the payload in hex, with quotes around each, and a mebibyte
+    /// Largest answer: a built block's blobs, their proofs and the payload in hex, with quotes around each, and one MiB
     /// for names and brackets.
     pub const fn answer_bytes_max(&self) -> usize {
         let proofs = self.limits.blobs_per_block as usize * PROOFS_PER_BLOB_MAX * (48 + 4);
         2 * (self.limits.block_blob_bytes() + proofs + PAYLOAD_BYTES_MAX) + 1024 * 1024
     }
 
-    /// What the client must be.
+    /// What our chain demands of the client.
     pub const fn expected(&self) -> ExpectedChain {
         ExpectedChain {
             chain_id: self.chain_id,

@@ -61,7 +61,7 @@ impl Asked {
     }
 }
 
-/// Removes a bundle whose verdicts nobody waits for any more.
+/// Removes a bundle when its asker stops waiting for the verdicts.
 struct Forget<'a> {
     own_bundles: &'a OwnBundles,
     key: ValueKey,
@@ -151,7 +151,7 @@ impl OwnBundles {
         outcome.await.map_err(|_| BundleError::Lost)
     }
 
-    /// Takes a verdict. One for a bundle that nobody waits for is dropped.
+    /// Takes a verdict. Drops it if nobody waits for its bundle.
     pub fn settle(&self, verdict: &Verdict) {
         let mut pending = self.pending.borrow_mut();
         let Some(bundle) = pending.get_mut(&verdict.key) else {
@@ -162,7 +162,7 @@ impl OwnBundles {
         let is_last = bundle.left == 0 || bundle.strict && !matches!(verdict.finding, Finding::Holds);
         bundle.found.push((verdict.index, verdict.finding));
         if is_last && let Some(bundle) = pending.remove(&verdict.key) {
-            // The waiter may have given up.
+            // The asker may have given up.
             let _ = bundle.settled.send(bundle.found);
         }
     }
@@ -173,7 +173,7 @@ impl OwnBundles {
         self.pending.borrow().values().for_each(Asked::check);
     }
 
-    /// A key that no value and no other bundle has: the value id is not known before the proofs are.
+    /// Makes a key that no value and no other bundle has: nobody knows the value id before the proofs are there.
     fn name(&self, height: Height) -> ValueKey {
         let count = self.asked_total.replace(self.asked_total.get().wrapping_add(1));
         let mut id = *b"ultramarine/own-bundle/\0\0\0\0\0\0\0\0\0";

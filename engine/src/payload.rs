@@ -24,7 +24,7 @@ const VERSION: u8 = 1;
 const BLOB_TRANSACTION: u8 = 3;
 /// Least gas of a transaction (Yellow Paper, G_transaction): a block's gas bounds how many it can hold.
 const TRANSACTION_GAS_MIN: u64 = 21_000;
-/// Where SSZ of `ExecutionPayloadV3` keeps the offset of its transactions: behind 504 bytes of fixed fields and offsets.
+/// Where SSZ of `ExecutionPayloadV3` keeps the offset of its transactions: after 504 bytes of fixed fields and offsets.
 const TRANSACTIONS_AT: usize = 504;
 /// Request types are one byte and strictly ascending, so there are never more.
 const REQUESTS_MAX: usize = 255;
@@ -34,7 +34,7 @@ const REQUESTS_MAX: usize = 255;
 pub struct Payload {
     /// The EIP-7685 requests, type byte first; `None` before Prague.
     pub requests: Option<Vec<Bytes>>,
-    /// Everything else.
+    /// The block itself, with its transactions.
     pub execution: ExecutionPayloadV3,
 }
 
@@ -56,15 +56,13 @@ pub enum MalformedPayload {
     /// More than any block of ours may have.
     #[error("payload is {0} bytes, above {max}", max = limits::PAYLOAD_BYTES_MAX)]
     Oversize(usize),
-    /// More transactions than the block's gas pays for; each would be hashed before a client could refuse it.
+    /// More transactions than the block's gas pays for. We would hash each before a client could refuse the block.
     #[error("payload lists {count} transactions; gas of {gas_limit} pays for {}", gas_limit / TRANSACTION_GAS_MIN)]
     Transactions {
-        /// How many.
         count: usize,
         /// The block's gas limit.
         gas_limit: u64,
     },
-    /// Not an `ExecutionPayloadV3`.
     #[error("payload is not SSZ of ExecutionPayloadV3: {0}")]
     Ssz(String),
     /// It decodes, but another encoding is the canonical one.
@@ -72,10 +70,9 @@ pub enum MalformedPayload {
     NotCanonical,
 }
 
-/// A rule that the bytes of a value break. It is bound by the value id, so it is the origin proposer's fault.
+/// A rule that the bytes of a value break. The value id binds the bytes, so the origin proposer is at fault.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BrokenPayload {
-    /// Not a payload.
     #[error(transparent)]
     Malformed(#[from] MalformedPayload),
     /// Not the bytes the metadata hashes.
@@ -87,12 +84,12 @@ pub enum BrokenPayload {
     /// The header does not hash to the block hash.
     #[error("block hash is {claimed}, the header hashes to {computed}")]
     BlockHash {
-        /// In the metadata.
+        /// What the metadata says.
         claimed: Hash,
         /// keccak-256 of the RLP header.
         computed: Hash,
     },
-    /// The execution client does not judge withdrawals, so a list that is not empty mints money.
+    /// The execution client does not judge withdrawals, so any withdrawal would mint money.
     #[error("payload has {0} withdrawals; our chains have none")]
     Withdrawals(usize),
     /// Empty, unordered or repeated requests.
@@ -112,7 +109,7 @@ pub enum BrokenPayload {
 }
 
 impl Payload {
-    /// Whether its requests are as everybody will demand: none empty, ascending by type (EIP-7685), so fewer than 256.
+    /// Checks its requests as the Engine API does (EIP-7685): none empty, types strictly ascending, so fewer than 256.
     pub fn check_requests(&self) -> Result<(), BrokenPayload> {
         let requests = self.requests.as_deref().unwrap_or_default();
         let has_data = requests.iter().all(|request| request.len() > 1);
@@ -150,8 +147,8 @@ impl Payload {
         Self::decode_within(bytes, u64::MAX)
     }
 
-    /// Reads canonical bytes of a block with this gas limit; a list of transactions that it cannot pay for is refused before
-    /// any of them is looked at.
+    /// Reads canonical bytes of a block with this gas limit. Refuses a list of transactions that the gas cannot pay for
+    /// before it looks at any of them.
     pub fn decode_within(bytes: &[u8], gas_limit: u64) -> Result<Self, MalformedPayload> {
         if bytes.len() > limits::PAYLOAD_BYTES_MAX {
             return Err(MalformedPayload::Oversize(bytes.len()));
@@ -217,8 +214,8 @@ impl Payload {
     }
 }
 
-/// How many transactions SSZ of an `ExecutionPayloadV3` lists: its list begins with one offset each, and the first of them
-/// points behind them all. What is claimed is not checked further; the decoder does that.
+/// How many transactions SSZ of an `ExecutionPayloadV3` claims to list. The list begins with one offset for each, and
+/// the first offset points behind them all. The decoder checks the claim.
 fn transactions_listed(execution: &[u8]) -> Option<usize> {
     let offset = |at: usize| {
         let bytes = execution.get(at..)?.first_chunk::<4>()?;

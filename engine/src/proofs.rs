@@ -1,16 +1,16 @@
 //! This file knows which proof of a bundle belongs to which blob, and makes those that are missing.
 //!
-//! Our chains want one proof a blob (EIP-4844). Some clients pool transactions with 128 cell proofs a blob (EIP-7594)
-//! before Osaka, and list whatever proofs they have, one transaction behind the other:
+//! Our chains want one proof for each blob (EIP-4844). Before Osaka, some clients pool transactions with 128 cell
+//! proofs for each blob (EIP-7594), and list whatever proofs they have, one transaction behind the other:
 //!
 //! ```text
 //!   transactions      A: 2 blobs     B: 1 blob       C: 1 blob
 //!   proofs            a₀ a₁          b₀ … b₁₂₇       c₀            131 for 4 blobs: one blob has cell proofs
 //! ```
 //!
-//! The list does not say which is which. The number of proofs says how many blobs have cell proofs; where that leaves a
-//! choice, a proof is tried. What was assigned is judged by the lanes, and made anew where it does not hold, so a wrong
-//! guess costs time alone.
+//! The list does not say which is which. The number of proofs says how many blobs have cell proofs. Where that leaves a
+//! choice, we try a proof. The lanes judge what we assigned, and we make a new proof where one does not hold. So a
+//! wrong guess costs time alone.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ use ultramarine_types::{Height, KzgCommitment, KzgProof};
 use crate::client::Bundle;
 use crate::own_bundles::{BundleError, OwnBundles};
 
-/// Proofs remembered: of several of the largest blocks, 100 bytes each.
+/// Proofs remembered, 100 bytes each: those of four of the largest blocks.
 const REMEMBERED_MAX: usize = 4 * BLOBS_PER_BLOCK_MAX as usize;
 /// Proofs that are being made at one time: one for each blob of the largest block.
 const UNDER_WAY_MAX: usize = BLOBS_PER_BLOCK_MAX as usize;
@@ -34,7 +34,7 @@ const UNDER_WAY_MAX: usize = BLOBS_PER_BLOCK_MAX as usize;
 // Forgetting keeps what is being made, so there must be room behind it.
 const _: () = assert!(REMEMBERED_MAX > UNDER_WAY_MAX);
 
-/// What more a blob with cell proofs has than one without.
+/// How many more proofs a blob with cell proofs has.
 const CELLS_MORE: usize = PROOFS_PER_BLOB_MAX - 1;
 /// The point at infinity, compressed: the proof of a blob whose elements are all the same.
 const INFINITY: KzgProof = {
@@ -50,8 +50,8 @@ pub enum ProofsError {
     Bundle(#[from] BundleError),
     /// A proof takes tens of milliseconds; the next build finds those that were made meanwhile.
     #[error(
-        "the execution client has cell proofs alone for some of the block's {count} blobs, and {missing} blob proofs are \
-         not made yet; they are being made"
+        "the execution client has cell proofs alone for some of the block's {count} blobs, and {missing} blob proofs \
+         are not made yet; they are being made"
     )]
     NotMade { count: usize, missing: usize },
     #[error("assigning proofs: {0}")]
@@ -73,7 +73,7 @@ struct Shared {
 
 impl Default for Proofs {
     fn default() -> Self {
-        // Half the machine: the blocks of others must be verified meanwhile.
+        // Half the machine: meanwhile we must verify the blocks of others.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             shared: Rc::new(Shared {
@@ -108,8 +108,9 @@ impl Shared {
 }
 
 impl Proofs {
-    /// The blobs of a bundle with one proof each, not verified yet unless the bundle was mixed. `transactions` says how
-    /// many blobs each has. What is not made `within` that time goes on being made, for the next build.
+    /// Gives each blob of a bundle one proof. Unless the bundle was mixed, they are not verified yet. `transactions`
+    /// says how many blobs each transaction has. If a proof is not made `within` that time, its making goes on for the
+    /// next build.
     pub async fn complete(
         &self,
         own_bundles: &OwnBundles,
@@ -137,7 +138,7 @@ impl Proofs {
                 self.make(blob);
             }
         }
-        // Every wait is asked for before it is looked, so that no proof is missed in between.
+        // We ask to be woken before we look, so that we miss no proof in between.
         loop {
             let made = self.shared.made.notified();
             for ((commitment, _), proof) in bundle.blobs.iter().zip(&mut found) {
@@ -155,7 +156,7 @@ impl Proofs {
         Ok(bundle.blobs.into_iter().zip(proofs).map(with_proof).collect())
     }
 
-    /// For each blob its proof from the list, if that is there and holds.
+    /// Finds for each blob its proof in the list, if it is there and holds.
     async fn assigned(
         &self,
         own_bundles: &OwnBundles,
@@ -197,7 +198,7 @@ impl Proofs {
         self.shared.known.borrow().get(commitment).copied().flatten()
     }
 
-    /// Has one proof made, unless it is being made. It is done whether or not somebody waits.
+    /// Begins to make one proof, unless it is being made already. It is made even if nobody waits for it any more.
     fn make(&self, (commitment, blob): &(KzgCommitment, Bytes)) {
         let known = self.shared.known.borrow();
         let under_way = known.values().filter(|proof| proof.is_none()).count();
@@ -230,9 +231,9 @@ fn with_proof(((commitment, blob), proof): ((KzgCommitment, Bytes), KzgProof)) -
     (commitment, BlobPart { blob, proofs })
 }
 
-/// Where in the list the proof of each blob is; `None` for a blob with cell proofs. `None` for all: no choice of cell and
-/// blob proofs makes a list of this length. `has_blob_proofs` tries a transaction's first blob, how many it has, and where
-/// its proofs would begin.
+/// Finds where in the list the proof of each blob is; `None` for a blob with cell proofs. Returns `None` if no choice
+/// of cell and blob proofs makes a list of this length. `has_blob_proofs` tries a transaction: it gets the place of its
+/// first blob, how many blobs it has, and where its proofs would begin.
 fn assign(
     transactions: &[usize],
     blobs: usize,
@@ -244,7 +245,7 @@ fn assign(
         return None;
     }
     let mut cells = more / CELLS_MORE;
-    // For every transaction and the ones behind it: which numbers of blobs with cell proofs they can make up.
+    // For every transaction: how many blobs with cell proofs it and the transactions behind it can have together.
     let mut possible = vec![vec![false; cells + 1]; transactions.len() + 1];
     possible[transactions.len()][0] = true;
     for (index, count) in transactions.iter().enumerate().rev() {
@@ -273,7 +274,7 @@ fn assign(
     Some(found)
 }
 
-/// Whether a transaction's proofs, if they begin at `at`, are one a blob.
+/// Whether the proofs of a transaction, which begin at `at`, are one for each blob.
 fn has_blob_proofs(
     bundle: &Bundle,
     known: &HashMap<KzgCommitment, Option<KzgProof>>,
@@ -286,7 +287,7 @@ fn has_blob_proofs(
         else {
             return false;
         };
-        // Of a blob whose elements are all the same, either kind of proof looks the same: the next one tells.
+        // If all elements of a blob are the same, both kinds of proof look the same: the next blob tells.
         if blob.chunks_exact(32).all(|element| element == &blob[..32]) {
             continue;
         }
@@ -308,7 +309,7 @@ fn holds(commitment: &KzgCommitment, blob: &Bytes, proof: &KzgProof) -> bool {
     matches!(verified, Ok(true))
 }
 
-/// The one proof of a blob, which is remembered by its commitment: so that must be the blob's.
+/// Makes the one proof of a blob. We remember it by the commitment, so the commitment must be the blob's.
 fn prove(commitment: &KzgCommitment, bytes: &Bytes) -> Result<KzgProof, String> {
     let blob = Box::new(c_kzg::Blob::from_bytes(bytes).map_err(|error| error.to_string())?);
     let proof = c_kzg::ethereum_kzg_settings(0).compute_blob_kzg_proof(&blob, &commitment.0.into());

@@ -1,4 +1,4 @@
-//! This file knows the ways to reach an execution client, and makes one call over either.
+//! This file knows the two ways to reach an execution client, and makes one call over either.
 
 use std::path::PathBuf;
 
@@ -15,16 +15,12 @@ use crate::jwt::Secret;
 pub enum Endpoint {
     /// Its authenticated HTTP port.
     Http {
-        /// `http://host:port`.
         url: String,
         /// The secret shared with it.
         secret: Secret,
     },
-    /// Its Unix socket; whoever may open it is trusted.
-    Ipc {
-        /// The socket's path.
-        path: PathBuf,
-    },
+    /// Its Unix socket. There is no token: the file's permissions say who may call.
+    Ipc { path: PathBuf },
 }
 
 /// A way to one execution client.
@@ -32,17 +28,14 @@ pub enum Endpoint {
 pub enum Transport {
     /// HTTP with a fresh token for each call.
     Http {
-        /// Connections.
         client: HttpClient,
-        /// Signs the tokens.
         secret: Secret,
     },
-    /// Unix socket.
     Ipc(IpcClient),
 }
 
 impl Transport {
-    /// The way to `endpoint`; connects when first used.
+    /// A way to `endpoint`, which connects when it is first used.
     pub fn new(endpoint: &Endpoint, io: Io, ring: RingOps, answer_bytes_max: usize) -> Result<Self, UrlError> {
         Ok(match endpoint {
             Endpoint::Http { url, secret } => Self::Http {
@@ -53,7 +46,7 @@ impl Transport {
         })
     }
 
-    /// For messages: where the client is.
+    /// Where the client is, for messages.
     pub fn place(&self) -> String {
         match self {
             Self::Http { client, .. } => format!("http://{}", client.authority()),

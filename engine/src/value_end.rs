@@ -1,6 +1,6 @@
 //! This file knows where one JSON object or list ends, in bytes that arrive piece by piece.
 //!
-//! Each byte is looked at once. Strings, which blobs are, are skipped many bytes at a time.
+//! It looks at each byte once. It skips strings, and so blobs, many bytes at a time.
 
 use memchr::memchr2;
 
@@ -12,10 +12,10 @@ pub struct ValueEnd {
     escaped: bool,
 }
 
-/// What a piece told.
+/// What the search found in one piece.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PieceScan {
-    /// The value goes on behind the piece, or has not begun.
+    /// The value goes on after the piece, or has not begun.
     More,
     /// The value ends before this position of the piece.
     End(usize),
@@ -24,7 +24,7 @@ pub enum PieceScan {
 }
 
 impl ValueEnd {
-    /// Looks at the next piece. After [`PieceScan::End`] or [`PieceScan::NoValue`] the search is over.
+    /// Searches the next piece. After [`PieceScan::End`] or [`PieceScan::NoValue`] the search is over.
     pub fn find(&mut self, piece: &[u8]) -> PieceScan {
         let mut at = 0;
         if std::mem::take(&mut self.escaped) {

@@ -32,7 +32,11 @@ fn every_field_of_the_header_is_compared() {
     };
     macro_rules! each {
         ($($field:ident: $change:expr),+ $(,)?) => {$(
-            assert_eq!(broken(&|header| { let change: fn(&mut _) = $change; change(&mut header.$field) }), stringify!($field));
+            let change = |header: &mut ultramarine_types::ExecutionHeader| {
+                let change: fn(&mut _) = $change;
+                change(&mut header.$field);
+            };
+            assert_eq!(broken(&change), stringify!($field));
         )+};
     }
     each!(
