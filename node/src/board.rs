@@ -18,15 +18,13 @@ const RECENT_MAX: usize = 16;
 /// A node this many heights behind the best tip it has heard of is not ready to be relied on.
 const LAG_READY_MAX: u64 = 2;
 
-/// A tile that takes no turn for this long is a reason not to rely on the node.
+/// If a tile takes no turn for this long, nobody should rely on the node.
 pub const SILENT_SECONDS: u64 = 5;
 
 /// A tile that has taken no turn for a while.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Silent {
-    /// Which.
     pub tile: String,
-    /// For how long.
     pub seconds: u64,
 }
 
@@ -37,22 +35,19 @@ pub struct NodeIdentity {
     pub name: String,
     /// Version of the binary.
     pub version: String,
-    /// EIP-155 chain id.
     pub chain_id: u64,
     /// Hash of the chain's genesis.
     pub genesis_hash: Hash,
     /// The validator's address; `None`: a full node.
     pub address: Option<Address>,
-    /// QUIC identity.
     pub peer_id: PeerId,
     /// Validators of the chain, this node included if it is one.
     pub validators: usize,
 }
 
-/// Something that is on or off, and why.
+/// Whether something is on, and why.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Switch {
-    /// On.
     pub on: bool,
     /// One line for the operator.
     pub why: String,
@@ -61,9 +56,7 @@ pub struct Switch {
 /// A decided height, in short.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DecisionSummary {
-    /// The height.
     pub height: Height,
-    /// What was decided.
     pub value_id: ValueId,
     /// The round of the certificate.
     pub round: Round,
@@ -71,19 +64,15 @@ pub struct DecisionSummary {
     pub blobs: u32,
     /// Payload and blob bytes.
     pub bytes: u64,
-    /// The execution block.
     pub block_hash: Hash,
-    /// Who built it.
     pub origin_proposer: Address,
 }
 
 /// The node at one moment; what `/status` answers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Who it is.
     #[serde(flatten)]
     pub identity: NodeIdentity,
-    /// Newest decided height.
     pub height: Height,
     /// Its execution block; zero before the first.
     pub head: Hash,
@@ -99,11 +88,10 @@ pub struct Snapshot {
     pub executed_height: Height,
     /// Highest decided height any peer claims, or our own.
     pub best_tip: Height,
-    /// Connected peers.
     pub peers: usize,
     /// Heights decided since the process started.
     pub decided_total: u64,
-    /// Their blobs.
+    /// Blobs of those heights.
     pub blobs_total: u64,
     /// Their payload and blob bytes.
     pub bytes_total: u64,
@@ -113,15 +101,15 @@ pub struct Snapshot {
     pub invalid_values: u64,
     /// Contradicting signatures of one validator seen since the process started.
     pub evidence: u64,
-    /// What the execution client has not answered for long; `None`: nothing.
+    /// The call that the execution client has not answered for long; `None`: there is none.
     #[serde(default)]
     pub waiting: Option<String>,
     /// Newest decisions, newest last.
     pub decided: VecDeque<DecisionSummary>,
-    /// What our wall clock says more than the validators' median, in milliseconds; `None`: too few were heard.
+    /// How far our wall clock is ahead of the validators' median, in milliseconds; `None`: we hear too few of them.
     #[serde(default)]
     pub clock_offset_ms: Option<i64>,
-    /// What is wrong with our wall clock, if that is much.
+    /// What is wrong with our wall clock; `None` if it is right enough.
     #[serde(default)]
     pub clock: Option<String>,
     /// Why the height does not move, while it should.
@@ -140,7 +128,7 @@ pub struct Board {
 }
 
 impl Board {
-    /// A board of a node that has only just started.
+    /// The board of a node that has just started.
     pub fn new(identity: NodeIdentity) -> Self {
         Self {
             snapshot: Mutex::new(Snapshot {
@@ -171,7 +159,7 @@ impl Board {
         }
     }
 
-    /// Takes over what an earlier life decided.
+    /// Takes over what this node decided before it was last stopped.
     pub fn resume(&self, source: &dyn Source) {
         let Some(decided) = source.decided(source.head()) else {
             return;
@@ -238,7 +226,7 @@ impl Board {
         snapshot.check();
     }
 
-    /// Tiles that take no turn, all of them.
+    /// Replaces the list of tiles that take no turn.
     pub fn silent(&self, silent: Vec<Silent>) {
         self.lock().silent = silent;
     }
@@ -343,14 +331,14 @@ impl Snapshot {
     }
 }
 
-/// An offset as people read it; `whose` ends in a verb.
+/// Words an offset for people; `whose` ends in a verb.
 pub fn clock_words(whose: &str, offset_ns: i64) -> String {
     let seconds = offset_ns.unsigned_abs() as f64 / 1e9;
     let side = if offset_ns < 0 { "behind" } else { "ahead of" };
     format!("{whose} {seconds:.1} s {side} the validators' (their median); set it right, with NTP for one")
 }
 
-/// A stall as people read it.
+/// Words a stall for people.
 pub fn stall_words(height: Height, still: Nanos, why: &str) -> String {
     let seconds = still.0 / 1_000_000_000;
     format!("height {height} has not been decided for {seconds} s: {why}")

@@ -1,4 +1,4 @@
-//! This file knows every setting of a node, in its Rust type, checked before the first thread starts.
+//! This file knows every setting of a node, in its Rust type and checked before the first thread starts.
 //!
 //! ```text
 //!   default.toml ◀ config.toml ◀ ULTRAMARINE_<SECTION>_<KEY> ◀ flags      layers.rs: names, kinds, where from
@@ -38,37 +38,31 @@ use settings::Settings;
 
 use crate::topology::LANES;
 
-/// Half of the second that a proposal's timeout leaves for the build ([`ultramarine_types::limits::Limits::propose_timeout`]).
+/// Half of the second that a proposal's timeout leaves for the build
+/// ([`ultramarine_types::limits::Limits::propose_timeout`]).
 const BUILD_WAIT_MS_MAX: u64 = 500;
 
-/// Shorter, and a client that is well would be called away.
+/// If the timeout were shorter, we would take a healthy client for one that is gone.
 const ENGINE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
-/// Longer, and nobody would learn that the client is gone.
+/// If the timeout were longer, nobody would learn that the client is gone.
 const ENGINE_TIMEOUT_MS_MAX: u64 = 600_000;
 
 const _: () = assert!(ENGINE_TIMEOUT_MIN.as_millis() < ENGINE_TIMEOUT_MS_MAX as u128);
 
-/// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `[node]`.
     pub node: NodeConfig,
-    /// `[network]`.
     pub network: NetworkConfig,
-    /// `[engine]`.
     pub engine: EngineConfig,
-    /// `[http]`.
     pub http: HttpConfig,
-    /// `[retention]`.
     pub retention: RetentionConfig,
-    /// `[log]`.
     pub log: LogConfig,
 }
 
 /// `[node]`: the process and the machine it is given.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// For logs and `/status`.
+    /// The name in logs and `/status`.
     pub name: String,
     /// Absolute, or relative to the working directory if the home was given so.
     pub data_dir: PathBuf,
@@ -96,27 +90,24 @@ pub struct NetworkConfig {
 pub enum EngineEndpoint {
     /// HTTP with a JWT, as a URL.
     Http(String),
-    /// A Unix socket.
     Ipc(PathBuf),
 }
 
 /// Addresses of the embedded development client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EmbeddedEngine {
-    /// Public JSON-RPC.
+    /// Public JSON-RPC: transactions and balances.
     pub http: SocketAddr,
-    /// Engine API.
     pub auth: SocketAddr,
 }
 
 /// `[engine]`: the execution client.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Where it is; the embedded client's Engine API if that runs.
+    /// Where the client is. If the embedded client runs, its Engine API.
     pub endpoint: EngineEndpoint,
     /// File of the shared secret.
     pub jwt_secret: PathBuf,
-    /// Receives priority fees.
     pub fee_recipient: Address,
     /// Longest time one call may take; `None` follows the chain.
     pub timeout: Option<Duration>,
@@ -154,7 +145,7 @@ pub struct LogConfig {
 }
 
 impl Config {
-    /// Merges the sources and checks every value. `home` is where relative paths start.
+    /// Merges the sources and checks every value. Relative paths start at `home`.
     pub fn load(home: &Path, sources: &Sources) -> Result<(Self, Layers), ConfigError> {
         let (layers, mut problems) = Layers::merge(sources);
         match Self::read(home, &layers) {

@@ -1,7 +1,10 @@
 //! This file knows how to put a whole node together: open the store, join tiles by links, run until told to stop.
 //!
-//! What it needs on the way has files of its own: the addresses ([`addresses`]), the ends of every link ([`links`]), what
-//! each tile is told ([`options`]), how each is started ([`launch`]), and the tiles that run ([`crew`]).
+//! - `addresses`: those that the node must get before its first tile starts.
+//! - `links`: every link of the table, and which tile gets which end.
+//! - `options`: what each tile is told.
+//! - `launch`: how each tile is started.
+//! - `crew`: the tiles that run.
 
 mod addresses;
 mod crew;
@@ -39,9 +42,7 @@ use crate::topology;
 /// Everything a node is started with; all of it was checked.
 #[derive(Debug)]
 pub struct NodeOptions {
-    /// Settings.
     pub config: Config,
-    /// The chain.
     pub genesis: Genesis,
     /// The node's key and, for a validator, its signing key.
     pub keys: Keys,
@@ -64,12 +65,7 @@ pub enum NodeError {
     },
     /// A tile failed and took the node down with it.
     #[error("{tile} stopped the node: {what}")]
-    Tile {
-        /// Which.
-        tile: &'static str,
-        /// Its reason.
-        what: String,
-    },
+    Tile { tile: &'static str, what: String },
 }
 
 /// Says what was being done when `why` went wrong.

@@ -1,4 +1,4 @@
-//! This file knows how to read settings into their Rust types, collecting everything that does not fit.
+//! This file knows how to read settings into their Rust types, and collects everything that does not fit.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -12,7 +12,7 @@ use crate::config::layers::Layers;
 use crate::config::problem::Problem;
 use crate::config::value::SettingValue;
 
-/// Reads typed settings; a wrong one is noted and read as `None`, so that all wrong ones are found in one pass.
+/// Reads typed settings. A wrong one is noted and reads as `None`, so that one pass finds all wrong ones.
 pub struct Settings<'a> {
     layers: &'a Layers,
     home: &'a Path,
@@ -40,7 +40,7 @@ impl<'a> Settings<'a> {
         self.note(name, &format!("is {value}"), expected);
     }
 
-    /// Notes what is wrong with the setting `name`; `what` continues a sentence that begins with it.
+    /// Notes what is wrong with the setting `name`. `what` continues a sentence that begins with the name.
     fn note(&mut self, name: &str, what: &str, expected: &str) {
         let setting = self.layers.get(name);
         self.problems.push(Problem {
@@ -73,7 +73,7 @@ impl<'a> Settings<'a> {
         value
     }
 
-    /// Text without the white space around it that `read` accepts, or says what is wrong with.
+    /// Text that `read` accepts, without the white space around it. The error says what is wrong.
     pub fn trimmed<T>(
         &mut self,
         name: &str,
@@ -90,7 +90,7 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// A path, from the home directory if relative; `None` without a complaint when empty.
+    /// A path, which starts at the home directory if it is relative. An empty one is `None`, without a complaint.
     pub fn path_if_any(&mut self, name: &str) -> Option<PathBuf> {
         let text = self.text(name);
         (!text.is_empty()).then(|| self.home.join(text))
@@ -131,7 +131,6 @@ impl<'a> Settings<'a> {
         self.number(name, bounds).map(Duration::from_millis)
     }
 
-    /// True or false.
     pub fn switch(&self, name: &str) -> bool {
         match self.layers.get(name).value {
             SettingValue::Switch(switch) => switch,
@@ -139,7 +138,7 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// A list; `read` accepts each item, without the white space around it, or says what is wrong with it.
+    /// A list. `read` accepts each item, without the white space around it, or says what is wrong.
     pub fn list<T>(
         &mut self,
         name: &str,

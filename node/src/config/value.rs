@@ -1,35 +1,27 @@
-//! This file knows the four kinds of values a setting may have and how each is written in a file and in a flag.
+//! This file knows the four kinds of values a setting may have, and how each is written in a file and in a flag.
 
 use std::fmt;
 
-/// A setting's value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SettingValue {
-    /// `"text"`.
     Text(String),
     /// A whole number, zero or more.
     Number(u64),
-    /// `true` or `false`.
     Switch(bool),
-    /// `["a", "b"]`.
+    /// Texts, written as `["a", "b"]`.
     List(Vec<String>),
 }
 
 /// The kind of a [`SettingValue`]; each setting has the kind of its default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SettingKind {
-    /// Text.
     Text,
-    /// Whole number.
     Number,
-    /// True or false.
     Switch,
-    /// List of texts.
     List,
 }
 
 impl SettingValue {
-    /// Its kind.
     pub fn kind(&self) -> SettingKind {
         match self {
             Self::Text(_) => SettingKind::Text,
@@ -39,7 +31,7 @@ impl SettingValue {
         }
     }
 
-    /// Reads a TOML value; `None` if settings have no such kind (floats, dates, tables, negative numbers, mixed lists).
+    /// Reads a TOML value; `None` if no setting has such a kind (floats, dates, tables, negative numbers, mixed lists).
     pub fn from_toml(item: &toml_edit::Value) -> Option<Self> {
         match item {
             toml_edit::Value::String(text) => Some(Self::Text(text.value().clone())),
@@ -67,13 +59,13 @@ impl SettingValue {
 }
 
 impl SettingKind {
-    /// Reads a value of this kind from a flag or the environment, where everything is text; lists are split at commas.
+    /// Reads a value of this kind from a flag or the environment, where everything is text. Commas split lists.
     pub fn parse(self, text: &str) -> Option<SettingValue> {
         match self {
             Self::Text => Some(SettingValue::Text(text.to_owned())),
             Self::Number => text.parse().ok().map(SettingValue::Number),
             Self::Switch => text.parse().ok().map(SettingValue::Switch),
-            // An item that is empty is a mistake that its reader names; a text that is empty is an empty list.
+            // An empty text is an empty list. An empty item is a mistake, which the item's reader names.
             Self::List if text.trim().is_empty() => Some(SettingValue::List(Vec::new())),
             Self::List => Some(SettingValue::List(
                 text.split(',').map(|item| item.trim().to_owned()).collect(),

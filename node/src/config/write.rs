@@ -4,7 +4,7 @@ use toml_edit::{DocumentMut, Item, Table, TomlError};
 
 use crate::config::value::SettingValue;
 
-/// What a new config file begins with.
+/// How a new config file begins.
 const HEADER: &str = "\
 # Only what differs from the defaults. All keys with their meaning: `ultramarine config default`;
 # the outcome and where each value comes from: `ultramarine config show --home DIR`.
@@ -25,7 +25,7 @@ pub fn with_settings(text: &str, settings: &[(&str, SettingValue)]) -> Result<St
         if let Some(table) = table.as_table_like_mut() {
             match table.get_mut(key).and_then(Item::as_value_mut) {
                 Some(old) => {
-                    // Keeps the comment behind the old value.
+                    // This keeps the comment behind the old value.
                     let decor = old.decor().clone();
                     *old = value.to_toml();
                     *old.decor_mut() = decor;

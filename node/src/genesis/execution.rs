@@ -1,7 +1,7 @@
-//! This file knows the execution genesis: how to write one that every client reads alike, and what block it stands for.
+//! This file knows the execution genesis: how to write one that all clients read alike, and which block it stands for.
 //!
-//! Clients hash the genesis block themselves; ours is computed here with no client at hand, so that a node can compare
-//! before it sends a word.
+//! Clients hash the genesis block themselves. We compute the hash without a client, so that a node can compare before
+//! it sends a word.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ use alloy_signer_local::PrivateKeySigner;
 use serde_json::{Value, json};
 use ultramarine_types::Hash;
 
-/// Accounts with funds beside one per validator: for people who try things.
+/// Funded accounts on top of the validators', for experiments.
 const SPARE_ACCOUNTS: usize = 4;
 /// Enough for any devnet: a billion ether each.
 const FUNDS: &str = "0x33b2e3c9fd0803ce8000000";
-/// Base fee of the first block, one gwei; it falls to 7 wei while blocks stay below half full.
+/// Base fee of the first block: one gwei. While blocks stay below half full, it falls to 7 wei.
 const BASE_FEE: u64 = 1_000_000_000;
-/// How fast the blob base fee moves (EIP-4844's constant). With the target equal to the maximum it never does.
+/// How fast the blob base fee moves (EIP-4844's constant). It never moves while the target equals the maximum.
 const BLOB_FEE_FRACTION: u64 = 3_338_477;
 
 /// Characters of a wrong value that are shown.
@@ -30,7 +30,6 @@ const FOUND_CHARS_MAX: usize = 80;
 /// What a new chain's execution genesis depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GenesisOptions {
-    /// EIP-155 chain id.
     pub chain_id: u64,
     /// The chain's blob limit: both maximum and target, so that full blocks do not raise the price.
     pub blobs_per_block: u32,
@@ -42,15 +41,13 @@ pub struct GenesisOptions {
     pub accounts: usize,
 }
 
-/// What a genesis file says that is no genesis of ours.
+/// A field of the execution genesis that we cannot use.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{field} is {found}; expected {expected}")]
 pub struct FieldError {
     /// Path within the file.
     pub field: String,
-    /// What stands there.
     pub found: String,
-    /// What should.
     pub expected: &'static str,
 }
 
@@ -105,7 +102,7 @@ pub fn execution_genesis(options: &GenesisOptions) -> Value {
 
 fn allocations(options: &GenesisOptions) -> BTreeMap<Address, Value> {
     let mut alloc = BTreeMap::new();
-    // Cancun's contract is needed from the first block, Prague's from its own time on; all are harmless before.
+    // Cancun's contract is needed from the first block on, Prague's from its own time on. All are harmless before.
     for (address, code) in [
         (eip4788::BEACON_ROOTS_ADDRESS, &eip4788::BEACON_ROOTS_CODE),
         (eip2935::HISTORY_STORAGE_ADDRESS, &eip2935::HISTORY_STORAGE_CODE),
@@ -126,7 +123,7 @@ fn allocations(options: &GenesisOptions) -> BTreeMap<Address, Value> {
     alloc
 }
 
-/// The key of the `index`-th funded account of a devnet. Everybody knows it: never fund it on a chain of worth.
+/// The key of the `index`-th funded account of a devnet. Everybody knows it: never fund it on a chain with value.
 pub fn dev_account(index: usize) -> PrivateKeySigner {
     let key = keccak256(format!("ultramarine/dev-account/{index}"));
     PrivateKeySigner::from_bytes(&key).expect("a hash is a valid key with all but vanishing probability")
@@ -142,11 +139,9 @@ pub fn genesis_hash(genesis: &Value) -> Result<Hash, FieldError> {
 pub struct ExecutionGenesis {
     /// Hash of the block.
     pub hash: Hash,
-    /// EIP-155 chain id.
     pub chain_id: u64,
     /// Unix time in seconds from which Prague holds.
     pub prague_time: Option<u64>,
-    /// Its timestamp.
     pub timestamp: u64,
 }
 

@@ -1,4 +1,5 @@
-//! This file knows how to lay out the homes of a whole new network: keys, genesis files and configurations that fit together.
+//! This file knows how to lay out the homes of a whole new network: keys, genesis files and configurations that fit
+//! together.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,12 +18,12 @@ use crate::home::fit;
 use crate::home::{Contents, Home, HomeError};
 use crate::keys::{self, Keys};
 
-/// Chain id of networks whose maker did not choose one.
+/// Chain id of a network unless its maker chooses another.
 pub const CHAIN_ID: u64 = 20_250;
 /// Gas limit of the first block.
 const GAS_LIMIT: u64 = 36_000_000;
-/// Bounds between which execution clients may move the gas limit. 60 M gas of zero calldata bytes (4 gas each) is 15 MB,
-/// inside `limits::PAYLOAD_BYTES_MAX`.
+/// Bounds between which execution clients may move the gas limit. 60 M gas pay for 15 MB of zero calldata bytes (4 gas
+/// each), which is inside `limits::PAYLOAD_BYTES_MAX`.
 const GAS_LIMITS: (u64, u64) = (5_000_000, 60_000_000);
 /// Heights for which every node keeps blobs: over an hour of one-second blocks.
 const BLOB_RETENTION_HEIGHTS: u64 = 4096;
@@ -30,7 +31,6 @@ const BLOB_RETENTION_HEIGHTS: u64 = 4096;
 /// A network to lay out.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// EIP-155 chain id.
     pub chain_id: u64,
     /// Most blobs a block may carry; also written to the execution genesis.
     pub blobs_per_block: u32,
@@ -38,25 +38,24 @@ pub struct Plan {
     pub block_interval_ms: u64,
     /// Unix time from which Prague's rules hold; `None`: never.
     pub prague_time: Option<u64>,
-    /// One per validator.
+    /// One node for each validator.
     pub nodes: Vec<NodePlan>,
-    /// The client that each node runs inside; `None`: each has one beside it.
+    /// The client that each node runs inside; `None`: each has one in a process of its own.
     pub embedded: Option<EmbeddedClient>,
 }
 
 /// One validator of a [`Plan`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodePlan {
-    /// Under which the others reach it.
+    /// Where the others reach it.
     pub host: Host,
-    /// Its addresses.
     pub addresses: Addresses,
 }
 
 /// Everything a node listens on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Addresses {
-    /// QUIC (UDP).
+    /// QUIC between nodes, over UDP.
     pub quic: SocketAddr,
     /// Metrics, status, blob API.
     pub http: SocketAddr,
@@ -97,7 +96,7 @@ pub fn node_directory(dir: &Path, index: usize) -> PathBuf {
     dir.join(format!("node{index}"))
 }
 
-/// Writes `dir/node0`, `dir/node1`, …: all of them, or none. None of them may exist, unless it is an empty folder.
+/// Writes `dir/node0`, `dir/node1`, …: all of them, or none. Each must be new, or an empty folder.
 pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
     let execution = execution_genesis(&GenesisOptions {
         chain_id: plan.chain_id,
@@ -174,7 +173,7 @@ pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
     Ok(Home::create_all(dir, &contents)?)
 }
 
-/// Looks at what is about to be written as the nodes will.
+/// Checks what we are about to write, as the nodes will.
 fn check(
     dir: &Path,
     genesis: &str,
@@ -195,7 +194,7 @@ fn check(
         };
         let (config, layers) = Config::load(home(index).root(), &sources)?;
         wrong.extend(fit::misfits(&config, &layers, &genesis, keys));
-        // It says the same of each node.
+        // The answer is the same for each node.
         let misfit = EmbeddedClient::misfit(embedded, &config, &layers, &genesis);
         wrong.extend(misfit.filter(|_| index == 0));
     }
@@ -219,7 +218,7 @@ fn peer(node: &NodePlan, key: &SigningKey) -> PeerAddress {
 fn settings(index: usize, plan: &Plan, peers: Vec<String>) -> Vec<(&'static str, SettingValue)> {
     let node = &plan.nodes[index];
     let mut settings = vec![("node.name", SettingValue::Text(format!("node{index}")))];
-    // Each process counts the machine's cores for itself: several would pin their tiles to the same ones.
+    // Each process counts the machine's cores for itself, so several would pin their tiles to the same cores.
     if plan
         .nodes
         .iter()

@@ -16,7 +16,7 @@ use crate::http::query::Query;
 /// Heights one answer may list.
 pub const HEIGHTS_PER_PAGE_MAX: u64 = 1000;
 
-/// `?from=A&to=B`, both inclusive.
+/// Heights that a query names by `?from=A&to=B`, both inclusive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Range {
     /// First height; 1 if absent.

@@ -1,7 +1,9 @@
 //! This file knows where recent blobs are by versioned hash, and recent blocks by header root, within a bound.
 //!
-//! It fills itself from the store when asked, newest heights first to last, so it is whole after a restart too. What falls
-//! out at its far end can still be asked for by slot or by execution block hash, which the store indexes for ever.
+//! It fills itself from the store when it is asked, in order of height, so it is whole after a restart too. What falls
+//! out at its far end can still be found by slot or by execution block hash, which the store indexes for ever.
+//!
+//! Keeps: the newest heights are covered, and no more of them, nor of their blobs, than the bounds below.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -18,7 +20,7 @@ const BLOBS_MAX: usize = 131_072;
 // One block always fits, so that the newest height is covered.
 const _: () = assert!(BLOBS_PER_BLOCK_MAX as usize <= BLOBS_MAX);
 
-/// `VERSIONED_HASH_VERSION_KZG` (EIP-4844).
+/// The first byte of a versioned hash: `VERSIONED_HASH_VERSION_KZG` (EIP-4844).
 const VERSION_KZG: u8 = 1;
 
 /// The versioned hash of a commitment (EIP-4844).
@@ -37,7 +39,7 @@ pub struct BlobPlace {
     pub index: usize,
 }
 
-/// The bounded index.
+/// The index, which covers the newest heights alone.
 #[derive(Debug, Default)]
 pub struct BlobIndex {
     /// Newest height taken in.
@@ -75,7 +77,7 @@ impl BlobIndex {
         let hashes: Vec<Hash> = metadata.commitments.iter().map(versioned_hash).collect();
         self.roots.insert(root, height);
         for (index, hash) in hashes.iter().enumerate() {
-            // The same content published again: the newest place is kept, as it is pruned last.
+            // If the same content is published again, we keep its newest place, which is pruned last.
             self.blobs.insert(*hash, BlobPlace { height, index });
         }
         self.heights.push_back(Entry { height, root, hashes });

@@ -1,4 +1,4 @@
-//! This file knows how to accept HTTP connections within bounds on their number, their time and their work.
+//! This file knows how to serve HTTP connections within bounds on their number, their time and their work.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -25,23 +25,23 @@ use crate::http::seats::{CallerSeat, Download, Full, Leave, Patience, Phase, Sea
 use crate::http::wire::{HEAD_BYTES_MAX, Line, Wire};
 use crate::http::{HttpState, router};
 
-/// Connections kept open at one time. What one makes us hold is its head, twice, and the piece of the answer under way: half
-/// a megabyte at most, 128 MB in all.
+/// Connections kept open at one time. For each we hold its head, twice, and the piece of its answer under way: half a
+/// megabyte at most, 128 MB in all.
 const CONNECTIONS_MAX: usize = 256;
-/// What a node tells of itself: short, made at once, and so never refused for want of room.
+/// What a node says of itself. It is short and made at once, so we never refuse it for want of room.
 const ABOUT_US: [&str; 3] = ["/health", "/metrics", "/status"];
-/// How long accepting pauses after the system refused it (out of descriptors), and between looks for a place.
+/// Pause after the system refused a connection (out of descriptors), and between two looks for a place.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// After our last word we read on for so long: what is unread when a socket closes takes our words with it.
+/// After our last word we read on for this long: if bytes are unread when a socket closes, our word is lost with them.
 const PARTING_TIME: Duration = Duration::from_secs(1);
-/// And at most so much.
+/// After our last word we read at most this many bytes.
 const PARTING_BYTES_MAX: usize = 1024 * 1024;
 
 /// What callers may make us spend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ServerLimits {
-    /// Requests worked on at one time, their sending included; further ones get 503. `/health`, `/metrics` and `/status` are
-    /// not among them.
+    /// Requests under way at one time, from their head to the last byte of their answer. Further ones get 503.
+    /// `/health`, `/metrics` and `/status` do not count.
     pub requests_max: usize,
     /// Time until an answer begins.
     pub timeout: Duration,
@@ -52,7 +52,7 @@ pub struct ServerLimits {
 }
 
 impl Default for ServerLimits {
-    /// As in `default.toml`.
+    /// The bounds that `default.toml` sets.
     fn default() -> Self {
         Self {
             requests_max: 32,
@@ -104,7 +104,7 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits
     }
 }
 
-/// A place for a new caller, who waits for one while all others are at work. `None`: its address has its share.
+/// Gets a place for a new caller. It waits while all others are at work. `None`: its address has its share.
 async fn seat(seats: &Arc<Seats>, peer: IpAddr) -> Option<(Arc<CallerSeat>, oneshot::Receiver<Leave>)> {
     loop {
         match seats.enter(peer, Instant::now()) {
@@ -118,7 +118,7 @@ async fn seat(seats: &Arc<Seats>, peer: IpAddr) -> Option<(Arc<CallerSeat>, ones
     }
 }
 
-/// Tells a caller without a place why. A fresh socket can be written, so this takes no time.
+/// Tells a caller why it gets no place. A fresh socket can be written to, so this takes no time.
 async fn refuse(stream: TcpStream) {
     if let Ok(Ok(())) = tokio::time::timeout(PARTING_TIME, stream.writable()).await {
         let words = "your address has as many connections as it may have, and all are at work; try again";
@@ -153,7 +153,7 @@ async fn connection(
         }
     });
     let mut serving = http1::Builder::new()
-        // Ours know what each connection is at.
+        // Our own timers know what each connection is doing.
         .header_read_timeout(None)
         // A caller may say that its request was the last and wait for the answer.
         .half_close(true)
@@ -172,7 +172,7 @@ async fn connection(
             metrics.sent_away(leave);
             send_away(&stream, leave);
         }
-        // The place is gone without a word: nobody holds the other end.
+        // Our end of the place is gone: there is nobody to tell.
         Ok(Err(_)) => {}
         Err(served) => {
             if served.is_err() && line.seat.phase() == Phase::Head && !has_refused {
@@ -207,10 +207,10 @@ fn send_away(stream: &TcpStream, leave: Leave) {
     }
 }
 
-/// Says a last word where no answer is under way. A caller who cannot be reached does not hear it.
+/// Sends a last word where no answer is under way, if the caller can be reached.
 fn say(stream: &TcpStream, status: StatusCode, words: &str) {
     let _ = stream.try_write(&error::raw(status, words));
-    // What is unread when a socket closes makes the kernel reset the connection, and our word may be lost.
+    // If bytes are unread when a socket closes, the kernel resets the connection, and our word may be lost.
     let mut unread = [0; 4096];
     while matches!(stream.try_read(&mut unread), Ok(bytes) if bytes > 0) {}
 }
@@ -232,9 +232,9 @@ async fn part(stream: &mut TcpStream) {
     let _ = tokio::time::timeout(PARTING_TIME, reading).await;
 }
 
-/// One request's answer, and what it holds until it is sent.
+/// Makes one request's answer, with the download's place that the answer holds until it is sent.
 async fn answer(router: &mut Router, seat: &CallerSeat, request: Request<Body>) -> (Response, Option<Download>) {
-    // One connection's requests come one behind the other, at once if its caller sent them so: others have their turn in between.
+    // A caller may send many requests at once on one connection. Others have their turn in between.
     tokio::task::yield_now().await;
     let mut download = None;
     if !ABOUT_US.contains(&request.uri().path()) {

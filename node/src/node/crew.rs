@@ -15,10 +15,8 @@ const JOIN_WAIT_ALL: Duration = Duration::from_secs(6);
 
 const _: () = assert!(JOIN_WAIT.as_secs() < JOIN_WAIT_ALL.as_secs());
 
-/// The running tiles.
 #[derive(Debug)]
 pub struct Crew {
-    /// Stops them all.
     pub halt: Halt,
     /// Where their metrics go.
     pub registry: Arc<Registry>,
@@ -47,8 +45,8 @@ impl Crew {
         let tile = Tile::spawn(&self.registry, name, seat, &self.halt, work).map_err(|error| NodeError::Start {
             what: "starting a tile",
             why: format!(
-                "{name}: {error}; if no thread is to be had, allow more with `ulimit -u`, TasksMax= in the unit, or the \
-                 container's limit on processes"
+                "{name}: {error}; if no thread is to be had, allow more with `ulimit -u`, TasksMax= in the unit, or \
+                 the container's limit on processes"
             ),
         })?;
         self.tiles.push(tile);

@@ -20,9 +20,7 @@ use crate::topology;
 pub struct Links {
     /// The core's ends, all of whose receivers ring one bell.
     pub core: CoreLinks,
-    /// The network's ends.
     pub net: NetLinks,
-    /// The store's ends.
     pub store: StoreLinks,
     /// The ends of the execution client's driver.
     pub engine: EngineLinks,
@@ -40,9 +38,7 @@ pub struct StoreLinks {
 
 /// What the execution client's driver reads and writes.
 pub struct EngineLinks {
-    /// From the core.
     pub calls: Receiver<EngineCall>,
-    /// To the core.
     pub replies: Sender<EngineReply>,
     /// To the lanes and back: every proof of our own bundle is verified.
     pub lanes: LaneClient,

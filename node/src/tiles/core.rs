@@ -1,4 +1,12 @@
 //! This file knows how to drive the core machine: real clock in, links out, events to people.
+//!
+//! ```text
+//!   net, store, engine ── Input ──▶ Core ── Output ──▶ links to net, store, engine
+//!                                     └──── Event ───▶ board, metrics, log
+//! ```
+//!
+//! This is where a vote leaves for the network: as an `Output::Net`, which `Hands::carry_out` sends. The core's gate
+//! let it out only after the store's receipt said that the vote's record is durable; nothing holds it back here.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,34 +27,30 @@ use crate::board::{Board, clock_words, stall_words};
 use crate::tiles::backlog::{Backlog, Stuck};
 use crate::tiles::recorder::{Recorder, RecorderError};
 
-/// Inputs taken from one link before the others get their turn.
+/// Inputs that we take from one link before the others get their turn.
 const TURN_ITEMS: usize = 64;
-/// How often the core is told the wall clock.
+/// How often we tell the core the wall clock.
 const WALL_CLOCK_INTERVAL: Nanos = Nanos::from_millis(1000);
-/// How soon a full link is tried again.
+/// How soon we try a full link again.
 const FLUSH_INTERVAL: Nanos = Nanos::from_millis(1);
-/// How often the tile looks at the halt flag when nothing else happens.
+/// How often the tile looks at the halt flag when nothing else wakes it.
 const HALT_INTERVAL: Nanos = Nanos::from_millis(200);
 
 /// The core's links. All three receivers were made on `bell`.
 pub struct CoreLinks {
     /// Wakes the core for any of them.
     pub bell: Arc<Bell>,
-    /// From the network.
     pub net: Receiver<NetEvent>,
-    /// From the store.
     pub store: Receiver<StoreReply>,
     /// From the execution client's driver.
     pub engine: Receiver<EngineReply>,
-    /// To the network.
     pub net_commands: Sender<NetCommand>,
-    /// To the store.
     pub store_requests: Sender<StoreRequest>,
     /// To the execution client's driver.
     pub engine_calls: Sender<EngineCall>,
 }
 
-/// Whom the core's events reach.
+/// Everybody who hears the core's events.
 #[derive(Debug)]
 pub struct Audience {
     /// Status for people and tests.
@@ -55,21 +59,21 @@ pub struct Audience {
     pub metrics: crate::metrics::CoreMetrics,
     /// Received consensus messages, if the operator asked for them.
     pub recorder: Option<Recorder>,
-    /// What was said before, for lines that depend on it.
+    /// What the log said before, as some lines depend on it.
     pub said: SaidBefore,
 }
 
 /// What the log said before.
 #[derive(Debug, Default)]
 pub struct SaidBefore {
-    /// The gate was open once: from then on a closed one is no part of a normal start.
+    /// Whether the gate was ever open: from then on, a closed gate is no part of a normal start.
     gate_opened: bool,
     clock: clocks::Said,
-    /// Why the gate was closed at its last warning, and when that was.
+    /// Why the gate was closed when we last warned, and when that was.
     gate_closed: Option<(String, Instant)>,
 }
 
-/// A gate that closes again and again for one reason is worth a warning this often.
+/// How often we warn of a gate that closes again and again for one reason.
 const GATE_LINE: Duration = Duration::from_secs(60);
 
 impl SaidBefore {
@@ -147,7 +151,7 @@ pub fn run(
             );
             hands.carry_out(&mut out, &mut audience)?;
         }
-        // Receipts first: they let parked messages leave.
+        // Receipts come first: they let the core's gate send what waits for them.
         for _ in 0..TURN_ITEMS {
             let Some(reply) = store.try_recv() else { break };
             idle = false;
@@ -196,7 +200,7 @@ pub fn run(
     Ok(())
 }
 
-/// The sending ends.
+/// The sending ends, each with a queue in front of it: the core never waits.
 struct Hands {
     net: Backlog<NetCommand>,
     store: Backlog<StoreRequest>,
@@ -207,6 +211,7 @@ impl Hands {
     fn carry_out(&mut self, out: &mut Outbox<Output>, audience: &mut Audience) -> Result<(), CoreError> {
         while let Some(output) = out.pop() {
             match output {
+                // A vote leaves here, after the gate: its record is durable.
                 Output::Net(command) => self.net.push(command)?,
                 Output::Store(request) => self.store.push(request)?,
                 Output::Engine(call) => self.engine.push(call)?,
@@ -247,7 +252,7 @@ impl Audience {
 
     fn record(&mut self, write: impl FnOnce(&mut Recorder) -> Result<(), RecorderError>) {
         if let Some(Err(what)) = self.recorder.as_mut().map(write) {
-            // A full disk of logs is no reason to stop voting.
+            // A log disk that is full is no reason to stop voting.
             tracing::error!("{what}; no message is recorded any more until the node starts again");
             self.recorder = None;
         }
@@ -291,7 +296,7 @@ fn log(event: &Event, said: &mut SaidBefore) {
             said.gate_opened = true;
             tracing::info!(why, "gate to the execution client is open");
         }
-        // The client may be starting as we are. If that lasts, the height that does not move is a warning.
+        // The client may just be starting, as we are. If that lasts, the log warns of the height that does not move.
         Event::Gate { open: false, why } if !said.gate_opened => {
             tracing::info!(why, "gate to the execution client is not open yet");
         }
@@ -387,10 +392,12 @@ fn explain(stop: &Stop) -> String {
             format!("a decided block cannot be executed: {what}. Compare with other operators before restarting")
         }
         Stop::ForeignSignatures(what) => format!(
-            "peers hold signatures of this key that this data directory does not know: {what}. Make sure no other process uses the key"
+            "peers hold signatures of this key that this data directory does not know: {what}. Make sure no other \
+             process uses the key"
         ),
         Stop::Replay(what) => format!(
-            "the consensus log cannot be replayed: {what}. Start the version that wrote it; or stay without a vote at this one height: move the files `log-*` out of the data directory and start again"
+            "the consensus log cannot be replayed: {what}. Start the version that wrote it; or stay without a vote at \
+             this one height: move the files `log-*` out of the data directory and start again"
         ),
         Stop::State(what) => format!("the data directory is in an impossible state: {what}"),
     }

@@ -1,8 +1,9 @@
-//! This file knows how to keep every signature received, one JSON line each: an audit trail of who is said to have signed
-//! what, and by whom it was sent.
+//! This file knows how to keep every signature received, one JSON line each: an audit trail of who is said to have
+//! signed what, and who sent it.
 //!
-//! Handed over before the message is looked at, so that a crash loses the last lines at most; whether a signature holds, its
-//! reader finds out. A thread of the file's own writes: a disk that is stuck must not hold up a vote.
+//! The core tile hands a message over before the core sees it, so that a crash loses the last lines at most. Nobody has
+//! verified the signatures then; a reader of the trail must. A thread of the file's own writes, so that a stuck disk
+//! does not hold up a vote.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,7 +15,7 @@ use ultramarine_runtime::outlet::Outlet;
 use ultramarine_types::consensus::{CommitCertificate, VoteKind};
 use ultramarine_types::{ConsensusMessage, Init, PeerId};
 
-/// How long the last lines may take to be written at the end.
+/// How long the node waits at its end for the last lines to be written.
 const LAST_LINES_WAIT: Duration = Duration::from_secs(2);
 
 /// Why no message is recorded any more.
@@ -35,7 +36,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Opens the file to append, creating it if need be. What a crash cut short stays a line of its own.
+    /// Opens the file to append to it, and creates it if it is missing. A line that a crash cut short stays on its own.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
         let mut last = [b'\n'];
@@ -57,7 +58,8 @@ impl Recorder {
         self.write(&lines(peer, message))
     }
 
-    /// Writes one line for the origin proposer's signature over a value, and one per signature of the certificate beside it.
+    /// Writes one line for the origin proposer's signature over a value, and one for each signature of the certificate
+    /// that came with it.
     pub fn offer(
         &mut self,
         peer: &PeerId,
@@ -85,7 +87,7 @@ impl Recorder {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         self.file.push(text.into_bytes());
         let path = || self.path.clone();
-        // What it lost first, and then why: the reason is noted before the loss is counted.
+        // We ask first whether lines were lost, then why: the file notes the reason before it counts the loss.
         match (self.file.lost(), self.file.trouble()) {
             (_, Some(error)) => Err(RecorderError::Append { path: path(), error }),
             (0, None) => Ok(()),

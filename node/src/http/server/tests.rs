@@ -1,4 +1,5 @@
-//! Claims about connections: what callers who do not read, do not write or write nonsense can do to others, over real sockets.
+//! Claims about connections: what callers who do not read, do not write or write nonsense can do to others, over real
+//! sockets.
 
 use std::net::SocketAddr;
 
