@@ -103,101 +103,128 @@ pub enum CoreError {
 /// Runs the core until the node halts. An `Err` is the reason for which the node must stop.
 pub fn run(
     ctx: &TileContext,
-    mut core: Core,
+    core: Core,
     recovered: Recovered,
     links: CoreLinks,
-    mut audience: Audience,
+    audience: Audience,
 ) -> Result<(), CoreError> {
-    let CoreLinks {
-        bell,
-        mut net,
-        mut store,
-        mut engine,
-        net_commands,
-        store_requests,
-        engine_calls,
-    } = links;
-    let mut hands = Hands {
-        net: Backlog::new(net_commands),
-        store: Backlog::new(store_requests),
-        engine: Backlog::new(engine_calls),
-    };
-    let mut out = Outbox::new();
-    let clock = ctx.clock;
-
-    core.handle(
-        clock.now(),
-        Input::WallClock {
-            unix_ns: Clock::unix_ns(),
-        },
-        &mut out,
-    );
-    core.handle(clock.now(), Input::Boot(Box::new(recovered)), &mut out);
-    hands.carry_out(&mut out, &mut audience)?;
-    let mut wall_clock_due = clock.now() + WALL_CLOCK_INTERVAL;
-
+    let mut tile = CoreTile::new(core, links, audience, ctx.clock);
+    tile.tell_wall_clock()?;
+    tile.handle(Input::Boot(Box::new(recovered)))?;
     while !ctx.halt.is_stopped() {
         ctx.pulse.beat();
         ctx.busy.enter();
-        let mut idle = true;
-        if clock.now() >= wall_clock_due {
-            wall_clock_due = clock.now() + WALL_CLOCK_INTERVAL;
-            core.handle(
-                clock.now(),
-                Input::WallClock {
-                    unix_ns: Clock::unix_ns(),
-                },
-                &mut out,
-            );
-            hands.carry_out(&mut out, &mut audience)?;
-        }
-        // Receipts come first: they let the core's gate send what waits for them.
-        for _ in 0..TURN_ITEMS {
-            let Some(reply) = store.try_recv() else { break };
-            idle = false;
-            core.handle(clock.now(), Input::Store(reply), &mut out);
-            hands.carry_out(&mut out, &mut audience)?;
-        }
-        for _ in 0..TURN_ITEMS {
-            let Some(reply) = engine.try_recv() else { break };
-            idle = false;
-            core.handle(clock.now(), Input::Engine(reply), &mut out);
-            hands.carry_out(&mut out, &mut audience)?;
-        }
-        for _ in 0..TURN_ITEMS {
-            let Some(event) = net.try_recv() else { break };
-            idle = false;
-            audience.hear(&event);
-            core.handle(clock.now(), Input::Net(event), &mut out);
-            hands.carry_out(&mut out, &mut audience)?;
-        }
-        if core.deadline().is_some_and(|deadline| deadline <= clock.now()) {
-            core.wake(clock.now(), &mut out);
-            hands.carry_out(&mut out, &mut audience)?;
-        }
-        let backlogged = hands.flush();
+        let is_idle = tile.take_turn()?;
+        let is_backlogged = tile.hands.flush();
         ctx.busy.leave();
-        if idle {
-            let now = clock.now();
-            let mut until = core
-                .deadline()
-                .unwrap_or(Nanos::NEVER)
-                .min(wall_clock_due)
-                .min(now + HALT_INTERVAL);
-            if backlogged {
-                until = until.min(now + FLUSH_INTERVAL);
-            }
-            let span = until.since(clock.now()).as_duration();
-            let news = || !net.is_empty() || !store.is_empty() || !engine.is_empty();
-            if !(ctx.spin && bell.spin(span, &clock, news)) {
-                bell.sleep(span, news);
-            }
+        if is_idle {
+            tile.sleep(ctx, is_backlogged);
         }
     }
-    if let Some(recorder) = audience.recorder.take() {
+    if let Some(recorder) = tile.audience.recorder.take() {
         recorder.finish();
     }
     Ok(())
+}
+
+/// The core in its tile, with all that it reads and sends by.
+struct CoreTile {
+    core: Core,
+    out: Outbox<Output>,
+    hands: Hands,
+    audience: Audience,
+    bell: Arc<Bell>,
+    net: Receiver<NetEvent>,
+    store: Receiver<StoreReply>,
+    engine: Receiver<EngineReply>,
+    clock: Clock,
+    wall_clock_due: Nanos,
+}
+
+impl CoreTile {
+    fn new(core: Core, links: CoreLinks, audience: Audience, clock: Clock) -> Self {
+        Self {
+            core,
+            out: Outbox::new(),
+            hands: Hands {
+                net: Backlog::new(links.net_commands),
+                store: Backlog::new(links.store_requests),
+                engine: Backlog::new(links.engine_calls),
+            },
+            audience,
+            bell: links.bell,
+            net: links.net,
+            store: links.store,
+            engine: links.engine,
+            clock,
+            wall_clock_due: clock.now(),
+        }
+    }
+
+    fn handle(&mut self, input: Input) -> Result<(), CoreError> {
+        self.core.handle(self.clock.now(), input, &mut self.out);
+        self.hands.carry_out(&mut self.out, &mut self.audience)
+    }
+
+    fn tell_wall_clock(&mut self) -> Result<(), CoreError> {
+        self.wall_clock_due = self.clock.now() + WALL_CLOCK_INTERVAL;
+        self.handle(Input::WallClock {
+            unix_ns: Clock::unix_ns(),
+        })
+    }
+
+    /// Takes what has come, a bounded number from each link. Returns whether nothing had come.
+    fn take_turn(&mut self) -> Result<bool, CoreError> {
+        let mut is_idle = true;
+        if self.clock.now() >= self.wall_clock_due {
+            self.tell_wall_clock()?;
+        }
+        // Receipts come first: they let the core's gate send what waits for them.
+        for _ in 0..TURN_ITEMS {
+            let Some(reply) = self.store.try_recv() else { break };
+            is_idle = false;
+            self.handle(Input::Store(reply))?;
+        }
+        for _ in 0..TURN_ITEMS {
+            let Some(reply) = self.engine.try_recv() else { break };
+            is_idle = false;
+            self.handle(Input::Engine(reply))?;
+        }
+        for _ in 0..TURN_ITEMS {
+            let Some(event) = self.net.try_recv() else { break };
+            is_idle = false;
+            self.audience.hear(&event);
+            self.handle(Input::Net(event))?;
+        }
+        if self
+            .core
+            .deadline()
+            .is_some_and(|deadline| deadline <= self.clock.now())
+        {
+            self.core.wake(self.clock.now(), &mut self.out);
+            self.hands.carry_out(&mut self.out, &mut self.audience)?;
+        }
+        Ok(is_idle)
+    }
+
+    /// Sleeps until something comes or is due.
+    fn sleep(&self, ctx: &TileContext, is_backlogged: bool) {
+        let now = self.clock.now();
+        let mut until = self
+            .core
+            .deadline()
+            .unwrap_or(Nanos::NEVER)
+            .min(self.wall_clock_due)
+            .min(now + HALT_INTERVAL);
+        if is_backlogged {
+            until = until.min(now + FLUSH_INTERVAL);
+        }
+        let span = until.since(self.clock.now()).as_duration();
+        let news = || !self.net.is_empty() || !self.store.is_empty() || !self.engine.is_empty();
+        if !(ctx.spin && self.bell.spin(span, &self.clock, news)) {
+            self.bell.sleep(span, news);
+        }
+    }
 }
 
 /// The sending ends, each with a queue in front of it: the core never waits.
