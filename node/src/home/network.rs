@@ -105,61 +105,39 @@ pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
         prague_time: plan.prague_time,
         accounts: plan.nodes.len(),
     });
-    let chain = ChainParams {
-        chain_id: plan.chain_id,
-        execution_genesis_hash: genesis_hash(&execution).map_err(LayOutError::Execution)?,
-        blobs_per_block_max: plan.blobs_per_block,
-        block_interval_ms: plan.block_interval_ms,
-        blob_retention_heights_min: BLOB_RETENTION_HEIGHTS,
-        gas_limit_min: GAS_LIMITS.0,
-        gas_limit_max: GAS_LIMITS.1,
-        prague_time: plan.prague_time,
-    };
-    chain.check()?;
-    let generate = || -> Result<Vec<SigningKey>, LayOutError> {
-        (0..plan.nodes.len())
-            .map(|_| keys::generate().map_err(LayOutError::Random))
-            .collect()
-    };
-    let (node_keys, validator_keys) = (generate()?, generate()?);
+    let chain = chain_params(plan, &execution)?;
+    let nodes = plan.nodes.len();
+    let keys = (0..nodes)
+        .map(|_| new_keys())
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(LayOutError::Random)?;
     let peers: Vec<String> = plan
         .nodes
         .iter()
-        .zip(&node_keys)
-        .map(|(node, key)| peer(node, key).to_string())
+        .zip(&keys)
+        .map(|(node, keys)| peer(node, &keys.node).to_string())
         .collect();
-    let validators = validator_keys
-        .iter()
-        .map(|key| Validator {
-            public_key: keys::public_key(key),
-            power: 1,
-        })
-        .collect();
+    let validators = keys.iter().filter_map(Keys::public_key);
     let genesis = pretty(&GenesisFile {
         chain,
-        validators,
+        validators: validators
+            .map(|public_key| Validator { public_key, power: 1 })
+            .collect(),
         peers: peers.clone(),
     });
     let execution = pretty(&execution);
-    let configs: Vec<String> = (0..plan.nodes.len())
+    let configs: Vec<String> = (0..nodes)
         .map(|index| {
             let mut others = peers.clone();
             others.remove(index);
             write::new_file(&settings(index, plan, others))
         })
         .collect();
-    let keys: Vec<Keys> = node_keys
-        .into_iter()
-        .zip(validator_keys)
-        .map(|(node, validator)| Keys {
-            node,
-            validator: Some(validator),
-        })
-        .collect();
     check(dir, &genesis, &execution, &configs, &keys, plan.embedded)?;
-    let secrets = (0..plan.nodes.len())
-        .map(|_| keys::random_secret().map_err(LayOutError::Random))
-        .collect::<Result<Vec<_>, _>>()?;
+    let secrets = (0..nodes)
+        .map(|_| keys::random_secret())
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(LayOutError::Random)?;
     let contents: Vec<Contents<'_>> = (configs.iter().zip(&keys).zip(&secrets))
         .map(|((config, keys), secret)| Contents {
             config,
@@ -171,6 +149,28 @@ pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
         })
         .collect();
     Ok(Home::create_all(dir, &contents)?)
+}
+
+fn chain_params(plan: &Plan, execution: &serde_json::Value) -> Result<ChainParams, LayOutError> {
+    let chain = ChainParams {
+        chain_id: plan.chain_id,
+        execution_genesis_hash: genesis_hash(execution).map_err(LayOutError::Execution)?,
+        blobs_per_block_max: plan.blobs_per_block,
+        block_interval_ms: plan.block_interval_ms,
+        blob_retention_heights_min: BLOB_RETENTION_HEIGHTS,
+        gas_limit_min: GAS_LIMITS.0,
+        gas_limit_max: GAS_LIMITS.1,
+        prague_time: plan.prague_time,
+    };
+    chain.check()?;
+    Ok(chain)
+}
+
+fn new_keys() -> std::io::Result<Keys> {
+    Ok(Keys {
+        node: keys::generate()?,
+        validator: Some(keys::generate()?),
+    })
 }
 
 /// Checks what we are about to write, as the nodes will.
