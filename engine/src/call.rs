@@ -1,4 +1,4 @@
-//! This file knows how a call ends: its answer, or one of the errors that are told apart.
+//! This file knows how a call ends: with an answer, or with one of the errors that we tell apart.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use hyper::StatusCode;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use ultramarine_types::execution::PayloadStatus;
-use ultramarine_types::limits;
 
-use super::http::{Answer, HttpError};
-use super::ipc::IpcError;
+use crate::foreign::{bounded, quoted};
+use crate::http::{HttpAnswer, HttpError};
+use crate::ipc::IpcError;
 
 /// Why a call has no result.
 #[derive(Debug, thiserror::Error)]
@@ -22,66 +22,43 @@ pub enum CallError {
     /// No connection over the socket, or it broke.
     #[error(transparent)]
     Ipc(#[from] IpcError),
-    /// The deadline passed.
     #[error("no answer to {method} within {after:?}")]
-    Timeout {
-        /// Which call.
-        method: &'static str,
-        /// The deadline.
-        after: Duration,
-    },
-    /// The client does not take our token.
+    Timeout { method: &'static str, after: Duration },
+    /// The client refuses our token.
     #[error("the token was refused: {0}")]
     Unauthorized(String),
-    /// An HTTP status with no answer of JSON-RPC behind it.
+    /// An HTTP status whose body holds no JSON-RPC answer.
     #[error("HTTP {status}: {what}")]
     Status {
-        /// Which.
         status: StatusCode,
-        /// The body, quoted, or where it points to.
+        /// The beginning of the body, or where the server points to.
         what: String,
     },
-    /// An answer that is not the one the method promises.
+    /// An answer without what the method promises.
     #[error("the answer cannot be read: {0}")]
     Answer(String),
-    /// The client answered with an error.
+    /// The client answered with a JSON-RPC error.
     #[error("{code}: {message}")]
-    Rpc {
-        /// Which.
-        code: Code,
-        /// Its text, bounded.
-        message: String,
-    },
+    Rpc { code: Code, message: String },
 }
 
 /// Error codes of JSON-RPC and the Engine API.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Code {
-    /// -32700.
     Parse,
-    /// -32600.
     InvalidRequest,
-    /// -32601.
     MethodNotFound,
     /// -32602; EthereumJS also says this for attributes that others call -38003.
     InvalidParams,
-    /// -32603.
     Internal,
-    /// -32000.
     Server,
     /// -38001; EthereumJS says -32001.
     UnknownPayload,
-    /// -38002.
     InvalidForkchoiceState,
-    /// -38003.
     InvalidPayloadAttributes,
-    /// -38004.
     TooLargeRequest,
-    /// -38005.
     UnsupportedFork,
-    /// -38006.
     TooDeepReorg,
-    /// Any other.
     Other(i64),
     /// The error had none.
     Missing,
@@ -130,7 +107,7 @@ impl fmt::Display for Code {
 }
 
 impl CallError {
-    /// The short word of metrics.
+    /// The word that metrics show.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Http(HttpError::Connect { .. }) | Self::Ipc(IpcError::Connect { .. }) => "unreachable",
@@ -146,7 +123,7 @@ impl CallError {
         }
     }
 
-    /// What the core is told: there is no usable answer, and why.
+    /// Tells the core that there is no usable answer, and why.
     pub fn into_status(self) -> PayloadStatus {
         PayloadStatus::Unavailable {
             reason: bounded(&self.to_string()),
@@ -154,51 +131,12 @@ impl CallError {
     }
 }
 
-/// At most [`limits::REASON_BYTES_MAX`] bytes of a text that is not ours, in one line.
-pub fn bounded(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len().min(limits::REASON_BYTES_MAX));
-    for character in text
-        .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-    {
-        if kept.len() + character.len_utf8() > limits::REASON_BYTES_MAX {
-            break;
-        }
-        kept.push(character);
-    }
-    kept
-}
-
-/// The beginning of a foreign body, so that a person can tell what it is: bounded, in one line, printable.
-pub fn quoted(body: &[u8]) -> String {
-    let body = body.trim_ascii();
-    if body.is_empty() {
-        return "an empty body".to_owned();
-    }
-    if body.starts_with(&GZIP) {
-        return "a body compressed with gzip, which we did not ask for".to_owned();
-    }
-    let shown = &body[..body.len().min(QUOTED_BYTES)];
-    let text: String = String::from_utf8_lossy(shown)
-        .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .collect();
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let more = if shown.len() < body.len() { "…" } else { "" };
-    bounded(&format!("`{text}{more}`"))
-}
-
-/// Bytes of a foreign body that are shown.
-const QUOTED_BYTES: usize = 200;
-/// What a gzip file begins with (RFC 1952).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-
-/// The JSON-RPC answer within an HTTP answer, or what it is instead.
-pub fn json_of(answer: Answer) -> Result<Bytes, CallError> {
-    let Answer { status, location, body } = answer;
+/// Takes the JSON-RPC answer out of an HTTP answer. The error says what came in its place.
+pub fn json_of(answer: HttpAnswer) -> Result<Bytes, CallError> {
+    let HttpAnswer { status, location, body } = answer;
     let is_object = body.trim_ascii_start().starts_with(b"{");
     if status.is_success() {
-        // A list is the answer to a batch, which we never send; anything else is a page for people, or nothing.
+        // A list answers a batch, which we never send. Anything else is a page for people, or nothing.
         return match is_object {
             true => Ok(body),
             false => Err(CallError::Answer(format!("HTTP {status} with {}", quoted(&body)))),
@@ -208,7 +146,7 @@ pub fn json_of(answer: Answer) -> Result<Bytes, CallError> {
         Some(location) => format!("it points to {}", bounded(&location)),
         None => quoted(&body),
     };
-    // A client's check of host names answers 403 too, so there the body must speak of the token.
+    // A client that refuses our host name answers 403 too, so the body of a 403 must speak of the token.
     let is_about_token = || {
         let text = what.to_ascii_lowercase();
         ["token", "jwt", "auth", "bearer"]
@@ -218,7 +156,7 @@ pub fn json_of(answer: Answer) -> Result<Bytes, CallError> {
     match status {
         StatusCode::UNAUTHORIZED => Err(CallError::Unauthorized(format!("HTTP {status}: {what}"))),
         StatusCode::FORBIDDEN if is_about_token() => Err(CallError::Unauthorized(format!("HTTP {status}: {what}"))),
-        // Some clients answer an error of the call with 4xx or 5xx and say in the body what it is.
+        // Some clients answer a failed call with 4xx or 5xx, and say in the body what failed.
         _ if is_object && memchr::memmem::find(&body, b"\"jsonrpc\"").is_some() => Ok(body),
         _ => Err(CallError::Status { status, what }),
     }
@@ -227,7 +165,7 @@ pub fn json_of(answer: Answer) -> Result<Bytes, CallError> {
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
 struct Envelope<T> {
-    /// Absent, or there and perhaps null: `null` is an answer, no result at all is none.
+    /// `None` if the answer has no result. A result of `null` is an answer: `Some(None)`.
     #[serde(default = "none", deserialize_with = "present")]
     result: Option<Option<T>>,
     #[serde(default)]
@@ -242,10 +180,10 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
     Option::deserialize(deserializer).map(Some)
 }
 
-/// Reads an answer; `None` if the result is `null`. Its `id` is not looked at: a connection carries one call at a time,
-/// and some clients answer with a text for a number.
+/// Reads an answer; `None` if the result is `null`. We ignore its `id`: a connection carries one call at a time, and
+/// some clients answer with a text where we sent a number.
 pub fn read<'de, T: Deserialize<'de>>(answer: &'de [u8]) -> Result<Option<T>, CallError> {
-    // A list would read as the fields in their order, and batches are not for us.
+    // serde would read a list as the fields in their order, and we send no batches.
     if !answer.trim_ascii_start().starts_with(b"{") {
         return Err(CallError::Answer(format!("it is no JSON object: {}", quoted(answer))));
     }
@@ -261,7 +199,7 @@ pub fn read<'de, T: Deserialize<'de>>(answer: &'de [u8]) -> Result<Option<T>, Ca
     }
 }
 
-/// What an error says. JSON-RPC wants an object with a code and a message; whatever else comes is shown as it is.
+/// Reads an error. JSON-RPC wants an object with a code and a message; we show anything else as it came.
 fn refusal(error: &Value) -> CallError {
     let code = error["code"].as_i64().map_or(Code::Missing, Code::of);
     let text = match (error["message"].as_str(), error.as_str()) {
@@ -358,15 +296,11 @@ mod tests {
         assert!(error(br#"{"message":"denied by policy"}"#).contains("denied by policy"));
         assert!(error(b"").contains("an empty body"));
         assert!(error(b"{\"result\":\"\xff\"}").contains("unicode"));
-        let quote = quoted(&b"\x1b[31m<html>\r\n\xff hi".repeat(100));
-        assert!(quote.len() < 2 * QUOTED_BYTES && quote.ends_with("…`"), "{quote}");
-        assert!(!quote.chars().any(char::is_control), "{quote}");
-        assert!(quoted(&[0x1f, 0x8b, 8, 0]).contains("gzip"));
     }
 
     #[test]
     fn an_http_answer_is_told_apart_by_its_status_and_body() {
-        let answer = |status: u16, body: &str| Answer {
+        let answer = |status: u16, body: &str| HttpAnswer {
             status: StatusCode::from_u16(status).expect("a status"),
             location: None,
             body: Bytes::copy_from_slice(body.as_bytes()),
@@ -405,16 +339,10 @@ mod tests {
                 "{error}"
             );
         }
-        let moved = Answer {
+        let moved = HttpAnswer {
             location: Some("https://el.example/".to_owned()),
             ..answer(301, "<html>")
         };
         assert!(json_of(moved).is_err_and(|error| error.to_string().contains("points to https://el.example/")));
-    }
-
-    #[test]
-    fn a_foreign_text_is_bounded_and_stays_on_its_line() {
-        let text = bounded(&"é\n".repeat(1000));
-        assert!(text.len() <= limits::REASON_BYTES_MAX && !text.contains('\n'));
     }
 }

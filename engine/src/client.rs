@@ -14,10 +14,11 @@ use ultramarine_types::execution::PayloadStatus;
 use ultramarine_types::limits::{BLOB_BYTES, PROOFS_PER_BLOB_MAX};
 use ultramarine_types::{Address, Hash, KzgCommitment, KzgProof};
 
-use super::call::{self, CallError, bounded};
-use super::payload::Payload;
-use super::transport::Transport;
-use super::waiting::{SLOW, Waiting};
+use crate::call::{self, CallError};
+use crate::foreign::bounded;
+use crate::payload::Payload;
+use crate::transport::Transport;
+use crate::waiting::{SLOW, Waiting};
 
 /// The methods we call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,9 +35,7 @@ pub enum Method {
     NewPayloadV3,
     /// Execute a block, Prague.
     NewPayloadV4,
-    /// A block's header.
     GetBlockByNumber,
-    /// EIP-155 chain id.
     ChainId,
 }
 
@@ -67,18 +66,17 @@ impl Method {
     }
 }
 
-/// What a client may be asked to build.
+/// The block that a client is asked to build.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attributes {
-    /// Unix seconds.
+    /// Unix time, in seconds.
     pub timestamp: u64,
-    /// Receives priority fees.
     pub fee_recipient: Address,
-    /// The block it is built on, which on our chains is its `parentBeaconBlockRoot` as well.
+    /// The parent block. On our chains it is the block's `parentBeaconBlockRoot` as well.
     pub parent: Hash,
 }
 
-/// Answer to a forkchoice update.
+/// The answer to a forkchoice update.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Forkchoice {
     /// What the client says of the head.
@@ -87,7 +85,7 @@ pub struct Forkchoice {
     pub payload_id: Option<PayloadId>,
 }
 
-/// Names a build: eight bytes in hex, which some clients write as a number. It goes back as it came.
+/// Names a build: eight bytes in hex, which some clients write as a number. We send it back as it came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PayloadId(String);
 
@@ -105,12 +103,10 @@ impl PayloadId {
     }
 }
 
-/// Answer to `getPayload`.
+/// The answer to `getPayload`.
 #[derive(Clone, Debug)]
 pub struct BuiltPayload {
-    /// The block.
     pub payload: Payload,
-    /// Its blobs.
     pub bundle: Bundle,
 }
 
@@ -119,20 +115,18 @@ pub struct BuiltPayload {
 pub struct Bundle {
     /// In block order, with their commitments.
     pub blobs: Vec<(KzgCommitment, Bytes)>,
-    /// What came as proofs, none verified: one a blob, or 128 cell proofs of it (EIP-7594), or both kinds mixed.
+    /// Proofs as they came, none verified: one for each blob, or 128 cell proofs of it (EIP-7594), or both kinds mixed.
     pub proofs: Vec<KzgProof>,
 }
 
 /// A block as `eth_getBlockByNumber` names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BlockName {
-    /// Its hash.
     pub hash: Hash,
-    /// Its number.
     pub number: u64,
 }
 
-/// One execution client.
+/// Calls the methods of one execution client.
 #[derive(Debug)]
 pub struct Client {
     transport: Transport,
@@ -147,8 +141,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client over `transport`. Every call ends within `timeout`, and `waiting` shows it; a bundle of more than
-    /// `blobs_max` blobs is refused.
+    /// A client over `transport`. Every call ends within `timeout`, and `waiting` shows it meanwhile. A bundle of more
+    /// than `blobs_max` blobs is refused.
     pub fn new(
         transport: Transport,
         timeout: Duration,
@@ -178,7 +172,7 @@ impl Client {
         }
     }
 
-    /// For messages: where the client is.
+    /// Where the client is, for messages.
     pub fn place(&self) -> String {
         self.transport.place()
     }
@@ -258,7 +252,7 @@ impl Client {
         read_built(&answer, prague, self.blobs_max)
     }
 
-    /// Has the client execute a payload that passed [`inspect`](super::payload::inspect).
+    /// Asks the client to execute a payload that passed [`inspect`](crate::inspect::inspect).
     pub async fn new_payload(
         &self,
         payload: &Payload,
@@ -305,13 +299,13 @@ impl Client {
                 self.calls[method as usize].inc();
                 self.latencies[method as usize].record(self.clock.now().since(started));
             }
-            // Failures are rare enough to look their counter up.
+            // Failures are rare, so we can afford to look their counter up.
             Err(error) => outcome_counter(&self.registry, method, error.kind()).inc(),
         }
         outcome
     }
 
-    /// Makes an exchange; says what is waited for when it takes long, at doubling intervals.
+    /// Makes an exchange. If it takes long, the log names the call, at doubling intervals.
     async fn within_the_time(&self, method: Method, body: &Bytes) -> Result<Bytes, CallError> {
         let (method, started) = (method.name(), tokio::time::Instant::now());
         let _shown = self.waiting.begin(method);
@@ -345,16 +339,16 @@ pub fn prev_randao() -> Hash {
     Hash(bytes)
 }
 
-/// Reads the answer to `engine_getPayloadV4`, or V3 before Prague: a JSON-RPC object whose `result` carries up to `blobs_max`
-/// blobs in hex. Each hex digit of a blob is read once, into the buffer that the blob then stays in.
+/// Reads the answer to `engine_getPayloadV4`, or V3 before Prague: a JSON-RPC object whose `result` carries up to
+/// `blobs_max` blobs in hex. Each hex digit of a blob is read once, into the buffer that the blob then stays in.
 pub fn read_built(answer: &[u8], prague: bool, blobs_max: usize) -> Result<BuiltPayload, CallError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Answer<'a> {
         #[serde(borrow)]
         execution_payload: WirePayload<'a>,
-        // Nothing to list is written as an empty list, as `null` or not at all. What is left out wrongly shows in the
-        // block's hash or in its blobs' versioned hashes.
+        // Clients write an empty list, `null` or nothing where they have nothing to list. If one leaves something out
+        // wrongly, the block's hash or the blobs' versioned hashes show it.
         #[serde(borrow, default)]
         blobs_bundle: Option<WireBundle<'a>>,
         #[serde(default)]
@@ -396,7 +390,7 @@ fn fixed<const N: usize>(text: &str, what: &str) -> Result<[u8; N], CallError> {
     }
 }
 
-/// `PayloadStatusV1`.
+/// `PayloadStatusV1` of the Engine API.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireStatus {
@@ -410,7 +404,7 @@ struct WireStatus {
 enum WireStatusWord {
     Valid,
     Invalid,
-    // Only V1 and V2 say this; it is an INVALID with a reason.
+    // Only V1 and V2 say this. It is an INVALID with a reason.
     InvalidBlockHash,
     Syncing,
     Accepted,
@@ -436,7 +430,7 @@ impl From<WireStatus> for PayloadStatus {
     }
 }
 
-/// `ExecutionPayloadV3`.
+/// `ExecutionPayloadV3` of the Engine API.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WirePayload<'a> {
@@ -501,7 +495,7 @@ struct WireBundle<'a> {
 }
 
 impl WireBundle<'_> {
-    /// Decodes all hex; every blob is a slice of one buffer, written once.
+    /// Decodes all hex. Every blob is a slice of one buffer, which is written once.
     fn decode(self, blobs_max: usize) -> Result<Bundle, CallError> {
         let (commitments, proofs, blobs) = (
             self.commitments.unwrap_or_default(),

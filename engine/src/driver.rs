@@ -1,94 +1,56 @@
 //! This file knows how to carry out what the core asks of the execution client.
 //!
-//! Calls of different kinds overlap, each in a task of its own. Forkchoice updates keep their order, and an import
-//! keeps its `newPayload` in that order too, because a block cannot be executed before its parent.
+//! Calls of different kinds overlap, each in a task of its own. Forkchoice updates keep their order. The `newPayload`
+//! of an import keeps that order too, because the client cannot execute a block before its parent.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
-use ultramarine_runtime::{Histogram, Io, Receiver, RingOps, Sender, TileContext};
+use ultramarine_runtime::{Histogram, Receiver, RingOps, Sender, TileContext};
 use ultramarine_types::execution::{EngineCall, EngineReply, Executed, PayloadStatus};
-use ultramarine_types::limits::{Limits, PAYLOAD_BYTES_MAX, PROOFS_PER_BLOB_MAX};
 use ultramarine_types::verify::{Verdict, VerifyJob};
-use ultramarine_types::{Address, Hash, Init, Stage};
+use ultramarine_types::{Hash, Init, Stage};
 
-use super::build::{self, Order};
-use super::call::bounded;
-use super::client::Client;
-use super::lanes::Lanes;
-use super::payload::{self, Broken, Payload};
-use super::proofs::Proofs;
-use super::startup::{self, Expected};
-use super::transport::{Endpoint, Transport};
-use super::turns::{Turn, Turns};
-use super::waiting::Waiting;
+use crate::build::{self, Order};
+use crate::client::Client;
+use crate::foreign::bounded;
+use crate::http::UrlError;
+use crate::inspect::inspect;
+use crate::options::EngineOptions;
+use crate::own_bundles::OwnBundles;
+use crate::payload::{BrokenPayload, Payload};
+use crate::proofs::Proofs;
+use crate::startup::{self, StartError};
+use crate::transport::Transport;
+use crate::turns::{Turn, Turns};
 
-/// Calls carried out at one time: a build, an execution per value in assembly, and imports waiting for their turn.
+/// Calls under way at one time: a build, an execution for each value in assembly, and imports that wait for their turn.
 const TASKS_MAX: usize = 64;
-
-/// What the driver is told once, at start.
-#[derive(Clone, Debug)]
-pub struct EngineOptions {
-    /// Where the execution client is.
-    pub endpoint: Endpoint,
-    /// What this thread runs on: decides how the Unix socket is driven.
-    pub io: Io,
-    /// Longest time one call may take.
-    pub timeout: Duration,
-    /// Where calls that take long are shown.
-    pub waiting: Waiting,
-    /// How long a build may collect transactions before it is fetched. Zero suits clients that pack the pool at once
-    /// (ethrex, EthereumJS); geth and reth improve a build for some hundred milliseconds.
-    pub build_wait: Duration,
-    /// Receives priority fees.
-    pub fee_recipient: Address,
-    /// EIP-155 chain id.
-    pub chain_id: u64,
-    /// Hash of the execution genesis block.
-    pub genesis_hash: Hash,
-    /// Unix time in seconds from which Engine API V4 is spoken.
-    pub prague_time: Option<u64>,
-    /// The chain's ceilings.
-    pub limits: Limits,
-}
-
-impl EngineOptions {
-    /// Whether a block of this time follows Prague.
-    pub fn is_prague(&self, timestamp: u64) -> bool {
-        self.prague_time.is_some_and(|time| timestamp >= time)
-    }
-
-    /// Largest answer: a built block's blobs, their proofs and the payload in hex, with quotes around each, and a mebibyte
-    /// for names and brackets.
-    pub const fn answer_bytes_max(&self) -> usize {
-        let proofs = self.limits.blobs_per_block as usize * PROOFS_PER_BLOB_MAX * (48 + 4);
-        2 * (self.limits.block_blob_bytes() + proofs + PAYLOAD_BYTES_MAX) + 1024 * 1024
-    }
-
-    /// What the client must be.
-    pub const fn expected(&self) -> Expected {
-        Expected {
-            chain_id: self.chain_id,
-            genesis_hash: self.genesis_hash,
-            prague: self.prague_time.is_some(),
-        }
-    }
-}
 
 /// The driver's ends of the links to and from the verifier's lanes.
 #[derive(Debug)]
 pub struct LaneClient {
-    /// Blobs of our own bundles.
+    /// Blobs of our own bundles, to be verified.
     pub jobs: Sender<VerifyJob>,
-    /// What was found.
+    /// The verdicts on those blobs.
     pub verdicts: Receiver<Verdict>,
 }
 
-/// Carries out calls until the node stops or the core is gone. An error is one that stops the node: the execution
-/// client is there and is not ours to work with.
+/// Why the driver stops the node.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("engine.url: {0}")]
+    Url(#[from] UrlError),
+    /// The execution client is there and is not ours to work with.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("a call to the execution client panicked: {0}")]
+    Panicked(tokio::task::JoinError),
+}
+
+/// Carries out calls until the node stops or the core is gone.
 ///
 /// Must run inside [`block_on_net`](ultramarine_runtime::block_on_net), or on a `LocalSet`.
 pub async fn run(
@@ -97,7 +59,7 @@ pub async fn run(
     replies: Sender<EngineReply>,
     lanes: LaneClient,
     ctx: TileContext,
-) -> Result<(), String> {
+) -> Result<(), EngineError> {
     let LaneClient { jobs, mut verdicts } = lanes;
     let engine = Rc::new(Engine::new(options, jobs, &ctx)?);
     let starting = Rc::clone(&engine);
@@ -113,15 +75,15 @@ pub async fn run(
             () = ctx.halt.stopped() => return Ok(()),
             started = &mut start, if !engine.ready.get() => match started {
                 Ok(()) => engine.ready.set(true),
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(error.into()),
             },
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
                 Ok(Ok(())) => {}
-                // The core is gone: the node is stopping.
+                // The core is gone, so the node stops.
                 Ok(Err(_)) => return Ok(()),
-                Err(error) => return Err(format!("a call to the execution client panicked: {error}")),
+                Err(error) => return Err(EngineError::Panicked(error)),
             },
-            Some(verdict) = verdicts.recv() => engine.lanes.settle(&verdict),
+            Some(verdict) = verdicts.recv() => engine.own_bundles.settle(&verdict),
             call = calls.recv(), if tasks.len() < TASKS_MAX => {
                 let Some(call) = call else { return Ok(()) };
                 let turn = turn_of(&call, &mut turns);
@@ -135,7 +97,7 @@ pub async fn run(
     }
 }
 
-/// The place in the order of forkchoice updates, for calls that make one.
+/// Takes a place in the order of forkchoice updates, for calls that make one.
 fn turn_of(call: &EngineCall, turns: &mut Turns) -> Option<Turn> {
     match call {
         EngineCall::Forkchoice { .. } | EngineCall::Build { .. } | EngineCall::Import { .. } => Some(turns.take()),
@@ -146,10 +108,10 @@ fn turn_of(call: &EngineCall, turns: &mut Turns) -> Option<Turn> {
 struct Engine {
     options: EngineOptions,
     client: Client,
-    lanes: Lanes,
+    own_bundles: OwnBundles,
     /// Whether the client was found to be the right one.
     ready: Cell<bool>,
-    /// Why it was not found yet, behind a colon.
+    /// Why we have not found it yet: a text that begins with a colon.
     away: RefCell<String>,
     proofs: Proofs,
     clock: ultramarine_runtime::Clock,
@@ -158,10 +120,9 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(options: EngineOptions, jobs: Sender<VerifyJob>, ctx: &TileContext) -> Result<Self, String> {
+    fn new(options: EngineOptions, jobs: Sender<VerifyJob>, ctx: &TileContext) -> Result<Self, UrlError> {
         let ring = RingOps::new(&ctx.registry, "engine");
-        let transport = Transport::new(&options.endpoint, options.io, ring, options.answer_bytes_max())
-            .map_err(|error| format!("engine.url: {error}"))?;
+        let transport = Transport::new(&options.endpoint, options.io, ring, options.answer_bytes_max())?;
         let blobs_max = options.limits.blobs_per_block as usize;
         let waiting = options.waiting.clone();
         let client = Client::new(transport, options.timeout, blobs_max, waiting, ctx.clock, &ctx.registry);
@@ -172,7 +133,7 @@ impl Engine {
         };
         Ok(Self {
             client,
-            lanes: Lanes::new(jobs),
+            own_bundles: OwnBundles::new(jobs),
             ready: Cell::new(false),
             away: RefCell::default(),
             proofs: Proofs::default(),
@@ -255,7 +216,16 @@ impl Engine {
             return Err(reason);
         }
         let started = self.clock.now();
-        let built = build::build(&self.client, &self.lanes, &self.proofs, &self.options, order, turn).await?;
+        let built = build::build(
+            &self.client,
+            &self.own_bundles,
+            &self.proofs,
+            &self.options,
+            order,
+            turn,
+        )
+        .await
+        .map_err(|error| bounded(&error.to_string()))?;
         self.build_stage.record(self.clock.now().since(started));
         Ok(built)
     }
@@ -284,7 +254,7 @@ impl Engine {
         }
         let payload = match self.inspect(init, bytes) {
             Ok(payload) => payload,
-            // Stored and decided, and not what its metadata says: the core must hear of it, and our client must not.
+            // It is stored and decided, and not what its metadata says: the core must hear of it, our client must not.
             Err(broken) => {
                 let reason = bounded(&format!("the stored payload is broken: {broken}"));
                 let skipped = PayloadStatus::Unavailable {
@@ -294,8 +264,8 @@ impl Engine {
             }
         };
         let status = self.new_payload(init, &payload).await;
-        // While the client lags it needs the target more than the block, so whatever it says it is told the head;
-        // only a block it calls invalid is not offered as one.
+        // A client that lags needs the target more than the block, so we name it the head whatever it says. Only a
+        // block that it calls invalid is not named.
         let forkchoice = match &status {
             PayloadStatus::Invalid { .. } => PayloadStatus::Unavailable {
                 reason: "not sent: the block is INVALID".to_owned(),
@@ -308,11 +278,11 @@ impl Engine {
         (status, forkchoice)
     }
 
-    fn inspect(&self, init: &Init, bytes: &Bytes) -> Result<Payload, Broken> {
-        let payload = payload::inspect(&init.metadata, bytes)?;
-        // The fork follows from the time, which the header binds; the header says which by its requests hash.
+    fn inspect(&self, init: &Init, bytes: &Bytes) -> Result<Payload, BrokenPayload> {
+        let payload = inspect(&init.metadata, bytes)?;
+        // The fork follows from the time. The header binds both: the fork shows in its requests hash.
         if payload.requests.is_some() != self.options.is_prague(init.metadata.header.timestamp) {
-            return Err(Broken::Header("requests_hash"));
+            return Err(BrokenPayload::Header("requests_hash"));
         }
         Ok(payload)
     }
@@ -347,7 +317,7 @@ impl Engine {
         }
     }
 
-    /// Why the client cannot be asked yet.
+    /// Why we cannot ask the client yet; `None` if we can.
     fn unavailable(&self) -> Option<PayloadStatus> {
         (!self.ready.get()).then(|| PayloadStatus::Unavailable {
             reason: bounded(&format!(

@@ -6,12 +6,12 @@ use alloy_eips::eip7685::Requests;
 use alloy_primitives::{B64, B256, U256};
 use ultramarine_types::{Address, ExecutionHeader, Hash};
 
-use super::payload::Payload;
+use crate::payload::Payload;
 
 /// A payload's header, with the hash it claims beside the hash it has.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Computed {
-    /// All fields, roots recomputed, with `block_hash` as the payload claims it.
+    /// All fields, with recomputed roots and the `block_hash` that the payload claims.
     pub claimed: ExecutionHeader,
     /// keccak-256 of the RLP of these fields.
     pub block_hash: Hash,
@@ -53,7 +53,7 @@ pub fn of(payload: &Payload, parent_beacon_block_root: &Hash) -> Computed {
         requests_hash,
         ..Header::default()
     };
-    // A base fee that 64 bits cannot hold hashes as if it were absent, which no claimed hash equals.
+    // If 64 bits cannot hold the base fee, the header hashes as if it had none: no claimed hash equals that.
     let block_hash = hash(header.hash_slow());
     let claimed = ExecutionHeader {
         parent_hash: hash(v1.parent_hash),
@@ -79,7 +79,7 @@ pub fn of(payload: &Payload, parent_beacon_block_root: &Hash) -> Computed {
     Computed { claimed, block_hash }
 }
 
-/// The name of the first field in which two headers differ.
+/// Names the first field in which two headers differ.
 pub fn first_difference(left: &ExecutionHeader, right: &ExecutionHeader) -> Option<&'static str> {
     macro_rules! compare {
         ($($field:ident),+ $(,)?) => {{

@@ -1,6 +1,6 @@
 //! This file knows how to speak HTTP/1.1 to one server: connections kept alive, one retry when an idle one was reset.
 //!
-//! Plain TCP only. The execution client and the node's own API stand on loopback or on a network of the operator's.
+//! Plain TCP only: the execution client and the node's own API listen on loopback, or on the operator's own network.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -40,19 +40,17 @@ struct Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // It would end by itself, but not while it writes to a server that does not read.
+        // The task ends by itself, unless it is writing to a server that does not read.
         self.task.abort();
     }
 }
 
-/// A whole answer.
+/// A whole answer, whatever its status.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// HTTP status.
+pub struct HttpAnswer {
     pub status: StatusCode,
-    /// Where the server would rather be asked.
+    /// Where a redirecting server points to.
     pub location: Option<String>,
-    /// Body.
     pub body: Bytes,
 }
 
@@ -61,39 +59,25 @@ pub struct Answer {
 pub enum HttpError {
     /// Nothing listens there, or the name does not resolve.
     #[error("cannot connect to {authority}: {source}")]
-    Connect {
-        /// Host and port.
-        authority: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    Connect { authority: String, source: std::io::Error },
     /// The exchange broke off.
     #[error("the exchange with {authority} broke off: {source}")]
-    Broken {
-        /// Host and port.
-        authority: String,
-        /// Why.
-        source: hyper::Error,
-    },
+    Broken { authority: String, source: hyper::Error },
     /// The request itself cannot be written down.
     #[error("the request is not valid HTTP: {0}")]
     Request(#[from] hyper::http::Error),
-    /// The answer is larger than any that makes sense.
+    /// The answer is larger than any answer to our calls can be.
     #[error("the answer is above {max} bytes")]
     Oversize {
-        /// The bound.
+        /// In bytes, and without the head.
         max: usize,
     },
-    /// The answer is compressed, and we read no such answers.
+    /// The answer is compressed, which we do not read.
     #[error(
-        "{authority} compresses its answers ({encoding}), which we did not ask for: turn that off there, or in the proxy before it"
+        "{authority} compresses its answers ({encoding}), which we did not ask for: turn that off there, or in the \
+         proxy before it"
     )]
-    Encoded {
-        /// Host and port.
-        authority: String,
-        /// The content's encoding.
-        encoding: String,
-    },
+    Encoded { authority: String, encoding: String },
 }
 
 impl HttpError {
@@ -119,18 +103,17 @@ impl HttpClient {
         })
     }
 
-    /// Host and port.
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
     /// Posts JSON to the URL's path, with a bearer token if one is given.
-    pub async fn post(&self, body: Bytes, token: Option<&str>) -> Result<Answer, HttpError> {
+    pub async fn post(&self, body: Bytes, token: Option<&str>) -> Result<HttpAnswer, HttpError> {
         self.exchange(&Method::POST, &self.path, &body, token).await
     }
 
     /// Gets a path below the URL's; `path` begins with a slash.
-    pub async fn get(&self, path: &str) -> Result<Answer, HttpError> {
+    pub async fn get(&self, path: &str) -> Result<HttpAnswer, HttpError> {
         let path = format!("{}{path}", self.path.trim_end_matches('/'));
         self.exchange(&Method::GET, &path, &Bytes::new(), None).await
     }
@@ -141,9 +124,9 @@ impl HttpClient {
         path: &str,
         body: &Bytes,
         token: Option<&str>,
-    ) -> Result<Answer, HttpError> {
-        // Servers close idle connections whenever they like, and one may be closing while we write. Every request of
-        // ours may safely be repeated, so a kept connection that fails is replaced once by a fresh one.
+    ) -> Result<HttpAnswer, HttpError> {
+        // A server may close an idle connection just while we write. All our requests may safely be repeated, so if a
+        // kept connection fails, we try once more with a fresh one.
         if let Some(mut kept) = self.take_idle().await {
             match kept
                 .sender
@@ -187,7 +170,7 @@ impl HttpClient {
         Ok(request.body(Full::new(body))?)
     }
 
-    async fn finish(&self, connection: Connection, response: Response<Incoming>) -> Result<Answer, HttpError> {
+    async fn finish(&self, connection: Connection, response: Response<Incoming>) -> Result<HttpAnswer, HttpError> {
         let status = response.status();
         let header = |name: HeaderName| response.headers().get(name)?.to_str().ok();
         let location = header(LOCATION).map(str::to_owned);
@@ -219,7 +202,7 @@ impl HttpClient {
         if free.len() < IDLE_MAX {
             free.push(connection);
         }
-        Ok(Answer {
+        Ok(HttpAnswer {
             status,
             location,
             body: body.into(),
@@ -236,7 +219,7 @@ impl HttpClient {
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|source| self.broken(source))?;
-        // Its error is seen by the request it fails.
+        // The request that it fails sees its error.
         let task = tokio::spawn(async move { drop(connection.await) });
         Ok(Connection { sender, task })
     }
@@ -325,7 +308,11 @@ mod tests {
     async fn an_answer_above_the_bound_is_cut_off_whether_announced_or_not() {
         for reply in [
             "HTTP/1.1 200 OK\r\ncontent-length: 101\r\n\r\n",
-            "HTTP/1.1 200 OK\r\n\r\n0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789x",
+            concat!(
+                "HTTP/1.1 200 OK\r\n\r\n",
+                "01234567890123456789012345678901234567890123456789",
+                "01234567890123456789012345678901234567890123456789x"
+            ),
         ] {
             let client = HttpClient::new(&server(reply).await, 100).expect("a URL");
             let error = client.get("/").await.expect_err("too much");

@@ -1,7 +1,7 @@
 //! This file knows how to speak JSON-RPC over a Unix socket, on the ring where there is one.
 //!
-//! Clients write one JSON value per answer and mark its end only by its last brace ([`ValueEnd`]). Each connection carries
-//! one call at a time; calls that overlap use connections of their own.
+//! Clients write one JSON value for each answer, and nothing but its last brace marks its end ([`ValueEnd`]). Each
+//! connection carries one call at a time. Calls that overlap use connections of their own.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -13,15 +13,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_uring::buf::BoundedBuf;
 use ultramarine_runtime::{Io, RingOps};
 
-use super::call::quoted;
-use super::value_end::{Found, ValueEnd};
+use crate::foreign::quoted;
+use crate::value_end::{PieceScan, ValueEnd};
 
 /// Idle connections kept: as many as calls of different kinds overlap.
 const IDLE_MAX: usize = 8;
 /// Bytes asked for in one read.
 const READ_BYTES: usize = 256 * 1024;
-/// An answer above this gets room for the largest there was at once: to grow, it would be copied again and again.
+/// A larger answer gets, at once, as much room as the largest answer so far: a growing buffer is copied again and
+/// again.
 const LARGE: usize = 4 * READ_BYTES;
+
+// An answer that gets room for the largest has been read at least once.
+const _: () = assert!(READ_BYTES < LARGE);
 
 /// The socket of a client, and the connections to it that are free.
 #[derive(Debug)]
@@ -40,27 +44,14 @@ pub struct IpcClient {
 pub enum IpcError {
     /// The socket is not there, or nobody listens.
     #[error("cannot connect to {}: {source}", path.display())]
-    Connect {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Connect { path: PathBuf, source: io::Error },
     /// The exchange broke off.
     #[error("the exchange over {} broke off: {source}", path.display())]
-    Broken {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The answer is larger than any that makes sense.
+    Broken { path: PathBuf, source: io::Error },
+    /// The answer is larger than any answer to our calls can be.
     #[error("the answer is above {max} bytes")]
-    Oversize {
-        /// The bound.
-        max: usize,
-    },
-    /// What answers speaks something else.
+    Oversize { max: usize },
+    /// Whatever answers does not speak JSON-RPC.
     #[error("the answer is no JSON object: {0}")]
     Foreign(String),
 }
@@ -78,14 +69,13 @@ impl IpcClient {
         }
     }
 
-    /// The socket's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Sends one call and reads its answer.
     pub async fn exchange(&self, body: &Bytes) -> Result<Bytes, IpcError> {
-        // As over HTTP: calls may safely be repeated, so a kept connection that fails is replaced once.
+        // As over HTTP: all calls may safely be repeated, so if a kept connection fails, we try a fresh one.
         let kept = self.idle.borrow_mut().pop();
         if let Some(mut kept) = kept {
             match self.call(&mut kept, body).await {
@@ -135,17 +125,17 @@ impl IpcClient {
                 });
             }
             match value.find(&bytes[before..]) {
-                Found::More => {}
-                Found::End(end) => {
+                PieceScan::More => {}
+                PieceScan::End(end) => {
                     let end = before + end;
                     return Ok(Whole { bytes, end });
                 }
-                Found::NoValue => return Err(IpcError::Foreign(quoted(&bytes))),
+                PieceScan::NoValue => return Err(IpcError::Foreign(quoted(&bytes))),
             }
         }
     }
 
-    /// The answer alone. Its connection is kept, unless something follows that nobody asked for.
+    /// Cuts the answer out. Keeps the connection, unless something follows that nobody asked for.
     fn finish(&self, connection: Connection, whole: Whole) -> Bytes {
         let Whole { mut bytes, end } = whole;
         self.largest.set(self.largest.get().max(end));
@@ -158,7 +148,7 @@ impl IpcClient {
     }
 }
 
-/// What was read up to the end of an answer, and where in it the answer ends.
+/// The bytes read until an answer was whole, and where in them the answer ends.
 struct Whole {
     bytes: Vec<u8>,
     end: usize,
@@ -180,14 +170,14 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Connects at once or not at all: on the ring a full queue of connections would be waited for, and waits that are
-    /// given up stay with the kernel.
+    /// Connects at once or not at all: the ring would wait for a full queue of connections, and a wait that we give up
+    /// stays with the kernel.
     async fn open(path: &Path, io: Io) -> io::Result<Self> {
         let stream = tokio::net::UnixStream::connect(path).await?;
         match io {
             Io::Uring => {
                 let stream = stream.into_std()?;
-                // The ring waits by itself; for a socket that refuses to block it would not.
+                // The ring waits for us, but not on a socket that refuses to block.
                 stream.set_nonblocking(false)?;
                 Ok(Self::Ring(tokio_uring::net::UnixStream::from_std(stream)))
             }
@@ -208,8 +198,8 @@ impl Connection {
         }
     }
 
-    /// Appends what has arrived, at most as much as there is room, and [`READ_BYTES`] of room at least; zero at the end
-    /// of the stream.
+    /// Appends what has arrived, as far as there is room: [`READ_BYTES`] or more. Returns how many bytes; zero at the
+    /// end of the stream.
     async fn read(&mut self, into: &mut Vec<u8>, ring: &RingOps) -> io::Result<usize> {
         into.reserve(READ_BYTES);
         match self {
@@ -229,8 +219,8 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // What a call that was given up has submitted stays with the kernel until the kernel answers, and the socket
-        // with it. Shut down, it answers at once.
+        // If a call was given up, the kernel keeps what it submitted, and the socket, until it answers. A socket that
+        // is shut down answers at once.
         if let Self::Ring(stream) = self {
             let _ = stream.shutdown(Shutdown::Both);
         }

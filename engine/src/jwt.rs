@@ -12,7 +12,7 @@ use sha2::Sha256;
 
 /// Bytes of the secret (execution-apis, authentication.md).
 pub const SECRET_BYTES: usize = 32;
-/// A secret file holds 64 hex digits, a prefix and a line end; more is some other file.
+/// A secret file holds 64 hex digits, perhaps a prefix and a line end. A longer file is some other file.
 const FILE_BYTES_MAX: u64 = 256;
 
 /// The secret shared with the execution client.
@@ -24,28 +24,17 @@ pub struct Secret([u8; SECRET_BYTES]);
 pub enum SecretError {
     /// It cannot be read.
     #[error("cannot read the JWT secret {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     /// Others may read or write it.
-    #[error("the JWT secret {} has mode {mode:04o}: others may read it; run `chmod 600 {}`", path.display(), path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    #[error(
+        "the JWT secret {} has mode {mode:04o}: others may read it; run `chmod 600 {}`",
+        path.display(),
+        path.display()
+    )]
+    Open { path: PathBuf, mode: u32 },
     /// Not 32 bytes of hex.
     #[error("the JWT secret {} must hold 32 bytes as 64 hex digits: {what}", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
+    Format { path: PathBuf, what: String },
 }
 
 impl Secret {
@@ -61,7 +50,7 @@ impl Secret {
             source,
         };
         let file = std::fs::File::open(path).map_err(read)?;
-        // The open file is asked, not the path, so that nobody can swap it in between.
+        // We ask the open file, not the path, so that nobody can swap it in between.
         let mode = file.metadata().map_err(read)?.mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(SecretError::Open {

@@ -10,24 +10,34 @@
 //!
 //! - A *payload* is an execution block as the Engine API carries it; its *canonical bytes* ([`payload`]) are what the
 //!   value id binds and what peers stream to each other.
-//! - A *bundle* is what our client hands us beside a payload it built: blobs, commitments, proofs. What it lacks of the
-//!   proofs is made here ([`proofs`]).
+//! - A *bundle* is what our client hands us with a payload it built: blobs, commitments, proofs. We make the proofs
+//!   that it lacks ([`proofs`]).
 //! - A *turn* ([`turns`]) is a place in the order of forkchoice updates.
 //!
-//! Keeps: bytes are only executed after [`payload::inspect`] found them to be what the metadata says; forkchoice
-//! updates reach the client in the order they were asked for; every call has a deadline and a bound on its answer, and
-//! one that takes long is named ([`waiting`]);
-//! what the client says is told apart in full, and a missing answer is never taken for one.
+//! Where to look:
+//! - whether this is the right client: [`startup`];
+//! - whether a block that our client built may be proposed: [`build`];
+//! - whether bytes from peers may be executed: [`inspect`](inspect::inspect);
+//! - how a call ended: [`call`].
+//!
+//! Keeps:
+//! - The client executes bytes only after [`inspect`](inspect::inspect) found them to be what the metadata says.
+//! - Forkchoice updates reach the client in the order in which the core asked for them.
+//! - Every call has a deadline and a bound on its answer. A call that takes long is named ([`waiting`]).
+//! - What the client says is told apart in full, and a missing answer is never taken for one.
 
 pub mod build;
 pub mod call;
 pub mod client;
 pub mod driver;
+pub mod foreign;
 pub mod header;
 pub mod http;
+pub mod inspect;
 pub mod ipc;
 pub mod jwt;
-pub mod lanes;
+pub mod options;
+pub mod own_bundles;
 pub mod payload;
 pub mod proofs;
 pub mod startup;
@@ -36,8 +46,9 @@ pub mod turns;
 pub mod value_end;
 pub mod waiting;
 
-pub use driver::{EngineOptions, LaneClient, run};
+pub use driver::{EngineError, LaneClient, run};
 pub use jwt::Secret;
+pub use options::EngineOptions;
 pub use startup::StartError;
 pub use transport::Endpoint;
 pub use waiting::Waiting;

@@ -1,4 +1,4 @@
-//! This file knows the canonical bytes of a payload, and whether they are what a value's metadata says.
+//! This file knows the canonical bytes of a payload.
 //!
 //! ```text
 //!   version  u8        1
@@ -12,14 +12,11 @@
 
 use alloy_consensus::{EthereumTxEnvelope, TxEip4844};
 use alloy_eips::eip2718::Decodable2718;
-use alloy_eips::eip4844::kzg_to_versioned_hash;
 use alloy_primitives::{B256, Bytes};
 use alloy_rpc_types_engine::ExecutionPayloadV3;
 use ssz::{Decode, Encode};
 use ultramarine_types::canonical::sha256;
-use ultramarine_types::{Hash, ValueMetadata, limits};
-
-use super::header;
+use ultramarine_types::{Hash, limits};
 
 /// The one layout there is.
 const VERSION: u8 = 1;
@@ -27,7 +24,7 @@ const VERSION: u8 = 1;
 const BLOB_TRANSACTION: u8 = 3;
 /// Least gas of a transaction (Yellow Paper, G_transaction): a block's gas bounds how many it can hold.
 const TRANSACTION_GAS_MIN: u64 = 21_000;
-/// Where SSZ of `ExecutionPayloadV3` keeps the offset of its transactions: behind 504 bytes of fixed fields and offsets.
+/// Where SSZ of `ExecutionPayloadV3` keeps the offset of its transactions: after 504 bytes of fixed fields and offsets.
 const TRANSACTIONS_AT: usize = 504;
 /// Request types are one byte and strictly ascending, so there are never more.
 const REQUESTS_MAX: usize = 255;
@@ -37,13 +34,13 @@ const REQUESTS_MAX: usize = 255;
 pub struct Payload {
     /// The EIP-7685 requests, type byte first; `None` before Prague.
     pub requests: Option<Vec<Bytes>>,
-    /// Everything else.
+    /// The block itself, with its transactions.
     pub execution: ExecutionPayloadV3,
 }
 
 /// Why bytes are no payload.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Malformed {
+pub enum MalformedPayload {
     /// A length points past the end.
     #[error("payload bytes end inside the {0}")]
     Truncated(&'static str),
@@ -59,15 +56,13 @@ pub enum Malformed {
     /// More than any block of ours may have.
     #[error("payload is {0} bytes, above {max}", max = limits::PAYLOAD_BYTES_MAX)]
     Oversize(usize),
-    /// More transactions than the block's gas pays for; each would be hashed before a client could refuse it.
+    /// More transactions than the block's gas pays for. We would hash each before a client could refuse the block.
     #[error("payload lists {count} transactions; gas of {gas_limit} pays for {}", gas_limit / TRANSACTION_GAS_MIN)]
     Transactions {
-        /// How many.
         count: usize,
         /// The block's gas limit.
         gas_limit: u64,
     },
-    /// Not an `ExecutionPayloadV3`.
     #[error("payload is not SSZ of ExecutionPayloadV3: {0}")]
     Ssz(String),
     /// It decodes, but another encoding is the canonical one.
@@ -75,12 +70,11 @@ pub enum Malformed {
     NotCanonical,
 }
 
-/// A rule that the bytes of a value break. It is bound by the value id, so it is the origin proposer's fault.
+/// A rule that the bytes of a value break. The value id binds the bytes, so the origin proposer is at fault.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Broken {
-    /// Not a payload.
+pub enum BrokenPayload {
     #[error(transparent)]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] MalformedPayload),
     /// Not the bytes the metadata hashes.
     #[error("payload bytes do not hash to the metadata's payload hash")]
     PayloadHash,
@@ -90,12 +84,12 @@ pub enum Broken {
     /// The header does not hash to the block hash.
     #[error("block hash is {claimed}, the header hashes to {computed}")]
     BlockHash {
-        /// In the metadata.
+        /// What the metadata says.
         claimed: Hash,
         /// keccak-256 of the RLP header.
         computed: Hash,
     },
-    /// The execution client does not judge withdrawals, so a list that is not empty mints money.
+    /// The execution client does not judge withdrawals, so any withdrawal would mint money.
     #[error("payload has {0} withdrawals; our chains have none")]
     Withdrawals(usize),
     /// Empty, unordered or repeated requests.
@@ -115,9 +109,16 @@ pub enum Broken {
 }
 
 impl Payload {
-    /// Whether its requests are as everybody will demand: none empty, ascending by type (EIP-7685), so fewer than 256.
-    pub fn check_requests(&self) -> Result<(), Broken> {
-        check_requests_order(self.requests.as_deref().unwrap_or_default())
+    /// Checks its requests as the Engine API does (EIP-7685): none empty, types strictly ascending, so fewer than 256.
+    pub fn check_requests(&self) -> Result<(), BrokenPayload> {
+        let requests = self.requests.as_deref().unwrap_or_default();
+        let has_data = requests.iter().all(|request| request.len() > 1);
+        let ascends = requests.windows(2).all(|pair| pair[0].first() < pair[1].first());
+        if has_data && ascends {
+            Ok(())
+        } else {
+            Err(BrokenPayload::RequestsOrder)
+        }
     }
 
     /// The canonical bytes.
@@ -142,22 +143,24 @@ impl Payload {
     }
 
     /// Reads canonical bytes; anything else is refused.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, MalformedPayload> {
         Self::decode_within(bytes, u64::MAX)
     }
 
-    /// Reads canonical bytes of a block with this gas limit; a list of transactions that it cannot pay for is refused before
-    /// any of them is looked at.
-    fn decode_within(bytes: &[u8], gas_limit: u64) -> Result<Self, Malformed> {
+    /// Reads canonical bytes of a block with this gas limit. Refuses a list of transactions that the gas cannot pay for
+    /// before it looks at any of them.
+    pub fn decode_within(bytes: &[u8], gas_limit: u64) -> Result<Self, MalformedPayload> {
         if bytes.len() > limits::PAYLOAD_BYTES_MAX {
-            return Err(Malformed::Oversize(bytes.len()));
+            return Err(MalformedPayload::Oversize(bytes.len()));
         }
-        let (&[version, fork, count], mut rest) = bytes.split_first_chunk::<3>().ok_or(Malformed::Truncated("head"))?;
+        let (&[version, fork, count], mut rest) = bytes
+            .split_first_chunk::<3>()
+            .ok_or(MalformedPayload::Truncated("head"))?;
         if version != VERSION {
-            return Err(Malformed::Version(version));
+            return Err(MalformedPayload::Version(version));
         }
         let requests = match fork {
-            0 if count != 0 => return Err(Malformed::Requests(count)),
+            0 if count != 0 => return Err(MalformedPayload::Requests(count)),
             0 => None,
             1 => {
                 let mut requests = Vec::with_capacity(usize::from(count).min(REQUESTS_MAX));
@@ -168,17 +171,17 @@ impl Payload {
                 }
                 Some(requests)
             }
-            other => return Err(Malformed::Fork(other)),
+            other => return Err(MalformedPayload::Fork(other)),
         };
-        let count = transactions_listed(rest).ok_or(Malformed::Truncated("list of transactions"))?;
+        let count = transactions_listed(rest).ok_or(MalformedPayload::Truncated("list of transactions"))?;
         if count as u64 > gas_limit / TRANSACTION_GAS_MIN {
-            return Err(Malformed::Transactions { count, gas_limit });
+            return Err(MalformedPayload::Transactions { count, gas_limit });
         }
         let execution =
-            ExecutionPayloadV3::from_ssz_bytes(rest).map_err(|error| Malformed::Ssz(format!("{error:?}")))?;
+            ExecutionPayloadV3::from_ssz_bytes(rest).map_err(|error| MalformedPayload::Ssz(format!("{error:?}")))?;
         let payload = Self { requests, execution };
         if payload.encode() != bytes {
-            return Err(Malformed::NotCanonical);
+            return Err(MalformedPayload::NotCanonical);
         }
         Ok(payload)
     }
@@ -189,12 +192,12 @@ impl Payload {
     }
 
     /// The versioned hashes that the blob transactions name, in block order.
-    pub fn versioned_hashes(&self) -> Result<Vec<B256>, Broken> {
+    pub fn versioned_hashes(&self) -> Result<Vec<B256>, BrokenPayload> {
         Ok(self.hashes_by_transaction()?.concat())
     }
 
     /// The versioned hashes of each blob transaction, in block order.
-    pub fn hashes_by_transaction(&self) -> Result<Vec<Vec<B256>>, Broken> {
+    pub fn hashes_by_transaction(&self) -> Result<Vec<Vec<B256>>, BrokenPayload> {
         let mut hashes = Vec::new();
         for (index, transaction) in self.transactions().iter().enumerate() {
             if transaction.first() != Some(&BLOB_TRANSACTION) {
@@ -204,15 +207,15 @@ impl Payload {
                 Ok(EthereumTxEnvelope::Eip4844(signed)) => {
                     hashes.push(signed.tx().blob_versioned_hashes.clone());
                 }
-                Ok(_) | Err(_) => return Err(Broken::Transaction(index)),
+                Ok(_) | Err(_) => return Err(BrokenPayload::Transaction(index)),
             }
         }
         Ok(hashes)
     }
 }
 
-/// How many transactions SSZ of an `ExecutionPayloadV3` lists: its list begins with one offset each, and the first of them
-/// points behind them all. What is claimed is not checked further; the decoder does that.
+/// How many transactions SSZ of an `ExecutionPayloadV3` claims to list. The list begins with one offset for each, and
+/// the first offset points behind them all. The decoder checks the claim.
 fn transactions_listed(execution: &[u8]) -> Option<usize> {
     let offset = |at: usize| {
         let bytes = execution.get(at..)?.first_chunk::<4>()?;
@@ -222,67 +225,13 @@ fn transactions_listed(execution: &[u8]) -> Option<usize> {
     if from == to { Some(0) } else { Some(offset(from)? / 4) }
 }
 
-fn split_request(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+fn split_request(bytes: &[u8]) -> Result<(&[u8], &[u8]), MalformedPayload> {
     let (length, rest) = bytes
         .split_first_chunk::<4>()
-        .ok_or(Malformed::Truncated("request's length"))?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| Malformed::Truncated("request"))?;
-    rest.split_at_checked(length).ok_or(Malformed::Truncated("request"))
-}
-
-/// Checks that `bytes` are exactly what `metadata` says, by recomputing everything, and returns them decoded.
-///
-/// What depends on the parent, on the clock or on the chain's bounds is not looked at here.
-pub fn inspect(metadata: &ValueMetadata, bytes: &[u8]) -> Result<Payload, Broken> {
-    let payload = Payload::decode_within(bytes, metadata.header.gas_limit)?;
-    if usize::try_from(metadata.payload_bytes) != Ok(bytes.len()) || sha256(bytes) != metadata.payload_hash {
-        return Err(Broken::PayloadHash);
-    }
-    let withdrawals = payload.execution.payload_inner.withdrawals.len();
-    if withdrawals != 0 {
-        return Err(Broken::Withdrawals(withdrawals));
-    }
-    check_requests_order(payload.requests.as_deref().unwrap_or_default())?;
-    let computed = header::of(&payload, &metadata.header.parent_beacon_block_root);
-    if computed.claimed.block_hash != computed.block_hash {
-        return Err(Broken::BlockHash {
-            claimed: computed.claimed.block_hash,
-            computed: computed.block_hash,
-        });
-    }
-    if let Some(field) = header::first_difference(&metadata.header, &computed.claimed) {
-        return Err(Broken::Header(field));
-    }
-    check_versioned_hashes(&payload, metadata)?;
-    Ok(payload)
-}
-
-/// The Engine API wants types strictly ascending and no request without data.
-fn check_requests_order(requests: &[Bytes]) -> Result<(), Broken> {
-    let has_data = requests.iter().all(|request| request.len() > 1);
-    let ascends = requests.windows(2).all(|pair| pair[0].first() < pair[1].first());
-    if has_data && ascends {
-        Ok(())
-    } else {
-        Err(Broken::RequestsOrder)
-    }
-}
-
-fn check_versioned_hashes(payload: &Payload, metadata: &ValueMetadata) -> Result<(), Broken> {
-    let named = payload.versioned_hashes()?;
-    let equal = named.len() == metadata.commitments.len()
-        && named
-            .iter()
-            .zip(&metadata.commitments)
-            .all(|(hash, commitment)| *hash == kzg_to_versioned_hash(&commitment.0));
-    if equal {
-        Ok(())
-    } else {
-        Err(Broken::VersionedHashes {
-            transactions: named.len(),
-            commitments: metadata.commitments.len(),
-        })
-    }
+        .ok_or(MalformedPayload::Truncated("request's length"))?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| MalformedPayload::Truncated("request"))?;
+    rest.split_at_checked(length)
+        .ok_or(MalformedPayload::Truncated("request"))
 }
 
 /// SHA-256 of each chunk of payload bytes.
@@ -290,5 +239,7 @@ pub fn chunk_hashes(bytes: &[u8]) -> Vec<Hash> {
     bytes.chunks(limits::PAYLOAD_CHUNK_BYTES).map(sha256).collect()
 }
 
+#[cfg(test)]
+pub mod fixtures;
 #[cfg(test)]
 mod tests;

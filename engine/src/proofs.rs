@@ -1,16 +1,16 @@
 //! This file knows which proof of a bundle belongs to which blob, and makes those that are missing.
 //!
-//! Our chains want one proof a blob (EIP-4844). Some clients pool transactions with 128 cell proofs a blob (EIP-7594)
-//! before Osaka, and list whatever proofs they have, one transaction behind the other:
+//! Our chains want one proof for each blob (EIP-4844). Before Osaka, some clients pool transactions with 128 cell
+//! proofs for each blob (EIP-7594), and list whatever proofs they have, one transaction behind the other:
 //!
 //! ```text
 //!   transactions      A: 2 blobs     B: 1 blob       C: 1 blob
 //!   proofs            a₀ a₁          b₀ … b₁₂₇       c₀            131 for 4 blobs: one blob has cell proofs
 //! ```
 //!
-//! The list does not say which is which. The number of proofs says how many blobs have cell proofs; where that leaves a
-//! choice, a proof is tried. What was assigned is judged by the lanes, and made anew where it does not hold, so a wrong
-//! guess costs time alone.
+//! The list does not say which is which. The number of proofs says how many blobs have cell proofs. Where that leaves a
+//! choice, we try a proof. The lanes judge what we assigned, and we make a new proof where one does not hold. So a
+//! wrong guess costs time alone.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,12 +23,18 @@ use ultramarine_types::assembly::BlobPart;
 use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, PROOFS_PER_BLOB_MAX};
 use ultramarine_types::{Height, KzgCommitment, KzgProof};
 
-use super::client::Bundle;
-use super::lanes::Lanes;
+use crate::client::Bundle;
+use crate::own_bundles::{BundleError, OwnBundles};
 
-/// Proofs remembered: of several of the largest blocks, 100 bytes each.
+/// Proofs remembered, 100 bytes each: those of four of the largest blocks.
 const REMEMBERED_MAX: usize = 4 * BLOBS_PER_BLOCK_MAX as usize;
-/// What more a blob with cell proofs has than one without.
+/// Proofs that are being made at one time: one for each blob of the largest block.
+const UNDER_WAY_MAX: usize = BLOBS_PER_BLOCK_MAX as usize;
+
+// Forgetting keeps what is being made, so there must be room behind it.
+const _: () = assert!(REMEMBERED_MAX > UNDER_WAY_MAX);
+
+/// How many more proofs a blob with cell proofs has.
 const CELLS_MORE: usize = PROOFS_PER_BLOB_MAX - 1;
 /// The point at infinity, compressed: the proof of a blob whose elements are all the same.
 const INFINITY: KzgProof = {
@@ -36,6 +42,21 @@ const INFINITY: KzgProof = {
     bytes[0] = 0xc0;
     KzgProof(bytes)
 };
+
+/// Why a bundle has not one proof a blob.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofsError {
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// A proof takes tens of milliseconds; the next build finds those that were made meanwhile.
+    #[error(
+        "the execution client has cell proofs alone for some of the block's {count} blobs, and {missing} blob proofs \
+         are not made yet; they are being made"
+    )]
+    NotMade { count: usize, missing: usize },
+    #[error("assigning proofs: {0}")]
+    Assigning(tokio::task::JoinError),
+}
 
 /// Makes proofs on threads of their own, and remembers them. A clone is the same.
 #[derive(Clone, Debug)]
@@ -52,7 +73,7 @@ struct Shared {
 
 impl Default for Proofs {
     fn default() -> Self {
-        // Half the machine: the blocks of others must be verified meanwhile.
+        // Half the machine: meanwhile we must verify the blocks of others.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             shared: Rc::new(Shared {
@@ -64,17 +85,40 @@ impl Default for Proofs {
     }
 }
 
+impl Shared {
+    /// Notes a proof, or that it is being made.
+    fn remember(&self, commitment: KzgCommitment, proof: Option<KzgProof>) {
+        let mut known = self.known.borrow_mut();
+        if known.len() >= REMEMBERED_MAX {
+            known.retain(|_, proof| proof.is_none());
+        }
+        known.insert(commitment, proof);
+        assert!(known.len() <= REMEMBERED_MAX, "memory of proofs is bounded");
+    }
+
+    /// Looked at when a proof begins to be made, which costs a thousand times more.
+    fn check_whole(&self) {
+        let known = self.known.borrow();
+        let under_way = known.values().filter(|proof| proof.is_none()).count();
+        assert!(
+            under_way <= UNDER_WAY_MAX,
+            "no more proofs are made at a time than a block has blobs"
+        );
+    }
+}
+
 impl Proofs {
-    /// The blobs of a bundle with one proof each, not verified yet unless the bundle was mixed. `transactions` says how
-    /// many blobs each has. What is not made `within` that time goes on being made, for the next build.
+    /// Gives each blob of a bundle one proof. Unless the bundle was mixed, they are not verified yet. `transactions`
+    /// says how many blobs each transaction has. If a proof is not made `within` that time, its making goes on for the
+    /// next build.
     pub async fn complete(
         &self,
-        lanes: &Lanes,
+        own_bundles: &OwnBundles,
         height: Height,
         transactions: &[usize],
         bundle: Bundle,
         within: Duration,
-    ) -> Result<Vec<(KzgCommitment, BlobPart)>, String> {
+    ) -> Result<Vec<(KzgCommitment, BlobPart)>, ProofsError> {
         if bundle.proofs.len() == bundle.blobs.len() {
             let Bundle { blobs, proofs } = bundle;
             return Ok(blobs.into_iter().zip(proofs).map(with_proof).collect());
@@ -85,7 +129,7 @@ impl Proofs {
             "the execution client lists {given} proofs for {count} blobs: some of its pool come with cell proofs"
         );
         let until = tokio::time::Instant::now() + within;
-        let mut found = self.assigned(lanes, height, transactions, &bundle).await?;
+        let mut found = self.assigned(own_bundles, height, transactions, &bundle).await?;
         for (blob, proof) in bundle.blobs.iter().zip(&mut found) {
             if proof.is_none() {
                 *proof = self.remembered(&blob.0);
@@ -94,7 +138,7 @@ impl Proofs {
                 self.make(blob);
             }
         }
-        // Every wait is asked for before it is looked, so that no proof is missed in between.
+        // We ask to be woken before we look, so that we miss no proof in between.
         loop {
             let made = self.shared.made.notified();
             for ((commitment, _), proof) in bundle.blobs.iter().zip(&mut found) {
@@ -105,24 +149,21 @@ impl Proofs {
                 break;
             }
             if tokio::time::timeout_at(until, made).await.is_err() {
-                return Err(format!(
-                    "the execution client has cell proofs alone for some of the block's {count} blobs, and {missing} \
-                     blob proofs are not made yet; they are being made"
-                ));
+                return Err(ProofsError::NotMade { count, missing });
             }
         }
         let proofs = found.into_iter().flatten();
         Ok(bundle.blobs.into_iter().zip(proofs).map(with_proof).collect())
     }
 
-    /// For each blob its proof from the list, if that is there and holds.
+    /// Finds for each blob its proof in the list, if it is there and holds.
     async fn assigned(
         &self,
-        lanes: &Lanes,
+        own_bundles: &OwnBundles,
         height: Height,
         transactions: &[usize],
         bundle: &Bundle,
-    ) -> Result<Vec<Option<KzgProof>>, String> {
+    ) -> Result<Vec<Option<KzgProof>>, ProofsError> {
         let count = bundle.blobs.len();
         let mut found = vec![None; count];
         let known = self.shared.known.borrow().clone();
@@ -132,7 +173,7 @@ impl Proofs {
                 has_blob_proofs(&list, &known, first, count, at)
             })
         });
-        let assigned = assigned.await.map_err(|error| format!("assigning proofs: {error}"))?;
+        let assigned = assigned.await.map_err(ProofsError::Assigning)?;
         let candidates: Vec<(usize, usize)> = assigned
             .unwrap_or_default()
             .into_iter()
@@ -143,11 +184,11 @@ impl Proofs {
             .iter()
             .map(|(blob, at)| with_proof((bundle.blobs[*blob].clone(), bundle.proofs[*at])))
             .collect();
-        let holds = lanes.judge(height, &claims).await?;
+        let holds = own_bundles.judge(height, &claims).await?;
         for ((blob, at), holds) in candidates.into_iter().zip(holds) {
             if holds {
                 found[blob] = Some(bundle.proofs[at]);
-                self.remember(bundle.blobs[blob].0, Some(bundle.proofs[at]));
+                self.shared.remember(bundle.blobs[blob].0, Some(bundle.proofs[at]));
             }
         }
         Ok(found)
@@ -157,24 +198,16 @@ impl Proofs {
         self.shared.known.borrow().get(commitment).copied().flatten()
     }
 
-    /// Notes a proof, or that it is being made.
-    fn remember(&self, commitment: KzgCommitment, proof: Option<KzgProof>) {
-        let mut known = self.shared.known.borrow_mut();
-        if known.len() >= REMEMBERED_MAX {
-            known.retain(|_, proof| proof.is_none());
-        }
-        known.insert(commitment, proof);
-    }
-
-    /// Has one proof made, unless it is being made. It is done whether or not somebody waits.
+    /// Begins to make one proof, unless it is being made already. It is made even if nobody waits for it any more.
     fn make(&self, (commitment, blob): &(KzgCommitment, Bytes)) {
         let known = self.shared.known.borrow();
         let under_way = known.values().filter(|proof| proof.is_none()).count();
-        if known.contains_key(commitment) || under_way >= BLOBS_PER_BLOCK_MAX as usize {
+        if known.contains_key(commitment) || under_way >= UNDER_WAY_MAX {
             return;
         }
         drop(known);
-        self.remember(*commitment, None);
+        self.shared.remember(*commitment, None);
+        self.shared.check_whole();
         let (shared, commitment, blob) = (Rc::clone(&self.shared), *commitment, blob.clone());
         tokio::task::spawn_local(async move {
             let Ok(_permit) = shared.threads.acquire().await else {
@@ -182,12 +215,12 @@ impl Proofs {
             };
             let made = tokio::task::spawn_blocking(move || prove(&commitment, &blob)).await;
             match made.map_err(|error| error.to_string()).and_then(|made| made) {
-                Ok(proof) => shared.known.borrow_mut().insert(commitment, Some(proof)),
+                Ok(proof) => shared.remember(commitment, Some(proof)),
                 Err(error) => {
                     tracing::warn!("a blob's proof cannot be made: {error}");
-                    shared.known.borrow_mut().remove(&commitment)
+                    shared.known.borrow_mut().remove(&commitment);
                 }
-            };
+            }
             shared.made.notify_waiters();
         });
     }
@@ -198,9 +231,9 @@ fn with_proof(((commitment, blob), proof): ((KzgCommitment, Bytes), KzgProof)) -
     (commitment, BlobPart { blob, proofs })
 }
 
-/// Where in the list the proof of each blob is; `None` for a blob with cell proofs. `None` for all: no choice of cell and
-/// blob proofs makes a list of this length. `has_blob_proofs` tries a transaction's first blob, how many it has, and where
-/// its proofs would begin.
+/// Finds where in the list the proof of each blob is; `None` for a blob with cell proofs. Returns `None` if no choice
+/// of cell and blob proofs makes a list of this length. `has_blob_proofs` tries a transaction: it gets the place of its
+/// first blob, how many blobs it has, and where its proofs would begin.
 fn assign(
     transactions: &[usize],
     blobs: usize,
@@ -212,7 +245,7 @@ fn assign(
         return None;
     }
     let mut cells = more / CELLS_MORE;
-    // For every transaction and the ones behind it: which numbers of blobs with cell proofs they can make up.
+    // For every transaction: how many blobs with cell proofs it and the transactions behind it can have together.
     let mut possible = vec![vec![false; cells + 1]; transactions.len() + 1];
     possible[transactions.len()][0] = true;
     for (index, count) in transactions.iter().enumerate().rev() {
@@ -241,7 +274,7 @@ fn assign(
     Some(found)
 }
 
-/// Whether a transaction's proofs, if they begin at `at`, are one a blob.
+/// Whether the proofs of a transaction, which begin at `at`, are one for each blob.
 fn has_blob_proofs(
     bundle: &Bundle,
     known: &HashMap<KzgCommitment, Option<KzgProof>>,
@@ -254,7 +287,7 @@ fn has_blob_proofs(
         else {
             return false;
         };
-        // Of a blob whose elements are all the same, either kind of proof looks the same: the next one tells.
+        // If all elements of a blob are the same, both kinds of proof look the same: the next blob tells.
         if blob.chunks_exact(32).all(|element| element == &blob[..32]) {
             continue;
         }
@@ -276,7 +309,7 @@ fn holds(commitment: &KzgCommitment, blob: &Bytes, proof: &KzgProof) -> bool {
     matches!(verified, Ok(true))
 }
 
-/// The one proof of a blob, which is remembered by its commitment: so that must be the blob's.
+/// Makes the one proof of a blob. We remember it by the commitment, so the commitment must be the blob's.
 fn prove(commitment: &KzgCommitment, bytes: &Bytes) -> Result<KzgProof, String> {
     let blob = Box::new(c_kzg::Blob::from_bytes(bytes).map_err(|error| error.to_string())?);
     let proof = c_kzg::ethereum_kzg_settings(0).compute_blob_kzg_proof(&blob, &commitment.0.into());

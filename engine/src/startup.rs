@@ -5,22 +5,23 @@ use std::time::Duration;
 use hyper::StatusCode;
 use ultramarine_types::Hash;
 
-use super::call::{CallError, Code};
-use super::client::{Client, Method};
-use super::ipc::IpcError;
+use crate::call::{CallError, Code};
+use crate::client::{Client, Method};
+use crate::ipc::IpcError;
 
-/// First pause between two attempts; it doubles up to [`PAUSE_MAX`].
+/// First pause between two attempts. It doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// Longest pause: a client that comes up is found within this.
+/// Longest pause: we find a client within this time after it comes up.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+const _: () = assert!(PAUSE_MIN.as_millis() < PAUSE_MAX.as_millis());
 
 /// A client that takes longer than this to come up is worth a warning.
 const LONG: Duration = Duration::from_secs(10);
 
 /// What our chain expects of its execution client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Expected {
-    /// EIP-155 chain id.
+pub struct ExpectedChain {
     pub chain_id: u64,
     /// Hash of the execution genesis block.
     pub genesis_hash: Hash,
@@ -36,79 +37,45 @@ pub enum StartError {
         "the execution client at {place} refuses our JWT ({what}): give both the same secret file \
          (engine.jwt_secret here), and check that both clocks are right to within a minute"
     )]
-    Unauthorized {
-        /// Where.
-        place: String,
-        /// What it said.
-        what: String,
-    },
+    Unauthorized { place: String, what: String },
     /// It runs another chain.
     #[error(
         "the execution client at {place} runs chain id {found}, this chain has {expected}: \
          start it with this node's execution-genesis.json and an empty data directory"
     )]
-    ChainId {
-        /// Where.
-        place: String,
-        /// Ours.
-        expected: u64,
-        /// Its own.
-        found: u64,
-    },
+    ChainId { place: String, expected: u64, found: u64 },
     /// It began from another block.
     #[error(
         "the execution client at {place} has genesis {found}, this chain has {expected}: \
          start it with this node's execution-genesis.json and an empty data directory"
     )]
-    Genesis {
-        /// Where.
-        place: String,
-        /// Ours.
-        expected: Hash,
-        /// Its own.
-        found: Hash,
-    },
+    Genesis { place: String, expected: Hash, found: Hash },
     /// It cannot do what we need.
     #[error("the execution client at {place} does not support {methods}: use a version that does")]
-    Unsupported {
-        /// Where.
-        place: String,
-        /// What is missing.
-        methods: String,
-    },
-    /// It is an execution client's, and not for us.
+    Unsupported { place: String, methods: String },
+    /// The port is an execution client's, and not the one for us.
     #[error(
         "{place} knows no Engine API ({what}): it looks like the execution client's public RPC port. Give the \
          authenticated port (--authrpc.port of geth, reth and ethrex, 8551 unless changed) with engine.url or --engine"
     )]
-    PublicPort {
-        /// Where.
-        place: String,
-        /// What it said.
-        what: String,
-    },
+    PublicPort { place: String, what: String },
     /// It answers, but nothing like an execution client would.
     #[error("what answers at {place} is no Engine API ({what}): check engine.url, it must be the authenticated port")]
-    Stranger {
-        /// Where.
-        place: String,
-        /// What it said.
-        what: String,
-    },
+    Stranger { place: String, what: String },
 }
 
 /// How one attempt ended.
 #[derive(Debug)]
 enum Attempt {
-    /// Nobody there, or not ready: try again.
+    /// Nobody is there, or the client is not ready: we try again.
     Away(CallError),
-    /// The wrong client.
+    /// The wrong client: waiting does not help.
     Refused(StartError),
 }
 
-/// Waits until the client answers, and checks that it is the right one. A line says what is waited for, and again when
-/// that changes; `away` hears of every attempt.
-pub async fn wait(client: &Client, expected: &Expected, away: impl Fn(&str)) -> Result<(), StartError> {
+/// Waits until the client answers, and checks that it is the right one. The log says what we wait for, and again when
+/// that changes. `away` hears of every failed attempt.
+pub async fn wait(client: &Client, expected: &ExpectedChain, away: impl Fn(&str)) -> Result<(), StartError> {
     let mut pause = PAUSE_MIN;
     let (mut told, started) = (None, tokio::time::Instant::now());
     loop {
@@ -122,7 +89,7 @@ pub async fn wait(client: &Client, expected: &Expected, away: impl Fn(&str)) -> 
             Err(Attempt::Away(error)) => {
                 let why = error.to_string();
                 away(&why);
-                // Two that start together wait for each other for a moment; only then is something wrong.
+                // Node and client may start together, so a short wait is no reason to warn.
                 let news = (error.kind(), started.elapsed() >= LONG);
                 let place = client.place();
                 match (told.replace(news) == Some(news), news.1) {
@@ -137,7 +104,7 @@ pub async fn wait(client: &Client, expected: &Expected, away: impl Fn(&str)) -> 
     }
 }
 
-async fn attempt(client: &Client, expected: &Expected) -> Result<(), Attempt> {
+async fn attempt(client: &Client, expected: &ExpectedChain) -> Result<(), Attempt> {
     let place = client.place();
     let judge = |method: Method| {
         let place = &place;
@@ -197,7 +164,7 @@ fn judge(place: &str, method: Method, error: CallError) -> Attempt {
     };
     match error {
         CallError::Unauthorized(what) => Attempt::Refused(StartError::Unauthorized { place, what }),
-        // Every Engine API has this method, so what does not know it is none.
+        // Every Engine API has this method. A server that does not know it is something else.
         CallError::Rpc {
             code: Code::MethodNotFound,
             message,
@@ -223,7 +190,7 @@ fn judge(place: &str, method: Method, error: CallError) -> Attempt {
     }
 }
 
-/// Whether a status may be another one soon: a client that starts behind a proxy, or a server that has too much to do.
+/// Whether the status may soon be another one: a client may be starting behind a proxy, or a server may be too busy.
 fn is_worth_waiting_for(status: StatusCode) -> bool {
     match status {
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => true,

@@ -1,30 +1,26 @@
-//! This file knows the ways to reach an execution client, and makes one call over either.
+//! This file knows the two ways to reach an execution client, and makes one call over either.
 
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use ultramarine_runtime::{Clock, Io, RingOps};
 
-use super::call::{self, CallError};
-use super::http::{HttpClient, UrlError};
-use super::ipc::IpcClient;
-use super::jwt::Secret;
+use crate::call::{self, CallError};
+use crate::http::{HttpClient, UrlError};
+use crate::ipc::IpcClient;
+use crate::jwt::Secret;
 
 /// Where an execution client is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Endpoint {
     /// Its authenticated HTTP port.
     Http {
-        /// `http://host:port`.
         url: String,
         /// The secret shared with it.
         secret: Secret,
     },
-    /// Its Unix socket; whoever may open it is trusted.
-    Ipc {
-        /// The socket's path.
-        path: PathBuf,
-    },
+    /// Its Unix socket. There is no token: the file's permissions say who may call.
+    Ipc { path: PathBuf },
 }
 
 /// A way to one execution client.
@@ -32,17 +28,14 @@ pub enum Endpoint {
 pub enum Transport {
     /// HTTP with a fresh token for each call.
     Http {
-        /// Connections.
         client: HttpClient,
-        /// Signs the tokens.
         secret: Secret,
     },
-    /// Unix socket.
     Ipc(IpcClient),
 }
 
 impl Transport {
-    /// The way to `endpoint`; connects when first used.
+    /// A way to `endpoint`, which connects when it is first used.
     pub fn new(endpoint: &Endpoint, io: Io, ring: RingOps, answer_bytes_max: usize) -> Result<Self, UrlError> {
         Ok(match endpoint {
             Endpoint::Http { url, secret } => Self::Http {
@@ -53,7 +46,7 @@ impl Transport {
         })
     }
 
-    /// For messages: where the client is.
+    /// Where the client is, for messages.
     pub fn place(&self) -> String {
         match self {
             Self::Http { client, .. } => format!("http://{}", client.authority()),
@@ -191,11 +184,7 @@ mod tests {
     fn a_call_that_is_given_up_keeps_no_descriptor() {
         // Other tests open and close their own in this process.
         let outcome = std::process::Command::new(std::env::current_exe().expect("it runs"))
-            .args([
-                "--exact",
-                "engine::transport::tests::descriptors_over_many_calls",
-                "--ignored",
-            ])
+            .args(["--exact", "transport::tests::descriptors_over_many_calls", "--ignored"])
             .output()
             .expect("it starts");
         let text = String::from_utf8_lossy(&outcome.stdout);

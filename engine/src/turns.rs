@@ -1,4 +1,9 @@
-//! This file knows the order of forkchoice updates: who was asked first goes first.
+//! This file knows the order of forkchoice updates: first asked, first sent.
+//!
+//! Keeps: turns begin in the order in which they were taken, and one that is dropped holds up nobody.
+
+use std::cell::Cell;
+use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
@@ -6,11 +11,17 @@ use tokio::sync::oneshot;
 #[derive(Debug, Default)]
 pub struct Turns {
     last: Option<oneshot::Receiver<()>>,
+    taken: u64,
+    /// The number of the newest turn that began; 0 before the first.
+    begun: Rc<Cell<u64>>,
 }
 
-/// A place in the order; dropping it lets the next one go.
+/// A place in the order. Dropping it lets the next one go.
 #[derive(Debug)]
 pub struct Turn {
+    /// From 1, in the order taken.
+    number: u64,
+    begun: Rc<Cell<u64>>,
     before: Option<oneshot::Receiver<()>>,
     // Never sent on: its drop is the signal, so that a turn that fails or panics lets the next one go too.
     _done: oneshot::Sender<()>,
@@ -20,10 +31,15 @@ impl Turns {
     /// Takes the next place.
     pub fn take(&mut self) -> Turn {
         let (done, after) = oneshot::channel();
-        Turn {
+        self.taken += 1;
+        let turn = Turn {
+            number: self.taken,
+            begun: Rc::clone(&self.begun),
             before: self.last.replace(after),
             _done: done,
-        }
+        };
+        turn.check();
+        turn
     }
 }
 
@@ -31,9 +47,19 @@ impl Turn {
     /// Waits until every earlier turn is over.
     pub async fn begin(&mut self) {
         if let Some(before) = self.before.take() {
-            // An error is what is waited for: the sender is gone.
+            // The sender is dropped, never used: the error is what we wait for.
             let _ = before.await;
         }
+        self.check();
+        self.begun.set(self.number);
+    }
+
+    /// No turn begins after a later one.
+    fn check(&self) {
+        assert!(
+            self.begun.get() <= self.number,
+            "forkchoice updates keep the order in which they were asked for"
+        );
     }
 }
 

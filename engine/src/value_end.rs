@@ -1,6 +1,6 @@
 //! This file knows where one JSON object or list ends, in bytes that arrive piece by piece.
 //!
-//! Each byte is looked at once. Strings, which blobs are, are skipped many bytes at a time.
+//! It looks at each byte once. It skips strings, and so blobs, many bytes at a time.
 
 use memchr::memchr2;
 
@@ -12,10 +12,10 @@ pub struct ValueEnd {
     escaped: bool,
 }
 
-/// What a piece told.
+/// What the search found in one piece.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Found {
-    /// The value goes on behind the piece, or has not begun.
+pub enum PieceScan {
+    /// The value goes on after the piece, or has not begun.
     More,
     /// The value ends before this position of the piece.
     End(usize),
@@ -24,13 +24,13 @@ pub enum Found {
 }
 
 impl ValueEnd {
-    /// Looks at the next piece. After [`Found::End`] or [`Found::NoValue`] the search is over.
-    pub fn find(&mut self, piece: &[u8]) -> Found {
+    /// Searches the next piece. After [`PieceScan::End`] or [`PieceScan::NoValue`] the search is over.
+    pub fn find(&mut self, piece: &[u8]) -> PieceScan {
         let mut at = 0;
         if std::mem::take(&mut self.escaped) {
             if piece.is_empty() {
                 self.escaped = true;
-                return Found::More;
+                return PieceScan::More;
             }
             at = 1;
         }
@@ -38,7 +38,7 @@ impl ValueEnd {
             let rest = piece.get(at..).unwrap_or_default();
             if self.in_string {
                 let Some(offset) = memchr2(b'"', b'\\', rest) else {
-                    return Found::More;
+                    return PieceScan::More;
                 };
                 at += offset + 1;
                 if rest[offset] == b'"' {
@@ -47,23 +47,23 @@ impl ValueEnd {
                     at += 1;
                 } else {
                     self.escaped = true;
-                    return Found::More;
+                    return PieceScan::More;
                 }
                 continue;
             }
             let Some(byte) = rest.first() else {
-                return Found::More;
+                return PieceScan::More;
             };
             at += 1;
             match byte {
                 b'{' | b'[' => self.depth += 1,
                 b' ' | b'\t' | b'\r' | b'\n' => {}
-                _ if self.depth == 0 => return Found::NoValue,
+                _ if self.depth == 0 => return PieceScan::NoValue,
                 b'"' => self.in_string = true,
                 b'}' | b']' => {
                     self.depth -= 1;
                     if self.depth == 0 {
-                        return Found::End(at);
+                        return PieceScan::End(at);
                     }
                 }
                 _ => {}
@@ -87,9 +87,9 @@ mod tests {
         let mut end = ValueEnd::default();
         for pair in cuts.windows(2) {
             match end.find(&text[pair[0]..pair[1]]) {
-                Found::More => {}
-                Found::End(at) => return Some(pair[0] + at),
-                Found::NoValue => return None,
+                PieceScan::More => {}
+                PieceScan::End(at) => return Some(pair[0] + at),
+                PieceScan::NoValue => return None,
             }
         }
         None
@@ -150,18 +150,18 @@ mod tests {
     #[test]
     fn what_is_no_answer_is_known_by_its_first_byte() {
         for text in ["<html>", "null", "\"{\"", "}", "]", "\n\n1"] {
-            assert_eq!(ValueEnd::default().find(text.as_bytes()), Found::NoValue, "{text}");
+            assert_eq!(ValueEnd::default().find(text.as_bytes()), PieceScan::NoValue, "{text}");
         }
-        assert_eq!(ValueEnd::default().find(b"\r\n \t"), Found::More);
+        assert_eq!(ValueEnd::default().find(b"\r\n \t"), PieceScan::More);
     }
 
     #[test]
     fn hostile_nesting_costs_a_counter() {
         let deep = vec![b'['; 1_000_000];
         let mut end = ValueEnd::default();
-        assert_eq!(end.find(&deep), Found::More);
+        assert_eq!(end.find(&deep), PieceScan::More);
         assert_eq!(std::mem::size_of_val(&end), 16);
-        assert_eq!(end.find(&vec![b'}'; 999_999]), Found::More);
-        assert_eq!(end.find(b"]}"), Found::End(1));
+        assert_eq!(end.find(&vec![b'}'; 999_999]), PieceScan::More);
+        assert_eq!(end.find(b"]}"), PieceScan::End(1));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A call that takes longer is worth a word: clients answer most within some milliseconds.
+/// A call that takes longer is worth a word: clients answer most calls within milliseconds.
 pub const SLOW: Duration = Duration::from_secs(2);
 
 /// The calls under way. Clones are the same list.
@@ -25,7 +25,7 @@ struct Call {
     since: Instant,
 }
 
-/// A call under way; dropped, it is over.
+/// A call under way. It is over when this is dropped.
 #[derive(Debug)]
 pub struct Wait {
     waiting: Waiting,
@@ -33,7 +33,7 @@ pub struct Wait {
 }
 
 impl Waiting {
-    /// A call begins.
+    /// Notes a call, until the [`Wait`] is dropped.
     pub fn begin(&self, method: &'static str) -> Wait {
         let mut calls = self.lock();
         let number = calls.next;
@@ -50,7 +50,7 @@ impl Waiting {
         }
     }
 
-    /// What is waited for longest, if that is longer than [`SLOW`], in words.
+    /// Names the call that we have waited for longest, if that is longer than [`SLOW`].
     pub fn reason(&self) -> Option<String> {
         self.reason_at(Instant::now())
     }

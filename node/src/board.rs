@@ -1,4 +1,6 @@
 //! This file knows what a node tells people about itself: one snapshot, written by the core tile, read by anyone.
+//!
+//! Keeps: the best tip is no lower than our own height, and the newest decisions are listed in order of height.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
@@ -16,41 +18,36 @@ const RECENT_MAX: usize = 16;
 /// A node this many heights behind the best tip it has heard of is not ready to be relied on.
 const LAG_READY_MAX: u64 = 2;
 
-/// A tile that takes no turn for this long is a reason not to rely on the node.
+/// If a tile takes no turn for this long, nobody should rely on the node.
 pub const SILENT_SECONDS: u64 = 5;
 
 /// A tile that has taken no turn for a while.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Silent {
-    /// Which.
     pub tile: String,
-    /// For how long.
     pub seconds: u64,
 }
 
 /// Who the node is; fixed while it runs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Identity {
+pub struct NodeIdentity {
     /// Its name from the configuration.
     pub name: String,
     /// Version of the binary.
     pub version: String,
-    /// EIP-155 chain id.
     pub chain_id: u64,
     /// Hash of the chain's genesis.
     pub genesis_hash: Hash,
     /// The validator's address; `None`: a full node.
     pub address: Option<Address>,
-    /// QUIC identity.
     pub peer_id: PeerId,
     /// Validators of the chain, this node included if it is one.
     pub validators: usize,
 }
 
-/// Something that is on or off, and why.
+/// Whether something is on, and why.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Switch {
-    /// On.
     pub on: bool,
     /// One line for the operator.
     pub why: String,
@@ -58,10 +55,8 @@ pub struct Switch {
 
 /// A decided height, in short.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Decision {
-    /// The height.
+pub struct DecisionSummary {
     pub height: Height,
-    /// What was decided.
     pub value_id: ValueId,
     /// The round of the certificate.
     pub round: Round,
@@ -69,19 +64,15 @@ pub struct Decision {
     pub blobs: u32,
     /// Payload and blob bytes.
     pub bytes: u64,
-    /// The execution block.
     pub block_hash: Hash,
-    /// Who built it.
     pub origin_proposer: Address,
 }
 
 /// The node at one moment; what `/status` answers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Who it is.
     #[serde(flatten)]
-    pub identity: Identity,
-    /// Newest decided height.
+    pub identity: NodeIdentity,
     pub height: Height,
     /// Its execution block; zero before the first.
     pub head: Hash,
@@ -97,11 +88,10 @@ pub struct Snapshot {
     pub executed_height: Height,
     /// Highest decided height any peer claims, or our own.
     pub best_tip: Height,
-    /// Connected peers.
     pub peers: usize,
     /// Heights decided since the process started.
     pub decided_total: u64,
-    /// Their blobs.
+    /// Blobs of those heights.
     pub blobs_total: u64,
     /// Their payload and blob bytes.
     pub bytes_total: u64,
@@ -111,15 +101,15 @@ pub struct Snapshot {
     pub invalid_values: u64,
     /// Contradicting signatures of one validator seen since the process started.
     pub evidence: u64,
-    /// What the execution client has not answered for long; `None`: nothing.
+    /// The call that the execution client has not answered for long; `None`: there is none.
     #[serde(default)]
     pub waiting: Option<String>,
     /// Newest decisions, newest last.
-    pub decided: VecDeque<Decision>,
-    /// What our wall clock says more than the validators' median, in milliseconds; `None`: too few were heard.
+    pub decided: VecDeque<DecisionSummary>,
+    /// How far our wall clock is ahead of the validators' median, in milliseconds; `None`: we hear too few of them.
     #[serde(default)]
     pub clock_offset_ms: Option<i64>,
-    /// What is wrong with our wall clock, if that is much.
+    /// What is wrong with our wall clock; `None` if it is right enough.
     #[serde(default)]
     pub clock: Option<String>,
     /// Why the height does not move, while it should.
@@ -138,8 +128,8 @@ pub struct Board {
 }
 
 impl Board {
-    /// A board of a node that has only just started.
-    pub fn new(identity: Identity) -> Self {
+    /// The board of a node that has just started.
+    pub fn new(identity: NodeIdentity) -> Self {
         Self {
             snapshot: Mutex::new(Snapshot {
                 identity,
@@ -169,7 +159,7 @@ impl Board {
         }
     }
 
-    /// Takes over what an earlier life decided.
+    /// Takes over what this node decided before it was last stopped.
     pub fn resume(&self, source: &dyn Source) {
         let Some(decided) = source.decided(source.head()) else {
             return;
@@ -196,7 +186,7 @@ impl Board {
                 block_hash,
                 ..
             } => {
-                snapshot.decide(Decision {
+                snapshot.decide(DecisionSummary {
                     height: certificate.height,
                     value_id: certificate.value_id,
                     round: certificate.round,
@@ -233,9 +223,10 @@ impl Board {
             // Histograms and the record of signatures have their own places.
             Event::Stage { .. } | Event::Signed { .. } | Event::PeerClock { .. } => {}
         }
+        snapshot.check();
     }
 
-    /// Tiles that take no turn, all of them.
+    /// Replaces the list of tiles that take no turn.
     pub fn silent(&self, silent: Vec<Silent>) {
         self.lock().silent = silent;
     }
@@ -272,7 +263,7 @@ impl Board {
 }
 
 impl Snapshot {
-    fn decide(&mut self, decision: Decision) {
+    fn decide(&mut self, decision: DecisionSummary) {
         self.height = decision.height;
         self.best_tip = self.best_tip.max(decision.height);
         self.head = decision.block_hash;
@@ -286,6 +277,21 @@ impl Snapshot {
             self.decided.pop_front();
         }
         self.decided.push_back(decision);
+    }
+
+    fn check(&self) {
+        assert!(
+            self.best_tip >= self.height,
+            "we have heard of what we decided ourselves"
+        );
+        assert!(self.decided.len() <= RECENT_MAX, "the list of decisions is bounded");
+        if let Some(newest) = self.decided.back() {
+            assert!(newest.height == self.height, "the newest decision is our height");
+        }
+        let mut newest_first = self.decided.iter().rev().map(|decision| decision.height);
+        if let (Some(newest), Some(before)) = (newest_first.next(), newest_first.next()) {
+            assert!(before < newest, "decisions come in order of height");
+        }
     }
 
     /// Why the node should not be relied on now; empty when it is ready.
@@ -325,14 +331,14 @@ impl Snapshot {
     }
 }
 
-/// An offset as people read it; `whose` ends in a verb.
+/// Words an offset for people; `whose` ends in a verb.
 pub fn clock_words(whose: &str, offset_ns: i64) -> String {
     let seconds = offset_ns.unsigned_abs() as f64 / 1e9;
     let side = if offset_ns < 0 { "behind" } else { "ahead of" };
     format!("{whose} {seconds:.1} s {side} the validators' (their median); set it right, with NTP for one")
 }
 
-/// A stall as people read it.
+/// Words a stall for people.
 pub fn stall_words(height: Height, still: Nanos, why: &str) -> String {
     let seconds = still.0 / 1_000_000_000;
     format!("height {height} has not been decided for {seconds} s: {why}")
@@ -345,7 +351,7 @@ mod tests {
     use super::*;
 
     fn board(validators: usize) -> Board {
-        Board::new(Identity {
+        Board::new(NodeIdentity {
             name: "a".to_owned(),
             version: "1".to_owned(),
             chain_id: 5,

@@ -1,9 +1,9 @@
-//! This file knows every setting of a node, in its Rust type, checked before the first thread starts.
+//! This file knows every setting of a node, in its Rust type and checked before the first thread starts.
 //!
 //! ```text
 //!   default.toml ◀ config.toml ◀ ULTRAMARINE_<SECTION>_<KEY> ◀ flags      layers.rs: names, kinds, where from
 //!                         └────────────── Layers ──────────────┘
-//!                                           │                             reader.rs: Rust types, bounds
+//!                                           │                             settings.rs: Rust types, bounds
 //!                                         Config
 //! ```
 //!
@@ -14,7 +14,7 @@ pub mod layers;
 pub mod origin;
 pub mod peer;
 pub mod problem;
-mod reader;
+mod settings;
 #[cfg(test)]
 mod tests;
 pub mod value;
@@ -34,39 +34,35 @@ pub use layers::{Layers, Override, Sources};
 pub use origin::Origin;
 pub use peer::PeerAddress;
 pub use problem::{ConfigError, Problem};
-use reader::Reader;
+use settings::Settings;
 
 use crate::topology::LANES;
 
-/// Half of the second that a proposal's timeout leaves for the build ([`ultramarine_types::limits::Limits::propose_timeout`]).
+/// Half of the second that a proposal's timeout leaves for the build
+/// ([`ultramarine_types::limits::Limits::propose_timeout`]).
 const BUILD_WAIT_MS_MAX: u64 = 500;
 
-/// Shorter, and a client that is well would be called away.
+/// If the timeout were shorter, we would take a healthy client for one that is gone.
 const ENGINE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
-/// Longer, and nobody would learn that the client is gone.
+/// If the timeout were longer, nobody would learn that the client is gone.
 const ENGINE_TIMEOUT_MS_MAX: u64 = 600_000;
 
-/// The whole configuration.
+const _: () = assert!(ENGINE_TIMEOUT_MIN.as_millis() < ENGINE_TIMEOUT_MS_MAX as u128);
+
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `[node]`.
     pub node: NodeConfig,
-    /// `[network]`.
     pub network: NetworkConfig,
-    /// `[engine]`.
     pub engine: EngineConfig,
-    /// `[http]`.
     pub http: HttpConfig,
-    /// `[retention]`.
     pub retention: RetentionConfig,
-    /// `[log]`.
     pub log: LogConfig,
 }
 
 /// `[node]`: the process and the machine it is given.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// For logs and `/status`.
+    /// The name in logs and `/status`.
     pub name: String,
     /// Absolute, or relative to the working directory if the home was given so.
     pub data_dir: PathBuf,
@@ -94,27 +90,24 @@ pub struct NetworkConfig {
 pub enum EngineEndpoint {
     /// HTTP with a JWT, as a URL.
     Http(String),
-    /// A Unix socket.
     Ipc(PathBuf),
 }
 
 /// Addresses of the embedded development client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EmbeddedEngine {
-    /// Public JSON-RPC.
+    /// Public JSON-RPC: transactions and balances.
     pub http: SocketAddr,
-    /// Engine API.
     pub auth: SocketAddr,
 }
 
 /// `[engine]`: the execution client.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Where it is; the embedded client's Engine API if that runs.
+    /// Where the client is. If the embedded client runs, its Engine API.
     pub endpoint: EngineEndpoint,
     /// File of the shared secret.
     pub jwt_secret: PathBuf,
-    /// Receives priority fees.
     pub fee_recipient: Address,
     /// Longest time one call may take; `None` follows the chain.
     pub timeout: Option<Duration>,
@@ -152,7 +145,7 @@ pub struct LogConfig {
 }
 
 impl Config {
-    /// Merges the sources and checks every value. `home` is where relative paths start.
+    /// Merges the sources and checks every value. Relative paths start at `home`.
     pub fn load(home: &Path, sources: &Sources) -> Result<(Self, Layers), ConfigError> {
         let (layers, mut problems) = Layers::merge(sources);
         match Self::read(home, &layers) {
@@ -166,13 +159,13 @@ impl Config {
     }
 
     fn read(home: &Path, layers: &Layers) -> Result<Self, ConfigError> {
-        let mut reader = Reader::new(layers, home);
-        let node = NodeConfig::read(&mut reader);
-        let network = NetworkConfig::read(&mut reader);
-        let engine = EngineConfig::read(&mut reader);
-        let http = HttpConfig::read(&mut reader);
-        let retention = RetentionConfig::read(&mut reader);
-        let log = LogConfig::read(&mut reader);
+        let mut settings = Settings::new(layers, home);
+        let node = NodeConfig::read(&mut settings);
+        let network = NetworkConfig::read(&mut settings);
+        let engine = EngineConfig::read(&mut settings);
+        let http = HttpConfig::read(&mut settings);
+        let retention = RetentionConfig::read(&mut settings);
+        let log = LogConfig::read(&mut settings);
         match (node, network, engine, http, retention, log) {
             (Some(node), Some(network), Some(engine), Some(http), Some(retention), Some(log)) => Ok(Self {
                 node,
@@ -182,30 +175,30 @@ impl Config {
                 retention,
                 log,
             }),
-            _ => Err(ConfigError(reader.into_problems())),
+            _ => Err(ConfigError(settings.into_problems())),
         }
     }
 }
 
 impl NodeConfig {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let name = reader.text_as("node.name", "1 to 64 printable characters", |text| {
+    fn read(settings: &mut Settings<'_>) -> Option<Self> {
+        let name = settings.text_as("node.name", "1 to 64 printable characters", |text| {
             let fits = !text.is_empty() && text.len() <= 64 && !text.chars().any(char::is_control);
             fits.then(|| text.to_owned())
         });
-        let data_dir = reader.path("node.data_dir");
-        let io = reader.text_as("node.io", "\"auto\", \"uring\" or \"fallback\"", |text| match text {
+        let data_dir = settings.path("node.data_dir");
+        let io = settings.text_as("node.io", "\"auto\", \"uring\" or \"fallback\"", |text| match text {
             "auto" => Some(IoMode::Auto),
             "uring" => Some(IoMode::Uring),
             "fallback" => Some(IoMode::Fallback),
             _ => None,
         });
-        let lanes = reader.number("node.lanes", 0..=LANES.len() as u64);
+        let lanes = settings.number("node.lanes", 0..=LANES.len() as u64);
         let verifiers = verifier::Kind::ALL
             .map(|kind| format!("{:?}", kind.name()))
             .join(" or ");
-        let verifier = reader.parse("node.verifier", &verifiers);
-        let pin = reader.switch("node.pin");
+        let verifier = settings.parse("node.verifier", &verifiers);
+        let pin = settings.switch("node.pin");
         Some(Self {
             name: name?,
             data_dir: data_dir?,
@@ -227,9 +220,9 @@ fn lanes_or_default(lanes: u64) -> usize {
 }
 
 impl NetworkConfig {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let listen = reader.address("network.listen");
-        let peers = reader.list(
+    fn read(settings: &mut Settings<'_>) -> Option<Self> {
+        let listen = settings.address("network.listen");
+        let peers = settings.list(
             "network.peers",
             "items such as PEER_ID@host:port (64 hex digits before the @) or host:port",
             PeerAddress::read,
@@ -242,17 +235,17 @@ impl NetworkConfig {
 }
 
 impl EngineConfig {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let ipc = reader.path_if_any("engine.ipc");
-        let jwt_secret = reader.path("engine.jwt_secret");
-        let fee_recipient = reader.parse("engine.fee_recipient", "20 bytes as 40 hex digits after 0x");
-        let timeout = Self::read_timeout(reader);
-        let build_wait = reader.milliseconds("engine.build_wait_ms", 0..=BUILD_WAIT_MS_MAX);
-        let embedded = Self::read_embedded(reader);
+    fn read(settings: &mut Settings<'_>) -> Option<Self> {
+        let ipc = settings.path_if_any("engine.ipc");
+        let jwt_secret = settings.path("engine.jwt_secret");
+        let fee_recipient = settings.parse("engine.fee_recipient", "20 bytes as 40 hex digits after 0x");
+        let timeout = Self::read_timeout(settings);
+        let build_wait = settings.milliseconds("engine.build_wait_ms", 0..=BUILD_WAIT_MS_MAX);
+        let embedded = Self::read_embedded(settings);
         let endpoint = match (&embedded, ipc) {
             (Some(Some(embedded)), _) => Some(EngineEndpoint::Http(format!("http://{}", embedded.auth))),
             (_, Some(path)) => Some(EngineEndpoint::Ipc(path)),
-            (_, None) => reader
+            (_, None) => settings
                 .trimmed(
                     "engine.url",
                     "an http:// URL with host and port, or `ipc` or `embedded` in its place",
@@ -278,22 +271,22 @@ impl EngineConfig {
         self.timeout.unwrap_or_else(|| limits.engine_timeout().as_duration())
     }
 
-    fn read_timeout(reader: &mut Reader<'_>) -> Option<Option<Duration>> {
-        match reader.milliseconds("engine.timeout_ms", 0..=ENGINE_TIMEOUT_MS_MAX)? {
+    fn read_timeout(settings: &mut Settings<'_>) -> Option<Option<Duration>> {
+        match settings.milliseconds("engine.timeout_ms", 0..=ENGINE_TIMEOUT_MS_MAX)? {
             Duration::ZERO => Some(None),
             timeout if timeout >= ENGINE_TIMEOUT_MIN => Some(Some(timeout)),
             _ => {
                 let expected = format!("0, or a whole number from 100 to {ENGINE_TIMEOUT_MS_MAX}");
-                reader.refuse("engine.timeout_ms", &expected);
+                settings.refuse("engine.timeout_ms", &expected);
                 None
             }
         }
     }
 
-    fn read_embedded(reader: &mut Reader<'_>) -> Option<Option<EmbeddedEngine>> {
-        let http = reader.address("engine.embedded_http");
-        let auth = reader.address("engine.embedded_auth");
-        if !reader.switch("engine.embedded") {
+    fn read_embedded(settings: &mut Settings<'_>) -> Option<Option<EmbeddedEngine>> {
+        let http = settings.address("engine.embedded_http");
+        let auth = settings.address("engine.embedded_auth");
+        if !settings.switch("engine.embedded") {
             return Some(None);
         }
         Some(Some(EmbeddedEngine {
@@ -304,10 +297,10 @@ impl EngineConfig {
 }
 
 impl HttpConfig {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let listen = reader.address("http.listen");
-        let requests_max = reader.number("http.requests_max", 1..=4096);
-        let timeout = reader.milliseconds("http.timeout_ms", 100..=600_000);
+    fn read(settings: &mut Settings<'_>) -> Option<Self> {
+        let listen = settings.address("http.listen");
+        let requests_max = settings.number("http.requests_max", 1..=4096);
+        let timeout = settings.milliseconds("http.timeout_ms", 100..=600_000);
         let requests_max = usize::try_from(requests_max?).ok();
         Some(Self {
             listen: listen?,
@@ -318,8 +311,8 @@ impl HttpConfig {
 }
 
 impl RetentionConfig {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let heights = reader.number("retention.blobs_heights", 0..=u64::MAX)?;
+    fn read(settings: &mut Settings<'_>) -> Option<Self> {
+        let heights = settings.number("retention.blobs_heights", 0..=u64::MAX)?;
         Some(Self {
             blobs_heights: (heights > 0).then_some(heights),
         })
@@ -327,8 +320,8 @@ impl RetentionConfig {
 }
 
 impl LogConfig {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let filter = reader.text_as(
+    fn read(settings: &mut Settings<'_>) -> Option<Self> {
+        let filter = settings.text_as(
             "log.filter",
             "a tracing filter, such as \"info,ultramarine_net=debug\"",
             |text| {
@@ -340,7 +333,7 @@ impl LogConfig {
         );
         Some(Self {
             filter: filter?,
-            messages_file: reader.path_if_any("log.messages_file"),
+            messages_file: settings.path_if_any("log.messages_file"),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! This file knows what a node asks of an execution client inside its own process, for development networks.
 //!
-//! Which client that is, the program knows that builds the node: this crate knows none. The node talks to it over
-//! loopback, exactly as to a client of another process.
+//! This crate knows no such client: the program brings one. The node talks to it over loopback, exactly as to a client
+//! in another process.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use crate::genesis::Genesis;
 /// An execution client that the program has inside.
 #[derive(Clone, Copy, Debug)]
 pub struct EmbeddedClient {
-    /// Hash of the block that an execution genesis stands for, as this client reads it; an error says why it reads none.
+    /// Hash of the block that an execution genesis stands for, as this client reads it; an error says why it cannot.
     pub genesis_hash: fn(&Value) -> Result<Hash, String>,
     /// Runs the client on a tile of its own until the node halts.
     pub run: fn(&TileContext, EmbeddedOptions) -> Result<(), String>,
@@ -37,14 +37,14 @@ pub struct EmbeddedOptions {
 }
 
 impl EmbeddedClient {
-    /// Why a node with these settings cannot run its client inside, if it shall and cannot.
+    /// Why a node with these settings cannot run the client inside; `None` if it can, or need not.
     pub fn misfit(client: Option<Self>, config: &Config, layers: &Layers, genesis: &Genesis) -> Option<String> {
         config.engine.embedded?;
         match client {
             Some(client) => client.misread(genesis),
             None => Some(format!(
-                "{}: engine.embedded is true, and this build has no embedded client: build with the feature `dev-el`, or set \
-                 it to false and engine.url to a client's Engine API",
+                "{}: engine.embedded is true, and this build has no embedded client: build with the feature `dev-el`, \
+                 or set it to false and engine.url to a client's Engine API",
                 layers.get("engine.embedded").origin
             )),
         }
@@ -56,11 +56,11 @@ impl EmbeddedClient {
         match (self.genesis_hash)(&genesis.execution) {
             Ok(found) if found == expected => None,
             Ok(found) => Some(format!(
-                "execution-genesis.json has the block hash {found}, as the embedded client reads it, and {expected}, as the \
-                 chain does: give it the form that `ultramarine testnet` writes, or run another client"
+                "execution-genesis.json has the block hash {found}, as the embedded client reads it, and {expected}, \
+                 as the chain does: give it the form that `ultramarine testnet` writes, or run another client"
             )),
             Err(error) => Some(format!(
-                "execution-genesis.json is none that the embedded client reads ({error}): give it the form that `ultramarine \
+                "the embedded client cannot read execution-genesis.json ({error}): give it the form that `ultramarine \
                  testnet` writes, or run another client"
             )),
         }

@@ -1,7 +1,7 @@
 //! This file knows a chain's genesis: parameters, validators and first peers, read from a home and checked as a whole.
 //!
-//! `genesis.json` and `execution-genesis.json` are the same on every node. The genesis hash, which peers compare when they
-//! connect, covers parameters and validators and through `execution_genesis_hash` the execution state; not the peers.
+//! `genesis.json` and `execution-genesis.json` are the same on every node. Peers compare the genesis hash when they
+//! connect. It covers parameters, validators and, through `execution_genesis_hash`, the execution state; not the peers.
 
 mod agreement;
 pub mod execution;
@@ -20,49 +20,43 @@ use crate::config::{PeerAddress, peer};
 use crate::genesis::execution::{genesis_hash, optional};
 use crate::home::Home;
 
-/// Shortest block interval of a chain for users, in milliseconds: the times of execution blocks are whole seconds, and each is
-/// later than its parent's.
+/// Shortest block interval of a chain for users, in milliseconds: the times of execution blocks are whole seconds, and
+/// each is later than its parent's.
 pub const BLOCK_INTERVAL_MS_MIN: u64 = 1000;
-/// Unix times in seconds are below this for three thousand years; those in milliseconds have been above it since 1973.
+/// Unix times in seconds stay below this for three thousand years. In milliseconds they have been above it since 1973.
 pub const TIME_S_MAX: u64 = 100_000_000_000;
 
 /// `genesis.json` as it is written.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GenesisFile {
-    /// Parameters.
     pub chain: ChainParams,
-    /// The validator set.
     pub validators: Vec<Validator>,
     /// Peers to begin with, as `PEER_ID@host:port`; a node's own entry is skipped.
     #[serde(default)]
     pub peers: Vec<String>,
 }
 
-/// A checked genesis.
+/// A genesis that was checked as a whole.
 #[derive(Clone, Debug)]
 pub struct Genesis {
-    /// Parameters.
     pub params: ChainParams,
-    /// The validator set.
     pub validators: Arc<ValidatorSet>,
     /// Peers to begin with.
     pub peers: Vec<PeerAddress>,
-    /// Names the chain among those with the same chain id.
+    /// Tells the chain from others with the same chain id.
     pub hash: Hash,
     /// The execution client's genesis.
     pub execution: Arc<serde_json::Value>,
-    /// The execution genesis block: what height 1 is built on.
+    /// The execution genesis block, on which height 1 is built.
     pub genesis_block: ParentBlock,
 }
 
 /// Why a genesis is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum GenesisError {
-    /// Missing or unreadable.
     #[error("cannot read {path}: {error}")]
     Read {
-        /// The file.
         path: PathBuf,
         /// What the system said.
         error: std::io::Error,
@@ -70,60 +64,39 @@ pub enum GenesisError {
     /// Not the JSON we expect; the text says where in the file.
     #[error("{path}: {error}")]
     Parse {
-        /// The file.
         path: PathBuf,
         /// Line, column and what was expected.
         error: serde_json::Error,
     },
     /// A parameter no chain may have.
     #[error("{path}: {error}")]
-    Params {
-        /// The file.
-        path: PathBuf,
-        /// Which.
-        error: ChainParamsError,
-    },
+    Params { path: PathBuf, error: ChainParamsError },
     /// Validators no chain can run on.
     #[error("{path}: {error}")]
-    Validators {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: ValidatorSetError,
-    },
+    Validators { path: PathBuf, error: ValidatorSetError },
     /// A peer that cannot be read.
     #[error("{path}: {error}")]
     Peer {
-        /// The file.
         path: PathBuf,
-        /// Which.
         error: crate::config::peer::PeerAddressError,
     },
     /// The execution genesis cannot be used.
     #[error("{path}: {error}")]
-    Execution {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: String,
-    },
+    Execution { path: PathBuf, error: String },
     /// The two files are not of one chain.
     #[error(
-        "{path} is not the execution genesis of this chain: its block hash is {found}, genesis.json expects {expected}. Copy \
-         both files from one node of the chain"
+        "{path} is not the execution genesis of this chain: its block hash is {found}, genesis.json expects \
+         {expected}. Copy both files from one node of the chain"
     )]
     ExecutionHash {
         /// The execution genesis file.
         path: PathBuf,
-        /// Of the file.
         found: Hash,
-        /// Of the chain.
         expected: Hash,
     },
-    /// The two files say different things about the same.
+    /// The two files contradict each other.
     #[error("{path} and {execution_path} disagree: {what}")]
     Disagreement {
-        /// The genesis file.
         path: PathBuf,
         /// The execution genesis file.
         execution_path: PathBuf,
@@ -132,7 +105,7 @@ pub enum GenesisError {
     },
 }
 
-/// Everything that is wrong with a genesis, so that one reading mends all of it. Never empty.
+/// Everything that is wrong with a genesis, so that the operator can mend all of it at once. Never empty.
 #[derive(Debug)]
 pub struct GenesisErrors(pub Vec<GenesisError>);
 
@@ -162,7 +135,7 @@ impl Genesis {
         }
     }
 
-    /// Checks both files' texts, each by itself and one against the other; the paths are for messages.
+    /// Checks the texts of both files, each by itself and one against the other. The paths are for messages.
     pub fn check(path: &Path, text: &str, execution_path: &Path, execution_text: &str) -> Result<Self, GenesisErrors> {
         let mut wrong = Vec::new();
         let file = parse::<GenesisFile>(path, text, &mut wrong);
@@ -189,17 +162,17 @@ impl Genesis {
             genesis_block = block(&file.chain, execution, execution_path, &mut wrong);
             for fault in agreement::of(&file.chain, execution) {
                 let error = match fault {
-                    agreement::Fault::Disagreement(what) => GenesisError::Disagreement {
+                    agreement::AgreementFault::Disagreement(what) => GenesisError::Disagreement {
                         path: path.to_owned(),
                         execution_path: execution_path.to_owned(),
                         what,
                     },
-                    agreement::Fault::Execution(error) => GenesisError::Execution {
+                    agreement::AgreementFault::Execution(error) => GenesisError::Execution {
                         path: execution_path.to_owned(),
                         error,
                     },
                 };
-                // A field that cannot be read is found by everybody who reads it.
+                // Several checks read the same field, so each of them finds a field that cannot be read.
                 if wrong.iter().all(|known| known.to_string() != error.to_string()) {
                     wrong.push(error);
                 }
@@ -220,28 +193,30 @@ impl Genesis {
         })
     }
 
-    /// What this chain's operators should know of its parameters, though it runs; `now_s` is the Unix time in seconds.
+    /// What is doubtful about this chain, though it runs. `now_s` is the Unix time in seconds.
     pub fn warnings(&self, now_s: u64) -> Vec<String> {
         let mut doubtful = Vec::new();
         let interval_ms = self.params.block_interval_ms;
         if interval_ms < BLOCK_INTERVAL_MS_MIN {
             doubtful.push(format!(
-                "genesis.json: block_interval_ms is {interval_ms}, and the times of execution blocks are whole seconds, each later \
-                 than its parent's: this chain's times run ahead of the clock, until blocks wait for it and come once a second. \
-                 Give a new chain {BLOCK_INTERVAL_MS_MIN} or more"
+                "genesis.json: block_interval_ms is {interval_ms}, and the times of execution blocks are whole \
+                 seconds, each later than its parent's: this chain's times run ahead of the clock, until blocks wait \
+                 for it and come once a second. Give a new chain {BLOCK_INTERVAL_MS_MIN} or more"
             ));
         }
         let begin_s = self.genesis_block.timestamp;
         if begin_s > now_s {
             doubtful.push(format!(
-                "execution-genesis.json: timestamp is {begin_s}, {} s after this machine's clock, and no block is decided before it: \
-                 wait for it, or set the clock right; in a new chain, see that the time is in seconds",
+                "execution-genesis.json: timestamp is {begin_s}, {} s after this machine's clock, and no block is \
+                 decided before it: wait for it, or set the clock right; in a new chain, see that the time is in \
+                 seconds",
                 begin_s - now_s
             ));
         }
         if let Some(time) = self.params.prague_time.filter(|time| *time >= TIME_S_MAX) {
             doubtful.push(format!(
-                "genesis.json: prague_time is {time}, thousands of years from now: in a new chain, give it in seconds, not milliseconds"
+                "genesis.json: prague_time is {time}, thousands of years from now: in a new chain, give it in seconds, \
+                 not milliseconds"
             ));
         }
         doubtful
@@ -299,7 +274,7 @@ fn block(
     }
 }
 
-/// The genesis hash; SHA-256 over the canonical encoding of every parameter and the validator set's hash.
+/// The genesis hash: SHA-256 over the canonical encoding of every parameter and the validator set's hash.
 fn hash(chain: &ChainParams, validators: &ValidatorSet) -> Hash {
     let ChainParams {
         chain_id,

@@ -1,4 +1,4 @@
-//! This file knows the files of a home directory: their names, how they are created, and nothing of their content.
+//! This file knows the files of a home directory: their names and how they are created, but not their content.
 //!
 //! ```text
 //!   HOME/config.toml              what differs from the defaults
@@ -22,9 +22,8 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::SigningKey;
 
 use crate::home::staged::Staged;
-use crate::keys::{self, KeyError};
+use crate::keys::{self, KeyError, Keys};
 
-/// A home directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Home {
     root: PathBuf,
@@ -33,17 +32,15 @@ pub struct Home {
 /// Why a home cannot be made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
-    /// There is none.
     #[error(
         "{path} is no home directory: it has no {missing}. Make one with `ultramarine init` or `ultramarine testnet`"
     )]
     Missing {
-        /// The directory.
         path: PathBuf,
         /// The file it lacks.
         missing: &'static str,
     },
-    /// One would be overwritten.
+    /// We would overwrite a file or folder.
     #[error(
         "{path} exists already; nothing was changed. Choose another directory, or remove it if you mean to start anew"
     )]
@@ -51,20 +48,17 @@ pub enum HomeError {
         /// What is in the way.
         path: PathBuf,
     },
-    /// A folder is needed there.
+    /// A file is where we need a folder.
     #[error("{path} is a file, and a folder is needed there; nothing was changed. Choose another directory")]
     File {
         /// What is in the way.
         path: PathBuf,
     },
-    /// A folder is needed there.
+    /// A link to nothing is where we need a folder.
     #[error(
         "{path} is a symbolic link that points to nothing; nothing was changed. Make its folder, or remove the link"
     )]
-    DeadLink {
-        /// The link.
-        path: PathBuf,
-    },
+    DeadLink { path: PathBuf },
     /// The file system refused.
     #[error("cannot write {path}: {error}; what had been written for it is removed again")]
     Write {
@@ -80,22 +74,20 @@ pub enum HomeError {
 
 /// What a new home is filled with.
 pub struct Contents<'a> {
-    /// `config.toml`.
+    /// The text of `config.toml`.
     pub config: &'a str,
-    /// `genesis.json`.
+    /// The text of `genesis.json`.
     pub genesis: &'a str,
-    /// `execution-genesis.json`.
+    /// The text of `execution-genesis.json`.
     pub execution_genesis: &'a str,
-    /// QUIC identity.
     pub node_key: &'a SigningKey,
     /// Consensus signing key, of a validator.
     pub validator_key: Option<&'a SigningKey>,
-    /// Engine API secret.
     pub jwt_secret: &'a [u8; 32],
 }
 
 impl Home {
-    /// An existing home.
+    /// Opens an existing home: one that has a configuration and a genesis.
     pub fn open(root: &Path) -> Result<Self, HomeError> {
         let home = Self { root: root.to_owned() };
         for (path, missing) in [(home.config(), "config.toml"), (home.genesis(), "genesis.json")] {
@@ -109,7 +101,7 @@ impl Home {
         Ok(home)
     }
 
-    /// Makes a home in a directory that does not exist or is empty. When this returns, all of it is durable; when it
+    /// Makes a home in a directory that does not exist or is empty. When this returns, all of it is durable. When it
     /// fails, nothing has changed.
     pub fn create(root: &Path, contents: &Contents<'_>) -> Result<Self, HomeError> {
         let staged = Staged::begin(root)?;
@@ -147,14 +139,14 @@ impl Home {
             for (staged, contents) in staged.iter().zip(contents) {
                 Self::fill(staged.path(), contents)?;
             }
-            // Backwards: where node0 is, all are.
+            // Backwards: if node0 is there, all are.
             staged.iter_mut().rev().try_for_each(Staged::place)?;
             staged.into_iter().for_each(Staged::keep);
         }
         Ok(roots.into_iter().map(|root| Self { root }).collect())
     }
 
-    /// Writes a home's files, durably but for the folder's own name.
+    /// Writes a home's files. They are durable; the folder's own name is not yet.
     fn fill(root: &Path, contents: &Contents<'_>) -> Result<(), HomeError> {
         let home = Self { root: root.to_owned() };
         keys::write_secret(&home.node_key(), &contents.node_key.to_bytes())?;
@@ -171,7 +163,11 @@ impl Home {
         })
     }
 
-    /// The directory.
+    /// Reads the keys. A home without a `validator.key` is a full node's.
+    pub fn keys(&self) -> Result<Keys, KeyError> {
+        Keys::load(&self.node_key(), &self.validator_key())
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -191,12 +187,10 @@ impl Home {
         self.root.join("execution-genesis.json")
     }
 
-    /// QUIC identity.
     pub fn node_key(&self) -> PathBuf {
         self.root.join("node.key")
     }
 
-    /// Consensus signing key.
     pub fn validator_key(&self) -> PathBuf {
         self.root.join("validator.key")
     }
@@ -222,7 +216,7 @@ fn write_new(path: &Path, text: &str) -> Result<(), HomeError> {
     })
 }
 
-/// Replaces a file's content in one step: a crash leaves the old or the new one.
+/// Replaces a file's content in one step: after a crash the old or the new content is there.
 pub fn replace_file(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;
@@ -247,7 +241,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::keys::Keys;
 
     fn contents<'a>(key: &'a SigningKey, validator: bool) -> Contents<'a> {
         Contents {
@@ -268,7 +261,7 @@ mod tests {
         Home::create(&root, &contents(&key, true)).expect("creates");
         assert_eq!(fs::metadata(&root).expect("exists").permissions().mode() & 0o777, 0o700);
         let home = Home::open(&root).expect("opens");
-        let keys = Keys::load(&home).expect("keys are there");
+        let keys = home.keys().expect("keys are there");
         assert_eq!(keys.public_key(), Some(keys::public_key(&key)));
         assert_eq!(
             keys.address(),
@@ -281,7 +274,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let key = keys::generate().expect("random");
         let home = Home::create(&dir.path().join("home"), &contents(&key, false)).expect("creates");
-        assert!(Keys::load(&home).expect("node key is there").validator.is_none());
+        assert!(home.keys().expect("node key is there").validator.is_none());
     }
 
     #[test]

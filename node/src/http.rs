@@ -12,10 +12,15 @@
 //!   /ultramarine/v1/evidence?from=A&to=B    messages that convict a validator of double signing
 //! ```
 //!
-//! Blob bytes come from the store's map and are turned into JSON one blob at a time, so a request holds one blob's text in
-//! memory however many it asks for. What a caller can make us spend is bounded: connections, requests at a time, header and
-//! body bytes, and time ([`server`]); so much by one address that others have room, and nothing that `/health`, `/metrics` and
-//! `/status` need ([`seats`]). Every refusal is JSON ([`error`]), also of what is no HTTP ([`wire`]).
+//! Blob bytes come from the store's map, and become JSON one blob at a time. So a request holds one blob's text in
+//! memory, however many blobs it asks for.
+//!
+//! What a caller can make us spend is bounded:
+//! - Connections, requests at a time, header and body bytes, and time have ceilings ([`server`]).
+//! - One address gets a share of connections and requests, so that others have room ([`seats`]).
+//! - `/health`, `/metrics` and `/status` do not count as requests, so no download can delay them.
+//!
+//! Every refusal is JSON ([`error`]), also the refusal of bytes that are no HTTP ([`wire`]).
 
 pub mod beacon;
 pub mod block;
@@ -48,8 +53,8 @@ use ultramarine_types::storage::Source;
 
 use crate::board::Board;
 use crate::http::error::ApiError;
-use crate::http::index::Index;
-use crate::http::server::Limits;
+use crate::http::index::BlobIndex;
+use crate::http::server::ServerLimits;
 
 /// Requests have no use for a body.
 const BODY_BYTES_MAX: usize = 1024;
@@ -59,26 +64,23 @@ const BODY_BYTES_MAX: usize = 1024;
 pub struct HttpState {
     /// Decided blocks and blobs.
     pub source: Arc<dyn Source>,
-    /// The node's status.
     pub board: Arc<Board>,
-    /// Metrics and histograms.
     pub registry: Arc<Registry>,
-    index: Arc<Mutex<Index>>,
+    index: Arc<Mutex<BlobIndex>>,
 }
 
 impl HttpState {
-    /// Answers from these.
     pub fn new(source: Arc<dyn Source>, board: Arc<Board>, registry: Arc<Registry>) -> Self {
         Self {
             source,
             board,
             registry,
-            index: Arc::new(Mutex::new(Index::default())),
+            index: Arc::new(Mutex::new(BlobIndex::default())),
         }
     }
 
-    /// Runs `ask` on the index of blobs and roots, after it has taken in what was decided since it was last asked.
-    fn with_index<T>(&self, ask: impl FnOnce(&Index) -> T) -> T {
+    /// Runs `ask` on the index of blobs and roots, after the index has caught up with what was decided.
+    fn with_index<T>(&self, ask: impl FnOnce(&BlobIndex) -> T) -> T {
         let mut index = self.index.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         index.catch_up(self.source.as_ref());
         ask(&index)
@@ -88,7 +90,7 @@ impl HttpState {
 pub use server::serve;
 
 /// All routes, with limits on body and time.
-pub fn router(state: HttpState, limits: &Limits) -> Router {
+pub fn router(state: HttpState, limits: &ServerLimits) -> Router {
     let timeout: Duration = limits.timeout;
     Router::new()
         .route("/metrics", get(status::metrics))

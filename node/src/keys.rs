@@ -1,4 +1,4 @@
-//! This file knows how secret keys are made, kept in files nobody else may read, and refused otherwise.
+//! This file knows how to make secret keys, keep them in files that nobody else may read, and refuse other files.
 //!
 //! A key file holds the 32-byte ed25519 seed as 64 hex digits and a newline, with permissions 0600.
 
@@ -12,70 +12,52 @@ use rand::TryRngCore;
 use ultramarine_types::chain::address_of;
 use ultramarine_types::{Address, PeerId, PublicKey};
 
-use crate::home::Home;
-
 /// Longest secret file we read: a key or a JWT secret with some white space.
 const SECRET_FILE_BYTES_MAX: u64 = 4096;
 
 /// The keys of a node. `Debug` shows public keys only.
 #[derive(Clone, Debug)]
 pub struct Keys {
-    /// Its QUIC identity.
     pub node: SigningKey,
-    /// What it signs consensus messages with; `None`: a full node.
+    /// Signs its consensus messages; `None`: a full node.
     pub validator: Option<SigningKey>,
 }
 
 /// Why a secret file is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Missing or unreadable.
     #[error("cannot read secret file {path}: {error}")]
     Read {
-        /// The file.
         path: PathBuf,
         /// What the system said.
         error: io::Error,
     },
-    /// Somebody else may read or change it.
+    /// Others may read or change it.
     #[error(
-        "secret file {path} has permissions {mode:04o}: others could read or change it. Run `chmod 600 {path}`, and make a \
-         new key if somebody may have read this one"
+        "secret file {path} has permissions {mode:04o}: others could read or change it. Run `chmod 600 {path}`, and \
+         make a new key if somebody may have read this one"
     )]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    Open { path: PathBuf, mode: u32 },
     /// Not a regular file.
     #[error("secret file {path} is not a regular file")]
-    Kind {
-        /// The path.
-        path: PathBuf,
-    },
-    /// Its owner could change it under us.
+    Kind { path: PathBuf },
+    /// Another user owns it, and could change it while we run.
     #[error(
-        "secret file {path} belongs to user {owner}, this process runs as user {user}: run as its owner, or `chown {user} {path}`"
+        "secret file {path} belongs to user {owner}, this process runs as user {user}: run as its owner, or \
+         `chown {user} {path}`"
     )]
     Owner {
-        /// The file.
         path: PathBuf,
-        /// The file's owner.
         owner: u32,
         /// The process's effective user.
         user: u32,
     },
     /// Not 64 hex digits.
     #[error("secret file {path} does not hold 32 bytes as 64 hex digits")]
-    Content {
-        /// The file.
-        path: PathBuf,
-    },
+    Content { path: PathBuf },
     /// Could not be made.
     #[error("cannot write secret file {path}: {error}")]
     Write {
-        /// The file.
         path: PathBuf,
         /// What the system said.
         error: io::Error,
@@ -83,15 +65,15 @@ pub enum KeyError {
 }
 
 impl Keys {
-    /// Reads a home's keys. Without a `validator.key` the node is a full node.
-    pub fn load(home: &Home) -> Result<Self, KeyError> {
-        let validator = match read_key(&home.validator_key()) {
+    /// Reads the keys of a node. Without a file at `validator_key` the node is a full node.
+    pub fn load(node_key: &Path, validator_key: &Path) -> Result<Self, KeyError> {
+        let validator = match read_key(validator_key) {
             Ok(key) => Some(key),
             Err(KeyError::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
         Ok(Self {
-            node: read_key(&home.node_key())?,
+            node: read_key(node_key)?,
             validator,
         })
     }
@@ -106,7 +88,6 @@ impl Keys {
         self.validator.as_ref().map(public_key)
     }
 
-    /// The validator's address.
     pub fn address(&self) -> Option<Address> {
         self.public_key().as_ref().map(address_of)
     }
@@ -136,14 +117,14 @@ pub fn read_key(path: &Path) -> Result<SigningKey, KeyError> {
     read_secret(path).map(|seed| SigningKey::from_bytes(&seed))
 }
 
-/// Reads 32 bytes from a file that only its owner, who is us, may read.
+/// Reads 32 bytes from a file that we own and that nobody else may read.
 pub fn read_secret(path: &Path) -> Result<[u8; 32], KeyError> {
     let read_error = |error| KeyError::Read {
         path: path.to_owned(),
         error,
     };
-    // The checks are made on the open file, so that nobody can swap it between check and use; O_NONBLOCK, so that a
-    // pipe in its place does not hang us.
+    // We check the open file, so that nobody can swap it between check and use. O_NONBLOCK keeps a pipe in its place
+    // from hanging us.
     let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).expect("open flags fit an int");
     let file = OpenOptions::new()
         .read(true)
@@ -182,7 +163,7 @@ pub fn read_secret(path: &Path) -> Result<[u8; 32], KeyError> {
     Ok(secret)
 }
 
-/// Writes 32 bytes to a new file that only we may read, durably but for the directory's own sync.
+/// Writes 32 bytes to a new file that only we may read. They are durable once the directory is synced.
 pub fn write_secret(path: &Path, secret: &[u8; 32]) -> Result<(), KeyError> {
     let write = || -> io::Result<()> {
         let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;

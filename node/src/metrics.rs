@@ -31,7 +31,6 @@ pub struct CoreMetrics {
 }
 
 impl CoreMetrics {
-    /// Registers every series.
     pub fn new(registry: &Registry) -> Self {
         let stage = |stage: Stage| {
             registry.histogram(
@@ -106,7 +105,7 @@ impl CoreMetrics {
         }
     }
 
-    /// Counts an event.
+    /// Counts an event, or measures what it tells.
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Round { round, .. } => self.round.set(i64::from(round.0)),
@@ -128,7 +127,7 @@ impl CoreMetrics {
                 self.blobs.add(u64::from(*blobs));
                 self.bytes.add(*bytes);
             }
-            // The other stages are measured by the tiles that do the work.
+            // The tiles that do the work measure the other stages.
             Event::Stage { stage, took, .. } => match stage {
                 Stage::Vote => self.vote.record(*took),
                 Stage::Import => self.import.record(*took),

@@ -2,11 +2,11 @@
 //!
 //! | signal | |
 //! |---|---|
-//! | INT, TERM, HUP | an orderly stop; another one, later than [`REPEAT_WAIT`], ends the process at once |
+//! | INT, TERM, HUP | an orderly stop; another one, more than [`REPEAT_WAIT`] later, ends the process at once |
 //! | USR1, USR2 | nothing, with a line that says so |
 //!
-//! An INT or HUP that was ignored when the process started stays ignored: so ask `nohup`, and shells for what they run in
-//! the background. TERM always ends it, as service managers must be able to.
+//! If INT or HUP was ignored when the process started, it stays ignored: `nohup` asks for that, and so do shells for
+//! what they run in the background. TERM always ends the process, as service managers must be able to end it.
 
 use std::io;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use ultramarine_runtime::signals::{Signal, ignore, is_ignored, restore_default};
 
-/// Within this time a second signal is the same wish again: `timeout` and some shells send each signal twice, to the
+/// Within this time a second signal means the same request: `timeout` and some shells send each signal twice, to the
 /// process and to its group.
 pub const REPEAT_WAIT: Duration = Duration::from_secs(1);
 
-/// Keeps signals ignored that are so now, whoever listens to them later: the embedded execution client does to INT, and
-/// would end by itself. To be called before anything listens.
+/// Keeps ignored signals ignored, even if somebody listens to them later: the embedded execution client listens to INT,
+/// and would end by itself. Call this before anything listens.
 pub fn keep_ignored() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _inside = runtime.enter();
@@ -28,7 +28,7 @@ pub fn keep_ignored() -> io::Result<()> {
         (Signal::HUP, SignalKind::hangup()),
     ] {
         if is_ignored(name) {
-            // tokio sets a handler once in a process: after that, nothing takes our wish back.
+            // tokio sets a handler only once in a process, so after this nothing undoes what we ask for.
             drop(signal(kind)?);
             ignore(name);
         }
@@ -46,7 +46,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes them over. To be called inside a tokio runtime.
+    /// Takes them over. Call this inside a tokio runtime.
     pub fn listen() -> io::Result<Self> {
         let unless_ignored = |name, kind| (!is_ignored(name)).then(|| signal(kind)).transpose();
         Ok(Self {
@@ -60,7 +60,7 @@ impl Signals {
         })
     }
 
-    /// Waits until one of them asks for a stop; which, for people.
+    /// Waits until one of them asks for a stop, and names it for people.
     pub async fn asked(&mut self) -> &'static str {
         let Self {
             interrupt,
@@ -80,7 +80,7 @@ impl Signals {
         }
     }
 
-    /// From [`REPEAT_WAIT`] on, another signal ends the process at once, by the kernel's hand.
+    /// After [`REPEAT_WAIT`], lets the kernel end the process at once if another signal comes.
     pub fn let_another_end_it(&self) {
         let mut insist = vec![Signal::TERM];
         insist.extend(self.interrupt.as_ref().map(|_| Signal::INT));
@@ -89,7 +89,7 @@ impl Signals {
             std::thread::sleep(REPEAT_WAIT);
             insist.into_iter().for_each(restore_default);
         };
-        // Without a thread, the orderly stop is all there is, and it is bounded in time.
+        // If there is no thread to be had, the orderly stop must do. It is bounded in time.
         let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(later);
     }
 }

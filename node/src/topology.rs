@@ -2,43 +2,30 @@
 
 use ultramarine_runtime::topology::{CorePolicy, LinkSpec, TileSpec, Topology};
 
-/// Consensus, sync and retention decisions.
+// Names of the tiles. The table below says what each does.
 pub const CORE: &str = "core";
-/// QUIC and streaming.
 pub const NET: &str = "net";
-/// Segments, log and index.
 pub const STORE: &str = "store";
-/// Engine API calls.
 pub const ENGINE: &str = "engine";
-/// Metrics, status and the blob API.
 pub const HTTP: &str = "http";
 /// The embedded execution client of a devnet node.
 pub const EMBEDDED_EL: &str = "el";
 /// Verifier lanes, by position.
 pub const LANES: [&str; 8] = ["kzg-0", "kzg-1", "kzg-2", "kzg-3", "kzg-4", "kzg-5", "kzg-6", "kzg-7"];
 
-/// Links, by name.
+// Names of the links. The table below says what each carries, between whom.
 pub const NET_CORE: &str = "net-core";
-/// See the table.
 pub const CORE_NET: &str = "core-net";
-/// See the table.
 pub const TO_STORE: &str = "store";
-/// See the table.
 pub const STORE_CORE: &str = "store-core";
-/// See the table.
 pub const CORE_ENGINE: &str = "core-engine";
-/// See the table.
 pub const ENGINE_CORE: &str = "engine-core";
-/// See the table.
 pub const NET_KZG: &str = "net-kzg";
-/// See the table.
 pub const KZG_NET: &str = "kzg-net";
-/// See the table.
 pub const ENGINE_KZG: &str = "engine-kzg";
-/// See the table.
 pub const KZG_ENGINE: &str = "kzg-engine";
 
-/// Control messages wait here when the core is busy; a full link makes the sender wait.
+/// Control messages wait here while the core is busy. If the link is full, its sender waits.
 const CONTROL_DEPTH: usize = 4096;
 /// Verifier jobs and verdicts in flight per client: two of the largest blocks.
 const VERIFY_DEPTH: usize = 2 * ultramarine_types::limits::BLOBS_PER_BLOCK_MAX as usize;
@@ -56,8 +43,8 @@ pub fn table(lanes: usize, embedded_el: bool) -> Topology {
     let tile = |name, core, what| TileSpec {
         name,
         core,
-        // Everything passes the core, in small steps: there a wake costs as much as the work. The other tiles sleep in rings
-        // of their own, or work by the millisecond.
+        // Everything passes the core, in small steps, so a wake costs as much there as the work. The other tiles sleep
+        // in rings of their own, or work for milliseconds.
         spin: name == CORE,
         what,
     };

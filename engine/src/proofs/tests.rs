@@ -81,13 +81,13 @@ impl Proven {
 }
 
 /// Judges as the lanes do.
-fn judge(jobs: &mut Receiver<VerifyJob>, lanes: &Lanes) {
+fn judge(jobs: &mut Receiver<VerifyJob>, own_bundles: &OwnBundles) {
     while let Some(job) = jobs.try_recv() {
         let finding = match holds(&job.commitment, &job.blob, &job.proof) {
             true => Finding::Holds,
             false => Finding::Wrong,
         };
-        lanes.settle(&Verdict {
+        own_bundles.settle(&Verdict {
             key: job.key,
             index: job.index,
             sender: job.sender,
@@ -102,15 +102,15 @@ async fn complete(
     transactions: &[usize],
     bundle: &Bundle,
     within: Duration,
-) -> Result<Vec<(KzgCommitment, BlobPart)>, String> {
+) -> Result<Vec<(KzgCommitment, BlobPart)>, ProofsError> {
     let (jobs, mut queue): (Sender<VerifyJob>, _) = link("jobs", 64).expect("a link");
-    let lanes = Lanes::new(jobs);
-    let completed = proofs.complete(&lanes, Height(1), transactions, bundle.clone(), within);
+    let own_bundles = OwnBundles::new(jobs);
+    let completed = proofs.complete(&own_bundles, Height(1), transactions, bundle.clone(), within);
     let mut completed = std::pin::pin!(completed);
     loop {
         tokio::select! {
             completed = &mut completed => return completed,
-            () = tokio::time::sleep(Duration::from_millis(1)) => judge(&mut queue, &lanes),
+            () = tokio::time::sleep(Duration::from_millis(1)) => judge(&mut queue, &own_bundles),
         }
     }
 }
@@ -178,7 +178,10 @@ async fn mixtures() {
     let refused = complete(&proofs, &[1, 1, 1], &none, Duration::ZERO)
         .await
         .expect_err("no time");
-    assert!(refused.contains("not made yet"), "{refused}");
+    assert!(
+        matches!(refused, ProofsError::NotMade { count: 3, missing: 3 }),
+        "{refused}"
+    );
     while complete(&proofs, &[1, 1, 1], &none, Duration::ZERO).await.is_err() {
         assert!(proofs.shared.known.borrow().len() <= 3);
         tokio::time::sleep(Duration::from_millis(5)).await;

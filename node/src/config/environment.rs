@@ -1,6 +1,7 @@
 //! This file knows which variables of the environment are meant for us.
 //!
-//! Kubernetes and Docker name variables after services, so one called `ultramarine-node` makes some that look like settings:
+//! Kubernetes and Docker name variables after services, so one called `ultramarine-node` makes some that look like
+//! settings:
 //!
 //! ```text
 //!   ULTRAMARINE_NODE_SERVICE_HOST=10.0.0.1     ULTRAMARINE_NODE_PORT=tcp://10.0.0.1:8580
@@ -9,13 +10,13 @@
 
 use std::ffi::OsString;
 
-/// What the names of our environment variables start with.
+/// How the names of our environment variables begin.
 pub const PREFIX: &str = "ULTRAMARINE_";
 
 /// Stands for bytes that are not UTF-8.
 const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
 
-/// Names and values of this process. Bytes that are no text are marked, and found by [`is_text`].
+/// Names and values in the environment of this process. Bytes that are no text get a mark, which [`is_text`] finds.
 pub fn of_this_process() -> Vec<(String, String)> {
     let text = |it: OsString| it.to_string_lossy().into_owned();
     std::env::vars_os()
@@ -37,7 +38,7 @@ pub fn is_of_service(rest: &str, value: &str) -> bool {
     };
     rest.ends_with("_service_host")
         || rest.ends_with("_service_port")
-        // Ports with names, and what a linked container has in its own environment.
+        // Named ports, and the environment of a linked container.
         || rest.contains("_service_port_")
         || rest.contains("_env_")
         || (rest.ends_with("_port") && is_place())

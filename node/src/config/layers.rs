@@ -9,7 +9,7 @@ use toml_edit::{Document, Item, TableLike};
 use crate::config::environment;
 use crate::config::origin::{Origin, line_of};
 use crate::config::problem::{Problem, nearest};
-use crate::config::value::Value;
+use crate::config::value::SettingValue;
 
 /// The manual of all settings.
 pub const DEFAULTS: &str = include_str!("../../default.toml");
@@ -17,22 +17,19 @@ pub const DEFAULTS: &str = include_str!("../../default.toml");
 /// One setting, with the value that won.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setting {
-    /// Its section.
     pub section: String,
     /// Its key within the section.
     pub key: String,
-    /// The winning value.
-    pub value: Value,
+    pub value: SettingValue,
     /// Where it came from.
     pub origin: Origin,
 }
 
-/// Where values may come from, besides the defaults.
+/// Where values may come from, other than the defaults.
 #[derive(Clone, Default, Debug)]
 pub struct Sources {
     /// A config file: its path (for messages) and its text.
     pub file: Option<(PathBuf, String)>,
-    /// The environment.
     pub environment: Vec<(String, String)>,
     /// Flags; later ones win.
     pub flags: Vec<Override>,
@@ -43,7 +40,7 @@ pub struct Sources {
 pub struct Override {
     /// The flag as typed, such as `--engine`.
     pub flag: String,
-    /// `section.key`.
+    /// The setting, written as `section.key`.
     pub name: String,
     /// The value, as text.
     pub value: String,
@@ -56,7 +53,7 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Merges all sources; reports everything that is wrong with names and kinds, which then changes nothing.
+    /// Merges all sources. A wrong name or kind is reported and changes nothing.
     pub fn merge(sources: &Sources) -> (Self, Vec<Problem>) {
         let mut layers = Self::defaults();
         let mut problems = Vec::new();
@@ -94,7 +91,7 @@ impl Layers {
             for (key, item) in table.iter() {
                 let value = item
                     .as_value()
-                    .and_then(Value::from_toml)
+                    .and_then(SettingValue::from_toml)
                     .expect("default.toml has only known kinds");
                 settings.push(Setting {
                     section: section.to_owned(),
@@ -152,7 +149,7 @@ impl Layers {
         let kind = self.settings[index].value.kind();
         match item
             .as_value()
-            .and_then(Value::from_toml)
+            .and_then(SettingValue::from_toml)
             .filter(|value| value.kind() == kind)
         {
             Some(value) => self.set(index, value, place),
@@ -181,8 +178,8 @@ impl Layers {
             if self.position(section, key).is_none() && environment::is_of_service(&rest, text) {
                 continue;
             }
-            // Other ULTRAMARINE_ variables exist (ULTRAMARINE_HOME); only those named after a section are settings, or are
-            // meant to be.
+            // Other ULTRAMARINE_ variables exist (ULTRAMARINE_HOME). Only those named after a section are settings, or
+            // are meant to be.
             let place = Origin::Environment { name: name.clone() };
             if self.has_section(section) && !environment::is_text(text) {
                 problems.push(Problem {
@@ -249,7 +246,7 @@ impl Layers {
         }
     }
 
-    fn set(&mut self, index: usize, value: Value, origin: Origin) {
+    fn set(&mut self, index: usize, value: SettingValue, origin: Origin) {
         self.settings[index].value = value;
         self.settings[index].origin = origin;
     }
@@ -278,7 +275,7 @@ impl Layers {
     }
 
     fn unknown_key(&self, section: &str, key: &str, place: Origin) -> Problem {
-        // The right name in the wrong section is the likelier mistake than a name that merely looks alike.
+        // A right name in the wrong section is a likelier mistake than a name that merely looks alike.
         let elsewhere = self.settings.iter().find(|setting| setting.key == key);
         let nearest = match elsewhere {
             Some(setting) => Some(format!("{}.{key}", setting.section)),
@@ -316,7 +313,7 @@ impl Layers {
     }
 }
 
-/// Whether one name may be the other, mistyped.
+/// Whether one name may be the other one mistyped.
 fn alike(one: &str, other: &str) -> bool {
     strsim::normalized_damerau_levenshtein(one, other) >= 0.7
 }
@@ -336,7 +333,7 @@ fn describe(item: &Item) -> String {
 
 fn example(setting: &Setting) -> String {
     match &setting.value {
-        Value::Text(text) if text.is_empty() => "\"\" (empty)".to_owned(),
+        SettingValue::Text(text) if text.is_empty() => "\"\" (empty)".to_owned(),
         value => value.to_string(),
     }
 }

@@ -3,23 +3,18 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// The place a value came from; what an operator would open to change it.
+/// The place that a value came from: what an operator opens to change it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// The defaults compiled into the binary.
     Default,
-    /// A config file.
     File {
-        /// Which.
         path: PathBuf,
-        /// Line, from 1.
+        /// The first line is 1.
         line: usize,
     },
     /// A variable of the environment.
-    Environment {
-        /// Its name.
-        name: String,
-    },
+    Environment { name: String },
     /// A flag of the command line.
     Flag {
         /// As typed, such as `--engine`.

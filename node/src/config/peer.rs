@@ -20,14 +20,13 @@ pub struct PeerAddress {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("peer `{text}` {why}; expected PEER_ID@host:port (64 hex digits before the @) or host:port")]
 pub struct PeerAddressError {
-    /// What was read.
     pub text: String,
-    /// What is wrong with it, as the end of a sentence that begins with the text.
+    /// What is wrong. It ends a sentence that begins with the text.
     pub why: &'static str,
 }
 
 impl PeerAddress {
-    /// Reads an address; the error ends a sentence that begins with the text.
+    /// Reads an address. The error ends a sentence that begins with the text.
     pub fn read(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() {
             return Err("is empty");
@@ -51,7 +50,7 @@ impl PeerAddress {
     }
 }
 
-/// The same peers, each once: who is listed twice is still one to connect to.
+/// The same peers, each once: a peer that is listed twice gets one connection.
 pub fn distinct(peers: Vec<PeerAddress>) -> Vec<PeerAddress> {
     let mut kept: Vec<PeerAddress> = Vec::with_capacity(peers.len());
     for peer in peers {

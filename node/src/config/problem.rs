@@ -7,9 +7,7 @@ use crate::config::origin::Origin;
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
-    /// Where to look.
     pub place: Origin,
-    /// What is there.
     pub what: String,
     /// What should be there.
     pub expected: String,
@@ -27,7 +25,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong, so that one reading mends all of it. Never empty.
+/// Everything that is wrong, so that the operator can mend all of it at once. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigError(pub Vec<Problem>);
 

@@ -1,45 +1,37 @@
-//! This file knows the four kinds of values a setting may have and how each is written in a file and in a flag.
+//! This file knows the four kinds of values a setting may have, and how each is written in a file and in a flag.
 
 use std::fmt;
 
-/// A setting's value.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Value {
-    /// `"text"`.
+pub enum SettingValue {
     Text(String),
     /// A whole number, zero or more.
     Number(u64),
-    /// `true` or `false`.
     Switch(bool),
-    /// `["a", "b"]`.
+    /// Texts, written as `["a", "b"]`.
     List(Vec<String>),
 }
 
-/// The kind of a [`Value`]; each setting has the kind of its default.
+/// The kind of a [`SettingValue`]; each setting has the kind of its default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// Text.
+pub enum SettingKind {
     Text,
-    /// Whole number.
     Number,
-    /// True or false.
     Switch,
-    /// List of texts.
     List,
 }
 
-impl Value {
-    /// Its kind.
-    pub fn kind(&self) -> Kind {
+impl SettingValue {
+    pub fn kind(&self) -> SettingKind {
         match self {
-            Self::Text(_) => Kind::Text,
-            Self::Number(_) => Kind::Number,
-            Self::Switch(_) => Kind::Switch,
-            Self::List(_) => Kind::List,
+            Self::Text(_) => SettingKind::Text,
+            Self::Number(_) => SettingKind::Number,
+            Self::Switch(_) => SettingKind::Switch,
+            Self::List(_) => SettingKind::List,
         }
     }
 
-    /// Reads a TOML value; `None` if settings have no such kind (floats, dates, tables, negative numbers, mixed lists).
+    /// Reads a TOML value; `None` if no setting has such a kind (floats, dates, tables, negative numbers, mixed lists).
     pub fn from_toml(item: &toml_edit::Value) -> Option<Self> {
         match item {
             toml_edit::Value::String(text) => Some(Self::Text(text.value().clone())),
@@ -66,16 +58,16 @@ impl Value {
     }
 }
 
-impl Kind {
-    /// Reads a value of this kind from a flag or the environment, where everything is text; lists are split at commas.
-    pub fn parse(self, text: &str) -> Option<Value> {
+impl SettingKind {
+    /// Reads a value of this kind from a flag or the environment, where everything is text. Commas split lists.
+    pub fn parse(self, text: &str) -> Option<SettingValue> {
         match self {
-            Self::Text => Some(Value::Text(text.to_owned())),
-            Self::Number => text.parse().ok().map(Value::Number),
-            Self::Switch => text.parse().ok().map(Value::Switch),
-            // An item that is empty is a mistake that its reader names; a text that is empty is an empty list.
-            Self::List if text.trim().is_empty() => Some(Value::List(Vec::new())),
-            Self::List => Some(Value::List(
+            Self::Text => Some(SettingValue::Text(text.to_owned())),
+            Self::Number => text.parse().ok().map(SettingValue::Number),
+            Self::Switch => text.parse().ok().map(SettingValue::Switch),
+            // An empty text is an empty list. An empty item is a mistake, which the item's reader names.
+            Self::List if text.trim().is_empty() => Some(SettingValue::List(Vec::new())),
+            Self::List => Some(SettingValue::List(
                 text.split(',').map(|item| item.trim().to_owned()).collect(),
             )),
         }
@@ -102,7 +94,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for SettingValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => write!(f, "{text:?}"),

@@ -2,22 +2,22 @@
 
 use toml_edit::{DocumentMut, Item, Table, TomlError};
 
-use crate::config::value::Value;
+use crate::config::value::SettingValue;
 
-/// What a new config file begins with.
+/// How a new config file begins.
 const HEADER: &str = "\
 # Only what differs from the defaults. All keys with their meaning: `ultramarine config default`;
 # the outcome and where each value comes from: `ultramarine config show --home DIR`.
 ";
 
 /// A new config file with these settings, named `section.key`.
-pub fn new_file(settings: &[(&str, Value)]) -> String {
+pub fn new_file(settings: &[(&str, SettingValue)]) -> String {
     let text = with_settings("", settings).expect("an empty text is valid TOML");
     format!("{HEADER}\n{text}")
 }
 
 /// The same text with these settings changed or added.
-pub fn with_settings(text: &str, settings: &[(&str, Value)]) -> Result<String, TomlError> {
+pub fn with_settings(text: &str, settings: &[(&str, SettingValue)]) -> Result<String, TomlError> {
     let mut document: DocumentMut = text.parse()?;
     for (name, value) in settings {
         let (section, key) = name.split_once('.').expect("settings are named section.key");
@@ -25,7 +25,7 @@ pub fn with_settings(text: &str, settings: &[(&str, Value)]) -> Result<String, T
         if let Some(table) = table.as_table_like_mut() {
             match table.get_mut(key).and_then(Item::as_value_mut) {
                 Some(old) => {
-                    // Keeps the comment behind the old value.
+                    // This keeps the comment behind the old value.
                     let decor = old.decor().clone();
                     *old = value.to_toml();
                     *old.decor_mut() = decor;
@@ -47,10 +47,13 @@ mod tests {
     #[test]
     fn a_written_file_reads_back() {
         let settings = [
-            ("node.name", Value::Text("a \"quoted\" name".to_owned())),
-            ("node.lanes", Value::Number(2)),
-            ("engine.embedded", Value::Switch(true)),
-            ("network.peers", Value::List(vec!["a:1".to_owned(), "b:2".to_owned()])),
+            ("node.name", SettingValue::Text("a \"quoted\" name".to_owned())),
+            ("node.lanes", SettingValue::Number(2)),
+            ("engine.embedded", SettingValue::Switch(true)),
+            (
+                "network.peers",
+                SettingValue::List(vec!["a:1".to_owned(), "b:2".to_owned()]),
+            ),
         ];
         let sources = Sources {
             file: Some(("c.toml".into(), new_file(&settings))),
@@ -68,8 +71,8 @@ mod tests {
         let after = with_settings(
             before,
             &[
-                ("node.name", Value::Text("b".to_owned())),
-                ("node.lanes", Value::Number(1)),
+                ("node.name", SettingValue::Text("b".to_owned())),
+                ("node.lanes", SettingValue::Number(1)),
             ],
         );
         assert_eq!(

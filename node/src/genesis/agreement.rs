@@ -1,21 +1,20 @@
-//! This file knows what `genesis.json` and `execution-genesis.json` say of the same things, and what the one relies on in the
-//! other.
+//! This file knows whether `genesis.json` and `execution-genesis.json` agree, and what one relies on in the other.
 //!
-//! The execution genesis block's hash binds its gas limit, its time and its accounts. All that stands under `config` is bound by
-//! nothing: forks and blob limits are the client's configuration, which two nodes may have differently without a sign until
-//! the first block that shows it. So everything there that has a counterpart in `genesis.json`, which all nodes compare when
-//! they connect, must be equal to it.
+//! The hash of the execution genesis block binds its gas limit, its time and its accounts. It does not bind what stands
+//! under `config`: forks and blob limits are the client's configuration. Two nodes may differ there, and nothing shows
+//! it before the first block that depends on it. But all nodes compare `genesis.json` when they connect. So whatever
+//! stands in both files must be equal.
 
 use alloy_eips::{eip7002, eip7251};
 use alloy_primitives::Address;
 use serde_json::Value;
 use ultramarine_types::ChainParams;
 
-use crate::genesis::execution::{GenesisError, data, fixed_bytes, number, optional};
+use crate::genesis::execution::{FieldError, data, fixed_bytes, number, optional};
 
-/// What ends a message about both files.
+/// How a message about both files ends.
 const REMEDY: &str = "Copy both files from one node of the chain; in a new chain, make both the same on every node";
-/// Forks by block number that a chain begins with, as clients demand them.
+/// Forks by block number, all of which clients demand from the first block on.
 const FORKS_BY_NUMBER: [&str; 10] = [
     "homesteadBlock",
     "eip150Block",
@@ -28,25 +27,25 @@ const FORKS_BY_NUMBER: [&str; 10] = [
     "berlinBlock",
     "londonBlock",
 ];
-/// Forks by time that we know the rules of.
+/// Forks by time whose rules we know.
 const FORKS_BY_TIME: [&str; 3] = ["shanghaiTime", "cancunTime", "pragueTime"];
 
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Fault {
+pub enum AgreementFault {
     /// Both files say something about it.
     Disagreement(String),
     /// The execution genesis alone is wrong.
     Execution(String),
 }
 
-/// Looks at one part; its error is a field that cannot be read.
-type Check = fn(&ChainParams, &Value, &mut Vec<Fault>) -> Result<(), GenesisError>;
+/// Checks one part. The error names a field that cannot be read.
+type Check = fn(&ChainParams, &Value, &mut Vec<AgreementFault>) -> Result<(), FieldError>;
 
 /// A fork whose blocks carry blobs.
 struct BlobFork {
     name: &'static str,
-    /// What clients take where the genesis has no schedule for the fork (EIP-4844, EIP-7691).
+    /// What clients assume if the genesis has no schedule for the fork (EIP-4844, EIP-7691).
     target: u64,
     max: u64,
 }
@@ -63,21 +62,21 @@ const PRAGUE: BlobFork = BlobFork {
 };
 
 /// Everything that does not fit together.
-pub fn of(chain: &ChainParams, execution: &Value) -> Vec<Fault> {
+pub fn of(chain: &ChainParams, execution: &Value) -> Vec<AgreementFault> {
     let mut faults = Vec::new();
     let checks: [Check; 5] = [chain_id, forks, prague, blobs, gas];
     for check in checks {
         if let Err(error) = check(chain, execution, &mut faults) {
-            faults.push(Fault::Execution(error.to_string()));
+            faults.push(AgreementFault::Execution(error.to_string()));
         }
     }
     faults
 }
 
-fn chain_id(chain: &ChainParams, execution: &Value, faults: &mut Vec<Fault>) -> Result<(), GenesisError> {
+fn chain_id(chain: &ChainParams, execution: &Value, faults: &mut Vec<AgreementFault>) -> Result<(), FieldError> {
     let found = number(&execution["config"]["chainId"], "config.chainId")?;
     if found != chain.chain_id {
-        faults.push(Fault::Disagreement(format!(
+        faults.push(AgreementFault::Disagreement(format!(
             "chain_id is {}, config.chainId is {found}. {REMEDY}",
             chain.chain_id
         )));
@@ -85,11 +84,11 @@ fn chain_id(chain: &ChainParams, execution: &Value, faults: &mut Vec<Fault>) -> 
     Ok(())
 }
 
-/// The rules that hold from the first block on, and those that we do not know.
-fn forks(_: &ChainParams, execution: &Value, faults: &mut Vec<Fault>) -> Result<(), GenesisError> {
+/// Checks the forks that must hold from the first block on, and refuses those that we do not know.
+fn forks(_: &ChainParams, execution: &Value, faults: &mut Vec<AgreementFault>) -> Result<(), FieldError> {
     let config = &execution["config"];
     let mut wrong = |field: &str, found: &Value, expected: &str| {
-        faults.push(Fault::Execution(format!(
+        faults.push(AgreementFault::Execution(format!(
             "config.{field} is {found}; expected {expected}"
         )));
     };
@@ -102,7 +101,7 @@ fn forks(_: &ChainParams, execution: &Value, faults: &mut Vec<Fault>) -> Result<
     if optional(&config[name], &format!("config.{name}"))? != Some(0) {
         wrong(name, &config[name], "0: the chain has no mining before it");
     }
-    // Cancun is looked at when the block's hash is computed.
+    // Cancun is checked when the block's hash is computed.
     let timestamp = optional(&execution["timestamp"], "timestamp")?.unwrap_or(0);
     let shanghai = optional(&config["shanghaiTime"], "config.shanghaiTime")?;
     if shanghai.is_none_or(|time| time > timestamp) {
@@ -112,22 +111,22 @@ fn forks(_: &ChainParams, execution: &Value, faults: &mut Vec<Fault>) -> Result<
     let unknown = config.as_object().into_iter().flatten();
     for (field, found) in unknown.filter(|(field, found)| field.ends_with("Time") && !found.is_null()) {
         if !FORKS_BY_TIME.contains(&field.as_str()) {
-            let expected = "no such entry: the newest rules that this version knows are Prague's, and the chain would stop at \
-                            this fork";
+            let expected = "no such entry: the newest rules that this version knows are Prague's, and the chain would \
+                            stop at this fork";
             wrong(field, found, expected);
         }
     }
     Ok(())
 }
 
-fn prague(chain: &ChainParams, execution: &Value, faults: &mut Vec<Fault>) -> Result<(), GenesisError> {
+fn prague(chain: &ChainParams, execution: &Value, faults: &mut Vec<AgreementFault>) -> Result<(), FieldError> {
     let config = &execution["config"];
     let found = optional(&config["pragueTime"], "config.pragueTime")?;
     if found != chain.prague_time {
         let say = |time: Option<u64>| time.map_or_else(|| "not set".to_owned(), |time| time.to_string());
-        faults.push(Fault::Disagreement(format!(
-            "prague_time is {}, config.pragueTime is {}. Between the two, node and execution client follow different rules, and the \
-             chain stops. {REMEDY}",
+        faults.push(AgreementFault::Disagreement(format!(
+            "prague_time is {}, config.pragueTime is {}. Between the two, node and execution client follow different \
+             rules, and the chain stops. {REMEDY}",
             say(chain.prague_time),
             say(found)
         )));
@@ -146,24 +145,25 @@ fn prague(chain: &ChainParams, execution: &Value, faults: &mut Vec<Fault>) -> Re
         ),
     ] {
         if !has_code(&execution["alloc"], &address)? {
-            faults.push(Fault::Execution(format!(
-                "alloc has no contract for {name} at {address}; without it no block of Prague is valid, and genesis.json sets \
-                 prague_time. Make the chain with `ultramarine testnet`, or add the contract on every node before it begins"
+            faults.push(AgreementFault::Execution(format!(
+                "alloc has no contract for {name} at {address}; without it no block of Prague is valid, and \
+                 genesis.json sets prague_time. Make the chain with `ultramarine testnet`, or add the contract on \
+                 every node before it begins"
             )));
         }
     }
     let name = "depositContractAddress";
     if fixed_bytes::<20>(&config[name], &format!("config.{name}")).is_err() || config[name].is_null() {
-        faults.push(Fault::Execution(format!(
-            "config.{name} is {}; expected an address of 20 bytes, such as the zero address: without it each client takes one of its \
-             own for the deposits of Prague",
+        faults.push(AgreementFault::Execution(format!(
+            "config.{name} is {}; expected an address of 20 bytes, such as the zero address: without it each client \
+             takes one of its own for the deposits of Prague",
             config[name]
         )));
     }
     Ok(())
 }
 
-fn has_code(alloc: &Value, address: &Address) -> Result<bool, GenesisError> {
+fn has_code(alloc: &Value, address: &Address) -> Result<bool, FieldError> {
     for (key, account) in alloc.as_object().into_iter().flatten() {
         if fixed_bytes::<20>(&Value::String(key.clone()), &format!("alloc.{key}"))? == address.0.0 {
             return Ok(!data(&account["code"], &format!("alloc.{key}.code"))?.is_empty());
@@ -172,7 +172,7 @@ fn has_code(alloc: &Value, address: &Address) -> Result<bool, GenesisError> {
     Ok(false)
 }
 
-fn blobs(chain: &ChainParams, execution: &Value, faults: &mut Vec<Fault>) -> Result<(), GenesisError> {
+fn blobs(chain: &ChainParams, execution: &Value, faults: &mut Vec<AgreementFault>) -> Result<(), FieldError> {
     let timestamp = optional(&execution["timestamp"], "timestamp")?.unwrap_or(0);
     let begins_with_prague = chain.prague_time.is_some_and(|time| time <= timestamp);
     let in_use = [(CANCUN, !begins_with_prague), (PRAGUE, chain.prague_time.is_some())];
@@ -193,19 +193,19 @@ fn blobs(chain: &ChainParams, execution: &Value, faults: &mut Vec<Fault>) -> Res
             ""
         };
         if max != u64::from(chain.blobs_per_block_max) {
-            faults.push(Fault::Disagreement(format!(
-                "blobs_per_block_max is {}, {place}.max is {max}{unset}. The node refuses blocks with more blobs than its own limit, \
-                 and execution clients with different limits refuse each other's. {REMEDY}",
+            faults.push(AgreementFault::Disagreement(format!(
+                "blobs_per_block_max is {}, {place}.max is {max}{unset}. The node refuses blocks with more blobs than \
+                 its own limit, and execution clients with different limits refuse each other's. {REMEDY}",
                 chain.blobs_per_block_max
             )));
         }
         if target > max {
-            faults.push(Fault::Execution(format!(
+            faults.push(AgreementFault::Execution(format!(
                 "{place}.target is {target}; expected at most its max, {max}"
             )));
         }
         if read("baseFeeUpdateFraction", 1)? == 0 {
-            faults.push(Fault::Execution(format!(
+            faults.push(AgreementFault::Execution(format!(
                 "{place}.baseFeeUpdateFraction is 0; expected a number that the blob fee can be divided by"
             )));
         }
@@ -213,19 +213,19 @@ fn blobs(chain: &ChainParams, execution: &Value, faults: &mut Vec<Fault>) -> Res
     Ok(())
 }
 
-fn gas(chain: &ChainParams, execution: &Value, faults: &mut Vec<Fault>) -> Result<(), GenesisError> {
+fn gas(chain: &ChainParams, execution: &Value, faults: &mut Vec<AgreementFault>) -> Result<(), FieldError> {
     let limit = number(&execution["gasLimit"], "gasLimit")?;
     let (min, max) = (chain.gas_limit_min, chain.gas_limit_max);
-    // Where both are of no use together, that is said already.
+    // If the two bounds exclude each other, another check says so.
     if min <= max && !(min..=max).contains(&limit) {
         let (bound, name) = if limit > max {
             (max, "gas_limit_max")
         } else {
             (min, "gas_limit_min")
         };
-        faults.push(Fault::Disagreement(format!(
-            "{name} is {bound}, and the first block's gasLimit is {limit}. Clients keep near their parent's limit, and the node \
-             refuses such blocks: no height would be decided. {REMEDY}"
+        faults.push(AgreementFault::Disagreement(format!(
+            "{name} is {bound}, and the first block's gasLimit is {limit}. Clients keep near their parent's limit, and \
+             the node refuses such blocks: no height would be decided. {REMEDY}"
         )));
     }
     Ok(())

@@ -1,7 +1,7 @@
-//! This file knows the execution genesis: how to write one that every client reads alike, and what block it stands for.
+//! This file knows the execution genesis: how to write one that all clients read alike, and which block it stands for.
 //!
-//! Clients hash the genesis block themselves; ours is computed here with no client at hand, so that a node can compare
-//! before it sends a word.
+//! Clients hash the genesis block themselves. We compute the hash without a client, so that a node can compare before
+//! it sends a word.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ use alloy_signer_local::PrivateKeySigner;
 use serde_json::{Value, json};
 use ultramarine_types::Hash;
 
-/// Accounts with funds beside one per validator: for people who try things.
+/// Funded accounts on top of the validators', for experiments.
 const SPARE_ACCOUNTS: usize = 4;
 /// Enough for any devnet: a billion ether each.
 const FUNDS: &str = "0x33b2e3c9fd0803ce8000000";
-/// Base fee of the first block, one gwei; it falls to 7 wei while blocks stay below half full.
+/// Base fee of the first block: one gwei. While blocks stay below half full, it falls to 7 wei.
 const BASE_FEE: u64 = 1_000_000_000;
-/// How fast the blob base fee moves (EIP-4844's constant). With the target equal to the maximum it never does.
+/// How fast the blob base fee moves (EIP-4844's constant). It never moves while the target equals the maximum.
 const BLOB_FEE_FRACTION: u64 = 3_338_477;
 
 /// Characters of a wrong value that are shown.
@@ -30,7 +30,6 @@ const FOUND_CHARS_MAX: usize = 80;
 /// What a new chain's execution genesis depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GenesisOptions {
-    /// EIP-155 chain id.
     pub chain_id: u64,
     /// The chain's blob limit: both maximum and target, so that full blocks do not raise the price.
     pub blobs_per_block: u32,
@@ -42,15 +41,13 @@ pub struct GenesisOptions {
     pub accounts: usize,
 }
 
-/// What a genesis file says that is no genesis of ours.
+/// A field of the execution genesis that we cannot use.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{field} is {found}; expected {expected}")]
-pub struct GenesisError {
+pub struct FieldError {
     /// Path within the file.
     pub field: String,
-    /// What stands there.
     pub found: String,
-    /// What should.
     pub expected: &'static str,
 }
 
@@ -105,7 +102,7 @@ pub fn execution_genesis(options: &GenesisOptions) -> Value {
 
 fn allocations(options: &GenesisOptions) -> BTreeMap<Address, Value> {
     let mut alloc = BTreeMap::new();
-    // Cancun's contract is needed from the first block, Prague's from its own time on; all are harmless before.
+    // Cancun's contract is needed from the first block on, Prague's from its own time on. All are harmless before.
     for (address, code) in [
         (eip4788::BEACON_ROOTS_ADDRESS, &eip4788::BEACON_ROOTS_CODE),
         (eip2935::HISTORY_STORAGE_ADDRESS, &eip2935::HISTORY_STORAGE_CODE),
@@ -126,14 +123,14 @@ fn allocations(options: &GenesisOptions) -> BTreeMap<Address, Value> {
     alloc
 }
 
-/// The key of the `index`-th funded account of a devnet. Everybody knows it: never fund it on a chain of worth.
+/// The key of the `index`-th funded account of a devnet. Everybody knows it: never fund it on a chain with value.
 pub fn dev_account(index: usize) -> PrivateKeySigner {
     let key = keccak256(format!("ultramarine/dev-account/{index}"));
     PrivateKeySigner::from_bytes(&key).expect("a hash is a valid key with all but vanishing probability")
 }
 
 /// Hash of the genesis block: keccak-256 of its RLP header, with the state root of `alloc`.
-pub fn genesis_hash(genesis: &Value) -> Result<Hash, GenesisError> {
+pub fn genesis_hash(genesis: &Value) -> Result<Hash, FieldError> {
     Ok(Hash(header(genesis)?.hash_slow().0))
 }
 
@@ -142,17 +139,15 @@ pub fn genesis_hash(genesis: &Value) -> Result<Hash, GenesisError> {
 pub struct ExecutionGenesis {
     /// Hash of the block.
     pub hash: Hash,
-    /// EIP-155 chain id.
     pub chain_id: u64,
     /// Unix time in seconds from which Prague holds.
     pub prague_time: Option<u64>,
-    /// Its timestamp.
     pub timestamp: u64,
 }
 
 impl ExecutionGenesis {
     /// Reads it from a geth-style genesis.
-    pub fn of(genesis: &Value) -> Result<Self, GenesisError> {
+    pub fn of(genesis: &Value) -> Result<Self, FieldError> {
         Ok(Self {
             hash: genesis_hash(genesis)?,
             chain_id: number(&genesis["config"]["chainId"], "config.chainId")?,
@@ -162,15 +157,15 @@ impl ExecutionGenesis {
     }
 }
 
-fn header(genesis: &Value) -> Result<Header, GenesisError> {
+fn header(genesis: &Value) -> Result<Header, FieldError> {
     let config = &genesis["config"];
     let timestamp = optional(&genesis["timestamp"], "timestamp")?.unwrap_or(0);
-    let active = |fork: &str| -> Result<bool, GenesisError> {
+    let active = |fork: &str| -> Result<bool, FieldError> {
         Ok(optional(&config[fork], &format!("config.{fork}"))?.is_some_and(|time| time <= timestamp))
     };
     let (shanghai, cancun, prague) = (active("shanghaiTime")?, active("cancunTime")?, active("pragueTime")?);
     if !cancun {
-        return Err(GenesisError {
+        return Err(FieldError {
             field: "config.cancunTime".to_owned(),
             found: config["cancunTime"].to_string(),
             expected: "a time no later than the genesis block's: blobs begin with Cancun",
@@ -201,7 +196,7 @@ fn header(genesis: &Value) -> Result<Header, GenesisError> {
     })
 }
 
-fn state_root(alloc: &Value) -> Result<B256, GenesisError> {
+fn state_root(alloc: &Value) -> Result<B256, FieldError> {
     let accounts = alloc
         .as_object()
         .ok_or_else(|| wrong("alloc", alloc, "an object of accounts"))?;
@@ -227,7 +222,7 @@ fn state_root(alloc: &Value) -> Result<B256, GenesisError> {
     Ok(state_root_unhashed(state))
 }
 
-fn storage_root(storage: &Value, field: &str) -> Result<B256, GenesisError> {
+fn storage_root(storage: &Value, field: &str) -> Result<B256, FieldError> {
     let Some(slots) = storage.as_object() else {
         return if storage.is_null() {
             Ok(EMPTY_ROOT_HASH)
@@ -245,12 +240,12 @@ fn storage_root(storage: &Value, field: &str) -> Result<B256, GenesisError> {
     Ok(storage_root_unhashed(entries))
 }
 
-fn wrong(field: &str, found: &Value, expected: &'static str) -> GenesisError {
+fn wrong(field: &str, found: &Value, expected: &'static str) -> FieldError {
     let mut found = found.to_string();
     if let Some((index, _)) = found.char_indices().nth(FOUND_CHARS_MAX) {
         found.truncate(index);
     }
-    GenesisError {
+    FieldError {
         field: field.to_owned(),
         found,
         expected,
@@ -258,7 +253,7 @@ fn wrong(field: &str, found: &Value, expected: &'static str) -> GenesisError {
 }
 
 /// A 256-bit number: plain, decimal text or 0x-prefixed hex; zero if absent.
-fn big(value: &Value, field: &str) -> Result<U256, GenesisError> {
+fn big(value: &Value, field: &str) -> Result<U256, FieldError> {
     let read = match value {
         Value::Null => Some(U256::ZERO),
         Value::Number(number) => number.as_u64().map(U256::from),
@@ -272,7 +267,7 @@ fn big(value: &Value, field: &str) -> Result<U256, GenesisError> {
     read.ok_or_else(|| wrong(field, value, "a number or 0x-prefixed hex"))
 }
 
-pub(crate) fn optional(value: &Value, field: &str) -> Result<Option<u64>, GenesisError> {
+pub(crate) fn optional(value: &Value, field: &str) -> Result<Option<u64>, FieldError> {
     if value.is_null() {
         Ok(None)
     } else {
@@ -280,7 +275,7 @@ pub(crate) fn optional(value: &Value, field: &str) -> Result<Option<u64>, Genesi
     }
 }
 
-pub(crate) fn number(value: &Value, field: &str) -> Result<u64, GenesisError> {
+pub(crate) fn number(value: &Value, field: &str) -> Result<u64, FieldError> {
     let expected = "a number of at most 64 bits";
     if value.is_null() {
         return Err(wrong(field, value, expected));
@@ -288,7 +283,7 @@ pub(crate) fn number(value: &Value, field: &str) -> Result<u64, GenesisError> {
     u64::try_from(big(value, field)?).map_err(|_| wrong(field, value, expected))
 }
 
-pub(crate) fn data(value: &Value, field: &str) -> Result<Bytes, GenesisError> {
+pub(crate) fn data(value: &Value, field: &str) -> Result<Bytes, FieldError> {
     match value {
         Value::Null => Ok(Bytes::new()),
         Value::String(text) => hex::decode(text)
@@ -298,7 +293,7 @@ pub(crate) fn data(value: &Value, field: &str) -> Result<Bytes, GenesisError> {
     }
 }
 
-pub(crate) fn fixed_bytes<const N: usize>(value: &Value, field: &str) -> Result<[u8; N], GenesisError> {
+pub(crate) fn fixed_bytes<const N: usize>(value: &Value, field: &str) -> Result<[u8; N], FieldError> {
     let bytes = data(value, field)?;
     if bytes.is_empty() {
         return Ok([0; N]);
@@ -306,7 +301,7 @@ pub(crate) fn fixed_bytes<const N: usize>(value: &Value, field: &str) -> Result<
     <[u8; N]>::try_from(bytes.as_ref()).map_err(|_| wrong(field, value, "bytes of the right count as hex"))
 }
 
-fn fixed(value: &Value, field: &str) -> Result<B256, GenesisError> {
+fn fixed(value: &Value, field: &str) -> Result<B256, FieldError> {
     fixed_bytes(value, field).map(B256::new)
 }
 

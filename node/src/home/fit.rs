@@ -1,4 +1,4 @@
-//! This file knows what is wrong with a home and only shows when configuration, genesis and keys are seen together.
+//! This file knows which faults of a home show only when configuration, genesis and keys are seen together.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,7 +12,7 @@ use crate::keys::Keys;
 /// Peers named in one message.
 const NAMED_MAX: usize = 3;
 
-/// Why a node does not start with these, a line each.
+/// Why a node does not start with these, one line for each reason.
 pub fn misfits(config: &Config, layers: &Layers, genesis: &Genesis, keys: &Keys) -> Vec<String> {
     let origin = |name: &str| &layers.get(name).origin;
     let mut wrong = Vec::new();
@@ -20,8 +20,8 @@ pub fn misfits(config: &Config, layers: &Layers, genesis: &Genesis, keys: &Keys)
     if let Some(heights) = config.retention.blobs_heights.filter(|heights| *heights < least) {
         let name = "retention.blobs_heights";
         wrong.push(format!(
-            "{}: {name} is {heights}, and every node of this chain keeps the blobs of at least {least} heights: raise it, or \
-             set 0 to keep them for ever",
+            "{}: {name} is {heights}, and every node of this chain keeps the blobs of at least {least} heights: raise \
+             it, or set 0 to keep them for ever",
             origin(name)
         ));
     }
@@ -34,14 +34,14 @@ pub fn misfits(config: &Config, layers: &Layers, genesis: &Genesis, keys: &Keys)
         .filter(|address| genesis.validators.get(address).is_none())
     {
         wrong.push(format!(
-            "validator.key is of {address}, who is no validator of this chain. Remove the file to run a full node, or use the \
-             genesis.json of the right chain"
+            "validator.key is of {address}, who is no validator of this chain. Remove the file to run a full node, or \
+             use the genesis.json of the right chain"
         ));
     }
     wrong
 }
 
-/// What a node starts with all the same, and its operator should know; `now_s` is the Unix time in seconds.
+/// What is doubtful, though the node starts with it. `now_s` is the Unix time in seconds.
 pub fn warnings(config: &Config, layers: &Layers, genesis: &Genesis, keys: &Keys, now_s: u64) -> Vec<String> {
     let mut doubtful = genesis.warnings(now_s);
     let unreachable = Unreachable::find(config, layers, genesis, keys);
@@ -49,7 +49,7 @@ pub fn warnings(config: &Config, layers: &Layers, genesis: &Genesis, keys: &Keys
     doubtful
 }
 
-/// Two listeners of one address.
+/// Finds two listeners that want one address.
 fn taken_twice(config: &Config, layers: &Layers) -> Vec<String> {
     let origin = |name: &str| &layers.get(name).origin;
     let embedded = config.engine.embedded;
@@ -75,13 +75,13 @@ fn taken_twice(config: &Config, layers: &Layers) -> Vec<String> {
     wrong
 }
 
-/// Whether two TCP listeners cannot both be had: the same port, on the same address or on all of them.
+/// Whether two TCP listeners exclude each other: they want the same port, on the same address or on all of them.
 fn are_one(one: SocketAddr, other: SocketAddr) -> bool {
     let is_all = |address: SocketAddr| address.ip().is_unspecified();
     one.port() == other.port() && (one.ip() == other.ip() || is_all(one) || is_all(other))
 }
 
-/// An execution client's URL that leads to this very node.
+/// Finds an execution client's URL that leads to this very node.
 fn own_engine(config: &Config, layers: &Layers) -> Option<String> {
     let EngineEndpoint::Http(url) = &config.engine.endpoint else {
         return None;
@@ -91,15 +91,15 @@ fn own_engine(config: &Config, layers: &Layers) -> Option<String> {
     let is_ours = config.engine.embedded.is_none() && are_one(address, config.http.listen);
     is_ours.then(|| {
         format!(
-            "{}: engine.url is where this node itself serves its API ({}: http.listen); give the Engine API of the execution \
-             client, usually port 8551",
+            "{}: engine.url is where this node itself serves its API ({}: http.listen); give the Engine API of the \
+             execution client, usually port 8551",
             layers.get("engine.url").origin,
             layers.get("http.listen").origin
         )
     })
 }
 
-/// Peers that no packet of ours can reach from where we listen, as a node dials from there.
+/// Peers that we cannot reach from where we listen: a node dials from there.
 struct Unreachable {
     is_all: bool,
     text: String,
@@ -134,8 +134,8 @@ impl Unreachable {
         Some(Self {
             is_all,
             text: format!(
-                "{}: network.listen is {listen}, from where {} of the {} peers in {place} cannot be reached: {}{more}. Listen on \
-                 [::]:{port} for IPv6 and IPv4, or on 0.0.0.0:{port} for IPv4 alone",
+                "{}: network.listen is {listen}, from where {} of the {} peers in {place} cannot be reached: {}{more}. \
+                 Listen on [::]:{port} for IPv6 and IPv4, or on 0.0.0.0:{port} for IPv4 alone",
                 layers.get("network.listen").origin,
                 lost.len(),
                 others.len(),

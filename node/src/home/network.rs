@@ -1,4 +1,5 @@
-//! This file knows how to lay out the homes of a whole new network: keys, genesis files and configurations that fit together.
+//! This file knows how to lay out the homes of a whole new network: keys, genesis files and configurations that fit
+//! together.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,21 +9,21 @@ use ultramarine_types::chain::ChainParamsError;
 use ultramarine_types::host::{Host, HostPort};
 use ultramarine_types::{ChainParams, PeerId, Validator};
 
-use crate::config::value::Value;
+use crate::config::value::SettingValue;
 use crate::config::{Config, ConfigError, PeerAddress, Sources, write};
 use crate::embedded::EmbeddedClient;
-use crate::genesis::execution::{GenesisOptions, execution_genesis, genesis_hash};
+use crate::genesis::execution::{FieldError, GenesisOptions, execution_genesis, genesis_hash};
 use crate::genesis::{Genesis, GenesisErrors, GenesisFile};
 use crate::home::fit;
 use crate::home::{Contents, Home, HomeError};
 use crate::keys::{self, Keys};
 
-/// Chain id of networks whose maker did not choose one.
+/// Chain id of a network unless its maker chooses another.
 pub const CHAIN_ID: u64 = 20_250;
 /// Gas limit of the first block.
 const GAS_LIMIT: u64 = 36_000_000;
-/// Bounds between which execution clients may move the gas limit. 60 M gas of zero calldata bytes (4 gas each) is 15 MB,
-/// inside `limits::PAYLOAD_BYTES_MAX`.
+/// Bounds between which execution clients may move the gas limit. 60 M gas pay for 15 MB of zero calldata bytes (4 gas
+/// each), which is inside `limits::PAYLOAD_BYTES_MAX`.
 const GAS_LIMITS: (u64, u64) = (5_000_000, 60_000_000);
 /// Heights for which every node keeps blobs: over an hour of one-second blocks.
 const BLOB_RETENTION_HEIGHTS: u64 = 4096;
@@ -30,7 +31,6 @@ const BLOB_RETENTION_HEIGHTS: u64 = 4096;
 /// A network to lay out.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// EIP-155 chain id.
     pub chain_id: u64,
     /// Most blobs a block may carry; also written to the execution genesis.
     pub blobs_per_block: u32,
@@ -38,25 +38,24 @@ pub struct Plan {
     pub block_interval_ms: u64,
     /// Unix time from which Prague's rules hold; `None`: never.
     pub prague_time: Option<u64>,
-    /// One per validator.
+    /// One node for each validator.
     pub nodes: Vec<NodePlan>,
-    /// The client that each node runs inside; `None`: each has one beside it.
+    /// The client that each node runs inside; `None`: each has one in a process of its own.
     pub embedded: Option<EmbeddedClient>,
 }
 
 /// One validator of a [`Plan`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodePlan {
-    /// Under which the others reach it.
+    /// Where the others reach it.
     pub host: Host,
-    /// Its addresses.
     pub addresses: Addresses,
 }
 
 /// Everything a node listens on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Addresses {
-    /// QUIC (UDP).
+    /// QUIC between nodes, over UDP.
     pub quic: SocketAddr,
     /// Metrics, status, blob API.
     pub http: SocketAddr,
@@ -74,7 +73,7 @@ pub enum LayOutError {
     Params(#[from] ChainParamsError),
     /// The execution genesis cannot be made.
     #[error("execution genesis: {0}")]
-    Execution(String),
+    Execution(FieldError),
     /// The random source failed.
     #[error("cannot make a key: {0}")]
     Random(std::io::Error),
@@ -97,7 +96,7 @@ pub fn node_directory(dir: &Path, index: usize) -> PathBuf {
     dir.join(format!("node{index}"))
 }
 
-/// Writes `dir/node0`, `dir/node1`, …: all of them, or none. None of them may exist, unless it is an empty folder.
+/// Writes `dir/node0`, `dir/node1`, …: all of them, or none. Each must be new, or an empty folder.
 pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
     let execution = execution_genesis(&GenesisOptions {
         chain_id: plan.chain_id,
@@ -106,61 +105,39 @@ pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
         prague_time: plan.prague_time,
         accounts: plan.nodes.len(),
     });
-    let chain = ChainParams {
-        chain_id: plan.chain_id,
-        execution_genesis_hash: genesis_hash(&execution).map_err(|error| LayOutError::Execution(error.to_string()))?,
-        blobs_per_block_max: plan.blobs_per_block,
-        block_interval_ms: plan.block_interval_ms,
-        blob_retention_heights_min: BLOB_RETENTION_HEIGHTS,
-        gas_limit_min: GAS_LIMITS.0,
-        gas_limit_max: GAS_LIMITS.1,
-        prague_time: plan.prague_time,
-    };
-    chain.check()?;
-    let generate = || -> Result<Vec<SigningKey>, LayOutError> {
-        (0..plan.nodes.len())
-            .map(|_| keys::generate().map_err(LayOutError::Random))
-            .collect()
-    };
-    let (node_keys, validator_keys) = (generate()?, generate()?);
+    let chain = chain_params(plan, &execution)?;
+    let nodes = plan.nodes.len();
+    let keys = (0..nodes)
+        .map(|_| new_keys())
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(LayOutError::Random)?;
     let peers: Vec<String> = plan
         .nodes
         .iter()
-        .zip(&node_keys)
-        .map(|(node, key)| peer(node, key).to_string())
+        .zip(&keys)
+        .map(|(node, keys)| peer(node, &keys.node).to_string())
         .collect();
-    let validators = validator_keys
-        .iter()
-        .map(|key| Validator {
-            public_key: keys::public_key(key),
-            power: 1,
-        })
-        .collect();
+    let validators = keys.iter().filter_map(Keys::public_key);
     let genesis = pretty(&GenesisFile {
         chain,
-        validators,
+        validators: validators
+            .map(|public_key| Validator { public_key, power: 1 })
+            .collect(),
         peers: peers.clone(),
     });
     let execution = pretty(&execution);
-    let configs: Vec<String> = (0..plan.nodes.len())
+    let configs: Vec<String> = (0..nodes)
         .map(|index| {
             let mut others = peers.clone();
             others.remove(index);
             write::new_file(&settings(index, plan, others))
         })
         .collect();
-    let keys: Vec<Keys> = node_keys
-        .into_iter()
-        .zip(validator_keys)
-        .map(|(node, validator)| Keys {
-            node,
-            validator: Some(validator),
-        })
-        .collect();
     check(dir, &genesis, &execution, &configs, &keys, plan.embedded)?;
-    let secrets = (0..plan.nodes.len())
-        .map(|_| keys::random_secret().map_err(LayOutError::Random))
-        .collect::<Result<Vec<_>, _>>()?;
+    let secrets = (0..nodes)
+        .map(|_| keys::random_secret())
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(LayOutError::Random)?;
     let contents: Vec<Contents<'_>> = (configs.iter().zip(&keys).zip(&secrets))
         .map(|((config, keys), secret)| Contents {
             config,
@@ -174,7 +151,29 @@ pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
     Ok(Home::create_all(dir, &contents)?)
 }
 
-/// Looks at what is about to be written as the nodes will.
+fn chain_params(plan: &Plan, execution: &serde_json::Value) -> Result<ChainParams, LayOutError> {
+    let chain = ChainParams {
+        chain_id: plan.chain_id,
+        execution_genesis_hash: genesis_hash(execution).map_err(LayOutError::Execution)?,
+        blobs_per_block_max: plan.blobs_per_block,
+        block_interval_ms: plan.block_interval_ms,
+        blob_retention_heights_min: BLOB_RETENTION_HEIGHTS,
+        gas_limit_min: GAS_LIMITS.0,
+        gas_limit_max: GAS_LIMITS.1,
+        prague_time: plan.prague_time,
+    };
+    chain.check()?;
+    Ok(chain)
+}
+
+fn new_keys() -> std::io::Result<Keys> {
+    Ok(Keys {
+        node: keys::generate()?,
+        validator: Some(keys::generate()?),
+    })
+}
+
+/// Checks what we are about to write, as the nodes will.
 fn check(
     dir: &Path,
     genesis: &str,
@@ -195,7 +194,7 @@ fn check(
         };
         let (config, layers) = Config::load(home(index).root(), &sources)?;
         wrong.extend(fit::misfits(&config, &layers, &genesis, keys));
-        // It says the same of each node.
+        // The answer is the same for each node.
         let misfit = EmbeddedClient::misfit(embedded, &config, &layers, &genesis);
         wrong.extend(misfit.filter(|_| index == 0));
     }
@@ -216,10 +215,10 @@ fn peer(node: &NodePlan, key: &SigningKey) -> PeerAddress {
     }
 }
 
-fn settings(index: usize, plan: &Plan, peers: Vec<String>) -> Vec<(&'static str, Value)> {
+fn settings(index: usize, plan: &Plan, peers: Vec<String>) -> Vec<(&'static str, SettingValue)> {
     let node = &plan.nodes[index];
-    let mut settings = vec![("node.name", Value::Text(format!("node{index}")))];
-    // Each process counts the machine's cores for itself: several would pin their tiles to the same ones.
+    let mut settings = vec![("node.name", SettingValue::Text(format!("node{index}")))];
+    // Each process counts the machine's cores for itself, so several would pin their tiles to the same cores.
     if plan
         .nodes
         .iter()
@@ -227,17 +226,17 @@ fn settings(index: usize, plan: &Plan, peers: Vec<String>) -> Vec<(&'static str,
         .count()
         > 1
     {
-        settings.push(("node.pin", Value::Switch(false)));
+        settings.push(("node.pin", SettingValue::Switch(false)));
     }
     settings.extend(addresses(&node.addresses, plan.embedded.is_some()));
-    settings.push(("network.peers", Value::List(peers)));
-    settings.push(("engine.embedded", Value::Switch(plan.embedded.is_some())));
+    settings.push(("network.peers", SettingValue::List(peers)));
+    settings.push(("engine.embedded", SettingValue::Switch(plan.embedded.is_some())));
     settings
 }
 
 /// The settings that hold a node's addresses.
-pub fn addresses(addresses: &Addresses, embedded: bool) -> Vec<(&'static str, Value)> {
-    let text = |address: SocketAddr| Value::Text(address.to_string());
+pub fn addresses(addresses: &Addresses, embedded: bool) -> Vec<(&'static str, SettingValue)> {
+    let text = |address: SocketAddr| SettingValue::Text(address.to_string());
     let mut settings = vec![
         ("network.listen", text(addresses.quic)),
         ("http.listen", text(addresses.http)),
@@ -246,7 +245,10 @@ pub fn addresses(addresses: &Addresses, embedded: bool) -> Vec<(&'static str, Va
         settings.push(("engine.embedded_http", text(addresses.engine_http)));
         settings.push(("engine.embedded_auth", text(addresses.engine_auth)));
     } else {
-        settings.push(("engine.url", Value::Text(format!("http://{}", addresses.engine_auth))));
+        settings.push((
+            "engine.url",
+            SettingValue::Text(format!("http://{}", addresses.engine_auth)),
+        ));
     }
     settings
 }
@@ -300,7 +302,7 @@ mod tests {
             .map(|home| {
                 (
                     Genesis::load(home).expect("valid"),
-                    Keys::load(home).expect("private"),
+                    home.keys().expect("private"),
                     config(home),
                 )
             })

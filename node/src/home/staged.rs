@@ -1,13 +1,13 @@
-//! This file knows how a folder comes into being whole or not at all, and that nothing which was there before is touched.
+//! This file knows how to make a folder whole or not at all, and to touch nothing that was there before.
 //!
 //! ```text
-//!   wanted folder     it is filled as                    and then
-//!   ───────────────   ────────────────────────────────   ──────────────────────────────────────────────
-//!   not there         a folder beside it                 that folder gets its name
-//!   there, empty      a folder inside it                 each file moves up (it may be a mounted volume)
-//!   anything else     refused
+//!   wanted folder     we fill                and then
+//!   ───────────────   ────────────────────   ───────────────────────────────────────────────────────
+//!   not there         a folder beside it     that folder gets its name
+//!   there, empty      a folder inside it     each file moves up (the folder may be a mounted volume)
+//!   anything else     nothing: it is refused
 //! ```
-//! The folders to fill have names such as `.node0.new-1a2b3c4d`. A process that is killed may leave one behind; it is in
+//! A folder to fill has a name such as `.node0.new-1a2b3c4d`. A process that is killed may leave one behind. It is in
 //! nobody's way, and may be removed.
 
 use std::ffi::OsString;
@@ -20,25 +20,26 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::home::{HomeError, sync_directory};
 
-/// What the names of folders that are being filled have in them.
+/// The mark in the name of a folder that is being filled.
 const MARK: &str = ".new-";
 
-/// A folder that is being filled, and disappears again unless it is kept.
+/// A folder that is being filled. It disappears again unless it is kept.
 #[derive(Debug)]
 pub struct Staged {
     target: PathBuf,
     stage: PathBuf,
     /// Whether the target is to be the stage itself.
     is_whole: bool,
-    /// What was moved: from the stage, to its place.
+    /// What we moved: from the stage, to its place.
     placed: Vec<(PathBuf, PathBuf)>,
-    parents: Made,
+    parents: MadeFolders,
     is_kept: bool,
 }
 
-/// Folders that were made for something, outermost first. Those that are still empty go with this, unless it is kept.
+/// Folders that we made on the way to a target, outermost first. Those still empty are removed when this is dropped,
+/// unless it is kept.
 #[derive(Debug, Default)]
-pub struct Made(Vec<PathBuf>);
+pub struct MadeFolders(Vec<PathBuf>);
 
 impl Staged {
     /// Begins a folder that does not exist yet, or is empty.
@@ -59,9 +60,9 @@ impl Staged {
         name.push(format!("{MARK}{}", hex::encode(&random[..4])));
         let (parents, stage) = if is_whole {
             let parent = parent(target);
-            (Made::all_of(parent).map_err(write_error)?, parent.join(name))
+            (MadeFolders::all_of(parent).map_err(write_error)?, parent.join(name))
         } else {
-            (Made::default(), target.join(name))
+            (MadeFolders::default(), target.join(name))
         };
         // 0700: keys are inside.
         fs::DirBuilder::new().mode(0o700).create(&stage).map_err(write_error)?;
@@ -75,12 +76,12 @@ impl Staged {
         })
     }
 
-    /// The folder to fill. What is in it must be durable before it is placed.
+    /// The folder to fill. Its content must be durable before it is placed.
     pub fn path(&self) -> &Path {
         &self.stage
     }
 
-    /// Moves what was written to its place. Until it is kept, dropping this takes it back.
+    /// Moves the content to its place. Dropping this takes it back, until it is kept.
     pub fn place(&mut self) -> Result<(), HomeError> {
         let place = |from: &Path, to: &Path| {
             rename_new(from, to).map_err(|error| match error.kind() {
@@ -116,14 +117,14 @@ impl Staged {
         sync_directory(&self.target).map_err(write_error)
     }
 
-    /// Moves what was written to its place, for good.
+    /// Moves the content to its place, for good.
     pub fn finish(mut self) -> Result<(), HomeError> {
         self.place()?;
         self.keep();
         Ok(())
     }
 
-    /// Nothing is taken back any more.
+    /// From here on nothing is taken back.
     pub fn keep(mut self) {
         self.is_kept = true;
         std::mem::take(&mut self.parents).keep();
@@ -139,7 +140,7 @@ impl Drop for Staged {
         if self.is_kept {
             return;
         }
-        // Only what this one made goes, and only from its own folder: what cannot be taken back stays.
+        // We remove only what we made, and only from our own folder. What cannot be taken back stays.
         for (from, to) in self.placed.drain(..).rev() {
             let _ = rename_new(&to, &from);
         }
@@ -147,8 +148,8 @@ impl Drop for Staged {
     }
 }
 
-impl Made {
-    /// Makes a folder and the folders it stands in, as far as they are missing, for us alone.
+impl MadeFolders {
+    /// Makes a folder, and those of its parents that are missing. Only we may enter them.
     pub fn all_of(path: &Path) -> io::Result<Self> {
         let mut made = Self::default();
         let missing: Vec<&Path> = path
@@ -158,7 +159,7 @@ impl Made {
         for folder in missing.into_iter().rev() {
             match fs::DirBuilder::new().mode(0o700).create(folder) {
                 Ok(()) => made.0.push(folder.to_owned()),
-                // Somebody else was faster.
+                // Another process made it first.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
                 Err(error) => return Err(error),
             }
@@ -166,13 +167,13 @@ impl Made {
         Ok(made)
     }
 
-    /// They stay.
+    /// Leaves them where they are.
     pub fn keep(mut self) {
         self.0.clear();
     }
 }
 
-impl Drop for Made {
+impl Drop for MadeFolders {
     fn drop(&mut self) {
         for folder in self.0.drain(..).rev() {
             let _ = fs::remove_dir(folder);
@@ -180,7 +181,7 @@ impl Drop for Made {
     }
 }
 
-/// Whether a folder is there; an error if none can be.
+/// Whether a folder is there; an error if there can be none.
 pub fn exists(path: &Path) -> Result<bool, HomeError> {
     let wrong = |error| HomeError::Write {
         path: path.to_owned(),
@@ -198,7 +199,7 @@ pub fn exists(path: &Path) -> Result<bool, HomeError> {
     }
 }
 
-/// Whether nothing is in a folder but what an earlier process, killed, left there.
+/// Whether a folder holds nothing but what a killed process left there.
 fn is_empty(folder: &Path) -> Result<bool, HomeError> {
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let entries = entries.map_err(|error| HomeError::Write {
@@ -208,7 +209,7 @@ fn is_empty(folder: &Path) -> Result<bool, HomeError> {
     Ok(entries.iter().all(|entry| is_leftover(&entry.file_name())))
 }
 
-/// Whether a name is that of a folder that was being filled.
+/// Whether this is the name of a folder that was being filled.
 pub fn is_leftover(name: &std::ffi::OsStr) -> bool {
     let name = name.to_string_lossy();
     let random = name.rsplit_once(MARK).filter(|_| name.starts_with('.'));
@@ -218,7 +219,7 @@ pub fn is_leftover(name: &std::ffi::OsStr) -> bool {
 /// Moves without replacing anything.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // A file system that cannot promise it.
+        // This file system cannot promise that.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if fs::symlink_metadata(to).is_err() => {
             fs::rename(from, to)
         }

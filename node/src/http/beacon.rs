@@ -1,7 +1,9 @@
 //! This file knows the Beacon API's two ways to ask for a block's blobs (Deneb `blob_sidecars`, Fulu `blobs`).
 //!
-//! Two things differ from a Beacon node, because the chain does: slots are heights, and the header's signature is the origin
-//! proposer's ed25519 signature over the domain-separated header root: 64 bytes, then 32 zeros, as the standard's is 96.
+//! Two things differ from a Beacon node, because the chain does:
+//! - Slots are heights.
+//! - The header's signature is the origin proposer's ed25519 signature over the domain-separated header root. It has 64
+//!   bytes, then 32 zeros, as the standard's has 96.
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -21,7 +23,7 @@ use crate::http::query::{self, Query};
 /// Bytes of a BLS signature, which readers of the standard's SSZ expect.
 const SIGNATURE_BYTES: usize = 96;
 
-/// `GET /eth/v1/beacon/blob_sidecars/{block}?indices=0,1`.
+/// `GET /eth/v1/beacon/blob_sidecars/{block}?indices=0,1`: blobs with commitments, proofs and signed headers.
 pub async fn sidecars(
     State(state): State<HttpState>,
     Path(block): Path<String>,
@@ -46,7 +48,7 @@ pub async fn sidecars(
     ))
 }
 
-/// `GET /eth/v1/beacon/blobs/{block}?versioned_hashes=0x…`.
+/// `GET /eth/v1/beacon/blobs/{block}?versioned_hashes=0x…`: blobs alone.
 pub async fn blobs(
     State(state): State<HttpState>,
     Path(block): Path<String>,
@@ -74,7 +76,7 @@ pub async fn blobs(
     ))
 }
 
-/// Whether our execution client has not imported the block yet. It is final all the same: decided blocks are.
+/// Whether our execution client has not imported the block yet. The block is final all the same, as it is decided.
 fn is_optimistic(board: &Board, found: Option<&(Decided, Assembly)>) -> bool {
     found.is_some_and(|(decided, _)| decided.certificate.height > board.snapshot().executed_height)
 }
@@ -93,14 +95,14 @@ fn find(state: &HttpState, block: BlockId) -> Result<Option<(Decided, Assembly)>
     if held == promised {
         return Ok(Some((decided, assembly)));
     }
-    // An empty list would say that the block has no blobs.
+    // An empty list would mean that the block has no blobs.
     tracing::error!(%height, held, promised, "the store serves a block without all of its blobs");
     Err(ApiError::internal(format!(
         "height {height} has {promised} blobs and {held} could be read"
     )))
 }
 
-/// Positions whose item is wanted, in block order; all of them when nothing particular is.
+/// The positions of wanted items, in block order; all positions if no item is named.
 fn select<T: PartialEq>(count: usize, wanted: &[T], item: impl Fn(usize) -> T) -> Vec<usize> {
     (0..count)
         .filter(|index| wanted.is_empty() || wanted.contains(&item(*index)))
@@ -141,14 +143,21 @@ impl SidecarPage {
         let (commitment, proof) = (self.commitments.get(index)?, part.proofs.first()?);
         let inclusion = json!(self.tree.proof(index)?);
         Some(format!(
-            r#"{{"index":"{index}","blob":"0x{}","kzg_commitment":"{commitment}","kzg_proof":"{proof}","signed_block_header":{},"kzg_commitment_inclusion_proof":{inclusion}}}"#,
+            concat!(
+                r#"{{"index":"{}","blob":"0x{}","kzg_commitment":"{}","kzg_proof":"{}","#,
+                r#""signed_block_header":{},"kzg_commitment_inclusion_proof":{}}}"#
+            ),
+            index,
             hex::encode(&part.blob),
+            commitment,
+            proof,
             self.signed_header,
+            inclusion,
         ))
     }
 }
 
-/// A signature as the standard's readers take it: ours, then zeros.
+/// A signature in the length that the standard's readers expect: ours, then zeros.
 fn signature(ours: &ultramarine_types::Signature) -> String {
     let mut bytes = [0; SIGNATURE_BYTES];
     bytes[..ours.0.len()].copy_from_slice(&ours.0);

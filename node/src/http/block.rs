@@ -12,9 +12,8 @@ use crate::http::error::ApiError;
 pub enum BlockId {
     /// `head`, `finalized` or `justified`: the newest decided block.
     Head,
-    /// `genesis`.
     Genesis,
-    /// A slot number.
+    /// A slot number, which is a height here.
     Slot(Height),
     /// `0x…`: the root of a block's sidecar header, or the hash of its execution block.
     Root(Hash),
@@ -42,7 +41,7 @@ impl FromStr for BlockId {
 }
 
 impl BlockId {
-    /// The height it means here. Height 0 is the genesis; a higher one may not be decided.
+    /// The height that it means here. Height 0 is the genesis. Other heights may not be decided yet.
     pub fn height(self, state: &HttpState) -> Result<Height, ApiError> {
         match self {
             Self::Head => Ok(state.source.head()),

@@ -1,4 +1,4 @@
-//! This file knows how to send a long JSON list without ever holding more than one item of it.
+//! This file knows how to send a long JSON list while it holds one item of it at a time.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
 use hyper::body::{Body as HttpBody, Bytes};
 
-/// A body made of an opening, items separated by commas, and a closing; each is made when the socket wants it.
+/// A body of an opening, items separated by commas, and a closing. Each is made when the socket has room for it.
 struct ListBody<I> {
     opening: Option<Bytes>,
     items: I,
@@ -39,7 +39,7 @@ impl<I: Iterator<Item = String> + Unpin> HttpBody for ListBody<I> {
     }
 }
 
-/// A JSON response `{opening…[item,item,…]}`: `opening` ends where the list begins.
+/// A JSON response `{opening…[item,item,…]}`. `opening` ends where the list begins.
 pub fn json_list<I>(opening: String, items: I) -> Response
 where
     I: Iterator<Item = String> + Unpin + Send + 'static,

@@ -7,16 +7,16 @@ use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::Decided;
 use ultramarine_types::{Hash, Height};
 
-use crate::board::Decision;
+use crate::board::DecisionSummary;
 use crate::http::HttpState;
 use crate::http::error::ApiError;
-use crate::http::index::Index;
+use crate::http::index::BlobIndex;
 use crate::http::query::Query;
 
 /// Heights one answer may list.
 pub const HEIGHTS_PER_PAGE_MAX: u64 = 1000;
 
-/// `?from=A&to=B`, both inclusive.
+/// Heights that a query names by `?from=A&to=B`, both inclusive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Range {
     /// First height; 1 if absent.
@@ -37,7 +37,7 @@ impl Range {
 }
 
 /// `GET /ultramarine/v1/decided`: one entry for every height in the range that is decided here, in order.
-pub async fn decided(State(state): State<HttpState>, query: Query) -> Result<Json<Vec<Decision>>, ApiError> {
+pub async fn decided(State(state): State<HttpState>, query: Query) -> Result<Json<Vec<DecisionSummary>>, ApiError> {
     let range = Range::read(&query)?;
     let from = range.from.max(1);
     let head = state.source.head().0;
@@ -59,10 +59,10 @@ pub async fn decided(State(state): State<HttpState>, query: Query) -> Result<Jso
     Ok(Json(decisions.await?))
 }
 
-fn summary(decided: &Decided) -> Decision {
+fn summary(decided: &Decided) -> DecisionSummary {
     let metadata = &decided.init.metadata;
     let blobs = decided.init.blobs_count();
-    Decision {
+    DecisionSummary {
         height: decided.certificate.height,
         value_id: decided.certificate.value_id,
         round: decided.certificate.round,
@@ -86,7 +86,7 @@ pub async fn locate_blob(
     Ok(Json(json!({ "height": place.height, "index": place.index })))
 }
 
-fn unknown(hash: &Hash, index: &Index) -> ApiError {
+fn unknown(hash: &Hash, index: &BlobIndex) -> ApiError {
     let (oldest, newest) = index.span();
     ApiError::not_found(format!(
         "no block from height {oldest} to {newest} has a blob {hash}; an older one is found by its height: \

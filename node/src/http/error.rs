@@ -1,4 +1,4 @@
-//! This file knows how a request is refused: a status code, and JSON that says why, whoever refuses.
+//! This file knows how we refuse a request: with a status code, and JSON that says why, whichever part refuses.
 
 use axum::Json;
 use axum::body::Body;
@@ -74,7 +74,7 @@ impl ApiError {
         }
     }
 
-    /// Runs `work` away from the threads that own sockets: it may touch cold maps and the index on disk.
+    /// Runs `work` away from the thread that owns sockets: it may read cold maps and the index on disk.
     pub async fn off_core<T: Send + 'static>(
         work: impl FnOnce() -> Result<T, Self> + Send + 'static,
     ) -> Result<T, Self> {
@@ -93,7 +93,7 @@ fn body(status: StatusCode, message: &str) -> serde_json::Value {
     json!({ "code": status.as_u16(), "message": message })
 }
 
-/// A whole answer for a caller whose request was none that could be handed on; the connection ends with it.
+/// A whole answer to a request that we cannot pass on. The connection ends with it.
 pub fn raw(status: StatusCode, message: &str) -> Vec<u8> {
     let body = body(status, message).to_string();
     format!(
@@ -103,7 +103,8 @@ pub fn raw(status: StatusCode, message: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The same refusal, with a body of ours if it has another: routers and layers refuse by a status and a line of text at most.
+/// Gives a refusal our JSON body, if it has another: routers and layers refuse with a status and at most a line of
+/// text.
 pub fn in_json(response: Response) -> Response {
     let status = response.status();
     let headers = response.headers();

@@ -13,8 +13,10 @@ use crate::http::query::Query;
 /// Pieces one answer may list.
 const PIECES_PER_PAGE_MAX: usize = 1000;
 
-/// `GET /ultramarine/v1/evidence?from=A&to=B`: every kept pair of contradicting messages, in order of height. Each message
-/// carries the bytes that were signed, so that its signature can be verified with the validator's ed25519 key alone.
+/// `GET /ultramarine/v1/evidence?from=A&to=B`: every kept pair of contradicting messages, in order of height.
+///
+/// Each message comes with the bytes that were signed. So anybody can verify its signature with the validator's ed25519
+/// key alone.
 pub async fn evidence(State(state): State<HttpState>, query: Query) -> Result<Json<Vec<Value>>, ApiError> {
     let range = Range::read(&query)?;
     let chain_id = state.board.snapshot().identity.chain_id;
@@ -45,7 +47,13 @@ fn show_vote(chain_id: u64, vote: &Vote) -> Value {
         },
         "round": vote.round,
         "value_id": vote.value_id,
-        "signed_bytes": hex::encode_prefixed(sign::vote(chain_id, vote.kind, vote.height, vote.round, vote.value_id.as_ref())),
+        "signed_bytes": hex::encode_prefixed(sign::vote(
+            chain_id,
+            vote.kind,
+            vote.height,
+            vote.round,
+            vote.value_id.as_ref(),
+        )),
         "signature": hex::encode_prefixed(vote.signature.0),
     })
 }

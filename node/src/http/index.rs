@@ -1,11 +1,14 @@
 //! This file knows where recent blobs are by versioned hash, and recent blocks by header root, within a bound.
 //!
-//! It fills itself from the store when asked, newest heights first to last, so it is whole after a restart too. What falls
-//! out at its far end can still be asked for by slot or by execution block hash, which the store indexes for ever.
+//! It fills itself from the store when it is asked, in order of height, so it is whole after a restart too. What falls
+//! out at its far end can still be found by slot or by execution block hash, which the store indexes for ever.
+//!
+//! Keeps: the newest heights are covered, and no more of them, nor of their blobs, than the bounds below.
 
 use std::collections::{HashMap, VecDeque};
 
 use ultramarine_types::canonical::sha256;
+use ultramarine_types::limits::BLOBS_PER_BLOCK_MAX;
 use ultramarine_types::storage::{Decided, Source};
 use ultramarine_types::{Hash, Height, KzgCommitment, sidecar};
 
@@ -14,7 +17,10 @@ const HEIGHTS_MAX: u64 = 16_384;
 /// Blobs covered; at some 100 bytes each, 13 MB.
 const BLOBS_MAX: usize = 131_072;
 
-/// `VERSIONED_HASH_VERSION_KZG` (EIP-4844).
+// One block always fits, so that the newest height is covered.
+const _: () = assert!(BLOBS_PER_BLOCK_MAX as usize <= BLOBS_MAX);
+
+/// The first byte of a versioned hash: `VERSIONED_HASH_VERSION_KZG` (EIP-4844).
 const VERSION_KZG: u8 = 1;
 
 /// The versioned hash of a commitment (EIP-4844).
@@ -33,9 +39,9 @@ pub struct BlobPlace {
     pub index: usize,
 }
 
-/// The bounded index.
+/// The index, which covers the newest heights alone.
 #[derive(Debug, Default)]
-pub struct Index {
+pub struct BlobIndex {
     /// Newest height taken in.
     newest: Height,
     /// One entry a height, oldest first.
@@ -51,7 +57,7 @@ struct Entry {
     hashes: Vec<Hash>,
 }
 
-impl Index {
+impl BlobIndex {
     /// Takes in what was decided since the last call.
     pub fn catch_up(&mut self, source: &dyn Source) {
         let head = source.head();
@@ -71,13 +77,29 @@ impl Index {
         let hashes: Vec<Hash> = metadata.commitments.iter().map(versioned_hash).collect();
         self.roots.insert(root, height);
         for (index, hash) in hashes.iter().enumerate() {
-            // The same content published again: the newest place is kept, as it is pruned last.
+            // If the same content is published again, we keep its newest place, which is pruned last.
             self.blobs.insert(*hash, BlobPlace { height, index });
         }
         self.heights.push_back(Entry { height, root, hashes });
         while self.heights.len() as u64 > HEIGHTS_MAX || (self.blobs.len() > BLOBS_MAX && self.heights.len() > 1) {
             self.drop_oldest();
         }
+        self.check();
+    }
+
+    fn check(&self) {
+        assert!(
+            self.heights.len() as u64 <= HEIGHTS_MAX,
+            "the index covers a bounded number of heights"
+        );
+        assert!(
+            self.blobs.len() <= BLOBS_MAX,
+            "the index covers a bounded number of blobs"
+        );
+        assert!(
+            self.roots.len() <= self.heights.len(),
+            "a root belongs to a height that is covered"
+        );
     }
 
     fn drop_oldest(&mut self) {

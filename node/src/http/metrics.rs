@@ -1,4 +1,4 @@
-//! This file knows what the server shows of its answers.
+//! This file knows which metrics the server shows of its answers.
 
 use std::time::Duration;
 

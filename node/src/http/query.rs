@@ -1,4 +1,4 @@
-//! This file knows how to read a URL's query: lists by commas or by repetition, numbers, and what is wrong with either.
+//! This file knows how to read a URL's query: lists by commas or by repetition, numbers, and what is wrong with them.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -7,12 +7,12 @@ use crate::http::error::ApiError;
 
 /// Items one list may have; no block has more blobs.
 const ITEMS_MAX: usize = ultramarine_types::limits::BLOBS_PER_BLOCK_MAX as usize;
-/// Parameters one query may have: every item by itself, and as many that mean nothing to us.
+/// Parameters one query may have: one for each item, and as many that mean nothing to us.
 const PARAMETERS_MAX: usize = 2 * ITEMS_MAX;
 /// Characters of a wrong value that an error repeats.
 const QUOTED_MAX: usize = 80;
 
-/// A query that is longer than hyper takes in a URL: [`wire`](super::wire) keeps it apart.
+/// A query that is too long for hyper's URLs. [`wire`](super::wire) keeps it apart.
 #[derive(Clone, Debug)]
 pub struct LongQuery(pub String);
 
@@ -82,7 +82,7 @@ impl Query {
         }
     }
 
-    /// Refuses parameters other than these: a misspelt one would be ignored without a word.
+    /// Refuses all other parameters: otherwise we would ignore a misspelt one without a word.
     pub fn only(&self, known: &[&str]) -> Result<(), ApiError> {
         match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
             None => Ok(()),

@@ -1,13 +1,15 @@
-//! This file knows who is connected, what each connection is at, and which one gives way when its place is wanted.
+//! This file knows who is connected, what each connection is doing, and which one gives way to a new caller.
 //!
 //! ```text
 //!   Idle ──first byte──▶ Head ──whole──▶ Making ──answer begins──▶ Sending ──last byte handed over──▶ Idle …
 //!   evictable            evictable                                 evictable once it has stood still
 //! ```
 //!
-//! An answer of many blobs is a *download*, and only so many are under way. So most connections wait for their caller, and a
-//! new caller always finds one that can go. One address has three quarters of the places and of the downloads at most: a
-//! reverse proxy is one address and loses little, and a single greedy caller leaves the rest to others.
+//! An answer of many blobs is a *download*, and few are under way at a time. So most connections wait for their caller,
+//! and a new caller always finds one that can go. One address gets at most three quarters of the places and of the
+//! downloads. A reverse proxy is one address and loses little; a single greedy caller leaves the rest to others.
+//!
+//! Keeps: places and downloads stay within their bounds, and an address within its share of both.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,21 +18,21 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// A reader that took nothing for this long gives its place to a new caller.
+/// A caller that read nothing for this long gives its place to a new caller.
 const STANDING_STILL: Duration = Duration::from_secs(1);
-/// An answer may take longer the more of it was read: a reader of this pace is never cut off.
+/// The more of an answer was read, the longer it may take: a caller that reads at this pace is never cut off.
 const READ_BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
 
-/// How long a caller may take.
+/// How long we wait for a caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Patience {
-    /// Between two requests.
+    /// From the end of one answer to the first byte of the next request.
     pub idle: Duration,
     /// From the first byte of a request to the end of its head.
     pub head: Duration,
     /// Without taking a byte of its answer.
     pub stall: Duration,
-    /// For a whole answer, if it is read slower than [`READ_BYTES_PER_SECOND_MIN`].
+    /// For a whole answer, if the caller reads slower than [`READ_BYTES_PER_SECOND_MIN`].
     pub answer: Duration,
 }
 
@@ -46,17 +48,17 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// How often connections must be looked at for none to stay much too long.
+    /// How often we must look at all connections, so that none stays much too long.
     pub fn sweep_interval(&self) -> Duration {
         let shortest = self.idle.min(self.head).min(self.stall).min(self.answer);
         (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
 }
 
-/// What a connection is at.
+/// What a connection is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
-    /// We said our last word; what the caller still sends is thrown away.
+    /// We sent our last word, and throw away what the caller still sends.
     Parting,
     /// No byte of a request has come, or none since the last answer.
     Idle,
@@ -71,22 +73,22 @@ pub enum Phase {
 /// Why a connection must end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leave {
-    /// What it was at.
+    /// What it was doing.
     pub phase: Phase,
-    /// Whether its place was wanted by a new caller; otherwise it took too long.
+    /// Whether a new caller wanted its place; otherwise it took too long.
     pub wanted: bool,
 }
 
 /// Why there is no place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Full {
-    /// This address has its share.
+    /// This address has its full share.
     Address,
-    /// Everybody is at work.
+    /// All connections are at work.
     All,
 }
 
-/// All places.
+/// The places of all connections, and the downloads under way.
 #[derive(Debug)]
 pub struct Seats {
     places_max: usize,
@@ -107,9 +109,9 @@ struct Table {
 struct Record {
     who: IpAddr,
     phase: Phase,
-    /// Since when it is at this.
+    /// When this phase began.
     since: Instant,
-    /// When it last took a byte.
+    /// When its caller last took a byte.
     moved: Instant,
     sent_bytes: u64,
     leave: oneshot::Sender<Leave>,
@@ -120,7 +122,7 @@ const fn share(all: usize) -> usize {
     all - all / 4
 }
 
-/// Whom we take for one caller: an IPv4 address, or an IPv6 network of 64 bits, as a host has many addresses of one.
+/// Names a caller: an IPv4 address, or an IPv6 network of 64 bits, as one host has many addresses of it.
 fn caller(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -129,7 +131,7 @@ fn caller(peer: IpAddr) -> IpAddr {
 }
 
 impl Seats {
-    /// Places for so many connections and downloads.
+    /// Makes places for this many connections and downloads.
     pub fn new(places_max: usize, downloads_max: usize, patience: Patience) -> Arc<Self> {
         Arc::new(Self {
             places_max,
@@ -139,8 +141,12 @@ impl Seats {
         })
     }
 
-    /// Takes a place, if need be that of a connection that can go.
-    pub fn enter(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Result<(Arc<Seat>, oneshot::Receiver<Leave>), Full> {
+    /// Takes a place. If none is free, takes that of a connection that can go.
+    pub fn enter(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        now: Instant,
+    ) -> Result<(Arc<CallerSeat>, oneshot::Receiver<Leave>), Full> {
         let who = caller(peer);
         let mut table = self.lock();
         if table.taken.values().filter(|record| record.who == who).count() >= share(self.places_max) {
@@ -163,12 +169,13 @@ impl Seats {
                 leave,
             },
         );
+        table.check(self);
         drop(table);
         let seats = Arc::clone(self);
-        Ok((Arc::new(Seat { id, who, seats }), left))
+        Ok((Arc::new(CallerSeat { id, who, seats }), left))
     }
 
-    /// Ends the connections that took too long.
+    /// Ends connections whose caller took too long.
     pub fn sweep(&self, now: Instant) {
         let mut table = self.lock();
         let late: Vec<u64> = table
@@ -189,8 +196,39 @@ impl Seats {
 }
 
 impl Table {
-    /// Sends away the connection that is missed least: of the address that has most, and there the longest waiting. One that has
-    /// only just come is not idle, whatever it looks like: its request may be there, unread.
+    /// Places and downloads stay within their bounds. Called where one is taken.
+    fn check(&self, seats: &Seats) {
+        assert!(self.taken.len() <= seats.places_max, "connections are bounded");
+        assert!(
+            self.downloads.values().sum::<usize>() <= seats.downloads_max,
+            "downloads are bounded"
+        );
+    }
+
+    /// Checks the rest too: what one address holds, and that nothing is left of a download that is over.
+    #[cfg(test)]
+    fn check_whole(&self, seats: &Seats) {
+        self.check(seats);
+        for own in self.downloads.values() {
+            assert!(
+                (1..=share(seats.downloads_max)).contains(own),
+                "one address has its share of the downloads"
+            );
+        }
+        let mut of_address: HashMap<IpAddr, usize> = HashMap::new();
+        for record in self.taken.values() {
+            *of_address.entry(record.who).or_default() += 1;
+        }
+        let most = of_address.values().max().copied().unwrap_or_default();
+        assert!(
+            most <= share(seats.places_max),
+            "one address has its share of the places"
+        );
+    }
+
+    /// Sends away the connection that nobody will miss: one of the address that has most connections. Among those it
+    /// takes one that waits for its caller before one that is at work, and the one that has done so longest. A
+    /// connection that has just come only looks idle: its request may be there, unread.
     fn evict(&mut self, now: Instant, among: impl Fn(&Record) -> bool) -> Option<()> {
         let mut of_address: HashMap<IpAddr, usize> = HashMap::new();
         for record in self.taken.values() {
@@ -216,7 +254,7 @@ impl Table {
 
     fn send_away(&mut self, id: u64, wanted: bool) {
         if let Some(record) = self.taken.remove(&id) {
-            // A connection that has just ended needs no telling.
+            // The connection may have just ended by itself.
             let _ = record.leave.send(Leave {
                 phase: record.phase,
                 wanted,
@@ -243,28 +281,28 @@ impl Record {
                 let earned = Duration::from_secs(self.sent_bytes / READ_BYTES_PER_SECOND_MIN);
                 now.saturating_duration_since(self.moved) >= patience.stall || at_it >= patience.answer + earned
             }
-            // Both are bounded by those who do them.
+            // The server bounds both of them in time.
             Phase::Parting | Phase::Making => false,
         }
     }
 }
 
-/// One connection's place; given back when dropped.
+/// One connection's place. Dropping it gives the place back.
 #[derive(Debug)]
-pub struct Seat {
+pub struct CallerSeat {
     id: u64,
     who: IpAddr,
     seats: Arc<Seats>,
 }
 
-impl Seat {
-    /// What the connection is at; `Parting` once it was sent away.
+impl CallerSeat {
+    /// What the connection is doing; `Parting` once it was sent away.
     pub fn phase(&self) -> Phase {
         let table = self.seats.lock();
         table.taken.get(&self.id).map_or(Phase::Parting, |record| record.phase)
     }
 
-    /// The connection is at something else now.
+    /// The connection begins a new phase.
     pub fn turn_to(&self, phase: Phase, now: Instant) {
         self.change(|record| {
             record.phase = phase;
@@ -281,7 +319,7 @@ impl Seat {
         }
     }
 
-    /// The caller took so much of its answer.
+    /// The caller took this much of its answer.
     pub fn took(&self, bytes: usize, now: Instant) {
         self.change(|record| {
             record.moved = now;
@@ -289,7 +327,7 @@ impl Seat {
         });
     }
 
-    /// Room for a download; `None` while all are taken, or all of this caller.
+    /// Makes room for a download; `None` while all are taken, or this caller has its share.
     pub fn download(&self) -> Option<Download> {
         let mut table = self.seats.lock();
         let all: usize = table.downloads.values().sum();
@@ -298,6 +336,7 @@ impl Seat {
             return None;
         }
         table.downloads.insert(self.who, own + 1);
+        table.check(&self.seats);
         Some(Download {
             who: self.who,
             seats: Arc::clone(&self.seats),
@@ -309,13 +348,13 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for CallerSeat {
     fn drop(&mut self) {
         self.seats.lock().taken.remove(&self.id);
     }
 }
 
-/// A download under way; over when dropped.
+/// A download under way. It is over when this is dropped.
 #[derive(Debug)]
 pub struct Download {
     who: IpAddr,

@@ -1,4 +1,4 @@
-//! This file knows how to accept HTTP connections within bounds on their number, their time and their work.
+//! This file knows how to serve HTTP connections within bounds on their number, their time and their work.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -21,27 +21,27 @@ use ultramarine_runtime::halt::Halt;
 use crate::http::error::{self, ApiError};
 use crate::http::metrics::Metrics;
 use crate::http::query::LongQuery;
-use crate::http::seats::{Download, Full, Leave, Patience, Phase, Seat, Seats};
+use crate::http::seats::{CallerSeat, Download, Full, Leave, Patience, Phase, Seats};
 use crate::http::wire::{HEAD_BYTES_MAX, Line, Wire};
 use crate::http::{HttpState, router};
 
-/// Connections kept open at one time. What one makes us hold is its head, twice, and the piece of the answer under way: half
-/// a megabyte at most, 128 MB in all.
+/// Connections kept open at one time. For each we hold its head, twice, and the piece of its answer under way: half a
+/// megabyte at most, 128 MB in all.
 const CONNECTIONS_MAX: usize = 256;
-/// What a node tells of itself: short, made at once, and so never refused for want of room.
+/// What a node says of itself. It is short and made at once, so we never refuse it for want of room.
 const ABOUT_US: [&str; 3] = ["/health", "/metrics", "/status"];
-/// How long accepting pauses after the system refused it (out of descriptors), and between looks for a place.
+/// Pause after the system refused a connection (out of descriptors), and between two looks for a place.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// After our last word we read on for so long: what is unread when a socket closes takes our words with it.
+/// After our last word we read on for this long: if bytes are unread when a socket closes, our word is lost with them.
 const PARTING_TIME: Duration = Duration::from_secs(1);
-/// And at most so much.
+/// After our last word we read at most this many bytes.
 const PARTING_BYTES_MAX: usize = 1024 * 1024;
 
 /// What callers may make us spend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// Requests worked on at one time, their sending included; further ones get 503. `/health`, `/metrics` and `/status` are
-    /// not among them.
+pub struct ServerLimits {
+    /// Requests under way at one time, from their head to the last byte of their answer. Further ones get 503.
+    /// `/health`, `/metrics` and `/status` do not count.
     pub requests_max: usize,
     /// Time until an answer begins.
     pub timeout: Duration,
@@ -51,8 +51,8 @@ pub struct Limits {
     pub patience: Patience,
 }
 
-impl Default for Limits {
-    /// As in `default.toml`.
+impl Default for ServerLimits {
+    /// The bounds that `default.toml` sets.
     fn default() -> Self {
         Self {
             requests_max: 32,
@@ -64,7 +64,7 @@ impl Default for Limits {
 }
 
 /// Answers requests until the node halts. Needs a tokio runtime with I/O and time.
-pub async fn serve(listener: TcpListener, state: HttpState, limits: Limits, halt: Halt) -> Result<(), String> {
+pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
     let metrics = Arc::new(Metrics::new(&state.registry));
     let router = router(state, &limits);
     let seats = Seats::new(limits.connections_max, limits.requests_max, limits.patience);
@@ -72,7 +72,7 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: Limits, halt
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
-            () = halt.stopped() => return Ok(()),
+            () = halt.stopped() => return,
             _ = sweep.tick() => {
                 seats.sweep(Instant::now());
                 continue;
@@ -82,7 +82,7 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: Limits, halt
         match accepted {
             Ok((stream, peer)) => {
                 let taken = tokio::select! {
-                    () = halt.stopped() => return Ok(()),
+                    () = halt.stopped() => return,
                     taken = seat(&seats, peer.ip()) => taken,
                 };
                 let Some((seat, leave)) = taken else {
@@ -104,8 +104,8 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: Limits, halt
     }
 }
 
-/// A place for a new caller, who waits for one while all others are at work. `None`: its address has its share.
-async fn seat(seats: &Arc<Seats>, peer: IpAddr) -> Option<(Arc<Seat>, oneshot::Receiver<Leave>)> {
+/// Gets a place for a new caller. It waits while all others are at work. `None`: its address has its share.
+async fn seat(seats: &Arc<Seats>, peer: IpAddr) -> Option<(Arc<CallerSeat>, oneshot::Receiver<Leave>)> {
     loop {
         match seats.enter(peer, Instant::now()) {
             Ok(taken) => return Some(taken),
@@ -118,7 +118,7 @@ async fn seat(seats: &Arc<Seats>, peer: IpAddr) -> Option<(Arc<Seat>, oneshot::R
     }
 }
 
-/// Tells a caller without a place why. A fresh socket can be written, so this takes no time.
+/// Tells a caller why it gets no place. A fresh socket can be written to, so this takes no time.
 async fn refuse(stream: TcpStream) {
     if let Ok(Ok(())) = tokio::time::timeout(PARTING_TIME, stream.writable()).await {
         let words = "your address has as many connections as it may have, and all are at work; try again";
@@ -130,7 +130,7 @@ async fn connection(
     stream: TcpStream,
     router: Router,
     metrics: Arc<Metrics>,
-    seat: Arc<Seat>,
+    seat: Arc<CallerSeat>,
     leave: oneshot::Receiver<Leave>,
 ) {
     let line = Arc::new(Line::new(seat));
@@ -153,7 +153,7 @@ async fn connection(
         }
     });
     let mut serving = http1::Builder::new()
-        // Ours know what each connection is at.
+        // Our own timers know what each connection is doing.
         .header_read_timeout(None)
         // A caller may say that its request was the last and wait for the answer.
         .half_close(true)
@@ -172,7 +172,7 @@ async fn connection(
             metrics.sent_away(leave);
             send_away(&stream, leave);
         }
-        // The place is gone without a word: nobody holds the other end.
+        // Our end of the place is gone: there is nobody to tell.
         Ok(Err(_)) => {}
         Err(served) => {
             if served.is_err() && line.seat.phase() == Phase::Head && !has_refused {
@@ -207,10 +207,10 @@ fn send_away(stream: &TcpStream, leave: Leave) {
     }
 }
 
-/// Says a last word where no answer is under way. A caller who cannot be reached does not hear it.
+/// Sends a last word where no answer is under way, if the caller can be reached.
 fn say(stream: &TcpStream, status: StatusCode, words: &str) {
     let _ = stream.try_write(&error::raw(status, words));
-    // What is unread when a socket closes makes the kernel reset the connection, and our word may be lost.
+    // If bytes are unread when a socket closes, the kernel resets the connection, and our word may be lost.
     let mut unread = [0; 4096];
     while matches!(stream.try_read(&mut unread), Ok(bytes) if bytes > 0) {}
 }
@@ -232,9 +232,9 @@ async fn part(stream: &mut TcpStream) {
     let _ = tokio::time::timeout(PARTING_TIME, reading).await;
 }
 
-/// One request's answer, and what it holds until it is sent.
-async fn answer(router: &mut Router, seat: &Seat, request: Request<Body>) -> (Response, Option<Download>) {
-    // One connection's requests come one behind the other, at once if its caller sent them so: others have their turn in between.
+/// Makes one request's answer, with the download's place that the answer holds until it is sent.
+async fn answer(router: &mut Router, seat: &CallerSeat, request: Request<Body>) -> (Response, Option<Download>) {
+    // A caller may send many requests at once on one connection. Others have their turn in between.
     tokio::task::yield_now().await;
     let mut download = None;
     if !ABOUT_US.contains(&request.uri().path()) {

@@ -19,7 +19,7 @@ use ultramarine_types::{
 
 use super::index::versioned_hash;
 use super::*;
-use crate::board::Identity;
+use crate::board::NodeIdentity;
 
 /// Blobs of each height, from 1; `None`: pruned.
 #[derive(Debug)]
@@ -192,7 +192,7 @@ pub(super) fn state(heights: u64) -> HttpState {
 }
 
 pub(super) fn state_of(memory: Memory) -> HttpState {
-    let board = Board::new(Identity {
+    let board = Board::new(NodeIdentity {
         name: "test".to_owned(),
         version: "0".to_owned(),
         chain_id: 7,
@@ -206,7 +206,7 @@ pub(super) fn state_of(memory: Memory) -> HttpState {
 
 async fn ask_text(state: &HttpState, url: &str) -> (StatusCode, String) {
     let request = Request::get(url).body(Body::empty()).expect("a valid request");
-    let response = router(state.clone(), &Limits::default())
+    let response = router(state.clone(), &ServerLimits::default())
         .call(request)
         .await
         .expect("routers never fail");

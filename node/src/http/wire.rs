@@ -1,8 +1,9 @@
-//! This file knows the bytes of one connection: it tells its seat what moves, and mends two things of hyper's.
+//! This file knows the bytes of one connection: it tells its seat what moves, and mends two things in hyper.
 //!
-//! - A URL that hyper takes has at most 65,534 bytes, and the names of all blobs of the largest block are more. So the query of
-//!   a long request line is kept apart, and hyper sees the line without it.
-//! - hyper refuses what is no HTTP by an answer without a body. Ours has one, in the shape of all our refusals.
+//! - hyper takes URLs of at most 65,534 bytes, and the names of all blobs of the largest block need more. So we keep
+//!   the query of a long request line apart, and hyper sees the line without it.
+//! - hyper refuses bytes that are no HTTP with an answer without a body. Our answer has one, in the shape of all our
+//!   refusals.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,26 +16,27 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::http::error;
-use crate::http::seats::{Phase, Seat};
+use crate::http::seats::{CallerSeat, Phase};
 
-/// Bytes of a request line, and of all headers together: the largest query is 1024 versioned hashes, 92 kB.
+/// Bytes of a request line, and of all headers together. The largest query has 1024 versioned hashes in 92 kB.
 pub const HEAD_BYTES_MAX: usize = 128 * 1024;
-/// Longer request lines are handed to hyper without their query.
+// A query names all blobs of the largest block: 66 characters and a comma each.
+const _: () = assert!(HEAD_BYTES_MAX > 67 * ultramarine_types::limits::BLOBS_PER_BLOCK_MAX as usize);
+/// hyper gets longer request lines without their query.
 const LONG_LINE_BYTES: usize = 16 * 1024;
-/// Read at a time while a request line is looked for.
+/// Bytes read at a time while we look for a request line.
 const CHUNK_BYTES: usize = 8 * 1024;
 
-/// What the connection and the one who answers on it share.
+/// What a connection shares with the service that answers on it.
 #[derive(Debug)]
 pub struct Line {
-    /// Its place.
-    pub seat: Arc<Seat>,
+    pub seat: Arc<CallerSeat>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The query of the request under way, if it was kept apart.
+    /// The query of the request under way, if we kept it apart.
     query: Option<String>,
     /// The whole answer was handed to hyper.
     is_made: bool,
@@ -43,15 +45,15 @@ struct State {
 }
 
 impl Line {
-    /// Of a connection that has just begun.
-    pub fn new(seat: Arc<Seat>) -> Self {
+    /// The line of a new connection.
+    pub fn new(seat: Arc<CallerSeat>) -> Self {
         Self {
             seat,
             state: Mutex::default(),
         }
     }
 
-    /// A request's head is whole; its query, if that was kept apart.
+    /// A request's head is whole. Returns its query, if we kept that apart.
     pub fn begin(&self) -> Option<String> {
         self.seat.turn_to(Phase::Making, Instant::now());
         self.with(|state| {
@@ -60,17 +62,17 @@ impl Line {
         })
     }
 
-    /// The answer begins.
+    /// The answer begins to be sent.
     pub fn send(&self) {
         self.seat.turn_to(Phase::Sending, Instant::now());
     }
 
-    /// Nothing is left to be made of the answer.
+    /// The whole answer is made.
     pub fn made(&self) {
         self.with(|state| state.is_made = true);
     }
 
-    /// All that was made is with the kernel.
+    /// The kernel has all that was made.
     fn flushed(&self) {
         let is_done = self.with(|state| std::mem::take(&mut state.is_made));
         if is_done {
@@ -94,12 +96,12 @@ pub struct Wire {
     stream: TcpStream,
     line: Arc<Line>,
     reading: Reading,
-    /// Bytes that were read and are not with hyper yet: from `given` on.
+    /// Bytes that we read. hyper has those before `given`.
     held: Vec<u8>,
     given: usize,
-    /// Answers after which the last request line was looked for.
+    /// How many answers were done when we last looked for a request line.
     answers: u64,
-    /// The request line has more bytes than any may have.
+    /// Whether the request line has more bytes than any may have.
     is_long: bool,
     refused: bool,
 }
@@ -108,12 +110,12 @@ pub struct Wire {
 enum Reading {
     /// A request line, held until it is whole.
     Line,
-    /// Anything behind it.
+    /// Headers and bodies, which pass as they come.
     Rest,
 }
 
 impl Wire {
-    /// Of a fresh connection.
+    /// Wraps a new connection.
     pub fn new(stream: TcpStream, line: Arc<Line>) -> Self {
         Self {
             stream,
@@ -127,7 +129,7 @@ impl Wire {
         }
     }
 
-    /// Whether a request was refused here, as no HTTP.
+    /// Whether we refused a request here, because it was no HTTP.
     pub fn has_refused(&self) -> bool {
         self.refused
     }
@@ -137,7 +139,7 @@ impl Wire {
         self.stream
     }
 
-    /// Keeps the query of a long request line apart; anything that does not look like one is left as it is.
+    /// Keeps the query of a long request line apart. Leaves alone whatever does not look like a request line.
     fn keep_query_apart(&mut self, line_bytes: usize) {
         if line_bytes < LONG_LINE_BYTES {
             return;
@@ -163,7 +165,7 @@ impl Wire {
         self.line.with(|state| state.query = Some(query));
     }
 
-    /// Answers in hyper's place: it has only a status to say.
+    /// Answers in place of hyper, which would send a status alone.
     fn refuse(&mut self, words: &[u8]) {
         if std::mem::replace(&mut self.refused, true) {
             return;
@@ -175,7 +177,7 @@ impl Wire {
             Some(status) => status,
             None => StatusCode::BAD_REQUEST,
         };
-        // Nothing else is on its way, so the kernel has room for these few bytes.
+        // Nothing else is under way, so the kernel has room for these few bytes.
         let _ = self.stream.try_write(&error::raw(status, reason(status)));
     }
 }
@@ -197,8 +199,8 @@ impl AsyncRead for Wire {
         loop {
             let answers = this.line.answers();
             if answers != this.answers {
-                // A request that came with the last one is with hyper already, as far as it came; what looks like no
-                // request line is left alone.
+                // If the next request came with the last one, hyper has its beginning already. What we see then looks
+                // like no request line, and is left alone.
                 (this.answers, this.reading, this.is_long) = (answers, Reading::Line, false);
             }
             if matches!(this.line.seat.phase(), Phase::Making | Phase::Sending) {

@@ -1,4 +1,4 @@
-//! This file knows how the core sends without ever waiting: what a full link refuses stays here, in order.
+//! This file knows how the core sends without ever waiting: what a full link refuses waits here, in order.
 //!
 //! The core must keep reading while a neighbour is slow, or two tiles could wait for each other for ever.
 
@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use ultramarine_runtime::link::Sender;
 
-/// More than this waiting for one neighbour means that it is stuck, not slow.
+/// If more than this waits for one neighbour, it is stuck, not slow.
 pub const BACKLOG_ITEMS_MAX: usize = 65_536;
 
 /// A link's sending end with a queue in front of it.
@@ -20,7 +20,6 @@ pub struct Backlog<T> {
 #[derive(Debug, thiserror::Error)]
 #[error("link {link} has {BACKLOG_ITEMS_MAX} items waiting: its reader is stuck; see the reader's last log lines")]
 pub struct Stuck {
-    /// The link's name.
     pub link: &'static str,
 }
 

@@ -1,4 +1,12 @@
 //! This file knows how to drive the core machine: real clock in, links out, events to people.
+//!
+//! ```text
+//!   net, store, engine ── Input ──▶ Core ── Output ──▶ links to net, store, engine
+//!                                     └──── Event ───▶ board, metrics, log
+//! ```
+//!
+//! This is where a vote leaves for the network: as an `Output::Net`, which `Hands::carry_out` sends. The core's gate
+//! let it out only after the store's receipt said that the vote's record is durable; nothing holds it back here.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,38 +23,34 @@ use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::{Recovered, StoreReply, StoreRequest};
 use ultramarine_types::{Machine, Nanos, Outbox};
 
-use super::backlog::Backlog;
-use super::recorder::Recorder;
 use crate::board::{Board, clock_words, stall_words};
+use crate::tiles::backlog::{Backlog, Stuck};
+use crate::tiles::recorder::{Recorder, RecorderError};
 
-/// Inputs taken from one link before the others get their turn.
+/// Inputs that we take from one link before the others get their turn.
 const TURN_ITEMS: usize = 64;
-/// How often the core is told the wall clock.
+/// How often we tell the core the wall clock.
 const WALL_CLOCK_INTERVAL: Nanos = Nanos::from_millis(1000);
-/// How soon a full link is tried again.
+/// How soon we try a full link again.
 const FLUSH_INTERVAL: Nanos = Nanos::from_millis(1);
-/// How often the tile looks at the halt flag when nothing else happens.
+/// How often the tile looks at the halt flag when nothing else wakes it.
 const HALT_INTERVAL: Nanos = Nanos::from_millis(200);
 
 /// The core's links. All three receivers were made on `bell`.
 pub struct CoreLinks {
     /// Wakes the core for any of them.
     pub bell: Arc<Bell>,
-    /// From the network.
     pub net: Receiver<NetEvent>,
-    /// From the store.
     pub store: Receiver<StoreReply>,
     /// From the execution client's driver.
     pub engine: Receiver<EngineReply>,
-    /// To the network.
     pub net_commands: Sender<NetCommand>,
-    /// To the store.
     pub store_requests: Sender<StoreRequest>,
     /// To the execution client's driver.
     pub engine_calls: Sender<EngineCall>,
 }
 
-/// Whom the core's events reach.
+/// Everybody who hears the core's events.
 #[derive(Debug)]
 pub struct Audience {
     /// Status for people and tests.
@@ -55,24 +59,24 @@ pub struct Audience {
     pub metrics: crate::metrics::CoreMetrics,
     /// Received consensus messages, if the operator asked for them.
     pub recorder: Option<Recorder>,
-    /// What was said before, for lines that depend on it.
-    pub said: Said,
+    /// What the log said before, as some lines depend on it.
+    pub said: SaidBefore,
 }
 
 /// What the log said before.
 #[derive(Debug, Default)]
-pub struct Said {
-    /// The gate was open once: from then on a closed one is no part of a normal start.
+pub struct SaidBefore {
+    /// Whether the gate was ever open: from then on, a closed gate is no part of a normal start.
     gate_opened: bool,
     clock: clocks::Said,
-    /// Why the gate was closed at its last warning, and when that was.
+    /// Why the gate was closed when we last warned, and when that was.
     gate_closed: Option<(String, Instant)>,
 }
 
-/// A gate that closes again and again for one reason is worth a warning this often.
+/// How often we warn of a gate that closes again and again for one reason.
 const GATE_LINE: Duration = Duration::from_secs(60);
 
-impl Said {
+impl SaidBefore {
     /// Whether a closed gate is worth a warning.
     fn is_news(&mut self, why: &str) -> bool {
         let now = Instant::now();
@@ -87,107 +91,143 @@ impl Said {
     }
 }
 
+/// Why the core stops the node.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    #[error(transparent)]
+    Stuck(#[from] Stuck),
+    #[error("{}", explain(.0))]
+    Stopped(Stop),
+}
+
 /// Runs the core until the node halts. An `Err` is the reason for which the node must stop.
 pub fn run(
     ctx: &TileContext,
-    mut core: Core,
+    core: Core,
     recovered: Recovered,
     links: CoreLinks,
-    mut audience: Audience,
-) -> Result<(), String> {
-    let CoreLinks {
-        bell,
-        mut net,
-        mut store,
-        mut engine,
-        net_commands,
-        store_requests,
-        engine_calls,
-    } = links;
-    let mut hands = Hands {
-        net: Backlog::new(net_commands),
-        store: Backlog::new(store_requests),
-        engine: Backlog::new(engine_calls),
-    };
-    let mut out = Outbox::new();
-    let clock = ctx.clock;
-
-    core.handle(
-        clock.now(),
-        Input::WallClock {
-            unix_ns: Clock::unix_ns(),
-        },
-        &mut out,
-    );
-    core.handle(clock.now(), Input::Boot(Box::new(recovered)), &mut out);
-    hands.carry_out(&mut out, &mut audience)?;
-    let mut wall_clock_due = clock.now() + WALL_CLOCK_INTERVAL;
-
+    audience: Audience,
+) -> Result<(), CoreError> {
+    let mut tile = CoreTile::new(core, links, audience, ctx.clock);
+    tile.tell_wall_clock()?;
+    tile.handle(Input::Boot(Box::new(recovered)))?;
     while !ctx.halt.is_stopped() {
         ctx.pulse.beat();
         ctx.busy.enter();
-        let mut idle = true;
-        if clock.now() >= wall_clock_due {
-            wall_clock_due = clock.now() + WALL_CLOCK_INTERVAL;
-            core.handle(
-                clock.now(),
-                Input::WallClock {
-                    unix_ns: Clock::unix_ns(),
-                },
-                &mut out,
-            );
-            hands.carry_out(&mut out, &mut audience)?;
-        }
-        // Receipts first: they let parked messages leave.
-        for _ in 0..TURN_ITEMS {
-            let Some(reply) = store.try_recv() else { break };
-            idle = false;
-            core.handle(clock.now(), Input::Store(reply), &mut out);
-            hands.carry_out(&mut out, &mut audience)?;
-        }
-        for _ in 0..TURN_ITEMS {
-            let Some(reply) = engine.try_recv() else { break };
-            idle = false;
-            core.handle(clock.now(), Input::Engine(reply), &mut out);
-            hands.carry_out(&mut out, &mut audience)?;
-        }
-        for _ in 0..TURN_ITEMS {
-            let Some(event) = net.try_recv() else { break };
-            idle = false;
-            audience.hear(&event);
-            core.handle(clock.now(), Input::Net(event), &mut out);
-            hands.carry_out(&mut out, &mut audience)?;
-        }
-        if core.deadline().is_some_and(|deadline| deadline <= clock.now()) {
-            core.wake(clock.now(), &mut out);
-            hands.carry_out(&mut out, &mut audience)?;
-        }
-        let backlogged = hands.flush();
+        let is_idle = tile.take_turn()?;
+        let is_backlogged = tile.hands.flush();
         ctx.busy.leave();
-        if idle {
-            let now = clock.now();
-            let mut until = core
-                .deadline()
-                .unwrap_or(Nanos::NEVER)
-                .min(wall_clock_due)
-                .min(now + HALT_INTERVAL);
-            if backlogged {
-                until = until.min(now + FLUSH_INTERVAL);
-            }
-            let span = until.since(clock.now()).as_duration();
-            let news = || !net.is_empty() || !store.is_empty() || !engine.is_empty();
-            if !(ctx.spin && bell.spin(span, &clock, news)) {
-                bell.sleep(span, news);
-            }
+        if is_idle {
+            tile.sleep(ctx, is_backlogged);
         }
     }
-    if let Some(recorder) = audience.recorder.take() {
+    if let Some(recorder) = tile.audience.recorder.take() {
         recorder.finish();
     }
     Ok(())
 }
 
-/// The sending ends.
+/// The core in its tile, with all that it reads and sends by.
+struct CoreTile {
+    core: Core,
+    out: Outbox<Output>,
+    hands: Hands,
+    audience: Audience,
+    bell: Arc<Bell>,
+    net: Receiver<NetEvent>,
+    store: Receiver<StoreReply>,
+    engine: Receiver<EngineReply>,
+    clock: Clock,
+    wall_clock_due: Nanos,
+}
+
+impl CoreTile {
+    fn new(core: Core, links: CoreLinks, audience: Audience, clock: Clock) -> Self {
+        Self {
+            core,
+            out: Outbox::new(),
+            hands: Hands {
+                net: Backlog::new(links.net_commands),
+                store: Backlog::new(links.store_requests),
+                engine: Backlog::new(links.engine_calls),
+            },
+            audience,
+            bell: links.bell,
+            net: links.net,
+            store: links.store,
+            engine: links.engine,
+            clock,
+            wall_clock_due: clock.now(),
+        }
+    }
+
+    fn handle(&mut self, input: Input) -> Result<(), CoreError> {
+        self.core.handle(self.clock.now(), input, &mut self.out);
+        self.hands.carry_out(&mut self.out, &mut self.audience)
+    }
+
+    fn tell_wall_clock(&mut self) -> Result<(), CoreError> {
+        self.wall_clock_due = self.clock.now() + WALL_CLOCK_INTERVAL;
+        self.handle(Input::WallClock {
+            unix_ns: Clock::unix_ns(),
+        })
+    }
+
+    /// Takes what has come, a bounded number from each link. Returns whether nothing had come.
+    fn take_turn(&mut self) -> Result<bool, CoreError> {
+        let mut is_idle = true;
+        if self.clock.now() >= self.wall_clock_due {
+            self.tell_wall_clock()?;
+        }
+        // Receipts come first: they let the core's gate send what waits for them.
+        for _ in 0..TURN_ITEMS {
+            let Some(reply) = self.store.try_recv() else { break };
+            is_idle = false;
+            self.handle(Input::Store(reply))?;
+        }
+        for _ in 0..TURN_ITEMS {
+            let Some(reply) = self.engine.try_recv() else { break };
+            is_idle = false;
+            self.handle(Input::Engine(reply))?;
+        }
+        for _ in 0..TURN_ITEMS {
+            let Some(event) = self.net.try_recv() else { break };
+            is_idle = false;
+            self.audience.hear(&event);
+            self.handle(Input::Net(event))?;
+        }
+        if self
+            .core
+            .deadline()
+            .is_some_and(|deadline| deadline <= self.clock.now())
+        {
+            self.core.wake(self.clock.now(), &mut self.out);
+            self.hands.carry_out(&mut self.out, &mut self.audience)?;
+        }
+        Ok(is_idle)
+    }
+
+    /// Sleeps until something comes or is due.
+    fn sleep(&self, ctx: &TileContext, is_backlogged: bool) {
+        let now = self.clock.now();
+        let mut until = self
+            .core
+            .deadline()
+            .unwrap_or(Nanos::NEVER)
+            .min(self.wall_clock_due)
+            .min(now + HALT_INTERVAL);
+        if is_backlogged {
+            until = until.min(now + FLUSH_INTERVAL);
+        }
+        let span = until.since(self.clock.now()).as_duration();
+        let news = || !self.net.is_empty() || !self.store.is_empty() || !self.engine.is_empty();
+        if !(ctx.spin && self.bell.spin(span, &self.clock, news)) {
+            self.bell.sleep(span, news);
+        }
+    }
+}
+
+/// The sending ends, each with a queue in front of it: the core never waits.
 struct Hands {
     net: Backlog<NetCommand>,
     store: Backlog<StoreRequest>,
@@ -195,14 +235,15 @@ struct Hands {
 }
 
 impl Hands {
-    fn carry_out(&mut self, out: &mut Outbox<Output>, audience: &mut Audience) -> Result<(), String> {
+    fn carry_out(&mut self, out: &mut Outbox<Output>, audience: &mut Audience) -> Result<(), CoreError> {
         while let Some(output) = out.pop() {
             match output {
-                Output::Net(command) => self.net.push(command).map_err(|stuck| stuck.to_string())?,
-                Output::Store(request) => self.store.push(request).map_err(|stuck| stuck.to_string())?,
-                Output::Engine(call) => self.engine.push(call).map_err(|stuck| stuck.to_string())?,
+                // A vote leaves here, after the gate: its record is durable.
+                Output::Net(command) => self.net.push(command)?,
+                Output::Store(request) => self.store.push(request)?,
+                Output::Engine(call) => self.engine.push(call)?,
                 Output::Event(event) => audience.tell(&event),
-                Output::Stop(stop) => return Err(explain(&stop)),
+                Output::Stop(stop) => return Err(CoreError::Stopped(stop)),
             }
         }
         Ok(())
@@ -236,9 +277,9 @@ impl Audience {
         }
     }
 
-    fn record(&mut self, write: impl FnOnce(&mut Recorder) -> Result<(), String>) {
+    fn record(&mut self, write: impl FnOnce(&mut Recorder) -> Result<(), RecorderError>) {
         if let Some(Err(what)) = self.recorder.as_mut().map(write) {
-            // A full disk of logs is no reason to stop voting.
+            // A log disk that is full is no reason to stop voting.
             tracing::error!("{what}; no message is recorded any more until the node starts again");
             self.recorder = None;
         }
@@ -252,7 +293,7 @@ impl Audience {
 }
 
 /// One line for each event an operator would want to find later.
-fn log(event: &Event, said: &mut Said) {
+fn log(event: &Event, said: &mut SaidBefore) {
     match event {
         Event::Round {
             height,
@@ -282,7 +323,7 @@ fn log(event: &Event, said: &mut Said) {
             said.gate_opened = true;
             tracing::info!(why, "gate to the execution client is open");
         }
-        // The client may be starting as we are. If that lasts, the height that does not move is a warning.
+        // The client may just be starting, as we are. If that lasts, the log warns of the height that does not move.
         Event::Gate { open: false, why } if !said.gate_opened => {
             tracing::info!(why, "gate to the execution client is not open yet");
         }
@@ -354,7 +395,7 @@ fn log(event: &Event, said: &mut Said) {
     }
 }
 
-fn log_clock(offset_ns: Option<i64>, grade: Grade, said: &mut Said) {
+fn log_clock(offset_ns: Option<i64>, grade: Grade, said: &mut SaidBefore) {
     let now = clocks::Said::of(grade, offset_ns.unwrap_or_default());
     if std::mem::replace(&mut said.clock, now) == now {
         return;
@@ -378,10 +419,12 @@ fn explain(stop: &Stop) -> String {
             format!("a decided block cannot be executed: {what}. Compare with other operators before restarting")
         }
         Stop::ForeignSignatures(what) => format!(
-            "peers hold signatures of this key that this data directory does not know: {what}. Make sure no other process uses the key"
+            "peers hold signatures of this key that this data directory does not know: {what}. Make sure no other \
+             process uses the key"
         ),
         Stop::Replay(what) => format!(
-            "the consensus log cannot be replayed: {what}. Start the version that wrote it; or stay without a vote at this one height: move the files `log-*` out of the data directory and start again"
+            "the consensus log cannot be replayed: {what}. Start the version that wrote it; or stay without a vote at \
+             this one height: move the files `log-*` out of the data directory and start again"
         ),
         Stop::State(what) => format!("the data directory is in an impossible state: {what}"),
     }

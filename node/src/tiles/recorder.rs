@@ -1,11 +1,12 @@
-//! This file knows how to keep every signature received, one JSON line each: an audit trail of who is said to have signed
-//! what, and by whom it was sent.
+//! This file knows how to keep every signature received, one JSON line each: an audit trail of who is said to have
+//! signed what, and who sent it.
 //!
-//! Handed over before the message is looked at, so that a crash loses the last lines at most; whether a signature holds, its
-//! reader finds out. A thread of the file's own writes: a disk that is stuck must not hold up a vote.
+//! The core tile hands a message over before the core sees it, so that a crash loses the last lines at most. Nobody has
+//! verified the signatures then; a reader of the trail must. A thread of the file's own writes, so that a stuck disk
+//! does not hold up a vote.
 
 use std::fs::OpenOptions;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,8 +15,18 @@ use ultramarine_runtime::outlet::Outlet;
 use ultramarine_types::consensus::{CommitCertificate, VoteKind};
 use ultramarine_types::{ConsensusMessage, Init, PeerId};
 
-/// How long the last lines may take to be written at the end.
+/// How long the node waits at its end for the last lines to be written.
 const LAST_LINES_WAIT: Duration = Duration::from_secs(2);
+
+/// Why no message is recorded any more.
+#[derive(Debug, thiserror::Error)]
+pub enum RecorderError {
+    #[error("cannot append to the message record {path}: {error}")]
+    Append { path: PathBuf, error: io::Error },
+    /// Lines were lost, and a trail with holes would be taken for a whole one.
+    #[error("the disk of the message record {path} does not keep up")]
+    Behind { path: PathBuf },
+}
 
 /// Appends messages to a file.
 #[derive(Debug)]
@@ -25,8 +36,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Opens the file to append, creating it if need be. What a crash cut short stays a line of its own.
-    pub fn open(path: &Path) -> std::io::Result<Self> {
+    /// Opens the file to append to it, and creates it if it is missing. A line that a crash cut short stays on its own.
+    pub fn open(path: &Path) -> io::Result<Self> {
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
         let mut last = [b'\n'];
         if file.seek(SeekFrom::End(0))? > 0 {
@@ -43,12 +54,18 @@ impl Recorder {
     }
 
     /// Writes one line per signed vote or proposal in `message`.
-    pub fn message(&mut self, peer: &PeerId, message: &ConsensusMessage) -> Result<(), String> {
+    pub fn message(&mut self, peer: &PeerId, message: &ConsensusMessage) -> Result<(), RecorderError> {
         self.write(&lines(peer, message))
     }
 
-    /// Writes one line for the origin proposer's signature over a value, and one per signature of the certificate beside it.
-    pub fn offer(&mut self, peer: &PeerId, init: &Init, certificate: Option<&CommitCertificate>) -> Result<(), String> {
+    /// Writes one line for the origin proposer's signature over a value, and one for each signature of the certificate
+    /// that came with it.
+    pub fn offer(
+        &mut self,
+        peer: &PeerId,
+        init: &Init,
+        certificate: Option<&CommitCertificate>,
+    ) -> Result<(), RecorderError> {
         let metadata = &init.metadata;
         let mut lines = vec![json!({
             "from": peer, "signer": metadata.origin_proposer, "kind": "init", "height": metadata.height,
@@ -66,16 +83,15 @@ impl Recorder {
         self.write(&lines)
     }
 
-    fn write(&mut self, lines: &[serde_json::Value]) -> Result<(), String> {
+    fn write(&mut self, lines: &[serde_json::Value]) -> Result<(), RecorderError> {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         self.file.push(text.into_bytes());
-        let path = self.path.display();
-        // What it lost first, and then why: the reason is noted before the loss is counted.
+        let path = || self.path.clone();
+        // We ask first whether lines were lost, then why: the file notes the reason before it counts the loss.
         match (self.file.lost(), self.file.trouble()) {
-            (_, Some(error)) => Err(format!("cannot append to the message record {path}: {error}")),
+            (_, Some(error)) => Err(RecorderError::Append { path: path(), error }),
             (0, None) => Ok(()),
-            // A trail with holes would be taken for a whole one.
-            (_, None) => Err(format!("the disk of the message record {path} does not keep up")),
+            (_, None) => Err(RecorderError::Behind { path: path() }),
         }
     }
 
@@ -171,7 +187,10 @@ mod tests {
                 file,
             };
             let mut tries = std::iter::repeat_with(|| recorder.message(&PeerId::ZERO, &vote()));
-            tries.find_map(Result::err).expect("it is never accepted for ever")
+            tries
+                .find_map(Result::err)
+                .expect("it is never accepted for ever")
+                .to_string()
         };
         let full = refusal(Outlet::onto("full", Full));
         assert!(full.contains("No space left"), "{full}");

@@ -1,7 +1,8 @@
 //! This file knows how to watch the process itself: tiles that take no turn, and times in which nothing here ran.
 //!
-//! It never ends anything. A disk may stall and a machine may be paused; whoever reads `/health` decides what to do.
+//! It never ends anything: a disk may stall, and a machine may be paused. The reader of `/health` decides what to do.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use ultramarine_types::Nanos;
 
 use crate::board::{Board, SILENT_SECONDS, Silent};
 
-/// A look that comes so much later than it should is worth a line.
+/// If a look comes this much later than it should, that is worth a line.
 const PAUSE: Nanos = Nanos::from_millis(5_000);
 
-/// Looks once a second, in a thread of its own, until the node halts.
-pub fn start(halt: &Halt, registry: &Arc<Registry>, board: &Arc<Board>) -> Result<(), String> {
+/// Looks at all tiles once a second, in a thread of its own, until the node halts.
+pub fn start(halt: &Halt, registry: &Arc<Registry>, board: &Arc<Board>) -> io::Result<()> {
     let (halt, registry, board) = (halt.clone(), Arc::clone(registry), Arc::clone(board));
     let watching = move || {
         let (mut watch, mut lines, clock) = (Watch::default(), Lines::default(), Clock::start());
@@ -34,7 +35,7 @@ pub fn start(halt: &Halt, registry: &Arc<Registry>, board: &Arc<Board>) -> Resul
         }
     };
     let thread = std::thread::Builder::new().name("watchdog".to_owned());
-    thread.spawn(watching).map(drop).map_err(|error| error.to_string())
+    thread.spawn(watching).map(drop)
 }
 
 fn shown(silence: &Silence) -> Silent {
@@ -44,7 +45,7 @@ fn shown(silence: &Silence) -> Silent {
     }
 }
 
-/// What is worth a line between two looks, each at a monotonic and a wall clock.
+/// Compares two looks, each at a monotonic and a wall clock: the line that is worth saying, if any.
 fn pause(before: (Nanos, u64), now: (Nanos, u64)) -> Option<String> {
     let passed = now.0.since(before.0);
     let late = passed.since(BEAT.into());
@@ -67,14 +68,14 @@ fn pause(before: (Nanos, u64), now: (Nanos, u64)) -> Option<String> {
     })
 }
 
-/// Which tiles were said to be silent.
+/// Remembers which tiles the log called silent.
 #[derive(Debug, Default)]
 struct Lines {
     said: Vec<&'static str>,
 }
 
 impl Lines {
-    /// One line when a tile has been silent for long enough, one when it is no longer.
+    /// One line when a tile has been silent for long enough, and one when it is silent no longer.
     fn of(&mut self, silent: &[Silence]) -> Vec<String> {
         let long = |silence: &&Silence| silence.looks >= SILENT_SECONDS;
         let now: Vec<&Silence> = silent.iter().filter(long).collect();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use ultramarine_node::config::value::Value;
+use ultramarine_node::config::value::SettingValue;
 use ultramarine_node::config::{Config, Override, PeerAddress, Sources, write};
 use ultramarine_node::embedded::EmbeddedClient;
 use ultramarine_node::genesis::Genesis;
@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// What the new home sets, looked at as the node will.
-fn settings(args: &Args, genesis: &Genesis, keys: &Keys) -> anyhow::Result<Vec<(&'static str, Value)>> {
+fn settings(args: &Args, genesis: &Genesis, keys: &Keys) -> anyhow::Result<Vec<(&'static str, SettingValue)>> {
     let mut flags = Vec::new();
     let mut push = |flag: &str, name: &str, value: String| {
         flags.push(Override {
@@ -126,15 +126,15 @@ fn settings(args: &Args, genesis: &Genesis, keys: &Keys) -> anyhow::Result<Vec<(
 
     let mut settings = Vec::new();
     if let Some(name) = &args.name {
-        settings.push(("node.name", Value::Text(name.clone())));
+        settings.push(("node.name", SettingValue::Text(name.clone())));
     }
-    settings.extend(listen.map(|listen| ("network.listen", Value::Text(listen))));
+    settings.extend(listen.map(|listen| ("network.listen", SettingValue::Text(listen))));
     if !config.network.peers.is_empty() {
         let peers = config.network.peers.iter().map(PeerAddress::to_string).collect();
-        settings.push(("network.peers", Value::List(peers)));
+        settings.push(("network.peers", SettingValue::List(peers)));
     }
     if args.embedded {
-        settings.push(("engine.embedded", Value::Switch(true)));
+        settings.push(("engine.embedded", SettingValue::Switch(true)));
     }
     Ok(settings)
 }

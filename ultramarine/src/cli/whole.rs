@@ -32,7 +32,7 @@ impl Whole {
         let mut wrong = Vec::new();
         let loaded = sound(args.load(), &mut wrong);
         let genesis = sound(Genesis::load(&home), &mut wrong);
-        let keys = sound(Keys::load(&home), &mut wrong);
+        let keys = sound(home.keys(), &mut wrong);
         if let Some((_, config, layers)) = &loaded {
             sound(keys::read_secret(&config.engine.jwt_secret), &mut wrong);
             if let (Some(genesis), Some(keys)) = (&genesis, &keys) {

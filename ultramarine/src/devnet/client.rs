@@ -14,7 +14,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
 
-use ultramarine_node::board::{Decision, Snapshot};
+use ultramarine_node::board::{DecisionSummary, Snapshot};
 use ultramarine_node::http::decided::HEIGHTS_PER_PAGE_MAX;
 
 /// How long one answer may take.
@@ -46,12 +46,12 @@ impl NodeClient {
     }
 
     /// Everything a node has decided, from height 1.
-    pub async fn decided(&self, node: &str) -> anyhow::Result<Vec<Decision>> {
-        let mut all: Vec<Decision> = Vec::new();
+    pub async fn decided(&self, node: &str) -> anyhow::Result<Vec<DecisionSummary>> {
+        let mut all: Vec<DecisionSummary> = Vec::new();
         loop {
             let from = all.last().map_or(1, |decision| decision.height.0 + 1);
             let to = from + HEIGHTS_PER_PAGE_MAX - 1;
-            let page: Vec<Decision> = self
+            let page: Vec<DecisionSummary> = self
                 .get(&format!("{node}/ultramarine/v1/decided?from={from}&to={to}"))
                 .await?;
             if page.is_empty() {

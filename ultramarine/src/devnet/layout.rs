@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use ultramarine_node::config::{Config, Layers, PeerAddress, Sources, write};
 use ultramarine_node::genesis::{Genesis, GenesisFile};
 use ultramarine_node::home::network::{self, Addresses, CHAIN_ID, NodePlan, Plan};
-use ultramarine_node::home::staged::{self, Made};
+use ultramarine_node::home::staged::{self, MadeFolders};
 use ultramarine_node::home::{Home, replace_file};
 use ultramarine_types::PeerId;
 use ultramarine_types::host::{Host, HostPort};
@@ -75,7 +75,7 @@ impl Layout {
             Some(dir) => (std::path::absolute(dir)?, false),
             None => (fresh()?, true),
         };
-        let made = Made::all_of(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let made = MadeFolders::all_of(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let had_lock = dir.join(LOCK).exists();
         let lock = lock(&dir)?;
         match Self::in_folder(&dir, options) {
@@ -273,7 +273,7 @@ fn configured(home: &Home) -> anyhow::Result<Addresses> {
     let (config, layers, _) = load(home)?;
     let address = |name: &str| -> anyhow::Result<SocketAddr> {
         match &layers.get(name).value {
-            ultramarine_node::config::value::Value::Text(text) => Ok(text.parse()?),
+            ultramarine_node::config::value::SettingValue::Text(text) => Ok(text.parse()?),
             other => bail!("{name} is {other}"),
         }
     };
@@ -331,7 +331,7 @@ fn readdress(homes: &[Home], addresses: &[Addresses]) -> anyhow::Result<()> {
         let mut settings = network::addresses(addresses, true);
         settings.push((
             "network.peers",
-            ultramarine_node::config::value::Value::List(others.collect()),
+            ultramarine_node::config::value::SettingValue::List(others.collect()),
         ));
         replace_file(&home.config(), &write::with_settings(&text, &settings)?)?;
         // A full node made from this genesis later should find the others too; peers are no part of the chain's hash.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use ultramarine_node::board::Decision;
+use ultramarine_node::board::DecisionSummary;
 use ultramarine_types::{Hash, Height, Round, ValueId};
 
 use crate::devnet::client::{NodeClient, merge};
@@ -83,7 +83,7 @@ pub async fn gather(nodes: &[NodeHome], load: &Description, client: &NodeClient)
 }
 
 fn summarize(
-    decided: &[Vec<Decision>],
+    decided: &[Vec<DecisionSummary>],
     load: &Description,
     failures: Vec<String>,
     stages: &BTreeMap<String, Histogram<u64>>,
@@ -126,7 +126,7 @@ fn summarize(
 }
 
 /// Heights at which two nodes differ, or that a node skipped.
-fn disagreements(decided: &[Vec<Decision>]) -> Vec<String> {
+fn disagreements(decided: &[Vec<DecisionSummary>]) -> Vec<String> {
     let mut first: BTreeMap<Height, (usize, ValueId)> = BTreeMap::new();
     let mut found = Vec::new();
     for (id, node) in decided.iter().enumerate() {
@@ -169,9 +169,9 @@ mod tests {
 
     use super::*;
 
-    fn chain(heights: u64, odd_one: Option<u64>) -> Vec<Decision> {
+    fn chain(heights: u64, odd_one: Option<u64>) -> Vec<DecisionSummary> {
         (1..=heights)
-            .map(|height| Decision {
+            .map(|height| DecisionSummary {
                 height: Height(height),
                 value_id: ValueId([if odd_one == Some(height) { 0xff } else { 1 }; 32]),
                 round: Round(u32::from(height == 2)),
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    fn report(decided: &[Vec<Decision>]) -> DevnetReport {
+    fn report(decided: &[Vec<DecisionSummary>]) -> DevnetReport {
         summarize(decided, &load(), Vec::new(), &BTreeMap::new())
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use ultramarine_engine::http::{Answer, HttpClient};
+use ultramarine_engine::http::{HttpAnswer, HttpClient};
 use ultramarine_types::limits::{BLOB_BYTES, BLOBS_PER_BLOCK_MAX};
 
 use super::encode::decode;
@@ -136,7 +136,7 @@ pub async fn get(options: &GetOptions) -> Result<Vec<u8>> {
     Ok(file)
 }
 
-async fn ask(node: &HttpClient, path: &str) -> Result<Answer> {
+async fn ask(node: &HttpClient, path: &str) -> Result<HttpAnswer> {
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, node.get(path)).await;
     let late = || {
         let limit = ANSWER_TIMEOUT.as_secs();
@@ -186,10 +186,14 @@ fn restore(blobs: Vec<Bytes>, mut wanted: BTreeSet<B256>) -> Result<Vec<u8>> {
     Ok(decode(&found)?)
 }
 
-fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T> {
+fn read<T: serde::de::DeserializeOwned>(answer: &HttpAnswer) -> Result<T> {
     if answer.status != StatusCode::OK {
         let text = String::from_utf8_lossy(&answer.body);
-        bail!("HTTP {}: {}", answer.status, ultramarine_engine::call::bounded(&text));
+        bail!(
+            "HTTP {}: {}",
+            answer.status,
+            ultramarine_engine::foreign::bounded(&text)
+        );
     }
     Ok(serde_json::from_slice(&answer.body)?)
 }

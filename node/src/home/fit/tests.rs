@@ -163,7 +163,7 @@ fn a_client_inside_is_there_and_begins_where_the_chain_does() {
     for (client, parts) in [
         (None, ["flag --set: engine.embedded is true", "feature `dev-el`"]),
         (Some(other), ["0x0707", "as the chain does"]),
-        (Some(none), ["none that the embedded client reads", "(no alloc)"]),
+        (Some(none), ["the embedded client cannot read", "(no alloc)"]),
     ] {
         let text = misfit(client).expect("a misfit");
         assert!(parts.iter().all(|part| text.contains(part)), "{text}");

@@ -27,8 +27,10 @@ impl Room {
         self.start + Duration::from_secs_f64(seconds)
     }
 
-    fn enter(&self, number: u8, seconds: f64) -> Result<(Arc<Seat>, oneshot::Receiver<Leave>), Full> {
-        self.seats.enter(address(number), self.at(seconds))
+    fn enter(&self, number: u8, seconds: f64) -> Result<(Arc<CallerSeat>, oneshot::Receiver<Leave>), Full> {
+        let entered = self.seats.enter(address(number), self.at(seconds));
+        self.seats.lock().check_whole(&self.seats);
+        entered
     }
 }
 

@@ -1,4 +1,5 @@
-//! Claims about connections: what callers who do not read, do not write or write nonsense can do to others, over real sockets.
+//! Claims about connections: what callers who do not read, do not write or write nonsense can do to others, over real
+//! sockets.
 
 use std::net::SocketAddr;
 
@@ -28,7 +29,7 @@ impl Drop for Served {
 }
 
 impl Served {
-    async fn start(state: HttpState, limits: Limits) -> Self {
+    async fn start(state: HttpState, limits: ServerLimits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (halt, registry) = (Halt::new(), state.registry.clone());
@@ -127,12 +128,12 @@ fn impatient() -> Patience {
 #[tokio::test]
 async fn readers_that_do_not_read_close_nobody_out() {
     // Far more than the kernel keeps for a reader: 6 MB, 12.6 MB of hex.
-    let limits = Limits {
+    let limits = ServerLimits {
         patience: Patience {
             stall: Duration::from_secs(4),
             ..Patience::default()
         },
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let served = Served::start(state_of(Memory::large(48)), limits).await;
     let mut mute = Vec::new();
@@ -172,9 +173,9 @@ async fn readers_that_do_not_read_close_nobody_out() {
 
 #[tokio::test]
 async fn a_new_caller_finds_a_place_among_those_who_do_not_ask() {
-    let limits = Limits {
+    let limits = ServerLimits {
         connections_max: 8,
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let served = Served::start(state(3), limits).await;
     let mut crowd = Vec::new();
@@ -197,9 +198,9 @@ async fn a_new_caller_finds_a_place_among_those_who_do_not_ask() {
 
 #[tokio::test]
 async fn who_does_not_write_is_ended() {
-    let limits = Limits {
+    let limits = ServerLimits {
         patience: impatient(),
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let served = Served::start(state(3), limits).await;
     let mut silent = served.connect().await;
@@ -225,7 +226,7 @@ async fn who_does_not_write_is_ended() {
 async fn the_names_of_all_blobs_of_the_largest_block_fit_one_query() {
     let memory = Memory::large(3);
     let commitments = memory.commitments(1);
-    let served = Served::start(state_of(memory), Limits::default()).await;
+    let served = Served::start(state_of(memory), ServerLimits::default()).await;
     let mut names: Vec<String> = (0..1022).map(|number| format!("0x01{number:062x}")).collect();
     for commitment in &commitments[1..] {
         names.push(crate::http::index::versioned_hash(commitment).to_string());
@@ -284,7 +285,7 @@ async fn the_names_of_all_blobs_of_the_largest_block_fit_one_query() {
 
 #[tokio::test]
 async fn every_refusal_is_json_whoever_refuses() {
-    let served = Served::start(state(3), Limits::default()).await;
+    let served = Served::start(state(3), ServerLimits::default()).await;
     let exchange = async |request: &str| served.exchange(request.as_bytes()).await;
     let header = |bytes: usize| {
         format!(
@@ -344,7 +345,7 @@ async fn every_refusal_is_json_whoever_refuses() {
 
 #[tokio::test]
 async fn head_is_answered_as_get_is_without_the_body() {
-    let served = Served::start(state(3), Limits::default()).await;
+    let served = Served::start(state(3), ServerLimits::default()).await;
     for (path, status) in [
         ("/status", 200),
         ("/eth/v1/beacon/blobs/3", 200),
@@ -364,7 +365,7 @@ async fn a_served_connection_answers_is_counted_and_ends_with_the_node() {
     let address = listener.local_addr().expect("bound");
     let (halt, state) = (Halt::new(), state(3));
     let registry = state.registry.clone();
-    let serving = tokio::spawn(serve(listener, state, Limits::default(), halt.clone()));
+    let serving = tokio::spawn(serve(listener, state, ServerLimits::default(), halt.clone()));
     let mut stream = TcpStream::connect(address).await.expect("listening");
     stream.write_all(get("/status").as_bytes()).await.expect("sends");
     let answer = Answer::read(&mut stream).await;
@@ -382,7 +383,7 @@ async fn a_served_connection_answers_is_counted_and_ends_with_the_node() {
     }
     let mut open = TcpStream::connect(address).await.expect("listening");
     halt.stop(Reason::Asked);
-    assert_eq!(serving.await.expect("no panic"), Ok(()));
+    serving.await.expect("no panic");
     let mut nothing = Vec::new();
     let ended = tokio::time::timeout(PATIENCE, open.read_to_end(&mut nothing)).await;
     assert!(ended.is_ok(), "connections end with the node");

@@ -171,13 +171,14 @@ impl Driver {
         let driver = std::thread::spawn(move || {
             block_on_net(io, |io| {
                 let lanes = LaneClient { jobs, verdicts };
-                run(
+                let work = run(
                     EngineOptions { io, ..options },
                     driver_calls,
                     driver_replies,
                     lanes,
                     ctx,
-                )
+                );
+                async move { work.await.map_err(|error| error.to_string()) }
             })
         });
         let lane_halt = halt.clone();

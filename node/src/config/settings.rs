@@ -1,4 +1,4 @@
-//! This file knows how to read settings into their Rust types, collecting everything that does not fit.
+//! This file knows how to read settings into their Rust types, and collects everything that does not fit.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -10,16 +10,16 @@ use ultramarine_types::host::{Host, HostPort};
 
 use crate::config::layers::Layers;
 use crate::config::problem::Problem;
-use crate::config::value::Value;
+use crate::config::value::SettingValue;
 
-/// Reads typed settings; a wrong one is noted and read as `None`, so that all wrong ones are found in one pass.
-pub struct Reader<'a> {
+/// Reads typed settings. A wrong one is noted and reads as `None`, so that one pass finds all wrong ones.
+pub struct Settings<'a> {
     layers: &'a Layers,
     home: &'a Path,
     problems: Vec<Problem>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Settings<'a> {
     /// Relative paths start at `home`.
     pub fn new(layers: &'a Layers, home: &'a Path) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl<'a> Reader<'a> {
         self.note(name, &format!("is {value}"), expected);
     }
 
-    /// Notes what is wrong with the setting `name`; `what` continues a sentence that begins with it.
+    /// Notes what is wrong with the setting `name`. `what` continues a sentence that begins with the name.
     fn note(&mut self, name: &str, what: &str, expected: &str) {
         let setting = self.layers.get(name);
         self.problems.push(Problem {
@@ -54,7 +54,7 @@ impl<'a> Reader<'a> {
     /// Text as it stands.
     pub fn text(&self, name: &str) -> String {
         match &self.layers.get(name).value {
-            Value::Text(text) => text.clone(),
+            SettingValue::Text(text) => text.clone(),
             other => panic!("`{name}` is a text in default.toml, not {other}"),
         }
     }
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// Text without the white space around it that `read` accepts, or says what is wrong with.
+    /// Text that `read` accepts, without the white space around it. The error says what is wrong.
     pub fn trimmed<T>(
         &mut self,
         name: &str,
@@ -90,7 +90,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A path, from the home directory if relative; `None` without a complaint when empty.
+    /// A path, which starts at the home directory if it is relative. An empty one is `None`, without a complaint.
     pub fn path_if_any(&mut self, name: &str) -> Option<PathBuf> {
         let text = self.text(name);
         (!text.is_empty()).then(|| self.home.join(text))
@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
 
     /// A number within bounds.
     pub fn number(&mut self, name: &str, bounds: RangeInclusive<u64>) -> Option<u64> {
-        let Value::Number(number) = self.layers.get(name).value else {
+        let SettingValue::Number(number) = self.layers.get(name).value else {
             panic!("`{name}` is a number in default.toml")
         };
         if bounds.contains(&number) {
@@ -131,22 +131,21 @@ impl<'a> Reader<'a> {
         self.number(name, bounds).map(Duration::from_millis)
     }
 
-    /// True or false.
     pub fn switch(&self, name: &str) -> bool {
         match self.layers.get(name).value {
-            Value::Switch(switch) => switch,
+            SettingValue::Switch(switch) => switch,
             ref other => panic!("`{name}` is true or false in default.toml, not {other}"),
         }
     }
 
-    /// A list; `read` accepts each item, without the white space around it, or says what is wrong with it.
+    /// A list. `read` accepts each item, without the white space around it, or says what is wrong.
     pub fn list<T>(
         &mut self,
         name: &str,
         expected: &str,
         read: impl Fn(&str) -> Result<T, &'static str>,
     ) -> Option<Vec<T>> {
-        let Value::List(items) = &self.layers.get(name).value else {
+        let SettingValue::List(items) = &self.layers.get(name).value else {
             panic!("`{name}` is a list in default.toml")
         };
         let (mut values, mut wrong) = (Vec::with_capacity(items.len()), Vec::new());

@@ -1,0 +1,132 @@
+//! This file knows what each tile is told at its start, from configuration, genesis and keys.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+
+use ultramarine_core::CoreConfig;
+use ultramarine_engine::{Endpoint, EngineOptions, Secret, Waiting};
+use ultramarine_net::{Attester, NetOptions, PeerConfig};
+use ultramarine_runtime::{Io, Registry};
+use ultramarine_store::StoreOptions;
+use ultramarine_types::Nanos;
+use ultramarine_types::limits::Limits;
+
+use crate::config::{Config, EmbeddedEngine, EngineEndpoint, HttpConfig};
+use crate::embedded::EmbeddedOptions;
+use crate::genesis::Genesis;
+use crate::http;
+use crate::keys::Keys;
+use crate::node::{NodeError, start_error};
+
+/// How long a validator on an empty or doubtful directory listens before it signs.
+const LISTEN: Nanos = Nanos::from_millis(3_000);
+
+pub fn store_options(genesis: &Genesis, registry: &Arc<Registry>) -> StoreOptions {
+    StoreOptions::new(
+        Limits::of(&genesis.params),
+        genesis.params.chain_id,
+        genesis.hash,
+        Arc::clone(registry),
+    )
+}
+
+/// `is_new`: a validator has decided nothing yet, so the chain may begin when its client can take blobs.
+pub fn embedded_options(
+    config: &Config,
+    embedded: EmbeddedEngine,
+    genesis: &Genesis,
+    is_new: bool,
+) -> Result<EmbeddedOptions, NodeError> {
+    Ok(EmbeddedOptions {
+        genesis: genesis.execution.as_ref().clone(),
+        http: embedded.http,
+        auth: embedded.auth,
+        jwt: *secret(config)?.as_bytes(),
+        wait_for_setup: is_new,
+    })
+}
+
+fn secret(config: &Config) -> Result<Secret, NodeError> {
+    Secret::read(&config.engine.jwt_secret).map_err(start_error("reading the JWT secret"))
+}
+
+pub fn engine_options(
+    config: &Config,
+    genesis: &Genesis,
+    io: Io,
+    waiting: Waiting,
+) -> Result<EngineOptions, NodeError> {
+    let endpoint = match &config.engine.endpoint {
+        EngineEndpoint::Http(url) => Endpoint::Http {
+            url: url.clone(),
+            secret: secret(config)?,
+        },
+        EngineEndpoint::Ipc(path) => Endpoint::Ipc { path: path.clone() },
+    };
+    Ok(EngineOptions {
+        endpoint,
+        io,
+        timeout: config.engine.timeout_on(&Limits::of(&genesis.params)),
+        waiting,
+        build_wait: config.engine.build_wait,
+        fee_recipient: config.engine.fee_recipient,
+        chain_id: genesis.params.chain_id,
+        genesis_hash: genesis.params.execution_genesis_hash,
+        prague_time: genesis.params.prague_time,
+        limits: Limits::of(&genesis.params),
+    })
+}
+
+pub fn http_limits(config: &HttpConfig) -> http::server::ServerLimits {
+    http::server::ServerLimits {
+        requests_max: config.requests_max,
+        timeout: config.timeout,
+        ..http::server::ServerLimits::default()
+    }
+}
+
+pub fn net_options(config: &Config, genesis: &Genesis, keys: &Keys, socket: UdpSocket, io: Io) -> NetOptions {
+    let identity = ultramarine_net::Identity::from_secret(&keys.node.to_bytes());
+    let attester = keys.validator.as_ref().map(|validator| {
+        Attester::new(
+            validator.clone(),
+            genesis.params.chain_id,
+            genesis.hash,
+            identity.peer(),
+        )
+    });
+    let peers = if config.network.peers.is_empty() {
+        &genesis.peers
+    } else {
+        &config.network.peers
+    };
+    let peers = peers
+        .iter()
+        .filter(|peer| peer.peer_id != Some(identity.peer()))
+        .map(|peer| PeerConfig {
+            address: peer.host_port.to_string(),
+            peer: peer.peer_id,
+        })
+        .collect();
+    NetOptions {
+        socket,
+        identity,
+        attester,
+        peers,
+        chain: genesis.params.clone(),
+        validators: Arc::clone(&genesis.validators),
+        genesis_hash: genesis.hash,
+        io,
+    }
+}
+
+pub fn core_config(config: &Config, genesis: &Genesis, keys: &Keys) -> CoreConfig {
+    CoreConfig {
+        chain: genesis.params.clone(),
+        validators: Arc::clone(&genesis.validators),
+        key: keys.validator.as_ref().map(|key| key.to_bytes()),
+        genesis_block: genesis.genesis_block,
+        retention: config.retention.blobs_heights,
+        fresh_directory_listen: LISTEN,
+    }
+}
