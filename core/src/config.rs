@@ -26,6 +26,14 @@ pub struct CoreConfig {
     pub planted: Option<crate::planted::Planted>,
 }
 
+#[cfg(feature = "planted")]
+impl CoreConfig {
+    /// Whether this bug is planted.
+    pub(crate) fn plants(&self, bug: crate::planted::Planted) -> bool {
+        self.planted == Some(bug)
+    }
+}
+
 impl std::fmt::Debug for CoreConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Never the key.

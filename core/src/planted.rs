@@ -3,8 +3,7 @@
 use ultramarine_types::ValueKey;
 use ultramarine_types::storage::Recovered;
 
-use crate::config::CoreConfig;
-use crate::rules::Broken;
+use crate::rules::BrokenRule;
 use crate::values::{Value, Values};
 
 /// One planted bug.
@@ -24,38 +23,33 @@ pub enum Planted {
     PrevoteBeforeExecution,
 }
 
-impl CoreConfig {
-    /// Whether this bug is planted.
-    pub(crate) fn plants(&self, bug: Planted) -> bool {
-        self.planted == Some(bug)
-    }
-
-    /// What is left of the rules.
-    pub(crate) fn overlook(&self, kept: Result<(), Broken>) -> Result<(), Broken> {
-        kept.or_else(|broken| {
-            let overlooked = self.plants(Planted::WrongBlobCount) && broken.0.contains("blob gas");
-            if overlooked { Ok(()) } else { Err(broken) }
-        })
-    }
-
-    /// What is left of the log.
-    pub(crate) fn outdate(&self, mut recovered: Recovered) -> Recovered {
-        if let Some(log) = recovered.log.as_mut().filter(|_| self.plants(Planted::StaleLog)) {
-            log.records.truncate(log.records.len() / 2);
-        }
-        recovered
+/// What [`Planted::WrongBlobCount`] leaves of the rules.
+pub(crate) fn overlook(planted: Option<Planted>, kept: Result<(), BrokenRule>) -> Result<(), BrokenRule> {
+    match kept {
+        Err(BrokenRule::BlobGas { .. }) if planted == Some(Planted::WrongBlobCount) => Ok(()),
+        kept => kept,
     }
 }
 
+/// What [`Planted::StaleLog`] leaves of the log.
+pub(crate) fn outdate(planted: Option<Planted>, mut recovered: Recovered) -> Recovered {
+    if let Some(log) = recovered.log.as_mut()
+        && planted == Some(Planted::StaleLog)
+    {
+        log.records.truncate(log.records.len() / 2);
+    }
+    recovered
+}
+
 impl Values {
-    /// Some value that was built in the same round, where values are looked up by round.
-    pub(crate) fn mistaken(&self, config: &CoreConfig, key: &ValueKey) -> Option<&Value> {
+    /// Some value that was built in the same round: [`Planted::BytesByRound`] takes it for the one asked for.
+    pub(crate) fn mistaken(&self, planted: Option<Planted>, key: &ValueKey) -> Option<&Value> {
         let round = |value: &Value| value.init.as_ref().map(|init| init.metadata.origin_round);
         let wanted = round(self.get(key)?)?;
         let mut of_round = self.at(key.height).filter(|(_, value)| round(value) == Some(wanted));
         of_round
             .next()
             .map(|(_, value)| value)
-            .filter(|_| config.plants(Planted::BytesByRound))
+            .filter(|_| planted == Some(Planted::BytesByRound))
     }
 }

@@ -37,7 +37,7 @@ impl Core {
         self.execution.begin(self.head.height, self.head.block.hash, &mut wants);
         self.want(wants);
         #[cfg(feature = "planted")]
-        let recovered = self.config.outdate(recovered);
+        let recovered = crate::planted::outdate(self.config.planted, recovered);
         let plan = match boot::plan(self.head.height, recovered.log.as_ref(), recovered.silent_through) {
             Ok(plan) => plan,
             Err(Refusal::State(what)) => return self.stop(Stop::State(what)),

@@ -55,7 +55,7 @@ impl Core {
     pub(super) fn verdict(&self, key: &ValueKey) -> Option<bool> {
         let value = self.values.get(key)?;
         #[cfg(feature = "planted")]
-        let value = self.values.mistaken(&self.config, key).unwrap_or(value);
+        let value = self.values.mistaken(self.config.planted, key).unwrap_or(value);
         match value.judgement {
             Judgement::Valid => Some(true),
             Judgement::Invalid(_) => Some(false),
@@ -85,9 +85,9 @@ impl Core {
         value.retry_at = None;
         let kept = rules::check(&self.config.chain, &parent, &init.metadata);
         #[cfg(feature = "planted")]
-        let kept = self.config.overlook(kept);
+        let kept = crate::planted::overlook(self.config.planted, kept);
         if let Err(broken) = kept {
-            return self.condemn(key, broken.0, Fault::Rule);
+            return self.condemn(key, broken.to_string(), Fault::Rule);
         }
         if !open {
             // The gate's opening looks again.
