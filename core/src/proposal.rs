@@ -28,15 +28,6 @@ pub struct Progress {
     pub announced: bool,
 }
 
-/// What `GetValue` finds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answer {
-    /// Nothing was chosen: build.
-    Build,
-    /// The value chosen for this round.
-    Chosen(ValueId),
-}
-
 /// Values we were asked for at the current height.
 #[derive(Debug, Default)]
 pub struct Proposer {
@@ -51,12 +42,9 @@ pub struct Proposer {
 
 impl Proposer {
     /// Consensus wants a value.
-    pub fn want(&mut self, height: Height, round: Round) -> Answer {
+    pub fn want(&mut self, height: Height, round: Round) {
         self.wanted = Some((height, round));
         self.retry_at = None;
-        self.choices
-            .get(&(height, round))
-            .map_or(Answer::Build, |id| Answer::Chosen(*id))
     }
 
     /// The round a value is wanted for.
