@@ -12,7 +12,7 @@ use ultramarine_types::{
 use super::{Core, Parked, Phase};
 use crate::context::{Ctx, CtxAddress, CtxHeight, CtxValue};
 use crate::convert;
-use crate::host::{Action, Fatal, Hands};
+use crate::host::{Action, Fatal, Hands, Host};
 use crate::io::{Event, Stop};
 use crate::rules;
 
@@ -35,21 +35,7 @@ impl Core {
 
     /// Feeds one input and carries out what follows from it.
     pub(super) fn feed(&mut self, input: Told<Ctx>) {
-        let Self {
-            host,
-            signer,
-            guard,
-            verifier,
-            config,
-            ..
-        } = self;
-        let mut hands = Hands {
-            signer: signer.as_ref(),
-            guard,
-            verifier,
-            set: &config.validators,
-            chain_id: config.chain.chain_id,
-        };
+        let (host, mut hands) = self.host_and_hands();
         let (actions, fatal) = host.process(input, &mut hands);
         self.carry(actions, fatal);
     }
@@ -57,23 +43,21 @@ impl Core {
     /// Starts the current height in Malachite.
     pub(super) fn start_consensus(&mut self, enabled: bool) {
         let height = self.current();
-        let Self {
-            host,
-            signer,
-            guard,
-            verifier,
-            config,
-            ..
-        } = self;
-        let mut hands = Hands {
-            signer: signer.as_ref(),
-            guard,
-            verifier,
-            set: &config.validators,
-            chain_id: config.chain.chain_id,
-        };
+        let (host, mut hands) = self.host_and_hands();
         let (actions, fatal) = host.start(height, enabled, &mut hands);
         self.carry(actions, fatal);
+    }
+
+    /// Malachite, and what it needs to sign and verify.
+    fn host_and_hands(&mut self) -> (&mut Host, Hands<'_>) {
+        let hands = Hands {
+            signer: self.signer.as_ref(),
+            guard: &mut self.guard,
+            verifier: &mut self.verifier,
+            set: &self.config.validators,
+            chain_id: self.config.chain.chain_id,
+        };
+        (&mut self.host, hands)
     }
 
     fn carry(&mut self, actions: Vec<Action>, fatal: Option<Fatal>) {
