@@ -14,11 +14,13 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use ultramarine_types::storage::{LogCondition, RecoveredLog};
 use ultramarine_types::{Address, Height, ValueId, VoteKind};
 
 use crate::guard::{Conflict, Guard, Kind, Signed};
 use crate::log::Record;
+use crate::stop::{ImpossibleState, ReplayFault, Stop};
 
 /// How the first height starts.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,28 +33,17 @@ pub enum Plan {
     Silent(&'static str),
 }
 
-/// Why the node must stop at once.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Refusal {
-    /// No crash leaves this.
-    State(String),
-    /// The log is of another version.
-    Replay(String),
-}
-
-/// Reads head and log. `silent_through`: up to there nothing is signed, whatever the log says.
-pub fn plan(head: Height, log: Option<&RecoveredLog>, silent_through: Height) -> Result<Plan, Refusal> {
+/// Reads head and log. `silent_through`: up to there nothing is signed, whatever the log says. `Err`: the node must stop
+/// at once.
+pub fn plan(head: Height, log: Option<&RecoveredLog>, silent_through: Height) -> Result<Plan, Stop> {
     let Some(log) = log else { return Ok(Plan::Listen) };
     let next = head.next();
     if log.epoch.height <= head {
         return Ok(Plan::Listen);
     }
     if log.epoch.height > next {
-        return Err(Refusal::State(format!(
-            "the log is of height {} but the newest decided height is {head}: decided heights were lost. Restore the \
-             whole data directory, or start with an empty one",
-            log.epoch.height
-        )));
+        let log = log.epoch.height;
+        return Err(Stop::State(ImpossibleState::HeadLost { log, head }));
     }
     match log.condition {
         LogCondition::Corrupt => Ok(Plan::Silent("the log of this height is damaged")),
@@ -61,16 +52,20 @@ pub fn plan(head: Height, log: Option<&RecoveredLog>, silent_through: Height) ->
         LogCondition::Whole if next <= silent_through => Ok(Plan::Silent(
             "signatures of ours that this directory did not make were seen",
         )),
-        LogCondition::Whole => {
-            let mut records = Vec::with_capacity(log.records.len());
-            for (index, bytes) in log.records.iter().enumerate() {
-                let record = Record::decode(bytes)
-                    .map_err(|error| Refusal::Replay(format!("record {index} of the log of height {next}: {error}")))?;
-                records.push(record);
-            }
-            Ok(Plan::Replay(records))
-        }
+        LogCondition::Whole => read(next, &log.records).map(Plan::Replay).map_err(Stop::Replay),
     }
+}
+
+/// Decodes the records of the log of `height`. Everything that is kept of them later is of that height.
+fn read(height: Height, records: &[Bytes]) -> Result<Vec<Record>, ReplayFault> {
+    let decode = |(index, bytes): (usize, &Bytes)| {
+        let record = Record::decode(bytes).map_err(|error| ReplayFault::Undecodable { index, height, error })?;
+        match record.height() {
+            Some(found) if found != height => Err(ReplayFault::OtherHeight { index, height, found }),
+            _ => Ok(record),
+        }
+    };
+    records.iter().enumerate().map(decode).collect()
 }
 
 /// Teaches the guard everything the log says we signed.

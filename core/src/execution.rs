@@ -21,6 +21,8 @@ use bytes::Bytes;
 use ultramarine_types::execution::{EngineCall, PayloadStatus};
 use ultramarine_types::{Hash, Height, Init, Nanos};
 
+use crate::stop::DecidedFault;
+
 /// Decided payloads kept in memory for the import; older ones are loaded from the store.
 const RECENT_MAX: usize = 8;
 /// How long to wait after an answer that closes the gate.
@@ -45,7 +47,7 @@ pub enum Want {
     /// A block was imported, so long after it was decided.
     Imported(Height),
     /// The client calls a decided block invalid.
-    Invalid(String),
+    Invalid(DecidedFault),
 }
 
 #[derive(Clone, Debug)]
@@ -245,9 +247,8 @@ impl Execution {
         }
         match (payload, forkchoice) {
             (PayloadStatus::Invalid { reason, .. }, _) => {
-                wants.push(Want::Invalid(format!(
-                    "the execution client calls decided block {height} INVALID: {reason}; it is kept with its certificate"
-                )));
+                let reason = reason.clone();
+                wants.push(Want::Invalid(DecidedFault::Block { height, reason }));
             }
             (PayloadStatus::Valid { .. }, PayloadStatus::Valid { latest })
                 if height == self.head && *latest != Some(self.head_hash) =>
@@ -259,9 +260,8 @@ impl Execution {
                 self.reached(height, wants);
             }
             (PayloadStatus::Valid { .. }, PayloadStatus::Invalid { reason, .. }) => {
-                wants.push(Want::Invalid(format!(
-                    "the execution client refuses decided head {height}: {reason}; it is kept with its certificate"
-                )));
+                let reason = reason.clone();
+                wants.push(Want::Invalid(DecidedFault::Head { height, reason }));
             }
             (PayloadStatus::Unavailable { reason }, _) | (_, PayloadStatus::Unavailable { reason }) => {
                 self.wait(now, reason.clone(), wants);

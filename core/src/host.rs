@@ -18,9 +18,10 @@ use ultramarine_types::{
 use self::answer::answer;
 use crate::context::{Ctx, CtxAddress, CtxHeight, CtxValidatorSet};
 use crate::convert;
-use crate::guard::{Conflict, Guard};
+use crate::guard::Guard;
 use crate::log::Record;
 use crate::signing::{Signer, Verifier};
+use crate::stop::{ReplayFault, Stop};
 
 /// Heights ahead that Malachite may buffer inputs for. We buffer verified messages ourselves, so this stays empty.
 const QUEUE_HEIGHTS: usize = 2;
@@ -73,15 +74,6 @@ pub enum Action {
     },
     /// A certificate did not hold.
     Rejected(String),
-}
-
-/// Why the node must stop signing, found while running Malachite.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Fatal {
-    /// A signature was asked for that contradicts one on record.
-    Conflict(Conflict),
-    /// Replay derived something else than what the log has.
-    Divergence(String),
 }
 
 /// What signing and verifying need.
@@ -155,7 +147,7 @@ impl Host {
     }
 
     /// Starts a height; `enabled`: we sign at it.
-    pub fn start(&mut self, height: Height, enabled: bool, hands: &mut Hands<'_>) -> (Vec<Action>, Option<Fatal>) {
+    pub fn start(&mut self, height: Height, enabled: bool, hands: &mut Hands<'_>) -> (Vec<Action>, Option<Stop>) {
         self.state.params.enabled = enabled;
         let input = Input::StartHeight(
             CtxHeight(height),
@@ -230,7 +222,7 @@ impl Host {
     }
 
     /// Hands Malachite one input and collects what it wants done.
-    pub fn process(&mut self, input: Input<Ctx>, hands: &mut Hands<'_>) -> (Vec<Action>, Option<Fatal>) {
+    pub fn process(&mut self, input: Input<Ctx>, hands: &mut Hands<'_>) -> (Vec<Action>, Option<Stop>) {
         let mut actions = Vec::new();
         let mut fatal = None;
         let height = self.state.height();
@@ -242,7 +234,10 @@ impl Host {
         );
         if let Err(error) = result {
             match error {
-                Error::ReplayDivergence(..) => fatal = fatal.or(Some(Fatal::Divergence(error.to_string()))),
+                Error::ReplayDivergence(..) => {
+                    let fault = ReplayFault::Divergence(error.to_string());
+                    fatal = fatal.or(Some(Stop::Replay(fault)));
+                }
                 other => tracing::warn!(%height, error = %other, "consensus refused an input"),
             }
         }

@@ -6,6 +6,7 @@ use ultramarine_types::storage::{Recovered, StoreReply, StoreRequest};
 use ultramarine_types::{Address, CommitCertificate, Evidence, Hash, Height, Nanos, Round, Stage, ValueId, ValueKey};
 
 use crate::clocks::Grade;
+use crate::stop::Stop;
 
 /// What the core is told.
 #[derive(Debug)]
@@ -38,24 +39,6 @@ pub enum Output {
     Event(Event),
     /// Stop the process: nothing more may be signed or sent.
     Stop(Stop),
-}
-
-/// Why the node stops itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Stop {
-    /// The disk failed.
-    Disk(String),
-    /// Our own signature would contradict an earlier one.
-    Equivocation(String),
-    /// The execution client calls a decided block invalid, or a decided block breaks a rule. Only what was committed before
-    /// is stored with its certificate.
-    DecidedInvalid(String),
-    /// Peers hold signatures of ours that we do not know: another process may be signing with this key.
-    ForeignSignatures(String),
-    /// The log cannot be replayed.
-    Replay(String),
-    /// The data directory is in a state no crash can leave.
-    State(String),
 }
 
 /// What people want to know.

@@ -48,12 +48,14 @@ pub mod planted;
 pub mod proposal;
 pub mod rules;
 pub mod signing;
+pub mod stop;
 pub mod sync;
 pub mod timers;
 pub mod values;
 
 pub use crate::config::CoreConfig;
-pub use crate::io::{Event, Input, Output, Stop};
+pub use crate::io::{Event, Input, Output};
 pub use crate::machine::Core;
 #[cfg(feature = "planted")]
 pub use crate::planted::Planted;
+pub use crate::stop::Stop;

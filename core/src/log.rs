@@ -176,6 +176,17 @@ impl Record {
         }
     }
 
+    /// The height the record is of; `None` for a timeout, which names only its round.
+    pub fn height(&self) -> Option<Height> {
+        match self {
+            Self::Vote(vote) => Some(vote.height),
+            Self::Proposal(proposal) => Some(proposal.height),
+            Self::Timeout { .. } => None,
+            Self::Value { height, .. } | Self::Chosen { height, .. } => Some(*height),
+            Self::Polka(polka) => Some(polka.height),
+        }
+    }
+
     /// The record's bytes.
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(160);

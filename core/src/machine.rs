@@ -44,13 +44,14 @@ use crate::execution::{Execution, Want};
 use crate::gate::Gate;
 use crate::guard::Guard;
 use crate::host::Host;
-use crate::io::{Event, Input, Output, Stop};
+use crate::io::{Event, Input, Output};
 use crate::load::Load;
 use crate::log::Record;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
 use crate::rules::Parent;
 use crate::signing::{Signer, Verifier};
+use crate::stop::Stop;
 use crate::sync::Sync;
 use crate::timers::{Durations, Timers};
 use crate::values::Values;
@@ -422,7 +423,7 @@ impl Core {
                         self.stage(key, Stage::Import, self.head.at);
                     }
                 }
-                Want::Invalid(why) => self.stop(Stop::DecidedInvalid(why)),
+                Want::Invalid(fault) => self.stop(Stop::DecidedInvalid(fault)),
             }
         }
     }

@@ -2,9 +2,10 @@ use bytes::Bytes;
 use ultramarine_types::storage::{LogCondition, LogEpoch, RecoveredLog};
 use ultramarine_types::{Address, Height, Proposal, Round, Signature, ValueId, Vote, VoteKind};
 
-use super::{Plan, Refusal, plan, teach, wanted};
+use super::{Plan, plan, teach, wanted};
 use crate::guard::{Guard, Kind, Signed};
 use crate::log::Record;
+use crate::stop::{ImpossibleState, ReplayFault, Stop};
 
 const OURS: Address = Address([1; 20]);
 
@@ -49,10 +50,6 @@ fn every_directory_has_its_plan() {
         plan(Height(5), Some(&whole(6)), Height(0)),
         Ok(Plan::Replay(records.to_vec()))
     );
-    assert_eq!(
-        plan(Height(0), Some(&log(1, LogCondition::Whole, &records)), Height(0)),
-        Ok(Plan::Replay(records.to_vec()))
-    );
     for damaged in [LogCondition::Corrupt, LogCondition::Missing] {
         assert!(matches!(
             plan(Height(5), Some(&log(6, damaged, &[])), Height(0)),
@@ -60,7 +57,10 @@ fn every_directory_has_its_plan() {
         ));
     }
     assert!(
-        matches!(plan(Height(5), Some(&whole(7)), Height(0)), Err(Refusal::State(_))),
+        matches!(
+            plan(Height(5), Some(&whole(7)), Height(0)),
+            Err(Stop::State(ImpossibleState::HeadLost { .. }))
+        ),
         "the head was lost"
     );
 }
@@ -71,8 +71,28 @@ fn a_record_of_another_version_stops_the_node() {
     log.records.push(Bytes::from_static(&[9, 9, 9]));
     assert!(matches!(
         plan(Height(5), Some(&log), Height(0)),
-        Err(Refusal::Replay(_))
+        Err(Stop::Replay(ReplayFault::Undecodable { .. }))
     ));
+}
+
+#[test]
+fn a_record_of_another_height_stops_the_node() {
+    let records = [
+        Record::Timeout {
+            step: crate::log::Step::Propose,
+            round: Round(0),
+        },
+        vote(OURS, None),
+    ];
+    let log = log(5, LogCondition::Whole, &records);
+    assert_eq!(
+        plan(Height(4), Some(&log), Height(0)),
+        Err(Stop::Replay(ReplayFault::OtherHeight {
+            index: 1,
+            height: Height(5),
+            found: Height(6),
+        }))
+    );
 }
 
 #[test]

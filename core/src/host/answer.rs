@@ -6,19 +6,20 @@ use malachitebft_core_consensus::{
 use malachitebft_core_types::{CertificateError as MCertificateError, SignedMessage};
 use ultramarine_types::{ConsensusMessage, Evidence, Height, Proposal, Round, Signature, ValueKey, Vote, sign};
 
-use super::{Action, Fatal, Hands};
+use super::{Action, Hands};
 use crate::certificate;
 use crate::context::{Ctx, CtxProposal, CtxVote};
 use crate::convert;
 use crate::guard::{Kind, Signed};
 use crate::log::Record;
+use crate::stop::Stop;
 
 /// Answers one effect.
 pub(super) fn answer(
     effect: Effect<Ctx>,
     hands: &mut Hands<'_>,
     actions: &mut Vec<Action>,
-    fatal: &mut Option<Fatal>,
+    fatal: &mut Option<Stop>,
 ) -> Resume<Ctx> {
     let next = match effect {
         Effect::SignVote(vote, resume) => return resume.resume_with(sign_vote(vote, hands, fatal)),
@@ -152,7 +153,7 @@ pub(super) fn answer(
     next.resume_with(())
 }
 
-fn sign_vote(vote: CtxVote, hands: &mut Hands<'_>, fatal: &mut Option<Fatal>) -> SignedMessage<Ctx, CtxVote> {
+fn sign_vote(vote: CtxVote, hands: &mut Hands<'_>, fatal: &mut Option<Stop>) -> SignedMessage<Ctx, CtxVote> {
     let unsigned: Vote = convert::vote_from(&vote, Signature::ZERO);
     let signed = Signed {
         value_id: unsigned.value_id,
@@ -178,7 +179,7 @@ fn sign_vote(vote: CtxVote, hands: &mut Hands<'_>, fatal: &mut Option<Fatal>) ->
 fn sign_proposal(
     proposal: CtxProposal,
     hands: &mut Hands<'_>,
-    fatal: &mut Option<Fatal>,
+    fatal: &mut Option<Stop>,
 ) -> SignedMessage<Ctx, CtxProposal> {
     let unsigned: Proposal = convert::proposal_from(&proposal, Signature::ZERO);
     let Proposal {
@@ -201,7 +202,7 @@ fn sign_proposal(
 /// nowhere, and the node stops before anything of it leaves.
 fn sign_guarded(
     hands: &mut Hands<'_>,
-    fatal: &mut Option<Fatal>,
+    fatal: &mut Option<Stop>,
     (height, round, kind): (Height, Round, Kind),
     signed: Signed,
     bytes: &[u8],
@@ -219,7 +220,7 @@ fn sign_guarded(
             signature
         }
         Err(conflict) => {
-            *fatal = Some(Fatal::Conflict(conflict));
+            *fatal = Some(Stop::Equivocation(conflict));
             Signature::ZERO
         }
     }

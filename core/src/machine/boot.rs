@@ -9,18 +9,18 @@ use ultramarine_types::{Assembly, ConsensusMessage, Round, ValueId, ValueKey};
 
 use super::messages::signatures;
 use super::{Core, Phase};
-use crate::boot::{self, Plan, Refusal};
+use crate::boot::{self, Plan};
 use crate::context::Ctx;
 use crate::guard::{Kind, Signed};
-use crate::io::Stop;
 use crate::log::Record;
+use crate::stop::{ImpossibleState, Stop};
 use crate::values::Stored;
 
 impl Core {
     /// The first input: what the data directory holds.
     pub(super) fn boot(&mut self, recovered: Recovered) {
         if self.phase != Phase::Off {
-            return self.stop(Stop::State("the core was booted twice".to_owned()));
+            return self.stop(Stop::State(ImpossibleState::BootedTwice));
         }
         self.oldest_blobs = recovered.oldest_blobs;
         self.retired_below = recovered.oldest_blobs;
@@ -40,8 +40,7 @@ impl Core {
         let recovered = crate::planted::outdate(self.config.planted, recovered);
         let plan = match boot::plan(self.head.height, recovered.log.as_ref(), recovered.silent_through) {
             Ok(plan) => plan,
-            Err(Refusal::State(what)) => return self.stop(Stop::State(what)),
-            Err(Refusal::Replay(what)) => return self.stop(Stop::Replay(what)),
+            Err(stop) => return self.stop(stop),
         };
         for (assembly, tag) in recovered.undecided {
             self.recover(assembly, tag);
@@ -106,7 +105,7 @@ impl Core {
             valid_round: None,
         };
         if let Err(conflict) = self.guard.learn(key.height, round, Kind::Init, signed) {
-            return self.stop(Stop::Equivocation(conflict.to_string()));
+            return self.stop(Stop::Equivocation(conflict));
         }
         let progress = self.proposer.choose(key.height, round, key.id);
         progress.logged |= logged;
@@ -115,7 +114,7 @@ impl Core {
     fn prepare_replay(&mut self, records: Vec<Record>) {
         let address = self.address;
         if let Err(conflict) = boot::teach(&mut self.guard, &address, &records) {
-            return self.stop(Stop::Equivocation(format!("the log contradicts itself: {conflict}")));
+            return self.stop(Stop::ContradictoryLog(conflict));
         }
         for record in &records {
             if let Record::Chosen {

@@ -12,9 +12,10 @@ use ultramarine_types::{
 use super::{Core, Parked, Phase};
 use crate::context::{Ctx, CtxAddress, CtxHeight, CtxValue};
 use crate::convert;
-use crate::host::{Action, Fatal, Hands, Host};
-use crate::io::{Event, Stop};
+use crate::host::{Action, Hands, Host};
+use crate::io::Event;
 use crate::rules;
+use crate::stop::{DecidedFault, ImpossibleState, Stop};
 
 impl Core {
     /// Feeds everything that waits, one input at a time: Malachite is not re-entrant.
@@ -60,11 +61,9 @@ impl Core {
         (&mut self.host, hands)
     }
 
-    fn carry(&mut self, actions: Vec<Action>, fatal: Option<Fatal>) {
-        match fatal {
-            Some(Fatal::Conflict(conflict)) => return self.stop(Stop::Equivocation(conflict.to_string())),
-            Some(Fatal::Divergence(what)) => return self.stop(Stop::Replay(what)),
-            None => {}
+    fn carry(&mut self, actions: Vec<Action>, fatal: Option<Stop>) {
+        if let Some(stop) = fatal {
+            return self.stop(stop);
         }
         for action in actions {
             match action {
@@ -209,15 +208,11 @@ impl Core {
             .get(&key)
             .and_then(|value| Some((value.init.clone()?, value.stored.as_ref()?.blobs)))
         else {
-            return self.stop(Stop::State(format!(
-                "consensus decided {key}, whose bytes are not stored"
-            )));
+            return self.stop(Stop::State(ImpossibleState::BytesMissing { key }));
         };
         // Checked when the value was judged, and once more before it becomes history.
         if let Err(broken) = rules::check(&self.config.chain, &self.parent(), &init.metadata) {
-            return self.stop(Stop::DecidedInvalid(format!(
-                "decided value {key} breaks a rule: {broken}"
-            )));
+            return self.stop(Stop::DecidedInvalid(DecidedFault::Metadata { key, broken }));
         }
         if let Some(valid_at) = self.values.get(&key).and_then(|value| value.valid_at) {
             self.stage(key, Stage::Vote, valid_at);

@@ -12,7 +12,8 @@ use ultramarine_types::storage::{StoreReply, StoreRequest};
 use ultramarine_types::{Machine, Nanos, Outbox};
 
 use super::{Core, Phase};
-use crate::io::{Input, Output, Stop};
+use crate::io::{Input, Output};
+use crate::stop::Stop;
 
 impl Machine for Core {
     type Input = Input;

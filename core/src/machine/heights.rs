@@ -9,7 +9,8 @@ use ultramarine_types::storage::{Blobs, LogEpoch, StoreRequest};
 use ultramarine_types::{CommitCertificate, Height, Init, Nanos, sidecar};
 
 use super::{Core, Head, Phase};
-use crate::io::{Event, Stop};
+use crate::io::Event;
+use crate::stop::{ImpossibleState, Stop};
 
 /// Why we do not sign.
 pub(super) struct Silence {
@@ -31,9 +32,7 @@ impl Core {
     /// The decision is durable: the head moves.
     pub(super) fn on_committed(&mut self, height: Height) {
         let Some(decision) = self.pending.take_if(|decision| decision.certificate.height == height) else {
-            return self.stop(Stop::State(format!(
-                "the store committed height {height}, which was not decided"
-            )));
+            return self.stop(Stop::State(ImpossibleState::UndecidedCommit { height }));
         };
         let (certificate, init, blobs) = (decision.certificate, decision.init, decision.blobs);
         let key = ultramarine_types::ValueKey {

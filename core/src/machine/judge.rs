@@ -15,8 +15,9 @@ use ultramarine_types::network::{Fault, NetCommand};
 use ultramarine_types::{Nanos, ValueKey};
 
 use super::{Core, Phase};
-use crate::io::{Event, Stop};
+use crate::io::Event;
 use crate::rules;
+use crate::stop::{DecidedFault, Stop};
 use crate::values::Judgement;
 
 /// A withheld verdict is looked at again after this long.
@@ -200,9 +201,7 @@ impl Core {
             return;
         };
         if let Err(broken) = rules::check(&self.config.chain, &parent, &init.metadata) {
-            return self.stop(Stop::DecidedInvalid(format!(
-                "decided value {key} breaks a rule: {broken}"
-            )));
+            return self.stop(Stop::DecidedInvalid(DecidedFault::Metadata { key, broken }));
         }
         match value.judgement {
             Judgement::Inspecting => {}
@@ -254,11 +253,7 @@ impl Core {
         }
         match result {
             Ok(()) => value.judgement = Judgement::Vouched,
-            Err(reason) => {
-                self.stop(Stop::DecidedInvalid(format!(
-                    "decided value {key} breaks a rule: {reason}"
-                )));
-            }
+            Err(reason) => self.stop(Stop::DecidedInvalid(DecidedFault::Payload { key, reason })),
         }
     }
 }

@@ -12,7 +12,8 @@ use super::{Core, Phase};
 use crate::certificate::{self, CertificateError};
 use crate::convert;
 use crate::guard::{Kind, Signed};
-use crate::io::{Event, Stop};
+use crate::io::Event;
+use crate::stop::{ForeignSignature, Stop};
 use crate::values;
 
 /// Rounds ahead of ours whose votes and proposals consensus takes; its own bound.
@@ -91,13 +92,8 @@ impl Core {
         if self.phase != Phase::Running || !self.host.is_enabled() {
             return self.fall_silent(through);
         }
-        let what = format!(
-            "a {} of ours at height {height}, round {round}, which this process did not sign: another one is signing \
-             with this key. Started again, this node follows without signing until a whole height has passed without \
-             such a signature",
-            kind.name()
-        );
-        self.stop_silent(through, Stop::ForeignSignatures(what));
+        let found = ForeignSignature { kind, height, round };
+        self.stop_silent(through, Stop::ForeignSignatures(found));
     }
 
     /// Takes a verified message of the current height, from a peer or from what was kept.

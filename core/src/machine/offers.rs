@@ -12,7 +12,7 @@ use super::{Core, Phase};
 use crate::admission;
 use crate::certificate;
 use crate::guard::{Kind, Signed};
-use crate::io::Stop;
+use crate::stop::{DecidedFault, Stop};
 use crate::values::{self, Stored};
 
 impl Core {
@@ -180,7 +180,7 @@ impl Core {
     /// An admitted value can never be whole. Nothing local is at fault: what its id binds is.
     pub(super) fn on_flawed(&mut self, key: ValueKey, flaw: Flaw) {
         if self.sync.certifies(key.height, &key.id) {
-            return self.stop(Stop::DecidedInvalid(format!("decided value {key}: {flaw}")));
+            return self.stop(Stop::DecidedInvalid(DecidedFault::Flawed { key, flaw }));
         }
         if self.values.get(&key).is_some_and(|value| !value.is_stored()) {
             self.condemn(key, flaw.to_string(), Fault::Rule);

@@ -9,10 +9,11 @@ use super::{Core, Parked, Phase};
 use crate::context::{CtxHeight, CtxValue};
 use crate::convert;
 use crate::guard::{Kind, Signed};
-use crate::io::{Event, Stop};
+use crate::io::Event;
 use crate::log::Record;
 use crate::proposal::{self, Frame};
 use crate::rules;
+use crate::stop::Stop;
 use crate::values::Judgement;
 
 /// A build that failed is asked for again after this long.
@@ -125,7 +126,7 @@ impl Core {
             valid_round: None,
         };
         if let Err(conflict) = self.guard.ask(height, round, Kind::Init, signed) {
-            return self.stop(Stop::Equivocation(conflict.to_string()));
+            return self.stop(Stop::Equivocation(conflict));
         }
         let assembly = proposal::assemble(key, metadata, signer, built);
         self.stage(key, Stage::Build, since);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ultramarine_core::Core;
 use ultramarine_core::clocks::{self, Grade};
-use ultramarine_core::io::{Event, Input, Output, Stop};
+use ultramarine_core::io::{Event, Input, Output};
 use ultramarine_runtime::bell::Bell;
 use ultramarine_runtime::clock::Clock;
 use ultramarine_runtime::link::{Receiver, Sender};
@@ -202,7 +202,7 @@ impl Hands {
                 Output::Store(request) => self.store.push(request).map_err(|stuck| stuck.to_string())?,
                 Output::Engine(call) => self.engine.push(call).map_err(|stuck| stuck.to_string())?,
                 Output::Event(event) => audience.tell(&event),
-                Output::Stop(stop) => return Err(explain(&stop)),
+                Output::Stop(stop) => return Err(stop.to_string()),
             }
         }
         Ok(())
@@ -363,26 +363,5 @@ fn log_clock(offset_ns: Option<i64>, grade: Grade, said: &mut Said) {
         Some(offset) if grade > Grade::Right => tracing::warn!("{}", clock_words("our clock is", offset)),
         Some(_) => tracing::info!("our clock is right again"),
         None => tracing::info!("too few validators are heard to compare our clock with theirs"),
-    }
-}
-
-/// What an operator reads when the core stops the node.
-fn explain(stop: &Stop) -> String {
-    match stop {
-        // The store says what to do.
-        Stop::Disk(what) => format!("{what}; nothing more was signed"),
-        Stop::Equivocation(what) => {
-            format!("refused to contradict an earlier signature: {what}. Is another process signing with this key?")
-        }
-        Stop::DecidedInvalid(what) => {
-            format!("a decided block cannot be executed: {what}. Compare with other operators before restarting")
-        }
-        Stop::ForeignSignatures(what) => format!(
-            "peers hold signatures of this key that this data directory does not know: {what}. Make sure no other process uses the key"
-        ),
-        Stop::Replay(what) => format!(
-            "the consensus log cannot be replayed: {what}. Start the version that wrote it; or stay without a vote at this one height: move the files `log-*` out of the data directory and start again"
-        ),
-        Stop::State(what) => format!("the data directory is in an impossible state: {what}"),
     }
 }

@@ -1,6 +1,7 @@
 //! This file knows how to take one step: the earliest event, told to whom it concerns, and what comes of it.
 
-use ultramarine_core::io::{Event as CoreEvent, Input, Output, Stop};
+use ultramarine_core::Stop;
+use ultramarine_core::io::{Event as CoreEvent, Input, Output};
 use ultramarine_types::{Machine, Nanos};
 
 use super::{Event, Notice, World};
@@ -245,7 +246,7 @@ impl World {
     }
 
     fn stop(&mut self, index: usize, stop: Stop) {
-        self.trace.line(self.now, format_args!("{index} stops {stop:?}"));
+        self.trace.line(self.now, format_args!("{index} stops {}", describe_stop(&stop)));
         match &stop {
             // The disk was made to fail: stopping is right.
             Stop::Disk(_) => {}
@@ -272,6 +273,14 @@ fn describe(event: &CoreEvent) -> String {
             "decided {}/{} {:?} blobs {blobs} origin round {origin_round} synced {synced}",
             certificate.height, certificate.round, certificate.value_id
         ),
+        other => format!("{other:?}"),
+    }
+}
+
+fn describe_stop(stop: &Stop) -> String {
+    match stop {
+        // In the words of earlier traces, so that their hashes stay comparable.
+        Stop::ForeignSignatures(found) => format!("ForeignSignatures({:?})", found.to_string()),
         other => format!("{other:?}"),
     }
 }
