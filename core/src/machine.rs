@@ -10,6 +10,7 @@ mod boot;
 mod catchup;
 mod clock;
 mod consensus;
+mod contest;
 mod dispatch;
 mod gather;
 mod heights;
@@ -23,22 +24,18 @@ pub(crate) mod tell;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-use malachitebft_core_consensus::Input as Told;
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::execution::{EngineCall, ParentBlock};
 use ultramarine_types::limits::Limits;
 use ultramarine_types::network::{NetCommand, Recipients};
 use ultramarine_types::storage::{Decision, StoreReply, StoreRequest};
-use ultramarine_types::{
-    Address, ConsensusMessage, Hash, Height, Lsn, Nanos, Outbox, Proposal, Round, Stage, ValueId, ValueKey,
-};
+use ultramarine_types::{Address, ConsensusMessage, Hash, Height, Lsn, Nanos, Outbox, Round, Stage, ValueId, ValueKey};
 
 use crate::clocks::Clocks;
 use crate::config::CoreConfig;
-use crate::context::{Ctx, CtxValidatorSet};
+use crate::context::CtxValidatorSet;
 use crate::early::Early;
 use crate::execution::{Execution, Want};
 use crate::gate::Gate;
@@ -56,6 +53,7 @@ use crate::sync::Sync;
 use crate::timers::{Durations, Timers};
 use crate::values::Values;
 
+use contest::Contest;
 use gather::Gather;
 use stall::Stall;
 
@@ -117,11 +115,9 @@ pub struct Core {
     gate: Gate<Parked>,
     lsn: Lsn,
     sync_asked: Lsn,
-    /// Whether this height's records go to the log.
-    logging: bool,
-    /// The log under replay: what is in it is not appended again.
-    replayed: BTreeSet<Bytes>,
     phase: Phase,
+    /// What lasts as long as the current height.
+    contest: Contest,
     head: Head,
     values: Values,
     proposer: Proposer,
@@ -129,10 +125,6 @@ pub struct Core {
     sync: Sync,
     peers: Peers,
     early: Early,
-    /// Verified proposals of the current height, to send again.
-    proposals: BTreeMap<(Round, ValueId), Proposal>,
-    /// Our own messages of the current height, to send again.
-    own: Vec<ConsensusMessage>,
     /// The latest message of each validator, for those who lost their memory of it.
     seen: BTreeMap<Address, SignedMessage>,
     /// The host's wall clock at a moment of the monotonic one.
@@ -145,14 +137,6 @@ pub struct Core {
     stall: Stall,
     oldest_blobs: Height,
     retired_below: Height,
-    round_at: Nanos,
-    proposed_at: Nanos,
-    behind_since: Option<Nanos>,
-    /// The certificate was given to consensus at this height.
-    certificate_fed: bool,
-    decided_synced: bool,
-    /// The decision on its way to the store.
-    pending: Option<Box<Decision>>,
     told_lag: (Height, Height),
     told_signing: Option<bool>,
     /// Until when peers are listened to after the start, if not all of them answer before; `None` once they were.
@@ -163,8 +147,6 @@ pub struct Core {
     forgotten: Height,
     /// The stop that waits until the silence through a height is durable.
     stopping: Option<(Height, Stop)>,
-    inputs: VecDeque<Told<Ctx>>,
-    refeeds: VecDeque<(ValueKey, Round)>,
     out: Vec<Output>,
     now: Nanos,
     stopped: bool,
@@ -207,9 +189,8 @@ impl Core {
             gate: Gate::new(),
             lsn: Lsn(0),
             sync_asked: Lsn(0),
-            logging: false,
-            replayed: BTreeSet::new(),
             phase: Phase::Off,
+            contest: Contest::default(),
             head,
             values: Values::default(),
             proposer: Proposer::default(),
@@ -217,8 +198,6 @@ impl Core {
             sync: Sync::new(&limits, config.chain.blob_retention_heights_min),
             peers: Peers::default(),
             early: Early::default(),
-            proposals: BTreeMap::new(),
-            own: Vec::new(),
             seen: BTreeMap::new(),
             wall: None,
             clocks: Clocks::default(),
@@ -226,20 +205,12 @@ impl Core {
             stall: Stall::default(),
             oldest_blobs: Height::GENESIS,
             retired_below: Height::GENESIS,
-            round_at: Nanos::ZERO,
-            proposed_at: Nanos::ZERO,
-            behind_since: None,
-            certificate_fed: false,
-            decided_synced: false,
-            pending: None,
             told_lag: (Height::GENESIS, Height::GENESIS),
             told_signing: None,
             listening_until: None,
             silence_asked: Height::GENESIS,
             forgotten: Height::GENESIS,
             stopping: None,
-            inputs: VecDeque::new(),
-            refeeds: VecDeque::new(),
             out: Vec::new(),
             now: Nanos::ZERO,
             stopped: false,
@@ -282,7 +253,7 @@ impl Core {
         Load {
             values: self.values.len(),
             payloads: self.values.payloads_len(),
-            proposals: self.proposals.len(),
+            proposals: self.contest.proposals.len(),
             early: self.early.len(),
             resends: self.gate.parked().filter(again).count(),
         }
@@ -396,11 +367,11 @@ impl Core {
 
     /// Appends a record of the current height to the log.
     fn append(&mut self, record: &Record) {
-        if !self.logging {
+        if !self.contest.logging {
             return;
         }
         let record = record.encode();
-        if self.replayed.contains(&record) {
+        if self.contest.replayed.contains(&record) {
             return;
         }
         self.lsn = Lsn(self.lsn.0 + 1);

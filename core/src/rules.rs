@@ -10,6 +10,8 @@ use ultramarine_types::{ChainParams, Hash, Height, ValueMetadata};
 
 /// Gas of one blob (EIP-4844).
 pub const GAS_PER_BLOB: u64 = 131_072;
+// EIP-4844 charges one unit of gas for each byte of a blob.
+const _: () = assert!(GAS_PER_BLOB == limits::BLOB_BYTES as u64);
 
 /// Root of the empty withdrawals list: keccak-256 of the RLP of an empty string, the root of an empty trie.
 pub const EMPTY_ROOT: Hash = Hash([

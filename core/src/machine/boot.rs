@@ -191,8 +191,8 @@ impl Core {
     fn replay(&mut self, records: &[Record]) {
         let inputs: Vec<Told<Ctx>> = records.iter().filter_map(Record::to_input).collect();
         // What the log has is durable and is not appended again; what is signed afresh is.
-        self.replayed = records.iter().map(Record::encode).collect();
-        self.logging = true;
+        self.contest.replayed = records.iter().map(Record::encode).collect();
+        self.contest.logging = true;
         self.tell_signing(true, None);
         self.phase = Phase::Running;
         self.start_consensus(true);
@@ -209,12 +209,14 @@ impl Core {
                 };
                 let value = self.values.entry(key);
                 value.proposed_in = value.proposed_in.max(Some(proposal.round));
-                self.proposals.insert((proposal.round, proposal.value_id), proposal);
+                self.contest
+                    .proposals
+                    .insert((proposal.round, proposal.value_id), proposal);
             }
             self.feed(input);
         }
         self.host.end_replay();
-        self.replayed.clear();
+        self.contest.replayed.clear();
         self.take_early();
     }
 

@@ -29,10 +29,10 @@ impl Core {
         let (current, best) = (self.current(), self.peers.best_tip());
         self.tell_lag();
         if best < current {
-            self.behind_since = None;
+            self.contest.behind_since = None;
             return;
         }
-        let since = *self.behind_since.get_or_insert(self.now);
+        let since = *self.contest.behind_since.get_or_insert(self.now);
         if best == current && self.now < since + self.grace() {
             return;
         }
@@ -135,7 +135,7 @@ impl Core {
         if self.phase == Phase::Committing {
             return None;
         }
-        let grace = match self.behind_since {
+        let grace = match self.contest.behind_since {
             Some(since) if self.sync.flight(self.current()).is_none() => Some(since + self.grace()),
             _ => None,
         };

@@ -21,13 +21,13 @@ impl Core {
     /// Feeds everything that waits, one input at a time: Malachite is not re-entrant.
     pub(super) fn consult(&mut self) {
         loop {
-            while let Some(input) = self.inputs.pop_front() {
+            while let Some(input) = self.contest.inputs.pop_front() {
                 self.feed(input);
                 if self.stopped {
                     return;
                 }
             }
-            let Some((key, round)) = self.refeeds.pop_front() else {
+            let Some((key, round)) = self.contest.refeeds.pop_front() else {
                 return;
             };
             self.refeed(key, round);
@@ -101,7 +101,9 @@ impl Core {
                 } => {
                     let validity = Validity::Valid;
                     let value = self.proposed_value(value_id, round, proposer, validity);
-                    self.inputs.push_back(Told::ProposedValue(value, ValueOrigin::Sync));
+                    self.contest
+                        .inputs
+                        .push_back(Told::ProposedValue(value, ValueOrigin::Sync));
                 }
                 Action::Rejected(why) => {
                     // The certificate was verified before it was fed: this is our own fault, so say it loudly.
@@ -118,8 +120,8 @@ impl Core {
 
     fn on_round(&mut self, round: Round, proposer: Address) {
         let height = self.current();
-        self.round_at = self.now;
-        self.proposed_at = self.now;
+        self.contest.round_at = self.now;
+        self.contest.proposed_at = self.now;
         if self.proposer.wanted().is_some_and(|(_, wanted)| wanted != round) {
             self.proposer.give_up();
         }
@@ -139,12 +141,14 @@ impl Core {
 
     /// Sends a message of ours, or a certificate we vouch for, behind the log.
     fn publish(&mut self, message: ConsensusMessage) {
-        if matches!(message, ConsensusMessage::Vote(_) | ConsensusMessage::Proposal(_)) && !self.own.contains(&message)
+        if matches!(message, ConsensusMessage::Vote(_) | ConsensusMessage::Proposal(_))
+            && !self.contest.published.contains(&message)
         {
-            self.own.push(message.clone());
+            self.contest.published.push(message.clone());
         }
         if let ConsensusMessage::Proposal(proposal) = &message {
-            self.proposals
+            self.contest
+                .proposals
                 .insert((proposal.round, proposal.value_id), proposal.clone());
         }
         self.park(Parked::Send(Recipients::All, message));
@@ -181,20 +185,20 @@ impl Core {
         }
         let proposer = *self.config.validators.proposer(key.height, round);
         let value = self.proposed_value(key.id, round, proposer, Validity::from_bool(valid));
-        self.inputs
+        self.contest
+            .inputs
             .push_back(Told::ProposedValue(value, ValueOrigin::Consensus));
     }
 
     /// Gives consensus the certificate of the current height; it answers with `Certified`.
     pub(super) fn feed_certificate(&mut self, certificate: &CommitCertificate) {
-        self.certificate_fed = true;
-        self.decided_synced = true;
+        self.contest.certificate_fed = true;
         // The height is decided: there is nothing left to sign at it.
         self.host.disable();
         // Malachite wants to know a peer of its own kind to blame; ours were verified before.
         let nobody = TransportId::from_bytes(&[0, 0]).expect("an identity multihash of nothing is well-formed");
         let response = ValueResponse::new(nobody, bytes::Bytes::new(), convert::commit_to(certificate));
-        self.inputs.push_back(Told::SyncValueResponse(response));
+        self.contest.inputs.push_back(Told::SyncValueResponse(response));
     }
 
     /// Consensus decided: make it durable, behind the log.
@@ -217,7 +221,7 @@ impl Core {
         if let Some(valid_at) = self.values.get(&key).and_then(|value| value.valid_at) {
             self.stage(key, Stage::Vote, valid_at);
         }
-        self.stage(key, Stage::Commit, self.proposed_at);
+        self.stage(key, Stage::Commit, self.contest.proposed_at);
         self.phase = Phase::Committing;
         self.timers.cancel_all();
         self.note_signers(&certificate);
@@ -226,7 +230,7 @@ impl Core {
             init,
             blobs,
         });
-        self.pending = Some(decision.clone());
+        self.contest.decision = Some(decision.clone());
         self.park(Parked::Commit(decision));
     }
 

@@ -60,7 +60,7 @@ impl Machine for Core {
         self.now = self.now.max(now);
         while let Some(fired) = self.timers.fire(self.now) {
             if self.timers.is_current(fired) {
-                self.inputs.push_back(Told::TimeoutElapsed(fired.timeout));
+                self.contest.inputs.push_back(Told::TimeoutElapsed(fired.timeout));
             }
             self.settle();
         }
@@ -169,7 +169,7 @@ impl Core {
             self.judge_all();
             self.inspect_ahead();
             self.propose();
-            if self.inputs.is_empty() && self.refeeds.is_empty() && before == self.out.len() {
+            if self.contest.inputs.is_empty() && self.contest.refeeds.is_empty() && before == self.out.len() {
                 break;
             }
             if self.stopped {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use malachitebft_core_consensus::Input as Told;
 use ultramarine_types::execution::ParentBlock;
 use ultramarine_types::network::NetCommand;
-use ultramarine_types::storage::{Blobs, LogEpoch, StoreRequest};
-use ultramarine_types::{CommitCertificate, Height, Init, Nanos, sidecar};
+use ultramarine_types::storage::{Blobs, Decision, LogEpoch, StoreRequest};
+use ultramarine_types::{CommitCertificate, Height, Init, Nanos, ValueId, ValueKey, limits, sidecar};
 
 use super::{Core, Head, Phase};
 use crate::io::Event;
@@ -31,22 +31,23 @@ impl Silence {
 impl Core {
     /// The decision is durable: the head moves.
     pub(super) fn on_committed(&mut self, height: Height) {
-        let Some(decision) = self.pending.take_if(|decision| decision.certificate.height == height) else {
+        let decided = |decision: &mut Box<Decision>| decision.certificate.height == height;
+        let Some(decision) = self.contest.decision.take_if(decided) else {
             return self.stop(Stop::State(ImpossibleState::UndecidedCommit { height }));
         };
+        let over = std::mem::take(&mut self.contest);
         let (certificate, init, blobs) = (decision.certificate, decision.init, decision.blobs);
-        let key = ultramarine_types::ValueKey {
+        let key = ValueKey {
             height,
             id: certificate.value_id,
         };
         let value = self.values.commit(&key);
         let payload = value.and_then(|value| value.payload);
-        let bytes = u64::from(init.metadata.payload_bytes)
-            + if blobs == Blobs::Held {
-                u64::from(init.blobs_count()) * 131_072
-            } else {
-                0
-            };
+        let blob_bytes = match blobs {
+            Blobs::Held => u64::from(init.blobs_count()) * limits::BLOB_BYTES as u64,
+            Blobs::Pruned | Blobs::NeverHeld => 0,
+        };
+        let bytes = u64::from(init.metadata.payload_bytes) + blob_bytes;
         self.move_head(&init, certificate.value_id);
         self.note_moved();
         self.event(Event::Decided {
@@ -55,22 +56,13 @@ impl Core {
             origin_proposer: init.metadata.origin_proposer,
             origin_round: init.metadata.origin_round,
             block_hash: init.metadata.header.block_hash,
-            synced: self.decided_synced,
+            synced: over.certificate_fed,
             certificate,
         });
         self.net(NetCommand::Forget { height });
         self.sync.commit(height);
         self.guard.commit(height);
         self.proposer.commit(height);
-        self.proposals.clear();
-        self.own.clear();
-        self.refeeds.clear();
-        self.inputs.clear();
-        self.behind_since = None;
-        self.certificate_fed = false;
-        self.decided_synced = false;
-        self.logging = false;
-        self.replayed.clear();
         let mut wants = Vec::new();
         self.execution.decided(height, init, payload, &mut wants);
         self.want(wants);
@@ -80,7 +72,7 @@ impl Core {
     }
 
     /// Makes a committed value the head.
-    pub(super) fn move_head(&mut self, init: &Arc<Init>, id: ultramarine_types::ValueId) {
+    pub(super) fn move_head(&mut self, init: &Arc<Init>, id: ValueId) {
         let header = &init.metadata.header;
         self.head = Head {
             height: init.metadata.height,
@@ -195,7 +187,7 @@ impl Core {
         let enabled = logged && silence.is_none();
         // Where nothing is signed nothing is logged: a log that is not empty would be replayed, and signed from, at the next
         // start.
-        self.logging = enabled;
+        self.contest.logging = enabled;
         self.tell_signing(enabled, silence);
         self.phase = Phase::Running;
         self.start_consensus(enabled);
@@ -264,7 +256,7 @@ impl Core {
         self.sync
             .certificate(height)
             .is_some_and(|certificate: &CommitCertificate| {
-                let key = ultramarine_types::ValueKey {
+                let key = ValueKey {
                     height,
                     id: certificate.value_id,
                 };
@@ -275,7 +267,7 @@ impl Core {
     /// Queues an input for consensus if it runs.
     pub(super) fn tell_consensus(&mut self, input: Told<crate::context::Ctx>) {
         if self.phase == Phase::Running {
-            self.inputs.push_back(input);
+            self.contest.inputs.push_back(input);
         }
     }
 }

@@ -37,7 +37,7 @@ impl Core {
             if !self.values.get(&key).is_some_and(|value| value.polka) {
                 // Votes made this polka; no message named the value as one.
                 self.name(key, None, None);
-                self.refeeds.push_back((key, round));
+                self.contest.refeeds.push_back((key, round));
             }
         }
         for key in self.values.keys_at(self.current()) {
@@ -178,17 +178,19 @@ impl Core {
         };
         let (round, proposer) = (init.metadata.origin_round, init.metadata.origin_proposer);
         let value = self.proposed_value(key.id, round, proposer, Validity::from_bool(valid));
-        self.inputs
+        self.contest
+            .inputs
             .push_back(Told::ProposedValue(value, ValueOrigin::Consensus));
         // A proposal of another round may name it, whose bucket has room when this one's has none.
         let rounds: Vec<_> = self
+            .contest
             .proposals
             .keys()
             .filter(|(_, id)| *id == key.id)
             .map(|(round, _)| *round)
             .collect();
         for round in rounds {
-            self.refeeds.push_back((key, round));
+            self.contest.refeeds.push_back((key, round));
         }
     }
 
@@ -207,7 +209,7 @@ impl Core {
             Judgement::Inspecting => {}
             // The driver compared the bytes with the metadata before it executed them.
             Judgement::Valid | Judgement::Vouched | Judgement::Executed => {
-                if !self.certificate_fed
+                if !self.contest.certificate_fed
                     && let Some(certificate) = self.sync.certificate(key.height).cloned()
                 {
                     self.feed_certificate(&certificate);

@@ -113,6 +113,7 @@ impl Core {
                 );
                 // A proposer may sign any number of proposals: two are kept, and what a polka names.
                 let others = self
+                    .contest
                     .proposals
                     .keys()
                     .filter(|(other, id)| *other == round && *id != key.id);
@@ -125,8 +126,11 @@ impl Core {
                     self.name(key, peer, Some(round));
                 }
                 self.tell_consensus(Told::Proposal(convert::proposal_to(&proposal)));
-                self.proposals.entry((round, proposal.value_id)).or_insert(proposal);
-                self.refeeds.push_back((key, round));
+                self.contest
+                    .proposals
+                    .entry((round, proposal.value_id))
+                    .or_insert(proposal);
+                self.contest.refeeds.push_back((key, round));
             }
             ConsensusMessage::Polka(polka) => {
                 let (key, round) = (
@@ -138,7 +142,7 @@ impl Core {
                 );
                 self.name(key, peer, None);
                 self.tell_consensus(Told::PolkaCertificate(convert::polka_to(&polka)));
-                self.refeeds.push_back((key, round));
+                self.contest.refeeds.push_back((key, round));
             }
             ConsensusMessage::Round(certificate) => {
                 self.tell_consensus(Told::RoundCertificate(convert::round_certificate_to(&certificate)));

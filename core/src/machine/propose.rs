@@ -60,7 +60,7 @@ impl Core {
             return self.proposer.retry(self.now + RETRY);
         }
         self.proposer.begin(height, round, self.now);
-        self.proposed_at = self.now;
+        self.contest.proposed_at = self.now;
         self.engine(EngineCall::Build {
             height,
             round,
@@ -190,7 +190,7 @@ impl Core {
             value_id: Some(key.id),
         });
         self.park(Parked::Stream(key));
-        self.inputs.push_back(Told::Propose(LocallyProposedValue::new(
+        self.contest.inputs.push_back(Told::Propose(LocallyProposedValue::new(
             CtxHeight(key.height),
             convert::round_to(round),
             CtxValue(key.id),

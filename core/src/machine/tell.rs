@@ -94,7 +94,7 @@ impl Core {
         if status.tip.next() != current || self.host.is_replaying() {
             return;
         }
-        let stuck = self.now.since(self.round_at) >= STUCK;
+        let stuck = self.now.since(self.contest.round_at) >= STUCK;
         let behind = status.round < ours;
         let fresh = resent_at.is_none();
         let rested = resent_at.is_none_or(|at| self.now.since(at) >= STUCK);
@@ -128,7 +128,8 @@ impl Core {
         }
         messages.extend(self.host.round_certificate());
         messages.extend(
-            self.proposals
+            self.contest
+                .proposals
                 .values()
                 .map(|proposal| ConsensusMessage::Proposal(proposal.clone())),
         );
@@ -138,7 +139,7 @@ impl Core {
         for votes_round in rounds.into_iter().filter(|_| all) {
             messages.extend(self.host.votes(votes_round).into_iter().map(ConsensusMessage::Vote));
         }
-        for message in &self.own {
+        for message in &self.contest.published {
             if !messages.contains(message) {
                 messages.push(message.clone());
             }

@@ -246,7 +246,8 @@ impl World {
     }
 
     fn stop(&mut self, index: usize, stop: Stop) {
-        self.trace.line(self.now, format_args!("{index} stops {}", describe_stop(&stop)));
+        self.trace
+            .line(self.now, format_args!("{index} stops {}", describe_stop(&stop)));
         match &stop {
             // The disk was made to fail: stopping is right.
             Stop::Disk(_) => {}

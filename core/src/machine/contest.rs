@@ -1,0 +1,100 @@
+//! This file knows what lasts as long as one height: a commit replaces it whole, so nothing of it can be forgotten.
+//!
+//! Keeps:
+//! - what is sent again is of the current height: proposals, and votes of ours;
+//! - nothing waits for consensus once an input was handled;
+//! - a decision is on its way exactly while the height is committing;
+//! - records go to the log only while consensus runs or its decision is on the way;
+//! - once consensus has a commit certificate, nothing more is signed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use malachitebft_core_consensus::Input as Told;
+use ultramarine_types::storage::Decision;
+use ultramarine_types::{Address, ConsensusMessage, Height, Nanos, Proposal, Round, ValueId, ValueKey};
+
+use super::{Core, Phase};
+use crate::context::Ctx;
+
+/// What lasts as long as one height.
+#[derive(Default)]
+pub(super) struct Contest {
+    /// Inputs that wait for consensus, which takes one at a time.
+    pub(super) inputs: VecDeque<Told<Ctx>>,
+    /// Values whose verdicts consensus must hear, each for a round in which a message named it.
+    pub(super) refeeds: VecDeque<(ValueKey, Round)>,
+    /// Whether the height's records go to the log.
+    pub(super) logging: bool,
+    /// The records of the log under replay: they are not appended again.
+    pub(super) replayed: BTreeSet<Bytes>,
+    /// Verified proposals, to send again.
+    pub(super) proposals: BTreeMap<(Round, ValueId), Proposal>,
+    /// Votes and proposals that consensus published, to send again: ours, and the proposals that we locked on.
+    pub(super) published: Vec<ConsensusMessage>,
+    /// When the round began.
+    pub(super) round_at: Nanos,
+    /// When the round began, or we asked for our block of it.
+    pub(super) proposed_at: Nanos,
+    /// Since when a peer has claimed to have decided the height.
+    pub(super) behind_since: Option<Nanos>,
+    /// Whether consensus was given the height's commit certificate, so that it decides by sync.
+    pub(super) certificate_fed: bool,
+    /// The decision on its way to the store.
+    pub(super) decision: Option<Box<Decision>>,
+}
+
+impl Contest {
+    /// Asserts what holds after every input: `phase` is the core's, `signs` says whether consensus may sign.
+    pub(super) fn check(&self, phase: &Phase, signs: bool) {
+        assert!(
+            self.inputs.is_empty(),
+            "an input waits for consensus though all was settled"
+        );
+        assert!(
+            self.refeeds.is_empty(),
+            "a verdict waits for consensus though all was settled"
+        );
+        assert!(self.replayed.is_empty(), "the replay of a log ends within one input");
+        assert_eq!(
+            self.decision.is_some(),
+            *phase == Phase::Committing,
+            "a decision is on its way exactly while the height is committing"
+        );
+        assert!(
+            !self.logging || matches!(phase, Phase::Running | Phase::Committing),
+            "only a height that runs is logged"
+        );
+        assert!(
+            !self.certificate_fed || !signs,
+            "nothing is signed once a certificate has decided the height"
+        );
+    }
+
+    /// Asserts the rest, which costs as much as there is.
+    pub(super) fn check_whole(&self, current: Height, ours: &Address) {
+        for ((round, id), proposal) in &self.proposals {
+            assert_eq!(proposal.height, current, "a proposal of another height");
+            assert_eq!(
+                (proposal.round, proposal.value_id),
+                (*round, *id),
+                "a proposal under another's key"
+            );
+        }
+        for message in &self.published {
+            assert_eq!(message.height(), current, "a message of another height was published");
+            let may_be = match message {
+                ConsensusMessage::Vote(vote) => vote.voter == *ours,
+                // A validator that locks on a value publishes its proposal, even if another made that.
+                ConsensusMessage::Proposal(proposal) => {
+                    self.proposals.contains_key(&(proposal.round, proposal.value_id))
+                }
+                ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => false,
+            };
+            assert!(may_be, "a message that is not ours to send again: {message:?}");
+        }
+        if let Some(decision) = &self.decision {
+            assert_eq!(decision.certificate.height, current, "a decision of another height");
+        }
+    }
+}
