@@ -5,7 +5,7 @@
 
 use ultramarine_types::{ChainParams, Init, ValidatorSet, limits, sidecar, sign};
 
-use crate::signing::Verifier;
+use crate::signing::SignatureVerifier;
 
 /// Checks form, election and both signatures of an `Init`.
 pub fn check_init(
@@ -13,7 +13,7 @@ pub fn check_init(
     chain: &ChainParams,
     init: &Init,
     id: &ultramarine_types::ValueId,
-    verifier: &mut Verifier,
+    verifier: &mut SignatureVerifier,
 ) -> Result<(), &'static str> {
     let metadata = &init.metadata;
     if metadata.chain_id != chain.chain_id {

@@ -18,48 +18,48 @@ use bytes::Bytes;
 use ultramarine_types::storage::{LogCondition, RecoveredLog};
 use ultramarine_types::{Address, Height, ValueId, VoteKind};
 
-use crate::guard::{Conflict, Guard, Kind, Signed};
-use crate::log::Record;
+use crate::guard::{Conflict, Guard, Signed, SignedKind};
+use crate::log::LogRecord;
 use crate::stop::{ImpossibleState, ReplayFault, Stop};
 
 /// How the first height starts.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Plan {
+pub enum FirstHeight {
     /// Listen to peers, then begin.
     Listen,
     /// Replay these records of the next height.
-    Replay(Vec<Record>),
+    Replay(Vec<LogRecord>),
     /// Follow the next height without signing, for this reason.
     Silent(&'static str),
 }
 
 /// Reads head and log. `silent_through`: up to there nothing is signed, whatever the log says. `Err`: the node must stop
 /// at once.
-pub fn plan(head: Height, log: Option<&RecoveredLog>, silent_through: Height) -> Result<Plan, Stop> {
-    let Some(log) = log else { return Ok(Plan::Listen) };
+pub fn plan(head: Height, log: Option<&RecoveredLog>, silent_through: Height) -> Result<FirstHeight, Stop> {
+    let Some(log) = log else { return Ok(FirstHeight::Listen) };
     let next = head.next();
     if log.epoch.height <= head {
-        return Ok(Plan::Listen);
+        return Ok(FirstHeight::Listen);
     }
     if log.epoch.height > next {
         let log = log.epoch.height;
         return Err(Stop::State(ImpossibleState::HeadLost { log, head }));
     }
     match log.condition {
-        LogCondition::Corrupt => Ok(Plan::Silent("the log of this height is damaged")),
-        LogCondition::Missing => Ok(Plan::Silent("the log of this height is missing")),
-        LogCondition::Whole if log.records.is_empty() => Ok(Plan::Listen),
-        LogCondition::Whole if next <= silent_through => Ok(Plan::Silent(
+        LogCondition::Corrupt => Ok(FirstHeight::Silent("the log of this height is damaged")),
+        LogCondition::Missing => Ok(FirstHeight::Silent("the log of this height is missing")),
+        LogCondition::Whole if log.records.is_empty() => Ok(FirstHeight::Listen),
+        LogCondition::Whole if next <= silent_through => Ok(FirstHeight::Silent(
             "signatures of ours that this directory did not make were seen",
         )),
-        LogCondition::Whole => read(next, &log.records).map(Plan::Replay).map_err(Stop::Replay),
+        LogCondition::Whole => read(next, &log.records).map(FirstHeight::Replay).map_err(Stop::Replay),
     }
 }
 
 /// Decodes the records of the log of `height`. Everything that is kept of them later is of that height.
-fn read(height: Height, records: &[Bytes]) -> Result<Vec<Record>, ReplayFault> {
+fn read(height: Height, records: &[Bytes]) -> Result<Vec<LogRecord>, ReplayFault> {
     let decode = |(index, bytes): (usize, &Bytes)| {
-        let record = Record::decode(bytes).map_err(|error| ReplayFault::Undecodable { index, height, error })?;
+        let record = LogRecord::decode(bytes).map_err(|error| ReplayFault::Undecodable { index, height, error })?;
         match record.height() {
             Some(found) if found != height => Err(ReplayFault::OtherHeight { index, height, found }),
             _ => Ok(record),
@@ -69,31 +69,31 @@ fn read(height: Height, records: &[Bytes]) -> Result<Vec<Record>, ReplayFault> {
 }
 
 /// Teaches the guard everything the log says we signed.
-pub fn teach(guard: &mut Guard, ours: &Address, records: &[Record]) -> Result<(), Conflict> {
+pub fn teach(guard: &mut Guard, ours: &Address, records: &[LogRecord]) -> Result<(), Conflict> {
     for record in records {
         match record {
-            Record::Vote(vote) if vote.voter == *ours => {
+            LogRecord::Vote(vote) if vote.voter == *ours => {
                 let signed = Signed {
                     value_id: vote.value_id,
                     valid_round: None,
                 };
                 guard.learn(vote.height, vote.round, vote.kind.into(), signed)?;
             }
-            Record::Proposal(proposal) if proposal.proposer == *ours => {
+            LogRecord::Proposal(proposal) if proposal.proposer == *ours => {
                 let signed = Signed {
                     value_id: Some(proposal.value_id),
                     valid_round: proposal.valid_round,
                 };
-                guard.learn(proposal.height, proposal.round, Kind::Proposal, signed)?;
+                guard.learn(proposal.height, proposal.round, SignedKind::Proposal, signed)?;
             }
-            Record::Polka(polka) if polka.signatures.iter().any(|signed| signed.address == *ours) => {
+            LogRecord::Polka(polka) if polka.signatures.iter().any(|signed| signed.address == *ours) => {
                 let signed = Signed {
                     value_id: Some(polka.value_id),
                     valid_round: None,
                 };
                 guard.learn(polka.height, polka.round, VoteKind::Prevote.into(), signed)?;
             }
-            Record::Chosen {
+            LogRecord::Chosen {
                 height,
                 round,
                 value_id,
@@ -102,7 +102,7 @@ pub fn teach(guard: &mut Guard, ours: &Address, records: &[Record]) -> Result<()
                     value_id: Some(*value_id),
                     valid_round: None,
                 };
-                guard.learn(*height, *round, Kind::Init, signed)?;
+                guard.learn(*height, *round, SignedKind::Init, signed)?;
             }
             _ => {}
         }
@@ -111,11 +111,11 @@ pub fn teach(guard: &mut Guard, ours: &Address, records: &[Record]) -> Result<()
 }
 
 /// The values whose bytes must be back before the log is replayed: those it calls valid.
-pub fn wanted(records: &[Record]) -> BTreeSet<ValueId> {
+pub fn wanted(records: &[LogRecord]) -> BTreeSet<ValueId> {
     records
         .iter()
         .filter_map(|record| match record {
-            Record::Value {
+            LogRecord::Value {
                 value_id,
                 valid: true,
                 synced: false,

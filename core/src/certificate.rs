@@ -12,7 +12,7 @@ use ultramarine_types::{
     VoteKind, sign,
 };
 
-use crate::signing::Verifier;
+use crate::signing::SignatureVerifier;
 
 /// Why a certificate or message proves nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -42,13 +42,13 @@ pub enum CertificateError {
     },
 }
 
-/// Verifies a commit certificate by itself, with no memo: for tiles that hold no [`Verifier`].
+/// Verifies a commit certificate by itself, with no memo: for tiles that hold no [`SignatureVerifier`].
 pub fn verify_commit(
     set: &ValidatorSet,
     chain_id: u64,
     certificate: &CommitCertificate,
 ) -> Result<(), CertificateError> {
-    check_commit(set, chain_id, certificate, &mut Verifier::new(set))
+    check_commit(set, chain_id, certificate, &mut SignatureVerifier::new(set))
 }
 
 /// Verifies a commit certificate.
@@ -56,7 +56,7 @@ pub fn check_commit(
     set: &ValidatorSet,
     chain_id: u64,
     certificate: &CommitCertificate,
-    verifier: &mut Verifier,
+    verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
     let id = Some(&certificate.value_id);
     let message = sign::vote(chain_id, VoteKind::Precommit, certificate.height, certificate.round, id);
@@ -72,7 +72,7 @@ pub fn check_polka(
     set: &ValidatorSet,
     chain_id: u64,
     certificate: &PolkaCertificate,
-    verifier: &mut Verifier,
+    verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
     let id = Some(&certificate.value_id);
     let message = sign::vote(chain_id, VoteKind::Prevote, certificate.height, certificate.round, id);
@@ -88,7 +88,7 @@ pub fn check_round(
     set: &ValidatorSet,
     chain_id: u64,
     certificate: &RoundCertificate,
-    verifier: &mut Verifier,
+    verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
     let mut tally = Tally::new(set);
     for signed in &certificate.signatures {
@@ -110,7 +110,7 @@ pub fn check_vote(
     set: &ValidatorSet,
     chain_id: u64,
     vote: &Vote,
-    verifier: &mut Verifier,
+    verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
     let message = sign::vote(chain_id, vote.kind, vote.height, vote.round, vote.value_id.as_ref());
     check(set, &vote.voter, &message, &vote.signature, verifier)
@@ -121,7 +121,7 @@ pub fn check_proposal(
     set: &ValidatorSet,
     chain_id: u64,
     proposal: &Proposal,
-    verifier: &mut Verifier,
+    verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
     if set.proposer(proposal.height, proposal.round) != &proposal.proposer {
         return Err(CertificateError::Election(proposal.proposer));
@@ -142,7 +142,7 @@ fn check(
     signer: &Address,
     message: &[u8],
     signature: &Signature,
-    verifier: &mut Verifier,
+    verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
     let key: PublicKey = set.get(signer).ok_or(CertificateError::Stranger(*signer))?.public_key;
     if verifier.verify(&key, message, signature) {
@@ -173,7 +173,7 @@ impl<'a> Tally<'a> {
         signer: &Address,
         message: &[u8],
         signature: &Signature,
-        verifier: &mut Verifier,
+        verifier: &mut SignatureVerifier,
     ) -> Result<(), CertificateError> {
         let validator = self.set.get(signer).ok_or(CertificateError::Stranger(*signer))?;
         if !self.seen.insert(*signer) {

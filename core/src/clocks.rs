@@ -193,18 +193,18 @@ pub enum News {
 #[derive(Clone, Copy, Debug, Default)]
 struct Watched {
     steady: Steady,
-    told: Said,
+    told: ClockLine,
     told_at: Option<Nanos>,
 }
 
 /// What a line about a clock says: how bad it is, and on which side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Said {
+pub struct ClockLine {
     grade: Grade,
     is_ahead: bool,
 }
 
-impl Said {
+impl ClockLine {
     /// What is to be said of an offset. A clock that is right has no side.
     pub const fn of(grade: Grade, offset_ns: i64) -> Self {
         Self {
@@ -218,7 +218,7 @@ impl Watched {
     /// Takes a look; whether people should know of it now.
     fn look(&mut self, now: Nanos, offset_ns: i64) -> bool {
         self.steady.look(offset_ns);
-        let said = Said::of(self.steady.grade, offset_ns);
+        let said = ClockLine::of(self.steady.grade, offset_ns);
         let is_news = said != self.told && self.told_at.is_none_or(|at| now.since(at) >= LINE);
         if is_news {
             (self.told, self.told_at) = (said, Some(now));

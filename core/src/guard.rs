@@ -9,7 +9,7 @@ use ultramarine_types::{Height, Round, ValueId, VoteKind};
 
 /// What kind of thing is signed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Kind {
+pub enum SignedKind {
     /// A prevote.
     Prevote,
     /// A precommit.
@@ -20,7 +20,7 @@ pub enum Kind {
     Init,
 }
 
-impl Kind {
+impl SignedKind {
     /// The name in events and errors.
     pub const fn name(self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl Kind {
     }
 }
 
-impl From<VoteKind> for Kind {
+impl From<VoteKind> for SignedKind {
     fn from(kind: VoteKind) -> Self {
         match kind {
             VoteKind::Prevote => Self::Prevote,
@@ -60,8 +60,8 @@ pub enum Conflict {
         height: Height,
         /// Round.
         round: Round,
-        /// Kind.
-        kind: Kind,
+        /// SignedKind.
+        kind: SignedKind,
         /// On record.
         before: Signed,
         /// Asked for.
@@ -72,8 +72,8 @@ pub enum Conflict {
     BelowWatermark {
         /// Height.
         height: Height,
-        /// Kind.
-        kind: Kind,
+        /// SignedKind.
+        kind: SignedKind,
         /// The watermark.
         watermark: Height,
     },
@@ -82,7 +82,7 @@ pub enum Conflict {
 /// The signed-state guard.
 #[derive(Debug, Default)]
 pub struct Guard {
-    signed: BTreeMap<(Height, Round, Kind), Signed>,
+    signed: BTreeMap<(Height, Round, SignedKind), Signed>,
     watermark: Height,
 }
 
@@ -93,7 +93,7 @@ impl Guard {
     }
 
     /// Records what the log, or a certificate, says we signed. `Err` if it contradicts what is on record already.
-    pub fn learn(&mut self, height: Height, round: Round, kind: Kind, signed: Signed) -> Result<(), Conflict> {
+    pub fn learn(&mut self, height: Height, round: Round, kind: SignedKind, signed: Signed) -> Result<(), Conflict> {
         match self.signed.get(&(height, round, kind)) {
             Some(before) if *before != signed => Err(Conflict::Contradiction {
                 height,
@@ -110,7 +110,7 @@ impl Guard {
     }
 
     /// Asked before every signature; records it if it may be made.
-    pub fn ask(&mut self, height: Height, round: Round, kind: Kind, signed: Signed) -> Result<(), Conflict> {
+    pub fn ask(&mut self, height: Height, round: Round, kind: SignedKind, signed: Signed) -> Result<(), Conflict> {
         if height <= self.watermark {
             return Err(Conflict::BelowWatermark {
                 height,
@@ -122,7 +122,7 @@ impl Guard {
     }
 
     /// What is on record there.
-    pub fn get(&self, height: Height, round: Round, kind: Kind) -> Option<&Signed> {
+    pub fn get(&self, height: Height, round: Round, kind: SignedKind) -> Option<&Signed> {
         self.signed.get(&(height, round, kind))
     }
 

@@ -2,7 +2,7 @@
 //! done about the rest.
 //!
 //! Malachite is not re-entrant and its effects come from inside `process!`. Only signing and verifying are answered
-//! there; everything else becomes an [`Action`] that the caller carries out when `process!` has returned. The handler
+//! there; everything else becomes an [`Intent`] that the caller carries out when `process!` has returned. The handler
 //! cannot fail, by type: an error would make Malachite abandon an input half done.
 
 mod answer;
@@ -19,8 +19,8 @@ use self::answer::answer;
 use crate::context::{Ctx, CtxAddress, CtxHeight, CtxValidatorSet};
 use crate::convert;
 use crate::guard::Guard;
-use crate::log::Record;
-use crate::signing::{Signer, Verifier};
+use crate::log::LogRecord;
+use crate::signing::{SignatureVerifier, Signer};
 use crate::stop::{ReplayFault, Stop};
 
 /// Heights ahead that Malachite may buffer inputs for. We buffer verified messages ourselves, so this stays empty.
@@ -30,9 +30,9 @@ const QUEUE_PER_HEIGHT: usize = 64;
 
 /// What Malachite wants done, in order.
 #[derive(Clone, Debug)]
-pub enum Action {
+pub enum Intent {
     /// Append to the log.
-    Append(Record),
+    Append(LogRecord),
     /// Send to all peers, behind everything appended so far.
     Publish(ConsensusMessage),
     /// Start a timer.
@@ -83,7 +83,7 @@ pub struct Hands<'a> {
     /// Asked before every signature.
     pub guard: &'a mut Guard,
     /// Verifies and remembers.
-    pub verifier: &'a mut Verifier,
+    pub verifier: &'a mut SignatureVerifier,
     /// The validators.
     pub set: &'a ValidatorSet,
     /// The chain.
@@ -91,12 +91,12 @@ pub struct Hands<'a> {
 }
 
 /// Malachite, with its state.
-pub struct Host {
+pub struct ConsensusHost {
     state: State<Ctx>,
     set: CtxValidatorSet,
 }
 
-impl Host {
+impl ConsensusHost {
     /// A host that has not started a height.
     pub fn new(address: Address, set: CtxValidatorSet, height: Height) -> Self {
         let params = Params {
@@ -147,7 +147,7 @@ impl Host {
     }
 
     /// Starts a height; `enabled`: we sign at it.
-    pub fn start(&mut self, height: Height, enabled: bool, hands: &mut Hands<'_>) -> (Vec<Action>, Option<Stop>) {
+    pub fn start(&mut self, height: Height, enabled: bool, hands: &mut Hands<'_>) -> (Vec<Intent>, Option<Stop>) {
         self.state.params.enabled = enabled;
         let input = Input::StartHeight(
             CtxHeight(height),
@@ -222,15 +222,15 @@ impl Host {
     }
 
     /// Hands Malachite one input and collects what it wants done.
-    pub fn process(&mut self, input: Input<Ctx>, hands: &mut Hands<'_>) -> (Vec<Action>, Option<Stop>) {
-        let mut actions = Vec::new();
+    pub fn process(&mut self, input: Input<Ctx>, hands: &mut Hands<'_>) -> (Vec<Intent>, Option<Stop>) {
+        let mut intents = Vec::new();
         let mut fatal = None;
         let height = self.state.height();
         let result: Result<(), Error<Ctx>> = process!(
             input: input,
             state: &mut self.state,
             metrics: &(),
-            with: effect => Ok::<_, Infallible>(answer(effect, hands, &mut actions, &mut fatal))
+            with: effect => Ok::<_, Infallible>(answer(effect, hands, &mut intents, &mut fatal))
         );
         if let Err(error) = result {
             match error {
@@ -241,6 +241,6 @@ impl Host {
                 other => tracing::warn!(%height, error = %other, "consensus refused an input"),
             }
         }
-        (actions, fatal)
+        (intents, fatal)
     }
 }

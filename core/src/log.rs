@@ -29,7 +29,7 @@ const VERSION: u8 = 1;
 
 /// Which step timed out. The other timers are never logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
+pub enum TimeoutStep {
     /// Waiting for a proposal.
     Propose,
     /// Waiting for more prevotes.
@@ -40,7 +40,7 @@ pub enum Step {
 
 /// One record.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Record {
+pub enum LogRecord {
     /// A vote, ours or another's.
     Vote(Vote),
     /// A proposal, ours or another's.
@@ -48,7 +48,7 @@ pub enum Record {
     /// A timeout elapsed.
     Timeout {
         /// Of which step.
-        step: Step,
+        step: TimeoutStep,
         /// In which round.
         round: Round,
     },
@@ -84,7 +84,7 @@ pub enum Record {
 
 /// Why bytes are no record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum RecordError {
+pub enum LogRecordError {
     /// Another version of this program wrote it.
     #[error("record version {0}; this program reads version {VERSION}")]
     Version(u8),
@@ -102,7 +102,7 @@ pub enum RecordError {
     List(u32),
 }
 
-impl Record {
+impl LogRecord {
     /// The record of an input that Malachite wants logged; `None` for inputs that are never logged.
     pub fn of_input(input: &Input<Ctx>) -> Option<Self> {
         match input {
@@ -114,9 +114,9 @@ impl Record {
             Input::PolkaCertificate(polka) => Some(Self::Polka(convert::polka_from(polka))),
             Input::TimeoutElapsed(timeout) => {
                 let step = match timeout.kind {
-                    TimeoutKind::Propose => Step::Propose,
-                    TimeoutKind::Prevote => Step::Prevote,
-                    TimeoutKind::Precommit => Step::Precommit,
+                    TimeoutKind::Propose => TimeoutStep::Propose,
+                    TimeoutKind::Prevote => TimeoutStep::Prevote,
+                    TimeoutKind::Precommit => TimeoutStep::Precommit,
                     TimeoutKind::Rebroadcast | TimeoutKind::FinalizeHeight(_) => return None,
                 };
                 Some(Self::Timeout {
@@ -148,9 +148,9 @@ impl Record {
             Self::Timeout { step, round } => {
                 let round = convert::round_to(*round);
                 Some(Input::TimeoutElapsed(match step {
-                    Step::Propose => Timeout::propose(round),
-                    Step::Prevote => Timeout::prevote(round),
-                    Step::Precommit => Timeout::precommit(round),
+                    TimeoutStep::Propose => Timeout::propose(round),
+                    TimeoutStep::Prevote => Timeout::prevote(round),
+                    TimeoutStep::Precommit => Timeout::precommit(round),
                 }))
             }
             Self::Value { synced: true, .. } | Self::Chosen { .. } => None,
@@ -223,9 +223,9 @@ impl Record {
             Self::Timeout { step, round } => {
                 out.push(3);
                 out.push(match step {
-                    Step::Propose => 1,
-                    Step::Prevote => 2,
-                    Step::Precommit => 3,
+                    TimeoutStep::Propose => 1,
+                    TimeoutStep::Prevote => 2,
+                    TimeoutStep::Precommit => 3,
                 });
                 out.extend_from_slice(&round.0.to_le_bytes());
             }
@@ -278,18 +278,18 @@ impl Record {
     }
 
     /// Reads a record; never panics, whatever the bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, LogRecordError> {
         let mut reader = Reader { rest: bytes };
         let version = reader.u8()?;
         if version != VERSION {
-            return Err(RecordError::Version(version));
+            return Err(LogRecordError::Version(version));
         }
         let record = match reader.u8()? {
             1 => {
                 let kind = match reader.u8()? {
                     1 => VoteKind::Prevote,
                     2 => VoteKind::Precommit,
-                    other => return Err(RecordError::Tag(other)),
+                    other => return Err(LogRecordError::Tag(other)),
                 };
                 Self::Vote(Vote {
                     kind,
@@ -314,10 +314,10 @@ impl Record {
             }),
             3 => {
                 let step = match reader.u8()? {
-                    1 => Step::Propose,
-                    2 => Step::Prevote,
-                    3 => Step::Precommit,
-                    other => return Err(RecordError::Tag(other)),
+                    1 => TimeoutStep::Propose,
+                    2 => TimeoutStep::Prevote,
+                    3 => TimeoutStep::Precommit,
+                    other => return Err(LogRecordError::Tag(other)),
                 };
                 Self::Timeout {
                     step,
@@ -337,7 +337,7 @@ impl Record {
                 let (height, round, value_id) = (reader.height()?, reader.round()?, ValueId(reader.array()?));
                 let count = u32::from_le_bytes(reader.array()?);
                 if count as usize > limits::VALIDATORS_MAX {
-                    return Err(RecordError::List(count));
+                    return Err(LogRecordError::List(count));
                 }
                 let mut signatures = Vec::with_capacity(count as usize);
                 for _ in 0..count {
@@ -359,12 +359,12 @@ impl Record {
                 round: reader.round()?,
                 value_id: ValueId(reader.array()?),
             },
-            other => return Err(RecordError::Tag(other)),
+            other => return Err(LogRecordError::Tag(other)),
         };
         if reader.rest.is_empty() {
             Ok(record)
         } else {
-            Err(RecordError::Long(reader.rest.len()))
+            Err(LogRecordError::Long(reader.rest.len()))
         }
     }
 }
@@ -384,33 +384,33 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(RecordError::Short)?;
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], LogRecordError> {
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(LogRecordError::Short)?;
         self.rest = rest;
         Ok(*head)
     }
 
-    fn u8(&mut self) -> Result<u8, RecordError> {
+    fn u8(&mut self) -> Result<u8, LogRecordError> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    fn flag(&mut self) -> Result<bool, RecordError> {
+    fn flag(&mut self) -> Result<bool, LogRecordError> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
-            other => Err(RecordError::Tag(other)),
+            other => Err(LogRecordError::Tag(other)),
         }
     }
 
-    fn height(&mut self) -> Result<Height, RecordError> {
+    fn height(&mut self) -> Result<Height, LogRecordError> {
         Ok(Height(u64::from_le_bytes(self.array()?)))
     }
 
-    fn round(&mut self) -> Result<Round, RecordError> {
+    fn round(&mut self) -> Result<Round, LogRecordError> {
         Ok(Round(u32::from_le_bytes(self.array()?)))
     }
 
-    fn optional_round(&mut self) -> Result<Option<Round>, RecordError> {
+    fn optional_round(&mut self) -> Result<Option<Round>, LogRecordError> {
         if self.flag()? { self.round().map(Some) } else { Ok(None) }
     }
 }

@@ -40,14 +40,14 @@ use crate::early::Early;
 use crate::execution::{Execution, Want};
 use crate::gate::Gate;
 use crate::guard::Guard;
-use crate::host::Host;
+use crate::host::ConsensusHost;
 use crate::io::{Event, Input, Output};
 use crate::load::Load;
-use crate::log::Record;
+use crate::log::LogRecord;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
 use crate::rules::Parent;
-use crate::signing::{Signer, Verifier};
+use crate::signing::{SignatureVerifier, Signer};
 use crate::stop::Stop;
 use crate::sync::Sync;
 use crate::timers::{Durations, Timers};
@@ -79,7 +79,7 @@ enum Phase {
     Listening,
     /// The log waits for its replay: until peers were listened to, and for the bytes of the values it calls valid.
     Recovering {
-        records: Vec<Record>,
+        records: Vec<LogRecord>,
         wanted: BTreeSet<ValueId>,
     },
     /// The next height has not begun.
@@ -108,9 +108,9 @@ pub struct Core {
     durations: Durations,
     address: Address,
     signer: Option<Signer>,
-    verifier: Verifier,
+    verifier: SignatureVerifier,
     guard: Guard,
-    host: Host,
+    host: ConsensusHost,
     timers: Timers,
     gate: Gate<Parked>,
     lsn: Lsn,
@@ -182,9 +182,9 @@ impl Core {
             durations: Durations::of(&config.chain),
             address,
             signer,
-            verifier: Verifier::new(&config.validators),
+            verifier: SignatureVerifier::new(&config.validators),
             guard: Guard::new(),
-            host: Host::new(address, set, Height::GENESIS),
+            host: ConsensusHost::new(address, set, Height::GENESIS),
             timers: Timers::new(),
             gate: Gate::new(),
             lsn: Lsn(0),
@@ -366,7 +366,7 @@ impl Core {
     }
 
     /// Appends a record of the current height to the log.
-    fn append(&mut self, record: &Record) {
+    fn append(&mut self, record: &LogRecord) {
         if !self.contest.logging {
             return;
         }

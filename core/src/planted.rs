@@ -4,7 +4,7 @@ use ultramarine_types::ValueKey;
 use ultramarine_types::storage::Recovered;
 
 use crate::rules::BrokenRule;
-use crate::values::{Value, Values};
+use crate::values::{KnownValue, Values};
 
 /// One planted bug.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,8 +43,8 @@ pub(crate) fn outdate(planted: Option<Planted>, mut recovered: Recovered) -> Rec
 
 impl Values {
     /// Some value that was built in the same round: [`Planted::BytesByRound`] takes it for the one asked for.
-    pub(crate) fn mistaken(&self, planted: Option<Planted>, key: &ValueKey) -> Option<&Value> {
-        let round = |value: &Value| value.init.as_ref().map(|init| init.metadata.origin_round);
+    pub(crate) fn mistaken(&self, planted: Option<Planted>, key: &ValueKey) -> Option<&KnownValue> {
+        let round = |value: &KnownValue| value.init.as_ref().map(|init| init.metadata.origin_round);
         let wanted = round(self.get(key)?)?;
         let mut of_round = self.at(key.height).filter(|(_, value)| round(value) == Some(wanted));
         of_round

@@ -17,7 +17,7 @@ use crate::signing::Signer;
 
 /// How far a chosen value is from being proposed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Progress {
+pub struct ChoiceProgress {
     /// The log has the choice.
     pub logged: bool,
     /// The choice is on its way to the log a second time.
@@ -37,7 +37,7 @@ pub struct Proposer {
     /// A block that was built too late for its round.
     late: Option<(Height, Box<Built>)>,
     choices: BTreeMap<(Height, Round), ValueId>,
-    progress: BTreeMap<ValueKey, Progress>,
+    progress: BTreeMap<ValueKey, ChoiceProgress>,
 }
 
 impl Proposer {
@@ -101,7 +101,7 @@ impl Proposer {
     }
 
     /// A choice was made, or read from the log or the store.
-    pub fn choose(&mut self, height: Height, round: Round, id: ValueId) -> &mut Progress {
+    pub fn choose(&mut self, height: Height, round: Round, id: ValueId) -> &mut ChoiceProgress {
         self.choices.entry((height, round)).or_insert(id);
         self.progress.entry(ValueKey { height, id }).or_default()
     }
@@ -112,7 +112,7 @@ impl Proposer {
     }
 
     /// How far one of our own values is; `None` if it is not ours.
-    pub fn progress(&mut self, key: &ValueKey) -> Option<&mut Progress> {
+    pub fn progress(&mut self, key: &ValueKey) -> Option<&mut ChoiceProgress> {
         self.progress.get_mut(key)
     }
 
@@ -129,7 +129,7 @@ impl Proposer {
 
 /// What the metadata of our own value is made from, besides the block.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
+pub struct ProposalContext<'a> {
     /// EIP-155 chain id.
     pub chain_id: u64,
     /// The validators.
@@ -143,20 +143,20 @@ pub struct Frame<'a> {
 }
 
 /// The metadata of a block we built; `None` if we are not a member.
-pub fn metadata(frame: &Frame<'_>, signer: &Signer, built: &Built) -> Option<ValueMetadata> {
+pub fn metadata(context: &ProposalContext<'_>, signer: &Signer, built: &Built) -> Option<ValueMetadata> {
     Some(ValueMetadata {
-        chain_id: frame.chain_id,
-        height: frame.height,
+        chain_id: context.chain_id,
+        height: context.height,
         origin_proposer: signer.address(),
-        origin_proposer_index: frame.set.index_of(&signer.address())?,
-        origin_round: frame.round,
-        validator_set_hash: frame.set.hash(),
+        origin_proposer_index: context.set.index_of(&signer.address())?,
+        origin_round: context.round,
+        validator_set_hash: context.set.hash(),
         header: built.header.clone(),
         payload_bytes: u32::try_from(built.payload.len()).ok()?,
         payload_hash: built.payload_hash,
         chunk_hashes: built.chunk_hashes.clone(),
         commitments: built.blobs.iter().map(|(commitment, _)| *commitment).collect(),
-        parent_blob_root: frame.parent_blob_root,
+        parent_blob_root: context.parent_blob_root,
     })
 }
 

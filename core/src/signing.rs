@@ -51,13 +51,13 @@ impl std::fmt::Debug for Signer {
 
 /// Verifies signatures of the validators.
 #[derive(Debug)]
-pub struct Verifier {
+pub struct SignatureVerifier {
     keys: BTreeMap<PublicKey, VerifyingKey>,
     memo: BTreeSet<[u8; 32]>,
     verified_count: u64,
 }
 
-impl Verifier {
+impl SignatureVerifier {
     /// Decodes the keys of the set. A key that is no point of the curve verifies nothing.
     pub fn new(set: &ValidatorSet) -> Self {
         let keys = set

@@ -3,8 +3,8 @@
 use ultramarine_types::network::Flaw;
 use ultramarine_types::{Height, Round, ValueKey};
 
-use crate::guard::{Conflict, Kind};
-use crate::log::RecordError;
+use crate::guard::{Conflict, SignedKind};
+use crate::log::LogRecordError;
 use crate::rules::BrokenRule;
 
 /// Why the node stops itself. Displayed, it says what happened and what to do.
@@ -71,7 +71,7 @@ pub enum DecidedFault {
     what = .kind.name()
 )]
 pub struct ForeignSignature {
-    pub kind: Kind,
+    pub kind: SignedKind,
     pub height: Height,
     pub round: Round,
 }
@@ -87,7 +87,7 @@ pub enum ReplayFault {
     Undecodable {
         index: usize,
         height: Height,
-        error: RecordError,
+        error: LogRecordError,
     },
     /// A record belongs to another height than its log.
     #[error("record {index} of the log of height {height}: the record is of height {found}")]

@@ -29,7 +29,7 @@ pub struct Flight {
 
 /// What is held of a height.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Held {
+pub enum HeldOfHeight {
     /// Nothing whole.
     Nothing,
     /// One value's bytes, maybe the decided one's.
@@ -80,7 +80,7 @@ impl Sync {
         now: Nanos,
         next: Height,
         peers: &Peers,
-        held: impl Fn(Height) -> Held,
+        held: impl Fn(Height) -> HeldOfHeight,
     ) -> Vec<(PeerId, Height, SyncWant)> {
         let mut asks = Vec::new();
         let best = peers.best_tip();
@@ -105,9 +105,9 @@ impl Sync {
                 break;
             }
             let want = match held(height) {
-                Held::All => continue,
-                Held::Bytes => SyncWant::Certificate,
-                Held::Nothing | Held::Certificate => SyncWant::Package,
+                HeldOfHeight::All => continue,
+                HeldOfHeight::Bytes => SyncWant::Certificate,
+                HeldOfHeight::Nothing | HeldOfHeight::Certificate => SyncWant::Package,
             };
             self.ask(now, height, want, peers, &mut asks);
         }

@@ -62,7 +62,7 @@ pub struct Search {
 
 /// What is known of one value.
 #[derive(Clone, Debug, Default)]
-pub struct Value {
+pub struct KnownValue {
     /// Its metadata, once an `Init` was admitted.
     pub init: Option<Arc<Init>>,
     /// Streams admitted and not ended, with their beginnings.
@@ -90,7 +90,7 @@ pub struct Value {
     pub search: Option<Search>,
 }
 
-impl Value {
+impl KnownValue {
     /// Whether its bytes are durable.
     pub fn is_stored(&self) -> bool {
         self.stored.is_some()
@@ -106,27 +106,27 @@ impl Value {
 /// All values above the head.
 #[derive(Debug, Default)]
 pub struct Values {
-    values: BTreeMap<ValueKey, Value>,
+    values: BTreeMap<ValueKey, KnownValue>,
 }
 
 impl Values {
     /// A value.
-    pub fn get(&self, key: &ValueKey) -> Option<&Value> {
+    pub fn get(&self, key: &ValueKey) -> Option<&KnownValue> {
         self.values.get(key)
     }
 
     /// A value, to change.
-    pub fn get_mut(&mut self, key: &ValueKey) -> Option<&mut Value> {
+    pub fn get_mut(&mut self, key: &ValueKey) -> Option<&mut KnownValue> {
         self.values.get_mut(key)
     }
 
     /// A value, made if it is new.
-    pub fn entry(&mut self, key: ValueKey) -> &mut Value {
+    pub fn entry(&mut self, key: ValueKey) -> &mut KnownValue {
         self.values.entry(key).or_default()
     }
 
     /// Values of a height.
-    pub fn at(&self, height: Height) -> impl Iterator<Item = (&ValueKey, &Value)> {
+    pub fn at(&self, height: Height) -> impl Iterator<Item = (&ValueKey, &KnownValue)> {
         let from = ValueKey {
             height,
             id: ValueId::ZERO,
@@ -207,7 +207,7 @@ impl Values {
     }
 
     /// A height was committed: takes the decided value, drops the others and everything below.
-    pub fn commit(&mut self, key: &ValueKey) -> Option<Value> {
+    pub fn commit(&mut self, key: &ValueKey) -> Option<KnownValue> {
         let decided = self.values.remove(key);
         self.values.retain(|other, _| other.height > key.height);
         decided

@@ -6,19 +6,19 @@ use malachitebft_core_consensus::{
 use malachitebft_core_types::{CertificateError as MCertificateError, SignedMessage};
 use ultramarine_types::{ConsensusMessage, Evidence, Height, Proposal, Round, Signature, ValueKey, Vote, sign};
 
-use super::{Action, Hands};
+use super::{Hands, Intent};
 use crate::certificate;
 use crate::context::{Ctx, CtxProposal, CtxVote};
 use crate::convert;
-use crate::guard::{Kind, Signed};
-use crate::log::Record;
+use crate::guard::{Signed, SignedKind};
+use crate::log::LogRecord;
 use crate::stop::Stop;
 
 /// Answers one effect.
 pub(super) fn answer(
     effect: Effect<Ctx>,
     hands: &mut Hands<'_>,
-    actions: &mut Vec<Action>,
+    intents: &mut Vec<Intent>,
     fatal: &mut Option<Stop>,
 ) -> Resume<Ctx> {
     let next = match effect {
@@ -52,20 +52,20 @@ pub(super) fn answer(
         }
 
         Effect::CancelAllTimeouts(next) => {
-            actions.push(Action::CancelAll);
+            intents.push(Intent::CancelAll);
             next
         }
         Effect::CancelTimeout(timeout, next) => {
-            actions.push(Action::Cancel(timeout));
+            intents.push(Intent::Cancel(timeout));
             next
         }
         Effect::ScheduleTimeout(timeout, next) => {
-            actions.push(Action::Schedule(timeout));
+            intents.push(Intent::Schedule(timeout));
             next
         }
         Effect::StartRound(_, round, proposer, _, next) => {
             if let Some(round) = convert::round_from(round) {
-                actions.push(Action::Round {
+                intents.push(Intent::Round {
                     round,
                     proposer: proposer.0,
                 });
@@ -73,7 +73,7 @@ pub(super) fn answer(
             next
         }
         Effect::PublishConsensusMsg(message, next) => {
-            actions.push(Action::Publish(match message {
+            intents.push(Intent::Publish(match message {
                 SignedConsensusMsg::Vote(vote) => {
                     ConsensusMessage::Vote(convert::vote_from(&vote.message, vote.signature))
                 }
@@ -84,7 +84,7 @@ pub(super) fn answer(
             next
         }
         Effect::PublishLivenessMsg(message, next) => {
-            actions.push(Action::Publish(match message {
+            intents.push(Intent::Publish(match message {
                 LivenessMsg::Vote(vote) => ConsensusMessage::Vote(convert::vote_from(&vote.message, vote.signature)),
                 LivenessMsg::PolkaCertificate(polka) => ConsensusMessage::Polka(convert::polka_from(&polka)),
                 LivenessMsg::SkipRoundCertificate(round) => {
@@ -95,17 +95,17 @@ pub(super) fn answer(
         }
         Effect::RepublishVote(vote, next) => {
             let vote = convert::vote_from(&vote.message, vote.signature);
-            actions.push(Action::Publish(ConsensusMessage::Vote(vote)));
+            intents.push(Intent::Publish(ConsensusMessage::Vote(vote)));
             next
         }
         Effect::RepublishRoundCertificate(round, next) => {
             let round = convert::round_certificate_from(&round);
-            actions.push(Action::Publish(ConsensusMessage::Round(round)));
+            intents.push(Intent::Publish(ConsensusMessage::Round(round)));
             next
         }
         Effect::GetValue(height, round, _, next) => {
             if let Some(round) = convert::round_from(round) {
-                actions.push(Action::GetValue {
+                intents.push(Intent::GetValue {
                     height: height.0,
                     round,
                 });
@@ -113,13 +113,13 @@ pub(super) fn answer(
             next
         }
         Effect::RestreamProposal(height, _, _, _, id, next) => {
-            actions.push(Action::Restream(ValueKey { height: height.0, id }));
+            intents.push(Intent::Restream(ValueKey { height: height.0, id }));
             next
         }
         Effect::CertVerifiedSyncValue(response, proposer, next) => {
             if let Some(round) = convert::round_from(response.certificate.round) {
                 let value_id = response.certificate.value_id;
-                actions.push(Action::Certified {
+                intents.push(Intent::Certified {
                     round,
                     proposer: proposer.0,
                     value_id,
@@ -128,24 +128,24 @@ pub(super) fn answer(
             next
         }
         Effect::CertRejectedSyncValue(_, _, error, next) => {
-            actions.push(Action::Rejected(error.to_string()));
+            intents.push(Intent::Rejected(error.to_string()));
             next
         }
         Effect::Decide(commit, _, next) => {
-            actions.push(Action::Decide(convert::commit_from(&commit)));
+            intents.push(Intent::Decide(convert::commit_from(&commit)));
             next
         }
         Effect::Finalize(_, _, evidence, next) => {
             let evidence = evidence_of(&evidence);
             if !evidence.is_empty() {
-                actions.push(Action::Evidence(evidence));
+                intents.push(Intent::Evidence(evidence));
             }
-            actions.push(Action::Finalize);
+            intents.push(Intent::Finalize);
             next
         }
         Effect::WalAppend(_, input, next) => {
-            if let Some(record) = Record::of_input(&input) {
-                actions.push(Action::Append(record));
+            if let Some(record) = LogRecord::of_input(&input) {
+                intents.push(Intent::Append(record));
             }
             next
         }
@@ -194,7 +194,7 @@ fn sign_proposal(
         value_id: Some(value_id),
         valid_round,
     };
-    let signature = sign_guarded(hands, fatal, (height, round, Kind::Proposal), signed, &bytes);
+    let signature = sign_guarded(hands, fatal, (height, round, SignedKind::Proposal), signed, &bytes);
     SignedMessage::new(proposal, signature)
 }
 
@@ -203,7 +203,7 @@ fn sign_proposal(
 fn sign_guarded(
     hands: &mut Hands<'_>,
     fatal: &mut Option<Stop>,
-    (height, round, kind): (Height, Round, Kind),
+    (height, round, kind): (Height, Round, SignedKind),
     signed: Signed,
     bytes: &[u8],
 ) -> Signature {

@@ -9,10 +9,10 @@ use ultramarine_types::{Assembly, ConsensusMessage, Round, ValueId, ValueKey};
 
 use super::messages::signatures;
 use super::{Core, Phase};
-use crate::boot::{self, Plan};
+use crate::boot::{self, FirstHeight};
 use crate::context::Ctx;
-use crate::guard::{Kind, Signed};
-use crate::log::Record;
+use crate::guard::{Signed, SignedKind};
+use crate::log::LogRecord;
 use crate::stop::{ImpossibleState, Stop};
 use crate::values::Stored;
 
@@ -52,16 +52,16 @@ impl Core {
             self.listening_until = Some(self.now + self.config.fresh_directory_listen);
         }
         match plan {
-            Plan::Listen if self.signer.is_some() => self.phase = Phase::Listening,
+            FirstHeight::Listen if self.signer.is_some() => self.phase = Phase::Listening,
             // A full node signs nothing, so it has nothing to listen for.
-            Plan::Listen => self.await_next(self.now),
-            Plan::Silent(why) => {
+            FirstHeight::Listen => self.await_next(self.now),
+            FirstHeight::Silent(why) => {
                 tracing::warn!(height = %self.current(), why, "not signing at this height");
                 self.forgotten = self.current();
                 self.guard.raise(self.current());
                 self.await_next(self.now);
             }
-            Plan::Replay(records) => self.prepare_replay(records),
+            FirstHeight::Replay(records) => self.prepare_replay(records),
         }
     }
 
@@ -104,20 +104,20 @@ impl Core {
             value_id: Some(key.id),
             valid_round: None,
         };
-        if let Err(conflict) = self.guard.learn(key.height, round, Kind::Init, signed) {
+        if let Err(conflict) = self.guard.learn(key.height, round, SignedKind::Init, signed) {
             return self.stop(Stop::Equivocation(conflict));
         }
         let progress = self.proposer.choose(key.height, round, key.id);
         progress.logged |= logged;
     }
 
-    fn prepare_replay(&mut self, records: Vec<Record>) {
+    fn prepare_replay(&mut self, records: Vec<LogRecord>) {
         let address = self.address;
         if let Err(conflict) = boot::teach(&mut self.guard, &address, &records) {
             return self.stop(Stop::ContradictoryLog(conflict));
         }
         for record in &records {
-            if let Record::Chosen {
+            if let LogRecord::Chosen {
                 height,
                 round,
                 value_id,
@@ -145,12 +145,12 @@ impl Core {
     /// What peers signed at the height of our log. What we tell them of it outlives us, or a validator that lost its disk would
     /// sign again.
     fn note_log(&mut self, records: &[Bytes]) {
-        for record in records.iter().filter_map(|record| Record::decode(record).ok()) {
+        for record in records.iter().filter_map(|record| LogRecord::decode(record).ok()) {
             let message = match record {
-                Record::Vote(vote) => ConsensusMessage::Vote(vote),
-                Record::Proposal(proposal) => ConsensusMessage::Proposal(proposal),
-                Record::Polka(polka) => ConsensusMessage::Polka(polka),
-                Record::Timeout { .. } | Record::Value { .. } | Record::Chosen { .. } => continue,
+                LogRecord::Vote(vote) => ConsensusMessage::Vote(vote),
+                LogRecord::Proposal(proposal) => ConsensusMessage::Proposal(proposal),
+                LogRecord::Polka(polka) => ConsensusMessage::Polka(polka),
+                LogRecord::Timeout { .. } | LogRecord::Value { .. } | LogRecord::Chosen { .. } => continue,
             };
             // Our own are the guard's, which learns them from the same log.
             let others = signatures(&message)
@@ -165,7 +165,7 @@ impl Core {
 
     /// Replays the log once peers were listened to and every value it calls valid is back; a certificate and its value end
     /// the wait as well.
-    pub(super) fn try_replay(&mut self, records: &[Record], wanted: &BTreeSet<ValueId>) {
+    pub(super) fn try_replay(&mut self, records: &[LogRecord], wanted: &BTreeSet<ValueId>) {
         let height = self.current();
         if self.silence(height).is_some() {
             // Others decided this height. Nothing is signed at it any more, so the log is not needed.
@@ -188,10 +188,10 @@ impl Core {
         }
     }
 
-    fn replay(&mut self, records: &[Record]) {
-        let inputs: Vec<Told<Ctx>> = records.iter().filter_map(Record::to_input).collect();
+    fn replay(&mut self, records: &[LogRecord]) {
+        let inputs: Vec<Told<Ctx>> = records.iter().filter_map(LogRecord::to_input).collect();
         // What the log has is durable and is not appended again; what is signed afresh is.
-        self.contest.replayed = records.iter().map(Record::encode).collect();
+        self.contest.replayed = records.iter().map(LogRecord::encode).collect();
         self.contest.logging = true;
         self.tell_signing(true, None);
         self.phase = Phase::Running;

@@ -9,7 +9,7 @@ use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, ValueKey};
 use super::{Core, Phase};
 use crate::certificate;
 use crate::io::Event;
-use crate::sync::Held;
+use crate::sync::HeldOfHeight;
 
 /// How long a peer may be one height ahead before we ask it for that height, while we lack the value's bytes. With the
 /// bytes here we wait a block interval: our execution client may be about to answer, and then we vote and decide by
@@ -50,11 +50,11 @@ impl Core {
                     .get(&ValueKey { height, id: *id })
                     .is_some_and(|value| value.is_stored()) =>
             {
-                Held::All
+                HeldOfHeight::All
             }
-            Some(_) => Held::Certificate,
-            None if values.at(height).any(|(_, value)| value.is_stored()) => Held::Bytes,
-            None => Held::Nothing,
+            Some(_) => HeldOfHeight::Certificate,
+            None if values.at(height).any(|(_, value)| value.is_stored()) => HeldOfHeight::Bytes,
+            None => HeldOfHeight::Nothing,
         });
         for (peer, height, want) in asks {
             self.net(NetCommand::Sync { peer, height, want });

@@ -12,7 +12,7 @@ use ultramarine_types::{
 use super::{Core, Parked, Phase};
 use crate::context::{Ctx, CtxAddress, CtxHeight, CtxValue};
 use crate::convert;
-use crate::host::{Action, Hands, Host};
+use crate::host::{ConsensusHost, Hands, Intent};
 use crate::io::Event;
 use crate::rules;
 use crate::stop::{DecidedFault, ImpossibleState, Stop};
@@ -37,20 +37,20 @@ impl Core {
     /// Feeds one input and carries out what follows from it.
     pub(super) fn feed(&mut self, input: Told<Ctx>) {
         let (host, mut hands) = self.host_and_hands();
-        let (actions, fatal) = host.process(input, &mut hands);
-        self.carry(actions, fatal);
+        let (intents, fatal) = host.process(input, &mut hands);
+        self.carry(intents, fatal);
     }
 
     /// Starts the current height in Malachite.
     pub(super) fn start_consensus(&mut self, enabled: bool) {
         let height = self.current();
         let (host, mut hands) = self.host_and_hands();
-        let (actions, fatal) = host.start(height, enabled, &mut hands);
-        self.carry(actions, fatal);
+        let (intents, fatal) = host.start(height, enabled, &mut hands);
+        self.carry(intents, fatal);
     }
 
     /// Malachite, and what it needs to sign and verify.
-    fn host_and_hands(&mut self) -> (&mut Host, Hands<'_>) {
+    fn host_and_hands(&mut self) -> (&mut ConsensusHost, Hands<'_>) {
         let hands = Hands {
             signer: self.signer.as_ref(),
             guard: &mut self.guard,
@@ -61,40 +61,40 @@ impl Core {
         (&mut self.host, hands)
     }
 
-    fn carry(&mut self, actions: Vec<Action>, fatal: Option<Stop>) {
+    fn carry(&mut self, intents: Vec<Intent>, fatal: Option<Stop>) {
         if let Some(stop) = fatal {
             return self.stop(stop);
         }
-        for action in actions {
-            match action {
-                Action::Append(record) => self.append(&record),
-                Action::Publish(message) => self.publish(message),
-                Action::Schedule(timeout) => {
+        for intent in intents {
+            match intent {
+                Intent::Append(record) => self.append(&record),
+                Intent::Publish(message) => self.publish(message),
+                Intent::Schedule(timeout) => {
                     let round = convert::round_from(timeout.round).unwrap_or_default();
                     let away = timeout.kind == TimeoutKind::Propose && self.is_proposer_away(round);
                     self.timers
                         .schedule(self.now + self.durations.duration(timeout, away), timeout);
                 }
-                Action::Cancel(timeout) => self.timers.cancel(timeout),
-                Action::CancelAll => self.timers.cancel_all(),
-                Action::Round { round, proposer } => self.on_round(round, proposer),
-                Action::GetValue { height, round } => {
+                Intent::Cancel(timeout) => self.timers.cancel(timeout),
+                Intent::CancelAll => self.timers.cancel_all(),
+                Intent::Round { round, proposer } => self.on_round(round, proposer),
+                Intent::GetValue { height, round } => {
                     self.proposer.want(height, round);
                 }
-                Action::Restream(key) => {
+                Intent::Restream(key) => {
                     if self.values.get(&key).is_some_and(|value| value.is_stored()) {
                         self.park(Parked::Stream(key));
                     }
                 }
-                Action::Decide(certificate) => self.on_decide(certificate),
-                Action::Evidence(evidence) => {
+                Intent::Decide(certificate) => self.on_decide(certificate),
+                Intent::Evidence(evidence) => {
                     for piece in &evidence {
                         self.event(Event::Evidence(piece.clone()));
                     }
                     self.store(StoreRequest::Evidence(evidence));
                 }
-                Action::Finalize => {}
-                Action::Certified {
+                Intent::Finalize => {}
+                Intent::Certified {
                     round,
                     proposer,
                     value_id,
@@ -105,7 +105,7 @@ impl Core {
                         .inputs
                         .push_back(Told::ProposedValue(value, ValueOrigin::Sync));
                 }
-                Action::Rejected(why) => {
+                Intent::Rejected(why) => {
                     // The certificate was verified before it was fed: this is our own fault, so say it loudly.
                     tracing::error!(height = %self.current(), why, "consensus rejected a verified certificate");
                 }

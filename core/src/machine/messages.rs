@@ -11,7 +11,7 @@ use ultramarine_types::{ConsensusMessage, Height, PeerId, Round, Stage, ValueKey
 use super::{Core, Phase};
 use crate::certificate::{self, CertificateError};
 use crate::convert;
-use crate::guard::{Kind, Signed};
+use crate::guard::{Signed, SignedKind};
 use crate::io::Event;
 use crate::stop::{ForeignSignature, Stop};
 use crate::values;
@@ -81,7 +81,7 @@ impl Core {
     }
 
     /// The same for whatever was signed.
-    pub(super) fn check_signed(&mut self, height: Height, round: Round, kind: Kind, signed: Signed) {
+    pub(super) fn check_signed(&mut self, height: Height, round: Round, kind: SignedKind, signed: Signed) {
         if height <= self.head.height || self.guard.get(height, round, kind) == Some(&signed) {
             return;
         }
@@ -268,7 +268,7 @@ pub(super) fn signatures(message: &ConsensusMessage) -> Vec<SignedMessage> {
 }
 
 /// What a message says, as the guard keeps it.
-fn contents(message: &SignedMessage) -> (Round, Kind, Signed) {
+fn contents(message: &SignedMessage) -> (Round, SignedKind, Signed) {
     match message {
         SignedMessage::Vote(vote) => {
             let signed = Signed {
@@ -282,7 +282,7 @@ fn contents(message: &SignedMessage) -> (Round, Kind, Signed) {
                 value_id: Some(proposal.value_id),
                 valid_round: proposal.valid_round,
             };
-            (proposal.round, Kind::Proposal, signed)
+            (proposal.round, SignedKind::Proposal, signed)
         }
     }
 }

@@ -11,7 +11,7 @@ use ultramarine_types::{CommitCertificate, Init, PeerId, Round, Stage, ValueKey}
 use super::{Core, Phase};
 use crate::admission;
 use crate::certificate;
-use crate::guard::{Kind, Signed};
+use crate::guard::{Signed, SignedKind};
 use crate::stop::{DecidedFault, Stop};
 use crate::values::{self, Stored};
 
@@ -94,7 +94,7 @@ impl Core {
                 value_id: Some(key.id),
                 valid_round: None,
             };
-            self.check_signed(key.height, round, Kind::Init, signed);
+            self.check_signed(key.height, round, SignedKind::Init, signed);
         }
         Ok(if certified { Tag::Certified } else { Tag::Streamed })
     }

@@ -8,10 +8,10 @@ use ultramarine_types::{Height, Nanos, Round, Stage, ValueKey};
 use super::{Core, Parked, Phase};
 use crate::context::{CtxHeight, CtxValue};
 use crate::convert;
-use crate::guard::{Kind, Signed};
+use crate::guard::{Signed, SignedKind};
 use crate::io::Event;
-use crate::log::Record;
-use crate::proposal::{self, Frame};
+use crate::log::LogRecord;
+use crate::proposal::{self, ProposalContext};
 use crate::rules;
 use crate::stop::Stop;
 use crate::values::Judgement;
@@ -47,7 +47,7 @@ impl Core {
 
     fn build(&mut self, height: Height, round: Round) {
         // An `Init` signed in another life whose choice is not known: nothing else may be signed there.
-        if self.guard.get(height, round, Kind::Init).is_some() || self.proposer.building().is_some() {
+        if self.guard.get(height, round, SignedKind::Init).is_some() || self.proposer.building().is_some() {
             return;
         }
         if let Some(built) = self.proposer.kept(height) {
@@ -102,14 +102,14 @@ impl Core {
     /// Chooses a block for the round: signs its `Init`, and makes choice and bytes durable at the same time.
     fn choose(&mut self, height: Height, round: Round, built: Built, since: Nanos) {
         let Some(signer) = &self.signer else { return };
-        let frame = Frame {
+        let context = ProposalContext {
             chain_id: self.config.chain.chain_id,
             set: &self.config.validators,
             height,
             round,
             parent_blob_root: self.head.blob_root,
         };
-        let Some(metadata) = proposal::metadata(&frame, signer, &built) else {
+        let Some(metadata) = proposal::metadata(&context, signer, &built) else {
             return;
         };
         let key = ValueKey {
@@ -125,7 +125,7 @@ impl Core {
             value_id: Some(key.id),
             valid_round: None,
         };
-        if let Err(conflict) = self.guard.ask(height, round, Kind::Init, signed) {
+        if let Err(conflict) = self.guard.ask(height, round, SignedKind::Init, signed) {
             return self.stop(Stop::Equivocation(conflict));
         }
         let assembly = proposal::assemble(key, metadata, signer, built);
@@ -142,7 +142,7 @@ impl Core {
             assembly,
             tag: Tag::Proposed,
         });
-        self.append(&Record::Chosen {
+        self.append(&LogRecord::Chosen {
             height,
             round,
             value_id: key.id,
@@ -173,7 +173,7 @@ impl Core {
             // Found again in the store after a crash that lost the record; the log comes first.
             if !progress.relogged {
                 progress.relogged = true;
-                self.append(&Record::Chosen {
+                self.append(&LogRecord::Chosen {
                     height: key.height,
                     round,
                     value_id: key.id,
@@ -186,7 +186,7 @@ impl Core {
         self.event(Event::Signed {
             height: key.height,
             round,
-            kind: Kind::Init.name(),
+            kind: SignedKind::Init.name(),
             value_id: Some(key.id),
         });
         self.park(Parked::Stream(key));

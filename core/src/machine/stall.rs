@@ -7,7 +7,7 @@ use ultramarine_types::{Address, Height, Nanos, VoteKind, limits};
 use super::{Core, Phase, gather};
 use crate::io::Event;
 use crate::rules;
-use crate::values::{Judgement, Value};
+use crate::values::{Judgement, KnownValue};
 
 /// Rounds that a height may take before people are told: as if two proposers in a row were away.
 const ROUNDS: u64 = 3;
@@ -201,7 +201,7 @@ impl Core {
                         height: self.current(),
                         id: **id,
                     };
-                    self.values.get(&key).is_some_and(Value::is_stored)
+                    self.values.get(&key).is_some_and(KnownValue::is_stored)
                 };
                 let missing = wanted.iter().filter(|id| !back(id)).count();
                 (
@@ -293,7 +293,7 @@ impl Core {
         )
     }
 
-    fn describe_value(&self, value: &Value) -> String {
+    fn describe_value(&self, value: &KnownValue) -> String {
         let text = match &value.judgement {
             Judgement::Valid if !value.is_stored() => "is valid, and waits for the disk",
             Judgement::Valid => "is valid",

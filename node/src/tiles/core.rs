@@ -64,7 +64,7 @@ pub struct Audience {
 pub struct Said {
     /// The gate was open once: from then on a closed one is no part of a normal start.
     gate_opened: bool,
-    clock: clocks::Said,
+    clock: clocks::ClockLine,
     /// Why the gate was closed at its last warning, and when that was.
     gate_closed: Option<(String, Instant)>,
 }
@@ -355,7 +355,7 @@ fn log(event: &Event, said: &mut Said) {
 }
 
 fn log_clock(offset_ns: Option<i64>, grade: Grade, said: &mut Said) {
-    let now = clocks::Said::of(grade, offset_ns.unwrap_or_default());
+    let now = clocks::ClockLine::of(grade, offset_ns.unwrap_or_default());
     if std::mem::replace(&mut said.clock, now) == now {
         return;
     }
