@@ -36,9 +36,8 @@ pub enum Want {
     /// Load a decided height's payload.
     Load(Height),
     /// The gate opened or closed.
-    Gate {
-        /// Which.
-        open: bool,
+    Readiness {
+        ready: bool,
         /// Why.
         why: String,
     },
@@ -67,7 +66,7 @@ enum State {
     /// The client's head is `executed`; the next block is loaded or on its way.
     Importing { executed: Height, sent: bool },
     /// The client's head is ours.
-    Open,
+    Ready,
     /// Nothing helps now.
     Waiting { until: Nanos },
 }
@@ -81,7 +80,7 @@ pub struct Execution {
     genesis_hash: Hash,
     recent: BTreeMap<Height, (Arc<Init>, Bytes)>,
     why: String,
-    was_open: bool,
+    told_ready: bool,
 }
 
 impl Execution {
@@ -94,7 +93,7 @@ impl Execution {
             genesis_hash,
             recent: BTreeMap::new(),
             why: "the node is starting".to_owned(),
-            was_open: false,
+            told_ready: false,
         }
     }
 
@@ -114,7 +113,7 @@ impl Execution {
                 self.recent.pop_first();
             }
         }
-        if matches!(self.state, State::Open) {
+        if matches!(self.state, State::Ready) {
             self.state = State::Importing {
                 executed: before,
                 sent: false,
@@ -124,18 +123,13 @@ impl Execution {
     }
 
     /// Whether the client has confirmed our decided head.
-    pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
-    }
-
-    /// Why the gate is as it is, for a person.
-    pub fn why(&self) -> &str {
-        &self.why
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready)
     }
 
     /// Some other call found the client away or behind: look again.
     pub fn doubt(&mut self, now: Nanos, why: String, wants: &mut Vec<Want>) {
-        if matches!(self.state, State::Open) {
+        if matches!(self.state, State::Ready) {
             self.wait(now, why, wants);
         }
     }
@@ -335,13 +329,13 @@ impl Execution {
         };
         self.recent.retain(|height, _| *height > executed);
         if executed >= self.head {
-            self.state = State::Open;
+            self.state = State::Ready;
             // Told once, and read at every height from here on: so it names none.
             self.why = "the execution client follows our head".to_owned();
-            if !self.was_open {
-                self.was_open = true;
-                wants.push(Want::Gate {
-                    open: true,
+            if !self.told_ready {
+                self.told_ready = true;
+                wants.push(Want::Readiness {
+                    ready: true,
                     why: self.why.clone(),
                 });
             }
@@ -364,10 +358,10 @@ impl Execution {
     }
 
     fn close(&mut self, why: String, wants: &mut Vec<Want>) {
-        if self.was_open || self.why != why {
-            self.was_open = false;
+        if self.told_ready || self.why != why {
+            self.told_ready = false;
             self.why.clone_from(&why);
-            wants.push(Want::Gate { open: false, why });
+            wants.push(Want::Readiness { ready: false, why });
         }
     }
 }

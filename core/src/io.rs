@@ -81,10 +81,10 @@ pub enum Event {
         /// How long.
         took: Nanos,
     },
-    /// The gate to the execution client opened or closed, and why.
-    Gate {
-        /// Open: we may propose and give first verdicts.
-        open: bool,
+    /// The execution client became ready, or is so no longer, and why.
+    Readiness {
+        /// Whether it confirms our head, so that we may propose and give first verdicts.
+        ready: bool,
         /// One line for the operator.
         why: String,
     },

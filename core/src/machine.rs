@@ -238,8 +238,8 @@ impl Core {
     }
 
     /// Whether the execution client has confirmed our head.
-    pub fn is_execution_open(&self) -> bool {
-        self.execution.is_open()
+    pub fn is_execution_ready(&self) -> bool {
+        self.execution.is_ready()
     }
 
     /// Whether the core asked to be stopped.
@@ -383,7 +383,7 @@ impl Core {
             match want {
                 Want::Call(call) => self.engine(call),
                 Want::Load(height) => self.store(StoreRequest::Load { height }),
-                Want::Gate { open, why } => self.event(Event::Gate { open, why }),
+                Want::Readiness { ready, why } => self.event(Event::Readiness { ready, why }),
                 Want::Executed(height) => self.event(Event::Executed { height }),
                 Want::Imported(height) => {
                     if height == self.head.height {

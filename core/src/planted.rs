@@ -10,7 +10,7 @@ use crate::values::{KnownValue, Values};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Planted {
     /// Propose and judge though the execution client has not confirmed the head.
-    SkipGate,
+    SkipReadiness,
     /// Accept a block whose blob gas is not that of its commitments.
     WrongBlobCount,
     /// Look a value's bytes up by round instead of by id.

@@ -43,7 +43,7 @@ impl Machine for Core {
             self.timers.deadline(),
             self.phase_deadline(),
             self.values_deadline(),
-            self.proposer.deadline().filter(|_| self.execution.is_open()),
+            self.proposer.deadline().filter(|_| self.execution.is_ready()),
             self.execution.deadline(),
             self.catch_up_deadline(),
             self.tell_deadline(),

@@ -32,7 +32,7 @@ impl Core {
 
     /// Whether we would begin the first height now, if it were for us alone.
     pub(super) fn is_ready(&self) -> bool {
-        self.head.height > Height::GENESIS || self.execution.is_open()
+        self.head.height > Height::GENESIS || self.execution.is_ready()
     }
 
     /// Whether nobody has to be waited for any more; asked when the others were heard.

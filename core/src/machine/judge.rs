@@ -70,9 +70,9 @@ impl Core {
 
     fn judge(&mut self, key: ValueKey) {
         let (now, parent, unix_ns) = (self.now, self.parent(), self.unix_ns());
-        let open = self.execution.is_open();
+        let ready = self.execution.is_ready();
         #[cfg(feature = "planted")]
-        let open = open || self.config.plants(crate::Planted::SkipGate);
+        let ready = ready || self.config.plants(crate::Planted::SkipReadiness);
         let Some(value) = self.values.get_mut(&key) else { return };
         if value.judgement == Judgement::Executed && value.is_stored() {
             return self.acquit(key);
@@ -90,7 +90,7 @@ impl Core {
         if let Err(broken) = kept {
             return self.condemn(key, broken.to_string(), Fault::Rule);
         }
-        if !open {
+        if !ready {
             // The gate's opening looks again.
             return;
         }

@@ -33,10 +33,10 @@ impl Core {
         if !timely {
             return self.proposer.give_up();
         }
-        let open = self.execution.is_open();
+        let ready = self.execution.is_ready();
         #[cfg(feature = "planted")]
-        let open = open || self.config.plants(crate::Planted::SkipGate);
-        if !open || self.proposer.deadline().is_some_and(|at| at > self.now) {
+        let ready = ready || self.config.plants(crate::Planted::SkipReadiness);
+        if !ready || self.proposer.deadline().is_some_and(|at| at > self.now) {
             return;
         }
         match self.proposer.chosen(height, round) {

@@ -26,7 +26,7 @@ const NAMED_MAX: usize = 4;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Cause {
     Clock,
-    Gate,
+    Execution,
     Peers,
     Disk,
     Start,
@@ -244,9 +244,9 @@ impl Core {
                         set.total_power()
                     );
                     (Cause::Peers, format!("{what}; {round}"))
-                } else if !self.execution.is_open() {
+                } else if !self.execution.is_ready() {
                     let what = format!("the execution client has not confirmed block {} yet", self.head.height);
-                    (Cause::Gate, format!("{what}; {round}"))
+                    (Cause::Execution, format!("{what}; {round}"))
                 } else {
                     (Cause::Votes, round)
                 }

@@ -278,18 +278,18 @@ fn log(event: &Event, said: &mut Said) {
         Event::Stage { key, stage, took } => {
             tracing::debug!(value = %key, stage = stage.name(), ms = took.0 / 1_000_000, "stage");
         }
-        Event::Gate { open: true, why } => {
+        Event::Readiness { ready: true, why } => {
             said.gate_opened = true;
             tracing::info!(why, "gate to the execution client is open");
         }
         // The client may be starting as we are. If that lasts, the height that does not move is a warning.
-        Event::Gate { open: false, why } if !said.gate_opened => {
+        Event::Readiness { ready: false, why } if !said.gate_opened => {
             tracing::info!(why, "gate to the execution client is not open yet");
         }
-        Event::Gate { open: false, why } if said.is_news(why) => {
+        Event::Readiness { ready: false, why } if said.is_news(why) => {
             tracing::warn!(why, "gate to the execution client is closed");
         }
-        Event::Gate { open: false, why } => tracing::debug!(why, "gate to the execution client is closed"),
+        Event::Readiness { ready: false, why } => tracing::debug!(why, "gate to the execution client is closed"),
         Event::Executed { height } => tracing::debug!(%height, "execution client has imported"),
         Event::InvalidValue {
             key,

@@ -274,6 +274,8 @@ fn describe(event: &CoreEvent) -> String {
             "decided {}/{} {:?} blobs {blobs} origin round {origin_round} synced {synced}",
             certificate.height, certificate.round, certificate.value_id
         ),
+        // In the words of earlier traces, so that their hashes stay comparable.
+        CoreEvent::Readiness { ready, why } => format!("Gate {{ open: {ready}, why: {why:?} }}"),
         other => format!("{other:?}"),
     }
 }

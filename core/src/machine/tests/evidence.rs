@@ -71,7 +71,7 @@ fn a_proposal_beside_itself_is_no_evidence() {
     let height = world.head(0).next();
     let begun = |world: &World| {
         let core = world.nodes[0].core.as_ref();
-        core.is_some_and(|core| core.round() == Some(Round(0)) && core.is_execution_open())
+        core.is_some_and(|core| core.round() == Some(Round(0)) && core.is_execution_ready())
     };
     assert!(world.run(MINUTE, begun));
     // Two proposals for one round, both judged; the client of node 0 is mistaken about the first.
