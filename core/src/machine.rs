@@ -15,12 +15,12 @@ mod dispatch;
 mod gather;
 mod heights;
 mod judge;
-pub(crate) mod messages;
+mod messages;
 mod offers;
 mod propose;
 mod search;
 mod stall;
-pub(crate) mod tell;
+mod tell;
 #[cfg(test)]
 mod tests;
 
@@ -40,9 +40,9 @@ use crate::early::Early;
 use crate::execution::{Execution, Want};
 use crate::gate::Gate;
 use crate::guard::Guard;
+use crate::held::Held;
 use crate::host::ConsensusHost;
 use crate::io::{Event, Input, Output};
-use crate::load::Load;
 use crate::log::LogRecord;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
@@ -248,9 +248,9 @@ impl Core {
     }
 
     /// What is held in memory that peers can make more of.
-    pub fn load(&self) -> Load {
+    pub fn held(&self) -> Held {
         let again = |parked: &&Parked| matches!(parked, Parked::Send(Recipients::One(_), _));
-        Load {
+        Held {
             values: self.values.len(),
             payloads: self.values.payloads_len(),
             proposals: self.contest.proposals.len(),

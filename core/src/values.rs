@@ -12,6 +12,9 @@ use ultramarine_types::{Height, Init, Nanos, PeerId, Round, ValueId, ValueKey};
 /// Rounds behind ours whose values are kept for the proposal's sake alone.
 pub const ROUNDS_KEPT: u32 = 4;
 
+/// Senders remembered of a named value: enough to ask for its bytes.
+const NAMERS_MAX: usize = 8;
+
 /// Whether a round is long past in another one.
 pub fn is_past(of: Round, now: Round) -> bool {
     of.0.saturating_add(ROUNDS_KEPT) < now.0
@@ -94,6 +97,17 @@ impl KnownValue {
     /// Whether its bytes are durable.
     pub fn is_stored(&self) -> bool {
         self.stored.is_some()
+    }
+
+    /// A peer sent a message that names it.
+    pub fn note_namer(&mut self, peer: PeerId) {
+        if self.namers.contains(&peer) {
+            return;
+        }
+        if self.namers.len() >= NAMERS_MAX {
+            self.namers.remove(0);
+        }
+        self.namers.push(peer);
     }
 
     /// Whether every round that speaks for it is long past.

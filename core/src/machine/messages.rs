@@ -12,14 +12,10 @@ use super::{Core, Phase};
 use crate::certificate::{self, CertificateError};
 use crate::convert;
 use crate::guard::{Signed, SignedKind};
+use crate::held::ROUNDS_AHEAD;
 use crate::io::Event;
 use crate::stop::{ForeignSignature, Stop};
 use crate::values;
-
-/// Rounds ahead of ours whose votes and proposals consensus takes; its own bound.
-pub(crate) const ROUNDS_AHEAD: u32 = 10;
-/// Senders remembered per named value: enough to ask for its bytes.
-const NAMERS_MAX: usize = 8;
 
 impl Core {
     pub(super) fn on_message(&mut self, peer: PeerId, message: ConsensusMessage) {
@@ -160,13 +156,8 @@ impl Core {
         if first && value.valid_at.is_none() && value.first_seen.is_none() {
             value.first_seen = Some(now);
         }
-        if let Some(peer) = peer
-            && !value.namers.contains(&peer)
-        {
-            if value.namers.len() >= NAMERS_MAX {
-                value.namers.remove(0);
-            }
-            value.namers.push(peer);
+        if let Some(peer) = peer {
+            value.note_namer(peer);
         }
     }
 

@@ -8,6 +8,7 @@ use ultramarine_types::network::{ClockReading, NetCommand, Recipients, Status};
 use ultramarine_types::{ConsensusMessage, Height, Nanos, PeerId, limits};
 
 use super::{Core, Parked, Phase};
+use crate::held::RESENDS_WAITING_MAX;
 
 /// In a round that lasts longer than this, messages may have been lost.
 const STUCK: Nanos = Nanos::from_millis(500);
@@ -15,8 +16,10 @@ const STUCK: Nanos = Nanos::from_millis(500);
 /// come. Whoever has them hands them on, so a few turns reach everybody, while a network of hundreds that is stuck is not
 /// drowned in copies.
 const VOTES_OF_ALL_TO: usize = 8;
-/// While so many wait for the log, nothing is sent again: a slow disk must not pile up what statuses ask for.
-pub(crate) const RESENDS_WAITING_MAX: usize = 1024;
+const _: () = assert!(
+    STUCK.0 < limits::STATUS_INTERVAL.0,
+    "every status of a stuck peer is answered"
+);
 
 impl Core {
     /// Sends our status to everybody whom it is news to.

@@ -3,7 +3,7 @@
 mod catchup;
 mod client;
 mod evidence;
-mod load;
+mod held;
 mod messages;
 mod offers;
 mod payload;

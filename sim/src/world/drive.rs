@@ -205,9 +205,9 @@ impl World {
         let node = &self.nodes[index];
         let Some(core) = &node.core else { return };
         let forgotten = forgetting::checked(core.head(), core.lowest_value(), node.join.lowest_value());
-        let load = self.checks.bounds.core_load(core, self.config.validators);
+        let held = self.checks.bounds.core_held(core, self.config.validators);
         self.note(index, forgotten);
-        self.note(index, load);
+        self.note(index, held);
     }
 
     fn plan_wake(&mut self, index: usize) {
