@@ -7,7 +7,7 @@ use malachitebft_core_types as malachite;
 use malachitebft_core_types::{NilOrVal, Round as MRound, SignedProposal, SignedVote, VoteType};
 use ultramarine_types::consensus::{CertificateSignature, RoundCertificateKind, RoundSignature};
 use ultramarine_types::{
-    Address, CommitCertificate, PolkaCertificate, Proposal, Round, RoundCertificate, Signature, ValueId, Vote, VoteKind,
+    CommitCertificate, PolkaCertificate, Proposal, Round, RoundCertificate, Signature, ValueId, Vote, VoteKind,
 };
 
 use crate::context::{Ctx, CtxAddress, CtxHeight, CtxProposal, CtxValue, CtxVote};
@@ -208,9 +208,4 @@ pub fn round_certificate_from(certificate: &malachite::RoundCertificate<Ctx>) ->
             })
             .collect(),
     }
-}
-
-/// Address helper for callers that hold ours.
-pub fn address_to(address: Address) -> CtxAddress {
-    CtxAddress(address)
 }

@@ -68,11 +68,6 @@ impl Early {
     pub fn len(&self) -> usize {
         self.messages.len()
     }
-
-    /// Whether none is kept.
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
 }
 
 #[cfg(test)]

@@ -26,32 +26,32 @@
     deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)
 )]
 
-pub mod admission;
-pub mod boot;
+mod admission;
+mod boot;
 pub mod certificate;
 pub mod clocks;
-pub mod config;
-pub mod context;
-pub mod convert;
-pub mod early;
-pub mod execution;
-pub mod gate;
-pub mod guard;
+mod config;
+mod context;
+mod convert;
+mod early;
+mod execution;
+mod gate;
+mod guard;
 pub mod held;
-pub mod host;
+mod host;
 pub mod io;
 pub mod log;
-pub mod machine;
-pub mod peers;
+mod machine;
+mod peers;
 #[cfg(feature = "planted")]
-pub mod planted;
-pub mod proposal;
-pub mod rules;
+mod planted;
+mod proposal;
+mod rules;
 pub mod signing;
-pub mod stop;
-pub mod sync;
-pub mod timers;
-pub mod values;
+mod stop;
+mod sync;
+mod timers;
+mod values;
 
 pub use crate::config::CoreConfig;
 pub use crate::io::{Event, Input, Output};

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ultramarine_types::storage::{Blobs, Tag};
+use ultramarine_types::storage::Blobs;
 use ultramarine_types::{Height, Init, Nanos, PeerId, Round, ValueId, ValueKey};
 
 /// Rounds behind ours whose values are kept for the proposal's sake alone.
@@ -43,15 +43,6 @@ pub enum Judgement {
     Invalid(String),
 }
 
-/// A value's bytes, durable.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    /// How it came.
-    pub tag: Tag,
-    /// Whether its blobs are there.
-    pub blobs: Blobs,
-}
-
 /// A search for the missing bytes of a value.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
@@ -75,8 +66,8 @@ pub struct KnownValue {
     /// Its payload, from when it is whole, which may be before its blobs are; dropped when it was judged and newer
     /// rounds crowd.
     pub payload: Option<Bytes>,
-    /// Once durable.
-    pub stored: Option<Stored>,
+    /// Once its bytes are durable: whether its blobs are among them.
+    pub stored: Option<Blobs>,
     /// How it was judged.
     pub judgement: Judgement,
     /// When it became `Valid` here.
@@ -235,10 +226,5 @@ impl Values {
     /// How many are known.
     pub fn len(&self) -> usize {
         self.values.len()
-    }
-
-    /// Whether none is known.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
     }
 }

@@ -14,7 +14,6 @@ use crate::context::Ctx;
 use crate::guard::{Signed, SignedKind};
 use crate::log::LogRecord;
 use crate::stop::{ImpossibleState, Stop};
-use crate::values::Stored;
 
 impl Core {
     /// The first input: what the data directory holds.
@@ -80,16 +79,12 @@ impl Core {
             // Of a height past retention; without its certificate it is nothing. Both come again.
             return;
         }
-        let stored = Stored {
-            tag,
-            blobs: Blobs::Held,
-        };
         let ours = init.metadata.origin_proposer == self.address && tag == Tag::Proposed;
         let round = init.metadata.origin_round;
         let value = self.values.entry(key);
         value.init = Some(init);
         value.payload = Some(payload);
-        value.stored = Some(stored);
+        value.stored = Some(Blobs::Held);
         if ours && self.signer.is_some() {
             self.remember_choice(key, round, false);
             if let Some(progress) = self.proposer.progress(&key) {

@@ -210,7 +210,7 @@ impl Core {
         let Some((init, blobs)) = self
             .values
             .get(&key)
-            .and_then(|value| Some((value.init.clone()?, value.stored.as_ref()?.blobs)))
+            .and_then(|value| Some((value.init.clone()?, value.stored?)))
         else {
             return self.stop(Stop::State(ImpossibleState::BytesMissing { key }));
         };

@@ -13,7 +13,7 @@ use crate::admission;
 use crate::certificate;
 use crate::guard::{Signed, SignedKind};
 use crate::stop::{DecidedFault, Stop};
-use crate::values::{self, Stored};
+use crate::values;
 
 impl Core {
     pub(super) fn on_offer(
@@ -203,7 +203,7 @@ impl Core {
         let first = value.stored.is_none();
         value.init = Some(init);
         value.payload = Some(payload);
-        value.stored = Some(Stored { tag, blobs });
+        value.stored = Some(blobs);
         value.search = None;
         value.streams.clear();
         if first
