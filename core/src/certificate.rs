@@ -184,6 +184,7 @@ impl<'a> Tally<'a> {
         }
         // Distinct members only, and the whole set's power fits: the sum cannot pass it.
         self.power = self.power.saturating_add(validator.power);
+        assert!(self.power <= self.set.total_power(), "a member was counted twice");
         Ok(())
     }
 

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use ultramarine_types::network::{ClockReading, Echo};
-use ultramarine_types::{Address, Nanos, ValidatorSet};
+use ultramarine_types::{Address, Nanos, ValidatorSet, limits};
 
 /// Measurements kept of a peer; the one with the shortest way counts.
 const SAMPLES_MAX: usize = 8;
@@ -35,6 +35,15 @@ const SLACK_NS: u64 = 500_000_000;
 const LOOKS: u32 = 3;
 /// One line about a validator's clock in this time: who swings it to and fro must not fill the log.
 const LINE: Nanos = Nanos::from_millis(60_000);
+
+const _: () = assert!(SLACK_NS < OFF_NS, "a grade that was reached can be left");
+const _: () = assert!(OFF_NS < WRONG_NS - SLACK_NS, "each grade has its own offsets");
+const _: () = assert!(NEWS_NS < OFF_NS, "an offset is news before it is a warning");
+const _: () = assert!(
+    WRONG_NS <= limits::TIMESTAMP_AHEAD_SECONDS * 1_000_000_000 / 3,
+    "people hear of it in time"
+);
+const _: () = assert!(WAY_MAX.0 < FRESH.0, "a measurement outlives its way");
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
@@ -100,6 +109,20 @@ impl PeerClock {
     pub fn ahead_ns(&self, now: Nanos) -> Option<i64> {
         let fresh = self.samples.iter().filter(|sample| now.since(sample.at) <= FRESH);
         fresh.min_by_key(|sample| sample.way).map(|sample| sample.ahead_ns)
+    }
+
+    /// Asserts that the measurements kept are few, quick, in order of time, and of the same two clocks.
+    pub fn check(&self) {
+        assert!(self.samples.len() <= SAMPLES_MAX, "too many measurements are kept");
+        let Some(newest) = self.samples.back() else { return };
+        for sample in &self.samples {
+            assert!(sample.way <= WAY_MAX, "a measurement is kept that took too long");
+            assert!(sample.at <= newest.at, "a measurement is newer than the newest");
+            assert!(
+                sample.agrees(newest),
+                "a measurement is kept of a clock that was set since"
+            );
+        }
     }
 
     /// Our wall clock was set forward by this much.
@@ -286,6 +309,30 @@ impl Clocks {
         news
     }
 
+    /// Asserts that no more clocks are watched than there are validators.
+    pub fn check(&self, validators: usize) {
+        assert!(self.peers.len() <= validators, "a stranger's clock is watched");
+        assert!(
+            self.peers_off <= self.peers.len(),
+            "more clocks are off than are watched"
+        );
+    }
+
+    /// Asserts that the clocks watched are validators', and that no grade is overdue.
+    pub fn check_whole(&self, set: &ValidatorSet) {
+        assert!(self.ours.looks < LOOKS, "our clock's grade is overdue");
+        for (validator, watched) in &self.peers {
+            assert!(
+                set.get(validator).is_some(),
+                "the clock of {validator} is watched, who is no validator"
+            );
+            assert!(
+                watched.steady.looks < LOOKS,
+                "the grade of {validator}'s clock is overdue"
+            );
+        }
+    }
+
     /// Validators heard of at the last look whose clocks are off.
     pub const fn peers_off(&self) -> usize {
         self.peers_off
@@ -318,6 +365,7 @@ fn median(set: &ValidatorSet, ours: &Address, ahead: &BTreeMap<Address, i64>) ->
         }
     }
     let (low, high) = (low?, high?);
+    assert!(low <= high, "the clocks are in order");
     Some(0.clamp(low, high))
 }
 

@@ -281,6 +281,44 @@ impl Execution {
         }
     }
 
+    /// Our newest decided height, and its block.
+    pub fn head(&self) -> (Height, Hash) {
+        (self.head, self.head_hash)
+    }
+
+    /// Asserts that the client is led to our head, never beyond, and that it is called ready only while it follows.
+    pub fn check(&self) {
+        match &self.state {
+            State::Idle | State::Asking | State::Waiting { .. } => {}
+            State::Probing { head, .. } => assert!(*head <= self.head, "the client is asked about a head to come"),
+            State::Searching { at, stride, .. } => {
+                assert!(*at <= self.head, "a block to come is searched for");
+                assert!(*stride > 0, "the search stands still");
+            }
+            State::Importing { executed, sent } => {
+                assert!(*sent, "the next block is neither loaded nor on its way");
+                assert!(*executed < self.head, "nothing is left to import");
+            }
+            State::Ready => assert!(self.told_ready, "the client is ready, and nobody was told"),
+        }
+        assert!(
+            !self.told_ready || matches!(self.state, State::Ready | State::Importing { .. }),
+            "the client does not follow our head, and nobody was told"
+        );
+        assert!(self.recent.len() <= RECENT_MAX, "too many payloads are kept in memory");
+    }
+
+    /// Asserts that the payloads in memory are of decided heights.
+    pub fn check_whole(&self) {
+        for (height, (init, _)) in &self.recent {
+            assert!(
+                *height <= self.head,
+                "a payload of height {height} is kept, which is not decided"
+            );
+            assert_eq!(init.metadata.height, *height, "a payload stands at another height");
+        }
+    }
+
     fn probe(&mut self, wants: &mut Vec<Want>) {
         self.state = State::Probing {
             head: self.head,

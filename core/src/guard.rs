@@ -118,7 +118,13 @@ impl Guard {
                 watermark: self.watermark,
             });
         }
-        self.learn(height, round, kind, signed)
+        self.learn(height, round, kind, signed)?;
+        assert_eq!(
+            self.get(height, round, kind),
+            Some(&signed),
+            "what may be signed is on record first"
+        );
+        Ok(())
     }
 
     /// What is on record there.
@@ -134,6 +140,17 @@ impl Guard {
     /// Nothing at or below this is ever signed.
     pub fn watermark(&self) -> Height {
         self.watermark
+    }
+
+    /// Asserts that the watermark covers the head, and that nothing is kept of heights that are decided.
+    pub fn check(&self, head: Height) {
+        assert!(self.watermark >= head, "a decided height may be signed at");
+        if let Some(((lowest, ..), _)) = self.signed.first_key_value() {
+            assert!(
+                *lowest > head,
+                "a signature at height {lowest} is kept, which is decided"
+            );
+        }
     }
 
     /// A height was committed: the watermark covers it and its records may go.

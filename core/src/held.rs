@@ -81,7 +81,7 @@ impl Ceilings {
             values: offered + named + rounds + later,
             payloads: recent + rounds + later,
             proposals,
-            early: early::ROUNDS as usize * (2 * validators + 3),
+            early: early::messages_max(validators),
             resends: RESENDS_WAITING_MAX + batch,
         })
     }

@@ -148,6 +148,7 @@ impl ConsensusHost {
 
     /// Starts a height; `enabled`: we sign at it.
     pub fn start(&mut self, height: Height, enabled: bool, hands: &mut Hands<'_>) -> (Vec<Intent>, Option<Stop>) {
+        assert!(height > self.height(), "heights are started once, in order");
         self.state.params.enabled = enabled;
         let input = Input::StartHeight(
             CtxHeight(height),
@@ -156,7 +157,9 @@ impl ConsensusHost {
             None,
             VoteExtensionPolicy::Disabled,
         );
-        self.process(input, hands)
+        let done = self.process(input, hands);
+        assert_eq!(self.height(), height, "consensus is at the height that was started");
+        done
     }
 
     /// Tells Malachite that the inputs which follow are its own log.

@@ -255,8 +255,13 @@ impl LogRecord {
                 out.extend_from_slice(&polka.height.0.to_le_bytes());
                 out.extend_from_slice(&polka.round.0.to_le_bytes());
                 out.extend_from_slice(&polka.value_id.0);
-                let count =
-                    u32::try_from(polka.signatures.len()).expect("a verified certificate has one entry a member");
+                let count = polka.signatures.len();
+                // The reader refuses a longer list.
+                assert!(
+                    count <= limits::VALIDATORS_MAX,
+                    "a verified certificate has one entry a member"
+                );
+                let count = u32::try_from(count).expect("there are few validators");
                 out.extend_from_slice(&count.to_le_bytes());
                 for signed in &polka.signatures {
                     out.extend_from_slice(&signed.address.0);

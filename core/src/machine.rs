@@ -8,6 +8,7 @@
 
 mod boot;
 mod catchup;
+mod check;
 mod clock;
 mod consensus;
 mod contest;
@@ -370,6 +371,10 @@ impl Core {
         if !self.contest.logging {
             return;
         }
+        assert!(
+            record.height().is_none_or(|height| height == self.current()),
+            "the log of a height has that height's records"
+        );
         let record = record.encode();
         if self.contest.replayed.contains(&record) {
             return;

@@ -189,6 +189,13 @@ impl Peers {
             .collect()
     }
 
+    /// Asserts that each peer's clock is measured as it should be.
+    pub fn check_whole(&self) {
+        for peer in self.peers.values() {
+            peer.clock.check();
+        }
+    }
+
     fn statuses(&self) -> impl Iterator<Item = (&Peer, &Status)> {
         self.peers
             .values()

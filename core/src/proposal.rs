@@ -116,6 +116,41 @@ impl Proposer {
         self.progress.get_mut(key)
     }
 
+    /// Asserts that a value is wanted, built or kept for the current height alone.
+    pub fn check(&self, current: Height) {
+        if let Some((height, _)) = self.wanted {
+            assert_eq!(height, current, "a value is wanted for another height");
+        }
+        if let Some((height, ..)) = self.building {
+            assert_eq!(height, current, "a block is built for another height");
+        }
+        if let Some((height, _)) = &self.late {
+            assert_eq!(*height, current, "a block is kept for another height");
+        }
+    }
+
+    /// Asserts that choices are of heights above the head, and that each is durable before it is announced.
+    pub fn check_whole(&self, head: Height) {
+        for ((height, round), id) in &self.choices {
+            assert!(*height > head, "a choice outlived its height");
+            let key = ValueKey {
+                height: *height,
+                id: *id,
+            };
+            assert!(
+                self.progress.contains_key(&key),
+                "nothing is known of the choice for round {round}"
+            );
+        }
+        for (key, progress) in &self.progress {
+            assert!(key.height > head, "the progress of {key} outlived its height");
+            assert!(
+                !progress.announced || progress.logged && progress.stored,
+                "{key} was announced before it was durable"
+            );
+        }
+    }
+
     /// A height was committed.
     pub fn commit(&mut self, height: Height) {
         self.wanted = None;

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 use ultramarine_types::chain::address_of;
-use ultramarine_types::{Address, PublicKey, Signature, ValidatorSet};
+use ultramarine_types::{Address, PublicKey, Signature, ValidatorSet, limits};
 
 /// Signatures remembered between two heights: every vote of 256 validators in 16 rounds, twice.
 const MEMO_MAX: usize = 16_384;
+const _: () = assert!(MEMO_MAX == limits::VALIDATORS_MAX * 2 * 16 * 2);
 
 /// The validator's key.
 pub struct Signer {
@@ -95,6 +96,11 @@ impl SignatureVerifier {
     /// Records a signature of our own as verified.
     pub fn trust(&mut self, key: &PublicKey, message: &[u8], signature: &Signature) {
         self.remember(memo_key(key, message, signature));
+    }
+
+    /// Asserts that no more signatures are remembered than the memo may hold.
+    pub fn check(&self) {
+        assert!(self.memo.len() <= MEMO_MAX, "the memo outgrew its bound");
     }
 
     /// Forgets all signatures; called when a height ends.

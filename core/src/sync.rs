@@ -57,6 +57,15 @@ pub struct Sync {
 /// Claimed tips whose certificates are asked for at one time.
 const TIPS_AT_ONCE: usize = 3;
 
+const _: () = assert!(
+    limits::SYNC_HEIGHTS_IN_FLIGHT >= 2,
+    "one peer that is slow does not hold up the others"
+);
+const _: () = assert!(
+    TIPS_AT_ONCE < limits::SYNC_HEIGHTS_IN_FLIGHT,
+    "claimed tips leave room for heights"
+);
+
 impl Sync {
     /// Nothing under way.
     pub fn new(limits: &Limits, retention_min: u64) -> Self {
@@ -226,6 +235,47 @@ impl Sync {
             self.failed(now, *height, flight.peer);
         }
         late
+    }
+
+    /// Asserts that requests, certificates and what to avoid are of heights above the head.
+    pub fn check(&self, head: Height) {
+        if let Some((lowest, _)) = self.flights.first_key_value() {
+            assert!(*lowest > head, "height {lowest} is asked for, which is decided");
+        }
+        if let Some(((lowest, _), _)) = self.avoid.first_key_value() {
+            assert!(*lowest > head, "a peer is avoided at height {lowest}, which is decided");
+        }
+        if let Some((lowest, _)) = self.certificates.first_key_value() {
+            assert!(
+                *lowest > head,
+                "a certificate of height {lowest} is kept, which is decided"
+            );
+        }
+        if let Some((highest, _)) = self.certificates.last_key_value() {
+            assert!(
+                *highest <= self.certified_tip,
+                "the certified tip is below a certificate"
+            );
+        }
+    }
+
+    /// Asserts that only connected peers are asked or remembered, and that each certificate stands at its height.
+    pub fn check_whole(&self, peers: &Peers) {
+        for (height, flight) in &self.flights {
+            assert!(
+                peers.get(&flight.peer).is_some(),
+                "height {height} is asked of a peer that is gone"
+            );
+        }
+        for peer in self.failures.keys() {
+            assert!(
+                peers.get(peer).is_some(),
+                "the failures of {peer} outlived its connection"
+            );
+        }
+        for (height, certificate) in &self.certificates {
+            assert_eq!(certificate.height, *height, "a certificate stands at another height");
+        }
     }
 
     /// A height was committed.

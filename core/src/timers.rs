@@ -35,9 +35,11 @@ impl Durations {
         let propose = limits.propose_timeout();
         // The bytes of the largest block once more at 100 MB/s, for nodes whose verdict comes late.
         let late = Nanos::from_millis(limits.block_blob_bytes() as u64 / 100_000);
+        let propose_away = Nanos::from_millis(100);
+        assert!(propose_away < propose, "a proposer that is away is given less time");
         Self {
             propose,
-            propose_away: Nanos::from_millis(100),
+            propose_away,
             prevote: Nanos::from_millis(400) + late,
             precommit: Nanos::from_millis(200),
             rebroadcast: Nanos::from_millis(1_000),
@@ -118,6 +120,13 @@ impl Timers {
             generation: self.generation,
             timeout,
         })
+    }
+
+    /// Asserts that each timer stands under its own name.
+    pub fn check_whole(&self) {
+        for (running, (_, timeout)) in &self.running {
+            assert_eq!(*running, name(*timeout), "a timer under another's name");
+        }
     }
 
     /// Whether a fired timer still counts.

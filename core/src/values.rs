@@ -101,6 +101,51 @@ impl KnownValue {
         self.namers.push(peer);
     }
 
+    fn check(&self, key: &ValueKey) {
+        if let Some(init) = &self.init {
+            assert_eq!(init.metadata.height, key.height, "{key} has metadata of another height");
+        }
+        let has_bytes = self.init.is_some() && self.payload.is_some();
+        let is_judged = match &self.judgement {
+            Judgement::Open | Judgement::Invalid(_) => true,
+            Judgement::Executing { .. } | Judgement::Executed => has_bytes,
+            Judgement::Inspecting | Judgement::Vouched => has_bytes && self.is_stored(),
+            Judgement::Valid => self.init.is_some() && self.valid_at.is_some(),
+        };
+        assert!(is_judged, "{key} is {:?} without what that takes", self.judgement);
+        assert!(
+            self.retry_at.is_none() || self.judgement == Judgement::Open,
+            "{key} is to be judged again though it was judged"
+        );
+        if self.is_stored() {
+            assert!(self.init.is_some(), "{key} is stored without its metadata");
+            assert!(
+                self.streams.is_empty(),
+                "{key} is stored, and a stream of it is awaited"
+            );
+            assert!(self.search.is_none(), "{key} is stored, and searched for");
+            assert!(
+                self.payload.is_some() || self.judgement == Judgement::Valid,
+                "{key} lost its payload before it was judged"
+            );
+        }
+        if !self.streams.is_empty() {
+            assert!(
+                self.init.is_some(),
+                "a stream of {key} was admitted without its metadata"
+            );
+            assert!(self.first_seen.is_some(), "a stream of {key} was admitted at no time");
+        }
+        if let Some(asked) = self.search.as_ref().and_then(|search| search.asked) {
+            let is_noted = self.search.as_ref().is_some_and(|search| search.tried.contains(&asked));
+            assert!(is_noted, "a peer that was asked for {key} may be asked again");
+        }
+        assert!(
+            self.namers.len() <= NAMERS_MAX,
+            "too many peers are remembered that named {key}"
+        );
+    }
+
     /// Whether every round that speaks for it is long past.
     fn is_past(&self, now: Round) -> bool {
         let origin = self.init.as_ref().map(|init| init.metadata.origin_round);
@@ -204,6 +249,20 @@ impl Values {
             }
             value.polka || kept(&key.id)
         });
+    }
+
+    /// Asserts that every value is above the head.
+    pub fn check(&self, head: Height) {
+        if let Some(lowest) = self.lowest() {
+            assert!(lowest > head, "a value of height {lowest} outlived its height");
+        }
+    }
+
+    /// Asserts that what is known of each value fits together.
+    pub fn check_whole(&self) {
+        for (key, value) in &self.values {
+            value.check(key);
+        }
     }
 
     /// How many have their payloads in memory.

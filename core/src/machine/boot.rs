@@ -72,7 +72,7 @@ impl Core {
             payload,
             blobs,
         } = assembly;
-        if key.height <= self.head.height {
+        if key.height <= self.head.height || key.height != init.metadata.height {
             return;
         }
         if blobs.len() != init.metadata.commitments.len() {

@@ -1,7 +1,7 @@
 //! This file knows what lasts as long as one height: a commit replaces it whole, so nothing of it can be forgotten.
 //!
 //! Keeps:
-//! - what is sent again is of the current height: proposals, and votes of ours;
+//! - what is sent again are proposals of the current height, and votes of ours up to it;
 //! - nothing waits for consensus once an input was handled;
 //! - a decision is on its way exactly while the height is committing;
 //! - records go to the log only while consensus runs or its decision is on the way;
@@ -14,7 +14,7 @@ use malachitebft_core_consensus::Input as Told;
 use ultramarine_types::storage::Decision;
 use ultramarine_types::{Address, ConsensusMessage, Height, Nanos, Proposal, Round, ValueId, ValueKey};
 
-use super::{Core, Phase};
+use super::Phase;
 use crate::context::Ctx;
 
 /// What lasts as long as one height.
@@ -82,16 +82,16 @@ impl Contest {
             );
         }
         for message in &self.published {
-            assert_eq!(message.height(), current, "a message of another height was published");
             let may_be = match message {
-                ConsensusMessage::Vote(vote) => vote.voter == *ours,
+                // A rebroadcast that is due between two heights repeats our vote of the one before.
+                ConsensusMessage::Vote(vote) => vote.voter == *ours && vote.height <= current,
                 // A validator that locks on a value publishes its proposal, even if another made that.
                 ConsensusMessage::Proposal(proposal) => {
-                    self.proposals.contains_key(&(proposal.round, proposal.value_id))
+                    proposal.height == current && self.proposals.contains_key(&(proposal.round, proposal.value_id))
                 }
                 ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => false,
             };
-            assert!(may_be, "a message that is not ours to send again: {message:?}");
+            assert!(may_be, "a message that is not to be sent again: {message:?}");
         }
         if let Some(decision) = &self.decision {
             assert_eq!(decision.certificate.height, current, "a decision of another height");

@@ -33,6 +33,7 @@ impl Machine for Core {
         }
         self.settle();
         self.flush(out);
+        self.check();
     }
 
     fn deadline(&self) -> Option<Nanos> {
@@ -69,6 +70,7 @@ impl Machine for Core {
         self.want(wants);
         self.settle();
         self.flush(out);
+        self.check();
     }
 }
 
@@ -116,6 +118,7 @@ impl Core {
             } => self.on_stored(key, init, payload, tag, blobs),
             StoreReply::Refused { key, reason } => self.on_refused(key, &reason),
             StoreReply::LogDurable { lsn } => {
+                assert!(lsn <= self.lsn, "the store makes durable only what was appended");
                 for parked in self.gate.open(lsn) {
                     self.release(parked);
                 }

@@ -24,6 +24,22 @@ pub(super) struct Gather {
     quorum_at: Option<Nanos>,
 }
 
+const _: () = assert!(
+    FOR_THE_REST.0 < LONGEST.0,
+    "a quorum waits for the rest within the longest wait"
+);
+
+impl Gather {
+    /// Asserts that the wait and its parts fit each other.
+    pub(super) fn check(&self) {
+        assert!(!self.is_due || self.until.is_none(), "a wait that has begun is due");
+        assert!(
+            self.quorum_at.is_none() || self.until.is_some(),
+            "a quorum is waited with outside the wait"
+        );
+    }
+}
+
 impl Core {
     /// The process has started.
     pub(super) fn begin_gathering(&mut self) {

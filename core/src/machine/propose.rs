@@ -137,6 +137,7 @@ impl Core {
         // The driver answers only after `newPayload` said `VALID`.
         value.judgement = Judgement::Valid;
         value.valid_at = Some(now);
+        value.retry_at = None;
         self.proposer.choose(height, round, key.id).relogged = true;
         self.store(StoreRequest::Put {
             assembly,

@@ -13,6 +13,11 @@ const GRACE: Nanos = Nanos::from_millis(150);
 /// When everybody was asked, the turn begins again after this long.
 const TURN: Nanos = Nanos::from_millis(500);
 
+const _: () = assert!(
+    GRACE.0 < TURN.0,
+    "the first peer is asked sooner than all of them again"
+);
+
 impl Core {
     /// Asks for what is missing and due.
     pub(super) fn search(&mut self) {

@@ -49,7 +49,24 @@ pub(super) struct Stall {
     refused_line_at: Option<Nanos>,
 }
 
+const _: () = assert!(LINE_LEAST.0 < LINE.0, "news comes sooner than a repetition");
+const _: () = assert!(LOOK_MAX.0 > 1_000_000_000, "looks come once a second");
+const _: () = assert!(ROUNDS > 1, "a round that fails is no stall");
+
 impl Stall {
+    /// Asserts that what was told fits what is shown.
+    pub(super) fn check(&self, now: Nanos) {
+        assert!(self.looked_at <= now, "the last look is in the past");
+        assert!(
+            self.told.is_none() || self.is_shown,
+            "a line was told of a stall that is not shown"
+        );
+        assert!(
+            self.told.is_none() || self.line_at.is_some(),
+            "a line was told at no time"
+        );
+    }
+
     /// There is none any more; whether people saw one.
     fn end(&mut self) -> bool {
         self.told = None;

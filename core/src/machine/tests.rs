@@ -1,6 +1,7 @@
 //! Stories of four cores that no single part can tell.
 
 mod catchup;
+mod check;
 mod client;
 mod evidence;
 mod held;

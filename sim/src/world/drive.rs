@@ -204,6 +204,7 @@ impl World {
     fn check_memory(&mut self, index: usize) {
         let node = &self.nodes[index];
         let Some(core) = &node.core else { return };
+        core.check_whole();
         let forgotten = forgetting::checked(core.head(), core.lowest_value(), node.join.lowest_value());
         let held = self.checks.bounds.core_held(core, self.config.validators);
         self.note(index, forgotten);
