@@ -3,14 +3,16 @@
 //! | log | plan |
 //! |---|---|
 //! | none, of a decided height, or empty | nothing was signed above the head from this directory: listen first |
-//! | of the next height, and marked silent | another signs with our key, or did before a wipe: silent there |
-//! | of the next height, whole | listen, then replay it, once the bytes of every value it calls valid are back |
-//! | of the next height, damaged or missing | what we signed there is not known: silent there |
+//! | of the next height, and marked silent | another signs with our key, or we did before a wipe: silent there |
+//! | of the next height, whole | listen, then replay it, once the bytes of every value that it calls valid are back |
+//! | of the next height, damaged or missing | we do not know what we signed there: silent there |
 //! | above the next height | the head was lost: stop |
 //!
-//! Listening is short where nothing is wrong: it ends when every other validator was heard. It is what keeps a wiped
-//! validator, or one that was wiped and crashed again while it was still catching up, from signing at heights where
-//! it may have signed before. The head itself says nothing about that: it may have come by sync.
+//! If nothing is wrong, listening is short: it ends when every other validator was heard. It keeps a wiped validator
+//! from signing at heights where it may have signed before, even if it crashed again while it was catching up. The head
+//! itself says nothing about that: it may have come by sync.
+//!
+//! Keeps: every record that is read is of the log's own height.
 
 use std::collections::BTreeSet;
 
@@ -33,8 +35,8 @@ pub enum FirstHeight {
     Silent(&'static str),
 }
 
-/// Reads head and log. `silent_through`: up to there nothing is signed, whatever the log says. `Err`: the node must stop
-/// at once.
+/// Decides by head and log. Nothing is signed up to `silent_through`, whatever the log says. `Err` stops the node at
+/// once.
 pub fn plan(head: Height, log: Option<&RecoveredLog>, silent_through: Height) -> Result<FirstHeight, Stop> {
     let Some(log) = log else { return Ok(FirstHeight::Listen) };
     let next = head.next();
@@ -56,7 +58,7 @@ pub fn plan(head: Height, log: Option<&RecoveredLog>, silent_through: Height) ->
     }
 }
 
-/// Decodes the records of the log of `height`. Everything that is kept of them later is of that height.
+/// Decodes the records of the log of `height`, which must all be of that height.
 fn read(height: Height, records: &[Bytes]) -> Result<Vec<LogRecord>, ReplayFault> {
     let decode = |(index, bytes): (usize, &Bytes)| {
         let record = LogRecord::decode(bytes).map_err(|error| ReplayFault::Undecodable { index, height, error })?;
@@ -68,7 +70,7 @@ fn read(height: Height, records: &[Bytes]) -> Result<Vec<LogRecord>, ReplayFault
     records.iter().enumerate().map(decode).collect()
 }
 
-/// Teaches the guard everything the log says we signed.
+/// Teaches the guard everything that we signed, as the log says.
 pub fn teach(guard: &mut Guard, ours: &Address, records: &[LogRecord]) -> Result<(), Conflict> {
     for record in records {
         match record {
@@ -110,7 +112,7 @@ pub fn teach(guard: &mut Guard, ours: &Address, records: &[LogRecord]) -> Result
     Ok(())
 }
 
-/// The values whose bytes must be back before the log is replayed: those it calls valid.
+/// The values whose bytes must be back before the log is replayed: those that it calls valid.
 pub fn wanted(records: &[LogRecord]) -> BTreeSet<ValueId> {
     records
         .iter()

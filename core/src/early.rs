@@ -1,13 +1,15 @@
 //! This file knows how to keep verified messages of the next height until it starts.
 //!
-//! Malachite would buffer them itself, but unverified and in a queue that anybody can fill, losing the votes behind.
-//! Here there is one place per validator, kind and round, for one height and few rounds: it cannot overflow.
+//! Malachite would buffer them itself, but unverified, and in a queue that any peer can fill, so that later votes are
+//! lost. Here each validator has one place per kind and round, for one height and few rounds: it cannot overflow.
+//!
+//! Keeps: messages are of one height, no further than the next, and each stands in its own place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ultramarine_types::{Address, ConsensusMessage, Height, Round, VoteKind};
 
-/// Rounds of the next height that are kept; whoever is further ahead sends again when we get there.
+/// Rounds of the next height that are kept. A peer that is further ahead sends again when we get there.
 pub const ROUNDS: u32 = 4;
 
 /// The most that is kept: of each round two votes of each validator, a proposal and two certificates.
@@ -55,7 +57,7 @@ impl Early {
         self.messages.entry((message.round(), place)).or_insert(message);
     }
 
-    /// Who voted at `height` already, each once.
+    /// The validators that voted at `height` already, each once.
     pub fn voters(&self, height: Height) -> BTreeSet<Address> {
         if self.height != height {
             return BTreeSet::new();
@@ -67,7 +69,7 @@ impl Early {
         self.messages.keys().filter_map(voter).collect()
     }
 
-    /// Takes what was kept for `height`, by rounds, proposals first.
+    /// Takes the messages kept for `height`, by rounds, and in each round proposals first.
     pub fn take(&mut self, height: Height) -> Vec<ConsensusMessage> {
         if self.height != height {
             return Vec::new();
@@ -100,7 +102,6 @@ impl Early {
         }
     }
 
-    /// How many are kept.
     pub fn len(&self) -> usize {
         self.messages.len()
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            FCU(head) VALID                        new decision
-//!  Probing ───────────────────────────▶ Open ───────────────────────▶ Importing
+//!  Probing ───────────────────────────▶ Ready ──────────────────────▶ Importing
 //!     │ anything else                     ▲  caught up                    │  │ import VALID: next height
 //!     ▼                                   └───────────────────────────────┘  │
 //!  Asking (newest number) ─▶ Searching (FCU on a stored block, going back) ──┘ found
@@ -10,9 +10,15 @@
 //!     └──────────────── Waiting (retry) ◀────────────────────────────────────┘
 //! ```
 //!
-//! The gate is open in `Open` only: the client answered `VALID` on exactly our head. Every turn begins with
-//! `forkchoiceUpdated` on the head, before any `newPayload`: without a target a client that lags never catches up.
+//! The client is ready in `Ready` only: it answered `VALID` on exactly our head. Every turn begins with
+//! `forkchoiceUpdated` on the head, before any `newPayload`: a client that lags never catches up without a target.
 //! Nothing here waits for consensus, so a full restart with in-memory clients comes back by itself.
+//!
+//! Keeps:
+//! - the client is asked about blocks up to our head, never beyond it;
+//! - while something is left to import, the next block is being loaded or is on its way to the client;
+//! - people are told that the client is ready only while it follows our head;
+//! - payloads in memory are few, and of decided heights.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,25 +31,23 @@ use crate::stop::DecidedFault;
 
 /// Decided payloads kept in memory for the import; older ones are loaded from the store.
 const RECENT_MAX: usize = 8;
-/// How long to wait after an answer that closes the gate.
+/// How long to wait after an answer that helps no further.
 const RETRY: Nanos = Nanos::from_millis(500);
 
-/// What the import wants done.
+/// What the execution module wants done.
 #[derive(Clone, Debug)]
 pub enum Want {
-    /// Ask the client.
     Call(EngineCall),
     /// Load a decided height's payload.
     Load(Height),
-    /// The gate opened or closed.
+    /// The client became ready, or is so no longer.
     Readiness {
         ready: bool,
-        /// Why.
         why: String,
     },
     /// The client's head is our block of this height.
     Executed(Height),
-    /// A block was imported, so long after it was decided.
+    /// The client imported a block.
     Imported(Height),
     /// The client calls a decided block invalid.
     Invalid(DecidedFault),
@@ -54,21 +58,28 @@ enum State {
     /// Before the head is known.
     Idle,
     /// `forkchoiceUpdated` on the head was sent.
-    Probing { head: Height, hash: Hash },
-    /// The newest number was asked for.
+    Probing {
+        head: Height,
+        hash: Hash,
+    },
+    /// The client was asked for its newest block number.
     Asking,
-    /// Looking for the newest stored block the client knows, at `at`; `stride` doubles.
+    /// Looking for the newest stored block that the client knows, now at `at`. The stride back doubles each time.
     Searching {
         at: Height,
         stride: u64,
         hash: Option<Hash>,
     },
-    /// The client's head is `executed`; the next block is loaded or on its way.
-    Importing { executed: Height, sent: bool },
-    /// The client's head is ours.
+    /// The client's head is `executed`. The next block is being loaded, or on its way.
+    Importing {
+        executed: Height,
+        sent: bool,
+    },
+    /// The client's head is our head.
     Ready,
-    /// Nothing helps now.
-    Waiting { until: Nanos },
+    Waiting {
+        until: Nanos,
+    },
 }
 
 /// The execution client's progress.
@@ -84,7 +95,6 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// Closed until [`begin`](Self::begin).
     pub fn new(genesis_hash: Hash) -> Self {
         Self {
             state: State::Idle,
@@ -97,7 +107,7 @@ impl Execution {
         }
     }
 
-    /// The head found at start: ask the client about it.
+    /// Takes the head found at start, and asks the client about it.
     pub fn begin(&mut self, head: Height, hash: Hash, wants: &mut Vec<Want>) {
         (self.head, self.head_hash) = (head, hash);
         self.probe(wants);
@@ -127,14 +137,13 @@ impl Execution {
         matches!(self.state, State::Ready)
     }
 
-    /// Some other call found the client away or behind: look again.
+    /// Another call found the client away or behind: look again.
     pub fn doubt(&mut self, now: Nanos, why: String, wants: &mut Vec<Want>) {
         if matches!(self.state, State::Ready) {
             self.wait(now, why, wants);
         }
     }
 
-    /// Answer to `Forkchoice`.
     pub fn forkchoice(&mut self, now: Nanos, head: Hash, status: &PayloadStatus, wants: &mut Vec<Want>) {
         match self.state.clone() {
             State::Probing { head: height, hash } if hash == head => match status {
@@ -183,19 +192,17 @@ impl Execution {
         }
     }
 
-    /// Answer to `Newest`.
     pub fn newest(&mut self, now: Nanos, number: Option<u64>, wants: &mut Vec<Want>) {
         if !matches!(self.state, State::Asking) {
             return;
         }
         match number {
             None => self.wait(now, "the client did not answer".to_owned(), wants),
-            // Only a hint: what decides is its answer about our block of that height.
+            // Only a hint. What decides is its answer about our block of that height.
             Some(number) => self.search(self.head.min(Height(number)), 1, wants),
         }
     }
 
-    /// Answer to `Load`.
     pub fn loaded(&mut self, now: Nanos, height: Height, value: Option<(Arc<Init>, Bytes)>, wants: &mut Vec<Want>) {
         let Some((init, payload)) = value else {
             if matches!(self.state, State::Searching { .. } | State::Importing { .. }) {
@@ -224,7 +231,6 @@ impl Execution {
         }
     }
 
-    /// Answer to `Import`.
     pub fn imported(
         &mut self,
         now: Nanos,
@@ -360,7 +366,7 @@ impl Execution {
         self.advance(wants);
     }
 
-    /// Imports the next block, or opens the gate.
+    /// Imports the next block, or finds that the client is ready.
     fn advance(&mut self, wants: &mut Vec<Want>) {
         let State::Importing { executed, .. } = self.state else {
             return;
@@ -368,7 +374,7 @@ impl Execution {
         self.recent.retain(|height, _| *height > executed);
         if executed >= self.head {
             self.state = State::Ready;
-            // Told once, and read at every height from here on: so it names none.
+            // People read this at every later height, so it names none.
             self.why = "the execution client follows our head".to_owned();
             if !self.told_ready {
                 self.told_ready = true;

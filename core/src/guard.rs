@@ -1,7 +1,11 @@
 //! This file knows everything we have signed at the heights that still matter, and refuses to contradict it.
 //!
-//! It is asked before every signature, `Init` included, and filled from the log at start: one record and one sync
-//! serve both. The watermark outlives the log: nothing at or below it is ever signed by this process.
+//! It is asked before every signature, `Init`s included, and filled from the log at start: one record and one sync
+//! serve both. The watermark outlives the log.
+//!
+//! Keeps:
+//! - this process signs nothing at or below the watermark, which covers the head and never falls;
+//! - what may be signed is on record before it is signed, and no record changes until its height is decided.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +14,15 @@ use ultramarine_types::{Height, Round, ValueId, VoteKind};
 /// What kind of thing is signed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum SignedKind {
-    /// A prevote.
     Prevote,
-    /// A precommit.
     Precommit,
-    /// A proposal.
     Proposal,
     /// An `Init`, with its sidecar header.
     Init,
 }
 
 impl SignedKind {
-    /// The name in events and errors.
+    /// The name in events and messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Prevote => "prevote",
@@ -41,45 +42,36 @@ impl From<VoteKind> for SignedKind {
     }
 }
 
-/// What was signed: two of them for one height, round and kind contradict each other unless they are equal.
+/// What was signed. Two of them for one height, round and kind contradict each other unless they are equal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Signed {
     /// The value, or nil.
     pub value_id: Option<ValueId>,
-    /// Of a proposal.
+    /// The valid round of a proposal; `None` for all else.
     pub valid_round: Option<Round>,
 }
 
-/// Why something may not be signed.
+/// Why a signature is refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Conflict {
-    /// Something else was signed there.
+    /// Another value was signed there.
     #[error("{kind:?} at height {height}, round {round}: signed {before:?} before, asked to sign {now:?}")]
     Contradiction {
-        /// Height.
         height: Height,
-        /// Round.
         round: Round,
-        /// SignedKind.
         kind: SignedKind,
-        /// On record.
         before: Signed,
-        /// Asked for.
         now: Signed,
     },
-    /// What was signed at this height is not known any more.
+    /// We do not know any more what was signed at this height.
     #[error("{kind:?} at height {height}: nothing at or below the watermark {watermark} may be signed")]
     BelowWatermark {
-        /// Height.
         height: Height,
-        /// SignedKind.
         kind: SignedKind,
-        /// The watermark.
         watermark: Height,
     },
 }
 
-/// The signed-state guard.
 #[derive(Debug, Default)]
 pub struct Guard {
     signed: BTreeMap<(Height, Round, SignedKind), Signed>,
@@ -92,7 +84,7 @@ impl Guard {
         Self::default()
     }
 
-    /// Records what the log, or a certificate, says we signed. `Err` if it contradicts what is on record already.
+    /// Records a signature that we made before, as the log says. `Err` if it contradicts one on record.
     pub fn learn(&mut self, height: Height, round: Round, kind: SignedKind, signed: Signed) -> Result<(), Conflict> {
         match self.signed.get(&(height, round, kind)) {
             Some(before) if *before != signed => Err(Conflict::Contradiction {
@@ -109,7 +101,7 @@ impl Guard {
         }
     }
 
-    /// Asked before every signature; records it if it may be made.
+    /// Asks whether a signature may be made, and records it if so.
     pub fn ask(&mut self, height: Height, round: Round, kind: SignedKind, signed: Signed) -> Result<(), Conflict> {
         if height <= self.watermark {
             return Err(Conflict::BelowWatermark {
@@ -127,7 +119,7 @@ impl Guard {
         Ok(())
     }
 
-    /// What is on record there.
+    /// What is on record for a height, round and kind.
     pub fn get(&self, height: Height, round: Round, kind: SignedKind) -> Option<&Signed> {
         self.signed.get(&(height, round, kind))
     }

@@ -7,8 +7,8 @@ use crate::values::ROUNDS_KEPT;
 
 /// Rounds ahead of ours whose votes and proposals consensus takes. Malachite has the same bound.
 pub(crate) const ROUNDS_AHEAD: u32 = 10;
-/// While this many messages wait for the log, nothing is sent again: statuses ask for resends, and must not pile them up
-/// behind a slow disk.
+/// While this many messages wait for the log, nothing is sent again: statuses ask for resends, and must not pile them
+/// up behind a slow disk.
 pub(crate) const RESENDS_WAITING_MAX: usize = 1024;
 
 const _: () = assert!(

@@ -11,8 +11,8 @@
 //! x?        = present u8 | x if present
 //! ```
 //!
-//! The store frames records with length, generation, sequence and checksum; so a record that does not decode is not
-//! damage but another version's, and the caller stops.
+//! The store frames records with length, generation, sequence and checksum. So a record that does not decode is not
+//! damaged, but of another version, and the caller stops.
 
 use bytes::Bytes;
 use malachitebft_core_consensus::{Input, ProposedValue};
@@ -27,7 +27,7 @@ use crate::convert;
 
 const VERSION: u8 = 1;
 
-/// Which step timed out. The other timers are never logged.
+/// The step that timed out. The other timers are never logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TimeoutStep {
     /// Waiting for a proposal.
@@ -38,46 +38,36 @@ pub enum TimeoutStep {
     Precommit,
 }
 
-/// One record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LogRecord {
     /// A vote, ours or another's.
     Vote(Vote),
     /// A proposal, ours or another's.
     Proposal(Proposal),
-    /// A timeout elapsed.
     Timeout {
-        /// Of which step.
         step: TimeoutStep,
-        /// In which round.
         round: Round,
     },
-    /// Consensus was told of a value.
+    /// Consensus heard about a value.
     Value {
-        /// Height.
         height: Height,
-        /// The round it was told for.
+        /// The round for which it heard.
         round: Round,
         /// The valid round, if any.
         valid_round: Option<Round>,
-        /// The proposer it was told with.
+        /// The proposer that was named with it.
         proposer: Address,
-        /// The value.
         value_id: ValueId,
-        /// The verdict.
         valid: bool,
-        /// Whether a commit certificate vouched for it; such a record is not replayed, the certificate comes again.
+        /// Whether a commit certificate vouched for it. Such a record is not replayed: the certificate comes again.
         synced: bool,
     },
     /// A polka certificate from a peer.
     Polka(PolkaCertificate),
-    /// We built this value for this round and signed its `Init`: the choice a repeated `GetValue` gets.
+    /// We built this value for this round and signed its `Init`. Every `GetValue` of that round gets this choice.
     Chosen {
-        /// Height.
         height: Height,
-        /// Round.
         round: Round,
-        /// The value.
         value_id: ValueId,
     },
 }
@@ -94,7 +84,7 @@ pub enum LogRecordError {
     /// The bytes end early.
     #[error("the record ends early")]
     Short,
-    /// Bytes are left over.
+    /// Bytes are left behind the record.
     #[error("{0} bytes are left behind the record")]
     Long(usize),
     /// A list above its bound.
@@ -103,7 +93,7 @@ pub enum LogRecordError {
 }
 
 impl LogRecord {
-    /// The record of an input that Malachite wants logged; `None` for inputs that are never logged.
+    /// The record of an input that Malachite wants logged; `None` for an input that is never logged.
     pub fn of_input(input: &Input<Ctx>) -> Option<Self> {
         match input {
             Input::Vote(vote) => Some(Self::Vote(convert::vote_from(&vote.message, vote.signature))),
@@ -139,7 +129,7 @@ impl LogRecord {
         }
     }
 
-    /// The input to replay; `None` for records that are only state of ours.
+    /// The input to replay; `None` for a record that is only our own state.
     pub fn to_input(&self) -> Option<Input<Ctx>> {
         match self {
             Self::Vote(vote) => Some(Input::Vote(convert::vote_to(vote))),
@@ -187,7 +177,6 @@ impl LogRecord {
         }
     }
 
-    /// The record's bytes.
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(160);
         out.push(VERSION);

@@ -1,10 +1,23 @@
 //! This file knows what the core is made of.
 //!
-//! `machine/dispatch.rs` says how one input flows through it. The handlers live beside it, one file per concern: what
-//! the directory holds (`boot.rs`), one height after another (`heights.rs`), Malachite (`consensus.rs`), consensus
-//! messages (`messages.rs`), streams and receipts (`offers.rs`), verdicts (`judge.rs`), our own blocks (`propose.rs`),
-//! missing bytes (`search.rs`), being behind (`catchup.rs`), what peers must be told (`tell.rs`), the first height of a network
-//! that starts together (`gather.rs`), wall clocks (`clock.rs`), why the height does not move (`stall.rs`).
+//! `machine/dispatch.rs` says how one input flows through it, `machine/check.rs` what holds after each. The handlers
+//! live beside them, one file per concern:
+//!
+//! | file | concern |
+//! |---|---|
+//! | `boot.rs` | what the data directory holds |
+//! | `heights.rs`, `contest.rs` | one height after another, and what lasts as long as one |
+//! | `consensus.rs` | Malachite |
+//! | `messages.rs` | consensus messages |
+//! | `offers.rs` | streams and receipts |
+//! | `judge.rs` | verdicts |
+//! | `propose.rs` | our own blocks |
+//! | `search.rs` | missing bytes |
+//! | `catchup.rs` | being behind |
+//! | `tell.rs` | what peers must hear from us |
+//! | `gather.rs` | the first height of a network that starts together |
+//! | `clock.rs` | wall clocks |
+//! | `stall.rs` | why the height does not move |
 
 mod boot;
 mod catchup;
@@ -58,27 +71,26 @@ use contest::Contest;
 use gather::Gather;
 use stall::Stall;
 
-/// What waits at the gate for the log.
+/// What the gate holds back until the log is durable.
 #[derive(Debug)]
 enum Parked {
-    /// A message.
     Send(Recipients, ConsensusMessage),
-    /// A value's bytes; its `Init` carries a signature.
+    /// The stream of a value's bytes, whose `Init` carries a signature of ours.
     Stream(ValueKey),
-    /// The choice of a value is in the log.
+    /// The news that the log has the choice of a value.
     Chosen(ValueKey),
-    /// A decision.
     Commit(Box<Decision>),
 }
 
 /// Where the current height stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Phase {
-    /// Nothing was told yet.
+    /// Nothing has come in yet.
     Off,
     /// Listening to peers before the first height after a start on an empty directory.
     Listening,
-    /// The log waits for its replay: until peers were listened to, and for the bytes of the values it calls valid.
+    /// The log waits for its replay: until we have listened to the peers, and have the bytes of every value that it
+    /// calls valid.
     Recovering {
         records: Vec<LogRecord>,
         wanted: BTreeSet<ValueId>,
@@ -102,7 +114,7 @@ struct Head {
     at: Nanos,
 }
 
-/// The node's logic; see the crate's documentation.
+/// The node's logic. The crate's documentation says what it keeps.
 pub struct Core {
     config: CoreConfig,
     limits: Limits,
@@ -126,27 +138,24 @@ pub struct Core {
     sync: Sync,
     peers: Peers,
     early: Early,
-    /// The latest message of each validator, for those who lost their memory of it.
+    /// The latest message of each validator, for a validator that lost its own memory of it.
     seen: BTreeMap<Address, SignedMessage>,
-    /// The host's wall clock at a moment of the monotonic one.
+    /// What the host's wall clock said, in Unix nanoseconds, at a moment of the monotonic one.
     wall: Option<(Nanos, u64)>,
-    /// How our wall clock stands beside the others'.
     clocks: Clocks,
-    /// The wait for the others before the chain's first height.
     gather: Gather,
-    /// Why the height does not move.
     stall: Stall,
     oldest_blobs: Height,
     retired_below: Height,
     told_lag: (Height, Height),
     told_signing: Option<bool>,
-    /// Until when peers are listened to after the start, if not all of them answer before; `None` once they were.
+    /// Until when we listen to peers after the start, unless all of them answer before; `None` once we have listened.
     listening_until: Option<Nanos>,
-    /// Nothing is signed up to here, on disk or on its way there.
+    /// The store has been asked to remember that nothing is signed up to here.
     silence_asked: Height,
-    /// Up to here we may have signed what this directory does not know of: hearing it is no alarm.
+    /// Up to here we may have signed what this directory does not know. Hearing such a signature is no alarm.
     forgotten: Height,
-    /// The stop that waits until the silence through a height is durable.
+    /// A stop that waits until the silence through this height is durable.
     stopping: Option<(Height, Stop)>,
     out: Vec<Output>,
     now: Nanos,
@@ -233,7 +242,7 @@ impl Core {
         }
     }
 
-    /// Whether we sign at the current height.
+    /// Whether consensus runs and signs at the current height.
     pub fn is_signing(&self) -> bool {
         self.phase == Phase::Running && self.host.is_enabled()
     }
@@ -248,7 +257,7 @@ impl Core {
         self.stopped
     }
 
-    /// What is held in memory that peers can make more of.
+    /// What is held in memory because of what peers send.
     pub fn held(&self) -> Held {
         let again = |parked: &&Parked| matches!(parked, Parked::Send(Recipients::One(_), _));
         Held {
@@ -260,7 +269,7 @@ impl Core {
         }
     }
 
-    /// The lowest height at which a value is known: above the head, once the input that moved it was handled.
+    /// The lowest height at which a value is known. It is above the head after every input.
     pub fn lowest_value(&self) -> Option<Height> {
         self.values.lowest()
     }
@@ -304,7 +313,7 @@ impl Core {
         self.event(Event::Stage { key, stage, took });
     }
 
-    /// Nothing leaves any more but the reason.
+    /// Stops the core: the reason is its last output.
     fn stop(&mut self, stop: Stop) {
         if !self.stopped {
             self.stopped = true;
@@ -312,8 +321,8 @@ impl Core {
         }
     }
 
-    /// Another signs with our key: stops once it is durable that nothing is signed up to `through`, or a supervisor that
-    /// starts us again would have us sign beside the other.
+    /// Stops because another process signs with our key, once it is durable that nothing is signed up to `through`.
+    /// Otherwise a supervisor that starts us again would make us sign beside the other process.
     fn stop_silent(&mut self, through: Height, stop: Stop) {
         if self.stopped {
             return;
@@ -326,7 +335,7 @@ impl Core {
         self.stopping = Some((through, stop));
     }
 
-    /// The core is stopped: only the receipt that its stop waits for means anything.
+    /// Takes an input of a core that has stopped. Only the receipt that its stop waits for means anything.
     fn end(&mut self, input: &Input, out: &mut Outbox<Output>) {
         let is_over = |through: Height| match input {
             Input::Store(StoreReply::Silenced { through: durable }) => *durable >= through,
@@ -338,7 +347,7 @@ impl Core {
         }
     }
 
-    /// Nothing is signed up to a height any more, in this life or a later one.
+    /// Signs nothing more up to a height, in this life or a later one.
     fn fall_silent(&mut self, through: Height) {
         self.guard.raise(through);
         if through > self.silence_asked {
@@ -347,7 +356,7 @@ impl Core {
         }
     }
 
-    /// Parks something behind the log, or lets it pass.
+    /// Parks something at the gate, or lets it pass.
     fn park(&mut self, parked: Parked) {
         if let Some(free) = self.gate.pass(self.lsn, parked) {
             self.release(free);

@@ -1,4 +1,4 @@
-//! This file knows the bugs that can be planted, to prove that the simulator finds them. Never compiled into a node.
+//! This file knows the bugs that tests plant to prove that the simulator finds them. It is never compiled into a node.
 
 use ultramarine_types::ValueKey;
 use ultramarine_types::storage::Recovered;
@@ -6,7 +6,6 @@ use ultramarine_types::storage::Recovered;
 use crate::rules::BrokenRule;
 use crate::values::{KnownValue, Values};
 
-/// One planted bug.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Planted {
     /// Propose and judge though the execution client has not confirmed the head.

@@ -1,8 +1,12 @@
 //! This file knows which value we propose in a round: one build, one choice, the same answer ever after.
 //!
-//! A choice is durable in two places before anybody hears of it: the log says which value was chosen for the round
-//! and that its `Init` was signed, the store has its bytes. If a crash kept only the first, nothing is proposed in
-//! that round: another value may not be signed there.
+//! A choice is durable in two places before any peer hears about it. The log says which value was chosen for the round
+//! and that its `Init` was signed; the store has its bytes. If a crash kept only the first, nothing is proposed in that
+//! round: another value may not be signed there.
+//!
+//! Keeps:
+//! - a value is wanted, built or kept for the current height alone, and choices are of heights above the head;
+//! - each choice has its progress, and is durable in log and store before it is announced.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +24,7 @@ use crate::signing::Signer;
 pub struct ChoiceProgress {
     /// The log has the choice.
     pub logged: bool,
-    /// The choice is on its way to the log a second time.
+    /// The choice is on its way to the log.
     pub relogged: bool,
     /// The store has the bytes.
     pub stored: bool,
@@ -28,7 +32,7 @@ pub struct ChoiceProgress {
     pub announced: bool,
 }
 
-/// Values we were asked for at the current height.
+/// The values that consensus asks us for.
 #[derive(Debug, Default)]
 pub struct Proposer {
     wanted: Option<(Height, Round)>,
@@ -41,7 +45,7 @@ pub struct Proposer {
 }
 
 impl Proposer {
-    /// Consensus wants a value.
+    /// Consensus wants a value from us.
     pub fn want(&mut self, height: Height, round: Round) {
         self.wanted = Some((height, round));
         self.retry_at = None;
@@ -52,7 +56,7 @@ impl Proposer {
         self.wanted
     }
 
-    /// The round began to pass without us.
+    /// No value is wanted any more: the round goes on without ours.
     pub fn give_up(&mut self) {
         self.wanted = None;
         self.retry_at = None;
@@ -69,7 +73,7 @@ impl Proposer {
         self.retry_at = None;
     }
 
-    /// The build was answered; since when it ran, if it is the one we wait for.
+    /// The build was answered. Returns since when it ran, if it is the one we wait for.
     pub fn built(&mut self, height: Height, round: Round) -> Option<Nanos> {
         let (building_height, building_round, since) = self.building?;
         if (building_height, building_round) != (height, round) {
@@ -79,8 +83,8 @@ impl Proposer {
         Some(since)
     }
 
-    /// A block came too late for its round. It is as good in the next round of ours at its height, and where a client
-    /// takes longer than a round, there would be none otherwise.
+    /// Keeps a block that came too late for its round. It is as good in our next round at its height. If a client takes
+    /// longer than a round, there would be no block otherwise.
     pub fn keep(&mut self, height: Height, built: Box<Built>) {
         self.late = Some((height, built));
     }
@@ -90,17 +94,16 @@ impl Proposer {
         self.late.take_if(|(other, _)| *other == height).map(|(_, built)| built)
     }
 
-    /// Ask again later.
     pub fn retry(&mut self, at: Nanos) {
         self.retry_at = Some(at);
     }
 
-    /// When to ask again; never once nobody wants a value any more, though a build's failure may come later than that.
+    /// When to ask for a build again; `None` while no value is wanted, even if a build fails after that.
     pub fn deadline(&self) -> Option<Nanos> {
         self.wanted.and(self.retry_at)
     }
 
-    /// A choice was made, or read from the log or the store.
+    /// Notes a choice that was made now, or read from the log or the store. The first choice for a round stands.
     pub fn choose(&mut self, height: Height, round: Round, id: ValueId) -> &mut ChoiceProgress {
         self.choices.entry((height, round)).or_insert(id);
         self.progress.entry(ValueKey { height, id }).or_default()
@@ -111,7 +114,7 @@ impl Proposer {
         self.choices.get(&(height, round)).copied()
     }
 
-    /// How far one of our own values is; `None` if it is not ours.
+    /// How far one of our own values is; `None` for any other value.
     pub fn progress(&mut self, key: &ValueKey) -> Option<&mut ChoiceProgress> {
         self.progress.get_mut(key)
     }
@@ -151,7 +154,7 @@ impl Proposer {
         }
     }
 
-    /// A height was committed.
+    /// A height was committed: forgets what was for it.
     pub fn commit(&mut self, height: Height) {
         self.wanted = None;
         self.building = None;
@@ -162,16 +165,12 @@ impl Proposer {
     }
 }
 
-/// What the metadata of our own value is made from, besides the block.
+/// What the metadata of our own value is made from, apart from the block.
 #[derive(Clone, Copy, Debug)]
 pub struct ProposalContext<'a> {
-    /// EIP-155 chain id.
     pub chain_id: u64,
-    /// The validators.
     pub set: &'a ValidatorSet,
-    /// Height.
     pub height: Height,
-    /// Round.
     pub round: Round,
     /// Root of the head's sidecar header.
     pub parent_blob_root: Hash,

@@ -1,8 +1,8 @@
-//! This file knows the block rules: what a value's metadata must be, given its parent. The same for every node.
+//! This file knows the block rules: what a value's metadata must be, given its parent. They are the same on every node.
 //!
-//! What needs the payload itself (its hash, its header fields, the versioned hashes of its transactions) is checked
-//! by the execution client's driver, which answers `Broken` or an `Inspected` error. Whether a timestamp is too far
-//! ahead of our clock is no rule: it only withholds the verdict.
+//! The execution client's driver checks what needs the payload itself: its hash, its header fields, the versioned
+//! hashes of its transactions. It answers `Broken`, or an `Inspected` error. That a timestamp is not too far ahead of
+//! our clock is no rule: it only withholds the verdict.
 
 use ultramarine_types::execution::ParentBlock;
 use ultramarine_types::limits;
@@ -35,7 +35,7 @@ pub struct Parent {
     pub blob_root: Hash,
 }
 
-/// A rule that a value breaks: what the value says, and what the rule asks for.
+/// The rule that a value breaks: what was found in the value, and what the rule asks for.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BrokenRule {
     #[error("chain id {found} is not {ours}")]

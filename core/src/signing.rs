@@ -1,7 +1,9 @@
 //! This file knows how to sign with the validator's key and how to verify without doing the same work twice.
 //!
-//! Malachite asks again about its own votes and about every precommit when it builds a certificate. A memo of what
-//! was verified, with public key, message and signature all in the key, answers those; keys are decoded once.
+//! Malachite asks again about its own votes, and about every precommit when it builds a certificate. A memo of what was
+//! verified answers those. Its key covers public key, message and signature. Public keys are decoded once.
+//!
+//! Keeps: the memo stays within its bound.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +16,6 @@ use ultramarine_types::{Address, PublicKey, Signature, ValidatorSet, limits};
 const MEMO_MAX: usize = 16_384;
 const _: () = assert!(MEMO_MAX == limits::VALIDATORS_MAX * 2 * 16 * 2);
 
-/// The validator's key.
 pub struct Signer {
     key: SigningKey,
     address: Address,
@@ -33,7 +34,6 @@ impl Signer {
         self.address
     }
 
-    /// The public half.
     pub fn public_key(&self) -> PublicKey {
         PublicKey(self.key.verifying_key().to_bytes())
     }

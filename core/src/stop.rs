@@ -28,14 +28,14 @@ pub enum Stop {
     DecidedInvalid(DecidedFault),
     /// Peers hold a signature of ours that we do not know: another process may be signing with this key.
     #[error(
-        "peers hold signatures of this key that this data directory does not know: {0}. Make sure no other process uses \
-         the key"
+        "peers hold signatures of this key that this data directory does not know: {0}. Make sure no other process \
+         uses the key"
     )]
     ForeignSignatures(ForeignSignature),
     /// The log cannot be replayed.
     #[error(
-        "the consensus log cannot be replayed: {0}. Start the version that wrote it; or stay without a vote at this one \
-         height: move the files `log-*` out of the data directory and start again"
+        "the consensus log cannot be replayed: {0}. Start the version that wrote it; or stay without a vote at this \
+         one height: move the files `log-*` out of the data directory and start again"
     )]
     Replay(ReplayFault),
     /// No crash leaves the data directory, or the node, in this state.
@@ -55,10 +55,8 @@ pub enum DecidedFault {
     /// Its payload is not what the metadata says. The driver's own words say why.
     #[error("decided value {key} breaks a rule: {reason}")]
     Payload { key: ValueKey, reason: String },
-    /// `newPayload` answered `INVALID`.
     #[error("the execution client calls decided block {height} INVALID: {reason}; it is kept with its certificate")]
     Block { height: Height, reason: String },
-    /// `forkchoiceUpdated` answered `INVALID`.
     #[error("the execution client refuses decided head {height}: {reason}; it is kept with its certificate")]
     Head { height: Height, reason: String },
 }
@@ -67,7 +65,8 @@ pub enum DecidedFault {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
     "a {what} of ours at height {height}, round {round}, which this process did not sign: another one is signing with \
-     this key. Started again, this node follows without signing until a whole height has passed without such a signature",
+     this key. Started again, this node follows without signing until a whole height has passed without such a \
+     signature",
     what = .kind.name()
 )]
 pub struct ForeignSignature {

@@ -1,6 +1,12 @@
 //! This file knows every value above our head: what is known of it, who is sending it, and how it was judged.
 //!
-//! Keyed by height and id, never by round: a value streamed in one round may be decided in another.
+//! A value's key is its height and id, never its round: a value streamed in one round may be decided in another.
+//!
+//! Keeps:
+//! - every value is above the head;
+//! - a value was judged only with what its judgement takes: metadata, payload, durable bytes;
+//! - a value whose bytes are durable is neither streamed nor searched for, and has its payload until it is valid;
+//! - a value that was judged is not to be judged again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,13 +15,13 @@ use bytes::Bytes;
 use ultramarine_types::storage::Blobs;
 use ultramarine_types::{Height, Init, Nanos, PeerId, Round, ValueId, ValueKey};
 
-/// Rounds behind ours whose values are kept for the proposal's sake alone.
+/// Rounds behind ours whose values are kept for their proposals alone.
 pub const ROUNDS_KEPT: u32 = 4;
 
 /// Senders remembered of a named value: enough to ask for its bytes.
 const NAMERS_MAX: usize = 8;
 
-/// Whether a round is long past in another one.
+/// Whether round `of` is long past in round `now`.
 pub fn is_past(of: Round, now: Round) -> bool {
     of.0.saturating_add(ROUNDS_KEPT) < now.0
 }
@@ -27,15 +33,12 @@ pub enum Judgement {
     #[default]
     Open,
     /// Our execution client is executing it.
-    Executing {
-        /// Since when.
-        since: Nanos,
-    },
-    /// It keeps every rule and our client executed it; its bytes are not durable yet.
+    Executing { since: Nanos },
+    /// It keeps every rule and our client executed it, but its bytes are not durable yet.
     Executed,
-    /// The driver is checking its bytes; a certificate vouches for the rest.
+    /// The driver is checking its bytes. A certificate vouches for the rest.
     Inspecting,
-    /// Its bytes are what the metadata says and a certificate vouches for it; our client has not executed it.
+    /// Its bytes are what the metadata says and a certificate vouches for it. Our client has not executed it.
     Vouched,
     /// It keeps every rule and our client executed it.
     Valid,
@@ -46,11 +49,11 @@ pub enum Judgement {
 /// A search for the missing bytes of a value.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
-    /// Whom we asked last.
+    /// The peer that we asked last.
     pub asked: Option<PeerId>,
     /// When to ask the next one.
     pub next_at: Nanos,
-    /// Whom we asked in this turn.
+    /// The peers that we asked in this turn.
     pub tried: BTreeSet<PeerId>,
 }
 
@@ -59,12 +62,12 @@ pub struct Search {
 pub struct KnownValue {
     /// Its metadata, once an `Init` was admitted.
     pub init: Option<Arc<Init>>,
-    /// Streams admitted and not ended, with their beginnings.
+    /// The peers whose streams were admitted and have not ended, and when each stream began.
     pub streams: BTreeMap<PeerId, Nanos>,
     /// When the first stream was admitted.
     pub first_seen: Option<Nanos>,
-    /// Its payload, from when it is whole, which may be before its blobs are; dropped when it was judged and newer
-    /// rounds crowd.
+    /// Its payload once that is whole, which may be before its blobs are. It is dropped once the value is valid and its
+    /// rounds are long past.
     pub payload: Option<Bytes>,
     /// Once its bytes are durable: whether its blobs are among them.
     pub stored: Option<Blobs>,
@@ -76,9 +79,9 @@ pub struct KnownValue {
     pub retry_at: Option<Nanos>,
     /// The newest round of a verified proposal that names it.
     pub proposed_in: Option<Round>,
-    /// A polka certificate names it.
+    /// Whether a polka names it.
     pub polka: bool,
-    /// Who sent a message that names it, newest last.
+    /// Peers that sent a message that names it, newest last.
     pub namers: Vec<PeerId>,
     /// While its bytes are wanted.
     pub search: Option<Search>,
@@ -90,7 +93,7 @@ impl KnownValue {
         self.stored.is_some()
     }
 
-    /// A peer sent a message that names it.
+    /// Remembers a peer that sent a message that names it.
     pub fn note_namer(&mut self, peer: PeerId) {
         if self.namers.contains(&peer) {
             return;
@@ -160,7 +163,6 @@ pub struct Values {
 }
 
 impl Values {
-    /// A value.
     pub fn get(&self, key: &ValueKey) -> Option<&KnownValue> {
         self.values.get(key)
     }
@@ -170,7 +172,7 @@ impl Values {
         self.values.get_mut(key)
     }
 
-    /// A value, made if it is new.
+    /// A value to change, made if it is new.
     pub fn entry(&mut self, key: ValueKey) -> &mut KnownValue {
         self.values.entry(key).or_default()
     }
@@ -193,7 +195,7 @@ impl Values {
         self.at(height).map(|(key, _)| *key).collect()
     }
 
-    /// Ids admitted in an origin round that nothing but their `Init` speaks for.
+    /// Values admitted in an origin round that no polka names.
     pub fn uncertified_in_round(&self, height: Height, round: Round) -> usize {
         self.at(height)
             .filter(|(_, value)| !value.polka)
@@ -206,7 +208,7 @@ impl Values {
             .count()
     }
 
-    /// The stored values of a height, for the status.
+    /// The values of a height whose bytes are durable, for the status.
     pub fn held(&self, height: Height) -> Vec<ValueId> {
         self.at(height)
             .filter(|(_, value)| value.is_stored())
@@ -214,13 +216,13 @@ impl Values {
             .collect()
     }
 
-    /// The earliest moment any value of the height wants looking at.
+    /// When to look at the values of the height again.
     pub fn deadline(&self, height: Height) -> Option<Nanos> {
         let retries = self.at(height).filter_map(|(_, value)| value.retry_at);
         retries.chain(self.search_deadline(height)).min()
     }
 
-    /// The earliest moment somebody is to be asked for a value of the height.
+    /// When to ask the next peer for a value of the height.
     pub fn search_deadline(&self, height: Height) -> Option<Nanos> {
         self.at(height)
             .filter(|(_, value)| !value.is_stored())
@@ -235,9 +237,9 @@ impl Values {
         }
     }
 
-    /// Lets go of what speaks only for rounds long past. A payload judged `Valid` goes: the store has it. Any other value
-    /// goes altogether, unless a polka names it or it is to be `kept`: consensus cannot decide it as it is. Should a polka
-    /// or certificate name it later, it is fetched like one that never came.
+    /// Lets go of values that matter only to rounds long past. A value judged `Valid` loses its payload: the store has
+    /// it. Any other value goes altogether, unless a polka names it or it is to be `kept`: consensus cannot decide it
+    /// as it is. If a polka or certificate names it later, it is fetched as if it had never come.
     pub fn slim(&mut self, height: Height, now: Round, kept: impl Fn(&ValueId) -> bool) {
         self.values.retain(|key, value| {
             if key.height != height || !value.is_past(now) {
@@ -270,7 +272,7 @@ impl Values {
         self.values.values().filter(|value| value.payload.is_some()).count()
     }
 
-    /// A height was committed: takes the decided value, drops the others and everything below.
+    /// A height was committed: takes the decided value, and drops all others up to that height.
     pub fn commit(&mut self, key: &ValueKey) -> Option<KnownValue> {
         let decided = self.values.remove(key);
         self.values.retain(|other, _| other.height > key.height);
@@ -282,7 +284,6 @@ impl Values {
         self.values.keys().next().map(|key| key.height)
     }
 
-    /// How many are known.
     pub fn len(&self) -> usize {
         self.values.len()
     }

@@ -14,7 +14,6 @@ use crate::guard::{Signed, SignedKind};
 use crate::log::LogRecord;
 use crate::stop::Stop;
 
-/// Answers one effect.
 pub(super) fn answer(
     effect: Effect<Ctx>,
     hands: &mut Hands<'_>,
@@ -45,7 +44,7 @@ pub(super) fn answer(
             let result = certificate::check_round(hands.set, hands.chain_id, &round, hands.verifier);
             return resume.resume_with(result.map_err(|_| MCertificateError::VerificationError(None)));
         }
-        // The policy is `Disabled`: none is asked for and one that comes is refused.
+        // The policy is `Disabled`: we ask for no extension, and refuse one that comes.
         Effect::ExtendVote(_, _, _, _, resume) => return resume.resume_with(None),
         Effect::VerifyVoteExtension(_, _, _, _, _, _, resume) => {
             return resume.resume_with(Err(VoteExtensionError::InvalidVoteExtension));
@@ -198,8 +197,8 @@ fn sign_proposal(
     SignedMessage::new(proposal, signature)
 }
 
-/// Signs if the guard allows it. Malachite cannot be refused a signature: it gets one of zeros, which verifies
-/// nowhere, and the node stops before anything of it leaves.
+/// Signs if the guard allows it. We cannot refuse Malachite a signature: it gets one of zeros, which verifies nowhere,
+/// and the node stops before any of it leaves.
 fn sign_guarded(
     hands: &mut Hands<'_>,
     fatal: &mut Option<Stop>,
@@ -239,8 +238,8 @@ fn verify(message: &SignedMessage<Ctx, ConsensusMsg<Ctx>>, hands: &mut Hands<'_>
     }
 }
 
-/// Both messages of every pair that convicts, as ours. Malachite also pairs a proposal with itself when its validity
-/// changed after its proposer had equivocated: that proves nothing.
+/// Both messages of every pair that convicts, in our types. Malachite also pairs a proposal with itself if its validity
+/// changed after its proposer had equivocated, which proves nothing.
 fn evidence_of(found: &MisbehaviorEvidence<Ctx>) -> Vec<Evidence> {
     let vote = |vote: &SignedMessage<Ctx, CtxVote>| convert::vote_from(&vote.message, vote.signature);
     let proposal =

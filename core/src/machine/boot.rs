@@ -29,7 +29,7 @@ impl Core {
         }
         self.note_started();
         self.begin_gathering();
-        // The head's time of commit is not known; nothing is measured from it, and nothing waits for it.
+        // We do not know when the head was committed. Nothing is measured from it, and nothing waits for it.
         self.guard.raise(self.head.height.max(recovered.silent_through));
         self.silence_asked = recovered.silent_through;
         let mut wants = Vec::new();
@@ -64,7 +64,7 @@ impl Core {
         }
     }
 
-    /// A whole value that the store found again.
+    /// Takes a whole value that the store found again.
     fn recover(&mut self, assembly: Assembly, tag: Tag) {
         let Assembly {
             key,
@@ -76,7 +76,7 @@ impl Core {
             return;
         }
         if blobs.len() != init.metadata.commitments.len() {
-            // Of a height past retention; without its certificate it is nothing. Both come again.
+            // It is of a height past retention, and means nothing without its certificate. Both come again.
             return;
         }
         let ours = init.metadata.origin_proposer == self.address && tag == Tag::Proposed;
@@ -93,7 +93,7 @@ impl Core {
         }
     }
 
-    /// A choice we made in an earlier life.
+    /// Takes a choice that we made in an earlier life.
     fn remember_choice(&mut self, key: ValueKey, round: Round, logged: bool) {
         let signed = Signed {
             value_id: Some(key.id),
@@ -131,14 +131,14 @@ impl Core {
         let height = self.current();
         let wanted = boot::wanted(&records);
         for id in &wanted {
-            // Named by our own log: worth searching for, and worth a place in assembly.
+            // Our own log names it: it is worth a search, and a place in assembly.
             self.values.entry(ValueKey { height, id: *id }).polka = true;
         }
         self.phase = Phase::Recovering { records, wanted };
     }
 
-    /// What peers signed at the height of our log. What we tell them of it outlives us, or a validator that lost its disk would
-    /// sign again.
+    /// Notes what peers signed at the height of our log. We still know it after a restart, so that we can tell a
+    /// validator that lost its disk, which would sign again otherwise.
     fn note_log(&mut self, records: &[Bytes]) {
         for record in records.iter().filter_map(|record| LogRecord::decode(record).ok()) {
             let message = match record {
@@ -147,7 +147,7 @@ impl Core {
                 LogRecord::Polka(polka) => ConsensusMessage::Polka(polka),
                 LogRecord::Timeout { .. } | LogRecord::Value { .. } | LogRecord::Chosen { .. } => continue,
             };
-            // Our own are the guard's, which learns them from the same log.
+            // The guard learns our own from the same log.
             let others = signatures(&message)
                 .into_iter()
                 .filter(|one| one.signer() != self.address);
@@ -158,18 +158,18 @@ impl Core {
         }
     }
 
-    /// Replays the log once peers were listened to and every value it calls valid is back; a certificate and its value end
-    /// the wait as well.
+    /// Replays the log once we have listened to the peers, and have every value that it calls valid. A certificate and
+    /// its value end the wait as well.
     pub(super) fn try_replay(&mut self, records: &[LogRecord], wanted: &BTreeSet<ValueId>) {
         let height = self.current();
         if self.silence(height).is_some() {
-            // Others decided this height. Nothing is signed at it any more, so the log is not needed.
+            // Others decided this height. We sign nothing more at it, so we do not need the log.
             self.guard.raise(height);
             return self.await_next(self.now);
         }
-        // Any directory may be a copy of an earlier moment, a machine's snapshot for one. What leaves this node was in its
-        // log before, so a peer that has seen more proves it, and is asked before anything more is signed. Where the others
-        // stand still at this very height, nothing but such a signature tells.
+        // Any directory may be a copy of an earlier moment, such as a machine's snapshot. What leaves this node was in
+        // its log before. So a peer that has seen more proves the copy, and we hear it before we sign anything more.
+        // While the others stand still at this very height, only such a signature can tell us.
         if !self.has_listened() {
             return;
         }
@@ -185,7 +185,7 @@ impl Core {
 
     fn replay(&mut self, records: &[LogRecord]) {
         let inputs: Vec<Told<Ctx>> = records.iter().filter_map(LogRecord::to_input).collect();
-        // What the log has is durable and is not appended again; what is signed afresh is.
+        // What the log has is durable, and is not appended again. New signatures are.
         self.contest.replayed = records.iter().map(LogRecord::encode).collect();
         self.contest.logging = true;
         self.tell_signing(true, None);
@@ -215,7 +215,8 @@ impl Core {
         self.take_early();
     }
 
-    /// Listening is over: nothing is signed where others decided, nor where a message of ours proved that we signed before.
+    /// Listening is over. We sign nothing at heights that others decided, nor where a message of ours proved that we
+    /// signed before.
     pub(super) fn listened(&mut self) {
         let tip = self.peers.honest_tip(&self.config.validators);
         if tip > self.head.height {
@@ -226,8 +227,8 @@ impl Core {
         self.await_next(self.now);
     }
 
-    /// Whether those that count were listened to since the start. Time alone proves nothing: who is cut off hears nobody.
-    /// Without a quorum nothing can be decided, so waiting for one costs nothing.
+    /// Whether we have listened to enough validators since the start. Time alone proves nothing: a node that is cut off
+    /// hears none. Without a quorum nothing can be decided, so waiting for one costs nothing.
     pub(super) fn has_listened(&mut self) -> bool {
         let Some(until) = self.listening_until else { return true };
         let (set, ours) = (&self.config.validators, &self.address);

@@ -1,7 +1,7 @@
 //! This file knows when we are behind, and carries sync's plan out.
 //!
-//! "A peer decided my current height" is being behind too: the votes may never reach us. But at every height somebody
-//! is first, so for one height we wait a moment before we ask.
+//! If a peer has decided our current height, we are behind as well: the votes may never reach us. But at every height
+//! some peer is first, so for a single height we wait a moment before we ask.
 
 use ultramarine_types::network::{Fault, NetCommand, SyncEnd, SyncWant};
 use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, ValueKey};
@@ -11,19 +11,18 @@ use crate::certificate;
 use crate::io::Event;
 use crate::sync::HeldOfHeight;
 
-/// How long a peer may be one height ahead before we ask it for that height, while we lack the value's bytes. With the
-/// bytes here we wait a block interval: our execution client may be about to answer, and then we vote and decide by
+/// How long a peer may be one height ahead before we ask it for that height, while we lack the value's bytes. If we
+/// have the bytes, we wait a block interval: our execution client may be about to answer, and then we decide by
 /// ourselves.
 const GRACE: Nanos = Nanos::from_millis(200);
 
 impl Core {
-    /// Plans and asks.
     pub(super) fn catch_up(&mut self) {
         if matches!(self.phase, Phase::Off | Phase::Committing) || self.stopped {
             return;
         }
         for (height, flight) in self.sync.expire(self.now) {
-            // Whose fault it is cannot be told from here: the network charges peers that promise and do not deliver.
+            // The core cannot tell whose fault it is. The network charges peers that promise and do not deliver.
             tracing::debug!(%height, peer = %flight.peer, "a sync request took too long");
         }
         let (current, best) = (self.current(), self.peers.best_tip());
@@ -72,8 +71,8 @@ impl Core {
         }
     }
 
-    /// Says how far behind we are, when that changes. What a lone peer claims is asked for, and is no news to people before
-    /// a certificate proves it or more than a third of the power says the same.
+    /// Says how far behind we are, when that changes. We ask for what a single peer claims, but report it only once a
+    /// certificate proves it or more than a third of the power says the same.
     fn tell_lag(&mut self) {
         let (ours, told) = (self.head.height, self.told_lag);
         let honest = self.peers.honest_tip(&self.config.validators);
@@ -95,7 +94,7 @@ impl Core {
             SyncEnd::Certificate(certificate) => self.on_certificate(peer, height, flight.want, certificate),
             SyncEnd::NotDecided { .. } => {
                 self.sync.failed(self.now, height, peer);
-                // It was asked because it says that it has decided that height.
+                // We asked the peer because it says that it has decided that height.
                 let claims = |status: &ultramarine_types::network::Status| status.tip >= height;
                 if self
                     .peers
@@ -130,7 +129,7 @@ impl Core {
         self.sync.finished(height);
     }
 
-    /// When catching up wants looking at.
+    /// When to look at catching up again.
     pub(super) fn catch_up_deadline(&self) -> Option<Nanos> {
         if self.phase == Phase::Committing {
             return None;
@@ -139,7 +138,7 @@ impl Core {
             Some(since) if self.sync.flight(self.current()).is_none() => Some(since + self.grace()),
             _ => None,
         };
-        // A grace that is over wakes nobody: what comes next is an input or a deadline of sync's.
+        // A grace that is over needs no deadline: next comes an input, or a deadline of sync's.
         [grace.filter(|at| *at > self.now), self.sync.deadline()]
             .into_iter()
             .flatten()

@@ -1,13 +1,14 @@
 //! This file knows what the core keeps: it asserts it after every input, and the costly rest when it is asked to.
 //!
-//! No input can make one of these fail, whether a peer, the execution client, a file or a setting sent it: what they can
-//! do is an error where it is read. A failed assertion is a fault of ours, and the process stops before anything leaves.
+//! No peer, execution client, file or setting can make one of these fail: what they can cause is an error where it is
+//! read. A failed assertion is a fault of ours, and the process stops before anything more leaves.
 //!
 //! Keeps:
 //! - the execution client is led to our very head, and every value known is above it;
 //! - consensus runs at the height after the head;
 //! - nothing is signed without a key, nor at a height at or below the guard's watermark;
-//! - the watermark covers the head, every silence that the store was asked for, and what this directory may have forgotten;
+//! - the watermark covers the head, every silence that the store was asked for, and what this directory may have
+//!   forgotten;
 //! - a sync of the log is under way for everything parked at the gate;
 //! - a core that stops in silence waits for that very silence.
 

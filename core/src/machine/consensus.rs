@@ -18,7 +18,7 @@ use crate::rules;
 use crate::stop::{DecidedFault, ImpossibleState, Stop};
 
 impl Core {
-    /// Feeds everything that waits, one input at a time: Malachite is not re-entrant.
+    /// Feeds everything that waits, one input at a time, because Malachite is not re-entrant.
     pub(super) fn consult(&mut self) {
         loop {
             while let Some(input) = self.contest.inputs.pop_front() {
@@ -106,7 +106,7 @@ impl Core {
                         .push_back(Told::ProposedValue(value, ValueOrigin::Sync));
                 }
                 Intent::Rejected(why) => {
-                    // The certificate was verified before it was fed: this is our own fault, so say it loudly.
+                    // We verified the certificate before we fed it, so this is our own fault: say it loudly.
                     tracing::error!(height = %self.current(), why, "consensus rejected a verified certificate");
                 }
             }
@@ -126,7 +126,8 @@ impl Core {
             self.proposer.give_up();
         }
         let Self { values, sync, host, .. } = self;
-        // Consensus may know a polka before its value is named: a replayed log is judged when all of it is read.
+        // Consensus may know a polka before we note that it names a value: values of a replayed log are judged only
+        // after the whole log was read.
         let polkas = host.polka_ids();
         values.slim(height, round, |id| {
             sync.certifies(height, id) || host.verdict(id) == Some(true) || polkas.iter().any(|(_, named)| named == id)
@@ -154,7 +155,7 @@ impl Core {
         self.park(Parked::Send(Recipients::All, message));
     }
 
-    /// A value as Malachite wants to hear of it.
+    /// A value in the form in which Malachite takes it.
     pub(super) fn proposed_value(
         &self,
         id: ValueId,
@@ -172,14 +173,14 @@ impl Core {
         }
     }
 
-    /// Tells consensus the verdict about a value, for the round that a message named.
+    /// Tells consensus the verdict about a value, for the round in which a message named it.
     pub(super) fn refeed(&mut self, key: ValueKey, round: Round) {
         if self.phase != Phase::Running || key.height != self.current() || self.host.is_decided() {
             return;
         }
         let Some(valid) = self.verdict(&key) else { return };
         let told = self.host.verdict(&key.id);
-        // An earlier `Invalid` may be overridden, a `Valid` never.
+        // A new verdict may override an `Invalid`, never a `Valid`.
         if told == Some(valid) || told == Some(true) {
             return;
         }
@@ -190,18 +191,18 @@ impl Core {
             .push_back(Told::ProposedValue(value, ValueOrigin::Consensus));
     }
 
-    /// Gives consensus the certificate of the current height; it answers with `Certified`.
+    /// Gives consensus the commit certificate of the current height. It answers with `Certified`.
     pub(super) fn feed_certificate(&mut self, certificate: &CommitCertificate) {
         self.contest.certificate_fed = true;
-        // The height is decided: there is nothing left to sign at it.
+        // The height is decided, so there is nothing left to sign at it.
         self.host.disable();
-        // Malachite wants to know a peer of its own kind to blame; ours were verified before.
+        // Malachite asks for a peer to blame. We verified the certificate before, so we name nobody.
         let nobody = TransportId::from_bytes(&[0, 0]).expect("an identity multihash of nothing is well-formed");
         let response = ValueResponse::new(nobody, bytes::Bytes::new(), convert::commit_to(certificate));
         self.contest.inputs.push_back(Told::SyncValueResponse(response));
     }
 
-    /// Consensus decided: make it durable, behind the log.
+    /// Consensus has decided: makes the decision durable, behind the log.
     fn on_decide(&mut self, certificate: CommitCertificate) {
         let key = ValueKey {
             height: certificate.height,
@@ -214,7 +215,7 @@ impl Core {
         else {
             return self.stop(Stop::State(ImpossibleState::BytesMissing { key }));
         };
-        // Checked when the value was judged, and once more before it becomes history.
+        // The value was checked when it was judged; it is checked once more before it becomes history.
         if let Err(broken) = rules::check(&self.config.chain, &self.parent(), &init.metadata) {
             return self.stop(Stop::DecidedInvalid(DecidedFault::Metadata { key, broken }));
         }
@@ -234,7 +235,7 @@ impl Core {
         self.park(Parked::Commit(decision));
     }
 
-    /// Remembers who signed a certificate; a signature of ours in it counts like a message of ours.
+    /// Remembers who signed a certificate. A signature of ours in it counts like a message of ours.
     pub(super) fn note_signers(&mut self, certificate: &CommitCertificate) {
         for signed in &certificate.signatures {
             self.note_signed(SignedMessage::Vote(Vote {
@@ -248,7 +249,7 @@ impl Core {
         }
     }
 
-    /// Remembers a verified message. One of ours that we know nothing of is somebody else's doing.
+    /// Remembers a verified message. If it is signed by us and we do not know it, another process made it.
     pub(super) fn note_signed(&mut self, message: SignedMessage) {
         let signer = message.signer();
         if signer == self.address && !self.stopped {

@@ -75,7 +75,7 @@ impl Machine for Core {
 }
 
 impl Core {
-    /// When any value wants looking at; only in phases that do look.
+    /// When to look at the values again, in the phases that do look.
     fn values_deadline(&self) -> Option<Nanos> {
         match self.phase {
             Phase::Running if !self.host.is_decided() => self.values.deadline(self.current()),
@@ -131,7 +131,7 @@ impl Core {
                 self.execution.loaded(self.now, height, value, &mut wants);
                 self.want(wants);
             }
-            // Nobody waits for it but a core that stops.
+            // Only a core that stops waits for it.
             StoreReply::Silenced { .. } => {}
             StoreReply::Retired { blobs_below } => self.oldest_blobs = self.oldest_blobs.max(blobs_below),
             StoreReply::Failed { reason } => self.stop(Stop::Disk(reason)),
@@ -160,7 +160,7 @@ impl Core {
         self.want(wants);
     }
 
-    /// Carries on until nothing follows from what is known now.
+    /// Carries on until nothing more follows from what is known.
     fn settle(&mut self) {
         if self.phase == Phase::Off || self.stopped {
             return;
@@ -184,7 +184,7 @@ impl Core {
         self.tell();
     }
 
-    /// Asks for one sync that covers everything parked, and hands everything over.
+    /// Asks for one sync that covers everything parked, and hands all outputs over.
     fn flush(&mut self, out: &mut Outbox<Output>) {
         if !self.stopped
             && let Some(wanted) = self.gate.wanted()
@@ -194,7 +194,7 @@ impl Core {
             self.store(StoreRequest::LogSync { lsn: self.lsn });
         }
         let stopped = self.stopped;
-        // What this very input caused may rest on what went wrong: of a core that stops, nothing leaves but the reason, and
+        // What this very input caused may rest on what went wrong. So a core that stops lets out only its reason, and
         // the silence that has to outlive it.
         let leaves = |output: &Output| {
             !stopped || matches!(output, Output::Stop(_) | Output::Store(StoreRequest::Silence { .. }))

@@ -12,10 +12,10 @@ use super::{Core, Head, Phase};
 use crate::io::Event;
 use crate::stop::{ImpossibleState, Stop};
 
-/// Why we do not sign.
+/// Why we do not sign at a height.
 pub(super) struct Silence {
     why: String,
-    /// Nothing is the matter.
+    /// Whether this is normal, so that nobody has to act.
     usual: bool,
 }
 
@@ -29,7 +29,7 @@ impl Silence {
 }
 
 impl Core {
-    /// The decision is durable: the head moves.
+    /// The store has made the decision durable: the head moves.
     pub(super) fn on_committed(&mut self, height: Height) {
         let decided = |decision: &mut Box<Decision>| decision.certificate.height == height;
         let Some(decision) = self.contest.decision.take_if(decided) else {
@@ -87,7 +87,7 @@ impl Core {
         };
     }
 
-    /// Prepares the next height: its log epoch begins now, so that it does not delay the start.
+    /// Prepares the next height. Its log epoch begins now, so that it does not delay the start.
     pub(super) fn await_next(&mut self, start_at: Nanos) {
         let height = self.current();
         let logged = self.silence(height).is_none();
@@ -101,7 +101,7 @@ impl Core {
         };
     }
 
-    /// The next height's log is open.
+    /// The store has opened the log of a height.
     pub(super) fn on_epoch(&mut self, epoch: LogEpoch) {
         if epoch.height == self.current()
             && let Phase::Between { begun, .. } = &mut self.phase
@@ -110,14 +110,14 @@ impl Core {
         }
     }
 
-    /// When the phase wants looking at.
+    /// When to look at the phase again.
     pub(super) fn phase_deadline(&self) -> Option<Nanos> {
         let waits = self.listening_until.is_some() && self.silence(self.current()).is_none();
-        // Later a status wakes us.
+        // After that, a status wakes us.
         let listening = self.listening_until.filter(|until| *until > self.now);
         match &self.phase {
             Phase::Listening | Phase::Recovering { .. } => listening,
-            // While the epoch is on its way, its answer wakes us.
+            // While the epoch is on its way, the store's answer wakes us.
             Phase::Between {
                 start_at,
                 logged,
@@ -150,12 +150,11 @@ impl Core {
                 logged,
                 begun,
             } => {
-                // A decided height is not paced: its value waits only to be taken. Nor is one that an honest validator
-                // has begun, or a node whose execution client is slow would start ever later than the others.
+                // A decided height is not paced: we only have to take its value. Neither is a height that an honest
+                // validator has begun, or a node with a slow execution client would start ever later than the others.
                 let due = start_at <= self.now || self.is_vouched(self.current()) || self.is_begun_elsewhere();
-                // Nothing is signed before the others were listened to, at whatever height that is. Where nothing is signed there
-                // is nothing to wait for.
-                // The very first height waits for others that are starting as well.
+                // We listen to the others before we sign anything, at whatever height that is. Where we sign nothing,
+                // there is nothing to wait for. The very first height waits for others that are starting as well.
                 let may_begin = |this: &mut Self| {
                     this.silence(this.current()).is_some() || this.has_listened() && this.has_gathered()
                 };
@@ -167,8 +166,8 @@ impl Core {
         }
     }
 
-    /// Whether more than a third of the power has voted at the current height: at least one honest validator's interval
-    /// has passed, so that no proposer can hurry the chain alone.
+    /// Whether more than a third of the power has voted at the current height. Then the interval of at least one honest
+    /// validator has passed, so no proposer can hurry the chain alone.
     pub(super) fn is_begun_elsewhere(&self) -> bool {
         let set = &self.config.validators;
         let voters = self.early.voters(self.current());
@@ -180,13 +179,12 @@ impl Core {
         set.is_honest(power)
     }
 
-    /// Starts the current height; `logged`: its epoch is open, so signing is possible.
+    /// Starts the current height. `logged` says that its log epoch is open, so that we may sign.
     pub(super) fn start_height(&mut self, logged: bool) {
         let height = self.current();
         let silence = self.silence(height);
         let enabled = logged && silence.is_none();
-        // Where nothing is signed nothing is logged: a log that is not empty would be replayed, and signed from, at the next
-        // start.
+        // Where we sign nothing, we log nothing: the next start would replay a log that is not empty, and sign from it.
         self.contest.logging = enabled;
         self.tell_signing(enabled, silence);
         self.phase = Phase::Running;
@@ -194,7 +192,7 @@ impl Core {
         self.take_early();
     }
 
-    /// Feeds what was kept for this height.
+    /// Takes the messages that were kept for this height.
     pub(super) fn take_early(&mut self) {
         for message in self.early.take(self.current()) {
             self.take_message(None, message);
@@ -239,7 +237,7 @@ impl Core {
         });
     }
 
-    /// Frees blobs that are past retention, a few heights at a time.
+    /// Has the store free blobs that are past retention, a few heights at a time.
     fn retire(&mut self) {
         const HEIGHTS_AT_ONCE: u64 = 8;
         let Some(retention) = self.config.retention else { return };
@@ -251,7 +249,7 @@ impl Core {
         }
     }
 
-    /// Whether the height's value is here, vouched for and ready.
+    /// Whether a certificate vouches for the height's value, and its bytes are stored.
     fn is_vouched(&self, height: Height) -> bool {
         self.sync
             .certificate(height)
@@ -264,7 +262,7 @@ impl Core {
             })
     }
 
-    /// Queues an input for consensus if it runs.
+    /// Queues an input for consensus, if consensus runs.
     pub(super) fn tell_consensus(&mut self, input: Told<crate::context::Ctx>) {
         if self.phase == Phase::Running {
             self.contest.inputs.push_back(input);

@@ -16,11 +16,11 @@ use crate::rules;
 use crate::stop::Stop;
 use crate::values::Judgement;
 
-/// A build that failed is asked for again after this long.
+/// After a build failed, we ask for another one after this long.
 const RETRY: Nanos = Nanos::from_millis(200);
 
 impl Core {
-    /// Goes on with the value consensus wants from us, if anything can be done about it now.
+    /// Goes on with the value that consensus wants from us, if anything can be done about it now.
     pub(super) fn propose(&mut self) {
         let Some((height, round)) = self.proposer.wanted() else {
             return;
@@ -46,7 +46,7 @@ impl Core {
     }
 
     fn build(&mut self, height: Height, round: Round) {
-        // An `Init` signed in another life whose choice is not known: nothing else may be signed there.
+        // If we signed an `Init` there in another life and do not know the choice, we may sign no other.
         if self.guard.get(height, round, SignedKind::Init).is_some() || self.proposer.building().is_some() {
             return;
         }
@@ -56,7 +56,7 @@ impl Core {
         let parent = self.head.block;
         let timestamp = (self.unix_ns() / 1_000_000_000).max(parent.timestamp.saturating_add(1));
         if rules::is_ahead(timestamp, self.unix_ns()) {
-            // Everybody would withhold the verdict: wait for our clock.
+            // All validators would withhold their verdicts: wait for our clock.
             return self.proposer.retry(self.now + RETRY);
         }
         self.proposer.begin(height, round, self.now);
@@ -69,7 +69,7 @@ impl Core {
         });
     }
 
-    /// Our execution client built a block, checked and executed, or did not.
+    /// Our execution client answered a build: with a block, checked and executed, or with why there is none.
     pub(super) fn on_built(&mut self, height: Height, round: Round, result: Result<Box<Built>, String>) {
         let Some(since) = self.proposer.built(height, round) else {
             return;
@@ -81,7 +81,11 @@ impl Core {
             if let Ok(built) = result
                 && built.header.parent_hash == self.head.block.hash
             {
-                tracing::info!(%height, %round, "a block was built too late for its round; it is kept for our next one");
+                tracing::info!(
+                    %height,
+                    %round,
+                    "a block was built too late for its round; it is kept for our next one"
+                );
                 self.proposer.keep(height, built);
             }
             return;
@@ -99,7 +103,7 @@ impl Core {
         }
     }
 
-    /// Chooses a block for the round: signs its `Init`, and makes choice and bytes durable at the same time.
+    /// Chooses a block for the round: signs its `Init`, and has choice and bytes made durable at the same time.
     fn choose(&mut self, height: Height, round: Round, built: Built, since: Nanos) {
         let Some(signer) = &self.signer else { return };
         let context = ProposalContext {
@@ -117,7 +121,7 @@ impl Core {
             id: metadata.id(),
         };
         if let Err(broken) = rules::check(&self.config.chain, &self.parent(), &metadata) {
-            // Our own client's block would be refused by everybody.
+            // All validators would refuse this block of our own client.
             tracing::error!(%key, %broken, "the block our execution client built breaks a rule");
             return self.proposer.retry(self.now + RETRY);
         }
@@ -151,14 +155,14 @@ impl Core {
         self.park(Parked::Chosen(key));
     }
 
-    /// The choice is in the log.
+    /// The log has the choice.
     pub(super) fn choice_logged(&mut self, key: ValueKey) {
         if let Some(progress) = self.proposer.progress(&key) {
             progress.logged = true;
         }
     }
 
-    /// Tells consensus and streams the bytes, once choice and bytes are durable and the value was executed.
+    /// Tells consensus and streams the bytes, once choice and bytes are durable and the value is valid.
     fn announce(&mut self, key: ValueKey, round: Round) {
         let valid = self
             .values
@@ -171,7 +175,7 @@ impl Core {
             return;
         }
         if !progress.logged {
-            // Found again in the store after a crash that lost the record; the log comes first.
+            // The store had the value after a crash that lost the log's record. The log comes first.
             if !progress.relogged {
                 progress.relogged = true;
                 self.append(&LogRecord::Chosen {

@@ -1,8 +1,8 @@
-//! This file knows what peers must be told: our status, and again what they may have missed.
+//! This file knows what to tell peers: our status, and once more what they may have missed.
 //!
-//! Malachite sends a proposal once and has no gossip. So whoever is at our height and behind in rounds, or stuck in
-//! ours, gets proposals, certificates and votes again; others' votes too, because not everybody may be connected to
-//! everybody.
+//! Malachite sends a proposal once and has no gossip. So a peer at our height gets proposals, certificates and votes
+//! again if it is behind in rounds, or stuck in our round. It gets others' votes too, because it may not be connected
+//! to all of them.
 
 use ultramarine_types::network::{ClockReading, NetCommand, Recipients, Status};
 use ultramarine_types::{ConsensusMessage, Height, Nanos, PeerId, limits};
@@ -12,9 +12,9 @@ use crate::held::RESENDS_WAITING_MAX;
 
 /// In a round that lasts longer than this, messages may have been lost.
 const STUCK: Nanos = Nanos::from_millis(500);
-/// Peers that get everybody's votes again in one status interval, in turn; the others get our own, unless they have just
-/// come. Whoever has them hands them on, so a few turns reach everybody, while a network of hundreds that is stuck is not
-/// drowned in copies.
+/// How many peers get all votes again in one status interval, in turn. The others get our own, unless they have just
+/// come. A peer that has the votes passes them on, so a few turns reach all, and the copies do not drown a stuck
+/// network of hundreds.
 const VOTES_OF_ALL_TO: usize = 8;
 const _: () = assert!(
     STUCK.0 < limits::STATUS_INTERVAL.0,
@@ -22,7 +22,7 @@ const _: () = assert!(
 );
 
 impl Core {
-    /// Sends our status to everybody whom it is news to.
+    /// Sends our status to every peer for which it is news, or due.
     pub(super) fn tell(&mut self) {
         if self.phase == Phase::Off || self.stopped {
             return;
@@ -37,7 +37,7 @@ impl Core {
                 ..mine.clone()
             };
             let due = peer.told.as_ref().is_none_or(|(told, at)| {
-                // Who has signed what, and what time it is, are no news by themselves: they go with the rest.
+                // Who has signed what, and what time it is, are no news by themselves. They go with the rest.
                 let news = Status {
                     seen_signed: told.seen_signed.clone(),
                     clock: told.clock,
@@ -123,7 +123,8 @@ impl Core {
         (rank + self.now.0 / limits::STATUS_INTERVAL.0).is_multiple_of(turns)
     }
 
-    /// What helps a peer forward at the current height, certificates first; `all`: others' votes from `round` on as well.
+    /// What helps a peer forward at the current height, certificates first. With `all`, others' votes of `round` and of
+    /// our round as well.
     fn missed(&self, height: Height, round: ultramarine_types::Round, all: bool) -> Vec<ConsensusMessage> {
         let mut messages: Vec<ConsensusMessage> = Vec::new();
         if self.phase != Phase::Running || self.host.height() != height {
