@@ -6,8 +6,8 @@ use std::hint::black_box;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use rkyv::rancor::Error;
 use ultramarine_core::certificate::check_commit;
-use ultramarine_core::log::Record;
-use ultramarine_core::signing::{Signer, Verifier};
+use ultramarine_core::log::LogRecord;
+use ultramarine_core::signing::{SignatureVerifier, Signer};
 use ultramarine_types::consensus::{CertificateSignature, VoteKind};
 use ultramarine_types::{CommitCertificate, Height, Round, Validator, ValidatorSet, ValueId, Vote, sign};
 
@@ -38,10 +38,10 @@ fn precommit(signer: &Signer) -> Vote {
 
 fn records(criterion: &mut Criterion) {
     let vote = precommit(&Signer::new(&[1; 32]));
-    let record = Record::Vote(vote.clone());
+    let record = LogRecord::Vote(vote.clone());
     let mut group = criterion.benchmark_group("log record of a vote");
     group.bench_function("write and read", |bencher| {
-        bencher.iter(|| Record::decode(&black_box(&record).encode()).expect("it was just written"));
+        bencher.iter(|| LogRecord::decode(&black_box(&record).encode()).expect("it was just written"));
     });
     group.bench_function("rkyv, write and read", |bencher| {
         bencher.iter(|| {
@@ -72,12 +72,12 @@ fn certificates(criterion: &mut Criterion) {
         };
         group.bench_function(BenchmarkId::new("verify, nothing remembered", validators), |bencher| {
             bencher.iter_batched(
-                || Verifier::new(&set),
+                || SignatureVerifier::new(&set),
                 |mut verifier| check_commit(&set, CHAIN_ID, &certificate, &mut verifier),
                 BatchSize::SmallInput,
             );
         });
-        let mut verifier = Verifier::new(&set);
+        let mut verifier = SignatureVerifier::new(&set);
         group.bench_function(BenchmarkId::new("verify, votes seen before", validators), |bencher| {
             bencher.iter(|| check_commit(&set, CHAIN_ID, &certificate, &mut verifier));
         });

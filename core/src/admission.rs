@@ -1,11 +1,11 @@
-//! This file knows which `Init` is worth its bytes: well-formed, by the elected proposer, signed.
+//! This file knows which `Init` is worth its bytes: it is well-formed, by the elected proposer, and signed.
 //!
-//! Pure checks over the `Init` alone. Whether its height, round and number are admissible now is decided where the
-//! current round is known, in `machine/offers.rs`.
+//! The checks here look at the `Init` alone. `machine/offers.rs`, which knows the current round, decides whether its
+//! height and round, and one more value, are admissible now.
 
 use ultramarine_types::{ChainParams, Init, ValidatorSet, limits, sidecar, sign};
 
-use crate::signing::Verifier;
+use crate::signing::SignatureVerifier;
 
 /// Checks form, election and both signatures of an `Init`.
 pub fn check_init(
@@ -13,7 +13,7 @@ pub fn check_init(
     chain: &ChainParams,
     init: &Init,
     id: &ultramarine_types::ValueId,
-    verifier: &mut Verifier,
+    verifier: &mut SignatureVerifier,
 ) -> Result<(), &'static str> {
     let metadata = &init.metadata;
     if metadata.chain_id != chain.chain_id {

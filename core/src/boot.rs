@@ -3,102 +3,99 @@
 //! | log | plan |
 //! |---|---|
 //! | none, of a decided height, or empty | nothing was signed above the head from this directory: listen first |
-//! | of the next height, and marked silent | another signs with our key, or did before a wipe: silent there |
-//! | of the next height, whole | listen, then replay it, once the bytes of every value it calls valid are back |
-//! | of the next height, damaged or missing | what we signed there is not known: silent there |
+//! | of the next height, and marked silent | another signs with our key, or we did before a wipe: silent there |
+//! | of the next height, whole | listen, then replay it, once the bytes of every value that it calls valid are back |
+//! | of the next height, damaged or missing | we do not know what we signed there: silent there |
 //! | above the next height | the head was lost: stop |
 //!
-//! Listening is short where nothing is wrong: it ends when every other validator was heard. It is what keeps a wiped
-//! validator, or one that was wiped and crashed again while it was still catching up, from signing at heights where
-//! it may have signed before. The head itself says nothing about that: it may have come by sync.
+//! If nothing is wrong, listening is short: it ends when every other validator was heard. It keeps a wiped validator
+//! from signing at heights where it may have signed before, even if it crashed again while it was catching up. The head
+//! itself says nothing about that: it may have come by sync.
+//!
+//! Keeps: every record that is read is of the log's own height.
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use ultramarine_types::storage::{LogCondition, RecoveredLog};
 use ultramarine_types::{Address, Height, ValueId, VoteKind};
 
-use crate::guard::{Conflict, Guard, Kind, Signed};
-use crate::log::Record;
+use crate::guard::{Conflict, Guard, Signed, SignedKind};
+use crate::log::LogRecord;
+use crate::stop::{ImpossibleState, ReplayFault, Stop};
 
 /// How the first height starts.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Plan {
+pub enum FirstHeight {
     /// Listen to peers, then begin.
     Listen,
     /// Replay these records of the next height.
-    Replay(Vec<Record>),
+    Replay(Vec<LogRecord>),
     /// Follow the next height without signing, for this reason.
     Silent(&'static str),
 }
 
-/// Why the node must stop at once.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Refusal {
-    /// No crash leaves this.
-    State(String),
-    /// The log is of another version.
-    Replay(String),
-}
-
-/// Reads head and log. `silent_through`: up to there nothing is signed, whatever the log says.
-pub fn plan(head: Height, log: Option<&RecoveredLog>, silent_through: Height) -> Result<Plan, Refusal> {
-    let Some(log) = log else { return Ok(Plan::Listen) };
+/// Decides by head and log. Nothing is signed up to `silent_through`, whatever the log says. `Err` stops the node at
+/// once.
+pub fn plan(head: Height, log: Option<&RecoveredLog>, silent_through: Height) -> Result<FirstHeight, Stop> {
+    let Some(log) = log else { return Ok(FirstHeight::Listen) };
     let next = head.next();
     if log.epoch.height <= head {
-        return Ok(Plan::Listen);
+        return Ok(FirstHeight::Listen);
     }
     if log.epoch.height > next {
-        return Err(Refusal::State(format!(
-            "the log is of height {} but the newest decided height is {head}: decided heights were lost. Restore the \
-             whole data directory, or start with an empty one",
-            log.epoch.height
-        )));
+        let log = log.epoch.height;
+        return Err(Stop::State(ImpossibleState::HeadLost { log, head }));
     }
     match log.condition {
-        LogCondition::Corrupt => Ok(Plan::Silent("the log of this height is damaged")),
-        LogCondition::Missing => Ok(Plan::Silent("the log of this height is missing")),
-        LogCondition::Whole if log.records.is_empty() => Ok(Plan::Listen),
-        LogCondition::Whole if next <= silent_through => Ok(Plan::Silent(
+        LogCondition::Corrupt => Ok(FirstHeight::Silent("the log of this height is damaged")),
+        LogCondition::Missing => Ok(FirstHeight::Silent("the log of this height is missing")),
+        LogCondition::Whole if log.records.is_empty() => Ok(FirstHeight::Listen),
+        LogCondition::Whole if next <= silent_through => Ok(FirstHeight::Silent(
             "signatures of ours that this directory did not make were seen",
         )),
-        LogCondition::Whole => {
-            let mut records = Vec::with_capacity(log.records.len());
-            for (index, bytes) in log.records.iter().enumerate() {
-                let record = Record::decode(bytes)
-                    .map_err(|error| Refusal::Replay(format!("record {index} of the log of height {next}: {error}")))?;
-                records.push(record);
-            }
-            Ok(Plan::Replay(records))
-        }
+        LogCondition::Whole => read(next, &log.records).map(FirstHeight::Replay).map_err(Stop::Replay),
     }
 }
 
-/// Teaches the guard everything the log says we signed.
-pub fn teach(guard: &mut Guard, ours: &Address, records: &[Record]) -> Result<(), Conflict> {
+/// Decodes the records of the log of `height`, which must all be of that height.
+fn read(height: Height, records: &[Bytes]) -> Result<Vec<LogRecord>, ReplayFault> {
+    let decode = |(index, bytes): (usize, &Bytes)| {
+        let record = LogRecord::decode(bytes).map_err(|error| ReplayFault::Undecodable { index, height, error })?;
+        match record.height() {
+            Some(found) if found != height => Err(ReplayFault::OtherHeight { index, height, found }),
+            _ => Ok(record),
+        }
+    };
+    records.iter().enumerate().map(decode).collect()
+}
+
+/// Teaches the guard everything that we signed, as the log says.
+pub fn teach(guard: &mut Guard, ours: &Address, records: &[LogRecord]) -> Result<(), Conflict> {
     for record in records {
         match record {
-            Record::Vote(vote) if vote.voter == *ours => {
+            LogRecord::Vote(vote) if vote.voter == *ours => {
                 let signed = Signed {
                     value_id: vote.value_id,
                     valid_round: None,
                 };
                 guard.learn(vote.height, vote.round, vote.kind.into(), signed)?;
             }
-            Record::Proposal(proposal) if proposal.proposer == *ours => {
+            LogRecord::Proposal(proposal) if proposal.proposer == *ours => {
                 let signed = Signed {
                     value_id: Some(proposal.value_id),
                     valid_round: proposal.valid_round,
                 };
-                guard.learn(proposal.height, proposal.round, Kind::Proposal, signed)?;
+                guard.learn(proposal.height, proposal.round, SignedKind::Proposal, signed)?;
             }
-            Record::Polka(polka) if polka.signatures.iter().any(|signed| signed.address == *ours) => {
+            LogRecord::Polka(polka) if polka.signatures.iter().any(|signed| signed.address == *ours) => {
                 let signed = Signed {
                     value_id: Some(polka.value_id),
                     valid_round: None,
                 };
                 guard.learn(polka.height, polka.round, VoteKind::Prevote.into(), signed)?;
             }
-            Record::Chosen {
+            LogRecord::Chosen {
                 height,
                 round,
                 value_id,
@@ -107,7 +104,7 @@ pub fn teach(guard: &mut Guard, ours: &Address, records: &[Record]) -> Result<()
                     value_id: Some(*value_id),
                     valid_round: None,
                 };
-                guard.learn(*height, *round, Kind::Init, signed)?;
+                guard.learn(*height, *round, SignedKind::Init, signed)?;
             }
             _ => {}
         }
@@ -115,12 +112,12 @@ pub fn teach(guard: &mut Guard, ours: &Address, records: &[Record]) -> Result<()
     Ok(())
 }
 
-/// The values whose bytes must be back before the log is replayed: those it calls valid.
-pub fn wanted(records: &[Record]) -> BTreeSet<ValueId> {
+/// The values whose bytes must be back before the log is replayed: those that it calls valid.
+pub fn wanted(records: &[LogRecord]) -> BTreeSet<ValueId> {
     records
         .iter()
         .filter_map(|record| match record {
-            Record::Value {
+            LogRecord::Value {
                 value_id,
                 valid: true,
                 synced: false,

@@ -1,8 +1,8 @@
-//! This file knows when a certificate proves what it claims: distinct signers, members only, enough power, every
-//! signature good.
+//! This file knows when a certificate proves what it claims: its signers are distinct validators, they have enough
+//! power, and every signature holds.
 //!
-//! Commit, polka and precommit-round certificates need more than two thirds of the power, skip-round certificates
-//! more than one third. The signatures of a round certificate are verified as the individual votes they are.
+//! Commit, polka and precommit-round certificates need more than two thirds of the power, and skip-round certificates
+//! more than one third. Each signature of a round certificate is verified as the vote that it is.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use ultramarine_types::{
     VoteKind, sign,
 };
 
-use crate::signing::Verifier;
+use crate::signing::SignatureVerifier;
 
 /// Why a certificate or message proves nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -26,29 +26,23 @@ pub enum CertificateError {
     /// A signature does not verify.
     #[error("the signature of {0} does not verify")]
     Signature(Address),
-    /// A vote kind that cannot stand in this certificate.
+    /// A vote of a kind that cannot stand in this certificate.
     #[error("the vote of {0} is of the wrong kind")]
     Kind(Address),
-    /// A proposal by somebody whose turn it is not.
+    /// The signer of a proposal is not its round's proposer.
     #[error("{0} is not the elected proposer")]
     Election(Address),
-    /// Too little power.
     #[error("signed by {signed} of {total} voting power")]
-    Power {
-        /// Power that signed.
-        signed: u64,
-        /// Power of all.
-        total: u64,
-    },
+    Power { signed: u64, total: u64 },
 }
 
-/// Verifies a commit certificate by itself, with no memo: for tiles that hold no [`Verifier`].
+/// Verifies a commit certificate without a memo, for tiles that have no [`SignatureVerifier`].
 pub fn verify_commit(
     set: &ValidatorSet,
     chain_id: u64,
     certificate: &CommitCertificate,
 ) -> Result<(), CertificateError> {
-    check_commit(set, chain_id, certificate, &mut Verifier::new(set))
+    check_commit(set, chain_id, certificate, &mut SignatureVerifier::new(set))
 }
 
 /// Verifies a commit certificate.
@@ -56,7 +50,7 @@ pub fn check_commit(
     set: &ValidatorSet,
     chain_id: u64,
     certificate: &CommitCertificate,
-    verifier: &mut Verifier,
+    verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
     let id = Some(&certificate.value_id);
     let message = sign::vote(chain_id, VoteKind::Precommit, certificate.height, certificate.round, id);
@@ -72,7 +66,7 @@ pub fn check_polka(
     set: &ValidatorSet,
     chain_id: u64,
     certificate: &PolkaCertificate,
-    verifier: &mut Verifier,
+    verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
     let id = Some(&certificate.value_id);
     let message = sign::vote(chain_id, VoteKind::Prevote, certificate.height, certificate.round, id);
@@ -88,7 +82,7 @@ pub fn check_round(
     set: &ValidatorSet,
     chain_id: u64,
     certificate: &RoundCertificate,
-    verifier: &mut Verifier,
+    verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
     let mut tally = Tally::new(set);
     for signed in &certificate.signatures {
@@ -105,23 +99,22 @@ pub fn check_round(
     }
 }
 
-/// Verifies one vote.
 pub fn check_vote(
     set: &ValidatorSet,
     chain_id: u64,
     vote: &Vote,
-    verifier: &mut Verifier,
+    verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
     let message = sign::vote(chain_id, vote.kind, vote.height, vote.round, vote.value_id.as_ref());
     check(set, &vote.voter, &message, &vote.signature, verifier)
 }
 
-/// Verifies one proposal: by the elected proposer of its round, and signed.
+/// Verifies one proposal: its signer is the elected proposer of its round, and the signature holds.
 pub fn check_proposal(
     set: &ValidatorSet,
     chain_id: u64,
     proposal: &Proposal,
-    verifier: &mut Verifier,
+    verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
     if set.proposer(proposal.height, proposal.round) != &proposal.proposer {
         return Err(CertificateError::Election(proposal.proposer));
@@ -142,7 +135,7 @@ fn check(
     signer: &Address,
     message: &[u8],
     signature: &Signature,
-    verifier: &mut Verifier,
+    verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
     let key: PublicKey = set.get(signer).ok_or(CertificateError::Stranger(*signer))?.public_key;
     if verifier.verify(&key, message, signature) {
@@ -152,7 +145,7 @@ fn check(
     }
 }
 
-/// Adds up who signed.
+/// Adds up the power of those that signed.
 struct Tally<'a> {
     set: &'a ValidatorSet,
     seen: BTreeSet<Address>,
@@ -173,7 +166,7 @@ impl<'a> Tally<'a> {
         signer: &Address,
         message: &[u8],
         signature: &Signature,
-        verifier: &mut Verifier,
+        verifier: &mut SignatureVerifier,
     ) -> Result<(), CertificateError> {
         let validator = self.set.get(signer).ok_or(CertificateError::Stranger(*signer))?;
         if !self.seen.insert(*signer) {
@@ -182,8 +175,9 @@ impl<'a> Tally<'a> {
         if !verifier.verify(&validator.public_key, message, signature) {
             return Err(CertificateError::Signature(*signer));
         }
-        // Distinct members only, and the whole set's power fits: the sum cannot pass it.
+        // The signers are distinct members, and the power of the whole set fits.
         self.power = self.power.saturating_add(validator.power);
+        assert!(self.power <= self.set.total_power(), "a member was counted twice");
         Ok(())
     }
 

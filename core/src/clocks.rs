@@ -1,40 +1,53 @@
-//! This file knows how our wall clock stands beside the other validators'.
+//! This file knows how our wall clock compares with the other validators'.
 //!
 //! ```text
 //!   a status of ours ── token ─▶ peer holds it for held_ns ── echo(token, held_ns), unix_ns ─▶ back here
 //!   way there and back = now - token - held_ns          peer's clock now = unix_ns + half of the way
 //! ```
 //!
-//! So a long way makes a measurement uncertain by half of it, never wrong by all of it, and one that took too long is no
-//! measurement. A peer can lie about its own clock alone: what counts is the median by power, ours among them, and only where
-//! a quorum was heard. Who lies has less than half of that, so the median lies between two honest clocks.
+//! So a measurement is wrong by at most half of the way, and one whose way took too long does not count. A peer can lie
+//! only about its own clock. What counts is the median by power, our clock included, and only if a quorum was heard.
+//! Liars have less than half of that power, so the median lies between two honest clocks.
 //!
 //! Nothing in consensus depends on any of this: it is for people.
+//!
+//! Keeps:
+//! - a peer's measurements are few, quick, in order of time, and of the same two clocks;
+//! - only validators' clocks are watched, and a grade changes as soon as enough looks agree.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use ultramarine_types::network::{ClockReading, Echo};
-use ultramarine_types::{Address, Nanos, ValidatorSet};
+use ultramarine_types::{Address, Nanos, ValidatorSet, limits};
 
-/// Measurements kept of a peer; the one with the shortest way counts.
+/// Measurements kept of a peer. The one with the shortest way counts.
 const SAMPLES_MAX: usize = 8;
-/// A measurement counts this long.
+/// How long a measurement counts.
 const FRESH: Nanos = Nanos::from_millis(10_000);
-/// How far two clocks drift apart meanwhile, and what the host's steps towards the right time add.
+/// How far two clocks drift apart in that time, including what each host corrects.
 const DRIFT_NS: u64 = 50_000_000;
 /// A way that took longer measures nothing.
 const WAY_MAX: Nanos = Nanos::from_millis(2_000);
-/// From this offset on, people are warned. Below it are the uncertainty of a long way and what NTP leaves.
+/// From this offset on, people are warned. The uncertainty of a long way, and what NTP leaves, are below it.
 pub const OFF_NS: u64 = 2_000_000_000;
-/// From this offset on, the node is not to be relied on: a third of what separates a block from being withheld
-/// (`limits::TIMESTAMP_AHEAD_SECONDS`).
+/// From this offset on, do not rely on the node: it is a third of `limits::TIMESTAMP_AHEAD_SECONDS`, at which blocks
+/// are withheld.
 pub const WRONG_NS: u64 = 5_000_000_000;
-/// A grade that was reached is left only when the offset is this far below it.
+/// A grade ends only when the offset is this far below it.
 const SLACK_NS: u64 = 500_000_000;
-/// Looks, one a second, that have to agree before a grade changes.
+/// Looks, one a second, that must agree before a grade changes.
 const LOOKS: u32 = 3;
-/// One line about a validator's clock in this time: who swings it to and fro must not fill the log.
+/// At most one line about a validator's clock in this time: a clock that swings to and fro must not fill the log.
 const LINE: Nanos = Nanos::from_millis(60_000);
+
+const _: () = assert!(SLACK_NS < OFF_NS, "a grade that was reached can be left");
+const _: () = assert!(OFF_NS < WRONG_NS - SLACK_NS, "each grade has its own offsets");
+const _: () = assert!(NEWS_NS < OFF_NS, "an offset is news before it is a warning");
+const _: () = assert!(
+    WRONG_NS <= limits::TIMESTAMP_AHEAD_SECONDS * 1_000_000_000 / 3,
+    "people hear of it in time"
+);
+const _: () = assert!(WAY_MAX.0 < FRESH.0, "a measurement outlives its way");
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
@@ -45,7 +58,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// Whether both may be of the same two clocks: each is wrong by half of its way at most, and clocks drift a little.
+    /// Whether both may be of the same two clocks: each is wrong by at most half of its way, and clocks drift a little.
     const fn agrees(&self, other: &Self) -> bool {
         let uncertain = self.way.0 / 2 + other.way.0 / 2 + DRIFT_NS;
         self.ahead_ns.abs_diff(other.ahead_ns) <= uncertain
@@ -67,7 +80,7 @@ impl PeerClock {
         let Some(Echo { token, held_ns }) = reading.echo else {
             return;
         };
-        // Tokens of ours from the future, and holds longer than the whole way, are made up.
+        // A token of ours from the future, or a hold longer than the whole way, is made up.
         let Some(way) = now.0.checked_sub(token).and_then(|way| way.checked_sub(held_ns)) else {
             return;
         };
@@ -80,7 +93,7 @@ impl PeerClock {
             ahead_ns: clamp(theirs - i128::from(unix_ns)),
             way: Nanos(way),
         };
-        // One of the two clocks was set since: what was measured before is of another time.
+        // If they disagree, one of the two clocks was set since, and the older measurements mean nothing.
         self.samples.retain(|older| older.agrees(&sample));
         if self.samples.len() == SAMPLES_MAX {
             self.samples.pop_front();
@@ -88,7 +101,7 @@ impl PeerClock {
         self.samples.push_back(sample);
     }
 
-    /// What our next status tells the peer of what we heard.
+    /// What our next status tells the peer about its last one.
     pub fn echo(&self, now: Nanos) -> Option<Echo> {
         self.heard.map(|(token, at)| Echo {
             token,
@@ -100,6 +113,20 @@ impl PeerClock {
     pub fn ahead_ns(&self, now: Nanos) -> Option<i64> {
         let fresh = self.samples.iter().filter(|sample| now.since(sample.at) <= FRESH);
         fresh.min_by_key(|sample| sample.way).map(|sample| sample.ahead_ns)
+    }
+
+    /// Asserts that the measurements kept are few, quick, in order of time, and of the same two clocks.
+    pub fn check(&self) {
+        assert!(self.samples.len() <= SAMPLES_MAX, "too many measurements are kept");
+        let Some(newest) = self.samples.back() else { return };
+        for sample in &self.samples {
+            assert!(sample.way <= WAY_MAX, "a measurement is kept that took too long");
+            assert!(sample.at <= newest.at, "a measurement is newer than the newest");
+            assert!(
+                sample.agrees(newest),
+                "a measurement is kept of a clock that was set since"
+            );
+        }
     }
 
     /// Our wall clock was set forward by this much.
@@ -117,10 +144,10 @@ fn clamp(ns: i128) -> i64 {
 /// How bad an offset is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub enum Grade {
-    /// Nothing to speak of.
+    /// Too little to report.
     #[default]
     Right,
-    /// Worth a warning.
+    /// Far enough off that people are warned.
     Off,
     /// Blocks will be withheld, here or elsewhere.
     Wrong,
@@ -150,7 +177,7 @@ struct Steady {
 }
 
 impl Steady {
-    /// Takes a look; whether the grade changed.
+    /// Takes a look. Returns whether the grade changed.
     fn look(&mut self, offset_ns: i64) -> bool {
         let seen = Grade::of(offset_ns, self.grade);
         if seen == self.grade {
@@ -168,44 +195,41 @@ impl Steady {
     }
 }
 
-/// Something people should know of.
+/// Something that people should know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum News {
-    /// Our clock beside the validators' median: what it says more than they. `None`: too few were heard.
+    /// Our clock, and how far it is ahead of the validators' median; `None` if too few were heard.
     Ours {
-        /// The offset.
         offset_ns: Option<i64>,
         /// How bad it is.
         grade: Grade,
     },
-    /// A validator's clock beside the median.
+    /// A validator's clock, and how far it is ahead of the median.
     Peer {
-        /// Whose.
         validator: Address,
-        /// What it says more than the median.
         offset_ns: i64,
         /// How bad it is.
         grade: Grade,
     },
 }
 
-/// What is known of a validator's clock, connected or not: who comes back is not looked at from the beginning.
+/// What is known of a validator's clock, connected or not, so that a validator that comes back does not begin afresh.
 #[derive(Clone, Copy, Debug, Default)]
 struct Watched {
     steady: Steady,
-    told: Said,
+    told: ClockLine,
     told_at: Option<Nanos>,
 }
 
 /// What a line about a clock says: how bad it is, and on which side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Said {
+pub struct ClockLine {
     grade: Grade,
     is_ahead: bool,
 }
 
-impl Said {
-    /// What is to be said of an offset. A clock that is right has no side.
+impl ClockLine {
+    /// What to say about an offset. A clock that is right has no side.
     pub const fn of(grade: Grade, offset_ns: i64) -> Self {
         Self {
             grade,
@@ -215,10 +239,10 @@ impl Said {
 }
 
 impl Watched {
-    /// Takes a look; whether people should know of it now.
+    /// Takes a look. Returns whether people should know of it now.
     fn look(&mut self, now: Nanos, offset_ns: i64) -> bool {
         self.steady.look(offset_ns);
-        let said = Said::of(self.steady.grade, offset_ns);
+        let said = ClockLine::of(self.steady.grade, offset_ns);
         let is_news = said != self.told && self.told_at.is_none_or(|at| now.since(at) >= LINE);
         if is_news {
             (self.told, self.told_at) = (said, Some(now));
@@ -227,12 +251,11 @@ impl Watched {
     }
 }
 
-/// Watches all clocks.
 #[derive(Debug, Default)]
 pub struct Clocks {
     ours: Steady,
     told: Option<Option<i64>>,
-    /// How many of the others were off then.
+    /// How many of the others' clocks were off when we last said so.
     told_off: usize,
     /// One for each validator at most.
     peers: BTreeMap<Address, Watched>,
@@ -243,7 +266,7 @@ pub struct Clocks {
 const NEWS_NS: u64 = 100_000_000;
 
 impl Clocks {
-    /// Looks, once a second; `ahead` says how far each validator's clock is ahead of ours, without our own.
+    /// Looks, once a second. `ahead` says how far each other validator's clock is ahead of ours.
     pub fn look(
         &mut self,
         now: Nanos,
@@ -254,7 +277,7 @@ impl Clocks {
         let mut news = Vec::new();
         let median = median(set, ours, ahead);
         let offset_ns = median.map(|median| median.saturating_neg());
-        // Without a median nobody is judged anew, neither we nor others by our own clock.
+        // Without a median no clock gets a new grade, neither ours nor, by ours, another.
         let changed = offset_ns.is_some_and(|offset_ns| self.ours.look(offset_ns));
         let is_far = match (self.told.flatten(), offset_ns) {
             (Some(told), Some(offset)) => told.abs_diff(offset) >= NEWS_NS,
@@ -286,14 +309,38 @@ impl Clocks {
         news
     }
 
-    /// Validators heard of at the last look whose clocks are off.
+    /// Asserts that no more clocks are watched than there are validators.
+    pub fn check(&self, validators: usize) {
+        assert!(self.peers.len() <= validators, "a stranger's clock is watched");
+        assert!(
+            self.peers_off <= self.peers.len(),
+            "more clocks are off than are watched"
+        );
+    }
+
+    /// Asserts that the clocks watched are validators', and that no grade is overdue.
+    pub fn check_whole(&self, set: &ValidatorSet) {
+        assert!(self.ours.looks < LOOKS, "our clock's grade is overdue");
+        for (validator, watched) in &self.peers {
+            assert!(
+                set.get(validator).is_some(),
+                "the clock of {validator} is watched, who is no validator"
+            );
+            assert!(
+                watched.steady.looks < LOOKS,
+                "the grade of {validator}'s clock is overdue"
+            );
+        }
+    }
+
+    /// How many validators' clocks were off at the last look.
     pub const fn peers_off(&self) -> usize {
         self.peers_off
     }
 }
 
-/// The median by power of the validators' clocks, relative to ours, which counts as well; `None` if no quorum was heard. Of a
-/// tie, the side that is nearer to ours: who is wrong cannot be told.
+/// The median by power of the validators' clocks, relative to ours, which counts as well; `None` if no quorum was
+/// heard. In a tie, the side that is nearer to ours: we cannot tell which one is wrong.
 fn median(set: &ValidatorSet, ours: &Address, ahead: &BTreeMap<Address, i64>) -> Option<i64> {
     let own = set.get(ours).map(|validator| (0, validator.power));
     let others = ahead
@@ -318,6 +365,7 @@ fn median(set: &ValidatorSet, ours: &Address, ahead: &BTreeMap<Address, i64>) ->
         }
     }
     let (low, high) = (low?, high?);
+    assert!(low <= high, "the clocks are in order");
     Some(0.clamp(low, high))
 }
 

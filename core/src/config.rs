@@ -1,4 +1,4 @@
-//! This file knows what the core must be told before its first input.
+//! This file knows what a core is made from.
 
 use std::sync::Arc;
 
@@ -8,22 +8,28 @@ use ultramarine_types::{ChainParams, Nanos, ValidatorSet};
 /// What a core is made from.
 #[derive(Clone)]
 pub struct CoreConfig {
-    /// The chain's parameters.
     pub chain: ChainParams,
-    /// Its validators.
     pub validators: Arc<ValidatorSet>,
-    /// The validator's ed25519 seed; `None`: a full node, which follows and never signs.
+    /// The validator's ed25519 seed; `None` for a full node, which follows and never signs.
     pub key: Option<[u8; 32]>,
     /// The execution genesis: hash, number 0 and timestamp.
     pub genesis_block: ParentBlock,
-    /// Heights for which blobs are kept; `None`: all. Never fewer than the chain's minimum.
+    /// Heights for which blobs are kept, never fewer than the chain's minimum; `None` keeps all.
     pub retention: Option<u64>,
-    /// How long to listen to peers before the first signature after a start on an empty or doubtful directory; cut
-    /// short when every other validator has been heard.
+    /// How long to listen to peers after a start, before the first signature. It ends early once every other validator
+    /// has been heard.
     pub fresh_directory_listen: Nanos,
-    /// The bug planted for the simulator to find, if any.
+    /// The bug for the simulator to find, if one is planted.
     #[cfg(feature = "planted")]
     pub planted: Option<crate::planted::Planted>,
+}
+
+#[cfg(feature = "planted")]
+impl CoreConfig {
+    /// Whether this bug is planted.
+    pub(crate) fn plants(&self, bug: crate::planted::Planted) -> bool {
+        self.planted == Some(bug)
+    }
 }
 
 impl std::fmt::Debug for CoreConfig {

@@ -1,7 +1,7 @@
 //! This file knows our chain in Malachite's terms: addresses, heights, votes, proposals and who proposes when.
 //!
-//! Malachite's value is the value's 32-byte id itself; the bytes behind it never pass through consensus. Most types
-//! are new-types, because both the traits and the wire types belong to other crates.
+//! Malachite's value is just the value's 32-byte id: its bytes never pass through consensus. Most types here are
+//! new-types, because both the traits and the wire types belong to other crates.
 
 use std::fmt;
 use std::sync::Arc;
@@ -134,15 +134,11 @@ impl malachite::ValidatorSet<Ctx> for CtxValidatorSet {
 /// The unsigned part of a vote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CtxVote {
-    /// Prevote or precommit.
     pub kind: VoteType,
-    /// Height voted at.
     pub height: CtxHeight,
-    /// Round voted in.
     pub round: MRound,
-    /// What for.
+    /// The value voted for, or nil.
     pub value: NilOrVal<ValueId>,
-    /// Who votes.
     pub voter: CtxAddress,
     extension: Option<SignedExtension<Ctx>>,
 }
@@ -191,15 +187,11 @@ impl malachite::Vote<Ctx> for CtxVote {
 /// The unsigned part of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CtxProposal {
-    /// Height proposed at.
     pub height: CtxHeight,
-    /// Round proposed in.
     pub round: MRound,
-    /// The value.
     pub value: CtxValue,
     /// Round of the polka the proposer saw, or nil.
     pub pol_round: MRound,
-    /// Who proposes.
     pub proposer: CtxAddress,
 }
 
@@ -229,7 +221,7 @@ impl malachite::Proposal<Ctx> for CtxProposal {
     }
 }
 
-/// Malachite wants a part type; our parts travel beside consensus, so there is none to make.
+/// Malachite wants a part type. Our parts travel outside consensus, so this one is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoPart {}
 

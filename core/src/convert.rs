@@ -1,13 +1,13 @@
 //! This file knows how wire messages become Malachite's and back.
 //!
-//! Nothing here can fail on data from a peer: every wire message has a Malachite form. The other way a round may be
-//! nil, which no message that leaves has; [`round_from`] says so where it matters.
+//! Nothing here can fail on data from a peer: every wire message has a Malachite form. In the other direction a round
+//! may be nil. No message that leaves has such a round; [`round_from`] says so where it matters.
 
 use malachitebft_core_types as malachite;
 use malachitebft_core_types::{NilOrVal, Round as MRound, SignedProposal, SignedVote, VoteType};
 use ultramarine_types::consensus::{CertificateSignature, RoundCertificateKind, RoundSignature};
 use ultramarine_types::{
-    Address, CommitCertificate, PolkaCertificate, Proposal, Round, RoundCertificate, Signature, ValueId, Vote, VoteKind,
+    CommitCertificate, PolkaCertificate, Proposal, Round, RoundCertificate, Signature, ValueId, Vote, VoteKind,
 };
 
 use crate::context::{Ctx, CtxAddress, CtxHeight, CtxProposal, CtxValue, CtxVote};
@@ -17,7 +17,7 @@ pub fn round_to(round: Round) -> MRound {
     MRound::new(round.0)
 }
 
-/// Malachite's round as ours; nil becomes `None`.
+/// Malachite's round as ours; `None` for nil.
 pub fn round_from(round: MRound) -> Option<Round> {
     round.as_u32().map(Round)
 }
@@ -208,9 +208,4 @@ pub fn round_certificate_from(certificate: &malachite::RoundCertificate<Ctx>) ->
             })
             .collect(),
     }
-}
-
-/// Address helper for callers that hold ours.
-pub fn address_to(address: Address) -> CtxAddress {
-    CtxAddress(address)
 }

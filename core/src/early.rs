@@ -1,28 +1,46 @@
 //! This file knows how to keep verified messages of the next height until it starts.
 //!
-//! Malachite would buffer them itself, but unverified and in a queue that anybody can fill, losing the votes behind.
-//! Here there is one slot per validator, kind and round, for one height and few rounds: it cannot overflow.
+//! Malachite would buffer them itself, but unverified, and in a queue that any peer can fill, so that later votes are
+//! lost. Here each validator has one place per kind and round, for one height and few rounds: it cannot overflow.
+//!
+//! Keeps: messages are of one height, no further than the next, and each stands in its own place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ultramarine_types::{Address, ConsensusMessage, Height, Round, VoteKind};
 
-/// Rounds of the next height that are kept; whoever is further ahead sends again when we get there.
+/// Rounds of the next height that are kept. A peer that is further ahead sends again when we get there.
 pub const ROUNDS: u32 = 4;
 
+/// The most that is kept: of each round two votes of each validator, a proposal and two certificates.
+pub const fn messages_max(validators: usize) -> usize {
+    ROUNDS as usize * (2 * validators + 3)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Slot {
+enum Place {
     Proposal,
     Vote(VoteKind, Address),
     Polka,
     RoundCertificate,
 }
 
+impl Place {
+    const fn of(message: &ConsensusMessage) -> Self {
+        match message {
+            ConsensusMessage::Proposal(_) => Self::Proposal,
+            ConsensusMessage::Vote(vote) => Self::Vote(vote.kind, vote.voter),
+            ConsensusMessage::Polka(_) => Self::Polka,
+            ConsensusMessage::Round(_) => Self::RoundCertificate,
+        }
+    }
+}
+
 /// Messages of one height to come.
 #[derive(Debug, Default)]
 pub struct Early {
     height: Height,
-    messages: BTreeMap<(Round, Slot), ConsensusMessage>,
+    messages: BTreeMap<(Round, Place), ConsensusMessage>,
 }
 
 impl Early {
@@ -35,28 +53,23 @@ impl Early {
             self.messages.clear();
             self.height = next;
         }
-        let slot = match &message {
-            ConsensusMessage::Proposal(_) => Slot::Proposal,
-            ConsensusMessage::Vote(vote) => Slot::Vote(vote.kind, vote.voter),
-            ConsensusMessage::Polka(_) => Slot::Polka,
-            ConsensusMessage::Round(_) => Slot::RoundCertificate,
-        };
-        self.messages.entry((message.round(), slot)).or_insert(message);
+        let place = Place::of(&message);
+        self.messages.entry((message.round(), place)).or_insert(message);
     }
 
-    /// Who voted at `height` already, each once.
+    /// The validators that voted at `height` already, each once.
     pub fn voters(&self, height: Height) -> BTreeSet<Address> {
         if self.height != height {
             return BTreeSet::new();
         }
-        let voter = |(_, slot): &(Round, Slot)| match slot {
-            Slot::Vote(_, voter) => Some(*voter),
-            Slot::Proposal | Slot::Polka | Slot::RoundCertificate => None,
+        let voter = |(_, place): &(Round, Place)| match place {
+            Place::Vote(_, voter) => Some(*voter),
+            Place::Proposal | Place::Polka | Place::RoundCertificate => None,
         };
         self.messages.keys().filter_map(voter).collect()
     }
 
-    /// Takes what was kept for `height`, by rounds, proposals first.
+    /// Takes the messages kept for `height`, by rounds, and in each round proposals first.
     pub fn take(&mut self, height: Height) -> Vec<ConsensusMessage> {
         if self.height != height {
             return Vec::new();
@@ -64,14 +77,33 @@ impl Early {
         std::mem::take(&mut self.messages).into_values().collect()
     }
 
-    /// How many are kept.
-    pub fn len(&self) -> usize {
-        self.messages.len()
+    /// Asserts that there are no more than fit, of a height no further than the next.
+    pub fn check(&self, current: Height, validators: usize) {
+        assert!(
+            self.height <= current.next(),
+            "messages are kept of height {}",
+            self.height
+        );
+        assert!(
+            self.messages.len() <= messages_max(validators),
+            "a message is kept twice"
+        );
     }
 
-    /// Whether none is kept.
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+    /// Asserts that each message is of the height and stands in its own place.
+    pub fn check_whole(&self) {
+        for ((round, place), message) in &self.messages {
+            assert_eq!(message.height(), self.height, "a message of another height is kept");
+            assert!(
+                *round == message.round() && round.0 < ROUNDS,
+                "a message of another round is kept"
+            );
+            assert_eq!(*place, Place::of(message), "a message stands in another's place");
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.messages.len()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            FCU(head) VALID                        new decision
-//!  Probing ───────────────────────────▶ Open ───────────────────────▶ Importing
+//!  Probing ───────────────────────────▶ Ready ──────────────────────▶ Importing
 //!     │ anything else                     ▲  caught up                    │  │ import VALID: next height
 //!     ▼                                   └───────────────────────────────┘  │
 //!  Asking (newest number) ─▶ Searching (FCU on a stored block, going back) ──┘ found
@@ -10,9 +10,15 @@
 //!     └──────────────── Waiting (retry) ◀────────────────────────────────────┘
 //! ```
 //!
-//! The gate is open in `Open` only: the client answered `VALID` on exactly our head. Every turn begins with
-//! `forkchoiceUpdated` on the head, before any `newPayload`: without a target a client that lags never catches up.
+//! The client is ready in `Ready` only: it answered `VALID` on exactly our head. Every turn begins with
+//! `forkchoiceUpdated` on the head, before any `newPayload`: a client that lags never catches up without a target.
 //! Nothing here waits for consensus, so a full restart with in-memory clients comes back by itself.
+//!
+//! Keeps:
+//! - the client is asked about blocks up to our head, never beyond it;
+//! - while something is left to import, the next block is being loaded or is on its way to the client;
+//! - people are told that the client is ready only while it follows our head;
+//! - payloads in memory are few, and of decided heights.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,31 +27,30 @@ use bytes::Bytes;
 use ultramarine_types::execution::{EngineCall, PayloadStatus};
 use ultramarine_types::{Hash, Height, Init, Nanos};
 
+use crate::stop::DecidedFault;
+
 /// Decided payloads kept in memory for the import; older ones are loaded from the store.
 const RECENT_MAX: usize = 8;
-/// How long to wait after an answer that closes the gate.
+/// How long to wait after an answer that helps no further.
 const RETRY: Nanos = Nanos::from_millis(500);
 
-/// What the import wants done.
+/// What the execution module wants done.
 #[derive(Clone, Debug)]
 pub enum Want {
-    /// Ask the client.
     Call(EngineCall),
     /// Load a decided height's payload.
     Load(Height),
-    /// The gate opened or closed.
-    Gate {
-        /// Which.
-        open: bool,
-        /// Why.
+    /// The client became ready, or is so no longer.
+    Readiness {
+        ready: bool,
         why: String,
     },
     /// The client's head is our block of this height.
     Executed(Height),
-    /// A block was imported, so long after it was decided.
+    /// The client imported a block.
     Imported(Height),
     /// The client calls a decided block invalid.
-    Invalid(String),
+    Invalid(DecidedFault),
 }
 
 #[derive(Clone, Debug)]
@@ -53,21 +58,28 @@ enum State {
     /// Before the head is known.
     Idle,
     /// `forkchoiceUpdated` on the head was sent.
-    Probing { head: Height, hash: Hash },
-    /// The newest number was asked for.
+    Probing {
+        head: Height,
+        hash: Hash,
+    },
+    /// The client was asked for its newest block number.
     Asking,
-    /// Looking for the newest stored block the client knows, at `at`; `stride` doubles.
+    /// Looking for the newest stored block that the client knows, now at `at`. The stride back doubles each time.
     Searching {
         at: Height,
         stride: u64,
         hash: Option<Hash>,
     },
-    /// The client's head is `executed`; the next block is loaded or on its way.
-    Importing { executed: Height, sent: bool },
-    /// The client's head is ours.
-    Open,
-    /// Nothing helps now.
-    Waiting { until: Nanos },
+    /// The client's head is `executed`. The next block is being loaded, or on its way.
+    Importing {
+        executed: Height,
+        sent: bool,
+    },
+    /// The client's head is our head.
+    Ready,
+    Waiting {
+        until: Nanos,
+    },
 }
 
 /// The execution client's progress.
@@ -79,11 +91,10 @@ pub struct Execution {
     genesis_hash: Hash,
     recent: BTreeMap<Height, (Arc<Init>, Bytes)>,
     why: String,
-    was_open: bool,
+    told_ready: bool,
 }
 
 impl Execution {
-    /// Closed until [`begin`](Self::begin).
     pub fn new(genesis_hash: Hash) -> Self {
         Self {
             state: State::Idle,
@@ -92,11 +103,11 @@ impl Execution {
             genesis_hash,
             recent: BTreeMap::new(),
             why: "the node is starting".to_owned(),
-            was_open: false,
+            told_ready: false,
         }
     }
 
-    /// The head found at start: ask the client about it.
+    /// Takes the head found at start, and asks the client about it.
     pub fn begin(&mut self, head: Height, hash: Hash, wants: &mut Vec<Want>) {
         (self.head, self.head_hash) = (head, hash);
         self.probe(wants);
@@ -112,7 +123,7 @@ impl Execution {
                 self.recent.pop_first();
             }
         }
-        if matches!(self.state, State::Open) {
+        if matches!(self.state, State::Ready) {
             self.state = State::Importing {
                 executed: before,
                 sent: false,
@@ -122,23 +133,17 @@ impl Execution {
     }
 
     /// Whether the client has confirmed our decided head.
-    pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready)
     }
 
-    /// Why the gate is as it is, for a person.
-    pub fn why(&self) -> &str {
-        &self.why
-    }
-
-    /// Some other call found the client away or behind: look again.
+    /// Another call found the client away or behind: look again.
     pub fn doubt(&mut self, now: Nanos, why: String, wants: &mut Vec<Want>) {
-        if matches!(self.state, State::Open) {
+        if matches!(self.state, State::Ready) {
             self.wait(now, why, wants);
         }
     }
 
-    /// Answer to `Forkchoice`.
     pub fn forkchoice(&mut self, now: Nanos, head: Hash, status: &PayloadStatus, wants: &mut Vec<Want>) {
         match self.state.clone() {
             State::Probing { head: height, hash } if hash == head => match status {
@@ -187,19 +192,17 @@ impl Execution {
         }
     }
 
-    /// Answer to `Newest`.
     pub fn newest(&mut self, now: Nanos, number: Option<u64>, wants: &mut Vec<Want>) {
         if !matches!(self.state, State::Asking) {
             return;
         }
         match number {
             None => self.wait(now, "the client did not answer".to_owned(), wants),
-            // Only a hint: what decides is its answer about our block of that height.
+            // Only a hint. What decides is its answer about our block of that height.
             Some(number) => self.search(self.head.min(Height(number)), 1, wants),
         }
     }
 
-    /// Answer to `Load`.
     pub fn loaded(&mut self, now: Nanos, height: Height, value: Option<(Arc<Init>, Bytes)>, wants: &mut Vec<Want>) {
         let Some((init, payload)) = value else {
             if matches!(self.state, State::Searching { .. } | State::Importing { .. }) {
@@ -228,7 +231,6 @@ impl Execution {
         }
     }
 
-    /// Answer to `Import`.
     pub fn imported(
         &mut self,
         now: Nanos,
@@ -245,9 +247,8 @@ impl Execution {
         }
         match (payload, forkchoice) {
             (PayloadStatus::Invalid { reason, .. }, _) => {
-                wants.push(Want::Invalid(format!(
-                    "the execution client calls decided block {height} INVALID: {reason}; it is kept with its certificate"
-                )));
+                let reason = reason.clone();
+                wants.push(Want::Invalid(DecidedFault::Block { height, reason }));
             }
             (PayloadStatus::Valid { .. }, PayloadStatus::Valid { latest })
                 if height == self.head && *latest != Some(self.head_hash) =>
@@ -259,9 +260,8 @@ impl Execution {
                 self.reached(height, wants);
             }
             (PayloadStatus::Valid { .. }, PayloadStatus::Invalid { reason, .. }) => {
-                wants.push(Want::Invalid(format!(
-                    "the execution client refuses decided head {height}: {reason}; it is kept with its certificate"
-                )));
+                let reason = reason.clone();
+                wants.push(Want::Invalid(DecidedFault::Head { height, reason }));
             }
             (PayloadStatus::Unavailable { reason }, _) | (_, PayloadStatus::Unavailable { reason }) => {
                 self.wait(now, reason.clone(), wants);
@@ -284,6 +284,44 @@ impl Execution {
             && until <= now
         {
             self.probe(wants);
+        }
+    }
+
+    /// Our newest decided height, and its block.
+    pub fn head(&self) -> (Height, Hash) {
+        (self.head, self.head_hash)
+    }
+
+    /// Asserts that the client is led to our head, never beyond, and that it is called ready only while it follows.
+    pub fn check(&self) {
+        match &self.state {
+            State::Idle | State::Asking | State::Waiting { .. } => {}
+            State::Probing { head, .. } => assert!(*head <= self.head, "the client is asked about a head to come"),
+            State::Searching { at, stride, .. } => {
+                assert!(*at <= self.head, "a block to come is searched for");
+                assert!(*stride > 0, "the search stands still");
+            }
+            State::Importing { executed, sent } => {
+                assert!(*sent, "the next block is neither loaded nor on its way");
+                assert!(*executed < self.head, "nothing is left to import");
+            }
+            State::Ready => assert!(self.told_ready, "the client is ready, and nobody was told"),
+        }
+        assert!(
+            !self.told_ready || matches!(self.state, State::Ready | State::Importing { .. }),
+            "the client does not follow our head, and nobody was told"
+        );
+        assert!(self.recent.len() <= RECENT_MAX, "too many payloads are kept in memory");
+    }
+
+    /// Asserts that the payloads in memory are of decided heights.
+    pub fn check_whole(&self) {
+        for (height, (init, _)) in &self.recent {
+            assert!(
+                *height <= self.head,
+                "a payload of height {height} is kept, which is not decided"
+            );
+            assert_eq!(init.metadata.height, *height, "a payload stands at another height");
         }
     }
 
@@ -328,20 +366,20 @@ impl Execution {
         self.advance(wants);
     }
 
-    /// Imports the next block, or opens the gate.
+    /// Imports the next block, or finds that the client is ready.
     fn advance(&mut self, wants: &mut Vec<Want>) {
         let State::Importing { executed, .. } = self.state else {
             return;
         };
         self.recent.retain(|height, _| *height > executed);
         if executed >= self.head {
-            self.state = State::Open;
-            // Told once, and read at every height from here on: so it names none.
+            self.state = State::Ready;
+            // People read this at every later height, so it names none.
             self.why = "the execution client follows our head".to_owned();
-            if !self.was_open {
-                self.was_open = true;
-                wants.push(Want::Gate {
-                    open: true,
+            if !self.told_ready {
+                self.told_ready = true;
+                wants.push(Want::Readiness {
+                    ready: true,
                     why: self.why.clone(),
                 });
             }
@@ -364,10 +402,10 @@ impl Execution {
     }
 
     fn close(&mut self, why: String, wants: &mut Vec<Want>) {
-        if self.was_open || self.why != why {
-            self.was_open = false;
+        if self.told_ready || self.why != why {
+            self.told_ready = false;
             self.why.clone_from(&why);
-            wants.push(Want::Gate { open: false, why });
+            wants.push(Want::Readiness { ready: false, why });
         }
     }
 }

@@ -1,7 +1,11 @@
 //! This file knows everything we have signed at the heights that still matter, and refuses to contradict it.
 //!
-//! It is asked before every signature, `Init` included, and filled from the log at start: one record and one sync
-//! serve both. The watermark outlives the log: nothing at or below it is ever signed by this process.
+//! It is asked before every signature, `Init`s included, and filled from the log at start: one record and one sync
+//! serve both. The watermark outlives the log.
+//!
+//! Keeps:
+//! - this process signs nothing at or below the watermark, which covers the head and never falls;
+//! - what may be signed is on record before it is signed, and no record changes until its height is decided.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +13,16 @@ use ultramarine_types::{Height, Round, ValueId, VoteKind};
 
 /// What kind of thing is signed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Kind {
-    /// A prevote.
+pub enum SignedKind {
     Prevote,
-    /// A precommit.
     Precommit,
-    /// A proposal.
     Proposal,
     /// An `Init`, with its sidecar header.
     Init,
 }
 
-impl Kind {
-    /// The name in events and errors.
+impl SignedKind {
+    /// The name in events and messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Prevote => "prevote",
@@ -32,7 +33,7 @@ impl Kind {
     }
 }
 
-impl From<VoteKind> for Kind {
+impl From<VoteKind> for SignedKind {
     fn from(kind: VoteKind) -> Self {
         match kind {
             VoteKind::Prevote => Self::Prevote,
@@ -41,48 +42,39 @@ impl From<VoteKind> for Kind {
     }
 }
 
-/// What was signed: two of them for one height, round and kind contradict each other unless they are equal.
+/// What was signed. Two of them for one height, round and kind contradict each other unless they are equal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Signed {
     /// The value, or nil.
     pub value_id: Option<ValueId>,
-    /// Of a proposal.
+    /// The valid round of a proposal; `None` for all else.
     pub valid_round: Option<Round>,
 }
 
-/// Why something may not be signed.
+/// Why a signature is refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Conflict {
-    /// Something else was signed there.
+    /// Another value was signed there.
     #[error("{kind:?} at height {height}, round {round}: signed {before:?} before, asked to sign {now:?}")]
     Contradiction {
-        /// Height.
         height: Height,
-        /// Round.
         round: Round,
-        /// Kind.
-        kind: Kind,
-        /// On record.
+        kind: SignedKind,
         before: Signed,
-        /// Asked for.
         now: Signed,
     },
-    /// What was signed at this height is not known any more.
+    /// We do not know any more what was signed at this height.
     #[error("{kind:?} at height {height}: nothing at or below the watermark {watermark} may be signed")]
     BelowWatermark {
-        /// Height.
         height: Height,
-        /// Kind.
-        kind: Kind,
-        /// The watermark.
+        kind: SignedKind,
         watermark: Height,
     },
 }
 
-/// The signed-state guard.
 #[derive(Debug, Default)]
 pub struct Guard {
-    signed: BTreeMap<(Height, Round, Kind), Signed>,
+    signed: BTreeMap<(Height, Round, SignedKind), Signed>,
     watermark: Height,
 }
 
@@ -92,8 +84,8 @@ impl Guard {
         Self::default()
     }
 
-    /// Records what the log, or a certificate, says we signed. `Err` if it contradicts what is on record already.
-    pub fn learn(&mut self, height: Height, round: Round, kind: Kind, signed: Signed) -> Result<(), Conflict> {
+    /// Records a signature that we made before, as the log says. `Err` if it contradicts one on record.
+    pub fn learn(&mut self, height: Height, round: Round, kind: SignedKind, signed: Signed) -> Result<(), Conflict> {
         match self.signed.get(&(height, round, kind)) {
             Some(before) if *before != signed => Err(Conflict::Contradiction {
                 height,
@@ -109,8 +101,8 @@ impl Guard {
         }
     }
 
-    /// Asked before every signature; records it if it may be made.
-    pub fn ask(&mut self, height: Height, round: Round, kind: Kind, signed: Signed) -> Result<(), Conflict> {
+    /// Asks whether a signature may be made, and records it if so.
+    pub fn ask(&mut self, height: Height, round: Round, kind: SignedKind, signed: Signed) -> Result<(), Conflict> {
         if height <= self.watermark {
             return Err(Conflict::BelowWatermark {
                 height,
@@ -118,11 +110,17 @@ impl Guard {
                 watermark: self.watermark,
             });
         }
-        self.learn(height, round, kind, signed)
+        self.learn(height, round, kind, signed)?;
+        assert_eq!(
+            self.get(height, round, kind),
+            Some(&signed),
+            "what may be signed is on record first"
+        );
+        Ok(())
     }
 
-    /// What is on record there.
-    pub fn get(&self, height: Height, round: Round, kind: Kind) -> Option<&Signed> {
+    /// What is on record for a height, round and kind.
+    pub fn get(&self, height: Height, round: Round, kind: SignedKind) -> Option<&Signed> {
         self.signed.get(&(height, round, kind))
     }
 
@@ -134,6 +132,17 @@ impl Guard {
     /// Nothing at or below this is ever signed.
     pub fn watermark(&self) -> Height {
         self.watermark
+    }
+
+    /// Asserts that the watermark covers the head, and that nothing is kept of heights that are decided.
+    pub fn check(&self, head: Height) {
+        assert!(self.watermark >= head, "a decided height may be signed at");
+        if let Some(((lowest, ..), _)) = self.signed.first_key_value() {
+            assert!(
+                *lowest > head,
+                "a signature at height {lowest} is kept, which is decided"
+            );
+        }
     }
 
     /// A height was committed: the watermark covers it and its records may go.

@@ -1,9 +1,10 @@
-//! This file knows how to run Malachite: it answers what must be answered at once and lists, in order, what is to be
-//! done about the rest.
+//! This file knows how to run Malachite: it answers what must be answered at once, and lists the rest in order.
 //!
-//! Malachite is not re-entrant and its effects come from inside `process!`. Only signing and verifying are answered
-//! there; everything else becomes an [`Action`] that the caller carries out when `process!` has returned. The handler
-//! cannot fail, by type: an error would make Malachite abandon an input half done.
+//! Malachite is not re-entrant, and its effects come from inside `process!`. Only signing and verifying are answered
+//! there. Everything else becomes an [`Intent`], which the caller carries out when `process!` has returned. The type of
+//! the handler says that it cannot fail: an error would make Malachite abandon an input half done.
+//!
+//! Keeps: heights are started once, in order.
 
 mod answer;
 
@@ -18,40 +19,33 @@ use ultramarine_types::{
 use self::answer::answer;
 use crate::context::{Ctx, CtxAddress, CtxHeight, CtxValidatorSet};
 use crate::convert;
-use crate::guard::{Conflict, Guard};
-use crate::log::Record;
-use crate::signing::{Signer, Verifier};
+use crate::guard::Guard;
+use crate::log::LogRecord;
+use crate::signing::{SignatureVerifier, Signer};
+use crate::stop::{ReplayFault, Stop};
 
-/// Heights ahead that Malachite may buffer inputs for. We buffer verified messages ourselves, so this stays empty.
+/// Heights ahead for which Malachite may buffer inputs. We buffer verified messages ourselves, so this stays empty.
 const QUEUE_HEIGHTS: usize = 2;
 /// Inputs buffered per height; see [`QUEUE_HEIGHTS`].
 const QUEUE_PER_HEIGHT: usize = 64;
 
 /// What Malachite wants done, in order.
 #[derive(Clone, Debug)]
-pub enum Action {
+pub enum Intent {
     /// Append to the log.
-    Append(Record),
-    /// Send to all peers, behind everything appended so far.
+    Append(LogRecord),
+    /// Send to all peers, once everything appended so far is durable.
     Publish(ConsensusMessage),
-    /// Start a timer.
     Schedule(Timeout),
-    /// Stop a timer.
     Cancel(Timeout),
-    /// Stop all timers.
     CancelAll,
-    /// A round began.
     Round {
-        /// The round.
         round: Round,
-        /// Its proposer.
         proposer: Address,
     },
-    /// A value is wanted from us.
+    /// Consensus wants a value from us.
     GetValue {
-        /// For this height.
         height: Height,
-        /// For this round.
         round: Round,
     },
     /// Stream a value's bytes again.
@@ -62,49 +56,36 @@ pub enum Action {
     Evidence(Vec<Evidence>),
     /// The height is done; the next may be started.
     Finalize,
-    /// A certificate held; consensus waits for its value.
+    /// A certificate held, and consensus waits for its value.
     Certified {
         /// The round of the certificate.
         round: Round,
         /// The proposer to name with the value.
         proposer: Address,
-        /// The value.
         value_id: ValueId,
     },
     /// A certificate did not hold.
     Rejected(String),
 }
 
-/// Why the node must stop signing, found while running Malachite.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Fatal {
-    /// A signature was asked for that contradicts one on record.
-    Conflict(Conflict),
-    /// Replay derived something else than what the log has.
-    Divergence(String),
-}
-
 /// What signing and verifying need.
 pub struct Hands<'a> {
-    /// `None` on a full node.
+    /// Our key; `None` on a full node.
     pub signer: Option<&'a Signer>,
     /// Asked before every signature.
     pub guard: &'a mut Guard,
-    /// Verifies and remembers.
-    pub verifier: &'a mut Verifier,
-    /// The validators.
+    pub verifier: &'a mut SignatureVerifier,
     pub set: &'a ValidatorSet,
-    /// The chain.
     pub chain_id: u64,
 }
 
 /// Malachite, with its state.
-pub struct Host {
+pub struct ConsensusHost {
     state: State<Ctx>,
     set: CtxValidatorSet,
 }
 
-impl Host {
+impl ConsensusHost {
     /// A host that has not started a height.
     pub fn new(address: Address, set: CtxValidatorSet, height: Height) -> Self {
         let params = Params {
@@ -134,17 +115,16 @@ impl Host {
         convert::round_from(self.state.round())
     }
 
-    /// Whether it waits for a proposal.
+    /// Whether consensus waits for a proposal.
     pub fn is_proposing(&self) -> bool {
         self.state.driver.step_is_propose()
     }
 
-    /// Whether it has decided.
+    /// Whether consensus has decided the height.
     pub fn is_decided(&self) -> bool {
         self.state.driver.step_is_commit()
     }
 
-    /// Whether it signs.
     pub fn is_enabled(&self) -> bool {
         self.state.params.enabled
     }
@@ -154,8 +134,9 @@ impl Host {
         self.state.params.enabled = false;
     }
 
-    /// Starts a height; `enabled`: we sign at it.
-    pub fn start(&mut self, height: Height, enabled: bool, hands: &mut Hands<'_>) -> (Vec<Action>, Option<Fatal>) {
+    /// Starts a height. `enabled` says whether we sign at it.
+    pub fn start(&mut self, height: Height, enabled: bool, hands: &mut Hands<'_>) -> (Vec<Intent>, Option<Stop>) {
+        assert!(height > self.height(), "heights are started once, in order");
         self.state.params.enabled = enabled;
         let input = Input::StartHeight(
             CtxHeight(height),
@@ -164,7 +145,9 @@ impl Host {
             None,
             VoteExtensionPolicy::Disabled,
         );
-        self.process(input, hands)
+        let done = self.process(input, hands);
+        assert_eq!(self.height(), height, "consensus is at the height that was started");
+        done
     }
 
     /// Tells Malachite that the inputs which follow are its own log.
@@ -183,7 +166,7 @@ impl Host {
         self.state.is_replaying_wal()
     }
 
-    /// The verdict Malachite has about a value of its height.
+    /// The verdict that Malachite has about a value of its height.
     pub fn verdict(&self, id: &ValueId) -> Option<bool> {
         let height = self.state.height();
         self.state
@@ -191,7 +174,7 @@ impl Host {
             .map(|value| value.validity == Validity::Valid)
     }
 
-    /// The values that a polka names, by certificate or by votes, with its round.
+    /// The values that a polka names, by certificate or by votes, each with the polka's round.
     pub fn polka_ids(&self) -> Vec<(Round, ValueId)> {
         let polkas = self.state.driver.polka_certificates();
         polkas
@@ -229,23 +212,26 @@ impl Host {
             .collect()
     }
 
-    /// Hands Malachite one input and collects what it wants done.
-    pub fn process(&mut self, input: Input<Ctx>, hands: &mut Hands<'_>) -> (Vec<Action>, Option<Fatal>) {
-        let mut actions = Vec::new();
+    /// Gives Malachite one input, and collects what it wants done.
+    pub fn process(&mut self, input: Input<Ctx>, hands: &mut Hands<'_>) -> (Vec<Intent>, Option<Stop>) {
+        let mut intents = Vec::new();
         let mut fatal = None;
         let height = self.state.height();
         let result: Result<(), Error<Ctx>> = process!(
             input: input,
             state: &mut self.state,
             metrics: &(),
-            with: effect => Ok::<_, Infallible>(answer(effect, hands, &mut actions, &mut fatal))
+            with: effect => Ok::<_, Infallible>(answer(effect, hands, &mut intents, &mut fatal))
         );
         if let Err(error) = result {
             match error {
-                Error::ReplayDivergence(..) => fatal = fatal.or(Some(Fatal::Divergence(error.to_string()))),
+                Error::ReplayDivergence(..) => {
+                    let fault = ReplayFault::Divergence(error.to_string());
+                    fatal = fatal.or(Some(Stop::Replay(fault)));
+                }
                 other => tracing::warn!(%height, error = %other, "consensus refused an input"),
             }
         }
-        (actions, fatal)
+        (intents, fatal)
     }
 }

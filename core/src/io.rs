@@ -1,4 +1,4 @@
-//! This file knows everything the core is told and everything it may want done.
+//! This file knows every input the core takes, and everything it may want done.
 
 use ultramarine_types::execution::{EngineCall, EngineReply};
 use ultramarine_types::network::{NetCommand, NetEvent};
@@ -6,31 +6,28 @@ use ultramarine_types::storage::{Recovered, StoreReply, StoreRequest};
 use ultramarine_types::{Address, CommitCertificate, Evidence, Hash, Height, Nanos, Round, Stage, ValueId, ValueKey};
 
 use crate::clocks::Grade;
+use crate::stop::Stop;
 
-/// What the core is told.
+/// What the core takes.
 #[derive(Debug)]
 pub enum Input {
-    /// First of all, once: what the data directory holds.
+    /// What the data directory holds. It comes once, before everything but a wall clock.
     Boot(Box<Recovered>),
-    /// The host's wall clock, in nanoseconds since the Unix epoch; sent before `Boot` and once a second.
+    /// The host's wall clock; sent before `Boot` and once a second.
     WallClock {
         /// Nanoseconds since the Unix epoch.
         unix_ns: u64,
     },
-    /// From the network.
     Net(NetEvent),
-    /// From the store.
     Store(StoreReply),
     /// From the execution client's driver.
     Engine(EngineReply),
 }
 
-/// What the core wants done, in this order.
+/// What the core wants done, in the order in which it comes.
 #[derive(Debug)]
 pub enum Output {
-    /// For the network.
     Net(NetCommand),
-    /// For the store.
     Store(StoreRequest),
     /// For the execution client's driver.
     Engine(EngineCall),
@@ -40,68 +37,38 @@ pub enum Output {
     Stop(Stop),
 }
 
-/// Why the node stops itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Stop {
-    /// The disk failed.
-    Disk(String),
-    /// Our own signature would contradict an earlier one.
-    Equivocation(String),
-    /// The execution client calls a decided block invalid, or a decided block breaks a rule. Only what was committed before
-    /// is stored with its certificate.
-    DecidedInvalid(String),
-    /// Peers hold signatures of ours that we do not know: another process may be signing with this key.
-    ForeignSignatures(String),
-    /// The log cannot be replayed.
-    Replay(String),
-    /// The data directory is in a state no crash can leave.
-    State(String),
-}
-
 /// What people want to know.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
-    /// A round began.
+    /// A round began at the current height.
     Round {
-        /// Height.
         height: Height,
-        /// Round.
         round: Round,
-        /// Who proposes in it.
         proposer: Address,
         /// Whether that is us.
         ours: bool,
     },
-    /// A height was decided and its commit is durable.
+    /// A height was decided, and its commit is durable.
     Decided {
-        /// The certificate.
         certificate: CommitCertificate,
         /// Blobs of the block.
         blobs: u32,
-        /// Payload and blob bytes.
+        /// Bytes of its payload and of the blobs that are here.
         bytes: u64,
-        /// Who built it.
+        /// The validator that built it.
         origin_proposer: Address,
         /// The round it was built in.
         origin_round: Round,
-        /// Its execution block.
         block_hash: Hash,
         /// Whether it came by sync.
         synced: bool,
     },
     /// A stage of a block took this long here.
-    Stage {
-        /// The value.
-        key: ValueKey,
-        /// Which stage.
-        stage: Stage,
-        /// How long.
-        took: Nanos,
-    },
-    /// The gate to the execution client opened or closed, and why.
-    Gate {
-        /// Open: we may propose and give first verdicts.
-        open: bool,
+    Stage { key: ValueKey, stage: Stage, took: Nanos },
+    /// The execution client became ready, or is so no longer, and why.
+    Readiness {
+        /// Whether it confirms our head, so that we may propose and give first verdicts.
+        ready: bool,
         /// One line for the operator.
         why: String,
     },
@@ -110,74 +77,65 @@ pub enum Event {
         /// Height of its head.
         height: Height,
     },
-    /// A value was found invalid; nobody votes for it here.
+    /// A value is invalid, so we do not vote for it.
     InvalidValue {
-        /// The value.
         key: ValueKey,
-        /// Who built it.
+        /// The validator that built it.
         origin_proposer: Address,
-        /// The broken rule.
+        /// What makes it invalid.
         reason: String,
     },
-    /// A validator signed two different things for one step; the store keeps both.
+    /// A validator signed two different things for one step. The store keeps both.
     Evidence(Evidence),
     /// We sign at this height, or follow without signing, and why.
     Signing {
         /// From this height on.
         height: Height,
-        /// Whether we sign.
         active: bool,
-        /// Nothing is the matter: so it is for a full node, or while heights are caught up with.
+        /// Whether this is normal: so it is for a full node, or while we catch up.
         usual: bool,
         /// One line for the operator.
         why: String,
     },
-    /// We are behind, or no longer. Sent when it changes.
+    /// How far we are behind, or that we are no longer. Sent when it changes.
     Lag {
-        /// Our tip.
         ours: Height,
         /// The highest tip that is proven: by a certificate, or by the word of more than a third of the power.
         best: Height,
     },
-    /// Our wall clock beside the validators' median, when that changes.
+    /// How our wall clock compares with the validators' median. Sent when it changes.
     Clock {
-        /// What our clock says more than the median; `None`: too few were heard.
+        /// How far our clock is ahead of the median; `None` if too few were heard.
         offset_ns: Option<i64>,
-        /// How bad it is.
         grade: Grade,
-        /// Validators whose clocks are off, whatever ours is.
+        /// How many validators' clocks are off, whatever ours is.
         peers_off: usize,
     },
     /// A validator's wall clock is off, or no longer.
     PeerClock {
-        /// Whose.
         validator: Address,
-        /// What it says more than the validators' median.
+        /// How far it is ahead of the validators' median.
         offset_ns: i64,
-        /// How bad it is.
         grade: Grade,
     },
-    /// The height does not move while it should. Sent once a second while that lasts.
+    /// The height does not move though it should. Sent once a second while that lasts.
     Stalled {
         /// The height to be decided.
         height: Height,
-        /// For how long.
         still: Nanos,
-        /// What is waited for.
+        /// What the height waits for.
         why: String,
-        /// Worth a line: it began, its reason changed, or it has lasted for long.
+        /// Whether it is worth a line: it began, its reason changed, or it has lasted for long.
         is_news: bool,
     },
-    /// The height that did not move does, or its reason is gone.
+    /// The height that did not move does move, or the reason is gone.
     Moving {
         /// The height to be decided.
         height: Height,
     },
-    /// A message of ours left; by what kind, for tests that look for double signing.
+    /// A message of ours leaves; for logs, and for tests that look for double signing.
     Signed {
-        /// Height.
         height: Height,
-        /// Round.
         round: Round,
         /// `prevote`, `precommit`, `proposal` or `init`.
         kind: &'static str,

@@ -9,51 +9,61 @@
 //!                                   host: Malachite's core-consensus
 //! ```
 //!
-//! [`Core`] is a [`Machine`](ultramarine_types::Machine): it is told the time and one input, and pushes what it wants
+//! [`Core`] is a [`Machine`](ultramarine_types::Machine): it takes the time and one input, and pushes what it wants
 //! done. The same core runs in the node and in the simulator.
 //!
-//! Terms: the *head* is the newest committed height; the *current* height follows it. A *judgement* is what we found
-//! out about a value, a *verdict* what consensus was told of it. A verdict is *withheld* while only something local is
-//! in the way. A value is *vouched for* by a commit certificate. The *gate* ([`gate`]) holds messages back until the
-//! log is durable; the *execution gate* ([`execution`]) is open while the execution client confirms our head.
+//! Terms:
+//! - The *head* is the newest committed height. The *current* height follows it, and its *contest* is what lasts as
+//!   long as that height.
+//! - A *judgement* is what we found out about a value. A *verdict* is what consensus heard about it. A verdict is
+//!   *withheld* while only something local is in the way.
+//! - A commit certificate *vouches for* a value.
+//! - The *gate* holds messages back until the log is durable.
+//! - The execution client is *ready* while it confirms our head.
 //!
-//! Keeps (design, section 8): nothing signed leaves before its record is durable and nothing signed is contradicted
-//! ([`gate`], [`guard`]); no value is decided before it is stored; no first verdict without the execution client,
-//! except for vouched values; no clock, no randomness, no unordered map.
+//! Keeps:
+//! - nothing signed leaves before its record is durable (`gate.rs`), and nothing signed is contradicted (`guard.rs`);
+//! - no value is decided before it is stored;
+//! - no value gets its first verdict without the execution client, unless a certificate vouches for it;
+//! - the core has no clock, no randomness and no unordered map.
+//!
+//! `machine/check.rs` asserts after every input what the core's parts keep together, and asks each part for its own.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)
 )]
 
-pub mod admission;
-pub mod boot;
+mod admission;
+mod boot;
 pub mod certificate;
 pub mod clocks;
-pub mod config;
-pub mod context;
-pub mod convert;
-pub mod early;
-pub mod execution;
-pub mod gate;
-pub mod guard;
-pub mod host;
+mod config;
+mod context;
+mod convert;
+mod early;
+mod execution;
+mod gate;
+mod guard;
+pub mod held;
+mod host;
 pub mod io;
-pub mod load;
 pub mod log;
-pub mod machine;
-pub mod peers;
+mod machine;
+mod peers;
 #[cfg(feature = "planted")]
-pub mod planted;
-pub mod proposal;
-pub mod rules;
+mod planted;
+mod proposal;
+mod rules;
 pub mod signing;
-pub mod sync;
-pub mod timers;
-pub mod values;
+mod stop;
+mod sync;
+mod timers;
+mod values;
 
 pub use crate::config::CoreConfig;
-pub use crate::io::{Event, Input, Output, Stop};
+pub use crate::io::{Event, Input, Output};
 pub use crate::machine::Core;
 #[cfg(feature = "planted")]
 pub use crate::planted::Planted;
+pub use crate::stop::Stop;

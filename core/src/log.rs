@@ -11,8 +11,8 @@
 //! x?        = present u8 | x if present
 //! ```
 //!
-//! The store frames records with length, generation, sequence and checksum; so a record that does not decode is not
-//! damage but another version's, and the caller stops.
+//! The store frames records with length, generation, sequence and checksum. So a record that does not decode is not
+//! damaged, but of another version, and the caller stops.
 
 use bytes::Bytes;
 use malachitebft_core_consensus::{Input, ProposedValue};
@@ -27,9 +27,9 @@ use crate::convert;
 
 const VERSION: u8 = 1;
 
-/// Which step timed out. The other timers are never logged.
+/// The step that timed out. The other timers are never logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
+pub enum TimeoutStep {
     /// Waiting for a proposal.
     Propose,
     /// Waiting for more prevotes.
@@ -38,53 +38,43 @@ pub enum Step {
     Precommit,
 }
 
-/// One record.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Record {
+pub enum LogRecord {
     /// A vote, ours or another's.
     Vote(Vote),
     /// A proposal, ours or another's.
     Proposal(Proposal),
-    /// A timeout elapsed.
     Timeout {
-        /// Of which step.
-        step: Step,
-        /// In which round.
+        step: TimeoutStep,
         round: Round,
     },
-    /// Consensus was told of a value.
+    /// Consensus heard about a value.
     Value {
-        /// Height.
         height: Height,
-        /// The round it was told for.
+        /// The round for which it heard.
         round: Round,
         /// The valid round, if any.
         valid_round: Option<Round>,
-        /// The proposer it was told with.
+        /// The proposer that was named with it.
         proposer: Address,
-        /// The value.
         value_id: ValueId,
-        /// The verdict.
         valid: bool,
-        /// Whether a commit certificate vouched for it; such a record is not replayed, the certificate comes again.
+        /// Whether a commit certificate vouched for it. Such a record is not replayed: the certificate comes again.
         synced: bool,
     },
     /// A polka certificate from a peer.
     Polka(PolkaCertificate),
-    /// We built this value for this round and signed its `Init`: the choice a repeated `GetValue` gets.
+    /// We built this value for this round and signed its `Init`. Every `GetValue` of that round gets this choice.
     Chosen {
-        /// Height.
         height: Height,
-        /// Round.
         round: Round,
-        /// The value.
         value_id: ValueId,
     },
 }
 
 /// Why bytes are no record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum RecordError {
+pub enum LogRecordError {
     /// Another version of this program wrote it.
     #[error("record version {0}; this program reads version {VERSION}")]
     Version(u8),
@@ -94,7 +84,7 @@ pub enum RecordError {
     /// The bytes end early.
     #[error("the record ends early")]
     Short,
-    /// Bytes are left over.
+    /// Bytes are left behind the record.
     #[error("{0} bytes are left behind the record")]
     Long(usize),
     /// A list above its bound.
@@ -102,8 +92,8 @@ pub enum RecordError {
     List(u32),
 }
 
-impl Record {
-    /// The record of an input that Malachite wants logged; `None` for inputs that are never logged.
+impl LogRecord {
+    /// The record of an input that Malachite wants logged; `None` for an input that is never logged.
     pub fn of_input(input: &Input<Ctx>) -> Option<Self> {
         match input {
             Input::Vote(vote) => Some(Self::Vote(convert::vote_from(&vote.message, vote.signature))),
@@ -114,9 +104,9 @@ impl Record {
             Input::PolkaCertificate(polka) => Some(Self::Polka(convert::polka_from(polka))),
             Input::TimeoutElapsed(timeout) => {
                 let step = match timeout.kind {
-                    TimeoutKind::Propose => Step::Propose,
-                    TimeoutKind::Prevote => Step::Prevote,
-                    TimeoutKind::Precommit => Step::Precommit,
+                    TimeoutKind::Propose => TimeoutStep::Propose,
+                    TimeoutKind::Prevote => TimeoutStep::Prevote,
+                    TimeoutKind::Precommit => TimeoutStep::Precommit,
                     TimeoutKind::Rebroadcast | TimeoutKind::FinalizeHeight(_) => return None,
                 };
                 Some(Self::Timeout {
@@ -139,7 +129,7 @@ impl Record {
         }
     }
 
-    /// The input to replay; `None` for records that are only state of ours.
+    /// The input to replay; `None` for a record that is only our own state.
     pub fn to_input(&self) -> Option<Input<Ctx>> {
         match self {
             Self::Vote(vote) => Some(Input::Vote(convert::vote_to(vote))),
@@ -148,9 +138,9 @@ impl Record {
             Self::Timeout { step, round } => {
                 let round = convert::round_to(*round);
                 Some(Input::TimeoutElapsed(match step {
-                    Step::Propose => Timeout::propose(round),
-                    Step::Prevote => Timeout::prevote(round),
-                    Step::Precommit => Timeout::precommit(round),
+                    TimeoutStep::Propose => Timeout::propose(round),
+                    TimeoutStep::Prevote => Timeout::prevote(round),
+                    TimeoutStep::Precommit => Timeout::precommit(round),
                 }))
             }
             Self::Value { synced: true, .. } | Self::Chosen { .. } => None,
@@ -176,7 +166,17 @@ impl Record {
         }
     }
 
-    /// The record's bytes.
+    /// The height the record is of; `None` for a timeout, which names only its round.
+    pub fn height(&self) -> Option<Height> {
+        match self {
+            Self::Vote(vote) => Some(vote.height),
+            Self::Proposal(proposal) => Some(proposal.height),
+            Self::Timeout { .. } => None,
+            Self::Value { height, .. } | Self::Chosen { height, .. } => Some(*height),
+            Self::Polka(polka) => Some(polka.height),
+        }
+    }
+
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(160);
         out.push(VERSION);
@@ -212,9 +212,9 @@ impl Record {
             Self::Timeout { step, round } => {
                 out.push(3);
                 out.push(match step {
-                    Step::Propose => 1,
-                    Step::Prevote => 2,
-                    Step::Precommit => 3,
+                    TimeoutStep::Propose => 1,
+                    TimeoutStep::Prevote => 2,
+                    TimeoutStep::Precommit => 3,
                 });
                 out.extend_from_slice(&round.0.to_le_bytes());
             }
@@ -244,8 +244,13 @@ impl Record {
                 out.extend_from_slice(&polka.height.0.to_le_bytes());
                 out.extend_from_slice(&polka.round.0.to_le_bytes());
                 out.extend_from_slice(&polka.value_id.0);
-                let count =
-                    u32::try_from(polka.signatures.len()).expect("a verified certificate has one entry a member");
+                let count = polka.signatures.len();
+                // The reader refuses a longer list.
+                assert!(
+                    count <= limits::VALIDATORS_MAX,
+                    "a verified certificate has one entry a member"
+                );
+                let count = u32::try_from(count).expect("there are few validators");
                 out.extend_from_slice(&count.to_le_bytes());
                 for signed in &polka.signatures {
                     out.extend_from_slice(&signed.address.0);
@@ -267,18 +272,18 @@ impl Record {
     }
 
     /// Reads a record; never panics, whatever the bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, LogRecordError> {
         let mut reader = Reader { rest: bytes };
         let version = reader.u8()?;
         if version != VERSION {
-            return Err(RecordError::Version(version));
+            return Err(LogRecordError::Version(version));
         }
         let record = match reader.u8()? {
             1 => {
                 let kind = match reader.u8()? {
                     1 => VoteKind::Prevote,
                     2 => VoteKind::Precommit,
-                    other => return Err(RecordError::Tag(other)),
+                    other => return Err(LogRecordError::Tag(other)),
                 };
                 Self::Vote(Vote {
                     kind,
@@ -303,10 +308,10 @@ impl Record {
             }),
             3 => {
                 let step = match reader.u8()? {
-                    1 => Step::Propose,
-                    2 => Step::Prevote,
-                    3 => Step::Precommit,
-                    other => return Err(RecordError::Tag(other)),
+                    1 => TimeoutStep::Propose,
+                    2 => TimeoutStep::Prevote,
+                    3 => TimeoutStep::Precommit,
+                    other => return Err(LogRecordError::Tag(other)),
                 };
                 Self::Timeout {
                     step,
@@ -326,7 +331,7 @@ impl Record {
                 let (height, round, value_id) = (reader.height()?, reader.round()?, ValueId(reader.array()?));
                 let count = u32::from_le_bytes(reader.array()?);
                 if count as usize > limits::VALIDATORS_MAX {
-                    return Err(RecordError::List(count));
+                    return Err(LogRecordError::List(count));
                 }
                 let mut signatures = Vec::with_capacity(count as usize);
                 for _ in 0..count {
@@ -348,12 +353,12 @@ impl Record {
                 round: reader.round()?,
                 value_id: ValueId(reader.array()?),
             },
-            other => return Err(RecordError::Tag(other)),
+            other => return Err(LogRecordError::Tag(other)),
         };
         if reader.rest.is_empty() {
             Ok(record)
         } else {
-            Err(RecordError::Long(reader.rest.len()))
+            Err(LogRecordError::Long(reader.rest.len()))
         }
     }
 }
@@ -373,33 +378,33 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(RecordError::Short)?;
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], LogRecordError> {
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(LogRecordError::Short)?;
         self.rest = rest;
         Ok(*head)
     }
 
-    fn u8(&mut self) -> Result<u8, RecordError> {
+    fn u8(&mut self) -> Result<u8, LogRecordError> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    fn flag(&mut self) -> Result<bool, RecordError> {
+    fn flag(&mut self) -> Result<bool, LogRecordError> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
-            other => Err(RecordError::Tag(other)),
+            other => Err(LogRecordError::Tag(other)),
         }
     }
 
-    fn height(&mut self) -> Result<Height, RecordError> {
+    fn height(&mut self) -> Result<Height, LogRecordError> {
         Ok(Height(u64::from_le_bytes(self.array()?)))
     }
 
-    fn round(&mut self) -> Result<Round, RecordError> {
+    fn round(&mut self) -> Result<Round, LogRecordError> {
         Ok(Round(u32::from_le_bytes(self.array()?)))
     }
 
-    fn optional_round(&mut self) -> Result<Option<Round>, RecordError> {
+    fn optional_round(&mut self) -> Result<Option<Round>, LogRecordError> {
         if self.flag()? { self.round().map(Some) } else { Ok(None) }
     }
 }

@@ -1,86 +1,98 @@
 //! This file knows what the core is made of.
 //!
-//! `machine/dispatch.rs` says how one input flows through it. The handlers live beside it, one file per concern: what
-//! the directory holds (`boot.rs`), one height after another (`heights.rs`), Malachite (`consensus.rs`), consensus
-//! messages (`messages.rs`), streams and receipts (`offers.rs`), verdicts (`judge.rs`), our own blocks (`propose.rs`),
-//! missing bytes (`search.rs`), being behind (`catchup.rs`), what peers must be told (`tell.rs`), the first height of a network
-//! that starts together (`gather.rs`), wall clocks (`clock.rs`), why the height does not move (`stall.rs`).
+//! `machine/dispatch.rs` says how one input flows through it, `machine/check.rs` what holds after each. The handlers
+//! live beside them, one file per concern:
+//!
+//! | file | concern |
+//! |---|---|
+//! | `boot.rs` | what the data directory holds |
+//! | `heights.rs`, `contest.rs` | one height after another, and what lasts as long as one |
+//! | `consensus.rs` | Malachite |
+//! | `messages.rs` | consensus messages |
+//! | `offers.rs` | streams and receipts |
+//! | `judge.rs` | verdicts |
+//! | `propose.rs` | our own blocks |
+//! | `search.rs` | missing bytes |
+//! | `catchup.rs` | being behind |
+//! | `tell.rs` | what peers must hear from us |
+//! | `gather.rs` | the first height of a network that starts together |
+//! | `clock.rs` | wall clocks |
+//! | `stall.rs` | why the height does not move |
 
 mod boot;
 mod catchup;
+mod check;
 mod clock;
 mod consensus;
+mod contest;
 mod dispatch;
 mod gather;
 mod heights;
 mod judge;
-pub(crate) mod messages;
+mod messages;
 mod offers;
 mod propose;
 mod search;
 mod stall;
-pub(crate) mod tell;
+mod tell;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-use malachitebft_core_consensus::Input as Told;
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::execution::{EngineCall, ParentBlock};
 use ultramarine_types::limits::Limits;
 use ultramarine_types::network::{NetCommand, Recipients};
 use ultramarine_types::storage::{Decision, StoreReply, StoreRequest};
-use ultramarine_types::{
-    Address, ConsensusMessage, Hash, Height, Lsn, Nanos, Outbox, Proposal, Round, Stage, ValueId, ValueKey,
-};
+use ultramarine_types::{Address, ConsensusMessage, Hash, Height, Lsn, Nanos, Outbox, Round, Stage, ValueId, ValueKey};
 
 use crate::clocks::Clocks;
 use crate::config::CoreConfig;
-use crate::context::{Ctx, CtxValidatorSet};
+use crate::context::CtxValidatorSet;
 use crate::early::Early;
 use crate::execution::{Execution, Want};
 use crate::gate::Gate;
 use crate::guard::Guard;
-use crate::host::Host;
-use crate::io::{Event, Input, Output, Stop};
-use crate::load::Load;
-use crate::log::Record;
+use crate::held::Held;
+use crate::host::ConsensusHost;
+use crate::io::{Event, Input, Output};
+use crate::log::LogRecord;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
 use crate::rules::Parent;
-use crate::signing::{Signer, Verifier};
+use crate::signing::{SignatureVerifier, Signer};
+use crate::stop::Stop;
 use crate::sync::Sync;
 use crate::timers::{Durations, Timers};
 use crate::values::Values;
 
+use contest::Contest;
 use gather::Gather;
 use stall::Stall;
 
-/// What waits at the gate for the log.
+/// What the gate holds back until the log is durable.
 #[derive(Debug)]
 enum Parked {
-    /// A message.
     Send(Recipients, ConsensusMessage),
-    /// A value's bytes; its `Init` carries a signature.
+    /// The stream of a value's bytes, whose `Init` carries a signature of ours.
     Stream(ValueKey),
-    /// The choice of a value is in the log.
+    /// The news that the log has the choice of a value.
     Chosen(ValueKey),
-    /// A decision.
     Commit(Box<Decision>),
 }
 
 /// Where the current height stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Phase {
-    /// Nothing was told yet.
+    /// Nothing has come in yet.
     Off,
     /// Listening to peers before the first height after a start on an empty directory.
     Listening,
-    /// The log waits for its replay: until peers were listened to, and for the bytes of the values it calls valid.
+    /// The log waits for its replay: until we have listened to the peers, and have the bytes of every value that it
+    /// calls valid.
     Recovering {
-        records: Vec<Record>,
+        records: Vec<LogRecord>,
         wanted: BTreeSet<ValueId>,
     },
     /// The next height has not begun.
@@ -102,25 +114,23 @@ struct Head {
     at: Nanos,
 }
 
-/// The node's logic; see the crate's documentation.
+/// The node's logic. The crate's documentation says what it keeps.
 pub struct Core {
     config: CoreConfig,
     limits: Limits,
     durations: Durations,
     address: Address,
     signer: Option<Signer>,
-    verifier: Verifier,
+    verifier: SignatureVerifier,
     guard: Guard,
-    host: Host,
+    host: ConsensusHost,
     timers: Timers,
     gate: Gate<Parked>,
     lsn: Lsn,
     sync_asked: Lsn,
-    /// Whether this height's records go to the log.
-    logging: bool,
-    /// The log under replay: what is in it is not appended again.
-    replayed: BTreeSet<Bytes>,
     phase: Phase,
+    /// What lasts as long as the current height.
+    contest: Contest,
     head: Head,
     values: Values,
     proposer: Proposer,
@@ -128,42 +138,25 @@ pub struct Core {
     sync: Sync,
     peers: Peers,
     early: Early,
-    /// Verified proposals of the current height, to send again.
-    proposals: BTreeMap<(Round, ValueId), Proposal>,
-    /// Our own messages of the current height, to send again.
-    own: Vec<ConsensusMessage>,
-    /// The latest message of each validator, for those who lost their memory of it.
+    /// The latest message of each validator, for a validator that lost its own memory of it.
     seen: BTreeMap<Address, SignedMessage>,
-    /// The host's wall clock at a moment of the monotonic one.
+    /// What the host's wall clock said, in Unix nanoseconds, at a moment of the monotonic one.
     wall: Option<(Nanos, u64)>,
-    /// How our wall clock stands beside the others'.
     clocks: Clocks,
-    /// The wait for the others before the chain's first height.
     gather: Gather,
-    /// Why the height does not move.
     stall: Stall,
     oldest_blobs: Height,
     retired_below: Height,
-    round_at: Nanos,
-    proposed_at: Nanos,
-    behind_since: Option<Nanos>,
-    /// The certificate was given to consensus at this height.
-    certificate_fed: bool,
-    decided_synced: bool,
-    /// The decision on its way to the store.
-    pending: Option<Box<Decision>>,
     told_lag: (Height, Height),
     told_signing: Option<bool>,
-    /// Until when peers are listened to after the start, if not all of them answer before; `None` once they were.
+    /// Until when we listen to peers after the start, unless all of them answer before; `None` once we have listened.
     listening_until: Option<Nanos>,
-    /// Nothing is signed up to here, on disk or on its way there.
+    /// The store has been asked to remember that nothing is signed up to here.
     silence_asked: Height,
-    /// Up to here we may have signed what this directory does not know of: hearing it is no alarm.
+    /// Up to here we may have signed what this directory does not know. Hearing such a signature is no alarm.
     forgotten: Height,
-    /// The stop that waits until the silence through a height is durable.
+    /// A stop that waits until the silence through this height is durable.
     stopping: Option<(Height, Stop)>,
-    inputs: VecDeque<Told<Ctx>>,
-    refeeds: VecDeque<(ValueKey, Round)>,
     out: Vec<Output>,
     now: Nanos,
     stopped: bool,
@@ -199,16 +192,15 @@ impl Core {
             durations: Durations::of(&config.chain),
             address,
             signer,
-            verifier: Verifier::new(&config.validators),
+            verifier: SignatureVerifier::new(&config.validators),
             guard: Guard::new(),
-            host: Host::new(address, set, Height::GENESIS),
+            host: ConsensusHost::new(address, set, Height::GENESIS),
             timers: Timers::new(),
             gate: Gate::new(),
             lsn: Lsn(0),
             sync_asked: Lsn(0),
-            logging: false,
-            replayed: BTreeSet::new(),
             phase: Phase::Off,
+            contest: Contest::default(),
             head,
             values: Values::default(),
             proposer: Proposer::default(),
@@ -216,8 +208,6 @@ impl Core {
             sync: Sync::new(&limits, config.chain.blob_retention_heights_min),
             peers: Peers::default(),
             early: Early::default(),
-            proposals: BTreeMap::new(),
-            own: Vec::new(),
             seen: BTreeMap::new(),
             wall: None,
             clocks: Clocks::default(),
@@ -225,20 +215,12 @@ impl Core {
             stall: Stall::default(),
             oldest_blobs: Height::GENESIS,
             retired_below: Height::GENESIS,
-            round_at: Nanos::ZERO,
-            proposed_at: Nanos::ZERO,
-            behind_since: None,
-            certificate_fed: false,
-            decided_synced: false,
-            pending: None,
             told_lag: (Height::GENESIS, Height::GENESIS),
             told_signing: None,
             listening_until: None,
             silence_asked: Height::GENESIS,
             forgotten: Height::GENESIS,
             stopping: None,
-            inputs: VecDeque::new(),
-            refeeds: VecDeque::new(),
             out: Vec::new(),
             now: Nanos::ZERO,
             stopped: false,
@@ -260,14 +242,14 @@ impl Core {
         }
     }
 
-    /// Whether we sign at the current height.
+    /// Whether consensus runs and signs at the current height.
     pub fn is_signing(&self) -> bool {
         self.phase == Phase::Running && self.host.is_enabled()
     }
 
     /// Whether the execution client has confirmed our head.
-    pub fn is_execution_open(&self) -> bool {
-        self.execution.is_open()
+    pub fn is_execution_ready(&self) -> bool {
+        self.execution.is_ready()
     }
 
     /// Whether the core asked to be stopped.
@@ -275,19 +257,19 @@ impl Core {
         self.stopped
     }
 
-    /// What is held in memory that peers can make more of.
-    pub fn load(&self) -> Load {
+    /// What is held in memory because of what peers send.
+    pub fn held(&self) -> Held {
         let again = |parked: &&Parked| matches!(parked, Parked::Send(Recipients::One(_), _));
-        Load {
+        Held {
             values: self.values.len(),
             payloads: self.values.payloads_len(),
-            proposals: self.proposals.len(),
+            proposals: self.contest.proposals.len(),
             early: self.early.len(),
             resends: self.gate.parked().filter(again).count(),
         }
     }
 
-    /// The lowest height at which a value is known: above the head, once the input that moved it was handled.
+    /// The lowest height at which a value is known. It is above the head after every input.
     pub fn lowest_value(&self) -> Option<Height> {
         self.values.lowest()
     }
@@ -331,7 +313,7 @@ impl Core {
         self.event(Event::Stage { key, stage, took });
     }
 
-    /// Nothing leaves any more but the reason.
+    /// Stops the core: the reason is its last output.
     fn stop(&mut self, stop: Stop) {
         if !self.stopped {
             self.stopped = true;
@@ -339,8 +321,8 @@ impl Core {
         }
     }
 
-    /// Another signs with our key: stops once it is durable that nothing is signed up to `through`, or a supervisor that
-    /// starts us again would have us sign beside the other.
+    /// Stops because another process signs with our key, once it is durable that nothing is signed up to `through`.
+    /// Otherwise a supervisor that starts us again would make us sign beside the other process.
     fn stop_silent(&mut self, through: Height, stop: Stop) {
         if self.stopped {
             return;
@@ -353,7 +335,7 @@ impl Core {
         self.stopping = Some((through, stop));
     }
 
-    /// The core is stopped: only the receipt that its stop waits for means anything.
+    /// Takes an input of a core that has stopped. Only the receipt that its stop waits for means anything.
     fn end(&mut self, input: &Input, out: &mut Outbox<Output>) {
         let is_over = |through: Height| match input {
             Input::Store(StoreReply::Silenced { through: durable }) => *durable >= through,
@@ -365,7 +347,7 @@ impl Core {
         }
     }
 
-    /// Nothing is signed up to a height any more, in this life or a later one.
+    /// Signs nothing more up to a height, in this life or a later one.
     fn fall_silent(&mut self, through: Height) {
         self.guard.raise(through);
         if through > self.silence_asked {
@@ -374,7 +356,7 @@ impl Core {
         }
     }
 
-    /// Parks something behind the log, or lets it pass.
+    /// Parks something at the gate, or lets it pass.
     fn park(&mut self, parked: Parked) {
         if let Some(free) = self.gate.pass(self.lsn, parked) {
             self.release(free);
@@ -394,12 +376,16 @@ impl Core {
     }
 
     /// Appends a record of the current height to the log.
-    fn append(&mut self, record: &Record) {
-        if !self.logging {
+    fn append(&mut self, record: &LogRecord) {
+        if !self.contest.logging {
             return;
         }
+        assert!(
+            record.height().is_none_or(|height| height == self.current()),
+            "the log of a height has that height's records"
+        );
         let record = record.encode();
-        if self.replayed.contains(&record) {
+        if self.contest.replayed.contains(&record) {
             return;
         }
         self.lsn = Lsn(self.lsn.0 + 1);
@@ -411,7 +397,7 @@ impl Core {
             match want {
                 Want::Call(call) => self.engine(call),
                 Want::Load(height) => self.store(StoreRequest::Load { height }),
-                Want::Gate { open, why } => self.event(Event::Gate { open, why }),
+                Want::Readiness { ready, why } => self.event(Event::Readiness { ready, why }),
                 Want::Executed(height) => self.event(Event::Executed { height }),
                 Want::Imported(height) => {
                     if height == self.head.height {
@@ -422,7 +408,7 @@ impl Core {
                         self.stage(key, Stage::Import, self.head.at);
                     }
                 }
-                Want::Invalid(why) => self.stop(Stop::DecidedInvalid(why)),
+                Want::Invalid(fault) => self.stop(Stop::DecidedInvalid(fault)),
             }
         }
     }

@@ -1,4 +1,6 @@
-//! This file knows who is connected and what they say of themselves.
+//! This file knows which peers are connected, and what they say about themselves.
+//!
+//! Keeps: only connected peers are known, and each one's clock is measured as `clocks.rs` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,22 +9,19 @@ use ultramarine_types::{Address, Height, Nanos, PeerId, Round, ValidatorSet, Val
 
 use crate::clocks::PeerClock;
 
-/// A connected peer.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The validator that attests it.
+    /// The validator that attests it; `None` for a full node.
     pub validator: Option<Address>,
-    /// Its newest status.
     pub status: Option<Status>,
     /// The status we sent it last, and when.
     pub told: Option<(Status, Nanos)>,
     /// When we last sent it our messages of the current height again.
     pub resent_at: Option<Nanos>,
-    /// How its wall clock stands beside ours.
+    /// How its wall clock compares with ours.
     pub clock: PeerClock,
 }
 
-/// Everybody connected.
 #[derive(Debug, Default)]
 pub struct Peers {
     peers: BTreeMap<PeerId, Peer>,
@@ -57,12 +56,11 @@ impl Peers {
         true
     }
 
-    /// One peer.
     pub fn get(&self, id: &PeerId) -> Option<&Peer> {
         self.peers.get(id)
     }
 
-    /// One peer, to note what it was told.
+    /// One peer, to note what we sent it.
     pub fn get_mut(&mut self, id: &PeerId) -> Option<&mut Peer> {
         self.peers.get_mut(id)
     }
@@ -72,12 +70,11 @@ impl Peers {
         self.peers.iter()
     }
 
-    /// How many.
     pub fn len(&self) -> usize {
         self.peers.len()
     }
 
-    /// Whether nobody is connected.
+    /// Whether no peer is connected.
     pub fn is_empty(&self) -> bool {
         self.peers.is_empty()
     }
@@ -97,7 +94,7 @@ impl Peers {
             .map(|(id, _)| *id)
     }
 
-    /// The highest tip anybody claims.
+    /// The highest tip that any peer claims.
     pub fn best_tip(&self) -> Height {
         self.statuses()
             .map(|(_, status)| status.tip)
@@ -146,7 +143,7 @@ impl Peers {
         all.filter(|address| set.get(address).is_some()).collect()
     }
 
-    /// Our wall clock was set, or drifted: it says this much more than it would have said.
+    /// Our wall clock was set, or drifted: it shows this much more than it would have shown.
     pub fn shift_clock(&mut self, step_ns: i64) {
         self.peers.values_mut().for_each(|peer| peer.clock.shift(step_ns));
     }
@@ -187,6 +184,13 @@ impl Peers {
             .filter(|(_, status)| status.tip.next() == height)
             .map(|(id, status)| (id, status.round))
             .collect()
+    }
+
+    /// Asserts that each peer's clock is measured as it should be.
+    pub fn check_whole(&self) {
+        for peer in self.peers.values() {
+            peer.clock.check();
+        }
     }
 
     fn statuses(&self) -> impl Iterator<Item = (&Peer, &Status)> {

@@ -1,17 +1,15 @@
-//! This file knows the bugs that can be planted, to prove that the simulator finds them. Never compiled into a node.
+//! This file knows the bugs that tests plant to prove that the simulator finds them. It is never compiled into a node.
 
 use ultramarine_types::ValueKey;
 use ultramarine_types::storage::Recovered;
 
-use crate::config::CoreConfig;
-use crate::rules::Broken;
-use crate::values::{Value, Values};
+use crate::rules::BrokenRule;
+use crate::values::{KnownValue, Values};
 
-/// One planted bug.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Planted {
     /// Propose and judge though the execution client has not confirmed the head.
-    SkipGate,
+    SkipReadiness,
     /// Accept a block whose blob gas is not that of its commitments.
     WrongBlobCount,
     /// Look a value's bytes up by round instead of by id.
@@ -24,38 +22,33 @@ pub enum Planted {
     PrevoteBeforeExecution,
 }
 
-impl CoreConfig {
-    /// Whether this bug is planted.
-    pub(crate) fn plants(&self, bug: Planted) -> bool {
-        self.planted == Some(bug)
-    }
-
-    /// What is left of the rules.
-    pub(crate) fn overlook(&self, kept: Result<(), Broken>) -> Result<(), Broken> {
-        kept.or_else(|broken| {
-            let overlooked = self.plants(Planted::WrongBlobCount) && broken.0.contains("blob gas");
-            if overlooked { Ok(()) } else { Err(broken) }
-        })
-    }
-
-    /// What is left of the log.
-    pub(crate) fn outdate(&self, mut recovered: Recovered) -> Recovered {
-        if let Some(log) = recovered.log.as_mut().filter(|_| self.plants(Planted::StaleLog)) {
-            log.records.truncate(log.records.len() / 2);
-        }
-        recovered
+/// What [`Planted::WrongBlobCount`] leaves of the rules.
+pub(crate) fn overlook(planted: Option<Planted>, kept: Result<(), BrokenRule>) -> Result<(), BrokenRule> {
+    match kept {
+        Err(BrokenRule::BlobGas { .. }) if planted == Some(Planted::WrongBlobCount) => Ok(()),
+        kept => kept,
     }
 }
 
+/// What [`Planted::StaleLog`] leaves of the log.
+pub(crate) fn outdate(planted: Option<Planted>, mut recovered: Recovered) -> Recovered {
+    if let Some(log) = recovered.log.as_mut()
+        && planted == Some(Planted::StaleLog)
+    {
+        log.records.truncate(log.records.len() / 2);
+    }
+    recovered
+}
+
 impl Values {
-    /// Some value that was built in the same round, where values are looked up by round.
-    pub(crate) fn mistaken(&self, config: &CoreConfig, key: &ValueKey) -> Option<&Value> {
-        let round = |value: &Value| value.init.as_ref().map(|init| init.metadata.origin_round);
+    /// Some value that was built in the same round: [`Planted::BytesByRound`] takes it for the one asked for.
+    pub(crate) fn mistaken(&self, planted: Option<Planted>, key: &ValueKey) -> Option<&KnownValue> {
+        let round = |value: &KnownValue| value.init.as_ref().map(|init| init.metadata.origin_round);
         let wanted = round(self.get(key)?)?;
         let mut of_round = self.at(key.height).filter(|(_, value)| round(value) == Some(wanted));
         of_round
             .next()
             .map(|(_, value)| value)
-            .filter(|_| config.plants(Planted::BytesByRound))
+            .filter(|_| planted == Some(Planted::BytesByRound))
     }
 }

@@ -1,8 +1,12 @@
 //! This file knows which value we propose in a round: one build, one choice, the same answer ever after.
 //!
-//! A choice is durable in two places before anybody hears of it: the log says which value was chosen for the round
-//! and that its `Init` was signed, the store has its bytes. If a crash kept only the first, nothing is proposed in
-//! that round: another value may not be signed there.
+//! A choice is durable in two places before any peer hears about it. The log says which value was chosen for the round
+//! and that its `Init` was signed; the store has its bytes. If a crash kept only the first, nothing is proposed in that
+//! round: another value may not be signed there.
+//!
+//! Keeps:
+//! - a value is wanted, built or kept for the current height alone, and choices are of heights above the head;
+//! - each choice has its progress, and is durable in log and store before it is announced.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,10 +21,10 @@ use crate::signing::Signer;
 
 /// How far a chosen value is from being proposed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Progress {
+pub struct ChoiceProgress {
     /// The log has the choice.
     pub logged: bool,
-    /// The choice is on its way to the log a second time.
+    /// The choice is on its way to the log.
     pub relogged: bool,
     /// The store has the bytes.
     pub stored: bool,
@@ -28,16 +32,7 @@ pub struct Progress {
     pub announced: bool,
 }
 
-/// What `GetValue` finds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answer {
-    /// Nothing was chosen: build.
-    Build,
-    /// The value chosen for this round.
-    Chosen(ValueId),
-}
-
-/// Values we were asked for at the current height.
+/// The values that consensus asks us for.
 #[derive(Debug, Default)]
 pub struct Proposer {
     wanted: Option<(Height, Round)>,
@@ -46,17 +41,14 @@ pub struct Proposer {
     /// A block that was built too late for its round.
     late: Option<(Height, Box<Built>)>,
     choices: BTreeMap<(Height, Round), ValueId>,
-    progress: BTreeMap<ValueKey, Progress>,
+    progress: BTreeMap<ValueKey, ChoiceProgress>,
 }
 
 impl Proposer {
-    /// Consensus wants a value.
-    pub fn want(&mut self, height: Height, round: Round) -> Answer {
+    /// Consensus wants a value from us.
+    pub fn want(&mut self, height: Height, round: Round) {
         self.wanted = Some((height, round));
         self.retry_at = None;
-        self.choices
-            .get(&(height, round))
-            .map_or(Answer::Build, |id| Answer::Chosen(*id))
     }
 
     /// The round a value is wanted for.
@@ -64,7 +56,7 @@ impl Proposer {
         self.wanted
     }
 
-    /// The round began to pass without us.
+    /// No value is wanted any more: the round goes on without ours.
     pub fn give_up(&mut self) {
         self.wanted = None;
         self.retry_at = None;
@@ -81,7 +73,7 @@ impl Proposer {
         self.retry_at = None;
     }
 
-    /// The build was answered; since when it ran, if it is the one we wait for.
+    /// The build was answered. Returns since when it ran, if it is the one we wait for.
     pub fn built(&mut self, height: Height, round: Round) -> Option<Nanos> {
         let (building_height, building_round, since) = self.building?;
         if (building_height, building_round) != (height, round) {
@@ -91,8 +83,8 @@ impl Proposer {
         Some(since)
     }
 
-    /// A block came too late for its round. It is as good in the next round of ours at its height, and where a client
-    /// takes longer than a round, there would be none otherwise.
+    /// Keeps a block that came too late for its round. It is as good in our next round at its height. If a client takes
+    /// longer than a round, there would be no block otherwise.
     pub fn keep(&mut self, height: Height, built: Box<Built>) {
         self.late = Some((height, built));
     }
@@ -102,18 +94,17 @@ impl Proposer {
         self.late.take_if(|(other, _)| *other == height).map(|(_, built)| built)
     }
 
-    /// Ask again later.
     pub fn retry(&mut self, at: Nanos) {
         self.retry_at = Some(at);
     }
 
-    /// When to ask again; never once nobody wants a value any more, though a build's failure may come later than that.
+    /// When to ask for a build again; `None` while no value is wanted, even if a build fails after that.
     pub fn deadline(&self) -> Option<Nanos> {
         self.wanted.and(self.retry_at)
     }
 
-    /// A choice was made, or read from the log or the store.
-    pub fn choose(&mut self, height: Height, round: Round, id: ValueId) -> &mut Progress {
+    /// Notes a choice that was made now, or read from the log or the store. The first choice for a round stands.
+    pub fn choose(&mut self, height: Height, round: Round, id: ValueId) -> &mut ChoiceProgress {
         self.choices.entry((height, round)).or_insert(id);
         self.progress.entry(ValueKey { height, id }).or_default()
     }
@@ -123,12 +114,47 @@ impl Proposer {
         self.choices.get(&(height, round)).copied()
     }
 
-    /// How far one of our own values is; `None` if it is not ours.
-    pub fn progress(&mut self, key: &ValueKey) -> Option<&mut Progress> {
+    /// How far one of our own values is; `None` for any other value.
+    pub fn progress(&mut self, key: &ValueKey) -> Option<&mut ChoiceProgress> {
         self.progress.get_mut(key)
     }
 
-    /// A height was committed.
+    /// Asserts that a value is wanted, built or kept for the current height alone.
+    pub fn check(&self, current: Height) {
+        if let Some((height, _)) = self.wanted {
+            assert_eq!(height, current, "a value is wanted for another height");
+        }
+        if let Some((height, ..)) = self.building {
+            assert_eq!(height, current, "a block is built for another height");
+        }
+        if let Some((height, _)) = &self.late {
+            assert_eq!(*height, current, "a block is kept for another height");
+        }
+    }
+
+    /// Asserts that choices are of heights above the head, and that each is durable before it is announced.
+    pub fn check_whole(&self, head: Height) {
+        for ((height, round), id) in &self.choices {
+            assert!(*height > head, "a choice outlived its height");
+            let key = ValueKey {
+                height: *height,
+                id: *id,
+            };
+            assert!(
+                self.progress.contains_key(&key),
+                "nothing is known of the choice for round {round}"
+            );
+        }
+        for (key, progress) in &self.progress {
+            assert!(key.height > head, "the progress of {key} outlived its height");
+            assert!(
+                !progress.announced || progress.logged && progress.stored,
+                "{key} was announced before it was durable"
+            );
+        }
+    }
+
+    /// A height was committed: forgets what was for it.
     pub fn commit(&mut self, height: Height) {
         self.wanted = None;
         self.building = None;
@@ -139,36 +165,32 @@ impl Proposer {
     }
 }
 
-/// What the metadata of our own value is made from, besides the block.
+/// What the metadata of our own value is made from, apart from the block.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
-    /// EIP-155 chain id.
+pub struct ProposalContext<'a> {
     pub chain_id: u64,
-    /// The validators.
     pub set: &'a ValidatorSet,
-    /// Height.
     pub height: Height,
-    /// Round.
     pub round: Round,
     /// Root of the head's sidecar header.
     pub parent_blob_root: Hash,
 }
 
 /// The metadata of a block we built; `None` if we are not a member.
-pub fn metadata(frame: &Frame<'_>, signer: &Signer, built: &Built) -> Option<ValueMetadata> {
+pub fn metadata(context: &ProposalContext<'_>, signer: &Signer, built: &Built) -> Option<ValueMetadata> {
     Some(ValueMetadata {
-        chain_id: frame.chain_id,
-        height: frame.height,
+        chain_id: context.chain_id,
+        height: context.height,
         origin_proposer: signer.address(),
-        origin_proposer_index: frame.set.index_of(&signer.address())?,
-        origin_round: frame.round,
-        validator_set_hash: frame.set.hash(),
+        origin_proposer_index: context.set.index_of(&signer.address())?,
+        origin_round: context.round,
+        validator_set_hash: context.set.hash(),
         header: built.header.clone(),
         payload_bytes: u32::try_from(built.payload.len()).ok()?,
         payload_hash: built.payload_hash,
         chunk_hashes: built.chunk_hashes.clone(),
         commitments: built.blobs.iter().map(|(commitment, _)| *commitment).collect(),
-        parent_blob_root: frame.parent_blob_root,
+        parent_blob_root: context.parent_blob_root,
     })
 }
 

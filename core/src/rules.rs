@@ -1,15 +1,17 @@
-//! This file knows the block rules: what a value's metadata must be, given its parent. The same for every node.
+//! This file knows the block rules: what a value's metadata must be, given its parent. They are the same on every node.
 //!
-//! What needs the payload itself (its hash, its header fields, the versioned hashes of its transactions) is checked
-//! by the execution client's driver, which answers `Broken` or an `Inspected` error. Whether a timestamp is too far
-//! ahead of our clock is no rule: it only withholds the verdict.
+//! The execution client's driver checks what needs the payload itself: its hash, its header fields, the versioned
+//! hashes of its transactions. It answers `Broken`, or an `Inspected` error. That a timestamp is not too far ahead of
+//! our clock is no rule: it only withholds the verdict.
 
 use ultramarine_types::execution::ParentBlock;
 use ultramarine_types::limits;
-use ultramarine_types::{ChainParams, Hash, ValueMetadata};
+use ultramarine_types::{ChainParams, Hash, Height, ValueMetadata};
 
 /// Gas of one blob (EIP-4844).
 pub const GAS_PER_BLOB: u64 = 131_072;
+// EIP-4844 charges one unit of gas for each byte of a blob.
+const _: () = assert!(GAS_PER_BLOB == limits::BLOB_BYTES as u64);
 
 /// Root of the empty withdrawals list: keccak-256 of the RLP of an empty string, the root of an empty trie.
 pub const EMPTY_ROOT: Hash = Hash([
@@ -33,116 +35,103 @@ pub struct Parent {
     pub blob_root: Hash,
 }
 
-/// A broken rule; the text is what an operator reads.
+/// The rule that a value breaks: what was found in the value, and what the rule asks for.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Broken(pub String);
-
-macro_rules! rule {
-    ($holds:expr, $($text:tt)+) => {
-        if !$holds {
-            return Err(Broken(format!($($text)+)));
-        }
-    };
+pub enum BrokenRule {
+    #[error("chain id {found} is not {ours}")]
+    ChainId { found: u64, ours: u64 },
+    #[error("height {found} does not follow block {parent}")]
+    Height { found: Height, parent: u64 },
+    #[error("block number {found} does not follow {parent}")]
+    Number { found: u64, parent: u64 },
+    #[error("parent {found} is not our head {ours}")]
+    ParentHash { found: Hash, ours: Hash },
+    #[error("timestamp {found} is not after the parent's {parent}")]
+    Timestamp { found: u64, parent: u64 },
+    #[error("prevRandao {found} is not one")]
+    PrevRandao { found: Hash },
+    #[error("the withdrawals root {found} is not of no withdrawals")]
+    Withdrawals { found: Hash },
+    #[error("parentBeaconBlockRoot {found} is not the parent's hash {parent}")]
+    BeaconRoot { found: Hash, parent: Hash },
+    #[error("gas limit {found} is outside {least} to {most}")]
+    GasLimit { found: u64, least: u64, most: u64 },
+    #[error("gas used {found} is above the limit {limit}")]
+    GasUsed { found: u64, limit: u64 },
+    #[error("extra data has {found} bytes")]
+    ExtraData { found: usize },
+    #[error("the requests hash is present and the block is not Prague's")]
+    RequestsBeforePrague,
+    #[error("the requests hash is absent and the block is Prague's")]
+    NoRequests,
+    #[error("{found} blobs; at most {most} are allowed")]
+    BlobsCount { found: u64, most: u32 },
+    #[error("blob gas used {found} is not that of {blobs} blobs")]
+    BlobGas { found: u64, blobs: u64 },
+    #[error("parent blob root {found} is not ours {ours}")]
+    ParentBlobRoot { found: Hash, ours: Hash },
 }
 
-/// Checks a value's metadata against its parent.
-pub fn check(chain: &ChainParams, parent: &Parent, metadata: &ValueMetadata) -> Result<(), Broken> {
+/// Checks a value's metadata against its parent; `Err` names the first rule it breaks.
+pub fn check(chain: &ChainParams, parent: &Parent, metadata: &ValueMetadata) -> Result<(), BrokenRule> {
+    check_place(chain, parent, metadata)?;
+    check_header(chain, parent, metadata)?;
+    check_blobs(chain, parent, metadata)
+}
+
+fn require(holds: bool, broken: BrokenRule) -> Result<(), BrokenRule> {
+    if holds { Ok(()) } else { Err(broken) }
+}
+
+/// The value is of our chain and follows our head.
+fn check_place(chain: &ChainParams, parent: &Parent, metadata: &ValueMetadata) -> Result<(), BrokenRule> {
+    let (header, block) = (&metadata.header, &parent.block);
+    let (found, ours) = (metadata.chain_id, chain.chain_id);
+    require(found == ours, BrokenRule::ChainId { found, ours })?;
+    let (found, parent) = (metadata.height, block.number);
+    require(found.0 == parent + 1, BrokenRule::Height { found, parent })?;
+    let found = header.number;
+    require(found == parent + 1, BrokenRule::Number { found, parent })?;
+    let (found, ours) = (header.parent_hash, block.hash);
+    require(found == ours, BrokenRule::ParentHash { found, ours })?;
+    let (found, parent) = (header.timestamp, block.timestamp);
+    require(found > parent, BrokenRule::Timestamp { found, parent })
+}
+
+/// The header's other fields are those of our chains, gas included.
+fn check_header(chain: &ChainParams, parent: &Parent, metadata: &ValueMetadata) -> Result<(), BrokenRule> {
     let header = &metadata.header;
-    let block = &parent.block;
-    rule!(
-        metadata.chain_id == chain.chain_id,
-        "chain id {} is not {}",
-        metadata.chain_id,
-        chain.chain_id
-    );
-    rule!(
-        metadata.height.0 == block.number + 1,
-        "height {} does not follow block {}",
-        metadata.height,
-        block.number
-    );
-    rule!(
-        header.number == block.number + 1,
-        "block number {} does not follow {}",
-        header.number,
-        block.number
-    );
-    rule!(
-        header.parent_hash == block.hash,
-        "parent {} is not our head {}",
-        header.parent_hash,
-        block.hash
-    );
-    rule!(
-        header.timestamp > block.timestamp,
-        "timestamp {} is not after the parent's {}",
-        header.timestamp,
-        block.timestamp
-    );
-    rule!(
-        header.prev_randao == PREV_RANDAO,
-        "prevRandao {} is not one",
-        header.prev_randao
-    );
-    rule!(
-        header.withdrawals_root == EMPTY_ROOT,
-        "the withdrawals root {} is not of no withdrawals",
-        header.withdrawals_root
-    );
-    rule!(
-        header.parent_beacon_block_root == block.hash,
-        "parentBeaconBlockRoot {} is not the parent's hash {}",
-        header.parent_beacon_block_root,
-        block.hash
-    );
-    rule!(
-        (chain.gas_limit_min..=chain.gas_limit_max).contains(&header.gas_limit),
-        "gas limit {} is outside {} to {}",
-        header.gas_limit,
-        chain.gas_limit_min,
-        chain.gas_limit_max
-    );
-    rule!(
-        header.gas_used <= header.gas_limit,
-        "gas used {} is above the limit {}",
-        header.gas_used,
-        header.gas_limit
-    );
-    rule!(
-        header.extra_data.len() <= limits::EXTRA_DATA_BYTES_MAX,
-        "extra data has {} bytes",
-        header.extra_data.len()
-    );
-    let prague = chain.is_prague(header.timestamp);
-    rule!(
-        header.requests_hash.is_some() == prague,
-        "the requests hash is {} and the block {} Prague's",
-        if header.requests_hash.is_some() {
-            "present"
-        } else {
-            "absent"
-        },
-        if prague { "is" } else { "is not" }
-    );
+    let found = header.prev_randao;
+    require(found == PREV_RANDAO, BrokenRule::PrevRandao { found })?;
+    let found = header.withdrawals_root;
+    require(found == EMPTY_ROOT, BrokenRule::Withdrawals { found })?;
+    let (found, parent) = (header.parent_beacon_block_root, parent.block.hash);
+    require(found == parent, BrokenRule::BeaconRoot { found, parent })?;
+    let (found, least, most) = (header.gas_limit, chain.gas_limit_min, chain.gas_limit_max);
+    require(
+        (least..=most).contains(&found),
+        BrokenRule::GasLimit { found, least, most },
+    )?;
+    let (found, limit) = (header.gas_used, header.gas_limit);
+    require(found <= limit, BrokenRule::GasUsed { found, limit })?;
+    let found = header.extra_data.len();
+    require(found <= limits::EXTRA_DATA_BYTES_MAX, BrokenRule::ExtraData { found })?;
+    match (header.requests_hash.is_some(), chain.is_prague(header.timestamp)) {
+        (true, false) => Err(BrokenRule::RequestsBeforePrague),
+        (false, true) => Err(BrokenRule::NoRequests),
+        (true, true) | (false, false) => Ok(()),
+    }
+}
+
+/// The blobs' count and gas fit each other and the chain, and their header follows the parent's.
+fn check_blobs(chain: &ChainParams, parent: &Parent, metadata: &ValueMetadata) -> Result<(), BrokenRule> {
     let blobs = metadata.commitments.len() as u64;
-    rule!(
-        blobs <= u64::from(chain.blobs_per_block_max),
-        "{blobs} blobs; at most {} are allowed",
-        chain.blobs_per_block_max
-    );
-    rule!(
-        header.blob_gas_used == blobs * GAS_PER_BLOB,
-        "blob gas used {} is not that of {blobs} blobs",
-        header.blob_gas_used
-    );
-    rule!(
-        metadata.parent_blob_root == parent.blob_root,
-        "parent blob root {} is not ours {}",
-        metadata.parent_blob_root,
-        parent.blob_root
-    );
-    Ok(())
+    let (found, most) = (blobs, chain.blobs_per_block_max);
+    require(found <= u64::from(most), BrokenRule::BlobsCount { found, most })?;
+    let found = metadata.header.blob_gas_used;
+    require(found == blobs * GAS_PER_BLOB, BrokenRule::BlobGas { found, blobs })?;
+    let (found, ours) = (metadata.parent_blob_root, parent.blob_root);
+    require(found == ours, BrokenRule::ParentBlobRoot { found, ours })
 }
 
 /// Whether a block's timestamp is too far ahead of our clock for a first verdict.

@@ -1,19 +1,21 @@
 //! This file knows how to sign with the validator's key and how to verify without doing the same work twice.
 //!
-//! Malachite asks again about its own votes and about every precommit when it builds a certificate. A memo of what
-//! was verified, with public key, message and signature all in the key, answers those; keys are decoded once.
+//! Malachite asks again about its own votes, and about every precommit when it builds a certificate. A memo of what was
+//! verified answers those. Its key covers public key, message and signature. Public keys are decoded once.
+//!
+//! Keeps: the memo stays within its bound.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 use ultramarine_types::chain::address_of;
-use ultramarine_types::{Address, PublicKey, Signature, ValidatorSet};
+use ultramarine_types::{Address, PublicKey, Signature, ValidatorSet, limits};
 
 /// Signatures remembered between two heights: every vote of 256 validators in 16 rounds, twice.
 const MEMO_MAX: usize = 16_384;
+const _: () = assert!(MEMO_MAX == limits::VALIDATORS_MAX * 2 * 16 * 2);
 
-/// The validator's key.
 pub struct Signer {
     key: SigningKey,
     address: Address,
@@ -32,7 +34,6 @@ impl Signer {
         self.address
     }
 
-    /// The public half.
     pub fn public_key(&self) -> PublicKey {
         PublicKey(self.key.verifying_key().to_bytes())
     }
@@ -51,13 +52,13 @@ impl std::fmt::Debug for Signer {
 
 /// Verifies signatures of the validators.
 #[derive(Debug)]
-pub struct Verifier {
+pub struct SignatureVerifier {
     keys: BTreeMap<PublicKey, VerifyingKey>,
     memo: BTreeSet<[u8; 32]>,
     verified_count: u64,
 }
 
-impl Verifier {
+impl SignatureVerifier {
     /// Decodes the keys of the set. A key that is no point of the curve verifies nothing.
     pub fn new(set: &ValidatorSet) -> Self {
         let keys = set
@@ -95,6 +96,11 @@ impl Verifier {
     /// Records a signature of our own as verified.
     pub fn trust(&mut self, key: &PublicKey, message: &[u8], signature: &Signature) {
         self.remember(memo_key(key, message, signature));
+    }
+
+    /// Asserts that no more signatures are remembered than the memo may hold.
+    pub fn check(&self) {
+        assert!(self.memo.len() <= MEMO_MAX, "the memo outgrew its bound");
     }
 
     /// Forgets all signatures; called when a height ends.

@@ -1,7 +1,12 @@
 //! This file knows how to catch up: which heights to ask of whom, and what has come of it.
 //!
-//! Several heights are asked for at one time, each of one peer, each with a deadline; a height whose bytes are held
-//! already is asked for by certificate alone. A peer that fails is left alone for a while at that height.
+//! We ask for several heights at one time, each of one peer, each with a deadline. If we hold a height's bytes already,
+//! we ask for its certificate alone. We do not ask a peer that failed for the same height again for a while.
+//!
+//! Keeps:
+//! - requests, certificates and what to avoid are of heights above the head;
+//! - only connected peers are asked, and only their failures are remembered;
+//! - the certified tip is at or above every certificate.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +16,7 @@ use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, ValueId};
 
 use crate::peers::Peers;
 
-/// A peer that could not serve a height is not asked for it again this long.
+/// How long a peer that could not serve a height is not asked for it again.
 const AVOID: Nanos = Nanos::from_millis(1_000);
 /// Blob bytes that may be in flight at one time over all heights, beyond two values.
 const BYTES_IN_FLIGHT: usize = 64 * 1024 * 1024;
@@ -19,33 +24,28 @@ const BYTES_IN_FLIGHT: usize = 64 * 1024 * 1024;
 /// A request under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Flight {
-    /// Of whom.
     pub peer: PeerId,
-    /// What.
     pub want: SyncWant,
-    /// Until when.
     pub deadline: Nanos,
 }
 
 /// What is held of a height.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Held {
-    /// Nothing whole.
+pub enum HeldOfHeight {
     Nothing,
     /// One value's bytes, maybe the decided one's.
     Bytes,
     /// A certificate, and not its value's bytes.
     Certificate,
-    /// Both.
     All,
 }
 
-/// Catching up.
 #[derive(Debug)]
 pub struct Sync {
     flights: BTreeMap<Height, Flight>,
     avoid: BTreeMap<(Height, PeerId), Nanos>,
-    /// Requests a peer failed since it last served one: whoever promises much and delivers nothing is asked last.
+    /// Requests that each peer failed since it last served one. A peer that promises and does not deliver is asked
+    /// last.
     failures: BTreeMap<PeerId, u8>,
     certificates: BTreeMap<Height, CommitCertificate>,
     certified_tip: Height,
@@ -57,8 +57,16 @@ pub struct Sync {
 /// Claimed tips whose certificates are asked for at one time.
 const TIPS_AT_ONCE: usize = 3;
 
+const _: () = assert!(
+    limits::SYNC_HEIGHTS_IN_FLIGHT >= 2,
+    "one peer that is slow does not hold up the others"
+);
+const _: () = assert!(
+    TIPS_AT_ONCE < limits::SYNC_HEIGHTS_IN_FLIGHT,
+    "claimed tips leave room for heights"
+);
+
 impl Sync {
-    /// Nothing under way.
     pub fn new(limits: &Limits, retention_min: u64) -> Self {
         let value_bytes = limits.block_blob_bytes() + 1024 * 1024;
         let flights_max = (BYTES_IN_FLIGHT / value_bytes).clamp(2, limits::SYNC_HEIGHTS_IN_FLIGHT);
@@ -74,21 +82,22 @@ impl Sync {
         }
     }
 
-    /// What to ask now; `next` is the first height not decided here, `held` says what is held of a height.
+    /// What to ask now. `next` is the first height not decided here; `held` says what is held of a height.
     pub fn plan(
         &mut self,
         now: Nanos,
         next: Height,
         peers: &Peers,
-        held: impl Fn(Height) -> Held,
+        held: impl Fn(Height) -> HeldOfHeight,
     ) -> Vec<(PeerId, Height, SyncWant)> {
         let mut asks = Vec::new();
         let best = peers.best_tip();
         if best < next {
             return asks;
         }
-        // A tip's certificate first, where old heights may come without blobs: it proves that they are old. Several tips at
-        // a time, and lower ones where nobody is left to ask, so that one that is a lie does not stand before the others.
+        // If old heights may come without blobs, a tip's certificate comes first: it proves that they are old. We ask
+        // for several tips at a time, and for lower ones if no peer is left to ask, so that a lie does not block the
+        // others.
         let proves = |tip: Height| tip.0.saturating_sub(next.0) > self.retention_min;
         if self.certified_tip.0 <= next.0.saturating_add(self.retention_min) {
             let mut asked = 0;
@@ -105,9 +114,9 @@ impl Sync {
                 break;
             }
             let want = match held(height) {
-                Held::All => continue,
-                Held::Bytes => SyncWant::Certificate,
-                Held::Nothing | Held::Certificate => SyncWant::Package,
+                HeldOfHeight::All => continue,
+                HeldOfHeight::Bytes => SyncWant::Certificate,
+                HeldOfHeight::Nothing | HeldOfHeight::Certificate => SyncWant::Package,
             };
             self.ask(now, height, want, peers, &mut asks);
         }
@@ -154,7 +163,6 @@ impl Sync {
         self.flights.get(&height)
     }
 
-    /// A verified certificate.
     pub fn certify(&mut self, certificate: CommitCertificate) {
         self.certified_tip = self.certified_tip.max(certificate.height);
         self.certificates.entry(certificate.height).or_insert(certificate);
@@ -190,14 +198,14 @@ impl Sync {
         height.0 < self.certified_tip.0.saturating_sub(self.retention_min)
     }
 
-    /// The request for a height brought what it was for.
+    /// The request for a height brought what it asked for.
     pub fn finished(&mut self, height: Height) {
         if let Some(flight) = self.flights.remove(&height) {
             self.failures.remove(&flight.peer);
         }
     }
 
-    /// The request failed: another peer next.
+    /// The request failed: the next one goes to another peer.
     pub fn failed(&mut self, now: Nanos, height: Height, peer: PeerId) {
         if self.flights.get(&height).is_some_and(|flight| flight.peer == peer) {
             self.flights.remove(&height);
@@ -207,13 +215,13 @@ impl Sync {
         *failures = failures.saturating_add(1);
     }
 
-    /// A peer is gone, and its requests with it.
+    /// A peer is gone, and our requests to it are too.
     pub fn lose(&mut self, peer: &PeerId) {
         self.flights.retain(|_, flight| flight.peer != *peer);
         self.failures.remove(peer);
     }
 
-    /// Takes the requests whose time is up.
+    /// Removes and returns the requests whose time is up.
     pub fn expire(&mut self, now: Nanos) -> Vec<(Height, Flight)> {
         let late: Vec<(Height, Flight)> = self
             .flights
@@ -228,7 +236,48 @@ impl Sync {
         late
     }
 
-    /// A height was committed.
+    /// Asserts that requests, certificates and what to avoid are of heights above the head.
+    pub fn check(&self, head: Height) {
+        if let Some((lowest, _)) = self.flights.first_key_value() {
+            assert!(*lowest > head, "height {lowest} is asked for, which is decided");
+        }
+        if let Some(((lowest, _), _)) = self.avoid.first_key_value() {
+            assert!(*lowest > head, "a peer is avoided at height {lowest}, which is decided");
+        }
+        if let Some((lowest, _)) = self.certificates.first_key_value() {
+            assert!(
+                *lowest > head,
+                "a certificate of height {lowest} is kept, which is decided"
+            );
+        }
+        if let Some((highest, _)) = self.certificates.last_key_value() {
+            assert!(
+                *highest <= self.certified_tip,
+                "the certified tip is below a certificate"
+            );
+        }
+    }
+
+    /// Asserts that only connected peers are asked or remembered, and that each certificate stands at its height.
+    pub fn check_whole(&self, peers: &Peers) {
+        for (height, flight) in &self.flights {
+            assert!(
+                peers.get(&flight.peer).is_some(),
+                "height {height} is asked of a peer that is gone"
+            );
+        }
+        for peer in self.failures.keys() {
+            assert!(
+                peers.get(peer).is_some(),
+                "the failures of {peer} outlived its connection"
+            );
+        }
+        for (height, certificate) in &self.certificates {
+            assert_eq!(certificate.height, *height, "a certificate stands at another height");
+        }
+    }
+
+    /// A height was committed: forgets what was for it.
     pub fn commit(&mut self, height: Height) {
         self.flights.retain(|other, _| *other > height);
         self.certificates.retain(|other, _| *other > height);

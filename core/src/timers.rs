@@ -1,7 +1,9 @@
-//! This file knows how long consensus waits for what, and which of its timers are running.
+//! This file knows how long each step of consensus waits, and which of its timers are running.
 //!
 //! Malachite's `Timeout` names a round but no height: a timer that outlived its height would fire into the next one.
 //! So every timer carries a generation, and cancelling all starts a new one.
+//!
+//! Keeps: each timer stands under its own name, so that it runs once.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +14,9 @@ use ultramarine_types::{ChainParams, Nanos};
 /// How long each step waits in round 0, and how much longer in each further round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Durations {
-    /// For a proposal, from the start of the round to its verdict.
+    /// For a proposal, from the start of the round until its verdict.
     pub propose: Nanos,
-    /// For a proposal of somebody we have no connection to.
+    /// For a proposal of a validator that is not connected to us.
     pub propose_away: Nanos,
     /// For the last third of the prevotes, and for verdicts that are still under way.
     pub prevote: Nanos,
@@ -35,9 +37,11 @@ impl Durations {
         let propose = limits.propose_timeout();
         // The bytes of the largest block once more at 100 MB/s, for nodes whose verdict comes late.
         let late = Nanos::from_millis(limits.block_blob_bytes() as u64 / 100_000);
+        let propose_away = Nanos::from_millis(100);
+        assert!(propose_away < propose, "a proposer that is away is given less time");
         Self {
             propose,
-            propose_away: Nanos::from_millis(100),
+            propose_away,
             prevote: Nanos::from_millis(400) + late,
             precommit: Nanos::from_millis(200),
             rebroadcast: Nanos::from_millis(1_000),
@@ -46,7 +50,7 @@ impl Durations {
         }
     }
 
-    /// How long a timer of Malachite's runs; `away`: the round's proposer is not connected.
+    /// How long a timer of Malachite's runs. `away` says that the round's proposer is not connected.
     pub fn duration(&self, timeout: Timeout, away: bool) -> Nanos {
         let base = match timeout.kind {
             TimeoutKind::Propose if away => self.propose_away,
@@ -65,13 +69,10 @@ impl Durations {
 /// A timer that fired, with the generation it was set in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fired {
-    /// Of which generation.
     pub generation: u64,
-    /// Which.
     pub timeout: Timeout,
 }
 
-/// The running timers.
 #[derive(Debug, Default)]
 pub struct Timers {
     generation: u64,
@@ -79,7 +80,6 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// No timers.
     pub fn new() -> Self {
         Self::default()
     }
@@ -89,7 +89,6 @@ impl Timers {
         self.running.insert(name(timeout), (due, timeout));
     }
 
-    /// Stops one.
     pub fn cancel(&mut self, timeout: Timeout) {
         self.running.remove(&name(timeout));
     }
@@ -118,6 +117,13 @@ impl Timers {
             generation: self.generation,
             timeout,
         })
+    }
+
+    /// Asserts that each timer stands under its own name.
+    pub fn check_whole(&self) {
+        for (running, (_, timeout)) in &self.running {
+            assert_eq!(*running, name(*timeout), "a timer under another's name");
+        }
     }
 
     /// Whether a fired timer still counts.

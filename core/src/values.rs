@@ -1,18 +1,27 @@
 //! This file knows every value above our head: what is known of it, who is sending it, and how it was judged.
 //!
-//! Keyed by height and id, never by round: a value streamed in one round may be decided in another.
+//! A value's key is its height and id, never its round: a value streamed in one round may be decided in another.
+//!
+//! Keeps:
+//! - every value is above the head;
+//! - a value was judged only with what its judgement takes: metadata, payload, durable bytes;
+//! - a value whose bytes are durable is neither streamed nor searched for, and has its payload until it is valid;
+//! - a value that was judged is not to be judged again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ultramarine_types::storage::{Blobs, Tag};
+use ultramarine_types::storage::Blobs;
 use ultramarine_types::{Height, Init, Nanos, PeerId, Round, ValueId, ValueKey};
 
-/// Rounds behind ours whose values are kept for the proposal's sake alone.
+/// Rounds behind ours whose values are kept for their proposals alone.
 pub const ROUNDS_KEPT: u32 = 4;
 
-/// Whether a round is long past in another one.
+/// Senders remembered of a named value: enough to ask for its bytes.
+const NAMERS_MAX: usize = 8;
+
+/// Whether round `of` is long past in round `now`.
 pub fn is_past(of: Round, now: Round) -> bool {
     of.0.saturating_add(ROUNDS_KEPT) < now.0
 }
@@ -24,15 +33,12 @@ pub enum Judgement {
     #[default]
     Open,
     /// Our execution client is executing it.
-    Executing {
-        /// Since when.
-        since: Nanos,
-    },
-    /// It keeps every rule and our client executed it; its bytes are not durable yet.
+    Executing { since: Nanos },
+    /// It keeps every rule and our client executed it, but its bytes are not durable yet.
     Executed,
-    /// The driver is checking its bytes; a certificate vouches for the rest.
+    /// The driver is checking its bytes. A certificate vouches for the rest.
     Inspecting,
-    /// Its bytes are what the metadata says and a certificate vouches for it; our client has not executed it.
+    /// Its bytes are what the metadata says and a certificate vouches for it. Our client has not executed it.
     Vouched,
     /// It keeps every rule and our client executed it.
     Valid,
@@ -40,40 +46,31 @@ pub enum Judgement {
     Invalid(String),
 }
 
-/// A value's bytes, durable.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    /// How it came.
-    pub tag: Tag,
-    /// Whether its blobs are there.
-    pub blobs: Blobs,
-}
-
 /// A search for the missing bytes of a value.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
-    /// Whom we asked last.
+    /// The peer that we asked last.
     pub asked: Option<PeerId>,
     /// When to ask the next one.
     pub next_at: Nanos,
-    /// Whom we asked in this turn.
+    /// The peers that we asked in this turn.
     pub tried: BTreeSet<PeerId>,
 }
 
 /// What is known of one value.
 #[derive(Clone, Debug, Default)]
-pub struct Value {
+pub struct KnownValue {
     /// Its metadata, once an `Init` was admitted.
     pub init: Option<Arc<Init>>,
-    /// Streams admitted and not ended, with their beginnings.
+    /// The peers whose streams were admitted and have not ended, and when each stream began.
     pub streams: BTreeMap<PeerId, Nanos>,
     /// When the first stream was admitted.
     pub first_seen: Option<Nanos>,
-    /// Its payload, from when it is whole, which may be before its blobs are; dropped when it was judged and newer
-    /// rounds crowd.
+    /// Its payload once that is whole, which may be before its blobs are. It is dropped once the value is valid and its
+    /// rounds are long past.
     pub payload: Option<Bytes>,
-    /// Once durable.
-    pub stored: Option<Stored>,
+    /// Once its bytes are durable: whether its blobs are among them.
+    pub stored: Option<Blobs>,
     /// How it was judged.
     pub judgement: Judgement,
     /// When it became `Valid` here.
@@ -82,18 +79,74 @@ pub struct Value {
     pub retry_at: Option<Nanos>,
     /// The newest round of a verified proposal that names it.
     pub proposed_in: Option<Round>,
-    /// A polka certificate names it.
+    /// Whether a polka names it.
     pub polka: bool,
-    /// Who sent a message that names it, newest last.
+    /// Peers that sent a message that names it, newest last.
     pub namers: Vec<PeerId>,
     /// While its bytes are wanted.
     pub search: Option<Search>,
 }
 
-impl Value {
+impl KnownValue {
     /// Whether its bytes are durable.
     pub fn is_stored(&self) -> bool {
         self.stored.is_some()
+    }
+
+    /// Remembers a peer that sent a message that names it.
+    pub fn note_namer(&mut self, peer: PeerId) {
+        if self.namers.contains(&peer) {
+            return;
+        }
+        if self.namers.len() >= NAMERS_MAX {
+            self.namers.remove(0);
+        }
+        self.namers.push(peer);
+    }
+
+    fn check(&self, key: &ValueKey) {
+        if let Some(init) = &self.init {
+            assert_eq!(init.metadata.height, key.height, "{key} has metadata of another height");
+        }
+        let has_bytes = self.init.is_some() && self.payload.is_some();
+        let is_judged = match &self.judgement {
+            Judgement::Open | Judgement::Invalid(_) => true,
+            Judgement::Executing { .. } | Judgement::Executed => has_bytes,
+            Judgement::Inspecting | Judgement::Vouched => has_bytes && self.is_stored(),
+            Judgement::Valid => self.init.is_some() && self.valid_at.is_some(),
+        };
+        assert!(is_judged, "{key} is {:?} without what that takes", self.judgement);
+        assert!(
+            self.retry_at.is_none() || self.judgement == Judgement::Open,
+            "{key} is to be judged again though it was judged"
+        );
+        if self.is_stored() {
+            assert!(self.init.is_some(), "{key} is stored without its metadata");
+            assert!(
+                self.streams.is_empty(),
+                "{key} is stored, and a stream of it is awaited"
+            );
+            assert!(self.search.is_none(), "{key} is stored, and searched for");
+            assert!(
+                self.payload.is_some() || self.judgement == Judgement::Valid,
+                "{key} lost its payload before it was judged"
+            );
+        }
+        if !self.streams.is_empty() {
+            assert!(
+                self.init.is_some(),
+                "a stream of {key} was admitted without its metadata"
+            );
+            assert!(self.first_seen.is_some(), "a stream of {key} was admitted at no time");
+        }
+        if let Some(asked) = self.search.as_ref().and_then(|search| search.asked) {
+            let is_noted = self.search.as_ref().is_some_and(|search| search.tried.contains(&asked));
+            assert!(is_noted, "a peer that was asked for {key} may be asked again");
+        }
+        assert!(
+            self.namers.len() <= NAMERS_MAX,
+            "too many peers are remembered that named {key}"
+        );
     }
 
     /// Whether every round that speaks for it is long past.
@@ -106,27 +159,26 @@ impl Value {
 /// All values above the head.
 #[derive(Debug, Default)]
 pub struct Values {
-    values: BTreeMap<ValueKey, Value>,
+    values: BTreeMap<ValueKey, KnownValue>,
 }
 
 impl Values {
-    /// A value.
-    pub fn get(&self, key: &ValueKey) -> Option<&Value> {
+    pub fn get(&self, key: &ValueKey) -> Option<&KnownValue> {
         self.values.get(key)
     }
 
     /// A value, to change.
-    pub fn get_mut(&mut self, key: &ValueKey) -> Option<&mut Value> {
+    pub fn get_mut(&mut self, key: &ValueKey) -> Option<&mut KnownValue> {
         self.values.get_mut(key)
     }
 
-    /// A value, made if it is new.
-    pub fn entry(&mut self, key: ValueKey) -> &mut Value {
+    /// A value to change, made if it is new.
+    pub fn entry(&mut self, key: ValueKey) -> &mut KnownValue {
         self.values.entry(key).or_default()
     }
 
     /// Values of a height.
-    pub fn at(&self, height: Height) -> impl Iterator<Item = (&ValueKey, &Value)> {
+    pub fn at(&self, height: Height) -> impl Iterator<Item = (&ValueKey, &KnownValue)> {
         let from = ValueKey {
             height,
             id: ValueId::ZERO,
@@ -143,7 +195,7 @@ impl Values {
         self.at(height).map(|(key, _)| *key).collect()
     }
 
-    /// Ids admitted in an origin round that nothing but their `Init` speaks for.
+    /// Values admitted in an origin round that no polka names.
     pub fn uncertified_in_round(&self, height: Height, round: Round) -> usize {
         self.at(height)
             .filter(|(_, value)| !value.polka)
@@ -156,7 +208,7 @@ impl Values {
             .count()
     }
 
-    /// The stored values of a height, for the status.
+    /// The values of a height whose bytes are durable, for the status.
     pub fn held(&self, height: Height) -> Vec<ValueId> {
         self.at(height)
             .filter(|(_, value)| value.is_stored())
@@ -164,13 +216,13 @@ impl Values {
             .collect()
     }
 
-    /// The earliest moment any value of the height wants looking at.
+    /// When to look at the values of the height again.
     pub fn deadline(&self, height: Height) -> Option<Nanos> {
         let retries = self.at(height).filter_map(|(_, value)| value.retry_at);
         retries.chain(self.search_deadline(height)).min()
     }
 
-    /// The earliest moment somebody is to be asked for a value of the height.
+    /// When to ask the next peer for a value of the height.
     pub fn search_deadline(&self, height: Height) -> Option<Nanos> {
         self.at(height)
             .filter(|(_, value)| !value.is_stored())
@@ -185,9 +237,9 @@ impl Values {
         }
     }
 
-    /// Lets go of what speaks only for rounds long past. A payload judged `Valid` goes: the store has it. Any other value
-    /// goes altogether, unless a polka names it or it is to be `kept`: consensus cannot decide it as it is. Should a polka
-    /// or certificate name it later, it is fetched like one that never came.
+    /// Lets go of values that matter only to rounds long past. A value judged `Valid` loses its payload: the store has
+    /// it. Any other value goes altogether, unless a polka names it or it is to be `kept`: consensus cannot decide it
+    /// as it is. If a polka or certificate names it later, it is fetched as if it had never come.
     pub fn slim(&mut self, height: Height, now: Round, kept: impl Fn(&ValueId) -> bool) {
         self.values.retain(|key, value| {
             if key.height != height || !value.is_past(now) {
@@ -201,13 +253,27 @@ impl Values {
         });
     }
 
+    /// Asserts that every value is above the head.
+    pub fn check(&self, head: Height) {
+        if let Some(lowest) = self.lowest() {
+            assert!(lowest > head, "a value of height {lowest} outlived its height");
+        }
+    }
+
+    /// Asserts that what is known of each value fits together.
+    pub fn check_whole(&self) {
+        for (key, value) in &self.values {
+            value.check(key);
+        }
+    }
+
     /// How many have their payloads in memory.
     pub fn payloads_len(&self) -> usize {
         self.values.values().filter(|value| value.payload.is_some()).count()
     }
 
-    /// A height was committed: takes the decided value, drops the others and everything below.
-    pub fn commit(&mut self, key: &ValueKey) -> Option<Value> {
+    /// A height was committed: takes the decided value, and drops all others up to that height.
+    pub fn commit(&mut self, key: &ValueKey) -> Option<KnownValue> {
         let decided = self.values.remove(key);
         self.values.retain(|other, _| other.height > key.height);
         decided
@@ -218,13 +284,7 @@ impl Values {
         self.values.keys().next().map(|key| key.height)
     }
 
-    /// How many are known.
     pub fn len(&self) -> usize {
         self.values.len()
-    }
-
-    /// Whether none is known.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
     }
 }

@@ -196,9 +196,9 @@ impl Board {
                     origin_proposer: *origin_proposer,
                 });
             }
-            Event::Gate { open, why } => {
+            Event::Readiness { ready, why } => {
                 snapshot.gate = Some(Switch {
-                    on: *open,
+                    on: *ready,
                     why: why.clone(),
                 })
             }
@@ -408,15 +408,15 @@ mod tests {
             "no gate, no peers: {:?}",
             board.snapshot().unready()
         );
-        board.apply(&Event::Gate {
-            open: false,
+        board.apply(&Event::Readiness {
+            ready: false,
             why: "SYNCING".to_owned(),
         });
         board.peer_up();
         let reasons = board.snapshot().unready();
         assert!(reasons.len() == 1 && reasons[0].contains("SYNCING"), "{reasons:?}");
-        board.apply(&Event::Gate {
-            open: true,
+        board.apply(&Event::Readiness {
+            ready: true,
             why: String::new(),
         });
         assert!(board.snapshot().unready().is_empty());
@@ -445,8 +445,8 @@ mod tests {
     /// A board with nothing against its node.
     fn ready() -> Board {
         let board = board(1);
-        board.apply(&Event::Gate {
-            open: true,
+        board.apply(&Event::Readiness {
+            ready: true,
             why: String::new(),
         });
         assert_eq!(board.snapshot().unready(), [""; 0]);
@@ -526,8 +526,8 @@ mod tests {
     #[test]
     fn a_lone_validator_needs_no_peer() {
         let board = board(1);
-        board.apply(&Event::Gate {
-            open: true,
+        board.apply(&Event::Readiness {
+            ready: true,
             why: String::new(),
         });
         assert!(board.snapshot().unready().is_empty());

@@ -134,7 +134,7 @@ impl CoreMetrics {
                 Stage::Commit => self.commit.record(*took),
                 Stage::Build | Stage::Stream | Stage::Verify | Stage::Persist | Stage::Execute => {}
             },
-            Event::Gate { open, .. } => self.gate_open.set(i64::from(*open)),
+            Event::Readiness { ready, .. } => self.gate_open.set(i64::from(*ready)),
             Event::Executed { height } => self.executed.set(i64::try_from(height.0).unwrap_or(i64::MAX)),
             Event::InvalidValue { .. } => self.invalid.inc(),
             Event::Evidence(_) => self.evidence.inc(),

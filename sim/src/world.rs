@@ -24,8 +24,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
-use ultramarine_core::Core;
-use ultramarine_core::io::{Event as CoreEvent, Output, Stop};
+use ultramarine_core::io::{Event as CoreEvent, Output};
+use ultramarine_core::{Core, Stop};
 use ultramarine_kzg_pipeline::foreman::Policy;
 use ultramarine_net::streaming::{Join, JoinConfig};
 use ultramarine_types::canonical::{Canonical, sha256};

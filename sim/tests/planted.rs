@@ -55,7 +55,7 @@ fn a_skipped_gate_is_found() {
         Mood::ALL.contains(&Mood::StaleHead),
         "the mood that a skipped gate would miss"
     );
-    let broken = found(Planted::SkipGate, moody);
+    let broken = found(Planted::SkipReadiness, moody);
     assert!(names(&broken, "I9"), "{broken:?}");
 }
 

@@ -4,7 +4,7 @@ use ultramarine_types::{Hash, Height, Init, Round, Validator, ValidatorSet, Valu
 
 use super::check_init;
 use crate::rules::tests::metadata_at;
-use crate::signing::{Signer, Verifier};
+use crate::signing::{SignatureVerifier, Signer};
 
 fn parts() -> (Vec<Signer>, Arc<ValidatorSet>) {
     let signers: Vec<Signer> = (1..=4).map(|byte| Signer::new(&[byte; 32])).collect();
@@ -52,7 +52,13 @@ fn sign_as(signer: &Signer, metadata: ValueMetadata) -> Init {
 }
 
 fn verdict(set: &ValidatorSet, init: &Init) -> Result<(), &'static str> {
-    check_init(set, &chain(), init, &init.metadata.id(), &mut Verifier::new(set))
+    check_init(
+        set,
+        &chain(),
+        init,
+        &init.metadata.id(),
+        &mut SignatureVerifier::new(set),
+    )
 }
 
 #[test]

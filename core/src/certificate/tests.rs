@@ -5,7 +5,7 @@ use ultramarine_types::{
 };
 
 use super::{CertificateError, check_polka, check_proposal, check_round, check_vote, verify_commit};
-use crate::signing::{Signer, Verifier};
+use crate::signing::{SignatureVerifier, Signer};
 
 const CHAIN: u64 = 7;
 const H: Height = Height(4);
@@ -158,12 +158,15 @@ fn a_certificate_holds_for_its_own_height_round_value_chain_and_kind_only() {
         value_id: V,
         signatures: entries(&signers[..3], VoteKind::Prevote),
     };
-    assert_eq!(check_polka(&set, CHAIN, &polka, &mut Verifier::new(&set)), Ok(()));
+    assert_eq!(
+        check_polka(&set, CHAIN, &polka, &mut SignatureVerifier::new(&set)),
+        Ok(())
+    );
     let precommits = PolkaCertificate {
         signatures: entries(&signers, VoteKind::Precommit),
         ..polka
     };
-    assert!(check_polka(&set, CHAIN, &precommits, &mut Verifier::new(&set)).is_err());
+    assert!(check_polka(&set, CHAIN, &precommits, &mut SignatureVerifier::new(&set)).is_err());
 }
 
 fn round_certificate(kind: RoundCertificateKind, votes: &[(&Signer, VoteKind, Option<ValueId>)]) -> RoundCertificate {
@@ -188,7 +191,8 @@ fn a_skip_needs_more_than_one_third_and_a_precommit_round_more_than_two() {
     use VoteKind::{Precommit, Prevote};
     let signers = signers(4);
     let set = set_of(&signers, |_| 1);
-    let check = |certificate: &RoundCertificate| check_round(&set, CHAIN, certificate, &mut Verifier::new(&set));
+    let check =
+        |certificate: &RoundCertificate| check_round(&set, CHAIN, certificate, &mut SignatureVerifier::new(&set));
     let [a, b, c, _] = &signers[..] else {
         unreachable!("four signers")
     };
@@ -213,7 +217,7 @@ fn a_skip_needs_more_than_one_third_and_a_precommit_round_more_than_two() {
 fn votes_and_proposals_are_checked_against_member_and_turn() {
     let signers = signers(4);
     let set = set_of(&signers, |_| 1);
-    let mut verifier = Verifier::new(&set);
+    let mut verifier = SignatureVerifier::new(&set);
     let vote = |signer: &Signer| Vote {
         kind: VoteKind::Prevote,
         height: H,

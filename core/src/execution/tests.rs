@@ -47,7 +47,7 @@ fn asked(wants: &[Want]) -> Vec<String> {
             Want::Call(other) => Some(format!("{other:?}")),
             Want::Load(height) => Some(format!("load {height}")),
             Want::Invalid(_) => Some("invalid".to_owned()),
-            Want::Gate { .. } | Want::Executed(_) | Want::Imported(_) => None,
+            Want::Readiness { .. } | Want::Executed(_) | Want::Imported(_) => None,
         })
         .collect()
 }
@@ -58,7 +58,7 @@ fn open_at(head: u64) -> Execution {
     let mut wants = Vec::new();
     execution.begin(Height(head), hash(head), &mut wants);
     execution.forkchoice(T, hash(head), &valid(head), &mut wants);
-    assert!(execution.is_open());
+    assert!(execution.is_ready());
     execution
 }
 
@@ -69,7 +69,7 @@ fn what_is_said_of_an_open_gate_is_true_at_every_height() {
     execution.begin(Height(62), hash(62), &mut wants);
     execution.forkchoice(T, hash(62), &valid(62), &mut wants);
     let said = wants.iter().find_map(|want| match want {
-        Want::Gate { open: true, why } => Some(why.clone()),
+        Want::Readiness { ready: true, why } => Some(why.clone()),
         _ => None,
     });
     let said = said.expect("it opened");
@@ -99,9 +99,9 @@ fn the_gate_opens_only_on_valid_with_our_very_head() {
         execution.begin(Height(3), hash(3), &mut wants);
         assert_eq!(asked(&wants), ["forkchoice 3"]);
         execution.forkchoice(T, hash(3), &status, &mut wants);
-        assert!(!execution.is_open(), "{status:?}");
+        assert!(!execution.is_ready(), "{status:?}");
     }
-    assert!(open_at(3).is_open());
+    assert!(open_at(3).is_ready());
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn an_answer_about_another_head_is_not_ours() {
     let mut wants = Vec::new();
     execution.begin(Height(3), hash(3), &mut wants);
     execution.forkchoice(T, hash(2), &valid(2), &mut wants);
-    assert!(!execution.is_open());
+    assert!(!execution.is_ready());
 }
 
 #[test]
@@ -118,10 +118,10 @@ fn a_decision_closes_the_gate_until_its_import() {
     let mut execution = open_at(3);
     let mut wants = Vec::new();
     execution.decided(Height(4), init(4), Some(Bytes::new()), &mut wants);
-    assert!(!execution.is_open());
+    assert!(!execution.is_ready());
     assert_eq!(asked(&wants), ["import 4"]);
     execution.imported(T, Height(4), &valid(4), &valid(4), &mut wants);
-    assert!(execution.is_open());
+    assert!(execution.is_ready());
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_stale_head_after_the_import_keeps_the_gate_closed() {
     let mut wants = Vec::new();
     execution.decided(Height(4), init(4), Some(Bytes::new()), &mut wants);
     execution.imported(T, Height(4), &valid(4), &valid(3), &mut wants);
-    assert!(!execution.is_open());
+    assert!(!execution.is_ready());
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_client_that_lost_everything_is_replayed_from_genesis() {
             "import 3"
         ]
     );
-    assert!(execution.is_open());
+    assert!(execution.is_ready());
 }
 
 #[test]
@@ -232,9 +232,9 @@ fn decisions_during_a_replay_are_imported_after_it() {
     execution.forkchoice(T, GENESIS, &valid(0), &mut wants);
     execution.loaded(T, Height(1), Some((init(1), Bytes::new())), &mut wants);
     execution.imported(T, Height(1), &valid(1), &valid(1), &mut wants);
-    assert!(!execution.is_open());
+    assert!(!execution.is_ready());
     execution.imported(T, Height(2), &valid(2), &valid(2), &mut wants);
-    assert!(execution.is_open());
+    assert!(execution.is_ready());
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn an_invalid_decided_block_is_reported() {
         execution.decided(Height(4), init(4), Some(Bytes::new()), &mut wants);
         execution.imported(T, Height(4), &payload, &forkchoice, &mut wants);
         assert!(asked(&wants).contains(&"invalid".to_owned()));
-        assert!(!execution.is_open());
+        assert!(!execution.is_ready());
     }
 }
 
@@ -265,8 +265,8 @@ fn a_closed_gate_says_why_once() {
     }
     let closed = wants
         .iter()
-        .filter(|want| matches!(want, Want::Gate { open: false, .. }))
+        .filter(|want| matches!(want, Want::Readiness { ready: false, .. }))
         .count();
     assert_eq!(closed, 1);
-    assert_eq!(execution.why(), "connection refused");
+    assert_eq!(execution.why, "connection refused");
 }

@@ -6,19 +6,19 @@ use malachitebft_core_consensus::{
 use malachitebft_core_types::{CertificateError as MCertificateError, SignedMessage};
 use ultramarine_types::{ConsensusMessage, Evidence, Height, Proposal, Round, Signature, ValueKey, Vote, sign};
 
-use super::{Action, Fatal, Hands};
+use super::{Hands, Intent};
 use crate::certificate;
 use crate::context::{Ctx, CtxProposal, CtxVote};
 use crate::convert;
-use crate::guard::{Kind, Signed};
-use crate::log::Record;
+use crate::guard::{Signed, SignedKind};
+use crate::log::LogRecord;
+use crate::stop::Stop;
 
-/// Answers one effect.
 pub(super) fn answer(
     effect: Effect<Ctx>,
     hands: &mut Hands<'_>,
-    actions: &mut Vec<Action>,
-    fatal: &mut Option<Fatal>,
+    intents: &mut Vec<Intent>,
+    fatal: &mut Option<Stop>,
 ) -> Resume<Ctx> {
     let next = match effect {
         Effect::SignVote(vote, resume) => return resume.resume_with(sign_vote(vote, hands, fatal)),
@@ -44,27 +44,27 @@ pub(super) fn answer(
             let result = certificate::check_round(hands.set, hands.chain_id, &round, hands.verifier);
             return resume.resume_with(result.map_err(|_| MCertificateError::VerificationError(None)));
         }
-        // The policy is `Disabled`: none is asked for and one that comes is refused.
+        // The policy is `Disabled`: we ask for no extension, and refuse one that comes.
         Effect::ExtendVote(_, _, _, _, resume) => return resume.resume_with(None),
         Effect::VerifyVoteExtension(_, _, _, _, _, _, resume) => {
             return resume.resume_with(Err(VoteExtensionError::InvalidVoteExtension));
         }
 
         Effect::CancelAllTimeouts(next) => {
-            actions.push(Action::CancelAll);
+            intents.push(Intent::CancelAll);
             next
         }
         Effect::CancelTimeout(timeout, next) => {
-            actions.push(Action::Cancel(timeout));
+            intents.push(Intent::Cancel(timeout));
             next
         }
         Effect::ScheduleTimeout(timeout, next) => {
-            actions.push(Action::Schedule(timeout));
+            intents.push(Intent::Schedule(timeout));
             next
         }
         Effect::StartRound(_, round, proposer, _, next) => {
             if let Some(round) = convert::round_from(round) {
-                actions.push(Action::Round {
+                intents.push(Intent::Round {
                     round,
                     proposer: proposer.0,
                 });
@@ -72,7 +72,7 @@ pub(super) fn answer(
             next
         }
         Effect::PublishConsensusMsg(message, next) => {
-            actions.push(Action::Publish(match message {
+            intents.push(Intent::Publish(match message {
                 SignedConsensusMsg::Vote(vote) => {
                     ConsensusMessage::Vote(convert::vote_from(&vote.message, vote.signature))
                 }
@@ -83,7 +83,7 @@ pub(super) fn answer(
             next
         }
         Effect::PublishLivenessMsg(message, next) => {
-            actions.push(Action::Publish(match message {
+            intents.push(Intent::Publish(match message {
                 LivenessMsg::Vote(vote) => ConsensusMessage::Vote(convert::vote_from(&vote.message, vote.signature)),
                 LivenessMsg::PolkaCertificate(polka) => ConsensusMessage::Polka(convert::polka_from(&polka)),
                 LivenessMsg::SkipRoundCertificate(round) => {
@@ -94,17 +94,17 @@ pub(super) fn answer(
         }
         Effect::RepublishVote(vote, next) => {
             let vote = convert::vote_from(&vote.message, vote.signature);
-            actions.push(Action::Publish(ConsensusMessage::Vote(vote)));
+            intents.push(Intent::Publish(ConsensusMessage::Vote(vote)));
             next
         }
         Effect::RepublishRoundCertificate(round, next) => {
             let round = convert::round_certificate_from(&round);
-            actions.push(Action::Publish(ConsensusMessage::Round(round)));
+            intents.push(Intent::Publish(ConsensusMessage::Round(round)));
             next
         }
         Effect::GetValue(height, round, _, next) => {
             if let Some(round) = convert::round_from(round) {
-                actions.push(Action::GetValue {
+                intents.push(Intent::GetValue {
                     height: height.0,
                     round,
                 });
@@ -112,13 +112,13 @@ pub(super) fn answer(
             next
         }
         Effect::RestreamProposal(height, _, _, _, id, next) => {
-            actions.push(Action::Restream(ValueKey { height: height.0, id }));
+            intents.push(Intent::Restream(ValueKey { height: height.0, id }));
             next
         }
         Effect::CertVerifiedSyncValue(response, proposer, next) => {
             if let Some(round) = convert::round_from(response.certificate.round) {
                 let value_id = response.certificate.value_id;
-                actions.push(Action::Certified {
+                intents.push(Intent::Certified {
                     round,
                     proposer: proposer.0,
                     value_id,
@@ -127,24 +127,24 @@ pub(super) fn answer(
             next
         }
         Effect::CertRejectedSyncValue(_, _, error, next) => {
-            actions.push(Action::Rejected(error.to_string()));
+            intents.push(Intent::Rejected(error.to_string()));
             next
         }
         Effect::Decide(commit, _, next) => {
-            actions.push(Action::Decide(convert::commit_from(&commit)));
+            intents.push(Intent::Decide(convert::commit_from(&commit)));
             next
         }
         Effect::Finalize(_, _, evidence, next) => {
             let evidence = evidence_of(&evidence);
             if !evidence.is_empty() {
-                actions.push(Action::Evidence(evidence));
+                intents.push(Intent::Evidence(evidence));
             }
-            actions.push(Action::Finalize);
+            intents.push(Intent::Finalize);
             next
         }
         Effect::WalAppend(_, input, next) => {
-            if let Some(record) = Record::of_input(&input) {
-                actions.push(Action::Append(record));
+            if let Some(record) = LogRecord::of_input(&input) {
+                intents.push(Intent::Append(record));
             }
             next
         }
@@ -152,7 +152,7 @@ pub(super) fn answer(
     next.resume_with(())
 }
 
-fn sign_vote(vote: CtxVote, hands: &mut Hands<'_>, fatal: &mut Option<Fatal>) -> SignedMessage<Ctx, CtxVote> {
+fn sign_vote(vote: CtxVote, hands: &mut Hands<'_>, fatal: &mut Option<Stop>) -> SignedMessage<Ctx, CtxVote> {
     let unsigned: Vote = convert::vote_from(&vote, Signature::ZERO);
     let signed = Signed {
         value_id: unsigned.value_id,
@@ -178,7 +178,7 @@ fn sign_vote(vote: CtxVote, hands: &mut Hands<'_>, fatal: &mut Option<Fatal>) ->
 fn sign_proposal(
     proposal: CtxProposal,
     hands: &mut Hands<'_>,
-    fatal: &mut Option<Fatal>,
+    fatal: &mut Option<Stop>,
 ) -> SignedMessage<Ctx, CtxProposal> {
     let unsigned: Proposal = convert::proposal_from(&proposal, Signature::ZERO);
     let Proposal {
@@ -193,16 +193,16 @@ fn sign_proposal(
         value_id: Some(value_id),
         valid_round,
     };
-    let signature = sign_guarded(hands, fatal, (height, round, Kind::Proposal), signed, &bytes);
+    let signature = sign_guarded(hands, fatal, (height, round, SignedKind::Proposal), signed, &bytes);
     SignedMessage::new(proposal, signature)
 }
 
-/// Signs if the guard allows it. Malachite cannot be refused a signature: it gets one of zeros, which verifies
-/// nowhere, and the node stops before anything of it leaves.
+/// Signs if the guard allows it. We cannot refuse Malachite a signature: it gets one of zeros, which verifies nowhere,
+/// and the node stops before any of it leaves.
 fn sign_guarded(
     hands: &mut Hands<'_>,
-    fatal: &mut Option<Fatal>,
-    (height, round, kind): (Height, Round, Kind),
+    fatal: &mut Option<Stop>,
+    (height, round, kind): (Height, Round, SignedKind),
     signed: Signed,
     bytes: &[u8],
 ) -> Signature {
@@ -219,7 +219,7 @@ fn sign_guarded(
             signature
         }
         Err(conflict) => {
-            *fatal = Some(Fatal::Conflict(conflict));
+            *fatal = Some(Stop::Equivocation(conflict));
             Signature::ZERO
         }
     }
@@ -238,8 +238,8 @@ fn verify(message: &SignedMessage<Ctx, ConsensusMsg<Ctx>>, hands: &mut Hands<'_>
     }
 }
 
-/// Both messages of every pair that convicts, as ours. Malachite also pairs a proposal with itself when its validity
-/// changed after its proposer had equivocated: that proves nothing.
+/// Both messages of every pair that convicts, in our types. Malachite also pairs a proposal with itself if its validity
+/// changed after its proposer had equivocated, which proves nothing.
 fn evidence_of(found: &MisbehaviorEvidence<Ctx>) -> Vec<Evidence> {
     let vote = |vote: &SignedMessage<Ctx, CtxVote>| convert::vote_from(&vote.message, vote.signature);
     let proposal =

@@ -2,10 +2,10 @@ use proptest::prelude::*;
 use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::{Address, Height, PolkaCertificate, Proposal, Round, Signature, ValueId, Vote, VoteKind};
 
-use super::{Record, RecordError, Step};
+use super::{LogRecord, LogRecordError, TimeoutStep};
 
-fn vote() -> Record {
-    Record::Vote(Vote {
+fn vote() -> LogRecord {
+    LogRecord::Vote(Vote {
         kind: VoteKind::Precommit,
         height: Height(0x0102_0304_0506_0708),
         round: Round(0x0a0b_0c0d),
@@ -18,7 +18,7 @@ fn vote() -> Record {
 /// The log outlives the process: these bytes change only in a commit that says why.
 #[test]
 fn golden_bytes_of_each_record() {
-    let hex = |record: &Record| {
+    let hex = |record: &LogRecord| {
         record
             .encode()
             .iter()
@@ -31,7 +31,7 @@ fn golden_bytes_of_each_record() {
         hex(&vote()),
         format!("010102{}{}01{}{tail}", "0807060504030201", "0d0c0b0a", rep("22", 32))
     );
-    let proposal = Record::Proposal(Proposal {
+    let proposal = LogRecord::Proposal(Proposal {
         height: Height(1),
         round: Round(2),
         value_id: ValueId([0x22; 32]),
@@ -43,12 +43,12 @@ fn golden_bytes_of_each_record() {
         hex(&proposal),
         format!("0102010000000000000002000000{}0101000000{tail}", rep("22", 32))
     );
-    let timeout = Record::Timeout {
-        step: Step::Prevote,
+    let timeout = LogRecord::Timeout {
+        step: TimeoutStep::Prevote,
         round: Round(3),
     };
     assert_eq!(hex(&timeout), "01030203000000");
-    let told = Record::Value {
+    let told = LogRecord::Value {
         height: Height(1),
         round: Round(0),
         valid_round: None,
@@ -61,7 +61,7 @@ fn golden_bytes_of_each_record() {
         hex(&told),
         format!("010401000000000000000000000000{}{}0100", rep("33", 20), rep("22", 32))
     );
-    let polka = Record::Polka(PolkaCertificate {
+    let polka = LogRecord::Polka(PolkaCertificate {
         height: Height(1),
         round: Round(0),
         value_id: ValueId([0x22; 32]),
@@ -74,7 +74,7 @@ fn golden_bytes_of_each_record() {
         hex(&polka),
         format!("0105010000000000000000000000{}01000000{tail}", rep("22", 32))
     );
-    let chosen = Record::Chosen {
+    let chosen = LogRecord::Chosen {
         height: Height(1),
         round: Round(0),
         value_id: ValueId([0x22; 32]),
@@ -86,23 +86,23 @@ fn golden_bytes_of_each_record() {
 fn another_version_is_named() {
     let mut bytes = vote().encode().to_vec();
     bytes[0] = 2;
-    assert_eq!(Record::decode(&bytes), Err(RecordError::Version(2)));
+    assert_eq!(LogRecord::decode(&bytes), Err(LogRecordError::Version(2)));
 }
 
 #[test]
 fn every_truncation_and_extension_is_refused() {
     let bytes = vote().encode();
     for end in 0..bytes.len() {
-        assert_eq!(Record::decode(&bytes[..end]), Err(RecordError::Short), "at {end}");
+        assert_eq!(LogRecord::decode(&bytes[..end]), Err(LogRecordError::Short), "at {end}");
     }
     let mut longer = bytes.to_vec();
     longer.push(0);
-    assert_eq!(Record::decode(&longer), Err(RecordError::Long(1)));
+    assert_eq!(LogRecord::decode(&longer), Err(LogRecordError::Long(1)));
 }
 
 #[test]
 fn a_vouched_value_is_not_replayed() {
-    let value = |synced| Record::Value {
+    let value = |synced| LogRecord::Value {
         height: Height(1),
         round: Round(0),
         valid_round: None,
@@ -130,9 +130,13 @@ fn any_address() -> impl Strategy<Value = Address> {
     any::<[u8; 20]>().prop_map(Address)
 }
 
-fn any_record() -> impl Strategy<Value = Record> {
+fn any_record() -> impl Strategy<Value = LogRecord> {
     let kind = prop_oneof![Just(VoteKind::Prevote), Just(VoteKind::Precommit)];
-    let step = prop_oneof![Just(Step::Propose), Just(Step::Prevote), Just(Step::Precommit)];
+    let step = prop_oneof![
+        Just(TimeoutStep::Propose),
+        Just(TimeoutStep::Prevote),
+        Just(TimeoutStep::Precommit)
+    ];
     let place = || (any::<u64>().prop_map(Height), any::<u32>().prop_map(Round));
     let valid_round = || proptest::option::of(any::<u32>().prop_map(Round));
     prop_oneof![
@@ -144,7 +148,7 @@ fn any_record() -> impl Strategy<Value = Record> {
             any_signature()
         )
             .prop_map(
-                |(kind, (height, round), value_id, voter, signature)| Record::Vote(Vote {
+                |(kind, (height, round), value_id, voter, signature)| LogRecord::Vote(Vote {
                     kind,
                     height,
                     round,
@@ -154,7 +158,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                 })
             ),
         (place(), any_id(), valid_round(), any_address(), any_signature()).prop_map(
-            |((height, round), value_id, valid_round, proposer, signature)| Record::Proposal(Proposal {
+            |((height, round), value_id, valid_round, proposer, signature)| LogRecord::Proposal(Proposal {
                 height,
                 round,
                 value_id,
@@ -163,7 +167,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                 signature
             })
         ),
-        (step, any::<u32>()).prop_map(|(step, round)| Record::Timeout {
+        (step, any::<u32>()).prop_map(|(step, round)| LogRecord::Timeout {
             step,
             round: Round(round)
         }),
@@ -176,7 +180,7 @@ fn any_record() -> impl Strategy<Value = Record> {
             any::<bool>()
         )
             .prop_map(
-                |((height, round), valid_round, proposer, value_id, valid, synced)| Record::Value {
+                |((height, round), valid_round, proposer, value_id, valid, synced)| LogRecord::Value {
                     height,
                     round,
                     valid_round,
@@ -192,7 +196,7 @@ fn any_record() -> impl Strategy<Value = Record> {
             proptest::collection::vec((any_address(), any_signature()), 0..5)
         )
             .prop_map(
-                |((height, round), value_id, signatures)| Record::Polka(PolkaCertificate {
+                |((height, round), value_id, signatures)| LogRecord::Polka(PolkaCertificate {
                     height,
                     round,
                     value_id,
@@ -202,7 +206,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                         .collect(),
                 })
             ),
-        (place(), any_id()).prop_map(|((height, round), value_id)| Record::Chosen {
+        (place(), any_id()).prop_map(|((height, round), value_id)| LogRecord::Chosen {
             height,
             round,
             value_id
@@ -213,21 +217,21 @@ fn any_record() -> impl Strategy<Value = Record> {
 proptest! {
     #[test]
     fn decoding_undoes_encoding(record in any_record()) {
-        prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
+        prop_assert_eq!(LogRecord::decode(&record.encode()), Ok(record));
     }
 
     #[test]
     fn what_malachite_gets_back_is_what_it_logged(record in any_record()) {
         if let Some(input) = record.to_input() {
-            prop_assert_eq!(Record::of_input(&input), Some(record));
+            prop_assert_eq!(LogRecord::of_input(&input), Some(record));
         }
     }
 
     #[test]
     fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = Record::decode(&bytes);
+        let _ = LogRecord::decode(&bytes);
         let mut versioned = vec![1];
         versioned.extend(bytes);
-        let _ = Record::decode(&versioned);
+        let _ = LogRecord::decode(&versioned);
     }
 }

@@ -9,18 +9,17 @@ use ultramarine_types::{Assembly, ConsensusMessage, Round, ValueId, ValueKey};
 
 use super::messages::signatures;
 use super::{Core, Phase};
-use crate::boot::{self, Plan, Refusal};
+use crate::boot::{self, FirstHeight};
 use crate::context::Ctx;
-use crate::guard::{Kind, Signed};
-use crate::io::Stop;
-use crate::log::Record;
-use crate::values::Stored;
+use crate::guard::{Signed, SignedKind};
+use crate::log::LogRecord;
+use crate::stop::{ImpossibleState, Stop};
 
 impl Core {
     /// The first input: what the data directory holds.
     pub(super) fn boot(&mut self, recovered: Recovered) {
         if self.phase != Phase::Off {
-            return self.stop(Stop::State("the core was booted twice".to_owned()));
+            return self.stop(Stop::State(ImpossibleState::BootedTwice));
         }
         self.oldest_blobs = recovered.oldest_blobs;
         self.retired_below = recovered.oldest_blobs;
@@ -30,18 +29,17 @@ impl Core {
         }
         self.note_started();
         self.begin_gathering();
-        // The head's time of commit is not known; nothing is measured from it, and nothing waits for it.
+        // We do not know when the head was committed. Nothing is measured from it, and nothing waits for it.
         self.guard.raise(self.head.height.max(recovered.silent_through));
         self.silence_asked = recovered.silent_through;
         let mut wants = Vec::new();
         self.execution.begin(self.head.height, self.head.block.hash, &mut wants);
         self.want(wants);
         #[cfg(feature = "planted")]
-        let recovered = self.config.outdate(recovered);
+        let recovered = crate::planted::outdate(self.config.planted, recovered);
         let plan = match boot::plan(self.head.height, recovered.log.as_ref(), recovered.silent_through) {
             Ok(plan) => plan,
-            Err(Refusal::State(what)) => return self.stop(Stop::State(what)),
-            Err(Refusal::Replay(what)) => return self.stop(Stop::Replay(what)),
+            Err(stop) => return self.stop(stop),
         };
         for (assembly, tag) in recovered.undecided {
             self.recover(assembly, tag);
@@ -53,20 +51,20 @@ impl Core {
             self.listening_until = Some(self.now + self.config.fresh_directory_listen);
         }
         match plan {
-            Plan::Listen if self.signer.is_some() => self.phase = Phase::Listening,
+            FirstHeight::Listen if self.signer.is_some() => self.phase = Phase::Listening,
             // A full node signs nothing, so it has nothing to listen for.
-            Plan::Listen => self.await_next(self.now),
-            Plan::Silent(why) => {
+            FirstHeight::Listen => self.await_next(self.now),
+            FirstHeight::Silent(why) => {
                 tracing::warn!(height = %self.current(), why, "not signing at this height");
                 self.forgotten = self.current();
                 self.guard.raise(self.current());
                 self.await_next(self.now);
             }
-            Plan::Replay(records) => self.prepare_replay(records),
+            FirstHeight::Replay(records) => self.prepare_replay(records),
         }
     }
 
-    /// A whole value that the store found again.
+    /// Takes a whole value that the store found again.
     fn recover(&mut self, assembly: Assembly, tag: Tag) {
         let Assembly {
             key,
@@ -74,23 +72,19 @@ impl Core {
             payload,
             blobs,
         } = assembly;
-        if key.height <= self.head.height {
+        if key.height <= self.head.height || key.height != init.metadata.height {
             return;
         }
         if blobs.len() != init.metadata.commitments.len() {
-            // Of a height past retention; without its certificate it is nothing. Both come again.
+            // It is of a height past retention, and means nothing without its certificate. Both come again.
             return;
         }
-        let stored = Stored {
-            tag,
-            blobs: Blobs::Held,
-        };
         let ours = init.metadata.origin_proposer == self.address && tag == Tag::Proposed;
         let round = init.metadata.origin_round;
         let value = self.values.entry(key);
         value.init = Some(init);
         value.payload = Some(payload);
-        value.stored = Some(stored);
+        value.stored = Some(Blobs::Held);
         if ours && self.signer.is_some() {
             self.remember_choice(key, round, false);
             if let Some(progress) = self.proposer.progress(&key) {
@@ -99,26 +93,26 @@ impl Core {
         }
     }
 
-    /// A choice we made in an earlier life.
+    /// Takes a choice that we made in an earlier life.
     fn remember_choice(&mut self, key: ValueKey, round: Round, logged: bool) {
         let signed = Signed {
             value_id: Some(key.id),
             valid_round: None,
         };
-        if let Err(conflict) = self.guard.learn(key.height, round, Kind::Init, signed) {
-            return self.stop(Stop::Equivocation(conflict.to_string()));
+        if let Err(conflict) = self.guard.learn(key.height, round, SignedKind::Init, signed) {
+            return self.stop(Stop::Equivocation(conflict));
         }
         let progress = self.proposer.choose(key.height, round, key.id);
         progress.logged |= logged;
     }
 
-    fn prepare_replay(&mut self, records: Vec<Record>) {
+    fn prepare_replay(&mut self, records: Vec<LogRecord>) {
         let address = self.address;
         if let Err(conflict) = boot::teach(&mut self.guard, &address, &records) {
-            return self.stop(Stop::Equivocation(format!("the log contradicts itself: {conflict}")));
+            return self.stop(Stop::ContradictoryLog(conflict));
         }
         for record in &records {
-            if let Record::Chosen {
+            if let LogRecord::Chosen {
                 height,
                 round,
                 value_id,
@@ -137,23 +131,23 @@ impl Core {
         let height = self.current();
         let wanted = boot::wanted(&records);
         for id in &wanted {
-            // Named by our own log: worth searching for, and worth a place in assembly.
+            // Our own log names it: it is worth a search, and a place in assembly.
             self.values.entry(ValueKey { height, id: *id }).polka = true;
         }
         self.phase = Phase::Recovering { records, wanted };
     }
 
-    /// What peers signed at the height of our log. What we tell them of it outlives us, or a validator that lost its disk would
-    /// sign again.
+    /// Notes what peers signed at the height of our log. We still know it after a restart, so that we can tell a
+    /// validator that lost its disk, which would sign again otherwise.
     fn note_log(&mut self, records: &[Bytes]) {
-        for record in records.iter().filter_map(|record| Record::decode(record).ok()) {
+        for record in records.iter().filter_map(|record| LogRecord::decode(record).ok()) {
             let message = match record {
-                Record::Vote(vote) => ConsensusMessage::Vote(vote),
-                Record::Proposal(proposal) => ConsensusMessage::Proposal(proposal),
-                Record::Polka(polka) => ConsensusMessage::Polka(polka),
-                Record::Timeout { .. } | Record::Value { .. } | Record::Chosen { .. } => continue,
+                LogRecord::Vote(vote) => ConsensusMessage::Vote(vote),
+                LogRecord::Proposal(proposal) => ConsensusMessage::Proposal(proposal),
+                LogRecord::Polka(polka) => ConsensusMessage::Polka(polka),
+                LogRecord::Timeout { .. } | LogRecord::Value { .. } | LogRecord::Chosen { .. } => continue,
             };
-            // Our own are the guard's, which learns them from the same log.
+            // The guard learns our own from the same log.
             let others = signatures(&message)
                 .into_iter()
                 .filter(|one| one.signer() != self.address);
@@ -164,18 +158,18 @@ impl Core {
         }
     }
 
-    /// Replays the log once peers were listened to and every value it calls valid is back; a certificate and its value end
-    /// the wait as well.
-    pub(super) fn try_replay(&mut self, records: &[Record], wanted: &BTreeSet<ValueId>) {
+    /// Replays the log once we have listened to the peers, and have every value that it calls valid. A certificate and
+    /// its value end the wait as well.
+    pub(super) fn try_replay(&mut self, records: &[LogRecord], wanted: &BTreeSet<ValueId>) {
         let height = self.current();
         if self.silence(height).is_some() {
-            // Others decided this height. Nothing is signed at it any more, so the log is not needed.
+            // Others decided this height. We sign nothing more at it, so we do not need the log.
             self.guard.raise(height);
             return self.await_next(self.now);
         }
-        // Any directory may be a copy of an earlier moment, a machine's snapshot for one. What leaves this node was in its
-        // log before, so a peer that has seen more proves it, and is asked before anything more is signed. Where the others
-        // stand still at this very height, nothing but such a signature tells.
+        // Any directory may be a copy of an earlier moment, such as a machine's snapshot. What leaves this node was in
+        // its log before. So a peer that has seen more proves the copy, and we hear it before we sign anything more.
+        // While the others stand still at this very height, only such a signature can tell us.
         if !self.has_listened() {
             return;
         }
@@ -189,11 +183,11 @@ impl Core {
         }
     }
 
-    fn replay(&mut self, records: &[Record]) {
-        let inputs: Vec<Told<Ctx>> = records.iter().filter_map(Record::to_input).collect();
-        // What the log has is durable and is not appended again; what is signed afresh is.
-        self.replayed = records.iter().map(Record::encode).collect();
-        self.logging = true;
+    fn replay(&mut self, records: &[LogRecord]) {
+        let inputs: Vec<Told<Ctx>> = records.iter().filter_map(LogRecord::to_input).collect();
+        // What the log has is durable, and is not appended again. New signatures are.
+        self.contest.replayed = records.iter().map(LogRecord::encode).collect();
+        self.contest.logging = true;
         self.tell_signing(true, None);
         self.phase = Phase::Running;
         self.start_consensus(true);
@@ -210,16 +204,19 @@ impl Core {
                 };
                 let value = self.values.entry(key);
                 value.proposed_in = value.proposed_in.max(Some(proposal.round));
-                self.proposals.insert((proposal.round, proposal.value_id), proposal);
+                self.contest
+                    .proposals
+                    .insert((proposal.round, proposal.value_id), proposal);
             }
             self.feed(input);
         }
         self.host.end_replay();
-        self.replayed.clear();
+        self.contest.replayed.clear();
         self.take_early();
     }
 
-    /// Listening is over: nothing is signed where others decided, nor where a message of ours proved that we signed before.
+    /// Listening is over. We sign nothing at heights that others decided, nor where a message of ours proved that we
+    /// signed before.
     pub(super) fn listened(&mut self) {
         let tip = self.peers.honest_tip(&self.config.validators);
         if tip > self.head.height {
@@ -230,8 +227,8 @@ impl Core {
         self.await_next(self.now);
     }
 
-    /// Whether those that count were listened to since the start. Time alone proves nothing: who is cut off hears nobody.
-    /// Without a quorum nothing can be decided, so waiting for one costs nothing.
+    /// Whether we have listened to enough validators since the start. Time alone proves nothing: a node that is cut off
+    /// hears none. Without a quorum nothing can be decided, so waiting for one costs nothing.
     pub(super) fn has_listened(&mut self) -> bool {
         let Some(until) = self.listening_until else { return true };
         let (set, ours) = (&self.config.validators, &self.address);

@@ -1,7 +1,7 @@
 //! This file knows when we are behind, and carries sync's plan out.
 //!
-//! "A peer decided my current height" is being behind too: the votes may never reach us. But at every height somebody
-//! is first, so for one height we wait a moment before we ask.
+//! If a peer has decided our current height, we are behind as well: the votes may never reach us. But at every height
+//! some peer is first, so for a single height we wait a moment before we ask.
 
 use ultramarine_types::network::{Fault, NetCommand, SyncEnd, SyncWant};
 use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, ValueKey};
@@ -9,30 +9,29 @@ use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, ValueKey};
 use super::{Core, Phase};
 use crate::certificate;
 use crate::io::Event;
-use crate::sync::Held;
+use crate::sync::HeldOfHeight;
 
-/// How long a peer may be one height ahead before we ask it for that height, while we lack the value's bytes. With the
-/// bytes here we wait a block interval: our execution client may be about to answer, and then we vote and decide by
+/// How long a peer may be one height ahead before we ask it for that height, while we lack the value's bytes. If we
+/// have the bytes, we wait a block interval: our execution client may be about to answer, and then we decide by
 /// ourselves.
 const GRACE: Nanos = Nanos::from_millis(200);
 
 impl Core {
-    /// Plans and asks.
     pub(super) fn catch_up(&mut self) {
         if matches!(self.phase, Phase::Off | Phase::Committing) || self.stopped {
             return;
         }
         for (height, flight) in self.sync.expire(self.now) {
-            // Whose fault it is cannot be told from here: the network charges peers that promise and do not deliver.
+            // The core cannot tell whose fault it is. The network charges peers that promise and do not deliver.
             tracing::debug!(%height, peer = %flight.peer, "a sync request took too long");
         }
         let (current, best) = (self.current(), self.peers.best_tip());
         self.tell_lag();
         if best < current {
-            self.behind_since = None;
+            self.contest.behind_since = None;
             return;
         }
-        let since = *self.behind_since.get_or_insert(self.now);
+        let since = *self.contest.behind_since.get_or_insert(self.now);
         if best == current && self.now < since + self.grace() {
             return;
         }
@@ -50,11 +49,11 @@ impl Core {
                     .get(&ValueKey { height, id: *id })
                     .is_some_and(|value| value.is_stored()) =>
             {
-                Held::All
+                HeldOfHeight::All
             }
-            Some(_) => Held::Certificate,
-            None if values.at(height).any(|(_, value)| value.is_stored()) => Held::Bytes,
-            None => Held::Nothing,
+            Some(_) => HeldOfHeight::Certificate,
+            None if values.at(height).any(|(_, value)| value.is_stored()) => HeldOfHeight::Bytes,
+            None => HeldOfHeight::Nothing,
         });
         for (peer, height, want) in asks {
             self.net(NetCommand::Sync { peer, height, want });
@@ -72,8 +71,8 @@ impl Core {
         }
     }
 
-    /// Says how far behind we are, when that changes. What a lone peer claims is asked for, and is no news to people before
-    /// a certificate proves it or more than a third of the power says the same.
+    /// Says how far behind we are, when that changes. We ask for what a single peer claims, but report it only once a
+    /// certificate proves it or more than a third of the power says the same.
     fn tell_lag(&mut self) {
         let (ours, told) = (self.head.height, self.told_lag);
         let honest = self.peers.honest_tip(&self.config.validators);
@@ -95,7 +94,7 @@ impl Core {
             SyncEnd::Certificate(certificate) => self.on_certificate(peer, height, flight.want, certificate),
             SyncEnd::NotDecided { .. } => {
                 self.sync.failed(self.now, height, peer);
-                // It was asked because it says that it has decided that height.
+                // We asked the peer because it says that it has decided that height.
                 let claims = |status: &ultramarine_types::network::Status| status.tip >= height;
                 if self
                     .peers
@@ -130,16 +129,16 @@ impl Core {
         self.sync.finished(height);
     }
 
-    /// When catching up wants looking at.
+    /// When to look at catching up again.
     pub(super) fn catch_up_deadline(&self) -> Option<Nanos> {
         if self.phase == Phase::Committing {
             return None;
         }
-        let grace = match self.behind_since {
+        let grace = match self.contest.behind_since {
             Some(since) if self.sync.flight(self.current()).is_none() => Some(since + self.grace()),
             _ => None,
         };
-        // A grace that is over wakes nobody: what comes next is an input or a deadline of sync's.
+        // A grace that is over needs no deadline: next comes an input, or a deadline of sync's.
         [grace.filter(|at| *at > self.now), self.sync.deadline()]
             .into_iter()
             .flatten()

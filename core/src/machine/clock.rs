@@ -1,4 +1,4 @@
-//! This file knows what to do with the wall clock: compare it with the others', and tell people.
+//! This file knows how the core compares its wall clock with the others', and what it tells people about that.
 
 use ultramarine_types::network::{ClockReading, Status};
 use ultramarine_types::{Nanos, PeerId};
@@ -8,7 +8,7 @@ use crate::clocks::News;
 use crate::io::Event;
 
 impl Core {
-    /// The host's wall clock; comes once a second.
+    /// The host's wall clock; called once a second.
     pub(super) fn on_wall_clock(&mut self, unix_ns: u64) {
         if self.wall.is_some() {
             let step = i128::from(unix_ns) - i128::from(self.unix_ns());
@@ -45,7 +45,7 @@ impl Core {
         }
     }
 
-    /// What a status to a peer says of our clocks.
+    /// What a status to a peer says about our clocks.
     pub(super) fn clock_reading(&self, peer: &PeerId) -> ClockReading {
         ClockReading {
             unix_ns: self.unix_ns(),
@@ -54,7 +54,7 @@ impl Core {
         }
     }
 
-    /// A peer's status came.
+    /// Takes the clock reading of a peer's status.
     pub(super) fn hear_clock(&mut self, peer: &PeerId, status: &Status) {
         let (now, unix_ns): (Nanos, u64) = (self.now, self.unix_ns());
         if let Some(known) = self.peers.get_mut(peer) {

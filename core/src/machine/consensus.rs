@@ -12,21 +12,22 @@ use ultramarine_types::{
 use super::{Core, Parked, Phase};
 use crate::context::{Ctx, CtxAddress, CtxHeight, CtxValue};
 use crate::convert;
-use crate::host::{Action, Fatal, Hands};
-use crate::io::{Event, Stop};
+use crate::host::{ConsensusHost, Hands, Intent};
+use crate::io::Event;
 use crate::rules;
+use crate::stop::{DecidedFault, ImpossibleState, Stop};
 
 impl Core {
-    /// Feeds everything that waits, one input at a time: Malachite is not re-entrant.
+    /// Feeds everything that waits, one input at a time, because Malachite is not re-entrant.
     pub(super) fn consult(&mut self) {
         loop {
-            while let Some(input) = self.inputs.pop_front() {
+            while let Some(input) = self.contest.inputs.pop_front() {
                 self.feed(input);
                 if self.stopped {
                     return;
                 }
             }
-            let Some((key, round)) = self.refeeds.pop_front() else {
+            let Some((key, round)) = self.contest.refeeds.pop_front() else {
                 return;
             };
             self.refeed(key, round);
@@ -35,93 +36,77 @@ impl Core {
 
     /// Feeds one input and carries out what follows from it.
     pub(super) fn feed(&mut self, input: Told<Ctx>) {
-        let Self {
-            host,
-            signer,
-            guard,
-            verifier,
-            config,
-            ..
-        } = self;
-        let mut hands = Hands {
-            signer: signer.as_ref(),
-            guard,
-            verifier,
-            set: &config.validators,
-            chain_id: config.chain.chain_id,
-        };
-        let (actions, fatal) = host.process(input, &mut hands);
-        self.carry(actions, fatal);
+        let (host, mut hands) = self.host_and_hands();
+        let (intents, fatal) = host.process(input, &mut hands);
+        self.carry(intents, fatal);
     }
 
     /// Starts the current height in Malachite.
     pub(super) fn start_consensus(&mut self, enabled: bool) {
         let height = self.current();
-        let Self {
-            host,
-            signer,
-            guard,
-            verifier,
-            config,
-            ..
-        } = self;
-        let mut hands = Hands {
-            signer: signer.as_ref(),
-            guard,
-            verifier,
-            set: &config.validators,
-            chain_id: config.chain.chain_id,
-        };
-        let (actions, fatal) = host.start(height, enabled, &mut hands);
-        self.carry(actions, fatal);
+        let (host, mut hands) = self.host_and_hands();
+        let (intents, fatal) = host.start(height, enabled, &mut hands);
+        self.carry(intents, fatal);
     }
 
-    fn carry(&mut self, actions: Vec<Action>, fatal: Option<Fatal>) {
-        match fatal {
-            Some(Fatal::Conflict(conflict)) => return self.stop(Stop::Equivocation(conflict.to_string())),
-            Some(Fatal::Divergence(what)) => return self.stop(Stop::Replay(what)),
-            None => {}
+    /// Malachite, and what it needs to sign and verify.
+    fn host_and_hands(&mut self) -> (&mut ConsensusHost, Hands<'_>) {
+        let hands = Hands {
+            signer: self.signer.as_ref(),
+            guard: &mut self.guard,
+            verifier: &mut self.verifier,
+            set: &self.config.validators,
+            chain_id: self.config.chain.chain_id,
+        };
+        (&mut self.host, hands)
+    }
+
+    fn carry(&mut self, intents: Vec<Intent>, fatal: Option<Stop>) {
+        if let Some(stop) = fatal {
+            return self.stop(stop);
         }
-        for action in actions {
-            match action {
-                Action::Append(record) => self.append(&record),
-                Action::Publish(message) => self.publish(message),
-                Action::Schedule(timeout) => {
+        for intent in intents {
+            match intent {
+                Intent::Append(record) => self.append(&record),
+                Intent::Publish(message) => self.publish(message),
+                Intent::Schedule(timeout) => {
                     let round = convert::round_from(timeout.round).unwrap_or_default();
                     let away = timeout.kind == TimeoutKind::Propose && self.is_proposer_away(round);
                     self.timers
                         .schedule(self.now + self.durations.duration(timeout, away), timeout);
                 }
-                Action::Cancel(timeout) => self.timers.cancel(timeout),
-                Action::CancelAll => self.timers.cancel_all(),
-                Action::Round { round, proposer } => self.on_round(round, proposer),
-                Action::GetValue { height, round } => {
+                Intent::Cancel(timeout) => self.timers.cancel(timeout),
+                Intent::CancelAll => self.timers.cancel_all(),
+                Intent::Round { round, proposer } => self.on_round(round, proposer),
+                Intent::GetValue { height, round } => {
                     self.proposer.want(height, round);
                 }
-                Action::Restream(key) => {
+                Intent::Restream(key) => {
                     if self.values.get(&key).is_some_and(|value| value.is_stored()) {
                         self.park(Parked::Stream(key));
                     }
                 }
-                Action::Decide(certificate) => self.on_decide(certificate),
-                Action::Evidence(evidence) => {
+                Intent::Decide(certificate) => self.on_decide(certificate),
+                Intent::Evidence(evidence) => {
                     for piece in &evidence {
                         self.event(Event::Evidence(piece.clone()));
                     }
                     self.store(StoreRequest::Evidence(evidence));
                 }
-                Action::Finalize => {}
-                Action::Certified {
+                Intent::Finalize => {}
+                Intent::Certified {
                     round,
                     proposer,
                     value_id,
                 } => {
                     let validity = Validity::Valid;
                     let value = self.proposed_value(value_id, round, proposer, validity);
-                    self.inputs.push_back(Told::ProposedValue(value, ValueOrigin::Sync));
+                    self.contest
+                        .inputs
+                        .push_back(Told::ProposedValue(value, ValueOrigin::Sync));
                 }
-                Action::Rejected(why) => {
-                    // The certificate was verified before it was fed: this is our own fault, so say it loudly.
+                Intent::Rejected(why) => {
+                    // We verified the certificate before we fed it, so this is our own fault: say it loudly.
                     tracing::error!(height = %self.current(), why, "consensus rejected a verified certificate");
                 }
             }
@@ -135,13 +120,14 @@ impl Core {
 
     fn on_round(&mut self, round: Round, proposer: Address) {
         let height = self.current();
-        self.round_at = self.now;
-        self.proposed_at = self.now;
+        self.contest.round_at = self.now;
+        self.contest.proposed_at = self.now;
         if self.proposer.wanted().is_some_and(|(_, wanted)| wanted != round) {
             self.proposer.give_up();
         }
         let Self { values, sync, host, .. } = self;
-        // Consensus may know a polka before its value is named: a replayed log is judged when all of it is read.
+        // Consensus may know a polka before we note that it names a value: values of a replayed log are judged only
+        // after the whole log was read.
         let polkas = host.polka_ids();
         values.slim(height, round, |id| {
             sync.certifies(height, id) || host.verdict(id) == Some(true) || polkas.iter().any(|(_, named)| named == id)
@@ -156,18 +142,20 @@ impl Core {
 
     /// Sends a message of ours, or a certificate we vouch for, behind the log.
     fn publish(&mut self, message: ConsensusMessage) {
-        if matches!(message, ConsensusMessage::Vote(_) | ConsensusMessage::Proposal(_)) && !self.own.contains(&message)
+        if matches!(message, ConsensusMessage::Vote(_) | ConsensusMessage::Proposal(_))
+            && !self.contest.own.contains(&message)
         {
-            self.own.push(message.clone());
+            self.contest.own.push(message.clone());
         }
         if let ConsensusMessage::Proposal(proposal) = &message {
-            self.proposals
+            self.contest
+                .proposals
                 .insert((proposal.round, proposal.value_id), proposal.clone());
         }
         self.park(Parked::Send(Recipients::All, message));
     }
 
-    /// A value as Malachite wants to hear of it.
+    /// A value in the form in which Malachite takes it.
     pub(super) fn proposed_value(
         &self,
         id: ValueId,
@@ -185,36 +173,36 @@ impl Core {
         }
     }
 
-    /// Tells consensus the verdict about a value, for the round that a message named.
+    /// Tells consensus the verdict about a value, for the round in which a message named it.
     pub(super) fn refeed(&mut self, key: ValueKey, round: Round) {
         if self.phase != Phase::Running || key.height != self.current() || self.host.is_decided() {
             return;
         }
         let Some(valid) = self.verdict(&key) else { return };
         let told = self.host.verdict(&key.id);
-        // An earlier `Invalid` may be overridden, a `Valid` never.
+        // A new verdict may override an `Invalid`, never a `Valid`.
         if told == Some(valid) || told == Some(true) {
             return;
         }
         let proposer = *self.config.validators.proposer(key.height, round);
         let value = self.proposed_value(key.id, round, proposer, Validity::from_bool(valid));
-        self.inputs
+        self.contest
+            .inputs
             .push_back(Told::ProposedValue(value, ValueOrigin::Consensus));
     }
 
-    /// Gives consensus the certificate of the current height; it answers with `Certified`.
+    /// Gives consensus the commit certificate of the current height. It answers with `Certified`.
     pub(super) fn feed_certificate(&mut self, certificate: &CommitCertificate) {
-        self.certificate_fed = true;
-        self.decided_synced = true;
-        // The height is decided: there is nothing left to sign at it.
+        self.contest.certificate_fed = true;
+        // The height is decided, so there is nothing left to sign at it.
         self.host.disable();
-        // Malachite wants to know a peer of its own kind to blame; ours were verified before.
+        // Malachite asks for a peer to blame. We verified the certificate before, so we name nobody.
         let nobody = TransportId::from_bytes(&[0, 0]).expect("an identity multihash of nothing is well-formed");
         let response = ValueResponse::new(nobody, bytes::Bytes::new(), convert::commit_to(certificate));
-        self.inputs.push_back(Told::SyncValueResponse(response));
+        self.contest.inputs.push_back(Told::SyncValueResponse(response));
     }
 
-    /// Consensus decided: make it durable, behind the log.
+    /// Consensus has decided: makes the decision durable, behind the log.
     fn on_decide(&mut self, certificate: CommitCertificate) {
         let key = ValueKey {
             height: certificate.height,
@@ -223,22 +211,18 @@ impl Core {
         let Some((init, blobs)) = self
             .values
             .get(&key)
-            .and_then(|value| Some((value.init.clone()?, value.stored.as_ref()?.blobs)))
+            .and_then(|value| Some((value.init.clone()?, value.stored?)))
         else {
-            return self.stop(Stop::State(format!(
-                "consensus decided {key}, whose bytes are not stored"
-            )));
+            return self.stop(Stop::State(ImpossibleState::BytesMissing { key }));
         };
-        // Checked when the value was judged, and once more before it becomes history.
+        // The value was checked when it was judged; it is checked once more before it becomes history.
         if let Err(broken) = rules::check(&self.config.chain, &self.parent(), &init.metadata) {
-            return self.stop(Stop::DecidedInvalid(format!(
-                "decided value {key} breaks a rule: {broken}"
-            )));
+            return self.stop(Stop::DecidedInvalid(DecidedFault::Metadata { key, broken }));
         }
         if let Some(valid_at) = self.values.get(&key).and_then(|value| value.valid_at) {
             self.stage(key, Stage::Vote, valid_at);
         }
-        self.stage(key, Stage::Commit, self.proposed_at);
+        self.stage(key, Stage::Commit, self.contest.proposed_at);
         self.phase = Phase::Committing;
         self.timers.cancel_all();
         self.note_signers(&certificate);
@@ -247,11 +231,11 @@ impl Core {
             init,
             blobs,
         });
-        self.pending = Some(decision.clone());
+        self.contest.decision = Some(decision.clone());
         self.park(Parked::Commit(decision));
     }
 
-    /// Remembers who signed a certificate; a signature of ours in it counts like a message of ours.
+    /// Remembers who signed a certificate. A signature of ours in it counts like a message of ours.
     pub(super) fn note_signers(&mut self, certificate: &CommitCertificate) {
         for signed in &certificate.signatures {
             self.note_signed(SignedMessage::Vote(Vote {
@@ -265,7 +249,7 @@ impl Core {
         }
     }
 
-    /// Remembers a verified message. One of ours that we know nothing of is somebody else's doing.
+    /// Remembers a verified message. If it is signed by us and we do not know it, another process made it.
     pub(super) fn note_signed(&mut self, message: SignedMessage) {
         let signer = message.signer();
         if signer == self.address && !self.stopped {

@@ -12,7 +12,8 @@ use ultramarine_types::storage::{StoreReply, StoreRequest};
 use ultramarine_types::{Machine, Nanos, Outbox};
 
 use super::{Core, Phase};
-use crate::io::{Input, Output, Stop};
+use crate::io::{Input, Output};
+use crate::stop::Stop;
 
 impl Machine for Core {
     type Input = Input;
@@ -32,6 +33,7 @@ impl Machine for Core {
         }
         self.settle();
         self.flush(out);
+        self.check();
     }
 
     fn deadline(&self) -> Option<Nanos> {
@@ -42,7 +44,7 @@ impl Machine for Core {
             self.timers.deadline(),
             self.phase_deadline(),
             self.values_deadline(),
-            self.proposer.deadline().filter(|_| self.execution.is_open()),
+            self.proposer.deadline().filter(|_| self.execution.is_ready()),
             self.execution.deadline(),
             self.catch_up_deadline(),
             self.tell_deadline(),
@@ -59,7 +61,7 @@ impl Machine for Core {
         self.now = self.now.max(now);
         while let Some(fired) = self.timers.fire(self.now) {
             if self.timers.is_current(fired) {
-                self.inputs.push_back(Told::TimeoutElapsed(fired.timeout));
+                self.contest.inputs.push_back(Told::TimeoutElapsed(fired.timeout));
             }
             self.settle();
         }
@@ -68,11 +70,12 @@ impl Machine for Core {
         self.want(wants);
         self.settle();
         self.flush(out);
+        self.check();
     }
 }
 
 impl Core {
-    /// When any value wants looking at; only in phases that do look.
+    /// When to look at the values again, in the phases that do look.
     fn values_deadline(&self) -> Option<Nanos> {
         match self.phase {
             Phase::Running if !self.host.is_decided() => self.values.deadline(self.current()),
@@ -115,6 +118,7 @@ impl Core {
             } => self.on_stored(key, init, payload, tag, blobs),
             StoreReply::Refused { key, reason } => self.on_refused(key, &reason),
             StoreReply::LogDurable { lsn } => {
+                assert!(lsn <= self.lsn, "the store makes durable only what was appended");
                 for parked in self.gate.open(lsn) {
                     self.release(parked);
                 }
@@ -127,7 +131,7 @@ impl Core {
                 self.execution.loaded(self.now, height, value, &mut wants);
                 self.want(wants);
             }
-            // Nobody waits for it but a core that stops.
+            // Only a core that stops waits for it.
             StoreReply::Silenced { .. } => {}
             StoreReply::Retired { blobs_below } => self.oldest_blobs = self.oldest_blobs.max(blobs_below),
             StoreReply::Failed { reason } => self.stop(Stop::Disk(reason)),
@@ -156,7 +160,7 @@ impl Core {
         self.want(wants);
     }
 
-    /// Carries on until nothing follows from what is known now.
+    /// Carries on until nothing more follows from what is known.
     fn settle(&mut self) {
         if self.phase == Phase::Off || self.stopped {
             return;
@@ -168,7 +172,7 @@ impl Core {
             self.judge_all();
             self.inspect_ahead();
             self.propose();
-            if self.inputs.is_empty() && self.refeeds.is_empty() && before == self.out.len() {
+            if self.contest.inputs.is_empty() && self.contest.refeeds.is_empty() && before == self.out.len() {
                 break;
             }
             if self.stopped {
@@ -180,7 +184,7 @@ impl Core {
         self.tell();
     }
 
-    /// Asks for one sync that covers everything parked, and hands everything over.
+    /// Asks for one sync that covers everything parked, and hands all outputs over.
     fn flush(&mut self, out: &mut Outbox<Output>) {
         if !self.stopped
             && let Some(wanted) = self.gate.wanted()
@@ -190,7 +194,7 @@ impl Core {
             self.store(StoreRequest::LogSync { lsn: self.lsn });
         }
         let stopped = self.stopped;
-        // What this very input caused may rest on what went wrong: of a core that stops, nothing leaves but the reason, and
+        // What this very input caused may rest on what went wrong. So a core that stops lets out only its reason, and
         // the silence that has to outlive it.
         let leaves = |output: &Output| {
             !stopped || matches!(output, Output::Stop(_) | Output::Store(StoreRequest::Silence { .. }))

@@ -1,27 +1,44 @@
-//! This file knows how a network that starts together begins: who is ready waits for the others, for a while, so that the first
-//! height is decided in round 0.
+//! This file knows how a network that starts together begins: a node that is ready waits a while for the others. So the
+//! first height is decided in round 0.
 //!
-//! Without this whoever starts first begins a round whose proposer is still starting, or whose client is. Nobody waits for
-//! ever: what a peer says of itself is no more than a reason to wait.
+//! Without the wait, the first node would begin a round whose proposer, or the proposer's client, is still starting. No
+//! node waits for ever: what a peer says of itself is only a reason to wait.
+//!
+//! Keeps: the wait begins once, and a quorum is waited with only within it.
 
 use ultramarine_types::{Height, Nanos};
 
 use super::{Core, Phase};
 
-/// The longest wait, from when a quorum was first heard. Execution clients that take longer come into a later round.
+/// The longest wait, from when a quorum was first heard. A client that takes longer comes into a later round.
 pub(super) const LONGEST: Nanos = Nanos::from_millis(15_000);
 /// How long a quorum that is ready waits for those that are not.
 const FOR_THE_REST: Nanos = Nanos::from_millis(3_000);
 
-/// The wait.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Gather {
-    /// The chain has not begun, and nobody else has been heard yet.
+    /// The chain has not begun, and we have heard no other node yet.
     is_due: bool,
-    /// Until when; `None`: there is nothing to wait for, or the wait has not begun.
+    /// Until when we wait; `None` if there is nothing to wait for, or the wait has not begun.
     until: Option<Nanos>,
     /// Since when a quorum is ready.
     quorum_at: Option<Nanos>,
+}
+
+const _: () = assert!(
+    FOR_THE_REST.0 < LONGEST.0,
+    "a quorum waits for the rest within the longest wait"
+);
+
+impl Gather {
+    /// Asserts that the wait and its parts fit each other.
+    pub(super) fn check(&self) {
+        assert!(!self.is_due || self.until.is_none(), "a wait that has begun is due");
+        assert!(
+            self.quorum_at.is_none() || self.until.is_some(),
+            "a quorum is waited with outside the wait"
+        );
+    }
 }
 
 impl Core {
@@ -30,14 +47,14 @@ impl Core {
         self.gather.is_due = self.head.height == Height::GENESIS && self.signer.is_some();
     }
 
-    /// Whether we would begin the first height now, if it were for us alone.
+    /// Whether we would begin the first height now, if it depended on us alone.
     pub(super) fn is_ready(&self) -> bool {
-        self.head.height > Height::GENESIS || self.execution.is_open()
+        self.head.height > Height::GENESIS || self.execution.is_ready()
     }
 
-    /// Whether nobody has to be waited for any more; asked when the others were heard.
+    /// Whether the wait is over, or there is none. Ask it once the others were heard.
     pub(super) fn has_gathered(&mut self) -> bool {
-        // Nodes that are started by hand come minutes apart: the wait is for those that are here.
+        // Nodes that are started by hand come minutes apart. We wait for those that are here.
         if std::mem::take(&mut self.gather.is_due) {
             self.gather.until = Some(self.now + LONGEST);
         }
@@ -71,7 +88,7 @@ impl Core {
         self.now >= since + FOR_THE_REST
     }
 
-    /// When the wait is over at the latest; `None` if nothing is waited for.
+    /// When the wait is over at the latest; `None` if there is no wait.
     pub(super) fn gather_deadline(&self) -> Option<Nanos> {
         let until = self.gather.until.filter(|_| self.head.height == Height::GENESIS)?;
         let quorum = self.gather.quorum_at.map(|at| at + FOR_THE_REST);
@@ -83,7 +100,7 @@ impl Core {
         self.gather.is_due || self.gather.until.is_some()
     }
 
-    /// Whom the first height waits for, for people.
+    /// For people: which validators the first height waits for.
     pub(super) fn describe_gathering(&self) -> Option<String> {
         self.gather.until?;
         if !matches!(self.phase, Phase::Between { .. }) {

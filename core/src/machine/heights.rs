@@ -5,16 +5,17 @@ use std::sync::Arc;
 use malachitebft_core_consensus::Input as Told;
 use ultramarine_types::execution::ParentBlock;
 use ultramarine_types::network::NetCommand;
-use ultramarine_types::storage::{Blobs, LogEpoch, StoreRequest};
-use ultramarine_types::{CommitCertificate, Height, Init, Nanos, sidecar};
+use ultramarine_types::storage::{Blobs, Decision, LogEpoch, StoreRequest};
+use ultramarine_types::{CommitCertificate, Height, Init, Nanos, ValueId, ValueKey, limits, sidecar};
 
 use super::{Core, Head, Phase};
-use crate::io::{Event, Stop};
+use crate::io::Event;
+use crate::stop::{ImpossibleState, Stop};
 
-/// Why we do not sign.
+/// Why we do not sign at a height.
 pub(super) struct Silence {
     why: String,
-    /// Nothing is the matter.
+    /// Whether this is normal, so that nobody has to act.
     usual: bool,
 }
 
@@ -28,26 +29,25 @@ impl Silence {
 }
 
 impl Core {
-    /// The decision is durable: the head moves.
+    /// The store has made the decision durable: the head moves.
     pub(super) fn on_committed(&mut self, height: Height) {
-        let Some(decision) = self.pending.take_if(|decision| decision.certificate.height == height) else {
-            return self.stop(Stop::State(format!(
-                "the store committed height {height}, which was not decided"
-            )));
+        let decided = |decision: &mut Box<Decision>| decision.certificate.height == height;
+        let Some(decision) = self.contest.decision.take_if(decided) else {
+            return self.stop(Stop::State(ImpossibleState::UndecidedCommit { height }));
         };
+        let over = std::mem::take(&mut self.contest);
         let (certificate, init, blobs) = (decision.certificate, decision.init, decision.blobs);
-        let key = ultramarine_types::ValueKey {
+        let key = ValueKey {
             height,
             id: certificate.value_id,
         };
         let value = self.values.commit(&key);
         let payload = value.and_then(|value| value.payload);
-        let bytes = u64::from(init.metadata.payload_bytes)
-            + if blobs == Blobs::Held {
-                u64::from(init.blobs_count()) * 131_072
-            } else {
-                0
-            };
+        let blob_bytes = match blobs {
+            Blobs::Held => u64::from(init.blobs_count()) * limits::BLOB_BYTES as u64,
+            Blobs::Pruned | Blobs::NeverHeld => 0,
+        };
+        let bytes = u64::from(init.metadata.payload_bytes) + blob_bytes;
         self.move_head(&init, certificate.value_id);
         self.note_moved();
         self.event(Event::Decided {
@@ -56,22 +56,13 @@ impl Core {
             origin_proposer: init.metadata.origin_proposer,
             origin_round: init.metadata.origin_round,
             block_hash: init.metadata.header.block_hash,
-            synced: self.decided_synced,
+            synced: over.certificate_fed,
             certificate,
         });
         self.net(NetCommand::Forget { height });
         self.sync.commit(height);
         self.guard.commit(height);
         self.proposer.commit(height);
-        self.proposals.clear();
-        self.own.clear();
-        self.refeeds.clear();
-        self.inputs.clear();
-        self.behind_since = None;
-        self.certificate_fed = false;
-        self.decided_synced = false;
-        self.logging = false;
-        self.replayed.clear();
         let mut wants = Vec::new();
         self.execution.decided(height, init, payload, &mut wants);
         self.want(wants);
@@ -81,7 +72,7 @@ impl Core {
     }
 
     /// Makes a committed value the head.
-    pub(super) fn move_head(&mut self, init: &Arc<Init>, id: ultramarine_types::ValueId) {
+    pub(super) fn move_head(&mut self, init: &Arc<Init>, id: ValueId) {
         let header = &init.metadata.header;
         self.head = Head {
             height: init.metadata.height,
@@ -96,7 +87,7 @@ impl Core {
         };
     }
 
-    /// Prepares the next height: its log epoch begins now, so that it does not delay the start.
+    /// Prepares the next height. Its log epoch begins now, so that it does not delay the start.
     pub(super) fn await_next(&mut self, start_at: Nanos) {
         let height = self.current();
         let logged = self.silence(height).is_none();
@@ -110,7 +101,7 @@ impl Core {
         };
     }
 
-    /// The next height's log is open.
+    /// The store has opened the log of a height.
     pub(super) fn on_epoch(&mut self, epoch: LogEpoch) {
         if epoch.height == self.current()
             && let Phase::Between { begun, .. } = &mut self.phase
@@ -119,14 +110,14 @@ impl Core {
         }
     }
 
-    /// When the phase wants looking at.
+    /// When to look at the phase again.
     pub(super) fn phase_deadline(&self) -> Option<Nanos> {
         let waits = self.listening_until.is_some() && self.silence(self.current()).is_none();
-        // Later a status wakes us.
+        // After that, a status wakes us.
         let listening = self.listening_until.filter(|until| *until > self.now);
         match &self.phase {
             Phase::Listening | Phase::Recovering { .. } => listening,
-            // While the epoch is on its way, its answer wakes us.
+            // While the epoch is on its way, the store's answer wakes us.
             Phase::Between {
                 start_at,
                 logged,
@@ -159,12 +150,11 @@ impl Core {
                 logged,
                 begun,
             } => {
-                // A decided height is not paced: its value waits only to be taken. Nor is one that an honest validator
-                // has begun, or a node whose execution client is slow would start ever later than the others.
+                // A decided height is not paced: we only have to take its value. Neither is a height that an honest
+                // validator has begun, or a node with a slow execution client would start ever later than the others.
                 let due = start_at <= self.now || self.is_vouched(self.current()) || self.is_begun_elsewhere();
-                // Nothing is signed before the others were listened to, at whatever height that is. Where nothing is signed there
-                // is nothing to wait for.
-                // The very first height waits for others that are starting as well.
+                // We listen to the others before we sign anything, at whatever height that is. Where we sign nothing,
+                // there is nothing to wait for. The very first height waits for others that are starting as well.
                 let may_begin = |this: &mut Self| {
                     this.silence(this.current()).is_some() || this.has_listened() && this.has_gathered()
                 };
@@ -176,8 +166,8 @@ impl Core {
         }
     }
 
-    /// Whether more than a third of the power has voted at the current height: at least one honest validator's interval
-    /// has passed, so that no proposer can hurry the chain alone.
+    /// Whether more than a third of the power has voted at the current height. Then the interval of at least one honest
+    /// validator has passed, so no proposer can hurry the chain alone.
     pub(super) fn is_begun_elsewhere(&self) -> bool {
         let set = &self.config.validators;
         let voters = self.early.voters(self.current());
@@ -189,21 +179,20 @@ impl Core {
         set.is_honest(power)
     }
 
-    /// Starts the current height; `logged`: its epoch is open, so signing is possible.
+    /// Starts the current height. `logged` says that its log epoch is open, so that we may sign.
     pub(super) fn start_height(&mut self, logged: bool) {
         let height = self.current();
         let silence = self.silence(height);
         let enabled = logged && silence.is_none();
-        // Where nothing is signed nothing is logged: a log that is not empty would be replayed, and signed from, at the next
-        // start.
-        self.logging = enabled;
+        // Where we sign nothing, we log nothing: the next start would replay a log that is not empty, and sign from it.
+        self.contest.logging = enabled;
         self.tell_signing(enabled, silence);
         self.phase = Phase::Running;
         self.start_consensus(enabled);
         self.take_early();
     }
 
-    /// Feeds what was kept for this height.
+    /// Takes the messages that were kept for this height.
     pub(super) fn take_early(&mut self) {
         for message in self.early.take(self.current()) {
             self.take_message(None, message);
@@ -248,7 +237,7 @@ impl Core {
         });
     }
 
-    /// Frees blobs that are past retention, a few heights at a time.
+    /// Has the store free blobs that are past retention, a few heights at a time.
     fn retire(&mut self) {
         const HEIGHTS_AT_ONCE: u64 = 8;
         let Some(retention) = self.config.retention else { return };
@@ -260,12 +249,12 @@ impl Core {
         }
     }
 
-    /// Whether the height's value is here, vouched for and ready.
+    /// Whether a certificate vouches for the height's value, and its bytes are stored.
     fn is_vouched(&self, height: Height) -> bool {
         self.sync
             .certificate(height)
             .is_some_and(|certificate: &CommitCertificate| {
-                let key = ultramarine_types::ValueKey {
+                let key = ValueKey {
                     height,
                     id: certificate.value_id,
                 };
@@ -273,10 +262,10 @@ impl Core {
             })
     }
 
-    /// Queues an input for consensus if it runs.
+    /// Queues an input for consensus, if consensus runs.
     pub(super) fn tell_consensus(&mut self, input: Told<crate::context::Ctx>) {
         if self.phase == Phase::Running {
-            self.inputs.push_back(input);
+            self.contest.inputs.push_back(input);
         }
     }
 }

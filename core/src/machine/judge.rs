@@ -1,12 +1,14 @@
 //! This file knows how a value becomes `Valid`, `Invalid`, or waits.
 //!
-//! Its block is executed as soon as its payload is whole, beside the blobs' transfer and verification; it is `Valid` only
-//! once all of it is durable as well.
+//! Its block is executed as soon as its payload is whole, while its blobs are still being transferred and verified. The
+//! value is `Valid` only once all of it is durable as well.
 //!
-//! Only what the value id binds, or the execution client's `INVALID`, makes a value invalid. Everything local (client
-//! slow or away, gate closed, timestamp ahead of our clock) withholds the verdict: the propose timeout gives nil, and a
-//! later verdict still counts. A commit certificate vouches for a value instead of the execution client, and overrides
-//! an earlier `Invalid`; a vouched value that breaks a rule stops the node.
+//! Only what the value id binds, or the execution client's `INVALID`, makes a value invalid. Everything local withholds
+//! the verdict: a client that is slow, away or not ready, or a timestamp ahead of our clock. Then the propose timeout
+//! gives nil, and a later verdict still counts.
+//!
+//! A commit certificate vouches for a value instead of the execution client, and overrides an earlier `Invalid`. If a
+//! value that a certificate vouches for breaks a rule, the node stops.
 
 use malachitebft_core_consensus::Input as Told;
 use malachitebft_core_types::{Validity, ValueOrigin};
@@ -15,11 +17,12 @@ use ultramarine_types::network::{Fault, NetCommand};
 use ultramarine_types::{Nanos, ValueKey};
 
 use super::{Core, Phase};
-use crate::io::{Event, Stop};
+use crate::io::Event;
 use crate::rules;
+use crate::stop::{DecidedFault, Stop};
 use crate::values::Judgement;
 
-/// A withheld verdict is looked at again after this long.
+/// After this long we look at a withheld verdict again.
 const RETRY: Nanos = Nanos::from_millis(500);
 
 impl Core {
@@ -34,9 +37,9 @@ impl Core {
                 id,
             };
             if !self.values.get(&key).is_some_and(|value| value.polka) {
-                // Votes made this polka; no message named the value as one.
+                // Votes made this polka. No message that named the value was one.
                 self.name(key, None, None);
-                self.refeeds.push_back((key, round));
+                self.contest.refeeds.push_back((key, round));
             }
         }
         for key in self.values.keys_at(self.current()) {
@@ -51,11 +54,11 @@ impl Core {
         }
     }
 
-    /// The verdict about a value that was judged.
+    /// The verdict about a value, if its judgement is over.
     pub(super) fn verdict(&self, key: &ValueKey) -> Option<bool> {
         let value = self.values.get(key)?;
         #[cfg(feature = "planted")]
-        let value = self.values.mistaken(&self.config, key).unwrap_or(value);
+        let value = self.values.mistaken(self.config.planted, key).unwrap_or(value);
         match value.judgement {
             Judgement::Valid => Some(true),
             Judgement::Invalid(_) => Some(false),
@@ -69,9 +72,9 @@ impl Core {
 
     fn judge(&mut self, key: ValueKey) {
         let (now, parent, unix_ns) = (self.now, self.parent(), self.unix_ns());
-        let open = self.execution.is_open();
+        let ready = self.execution.is_ready();
         #[cfg(feature = "planted")]
-        let open = open || self.config.plants(crate::Planted::SkipGate);
+        let ready = ready || self.config.plants(crate::Planted::SkipReadiness);
         let Some(value) = self.values.get_mut(&key) else { return };
         if value.judgement == Judgement::Executed && value.is_stored() {
             return self.acquit(key);
@@ -85,12 +88,12 @@ impl Core {
         value.retry_at = None;
         let kept = rules::check(&self.config.chain, &parent, &init.metadata);
         #[cfg(feature = "planted")]
-        let kept = self.config.overlook(kept);
+        let kept = crate::planted::overlook(self.config.planted, kept);
         if let Err(broken) = kept {
-            return self.condemn(key, broken.0, Fault::Rule);
+            return self.condemn(key, broken.to_string(), Fault::Rule);
         }
-        if !open {
-            // The gate's opening looks again.
+        if !ready {
+            // Once the client is ready, the values are looked at again.
             return;
         }
         if !value.polka && rules::is_ahead(init.metadata.header.timestamp, unix_ns) {
@@ -105,7 +108,7 @@ impl Core {
         self.engine(EngineCall::Execute { key, init, payload });
     }
 
-    /// What our execution client, or its driver, found.
+    /// Takes what our execution client, or its driver, found.
     pub(super) fn on_executed(&mut self, key: ValueKey, outcome: Executed) {
         let now = self.now;
         let Some(value) = self.values.get_mut(&key) else { return };
@@ -116,7 +119,7 @@ impl Core {
         match outcome {
             Executed::Broken { reason } => self.condemn(key, reason, Fault::Rule),
             Executed::Answered(PayloadStatus::Valid { .. }) => {
-                // Its receipt, if that is still to come, acquits it.
+                // If it is not stored yet, the store's receipt acquits it.
                 value.judgement = Judgement::Executed;
                 self.executed_stage(key, since);
                 self.judge(key);
@@ -137,7 +140,7 @@ impl Core {
         }
     }
 
-    /// It keeps every rule and was executed: consensus hears of it.
+    /// The value keeps every rule and was executed: tells consensus that it is valid.
     pub(super) fn acquit(&mut self, key: ValueKey) {
         let now = self.now;
         let Some(value) = self.values.get_mut(&key) else { return };
@@ -146,11 +149,11 @@ impl Core {
         self.pronounce(key);
     }
 
-    /// Nobody votes for it here, and its origin proposer is charged.
+    /// Makes a value invalid: we do not vote for it, and its origin proposer is charged.
     pub(super) fn condemn(&mut self, key: ValueKey, reason: String, fault: Fault) {
         let Some(value) = self.values.get_mut(&key) else { return };
         value.judgement = Judgement::Invalid(reason.clone());
-        // It may have been withheld before, for a reason that does not matter any more.
+        // Its verdict may have been withheld before, for a reason that does not matter any more.
         value.retry_at = None;
         let Some(init) = value.init.clone() else { return };
         let origin_proposer = init.metadata.origin_proposer;
@@ -165,7 +168,7 @@ impl Core {
         self.pronounce(key);
     }
 
-    /// Feeds the verdict, once, for the round the value comes from; later messages that name it feed it again.
+    /// Feeds the verdict once, for the round the value comes from. Later messages that name the value feed it again.
     fn pronounce(&mut self, key: ValueKey) {
         let Some(valid) = self.verdict(&key) else { return };
         let told = self.host.verdict(&key.id);
@@ -177,21 +180,23 @@ impl Core {
         };
         let (round, proposer) = (init.metadata.origin_round, init.metadata.origin_proposer);
         let value = self.proposed_value(key.id, round, proposer, Validity::from_bool(valid));
-        self.inputs
+        self.contest
+            .inputs
             .push_back(Told::ProposedValue(value, ValueOrigin::Consensus));
-        // A proposal of another round may name it, whose bucket has room when this one's has none.
+        // A proposal of another round may name it. Malachite bounds values by round, so that round may still have room.
         let rounds: Vec<_> = self
+            .contest
             .proposals
             .keys()
             .filter(|(_, id)| *id == key.id)
             .map(|(round, _)| *round)
             .collect();
         for round in rounds {
-            self.refeeds.push_back((key, round));
+            self.contest.refeeds.push_back((key, round));
         }
     }
 
-    /// A certificate names it: rules and bytes are checked, the execution client is not asked.
+    /// Judges a value that a certificate names: checks rules and bytes, and does not ask the execution client.
     fn judge_vouched(&mut self, key: ValueKey) {
         let parent = self.parent();
         let Some(value) = self.values.get_mut(&key) else { return };
@@ -200,23 +205,21 @@ impl Core {
             return;
         };
         if let Err(broken) = rules::check(&self.config.chain, &parent, &init.metadata) {
-            return self.stop(Stop::DecidedInvalid(format!(
-                "decided value {key} breaks a rule: {broken}"
-            )));
+            return self.stop(Stop::DecidedInvalid(DecidedFault::Metadata { key, broken }));
         }
         match value.judgement {
             Judgement::Inspecting => {}
             // The driver compared the bytes with the metadata before it executed them.
             Judgement::Valid | Judgement::Vouched | Judgement::Executed => {
-                if !self.certificate_fed
+                if !self.contest.certificate_fed
                     && let Some(certificate) = self.sync.certificate(key.height).cloned()
                 {
                     self.feed_certificate(&certificate);
                 }
             }
-            // An answer that is under way is not waited for: it may be long in coming.
+            // We do not wait for an answer that is under way: it may take long.
             Judgement::Open | Judgement::Executing { .. } | Judgement::Invalid(_) => {
-                // Slimmed values were judged `Valid` before; the payload is there for all others.
+                // A slimmed value was judged `Valid` before. Every other value has its payload.
                 let Some(payload) = value.payload.clone() else { return };
                 value.judgement = Judgement::Inspecting;
                 self.engine(EngineCall::Inspect { key, init, payload });
@@ -224,7 +227,7 @@ impl Core {
         }
     }
 
-    /// Has vouched values of heights to come inspected while they wait for their turn.
+    /// Has the driver inspect values of later heights that a certificate vouches for, while they wait for their turn.
     pub(super) fn inspect_ahead(&mut self) {
         if self.stopped {
             return;
@@ -246,7 +249,7 @@ impl Core {
         }
     }
 
-    /// What the driver found in a vouched value's bytes.
+    /// Takes what the driver found in the bytes of a value that a certificate vouches for.
     pub(super) fn on_inspected(&mut self, key: ValueKey, result: Result<(), String>) {
         let Some(value) = self.values.get_mut(&key) else { return };
         if value.judgement != Judgement::Inspecting {
@@ -254,11 +257,7 @@ impl Core {
         }
         match result {
             Ok(()) => value.judgement = Judgement::Vouched,
-            Err(reason) => {
-                self.stop(Stop::DecidedInvalid(format!(
-                    "decided value {key} breaks a rule: {reason}"
-                )));
-            }
+            Err(reason) => self.stop(Stop::DecidedInvalid(DecidedFault::Payload { key, reason })),
         }
     }
 }

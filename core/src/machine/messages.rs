@@ -1,7 +1,7 @@
 //! This file knows what to do with a consensus message from a peer.
 //!
-//! Everything is verified before it is kept or fed. A message of an old or far height, or of a far round, costs
-//! nothing: it is dropped before any signature is looked at.
+//! A message is verified before it is kept or fed. A message of an old or far height, or of a far round, costs nothing:
+//! it is dropped before any signature is checked.
 
 use malachitebft_core_consensus::Input as Told;
 use ultramarine_types::consensus::SignedMessage;
@@ -11,14 +11,11 @@ use ultramarine_types::{ConsensusMessage, Height, PeerId, Round, Stage, ValueKey
 use super::{Core, Phase};
 use crate::certificate::{self, CertificateError};
 use crate::convert;
-use crate::guard::{Kind, Signed};
-use crate::io::{Event, Stop};
+use crate::guard::{Signed, SignedKind};
+use crate::held::ROUNDS_AHEAD;
+use crate::io::Event;
+use crate::stop::{ForeignSignature, Stop};
 use crate::values;
-
-/// Rounds ahead of ours whose votes and proposals consensus takes; its own bound.
-pub(crate) const ROUNDS_AHEAD: u32 = 10;
-/// Senders remembered per named value: enough to ask for its bytes.
-const NAMERS_MAX: usize = 8;
 
 impl Core {
     pub(super) fn on_message(&mut self, peer: PeerId, message: ConsensusMessage) {
@@ -69,18 +66,18 @@ impl Core {
         }
     }
 
-    /// A verified signature of ours came back to us.
+    /// Checks a verified signature of ours that came back to us.
     ///
-    /// One that we know nothing of is another process's, or from before this directory was emptied. From then on nothing
-    /// is signed until a whole height has passed without one: whoever signs at every height is heard in time, so two
-    /// processes with one key never sign beside each other for longer than it takes to hear the other.
+    /// If we do not know it, another process made it, or we did before this directory was emptied. From then on we sign
+    /// nothing until a whole height has passed without such a signature. A process that signs at every height is heard
+    /// in time. So two processes with one key sign beside each other only until one hears the other.
     pub(super) fn check_ours(&mut self, message: &SignedMessage) {
         let (round, kind, signed) = contents(message);
         self.check_signed(message.step().0, round, kind, signed);
     }
 
-    /// The same for whatever was signed.
-    pub(super) fn check_signed(&mut self, height: Height, round: Round, kind: Kind, signed: Signed) {
+    /// The same for any signature, `Init`s included.
+    pub(super) fn check_signed(&mut self, height: Height, round: Round, kind: SignedKind, signed: Signed) {
         if height <= self.head.height || self.guard.get(height, round, kind) == Some(&signed) {
             return;
         }
@@ -91,16 +88,11 @@ impl Core {
         if self.phase != Phase::Running || !self.host.is_enabled() {
             return self.fall_silent(through);
         }
-        let what = format!(
-            "a {} of ours at height {height}, round {round}, which this process did not sign: another one is signing \
-             with this key. Started again, this node follows without signing until a whole height has passed without \
-             such a signature",
-            kind.name()
-        );
-        self.stop_silent(through, Stop::ForeignSignatures(what));
+        let found = ForeignSignature { kind, height, round };
+        self.stop_silent(through, Stop::ForeignSignatures(found));
     }
 
-    /// Takes a verified message of the current height, from a peer or from what was kept.
+    /// Takes a verified message of the current height, from a peer or from those kept early.
     pub(super) fn take_message(&mut self, peer: Option<PeerId>, message: ConsensusMessage) {
         if self.phase != Phase::Running {
             return;
@@ -115,8 +107,9 @@ impl Core {
                     },
                     proposal.round,
                 );
-                // A proposer may sign any number of proposals: two are kept, and what a polka names.
+                // A proposer may sign any number of proposals. We keep two, and one that a polka names.
                 let others = self
+                    .contest
                     .proposals
                     .keys()
                     .filter(|(other, id)| *other == round && *id != key.id);
@@ -124,13 +117,16 @@ impl Core {
                 if others.count() >= limits::VALUES_PER_ROUND_MAX && !polka {
                     return;
                 }
-                // Of a round long past it is worth its bytes only if a polka names it too.
+                // A value of a round long past is worth its bytes only if a polka names it too.
                 if polka || !values::is_past(round, self.host_round()) {
                     self.name(key, peer, Some(round));
                 }
                 self.tell_consensus(Told::Proposal(convert::proposal_to(&proposal)));
-                self.proposals.entry((round, proposal.value_id)).or_insert(proposal);
-                self.refeeds.push_back((key, round));
+                self.contest
+                    .proposals
+                    .entry((round, proposal.value_id))
+                    .or_insert(proposal);
+                self.contest.refeeds.push_back((key, round));
             }
             ConsensusMessage::Polka(polka) => {
                 let (key, round) = (
@@ -142,7 +138,7 @@ impl Core {
                 );
                 self.name(key, peer, None);
                 self.tell_consensus(Told::PolkaCertificate(convert::polka_to(&polka)));
-                self.refeeds.push_back((key, round));
+                self.contest.refeeds.push_back((key, round));
             }
             ConsensusMessage::Round(certificate) => {
                 self.tell_consensus(Told::RoundCertificate(convert::round_certificate_to(&certificate)));
@@ -150,7 +146,8 @@ impl Core {
         }
     }
 
-    /// A verified message names a value: its bytes are wanted. `proposed_in`: the round of a proposal, `None` of a polka.
+    /// Notes that a verified message names a value, so that its bytes are wanted. `proposed_in` is the round if the
+    /// message is a proposal, `None` if it is a polka.
     pub(super) fn name(&mut self, key: ValueKey, peer: Option<PeerId>, proposed_in: Option<Round>) {
         let now = self.now;
         let value = self.values.entry(key);
@@ -160,17 +157,12 @@ impl Core {
         if first && value.valid_at.is_none() && value.first_seen.is_none() {
             value.first_seen = Some(now);
         }
-        if let Some(peer) = peer
-            && !value.namers.contains(&peer)
-        {
-            if value.namers.len() >= NAMERS_MAX {
-                value.namers.remove(0);
-            }
-            value.namers.push(peer);
+        if let Some(peer) = peer {
+            value.note_namer(peer);
         }
     }
 
-    /// A message passed the log: it leaves.
+    /// Sends a message that the gate let pass.
     pub(super) fn send(&mut self, to: Recipients, message: ConsensusMessage) {
         let ours = match &message {
             ConsensusMessage::Vote(vote) if vote.voter == self.address => Some(SignedMessage::Vote(vote.clone())),
@@ -207,7 +199,8 @@ impl Core {
         self.resend(peer);
     }
 
-    /// A peer shows us a message of ours. What we know of costs nothing; anything else proves itself, or costs its sender.
+    /// A peer shows us a message of ours. If we know it, it costs nothing. Otherwise its signature must hold, or we
+    /// charge the peer.
     fn hear_of_ours(&mut self, peer: PeerId, seen: SignedMessage) {
         let (round, kind, signed) = contents(&seen);
         let height = seen.step().0;
@@ -224,20 +217,20 @@ impl Core {
         self.note_signed(seen);
     }
 
-    /// A connection is gone.
+    /// Forgets a peer whose last connection is gone.
     pub(super) fn lose(&mut self, peer: PeerId) {
         self.peers.down(&peer);
         self.values.lose(&peer);
         self.sync.lose(&peer);
     }
 
-    /// How long a value took to execute here.
+    /// Reports how long a value took to execute here.
     pub(super) fn executed_stage(&mut self, key: ValueKey, since: ultramarine_types::Nanos) {
         self.stage(key, Stage::Execute, since);
     }
 }
 
-/// The messages with one signature that a message is made of.
+/// The messages with a single signature that a message is made of.
 pub(super) fn signatures(message: &ConsensusMessage) -> Vec<SignedMessage> {
     match message {
         ConsensusMessage::Vote(vote) => vec![SignedMessage::Vote(vote.clone())],
@@ -267,8 +260,8 @@ pub(super) fn signatures(message: &ConsensusMessage) -> Vec<SignedMessage> {
     }
 }
 
-/// What a message says, as the guard keeps it.
-fn contents(message: &SignedMessage) -> (Round, Kind, Signed) {
+/// What a message says, in the form in which the guard keeps it.
+fn contents(message: &SignedMessage) -> (Round, SignedKind, Signed) {
     match message {
         SignedMessage::Vote(vote) => {
             let signed = Signed {
@@ -282,7 +275,7 @@ fn contents(message: &SignedMessage) -> (Round, Kind, Signed) {
                 value_id: Some(proposal.value_id),
                 valid_round: proposal.valid_round,
             };
-            (proposal.round, Kind::Proposal, signed)
+            (proposal.round, SignedKind::Proposal, signed)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! This file knows which offered streams to take, and what becomes of values as the store has them.
+//! This file knows which offered streams to take, and what becomes of a value once the store has it.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use ultramarine_types::{CommitCertificate, Init, PeerId, Round, Stage, ValueKey}
 use super::{Core, Phase};
 use crate::admission;
 use crate::certificate;
-use crate::guard::{Kind, Signed};
-use crate::io::Stop;
-use crate::values::{self, Stored};
+use crate::guard::{Signed, SignedKind};
+use crate::stop::{DecidedFault, Stop};
+use crate::values;
 
 impl Core {
     pub(super) fn on_offer(
@@ -94,7 +94,7 @@ impl Core {
                 value_id: Some(key.id),
                 valid_round: None,
             };
-            self.check_signed(key.height, round, Kind::Init, signed);
+            self.check_signed(key.height, round, SignedKind::Init, signed);
         }
         Ok(if certified { Tag::Certified } else { Tag::Streamed })
     }
@@ -139,8 +139,8 @@ impl Core {
                 reason: "the certificate is of another value",
             });
         }
-        // Which set it is about comes before any signature. A certificate that comes by itself names no set: its signers must
-        // be members of ours, and the package that follows names it.
+        // The validator set is checked before any signature. A certificate that comes alone names no set: its signers
+        // must be members of ours, and the package that follows names the set.
         if init.metadata.validator_set_hash != self.config.validators.hash() {
             return Err(Refusal::Invalid {
                 reason: "of another validator set",
@@ -155,12 +155,12 @@ impl Core {
             )?;
         }
         self.check_init(key, init)?;
-        // Whatever becomes of the package: its certificate proves how far others are.
+        // Whatever becomes of the package, its certificate proves how far others are.
         self.note_signers(&certificate);
         self.sync.certify(certificate);
         let lacks_blobs = kind == OfferKind::MetadataOnly && !init.metadata.commitments.is_empty();
         if lacks_blobs && !self.sync.may_lack_blobs(key.height) {
-            // Not provably wrong: the peer's retention may have ended early. But we need the blobs.
+            // The package is not provably wrong: the peer's retention may have ended early. But we need the blobs.
             return Err(Refusal::Height);
         }
         if self.values.get(key).is_some_and(|value| value.is_stored()) {
@@ -170,24 +170,24 @@ impl Core {
         Ok(Tag::Certified)
     }
 
-    /// An admitted value's payload is whole: its execution need not wait for its blobs.
+    /// The payload of an admitted value is whole. Its execution need not wait for its blobs.
     pub(super) fn on_payload(&mut self, key: ValueKey, payload: Bytes) {
         if let Some(value) = self.values.get_mut(&key).filter(|value| value.init.is_some()) {
             value.payload.get_or_insert(payload);
         }
     }
 
-    /// An admitted value can never be whole. Nothing local is at fault: what its id binds is.
+    /// An admitted value can never be whole. The fault is in what its id binds, not in anything local.
     pub(super) fn on_flawed(&mut self, key: ValueKey, flaw: Flaw) {
         if self.sync.certifies(key.height, &key.id) {
-            return self.stop(Stop::DecidedInvalid(format!("decided value {key}: {flaw}")));
+            return self.stop(Stop::DecidedInvalid(DecidedFault::Flawed { key, flaw }));
         }
         if self.values.get(&key).is_some_and(|value| !value.is_stored()) {
             self.condemn(key, flaw.to_string(), Fault::Rule);
         }
     }
 
-    /// A value's bytes are durable.
+    /// The store has made a value's bytes durable.
     pub(super) fn on_stored(&mut self, key: ValueKey, init: Arc<Init>, payload: Bytes, tag: Tag, blobs: Blobs) {
         if key.height <= self.head.height || init.metadata.height != key.height {
             return;
@@ -195,7 +195,7 @@ impl Core {
         self.note_stored();
         let lacking = blobs != Blobs::Held && !init.metadata.commitments.is_empty();
         if lacking && !(self.sync.certifies(key.height, &key.id) && self.sync.may_lack_blobs(key.height)) {
-            // Without its blobs a value is no value, unless it is vouched for and past retention.
+            // A value counts without its blobs only if a certificate vouches for it and it is past retention.
             return;
         }
         let now = self.now;
@@ -203,7 +203,7 @@ impl Core {
         let first = value.stored.is_none();
         value.init = Some(init);
         value.payload = Some(payload);
-        value.stored = Some(Stored { tag, blobs });
+        value.stored = Some(blobs);
         value.search = None;
         value.streams.clear();
         if first
@@ -221,7 +221,7 @@ impl Core {
         }
     }
 
-    /// The store has no room for a value: nothing else failed, and it may come again.
+    /// The store has no room for a value. Nothing else failed, and the value may come again.
     pub(super) fn on_refused(&mut self, key: ValueKey, reason: &str) {
         if self.note_refused(reason) {
             tracing::warn!(%key, reason, "a value could not be stored");
@@ -236,7 +236,7 @@ impl Core {
         }
     }
 
-    /// A stream ended and parts are missing.
+    /// Parts of a value are missing, and the stream that should bring them ended.
     pub(super) fn on_incomplete(&mut self, key: ValueKey, peer: PeerId) {
         let now = self.now;
         if let Some(flight) = self.sync.flight(key.height)

@@ -8,18 +8,19 @@ use ultramarine_types::{Height, Nanos, Round, Stage, ValueKey};
 use super::{Core, Parked, Phase};
 use crate::context::{CtxHeight, CtxValue};
 use crate::convert;
-use crate::guard::{Kind, Signed};
-use crate::io::{Event, Stop};
-use crate::log::Record;
-use crate::proposal::{self, Frame};
+use crate::guard::{Signed, SignedKind};
+use crate::io::Event;
+use crate::log::LogRecord;
+use crate::proposal::{self, ProposalContext};
 use crate::rules;
+use crate::stop::Stop;
 use crate::values::Judgement;
 
-/// A build that failed is asked for again after this long.
+/// After a build failed, we ask for another one after this long.
 const RETRY: Nanos = Nanos::from_millis(200);
 
 impl Core {
-    /// Goes on with the value consensus wants from us, if anything can be done about it now.
+    /// Goes on with the value that consensus wants from us, if anything can be done about it now.
     pub(super) fn propose(&mut self) {
         let Some((height, round)) = self.proposer.wanted() else {
             return;
@@ -32,10 +33,10 @@ impl Core {
         if !timely {
             return self.proposer.give_up();
         }
-        let open = self.execution.is_open();
+        let ready = self.execution.is_ready();
         #[cfg(feature = "planted")]
-        let open = open || self.config.plants(crate::Planted::SkipGate);
-        if !open || self.proposer.deadline().is_some_and(|at| at > self.now) {
+        let ready = ready || self.config.plants(crate::Planted::SkipReadiness);
+        if !ready || self.proposer.deadline().is_some_and(|at| at > self.now) {
             return;
         }
         match self.proposer.chosen(height, round) {
@@ -45,8 +46,8 @@ impl Core {
     }
 
     fn build(&mut self, height: Height, round: Round) {
-        // An `Init` signed in another life whose choice is not known: nothing else may be signed there.
-        if self.guard.get(height, round, Kind::Init).is_some() || self.proposer.building().is_some() {
+        // If we signed an `Init` there in another life and do not know the choice, we may sign no other.
+        if self.guard.get(height, round, SignedKind::Init).is_some() || self.proposer.building().is_some() {
             return;
         }
         if let Some(built) = self.proposer.kept(height) {
@@ -55,11 +56,11 @@ impl Core {
         let parent = self.head.block;
         let timestamp = (self.unix_ns() / 1_000_000_000).max(parent.timestamp.saturating_add(1));
         if rules::is_ahead(timestamp, self.unix_ns()) {
-            // Everybody would withhold the verdict: wait for our clock.
+            // All validators would withhold their verdicts: wait for our clock.
             return self.proposer.retry(self.now + RETRY);
         }
         self.proposer.begin(height, round, self.now);
-        self.proposed_at = self.now;
+        self.contest.proposed_at = self.now;
         self.engine(EngineCall::Build {
             height,
             round,
@@ -68,7 +69,7 @@ impl Core {
         });
     }
 
-    /// Our execution client built a block, checked and executed, or did not.
+    /// Our execution client answered a build: with a block, checked and executed, or with why there is none.
     pub(super) fn on_built(&mut self, height: Height, round: Round, result: Result<Box<Built>, String>) {
         let Some(since) = self.proposer.built(height, round) else {
             return;
@@ -80,7 +81,11 @@ impl Core {
             if let Ok(built) = result
                 && built.header.parent_hash == self.head.block.hash
             {
-                tracing::info!(%height, %round, "a block was built too late for its round; it is kept for our next one");
+                tracing::info!(
+                    %height,
+                    %round,
+                    "a block was built too late for its round; it is kept for our next one"
+                );
                 self.proposer.keep(height, built);
             }
             return;
@@ -98,17 +103,17 @@ impl Core {
         }
     }
 
-    /// Chooses a block for the round: signs its `Init`, and makes choice and bytes durable at the same time.
+    /// Chooses a block for the round: signs its `Init`, and has choice and bytes made durable at the same time.
     fn choose(&mut self, height: Height, round: Round, built: Built, since: Nanos) {
         let Some(signer) = &self.signer else { return };
-        let frame = Frame {
+        let context = ProposalContext {
             chain_id: self.config.chain.chain_id,
             set: &self.config.validators,
             height,
             round,
             parent_blob_root: self.head.blob_root,
         };
-        let Some(metadata) = proposal::metadata(&frame, signer, &built) else {
+        let Some(metadata) = proposal::metadata(&context, signer, &built) else {
             return;
         };
         let key = ValueKey {
@@ -116,7 +121,7 @@ impl Core {
             id: metadata.id(),
         };
         if let Err(broken) = rules::check(&self.config.chain, &self.parent(), &metadata) {
-            // Our own client's block would be refused by everybody.
+            // All validators would refuse this block of our own client.
             tracing::error!(%key, %broken, "the block our execution client built breaks a rule");
             return self.proposer.retry(self.now + RETRY);
         }
@@ -124,8 +129,8 @@ impl Core {
             value_id: Some(key.id),
             valid_round: None,
         };
-        if let Err(conflict) = self.guard.ask(height, round, Kind::Init, signed) {
-            return self.stop(Stop::Equivocation(conflict.to_string()));
+        if let Err(conflict) = self.guard.ask(height, round, SignedKind::Init, signed) {
+            return self.stop(Stop::Equivocation(conflict));
         }
         let assembly = proposal::assemble(key, metadata, signer, built);
         self.stage(key, Stage::Build, since);
@@ -136,12 +141,13 @@ impl Core {
         // The driver answers only after `newPayload` said `VALID`.
         value.judgement = Judgement::Valid;
         value.valid_at = Some(now);
+        value.retry_at = None;
         self.proposer.choose(height, round, key.id).relogged = true;
         self.store(StoreRequest::Put {
             assembly,
             tag: Tag::Proposed,
         });
-        self.append(&Record::Chosen {
+        self.append(&LogRecord::Chosen {
             height,
             round,
             value_id: key.id,
@@ -149,14 +155,14 @@ impl Core {
         self.park(Parked::Chosen(key));
     }
 
-    /// The choice is in the log.
+    /// The log has the choice.
     pub(super) fn choice_logged(&mut self, key: ValueKey) {
         if let Some(progress) = self.proposer.progress(&key) {
             progress.logged = true;
         }
     }
 
-    /// Tells consensus and streams the bytes, once choice and bytes are durable and the value was executed.
+    /// Tells consensus and streams the bytes, once choice and bytes are durable and the value is valid.
     fn announce(&mut self, key: ValueKey, round: Round) {
         let valid = self
             .values
@@ -169,10 +175,10 @@ impl Core {
             return;
         }
         if !progress.logged {
-            // Found again in the store after a crash that lost the record; the log comes first.
+            // The store had the value after a crash that lost the log's record. The log comes first.
             if !progress.relogged {
                 progress.relogged = true;
-                self.append(&Record::Chosen {
+                self.append(&LogRecord::Chosen {
                     height: key.height,
                     round,
                     value_id: key.id,
@@ -185,11 +191,11 @@ impl Core {
         self.event(Event::Signed {
             height: key.height,
             round,
-            kind: Kind::Init.name(),
+            kind: SignedKind::Init.name(),
             value_id: Some(key.id),
         });
         self.park(Parked::Stream(key));
-        self.inputs.push_back(Told::Propose(LocallyProposedValue::new(
+        self.contest.inputs.push_back(Told::Propose(LocallyProposedValue::new(
             CtxHeight(key.height),
             convert::round_to(round),
             CtxValue(key.id),

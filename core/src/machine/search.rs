@@ -1,20 +1,28 @@
-//! This file knows how to find the bytes of a value that consensus needs and that nobody has delivered.
+//! This file knows how to find the bytes of a value that consensus needs and that no peer has delivered.
 //!
-//! A value that a verified proposal, polka or our own log names is asked for after a short grace, of one peer after
-//! another: those who say they hold it, then those who named it, then everybody at our height.
+//! After a short grace we ask for a value that a verified proposal, a polka or our own log names. We ask one peer after
+//! another:
+//! 1. those that say they hold it;
+//! 2. those that named it;
+//! 3. all that are at our height.
 
 use ultramarine_types::network::NetCommand;
 use ultramarine_types::{Nanos, PeerId, ValueKey};
 
 use super::{Core, Phase};
 
-/// A proposal usually arrives before its stream does.
+/// How long we wait before we ask: a proposal usually arrives before its stream does.
 const GRACE: Nanos = Nanos::from_millis(150);
-/// When everybody was asked, the turn begins again after this long.
+/// After every peer was asked, the turn begins again after this long.
 const TURN: Nanos = Nanos::from_millis(500);
 
+const _: () = assert!(
+    GRACE.0 < TURN.0,
+    "the first peer is asked sooner than all of them again"
+);
+
 impl Core {
-    /// Asks for what is missing and due.
+    /// Asks for the values that are missing and due.
     pub(super) fn search(&mut self) {
         if !matches!(
             self.phase,
@@ -43,7 +51,7 @@ impl Core {
                 ..Default::default()
             }
         });
-        // A stream that began since counts as an answer: it gets the time a proposal gets.
+        // A stream that began since then counts as an answer. It gets the time that a proposal gets.
         if let Some(since) = newest_stream
             && !search.tried.is_empty()
             && search.next_at < since + patience

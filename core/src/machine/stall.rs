@@ -1,47 +1,49 @@
-//! This file knows why the height does not move while it should: since when, and what is waited for.
+//! This file knows why the height does not move while it should: since when, and what it waits for.
 //!
-//! It is looked at once a second, and costs nothing else. A height that takes a few rounds is no stall: proposers may be away.
+//! The core looks once a second; it costs nothing more. A height that takes a few rounds is no stall: proposers may be
+//! away.
+//!
+//! Keeps: a line in the log is about a stall that people see, and says when it was written.
 
 use ultramarine_types::{Address, Height, Nanos, VoteKind, limits};
 
 use super::{Core, Phase, gather};
 use crate::io::Event;
 use crate::rules;
-use crate::values::{Judgement, Value};
+use crate::values::{Judgement, KnownValue};
 
-/// Rounds that a height may take before people are told: as if two proposers in a row were away.
+/// Rounds that a height may take before we tell people: two proposers in a row may be away.
 const ROUNDS: u64 = 3;
-/// A block that all clocks would withhold is told of this long after it was due.
+/// We report a block that all clocks would withhold this long after it was due.
 const AHEAD: Nanos = Nanos::from_millis(3_000);
-/// Looks come once a second. What is more between two of them is time in which this process did not run.
+/// Looks come once a second. If more than this lies between two of them, this process did not run meanwhile.
 const LOOK_MAX: Nanos = Nanos::from_millis(2_000);
-/// A stall that lasts is worth a line again after this long.
+/// The same stall gets another line after this long.
 const LINE: Nanos = Nanos::from_millis(60_000);
-/// No two lines come sooner, whatever changes: a link that flaps must not fill the log.
+/// Two lines are at least this far apart, whatever changes: a connection that flaps must not fill the log.
 const LINE_LEAST: Nanos = Nanos::from_millis(10_000);
-/// Values and peers that are named.
+/// Most values, and most peers, that a line names.
 const NAMED_MAX: usize = 4;
 
-/// What a height waits for, told apart as coarsely as people would.
+/// What a height waits for, as coarsely as people would say it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Cause {
     Clock,
-    Gate,
+    Execution,
     Peers,
     Disk,
     Start,
     Votes,
 }
 
-/// What was told.
 #[derive(Debug, Default)]
 pub(super) struct Stall {
-    /// When the head moved, or the process started; later by every span in which nobody looked.
+    /// When the head moved, or the process started; moved on by every span in which this process did not run.
     moved_at: Nanos,
     looked_at: Nanos,
-    /// Whether people see it.
+    /// Whether people see a stall.
     is_shown: bool,
-    /// What the last line said of this stall.
+    /// The cause that the last line about this stall named.
     told: Option<Cause>,
     line_at: Option<Nanos>,
     /// Why the store had no room for the newest value.
@@ -49,14 +51,31 @@ pub(super) struct Stall {
     refused_line_at: Option<Nanos>,
 }
 
+const _: () = assert!(LINE_LEAST.0 < LINE.0, "news comes sooner than a repetition");
+const _: () = assert!(LOOK_MAX.0 > 1_000_000_000, "looks come once a second");
+const _: () = assert!(ROUNDS > 1, "a round that fails is no stall");
+
 impl Stall {
-    /// There is none any more; whether people saw one.
+    /// Asserts that what was told fits what is shown.
+    pub(super) fn check(&self, now: Nanos) {
+        assert!(self.looked_at <= now, "the last look is in the past");
+        assert!(
+            self.told.is_none() || self.is_shown,
+            "a line was told of a stall that is not shown"
+        );
+        assert!(
+            self.told.is_none() || self.line_at.is_some(),
+            "a line was told at no time"
+        );
+    }
+
+    /// The stall is over. Returns whether people saw one.
     fn end(&mut self) -> bool {
         self.told = None;
         std::mem::take(&mut self.is_shown)
     }
 
-    /// Whether the log should have a line now: for something new soon, for the same seldom.
+    /// Whether the log should get a line now: soon for a new cause, seldom for the same one.
     fn is_news(&self, now: Nanos, cause: Cause) -> bool {
         let least = if self.told == Some(cause) { LINE } else { LINE_LEAST };
         self.line_at.is_none_or(|at| now.since(at) >= least)
@@ -78,12 +97,12 @@ impl Core {
         }
     }
 
-    /// Looks whether the height moves; comes once a second.
+    /// Looks whether the height moves; called once a second.
     pub(super) fn watch_height(&mut self) {
         if self.phase == Phase::Off || self.stopped {
             return;
         }
-        // While the whole process is stopped no height can move.
+        // While the whole process is stopped, no height can move.
         let unseen = self.now.since(self.stall.looked_at).since(LOOK_MAX);
         self.stall.looked_at = self.now;
         self.stall.moved_at = self.stall.moved_at + unseen;
@@ -146,7 +165,7 @@ impl Core {
         self.stall.refused = None;
     }
 
-    /// The store had no room for a value, for this reason; whether that is worth a line.
+    /// The store had no room for a value, for this reason. Returns whether that is worth a line.
     pub(super) fn note_refused(&mut self, why: &str) -> bool {
         self.stall.refused = Some(why.to_owned());
         let is_news = self.stall.refused_line_at.is_none_or(|at| self.now.since(at) >= LINE);
@@ -156,12 +175,12 @@ impl Core {
         is_news
     }
 
-    /// The wait for the others before the first height is over: only now should it move.
+    /// The wait for the others before the first height is over. Only now should the height move.
     pub(super) fn note_gathered(&mut self) {
         self.stall.moved_at = self.now;
     }
 
-    /// For how many seconds more the earliest block that may follow is too far ahead of our clock for a vote.
+    /// Seconds until the earliest block that may follow is close enough to our clock for a vote.
     fn withheld_seconds(&self) -> u64 {
         if self.wall.is_none() || !matches!(self.phase, Phase::Between { .. } | Phase::Running) {
             return 0;
@@ -176,8 +195,8 @@ impl Core {
 
     fn describe_withheld(&self, seconds: u64) -> String {
         format!(
-            "block {}'s time is {} s ahead of our clock, and the next must be later still: nothing is proposed or voted for here \
-             until our clock is within {} s of it, {seconds} s from now",
+            "block {}'s time is {} s ahead of our clock, and the next must be later still: nothing is proposed or \
+             voted for here until our clock is within {} s of it, {seconds} s from now",
             self.head.height,
             self.head.block.timestamp.saturating_sub(self.unix_ns() / 1_000_000_000),
             limits::TIMESTAMP_AHEAD_SECONDS,
@@ -201,7 +220,7 @@ impl Core {
                         height: self.current(),
                         id: **id,
                     };
-                    self.values.get(&key).is_some_and(Value::is_stored)
+                    self.values.get(&key).is_some_and(KnownValue::is_stored)
                 };
                 let missing = wanted.iter().filter(|id| !back(id)).count();
                 (
@@ -240,13 +259,14 @@ impl Core {
                 let connected = self.connected_power();
                 if !set.is_quorum(connected) {
                     let what = format!(
-                        "validators with {connected} of {} power are connected, ours included, and more than two thirds are needed",
+                        "validators with {connected} of {} power are connected, ours included, and more than two \
+                         thirds are needed",
                         set.total_power()
                     );
                     (Cause::Peers, format!("{what}; {round}"))
-                } else if !self.execution.is_open() {
+                } else if !self.execution.is_ready() {
                     let what = format!("the execution client has not confirmed block {} yet", self.head.height);
-                    (Cause::Gate, format!("{what}; {round}"))
+                    (Cause::Execution, format!("{what}; {round}"))
                 } else {
                     (Cause::Votes, round)
                 }
@@ -254,7 +274,7 @@ impl Core {
         }
     }
 
-    /// Round, proposer, what we have of a value, votes, peers.
+    /// The round, its proposer, what we have of each value, votes, and peers.
     fn describe_round(&self) -> String {
         let (set, height) = (&self.config.validators, self.current());
         let round = self.host_round();
@@ -293,7 +313,7 @@ impl Core {
         )
     }
 
-    fn describe_value(&self, value: &Value) -> String {
+    fn describe_value(&self, value: &KnownValue) -> String {
         let text = match &value.judgement {
             Judgement::Valid if !value.is_stored() => "is valid, and waits for the disk",
             Judgement::Valid => "is valid",

@@ -1,25 +1,28 @@
-//! This file knows what peers must be told: our status, and again what they may have missed.
+//! This file knows what to tell peers: our status, and once more what they may have missed.
 //!
-//! Malachite sends a proposal once and has no gossip. So whoever is at our height and behind in rounds, or stuck in
-//! ours, gets proposals, certificates and votes again; others' votes too, because not everybody may be connected to
-//! everybody.
+//! Malachite sends a proposal once and has no gossip. So a peer at our height gets proposals, certificates and votes
+//! again if it is behind in rounds, or stuck in our round. It gets others' votes too, because it may not be connected
+//! to all of them.
 
 use ultramarine_types::network::{ClockReading, NetCommand, Recipients, Status};
 use ultramarine_types::{ConsensusMessage, Height, Nanos, PeerId, limits};
 
 use super::{Core, Parked, Phase};
+use crate::held::RESENDS_WAITING_MAX;
 
 /// In a round that lasts longer than this, messages may have been lost.
 const STUCK: Nanos = Nanos::from_millis(500);
-/// Peers that get everybody's votes again in one status interval, in turn; the others get our own, unless they have just
-/// come. Whoever has them hands them on, so a few turns reach everybody, while a network of hundreds that is stuck is not
-/// drowned in copies.
+/// How many peers get all votes again in one status interval, in turn. The others get our own, unless they have just
+/// come. A peer that has the votes passes them on, so a few turns reach all, and the copies do not drown a stuck
+/// network of hundreds.
 const VOTES_OF_ALL_TO: usize = 8;
-/// While so many wait for the log, nothing is sent again: a slow disk must not pile up what statuses ask for.
-pub(crate) const RESENDS_WAITING_MAX: usize = 1024;
+const _: () = assert!(
+    STUCK.0 < limits::STATUS_INTERVAL.0,
+    "every status of a stuck peer is answered"
+);
 
 impl Core {
-    /// Sends our status to everybody whom it is news to.
+    /// Sends our status to every peer for which it is news, or due.
     pub(super) fn tell(&mut self) {
         if self.phase == Phase::Off || self.stopped {
             return;
@@ -34,7 +37,7 @@ impl Core {
                 ..mine.clone()
             };
             let due = peer.told.as_ref().is_none_or(|(told, at)| {
-                // Who has signed what, and what time it is, are no news by themselves: they go with the rest.
+                // Who has signed what, and what time it is, are no news by themselves. They go with the rest.
                 let news = Status {
                     seen_signed: told.seen_signed.clone(),
                     clock: told.clock,
@@ -94,7 +97,7 @@ impl Core {
         if status.tip.next() != current || self.host.is_replaying() {
             return;
         }
-        let stuck = self.now.since(self.round_at) >= STUCK;
+        let stuck = self.now.since(self.contest.round_at) >= STUCK;
         let behind = status.round < ours;
         let fresh = resent_at.is_none();
         let rested = resent_at.is_none_or(|at| self.now.since(at) >= STUCK);
@@ -120,7 +123,8 @@ impl Core {
         (rank + self.now.0 / limits::STATUS_INTERVAL.0).is_multiple_of(turns)
     }
 
-    /// What helps a peer forward at the current height, certificates first; `all`: others' votes from `round` on as well.
+    /// What helps a peer forward at the current height, certificates first. With `all`, others' votes of `round` and of
+    /// our round as well.
     fn missed(&self, height: Height, round: ultramarine_types::Round, all: bool) -> Vec<ConsensusMessage> {
         let mut messages: Vec<ConsensusMessage> = Vec::new();
         if self.phase != Phase::Running || self.host.height() != height {
@@ -128,7 +132,8 @@ impl Core {
         }
         messages.extend(self.host.round_certificate());
         messages.extend(
-            self.proposals
+            self.contest
+                .proposals
                 .values()
                 .map(|proposal| ConsensusMessage::Proposal(proposal.clone())),
         );
@@ -138,7 +143,7 @@ impl Core {
         for votes_round in rounds.into_iter().filter(|_| all) {
             messages.extend(self.host.votes(votes_round).into_iter().map(ConsensusMessage::Vote));
         }
-        for message in &self.own {
+        for message in &self.contest.own {
             if !messages.contains(message) {
                 messages.push(message.clone());
             }

@@ -1,9 +1,10 @@
 //! Stories of four cores that no single part can tell.
 
 mod catchup;
+mod check;
 mod client;
 mod evidence;
-mod load;
+mod held;
 mod messages;
 mod offers;
 mod payload;

@@ -1,21 +1,21 @@
 use ultramarine_types::{Height, Nanos, Round, ValueId, ValueKey};
 
-use super::{Answer, Proposer};
+use super::Proposer;
 
 const H: Height = Height(3);
 
 #[test]
 fn the_same_round_always_gets_the_same_value() {
     let mut proposer = Proposer::default();
-    assert_eq!(proposer.want(H, Round(0)), Answer::Build);
+    assert_eq!(proposer.chosen(H, Round(0)), None);
     proposer.choose(H, Round(0), ValueId([1; 32]));
     proposer.choose(H, Round(0), ValueId([2; 32]));
     assert_eq!(
-        proposer.want(H, Round(0)),
-        Answer::Chosen(ValueId([1; 32])),
+        proposer.chosen(H, Round(0)),
+        Some(ValueId([1; 32])),
         "the first choice stands"
     );
-    assert_eq!(proposer.want(H, Round(1)), Answer::Build);
+    assert_eq!(proposer.chosen(H, Round(1)), None);
 }
 
 #[test]

@@ -1,15 +1,15 @@
 use ultramarine_types::{PublicKey, Signature, Validator, ValidatorSet};
 
-use super::{Signer, Verifier};
+use super::{SignatureVerifier, Signer};
 
-fn parts() -> (Signer, Verifier) {
+fn parts() -> (Signer, SignatureVerifier) {
     let signer = Signer::new(&[1; 32]);
     let set = ValidatorSet::new(vec![Validator {
         public_key: signer.public_key(),
         power: 1,
     }])
     .unwrap();
-    (signer, Verifier::new(&set))
+    (signer, SignatureVerifier::new(&set))
 }
 
 #[test]

@@ -2,7 +2,7 @@ use ultramarine_types::limits::Limits;
 use ultramarine_types::network::{Status, SyncWant};
 use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, Round, ValueId};
 
-use super::{Held, Sync};
+use super::{HeldOfHeight, Sync};
 use crate::peers::Peers;
 
 const T: Nanos = Nanos(1);
@@ -39,8 +39,8 @@ fn certificate(height: u64) -> CommitCertificate {
     }
 }
 
-fn nothing(_: Height) -> Held {
-    Held::Nothing
+fn nothing(_: Height) -> HeldOfHeight {
+    HeldOfHeight::Nothing
 }
 
 #[test]
@@ -79,10 +79,10 @@ fn nobody_is_asked_for_what_it_does_not_have() {
 fn held_bytes_need_only_their_certificate() {
     let mut sync = sync();
     let held = |height: Height| match height.0 {
-        5 => Held::Bytes,
-        6 => Held::All,
-        7 => Held::Certificate,
-        _ => Held::Nothing,
+        5 => HeldOfHeight::Bytes,
+        6 => HeldOfHeight::All,
+        7 => HeldOfHeight::Certificate,
+        _ => HeldOfHeight::Nothing,
     };
     let asks = sync.plan(T, Height(5), &peers(&[8]), held);
     let wants: Vec<_> = asks.iter().map(|(_, height, want)| (height.0, *want)).collect();

@@ -457,8 +457,8 @@ async fn health_tells_what_is_missing() {
     let (status, json) = ask(&state, "/health").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(json["reasons"].as_array().map(Vec::len), Some(2), "{json}");
-    state.board.apply(&Event::Gate {
-        open: true,
+    state.board.apply(&Event::Readiness {
+        ready: true,
         why: String::new(),
     });
     state.board.peer_up();

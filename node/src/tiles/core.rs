@@ -11,9 +11,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ultramarine_core::Core;
 use ultramarine_core::clocks::{self, Grade};
-use ultramarine_core::io::{Event, Input, Output, Stop};
+use ultramarine_core::io::{Event, Input, Output};
+use ultramarine_core::{Core, Stop};
 use ultramarine_runtime::bell::Bell;
 use ultramarine_runtime::clock::Clock;
 use ultramarine_runtime::link::{Receiver, Sender};
@@ -68,8 +68,8 @@ pub struct Audience {
 pub struct SaidBefore {
     /// Whether the gate was ever open: from then on, a closed gate is no part of a normal start.
     gate_opened: bool,
-    clock: clocks::Said,
-    /// Why the gate was closed when we last warned, and when that was.
+    clock: clocks::ClockLine,
+    /// Why the gate was closed at its last warning, and when that was.
     gate_closed: Option<(String, Instant)>,
 }
 
@@ -96,7 +96,7 @@ impl SaidBefore {
 pub enum CoreError {
     #[error(transparent)]
     Stuck(#[from] Stuck),
-    #[error("{}", explain(.0))]
+    #[error(transparent)]
     Stopped(Stop),
 }
 
@@ -319,18 +319,18 @@ fn log(event: &Event, said: &mut SaidBefore) {
         Event::Stage { key, stage, took } => {
             tracing::debug!(value = %key, stage = stage.name(), ms = took.0 / 1_000_000, "stage");
         }
-        Event::Gate { open: true, why } => {
+        Event::Readiness { ready: true, why } => {
             said.gate_opened = true;
             tracing::info!(why, "gate to the execution client is open");
         }
-        // The client may just be starting, as we are. If that lasts, the log warns of the height that does not move.
-        Event::Gate { open: false, why } if !said.gate_opened => {
+        // The client may be starting as we are. If that lasts, the height that does not move is a warning.
+        Event::Readiness { ready: false, why } if !said.gate_opened => {
             tracing::info!(why, "gate to the execution client is not open yet");
         }
-        Event::Gate { open: false, why } if said.is_news(why) => {
+        Event::Readiness { ready: false, why } if said.is_news(why) => {
             tracing::warn!(why, "gate to the execution client is closed");
         }
-        Event::Gate { open: false, why } => tracing::debug!(why, "gate to the execution client is closed"),
+        Event::Readiness { ready: false, why } => tracing::debug!(why, "gate to the execution client is closed"),
         Event::Executed { height } => tracing::debug!(%height, "execution client has imported"),
         Event::InvalidValue {
             key,
@@ -396,7 +396,7 @@ fn log(event: &Event, said: &mut SaidBefore) {
 }
 
 fn log_clock(offset_ns: Option<i64>, grade: Grade, said: &mut SaidBefore) {
-    let now = clocks::Said::of(grade, offset_ns.unwrap_or_default());
+    let now = clocks::ClockLine::of(grade, offset_ns.unwrap_or_default());
     if std::mem::replace(&mut said.clock, now) == now {
         return;
     }
@@ -404,28 +404,5 @@ fn log_clock(offset_ns: Option<i64>, grade: Grade, said: &mut SaidBefore) {
         Some(offset) if grade > Grade::Right => tracing::warn!("{}", clock_words("our clock is", offset)),
         Some(_) => tracing::info!("our clock is right again"),
         None => tracing::info!("too few validators are heard to compare our clock with theirs"),
-    }
-}
-
-/// What an operator reads when the core stops the node.
-fn explain(stop: &Stop) -> String {
-    match stop {
-        // The store says what to do.
-        Stop::Disk(what) => format!("{what}; nothing more was signed"),
-        Stop::Equivocation(what) => {
-            format!("refused to contradict an earlier signature: {what}. Is another process signing with this key?")
-        }
-        Stop::DecidedInvalid(what) => {
-            format!("a decided block cannot be executed: {what}. Compare with other operators before restarting")
-        }
-        Stop::ForeignSignatures(what) => format!(
-            "peers hold signatures of this key that this data directory does not know: {what}. Make sure no other \
-             process uses the key"
-        ),
-        Stop::Replay(what) => format!(
-            "the consensus log cannot be replayed: {what}. Start the version that wrote it; or stay without a vote at \
-             this one height: move the files `log-*` out of the data directory and start again"
-        ),
-        Stop::State(what) => format!("the data directory is in an impossible state: {what}"),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ultramarine_core::Core;
-use ultramarine_core::load::Load;
+use ultramarine_core::held::Ceilings;
 use ultramarine_types::Height;
 
 use super::CheckOutcome;
@@ -36,12 +36,12 @@ impl Bounds {
     }
 
     /// What a core holds because of what its peers send.
-    pub fn core_load(&mut self, core: &Core, validators: usize) -> CheckOutcome {
+    pub fn core_held(&mut self, core: &Core, validators: usize) -> CheckOutcome {
         let rounds = self.rounds.entry(core.head().next()).or_insert(1);
         if let Some(round) = core.round() {
             *rounds = (*rounds).max(round.0 as usize + 1);
         }
-        match core.load().beyond(&Load::ceiling(validators, *rounds)) {
+        match core.held().beyond(&Ceilings::of(validators, *rounds)) {
             Some((what, held, most)) => within(what, held, most),
             None => Ok(()),
         }

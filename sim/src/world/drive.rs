@@ -1,6 +1,7 @@
 //! This file knows how to take one step: the earliest event, told to whom it concerns, and what comes of it.
 
-use ultramarine_core::io::{Event as CoreEvent, Input, Output, Stop};
+use ultramarine_core::Stop;
+use ultramarine_core::io::{Event as CoreEvent, Input, Output};
 use ultramarine_types::{Machine, Nanos};
 
 use super::{Event, World, WorldNotice};
@@ -206,10 +207,11 @@ impl World {
     fn check_memory(&mut self, index: usize) {
         let node = &self.nodes[index];
         let Some(core) = &node.core else { return };
+        core.check_whole();
         let forgotten = forgetting::checked(core.head(), core.lowest_value(), node.join.lowest_value());
-        let load = self.checks.bounds.core_load(core, self.config.validators);
+        let held = self.checks.bounds.core_held(core, self.config.validators);
         self.note(index, forgotten);
-        self.note(index, load);
+        self.note(index, held);
     }
 
     fn plan_wake(&mut self, index: usize) {
@@ -248,7 +250,8 @@ impl World {
     }
 
     fn stop(&mut self, index: usize, stop: Stop) {
-        self.trace.line(self.now, format_args!("{index} stops {stop:?}"));
+        self.trace
+            .line(self.now, format_args!("{index} stops {}", describe_stop(&stop)));
         match &stop {
             // The disk was made to fail: stopping is right.
             Stop::Disk(_) => {}
@@ -275,6 +278,16 @@ fn describe(event: &CoreEvent) -> String {
             "decided {}/{} {:?} blobs {blobs} origin round {origin_round} synced {synced}",
             certificate.height, certificate.round, certificate.value_id
         ),
+        // In the words of earlier traces, so that their hashes stay comparable.
+        CoreEvent::Readiness { ready, why } => format!("Gate {{ open: {ready}, why: {why:?} }}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn describe_stop(stop: &Stop) -> String {
+    match stop {
+        // In the words of earlier traces, so that their hashes stay comparable.
+        Stop::ForeignSignatures(found) => format!("ForeignSignatures({:?})", found.to_string()),
         other => format!("{other:?}"),
     }
 }

@@ -39,7 +39,7 @@ fn a_syncing_client_closes_the_gate_and_nobody_else_waits() {
     let closed = world.nodes[3]
         .events
         .iter()
-        .any(|event| matches!(event, Event::Gate { open: false, .. }));
+        .any(|event| matches!(event, Event::Readiness { ready: false, .. }));
     assert!(closed);
     assert!(
         world.nodes[3].builds.len() <= proposals + 1,
@@ -56,11 +56,11 @@ fn a_syncing_client_closes_the_gate_and_nobody_else_waits() {
     world.nodes[3].client.syncing = false;
     let tip = world.head(0).0;
     assert!(world.run(MINUTE, |world| world.all_at(tip + 10)));
-    let open = world.nodes[3].events.iter().rev().find_map(|event| match event {
-        Event::Gate { open, .. } => Some(*open),
+    let ready = world.nodes[3].events.iter().rev().find_map(|event| match event {
+        Event::Readiness { ready, .. } => Some(*ready),
         _ => None,
     });
-    assert_eq!(open, Some(true));
+    assert_eq!(ready, Some(true));
     world.assert_agreement();
     world.assert_nobody_stopped();
 }

@@ -7,7 +7,7 @@ use super::offers::proposal;
 use super::payload::good;
 use super::world::{self, World};
 use super::{MINUTE, heads};
-use crate::log::Record;
+use crate::log::LogRecord;
 use crate::signing::Signer;
 use crate::{Event, Input};
 
@@ -71,7 +71,7 @@ fn a_proposal_beside_itself_is_no_evidence() {
     let height = world.head(0).next();
     let begun = |world: &World| {
         let core = world.nodes[0].core.as_ref();
-        core.is_some_and(|core| core.round() == Some(Round(0)) && core.is_execution_open())
+        core.is_some_and(|core| core.round() == Some(Round(0)) && core.is_execution_ready())
     };
     assert!(world.run(MINUTE, begun));
     // Two proposals for one round, both judged; the client of node 0 is mistaken about the first.
@@ -85,8 +85,8 @@ fn a_proposal_beside_itself_is_no_evidence() {
     }
     let logged = |world: &World| {
         let records = world.nodes[0].disk.records.iter();
-        let verdicts = records.filter_map(|bytes| match Record::decode(bytes) {
-            Ok(Record::Value { value_id, valid, .. }) => Some((value_id, valid)),
+        let verdicts = records.filter_map(|bytes| match LogRecord::decode(bytes) {
+            Ok(LogRecord::Value { value_id, valid, .. }) => Some((value_id, valid)),
             _ => None,
         });
         verdicts.eq([(both[0].key.id, false), (both[1].key.id, true)])

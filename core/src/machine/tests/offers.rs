@@ -16,8 +16,8 @@ use crate::signing::Signer;
 use crate::values::ROUNDS_KEPT;
 use crate::{Input, Output};
 
-/// A network whose node 0 is in round 0 of a height above 2; somebody else proposes in the next round and at the next
-/// height, so that values of theirs can be made up.
+/// A network whose node 0 is in round 0 of a height above 2. Another node proposes in the next round and at the next
+/// height, so that tests can make up values of that node.
 pub fn running() -> (World, Height) {
     let mut world = World::new(4);
     world.start_all();
@@ -318,7 +318,12 @@ fn a_package_of_another_validator_set_is_refused_before_any_signature_is_verifie
     };
     let peer = world::peer_id(1);
     let out = hand(&mut world, NetEvent::Status { peer, status });
-    let asked = |output: &Output| matches!(output, Output::Net(NetCommand::Sync { peer: of, height: at, .. }) if (*of, *at) == (peer, height));
+    let asked = |output: &Output| match output {
+        Output::Net(NetCommand::Sync {
+            peer: of, height: at, ..
+        }) => (*of, *at) == (peer, height),
+        _ => false,
+    };
     assert!(out.iter().any(asked), "{out:?}");
     let mut value = init(height, Round(0), 1);
     value.metadata.validator_set_hash = Hash([9; 32]);

@@ -77,7 +77,7 @@ fn offered() -> (World, Init, Bytes) {
     let (mut world, height) = running();
     assert!(world.run(super::MINUTE, |world| {
         world.nodes[0].core.as_ref().is_some_and(|core| {
-            core.is_execution_open() && core.round() == Some(Round(0)) && core.head().next() == height
+            core.is_execution_ready() && core.round() == Some(Round(0)) && core.head().next() == height
         })
     }));
     let Assembly { init, payload, .. } = good(&world, height, Round(1), 77);

@@ -6,8 +6,8 @@ use ultramarine_types::{ConsensusMessage, Height, Nanos, Round, VoteKind};
 use super::world::{self, World};
 use super::{MINUTE, heads, is_midway};
 use crate::Core;
-use crate::log::Record;
-use crate::values::{ROUNDS_KEPT, Value};
+use crate::log::LogRecord;
+use crate::values::{KnownValue, ROUNDS_KEPT};
 
 #[test]
 fn all_nodes_and_clients_killed_come_back() {
@@ -137,11 +137,11 @@ fn replay_waits_for_bytes_that_the_disk_lost() {
             .disk
             .records
             .iter()
-            .map(|bytes| Record::decode(bytes).unwrap());
+            .map(|bytes| LogRecord::decode(bytes).unwrap());
         is_midway(world, 2)
             && records
                 .into_iter()
-                .any(|record| matches!(record, Record::Value { valid: true, .. }))
+                .any(|record| matches!(record, LogRecord::Value { valid: true, .. }))
     };
     assert!(world.run(MINUTE, valid));
     // Everybody dies before the height is decided, so that nobody has a certificate to give.
@@ -209,7 +209,7 @@ fn a_value_whose_polka_only_the_log_knows_outlives_the_replay_of_many_rounds() {
     let core = world.nodes[unsure].core.as_ref().unwrap();
     assert_eq!(core.host.verdict(&key.id), None, "the log does not judge it");
     assert!(
-        core.values.get(&key).is_some_and(Value::is_stored),
+        core.values.get(&key).is_some_and(KnownValue::is_stored),
         "no round that was replayed let it go"
     );
     // Nothing is decided without it now, and nothing but what is locked.

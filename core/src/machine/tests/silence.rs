@@ -473,7 +473,10 @@ fn a_copy_from_the_same_height_signs_nothing_there() {
     // All precommits for the value but its own are lost, so that the height cannot end.
     world.drop = Box::new(|from, _, message, _| {
         from != 1
-            && matches!(message, ConsensusMessage::Vote(vote) if vote.kind == VoteKind::Precommit && vote.value_id.is_some())
+            && matches!(
+                message,
+                ConsensusMessage::Vote(vote) if vote.kind == VoteKind::Precommit && vote.value_id.is_some()
+            )
     });
     let before = signatures(&world, 1);
     world.run(Nanos::from_millis(4_000), |_| false);

@@ -342,6 +342,9 @@ impl World {
     }
 
     fn carry(&mut self, node: usize, mut out: Outbox<Output>) {
+        if let Some(core) = &self.nodes[node].core {
+            core.check_whole();
+        }
         while let Some(output) = out.pop() {
             match output {
                 Output::Net(command) => self.net(node, command),

@@ -5,7 +5,7 @@ use ultramarine_types::storage::Decided;
 use ultramarine_types::{Assembly, ConsensusMessage, Nanos, ValueKey};
 
 use super::{Happening, World, peer_id};
-use crate::log::Record;
+use crate::log::LogRecord;
 use crate::{Core, Input};
 
 impl World {
@@ -155,9 +155,9 @@ impl World {
     /// I8: what leaves was logged, and the log synced, before.
     fn assert_durable(&self, node: usize, message: &ConsensusMessage) {
         let record = match message {
-            ConsensusMessage::Vote(vote) if vote.voter == self.address(node) => Record::Vote(vote.clone()),
+            ConsensusMessage::Vote(vote) if vote.voter == self.address(node) => LogRecord::Vote(vote.clone()),
             ConsensusMessage::Proposal(proposal) if proposal.proposer == self.address(node) => {
-                Record::Proposal(proposal.clone())
+                LogRecord::Proposal(proposal.clone())
             }
             _ => return,
         };

@@ -8,7 +8,7 @@ use ultramarine_types::{
 use super::offers::{hand, offer, proposal, quorum, running, skip_to};
 use super::world::{self, World};
 use super::{MINUTE, heads};
-use crate::load::Load;
+use crate::held::Ceilings;
 use crate::signing::Signer;
 use crate::values::ROUNDS_KEPT;
 
@@ -27,10 +27,10 @@ fn values_of_rounds_long_past_are_let_go_and_fetched_again_once_a_polka_names_on
     let stands = |world: &World| world.head(0) == Height(2) && round(world) >= Some(last);
     let limit = Nanos(MINUTE.0 * 2);
     assert!(world.run(limit, stands), "stuck at {:?}", heads(&world));
-    let load = world.nodes[0].core.as_ref().unwrap().load();
+    let held = world.nodes[0].core.as_ref().unwrap().held();
     // The round that just began may have its value already.
-    assert!(load.payloads <= ROUNDS_KEPT as usize + 2, "{load:?}");
-    assert!(load.payloads > 2, "recent ones are kept: {load:?}");
+    assert!(held.payloads <= ROUNDS_KEPT as usize + 2, "{held:?}");
+    assert!(held.payloads > 2, "recent ones are kept: {held:?}");
 
     let is_first = |init: &ultramarine_types::Init| {
         init.metadata.origin_round <= Round(1) && init.metadata.origin_proposer != world::address_of(0)
@@ -121,7 +121,7 @@ fn a_slow_log_piles_up_no_more_than_a_batch_beyond_the_bound() {
             hand(&mut world, NetEvent::Status { peer: *peer, status });
         }
     }
-    let load = world.nodes[0].core.as_ref().unwrap().load();
-    assert_eq!(load.beyond(&Load::ceiling(4, 1)), None);
-    assert!(load.resends > 900, "they do pile up: {load:?}");
+    let held = world.nodes[0].core.as_ref().unwrap().held();
+    assert_eq!(held.beyond(&Ceilings::of(4, 1)), None);
+    assert!(held.resends > 900, "they do pile up: {held:?}");
 }

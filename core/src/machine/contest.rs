@@ -1,0 +1,97 @@
+//! This file knows what lasts as long as one height: a commit replaces it whole, so nothing of it can be forgotten.
+//!
+//! Keeps:
+//! - proposals and messages to send again are of the current height, and the messages are ours;
+//! - nothing waits for consensus once an input was handled;
+//! - a decision is on its way exactly while the height is committing;
+//! - records go to the log only while consensus runs or its decision is on the way;
+//! - once consensus has a commit certificate, nothing more is signed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use malachitebft_core_consensus::Input as Told;
+use ultramarine_types::storage::Decision;
+use ultramarine_types::{Address, ConsensusMessage, Height, Nanos, Proposal, Round, ValueId, ValueKey};
+
+use super::Phase;
+use crate::context::Ctx;
+
+/// What lasts as long as one height.
+#[derive(Default)]
+pub(super) struct Contest {
+    /// Inputs that wait for consensus, which takes one at a time.
+    pub(super) inputs: VecDeque<Told<Ctx>>,
+    /// Values whose verdicts consensus must hear, each for a round in which a message named it.
+    pub(super) refeeds: VecDeque<(ValueKey, Round)>,
+    /// Whether the height's records go to the log.
+    pub(super) logging: bool,
+    /// The records of the log under replay: they are not appended again.
+    pub(super) replayed: BTreeSet<Bytes>,
+    /// Verified proposals, to send again.
+    pub(super) proposals: BTreeMap<(Round, ValueId), Proposal>,
+    /// Our own messages, to send again.
+    pub(super) own: Vec<ConsensusMessage>,
+    /// When the round began.
+    pub(super) round_at: Nanos,
+    /// When the round began, or we asked for our block of it.
+    pub(super) proposed_at: Nanos,
+    /// Since when a peer has claimed to have decided the height.
+    pub(super) behind_since: Option<Nanos>,
+    /// Whether consensus was given the height's commit certificate, so that it decides by sync.
+    pub(super) certificate_fed: bool,
+    /// The decision on its way to the store.
+    pub(super) decision: Option<Box<Decision>>,
+}
+
+impl Contest {
+    /// Asserts what holds after every input: `phase` is the core's, `signs` says whether consensus may sign.
+    pub(super) fn check(&self, phase: &Phase, signs: bool) {
+        assert!(
+            self.inputs.is_empty(),
+            "an input waits for consensus though all was settled"
+        );
+        assert!(
+            self.refeeds.is_empty(),
+            "a verdict waits for consensus though all was settled"
+        );
+        assert!(self.replayed.is_empty(), "the replay of a log ends within one input");
+        assert_eq!(
+            self.decision.is_some(),
+            *phase == Phase::Committing,
+            "a decision is on its way exactly while the height is committing"
+        );
+        assert!(
+            !self.logging || matches!(phase, Phase::Running | Phase::Committing),
+            "only a height that runs is logged"
+        );
+        assert!(
+            !self.certificate_fed || !signs,
+            "nothing is signed once a certificate has decided the height"
+        );
+    }
+
+    /// Asserts the rest, which costs as much as there is.
+    pub(super) fn check_whole(&self, current: Height, ours: &Address) {
+        for ((round, id), proposal) in &self.proposals {
+            assert_eq!(proposal.height, current, "a proposal of another height");
+            assert_eq!(
+                (proposal.round, proposal.value_id),
+                (*round, *id),
+                "a proposal under another's key"
+            );
+        }
+        for message in &self.own {
+            assert_eq!(message.height(), current, "a message of ours of another height");
+            let signer = match message {
+                ConsensusMessage::Vote(vote) => Some(vote.voter),
+                ConsensusMessage::Proposal(proposal) => Some(proposal.proposer),
+                ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => None,
+            };
+            assert_eq!(signer.as_ref(), Some(ours), "a message of somebody else among ours");
+        }
+        if let Some(decision) = &self.decision {
+            assert_eq!(decision.certificate.height, current, "a decision of another height");
+        }
+    }
+}
