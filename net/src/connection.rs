@@ -1,5 +1,10 @@
 //! This file knows a connection's life: hellos, then the control stream, value streams and requests until it ends.
 
+pub mod dial;
+pub mod endpoint;
+pub mod queue;
+pub mod session;
+
 use std::rc::Rc;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -9,16 +14,19 @@ use ultramarine_types::PeerId;
 use ultramarine_types::network::{Fault, NetEvent};
 
 use crate::bounds::{self, WIRE_VERSION};
-use crate::budgets::Spend;
-use crate::doors::Site;
-use crate::frame::{Kind, ReadFault, read_body, read_frame, read_header};
-use crate::hello::{Expected, Goodbye, Hello};
+use crate::connection::session::{Link, LinkParts, close, close_saying};
 use crate::hub::{Hub, Unaffordable};
-use crate::identity::Attester;
-use crate::lapse::{Lapse, Utc};
-use crate::link::{Link, LinkParts, close, close_saying};
+use crate::incoming;
+use crate::peers::budgets::Spend;
+use crate::peers::identity;
+use crate::peers::identity::Attester;
+use crate::peers::origin::Site;
+use crate::serve;
 use crate::watched::Bound;
-use crate::{identity, incoming, message, serve};
+use crate::wire::frame::{Kind, ReadFault, read_body, read_frame, read_header};
+use crate::wire::hello::{Expected, Goodbye, Hello};
+use crate::wire::lapse::{Lapse, Utc};
+use crate::wire::message;
 
 /// Sends of the control stream go before all else on the connection.
 const CONTROL_PRIORITY: i32 = 100;

@@ -15,21 +15,25 @@ use ultramarine_types::verify::VerifyJob;
 use ultramarine_types::{ChainParams, Hash, Machine, Nanos, Outbox, PeerId, ValidatorSet, ValueKey};
 
 use crate::bounds;
-use crate::budgets::{Budgets, Spend};
 use crate::buffers::Buffers;
-use crate::charges::ChargeLog;
-use crate::doors::Doors;
-use crate::hello::Goodbye;
-use crate::identity::{Attester, Identity};
-use crate::link::Link;
-use crate::message;
+use crate::connection::session::Link;
 use crate::metrics::Metrics;
 use crate::outlet::Outlet;
-use crate::peers::{BAN_SCORE, ORIGIN_BAN_SCORE, Origin, Scores, newer_stays, place};
-use crate::reader::Reader;
+use crate::peers::budgets::{Budgets, Spend};
+use crate::peers::charges::ChargeLog;
+use crate::peers::doors::Doors;
+use crate::peers::identity::{Attester, Identity};
+use crate::peers::origin::Origin;
+use crate::peers::places::{newer_stays, place};
+use crate::peers::scores::{BAN_SCORE, ORIGIN_BAN_SCORE, Scores};
+use crate::request;
+use crate::serve;
+use crate::serve::turns::Turns;
 use crate::streaming::{Completed, Input, Join, JoinConfig, Output};
-use crate::turns::Turns;
-use crate::{request, serve, watched};
+use crate::switch::Reader;
+use crate::watched;
+use crate::wire::hello::Goodbye;
+use crate::wire::message;
 
 /// What all tasks of the network's core share. One thread owns it; no borrow is held over an `await`.
 pub(crate) struct Hub {

@@ -7,13 +7,13 @@ use ultramarine_types::PeerId;
 use ultramarine_types::network::{Fault, OfferId};
 
 use crate::bounds;
-use crate::budgets::Spend;
-use crate::frame::{Kind, Part, ReadFault, read_frame, read_part};
+use crate::connection::session::Link;
 use crate::hub::{Hub, Unaffordable};
-use crate::link::Link;
-use crate::message;
-use crate::reader::Reader;
+use crate::peers::budgets::Spend;
 use crate::streaming::{Begin, Brings, CheckedInit, Input};
+use crate::switch::Reader;
+use crate::wire::frame::{Kind, Part, ReadFault, read_frame, read_part};
+use crate::wire::message;
 
 /// Why we stop reading a stream, as QUIC's error code: the peer only learns that it may save its bytes.
 pub(crate) const STOPPED: quinn::VarInt = quinn::VarInt::from_u32(1);

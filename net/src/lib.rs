@@ -23,37 +23,23 @@
 )]
 
 pub mod bounds;
-mod budgets;
 pub mod buffers;
-mod charges;
-mod cold;
 mod connection;
-mod delivery;
-mod dial;
-mod doors;
-pub mod endpoint;
-pub mod frame;
-pub mod hello;
 mod hub;
-pub mod identity;
 mod incoming;
-pub mod lapse;
-mod link;
-pub mod message;
 mod metrics;
 mod outlet;
-pub mod pace;
-pub mod peers;
-pub mod queue;
-mod reader;
+mod peers;
 mod request;
 mod serve;
 pub mod streaming;
-pub mod sync;
+mod switch;
 mod tile;
-mod turns;
 mod watched;
+mod wire;
 
-pub use identity::{Attestation, Attester, Identity};
-pub use peers::PeerConfig;
+pub use connection::dial::PeerConfig;
+pub use connection::endpoint;
+pub use peers::identity::{Attestation, Attester, Identity};
 pub use tile::{NetLinks, NetOptions, run};
+pub use wire::{frame, hello, lapse, message, sync};

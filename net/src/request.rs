@@ -9,13 +9,13 @@ use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
 use ultramarine_types::network::{Fault, NetEvent, OfferId, SyncEnd, SyncWant};
 use ultramarine_types::{BlobPart, Height, PeerId, ValueKey};
 
-use crate::frame::{Kind, ReadFault, read_blob, read_body, read_frame, read_header};
 use crate::hub::Hub;
 use crate::incoming::{self, STOPPED};
-use crate::message::{self, PartsRequest, ValueRequest, ValueResponse};
-use crate::reader::Reader;
 use crate::streaming::{Begin, Brings, Input, Missing};
-use crate::sync::{Opened, RawDecidedValue};
+use crate::switch::Reader;
+use crate::wire::frame::{Kind, ReadFault, read_blob, read_body, read_frame, read_header};
+use crate::wire::message::{self, PartsRequest, ValueRequest, ValueResponse};
+use crate::wire::sync::{Opened, RawDecidedValue};
 
 /// Asks `peer` for parts of a value and feeds the answer to the join under the name `stream`.
 pub(crate) async fn parts(

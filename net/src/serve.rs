@@ -3,6 +3,10 @@
 //! The source is read on the blocking pool, because a first read checks checksums over the whole value and touches
 //! pages that may be on disk; what is left for this core is handing slices to QUIC.
 
+mod cold;
+mod delivery;
+pub mod turns;
+
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,16 +23,16 @@ use ultramarine_types::storage::Source;
 use ultramarine_types::{Assembly, Height, ValueKey};
 
 use crate::bounds;
-use crate::budgets::Spend;
-use crate::cold::Cold;
-use crate::delivery::{Outgoing, Patience, Undelivered};
-use crate::frame::{Kind, ReadFault, frame, read_body, read_header};
+use crate::connection::session::Link;
 use crate::hub::{Hub, Unaffordable};
-use crate::link::Link;
-use crate::message::{self, PartsRequest, ValueRequest};
+use crate::peers::budgets::Spend;
+use crate::serve::cold::Cold;
+use crate::serve::delivery::{Outgoing, Patience, Undelivered};
+use crate::serve::turns::Class;
 use crate::streaming::split::split;
-use crate::sync;
-use crate::turns::Class;
+use crate::wire::frame::{Kind, ReadFault, frame, read_body, read_header};
+use crate::wire::message::{self, PartsRequest, ValueRequest};
+use crate::wire::sync;
 
 /// Answers go behind proposals on a shared connection.
 const ANSWER_PRIORITY: i32 = -1;

@@ -12,12 +12,13 @@ use ultramarine_types::storage::{Source, StoreRequest};
 use ultramarine_types::verify::{Verdict, VerifyJob};
 use ultramarine_types::{ChainParams, Hash, ValidatorSet};
 
-use crate::hello::Goodbye;
+use crate::connection::dial;
+use crate::connection::dial::PeerConfig;
+use crate::connection::endpoint;
 use crate::hub::{Hub, HubParts};
-use crate::identity::{Attester, Identity};
-use crate::peers::PeerConfig;
+use crate::peers::identity::{Attester, Identity};
 use crate::streaming::Input;
-use crate::{dial, endpoint};
+use crate::wire::hello::Goodbye;
 
 /// How long farewells may take.
 const FAREWELL: Duration = Duration::from_millis(300);

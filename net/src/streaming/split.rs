@@ -5,8 +5,8 @@ use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::{Assembly, KzgProof};
 
 use super::contract::Missing;
-use crate::frame::{HEADER_BYTES, Header, Kind};
-use crate::message;
+use crate::wire::frame::{HEADER_BYTES, Header, Kind};
+use crate::wire::message;
 
 /// The frames of a value, to be written in this order: `Init`, payload chunks, blobs, `Fin`; with `wanted`, only
 /// the chunks and blobs it names. Large pieces are slices of the assembly's own buffers.
@@ -57,6 +57,6 @@ pub fn split(assembly: &Assembly, wanted: Option<&Missing>) -> Vec<Bytes> {
         pieces.push(heads.split().freeze());
         pieces.push(part.blob.clone());
     }
-    pieces.push(crate::frame::frame(Kind::Fin, &[]));
+    pieces.push(crate::wire::frame::frame(Kind::Fin, &[]));
     pieces
 }

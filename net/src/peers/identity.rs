@@ -1,7 +1,7 @@
 //! This file knows who a node is on the network: an ed25519 key, shown and checked as a raw public key (RFC 7250) in TLS 1.3.
 //!
 //! TLS proves that the other end holds the key behind its [`PeerId`]; whether that key belongs to a validator of our
-//! chain is what [`crate::hello`] settles.
+//! chain is what [`crate::wire::hello`] settles.
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use ultramarine_types::{Address, PeerId};
 
 use crate::bounds;
-use crate::link::Link;
+use crate::connection::session::Link;
 
 /// What an answer is for. What waits for a peer in one class never stands before the other.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -12,9 +12,9 @@ use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
 use ultramarine_types::storage::{Absent, Decided, Source};
 use ultramarine_types::{Assembly, CommitCertificate, Height, KzgProof};
 
-use crate::frame::{Kind, frame};
-use crate::message::{ValueResponse, value_response_frame};
 use crate::streaming::{CheckedInit, InitFault};
+use crate::wire::frame::{Kind, frame};
+use crate::wire::message::{ValueResponse, value_response_frame};
 
 /// A decided value on the wire: its certificate, and the archive of a [`SyncedValuePackage`].
 #[derive(Debug)]

@@ -10,13 +10,13 @@ use ultramarine_types::limits::Limits;
 use ultramarine_types::{Address, Height, PeerId};
 
 use crate::bounds;
-use crate::budgets::Spender;
-use crate::doors::Site;
-use crate::hello::Goodbye;
+use crate::connection::queue::{Queue, TooSlow};
 use crate::metrics::Metrics;
-use crate::peers::Origin;
-use crate::queue::{Queue, TooSlow};
-use crate::turns::Class;
+use crate::peers::budgets::Spender;
+use crate::peers::origin::Origin;
+use crate::peers::origin::Site;
+use crate::serve::turns::Class;
+use crate::wire::hello::Goodbye;
 
 /// A live connection.
 pub(crate) struct Link {

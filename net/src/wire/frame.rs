@@ -25,7 +25,7 @@ pub const HEADER_BYTES: usize = 8;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 #[repr(u8)]
 pub enum Kind {
-    /// First on the control stream, fixed layout: [`crate::hello::Hello`].
+    /// First on the control stream, fixed layout: [`crate::wire::hello::Hello`].
     Hello = 1,
     /// A consensus message.
     Message = 2,
@@ -75,7 +75,7 @@ impl Kind {
     /// Longest body.
     pub const fn body_bytes_max(self) -> usize {
         match self {
-            Self::Hello => crate::hello::HELLO_BYTES,
+            Self::Hello => crate::wire::hello::HELLO_BYTES,
             Self::Message => bounds::MESSAGE_FRAME_BYTES_MAX,
             Self::Status => bounds::STATUS_FRAME_BYTES_MAX,
             Self::Init => bounds::INIT_FRAME_BYTES_MAX,

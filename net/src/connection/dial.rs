@@ -5,14 +5,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use ultramarine_types::Nanos;
+use ultramarine_types::{Nanos, PeerId};
 
 use crate::bounds;
 use crate::connection::{Parting, Side, live, meet};
-use crate::doors::{Knock, Site, Visit};
-use crate::hello::Goodbye;
 use crate::hub::Hub;
-use crate::peers::{Backoff, PeerConfig};
+use crate::peers::doors::{Knock, Visit};
+use crate::peers::origin::Site;
+use crate::wire::hello::Goodbye;
 
 /// How often it is looked whether a peer that dialed us is still there.
 const LOOK: Duration = Duration::from_millis(200);
@@ -21,6 +21,15 @@ const GOOD: Duration = Duration::from_secs(2);
 
 /// A peer that cannot be reached for this long is worth a warning; before that it may be starting, as we are.
 const UNREACHED: Nanos = Nanos::from_millis(30_000);
+
+/// Where to find a peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerConfig {
+    /// `host:port`; looked up again on every dial.
+    pub address: String,
+    /// The key that must answer there, if it is known.
+    pub peer: Option<PeerId>,
+}
 
 /// Why a dial came to nothing.
 struct Failure {
@@ -117,7 +126,7 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
         let started = hub.now();
         let failure = match dial(&hub, &endpoint, &config.address).await {
             Ok(connection) => {
-                known = known.or_else(|| crate::identity::peer_of(&connection));
+                known = known.or_else(|| crate::peers::identity::peer_of(&connection));
                 let deadline = Instant::now() + bounds::HANDSHAKE;
                 let side = Side::Dialed { wanted: config.peer };
                 match meet(&hub, connection, side, deadline).await {
@@ -180,6 +189,27 @@ async fn dial(hub: &Hub, endpoint: &quinn::Endpoint, name: &str) -> Result<quinn
     }
 }
 
+/// How long to wait before the next dial: doubling from 100 ms to 5 s, a quarter of it up to chance so that nodes that
+/// fell together do not dial together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The wait after one more failure; `chance` is any number.
+    pub fn next(&mut self, chance: u64) -> Nanos {
+        let whole_ms = (100u64 << self.failures.min(6)).min(5_000);
+        self.failures = self.failures.saturating_add(1);
+        Nanos::from_millis(whole_ms - chance % (whole_ms / 4 + 1))
+    }
+
+    /// A connection was made.
+    pub const fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
 /// The first address that a socket bound to `ours` can send to: of its own family, or, from all addresses of both, of the other.
 fn choose(addresses: impl Iterator<Item = SocketAddr>, ours: SocketAddr) -> Option<SocketAddr> {
     let mut other = None;
@@ -194,6 +224,8 @@ fn choose(addresses: impl Iterator<Item = SocketAddr>, ours: SocketAddr) -> Opti
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -210,6 +242,17 @@ mod tests {
             let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
             let chosen = choose(found.iter().map(|text| parse(text)), parse(ours));
             assert_eq!(chosen, expected.map(parse), "{ours} {found:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_dial_is_tried_again_for_ever_and_never_in_a_tight_circle(chances in proptest::collection::vec(any::<u64>(), 1..100)) {
+            let mut backoff = Backoff::default();
+            for chance in chances {
+                let wait = backoff.next(chance);
+                prop_assert!((Nanos::from_millis(75)..=Nanos::from_millis(5_000)).contains(&wait));
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use ultramarine_runtime::limits::SOCKET_BUFFER_BYTES;
 use ultramarine_types::canonical::Canonical;
 
 use crate::bounds;
-use crate::identity::Identity;
+use crate::peers::identity::Identity;
 
 /// Binds the socket for [`crate::run`], asking the kernel for large buffers. Settle the port here: port 0 is chosen
 /// by the kernel and can be read back from the socket.

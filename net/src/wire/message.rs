@@ -8,8 +8,8 @@ use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, PAYLOAD_CHUNKS_MAX, STATUS_
 use ultramarine_types::network::{Status, SyncWant};
 use ultramarine_types::{CommitCertificate, ConsensusMessage, Height, Init, ValueKey};
 
-use crate::frame::{Kind, frame};
 use crate::streaming::Missing;
+use crate::wire::frame::{Kind, frame};
 
 /// Asks for parts of a value.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ macro_rules! codec {
             frame($kind, &body)
         }
 
-        /// Reads what the function above wrote. The body must be aligned, as [`crate::frame::read_body`] makes it.
+        /// Reads what the function above wrote. The body must be aligned, as [`crate::wire::frame::read_body`] makes it.
         pub fn $decode(body: &AlignedVec) -> Result<$type, DecodeFault> {
             let message = rkyv::from_bytes::<$type, Error>(body).map_err(|_| DecodeFault($fault))?;
             let within: fn(&$type) -> bool = $bound;

@@ -10,8 +10,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use ultramarine_types::{Address, Hash, PeerId, PublicKey, Signature, ValidatorSet, chain};
 
 use crate::bounds::WIRE_VERSION;
-use crate::frame::{Kind, frame};
-use crate::identity::Attestation;
+use crate::peers::identity::Attestation;
+use crate::wire::frame::{Kind, frame};
 
 /// Bytes of a `Hello`.
 pub const HELLO_BYTES: usize = 4 + 8 + 32 + 8 + 1 + 32 + 8 + 64;
@@ -78,7 +78,7 @@ pub enum Goodbye {
     #[error("the validator's nodes that are connected already are as many as it may have")]
     Crowded = 13,
     /// The attestation has expired by the clock of whoever looked at it. The text of the close frame is a
-    /// [`crate::lapse::Lapse`].
+    /// [`crate::wire::lapse::Lapse`].
     #[error("the validator's attestation of the node key has expired")]
     Expired = 14,
 }
@@ -221,7 +221,7 @@ mod tests {
     use ultramarine_types::Validator;
 
     use super::*;
-    use crate::frame::HEADER_BYTES;
+    use crate::wire::frame::HEADER_BYTES;
 
     const PEER: PeerId = PeerId([4; 32]);
 

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use ultramarine_types::{Nanos, PeerId};
 
 use crate::bounds;
-use crate::pace::Bucket;
-use crate::peers::Origin;
+use crate::peers::origin::Origin;
+use crate::peers::pace::Bucket;
 
 /// Full nodes of one site that may spend all they have at one time.
 const FULL_NODES_PER_SITE: u64 = 4;
@@ -154,7 +154,7 @@ mod tests {
     use ultramarine_types::Address;
 
     use super::*;
-    use crate::doors::Site;
+    use crate::peers::origin::Site;
 
     fn peer(key: u64) -> PeerId {
         let mut peer = PeerId([1; 32]);
