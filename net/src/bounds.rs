@@ -15,6 +15,8 @@ pub const LAPSE_LINE: Nanos = Nanos::from_millis(60_000);
 /// Name of the protocol in TLS.
 pub const ALPN: &[u8] = b"ultramarine/1";
 
+/// A `Hello`, field by field as `wire/hello.rs` draws it.
+pub const HELLO_BYTES: usize = 4 + 8 + 32 + 8 + 1 + 32 + 8 + 64;
 /// Consensus message frame: rkyv adds padding and offsets to what `types::limits` counts, at most as much again.
 pub const MESSAGE_FRAME_BYTES_MAX: usize = 2 * CONSENSUS_MESSAGE_BYTES_MAX;
 /// Status frame: 32 bytes a value and 320 for the rest, with a message of the receiver's and the sender's clocks.

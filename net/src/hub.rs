@@ -1,4 +1,5 @@
-//! This file knows the network tile's state: it feeds the join, carries out what it asks, and keeps peers and scores.
+//! This file knows the state that all tasks of the network's core share: the join, the live connections, what each peer
+//! may spend and what its faults cost it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -9,15 +10,16 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use ultramarine_runtime::{Io, TileContext};
 use ultramarine_types::limits::Limits;
-use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, Recipients};
+use ultramarine_types::network::{Fault, NetEvent, OfferId, Recipients};
 use ultramarine_types::storage::{Source, StoreRequest};
 use ultramarine_types::verify::VerifyJob;
-use ultramarine_types::{ChainParams, Hash, Machine, Nanos, Outbox, PeerId, ValidatorSet, ValueKey};
+use ultramarine_types::{ChainParams, Hash, Nanos, PeerId, ValidatorSet, ValueKey};
 
 use crate::bounds;
 use crate::buffers::Buffers;
 use crate::connection::session::Link;
 use crate::metrics::Metrics;
+use crate::order::Order;
 use crate::outlet::Outlet;
 use crate::peers::budgets::{Budgets, Spend};
 use crate::peers::charges::ChargeLog;
@@ -26,14 +28,11 @@ use crate::peers::identity::{Attester, Identity};
 use crate::peers::origin::Origin;
 use crate::peers::places::{newer_stays, place};
 use crate::peers::scores::{BAN_SCORE, ORIGIN_BAN_SCORE, Scores};
-use crate::request;
-use crate::serve;
 use crate::serve::turns::Turns;
-use crate::streaming::{Completed, Input, Join, JoinConfig, Output};
+use crate::streaming::{Join, JoinConfig};
 use crate::switch::Reader;
 use crate::watched;
 use crate::wire::hello::Goodbye;
-use crate::wire::message;
 
 /// What all tasks of the network's core share. One thread owns it; no borrow is held over an `await`.
 pub(crate) struct Hub {
@@ -56,9 +55,12 @@ pub(crate) struct Hub {
     pub turns: Turns,
     /// Full nodes that are sent values nobody asked for.
     pub full_node_streams: Arc<Semaphore>,
-    join: RefCell<Join>,
-    join_moved: Notify,
-    readers: RefCell<BTreeMap<OfferId, Rc<Reader>>>,
+    /// Work that needs a task of its own.
+    pub orders: Outlet<Order>,
+    pub join: RefCell<Join>,
+    /// Tells the timekeeper that the join's deadline may have moved.
+    pub join_moved: Notify,
+    pub readers: RefCell<BTreeMap<OfferId, Rc<Reader>>>,
     streams_named: Cell<u64>,
     scores: RefCell<Scores<PeerId>>,
     /// What peers of one origin did together, whatever keys they had.
@@ -118,6 +120,7 @@ impl Hub {
             store: Outlet::new(usize::MAX),
             turns: Turns::new(),
             full_node_streams: Arc::new(Semaphore::new(bounds::FULL_NODE_STREAMS_MAX)),
+            orders: Outlet::new(usize::MAX),
             join: RefCell::new(Join::new(JoinConfig { limits })),
             join_moved: Notify::new(),
             readers: RefCell::new(BTreeMap::new()),
@@ -145,117 +148,6 @@ impl Hub {
     /// Runs a task that lasts as long as the node; if it ends, or panics, the node stops.
     pub fn spawn_lasting(&self, what: &'static str, task: impl Future<Output = ()> + 'static) -> AbortHandle {
         watched::spawn_lasting(&self.context.halt, what, task)
-    }
-
-    /// Carries out a command of the core.
-    pub fn command(self: &Rc<Self>, command: NetCommand) {
-        match command {
-            NetCommand::Send { to, message } => {
-                let (height, frame) = (message.height(), message::message_frame(&message));
-                for link in self.recipients(to) {
-                    self.metrics.messages_sent.inc();
-                    link.send(height, frame.clone());
-                }
-            }
-            NetCommand::Status { to, status } => {
-                if let Some(link) = self.link(&to) {
-                    self.metrics.messages_sent.inc();
-                    link.send_status(message::status_frame(&status));
-                }
-            }
-            NetCommand::Admit { offer, tag } => self.feed(Input::Admit { offer, tag }),
-            NetCommand::Refuse { offer, why } => self.feed(Input::Refuse { offer, why }),
-            NetCommand::Stream { key, to } => {
-                let receivers = self.recipients(to);
-                self.spawn(serve::stream(self.clone(), key, receivers));
-            }
-            NetCommand::Fetch { key, peer } => {
-                let stream = self.name_stream();
-                self.feed(Input::Fetch { stream, key, peer });
-            }
-            NetCommand::Sync { peer, height, want } => {
-                self.spawn(request::sync(self.clone(), peer, height, want));
-            }
-            NetCommand::Forget { height } => self.feed(Input::Forget { height }),
-            NetCommand::Charge { peer, fault } => self.charge(peer, fault, "found by consensus", None),
-        }
-    }
-
-    /// Tells the join, and carries out what it wants.
-    pub fn feed(self: &Rc<Self>, input: Input) {
-        let mut out = Outbox::new();
-        self.join.borrow_mut().handle(self.now(), input, &mut out);
-        self.join_moved.notify_one();
-        self.carry_out(&mut out);
-    }
-
-    /// Wakes the join whenever it is due; never ends.
-    pub async fn keep_time(self: Rc<Self>) {
-        loop {
-            let deadline = self.join.borrow().deadline();
-            match deadline {
-                None => self.join_moved.notified().await,
-                Some(due) if due <= self.now() => {
-                    let mut out = Outbox::new();
-                    self.join.borrow_mut().wake(self.now(), &mut out);
-                    self.carry_out(&mut out);
-                    // Whatever is due again at once lets others run first.
-                    tokio::task::yield_now().await;
-                }
-                Some(due) => {
-                    let wait = due.since(self.now()).as_duration();
-                    tokio::select! {
-                        () = self.join_moved.notified() => {}
-                        () = tokio::time::sleep(wait) => {}
-                    }
-                }
-            }
-        }
-    }
-
-    fn carry_out(self: &Rc<Self>, out: &mut Outbox<Output>) {
-        while let Some(output) = out.pop() {
-            match output {
-                Output::Ask(event) => self.events.push(event),
-                Output::Start { stream } => {
-                    if let Some(reader) = self.readers.borrow().get(&stream) {
-                        reader.start();
-                    }
-                }
-                Output::Stop { stream, why } => {
-                    if let Some(reader) = self.readers.borrow_mut().remove(&stream) {
-                        reader.stop(why);
-                    }
-                }
-                Output::Verify(job) => self.jobs.push(job),
-                Output::Request {
-                    stream,
-                    peer,
-                    key,
-                    missing,
-                } => {
-                    let reader = self.register(stream);
-                    self.spawn(request::parts(self.clone(), stream, reader, peer, key, missing));
-                }
-                Output::Complete(completed) => self.complete(*completed),
-                Output::Charge { peer, fault, key } => self.charge(peer, fault, "found while joining", Some(key)),
-            }
-        }
-    }
-
-    fn complete(&self, completed: Completed) {
-        let Completed {
-            assembly,
-            tag,
-            streamed,
-            verified,
-        } = completed;
-        self.metrics.values_joined.inc();
-        self.metrics.stream.record(streamed);
-        if let Some(verified) = verified {
-            self.metrics.verify.record(verified);
-        }
-        self.store.push(StoreRequest::Put { assembly, tag });
     }
 
     /// Names a new stream.
@@ -333,7 +225,8 @@ impl Hub {
         self.links.borrow().get(peer).cloned()
     }
 
-    fn recipients(&self, to: Recipients) -> Vec<Rc<Link>> {
+    /// The live links to those that something is for.
+    pub fn recipients(&self, to: Recipients) -> Vec<Rc<Link>> {
         match to {
             Recipients::All => self.links.borrow().values().cloned().collect(),
             Recipients::One(peer) => self.link(&peer).into_iter().collect(),
@@ -400,18 +293,15 @@ impl Hub {
             .set(i64::try_from(links.len() - validators).unwrap_or(i64::MAX));
     }
 
-    /// Brings the counters up to date once a second; never ends.
-    pub async fn keep_count(self: Rc<Self>) {
+    /// Brings the counters up to date.
+    pub fn count(&self) {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        loop {
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-            for link in self.links.borrow().values() {
-                link.count(&self.metrics);
-            }
-            self.metrics
-                .assembly_bytes
-                .set(gauge(self.join.borrow().reserved_bytes()));
-            self.metrics.buffer_bytes.set(gauge(self.buffers.lent_bytes()));
+        for link in self.links.borrow().values() {
+            link.count(&self.metrics);
         }
+        self.metrics
+            .assembly_bytes
+            .set(gauge(self.join.borrow().reserved_bytes()));
+        self.metrics.buffer_bytes.set(gauge(self.buffers.lent_bytes()));
     }
 }

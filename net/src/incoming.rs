@@ -6,7 +6,6 @@ use tokio::time::timeout;
 use ultramarine_types::PeerId;
 use ultramarine_types::network::{Fault, OfferId};
 
-use crate::bounds;
 use crate::connection::session::Link;
 use crate::hub::{Hub, Unaffordable};
 use crate::peers::budgets::Spend;
@@ -14,6 +13,7 @@ use crate::streaming::{Begin, Brings, CheckedInit, Input};
 use crate::switch::Reader;
 use crate::wire::frame::{Kind, Part, ReadFault, read_frame, read_part};
 use crate::wire::message;
+use crate::{bounds, conductor};
 
 /// Why we stop reading a stream, as QUIC's error code: the peer only learns that it may save its bytes.
 pub(crate) const STOPPED: quinn::VarInt = quinn::VarInt::from_u32(1);
@@ -38,12 +38,15 @@ pub(crate) async fn value(hub: Rc<Hub>, link: Rc<Link>, mut receive: quinn::Recv
         Ok(init) => {
             let stream = hub.name_stream();
             let reader = hub.register(stream);
-            hub.feed(Input::Begin(Begin {
-                stream,
-                peer,
-                init,
-                brings: Brings::Proposal,
-            }));
+            conductor::feed(
+                &hub,
+                Input::Begin(Begin {
+                    stream,
+                    peer,
+                    init,
+                    brings: Brings::Proposal,
+                }),
+            );
             parts(&hub, peer, stream, &reader, receive).await;
         }
         Err(what) => {
@@ -84,10 +87,10 @@ pub(crate) async fn parts(
             part = read_part(&mut receive, &hub.buffers) => part,
         };
         match part {
-            Ok(Part::Chunk { index, bytes }) => hub.feed(Input::Chunk { stream, index, bytes }),
-            Ok(Part::Blob { index, part }) => hub.feed(Input::Blob { stream, index, part }),
+            Ok(Part::Chunk { index, bytes }) => conductor::feed(hub, Input::Chunk { stream, index, bytes }),
+            Ok(Part::Blob { index, part }) => conductor::feed(hub, Input::Blob { stream, index, part }),
             Ok(Part::Fin) => {
-                hub.feed(Input::Fin { stream });
+                conductor::feed(hub, Input::Fin { stream });
                 break;
             }
             Err(fault) => {
@@ -95,7 +98,7 @@ pub(crate) async fn parts(
                     hub.charge(peer, Fault::Protocol, what, None);
                     let _ = receive.stop(STOPPED);
                 }
-                hub.feed(Input::Gone { stream });
+                conductor::feed(hub, Input::Gone { stream });
                 break;
             }
         }

@@ -24,10 +24,12 @@
 
 pub mod bounds;
 pub mod buffers;
+mod conductor;
 mod connection;
 mod hub;
 mod incoming;
 mod metrics;
+mod order;
 mod outlet;
 mod peers;
 mod request;

@@ -42,21 +42,27 @@ impl<T> Outlet<T> {
         self.room.notify_one();
     }
 
-    /// Moves items into the link until its receiver is gone.
-    pub async fn pump(&self, link: Sender<T>) {
+    /// Takes the oldest item, waiting until there is one.
+    pub async fn next(&self) -> T {
         loop {
             let next = self.items.borrow_mut().pop_front();
             match next {
-                Some(item) => {
-                    if let Err(item) = link.try_send(item)
-                        && link.send_async(item).await.is_err()
-                    {
-                        return;
-                    }
-                    self.room.notify_one();
-                }
+                Some(item) => return item,
                 None => self.news.notified().await,
             }
+        }
+    }
+
+    /// Moves items into the link until its receiver is gone.
+    pub async fn pump(&self, link: Sender<T>) {
+        loop {
+            let item = self.next().await;
+            if let Err(item) = link.try_send(item)
+                && link.send_async(item).await.is_err()
+            {
+                return;
+            }
+            self.room.notify_one();
         }
     }
 }

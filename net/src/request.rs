@@ -9,6 +9,7 @@ use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
 use ultramarine_types::network::{Fault, NetEvent, OfferId, SyncEnd, SyncWant};
 use ultramarine_types::{BlobPart, Height, PeerId, ValueKey};
 
+use crate::conductor;
 use crate::hub::Hub;
 use crate::incoming::{self, STOPPED};
 use crate::streaming::{Begin, Brings, Input, Missing};
@@ -35,19 +36,22 @@ pub(crate) async fn parts(
     };
     match begun {
         Ok((init, receive)) => {
-            hub.feed(Input::Begin(Begin {
-                stream,
-                peer,
-                init,
-                brings: Brings::Proposal,
-            }));
+            conductor::feed(
+                &hub,
+                Input::Begin(Begin {
+                    stream,
+                    peer,
+                    init,
+                    brings: Brings::Proposal,
+                }),
+            );
             incoming::parts(&hub, peer, stream, &reader, receive).await;
         }
         Err(fault) => {
             if let ReadFault::Protocol(what) = fault {
                 hub.charge(peer, Fault::Protocol, what, Some(key));
             }
-            hub.feed(Input::Gone { stream });
+            conductor::feed(&hub, Input::Gone { stream });
             hub.unregister(stream);
         }
     }
@@ -152,19 +156,22 @@ async fn package(hub: &Rc<Hub>, peer: PeerId, opened: Opened, mut receive: quinn
     };
     let stream = hub.name_stream();
     let reader = hub.register(stream);
-    hub.feed(Input::Begin(Begin {
-        stream,
-        peer,
-        init,
-        brings,
-    }));
+    conductor::feed(
+        hub,
+        Input::Begin(Begin {
+            stream,
+            peer,
+            init,
+            brings,
+        }),
+    );
     if reader.started().await.is_err() {
         let _ = receive.stop(STOPPED);
         return;
     }
     for (index, start) in (0u32..).zip((0..payload.len()).step_by(PAYLOAD_CHUNK_BYTES)) {
         let bytes = payload.slice(start..payload.len().min(start + PAYLOAD_CHUNK_BYTES));
-        hub.feed(Input::Chunk { stream, index, bytes });
+        conductor::feed(hub, Input::Chunk { stream, index, bytes });
         // Each chunk is hashed: others run between them.
         tokio::task::yield_now().await;
     }
@@ -178,21 +185,24 @@ async fn package(hub: &Rc<Hub>, peer: PeerId, opened: Opened, mut receive: quinn
             blob = read_blob(&mut receive, &hub.buffers) => blob,
         };
         match blob {
-            Ok(blob) => hub.feed(Input::Blob {
-                stream,
-                index,
-                part: BlobPart {
-                    blob,
-                    proofs: vec![proof],
+            Ok(blob) => conductor::feed(
+                hub,
+                Input::Blob {
+                    stream,
+                    index,
+                    part: BlobPart {
+                        blob,
+                        proofs: vec![proof],
+                    },
                 },
-            }),
+            ),
             Err(_) => {
-                hub.feed(Input::Gone { stream });
+                conductor::feed(hub, Input::Gone { stream });
                 return hub.unregister(stream);
             }
         }
     }
-    hub.feed(Input::Fin { stream });
+    conductor::feed(hub, Input::Fin { stream });
     hub.unregister(stream);
 }
 

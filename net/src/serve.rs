@@ -3,6 +3,7 @@
 //! The source is read on the blocking pool, because a first read checks checksums over the whole value and touches
 //! pages that may be on disk; what is left for this core is handing slices to QUIC.
 
+pub mod answers;
 mod cold;
 mod delivery;
 pub mod turns;
@@ -26,9 +27,9 @@ use crate::bounds;
 use crate::connection::session::Link;
 use crate::hub::{Hub, Unaffordable};
 use crate::peers::budgets::Spend;
+use crate::serve::answers::Class;
 use crate::serve::cold::Cold;
 use crate::serve::delivery::{Outgoing, Patience, Undelivered};
-use crate::serve::turns::Class;
 use crate::streaming::split::split;
 use crate::wire::frame::{Kind, ReadFault, frame, read_body, read_header};
 use crate::wire::message::{self, PartsRequest, ValueRequest};

@@ -12,16 +12,19 @@ use ultramarine_types::storage::{Source, StoreRequest};
 use ultramarine_types::verify::{Verdict, VerifyJob};
 use ultramarine_types::{ChainParams, Hash, ValidatorSet};
 
-use crate::connection::dial;
-use crate::connection::dial::PeerConfig;
+use crate::connection::dial::{self, PeerConfig};
 use crate::connection::endpoint;
 use crate::hub::{Hub, HubParts};
+use crate::order::Order;
 use crate::peers::identity::{Attester, Identity};
 use crate::streaming::Input;
 use crate::wire::hello::Goodbye;
+use crate::{conductor, request, serve};
 
 /// How long farewells may take.
 const FAREWELL: Duration = Duration::from_millis(300);
+/// Pause between two updates of the counters.
+const COUNT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the network needs to know.
 #[derive(Debug)]
@@ -103,8 +106,9 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
     ];
     // Without one of these the node would look alive and be deaf.
     let lasting = [
-        hub.spawn_lasting("the timekeeper of streams", hub.clone().keep_time()),
-        hub.spawn_lasting("the counter of bytes", hub.clone().keep_count()),
+        hub.spawn_lasting("the timekeeper of streams", conductor::keep_time(hub.clone())),
+        hub.spawn_lasting("the counter of bytes", keep_count(hub.clone())),
+        hub.spawn_lasting("the starter of tasks", take_orders(hub.clone())),
         hub.spawn_lasting("accepting connections", dial::accept(hub.clone(), endpoint.clone())),
     ];
     tasks.extend(
@@ -130,12 +134,37 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
 
 async fn take_commands(hub: &Rc<Hub>, mut commands: Receiver<NetCommand>) {
     while let Some(command) = commands.recv().await {
-        hub.command(command);
+        conductor::command(hub, command);
     }
 }
 
 async fn take_verdicts(hub: &Rc<Hub>, mut verdicts: Receiver<Verdict>) {
     while let Some(verdict) = verdicts.recv().await {
-        hub.feed(Input::Verdict(verdict));
+        conductor::feed(hub, Input::Verdict(verdict));
+    }
+}
+
+/// Begins the tasks that the conductor orders; never ends.
+async fn take_orders(hub: Rc<Hub>) {
+    loop {
+        match hub.orders.next().await {
+            Order::Stream { key, receivers } => hub.spawn(serve::stream(hub.clone(), key, receivers)),
+            Order::Parts {
+                stream,
+                reader,
+                peer,
+                key,
+                missing,
+            } => hub.spawn(request::parts(hub.clone(), stream, reader, peer, key, missing)),
+            Order::Sync { peer, height, want } => hub.spawn(request::sync(hub.clone(), peer, height, want)),
+        };
+    }
+}
+
+/// Brings the counters up to date once a second; never ends.
+async fn keep_count(hub: Rc<Hub>) {
+    loop {
+        tokio::time::sleep(COUNT_PAUSE).await;
+        hub.count();
     }
 }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use ultramarine_types::limits::Limits;
 use ultramarine_types::{Address, Height, PeerId};
@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::peers::budgets::Spender;
 use crate::peers::origin::Origin;
 use crate::peers::origin::Site;
-use crate::serve::turns::Class;
+use crate::serve::answers::{Answers, Class};
 use crate::wire::hello::Goodbye;
 
 /// A live connection.
@@ -38,25 +38,6 @@ pub(crate) struct Link {
     packages: Answers,
     /// UDP bytes sent and received that are counted already.
     counted: Cell<(u64, u64)>,
-}
-
-/// Answers of one class to one peer.
-#[derive(Debug)]
-pub(crate) struct Answers {
-    /// Bytes of those that wait for the peer, in permits of [`bounds::ANSWER_PERMIT_BYTES`].
-    pub bytes: Semaphore,
-    /// All permits of `bytes`.
-    pub permits: u32,
-}
-
-impl Answers {
-    fn of(limits: &Limits, values_count: u64) -> Self {
-        let permits = bounds::answer_permits(limits, values_count);
-        Self {
-            bytes: Semaphore::new(permits as usize),
-            permits,
-        }
-    }
 }
 
 /// What a link is made of.

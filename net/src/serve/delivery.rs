@@ -102,9 +102,9 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::peers::identity::Identity;
     use crate::bounds;
     use crate::connection::endpoint;
+    use crate::peers::identity::Identity;
 
     /// More than the windows of a connection that was not raised.
     const BYTES: usize = 4 * bounds::STRANGER_WINDOW_BYTES as usize;

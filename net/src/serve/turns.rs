@@ -12,15 +12,7 @@ use ultramarine_types::{Address, PeerId};
 
 use crate::bounds;
 use crate::connection::session::Link;
-
-/// What an answer is for. What waits for a peer in one class never stands before the other.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Class {
-    /// Parts of a value, which a round waits for, and certificates, which are small.
-    Repair,
-    /// Sync packages, of which there may be many, and large ones.
-    Package,
-}
+use crate::serve::answers::Class;
 
 /// Who has few turns at a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

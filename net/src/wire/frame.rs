@@ -75,7 +75,7 @@ impl Kind {
     /// Longest body.
     pub const fn body_bytes_max(self) -> usize {
         match self {
-            Self::Hello => crate::wire::hello::HELLO_BYTES,
+            Self::Hello => bounds::HELLO_BYTES,
             Self::Message => bounds::MESSAGE_FRAME_BYTES_MAX,
             Self::Status => bounds::STATUS_FRAME_BYTES_MAX,
             Self::Init => bounds::INIT_FRAME_BYTES_MAX,

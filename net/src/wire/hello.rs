@@ -9,12 +9,9 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use ultramarine_types::{Address, Hash, PeerId, PublicKey, Signature, ValidatorSet, chain};
 
-use crate::bounds::WIRE_VERSION;
+use crate::bounds::{HELLO_BYTES, WIRE_VERSION};
 use crate::peers::identity::Attestation;
 use crate::wire::frame::{Kind, frame};
-
-/// Bytes of a `Hello`.
-pub const HELLO_BYTES: usize = 4 + 8 + 32 + 8 + 1 + 32 + 8 + 64;
 
 /// What each side says first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

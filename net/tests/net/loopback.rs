@@ -2,9 +2,9 @@
 
 use std::net::UdpSocket;
 
-use ultramarine_net::bounds::WIRE_VERSION;
+use ultramarine_net::bounds::{HELLO_BYTES, WIRE_VERSION};
 use ultramarine_net::frame::{Kind, frame};
-use ultramarine_net::hello::{Goodbye, HELLO_BYTES, Hello};
+use ultramarine_net::hello::{Goodbye, Hello};
 use ultramarine_net::{endpoint, message};
 use ultramarine_types::network::{
     Fault, NetCommand, NetEvent, OfferId, OfferKind, Recipients, Status, SyncEnd, SyncWant,

@@ -1,0 +1,32 @@
+//! This file knows the work that needs a task of its own: the conductor orders it, and the tile begins it.
+//!
+//! Tasks call the conductor, so it cannot name them: an order breaks that circle.
+
+use std::rc::Rc;
+
+use ultramarine_types::network::{OfferId, SyncWant};
+use ultramarine_types::{Height, PeerId, ValueKey};
+
+use crate::connection::session::Link;
+use crate::streaming::Missing;
+use crate::switch::Reader;
+
+/// What a new task is to do.
+pub(crate) enum Order {
+    /// Stream a stored value to each receiver.
+    Stream { key: ValueKey, receivers: Vec<Rc<Link>> },
+    /// Ask a peer for parts of a value, all of them if `missing` is `None`. The answer is named `stream`.
+    Parts {
+        stream: OfferId,
+        reader: Rc<Reader>,
+        peer: PeerId,
+        key: ValueKey,
+        missing: Option<Missing>,
+    },
+    /// Ask a peer for a decided height.
+    Sync {
+        peer: PeerId,
+        height: Height,
+        want: SyncWant,
+    },
+}
