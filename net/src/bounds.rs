@@ -128,7 +128,7 @@ pub const SITES_MAX: usize = 8 * PEERS_MAX;
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 
 /// Connected nodes that one validator attests: its node, and one that stands in for it.
-pub const LINKS_PER_VALIDATOR_MAX: usize = 2;
+pub const NODES_PER_VALIDATOR_MAX: usize = 2;
 
 /// Messages waiting for one peer: two votes of every validator over eight rounds.
 pub const QUEUE_MESSAGES_MAX: usize = VALIDATORS_MAX * 2 * 8;

@@ -4,7 +4,7 @@
 //! ```text
 //!   core ── command ─▶ conductor ◀─ feed ── reading tasks, verdicts, time
 //!                      │  ▲   │
-//!                Input ▼  │   └─▶ events, jobs, store (links), orders (tasks)
+//!                Input ▼  │   └─▶ events, jobs, store (sessions), orders (tasks)
 //!                       Join    Output
 //! ```
 
@@ -24,15 +24,15 @@ pub(crate) fn command(hub: &Hub, command: NetCommand) {
     match command {
         NetCommand::Send { to, message } => {
             let (height, frame) = (message.height(), message::message_frame(&message));
-            for link in hub.recipients(to) {
+            for session in hub.recipients(to) {
                 hub.metrics.messages_sent.inc();
-                link.send(height, frame.clone());
+                session.send(height, frame.clone());
             }
         }
         NetCommand::Status { to, status } => {
-            if let Some(link) = hub.link(&to) {
+            if let Some(session) = hub.session(&to) {
                 hub.metrics.messages_sent.inc();
-                link.send_status(message::status_frame(&status));
+                session.send_status(message::status_frame(&status));
             }
         }
         NetCommand::Admit { offer, tag } => feed(hub, Input::Admit { offer, tag }),
@@ -88,13 +88,13 @@ fn carry_out(hub: &Hub, out: &mut Outbox<Output>) {
         match output {
             Output::Ask(event) => hub.events.push(event),
             Output::Start { stream } => {
-                if let Some(reader) = hub.readers.borrow().get(&stream) {
-                    reader.start();
+                if let Some(switch) = hub.switches.borrow().get(&stream) {
+                    switch.start();
                 }
             }
             Output::Stop { stream, why } => {
-                if let Some(reader) = hub.readers.borrow_mut().remove(&stream) {
-                    reader.stop(why);
+                if let Some(switch) = hub.switches.borrow_mut().remove(&stream) {
+                    switch.stop(why);
                 }
             }
             Output::Verify(job) => hub.jobs.push(job),
@@ -104,10 +104,10 @@ fn carry_out(hub: &Hub, out: &mut Outbox<Output>) {
                 key,
                 missing,
             } => {
-                let reader = hub.register(stream);
+                let switch = hub.register(stream);
                 hub.orders.push(Order::Parts {
                     stream,
-                    reader,
+                    switch,
                     peer,
                     key,
                     missing,

@@ -14,7 +14,7 @@ use ultramarine_types::PeerId;
 use ultramarine_types::network::{Fault, NetEvent};
 
 use crate::bounds::{self, WIRE_VERSION};
-use crate::connection::session::{Link, LinkParts, close, close_saying};
+use crate::connection::session::{Session, SessionParts, close, close_saying};
 use crate::hub::{Hub, Unaffordable};
 use crate::incoming;
 use crate::peers::budgets::Spend;
@@ -23,8 +23,8 @@ use crate::peers::identity::Attester;
 use crate::peers::origin::Site;
 use crate::serve;
 use crate::watched::Bound;
-use crate::wire::frame::{Kind, ReadFault, read_body, read_frame, read_header};
-use crate::wire::hello::{Expected, Goodbye, Hello};
+use crate::wire::frame::{FrameKind, ReadFault, read_body, read_frame, read_header};
+use crate::wire::hello::{ExpectedHello, Goodbye, Hello};
 use crate::wire::lapse::{Lapse, Utc};
 use crate::wire::message;
 
@@ -92,7 +92,7 @@ fn unix_seconds() -> u64 {
 
 /// A connection to a peer that has said who it is.
 pub(crate) struct Met {
-    link: Rc<Link>,
+    session: Rc<Session>,
     send: quinn::SendStream,
     receive: BufReader<quinn::RecvStream>,
 }
@@ -140,31 +140,31 @@ pub(crate) async fn meet(
 
 /// Lives through a connection until it ends.
 pub(crate) async fn live(hub: Rc<Hub>, met: Met) {
-    let Met { link, send, receive } = met;
-    let connection = link.connection.clone();
+    let Met { session, send, receive } = met;
+    let connection = session.connection.clone();
     let address = connection.remote_address();
-    match link.validator {
-        Some(validator) => tracing::info!(peer = %link.peer, %validator, %address, "connected"),
-        None => tracing::info!(peer = %link.peer, %address, "connected to a full node"),
+    match session.validator {
+        Some(validator) => tracing::info!(peer = %session.peer, %validator, %address, "connected"),
+        None => tracing::info!(peer = %session.peer, %address, "connected to a full node"),
     }
     let _until_closed = [
-        hub.spawn(write_control(link.clone(), send)),
-        hub.spawn(read_control(hub.clone(), link.clone(), receive)),
-        hub.spawn(accept_values(hub.clone(), link.clone())),
-        hub.spawn(accept_requests(hub.clone(), link.clone())),
+        hub.spawn(write_control(session.clone(), send)),
+        hub.spawn(read_control(hub.clone(), session.clone(), receive)),
+        hub.spawn(accept_values(hub.clone(), session.clone())),
+        hub.spawn(accept_requests(hub.clone(), session.clone())),
     ]
     .map(Bound);
     let error = connection.closed().await;
-    link.count(&hub.metrics);
-    hub.release(&link);
+    session.count(&hub.metrics);
+    hub.release(&session);
     let why = closed_by_peer(&connection).map_or_else(|| error.to_string(), |reason| reason.to_string());
-    tracing::info!(peer = %link.peer, "disconnected: {why}");
+    tracing::info!(peer = %session.peer, "disconnected: {why}");
 }
 
 /// The reason the peer gave, if it closed.
 fn closed_by_peer(connection: &quinn::Connection) -> Option<Goodbye> {
     match connection.close_reason()? {
-        quinn::ConnectionError::ApplicationClosed(close) => Goodbye::of(close.error_code.into_inner()),
+        quinn::ConnectionError::ApplicationClosed(close) => Goodbye::of_code(close.error_code.into_inner()),
         _ => None,
     }
 }
@@ -173,7 +173,7 @@ fn closed_by_peer(connection: &quinn::Connection) -> Option<Goodbye> {
 fn lapse_by_peer(connection: &quinn::Connection) -> Option<Lapse> {
     match connection.close_reason()? {
         quinn::ConnectionError::ApplicationClosed(close)
-            if Goodbye::of(close.error_code.into_inner()) == Some(Goodbye::Expired) =>
+            if Goodbye::of_code(close.error_code.into_inner()) == Some(Goodbye::Expired) =>
         {
             Lapse::parse(&close.reason)
         }
@@ -209,13 +209,13 @@ async fn exchange(hub: &Rc<Hub>, connection: &quinn::Connection, side: Side) -> 
         attestation: hub.attester.as_ref().map(Attester::attest),
     };
     send.write_chunk(ours.frame()).await.map_err(|_| Goodbye::Silent)?;
-    let body = match read_frame(&mut receive, Kind::Hello).await {
+    let body = match read_frame(&mut receive, FrameKind::Hello).await {
         Ok(Some(body)) => body,
         Ok(None) | Err(ReadFault::Broken(_)) => return Err(Goodbye::Silent.into()),
         Err(ReadFault::Protocol(_)) => return Err(Goodbye::Protocol.into()),
     };
     let theirs = Hello::parse(&body)?;
-    let expected = Expected {
+    let expected = ExpectedHello {
         chain_id: hub.chain.chain_id,
         genesis_hash: hub.genesis_hash,
         validators: &hub.validators,
@@ -231,7 +231,7 @@ async fn exchange(hub: &Rc<Hub>, connection: &quinn::Connection, side: Side) -> 
                 clock: expected.unix_seconds,
             }),
     })?;
-    let parts = LinkParts {
+    let parts = SessionParts {
         peer,
         validator,
         connection: connection.clone(),
@@ -240,63 +240,68 @@ async fn exchange(hub: &Rc<Hub>, connection: &quinn::Connection, side: Side) -> 
         site,
         limits: hub.limits,
     };
-    let link = Rc::new(Link::new(parts));
-    hub.adopt(&link)?;
-    Ok(Met { link, send, receive })
+    let session = Rc::new(Session::new(parts));
+    hub.adopt(&session)?;
+    Ok(Met { session, send, receive })
 }
 
-async fn write_control(link: Rc<Link>, mut send: quinn::SendStream) {
+async fn write_control(session: Rc<Session>, mut send: quinn::SendStream) {
     loop {
-        let mut frames = link.next_messages().await;
+        let mut frames = session.next_messages().await;
         if send.write_all_chunks(&mut frames).await.is_err() {
             // The peer wants no control stream: there is nothing to live for.
-            return link.close(Goodbye::Protocol);
+            return session.close(Goodbye::Protocol);
         }
     }
 }
 
-async fn read_control(hub: Rc<Hub>, link: Rc<Link>, mut receive: BufReader<quinn::RecvStream>) {
+async fn read_control(hub: Rc<Hub>, session: Rc<Session>, mut receive: BufReader<quinn::RecvStream>) {
     loop {
         // A quiet peer is welcome; one that began a frame has to end it.
         if matches!(receive.fill_buf().await, Err(_) | Ok([])) {
-            return link.close(Goodbye::Protocol);
+            return session.close(Goodbye::Protocol);
         }
-        let Ok(event) = timeout(bounds::CONTROL_FRAME, read_event(&link, &mut receive)).await else {
-            hub.charge(link.peer, Fault::Withheld, "a control frame did not end in time", None);
-            return link.close(Goodbye::Protocol);
+        let Ok(event) = timeout(bounds::CONTROL_FRAME, read_event(&session, &mut receive)).await else {
+            hub.charge(
+                session.peer,
+                Fault::Withheld,
+                "a control frame did not end in time",
+                None,
+            );
+            return session.close(Goodbye::Protocol);
         };
         match event {
             Ok(event) => {
                 hub.metrics.messages_received.inc();
                 // Too many, or a core that is behind: the peer waits, unread. Nobody is charged for what flow
                 // control settles.
-                if hub.spend(&link, Spend::Message).await == Err(Unaffordable) {
+                if hub.spend(&session, Spend::Message).await == Err(Unaffordable) {
                     return;
                 }
                 hub.events.has_room().await;
                 hub.events.push(event);
             }
             Err(ReadFault::Protocol(what)) => {
-                hub.charge(link.peer, Fault::Protocol, what, None);
-                return link.close(Goodbye::Protocol);
+                hub.charge(session.peer, Fault::Protocol, what, None);
+                return session.close(Goodbye::Protocol);
             }
-            Err(ReadFault::Broken(_)) => return link.close(Goodbye::Protocol),
+            Err(ReadFault::Broken(_)) => return session.close(Goodbye::Protocol),
         }
     }
 }
 
-async fn read_event(link: &Link, receive: &mut BufReader<quinn::RecvStream>) -> Result<NetEvent, ReadFault> {
+async fn read_event(session: &Session, receive: &mut BufReader<quinn::RecvStream>) -> Result<NetEvent, ReadFault> {
     let header = read_header(receive)
         .await?
         .ok_or_else(|| ReadFault::Broken("control stream ended".into()))?;
-    if !matches!(header.kind, Kind::Message | Kind::Status) {
+    if !matches!(header.kind, FrameKind::Message | FrameKind::Status) {
         return Err(ReadFault::Protocol(
             "a frame of this kind may not come on the control stream",
         ));
     }
     let body = read_body(receive, header).await?;
-    let peer = link.peer;
-    let event = if header.kind == Kind::Message {
+    let peer = session.peer;
+    let event = if header.kind == FrameKind::Message {
         message::read_message(&body).map(|message| NetEvent::Message { peer, message })
     } else {
         message::read_status(&body).map(|status| NetEvent::Status { peer, status })
@@ -304,14 +309,14 @@ async fn read_event(link: &Link, receive: &mut BufReader<quinn::RecvStream>) -> 
     event.map_err(|fault| ReadFault::Protocol(fault.0))
 }
 
-async fn accept_values(hub: Rc<Hub>, link: Rc<Link>) {
-    while let Ok(receive) = link.connection.accept_uni().await {
-        hub.spawn(incoming::value(hub.clone(), link.clone(), receive));
+async fn accept_values(hub: Rc<Hub>, session: Rc<Session>) {
+    while let Ok(receive) = session.connection.accept_uni().await {
+        hub.spawn(incoming::value(hub.clone(), session.clone(), receive));
     }
 }
 
-async fn accept_requests(hub: Rc<Hub>, link: Rc<Link>) {
-    while let Ok((send, receive)) = link.connection.accept_bi().await {
-        hub.spawn(serve::request(hub.clone(), link.clone(), send, receive));
+async fn accept_requests(hub: Rc<Hub>, session: Rc<Session>) {
+    while let Ok((send, receive)) = session.connection.accept_bi().await {
+        hub.spawn(serve::request(hub.clone(), session.clone(), send, receive));
     }
 }

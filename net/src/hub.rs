@@ -17,7 +17,7 @@ use ultramarine_types::{ChainParams, Hash, Nanos, PeerId, ValidatorSet, ValueKey
 
 use crate::bounds;
 use crate::buffers::Buffers;
-use crate::connection::session::Link;
+use crate::connection::session::Session;
 use crate::metrics::Metrics;
 use crate::order::Order;
 use crate::outlet::Outlet;
@@ -25,12 +25,12 @@ use crate::peers::budgets::{Budgets, Spend};
 use crate::peers::charges::ChargeLog;
 use crate::peers::doors::Doors;
 use crate::peers::identity::{Attester, Identity};
-use crate::peers::origin::Origin;
-use crate::peers::places::{newer_stays, place};
+use crate::peers::origin::PeerOrigin;
+use crate::peers::roster::{check_room, newer_stays};
 use crate::peers::scores::{BAN_SCORE, ORIGIN_BAN_SCORE, Scores};
 use crate::serve::turns::Turns;
 use crate::streaming::{Join, JoinConfig};
-use crate::switch::Reader;
+use crate::switch::StreamSwitch;
 use crate::watched;
 use crate::wire::hello::Goodbye;
 
@@ -60,15 +60,15 @@ pub(crate) struct Hub {
     pub join: RefCell<Join>,
     /// Tells the timekeeper that the join's deadline may have moved.
     pub join_moved: Notify,
-    pub readers: RefCell<BTreeMap<OfferId, Rc<Reader>>>,
+    pub switches: RefCell<BTreeMap<OfferId, Rc<StreamSwitch>>>,
     streams_named: Cell<u64>,
     scores: RefCell<Scores<PeerId>>,
     /// What peers of one origin did together, whatever keys they had.
-    origins: RefCell<Scores<Origin>>,
+    origins: RefCell<Scores<PeerOrigin>>,
     budgets: RefCell<Budgets>,
     /// Who may come in.
     pub doors: Rc<RefCell<Doors>>,
-    links: RefCell<BTreeMap<PeerId, Rc<Link>>>,
+    sessions: RefCell<BTreeMap<PeerId, Rc<Session>>>,
     charges: RefCell<ChargeLog>,
     /// When it was last said that the attestation of somebody who came has expired.
     lapse_said: Cell<Option<Nanos>>,
@@ -123,13 +123,13 @@ impl Hub {
             orders: Outlet::new(usize::MAX),
             join: RefCell::new(Join::new(JoinConfig { limits })),
             join_moved: Notify::new(),
-            readers: RefCell::new(BTreeMap::new()),
+            switches: RefCell::new(BTreeMap::new()),
             streams_named: Cell::new(0),
             scores: RefCell::new(Scores::new(BAN_SCORE)),
             origins: RefCell::new(Scores::new(ORIGIN_BAN_SCORE)),
             budgets: RefCell::new(Budgets::default()),
             doors: Rc::default(),
-            links: RefCell::new(BTreeMap::new()),
+            sessions: RefCell::new(BTreeMap::new()),
             charges: RefCell::new(ChargeLog::default()),
             lapse_said: Cell::new(None),
             chain,
@@ -157,16 +157,16 @@ impl Hub {
         OfferId(name)
     }
 
-    /// Registers the reader of a stream, so that the join can start and stop it.
-    pub fn register(&self, stream: OfferId) -> Rc<Reader> {
-        let reader = Rc::new(Reader::default());
-        self.readers.borrow_mut().insert(stream, reader.clone());
-        reader
+    /// Registers the switch of a stream, so that the join can start and stop it.
+    pub fn register(&self, stream: OfferId) -> Rc<StreamSwitch> {
+        let switch = Rc::new(StreamSwitch::default());
+        self.switches.borrow_mut().insert(stream, switch.clone());
+        switch
     }
 
     /// The stream is read no more.
     pub fn unregister(&self, stream: OfferId) {
-        self.readers.borrow_mut().remove(&stream);
+        self.switches.borrow_mut().remove(&stream);
     }
 
     /// Scores a fault, logs it (one line a peer, fault and second), and parts from a peer that has had its measure.
@@ -178,10 +178,10 @@ impl Hub {
             let value = key.map_or_else(String::new, |key| format!(" of value {key}"));
             tracing::warn!(%peer, fault = fault.name(), "charged{value}: {what} ({unsaid} like it not shown)");
         }
-        let Some(link) = self.link(&peer) else { return };
-        self.origins.borrow_mut().charge(now, link.origin(), fault);
+        let Some(session) = self.session(&peer) else { return };
+        self.origins.borrow_mut().charge(now, session.origin(), fault);
         if banned {
-            link.close(Goodbye::Banned);
+            session.close(Goodbye::Banned);
         }
     }
 
@@ -200,8 +200,8 @@ impl Hub {
 
     /// Has whoever pays for a peer pay for what it makes us do, one after the other, and waits until each can afford it.
     /// An error if the connection ends before: then they have their money back, and nothing is to be done.
-    pub async fn spend(&self, link: &Link, spend: Spend) -> Result<(), Unaffordable> {
-        let payers = || link.spender().payers();
+    pub async fn spend(&self, session: &Session, spend: Spend) -> Result<(), Unaffordable> {
+        let payers = || session.spender().payers();
         for (paid_before, payer) in payers().enumerate() {
             let wait = self.budgets.borrow_mut().take(self.now(), payer, spend);
             if wait == Nanos::ZERO {
@@ -209,7 +209,7 @@ impl Hub {
             }
             tokio::select! {
                 () = tokio::time::sleep(wait.as_duration()) => {}
-                _ = link.connection.closed() => {
+                _ = session.connection.closed() => {
                     let mut budgets = self.budgets.borrow_mut();
                     let paid = payers().take(paid_before + 1);
                     paid.for_each(|payer| budgets.give_back(self.now(), payer, spend));
@@ -220,84 +220,87 @@ impl Hub {
         Ok(())
     }
 
-    /// The live link to a peer.
-    pub fn link(&self, peer: &PeerId) -> Option<Rc<Link>> {
-        self.links.borrow().get(peer).cloned()
+    /// The live session to a peer.
+    pub fn session(&self, peer: &PeerId) -> Option<Rc<Session>> {
+        self.sessions.borrow().get(peer).cloned()
     }
 
-    /// The live links to those that something is for.
-    pub fn recipients(&self, to: Recipients) -> Vec<Rc<Link>> {
+    /// The live sessions to those that something is for.
+    pub fn recipients(&self, to: Recipients) -> Vec<Rc<Session>> {
         match to {
-            Recipients::All => self.links.borrow().values().cloned().collect(),
-            Recipients::One(peer) => self.link(&peer).into_iter().collect(),
+            Recipients::All => self.sessions.borrow().values().cloned().collect(),
+            Recipients::One(peer) => self.session(&peer).into_iter().collect(),
         }
     }
 
-    /// Makes a checked connection the peer's link, or says why not.
-    pub fn adopt(&self, link: &Rc<Link>) -> Result<(), Goodbye> {
+    /// Makes a checked connection the peer's session, or says why not.
+    pub fn adopt(&self, session: &Rc<Session>) -> Result<(), Goodbye> {
         let me = self.identity.peer();
-        if link.peer == me {
+        if session.peer == me {
             return Err(Goodbye::Myself);
         }
-        if self.scores.borrow().is_banned(self.now(), &link.peer) {
+        if self.scores.borrow().is_banned(self.now(), &session.peer) {
             return Err(Goodbye::Banned);
         }
         // A new key is no new start.
-        if self.origins.borrow().is_banned(self.now(), &link.origin()) {
+        if self.origins.borrow().is_banned(self.now(), &session.origin()) {
             return Err(Goodbye::Banned);
         }
-        let mut links = self.links.borrow_mut();
+        let mut sessions = self.sessions.borrow_mut();
         // Looked at whenever a peer comes: it may have been attested by nobody, or by another, before.
-        let others = links
+        let others = sessions
             .values()
-            .filter(|other| other.peer != link.peer && other.connection.close_reason().is_none());
-        place(others.map(|other| other.validator), link.validator)?;
-        if let Some(old) = links.get(&link.peer) {
-            let same_process = old.instance == link.instance && old.connection.close_reason().is_none();
-            if same_process && !newer_stays(&me, &link.peer, old.dialed, link.dialed) {
+            .filter(|other| other.peer != session.peer && other.connection.close_reason().is_none());
+        check_room(others.map(|other| other.validator), session.validator)?;
+        if let Some(old) = sessions.get(&session.peer) {
+            let same_process = old.instance == session.instance && old.connection.close_reason().is_none();
+            if same_process && !newer_stays(&me, &session.peer, old.dialed, session.dialed) {
                 return Err(Goodbye::Duplicate);
             }
             old.close(Goodbye::Duplicate);
             // What was on its way over the old connection may be lost: the core sends its standing messages again.
-            self.events.push(NetEvent::PeerDown { peer: link.peer });
+            self.events.push(NetEvent::PeerDown { peer: session.peer });
         }
-        links.insert(link.peer, link.clone());
+        sessions.insert(session.peer, session.clone());
         self.events.push(NetEvent::PeerUp {
-            peer: link.peer,
-            validator: link.validator,
+            peer: session.peer,
+            validator: session.validator,
         });
-        drop(links);
+        drop(sessions);
         self.count_peers();
         Ok(())
     }
 
     /// A connection is gone.
-    pub fn release(&self, link: &Rc<Link>) {
-        let mut links = self.links.borrow_mut();
-        if links.get(&link.peer).is_some_and(|current| Rc::ptr_eq(current, link)) {
-            links.remove(&link.peer);
-            self.events.push(NetEvent::PeerDown { peer: link.peer });
+    pub fn release(&self, session: &Rc<Session>) {
+        let mut sessions = self.sessions.borrow_mut();
+        if sessions
+            .get(&session.peer)
+            .is_some_and(|current| Rc::ptr_eq(current, session))
+        {
+            sessions.remove(&session.peer);
+            self.events.push(NetEvent::PeerDown { peer: session.peer });
         }
-        drop(links);
+        drop(sessions);
         self.count_peers();
     }
 
     fn count_peers(&self) {
-        let links = self.links.borrow();
-        let validators = links.values().filter(|link| link.validator.is_some()).count();
+        let sessions = self.sessions.borrow();
+        let validators = sessions.values().filter(|session| session.validator.is_some()).count();
         self.metrics
             .validators
             .set(i64::try_from(validators).unwrap_or(i64::MAX));
         self.metrics
             .full_nodes
-            .set(i64::try_from(links.len() - validators).unwrap_or(i64::MAX));
+            .set(i64::try_from(sessions.len() - validators).unwrap_or(i64::MAX));
     }
 
     /// Brings the counters up to date.
     pub fn count(&self) {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        for link in self.links.borrow().values() {
-            link.count(&self.metrics);
+        for session in self.sessions.borrow().values() {
+            session.count(&self.metrics);
         }
         self.metrics
             .assembly_bytes

@@ -6,12 +6,12 @@ use tokio::time::timeout;
 use ultramarine_types::PeerId;
 use ultramarine_types::network::{Fault, OfferId};
 
-use crate::connection::session::Link;
+use crate::connection::session::Session;
 use crate::hub::{Hub, Unaffordable};
 use crate::peers::budgets::Spend;
 use crate::streaming::{Begin, Brings, CheckedInit, Input};
-use crate::switch::Reader;
-use crate::wire::frame::{Kind, Part, ReadFault, read_frame, read_part};
+use crate::switch::StreamSwitch;
+use crate::wire::frame::{FrameKind, Part, ReadFault, read_frame, read_part};
 use crate::wire::message;
 use crate::{bounds, conductor};
 
@@ -19,12 +19,12 @@ use crate::{bounds, conductor};
 pub(crate) const STOPPED: quinn::VarInt = quinn::VarInt::from_u32(1);
 
 /// Reads a value somebody streams to us.
-pub(crate) async fn value(hub: Rc<Hub>, link: Rc<Link>, mut receive: quinn::RecvStream) {
-    let peer = link.peer;
-    if hub.spend(&link, Spend::Stream).await == Err(Unaffordable) {
+pub(crate) async fn value(hub: Rc<Hub>, session: Rc<Session>, mut receive: quinn::RecvStream) {
+    let peer = session.peer;
+    if hub.spend(&session, Spend::Stream).await == Err(Unaffordable) {
         return;
     }
-    let first = timeout(bounds::FIRST_FRAME, read_frame(&mut receive, Kind::Init)).await;
+    let first = timeout(bounds::FIRST_FRAME, read_frame(&mut receive, FrameKind::Init)).await;
     let init = match first {
         Ok(Ok(Some(body))) => open_init(&hub, &body),
         Ok(Err(ReadFault::Protocol(what))) => Err(what),
@@ -37,7 +37,7 @@ pub(crate) async fn value(hub: Rc<Hub>, link: Rc<Link>, mut receive: quinn::Recv
     match init {
         Ok(init) => {
             let stream = hub.name_stream();
-            let reader = hub.register(stream);
+            let switch = hub.register(stream);
             conductor::feed(
                 &hub,
                 Input::Begin(Begin {
@@ -47,7 +47,7 @@ pub(crate) async fn value(hub: Rc<Hub>, link: Rc<Link>, mut receive: quinn::Recv
                     brings: Brings::Proposal,
                 }),
             );
-            parts(&hub, peer, stream, &reader, receive).await;
+            parts(&hub, peer, stream, &switch, receive).await;
         }
         Err(what) => {
             hub.charge(peer, Fault::Protocol, what, None);
@@ -70,17 +70,17 @@ pub(crate) async fn parts(
     hub: &Rc<Hub>,
     peer: PeerId,
     stream: OfferId,
-    reader: &Reader,
+    switch: &StreamSwitch,
     mut receive: quinn::RecvStream,
 ) {
-    if reader.started().await.is_err() {
+    if switch.started().await.is_err() {
         let _ = receive.stop(STOPPED);
         return;
     }
     loop {
         let part = tokio::select! {
             biased;
-            _ = reader.stopped() => {
+            _ = switch.stopped() => {
                 let _ = receive.stop(STOPPED);
                 return;
             }

@@ -7,18 +7,18 @@ use std::rc::Rc;
 use ultramarine_types::network::{OfferId, SyncWant};
 use ultramarine_types::{Height, PeerId, ValueKey};
 
-use crate::connection::session::Link;
+use crate::connection::session::Session;
 use crate::streaming::Missing;
-use crate::switch::Reader;
+use crate::switch::StreamSwitch;
 
 /// What a new task is to do.
 pub(crate) enum Order {
     /// Stream a stored value to each receiver.
-    Stream { key: ValueKey, receivers: Vec<Rc<Link>> },
+    Stream { key: ValueKey, receivers: Vec<Rc<Session>> },
     /// Ask a peer for parts of a value, all of them if `missing` is `None`. The answer is named `stream`.
     Parts {
         stream: OfferId,
-        reader: Rc<Reader>,
+        switch: Rc<StreamSwitch>,
         peer: PeerId,
         key: ValueKey,
         missing: Option<Missing>,

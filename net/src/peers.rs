@@ -6,5 +6,5 @@ pub mod doors;
 pub mod identity;
 pub mod origin;
 pub mod pace;
-pub mod places;
+pub mod roster;
 pub mod scores;

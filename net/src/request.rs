@@ -13,25 +13,25 @@ use crate::conductor;
 use crate::hub::Hub;
 use crate::incoming::{self, STOPPED};
 use crate::streaming::{Begin, Brings, Input, Missing};
-use crate::switch::Reader;
-use crate::wire::frame::{Kind, ReadFault, read_blob, read_body, read_frame, read_header};
+use crate::switch::StreamSwitch;
+use crate::wire::frame::{FrameKind, ReadFault, read_blob, read_body, read_frame, read_header};
 use crate::wire::message::{self, PartsRequest, ValueRequest, ValueResponse};
-use crate::wire::sync::{Opened, RawDecidedValue};
+use crate::wire::sync::{OpenedPackage, RawDecidedValue};
 
 /// Asks `peer` for parts of a value and feeds the answer to the join under the name `stream`.
 pub(crate) async fn parts(
     hub: Rc<Hub>,
     stream: OfferId,
-    reader: Rc<Reader>,
+    switch: Rc<StreamSwitch>,
     peer: PeerId,
     key: ValueKey,
     missing: Option<Missing>,
 ) {
     let frame = message::parts_request_frame(&PartsRequest { key, missing });
-    // The join stops the reader when the answer does not begin in time.
+    // The join stops the switch when the answer does not begin in time.
     let begun = tokio::select! {
         biased;
-        _ = reader.stopped() => return,
+        _ = switch.stopped() => return,
         begun = begin_parts(&hub, peer, frame) => begun,
     };
     match begun {
@@ -45,7 +45,7 @@ pub(crate) async fn parts(
                     brings: Brings::Proposal,
                 }),
             );
-            incoming::parts(&hub, peer, stream, &reader, receive).await;
+            incoming::parts(&hub, peer, stream, &switch, receive).await;
         }
         Err(fault) => {
             if let ReadFault::Protocol(what) = fault {
@@ -65,12 +65,12 @@ async fn begin_parts(
     let mut receive = ask(hub, peer, frame).await?;
     let header = read_header(&mut receive).await?.ok_or_else(|| broken("no answer"))?;
     match header.kind {
-        Kind::Init => {
+        FrameKind::Init => {
             let body = read_body(&mut receive, header).await?;
             let init = incoming::open_init(hub, &body).map_err(ReadFault::Protocol)?;
             Ok((init, receive))
         }
-        Kind::NotHeld => Err(broken("not held")),
+        FrameKind::NotHeld => Err(broken("not held")),
         _ => Err(ReadFault::Protocol("not an answer to a request for parts")),
     }
 }
@@ -97,12 +97,12 @@ pub(crate) async fn sync(hub: Rc<Hub>, peer: PeerId, height: Height, want: SyncW
 
 enum Reply {
     Short(SyncEnd),
-    Package(Box<Opened>, quinn::RecvStream),
+    Package(Box<OpenedPackage>, quinn::RecvStream),
 }
 
 async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Result<Reply, ReadFault> {
     let mut receive = ask(hub, peer, message::value_request_frame(&ValueRequest { height, want })).await?;
-    let body = read_frame(&mut receive, Kind::ValueResponse)
+    let body = read_frame(&mut receive, FrameKind::ValueResponse)
         .await?
         .ok_or_else(|| broken("no answer"))?;
     let response = message::read_value_response(&body).map_err(|fault| ReadFault::Protocol(fault.0))?;
@@ -113,7 +113,7 @@ async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Re
             SyncEnd::Certificate(certificate)
         }
         (ValueResponse::Package { certificate }, SyncWant::Package) => {
-            let value_bytes = read_frame(&mut receive, Kind::ValueBytes)
+            let value_bytes = read_frame(&mut receive, FrameKind::ValueBytes)
                 .await?
                 .ok_or_else(|| broken("no package"))?;
             let raw = RawDecidedValue {
@@ -142,8 +142,8 @@ async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Re
 }
 
 /// Offers an opened package and, once it is admitted, feeds its payload and blobs to the join.
-async fn package(hub: &Rc<Hub>, peer: PeerId, opened: Opened, mut receive: quinn::RecvStream) {
-    let Opened {
+async fn package(hub: &Rc<Hub>, peer: PeerId, opened: OpenedPackage, mut receive: quinn::RecvStream) {
+    let OpenedPackage {
         certificate,
         init,
         payload,
@@ -155,7 +155,7 @@ async fn package(hub: &Rc<Hub>, peer: PeerId, opened: Opened, mut receive: quinn
         Brings::MetadataOnly(certificate)
     };
     let stream = hub.name_stream();
-    let reader = hub.register(stream);
+    let switch = hub.register(stream);
     conductor::feed(
         hub,
         Input::Begin(Begin {
@@ -165,7 +165,7 @@ async fn package(hub: &Rc<Hub>, peer: PeerId, opened: Opened, mut receive: quinn
             brings,
         }),
     );
-    if reader.started().await.is_err() {
+    if switch.started().await.is_err() {
         let _ = receive.stop(STOPPED);
         return;
     }
@@ -178,7 +178,7 @@ async fn package(hub: &Rc<Hub>, peer: PeerId, opened: Opened, mut receive: quinn
     for (index, proof) in (0u16..).zip(proofs.unwrap_or_default()) {
         let blob = tokio::select! {
             biased;
-            _ = reader.stopped() => {
+            _ = switch.stopped() => {
                 let _ = receive.stop(STOPPED);
                 return;
             }
@@ -208,8 +208,8 @@ async fn package(hub: &Rc<Hub>, peer: PeerId, opened: Opened, mut receive: quinn
 
 /// Opens a stream to `peer` with one request on it.
 async fn ask(hub: &Hub, peer: PeerId, frame: Bytes) -> Result<quinn::RecvStream, ReadFault> {
-    let link = hub.link(&peer).ok_or_else(|| broken("not connected"))?;
-    let (mut send, receive) = link
+    let session = hub.session(&peer).ok_or_else(|| broken("not connected"))?;
+    let (mut send, receive) = session
         .connection
         .open_bi()
         .await

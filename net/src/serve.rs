@@ -24,14 +24,14 @@ use ultramarine_types::storage::Source;
 use ultramarine_types::{Assembly, Height, ValueKey};
 
 use crate::bounds;
-use crate::connection::session::Link;
+use crate::connection::session::Session;
 use crate::hub::{Hub, Unaffordable};
 use crate::peers::budgets::Spend;
 use crate::serve::answers::Class;
 use crate::serve::cold::Cold;
 use crate::serve::delivery::{Outgoing, Patience, Undelivered};
 use crate::streaming::split::split;
-use crate::wire::frame::{Kind, ReadFault, frame, read_body, read_header};
+use crate::wire::frame::{FrameKind, ReadFault, frame, read_body, read_header};
 use crate::wire::message::{self, PartsRequest, ValueRequest};
 use crate::wire::sync;
 
@@ -41,7 +41,7 @@ const ANSWER_PRIORITY: i32 = -1;
 /// Streams a stored value to each receiver, one unidirectional stream each: to validators at once, because they vote on
 /// it; to full nodes behind them, a few at a time, with what is left. A full node that gets none asks for the value
 /// when it is decided.
-pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Link>>) {
+pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Session>>) {
     let Some(assembly) = whole(&hub, key).await else {
         tracing::warn!(%key, "asked to stream a value that is not held whole");
         return;
@@ -49,10 +49,10 @@ pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Link>>
     let pieces = split(&assembly, None);
     drop(assembly);
     let (validators, mut full_nodes): (Vec<_>, Vec<_>) =
-        receivers.into_iter().partition(|link| link.validator.is_some());
+        receivers.into_iter().partition(|session| session.validator.is_some());
     let (working, mut all_done) = mpsc::channel::<Infallible>(1);
-    for link in validators {
-        add_stream(&hub, &link, pieces.clone(), patience(&hub), working.clone());
+    for session in validators {
+        add_stream(&hub, &session, pieces.clone(), patience(&hub), working.clone());
     }
     drop(working);
     // Others each time, and no more than there is time for.
@@ -63,7 +63,7 @@ pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Link>>
     let round = hub.limits.propose_timeout().as_duration();
     let begun = Instant::now();
     let _ = timeout_at(begun + round, all_done.recv()).await;
-    for link in full_nodes {
+    for session in full_nodes {
         let turn = hub.full_node_streams.clone().acquire_owned();
         let Ok(Ok(turn)) = timeout_at(begun + 2 * round, turn).await else {
             return;
@@ -73,29 +73,29 @@ pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Link>>
             until: Instant::now() + 2 * round,
             ..patience(&hub)
         };
-        add_stream(&hub, &link, pieces.clone(), patience, turn);
+        add_stream(&hub, &session, pieces.clone(), patience, turn);
     }
 }
 
 /// Begins a stream of a value to one receiver; `until_done` is dropped when it ends, however it ends.
 fn add_stream(
     hub: &Rc<Hub>,
-    link: &Rc<Link>,
+    session: &Rc<Session>,
     pieces: Vec<Bytes>,
     patience: Patience,
     until_done: impl Sized + 'static,
 ) {
     let bytes = bytes_of(&pieces);
-    let (task_hub, task_link) = (hub.clone(), link.clone());
+    let (task_hub, task_session) = (hub.clone(), session.clone());
     let task = hub.spawn(async move {
         let _until_done = until_done;
-        match write_value(&task_link, pieces, patience).await {
+        match write_value(&task_session, pieces, patience).await {
             Ok(()) => task_hub.metrics.values_streamed.inc(),
             // It did not ask for the value: that it is slow is nobody's fault.
             Err(Undelivered::Gone | Undelivered::Slow) => {}
             Err(Undelivered::Stalled) => {
                 task_hub.charge(
-                    task_link.peer,
+                    task_session.peer,
                     Fault::Withheld,
                     "it neither took a value nor refused it",
                     None,
@@ -105,11 +105,11 @@ fn add_stream(
     });
     // A receiver reserves at most half of its room for one peer.
     let bytes_max = hub.limits.assembly_bytes() as u64 / 2;
-    hub.metrics.bulk_dropped.add(link.add_bulk(task, bytes, bytes_max));
+    hub.metrics.bulk_dropped.add(session.add_bulk(task, bytes, bytes_max));
 }
 
-async fn write_value(link: &Link, pieces: Vec<Bytes>, patience: Patience) -> Result<(), Undelivered> {
-    Outgoing::open(&link.connection, patience)
+async fn write_value(session: &Session, pieces: Vec<Bytes>, patience: Patience) -> Result<(), Undelivered> {
+    Outgoing::open(&session.connection, patience)
         .await?
         .deliver(pieces, patience)
         .await
@@ -130,37 +130,42 @@ fn bytes_of(pieces: &[Bytes]) -> u64 {
 
 /// Reads one request and answers it. The peer pays before anything is read for it: a little for the question, then for
 /// all that the answer may be.
-pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, send: quinn::SendStream, mut receive: quinn::RecvStream) {
+pub(crate) async fn request(
+    hub: Rc<Hub>,
+    session: Rc<Session>,
+    send: quinn::SendStream,
+    mut receive: quinn::RecvStream,
+) {
     let outgoing = Outgoing::new(send);
     let request = match timeout(bounds::FIRST_FRAME, read_request(&hub, &mut receive)).await {
         Ok(Ok(request)) => request,
         Ok(Err(ReadFault::Protocol(what))) => {
-            hub.charge(link.peer, Fault::Protocol, what, None);
+            hub.charge(session.peer, Fault::Protocol, what, None);
             return;
         }
         Err(_) | Ok(Err(ReadFault::Broken(_))) => return,
     };
     let question = bounds::REQUEST_BYTES_MIN;
-    if hub.spend(&link, Spend::Serving { bytes: question }).await == Err(Unaffordable) {
+    if hub.spend(&session, Spend::Serving { bytes: question }).await == Err(Unaffordable) {
         return;
     }
     let class = request.class();
-    let Some(bytes) = hub.turns.during(&link, class, weigh(&hub, &request)).await else {
+    let Some(bytes) = hub.turns.during(&session, class, weigh(&hub, &request)).await else {
         return;
     };
     // Held until the peer has it all: what waits for one peer, and what it owes, is bounded, however many requests it has.
-    let answers = link.answers(class);
+    let answers = session.answers(class);
     let Ok(_bytes) = answers.bytes.acquire_many(permits(bytes).min(answers.permits)).await else {
         return;
     };
     let rest = bytes.saturating_sub(question);
-    if hub.spend(&link, Spend::Serving { bytes: rest }).await == Err(Unaffordable) {
+    if hub.spend(&session, Spend::Serving { bytes: rest }).await == Err(Unaffordable) {
         return;
     }
-    let pieces = match hub.turns.during(&link, class, answer(&hub, request)).await {
+    let pieces = match hub.turns.during(&session, class, answer(&hub, request)).await {
         Some(Ok(pieces)) => pieces,
         Some(Err(what)) => {
-            hub.charge(link.peer, Fault::Protocol, what, None);
+            hub.charge(session.peer, Fault::Protocol, what, None);
             return;
         }
         None => return,
@@ -171,7 +176,7 @@ pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, send: quinn::SendStrea
         Err(Undelivered::Gone) => {}
         Err(why @ (Undelivered::Stalled | Undelivered::Slow)) => {
             hub.charge(
-                link.peer,
+                session.peer,
                 Fault::Withheld,
                 &format!("an answer it asked for: {why}"),
                 None,
@@ -206,11 +211,11 @@ async fn read_request(hub: &Hub, receive: &mut quinn::RecvStream) -> Result<Requ
     let header = read_header(receive)
         .await?
         .ok_or_else(|| ReadFault::Broken("no request".into()))?;
-    if !matches!(header.kind, Kind::PartsRequest | Kind::ValueRequest) {
+    if !matches!(header.kind, FrameKind::PartsRequest | FrameKind::ValueRequest) {
         return Err(ReadFault::Protocol("a frame of this kind is no request"));
     }
     let body = read_body(receive, header).await?;
-    let request = if header.kind == Kind::PartsRequest {
+    let request = if header.kind == FrameKind::PartsRequest {
         message::read_parts_request(&body).map(Request::Parts)
     } else {
         message::read_value_request(&body).map(Request::Value)
@@ -275,7 +280,7 @@ async fn answer(hub: &Rc<Hub>, request: Request) -> Result<Vec<Bytes>, &'static 
     match request {
         Request::Parts(request) => {
             let Some(assembly) = whole(hub, request.key).await else {
-                return Ok(vec![frame(Kind::NotHeld, &[])]);
+                return Ok(vec![frame(FrameKind::NotHeld, &[])]);
             };
             let metadata = &assembly.init.metadata;
             let (chunks, blobs) = (metadata.chunk_hashes.len(), metadata.commitments.len());

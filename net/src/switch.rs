@@ -16,12 +16,12 @@ enum State {
 
 /// The word from the join to one reading task.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub(crate) struct StreamSwitch {
     state: RefCell<State>,
     news: Notify,
 }
 
-impl Reader {
+impl StreamSwitch {
     pub fn start(&self) {
         let mut state = self.state.borrow_mut();
         if matches!(*state, State::Waiting) {

@@ -151,11 +151,11 @@ async fn take_orders(hub: Rc<Hub>) {
             Order::Stream { key, receivers } => hub.spawn(serve::stream(hub.clone(), key, receivers)),
             Order::Parts {
                 stream,
-                reader,
+                switch,
                 peer,
                 key,
                 missing,
-            } => hub.spawn(request::parts(hub.clone(), stream, reader, peer, key, missing)),
+            } => hub.spawn(request::parts(hub.clone(), stream, switch, peer, key, missing)),
             Order::Sync { peer, height, want } => hub.spawn(request::sync(hub.clone(), peer, height, want)),
         };
     }

@@ -116,7 +116,7 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
     let mut known = config.peer;
     let mut complaint: Option<Complaint> = None;
     loop {
-        if known.is_some_and(|peer| hub.link(&peer).is_some()) {
+        if known.is_some_and(|peer| hub.session(&peer).is_some()) {
             // It dialed us first, or the better connection is up.
             backoff.reset();
             complaint = None;

@@ -93,7 +93,7 @@ impl ResetKey {
     fn tag(&self, data: &[u8]) -> [u8; 32] {
         let pad = |byte: u8| {
             let mut block = [byte; 64];
-            block.iter_mut().zip(self.key).for_each(|(slot, key)| *slot ^= key);
+            block.iter_mut().zip(self.key).for_each(|(padded, key)| *padded ^= key);
             block
         };
         let inner = ultramarine_types::canonical::sha256(&[pad(0x36).as_slice(), data].concat());
@@ -106,7 +106,7 @@ impl HmacKey for ResetKey {
         signature_out
             .iter_mut()
             .zip(self.tag(data))
-            .for_each(|(slot, byte)| *slot = byte);
+            .for_each(|(out, byte)| *out = byte);
     }
 
     fn signature_len(&self) -> usize {

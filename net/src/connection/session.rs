@@ -13,13 +13,13 @@ use crate::bounds;
 use crate::connection::queue::{Queue, TooSlow};
 use crate::metrics::Metrics;
 use crate::peers::budgets::Spender;
-use crate::peers::origin::Origin;
+use crate::peers::origin::PeerOrigin;
 use crate::peers::origin::Site;
 use crate::serve::answers::{Answers, Class};
 use crate::wire::hello::Goodbye;
 
 /// A live connection.
-pub(crate) struct Link {
+pub(crate) struct Session {
     pub peer: PeerId,
     /// Who attests it; `None` for a full node.
     pub validator: Option<Address>,
@@ -40,8 +40,8 @@ pub(crate) struct Link {
     counted: Cell<(u64, u64)>,
 }
 
-/// What a link is made of.
-pub(crate) struct LinkParts {
+/// What a session is made of.
+pub(crate) struct SessionParts {
     pub peer: PeerId,
     pub validator: Option<Address>,
     pub connection: quinn::Connection,
@@ -51,9 +51,9 @@ pub(crate) struct LinkParts {
     pub limits: Limits,
 }
 
-impl Link {
-    pub fn new(parts: LinkParts) -> Self {
-        let LinkParts {
+impl Session {
+    pub fn new(parts: SessionParts) -> Self {
+        let SessionParts {
             peer,
             validator,
             connection,
@@ -148,8 +148,9 @@ impl Link {
     }
 
     /// Who stands behind the peer.
-    pub fn origin(&self) -> Origin {
-        self.validator.map_or(Origin::Site(self.site), Origin::Validator)
+    pub fn origin(&self) -> PeerOrigin {
+        self.validator
+            .map_or(PeerOrigin::Site(self.site), PeerOrigin::Validator)
     }
 
     /// Ends the connection with a reason the peer can read.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use ultramarine_types::{Nanos, PeerId};
 
 use crate::bounds;
-use crate::peers::origin::Origin;
+use crate::peers::origin::PeerOrigin;
 use crate::peers::pace::Bucket;
 
 /// Full nodes of one site that may spend all they have at one time.
@@ -23,13 +23,13 @@ pub struct Spender {
     /// The peer.
     pub peer: PeerId,
     /// Who stands behind it.
-    pub origin: Origin,
+    pub origin: PeerOrigin,
 }
 
 impl Spender {
     /// Who pays, in this order, each when the one before can afford it.
     pub fn payers(self) -> impl Iterator<Item = Payer> {
-        let itself = matches!(self.origin, Origin::Site(_)).then_some(Payer::FullNode(self.peer));
+        let itself = matches!(self.origin, PeerOrigin::Site(_)).then_some(Payer::FullNode(self.peer));
         itself.into_iter().chain([Payer::Origin(self.origin)])
     }
 }
@@ -63,7 +63,7 @@ pub enum Payer {
     /// One full node's.
     FullNode(PeerId),
     /// That of all nodes of a validator, or of all full nodes of a site.
-    Origin(Origin),
+    Origin(PeerOrigin),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +76,9 @@ struct Purse {
 impl Purse {
     fn of(payer: Payer, now: Nanos) -> Self {
         let (many, serving) = match payer {
-            Payer::Origin(Origin::Validator(_)) => (1, bounds::SERVE_VALIDATOR_BYTES_PER_SECOND),
+            Payer::Origin(PeerOrigin::Validator(_)) => (1, bounds::SERVE_VALIDATOR_BYTES_PER_SECOND),
             Payer::FullNode(_) => (1, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
-            Payer::Origin(Origin::Site(_)) => (FULL_NODES_PER_SITE, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
+            Payer::Origin(PeerOrigin::Site(_)) => (FULL_NODES_PER_SITE, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
         };
         let bucket = |rate: u64, burst: u64| Bucket::new(many * rate, many * burst, now);
         Self {
@@ -167,9 +167,9 @@ mod tests {
         let origin = if is_validator {
             let mut address = Address::ZERO;
             address.0[..8].copy_from_slice(&key.to_le_bytes());
-            Origin::Validator(address)
+            PeerOrigin::Validator(address)
         } else {
-            Origin::Site(Site::of(IpAddr::from([10, 0, 0, 1])))
+            PeerOrigin::Site(Site::of(IpAddr::from([10, 0, 0, 1])))
         };
         Spender {
             peer: peer(key),

@@ -61,7 +61,7 @@ pub struct Doors {
 
 /// What one that was let in occupies.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Entry {
     /// One of its site's places.
     Common(Site),
     /// A configured peer's own.
@@ -82,12 +82,12 @@ impl Doors {
     }
 
     /// Judges one who knocks, and counts it if it may enter. `proven`: it has shown that the address is its own.
-    fn knock(&mut self, now: Nanos, address: SocketAddr, proven: bool) -> Result<Place, Knock> {
+    fn knock(&mut self, now: Nanos, address: SocketAddr, proven: bool) -> Result<Entry, Knock> {
         let (address, site) = (canonical(address), Site::of(address.ip()));
         match self.judge(now, site, proven) {
             Knock::Enter => {
                 self.enter(now, site);
-                Ok(Place::Common(site))
+                Ok(Entry::Common(site))
             }
             Knock::Refuse if !self.expected.contains(&address) => {
                 let mut here = self.found.values_mut().filter(|found| found.address == address);
@@ -98,7 +98,7 @@ impl Doors {
                 }
                 found.handshakes.take(now, 1);
                 self.expected.insert(address);
-                Ok(Place::Own(address))
+                Ok(Entry::Own(address))
             }
             other => Err(other),
         }
@@ -143,10 +143,10 @@ impl Doors {
     }
 
     /// One that entered has said who it is, or failed to. `proven`: its packets came from where they said.
-    fn introduced(&mut self, now: Nanos, place: Place, proven: bool) {
-        let site = match place {
-            Place::Common(site) => site,
-            Place::Own(address) => {
+    fn introduced(&mut self, now: Nanos, entry: Entry, proven: bool) {
+        let site = match entry {
+            Entry::Common(site) => site,
+            Entry::Own(address) => {
                 self.expected.remove(&address);
                 return;
             }
@@ -161,8 +161,8 @@ impl Doors {
     }
 
     /// A connection is gone.
-    fn left(&mut self, now: Nanos, place: Place) {
-        let Place::Common(site) = place else { return };
+    fn left(&mut self, now: Nanos, entry: Entry) {
+        let Entry::Common(site) = entry else { return };
         if let Some(here) = self.sites.get_mut(&site) {
             here.connections -= 1;
             if here.connections == 0 && here.arrivals.is_full(now) {
@@ -198,7 +198,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 #[derive(Debug)]
 pub struct Visit {
     doors: Rc<RefCell<Doors>>,
-    place: Place,
+    entry: Entry,
     introduced: bool,
     left: Nanos,
 }
@@ -206,10 +206,10 @@ pub struct Visit {
 impl Visit {
     /// Knocks; a visit if it may enter.
     pub fn begin(doors: &Rc<RefCell<Doors>>, now: Nanos, address: SocketAddr, proven: bool) -> Result<Self, Knock> {
-        let place = doors.borrow_mut().knock(now, address, proven)?;
+        let entry = doors.borrow_mut().knock(now, address, proven)?;
         Ok(Self {
             doors: doors.clone(),
-            place,
+            entry,
             introduced: false,
             left: now,
         })
@@ -219,7 +219,7 @@ impl Visit {
     pub fn introduced(&mut self, now: Nanos, proven: bool) {
         if !self.introduced {
             self.introduced = true;
-            self.doors.borrow_mut().introduced(now, self.place, proven);
+            self.doors.borrow_mut().introduced(now, self.entry, proven);
         }
     }
 
@@ -233,7 +233,7 @@ impl Drop for Visit {
     fn drop(&mut self) {
         let left = self.left;
         self.introduced(left, false);
-        self.doors.borrow_mut().left(left, self.place);
+        self.doors.borrow_mut().left(left, self.entry);
     }
 }
 

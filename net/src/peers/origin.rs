@@ -26,7 +26,7 @@ impl std::fmt::Display for Site {
 
 /// Who stands behind a peer: keys of nodes cost nothing, this does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Origin {
+pub enum PeerOrigin {
     /// The validator that attests it.
     Validator(Address),
     /// Where a full node comes from.

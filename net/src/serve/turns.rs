@@ -1,5 +1,5 @@
-//! This file knows whose answer is read from the source next. One validator, by however many links, has half of all turns of a class at
-//! most, and one full node half of those of all full nodes, though it comes back by another link; validators and full nodes have turns of their own, so that no number of full nodes can keep a
+//! This file knows whose answer is read from the source next. One validator, by however many sessions, has half of all turns of a class at
+//! most, and one full node half of those of all full nodes, though it comes back by another session; validators and full nodes have turns of their own, so that no number of full nodes can keep a
 //! validator from repairing a value; and so have validators' repairs and packages, so that no number of heights to catch up
 //! with can.
 
@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use ultramarine_types::{Address, PeerId};
 
 use crate::bounds;
-use crate::connection::session::Link;
+use crate::connection::session::Session;
 use crate::serve::answers::Class;
 
 /// Who has few turns at a time.
@@ -56,8 +56,10 @@ impl Turns {
     }
 
     /// Works for a peer when it is its turn; `None` if the node goes down.
-    pub async fn during<T>(&self, link: &Link, class: Class, work: impl Future<Output = T>) -> Option<T> {
-        let owner = link.validator.map_or(Owner::FullNode(link.peer), Owner::Validator);
+    pub async fn during<T>(&self, session: &Session, class: Class, work: impl Future<Output = T>) -> Option<T> {
+        let owner = session
+            .validator
+            .map_or(Owner::FullNode(session.peer), Owner::Validator);
         let all = match (owner, class) {
             (Owner::FullNode(_), _) => &self.full_nodes,
             (Owner::Validator(_), Class::Repair) => &self.repairs,
@@ -84,7 +86,7 @@ mod tests {
             .collect();
         assert!(
             turns.own(validator, Class::Repair).try_acquire().is_err(),
-            "by a second link"
+            "by a second session"
         );
         for (owner, class) in [
             (validator, Class::Package),

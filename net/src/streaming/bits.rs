@@ -30,11 +30,11 @@ impl Bits {
         if self.words.len() <= word {
             self.words.resize(word + 1, 0);
         }
-        let Some(slot) = self.words.get_mut(word) else {
+        let Some(word) = self.words.get_mut(word) else {
             return false;
         };
-        let fresh = *slot & mask == 0;
-        *slot |= mask;
+        let fresh = *word & mask == 0;
+        *word |= mask;
         fresh
     }
 

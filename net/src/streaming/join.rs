@@ -6,7 +6,7 @@
 //!              └─Refuse─▶ stopped
 //! ```
 //!
-//! Keeps: a slot is filled by one stream only until its verdict; a part that fails its hash or proof costs its
+//! Keeps: a place is filled by one stream only until its verdict; a part that fails its hash or proof costs its
 //! sender and says nothing about the value; bytes reserved never pass `Limits::assembly_bytes`, nor half of it for
 //! one peer's sake; a value completes with exactly the bytes its id binds, every proof verified.
 
@@ -196,7 +196,7 @@ impl Join {
             Some(StopReason::Refused(Refusal::Height))
         } else if kind == OfferKind::Proposal && self.done.contains(&key) {
             Some(StopReason::Complete)
-        } else if !is_answer && (self.offers_of(peer) >= bounds::OFFERS_PER_PEER_MAX || !self.has_place(key)) {
+        } else if !is_answer && (self.offers_of(peer) >= bounds::OFFERS_PER_PEER_MAX || !self.can_keep(key)) {
             Some(StopReason::Busy)
         } else {
             None
@@ -258,7 +258,7 @@ impl Join {
         let (key, peer) = (stream.key, stream.peer);
         let wants_blobs = stream.kind != OfferKind::MetadataOnly;
         self.done.remove(&key);
-        self.make_place(key);
+        self.make_way(key);
         let value = self
             .values
             .entry(key)

@@ -5,7 +5,7 @@ use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::{Assembly, KzgProof};
 
 use super::contract::Missing;
-use crate::wire::frame::{HEADER_BYTES, Header, Kind};
+use crate::wire::frame::{FrameKind, HEADER_BYTES, Header};
 use crate::wire::message;
 
 /// The frames of a value, to be written in this order: `Init`, payload chunks, blobs, `Fin`; with `wanted`, only
@@ -27,7 +27,7 @@ pub fn split(assembly: &Assembly, wanted: Option<&Missing>) -> Vec<Bytes> {
             .slice(start..assembly.payload.len().min(start + PAYLOAD_CHUNK_BYTES));
         heads.put_slice(
             &Header {
-                kind: Kind::Chunk,
+                kind: FrameKind::Chunk,
                 body_bytes: 4 + bytes.len(),
             }
             .bytes(),
@@ -46,7 +46,7 @@ pub fn split(assembly: &Assembly, wanted: Option<&Missing>) -> Vec<Bytes> {
         let body_bytes = 4 + part.proofs.len() * KzgProof::BYTES + BLOB_BYTES;
         heads.put_slice(
             &Header {
-                kind: Kind::Blob,
+                kind: FrameKind::Blob,
                 body_bytes,
             }
             .bytes(),
@@ -57,6 +57,6 @@ pub fn split(assembly: &Assembly, wanted: Option<&Missing>) -> Vec<Bytes> {
         pieces.push(heads.split().freeze());
         pieces.push(part.blob.clone());
     }
-    pieces.push(crate::wire::frame::frame(Kind::Fin, &[]));
+    pieces.push(crate::wire::frame::frame(FrameKind::Fin, &[]));
     pieces
 }

@@ -1,4 +1,4 @@
-//! This file knows one admitted value while its parts come in: which slot is empty, filled, or proven.
+//! This file knows one admitted value while its parts come in: which place is empty, filled, or proven.
 
 use std::sync::Arc;
 
@@ -24,19 +24,19 @@ use super::init::chunk_bytes;
 ///     └────── any verdict ── Drained ◀─ never ─┘ (a parked Verified is Empty at once)
 /// ```
 #[derive(Debug)]
-enum Slot {
+enum BlobPlace {
     /// Nobody's bytes are here.
     Empty,
-    /// Bytes wait for their verdict; only that verdict, of that sender, moves the slot.
+    /// Bytes wait for their verdict; only that verdict, of that sender, moves the place.
     Verifying { sender: PeerId, part: BlobPart },
-    /// The bytes were dropped for want of room and their verdict has not come yet. A second job for the slot
+    /// The bytes were dropped for want of room and their verdict has not come yet. A second job for the place
     /// may not start before: its verdict could not be told from the first one's.
     Drained { sender: PeerId },
     /// The proof holds.
     Verified(BlobPart),
 }
 
-impl Slot {
+impl BlobPlace {
     /// About whose bytes a verdict is awaited.
     const fn awaited_from(&self) -> Option<PeerId> {
         match self {
@@ -48,7 +48,7 @@ impl Slot {
 
 /// Where one payload chunk stands.
 #[derive(Debug)]
-enum ChunkSlot {
+enum ChunkPlace {
     /// Nobody's bytes are here.
     Empty,
     /// Its bytes are here, and the ones before it are not all joined.
@@ -84,7 +84,7 @@ const CHUNKS_PER_STEP: usize = 4;
 pub(super) enum ChunkFate {
     /// Taken.
     Taken,
-    /// The slot was filled already.
+    /// The place was filled already.
     Known,
     /// Wrong length or hash.
     Bad,
@@ -97,13 +97,13 @@ pub(super) enum ChunkFate {
 pub(super) enum BlobFate {
     /// Taken; its proof must be verified.
     Taken,
-    /// The slot is filled, or blobs are not wanted.
+    /// The place is filled, or blobs are not wanted.
     Known,
     /// No such blob.
     Outside,
 }
 
-/// What a verdict did to its slot.
+/// What a verdict did to its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Settled {
     /// Its bytes are proven, or gone: wrong, or not asked about for what else their sender sent.
@@ -128,11 +128,11 @@ pub(super) struct Pending {
     pub hopeless: bool,
     /// Blobs were given back unjudged, and the core has not heard of it.
     pub given_back: bool,
-    chunks: Vec<ChunkSlot>,
+    chunks: Vec<ChunkPlace>,
     front: Front,
     /// All chunks as one, once they are joined.
     payload: Option<Bytes>,
-    blobs: Vec<Slot>,
+    blobs: Vec<BlobPlace>,
     first_part: Option<Nanos>,
     last_part: Nanos,
     last_blob: Nanos,
@@ -141,8 +141,8 @@ pub(super) struct Pending {
 impl Pending {
     pub fn new(key: ValueKey, init: Arc<Init>, tag: Tag, wants_blobs: bool, admitted: Nanos) -> Self {
         let metadata = &init.metadata;
-        let chunks = metadata.chunk_hashes.iter().map(|_| ChunkSlot::Empty).collect();
-        let blobs = metadata.commitments.iter().map(|_| Slot::Empty).collect();
+        let chunks = metadata.chunk_hashes.iter().map(|_| ChunkPlace::Empty).collect();
+        let blobs = metadata.commitments.iter().map(|_| BlobPlace::Empty).collect();
         Self {
             key,
             tag,
@@ -174,16 +174,16 @@ impl Pending {
 
     pub fn put_chunk(&mut self, now: Nanos, index: usize, bytes: Bytes) -> ChunkFate {
         let metadata = &self.init.metadata;
-        let (Some(slot), Some(hash)) = (self.chunks.get_mut(index), metadata.chunk_hashes.get(index)) else {
+        let (Some(place), Some(hash)) = (self.chunks.get_mut(index), metadata.chunk_hashes.get(index)) else {
             return ChunkFate::Outside;
         };
-        if !matches!(slot, ChunkSlot::Empty) {
+        if !matches!(place, ChunkPlace::Empty) {
             return ChunkFate::Known;
         }
         if chunk_bytes(metadata.payload_bytes as usize, index) != Some(bytes.len()) || sha256(&bytes) != *hash {
             return ChunkFate::Bad;
         }
-        *slot = ChunkSlot::Here(bytes);
+        *place = ChunkPlace::Here(bytes);
         self.touch(now);
         ChunkFate::Taken
     }
@@ -192,8 +192,8 @@ impl Pending {
         let wanted = self.wants_blobs;
         match self.blobs.get_mut(index) {
             None => BlobFate::Outside,
-            Some(slot @ Slot::Empty) if wanted => {
-                *slot = Slot::Verifying { sender, part };
+            Some(place @ BlobPlace::Empty) if wanted => {
+                *place = BlobPlace::Verifying { sender, part };
                 self.touch(now);
                 self.last_blob = now;
                 BlobFate::Taken
@@ -204,17 +204,17 @@ impl Pending {
 
     /// Settles the blob a verdict is about; `None` if no blob of that sender waits for one.
     pub fn settle(&mut self, index: usize, sender: PeerId, holds: bool) -> Option<Settled> {
-        let slot = self.blobs.get_mut(index)?;
-        match std::mem::replace(slot, Slot::Empty) {
-            Slot::Verifying { sender: waiting, part } if waiting == sender => {
+        let place = self.blobs.get_mut(index)?;
+        match std::mem::replace(place, BlobPlace::Empty) {
+            BlobPlace::Verifying { sender: waiting, part } if waiting == sender => {
                 if holds {
-                    *slot = Slot::Verified(part);
+                    *place = BlobPlace::Verified(part);
                 }
                 Some(Settled::Judged)
             }
-            Slot::Drained { sender: waiting } if waiting == sender => Some(Settled::Opened),
+            BlobPlace::Drained { sender: waiting } if waiting == sender => Some(Settled::Opened),
             other => {
-                *slot = other;
+                *place = other;
                 None
             }
         }
@@ -222,12 +222,12 @@ impl Pending {
 
     /// Whether some blob waits for its verdict.
     pub fn awaits_verdicts(&self) -> bool {
-        self.blobs.iter().any(|slot| slot.awaited_from().is_some())
+        self.blobs.iter().any(|place| place.awaited_from().is_some())
     }
 
     /// Whether some blob of this sender does.
     pub fn awaits_verdicts_about(&self, sender: PeerId) -> bool {
-        self.blobs.iter().any(|slot| slot.awaited_from() == Some(sender))
+        self.blobs.iter().any(|place| place.awaited_from() == Some(sender))
     }
 
     /// Gives up all bytes and keeps the admission: they can be asked for again.
@@ -236,11 +236,11 @@ impl Pending {
         self.first_part = None;
         self.payload = None;
         self.front = Front::default();
-        self.chunks.iter_mut().for_each(|chunk| *chunk = ChunkSlot::Empty);
-        for slot in &mut self.blobs {
-            *slot = slot
+        self.chunks.iter_mut().for_each(|chunk| *chunk = ChunkPlace::Empty);
+        for place in &mut self.blobs {
+            *place = place
                 .awaited_from()
-                .map_or(Slot::Empty, |sender| Slot::Drained { sender });
+                .map_or(BlobPlace::Empty, |sender| BlobPlace::Drained { sender });
         }
     }
 
@@ -250,13 +250,13 @@ impl Pending {
             .chunks
             .iter()
             .enumerate()
-            .filter(|(_, chunk)| matches!(chunk, ChunkSlot::Empty))
+            .filter(|(_, chunk)| matches!(chunk, ChunkPlace::Empty))
             .map(|(index, _)| index);
         let blobs = self
             .blobs
             .iter()
             .enumerate()
-            .filter(|(_, slot)| self.wants_blobs && matches!(slot, Slot::Empty))
+            .filter(|(_, place)| self.wants_blobs && matches!(place, BlobPlace::Empty))
             .map(|(index, _)| index);
         Missing {
             chunks: chunks.collect(),
@@ -266,20 +266,21 @@ impl Pending {
 
     /// Whether bytes are missing that somebody could send now.
     pub fn is_missing_parts(&self) -> bool {
-        self.chunks.iter().any(|chunk| matches!(chunk, ChunkSlot::Empty))
-            || (self.wants_blobs && self.blobs.iter().any(|slot| matches!(slot, Slot::Empty)))
+        self.chunks.iter().any(|chunk| matches!(chunk, ChunkPlace::Empty))
+            || (self.wants_blobs && self.blobs.iter().any(|place| matches!(place, BlobPlace::Empty)))
     }
 
     /// Whether every wanted blob has bytes here: none is waited for from a peer.
     pub fn has_all_blobs(&self) -> bool {
         self.blobs
             .iter()
-            .all(|slot| matches!(slot, Slot::Verifying { .. } | Slot::Verified(_)))
+            .all(|place| matches!(place, BlobPlace::Verifying { .. } | BlobPlace::Verified(_)))
     }
 
     /// Whether all is here and proven.
     pub fn is_whole(&self) -> bool {
-        self.payload.is_some() && (!self.wants_blobs || self.blobs.iter().all(|slot| matches!(slot, Slot::Verified(_))))
+        self.payload.is_some()
+            && (!self.wants_blobs || self.blobs.iter().all(|place| matches!(place, BlobPlace::Verified(_))))
     }
 
     /// From the first part to the last one.
@@ -299,8 +300,8 @@ impl Pending {
         }
         let payload = if let [only] = self.chunks.as_mut_slice() {
             // One chunk's hash was compared with the payload's when the `Init` came.
-            match std::mem::replace(only, ChunkSlot::Joined) {
-                ChunkSlot::Here(bytes) => bytes,
+            match std::mem::replace(only, ChunkPlace::Joined) {
+                ChunkPlace::Here(bytes) => bytes,
                 other => {
                     *only = other;
                     return Ok(Joined::AllThatIsHere);
@@ -308,10 +309,10 @@ impl Pending {
             }
         } else {
             for _ in 0..CHUNKS_PER_STEP {
-                let Some(slot @ ChunkSlot::Here(_)) = self.chunks.get_mut(self.front.chunks) else {
+                let Some(place @ ChunkPlace::Here(_)) = self.chunks.get_mut(self.front.chunks) else {
                     break;
                 };
-                if let ChunkSlot::Here(bytes) = std::mem::replace(slot, ChunkSlot::Joined) {
+                if let ChunkPlace::Here(bytes) = std::mem::replace(place, ChunkPlace::Joined) {
                     if self.front.chunks == 0 {
                         self.front.bytes.reserve(self.init.metadata.payload_bytes as usize);
                     }
@@ -321,7 +322,7 @@ impl Pending {
                 }
             }
             match self.chunks.get(self.front.chunks) {
-                Some(ChunkSlot::Here(_)) => return Ok(Joined::Some),
+                Some(ChunkPlace::Here(_)) => return Ok(Joined::Some),
                 Some(_) => return Ok(Joined::AllThatIsHere),
                 None => {}
             }
@@ -341,8 +342,8 @@ impl Pending {
         let payload = self.payload.take().expect("a whole value has its payload");
         let blobs = std::mem::take(&mut self.blobs)
             .into_iter()
-            .filter_map(|slot| match slot {
-                Slot::Verified(part) if self.wants_blobs => Some(part),
+            .filter_map(|place| match place {
+                BlobPlace::Verified(part) if self.wants_blobs => Some(part),
                 _ => None,
             })
             .collect();

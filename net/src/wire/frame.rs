@@ -21,57 +21,38 @@ use crate::buffers::Buffers;
 /// Bytes of a frame's header.
 pub const HEADER_BYTES: usize = 8;
 
-/// What a frame carries.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-#[repr(u8)]
-pub enum Kind {
-    /// First on the control stream, fixed layout: [`crate::wire::hello::Hello`].
-    Hello = 1,
-    /// A consensus message.
-    Message = 2,
-    /// A status.
-    Status = 3,
-    /// An `Init`: first on a stream of parts.
-    Init = 16,
-    /// A payload chunk.
-    Chunk = 17,
-    /// A blob with its proofs.
-    Blob = 18,
-    /// Last on a stream of parts.
-    Fin = 19,
-    /// Asks for parts of a value.
-    PartsRequest = 32,
-    /// The value asked for is not held whole.
-    NotHeld = 33,
-    /// Asks for a decided height.
-    ValueRequest = 34,
-    /// Answers it.
-    ValueResponse = 35,
-    /// The package behind a [`Kind::ValueResponse`] that announces one; its raw blobs follow without frames.
-    ValueBytes = 36,
+numbered! {
+    /// What a frame carries.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+    pub enum FrameKind: u8 {
+        /// First on the control stream, fixed layout: [`crate::wire::hello::Hello`].
+        Hello = 1,
+        /// A consensus message.
+        Message = 2,
+        /// A status.
+        Status = 3,
+        /// An `Init`: first on a stream of parts.
+        Init = 16,
+        /// A payload chunk.
+        Chunk = 17,
+        /// A blob with its proofs.
+        Blob = 18,
+        /// Last on a stream of parts.
+        Fin = 19,
+        /// Asks for parts of a value.
+        PartsRequest = 32,
+        /// The value asked for is not held whole.
+        NotHeld = 33,
+        /// Asks for a decided height.
+        ValueRequest = 34,
+        /// Answers it.
+        ValueResponse = 35,
+        /// The package behind a [`FrameKind::ValueResponse`] that announces one; its raw blobs follow without frames.
+        ValueBytes = 36,
+    }
 }
 
-impl Kind {
-    const ALL: [Self; 12] = [
-        Self::Hello,
-        Self::Message,
-        Self::Status,
-        Self::Init,
-        Self::Chunk,
-        Self::Blob,
-        Self::Fin,
-        Self::PartsRequest,
-        Self::NotHeld,
-        Self::ValueRequest,
-        Self::ValueResponse,
-        Self::ValueBytes,
-    ];
-
-    /// The kind a byte names.
-    pub fn of(byte: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
-    }
-
+impl FrameKind {
     /// Longest body.
     pub const fn body_bytes_max(self) -> usize {
         match self {
@@ -104,7 +85,7 @@ pub enum ReadFault {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
     /// What follows.
-    pub kind: Kind,
+    pub kind: FrameKind,
     /// How much of it; within the kind's ceiling.
     pub body_bytes: usize,
 }
@@ -113,7 +94,7 @@ impl Header {
     /// Reads a header.
     pub fn parse(bytes: [u8; HEADER_BYTES]) -> Result<Self, ReadFault> {
         let [kind, zero @ .., a, b, c, d] = bytes;
-        let kind = Kind::of(kind).ok_or(ReadFault::Protocol("unknown frame kind"))?;
+        let kind = FrameKind::of(kind).ok_or(ReadFault::Protocol("unknown frame kind"))?;
         if zero != [0; 3] {
             return Err(ReadFault::Protocol("reserved header bytes are not zero"));
         }
@@ -136,7 +117,7 @@ impl Header {
 ///
 /// # Panics
 /// If the body is longer than its kind allows: our own fault.
-pub fn frame(kind: Kind, body: &[u8]) -> Bytes {
+pub fn frame(kind: FrameKind, body: &[u8]) -> Bytes {
     assert!(
         body.len() <= kind.body_bytes_max(),
         "{kind:?} frame of {} bytes is over its ceiling",
@@ -180,7 +161,10 @@ pub async fn read_body<R: AsyncRead + Unpin>(reader: &mut R, header: Header) -> 
 }
 
 /// Reads a frame that must be of one kind; `None` if the stream ends cleanly before it.
-pub async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, kind: Kind) -> Result<Option<AlignedVec>, ReadFault> {
+pub async fn read_frame<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    kind: FrameKind,
+) -> Result<Option<AlignedVec>, ReadFault> {
     match read_header(reader).await? {
         None => Ok(None),
         Some(header) if header.kind == kind => read_body(reader, header).await.map(Some),
@@ -215,7 +199,7 @@ pub async fn read_part<R: AsyncRead + Unpin>(reader: &mut R, buffers: &Buffers) 
         return Err(ReadFault::Broken("no Fin".into()));
     };
     match header.kind {
-        Kind::Chunk => {
+        FrameKind::Chunk => {
             let bytes = header
                 .body_bytes
                 .checked_sub(4)
@@ -228,7 +212,7 @@ pub async fn read_part<R: AsyncRead + Unpin>(reader: &mut R, buffers: &Buffers) 
                 bytes: chunk.freeze(),
             })
         }
-        Kind::Blob => {
+        FrameKind::Blob => {
             let index = reader.read_u16_le().await.map_err(broken)?;
             let proofs_count = usize::from(reader.read_u16_le().await.map_err(broken)?);
             if proofs_count > PROOFS_PER_BLOB_MAX
@@ -248,7 +232,7 @@ pub async fn read_part<R: AsyncRead + Unpin>(reader: &mut R, buffers: &Buffers) 
                 part: BlobPart { blob, proofs },
             })
         }
-        Kind::Fin if header.body_bytes == 0 => Ok(Part::Fin),
+        FrameKind::Fin if header.body_bytes == 0 => Ok(Part::Fin),
         _ => Err(ReadFault::Protocol("not a part of a value")),
     }
 }

@@ -9,7 +9,7 @@ use ultramarine_types::network::{Status, SyncWant};
 use ultramarine_types::{CommitCertificate, ConsensusMessage, Height, Init, ValueKey};
 
 use crate::streaming::Missing;
-use crate::wire::frame::{Kind, frame};
+use crate::wire::frame::{FrameKind, frame};
 
 /// Asks for parts of a value.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub struct ValueRequest {
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub enum ValueResponse {
-    /// A [`Kind::ValueBytes`] frame follows, then the blobs of a `Full` package.
+    /// A [`FrameKind::ValueBytes`] frame follows, then the blobs of a `Full` package.
     Package {
         /// The package's certificate.
         certificate: CommitCertificate,
@@ -78,7 +78,7 @@ macro_rules! codec {
 
 codec!(
     /// The frame of a consensus message.
-    message_frame, read_message, ConsensusMessage, Kind::Message, "not a consensus message within its bounds",
+    message_frame, read_message, ConsensusMessage, FrameKind::Message, "not a consensus message within its bounds",
     |message| match message {
         ConsensusMessage::Vote(_) | ConsensusMessage::Proposal(_) => true,
         ConsensusMessage::Polka(polka) => polka.signatures.len() <= VALIDATORS_MAX,
@@ -88,12 +88,12 @@ codec!(
 );
 codec!(
     /// The frame of a status.
-    status_frame, read_status, Status, Kind::Status, "not a status within its bounds",
+    status_frame, read_status, Status, FrameKind::Status, "not a status within its bounds",
     |status| status.holds.len() <= STATUS_VALUES_MAX
 );
 codec!(
     /// The frame of an `Init`.
-    init_frame, read_init, Init, Kind::Init, "not an Init within its bounds",
+    init_frame, read_init, Init, FrameKind::Init, "not an Init within its bounds",
     |init| {
         init.metadata.commitments.len() <= BLOBS_PER_BLOCK_MAX as usize
             && init.metadata.chunk_hashes.len() <= PAYLOAD_CHUNKS_MAX
@@ -101,15 +101,15 @@ codec!(
 );
 codec!(
     /// The frame of a request for parts.
-    parts_request_frame, read_parts_request, PartsRequest, Kind::PartsRequest, "not a request for parts", |_| true
+    parts_request_frame, read_parts_request, PartsRequest, FrameKind::PartsRequest, "not a request for parts", |_| true
 );
 codec!(
     /// The frame of a request for a height.
-    value_request_frame, read_value_request, ValueRequest, Kind::ValueRequest, "not a request for a height", |_| true
+    value_request_frame, read_value_request, ValueRequest, FrameKind::ValueRequest, "not a request for a height", |_| true
 );
 codec!(
     /// The frame of an answer to it.
-    value_response_frame, read_value_response, ValueResponse, Kind::ValueResponse, "not an answer within its bounds",
+    value_response_frame, read_value_response, ValueResponse, FrameKind::ValueResponse, "not an answer within its bounds",
     |response| match response {
         ValueResponse::Package { certificate } | ValueResponse::Certificate { certificate } => {
             certificate.signatures.len() <= VALIDATORS_MAX

@@ -13,7 +13,7 @@ use ultramarine_types::storage::{Absent, Decided, Source};
 use ultramarine_types::{Assembly, CommitCertificate, Height, KzgProof};
 
 use crate::streaming::{CheckedInit, InitFault};
-use crate::wire::frame::{Kind, frame};
+use crate::wire::frame::{FrameKind, frame};
 use crate::wire::message::{ValueResponse, value_response_frame};
 
 /// A decided value on the wire: its certificate, and the archive of a [`SyncedValuePackage`].
@@ -27,7 +27,7 @@ pub struct RawDecidedValue {
 
 /// An answer, ready to be written.
 #[derive(Debug)]
-pub struct Answer {
+pub struct SyncAnswer {
     /// What goes on the stream, in order. Blobs are slices of the source's own memory.
     pub pieces: Vec<Bytes>,
     /// The source should have had it: an alarm for the operator.
@@ -35,8 +35,8 @@ pub struct Answer {
 }
 
 /// Answers a request for a decided height.
-pub fn answer(source: &dyn Source, height: Height, want: SyncWant) -> Answer {
-    let short = |response, alarm| Answer {
+pub fn answer(source: &dyn Source, height: Height, want: SyncWant) -> SyncAnswer {
+    let short = |response, alarm| SyncAnswer {
         pieces: vec![value_response_frame(&response)],
         alarm,
     };
@@ -71,10 +71,10 @@ pub fn answer(source: &dyn Source, height: Height, want: SyncWant) -> Answer {
     } = raw;
     let mut pieces = vec![
         value_response_frame(&ValueResponse::Package { certificate }),
-        frame(Kind::ValueBytes, &value_bytes),
+        frame(FrameKind::ValueBytes, &value_bytes),
     ];
     pieces.extend(blobs);
-    Answer { pieces, alarm: false }
+    SyncAnswer { pieces, alarm: false }
 }
 
 /// A package with blobs; `None` if the parts do not fit each other, so that it could not be used.
@@ -109,7 +109,7 @@ fn packaged(decided: &Decided, payload: &Bytes) -> Option<PackagedValue> {
 fn pack(package: &SyncedValuePackage) -> Option<RawDecidedValue> {
     let (SyncedValuePackage::Full { value, .. } | SyncedValuePackage::MetadataOnly { value }) = package;
     let value_bytes = rkyv::to_bytes::<Error>(package).ok()?;
-    let within = value_bytes.len() <= Kind::ValueBytes.body_bytes_max();
+    let within = value_bytes.len() <= FrameKind::ValueBytes.body_bytes_max();
     within.then(|| RawDecidedValue {
         certificate: value.certificate.clone(),
         value_bytes,
@@ -118,7 +118,7 @@ fn pack(package: &SyncedValuePackage) -> Option<RawDecidedValue> {
 
 /// A package that passed every check that needs no signature.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedPackage {
     /// Names the same height and value id as `init`.
     pub certificate: CommitCertificate,
     /// Metadata and origin signatures.
@@ -160,7 +160,7 @@ pub enum PackageFault {
 
 impl RawDecidedValue {
     /// Opens a package received for `height`.
-    pub fn open(self, height: Height, chain_id: u64, limits: &Limits) -> Result<Opened, PackageFault> {
+    pub fn open(self, height: Height, chain_id: u64, limits: &Limits) -> Result<OpenedPackage, PackageFault> {
         let package =
             rkyv::from_bytes::<SyncedValuePackage, Error>(&self.value_bytes).map_err(|_| PackageFault::Archive)?;
         let (value, proofs) = match package {
@@ -208,7 +208,7 @@ impl RawDecidedValue {
             }
             Some(_) => return Err(PackageFault::Proofs),
         };
-        Ok(Opened {
+        Ok(OpenedPackage {
             certificate,
             init,
             payload: Bytes::from(payload),

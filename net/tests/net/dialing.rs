@@ -43,7 +43,7 @@ fn one_address_cannot_hold_every_place_for_a_handshake() {
         let quinn::ConnectionError::ApplicationClosed(close) = runtime.block_on(connection.closed()) else {
             panic!("closed without a word");
         };
-        assert_eq!(Goodbye::of(close.error_code.into_inner()), Some(Goodbye::Silent));
+        assert_eq!(Goodbye::of_code(close.error_code.into_inner()), Some(Goodbye::Silent));
     }
     let _late = Rogue::meet(&node, 4);
     node.expect_peer(identity(4).peer());
@@ -161,7 +161,7 @@ fn who_comes_with_an_expired_attestation_is_told_both_times() {
     let quinn::ConnectionError::ApplicationClosed(close) = closed else {
         panic!("{closed}")
     };
-    assert_eq!(Goodbye::of(close.error_code.into_inner()), Some(Goodbye::Expired));
+    assert_eq!(Goodbye::of_code(close.error_code.into_inner()), Some(Goodbye::Expired));
     let lapse = Lapse::parse(&close.reason).expect("both times");
     assert_eq!(lapse.expiry, 1_000);
     assert!(lapse.clock > 1_577_836_800, "{lapse:?}");

@@ -134,7 +134,7 @@ impl Rogue {
     pub fn farewell(&self) -> Option<Goodbye> {
         let closed = async { tokio::time::timeout(PATIENCE, self.connection.closed()).await };
         match self.runtime.block_on(closed).expect("the node parts") {
-            quinn::ConnectionError::ApplicationClosed(close) => Goodbye::of(close.error_code.into_inner()),
+            quinn::ConnectionError::ApplicationClosed(close) => Goodbye::of_code(close.error_code.into_inner()),
             other => panic!("{other:?}"),
         }
     }

@@ -1,4 +1,4 @@
-//! This file knows what a part does to its value: fills a slot, settles one, completes the value, or costs its sender.
+//! This file knows what a part does to its value: fills a place, settles one, completes the value, or costs its sender.
 
 use bytes::Bytes;
 use ultramarine_types::limits::BLOB_BYTES;
@@ -180,7 +180,7 @@ impl Join {
         }
     }
 
-    /// Charges the sender of a bad blob and takes nothing more of the value from it: while its slot was being verified, another's good
+    /// Charges the sender of a bad blob and takes nothing more of the value from it: while its place was being verified, another's good
     /// part was passed over.
     fn cut_off(&mut self, key: ValueKey, sender: PeerId, out: &mut Outbox<Output>) {
         let fault = Fault::Proof;

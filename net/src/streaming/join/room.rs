@@ -16,13 +16,13 @@ use crate::streaming::value::Pending;
 
 impl Join {
     /// Whether a value has its place, or could be given one.
-    pub(super) fn has_place(&self, key: ValueKey) -> bool {
+    pub(super) fn can_keep(&self, key: ValueKey) -> bool {
         self.values.len() < bounds::VALUES_MAX || self.values.contains_key(&key) || self.abandoned_value().is_some()
     }
 
     /// Gives up an abandoned value if there is no place for this one. If there is none, what the core asked for gets a place all the
     /// same: it asks for few.
-    pub(super) fn make_place(&mut self, key: ValueKey) {
+    pub(super) fn make_way(&mut self, key: ValueKey) {
         if self.values.len() >= bounds::VALUES_MAX
             && !self.values.contains_key(&key)
             && let Some(abandoned) = self.abandoned_value()

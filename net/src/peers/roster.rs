@@ -20,14 +20,14 @@ pub fn newer_stays(ours: &PeerId, theirs: &PeerId, old_dialed_by_us: bool, new_d
 /// validator may attest any number of keys, and each has a validator's windows and budgets: so it has two at a time. Those
 /// that are here stay: were the newest to win, three nodes of one validator would push each other out for ever. The
 /// second is for a stand-in that takes over before the first node's connection is known to be dead.
-pub fn place(connected: impl Iterator<Item = Option<Address>>, newcomer: Option<Address>) -> Result<(), Goodbye> {
+pub fn check_room(connected: impl Iterator<Item = Option<Address>>, newcomer: Option<Address>) -> Result<(), Goodbye> {
     let (mut validators, mut others, mut siblings) = (BTreeSet::new(), 0, 0);
     for attested_by in connected {
         let is_first = attested_by.is_some_and(|validator| validators.insert(validator));
         others += usize::from(!is_first);
         siblings += usize::from(attested_by.is_some() && attested_by == newcomer);
     }
-    if siblings >= bounds::LINKS_PER_VALIDATOR_MAX {
+    if siblings >= bounds::NODES_PER_VALIDATOR_MAX {
         return Err(Goodbye::Crowded);
     }
     let is_first = newcomer.is_some() && siblings == 0;
@@ -51,7 +51,7 @@ mod tests {
     fn every_validator_has_a_place_whatever_the_others_take() {
         let mut connected = Vec::new();
         let mut join = |newcomer| {
-            let answer = place(connected.iter().copied(), newcomer);
+            let answer = check_room(connected.iter().copied(), newcomer);
             if answer.is_ok() {
                 connected.push(newcomer);
             }
