@@ -5,7 +5,7 @@ use std::time::Duration;
 use ultramarine_types::Nanos;
 use ultramarine_types::limits::{
     BLOB_BYTES, BLOBS_PER_BLOCK_MAX, CONSENSUS_MESSAGE_BYTES_MAX, INIT_BYTES_MAX, Limits, PAYLOAD_BYTES_MAX,
-    PAYLOAD_CHUNK_BYTES, PEERS_MAX, PROOFS_PER_BLOB_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX,
+    PAYLOAD_CHUNK_BYTES, PAYLOAD_CHUNKS_MAX, PEERS_MAX, PROOFS_PER_BLOB_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX,
 };
 
 /// The wire's version; peers of another one are refused with a reason.
@@ -179,3 +179,24 @@ const _: () = assert!(2 * SERVING_PER_VALIDATOR_MAX <= SERVING_VALIDATORS_MAX);
 // Two full nodes, of two classes each.
 const _: () = assert!(2 * 2 * SERVING_PER_FULL_NODE_MAX <= SERVING_FULL_NODES_MAX);
 const _: () = assert!(MTU_MAX as usize * 10 < 65_536);
+// A full node's stream needs a full node that may have the value.
+const _: () = assert!(FULL_NODE_STREAMS_MAX <= FULL_NODES_PER_VALUE_MAX);
+// What we stream to one peer at one time, it may accept at one time.
+const _: () = assert!(BULK_PER_PEER_MAX <= UNI_STREAMS_MAX as usize);
+// Whoever proves more has the larger window.
+const _: () = assert!(STRANGER_WINDOW_BYTES < FULL_NODE_WINDOW_BYTES);
+const _: () = assert!(FULL_NODE_WINDOW_BYTES < VALIDATOR_WINDOW_BYTES);
+const _: () = assert!(STREAM_WINDOW_BYTES <= FULL_NODE_WINDOW_BYTES);
+// One address fills the handshakes of all only together with others.
+const _: () = assert!(HANDSHAKES_PER_ADDRESS_MAX * 2 <= HANDSHAKES_MAX);
+// Sites and purses of all that can be connected fit, so that only the quiet are forgotten.
+const _: () = assert!(SITES_MAX > HANDSHAKES_MAX + PEERS_MAX);
+const _: () = assert!(PURSES_MAX >= 2 * PEERS_MAX);
+// A sender that keeps pace never dribbles.
+const _: () = assert!(DRIBBLE_BYTES_PER_MS < PACE_BYTES_PER_MS);
+// Two keep-alives may be lost before a connection is idle.
+const _: () = assert!(KEEP_ALIVE.as_millis() * 3 <= IDLE.as_millis());
+// A request has one bit for each chunk and blob of the largest value.
+const _: () = assert!((PAYLOAD_CHUNKS_MAX + BLOBS_PER_BLOCK_MAX as usize) / 8 < REQUEST_FRAME_BYTES_MAX);
+// A `Hello` is read before its sender has said who it is.
+const _: () = assert!(HELLO_BYTES < STRANGER_WINDOW_BYTES as usize);

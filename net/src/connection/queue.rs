@@ -1,5 +1,7 @@
 //! This file knows the small messages that wait for one peer: the newest status only, and votes of the newest height
 //! before all others.
+//!
+//! Keeps: at most [`QUEUE_MESSAGES_MAX`] messages wait, and a message of the newest height never gives way to an older one.
 
 use std::collections::VecDeque;
 
@@ -39,6 +41,7 @@ impl Queue {
             }
         }
         self.messages.push_back((height, frame));
+        self.check();
         Ok(())
     }
 
@@ -55,14 +58,11 @@ impl Queue {
             .or_else(|| self.status.take())
     }
 
-    /// Messages waiting.
-    pub fn len(&self) -> usize {
-        self.messages.len() + usize::from(self.status.is_some())
-    }
-
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    fn check(&self) {
+        assert!(
+            self.messages.len() <= QUEUE_MESSAGES_MAX,
+            "the queue stays within its ceiling"
+        );
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
             "dropped, and that is no reason to part"
         );
         assert_eq!(queue.push(Height(5), frame(5)), Err(TooSlow));
-        assert_eq!(queue.len(), QUEUE_MESSAGES_MAX);
+        assert_eq!(queue.messages.len(), QUEUE_MESSAGES_MAX);
         while let Some(frame) = queue.pop() {
             assert_eq!(&frame[..], &[5]);
         }

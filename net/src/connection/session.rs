@@ -128,6 +128,10 @@ impl Session {
             dropped += 1;
         }
         bulk.push_back((task, bytes));
+        assert!(
+            bulk.len() <= bounds::BULK_PER_PEER_MAX,
+            "value streams to one peer are bounded"
+        );
         dropped
     }
 

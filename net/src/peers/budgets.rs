@@ -5,6 +5,8 @@
 //! full node itself, the site it comes from, which may spend as much as a few full nodes, because that many may live
 //! behind one address. A full node pays first, and its site once it has: what one cannot afford yet, its neighbours do
 //! not owe.
+//!
+//! Keeps: at most [`bounds::PURSES_MAX`] purses are remembered, and one in debt is forgotten only when all are.
 
 use std::collections::BTreeMap;
 
@@ -143,6 +145,8 @@ impl Budgets {
                 quiet.map(|quiet| self.purses.remove(&quiet));
             }
         }
+        let known = self.purses.len() + usize::from(!self.purses.contains_key(&payer));
+        assert!(known <= bounds::PURSES_MAX, "memory for purses is bounded");
         self.purses.entry(payer).or_insert_with(|| Purse::of(payer, now))
     }
 }

@@ -44,6 +44,7 @@ impl ChargeLog {
             return None;
         }
         self.said.insert((peer, fault), Said { at: now, unsaid: 0 });
+        assert!(self.said.len() <= REMEMBERED_MAX, "memory for lines is bounded");
         Some(0)
     }
 }

@@ -7,6 +7,9 @@
 //! with one behind a validator's own NAT, can hold all places there are. So a configured peer has one that is nobody else's.
 //! It is known by where we find it when we dial, port included, because a node dials from the port it listens on; it has to
 //! prove that address, and is held to a rate of its own.
+//!
+//! Keeps: the caps of [`bounds`] over all handshakes and over those and the connections of one site; what is counted for
+//! all sites together is what is counted for each.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,6 +143,30 @@ impl Doors {
         here.handshakes += 1;
         here.connections += 1;
         self.handshakes += 1;
+        self.check(site);
+    }
+
+    /// What is counted stays within its ceilings, here and in all.
+    fn check(&self, site: Site) {
+        assert!(self.handshakes <= bounds::HANDSHAKES_MAX, "handshakes are bounded");
+        if let Some(here) = self.sites.get(&site) {
+            assert!(
+                here.handshakes <= bounds::HANDSHAKES_PER_ADDRESS_MAX,
+                "handshakes of one site are bounded"
+            );
+            assert!(
+                here.connections <= bounds::CONNECTIONS_PER_ADDRESS_MAX,
+                "connections of one site are bounded"
+            );
+            assert!(
+                here.handshakes <= here.connections,
+                "a handshake counts as a connection"
+            );
+        }
+        if cfg!(test) {
+            let here: usize = self.sites.values().map(|here| here.handshakes).sum();
+            assert_eq!(self.handshakes, here, "every handshake is counted at its site");
+        }
     }
 
     /// One that entered has said who it is, or failed to. `proven`: its packets came from where they said.
@@ -158,6 +185,7 @@ impl Doors {
                 here.arrivals.take(now, 1);
             }
         }
+        self.check(site);
     }
 
     /// A connection is gone.
@@ -169,6 +197,7 @@ impl Doors {
                 self.sites.remove(&site);
             }
         }
+        self.check(site);
     }
 
     /// Forgets sites nobody is at, and of these the one that has been quiet longest if none is at rest.

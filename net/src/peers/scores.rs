@@ -1,4 +1,6 @@
 //! This file knows how well a peer behaves: a score that faults raise and time lowers, and the ban at its end.
+//!
+//! Keeps: at most [`REMEMBERED_MAX`] scores are remembered, and a score at the ban's threshold is a ban.
 
 use std::collections::BTreeMap;
 
@@ -33,6 +35,8 @@ pub const fn weight(fault: Fault) -> u64 {
 /// an inquiry and the pauses between, a fifth of a second (`kzg-pipeline/README.md`), unless turns of other inquiries come between.
 const POINTS_FORGOTTEN_MAX: u64 = 20;
 // The verifier names no more of them.
+const _: () = assert!(ORIGIN_BAN_SCORE > BAN_SCORE);
+const _: () = assert!(BAN_SCORE / 2 + weight(Fault::Withheld) < BAN_SCORE);
 const _: () = assert!(WRONG_CLAIMS_MAX as u64 * weight(Fault::Proof) >= BAN_SCORE + POINTS_FORGOTTEN_MAX);
 
 #[derive(Clone, Copy, Debug)]
@@ -82,17 +86,19 @@ impl<K: Ord + Copy> Scores<K> {
             // It comes back with half a ban: the next fault of weight ends its visit.
             score.points = self.ban_score / 2;
         }
-        score.banned_until > now
+        let is_banned = score.banned_until > now;
+        assert!(score.points < self.ban_score, "whoever reaches the threshold is banned");
+        self.check();
+        is_banned
+    }
+
+    fn check(&self) {
+        assert!(self.scores.len() <= REMEMBERED_MAX, "memory for scores is bounded");
     }
 
     /// Whether a peer is banned.
     pub fn is_banned(&self, now: Nanos, peer: &K) -> bool {
         self.scores.get(peer).is_some_and(|score| score.banned_until > now)
-    }
-
-    /// A peer's points, 0 for one that never failed.
-    pub fn points(&self, now: Nanos, peer: &K) -> u64 {
-        self.scores.get(peer).map_or(0, |score| score.points_at(now))
     }
 
     fn forget_the_best(&mut self, now: Nanos) {
@@ -123,7 +129,7 @@ mod tests {
         assert!(scores.charge(Nanos::ZERO, PEER, Fault::Proof));
         assert!(scores.is_banned(Nanos::ZERO, &PEER));
         assert!(!scores.is_banned(BAN, &PEER));
-        assert_eq!(scores.points(Nanos::from_millis(100_000), &PEER), 0);
+        assert_eq!(scores.scores[&PEER].points_at(Nanos::from_millis(100_000)), 0);
         assert!(!scores.is_banned(Nanos::ZERO, &PeerId([2; 32])), "nobody else is");
     }
 

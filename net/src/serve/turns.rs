@@ -21,6 +21,16 @@ enum Owner {
     FullNode(PeerId),
 }
 
+impl Owner {
+    /// Turns of each class that it may have at one time.
+    const fn turns(self) -> usize {
+        match self {
+            Self::Validator(_) => bounds::SERVING_PER_VALIDATOR_MAX,
+            Self::FullNode(_) => bounds::SERVING_PER_FULL_NODE_MAX,
+        }
+    }
+}
+
 /// Turns to read from the source. Each may keep a thread waiting for the disk.
 #[derive(Debug)]
 pub(crate) struct Turns {
@@ -46,13 +56,33 @@ impl Turns {
         own.retain(|_, turns| turns.strong_count() > 0);
         let known = own.get(&(owner, class)).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
-            let turns = Arc::new(Semaphore::new(match owner {
-                Owner::Validator(_) => bounds::SERVING_PER_VALIDATOR_MAX,
-                Owner::FullNode(_) => bounds::SERVING_PER_FULL_NODE_MAX,
-            }));
+            let turns = Arc::new(Semaphore::new(owner.turns()));
             own.insert((owner, class), Arc::downgrade(&turns));
             turns
         })
+    }
+
+    /// Whoever has one of the turns that all share has one of its own as well.
+    fn check(&self) {
+        let own = self.own.borrow();
+        let taken = |of: &dyn Fn(Owner, Class) -> bool| -> usize {
+            own.iter()
+                .filter(|((owner, class), _)| of(*owner, *class))
+                .filter_map(|((owner, _), turns)| Some(owner.turns() - turns.upgrade()?.available_permits()))
+                .sum()
+        };
+        for (class, all) in [(Class::Repair, &self.repairs), (Class::Package, &self.packages)] {
+            let of = |owner, its_class| matches!(owner, Owner::Validator(_)) && its_class == class;
+            assert!(
+                bounds::SERVING_VALIDATORS_MAX - all.available_permits() <= taken(&of),
+                "a turn of a validator is one of its own"
+            );
+        }
+        let of = |owner, _| matches!(owner, Owner::FullNode(_));
+        assert!(
+            bounds::SERVING_FULL_NODES_MAX - self.full_nodes.available_permits() <= taken(&of),
+            "a turn of a full node is one of its own"
+        );
     }
 
     /// Works for a peer when it is its turn; `None` if the node goes down.
@@ -68,6 +98,7 @@ impl Turns {
         let own = self.own(owner, class);
         let _own = own.acquire().await.ok()?;
         let _turn = all.acquire().await.ok()?;
+        self.check();
         Some(work.await)
     }
 }

@@ -168,6 +168,71 @@ impl Join {
         self.streams.len()
     }
 
+    /// The promises that cost little to check.
+    fn check(&self) {
+        let bytes = self.reserved_bytes();
+        assert!(
+            bytes <= self.config.limits.assembly_bytes(),
+            "assembly stays within its budget: {bytes} bytes"
+        );
+        assert!(
+            self.done.len() <= bounds::DONE_MAX,
+            "memory for whole values is bounded"
+        );
+        let is_above = |key: Option<&ValueKey>| key.is_none_or(|key| key.height > self.forgotten);
+        assert!(
+            is_above(self.values.keys().next()),
+            "a decided height has no value here"
+        );
+        assert!(is_above(self.done.first()), "nothing is remembered of a decided height");
+        assert!(
+            is_above(self.joining.keys().next()),
+            "nothing of a decided height is joined"
+        );
+    }
+
+    /// Every promise of the module's head, for tests and the simulator: it visits every part.
+    ///
+    /// # Panics
+    /// If one is broken: our own fault.
+    pub fn check_whole(&self) {
+        self.check();
+        for value in self.values.values() {
+            value.check();
+            assert!(
+                value.hopeless || !value.is_whole(),
+                "a whole value is handed on at once"
+            );
+            if let Some((owner, _)) = value.reserved {
+                let bytes = self.reserved_bytes_of(owner);
+                assert!(
+                    bytes <= self.config.limits.assembly_bytes() / 2,
+                    "{bytes} bytes for one peer's sake are over half of all"
+                );
+            }
+        }
+        for stream in self.streams.values() {
+            assert!(
+                stream.key.height > self.forgotten,
+                "a stream is about a height that is not decided"
+            );
+            assert_eq!(
+                stream.init.is_none(),
+                stream.state == State::Requested,
+                "a stream begins with its `Init`"
+            );
+            let value = self.values.get(&stream.key);
+            match stream.state {
+                State::Active => assert!(
+                    value.is_some_and(|value| value.reserved.is_some()),
+                    "only a stream whose value has room is read"
+                ),
+                State::Queued => assert!(value.is_some(), "only an admitted value waits for room"),
+                State::Requested | State::Asked { .. } | State::Waiting => {}
+            }
+        }
+    }
+
     fn begin(&mut self, now: Nanos, begin: Begin, out: &mut Outbox<Output>) {
         let Begin {
             stream: name,
@@ -435,10 +500,7 @@ impl Machine for Join {
             Input::Fetch { stream, key, peer } => self.fetch(now, stream, key, peer, out),
             Input::Forget { height } => self.forget(now, height, out),
         }
-        assert!(
-            self.reserved_bytes() <= self.config.limits.assembly_bytes(),
-            "assembly stays within its budget"
-        );
+        self.check();
     }
 
     fn deadline(&self) -> Option<Nanos> {
@@ -496,5 +558,6 @@ impl Machine for Join {
                 }
             }
         }
+        self.check();
     }
 }

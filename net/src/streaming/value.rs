@@ -355,6 +355,42 @@ impl Pending {
         }
     }
 
+    /// A parked value holds no bytes, and no place has bytes that the payload has already.
+    pub fn check(&self) {
+        let metadata = &self.init.metadata;
+        assert_eq!(
+            self.chunks.len(),
+            metadata.chunk_hashes.len(),
+            "one place for each chunk that the metadata binds"
+        );
+        assert_eq!(
+            self.blobs.len(),
+            metadata.commitments.len(),
+            "one place for each blob that the metadata binds"
+        );
+        let joined = self.chunks.iter().filter(|chunk| matches!(chunk, ChunkPlace::Joined));
+        let joined = joined.count();
+        match &self.payload {
+            Some(payload) => {
+                assert_eq!(joined, self.chunks.len(), "a payload has every chunk");
+                assert_eq!(
+                    payload.len(),
+                    metadata.payload_bytes as usize,
+                    "a payload is as long as the metadata says"
+                );
+            }
+            None => assert_eq!(joined, self.front.chunks, "what is joined is at the front"),
+        }
+        if self.reserved.is_none() {
+            let is_empty = self.chunks.iter().all(|chunk| matches!(chunk, ChunkPlace::Empty))
+                && self
+                    .blobs
+                    .iter()
+                    .all(|blob| matches!(blob, BlobPlace::Empty | BlobPlace::Drained { .. }));
+            assert!(is_empty, "a value without room holds no bytes");
+        }
+    }
+
     fn touch(&mut self, now: Nanos) {
         self.first_part.get_or_insert(now);
         self.last_part = now;

@@ -50,6 +50,7 @@ impl Rig {
     pub fn feed(&mut self, input: Input) {
         let mut out = Outbox::new();
         self.join.handle(self.now, input, &mut out);
+        self.join.check_whole();
         self.take(&mut out);
     }
 
@@ -60,6 +61,7 @@ impl Rig {
             self.now = self.now.max(due);
             let mut out = Outbox::new();
             self.join.wake(self.now, &mut out);
+            self.join.check_whole();
             self.take(&mut out);
         }
         self.now = end;
