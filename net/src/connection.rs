@@ -56,12 +56,11 @@ pub(crate) enum Parting {
 }
 
 impl Parting {
-    /// The same without its times: what is worth one line in the log however often it happens.
-    pub fn kind(self) -> String {
-        match self {
-            Self::Ours(_) | Self::Theirs(_) => self.to_string(),
-            Self::Lapsed(_) => "lapsed".to_owned(),
-            Self::TheyLapsed(_) => "they lapsed".to_owned(),
+    /// Whether both are the same but for their times: worth one line in the log, however often it happens.
+    pub fn is_like(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Lapsed(_), Self::Lapsed(_)) | (Self::TheyLapsed(_), Self::TheyLapsed(_)) => true,
+            _ => self == other,
         }
     }
 

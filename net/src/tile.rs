@@ -85,7 +85,7 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         source,
     } = links;
     let halt = context.halt.clone();
-    let endpoint = endpoint::open(socket, &identity)?;
+    let endpoint = endpoint::open(socket, &identity).map_err(|error| error.to_string())?;
     let parts = HubParts {
         chain,
         validators,

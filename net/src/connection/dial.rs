@@ -31,36 +31,64 @@ pub struct PeerConfig {
     pub peer: Option<PeerId>,
 }
 
-/// Why a dial came to nothing.
-struct Failure {
-    /// What it has in common with others like it.
-    kind: String,
-    text: String,
-    /// It is the usual course where nodes start and stop.
-    is_usual: bool,
+/// Why a dial made no connection that lasts.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+enum DialError {
+    #[error("the name lookup took too long")]
+    LookupTimedOut,
+    #[error("the name lookup failed: {0}")]
+    Lookup(String),
+    #[error("the name has no address of our socket's family")]
+    Family,
+    #[error("the handshake took too long")]
+    HandshakeTimedOut,
+    /// In the words of QUIC or the operating system.
+    #[error("{0}")]
+    Transport(String),
+    #[error("{0}")]
+    Parted(Parting),
 }
 
-/// What was said about a peer that cannot be reached.
+impl DialError {
+    /// Whether nodes that start and stop bring it about.
+    const fn is_usual(&self) -> bool {
+        match self {
+            Self::Parted(why) => why.is_usual(),
+            _ => true,
+        }
+    }
+
+    /// Whether one line in the log is enough for both.
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Parted(why), Self::Parted(other)) => why.is_like(*other),
+            _ => self == other,
+        }
+    }
+}
+
+/// What the log says already about a peer that cannot be reached.
 struct Complaint {
-    kind: String,
+    why: DialError,
     since: Nanos,
     warned: bool,
 }
 
-/// One line for each kind of failure, and a warning if it is not the usual course or lasts.
-fn complain(complaint: &mut Option<Complaint>, address: &str, failure: Failure, now: Nanos) {
-    let Failure { kind, text, is_usual } = failure;
+/// Logs one line for each kind of failure, and a warning if it is unusual or lasts.
+fn complain(complaint: &mut Option<Complaint>, address: &str, why: DialError, now: Nanos) {
     let since = complaint.as_ref().map_or(now, |before| before.since);
+    let text = why.to_string();
     match complaint {
-        Some(before) if before.kind == kind => {}
+        Some(before) if before.why.is_like(&why) => {}
         _ => {
+            let is_usual = why.is_usual();
             if is_usual {
                 tracing::info!(%address, "no connection yet: {text}; trying on");
             } else {
                 tracing::warn!(%address, "no connection: {text}; trying on");
             }
             let warned = !is_usual || complaint.as_ref().is_some_and(|before| before.warned);
-            *complaint = Some(Complaint { kind, since, warned });
+            *complaint = Some(Complaint { why, since, warned });
         }
     }
     if let Some(complaint) = complaint
@@ -144,49 +172,40 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
                         return;
                     }
                     Err(Parting::Ours(Goodbye::Duplicate) | Parting::Theirs(Goodbye::Duplicate)) => None,
-                    Err(why) => Some(Failure {
-                        kind: why.kind(),
-                        text: why.to_string(),
-                        is_usual: why.is_usual(),
-                    }),
+                    Err(why) => Some(DialError::Parted(why)),
                 }
             }
-            Err(why) => Some(Failure {
-                kind: why.clone(),
-                text: why,
-                is_usual: true,
-            }),
+            Err(why) => Some(why),
         };
         if hub.context.halt.is_stopped() {
             // The endpoint is closing: nothing about the peer.
             return;
         }
-        if let Some(failure) = failure {
+        if let Some(why) = failure {
             hub.metrics.dials_failed.inc();
-            complain(&mut complaint, &config.address, failure, hub.now());
+            complain(&mut complaint, &config.address, why, hub.now());
         }
         sleep(backoff.next(rand::random()).as_duration()).await;
     }
 }
 
-async fn dial(hub: &Hub, endpoint: &quinn::Endpoint, name: &str) -> Result<quinn::Connection, String> {
+async fn dial(hub: &Hub, endpoint: &quinn::Endpoint, name: &str) -> Result<quinn::Connection, DialError> {
     let looked_up = timeout(bounds::HANDSHAKE, tokio::net::lookup_host(name)).await;
-    let addresses = looked_up.map_err(|_| "the name lookup took too long".to_owned())?;
-    let ours = endpoint.local_addr().map_err(|error| error.to_string())?;
-    let address = choose(
-        addresses.map_err(|error| format!("the name lookup failed: {error}"))?,
-        ours,
-    )
-    .ok_or_else(|| "the name has no address of our socket's family".to_owned())?;
+    let addresses = looked_up.map_err(|_| DialError::LookupTimedOut)?;
+    let addresses = addresses.map_err(|error| DialError::Lookup(error.to_string()))?;
+    let ours = endpoint.local_addr().map_err(transport)?;
+    let address = choose(addresses, ours).ok_or(DialError::Family)?;
     hub.doors.borrow_mut().find(hub.now(), name, address);
-    // The name is for TLS's sake only: keys are compared, not names.
-    let connecting = endpoint
-        .connect(address, "ultramarine")
-        .map_err(|error| error.to_string())?;
+    // TLS asks for a name; we compare keys.
+    let connecting = endpoint.connect(address, "ultramarine").map_err(transport)?;
     match timeout(bounds::HANDSHAKE, connecting).await {
-        Ok(connection) => connection.map_err(|error| error.to_string()),
-        Err(_) => Err("the handshake took too long".to_owned()),
+        Ok(connection) => connection.map_err(transport),
+        Err(_) => Err(DialError::HandshakeTimedOut),
     }
+}
+
+fn transport(error: impl std::fmt::Display) -> DialError {
+    DialError::Transport(error.to_string())
 }
 
 /// How long to wait before the next dial: doubling from 100 ms to 5 s, a quarter of it up to chance so that nodes that

@@ -31,11 +31,22 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// Why there is no endpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    #[error("TLS set-up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// No cipher suite of TLS fits QUIC.
+    #[error(transparent)]
+    Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    #[error("QUIC endpoint: {0}")]
+    Socket(#[from] io::Error),
+}
+
 /// A QUIC endpoint for both directions on one socket. Must be called inside the runtime that will drive it.
-pub fn open(socket: UdpSocket, identity: &Identity) -> Result<quinn::Endpoint, String> {
-    let tls = |error: rustls::Error| format!("TLS set-up: {error}");
-    let server = QuicServerConfig::try_from(identity.server_tls().map_err(tls)?).map_err(|error| error.to_string())?;
-    let client = QuicClientConfig::try_from(identity.client_tls().map_err(tls)?).map_err(|error| error.to_string())?;
+pub fn open(socket: UdpSocket, identity: &Identity) -> Result<quinn::Endpoint, EndpointError> {
+    let server = QuicServerConfig::try_from(identity.server_tls()?)?;
+    let client = QuicClientConfig::try_from(identity.client_tls()?)?;
     let transport = Arc::new(transport());
 
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(server));
@@ -56,8 +67,7 @@ pub fn open(socket: UdpSocket, identity: &Identity) -> Result<quinn::Endpoint, S
     let _ = config.max_udp_payload_size(bounds::MTU_MAX);
 
     let runtime = Arc::new(quinn::TokioRuntime);
-    let mut endpoint = quinn::Endpoint::new(config, Some(server), socket, runtime)
-        .map_err(|error| format!("QUIC endpoint: {error}"))?;
+    let mut endpoint = quinn::Endpoint::new(config, Some(server), socket, runtime)?;
     endpoint.set_default_client_config(client);
     Ok(endpoint)
 }
