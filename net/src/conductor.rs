@@ -15,7 +15,7 @@ use ultramarine_types::storage::StoreRequest;
 use ultramarine_types::{Machine, Outbox};
 
 use crate::hub::Hub;
-use crate::order::Order;
+use crate::order::TaskOrder;
 use crate::streaming::{Completed, Input, Output};
 use crate::wire::message;
 
@@ -39,13 +39,13 @@ pub(crate) fn command(hub: &Hub, command: NetCommand) {
         NetCommand::Refuse { offer, why } => feed(hub, Input::Refuse { offer, why }),
         NetCommand::Stream { key, to } => {
             let receivers = hub.recipients(to);
-            hub.orders.push(Order::Stream { key, receivers });
+            hub.orders.push(TaskOrder::Stream { key, receivers });
         }
         NetCommand::Fetch { key, peer } => {
             let stream = hub.name_stream();
             feed(hub, Input::Fetch { stream, key, peer });
         }
-        NetCommand::Sync { peer, height, want } => hub.orders.push(Order::Sync { peer, height, want }),
+        NetCommand::Sync { peer, height, want } => hub.orders.push(TaskOrder::Sync { peer, height, want }),
         NetCommand::Forget { height } => feed(hub, Input::Forget { height }),
         NetCommand::Charge { peer, fault } => hub.charge(peer, fault, "found by consensus", None),
     }
@@ -105,7 +105,7 @@ fn carry_out(hub: &Hub, out: &mut Outbox<Output>) {
                 missing,
             } => {
                 let switch = hub.register(stream);
-                hub.orders.push(Order::Parts {
+                hub.orders.push(TaskOrder::Parts {
                     stream,
                     switch,
                     peer,

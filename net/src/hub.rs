@@ -15,12 +15,12 @@ use ultramarine_types::storage::{Source, StoreRequest};
 use ultramarine_types::verify::VerifyJob;
 use ultramarine_types::{ChainParams, Hash, Nanos, PeerId, ValidatorSet, ValueKey};
 
+use crate::backlog::Backlog;
 use crate::bounds;
 use crate::buffers::Buffers;
 use crate::connection::session::Session;
 use crate::metrics::Metrics;
-use crate::order::Order;
-use crate::outlet::Outlet;
+use crate::order::TaskOrder;
 use crate::peers::budgets::{Budgets, Spend};
 use crate::peers::charges::ChargeLog;
 use crate::peers::doors::Doors;
@@ -28,7 +28,7 @@ use crate::peers::identity::{Attester, Identity};
 use crate::peers::origin::PeerOrigin;
 use crate::peers::roster::{check_room, newer_stays};
 use crate::peers::scores::{BAN_SCORE, ORIGIN_BAN_SCORE, Scores};
-use crate::serve::turns::Turns;
+use crate::serve::turns::SourceTurns;
 use crate::streaming::{Join, JoinConfig};
 use crate::switch::StreamSwitch;
 use crate::watched;
@@ -48,15 +48,15 @@ pub(crate) struct Hub {
     pub metrics: Metrics,
     pub source: Arc<dyn Source>,
     pub buffers: Buffers,
-    pub events: Outlet<NetEvent>,
-    pub jobs: Outlet<VerifyJob>,
-    pub store: Outlet<StoreRequest>,
+    pub events: Backlog<NetEvent>,
+    pub jobs: Backlog<VerifyJob>,
+    pub store: Backlog<StoreRequest>,
     /// Requests whose answers are being read from the source.
-    pub turns: Turns,
+    pub turns: SourceTurns,
     /// Full nodes that are sent values nobody asked for.
     pub full_node_streams: Arc<Semaphore>,
     /// Work that needs a task of its own.
-    pub orders: Outlet<Order>,
+    pub orders: Backlog<TaskOrder>,
     pub join: RefCell<Join>,
     /// Tells the timekeeper that the join's deadline may have moved.
     pub join_moved: Notify,
@@ -115,12 +115,12 @@ impl Hub {
             context,
             source,
             buffers: Buffers::new(&limits),
-            events: Outlet::new(bounds::EVENTS_WAITING_MAX),
-            jobs: Outlet::new(usize::MAX),
-            store: Outlet::new(usize::MAX),
-            turns: Turns::new(),
+            events: Backlog::new(bounds::EVENTS_WAITING_MAX),
+            jobs: Backlog::new(usize::MAX),
+            store: Backlog::new(usize::MAX),
+            turns: SourceTurns::new(),
             full_node_streams: Arc::new(Semaphore::new(bounds::FULL_NODE_STREAMS_MAX)),
-            orders: Outlet::new(usize::MAX),
+            orders: Backlog::new(usize::MAX),
             join: RefCell::new(Join::new(JoinConfig { limits })),
             join_moved: Notify::new(),
             switches: RefCell::new(BTreeMap::new()),

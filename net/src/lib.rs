@@ -22,6 +22,7 @@
     deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)
 )]
 
+mod backlog;
 pub mod bounds;
 pub mod buffers;
 mod conductor;
@@ -30,7 +31,6 @@ mod hub;
 mod incoming;
 mod metrics;
 mod order;
-mod outlet;
 mod peers;
 mod request;
 mod serve;

@@ -12,7 +12,7 @@ use crate::streaming::Missing;
 use crate::switch::StreamSwitch;
 
 /// What a new task is to do.
-pub(crate) enum Order {
+pub(crate) enum TaskOrder {
     /// Stream a stored value to each receiver.
     Stream { key: ValueKey, receivers: Vec<Rc<Session>> },
     /// Ask a peer for parts of a value, all of them if `missing` is `None`. The answer is named `stream`.

@@ -27,9 +27,9 @@ use crate::bounds;
 use crate::connection::session::Session;
 use crate::hub::{Hub, Unaffordable};
 use crate::peers::budgets::Spend;
-use crate::serve::answers::Class;
+use crate::serve::answers::AnswerClass;
 use crate::serve::cold::Cold;
-use crate::serve::delivery::{Outgoing, Patience, Undelivered};
+use crate::serve::delivery::{Deadlines, Outgoing, Undelivered};
 use crate::streaming::split::split;
 use crate::wire::frame::{FrameKind, ReadFault, frame, read_body, read_header};
 use crate::wire::message::{self, PartsRequest, ValueRequest};
@@ -52,7 +52,7 @@ pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Sessio
         receivers.into_iter().partition(|session| session.validator.is_some());
     let (working, mut all_done) = mpsc::channel::<Infallible>(1);
     for session in validators {
-        add_stream(&hub, &session, pieces.clone(), patience(&hub), working.clone());
+        add_stream(&hub, &session, pieces.clone(), deadlines(&hub), working.clone());
     }
     drop(working);
     // Others each time, and no more than there is time for.
@@ -69,11 +69,11 @@ pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Sessio
             return;
         };
         // As long as the next one waits for its turn: who takes a byte now and then keeps the others from one value only.
-        let patience = Patience {
+        let deadlines = Deadlines {
             until: Instant::now() + 2 * round,
-            ..patience(&hub)
+            ..deadlines(&hub)
         };
-        add_stream(&hub, &session, pieces.clone(), patience, turn);
+        add_stream(&hub, &session, pieces.clone(), deadlines, turn);
     }
 }
 
@@ -82,14 +82,14 @@ fn add_stream(
     hub: &Rc<Hub>,
     session: &Rc<Session>,
     pieces: Vec<Bytes>,
-    patience: Patience,
+    deadlines: Deadlines,
     until_done: impl Sized + 'static,
 ) {
     let bytes = bytes_of(&pieces);
     let (task_hub, task_session) = (hub.clone(), session.clone());
     let task = hub.spawn(async move {
         let _until_done = until_done;
-        match write_value(&task_session, pieces, patience).await {
+        match write_value(&task_session, pieces, deadlines).await {
             Ok(()) => task_hub.metrics.values_streamed.inc(),
             // It did not ask for the value: that it is slow is nobody's fault.
             Err(Undelivered::Gone | Undelivered::Slow) => {}
@@ -108,17 +108,17 @@ fn add_stream(
     hub.metrics.bulk_dropped.add(session.add_bulk(task, bytes, bytes_max));
 }
 
-async fn write_value(session: &Session, pieces: Vec<Bytes>, patience: Patience) -> Result<(), Undelivered> {
-    Outgoing::open(&session.connection, patience)
+async fn write_value(session: &Session, pieces: Vec<Bytes>, deadlines: Deadlines) -> Result<(), Undelivered> {
+    Outgoing::open(&session.connection, deadlines)
         .await?
-        .deliver(pieces, patience)
+        .deliver(pieces, deadlines)
         .await
 }
 
 /// How long a peer may take for what is sent to it. By its own deadlines it has refused or read all of it by then.
-fn patience(hub: &Hub) -> Patience {
+fn deadlines(hub: &Hub) -> Deadlines {
     let thinks = 2 * bounds::OFFER_WAIT.as_duration();
-    Patience {
+    Deadlines {
         stall: bounds::WRITE_STALL,
         until: Instant::now() + thinks + hub.limits.sync_timeout().as_duration(),
     }
@@ -171,7 +171,7 @@ pub(crate) async fn request(
         None => return,
     };
     outgoing.set_priority(ANSWER_PRIORITY);
-    match outgoing.deliver(pieces, patience(&hub)).await {
+    match outgoing.deliver(pieces, deadlines(&hub)).await {
         Ok(()) => hub.metrics.requests_served.inc(),
         Err(Undelivered::Gone) => {}
         Err(why @ (Undelivered::Stalled | Undelivered::Slow)) => {
@@ -192,17 +192,17 @@ enum Request {
 }
 
 impl Request {
-    const fn class(&self) -> Class {
+    const fn class(&self) -> AnswerClass {
         match self {
             Self::Value(ValueRequest {
                 want: SyncWant::Package,
                 ..
-            }) => Class::Package,
+            }) => AnswerClass::Package,
             Self::Parts(_)
             | Self::Value(ValueRequest {
                 want: SyncWant::Certificate,
                 ..
-            }) => Class::Repair,
+            }) => AnswerClass::Repair,
         }
     }
 }

@@ -15,7 +15,7 @@ use ultramarine_types::{ChainParams, Hash, ValidatorSet};
 use crate::connection::dial::{self, PeerConfig};
 use crate::connection::endpoint;
 use crate::hub::{Hub, HubParts};
-use crate::order::Order;
+use crate::order::TaskOrder;
 use crate::peers::identity::{Attester, Identity};
 use crate::streaming::Input;
 use crate::wire::hello::Goodbye;
@@ -148,15 +148,15 @@ async fn take_verdicts(hub: &Rc<Hub>, mut verdicts: Receiver<Verdict>) {
 async fn take_orders(hub: Rc<Hub>) {
     loop {
         match hub.orders.next().await {
-            Order::Stream { key, receivers } => hub.spawn(serve::stream(hub.clone(), key, receivers)),
-            Order::Parts {
+            TaskOrder::Stream { key, receivers } => hub.spawn(serve::stream(hub.clone(), key, receivers)),
+            TaskOrder::Parts {
                 stream,
                 switch,
                 peer,
                 key,
                 missing,
             } => hub.spawn(request::parts(hub.clone(), stream, switch, peer, key, missing)),
-            Order::Sync { peer, height, want } => hub.spawn(request::sync(hub.clone(), peer, height, want)),
+            TaskOrder::Sync { peer, height, want } => hub.spawn(request::sync(hub.clone(), peer, height, want)),
         };
     }
 }

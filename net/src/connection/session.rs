@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::peers::budgets::Spender;
 use crate::peers::origin::PeerOrigin;
 use crate::peers::origin::Site;
-use crate::serve::answers::{Answers, Class};
+use crate::serve::answers::{AnswerClass, Answers};
 use crate::wire::hello::Goodbye;
 
 /// A live connection.
@@ -136,10 +136,10 @@ impl Session {
     }
 
     /// Its answers of a class.
-    pub const fn answers(&self, class: Class) -> &Answers {
+    pub const fn answers(&self, class: AnswerClass) -> &Answers {
         match class {
-            Class::Repair => &self.repairs,
-            Class::Package => &self.packages,
+            AnswerClass::Repair => &self.repairs,
+            AnswerClass::Package => &self.packages,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::bounds;
 
 /// What an answer is for. What waits for a peer in one class never stands before the other.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Class {
+pub(crate) enum AnswerClass {
     /// Parts of a value, which a round waits for, and certificates, which are small.
     Repair,
     /// Sync packages, of which there may be many, and large ones.

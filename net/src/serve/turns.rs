@@ -12,7 +12,7 @@ use ultramarine_types::{Address, PeerId};
 
 use crate::bounds;
 use crate::connection::session::Session;
-use crate::serve::answers::Class;
+use crate::serve::answers::AnswerClass;
 
 /// Who has few turns at a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -22,7 +22,7 @@ enum Owner {
 }
 
 impl Owner {
-    /// Turns of each class that it may have at one time.
+    /// SourceTurns of each class that it may have at one time.
     const fn turns(self) -> usize {
         match self {
             Self::Validator(_) => bounds::SERVING_PER_VALIDATOR_MAX,
@@ -31,17 +31,17 @@ impl Owner {
     }
 }
 
-/// Turns to read from the source. Each may keep a thread waiting for the disk.
+/// SourceTurns to read from the source. Each may keep a thread waiting for the disk.
 #[derive(Debug)]
-pub(crate) struct Turns {
+pub(crate) struct SourceTurns {
     repairs: Semaphore,
     packages: Semaphore,
     full_nodes: Semaphore,
     /// Of those that have a turn or wait for one.
-    own: RefCell<BTreeMap<(Owner, Class), Weak<Semaphore>>>,
+    own: RefCell<BTreeMap<(Owner, AnswerClass), Weak<Semaphore>>>,
 }
 
-impl Turns {
+impl SourceTurns {
     pub const fn new() -> Self {
         Self {
             repairs: Semaphore::const_new(bounds::SERVING_VALIDATORS_MAX),
@@ -51,7 +51,7 @@ impl Turns {
         }
     }
 
-    fn own(&self, owner: Owner, class: Class) -> Arc<Semaphore> {
+    fn own(&self, owner: Owner, class: AnswerClass) -> Arc<Semaphore> {
         let mut own = self.own.borrow_mut();
         own.retain(|_, turns| turns.strong_count() > 0);
         let known = own.get(&(owner, class)).and_then(Weak::upgrade);
@@ -65,13 +65,16 @@ impl Turns {
     /// Whoever has one of the turns that all share has one of its own as well.
     fn check(&self) {
         let own = self.own.borrow();
-        let taken = |of: &dyn Fn(Owner, Class) -> bool| -> usize {
+        let taken = |of: &dyn Fn(Owner, AnswerClass) -> bool| -> usize {
             own.iter()
                 .filter(|((owner, class), _)| of(*owner, *class))
                 .filter_map(|((owner, _), turns)| Some(owner.turns() - turns.upgrade()?.available_permits()))
                 .sum()
         };
-        for (class, all) in [(Class::Repair, &self.repairs), (Class::Package, &self.packages)] {
+        for (class, all) in [
+            (AnswerClass::Repair, &self.repairs),
+            (AnswerClass::Package, &self.packages),
+        ] {
             let of = |owner, its_class| matches!(owner, Owner::Validator(_)) && its_class == class;
             assert!(
                 bounds::SERVING_VALIDATORS_MAX - all.available_permits() <= taken(&of),
@@ -86,14 +89,14 @@ impl Turns {
     }
 
     /// Works for a peer when it is its turn; `None` if the node goes down.
-    pub async fn during<T>(&self, session: &Session, class: Class, work: impl Future<Output = T>) -> Option<T> {
+    pub async fn during<T>(&self, session: &Session, class: AnswerClass, work: impl Future<Output = T>) -> Option<T> {
         let owner = session
             .validator
             .map_or(Owner::FullNode(session.peer), Owner::Validator);
         let all = match (owner, class) {
             (Owner::FullNode(_), _) => &self.full_nodes,
-            (Owner::Validator(_), Class::Repair) => &self.repairs,
-            (Owner::Validator(_), Class::Package) => &self.packages,
+            (Owner::Validator(_), AnswerClass::Repair) => &self.repairs,
+            (Owner::Validator(_), AnswerClass::Package) => &self.packages,
         };
         let own = self.own(owner, class);
         let _own = own.acquire().await.ok()?;
@@ -109,27 +112,27 @@ mod tests {
 
     #[test]
     fn turns_are_the_owners_by_whatever_link_it_asks() {
-        let turns = Turns::new();
+        let turns = SourceTurns::new();
         let validator = Owner::Validator(Address([1; 20]));
-        let first = turns.own(validator, Class::Repair);
+        let first = turns.own(validator, AnswerClass::Repair);
         let taken: Vec<_> = (0..bounds::SERVING_PER_VALIDATOR_MAX)
             .map(|_| first.try_acquire().expect("a turn"))
             .collect();
         assert!(
-            turns.own(validator, Class::Repair).try_acquire().is_err(),
+            turns.own(validator, AnswerClass::Repair).try_acquire().is_err(),
             "by a second session"
         );
         for (owner, class) in [
-            (validator, Class::Package),
-            (Owner::Validator(Address([2; 20])), Class::Repair),
-            (Owner::FullNode(PeerId([1; 32])), Class::Repair),
+            (validator, AnswerClass::Package),
+            (Owner::Validator(Address([2; 20])), AnswerClass::Repair),
+            (Owner::FullNode(PeerId([1; 32])), AnswerClass::Repair),
         ] {
             assert!(turns.own(owner, class).try_acquire().is_ok(), "{owner:?} has its own");
         }
         drop(taken);
         drop(first);
-        assert!(turns.own(validator, Class::Repair).try_acquire().is_ok());
-        turns.own(Owner::FullNode(PeerId([2; 32])), Class::Package);
+        assert!(turns.own(validator, AnswerClass::Repair).try_acquire().is_ok());
+        turns.own(Owner::FullNode(PeerId([2; 32])), AnswerClass::Package);
         assert_eq!(
             turns.own.borrow().len(),
             1,

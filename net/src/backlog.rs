@@ -9,15 +9,15 @@ use ultramarine_runtime::Sender;
 /// Items on their way to a link. What may wait here is bounded by whoever pushes: parts by the join's reservations,
 /// messages by [`has_room`](Self::has_room).
 #[derive(Debug)]
-pub(crate) struct Outlet<T> {
+pub(crate) struct Backlog<T> {
     items: RefCell<VecDeque<T>>,
     news: Notify,
     room: Notify,
     full: usize,
 }
 
-impl<T> Outlet<T> {
-    /// An outlet that is without room from `full` items on.
+impl<T> Backlog<T> {
+    /// A backlog that is without room from `full` items on.
     pub fn new(full: usize) -> Self {
         Self {
             items: RefCell::new(VecDeque::new()),
