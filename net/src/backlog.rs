@@ -1,4 +1,4 @@
-//! This file knows how the network's core hands items to a bounded link without ever blocking itself.
+//! This file knows how the network's core hands items to a bounded link without blocking.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use tokio::sync::Notify;
 use ultramarine_runtime::Sender;
 
-/// Items on their way to a link. What may wait here is bounded by whoever pushes: parts by the join's reservations,
-/// messages by [`has_room`](Self::has_room).
+/// Items on their way to a link, or to tasks. The pushers bound how many wait: the join's reservations bound parts, and
+/// [`has_room`](Self::has_room) bounds messages.
 #[derive(Debug)]
 pub(crate) struct Backlog<T> {
     items: RefCell<VecDeque<T>>,
@@ -17,7 +17,7 @@ pub(crate) struct Backlog<T> {
 }
 
 impl<T> Backlog<T> {
-    /// A backlog that is without room from `full` items on.
+    /// A backlog that has no room once `full` items wait.
     pub fn new(full: usize) -> Self {
         Self {
             items: RefCell::new(VecDeque::new()),
@@ -38,7 +38,7 @@ impl<T> Backlog<T> {
         while self.items.borrow().len() >= self.full {
             self.room.notified().await;
         }
-        // One waiter was told; whoever else waits is told by it.
+        // One waiter was woken; it wakes the next.
         self.room.notify_one();
     }
 

@@ -1,10 +1,10 @@
-//! This file knows what follows from the core's commands and from what the join wants: changes of the shared state, items
-//! for other tiles, and orders for tasks.
+//! This file knows how to carry out the core's commands and the join's outputs: it changes the shared state, hands
+//! items to other tiles, and orders tasks.
 //!
 //! ```text
 //!   core ── command ─▶ conductor ◀─ feed ── reading tasks, verdicts, time
 //!                      │  ▲   │
-//!                Input ▼  │   └─▶ events, jobs, store (sessions), orders (tasks)
+//!                Input ▼  │   └─▶ events, jobs, store (links), orders (tasks)
 //!                       Join    Output
 //! ```
 
@@ -51,7 +51,7 @@ pub(crate) fn command(hub: &Hub, command: NetCommand) {
     }
 }
 
-/// Hands the join an input, and carries out what it then wants.
+/// Hands the join an input, and carries out the join's outputs.
 pub(crate) fn feed(hub: &Hub, input: Input) {
     let mut out = Outbox::new();
     hub.join.borrow_mut().handle(hub.now(), input, &mut out);

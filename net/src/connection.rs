@@ -1,4 +1,5 @@
-//! This file knows a connection's life: hellos, then the control stream, value streams and requests until it ends.
+//! This file knows a connection's life: first hellos, then the control stream, value streams and requests until it
+//! ends.
 
 pub mod dial;
 pub mod endpoint;
@@ -28,35 +29,36 @@ use crate::wire::hello::{ExpectedHello, Goodbye, Hello};
 use crate::wire::lapse::{Lapse, Utc};
 use crate::wire::message;
 
-/// Sends of the control stream go before all else on the connection.
+/// The control stream's bytes go before all others on the connection.
 const CONTROL_PRIORITY: i32 = 100;
 
-/// Why two nodes parted before they had met.
+/// Why two nodes parted before their hellos were done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum Parting {
-    /// What we found ourselves.
+    /// We parted, for this reason.
     #[error("{0}")]
     Ours(Goodbye),
-    /// What the other end says. It may lie.
+    /// The other end parted and says why. It may lie.
     #[error("the other end says: {0}")]
     Theirs(Goodbye),
-    /// Its attestation has expired by our clock.
+    /// The peer's attestation has expired by our clock.
     #[error(
-        "its validator's attestation of the node key expired at {}, and our clock says {}: one of the two clocks is wrong",
+        "its validator's attestation of the node key expired at {}, and our clock says {}: one of the two clocks is \
+         wrong",
         Utc(.0.expiry), Utc(.0.clock)
     )]
     Lapsed(Lapse),
-    /// Ours has expired by its clock.
+    /// Our attestation has expired by the peer's clock.
     #[error(
-        "the other end says: the attestation of our node key, signed just now, expired at {}, and its clock says {}: one of \
-         the two clocks is wrong; ours says {}",
+        "the other end says: the attestation of our node key, signed just now, expired at {}, and its clock says {}: \
+         one of the two clocks is wrong; ours says {}",
         Utc(.0.expiry), Utc(.0.clock), Utc(unix_seconds())
     )]
     TheyLapsed(Lapse),
 }
 
 impl Parting {
-    /// Whether both are the same but for their times: worth one line in the log, however often it happens.
+    /// Whether both are the same apart from their times.
     pub fn is_like(self, other: Self) -> bool {
         match (self, other) {
             (Self::Lapsed(_), Self::Lapsed(_)) | (Self::TheyLapsed(_), Self::TheyLapsed(_)) => true,
@@ -64,7 +66,7 @@ impl Parting {
         }
     }
 
-    /// Whether it is the usual course where nodes start and stop.
+    /// Whether nodes that start and stop bring it about.
     pub const fn is_usual(self) -> bool {
         matches!(
             self,
@@ -73,7 +75,6 @@ impl Parting {
     }
 }
 
-/// Why hellos came to nothing.
 struct Unfit {
     why: Goodbye,
     lapse: Option<Lapse>,
@@ -89,7 +90,7 @@ fn unix_seconds() -> u64 {
     Clock::unix_ns() / 1_000_000_000
 }
 
-/// A connection to a peer that has said who it is.
+/// A connection whose hellos are done.
 pub(crate) struct Met {
     session: Rc<Session>,
     send: quinn::SendStream,
@@ -99,19 +100,18 @@ pub(crate) struct Met {
 /// Who began a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Side {
-    /// We did.
     Dialed {
-        /// The peer that must answer, if we know it.
+        /// The peer that must answer, if its key is configured.
         wanted: Option<PeerId>,
     },
     /// The other end did.
     Accepted {
-        /// From where its handshake came. A connection may move afterwards, and where it says it is then was not proven.
+        /// Where its handshake came from. A connection may move later, but its new address is not proven.
         site: Site,
     },
 }
 
-/// Exchanges hellos with whoever is at the other end, until `deadline`; a connection that fails is closed.
+/// Exchanges hellos with the other end until `deadline`. If that fails, closes the connection.
 pub(crate) async fn meet(
     hub: &Rc<Hub>,
     connection: quinn::Connection,
@@ -127,7 +127,7 @@ pub(crate) async fn meet(
             None => close(&connection, unfit.why),
         }
         match (theirs, unfit.lapse) {
-            // What we know ourselves comes before what is said.
+            // What we know ourselves comes before what the peer says.
             (Some(theirs), None) if unfit.why == Goodbye::Silent => {
                 their_lapse.map_or(Parting::Theirs(theirs), Parting::TheyLapsed)
             }
@@ -137,7 +137,7 @@ pub(crate) async fn meet(
     })
 }
 
-/// Lives through a connection until it ends.
+/// Serves a connection until it ends.
 pub(crate) async fn live(hub: Rc<Hub>, met: Met) {
     let Met { session, send, receive } = met;
     let connection = session.connection.clone();
@@ -248,7 +248,7 @@ async fn write_control(session: Rc<Session>, mut send: quinn::SendStream) {
     loop {
         let mut frames = session.next_messages().await;
         if send.write_all_chunks(&mut frames).await.is_err() {
-            // The peer wants no control stream: there is nothing to live for.
+            // A connection without a control stream is of no use.
             return session.close(Goodbye::Protocol);
         }
     }
@@ -256,7 +256,7 @@ async fn write_control(session: Rc<Session>, mut send: quinn::SendStream) {
 
 async fn read_control(hub: Rc<Hub>, session: Rc<Session>, mut receive: BufReader<quinn::RecvStream>) {
     loop {
-        // A quiet peer is welcome; one that began a frame has to end it.
+        // A peer may be quiet, but must complete a frame that it has begun.
         if matches!(receive.fill_buf().await, Err(_) | Ok([])) {
             return session.close(Goodbye::Protocol);
         }
@@ -272,8 +272,8 @@ async fn read_control(hub: Rc<Hub>, session: Rc<Session>, mut receive: BufReader
         match event {
             Ok(event) => {
                 hub.metrics.messages_received.inc();
-                // Too many, or a core that is behind: the peer waits, unread. Nobody is charged for what flow
-                // control settles.
+                // If there are too many messages, or our core is behind, we do not read on and the peer waits. That is
+                // no fault: flow control settles it.
                 if hub.spend(&session, Spend::Message).await == Err(Unaffordable) {
                     return;
                 }

@@ -34,7 +34,7 @@ use crate::switch::StreamSwitch;
 use crate::watched;
 use crate::wire::hello::Goodbye;
 
-/// What all tasks of the network's core share. One thread owns it; no borrow is held over an `await`.
+/// State that all tasks of the network's core share. One thread owns it, and no borrow is held over an `await`.
 pub(crate) struct Hub {
     pub chain: ChainParams,
     pub limits: Limits,
@@ -51,9 +51,9 @@ pub(crate) struct Hub {
     pub events: Backlog<NetEvent>,
     pub jobs: Backlog<VerifyJob>,
     pub store: Backlog<StoreRequest>,
-    /// Requests whose answers are being read from the source.
+    /// Turns to read answers from the source.
     pub turns: SourceTurns,
-    /// Full nodes that are sent values nobody asked for.
+    /// Permits to stream values to full nodes unasked.
     pub full_node_streams: Arc<Semaphore>,
     /// Work that needs a task of its own.
     pub orders: Backlog<TaskOrder>,
@@ -63,18 +63,18 @@ pub(crate) struct Hub {
     pub switches: RefCell<BTreeMap<OfferId, Rc<StreamSwitch>>>,
     streams_named: Cell<u64>,
     scores: RefCell<Scores<PeerId>>,
-    /// What peers of one origin did together, whatever keys they had.
+    /// Scores of what all peers of one origin did, under whatever keys.
     origins: RefCell<Scores<PeerOrigin>>,
     budgets: RefCell<Budgets>,
-    /// Who may come in.
+    /// Decides which connections may come in.
     pub doors: Rc<RefCell<Doors>>,
     sessions: RefCell<BTreeMap<PeerId, Rc<Session>>>,
     charges: RefCell<ChargeLog>,
-    /// When it was last said that the attestation of somebody who came has expired.
+    /// When the log last said that somebody's attestation has expired.
     lapse_said: Cell<Option<Nanos>>,
 }
 
-/// What a hub is made of.
+/// Everything that a hub is made of.
 pub(crate) struct HubParts {
     pub chain: ChainParams,
     pub validators: Arc<ValidatorSet>,
@@ -86,7 +86,7 @@ pub(crate) struct HubParts {
     pub source: Arc<dyn Source>,
 }
 
-/// A peer left before it could afford what it wanted.
+/// The peer left before it could afford what it wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Unaffordable;
 
@@ -140,36 +140,37 @@ impl Hub {
         self.context.clock.now()
     }
 
-    /// Runs a task beside the others; if it panics the node stops.
+    /// Runs a task. If it panics, the node stops.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> AbortHandle {
         watched::spawn(&self.context.halt, task)
     }
 
-    /// Runs a task that lasts as long as the node; if it ends, or panics, the node stops.
+    /// Runs a task that lasts as long as the node. If it ends or panics, the node stops.
     pub fn spawn_lasting(&self, what: &'static str, task: impl Future<Output = ()> + 'static) -> AbortHandle {
         watched::spawn_lasting(&self.context.halt, what, task)
     }
 
-    /// Names a new stream.
+    /// A name that no stream has had before.
     pub fn name_stream(&self) -> OfferId {
         let name = self.streams_named.get() + 1;
         self.streams_named.set(name);
         OfferId(name)
     }
 
-    /// Registers the switch of a stream, so that the join can start and stop it.
+    /// Makes the switch of a stream, with which the join starts and stops it.
     pub fn register(&self, stream: OfferId) -> Rc<StreamSwitch> {
         let switch = Rc::new(StreamSwitch::default());
         self.switches.borrow_mut().insert(stream, switch.clone());
         switch
     }
 
-    /// The stream is read no more.
+    /// Forgets a stream that is read no more.
     pub fn unregister(&self, stream: OfferId) {
         self.switches.borrow_mut().remove(&stream);
     }
 
-    /// Scores a fault, logs it (one line a peer, fault and second), and parts from a peer that has had its measure.
+    /// Scores a fault, logs it (one line for each peer and fault a second), and disconnects a peer whose score has
+    /// reached the ban threshold.
     pub fn charge(&self, peer: PeerId, fault: Fault, what: &str, key: Option<ValueKey>) {
         let now = self.now();
         self.metrics.fault(fault);
@@ -185,7 +186,7 @@ impl Hub {
         }
     }
 
-    /// Whether it is time for another line about an attestation that has expired. Whoever comes with one can come often.
+    /// Whether to log another line about an attestation that has expired. A peer that has one may dial often.
     pub fn says_lapse(&self) -> bool {
         let now = self.now();
         let due = self
@@ -198,8 +199,8 @@ impl Hub {
         due
     }
 
-    /// Has whoever pays for a peer pay for what it makes us do, one after the other, and waits until each can afford it.
-    /// An error if the connection ends before: then they have their money back, and nothing is to be done.
+    /// Charges each payer behind this peer in turn, waiting until it can afford the cost. If the connection closes
+    /// first, refunds them and returns an error.
     pub async fn spend(&self, session: &Session, spend: Spend) -> Result<(), Unaffordable> {
         let payers = || session.spender().payers();
         for (paid_before, payer) in payers().enumerate() {
@@ -220,12 +221,12 @@ impl Hub {
         Ok(())
     }
 
-    /// The live session to a peer.
+    /// The peer's live session.
     pub fn session(&self, peer: &PeerId) -> Option<Rc<Session>> {
         self.sessions.borrow().get(peer).cloned()
     }
 
-    /// The live sessions to those that something is for.
+    /// The live sessions of all recipients.
     pub fn recipients(&self, to: Recipients) -> Vec<Rc<Session>> {
         match to {
             Recipients::All => self.sessions.borrow().values().cloned().collect(),
@@ -233,7 +234,7 @@ impl Hub {
         }
     }
 
-    /// Makes a checked connection the peer's session, or says why not.
+    /// Makes a checked connection the peer's session, or says why it cannot be.
     pub fn adopt(&self, session: &Rc<Session>) -> Result<(), Goodbye> {
         let me = self.identity.peer();
         if session.peer == me {
@@ -242,12 +243,12 @@ impl Hub {
         if self.scores.borrow().is_banned(self.now(), &session.peer) {
             return Err(Goodbye::Banned);
         }
-        // A new key is no new start.
+        // A peer with a new key does not start anew.
         if self.origins.borrow().is_banned(self.now(), &session.origin()) {
             return Err(Goodbye::Banned);
         }
         let mut sessions = self.sessions.borrow_mut();
-        // Looked at whenever a peer comes: it may have been attested by nobody, or by another, before.
+        // We count anew each time: the peer may come with another attestation than before, or with its first.
         let others = sessions
             .values()
             .filter(|other| other.peer != session.peer && other.connection.close_reason().is_none());
@@ -258,7 +259,7 @@ impl Hub {
                 return Err(Goodbye::Duplicate);
             }
             old.close(Goodbye::Duplicate);
-            // What was on its way over the old connection may be lost: the core sends its standing messages again.
+            // Messages on the old connection may be lost: the core sends its standing messages again.
             self.events.push(NetEvent::PeerDown { peer: session.peer });
         }
         sessions.insert(session.peer, session.clone());

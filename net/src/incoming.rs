@@ -1,4 +1,4 @@
-//! This file knows how the parts of one stream get from the wire into the join.
+//! This file knows how to read the parts of one stream from the wire into the join.
 
 use std::rc::Rc;
 
@@ -15,10 +15,10 @@ use crate::wire::frame::{FrameKind, Part, ReadFault, read_frame, read_part};
 use crate::wire::message;
 use crate::{bounds, conductor};
 
-/// Why we stop reading a stream, as QUIC's error code: the peer only learns that it may save its bytes.
+/// QUIC's error code for a stream that we stop reading. It tells the peer only to stop sending.
 pub(crate) const STOPPED: quinn::VarInt = quinn::VarInt::from_u32(1);
 
-/// Reads a value somebody streams to us.
+/// Reads a value that a peer streams to us.
 pub(crate) async fn value(hub: Rc<Hub>, session: Rc<Session>, mut receive: quinn::RecvStream) {
     let peer = session.peer;
     if hub.spend(&session, Spend::Stream).await == Err(Unaffordable) {
@@ -28,7 +28,7 @@ pub(crate) async fn value(hub: Rc<Hub>, session: Rc<Session>, mut receive: quinn
     let init = match first {
         Ok(Ok(Some(body))) => open_init(&hub, &body),
         Ok(Err(ReadFault::Protocol(what))) => Err(what),
-        // A stream that brings nothing, in time or at all, cost us nothing.
+        // A stream that brought nothing in time cost us nothing.
         Err(_) | Ok(Ok(None) | Err(ReadFault::Broken(_))) => {
             let _ = receive.stop(STOPPED);
             return;
@@ -65,7 +65,7 @@ pub(crate) fn open_init(hub: &Hub, body: &rkyv::util::AlignedVec) -> Result<Chec
     })
 }
 
-/// Reads the parts behind an `Init` once the join wants them, until it wants no more or the stream ends.
+/// Reads the parts behind an `Init` once the join starts the stream, until the join stops it or the stream ends.
 pub(crate) async fn parts(
     hub: &Rc<Hub>,
     peer: PeerId,
@@ -102,7 +102,7 @@ pub(crate) async fn parts(
                 break;
             }
         }
-        // What QUIC has buffered never makes us wait, and each part is copied or hashed: others run between them.
+        // Reading from QUIC's buffer never waits, and each part is copied or hashed: let other tasks run between parts.
         tokio::task::yield_now().await;
     }
     hub.unregister(stream);

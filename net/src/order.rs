@@ -1,6 +1,6 @@
-//! This file knows the work that needs a task of its own: the conductor orders it, and the tile begins it.
+//! This file knows the work that needs a task of its own. The conductor orders it, and the tile starts it.
 //!
-//! Tasks call the conductor, so it cannot name them: an order breaks that circle.
+//! Tasks call the conductor, so the conductor cannot name them. An order breaks that circle.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::connection::session::Session;
 use crate::streaming::Missing;
 use crate::switch::StreamSwitch;
 
-/// What a new task is to do.
+/// The work of one new task.
 pub(crate) enum TaskOrder {
     /// Stream a stored value to each receiver.
     Stream { key: ValueKey, receivers: Vec<Rc<Session>> },

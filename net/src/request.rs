@@ -1,4 +1,4 @@
-//! This file knows how to ask a peer: for parts of a value, or for a decided height.
+//! This file knows how to ask a peer for parts of a value, or for a decided height.
 
 use std::rc::Rc;
 
@@ -28,7 +28,7 @@ pub(crate) async fn parts(
     missing: Option<Missing>,
 ) {
     let frame = message::parts_request_frame(&PartsRequest { key, missing });
-    // The join stops the switch when the answer does not begin in time.
+    // The join stops the stream if the answer does not begin in time.
     let begun = tokio::select! {
         biased;
         _ = switch.stopped() => return,
@@ -75,9 +75,9 @@ async fn begin_parts(
     }
 }
 
-/// Asks `peer` for a decided height, and tells the core or feeds the join what comes.
+/// Asks `peer` for a decided height, and hands the answer to the core or the join.
 pub(crate) async fn sync(hub: Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) {
-    // Until a package is opened one deadline covers all; after it the join's do.
+    // One deadline covers all until a package is opened; from then on the join's deadlines do.
     let asked = timeout(hub.limits.sync_timeout().as_duration(), open(&hub, peer, height, want)).await;
     let end = match asked {
         Err(_) => {
@@ -120,11 +120,11 @@ async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Re
                 certificate,
                 value_bytes,
             };
-            // Up to 16 MiB are validated and copied: not on the core that reads votes.
+            // Up to 16 MiB are validated and copied: this must not hold up the thread that reads votes.
             let (chain_id, limits) = (hub.chain.chain_id, hub.limits);
             let open = spawn_blocking(move || raw.open(height, chain_id, &limits)).await;
             let opened = open.map_err(|ended| match ended.try_into_panic() {
-                // Our own fault; the node stops as it would had it panicked here.
+                // Our own fault: the node stops as if this task had panicked.
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(ended) => broken(&ended.to_string()),
             })?;
@@ -172,7 +172,7 @@ async fn package(hub: &Rc<Hub>, peer: PeerId, opened: OpenedPackage, mut receive
     for (index, start) in (0u32..).zip((0..payload.len()).step_by(PAYLOAD_CHUNK_BYTES)) {
         let bytes = payload.slice(start..payload.len().min(start + PAYLOAD_CHUNK_BYTES));
         conductor::feed(hub, Input::Chunk { stream, index, bytes });
-        // Each chunk is hashed: others run between them.
+        // Each chunk is hashed: let other tasks run between chunks.
         tokio::task::yield_now().await;
     }
     for (index, proof) in (0u16..).zip(proofs.unwrap_or_default()) {

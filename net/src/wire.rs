@@ -3,7 +3,12 @@
 /// Declares an enum whose items are numbers on the wire. The list of all items is made from the same words, so that no
 /// item can be written and not be read.
 macro_rules! numbered {
-    ($(#[$about:meta])* pub enum $name:ident: $number:ident { $($(#[$about_item:meta])* $item:ident = $value:literal,)* }) => {
+    (
+        $(#[$about:meta])*
+        pub enum $name:ident: $number:ident {
+            $($(#[$about_item:meta])* $item:ident = $value:literal,)*
+        }
+    ) => {
         $(#[$about])*
         #[repr($number)]
         pub enum $name {

@@ -1,4 +1,4 @@
-//! This file knows how connections come about: accepted within caps, dialed again for ever.
+//! This file knows how connections begin: we accept them within caps, and dial configured peers again for ever.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,12 +14,12 @@ use crate::peers::doors::{Knock, Visit};
 use crate::peers::origin::Site;
 use crate::wire::hello::Goodbye;
 
-/// How often it is looked whether a peer that dialed us is still there.
+/// How often we look whether a peer that dialed us is still connected.
 const LOOK: Duration = Duration::from_millis(200);
-/// A connection that lived this long was a good one: the next dial starts without a wait.
+/// After a connection that lived this long, the next dial starts without a wait.
 const GOOD: Duration = Duration::from_secs(2);
 
-/// A peer that cannot be reached for this long is worth a warning; before that it may be starting, as we are.
+/// A peer that cannot be reached for this long is worth a warning. Before that it may be starting, as we are.
 const UNREACHED: Nanos = Nanos::from_millis(30_000);
 
 /// Where to find a peer.
@@ -122,7 +122,7 @@ pub(crate) async fn accept(hub: Rc<Hub>, endpoint: quinn::Endpoint) {
         let its_hub = hub.clone();
         hub.spawn(async move {
             let hub = its_hub;
-            // One deadline for TLS and hellos: who is slow with one has less for the other.
+            // One deadline covers both TLS and hellos.
             let deadline = Instant::now() + bounds::HANDSHAKE;
             if let Ok(Ok(connection)) = timeout_at(deadline, connecting).await {
                 let met = meet(&hub, connection, Side::Accepted { site }, deadline).await;
@@ -145,7 +145,7 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
     let mut complaint: Option<Complaint> = None;
     loop {
         if known.is_some_and(|peer| hub.session(&peer).is_some()) {
-            // It dialed us first, or the better connection is up.
+            // The peer dialed us first, or the better of two connections is up.
             backoff.reset();
             complaint = None;
             sleep(LOOK).await;
@@ -166,7 +166,7 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
                         }
                         None
                     }
-                    // Only what we see ourselves ends it for good: the key that answered is ours.
+                    // Our own key answered. We saw that ourselves, so we never dial this address again.
                     Err(Parting::Ours(Goodbye::Myself)) => {
                         tracing::debug!(address = %config.address, "{}: not dialed again", Goodbye::Myself);
                         return;
@@ -178,7 +178,7 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
             Err(why) => Some(why),
         };
         if hub.context.halt.is_stopped() {
-            // The endpoint is closing: nothing about the peer.
+            // The endpoint is closing: the failure says nothing about the peer.
             return;
         }
         if let Some(why) = failure {
@@ -208,8 +208,8 @@ fn transport(error: impl std::fmt::Display) -> DialError {
     DialError::Transport(error.to_string())
 }
 
-/// How long to wait before the next dial: doubling from 100 ms to 5 s, a quarter of it up to chance so that nodes that
-/// fell together do not dial together.
+/// How long to wait before the next dial: it doubles from 100 ms to 5 s. A quarter of it is up to chance, so that nodes
+/// that fell together do not dial together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backoff {
     failures: u32,
@@ -229,7 +229,8 @@ impl Backoff {
     }
 }
 
-/// The first address that a socket bound to `ours` can send to: of its own family, or, from all addresses of both, of the other.
+/// The first address that a socket bound to `ours` can send to: one of its own family. A socket on all addresses of
+/// both families may take one of the other.
 fn choose(addresses: impl Iterator<Item = SocketAddr>, ours: SocketAddr) -> Option<SocketAddr> {
     let mut other = None;
     for address in addresses {
@@ -266,7 +267,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_dial_is_tried_again_for_ever_and_never_in_a_tight_circle(chances in proptest::collection::vec(any::<u64>(), 1..100)) {
+        fn a_dial_is_tried_again_for_ever_and_never_in_a_tight_circle(
+            chances in proptest::collection::vec(any::<u64>(), 1..100)
+        ) {
             let mut backoff = Backoff::default();
             for chance in chances {
                 let wait = backoff.next(chance);

@@ -24,7 +24,7 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
-        // `[::]` is for both families, whatever the machine's default is.
+        // `[::]` serves both families, whatever the machine's default is.
         socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
@@ -43,7 +43,7 @@ pub enum EndpointError {
     Socket(#[from] io::Error),
 }
 
-/// A QUIC endpoint for both directions on one socket. Must be called inside the runtime that will drive it.
+/// Opens a QUIC endpoint for both directions on one socket. Call it inside the runtime that will drive it.
 pub fn open(socket: UdpSocket, identity: &Identity) -> Result<quinn::Endpoint, EndpointError> {
     let server = QuicServerConfig::try_from(identity.server_tls()?)?;
     let client = QuicClientConfig::try_from(identity.client_tls()?)?;
@@ -55,8 +55,9 @@ pub fn open(socket: UdpSocket, identity: &Identity) -> Result<quinn::Endpoint, E
     let mut client = quinn::ClientConfig::new(Arc::new(client));
     client.transport_config(transport);
 
-    // Both keys follow from the node key, so a restarted node recognises connection ids of its last life and answers
-    // them with a stateless reset: its peers then know at once, not after the idle timeout.
+    // Both keys are derived from the node key, so a restarted node recognises connection ids of its last life. It
+    // answers them with a stateless reset, and its peers know at once that the connection is gone, not after the idle
+    // timeout.
     let reset_key = ResetKey {
         key: identity.derive("ultramarine/quic-reset/1"),
     };
@@ -87,7 +88,7 @@ fn transport() -> TransportConfig {
         .send_window(bounds::SEND_WINDOW_BYTES)
         .datagram_receive_buffer_size(None)
         .mtu_discovery_config(Some(discovery))
-        // A peer that is not up yet hears the next try 0.3 s later, not one second.
+        // A peer that was not up for the first packet gets the next one after 0.3 s, not after one second.
         .initial_rtt(bounds::INITIAL_RTT)
         .max_idle_timeout(IdleTimeout::try_from(bounds::IDLE).ok())
         .keep_alive_interval(Some(bounds::KEEP_ALIVE));
@@ -124,7 +125,7 @@ impl HmacKey for ResetKey {
     }
 
     fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
-        // Hashed once more, so that how long the comparison takes tells nothing of the tag.
+        // Both are hashed once more, so that the time of the comparison tells nothing about the tag.
         let blind = |tag: &[u8]| {
             Canonical::new("ultramarine/compare/1")
                 .bytes(tag)

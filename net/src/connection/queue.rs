@@ -1,7 +1,7 @@
-//! This file knows the small messages that wait for one peer: the newest status only, and votes of the newest height
-//! before all others.
+//! This file knows the small messages that wait for one peer: consensus messages, and the newest status only. If there
+//! is no room, messages of lower heights give way.
 //!
-//! Keeps: at most [`QUEUE_MESSAGES_MAX`] messages wait, and a message of the newest height never gives way to an older one.
+//! Keeps: at most [`QUEUE_MESSAGES_MAX`] messages wait, and a message of the newest height never gives way.
 
 use std::collections::VecDeque;
 
@@ -17,13 +17,13 @@ pub struct Queue {
     status: Option<Bytes>,
 }
 
-/// The queue is full of messages of the newest height: the peer is too slow to be talked to. It catches up by sync
-/// when it comes back.
+/// The queue is full of messages of the newest height: the peer does not keep up. It catches up by sync when it comes
+/// back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooSlow;
 
 impl Queue {
-    /// Queues a consensus message. When there is no room the oldest message of a lower height gives way.
+    /// Queues a consensus message. If there is no room, the oldest message of a lower height gives way.
     pub fn push(&mut self, height: Height, frame: Bytes) -> Result<(), TooSlow> {
         if self.messages.len() >= QUEUE_MESSAGES_MAX {
             let newest = self
@@ -45,12 +45,12 @@ impl Queue {
         Ok(())
     }
 
-    /// Queues a status in place of one that was not sent yet.
+    /// Queues a status. It replaces one that was not sent yet.
     pub fn push_status(&mut self, frame: Bytes) {
         self.status = Some(frame);
     }
 
-    /// Takes what goes out next.
+    /// Takes the frame that goes out next.
     pub fn pop(&mut self) -> Option<Bytes> {
         self.messages
             .pop_front()

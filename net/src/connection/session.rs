@@ -1,4 +1,4 @@
-//! This file knows one live connection to an authenticated peer: what waits for it and what it may ask for.
+//! This file knows one live connection to an authenticated peer: what waits for the peer, and how much it may ask for.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,29 +18,27 @@ use crate::peers::origin::Site;
 use crate::serve::answers::{AnswerClass, Answers};
 use crate::wire::hello::Goodbye;
 
-/// A live connection.
 pub(crate) struct Session {
     pub peer: PeerId,
-    /// Who attests it; `None` for a full node.
+    /// The validator that attests the peer; `None` for a full node.
     pub validator: Option<Address>,
     pub connection: quinn::Connection,
     /// Whether we dialed it.
     pub dialed: bool,
-    /// The peer's process.
     pub instance: u64,
-    /// Where its handshake came from, or where we found it.
+    /// Where the peer's handshake came from, or where we found it.
     pub site: Site,
     queue: RefCell<Queue>,
     queued: Notify,
-    /// Value streams on their way, oldest first, with their bytes.
+    /// Tasks that stream values to the peer, oldest first, with the bytes of each.
     bulk: RefCell<VecDeque<(AbortHandle, u64)>>,
     repairs: Answers,
     packages: Answers,
-    /// UDP bytes sent and received that are counted already.
+    /// UDP bytes sent and received that the metrics have already.
     counted: Cell<(u64, u64)>,
 }
 
-/// What a session is made of.
+/// Everything that a session is made of.
 pub(crate) struct SessionParts {
     pub peer: PeerId,
     pub validator: Option<Address>,
@@ -83,7 +81,7 @@ impl Session {
         }
     }
 
-    /// Queues a consensus message; parts from a peer that does not take them.
+    /// Queues a consensus message. Disconnects a peer that does not take them.
     pub fn send(&self, height: Height, frame: Bytes) {
         if self.queue.borrow_mut().push(height, frame) == Err(TooSlow) {
             tracing::warn!(peer = %self.peer, "{}", Goodbye::Slow);
@@ -92,13 +90,12 @@ impl Session {
         self.queued.notify_one();
     }
 
-    /// Queues a status.
     pub fn send_status(&self, frame: Bytes) {
         self.queue.borrow_mut().push_status(frame);
         self.queued.notify_one();
     }
 
-    /// Takes up to 64 waiting messages, waiting for the first.
+    /// Takes up to 64 messages, waiting for the first.
     pub async fn next_messages(&self) -> Vec<Bytes> {
         loop {
             let frames: Vec<Bytes> = {
@@ -112,8 +109,8 @@ impl Session {
         }
     }
 
-    /// Remembers a value stream to this peer; answers how many older ones had to give way, because there are too many or
-    /// theirs and this one's bytes are more than `bytes_max`.
+    /// Remembers a value stream to this peer. Older ones give way if there are too many, or if all have more than
+    /// `bytes_max` bytes. Returns how many gave way.
     pub fn add_bulk(&self, task: AbortHandle, bytes: u64, bytes_max: u64) -> u64 {
         let mut bulk = self.bulk.borrow_mut();
         bulk.retain(|(task, _)| !task.is_finished());
@@ -135,7 +132,7 @@ impl Session {
         dropped
     }
 
-    /// Its answers of a class.
+    /// What bounds the peer's answers of a class.
     pub const fn answers(&self, class: AnswerClass) -> &Answers {
         match class {
             AnswerClass::Repair => &self.repairs,
@@ -143,7 +140,7 @@ impl Session {
         }
     }
 
-    /// Who pays for what the peer makes us do.
+    /// Names those who pay for what the peer makes us do.
     pub fn spender(&self) -> Spender {
         Spender {
             peer: self.peer,
@@ -151,7 +148,7 @@ impl Session {
         }
     }
 
-    /// Who stands behind the peer.
+    /// Names who stands behind the peer.
     pub fn origin(&self) -> PeerOrigin {
         self.validator
             .map_or(PeerOrigin::Site(self.site), PeerOrigin::Validator)
@@ -162,7 +159,7 @@ impl Session {
         close(&self.connection, reason);
     }
 
-    /// Adds what went over the wire since the last count.
+    /// Adds the bytes that went over the wire since the last count.
     pub fn count(&self, metrics: &Metrics) {
         let stats = self.connection.stats();
         let (sent, received) = self.counted.get();

@@ -1,12 +1,14 @@
-//! This file knows what each peer may still make us spend. It outlives connections, so that who comes again comes with
-//! what it has left.
+//! This file knows what each peer may still make us spend. It outlives connections, so that a peer that comes back has
+//! only what it had left.
 //!
-//! Keys cost nothing, so whoever stands behind a peer pays: its validator, whose nodes share what it has; or, beside a
-//! full node itself, the site it comes from, which may spend as much as a few full nodes, because that many may live
-//! behind one address. A full node pays first, and its site once it has: what one cannot afford yet, its neighbours do
-//! not owe.
+//! Keys cost nothing, so a peer's origin pays:
 //!
-//! Keeps: at most [`bounds::PURSES_MAX`] purses are remembered, and one in debt is forgotten only when all are.
+//! - All nodes of a validator share the validator's purse.
+//! - A full node has a purse of its own, and pays from its site's as well. A site may spend as much as a few full
+//!   nodes, because that many may live behind one address. The full node pays first, so that its debt is not its
+//!   neighbours'.
+//!
+//! Keeps: at most [`bounds::PURSES_MAX`] purses are remembered, and one in debt is forgotten only when all are in debt.
 
 use std::collections::BTreeMap;
 
@@ -19,24 +21,21 @@ use crate::peers::pace::Bucket;
 /// Full nodes of one site that may spend all they have at one time.
 const FULL_NODES_PER_SITE: u64 = 4;
 
-/// Who spends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Spender {
-    /// The peer.
     pub peer: PeerId,
-    /// Who stands behind it.
+    /// Who stands behind the peer.
     pub origin: PeerOrigin,
 }
 
 impl Spender {
-    /// Who pays, in this order, each when the one before can afford it.
+    /// Those who pay, in this order: each pays once the one before can afford it.
     pub fn payers(self) -> impl Iterator<Item = Payer> {
         let itself = matches!(self.origin, PeerOrigin::Site(_)).then_some(Payer::FullNode(self.peer));
         itself.into_iter().chain([Payer::Origin(self.origin)])
     }
 }
 
-/// What is spent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Spend {
     /// A control message that we read.
@@ -44,10 +43,7 @@ pub enum Spend {
     /// A value stream that we begin to read.
     Stream,
     /// Bytes that we read from the source and send.
-    Serving {
-        /// How many.
-        bytes: u64,
-    },
+    Serving { bytes: u64 },
 }
 
 impl Spend {
@@ -59,12 +55,11 @@ impl Spend {
     }
 }
 
-/// Whose purse it is.
+/// The owner of a purse.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Payer {
-    /// One full node's.
     FullNode(PeerId),
-    /// That of all nodes of a validator, or of all full nodes of a site.
+    /// All nodes of a validator, or all full nodes of a site.
     Origin(PeerOrigin),
 }
 
@@ -98,7 +93,7 @@ impl Purse {
         }
     }
 
-    /// Whether forgetting it forgets nothing.
+    /// Whether nothing is lost when the purse is forgotten.
     fn is_full(&self, now: Nanos) -> bool {
         [self.messages, self.streams, self.serving]
             .iter()
@@ -116,19 +111,19 @@ impl Purse {
     }
 }
 
-/// What peers and sites have left.
+/// Purses of peers, validators and sites.
 #[derive(Debug, Default)]
 pub struct Budgets {
     purses: BTreeMap<Payer, Purse>,
 }
 
 impl Budgets {
-    /// Takes what is spent from one who pays; answers how long to wait until it can afford it.
+    /// Takes the cost from a payer's purse. Returns how long to wait until the payer can afford it.
     pub fn take(&mut self, now: Nanos, payer: Payer, spend: Spend) -> Nanos {
         self.purse(now, payer).bucket(spend).take(now, spend.count())
     }
 
-    /// Gives back what was taken for something that is not done after all.
+    /// Gives back the cost of something that is not done after all.
     pub fn give_back(&mut self, now: Nanos, payer: Payer, spend: Spend) {
         self.purse(now, payer).bucket(spend).give_back(spend.count());
     }
@@ -181,7 +176,7 @@ mod tests {
         }
     }
 
-    /// Has everybody pay whom it concerns, whatever the others owe.
+    /// Charges every payer, whatever the others owe.
     fn spend(budgets: &mut Budgets, now: Nanos, spender: Spender, spend: Spend) -> Nanos {
         let wait = spender.payers().map(|payer| budgets.take(now, payer, spend)).max();
         wait.expect("somebody pays")

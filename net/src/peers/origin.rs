@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ultramarine_types::Address;
 
-/// What one holder of addresses cannot easily have many of: an IPv4 address, or a /64 of IPv6.
+/// An IPv4 address, or a /64 of IPv6: one holder cannot easily have many of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Site(IpAddr);
 
@@ -24,12 +24,12 @@ impl std::fmt::Display for Site {
     }
 }
 
-/// Who stands behind a peer: keys of nodes cost nothing, this does.
+/// Who stands behind a peer. A node's key costs nothing; this does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum PeerOrigin {
     /// The validator that attests it.
     Validator(Address),
-    /// Where a full node comes from.
+    /// The site that a full node comes from.
     Site(Site),
 }
 

@@ -1,4 +1,4 @@
-//! This file knows which connections stay: one for each peer, and few for each validator.
+//! This file knows who may be connected: each peer once, and each validator with few nodes.
 
 use std::collections::BTreeSet;
 
@@ -8,18 +8,19 @@ use ultramarine_types::{Address, PeerId};
 use crate::bounds;
 use crate::wire::hello::Goodbye;
 
-/// Which of two connections between the same two processes stays: the one dialed by the lower name, and of two
-/// dialed by the same side the newer. Both ends come to the same answer.
+/// Whether the newer of two connections between the same two processes stays. It does if one side dialed both; else the
+/// one that the lower name dialed stays. Both ends come to the same answer.
 pub fn newer_stays(ours: &PeerId, theirs: &PeerId, old_dialed_by_us: bool, new_dialed_by_us: bool) -> bool {
     old_dialed_by_us == new_dialed_by_us || new_dialed_by_us == (ours < theirs)
 }
 
-/// Whether there is a place beside the connected peers, each given by the validator that attests it, for one more.
+/// Checks whether one more peer fits beside the connected ones. Each is given by the validator that attests it.
 ///
-/// Every validator has one for a node of its own; full nodes and second nodes of validators share as many others. A
-/// validator may attest any number of keys, and each has a validator's windows and budgets: so it has two at a time. Those
-/// that are here stay: were the newest to win, three nodes of one validator would push each other out for ever. The
-/// second is for a stand-in that takes over before the first node's connection is known to be dead.
+/// Every validator has room for one node. Full nodes and second nodes of validators share room for as many again.
+///
+/// A validator may attest any number of keys, and each has a validator's windows and budgets: so two may be connected
+/// at a time. The second is for a stand-in that takes over before the first node's connection is known to be dead.
+/// Nodes that are connected stay: if the newest won, three nodes of one validator would push each other out for ever.
 pub fn check_room(connected: impl Iterator<Item = Option<Address>>, newcomer: Option<Address>) -> Result<(), Goodbye> {
     let (mut validators, mut others, mut siblings) = (BTreeSet::new(), 0, 0);
     for attested_by in connected {
@@ -48,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn every_validator_has_a_place_whatever_the_others_take() {
+    fn every_validator_has_room_whatever_the_others_take() {
         let mut connected = Vec::new();
         let mut join = |newcomer| {
             let answer = check_room(connected.iter().copied(), newcomer);
@@ -66,7 +67,7 @@ mod tests {
             (half..VALIDATORS_MAX).all(|number| join(validator(number)).is_ok()),
             "each has its first"
         );
-        assert_eq!(join(validator(half)), Err(Goodbye::Full), "no place for a stand-in");
+        assert_eq!(join(validator(half)), Err(Goodbye::Full), "no room for a stand-in");
         assert!(connected.len() <= PEERS_MAX);
     }
 

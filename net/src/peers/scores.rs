@@ -1,6 +1,7 @@
-//! This file knows how well a peer behaves: a score that faults raise and time lowers, and the ban at its end.
+//! This file knows what faults cost: a score that faults raise and time lowers, and a ban at its threshold.
 //!
-//! Keeps: at most [`REMEMBERED_MAX`] scores are remembered, and a score at the ban's threshold is a ban.
+//! Keeps: at most [`REMEMBERED_MAX`] scores are remembered, and every score is below the threshold: a peer that reaches
+//! it is banned and begins again at half of it.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +12,18 @@ use ultramarine_types::verify::WRONG_CLAIMS_MAX;
 
 /// At this score a peer is banned.
 pub const BAN_SCORE: u64 = 100;
-/// At this score of all its peers together an origin is banned: a few bans' worth, which no honest neighbour is near.
+/// At this score of all its peers together an origin is banned: a few bans' worth. No honest neighbour comes near it.
 pub const ORIGIN_BAN_SCORE: u64 = 4 * BAN_SCORE;
 /// How long a ban lasts.
 pub const BAN: Nanos = Nanos::from_millis(30_000);
-/// A point is forgotten in this time.
+/// One point is forgotten in this time.
 pub const POINT_DECAY: Nanos = Nanos::from_millis(1_000);
-/// Peers remembered: several times those that can be connected, so that changing keys does not wash out a neighbour's.
+/// Peers remembered: several times as many as can be connected, so that a peer that changes keys does not wash out its
+/// neighbours' scores.
 const REMEMBERED_MAX: usize = 4 * PEERS_MAX;
 
-/// Points a fault costs. What only a deliberate peer does weighs most; what a slow machine does, or we alone find, least.
+/// Points that a fault costs. Faults that only a deliberate peer makes weigh most; faults that a slow machine makes, or
+/// that we alone find, weigh least.
 pub const fn weight(fault: Fault) -> u64 {
     match fault {
         Fault::Protocol | Fault::Signature | Fault::Certificate | Fault::Package | Fault::Rule => 50,
@@ -31,10 +34,11 @@ pub const fn weight(fault: Fault) -> u64 {
     }
 }
 
-/// Points that may be forgotten between the first of those wrong blobs that the verifier names and the last, so 20 s: some four turns of
-/// an inquiry and the pauses between, a fifth of a second (`kzg-pipeline/README.md`), unless turns of other inquiries come between.
+/// Points that may be forgotten between the first and the last of the wrong blobs that the verifier names: 20 s. Some
+/// four turns of an inquiry and the pauses between them take a fifth of a second (`kzg-pipeline/README.md`), unless
+/// turns of other inquiries come between.
 const POINTS_FORGOTTEN_MAX: u64 = 20;
-// The verifier names no more of them.
+// The verifier names no more of a peer's wrong blobs than this: they must be enough for a ban.
 const _: () = assert!(ORIGIN_BAN_SCORE > BAN_SCORE);
 const _: () = assert!(BAN_SCORE / 2 + weight(Fault::Withheld) < BAN_SCORE);
 const _: () = assert!(WRONG_CLAIMS_MAX as u64 * weight(Fault::Proof) >= BAN_SCORE + POINTS_FORGOTTEN_MAX);
@@ -52,7 +56,7 @@ impl Score {
     }
 }
 
-/// Scores of peers, or of whatever is charged.
+/// Scores of peers, or of origins.
 #[derive(Debug)]
 pub struct Scores<K> {
     ban_score: u64,
@@ -60,7 +64,7 @@ pub struct Scores<K> {
 }
 
 impl<K: Ord + Copy> Scores<K> {
-    /// Nobody has failed yet. Whoever comes to `ban_score` is banned.
+    /// Scores with a ban at `ban_score`.
     pub const fn new(ban_score: u64) -> Self {
         Self {
             ban_score,
@@ -68,7 +72,7 @@ impl<K: Ord + Copy> Scores<K> {
         }
     }
 
-    /// Charges a peer; answers whether it is banned now.
+    /// Charges a peer. Returns whether it is banned now.
     pub fn charge(&mut self, now: Nanos, peer: K, fault: Fault) -> bool {
         if self.scores.len() >= REMEMBERED_MAX && !self.scores.contains_key(&peer) {
             self.forget_the_best(now);
@@ -83,11 +87,14 @@ impl<K: Ord + Copy> Scores<K> {
         score.at = now;
         if score.points >= self.ban_score {
             score.banned_until = now + BAN;
-            // It comes back with half a ban: the next fault of weight ends its visit.
+            // The peer comes back with half a ban: its next fault of weight bans it again.
             score.points = self.ban_score / 2;
         }
         let is_banned = score.banned_until > now;
-        assert!(score.points < self.ban_score, "whoever reaches the threshold is banned");
+        assert!(
+            score.points < self.ban_score,
+            "a score that reaches the threshold is a ban"
+        );
         self.check();
         is_banned
     }

@@ -1,23 +1,23 @@
-//! This file knows what an answer is for, and how many bytes of answers may wait for one peer.
+//! This file knows the two classes of answers, and how many bytes of each may wait for one peer.
 
 use tokio::sync::Semaphore;
 use ultramarine_types::limits::Limits;
 
 use crate::bounds;
 
-/// What an answer is for. What waits for a peer in one class never stands before the other.
+/// The purpose of an answer. An answer of one class never waits behind those of the other.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum AnswerClass {
-    /// Parts of a value, which a round waits for, and certificates, which are small.
+    /// Parts of a value, for which a round may wait, and certificates, which are small.
     Repair,
-    /// Sync packages, of which there may be many, and large ones.
+    /// Sync packages: they may be many, and large.
     Package,
 }
 
-/// Answers of one class to one peer.
+/// Bounds the answers of one class to one peer.
 #[derive(Debug)]
 pub(crate) struct Answers {
-    /// Bytes of those that wait for the peer, in permits of [`bounds::ANSWER_PERMIT_BYTES`].
+    /// Bytes that may still be prepared for the peer, in permits of [`bounds::ANSWER_PERMIT_BYTES`].
     pub bytes: Semaphore,
     /// All permits of `bytes`.
     pub permits: u32,

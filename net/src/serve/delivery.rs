@@ -1,41 +1,42 @@
-//! This file knows how bytes leave for a peer that has to keep taking them: one deadline for each step, one for all.
+//! This file knows how bytes leave for a peer that has to keep taking them: one deadline for each step, and one for
+//! all.
 //!
-//! What waits here are slices of mapped segments, each with a lease (design, section 6.5). A peer that reads nothing,
-//! or a byte now and then, or that acknowledges nothing, must not hold them: its stream is reset, which drops them.
+//! These bytes are slices of mapped segments, each with a lease. A peer that reads nothing, or a byte now and then, or
+//! that acknowledges nothing, must not hold the leases: we reset its stream, which drops them.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
-/// Why we reset a stream, as QUIC's error code: the peer took too long, or something newer went first.
+/// QUIC's error code for a stream that we reset: the peer took too long, or something newer went first.
 const GIVEN_UP: quinn::VarInt = quinn::VarInt::from_u32(2);
 
 /// How long a peer may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadlines {
-    /// Without taking a byte.
+    /// How long it may take no byte.
     pub stall: Duration,
-    /// For all of it.
+    /// When it must have all bytes.
     pub until: Instant,
 }
 
-/// Why not all was delivered.
+/// Why some bytes were not delivered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum Undelivered {
-    /// The peer wanted no more, or the connection ended. Nobody's fault.
+    /// The peer wanted no more, or the connection ended. That is nobody's fault.
     #[error("nobody wants it any more")]
     Gone,
     /// The peer took nothing for too long.
     #[error("nothing was taken for too long")]
     Stalled,
-    /// The peer took something now and then, and not all of it in time.
+    /// The peer took bytes now and then, and not all of them in time.
     #[error("too little was taken in the time there was")]
     Slow,
 }
 
-/// A stream to a peer. It is reset when it is dropped before all was delivered; quinn alone would keep what it had been
-/// given, and the leases with it, until the peer acknowledged it.
+/// A stream to a peer. If it is dropped before all was delivered, it is reset: otherwise quinn would keep the bytes it
+/// was given, and their leases, until the peer acknowledged them.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     send: quinn::SendStream,
@@ -53,12 +54,13 @@ impl Outgoing {
         opened.map(Self::new).map_err(|_| Undelivered::Gone)
     }
 
-    /// Streams of higher priority go first on a connection.
+    /// Sets the stream's rank on its connection: the highest goes first.
     pub fn set_priority(&self, priority: i32) {
         let _ = self.send.set_priority(priority);
     }
 
-    /// Writes all pieces, ends the stream and waits until the peer has it all. A piece is dropped once it is sent.
+    /// Writes all pieces, ends the stream and waits until the peer has acknowledged all. A piece is dropped once it is
+    /// sent.
     pub async fn deliver(mut self, mut pieces: Vec<Bytes>, deadlines: Deadlines) -> Result<(), Undelivered> {
         let mut rest = pieces.as_mut_slice();
         while !rest.is_empty() {
@@ -68,7 +70,7 @@ impl Outgoing {
         }
         drop(pieces);
         let _ = self.send.finish();
-        // Megabytes may be on their way, and that they arrive is not seen here: only the deadline for all counts.
+        // Megabytes may be on their way, and we do not see them arrive: from here on only the deadline for all counts.
         match timeout_at(deadlines.until, self.send.stopped()).await {
             Ok(acknowledged) => acknowledged.map_err(|_| Undelivered::Gone)?,
             Err(_) => return Err(Undelivered::Slow),

@@ -1,7 +1,11 @@
-//! This file knows whose answer is read from the source next. One validator, by however many sessions, has half of all turns of a class at
-//! most, and one full node half of those of all full nodes, though it comes back by another session; validators and full nodes have turns of their own, so that no number of full nodes can keep a
-//! validator from repairing a value; and so have validators' repairs and packages, so that no number of heights to catch up
-//! with can.
+//! This file knows whose answer is read from the source next.
+//!
+//! - One validator, by however many sessions, has at most half of all validators' turns of a class.
+//! - One full node has at most half of all full nodes' turns, even if it comes back by another session.
+//! - Validators and full nodes have separate turns, so that full nodes cannot keep a validator from repairing a value.
+//! - Validators' repairs and packages have separate turns, so that heights to catch up with cannot do so either.
+//!
+//! Keeps: an owner that has one of the shared turns has one of its own as well.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,7 +18,7 @@ use crate::bounds;
 use crate::connection::session::Session;
 use crate::serve::answers::AnswerClass;
 
-/// Who has few turns at a time.
+/// A validator or a full node, by whatever session. It has few turns at a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Owner {
     Validator(Address),
@@ -22,7 +26,7 @@ enum Owner {
 }
 
 impl Owner {
-    /// SourceTurns of each class that it may have at one time.
+    /// Turns of each class that it may have at one time.
     const fn turns(self) -> usize {
         match self {
             Self::Validator(_) => bounds::SERVING_PER_VALIDATOR_MAX,
@@ -31,13 +35,13 @@ impl Owner {
     }
 }
 
-/// SourceTurns to read from the source. Each may keep a thread waiting for the disk.
+/// Turns to read from the source. Each may keep one thread waiting for the disk.
 #[derive(Debug)]
 pub(crate) struct SourceTurns {
     repairs: Semaphore,
     packages: Semaphore,
     full_nodes: Semaphore,
-    /// Of those that have a turn or wait for one.
+    /// The own turns of those that have a turn or wait for one.
     own: RefCell<BTreeMap<(Owner, AnswerClass), Weak<Semaphore>>>,
 }
 
@@ -62,7 +66,6 @@ impl SourceTurns {
         })
     }
 
-    /// Whoever has one of the turns that all share has one of its own as well.
     fn check(&self) {
         let own = self.own.borrow();
         let taken = |of: &dyn Fn(Owner, AnswerClass) -> bool| -> usize {
@@ -88,7 +91,7 @@ impl SourceTurns {
         );
     }
 
-    /// Works for a peer when it is its turn; `None` if the node goes down.
+    /// Does `work` for a peer when it is the peer's turn; `None` if the node goes down.
     pub async fn during<T>(&self, session: &Session, class: AnswerClass, work: impl Future<Output = T>) -> Option<T> {
         let owner = session
             .validator

@@ -1,4 +1,4 @@
-//! This file knows sets of small positions: which chunks or blobs of a value are meant.
+//! This file knows sets of small positions, of chunks or blobs of a value.
 
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -10,12 +10,11 @@ pub struct Bits {
 }
 
 impl Bits {
-    /// The empty set.
     pub const fn new() -> Self {
         Self { words: Vec::new() }
     }
 
-    /// Every position below `count`.
+    /// All positions below `count`.
     pub fn below(count: usize) -> Self {
         let mut bits = Self::new();
         for position in 0..count {
@@ -24,7 +23,7 @@ impl Bits {
         bits
     }
 
-    /// Adds a position; answers whether it was new.
+    /// Adds a position. Returns whether it was new.
     pub fn insert(&mut self, position: usize) -> bool {
         let (word, mask) = (position / 64, 1u64 << (position % 64));
         if self.words.len() <= word {

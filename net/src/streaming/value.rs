@@ -1,4 +1,7 @@
 //! This file knows one admitted value while its parts come in: which place is empty, filled, or proven.
+//!
+//! Keeps: there is one place for each part that the metadata binds. The payload has every chunk, or the joined chunks
+//! are its front. A value without reserved room holds no bytes.
 
 use std::sync::Arc;
 
@@ -25,19 +28,23 @@ use super::init::chunk_bytes;
 /// ```
 #[derive(Debug)]
 enum BlobPlace {
-    /// Nobody's bytes are here.
+    /// No bytes are here.
     Empty,
-    /// Bytes wait for their verdict; only that verdict, of that sender, moves the place.
-    Verifying { sender: PeerId, part: BlobPart },
-    /// The bytes were dropped for want of room and their verdict has not come yet. A second job for the place
-    /// may not start before: its verdict could not be told from the first one's.
-    Drained { sender: PeerId },
-    /// The proof holds.
+    /// Bytes wait for their verdict. Only a verdict about this sender's bytes changes the place.
+    Verifying {
+        sender: PeerId,
+        part: BlobPart,
+    },
+    /// The bytes were dropped for want of room, and their verdict has not come yet. A second job for the place must
+    /// wait: its verdict could not be told from the first one's.
+    Drained {
+        sender: PeerId,
+    },
     Verified(BlobPart),
 }
 
 impl BlobPlace {
-    /// About whose bytes a verdict is awaited.
+    /// The sender of the bytes whose verdict is awaited.
     const fn awaited_from(&self) -> Option<PeerId> {
         match self {
             Self::Verifying { sender, .. } | Self::Drained { sender } => Some(*sender),
@@ -49,15 +56,15 @@ impl BlobPlace {
 /// Where one payload chunk stands.
 #[derive(Debug)]
 enum ChunkPlace {
-    /// Nobody's bytes are here.
+    /// No bytes are here.
     Empty,
-    /// Its bytes are here, and the ones before it are not all joined.
+    /// Its bytes are here, and some chunk before it is not joined.
     Here(Bytes),
     /// Its bytes are in the payload.
     Joined,
 }
 
-/// The front of a payload: the chunks that are joined and hashed so far.
+/// The front of a payload: chunks that are joined and hashed.
 #[derive(Debug, Default)]
 struct Front {
     chunks: usize,
@@ -68,47 +75,45 @@ struct Front {
 /// How far a payload's chunks are joined.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Joined {
-    /// As far as can be; the next chunk is not here, or there is nothing more to do.
+    /// As far as possible: the next chunk is not here, or there is nothing more to do.
     AllThatIsHere,
-    /// For now: the next chunk is here, and another call goes on with it.
+    /// One step further. The next chunk is here, and another call goes on with it.
     Some,
-    /// The payload is whole and has its hash. Told once.
+    /// The payload is whole and has its hash. This is returned once.
     Whole(Bytes),
 }
 
-/// Chunks joined in one go, 256 KiB: a fraction of a millisecond of hashing, so that a vote never waits for 16 MiB of it.
+/// Chunks joined in one go, 256 KiB: a fraction of a millisecond of hashing. So a vote never waits until 16 MiB are
+/// hashed.
 const CHUNKS_PER_STEP: usize = 4;
 
 /// What became of a chunk offered to a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ChunkFate {
-    /// Taken.
     Taken,
     /// The place was filled already.
     Known,
-    /// Wrong length or hash.
+    /// Its length or hash is wrong.
     Bad,
-    /// No such chunk.
     Outside,
 }
 
 /// What became of a blob offered to a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum BlobFate {
-    /// Taken; its proof must be verified.
+    /// Taken. Its proof must be verified.
     Taken,
     /// The place is filled, or blobs are not wanted.
     Known,
-    /// No such blob.
     Outside,
 }
 
-/// What a verdict did to its place.
+/// What a verdict did to the place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Settled {
-    /// Its bytes are proven, or gone: wrong, or not asked about for what else their sender sent.
+    /// The bytes are proven, or they are dropped: they are wrong, or the verifier gave them back unjudged.
     Judged,
-    /// Its bytes were gone before: only now may others come.
+    /// The bytes were dropped before. Only now may others come.
     Opened,
 }
 
@@ -118,19 +123,19 @@ pub(super) struct Pending {
     pub key: ValueKey,
     pub init: Arc<Init>,
     pub tag: Tag,
-    /// Whether blobs belong to what is being assembled; not for a metadata-only package.
+    /// Whether blobs are wanted. A metadata-only package has none.
     pub wants_blobs: bool,
-    /// Bytes reserved for it, and for whose sake; `None` while parked.
+    /// Bytes reserved for it, and the peer for whose sake; `None` while parked.
     pub reserved: Option<(PeerId, usize)>,
-    /// When it was admitted, for the choice of what to park.
+    /// When it was admitted: the oldest is parked first.
     pub admitted: Nanos,
-    /// The origin proposer bound something malformed: it can never be whole.
+    /// Its proposer bound something malformed, so it can never be whole.
     pub hopeless: bool,
-    /// Blobs were given back unjudged, and the core has not heard of it.
+    /// Blobs were given back unjudged, and the core has not been told.
     pub given_back: bool,
     chunks: Vec<ChunkPlace>,
     front: Front,
-    /// All chunks as one, once they are joined.
+    /// All chunks, once they are joined.
     payload: Option<Bytes>,
     blobs: Vec<BlobPlace>,
     first_part: Option<Nanos>,
@@ -162,7 +167,7 @@ impl Pending {
         }
     }
 
-    /// Bytes it holds when whole.
+    /// Bytes that it holds when it is whole.
     pub fn bytes(&self) -> usize {
         let blobs = if self.wants_blobs {
             self.blobs.len() * BLOB_BYTES
@@ -202,7 +207,7 @@ impl Pending {
         }
     }
 
-    /// Settles the blob a verdict is about; `None` if no blob of that sender waits for one.
+    /// Settles the blob that a verdict is about; `None` if no blob of that sender awaits one there.
     pub fn settle(&mut self, index: usize, sender: PeerId, holds: bool) -> Option<Settled> {
         let place = self.blobs.get_mut(index)?;
         match std::mem::replace(place, BlobPlace::Empty) {
@@ -220,17 +225,17 @@ impl Pending {
         }
     }
 
-    /// Whether some blob waits for its verdict.
+    /// Whether some blob awaits its verdict.
     pub fn awaits_verdicts(&self) -> bool {
         self.blobs.iter().any(|place| place.awaited_from().is_some())
     }
 
-    /// Whether some blob of this sender does.
+    /// Whether some blob of this sender awaits its verdict.
     pub fn awaits_verdicts_about(&self, sender: PeerId) -> bool {
         self.blobs.iter().any(|place| place.awaited_from() == Some(sender))
     }
 
-    /// Gives up all bytes and keeps the admission: they can be asked for again.
+    /// Drops all bytes and keeps the admission. The bytes can be asked for again.
     pub fn park(&mut self) {
         self.reserved = None;
         self.first_part = None;
@@ -244,7 +249,7 @@ impl Pending {
         }
     }
 
-    /// Positions for which no bytes are here.
+    /// The parts of which no bytes are here.
     pub fn missing(&self) -> Missing {
         let chunks = self
             .chunks
@@ -270,36 +275,36 @@ impl Pending {
             || (self.wants_blobs && self.blobs.iter().any(|place| matches!(place, BlobPlace::Empty)))
     }
 
-    /// Whether every wanted blob has bytes here: none is waited for from a peer.
+    /// Whether the bytes of every blob are here.
     pub fn has_all_blobs(&self) -> bool {
         self.blobs
             .iter()
             .all(|place| matches!(place, BlobPlace::Verifying { .. } | BlobPlace::Verified(_)))
     }
 
-    /// Whether all is here and proven.
+    /// Whether all wanted parts are here and proven.
     pub fn is_whole(&self) -> bool {
         self.payload.is_some()
             && (!self.wants_blobs || self.blobs.iter().all(|place| matches!(place, BlobPlace::Verified(_))))
     }
 
-    /// From the first part to the last one.
+    /// Time from the first part to the last one.
     pub fn streamed(&self) -> Nanos {
         self.first_part.map_or(Nanos::ZERO, |first| self.last_part.since(first))
     }
 
-    /// From the last blob's last byte to `now`; `None` for a value without blobs.
+    /// Time from the last blob's last byte to `now`; `None` for a value without blobs.
     pub fn verified(&self, now: Nanos) -> Option<Nanos> {
         (self.wants_blobs && !self.blobs.is_empty()).then(|| now.since(self.last_blob))
     }
 
-    /// Joins some of the chunks that are next; an error if the whole payload is not what the metadata binds.
+    /// Joins the next few chunks. An error if the whole payload is not the one that the metadata binds.
     pub fn join_payload(&mut self) -> Result<Joined, Flaw> {
         if self.payload.is_some() {
             return Ok(Joined::AllThatIsHere);
         }
         let payload = if let [only] = self.chunks.as_mut_slice() {
-            // One chunk's hash was compared with the payload's when the `Init` came.
+            // The only chunk's hash was compared with the payload's when the `Init` came.
             match std::mem::replace(only, ChunkPlace::Joined) {
                 ChunkPlace::Here(bytes) => bytes,
                 other => {
@@ -355,7 +360,7 @@ impl Pending {
         }
     }
 
-    /// A parked value holds no bytes, and no place has bytes that the payload has already.
+    /// Every promise of the module's head.
     pub fn check(&self) {
         let metadata = &self.init.metadata;
         assert_eq!(

@@ -1,4 +1,5 @@
-//! This file knows how bytes on a stream fall into frames, and refuses a frame that is too long before it allocates.
+//! This file knows how to cut the bytes of a stream into frames. It refuses a frame that is too long before it
+//! allocates.
 //!
 //! ```text
 //!   0      1          4             8
@@ -25,15 +26,12 @@ numbered! {
     /// What a frame carries.
     #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
     pub enum FrameKind: u8 {
-        /// First on the control stream, fixed layout: [`crate::wire::hello::Hello`].
+        /// First on the control stream, with a fixed layout: [`crate::wire::hello::Hello`].
         Hello = 1,
-        /// A consensus message.
         Message = 2,
-        /// A status.
         Status = 3,
         /// An `Init`: first on a stream of parts.
         Init = 16,
-        /// A payload chunk.
         Chunk = 17,
         /// A blob with its proofs.
         Blob = 18,
@@ -41,19 +39,17 @@ numbered! {
         Fin = 19,
         /// Asks for parts of a value.
         PartsRequest = 32,
-        /// The value asked for is not held whole.
+        /// We do not hold the whole value that was asked for.
         NotHeld = 33,
         /// Asks for a decided height.
         ValueRequest = 34,
-        /// Answers it.
         ValueResponse = 35,
-        /// The package behind a [`FrameKind::ValueResponse`] that announces one; its raw blobs follow without frames.
+        /// The package that a [`FrameKind::ValueResponse`] has announced. Its raw blobs follow without frames.
         ValueBytes = 36,
     }
 }
 
 impl FrameKind {
-    /// Longest body.
     pub const fn body_bytes_max(self) -> usize {
         match self {
             Self::Hello => bounds::HELLO_BYTES,
@@ -73,10 +69,10 @@ impl FrameKind {
 /// Why a frame could not be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ReadFault {
-    /// The stream or connection broke; nobody's fault that we can prove.
+    /// The stream or connection broke. We cannot prove anybody's fault.
     #[error("stream ended: {0}")]
     Broken(String),
-    /// The bytes are no frame, too long, or of a kind that may not come here.
+    /// The bytes are no frame, or the frame is too long, or its kind may not come here.
     #[error("{0}")]
     Protocol(&'static str),
 }
@@ -84,14 +80,12 @@ pub enum ReadFault {
 /// A frame's kind and body length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// What follows.
     pub kind: FrameKind,
-    /// How much of it; within the kind's ceiling.
+    /// Bytes of the body, within the kind's ceiling.
     pub body_bytes: usize,
 }
 
 impl Header {
-    /// Reads a header.
     pub fn parse(bytes: [u8; HEADER_BYTES]) -> Result<Self, ReadFault> {
         let [kind, zero @ .., a, b, c, d] = bytes;
         let kind = FrameKind::of(kind).ok_or(ReadFault::Protocol("unknown frame kind"))?;
@@ -113,7 +107,7 @@ impl Header {
     }
 }
 
-/// A whole frame around a body we made.
+/// Makes a frame around a body that we made.
 ///
 /// # Panics
 /// If the body is longer than its kind allows: our own fault.
@@ -148,7 +142,7 @@ pub async fn read_header<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Option<
 
 /// Reads a body into a buffer aligned for archives.
 pub async fn read_body<R: AsyncRead + Unpin>(reader: &mut R, header: Header) -> Result<AlignedVec, ReadFault> {
-    // A body grows as its bytes arrive: a liar who announces 16 MiB and sends none costs 64 KiB.
+    // The buffer grows as bytes arrive: a liar that announces 16 MiB and sends none costs 64 KiB.
     let mut body = AlignedVec::with_capacity(header.body_bytes.min(PAYLOAD_CHUNK_BYTES));
     while body.len() < header.body_bytes {
         let start = body.len();
@@ -160,7 +154,7 @@ pub async fn read_body<R: AsyncRead + Unpin>(reader: &mut R, header: Header) -> 
     Ok(body)
 }
 
-/// Reads a frame that must be of one kind; `None` if the stream ends cleanly before it.
+/// Reads a frame that must have this kind; `None` if the stream ends cleanly before it.
 pub async fn read_frame<R: AsyncRead + Unpin>(
     reader: &mut R,
     kind: FrameKind,
@@ -172,24 +166,11 @@ pub async fn read_frame<R: AsyncRead + Unpin>(
     }
 }
 
-/// One part of a value, as read from a stream.
+/// What comes next on a stream of a value's parts.
 #[derive(Clone, Debug)]
 pub enum Part {
-    /// A payload chunk.
-    Chunk {
-        /// Its position.
-        index: u32,
-        /// Its bytes.
-        bytes: Bytes,
-    },
-    /// A blob.
-    Blob {
-        /// Its position.
-        index: u16,
-        /// Bytes and proofs.
-        part: BlobPart,
-    },
-    /// Nothing more comes.
+    Chunk { index: u32, bytes: Bytes },
+    Blob { index: u16, part: BlobPart },
     Fin,
 }
 

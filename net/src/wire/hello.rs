@@ -1,10 +1,10 @@
-//! This file knows the first words of a connection: which chain, which process, and whose validator vouches.
+//! This file knows the first words of a connection: the chain, the process, and the validator that vouches for it.
 //!
 //! ```text
 //!   version u32 │ chain id u64 │ genesis 32 │ instance u64 │ attested u8 │ validator 32 │ expiry u64 │ signature 64
 //! ```
-//! All little-endian, and the layout never changes before `version`, so that nodes of different versions part with a
-//! reason instead of a parse error.
+//! All numbers are little-endian. `version` always comes first, so that nodes of different versions part with a reason
+//! instead of a parse error.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use ultramarine_types::{Address, Hash, PeerId, PublicKey, Signature, ValidatorSet, chain};
@@ -13,16 +13,15 @@ use crate::bounds::{HELLO_BYTES, WIRE_VERSION};
 use crate::peers::identity::Attestation;
 use crate::wire::frame::{FrameKind, frame};
 
-/// What each side says first.
+/// The first frame of each side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hello {
     /// Version of the wire.
     pub version: u32,
-    /// EIP-155 chain id.
     pub chain_id: u64,
     /// Hash of the consensus genesis.
     pub genesis_hash: Hash,
-    /// Drawn when the process started: tells a restarted peer from a second connection.
+    /// Drawn when the process starts. It tells a restarted peer from a second connection.
     pub instance: u64,
     /// A validator's word for this node; `None` for a full node.
     pub attestation: Option<Attestation>,
@@ -32,25 +31,22 @@ numbered! {
     /// Why a connection ends, as its close code and in words. Both sides log it once.
     #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, thiserror::Error)]
     pub enum Goodbye: u32 {
-        /// The node stops.
         #[error("the node is going down")]
         Going = 0,
         /// Versions of the wire differ.
         #[error("the peer speaks another version of the protocol")]
         Version = 1,
-        /// Chain ids differ.
         #[error("the peer is on another chain id")]
         Chain = 2,
-        /// Genesis hashes differ.
         #[error("the peer has another genesis")]
         Genesis = 3,
-        /// The attestation is no member's, or does not verify.
+        /// The attestation is not by a validator of the chain, or does not verify.
         #[error("the validator's attestation of the node key does not hold")]
         Attestation = 4,
         /// The peer is banned for its score.
         #[error("the peer is banned for a while for its faults")]
         Banned = 5,
-        /// There is a better connection between the two already.
+        /// The two nodes have a better connection already.
         #[error("there is a connection already")]
         Duplicate = 6,
         /// No room for another peer of this class.
@@ -59,13 +55,12 @@ numbered! {
         /// The peer broke the protocol.
         #[error("the peer broke the protocol")]
         Protocol = 8,
-        /// We reached ourselves.
         #[error("this address is our own")]
         Myself = 9,
-        /// It does not take its messages in time.
+        /// The peer does not take its messages in time.
         #[error("the peer does not take its messages")]
         Slow = 10,
-        /// Nothing or not a hello came in time.
+        /// No hello came in time.
         #[error("no hello came in time")]
         Silent = 11,
         /// Another node answers at the address of a configured peer.
@@ -74,28 +69,24 @@ numbered! {
         /// The validator that attests it has as many nodes connected as it may.
         #[error("the validator's nodes that are connected already are as many as it may have")]
         Crowded = 13,
-        /// The attestation has expired by the clock of whoever looked at it. The text of the close frame is a
+        /// The attestation has expired by the closer's clock. The text of the close frame is a
         /// [`crate::wire::lapse::Lapse`].
         #[error("the validator's attestation of the node key has expired")]
         Expired = 14,
     }
 }
 
-/// What a node expects of the other end.
+/// What a node expects of the other end's hello.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpectedHello<'a> {
-    /// Our chain id.
     pub chain_id: u64,
-    /// Our genesis.
     pub genesis_hash: Hash,
-    /// Our validators.
     pub validators: &'a ValidatorSet,
-    /// Wall clock, Unix seconds.
+    /// Our wall clock, in Unix seconds.
     pub unix_seconds: u64,
 }
 
 impl Hello {
-    /// The frame.
     pub fn frame(&self) -> Bytes {
         let mut body = BytesMut::with_capacity(HELLO_BYTES);
         body.put_u32_le(self.version);
@@ -115,7 +106,7 @@ impl Hello {
         frame(FrameKind::Hello, &body)
     }
 
-    /// Reads a body; `Err` with the reason to part.
+    /// Reads a body. The error is the reason to part.
     pub fn parse(body: &[u8]) -> Result<Self, Goodbye> {
         let mut reader = Reader { rest: body };
         let version = u32::from_le_bytes(reader.take().ok_or(Goodbye::Protocol)?);
@@ -128,7 +119,7 @@ impl Hello {
             .ok_or(Goodbye::Protocol)
     }
 
-    /// Checks a peer's hello; answers the validator that vouches for it, if any.
+    /// Checks a peer's hello. Returns the validator that vouches for the peer, if any.
     pub fn check(&self, peer: &PeerId, expected: &ExpectedHello<'_>) -> Result<Option<Address>, Goodbye> {
         if self.chain_id != expected.chain_id {
             return Err(Goodbye::Chain);

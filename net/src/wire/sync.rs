@@ -1,7 +1,8 @@
-//! This file knows the sync wire: what to answer for a decided height, and what an answer must be to be used.
+//! This file knows the wire of sync: how to answer for a decided height, and which answers can be used.
 //!
-//! Serving reads the [`Source`] and visits no other core; blob bytes go out as they lie in the map. Keeps I7: a
-//! package that cannot be used is never sent, and one that is received is refused.
+//! An answer is made from the [`Source`] and asks no other tile. Blob bytes leave as they lie in the map.
+//!
+//! Keeps I7: a package that cannot be used is never sent, and one that is received is refused.
 
 use bytes::Bytes;
 use rkyv::rancor::Error;
@@ -16,21 +17,21 @@ use crate::streaming::{CheckedInit, InitFault};
 use crate::wire::frame::{FrameKind, frame};
 use crate::wire::message::{ValueResponse, value_response_frame};
 
-/// A decided value on the wire: its certificate, and the archive of a [`SyncedValuePackage`].
+/// A decided value on the wire.
 #[derive(Debug)]
 pub struct RawDecidedValue {
-    /// Proof of the decision; the archive has the same.
+    /// Proof of the decision. The archive must have the same.
     pub certificate: CommitCertificate,
-    /// The archive, aligned.
+    /// The aligned archive of a [`SyncedValuePackage`].
     pub value_bytes: AlignedVec,
 }
 
 /// An answer, ready to be written.
 #[derive(Debug)]
 pub struct SyncAnswer {
-    /// What goes on the stream, in order. Blobs are slices of the source's own memory.
+    /// The stream's bytes, in order. Blobs are slices of the source's own memory.
     pub pieces: Vec<Bytes>,
-    /// The source should have had it: an alarm for the operator.
+    /// Whether the operator must be alarmed: the source should have had the height, and had not.
     pub alarm: bool,
 }
 
@@ -77,7 +78,7 @@ pub fn answer(source: &dyn Source, height: Height, want: SyncWant) -> SyncAnswer
     SyncAnswer { pieces, alarm: false }
 }
 
-/// A package with blobs; `None` if the parts do not fit each other, so that it could not be used.
+/// A package with blobs; `None` if its parts do not fit each other, because then nobody could use it.
 fn pack_full(decided: Decided, assembly: Assembly) -> Option<(RawDecidedValue, Vec<Bytes>)> {
     let whole = assembly.blobs.len() == decided.init.metadata.commitments.len()
         && assembly
@@ -116,32 +117,29 @@ fn pack(package: &SyncedValuePackage) -> Option<RawDecidedValue> {
     })
 }
 
-/// A package that passed every check that needs no signature.
+/// A package that has passed every check that needs no signature.
 #[derive(Debug)]
 pub struct OpenedPackage {
-    /// Names the same height and value id as `init`.
+    /// It has the same height and value id as `init`.
     pub certificate: CommitCertificate,
     /// Metadata and origin signatures.
     pub init: CheckedInit,
-    /// Payload bytes, of the length the metadata says.
+    /// Payload, as long as the metadata says.
     pub payload: Bytes,
-    /// One proof per commitment, whose blobs follow; `None` for a metadata-only package.
+    /// One proof for each commitment. The blobs follow. `None` for a metadata-only package.
     pub proofs: Option<Vec<KzgProof>>,
 }
 
-/// Why a package cannot be used. Its sender made it so.
+/// Why a package cannot be used. That is its sender's fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PackageFault {
     /// The bytes are no package.
     #[error("not an archive of a package")]
     Archive,
-    /// Of another height than asked for.
+    /// Its height is not the one we asked for.
     #[error("of height {found}")]
-    Height {
-        /// As received.
-        found: Height,
-    },
-    /// Head and archive name different certificates.
+    Height { found: Height },
+    /// The response and the archive have different certificates.
     #[error("two certificates")]
     Certificate,
     /// The metadata does not hash to the value id that was decided.
@@ -150,10 +148,10 @@ pub enum PackageFault {
     /// The metadata's shape is not legal.
     #[error(transparent)]
     Init(#[from] InitFault),
-    /// Payload of another length than the metadata says.
+    /// The payload's length is not the one in the metadata.
     #[error("payload of the wrong length")]
     Payload,
-    /// Not one proof for each commitment.
+    /// A commitment has no proof, or several.
     #[error("not one proof per commitment")]
     Proofs,
 }
