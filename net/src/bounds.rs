@@ -118,10 +118,10 @@ pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 4;
 pub const ARRIVALS_PER_SECOND: u64 = 16;
 /// Handshakes that one address may complete at once.
 pub const ARRIVALS_BURST: u64 = 256;
-/// Handshakes that a configured peer may begin in a second in its own place. A peer dials one at a time: at most every
+/// Handshakes that a configured peer may begin in a second in its own entry. A peer dials one at a time: at most every
 /// two seconds after a good connection, and otherwise more slowly each time.
 pub const EXPECTED_PER_SECOND: u64 = 1;
-/// Handshakes that a configured peer may begin at once in its own place.
+/// Handshakes that a configured peer may begin at once in its own entry.
 pub const EXPECTED_BURST: u64 = 16;
 /// Addresses whose use is remembered: several times as many as can be connected.
 pub const SITES_MAX: usize = 8 * PEERS_MAX;

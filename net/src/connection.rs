@@ -104,7 +104,6 @@ pub(crate) enum Side {
         /// The peer that must answer, if its key is configured.
         wanted: Option<PeerId>,
     },
-    /// The other end did.
     Accepted {
         /// Where its handshake came from. A connection may move later, but its new address is not proven.
         site: Site,

@@ -16,6 +16,7 @@
 //! - Nothing is kept of a height that is decided.
 
 mod parts;
+mod promises;
 mod room;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -169,71 +170,6 @@ impl Join {
 
     pub fn streams_count(&self) -> usize {
         self.streams.len()
-    }
-
-    /// The promises that cost little to check.
-    fn check(&self) {
-        let bytes = self.reserved_bytes();
-        assert!(
-            bytes <= self.config.limits.assembly_bytes(),
-            "assembly stays within its budget: {bytes} bytes"
-        );
-        assert!(
-            self.done.len() <= bounds::DONE_MAX,
-            "memory for whole values is bounded"
-        );
-        let is_above = |key: Option<&ValueKey>| key.is_none_or(|key| key.height > self.forgotten);
-        assert!(
-            is_above(self.values.keys().next()),
-            "a decided height has no value here"
-        );
-        assert!(is_above(self.done.first()), "nothing is remembered of a decided height");
-        assert!(
-            is_above(self.joining.keys().next()),
-            "nothing of a decided height is joined"
-        );
-    }
-
-    /// Every promise of the module's head, for tests and the simulator: it visits every part.
-    ///
-    /// # Panics
-    /// If one is broken: our own fault.
-    pub fn check_whole(&self) {
-        self.check();
-        for value in self.values.values() {
-            value.check();
-            assert!(
-                value.hopeless || !value.is_whole(),
-                "a whole value is handed on at once"
-            );
-            if let Some((owner, _)) = value.reserved {
-                let bytes = self.reserved_bytes_of(owner);
-                assert!(
-                    bytes <= self.config.limits.assembly_bytes() / 2,
-                    "{bytes} bytes for one peer's sake are over half of all"
-                );
-            }
-        }
-        for stream in self.streams.values() {
-            assert!(
-                stream.key.height > self.forgotten,
-                "a stream is about a height that is not decided"
-            );
-            assert_eq!(
-                stream.init.is_none(),
-                stream.state == State::Requested,
-                "a stream begins with its `Init`"
-            );
-            let value = self.values.get(&stream.key);
-            match stream.state {
-                State::Active => assert!(
-                    value.is_some_and(|value| value.reserved.is_some()),
-                    "only a stream whose value has room is read"
-                ),
-                State::Queued => assert!(value.is_some(), "only an admitted value waits for room"),
-                State::Requested | State::Asked { .. } | State::Waiting => {}
-            }
-        }
     }
 
     fn begin(&mut self, now: Nanos, begin: Begin, out: &mut Outbox<Output>) {
