@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use ultramarine_net::buffers::Buffers;
-use ultramarine_net::frame::{Kind, Part, read_frame, read_part};
+use ultramarine_net::frame::{FrameKind, Part, read_frame, read_part};
 use ultramarine_net::streaming::split::split;
 use ultramarine_net::{Identity, endpoint, message};
 use ultramarine_types::canonical::sha256;
@@ -108,7 +108,7 @@ fn quic(criterion: &mut Criterion, value: &Assembly) {
         connection.set_receive_window(ultramarine_net::bounds::VALIDATOR_WINDOW_BYTES.into());
         let buffers = Buffers::new(&Limits { blobs_per_block: 128 });
         while let Ok(mut stream) = connection.accept_uni().await {
-            let body = read_frame(&mut stream, Kind::Init)
+            let body = read_frame(&mut stream, FrameKind::Init)
                 .await
                 .expect("an Init")
                 .expect("not the end");

@@ -5,21 +5,23 @@ use std::time::Duration;
 use ultramarine_types::Nanos;
 use ultramarine_types::limits::{
     BLOB_BYTES, BLOBS_PER_BLOCK_MAX, CONSENSUS_MESSAGE_BYTES_MAX, INIT_BYTES_MAX, Limits, PAYLOAD_BYTES_MAX,
-    PAYLOAD_CHUNK_BYTES, PEERS_MAX, PROOFS_PER_BLOB_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX,
+    PAYLOAD_CHUNK_BYTES, PAYLOAD_CHUNKS_MAX, PEERS_MAX, PROOFS_PER_BLOB_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX,
 };
 
 /// The wire's version; peers of another one are refused with a reason.
 pub const WIRE_VERSION: u32 = 3;
-/// One line in this time about nodes that come with an attestation that has expired.
+/// At most one line in this time about nodes whose attestation has expired.
 pub const LAPSE_LINE: Nanos = Nanos::from_millis(60_000);
 /// Name of the protocol in TLS.
 pub const ALPN: &[u8] = b"ultramarine/1";
 
-/// Consensus message frame: rkyv adds padding and offsets to what `types::limits` counts, at most as much again.
+/// A `Hello`, field by field as `wire/hello.rs` draws it.
+pub const HELLO_BYTES: usize = 4 + 8 + 32 + 8 + 1 + 32 + 8 + 64;
+/// Consensus message frame. rkyv adds padding and offsets to what `types::limits` counts: at most as much again.
 pub const MESSAGE_FRAME_BYTES_MAX: usize = 2 * CONSENSUS_MESSAGE_BYTES_MAX;
-/// Status frame: 32 bytes a value and 320 for the rest, with a message of the receiver's and the sender's clocks.
+/// Status frame: 32 bytes for each value, and 320 for the rest. That has a message that the receiver signed, and the
+/// sender's clocks.
 pub const STATUS_FRAME_BYTES_MAX: usize = STATUS_VALUES_MAX * 32 + 320;
-/// `Init` frame.
 pub const INIT_FRAME_BYTES_MAX: usize = INIT_BYTES_MAX + 1024;
 /// Chunk frame: position and bytes.
 pub const CHUNK_FRAME_BYTES_MAX: usize = 4 + PAYLOAD_CHUNK_BYTES;
@@ -29,141 +31,142 @@ pub const BLOB_FRAME_BYTES_MAX: usize = 4 + PROOFS_PER_BLOB_MAX * 48 + BLOB_BYTE
 pub const REQUEST_FRAME_BYTES_MAX: usize = 1024;
 /// A certificate: 84 bytes a signature and 128 for the rest.
 pub const CERTIFICATE_BYTES_MAX: usize = VALIDATORS_MAX * 84 + 128;
-/// Answer to a sync request without its blobs: certificate, `Init`, payload, one proof a blob with its list header. For any
-/// chain, because frames are cut before anybody looks at what they hold; a small chain's own limit would save 0.6 %.
+/// Answer to a sync request without its blobs: certificate, `Init`, payload, and for each blob one proof with its list
+/// header. The ceiling is that of the largest chain, because a frame's length is checked before its body is read; a
+/// small chain's own limit would save 0.6 %.
 pub const PACKAGE_FRAME_BYTES_MAX: usize =
     CERTIFICATE_BYTES_MAX + INIT_BYTES_MAX + PAYLOAD_BYTES_MAX + BLOBS_PER_BLOCK_MAX as usize * (48 + 8) + 4096;
 
-/// Streams of one peer the join knows at one time: what QUIC lets it open, and the requests we sent it.
+/// Streams of one peer that the join knows at one time: those that QUIC lets the peer open, and our requests to it.
 pub const OFFERS_PER_PEER_MAX: usize = (UNI_STREAMS_MAX + REQUESTS_PER_PEER_MAX) as usize;
-/// Admitted values that keep at least their `Init` (60 KB): two a round over more rounds than a height ever saw. While streams or
-/// verdicts are about all of them, what the core asked about or asked for has a place besides.
+/// Admitted values that keep at least their `Init` (60 KB): two a round, over more rounds than a height ever saw. If
+/// all of them are in use, values the core asked for are kept on top of this limit.
 pub const VALUES_MAX: usize = 128;
 /// Completed values remembered above the decided height.
 pub const DONE_MAX: usize = 1024;
-/// How long the core may think about an offer, or an admitted stream may wait for room.
+/// How long the core may take to answer an offer, and how long an admitted stream may wait for room.
 pub const OFFER_WAIT: Nanos = Nanos::from_millis(10_000);
 /// How long a peer may take to begin its answer to a request for parts.
 pub const REQUEST_WAIT: Nanos = Nanos::from_millis(3_000);
 /// How long a started stream may bring nothing.
 pub const STREAM_STALL: Nanos = Nanos::from_millis(3_000);
-/// How long a peer may take nothing of what is sent to it: it may think about an offer, wait as long for room, and must then
-/// go on or refuse.
+/// How long a peer may take no byte of what we send. It may think about the offer, then wait as long for room; after
+/// that it must read on or refuse.
 pub const WRITE_STALL: Duration = Duration::from_millis((2 * OFFER_WAIT.0 + STREAM_STALL.0) / 1_000_000);
-/// How long a peer may take for one control frame: its bulk streams, unread while the core thinks about their offers, may
-/// fill the connection's window as long.
+/// How long a peer may take for one control frame. Its value streams are unread while our core thinks about the offers,
+/// and may fill the connection's window for as long.
 pub const CONTROL_FRAME: Duration = WRITE_STALL;
-/// A wake this late says that we slept, not that peers did.
+/// If a wake is this late, our own process slept: the peers are not to blame.
 pub const LATE: Nanos = Nanos::from_millis(500);
-/// The slowest honest sender: what the deadlines of sync are made of (`Limits::sync_timeout`), 10 MB/s.
+/// Pace of the slowest honest sender, 10 MB/s. The deadlines of sync are made of it (`Limits::sync_timeout`).
 pub const PACE_BYTES_PER_MS: u64 = 10_000;
-/// Who is slower than this while others want its room is charged for it: a megabit a second, a blob a second.
+/// A sender slower than this is charged if others want its room: a megabit a second, about a blob a second.
 pub const DRIBBLE_BYTES_PER_MS: u64 = 125;
 /// How long a stream may take to come up to [`PACE_BYTES_PER_MS`] before it can lose its room to others.
 pub const LAG_GRACE: Nanos = Nanos::from_millis(1_000);
-/// How often it is looked whether streams that wait for room can have that of senders that have fallen behind.
+/// How often the join looks whether senders have fallen behind, so that waiting streams can have their room.
 pub const ROOM_RETRY: Nanos = Nanos::from_millis(250);
-/// Pause before the core hears that a peer did not have what it was asked for.
+/// Pause before the core learns that a peer did not have the parts we asked for.
 pub const REFETCH_PAUSE: Nanos = Nanos::from_millis(100);
 
-/// Unidirectional streams one peer may have open towards us: two values a round in two rounds, and as many again.
+/// Unidirectional streams one peer may have open towards us: two values a round over two rounds, times two.
 pub const UNI_STREAMS_MAX: u32 = 8;
-/// Bidirectional streams one peer may have open towards us: the control stream and its requests.
+/// Bidirectional streams one peer may have open towards us: the control stream and the peer's requests.
 pub const BIDI_STREAMS_MAX: u32 = 1 + REQUESTS_PER_PEER_MAX;
 /// Requests to one peer that are open at one time: sync's eight heights, and four for parts.
 pub const REQUESTS_PER_PEER_MAX: u32 = 12;
-/// Value streams to one peer at one time; the oldest gives way.
+/// Value streams to one peer at one time. The oldest gives way.
 pub const BULK_PER_PEER_MAX: usize = 6;
 
 /// Full nodes that are sent values at one time, over all values.
 pub const FULL_NODE_STREAMS_MAX: usize = 8;
-/// Full nodes one value is sent to unasked: the others ask for it.
+/// Full nodes that one value is sent to unasked. The others must ask for it.
 pub const FULL_NODES_PER_VALUE_MAX: usize = 32;
 
 /// Unread bytes of one stream.
 pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-/// Unread bytes of a connection before its peer has said who it is.
+/// Unread bytes of a connection until its peer has said who it is.
 pub const STRANGER_WINDOW_BYTES: u32 = 128 * 1024;
 /// Unread bytes of a full node's connection.
 pub const FULL_NODE_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Unread bytes of a validator's connection.
 pub const VALIDATOR_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
-/// Bytes sent to one peer and not acknowledged.
+/// Bytes sent to one peer and not yet acknowledged.
 pub const SEND_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
-/// Largest datagram tried: quinn hands the kernel ten segments a call, and ten of these stay below its 64 KiB.
+/// Largest datagram tried. quinn hands the kernel ten segments a call, and ten of these stay below the kernel's 64 KiB.
 pub const MTU_MAX: u16 = 6500;
 
 /// Bytes in flight before the path is known: a third of a six-blob block in the first round trip. It must hold many of
-/// the largest datagrams: with quinn's own 14 KB two path probes are enough to hold a close back until it is too late.
+/// the largest datagrams. With quinn's own 14 KB, two path probes would delay a close frame until it is too late.
 pub const INITIAL_WINDOW_BYTES: u64 = 256 * 1024;
 
-/// A connection that hears nothing for this long is gone.
+/// A connection on which nothing arrives for this long is gone.
 pub const IDLE: Duration = Duration::from_secs(10);
 /// Quiet connections are kept alive at this pace.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
-/// Round trip assumed before one was measured; an unanswered first packet is sent again after three of them.
+/// Round trip assumed until one is measured. An unanswered first packet is sent again after three of them.
 pub const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// How long a stranger may take from its first packet to its `Hello`, TLS included.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a stream may take to bring its first frame.
 pub const FIRST_FRAME: Duration = Duration::from_secs(3);
-/// Handshakes in progress over all addresses; beyond half of it strangers must prove their address first.
+/// Handshakes in progress over all addresses. Beyond half of it, strangers must prove their address first.
 pub const HANDSHAKES_MAX: usize = 64;
-/// Handshakes in progress of one address (of one /64 for IPv6): a peer dials one at a time.
+/// Handshakes in progress of one address (of one /64 in IPv6). A peer dials one at a time.
 pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 4;
-/// Handshakes one address may bring to an end a second, and at once: a small network that starts together behind one.
+/// Handshakes that one address may complete in a second. A small network behind one address may start together.
 pub const ARRIVALS_PER_SECOND: u64 = 16;
-/// See [`ARRIVALS_PER_SECOND`].
+/// Handshakes that one address may complete at once.
 pub const ARRIVALS_BURST: u64 = 256;
-/// Handshakes a configured peer may begin a second in its own place, and at once: it dials one at a time, after a good
-/// connection at most every two seconds, and otherwise more slowly each time.
+/// Handshakes that a configured peer may begin in a second in its own entry. A peer dials one at a time: at most every
+/// two seconds after a good connection, and otherwise more slowly each time.
 pub const EXPECTED_PER_SECOND: u64 = 1;
-/// See [`EXPECTED_PER_SECOND`].
+/// Handshakes that a configured peer may begin at once in its own entry.
 pub const EXPECTED_BURST: u64 = 16;
-/// Addresses remembered for what they have used: several times those that can be connected.
+/// Addresses whose use is remembered: several times as many as can be connected.
 pub const SITES_MAX: usize = 8 * PEERS_MAX;
-/// Connections of one address: a whole small network may live behind one.
+/// Connections of one address. A whole small network may live behind it.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 
-/// Connected nodes that one validator attests: its node, and one that stands in for it.
-pub const LINKS_PER_VALIDATOR_MAX: usize = 2;
+/// Connected nodes that one validator attests: its node, and a stand-in.
+pub const NODES_PER_VALIDATOR_MAX: usize = 2;
 
 /// Messages waiting for one peer: two votes of every validator over eight rounds.
 pub const QUEUE_MESSAGES_MAX: usize = VALIDATORS_MAX * 2 * 8;
-/// Control messages one peer may send a second, and at once.
+/// Control messages that we read from one peer in a second.
 pub const MESSAGES_PER_SECOND: u64 = 2_000;
-/// See [`MESSAGES_PER_SECOND`].
+/// Control messages that we read from one peer at once.
 pub const MESSAGES_BURST: u64 = 8_000;
-/// Value streams one peer may begin a second, and at once: each may cost the core two signature checks.
+/// Value streams that we begin to read from one peer in a second. Each may cost the core two signature checks.
 pub const STREAMS_PER_SECOND: u64 = 20;
-/// See [`STREAMS_PER_SECOND`].
+/// Value streams that we begin to read from one peer at once.
 pub const STREAMS_BURST: u64 = 64;
-/// Answers of one class read from the source for validators at one time: as many threads may wait for the disk.
+/// Answers of one class read from the source for validators at one time. Each may keep a thread waiting for the disk.
 pub const SERVING_VALIDATORS_MAX: usize = 4;
 /// Answers of both classes read from the source for full nodes at one time.
 pub const SERVING_FULL_NODES_MAX: usize = 4;
 /// Answers of one class read from the source for one validator at one time.
 pub const SERVING_PER_VALIDATOR_MAX: usize = 2;
-/// The same for one full node, which so has half of all full nodes' turns at most.
+/// Answers read from the source for one full node at one time, in each of the two classes.
 pub const SERVING_PER_FULL_NODE_MAX: usize = 1;
-/// Sync packages that may wait for one peer, in values of the largest size: what sync has in flight.
+/// Sync packages that may wait for one peer, in values of the largest size: as many as sync has in flight.
 pub const PACKAGES_WAITING_VALUES: u64 = 2;
-/// The same for parts of values: the one that a round waits for.
+/// Parts of values that may wait for one peer, in values of the largest size: the value that a round waits for.
 pub const REPAIRS_WAITING_VALUES: u64 = 1;
-/// Unit in which the bytes of answers to one peer are counted.
+/// Unit in which we count the bytes of answers to one peer.
 pub const ANSWER_PERMIT_BYTES: u64 = 64 * 1024;
-/// Least a request counts as, so that many small ones are no way around the byte budgets.
+/// A request costs at least this much, so that many small ones cannot avoid the byte budgets.
 pub const REQUEST_BYTES_MIN: u64 = 16 * 1024;
-/// Bytes served a second to a validator's requests.
+/// Bytes that a validator's requests may cost in a second.
 pub const SERVE_VALIDATOR_BYTES_PER_SECOND: u64 = 512 * 1024 * 1024;
-/// Bytes served a second to a full node's requests.
+/// Bytes that a full node's requests may cost in a second.
 pub const SERVE_FULL_NODE_BYTES_PER_SECOND: u64 = 128 * 1024 * 1024;
-/// Peers and addresses whose budgets are remembered: several times those that can be connected.
+/// Peers and addresses whose budgets are remembered: several times as many as can be connected.
 pub const PURSES_MAX: usize = 8 * PEERS_MAX;
-/// Events for the core that wait in the network before it stops reading.
+/// If this many events wait for the core, the network stops reading control messages.
 pub const EVENTS_WAITING_MAX: usize = 1024;
 
-/// Bytes of so many of the largest values, in units of [`ANSWER_PERMIT_BYTES`].
+/// Bytes of `values_count` values of the largest size, in units of [`ANSWER_PERMIT_BYTES`].
 pub const fn answer_permits(limits: &Limits, values_count: u64) -> u32 {
     let permits = values_count * limits.value_bytes() as u64 / ANSWER_PERMIT_BYTES;
     assert!(permits <= u32::MAX as u64, "a value is far below 2^48 bytes");
@@ -177,3 +180,24 @@ const _: () = assert!(2 * SERVING_PER_VALIDATOR_MAX <= SERVING_VALIDATORS_MAX);
 // Two full nodes, of two classes each.
 const _: () = assert!(2 * 2 * SERVING_PER_FULL_NODE_MAX <= SERVING_FULL_NODES_MAX);
 const _: () = assert!(MTU_MAX as usize * 10 < 65_536);
+// A full node's stream needs a full node that may have the value.
+const _: () = assert!(FULL_NODE_STREAMS_MAX <= FULL_NODES_PER_VALUE_MAX);
+// What we stream to one peer at one time, it may accept at one time.
+const _: () = assert!(BULK_PER_PEER_MAX <= UNI_STREAMS_MAX as usize);
+// A peer that has proven more has the larger window.
+const _: () = assert!(STRANGER_WINDOW_BYTES < FULL_NODE_WINDOW_BYTES);
+const _: () = assert!(FULL_NODE_WINDOW_BYTES < VALIDATOR_WINDOW_BYTES);
+const _: () = assert!(STREAM_WINDOW_BYTES <= FULL_NODE_WINDOW_BYTES);
+// One address fills the handshakes of all only together with others.
+const _: () = assert!(HANDSHAKES_PER_ADDRESS_MAX * 2 <= HANDSHAKES_MAX);
+// Sites and purses of all that can be connected fit, so that only the quiet are forgotten.
+const _: () = assert!(SITES_MAX > HANDSHAKES_MAX + PEERS_MAX);
+const _: () = assert!(PURSES_MAX >= 2 * PEERS_MAX);
+// A sender that keeps pace never dribbles.
+const _: () = assert!(DRIBBLE_BYTES_PER_MS < PACE_BYTES_PER_MS);
+// Two keep-alives may be lost before a connection is idle.
+const _: () = assert!(KEEP_ALIVE.as_millis() * 3 <= IDLE.as_millis());
+// A request has one bit for each chunk and blob of the largest value.
+const _: () = assert!((PAYLOAD_CHUNKS_MAX + BLOBS_PER_BLOCK_MAX as usize) / 8 < REQUEST_FRAME_BYTES_MAX);
+// A `Hello` is read before its sender has said who it is.
+const _: () = assert!(HELLO_BYTES < STRANGER_WINDOW_BYTES as usize);

@@ -8,7 +8,6 @@ use ultramarine_types::limits::{BLOB_BYTES, Limits};
 /// Warm memory kept while nothing is lent: one block of 64 blobs.
 const IDLE_BYTES: usize = 64 * BLOB_BYTES;
 
-/// Buffers for blobs.
 #[derive(Clone, Debug)]
 pub struct Buffers {
     pool: BufferPool,
@@ -22,8 +21,8 @@ impl Buffers {
         }
     }
 
-    /// A buffer of one blob's size. Beyond the pool's bound it comes from the heap: what is read is bounded by the
-    /// join's reservations, while the store or the verifier may hold pooled buffers a little longer.
+    /// A buffer of one blob's size. Beyond the pool's bound it comes from the heap: the join's reservations bound what
+    /// is read, but the store or the verifier may hold pooled buffers a little longer.
     pub fn take(&self) -> Buffer {
         match self.pool.try_take() {
             Some(mut pooled) => {
@@ -45,7 +44,6 @@ impl Buffers {
 pub enum Buffer {
     /// From the pool; goes back when the last slice of it is dropped.
     Pooled(AlignedBuffer),
-    /// From the heap.
     Heap(BytesMut),
 }
 

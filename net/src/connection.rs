@@ -1,4 +1,10 @@
-//! This file knows a connection's life: hellos, then the control stream, value streams and requests until it ends.
+//! This file knows a connection's life: first hellos, then the control stream, value streams and requests until it
+//! ends.
+
+pub mod dial;
+pub mod endpoint;
+pub mod queue;
+pub mod session;
 
 use std::rc::Rc;
 
@@ -9,55 +15,58 @@ use ultramarine_types::PeerId;
 use ultramarine_types::network::{Fault, NetEvent};
 
 use crate::bounds::{self, WIRE_VERSION};
-use crate::budgets::Spend;
-use crate::doors::Site;
-use crate::frame::{Kind, ReadFault, read_body, read_frame, read_header};
-use crate::hello::{Expected, Goodbye, Hello};
+use crate::connection::session::{Session, SessionParts, close, close_saying};
 use crate::hub::{Hub, Unaffordable};
-use crate::identity::Attester;
-use crate::lapse::{Lapse, Utc};
-use crate::link::{Link, LinkParts, close, close_saying};
+use crate::incoming;
+use crate::peers::budgets::Spend;
+use crate::peers::identity;
+use crate::peers::identity::Attester;
+use crate::peers::origin::Site;
+use crate::serve;
 use crate::watched::Bound;
-use crate::{identity, incoming, message, serve};
+use crate::wire::frame::{FrameKind, ReadFault, read_body, read_frame, read_header};
+use crate::wire::hello::{ExpectedHello, Goodbye, Hello};
+use crate::wire::lapse::{Lapse, Utc};
+use crate::wire::message;
 
-/// Sends of the control stream go before all else on the connection.
+/// The control stream's bytes go before all others on the connection.
 const CONTROL_PRIORITY: i32 = 100;
 
-/// Why two nodes parted before they had met.
+/// Why two nodes parted before their hellos were done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum Parting {
-    /// What we found ourselves.
+    /// We parted, for this reason.
     #[error("{0}")]
     Ours(Goodbye),
-    /// What the other end says. It may lie.
+    /// The other end parted and says why. It may lie.
     #[error("the other end says: {0}")]
     Theirs(Goodbye),
-    /// Its attestation has expired by our clock.
+    /// The peer's attestation has expired by our clock.
     #[error(
-        "its validator's attestation of the node key expired at {}, and our clock says {}: one of the two clocks is wrong",
+        "its validator's attestation of the node key expired at {}, and our clock says {}: one of the two clocks is \
+         wrong",
         Utc(.0.expiry), Utc(.0.clock)
     )]
     Lapsed(Lapse),
-    /// Ours has expired by its clock.
+    /// Our attestation has expired by the peer's clock.
     #[error(
-        "the other end says: the attestation of our node key, signed just now, expired at {}, and its clock says {}: one of \
-         the two clocks is wrong; ours says {}",
+        "the other end says: the attestation of our node key, signed just now, expired at {}, and its clock says {}: \
+         one of the two clocks is wrong; ours says {}",
         Utc(.0.expiry), Utc(.0.clock), Utc(unix_seconds())
     )]
     TheyLapsed(Lapse),
 }
 
 impl Parting {
-    /// The same without its times: what is worth one line in the log however often it happens.
-    pub fn kind(self) -> String {
-        match self {
-            Self::Ours(_) | Self::Theirs(_) => self.to_string(),
-            Self::Lapsed(_) => "lapsed".to_owned(),
-            Self::TheyLapsed(_) => "they lapsed".to_owned(),
+    /// Whether both are the same apart from their times.
+    pub fn is_like(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Lapsed(_), Self::Lapsed(_)) | (Self::TheyLapsed(_), Self::TheyLapsed(_)) => true,
+            _ => self == other,
         }
     }
 
-    /// Whether it is the usual course where nodes start and stop.
+    /// Whether nodes that start and stop bring it about.
     pub const fn is_usual(self) -> bool {
         matches!(
             self,
@@ -66,7 +75,6 @@ impl Parting {
     }
 }
 
-/// Why hellos came to nothing.
 struct Unfit {
     why: Goodbye,
     lapse: Option<Lapse>,
@@ -82,9 +90,9 @@ fn unix_seconds() -> u64 {
     Clock::unix_ns() / 1_000_000_000
 }
 
-/// A connection to a peer that has said who it is.
+/// A connection whose hellos are done.
 pub(crate) struct Met {
-    link: Rc<Link>,
+    session: Rc<Session>,
     send: quinn::SendStream,
     receive: BufReader<quinn::RecvStream>,
 }
@@ -92,19 +100,17 @@ pub(crate) struct Met {
 /// Who began a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Side {
-    /// We did.
     Dialed {
-        /// The peer that must answer, if we know it.
+        /// The peer that must answer, if its key is configured.
         wanted: Option<PeerId>,
     },
-    /// The other end did.
     Accepted {
-        /// From where its handshake came. A connection may move afterwards, and where it says it is then was not proven.
+        /// Where its handshake came from. A connection may move later, but its new address is not proven.
         site: Site,
     },
 }
 
-/// Exchanges hellos with whoever is at the other end, until `deadline`; a connection that fails is closed.
+/// Exchanges hellos with the other end until `deadline`. If that fails, closes the connection.
 pub(crate) async fn meet(
     hub: &Rc<Hub>,
     connection: quinn::Connection,
@@ -120,7 +126,7 @@ pub(crate) async fn meet(
             None => close(&connection, unfit.why),
         }
         match (theirs, unfit.lapse) {
-            // What we know ourselves comes before what is said.
+            // What we know ourselves comes before what the peer says.
             (Some(theirs), None) if unfit.why == Goodbye::Silent => {
                 their_lapse.map_or(Parting::Theirs(theirs), Parting::TheyLapsed)
             }
@@ -130,33 +136,33 @@ pub(crate) async fn meet(
     })
 }
 
-/// Lives through a connection until it ends.
+/// Serves a connection until it ends.
 pub(crate) async fn live(hub: Rc<Hub>, met: Met) {
-    let Met { link, send, receive } = met;
-    let connection = link.connection.clone();
+    let Met { session, send, receive } = met;
+    let connection = session.connection.clone();
     let address = connection.remote_address();
-    match link.validator {
-        Some(validator) => tracing::info!(peer = %link.peer, %validator, %address, "connected"),
-        None => tracing::info!(peer = %link.peer, %address, "connected to a full node"),
+    match session.validator {
+        Some(validator) => tracing::info!(peer = %session.peer, %validator, %address, "connected"),
+        None => tracing::info!(peer = %session.peer, %address, "connected to a full node"),
     }
     let _until_closed = [
-        hub.spawn(write_control(link.clone(), send)),
-        hub.spawn(read_control(hub.clone(), link.clone(), receive)),
-        hub.spawn(accept_values(hub.clone(), link.clone())),
-        hub.spawn(accept_requests(hub.clone(), link.clone())),
+        hub.spawn(write_control(session.clone(), send)),
+        hub.spawn(read_control(hub.clone(), session.clone(), receive)),
+        hub.spawn(accept_values(hub.clone(), session.clone())),
+        hub.spawn(accept_requests(hub.clone(), session.clone())),
     ]
     .map(Bound);
     let error = connection.closed().await;
-    link.count(&hub.metrics);
-    hub.release(&link);
+    session.count(&hub.metrics);
+    hub.release(&session);
     let why = closed_by_peer(&connection).map_or_else(|| error.to_string(), |reason| reason.to_string());
-    tracing::info!(peer = %link.peer, "disconnected: {why}");
+    tracing::info!(peer = %session.peer, "disconnected: {why}");
 }
 
 /// The reason the peer gave, if it closed.
 fn closed_by_peer(connection: &quinn::Connection) -> Option<Goodbye> {
     match connection.close_reason()? {
-        quinn::ConnectionError::ApplicationClosed(close) => Goodbye::of(close.error_code.into_inner()),
+        quinn::ConnectionError::ApplicationClosed(close) => Goodbye::of_code(close.error_code.into_inner()),
         _ => None,
     }
 }
@@ -165,7 +171,7 @@ fn closed_by_peer(connection: &quinn::Connection) -> Option<Goodbye> {
 fn lapse_by_peer(connection: &quinn::Connection) -> Option<Lapse> {
     match connection.close_reason()? {
         quinn::ConnectionError::ApplicationClosed(close)
-            if Goodbye::of(close.error_code.into_inner()) == Some(Goodbye::Expired) =>
+            if Goodbye::of_code(close.error_code.into_inner()) == Some(Goodbye::Expired) =>
         {
             Lapse::parse(&close.reason)
         }
@@ -201,13 +207,13 @@ async fn exchange(hub: &Rc<Hub>, connection: &quinn::Connection, side: Side) -> 
         attestation: hub.attester.as_ref().map(Attester::attest),
     };
     send.write_chunk(ours.frame()).await.map_err(|_| Goodbye::Silent)?;
-    let body = match read_frame(&mut receive, Kind::Hello).await {
+    let body = match read_frame(&mut receive, FrameKind::Hello).await {
         Ok(Some(body)) => body,
         Ok(None) | Err(ReadFault::Broken(_)) => return Err(Goodbye::Silent.into()),
         Err(ReadFault::Protocol(_)) => return Err(Goodbye::Protocol.into()),
     };
     let theirs = Hello::parse(&body)?;
-    let expected = Expected {
+    let expected = ExpectedHello {
         chain_id: hub.chain.chain_id,
         genesis_hash: hub.genesis_hash,
         validators: &hub.validators,
@@ -223,7 +229,7 @@ async fn exchange(hub: &Rc<Hub>, connection: &quinn::Connection, side: Side) -> 
                 clock: expected.unix_seconds,
             }),
     })?;
-    let parts = LinkParts {
+    let parts = SessionParts {
         peer,
         validator,
         connection: connection.clone(),
@@ -232,63 +238,68 @@ async fn exchange(hub: &Rc<Hub>, connection: &quinn::Connection, side: Side) -> 
         site,
         limits: hub.limits,
     };
-    let link = Rc::new(Link::new(parts));
-    hub.adopt(&link)?;
-    Ok(Met { link, send, receive })
+    let session = Rc::new(Session::new(parts));
+    hub.adopt(&session)?;
+    Ok(Met { session, send, receive })
 }
 
-async fn write_control(link: Rc<Link>, mut send: quinn::SendStream) {
+async fn write_control(session: Rc<Session>, mut send: quinn::SendStream) {
     loop {
-        let mut frames = link.next_messages().await;
+        let mut frames = session.next_messages().await;
         if send.write_all_chunks(&mut frames).await.is_err() {
-            // The peer wants no control stream: there is nothing to live for.
-            return link.close(Goodbye::Protocol);
+            // A connection without a control stream is of no use.
+            return session.close(Goodbye::Protocol);
         }
     }
 }
 
-async fn read_control(hub: Rc<Hub>, link: Rc<Link>, mut receive: BufReader<quinn::RecvStream>) {
+async fn read_control(hub: Rc<Hub>, session: Rc<Session>, mut receive: BufReader<quinn::RecvStream>) {
     loop {
-        // A quiet peer is welcome; one that began a frame has to end it.
+        // A peer may be quiet, but must complete a frame that it has begun.
         if matches!(receive.fill_buf().await, Err(_) | Ok([])) {
-            return link.close(Goodbye::Protocol);
+            return session.close(Goodbye::Protocol);
         }
-        let Ok(event) = timeout(bounds::CONTROL_FRAME, read_event(&link, &mut receive)).await else {
-            hub.charge(link.peer, Fault::Withheld, "a control frame did not end in time", None);
-            return link.close(Goodbye::Protocol);
+        let Ok(event) = timeout(bounds::CONTROL_FRAME, read_event(&session, &mut receive)).await else {
+            hub.charge(
+                session.peer,
+                Fault::Withheld,
+                "a control frame did not end in time",
+                None,
+            );
+            return session.close(Goodbye::Protocol);
         };
         match event {
             Ok(event) => {
                 hub.metrics.messages_received.inc();
-                // Too many, or a core that is behind: the peer waits, unread. Nobody is charged for what flow
-                // control settles.
-                if hub.spend(&link, Spend::Message).await == Err(Unaffordable) {
+                // If there are too many messages, or our core is behind, we do not read on and the peer waits. That is
+                // no fault: flow control settles it.
+                if hub.spend(&session, Spend::Message).await == Err(Unaffordable) {
                     return;
                 }
                 hub.events.has_room().await;
                 hub.events.push(event);
             }
             Err(ReadFault::Protocol(what)) => {
-                hub.charge(link.peer, Fault::Protocol, what, None);
-                return link.close(Goodbye::Protocol);
+                hub.charge(session.peer, Fault::Protocol, what, None);
+                return session.close(Goodbye::Protocol);
             }
-            Err(ReadFault::Broken(_)) => return link.close(Goodbye::Protocol),
+            Err(ReadFault::Broken(_)) => return session.close(Goodbye::Protocol),
         }
     }
 }
 
-async fn read_event(link: &Link, receive: &mut BufReader<quinn::RecvStream>) -> Result<NetEvent, ReadFault> {
+async fn read_event(session: &Session, receive: &mut BufReader<quinn::RecvStream>) -> Result<NetEvent, ReadFault> {
     let header = read_header(receive)
         .await?
         .ok_or_else(|| ReadFault::Broken("control stream ended".into()))?;
-    if !matches!(header.kind, Kind::Message | Kind::Status) {
+    if !matches!(header.kind, FrameKind::Message | FrameKind::Status) {
         return Err(ReadFault::Protocol(
             "a frame of this kind may not come on the control stream",
         ));
     }
     let body = read_body(receive, header).await?;
-    let peer = link.peer;
-    let event = if header.kind == Kind::Message {
+    let peer = session.peer;
+    let event = if header.kind == FrameKind::Message {
         message::read_message(&body).map(|message| NetEvent::Message { peer, message })
     } else {
         message::read_status(&body).map(|status| NetEvent::Status { peer, status })
@@ -296,14 +307,14 @@ async fn read_event(link: &Link, receive: &mut BufReader<quinn::RecvStream>) -> 
     event.map_err(|fault| ReadFault::Protocol(fault.0))
 }
 
-async fn accept_values(hub: Rc<Hub>, link: Rc<Link>) {
-    while let Ok(receive) = link.connection.accept_uni().await {
-        hub.spawn(incoming::value(hub.clone(), link.clone(), receive));
+async fn accept_values(hub: Rc<Hub>, session: Rc<Session>) {
+    while let Ok(receive) = session.connection.accept_uni().await {
+        hub.spawn(incoming::value(hub.clone(), session.clone(), receive));
     }
 }
 
-async fn accept_requests(hub: Rc<Hub>, link: Rc<Link>) {
-    while let Ok((send, receive)) = link.connection.accept_bi().await {
-        hub.spawn(serve::request(hub.clone(), link.clone(), send, receive));
+async fn accept_requests(hub: Rc<Hub>, session: Rc<Session>) {
+    while let Ok((send, receive)) = session.connection.accept_bi().await {
+        hub.spawn(serve::request(hub.clone(), session.clone(), send, receive));
     }
 }

@@ -1,4 +1,4 @@
-//! This file knows how the parts of one stream get from the wire into the join.
+//! This file knows how to read the parts of one stream from the wire into the join.
 
 use std::rc::Rc;
 
@@ -6,29 +6,29 @@ use tokio::time::timeout;
 use ultramarine_types::PeerId;
 use ultramarine_types::network::{Fault, OfferId};
 
-use crate::bounds;
-use crate::budgets::Spend;
-use crate::frame::{Kind, Part, ReadFault, read_frame, read_part};
+use crate::connection::session::Session;
 use crate::hub::{Hub, Unaffordable};
-use crate::link::Link;
-use crate::message;
-use crate::reader::Reader;
+use crate::peers::budgets::Spend;
 use crate::streaming::{Begin, Brings, CheckedInit, Input};
+use crate::switch::StreamSwitch;
+use crate::wire::frame::{FrameKind, Part, ReadFault, read_frame, read_part};
+use crate::wire::message;
+use crate::{bounds, conductor};
 
-/// Why we stop reading a stream, as QUIC's error code: the peer only learns that it may save its bytes.
+/// QUIC's error code for a stream that we stop reading. It tells the peer only to stop sending.
 pub(crate) const STOPPED: quinn::VarInt = quinn::VarInt::from_u32(1);
 
-/// Reads a value somebody streams to us.
-pub(crate) async fn value(hub: Rc<Hub>, link: Rc<Link>, mut receive: quinn::RecvStream) {
-    let peer = link.peer;
-    if hub.spend(&link, Spend::Stream).await == Err(Unaffordable) {
+/// Reads a value that a peer streams to us.
+pub(crate) async fn value(hub: Rc<Hub>, session: Rc<Session>, mut receive: quinn::RecvStream) {
+    let peer = session.peer;
+    if hub.spend(&session, Spend::Stream).await == Err(Unaffordable) {
         return;
     }
-    let first = timeout(bounds::FIRST_FRAME, read_frame(&mut receive, Kind::Init)).await;
+    let first = timeout(bounds::FIRST_FRAME, read_frame(&mut receive, FrameKind::Init)).await;
     let init = match first {
         Ok(Ok(Some(body))) => open_init(&hub, &body),
         Ok(Err(ReadFault::Protocol(what))) => Err(what),
-        // A stream that brings nothing, in time or at all, cost us nothing.
+        // A stream that brought nothing in time cost us nothing.
         Err(_) | Ok(Ok(None) | Err(ReadFault::Broken(_))) => {
             let _ = receive.stop(STOPPED);
             return;
@@ -37,14 +37,17 @@ pub(crate) async fn value(hub: Rc<Hub>, link: Rc<Link>, mut receive: quinn::Recv
     match init {
         Ok(init) => {
             let stream = hub.name_stream();
-            let reader = hub.register(stream);
-            hub.feed(Input::Begin(Begin {
-                stream,
-                peer,
-                init,
-                brings: Brings::Proposal,
-            }));
-            parts(&hub, peer, stream, &reader, receive).await;
+            let switch = hub.register(stream);
+            conductor::feed(
+                &hub,
+                Input::Begin(Begin {
+                    stream,
+                    peer,
+                    init,
+                    brings: Brings::Proposal,
+                }),
+            );
+            parts(&hub, peer, stream, &switch, receive).await;
         }
         Err(what) => {
             hub.charge(peer, Fault::Protocol, what, None);
@@ -62,32 +65,32 @@ pub(crate) fn open_init(hub: &Hub, body: &rkyv::util::AlignedVec) -> Result<Chec
     })
 }
 
-/// Reads the parts behind an `Init` once the join wants them, until it wants no more or the stream ends.
+/// Reads the parts behind an `Init` once the join starts the stream, until the join stops it or the stream ends.
 pub(crate) async fn parts(
     hub: &Rc<Hub>,
     peer: PeerId,
     stream: OfferId,
-    reader: &Reader,
+    switch: &StreamSwitch,
     mut receive: quinn::RecvStream,
 ) {
-    if reader.started().await.is_err() {
+    if switch.started().await.is_err() {
         let _ = receive.stop(STOPPED);
         return;
     }
     loop {
         let part = tokio::select! {
             biased;
-            _ = reader.stopped() => {
+            _ = switch.stopped() => {
                 let _ = receive.stop(STOPPED);
                 return;
             }
             part = read_part(&mut receive, &hub.buffers) => part,
         };
         match part {
-            Ok(Part::Chunk { index, bytes }) => hub.feed(Input::Chunk { stream, index, bytes }),
-            Ok(Part::Blob { index, part }) => hub.feed(Input::Blob { stream, index, part }),
+            Ok(Part::Chunk { index, bytes }) => conductor::feed(hub, Input::Chunk { stream, index, bytes }),
+            Ok(Part::Blob { index, part }) => conductor::feed(hub, Input::Blob { stream, index, part }),
             Ok(Part::Fin) => {
-                hub.feed(Input::Fin { stream });
+                conductor::feed(hub, Input::Fin { stream });
                 break;
             }
             Err(fault) => {
@@ -95,11 +98,11 @@ pub(crate) async fn parts(
                     hub.charge(peer, Fault::Protocol, what, None);
                     let _ = receive.stop(STOPPED);
                 }
-                hub.feed(Input::Gone { stream });
+                conductor::feed(hub, Input::Gone { stream });
                 break;
             }
         }
-        // What QUIC has buffered never makes us wait, and each part is copied or hashed: others run between them.
+        // Reading from QUIC's buffer never waits, and each part is copied or hashed: let other tasks run between parts.
         tokio::task::yield_now().await;
     }
     hub.unregister(stream);

@@ -1,17 +1,20 @@
-//! The network: who our peers are, what they say, and the bytes of values on their way.
+//! The network: it knows our peers, carries messages, and moves the bytes of values.
 //!
 //! ```text
-//!                 ┌────────────────────── one core: tile ───────────────────────┐
-//!   UDP ◀─ quinn ─┤ connection ─ frames ─▶ hub ─▶ Join (a Machine) ─▶ Complete ──┼─▶ store
+//!                 ┌────────────────────── one core: tile ────────────────────────┐
+//!   UDP ◀─ quinn ─┤ connection ─▶ conductor ─▶ Join (a Machine) ────▶ Complete ──┼─▶ store
 //!                 │   control stream: Hello, messages, status     │  └─▶ Verify ─┼─▶ kzg-pipeline
 //!                 │   uni stream per value: Init, chunks, blobs   └─ events ─────┼─▶ core
 //!                 │   bidi stream per request: parts, heights  ◀── Source (maps) │
-//!                 └─────────────────────────────────────────────────────────────-┘
+//!                 └──────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! A *stream* carries the parts of one value from one peer. An *offer* is a stream the core was asked about. A *part*
-//! is an `Init`, a payload chunk or a blob. A *holder* is a peer that has a whole value and serves its parts. A *fault*
-//! is what costs a peer its score: proven by hashes or signatures, or measured by ourselves.
+//! - A *session* is a live connection to a peer that has said who it is.
+//! - A *part* is an `Init`, a payload chunk or a blob; its *place* is its position in the value.
+//! - A *stream* carries the parts of one value from one peer.
+//! - An *offer* is a stream that the core is asked about.
+//! - A *holder* is a peer that has a whole value and serves its parts.
+//! - A *fault* costs a peer points of its score. Hashes or signatures prove it, or we measure it ourselves.
 //!
 //! Keeps: I7 (a package that cannot be used is never sent, and one received costs its sender), I11 (every ceiling of
 //! [`bounds`] and of `ultramarine_types::limits` holds under any peer's behaviour), and that blob bytes are written
@@ -22,38 +25,26 @@
     deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)
 )]
 
+mod backlog;
 pub mod bounds;
-mod budgets;
 pub mod buffers;
-mod charges;
-mod cold;
+mod conductor;
 mod connection;
-mod delivery;
-mod dial;
-mod doors;
-pub mod endpoint;
-pub mod frame;
-pub mod hello;
 mod hub;
-pub mod identity;
 mod incoming;
-pub mod lapse;
-mod link;
-pub mod message;
 mod metrics;
-mod outlet;
-pub mod pace;
-pub mod peers;
-pub mod queue;
-mod reader;
+mod order;
+mod peers;
 mod request;
 mod serve;
 pub mod streaming;
-pub mod sync;
+mod switch;
 mod tile;
-mod turns;
 mod watched;
+mod wire;
 
-pub use identity::{Attestation, Attester, Identity};
-pub use peers::PeerConfig;
+pub use connection::dial::PeerConfig;
+pub use connection::endpoint;
+pub use peers::identity::{Attestation, Attester, Identity};
 pub use tile::{NetLinks, NetOptions, run};
+pub use wire::{frame, hello, lapse, message, sync};

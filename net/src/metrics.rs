@@ -1,4 +1,4 @@
-//! This file knows the network's own series.
+//! This file knows the metrics that the network writes.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ const FAULTS: [Fault; 10] = [
     Fault::Flood,
 ];
 
-/// Handles to every series the network writes.
+/// Handles to every series that the network writes.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     faults: BTreeMap<Fault, Counter>,

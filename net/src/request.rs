@@ -1,4 +1,4 @@
-//! This file knows how to ask a peer: for parts of a value, or for a decided height.
+//! This file knows how to ask a peer for parts of a value, or for a decided height.
 
 use std::rc::Rc;
 
@@ -9,45 +9,49 @@ use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
 use ultramarine_types::network::{Fault, NetEvent, OfferId, SyncEnd, SyncWant};
 use ultramarine_types::{BlobPart, Height, PeerId, ValueKey};
 
-use crate::frame::{Kind, ReadFault, read_blob, read_body, read_frame, read_header};
+use crate::conductor;
 use crate::hub::Hub;
 use crate::incoming::{self, STOPPED};
-use crate::message::{self, PartsRequest, ValueRequest, ValueResponse};
-use crate::reader::Reader;
 use crate::streaming::{Begin, Brings, Input, Missing};
-use crate::sync::{Opened, RawDecidedValue};
+use crate::switch::StreamSwitch;
+use crate::wire::frame::{FrameKind, ReadFault, read_blob, read_body, read_frame, read_header};
+use crate::wire::message::{self, PartsRequest, ValueRequest, ValueResponse};
+use crate::wire::sync::{OpenedPackage, RawDecidedValue};
 
 /// Asks `peer` for parts of a value and feeds the answer to the join under the name `stream`.
 pub(crate) async fn parts(
     hub: Rc<Hub>,
     stream: OfferId,
-    reader: Rc<Reader>,
+    switch: Rc<StreamSwitch>,
     peer: PeerId,
     key: ValueKey,
     missing: Option<Missing>,
 ) {
     let frame = message::parts_request_frame(&PartsRequest { key, missing });
-    // The join stops the reader when the answer does not begin in time.
+    // The join stops the stream if the answer does not begin in time.
     let begun = tokio::select! {
         biased;
-        _ = reader.stopped() => return,
+        _ = switch.stopped() => return,
         begun = begin_parts(&hub, peer, frame) => begun,
     };
     match begun {
         Ok((init, receive)) => {
-            hub.feed(Input::Begin(Begin {
-                stream,
-                peer,
-                init,
-                brings: Brings::Proposal,
-            }));
-            incoming::parts(&hub, peer, stream, &reader, receive).await;
+            conductor::feed(
+                &hub,
+                Input::Begin(Begin {
+                    stream,
+                    peer,
+                    init,
+                    brings: Brings::Proposal,
+                }),
+            );
+            incoming::parts(&hub, peer, stream, &switch, receive).await;
         }
         Err(fault) => {
             if let ReadFault::Protocol(what) = fault {
                 hub.charge(peer, Fault::Protocol, what, Some(key));
             }
-            hub.feed(Input::Gone { stream });
+            conductor::feed(&hub, Input::Gone { stream });
             hub.unregister(stream);
         }
     }
@@ -61,19 +65,19 @@ async fn begin_parts(
     let mut receive = ask(hub, peer, frame).await?;
     let header = read_header(&mut receive).await?.ok_or_else(|| broken("no answer"))?;
     match header.kind {
-        Kind::Init => {
+        FrameKind::Init => {
             let body = read_body(&mut receive, header).await?;
             let init = incoming::open_init(hub, &body).map_err(ReadFault::Protocol)?;
             Ok((init, receive))
         }
-        Kind::NotHeld => Err(broken("not held")),
+        FrameKind::NotHeld => Err(broken("not held")),
         _ => Err(ReadFault::Protocol("not an answer to a request for parts")),
     }
 }
 
-/// Asks `peer` for a decided height, and tells the core or feeds the join what comes.
+/// Asks `peer` for a decided height, and hands the answer to the core or the join.
 pub(crate) async fn sync(hub: Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) {
-    // Until a package is opened one deadline covers all; after it the join's do.
+    // One deadline covers all until a package is opened; from then on the join's deadlines do.
     let asked = timeout(hub.limits.sync_timeout().as_duration(), open(&hub, peer, height, want)).await;
     let end = match asked {
         Err(_) => {
@@ -93,12 +97,12 @@ pub(crate) async fn sync(hub: Rc<Hub>, peer: PeerId, height: Height, want: SyncW
 
 enum Reply {
     Short(SyncEnd),
-    Package(Box<Opened>, quinn::RecvStream),
+    Package(Box<OpenedPackage>, quinn::RecvStream),
 }
 
 async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Result<Reply, ReadFault> {
     let mut receive = ask(hub, peer, message::value_request_frame(&ValueRequest { height, want })).await?;
-    let body = read_frame(&mut receive, Kind::ValueResponse)
+    let body = read_frame(&mut receive, FrameKind::ValueResponse)
         .await?
         .ok_or_else(|| broken("no answer"))?;
     let response = message::read_value_response(&body).map_err(|fault| ReadFault::Protocol(fault.0))?;
@@ -109,18 +113,18 @@ async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Re
             SyncEnd::Certificate(certificate)
         }
         (ValueResponse::Package { certificate }, SyncWant::Package) => {
-            let value_bytes = read_frame(&mut receive, Kind::ValueBytes)
+            let value_bytes = read_frame(&mut receive, FrameKind::ValueBytes)
                 .await?
                 .ok_or_else(|| broken("no package"))?;
             let raw = RawDecidedValue {
                 certificate,
                 value_bytes,
             };
-            // Up to 16 MiB are validated and copied: not on the core that reads votes.
+            // Up to 16 MiB are validated and copied: this must not hold up the thread that reads votes.
             let (chain_id, limits) = (hub.chain.chain_id, hub.limits);
             let open = spawn_blocking(move || raw.open(height, chain_id, &limits)).await;
             let opened = open.map_err(|ended| match ended.try_into_panic() {
-                // Our own fault; the node stops as it would had it panicked here.
+                // Our own fault: the node stops as if this task had panicked.
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(ended) => broken(&ended.to_string()),
             })?;
@@ -138,8 +142,8 @@ async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Re
 }
 
 /// Offers an opened package and, once it is admitted, feeds its payload and blobs to the join.
-async fn package(hub: &Rc<Hub>, peer: PeerId, opened: Opened, mut receive: quinn::RecvStream) {
-    let Opened {
+async fn package(hub: &Rc<Hub>, peer: PeerId, opened: OpenedPackage, mut receive: quinn::RecvStream) {
+    let OpenedPackage {
         certificate,
         init,
         payload,
@@ -151,55 +155,61 @@ async fn package(hub: &Rc<Hub>, peer: PeerId, opened: Opened, mut receive: quinn
         Brings::MetadataOnly(certificate)
     };
     let stream = hub.name_stream();
-    let reader = hub.register(stream);
-    hub.feed(Input::Begin(Begin {
-        stream,
-        peer,
-        init,
-        brings,
-    }));
-    if reader.started().await.is_err() {
+    let switch = hub.register(stream);
+    conductor::feed(
+        hub,
+        Input::Begin(Begin {
+            stream,
+            peer,
+            init,
+            brings,
+        }),
+    );
+    if switch.started().await.is_err() {
         let _ = receive.stop(STOPPED);
         return;
     }
     for (index, start) in (0u32..).zip((0..payload.len()).step_by(PAYLOAD_CHUNK_BYTES)) {
         let bytes = payload.slice(start..payload.len().min(start + PAYLOAD_CHUNK_BYTES));
-        hub.feed(Input::Chunk { stream, index, bytes });
-        // Each chunk is hashed: others run between them.
+        conductor::feed(hub, Input::Chunk { stream, index, bytes });
+        // Each chunk is hashed: let other tasks run between chunks.
         tokio::task::yield_now().await;
     }
     for (index, proof) in (0u16..).zip(proofs.unwrap_or_default()) {
         let blob = tokio::select! {
             biased;
-            _ = reader.stopped() => {
+            _ = switch.stopped() => {
                 let _ = receive.stop(STOPPED);
                 return;
             }
             blob = read_blob(&mut receive, &hub.buffers) => blob,
         };
         match blob {
-            Ok(blob) => hub.feed(Input::Blob {
-                stream,
-                index,
-                part: BlobPart {
-                    blob,
-                    proofs: vec![proof],
+            Ok(blob) => conductor::feed(
+                hub,
+                Input::Blob {
+                    stream,
+                    index,
+                    part: BlobPart {
+                        blob,
+                        proofs: vec![proof],
+                    },
                 },
-            }),
+            ),
             Err(_) => {
-                hub.feed(Input::Gone { stream });
+                conductor::feed(hub, Input::Gone { stream });
                 return hub.unregister(stream);
             }
         }
     }
-    hub.feed(Input::Fin { stream });
+    conductor::feed(hub, Input::Fin { stream });
     hub.unregister(stream);
 }
 
 /// Opens a stream to `peer` with one request on it.
 async fn ask(hub: &Hub, peer: PeerId, frame: Bytes) -> Result<quinn::RecvStream, ReadFault> {
-    let link = hub.link(&peer).ok_or_else(|| broken("not connected"))?;
-    let (mut send, receive) = link
+    let session = hub.session(&peer).ok_or_else(|| broken("not connected"))?;
+    let (mut send, receive) = session
         .connection
         .open_bi()
         .await

@@ -1,7 +1,12 @@
-//! This file knows how stored values leave: streamed on the core's word, or as answers to peers' requests.
+//! This file knows how stored values leave: streamed at the core's command, or as answers to peers' requests.
 //!
-//! The source is read on the blocking pool, because a first read checks checksums over the whole value and touches
-//! pages that may be on disk; what is left for this core is handing slices to QUIC.
+//! The blocking pool reads the source: a first read checks checksums over the whole value and touches pages that may be
+//! on disk. This thread only hands slices to QUIC.
+
+pub mod answers;
+mod cold;
+mod delivery;
+pub mod turns;
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -19,24 +24,24 @@ use ultramarine_types::storage::Source;
 use ultramarine_types::{Assembly, Height, ValueKey};
 
 use crate::bounds;
-use crate::budgets::Spend;
-use crate::cold::Cold;
-use crate::delivery::{Outgoing, Patience, Undelivered};
-use crate::frame::{Kind, ReadFault, frame, read_body, read_header};
+use crate::connection::session::Session;
 use crate::hub::{Hub, Unaffordable};
-use crate::link::Link;
-use crate::message::{self, PartsRequest, ValueRequest};
+use crate::peers::budgets::Spend;
+use crate::serve::answers::AnswerClass;
+use crate::serve::cold::Cold;
+use crate::serve::delivery::{Deadlines, Outgoing, Undelivered};
 use crate::streaming::split::split;
-use crate::sync;
-use crate::turns::Class;
+use crate::wire::frame::{FrameKind, ReadFault, frame, read_body, read_header};
+use crate::wire::message::{self, PartsRequest, ValueRequest};
+use crate::wire::sync;
 
 /// Answers go behind proposals on a shared connection.
 const ANSWER_PRIORITY: i32 = -1;
 
-/// Streams a stored value to each receiver, one unidirectional stream each: to validators at once, because they vote on
-/// it; to full nodes behind them, a few at a time, with what is left. A full node that gets none asks for the value
-/// when it is decided.
-pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Link>>) {
+/// Streams a stored value to each receiver, on one unidirectional stream each. Validators come first and all at once,
+/// because they vote on it. Full nodes come after them, a few at a time, with the bandwidth that is left. A full node
+/// that gets no stream asks for the value when it is decided.
+pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Session>>) {
     let Some(assembly) = whole(&hub, key).await else {
         tracing::warn!(%key, "asked to stream a value that is not held whole");
         return;
@@ -44,53 +49,53 @@ pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Link>>
     let pieces = split(&assembly, None);
     drop(assembly);
     let (validators, mut full_nodes): (Vec<_>, Vec<_>) =
-        receivers.into_iter().partition(|link| link.validator.is_some());
+        receivers.into_iter().partition(|session| session.validator.is_some());
     let (working, mut all_done) = mpsc::channel::<Infallible>(1);
-    for link in validators {
-        add_stream(&hub, &link, pieces.clone(), patience(&hub), working.clone());
+    for session in validators {
+        add_stream(&hub, &session, pieces.clone(), deadlines(&hub), working.clone());
     }
     drop(working);
     // Others each time, and no more than there is time for.
     full_nodes.shuffle(&mut rand::rng());
     full_nodes.truncate(bounds::FULL_NODES_PER_VALUE_MAX);
-    // A validator that does not read may not keep full nodes from the value for longer than its round may take; and who
-    // has no turn in as long again is better served by what is decided by then.
+    // A validator that does not read may keep full nodes from the value for one round at most. A full node that has no
+    // turn after as long again is better served by what is decided by then.
     let round = hub.limits.propose_timeout().as_duration();
     let begun = Instant::now();
     let _ = timeout_at(begun + round, all_done.recv()).await;
-    for link in full_nodes {
+    for session in full_nodes {
         let turn = hub.full_node_streams.clone().acquire_owned();
         let Ok(Ok(turn)) = timeout_at(begun + 2 * round, turn).await else {
             return;
         };
-        // As long as the next one waits for its turn: who takes a byte now and then keeps the others from one value only.
-        let patience = Patience {
+        // As long as the next one waits for its turn: a slow reader keeps the others from one value only.
+        let deadlines = Deadlines {
             until: Instant::now() + 2 * round,
-            ..patience(&hub)
+            ..deadlines(&hub)
         };
-        add_stream(&hub, &link, pieces.clone(), patience, turn);
+        add_stream(&hub, &session, pieces.clone(), deadlines, turn);
     }
 }
 
-/// Begins a stream of a value to one receiver; `until_done` is dropped when it ends, however it ends.
+/// Begins a stream of a value to one receiver. `until_done` is dropped when the stream ends, in whatever way.
 fn add_stream(
     hub: &Rc<Hub>,
-    link: &Rc<Link>,
+    session: &Rc<Session>,
     pieces: Vec<Bytes>,
-    patience: Patience,
+    deadlines: Deadlines,
     until_done: impl Sized + 'static,
 ) {
     let bytes = bytes_of(&pieces);
-    let (task_hub, task_link) = (hub.clone(), link.clone());
+    let (task_hub, task_session) = (hub.clone(), session.clone());
     let task = hub.spawn(async move {
         let _until_done = until_done;
-        match write_value(&task_link, pieces, patience).await {
+        match write_value(&task_session, pieces, deadlines).await {
             Ok(()) => task_hub.metrics.values_streamed.inc(),
-            // It did not ask for the value: that it is slow is nobody's fault.
+            // The peer did not ask for the value: it may be slow.
             Err(Undelivered::Gone | Undelivered::Slow) => {}
             Err(Undelivered::Stalled) => {
                 task_hub.charge(
-                    task_link.peer,
+                    task_session.peer,
                     Fault::Withheld,
                     "it neither took a value nor refused it",
                     None,
@@ -98,22 +103,22 @@ fn add_stream(
             }
         }
     });
-    // A receiver reserves at most half of its room for one peer.
+    // A receiver reserves at most half of its room for us.
     let bytes_max = hub.limits.assembly_bytes() as u64 / 2;
-    hub.metrics.bulk_dropped.add(link.add_bulk(task, bytes, bytes_max));
+    hub.metrics.bulk_dropped.add(session.add_bulk(task, bytes, bytes_max));
 }
 
-async fn write_value(link: &Link, pieces: Vec<Bytes>, patience: Patience) -> Result<(), Undelivered> {
-    Outgoing::open(&link.connection, patience)
+async fn write_value(session: &Session, pieces: Vec<Bytes>, deadlines: Deadlines) -> Result<(), Undelivered> {
+    Outgoing::open(&session.connection, deadlines)
         .await?
-        .deliver(pieces, patience)
+        .deliver(pieces, deadlines)
         .await
 }
 
-/// How long a peer may take for what is sent to it. By its own deadlines it has refused or read all of it by then.
-fn patience(hub: &Hub) -> Patience {
+/// How long a peer may take for what we send. By its own deadlines it has refused or read all of it by then.
+fn deadlines(hub: &Hub) -> Deadlines {
     let thinks = 2 * bounds::OFFER_WAIT.as_duration();
-    Patience {
+    Deadlines {
         stall: bounds::WRITE_STALL,
         until: Instant::now() + thinks + hub.limits.sync_timeout().as_duration(),
     }
@@ -123,50 +128,56 @@ fn bytes_of(pieces: &[Bytes]) -> u64 {
     pieces.iter().map(|piece| piece.len() as u64).sum()
 }
 
-/// Reads one request and answers it. The peer pays before anything is read for it: a little for the question, then for
-/// all that the answer may be.
-pub(crate) async fn request(hub: Rc<Hub>, link: Rc<Link>, send: quinn::SendStream, mut receive: quinn::RecvStream) {
+/// Reads one request and answers it. The peer pays before we read the source: first a little for the question, then for
+/// the largest answer that it may get.
+pub(crate) async fn request(
+    hub: Rc<Hub>,
+    session: Rc<Session>,
+    send: quinn::SendStream,
+    mut receive: quinn::RecvStream,
+) {
     let outgoing = Outgoing::new(send);
     let request = match timeout(bounds::FIRST_FRAME, read_request(&hub, &mut receive)).await {
         Ok(Ok(request)) => request,
         Ok(Err(ReadFault::Protocol(what))) => {
-            hub.charge(link.peer, Fault::Protocol, what, None);
+            hub.charge(session.peer, Fault::Protocol, what, None);
             return;
         }
         Err(_) | Ok(Err(ReadFault::Broken(_))) => return,
     };
     let question = bounds::REQUEST_BYTES_MIN;
-    if hub.spend(&link, Spend::Serving { bytes: question }).await == Err(Unaffordable) {
+    if hub.spend(&session, Spend::Serving { bytes: question }).await == Err(Unaffordable) {
         return;
     }
     let class = request.class();
-    let Some(bytes) = hub.turns.during(&link, class, weigh(&hub, &request)).await else {
+    let Some(bytes) = hub.turns.during(&session, class, weigh(&hub, &request)).await else {
         return;
     };
-    // Held until the peer has it all: what waits for one peer, and what it owes, is bounded, however many requests it has.
-    let answers = link.answers(class);
+    // Held until the peer has all of the answer. So what waits for one peer, and what it owes, is bounded, however many
+    // requests it makes.
+    let answers = session.answers(class);
     let Ok(_bytes) = answers.bytes.acquire_many(permits(bytes).min(answers.permits)).await else {
         return;
     };
     let rest = bytes.saturating_sub(question);
-    if hub.spend(&link, Spend::Serving { bytes: rest }).await == Err(Unaffordable) {
+    if hub.spend(&session, Spend::Serving { bytes: rest }).await == Err(Unaffordable) {
         return;
     }
-    let pieces = match hub.turns.during(&link, class, answer(&hub, request)).await {
+    let pieces = match hub.turns.during(&session, class, answer(&hub, request)).await {
         Some(Ok(pieces)) => pieces,
         Some(Err(what)) => {
-            hub.charge(link.peer, Fault::Protocol, what, None);
+            hub.charge(session.peer, Fault::Protocol, what, None);
             return;
         }
         None => return,
     };
     outgoing.set_priority(ANSWER_PRIORITY);
-    match outgoing.deliver(pieces, patience(&hub)).await {
+    match outgoing.deliver(pieces, deadlines(&hub)).await {
         Ok(()) => hub.metrics.requests_served.inc(),
         Err(Undelivered::Gone) => {}
         Err(why @ (Undelivered::Stalled | Undelivered::Slow)) => {
             hub.charge(
-                link.peer,
+                session.peer,
                 Fault::Withheld,
                 &format!("an answer it asked for: {why}"),
                 None,
@@ -182,17 +193,17 @@ enum Request {
 }
 
 impl Request {
-    const fn class(&self) -> Class {
+    const fn class(&self) -> AnswerClass {
         match self {
             Self::Value(ValueRequest {
                 want: SyncWant::Package,
                 ..
-            }) => Class::Package,
+            }) => AnswerClass::Package,
             Self::Parts(_)
             | Self::Value(ValueRequest {
                 want: SyncWant::Certificate,
                 ..
-            }) => Class::Repair,
+            }) => AnswerClass::Repair,
         }
     }
 }
@@ -201,11 +212,11 @@ async fn read_request(hub: &Hub, receive: &mut quinn::RecvStream) -> Result<Requ
     let header = read_header(receive)
         .await?
         .ok_or_else(|| ReadFault::Broken("no request".into()))?;
-    if !matches!(header.kind, Kind::PartsRequest | Kind::ValueRequest) {
+    if !matches!(header.kind, FrameKind::PartsRequest | FrameKind::ValueRequest) {
         return Err(ReadFault::Protocol("a frame of this kind is no request"));
     }
     let body = read_body(receive, header).await?;
-    let request = if header.kind == Kind::PartsRequest {
+    let request = if header.kind == FrameKind::PartsRequest {
         message::read_parts_request(&body).map(Request::Parts)
     } else {
         message::read_value_request(&body).map(Request::Value)
@@ -223,7 +234,7 @@ async fn read_request(hub: &Hub, receive: &mut quinn::RecvStream) -> Result<Requ
     Ok(request)
 }
 
-/// The most that an answer has in bytes, from what the index knows.
+/// The most bytes that an answer may have, by what the index knows.
 async fn weigh(hub: &Hub, request: &Request) -> u64 {
     let (source, request) = (Arc::clone(&hub.source), request.clone());
     let weigh = move || match request {
@@ -243,7 +254,7 @@ async fn weigh(hub: &Hub, request: &Request) -> u64 {
     spawn_blocking(weigh).await.unwrap_or(0)
 }
 
-/// How much there is of a value. What is not on disk is in memory, or nowhere: looking at it costs nothing.
+/// Bytes of a value that we hold. A value that is not on disk is in memory, or nowhere: looking at it costs nothing.
 fn bytes_held(source: &dyn Source, key: ValueKey) -> u64 {
     let in_memory = |assembly: Assembly| {
         let blobs = assembly.blobs.iter().map(|part| part.blob.len()).sum::<usize>();
@@ -260,22 +271,22 @@ fn decided_key(source: &dyn Source, height: Height) -> Option<ValueKey> {
     Some(ValueKey { height, id })
 }
 
-/// Permits that so many bytes take. A certificate takes none: there are no more than a peer may have requests.
+/// Permits that `bytes` take. A certificate takes none: the number of open requests bounds certificates.
 fn permits(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(bounds::ANSWER_PERMIT_BYTES)).unwrap_or(u32::MAX)
 }
 
-/// What to send; an error if the peer asked for what it must know not to be there.
+/// Pieces to send; an error if the peer asked for parts that it must know the value does not have.
 async fn answer(hub: &Rc<Hub>, request: Request) -> Result<Vec<Bytes>, &'static str> {
     match request {
         Request::Parts(request) => {
             let Some(assembly) = whole(hub, request.key).await else {
-                return Ok(vec![frame(Kind::NotHeld, &[])]);
+                return Ok(vec![frame(FrameKind::NotHeld, &[])]);
             };
             let metadata = &assembly.init.metadata;
             let (chunks, blobs) = (metadata.chunk_hashes.len(), metadata.commitments.len());
             match request.missing {
-                // It has the `Init`, which says how many parts there are.
+                // The peer has the `Init`, which says how many parts there are.
                 Some(missing) if !missing.is_within(chunks, blobs) => {
                     Err("asks for parts that the value does not have")
                 }
@@ -291,14 +302,17 @@ async fn answer(hub: &Rc<Hub>, request: Request) -> Result<Vec<Bytes>, &'static 
             let Some(answer) = answer else { return Ok(Vec::new()) };
             if answer.alarm {
                 hub.metrics.unavailable.inc();
-                tracing::error!(height = %request.height, "a decided height cannot be served: its bytes are damaged or missing");
+                tracing::error!(
+                    height = %request.height,
+                    "a decided height cannot be served: its bytes are damaged or missing"
+                );
             }
             Ok(answer.pieces)
         }
     }
 }
 
-/// A value with every blob its metadata commits to.
+/// A value, if we hold every blob that its metadata commits to.
 async fn whole(hub: &Rc<Hub>, key: ValueKey) -> Option<Assembly> {
     let assembly = on_source(hub, move |_| Some(key), move |source| source.value(&key))
         .await?
@@ -306,8 +320,8 @@ async fn whole(hub: &Rc<Hub>, key: ValueKey) -> Option<Assembly> {
     (assembly.blobs.len() == assembly.init.metadata.commitments.len()).then_some(assembly)
 }
 
-/// Reads the source away from this core, and the value named by `key` into memory first if it is cold: through the ring,
-/// or where there is none on the thread that reads the source. `None` if the read panicked.
+/// Reads the source on the blocking pool. If the value named by `key` is cold, brings it into memory first: through the
+/// ring, or without a ring on the thread that reads the source. `None` if the read panicked.
 async fn on_source<T: Send + 'static>(
     hub: &Hub,
     key: impl FnOnce(&dyn Source) -> Option<ValueKey> + Send + 'static,

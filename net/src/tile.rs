@@ -1,4 +1,4 @@
-//! This file knows how the network runs: one thread that owns all sockets, between links from and to the other tiles.
+//! This file knows how the network runs: one thread owns all sockets, and links connect it to the other tiles.
 
 use std::net::UdpSocket;
 use std::rc::Rc;
@@ -12,55 +12,52 @@ use ultramarine_types::storage::{Source, StoreRequest};
 use ultramarine_types::verify::{Verdict, VerifyJob};
 use ultramarine_types::{ChainParams, Hash, ValidatorSet};
 
-use crate::hello::Goodbye;
+use crate::connection::dial::{self, PeerConfig};
+use crate::connection::endpoint;
 use crate::hub::{Hub, HubParts};
-use crate::identity::{Attester, Identity};
-use crate::peers::PeerConfig;
+use crate::order::TaskOrder;
+use crate::peers::identity::{Attester, Identity};
 use crate::streaming::Input;
-use crate::{dial, endpoint};
+use crate::wire::hello::Goodbye;
+use crate::{conductor, request, serve};
 
-/// How long farewells may take.
+/// How long we wait at the end until all peers have our farewell.
 const FAREWELL: Duration = Duration::from_millis(300);
+/// Pause between two updates of the counters.
+const COUNT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the network needs to know.
 #[derive(Debug)]
 pub struct NetOptions {
-    /// From [`endpoint::bind`].
+    /// Made by [`endpoint::bind`].
     pub socket: UdpSocket,
-    /// The node's key.
     pub identity: Identity,
-    /// Signs our validator's word for it; `None` for a full node.
+    /// Signs our validator's attestations of the node's key; `None` for a full node.
     pub attester: Option<Attester>,
     /// Peers to keep connections to.
     pub peers: Vec<PeerConfig>,
-    /// The chain.
     pub chain: ChainParams,
-    /// Its validators.
     pub validators: Arc<ValidatorSet>,
-    /// Hash of the consensus genesis: what attestations and `Hello` carry.
+    /// Hash of the consensus genesis, which attestations and `Hello` carry.
     pub genesis_hash: Hash,
-    /// What this tile runs on.
+    /// Whether this tile runs on a ring.
     pub io: Io,
 }
 
 /// The network's ends of its links.
 #[derive(Debug)]
 pub struct NetLinks {
-    /// From the core.
     pub commands: Receiver<NetCommand>,
-    /// To the core.
     pub events: Sender<NetEvent>,
-    /// To the verifier.
     pub jobs: Sender<VerifyJob>,
-    /// From the verifier, for jobs of this tile.
+    /// From the verifier, for this tile's jobs.
     pub verdicts: Receiver<Verdict>,
-    /// To the store.
     pub store: Sender<StoreRequest>,
     /// Read access to stored values.
     pub source: Arc<dyn Source>,
 }
 
-/// Runs the network until the node halts or the core is gone. To be run inside `ultramarine_runtime::block_on_net`.
+/// Runs the network until the node halts or the core is gone. Run it inside `ultramarine_runtime::block_on_net`.
 pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> Result<(), String> {
     let NetOptions {
         socket,
@@ -81,7 +78,7 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         source,
     } = links;
     let halt = context.halt.clone();
-    let endpoint = endpoint::open(socket, &identity)?;
+    let endpoint = endpoint::open(socket, &identity).map_err(|error| error.to_string())?;
     let parts = HubParts {
         chain,
         validators,
@@ -100,10 +97,11 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         hub.spawn(async move { for_jobs.jobs.pump(jobs).await }),
         hub.spawn(async move { for_store.store.pump(store).await }),
     ];
-    // Without one of these the node would look alive and be deaf.
+    // If one of these ended, the node would look alive and be deaf.
     let lasting = [
-        hub.spawn_lasting("the timekeeper of streams", hub.clone().keep_time()),
-        hub.spawn_lasting("the counter of bytes", hub.clone().keep_count()),
+        hub.spawn_lasting("the timekeeper of streams", conductor::keep_time(hub.clone())),
+        hub.spawn_lasting("the counter of bytes", keep_count(hub.clone())),
+        hub.spawn_lasting("the starter of tasks", take_orders(hub.clone())),
         hub.spawn_lasting("accepting connections", dial::accept(hub.clone(), endpoint.clone())),
     ];
     tasks.extend(
@@ -116,7 +114,7 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         () = take_verdicts(&hub, verdicts) => {}
         () = halt.stopped() => {}
     }
-    // They end with the endpoint, and now they may.
+    // From now on they may end.
     lasting.iter().for_each(AbortHandle::abort);
     endpoint.close(
         quinn::VarInt::from_u32(Goodbye::Going as u32),
@@ -129,12 +127,37 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
 
 async fn take_commands(hub: &Rc<Hub>, mut commands: Receiver<NetCommand>) {
     while let Some(command) = commands.recv().await {
-        hub.command(command);
+        conductor::command(hub, command);
     }
 }
 
 async fn take_verdicts(hub: &Rc<Hub>, mut verdicts: Receiver<Verdict>) {
     while let Some(verdict) = verdicts.recv().await {
-        hub.feed(Input::Verdict(verdict));
+        conductor::feed(hub, Input::Verdict(verdict));
+    }
+}
+
+/// Starts the tasks that the conductor orders; never ends.
+async fn take_orders(hub: Rc<Hub>) {
+    loop {
+        match hub.orders.next().await {
+            TaskOrder::Stream { key, receivers } => hub.spawn(serve::stream(hub.clone(), key, receivers)),
+            TaskOrder::Parts {
+                stream,
+                switch,
+                peer,
+                key,
+                missing,
+            } => hub.spawn(request::parts(hub.clone(), stream, switch, peer, key, missing)),
+            TaskOrder::Sync { peer, height, want } => hub.spawn(request::sync(hub.clone(), peer, height, want)),
+        };
+    }
+}
+
+/// Brings the counters up to date once a second; never ends.
+async fn keep_count(hub: Rc<Hub>) {
+    loop {
+        tokio::time::sleep(COUNT_PAUSE).await;
+        hub.count();
     }
 }

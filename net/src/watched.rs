@@ -1,4 +1,5 @@
-//! This file knows how to run a task of the network's core that may not fail unheard: half a network is worse than none.
+//! This file knows how to run the tasks of the network's core so that none fails unheard: half a network is worse than
+//! none.
 
 use std::any::Any;
 use std::future::Future;
@@ -6,7 +7,7 @@ use std::future::Future;
 use tokio::task::AbortHandle;
 use ultramarine_runtime::halt::{Halt, Reason};
 
-/// The name of the tile that such tasks belong to.
+/// Name of the tile that such tasks belong to.
 const TILE: &str = "net";
 
 /// Runs a task on this thread. If it panics, the node stops and says why.
@@ -25,7 +26,7 @@ pub(crate) fn spawn(halt: &Halt, task: impl Future<Output = ()> + 'static) -> Ab
 }
 
 /// Runs a task that must not end before the node does. If it ends by itself or panics, the node stops and says that
-/// `what` ended. Abort it to end it in peace.
+/// `what` ended. Abort the task to end it without stopping the node.
 pub(crate) fn spawn_lasting(halt: &Halt, what: &'static str, task: impl Future<Output = ()> + 'static) -> AbortHandle {
     let its_halt = halt.clone();
     spawn(halt, async move {

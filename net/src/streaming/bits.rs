@@ -1,4 +1,4 @@
-//! This file knows sets of small positions: which chunks or blobs of a value are meant.
+//! This file knows sets of small positions, of chunks or blobs of a value.
 
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -10,12 +10,11 @@ pub struct Bits {
 }
 
 impl Bits {
-    /// The empty set.
     pub const fn new() -> Self {
         Self { words: Vec::new() }
     }
 
-    /// Every position below `count`.
+    /// All positions below `count`.
     pub fn below(count: usize) -> Self {
         let mut bits = Self::new();
         for position in 0..count {
@@ -24,17 +23,17 @@ impl Bits {
         bits
     }
 
-    /// Adds a position; answers whether it was new.
+    /// Adds a position. Returns whether it was new.
     pub fn insert(&mut self, position: usize) -> bool {
         let (word, mask) = (position / 64, 1u64 << (position % 64));
         if self.words.len() <= word {
             self.words.resize(word + 1, 0);
         }
-        let Some(slot) = self.words.get_mut(word) else {
+        let Some(word) = self.words.get_mut(word) else {
             return false;
         };
-        let fresh = *slot & mask == 0;
-        *slot |= mask;
+        let fresh = *word & mask == 0;
+        *word |= mask;
         fresh
     }
 

@@ -1,4 +1,5 @@
-//! This file knows which `Init`s have a shape worth offering to the core; signatures and election are the core's to check.
+//! This file knows which `Init`s have a legal shape, so that they can be offered to the core. The core checks
+//! signatures and election.
 
 use std::sync::Arc;
 
@@ -12,49 +13,32 @@ pub struct CheckedInit {
     init: Arc<Init>,
 }
 
-/// What is wrong with the shape of an `Init`. Nobody honest relays such a one.
+/// What is wrong with the shape of an `Init`. No honest node relays such a one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum InitFault {
-    /// Of another chain.
     #[error("chain id {found} is not ours")]
-    Chain {
-        /// As received.
-        found: u64,
-    },
-    /// Of no height that can be decided.
+    Chain { found: u64 },
+    /// Height 0 is never decided.
     #[error("height 0 is genesis")]
     Genesis,
-    /// More blobs than the chain allows.
     #[error("{found} blobs are more than the chain's {limit}")]
-    Blobs {
-        /// As received.
-        found: usize,
-        /// The chain's.
-        limit: u32,
-    },
+    Blobs { found: usize, limit: u32 },
     /// An empty payload or one beyond the protocol's bound.
     #[error("a payload of {found} bytes")]
-    Payload {
-        /// As received.
-        found: u32,
-    },
-    /// Not one hash per chunk.
+    Payload { found: u32 },
+    /// The number of hashes is not the number of chunks.
     #[error("{found} chunk hashes for {wanted} chunks")]
     Chunks {
-        /// As received.
         found: usize,
-        /// By the payload's length.
+        /// Chunks of a payload of that length.
         wanted: usize,
     },
-    /// One chunk is the payload, yet the hashes differ.
+    /// The only chunk is the whole payload, yet the two hashes differ.
     #[error("the only chunk's hash is not the payload's")]
     PayloadHash,
-    /// Longer than an execution header may have.
+    /// An execution header may not have as many.
     #[error("{found} bytes of extra data")]
-    ExtraData {
-        /// As received.
-        found: usize,
-    },
+    ExtraData { found: usize },
 }
 
 impl CheckedInit {
@@ -103,18 +87,17 @@ impl CheckedInit {
         })
     }
 
-    /// Height and id, the id computed from the metadata.
+    /// The key, whose id was computed from the metadata.
     pub const fn key(&self) -> ValueKey {
         self.key
     }
 
-    /// The `Init`.
     pub const fn init(&self) -> &Arc<Init> {
         &self.init
     }
 }
 
-/// Length of a payload's chunk at `index`; the last may be shorter. `None` beyond the payload.
+/// Length of a payload's chunk at `index`. The last chunk may be shorter. `None` beyond the payload.
 pub(crate) fn chunk_bytes(payload_bytes: usize, index: usize) -> Option<usize> {
     let start = index.checked_mul(PAYLOAD_CHUNK_BYTES)?;
     (start < payload_bytes).then(|| (payload_bytes - start).min(PAYLOAD_CHUNK_BYTES))

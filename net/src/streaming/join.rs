@@ -6,11 +6,17 @@
 //!              └─Refuse─▶ stopped
 //! ```
 //!
-//! Keeps: a slot is filled by one stream only until its verdict; a part that fails its hash or proof costs its
-//! sender and says nothing about the value; bytes reserved never pass `Limits::assembly_bytes`, nor half of it for
-//! one peer's sake; a value completes with exactly the bytes its id binds, every proof verified.
+//! Keeps:
+//!
+//! - Until its verdict, a place is filled by one stream only.
+//! - A part that fails its hash or proof costs its sender, and says nothing about the value.
+//! - Bytes reserved never pass `Limits::assembly_bytes`, and for one peer's sake never half of it.
+//! - Only a stream whose value has room is read, and a value without room holds no bytes.
+//! - A value completes at once when it is whole, with exactly the bytes that its id binds and every proof verified.
+//! - Nothing is kept of a height that is decided.
 
 mod parts;
+mod promises;
 mod room;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,13 +35,13 @@ use crate::bounds;
 /// Where a stream stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// Requested; its `Init` has not come.
+    /// We requested it, and its `Init` has not come.
     Requested,
-    /// The core was asked about it; `gone` once it broke meanwhile.
+    /// The core is asked about it. `gone`: it broke meanwhile.
     Asked { gone: bool },
-    /// The core was asked about another stream with the same `Init`.
+    /// The core is asked about another stream with the same `Init`.
     Waiting,
-    /// Admitted; there is no room for its value yet.
+    /// It is admitted, and there is no room for its value yet.
     Queued,
     /// Its parts are being read.
     Active,
@@ -45,7 +51,7 @@ enum State {
 struct Stream {
     peer: PeerId,
     key: ValueKey,
-    /// `None` while requested.
+    /// `None` while the stream is requested and has not begun.
     init: Option<Arc<Init>>,
     kind: OfferKind,
     state: State,
@@ -55,12 +61,12 @@ struct Stream {
     progress: Nanos,
     chunks_seen: Bits,
     blobs_seen: Bits,
-    /// What it was asked to bring; `None`: all of the value.
+    /// The parts that it was asked to bring; `None` for all of the value.
     asked_for: Option<Missing>,
 }
 
 impl Stream {
-    /// Whether it may still bring some of what is missing. A part comes once on a stream.
+    /// Whether it may still bring a missing part. A part comes only once on a stream.
     fn may_bring(&self, missing: &Missing) -> bool {
         match self.state {
             State::Requested | State::Waiting | State::Queued => true,
@@ -68,17 +74,17 @@ impl Stream {
                 missing.chunks.iter().any(|index| !self.chunks_seen.contains(index))
                     || missing.blobs.iter().any(|index| !self.blobs_seen.contains(index))
             }
-            // The core was asked and has not answered: it knows of this stream.
+            // The core has not answered yet: it knows about this stream.
             State::Asked { .. } => false,
         }
     }
 
-    /// Bytes it is behind the slowest pace that meets deadlines since it became active; 0 while it keeps it.
+    /// Bytes by which it is behind the slowest pace that meets deadlines, since it became active.
     fn lag_bytes(&self, now: Nanos) -> u64 {
         self.bytes_behind(now, bounds::PACE_BYTES_PER_MS)
     }
 
-    /// Whether it is slower than any link that a node can live on.
+    /// Whether it is slower than any connection that a node can live on.
     fn dribbles(&self, now: Nanos) -> bool {
         self.bytes_behind(now, bounds::DRIBBLE_BYTES_PER_MS) > 0
     }
@@ -89,7 +95,7 @@ impl Stream {
         (paced_ms * bytes_per_ms).saturating_sub(brought as u64)
     }
 
-    /// Whether it ended without parts that it was asked for and that nobody else has brought.
+    /// Whether it was asked for parts that it has not brought, and that nobody else has brought.
     fn withheld(&self, missing: &Missing) -> bool {
         let asked_for = |chunk: bool, index: usize| match &self.asked_for {
             None => true,
@@ -102,25 +108,25 @@ impl Stream {
     }
 }
 
-/// Joins parts into values. See the module's words.
+/// Joins parts into values, as the module's head says.
 #[derive(Debug)]
 pub struct Join {
     config: JoinConfig,
     values: BTreeMap<ValueKey, Pending>,
     streams: BTreeMap<OfferId, Stream>,
-    /// Values completed above `forgotten`: their streams are stopped without asking anybody.
+    /// Values completed above `forgotten`. The join stops their streams without asking the core.
     done: BTreeSet<ValueKey>,
     forgotten: Height,
-    /// `Incomplete`s held back for a moment, oldest first, so that a peer that answers "not held" is not asked in a tight circle.
+    /// `Incomplete`s held back for a moment, oldest first. So a peer that answers "not held" is not asked again and
+    /// again without a pause.
     later: VecDeque<(Nanos, ValueKey, PeerId)>,
-    /// Values with chunks that are here and not joined yet, and since when: hashing goes on a step a wake.
+    /// Values with chunks that are here and not joined yet, and since when. Each wake hashes one step further.
     joining: BTreeMap<ValueKey, Nanos>,
-    /// When streams that wait for room are next looked at, if there are any.
+    /// When to look next at streams that wait for room, if there are any.
     room_retry: Nanos,
 }
 
 impl Join {
-    /// An empty join.
     pub const fn new(config: JoinConfig) -> Self {
         Self {
             config,
@@ -134,7 +140,7 @@ impl Join {
         }
     }
 
-    /// Bytes reserved for values in assembly; never above [`Limits::assembly_bytes`].
+    /// Bytes reserved for values in assembly, at most [`Limits::assembly_bytes`].
     pub fn reserved_bytes(&self) -> usize {
         self.values
             .values()
@@ -143,7 +149,7 @@ impl Join {
             .sum()
     }
 
-    /// Bytes reserved for one peer's sake; never above half of [`Limits::assembly_bytes`].
+    /// Bytes reserved for one peer's sake, at most half of [`Limits::assembly_bytes`].
     pub fn reserved_bytes_of(&self, peer: PeerId) -> usize {
         self.values
             .values()
@@ -153,17 +159,15 @@ impl Join {
             .sum()
     }
 
-    /// The lowest height with a value in assembly: above the newest one forgotten.
+    /// The lowest height with a value in assembly. It is above the newest one forgotten.
     pub fn lowest_value(&self) -> Option<Height> {
         self.values.keys().next().map(|key| key.height)
     }
 
-    /// Values in assembly.
     pub fn values_count(&self) -> usize {
         self.values.len()
     }
 
-    /// Streams known.
     pub fn streams_count(&self) -> usize {
         self.streams.len()
     }
@@ -181,10 +185,10 @@ impl Join {
             Brings::Full(certificate) => (OfferKind::Full, Some(certificate)),
             Brings::MetadataOnly(certificate) => (OfferKind::MetadataOnly, Some(certificate)),
         };
-        // A package is only sent to whom asked for it.
+        // Packages are sent only to peers that requested them.
         let (mut asked_for, mut is_answer) = (None, kind != OfferKind::Proposal);
         if let Some(requested) = self.streams.remove(&name) {
-            // The answer to a request must be about what was asked, by whom it was asked.
+            // The answer to a request must come from the peer that was asked, about the value that was asked for.
             if requested.state != State::Requested || requested.key != key || requested.peer != peer {
                 self.streams.insert(name, requested);
                 self.fail(name, Fault::Protocol, out);
@@ -196,7 +200,7 @@ impl Join {
             Some(StopReason::Refused(Refusal::Height))
         } else if kind == OfferKind::Proposal && self.done.contains(&key) {
             Some(StopReason::Complete)
-        } else if !is_answer && (self.offers_of(peer) >= bounds::OFFERS_PER_PEER_MAX || !self.has_place(key)) {
+        } else if !is_answer && (self.offers_of(peer) >= bounds::OFFERS_PER_PEER_MAX || !self.can_keep(key)) {
             Some(StopReason::Busy)
         } else {
             None
@@ -204,7 +208,7 @@ impl Join {
         if let Some(why) = refusal {
             out.push(Output::Stop { stream: name, why });
             if kind != OfferKind::Proposal {
-                // The core waits for an answer to its request, and no offer will come of it.
+                // The core waits for an answer to its request, and will get no offer.
                 out.push(Output::Ask(NetEvent::SyncEnded {
                     peer,
                     height: key.height,
@@ -258,7 +262,7 @@ impl Join {
         let (key, peer) = (stream.key, stream.peer);
         let wants_blobs = stream.kind != OfferKind::MetadataOnly;
         self.done.remove(&key);
-        self.make_place(key);
+        self.make_way(key);
         let value = self
             .values
             .entry(key)
@@ -297,7 +301,8 @@ impl Join {
         let Some(refused) = self.streams.remove(&offer) else {
             return;
         };
-        // Streams that wait with the same `Init` share its fate; one with other signatures was asked about by itself.
+        // Streams that wait with the same `Init` share its fate. The core is asked separately about one with other
+        // signatures.
         let waiting: Vec<OfferId> = self
             .streams
             .iter()
@@ -352,7 +357,8 @@ impl Join {
             Some(value) => Some(value.missing()),
             None => None,
         };
-        // The core asks for what it does not hold; if it was complete here, the store has lost or refused it.
+        // The core asks only for values that it does not hold. If this one was complete here, the store has lost or
+        // refused it.
         self.done.remove(&key);
         let stream = Stream {
             peer,
@@ -435,10 +441,7 @@ impl Machine for Join {
             Input::Fetch { stream, key, peer } => self.fetch(now, stream, key, peer, out),
             Input::Forget { height } => self.forget(now, height, out),
         }
-        assert!(
-            self.reserved_bytes() <= self.config.limits.assembly_bytes(),
-            "assembly stays within its budget"
-        );
+        self.check();
     }
 
     fn deadline(&self) -> Option<Nanos> {
@@ -450,8 +453,8 @@ impl Machine for Join {
 
     fn wake(&mut self, now: Nanos, out: &mut Outbox<Output>) {
         if self.deadline().is_some_and(|due| now.since(due) > bounds::LATE) {
-            // We slept through the deadline (a stopped process, a starved core): what peers sent meanwhile waits
-            // unread, so their silence proves nothing.
+            // We slept through the deadline: the process was stopped, or the core was busy. Bytes that peers sent
+            // meanwhile wait unread, so their silence proves nothing.
             self.streams
                 .values_mut()
                 .for_each(|stream| (stream.since, stream.progress) = (now, now));
@@ -496,5 +499,6 @@ impl Machine for Join {
                 }
             }
         }
+        self.check();
     }
 }

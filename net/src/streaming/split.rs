@@ -5,17 +5,17 @@ use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::{Assembly, KzgProof};
 
 use super::contract::Missing;
-use crate::frame::{HEADER_BYTES, Header, Kind};
-use crate::message;
+use crate::wire::frame::{FrameKind, HEADER_BYTES, Header};
+use crate::wire::message;
 
-/// The frames of a value, to be written in this order: `Init`, payload chunks, blobs, `Fin`; with `wanted`, only
-/// the chunks and blobs it names. Large pieces are slices of the assembly's own buffers.
+/// Frames of a value, in the order in which to write them: `Init`, payload chunks, blobs, `Fin`. If `wanted` is given,
+/// there are only the chunks and blobs that it names. Large pieces are slices of the assembly's own buffers.
 pub fn split(assembly: &Assembly, wanted: Option<&Missing>) -> Vec<Bytes> {
     let wants_chunk = |index: usize| wanted.is_none_or(|wanted| wanted.chunks.contains(index));
     let wants_blob = |index: usize| wanted.is_none_or(|wanted| wanted.blobs.contains(index));
     let chunks = assembly.payload.len().div_ceil(PAYLOAD_CHUNK_BYTES);
     let proofs: usize = assembly.blobs.iter().map(|part| part.proofs.len()).sum();
-    // One allocation for every small piece; it is frozen at the end and sliced.
+    // All small pieces are slices of one allocation.
     let heads_bytes = (chunks + assembly.blobs.len()) * (HEADER_BYTES + 4) + proofs * KzgProof::BYTES;
     let mut heads = BytesMut::with_capacity(heads_bytes);
     let mut pieces = Vec::with_capacity(2 + 2 * (chunks + assembly.blobs.len()));
@@ -27,7 +27,7 @@ pub fn split(assembly: &Assembly, wanted: Option<&Missing>) -> Vec<Bytes> {
             .slice(start..assembly.payload.len().min(start + PAYLOAD_CHUNK_BYTES));
         heads.put_slice(
             &Header {
-                kind: Kind::Chunk,
+                kind: FrameKind::Chunk,
                 body_bytes: 4 + bytes.len(),
             }
             .bytes(),
@@ -46,7 +46,7 @@ pub fn split(assembly: &Assembly, wanted: Option<&Missing>) -> Vec<Bytes> {
         let body_bytes = 4 + part.proofs.len() * KzgProof::BYTES + BLOB_BYTES;
         heads.put_slice(
             &Header {
-                kind: Kind::Blob,
+                kind: FrameKind::Blob,
                 body_bytes,
             }
             .bytes(),
@@ -57,6 +57,6 @@ pub fn split(assembly: &Assembly, wanted: Option<&Missing>) -> Vec<Bytes> {
         pieces.push(heads.split().freeze());
         pieces.push(part.blob.clone());
     }
-    pieces.push(crate::frame::frame(Kind::Fin, &[]));
+    pieces.push(crate::wire::frame::frame(FrameKind::Fin, &[]));
     pieces
 }

@@ -1,4 +1,7 @@
-//! This file knows one admitted value while its parts come in: which slot is empty, filled, or proven.
+//! This file knows one admitted value while its parts come in: which place is empty, filled, or proven.
+//!
+//! Keeps: there is one place for each part that the metadata binds. The payload has every chunk, or the joined chunks
+//! are its front. A value without reserved room holds no bytes.
 
 use std::sync::Arc;
 
@@ -24,20 +27,24 @@ use super::init::chunk_bytes;
 ///     └────── any verdict ── Drained ◀─ never ─┘ (a parked Verified is Empty at once)
 /// ```
 #[derive(Debug)]
-enum Slot {
-    /// Nobody's bytes are here.
+enum BlobPlace {
+    /// No bytes are here.
     Empty,
-    /// Bytes wait for their verdict; only that verdict, of that sender, moves the slot.
-    Verifying { sender: PeerId, part: BlobPart },
-    /// The bytes were dropped for want of room and their verdict has not come yet. A second job for the slot
-    /// may not start before: its verdict could not be told from the first one's.
-    Drained { sender: PeerId },
-    /// The proof holds.
+    /// Bytes wait for their verdict. Only a verdict about this sender's bytes changes the place.
+    Verifying {
+        sender: PeerId,
+        part: BlobPart,
+    },
+    /// The bytes were dropped for want of room, and their verdict has not come yet. A second job for the place must
+    /// wait: its verdict could not be told from the first one's.
+    Drained {
+        sender: PeerId,
+    },
     Verified(BlobPart),
 }
 
-impl Slot {
-    /// About whose bytes a verdict is awaited.
+impl BlobPlace {
+    /// The sender of the bytes whose verdict is awaited.
     const fn awaited_from(&self) -> Option<PeerId> {
         match self {
             Self::Verifying { sender, .. } | Self::Drained { sender } => Some(*sender),
@@ -48,16 +55,16 @@ impl Slot {
 
 /// Where one payload chunk stands.
 #[derive(Debug)]
-enum ChunkSlot {
-    /// Nobody's bytes are here.
+enum ChunkPlace {
+    /// No bytes are here.
     Empty,
-    /// Its bytes are here, and the ones before it are not all joined.
+    /// Its bytes are here, and some chunk before it is not joined.
     Here(Bytes),
     /// Its bytes are in the payload.
     Joined,
 }
 
-/// The front of a payload: the chunks that are joined and hashed so far.
+/// The front of a payload: chunks that are joined and hashed.
 #[derive(Debug, Default)]
 struct Front {
     chunks: usize,
@@ -68,47 +75,45 @@ struct Front {
 /// How far a payload's chunks are joined.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Joined {
-    /// As far as can be; the next chunk is not here, or there is nothing more to do.
+    /// As far as possible: the next chunk is not here, or there is nothing more to do.
     AllThatIsHere,
-    /// For now: the next chunk is here, and another call goes on with it.
+    /// One step further. The next chunk is here, and another call goes on with it.
     Some,
-    /// The payload is whole and has its hash. Told once.
+    /// The payload is whole and has its hash. This is returned once.
     Whole(Bytes),
 }
 
-/// Chunks joined in one go, 256 KiB: a fraction of a millisecond of hashing, so that a vote never waits for 16 MiB of it.
+/// Chunks joined in one go, 256 KiB: a fraction of a millisecond of hashing. So a vote never waits until 16 MiB are
+/// hashed.
 const CHUNKS_PER_STEP: usize = 4;
 
 /// What became of a chunk offered to a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ChunkFate {
-    /// Taken.
     Taken,
-    /// The slot was filled already.
+    /// The place was filled already.
     Known,
-    /// Wrong length or hash.
+    /// Its length or hash is wrong.
     Bad,
-    /// No such chunk.
     Outside,
 }
 
 /// What became of a blob offered to a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum BlobFate {
-    /// Taken; its proof must be verified.
+    /// Taken. Its proof must be verified.
     Taken,
-    /// The slot is filled, or blobs are not wanted.
+    /// The place is filled, or blobs are not wanted.
     Known,
-    /// No such blob.
     Outside,
 }
 
-/// What a verdict did to its slot.
+/// What a verdict did to the place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Settled {
-    /// Its bytes are proven, or gone: wrong, or not asked about for what else their sender sent.
+    /// The bytes are proven, or they are dropped: they are wrong, or the verifier gave them back unjudged.
     Judged,
-    /// Its bytes were gone before: only now may others come.
+    /// The bytes were dropped before. Only now may others come.
     Opened,
 }
 
@@ -118,21 +123,21 @@ pub(super) struct Pending {
     pub key: ValueKey,
     pub init: Arc<Init>,
     pub tag: Tag,
-    /// Whether blobs belong to what is being assembled; not for a metadata-only package.
+    /// Whether blobs are wanted. A metadata-only package has none.
     pub wants_blobs: bool,
-    /// Bytes reserved for it, and for whose sake; `None` while parked.
+    /// Bytes reserved for it, and the peer for whose sake; `None` while parked.
     pub reserved: Option<(PeerId, usize)>,
-    /// When it was admitted, for the choice of what to park.
+    /// When it was admitted: the oldest is parked first.
     pub admitted: Nanos,
-    /// The origin proposer bound something malformed: it can never be whole.
+    /// Its proposer bound something malformed, so it can never be whole.
     pub hopeless: bool,
-    /// Blobs were given back unjudged, and the core has not heard of it.
+    /// Blobs were given back unjudged, and the core has not been told.
     pub given_back: bool,
-    chunks: Vec<ChunkSlot>,
+    chunks: Vec<ChunkPlace>,
     front: Front,
-    /// All chunks as one, once they are joined.
+    /// All chunks, once they are joined.
     payload: Option<Bytes>,
-    blobs: Vec<Slot>,
+    blobs: Vec<BlobPlace>,
     first_part: Option<Nanos>,
     last_part: Nanos,
     last_blob: Nanos,
@@ -141,8 +146,8 @@ pub(super) struct Pending {
 impl Pending {
     pub fn new(key: ValueKey, init: Arc<Init>, tag: Tag, wants_blobs: bool, admitted: Nanos) -> Self {
         let metadata = &init.metadata;
-        let chunks = metadata.chunk_hashes.iter().map(|_| ChunkSlot::Empty).collect();
-        let blobs = metadata.commitments.iter().map(|_| Slot::Empty).collect();
+        let chunks = metadata.chunk_hashes.iter().map(|_| ChunkPlace::Empty).collect();
+        let blobs = metadata.commitments.iter().map(|_| BlobPlace::Empty).collect();
         Self {
             key,
             tag,
@@ -162,7 +167,7 @@ impl Pending {
         }
     }
 
-    /// Bytes it holds when whole.
+    /// Bytes that it holds when it is whole.
     pub fn bytes(&self) -> usize {
         let blobs = if self.wants_blobs {
             self.blobs.len() * BLOB_BYTES
@@ -174,16 +179,16 @@ impl Pending {
 
     pub fn put_chunk(&mut self, now: Nanos, index: usize, bytes: Bytes) -> ChunkFate {
         let metadata = &self.init.metadata;
-        let (Some(slot), Some(hash)) = (self.chunks.get_mut(index), metadata.chunk_hashes.get(index)) else {
+        let (Some(place), Some(hash)) = (self.chunks.get_mut(index), metadata.chunk_hashes.get(index)) else {
             return ChunkFate::Outside;
         };
-        if !matches!(slot, ChunkSlot::Empty) {
+        if !matches!(place, ChunkPlace::Empty) {
             return ChunkFate::Known;
         }
         if chunk_bytes(metadata.payload_bytes as usize, index) != Some(bytes.len()) || sha256(&bytes) != *hash {
             return ChunkFate::Bad;
         }
-        *slot = ChunkSlot::Here(bytes);
+        *place = ChunkPlace::Here(bytes);
         self.touch(now);
         ChunkFate::Taken
     }
@@ -192,8 +197,8 @@ impl Pending {
         let wanted = self.wants_blobs;
         match self.blobs.get_mut(index) {
             None => BlobFate::Outside,
-            Some(slot @ Slot::Empty) if wanted => {
-                *slot = Slot::Verifying { sender, part };
+            Some(place @ BlobPlace::Empty) if wanted => {
+                *place = BlobPlace::Verifying { sender, part };
                 self.touch(now);
                 self.last_blob = now;
                 BlobFate::Taken
@@ -202,61 +207,61 @@ impl Pending {
         }
     }
 
-    /// Settles the blob a verdict is about; `None` if no blob of that sender waits for one.
+    /// Settles the blob that a verdict is about; `None` if no blob of that sender awaits one there.
     pub fn settle(&mut self, index: usize, sender: PeerId, holds: bool) -> Option<Settled> {
-        let slot = self.blobs.get_mut(index)?;
-        match std::mem::replace(slot, Slot::Empty) {
-            Slot::Verifying { sender: waiting, part } if waiting == sender => {
+        let place = self.blobs.get_mut(index)?;
+        match std::mem::replace(place, BlobPlace::Empty) {
+            BlobPlace::Verifying { sender: waiting, part } if waiting == sender => {
                 if holds {
-                    *slot = Slot::Verified(part);
+                    *place = BlobPlace::Verified(part);
                 }
                 Some(Settled::Judged)
             }
-            Slot::Drained { sender: waiting } if waiting == sender => Some(Settled::Opened),
+            BlobPlace::Drained { sender: waiting } if waiting == sender => Some(Settled::Opened),
             other => {
-                *slot = other;
+                *place = other;
                 None
             }
         }
     }
 
-    /// Whether some blob waits for its verdict.
+    /// Whether some blob awaits its verdict.
     pub fn awaits_verdicts(&self) -> bool {
-        self.blobs.iter().any(|slot| slot.awaited_from().is_some())
+        self.blobs.iter().any(|place| place.awaited_from().is_some())
     }
 
-    /// Whether some blob of this sender does.
+    /// Whether some blob of this sender awaits its verdict.
     pub fn awaits_verdicts_about(&self, sender: PeerId) -> bool {
-        self.blobs.iter().any(|slot| slot.awaited_from() == Some(sender))
+        self.blobs.iter().any(|place| place.awaited_from() == Some(sender))
     }
 
-    /// Gives up all bytes and keeps the admission: they can be asked for again.
+    /// Drops all bytes and keeps the admission. The bytes can be asked for again.
     pub fn park(&mut self) {
         self.reserved = None;
         self.first_part = None;
         self.payload = None;
         self.front = Front::default();
-        self.chunks.iter_mut().for_each(|chunk| *chunk = ChunkSlot::Empty);
-        for slot in &mut self.blobs {
-            *slot = slot
+        self.chunks.iter_mut().for_each(|chunk| *chunk = ChunkPlace::Empty);
+        for place in &mut self.blobs {
+            *place = place
                 .awaited_from()
-                .map_or(Slot::Empty, |sender| Slot::Drained { sender });
+                .map_or(BlobPlace::Empty, |sender| BlobPlace::Drained { sender });
         }
     }
 
-    /// Positions for which no bytes are here.
+    /// The parts of which no bytes are here.
     pub fn missing(&self) -> Missing {
         let chunks = self
             .chunks
             .iter()
             .enumerate()
-            .filter(|(_, chunk)| matches!(chunk, ChunkSlot::Empty))
+            .filter(|(_, chunk)| matches!(chunk, ChunkPlace::Empty))
             .map(|(index, _)| index);
         let blobs = self
             .blobs
             .iter()
             .enumerate()
-            .filter(|(_, slot)| self.wants_blobs && matches!(slot, Slot::Empty))
+            .filter(|(_, place)| self.wants_blobs && matches!(place, BlobPlace::Empty))
             .map(|(index, _)| index);
         Missing {
             chunks: chunks.collect(),
@@ -266,41 +271,42 @@ impl Pending {
 
     /// Whether bytes are missing that somebody could send now.
     pub fn is_missing_parts(&self) -> bool {
-        self.chunks.iter().any(|chunk| matches!(chunk, ChunkSlot::Empty))
-            || (self.wants_blobs && self.blobs.iter().any(|slot| matches!(slot, Slot::Empty)))
+        self.chunks.iter().any(|chunk| matches!(chunk, ChunkPlace::Empty))
+            || (self.wants_blobs && self.blobs.iter().any(|place| matches!(place, BlobPlace::Empty)))
     }
 
-    /// Whether every wanted blob has bytes here: none is waited for from a peer.
+    /// Whether the bytes of every blob are here.
     pub fn has_all_blobs(&self) -> bool {
         self.blobs
             .iter()
-            .all(|slot| matches!(slot, Slot::Verifying { .. } | Slot::Verified(_)))
+            .all(|place| matches!(place, BlobPlace::Verifying { .. } | BlobPlace::Verified(_)))
     }
 
-    /// Whether all is here and proven.
+    /// Whether all wanted parts are here and proven.
     pub fn is_whole(&self) -> bool {
-        self.payload.is_some() && (!self.wants_blobs || self.blobs.iter().all(|slot| matches!(slot, Slot::Verified(_))))
+        self.payload.is_some()
+            && (!self.wants_blobs || self.blobs.iter().all(|place| matches!(place, BlobPlace::Verified(_))))
     }
 
-    /// From the first part to the last one.
+    /// Time from the first part to the last one.
     pub fn streamed(&self) -> Nanos {
         self.first_part.map_or(Nanos::ZERO, |first| self.last_part.since(first))
     }
 
-    /// From the last blob's last byte to `now`; `None` for a value without blobs.
+    /// Time from the last blob's last byte to `now`; `None` for a value without blobs.
     pub fn verified(&self, now: Nanos) -> Option<Nanos> {
         (self.wants_blobs && !self.blobs.is_empty()).then(|| now.since(self.last_blob))
     }
 
-    /// Joins some of the chunks that are next; an error if the whole payload is not what the metadata binds.
+    /// Joins the next few chunks. An error if the whole payload is not the one that the metadata binds.
     pub fn join_payload(&mut self) -> Result<Joined, Flaw> {
         if self.payload.is_some() {
             return Ok(Joined::AllThatIsHere);
         }
         let payload = if let [only] = self.chunks.as_mut_slice() {
-            // One chunk's hash was compared with the payload's when the `Init` came.
-            match std::mem::replace(only, ChunkSlot::Joined) {
-                ChunkSlot::Here(bytes) => bytes,
+            // The only chunk's hash was compared with the payload's when the `Init` came.
+            match std::mem::replace(only, ChunkPlace::Joined) {
+                ChunkPlace::Here(bytes) => bytes,
                 other => {
                     *only = other;
                     return Ok(Joined::AllThatIsHere);
@@ -308,10 +314,10 @@ impl Pending {
             }
         } else {
             for _ in 0..CHUNKS_PER_STEP {
-                let Some(slot @ ChunkSlot::Here(_)) = self.chunks.get_mut(self.front.chunks) else {
+                let Some(place @ ChunkPlace::Here(_)) = self.chunks.get_mut(self.front.chunks) else {
                     break;
                 };
-                if let ChunkSlot::Here(bytes) = std::mem::replace(slot, ChunkSlot::Joined) {
+                if let ChunkPlace::Here(bytes) = std::mem::replace(place, ChunkPlace::Joined) {
                     if self.front.chunks == 0 {
                         self.front.bytes.reserve(self.init.metadata.payload_bytes as usize);
                     }
@@ -321,7 +327,7 @@ impl Pending {
                 }
             }
             match self.chunks.get(self.front.chunks) {
-                Some(ChunkSlot::Here(_)) => return Ok(Joined::Some),
+                Some(ChunkPlace::Here(_)) => return Ok(Joined::Some),
                 Some(_) => return Ok(Joined::AllThatIsHere),
                 None => {}
             }
@@ -341,8 +347,8 @@ impl Pending {
         let payload = self.payload.take().expect("a whole value has its payload");
         let blobs = std::mem::take(&mut self.blobs)
             .into_iter()
-            .filter_map(|slot| match slot {
-                Slot::Verified(part) if self.wants_blobs => Some(part),
+            .filter_map(|place| match place {
+                BlobPlace::Verified(part) if self.wants_blobs => Some(part),
                 _ => None,
             })
             .collect();
@@ -351,6 +357,42 @@ impl Pending {
             init: self.init.clone(),
             payload,
             blobs,
+        }
+    }
+
+    /// Every promise of the module's head.
+    pub fn check(&self) {
+        let metadata = &self.init.metadata;
+        assert_eq!(
+            self.chunks.len(),
+            metadata.chunk_hashes.len(),
+            "one place for each chunk that the metadata binds"
+        );
+        assert_eq!(
+            self.blobs.len(),
+            metadata.commitments.len(),
+            "one place for each blob that the metadata binds"
+        );
+        let joined = self.chunks.iter().filter(|chunk| matches!(chunk, ChunkPlace::Joined));
+        let joined = joined.count();
+        match &self.payload {
+            Some(payload) => {
+                assert_eq!(joined, self.chunks.len(), "a payload has every chunk");
+                assert_eq!(
+                    payload.len(),
+                    metadata.payload_bytes as usize,
+                    "a payload is as long as the metadata says"
+                );
+            }
+            None => assert_eq!(joined, self.front.chunks, "what is joined is at the front"),
+        }
+        if self.reserved.is_none() {
+            let is_empty = self.chunks.iter().all(|chunk| matches!(chunk, ChunkPlace::Empty))
+                && self
+                    .blobs
+                    .iter()
+                    .all(|blob| matches!(blob, BlobPlace::Empty | BlobPlace::Drained { .. }));
+            assert!(is_empty, "a value without room holds no bytes");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Who is let in, who is turned away, and who is dialed again.
+//! Which connections are let in or turned away, and which peers are dialed again.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -38,12 +38,12 @@ fn one_address_cannot_hold_every_place_for_a_handshake() {
     );
     node.expect_peer(identity(3).peer());
     drop(neighbour);
-    // And their places are theirs for a while only.
+    // And they hold their entries for a while only.
     for connection in silent {
         let quinn::ConnectionError::ApplicationClosed(close) = runtime.block_on(connection.closed()) else {
             panic!("closed without a word");
         };
-        assert_eq!(Goodbye::of(close.error_code.into_inner()), Some(Goodbye::Silent));
+        assert_eq!(Goodbye::of_code(close.error_code.into_inner()), Some(Goodbye::Silent));
     }
     let _late = Rogue::meet(&node, 4);
     node.expect_peer(identity(4).peer());
@@ -142,7 +142,7 @@ fn a_node_whose_clock_was_slow_by_more_than_a_year_is_let_in_when_it_is_set_righ
         }
         .dials(&node),
     );
-    // Its first words are refused, and that is no fault of anybody's.
+    // Its hello is refused, and that is nobody's fault.
     slow.expect_count("ultramarine_net_dials_failed_total", &[], 2);
     wall.store(now, Ordering::Relaxed);
     assert_eq!(node.expect_peer(slow.peer), Some(validator(2)));
@@ -161,7 +161,7 @@ fn who_comes_with_an_expired_attestation_is_told_both_times() {
     let quinn::ConnectionError::ApplicationClosed(close) = closed else {
         panic!("{closed}")
     };
-    assert_eq!(Goodbye::of(close.error_code.into_inner()), Some(Goodbye::Expired));
+    assert_eq!(Goodbye::of_code(close.error_code.into_inner()), Some(Goodbye::Expired));
     let lapse = Lapse::parse(&close.reason).expect("both times");
     assert_eq!(lapse.expiry, 1_000);
     assert!(lapse.clock > 1_577_836_800, "{lapse:?}");

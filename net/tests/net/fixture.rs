@@ -197,7 +197,7 @@ impl Shelf {
         Stuck(self.disk.clone())
     }
 
-    /// Waits until so many readers wait.
+    /// Waits until at least `least` readers wait.
     pub fn expect_waiting(&self, least: usize) {
         let state = self.disk.state.lock().expect("no panic");
         let few = |state: &mut (Option<ValueKey>, usize)| state.1 < least;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ultramarine_net::bounds;
-use ultramarine_net::frame::Kind;
+use ultramarine_net::frame::FrameKind;
 use ultramarine_net::hello::Goodbye;
 use ultramarine_net::message;
 use ultramarine_types::network::{Fault, NetCommand, NetEvent};
@@ -89,7 +89,7 @@ fn a_control_frame_that_never_ends_ends_the_connection() {
     let started = Instant::now();
     let mut control = rogue.take_control();
     rogue.runtime.spawn(async move {
-        let header = [Kind::Message as u8, 0, 0, 0, 0, 2, 0, 0];
+        let header = [FrameKind::Message as u8, 0, 0, 0, 0, 2, 0, 0];
         let mut sent = control.write_all(&header).await;
         while sent.is_ok() {
             sent = control.write_all(&[0]).await;
@@ -113,7 +113,7 @@ fn a_value_that_comes_a_byte_now_and_then_is_cut_off() {
         async move {
             let mut stream = connection.open_uni().await.expect("a stream");
             stream.write_all(&init).await.expect("written");
-            let header = [Kind::Chunk as u8, 0, 0, 0, 0xec, 3, 0, 0];
+            let header = [FrameKind::Chunk as u8, 0, 0, 0, 0xec, 3, 0, 0];
             let mut sent = stream.write_all(&header).await;
             while sent.is_ok() {
                 sent = stream.write_all(&[0]).await;
@@ -137,7 +137,7 @@ fn a_value_that_comes_a_byte_now_and_then_is_cut_off() {
 }
 
 /// Begins a frame and goes on with a byte now and then, until nobody wants more.
-async fn dribble(mut stream: quinn::SendStream, kind: Kind) {
+async fn dribble(mut stream: quinn::SendStream, kind: FrameKind) {
     let mut sent = stream.write_all(&[kind as u8, 0, 0, 0, 0xe8, 3, 0, 0]).await;
     while sent.is_ok() {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -151,9 +151,9 @@ fn a_first_frame_that_comes_a_byte_now_and_then_is_cut_off_on_every_kind_of_stre
     let rogue = Rogue::meet_in(&node, Guise::full_node(9));
     node.expect_peer(identity(9).peer());
     let patience = bounds::OFFER_WAIT.as_duration();
-    for kind in [Kind::Init, Kind::PartsRequest, Kind::ValueRequest] {
+    for kind in [FrameKind::Init, FrameKind::PartsRequest, FrameKind::ValueRequest] {
         let cut_off = rogue.runtime.block_on(async {
-            let stream = if kind == Kind::Init {
+            let stream = if kind == FrameKind::Init {
                 rogue.connection.open_uni().await.expect("a stream")
             } else {
                 rogue.connection.open_bi().await.expect("a stream").0

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tokio::runtime::Builder;
 use ultramarine_net::buffers::Buffers;
 use ultramarine_net::frame::{
-    HEADER_BYTES, Header, Kind, Part, ReadFault, frame, read_body, read_frame, read_header, read_part,
+    FrameKind, HEADER_BYTES, Header, Part, ReadFault, frame, read_body, read_frame, read_header, read_part,
 };
 use ultramarine_net::message;
 use ultramarine_net::streaming::split::split;
@@ -41,7 +41,7 @@ fn vote() -> ConsensusMessage {
     })
 }
 
-fn body_of(frame: &[u8], kind: Kind) -> rkyv::util::AlignedVec {
+fn body_of(frame: &[u8], kind: FrameKind) -> rkyv::util::AlignedVec {
     now(async { read_frame(&mut &frame[..], kind).await })
         .expect("a whole frame")
         .expect("not the end")
@@ -50,7 +50,7 @@ fn body_of(frame: &[u8], kind: Kind) -> rkyv::util::AlignedVec {
 #[test]
 fn messages_come_back_as_they_were_sent() {
     let frame = message::message_frame(&vote());
-    assert_eq!(message::read_message(&body_of(&frame, Kind::Message)), Ok(vote()));
+    assert_eq!(message::read_message(&body_of(&frame, FrameKind::Message)), Ok(vote()));
     let status = Status {
         tip: Height(4),
         oldest_blobs: Height(1),
@@ -68,7 +68,7 @@ fn messages_come_back_as_they_were_sent() {
         ready: true,
     };
     let frame = message::status_frame(&status);
-    assert_eq!(message::read_status(&body_of(&frame, Kind::Status)), Ok(status));
+    assert_eq!(message::read_status(&body_of(&frame, FrameKind::Status)), Ok(status));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn the_largest_legal_messages_fit_their_frames() {
     };
     for message in [polka, skip(2 * VALIDATORS_MAX)] {
         let frame = message::message_frame(&message);
-        assert_eq!(message::read_message(&body_of(&frame, Kind::Message)), Ok(message));
+        assert_eq!(message::read_message(&body_of(&frame, FrameKind::Message)), Ok(message));
     }
     let status = Status {
         tip: height,
@@ -123,7 +123,7 @@ fn the_largest_legal_messages_fit_their_frames() {
         ready: true,
     };
     let frame = message::status_frame(&status);
-    assert_eq!(message::read_status(&body_of(&frame, Kind::Status)), Ok(status));
+    assert_eq!(message::read_status(&body_of(&frame, FrameKind::Status)), Ok(status));
     let certificate = ultramarine_types::CommitCertificate {
         height,
         round,
@@ -131,7 +131,7 @@ fn the_largest_legal_messages_fit_their_frames() {
         signatures,
     };
     let frame = message::value_response_frame(&message::ValueResponse::Package { certificate });
-    assert!(message::read_value_response(&body_of(&frame, Kind::ValueResponse)).is_ok());
+    assert!(message::read_value_response(&body_of(&frame, FrameKind::ValueResponse)).is_ok());
     let missing = Some(Missing {
         chunks: Bits::below(256),
         blobs: Bits::below(1024),
@@ -140,21 +140,21 @@ fn the_largest_legal_messages_fit_their_frames() {
     let request = message::PartsRequest { key, missing };
     let frame = message::parts_request_frame(&request);
     assert_eq!(
-        message::read_parts_request(&body_of(&frame, Kind::PartsRequest)),
+        message::read_parts_request(&body_of(&frame, FrameKind::PartsRequest)),
         Ok(request)
     );
     let largest = value(1, 0, 16 * 1024 * 1024, 1);
     let mut init = largest.init.as_ref().clone();
     init.metadata.commitments = vec![init.metadata.commitments[0]; 1024];
     let frame = message::init_frame(&init);
-    assert_eq!(message::read_init(&body_of(&frame, Kind::Init)), Ok(init));
+    assert_eq!(message::read_init(&body_of(&frame, FrameKind::Init)), Ok(init));
 }
 
 fn rejoin(value: &Assembly, bytes: &[u8]) -> Result<Assembly, ReadFault> {
     let mut reader = bytes;
     let buffers = buffers();
     now(async {
-        let body = read_frame(&mut reader, Kind::Init).await?.expect("an Init");
+        let body = read_frame(&mut reader, FrameKind::Init).await?.expect("an Init");
         let init = message::read_init(&body).expect("the Init that was sent");
         let mut payload = Vec::new();
         let mut blobs = Vec::new();
@@ -215,12 +215,12 @@ fn a_stream_without_its_fin_is_broken() {
 #[test]
 fn a_frame_over_its_ceiling_is_refused_before_its_body() {
     for kind in [
-        Kind::Message,
-        Kind::Status,
-        Kind::Init,
-        Kind::Chunk,
-        Kind::Blob,
-        Kind::ValueBytes,
+        FrameKind::Message,
+        FrameKind::Status,
+        FrameKind::Init,
+        FrameKind::Chunk,
+        FrameKind::Blob,
+        FrameKind::ValueBytes,
     ] {
         let mut header = [0; HEADER_BYTES];
         header[0] = kind as u8;
@@ -232,8 +232,8 @@ fn a_frame_over_its_ceiling_is_refused_before_its_body() {
 #[test]
 fn an_announced_body_costs_memory_only_as_it_arrives() {
     let header = Header {
-        kind: Kind::ValueBytes,
-        body_bytes: Kind::ValueBytes.body_bytes_max(),
+        kind: FrameKind::ValueBytes,
+        body_bytes: FrameKind::ValueBytes.body_bytes_max(),
     };
     let sent = [7; 1000];
     let body = now(async { read_body(&mut &sent[..], header).await });
@@ -272,7 +272,7 @@ proptest! {
         let mut frame = message::init_frame(&value.init).to_vec();
         let position = HEADER_BYTES + at.index(frame.len() - HEADER_BYTES);
         frame[position] ^= flip;
-        if let Ok(init) = message::read_init(&body_of(&frame, Kind::Init)) {
+        if let Ok(init) = message::read_init(&body_of(&frame, FrameKind::Init)) {
             // Validation is not authentication: what still parses is told apart by its hash.
             prop_assert_eq!(init.key() == value.key, init.metadata == value.init.metadata);
         }
@@ -291,7 +291,7 @@ proptest! {
 
 #[test]
 fn a_frame_is_its_header_and_body() {
-    let frame = frame(Kind::Hello, &[1; 20]);
+    let frame = frame(FrameKind::Hello, &[1; 20]);
     assert_eq!(frame.len(), HEADER_BYTES + 20);
-    assert_eq!(body_of(&frame, Kind::Hello).as_slice(), &[1; 20]);
+    assert_eq!(body_of(&frame, FrameKind::Hello).as_slice(), &[1; 20]);
 }

@@ -549,7 +549,7 @@ fn values_of_failed_rounds_make_room_and_can_come_back() {
     assert_eq!(rig.started.len(), keys.len(), "every new value found room");
     let parked = rig.jobs[0].clone();
     assert_eq!(parked.key, keys[0]);
-    // The verdict of a parked value's blob settles a slot whose bytes are gone.
+    // The verdict of a parked value's blob settles a place whose bytes are gone.
     rig.verify(0);
     let stream = rig.name();
     rig.feed(Input::Fetch {

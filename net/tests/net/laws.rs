@@ -91,7 +91,8 @@ proptest! {
     ) {
         let rig = scramble(streams, &steps, &spoilt)?;
         let bad = peer(1);
-        prop_assert!(rig.charges.iter().all(|(who, fault)| *who == bad && matches!(fault, Fault::Chunk | Fault::Proof)));
+        let is_earned = |(who, fault): &(_, _)| *who == bad && matches!(fault, Fault::Chunk | Fault::Proof);
+        prop_assert!(rig.charges.iter().all(is_earned));
     }
 
     #[test]

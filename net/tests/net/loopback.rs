@@ -2,9 +2,9 @@
 
 use std::net::UdpSocket;
 
-use ultramarine_net::bounds::WIRE_VERSION;
-use ultramarine_net::frame::{Kind, frame};
-use ultramarine_net::hello::{Goodbye, HELLO_BYTES, Hello};
+use ultramarine_net::bounds::{HELLO_BYTES, WIRE_VERSION};
+use ultramarine_net::frame::{FrameKind, frame};
+use ultramarine_net::hello::{Goodbye, Hello};
 use ultramarine_net::{endpoint, message};
 use ultramarine_types::network::{
     Fault, NetCommand, NetEvent, OfferId, OfferKind, Recipients, Status, SyncEnd, SyncWant,
@@ -420,9 +420,9 @@ fn garbage_on_the_control_stream_ends_the_connection_and_disturbs_nobody() {
     let (mut one, two) = pair();
     for garbage in [
         vec![0xff; 100],
-        frame(Kind::Message, &[7; 64]).to_vec(),
-        frame(Kind::Fin, &[]).to_vec(),
-        [Kind::Message as u8, 0, 0, 0, 0xff, 0xff, 0xff, 0xff].to_vec(),
+        frame(FrameKind::Message, &[7; 64]).to_vec(),
+        frame(FrameKind::Fin, &[]).to_vec(),
+        [FrameKind::Message as u8, 0, 0, 0, 0xff, 0xff, 0xff, 0xff].to_vec(),
     ]
     .into_iter()
     .enumerate()
@@ -465,12 +465,12 @@ fn a_peer_without_a_valid_hello_is_told_why() {
         instance: 1,
         attestation: Some(attestation(4)),
     };
-    let mut other_version = frame(Kind::Hello, &[0; HELLO_BYTES]).to_vec();
+    let mut other_version = frame(FrameKind::Hello, &[0; HELLO_BYTES]).to_vec();
     other_version[8] = 99;
     for (hello, reason) in [
         (attested_for_another.frame().to_vec(), Goodbye::Attestation),
         (other_version, Goodbye::Version),
-        (frame(Kind::Status, &[]).to_vec(), Goodbye::Protocol),
+        (frame(FrameKind::Status, &[]).to_vec(), Goodbye::Protocol),
     ] {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -491,6 +491,6 @@ fn a_peer_without_a_valid_hello_is_told_why() {
         let quinn::ConnectionError::ApplicationClosed(close) = farewell else {
             panic!("{farewell}")
         };
-        assert_eq!(Goodbye::of(close.error_code.into_inner()), Some(reason));
+        assert_eq!(Goodbye::of_code(close.error_code.into_inner()), Some(reason));
     }
 }

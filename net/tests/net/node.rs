@@ -103,7 +103,6 @@ fn validators() -> Arc<ValidatorSet> {
     Arc::new(ValidatorSet::new(list).expect("eight validators are a set"))
 }
 
-/// A running node.
 pub struct Node {
     pub peer: PeerId,
     pub address: SocketAddr,

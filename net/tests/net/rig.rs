@@ -1,4 +1,4 @@
-//! A join with the rest of a node played by hand.
+//! A join, and a hand-played rest of the node.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,6 @@ use ultramarine_types::{Assembly, BlobPart, KzgProof, Machine, Nanos, Outbox, Pe
 
 use crate::fixture::{CHAIN_ID, holds, params};
 
-/// See the module's words.
 pub struct Rig {
     pub join: Join,
     pub now: Nanos,
@@ -50,6 +49,7 @@ impl Rig {
     pub fn feed(&mut self, input: Input) {
         let mut out = Outbox::new();
         self.join.handle(self.now, input, &mut out);
+        self.join.check_whole();
         self.take(&mut out);
     }
 
@@ -60,6 +60,7 @@ impl Rig {
             self.now = self.now.max(due);
             let mut out = Outbox::new();
             self.join.wake(self.now, &mut out);
+            self.join.check_whole();
             self.take(&mut out);
         }
         self.now = end;
@@ -159,7 +160,7 @@ impl Rig {
         }));
     }
 
-    /// The verifier gives back job number `job` of those waiting, because of what its sender sent besides.
+    /// The verifier gives back job number `job` of those waiting, because of other wrong blobs of its sender.
     pub fn give_back(&mut self, job: usize) {
         let VerifyJob { key, index, sender, .. } = self.jobs.remove(job);
         let finding = Finding::Unjudged;
@@ -184,7 +185,7 @@ impl Rig {
             .count()
     }
 
-    /// The payloads the core was told of.
+    /// Payloads that the core has received.
     pub fn payloads(&self) -> Vec<Bytes> {
         let payload = |event: &NetEvent| match event {
             NetEvent::Payload { payload, .. } => Some(payload.clone()),
@@ -193,7 +194,7 @@ impl Rig {
         self.events.iter().filter_map(payload).collect()
     }
 
-    /// The flaws the core was told of.
+    /// Flaws that the core was told.
     pub fn flaws(&self) -> Vec<Flaw> {
         let flaw = |event: &NetEvent| match event {
             NetEvent::Flawed { flaw, .. } => Some(*flaw),
@@ -252,7 +253,7 @@ pub fn parts(value: &Assembly) -> Vec<Part> {
     chunks.chain((0..value.blobs.len()).map(Part::Blob)).collect()
 }
 
-/// Whether a part is among the missing ones; all are if none is named.
+/// Whether a part is among the missing ones. Without a list all are.
 pub fn wanted(missing: Option<&Missing>, part: Part) -> bool {
     missing.is_none_or(|missing| match part {
         Part::Chunk(index) => missing.chunks.contains(index),

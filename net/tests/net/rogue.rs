@@ -1,4 +1,4 @@
-//! A peer that speaks QUIC and TLS as it should, and then says what it likes.
+//! A peer that speaks QUIC and TLS correctly, and then says what it likes.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -10,11 +10,11 @@ use ultramarine_net::{Attestation, endpoint};
 use crate::fixture::{CHAIN_ID, PATIENCE};
 use crate::node::{GENESIS, Node, attestation, identity};
 
-/// Who a rogue says it is, and from where.
+/// The identity that a rogue claims, and the address it comes from.
 #[derive(Clone, Copy)]
 pub struct Guise {
     pub secret: u8,
-    /// Its process.
+    /// Names the process in its `Hello`.
     pub instance: u64,
     pub attestation: Option<Attestation>,
     pub from: IpAddr,
@@ -40,7 +40,6 @@ impl Guise {
     }
 }
 
-/// See the module's words.
 pub struct Rogue {
     pub runtime: Runtime,
     pub connection: quinn::Connection,
@@ -58,7 +57,7 @@ pub fn runtime() -> Runtime {
         .expect("a runtime")
 }
 
-/// An endpoint of a key on any port of an address. To be called inside a runtime.
+/// An endpoint of a key on any port of an address. Call it inside a runtime.
 pub fn endpoint_at(from: IpAddr, secret: u8) -> quinn::Endpoint {
     let socket = endpoint::bind(SocketAddr::new(from, 0)).expect("a port");
     endpoint::open(socket, &identity(secret)).expect("an endpoint")
@@ -120,7 +119,7 @@ impl Rogue {
         });
     }
 
-    /// Sends a request; its answer is read by whoever reads what this returns.
+    /// Sends a request, and returns the stream of its answer.
     pub fn ask(&self, request: &[u8]) -> quinn::RecvStream {
         self.runtime.block_on(async {
             let (mut send, receive) = self.connection.open_bi().await.expect("a stream");
@@ -134,7 +133,7 @@ impl Rogue {
     pub fn farewell(&self) -> Option<Goodbye> {
         let closed = async { tokio::time::timeout(PATIENCE, self.connection.closed()).await };
         match self.runtime.block_on(closed).expect("the node parts") {
-            quinn::ConnectionError::ApplicationClosed(close) => Goodbye::of(close.error_code.into_inner()),
+            quinn::ConnectionError::ApplicationClosed(close) => Goodbye::of_code(close.error_code.into_inner()),
             other => panic!("{other:?}"),
         }
     }

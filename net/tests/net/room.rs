@@ -1,4 +1,4 @@
-//! Who has room for how long, and how much is done in one go.
+//! Stories of room: how long a value keeps it, and how much work is done in one go.
 
 use ultramarine_net::bounds;
 use ultramarine_net::streaming::{Input, StopReason};
@@ -9,8 +9,8 @@ use ultramarine_types::{Assembly, Machine, Nanos, Outbox};
 use crate::fixture::{peer, same_bytes, value};
 use crate::rig::{Part, Rig, parts};
 
-/// Values as large as can be, as many as there is room for, each from a peer of its own; the first brings what an honest
-/// sender brings in two seconds, the others nothing.
+/// Streams of the largest values, as many as there is room for, each from another peer. The first brings as much as an
+/// honest sender brings in two seconds, the others nothing.
 fn full_room(rig: &mut Rig) -> Vec<(OfferId, Assembly)> {
     let mut held = Vec::new();
     for name in 0.. {
@@ -44,7 +44,7 @@ fn who_dribbles_loses_its_room_to_who_needs_it() {
     rig.wait(bounds::LAG_GRACE);
     rig.wait(bounds::ROOM_RETRY);
     assert!(rig.started.contains(&stream));
-    // The slowest gave way, and that is one of those that brought nothing at all.
+    // The slowest gave way: one of those that brought nothing at all.
     let (&loser, why) = rig.stopped.iter().next().expect("one gave way");
     assert_eq!(rig.stopped.len(), 1);
     assert_eq!(why, &StopReason::Fault(Fault::Withheld));
@@ -167,7 +167,7 @@ fn a_payload_in_order_is_joined_as_it_comes() {
     assert_eq!(rig.payloads(), [value.payload]);
 }
 
-/// As many abandoned values as there are places for, each of another proposal of some peer.
+/// As many abandoned values as the join keeps, each of another proposal of some peer.
 fn abandoned(rig: &mut Rig) -> Vec<Assembly> {
     let values: Vec<_> = (0..bounds::VALUES_MAX)
         .map(|salt| value(3, salt as u8, 1000, 1))
@@ -190,7 +190,7 @@ fn values_that_nobody_sends_any_more_give_their_places_to_new_ones() {
     let stream = rig.admitted(peer(2), &new);
     parts(&new).into_iter().for_each(|part| rig.part(stream, part, &new));
     assert_eq!(rig.join.values_count(), bounds::VALUES_MAX);
-    // The oldest has lost its place: its next stream is a first one.
+    // The oldest was given up: its next stream is offered like a first one.
     rig.begin(peer(2), &old[1]);
     assert_eq!(rig.offers(), offers + 1, "the second oldest is known");
     rig.repair(peer(2), &old[0]);

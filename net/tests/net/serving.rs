@@ -1,4 +1,4 @@
-//! What is served first, to whom, and what is not served.
+//! Which answers are served first, and which are not served.
 
 use std::fs::File;
 use std::io::{IoSliceMut, Write};
@@ -76,7 +76,8 @@ fn what_one_full_node_cannot_afford_its_neighbours_do_not_owe() {
     let value = value(5, 1, 1000, 1);
     node.shelf.put(value.clone());
     node.shelf.decide(value.key, None);
-    // Half a minute of what a full node has to spend, and of one alone its address would pay for more than six seconds.
+    // A full node would pay for this for half a minute. If its address alone paid, it would pay for more than six
+    // seconds.
     node.shelf.lie_at(OnDisk {
         path: "/nowhere".into(),
         offset: 0,
@@ -104,7 +105,8 @@ fn a_repair_waits_neither_for_turns_nor_for_bytes_behind_packages() {
         node.shelf.put(value.clone());
         node.shelf.decide(value.key, None);
     }
-    // A package takes all that a validator has to spend at once and all that may wait for it, and never comes from the disk.
+    // A package takes all that a validator has to spend at once and all that may wait for it, and never comes from the
+    // disk.
     node.shelf.lie_at(OnDisk {
         path: "/nowhere".into(),
         offset: 0,
@@ -277,7 +279,7 @@ fn a_cold_value_is_read_off_the_core_on_either_back_end() {
             peer: node.peer,
         });
         expect_offer(&mut other);
-        // In the middle of a step, where nobody but a reader of all of it comes by.
+        // In the middle of a step, where only a reader of the whole step comes by.
         assert!(is_resident(&file, (2 << 20) + (256 << 10)), "{io:?}");
         let operations = node.counter("ultramarine_ring_operations_total", &[("ring", "net")]);
         assert_eq!(operations > 0, io == IoMode::Uring, "{operations} by {io:?}");

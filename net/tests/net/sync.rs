@@ -2,9 +2,9 @@
 
 use rkyv::util::AlignedVec;
 use tokio::runtime::Builder;
-use ultramarine_net::frame::{Kind, read_frame};
+use ultramarine_net::frame::{FrameKind, read_frame};
 use ultramarine_net::message::{self, ValueResponse};
-use ultramarine_net::sync::{Answer, Opened, PackageFault, RawDecidedValue, answer};
+use ultramarine_net::sync::{OpenedPackage, PackageFault, RawDecidedValue, SyncAnswer, answer};
 use ultramarine_types::limits::{BLOB_BYTES, Limits};
 use ultramarine_types::network::SyncWant;
 use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
@@ -25,27 +25,27 @@ fn shelf(absent: Option<Absent>) -> (Shelf, Assembly) {
 }
 
 /// What a client reads from an answer: the response, and the package's frame body if one follows.
-fn read(answer: &Answer) -> (ValueResponse, Option<AlignedVec>) {
+fn read(answer: &SyncAnswer) -> (ValueResponse, Option<AlignedVec>) {
     let bytes = answer.pieces[..answer.pieces.len().min(2)].concat();
     let mut reader = &bytes[..];
     Builder::new_current_thread()
         .build()
         .expect("a runtime")
         .block_on(async {
-            let head = read_frame(&mut reader, Kind::ValueResponse)
+            let head = read_frame(&mut reader, FrameKind::ValueResponse)
                 .await
                 .expect("a frame")
                 .expect("not the end");
             let package = if reader.is_empty() {
                 None
             } else {
-                read_frame(&mut reader, Kind::ValueBytes).await.expect("a frame")
+                read_frame(&mut reader, FrameKind::ValueBytes).await.expect("a frame")
             };
             (message::read_value_response(&head).expect("a response"), package)
         })
 }
 
-fn open(answer: &Answer, height: u64) -> Result<Opened, PackageFault> {
+fn open(answer: &SyncAnswer, height: u64) -> Result<OpenedPackage, PackageFault> {
     let (response, package) = read(answer);
     let ValueResponse::Package { certificate } = response else {
         panic!("no package: {response:?}")

@@ -1,4 +1,5 @@
-//! This file knows what a part does to its value: fills a slot, settles one, completes the value, or costs its sender.
+//! This file knows what a part does to its value: it fills a place, settles one, completes the value, or costs its
+//! sender.
 
 use bytes::Bytes;
 use ultramarine_types::limits::BLOB_BYTES;
@@ -37,7 +38,7 @@ impl Join {
         }
     }
 
-    /// Joins chunks of a value a step further; what is left is due at once.
+    /// Joins chunks of a value one step further. The next step is due at once.
     pub(super) fn join_payload(&mut self, now: Nanos, key: ValueKey, out: &mut Outbox<Output>) {
         self.joining.remove(&key);
         let Some(value) = self.values.get_mut(&key) else { return };
@@ -45,7 +46,7 @@ impl Join {
             Ok(Joined::AllThatIsHere) => {}
             Ok(Joined::Some) => drop(self.joining.insert(key, now)),
             Ok(Joined::Whole(payload)) => {
-                // The execution client may begin while blobs are still coming.
+                // The execution client can begin while blobs are still coming.
                 out.push(Output::Ask(NetEvent::Payload { key, payload }));
                 self.settle_value(now, key, out);
             }
@@ -64,7 +65,7 @@ impl Join {
             return;
         }
         let position = usize::from(index);
-        // One proof a blob (EIP-4844) until the chain has cell proofs; the wire has room for them already.
+        // A blob has one proof (EIP-4844) until the chain has cell proofs. The wire has room for those already.
         let (&[proof], true) = (part.proofs.as_slice(), part.blob.len() == BLOB_BYTES) else {
             return self.fail(name, Fault::Protocol, out);
         };
@@ -127,7 +128,7 @@ impl Join {
             return;
         };
         if let State::Asked { gone } = &mut stream.state {
-            // The core will answer, and must then learn that nobody is sending.
+            // The core will answer, and must then learn that nobody sends.
             *gone = true;
             return;
         }
@@ -153,10 +154,10 @@ impl Join {
         let is_assembled = value.reserved.is_some();
         let mut tells = false;
         match verdict.finding {
-            // Whoever brings the value again may have brought this part already, and been passed over.
+            // Another stream may have brought this part already: it was passed over, and must be asked for again.
             Finding::Holds if settled == Settled::Opened && is_assembled => tells = true,
             Finding::Holds => self.settle_value(now, key, out),
-            // The value id binds the commitment: whoever relays it is as helpless as we are.
+            // The value id binds the commitment: a peer that relays it cannot help it.
             Finding::Malformed(Malformed::Commitment(_)) => {
                 let flaw = Flaw::Commitment { index: verdict.index };
                 self.give_up(now, key, flaw, out);
@@ -167,7 +168,7 @@ impl Join {
             }
             Finding::Unjudged => value.given_back = true,
         }
-        // Once no verdict about a sender's blobs is awaited, those given back can all be asked for together.
+        // Once no verdict about this sender's blobs is awaited, all those given back can be asked for together.
         if let Some(value) = self.values.get_mut(&key)
             && value.given_back
             && !value.awaits_verdicts_about(sender)
@@ -180,8 +181,8 @@ impl Join {
         }
     }
 
-    /// Charges the sender of a bad blob and takes nothing more of the value from it: while its slot was being verified, another's good
-    /// part was passed over.
+    /// Charges the sender of a bad blob, and takes no more of the value from it. While the bad blob was being verified,
+    /// another peer's good one may have been passed over.
     fn cut_off(&mut self, key: ValueKey, sender: PeerId, out: &mut Outbox<Output>) {
         let fault = Fault::Proof;
         out.push(Output::Charge {
@@ -198,7 +199,7 @@ impl Join {
         }
     }
 
-    /// A peer's streams of a value that are being read.
+    /// Streams of a value from one peer that are being read.
     fn streams_of(&self, key: ValueKey, peer: PeerId) -> Vec<OfferId> {
         let of = |stream: &Stream| stream.key == key && stream.peer == peer && stream.state == State::Active;
         self.streams
@@ -208,7 +209,7 @@ impl Join {
             .collect()
     }
 
-    /// A value can never be whole, so it is never stored and never `Valid`; the core hears why, once.
+    /// Gives up a value that can never be whole, and tells the core why, once. It is never stored and never `Valid`.
     fn give_up(&mut self, now: Nanos, key: ValueKey, flaw: Flaw, out: &mut Outbox<Output>) {
         let Some(value) = self.values.get_mut(&key) else { return };
         if value.hopeless {

@@ -1,7 +1,9 @@
-//! This file knows which values have a place, and whose bytes there is room for: reservations within the budget, queues and parked values.
+//! This file knows which values are kept, and which have room for their bytes: reservations within the budget, streams
+//! that wait for room, and parked values.
 //!
-//! When room is short it is taken first from values nobody is sending, then from those whose senders all lag behind the
-//! pace that the deadlines of proposals and sync are made of: who dribbles may do so while nobody else wants the room.
+//! When room is short, the join takes it first from values that nobody is sending. Then it takes it from values whose
+//! senders all lag behind the pace that the deadlines of proposals and sync are made of. A slow sender keeps its room
+//! until another value needs it.
 
 use std::cmp::Reverse;
 
@@ -15,14 +17,14 @@ use crate::streaming::contract::{Output, StopReason};
 use crate::streaming::value::Pending;
 
 impl Join {
-    /// Whether a value has its place, or could be given one.
-    pub(super) fn has_place(&self, key: ValueKey) -> bool {
+    /// Whether a value is kept, or could be.
+    pub(super) fn can_keep(&self, key: ValueKey) -> bool {
         self.values.len() < bounds::VALUES_MAX || self.values.contains_key(&key) || self.abandoned_value().is_some()
     }
 
-    /// Gives up an abandoned value if there is no place for this one. If there is none, what the core asked for gets a place all the
-    /// same: it asks for few.
-    pub(super) fn make_place(&mut self, key: ValueKey) {
+    /// Gives up an abandoned value if there are too many to keep one more. If there is none, the value is kept on top
+    /// of the limit: the core asks for few.
+    pub(super) fn make_way(&mut self, key: ValueKey) {
         if self.values.len() >= bounds::VALUES_MAX
             && !self.values.contains_key(&key)
             && let Some(abandoned) = self.abandoned_value()
@@ -31,8 +33,8 @@ impl Join {
         }
     }
 
-    /// The oldest uncertified value that is not whole, and that no stream and no verdict is about: if it is wanted again, its next
-    /// stream is offered as a first one is.
+    /// The oldest uncertified value that is not whole, and that no stream and no verdict is about. If it is wanted
+    /// again, its next stream is offered like a first one.
     fn abandoned_value(&self) -> Option<ValueKey> {
         self.values
             .values()
@@ -72,7 +74,7 @@ impl Join {
         }
     }
 
-    /// Makes room for a value, parking others if need be; answers whether there is room.
+    /// Makes room for a value, and parks others if need be. Returns whether there is room.
     pub(super) fn reserve(&mut self, now: Nanos, key: ValueKey, peer: PeerId, out: &mut Outbox<Output>) -> bool {
         let Some(value) = self.values.get(&key) else {
             return false;
@@ -101,7 +103,7 @@ impl Join {
         true
     }
 
-    /// An uncertified value nobody is sending any more, oldest first: values of failed rounds.
+    /// The oldest uncertified value that nobody is sending any more: one of a failed round.
     fn idle_value(&self, wanted: ValueKey) -> Option<ValueKey> {
         self.values
             .values()
@@ -111,7 +113,7 @@ impl Join {
             .map(|other| other.key)
     }
 
-    /// The value whose senders lag most, uncertified ones first; `None` if every value has a sender that keeps pace.
+    /// The value whose senders lag most, uncertified ones first. `None` if every value has a sender that keeps pace.
     fn slowest_value(&self, now: Nanos, wanted: ValueKey) -> Option<ValueKey> {
         self.values
             .values()
@@ -134,9 +136,9 @@ impl Join {
             .map(|(name, stream)| (*name, stream))
     }
 
-    /// Takes a value's room from senders that lag, at the cost of those that dribble: a slow link is nobody's fault. Its
-    /// admission stays, and the core hears of it after a pause, so that two values do not push each other out in a tight
-    /// circle.
+    /// Takes a value's room from senders that lag. Only those that dribble are charged: a slow connection is nobody's
+    /// fault. The value stays admitted. The core hears that it is incomplete after a pause, so that two values do not
+    /// push each other out without one.
     fn reclaim(&mut self, now: Nanos, key: ValueKey, out: &mut Outbox<Output>) {
         let names: Vec<OfferId> = self.active_streams_of(key).map(|(name, _)| name).collect();
         for name in names {
@@ -156,13 +158,13 @@ impl Join {
         self.values.get_mut(&key).into_iter().for_each(Pending::park);
     }
 
-    /// When streams that wait for room are looked at again; `None` if none waits.
+    /// When to look again at streams that wait for room; `None` if none waits.
     pub(super) fn room_due(&self) -> Option<Nanos> {
         let waits = self.streams.values().any(|stream| stream.state == State::Queued);
         waits.then_some(self.room_retry)
     }
 
-    /// Starts what waits for room and may take it from senders that have fallen behind since.
+    /// Starts streams that wait for room. They may take it from senders that have fallen behind since.
     pub(super) fn retry_room(&mut self, now: Nanos, out: &mut Outbox<Output>) {
         if self.room_due().is_some_and(|due| due <= now) {
             self.room_retry = now + bounds::ROOM_RETRY;
@@ -170,7 +172,7 @@ impl Join {
         }
     }
 
-    /// Room was made: starts queued streams, oldest value first.
+    /// Starts queued streams for which there is room now, oldest stream first.
     pub(super) fn start_queued(&mut self, now: Nanos, out: &mut Outbox<Output>) {
         let queued: Vec<OfferId> = self
             .streams
@@ -194,7 +196,7 @@ impl Join {
         }
     }
 
-    /// Stops every stream of a value that the core is not being asked about.
+    /// Stops every stream of a value, except those that the core is asked about.
     pub(super) fn stop_streams(&mut self, key: ValueKey, why: &StopReason, out: &mut Outbox<Output>) {
         let names: Vec<OfferId> = self
             .streams
@@ -228,7 +230,7 @@ impl Join {
         self.tell_if_stuck(stream.key, stream.peer, out);
     }
 
-    /// Says `Incomplete` if parts of an admitted value are missing and no stream may still bring them.
+    /// Tells the core `Incomplete` if parts of an admitted value are missing and no stream may still bring them.
     pub(super) fn tell_if_stuck(&self, key: ValueKey, peer: PeerId, out: &mut Outbox<Output>) {
         let Some(value) = self.values.get(&key) else { return };
         let missing = value.missing();

@@ -18,6 +18,7 @@ impl World {
         let mut out = Outbox::new();
         let now = node.clock.local(self.now);
         node.join.wake(now, &mut out);
+        node.join.check_whole();
         self.join_outputs(index, out);
     }
 
@@ -27,6 +28,7 @@ impl World {
         let mut out = Outbox::new();
         let now = node.clock.local(self.now);
         node.join.handle(now, input, &mut out);
+        node.join.check_whole();
         self.join_outputs(index, out);
     }
 

@@ -1,4 +1,4 @@
-//! This file knows how a stream's reading task is told to go on or to stop.
+//! This file knows how the join starts and stops the task that reads a stream.
 
 use std::cell::RefCell;
 
@@ -14,14 +14,14 @@ enum State {
     Stopped(StopReason),
 }
 
-/// The word from the join to one reading task.
+/// The join sets it, and one reading task obeys.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub(crate) struct StreamSwitch {
     state: RefCell<State>,
     news: Notify,
 }
 
-impl Reader {
+impl StreamSwitch {
     pub fn start(&self) {
         let mut state = self.state.borrow_mut();
         if matches!(*state, State::Waiting) {
@@ -35,7 +35,7 @@ impl Reader {
         self.news.notify_one();
     }
 
-    /// Waits for the start; `Err` if the stream is stopped instead.
+    /// Waits until the stream is started; `Err` if it is stopped instead.
     pub async fn started(&self) -> Result<(), StopReason> {
         loop {
             match &*self.state.borrow() {
@@ -47,7 +47,7 @@ impl Reader {
         }
     }
 
-    /// Waits for the stop.
+    /// Waits until the stream is stopped.
     pub async fn stopped(&self) -> StopReason {
         loop {
             if let State::Stopped(why) = &*self.state.borrow() {

@@ -1,9 +1,9 @@
-//! This file knows how to bring a value's bytes from disk into the page cache through the ring, before its map is
-//! touched: a page fault stops a thread, a ring read stops nobody.
+//! This file knows how to bring a value's bytes from disk into the page cache before its map is touched. It reads
+//! through the ring, because a page fault stops a thread and a ring read stops nobody.
 //!
-//! Segments are written around the page cache, so the first reader after the hot window finds them cold. On the
-//! fallback a thread of the blocking pool reads them: what it does not touch, because its checksum was checked before,
-//! would otherwise be faulted in by the network's core when QUIC copies it.
+//! Segments are written around the page cache, so the first reader after the hot window finds them cold. Without a
+//! ring, a thread of the blocking pool reads them whole. The source itself touches only bytes whose checksum it has not
+//! checked before; the network's core would fault in the others when QUIC copies them.
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -13,7 +13,7 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use ultramarine_runtime::RingOps;
 use ultramarine_types::storage::OnDisk;
 
-/// Bytes of one ring read, and the step in which residence is probed: the kernel reads ahead at least this far.
+/// Bytes of one ring read, and the step in which we probe what is in memory: the kernel reads ahead at least this far.
 const STEP_BYTES: u64 = 512 * 1024;
 
 /// Parts of a file that are not in memory.
@@ -25,7 +25,7 @@ pub(crate) struct Cold {
 }
 
 impl Cold {
-    /// Looks which parts of a range are not in memory; `None` if all are, or nobody can tell.
+    /// Finds the parts of a range that are not in memory; `None` if all are, or if the kernel cannot tell.
     pub fn find(range: &OnDisk) -> Option<Self> {
         let file = File::open(&range.path).ok()?;
         let end = range.offset.checked_add(range.bytes)?;
@@ -33,7 +33,8 @@ impl Cold {
         let mut offset = range.offset;
         while offset < end {
             let bytes = (end - offset).min(STEP_BYTES);
-            // One byte at each end of the step: a range that was read once is in memory as a whole or not at all.
+            // One byte at each end of the step is enough: a step that was read once is in memory as a whole or not at
+            // all.
             if !is_resident(&file, offset) || !is_resident(&file, offset + bytes - 1) {
                 steps.push((offset, usize::try_from(bytes).ok()?));
             }
@@ -42,8 +43,8 @@ impl Cold {
         (!steps.is_empty()).then_some(Self { file, steps })
     }
 
-    /// Reads them on this thread, which waits for the disk. What fails to be read here will fail, and be told, where it
-    /// is used.
+    /// Reads them on this thread, which waits for the disk. Errors are dropped: the next reader of the bytes meets and
+    /// reports them.
     pub fn read_here(&self) {
         let mut buffer = Vec::new();
         for (offset, bytes) in &self.steps {
@@ -54,8 +55,8 @@ impl Cold {
         }
     }
 
-    /// Reads them through the ring. To be called on the ring's runtime. What fails to be read here will fail, and be
-    /// told, where it is used.
+    /// Reads them through the ring. Call it on the ring's runtime. Errors are dropped: the next reader of the bytes
+    /// meets and reports them.
     pub async fn read(self, operations: &RingOps) {
         let file = tokio_uring::fs::File::from_std(self.file);
         let mut buffer = Vec::new();
@@ -79,7 +80,7 @@ impl Cold {
 fn is_resident(file: &File, offset: u64) -> bool {
     let mut byte = [0];
     let probe = preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
-    // Where the kernel or file system knows no such probe, nothing is gained by a second read.
+    // If the kernel or file system does not know this probe, a second read gains nothing.
     probe != Err(rustix::io::Errno::AGAIN)
 }
 

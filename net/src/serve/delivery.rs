@@ -1,41 +1,42 @@
-//! This file knows how bytes leave for a peer that has to keep taking them: one deadline for each step, one for all.
+//! This file knows how bytes leave for a peer that has to keep taking them: one deadline for each step, and one for
+//! all.
 //!
-//! What waits here are slices of mapped segments, each with a lease (design, section 6.5). A peer that reads nothing,
-//! or a byte now and then, or that acknowledges nothing, must not hold them: its stream is reset, which drops them.
+//! These bytes are slices of mapped segments, each with a lease. A peer that reads nothing, or a byte now and then, or
+//! that acknowledges nothing, must not hold the leases: we reset its stream, which drops them.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
-/// Why we reset a stream, as QUIC's error code: the peer took too long, or something newer went first.
+/// QUIC's error code for a stream that we reset: the peer took too long, or something newer went first.
 const GIVEN_UP: quinn::VarInt = quinn::VarInt::from_u32(2);
 
 /// How long a peer may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// Without taking a byte.
+pub(crate) struct Deadlines {
+    /// How long it may take no byte.
     pub stall: Duration,
-    /// For all of it.
+    /// When it must have all bytes.
     pub until: Instant,
 }
 
-/// Why not all was delivered.
+/// Why some bytes were not delivered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum Undelivered {
-    /// The peer wanted no more, or the connection ended. Nobody's fault.
+    /// The peer wanted no more, or the connection ended. That is nobody's fault.
     #[error("nobody wants it any more")]
     Gone,
     /// The peer took nothing for too long.
     #[error("nothing was taken for too long")]
     Stalled,
-    /// The peer took something now and then, and not all of it in time.
+    /// The peer took bytes now and then, and not all of them in time.
     #[error("too little was taken in the time there was")]
     Slow,
 }
 
-/// A stream to a peer. It is reset when it is dropped before all was delivered; quinn alone would keep what it had been
-/// given, and the leases with it, until the peer acknowledged it.
+/// A stream to a peer. If it is dropped before all was delivered, it is reset: otherwise quinn would keep the bytes it
+/// was given, and their leases, until the peer acknowledged them.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     send: quinn::SendStream,
@@ -48,28 +49,29 @@ impl Outgoing {
     }
 
     /// Opens a unidirectional stream, once the peer allows one more.
-    pub async fn open(connection: &quinn::Connection, patience: Patience) -> Result<Self, Undelivered> {
-        let opened = in_time(patience, connection.open_uni()).await?;
+    pub async fn open(connection: &quinn::Connection, deadlines: Deadlines) -> Result<Self, Undelivered> {
+        let opened = in_time(deadlines, connection.open_uni()).await?;
         opened.map(Self::new).map_err(|_| Undelivered::Gone)
     }
 
-    /// Streams of higher priority go first on a connection.
+    /// Sets the stream's rank on its connection: the highest goes first.
     pub fn set_priority(&self, priority: i32) {
         let _ = self.send.set_priority(priority);
     }
 
-    /// Writes all pieces, ends the stream and waits until the peer has it all. A piece is dropped once it is sent.
-    pub async fn deliver(mut self, mut pieces: Vec<Bytes>, patience: Patience) -> Result<(), Undelivered> {
+    /// Writes all pieces, ends the stream and waits until the peer has acknowledged all. A piece is dropped once it is
+    /// sent.
+    pub async fn deliver(mut self, mut pieces: Vec<Bytes>, deadlines: Deadlines) -> Result<(), Undelivered> {
         let mut rest = pieces.as_mut_slice();
         while !rest.is_empty() {
-            let written = in_time(patience, self.send.write_chunks(rest)).await?;
+            let written = in_time(deadlines, self.send.write_chunks(rest)).await?;
             let taken = written.map_err(|_| Undelivered::Gone)?.chunks;
             rest = std::mem::take(&mut rest).get_mut(taken..).unwrap_or_default();
         }
         drop(pieces);
         let _ = self.send.finish();
-        // Megabytes may be on their way, and that they arrive is not seen here: only the deadline for all counts.
-        match timeout_at(patience.until, self.send.stopped()).await {
+        // Megabytes may be on their way, and we do not see them arrive: from here on only the deadline for all counts.
+        match timeout_at(deadlines.until, self.send.stopped()).await {
             Ok(acknowledged) => acknowledged.map_err(|_| Undelivered::Gone)?,
             Err(_) => return Err(Undelivered::Slow),
         };
@@ -86,10 +88,10 @@ impl Drop for Outgoing {
     }
 }
 
-async fn in_time<T>(patience: Patience, step: impl Future<Output = T>) -> Result<T, Undelivered> {
-    let stalled = Instant::now() + patience.stall;
-    timeout_at(stalled.min(patience.until), step).await.map_err(|_| {
-        if stalled <= patience.until {
+async fn in_time<T>(deadlines: Deadlines, step: impl Future<Output = T>) -> Result<T, Undelivered> {
+    let stalled = Instant::now() + deadlines.stall;
+    timeout_at(stalled.min(deadlines.until), step).await.map_err(|_| {
+        if stalled <= deadlines.until {
             Undelivered::Stalled
         } else {
             Undelivered::Slow
@@ -102,14 +104,15 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::identity::Identity;
-    use crate::{bounds, endpoint};
+    use crate::bounds;
+    use crate::connection::endpoint;
+    use crate::peers::identity::Identity;
 
     /// More than the windows of a connection that was not raised.
     const BYTES: usize = 4 * bounds::STRANGER_WINDOW_BYTES as usize;
 
-    fn patience(stall_ms: u64, whole_ms: u64) -> Patience {
-        Patience {
+    fn deadlines(stall_ms: u64, whole_ms: u64) -> Deadlines {
+        Deadlines {
             stall: Duration::from_millis(stall_ms),
             until: Instant::now() + Duration::from_millis(whole_ms),
         }
@@ -131,15 +134,15 @@ mod tests {
 
     /// Sends to a peer that reads as it likes; how that ends.
     fn send_to<F: Future<Output = ()>>(
-        patience: impl FnOnce() -> Patience,
+        deadlines: impl FnOnce() -> Deadlines,
         read: impl FnOnce(quinn::RecvStream) -> F,
     ) -> Result<(), Undelivered> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(async {
             let (ours, theirs) = pair().await;
-            let patience = patience();
-            let outgoing = Outgoing::open(&ours, patience).await?;
-            let deliver = outgoing.deliver(vec![Bytes::from(vec![7; BYTES])], patience);
+            let deadlines = deadlines();
+            let outgoing = Outgoing::open(&ours, deadlines).await?;
+            let deliver = outgoing.deliver(vec![Bytes::from(vec![7; BYTES])], deadlines);
             let reading = async { read(theirs.accept_uni().await.expect("a stream")).await };
             tokio::join!(deliver, reading).0
         })
@@ -148,7 +151,7 @@ mod tests {
     #[test]
     fn a_peer_that_reads_gets_it_all() {
         let sent = send_to(
-            || patience(10_000, 20_000),
+            || deadlines(10_000, 20_000),
             async |mut receive| {
                 assert_eq!(receive.read_to_end(BYTES).await.expect("it comes").len(), BYTES);
             },
@@ -159,7 +162,7 @@ mod tests {
     #[test]
     fn a_peer_that_reads_nothing_is_cut_off() {
         let sent = send_to(
-            || patience(300, 20_000),
+            || deadlines(300, 20_000),
             async |mut receive| {
                 let _ = receive.received_reset().await;
             },
@@ -170,7 +173,7 @@ mod tests {
     #[test]
     fn a_peer_that_reads_a_little_now_and_then_is_cut_off() {
         let sent = send_to(
-            || patience(10_000, 600),
+            || deadlines(10_000, 600),
             async |mut receive| {
                 let mut sip = vec![0; 8 * 1024];
                 while receive.read(&mut sip).await.is_ok() {
@@ -184,7 +187,7 @@ mod tests {
     #[test]
     fn a_peer_that_wants_no_more_is_nobodys_fault() {
         let sent = send_to(
-            || patience(10_000, 20_000),
+            || deadlines(10_000, 20_000),
             async |mut receive| {
                 let _ = receive.stop(GIVEN_UP);
             },

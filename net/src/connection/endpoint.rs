@@ -13,7 +13,7 @@ use ultramarine_runtime::limits::SOCKET_BUFFER_BYTES;
 use ultramarine_types::canonical::Canonical;
 
 use crate::bounds;
-use crate::identity::Identity;
+use crate::peers::identity::Identity;
 
 /// Binds the socket for [`crate::run`], asking the kernel for large buffers. Settle the port here: port 0 is chosen
 /// by the kernel and can be read back from the socket.
@@ -24,18 +24,29 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
-        // `[::]` is for both families, whatever the machine's default is.
+        // `[::]` serves both families, whatever the machine's default is.
         socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
 
-/// A QUIC endpoint for both directions on one socket. Must be called inside the runtime that will drive it.
-pub fn open(socket: UdpSocket, identity: &Identity) -> Result<quinn::Endpoint, String> {
-    let tls = |error: rustls::Error| format!("TLS set-up: {error}");
-    let server = QuicServerConfig::try_from(identity.server_tls().map_err(tls)?).map_err(|error| error.to_string())?;
-    let client = QuicClientConfig::try_from(identity.client_tls().map_err(tls)?).map_err(|error| error.to_string())?;
+/// Why there is no endpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    #[error("TLS set-up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// No cipher suite of TLS fits QUIC.
+    #[error(transparent)]
+    Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    #[error("QUIC endpoint: {0}")]
+    Socket(#[from] io::Error),
+}
+
+/// Opens a QUIC endpoint for both directions on one socket. Call it inside the runtime that will drive it.
+pub fn open(socket: UdpSocket, identity: &Identity) -> Result<quinn::Endpoint, EndpointError> {
+    let server = QuicServerConfig::try_from(identity.server_tls()?)?;
+    let client = QuicClientConfig::try_from(identity.client_tls()?)?;
     let transport = Arc::new(transport());
 
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(server));
@@ -44,8 +55,9 @@ pub fn open(socket: UdpSocket, identity: &Identity) -> Result<quinn::Endpoint, S
     let mut client = quinn::ClientConfig::new(Arc::new(client));
     client.transport_config(transport);
 
-    // Both keys follow from the node key, so a restarted node recognises connection ids of its last life and answers
-    // them with a stateless reset: its peers then know at once, not after the idle timeout.
+    // Both keys are derived from the node key, so a restarted node recognises connection ids of its last life. It
+    // answers them with a stateless reset, and its peers know at once that the connection is gone, not after the idle
+    // timeout.
     let reset_key = ResetKey {
         key: identity.derive("ultramarine/quic-reset/1"),
     };
@@ -56,8 +68,7 @@ pub fn open(socket: UdpSocket, identity: &Identity) -> Result<quinn::Endpoint, S
     let _ = config.max_udp_payload_size(bounds::MTU_MAX);
 
     let runtime = Arc::new(quinn::TokioRuntime);
-    let mut endpoint = quinn::Endpoint::new(config, Some(server), socket, runtime)
-        .map_err(|error| format!("QUIC endpoint: {error}"))?;
+    let mut endpoint = quinn::Endpoint::new(config, Some(server), socket, runtime)?;
     endpoint.set_default_client_config(client);
     Ok(endpoint)
 }
@@ -77,7 +88,7 @@ fn transport() -> TransportConfig {
         .send_window(bounds::SEND_WINDOW_BYTES)
         .datagram_receive_buffer_size(None)
         .mtu_discovery_config(Some(discovery))
-        // A peer that is not up yet hears the next try 0.3 s later, not one second.
+        // A peer that was not up for the first packet gets the next one after 0.3 s, not after one second.
         .initial_rtt(bounds::INITIAL_RTT)
         .max_idle_timeout(IdleTimeout::try_from(bounds::IDLE).ok())
         .keep_alive_interval(Some(bounds::KEEP_ALIVE));
@@ -93,7 +104,7 @@ impl ResetKey {
     fn tag(&self, data: &[u8]) -> [u8; 32] {
         let pad = |byte: u8| {
             let mut block = [byte; 64];
-            block.iter_mut().zip(self.key).for_each(|(slot, key)| *slot ^= key);
+            block.iter_mut().zip(self.key).for_each(|(padded, key)| *padded ^= key);
             block
         };
         let inner = ultramarine_types::canonical::sha256(&[pad(0x36).as_slice(), data].concat());
@@ -106,7 +117,7 @@ impl HmacKey for ResetKey {
         signature_out
             .iter_mut()
             .zip(self.tag(data))
-            .for_each(|(slot, byte)| *slot = byte);
+            .for_each(|(out, byte)| *out = byte);
     }
 
     fn signature_len(&self) -> usize {
@@ -114,7 +125,7 @@ impl HmacKey for ResetKey {
     }
 
     fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
-        // Hashed once more, so that how long the comparison takes tells nothing of the tag.
+        // Both are hashed once more, so that the time of the comparison tells nothing about the tag.
         let blind = |tag: &[u8]| {
             Canonical::new("ultramarine/compare/1")
                 .bytes(tag)

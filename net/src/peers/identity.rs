@@ -1,7 +1,8 @@
-//! This file knows who a node is on the network: an ed25519 key, shown and checked as a raw public key (RFC 7250) in TLS 1.3.
+//! This file knows who a node is on the network: an ed25519 key, shown and checked as a raw public key (RFC 7250) in
+//! TLS 1.3.
 //!
-//! TLS proves that the other end holds the key behind its [`PeerId`]; whether that key belongs to a validator of our
-//! chain is what [`crate::hello`] settles.
+//! TLS proves that the other end holds the key behind its [`PeerId`]. [`crate::wire::hello`] settles whether that key
+//! belongs to a validator of our chain.
 
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ impl Identity {
         PeerId(self.key.verifying_key().to_bytes())
     }
 
-    /// 32 bytes only this node can compute, different for each purpose.
+    /// 32 bytes that only this node can compute, different for each purpose.
     pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
         ultramarine_types::canonical::Canonical::new(purpose)
             .fixed(self.key.as_bytes())
@@ -64,7 +65,7 @@ impl Identity {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(self.certified()?)));
         config.alpn_protocols = vec![ALPN.to_vec()];
-        // Nothing is resumed, so nothing can be sent or replayed before the handshake ends.
+        // No session is resumed, so nothing can be sent or replayed before the handshake ends.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
@@ -103,14 +104,14 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// A validator's word that a network key is its own, until a day.
+/// A validator's word that a network key is its own, until a given time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attestation {
-    /// The validator.
+    /// Whose word it is.
     pub validator: PublicKey,
-    /// Unix seconds until which it holds.
+    /// It holds until then, in Unix seconds.
     pub expiry: u64,
-    /// Over [`sign::attestation`].
+    /// Over the bytes of [`sign::attestation`].
     pub signature: Signature,
 }
 
@@ -130,7 +131,7 @@ impl Attestation {
         unix_seconds < self.expiry && self.is_signed(chain_id, genesis_hash, peer)
     }
 
-    /// Whether the validator vouched for `peer` on this chain until the expiry, whenever that is.
+    /// Whether the validator vouched for `peer` on this chain, without regard to the expiry.
     pub fn is_signed(&self, chain_id: u64, genesis_hash: &Hash, peer: &PeerId) -> bool {
         let Ok(key) = VerifyingKey::from_bytes(&self.validator.0) else {
             return false;
@@ -146,8 +147,8 @@ pub const ATTESTATION_SECONDS: u64 = 365 * 24 * 3600;
 
 /// A validator's key that signs nothing but attestations of one node key.
 ///
-/// Each handshake gets a new one: it costs what the handshake's own signature costs. A process that runs for years, or whose
-/// clock was wrong when it started, then never holds one that has expired.
+/// Each handshake gets a new attestation, which costs as much as the handshake's own signature. So a process that runs
+/// for years, or whose clock was wrong at the start, never shows one that has expired.
 #[derive(Clone)]
 pub struct Attester {
     validator: SigningKey,
@@ -172,7 +173,7 @@ impl Attester {
         }
     }
 
-    /// The same by another clock.
+    /// Signs by another wall clock, in Unix seconds.
     pub fn by(self, wall: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self {
             wall: Arc::new(wall),
@@ -209,7 +210,7 @@ fn peer_in(spki: &[u8]) -> Option<PeerId> {
     spki.strip_prefix(&SPKI_PREFIX)?.try_into().ok().map(PeerId)
 }
 
-/// The ring provider, named because a second one may be linked into the process, and rustls would not choose.
+/// The ring provider. It is named because a second one may be linked into the process, and rustls would not choose.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

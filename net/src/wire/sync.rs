@@ -1,7 +1,8 @@
-//! This file knows the sync wire: what to answer for a decided height, and what an answer must be to be used.
+//! This file knows the wire of sync: how to answer for a decided height, and which answers can be used.
 //!
-//! Serving reads the [`Source`] and visits no other core; blob bytes go out as they lie in the map. Keeps I7: a
-//! package that cannot be used is never sent, and one that is received is refused.
+//! An answer is made from the [`Source`] and asks no other tile. Blob bytes leave as they lie in the map.
+//!
+//! Keeps I7: a package that cannot be used is never sent, and one that is received is refused.
 
 use bytes::Bytes;
 use rkyv::rancor::Error;
@@ -12,31 +13,31 @@ use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
 use ultramarine_types::storage::{Absent, Decided, Source};
 use ultramarine_types::{Assembly, CommitCertificate, Height, KzgProof};
 
-use crate::frame::{Kind, frame};
-use crate::message::{ValueResponse, value_response_frame};
 use crate::streaming::{CheckedInit, InitFault};
+use crate::wire::frame::{FrameKind, frame};
+use crate::wire::message::{ValueResponse, value_response_frame};
 
-/// A decided value on the wire: its certificate, and the archive of a [`SyncedValuePackage`].
+/// A decided value on the wire.
 #[derive(Debug)]
 pub struct RawDecidedValue {
-    /// Proof of the decision; the archive has the same.
+    /// Proof of the decision. The archive must have the same.
     pub certificate: CommitCertificate,
-    /// The archive, aligned.
+    /// The aligned archive of a [`SyncedValuePackage`].
     pub value_bytes: AlignedVec,
 }
 
 /// An answer, ready to be written.
 #[derive(Debug)]
-pub struct Answer {
-    /// What goes on the stream, in order. Blobs are slices of the source's own memory.
+pub struct SyncAnswer {
+    /// The stream's bytes, in order. Blobs are slices of the source's own memory.
     pub pieces: Vec<Bytes>,
-    /// The source should have had it: an alarm for the operator.
+    /// Whether the operator must be alarmed: the source should have had the height, and had not.
     pub alarm: bool,
 }
 
 /// Answers a request for a decided height.
-pub fn answer(source: &dyn Source, height: Height, want: SyncWant) -> Answer {
-    let short = |response, alarm| Answer {
+pub fn answer(source: &dyn Source, height: Height, want: SyncWant) -> SyncAnswer {
+    let short = |response, alarm| SyncAnswer {
         pieces: vec![value_response_frame(&response)],
         alarm,
     };
@@ -71,13 +72,13 @@ pub fn answer(source: &dyn Source, height: Height, want: SyncWant) -> Answer {
     } = raw;
     let mut pieces = vec![
         value_response_frame(&ValueResponse::Package { certificate }),
-        frame(Kind::ValueBytes, &value_bytes),
+        frame(FrameKind::ValueBytes, &value_bytes),
     ];
     pieces.extend(blobs);
-    Answer { pieces, alarm: false }
+    SyncAnswer { pieces, alarm: false }
 }
 
-/// A package with blobs; `None` if the parts do not fit each other, so that it could not be used.
+/// A package with blobs; `None` if its parts do not fit each other, because then nobody could use it.
 fn pack_full(decided: Decided, assembly: Assembly) -> Option<(RawDecidedValue, Vec<Bytes>)> {
     let whole = assembly.blobs.len() == decided.init.metadata.commitments.len()
         && assembly
@@ -109,39 +110,36 @@ fn packaged(decided: &Decided, payload: &Bytes) -> Option<PackagedValue> {
 fn pack(package: &SyncedValuePackage) -> Option<RawDecidedValue> {
     let (SyncedValuePackage::Full { value, .. } | SyncedValuePackage::MetadataOnly { value }) = package;
     let value_bytes = rkyv::to_bytes::<Error>(package).ok()?;
-    let within = value_bytes.len() <= Kind::ValueBytes.body_bytes_max();
+    let within = value_bytes.len() <= FrameKind::ValueBytes.body_bytes_max();
     within.then(|| RawDecidedValue {
         certificate: value.certificate.clone(),
         value_bytes,
     })
 }
 
-/// A package that passed every check that needs no signature.
+/// A package that has passed every check that needs no signature.
 #[derive(Debug)]
-pub struct Opened {
-    /// Names the same height and value id as `init`.
+pub struct OpenedPackage {
+    /// It has the same height and value id as `init`.
     pub certificate: CommitCertificate,
     /// Metadata and origin signatures.
     pub init: CheckedInit,
-    /// Payload bytes, of the length the metadata says.
+    /// Payload, as long as the metadata says.
     pub payload: Bytes,
-    /// One proof per commitment, whose blobs follow; `None` for a metadata-only package.
+    /// One proof for each commitment. The blobs follow. `None` for a metadata-only package.
     pub proofs: Option<Vec<KzgProof>>,
 }
 
-/// Why a package cannot be used. Its sender made it so.
+/// Why a package cannot be used. That is its sender's fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PackageFault {
     /// The bytes are no package.
     #[error("not an archive of a package")]
     Archive,
-    /// Of another height than asked for.
+    /// Its height is not the one we asked for.
     #[error("of height {found}")]
-    Height {
-        /// As received.
-        found: Height,
-    },
-    /// Head and archive name different certificates.
+    Height { found: Height },
+    /// The response and the archive have different certificates.
     #[error("two certificates")]
     Certificate,
     /// The metadata does not hash to the value id that was decided.
@@ -150,17 +148,17 @@ pub enum PackageFault {
     /// The metadata's shape is not legal.
     #[error(transparent)]
     Init(#[from] InitFault),
-    /// Payload of another length than the metadata says.
+    /// The payload's length is not the one in the metadata.
     #[error("payload of the wrong length")]
     Payload,
-    /// Not one proof for each commitment.
+    /// A commitment has no proof, or several.
     #[error("not one proof per commitment")]
     Proofs,
 }
 
 impl RawDecidedValue {
     /// Opens a package received for `height`.
-    pub fn open(self, height: Height, chain_id: u64, limits: &Limits) -> Result<Opened, PackageFault> {
+    pub fn open(self, height: Height, chain_id: u64, limits: &Limits) -> Result<OpenedPackage, PackageFault> {
         let package =
             rkyv::from_bytes::<SyncedValuePackage, Error>(&self.value_bytes).map_err(|_| PackageFault::Archive)?;
         let (value, proofs) = match package {
@@ -208,7 +206,7 @@ impl RawDecidedValue {
             }
             Some(_) => return Err(PackageFault::Proofs),
         };
-        Ok(Opened {
+        Ok(OpenedPackage {
             certificate,
             init,
             payload: Bytes::from(payload),

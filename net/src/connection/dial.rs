@@ -1,57 +1,94 @@
-//! This file knows how connections come about: accepted within caps, dialed again for ever.
+//! This file knows how connections begin: we accept them within caps, and dial configured peers again for ever.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use ultramarine_types::Nanos;
+use ultramarine_types::{Nanos, PeerId};
 
 use crate::bounds;
 use crate::connection::{Parting, Side, live, meet};
-use crate::doors::{Knock, Site, Visit};
-use crate::hello::Goodbye;
 use crate::hub::Hub;
-use crate::peers::{Backoff, PeerConfig};
+use crate::peers::doors::{Knock, Visit};
+use crate::peers::origin::Site;
+use crate::wire::hello::Goodbye;
 
-/// How often it is looked whether a peer that dialed us is still there.
+/// How often we look whether a peer that dialed us is still connected.
 const LOOK: Duration = Duration::from_millis(200);
-/// A connection that lived this long was a good one: the next dial starts without a wait.
+/// After a connection that lived this long, the next dial starts without a wait.
 const GOOD: Duration = Duration::from_secs(2);
 
-/// A peer that cannot be reached for this long is worth a warning; before that it may be starting, as we are.
+/// A peer that cannot be reached for this long is worth a warning. Before that it may be starting, as we are.
 const UNREACHED: Nanos = Nanos::from_millis(30_000);
 
-/// Why a dial came to nothing.
-struct Failure {
-    /// What it has in common with others like it.
-    kind: String,
-    text: String,
-    /// It is the usual course where nodes start and stop.
-    is_usual: bool,
+/// Where to find a peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerConfig {
+    /// `host:port`; looked up again on every dial.
+    pub address: String,
+    /// The key that must answer there, if it is known.
+    pub peer: Option<PeerId>,
 }
 
-/// What was said about a peer that cannot be reached.
+/// Why a dial made no connection that lasts.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+enum DialError {
+    #[error("the name lookup took too long")]
+    LookupTimedOut,
+    #[error("the name lookup failed: {0}")]
+    Lookup(String),
+    #[error("the name has no address of our socket's family")]
+    Family,
+    #[error("the handshake took too long")]
+    HandshakeTimedOut,
+    /// In the words of QUIC or the operating system.
+    #[error("{0}")]
+    Transport(String),
+    #[error("{0}")]
+    Parted(Parting),
+}
+
+impl DialError {
+    /// Whether nodes that start and stop bring it about.
+    const fn is_usual(&self) -> bool {
+        match self {
+            Self::Parted(why) => why.is_usual(),
+            _ => true,
+        }
+    }
+
+    /// Whether one line in the log is enough for both.
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Parted(why), Self::Parted(other)) => why.is_like(*other),
+            _ => self == other,
+        }
+    }
+}
+
+/// What the log says already about a peer that cannot be reached.
 struct Complaint {
-    kind: String,
+    why: DialError,
     since: Nanos,
     warned: bool,
 }
 
-/// One line for each kind of failure, and a warning if it is not the usual course or lasts.
-fn complain(complaint: &mut Option<Complaint>, address: &str, failure: Failure, now: Nanos) {
-    let Failure { kind, text, is_usual } = failure;
+/// Logs one line for each kind of failure, and a warning if it is unusual or lasts.
+fn complain(complaint: &mut Option<Complaint>, address: &str, why: DialError, now: Nanos) {
     let since = complaint.as_ref().map_or(now, |before| before.since);
+    let text = why.to_string();
     match complaint {
-        Some(before) if before.kind == kind => {}
+        Some(before) if before.why.is_like(&why) => {}
         _ => {
+            let is_usual = why.is_usual();
             if is_usual {
                 tracing::info!(%address, "no connection yet: {text}; trying on");
             } else {
                 tracing::warn!(%address, "no connection: {text}; trying on");
             }
             let warned = !is_usual || complaint.as_ref().is_some_and(|before| before.warned);
-            *complaint = Some(Complaint { kind, since, warned });
+            *complaint = Some(Complaint { why, since, warned });
         }
     }
     if let Some(complaint) = complaint
@@ -85,7 +122,7 @@ pub(crate) async fn accept(hub: Rc<Hub>, endpoint: quinn::Endpoint) {
         let its_hub = hub.clone();
         hub.spawn(async move {
             let hub = its_hub;
-            // One deadline for TLS and hellos: who is slow with one has less for the other.
+            // One deadline covers both TLS and hellos.
             let deadline = Instant::now() + bounds::HANDSHAKE;
             if let Ok(Ok(connection)) = timeout_at(deadline, connecting).await {
                 let met = meet(&hub, connection, Side::Accepted { site }, deadline).await;
@@ -107,8 +144,8 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
     let mut known = config.peer;
     let mut complaint: Option<Complaint> = None;
     loop {
-        if known.is_some_and(|peer| hub.link(&peer).is_some()) {
-            // It dialed us first, or the better connection is up.
+        if known.is_some_and(|peer| hub.session(&peer).is_some()) {
+            // The peer dialed us first, or the better of two connections is up.
             backoff.reset();
             complaint = None;
             sleep(LOOK).await;
@@ -117,7 +154,7 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
         let started = hub.now();
         let failure = match dial(&hub, &endpoint, &config.address).await {
             Ok(connection) => {
-                known = known.or_else(|| crate::identity::peer_of(&connection));
+                known = known.or_else(|| crate::peers::identity::peer_of(&connection));
                 let deadline = Instant::now() + bounds::HANDSHAKE;
                 let side = Side::Dialed { wanted: config.peer };
                 match meet(&hub, connection, side, deadline).await {
@@ -129,58 +166,71 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
                         }
                         None
                     }
-                    // Only what we see ourselves ends it for good: the key that answered is ours.
+                    // Our own key answered. We saw that ourselves, so we never dial this address again.
                     Err(Parting::Ours(Goodbye::Myself)) => {
                         tracing::debug!(address = %config.address, "{}: not dialed again", Goodbye::Myself);
                         return;
                     }
                     Err(Parting::Ours(Goodbye::Duplicate) | Parting::Theirs(Goodbye::Duplicate)) => None,
-                    Err(why) => Some(Failure {
-                        kind: why.kind(),
-                        text: why.to_string(),
-                        is_usual: why.is_usual(),
-                    }),
+                    Err(why) => Some(DialError::Parted(why)),
                 }
             }
-            Err(why) => Some(Failure {
-                kind: why.clone(),
-                text: why,
-                is_usual: true,
-            }),
+            Err(why) => Some(why),
         };
         if hub.context.halt.is_stopped() {
-            // The endpoint is closing: nothing about the peer.
+            // The endpoint is closing: the failure says nothing about the peer.
             return;
         }
-        if let Some(failure) = failure {
+        if let Some(why) = failure {
             hub.metrics.dials_failed.inc();
-            complain(&mut complaint, &config.address, failure, hub.now());
+            complain(&mut complaint, &config.address, why, hub.now());
         }
         sleep(backoff.next(rand::random()).as_duration()).await;
     }
 }
 
-async fn dial(hub: &Hub, endpoint: &quinn::Endpoint, name: &str) -> Result<quinn::Connection, String> {
+async fn dial(hub: &Hub, endpoint: &quinn::Endpoint, name: &str) -> Result<quinn::Connection, DialError> {
     let looked_up = timeout(bounds::HANDSHAKE, tokio::net::lookup_host(name)).await;
-    let addresses = looked_up.map_err(|_| "the name lookup took too long".to_owned())?;
-    let ours = endpoint.local_addr().map_err(|error| error.to_string())?;
-    let address = choose(
-        addresses.map_err(|error| format!("the name lookup failed: {error}"))?,
-        ours,
-    )
-    .ok_or_else(|| "the name has no address of our socket's family".to_owned())?;
+    let addresses = looked_up.map_err(|_| DialError::LookupTimedOut)?;
+    let addresses = addresses.map_err(|error| DialError::Lookup(error.to_string()))?;
+    let ours = endpoint.local_addr().map_err(transport)?;
+    let address = choose(addresses, ours).ok_or(DialError::Family)?;
     hub.doors.borrow_mut().find(hub.now(), name, address);
-    // The name is for TLS's sake only: keys are compared, not names.
-    let connecting = endpoint
-        .connect(address, "ultramarine")
-        .map_err(|error| error.to_string())?;
+    // TLS asks for a name; we compare keys.
+    let connecting = endpoint.connect(address, "ultramarine").map_err(transport)?;
     match timeout(bounds::HANDSHAKE, connecting).await {
-        Ok(connection) => connection.map_err(|error| error.to_string()),
-        Err(_) => Err("the handshake took too long".to_owned()),
+        Ok(connection) => connection.map_err(transport),
+        Err(_) => Err(DialError::HandshakeTimedOut),
     }
 }
 
-/// The first address that a socket bound to `ours` can send to: of its own family, or, from all addresses of both, of the other.
+fn transport(error: impl std::fmt::Display) -> DialError {
+    DialError::Transport(error.to_string())
+}
+
+/// How long to wait before the next dial: it doubles from 100 ms to 5 s. A quarter of it is up to chance, so that nodes
+/// that fell together do not dial together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The wait after one more failure; `chance` is any number.
+    pub fn next(&mut self, chance: u64) -> Nanos {
+        let whole_ms = (100u64 << self.failures.min(6)).min(5_000);
+        self.failures = self.failures.saturating_add(1);
+        Nanos::from_millis(whole_ms - chance % (whole_ms / 4 + 1))
+    }
+
+    /// A connection was made.
+    pub const fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// The first address that a socket bound to `ours` can send to: one of its own family. A socket on all addresses of
+/// both families may take one of the other.
 fn choose(addresses: impl Iterator<Item = SocketAddr>, ours: SocketAddr) -> Option<SocketAddr> {
     let mut other = None;
     for address in addresses {
@@ -194,6 +244,8 @@ fn choose(addresses: impl Iterator<Item = SocketAddr>, ours: SocketAddr) -> Opti
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -210,6 +262,19 @@ mod tests {
             let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
             let chosen = choose(found.iter().map(|text| parse(text)), parse(ours));
             assert_eq!(chosen, expected.map(parse), "{ours} {found:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_dial_is_tried_again_for_ever_and_never_in_a_tight_circle(
+            chances in proptest::collection::vec(any::<u64>(), 1..100)
+        ) {
+            let mut backoff = Backoff::default();
+            for chance in chances {
+                let wait = backoff.next(chance);
+                prop_assert!((Nanos::from_millis(75)..=Nanos::from_millis(5_000)).contains(&wait));
+            }
         }
     }
 }

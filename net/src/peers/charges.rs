@@ -1,5 +1,5 @@
-//! This file knows which charges are worth a line in the log: one a peer, fault and second, with the number of those
-//! that had none.
+//! This file knows which charges are worth a line in the log: one a second for each peer and fault, with the number of
+//! charges that had none.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use ultramarine_types::limits::PEERS_MAX;
 use ultramarine_types::network::Fault;
 use ultramarine_types::{Nanos, PeerId};
 
-/// At most one line for a peer and fault in this time.
+/// At most one line for one peer and fault in this time.
 const PAUSE: Nanos = Nanos::from_millis(1_000);
-/// Peers and faults remembered: several times those that can be connected, so that whoever comes with new keys all the
-/// time makes neither memory nor log grow.
+/// Peers and faults remembered: several times as many as can be connected. A peer that keeps coming with new keys makes
+/// neither memory nor log grow without bound.
 const REMEMBERED_MAX: usize = 4 * PEERS_MAX;
 
 #[derive(Clone, Copy, Debug)]
@@ -19,14 +19,14 @@ struct Said {
     unsaid: u64,
 }
 
-/// What was logged when.
+/// Remembers which charges were logged, and when.
 #[derive(Debug, Default)]
 pub struct ChargeLog {
     said: BTreeMap<(PeerId, Fault), Said>,
 }
 
 impl ChargeLog {
-    /// Whether to log a charge: the number of those like it that were not logged, or `None` for silence.
+    /// Decides whether to log a charge. Returns how many like it were not logged, or `None` if this one is not either.
     pub fn say(&mut self, now: Nanos, peer: PeerId, fault: Fault) -> Option<u64> {
         if let Some(said) = self.said.get_mut(&(peer, fault)) {
             if now.since(said.at) < PAUSE {
@@ -44,6 +44,7 @@ impl ChargeLog {
             return None;
         }
         self.said.insert((peer, fault), Said { at: now, unsaid: 0 });
+        assert!(self.said.len() <= REMEMBERED_MAX, "memory for lines is bounded");
         Some(0)
     }
 }

@@ -1,23 +1,23 @@
-//! This file knows how to say that an attestation has expired, with both times: by which end, and at which clock.
+//! This file knows how to say that an attestation has expired: it names the expiry and the clock that found it.
 //!
-//! Whoever refuses writes the two times into the text of the close frame, so that the other end can say them too.
+//! The end that refuses writes both times into the text of the close frame, so that the other end can log them too.
 
 use std::fmt;
 
-/// Longest text of a close frame that is read.
+/// We read at most this much of a close frame's text.
 const TEXT_BYTES_MAX: usize = 256;
 
 /// An attestation that has expired by somebody's clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lapse {
-    /// Until when it held, in Unix seconds.
+    /// The attestation held until then, in Unix seconds.
     pub expiry: u64,
-    /// The clock of whoever looked at it, in Unix seconds.
+    /// The clock of the end that refused it, in Unix seconds.
     pub clock: u64,
 }
 
 impl Lapse {
-    /// What a close frame says.
+    /// The text for a close frame.
     pub fn text(self) -> String {
         format!(
             "the attestation expired at {} and the clock here says {} (Unix seconds)",
@@ -25,7 +25,7 @@ impl Lapse {
         )
     }
 
-    /// Reads what [`text`](Self::text) wrote; `None` for anything else.
+    /// Reads a text that [`text`](Self::text) wrote; `None` for any other.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text.get(..text.len().min(TEXT_BYTES_MAX))?).ok()?;
         let mut numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
@@ -42,7 +42,8 @@ pub struct Utc(pub u64);
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, second) = (self.0 / 86_400, self.0 % 86_400);
-        // Years of the Gregorian calendar that begin in March, in eras of 400 (146,097 days); day 0 is 1 March of the year 0.
+        // Counts years of the Gregorian calendar that begin in March, in eras of 400 years (146,097 days). Day 0 is 1
+        // March of the year 0.
         let day = days.saturating_add(719_468);
         let (era, of_era) = (day / 146_097, day % 146_097);
         let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;

@@ -1,4 +1,5 @@
-//! This file knows the messages inside frames: rkyv archives, validated on every byte, then held to their bounds.
+//! This file knows the messages inside frames. They are rkyv archives: every byte is validated, then the bounds are
+//! checked.
 
 use bytes::Bytes;
 use rkyv::rancor::Error;
@@ -8,16 +9,15 @@ use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, PAYLOAD_CHUNKS_MAX, STATUS_
 use ultramarine_types::network::{Status, SyncWant};
 use ultramarine_types::{CommitCertificate, ConsensusMessage, Height, Init, ValueKey};
 
-use crate::frame::{Kind, frame};
 use crate::streaming::Missing;
+use crate::wire::frame::{FrameKind, frame};
 
 /// Asks for parts of a value.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct PartsRequest {
-    /// The value.
     pub key: ValueKey,
-    /// Which parts; `None`: all.
+    /// The parts; `None` for all.
     pub missing: Option<Missing>,
 }
 
@@ -25,36 +25,28 @@ pub struct PartsRequest {
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct ValueRequest {
-    /// The height.
     pub height: Height,
-    /// What of it.
+    /// Whether the whole package is wanted, or the certificate alone.
     pub want: SyncWant,
 }
 
-/// Answers a [`ValueRequest`].
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub enum ValueResponse {
-    /// A [`Kind::ValueBytes`] frame follows, then the blobs of a `Full` package.
-    Package {
-        /// The package's certificate.
-        certificate: CommitCertificate,
-    },
+    /// A [`FrameKind::ValueBytes`] frame follows, then the blobs of a `Full` package.
+    Package { certificate: CommitCertificate },
     /// The certificate alone, as asked.
     Certificate {
         /// Proof of the decision.
         certificate: CommitCertificate,
     },
-    /// Not decided here.
-    NotDecided {
-        /// Newest decided height.
-        tip: Height,
-    },
-    /// It should be here and cannot be served.
+    /// The height is not decided here.
+    NotDecided { tip: Height },
+    /// The height should be here, and cannot be served.
     Unavailable,
 }
 
-/// Bytes that are no message, or one over its bounds.
+/// The bytes are no message, or one over its bounds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct DecodeFault(pub &'static str);
@@ -67,7 +59,7 @@ macro_rules! codec {
             frame($kind, &body)
         }
 
-        /// Reads what the function above wrote. The body must be aligned, as [`crate::frame::read_body`] makes it.
+        /// Reads what the function above wrote. The body must be aligned: [`crate::wire::frame::read_body`] does that.
         pub fn $decode(body: &AlignedVec) -> Result<$type, DecodeFault> {
             let message = rkyv::from_bytes::<$type, Error>(body).map_err(|_| DecodeFault($fault))?;
             let within: fn(&$type) -> bool = $bound;
@@ -78,22 +70,22 @@ macro_rules! codec {
 
 codec!(
     /// The frame of a consensus message.
-    message_frame, read_message, ConsensusMessage, Kind::Message, "not a consensus message within its bounds",
+    message_frame, read_message, ConsensusMessage, FrameKind::Message, "not a consensus message within its bounds",
     |message| match message {
         ConsensusMessage::Vote(_) | ConsensusMessage::Proposal(_) => true,
         ConsensusMessage::Polka(polka) => polka.signatures.len() <= VALIDATORS_MAX,
-        // A validator may stand in it with a prevote and a precommit.
+        // It may have a prevote and a precommit of each validator.
         ConsensusMessage::Round(round) => round.signatures.len() <= 2 * VALIDATORS_MAX,
     }
 );
 codec!(
     /// The frame of a status.
-    status_frame, read_status, Status, Kind::Status, "not a status within its bounds",
+    status_frame, read_status, Status, FrameKind::Status, "not a status within its bounds",
     |status| status.holds.len() <= STATUS_VALUES_MAX
 );
 codec!(
     /// The frame of an `Init`.
-    init_frame, read_init, Init, Kind::Init, "not an Init within its bounds",
+    init_frame, read_init, Init, FrameKind::Init, "not an Init within its bounds",
     |init| {
         init.metadata.commitments.len() <= BLOBS_PER_BLOCK_MAX as usize
             && init.metadata.chunk_hashes.len() <= PAYLOAD_CHUNKS_MAX
@@ -101,15 +93,20 @@ codec!(
 );
 codec!(
     /// The frame of a request for parts.
-    parts_request_frame, read_parts_request, PartsRequest, Kind::PartsRequest, "not a request for parts", |_| true
+    parts_request_frame, read_parts_request, PartsRequest, FrameKind::PartsRequest,
+    "not a request for parts",
+    |_| true
 );
 codec!(
     /// The frame of a request for a height.
-    value_request_frame, read_value_request, ValueRequest, Kind::ValueRequest, "not a request for a height", |_| true
+    value_request_frame, read_value_request, ValueRequest, FrameKind::ValueRequest,
+    "not a request for a height",
+    |_| true
 );
 codec!(
     /// The frame of an answer to it.
-    value_response_frame, read_value_response, ValueResponse, Kind::ValueResponse, "not an answer within its bounds",
+    value_response_frame, read_value_response, ValueResponse, FrameKind::ValueResponse,
+    "not an answer within its bounds",
     |response| match response {
         ValueResponse::Package { certificate } | ValueResponse::Certificate { certificate } => {
             certificate.signatures.len() <= VALIDATORS_MAX

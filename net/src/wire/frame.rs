@@ -1,4 +1,5 @@
-//! This file knows how bytes on a stream fall into frames, and refuses a frame that is too long before it allocates.
+//! This file knows how to cut the bytes of a stream into frames. It refuses a frame that is too long before it
+//! allocates.
 //!
 //! ```text
 //!   0      1          4             8
@@ -21,61 +22,37 @@ use crate::buffers::Buffers;
 /// Bytes of a frame's header.
 pub const HEADER_BYTES: usize = 8;
 
-/// What a frame carries.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-#[repr(u8)]
-pub enum Kind {
-    /// First on the control stream, fixed layout: [`crate::hello::Hello`].
-    Hello = 1,
-    /// A consensus message.
-    Message = 2,
-    /// A status.
-    Status = 3,
-    /// An `Init`: first on a stream of parts.
-    Init = 16,
-    /// A payload chunk.
-    Chunk = 17,
-    /// A blob with its proofs.
-    Blob = 18,
-    /// Last on a stream of parts.
-    Fin = 19,
-    /// Asks for parts of a value.
-    PartsRequest = 32,
-    /// The value asked for is not held whole.
-    NotHeld = 33,
-    /// Asks for a decided height.
-    ValueRequest = 34,
-    /// Answers it.
-    ValueResponse = 35,
-    /// The package behind a [`Kind::ValueResponse`] that announces one; its raw blobs follow without frames.
-    ValueBytes = 36,
+numbered! {
+    /// What a frame carries.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+    pub enum FrameKind: u8 {
+        /// First on the control stream, with a fixed layout: [`crate::wire::hello::Hello`].
+        Hello = 1,
+        Message = 2,
+        Status = 3,
+        /// An `Init`: first on a stream of parts.
+        Init = 16,
+        Chunk = 17,
+        /// A blob with its proofs.
+        Blob = 18,
+        /// Last on a stream of parts.
+        Fin = 19,
+        /// Asks for parts of a value.
+        PartsRequest = 32,
+        /// We do not hold the whole value that was asked for.
+        NotHeld = 33,
+        /// Asks for a decided height.
+        ValueRequest = 34,
+        ValueResponse = 35,
+        /// The package that a [`FrameKind::ValueResponse`] has announced. Its raw blobs follow without frames.
+        ValueBytes = 36,
+    }
 }
 
-impl Kind {
-    const ALL: [Self; 12] = [
-        Self::Hello,
-        Self::Message,
-        Self::Status,
-        Self::Init,
-        Self::Chunk,
-        Self::Blob,
-        Self::Fin,
-        Self::PartsRequest,
-        Self::NotHeld,
-        Self::ValueRequest,
-        Self::ValueResponse,
-        Self::ValueBytes,
-    ];
-
-    /// The kind a byte names.
-    pub fn of(byte: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
-    }
-
-    /// Longest body.
+impl FrameKind {
     pub const fn body_bytes_max(self) -> usize {
         match self {
-            Self::Hello => crate::hello::HELLO_BYTES,
+            Self::Hello => bounds::HELLO_BYTES,
             Self::Message => bounds::MESSAGE_FRAME_BYTES_MAX,
             Self::Status => bounds::STATUS_FRAME_BYTES_MAX,
             Self::Init => bounds::INIT_FRAME_BYTES_MAX,
@@ -92,10 +69,10 @@ impl Kind {
 /// Why a frame could not be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ReadFault {
-    /// The stream or connection broke; nobody's fault that we can prove.
+    /// The stream or connection broke. We cannot prove anybody's fault.
     #[error("stream ended: {0}")]
     Broken(String),
-    /// The bytes are no frame, too long, or of a kind that may not come here.
+    /// The bytes are no frame, or the frame is too long, or its kind may not come here.
     #[error("{0}")]
     Protocol(&'static str),
 }
@@ -103,17 +80,15 @@ pub enum ReadFault {
 /// A frame's kind and body length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// What follows.
-    pub kind: Kind,
-    /// How much of it; within the kind's ceiling.
+    pub kind: FrameKind,
+    /// Bytes of the body, within the kind's ceiling.
     pub body_bytes: usize,
 }
 
 impl Header {
-    /// Reads a header.
     pub fn parse(bytes: [u8; HEADER_BYTES]) -> Result<Self, ReadFault> {
         let [kind, zero @ .., a, b, c, d] = bytes;
-        let kind = Kind::of(kind).ok_or(ReadFault::Protocol("unknown frame kind"))?;
+        let kind = FrameKind::of(kind).ok_or(ReadFault::Protocol("unknown frame kind"))?;
         if zero != [0; 3] {
             return Err(ReadFault::Protocol("reserved header bytes are not zero"));
         }
@@ -132,11 +107,11 @@ impl Header {
     }
 }
 
-/// A whole frame around a body we made.
+/// Makes a frame around a body that we made.
 ///
 /// # Panics
 /// If the body is longer than its kind allows: our own fault.
-pub fn frame(kind: Kind, body: &[u8]) -> Bytes {
+pub fn frame(kind: FrameKind, body: &[u8]) -> Bytes {
     assert!(
         body.len() <= kind.body_bytes_max(),
         "{kind:?} frame of {} bytes is over its ceiling",
@@ -167,7 +142,7 @@ pub async fn read_header<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Option<
 
 /// Reads a body into a buffer aligned for archives.
 pub async fn read_body<R: AsyncRead + Unpin>(reader: &mut R, header: Header) -> Result<AlignedVec, ReadFault> {
-    // A body grows as its bytes arrive: a liar who announces 16 MiB and sends none costs 64 KiB.
+    // The buffer grows as bytes arrive: a liar that announces 16 MiB and sends none costs 64 KiB.
     let mut body = AlignedVec::with_capacity(header.body_bytes.min(PAYLOAD_CHUNK_BYTES));
     while body.len() < header.body_bytes {
         let start = body.len();
@@ -179,8 +154,11 @@ pub async fn read_body<R: AsyncRead + Unpin>(reader: &mut R, header: Header) -> 
     Ok(body)
 }
 
-/// Reads a frame that must be of one kind; `None` if the stream ends cleanly before it.
-pub async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, kind: Kind) -> Result<Option<AlignedVec>, ReadFault> {
+/// Reads a frame that must have this kind; `None` if the stream ends cleanly before it.
+pub async fn read_frame<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    kind: FrameKind,
+) -> Result<Option<AlignedVec>, ReadFault> {
     match read_header(reader).await? {
         None => Ok(None),
         Some(header) if header.kind == kind => read_body(reader, header).await.map(Some),
@@ -188,24 +166,11 @@ pub async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, kind: Kind) -> Res
     }
 }
 
-/// One part of a value, as read from a stream.
+/// What comes next on a stream of a value's parts.
 #[derive(Clone, Debug)]
 pub enum Part {
-    /// A payload chunk.
-    Chunk {
-        /// Its position.
-        index: u32,
-        /// Its bytes.
-        bytes: Bytes,
-    },
-    /// A blob.
-    Blob {
-        /// Its position.
-        index: u16,
-        /// Bytes and proofs.
-        part: BlobPart,
-    },
-    /// Nothing more comes.
+    Chunk { index: u32, bytes: Bytes },
+    Blob { index: u16, part: BlobPart },
     Fin,
 }
 
@@ -215,7 +180,7 @@ pub async fn read_part<R: AsyncRead + Unpin>(reader: &mut R, buffers: &Buffers) 
         return Err(ReadFault::Broken("no Fin".into()));
     };
     match header.kind {
-        Kind::Chunk => {
+        FrameKind::Chunk => {
             let bytes = header
                 .body_bytes
                 .checked_sub(4)
@@ -228,7 +193,7 @@ pub async fn read_part<R: AsyncRead + Unpin>(reader: &mut R, buffers: &Buffers) 
                 bytes: chunk.freeze(),
             })
         }
-        Kind::Blob => {
+        FrameKind::Blob => {
             let index = reader.read_u16_le().await.map_err(broken)?;
             let proofs_count = usize::from(reader.read_u16_le().await.map_err(broken)?);
             if proofs_count > PROOFS_PER_BLOB_MAX
@@ -248,7 +213,7 @@ pub async fn read_part<R: AsyncRead + Unpin>(reader: &mut R, buffers: &Buffers) 
                 part: BlobPart { blob, proofs },
             })
         }
-        Kind::Fin if header.body_bytes == 0 => Ok(Part::Fin),
+        FrameKind::Fin if header.body_bytes == 0 => Ok(Part::Fin),
         _ => Err(ReadFault::Protocol("not a part of a value")),
     }
 }

@@ -1,51 +1,36 @@
-//! This file knows who may come in: handshakes in progress and connections, within caps over all and by site.
+//! This file knows which connections may come in: it caps handshakes and connections, of each site and of all.
 //!
 //! ```text
 //!   knock ─▶ Enter ─▶ (TLS, hellos: at most `bounds::HANDSHAKE`) ─▶ introduced ─▶ (the connection's life) ─▶ left
 //! ```
-//! Who never says who it is holds its place until the deadline, and may take it again: strangers with a few addresses, or
-//! with one behind a validator's own NAT, can hold all places there are. So a configured peer has one that is nobody else's.
-//! It is known by where we find it when we dial, port included, because a node dials from the port it listens on; it has to
-//! prove that address, and is held to a rate of its own.
+//! A connection that never says who it is holds its entry until the deadline, and may then come again. With a few
+//! addresses, or with one behind a validator's own NAT, strangers can so hold all entries there are.
+//!
+//! So each configured peer has an entry of its own. We know the peer by the address at which we find it when we dial,
+//! port included, because a node dials from the port it listens on. It must prove that address, and has a rate of its
+//! own.
+//!
+//! Keeps: the caps of [`bounds`] hold for all handshakes, and for the handshakes and connections of each site. Every
+//! handshake in a common entry is counted at its site.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use ultramarine_types::Nanos;
 
 use crate::bounds;
-use crate::pace::Bucket;
+use crate::peers::origin::Site;
+use crate::peers::pace::Bucket;
 
-/// What one holder of addresses cannot easily have many of: an IPv4 address, or a /64 of IPv6.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Site(IpAddr);
-
-impl Site {
-    /// The site of an address. An IPv4 address inside IPv6 counts as itself.
-    pub fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self(address.into()),
-            IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()),
-        }
-    }
-}
-
-impl std::fmt::Display for Site {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// What to do with one who knocks.
+/// What to do with a new connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Knock {
-    /// Let it in; it is counted.
+    /// Let it in. It is counted.
     Enter,
-    /// Have it show first that it gets what is sent to its address.
+    /// Let it prove first that it receives at its address.
     Prove,
-    /// Turn it away.
     Refuse,
 }
 
@@ -53,17 +38,16 @@ pub enum Knock {
 struct Here {
     handshakes: usize,
     connections: usize,
-    /// Handshakes that came to an end. Only they are counted, because only they prove the address: whoever knocks
-    /// under somebody else's cannot use this up for him.
+    /// Rate of completed handshakes. Only those count, because only they prove the address; so a spoofed source address
+    /// cannot exhaust the real owner's allowance.
     arrivals: Bucket,
 }
 
-/// A configured peer.
 #[derive(Debug)]
 struct Found {
-    /// Where it was last.
+    /// Where the peer was found last.
     address: SocketAddr,
-    /// Handshakes in its own place, however they end: who begins one has proven the address.
+    /// Rate of handshakes in the peer's own entry, however they end. Their address was proven at the start.
     handshakes: Bucket,
 }
 
@@ -72,23 +56,23 @@ struct Found {
 pub struct Doors {
     handshakes: usize,
     sites: BTreeMap<Site, Here>,
-    /// Configured peers, each as it is named.
+    /// Configured peers by their names.
     found: BTreeMap<String, Found>,
-    /// Handshakes in progress in the places of configured peers.
+    /// Handshakes in progress in the entries of configured peers.
     expected: BTreeSet<SocketAddr>,
 }
 
-/// What one that was let in occupies.
+/// What a connection occupies.
 #[derive(Clone, Copy, Debug)]
-enum Place {
-    /// One of its site's places.
+enum Entry {
+    /// One of the entries of its site.
     Common(Site),
-    /// A configured peer's own.
+    /// The own entry of a configured peer.
     Own(SocketAddr),
 }
 
 impl Doors {
-    /// A configured peer's name was looked up.
+    /// Learns the address of a configured peer.
     pub fn find(&mut self, now: Nanos, name: &str, address: SocketAddr) {
         let address = canonical(address);
         match self.found.get_mut(name) {
@@ -100,13 +84,13 @@ impl Doors {
         }
     }
 
-    /// Judges one who knocks, and counts it if it may enter. `proven`: it has shown that the address is its own.
-    fn knock(&mut self, now: Nanos, address: SocketAddr, proven: bool) -> Result<Place, Knock> {
+    /// Judges a new connection, and counts it if it may enter. `proven`: it has proven its address.
+    fn knock(&mut self, now: Nanos, address: SocketAddr, proven: bool) -> Result<Entry, Knock> {
         let (address, site) = (canonical(address), Site::of(address.ip()));
         match self.judge(now, site, proven) {
             Knock::Enter => {
                 self.enter(now, site);
-                Ok(Place::Common(site))
+                Ok(Entry::Common(site))
             }
             Knock::Refuse if !self.expected.contains(&address) => {
                 let mut here = self.found.values_mut().filter(|found| found.address == address);
@@ -117,16 +101,16 @@ impl Doors {
                 }
                 found.handshakes.take(now, 1);
                 self.expected.insert(address);
-                Ok(Place::Own(address))
+                Ok(Entry::Own(address))
             }
             other => Err(other),
         }
     }
 
-    /// Whether there is one of the places that all share.
+    /// Whether one of the common entries is free.
     ///
-    /// Beyond half of any number of handshakes an address must be proven, so that nobody fills the places of another
-    /// whose address it only writes on its packets.
+    /// Beyond half of a ceiling on handshakes an address must be proven. So a spoofed source address cannot fill its
+    /// owner's entries.
     fn judge(&self, now: Nanos, site: Site, proven: bool) -> Knock {
         let mut handshakes_here = 0;
         if let Some(here) = self.sites.get(&site) {
@@ -159,13 +143,37 @@ impl Doors {
         here.handshakes += 1;
         here.connections += 1;
         self.handshakes += 1;
+        self.check(site);
     }
 
-    /// One that entered has said who it is, or failed to. `proven`: its packets came from where they said.
-    fn introduced(&mut self, now: Nanos, place: Place, proven: bool) {
-        let site = match place {
-            Place::Common(site) => site,
-            Place::Own(address) => {
+    /// Every count stays within its ceiling.
+    fn check(&self, site: Site) {
+        assert!(self.handshakes <= bounds::HANDSHAKES_MAX, "handshakes are bounded");
+        if let Some(here) = self.sites.get(&site) {
+            assert!(
+                here.handshakes <= bounds::HANDSHAKES_PER_ADDRESS_MAX,
+                "handshakes of one site are bounded"
+            );
+            assert!(
+                here.connections <= bounds::CONNECTIONS_PER_ADDRESS_MAX,
+                "connections of one site are bounded"
+            );
+            assert!(
+                here.handshakes <= here.connections,
+                "a handshake counts as a connection"
+            );
+        }
+        if cfg!(test) {
+            let here: usize = self.sites.values().map(|here| here.handshakes).sum();
+            assert_eq!(self.handshakes, here, "every handshake is counted at its site");
+        }
+    }
+
+    /// A handshake is over, in whatever way. `proven`: the handshake has proven the address.
+    fn introduced(&mut self, now: Nanos, entry: Entry, proven: bool) {
+        let site = match entry {
+            Entry::Common(site) => site,
+            Entry::Own(address) => {
                 self.expected.remove(&address);
                 return;
             }
@@ -177,20 +185,23 @@ impl Doors {
                 here.arrivals.take(now, 1);
             }
         }
+        self.check(site);
     }
 
     /// A connection is gone.
-    fn left(&mut self, now: Nanos, place: Place) {
-        let Place::Common(site) = place else { return };
+    fn left(&mut self, now: Nanos, entry: Entry) {
+        let Entry::Common(site) = entry else { return };
         if let Some(here) = self.sites.get_mut(&site) {
             here.connections -= 1;
             if here.connections == 0 && here.arrivals.is_full(now) {
                 self.sites.remove(&site);
             }
         }
+        self.check(site);
     }
 
-    /// Forgets sites nobody is at, and of these the one that has been quiet longest if none is at rest.
+    /// Forgets sites without connections whose rate is unused. If there is none, forgets the one that was quiet
+    /// longest.
     fn make_room(&mut self, now: Nanos) {
         if self.sites.len() < bounds::SITES_MAX {
             return;
@@ -213,22 +224,22 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// One that was let in, counted until it is dropped.
+/// A connection that was let in. It is counted until this is dropped.
 #[derive(Debug)]
 pub struct Visit {
     doors: Rc<RefCell<Doors>>,
-    place: Place,
+    entry: Entry,
     introduced: bool,
     left: Nanos,
 }
 
 impl Visit {
-    /// Knocks; a visit if it may enter.
+    /// Asks for entry; a visit if it is granted.
     pub fn begin(doors: &Rc<RefCell<Doors>>, now: Nanos, address: SocketAddr, proven: bool) -> Result<Self, Knock> {
-        let place = doors.borrow_mut().knock(now, address, proven)?;
+        let entry = doors.borrow_mut().knock(now, address, proven)?;
         Ok(Self {
             doors: doors.clone(),
-            place,
+            entry,
             introduced: false,
             left: now,
         })
@@ -238,7 +249,7 @@ impl Visit {
     pub fn introduced(&mut self, now: Nanos, proven: bool) {
         if !self.introduced {
             self.introduced = true;
-            self.doors.borrow_mut().introduced(now, self.place, proven);
+            self.doors.borrow_mut().introduced(now, self.entry, proven);
         }
     }
 
@@ -252,7 +263,7 @@ impl Drop for Visit {
     fn drop(&mut self) {
         let left = self.left;
         self.introduced(left, false);
-        self.doors.borrow_mut().left(left, self.place);
+        self.doors.borrow_mut().left(left, self.entry);
     }
 }
 
@@ -270,20 +281,11 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_of_one_holder_is_one_site() {
-        let of = |text: &str| Site::of(text.parse().expect("an address"));
-        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff:ffff:ffff:ffff"));
-        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
-        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
-    }
-
-    #[test]
-    fn a_site_has_few_places_for_handshakes_until_they_are_over() {
+    fn a_site_has_few_handshakes_until_they_are_over() {
         let doors = doors();
         let now = Nanos::ZERO;
         let mut visits: Vec<Visit> = (0..bounds::HANDSHAKES_PER_ADDRESS_MAX)
-            .map(|_| Visit::begin(&doors, now, at(1), true).expect("a place"))
+            .map(|_| Visit::begin(&doors, now, at(1), true).expect("an entry"))
             .collect();
         assert_eq!(Visit::begin(&doors, now, at(1), true).err(), Some(Knock::Refuse));
         assert!(Visit::begin(&doors, now, at(2), true).is_ok());
@@ -294,18 +296,18 @@ mod tests {
     }
 
     #[test]
-    fn an_address_on_a_packet_takes_half_of_its_owners_places_at_most() {
+    fn a_spoofed_address_takes_half_of_its_owners_entries_at_most() {
         let doors = doors();
         let now = Nanos::ZERO;
         let enter = |proven| Visit::begin(&doors, now, at(1), proven);
         let half = bounds::HANDSHAKES_PER_ADDRESS_MAX / 2;
-        let _forged: Vec<Visit> = (0..half).map(|_| enter(false).expect("a place")).collect();
+        let _forged: Vec<Visit> = (0..half).map(|_| enter(false).expect("an entry")).collect();
         assert_eq!(enter(false).err(), Some(Knock::Prove));
         assert!(enter(true).is_ok(), "the owner comes in");
     }
 
     #[test]
-    fn all_places_are_bounded_and_half_of_them_are_for_proven_addresses() {
+    fn all_entries_are_bounded_and_half_of_them_are_for_proven_addresses() {
         let doors = doors();
         let now = Nanos::ZERO;
         let mut visits = Vec::new();
@@ -314,31 +316,31 @@ mod tests {
             if number >= bounds::HANDSHAKES_MAX / 2 {
                 assert_eq!(Visit::begin(&doors, now, address, false).err(), Some(Knock::Prove));
             }
-            visits.push(Visit::begin(&doors, now, address, true).expect("a place"));
+            visits.push(Visit::begin(&doors, now, address, true).expect("an entry"));
         }
         assert_eq!(Visit::begin(&doors, now, at(255), true).err(), Some(Knock::Refuse));
     }
 
     #[test]
-    fn a_configured_peer_has_a_place_whatever_strangers_hold() {
+    fn a_configured_peer_has_an_entry_whatever_strangers_hold() {
         let doors = doors();
         let now = Nanos::ZERO;
         let peer = SocketAddr::from(([10, 0, 0, 1], 7000));
         doors.borrow_mut().find(now, "peer", peer);
-        let here = |_| Visit::begin(&doors, now, at(1), true).expect("a place");
+        let here = |_| Visit::begin(&doors, now, at(1), true).expect("an entry");
         let _beside_it: Vec<Visit> = (0..bounds::HANDSHAKES_PER_ADDRESS_MAX).map(here).collect();
         let enter = |address, proven| Visit::begin(&doors, now, address, proven);
         assert_eq!(enter(peer, false).err(), Some(Knock::Prove));
-        let mut visit = enter(peer, true).expect("its own place");
+        let mut visit = enter(peer, true).expect("its own entry");
         assert_eq!(enter(peer, true).err(), Some(Knock::Refuse), "one at a time");
         assert_eq!(enter(at(1), true).err(), Some(Knock::Refuse), "another port is not it");
         visit.introduced(now, true);
-        drop(enter(peer, true).expect("the place is free"));
+        drop(enter(peer, true).expect("the entry is free"));
         drop(enter(peer, true).expect("and free again"));
-        // It is looked for elsewhere: the place goes with it.
+        // The peer is found elsewhere: its entry goes with it.
         doors.borrow_mut().find(now, "peer", at(9));
         assert_eq!(enter(peer, true).err(), Some(Knock::Refuse));
-        let elsewhere = |number| enter(at(10 + number), true).expect("a place");
+        let elsewhere = |number| enter(at(10 + number), true).expect("an entry");
         let all = u8::try_from(bounds::HANDSHAKES_MAX - bounds::HANDSHAKES_PER_ADDRESS_MAX).expect("few");
         let _everywhere: Vec<Visit> = (0..all).map(elsewhere).collect();
         assert_eq!(enter(at(2), true).err(), Some(Knock::Refuse));
@@ -356,11 +358,7 @@ mod tests {
             Ok::<_, Knock>(())
         };
         for _ in 0..10 * bounds::ARRIVALS_BURST {
-            assert_eq!(
-                come_and_go(now, false),
-                Ok(()),
-                "an address that was only written on a packet"
-            );
+            assert_eq!(come_and_go(now, false), Ok(()), "a spoofed address");
         }
         for _ in 0..=bounds::ARRIVALS_BURST {
             assert_eq!(come_and_go(now, true), Ok(()));
@@ -371,20 +369,16 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_peers_own_place_is_held_to_a_rate() {
+    fn a_configured_peers_own_entry_is_held_to_a_rate() {
         let doors = doors();
         let peer = SocketAddr::from(([10, 0, 0, 1], 7000));
         let now = Nanos::ZERO;
         doors.borrow_mut().find(now, "peer", peer);
-        let here = |_| Visit::begin(&doors, now, at(1), true).expect("a place");
+        let here = |_| Visit::begin(&doors, now, at(1), true).expect("an entry");
         let _beside_it: Vec<Visit> = (0..bounds::HANDSHAKES_PER_ADDRESS_MAX).map(here).collect();
         let enter = |now, proven| Visit::begin(&doors, now, peer, proven).map(|visit| visit.end(now));
         for _ in 0..10 * bounds::EXPECTED_BURST {
-            assert_eq!(
-                enter(now, false),
-                Err(Knock::Prove),
-                "who only writes the address on a packet takes nothing"
-            );
+            assert_eq!(enter(now, false), Err(Knock::Prove), "a spoofed address takes nothing");
         }
         // One after the other, and each is over at once.
         for _ in 0..=bounds::EXPECTED_BURST {
@@ -395,11 +389,7 @@ mod tests {
         }
         doors.borrow_mut().find(now, "peer", at(9));
         doors.borrow_mut().find(now, "peer", peer);
-        assert_eq!(
-            enter(now, true),
-            Err(Knock::Refuse),
-            "to be looked up again brings nothing"
-        );
+        assert_eq!(enter(now, true), Err(Knock::Refuse), "another lookup brings nothing");
         let later = Nanos::from_millis(1_000);
         assert_eq!(enter(later, true), Ok(()));
         assert_eq!(enter(later, true), Err(Knock::Refuse));
@@ -410,7 +400,7 @@ mod tests {
         let doors = doors();
         for number in 0..2 * bounds::SITES_MAX as u32 {
             let address = SocketAddr::from((number.to_be_bytes(), 1000));
-            let mut visit = Visit::begin(&doors, Nanos::ZERO, address, true).expect("a place");
+            let mut visit = Visit::begin(&doors, Nanos::ZERO, address, true).expect("an entry");
             visit.introduced(Nanos::ZERO, true);
             visit.end(Nanos::ZERO);
         }

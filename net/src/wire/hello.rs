@@ -1,103 +1,92 @@
-//! This file knows the first words of a connection: which chain, which process, and whose validator vouches.
+//! This file knows the first words of a connection: the chain, the process, and the validator that vouches for it.
 //!
 //! ```text
 //!   version u32 │ chain id u64 │ genesis 32 │ instance u64 │ attested u8 │ validator 32 │ expiry u64 │ signature 64
 //! ```
-//! All little-endian, and the layout never changes before `version`, so that nodes of different versions part with a
-//! reason instead of a parse error.
+//! All numbers are little-endian. `version` always comes first, so that nodes of different versions part with a reason
+//! instead of a parse error.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use ultramarine_types::{Address, Hash, PeerId, PublicKey, Signature, ValidatorSet, chain};
 
-use crate::bounds::WIRE_VERSION;
-use crate::frame::{Kind, frame};
-use crate::identity::Attestation;
+use crate::bounds::{HELLO_BYTES, WIRE_VERSION};
+use crate::peers::identity::Attestation;
+use crate::wire::frame::{FrameKind, frame};
 
-/// Bytes of a `Hello`.
-pub const HELLO_BYTES: usize = 4 + 8 + 32 + 8 + 1 + 32 + 8 + 64;
-
-/// What each side says first.
+/// The first frame of each side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hello {
     /// Version of the wire.
     pub version: u32,
-    /// EIP-155 chain id.
     pub chain_id: u64,
     /// Hash of the consensus genesis.
     pub genesis_hash: Hash,
-    /// Drawn when the process started: tells a restarted peer from a second connection.
+    /// Drawn when the process starts. It tells a restarted peer from a second connection.
     pub instance: u64,
     /// A validator's word for this node; `None` for a full node.
     pub attestation: Option<Attestation>,
 }
 
-/// Why a connection ends, as its close code and in words. Both sides log it once.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, thiserror::Error)]
-#[repr(u32)]
-pub enum Goodbye {
-    /// The node stops.
-    #[error("the node is going down")]
-    Going = 0,
-    /// Versions of the wire differ.
-    #[error("the peer speaks another version of the protocol")]
-    Version = 1,
-    /// Chain ids differ.
-    #[error("the peer is on another chain id")]
-    Chain = 2,
-    /// Genesis hashes differ.
-    #[error("the peer has another genesis")]
-    Genesis = 3,
-    /// The attestation is no member's, or does not verify.
-    #[error("the validator's attestation of the node key does not hold")]
-    Attestation = 4,
-    /// The peer is banned for its score.
-    #[error("the peer is banned for a while for its faults")]
-    Banned = 5,
-    /// There is a better connection between the two already.
-    #[error("there is a connection already")]
-    Duplicate = 6,
-    /// No room for another peer of this class.
-    #[error("no room for another peer")]
-    Full = 7,
-    /// The peer broke the protocol.
-    #[error("the peer broke the protocol")]
-    Protocol = 8,
-    /// We reached ourselves.
-    #[error("this address is our own")]
-    Myself = 9,
-    /// It does not take its messages in time.
-    #[error("the peer does not take its messages")]
-    Slow = 10,
-    /// Nothing or not a hello came in time.
-    #[error("no hello came in time")]
-    Silent = 11,
-    /// Another node answers at the address of a configured peer.
-    #[error("another node answers at this address")]
-    Stranger = 12,
-    /// The validator that attests it has as many nodes connected as it may.
-    #[error("the validator's nodes that are connected already are as many as it may have")]
-    Crowded = 13,
-    /// The attestation has expired by the clock of whoever looked at it. The text of the close frame is a
-    /// [`crate::lapse::Lapse`].
-    #[error("the validator's attestation of the node key has expired")]
-    Expired = 14,
+numbered! {
+    /// Why a connection ends, as its close code and in words. Both sides log it once.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, thiserror::Error)]
+    pub enum Goodbye: u32 {
+        #[error("the node is going down")]
+        Going = 0,
+        /// Versions of the wire differ.
+        #[error("the peer speaks another version of the protocol")]
+        Version = 1,
+        #[error("the peer is on another chain id")]
+        Chain = 2,
+        #[error("the peer has another genesis")]
+        Genesis = 3,
+        /// The attestation is not by a validator of the chain, or does not verify.
+        #[error("the validator's attestation of the node key does not hold")]
+        Attestation = 4,
+        /// The peer is banned for its score.
+        #[error("the peer is banned for a while for its faults")]
+        Banned = 5,
+        /// The two nodes have a better connection already.
+        #[error("there is a connection already")]
+        Duplicate = 6,
+        /// No room for another peer of this class.
+        #[error("no room for another peer")]
+        Full = 7,
+        /// The peer broke the protocol.
+        #[error("the peer broke the protocol")]
+        Protocol = 8,
+        #[error("this address is our own")]
+        Myself = 9,
+        /// The peer does not take its messages in time.
+        #[error("the peer does not take its messages")]
+        Slow = 10,
+        /// No hello came in time.
+        #[error("no hello came in time")]
+        Silent = 11,
+        /// Another node answers at the address of a configured peer.
+        #[error("another node answers at this address")]
+        Stranger = 12,
+        /// The validator that attests it has as many nodes connected as it may.
+        #[error("the validator's nodes that are connected already are as many as it may have")]
+        Crowded = 13,
+        /// The attestation has expired by the closer's clock. The text of the close frame is a
+        /// [`crate::wire::lapse::Lapse`].
+        #[error("the validator's attestation of the node key has expired")]
+        Expired = 14,
+    }
 }
 
-/// What a node expects of the other end.
+/// What a node expects of the other end's hello.
 #[derive(Clone, Copy, Debug)]
-pub struct Expected<'a> {
-    /// Our chain id.
+pub struct ExpectedHello<'a> {
     pub chain_id: u64,
-    /// Our genesis.
     pub genesis_hash: Hash,
-    /// Our validators.
     pub validators: &'a ValidatorSet,
-    /// Wall clock, Unix seconds.
+    /// Our wall clock, in Unix seconds.
     pub unix_seconds: u64,
 }
 
 impl Hello {
-    /// The frame.
     pub fn frame(&self) -> Bytes {
         let mut body = BytesMut::with_capacity(HELLO_BYTES);
         body.put_u32_le(self.version);
@@ -114,10 +103,10 @@ impl Hello {
         body.put_slice(&attestation.validator.0);
         body.put_u64_le(attestation.expiry);
         body.put_slice(&attestation.signature.0);
-        frame(Kind::Hello, &body)
+        frame(FrameKind::Hello, &body)
     }
 
-    /// Reads a body; `Err` with the reason to part.
+    /// Reads a body. The error is the reason to part.
     pub fn parse(body: &[u8]) -> Result<Self, Goodbye> {
         let mut reader = Reader { rest: body };
         let version = u32::from_le_bytes(reader.take().ok_or(Goodbye::Protocol)?);
@@ -130,8 +119,8 @@ impl Hello {
             .ok_or(Goodbye::Protocol)
     }
 
-    /// Checks a peer's hello; answers the validator that vouches for it, if any.
-    pub fn check(&self, peer: &PeerId, expected: &Expected<'_>) -> Result<Option<Address>, Goodbye> {
+    /// Checks a peer's hello. Returns the validator that vouches for the peer, if any.
+    pub fn check(&self, peer: &PeerId, expected: &ExpectedHello<'_>) -> Result<Option<Address>, Goodbye> {
         if self.chain_id != expected.chain_id {
             return Err(Goodbye::Chain);
         }
@@ -190,28 +179,9 @@ impl Reader<'_> {
 }
 
 impl Goodbye {
-    /// Every reason.
-    const ALL: [Self; 15] = [
-        Self::Going,
-        Self::Version,
-        Self::Chain,
-        Self::Genesis,
-        Self::Attestation,
-        Self::Banned,
-        Self::Duplicate,
-        Self::Full,
-        Self::Protocol,
-        Self::Myself,
-        Self::Slow,
-        Self::Silent,
-        Self::Stranger,
-        Self::Crowded,
-        Self::Expired,
-    ];
-
-    /// The reason a close code names.
-    pub fn of(code: u64) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| u64::from(*reason as u32) == code)
+    /// The reason that the code of a close frame names.
+    pub fn of_code(code: u64) -> Option<Self> {
+        Self::of(u32::try_from(code).ok()?)
     }
 }
 
@@ -221,7 +191,7 @@ mod tests {
     use ultramarine_types::Validator;
 
     use super::*;
-    use crate::frame::HEADER_BYTES;
+    use crate::wire::frame::HEADER_BYTES;
 
     const PEER: PeerId = PeerId([4; 32]);
 
@@ -247,7 +217,7 @@ mod tests {
         let genesis_hash = Hash([7; 32]);
         hello.check(
             &PEER,
-            &Expected {
+            &ExpectedHello {
                 chain_id: 5,
                 genesis_hash,
                 validators: &validators,
@@ -321,8 +291,8 @@ mod tests {
 
     #[test]
     fn every_close_code_has_its_reason() {
-        for (code, reason) in Goodbye::ALL.into_iter().enumerate() {
-            assert_eq!(Goodbye::of(code as u64), Some(reason));
+        for (code, reason) in (0..).zip(Goodbye::ALL) {
+            assert_eq!(Goodbye::of(code), Some(*reason));
         }
         assert_eq!(Goodbye::of(99), None);
     }

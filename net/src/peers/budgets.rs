@@ -1,40 +1,41 @@
-//! This file knows what each peer may still make us spend. It outlives connections, so that who comes again comes with
-//! what it has left.
+//! This file knows what each peer may still make us spend. It outlives connections, so that a peer that comes back has
+//! only what it had left.
 //!
-//! Keys cost nothing, so whoever stands behind a peer pays: its validator, whose nodes share what it has; or, beside a
-//! full node itself, the site it comes from, which may spend as much as a few full nodes, because that many may live
-//! behind one address. A full node pays first, and its site once it has: what one cannot afford yet, its neighbours do
-//! not owe.
+//! Keys cost nothing, so a peer's origin pays:
+//!
+//! - All nodes of a validator share the validator's purse.
+//! - A full node has a purse of its own, and pays from its site's as well. A site may spend as much as a few full
+//!   nodes, because that many may live behind one address. The full node pays first, so that its debt is not its
+//!   neighbours'.
+//!
+//! Keeps: at most [`bounds::PURSES_MAX`] purses are remembered, and one in debt is forgotten only when all are in debt.
 
 use std::collections::BTreeMap;
 
 use ultramarine_types::{Nanos, PeerId};
 
 use crate::bounds;
-use crate::pace::Bucket;
-use crate::peers::Origin;
+use crate::peers::origin::PeerOrigin;
+use crate::peers::pace::Bucket;
 
 /// Full nodes of one site that may spend all they have at one time.
 const FULL_NODES_PER_SITE: u64 = 4;
 
-/// Who spends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Spender {
-    /// The peer.
     pub peer: PeerId,
-    /// Who stands behind it.
-    pub origin: Origin,
+    /// Who stands behind the peer.
+    pub origin: PeerOrigin,
 }
 
 impl Spender {
-    /// Who pays, in this order, each when the one before can afford it.
+    /// Those who pay, in this order: each pays once the one before can afford it.
     pub fn payers(self) -> impl Iterator<Item = Payer> {
-        let itself = matches!(self.origin, Origin::Site(_)).then_some(Payer::FullNode(self.peer));
+        let itself = matches!(self.origin, PeerOrigin::Site(_)).then_some(Payer::FullNode(self.peer));
         itself.into_iter().chain([Payer::Origin(self.origin)])
     }
 }
 
-/// What is spent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Spend {
     /// A control message that we read.
@@ -42,10 +43,7 @@ pub enum Spend {
     /// A value stream that we begin to read.
     Stream,
     /// Bytes that we read from the source and send.
-    Serving {
-        /// How many.
-        bytes: u64,
-    },
+    Serving { bytes: u64 },
 }
 
 impl Spend {
@@ -57,13 +55,12 @@ impl Spend {
     }
 }
 
-/// Whose purse it is.
+/// The owner of a purse.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Payer {
-    /// One full node's.
     FullNode(PeerId),
-    /// That of all nodes of a validator, or of all full nodes of a site.
-    Origin(Origin),
+    /// All nodes of a validator, or all full nodes of a site.
+    Origin(PeerOrigin),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +73,9 @@ struct Purse {
 impl Purse {
     fn of(payer: Payer, now: Nanos) -> Self {
         let (many, serving) = match payer {
-            Payer::Origin(Origin::Validator(_)) => (1, bounds::SERVE_VALIDATOR_BYTES_PER_SECOND),
+            Payer::Origin(PeerOrigin::Validator(_)) => (1, bounds::SERVE_VALIDATOR_BYTES_PER_SECOND),
             Payer::FullNode(_) => (1, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
-            Payer::Origin(Origin::Site(_)) => (FULL_NODES_PER_SITE, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
+            Payer::Origin(PeerOrigin::Site(_)) => (FULL_NODES_PER_SITE, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
         };
         let bucket = |rate: u64, burst: u64| Bucket::new(many * rate, many * burst, now);
         Self {
@@ -96,7 +93,7 @@ impl Purse {
         }
     }
 
-    /// Whether forgetting it forgets nothing.
+    /// Whether nothing is lost when the purse is forgotten.
     fn is_full(&self, now: Nanos) -> bool {
         [self.messages, self.streams, self.serving]
             .iter()
@@ -114,19 +111,19 @@ impl Purse {
     }
 }
 
-/// What peers and sites have left.
+/// Purses of peers, validators and sites.
 #[derive(Debug, Default)]
 pub struct Budgets {
     purses: BTreeMap<Payer, Purse>,
 }
 
 impl Budgets {
-    /// Takes what is spent from one who pays; answers how long to wait until it can afford it.
+    /// Takes the cost from a payer's purse. Returns how long to wait until the payer can afford it.
     pub fn take(&mut self, now: Nanos, payer: Payer, spend: Spend) -> Nanos {
         self.purse(now, payer).bucket(spend).take(now, spend.count())
     }
 
-    /// Gives back what was taken for something that is not done after all.
+    /// Gives back the cost of something that is not done after all.
     pub fn give_back(&mut self, now: Nanos, payer: Payer, spend: Spend) {
         self.purse(now, payer).bucket(spend).give_back(spend.count());
     }
@@ -143,6 +140,8 @@ impl Budgets {
                 quiet.map(|quiet| self.purses.remove(&quiet));
             }
         }
+        let known = self.purses.len() + usize::from(!self.purses.contains_key(&payer));
+        assert!(known <= bounds::PURSES_MAX, "memory for purses is bounded");
         self.purses.entry(payer).or_insert_with(|| Purse::of(payer, now))
     }
 }
@@ -154,7 +153,7 @@ mod tests {
     use ultramarine_types::Address;
 
     use super::*;
-    use crate::doors::Site;
+    use crate::peers::origin::Site;
 
     fn peer(key: u64) -> PeerId {
         let mut peer = PeerId([1; 32]);
@@ -167,9 +166,9 @@ mod tests {
         let origin = if is_validator {
             let mut address = Address::ZERO;
             address.0[..8].copy_from_slice(&key.to_le_bytes());
-            Origin::Validator(address)
+            PeerOrigin::Validator(address)
         } else {
-            Origin::Site(Site::of(IpAddr::from([10, 0, 0, 1])))
+            PeerOrigin::Site(Site::of(IpAddr::from([10, 0, 0, 1])))
         };
         Spender {
             peer: peer(key),
@@ -177,7 +176,7 @@ mod tests {
         }
     }
 
-    /// Has everybody pay whom it concerns, whatever the others owe.
+    /// Charges every payer, whatever the others owe.
     fn spend(budgets: &mut Budgets, now: Nanos, spender: Spender, spend: Spend) -> Nanos {
         let wait = spender.payers().map(|payer| budgets.take(now, payer, spend)).max();
         wait.expect("somebody pays")

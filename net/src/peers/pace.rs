@@ -1,13 +1,13 @@
-//! This file knows how to hold a peer to a rate: a bucket that fills with time and says how long to wait.
+//! This file knows how to hold a peer to a rate: a bucket fills with time and says how long to wait.
 
 use ultramarine_types::Nanos;
 
-/// A token bucket. It may go into debt for one large piece, which is then waited for.
+/// A token bucket. It may go into debt for one large piece, for which the caller then waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket {
     rate_per_second: u64,
     burst: u64,
-    /// Thousand-millionths of a token, so that any rate divides evenly.
+    /// In thousand-millionths of a token, so that any rate divides evenly.
     level: i128,
     at: Nanos,
 }
@@ -15,7 +15,6 @@ pub struct Bucket {
 const SCALE: i128 = 1_000_000_000;
 
 impl Bucket {
-    /// A full bucket.
     pub const fn new(rate_per_second: u64, burst: u64, now: Nanos) -> Self {
         Self {
             rate_per_second,
@@ -25,7 +24,7 @@ impl Bucket {
         }
     }
 
-    /// Takes `count` tokens; answers how long to wait before going on, zero if there were enough.
+    /// Takes `count` tokens. Returns how long to wait before going on: zero if there were enough.
     pub fn take(&mut self, now: Nanos, count: u64) -> Nanos {
         self.level = self.level_at(now) - i128::from(count) * SCALE;
         self.at = self.at.max(now);
@@ -36,22 +35,22 @@ impl Bucket {
         Nanos(u64::try_from(wait).unwrap_or(u64::MAX))
     }
 
-    /// Gives back what was taken and not used.
+    /// Gives back tokens that were taken and not used.
     pub fn give_back(&mut self, count: u64) {
         self.level += i128::from(count) * SCALE;
     }
 
-    /// Whether all that was taken has come back.
+    /// Whether the bucket holds its whole burst again.
     pub fn is_full(&self, now: Nanos) -> bool {
         self.level_at(now) >= i128::from(self.burst) * SCALE
     }
 
-    /// Whether more was taken than there was.
+    /// Whether more tokens were taken than there were.
     pub fn is_in_debt(&self, now: Nanos) -> bool {
         self.level_at(now) < 0
     }
 
-    /// When something was last taken.
+    /// When tokens were last taken.
     pub const fn used(&self) -> Nanos {
         self.at
     }

@@ -1,66 +1,45 @@
-//! This file knows one live connection to an authenticated peer: what waits for it and what it may ask for.
+//! This file knows one live connection to an authenticated peer: what waits for the peer, and how much it may ask for.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use ultramarine_types::limits::Limits;
 use ultramarine_types::{Address, Height, PeerId};
 
 use crate::bounds;
-use crate::budgets::Spender;
-use crate::doors::Site;
-use crate::hello::Goodbye;
+use crate::connection::queue::{Queue, TooSlow};
 use crate::metrics::Metrics;
-use crate::peers::Origin;
-use crate::queue::{Queue, TooSlow};
-use crate::turns::Class;
+use crate::peers::budgets::Spender;
+use crate::peers::origin::PeerOrigin;
+use crate::peers::origin::Site;
+use crate::serve::answers::{AnswerClass, Answers};
+use crate::wire::hello::Goodbye;
 
-/// A live connection.
-pub(crate) struct Link {
+pub(crate) struct Session {
     pub peer: PeerId,
-    /// Who attests it; `None` for a full node.
+    /// The validator that attests the peer; `None` for a full node.
     pub validator: Option<Address>,
     pub connection: quinn::Connection,
     /// Whether we dialed it.
     pub dialed: bool,
-    /// The peer's process.
     pub instance: u64,
-    /// Where its handshake came from, or where we found it.
+    /// Where the peer's handshake came from, or where we found it.
     pub site: Site,
     queue: RefCell<Queue>,
     queued: Notify,
-    /// Value streams on their way, oldest first, with their bytes.
+    /// Tasks that stream values to the peer, oldest first, with the bytes of each.
     bulk: RefCell<VecDeque<(AbortHandle, u64)>>,
     repairs: Answers,
     packages: Answers,
-    /// UDP bytes sent and received that are counted already.
+    /// UDP bytes sent and received that the metrics have already.
     counted: Cell<(u64, u64)>,
 }
 
-/// Answers of one class to one peer.
-#[derive(Debug)]
-pub(crate) struct Answers {
-    /// Bytes of those that wait for the peer, in permits of [`bounds::ANSWER_PERMIT_BYTES`].
-    pub bytes: Semaphore,
-    /// All permits of `bytes`.
-    pub permits: u32,
-}
-
-impl Answers {
-    fn of(limits: &Limits, values_count: u64) -> Self {
-        let permits = bounds::answer_permits(limits, values_count);
-        Self {
-            bytes: Semaphore::new(permits as usize),
-            permits,
-        }
-    }
-}
-
-/// What a link is made of.
-pub(crate) struct LinkParts {
+/// Everything that a session is made of.
+pub(crate) struct SessionParts {
     pub peer: PeerId,
     pub validator: Option<Address>,
     pub connection: quinn::Connection,
@@ -70,9 +49,9 @@ pub(crate) struct LinkParts {
     pub limits: Limits,
 }
 
-impl Link {
-    pub fn new(parts: LinkParts) -> Self {
-        let LinkParts {
+impl Session {
+    pub fn new(parts: SessionParts) -> Self {
+        let SessionParts {
             peer,
             validator,
             connection,
@@ -102,7 +81,7 @@ impl Link {
         }
     }
 
-    /// Queues a consensus message; parts from a peer that does not take them.
+    /// Queues a consensus message. Disconnects a peer that does not take them.
     pub fn send(&self, height: Height, frame: Bytes) {
         if self.queue.borrow_mut().push(height, frame) == Err(TooSlow) {
             tracing::warn!(peer = %self.peer, "{}", Goodbye::Slow);
@@ -111,13 +90,12 @@ impl Link {
         self.queued.notify_one();
     }
 
-    /// Queues a status.
     pub fn send_status(&self, frame: Bytes) {
         self.queue.borrow_mut().push_status(frame);
         self.queued.notify_one();
     }
 
-    /// Takes up to 64 waiting messages, waiting for the first.
+    /// Takes up to 64 messages, waiting for the first.
     pub async fn next_messages(&self) -> Vec<Bytes> {
         loop {
             let frames: Vec<Bytes> = {
@@ -131,8 +109,8 @@ impl Link {
         }
     }
 
-    /// Remembers a value stream to this peer; answers how many older ones had to give way, because there are too many or
-    /// theirs and this one's bytes are more than `bytes_max`.
+    /// Remembers a value stream to this peer. Older ones give way if there are too many, or if all have more than
+    /// `bytes_max` bytes. Returns how many gave way.
     pub fn add_bulk(&self, task: AbortHandle, bytes: u64, bytes_max: u64) -> u64 {
         let mut bulk = self.bulk.borrow_mut();
         bulk.retain(|(task, _)| !task.is_finished());
@@ -147,18 +125,22 @@ impl Link {
             dropped += 1;
         }
         bulk.push_back((task, bytes));
+        assert!(
+            bulk.len() <= bounds::BULK_PER_PEER_MAX,
+            "value streams to one peer are bounded"
+        );
         dropped
     }
 
-    /// Its answers of a class.
-    pub const fn answers(&self, class: Class) -> &Answers {
+    /// What bounds the peer's answers of a class.
+    pub const fn answers(&self, class: AnswerClass) -> &Answers {
         match class {
-            Class::Repair => &self.repairs,
-            Class::Package => &self.packages,
+            AnswerClass::Repair => &self.repairs,
+            AnswerClass::Package => &self.packages,
         }
     }
 
-    /// Who pays for what the peer makes us do.
+    /// Names those who pay for what the peer makes us do.
     pub fn spender(&self) -> Spender {
         Spender {
             peer: self.peer,
@@ -166,9 +148,10 @@ impl Link {
         }
     }
 
-    /// Who stands behind the peer.
-    pub fn origin(&self) -> Origin {
-        self.validator.map_or(Origin::Site(self.site), Origin::Validator)
+    /// Names who stands behind the peer.
+    pub fn origin(&self) -> PeerOrigin {
+        self.validator
+            .map_or(PeerOrigin::Site(self.site), PeerOrigin::Validator)
     }
 
     /// Ends the connection with a reason the peer can read.
@@ -176,7 +159,7 @@ impl Link {
         close(&self.connection, reason);
     }
 
-    /// Adds what went over the wire since the last count.
+    /// Adds the bytes that went over the wire since the last count.
     pub fn count(&self, metrics: &Metrics) {
         let stats = self.connection.stats();
         let (sent, received) = self.counted.get();

@@ -1,5 +1,7 @@
-//! This file knows the small messages that wait for one peer: the newest status only, and votes of the newest height
-//! before all others.
+//! This file knows the small messages that wait for one peer: consensus messages, and the newest status only. If there
+//! is no room, messages of lower heights give way.
+//!
+//! Keeps: at most [`QUEUE_MESSAGES_MAX`] messages wait, and a message of the newest height never gives way.
 
 use std::collections::VecDeque;
 
@@ -15,13 +17,13 @@ pub struct Queue {
     status: Option<Bytes>,
 }
 
-/// The queue is full of messages of the newest height: the peer is too slow to be talked to. It catches up by sync
-/// when it comes back.
+/// The queue is full of messages of the newest height: the peer does not keep up. It catches up by sync when it comes
+/// back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooSlow;
 
 impl Queue {
-    /// Queues a consensus message. When there is no room the oldest message of a lower height gives way.
+    /// Queues a consensus message. If there is no room, the oldest message of a lower height gives way.
     pub fn push(&mut self, height: Height, frame: Bytes) -> Result<(), TooSlow> {
         if self.messages.len() >= QUEUE_MESSAGES_MAX {
             let newest = self
@@ -39,15 +41,16 @@ impl Queue {
             }
         }
         self.messages.push_back((height, frame));
+        self.check();
         Ok(())
     }
 
-    /// Queues a status in place of one that was not sent yet.
+    /// Queues a status. It replaces one that was not sent yet.
     pub fn push_status(&mut self, frame: Bytes) {
         self.status = Some(frame);
     }
 
-    /// Takes what goes out next.
+    /// Takes the frame that goes out next.
     pub fn pop(&mut self) -> Option<Bytes> {
         self.messages
             .pop_front()
@@ -55,14 +58,11 @@ impl Queue {
             .or_else(|| self.status.take())
     }
 
-    /// Messages waiting.
-    pub fn len(&self) -> usize {
-        self.messages.len() + usize::from(self.status.is_some())
-    }
-
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    fn check(&self) {
+        assert!(
+            self.messages.len() <= QUEUE_MESSAGES_MAX,
+            "the queue stays within its ceiling"
+        );
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
             "dropped, and that is no reason to part"
         );
         assert_eq!(queue.push(Height(5), frame(5)), Err(TooSlow));
-        assert_eq!(queue.len(), QUEUE_MESSAGES_MAX);
+        assert_eq!(queue.messages.len(), QUEUE_MESSAGES_MAX);
         while let Some(frame) = queue.pop() {
             assert_eq!(&frame[..], &[5]);
         }

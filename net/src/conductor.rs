@@ -1,0 +1,136 @@
+//! This file knows how to carry out the core's commands and the join's outputs: it changes the shared state, hands
+//! items to other tiles, and orders tasks.
+//!
+//! ```text
+//!   core ── command ─▶ conductor ◀─ feed ── reading tasks, verdicts, time
+//!                      │  ▲   │
+//!                Input ▼  │   └─▶ events, jobs, store (links), orders (tasks)
+//!                       Join    Output
+//! ```
+
+use std::rc::Rc;
+
+use ultramarine_types::network::NetCommand;
+use ultramarine_types::storage::StoreRequest;
+use ultramarine_types::{Machine, Outbox};
+
+use crate::hub::Hub;
+use crate::order::TaskOrder;
+use crate::streaming::{Completed, Input, Output};
+use crate::wire::message;
+
+/// Carries out a command of the core.
+pub(crate) fn command(hub: &Hub, command: NetCommand) {
+    match command {
+        NetCommand::Send { to, message } => {
+            let (height, frame) = (message.height(), message::message_frame(&message));
+            for session in hub.recipients(to) {
+                hub.metrics.messages_sent.inc();
+                session.send(height, frame.clone());
+            }
+        }
+        NetCommand::Status { to, status } => {
+            if let Some(session) = hub.session(&to) {
+                hub.metrics.messages_sent.inc();
+                session.send_status(message::status_frame(&status));
+            }
+        }
+        NetCommand::Admit { offer, tag } => feed(hub, Input::Admit { offer, tag }),
+        NetCommand::Refuse { offer, why } => feed(hub, Input::Refuse { offer, why }),
+        NetCommand::Stream { key, to } => {
+            let receivers = hub.recipients(to);
+            hub.orders.push(TaskOrder::Stream { key, receivers });
+        }
+        NetCommand::Fetch { key, peer } => {
+            let stream = hub.name_stream();
+            feed(hub, Input::Fetch { stream, key, peer });
+        }
+        NetCommand::Sync { peer, height, want } => hub.orders.push(TaskOrder::Sync { peer, height, want }),
+        NetCommand::Forget { height } => feed(hub, Input::Forget { height }),
+        NetCommand::Charge { peer, fault } => hub.charge(peer, fault, "found by consensus", None),
+    }
+}
+
+/// Hands the join an input, and carries out the join's outputs.
+pub(crate) fn feed(hub: &Hub, input: Input) {
+    let mut out = Outbox::new();
+    hub.join.borrow_mut().handle(hub.now(), input, &mut out);
+    hub.join_moved.notify_one();
+    carry_out(hub, &mut out);
+}
+
+/// Wakes the join whenever it is due; never ends.
+pub(crate) async fn keep_time(hub: Rc<Hub>) {
+    loop {
+        let deadline = hub.join.borrow().deadline();
+        match deadline {
+            None => hub.join_moved.notified().await,
+            Some(due) if due <= hub.now() => {
+                let mut out = Outbox::new();
+                hub.join.borrow_mut().wake(hub.now(), &mut out);
+                carry_out(&hub, &mut out);
+                // Other tasks run before what is due again at once.
+                tokio::task::yield_now().await;
+            }
+            Some(due) => {
+                let wait = due.since(hub.now()).as_duration();
+                tokio::select! {
+                    () = hub.join_moved.notified() => {}
+                    () = tokio::time::sleep(wait) => {}
+                }
+            }
+        }
+    }
+}
+
+fn carry_out(hub: &Hub, out: &mut Outbox<Output>) {
+    while let Some(output) = out.pop() {
+        match output {
+            Output::Ask(event) => hub.events.push(event),
+            Output::Start { stream } => {
+                if let Some(switch) = hub.switches.borrow().get(&stream) {
+                    switch.start();
+                }
+            }
+            Output::Stop { stream, why } => {
+                if let Some(switch) = hub.switches.borrow_mut().remove(&stream) {
+                    switch.stop(why);
+                }
+            }
+            Output::Verify(job) => hub.jobs.push(job),
+            Output::Request {
+                stream,
+                peer,
+                key,
+                missing,
+            } => {
+                let switch = hub.register(stream);
+                hub.orders.push(TaskOrder::Parts {
+                    stream,
+                    switch,
+                    peer,
+                    key,
+                    missing,
+                });
+            }
+            Output::Complete(completed) => complete(hub, *completed),
+            Output::Charge { peer, fault, key } => hub.charge(peer, fault, "found while joining", Some(key)),
+        }
+    }
+}
+
+/// Hands a whole value to the store.
+fn complete(hub: &Hub, completed: Completed) {
+    let Completed {
+        assembly,
+        tag,
+        streamed,
+        verified,
+    } = completed;
+    hub.metrics.values_joined.inc();
+    hub.metrics.stream.record(streamed);
+    if let Some(verified) = verified {
+        hub.metrics.verify.record(verified);
+    }
+    hub.store.push(StoreRequest::Put { assembly, tag });
+}

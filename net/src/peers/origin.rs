@@ -1,0 +1,48 @@
+//! This file knows who stands behind a peer: the validator that attests it, or the site it comes from.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use ultramarine_types::Address;
+
+/// An IPv4 address, or a /64 of IPv6: one holder cannot easily have many of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Site(IpAddr);
+
+impl Site {
+    /// The site of an address. An IPv4 address inside IPv6 counts as itself.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self(address.into()),
+            IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who stands behind a peer. A node's key costs nothing; this does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum PeerOrigin {
+    /// The validator that attests it.
+    Validator(Address),
+    /// The site that a full node comes from.
+    Site(Site),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_network_of_one_holder_is_one_site() {
+        let of = |text: &str| Site::of(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
+    }
+}

@@ -1,0 +1,73 @@
+//! This file knows how to check what the join keeps, sentence by sentence.
+
+use ultramarine_types::ValueKey;
+
+use super::{Join, State};
+use crate::bounds;
+
+impl Join {
+    /// The promises that cost little to check.
+    pub(super) fn check(&self) {
+        let bytes = self.reserved_bytes();
+        assert!(
+            bytes <= self.config.limits.assembly_bytes(),
+            "assembly stays within its budget: {bytes} bytes"
+        );
+        assert!(
+            self.done.len() <= bounds::DONE_MAX,
+            "memory for whole values is bounded"
+        );
+        let is_above = |key: Option<&ValueKey>| key.is_none_or(|key| key.height > self.forgotten);
+        assert!(
+            is_above(self.values.keys().next()),
+            "a decided height has no value here"
+        );
+        assert!(is_above(self.done.first()), "nothing is remembered of a decided height");
+        assert!(
+            is_above(self.joining.keys().next()),
+            "nothing of a decided height is joined"
+        );
+    }
+
+    /// Every promise of the module's head, for tests and the simulator: it visits every part.
+    ///
+    /// # Panics
+    /// If one is broken: our own fault.
+    pub fn check_whole(&self) {
+        self.check();
+        for value in self.values.values() {
+            value.check();
+            assert!(
+                value.hopeless || !value.is_whole(),
+                "a whole value is handed on at once"
+            );
+            if let Some((owner, _)) = value.reserved {
+                let bytes = self.reserved_bytes_of(owner);
+                assert!(
+                    bytes <= self.config.limits.assembly_bytes() / 2,
+                    "{bytes} bytes for one peer's sake are over half of all"
+                );
+            }
+        }
+        for stream in self.streams.values() {
+            assert!(
+                stream.key.height > self.forgotten,
+                "a stream is about a height that is not decided"
+            );
+            assert_eq!(
+                stream.init.is_none(),
+                stream.state == State::Requested,
+                "a stream begins with its `Init`"
+            );
+            let value = self.values.get(&stream.key);
+            match stream.state {
+                State::Active => assert!(
+                    value.is_some_and(|value| value.reserved.is_some()),
+                    "only a stream whose value has room is read"
+                ),
+                State::Queued => assert!(value.is_some(), "only an admitted value waits for room"),
+                State::Requested | State::Asked { .. } | State::Waiting => {}
+            }
+        }
+    }
+}
