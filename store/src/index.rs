@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
-use ultramarine_types::canonical::sha256;
+use ultramarine_types::canonical::{Cursor, sha256};
 use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
 use ultramarine_types::{CommitCertificate, Evidence, Hash, Height, Init};
 
@@ -23,7 +23,7 @@ use self::rows::{
     decode_epoch, decode_evidence, decode_floor, decode_place, decode_row, encode_epoch, encode_evidence, encode_floor,
     encode_place, encode_row,
 };
-use crate::format::{Binding, Fields, Reader};
+use crate::format::{Binding, Fields};
 use crate::segment::{Location, Position};
 
 mod rows;
@@ -204,7 +204,7 @@ impl Index {
         };
         let row = self.of(marks.get(MARK_FORMAT))?;
         let row = row.ok_or_else(|| self.damaged("marks", MARK_FORMAT))?;
-        let mut fields = Reader(row.value());
+        let mut fields = Cursor::new(row.value());
         let read = (|| {
             Some((
                 fields.u32()?,
@@ -243,11 +243,15 @@ impl Index {
             marks.floor = decode_floor(&row).ok_or_else(|| self.damaged("marks", MARK_FLOOR))?;
         }
         if let Some(row) = row(MARK_OLDEST)? {
-            let height = Reader(&row).u64().ok_or_else(|| self.damaged("marks", MARK_OLDEST))?;
+            let height = Cursor::new(&row)
+                .u64()
+                .ok_or_else(|| self.damaged("marks", MARK_OLDEST))?;
             marks.oldest_blobs = Some(Height(height));
         }
         if let Some(row) = row(MARK_SILENT)? {
-            let height = Reader(&row).u64().ok_or_else(|| self.damaged("marks", MARK_SILENT))?;
+            let height = Cursor::new(&row)
+                .u64()
+                .ok_or_else(|| self.damaged("marks", MARK_SILENT))?;
             marks.silent_through = Height(height);
         }
         Ok(marks)

@@ -8,10 +8,11 @@
 //! Sans-io. FORMAT.md draws every field.
 
 use bytes::Bytes;
+use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::LogEpoch;
 use ultramarine_types::{Hash, Height};
 
-use crate::format::{Binding, Fields, Lineage, PAGE_BYTES, Reader, crc32c, whole_pages};
+use crate::format::{Binding, Fields, Lineage, PAGE_BYTES, crc32c, whole_pages};
 
 /// First eight bytes of a log file.
 pub const LOG_MAGIC: [u8; 8] = *b"ULTRLOG\0";
@@ -68,10 +69,10 @@ impl LogHeader {
     /// Reads the page; `None` if it is no log header of this version or damaged.
     pub fn decode(page: &[u8]) -> Option<Self> {
         let covered = page.get(..HEADER_BYTES)?;
-        if Reader(page.get(HEADER_BYTES..)?).u32()? != crc32c(covered) {
+        if Cursor::new(page.get(HEADER_BYTES..)?).u32()? != crc32c(covered) {
             return None;
         }
-        let mut fields = Reader(covered);
+        let mut fields = Cursor::new(covered);
         if fields.array()? != LOG_MAGIC || fields.u16()? != LOG_VERSION {
             return None;
         }
@@ -140,7 +141,7 @@ struct Frame {
 /// Reads the frame at a page; `None` if there is no whole one.
 fn decode_frame(file: &Bytes, at: u64) -> Option<Frame> {
     let start = usize::try_from(at).ok()?;
-    let mut fields = Reader(file.get(start..)?);
+    let mut fields = Cursor::new(file.get(start..)?);
     if fields.array()? != FRAME_MAGIC || fields.u16()? != LOG_VERSION {
         return None;
     }
@@ -161,7 +162,7 @@ fn decode_frame(file: &Bytes, at: u64) -> Option<Frame> {
     let mut at = start + FRAME_HEADER_BYTES;
     let mut records = Vec::new();
     for _ in 0..records_count {
-        let length = Reader(file.get(at..end)?).u32()? as usize;
+        let length = Cursor::new(file.get(at..end)?).u32()? as usize;
         let (from, to) = (at + 4, at.checked_add(4)?.checked_add(length)?);
         if to > end {
             return None;

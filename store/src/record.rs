@@ -10,13 +10,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ultramarine_types::canonical::Cursor;
 use ultramarine_types::limits::{
     BLOB_BYTES, BLOBS_PER_BLOCK_MAX, INIT_BYTES_MAX, PAYLOAD_BYTES_MAX, PROOFS_PER_BLOB_MAX,
 };
 use ultramarine_types::storage::{Blobs, Tag};
 use ultramarine_types::{Assembly, BlobPart, Height, Init, KzgProof, ValueId, ValueKey};
 
-use crate::format::{Fields, Lineage, PAGE_BYTES, Reader, crc32c, whole_pages};
+use crate::format::{Fields, Lineage, PAGE_BYTES, crc32c, whole_pages};
 
 /// First four bytes of a record.
 pub const RECORD_MAGIC: [u8; 4] = *b"UREC";
@@ -139,14 +140,14 @@ impl RecordHeader {
             return Err(RecordError::Absent);
         }
         let (covered, crc) = header.split_at(COVERED_BYTES);
-        if Reader(crc).u32() != Some(crc32c(covered)) {
+        if Cursor::new(crc).u32() != Some(crc32c(covered)) {
             return Err(RecordError::Header);
         }
         Self::read(covered).filter(Self::is_bounded).ok_or(RecordError::Header)
     }
 
     fn read(covered: &[u8]) -> Option<Self> {
-        let mut fields = Reader(covered);
+        let mut fields = Cursor::new(covered);
         fields.slice(RECORD_MAGIC.len())?;
         if fields.u16()? != RECORD_VERSION {
             return None;
@@ -420,7 +421,7 @@ type Entry = (u32, Vec<KzgProof>);
 
 /// `Init`, where the payload begins within the body, and per blob its checksum and proofs.
 fn decode_body(header: &RecordHeader, body: &[u8]) -> Option<(Init, usize, Vec<Entry>)> {
-    let mut fields = Reader(body);
+    let mut fields = Cursor::new(body);
     let mut counts = Vec::with_capacity(header.blobs_count as usize);
     for _ in 0..header.blobs_count {
         counts.push((fields.u32()?, fields.u16()?));

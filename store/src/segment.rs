@@ -3,9 +3,10 @@
 use std::fmt;
 
 use ultramarine_types::Hash;
+use ultramarine_types::canonical::Cursor;
 use ultramarine_types::limits::Limits;
 
-use crate::format::{Binding, Fields, Lineage, PAGE_BYTES, Reader, crc32c, whole_pages};
+use crate::format::{Binding, Fields, Lineage, PAGE_BYTES, crc32c, whole_pages};
 
 /// First eight bytes of a segment file.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"ULTRSEG\0";
@@ -181,11 +182,11 @@ impl SegmentHeader {
     /// Reads the page; `None` if it is no segment header of this version or damaged.
     pub fn decode(page: &[u8]) -> Option<Self> {
         let covered = page.get(..HEADER_BYTES)?;
-        let crc = Reader(page.get(HEADER_BYTES..)?).u32()?;
+        let crc = Cursor::new(page.get(HEADER_BYTES..)?).u32()?;
         if crc != crc32c(covered) {
             return None;
         }
-        let mut fields = Reader(covered);
+        let mut fields = Cursor::new(covered);
         if fields.array()? != SEGMENT_MAGIC || fields.u16()? != SEGMENT_VERSION {
             return None;
         }
