@@ -78,7 +78,6 @@ impl BufferPool {
         self.shared.buffer_bytes
     }
 
-    /// Bytes lent now.
     pub fn lent_bytes(&self) -> usize {
         self.shared.lent.load(Ordering::Acquire) * self.shared.buffer_bytes
     }

@@ -26,11 +26,8 @@ pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 pub struct Shortfall {
     /// The setting, as its manual names it.
     pub setting: &'static str,
-    /// Its value.
     pub found: u64,
-    /// The value wanted.
     pub wanted: u64,
-    /// What suffers.
     pub effect: &'static str,
     /// How to raise it.
     pub remedy: &'static str,

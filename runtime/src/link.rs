@@ -205,17 +205,14 @@ impl<T> Sender<T> {
         self.shared.queue.capacity()
     }
 
-    /// Items waiting now.
     pub fn len(&self) -> usize {
         self.shared.queue.len()
     }
 
-    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.shared.queue.is_empty()
     }
 
-    /// The link's name.
     pub fn name(&self) -> &'static str {
         self.shared.name
     }
@@ -335,17 +332,14 @@ impl<T> Receiver<T> {
         self.shared.queue.capacity()
     }
 
-    /// Items waiting now.
     pub fn len(&self) -> usize {
         self.shared.queue.len()
     }
 
-    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.shared.queue.is_empty()
     }
 
-    /// The link's name.
     pub fn name(&self) -> &'static str {
         self.shared.name
     }
@@ -414,9 +408,7 @@ impl fmt::Debug for LinkGauge {
 /// A link at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LinkReading {
-    /// Its name.
     pub name: &'static str,
-    /// Items waiting.
     pub len: usize,
     /// Most items it holds.
     pub depth: usize,

@@ -39,7 +39,6 @@ pub const CHUNK_BYTES: usize = 256 * 1024;
     reason = "every medium is owned by one thread; its futures are never sent"
 )]
 pub trait Medium {
-    /// An open file.
     type File: MediumFile;
 
     /// What operators call it.

@@ -230,7 +230,7 @@ impl Outlet {
     }
 }
 
-/// The thread's side.
+/// The side of the queue that writes, on a thread of its own.
 struct Pen<W> {
     to: W,
     shared: Arc<Shared>,
@@ -311,9 +311,7 @@ fn errno_of(error: &io::Error) -> i32 {
 /// write must hold nothing that another waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Descriptor {
-    /// File descriptor 1.
     Stdout,
-    /// File descriptor 2.
     Stderr,
 }
 

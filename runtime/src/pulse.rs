@@ -19,7 +19,7 @@ pub const BEAT: Duration = Duration::from_secs(1);
 
 /// The tile waits for work, has not begun, or has ended.
 const RESTS: u64 = 1;
-/// One beat.
+/// What one beat adds; the lowest bit is [`RESTS`].
 const STEP: u64 = 2;
 
 /// A tile's pulse. Clones are of the same tile, on the same thread.
@@ -38,7 +38,6 @@ impl Default for Pulse {
 }
 
 impl Pulse {
-    /// A turn begins.
     pub fn beat(&self) {
         let state = self.state.load(Ordering::Relaxed);
         self.state.store((state & !RESTS).wrapping_add(STEP), Ordering::Relaxed);
@@ -73,7 +72,6 @@ impl Pulse {
 /// A tile that takes no turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Silence {
-    /// Which.
     pub tile: &'static str,
     /// Looks since its last turn; the first of them is not counted, as it may have been just before.
     pub looks: u64,

@@ -22,7 +22,7 @@ pub enum IoMode {
     /// io_uring where the kernel allows it, else the fallback with one warning.
     #[default]
     Auto,
-    /// io_uring or stop.
+    /// io_uring; the node stops if it is refused.
     Uring,
     /// epoll, `pwrite` and `fdatasync`.
     Fallback,
@@ -99,7 +99,7 @@ pub enum Refusal {
     Kernel(i32),
     /// Less memory may be locked than the storage ring insists on.
     Memlock {
-        /// `RLIMIT_MEMLOCK`, in bytes.
+        /// The soft limit `RLIMIT_MEMLOCK`, in bytes.
         found: u64,
     },
     /// The storage ring does not start, for this reason.
@@ -240,7 +240,6 @@ impl RingOps {
         self.operations.add(count);
     }
 
-    /// Operations so far.
     pub fn get(&self) -> u64 {
         self.operations.get()
     }

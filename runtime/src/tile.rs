@@ -55,7 +55,6 @@ impl Tile {
     }
 }
 
-/// A running tile.
 #[derive(Debug)]
 pub struct JoinHandle {
     name: &'static str,
@@ -63,7 +62,6 @@ pub struct JoinHandle {
 }
 
 impl JoinHandle {
-    /// The tile's name.
     pub const fn name(&self) -> &'static str {
         self.name
     }
@@ -96,9 +94,7 @@ impl JoinHandle {
 /// What a tile is given.
 #[derive(Debug)]
 pub struct TileContext {
-    /// The tile's name.
     pub name: &'static str,
-    /// The monotonic clock.
     pub clock: Clock,
     /// To be looked at between two pieces of work.
     pub halt: Halt,

@@ -30,7 +30,6 @@ const REDB_MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
 /// Why a file is no index that ever counted for anything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flaw {
-    /// No such file.
     Missing,
     /// A file without a byte.
     Empty,

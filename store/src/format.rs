@@ -27,7 +27,7 @@ pub const fn whole_pages(bytes: u64) -> u64 {
 pub struct Lineage {
     /// Counts uses of files.
     pub generation: u64,
-    /// Random.
+    /// Drawn from the operating system's randomness.
     pub salt: u64,
 }
 
@@ -43,7 +43,6 @@ impl Lineage {
 /// Ties a data directory, and every file in it, to one chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Binding {
-    /// EIP-155 chain id.
     pub chain_id: u64,
     /// Hash of the execution genesis block.
     pub genesis_hash: Hash,

@@ -55,7 +55,6 @@ impl Hot {
         }
     }
 
-    /// Bytes kept.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
     }

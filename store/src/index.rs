@@ -54,42 +54,24 @@ const QUICK_REPAIR_FROM_BYTES: u64 = 512 << 20;
 /// Why the index could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// The database failed.
     #[error("index {path}: {source}")]
-    Database {
-        /// Its file.
-        path: PathBuf,
-        /// What it said.
-        source: Box<redb::Error>,
-    },
+    Database { path: PathBuf, source: Box<redb::Error> },
     /// A row is not in the format this version writes.
     #[error("index {path}: the {table} row of {key} is damaged")]
     Row {
-        /// Its file.
         path: PathBuf,
-        /// Which table.
         table: &'static str,
-        /// Which row.
         key: String,
     },
     /// Nothing was ever written to it.
     #[error("index {path} has no content")]
-    Blank {
-        /// Its file.
-        path: PathBuf,
-    },
+    Blank { path: PathBuf },
     /// The file was written by another version.
     #[error("index {path} has format {found}; this version reads {FORMAT}")]
-    Format {
-        /// Its file.
-        path: PathBuf,
-        /// What it says.
-        found: u32,
-    },
+    Format { path: PathBuf, found: u32 },
     /// The file belongs to another chain.
     #[error("index {path} belongs to chain {} with genesis {}", found.chain_id, found.genesis_hash)]
     Foreign {
-        /// Its file.
         path: PathBuf,
         /// The chain it belongs to.
         found: Binding,
@@ -106,7 +88,6 @@ pub struct Index {
 /// Where a decided height's record lies, and whether its blobs are there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// The record.
     pub location: Location,
     /// Whether the blobs are there.
     pub blobs: Blobs,
@@ -230,7 +211,6 @@ impl Index {
         Ok(())
     }
 
-    /// The marks.
     pub fn marks(&self) -> Result<Marks, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
         let table = self.of(transaction.open_table(MARKS))?;

@@ -51,12 +51,11 @@ pub enum Misuse {
     /// An append with no epoch begun.
     #[error("a log record was appended before any epoch was begun")]
     NoEpoch,
-    /// Positions must grow.
+    /// A position that is not above the newest one.
     #[error("log position {lsn} was appended after {appended}")]
     Order {
-        /// The new position.
         lsn: u64,
-        /// The newest before.
+        /// The newest position before it.
         appended: u64,
     },
     /// Nothing was appended at that position.
@@ -64,7 +63,7 @@ pub enum Misuse {
     Ahead {
         /// The position asked for.
         lsn: u64,
-        /// The newest.
+        /// The newest position that was appended.
         appended: u64,
     },
     /// An epoch must follow the head.
@@ -72,7 +71,6 @@ pub enum Misuse {
     Backwards {
         /// The height asked for.
         height: Height,
-        /// The current epoch's.
         current: Height,
     },
 }

@@ -49,7 +49,6 @@ impl LogHeader {
         }
     }
 
-    /// The page.
     pub fn encode(&self) -> Vec<u8> {
         let mut page = Fields::default();
         page.bytes(&LOG_MAGIC)

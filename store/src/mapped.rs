@@ -118,13 +118,11 @@ struct Waiting {
 /// A segment just begun.
 #[derive(Clone, Debug)]
 pub struct Begun {
-    /// Its number.
     pub id: SegmentId,
     /// What its records carry.
     pub lineage: Lineage,
-    /// Its file.
     pub path: PathBuf,
-    /// Bytes preallocated.
+    /// Preallocated; a recycled file may have more than was asked for.
     pub capacity_bytes: u64,
 }
 
@@ -135,9 +133,7 @@ pub struct FoundFile {
     pub id: SegmentId,
     /// Its class, from its name.
     pub class: Class,
-    /// Its file.
     pub path: PathBuf,
-    /// Its length.
     pub file_bytes: u64,
 }
 

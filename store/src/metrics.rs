@@ -44,7 +44,6 @@ pub struct Metrics {
     pub waiting_evidence: Gauge,
     /// From a put's arrival to its receipt.
     pub persist: Histogram,
-    /// A decision's commit.
     pub commit: Histogram,
 }
 

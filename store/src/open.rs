@@ -40,7 +40,6 @@ const HOT_BYTES: usize = 32 << 20;
 /// What the store needs to know.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// The chain's ceilings.
     pub limits: Limits,
     /// EIP-155 chain id; a directory of another chain is refused.
     pub chain_id: u64,
@@ -69,14 +68,13 @@ impl StoreOptions {
     }
 }
 
-/// An open store.
 #[derive(Debug)]
 pub struct Opened {
     /// For the storage tile ([`crate::tile::run`]) or a [`Writer`](crate::Writer).
     pub state: State,
-    /// For everybody else.
+    /// For every thread that only reads.
     pub reader: Arc<Reader>,
-    /// For the core.
+    /// What the core begins with.
     pub recovered: Recovered,
 }
 
@@ -85,17 +83,13 @@ pub struct Opened {
 pub enum OpenError {
     /// Another process has it.
     #[error("data directory {path} is in use by another process: stop that one, or give this node its own directory")]
-    Locked {
-        /// The directory.
-        path: PathBuf,
-    },
+    Locked { path: PathBuf },
     /// It belongs to another chain.
     #[error(
         "data directory {path} belongs to chain {} with genesis {}, not to chain {} with genesis {}: use another directory",
         found.chain_id, found.genesis_hash, expected.chain_id, expected.genesis_hash
     )]
     Foreign {
-        /// The directory.
         path: PathBuf,
         /// The chain it belongs to.
         found: Binding,
@@ -112,9 +106,7 @@ pub enum OpenError {
          fetches everything from its peers, and listens before it signs"
     )]
     Orphaned {
-        /// The directory.
         folder: PathBuf,
-        /// The index.
         index: PathBuf,
         /// What is wrong with it.
         flaw: Flaw,
@@ -128,16 +120,14 @@ pub enum OpenError {
          directory {folder} away and start again: the node fetches everything from its peers, and listens before it signs"
     )]
     RolledBack {
-        /// The directory.
         folder: PathBuf,
-        /// The index.
         index: PathBuf,
         /// The log that is newer.
         log: PathBuf,
         /// The height of that log.
         height: Height,
     },
-    /// Permission is missing.
+    /// A file or folder refuses this user.
     #[error("{path} cannot be used: {source}; give the node's user read and write permission for the whole directory")]
     Permission {
         /// Which file or folder.
@@ -163,12 +153,7 @@ pub enum OpenError {
     },
     /// What was recovered cannot be made durable.
     #[error("recovery of {path} failed: {failure}")]
-    Write {
-        /// The directory.
-        path: PathBuf,
-        /// What failed.
-        failure: Failure,
-    },
+    Write { path: PathBuf, failure: Failure },
 }
 
 impl OpenError {

@@ -49,11 +49,10 @@ pub enum Content {
 /// The first bytes of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecordHeader {
-    /// Of its segment.
+    /// Repeats that of its segment.
     pub lineage: Lineage,
     /// Counts the file's records from 0, without a gap.
     pub sequence: u64,
-    /// The value.
     pub key: ValueKey,
     /// What of the value is here.
     pub content: Content,
@@ -89,7 +88,7 @@ pub enum RecordError {
     /// A blob's checksum does not hold.
     #[error("blob {index} is damaged")]
     Blob {
-        /// Its position.
+        /// Its position among the blobs, from 0.
         index: u32,
     },
     /// The metadata is not that of the key.
@@ -98,7 +97,6 @@ pub enum RecordError {
 }
 
 impl RecordHeader {
-    /// The header's bytes.
     pub fn encode(&self) -> [u8; RECORD_HEADER_BYTES] {
         let mut fields = Fields::default();
         fields
@@ -267,21 +265,14 @@ pub enum Unfit {
     /// A blob of another length, or with more proofs than the format has room for.
     #[error("blob {index} has {bytes} bytes and {proofs} proofs")]
     Blob {
-        /// Its position.
+        /// Its position among the blobs, from 0.
         index: usize,
-        /// Its length.
         bytes: usize,
-        /// Its proofs.
         proofs: usize,
     },
     /// Payload or metadata above the limit.
     #[error("{bytes} bytes of {what} are above the limit")]
-    Size {
-        /// Which.
-        what: &'static str,
-        /// How many.
-        bytes: usize,
-    },
+    Size { what: &'static str, bytes: usize },
 }
 
 /// What of a value an assembly holds, if its blobs fit its metadata.
@@ -373,7 +364,6 @@ pub enum Check {
 /// A record read back.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Its header.
     pub header: RecordHeader,
     /// The value; its payload and blobs are slices of the bytes given.
     pub assembly: Assembly,

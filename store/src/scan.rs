@@ -16,7 +16,7 @@ const SEARCH_BYTES: usize = 1 << 20;
 
 /// Something that can be read by position.
 pub trait Pages {
-    /// Bytes there are.
+    /// Length of the whole, in bytes.
     fn length(&self) -> u64;
     /// Up to `bytes` from a position; short only at the end. Both are whole pages.
     fn read(&mut self, at: u64, bytes: usize) -> io::Result<Bytes>;
@@ -57,7 +57,6 @@ pub enum Tail {
 pub struct Ended {
     /// Behind the last whole record.
     pub at: Position,
-    /// What is there.
     pub tail: Tail,
 }
 

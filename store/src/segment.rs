@@ -100,7 +100,6 @@ impl FileName {
 /// Where a record lies. `bytes` is the whole record in whole pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Location {
-    /// Which segment.
     pub segment: SegmentId,
     /// From the start of the file, a multiple of the page.
     pub offset: u64,
@@ -118,7 +117,6 @@ impl Location {
 /// A place between two records: where an append, or a scan, goes on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Position {
-    /// Which segment.
     pub segment: SegmentId,
     /// From the start of the file.
     pub offset: u64,
@@ -161,7 +159,6 @@ impl SegmentHeader {
         }
     }
 
-    /// The page.
     pub fn encode(&self) -> Vec<u8> {
         let mut page = Fields::default();
         page.bytes(&SEGMENT_MAGIC)

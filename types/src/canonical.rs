@@ -8,7 +8,6 @@ use sha2::{Digest, Sha256};
 
 use crate::ids::{Address, Hash, Height, Round};
 
-/// Collects canonical bytes.
 #[derive(Debug, Default)]
 pub struct Canonical {
     bytes: Vec<u8>,
@@ -31,7 +30,6 @@ impl Canonical {
         self
     }
 
-    /// Appends one byte.
     #[must_use]
     pub fn u8(mut self, value: u8) -> Self {
         self.bytes.push(value);
@@ -68,7 +66,6 @@ impl Canonical {
         self.fixed(&address.0)
     }
 
-    /// Appends 32 bytes.
     #[must_use]
     pub fn hash(self, hash: &Hash) -> Self {
         self.fixed(&hash.0)
@@ -134,7 +131,6 @@ impl<'a> Cursor<'a> {
         Some(*head)
     }
 
-    /// Takes one byte.
     pub fn u8(&mut self) -> Option<u8> {
         self.array().map(u8::from_le_bytes)
     }
@@ -167,7 +163,6 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// SHA-256 of `bytes`.
 pub fn sha256(bytes: &[u8]) -> Hash {
     Hash(Sha256::digest(bytes).into())
 }

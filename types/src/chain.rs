@@ -10,7 +10,7 @@ use crate::limits;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChainParams {
-    /// EIP-155 chain id.
+    /// The id of EIP-155, which execution transactions sign as well.
     pub chain_id: u64,
     /// Hash of the execution genesis block; the execution client must have the same.
     pub execution_genesis_hash: Hash,
@@ -49,12 +49,7 @@ pub enum ChainParamsError {
     },
     /// The gas limits exclude every block.
     #[error("gas_limit_min {min} is above gas_limit_max {max}")]
-    Gas {
-        /// Lower bound found.
-        min: u64,
-        /// Upper bound found.
-        max: u64,
-    },
+    Gas { min: u64, max: u64 },
 }
 
 impl ChainParams {
@@ -121,7 +116,7 @@ pub struct ValidatorSet {
 /// Why a list of validators is not a set a chain can run on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValidatorSetError {
-    /// Nobody could decide.
+    /// A chain without validators decides nothing.
     #[error("the validator set is empty")]
     Empty,
     /// More than the protocol's bound.
@@ -133,7 +128,6 @@ pub enum ValidatorSetError {
     /// A validator without power.
     #[error("validator {0} has no voting power")]
     NoPower(Address),
-    /// One key twice.
     #[error("validator {0} is listed twice")]
     Duplicate(Address),
     /// The sum does not fit what quorum arithmetic can hold.
@@ -191,7 +185,6 @@ impl ValidatorSet {
         self.total_power
     }
 
-    /// Number of validators.
     pub fn len(&self) -> usize {
         self.validators.len()
     }

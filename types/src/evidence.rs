@@ -26,7 +26,6 @@ impl Evidence {
         }
     }
 
-    /// Who signed both.
     pub const fn validator(&self) -> Address {
         match self {
             Self::Votes(first, _) => first.voter,

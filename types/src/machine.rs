@@ -9,7 +9,6 @@ use std::time::Duration;
 pub struct Nanos(pub u64);
 
 impl Nanos {
-    /// The origin.
     pub const ZERO: Self = Self(0);
     /// A moment that never comes.
     pub const NEVER: Self = Self(u64::MAX);
@@ -69,7 +68,6 @@ pub struct Outbox<T> {
 }
 
 impl<T> Outbox<T> {
-    /// An empty outbox.
     pub const fn new() -> Self {
         Self { items: VecDeque::new() }
     }

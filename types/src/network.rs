@@ -14,7 +14,7 @@ use crate::value::Init;
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct Status {
-    /// Newest decided height.
+    /// The newest height it has decided.
     pub tip: Height,
     /// Oldest height whose blobs it serves.
     pub oldest_blobs: Height,
@@ -79,10 +79,7 @@ pub enum Refusal {
     /// Two value ids are admitted in this round already and no certificate names this one.
     Full,
     /// A signature, an election or a certificate does not hold.
-    Invalid {
-        /// Which.
-        reason: &'static str,
-    },
+    Invalid { reason: &'static str },
 }
 
 /// Faults that cost a peer its score: provable from signed or hashed data, or measured by ourselves.
@@ -134,10 +131,7 @@ pub enum SyncEnd {
     /// The certificate alone, as asked.
     Certificate(CommitCertificate),
     /// The peer has not decided that height.
-    NotDecided {
-        /// The peer's tip.
-        tip: Height,
-    },
+    NotDecided { tip: Height },
     /// The peer should have it and cannot serve it.
     Unavailable,
     /// No answer in time, or the connection went.
@@ -150,10 +144,7 @@ pub enum SyncEnd {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flaw {
     /// A commitment is no compressed point of the subgroup.
-    Commitment {
-        /// Of which blob.
-        index: u16,
-    },
+    Commitment { index: u16 },
     /// Chunks that each have their hash make up a payload that has not its own.
     Payload,
 }
@@ -172,39 +163,30 @@ impl std::fmt::Display for Flaw {
 pub enum NetEvent {
     /// An authenticated connection is up.
     PeerUp {
-        /// Who.
         peer: PeerId,
         /// The validator that attests it; `None` for a full node.
         validator: Option<Address>,
     },
     /// The last connection to a peer is gone.
     PeerDown {
-        /// Who.
         peer: PeerId,
     },
     /// A consensus message, well-formed and not verified.
     Message {
-        /// From whom.
         peer: PeerId,
-        /// What.
         message: ConsensusMessage,
     },
-    /// A peer's status.
     Status {
-        /// From whom.
         peer: PeerId,
-        /// What.
         status: Status,
     },
     /// A stream began with this `Init`; its bytes wait for [`NetCommand::Admit`] or [`NetCommand::Refuse`]. The key was computed from the metadata, signatures are not verified.
     Offer {
-        /// The stream.
         offer: OfferId,
-        /// From whom.
         peer: PeerId,
-        /// Computed key.
+        /// Computed from `init`, never taken from the wire.
         key: ValueKey,
-        /// As received.
+        /// Unchanged, as it came from the peer.
         init: Arc<Init>,
         /// Proposal or sync package.
         kind: OfferKind,
@@ -214,22 +196,17 @@ pub enum NetEvent {
     /// An admitted value's payload is whole and is what its `Init` binds; blobs may still be under way. Told once per
     /// assembly of a value, before the store answers `Stored`.
     Payload {
-        /// The value.
         key: ValueKey,
-        /// Its bytes.
         payload: Bytes,
     },
     /// An admitted value can never be whole.
     Flawed {
-        /// The value.
         key: ValueKey,
-        /// Why.
         flaw: Flaw,
     },
     /// Parts of an admitted value are missing that no stream will bring: one ended or broke, or blobs were bad or came back unjudged. Ask
     /// somebody with [`NetCommand::Fetch`].
     Incomplete {
-        /// The value.
         key: ValueKey,
         /// Whose stream it was, or whose blobs: ask another first.
         peer: PeerId,
@@ -240,7 +217,6 @@ pub enum NetEvent {
         peer: PeerId,
         /// The height asked for.
         height: Height,
-        /// How.
         end: SyncEnd,
     },
 }
@@ -248,9 +224,7 @@ pub enum NetEvent {
 /// To whom a message goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Recipients {
-    /// Every connected peer.
     All,
-    /// One peer.
     One(PeerId),
 }
 
@@ -269,65 +243,48 @@ pub enum SyncWant {
 pub enum NetCommand {
     /// Send a consensus message; it has passed the gate.
     Send {
-        /// To whom.
         to: Recipients,
-        /// What.
         message: ConsensusMessage,
     },
     /// Send our status; `seen_signed` is filled per receiver from `signed` by the core, so this goes to one peer.
     Status {
-        /// To whom.
         to: PeerId,
-        /// What.
         status: Status,
     },
     /// Take an offer's bytes.
     Admit {
-        /// The stream.
         offer: OfferId,
         /// How the value will be tagged in the store.
         tag: Tag,
     },
     /// Stop an offer's stream.
     Refuse {
-        /// The stream.
         offer: OfferId,
-        /// Why.
         why: Refusal,
     },
     /// Stream a stored value: `Init`, payload chunks, blobs, `Fin`, one unidirectional stream per receiver.
     Stream {
         /// The value; it is stored.
         key: ValueKey,
-        /// To whom.
         to: Recipients,
     },
     /// Ask a peer for an undecided value, or for what is missing of it.
     Fetch {
-        /// The value.
         key: ValueKey,
-        /// Whom.
         peer: PeerId,
     },
     /// Ask a peer for a decided height.
     Sync {
-        /// Whom.
         peer: PeerId,
-        /// Which height.
         height: Height,
-        /// What of it.
         want: SyncWant,
     },
     /// Forget all parts in assembly at or below this height.
     Forget {
-        /// The decided height.
         height: Height,
     },
-    /// Charge a peer.
     Charge {
-        /// Whom.
         peer: PeerId,
-        /// For what.
         fault: Fault,
     },
 }

@@ -24,7 +24,7 @@ pub const INCLUSION_PROOF_DEPTH: usize = LIST_DEPTH + 1 + FIELDS_DEPTH;
 /// From a commitment's leaf up to the body root.
 pub type InclusionProof = [Hash; INCLUSION_PROOF_DEPTH];
 
-/// `MAX_BLOB_COMMITMENTS_PER_BLOCK` is 4096.
+/// Two to this power is `MAX_BLOB_COMMITMENTS_PER_BLOCK`, 4096.
 const LIST_DEPTH: usize = 12;
 /// Twelve fields, padded to sixteen.
 const FIELDS_DEPTH: usize = 4;
@@ -39,7 +39,7 @@ const _: () = assert!(crate::limits::BLOBS_PER_BLOCK_MAX as usize <= 1 << LIST_D
 /// The header that a blob's sidecars carry; the origin proposer signs its root.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BeaconBlockHeader {
-    /// The height.
+    /// The Beacon chain's slot: our height.
     pub slot: u64,
     /// Position of the origin proposer in the validator set.
     pub proposer_index: u64,
@@ -161,7 +161,6 @@ impl BodyTree {
         }
     }
 
-    /// The body root.
     pub fn root(&self) -> Hash {
         self.fields[1]
     }

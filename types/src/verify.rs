@@ -27,18 +27,17 @@ pub struct VerifyJob {
     pub urgency: Urgency,
     /// Whether this is the last blob its sender has for now: verdicts about it and those before it are wanted at once.
     pub last: bool,
-    /// 131,072 bytes.
+    /// [`BLOB_BYTES`] bytes: 131,072 of them.
     pub blob: Bytes,
     /// From the value's `Init`.
     pub commitment: KzgCommitment,
-    /// As received.
+    /// Unchanged, as it came from the sender.
     pub proof: KzgProof,
 }
 
 /// What the verifier found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Finding {
-    /// The proof holds.
     Holds,
     /// All is well-formed and the proof does not hold.
     Wrong,
@@ -79,7 +78,7 @@ pub enum Malformed {
 /// Why bytes are no blob.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, thiserror::Error)]
 pub enum BlobFlaw {
-    /// So many bytes.
+    /// The length in bytes, which is not that of a blob.
     #[error("it has {0} bytes and not {whole}", whole = BLOB_BYTES)]
     Length(usize),
     /// The first field element that is not canonical: 0 to 4095.
@@ -104,13 +103,10 @@ pub enum PointFlaw {
 /// The verifier's answer about one blob.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Verdict {
-    /// The value.
     pub key: ValueKey,
-    /// The blob's position.
     pub index: u16,
     /// Whose bytes they were.
     pub sender: Option<PeerId>,
-    /// What was found.
     pub finding: Finding,
 }
 

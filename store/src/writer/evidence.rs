@@ -24,7 +24,7 @@ pub(super) struct Backlog {
     pieces: BTreeMap<Address, Vec<Evidence>>,
     count: usize,
     given_up_count: usize,
-    /// The operator knows.
+    /// The operator was warned of it.
     told: bool,
 }
 
