@@ -20,7 +20,8 @@ use ultramarine_net::frame::{Kind, Part, read_frame, read_part};
 use ultramarine_net::streaming::split::split;
 use ultramarine_net::{Identity, endpoint, message};
 use ultramarine_types::canonical::sha256;
-use ultramarine_types::limits::{BLOB_BYTES, Limits, PAYLOAD_CHUNK_BYTES};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::{
     Address, Assembly, BlobPart, ExecutionHeader, Hash, Height, Init, KzgCommitment, KzgProof, Round, Signature,
     ValueMetadata,

@@ -15,7 +15,8 @@ use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 use ultramarine_runtime::Registry;
 use ultramarine_runtime::medium::{Medium, Pwrite, Uring, ready, run_on_ring};
 use ultramarine_store::{Opened, Reader, State, StoreOptions, Writer, open};
-use ultramarine_types::limits::{BLOB_BYTES, Limits};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{
     Address, Assembly, BlobPart, CommitCertificate, ExecutionHeader, Hash, Height, Init, KzgCommitment, KzgProof,

@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 use ultramarine_runtime::{Histogram, Io, Receiver, RingOps, Sender, TileContext};
+use ultramarine_types::chain::Limits;
 use ultramarine_types::execution::{EngineCall, EngineReply, Executed, PayloadStatus};
-use ultramarine_types::limits::{Limits, PAYLOAD_BYTES_MAX, PROOFS_PER_BLOB_MAX};
+use ultramarine_types::limits::{PAYLOAD_BYTES_MAX, PROOFS_PER_BLOB_MAX};
 use ultramarine_types::verify::{Verdict, VerifyJob};
 use ultramarine_types::{Address, Hash, Init, Stage};
 

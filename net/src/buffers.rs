@@ -3,7 +3,8 @@
 
 use bytes::{Bytes, BytesMut};
 use ultramarine_runtime::{AlignedBuffer, BufferPool};
-use ultramarine_types::limits::{BLOB_BYTES, Limits};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits::BLOB_BYTES;
 
 /// Warm memory kept while nothing is lent: one block of 64 blobs.
 const IDLE_BYTES: usize = 64 * BLOB_BYTES;

@@ -19,7 +19,6 @@ use ultramarine_runtime::{Halt, Io, JoinHandle, Reason, Receiver, Registry, Send
 use ultramarine_store::StoreOptions;
 use ultramarine_types::Nanos;
 use ultramarine_types::execution::{EngineCall, EngineReply};
-use ultramarine_types::limits::Limits;
 use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::{Source, StoreReply, StoreRequest};
 use ultramarine_types::verify::{Verdict, VerifyJob};
@@ -155,7 +154,7 @@ fn build(
     embedded: Option<EmbeddedClient>,
     io: Io,
 ) -> Result<(), NodeError> {
-    let limits = Limits::of(&genesis.params);
+    let limits = genesis.params.limits();
     let store_options = StoreOptions::new(
         limits,
         genesis.params.chain_id,
@@ -346,14 +345,14 @@ fn engine_options(config: &Config, genesis: &Genesis, io: Io, waiting: Waiting) 
     Ok(EngineOptions {
         endpoint,
         io,
-        timeout: config.engine.timeout_on(&Limits::of(&genesis.params)),
+        timeout: config.engine.timeout_on(&genesis.params.limits()),
         waiting,
         build_wait: config.engine.build_wait,
         fee_recipient: config.engine.fee_recipient,
         chain_id: genesis.params.chain_id,
         genesis_hash: genesis.params.execution_genesis_hash,
         prague_time: genesis.params.prague_time,
-        limits: Limits::of(&genesis.params),
+        limits: genesis.params.limits(),
     })
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, fallocate};
 use ultramarine_runtime::Registry;
-use ultramarine_types::limits::Limits;
+use ultramarine_types::chain::Limits;
 use ultramarine_types::storage::{Recovered, Source};
 use ultramarine_types::{Hash, Height};
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use ultramarine_types::Hash;
 use ultramarine_types::canonical::Cursor;
-use ultramarine_types::limits::Limits;
+use ultramarine_types::chain::Limits;
 
 use crate::format::{Binding, Fields, Lineage, PAGE_BYTES, crc32c, whole_pages};
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ultramarine_runtime::Clock;
 use ultramarine_runtime::medium::Medium;
-use ultramarine_types::limits::Limits;
+use ultramarine_types::chain::Limits;
 use ultramarine_types::storage::{LogEpoch, Source, StoreReply, StoreRequest};
 use ultramarine_types::{Assembly, Height, Lsn, Nanos, ValueKey};
 

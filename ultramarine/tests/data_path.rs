@@ -13,7 +13,7 @@ use ultramarine_runtime::{
 };
 use ultramarine_store::StoreOptions;
 use ultramarine_types::canonical::sha256;
-use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, Limits, PAYLOAD_CHUNK_BYTES};
+use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::network::{NetCommand, NetEvent, Recipients};
 use ultramarine_types::storage::{Blobs, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{
@@ -69,7 +69,7 @@ impl Node {
             address: socket.local_addr().expect("bound").to_string(),
             peer: Some(identity.peer()),
         };
-        let limits = Limits::of(&params());
+        let limits = params().limits();
         let options = StoreOptions::new(limits, CHAIN_ID, GENESIS, Arc::clone(&registry));
         let opened = ultramarine_store::open(folder, &options).expect("an empty folder");
         let (commands, net_commands) = link("core-net", 64).expect("a link");

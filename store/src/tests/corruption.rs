@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use ultramarine_types::limits::Limits;
+use ultramarine_types::chain::Limits;
 use ultramarine_types::storage::{Blobs, LogEpoch, Source, StoreRequest, Tag};
 use ultramarine_types::{Height, Lsn};
 

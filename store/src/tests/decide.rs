@@ -276,7 +276,7 @@ fn a_loaded_height_brings_metadata_and_payload() {
 #[test]
 fn a_value_of_1024_blobs_is_stored_and_served_from_the_map() {
     let folder = tempfile::tempdir().expect("a folder");
-    let limits = ultramarine_types::limits::Limits { blobs_per_block: 1024 };
+    let limits = ultramarine_types::chain::Limits { blobs_per_block: 1024 };
     let options = crate::StoreOptions {
         hot_bytes: 0,
         limits,

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use ultramarine_runtime::Registry;
 use ultramarine_runtime::medium::{Pwrite, ready};
+use ultramarine_types::chain::Limits;
 use ultramarine_types::consensus::CertificateSignature;
-use ultramarine_types::limits::{BLOB_BYTES, Limits};
+use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, LogEpoch, Recovered, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{
     Address, Assembly, BlobPart, CommitCertificate, Evidence, ExecutionHeader, Hash, Height, Init, KzgCommitment,
