@@ -35,6 +35,7 @@ pub mod signals;
 pub mod skip;
 pub mod tile;
 pub mod topology;
+pub mod watch;
 
 pub use buffer::{AlignedBuffer, BufferPool};
 pub use clock::Clock;
