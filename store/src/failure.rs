@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::index::IndexError;
-use crate::reserve::Reserve;
+use crate::reserve::{Reserve, is_full};
 
 /// Why the store must stop, in words for the operator.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -59,11 +59,6 @@ fn remedy(error: &io::Error) -> &'static str {
         Some(libc::EMFILE | libc::ENFILE) => "allow more descriptors with `ulimit -n` or LimitNOFILE= in the unit",
         Some(_) | None => CHECK_THE_DISK,
     }
-}
-
-/// Whether there was no room, on the disk or in the user's share of it.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Why something is not written that can wait until there is room for its `bytes`.

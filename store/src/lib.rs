@@ -30,6 +30,7 @@
 mod append;
 mod birth;
 mod device;
+mod error;
 mod failure;
 mod format;
 mod hot;
@@ -53,9 +54,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use birth::Flaw;
+pub use error::{IndexFlaw, OpenError};
 pub use failure::Failure;
 pub use format::{Binding, Lineage, PAGE_BYTES, crc32c, whole_pages};
-pub use open::{OpenError, Opened, StoreOptions, open};
+pub use open::{Opened, StoreOptions, open};
 pub use reader::Reader;
 pub use writer::{State, Writer};

@@ -14,13 +14,13 @@ use ultramarine_types::storage::{LogCondition, LogEpoch, RecoveredLog, StoreRepl
 
 use crate::birth;
 use crate::device::forget_cached;
+use crate::error::OpenError;
 use crate::format::{Binding, PAGE_BYTES, whole_pages};
 use crate::index::{Index, IndexError, Marks};
 use crate::journal::{LogFiles, SLOTS, slot_path};
 use crate::ledger::Ledger;
 use crate::log::{self, Found, LogHeader};
 use crate::mapped::{FoundFile, Segments};
-use crate::open::OpenError;
 use crate::reader::{Reader, Undecided};
 use crate::record::Check;
 use crate::scan::{Pages, Tail, scan};

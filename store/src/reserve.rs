@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use crate::failure::is_full;
-
 /// Days of log and commits: a height costs about 60 KiB of them, most of it written over old blocks.
 pub const RESERVE_BYTES: u64 = 16 << 20;
 /// Below this the reserve is given up.
@@ -118,6 +116,11 @@ fn available_bytes(folder: &Path) -> Option<u64> {
         return None;
     }
     status.f_bavail.checked_mul(status.f_frsize)
+}
+
+/// Whether there was no room, on the disk or in the user's share of it.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// How much to free, and where.

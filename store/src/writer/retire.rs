@@ -9,10 +9,11 @@ use ultramarine_types::{Height, ValueKey};
 
 use super::Writer;
 use crate::append::write_parts;
-use crate::failure::{Failure, is_full, no_room};
+use crate::failure::{Failure, no_room};
 use crate::index::Place;
 use crate::mapped::Begun;
 use crate::record::{self, Content, Encoded};
+use crate::reserve::is_full;
 use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD, SegmentId};
 
 /// Segments read by one `Retire`: bounds the pause; the next one goes on.

@@ -8,9 +8,10 @@ use ultramarine_types::{Assembly, ValueKey};
 
 use super::{Growing, Waiting, Writer};
 use crate::append::write_parts;
-use crate::failure::{Failure, is_full, no_room};
+use crate::failure::{Failure, no_room};
 use crate::reader::Undecided;
 use crate::record::{self, Content, Encoded};
+use crate::reserve::is_full;
 use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD};
 
 /// What became of an append.
