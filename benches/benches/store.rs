@@ -14,7 +14,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 use ultramarine_runtime::Registry;
 use ultramarine_runtime::medium::{Medium, Pwrite, Uring, ready, run_on_ring};
-use ultramarine_store::{Opened, Reader, State, StoreOptions, Writer, open};
+use ultramarine_store::{OpenStore, State, StoreOptions, View, Writer, open};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, Source, StoreReply, StoreRequest, Tag};
@@ -31,7 +31,7 @@ const TABLE: TableDefinition<u64, &[u8]> = TableDefinition::new("blocks");
 /// A node's store and the block it writes at every height.
 struct Bed {
     state: Option<State>,
-    reader: Arc<Reader>,
+    view: Arc<View>,
     block: Assembly,
     height: Height,
     _folder: tempfile::TempDir,
@@ -47,10 +47,10 @@ impl Bed {
             hot_bytes,
             ..StoreOptions::new(limits, 1, Hash([0; 32]), Registry::new())
         };
-        let Opened { state, reader, .. } = open(folder.path(), &options).expect("it opens");
+        let OpenStore { state, view, .. } = open(folder.path(), &options).expect("it opens");
         Self {
             state: Some(state),
-            reader,
+            view,
             block: block(blobs_count),
             height: Height(0),
             _folder: folder,
@@ -131,7 +131,7 @@ fn read(criterion: &mut Criterion) {
         ready(bed.append(Pwrite::new(None), 1));
         group.bench_function(BenchmarkId::new("ultramarine-map", blobs_count), |bench| {
             bench.iter(|| {
-                let (_, value) = bed.reader.decided_value(Height(1)).expect("held");
+                let (_, value) = bed.view.decided_value(Height(1)).expect("held");
                 value.blobs.iter().map(|part| touch(&part.blob)).sum::<u64>()
             });
         });

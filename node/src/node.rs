@@ -164,7 +164,7 @@ fn build(
     let store = ultramarine_store::open(&config.node.data_dir, &store_options)
         .map_err(|error| error.to_string())
         .map_err(start_error("opening the data directory"))?;
-    let source: Arc<dyn Source> = store.reader;
+    let source: Arc<dyn Source> = store.view;
 
     let http_listener = listen_tcp(config.http.listen).map_err(start_error("listening for HTTP"))?;
     if let Some(embedded) = config.engine.embedded {

@@ -35,7 +35,7 @@ const URGENT_MAX: usize = 16;
 const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Says in the output itself that so many lines were lost.
-pub type Notice = fn(u64) -> String;
+pub type LossNotice = fn(u64) -> String;
 
 /// The process's standard error. Its thread is started by the first call.
 pub fn stderr() -> &'static Outlet {
@@ -89,7 +89,7 @@ struct Line {
 
 impl Outlet {
     /// Starts the thread, named `name`. With a `notice`, the output is told what it lost.
-    pub fn start(name: &str, to: Descriptor, notice: Option<Notice>) -> Self {
+    pub fn start(name: &str, to: Descriptor, notice: Option<LossNotice>) -> Self {
         Self::with_sink(name, Some(to), to, notice)
     }
 
@@ -103,7 +103,7 @@ impl Outlet {
         name: &str,
         descriptor: Option<Descriptor>,
         to: impl Write + Send + 'static,
-        notice: Option<Notice>,
+        notice: Option<LossNotice>,
     ) -> Self {
         let shared = Arc::new(Shared {
             lines: ArrayQueue::new(LINES_MAX),
@@ -234,7 +234,7 @@ impl Outlet {
 struct Pen<W> {
     to: W,
     shared: Arc<Shared>,
-    notice: Option<Notice>,
+    notice: Option<LossNotice>,
     /// Lost lines that a notice has told of.
     told: u64,
     /// The last line was written in part.

@@ -30,7 +30,7 @@ pub enum IoMode {
 
 impl IoMode {
     /// Settles what to run on, by asking the kernel. An error only if io_uring was demanded and is refused.
-    pub fn resolve(self) -> Result<Io, Refusal> {
+    pub fn resolve(self) -> Result<Io, RingRefusal> {
         match self {
             Self::Fallback => Ok(Io::Fallback),
             Self::Uring => probe().map(|()| Io::Uring),
@@ -94,7 +94,7 @@ impl Io {
 
 /// Why this process may not use io_uring.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Refusal {
+pub enum RingRefusal {
     /// The kernel says so, by this error number.
     Kernel(i32),
     /// Less memory may be locked than the storage ring insists on.
@@ -106,16 +106,16 @@ pub enum Refusal {
     Storage(String),
 }
 
-impl Refusal {
+impl RingRefusal {
     /// The refusal behind an error of `io_uring_setup`, `io_uring_enter` or `io_uring_register`.
     pub fn of(error: &io::Error) -> Self {
         Self::Kernel(error.raw_os_error().unwrap_or(0))
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for RingRefusal {}
 
-impl fmt::Display for Refusal {
+impl fmt::Display for RingRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("io_uring is refused: ")?;
         let errno = match self {
@@ -152,21 +152,21 @@ impl fmt::Display for Refusal {
 ///
 /// All steps are needed: a seccomp profile may allow one system call and forbid the next, and the storage ring has wishes
 /// of its own. glommio and tokio-uring panic where this fails, so nothing else starts a ring before it was asked.
-pub fn probe() -> Result<(), Refusal> {
-    let refused = |error: io::Error| Refusal::of(&error);
+pub fn probe() -> Result<(), RingRefusal> {
+    let refused = |error: io::Error| RingRefusal::of(&error);
     let ring = io_uring::IoUring::new(NET_RING_ENTRIES).map_err(refused)?;
     ring.submitter()
         .register_probe(&mut io_uring::Probe::new())
         .map_err(refused)?;
     submit_nop(ring).map_err(refused)?;
     enough_memlock(getrlimit(Resource::Memlock).current)?;
-    medium::try_ring().map_err(Refusal::Storage)
+    medium::try_ring().map_err(RingRefusal::Storage)
 }
 
 /// glommio compares the limit itself, whatever the kernel would allow.
-fn enough_memlock(limit: Option<u64>) -> Result<(), Refusal> {
+fn enough_memlock(limit: Option<u64>) -> Result<(), RingRefusal> {
     match limit {
-        Some(found) if found < MEMLOCK_BYTES_LEAST => Err(Refusal::Memlock { found }),
+        Some(found) if found < MEMLOCK_BYTES_LEAST => Err(RingRefusal::Memlock { found }),
         Some(_) | None => Ok(()),
     }
 }
@@ -202,7 +202,7 @@ pub fn block_on_net<F: Future>(io: Io, future: impl FnOnce(Io) -> F) -> F::Outpu
         builder.entries(NET_RING_ENTRIES);
         match tokio_uring::Runtime::new(&builder) {
             Ok(runtime) => return runtime.block_on(async { future(Io::Uring).await }),
-            Err(error) => tracing::warn!("{}; the network runs on epoll instead", Refusal::of(&error)),
+            Err(error) => tracing::warn!("{}; the network runs on epoll instead", RingRefusal::of(&error)),
         }
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_what_an_operator_can_change() {
-        let text = |errno| Refusal::Kernel(errno).to_string();
+        let text = |errno| RingRefusal::Kernel(errno).to_string();
         assert!(text(libc::ENOSYS).contains("seccomp"));
         assert!(text(libc::EPERM).contains("kernel.io_uring_disabled") && text(libc::EPERM).contains("seccomp"));
         assert!(text(libc::ENOMEM).contains("memlock"));
@@ -330,7 +330,7 @@ mod tests {
             });
             let (auto, uring) = resolved.join().expect("nothing panics");
             assert_eq!(auto, Ok(Io::Fallback), "system call {call}");
-            assert_eq!(uring, Err(Refusal::Kernel(libc::EPERM)), "system call {call}");
+            assert_eq!(uring, Err(RingRefusal::Kernel(libc::EPERM)), "system call {call}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use crate::ring::{self, Refusal};
+use crate::ring::{self, RingRefusal};
 
 /// Set to 1 where io_uring must work, as `.ci/run` does where the kernel allows it: a test that would skip for want of it
 /// fails there.
@@ -26,7 +26,7 @@ pub fn without_ring(what: &str) -> bool {
     excuse.as_deref().inspect(|excuse| say(excuse)).is_some()
 }
 
-fn excuse(probed: Result<(), Refusal>, is_required: bool, what: &str) -> Option<String> {
+fn excuse(probed: Result<(), RingRefusal>, is_required: bool, what: &str) -> Option<String> {
     let refusal = probed.err()?;
     assert!(!is_required, "{REQUIRE_URING} is 1 and {what} cannot run: {refusal}");
     Some(format!("{what}: {refusal}"))
@@ -36,8 +36,8 @@ fn excuse(probed: Result<(), Refusal>, is_required: bool, what: &str) -> Option<
 mod tests {
     use super::*;
 
-    fn refused() -> Result<(), Refusal> {
-        Err(Refusal::of(&std::io::Error::from_raw_os_error(libc::EPERM)))
+    fn refused() -> Result<(), RingRefusal> {
+        Err(RingRefusal::of(&std::io::Error::from_raw_os_error(libc::EPERM)))
     }
 
     #[test]

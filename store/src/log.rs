@@ -179,7 +179,7 @@ fn decode_frame(file: &Bytes, at: u64) -> Option<Frame> {
 
 /// What a log file holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Found {
+pub enum FoundLog {
     /// Every frame is whole; at most a torn one was cut off the end.
     Whole(Vec<Bytes>),
     /// A frame is damaged and a whole one of the same generation lies behind it.
@@ -189,10 +189,10 @@ pub enum Found {
 }
 
 /// Reads back the log of an epoch from the content of a file that should be it.
-pub fn read(file: &Bytes, epoch: LogEpoch, binding: Binding) -> Found {
+pub fn read(file: &Bytes, epoch: LogEpoch, binding: Binding) -> FoundLog {
     let header = LogHeader::decode(file).filter(|header| header.epoch == epoch && header.binding == binding);
     let Some(lineage) = header.map(|header| header.lineage()) else {
-        return Found::Missing;
+        return FoundLog::Missing;
     };
     let mut records = Vec::new();
     let (mut at, mut sequence) = (LOG_FIRST_FRAME, 0);
@@ -206,7 +206,7 @@ pub fn read(file: &Bytes, epoch: LogEpoch, binding: Binding) -> Found {
     let pages = (at + PAGE_BYTES..file.len() as u64).step_by(PAGE_BYTES as usize);
     let mut behind = pages.filter_map(|page| decode_frame(file, page));
     if behind.any(|frame| frame.lineage == lineage && frame.sequence >= sequence) {
-        return Found::Corrupt;
+        return FoundLog::Corrupt;
     }
-    Found::Whole(records)
+    FoundLog::Whole(records)
 }

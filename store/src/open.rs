@@ -27,10 +27,10 @@ use crate::journal::{Journal, LOG_FILE_BYTES, SLOTS, slot_path};
 use crate::lock::DirectoryLock;
 use crate::mapped::{Segments, sync_folder};
 use crate::metrics::Metrics;
-use crate::reader::Reader;
 use crate::recovery::{forget_old, recover_log, recover_values, take_stock, undecided};
 use crate::reserve::Reserve;
 use crate::segment::CAPACITY_MIN;
+use crate::view::View;
 use crate::writer::State;
 
 /// Default of [`StoreOptions::hot_bytes`], or one of the chain's largest blocks where that is more.
@@ -68,17 +68,17 @@ impl StoreOptions {
 }
 
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenStore {
     /// For the storage tile ([`crate::tile::run`]) or a [`Writer`](crate::Writer).
     pub state: State,
     /// For every thread that only reads.
-    pub reader: Arc<Reader>,
+    pub view: Arc<View>,
     /// What the core begins with.
     pub recovered: Recovered,
 }
 
 /// Opens a data directory, or begins one.
-pub fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, OpenError> {
+pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenError> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |source| OpenError::io(&path, source)
@@ -113,24 +113,24 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, OpenError> 
     let (ledger, ends) = take_stock(&index, &segments, &files)?;
     let metrics = Metrics::new(&options.registry);
     let (index, segments) = (Arc::new(index), Arc::new(segments));
-    let reader = Reader::new(
+    let view = View::new(
         Arc::clone(&index),
         Arc::clone(&segments),
         metrics.clone(),
         options.hot_bytes,
         Arc::clone(&lock),
     );
-    let reader = Arc::new(reader);
+    let view = Arc::new(view);
     let oldest_blobs = marks.oldest_blobs.unwrap_or(Height(1));
-    reader.set_head(head);
-    reader.set_oldest_blobs(oldest_blobs);
+    view.set_head(head);
+    view.set_oldest_blobs(oldest_blobs);
     let state = State {
         folder: folder.to_owned(),
         limits: options.limits,
         segment_bytes_min: options.segment_bytes_min,
         index,
         segments,
-        reader: Arc::clone(&reader),
+        view: Arc::clone(&view),
         journal: Journal::new(folder, binding, marks.epoch.map_or(0, |epoch| epoch.generation)),
         ledger,
         reserve,
@@ -145,17 +145,13 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, OpenError> 
     forget_old(&mut state, &files, &ends);
     state.reserve.take();
     let recovered = Recovered {
-        head: reader.decided(head),
+        head: view.decided(head),
         log,
-        undecided: undecided(&reader),
+        undecided: undecided(&view),
         oldest_blobs,
         silent_through: marks.silent_through,
     };
-    Ok(Opened {
-        state,
-        reader,
-        recovered,
-    })
+    Ok(OpenStore { state, view, recovered })
 }
 
 /// Log files always exist and are never empty: no name has to be made durable when an epoch begins.

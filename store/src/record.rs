@@ -37,7 +37,7 @@ const _: () = assert!(
 
 /// What a record brings of its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Content {
+pub enum RecordContent {
     /// Everything the metadata names.
     Whole,
     /// The metadata names blobs that this node never held.
@@ -55,7 +55,7 @@ pub struct RecordHeader {
     pub sequence: u64,
     pub key: ValueKey,
     /// What of the value is here.
-    pub content: Content,
+    pub content: RecordContent,
     /// How the value came.
     pub tag: Tag,
     /// Blobs behind the body.
@@ -103,9 +103,9 @@ impl RecordHeader {
             .bytes(&RECORD_MAGIC)
             .u16(RECORD_VERSION)
             .u8(match self.content {
-                Content::Whole => 1,
-                Content::NeverHeld => 2,
-                Content::Moved => 3,
+                RecordContent::Whole => 1,
+                RecordContent::NeverHeld => 2,
+                RecordContent::Moved => 3,
             })
             .u8(match self.tag {
                 Tag::Proposed => 1,
@@ -151,9 +151,9 @@ impl RecordHeader {
             return None;
         }
         let content = match fields.u8()? {
-            1 => Content::Whole,
-            2 => Content::NeverHeld,
-            3 => Content::Moved,
+            1 => RecordContent::Whole,
+            2 => RecordContent::NeverHeld,
+            3 => RecordContent::Moved,
             _ => return None,
         };
         let tag = match fields.u8()? {
@@ -188,7 +188,7 @@ impl RecordHeader {
             && self.proofs_count as usize <= BLOBS_PER_BLOCK_MAX as usize * PROOFS_PER_BLOB_MAX
             && self.init_bytes as usize <= init_bytes_ceiling()
             && self.payload_bytes as usize <= PAYLOAD_BYTES_MAX
-            && (self.content == Content::Whole || self.blobs_count == 0)
+            && (self.content == RecordContent::Whole || self.blobs_count == 0)
     }
 
     /// Bytes of the body, which begins right behind the header.
@@ -212,9 +212,9 @@ impl RecordHeader {
     /// What the index says of a value in such a record.
     pub const fn blobs(&self) -> Blobs {
         match self.content {
-            Content::Whole => Blobs::Held,
-            Content::NeverHeld => Blobs::NeverHeld,
-            Content::Moved => Blobs::Pruned,
+            RecordContent::Whole => Blobs::Held,
+            RecordContent::NeverHeld => Blobs::NeverHeld,
+            RecordContent::Moved => Blobs::Pruned,
         }
     }
 }
@@ -276,20 +276,20 @@ pub enum Unfit {
 }
 
 /// What of a value an assembly holds, if its blobs fit its metadata.
-pub fn content_of(assembly: &Assembly) -> Result<Content, Unfit> {
+pub fn content_of(assembly: &Assembly) -> Result<RecordContent, Unfit> {
     let (blobs, commitments) = (assembly.blobs.len(), assembly.init.metadata.commitments.len());
     if blobs == commitments {
-        Ok(Content::Whole)
+        Ok(RecordContent::Whole)
     } else if blobs == 0 {
-        Ok(Content::NeverHeld)
+        Ok(RecordContent::NeverHeld)
     } else {
         Err(Unfit::Count { blobs, commitments })
     }
 }
 
 /// Lays a value out as a record, to be stamped before it is written.
-pub fn encode(assembly: &Assembly, tag: Tag, content: Content) -> Result<Encoded, Unfit> {
-    let blobs: &[BlobPart] = if content == Content::Whole {
+pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<Encoded, Unfit> {
+    let blobs: &[BlobPart] = if content == RecordContent::Whole {
         &assembly.blobs
     } else {
         &[]
@@ -352,7 +352,7 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: Content) -> Result<Encoded
 
 /// How much of a record to check while reading it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Check {
+pub enum CheckDepth {
     /// Every checksum, and that the metadata hashes to the key: the first read.
     All,
     /// Header, body and key, not the blobs: for a reader of the payload.
@@ -370,7 +370,7 @@ pub struct Record {
 }
 
 /// Reads a record out of the bytes it lies in. Nothing large is copied.
-pub fn decode(bytes: &Bytes, check: Check) -> Result<Record, RecordError> {
+pub fn decode(bytes: &Bytes, check: CheckDepth) -> Result<Record, RecordError> {
     let header = RecordHeader::decode(bytes)?;
     let record_bytes = usize::try_from(header.record_bytes()).map_err(|_| RecordError::Header)?;
     if bytes.len() < record_bytes {
@@ -378,11 +378,11 @@ pub fn decode(bytes: &Bytes, check: Check) -> Result<Record, RecordError> {
     }
     let body_end = RECORD_HEADER_BYTES + usize::try_from(header.body_bytes()).map_err(|_| RecordError::Header)?;
     let body = bytes.get(RECORD_HEADER_BYTES..body_end).ok_or(RecordError::Short)?;
-    if check != Check::Header && crc32c(body) != header.body_crc {
+    if check != CheckDepth::Header && crc32c(body) != header.body_crc {
         return Err(RecordError::Body);
     }
     let (init, payload_at, entries) = decode_body(&header, body).ok_or(RecordError::Body)?;
-    if check != Check::Header && init.key() != header.key {
+    if check != CheckDepth::Header && init.key() != header.key {
         return Err(RecordError::Foreign);
     }
     let payload = bytes.slice(RECORD_HEADER_BYTES + payload_at..body_end);
@@ -391,7 +391,7 @@ pub fn decode(bytes: &Bytes, check: Check) -> Result<Record, RecordError> {
     for (index, (crc, proofs)) in (0u32..).zip(entries) {
         let blob = bytes.slice(at..at + BLOB_BYTES);
         at += BLOB_BYTES;
-        if check == Check::All && crc32c(&blob) != crc {
+        if check == CheckDepth::All && crc32c(&blob) != crc {
             return Err(RecordError::Blob { index });
         }
         blobs.push(BlobPart { blob, proofs });

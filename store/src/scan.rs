@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ultramarine_types::Height;
 
 use crate::format::{Lineage, PAGE_BYTES};
-use crate::record::{self, Check, Record, RecordHeader};
+use crate::record::{self, CheckDepth, Record, RecordHeader};
 use crate::segment::{Location, Position};
 
 /// How far ahead the search behind a damaged record reads at a time.
@@ -93,7 +93,7 @@ pub fn scan(
         if header.key.height > above {
             let bytes = usize::try_from(location.bytes).map_err(io::Error::other)?;
             let whole = pages.read(at.offset, bytes)?;
-            match record::decode(&whole, Check::All) {
+            match record::decode(&whole, CheckDepth::All) {
                 Ok(record) => found(location, record)?,
                 Err(_) => {
                     return Ok(Ended {
@@ -140,5 +140,5 @@ fn is_whole(pages: &mut impl Pages, at: u64, header: &RecordHeader) -> io::Resul
         return Ok(false);
     }
     let bytes = usize::try_from(header.record_bytes()).map_err(io::Error::other)?;
-    Ok(record::decode(&pages.read(at, bytes)?, Check::All).is_ok())
+    Ok(record::decode(&pages.read(at, bytes)?, CheckDepth::All).is_ok())
 }

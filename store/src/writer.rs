@@ -28,9 +28,9 @@ use crate::journal::{Begin, Journal, LogFiles};
 use crate::ledger::Ledger;
 use crate::mapped::Segments;
 use crate::metrics::Metrics;
-use crate::reader::{Reader, Undecided};
 use crate::reserve::Reserve;
 use crate::segment::{Position, SegmentId};
+use crate::view::{Undecided, View};
 
 mod commit;
 mod evidence;
@@ -48,7 +48,7 @@ pub struct State {
     pub(crate) segment_bytes_min: u64,
     pub(crate) index: Arc<Index>,
     pub(crate) segments: Arc<Segments>,
-    pub(crate) reader: Arc<Reader>,
+    pub(crate) view: Arc<View>,
     pub(crate) journal: Journal,
     pub(crate) ledger: Ledger,
     pub(crate) reserve: Reserve,
@@ -154,7 +154,7 @@ impl<M: Medium> Writer<M> {
                 self.flush(out).await?;
                 out.push(StoreReply::Loaded {
                     height,
-                    value: self.state.reader.decided_payload(height),
+                    value: self.state.view.decided_payload(height),
                 });
                 Ok(())
             }

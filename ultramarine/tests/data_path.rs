@@ -94,7 +94,7 @@ impl Node {
             jobs: net_jobs,
             verdicts: net_verdicts,
             store: requests.clone(),
-            source: opened.reader.clone(),
+            source: opened.view.clone(),
         };
         let lanes = Lanes::new(
             vec![LaneClientEnd { jobs, verdicts }],
@@ -128,7 +128,7 @@ impl Node {
             events,
             requests,
             replies,
-            source: opened.reader,
+            source: opened.view,
             registry,
             clock: Clock::start(),
             halt,

@@ -107,12 +107,12 @@ fn live(folder: &Path) {
     let Ok(mut store) = Store::try_open(folder, &small()) else {
         return;
     };
-    let head = store.reader.head();
+    let head = store.view.head();
     for height in 0..=head.0 + 1 {
-        let _ = store.reader.decided_value(Height(height));
-        let _ = store.reader.decided_payload(Height(height));
+        let _ = store.view.decided_value(Height(height));
+        let _ = store.view.decided_payload(Height(height));
     }
-    let _ = store.reader.evidence(Height(0), Height(u64::MAX), 10);
+    let _ = store.view.evidence(Height(0), Height(u64::MAX), 10);
     let next = value(head.0 + 1, 77, 1);
     let _ = store.try_ask([StoreRequest::BeginEpoch { height: head.next() }]);
     let _ = store.try_ask([StoreRequest::Put {
@@ -187,7 +187,7 @@ fn numbers_that_no_other_follows_never_panic() {
         std::fs::write(path, vec![0; 8192]).expect("written");
     }
     let mut store = Store::open_with(folder.path(), &small());
-    let head = store.reader.head().0;
+    let head = store.view.head().0;
     store.grow(head + 1..=head + 1, 1);
     drop(store);
     let last = LogHeader {

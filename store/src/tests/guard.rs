@@ -18,13 +18,13 @@ fn a_second_process_is_refused() {
         .err()
         .expect("the lock is held");
     assert!(matches!(refused, OpenError::Locked { .. }), "{refused}");
-    let reader = std::sync::Arc::clone(&first.reader);
+    let view = std::sync::Arc::clone(&first.view);
     drop(first);
     assert!(
         Store::try_open(folder.path(), &options()).is_err(),
         "a reader still maps its files"
     );
-    drop(reader);
+    drop(view);
     Store::open(folder.path());
 }
 

@@ -17,7 +17,7 @@ use ultramarine_types::{
     KzgProof, Lsn, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind,
 };
 
-use crate::{OpenError, Opened, Reader, StoreOptions, Writer, open};
+use crate::{OpenError, OpenStore, StoreOptions, View, Writer, open};
 
 pub const CHAIN_ID: u64 = 4242;
 pub const GENESIS: Hash = Hash([9; 32]);
@@ -40,7 +40,7 @@ pub fn cold() -> StoreOptions {
 
 /// Flips a byte of what stands before the blobs of a stored value.
 pub fn damage_payload(store: &Store, key: &ValueKey) {
-    let place = store.reader.on_disk(key).expect("it is held");
+    let place = store.view.on_disk(key).expect("it is held");
     let file = OpenOptions::new().read(true).write(true).open(&place.path);
     let file = file.expect("the segment");
     let at = place.offset + 128 + 6 * (8 + 48) + 600;
@@ -100,7 +100,7 @@ pub fn damaged_segments(options: &StoreOptions) -> String {
 /// A store, its writer driven by the test.
 pub struct Store {
     pub writer: Writer<Pwrite>,
-    pub reader: Arc<Reader>,
+    pub view: Arc<View>,
     pub recovered: Recovered,
     pub lsn: u64,
 }
@@ -115,14 +115,10 @@ impl Store {
     }
 
     pub fn try_open(folder: &Path, options: &StoreOptions) -> Result<Self, OpenError> {
-        let Opened {
-            state,
-            reader,
-            recovered,
-        } = open(folder, options)?;
+        let OpenStore { state, view, recovered } = open(folder, options)?;
         Ok(Self {
             writer: Writer::new(Pwrite::new(None), state),
-            reader,
+            view,
             recovered,
             lsn: 0,
         })

@@ -26,7 +26,7 @@ impl<M: Medium> Writer<M> {
                 self.state.head
             )));
         }
-        let stored = self.state.reader.undecided().get(&key).cloned();
+        let stored = self.state.view.undecided().get(&key).cloned();
         let Some(stored) = stored else {
             return Err(Failure(format!("{key} was to be committed and is not stored")));
         };
@@ -66,7 +66,7 @@ impl<M: Medium> Writer<M> {
 
     /// A decision that is durable already: the same again is fine, another is the worst there is.
     fn commit_again(&self, key: &ValueKey) -> Result<StoreReply, Failure> {
-        match self.state.reader.decided(key.height) {
+        match self.state.view.decided(key.height) {
             Some(decided) if decided.certificate.value_id == key.id => Ok(StoreReply::Committed { height: key.height }),
             Some(decided) => Err(Failure(format!(
                 "{key} was to be committed where {} is decided",
@@ -82,7 +82,7 @@ impl<M: Medium> Writer<M> {
             Some(growing) => growing.position(),
             None => Position::start_of(self.state.segments.next_id()),
         };
-        let undecided = self.state.reader.undecided();
+        let undecided = self.state.view.undecided();
         let above = undecided
             .iter()
             .filter(|(key, _)| key.height > height)
@@ -103,13 +103,13 @@ impl<M: Medium> Writer<M> {
             init: decision.init,
             blobs: place.blobs,
         };
-        state.reader.keep_recent(decided, place.location);
+        state.view.keep_recent(decided, place.location);
         state.head = height;
         state.oldest_blobs = oldest_blobs;
-        state.reader.set_head(height);
-        state.reader.set_oldest_blobs(oldest_blobs);
-        let mut undecided = state.reader.undecided_mut();
-        let mut hot = state.reader.hot();
+        state.view.set_head(height);
+        state.view.set_oldest_blobs(oldest_blobs);
+        let mut undecided = state.view.undecided_mut();
+        let mut hot = state.view.hot();
         undecided.retain(|other, value| {
             if other.height > height {
                 return true;

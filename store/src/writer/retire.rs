@@ -12,7 +12,7 @@ use crate::append::write_parts;
 use crate::failure::{Failure, no_room};
 use crate::index::Place;
 use crate::mapped::Begun;
-use crate::record::{self, Content, Encoded};
+use crate::record::{self, Encoded, RecordContent};
 use crate::reserve::is_full;
 use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD, SegmentId};
 
@@ -120,23 +120,23 @@ impl<M: Medium> Writer<M> {
     fn read_payloads(&self, id: SegmentId) -> Result<Result<Vec<Payload>, String>, Failure> {
         let mut payloads = Vec::new();
         for height in self.state.ledger.heights(id) {
-            let Some((decided, location)) = self.state.reader.row(height) else {
+            let Some((decided, location)) = self.state.view.row(height) else {
                 return Ok(Err(format!("the index has no row of height {height} that can be read")));
             };
             let key = ValueKey {
                 height,
                 id: decided.certificate.value_id,
             };
-            let mut assembly = match self.state.reader.record_to_move(&key, &location) {
+            let mut assembly = match self.state.view.record_to_move(&key, &location) {
                 Ok(assembly) => assembly,
                 Err(damage) => return Ok(Err(format!("the record of {key} at {}: {damage}", location.offset))),
             };
             let (content, blobs) = match decided.blobs {
-                Blobs::NeverHeld => (Content::NeverHeld, Blobs::NeverHeld),
+                Blobs::NeverHeld => (RecordContent::NeverHeld, Blobs::NeverHeld),
                 Blobs::Held | Blobs::Pruned if assembly.init.metadata.commitments.is_empty() => {
-                    (Content::Whole, Blobs::Held)
+                    (RecordContent::Whole, Blobs::Held)
                 }
-                Blobs::Held | Blobs::Pruned => (Content::Moved, Blobs::Pruned),
+                Blobs::Held | Blobs::Pruned => (RecordContent::Moved, Blobs::Pruned),
             };
             assembly.blobs.clear();
             let encoded =
@@ -219,10 +219,10 @@ impl<M: Medium> Writer<M> {
             .relocate(&places, oldest_blobs)
             .map_err(|error| self.state.index_failed(&error))?;
         self.state.oldest_blobs = oldest_blobs;
-        self.state.reader.set_oldest_blobs(oldest_blobs);
+        self.state.view.set_oldest_blobs(oldest_blobs);
         for (key, _) in moved {
-            self.state.reader.hot().remove(key);
-            self.state.reader.forget_recent(key.height);
+            self.state.view.hot().remove(key);
+            self.state.view.forget_recent(key.height);
         }
         Ok(())
     }

@@ -9,10 +9,10 @@ use ultramarine_types::{Assembly, ValueKey};
 use super::{Growing, Waiting, Writer};
 use crate::append::write_parts;
 use crate::failure::{Failure, no_room};
-use crate::reader::Undecided;
-use crate::record::{self, Content, Encoded};
+use crate::record::{self, Encoded, RecordContent};
 use crate::reserve::is_full;
 use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD};
+use crate::view::Undecided;
 
 /// What became of an append.
 enum Appended {
@@ -28,7 +28,7 @@ impl<M: Medium> Writer<M> {
             Ok(content) => content,
             Err(unfit) => return self.refuse(key, unfit.to_string()),
         };
-        let blobs = if content == Content::Whole {
+        let blobs = if content == RecordContent::Whole {
             Blobs::Held
         } else {
             Blobs::NeverHeld
@@ -95,7 +95,7 @@ impl<M: Medium> Writer<M> {
         }
         match self
             .state
-            .reader
+            .view
             .undecided_mut()
             .get_mut(key)
             .filter(|stored| enough(stored.blobs))
@@ -211,8 +211,8 @@ impl<M: Medium> Writer<M> {
         let growing = self.state.growing.as_ref().expect("values wait in a growing segment");
         self.state.segments.advance(growing.id, growing.offset);
         let now = self.clock.now();
-        let mut undecided = self.state.reader.undecided_mut();
-        let mut hot = self.state.reader.hot();
+        let mut undecided = self.state.view.undecided_mut();
+        let mut hot = self.state.view.hot();
         for (key, waiting) in self.group.values.drain() {
             if let Some(before) = undecided.insert(key, waiting.stored) {
                 self.state.ledger.dropped(&before.location);

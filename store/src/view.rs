@@ -16,7 +16,7 @@ use crate::index::Index;
 use crate::lock::DirectoryLock;
 use crate::mapped::Segments;
 use crate::metrics::Metrics;
-use crate::record::{self, Check};
+use crate::record::{self, CheckDepth};
 use crate::segment::{Location, Position, SegmentId};
 
 /// Records remembered as checked; beyond, all are forgotten and checked once more.
@@ -45,7 +45,7 @@ impl Undecided {
 
 /// Read access to the store. Cheap to share; keeps the data directory locked while it lives.
 #[derive(Debug)]
-pub struct Reader {
+pub struct View {
     index: Arc<Index>,
     segments: Arc<Segments>,
     metrics: Metrics,
@@ -58,7 +58,7 @@ pub struct Reader {
     _lock: Arc<DirectoryLock>,
 }
 
-impl Reader {
+impl View {
     pub(crate) fn new(
         index: Arc<Index>,
         segments: Arc<Segments>,
@@ -145,7 +145,12 @@ impl Reader {
     }
 
     /// Reads a record from its map. `Ok(None)`: the segment was freed since the location was looked up.
-    pub(crate) fn record(&self, key: &ValueKey, location: &Location, check: Check) -> Result<Option<Assembly>, Absent> {
+    pub(crate) fn record(
+        &self,
+        key: &ValueKey,
+        location: &Location,
+        check: CheckDepth,
+    ) -> Result<Option<Assembly>, Absent> {
         let bytes = match self.segments.slice(location) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
@@ -160,13 +165,13 @@ impl Reader {
         self.metrics.map_reads.inc();
         let place = (location.segment, location.offset);
         let check = if self.checked().contains(&place) {
-            Check::Header
+            CheckDepth::Header
         } else {
             check
         };
         match record::decode(&bytes, check) {
             Ok(record) if record.header.key == *key => {
-                if check == Check::All {
+                if check == CheckDepth::All {
                     let mut checked = self.checked();
                     if checked.len() >= CHECKED_MAX {
                         checked.clear();
@@ -198,7 +203,7 @@ impl Reader {
         let slice = self.segments.slice(location);
         let bytes = slice.map_err(|error| format!("it cannot be mapped: {error}"))?;
         let bytes = bytes.ok_or_else(|| "its segment ends before it".to_owned())?;
-        match record::decode(&bytes, Check::Body) {
+        match record::decode(&bytes, CheckDepth::Body) {
             Ok(record) if record.header.key == *key => Ok(record.assembly),
             Ok(_) => Err("it is another value's".to_owned()),
             Err(error) => Err(error.to_string()),
@@ -210,10 +215,10 @@ impl Reader {
     }
 
     /// A decided height's value. A segment freed between index and map is looked up once more: the index changed first.
-    fn read_decided(&self, height: Height, wanted: Check) -> Result<(Decided, Assembly), Absent> {
+    fn read_decided(&self, height: Height, wanted: CheckDepth) -> Result<(Decided, Assembly), Absent> {
         for _ in 0..2 {
             let (decided, location) = self.row(height).ok_or(Absent::Unknown)?;
-            if wanted == Check::All {
+            if wanted == CheckDepth::All {
                 self.has_blobs(&decided)?;
             }
             let key = ValueKey {
@@ -257,7 +262,7 @@ impl Reader {
     }
 }
 
-impl Source for Reader {
+impl Source for View {
     fn head(&self) -> Height {
         self.metrics.pointer_hits.inc();
         self.head_height()
@@ -291,7 +296,7 @@ impl Source for Reader {
                 self.metrics.hot_hits.inc();
                 return Ok(assembly);
             }
-            if let Some(assembly) = self.record(key, &location, Check::All)? {
+            if let Some(assembly) = self.record(key, &location, CheckDepth::All)? {
                 return Ok(assembly);
             }
             // Decided, or dropped and freed, since: the index knows which.
@@ -300,15 +305,16 @@ impl Source for Reader {
         if decided.certificate.value_id != key.id {
             return Err(Absent::Unknown);
         }
-        self.read_decided(key.height, Check::All).map(|(_, assembly)| assembly)
+        self.read_decided(key.height, CheckDepth::All)
+            .map(|(_, assembly)| assembly)
     }
 
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent> {
-        self.read_decided(height, Check::All)
+        self.read_decided(height, CheckDepth::All)
     }
 
     fn decided_payload(&self, height: Height) -> Option<(Decided, Bytes)> {
-        let (decided, assembly) = self.read_decided(height, Check::Body).ok()?;
+        let (decided, assembly) = self.read_decided(height, CheckDepth::Body).ok()?;
         Some((decided, assembly.payload))
     }
 
