@@ -14,7 +14,7 @@ use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, LogEpoch, Recovered, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{
     Address, Assembly, BlobPart, CommitCertificate, Evidence, ExecutionHeader, Hash, Height, Init, KzgCommitment,
-    KzgProof, Lsn, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind,
+    KzgProof, Lsn, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind, fixtures,
 };
 
 use crate::{OpenError, OpenStore, StoreOptions, View, Writer, open};
@@ -233,33 +233,24 @@ fn init(height: u64, seed: u8, payload: &[u8], commitments: Vec<KzgCommitment>) 
         transactions_root: Hash([4; 32]),
         receipts_root: Hash([5; 32]),
         logs_bloom: [6; 256],
-        number: height,
-        gas_limit: 30_000_000,
         gas_used: 21_000,
         timestamp: 1_700_000_000 + height,
         extra_data: vec![seed],
         prev_randao: Hash([0; 32]),
         base_fee_per_gas: Hash([7; 32]),
         withdrawals_root: Hash([8; 32]),
-        blob_gas_used: 0,
-        excess_blob_gas: 0,
         parent_beacon_block_root: Hash([1; 32]),
-        requests_hash: None,
         block_hash: block_hash(height, seed),
+        ..fixtures::header(height)
     };
     let metadata = ValueMetadata {
         chain_id: CHAIN_ID,
-        height: Height(height),
         origin_proposer: Address([seed; 20]),
-        origin_proposer_index: 0,
-        origin_round: Round(0),
         validator_set_hash: Hash([11; 32]),
         header,
-        payload_bytes: payload.len() as u32,
-        payload_hash: ultramarine_types::canonical::sha256(payload),
         chunk_hashes: vec![Hash([12; 32])],
-        commitments,
         parent_blob_root: Hash([13; 32]),
+        ..fixtures::metadata(height, payload, commitments)
     };
     Init {
         metadata,
