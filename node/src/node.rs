@@ -111,7 +111,7 @@ pub fn run(options: NodeOptions) -> Result<(), NodeError> {
         .resolve()
         .map_err(|refusal| refusal.to_string())
         .map_err(start_error("io = \"uring\""))?;
-    for shortfall in limits.shortfalls(io) {
+    for shortfall in limits.shortfalls(io, ultramarine_net::bounds::SOCKET_BUFFER_BYTES) {
         if shortfall.only_slower {
             tracing::info!("{shortfall}");
         } else {
