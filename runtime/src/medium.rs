@@ -26,7 +26,8 @@ mod tests;
 pub use pwrite::{Pwrite, PwriteFile, takes_direct_io};
 pub use uring::{Uring, UringFile, run_on_ring, try_ring};
 
-/// Alignment of every position and length: the largest logical block size of the devices we run on.
+/// A page: the alignment of every position, length and buffer of a medium. It is the largest logical block size of the
+/// devices we run on.
 pub const PAGE_BYTES: usize = 4096;
 
 /// Most bytes of one write: large enough to reach the device's bandwidth at a queue depth of four, small enough that

@@ -3,10 +3,13 @@
 use std::hash::{BuildHasher, RandomState};
 
 use crc_fast::{CrcAlgorithm, checksum};
+use ultramarine_runtime::medium;
 use ultramarine_types::Hash;
 
 /// Everything on disk begins at a multiple of this: the unit of O_DIRECT and of the map.
-pub const PAGE_BYTES: u64 = 4096;
+pub const PAGE_BYTES: u64 = medium::PAGE_BYTES as u64;
+// What is on disk was laid out for this page, whatever a medium may want one day.
+const _: () = assert!(PAGE_BYTES == 4096, "the page is part of the format: see FORMAT.md");
 
 /// CRC32C (Castagnoli): 5 µs for 128 KiB with the CPU's carry-less multiply.
 pub fn crc32c(bytes: &[u8]) -> u32 {
