@@ -123,22 +123,25 @@ impl fmt::Display for RingRefusal {
             Self::Memlock { found } => {
                 return write!(
                     f,
-                    "memlock (RLIMIT_MEMLOCK) is {found} bytes and the storage ring wants at least {MEMLOCK_BYTES_LEAST}: \
-                     raise it with `ulimit -l`, LimitMEMLOCK= in the unit, or /etc/security/limits.conf"
+                    "memlock (RLIMIT_MEMLOCK) is {found} bytes and the storage ring wants at least \
+                     {MEMLOCK_BYTES_LEAST}: raise it with `ulimit -l`, LimitMEMLOCK= in the unit, or \
+                     /etc/security/limits.conf"
                 );
             }
             Self::Storage(why) => return write!(f, "the storage ring does not start: {why}"),
         };
         match errno {
             libc::ENOSYS => f.write_str(
-                "the kernel does not know it, or a seccomp profile hides it (ENOSYS): use Linux 5.11 or newer, or a profile that allows io_uring_setup, io_uring_enter and io_uring_register",
+                "the kernel does not know it, or a seccomp profile hides it (ENOSYS): use Linux 5.11 or newer, or a \
+                 profile that allows io_uring_setup, io_uring_enter and io_uring_register",
             ),
             libc::EPERM | libc::EACCES => f.write_str(
-                "not permitted (EPERM): kernel.io_uring_disabled is not 0 (see `sysctl kernel.io_uring_disabled`), or a container's seccomp profile or security module forbids it",
+                "not permitted (EPERM): kernel.io_uring_disabled is not 0 (see `sysctl kernel.io_uring_disabled`), or \
+                 a container's seccomp profile or security module forbids it",
             ),
-            libc::ENOMEM => f.write_str(
-                "no memory may be locked for it (ENOMEM): raise memlock with `ulimit -l` or LimitMEMLOCK=",
-            ),
+            libc::ENOMEM => {
+                f.write_str("no memory may be locked for it (ENOMEM): raise memlock with `ulimit -l` or LimitMEMLOCK=")
+            }
             libc::EMFILE | libc::ENFILE => {
                 f.write_str("no descriptor is left for it (EMFILE): raise nofile with `ulimit -n` or LimitNOFILE=")
             }

@@ -186,7 +186,8 @@ impl Busy {
 fn pin_to(name: &str, core: usize) {
     if let Err(error) = affinity::pin(core) {
         tracing::warn!(
-            "tile {name} could not be pinned to core {core} and floats: {error}; is the core outside this process's cpuset?"
+            "tile {name} could not be pinned to core {core} and floats: {error}; is the core outside this process's \
+             cpuset?"
         );
     }
 }

@@ -19,7 +19,8 @@ pub enum OpenError {
     Locked { path: PathBuf },
     /// It belongs to another chain.
     #[error(
-        "data directory {path} belongs to chain {} with genesis {}, not to chain {} with genesis {}: use another directory",
+        "data directory {path} belongs to chain {} with genesis {}, not to chain {} with genesis {}: use another \
+         directory",
         found.chain_id, found.genesis_hash, expected.chain_id, expected.genesis_hash
     )]
     Foreign {
@@ -34,9 +35,9 @@ pub enum OpenError {
     Index(IndexError),
     /// The index is gone, and what it accounts for is not.
     #[error(
-        "index {index} {flaw}, and {beside} is there: without its index nobody knows what this node decided and signed. Put \
-         the index back if it was moved; if it is lost, move the whole directory {folder} away and start again: the node \
-         fetches everything from its peers, and listens before it signs"
+        "index {index} {flaw}, and {beside} is there: without its index nobody knows what this node decided and \
+         signed. Put the index back if it was moved; if it is lost, move the whole directory {folder} away and start \
+         again: the node fetches everything from its peers, and listens before it signs"
     )]
     Orphaned {
         folder: PathBuf,
@@ -48,9 +49,10 @@ pub enum OpenError {
     },
     /// The index is older than a log: it lost decisions, and with them which heights were signed.
     #[error(
-        "index {index} lost its newest decisions: {log} holds what this node signed at height {height}, and the index never \
-         heard of that height. If the index was put back from a copy, put the newest one back; otherwise move the whole \
-         directory {folder} away and start again: the node fetches everything from its peers, and listens before it signs"
+        "index {index} lost its newest decisions: {log} holds what this node signed at height {height}, and the index \
+         never heard of that height. If the index was put back from a copy, put the newest one back; otherwise move \
+         the whole directory {folder} away and start again: the node fetches everything from its peers, and listens \
+         before it signs"
     )]
     RolledBack {
         folder: PathBuf,

@@ -17,8 +17,8 @@ impl Failure {
             return Self::full(reserve, &format!("writing {what} failed: {error}"));
         }
         Self(format!(
-            "writing {what} failed: {error}; nothing written since the last good sync can be relied on, so the node stops: \
-             {}, then start again",
+            "writing {what} failed: {error}; nothing written since the last good sync can be relied on, so the node \
+             stops: {}, then start again",
             remedy(error)
         ))
     }
@@ -43,7 +43,8 @@ impl Failure {
 
     fn full(reserve: &Reserve, what: &str) -> Self {
         Self(format!(
-            "{what}; the disk is full, the reserve for log and decisions included, so the node stops: {}, then start again",
+            "{what}; the disk is full, the reserve for log and decisions included, so the node stops: {}, then start \
+             again",
             reserve.advice(0)
         ))
     }

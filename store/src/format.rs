@@ -73,6 +73,7 @@ impl Fields {
         self
     }
     pub fn pad_to(&mut self, bytes: usize) -> &mut Self {
+        assert!(bytes >= self.0.len(), "padding cuts nothing off");
         self.0.resize(bytes, 0);
         self
     }

@@ -23,7 +23,7 @@ use self::rows::{
     decode_epoch, decode_evidence, decode_floor, decode_place, decode_row, encode_epoch, encode_evidence, encode_floor,
     encode_place, encode_row,
 };
-use crate::format::{Binding, Fields};
+use crate::format::{Binding, Fields, PAGE_BYTES};
 use crate::segment::{Location, Position};
 
 mod rows;
@@ -150,7 +150,7 @@ impl Index {
             .set_check_integrity_on_open(file_bytes < QUICK_REPAIR_FROM_BYTES)
             .open(path);
         let index = Self::from_database(path, database)?;
-        index.check(binding)?;
+        index.compare(binding)?;
         Ok(index)
     }
 
@@ -172,7 +172,7 @@ impl Index {
     }
 
     /// Compares format and chain.
-    fn check(&self, binding: Binding) -> Result<(), IndexError> {
+    fn compare(&self, binding: Binding) -> Result<(), IndexError> {
         let transaction = self.of(self.database.begin_read())?;
         if self.of(transaction.list_tables())?.next().is_none() {
             return Err(IndexError::Blank {
@@ -291,6 +291,14 @@ impl Index {
 
     /// Makes a decision durable.
     pub fn commit(&self, commit: &Commit<'_>) -> Result<(), IndexError> {
+        assert!(
+            commit.epoch.height > commit.certificate.height,
+            "the log of a decided height is closed"
+        );
+        assert!(
+            commit.place.location.bytes.is_multiple_of(PAGE_BYTES),
+            "a record is whole pages"
+        );
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
         {

@@ -21,7 +21,7 @@ use ultramarine_types::storage::LogEpoch;
 use ultramarine_types::{Height, Lsn};
 
 use crate::append::write_parts;
-use crate::format::{Binding, Lineage};
+use crate::format::{Binding, Lineage, PAGE_BYTES};
 use crate::log::{LOG_FIRST_FRAME, LogHeader, encode_frame};
 
 /// Size a log file is made with: a height's few kilobytes many times over; a longer log grows its file.
@@ -137,6 +137,37 @@ impl Journal {
         }
     }
 
+    /// Checks what the log keeps, as far as its state tells.
+    pub fn check(&self) {
+        let Self { current, prepared, .. } = self;
+        for open in current.iter().chain(prepared) {
+            assert!(open.slot < SLOTS, "an epoch lies in one of the files");
+            assert!(
+                open.offset >= LOG_FIRST_FRAME && open.offset.is_multiple_of(PAGE_BYTES),
+                "a frame begins on a page of its own, behind the header"
+            );
+            assert!(
+                open.epoch.generation <= self.generation,
+                "every generation in use is counted"
+            );
+        }
+        if let (Some(current), Some(prepared)) = (current, prepared) {
+            assert_ne!(current.slot, prepared.slot, "the next epoch has a file of its own");
+            assert!(
+                current.epoch.generation < prepared.epoch.generation,
+                "no two files are of one generation"
+            );
+        }
+        assert!(
+            self.pending.is_empty() || current.is_some(),
+            "records are pending only in an epoch"
+        );
+        assert!(
+            self.pending.is_empty() || self.untrusted.is_none(),
+            "nothing is kept for a height at which nothing is signed"
+        );
+    }
+
     /// Gives no generation to a new epoch that is not above this one.
     pub fn number_from(&mut self, generation: u64) {
         self.generation = self.generation.max(generation);
@@ -144,6 +175,7 @@ impl Journal {
 
     /// Takes the mark's epoch as one whose log cannot be trusted.
     pub fn distrust(&mut self, epoch: LogEpoch) {
+        assert!(self.pending.is_empty(), "recovery comes before the first record");
         self.untrusted = Some(epoch);
     }
 
@@ -193,6 +225,10 @@ impl Journal {
 
     async fn write_pending<M: Medium>(&mut self, medium: &M, files: &mut LogFiles<M>) -> io::Result<u64> {
         let current = self.current.as_mut().expect("records are pending only in an epoch");
+        assert!(
+            current.offset >= LOG_FIRST_FRAME,
+            "a durable page is never written again"
+        );
         let frame = encode_frame(current.lineage, current.sequence, &self.pending);
         let frame_bytes = frame.len() as u64;
         let file = files.file(medium, &self.folder, current.slot).await?;
@@ -267,6 +303,12 @@ impl Journal {
     /// Turns to the prepared epoch, its mark being durable. What was pending for the old one, which is decided, is dropped.
     pub fn turn(&mut self) -> LogEpoch {
         let prepared = self.prepared.take().expect("an epoch is prepared before it is begun");
+        if let Some(current) = &self.current {
+            assert!(
+                current.epoch.height <= prepared.epoch.height,
+                "an epoch never follows one of a later height"
+            );
+        }
         self.pending.clear();
         self.untrusted = None;
         self.current = Some(prepared);

@@ -29,6 +29,12 @@ const FRAME_RESERVED_BYTES: usize = FRAME_HEADER_BYTES - 4 - 40;
 /// Bytes of the file header that its checksum covers.
 const HEADER_BYTES: usize = 80;
 
+const _: () = assert!(HEADER_BYTES + 4 <= PAGE_BYTES as usize, "the header fits its page");
+const _: () = assert!(
+    FRAME_HEADER_BYTES <= PAGE_BYTES as usize,
+    "a frame's header fits its page"
+);
+
 /// The first page of a log file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogHeader {
@@ -114,6 +120,11 @@ pub fn encode_frame(lineage: Lineage, sequence: u64, records: &[Bytes]) -> Vec<u
         frame.u32(count(record.len())).bytes(record);
     }
     let mut frame = frame.0;
+    assert_eq!(
+        frame.len(),
+        FRAME_HEADER_BYTES + body_bytes,
+        "the body is as long as its header says"
+    );
     let crc = frame_crc(&frame);
     frame[FRAME_HEADER_BYTES - 4..FRAME_HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
     let pages = whole_pages(frame.len() as u64);
@@ -199,6 +210,7 @@ pub fn read(file: &Bytes, epoch: LogEpoch, binding: Binding) -> FoundLog {
     while let Some(frame) =
         decode_frame(file, at).filter(|frame| frame.lineage == lineage && frame.sequence == sequence)
     {
+        assert!(frame.frame_bytes > 0, "every frame leads further");
         records.extend(frame.records);
         at += frame.frame_bytes;
         sequence += 1;

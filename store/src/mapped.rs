@@ -210,7 +210,9 @@ impl Segments {
             }
         };
         let segment = Segment::new(class, path.clone(), SEGMENT_FIRST_RECORD);
-        self.state().used.insert(id, Arc::new(segment));
+        let before = self.state().used.insert(id, Arc::new(segment));
+        assert!(before.is_none(), "no segment number is used twice");
+        assert!(capacity_bytes > SEGMENT_FIRST_RECORD, "a segment has room for records");
         Ok(Begun {
             id,
             lineage,
@@ -224,6 +226,40 @@ impl Segments {
         let segment = self.segment(id).expect("only a segment in use is appended to");
         let before = segment.synced_bytes.fetch_max(bytes, Ordering::Release);
         assert!(before <= bytes, "the synced part of a segment never shrinks");
+    }
+
+    /// Bytes of a segment in use that are synced, from its start. `None` if it is not in use.
+    pub fn synced_bytes(&self, id: SegmentId) -> Option<u64> {
+        self.segment(id)
+            .map(|segment| segment.synced_bytes.load(Ordering::Acquire))
+    }
+
+    /// Whether every byte of a record is synced, in a segment in use.
+    pub fn is_synced(&self, location: &Location) -> bool {
+        self.synced_bytes(location.segment)
+            .is_some_and(|synced| location.end() <= synced)
+    }
+
+    /// Checks the table of segments: for tests, as it visits every one.
+    pub fn check_whole(&self) {
+        let state = self.state();
+        for id in state.used.keys() {
+            assert!(id.0 < state.next_id, "the next number is above every one in use");
+        }
+        for waiting in &state.waiting {
+            assert!(
+                waiting.id.0 < state.next_id,
+                "the next number is above every one that was used"
+            );
+            assert!(
+                !state.used.contains_key(&waiting.id),
+                "a retired segment is in use no more"
+            );
+            assert!(
+                matches!(*lock(&waiting.segment.newest), Newest::Closed),
+                "a retired segment is mapped no more"
+            );
+        }
     }
 
     /// Ends a segment's growth at its synced bytes and gives the tail back. Failing to is only a waste of disk.
@@ -262,6 +298,7 @@ impl Segments {
             return Ok(None);
         };
         let (start, end) = (usize_of(location.offset)?, usize_of(end)?);
+        assert!(start <= end, "a record ends behind its start");
         assert!(end <= map.bytes.len(), "a map covers what was asked of it");
         Ok(Some(Bytes::from_owner(Slice { map, start, end })))
     }

@@ -35,6 +35,11 @@ const _: () = assert!(
     "blobs stay page-aligned behind each other"
 );
 
+const _: () = assert!(
+    RECORD_HEADER_BYTES as u64 <= PAGE_BYTES,
+    "one page shows whether a record begins"
+);
+
 /// What a record brings of its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RecordContent {
@@ -242,6 +247,11 @@ impl Encoded {
     pub fn stamp(&mut self, lineage: Lineage, sequence: u64) {
         self.header.lineage = lineage;
         self.header.sequence = sequence;
+        assert_eq!(
+            self.head.len() as u64,
+            self.header.blobs_offset(),
+            "the first blob follows on the head"
+        );
         self.head[..RECORD_HEADER_BYTES].copy_from_slice(&self.header.encode());
     }
 
@@ -340,9 +350,19 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
     }
     head.bytes(&init).bytes(&assembly.payload);
     let mut head = head.0;
+    assert_eq!(
+        head.len() as u64,
+        RECORD_HEADER_BYTES as u64 + header.body_bytes(),
+        "the body is as long as its header says"
+    );
     header.body_crc = crc32c(&head[RECORD_HEADER_BYTES..]);
     head[..RECORD_HEADER_BYTES].copy_from_slice(&header.encode());
     head.resize(usize::try_from(header.blobs_offset()).expect("a head fits memory"), 0);
+    assert!(header.is_bounded(), "what is written is what a reader takes");
+    assert!(
+        header.record_bytes().is_multiple_of(PAGE_BYTES),
+        "a record is whole pages"
+    );
     Ok(Encoded {
         header,
         head,
@@ -396,6 +416,7 @@ pub fn decode(bytes: &Bytes, check: CheckDepth) -> Result<Record, RecordError> {
         }
         blobs.push(BlobPart { blob, proofs });
     }
+    assert_eq!(at, record_bytes, "the blobs end where the record does");
     Ok(Record {
         header,
         assembly: Assembly {

@@ -14,8 +14,13 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 pub const RESERVE_BYTES: u64 = 16 << 20;
 /// Below this the reserve is given up.
 const LOW_BYTES: u64 = 8 << 20;
+const _: () = assert!(
+    LOW_BYTES < RESERVE_BYTES,
+    "the reserve is given up only when it is needed"
+);
 /// Unit of `st_blocks`, whatever the file system's is (stat(2)).
 const STAT_BLOCK_BYTES: u64 = 512;
+const _: () = assert!(RESERVE_BYTES.is_multiple_of(STAT_BLOCK_BYTES));
 
 /// The reserve of one data directory.
 #[derive(Debug)]
@@ -56,6 +61,14 @@ impl Reserve {
             self.in_vain = true;
             tracing::warn!("no reserve can be held in {}: {outcome:?}", self.path.display());
         }
+    }
+
+    /// Checks that a reserve is not called held in vain while it is held.
+    pub fn check(&self) {
+        assert!(
+            !self.in_vain || self.held_bytes < RESERVE_BYTES,
+            "only a reserve that is not held is given up on"
+        );
     }
 
     /// Whether `bytes` more may be taken for values.

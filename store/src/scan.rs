@@ -13,6 +13,7 @@ use crate::segment::{Location, Position};
 
 /// How far ahead the search behind a damaged record reads at a time.
 const SEARCH_BYTES: usize = 1 << 20;
+const _: () = assert!((SEARCH_BYTES as u64).is_multiple_of(PAGE_BYTES));
 
 /// Something that can be read by position.
 pub trait Pages {
@@ -103,6 +104,7 @@ pub fn scan(
                 }
             }
         }
+        assert!(location.end() > at.offset, "every record leads further");
         at = Position {
             segment: at.segment,
             offset: location.end(),

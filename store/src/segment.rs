@@ -22,7 +22,12 @@ pub const CAPACITY_MIN: u64 = 32 << 20;
 /// Largest values segment: bounds the pause of freeing one and the work of recovery.
 const CAPACITY_MAX: u64 = 512 << 20;
 
-/// The number of a segment: also the generation that each of its records carries, because files are recycled. Never used twice.
+const _: () = assert!(CAPACITY_MIN <= CAPACITY_MAX);
+const _: () = assert!(CAPACITY_MIN.is_multiple_of(PAGE_BYTES) && CAPACITY_MAX.is_multiple_of(PAGE_BYTES));
+const _: () = assert!(HEADER_BYTES + 4 <= PAGE_BYTES as usize, "the header fits its page");
+
+/// The number of a segment: also the generation that each of its records carries, because files are recycled. Never
+/// used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct SegmentId(pub u64);
 
@@ -220,7 +225,12 @@ pub fn capacity(limits: &Limits, bytes_min: u64, held_bytes: u64, record_bytes: 
         .max(held_bytes / 8)
         .next_power_of_two()
         .clamp(bytes_min.min(CAPACITY_MAX), CAPACITY_MAX);
-    wanted.max(exact(record_bytes))
+    let capacity = wanted.max(exact(record_bytes));
+    assert!(
+        capacity - SEGMENT_FIRST_RECORD >= record_bytes,
+        "the record has room behind the header"
+    );
+    capacity
 }
 
 /// How large to make a segment that takes exactly these records.

@@ -105,7 +105,9 @@ async fn group<M: Medium>(
         writer.handle(next, out).await?;
     }
     pulse.beat();
-    writer.flush(out).await
+    writer.flush(out).await?;
+    assert!(out.len() <= GROUP_REQUESTS_MAX, "a request has one answer at most");
+    Ok(())
 }
 
 fn failed(failure: &Failure) -> StoreReply {

@@ -81,8 +81,37 @@ impl View {
     }
 
     pub(crate) fn set_head(&self, head: Height) {
-        self.head.store(head.0, Ordering::Release);
+        let before = self.head.swap(head.0, Ordering::AcqRel);
+        assert!(before <= head.0, "the head never moves back");
         self.metrics.decided.set(i64::try_from(head.0).unwrap_or(i64::MAX));
+    }
+
+    /// Checks what is kept in memory against its bounds.
+    pub(crate) fn check(&self) {
+        self.hot().check();
+        let recent = self.recent();
+        assert!(recent.len() <= RECENT_ROWS_MAX, "few rows are kept in memory");
+        let newest = recent.last_key_value().map(|(height, _)| *height);
+        assert!(
+            newest <= Some(self.head_height()),
+            "a recent row is of a decided height"
+        );
+        assert!(
+            self.checked().len() <= CHECKED_MAX,
+            "few records are remembered as checked"
+        );
+    }
+
+    /// Checks every value and row that is kept in memory.
+    pub(crate) fn check_whole(&self) {
+        self.hot().check_whole();
+        let head = self.head_height();
+        for key in self.undecided().keys() {
+            assert!(key.height > head, "no other value of a decided height is left (I10)");
+        }
+        for (height, (decided, _)) in self.recent().iter() {
+            assert_eq!(decided.certificate.height, *height, "a row is its own height's");
+        }
     }
 
     pub(crate) fn set_oldest_blobs(&self, oldest: Height) {
@@ -102,7 +131,7 @@ impl View {
     }
 
     pub(crate) fn keep_recent(&self, decided: Decided, location: Location) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent();
         recent.insert(decided.certificate.height, (decided, location));
         while recent.len() > RECENT_ROWS_MAX {
             recent.pop_first();
@@ -110,10 +139,7 @@ impl View {
     }
 
     pub(crate) fn forget_recent(&self, height: Height) {
-        self.recent
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&height);
+        self.recent().remove(&height);
     }
 
     /// A decided height and where it lies.
@@ -121,12 +147,7 @@ impl View {
         if height > self.head_height() || height == Height::GENESIS {
             return None;
         }
-        let recent = self
-            .recent
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&height)
-            .cloned();
+        let recent = self.recent().get(&height).cloned();
         if let Some(row) = recent {
             self.metrics.pointer_hits.inc();
             return Some(row);
@@ -210,6 +231,10 @@ impl View {
         }
     }
 
+    fn recent(&self) -> MutexGuard<'_, BTreeMap<Height, (Decided, Location)>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn checked(&self) -> MutexGuard<'_, HashSet<(SegmentId, u64)>> {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -248,11 +273,11 @@ impl View {
         }
     }
 
-    fn head_height(&self) -> Height {
+    pub(crate) fn head_height(&self) -> Height {
         Height(self.head.load(Ordering::Acquire))
     }
 
-    fn oldest_height(&self) -> Height {
+    pub(crate) fn oldest_height(&self) -> Height {
         Height(self.oldest_blobs.load(Ordering::Acquire))
     }
 

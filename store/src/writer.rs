@@ -34,6 +34,7 @@ use crate::view::{Undecided, View};
 
 mod commit;
 mod evidence;
+mod promises;
 mod retire;
 mod values;
 
@@ -99,6 +100,7 @@ pub struct Writer<M: Medium> {
     log_files: LogFiles<M>,
     group: Group,
     evidence: Backlog,
+    has_failed: bool,
 }
 
 /// What waits for the next sync.
@@ -117,7 +119,7 @@ struct Waiting {
 impl<M: Medium> Writer<M> {
     /// A writer on a medium.
     pub fn new(medium: M, state: State) -> Self {
-        Self {
+        let writer = Self {
             medium,
             clock: Clock::start(),
             state,
@@ -125,33 +127,64 @@ impl<M: Medium> Writer<M> {
             log_files: LogFiles::default(),
             group: Group::default(),
             evidence: Backlog::default(),
-        }
+            has_failed: false,
+        };
+        writer.check();
+        writer
     }
 
     /// Closes the files and gives the state back.
     pub fn into_state(self) -> State {
         assert!(self.group.replies.is_empty(), "nothing waits for a sync any more");
+        assert!(!self.has_failed, "what a failed sync left behind is not gone on with");
         self.state
     }
 
     /// Takes one request. Its answer may wait for [`flush`](Self::flush).
     pub async fn handle(&mut self, request: StoreRequest, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
+        assert!(!self.has_failed, "nothing is asked of a store that failed");
+        let outcome = self.carry_out(request, out).await;
+        self.keep(outcome)
+    }
+
+    /// Makes everything taken so far durable and lets its answers go.
+    pub async fn flush(&mut self, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
+        assert!(!self.has_failed, "nothing is made durable after a failure");
+        let outcome = self.sync_group(out).await;
+        self.keep(outcome)
+    }
+
+    /// Remembers a failure; without one, checks what the writer keeps.
+    fn keep(&mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        match &outcome {
+            Err(_) => self.has_failed = true,
+            Ok(()) => {
+                self.check();
+                if cfg!(test) {
+                    self.check_whole();
+                }
+            }
+        }
+        outcome
+    }
+
+    async fn carry_out(&mut self, request: StoreRequest, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
         match request {
             StoreRequest::Put { assembly, tag } => self.put(assembly, tag).await,
             StoreRequest::LogAppend { lsn, record } => self.log_append(lsn, record),
             StoreRequest::LogSync { lsn } => self.log_sync(lsn),
             StoreRequest::BeginEpoch { height } => {
-                self.flush(out).await?;
+                self.sync_group(out).await?;
                 out.push(StoreReply::EpochBegun(self.begin_epoch(height).await?));
                 Ok(())
             }
             StoreRequest::Commit(decision) => {
-                self.flush(out).await?;
+                self.sync_group(out).await?;
                 out.push(self.commit(*decision).await?);
                 Ok(())
             }
             StoreRequest::Load { height } => {
-                self.flush(out).await?;
+                self.sync_group(out).await?;
                 out.push(StoreReply::Loaded {
                     height,
                     value: self.state.view.decided_payload(height),
@@ -167,15 +200,14 @@ impl<M: Medium> Writer<M> {
                 Ok(())
             }
             StoreRequest::Retire { blobs_below } => {
-                self.flush(out).await?;
+                self.sync_group(out).await?;
                 out.push(self.retire(blobs_below).await?);
                 Ok(())
             }
         }
     }
 
-    /// Makes everything taken so far durable and lets its answers go.
-    pub async fn flush(&mut self, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
+    async fn sync_group(&mut self, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
         self.sync_values().await?;
         if self.state.journal.is_sync_due() {
             self.state.reserve.balance();
@@ -190,6 +222,14 @@ impl<M: Medium> Writer<M> {
             self.state.metrics.log_bytes.add(written);
             self.state.metrics.syncs.inc();
         }
+        assert!(
+            self.group.values.is_empty(),
+            "no value is answered for that still waits"
+        );
+        assert!(
+            !self.state.journal.is_sync_due(),
+            "no record is answered for that still waits"
+        );
         out.append(&mut self.group.replies);
         self.keep_evidence()?;
         self.state.segments.sweep();

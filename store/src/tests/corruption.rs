@@ -76,7 +76,8 @@ fn damage() -> impl Strategy<Value = Damage> {
     prop_oneof![
         6 => (0..320usize, 1..=255u8).prop_map(|(at, xor)| Damage::Byte { at, xor }),
         2 => (0..3 * 4096usize, 1..=255u8).prop_map(|(at, xor)| Damage::Byte { at, xor }),
-        1 => (0..3usize, proptest::collection::vec(any::<u8>(), 4096)).prop_map(|(page, fill)| Damage::Page { page, fill }),
+        1 => (0..3usize, proptest::collection::vec(any::<u8>(), 4096))
+            .prop_map(|(page, fill)| Damage::Page { page, fill }),
         1 => any::<prop::sample::Index>().prop_map(|at| Damage::Cut { at }),
     ]
 }
@@ -114,22 +115,32 @@ fn live(folder: &Path) {
     }
     let _ = store.view.evidence(Height(0), Height(u64::MAX), 10);
     let next = value(head.0 + 1, 77, 1);
-    let _ = store.try_ask([StoreRequest::BeginEpoch { height: head.next() }]);
-    let _ = store.try_ask([StoreRequest::Put {
+    let put = StoreRequest::Put {
         assembly: next.clone(),
         tag: Tag::Streamed,
-    }]);
-    let _ = store.try_ask([
-        StoreRequest::LogAppend {
-            lsn: Lsn(1),
-            record: Bytes::from_static(b"a vote"),
-        },
-        StoreRequest::LogSync { lsn: Lsn(1) },
-    ]);
-    let _ = store.try_ask([commit(&next, Blobs::Held)]);
-    let _ = store.try_ask([StoreRequest::Retire {
+    };
+    let append = StoreRequest::LogAppend {
+        lsn: Lsn(1),
+        record: Bytes::from_static(b"a vote"),
+    };
+    let retire = StoreRequest::Retire {
         blobs_below: Height(u64::MAX),
-    }]);
+    };
+    for requests in [
+        vec![StoreRequest::BeginEpoch { height: head.next() }],
+        vec![put],
+        vec![append, StoreRequest::LogSync { lsn: Lsn(1) }],
+        vec![commit(&next, Blobs::Held)],
+        vec![retire],
+    ] {
+        if store.try_ask(requests).is_err() {
+            drop(store);
+            let Ok(reopened) = Store::try_open(folder, &small()) else {
+                return;
+            };
+            store = reopened;
+        }
+    }
 }
 
 proptest! {

@@ -199,6 +199,7 @@ fn a_metadata_only_height_is_never_held_until_its_blobs_come() {
         .try_ask([commit(&second, Blobs::Held)])
         .expect_err("its blobs are not here (I3)");
     assert!(refused.0.contains("without"), "{refused}");
+    let mut store = reopened(store, folder.path());
     store.put(&second, Tag::Certified);
     store.commit(&second);
     assert_same(&store.view.decided_value(Height(2)).expect("held").1, &second);
@@ -227,12 +228,14 @@ fn a_decision_without_its_value_or_out_of_turn_stops_the_store() {
         store.try_ask([commit(&first, Blobs::Held)]).is_err(),
         "it is not stored (I1)"
     );
+    let mut store = reopened(store, folder.path());
     let third = value(3, 3, 1);
     store.put(&third, Tag::Streamed);
     assert!(
         store.try_ask([commit(&third, Blobs::Held)]).is_err(),
         "height 1 is not decided"
     );
+    let mut store = reopened(store, folder.path());
     store.put(&first, Tag::Streamed);
     store.commit(&first);
     store.commit(&first);

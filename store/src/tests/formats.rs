@@ -1,6 +1,7 @@
 //! Golden bytes of every header, and the laws of codecs and scan: what was written comes back, and nothing else does.
 
 use bytes::Bytes;
+use proptest::collection::vec;
 use proptest::prelude::*;
 use ultramarine_types::Height;
 use ultramarine_types::storage::{LogEpoch, Tag};
@@ -131,7 +132,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_record_comes_back(height in 1..u64::MAX, seed: u8, blobs in 0..4u8, payload in 0..20_000usize, proofs in 0..3usize) {
+    fn a_record_comes_back(
+        height in 1..u64::MAX,
+        seed: u8,
+        blobs in 0..4u8,
+        payload in 0..20_000usize,
+        proofs in 0..3usize,
+    ) {
         let mut value = value_with(height, seed, blobs, payload);
         for part in &mut value.blobs {
             part.proofs = vec![part.proofs[0]; proofs];
@@ -169,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_is_no_record(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn garbage_is_no_record(bytes in vec(any::<u8>(), 0..600)) {
         prop_assert!(record::decode(&Bytes::from(bytes.clone()), CheckDepth::All).is_err());
         let mut dressed = b"UREC".to_vec();
         dressed.extend(bytes);
@@ -177,8 +184,9 @@ proptest! {
     }
 
     #[test]
-    fn a_log_comes_back(frames in proptest::collection::vec(proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3000), 1..5), 0..6)) {
-        let frames: Vec<Vec<Bytes>> = frames.into_iter().map(|frame| frame.into_iter().map(Bytes::from).collect()).collect();
+    fn a_log_comes_back(frames in vec(vec(vec(any::<u8>(), 0..3000), 1..5), 0..6)) {
+        let of_frame = |frame: Vec<Vec<u8>>| frame.into_iter().map(Bytes::from).collect();
+        let frames: Vec<Vec<Bytes>> = frames.into_iter().map(of_frame).collect();
         let records: Vec<Bytes> = frames.iter().flatten().cloned().collect();
         prop_assert_eq!(log::read(&log_file(&frames), EPOCH, BINDING), FoundLog::Whole(records));
     }

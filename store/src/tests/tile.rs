@@ -82,25 +82,22 @@ fn the_tile_stores_decides_and_recovers_on_every_medium() {
                     record,
                 })
                 .expect("the tile runs");
-            assert!(
-                matches!(store.ask(StoreRequest::LogSync { lsn: Lsn(height) }), StoreReply::LogDurable { lsn } if lsn.0 == height)
-            );
+            let synced = store.ask(StoreRequest::LogSync { lsn: Lsn(height) });
+            assert!(matches!(synced, StoreReply::LogDurable { lsn } if lsn.0 == height));
             assert!(matches!(
                 store.ask(commit(&value, Blobs::Held)),
                 StoreReply::Committed { .. }
             ));
             let next = Height(height + 1);
-            assert!(
-                matches!(store.ask(StoreRequest::BeginEpoch { height: next }), StoreReply::EpochBegun(epoch) if epoch.height == next)
-            );
+            let begun = store.ask(StoreRequest::BeginEpoch { height: next });
+            assert!(matches!(begun, StoreReply::EpochBegun(epoch) if epoch.height == next));
         }
         assert!(matches!(
             store.ask(StoreRequest::Load { height: Height(3) }),
             StoreReply::Loaded { value: Some(_), .. }
         ));
-        assert!(
-            matches!(store.ask(StoreRequest::Retire { blobs_below: Height(8) }), StoreReply::Retired { blobs_below } if blobs_below > Height(1))
-        );
+        let retired = store.ask(StoreRequest::Retire { blobs_below: Height(8) });
+        assert!(matches!(retired, StoreReply::Retired { blobs_below } if blobs_below > Height(1)));
         store
             .requests
             .send(StoreRequest::LogAppend {

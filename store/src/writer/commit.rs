@@ -46,6 +46,17 @@ impl<M: Medium> Writer<M> {
         } else {
             height.next()
         };
+        let growing = self.state.growing.as_ref();
+        assert!(
+            growing.is_none_or(|growing| growing.id != place.location.segment)
+                || self.state.segments.is_synced(&place.location),
+            "a decision names only synced bytes"
+        );
+        assert!(
+            self.group.values.is_empty(),
+            "a decision waits for the sync of what came before"
+        );
+        assert_eq!(epoch.height, height.next(), "the epoch that follows is made ready");
         let commit = Commit {
             certificate: &decision.certificate,
             init: &decision.init,
@@ -94,6 +105,7 @@ impl<M: Medium> Writer<M> {
     fn publish(&mut self, decision: Decision, place: Place, oldest_blobs: Height) {
         let state = &mut self.state;
         let height = decision.certificate.height;
+        assert_eq!(height, state.head.next(), "heights are decided one after the other");
         let key = ValueKey {
             height,
             id: decision.certificate.value_id,
@@ -110,12 +122,14 @@ impl<M: Medium> Writer<M> {
         state.view.set_oldest_blobs(oldest_blobs);
         let mut undecided = state.view.undecided_mut();
         let mut hot = state.view.hot();
+        let mut promoted_count = 0;
         undecided.retain(|other, value| {
             if other.height > height {
                 return true;
             }
             if *other == key {
                 state.ledger.promoted(&value.location, height);
+                promoted_count += 1;
             } else {
                 state.ledger.dropped(&value.location);
                 state.metrics.drops.inc();
@@ -123,6 +137,7 @@ impl<M: Medium> Writer<M> {
             }
             false
         });
+        assert_eq!(promoted_count, 1, "the value that was decided was stored");
         state.metrics.promotions.inc();
         state
             .metrics

@@ -45,6 +45,17 @@ impl Backlog {
             self.count -= 1;
             self.given_up_count += 1;
         }
+        assert!(self.count <= EVIDENCE_WAITING_MAX, "evidence in memory is bounded");
+    }
+
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Checks that the count is that of the pieces.
+    pub(super) fn check_whole(&self) {
+        let pieces_count: usize = self.pieces.values().map(Vec::len).sum();
+        assert_eq!(self.count, pieces_count, "every piece is counted");
     }
 
     const fn bytes(&self) -> u64 {

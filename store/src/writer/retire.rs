@@ -54,6 +54,10 @@ impl<M: Medium> Writer<M> {
     /// A segment with a damaged record stays, and is no reason for the next ones to stay. Nor is one for whose payloads
     /// there is no room beside those of the others: it stays until there is, and is not read again before.
     pub(super) async fn retire(&mut self, blobs_below: Height) -> Result<StoreReply, Failure> {
+        assert!(
+            self.group.values.is_empty(),
+            "a retirement waits for the sync of what came before"
+        );
         let below = blobs_below.min(self.state.head.next());
         let room_bytes = self.state.reserve.room_bytes();
         let fits = |payloads_bytes| segment::exact(payloads_bytes) <= room_bytes;
@@ -104,8 +108,8 @@ impl<M: Medium> Writer<M> {
     /// Counts a segment as damaged, so that it is tried and spoken of once.
     fn leave(&mut self, id: SegmentId, damage: &str) {
         tracing::error!(
-            "segment {id} stays on disk although its retention has ended: {damage}. What of it is whole is served as before \
-             and other segments are freed; check the disk (dmesg, smartctl)"
+            "segment {id} stays on disk although its retention has ended: {damage}. What of it is whole is served as \
+             before and other segments are freed; check the disk (dmesg, smartctl)"
         );
         self.state.metrics.damaged_reads.inc();
         self.state.ledger.leave(id);
@@ -207,6 +211,12 @@ impl<M: Medium> Writer<M> {
 
     /// Lets the index and everybody know where heights lie now, and how far retention went.
     fn relocate(&mut self, moved: &[(ValueKey, Place)]) -> Result<(), Failure> {
+        assert!(
+            moved
+                .iter()
+                .all(|(_, place)| self.state.segments.is_synced(&place.location)),
+            "the index is told only of synced bytes"
+        );
         let pruned = moved.iter().filter(|(_, place)| place.blobs == Blobs::Pruned);
         // Heights below that are still here, in a damaged segment for one, are served all the same: the mark says from
         // where on nothing is missing.
