@@ -126,7 +126,8 @@ pub(crate) fn recover_values(
                 ended.at.offset
             ),
             Tail::Corrupt { behind } => tracing::error!(
-                "segment {} is damaged at {} with a whole record at {behind}: what is missing is fetched from peers again",
+                "segment {} is damaged at {} with a whole record at {behind}: what is missing is fetched from peers \
+                 again",
                 file.id,
                 ended.at.offset
             ),
@@ -144,7 +145,10 @@ pub(crate) fn recover_values(
         sync_again(&medium, files, value.location.segment)?;
         floor = floor.min(value.position());
         state.ledger.stored(&value.location);
-        state.view.undecided_mut().insert(key, value);
+        if let Some(before) = state.view.undecided_mut().insert(key, value) {
+            // A life that was cut short before it moved the floor leaves a value twice.
+            state.ledger.dropped(&before.location);
+        }
     }
     state.reserve.balance();
     state
@@ -256,8 +260,8 @@ fn find_log(files: &[Bytes], epoch: LogEpoch, binding: Binding) -> (usize, Found
         let other = log::read(image, newer.epoch, binding);
         if other != FoundLog::Whole(Vec::new()) && other != content {
             tracing::error!(
-                "the index believes generation {} of the log of height {}, and generation {} holds other records: the index \
-                 lost its newest mark, and neither log is believed",
+                "the index believes generation {} of the log of height {}, and generation {} holds other records: the \
+                 index lost its newest mark, and neither log is believed",
                 epoch.generation,
                 epoch.height,
                 newer.epoch.generation
@@ -272,6 +276,10 @@ fn move_log(state: &mut State, medium: &Pwrite, old: LogEpoch, records: &[Bytes]
     let mut files = LogFiles::default();
     ready(async {
         let epoch = state.journal.prepare(old.height, medium, &mut files).await?;
+        assert!(
+            epoch.generation > old.generation,
+            "the fresh log is the newer of the two"
+        );
         state.journal.refill(records, medium, &mut files).await?;
         Ok(epoch)
     })
@@ -281,9 +289,15 @@ fn move_log(state: &mut State, medium: &Pwrite, old: LogEpoch, records: &[Bytes]
 pub(crate) fn forget_old(state: &mut State, files: &[FoundFile], ends: &Ends) {
     let nameless = |file: &&FoundFile| file.class == Class::Payloads && !ends.contains_key(&file.id);
     let mut ids: Vec<SegmentId> = files.iter().filter(nameless).map(|file| file.id).collect();
-    ids.extend(state.ledger.dead());
+    let dead = state.ledger.dead();
+    ids.extend(&dead);
+    let growing = state.growing.as_ref().map(|growing| growing.id);
+    assert!(
+        growing.is_none_or(|growing| !ids.contains(&growing)),
+        "the segment that grows is not freed"
+    );
     state.segments.retire(&ids);
-    for id in ids {
+    for id in dead {
         state.ledger.close(id);
     }
     state.segments.sweep();
