@@ -1,8 +1,8 @@
 //! This file knows how to lend page-aligned buffers that become `Bytes` without a copy and come back when let go.
 //!
-//! The network receives each blob into one of these: 128 KiB into fresh pages cost 125 µs, four times what a warm buffer
-//! costs. The buffers are aligned as O_DIRECT wants its memory, but the store does not write from them yet: it copies
-//! each blob once more, into a buffer of its medium, while the write before it is under way.
+//! The network receives each blob into one of these: 128 KiB into fresh pages cost 125 µs, four times what a warm
+//! buffer costs. The buffers are aligned as O_DIRECT wants its memory, but the store does not write from them yet. It
+//! copies each blob once more, into a buffer of its medium, while the write before it is under way.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};

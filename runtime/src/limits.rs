@@ -12,8 +12,8 @@ pub const MEMLOCK_BYTES_WANTED: u64 = 64 * 1024 * 1024;
 pub const NOFILE_WANTED: u64 = 4096;
 /// Below this a node does not start: its tiles, links and rings take about 60, and some peers and segments are open.
 pub const NOFILE_LEAST: u64 = 128;
-/// Address space: segments are mapped whole, and every thread reserves its stack. Where none is left, an allocation fails,
-/// and with it the process.
+/// Address space: segments are mapped whole, and every thread reserves its stack. Where none is left, an allocation
+/// fails, and with it the process.
 pub const ADDRESS_BYTES_WANTED: u64 = 64 * 1024 * 1024 * 1024;
 /// Size of one file: the index grows with the chain.
 pub const FILE_BYTES_WANTED: u64 = 64 * 1024 * 1024 * 1024;
@@ -88,8 +88,8 @@ impl KernelLimits {
         ))
     }
 
-    /// Every limit that is below what a node wants that runs on `io` and asks for socket buffers of `socket_buffer_bytes`
-    /// in each direction. The kernel cuts those silently at its own ceilings.
+    /// Every limit that is below what a node wants that runs on `io` and asks for socket buffers of
+    /// `socket_buffer_bytes` in each direction. The kernel cuts those silently at its own ceilings.
     pub fn shortfalls(&self, io: Io, socket_buffer_bytes: usize) -> Vec<Shortfall> {
         let Self {
             memlock_bytes,

@@ -292,7 +292,8 @@ impl<T> Receiver<T> {
         std::future::poll_fn(|context| self.poll_recv(context)).await
     }
 
-    /// The same as [`recv`](Self::recv), named for the reader of a glommio tile: the wake goes through glommio's own eventfd.
+    /// The same as [`recv`](Self::recv), named for the reader of a glommio tile: the wake goes through glommio's own
+    /// eventfd.
     pub async fn recv_glommio(&mut self) -> Option<T> {
         self.recv().await
     }

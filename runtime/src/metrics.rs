@@ -1,4 +1,4 @@
-//! This file knows every number the node shows: who counts it, and how it is merged when somebody looks.
+//! This file knows every number the node shows: how a tile counts it, and how it is merged when it is read.
 //!
 //! Names are `ultramarine_<subsystem>_<what>_<unit>`. Registering a name with the same labels again gives a handle to
 //! the same series. A tile keeps its handles; nothing is looked up while it works.

@@ -1,7 +1,7 @@
 //! This file knows how a tile shows that it takes turns: it beats as it works, and says when it goes to sleep.
 //!
-//! A beat is one relaxed store by the tile's own thread. A tile that waits for work says so before it sleeps, so no tile
-//! has to wake for this. A tile that is an executor of many tasks beats by a timer, once a second.
+//! A beat is one relaxed store by the tile's own thread. A tile that waits for work says so before it sleeps, so no
+//! tile has to wake for this. A tile that is an executor of many tasks beats by a timer, once a second.
 //! [`Watch`](crate::watch::Watch) looks at the pulses of all tiles.
 
 use std::future::Future;
@@ -86,7 +86,6 @@ impl Reading {
         later.0 & RESTS == 0 && later.0 == self.0
     }
 
-    /// Beats so far.
     #[cfg(test)]
     pub const fn beats(self) -> u64 {
         self.0 / STEP

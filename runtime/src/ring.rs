@@ -10,10 +10,11 @@ use rustix::process::{Resource, getrlimit};
 use crate::medium;
 use crate::metrics::{Counter, Registry};
 
-/// Submission entries of the network core's ring: cold reads for one value's blobs and the socket to the execution client.
+/// Submission entries of the network core's ring: cold reads for one value's blobs and the socket to the execution
+/// client.
 pub const NET_RING_ENTRIES: u32 = 256;
 
-/// Without so much locked memory glommio refuses to start.
+/// The least locked memory with which glommio starts.
 pub const MEMLOCK_BYTES_LEAST: u64 = 512 * 1024;
 
 /// Which I/O the operator asked for.
@@ -150,11 +151,14 @@ impl fmt::Display for RingRefusal {
     }
 }
 
-/// Asks the kernel for a ring of the size the network core uses, asks that ring what it can do, sends one empty operation
-/// through it, and starts a storage ring for a moment.
+/// Whether io_uring works here, by trying it:
+/// 1. ask the kernel for a ring of the size that the network core uses;
+/// 2. ask that ring what it can do;
+/// 3. send one empty operation through it;
+/// 4. start a storage ring for a moment.
 ///
-/// All steps are needed: a seccomp profile may allow one system call and forbid the next, and the storage ring has wishes
-/// of its own. glommio and tokio-uring panic where this fails, so nothing else starts a ring before it was asked.
+/// All steps are needed: a seccomp profile may allow one system call and forbid the next, and the storage ring has
+/// wishes of its own. Where io_uring fails, glommio and tokio-uring panic, so no ring is started before this.
 pub fn probe() -> Result<(), RingRefusal> {
     let refused = |error: io::Error| RingRefusal::of(&error);
     let ring = io_uring::IoUring::new(NET_RING_ENTRIES).map_err(refused)?;
@@ -186,15 +190,16 @@ fn submit_nop(mut ring: io_uring::IoUring) -> io::Result<()> {
 
 #[allow(unsafe_code)]
 fn push(ring: &mut io_uring::IoUring, entry: &io_uring::squeue::Entry) -> io::Result<()> {
-    // SAFETY: the only caller passes a no-op, which refers to no memory and no descriptor, so nothing has to outlive it.
+    // SAFETY: the only caller passes a no-op, which refers to no memory and no descriptor, so nothing has to outlive
+    // it.
     unsafe { ring.submission().push(entry) }.map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))
 }
 
 /// Runs the network core's future on this thread: inside tokio-uring, or on a plain current-thread tokio.
 ///
 /// Either way `tokio::task::spawn_local` works inside, and so do tokio's sockets and timers. `future` is made for the
-/// back end that it is given: if the kernel refuses the ring after all (its probe passed), that is the fallback, the
-/// plain runtime is used, and a warning says so.
+/// back end that it is given. If the kernel refuses the ring after all, although its probe passed, that is the
+/// fallback: the plain runtime is used, and a warning says so.
 ///
 /// # Panics
 ///
@@ -309,7 +314,8 @@ mod tests {
             len: filter.len() as u16,
             filter: filter.as_mut_ptr(),
         };
-        // SAFETY: both calls only read their arguments; the program and its steps outlive them, and its length is theirs.
+        // SAFETY: both calls only read their arguments; the program and its steps outlive them, and its length is
+        // theirs.
         let outcome = unsafe {
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
                 | libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)

@@ -1,17 +1,17 @@
-//! This file knows how a test says that it did not run: on standard error itself, which the test harness does not capture,
-//! so that nobody takes a skipped test for a passed one.
+//! This file knows how a test says that it did not run: on standard error itself, which the test harness does not
+//! capture. So nobody takes a skipped test for a passed one.
 
 use std::io::Write;
 
 use crate::ring::{self, RingRefusal};
 
-/// Set to 1 where io_uring must work, as `.ci/run` does where the kernel allows it: a test that would skip for want of it
-/// fails there.
+/// Set to 1 where io_uring must work, as `.ci/run` does where the kernel allows it. A test that would be skipped
+/// without io_uring fails there.
 const REQUIRE_URING: &str = "ULTRAMARINE_REQUIRE_URING";
 
 /// Says what was skipped, and why.
 pub fn say(what: &str) {
-    // Whoever closed standard error does not want to know.
+    // If standard error is closed, its owner does not want to know.
     let _ = writeln!(std::io::stderr(), "skipped: {what}");
 }
 

@@ -96,7 +96,7 @@ impl JoinHandle {
 pub struct TileContext {
     pub name: &'static str,
     pub clock: Clock,
-    /// To be looked at between two pieces of work.
+    /// A tile looks at it between two pieces of work.
     pub halt: Halt,
     /// Where the tile's metrics go.
     pub registry: Arc<Registry>,
@@ -130,8 +130,8 @@ impl TileContext {
     }
 }
 
-/// Adds up the time a tile works, and keeps a histogram of its turns. The share over any span is the counter's rate. Tiles that
-/// are executors of their own do not use it, and show no such metrics.
+/// Adds up the time a tile works, and keeps a histogram of its turns. The share over any span is the counter's rate.
+/// Tiles that are executors of their own do not use it, and show no such metrics.
 #[derive(Debug)]
 pub struct Busy {
     clock: Clock,
@@ -192,7 +192,8 @@ fn pin_to(name: &str, core: usize) {
     }
 }
 
-/// Shows the thread's CPU time as the kernel counts it: for async tiles, whose working time has no single place to measure.
+/// Shows the thread's CPU time as the kernel counts it: for async tiles, which have no single place to measure their
+/// working time.
 fn watch_cpu_time(registry: &Registry, name: &'static str) {
     let path = format!(
         "/proc/self/task/{}/schedstat",

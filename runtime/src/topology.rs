@@ -114,9 +114,9 @@ impl Topology {
 
     /// Places the tiles on `cores` (those this process may use).
     ///
-    /// Dedicated cores are given only when there are more cores than tiles that want one, so that at least one core
-    /// is left for floating tiles and everything else on the machine. Otherwise they all float: two tiles that spin
-    /// on one core would only steal from each other.
+    /// Dedicated cores are given only when there are more cores than tiles that want one. At least one core is then
+    /// left for floating tiles and everything else on the machine. Otherwise they all float: two tiles that spin on
+    /// one core would only steal from each other.
     ///
     /// # Panics
     ///

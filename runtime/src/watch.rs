@@ -1,4 +1,4 @@
-//! This file knows which tiles take no turn: somebody looks at every pulse once a second.
+//! This file knows which tiles take no turn: the watchdog looks at every pulse once a second.
 
 use crate::metrics::{Gauge, Registry};
 use crate::pulse::{Pulse, Reading};
@@ -29,8 +29,8 @@ struct Watched {
 }
 
 impl Watch {
-    /// One look, to be made a [`BEAT`](crate::pulse::BEAT) after the last one. Answers the tiles that took no turn since
-    /// then, longest first.
+    /// One look, to be made a [`BEAT`](crate::pulse::BEAT) after the last one. Answers the tiles that took no turn
+    /// since then, longest first.
     pub fn look(&mut self, registry: &Registry) -> Vec<Silence> {
         for (tile, pulse) in registry.pulses().into_iter().skip(self.tiles.len()) {
             let shown = registry.gauge(

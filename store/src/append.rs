@@ -15,7 +15,7 @@ const _: () = assert!(
 ///
 /// # Panics
 ///
-/// If the parts are fewer bytes than announced.
+/// If the parts are not as many bytes as announced, or position or length are not whole pages.
 pub(crate) async fn write_parts<'a, F: MediumFile>(
     file: &F,
     at: u64,

@@ -54,7 +54,8 @@ pub(crate) fn open(folder: &Path, binding: Binding) -> Result<Index, OpenError> 
     Index::open(&path, binding).map_err(|error| OpenError::index(folder, binding, error))
 }
 
-/// What is wrong with the file, as far as its first bytes tell. They are read from the device, as is what redb reads next.
+/// What is wrong with the file, as far as its first bytes tell. They are read from the device, as is what redb reads
+/// next.
 fn flaw(path: &Path) -> io::Result<Option<IndexFlaw>> {
     match forget_cached(path) {
         Ok(()) => {}

@@ -47,8 +47,8 @@ const FORMAT: u32 = 1;
 const EVIDENCE_ROWS_MAX: u64 = 65_536;
 /// Pages redb keeps in memory: the right edge of each table and what serving peers touches. Its default is 1 GiB.
 const CACHE_BYTES: usize = 8 << 20;
-/// Up to this size each start reads the whole file and checks every page (1 GB/s here). From it on none does: commits also
-/// write the allocator's state, which costs a second sync, and in return a start after a crash is a quick one.
+/// Up to this size each start reads the whole file and checks every page (1 GB/s here). From it on none does: commits
+/// also write the allocator's state, which costs a second sync, and in return a start after a crash is a quick one.
 const QUICK_REPAIR_FROM_BYTES: u64 = 512 << 20;
 
 /// Why the index could not be read or changed.

@@ -6,11 +6,13 @@
 //!   log-2 │              ░░░░░░ │      for H+2, should H+1 be committed before its epoch is begun
 //! ```
 //! The file comes before the mark: a crash between the two leaves a file that nothing names. With the mark first, it
-//! would leave a mark without a file, which must be read as lost signatures: a node killed there would sit out a
-//! height for nothing, and if all were, the chain would stand still.
+//! would leave a mark without a file, which must be read as lost signatures. A node killed there would sit out a height
+//! for nothing; if all nodes were, the chain would stand still.
 //!
-//! Keeps: a page that was made durable is never written again; records of one epoch never follow another's mark; no two
-//! files are of one generation.
+//! Keeps:
+//! - a page that was made durable is never written again;
+//! - records of one epoch never follow another's mark;
+//! - no two files are of one generation.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,8 +28,8 @@ use crate::log::{LOG_FIRST_FRAME, LogHeader, encode_frame};
 
 /// Size a log file is made with: a height's few kilobytes many times over; a longer log grows its file.
 pub const LOG_FILE_BYTES: u64 = 256 * 1024;
-/// The epoch that is appended to, the one whose mark came with the last commit, and the one being made ready: a file is
-/// written over only when no mark names it any more.
+/// One for the epoch that is appended to, one for the epoch that the last commit marked, and one being made ready. A
+/// file is written over only when no mark names it any more.
 pub const SLOTS: usize = 3;
 
 /// File of a slot, within the data directory.
@@ -75,7 +77,7 @@ pub enum Misuse {
     },
 }
 
-/// The log's state between two syncs; the files are its writer's.
+/// The log's state between two syncs; the writer owns the files.
 #[derive(Debug)]
 pub(crate) struct Journal {
     binding: Binding,
@@ -300,7 +302,8 @@ impl Journal {
         self.prepared.is_some_and(|prepared| prepared.epoch.height == height)
     }
 
-    /// Turns to the prepared epoch, its mark being durable. What was pending for the old one, which is decided, is dropped.
+    /// Turns to the prepared epoch, its mark being durable. What was pending for the old one, which is decided, is
+    /// dropped.
     pub fn turn(&mut self) -> LogEpoch {
         let prepared = self.prepared.take().expect("an epoch is prepared before it is begun");
         if let Some(current) = &self.current {

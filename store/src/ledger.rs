@@ -1,6 +1,10 @@
 //! This file knows what each segment still holds, and so which may be freed.
 //!
 //! Sans-io: a ledger. The writer frees what it names, after the index forgot it.
+//!
+//! Keeps:
+//! - every undecided value is counted in its segment;
+//! - a segment is freed only when it is sealed and no undecided value is left in it.
 
 use std::collections::BTreeMap;
 

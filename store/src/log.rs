@@ -3,9 +3,9 @@
 //! ```text
 //!   │ header page │ frame 0: header 48, records…, 0… │ frame 1 … │
 //! ```
-//! A *frame* is what one sync made durable: it begins on a page of its own, so no durable page is ever written again,
-//! and one checksum covers all its records, so that a crash within a sync loses the whole frame or nothing.
-//! Sans-io. FORMAT.md draws every field.
+//! A *frame* is what one sync made durable. It begins on a page of its own, so no durable page is ever written again.
+//! One checksum covers all its records, so a crash within a sync loses the whole frame or nothing. Sans-io. FORMAT.md
+//! draws every field.
 
 use bytes::Bytes;
 use ultramarine_types::canonical::Cursor;

@@ -1,9 +1,12 @@
 //! This file knows the segment files as files: it begins, maps, seals, recycles and removes them. Nothing else may.
 //!
 //! A map is undefined behaviour and a SIGBUS if its file shrinks under it, and stale if its file is written again. So:
-//! a map covers only bytes that were synced and are never written again; a file is shortened only behind them; and a
-//! file is recycled only when it is in no table any more and the last lease on it is gone. Who keeps a lease too long
-//! gets to keep the bytes: the file is unlinked instead, and its blocks come back with the last map.
+//! - a map covers only bytes that were synced and are never written again;
+//! - a file is shortened only behind them;
+//! - a file is recycled only when it is in no table any more and the last lease on it is gone.
+//!
+//! A reader that keeps a lease too long keeps the bytes: the file is unlinked instead, and its blocks come back with
+//! the last map.
 //!
 //! ```text
 //!   begin ─▶ append… ─▶ seal ─▶ retire ─▶ (leases zero) ─▶ free ─▶ begin under a new number
@@ -80,8 +83,8 @@ enum Newest {
     Unmapped,
     /// Kept for the next reader.
     Mapped(Arc<Map>),
-    /// The segment is retired. A reader that looked it up before may come after: a map kept here for the next one, which
-    /// there is not, would be a lease that nobody ends.
+    /// The segment is retired. A reader that looked it up before may still come. A map kept here for a next reader,
+    /// which will not come, would be a lease that nobody ends.
     Closed,
 }
 
@@ -429,18 +432,18 @@ impl Segment {
 
 fn map_file(file: &File, bytes: usize) -> io::Result<Mmap> {
     // SAFETY: the map is read-only and covers `bytes`, all synced. In this process those bytes are never written again
-    // while a map lives: the writer appends behind `synced_bytes` only, and a file is renamed for recycling only when
-    // the count of its lease, of which every `Map` holds one, shows that none is left (`Waiting::is_leased`). The file
-    // is never shortened below `synced_bytes` (`seal` is the only one to shorten it). Other processes are kept out by
-    // the lock on the data directory; an operator who truncates files of a running node by hand gets a SIGBUS.
+    // while a map lives. The writer appends behind `synced_bytes` only. Every `Map` holds a lease of its file, and a
+    // file is renamed for recycling only when their count shows that none is left (`Waiting::is_leased`). The file is
+    // never shortened below `synced_bytes` (`seal` is the only one to shorten it). Other processes are kept out by the
+    // lock on the data directory; an operator who truncates files of a running node by hand gets a SIGBUS.
     unsafe { MmapOptions::new().len(bytes).map(file) }
 }
 
 impl Waiting {
     /// Whether a map of the segment lives.
     fn is_leased(&self) -> bool {
-        // Retirement closed the segment under the lock under which maps are made: every map there will ever be is counted,
-        // and the count can only fall.
+        // Retirement closed the segment under the lock under which maps are made: every map there will ever be is
+        // counted, and the count can only fall.
         let leased = Arc::strong_count(&self.segment.lease) > 1;
         // Whatever readers did with their maps comes before what is done with the file next.
         fence(Ordering::Acquire);

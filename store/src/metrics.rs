@@ -34,7 +34,7 @@ pub struct Metrics {
     pub log_bytes: Counter,
     /// `fdatasync` calls on segments and log.
     pub syncs: Counter,
-    /// Puts refused for want of room.
+    /// Puts refused because there was no room.
     pub refusals: Counter,
     /// Segments given back after retention.
     pub retired_segments: Counter,

@@ -2,10 +2,10 @@
 //!
 //! 1. Lock the directory, open the index ([`crate::birth`] begins a new one), compare the chain.
 //! 2. Take stock of the segment files: what the index names stays; what it does not name and holds nothing is removed.
-//! 3. Scan the segments from the recovery floor on, from the device ([`crate::device`]), for whole values above the head; write each
-//!    into a fresh segment and sync it: what a failed sync left behind is never trusted.
-//! 4. Read the log of the marked epoch, if exactly one file claims to be it; if whole, write it into a fresh file under a
-//!    generation above every file's, then move the mark.
+//! 3. Scan the segments from the recovery floor on, from the device ([`crate::device`]), for whole values above the
+//!    head. Write each into a fresh segment and sync it: what a failed sync left behind is never trusted.
+//! 4. Read the log of the marked epoch, if exactly one file claims to be it. If it is whole, write it into a fresh file
+//!    under a generation above every file's, then move the mark.
 //! 5. Only then forget the old places.
 
 use std::fs::{DirBuilder, OpenOptions};

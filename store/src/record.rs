@@ -5,7 +5,7 @@
 //!   │ header 128 │ table │ proofs │ init │ payload │ 0… │ blob 0 │ blob 1 │ … │
 //!                └──────────── body_crc ───────────┘     one crc each, in the table
 //! ```
-//! Sans-io: it turns values into bytes and back, and is told where they lie by others. FORMAT.md draws every field.
+//! Sans-io: it turns values into bytes and back; its callers say where they lie. FORMAT.md draws every field.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub struct RecordHeader {
     /// Counts the file's records from 0, without a gap.
     pub sequence: u64,
     pub key: ValueKey,
-    /// What of the value is here.
+    /// What part of the value is here.
     pub content: RecordContent,
     /// How the value came.
     pub tag: Tag,
@@ -224,7 +224,7 @@ impl RecordHeader {
     }
 }
 
-/// The archive may be a little larger than the wire's bound on the same fields, for its alignment and relative pointers.
+/// The archive may be a little larger than the wire's bound on the same fields: it has alignment and relative pointers.
 const fn init_bytes_ceiling() -> usize {
     INIT_BYTES_MAX + 1024
 }
@@ -243,7 +243,7 @@ impl Encoded {
         self.header.record_bytes()
     }
 
-    /// Says which place in which file it is for; to be done before it is written.
+    /// Says which place in which file it is for. Call it before the record is written.
     pub fn stamp(&mut self, lineage: Lineage, sequence: u64) {
         self.header.lineage = lineage;
         self.header.sequence = sequence;
@@ -285,7 +285,7 @@ pub enum Unfit {
     Size { what: &'static str, bytes: usize },
 }
 
-/// What of a value an assembly holds, if its blobs fit its metadata.
+/// What part of a value an assembly holds, if its blobs fit its metadata.
 pub fn content_of(assembly: &Assembly) -> Result<RecordContent, Unfit> {
     let (blobs, commitments) = (assembly.blobs.len(), assembly.init.metadata.commitments.len());
     if blobs == commitments {
@@ -297,7 +297,7 @@ pub fn content_of(assembly: &Assembly) -> Result<RecordContent, Unfit> {
     }
 }
 
-/// Lays a value out as a record, to be stamped before it is written.
+/// Lays a value out as a record. It must be stamped before it is written.
 pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<Encoded, Unfit> {
     let blobs: &[BlobPart] = if content == RecordContent::Whole {
         &assembly.blobs

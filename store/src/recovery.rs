@@ -236,8 +236,8 @@ pub(crate) fn recover_log(
     }))
 }
 
-/// The one file of an epoch and what it holds. Two are as good as none: nobody knows which of them was signed on last. So is
-/// one that a newer file of its height outgrew.
+/// The one file of an epoch and what it holds. Two are as good as none: nobody knows which of them was signed on last.
+/// So is one that a newer file of its height outgrew.
 fn find_log(files: &[Bytes], epoch: LogEpoch, binding: Binding) -> (usize, FoundLog) {
     let read = files.iter().map(|image| log::read(image, epoch, binding)).enumerate();
     let mut found: Vec<(usize, FoundLog)> = read.filter(|(_, content)| *content != FoundLog::Missing).collect();
@@ -256,7 +256,8 @@ fn find_log(files: &[Bytes], epoch: LogEpoch, binding: Binding) -> (usize, Found
             of_height && header.epoch.generation > epoch.generation
         });
         let Some(newer) = newer else { continue };
-        // Recovery that was cut short before its mark leaves nothing or the same; what was marked and went on holds more.
+        // Recovery that was cut short before its mark leaves nothing or the same; what was marked and went on holds
+        // more.
         let other = log::read(image, newer.epoch, binding);
         if other != FoundLog::Whole(Vec::new()) && other != content {
             tracing::error!(

@@ -1,7 +1,8 @@
 //! This file knows how to keep room for the log and the metadata commit when the disk is full.
 //!
-//! Two measures: a value is refused while it would leave less than the reserve free; and a file of that size is held
-//! ready, to be given up when something else fills the disk.
+//! Two measures:
+//! - A value is refused while it would leave less than the reserve free.
+//! - A file of that size is held ready, and given up when something else fills the disk.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -34,7 +35,8 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
-    /// Finds what is held of the reserve, and gives it up if the disk is nearly full. Takes nothing: opening comes first.
+    /// Finds what is held of the reserve, and gives it up if the disk is nearly full. Takes nothing: opening comes
+    /// first.
     pub fn find(folder: &Path) -> Self {
         let path = folder.join("RESERVE");
         let mut reserve = Self {
@@ -83,8 +85,8 @@ impl Reserve {
             .map_or(u64::MAX, |available| available.saturating_sub(RESERVE_BYTES))
     }
 
-    /// To be called before everything written that cannot be refused: gives the reserve up when the disk is nearly full,
-    /// takes it again when it is not.
+    /// Gives the reserve up when the disk is nearly full, and takes it again when it is not. Call it before every write
+    /// that cannot be refused.
     pub fn balance(&mut self) {
         let Some(available) = self.available_bytes() else {
             return;

@@ -217,8 +217,9 @@ impl SegmentHeader {
 
 /// How large to make the next values segment so that `record_bytes` fit.
 ///
-/// It holds four of the chain's largest blocks, and an eighth of what the store holds already: disk is committed as it
-/// is needed, and a large store still has few files. A record that is larger gets a segment of its own.
+/// It holds four of the chain's largest blocks, or an eighth of what the store holds already if that is more. So disk
+/// is committed as it is needed, and a large store still has few files. A record that is larger gets a segment of its
+/// own.
 pub fn capacity(limits: &Limits, bytes_min: u64, held_bytes: u64, record_bytes: u64) -> u64 {
     let blocks = 4 * limits.block_blob_bytes() as u64;
     let wanted = blocks

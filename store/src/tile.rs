@@ -21,7 +21,8 @@ pub fn run(
     requests: Receiver<StoreRequest>,
     replies: Sender<StoreReply>,
 ) -> Result<(), String> {
-    // glommio's files are direct or nothing. A folder that cannot be asked fails at its first write, with a better reason.
+    // glommio's files are direct or nothing. A folder that cannot be asked fails at its first write, with a better
+    // reason.
     let direct = takes_direct_io(&state.folder).unwrap_or(true);
     let io = if direct { io } else { Io::Fallback };
     let failure = match io {

@@ -2,6 +2,9 @@
 //!
 //! What was just stored comes from the memory it arrived in; everything else as slices of mapped segments. A record's
 //! checksums are checked when it is first read.
+//!
+//! Keeps: values in memory stay within their budget; no value of a decided height is undecided; the head never moves
+//! back.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -5,8 +5,10 @@
 //!   Put ──┼─▶ append… ─▶ one sync ─────┼─▶ Stored        Commit, BeginEpoch, Load and Retire wait for the
 //!   LogSync ─┘   segment, then log     └─▶ LogDurable    sync of what came before them, then act
 //! ```
-//! Keeps: no answer before its bytes are durable; a transaction names only synced bytes; after a failed sync nothing
-//! is answered any more but `Failed`.
+//! Keeps:
+//! - no answer before its bytes are durable;
+//! - a transaction names only synced bytes;
+//! - after a failed sync nothing is answered any more but `Failed`.
 
 use std::collections::HashMap;
 use std::io;
@@ -140,7 +142,11 @@ impl<M: Medium> Writer<M> {
         self.state
     }
 
-    /// Takes one request. Its answer may wait for [`flush`](Self::flush).
+    /// Takes one request. Its answer may wait for [`flush`](Self::flush). After a failure there is no further request.
+    ///
+    /// # Panics
+    ///
+    /// If it failed before, or if a promise is broken.
     pub async fn handle(&mut self, request: StoreRequest, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
         assert!(!self.has_failed, "nothing is asked of a store that failed");
         let outcome = self.carry_out(request, out).await;

@@ -112,7 +112,8 @@ impl Canonical {
     }
 }
 
-/// Reads little-endian fields of fixed width one after the other. `None` if too few bytes are left; nothing is taken then.
+/// Reads little-endian fields of fixed width one after the other. `None` if too few bytes are left; nothing is taken
+/// then.
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
     rest: &'a [u8],

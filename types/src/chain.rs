@@ -116,7 +116,7 @@ impl Limits {
         (limits::VALUES_IN_ASSEMBLY_MAX + 2) * self.value_bytes()
     }
 
-    /// Blobs in assembly over all peers: as many as the bytes would hold, were they nothing else.
+    /// Blobs in assembly over all peers: the bytes in assembly, if all of them were blobs.
     pub const fn assembly_blobs(&self) -> usize {
         self.assembly_bytes() / limits::BLOB_BYTES
     }

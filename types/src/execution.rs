@@ -1,4 +1,4 @@
-//! This file knows what the core asks of the execution client's driver and what it is told.
+//! This file knows what the core asks of the execution client's driver, and what the driver answers.
 //!
 //! *Payload bytes* are canonical and opaque here: one version byte, the execution requests, then the SSZ of
 //! `ExecutionPayloadV3`; `engine/src/payload.rs` encodes and checks them.
@@ -21,12 +21,14 @@ pub struct ParentBlock {
     pub timestamp: u64,
 }
 
-/// What the execution client's driver is asked. Calls of different kinds may overlap; forkchoice updates keep their order.
+/// What the execution client's driver is asked. Calls of different kinds may overlap; forkchoice updates keep their
+/// order.
 #[derive(Clone, Debug)]
 pub enum EngineCall {
     /// `forkchoiceUpdated` with head, safe and finalized on this block, without attributes.
     Forkchoice { head: Hash, height: Height },
-    /// `forkchoiceUpdated` with attributes on `parent`, then `getPayload`; the bundle's proofs are verified before the answer, and `newPayload` of it has answered `VALID`.
+    /// `forkchoiceUpdated` with attributes on `parent`, then `getPayload`. Before the answer the bundle's proofs are
+    /// verified, and `newPayload` of the block has answered `VALID`.
     Build {
         /// Height to build for.
         height: Height,
@@ -42,7 +44,8 @@ pub enum EngineCall {
         init: Arc<Init>,
         payload: Bytes,
     },
-    /// Check only: the payload decodes, its header fields and recomputed block hash are those of the metadata, and its transactions' versioned hashes are the commitments'.
+    /// Check only: the payload decodes, its header fields and recomputed block hash are those of the metadata, and its
+    /// transactions' versioned hashes are the commitments'.
     Inspect {
         key: ValueKey,
         init: Arc<Init>,
@@ -58,7 +61,7 @@ pub enum EngineCall {
     Newest,
 }
 
-/// The answer to a payload or forkchoice call, all statuses told apart.
+/// The answer to a payload or forkchoice call, with every status by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PayloadStatus {
     /// `VALID`, with the hash the client calls latest valid.

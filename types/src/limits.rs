@@ -50,7 +50,7 @@ pub const TIMESTAMP_AHEAD_SECONDS: u64 = 15;
 /// Longest text kept of an execution client's error.
 pub const REASON_BYTES_MAX: usize = 512;
 
-/// Connected peers: every validator and as many full nodes.
+/// Connected peers: every validator, and the same number of full nodes.
 pub const PEERS_MAX: usize = 2 * VALIDATORS_MAX;
 
 const _: () = assert!(INIT_BYTES_MAX < 128 * 1024);

@@ -20,15 +20,17 @@ pub struct Status {
     pub oldest_blobs: Height,
     /// Round it is in at `tip + 1`.
     pub round: Round,
-    /// Undecided values of `tip + 1` it holds whole, at most [`crate::limits::STATUS_VALUES_MAX`]: whom to ask for parts.
+    /// Undecided values of `tip + 1` that it holds whole and can be asked for. At most
+    /// [`crate::limits::STATUS_VALUES_MAX`].
     pub holds: Vec<ValueId>,
-    /// The latest message of the *receiver* that the sender has seen, if any (design, section 6.3): who lost its memory of what
-    /// it signed, or is not alone with its key, finds out. Its signature proves it, whoever the sender is.
+    /// The latest message of the *receiver* that the sender has seen, if any. A receiver that lost its memory of what
+    /// it signed finds out by it, and so does one that shares its key with another node. The message's own signature
+    /// proves it; the sender need not be trusted.
     pub seen_signed: Option<SignedMessage>,
     /// The sender's clocks, for the receiver to compare its own with. Nothing in consensus depends on them.
     pub clock: ClockReading,
-    /// Whether it would begin the chain's first height now: its execution client has confirmed the genesis block. Always so
-    /// above.
+    /// Whether it would begin the chain's first height now: its execution client has confirmed the genesis block.
+    /// Always so above.
     pub ready: bool,
 }
 
@@ -38,13 +40,14 @@ pub struct Status {
 pub struct ClockReading {
     /// The sender's wall clock, in nanoseconds since the Unix epoch.
     pub unix_ns: u64,
-    /// A moment of the sender's own monotonic clock. Means something to the sender alone, who finds it in an [`Echo`].
+    /// A moment of the sender's own monotonic clock. It comes back in an [`Echo`] and means something to its sender
+    /// alone.
     pub token: u64,
     /// The newest reading of the receiver that the sender has.
     pub echo: Option<Echo>,
 }
 
-/// A reading that comes back: with it, its sender knows how long the way there and back took.
+/// A reading that comes back. Its sender learns from it how long the way there and back took.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct Echo {
@@ -74,7 +77,7 @@ pub enum OfferKind {
 pub enum Refusal {
     /// Of a height that is decided, or far ahead.
     Height,
-    /// The value is complete here already, or in flight from somebody else.
+    /// The value is complete here already, or another peer is sending it.
     Held,
     /// Two value ids are admitted in this round already and no certificate names this one.
     Full,
@@ -180,7 +183,8 @@ pub enum NetEvent {
         peer: PeerId,
         status: Status,
     },
-    /// A stream began with this `Init`; its bytes wait for [`NetCommand::Admit`] or [`NetCommand::Refuse`]. The key was computed from the metadata, signatures are not verified.
+    /// A stream began with this `Init`; its bytes wait for [`NetCommand::Admit`] or [`NetCommand::Refuse`]. The key
+    /// was computed from the metadata, signatures are not verified.
     Offer {
         offer: OfferId,
         peer: PeerId,
@@ -193,7 +197,7 @@ pub enum NetEvent {
         /// Of a sync package; names the same height and value id as `key`.
         certificate: Option<CommitCertificate>,
     },
-    /// An admitted value's payload is whole and is what its `Init` binds; blobs may still be under way. Told once per
+    /// An admitted value's payload is whole and is what its `Init` binds; blobs may still be under way. Sent once per
     /// assembly of a value, before the store answers `Stored`.
     Payload {
         key: ValueKey,
@@ -204,16 +208,16 @@ pub enum NetEvent {
         key: ValueKey,
         flaw: Flaw,
     },
-    /// Parts of an admitted value are missing that no stream will bring: one ended or broke, or blobs were bad or came back unjudged. Ask
-    /// somebody with [`NetCommand::Fetch`].
+    /// Parts of an admitted value are missing that no stream will bring: one ended or broke, or blobs were bad or came
+    /// back unjudged. Ask somebody with [`NetCommand::Fetch`].
     Incomplete {
         key: ValueKey,
-        /// Whose stream it was, or whose blobs: ask another first.
+        /// The peer that sent the stream or the blobs: ask another one first.
         peer: PeerId,
     },
     /// A sync request ended without an offer.
     SyncEnded {
-        /// Of whom it was asked.
+        /// The peer that was asked.
         peer: PeerId,
         /// The height asked for.
         height: Height,
@@ -221,7 +225,7 @@ pub enum NetEvent {
     },
 }
 
-/// To whom a message goes.
+/// The peers that a message goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Recipients {
     All,

@@ -1,8 +1,8 @@
 //! This file knows how to rebuild a blob sidecar's signed header and inclusion proofs from a value's metadata alone.
 //!
 //! Consumers of blobs expect the Beacon chain's shape: a `BeaconBlockHeader` whose body root commits to the list of KZG
-//! commitments. We have no beacon body, so ours is a Deneb `BeaconBlockBody` in which two of the twelve fields are filled
-//! and the other leaves are zero. SSZ merkleization (`hash_tree_root`) is plain SHA-256 over pairs:
+//! commitments. We have no beacon body, so ours is a Deneb `BeaconBlockBody` in which two of the twelve fields are
+//! filled and the other leaves are zero. SSZ merkleization (`hash_tree_root`) is plain SHA-256 over pairs:
 //!
 //! ```text
 //!   depth 0                    body root                        generalized index 1
@@ -130,7 +130,8 @@ pub struct BodyTree {
     reason = "levels and nodes are positions in arrays of the tree's own fixed shape; none comes from outside"
 )]
 impl BodyTree {
-    /// Builds the tree. Admission bounds the commitments far below the list's limit of 4096; leaves beyond it are left out.
+    /// Builds the tree. Admission bounds the commitments far below the list's limit of 4096; leaves beyond it are left
+    /// out.
     pub fn of(metadata: &ValueMetadata) -> Self {
         let mut zeros = [Hash::ZERO; LIST_DEPTH + 1];
         for level in 0..LIST_DEPTH {

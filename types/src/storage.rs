@@ -65,7 +65,8 @@ pub struct Decided {
 /// What the store is asked to do. Requests of one link are carried out in order.
 #[derive(Clone, Debug)]
 pub enum StoreRequest {
-    /// Append payload and blobs to the segment and make them durable; answers `Stored`. Storing a key twice answers `Stored` again and writes nothing.
+    /// Append payload and blobs to the segment and make them durable; answers `Stored`. Storing a key twice answers
+    /// `Stored` again and writes nothing.
     Put {
         /// The value; its proofs are verified already.
         assembly: Assembly,
@@ -95,7 +96,8 @@ pub enum StoreRequest {
     Load { height: Height },
     /// Keep what convicts validators, durably; what is kept already is kept once. No answer.
     Evidence(Vec<Evidence>),
-    /// Remember, whatever becomes of the log, that nothing is signed up to a height; answers `Silenced`. It never falls.
+    /// Remember, whatever becomes of the log, that nothing is signed up to a height; answers `Silenced`. It never
+    /// falls.
     Silence {
         /// The last height at which nothing is signed.
         through: Height,
@@ -120,7 +122,7 @@ pub enum StoreReply {
         /// `NeverHeld` if the assembly had no blobs for its commitments.
         blobs: Blobs,
     },
-    /// The value could not be stored for want of room; nothing else failed.
+    /// There was no room to store the value; nothing else failed.
     Refused {
         key: ValueKey,
         /// What an operator should read.
@@ -149,7 +151,7 @@ pub enum StoreReply {
         /// First height whose blobs are still here.
         blobs_below: Height,
     },
-    /// The disk failed: sign nothing more and stop with this reason (design, section 6.6).
+    /// The disk failed: sign nothing more and stop with this reason.
     Failed {
         /// What failed, where, and what to do.
         reason: String,
@@ -232,7 +234,7 @@ pub trait Source: Send + Sync + fmt::Debug {
         Vec::new()
     }
     /// Where a held value's bytes lie on disk, for a reader that brings them into the page cache before the map is
-    /// touched; `None` while they are in memory anyway, or if there is no such file. A hint: the file may be gone.
+    /// touched. `None` while they are in memory anyway, or if there is no such file. A hint: the file may be gone.
     fn on_disk(&self, _key: &ValueKey) -> Option<OnDisk> {
         None
     }

@@ -69,7 +69,8 @@ pub struct ValueMetadata {
     pub payload_bytes: u32,
     /// SHA-256 of the payload bytes.
     pub payload_hash: Hash,
-    /// SHA-256 of each chunk of [`limits::PAYLOAD_CHUNK_BYTES`](crate::limits::PAYLOAD_CHUNK_BYTES), the last may be shorter.
+    /// SHA-256 of each chunk of [`limits::PAYLOAD_CHUNK_BYTES`](crate::limits::PAYLOAD_CHUNK_BYTES), the last may be
+    /// shorter.
     pub chunk_hashes: Vec<Hash>,
     /// One commitment per blob, in block order.
     pub commitments: Vec<KzgCommitment>,

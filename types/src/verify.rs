@@ -21,7 +21,7 @@ pub struct VerifyJob {
     pub key: ValueKey,
     /// Its position in the block.
     pub index: u16,
-    /// Whose bytes these are, for budgets and blame; `None`: our own execution client's.
+    /// The peer that sent the bytes, for budgets and blame; `None` for our own execution client's.
     pub sender: Option<PeerId>,
     /// Which queue it waits in.
     pub urgency: Urgency,
@@ -43,12 +43,13 @@ pub enum Finding {
     Wrong,
     /// A field element is not canonical, or a point is no point of the group.
     Malformed(Malformed),
-    /// Nothing: its sender sent [`WRONG_CLAIMS_MAX`] wrong ones besides, so nobody asks about this one.
+    /// Nothing: its sender also sent [`WRONG_CLAIMS_MAX`] wrong ones, so this one is not tested.
     Unjudged,
 }
 
 impl Finding {
-    /// Whether whoever sent the blob is to blame. A commitment was bound by the value's proposer.
+    /// Whether the sender of the blob is to blame. A commitment is not its sender's fault: the value's proposer bound
+    /// it.
     pub const fn is_senders_fault(&self) -> bool {
         matches!(
             self,
@@ -57,8 +58,8 @@ impl Finding {
     }
 }
 
-/// So many wrong blobs of one peer are named before what else of it was under inquiry with them, or waits, is given back unjudged.
-/// Whoever verifies charges for each, and lets go of a peer after as many.
+/// After this many wrong blobs from one peer, its remaining blobs are returned unjudged. The network charges the peer
+/// for each, and disconnects it after this many.
 pub const WRONG_CLAIMS_MAX: usize = 3;
 
 /// Which input was malformed, and why: the first of them in this order.
@@ -105,7 +106,7 @@ pub enum PointFlaw {
 pub struct Verdict {
     pub key: ValueKey,
     pub index: u16,
-    /// Whose bytes they were.
+    /// The peer that sent the bytes, as in the job.
     pub sender: Option<PeerId>,
     pub finding: Finding,
 }

@@ -27,8 +27,8 @@ fn small() -> StoreOptions {
     }
 }
 
-/// A directory as a kill leaves it, with everything in it: values, payloads, a free segment, a log, an index with each of
-/// its tables.
+/// A directory as a kill leaves it, with everything in it: values, payloads, a free segment, a log, an index with each
+/// of its tables.
 fn template() -> &'static Path {
     static TEMPLATE: OnceLock<tempfile::TempDir> = OnceLock::new();
     let made = TEMPLATE.get_or_init(|| {

@@ -247,7 +247,8 @@ fn a_failed_write_stops_the_store_and_acknowledges_nothing_more() {
 fn a_disk_that_fills_up_refuses_the_value_and_names_no_lost_byte() {
     for fault in [Fault::WriteFull, Fault::SyncFull] {
         for outcome in fails_at_every_operation(fault) {
-            // A value is refused; its commit then cannot be. The log has its own reserve, and stops the store without it.
+            // A value is refused; its commit then cannot be. The log has its own reserve, and stops the store without
+            // it.
             assert!(outcome.refused <= 1 && outcome.stopped);
         }
     }

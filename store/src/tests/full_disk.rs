@@ -60,7 +60,8 @@ impl SmallDisk {
         self.folder.join("filler")
     }
 
-    /// Somebody removes the reserve. A child that another test forks may hold its descriptor, and so its blocks, a moment.
+    /// Somebody removes the reserve. A child that another test forks may hold its descriptor, and so its blocks, a
+    /// moment.
     fn lose_reserve(&self) {
         let freed = self.available_bytes() + held_bytes(&self.reserve());
         std::fs::remove_file(self.reserve()).expect("it was held");

@@ -1,5 +1,5 @@
-//! This part of the writer knows how to free segments: those of dropped values at once, those past retention after their
-//! payloads were moved.
+//! This part of the writer knows how to free segments: those of dropped values at once, those past retention once their
+//! payloads have moved.
 
 use std::io;
 

@@ -75,7 +75,7 @@ impl<M: Medium> Writer<M> {
 
     fn refuse(&mut self, key: ValueKey, reason: String) -> Result<(), Failure> {
         self.state.metrics.refusals.inc();
-        // Who asked is told, and says it to people.
+        // The sender of the request gets the answer, and tells the operator.
         tracing::debug!("value {key} is not stored: {reason}");
         self.group.replies.push(StoreReply::Refused { key, reason });
         Ok(())
