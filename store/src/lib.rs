@@ -57,7 +57,7 @@ mod writer;
 mod tests;
 
 pub use error::{IndexFlaw, OpenError};
-pub use failure::Failure;
+pub use failure::{Failure, Misdecision};
 pub use format::{Binding, Lineage, PAGE_BYTES, crc32c, whole_pages};
 pub use open::{OpenStore, StoreOptions, open};
 pub use view::View;

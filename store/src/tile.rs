@@ -39,7 +39,7 @@ pub fn run(
             serve_blocking(context, Writer::new(Pwrite::new(Some(calls)), state), requests, replies)
         }
     };
-    failure.map_err(|Failure(reason)| reason)
+    failure.map_err(|failure| failure.to_string())
 }
 
 async fn serve<M: Medium>(
@@ -113,6 +113,6 @@ async fn group<M: Medium>(
 
 fn failed(failure: &Failure) -> StoreReply {
     StoreReply::Failed {
-        reason: failure.0.clone(),
+        reason: failure.to_string(),
     }
 }

@@ -243,28 +243,17 @@ impl<M: Medium> Writer<M> {
     }
 
     fn log_append(&mut self, lsn: Lsn, record: Bytes) -> Result<(), Failure> {
-        self.state
-            .journal
-            .append(lsn, record)
-            .map_err(|misuse| Failure(misuse.to_string()))
+        Ok(self.state.journal.append(lsn, record)?)
     }
 
     fn log_sync(&mut self, lsn: Lsn) -> Result<(), Failure> {
-        self.state
-            .journal
-            .want(lsn)
-            .map_err(|misuse| Failure(misuse.to_string()))?;
+        self.state.journal.want(lsn)?;
         self.group.replies.push(StoreReply::LogDurable { lsn });
         Ok(())
     }
 
     async fn begin_epoch(&mut self, height: Height) -> Result<LogEpoch, Failure> {
-        match self
-            .state
-            .journal
-            .begin(height)
-            .map_err(|misuse| Failure(misuse.to_string()))?
-        {
+        match self.state.journal.begin(height)? {
             Begin::Ready(epoch) => Ok(epoch),
             Begin::Prepare => {
                 if !self.state.journal.is_prepared(height) {

@@ -262,7 +262,7 @@ fn a_full_disk_without_a_reserve_is_an_error_that_says_how_much_to_free_and_wher
     disk.lose_reserve();
     disk.fill(0);
     let records = large_records(&mut store, 10);
-    says_what_to_do(&store.try_ask(records).expect_err("there is no room").0);
+    says_what_to_do(&store.try_ask(records).expect_err("there is no room").to_string());
     drop(store);
     std::fs::remove_file(disk.filler()).expect("room again");
     let store = Store::open(disk.path());
@@ -271,7 +271,7 @@ fn a_full_disk_without_a_reserve_is_an_error_that_says_how_much_to_free_and_wher
     let state = store.writer.into_state();
     let evidence: Vec<_> = (1..=20_000).map(two_votes).collect();
     let error = state.index.keep_evidence(&evidence).expect_err("there is no room");
-    says_what_to_do(&state.index_failed(&error).0);
+    says_what_to_do(&state.index_failed(&error).to_string());
     drop((state, store.view));
     let fresh = disk.path().join("fresh");
     std::fs::create_dir(&fresh).expect("a folder");

@@ -5,7 +5,7 @@ use ultramarine_types::storage::{Blobs, Decided, Decision, Source, StoreReply};
 use ultramarine_types::{Height, ValueKey};
 
 use super::Writer;
-use crate::failure::Failure;
+use crate::failure::{Failure, Misdecision};
 use crate::index::{Commit, Place};
 use crate::segment::Position;
 
@@ -21,19 +21,18 @@ impl<M: Medium> Writer<M> {
             return self.commit_again(&key);
         }
         if height != self.state.head.next() {
-            return Err(Failure(format!(
-                "height {height} was to be committed on the head {}",
-                self.state.head
-            )));
+            return Err(Misdecision::OutOfTurn {
+                height,
+                head: self.state.head,
+            }
+            .into());
         }
         let stored = self.state.view.undecided().get(&key).cloned();
         let Some(stored) = stored else {
-            return Err(Failure(format!("{key} was to be committed and is not stored")));
+            return Err(Misdecision::NotStored(key).into());
         };
         if decision.blobs == Blobs::Held && stored.blobs != Blobs::Held {
-            return Err(Failure(format!(
-                "{key} was to be committed with its blobs and is stored without them"
-            )));
+            return Err(Misdecision::WithoutBlobs(key).into());
         }
         self.state.reserve.balance();
         let epoch = self.prepare_epoch(height.next()).await?;
@@ -77,13 +76,13 @@ impl<M: Medium> Writer<M> {
 
     /// A decision that is durable already: the same again is fine, another is the worst there is.
     fn commit_again(&self, key: &ValueKey) -> Result<StoreReply, Failure> {
-        match self.state.view.decided(key.height) {
-            Some(decided) if decided.certificate.value_id == key.id => Ok(StoreReply::Committed { height: key.height }),
-            Some(decided) => Err(Failure(format!(
-                "{key} was to be committed where {} is decided",
-                decided.certificate.value_id
-            ))),
-            None => Err(Failure(format!("height {} is decided and cannot be read", key.height))),
+        let height = key.height;
+        let decided = self.state.view.decided(height);
+        let decided = decided.ok_or(Misdecision::Unreadable(height))?.certificate.value_id;
+        if decided == key.id {
+            Ok(StoreReply::Committed { height })
+        } else {
+            Err(Misdecision::Another { key: *key, decided }.into())
         }
     }
 

@@ -143,8 +143,7 @@ impl<M: Medium> Writer<M> {
                 Blobs::Held | Blobs::Pruned => (RecordContent::Moved, Blobs::Pruned),
             };
             assembly.blobs.clear();
-            let encoded =
-                record::encode(&assembly, Tag::Certified, content).map_err(|unfit| Failure(unfit.to_string()))?;
+            let encoded = record::encode(&assembly, Tag::Certified, content)?;
             payloads.push(Payload { key, blobs, encoded });
         }
         Ok(Ok(payloads))
