@@ -112,7 +112,8 @@ impl Shared {
                 idle.push(pages);
             }
         }
-        self.lent.fetch_sub(1, Ordering::AcqRel);
+        let lent = self.lent.fetch_sub(1, Ordering::AcqRel);
+        assert!(lent > 0, "a buffer comes back once");
     }
 }
 

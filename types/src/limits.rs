@@ -53,5 +53,23 @@ pub const REASON_BYTES_MAX: usize = 512;
 /// Connected peers: every validator, and the same number of full nodes.
 pub const PEERS_MAX: usize = 2 * VALIDATORS_MAX;
 
+const _: () = assert!(BLOBS_PER_BLOCK_MIN <= BLOBS_PER_BLOCK_MAX);
 const _: () = assert!(INIT_BYTES_MAX < 128 * 1024);
+const _: () = assert!(
+    CONSENSUS_MESSAGE_BYTES_MAX < INIT_BYTES_MAX,
+    "votes are small beside an `Init`"
+);
+const _: () = assert!(
+    TOTAL_POWER_MAX.checked_mul(3).is_some(),
+    "quorums are counted in 64 bits"
+);
+const _: () = assert!(
+    VALUES_PER_ROUND_MAX >= 2,
+    "one value more than the proposer's proves that it equivocates"
+);
+const _: () = assert!(
+    STATUS_VALUES_MAX >= VALUES_IN_ASSEMBLY_MAX,
+    "a status can name every value in assembly"
+);
+const _: () = assert!(PEERS_MAX >= VALIDATORS_MAX, "every validator can be a peer");
 const _: () = assert!(PAYLOAD_BYTES_MAX.is_multiple_of(PAYLOAD_CHUNK_BYTES));
