@@ -361,17 +361,9 @@ impl Segments {
     }
 
     /// Retired segments that still wait for a lease to end.
+    #[cfg(test)]
     pub fn waiting_count(&self) -> usize {
         self.state().waiting.len()
-    }
-
-    /// Bytes of all segment files, recycled and waiting ones included.
-    pub fn disk_bytes(&self) -> u64 {
-        let state = self.state();
-        let of = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let used: u64 = state.used.values().map(|segment| of(&segment.path)).sum();
-        used + state.free.iter().map(|(_, bytes)| bytes).sum::<u64>()
-            + state.waiting.iter().map(|waiting| waiting.file_bytes).sum::<u64>()
     }
 
     /// Gives no number below this one to a new segment.
