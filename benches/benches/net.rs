@@ -19,57 +19,15 @@ use ultramarine_net::buffers::Buffers;
 use ultramarine_net::frame::{FrameKind, Part, read_frame, read_part};
 use ultramarine_net::streaming::split::split;
 use ultramarine_net::{Identity, endpoint, message};
-use ultramarine_types::canonical::sha256;
-use ultramarine_types::limits::{BLOB_BYTES, Limits, PAYLOAD_CHUNK_BYTES};
-use ultramarine_types::{
-    Address, Assembly, BlobPart, ExecutionHeader, Hash, Height, Init, KzgCommitment, KzgProof, Round, Signature,
-    ValueMetadata,
-};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::{Assembly, BlobPart, Init, KzgCommitment, KzgProof, fixtures};
 
 const PAYLOAD_BYTES: usize = 100_000;
 
 fn value(blobs: usize) -> Assembly {
     let payload = Bytes::from(vec![7; PAYLOAD_BYTES]);
-    let header = ExecutionHeader {
-        parent_hash: Hash::ZERO,
-        fee_recipient: Address::ZERO,
-        state_root: Hash::ZERO,
-        transactions_root: Hash::ZERO,
-        receipts_root: Hash::ZERO,
-        logs_bloom: [0; 256],
-        number: 1,
-        gas_limit: 30_000_000,
-        gas_used: 0,
-        timestamp: 1,
-        extra_data: Vec::new(),
-        prev_randao: Hash::ZERO,
-        base_fee_per_gas: Hash::ZERO,
-        withdrawals_root: Hash::ZERO,
-        blob_gas_used: 0,
-        excess_blob_gas: 0,
-        parent_beacon_block_root: Hash::ZERO,
-        requests_hash: None,
-        block_hash: Hash::ZERO,
-    };
-    let metadata = ValueMetadata {
-        chain_id: 1,
-        height: Height(1),
-        origin_proposer: Address::ZERO,
-        origin_proposer_index: 0,
-        origin_round: Round(0),
-        validator_set_hash: Hash::ZERO,
-        header,
-        payload_bytes: u32::try_from(payload.len()).expect("small"),
-        payload_hash: sha256(&payload),
-        chunk_hashes: payload.chunks(PAYLOAD_CHUNK_BYTES).map(sha256).collect(),
-        commitments: vec![KzgCommitment::ZERO; blobs],
-        parent_blob_root: Hash::ZERO,
-    };
-    let init = Init {
-        metadata,
-        signature: Signature::ZERO,
-        header_signature: Signature::ZERO,
-    };
+    let init = fixtures::unsigned(fixtures::metadata(1, &payload, vec![KzgCommitment::ZERO; blobs]));
     let part = BlobPart {
         blob: Bytes::from(vec![1; BLOB_BYTES]),
         proofs: vec![KzgProof::ZERO],

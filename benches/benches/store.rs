@@ -14,12 +14,12 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 use ultramarine_runtime::Registry;
 use ultramarine_runtime::medium::{Medium, Pwrite, Uring, ready, run_on_ring};
-use ultramarine_store::{Opened, Reader, State, StoreOptions, Writer, open};
-use ultramarine_types::limits::{BLOB_BYTES, Limits};
+use ultramarine_store::{OpenStore, State, StoreOptions, View, Writer, open};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{
-    Address, Assembly, BlobPart, CommitCertificate, ExecutionHeader, Hash, Height, Init, KzgCommitment, KzgProof,
-    Round, Signature, ValueMetadata,
+    Assembly, BlobPart, CommitCertificate, Hash, Height, Init, KzgCommitment, KzgProof, Round, fixtures,
 };
 
 const BLOBS_COUNTS: [u32; 2] = [6, 128];
@@ -30,7 +30,7 @@ const TABLE: TableDefinition<u64, &[u8]> = TableDefinition::new("blocks");
 /// A node's store and the block it writes at every height.
 struct Bed {
     state: Option<State>,
-    reader: Arc<Reader>,
+    view: Arc<View>,
     block: Assembly,
     height: Height,
     _folder: tempfile::TempDir,
@@ -46,10 +46,10 @@ impl Bed {
             hot_bytes,
             ..StoreOptions::new(limits, 1, Hash([0; 32]), Registry::new())
         };
-        let Opened { state, reader, .. } = open(folder.path(), &options).expect("it opens");
+        let OpenStore { state, view, .. } = open(folder.path(), &options).expect("it opens");
         Self {
             state: Some(state),
-            reader,
+            view,
             block: block(blobs_count),
             height: Height(0),
             _folder: folder,
@@ -130,7 +130,7 @@ fn read(criterion: &mut Criterion) {
         ready(bed.append(Pwrite::new(None), 1));
         group.bench_function(BenchmarkId::new("ultramarine-map", blobs_count), |bench| {
             bench.iter(|| {
-                let (_, value) = bed.reader.decided_value(Height(1)).expect("held");
+                let (_, value) = bed.view.decided_value(Height(1)).expect("held");
                 value.blobs.iter().map(|part| touch(&part.blob)).sum::<u64>()
             });
         });
@@ -215,50 +215,13 @@ fn block(blobs_count: u32) -> Assembly {
         blob: blob.clone(),
         proofs: vec![KzgProof::ZERO],
     });
-    let header = ExecutionHeader {
-        parent_hash: Hash::ZERO,
-        fee_recipient: Address::ZERO,
-        state_root: Hash::ZERO,
-        transactions_root: Hash::ZERO,
-        receipts_root: Hash::ZERO,
-        logs_bloom: [0; 256],
-        number: 1,
-        gas_limit: 30_000_000,
-        gas_used: 0,
-        timestamp: 1,
-        extra_data: Vec::new(),
-        prev_randao: Hash::ZERO,
-        base_fee_per_gas: Hash::ZERO,
-        withdrawals_root: Hash::ZERO,
-        blob_gas_used: 0,
-        excess_blob_gas: 0,
-        parent_beacon_block_root: Hash::ZERO,
-        requests_hash: None,
-        block_hash: Hash::ZERO,
-    };
-    let metadata = ValueMetadata {
-        chain_id: 1,
-        height: Height(1),
-        origin_proposer: Address::ZERO,
-        origin_proposer_index: 0,
-        origin_round: Round(0),
-        validator_set_hash: Hash::ZERO,
-        header,
-        payload_bytes: 2000,
-        payload_hash: Hash::ZERO,
-        chunk_hashes: vec![Hash::ZERO],
-        commitments: vec![KzgCommitment::ZERO; blobs_count as usize],
-        parent_blob_root: Hash::ZERO,
-    };
-    let init = Init {
-        metadata,
-        signature: Signature::ZERO,
-        header_signature: Signature::ZERO,
-    };
+    let payload = Bytes::from(vec![1; 2000]);
+    let commitments = vec![KzgCommitment::ZERO; blobs_count as usize];
+    let init = fixtures::unsigned(fixtures::metadata(1, &payload, commitments));
     Assembly {
         key: init.key(),
         init: Arc::new(init),
-        payload: Bytes::from(vec![1; 2000]),
+        payload,
         blobs: parts.collect(),
     }
 }

@@ -7,9 +7,8 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use ssz_rs::prelude::*;
-use ultramarine_types::canonical::sha256;
 use ultramarine_types::sidecar::BodyTree;
-use ultramarine_types::{Address, ExecutionHeader, Hash, Height, KzgCommitment, Round, ValueMetadata};
+use ultramarine_types::{KzgCommitment, ValueMetadata, fixtures};
 
 /// Commitments one block may have (`MAX_BLOB_COMMITMENTS_PER_BLOCK`, Deneb).
 const COMMITMENTS_MAX: usize = 4096;
@@ -20,40 +19,7 @@ fn metadata(blobs: usize) -> ValueMetadata {
         bytes[..8].copy_from_slice(&index.to_le_bytes());
         KzgCommitment(bytes)
     };
-    ValueMetadata {
-        chain_id: 1,
-        height: Height(1),
-        origin_proposer: Address::ZERO,
-        origin_proposer_index: 0,
-        origin_round: Round(0),
-        validator_set_hash: Hash::ZERO,
-        header: ExecutionHeader {
-            parent_hash: Hash::ZERO,
-            fee_recipient: Address::ZERO,
-            state_root: Hash::ZERO,
-            transactions_root: Hash::ZERO,
-            receipts_root: Hash::ZERO,
-            logs_bloom: [0; 256],
-            number: 1,
-            gas_limit: 30_000_000,
-            gas_used: 0,
-            timestamp: 1,
-            extra_data: Vec::new(),
-            prev_randao: Hash::ZERO,
-            base_fee_per_gas: Hash::ZERO,
-            withdrawals_root: Hash::ZERO,
-            blob_gas_used: 0,
-            excess_blob_gas: 0,
-            parent_beacon_block_root: Hash::ZERO,
-            requests_hash: None,
-            block_hash: Hash::ZERO,
-        },
-        payload_bytes: 1,
-        payload_hash: sha256(&[0]),
-        chunk_hashes: vec![sha256(&[0])],
-        commitments: (0..blobs).map(commitment).collect(),
-        parent_blob_root: Hash::ZERO,
-    }
+    fixtures::metadata(1, &[0], (0..blobs).map(commitment).collect())
 }
 
 fn trees(criterion: &mut Criterion) {

@@ -17,6 +17,7 @@
 use bytes::Bytes;
 use malachitebft_core_consensus::{Input, ProposedValue};
 use malachitebft_core_types::{Round as MRound, Timeout, TimeoutKind, Validity, ValueOrigin};
+use ultramarine_types::canonical::Cursor;
 use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::{
     Address, Height, PolkaCertificate, Proposal, Round, Signature, ValueId, Vote, VoteKind, limits,
@@ -273,41 +274,41 @@ impl LogRecord {
 
     /// Reads a record; never panics, whatever the bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, LogRecordError> {
-        let mut reader = Reader { rest: bytes };
-        let version = reader.u8()?;
+        let mut fields = Fields(Cursor::new(bytes));
+        let version = fields.u8()?;
         if version != VERSION {
             return Err(LogRecordError::Version(version));
         }
-        let record = match reader.u8()? {
+        let record = match fields.u8()? {
             1 => {
-                let kind = match reader.u8()? {
+                let kind = match fields.u8()? {
                     1 => VoteKind::Prevote,
                     2 => VoteKind::Precommit,
                     other => return Err(LogRecordError::Tag(other)),
                 };
                 Self::Vote(Vote {
                     kind,
-                    height: reader.height()?,
-                    round: reader.round()?,
-                    value_id: if reader.flag()? {
-                        Some(ValueId(reader.array()?))
+                    height: fields.height()?,
+                    round: fields.round()?,
+                    value_id: if fields.flag()? {
+                        Some(ValueId(fields.array()?))
                     } else {
                         None
                     },
-                    voter: Address(reader.array()?),
-                    signature: Signature(reader.array()?),
+                    voter: Address(fields.array()?),
+                    signature: Signature(fields.array()?),
                 })
             }
             2 => Self::Proposal(Proposal {
-                height: reader.height()?,
-                round: reader.round()?,
-                value_id: ValueId(reader.array()?),
-                valid_round: reader.optional_round()?,
-                proposer: Address(reader.array()?),
-                signature: Signature(reader.array()?),
+                height: fields.height()?,
+                round: fields.round()?,
+                value_id: ValueId(fields.array()?),
+                valid_round: fields.optional_round()?,
+                proposer: Address(fields.array()?),
+                signature: Signature(fields.array()?),
             }),
             3 => {
-                let step = match reader.u8()? {
+                let step = match fields.u8()? {
                     1 => TimeoutStep::Propose,
                     2 => TimeoutStep::Prevote,
                     3 => TimeoutStep::Precommit,
@@ -315,30 +316,30 @@ impl LogRecord {
                 };
                 Self::Timeout {
                     step,
-                    round: reader.round()?,
+                    round: fields.round()?,
                 }
             }
             4 => Self::Value {
-                height: reader.height()?,
-                round: reader.round()?,
-                valid_round: reader.optional_round()?,
-                proposer: Address(reader.array()?),
-                value_id: ValueId(reader.array()?),
-                valid: reader.flag()?,
-                synced: reader.flag()?,
+                height: fields.height()?,
+                round: fields.round()?,
+                valid_round: fields.optional_round()?,
+                proposer: Address(fields.array()?),
+                value_id: ValueId(fields.array()?),
+                valid: fields.flag()?,
+                synced: fields.flag()?,
             },
             5 => {
-                let (height, round, value_id) = (reader.height()?, reader.round()?, ValueId(reader.array()?));
-                let count = u32::from_le_bytes(reader.array()?);
+                let (height, round, value_id) = (fields.height()?, fields.round()?, ValueId(fields.array()?));
+                let count = fields.u32()?;
                 if count as usize > limits::VALIDATORS_MAX {
                     return Err(LogRecordError::List(count));
                 }
                 let mut signatures = Vec::with_capacity(count as usize);
                 for _ in 0..count {
-                    let address = Address(reader.array()?);
+                    let address = Address(fields.array()?);
                     signatures.push(CertificateSignature {
                         address,
-                        signature: Signature(reader.array()?),
+                        signature: Signature(fields.array()?),
                     });
                 }
                 Self::Polka(PolkaCertificate {
@@ -349,16 +350,16 @@ impl LogRecord {
                 })
             }
             6 => Self::Chosen {
-                height: reader.height()?,
-                round: reader.round()?,
-                value_id: ValueId(reader.array()?),
+                height: fields.height()?,
+                round: fields.round()?,
+                value_id: ValueId(fields.array()?),
             },
             other => return Err(LogRecordError::Tag(other)),
         };
-        if reader.rest.is_empty() {
+        if fields.0.rest().is_empty() {
             Ok(record)
         } else {
-            Err(LogRecordError::Long(reader.rest.len()))
+            Err(LogRecordError::Long(fields.0.rest().len()))
         }
     }
 }
@@ -373,19 +374,20 @@ fn put_optional(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     }
 }
 
-struct Reader<'a> {
-    rest: &'a [u8],
-}
+/// The cursor over a record's bytes; bytes that end early are an error of the record.
+struct Fields<'a>(Cursor<'a>);
 
-impl Reader<'_> {
+impl Fields<'_> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N], LogRecordError> {
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(LogRecordError::Short)?;
-        self.rest = rest;
-        Ok(*head)
+        self.0.array().ok_or(LogRecordError::Short)
     }
 
     fn u8(&mut self) -> Result<u8, LogRecordError> {
-        self.array::<1>().map(|[byte]| byte)
+        self.0.u8().ok_or(LogRecordError::Short)
+    }
+
+    fn u32(&mut self) -> Result<u32, LogRecordError> {
+        self.0.u32().ok_or(LogRecordError::Short)
     }
 
     fn flag(&mut self) -> Result<bool, LogRecordError> {
@@ -397,11 +399,11 @@ impl Reader<'_> {
     }
 
     fn height(&mut self) -> Result<Height, LogRecordError> {
-        Ok(Height(u64::from_le_bytes(self.array()?)))
+        self.0.u64().map(Height).ok_or(LogRecordError::Short)
     }
 
     fn round(&mut self) -> Result<Round, LogRecordError> {
-        Ok(Round(u32::from_le_bytes(self.array()?)))
+        self.u32().map(Round)
     }
 
     fn optional_round(&mut self) -> Result<Option<Round>, LogRecordError> {

@@ -40,9 +40,9 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ultramarine_types::chain::Limits;
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::execution::{EngineCall, ParentBlock};
-use ultramarine_types::limits::Limits;
 use ultramarine_types::network::{NetCommand, Recipients};
 use ultramarine_types::storage::{Decision, StoreReply, StoreRequest};
 use ultramarine_types::{Address, ConsensusMessage, Hash, Height, Lsn, Nanos, Outbox, Round, Stage, ValueId, ValueKey};
@@ -176,7 +176,7 @@ impl std::fmt::Debug for Core {
 impl Core {
     /// A core that waits for [`Input::Boot`].
     pub fn new(config: CoreConfig) -> Self {
-        let limits = Limits::of(&config.chain);
+        let limits = config.chain.limits();
         let signer = config.key.as_ref().map(Signer::new);
         let address = signer.as_ref().map_or(Address::ZERO, Signer::address);
         let set = CtxValidatorSet::new(config.validators.clone());

@@ -10,7 +10,8 @@
 
 use std::collections::BTreeMap;
 
-use ultramarine_types::limits::{self, Limits};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits;
 use ultramarine_types::network::SyncWant;
 use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, ValueId};
 

@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 
 use malachitebft_core_types::{Timeout, TimeoutKind};
-use ultramarine_types::limits::Limits;
 use ultramarine_types::{ChainParams, Nanos};
 
 /// How long each step waits in round 0, and how much longer in each further round.
@@ -33,7 +32,7 @@ pub struct Durations {
 impl Durations {
     /// From the chain's largest legal block.
     pub fn of(chain: &ChainParams) -> Self {
-        let limits = Limits::of(chain);
+        let limits = chain.limits();
         let propose = limits.propose_timeout();
         // The bytes of the largest block once more at 100 MB/s, for nodes whose verdict comes late.
         let late = Nanos::from_millis(limits.block_blob_bytes() as u64 / 100_000);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ultramarine_runtime::Io;
-use ultramarine_types::limits::{Limits, PAYLOAD_BYTES_MAX, PROOFS_PER_BLOB_MAX};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits::{PAYLOAD_BYTES_MAX, PROOFS_PER_BLOB_MAX};
 use ultramarine_types::{Address, Hash};
 
 use crate::startup::ExpectedChain;

@@ -25,7 +25,8 @@ use std::task::Poll;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use ultramarine_runtime::{Receiver, Sender, TileContext};
-use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, Limits, VALUES_IN_ASSEMBLY_MAX};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, VALUES_IN_ASSEMBLY_MAX};
 use ultramarine_types::verify::{Finding, Verdict, VerifyJob, WRONG_CLAIMS_MAX};
 use ultramarine_types::{Machine, Nanos, Outbox, PeerId, ValueKey};
 

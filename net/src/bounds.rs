@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use ultramarine_types::Nanos;
+use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::{
-    BLOB_BYTES, BLOBS_PER_BLOCK_MAX, CONSENSUS_MESSAGE_BYTES_MAX, INIT_BYTES_MAX, Limits, PAYLOAD_BYTES_MAX,
+    BLOB_BYTES, BLOBS_PER_BLOCK_MAX, CONSENSUS_MESSAGE_BYTES_MAX, INIT_BYTES_MAX, PAYLOAD_BYTES_MAX,
     PAYLOAD_CHUNK_BYTES, PAYLOAD_CHUNKS_MAX, PEERS_MAX, PROOFS_PER_BLOB_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX,
 };
 
@@ -12,6 +13,9 @@ use ultramarine_types::limits::{
 pub const WIRE_VERSION: u32 = 3;
 /// At most one line in this time about nodes whose attestation has expired.
 pub const LAPSE_LINE: Nanos = Nanos::from_millis(60_000);
+/// Socket buffer asked of the kernel, per direction: four round trips of 10 ms at 100 MB/s. The node compares the
+/// kernel's ceilings with it at start.
+pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// Name of the protocol in TLS.
 pub const ALPN: &[u8] = b"ultramarine/1";
 

@@ -1,9 +1,11 @@
-//! This file knows where an incoming blob's bytes are put: a pooled page-aligned buffer, so that a warm one is reused
-//! and the store can write from it as it lies.
+//! This file knows where an incoming blob's bytes are put: a pooled page-aligned buffer, so that a warm one is reused.
+//!
+//! The lanes and the store read the blob there. The store copies it once more, into the buffer it writes from.
 
 use bytes::{Bytes, BytesMut};
 use ultramarine_runtime::{AlignedBuffer, BufferPool};
-use ultramarine_types::limits::{BLOB_BYTES, Limits};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits::BLOB_BYTES;
 
 /// Warm memory kept while nothing is lent: one block of 64 blobs.
 const IDLE_BYTES: usize = 64 * BLOB_BYTES;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use ultramarine_runtime::{Io, TileContext};
-use ultramarine_types::limits::Limits;
+use ultramarine_types::chain::Limits;
 use ultramarine_types::network::{Fault, NetEvent, OfferId, Recipients};
 use ultramarine_types::storage::{Source, StoreRequest};
 use ultramarine_types::verify::VerifyJob;
@@ -102,7 +102,7 @@ impl Hub {
             context,
             source,
         } = parts;
-        let limits = Limits::of(&chain);
+        let limits = chain.limits();
         Self {
             limits,
             validators,

@@ -17,8 +17,9 @@
 //! - A *fault* costs a peer points of its score. Hashes or signatures prove it, or we measure it ourselves.
 //!
 //! Keeps: I7 (a package that cannot be used is never sent, and one received costs its sender), I11 (every ceiling of
-//! [`bounds`] and of `ultramarine_types::limits` holds under any peer's behaviour), and that blob bytes are written
-//! once, into memory the store can persist, and never pass the core.
+//! [`bounds`] and of `ultramarine_types::limits` holds under any peer's behaviour), and that blob bytes are put into
+//! memory once, where lanes and store read them (the store copies them once more, into what it writes), and never pass
+//! the core.
 #![deny(unsafe_code)]
 #![cfg_attr(
     not(test),

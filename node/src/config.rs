@@ -27,7 +27,7 @@ use std::time::Duration;
 use ultramarine_kzg_pipeline::verifier;
 use ultramarine_runtime::ring::IoMode;
 use ultramarine_types::Address;
-use ultramarine_types::limits::Limits;
+use ultramarine_types::chain::Limits;
 use ultramarine_types::url::HttpUrl;
 
 pub use layers::{Layers, Override, Sources};
@@ -39,7 +39,7 @@ use settings::Settings;
 use crate::topology::LANES;
 
 /// Half of the second that a proposal's timeout leaves for the build
-/// ([`ultramarine_types::limits::Limits::propose_timeout`]).
+/// ([`ultramarine_types::chain::Limits::propose_timeout`]).
 const BUILD_WAIT_MS_MAX: u64 = 500;
 
 /// If the timeout were shorter, we would take a healthy client for one that is gone.

@@ -112,7 +112,7 @@ fn io_within_limits(config: &Config) -> Result<Io, NodeError> {
         .map_or(Ok(()), Err)
         .map_err(start_error("looking at the limits of this process"))?;
     let io = config.node.io.resolve().map_err(start_error("io = \"uring\""))?;
-    for shortfall in limits.shortfalls(io) {
+    for shortfall in limits.shortfalls(io, ultramarine_net::bounds::SOCKET_BUFFER_BYTES) {
         if shortfall.only_slower {
             tracing::info!("{shortfall}");
         } else {
@@ -133,7 +133,7 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Res
     } = options;
     let store = ultramarine_store::open(&config.node.data_dir, &store_options(&genesis, &crew.registry))
         .map_err(start_error("opening the data directory"))?;
-    let source: Arc<dyn Source> = store.reader;
+    let source: Arc<dyn Source> = store.view;
     let http_listener = addresses::listen_http(config.http.listen).map_err(start_error("listening for HTTP"))?;
     if let Some(embedded) = config.engine.embedded {
         addresses::check_free(embedded).map_err(start_error("listening for the embedded execution client"))?;

@@ -1,7 +1,8 @@
-//! This file knows which cores a thread may run on: a pinned tile its own, whatever the tile starts those of the process.
+//! This file knows which cores a thread may run on: a pinned tile its own, whatever the tile starts those of the
+//! process.
 //!
-//! Linux gives a new thread the cores of the thread that makes it. A pinned tile that has work done elsewhere, so as not to
-//! do it on its own core, must therefore say so: through one of the functions here.
+//! Linux gives a new thread the cores of the thread that makes it. A pinned tile that has work done elsewhere, so as
+//! not to do it on its own core, must therefore say so: through one of the functions here.
 
 use std::io;
 use std::sync::OnceLock;
@@ -29,7 +30,8 @@ pub(crate) fn pin(core: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &own)?)
 }
 
-/// Gives the calling thread the process's cores, if a pinned tile made it. To be the first thing a thread of its own does.
+/// Gives the calling thread the process's cores, if a pinned tile made it. To be the first thing a thread of its own
+/// does.
 pub fn roam() {
     if let Some(process) = PROCESS.get() {
         // Refused only if none of these cores is left to the process; then there is nothing better than what it has.
@@ -49,8 +51,8 @@ pub(crate) fn roaming<R>(start: impl FnOnce() -> R) -> R {
     started
 }
 
-/// `tokio::task::spawn_blocking` off the caller's core. A hook of the runtime would not do: tokio-uring makes its own and
-/// lets nobody set one.
+/// `tokio::task::spawn_blocking` off the caller's core. A hook of the runtime would not do: tokio-uring makes its own
+/// and lets nobody set one.
 pub fn spawn_blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> JoinHandle<R> {
     tokio::task::spawn_blocking(move || {
         roam();

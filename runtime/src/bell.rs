@@ -16,9 +16,9 @@
 //!
 //! A blocking tile sleeps in `poll` on an eventfd. An async tile sleeps by leaving its `Waker` here: for tokio and for
 //! glommio alike a wake from another thread *is* a write to that executor's own eventfd, made only if the executor
-//! sleeps. glommio 0.9 offers no public way to await a foreign descriptor that is not a file or socket (its
-//! `poll_read_ready` is private), and a second eventfd beside the executor's would cost one more ring operation per
-//! wake, so the waker is both the only and the cheaper way.
+//! sleeps. In glommio 0.9 there is no public way to await a foreign descriptor that is not a file or socket: its
+//! `poll_read_ready` is private. A second eventfd beside the executor's would cost one more ring operation per wake. So
+//! the waker is both the only and the cheaper way.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -54,7 +54,7 @@ impl Bell {
         })
     }
 
-    /// Wakes the sleeper if there is one. To be called after the news is visible.
+    /// Wakes the sleeper if there is one. Call it after the news is visible.
     pub fn ring(&self) {
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
@@ -62,8 +62,8 @@ impl Bell {
         }
     }
 
-    /// Looks for news without sleeping, for [`SPIN`] or until `limit` passes: whether there is any. Only for a tile that has
-    /// its core to itself.
+    /// Looks for news without sleeping, for [`SPIN`] or until `limit` passes: whether there is any. Only for a tile
+    /// that has its core to itself.
     pub fn spin(&self, limit: Duration, clock: &Clock, news: impl Fn() -> bool) -> bool {
         let until = clock.now() + SPIN.min(limit.into());
         loop {
@@ -91,7 +91,8 @@ impl Bell {
             let _ = rustix::event::poll(&mut [PollFd::new(&self.eventfd, PollFlags::IN)], Some(&timeout));
         }
         if !self.asleep.swap(false, Ordering::AcqRel) {
-            // Somebody struck. The count it leaves, now or after this read, costs at most one sleep that ends at once.
+            // The bell was struck. The count it leaves, now or after this read, costs at most one sleep that ends at
+            // once.
             let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
         }
     }

@@ -1,7 +1,8 @@
 //! This file knows how to lend page-aligned buffers that become `Bytes` without a copy and come back when let go.
 //!
-//! A blob is received into one of these and later written to disk from where it lies: O_DIRECT wants aligned memory,
-//! and a copy of 128 KiB into fresh pages costs 125 µs, four times what a warm buffer costs.
+//! The network receives each blob into one of these: 128 KiB into fresh pages cost 125 µs, four times what a warm
+//! buffer costs. The buffers are aligned as O_DIRECT wants its memory, but the store does not write from them yet. It
+//! copies each blob once more, into a buffer of its medium, while the write before it is under way.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -10,8 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-/// Alignment of every buffer, and the unit its size is rounded up to.
-pub const PAGE_BYTES: usize = 4096;
+use crate::medium::PAGE_BYTES;
 
 /// A pool of equal buffers. Clones lend from the same pool.
 #[derive(Clone)]
@@ -78,7 +78,6 @@ impl BufferPool {
         self.shared.buffer_bytes
     }
 
-    /// Bytes lent now.
     pub fn lent_bytes(&self) -> usize {
         self.shared.lent.load(Ordering::Acquire) * self.shared.buffer_bytes
     }
@@ -113,7 +112,8 @@ impl Shared {
                 idle.push(pages);
             }
         }
-        self.lent.fetch_sub(1, Ordering::AcqRel);
+        let lent = self.lent.fetch_sub(1, Ordering::AcqRel);
+        assert!(lent > 0, "a buffer comes back once");
     }
 }
 

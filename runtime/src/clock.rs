@@ -13,7 +13,7 @@ static ORIGIN: OnceLock<Instant> = OnceLock::new();
 pub struct Clock;
 
 impl Clock {
-    /// The clock, started if this is its first use. Every `Clock` of a process shares one origin.
+    /// The clock, started if this is its first use. All `Clock`s of a process share one origin.
     pub fn start() -> Self {
         ORIGIN.get_or_init(Instant::now);
         Self

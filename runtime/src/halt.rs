@@ -15,7 +15,6 @@ pub enum Reason {
     Asked,
     /// A tile could not go on.
     Failed {
-        /// The tile.
         tile: &'static str,
         /// What failed, where, and what to do.
         what: String,

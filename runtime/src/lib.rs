@@ -8,14 +8,18 @@
 //!          └───────────────── first failure ──▶ Halt ◀────────────────────┘
 //! ```
 //!
-//! - A *tile* is one thread that owns its I/O; a *link* is a bounded queue into one tile; a *bell* wakes the tile that sleeps on it.
+//! - A *tile* is one thread that owns its I/O.
+//! - A *link* is a bounded queue into one tile; a *bell* wakes the tile that sleeps on it.
 //! - A *halt* is the switch that stops every tile; it keeps the first reason.
-//! - A *ring* is an io_uring instance; where the kernel refuses one, the same work runs on epoll, `pwrite` and `fdatasync`.
+//! - A *ring* is an io_uring instance; where the kernel refuses one, the same work runs on epoll, `pwrite` and
+//!   `fdatasync`.
 //! - An *outlet* is an output with a bounded queue and a thread of its own: nobody waits for standard error.
 //! - The *topology* is the table of all tiles and links; *placement* is what this machine's cores make of it.
 //!
-//! Keeps: a wake is never lost; a link never holds more than its depth; a pool never holds more than its bytes; a
-//! tile's failure stops the node, and every tile ends within two seconds of a stop.
+//! Keeps:
+//! - a wake is never lost;
+//! - a link never holds more than its depth, nor a pool more than its bytes;
+//! - a tile's failure stops the node, and every tile ends within two seconds of a stop.
 #![deny(unsafe_code)]
 
 pub mod affinity;
@@ -35,6 +39,7 @@ pub mod signals;
 pub mod skip;
 pub mod tile;
 pub mod topology;
+pub mod watch;
 
 pub use buffer::{AlignedBuffer, BufferPool};
 pub use clock::Clock;

@@ -12,28 +12,22 @@ pub const MEMLOCK_BYTES_WANTED: u64 = 64 * 1024 * 1024;
 pub const NOFILE_WANTED: u64 = 4096;
 /// Below this a node does not start: its tiles, links and rings take about 60, and some peers and segments are open.
 pub const NOFILE_LEAST: u64 = 128;
-/// Address space: segments are mapped whole, and every thread reserves its stack. Where none is left, an allocation fails,
-/// and with it the process.
+/// Address space: segments are mapped whole, and every thread reserves its stack. Where none is left, an allocation
+/// fails, and with it the process.
 pub const ADDRESS_BYTES_WANTED: u64 = 64 * 1024 * 1024 * 1024;
 /// Size of one file: the index grows with the chain.
 pub const FILE_BYTES_WANTED: u64 = 64 * 1024 * 1024 * 1024;
-/// Socket buffer of the network, per direction: four round trips of 10 ms at 100 MB/s. The kernel cuts it silently at its
-/// own ceilings.
-pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// A kernel limit below what the node wants. The node runs, more slowly or with fewer peers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Shortfall {
     /// The setting, as its manual names it.
     pub setting: &'static str,
-    /// Its value.
     pub found: u64,
-    /// The value wanted.
     pub wanted: u64,
-    /// What suffers.
     pub effect: &'static str,
     /// How to raise it.
-    pub remedy: &'static str,
+    pub remedy: String,
     /// Nothing worse than that: many systems have it so from the start, and no operator need be called for it.
     pub only_slower: bool,
 }
@@ -94,8 +88,9 @@ impl KernelLimits {
         ))
     }
 
-    /// Every limit that is below what a node wants that runs on `io`.
-    pub fn shortfalls(&self, io: Io) -> Vec<Shortfall> {
+    /// Every limit that is below what a node wants that runs on `io` and asks for socket buffers of
+    /// `socket_buffer_bytes` in each direction. The kernel cuts those silently at its own ceilings.
+    pub fn shortfalls(&self, io: Io, socket_buffer_bytes: usize) -> Vec<Shortfall> {
         let Self {
             memlock_bytes,
             nofile,
@@ -113,7 +108,7 @@ impl KernelLimits {
                     found: 0,
                     wanted: MEMLOCK_BYTES_WANTED,
                     effect: "io_uring buffers cannot be registered and storage writes cost more CPU",
-                    remedy: "`ulimit -l`, LimitMEMLOCK= in the unit, or /etc/security/limits.conf",
+                    remedy: "`ulimit -l`, LimitMEMLOCK= in the unit, or /etc/security/limits.conf".to_owned(),
                     only_slower: true,
                 },
             ),
@@ -124,7 +119,7 @@ impl KernelLimits {
                     found: 0,
                     wanted: NOFILE_WANTED,
                     effect: "connections or segments may be refused under load",
-                    remedy: "`ulimit -n`, LimitNOFILE= in the unit, or /etc/security/limits.conf",
+                    remedy: "`ulimit -n`, LimitNOFILE= in the unit, or /etc/security/limits.conf".to_owned(),
                     only_slower: false,
                 },
             ),
@@ -135,7 +130,7 @@ impl KernelLimits {
                     found: 0,
                     wanted: ADDRESS_BYTES_WANTED,
                     effect: "the process ends without a reason when its maps and threads have used it up",
-                    remedy: "`ulimit -v unlimited`, or LimitAS=infinity in the unit",
+                    remedy: "`ulimit -v unlimited`, or LimitAS=infinity in the unit".to_owned(),
                     only_slower: false,
                 },
             ),
@@ -146,7 +141,7 @@ impl KernelLimits {
                     found: 0,
                     wanted: FILE_BYTES_WANTED,
                     effect: "the node stops when a segment or the index must grow beyond it",
-                    remedy: "`ulimit -f unlimited`, or LimitFSIZE=infinity in the unit",
+                    remedy: "`ulimit -f unlimited`, or LimitFSIZE=infinity in the unit".to_owned(),
                     only_slower: false,
                 },
             ),
@@ -155,9 +150,9 @@ impl KernelLimits {
                 Shortfall {
                     setting: "net.core.rmem_max (bytes)",
                     found: 0,
-                    wanted: SOCKET_BUFFER_BYTES as u64,
+                    wanted: socket_buffer_bytes as u64,
                     effect: "bursts of blobs are dropped by the receiving socket and sent again",
-                    remedy: "`sysctl -w net.core.rmem_max=4194304`",
+                    remedy: format!("`sysctl -w net.core.rmem_max={socket_buffer_bytes}`"),
                     only_slower: true,
                 },
             ),
@@ -166,9 +161,9 @@ impl KernelLimits {
                 Shortfall {
                     setting: "net.core.wmem_max (bytes)",
                     found: 0,
-                    wanted: SOCKET_BUFFER_BYTES as u64,
+                    wanted: socket_buffer_bytes as u64,
                     effect: "proposals leave in smaller bursts",
-                    remedy: "`sysctl -w net.core.wmem_max=4194304`",
+                    remedy: format!("`sysctl -w net.core.wmem_max={socket_buffer_bytes}`"),
                     only_slower: true,
                 },
             ),
@@ -202,18 +197,19 @@ fn read_number(path: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    const BUFFER_BYTES: usize = 4 << 20;
     const AMPLE: KernelLimits = KernelLimits {
         memlock_bytes: None,
         nofile: Some(NOFILE_WANTED),
         address_bytes: None,
         file_bytes: None,
-        rmem_max_bytes: Some(SOCKET_BUFFER_BYTES as u64),
+        rmem_max_bytes: Some(BUFFER_BYTES as u64),
         wmem_max_bytes: None,
     };
 
     #[test]
     fn ample_limits_give_no_warning() {
-        assert_eq!(AMPLE.shortfalls(Io::Uring), []);
+        assert_eq!(AMPLE.shortfalls(Io::Uring, BUFFER_BYTES), []);
     }
 
     #[test]
@@ -223,22 +219,46 @@ mod tests {
             rmem_max_bytes: Some(212_992),
             ..AMPLE
         };
-        let warnings: Vec<_> = tight.shortfalls(Io::Uring).iter().map(ToString::to_string).collect();
+        let warnings: Vec<_> = tight
+            .shortfalls(Io::Uring, BUFFER_BYTES)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(warnings.len(), 2);
         assert!(warnings[0].contains("memlock") && warnings[0].contains("8388608") && warnings[0].contains("67108864"));
         assert!(warnings[1].contains("net.core.rmem_max") && warnings[1].contains("4194304"));
         assert!(
             tight
-                .shortfalls(Io::Uring)
+                .shortfalls(Io::Uring, BUFFER_BYTES)
                 .iter()
                 .all(|shortfall| shortfall.only_slower)
         );
-        let without_ring = tight.shortfalls(Io::Fallback);
+        let without_ring = tight.shortfalls(Io::Fallback, BUFFER_BYTES);
         assert_eq!(
             without_ring.len(),
             1,
             "nothing is locked without a ring: {without_ring:?}"
         );
+    }
+
+    #[test]
+    fn the_sockets_ceilings_are_compared_with_what_the_node_asks_for() {
+        let limits = KernelLimits {
+            rmem_max_bytes: Some(212_992),
+            wmem_max_bytes: Some(1 << 20),
+            ..AMPLE
+        };
+        let settings = |asked: usize| -> Vec<&str> {
+            let shortfalls = limits.shortfalls(Io::Fallback, asked);
+            shortfalls.iter().map(|shortfall| shortfall.setting).collect()
+        };
+        assert!(settings(212_992).is_empty());
+        assert_eq!(settings(1 << 20), ["net.core.rmem_max (bytes)"]);
+        assert_eq!(settings(8 << 20).len(), 2);
+        for shortfall in limits.shortfalls(Io::Fallback, 8 << 20) {
+            assert_eq!(shortfall.wanted, 8 << 20);
+            assert!(shortfall.remedy.contains("mem_max=8388608"), "{shortfall}");
+        }
     }
 
     #[test]
@@ -259,12 +279,16 @@ mod tests {
             file_bytes: Some(1 << 30),
             ..AMPLE
         };
-        let warnings: Vec<_> = tight.shortfalls(Io::Fallback).iter().map(ToString::to_string).collect();
+        let warnings: Vec<_> = tight
+            .shortfalls(Io::Fallback, BUFFER_BYTES)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[0].contains("ulimit -v") && warnings[1].contains("ulimit -f"));
         assert!(
             !tight
-                .shortfalls(Io::Fallback)
+                .shortfalls(Io::Fallback, BUFFER_BYTES)
                 .iter()
                 .any(|shortfall| shortfall.only_slower)
         );

@@ -205,17 +205,14 @@ impl<T> Sender<T> {
         self.shared.queue.capacity()
     }
 
-    /// Items waiting now.
     pub fn len(&self) -> usize {
         self.shared.queue.len()
     }
 
-    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.shared.queue.is_empty()
     }
 
-    /// The link's name.
     pub fn name(&self) -> &'static str {
         self.shared.name
     }
@@ -295,7 +292,8 @@ impl<T> Receiver<T> {
         std::future::poll_fn(|context| self.poll_recv(context)).await
     }
 
-    /// The same as [`recv`](Self::recv), named for the reader of a glommio tile: the wake goes through glommio's own eventfd.
+    /// The same as [`recv`](Self::recv), named for the reader of a glommio tile: the wake goes through glommio's own
+    /// eventfd.
     pub async fn recv_glommio(&mut self) -> Option<T> {
         self.recv().await
     }
@@ -335,17 +333,14 @@ impl<T> Receiver<T> {
         self.shared.queue.capacity()
     }
 
-    /// Items waiting now.
     pub fn len(&self) -> usize {
         self.shared.queue.len()
     }
 
-    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.shared.queue.is_empty()
     }
 
-    /// The link's name.
     pub fn name(&self) -> &'static str {
         self.shared.name
     }
@@ -414,9 +409,7 @@ impl fmt::Debug for LinkGauge {
 /// A link at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LinkReading {
-    /// Its name.
     pub name: &'static str,
-    /// Items waiting.
     pub len: usize,
     /// Most items it holds.
     pub depth: usize,

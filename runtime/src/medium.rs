@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   store ── Medium ──┬── Uring   glommio's DmaFile: O_DIRECT, io_uring, several writes in flight
-//!                     └── Pwrite  O_DIRECT pwrite and fdatasync on the calling thread; buffered where O_DIRECT is refused
+//!                     └── Pwrite  O_DIRECT pwrite and fdatasync on the calling thread; buffered where refused
 //! ```
 //!
-//! A write may return before the device has the bytes: only a [`sync`](MediumFile::sync) that returned `Ok` makes what
-//! was written before it durable, and it reports the failure of any of them. A sync that failed says that nothing
-//! since the last good one can be relied on; calling it again proves nothing (the kernel drops the dirty mark with the
-//! error), so callers stop.
+//! A write may return before the device has the bytes. Only a [`sync`](MediumFile::sync) that returned `Ok` makes the
+//! writes before it durable, and it reports the failure of any of them. After a sync that failed, nothing since the
+//! last good one can be relied on. Calling it again proves nothing, because the kernel drops the dirty mark with the
+//! error. So callers stop.
 
 use std::future::Future;
 use std::io;
@@ -26,7 +26,8 @@ mod tests;
 pub use pwrite::{Pwrite, PwriteFile, takes_direct_io};
 pub use uring::{Uring, UringFile, run_on_ring, try_ring};
 
-/// Alignment of every position and length: the largest logical block size of the devices we run on.
+/// A page: the alignment of every position, length and buffer of a medium. It is the largest logical block size of the
+/// devices we run on.
 pub const PAGE_BYTES: usize = 4096;
 
 /// Most bytes of one write: large enough to reach the device's bandwidth at a queue depth of four, small enough that
@@ -39,7 +40,6 @@ pub const CHUNK_BYTES: usize = 256 * 1024;
     reason = "every medium is owned by one thread; its futures are never sent"
 )]
 pub trait Medium {
-    /// An open file.
     type File: MediumFile;
 
     /// What operators call it.
@@ -58,10 +58,11 @@ pub trait MediumFile {
     /// Page-aligned memory that a write takes over.
     type Buffer: DerefMut<Target = [u8]>;
 
-    /// Memory for one write, at most [`CHUNK_BYTES`]; waits while too many writes are in flight. Its content is unspecified.
+    /// Memory for one write, at most [`CHUNK_BYTES`]; waits while too many writes are in flight. Its content is
+    /// unspecified.
     async fn buffer(&self, bytes: usize) -> Self::Buffer;
 
-    /// Writes the whole buffer at a position. Its failure may be told by a later call instead.
+    /// Writes the whole buffer at a position. A later call may report its failure instead.
     async fn write(&self, at: u64, buffer: Self::Buffer) -> io::Result<()>;
 
     /// Makes everything written before durable: waits for the writes, then `fdatasync`.

@@ -1,4 +1,4 @@
-//! This file knows every number the node shows: who counts it, and how it is merged when somebody looks.
+//! This file knows every number the node shows: how a tile counts it, and how it is merged when it is read.
 //!
 //! Names are `ultramarine_<subsystem>_<what>_<unit>`. Registering a name with the same labels again gives a handle to
 //! the same series. A tile keeps its handles; nothing is looked up while it works.
@@ -27,12 +27,10 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Adds `count`.
     pub fn add(&self, count: u64) {
         self.value.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Adds one.
     pub fn inc(&self) {
         self.add(1);
     }
@@ -50,7 +48,6 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    /// Replaces the value.
     pub fn set(&self, value: i64) {
         self.value.store(value, Ordering::Relaxed);
     }
@@ -60,7 +57,6 @@ impl Gauge {
         self.value.fetch_add(change, Ordering::Relaxed);
     }
 
-    /// The value now.
     pub fn get(&self) -> i64 {
         self.value.load(Ordering::Relaxed)
     }
@@ -85,7 +81,6 @@ fn empty_histogram() -> Hdr<u64> {
 }
 
 impl Histogram {
-    /// Records one duration.
     pub fn record(&self, duration: Nanos) {
         locked(&self.shard).saturating_record(duration.0);
     }
@@ -180,7 +175,6 @@ impl Shards {
 }
 
 impl Registry {
-    /// An empty registry.
     pub fn new() -> Arc<Self> {
         Arc::new(Self::default())
     }
@@ -212,7 +206,6 @@ impl Registry {
         )
     }
 
-    /// A gauge.
     pub fn gauge(&self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)]) -> Gauge {
         self.with_series(
             name,

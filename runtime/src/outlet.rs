@@ -34,8 +34,8 @@ const URGENT_MAX: usize = 16;
 /// How often a flush looks whether all is written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Says in the output itself that so many lines were lost.
-pub type Notice = fn(u64) -> String;
+/// Makes the line that says in the output itself how many lines were lost.
+pub type LossNotice = fn(u64) -> String;
 
 /// The process's standard error. Its thread is started by the first call.
 pub fn stderr() -> &'static Outlet {
@@ -88,13 +88,13 @@ struct Line {
 }
 
 impl Outlet {
-    /// Starts the thread, named `name`. With a `notice`, the output is told what it lost.
-    pub fn start(name: &str, to: Descriptor, notice: Option<Notice>) -> Self {
+    /// Starts the thread, named `name`. With a `notice`, a line in the output says what it lost.
+    pub fn start(name: &str, to: Descriptor, notice: Option<LossNotice>) -> Self {
         Self::with_sink(name, Some(to), to, notice)
     }
 
-    /// The same for something else that is written, such as a file. Nothing tells it what was lost, and where the system has
-    /// no thread to give everything is.
+    /// The same for something else that is written, such as a file. Nothing tells it what was lost, and where the
+    /// system has no thread to give everything is.
     pub fn onto(name: &str, to: impl Write + Send + 'static) -> Self {
         Self::with_sink(name, None, to, None)
     }
@@ -103,7 +103,7 @@ impl Outlet {
         name: &str,
         descriptor: Option<Descriptor>,
         to: impl Write + Send + 'static,
-        notice: Option<Notice>,
+        notice: Option<LossNotice>,
     ) -> Self {
         let shared = Arc::new(Shared {
             lines: ArrayQueue::new(LINES_MAX),
@@ -186,7 +186,8 @@ impl Outlet {
         })
     }
 
-    /// Counted before it is there: a line that its thread has written, and nobody has counted, would stand for another one.
+    /// Counted before it is there: a line that its thread has written, and nobody has counted, would stand for another
+    /// one.
     fn enter(&self, queue: &ArrayQueue<Line>, line: Line) -> Result<(), Line> {
         self.shared.accepted.fetch_add(1, Ordering::Release);
         queue.push(line).inspect_err(|_| {
@@ -230,12 +231,12 @@ impl Outlet {
     }
 }
 
-/// The thread's side.
+/// The side of the queue that writes, on a thread of its own.
 struct Pen<W> {
     to: W,
     shared: Arc<Shared>,
-    notice: Option<Notice>,
-    /// Lost lines that a notice has told of.
+    notice: Option<LossNotice>,
+    /// Lost lines that a notice has counted.
     told: u64,
     /// The last line was written in part.
     is_torn: bool,
@@ -252,7 +253,7 @@ impl<W: Write> Pen<W> {
                 self.shared.settled.fetch_add(1, Ordering::Release);
             }
             self.tell(self.shared.lost.load(Ordering::Relaxed));
-            // Whoever pushed since leaves a token, and this returns at once.
+            // A push since then has left a token, and this returns at once.
             thread::park();
         }
     }
@@ -311,9 +312,7 @@ fn errno_of(error: &io::Error) -> i32 {
 /// write must hold nothing that another waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Descriptor {
-    /// File descriptor 1.
     Stdout,
-    /// File descriptor 2.
     Stderr,
 }
 

@@ -1,7 +1,7 @@
 //! This file knows how to print: results on standard output, reasons on standard error, whatever state those are in.
 //!
-//! The macros of the standard library panic where an output is closed or full. Here a result that cannot be printed is an
-//! error of the command, and what goes to standard error is said as far as it can be, without waiting for ever.
+//! The macros of the standard library panic where an output is closed or full. Here a result that cannot be printed is
+//! an error of the command. What goes to standard error is said if it can be, without waiting for ever.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -71,7 +71,7 @@ pub fn note(text: impl Display) {
     outlet::stderr().push(format!("{text}\n").into_bytes());
 }
 
-/// Whether an error, given with its causes, is no more than a reader who went away.
+/// Whether an error, given with its causes, is no more than a reader that went away.
 pub fn is_quiet<'a>(mut causes: impl Iterator<Item = &'a (dyn Error + 'static)>) -> bool {
     causes.any(|cause| matches!(cause.downcast_ref(), Some(Unprinted::Abandoned)))
 }

@@ -1,7 +1,8 @@
-//! This file knows whether tiles still take turns: each beats as it works, and somebody looks once a second.
+//! This file knows how a tile shows that it takes turns: it beats as it works, and says when it goes to sleep.
 //!
-//! A beat is one relaxed store by the tile's own thread. A tile that waits for work says so before it sleeps, so that no tile
-//! has to wake for this; one that is an executor of many tasks beats by a timer, once a second.
+//! A beat is one relaxed store by the tile's own thread. A tile that waits for work says so before it sleeps, so no
+//! tile has to wake for this. A tile that is an executor of many tasks beats by a timer, once a second.
+//! [`Watch`](crate::watch::Watch) looks at the pulses of all tiles.
 
 use std::future::Future;
 use std::pin::pin;
@@ -12,14 +13,12 @@ use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
 
-use crate::metrics::{Gauge, Registry};
-
 /// How often an executor beats, and how often to look.
 pub const BEAT: Duration = Duration::from_secs(1);
 
 /// The tile waits for work, has not begun, or has ended.
 const RESTS: u64 = 1;
-/// One beat.
+/// What one beat adds; the lowest bit is [`RESTS`].
 const STEP: u64 = 2;
 
 /// A tile's pulse. Clones are of the same tile, on the same thread.
@@ -38,7 +37,6 @@ impl Default for Pulse {
 }
 
 impl Pulse {
-    /// A turn begins.
     pub fn beat(&self) {
         let state = self.state.load(Ordering::Relaxed);
         self.state.store((state & !RESTS).wrapping_add(STEP), Ordering::Relaxed);
@@ -48,6 +46,11 @@ impl Pulse {
     pub fn rest(&self) {
         let state = self.state.load(Ordering::Relaxed);
         self.state.store(state | RESTS, Ordering::Relaxed);
+    }
+
+    /// The pulse now; compared with a later one by [`Reading::is_silence_until`].
+    pub(crate) fn read(&self) -> Reading {
+        Reading(self.state.load(Ordering::Relaxed))
     }
 
     /// Runs a tile that is an executor on tokio, and beats beside it as long as its thread takes turns.
@@ -70,172 +73,21 @@ impl Pulse {
     }
 }
 
-/// A tile that takes no turn.
+/// A pulse at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Silence {
-    /// Which.
-    pub tile: &'static str,
-    /// Looks since its last turn; the first of them is not counted, as it may have been just before.
-    pub looks: u64,
-}
+pub(crate) struct Reading(u64);
 
-/// Looks at all pulses of a registry.
-///
-/// It counts its own looks, not time: while the whole process is stopped nobody looks, so nobody is blamed for that.
-#[derive(Debug, Default)]
-pub struct Watch {
-    tiles: Vec<Watched>,
-}
+impl Reading {
+    /// Before the first look.
+    pub const RESTING: Self = Self(RESTS);
 
-#[derive(Debug)]
-struct Watched {
-    tile: &'static str,
-    pulse: Pulse,
-    seen: u64,
-    looks: u64,
-    shown: Gauge,
-}
-
-impl Watch {
-    /// One look, [`BEAT`] after the last; answers who has taken no turn since the one before, longest first.
-    pub fn look(&mut self, registry: &Registry) -> Vec<Silence> {
-        for (tile, pulse) in registry.pulses().into_iter().skip(self.tiles.len()) {
-            let shown = registry.gauge(
-                "ultramarine_tile_silent_seconds",
-                "For how long the tile has had work and taken no turn; the time in which the whole process did not run is not counted.",
-                &[("tile", tile)],
-            );
-            self.tiles.push(Watched {
-                tile,
-                pulse,
-                seen: RESTS,
-                looks: 0,
-                shown,
-            });
-        }
-        for watched in &mut self.tiles {
-            let state = watched.pulse.state.load(Ordering::Relaxed);
-            let is_silent = state & RESTS == 0 && state == watched.seen;
-            watched.looks = if is_silent { watched.looks + 1 } else { 0 };
-            watched.seen = state;
-            watched.shown.set(i64::try_from(watched.looks).unwrap_or(i64::MAX));
-        }
-        let silent = self.tiles.iter().filter(|watched| watched.looks > 0);
-        let mut silent: Vec<Silence> = silent
-            .map(|watched| Silence {
-                tile: watched.tile,
-                looks: watched.looks,
-            })
-            .collect();
-        silent.sort_by_key(|silence| std::cmp::Reverse(silence.looks));
-        silent
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-    use crate::halt::{Halt, Reason};
-    use crate::tile::Tile;
-    use crate::topology::Seat;
-
-    fn silence(tile: &'static str, looks: u64) -> Vec<Silence> {
-        vec![Silence { tile, looks }]
+    /// Whether the tile had work and took no turn from this reading to a later one.
+    pub const fn is_silence_until(self, later: Self) -> bool {
+        later.0 & RESTS == 0 && later.0 == self.0
     }
 
-    #[test]
-    fn a_tile_that_has_work_and_takes_no_turn_is_silent_until_it_does() {
-        let (registry, mut watch) = (Registry::new(), Watch::default());
-        let pulse = registry.pulse("busy");
-        assert_eq!(watch.look(&registry), [], "it has not begun");
-        pulse.beat();
-        assert_eq!(watch.look(&registry), []);
-        assert_eq!(watch.look(&registry), silence("busy", 1));
-        assert_eq!(watch.look(&registry), silence("busy", 2));
-        let text = registry.render();
-        assert!(
-            text.contains("ultramarine_tile_silent_seconds{tile=\"busy\"} 2"),
-            "{text}"
-        );
-        pulse.beat();
-        assert_eq!(watch.look(&registry), []);
-        assert_eq!(watch.look(&registry), silence("busy", 1));
-        pulse.rest();
-        for _ in 0..100 {
-            assert_eq!(watch.look(&registry), [], "who waits for work is not silent");
-        }
-    }
-
-    #[test]
-    fn a_real_tile_that_blocks_is_named_and_one_that_ends_is_not() {
-        let (halt, registry, mut watch) = (Halt::new(), Registry::new(), Watch::default());
-        let (begun, has_begun) = mpsc::channel();
-        let (release, released) = mpsc::channel::<()>();
-        let blocked = Tile::spawn(&registry, "blocked", Seat::default(), &halt, move |context| {
-            context.pulse.beat();
-            begun.send(()).map_err(|error| error.to_string())?;
-            // As a disk that does not answer.
-            released.recv().map_err(|error| error.to_string())
-        })
-        .expect("a thread");
-        has_begun.recv().expect("it begins");
-        watch.look(&registry);
-        assert_eq!(watch.look(&registry), silence("blocked", 1));
-        release.send(()).expect("it waits");
-        blocked.join();
-        assert_eq!(watch.look(&registry), [], "it has ended");
-        assert!(!halt.is_stopped());
-    }
-
-    #[test]
-    fn an_executor_beats_while_its_thread_takes_turns_and_not_while_a_task_keeps_it() {
-        let (halt, registry, mut watch) = (Halt::new(), Registry::new(), Watch::default());
-        let (block, blocks) = mpsc::channel::<(mpsc::Sender<()>, mpsc::Receiver<()>)>();
-        let tile = Tile::spawn(&registry, "executor", Seat::default(), &halt, move |context| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|error| error.to_string())?;
-            runtime.block_on(context.pulse.beside(async {
-                while !context.halt.is_stopped() {
-                    if let Ok((blocked, until)) = blocks.try_recv() {
-                        let _ = blocked.send(());
-                        let _ = until.recv();
-                    }
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            }));
-            Ok(())
-        })
-        .expect("a thread");
-        // It beats.
-        let until = std::time::Instant::now() + Duration::from_secs(20);
-        // Until its thread has begun there is none.
-        let state = |registry: &Registry| {
-            let pulses = registry.pulses();
-            pulses
-                .first()
-                .map_or(0, |(_, pulse)| pulse.state.load(Ordering::Relaxed))
-        };
-        while state(&registry) < 2 * STEP {
-            assert!(std::time::Instant::now() < until, "no beat");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let (release, held) = mpsc::channel();
-        let (blocked, is_blocked) = mpsc::channel();
-        block.send((blocked, held)).expect("it runs");
-        is_blocked.recv().expect("its task takes it");
-        watch.look(&registry);
-        std::thread::sleep(BEAT + BEAT / 2);
-        assert_eq!(watch.look(&registry), silence("executor", 1));
-        release.send(()).expect("it waits");
-        while !watch.look(&registry).is_empty() {
-            assert!(std::time::Instant::now() < until, "it does not beat again");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        halt.stop(Reason::Asked);
-        tile.join();
+    #[cfg(test)]
+    pub const fn beats(self) -> u64 {
+        self.0 / STEP
     }
 }

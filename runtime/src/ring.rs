@@ -10,10 +10,11 @@ use rustix::process::{Resource, getrlimit};
 use crate::medium;
 use crate::metrics::{Counter, Registry};
 
-/// Submission entries of the network core's ring: cold reads for one value's blobs and the socket to the execution client.
+/// Submission entries of the network core's ring: cold reads for one value's blobs and the socket to the execution
+/// client.
 pub const NET_RING_ENTRIES: u32 = 256;
 
-/// Without so much locked memory glommio refuses to start.
+/// The least locked memory with which glommio starts.
 pub const MEMLOCK_BYTES_LEAST: u64 = 512 * 1024;
 
 /// Which I/O the operator asked for.
@@ -22,7 +23,7 @@ pub enum IoMode {
     /// io_uring where the kernel allows it, else the fallback with one warning.
     #[default]
     Auto,
-    /// io_uring or stop.
+    /// io_uring; the node stops if it is refused.
     Uring,
     /// epoll, `pwrite` and `fdatasync`.
     Fallback,
@@ -30,7 +31,7 @@ pub enum IoMode {
 
 impl IoMode {
     /// Settles what to run on, by asking the kernel. An error only if io_uring was demanded and is refused.
-    pub fn resolve(self) -> Result<Io, Refusal> {
+    pub fn resolve(self) -> Result<Io, RingRefusal> {
         match self {
             Self::Fallback => Ok(Io::Fallback),
             Self::Uring => probe().map(|()| Io::Uring),
@@ -94,28 +95,28 @@ impl Io {
 
 /// Why this process may not use io_uring.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Refusal {
+pub enum RingRefusal {
     /// The kernel says so, by this error number.
     Kernel(i32),
     /// Less memory may be locked than the storage ring insists on.
     Memlock {
-        /// `RLIMIT_MEMLOCK`, in bytes.
+        /// The soft limit `RLIMIT_MEMLOCK`, in bytes.
         found: u64,
     },
     /// The storage ring does not start, for this reason.
     Storage(String),
 }
 
-impl Refusal {
+impl RingRefusal {
     /// The refusal behind an error of `io_uring_setup`, `io_uring_enter` or `io_uring_register`.
     pub fn of(error: &io::Error) -> Self {
         Self::Kernel(error.raw_os_error().unwrap_or(0))
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for RingRefusal {}
 
-impl fmt::Display for Refusal {
+impl fmt::Display for RingRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("io_uring is refused: ")?;
         let errno = match self {
@@ -123,22 +124,25 @@ impl fmt::Display for Refusal {
             Self::Memlock { found } => {
                 return write!(
                     f,
-                    "memlock (RLIMIT_MEMLOCK) is {found} bytes and the storage ring wants at least {MEMLOCK_BYTES_LEAST}: \
-                     raise it with `ulimit -l`, LimitMEMLOCK= in the unit, or /etc/security/limits.conf"
+                    "memlock (RLIMIT_MEMLOCK) is {found} bytes and the storage ring wants at least \
+                     {MEMLOCK_BYTES_LEAST}: raise it with `ulimit -l`, LimitMEMLOCK= in the unit, or \
+                     /etc/security/limits.conf"
                 );
             }
             Self::Storage(why) => return write!(f, "the storage ring does not start: {why}"),
         };
         match errno {
             libc::ENOSYS => f.write_str(
-                "the kernel does not know it, or a seccomp profile hides it (ENOSYS): use Linux 5.11 or newer, or a profile that allows io_uring_setup, io_uring_enter and io_uring_register",
+                "the kernel does not know it, or a seccomp profile hides it (ENOSYS): use Linux 5.11 or newer, or a \
+                 profile that allows io_uring_setup, io_uring_enter and io_uring_register",
             ),
             libc::EPERM | libc::EACCES => f.write_str(
-                "not permitted (EPERM): kernel.io_uring_disabled is not 0 (see `sysctl kernel.io_uring_disabled`), or a container's seccomp profile or security module forbids it",
+                "not permitted (EPERM): kernel.io_uring_disabled is not 0 (see `sysctl kernel.io_uring_disabled`), or \
+                 a container's seccomp profile or security module forbids it",
             ),
-            libc::ENOMEM => f.write_str(
-                "no memory may be locked for it (ENOMEM): raise memlock with `ulimit -l` or LimitMEMLOCK=",
-            ),
+            libc::ENOMEM => {
+                f.write_str("no memory may be locked for it (ENOMEM): raise memlock with `ulimit -l` or LimitMEMLOCK=")
+            }
             libc::EMFILE | libc::ENFILE => {
                 f.write_str("no descriptor is left for it (EMFILE): raise nofile with `ulimit -n` or LimitNOFILE=")
             }
@@ -147,26 +151,29 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Asks the kernel for a ring of the size the network core uses, asks that ring what it can do, sends one empty operation
-/// through it, and starts a storage ring for a moment.
+/// Whether io_uring works here, by trying it:
+/// 1. ask the kernel for a ring of the size that the network core uses;
+/// 2. ask that ring what it can do;
+/// 3. send one empty operation through it;
+/// 4. start a storage ring for a moment.
 ///
-/// All steps are needed: a seccomp profile may allow one system call and forbid the next, and the storage ring has wishes
-/// of its own. glommio and tokio-uring panic where this fails, so nothing else starts a ring before it was asked.
-pub fn probe() -> Result<(), Refusal> {
-    let refused = |error: io::Error| Refusal::of(&error);
+/// All steps are needed: a seccomp profile may allow one system call and forbid the next, and the storage ring has
+/// wishes of its own. Where io_uring fails, glommio and tokio-uring panic, so no ring is started before this.
+pub fn probe() -> Result<(), RingRefusal> {
+    let refused = |error: io::Error| RingRefusal::of(&error);
     let ring = io_uring::IoUring::new(NET_RING_ENTRIES).map_err(refused)?;
     ring.submitter()
         .register_probe(&mut io_uring::Probe::new())
         .map_err(refused)?;
     submit_nop(ring).map_err(refused)?;
     enough_memlock(getrlimit(Resource::Memlock).current)?;
-    medium::try_ring().map_err(Refusal::Storage)
+    medium::try_ring().map_err(RingRefusal::Storage)
 }
 
 /// glommio compares the limit itself, whatever the kernel would allow.
-fn enough_memlock(limit: Option<u64>) -> Result<(), Refusal> {
+fn enough_memlock(limit: Option<u64>) -> Result<(), RingRefusal> {
     match limit {
-        Some(found) if found < MEMLOCK_BYTES_LEAST => Err(Refusal::Memlock { found }),
+        Some(found) if found < MEMLOCK_BYTES_LEAST => Err(RingRefusal::Memlock { found }),
         Some(_) | None => Ok(()),
     }
 }
@@ -183,15 +190,16 @@ fn submit_nop(mut ring: io_uring::IoUring) -> io::Result<()> {
 
 #[allow(unsafe_code)]
 fn push(ring: &mut io_uring::IoUring, entry: &io_uring::squeue::Entry) -> io::Result<()> {
-    // SAFETY: the only caller passes a no-op, which refers to no memory and no descriptor, so nothing has to outlive it.
+    // SAFETY: the only caller passes a no-op, which refers to no memory and no descriptor, so nothing has to outlive
+    // it.
     unsafe { ring.submission().push(entry) }.map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))
 }
 
 /// Runs the network core's future on this thread: inside tokio-uring, or on a plain current-thread tokio.
 ///
 /// Either way `tokio::task::spawn_local` works inside, and so do tokio's sockets and timers. `future` is made for the
-/// back end that it is given: if the kernel refuses the ring after all (its probe passed), that is the fallback, the
-/// plain runtime is used, and a warning says so.
+/// back end that it is given. If the kernel refuses the ring after all, although its probe passed, that is the
+/// fallback: the plain runtime is used, and a warning says so.
 ///
 /// # Panics
 ///
@@ -202,7 +210,7 @@ pub fn block_on_net<F: Future>(io: Io, future: impl FnOnce(Io) -> F) -> F::Outpu
         builder.entries(NET_RING_ENTRIES);
         match tokio_uring::Runtime::new(&builder) {
             Ok(runtime) => return runtime.block_on(async { future(Io::Uring).await }),
-            Err(error) => tracing::warn!("{}; the network runs on epoll instead", Refusal::of(&error)),
+            Err(error) => tracing::warn!("{}; the network runs on epoll instead", RingRefusal::of(&error)),
         }
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -240,7 +248,6 @@ impl RingOps {
         self.operations.add(count);
     }
 
-    /// Operations so far.
     pub fn get(&self) -> u64 {
         self.operations.get()
     }
@@ -264,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_what_an_operator_can_change() {
-        let text = |errno| Refusal::Kernel(errno).to_string();
+        let text = |errno| RingRefusal::Kernel(errno).to_string();
         assert!(text(libc::ENOSYS).contains("seccomp"));
         assert!(text(libc::EPERM).contains("kernel.io_uring_disabled") && text(libc::EPERM).contains("seccomp"));
         assert!(text(libc::ENOMEM).contains("memlock"));
@@ -307,7 +314,8 @@ mod tests {
             len: filter.len() as u16,
             filter: filter.as_mut_ptr(),
         };
-        // SAFETY: both calls only read their arguments; the program and its steps outlive them, and its length is theirs.
+        // SAFETY: both calls only read their arguments; the program and its steps outlive them, and its length is
+        // theirs.
         let outcome = unsafe {
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
                 | libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
@@ -331,7 +339,7 @@ mod tests {
             });
             let (auto, uring) = resolved.join().expect("nothing panics");
             assert_eq!(auto, Ok(Io::Fallback), "system call {call}");
-            assert_eq!(uring, Err(Refusal::Kernel(libc::EPERM)), "system call {call}");
+            assert_eq!(uring, Err(RingRefusal::Kernel(libc::EPERM)), "system call {call}");
         }
     }
 

@@ -6,8 +6,8 @@ pub use rustix::process::Signal;
 /// Whether the kernel drops this signal: inherited from `nohup`, from a shell's background job, or asked for here.
 #[allow(unsafe_code)]
 pub fn is_ignored(signal: Signal) -> bool {
-    // SAFETY: all zeroes is a valid `sigaction` (a handler of null is SIG_DFL), and the kernel only writes to it, as no new
-    // action is given.
+    // SAFETY: all zeroes is a valid `sigaction` (a handler of null is SIG_DFL), and the kernel only writes to it, as
+    // no new action is given.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: a null pointer for the new action leaves the disposition as it is; the old one has room in `action`.
     let asked = unsafe { libc::sigaction(signal.as_raw(), std::ptr::null(), &raw mut action) };
@@ -26,19 +26,19 @@ pub fn restore_default(signal: Signal) {
 
 #[allow(unsafe_code)]
 fn set(signal: Signal, disposition: libc::sighandler_t) {
-    // SAFETY: both dispositions that reach this are constants of the kernel, so no code of ours runs in a handler. It fails
-    // only for signals whose disposition nobody may change.
+    // SAFETY: both dispositions that reach this are constants of the kernel, so no code of ours runs in a handler. It
+    // fails only for signals whose disposition nobody may change.
     unsafe { libc::signal(signal.as_raw(), disposition) };
 }
 
-/// A file that grows past RLIMIT_FSIZE is an error of the write from now on, with its reason, not a signal that ends the
-/// process without a word.
+/// A file that grows past RLIMIT_FSIZE is an error of the write from now on, with its reason, not a signal that ends
+/// the process without a word.
 pub fn make_file_size_an_error() {
     ignore(Signal::XFSZ);
 }
 
-/// While it lives, INT, TERM and HUP wait: for work that is short, and must be done whole or taken back. They count for this
-/// thread and those it starts meanwhile.
+/// While it lives, INT, TERM and HUP wait: for work that is short, and must be done whole or taken back. They count
+/// for this thread and those it starts meanwhile.
 #[derive(Debug)]
 pub struct Deferred {
     before: libc::sigset_t,

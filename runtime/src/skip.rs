@@ -1,17 +1,17 @@
-//! This file knows how a test says that it did not run: on standard error itself, which the test harness does not capture,
-//! so that nobody takes a skipped test for a passed one.
+//! This file knows how a test says that it did not run: on standard error itself, which the test harness does not
+//! capture. So nobody takes a skipped test for a passed one.
 
 use std::io::Write;
 
-use crate::ring::{self, Refusal};
+use crate::ring::{self, RingRefusal};
 
-/// Set to 1 where io_uring must work, as `.ci/run` does where the kernel allows it: a test that would skip for want of it
-/// fails there.
+/// Set to 1 where io_uring must work, as `.ci/run` does where the kernel allows it. A test that would be skipped
+/// without io_uring fails there.
 const REQUIRE_URING: &str = "ULTRAMARINE_REQUIRE_URING";
 
 /// Says what was skipped, and why.
 pub fn say(what: &str) {
-    // Whoever closed standard error does not want to know.
+    // If standard error is closed, its owner does not want to know.
     let _ = writeln!(std::io::stderr(), "skipped: {what}");
 }
 
@@ -26,7 +26,7 @@ pub fn without_ring(what: &str) -> bool {
     excuse.as_deref().inspect(|excuse| say(excuse)).is_some()
 }
 
-fn excuse(probed: Result<(), Refusal>, is_required: bool, what: &str) -> Option<String> {
+fn excuse(probed: Result<(), RingRefusal>, is_required: bool, what: &str) -> Option<String> {
     let refusal = probed.err()?;
     assert!(!is_required, "{REQUIRE_URING} is 1 and {what} cannot run: {refusal}");
     Some(format!("{what}: {refusal}"))
@@ -36,8 +36,8 @@ fn excuse(probed: Result<(), Refusal>, is_required: bool, what: &str) -> Option<
 mod tests {
     use super::*;
 
-    fn refused() -> Result<(), Refusal> {
-        Err(Refusal::of(&std::io::Error::from_raw_os_error(libc::EPERM)))
+    fn refused() -> Result<(), RingRefusal> {
+        Err(RingRefusal::of(&std::io::Error::from_raw_os_error(libc::EPERM)))
     }
 
     #[test]

@@ -55,7 +55,6 @@ impl Tile {
     }
 }
 
-/// A running tile.
 #[derive(Debug)]
 pub struct JoinHandle {
     name: &'static str,
@@ -63,7 +62,6 @@ pub struct JoinHandle {
 }
 
 impl JoinHandle {
-    /// The tile's name.
     pub const fn name(&self) -> &'static str {
         self.name
     }
@@ -96,11 +94,9 @@ impl JoinHandle {
 /// What a tile is given.
 #[derive(Debug)]
 pub struct TileContext {
-    /// The tile's name.
     pub name: &'static str,
-    /// The monotonic clock.
     pub clock: Clock,
-    /// To be looked at between two pieces of work.
+    /// A tile looks at it between two pieces of work.
     pub halt: Halt,
     /// Where the tile's metrics go.
     pub registry: Arc<Registry>,
@@ -134,8 +130,8 @@ impl TileContext {
     }
 }
 
-/// Adds up the time a tile works, and keeps a histogram of its turns. The share over any span is the counter's rate. Tiles that
-/// are executors of their own do not use it, and show no such metrics.
+/// Adds up the time a tile works, and keeps a histogram of its turns. The share over any span is the counter's rate.
+/// Tiles that are executors of their own do not use it, and show no such metrics.
 #[derive(Debug)]
 pub struct Busy {
     clock: Clock,
@@ -190,12 +186,14 @@ impl Busy {
 fn pin_to(name: &str, core: usize) {
     if let Err(error) = affinity::pin(core) {
         tracing::warn!(
-            "tile {name} could not be pinned to core {core} and floats: {error}; is the core outside this process's cpuset?"
+            "tile {name} could not be pinned to core {core} and floats: {error}; is the core outside this process's \
+             cpuset?"
         );
     }
 }
 
-/// Shows the thread's CPU time as the kernel counts it: for async tiles, whose working time has no single place to measure.
+/// Shows the thread's CPU time as the kernel counts it: for async tiles, which have no single place to measure their
+/// working time.
 fn watch_cpu_time(registry: &Registry, name: &'static str) {
     let path = format!(
         "/proc/self/task/{}/schedstat",

@@ -47,9 +47,7 @@ pub struct LinkSpec {
 /// Every tile and link of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Topology {
-    /// The tiles.
     pub tiles: Vec<TileSpec>,
-    /// The links.
     pub links: Vec<LinkSpec>,
 }
 
@@ -65,7 +63,6 @@ pub enum TopologyError {
     /// A link names a tile that does not exist.
     #[error("link {link} names tile {tile}, which does not exist")]
     NoSuchTile {
-        /// The link.
         link: &'static str,
         /// The name it gives.
         tile: &'static str,
@@ -79,7 +76,6 @@ pub enum TopologyError {
 }
 
 impl Topology {
-    /// Checks the table.
     pub fn validate(&self) -> Result<(), TopologyError> {
         let mut tiles = BTreeSet::new();
         for tile in &self.tiles {
@@ -118,9 +114,9 @@ impl Topology {
 
     /// Places the tiles on `cores` (those this process may use).
     ///
-    /// Dedicated cores are given only when there are more cores than tiles that want one, so that at least one core
-    /// is left for floating tiles and everything else on the machine. Otherwise they all float: two tiles that spin
-    /// on one core would only steal from each other.
+    /// Dedicated cores are given only when there are more cores than tiles that want one. At least one core is then
+    /// left for floating tiles and everything else on the machine. Otherwise they all float: two tiles that spin on
+    /// one core would only steal from each other.
     ///
     /// # Panics
     ///

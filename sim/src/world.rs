@@ -31,7 +31,6 @@ use ultramarine_net::streaming::{Join, JoinConfig};
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::chain::{Validator, address_of};
 use ultramarine_types::execution::EngineCall;
-use ultramarine_types::limits::Limits;
 use ultramarine_types::network::NetEvent;
 use ultramarine_types::{Address, Height, Nanos, Outbox, PeerId, PublicKey, ValidatorSet, ValueKey};
 
@@ -307,7 +306,7 @@ impl World {
                     wake_at: None,
                     wakes: (Nanos::ZERO, 0),
                     join: Join::new(JoinConfig {
-                        limits: Limits::of(&config.chain),
+                        limits: config.chain.limits(),
                     }),
                     join_wake_at: None,
                     foreman: Foreman::new(Policy::default()),

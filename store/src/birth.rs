@@ -7,17 +7,16 @@
 //! index that is gone while logs or segments are there was lost, and with it what this node signed. That is refused,
 //! never begun anew in silence.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::device::forget_cached;
+use crate::error::{IndexFlaw, OpenError};
 use crate::format::Binding;
 use crate::index::{Index, IndexError};
 use crate::journal::{SLOTS, slot_path};
 use crate::mapped::sync_folder;
-use crate::open::OpenError;
 use crate::segment::FileName;
 
 /// The index, within the data directory.
@@ -27,37 +26,13 @@ const UNBORN_NAME: &str = "index.redb.new";
 /// First bytes of every redb file; redb writes them last.
 const REDB_MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
 
-/// Why a file is no index that ever counted for anything.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flaw {
-    /// No such file.
-    Missing,
-    /// A file without a byte.
-    Empty,
-    /// A file that does not begin like a database.
-    NoDatabase,
-    /// A database in which nothing was ever written.
-    Blank,
-}
-
-impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Missing => "is missing",
-            Self::Empty => "is empty",
-            Self::NoDatabase => "is no database",
-            Self::Blank => "is a database without any content",
-        })
-    }
-}
-
 /// Opens the index of a data directory, or begins it where nothing was kept yet.
 pub(crate) fn open(folder: &Path, binding: Binding) -> Result<Index, OpenError> {
     let path = folder.join(INDEX_NAME);
     let flaw = match flaw(&path).map_err(|source| OpenError::io(&path, source))? {
         Some(flaw) => flaw,
         None => match Index::open(&path, binding) {
-            Err(IndexError::Blank { .. }) => Flaw::Blank,
+            Err(IndexError::Blank { .. }) => IndexFlaw::Blank,
             outcome => return outcome.map_err(|error| OpenError::index(folder, binding, error)),
         },
     };
@@ -69,7 +44,7 @@ pub(crate) fn open(folder: &Path, binding: Binding) -> Result<Index, OpenError> 
             beside,
         });
     }
-    if flaw != Flaw::Missing {
+    if flaw != IndexFlaw::Missing {
         tracing::info!(
             "index {} {flaw}: the first start was cut short, and begins again",
             path.display()
@@ -79,22 +54,23 @@ pub(crate) fn open(folder: &Path, binding: Binding) -> Result<Index, OpenError> 
     Index::open(&path, binding).map_err(|error| OpenError::index(folder, binding, error))
 }
 
-/// What is wrong with the file, as far as its first bytes tell. They are read from the device, as is what redb reads next.
-fn flaw(path: &Path) -> io::Result<Option<Flaw>> {
+/// What is wrong with the file, as far as its first bytes tell. They are read from the device, as is what redb reads
+/// next.
+fn flaw(path: &Path) -> io::Result<Option<IndexFlaw>> {
     match forget_cached(path) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Flaw::Missing)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(IndexFlaw::Missing)),
         Err(error) => return Err(error),
     }
     let mut file = File::open(path)?;
     if file.metadata()?.len() == 0 {
-        return Ok(Some(Flaw::Empty));
+        return Ok(Some(IndexFlaw::Empty));
     }
     let mut magic = [0; REDB_MAGIC.len()];
     match file.read_exact(&mut magic) {
         Ok(()) if magic == REDB_MAGIC => Ok(None),
-        Ok(()) => Ok(Some(Flaw::NoDatabase)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Some(Flaw::NoDatabase)),
+        Ok(()) => Ok(Some(IndexFlaw::NoDatabase)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Some(IndexFlaw::NoDatabase)),
         Err(error) => Err(error),
     }
 }

@@ -2,13 +2,49 @@
 
 use std::io;
 
-use crate::index::IndexError;
-use crate::reserve::Reserve;
+use ultramarine_types::{Height, ValueId, ValueKey};
 
-/// Why the store must stop, in words for the operator.
+use crate::index::IndexError;
+use crate::journal::Misuse;
+use crate::record::Unfit;
+use crate::reserve::{Reserve, is_full};
+
+/// Why the store must stop.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Failure(pub String);
+pub enum Failure {
+    /// The disk or the index failed. The words say what to do.
+    #[error("{0}")]
+    Disk(String),
+    /// The core misused the log.
+    #[error(transparent)]
+    Log(#[from] Misuse),
+    /// The core decided what cannot be committed.
+    #[error(transparent)]
+    Decision(#[from] Misdecision),
+    /// A payload that must be moved fits no record, although it was one.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+}
+
+/// Why a decision cannot be committed: the core's fault, and reason enough to stop.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Misdecision {
+    /// Heights are committed one after the other.
+    #[error("height {height} was to be committed on the head {head}")]
+    OutOfTurn { height: Height, head: Height },
+    /// Its value was never stored, or refused.
+    #[error("{0} was to be committed and is not stored")]
+    NotStored(ValueKey),
+    /// Its value is stored as metadata and payload only.
+    #[error("{0} was to be committed with its blobs and is stored without them")]
+    WithoutBlobs(ValueKey),
+    /// The worst there is: two decisions of one height.
+    #[error("{key} was to be committed where {decided} is decided")]
+    Another { key: ValueKey, decided: ValueId },
+    /// The height is decided, and nobody can tell whether this is the same decision.
+    #[error("height {0} is decided and cannot be read")]
+    Unreadable(Height),
+}
 
 impl Failure {
     /// A segment or the log could not be written or synced.
@@ -16,9 +52,9 @@ impl Failure {
         if is_full(error) {
             return Self::full(reserve, &format!("writing {what} failed: {error}"));
         }
-        Self(format!(
-            "writing {what} failed: {error}; nothing written since the last good sync can be relied on, so the node stops: \
-             {}, then start again",
+        Self::Disk(format!(
+            "writing {what} failed: {error}; nothing written since the last good sync can be relied on, so the node \
+             stops: {}, then start again",
             remedy(error)
         ))
     }
@@ -34,7 +70,7 @@ impl Failure {
         };
         match cause {
             Some(cause) if is_full(cause) => Self::full(reserve, &error.to_string()),
-            cause => Self(format!(
+            cause => Self::Disk(format!(
                 "{error}; the node stops: {}, then start again",
                 cause.map_or(CHECK_THE_DISK, remedy)
             )),
@@ -42,8 +78,9 @@ impl Failure {
     }
 
     fn full(reserve: &Reserve, what: &str) -> Self {
-        Self(format!(
-            "{what}; the disk is full, the reserve for log and decisions included, so the node stops: {}, then start again",
+        Self::Disk(format!(
+            "{what}; the disk is full, the reserve for log and decisions included, so the node stops: {}, then start \
+             again",
             reserve.advice(0)
         ))
     }
@@ -59,11 +96,6 @@ fn remedy(error: &io::Error) -> &'static str {
         Some(libc::EMFILE | libc::ENFILE) => "allow more descriptors with `ulimit -n` or LimitNOFILE= in the unit",
         Some(_) | None => CHECK_THE_DISK,
     }
-}
-
-/// Whether there was no room, on the disk or in the user's share of it.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Why something is not written that can wait until there is room for its `bytes`.

@@ -3,10 +3,13 @@
 use std::hash::{BuildHasher, RandomState};
 
 use crc_fast::{CrcAlgorithm, checksum};
+use ultramarine_runtime::medium;
 use ultramarine_types::Hash;
 
 /// Everything on disk begins at a multiple of this: the unit of O_DIRECT and of the map.
-pub const PAGE_BYTES: u64 = 4096;
+pub const PAGE_BYTES: u64 = medium::PAGE_BYTES as u64;
+// What is on disk was laid out for this page, whatever a medium may want one day.
+const _: () = assert!(PAGE_BYTES == 4096, "the page is part of the format: see FORMAT.md");
 
 /// CRC32C (Castagnoli): 5 µs for 128 KiB with the CPU's carry-less multiply.
 pub fn crc32c(bytes: &[u8]) -> u32 {
@@ -27,7 +30,7 @@ pub const fn whole_pages(bytes: u64) -> u64 {
 pub struct Lineage {
     /// Counts uses of files.
     pub generation: u64,
-    /// Random.
+    /// Drawn from the operating system's randomness.
     pub salt: u64,
 }
 
@@ -43,7 +46,6 @@ impl Lineage {
 /// Ties a data directory, and every file in it, to one chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Binding {
-    /// EIP-155 chain id.
     pub chain_id: u64,
     /// Hash of the execution genesis block.
     pub genesis_hash: Hash,
@@ -71,37 +73,9 @@ impl Fields {
         self
     }
     pub fn pad_to(&mut self, bytes: usize) -> &mut Self {
+        assert!(bytes >= self.0.len(), "padding cuts nothing off");
         self.0.resize(bytes, 0);
         self
-    }
-}
-
-/// Reads little-endian fields one after the other; `None` past the end.
-#[derive(Debug)]
-pub(crate) struct Reader<'a>(pub &'a [u8]);
-
-impl<'a> Reader<'a> {
-    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*head)
-    }
-    pub fn u8(&mut self) -> Option<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-    pub fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-    pub fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-    pub fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-    pub fn slice(&mut self, bytes: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(bytes)?;
-        self.0 = rest;
-        Some(head)
     }
 }
 

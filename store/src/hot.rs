@@ -42,6 +42,25 @@ impl Hot {
         self.values.insert(assembly.key, assembly);
     }
 
+    /// Checks the budget and the number of turns.
+    pub fn check(&self) {
+        assert!(self.held_bytes <= self.budget_bytes, "the budget holds");
+        assert_eq!(self.order.len(), self.values.len(), "every value has one turn");
+        assert!(
+            !self.values.is_empty() || self.held_bytes == 0,
+            "an empty cache holds no bytes"
+        );
+    }
+
+    /// Checks that the bytes held are those of the values.
+    pub fn check_whole(&self) {
+        let bytes: usize = self.values.values().map(bytes_of).sum();
+        assert_eq!(self.held_bytes, bytes, "every byte is counted");
+        for key in &self.order {
+            assert!(self.values.contains_key(key), "a turn is a value's");
+        }
+    }
+
     /// A value, if it is kept.
     pub fn get(&self, key: &ValueKey) -> Option<Assembly> {
         self.values.get(key).cloned()
@@ -55,7 +74,6 @@ impl Hot {
         }
     }
 
-    /// Bytes kept.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
     }

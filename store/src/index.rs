@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
-use ultramarine_types::canonical::sha256;
+use ultramarine_types::canonical::{Cursor, sha256};
 use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
 use ultramarine_types::{CommitCertificate, Evidence, Hash, Height, Init};
 
@@ -23,7 +23,7 @@ use self::rows::{
     decode_epoch, decode_evidence, decode_floor, decode_place, decode_row, encode_epoch, encode_evidence, encode_floor,
     encode_place, encode_row,
 };
-use crate::format::{Binding, Fields, Reader};
+use crate::format::{Binding, Fields, PAGE_BYTES};
 use crate::segment::{Location, Position};
 
 mod rows;
@@ -47,49 +47,31 @@ const FORMAT: u32 = 1;
 const EVIDENCE_ROWS_MAX: u64 = 65_536;
 /// Pages redb keeps in memory: the right edge of each table and what serving peers touches. Its default is 1 GiB.
 const CACHE_BYTES: usize = 8 << 20;
-/// Up to this size each start reads the whole file and checks every page (1 GB/s here). From it on none does: commits also
-/// write the allocator's state, which costs a second sync, and in return a start after a crash is a quick one.
+/// Up to this size each start reads the whole file and checks every page (1 GB/s here). From it on none does: commits
+/// also write the allocator's state, which costs a second sync, and in return a start after a crash is a quick one.
 const QUICK_REPAIR_FROM_BYTES: u64 = 512 << 20;
 
 /// Why the index could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// The database failed.
     #[error("index {path}: {source}")]
-    Database {
-        /// Its file.
-        path: PathBuf,
-        /// What it said.
-        source: Box<redb::Error>,
-    },
+    Database { path: PathBuf, source: Box<redb::Error> },
     /// A row is not in the format this version writes.
     #[error("index {path}: the {table} row of {key} is damaged")]
     Row {
-        /// Its file.
         path: PathBuf,
-        /// Which table.
         table: &'static str,
-        /// Which row.
         key: String,
     },
     /// Nothing was ever written to it.
     #[error("index {path} has no content")]
-    Blank {
-        /// Its file.
-        path: PathBuf,
-    },
+    Blank { path: PathBuf },
     /// The file was written by another version.
     #[error("index {path} has format {found}; this version reads {FORMAT}")]
-    Format {
-        /// Its file.
-        path: PathBuf,
-        /// What it says.
-        found: u32,
-    },
+    Format { path: PathBuf, found: u32 },
     /// The file belongs to another chain.
     #[error("index {path} belongs to chain {} with genesis {}", found.chain_id, found.genesis_hash)]
     Foreign {
-        /// Its file.
         path: PathBuf,
         /// The chain it belongs to.
         found: Binding,
@@ -106,7 +88,6 @@ pub struct Index {
 /// Where a decided height's record lies, and whether its blobs are there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// The record.
     pub location: Location,
     /// Whether the blobs are there.
     pub blobs: Blobs,
@@ -169,7 +150,7 @@ impl Index {
             .set_check_integrity_on_open(file_bytes < QUICK_REPAIR_FROM_BYTES)
             .open(path);
         let index = Self::from_database(path, database)?;
-        index.check(binding)?;
+        index.compare(binding)?;
         Ok(index)
     }
 
@@ -191,7 +172,7 @@ impl Index {
     }
 
     /// Compares format and chain.
-    fn check(&self, binding: Binding) -> Result<(), IndexError> {
+    fn compare(&self, binding: Binding) -> Result<(), IndexError> {
         let transaction = self.of(self.database.begin_read())?;
         if self.of(transaction.list_tables())?.next().is_none() {
             return Err(IndexError::Blank {
@@ -204,7 +185,7 @@ impl Index {
         };
         let row = self.of(marks.get(MARK_FORMAT))?;
         let row = row.ok_or_else(|| self.damaged("marks", MARK_FORMAT))?;
-        let mut fields = Reader(row.value());
+        let mut fields = Cursor::new(row.value());
         let read = (|| {
             Some((
                 fields.u32()?,
@@ -230,7 +211,6 @@ impl Index {
         Ok(())
     }
 
-    /// The marks.
     pub fn marks(&self) -> Result<Marks, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
         let table = self.of(transaction.open_table(MARKS))?;
@@ -243,11 +223,15 @@ impl Index {
             marks.floor = decode_floor(&row).ok_or_else(|| self.damaged("marks", MARK_FLOOR))?;
         }
         if let Some(row) = row(MARK_OLDEST)? {
-            let height = Reader(&row).u64().ok_or_else(|| self.damaged("marks", MARK_OLDEST))?;
+            let height = Cursor::new(&row)
+                .u64()
+                .ok_or_else(|| self.damaged("marks", MARK_OLDEST))?;
             marks.oldest_blobs = Some(Height(height));
         }
         if let Some(row) = row(MARK_SILENT)? {
-            let height = Reader(&row).u64().ok_or_else(|| self.damaged("marks", MARK_SILENT))?;
+            let height = Cursor::new(&row)
+                .u64()
+                .ok_or_else(|| self.damaged("marks", MARK_SILENT))?;
             marks.silent_through = Height(height);
         }
         Ok(marks)
@@ -307,6 +291,14 @@ impl Index {
 
     /// Makes a decision durable.
     pub fn commit(&self, commit: &Commit<'_>) -> Result<(), IndexError> {
+        assert!(
+            commit.epoch.height > commit.certificate.height,
+            "the log of a decided height is closed"
+        );
+        assert!(
+            commit.place.location.bytes.is_multiple_of(PAGE_BYTES),
+            "a record is whole pages"
+        );
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
         {

@@ -6,11 +6,13 @@
 //!   log-2 │              ░░░░░░ │      for H+2, should H+1 be committed before its epoch is begun
 //! ```
 //! The file comes before the mark: a crash between the two leaves a file that nothing names. With the mark first, it
-//! would leave a mark without a file, which must be read as lost signatures: a node killed there would sit out a
-//! height for nothing, and if all were, the chain would stand still.
+//! would leave a mark without a file, which must be read as lost signatures. A node killed there would sit out a height
+//! for nothing; if all nodes were, the chain would stand still.
 //!
-//! Keeps: a page that was made durable is never written again; records of one epoch never follow another's mark; no two
-//! files are of one generation.
+//! Keeps:
+//! - a page that was made durable is never written again;
+//! - records of one epoch never follow another's mark;
+//! - no two files are of one generation.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,13 +23,13 @@ use ultramarine_types::storage::LogEpoch;
 use ultramarine_types::{Height, Lsn};
 
 use crate::append::write_parts;
-use crate::format::{Binding, Lineage};
+use crate::format::{Binding, Lineage, PAGE_BYTES};
 use crate::log::{LOG_FIRST_FRAME, LogHeader, encode_frame};
 
 /// Size a log file is made with: a height's few kilobytes many times over; a longer log grows its file.
 pub const LOG_FILE_BYTES: u64 = 256 * 1024;
-/// The epoch that is appended to, the one whose mark came with the last commit, and the one being made ready: a file is
-/// written over only when no mark names it any more.
+/// One for the epoch that is appended to, one for the epoch that the last commit marked, and one being made ready. A
+/// file is written over only when no mark names it any more.
 pub const SLOTS: usize = 3;
 
 /// File of a slot, within the data directory.
@@ -51,12 +53,11 @@ pub enum Misuse {
     /// An append with no epoch begun.
     #[error("a log record was appended before any epoch was begun")]
     NoEpoch,
-    /// Positions must grow.
+    /// A position that is not above the newest one.
     #[error("log position {lsn} was appended after {appended}")]
     Order {
-        /// The new position.
         lsn: u64,
-        /// The newest before.
+        /// The newest position before it.
         appended: u64,
     },
     /// Nothing was appended at that position.
@@ -64,7 +65,7 @@ pub enum Misuse {
     Ahead {
         /// The position asked for.
         lsn: u64,
-        /// The newest.
+        /// The newest position that was appended.
         appended: u64,
     },
     /// An epoch must follow the head.
@@ -72,12 +73,11 @@ pub enum Misuse {
     Backwards {
         /// The height asked for.
         height: Height,
-        /// The current epoch's.
         current: Height,
     },
 }
 
-/// The log's state between two syncs; the files are its writer's.
+/// The log's state between two syncs; the writer owns the files.
 #[derive(Debug)]
 pub(crate) struct Journal {
     binding: Binding,
@@ -139,6 +139,37 @@ impl Journal {
         }
     }
 
+    /// Checks what the log keeps, as far as its state tells.
+    pub fn check(&self) {
+        let Self { current, prepared, .. } = self;
+        for open in current.iter().chain(prepared) {
+            assert!(open.slot < SLOTS, "an epoch lies in one of the files");
+            assert!(
+                open.offset >= LOG_FIRST_FRAME && open.offset.is_multiple_of(PAGE_BYTES),
+                "a frame begins on a page of its own, behind the header"
+            );
+            assert!(
+                open.epoch.generation <= self.generation,
+                "every generation in use is counted"
+            );
+        }
+        if let (Some(current), Some(prepared)) = (current, prepared) {
+            assert_ne!(current.slot, prepared.slot, "the next epoch has a file of its own");
+            assert!(
+                current.epoch.generation < prepared.epoch.generation,
+                "no two files are of one generation"
+            );
+        }
+        assert!(
+            self.pending.is_empty() || current.is_some(),
+            "records are pending only in an epoch"
+        );
+        assert!(
+            self.pending.is_empty() || self.untrusted.is_none(),
+            "nothing is kept for a height at which nothing is signed"
+        );
+    }
+
     /// Gives no generation to a new epoch that is not above this one.
     pub fn number_from(&mut self, generation: u64) {
         self.generation = self.generation.max(generation);
@@ -146,6 +177,7 @@ impl Journal {
 
     /// Takes the mark's epoch as one whose log cannot be trusted.
     pub fn distrust(&mut self, epoch: LogEpoch) {
+        assert!(self.pending.is_empty(), "recovery comes before the first record");
         self.untrusted = Some(epoch);
     }
 
@@ -195,6 +227,10 @@ impl Journal {
 
     async fn write_pending<M: Medium>(&mut self, medium: &M, files: &mut LogFiles<M>) -> io::Result<u64> {
         let current = self.current.as_mut().expect("records are pending only in an epoch");
+        assert!(
+            current.offset >= LOG_FIRST_FRAME,
+            "a durable page is never written again"
+        );
         let frame = encode_frame(current.lineage, current.sequence, &self.pending);
         let frame_bytes = frame.len() as u64;
         let file = files.file(medium, &self.folder, current.slot).await?;
@@ -266,9 +302,16 @@ impl Journal {
         self.prepared.is_some_and(|prepared| prepared.epoch.height == height)
     }
 
-    /// Turns to the prepared epoch, its mark being durable. What was pending for the old one, which is decided, is dropped.
+    /// Turns to the prepared epoch, its mark being durable. What was pending for the old one, which is decided, is
+    /// dropped.
     pub fn turn(&mut self) -> LogEpoch {
         let prepared = self.prepared.take().expect("an epoch is prepared before it is begun");
+        if let Some(current) = &self.current {
+            assert!(
+                current.epoch.height <= prepared.epoch.height,
+                "an epoch never follows one of a later height"
+            );
+        }
         self.pending.clear();
         self.untrusted = None;
         self.current = Some(prepared);

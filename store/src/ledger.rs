@@ -1,6 +1,10 @@
 //! This file knows what each segment still holds, and so which may be freed.
 //!
 //! Sans-io: a ledger. The writer frees what it names, after the index forgot it.
+//!
+//! Keeps:
+//! - every undecided value is counted in its segment;
+//! - a segment is freed only when it is sealed and no undecided value is left in it.
 
 use std::collections::BTreeMap;
 
@@ -115,6 +119,7 @@ impl Ledger {
     /// The payloads of a segment to which no height is added any more were read.
     pub fn weighed(&mut self, id: SegmentId, payloads_bytes: u64) {
         if let Some(account) = self.accounts.get_mut(&id) {
+            assert!(account.sealed, "no height is added to a segment that was weighed");
             account.payloads_bytes = Some(payloads_bytes);
         }
     }
@@ -122,6 +127,7 @@ impl Ledger {
     /// A segment cannot be freed as long as this process lives, for damage in it.
     pub fn leave(&mut self, id: SegmentId) {
         if let Some(account) = self.accounts.get_mut(&id) {
+            assert!(account.sealed, "a segment is read for its payloads once it is sealed");
             account.left = true;
         }
     }
@@ -141,7 +147,52 @@ impl Ledger {
 
     /// A segment was freed.
     pub fn close(&mut self, id: SegmentId) {
-        self.accounts.remove(&id);
+        if let Some(account) = self.accounts.remove(&id) {
+            assert!(account.sealed, "a segment that grows is not freed");
+            assert_eq!(
+                account.undecided_count, 0,
+                "a segment is freed when no undecided value is left in it"
+            );
+        }
+    }
+
+    /// Checks every account by itself.
+    pub fn check_whole(&self) {
+        for (id, account) in &self.accounts {
+            assert!(
+                account.sealed || !account.left,
+                "segment {id} was read only once it was sealed"
+            );
+            assert!(
+                account.sealed || account.payloads_bytes.is_none(),
+                "segment {id} was weighed only once it was sealed"
+            );
+            assert!(
+                account.dead_bytes.is_multiple_of(PAGE_BYTES),
+                "segment {id} has dead records, which are whole pages"
+            );
+        }
+        let growing = self.accounts.values().filter(|account| !account.sealed);
+        assert!(growing.count() <= 1, "one segment grows at a time");
+    }
+
+    /// Checks that the undecided values counted are these, segment by segment.
+    pub fn check_undecided<'a>(&self, stored: impl Iterator<Item = &'a Location>) {
+        let mut counts: BTreeMap<SegmentId, u32> = BTreeMap::new();
+        for location in stored {
+            *counts.entry(location.segment).or_default() += 1;
+        }
+        for (id, account) in &self.accounts {
+            let found = counts.remove(id).unwrap_or_default();
+            assert_eq!(
+                account.undecided_count, found,
+                "every undecided value of segment {id} is counted"
+            );
+        }
+        assert!(
+            counts.is_empty(),
+            "every undecided value lies in a segment with an account"
+        );
     }
 
     fn sealed(&self, also: impl Fn(&Account) -> bool) -> Vec<SegmentId> {

@@ -1,16 +1,17 @@
 //! Values on disk: appended once, made durable in groups, served from maps without a copy.
 //!
 //! ```text
-//!              StoreRequest                  ┌────────────── data directory ──────────────┐
+//!              StoreRequest                  ┌────────────── data directory ───────────────┐
 //!   net ──┐   ┌──────────────┐  append, sync │ segments/values-*.seg    values, with blobs │◀─ map ─┐
 //!   core ─┴──▶│ tile: Writer │──────────────▶│ log-0, log-1, log-2      consensus log      │        │
 //!             └──────┬───────┘  transaction  │ index.redb               layers 1 and 2     │        │
-//!    core ◀──────────┘──────────────────────▶│ segments/payloads-*.seg  payloads, for ever │   ┌────┴───┐
-//!          StoreReply                        └────────────────────────────────────────────┘   │ Reader │─▶ net, http, core
-//!                                                                                             └────────┘
+//!    core ◀──────────┘──────────────────────▶│ segments/payloads-*.seg  payloads, for ever │     ┌──┴───┐
+//!          StoreReply                        └─────────────────────────────────────────────┘     │ View │─▶ net, http,
+//!                                                                                                └──────┘   core
 //! ```
 //!
-//! - A *record* is one value in a segment; a *segment* is an append-only file; its number is the *generation* of its records.
+//! - A *record* is one value in a segment.
+//! - A *segment* is an append-only file; its number is the *generation* of its records.
 //! - The *index* says which value each height decided and where its record lies; a value is *undecided* until then.
 //! - A *promotion* is the decision's transaction: an entry in the index, no byte moved.
 //! - An *epoch* is the log of one height; its *mark* in the index says which file is to be believed.
@@ -24,12 +25,14 @@
 //! - what a map shows never changes while a slice of it lives;
 //! - after a failed sync nothing more is acknowledged.
 //!
-//! [`record`], [`segment`], [`scan`] and [`log`] are sans-io: a simulated disk uses them as they are. FORMAT.md draws the bytes.
+//! [`record`], [`segment`], [`scan`] and [`log`] are sans-io: a simulated disk uses them as they are. FORMAT.md draws
+//! the bytes.
 #![deny(unsafe_code)]
 
 mod append;
 mod birth;
 mod device;
+mod error;
 mod failure;
 mod format;
 mod hot;
@@ -41,21 +44,21 @@ pub mod log;
 pub mod mapped;
 mod metrics;
 mod open;
-mod reader;
 pub mod record;
 mod recovery;
 mod reserve;
 pub mod scan;
 pub mod segment;
 pub mod tile;
+mod view;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub use birth::Flaw;
-pub use failure::Failure;
+pub use error::{IndexFlaw, OpenError};
+pub use failure::{Failure, Misdecision};
 pub use format::{Binding, Lineage, PAGE_BYTES, crc32c, whole_pages};
-pub use open::{OpenError, Opened, StoreOptions, open};
-pub use reader::Reader;
+pub use open::{OpenStore, StoreOptions, open};
+pub use view::View;
 pub use writer::{State, Writer};

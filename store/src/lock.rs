@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 
 /// How long to ask again: a process that was just killed, or a child between its fork and its exec, lets go by itself.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Between two tries.
+/// How long to wait between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Held while the store or any reader of it lives; the kernel lets go when the process ends, however it ends.

@@ -3,15 +3,16 @@
 //! ```text
 //!   │ header page │ frame 0: header 48, records…, 0… │ frame 1 … │
 //! ```
-//! A *frame* is what one sync made durable: it begins on a page of its own, so no durable page is ever written again,
-//! and one checksum covers all its records, so that a crash within a sync loses the whole frame or nothing.
-//! Sans-io. FORMAT.md draws every field.
+//! A *frame* is what one sync made durable. It begins on a page of its own, so no durable page is ever written again.
+//! One checksum covers all its records, so a crash within a sync loses the whole frame or nothing. Sans-io. FORMAT.md
+//! draws every field.
 
 use bytes::Bytes;
+use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::LogEpoch;
 use ultramarine_types::{Hash, Height};
 
-use crate::format::{Binding, Fields, Lineage, PAGE_BYTES, Reader, crc32c, whole_pages};
+use crate::format::{Binding, Fields, Lineage, PAGE_BYTES, crc32c, whole_pages};
 
 /// First eight bytes of a log file.
 pub const LOG_MAGIC: [u8; 8] = *b"ULTRLOG\0";
@@ -27,6 +28,12 @@ pub const FRAME_HEADER_BYTES: usize = 48;
 const FRAME_RESERVED_BYTES: usize = FRAME_HEADER_BYTES - 4 - 40;
 /// Bytes of the file header that its checksum covers.
 const HEADER_BYTES: usize = 80;
+
+const _: () = assert!(HEADER_BYTES + 4 <= PAGE_BYTES as usize, "the header fits its page");
+const _: () = assert!(
+    FRAME_HEADER_BYTES <= PAGE_BYTES as usize,
+    "a frame's header fits its page"
+);
 
 /// The first page of a log file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +55,6 @@ impl LogHeader {
         }
     }
 
-    /// The page.
     pub fn encode(&self) -> Vec<u8> {
         let mut page = Fields::default();
         page.bytes(&LOG_MAGIC)
@@ -68,10 +74,10 @@ impl LogHeader {
     /// Reads the page; `None` if it is no log header of this version or damaged.
     pub fn decode(page: &[u8]) -> Option<Self> {
         let covered = page.get(..HEADER_BYTES)?;
-        if Reader(page.get(HEADER_BYTES..)?).u32()? != crc32c(covered) {
+        if Cursor::new(page.get(HEADER_BYTES..)?).u32()? != crc32c(covered) {
             return None;
         }
-        let mut fields = Reader(covered);
+        let mut fields = Cursor::new(covered);
         if fields.array()? != LOG_MAGIC || fields.u16()? != LOG_VERSION {
             return None;
         }
@@ -114,6 +120,11 @@ pub fn encode_frame(lineage: Lineage, sequence: u64, records: &[Bytes]) -> Vec<u
         frame.u32(count(record.len())).bytes(record);
     }
     let mut frame = frame.0;
+    assert_eq!(
+        frame.len(),
+        FRAME_HEADER_BYTES + body_bytes,
+        "the body is as long as its header says"
+    );
     let crc = frame_crc(&frame);
     frame[FRAME_HEADER_BYTES - 4..FRAME_HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
     let pages = whole_pages(frame.len() as u64);
@@ -140,7 +151,7 @@ struct Frame {
 /// Reads the frame at a page; `None` if there is no whole one.
 fn decode_frame(file: &Bytes, at: u64) -> Option<Frame> {
     let start = usize::try_from(at).ok()?;
-    let mut fields = Reader(file.get(start..)?);
+    let mut fields = Cursor::new(file.get(start..)?);
     if fields.array()? != FRAME_MAGIC || fields.u16()? != LOG_VERSION {
         return None;
     }
@@ -161,7 +172,7 @@ fn decode_frame(file: &Bytes, at: u64) -> Option<Frame> {
     let mut at = start + FRAME_HEADER_BYTES;
     let mut records = Vec::new();
     for _ in 0..records_count {
-        let length = Reader(file.get(at..end)?).u32()? as usize;
+        let length = Cursor::new(file.get(at..end)?).u32()? as usize;
         let (from, to) = (at + 4, at.checked_add(4)?.checked_add(length)?);
         if to > end {
             return None;
@@ -179,7 +190,7 @@ fn decode_frame(file: &Bytes, at: u64) -> Option<Frame> {
 
 /// What a log file holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Found {
+pub enum FoundLog {
     /// Every frame is whole; at most a torn one was cut off the end.
     Whole(Vec<Bytes>),
     /// A frame is damaged and a whole one of the same generation lies behind it.
@@ -189,16 +200,17 @@ pub enum Found {
 }
 
 /// Reads back the log of an epoch from the content of a file that should be it.
-pub fn read(file: &Bytes, epoch: LogEpoch, binding: Binding) -> Found {
+pub fn read(file: &Bytes, epoch: LogEpoch, binding: Binding) -> FoundLog {
     let header = LogHeader::decode(file).filter(|header| header.epoch == epoch && header.binding == binding);
     let Some(lineage) = header.map(|header| header.lineage()) else {
-        return Found::Missing;
+        return FoundLog::Missing;
     };
     let mut records = Vec::new();
     let (mut at, mut sequence) = (LOG_FIRST_FRAME, 0);
     while let Some(frame) =
         decode_frame(file, at).filter(|frame| frame.lineage == lineage && frame.sequence == sequence)
     {
+        assert!(frame.frame_bytes > 0, "every frame leads further");
         records.extend(frame.records);
         at += frame.frame_bytes;
         sequence += 1;
@@ -206,7 +218,7 @@ pub fn read(file: &Bytes, epoch: LogEpoch, binding: Binding) -> Found {
     let pages = (at + PAGE_BYTES..file.len() as u64).step_by(PAGE_BYTES as usize);
     let mut behind = pages.filter_map(|page| decode_frame(file, page));
     if behind.any(|frame| frame.lineage == lineage && frame.sequence >= sequence) {
-        return Found::Corrupt;
+        return FoundLog::Corrupt;
     }
-    Found::Whole(records)
+    FoundLog::Whole(records)
 }

@@ -1,9 +1,12 @@
 //! This file knows the segment files as files: it begins, maps, seals, recycles and removes them. Nothing else may.
 //!
 //! A map is undefined behaviour and a SIGBUS if its file shrinks under it, and stale if its file is written again. So:
-//! a map covers only bytes that were synced and are never written again; a file is shortened only behind them; and a
-//! file is recycled only when it is in no table any more and the last lease on it is gone. Who keeps a lease too long
-//! gets to keep the bytes: the file is unlinked instead, and its blocks come back with the last map.
+//! - a map covers only bytes that were synced and are never written again;
+//! - a file is shortened only behind them;
+//! - a file is recycled only when it is in no table any more and the last lease on it is gone.
+//!
+//! A reader that keeps a lease too long keeps the bytes: the file is unlinked instead, and its blocks come back with
+//! the last map.
 //!
 //! ```text
 //!   begin ─▶ append… ─▶ seal ─▶ retire ─▶ (leases zero) ─▶ free ─▶ begin under a new number
@@ -80,8 +83,8 @@ enum Newest {
     Unmapped,
     /// Kept for the next reader.
     Mapped(Arc<Map>),
-    /// The segment is retired. A reader that looked it up before may come after: a map kept here for the next one, which
-    /// there is not, would be a lease that nobody ends.
+    /// The segment is retired. A reader that looked it up before may still come. A map kept here for a next reader,
+    /// which will not come, would be a lease that nobody ends.
     Closed,
 }
 
@@ -118,13 +121,11 @@ struct Waiting {
 /// A segment just begun.
 #[derive(Clone, Debug)]
 pub struct Begun {
-    /// Its number.
     pub id: SegmentId,
     /// What its records carry.
     pub lineage: Lineage,
-    /// Its file.
     pub path: PathBuf,
-    /// Bytes preallocated.
+    /// Preallocated; a recycled file may have more than was asked for.
     pub capacity_bytes: u64,
 }
 
@@ -135,9 +136,7 @@ pub struct FoundFile {
     pub id: SegmentId,
     /// Its class, from its name.
     pub class: Class,
-    /// Its file.
     pub path: PathBuf,
-    /// Its length.
     pub file_bytes: u64,
 }
 
@@ -214,7 +213,9 @@ impl Segments {
             }
         };
         let segment = Segment::new(class, path.clone(), SEGMENT_FIRST_RECORD);
-        self.state().used.insert(id, Arc::new(segment));
+        let before = self.state().used.insert(id, Arc::new(segment));
+        assert!(before.is_none(), "no segment number is used twice");
+        assert!(capacity_bytes > SEGMENT_FIRST_RECORD, "a segment has room for records");
         Ok(Begun {
             id,
             lineage,
@@ -228,6 +229,40 @@ impl Segments {
         let segment = self.segment(id).expect("only a segment in use is appended to");
         let before = segment.synced_bytes.fetch_max(bytes, Ordering::Release);
         assert!(before <= bytes, "the synced part of a segment never shrinks");
+    }
+
+    /// Bytes of a segment in use that are synced, from its start. `None` if it is not in use.
+    pub fn synced_bytes(&self, id: SegmentId) -> Option<u64> {
+        self.segment(id)
+            .map(|segment| segment.synced_bytes.load(Ordering::Acquire))
+    }
+
+    /// Whether every byte of a record is synced, in a segment in use.
+    pub fn is_synced(&self, location: &Location) -> bool {
+        self.synced_bytes(location.segment)
+            .is_some_and(|synced| location.end() <= synced)
+    }
+
+    /// Checks the table of segments: for tests, as it visits every one.
+    pub fn check_whole(&self) {
+        let state = self.state();
+        for id in state.used.keys() {
+            assert!(id.0 < state.next_id, "the next number is above every one in use");
+        }
+        for waiting in &state.waiting {
+            assert!(
+                waiting.id.0 < state.next_id,
+                "the next number is above every one that was used"
+            );
+            assert!(
+                !state.used.contains_key(&waiting.id),
+                "a retired segment is in use no more"
+            );
+            assert!(
+                matches!(*lock(&waiting.segment.newest), Newest::Closed),
+                "a retired segment is mapped no more"
+            );
+        }
     }
 
     /// Ends a segment's growth at its synced bytes and gives the tail back. Failing to is only a waste of disk.
@@ -266,6 +301,7 @@ impl Segments {
             return Ok(None);
         };
         let (start, end) = (usize_of(location.offset)?, usize_of(end)?);
+        assert!(start <= end, "a record ends behind its start");
         assert!(end <= map.bytes.len(), "a map covers what was asked of it");
         Ok(Some(Bytes::from_owner(Slice { map, start, end })))
     }
@@ -396,9 +432,9 @@ impl Segment {
 
 fn map_file(file: &File, bytes: usize) -> io::Result<Mmap> {
     // SAFETY: the map is read-only and covers `bytes`, all synced. In this process those bytes are never written again
-    // while a map lives: the writer appends behind `synced_bytes` only, and a file is renamed for recycling only when
-    // the count of its lease, of which every `Map` holds one, shows that none is left (`Waiting::is_leased`). The file
-    // is never shortened below `synced_bytes` (`seal` is the only one to shorten it). Other processes are kept out by
+    // while a map lives. The writer appends behind `synced_bytes` only. Every `Map` holds a lease of its file, and a file
+    // is renamed for recycling only when their count shows that none is left (`Waiting::is_leased`). The file is never
+    // shortened below `synced_bytes` (`seal` is the only one to shorten it). Other processes are kept out by
     // the lock on the data directory; an operator who truncates files of a running node by hand gets a SIGBUS.
     unsafe { MmapOptions::new().len(bytes).map(file) }
 }
@@ -406,8 +442,8 @@ fn map_file(file: &File, bytes: usize) -> io::Result<Mmap> {
 impl Waiting {
     /// Whether a map of the segment lives.
     fn is_leased(&self) -> bool {
-        // Retirement closed the segment under the lock under which maps are made: every map there will ever be is counted,
-        // and the count can only fall.
+        // Retirement closed the segment under the lock under which maps are made: every map there will ever be is
+        // counted, and the count can only fall.
         let leased = Arc::strong_count(&self.segment.lease) > 1;
         // Whatever readers did with their maps comes before what is done with the file next.
         fence(Ordering::Acquire);

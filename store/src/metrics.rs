@@ -34,7 +34,7 @@ pub struct Metrics {
     pub log_bytes: Counter,
     /// `fdatasync` calls on segments and log.
     pub syncs: Counter,
-    /// Puts refused for want of room.
+    /// Puts refused because there was no room.
     pub refusals: Counter,
     /// Segments given back after retention.
     pub retired_segments: Counter,
@@ -44,7 +44,6 @@ pub struct Metrics {
     pub waiting_evidence: Gauge,
     /// From a put's arrival to its receipt.
     pub persist: Histogram,
-    /// A decision's commit.
     pub commit: Histogram,
 }
 

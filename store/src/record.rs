@@ -5,18 +5,19 @@
 //!   │ header 128 │ table │ proofs │ init │ payload │ 0… │ blob 0 │ blob 1 │ … │
 //!                └──────────── body_crc ───────────┘     one crc each, in the table
 //! ```
-//! Sans-io: it turns values into bytes and back, and is told where they lie by others. FORMAT.md draws every field.
+//! Sans-io: it turns values into bytes and back; its callers say where they lie. FORMAT.md draws every field.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ultramarine_types::canonical::Cursor;
 use ultramarine_types::limits::{
     BLOB_BYTES, BLOBS_PER_BLOCK_MAX, INIT_BYTES_MAX, PAYLOAD_BYTES_MAX, PROOFS_PER_BLOB_MAX,
 };
 use ultramarine_types::storage::{Blobs, Tag};
 use ultramarine_types::{Assembly, BlobPart, Height, Init, KzgProof, ValueId, ValueKey};
 
-use crate::format::{Fields, Lineage, PAGE_BYTES, Reader, crc32c, whole_pages};
+use crate::format::{Fields, Lineage, PAGE_BYTES, crc32c, whole_pages};
 
 /// First four bytes of a record.
 pub const RECORD_MAGIC: [u8; 4] = *b"UREC";
@@ -34,9 +35,14 @@ const _: () = assert!(
     "blobs stay page-aligned behind each other"
 );
 
+const _: () = assert!(
+    RECORD_HEADER_BYTES as u64 <= PAGE_BYTES,
+    "one page shows whether a record begins"
+);
+
 /// What a record brings of its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Content {
+pub enum RecordContent {
     /// Everything the metadata names.
     Whole,
     /// The metadata names blobs that this node never held.
@@ -48,14 +54,13 @@ pub enum Content {
 /// The first bytes of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecordHeader {
-    /// Of its segment.
+    /// Repeats that of its segment.
     pub lineage: Lineage,
     /// Counts the file's records from 0, without a gap.
     pub sequence: u64,
-    /// The value.
     pub key: ValueKey,
-    /// What of the value is here.
-    pub content: Content,
+    /// What part of the value is here.
+    pub content: RecordContent,
     /// How the value came.
     pub tag: Tag,
     /// Blobs behind the body.
@@ -88,7 +93,7 @@ pub enum RecordError {
     /// A blob's checksum does not hold.
     #[error("blob {index} is damaged")]
     Blob {
-        /// Its position.
+        /// Its position among the blobs, from 0.
         index: u32,
     },
     /// The metadata is not that of the key.
@@ -97,16 +102,15 @@ pub enum RecordError {
 }
 
 impl RecordHeader {
-    /// The header's bytes.
     pub fn encode(&self) -> [u8; RECORD_HEADER_BYTES] {
         let mut fields = Fields::default();
         fields
             .bytes(&RECORD_MAGIC)
             .u16(RECORD_VERSION)
             .u8(match self.content {
-                Content::Whole => 1,
-                Content::NeverHeld => 2,
-                Content::Moved => 3,
+                RecordContent::Whole => 1,
+                RecordContent::NeverHeld => 2,
+                RecordContent::Moved => 3,
             })
             .u8(match self.tag {
                 Tag::Proposed => 1,
@@ -139,22 +143,22 @@ impl RecordHeader {
             return Err(RecordError::Absent);
         }
         let (covered, crc) = header.split_at(COVERED_BYTES);
-        if Reader(crc).u32() != Some(crc32c(covered)) {
+        if Cursor::new(crc).u32() != Some(crc32c(covered)) {
             return Err(RecordError::Header);
         }
         Self::read(covered).filter(Self::is_bounded).ok_or(RecordError::Header)
     }
 
     fn read(covered: &[u8]) -> Option<Self> {
-        let mut fields = Reader(covered);
+        let mut fields = Cursor::new(covered);
         fields.slice(RECORD_MAGIC.len())?;
         if fields.u16()? != RECORD_VERSION {
             return None;
         }
         let content = match fields.u8()? {
-            1 => Content::Whole,
-            2 => Content::NeverHeld,
-            3 => Content::Moved,
+            1 => RecordContent::Whole,
+            2 => RecordContent::NeverHeld,
+            3 => RecordContent::Moved,
             _ => return None,
         };
         let tag = match fields.u8()? {
@@ -189,7 +193,7 @@ impl RecordHeader {
             && self.proofs_count as usize <= BLOBS_PER_BLOCK_MAX as usize * PROOFS_PER_BLOB_MAX
             && self.init_bytes as usize <= init_bytes_ceiling()
             && self.payload_bytes as usize <= PAYLOAD_BYTES_MAX
-            && (self.content == Content::Whole || self.blobs_count == 0)
+            && (self.content == RecordContent::Whole || self.blobs_count == 0)
     }
 
     /// Bytes of the body, which begins right behind the header.
@@ -213,14 +217,14 @@ impl RecordHeader {
     /// What the index says of a value in such a record.
     pub const fn blobs(&self) -> Blobs {
         match self.content {
-            Content::Whole => Blobs::Held,
-            Content::NeverHeld => Blobs::NeverHeld,
-            Content::Moved => Blobs::Pruned,
+            RecordContent::Whole => Blobs::Held,
+            RecordContent::NeverHeld => Blobs::NeverHeld,
+            RecordContent::Moved => Blobs::Pruned,
         }
     }
 }
 
-/// The archive may be a little larger than the wire's bound on the same fields, for its alignment and relative pointers.
+/// The archive may be a little larger than the wire's bound on the same fields: it has alignment and relative pointers.
 const fn init_bytes_ceiling() -> usize {
     INIT_BYTES_MAX + 1024
 }
@@ -239,10 +243,15 @@ impl Encoded {
         self.header.record_bytes()
     }
 
-    /// Says which place in which file it is for; to be done before it is written.
+    /// Says which place in which file it is for. Call it before the record is written.
     pub fn stamp(&mut self, lineage: Lineage, sequence: u64) {
         self.header.lineage = lineage;
         self.header.sequence = sequence;
+        assert_eq!(
+            self.head.len() as u64,
+            self.header.blobs_offset(),
+            "the first blob follows on the head"
+        );
         self.head[..RECORD_HEADER_BYTES].copy_from_slice(&self.header.encode());
     }
 
@@ -266,38 +275,31 @@ pub enum Unfit {
     /// A blob of another length, or with more proofs than the format has room for.
     #[error("blob {index} has {bytes} bytes and {proofs} proofs")]
     Blob {
-        /// Its position.
+        /// Its position among the blobs, from 0.
         index: usize,
-        /// Its length.
         bytes: usize,
-        /// Its proofs.
         proofs: usize,
     },
     /// Payload or metadata above the limit.
     #[error("{bytes} bytes of {what} are above the limit")]
-    Size {
-        /// Which.
-        what: &'static str,
-        /// How many.
-        bytes: usize,
-    },
+    Size { what: &'static str, bytes: usize },
 }
 
-/// What of a value an assembly holds, if its blobs fit its metadata.
-pub fn content_of(assembly: &Assembly) -> Result<Content, Unfit> {
+/// What part of a value an assembly holds, if its blobs fit its metadata.
+pub fn content_of(assembly: &Assembly) -> Result<RecordContent, Unfit> {
     let (blobs, commitments) = (assembly.blobs.len(), assembly.init.metadata.commitments.len());
     if blobs == commitments {
-        Ok(Content::Whole)
+        Ok(RecordContent::Whole)
     } else if blobs == 0 {
-        Ok(Content::NeverHeld)
+        Ok(RecordContent::NeverHeld)
     } else {
         Err(Unfit::Count { blobs, commitments })
     }
 }
 
-/// Lays a value out as a record, to be stamped before it is written.
-pub fn encode(assembly: &Assembly, tag: Tag, content: Content) -> Result<Encoded, Unfit> {
-    let blobs: &[BlobPart] = if content == Content::Whole {
+/// Lays a value out as a record. It must be stamped before it is written.
+pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<Encoded, Unfit> {
+    let blobs: &[BlobPart] = if content == RecordContent::Whole {
         &assembly.blobs
     } else {
         &[]
@@ -348,9 +350,19 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: Content) -> Result<Encoded
     }
     head.bytes(&init).bytes(&assembly.payload);
     let mut head = head.0;
+    assert_eq!(
+        head.len() as u64,
+        RECORD_HEADER_BYTES as u64 + header.body_bytes(),
+        "the body is as long as its header says"
+    );
     header.body_crc = crc32c(&head[RECORD_HEADER_BYTES..]);
     head[..RECORD_HEADER_BYTES].copy_from_slice(&header.encode());
     head.resize(usize::try_from(header.blobs_offset()).expect("a head fits memory"), 0);
+    assert!(header.is_bounded(), "what is written is what a reader takes");
+    assert!(
+        header.record_bytes().is_multiple_of(PAGE_BYTES),
+        "a record is whole pages"
+    );
     Ok(Encoded {
         header,
         head,
@@ -360,7 +372,7 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: Content) -> Result<Encoded
 
 /// How much of a record to check while reading it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Check {
+pub enum CheckDepth {
     /// Every checksum, and that the metadata hashes to the key: the first read.
     All,
     /// Header, body and key, not the blobs: for a reader of the payload.
@@ -372,14 +384,13 @@ pub enum Check {
 /// A record read back.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Its header.
     pub header: RecordHeader,
     /// The value; its payload and blobs are slices of the bytes given.
     pub assembly: Assembly,
 }
 
 /// Reads a record out of the bytes it lies in. Nothing large is copied.
-pub fn decode(bytes: &Bytes, check: Check) -> Result<Record, RecordError> {
+pub fn decode(bytes: &Bytes, check: CheckDepth) -> Result<Record, RecordError> {
     let header = RecordHeader::decode(bytes)?;
     let record_bytes = usize::try_from(header.record_bytes()).map_err(|_| RecordError::Header)?;
     if bytes.len() < record_bytes {
@@ -387,11 +398,11 @@ pub fn decode(bytes: &Bytes, check: Check) -> Result<Record, RecordError> {
     }
     let body_end = RECORD_HEADER_BYTES + usize::try_from(header.body_bytes()).map_err(|_| RecordError::Header)?;
     let body = bytes.get(RECORD_HEADER_BYTES..body_end).ok_or(RecordError::Short)?;
-    if check != Check::Header && crc32c(body) != header.body_crc {
+    if check != CheckDepth::Header && crc32c(body) != header.body_crc {
         return Err(RecordError::Body);
     }
     let (init, payload_at, entries) = decode_body(&header, body).ok_or(RecordError::Body)?;
-    if check != Check::Header && init.key() != header.key {
+    if check != CheckDepth::Header && init.key() != header.key {
         return Err(RecordError::Foreign);
     }
     let payload = bytes.slice(RECORD_HEADER_BYTES + payload_at..body_end);
@@ -400,11 +411,12 @@ pub fn decode(bytes: &Bytes, check: Check) -> Result<Record, RecordError> {
     for (index, (crc, proofs)) in (0u32..).zip(entries) {
         let blob = bytes.slice(at..at + BLOB_BYTES);
         at += BLOB_BYTES;
-        if check == Check::All && crc32c(&blob) != crc {
+        if check == CheckDepth::All && crc32c(&blob) != crc {
             return Err(RecordError::Blob { index });
         }
         blobs.push(BlobPart { blob, proofs });
     }
+    assert_eq!(at, record_bytes, "the blobs end where the record does");
     Ok(Record {
         header,
         assembly: Assembly {
@@ -420,7 +432,7 @@ type Entry = (u32, Vec<KzgProof>);
 
 /// `Init`, where the payload begins within the body, and per blob its checksum and proofs.
 fn decode_body(header: &RecordHeader, body: &[u8]) -> Option<(Init, usize, Vec<Entry>)> {
-    let mut fields = Reader(body);
+    let mut fields = Cursor::new(body);
     let mut counts = Vec::with_capacity(header.blobs_count as usize);
     for _ in 0..header.blobs_count {
         counts.push((fields.u32()?, fields.u16()?));

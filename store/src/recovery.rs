@@ -14,17 +14,17 @@ use ultramarine_types::storage::{LogCondition, LogEpoch, RecoveredLog, StoreRepl
 
 use crate::birth;
 use crate::device::forget_cached;
+use crate::error::OpenError;
 use crate::format::{Binding, PAGE_BYTES, whole_pages};
 use crate::index::{Index, IndexError, Marks};
 use crate::journal::{LogFiles, SLOTS, slot_path};
 use crate::ledger::Ledger;
-use crate::log::{self, Found, LogHeader};
+use crate::log::{self, FoundLog, LogHeader};
 use crate::mapped::{FoundFile, Segments};
-use crate::open::OpenError;
-use crate::reader::{Reader, Undecided};
-use crate::record::Check;
+use crate::record::CheckDepth;
 use crate::scan::{Pages, Tail, scan};
 use crate::segment::{Class, Position, SegmentHeader, SegmentId};
+use crate::view::{Undecided, View};
 use crate::writer::{State, Writer};
 
 /// Where the last decided record of each segment ends.
@@ -126,7 +126,8 @@ pub(crate) fn recover_values(
                 ended.at.offset
             ),
             Tail::Corrupt { behind } => tracing::error!(
-                "segment {} is damaged at {} with a whole record at {behind}: what is missing is fetched from peers again",
+                "segment {} is damaged at {} with a whole record at {behind}: what is missing is fetched from peers \
+                 again",
                 file.id,
                 ended.at.offset
             ),
@@ -144,7 +145,10 @@ pub(crate) fn recover_values(
         sync_again(&medium, files, value.location.segment)?;
         floor = floor.min(value.position());
         state.ledger.stored(&value.location);
-        state.reader.undecided_mut().insert(key, value);
+        if let Some(before) = state.view.undecided_mut().insert(key, value) {
+            // A life that was cut short before it moved the floor leaves a value twice.
+            state.ledger.dropped(&before.location);
+        }
     }
     state.reserve.balance();
     state
@@ -179,7 +183,7 @@ pub(crate) fn recover_log(
             state.journal.number_from(header.epoch.generation);
             // Records follow the mark, so those of a later height say that the mark was there and is lost.
             let is_later = marks.epoch.is_none_or(|marked| marked.height < header.epoch.height);
-            if is_later && log::read(&image, header.epoch, binding) != Found::Whole(Vec::new()) {
+            if is_later && log::read(&image, header.epoch, binding) != FoundLog::Whole(Vec::new()) {
                 return Err(OpenError::RolledBack {
                     index: folder.join(birth::INDEX_NAME),
                     folder,
@@ -193,9 +197,9 @@ pub(crate) fn recover_log(
     let Some(epoch) = marks.epoch else { return Ok(None) };
     let (slot, content) = find_log(&files, epoch, binding);
     let (condition, records) = match content {
-        Found::Whole(records) => (LogCondition::Whole, records),
-        Found::Corrupt => (LogCondition::Corrupt, Vec::new()),
-        Found::Missing => (LogCondition::Missing, Vec::new()),
+        FoundLog::Whole(records) => (LogCondition::Whole, records),
+        FoundLog::Corrupt => (LogCondition::Corrupt, Vec::new()),
+        FoundLog::Missing => (LogCondition::Missing, Vec::new()),
     };
     if epoch.height <= state.head {
         return Ok(Some(RecoveredLog {
@@ -232,37 +236,38 @@ pub(crate) fn recover_log(
     }))
 }
 
-/// The one file of an epoch and what it holds. Two are as good as none: nobody knows which of them was signed on last. So is
-/// one that a newer file of its height outgrew.
-fn find_log(files: &[Bytes], epoch: LogEpoch, binding: Binding) -> (usize, Found) {
+/// The one file of an epoch and what it holds. Two are as good as none: nobody knows which of them was signed on last.
+/// So is one that a newer file of its height outgrew.
+fn find_log(files: &[Bytes], epoch: LogEpoch, binding: Binding) -> (usize, FoundLog) {
     let read = files.iter().map(|image| log::read(image, epoch, binding)).enumerate();
-    let mut found: Vec<(usize, Found)> = read.filter(|(_, content)| *content != Found::Missing).collect();
+    let mut found: Vec<(usize, FoundLog)> = read.filter(|(_, content)| *content != FoundLog::Missing).collect();
     if let [(first, _), (second, _), ..] = found[..] {
         tracing::error!(
             "log-{first} and log-{second} both claim to be generation {} of height {}: neither is believed",
             epoch.generation,
             epoch.height
         );
-        return (0, Found::Missing);
+        return (0, FoundLog::Missing);
     }
-    let (slot, content) = found.pop().unwrap_or((0, Found::Missing));
+    let (slot, content) = found.pop().unwrap_or((0, FoundLog::Missing));
     for image in files {
         let newer = LogHeader::decode(image).filter(|header| {
             let of_height = header.binding == binding && header.epoch.height == epoch.height;
             of_height && header.epoch.generation > epoch.generation
         });
         let Some(newer) = newer else { continue };
-        // Recovery that was cut short before its mark leaves nothing or the same; what was marked and went on holds more.
+        // Recovery that was cut short before its mark leaves nothing or the same; what was marked and went on holds
+        // more.
         let other = log::read(image, newer.epoch, binding);
-        if other != Found::Whole(Vec::new()) && other != content {
+        if other != FoundLog::Whole(Vec::new()) && other != content {
             tracing::error!(
-                "the index believes generation {} of the log of height {}, and generation {} holds other records: the index \
-                 lost its newest mark, and neither log is believed",
+                "the index believes generation {} of the log of height {}, and generation {} holds other records: the \
+                 index lost its newest mark, and neither log is believed",
                 epoch.generation,
                 epoch.height,
                 newer.epoch.generation
             );
-            return (0, Found::Missing);
+            return (0, FoundLog::Missing);
         }
     }
     (slot, content)
@@ -272,6 +277,10 @@ fn move_log(state: &mut State, medium: &Pwrite, old: LogEpoch, records: &[Bytes]
     let mut files = LogFiles::default();
     ready(async {
         let epoch = state.journal.prepare(old.height, medium, &mut files).await?;
+        assert!(
+            epoch.generation > old.generation,
+            "the fresh log is the newer of the two"
+        );
         state.journal.refill(records, medium, &mut files).await?;
         Ok(epoch)
     })
@@ -281,27 +290,33 @@ fn move_log(state: &mut State, medium: &Pwrite, old: LogEpoch, records: &[Bytes]
 pub(crate) fn forget_old(state: &mut State, files: &[FoundFile], ends: &Ends) {
     let nameless = |file: &&FoundFile| file.class == Class::Payloads && !ends.contains_key(&file.id);
     let mut ids: Vec<SegmentId> = files.iter().filter(nameless).map(|file| file.id).collect();
-    ids.extend(state.ledger.dead());
+    let dead = state.ledger.dead();
+    ids.extend(&dead);
+    let growing = state.growing.as_ref().map(|growing| growing.id);
+    assert!(
+        growing.is_none_or(|growing| !ids.contains(&growing)),
+        "the segment that grows is not freed"
+    );
     state.segments.retire(&ids);
-    for id in ids {
+    for id in dead {
         state.ledger.close(id);
     }
     state.segments.sweep();
 }
 
 /// The whole values above the head, in the order they are stored.
-pub(crate) fn undecided(reader: &Reader) -> Vec<(Assembly, Tag)> {
-    let mut stored: Vec<_> = reader
+pub(crate) fn undecided(view: &View) -> Vec<(Assembly, Tag)> {
+    let mut stored: Vec<_> = view
         .undecided()
         .iter()
         .map(|(key, value)| (*key, value.clone()))
         .collect();
     stored.sort_by_key(|(_, value)| value.position());
     let read = stored.into_iter().filter_map(|(key, value)| {
-        let hot = reader.hot().get(&key);
+        let hot = view.hot().get(&key);
         let assembly = match hot {
             Some(assembly) => Some(assembly),
-            None => reader.record(&key, &value.location, Check::All).ok().flatten(),
+            None => view.record(&key, &value.location, CheckDepth::All).ok().flatten(),
         };
         assembly.map(|assembly| (assembly, value.tag))
     });

@@ -1,7 +1,8 @@
 //! This file knows how to keep room for the log and the metadata commit when the disk is full.
 //!
-//! Two measures: a value is refused while it would leave less than the reserve free; and a file of that size is held
-//! ready, to be given up when something else fills the disk.
+//! Two measures:
+//! - A value is refused while it would leave less than the reserve free.
+//! - A file of that size is held ready, and given up when something else fills the disk.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -10,14 +11,17 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use crate::failure::is_full;
-
 /// Days of log and commits: a height costs about 60 KiB of them, most of it written over old blocks.
 pub const RESERVE_BYTES: u64 = 16 << 20;
 /// Below this the reserve is given up.
 const LOW_BYTES: u64 = 8 << 20;
+const _: () = assert!(
+    LOW_BYTES < RESERVE_BYTES,
+    "the reserve is given up only when it is needed"
+);
 /// Unit of `st_blocks`, whatever the file system's is (stat(2)).
 const STAT_BLOCK_BYTES: u64 = 512;
+const _: () = assert!(RESERVE_BYTES.is_multiple_of(STAT_BLOCK_BYTES));
 
 /// The reserve of one data directory.
 #[derive(Debug)]
@@ -31,7 +35,8 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
-    /// Finds what is held of the reserve, and gives it up if the disk is nearly full. Takes nothing: opening comes first.
+    /// Finds what is held of the reserve, and gives it up if the disk is nearly full. Takes nothing: opening comes
+    /// first.
     pub fn find(folder: &Path) -> Self {
         let path = folder.join("RESERVE");
         let mut reserve = Self {
@@ -60,6 +65,14 @@ impl Reserve {
         }
     }
 
+    /// Checks that a reserve is not called held in vain while it is held.
+    pub fn check(&self) {
+        assert!(
+            !self.in_vain || self.held_bytes < RESERVE_BYTES,
+            "only a reserve that is not held is given up on"
+        );
+    }
+
     /// Whether `bytes` more may be taken for values.
     pub fn has_room_for(&self, bytes: u64) -> bool {
         bytes <= self.room_bytes()
@@ -72,8 +85,8 @@ impl Reserve {
             .map_or(u64::MAX, |available| available.saturating_sub(RESERVE_BYTES))
     }
 
-    /// To be called before everything written that cannot be refused: gives the reserve up when the disk is nearly full,
-    /// takes it again when it is not.
+    /// Gives the reserve up when the disk is nearly full, and takes it again when it is not. Call it before every write
+    /// that cannot be refused.
     pub fn balance(&mut self) {
         let Some(available) = self.available_bytes() else {
             return;
@@ -118,6 +131,11 @@ fn available_bytes(folder: &Path) -> Option<u64> {
         return None;
     }
     status.f_bavail.checked_mul(status.f_frsize)
+}
+
+/// Whether there was no room, on the disk or in the user's share of it.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// How much to free, and where.

@@ -8,15 +8,16 @@ use bytes::Bytes;
 use ultramarine_types::Height;
 
 use crate::format::{Lineage, PAGE_BYTES};
-use crate::record::{self, Check, Record, RecordHeader};
+use crate::record::{self, CheckDepth, Record, RecordHeader};
 use crate::segment::{Location, Position};
 
 /// How far ahead the search behind a damaged record reads at a time.
 const SEARCH_BYTES: usize = 1 << 20;
+const _: () = assert!((SEARCH_BYTES as u64).is_multiple_of(PAGE_BYTES));
 
 /// Something that can be read by position.
 pub trait Pages {
-    /// Bytes there are.
+    /// Length of the whole, in bytes.
     fn length(&self) -> u64;
     /// Up to `bytes` from a position; short only at the end. Both are whole pages.
     fn read(&mut self, at: u64, bytes: usize) -> io::Result<Bytes>;
@@ -57,7 +58,6 @@ pub enum Tail {
 pub struct Ended {
     /// Behind the last whole record.
     pub at: Position,
-    /// What is there.
     pub tail: Tail,
 }
 
@@ -94,7 +94,7 @@ pub fn scan(
         if header.key.height > above {
             let bytes = usize::try_from(location.bytes).map_err(io::Error::other)?;
             let whole = pages.read(at.offset, bytes)?;
-            match record::decode(&whole, Check::All) {
+            match record::decode(&whole, CheckDepth::All) {
                 Ok(record) => found(location, record)?,
                 Err(_) => {
                     return Ok(Ended {
@@ -104,6 +104,7 @@ pub fn scan(
                 }
             }
         }
+        assert!(location.end() > at.offset, "every record leads further");
         at = Position {
             segment: at.segment,
             offset: location.end(),
@@ -141,5 +142,5 @@ fn is_whole(pages: &mut impl Pages, at: u64, header: &RecordHeader) -> io::Resul
         return Ok(false);
     }
     let bytes = usize::try_from(header.record_bytes()).map_err(io::Error::other)?;
-    Ok(record::decode(&pages.read(at, bytes)?, Check::All).is_ok())
+    Ok(record::decode(&pages.read(at, bytes)?, CheckDepth::All).is_ok())
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use ultramarine_types::Hash;
-use ultramarine_types::limits::Limits;
+use ultramarine_types::canonical::Cursor;
+use ultramarine_types::chain::Limits;
 
-use crate::format::{Binding, Fields, Lineage, PAGE_BYTES, Reader, crc32c, whole_pages};
+use crate::format::{Binding, Fields, Lineage, PAGE_BYTES, crc32c, whole_pages};
 
 /// First eight bytes of a segment file.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"ULTRSEG\0";
@@ -21,7 +22,12 @@ pub const CAPACITY_MIN: u64 = 32 << 20;
 /// Largest values segment: bounds the pause of freeing one and the work of recovery.
 const CAPACITY_MAX: u64 = 512 << 20;
 
-/// The number of a segment: also the generation that each of its records carries, because files are recycled. Never used twice.
+const _: () = assert!(CAPACITY_MIN <= CAPACITY_MAX);
+const _: () = assert!(CAPACITY_MIN.is_multiple_of(PAGE_BYTES) && CAPACITY_MAX.is_multiple_of(PAGE_BYTES));
+const _: () = assert!(HEADER_BYTES + 4 <= PAGE_BYTES as usize, "the header fits its page");
+
+/// The number of a segment: also the generation that each of its records carries, because files are recycled. Never
+/// used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct SegmentId(pub u64);
 
@@ -99,7 +105,6 @@ impl FileName {
 /// Where a record lies. `bytes` is the whole record in whole pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Location {
-    /// Which segment.
     pub segment: SegmentId,
     /// From the start of the file, a multiple of the page.
     pub offset: u64,
@@ -117,7 +122,6 @@ impl Location {
 /// A place between two records: where an append, or a scan, goes on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Position {
-    /// Which segment.
     pub segment: SegmentId,
     /// From the start of the file.
     pub offset: u64,
@@ -160,7 +164,6 @@ impl SegmentHeader {
         }
     }
 
-    /// The page.
     pub fn encode(&self) -> Vec<u8> {
         let mut page = Fields::default();
         page.bytes(&SEGMENT_MAGIC)
@@ -181,11 +184,11 @@ impl SegmentHeader {
     /// Reads the page; `None` if it is no segment header of this version or damaged.
     pub fn decode(page: &[u8]) -> Option<Self> {
         let covered = page.get(..HEADER_BYTES)?;
-        let crc = Reader(page.get(HEADER_BYTES..)?).u32()?;
+        let crc = Cursor::new(page.get(HEADER_BYTES..)?).u32()?;
         if crc != crc32c(covered) {
             return None;
         }
-        let mut fields = Reader(covered);
+        let mut fields = Cursor::new(covered);
         if fields.array()? != SEGMENT_MAGIC || fields.u16()? != SEGMENT_VERSION {
             return None;
         }
@@ -214,15 +217,21 @@ impl SegmentHeader {
 
 /// How large to make the next values segment so that `record_bytes` fit.
 ///
-/// It holds four of the chain's largest blocks, and an eighth of what the store holds already: disk is committed as it
-/// is needed, and a large store still has few files. A record that is larger gets a segment of its own.
+/// It holds four of the chain's largest blocks, or an eighth of what the store holds already if that is more. So disk
+/// is committed as it is needed, and a large store still has few files. A record that is larger gets a segment of its
+/// own.
 pub fn capacity(limits: &Limits, bytes_min: u64, held_bytes: u64, record_bytes: u64) -> u64 {
     let blocks = 4 * limits.block_blob_bytes() as u64;
     let wanted = blocks
         .max(held_bytes / 8)
         .next_power_of_two()
         .clamp(bytes_min.min(CAPACITY_MAX), CAPACITY_MAX);
-    wanted.max(exact(record_bytes))
+    let capacity = wanted.max(exact(record_bytes));
+    assert!(
+        capacity - SEGMENT_FIRST_RECORD >= record_bytes,
+        "the record has room behind the header"
+    );
+    capacity
 }
 
 /// How large to make a segment that takes exactly these records.

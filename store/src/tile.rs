@@ -21,7 +21,8 @@ pub fn run(
     requests: Receiver<StoreRequest>,
     replies: Sender<StoreReply>,
 ) -> Result<(), String> {
-    // glommio's files are direct or nothing. A folder that cannot be asked fails at its first write, with a better reason.
+    // glommio's files are direct or nothing. A folder that cannot be asked fails at its first write, with a better
+    // reason.
     let direct = takes_direct_io(&state.folder).unwrap_or(true);
     let io = if direct { io } else { Io::Fallback };
     let failure = match io {
@@ -38,7 +39,7 @@ pub fn run(
             serve_blocking(context, Writer::new(Pwrite::new(Some(calls)), state), requests, replies)
         }
     };
-    failure.map_err(|Failure(reason)| reason)
+    failure.map_err(|failure| failure.to_string())
 }
 
 async fn serve<M: Medium>(
@@ -105,11 +106,13 @@ async fn group<M: Medium>(
         writer.handle(next, out).await?;
     }
     pulse.beat();
-    writer.flush(out).await
+    writer.flush(out).await?;
+    assert!(out.len() <= GROUP_REQUESTS_MAX, "a request has one answer at most");
+    Ok(())
 }
 
 fn failed(failure: &Failure) -> StoreReply {
     StoreReply::Failed {
-        reason: failure.0.clone(),
+        reason: failure.to_string(),
     }
 }

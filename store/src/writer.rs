@@ -5,8 +5,10 @@
 //!   Put ──┼─▶ append… ─▶ one sync ─────┼─▶ Stored        Commit, BeginEpoch, Load and Retire wait for the
 //!   LogSync ─┘   segment, then log     └─▶ LogDurable    sync of what came before them, then act
 //! ```
-//! Keeps: no answer before its bytes are durable; a transaction names only synced bytes; after a failed sync nothing
-//! is answered any more but `Failed`.
+//! Keeps:
+//! - no answer before its bytes are durable;
+//! - a transaction names only synced bytes;
+//! - after a failed sync nothing is answered any more but `Failed`.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ultramarine_runtime::Clock;
 use ultramarine_runtime::medium::Medium;
-use ultramarine_types::limits::Limits;
+use ultramarine_types::chain::Limits;
 use ultramarine_types::storage::{LogEpoch, Source, StoreReply, StoreRequest};
 use ultramarine_types::{Assembly, Height, Lsn, Nanos, ValueKey};
 
@@ -28,12 +30,13 @@ use crate::journal::{Begin, Journal, LogFiles};
 use crate::ledger::Ledger;
 use crate::mapped::Segments;
 use crate::metrics::Metrics;
-use crate::reader::{Reader, Undecided};
 use crate::reserve::Reserve;
 use crate::segment::{Position, SegmentId};
+use crate::view::{Undecided, View};
 
 mod commit;
 mod evidence;
+mod promises;
 mod retire;
 mod values;
 
@@ -48,7 +51,7 @@ pub struct State {
     pub(crate) segment_bytes_min: u64,
     pub(crate) index: Arc<Index>,
     pub(crate) segments: Arc<Segments>,
-    pub(crate) reader: Arc<Reader>,
+    pub(crate) view: Arc<View>,
     pub(crate) journal: Journal,
     pub(crate) ledger: Ledger,
     pub(crate) reserve: Reserve,
@@ -99,6 +102,7 @@ pub struct Writer<M: Medium> {
     log_files: LogFiles<M>,
     group: Group,
     evidence: Backlog,
+    has_failed: bool,
 }
 
 /// What waits for the next sync.
@@ -117,7 +121,7 @@ struct Waiting {
 impl<M: Medium> Writer<M> {
     /// A writer on a medium.
     pub fn new(medium: M, state: State) -> Self {
-        Self {
+        let writer = Self {
             medium,
             clock: Clock::start(),
             state,
@@ -125,36 +129,71 @@ impl<M: Medium> Writer<M> {
             log_files: LogFiles::default(),
             group: Group::default(),
             evidence: Backlog::default(),
-        }
+            has_failed: false,
+        };
+        writer.check();
+        writer
     }
 
     /// Closes the files and gives the state back.
     pub fn into_state(self) -> State {
         assert!(self.group.replies.is_empty(), "nothing waits for a sync any more");
+        assert!(!self.has_failed, "what a failed sync left behind is not gone on with");
         self.state
     }
 
-    /// Takes one request. Its answer may wait for [`flush`](Self::flush).
+    /// Takes one request. Its answer may wait for [`flush`](Self::flush). After a failure there is no further request.
+    ///
+    /// # Panics
+    ///
+    /// If it failed before, or if a promise is broken.
     pub async fn handle(&mut self, request: StoreRequest, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
+        assert!(!self.has_failed, "nothing is asked of a store that failed");
+        let outcome = self.carry_out(request, out).await;
+        self.keep(outcome)
+    }
+
+    /// Makes everything taken so far durable and lets its answers go.
+    pub async fn flush(&mut self, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
+        assert!(!self.has_failed, "nothing is made durable after a failure");
+        let outcome = self.sync_group(out).await;
+        self.keep(outcome)
+    }
+
+    /// Remembers a failure; without one, checks what the writer keeps.
+    fn keep(&mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        match &outcome {
+            Err(_) => self.has_failed = true,
+            Ok(()) => {
+                self.check();
+                if cfg!(test) {
+                    self.check_whole();
+                }
+            }
+        }
+        outcome
+    }
+
+    async fn carry_out(&mut self, request: StoreRequest, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
         match request {
             StoreRequest::Put { assembly, tag } => self.put(assembly, tag).await,
             StoreRequest::LogAppend { lsn, record } => self.log_append(lsn, record),
             StoreRequest::LogSync { lsn } => self.log_sync(lsn),
             StoreRequest::BeginEpoch { height } => {
-                self.flush(out).await?;
+                self.sync_group(out).await?;
                 out.push(StoreReply::EpochBegun(self.begin_epoch(height).await?));
                 Ok(())
             }
             StoreRequest::Commit(decision) => {
-                self.flush(out).await?;
+                self.sync_group(out).await?;
                 out.push(self.commit(*decision).await?);
                 Ok(())
             }
             StoreRequest::Load { height } => {
-                self.flush(out).await?;
+                self.sync_group(out).await?;
                 out.push(StoreReply::Loaded {
                     height,
-                    value: self.state.reader.decided_payload(height),
+                    value: self.state.view.decided_payload(height),
                 });
                 Ok(())
             }
@@ -167,15 +206,14 @@ impl<M: Medium> Writer<M> {
                 Ok(())
             }
             StoreRequest::Retire { blobs_below } => {
-                self.flush(out).await?;
+                self.sync_group(out).await?;
                 out.push(self.retire(blobs_below).await?);
                 Ok(())
             }
         }
     }
 
-    /// Makes everything taken so far durable and lets its answers go.
-    pub async fn flush(&mut self, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
+    async fn sync_group(&mut self, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
         self.sync_values().await?;
         if self.state.journal.is_sync_due() {
             self.state.reserve.balance();
@@ -190,6 +228,14 @@ impl<M: Medium> Writer<M> {
             self.state.metrics.log_bytes.add(written);
             self.state.metrics.syncs.inc();
         }
+        assert!(
+            self.group.values.is_empty(),
+            "no value is answered for that still waits"
+        );
+        assert!(
+            !self.state.journal.is_sync_due(),
+            "no record is answered for that still waits"
+        );
         out.append(&mut self.group.replies);
         self.keep_evidence()?;
         self.state.segments.sweep();
@@ -197,28 +243,17 @@ impl<M: Medium> Writer<M> {
     }
 
     fn log_append(&mut self, lsn: Lsn, record: Bytes) -> Result<(), Failure> {
-        self.state
-            .journal
-            .append(lsn, record)
-            .map_err(|misuse| Failure(misuse.to_string()))
+        Ok(self.state.journal.append(lsn, record)?)
     }
 
     fn log_sync(&mut self, lsn: Lsn) -> Result<(), Failure> {
-        self.state
-            .journal
-            .want(lsn)
-            .map_err(|misuse| Failure(misuse.to_string()))?;
+        self.state.journal.want(lsn)?;
         self.group.replies.push(StoreReply::LogDurable { lsn });
         Ok(())
     }
 
     async fn begin_epoch(&mut self, height: Height) -> Result<LogEpoch, Failure> {
-        match self
-            .state
-            .journal
-            .begin(height)
-            .map_err(|misuse| Failure(misuse.to_string()))?
-        {
+        match self.state.journal.begin(height)? {
             Begin::Ready(epoch) => Ok(epoch),
             Begin::Prepare => {
                 if !self.state.journal.is_prepared(height) {

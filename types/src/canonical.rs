@@ -1,4 +1,5 @@
-//! This file knows how bytes that get hashed or signed are laid out: fixed widths, little-endian, every list behind its length.
+//! This file knows how bytes that get hashed or signed are laid out: fixed widths, little-endian, every list behind
+//! its length. It also has the cursor that reads such fields back, for every format of ours.
 //!
 //! Never rkyv: an archive's layout may change between versions, a signature's input may not. Golden tests
 //! (`canonical/tests.rs`) pin the bytes.
@@ -7,7 +8,6 @@ use sha2::{Digest, Sha256};
 
 use crate::ids::{Address, Hash, Height, Round};
 
-/// Collects canonical bytes.
 #[derive(Debug, Default)]
 pub struct Canonical {
     bytes: Vec<u8>,
@@ -30,7 +30,6 @@ impl Canonical {
         self
     }
 
-    /// Appends one byte.
     #[must_use]
     pub fn u8(mut self, value: u8) -> Self {
         self.bytes.push(value);
@@ -67,7 +66,6 @@ impl Canonical {
         self.fixed(&address.0)
     }
 
-    /// Appends 32 bytes.
     #[must_use]
     pub fn hash(self, hash: &Hash) -> Self {
         self.fixed(&hash.0)
@@ -114,7 +112,58 @@ impl Canonical {
     }
 }
 
-/// SHA-256 of `bytes`.
+/// Reads little-endian fields of fixed width one after the other. `None` if too few bytes are left; nothing is taken
+/// then.
+#[derive(Clone, Debug)]
+pub struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    /// Begins at the first of `bytes`.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// Takes bytes whose width is fixed by the format.
+    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
+        Some(*head)
+    }
+
+    pub fn u8(&mut self) -> Option<u8> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    /// Takes two bytes, little-endian.
+    pub fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    /// Takes four bytes, little-endian.
+    pub fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// Takes eight bytes, little-endian.
+    pub fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// Takes `bytes_count` bytes as they lie.
+    pub fn slice(&mut self, bytes_count: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.rest.split_at_checked(bytes_count)?;
+        self.rest = rest;
+        Some(head)
+    }
+
+    /// What is left to read.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
 pub fn sha256(bytes: &[u8]) -> Hash {
     Hash(Sha256::digest(bytes).into())
 }

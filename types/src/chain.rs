@@ -1,16 +1,18 @@
-//! This file knows what all nodes of a chain agree on before the first block: parameters and validators.
+//! This file knows what all nodes of a chain agree on before the first block: parameters, the ceilings that follow from
+//! them, and validators.
 
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{Canonical, sha256};
 use crate::ids::{Address, Hash, Height, PublicKey, Round};
 use crate::limits;
+use crate::machine::Nanos;
 
 /// Parameters of a chain, the same on every node; part of its genesis file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChainParams {
-    /// EIP-155 chain id.
+    /// The id of EIP-155, which execution transactions sign as well.
     pub chain_id: u64,
     /// Hash of the execution genesis block; the execution client must have the same.
     pub execution_genesis_hash: Hash,
@@ -49,12 +51,7 @@ pub enum ChainParamsError {
     },
     /// The gas limits exclude every block.
     #[error("gas_limit_min {min} is above gas_limit_max {max}")]
-    Gas {
-        /// Lower bound found.
-        min: u64,
-        /// Upper bound found.
-        max: u64,
-    },
+    Gas { min: u64, max: u64 },
 }
 
 impl ChainParams {
@@ -79,9 +76,70 @@ impl ChainParams {
         Ok(())
     }
 
+    /// The ceilings of this chain.
+    pub const fn limits(&self) -> Limits {
+        Limits {
+            blobs_per_block: self.blobs_per_block_max,
+        }
+    }
+
     /// Whether a block with this timestamp (Unix seconds) follows Prague's rules.
     pub fn is_prague(&self, timestamp: u64) -> bool {
         self.prague_time.is_some_and(|time| timestamp >= time)
+    }
+}
+
+/// Ceilings that follow from a chain's parameters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Most blobs a block of this chain carries.
+    pub blobs_per_block: u32,
+}
+
+impl Limits {
+    /// Bytes of all blobs of the largest block.
+    pub const fn block_blob_bytes(&self) -> usize {
+        self.blobs_per_block as usize * limits::BLOB_BYTES
+    }
+
+    /// Bytes of a whole value: blobs with one proof each, payload, `Init`.
+    pub const fn value_bytes(&self) -> usize {
+        self.block_blob_bytes()
+            + self.blobs_per_block as usize * 48
+            + limits::PAYLOAD_BYTES_MAX
+            + limits::INIT_BYTES_MAX
+    }
+
+    /// Bytes in assembly over all peers: every admissible value, and what sync may have in flight, which is two values'
+    /// worth of bytes at most.
+    pub const fn assembly_bytes(&self) -> usize {
+        (limits::VALUES_IN_ASSEMBLY_MAX + 2) * self.value_bytes()
+    }
+
+    /// Blobs in assembly over all peers: the bytes in assembly, if all of them were blobs.
+    pub const fn assembly_blobs(&self) -> usize {
+        self.assembly_bytes() / limits::BLOB_BYTES
+    }
+
+    /// How long a proposal may take from `GetValue` to its last part: one second for the build, and its bytes at
+    /// 25 MB/s.
+    pub const fn propose_timeout(&self) -> Nanos {
+        Nanos::from_millis(1000 + self.block_blob_bytes() as u64 / 25_000)
+    }
+
+    /// How long one call to the execution client may take, unless the operator says otherwise: eight seconds, and
+    /// 40 ms for each blob beyond Cancun's own six.
+    ///
+    /// ethrex takes up to 8 ms of a core to write a blob into its answer. Where four validators share two cores that
+    /// is 16 ms, and they have other work to do as well.
+    pub const fn engine_timeout(&self) -> Nanos {
+        let beyond = self.blobs_per_block.saturating_sub(limits::BLOBS_PER_BLOCK_MIN) as u64;
+        Nanos::from_millis(8_000 + 40 * beyond)
+    }
+
+    /// How long a sync request may go without its last byte: two seconds and its bytes at 10 MB/s.
+    pub const fn sync_timeout(&self) -> Nanos {
+        Nanos::from_millis(2000 + self.value_bytes() as u64 / 10_000)
     }
 }
 
@@ -121,7 +179,7 @@ pub struct ValidatorSet {
 /// Why a list of validators is not a set a chain can run on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValidatorSetError {
-    /// Nobody could decide.
+    /// A chain without validators decides nothing.
     #[error("the validator set is empty")]
     Empty,
     /// More than the protocol's bound.
@@ -133,7 +191,6 @@ pub enum ValidatorSetError {
     /// A validator without power.
     #[error("validator {0} has no voting power")]
     NoPower(Address),
-    /// One key twice.
     #[error("validator {0} is listed twice")]
     Duplicate(Address),
     /// The sum does not fit what quorum arithmetic can hold.
@@ -191,7 +248,6 @@ impl ValidatorSet {
         self.total_power
     }
 
-    /// Number of validators.
     pub fn len(&self) -> usize {
         self.validators.len()
     }

@@ -16,21 +16,16 @@ pub enum VoteKind {
     Precommit,
 }
 
-/// A signed vote.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct Vote {
-    /// Prevote or precommit.
     pub kind: VoteKind,
-    /// Height voted at.
     pub height: Height,
-    /// Round voted in.
     pub round: Round,
     /// The value, or nil.
     pub value_id: Option<ValueId>,
-    /// Who votes.
     pub voter: Address,
-    /// Over [`crate::sign::vote`].
+    /// Signs the bytes of [`crate::sign::vote`].
     pub signature: Signature,
 }
 
@@ -38,17 +33,14 @@ pub struct Vote {
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct Proposal {
-    /// Height proposed at.
     pub height: Height,
-    /// Round proposed in.
     pub round: Round,
-    /// The value.
     pub value_id: ValueId,
     /// The round in which the proposer saw a polka for it, if any.
     pub valid_round: Option<Round>,
     /// Who proposes in this round (not necessarily the value's origin proposer).
     pub proposer: Address,
-    /// Over [`crate::sign::proposal`].
+    /// Signs the bytes of [`crate::sign::proposal`].
     pub signature: Signature,
 }
 
@@ -56,14 +48,11 @@ pub struct Proposal {
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub enum SignedMessage {
-    /// A vote.
     Vote(Vote),
-    /// A proposal.
     Proposal(Proposal),
 }
 
 impl SignedMessage {
-    /// Who signed.
     pub const fn signer(&self) -> Address {
         match self {
             Self::Vote(vote) => vote.voter,
@@ -95,7 +84,6 @@ impl SignedMessage {
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct CertificateSignature {
-    /// Who signed.
     pub address: Address,
     /// Over the vote the certificate describes.
     pub signature: Signature,
@@ -105,11 +93,9 @@ pub struct CertificateSignature {
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct CommitCertificate {
-    /// Height decided.
     pub height: Height,
     /// Round of the precommits.
     pub round: Round,
-    /// Value decided.
     pub value_id: ValueId,
     /// Precommit signatures, distinct, members only.
     pub signatures: Vec<CertificateSignature>,
@@ -119,11 +105,9 @@ pub struct CommitCertificate {
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct PolkaCertificate {
-    /// Height.
     pub height: Height,
     /// Round of the prevotes.
     pub round: Round,
-    /// Value prevoted.
     pub value_id: ValueId,
     /// Prevote signatures, distinct, members only.
     pub signatures: Vec<CertificateSignature>,
@@ -143,13 +127,11 @@ pub enum RoundCertificateKind {
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct RoundSignature {
-    /// Prevote or precommit.
     pub kind: VoteKind,
     /// The value voted for, or nil.
     pub value_id: Option<ValueId>,
-    /// Who voted.
     pub address: Address,
-    /// Over [`crate::sign::vote`].
+    /// Signs the bytes of [`crate::sign::vote`].
     pub signature: Signature,
 }
 
@@ -157,13 +139,10 @@ pub struct RoundSignature {
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct RoundCertificate {
-    /// Height.
     pub height: Height,
     /// Round of the votes.
     pub round: Round,
-    /// What it proves.
     pub kind: RoundCertificateKind,
-    /// The votes.
     pub signatures: Vec<RoundSignature>,
 }
 
@@ -171,13 +150,9 @@ pub struct RoundCertificate {
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub enum ConsensusMessage {
-    /// A vote.
     Vote(Vote),
-    /// A proposal.
     Proposal(Proposal),
-    /// A polka.
     Polka(PolkaCertificate),
-    /// A round certificate.
     Round(RoundCertificate),
 }
 

@@ -1,4 +1,4 @@
-//! This file knows what convicts a validator: two messages it signed of which an honest one signs at most one.
+//! This file knows what convicts a validator: two signed messages of which an honest validator signs at most one.
 
 use std::fmt;
 
@@ -7,7 +7,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::consensus::{Proposal, Vote};
 use crate::ids::{Address, Height, ValueId};
 
-/// Two contradicting messages, signatures verified. Anybody can check them again: [`crate::sign`] says over which bytes.
+/// Two contradicting messages, signatures verified. Anybody can check them again: [`crate::sign`] says over which
+/// bytes.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub enum Evidence {
@@ -26,7 +27,6 @@ impl Evidence {
         }
     }
 
-    /// Who signed both.
     pub const fn validator(&self) -> Address {
         match self {
             Self::Votes(first, _) => first.voter,

@@ -1,4 +1,4 @@
-//! This file knows what the core asks of the execution client's driver and what it is told.
+//! This file knows what the core asks of the execution client's driver, and what the driver answers.
 //!
 //! *Payload bytes* are canonical and opaque here: one version byte, the execution requests, then the SSZ of
 //! `ExecutionPayloadV3`; `engine/src/payload.rs` encodes and checks them.
@@ -14,7 +14,6 @@ use crate::value::{ExecutionHeader, Init};
 /// The block a new one is built on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ParentBlock {
-    /// Its block hash.
     pub hash: Hash,
     /// Its number, equal to its height.
     pub number: u64,
@@ -22,80 +21,65 @@ pub struct ParentBlock {
     pub timestamp: u64,
 }
 
-/// What the execution client's driver is asked. Calls of different kinds may overlap; forkchoice updates keep their order.
+/// What the execution client's driver is asked. Calls of different kinds may overlap; forkchoice updates keep their
+/// order.
 #[derive(Clone, Debug)]
 pub enum EngineCall {
     /// `forkchoiceUpdated` with head, safe and finalized on this block, without attributes.
-    Forkchoice {
-        /// Our decided head.
-        head: Hash,
-        /// Its height.
-        height: Height,
-    },
-    /// `forkchoiceUpdated` with attributes on `parent`, then `getPayload`; the bundle's proofs are verified before the answer, and `newPayload` of it has answered `VALID`.
+    Forkchoice { head: Hash, height: Height },
+    /// `forkchoiceUpdated` with attributes on `parent`, then `getPayload`. Before the answer the bundle's proofs are
+    /// verified, and `newPayload` of the block has answered `VALID`.
     Build {
         /// Height to build for.
         height: Height,
         /// Round it is asked for.
         round: Round,
-        /// The decided head.
         parent: ParentBlock,
         /// Lowest timestamp: the larger of the wall clock and the parent's plus one.
         timestamp: u64,
     },
     /// Check that the bytes are what the metadata says (see `Inspect`), then `newPayload`.
     Execute {
-        /// The value.
         key: ValueKey,
-        /// Its metadata.
         init: Arc<Init>,
-        /// Its payload bytes.
         payload: Bytes,
     },
-    /// Check only: the payload decodes, its header fields and recomputed block hash are those of the metadata, and its transactions' versioned hashes are the commitments'.
+    /// Check only: the payload decodes, its header fields and recomputed block hash are those of the metadata, and its
+    /// transactions' versioned hashes are the commitments'.
     Inspect {
-        /// The value.
         key: ValueKey,
-        /// Its metadata.
         init: Arc<Init>,
-        /// Its payload bytes.
         payload: Bytes,
     },
     /// `newPayload`, then `forkchoiceUpdated` on it: import or replay of a decided block.
     Import {
-        /// Its height.
         height: Height,
-        /// Its metadata.
         init: Arc<Init>,
-        /// Its payload bytes.
         payload: Bytes,
     },
     /// Ask for the newest block number the client knows: a hint for where a replay may start.
     Newest,
 }
 
-/// The answer to a payload or forkchoice call, all statuses told apart.
+/// The answer to a payload or forkchoice call, with every status by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PayloadStatus {
     /// `VALID`, with the hash the client calls latest valid.
     Valid {
-        /// `latestValidHash`.
+        /// `latestValidHash`, if the answer had one.
         latest: Option<Hash>,
     },
-    /// `INVALID`.
+    /// The client calls the block invalid.
     Invalid {
-        /// `latestValidHash`.
+        /// `latestValidHash`, if the answer had one.
         latest: Option<Hash>,
         /// The client's `validationError`, bounded in length.
         reason: String,
     },
-    /// `SYNCING`.
     Syncing,
-    /// `ACCEPTED`.
     Accepted,
     /// No usable answer: refused connection, timeout, an error code. The text says which.
     Unavailable {
-        /// What happened.
         reason: String,
     },
 }
@@ -105,7 +89,7 @@ pub enum PayloadStatus {
 pub enum Executed {
     /// The bytes are not what the metadata claims: a fault of the origin proposer, bound by the value id.
     Broken {
-        /// Which rule.
+        /// Names the rule, for the log.
         reason: String,
     },
     /// The bytes fit and the client answered.
@@ -115,11 +99,10 @@ pub enum Executed {
 /// A block built by our own client, checked and executed.
 #[derive(Clone, Debug)]
 pub struct Built {
-    /// All header fields.
     pub header: ExecutionHeader,
-    /// Canonical payload bytes.
+    /// In the canonical encoding that this module's head describes.
     pub payload: Bytes,
-    /// SHA-256 of `payload`.
+    /// The SHA-256 digest of `payload`.
     pub payload_hash: Hash,
     /// SHA-256 of each chunk.
     pub chunk_hashes: Vec<Hash>,
@@ -130,46 +113,34 @@ pub struct Built {
 /// What the execution client's driver tells the core.
 #[derive(Clone, Debug)]
 pub enum EngineReply {
-    /// Answer to `Forkchoice`.
     Forkchoice {
         /// The head that was sent.
         head: Hash,
-        /// The answer.
         status: PayloadStatus,
     },
-    /// Answer to `Build`.
     Built {
-        /// As asked.
         height: Height,
-        /// As asked.
         round: Round,
         /// The block, or why there is none.
         result: Result<Box<Built>, String>,
     },
-    /// Answer to `Execute`.
     Executed {
-        /// The value.
         key: ValueKey,
         /// What came of it.
         outcome: Executed,
     },
-    /// Answer to `Inspect`.
     Inspected {
-        /// The value.
         key: ValueKey,
         /// The broken rule, if any.
         result: Result<(), String>,
     },
-    /// Answer to `Import`.
     Imported {
-        /// The height.
         height: Height,
-        /// `newPayload`'s answer.
+        /// What `newPayload` answered about it.
         payload: PayloadStatus,
-        /// `forkchoiceUpdated`'s answer.
+        /// What `forkchoiceUpdated` answered about it.
         forkchoice: PayloadStatus,
     },
-    /// Answer to `Newest`.
     Newest {
         /// Block number, if the client answered.
         number: Option<u64>,

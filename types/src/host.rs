@@ -23,7 +23,6 @@ pub enum Host {
 /// A host and a port.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct HostPort {
-    /// The machine.
     pub host: Host,
     /// The port, never zero.
     pub port: u16,
@@ -33,7 +32,6 @@ pub struct HostPort {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("`{text}` {why}")]
 pub struct HostError {
-    /// What was read.
     pub text: String,
     /// What is wrong with it.
     pub why: &'static str,

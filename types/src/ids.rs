@@ -15,10 +15,8 @@ macro_rules! byte_id {
         impl $name {
             /// The identifier of all zero bytes.
             pub const ZERO: Self = Self([0; $bytes]);
-            /// Size in bytes.
             pub const BYTES: usize = $bytes;
 
-            /// The raw bytes.
             pub const fn as_bytes(&self) -> &[u8; $bytes] {
                 &self.0
             }
@@ -80,7 +78,7 @@ byte_id!(
     PublicKey, 32
 );
 byte_id!(
-    /// An ed25519 signature.
+    /// An ed25519 signature over bytes that [`crate::sign`] lays out.
     Signature, 64
 );
 byte_id!(
@@ -183,7 +181,6 @@ pub struct Lsn(pub u64);
 pub struct ValueKey {
     /// The height the value is for.
     pub height: Height,
-    /// The value.
     pub id: ValueId,
 }
 

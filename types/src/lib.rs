@@ -26,6 +26,8 @@ pub mod chain;
 pub mod consensus;
 pub mod evidence;
 pub mod execution;
+#[doc(hidden)]
+pub mod fixtures;
 pub mod host;
 pub mod ids;
 pub mod limits;

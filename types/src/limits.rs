@@ -1,9 +1,8 @@
 //! This file knows the ceilings that crates share, and how each follows from the few that the protocol fixes.
 //!
-//! A reader can redo each sum. Figures that depend on the chain's blob limit are methods of [`Limits`]. What one crate alone
-//! keeps to stands there; ARCHITECTURE.md names the files.
+//! A reader can redo each sum. Figures that depend on the chain's blob limit are methods of
+//! [`Limits`](crate::chain::Limits). What one crate alone keeps to stands there; ARCHITECTURE.md names the files.
 
-use crate::chain::ChainParams;
 use crate::machine::Nanos;
 
 /// Bytes of a blob: 4096 field elements of 32 bytes (EIP-4844).
@@ -51,62 +50,26 @@ pub const TIMESTAMP_AHEAD_SECONDS: u64 = 15;
 /// Longest text kept of an execution client's error.
 pub const REASON_BYTES_MAX: usize = 512;
 
-/// Connected peers: every validator and as many full nodes.
+/// Connected peers: every validator, and the same number of full nodes.
 pub const PEERS_MAX: usize = 2 * VALIDATORS_MAX;
 
+const _: () = assert!(BLOBS_PER_BLOCK_MIN <= BLOBS_PER_BLOCK_MAX);
 const _: () = assert!(INIT_BYTES_MAX < 128 * 1024);
+const _: () = assert!(
+    CONSENSUS_MESSAGE_BYTES_MAX < INIT_BYTES_MAX,
+    "votes are small beside an `Init`"
+);
+const _: () = assert!(
+    TOTAL_POWER_MAX.checked_mul(3).is_some(),
+    "quorums are counted in 64 bits"
+);
+const _: () = assert!(
+    VALUES_PER_ROUND_MAX >= 2,
+    "one value more than the proposer's proves that it equivocates"
+);
+const _: () = assert!(
+    STATUS_VALUES_MAX >= VALUES_IN_ASSEMBLY_MAX,
+    "a status can name every value in assembly"
+);
+const _: () = assert!(PEERS_MAX >= VALIDATORS_MAX, "every validator can be a peer");
 const _: () = assert!(PAYLOAD_BYTES_MAX.is_multiple_of(PAYLOAD_CHUNK_BYTES));
-
-/// Ceilings that follow from a chain's parameters.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// Most blobs a block of this chain carries.
-    pub blobs_per_block: u32,
-}
-
-impl Limits {
-    /// The ceilings of a chain.
-    pub const fn of(params: &ChainParams) -> Self {
-        Self {
-            blobs_per_block: params.blobs_per_block_max,
-        }
-    }
-
-    /// Bytes of all blobs of the largest block.
-    pub const fn block_blob_bytes(&self) -> usize {
-        self.blobs_per_block as usize * BLOB_BYTES
-    }
-
-    /// Bytes of a whole value: blobs with one proof each, payload, `Init`.
-    pub const fn value_bytes(&self) -> usize {
-        self.block_blob_bytes() + self.blobs_per_block as usize * 48 + PAYLOAD_BYTES_MAX + INIT_BYTES_MAX
-    }
-
-    /// Bytes in assembly over all peers: every admissible value, and what sync may have in flight (by bytes: at most two values' worth).
-    pub const fn assembly_bytes(&self) -> usize {
-        (VALUES_IN_ASSEMBLY_MAX + 2) * self.value_bytes()
-    }
-
-    /// Blobs in assembly over all peers: as many as the bytes would hold, were they nothing else.
-    pub const fn assembly_blobs(&self) -> usize {
-        self.assembly_bytes() / BLOB_BYTES
-    }
-
-    /// How long a proposal may take from `GetValue` to its last part: one second for the build, and its bytes at 25 MB/s.
-    pub const fn propose_timeout(&self) -> Nanos {
-        Nanos::from_millis(1000 + self.block_blob_bytes() as u64 / 25_000)
-    }
-
-    /// How long one call to the execution client may take, unless the operator says otherwise: eight seconds, and 40 ms for
-    /// each blob beyond Cancun's own six. ethrex takes up to 8 ms of a core to write a blob into its answer; where four
-    /// validators share two cores that is 16 ms, beside whatever else they do.
-    pub const fn engine_timeout(&self) -> Nanos {
-        let beyond = self.blobs_per_block.saturating_sub(BLOBS_PER_BLOCK_MIN) as u64;
-        Nanos::from_millis(8_000 + 40 * beyond)
-    }
-
-    /// How long a sync request may go without its last byte: two seconds and its bytes at 10 MB/s.
-    pub const fn sync_timeout(&self) -> Nanos {
-        Nanos::from_millis(2000 + self.value_bytes() as u64 / 10_000)
-    }
-}

@@ -1,4 +1,5 @@
-//! This file knows the contract of a `Machine`: a pure decider that is told the time and answers with intentions.
+//! This file knows the contract of a `Machine`: a pure decider that takes the time and an input, and answers with
+//! intentions.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,7 +10,6 @@ use std::time::Duration;
 pub struct Nanos(pub u64);
 
 impl Nanos {
-    /// The origin.
     pub const ZERO: Self = Self(0);
     /// A moment that never comes.
     pub const NEVER: Self = Self(u64::MAX);
@@ -48,7 +48,7 @@ impl From<Duration> for Nanos {
 ///
 /// A tile drives it with the real clock and real I/O; the simulator with its own.
 pub trait Machine {
-    /// What it is told.
+    /// What it takes, one at a time.
     type Input;
     /// What it wants done.
     type Output;
@@ -69,7 +69,6 @@ pub struct Outbox<T> {
 }
 
 impl<T> Outbox<T> {
-    /// An empty outbox.
     pub const fn new() -> Self {
         Self { items: VecDeque::new() }
     }

@@ -14,21 +14,23 @@ use crate::value::Init;
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct Status {
-    /// Newest decided height.
+    /// The newest height it has decided.
     pub tip: Height,
     /// Oldest height whose blobs it serves.
     pub oldest_blobs: Height,
     /// Round it is in at `tip + 1`.
     pub round: Round,
-    /// Undecided values of `tip + 1` it holds whole, at most [`crate::limits::STATUS_VALUES_MAX`]: whom to ask for parts.
+    /// Undecided values of `tip + 1` that it holds whole and can be asked for. At most
+    /// [`crate::limits::STATUS_VALUES_MAX`].
     pub holds: Vec<ValueId>,
-    /// The latest message of the *receiver* that the sender has seen, if any (design, section 6.3): who lost its memory of what
-    /// it signed, or is not alone with its key, finds out. Its signature proves it, whoever the sender is.
+    /// The latest message of the *receiver* that the sender has seen, if any. A receiver that lost its memory of what
+    /// it signed finds out by it, and so does one that shares its key with another node. The message's own signature
+    /// proves it; the sender need not be trusted.
     pub seen_signed: Option<SignedMessage>,
     /// The sender's clocks, for the receiver to compare its own with. Nothing in consensus depends on them.
     pub clock: ClockReading,
-    /// Whether it would begin the chain's first height now: its execution client has confirmed the genesis block. Always so
-    /// above.
+    /// Whether it would begin the chain's first height now: its execution client has confirmed the genesis block.
+    /// Always so above.
     pub ready: bool,
 }
 
@@ -38,13 +40,14 @@ pub struct Status {
 pub struct ClockReading {
     /// The sender's wall clock, in nanoseconds since the Unix epoch.
     pub unix_ns: u64,
-    /// A moment of the sender's own monotonic clock. Means something to the sender alone, who finds it in an [`Echo`].
+    /// A moment of the sender's own monotonic clock. It comes back in an [`Echo`] and means something to its sender
+    /// alone.
     pub token: u64,
     /// The newest reading of the receiver that the sender has.
     pub echo: Option<Echo>,
 }
 
-/// A reading that comes back: with it, its sender knows how long the way there and back took.
+/// A reading that comes back. Its sender learns from it how long the way there and back took.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct Echo {
@@ -74,15 +77,12 @@ pub enum OfferKind {
 pub enum Refusal {
     /// Of a height that is decided, or far ahead.
     Height,
-    /// The value is complete here already, or in flight from somebody else.
+    /// The value is complete here already, or another peer is sending it.
     Held,
     /// Two value ids are admitted in this round already and no certificate names this one.
     Full,
     /// A signature, an election or a certificate does not hold.
-    Invalid {
-        /// Which.
-        reason: &'static str,
-    },
+    Invalid { reason: &'static str },
 }
 
 /// Faults that cost a peer its score: provable from signed or hashed data, or measured by ourselves.
@@ -134,10 +134,7 @@ pub enum SyncEnd {
     /// The certificate alone, as asked.
     Certificate(CommitCertificate),
     /// The peer has not decided that height.
-    NotDecided {
-        /// The peer's tip.
-        tip: Height,
-    },
+    NotDecided { tip: Height },
     /// The peer should have it and cannot serve it.
     Unavailable,
     /// No answer in time, or the connection went.
@@ -150,10 +147,7 @@ pub enum SyncEnd {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flaw {
     /// A commitment is no compressed point of the subgroup.
-    Commitment {
-        /// Of which blob.
-        index: u16,
-    },
+    Commitment { index: u16 },
     /// Chunks that each have their hash make up a payload that has not its own.
     Payload,
 }
@@ -172,85 +166,69 @@ impl std::fmt::Display for Flaw {
 pub enum NetEvent {
     /// An authenticated connection is up.
     PeerUp {
-        /// Who.
         peer: PeerId,
         /// The validator that attests it; `None` for a full node.
         validator: Option<Address>,
     },
     /// The last connection to a peer is gone.
     PeerDown {
-        /// Who.
         peer: PeerId,
     },
     /// A consensus message, well-formed and not verified.
     Message {
-        /// From whom.
         peer: PeerId,
-        /// What.
         message: ConsensusMessage,
     },
-    /// A peer's status.
     Status {
-        /// From whom.
         peer: PeerId,
-        /// What.
         status: Status,
     },
-    /// A stream began with this `Init`; its bytes wait for [`NetCommand::Admit`] or [`NetCommand::Refuse`]. The key was computed from the metadata, signatures are not verified.
+    /// A stream began with this `Init`; its bytes wait for [`NetCommand::Admit`] or [`NetCommand::Refuse`]. The key
+    /// was computed from the metadata, signatures are not verified.
     Offer {
-        /// The stream.
         offer: OfferId,
-        /// From whom.
         peer: PeerId,
-        /// Computed key.
+        /// Computed from `init`, never taken from the wire.
         key: ValueKey,
-        /// As received.
+        /// Unchanged, as it came from the peer.
         init: Arc<Init>,
         /// Proposal or sync package.
         kind: OfferKind,
         /// Of a sync package; names the same height and value id as `key`.
         certificate: Option<CommitCertificate>,
     },
-    /// An admitted value's payload is whole and is what its `Init` binds; blobs may still be under way. Told once per
+    /// An admitted value's payload is whole and is what its `Init` binds; blobs may still be under way. Sent once per
     /// assembly of a value, before the store answers `Stored`.
     Payload {
-        /// The value.
         key: ValueKey,
-        /// Its bytes.
         payload: Bytes,
     },
     /// An admitted value can never be whole.
     Flawed {
-        /// The value.
         key: ValueKey,
-        /// Why.
         flaw: Flaw,
     },
-    /// Parts of an admitted value are missing that no stream will bring: one ended or broke, or blobs were bad or came back unjudged. Ask
-    /// somebody with [`NetCommand::Fetch`].
+    /// Parts of an admitted value are missing that no stream will bring: one ended or broke, or blobs were bad or came
+    /// back unjudged. Ask somebody with [`NetCommand::Fetch`].
     Incomplete {
-        /// The value.
         key: ValueKey,
-        /// Whose stream it was, or whose blobs: ask another first.
+        /// The peer that sent the stream or the blobs: ask another one first.
         peer: PeerId,
     },
     /// A sync request ended without an offer.
     SyncEnded {
-        /// Of whom it was asked.
+        /// The peer that was asked.
         peer: PeerId,
         /// The height asked for.
         height: Height,
-        /// How.
         end: SyncEnd,
     },
 }
 
-/// To whom a message goes.
+/// The peers that a message goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Recipients {
-    /// Every connected peer.
     All,
-    /// One peer.
     One(PeerId),
 }
 
@@ -269,65 +247,48 @@ pub enum SyncWant {
 pub enum NetCommand {
     /// Send a consensus message; it has passed the gate.
     Send {
-        /// To whom.
         to: Recipients,
-        /// What.
         message: ConsensusMessage,
     },
     /// Send our status; `seen_signed` is filled per receiver from `signed` by the core, so this goes to one peer.
     Status {
-        /// To whom.
         to: PeerId,
-        /// What.
         status: Status,
     },
     /// Take an offer's bytes.
     Admit {
-        /// The stream.
         offer: OfferId,
         /// How the value will be tagged in the store.
         tag: Tag,
     },
     /// Stop an offer's stream.
     Refuse {
-        /// The stream.
         offer: OfferId,
-        /// Why.
         why: Refusal,
     },
     /// Stream a stored value: `Init`, payload chunks, blobs, `Fin`, one unidirectional stream per receiver.
     Stream {
         /// The value; it is stored.
         key: ValueKey,
-        /// To whom.
         to: Recipients,
     },
     /// Ask a peer for an undecided value, or for what is missing of it.
     Fetch {
-        /// The value.
         key: ValueKey,
-        /// Whom.
         peer: PeerId,
     },
     /// Ask a peer for a decided height.
     Sync {
-        /// Whom.
         peer: PeerId,
-        /// Which height.
         height: Height,
-        /// What of it.
         want: SyncWant,
     },
     /// Forget all parts in assembly at or below this height.
     Forget {
-        /// The decided height.
         height: Height,
     },
-    /// Charge a peer.
     Charge {
-        /// Whom.
         peer: PeerId,
-        /// For what.
         fault: Fault,
     },
 }

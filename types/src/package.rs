@@ -13,16 +13,12 @@ use crate::value::Init;
 pub enum SyncedValuePackage {
     /// The server holds the blobs and sends them behind the archive.
     Full {
-        /// Certificate, metadata, payload.
         value: PackagedValue,
         /// The proofs of each blob, in block order.
         proofs: Vec<Vec<KzgProof>>,
     },
     /// Retention has dropped the blobs.
-    MetadataOnly {
-        /// Certificate, metadata, payload.
-        value: PackagedValue,
-    },
+    MetadataOnly { value: PackagedValue },
 }
 
 /// The part both kinds of package have.
@@ -33,6 +29,6 @@ pub struct PackagedValue {
     pub certificate: CommitCertificate,
     /// Metadata and origin signatures; the metadata hashes to the certificate's value id.
     pub init: Init,
-    /// Canonical payload bytes.
+    /// In the canonical encoding: see [`crate::execution`].
     pub payload: Vec<u8>,
 }

@@ -1,8 +1,8 @@
 //! This file knows how to rebuild a blob sidecar's signed header and inclusion proofs from a value's metadata alone.
 //!
 //! Consumers of blobs expect the Beacon chain's shape: a `BeaconBlockHeader` whose body root commits to the list of KZG
-//! commitments. We have no beacon body, so ours is a Deneb `BeaconBlockBody` in which two of the twelve fields are filled
-//! and the other leaves are zero. SSZ merkleization (`hash_tree_root`) is plain SHA-256 over pairs:
+//! commitments. We have no beacon body, so ours is a Deneb `BeaconBlockBody` in which two of the twelve fields are
+//! filled and the other leaves are zero. SSZ merkleization (`hash_tree_root`) is plain SHA-256 over pairs:
 //!
 //! ```text
 //!   depth 0                    body root                        generalized index 1
@@ -24,7 +24,7 @@ pub const INCLUSION_PROOF_DEPTH: usize = LIST_DEPTH + 1 + FIELDS_DEPTH;
 /// From a commitment's leaf up to the body root.
 pub type InclusionProof = [Hash; INCLUSION_PROOF_DEPTH];
 
-/// `MAX_BLOB_COMMITMENTS_PER_BLOCK` is 4096.
+/// Two to this power is `MAX_BLOB_COMMITMENTS_PER_BLOCK`, 4096.
 const LIST_DEPTH: usize = 12;
 /// Twelve fields, padded to sixteen.
 const FIELDS_DEPTH: usize = 4;
@@ -39,7 +39,7 @@ const _: () = assert!(crate::limits::BLOBS_PER_BLOCK_MAX as usize <= 1 << LIST_D
 /// The header that a blob's sidecars carry; the origin proposer signs its root.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BeaconBlockHeader {
-    /// The height.
+    /// The Beacon chain's slot: our height.
     pub slot: u64,
     /// Position of the origin proposer in the validator set.
     pub proposer_index: u64,
@@ -130,7 +130,8 @@ pub struct BodyTree {
     reason = "levels and nodes are positions in arrays of the tree's own fixed shape; none comes from outside"
 )]
 impl BodyTree {
-    /// Builds the tree. Admission bounds the commitments far below the list's limit of 4096; leaves beyond it are left out.
+    /// Builds the tree. Admission bounds the commitments far below the list's limit of 4096; leaves beyond it are left
+    /// out.
     pub fn of(metadata: &ValueMetadata) -> Self {
         let mut zeros = [Hash::ZERO; LIST_DEPTH + 1];
         for level in 0..LIST_DEPTH {
@@ -161,7 +162,6 @@ impl BodyTree {
         }
     }
 
-    /// The body root.
     pub fn root(&self) -> Hash {
         self.fields[1]
     }

@@ -15,7 +15,6 @@ use crate::value::Init;
 /// How a value came to be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Tag {
-    /// We built it.
     Proposed,
     /// It was streamed to us as a proposal.
     Streamed,
@@ -35,7 +34,6 @@ pub struct LogEpoch {
 /// Whether a decided height's blobs are on disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Blobs {
-    /// All of them.
     Held,
     /// Retention ended and they were freed.
     Pruned,
@@ -57,7 +55,6 @@ pub struct Decision {
 /// A decided height as the index has it.
 #[derive(Clone, Debug)]
 pub struct Decided {
-    /// The certificate.
     pub certificate: CommitCertificate,
     /// Metadata and origin signatures.
     pub init: Arc<Init>,
@@ -68,7 +65,8 @@ pub struct Decided {
 /// What the store is asked to do. Requests of one link are carried out in order.
 #[derive(Clone, Debug)]
 pub enum StoreRequest {
-    /// Append payload and blobs to the segment and make them durable; answers `Stored`. Storing a key twice answers `Stored` again and writes nothing.
+    /// Append payload and blobs to the segment and make them durable; answers `Stored`. Storing a key twice answers
+    /// `Stored` again and writes nothing.
     Put {
         /// The value; its proofs are verified already.
         assembly: Assembly,
@@ -95,13 +93,11 @@ pub enum StoreRequest {
     /// Commit a decision; answers `Committed`. Its value must be stored.
     Commit(Box<Decision>),
     /// Read a decided height's metadata and payload (no blobs); answers `Loaded`.
-    Load {
-        /// The height.
-        height: Height,
-    },
+    Load { height: Height },
     /// Keep what convicts validators, durably; what is kept already is kept once. No answer.
     Evidence(Vec<Evidence>),
-    /// Remember, whatever becomes of the log, that nothing is signed up to a height; answers `Silenced`. It never falls.
+    /// Remember, whatever becomes of the log, that nothing is signed up to a height; answers `Silenced`. It never
+    /// falls.
     Silence {
         /// The last height at which nothing is signed.
         through: Height,
@@ -118,36 +114,29 @@ pub enum StoreRequest {
 pub enum StoreReply {
     /// Payload and blobs are durable.
     Stored {
-        /// The value.
         key: ValueKey,
-        /// Its metadata.
         init: Arc<Init>,
         /// Its payload, from memory or the map.
         payload: Bytes,
-        /// As requested.
         tag: Tag,
         /// `NeverHeld` if the assembly had no blobs for its commitments.
         blobs: Blobs,
     },
-    /// The value could not be stored for want of room; nothing else failed.
+    /// There was no room to store the value; nothing else failed.
     Refused {
-        /// The value.
         key: ValueKey,
         /// What an operator should read.
         reason: String,
     },
     /// Every record up to here is durable.
     LogDurable {
-        /// Position.
+        /// Position of the newest record covered.
         lsn: Lsn,
     },
     /// The mark is durable and the epoch's file is open.
     EpochBegun(LogEpoch),
     /// The decision is durable and all other values of the height are gone from the index.
-    Committed {
-        /// The height.
-        height: Height,
-    },
+    Committed { height: Height },
     /// A decided height, or `None` if it is not decided here.
     Loaded {
         /// The height asked for.
@@ -156,10 +145,7 @@ pub enum StoreReply {
         value: Option<(Decided, Bytes)>,
     },
     /// The silence is durable.
-    Silenced {
-        /// As requested.
-        through: Height,
-    },
+    Silenced { through: Height },
     /// Retention went this far.
     Retired {
         /// First height whose blobs are still here.
@@ -229,7 +215,7 @@ pub enum Absent {
 ///
 /// Blob bytes come as slices of mapped segments (or of memory while hot), each holding a lease on its segment.
 pub trait Source: Send + Sync + fmt::Debug {
-    /// Newest decided height.
+    /// The newest decided height; [`Height::GENESIS`] before the first.
     fn head(&self) -> Height;
     /// Oldest height whose blobs are here.
     fn oldest_blobs(&self) -> Height;
@@ -248,7 +234,7 @@ pub trait Source: Send + Sync + fmt::Debug {
         Vec::new()
     }
     /// Where a held value's bytes lie on disk, for a reader that brings them into the page cache before the map is
-    /// touched; `None` while they are in memory anyway, or if there is no such file. A hint: the file may be gone.
+    /// touched. `None` while they are in memory anyway, or if there is no such file. A hint: the file may be gone.
     fn on_disk(&self, _key: &ValueKey) -> Option<OnDisk> {
         None
     }
@@ -257,10 +243,9 @@ pub trait Source: Send + Sync + fmt::Debug {
 /// A range of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OnDisk {
-    /// The file.
     pub path: PathBuf,
-    /// First byte.
+    /// Where the range begins, in bytes from the start.
     pub offset: u64,
-    /// How many.
+    /// Length of the range.
     pub bytes: u64,
 }

@@ -10,7 +10,6 @@ const PORT: u16 = 80;
 /// Where an HTTP server is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HttpUrl {
-    /// The machine.
     pub host: Host,
     /// Its port, if the URL names one.
     pub port: Option<u16>,
@@ -22,7 +21,6 @@ pub struct HttpUrl {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("`{text}` {why}; expected a URL such as http://127.0.0.1:8545")]
 pub struct UrlError {
-    /// What was read.
     pub text: String,
     /// What is wrong with it, as the end of a sentence that begins with the text.
     pub why: &'static str,

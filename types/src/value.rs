@@ -24,11 +24,9 @@ pub struct ExecutionHeader {
     pub logs_bloom: [u8; 256],
     /// Block number; equals the consensus height.
     pub number: u64,
-    /// Gas limit.
     pub gas_limit: u64,
-    /// Gas used.
     pub gas_used: u64,
-    /// Unix seconds.
+    /// Unix time, in seconds.
     pub timestamp: u64,
     /// At most 32 bytes.
     #[serde(with = "hex::serde")]
@@ -55,11 +53,9 @@ pub struct ExecutionHeader {
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct ValueMetadata {
-    /// EIP-155 chain id.
     pub chain_id: u64,
     /// Height the value is for.
     pub height: Height,
-    /// Who built it.
     pub origin_proposer: Address,
     /// Position of the origin proposer in the validator set: the sidecar header's proposer index.
     pub origin_proposer_index: u32,
@@ -73,7 +69,8 @@ pub struct ValueMetadata {
     pub payload_bytes: u32,
     /// SHA-256 of the payload bytes.
     pub payload_hash: Hash,
-    /// SHA-256 of each chunk of [`limits::PAYLOAD_CHUNK_BYTES`](crate::limits::PAYLOAD_CHUNK_BYTES), the last may be shorter.
+    /// SHA-256 of each chunk of [`limits::PAYLOAD_CHUNK_BYTES`](crate::limits::PAYLOAD_CHUNK_BYTES), the last may be
+    /// shorter.
     pub chunk_hashes: Vec<Hash>,
     /// One commitment per blob, in block order.
     pub commitments: Vec<KzgCommitment>,

@@ -21,35 +21,35 @@ pub struct VerifyJob {
     pub key: ValueKey,
     /// Its position in the block.
     pub index: u16,
-    /// Whose bytes these are, for budgets and blame; `None`: our own execution client's.
+    /// The peer that sent the bytes, for budgets and blame; `None` for our own execution client's.
     pub sender: Option<PeerId>,
     /// Which queue it waits in.
     pub urgency: Urgency,
     /// Whether this is the last blob its sender has for now: verdicts about it and those before it are wanted at once.
     pub last: bool,
-    /// 131,072 bytes.
+    /// [`BLOB_BYTES`] bytes: 131,072 of them.
     pub blob: Bytes,
     /// From the value's `Init`.
     pub commitment: KzgCommitment,
-    /// As received.
+    /// Unchanged, as it came from the sender.
     pub proof: KzgProof,
 }
 
 /// What the verifier found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Finding {
-    /// The proof holds.
     Holds,
     /// All is well-formed and the proof does not hold.
     Wrong,
     /// A field element is not canonical, or a point is no point of the group.
     Malformed(Malformed),
-    /// Nothing: its sender sent [`WRONG_CLAIMS_MAX`] wrong ones besides, so nobody asks about this one.
+    /// Nothing: its sender also sent [`WRONG_CLAIMS_MAX`] wrong ones, so this one is not tested.
     Unjudged,
 }
 
 impl Finding {
-    /// Whether whoever sent the blob is to blame. A commitment was bound by the value's proposer.
+    /// Whether the sender of the blob is to blame. A commitment is not its sender's fault: the value's proposer bound
+    /// it.
     pub const fn is_senders_fault(&self) -> bool {
         matches!(
             self,
@@ -58,8 +58,8 @@ impl Finding {
     }
 }
 
-/// So many wrong blobs of one peer are named before what else of it was under inquiry with them, or waits, is given back unjudged.
-/// Whoever verifies charges for each, and lets go of a peer after as many.
+/// After this many wrong blobs from one peer, its remaining blobs are returned unjudged. The network charges the peer
+/// for each, and disconnects it after this many.
 pub const WRONG_CLAIMS_MAX: usize = 3;
 
 /// Which input was malformed, and why: the first of them in this order.
@@ -79,7 +79,7 @@ pub enum Malformed {
 /// Why bytes are no blob.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, thiserror::Error)]
 pub enum BlobFlaw {
-    /// So many bytes.
+    /// The length in bytes, which is not that of a blob.
     #[error("it has {0} bytes and not {whole}", whole = BLOB_BYTES)]
     Length(usize),
     /// The first field element that is not canonical: 0 to 4095.
@@ -104,13 +104,10 @@ pub enum PointFlaw {
 /// The verifier's answer about one blob.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Verdict {
-    /// The value.
     pub key: ValueKey,
-    /// The blob's position.
     pub index: u16,
-    /// Whose bytes they were.
+    /// The peer that sent the bytes, as in the job.
     pub sender: Option<PeerId>,
-    /// What was found.
     pub finding: Finding,
 }
 

@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ultramarine_types::execution::{EngineCall, PayloadStatus};
-use ultramarine_types::{Hash, Height, Init, Nanos};
+use ultramarine_types::{Hash, Height, Init, Nanos, fixtures};
 
 use super::{Execution, Want};
-use crate::rules::tests::{metadata_at, signed};
+use crate::rules::tests::metadata_at;
 
 const GENESIS: Hash = Hash([1; 32]);
 const T: Nanos = Nanos(5);
@@ -21,7 +21,7 @@ fn hash(height: u64) -> Hash {
 fn init(height: u64) -> Arc<Init> {
     let mut metadata = metadata_at(height);
     metadata.header.block_hash = hash(height);
-    Arc::new(signed(metadata))
+    Arc::new(fixtures::unsigned(metadata))
 }
 
 fn valid(height: u64) -> PayloadStatus {

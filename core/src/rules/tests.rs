@@ -1,7 +1,5 @@
 use ultramarine_types::execution::ParentBlock;
-use ultramarine_types::{
-    Address, ChainParams, ExecutionHeader, Hash, Height, Init, KzgCommitment, Round, Signature, ValueMetadata,
-};
+use ultramarine_types::{Address, ChainParams, ExecutionHeader, Hash, Height, KzgCommitment, ValueMetadata, fixtures};
 
 use super::{EMPTY_ROOT, GAS_PER_BLOB, PREV_RANDAO, Parent, check, is_ahead};
 
@@ -34,12 +32,10 @@ fn parent() -> Parent {
 
 /// Metadata that keeps every rule, for a height after a parent of the height before.
 pub(crate) fn metadata_at(height: u64) -> ValueMetadata {
+    let commitments = vec![KzgCommitment([11; 48]), KzgCommitment([12; 48])];
     ValueMetadata {
         chain_id: 7,
-        height: Height(height),
         origin_proposer: Address([1; 20]),
-        origin_proposer_index: 0,
-        origin_round: Round(0),
         validator_set_hash: Hash([2; 32]),
         header: ExecutionHeader {
             parent_hash: PARENT_HASH,
@@ -47,35 +43,21 @@ pub(crate) fn metadata_at(height: u64) -> ValueMetadata {
             state_root: Hash([5; 32]),
             transactions_root: Hash([6; 32]),
             receipts_root: Hash([7; 32]),
-            logs_bloom: [0; 256],
-            number: height,
-            gas_limit: 30_000_000,
             gas_used: 21_000,
             timestamp: 1_001,
             extra_data: b"extra".to_vec(),
             prev_randao: PREV_RANDAO,
-            base_fee_per_gas: Hash::ZERO,
             withdrawals_root: EMPTY_ROOT,
             blob_gas_used: 2 * GAS_PER_BLOB,
-            excess_blob_gas: 0,
             parent_beacon_block_root: PARENT_HASH,
-            requests_hash: None,
             block_hash: Hash([8; 32]),
+            ..fixtures::header(height)
         },
         payload_bytes: 10,
         payload_hash: Hash([10; 32]),
         chunk_hashes: vec![Hash([10; 32])],
-        commitments: vec![KzgCommitment([11; 48]), KzgCommitment([12; 48])],
         parent_blob_root: BLOB_ROOT,
-    }
-}
-
-/// An `Init` whose signatures nobody checks.
-pub(crate) fn signed(metadata: ValueMetadata) -> Init {
-    Init {
-        metadata,
-        signature: Signature::ZERO,
-        header_signature: Signature::ZERO,
+        ..fixtures::metadata(height, &[], commitments)
     }
 }
 

@@ -1,4 +1,4 @@
-use ultramarine_types::limits::Limits;
+use ultramarine_types::chain::Limits;
 use ultramarine_types::network::{Status, SyncWant};
 use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, Round, ValueId};
 

@@ -9,7 +9,6 @@ use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, Va
 use quinn_proto::HashedConnectionIdGenerator;
 use quinn_proto::crypto::{CryptoError, HmacKey};
 use socket2::{Domain, Protocol, Socket, Type};
-use ultramarine_runtime::limits::SOCKET_BUFFER_BYTES;
 use ultramarine_types::canonical::Canonical;
 
 use crate::bounds;
@@ -19,9 +18,9 @@ use crate::peers::identity::Identity;
 /// by the kernel and can be read back from the socket.
 pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    // Best effort: the kernel cuts silently at net.core.{r,w}mem_max, which the start-up checks compare with the same.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    // Best effort: the kernel cuts silently at net.core.{r,w}mem_max, which the node compares with the same at start.
+    let _ = socket.set_recv_buffer_size(bounds::SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(bounds::SOCKET_BUFFER_BYTES);
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
         // `[::]` serves both families, whatever the machine's default is.

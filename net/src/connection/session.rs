@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use ultramarine_types::limits::Limits;
+use ultramarine_types::chain::Limits;
 use ultramarine_types::{Address, Height, PeerId};
 
 use crate::bounds;

@@ -1,7 +1,7 @@
 //! This file knows the two classes of answers, and how many bytes of each may wait for one peer.
 
 use tokio::sync::Semaphore;
-use ultramarine_types::limits::Limits;
+use ultramarine_types::chain::Limits;
 
 use crate::bounds;
 

@@ -1,7 +1,8 @@
 //! This file knows the inputs and outputs of a join.
 
 use bytes::Bytes;
-use ultramarine_types::limits::{BLOB_BYTES, Limits, PAYLOAD_CHUNK_BYTES};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::network::{Fault, NetEvent, OfferId, Refusal};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::verify::{Verdict, VerifyJob};

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use ultramarine_types::limits::{EXTRA_DATA_BYTES_MAX, Limits, PAYLOAD_BYTES_MAX, PAYLOAD_CHUNK_BYTES};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits::{EXTRA_DATA_BYTES_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::{Init, ValueKey};
 
 /// An `Init` whose shape is legal, with the key computed from its metadata.

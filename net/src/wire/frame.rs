@@ -218,7 +218,7 @@ pub async fn read_part<R: AsyncRead + Unpin>(reader: &mut R, buffers: &Buffers) 
     }
 }
 
-/// Reads 131,072 bytes straight into a buffer the store can write from.
+/// Reads 131,072 bytes straight into a pooled buffer, which the lanes and the store then share.
 pub async fn read_blob<R: AsyncRead + Unpin>(reader: &mut R, buffers: &Buffers) -> Result<Bytes, ReadFault> {
     let mut buffer = buffers.take();
     reader.read_exact(buffer.as_mut()).await.map_err(broken)?;

@@ -7,6 +7,7 @@
 //! instead of a parse error.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use ultramarine_types::canonical::Cursor;
 use ultramarine_types::{Address, Hash, PeerId, PublicKey, Signature, ValidatorSet, chain};
 
 use crate::bounds::{HELLO_BYTES, WIRE_VERSION};
@@ -108,15 +109,39 @@ impl Hello {
 
     /// Reads a body. The error is the reason to part.
     pub fn parse(body: &[u8]) -> Result<Self, Goodbye> {
-        let mut reader = Reader { rest: body };
-        let version = u32::from_le_bytes(reader.take().ok_or(Goodbye::Protocol)?);
+        let mut fields = Cursor::new(body);
+        let version = fields.u32().ok_or(Goodbye::Protocol)?;
         if version != WIRE_VERSION {
             return Err(Goodbye::Version);
         }
-        reader
-            .parse(version)
+        Self::read(version, fields)
             .filter(|_| body.len() == HELLO_BYTES)
             .ok_or(Goodbye::Protocol)
+    }
+
+    /// The fields behind the version.
+    fn read(version: u32, mut fields: Cursor<'_>) -> Option<Self> {
+        let chain_id = fields.u64()?;
+        let genesis_hash = Hash(fields.array()?);
+        let instance = fields.u64()?;
+        let attested = fields.u8()?;
+        let attestation = Attestation {
+            validator: PublicKey(fields.array()?),
+            expiry: fields.u64()?,
+            signature: Signature(fields.array()?),
+        };
+        let attestation = match attested {
+            0 => None,
+            1 => Some(attestation),
+            _ => return None,
+        };
+        Some(Self {
+            version,
+            chain_id,
+            genesis_hash,
+            instance,
+            attestation,
+        })
     }
 
     /// Checks a peer's hello. Returns the validator that vouches for the peer, if any.
@@ -139,42 +164,6 @@ impl Hello {
         } else {
             Ok(Some(address))
         }
-    }
-}
-
-struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.rest.split_first_chunk::<N>()?;
-        self.rest = rest;
-        Some(*taken)
-    }
-
-    fn parse(&mut self, version: u32) -> Option<Hello> {
-        let chain_id = u64::from_le_bytes(self.take()?);
-        let genesis_hash = Hash(self.take()?);
-        let instance = u64::from_le_bytes(self.take()?);
-        let attested: [u8; 1] = self.take()?;
-        let attestation = Attestation {
-            validator: PublicKey(self.take()?),
-            expiry: u64::from_le_bytes(self.take()?),
-            signature: Signature(self.take()?),
-        };
-        let attestation = match attested {
-            [0] => None,
-            [1] => Some(attestation),
-            _ => return None,
-        };
-        Some(Hello {
-            version,
-            chain_id,
-            genesis_hash,
-            instance,
-            attestation,
-        })
     }
 }
 

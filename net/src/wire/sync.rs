@@ -7,7 +7,8 @@
 use bytes::Bytes;
 use rkyv::rancor::Error;
 use rkyv::util::AlignedVec;
-use ultramarine_types::limits::{BLOB_BYTES, Limits};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::SyncWant;
 use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
 use ultramarine_types::storage::{Absent, Decided, Source};

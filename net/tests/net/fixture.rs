@@ -5,13 +5,12 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ultramarine_types::canonical::sha256;
 use ultramarine_types::consensus::CertificateSignature;
-use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
+use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Absent, Blobs, Decided, OnDisk, Source};
 use ultramarine_types::{
     Address, Assembly, BlobPart, ChainParams, CommitCertificate, ConsensusMessage, ExecutionHeader, Hash, Height, Init,
-    KzgCommitment, KzgProof, PeerId, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind,
+    KzgCommitment, KzgProof, PeerId, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind, fixtures,
 };
 
 pub const CHAIN_ID: u64 = 77;
@@ -64,17 +63,12 @@ pub fn value(height: u64, salt: u8, payload_bytes: usize, blobs: usize) -> Assem
         .collect();
     let metadata = ValueMetadata {
         chain_id: CHAIN_ID,
-        height: Height(height),
         origin_proposer: Address([3; 20]),
-        origin_proposer_index: 0,
-        origin_round: Round(0),
-        validator_set_hash: Hash::ZERO,
-        header: header(height),
-        payload_bytes: u32::try_from(payload_bytes).expect("small"),
-        payload_hash: sha256(&payload),
-        chunk_hashes: payload.chunks(PAYLOAD_CHUNK_BYTES).map(sha256).collect(),
-        commitments,
-        parent_blob_root: Hash::ZERO,
+        header: ExecutionHeader {
+            extra_data: vec![1, 2, 3],
+            ..fixtures::header(height)
+        },
+        ..fixtures::metadata(height, &payload, commitments)
     };
     let init = Init {
         metadata,
@@ -86,30 +80,6 @@ pub fn value(height: u64, salt: u8, payload_bytes: usize, blobs: usize) -> Assem
         init: Arc::new(init),
         payload,
         blobs: parts,
-    }
-}
-
-fn header(number: u64) -> ExecutionHeader {
-    ExecutionHeader {
-        parent_hash: Hash::ZERO,
-        fee_recipient: Address::ZERO,
-        state_root: Hash::ZERO,
-        transactions_root: Hash::ZERO,
-        receipts_root: Hash::ZERO,
-        logs_bloom: [0; 256],
-        number,
-        gas_limit: 30_000_000,
-        gas_used: 0,
-        timestamp: 1,
-        extra_data: vec![1, 2, 3],
-        prev_randao: Hash::ZERO,
-        base_fee_per_gas: Hash::ZERO,
-        withdrawals_root: Hash::ZERO,
-        blob_gas_used: 0,
-        excess_blob_gas: 0,
-        parent_beacon_block_root: Hash::ZERO,
-        requests_hash: None,
-        block_hash: Hash::ZERO,
     }
 }
 

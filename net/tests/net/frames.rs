@@ -10,7 +10,7 @@ use ultramarine_net::message;
 use ultramarine_net::streaming::split::split;
 use ultramarine_net::streaming::{Bits, Missing};
 use ultramarine_types::consensus::SignedMessage;
-use ultramarine_types::limits::{BLOB_BYTES, Limits, STATUS_VALUES_MAX, VALIDATORS_MAX};
+use ultramarine_types::limits::{BLOB_BYTES, STATUS_VALUES_MAX, VALIDATORS_MAX};
 use ultramarine_types::network::{ClockReading, Echo, Status};
 use ultramarine_types::{
     Address, Assembly, ConsensusMessage, Height, PolkaCertificate, Proposal, Round, RoundCertificate, Signature,
@@ -27,7 +27,7 @@ fn now<F: Future>(future: F) -> F::Output {
 }
 
 fn buffers() -> Buffers {
-    Buffers::new(&Limits::of(&params(6)))
+    Buffers::new(&params(6).limits())
 }
 
 fn vote() -> ConsensusMessage {

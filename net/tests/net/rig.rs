@@ -6,7 +6,8 @@ use bytes::Bytes;
 use ultramarine_net::streaming::{
     Begin, Brings, CheckedInit, Completed, Input, Join, JoinConfig, Missing, Output, StopReason,
 };
-use ultramarine_types::limits::{Limits, PAYLOAD_CHUNK_BYTES};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
 use ultramarine_types::network::{Fault, Flaw, NetEvent, OfferId};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
@@ -30,7 +31,7 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(blobs_per_block: u32) -> Self {
-        let limits = Limits::of(&params(blobs_per_block));
+        let limits = params(blobs_per_block).limits();
         Self {
             join: Join::new(JoinConfig { limits }),
             now: Nanos::from_millis(1),

@@ -12,7 +12,6 @@ use ultramarine_net::message::{self, PartsRequest, ValueRequest};
 use ultramarine_net::streaming::{Bits, Missing};
 use ultramarine_runtime::{IoMode, skip};
 use ultramarine_types::Height;
-use ultramarine_types::limits::Limits;
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, Recipients, SyncWant};
 use ultramarine_types::storage::OnDisk;
 
@@ -306,7 +305,7 @@ fn full_nodes_get_a_value_behind_the_validators() {
         to: Recipients::All,
     });
     expect_offer(&mut full_node);
-    let round = Limits::of(&params(6)).propose_timeout().as_duration();
+    let round = params(6).limits().propose_timeout().as_duration();
     assert!(started.elapsed() >= round, "it had a round's time before the full node");
     drop(validator);
 }

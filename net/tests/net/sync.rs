@@ -5,7 +5,8 @@ use tokio::runtime::Builder;
 use ultramarine_net::frame::{FrameKind, read_frame};
 use ultramarine_net::message::{self, ValueResponse};
 use ultramarine_net::sync::{OpenedPackage, PackageFault, RawDecidedValue, SyncAnswer, answer};
-use ultramarine_types::limits::{BLOB_BYTES, Limits};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::SyncWant;
 use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
 use ultramarine_types::storage::Absent;
@@ -14,7 +15,7 @@ use ultramarine_types::{Assembly, Height};
 use crate::fixture::{CHAIN_ID, Shelf, certificate, params, value};
 
 fn limits() -> Limits {
-    Limits::of(&params(6))
+    params(6).limits()
 }
 
 fn shelf(absent: Option<Absent>) -> (Shelf, Assembly) {

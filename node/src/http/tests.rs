@@ -14,7 +14,7 @@ use ultramarine_types::storage::{Absent, Blobs, Decided};
 use ultramarine_types::value::{ExecutionHeader, Init, ValueMetadata};
 use ultramarine_types::{
     Address, Assembly, BlobPart, CommitCertificate, Evidence, Hash, Height, KzgCommitment, KzgProof, Nanos, PeerId,
-    Round, Signature, ValueId, ValueKey, Vote, VoteKind, sidecar, sign,
+    Round, Signature, ValueId, ValueKey, Vote, VoteKind, fixtures, sidecar, sign,
 };
 
 use super::index::versioned_hash;
@@ -71,37 +71,22 @@ fn block(height: u64, blobs: usize, parent_blob_root: Hash) -> (Decided, Assembl
         .collect();
     let metadata = ValueMetadata {
         chain_id: 7,
-        height: Height(height),
         origin_proposer: Address([1; 20]),
         origin_proposer_index: 3,
-        origin_round: Round(0),
-        validator_set_hash: Hash::ZERO,
         header: ExecutionHeader {
             parent_hash: Hash(fill(0x10)),
-            fee_recipient: Address::ZERO,
             state_root: Hash(fill(0x20)),
-            transactions_root: Hash::ZERO,
-            receipts_root: Hash::ZERO,
-            logs_bloom: [0; 256],
-            number: height,
             gas_limit: 1,
             gas_used: 1,
             timestamp: height,
-            extra_data: Vec::new(),
-            prev_randao: Hash::ZERO,
-            base_fee_per_gas: Hash::ZERO,
-            withdrawals_root: Hash::ZERO,
-            blob_gas_used: 0,
-            excess_blob_gas: 0,
-            parent_beacon_block_root: Hash::ZERO,
-            requests_hash: None,
             block_hash: Hash(fill(0x80)),
+            ..fixtures::header(height)
         },
         payload_bytes: 500,
         payload_hash: Hash::ZERO,
         chunk_hashes: vec![Hash::ZERO],
-        commitments,
         parent_blob_root,
+        ..fixtures::metadata(height, &[], commitments)
     };
     let init = Arc::new(Init {
         metadata,

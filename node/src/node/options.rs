@@ -9,7 +9,6 @@ use ultramarine_net::{Attester, NetOptions, PeerConfig};
 use ultramarine_runtime::{Io, Registry};
 use ultramarine_store::StoreOptions;
 use ultramarine_types::Nanos;
-use ultramarine_types::limits::Limits;
 
 use crate::config::{Config, EmbeddedEngine, EngineEndpoint, HttpConfig};
 use crate::embedded::EmbeddedOptions;
@@ -23,7 +22,7 @@ const LISTEN: Nanos = Nanos::from_millis(3_000);
 
 pub fn store_options(genesis: &Genesis, registry: &Arc<Registry>) -> StoreOptions {
     StoreOptions::new(
-        Limits::of(&genesis.params),
+        genesis.params.limits(),
         genesis.params.chain_id,
         genesis.hash,
         Arc::clone(registry),
@@ -66,14 +65,14 @@ pub fn engine_options(
     Ok(EngineOptions {
         endpoint,
         io,
-        timeout: config.engine.timeout_on(&Limits::of(&genesis.params)),
+        timeout: config.engine.timeout_on(&genesis.params.limits()),
         waiting,
         build_wait: config.engine.build_wait,
         fee_recipient: config.engine.fee_recipient,
         chain_id: genesis.params.chain_id,
         genesis_hash: genesis.params.execution_genesis_hash,
         prague_time: genesis.params.prague_time,
-        limits: Limits::of(&genesis.params),
+        limits: genesis.params.limits(),
     })
 }
 

@@ -6,7 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ultramarine_runtime::pulse::{BEAT, Silence, Watch};
+use ultramarine_runtime::pulse::BEAT;
+use ultramarine_runtime::watch::{Silence, Watch};
 use ultramarine_runtime::{Clock, Halt, Registry};
 use ultramarine_types::Nanos;
 

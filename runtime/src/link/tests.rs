@@ -32,7 +32,7 @@ fn take(receiver: &mut Receiver<u64>) -> Option<u64> {
     }
 }
 
-/// Counts its wakes.
+/// A waker that counts how often it was woken.
 #[derive(Default)]
 struct Wakes(AtomicU32);
 

@@ -1,8 +1,9 @@
 //! This file knows how to do a medium's work on glommio's ring. Nothing else names glommio's files.
 //!
-//! Its traps, and what is done about each: a first file that is empty makes it misjudge the device (callers open only
-//! files with a header in them); more registered memory than RLIMIT_MEMLOCK fails quietly (2 MiB: four
-//! nodes of one user fit the usual 8 MiB); it panics where io_uring is forbidden (callers probe first, [`crate::ring`]).
+//! Its traps, and what is done about each:
+//! - A first file that is empty makes it misjudge the device. Callers open only files with a header in them.
+//! - More registered memory than RLIMIT_MEMLOCK fails quietly. With 2 MiB, four nodes of one user fit the usual 8 MiB.
+//! - It panics where io_uring is forbidden. Callers probe first: see [`crate::ring`].
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -28,8 +29,8 @@ const _: () = assert!((WRITES_IN_FLIGHT + 2) * CHUNK_BYTES <= IO_MEMORY_BYTES);
 /// Entries of each ring.
 const RING_ENTRIES: usize = 64;
 
-/// Runs a future on a glommio executor of this thread. Pinning is the tile's business, so the executor floats, and the thread
-/// it makes for blocking calls stays off the tile's core.
+/// Runs a future on a glommio executor of this thread. Pinning is the tile's business, so the executor floats, and the
+/// thread it makes for blocking calls stays off the tile's core.
 pub fn run_on_ring<T>(future: impl Future<Output = T>) -> io::Result<T> {
     let builder = LocalExecutorBuilder::new(Placement::Unbound)
         .io_memory(IO_MEMORY_BYTES)

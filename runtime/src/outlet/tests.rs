@@ -69,7 +69,7 @@ impl Write for Paper {
 }
 
 fn outlet(paper: &Paper) -> Outlet {
-    let notice: Notice = |lost| format!("[{lost} lost]\n");
+    let notice: LossNotice = |lost| format!("[{lost} lost]\n");
     Outlet::with_sink("paper", Some(Descriptor::Stderr), paper.clone(), Some(notice))
 }
 

@@ -2,7 +2,7 @@
 //! crash tore, and what recovery reads back.
 
 use bytes::Bytes;
-use ultramarine_store::log::{Found, LogHeader, encode_frame, read};
+use ultramarine_store::log::{FoundLog, LogHeader, encode_frame, read};
 use ultramarine_store::{Binding, Lineage};
 use ultramarine_types::storage::{LogCondition, LogEpoch};
 
@@ -94,9 +94,9 @@ impl LogFile {
             self.header.epoch,
             self.header.binding,
         ) {
-            Found::Corrupt => (LogCondition::Corrupt, Vec::new()),
-            Found::Missing => (LogCondition::Missing, Vec::new()),
-            Found::Whole(records) => {
+            FoundLog::Corrupt => (LogCondition::Corrupt, Vec::new()),
+            FoundLog::Missing => (LogCondition::Missing, Vec::new()),
+            FoundLog::Whole(records) => {
                 let mut again = Self::new(self.header.epoch);
                 // A frame that was written whole before the crash counts, though nobody was told.
                 again.pending.clone_from(&records);

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use ultramarine_core::io::Input;
 use ultramarine_core::{Core, CoreConfig};
 use ultramarine_net::streaming::{Join, JoinConfig};
-use ultramarine_types::limits::Limits;
 use ultramarine_types::network::{NetEvent, SyncEnd};
 use ultramarine_types::{Nanos, Outbox};
 
@@ -20,7 +19,7 @@ impl World {
             return;
         }
         let core = Core::new(self.core_config(index));
-        let limits = Limits::of(&self.config.chain);
+        let limits = self.config.chain.limits();
         let node = &mut self.nodes[index];
         node.stopped = None;
         node.core = Some(core);

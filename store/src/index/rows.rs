@@ -1,10 +1,11 @@
 //! This part of the index knows the bytes of its rows. FORMAT.md lists them.
 
+use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::{Blobs, LogEpoch};
 use ultramarine_types::{CommitCertificate, Evidence, Height, Init};
 
 use super::Place;
-use crate::format::{Fields, Reader};
+use crate::format::Fields;
 use crate::segment::{Location, Position, SegmentId};
 
 /// Version of a `decided` row and of an `evidence` row.
@@ -40,12 +41,12 @@ fn versioned(archive: &[u8]) -> Vec<u8> {
 
 /// The archive in a row of this version. Rows lie where redb puts them; an archive is read where it is aligned.
 fn archive_of(row: &[u8]) -> Option<rkyv::util::AlignedVec<16>> {
-    let mut fields = Reader(row);
+    let mut fields = Cursor::new(row);
     if fields.u16()? != ROW_VERSION {
         return None;
     }
-    let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(fields.0.len());
-    aligned.extend_from_slice(fields.0);
+    let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(fields.rest().len());
+    aligned.extend_from_slice(fields.rest());
     Some(aligned)
 }
 
@@ -68,7 +69,7 @@ pub(super) fn encode_place(place: &Place) -> Vec<u8> {
 }
 
 pub(super) fn decode_place(bytes: &[u8]) -> Option<Place> {
-    let mut fields = Reader(bytes);
+    let mut fields = Cursor::new(bytes);
     let blobs = match fields.u8()? {
         1 => Blobs::Held,
         2 => Blobs::Pruned,
@@ -93,7 +94,7 @@ pub(super) fn encode_epoch(epoch: LogEpoch) -> Vec<u8> {
 }
 
 pub(super) fn decode_epoch(bytes: &[u8]) -> Option<LogEpoch> {
-    let mut fields = Reader(bytes);
+    let mut fields = Cursor::new(bytes);
     Some(LogEpoch {
         height: Height(fields.u64()?),
         generation: fields.u64()?,
@@ -107,7 +108,7 @@ pub(super) fn encode_floor(floor: Position) -> Vec<u8> {
 }
 
 pub(super) fn decode_floor(bytes: &[u8]) -> Option<Position> {
-    let mut fields = Reader(bytes);
+    let mut fields = Cursor::new(bytes);
     Some(Position {
         segment: SegmentId(fields.u64()?),
         offset: fields.u64()?,

@@ -1,8 +1,8 @@
-//! This part of the map knows how to remove segment files without anybody waiting for it: one thread, one bounded queue.
+//! This part of the map knows how to remove segment files while nobody waits for it: one thread, one bounded queue.
 //!
-//! Freeing the blocks of a large file takes up to half a second, which neither the storage core nor the reader that drops
-//! the last lease should spend. So a file's name goes at once, and a descriptor stays here until its leases end: the last
-//! close is this thread's. A lease that never ends keeps its own blocks and delays nobody.
+//! Freeing the blocks of a large file takes up to half a second. Neither the storage core nor the reader that drops the
+//! last lease should spend it. So a file's name goes at once, and a descriptor stays here until its leases end: this
+//! thread makes the last close. A lease that never ends keeps its own blocks and delays nobody.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -16,7 +16,8 @@ use super::Waiting;
 
 /// Files that wait for the thread; a sweep that finds no room leaves them for the next one.
 const QUEUE_FILES_MAX: usize = 64;
-/// Descriptors kept for leases to end. Beyond, the oldest is closed, and the end of its lease costs whoever ends it.
+/// Descriptors kept for leases to end. Beyond this the oldest is closed, and the reader that ends its lease pays for
+/// it.
 const LINGERING_FILES_MAX: usize = 64;
 /// How often leases are looked at while there are any.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -28,7 +29,7 @@ pub(super) struct Unlinker {
 }
 
 impl Unlinker {
-    /// Takes a file to be removed, or gives it back: to be tried again.
+    /// Takes a file to be removed, or gives it back for another try.
     pub fn take(&mut self, waiting: Waiting) -> Result<(), Waiting> {
         let queue = match &self.queue {
             Some(queue) => queue,
@@ -55,7 +56,7 @@ fn begin() -> io::Result<SyncSender<Waiting>> {
     std::thread::Builder::new()
         .name("store-unlink".to_owned())
         .spawn(move || {
-            // Made by the storage core, whose core this is to spare.
+            // The storage core makes this thread in order to spare its own core.
             affinity::roam();
             run(&files);
         })?;
@@ -73,7 +74,7 @@ fn run(files: &Receiver<Waiting>) {
         match next {
             Ok(waiting) => lingering.unlink(waiting),
             Err(RecvTimeoutError::Timeout) => {}
-            // The store is closed: what is leased still is its readers' to close.
+            // The store is closed: the readers close what they still lease.
             Err(RecvTimeoutError::Disconnected) => return,
         }
         lingering.close_ended();
@@ -103,6 +104,7 @@ impl Lingering {
         self.files.retain(|(_, waiting)| waiting.is_leased());
         let surplus = self.files.len().saturating_sub(LINGERING_FILES_MAX);
         self.files.drain(..surplus);
+        assert!(self.files.len() <= LINGERING_FILES_MAX, "few descriptors linger");
     }
 
     #[cfg(test)]

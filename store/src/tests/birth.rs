@@ -71,13 +71,13 @@ fn a_first_start_cut_short_anywhere_is_begun_again() {
             }
             let mut store = Store::try_open(folder.path(), &options())
                 .unwrap_or_else(|error| panic!("index {what}, {also} unborn: {error}"));
-            assert_eq!(store.reader.head(), Height(0));
+            assert_eq!(store.view.head(), Height(0));
             assert!(store.recovered.log.is_none());
             let value = store.grow(1..=1, 1).remove(0);
             drop(store);
             assert!(!folder.path().join(UNBORN).exists(), "index {what}, {also} unborn");
             let store = Store::open(folder.path());
-            assert_same(&store.reader.decided_value(Height(1)).expect("decided").1, &value);
+            assert_same(&store.view.decided_value(Height(1)).expect("decided").1, &value);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use ultramarine_types::limits::Limits;
+use ultramarine_types::chain::Limits;
 use ultramarine_types::storage::{Blobs, LogEpoch, Source, StoreRequest, Tag};
 use ultramarine_types::{Height, Lsn};
 
@@ -27,8 +27,8 @@ fn small() -> StoreOptions {
     }
 }
 
-/// A directory as a kill leaves it, with everything in it: values, payloads, a free segment, a log, an index with each of
-/// its tables.
+/// A directory as a kill leaves it, with everything in it: values, payloads, a free segment, a log, an index with each
+/// of its tables.
 fn template() -> &'static Path {
     static TEMPLATE: OnceLock<tempfile::TempDir> = OnceLock::new();
     let made = TEMPLATE.get_or_init(|| {
@@ -76,7 +76,8 @@ fn damage() -> impl Strategy<Value = Damage> {
     prop_oneof![
         6 => (0..320usize, 1..=255u8).prop_map(|(at, xor)| Damage::Byte { at, xor }),
         2 => (0..3 * 4096usize, 1..=255u8).prop_map(|(at, xor)| Damage::Byte { at, xor }),
-        1 => (0..3usize, proptest::collection::vec(any::<u8>(), 4096)).prop_map(|(page, fill)| Damage::Page { page, fill }),
+        1 => (0..3usize, proptest::collection::vec(any::<u8>(), 4096))
+            .prop_map(|(page, fill)| Damage::Page { page, fill }),
         1 => any::<prop::sample::Index>().prop_map(|at| Damage::Cut { at }),
     ]
 }
@@ -107,29 +108,39 @@ fn live(folder: &Path) {
     let Ok(mut store) = Store::try_open(folder, &small()) else {
         return;
     };
-    let head = store.reader.head();
+    let head = store.view.head();
     for height in 0..=head.0 + 1 {
-        let _ = store.reader.decided_value(Height(height));
-        let _ = store.reader.decided_payload(Height(height));
+        let _ = store.view.decided_value(Height(height));
+        let _ = store.view.decided_payload(Height(height));
     }
-    let _ = store.reader.evidence(Height(0), Height(u64::MAX), 10);
+    let _ = store.view.evidence(Height(0), Height(u64::MAX), 10);
     let next = value(head.0 + 1, 77, 1);
-    let _ = store.try_ask([StoreRequest::BeginEpoch { height: head.next() }]);
-    let _ = store.try_ask([StoreRequest::Put {
+    let put = StoreRequest::Put {
         assembly: next.clone(),
         tag: Tag::Streamed,
-    }]);
-    let _ = store.try_ask([
-        StoreRequest::LogAppend {
-            lsn: Lsn(1),
-            record: Bytes::from_static(b"a vote"),
-        },
-        StoreRequest::LogSync { lsn: Lsn(1) },
-    ]);
-    let _ = store.try_ask([commit(&next, Blobs::Held)]);
-    let _ = store.try_ask([StoreRequest::Retire {
+    };
+    let append = StoreRequest::LogAppend {
+        lsn: Lsn(1),
+        record: Bytes::from_static(b"a vote"),
+    };
+    let retire = StoreRequest::Retire {
         blobs_below: Height(u64::MAX),
-    }]);
+    };
+    for requests in [
+        vec![StoreRequest::BeginEpoch { height: head.next() }],
+        vec![put],
+        vec![append, StoreRequest::LogSync { lsn: Lsn(1) }],
+        vec![commit(&next, Blobs::Held)],
+        vec![retire],
+    ] {
+        if store.try_ask(requests).is_err() {
+            drop(store);
+            let Ok(reopened) = Store::try_open(folder, &small()) else {
+                return;
+            };
+            store = reopened;
+        }
+    }
 }
 
 proptest! {
@@ -187,7 +198,7 @@ fn numbers_that_no_other_follows_never_panic() {
         std::fs::write(path, vec![0; 8192]).expect("written");
     }
     let mut store = Store::open_with(folder.path(), &small());
-    let head = store.reader.head().0;
+    let head = store.view.head().0;
     store.grow(head + 1..=head + 1, 1);
     drop(store);
     let last = LogHeader {

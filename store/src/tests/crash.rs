@@ -55,14 +55,10 @@ impl Owed {
     /// Opens the directory and demands everything owed.
     #[track_caller]
     fn demand(&self, store: &Store) {
-        assert_eq!(store.reader.head(), self.head());
+        assert_eq!(store.view.head(), self.head());
         for value in &self.decided {
             assert_same(
-                &store
-                    .reader
-                    .decided_value(value.key.height)
-                    .expect("decided survives")
-                    .1,
+                &store.view.decided_value(value.key.height).expect("decided survives").1,
                 value,
             );
         }
@@ -73,7 +69,7 @@ impl Owed {
                 .iter()
                 .find(|(found, _)| found.key == value.key);
             assert_same(&found.expect("an acknowledged value survives").0, value);
-            assert_same(&store.reader.value(&value.key).expect("and is served"), value);
+            assert_same(&store.view.value(&value.key).expect("and is served"), value);
         }
         for (found, _) in &store.recovered.undecided {
             assert!(found.key.height > self.head(), "dropped values stay gone");
@@ -254,7 +250,7 @@ fn demand_of_copy(folder: &std::path::Path, owed: &Owed, since: &[StoreReply]) {
     if since.is_empty() {
         owed.demand(&store);
     } else {
-        assert!(store.reader.head() >= owed.head());
+        assert!(store.view.head() >= owed.head());
     }
 }
 
@@ -285,14 +281,14 @@ fn damage_to_a_decided_value_is_an_alarm_and_never_an_answer() {
     flip(&segment, 4096 + 4096 + 131_072 + 77);
     let store = Store::open(folder.path());
     assert_eq!(
-        store.reader.decided_value(Height(1)).err(),
+        store.view.decided_value(Height(1)).err(),
         Some(ultramarine_types::storage::Absent::Damaged)
     );
     assert_eq!(
-        store.reader.decided_payload(Height(1)).expect("the payload is whole").1,
+        store.view.decided_payload(Height(1)).expect("the payload is whole").1,
         values[0].payload
     );
-    assert_same(&store.reader.decided_value(Height(2)).expect("whole").1, &values[1]);
+    assert_same(&store.view.decided_value(Height(2)).expect("whole").1, &values[1]);
 }
 
 #[test]
@@ -311,7 +307,7 @@ fn many_restarts_do_not_eat_the_disk() {
         .sum();
     assert!(bytes < 20 << 20, "{bytes}");
     let store = Store::open(folder.path());
-    assert_eq!(store.reader.head(), Height(12));
+    assert_eq!(store.view.head(), Height(12));
     assert_eq!(store.recovered.undecided.len(), 1);
 }
 

@@ -12,7 +12,7 @@ use ultramarine_types::storage::{Blobs, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Assembly, Height, Lsn};
 
 use super::support::*;
-use crate::{Opened, Writer, open};
+use crate::{OpenStore, Writer, open};
 
 /// What goes wrong, and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,7 +143,7 @@ struct Outcome {
 }
 
 fn live(folder: &Path, fuse: &Fuse) -> Outcome {
-    let Opened { state, .. } = open(folder, &options()).expect("it opens");
+    let OpenStore { state, .. } = open(folder, &options()).expect("it opens");
     let mut writer = Writer::new(
         Faulty {
             disk: Pwrite::new(None),
@@ -208,13 +208,9 @@ fn fails_at_every_operation(fault: Fault) -> Vec<Outcome> {
             );
         }
         let store = Store::open(folder.path());
-        assert_eq!(
-            store.reader.head().0,
-            outcome.committed.len() as u64,
-            "{fault:?} at {at}"
-        );
+        assert_eq!(store.view.head().0, outcome.committed.len() as u64, "{fault:?} at {at}");
         for value in &outcome.stored {
-            assert_same(&store.reader.value(&value.key).expect("it was acknowledged"), value);
+            assert_same(&store.view.value(&value.key).expect("it was acknowledged"), value);
         }
         if let Some(log) = store.recovered.log.filter(|log| log.epoch.height.0 == outcome.durable) {
             assert_eq!(
@@ -251,7 +247,8 @@ fn a_failed_write_stops_the_store_and_acknowledges_nothing_more() {
 fn a_disk_that_fills_up_refuses_the_value_and_names_no_lost_byte() {
     for fault in [Fault::WriteFull, Fault::SyncFull] {
         for outcome in fails_at_every_operation(fault) {
-            // A value is refused; its commit then cannot be. The log has its own reserve, and stops the store without it.
+            // A value is refused; its commit then cannot be. The log has its own reserve, and stops the store without
+            // it.
             assert!(outcome.refused <= 1 && outcome.stopped);
         }
     }
@@ -270,7 +267,7 @@ fn a_disk_that_fills_up_under_a_retirement_only_delays_it() {
     for fault in [Fault::WriteFull, Fault::SyncFull] {
         let folder = tempfile::tempdir().expect("a folder");
         let values = Store::open(folder.path()).grow(1..=15, 6);
-        let Opened { state, reader, .. } = open(folder.path(), &options()).expect("it opens");
+        let OpenStore { state, view, .. } = open(folder.path(), &options()).expect("it opens");
         let fuse = Fuse {
             fault,
             left: Rc::new(Cell::new(1)),
@@ -308,7 +305,7 @@ fn a_disk_that_fills_up_under_a_retirement_only_delays_it() {
             std::thread::yield_now();
         }
         for value in &values {
-            let (_, payload) = reader.decided_payload(value.key.height).expect("for ever");
+            let (_, payload) = view.decided_payload(value.key.height).expect("for ever");
             assert_eq!(payload, value.payload);
         }
     }

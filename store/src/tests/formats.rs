@@ -1,14 +1,15 @@
 //! Golden bytes of every header, and the laws of codecs and scan: what was written comes back, and nothing else does.
 
 use bytes::Bytes;
+use proptest::collection::vec;
 use proptest::prelude::*;
 use ultramarine_types::Height;
 use ultramarine_types::storage::{LogEpoch, Tag};
 
 use super::support::*;
 use crate::format::{Binding, Lineage};
-use crate::log::{self, Found, LogHeader, encode_frame};
-use crate::record::{self, Check, Content, RecordError, RecordHeader};
+use crate::log::{self, FoundLog, LogHeader, encode_frame};
+use crate::record::{self, CheckDepth, RecordContent, RecordError, RecordHeader};
 use crate::scan::{Image, Tail, scan};
 use crate::segment::{Position, SegmentId};
 
@@ -43,7 +44,7 @@ fn a_record_header_has_these_bytes() {
             height: Height(6),
             id: ultramarine_types::ValueId([0xcd; 32]),
         },
-        content: Content::Whole,
+        content: RecordContent::Whole,
         tag: Tag::Certified,
         blobs_count: 2,
         proofs_count: 2,
@@ -131,13 +132,19 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_record_comes_back(height in 1..u64::MAX, seed: u8, blobs in 0..4u8, payload in 0..20_000usize, proofs in 0..3usize) {
+    fn a_record_comes_back(
+        height in 1..u64::MAX,
+        seed: u8,
+        blobs in 0..4u8,
+        payload in 0..20_000usize,
+        proofs in 0..3usize,
+    ) {
         let mut value = value_with(height, seed, blobs, payload);
         for part in &mut value.blobs {
             part.proofs = vec![part.proofs[0]; proofs];
         }
         let bytes = Bytes::from(record_bytes(&value, LINEAGE, 9));
-        for check in [Check::All, Check::Body, Check::Header] {
+        for check in [CheckDepth::All, CheckDepth::Body, CheckDepth::Header] {
             let found = record::decode(&bytes, check).expect("it is whole");
             assert_same(&found.assembly, &value);
             prop_assert_eq!(found.header.lineage, LINEAGE);
@@ -151,7 +158,7 @@ proptest! {
         let mut bytes = record_bytes(&value, LINEAGE, 0);
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
-        match record::decode(&Bytes::from(bytes), Check::All) {
+        match record::decode(&Bytes::from(bytes), CheckDepth::All) {
             Err(_) => {}
             Ok(found) => {
                 let body_end = 128 + found.header.body_bytes() as usize;
@@ -165,22 +172,23 @@ proptest! {
     fn a_record_cut_short_is_never_taken(seed: u8, at in any::<prop::sample::Index>()) {
         let bytes = record_bytes(&value(7, seed, 1), LINEAGE, 0);
         let cut = at.index(bytes.len());
-        prop_assert!(record::decode(&Bytes::from(bytes).slice(..cut), Check::All).is_err());
+        prop_assert!(record::decode(&Bytes::from(bytes).slice(..cut), CheckDepth::All).is_err());
     }
 
     #[test]
-    fn garbage_is_no_record(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-        prop_assert!(record::decode(&Bytes::from(bytes.clone()), Check::All).is_err());
+    fn garbage_is_no_record(bytes in vec(any::<u8>(), 0..600)) {
+        prop_assert!(record::decode(&Bytes::from(bytes.clone()), CheckDepth::All).is_err());
         let mut dressed = b"UREC".to_vec();
         dressed.extend(bytes);
-        prop_assert!(record::decode(&Bytes::from(dressed), Check::All).is_err());
+        prop_assert!(record::decode(&Bytes::from(dressed), CheckDepth::All).is_err());
     }
 
     #[test]
-    fn a_log_comes_back(frames in proptest::collection::vec(proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3000), 1..5), 0..6)) {
-        let frames: Vec<Vec<Bytes>> = frames.into_iter().map(|frame| frame.into_iter().map(Bytes::from).collect()).collect();
+    fn a_log_comes_back(frames in vec(vec(vec(any::<u8>(), 0..3000), 1..5), 0..6)) {
+        let of_frame = |frame: Vec<Vec<u8>>| frame.into_iter().map(Bytes::from).collect();
+        let frames: Vec<Vec<Bytes>> = frames.into_iter().map(of_frame).collect();
         let records: Vec<Bytes> = frames.iter().flatten().cloned().collect();
-        prop_assert_eq!(log::read(&log_file(&frames), EPOCH, BINDING), Found::Whole(records));
+        prop_assert_eq!(log::read(&log_file(&frames), EPOCH, BINDING), FoundLog::Whole(records));
     }
 }
 
@@ -189,7 +197,10 @@ fn another_values_record_is_foreign() {
     let mut value = value(1, 1, 1);
     value.key.id.0[0] ^= 1;
     let bytes = Bytes::from(record_bytes(&value, LINEAGE, 0));
-    assert_eq!(record::decode(&bytes, Check::All).err(), Some(RecordError::Foreign));
+    assert_eq!(
+        record::decode(&bytes, CheckDepth::All).err(),
+        Some(RecordError::Foreign)
+    );
 }
 
 fn log_file(frames: &[Vec<Bytes>]) -> Bytes {
@@ -215,8 +226,8 @@ fn small_log() -> (Bytes, Vec<Vec<Bytes>>) {
 }
 
 /// The log up to a frame.
-fn records_of(frames: &[Vec<Bytes>]) -> Found {
-    Found::Whole(frames.iter().flatten().cloned().collect())
+fn records_of(frames: &[Vec<Bytes>]) -> FoundLog {
+    FoundLog::Whole(frames.iter().flatten().cloned().collect())
 }
 
 #[test]
@@ -239,7 +250,7 @@ fn recovery_stops_at_the_last_whole_record_wherever_the_log_ends() {
     for cut in 0..84 {
         assert_eq!(
             log::read(&file.slice(..cut), EPOCH, BINDING),
-            Found::Missing,
+            FoundLog::Missing,
             "cut at {cut}"
         );
     }
@@ -254,9 +265,9 @@ fn a_flipped_bit_anywhere_in_the_log_loses_the_tail_or_is_corruption() {
         damaged[at] ^= 0x10;
         let found = log::read(&damaged.into(), EPOCH, BINDING);
         let expected = match covered.iter().position(|frame| frame.contains(&at)) {
-            Some(0 | 1) => Found::Corrupt,
+            Some(0 | 1) => FoundLog::Corrupt,
             Some(_) => records_of(&frames[..2]),
-            None if at < 84 => Found::Missing,
+            None if at < 84 => FoundLog::Missing,
             None => records_of(&frames),
         };
         assert_eq!(found, expected, "byte {at}");
@@ -286,12 +297,12 @@ fn a_recycled_log_shows_nothing_of_its_former_life() {
             }
             .encode(),
         );
-        assert_eq!(log::read(&file.clone().into(), epoch, BINDING), Found::Whole(vec![]));
+        assert_eq!(log::read(&file.clone().into(), epoch, BINDING), FoundLog::Whole(vec![]));
         let fresh = encode_frame(lineage, 0, &[Bytes::from_static(b"new")]);
         file[4096..8192].copy_from_slice(&fresh);
         assert_eq!(
             log::read(&file.into(), epoch, BINDING),
-            Found::Whole(vec![Bytes::from_static(b"new")])
+            FoundLog::Whole(vec![Bytes::from_static(b"new")])
         );
     }
 }

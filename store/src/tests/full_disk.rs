@@ -60,7 +60,8 @@ impl SmallDisk {
         self.folder.join("filler")
     }
 
-    /// Somebody removes the reserve. A child that another test forks may hold its descriptor, and so its blocks, a moment.
+    /// Somebody removes the reserve. A child that another test forks may hold its descriptor, and so its blocks, a
+    /// moment.
     fn lose_reserve(&self) {
         let freed = self.available_bytes() + held_bytes(&self.reserve());
         std::fs::remove_file(self.reserve()).expect("it was held");
@@ -147,7 +148,7 @@ fn epochs_take_from_the_reserve() {
 fn evidence_without_room_waits_for_it_and_stops_nothing() {
     let Some(disk) = SmallDisk::mount(64) else { return };
     let mut store = Store::open(disk.path());
-    let held = |store: &Store| store.reader.evidence(Height(0), Height(u64::MAX), usize::MAX).len();
+    let held = |store: &Store| store.view.evidence(Height(0), Height(u64::MAX), usize::MAX).len();
     let evidence = |heights: std::ops::RangeInclusive<u64>| StoreRequest::Evidence(heights.map(two_votes).collect());
     disk.lose_reserve();
     disk.fill(0);
@@ -186,7 +187,7 @@ fn evidence_of_one_culprit_leaves_room_for_that_of_others() {
     store.ask([StoreRequest::Evidence(later.clone())]);
     std::fs::remove_file(disk.filler()).expect("room again");
     store.ask([]);
-    let held = store.reader.evidence(Height(0), Height(u64::MAX), usize::MAX);
+    let held = store.view.evidence(Height(0), Height(u64::MAX), usize::MAX);
     let (first, others) = held.split_at(EVIDENCE_WAITING_MAX - later.len());
     assert_eq!(others, later);
     let oldest: Vec<_> = (1..).take(first.len()).map(two_votes).collect();
@@ -219,7 +220,7 @@ fn the_operator_is_told_once_that_evidence_waits() {
         std::fs::remove_file(disk.filler()).expect("room again");
         store.ask([]);
         assert_eq!(
-            store.reader.evidence(Height(0), Height(u64::MAX), 100).len() as u64,
+            store.view.evidence(Height(0), Height(u64::MAX), 100).len() as u64,
             20 * (state + 1)
         );
     }
@@ -238,8 +239,8 @@ fn a_directory_on_a_full_disk_opens_with_its_reserve() {
     disk.fill(0);
     for _ in 0..3 {
         let mut store = Store::open(disk.path());
-        assert_eq!(store.reader.head(), Height(2));
-        assert_same(&store.reader.decided_value(Height(2)).expect("held").1, &values[1]);
+        assert_eq!(store.view.head(), Height(2));
+        assert_same(&store.view.decided_value(Height(2)).expect("held").1, &values[1]);
         assert_eq!(store.recovered.log.as_ref().expect("the log").records.len(), 4);
         store.begin(3);
     }
@@ -261,7 +262,7 @@ fn a_full_disk_without_a_reserve_is_an_error_that_says_how_much_to_free_and_wher
     disk.lose_reserve();
     disk.fill(0);
     let records = large_records(&mut store, 10);
-    says_what_to_do(&store.try_ask(records).expect_err("there is no room").0);
+    says_what_to_do(&store.try_ask(records).expect_err("there is no room").to_string());
     drop(store);
     std::fs::remove_file(disk.filler()).expect("room again");
     let store = Store::open(disk.path());
@@ -270,8 +271,8 @@ fn a_full_disk_without_a_reserve_is_an_error_that_says_how_much_to_free_and_wher
     let state = store.writer.into_state();
     let evidence: Vec<_> = (1..=20_000).map(two_votes).collect();
     let error = state.index.keep_evidence(&evidence).expect_err("there is no room");
-    says_what_to_do(&state.index_failed(&error).0);
-    drop((state, store.reader));
+    says_what_to_do(&state.index_failed(&error).to_string());
+    drop((state, store.view));
     let fresh = disk.path().join("fresh");
     std::fs::create_dir(&fresh).expect("a folder");
     says_what_to_do(&Store::try_open(&fresh, &options()).err().expect("no room").to_string());
@@ -395,8 +396,8 @@ fn a_full_disk_refuses_values_and_still_records_decisions() {
     drop(store);
     std::fs::remove_file(disk.path().join("filler")).expect("room again");
     let store = Store::open(disk.path());
-    assert_eq!(store.reader.head(), Height(height + 2));
-    assert_same(&store.reader.decided_value(Height(height + 1)).expect("held").1, &small);
+    assert_eq!(store.view.head(), Height(height + 2));
+    assert_same(&store.view.decided_value(Height(height + 1)).expect("held").1, &small);
 }
 
 #[test]
@@ -410,11 +411,11 @@ fn a_value_acknowledged_before_the_disk_filled_up_survives_a_restart() {
     for _ in 0..2 {
         let store = Store::open(disk.path());
         assert_same(&store.recovered.undecided[0].0, &acknowledged);
-        assert_same(&store.reader.value(&acknowledged.key).expect("served"), &acknowledged);
+        assert_same(&store.view.value(&acknowledged.key).expect("served"), &acknowledged);
     }
     let mut store = Store::open(disk.path());
     store.commit(&acknowledged);
     drop(store);
     let store = Store::open(disk.path());
-    assert_same(&store.reader.decided_value(Height(1)).expect("held").1, &acknowledged);
+    assert_same(&store.view.decided_value(Height(1)).expect("held").1, &acknowledged);
 }

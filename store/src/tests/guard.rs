@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ultramarine_types::Height;
-use ultramarine_types::storage::{LogCondition, LogEpoch, StoreRequest, Tag};
+use ultramarine_types::storage::{Blobs, LogCondition, LogEpoch, StoreRequest, Tag};
 
 use super::support::*;
 use crate::journal::{SLOTS, slot_path};
@@ -18,13 +18,13 @@ fn a_second_process_is_refused() {
         .err()
         .expect("the lock is held");
     assert!(matches!(refused, OpenError::Locked { .. }), "{refused}");
-    let reader = std::sync::Arc::clone(&first.reader);
+    let view = std::sync::Arc::clone(&first.view);
     drop(first);
     assert!(
         Store::try_open(folder.path(), &options()).is_err(),
         "a reader still maps its files"
     );
-    drop(reader);
+    drop(view);
     Store::open(folder.path());
 }
 
@@ -165,24 +165,36 @@ fn damage_inside_the_log_is_corruption_and_at_its_end_a_torn_tail() {
 
 #[test]
 fn log_positions_out_of_order_stop_the_store() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut store = Store::open(folder.path());
     let append = |lsn| StoreRequest::LogAppend {
         lsn: ultramarine_types::Lsn(lsn),
         record: bytes::Bytes::new(),
     };
-    assert!(store.try_ask([append(1)]).is_err(), "no epoch is begun");
-    store.begin(1);
-    store.ask([append(2)]);
-    assert!(store.try_ask([append(2)]).is_err());
+    let sync = StoreRequest::LogSync {
+        lsn: ultramarine_types::Lsn(3),
+    };
+    let backwards = StoreRequest::BeginEpoch { height: Height(0) };
+    for (is_begun, misuse) in [(false, append(1)), (true, append(2)), (true, sync), (true, backwards)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store = Store::open(folder.path());
+        if is_begun {
+            store.begin(1);
+            store.ask([append(2)]);
+        }
+        assert!(store.try_ask([misuse.clone()]).is_err(), "{misuse:?}");
+        drop(store);
+        Store::open(folder.path()).put(&value(1, 1, 1), Tag::Streamed);
+    }
+}
+
+#[test]
+#[should_panic(expected = "nothing is asked of a store that failed")]
+fn a_store_that_failed_is_asked_nothing_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
     assert!(
-        store
-            .try_ask([StoreRequest::LogSync {
-                lsn: ultramarine_types::Lsn(3)
-            }])
-            .is_err()
+        store.try_ask([commit(&value(1, 1, 1), Blobs::Held)]).is_err(),
+        "it is not stored"
     );
-    assert!(store.try_ask([StoreRequest::BeginEpoch { height: Height(0) }]).is_err());
     store.put(&value(1, 1, 1), Tag::Streamed);
 }
 

@@ -42,7 +42,7 @@ fn blobs_are_freed_in_whole_segments_and_payloads_stay_for_ever() {
     let files = segment_files(folder.path(), "values");
     let oldest = retire(&mut store, 11);
     assert!(oldest > Height(4) && oldest <= Height(11), "{oldest}");
-    assert_eq!(store.reader.oldest_blobs(), oldest);
+    assert_eq!(store.view.oldest_blobs(), oldest);
     assert!(segment_files(folder.path(), "values") < files);
     for reopened in [false, true] {
         if reopened {
@@ -52,25 +52,22 @@ fn blobs_are_freed_in_whole_segments_and_payloads_stay_for_ever() {
         }
         for value in &values {
             let height = value.key.height;
-            let (decided, payload) = store.reader.decided_payload(height).expect("for ever (I1)");
+            let (decided, payload) = store.view.decided_payload(height).expect("for ever (I1)");
             assert_eq!(payload, value.payload);
             assert_eq!(decided.init, value.init);
             if height < oldest {
-                assert_eq!(
-                    store.reader.decided_value(height).err(),
-                    Some(Absent::Pruned { oldest })
-                );
-                assert_eq!(store.reader.value(&value.key).err(), Some(Absent::Pruned { oldest }));
+                assert_eq!(store.view.decided_value(height).err(), Some(Absent::Pruned { oldest }));
+                assert_eq!(store.view.value(&value.key).err(), Some(Absent::Pruned { oldest }));
                 assert_eq!(decided.blobs, Blobs::Pruned);
             } else {
-                assert_same(&store.reader.decided_value(height).expect("held").1, value);
+                assert_same(&store.view.decided_value(height).expect("held").1, value);
             }
         }
     }
     let again = retire(&mut store, 11);
     assert_eq!(again, oldest, "nothing more to free");
     assert!(retire(&mut store, u64::MAX) > oldest);
-    assert_eq!(store.reader.head(), Height(HEIGHTS));
+    assert_eq!(store.view.head(), Height(HEIGHTS));
 }
 
 #[test]
@@ -81,7 +78,7 @@ fn a_height_without_blobs_is_still_whole_after_its_segment_is_freed() {
     store.grow(2..=HEIGHTS, 6);
     assert!(retire(&mut store, 15) > Height(2));
     assert_same(
-        &store.reader.decided_value(Height(1)).expect("it never had blobs").1,
+        &store.view.decided_value(Height(1)).expect("it never had blobs").1,
         &empty,
     );
 }
@@ -97,7 +94,7 @@ fn a_slice_stays_valid_after_its_segment_is_retired() {
         },
     );
     let values = store.grow(1..=HEIGHTS, 6);
-    let (_, leased) = store.reader.decided_value(Height(1)).expect("held");
+    let (_, leased) = store.view.decided_value(Height(1)).expect("held");
     assert!(retire(&mut store, 11) > Height(1));
     assert_eq!(
         segment_files(folder.path(), "free") + 1,
@@ -110,9 +107,9 @@ fn a_slice_stays_valid_after_its_segment_is_retired() {
     // The next request finds the lease gone.
     retire(&mut store, 1);
     assert_eq!(
-        store.reader.decided_value(Height(1)).err(),
+        store.view.decided_value(Height(1)).err(),
         Some(Absent::Pruned {
-            oldest: store.reader.oldest_blobs()
+            oldest: store.view.oldest_blobs()
         })
     );
 }
@@ -133,7 +130,7 @@ fn disk_comes_back_and_files_are_recycled() {
         bytes < 40 << 20,
         "60 heights of 0.75 MiB were written and {bytes} bytes are kept"
     );
-    let last = store.reader.decided_value(Height(60)).expect("held");
+    let last = store.view.decided_value(Height(60)).expect("held");
     assert_same(&last.1, &value(60, 60, 6));
 }
 
@@ -151,7 +148,7 @@ fn a_segment_of_dropped_values_is_freed_without_retention() {
     store.commit(&decided);
     store.ask([]);
     assert!(segment_files(folder.path(), "values") < before);
-    assert_same(&store.reader.decided_value(Height(1)).expect("held").1, &decided);
+    assert_same(&store.view.decided_value(Height(1)).expect("held").1, &decided);
 }
 
 #[test]
@@ -166,19 +163,19 @@ fn readers_beside_the_retirement_see_a_value_or_that_it_is_pruned() {
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         for offset in 0..2 {
-            let (reader, done) = (&store.reader, &done);
+            let (view, done) = (&store.view, &done);
             scope.spawn(move || {
                 let mut height = offset;
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     height = height % HEIGHTS + 1;
                     let expected = value(height, height as u8, 6);
-                    match reader.decided_value(Height(height)) {
+                    match view.decided_value(Height(height)) {
                         Ok((_, found)) => assert_same(&found, &expected),
                         Err(Absent::Pruned { .. }) => {}
                         Err(other) => panic!("height {height}: {other:?}"),
                     }
                     assert_eq!(
-                        reader.decided_payload(Height(height)).expect("for ever").1,
+                        view.decided_payload(Height(height)).expect("for ever").1,
                         expected.payload
                     );
                 }
@@ -197,7 +194,7 @@ fn readers_beside_the_retirement_see_a_value_or_that_it_is_pruned() {
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         outcome.expect("retired");
     });
-    assert!(store.reader.oldest_blobs() > Height(10));
+    assert!(store.view.oldest_blobs() > Height(10));
 }
 
 #[test]
@@ -207,7 +204,7 @@ fn a_damaged_segment_stays_and_the_next_ones_are_freed() {
     let mut store = Store::open_with(folder.path(), &options);
     let values = store.grow(1..=HEIGHTS, 6);
     damage_payload(&store, &values[1].key);
-    let damaged = store.reader.on_disk(&values[1].key).expect("it is held").path;
+    let damaged = store.view.on_disk(&values[1].key).expect("it is held").path;
     for reopened in [false, true] {
         if reopened {
             drop(store);
@@ -219,19 +216,19 @@ fn a_damaged_segment_stays_and_the_next_ones_are_freed() {
         let oldest = retire(&mut store, below);
         assert_eq!(retire(&mut store, below), oldest, "the damaged segment is tried once");
         assert!(oldest > Height(below - 6) && oldest <= Height(below), "{oldest}");
-        assert_eq!(store.reader.oldest_blobs(), oldest);
+        assert_eq!(store.view.oldest_blobs(), oldest);
         assert!(damaged.exists());
         assert_eq!(damaged_segments(&options), "1");
         let mut pruned = 0;
-        for height in 1..=store.reader.head().0 {
+        for height in 1..=store.view.head().0 {
             let expected = value(height, height as u8, 6);
-            match store.reader.decided_value(Height(height)) {
+            match store.view.decided_value(Height(height)) {
                 Ok((_, found)) => assert_same(&found, &expected),
                 Err(Absent::Damaged) => assert_eq!(height, 2),
                 Err(Absent::Pruned { .. }) => {
                     pruned += 1;
                     assert!(Height(height) < oldest, "the mark is true: {height}");
-                    let (_, payload) = store.reader.decided_payload(Height(height)).expect("for ever");
+                    let (_, payload) = store.view.decided_payload(Height(height)).expect("for ever");
                     assert_eq!(payload, expected.payload);
                 }
                 Err(other) => panic!("height {height}: {other:?}"),
@@ -247,7 +244,7 @@ fn a_segment_whose_file_is_gone_does_not_end_retention() {
     let options = cold();
     let mut store = Store::open_with(folder.path(), &options);
     let values = store.grow(1..=HEIGHTS, 6);
-    let lost = store.reader.on_disk(&values[0].key).expect("it is held").path;
+    let lost = store.view.on_disk(&values[0].key).expect("it is held").path;
     drop(store);
     std::fs::remove_file(lost).expect("removed");
     let options = cold();
@@ -262,10 +259,10 @@ fn a_payload_is_checked_again_before_it_is_moved() {
     let options = cold();
     let mut store = Store::open_with(folder.path(), &options);
     let values = store.grow(1..=HEIGHTS, 6);
-    let (_, read) = store.reader.decided_value(Height(2)).expect("whole");
+    let (_, read) = store.view.decided_value(Height(2)).expect("whole");
     assert_same(&read, &values[1]);
     damage_payload(&store, &values[1].key);
     assert!(retire(&mut store, 11) > Height(5));
     assert_eq!(damaged_segments(&options), "1");
-    assert_eq!(store.reader.decided(Height(2)).expect("decided").blobs, Blobs::Held);
+    assert_eq!(store.view.decided(Height(2)).expect("decided").blobs, Blobs::Held);
 }

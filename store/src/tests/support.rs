@@ -8,15 +8,16 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use ultramarine_runtime::Registry;
 use ultramarine_runtime::medium::{Pwrite, ready};
+use ultramarine_types::chain::Limits;
 use ultramarine_types::consensus::CertificateSignature;
-use ultramarine_types::limits::{BLOB_BYTES, Limits};
+use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, LogEpoch, Recovered, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{
     Address, Assembly, BlobPart, CommitCertificate, Evidence, ExecutionHeader, Hash, Height, Init, KzgCommitment,
-    KzgProof, Lsn, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind,
+    KzgProof, Lsn, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind, fixtures,
 };
 
-use crate::{OpenError, Opened, Reader, StoreOptions, Writer, open};
+use crate::{OpenError, OpenStore, StoreOptions, View, Writer, open};
 
 pub const CHAIN_ID: u64 = 4242;
 pub const GENESIS: Hash = Hash([9; 32]);
@@ -39,7 +40,7 @@ pub fn cold() -> StoreOptions {
 
 /// Flips a byte of what stands before the blobs of a stored value.
 pub fn damage_payload(store: &Store, key: &ValueKey) {
-    let place = store.reader.on_disk(key).expect("it is held");
+    let place = store.view.on_disk(key).expect("it is held");
     let file = OpenOptions::new().read(true).write(true).open(&place.path);
     let file = file.expect("the segment");
     let at = place.offset + 128 + 6 * (8 + 48) + 600;
@@ -99,7 +100,7 @@ pub fn damaged_segments(options: &StoreOptions) -> String {
 /// A store, its writer driven by the test.
 pub struct Store {
     pub writer: Writer<Pwrite>,
-    pub reader: Arc<Reader>,
+    pub view: Arc<View>,
     pub recovered: Recovered,
     pub lsn: u64,
 }
@@ -114,14 +115,10 @@ impl Store {
     }
 
     pub fn try_open(folder: &Path, options: &StoreOptions) -> Result<Self, OpenError> {
-        let Opened {
-            state,
-            reader,
-            recovered,
-        } = open(folder, options)?;
+        let OpenStore { state, view, recovered } = open(folder, options)?;
         Ok(Self {
             writer: Writer::new(Pwrite::new(None), state),
-            reader,
+            view,
             recovered,
             lsn: 0,
         })
@@ -201,6 +198,12 @@ impl Store {
     }
 }
 
+/// The next life of a directory: a store that failed is asked nothing more.
+pub fn reopened(store: Store, folder: &Path) -> Store {
+    drop(store);
+    Store::open(folder)
+}
+
 /// A value whose bytes follow from its seed.
 pub fn value(height: u64, seed: u8, blobs: u8) -> Assembly {
     value_with(height, seed, blobs, 1000 + usize::from(seed))
@@ -236,33 +239,24 @@ fn init(height: u64, seed: u8, payload: &[u8], commitments: Vec<KzgCommitment>) 
         transactions_root: Hash([4; 32]),
         receipts_root: Hash([5; 32]),
         logs_bloom: [6; 256],
-        number: height,
-        gas_limit: 30_000_000,
         gas_used: 21_000,
         timestamp: 1_700_000_000 + height,
         extra_data: vec![seed],
         prev_randao: Hash([0; 32]),
         base_fee_per_gas: Hash([7; 32]),
         withdrawals_root: Hash([8; 32]),
-        blob_gas_used: 0,
-        excess_blob_gas: 0,
         parent_beacon_block_root: Hash([1; 32]),
-        requests_hash: None,
         block_hash: block_hash(height, seed),
+        ..fixtures::header(height)
     };
     let metadata = ValueMetadata {
         chain_id: CHAIN_ID,
-        height: Height(height),
         origin_proposer: Address([seed; 20]),
-        origin_proposer_index: 0,
-        origin_round: Round(0),
         validator_set_hash: Hash([11; 32]),
         header,
-        payload_bytes: payload.len() as u32,
-        payload_hash: ultramarine_types::canonical::sha256(payload),
         chunk_hashes: vec![Hash([12; 32])],
-        commitments,
         parent_blob_root: Hash([13; 32]),
+        ..fixtures::metadata(height, payload, commitments)
     };
     Init {
         metadata,

@@ -7,7 +7,7 @@ use ultramarine_types::storage::{Blobs, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Height, Lsn};
 
 use super::support::*;
-use crate::{Opened, StoreOptions, open, tile};
+use crate::{OpenStore, StoreOptions, open, tile};
 
 struct Running {
     requests: Sender<StoreRequest>,
@@ -60,7 +60,7 @@ fn the_tile_stores_decides_and_recovers_on_every_medium() {
     for io in ios() {
         let folder = tempfile::tempdir().expect("a folder");
         let options = options();
-        let Opened { state, reader, .. } = open(folder.path(), &options).expect("it opens");
+        let OpenStore { state, view, .. } = open(folder.path(), &options).expect("it opens");
         let mut store = Running::start(state, io, &options);
         assert!(matches!(
             store.ask(StoreRequest::BeginEpoch { height: Height(1) }),
@@ -73,7 +73,7 @@ fn the_tile_stores_decides_and_recovers_on_every_medium() {
                 tag: Tag::Streamed,
             };
             assert!(matches!(store.ask(put), StoreReply::Stored { .. }));
-            assert_same(&reader.value(&value.key).expect("stored"), &value);
+            assert_same(&view.value(&value.key).expect("stored"), &value);
             let record = Bytes::from(vec![height as u8; 300]);
             store
                 .requests
@@ -82,25 +82,22 @@ fn the_tile_stores_decides_and_recovers_on_every_medium() {
                     record,
                 })
                 .expect("the tile runs");
-            assert!(
-                matches!(store.ask(StoreRequest::LogSync { lsn: Lsn(height) }), StoreReply::LogDurable { lsn } if lsn.0 == height)
-            );
+            let synced = store.ask(StoreRequest::LogSync { lsn: Lsn(height) });
+            assert!(matches!(synced, StoreReply::LogDurable { lsn } if lsn.0 == height));
             assert!(matches!(
                 store.ask(commit(&value, Blobs::Held)),
                 StoreReply::Committed { .. }
             ));
             let next = Height(height + 1);
-            assert!(
-                matches!(store.ask(StoreRequest::BeginEpoch { height: next }), StoreReply::EpochBegun(epoch) if epoch.height == next)
-            );
+            let begun = store.ask(StoreRequest::BeginEpoch { height: next });
+            assert!(matches!(begun, StoreReply::EpochBegun(epoch) if epoch.height == next));
         }
         assert!(matches!(
             store.ask(StoreRequest::Load { height: Height(3) }),
             StoreReply::Loaded { value: Some(_), .. }
         ));
-        assert!(
-            matches!(store.ask(StoreRequest::Retire { blobs_below: Height(8) }), StoreReply::Retired { blobs_below } if blobs_below > Height(1))
-        );
+        let retired = store.ask(StoreRequest::Retire { blobs_below: Height(8) });
+        assert!(matches!(retired, StoreReply::Retired { blobs_below } if blobs_below > Height(1)));
         store
             .requests
             .send(StoreRequest::LogAppend {
@@ -124,12 +121,12 @@ fn the_tile_stores_decides_and_recovers_on_every_medium() {
                 .and_then(|count| count.parse::<u64>().ok());
             assert!(count.is_some_and(|count| count > 50), "{operations:?}");
         }
-        drop((reader, store.requests, store.replies));
+        drop((view, store.requests, store.replies));
         let store = Store::open_with(folder.path(), &options);
-        assert_eq!(store.reader.head(), Height(12));
+        assert_eq!(store.view.head(), Height(12));
         for height in 8..=12 {
             assert_same(
-                &store.reader.decided_value(Height(height)).expect("held").1,
+                &store.view.decided_value(Height(height)).expect("held").1,
                 &value(height, height as u8, 6),
             );
         }
@@ -145,7 +142,7 @@ fn a_failure_is_told_before_the_tile_stops_the_node() {
     for io in ios() {
         let folder = tempfile::tempdir().expect("a folder");
         let options = options();
-        let Opened { state, .. } = open(folder.path(), &options).expect("it opens");
+        let OpenStore { state, .. } = open(folder.path(), &options).expect("it opens");
         let mut store = Running::start(state, io, &options);
         let reply = store.ask(commit(&value(1, 1, 1), Blobs::Held));
         assert!(
@@ -165,7 +162,7 @@ fn the_tile_ends_when_nobody_can_ask_any_more() {
     for io in ios() {
         let folder = tempfile::tempdir().expect("a folder");
         let options = options();
-        let Opened { state, .. } = open(folder.path(), &options).expect("it opens");
+        let OpenStore { state, .. } = open(folder.path(), &options).expect("it opens");
         let Running {
             requests,
             replies,

@@ -5,7 +5,7 @@ use ultramarine_types::storage::{Blobs, Decided, Decision, Source, StoreReply};
 use ultramarine_types::{Height, ValueKey};
 
 use super::Writer;
-use crate::failure::Failure;
+use crate::failure::{Failure, Misdecision};
 use crate::index::{Commit, Place};
 use crate::segment::Position;
 
@@ -21,19 +21,18 @@ impl<M: Medium> Writer<M> {
             return self.commit_again(&key);
         }
         if height != self.state.head.next() {
-            return Err(Failure(format!(
-                "height {height} was to be committed on the head {}",
-                self.state.head
-            )));
+            return Err(Misdecision::OutOfTurn {
+                height,
+                head: self.state.head,
+            }
+            .into());
         }
-        let stored = self.state.reader.undecided().get(&key).cloned();
+        let stored = self.state.view.undecided().get(&key).cloned();
         let Some(stored) = stored else {
-            return Err(Failure(format!("{key} was to be committed and is not stored")));
+            return Err(Misdecision::NotStored(key).into());
         };
         if decision.blobs == Blobs::Held && stored.blobs != Blobs::Held {
-            return Err(Failure(format!(
-                "{key} was to be committed with its blobs and is stored without them"
-            )));
+            return Err(Misdecision::WithoutBlobs(key).into());
         }
         self.state.reserve.balance();
         let epoch = self.prepare_epoch(height.next()).await?;
@@ -46,6 +45,17 @@ impl<M: Medium> Writer<M> {
         } else {
             height.next()
         };
+        let growing = self.state.growing.as_ref();
+        assert!(
+            growing.is_none_or(|growing| growing.id != place.location.segment)
+                || self.state.segments.is_synced(&place.location),
+            "a decision names only synced bytes"
+        );
+        assert!(
+            self.group.values.is_empty(),
+            "a decision waits for the sync of what came before"
+        );
+        assert_eq!(epoch.height, height.next(), "the epoch that follows is made ready");
         let commit = Commit {
             certificate: &decision.certificate,
             init: &decision.init,
@@ -66,13 +76,13 @@ impl<M: Medium> Writer<M> {
 
     /// A decision that is durable already: the same again is fine, another is the worst there is.
     fn commit_again(&self, key: &ValueKey) -> Result<StoreReply, Failure> {
-        match self.state.reader.decided(key.height) {
-            Some(decided) if decided.certificate.value_id == key.id => Ok(StoreReply::Committed { height: key.height }),
-            Some(decided) => Err(Failure(format!(
-                "{key} was to be committed where {} is decided",
-                decided.certificate.value_id
-            ))),
-            None => Err(Failure(format!("height {} is decided and cannot be read", key.height))),
+        let height = key.height;
+        let decided = self.state.view.decided(height);
+        let decided = decided.ok_or(Misdecision::Unreadable(height))?.certificate.value_id;
+        if decided == key.id {
+            Ok(StoreReply::Committed { height })
+        } else {
+            Err(Misdecision::Another { key: *key, decided }.into())
         }
     }
 
@@ -82,7 +92,7 @@ impl<M: Medium> Writer<M> {
             Some(growing) => growing.position(),
             None => Position::start_of(self.state.segments.next_id()),
         };
-        let undecided = self.state.reader.undecided();
+        let undecided = self.state.view.undecided();
         let above = undecided
             .iter()
             .filter(|(key, _)| key.height > height)
@@ -94,6 +104,7 @@ impl<M: Medium> Writer<M> {
     fn publish(&mut self, decision: Decision, place: Place, oldest_blobs: Height) {
         let state = &mut self.state;
         let height = decision.certificate.height;
+        assert_eq!(height, state.head.next(), "heights are decided one after the other");
         let key = ValueKey {
             height,
             id: decision.certificate.value_id,
@@ -103,19 +114,21 @@ impl<M: Medium> Writer<M> {
             init: decision.init,
             blobs: place.blobs,
         };
-        state.reader.keep_recent(decided, place.location);
+        state.view.keep_recent(decided, place.location);
         state.head = height;
         state.oldest_blobs = oldest_blobs;
-        state.reader.set_head(height);
-        state.reader.set_oldest_blobs(oldest_blobs);
-        let mut undecided = state.reader.undecided_mut();
-        let mut hot = state.reader.hot();
+        state.view.set_head(height);
+        state.view.set_oldest_blobs(oldest_blobs);
+        let mut undecided = state.view.undecided_mut();
+        let mut hot = state.view.hot();
+        let mut promoted_count = 0;
         undecided.retain(|other, value| {
             if other.height > height {
                 return true;
             }
             if *other == key {
                 state.ledger.promoted(&value.location, height);
+                promoted_count += 1;
             } else {
                 state.ledger.dropped(&value.location);
                 state.metrics.drops.inc();
@@ -123,6 +136,7 @@ impl<M: Medium> Writer<M> {
             }
             false
         });
+        assert_eq!(promoted_count, 1, "the value that was decided was stored");
         state.metrics.promotions.inc();
         state
             .metrics

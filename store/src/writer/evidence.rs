@@ -1,7 +1,7 @@
 //! This part of the writer knows how to keep evidence: at once if there is room, later if there is not.
 //!
-//! It is written only while the reserve is free beside it. redb takes nothing more once a write of its own has failed, so
-//! the disk must not be found full by a row that can wait.
+//! It is written only while there is room for it and for the reserve. Once a write of redb has failed, redb takes
+//! nothing more; so a row that can wait must not be the one that finds the disk full.
 
 use std::collections::BTreeMap;
 
@@ -20,11 +20,11 @@ const PIECE_BYTES: u64 = 2048;
 /// Pieces that wait for room.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    /// By whom they convict, in the order they came.
+    /// By the validator they convict, in the order they came.
     pieces: BTreeMap<Address, Vec<Evidence>>,
     count: usize,
     given_up_count: usize,
-    /// The operator knows.
+    /// The operator was warned of it.
     told: bool,
 }
 
@@ -36,8 +36,8 @@ impl Backlog {
         }
     }
 
-    /// Gives up what is too much. Whoever has most loses its newest: its first ones convict it as well, and nobody hides
-    /// behind the number of another's.
+    /// Gives up what is too much. The validator with the most pieces loses its newest: its first ones convict it as
+    /// well, and no other validator can hide behind their number.
     fn cut(&mut self) {
         while self.count > EVIDENCE_WAITING_MAX {
             let heaviest = self.pieces.values_mut().max_by_key(|pieces| pieces.len());
@@ -45,6 +45,17 @@ impl Backlog {
             self.count -= 1;
             self.given_up_count += 1;
         }
+        assert!(self.count <= EVIDENCE_WAITING_MAX, "evidence in memory is bounded");
+    }
+
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Checks that the count is that of the pieces.
+    pub(super) fn check_whole(&self) {
+        let pieces_count: usize = self.pieces.values().map(Vec::len).sum();
+        assert_eq!(self.count, pieces_count, "every piece is counted");
     }
 
     const fn bytes(&self) -> u64 {

@@ -1,5 +1,5 @@
-//! This part of the writer knows how to free segments: those of dropped values at once, those past retention after their
-//! payloads were moved.
+//! This part of the writer knows how to free segments: those of dropped values at once, those past retention once their
+//! payloads have moved.
 
 use std::io;
 
@@ -9,10 +9,11 @@ use ultramarine_types::{Height, ValueKey};
 
 use super::Writer;
 use crate::append::write_parts;
-use crate::failure::{Failure, is_full, no_room};
+use crate::failure::{Failure, no_room};
 use crate::index::Place;
 use crate::mapped::Begun;
-use crate::record::{self, Content, Encoded};
+use crate::record::{self, Encoded, RecordContent};
+use crate::reserve::is_full;
 use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD, SegmentId};
 
 /// Segments read by one `Retire`: bounds the pause; the next one goes on.
@@ -53,6 +54,10 @@ impl<M: Medium> Writer<M> {
     /// A segment with a damaged record stays, and is no reason for the next ones to stay. Nor is one for whose payloads
     /// there is no room beside those of the others: it stays until there is, and is not read again before.
     pub(super) async fn retire(&mut self, blobs_below: Height) -> Result<StoreReply, Failure> {
+        assert!(
+            self.group.values.is_empty(),
+            "a retirement waits for the sync of what came before"
+        );
         let below = blobs_below.min(self.state.head.next());
         let room_bytes = self.state.reserve.room_bytes();
         let fits = |payloads_bytes| segment::exact(payloads_bytes) <= room_bytes;
@@ -103,8 +108,8 @@ impl<M: Medium> Writer<M> {
     /// Counts a segment as damaged, so that it is tried and spoken of once.
     fn leave(&mut self, id: SegmentId, damage: &str) {
         tracing::error!(
-            "segment {id} stays on disk although its retention has ended: {damage}. What of it is whole is served as before \
-             and other segments are freed; check the disk (dmesg, smartctl)"
+            "segment {id} stays on disk although its retention has ended: {damage}. What of it is whole is served as \
+             before and other segments are freed; check the disk (dmesg, smartctl)"
         );
         self.state.metrics.damaged_reads.inc();
         self.state.ledger.leave(id);
@@ -119,27 +124,26 @@ impl<M: Medium> Writer<M> {
     fn read_payloads(&self, id: SegmentId) -> Result<Result<Vec<Payload>, String>, Failure> {
         let mut payloads = Vec::new();
         for height in self.state.ledger.heights(id) {
-            let Some((decided, location)) = self.state.reader.row(height) else {
+            let Some((decided, location)) = self.state.view.row(height) else {
                 return Ok(Err(format!("the index has no row of height {height} that can be read")));
             };
             let key = ValueKey {
                 height,
                 id: decided.certificate.value_id,
             };
-            let mut assembly = match self.state.reader.record_to_move(&key, &location) {
+            let mut assembly = match self.state.view.record_to_move(&key, &location) {
                 Ok(assembly) => assembly,
                 Err(damage) => return Ok(Err(format!("the record of {key} at {}: {damage}", location.offset))),
             };
             let (content, blobs) = match decided.blobs {
-                Blobs::NeverHeld => (Content::NeverHeld, Blobs::NeverHeld),
+                Blobs::NeverHeld => (RecordContent::NeverHeld, Blobs::NeverHeld),
                 Blobs::Held | Blobs::Pruned if assembly.init.metadata.commitments.is_empty() => {
-                    (Content::Whole, Blobs::Held)
+                    (RecordContent::Whole, Blobs::Held)
                 }
-                Blobs::Held | Blobs::Pruned => (Content::Moved, Blobs::Pruned),
+                Blobs::Held | Blobs::Pruned => (RecordContent::Moved, Blobs::Pruned),
             };
             assembly.blobs.clear();
-            let encoded =
-                record::encode(&assembly, Tag::Certified, content).map_err(|unfit| Failure(unfit.to_string()))?;
+            let encoded = record::encode(&assembly, Tag::Certified, content)?;
             payloads.push(Payload { key, blobs, encoded });
         }
         Ok(Ok(payloads))
@@ -206,6 +210,12 @@ impl<M: Medium> Writer<M> {
 
     /// Lets the index and everybody know where heights lie now, and how far retention went.
     fn relocate(&mut self, moved: &[(ValueKey, Place)]) -> Result<(), Failure> {
+        assert!(
+            moved
+                .iter()
+                .all(|(_, place)| self.state.segments.is_synced(&place.location)),
+            "the index is told only of synced bytes"
+        );
         let pruned = moved.iter().filter(|(_, place)| place.blobs == Blobs::Pruned);
         // Heights below that are still here, in a damaged segment for one, are served all the same: the mark says from
         // where on nothing is missing.
@@ -218,10 +228,10 @@ impl<M: Medium> Writer<M> {
             .relocate(&places, oldest_blobs)
             .map_err(|error| self.state.index_failed(&error))?;
         self.state.oldest_blobs = oldest_blobs;
-        self.state.reader.set_oldest_blobs(oldest_blobs);
+        self.state.view.set_oldest_blobs(oldest_blobs);
         for (key, _) in moved {
-            self.state.reader.hot().remove(key);
-            self.state.reader.forget_recent(key.height);
+            self.state.view.hot().remove(key);
+            self.state.view.forget_recent(key.height);
         }
         Ok(())
     }

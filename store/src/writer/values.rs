@@ -8,10 +8,11 @@ use ultramarine_types::{Assembly, ValueKey};
 
 use super::{Growing, Waiting, Writer};
 use crate::append::write_parts;
-use crate::failure::{Failure, is_full, no_room};
-use crate::reader::Undecided;
-use crate::record::{self, Content, Encoded};
+use crate::failure::{Failure, no_room};
+use crate::record::{self, Encoded, RecordContent};
+use crate::reserve::is_full;
 use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD};
+use crate::view::Undecided;
 
 /// What became of an append.
 enum Appended {
@@ -27,7 +28,7 @@ impl<M: Medium> Writer<M> {
             Ok(content) => content,
             Err(unfit) => return self.refuse(key, unfit.to_string()),
         };
-        let blobs = if content == Content::Whole {
+        let blobs = if content == RecordContent::Whole {
             Blobs::Held
         } else {
             Blobs::NeverHeld
@@ -74,7 +75,7 @@ impl<M: Medium> Writer<M> {
 
     fn refuse(&mut self, key: ValueKey, reason: String) -> Result<(), Failure> {
         self.state.metrics.refusals.inc();
-        // Who asked is told, and says it to people.
+        // The sender of the request gets the answer, and tells the operator.
         tracing::debug!("value {key} is not stored: {reason}");
         self.group.replies.push(StoreReply::Refused { key, reason });
         Ok(())
@@ -94,7 +95,7 @@ impl<M: Medium> Writer<M> {
         }
         match self
             .state
-            .reader
+            .view
             .undecided_mut()
             .get_mut(key)
             .filter(|stored| enough(stored.blobs))
@@ -210,8 +211,8 @@ impl<M: Medium> Writer<M> {
         let growing = self.state.growing.as_ref().expect("values wait in a growing segment");
         self.state.segments.advance(growing.id, growing.offset);
         let now = self.clock.now();
-        let mut undecided = self.state.reader.undecided_mut();
-        let mut hot = self.state.reader.hot();
+        let mut undecided = self.state.view.undecided_mut();
+        let mut hot = self.state.view.hot();
         for (key, waiting) in self.group.values.drain() {
             if let Some(before) = undecided.insert(key, waiting.stored) {
                 self.state.ledger.dropped(&before.location);

@@ -1,4 +1,4 @@
-//! Golden bytes of each building block, and the one hash over a set of validators.
+//! Golden bytes of each building block, the cursor that reads them back, and the one hash over a set of validators.
 
 use super::*;
 use crate::chain::{Validator, ValidatorSet, address_of};
@@ -65,4 +65,40 @@ fn validator_set_hashes_never_change() {
         golden,
         "the order of the list is nothing"
     );
+}
+
+#[test]
+fn a_cursor_reads_back_what_was_laid_out() {
+    let bytes = Canonical::new("")
+        .u8(0x12)
+        .u32(0x1234_5678)
+        .height(Height(9))
+        .bytes(&[7, 8])
+        .fixed(&[1, 2, 3])
+        .into_bytes();
+    let mut cursor = Cursor::new(&bytes);
+    assert_eq!(cursor.u8(), Some(0), "the length of an empty domain");
+    assert_eq!(cursor.u8(), Some(0x12));
+    assert_eq!(cursor.u32(), Some(0x1234_5678));
+    assert_eq!(cursor.u64(), Some(9));
+    assert_eq!(cursor.u32(), Some(2));
+    assert_eq!(cursor.slice(2), Some(&[7, 8][..]));
+    assert_eq!(cursor.rest(), [1, 2, 3]);
+    assert_eq!(cursor.u16(), Some(0x0201));
+    assert_eq!(cursor.array(), Some([3]));
+    assert!(cursor.rest().is_empty());
+}
+
+#[test]
+fn a_cursor_takes_nothing_where_too_little_is_left() {
+    let mut cursor = Cursor::new(&[1, 2, 3]);
+    assert_eq!(cursor.u32(), None);
+    assert_eq!(cursor.u64(), None);
+    assert_eq!(cursor.slice(4), None);
+    assert_eq!(cursor.slice(usize::MAX), None);
+    assert_eq!(cursor.array::<4>(), None);
+    assert_eq!(cursor.rest(), [1, 2, 3]);
+    assert_eq!(cursor.slice(0), Some(&[][..]));
+    assert_eq!(cursor.slice(3), Some(&[1, 2, 3][..]));
+    assert_eq!((cursor.u8(), cursor.u16()), (None, None));
 }

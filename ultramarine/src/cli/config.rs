@@ -5,7 +5,6 @@ use std::time::Duration;
 use ultramarine_node::config::layers::{DEFAULTS, Layers};
 use ultramarine_node::genesis::Genesis;
 use ultramarine_runtime::print;
-use ultramarine_types::limits::Limits;
 
 use crate::cli::home::HomeArgs;
 use crate::cli::whole::Whole;
@@ -26,7 +25,7 @@ pub fn run(action: &Action) -> anyhow::Result<()> {
         Action::Show(args) => {
             let (home, config, layers) = args.load()?;
             let genesis = Genesis::load(&home).ok();
-            let timeout = genesis.map(|genesis| config.engine.timeout_on(&Limits::of(&genesis.params)));
+            let timeout = genesis.map(|genesis| config.engine.timeout_on(&genesis.params.limits()));
             let timeout = timeout.filter(|_| config.engine.timeout.is_none());
             Ok(print::text(table(&layers, timeout))?)
         }

@@ -12,13 +12,12 @@ use ultramarine_runtime::{
     Clock, Halt, Io, IoMode, Reason, Receiver, Registry, Sender, TileContext, block_on_net, link,
 };
 use ultramarine_store::StoreOptions;
-use ultramarine_types::canonical::sha256;
-use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, Limits, PAYLOAD_CHUNK_BYTES};
+use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::network::{NetCommand, NetEvent, Recipients};
 use ultramarine_types::storage::{Blobs, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{
-    Address, Assembly, BlobPart, ChainParams, ExecutionHeader, Hash, Height, Init, Nanos, PublicKey, Round, Signature,
-    Validator, ValidatorSet, ValueMetadata, chain,
+    Assembly, BlobPart, ChainParams, ExecutionHeader, Hash, Init, Nanos, PublicKey, Signature, Validator, ValidatorSet,
+    ValueMetadata, chain, fixtures,
 };
 
 use crate::harness::turn::Turn;
@@ -71,7 +70,7 @@ impl Node {
             address: socket.local_addr().expect("bound").to_string(),
             peer: Some(identity.peer()),
         };
-        let limits = Limits::of(&params());
+        let limits = params().limits();
         let options = StoreOptions::new(limits, CHAIN_ID, GENESIS, Arc::clone(&registry));
         let opened = ultramarine_store::open(folder, &options).expect("an empty folder");
         let (commands, net_commands) = link("core-net", 64).expect("a link");
@@ -96,7 +95,7 @@ impl Node {
             jobs: net_jobs,
             verdicts: net_verdicts,
             store: requests.clone(),
-            source: opened.reader.clone(),
+            source: opened.view.clone(),
         };
         let lanes = Lanes::new(
             vec![LaneClientEnd { jobs, verdicts }],
@@ -130,7 +129,7 @@ impl Node {
             events,
             requests,
             replies,
-            source: opened.reader,
+            source: opened.view,
             registry,
             clock: Clock::start(),
             halt,
@@ -194,39 +193,17 @@ fn block() -> Assembly {
         .collect();
     let count = BLOBS_PER_BLOCK_MAX as usize;
     let payload: bytes::Bytes = (0..PAYLOAD_BYTES).map(|index| ((index * 31) >> 3) as u8).collect();
+    let commitments = (0..count).map(|index| samples[index % DISTINCT].commitment).collect();
     let metadata = ValueMetadata {
         chain_id: CHAIN_ID,
-        height: Height(1),
         origin_proposer: chain::address_of(&PublicKey(validator_key(1).verifying_key().to_bytes())),
-        origin_proposer_index: 0,
-        origin_round: Round(0),
         validator_set_hash: validators().hash(),
         header: ExecutionHeader {
-            parent_hash: Hash::ZERO,
-            fee_recipient: Address::ZERO,
-            state_root: Hash::ZERO,
-            transactions_root: Hash::ZERO,
-            receipts_root: Hash::ZERO,
-            logs_bloom: [0; 256],
-            number: 1,
-            gas_limit: 30_000_000,
-            gas_used: 0,
-            timestamp: 1,
-            extra_data: Vec::new(),
-            prev_randao: Hash::ZERO,
-            base_fee_per_gas: Hash::ZERO,
-            withdrawals_root: Hash::ZERO,
             blob_gas_used: u64::from(BLOBS_PER_BLOCK_MAX) * 131_072,
-            excess_blob_gas: 0,
-            parent_beacon_block_root: Hash::ZERO,
-            requests_hash: None,
             block_hash: Hash([9; 32]),
+            ..fixtures::header(1)
         },
-        payload_bytes: u32::try_from(PAYLOAD_BYTES).expect("small"),
-        payload_hash: sha256(&payload),
-        chunk_hashes: payload.chunks(PAYLOAD_CHUNK_BYTES).map(sha256).collect(),
-        commitments: (0..count).map(|index| samples[index % DISTINCT].commitment).collect(),
-        parent_blob_root: Hash::ZERO,
+        ..fixtures::metadata(1, &payload, commitments)
     };
     let init = Init {
         metadata,

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ultramarine_net::streaming::{Begin, Brings, CheckedInit, Input as JoinInput, Output as JoinOutput};
-use ultramarine_types::limits::Limits;
 use ultramarine_types::network::{Fault, NetEvent, OfferId, OfferKind, SyncEnd};
 use ultramarine_types::storage::StoreRequest;
 use ultramarine_types::{CommitCertificate, Height, Init, Machine, Nanos, Outbox, ValueKey};
@@ -44,7 +43,7 @@ impl World {
         answers: Option<StreamId>,
     ) {
         let peer = self.nodes[from].peer;
-        let limits = Limits::of(&self.config.chain);
+        let limits = self.config.chain.limits();
         let checked = CheckedInit::check(Arc::unwrap_or_clone(init), self.config.chain.chain_id, &limits);
         let asked = match (kind, &certificate) {
             (OfferKind::Proposal, None) => None,
@@ -214,7 +213,7 @@ impl World {
                 JoinOutput::Charge { peer, fault, .. } => self.charge(index, &peer, fault),
             }
         }
-        let limit = Limits::of(&self.config.chain).assembly_bytes();
+        let limit = self.config.chain.limits().assembly_bytes();
         let checked = self
             .checks
             .bounds

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use ultramarine_net::streaming::Missing;
-use ultramarine_types::limits::{Limits, PAYLOAD_CHUNK_BYTES};
+use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
 use ultramarine_types::network::{OfferKind, Recipients, SyncEnd, SyncWant};
 use ultramarine_types::storage::Blobs;
 use ultramarine_types::{Assembly, CommitCertificate, ConsensusMessage, Height, ValueId, ValueKey, VoteKind};
@@ -160,7 +160,7 @@ impl World {
         let Some(to) = self.peer_index(&peer) else { return };
         let stream = self.stream_id();
         self.nodes[index].syncs.insert(stream, (to, height));
-        let wait = Limits::of(&self.config.chain).sync_timeout();
+        let wait = self.config.chain.limits().sync_timeout();
         let life = self.nodes[index].life;
         self.queue.plan(
             self.now + wait,

@@ -15,8 +15,8 @@ use ultramarine_dev_el::{DevElOptions, Running};
 use ultramarine_engine::{Endpoint, EngineOptions, LaneClient, Secret, Waiting, run};
 use ultramarine_node::genesis::execution::{ExecutionGenesis, GenesisOptions, dev_account, execution_genesis};
 use ultramarine_runtime::{Clock, Halt, Io, Receiver, Registry, Sender, TileContext, block_on_net, link};
+use ultramarine_types::chain::Limits;
 use ultramarine_types::execution::{Built, EngineCall, EngineReply, Executed, ParentBlock, PayloadStatus};
-use ultramarine_types::limits::Limits;
 use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
 use ultramarine_types::{Address, Hash, Height, Init, Nanos, Round, Signature, ValueMetadata};
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::execution::{Built, EngineCall, EngineReply, Executed, ParentBlock, PayloadStatus};
-use ultramarine_types::{Address, BlobPart, ExecutionHeader, Hash, Height, KzgCommitment, KzgProof, Nanos, Round};
+use ultramarine_types::{
+    Address, BlobPart, ExecutionHeader, Hash, Height, KzgCommitment, KzgProof, Nanos, Round, fixtures,
+};
 
 use super::{GENESIS, World};
 use crate::Input;
@@ -150,20 +152,14 @@ pub fn build(
         state_root: block_hash,
         transactions_root: EMPTY_ROOT,
         receipts_root: EMPTY_ROOT,
-        logs_bloom: [0; 256],
-        number: parent.number + 1,
-        gas_limit: 30_000_000,
         gas_used: 21_000,
         timestamp,
-        extra_data: Vec::new(),
         prev_randao: PREV_RANDAO,
-        base_fee_per_gas: Hash::ZERO,
         withdrawals_root: EMPTY_ROOT,
         blob_gas_used: blobs as u64 * GAS_PER_BLOB,
-        excess_blob_gas: 0,
         parent_beacon_block_root: parent.hash,
-        requests_hash: None,
         block_hash,
+        ..fixtures::header(parent.number + 1)
     };
     let blobs = (0..blobs)
         .map(|index| {

@@ -2,8 +2,12 @@
 //!
 //! What was just stored comes from the memory it arrived in; everything else as slices of mapped segments. A record's
 //! checksums are checked when it is first read.
+//!
+//! Keeps: values in memory stay within their budget; no value of a decided height is undecided; the head never moves
+//! back.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -16,7 +20,7 @@ use crate::index::Index;
 use crate::lock::DirectoryLock;
 use crate::mapped::Segments;
 use crate::metrics::Metrics;
-use crate::record::{self, Check};
+use crate::record::{self, CheckDepth, RecordError};
 use crate::segment::{Location, Position, SegmentId};
 
 /// Records remembered as checked; beyond, all are forgotten and checked once more.
@@ -43,9 +47,22 @@ impl Undecided {
     }
 }
 
+/// What is wrong with a record that cannot be kept elsewhere.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Damage {
+    #[error("it cannot be mapped: {0}")]
+    Unmapped(io::Error),
+    #[error("its segment ends before it")]
+    Cut,
+    #[error("it is another value's")]
+    Foreign,
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
 /// Read access to the store. Cheap to share; keeps the data directory locked while it lives.
 #[derive(Debug)]
-pub struct Reader {
+pub struct View {
     index: Arc<Index>,
     segments: Arc<Segments>,
     metrics: Metrics,
@@ -58,7 +75,7 @@ pub struct Reader {
     _lock: Arc<DirectoryLock>,
 }
 
-impl Reader {
+impl View {
     pub(crate) fn new(
         index: Arc<Index>,
         segments: Arc<Segments>,
@@ -81,8 +98,37 @@ impl Reader {
     }
 
     pub(crate) fn set_head(&self, head: Height) {
-        self.head.store(head.0, Ordering::Release);
+        let before = self.head.swap(head.0, Ordering::AcqRel);
+        assert!(before <= head.0, "the head never moves back");
         self.metrics.decided.set(i64::try_from(head.0).unwrap_or(i64::MAX));
+    }
+
+    /// Checks what is kept in memory against its bounds.
+    pub(crate) fn check(&self) {
+        self.hot().check();
+        let recent = self.recent();
+        assert!(recent.len() <= RECENT_ROWS_MAX, "few rows are kept in memory");
+        let newest = recent.last_key_value().map(|(height, _)| *height);
+        assert!(
+            newest <= Some(self.head_height()),
+            "a recent row is of a decided height"
+        );
+        assert!(
+            self.checked().len() <= CHECKED_MAX,
+            "few records are remembered as checked"
+        );
+    }
+
+    /// Checks every value and row that is kept in memory.
+    pub(crate) fn check_whole(&self) {
+        self.hot().check_whole();
+        let head = self.head_height();
+        for key in self.undecided().keys() {
+            assert!(key.height > head, "no other value of a decided height is left (I10)");
+        }
+        for (height, (decided, _)) in self.recent().iter() {
+            assert_eq!(decided.certificate.height, *height, "a row is its own height's");
+        }
     }
 
     pub(crate) fn set_oldest_blobs(&self, oldest: Height) {
@@ -102,7 +148,7 @@ impl Reader {
     }
 
     pub(crate) fn keep_recent(&self, decided: Decided, location: Location) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent();
         recent.insert(decided.certificate.height, (decided, location));
         while recent.len() > RECENT_ROWS_MAX {
             recent.pop_first();
@@ -110,10 +156,7 @@ impl Reader {
     }
 
     pub(crate) fn forget_recent(&self, height: Height) {
-        self.recent
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&height);
+        self.recent().remove(&height);
     }
 
     /// A decided height and where it lies.
@@ -121,12 +164,7 @@ impl Reader {
         if height > self.head_height() || height == Height::GENESIS {
             return None;
         }
-        let recent = self
-            .recent
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&height)
-            .cloned();
+        let recent = self.recent().get(&height).cloned();
         if let Some(row) = recent {
             self.metrics.pointer_hits.inc();
             return Some(row);
@@ -145,7 +183,12 @@ impl Reader {
     }
 
     /// Reads a record from its map. `Ok(None)`: the segment was freed since the location was looked up.
-    pub(crate) fn record(&self, key: &ValueKey, location: &Location, check: Check) -> Result<Option<Assembly>, Absent> {
+    pub(crate) fn record(
+        &self,
+        key: &ValueKey,
+        location: &Location,
+        check: CheckDepth,
+    ) -> Result<Option<Assembly>, Absent> {
         let bytes = match self.segments.slice(location) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
@@ -160,13 +203,13 @@ impl Reader {
         self.metrics.map_reads.inc();
         let place = (location.segment, location.offset);
         let check = if self.checked().contains(&place) {
-            Check::Header
+            CheckDepth::Header
         } else {
             check
         };
         match record::decode(&bytes, check) {
             Ok(record) if record.header.key == *key => {
-                if check == Check::All {
+                if check == CheckDepth::All {
                     let mut checked = self.checked();
                     if checked.len() >= CHECKED_MAX {
                         checked.clear();
@@ -193,16 +236,19 @@ impl Reader {
     }
 
     /// Reads a record that is about to be kept elsewhere under new checksums: its body is checked whether or not it was
-    /// before. The error says what is wrong with it.
-    pub(crate) fn record_to_move(&self, key: &ValueKey, location: &Location) -> Result<Assembly, String> {
-        let slice = self.segments.slice(location);
-        let bytes = slice.map_err(|error| format!("it cannot be mapped: {error}"))?;
-        let bytes = bytes.ok_or_else(|| "its segment ends before it".to_owned())?;
-        match record::decode(&bytes, Check::Body) {
-            Ok(record) if record.header.key == *key => Ok(record.assembly),
-            Ok(_) => Err("it is another value's".to_owned()),
-            Err(error) => Err(error.to_string()),
+    /// before.
+    pub(crate) fn record_to_move(&self, key: &ValueKey, location: &Location) -> Result<Assembly, Damage> {
+        let bytes = self.segments.slice(location).map_err(Damage::Unmapped)?;
+        let record = record::decode(&bytes.ok_or(Damage::Cut)?, CheckDepth::Body)?;
+        if record.header.key == *key {
+            Ok(record.assembly)
+        } else {
+            Err(Damage::Foreign)
         }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, BTreeMap<Height, (Decided, Location)>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn checked(&self) -> MutexGuard<'_, HashSet<(SegmentId, u64)>> {
@@ -210,10 +256,10 @@ impl Reader {
     }
 
     /// A decided height's value. A segment freed between index and map is looked up once more: the index changed first.
-    fn read_decided(&self, height: Height, wanted: Check) -> Result<(Decided, Assembly), Absent> {
+    fn read_decided(&self, height: Height, wanted: CheckDepth) -> Result<(Decided, Assembly), Absent> {
         for _ in 0..2 {
             let (decided, location) = self.row(height).ok_or(Absent::Unknown)?;
-            if wanted == Check::All {
+            if wanted == CheckDepth::All {
                 self.has_blobs(&decided)?;
             }
             let key = ValueKey {
@@ -243,11 +289,11 @@ impl Reader {
         }
     }
 
-    fn head_height(&self) -> Height {
+    pub(crate) fn head_height(&self) -> Height {
         Height(self.head.load(Ordering::Acquire))
     }
 
-    fn oldest_height(&self) -> Height {
+    pub(crate) fn oldest_height(&self) -> Height {
         Height(self.oldest_blobs.load(Ordering::Acquire))
     }
 
@@ -257,7 +303,7 @@ impl Reader {
     }
 }
 
-impl Source for Reader {
+impl Source for View {
     fn head(&self) -> Height {
         self.metrics.pointer_hits.inc();
         self.head_height()
@@ -291,7 +337,7 @@ impl Source for Reader {
                 self.metrics.hot_hits.inc();
                 return Ok(assembly);
             }
-            if let Some(assembly) = self.record(key, &location, Check::All)? {
+            if let Some(assembly) = self.record(key, &location, CheckDepth::All)? {
                 return Ok(assembly);
             }
             // Decided, or dropped and freed, since: the index knows which.
@@ -300,15 +346,16 @@ impl Source for Reader {
         if decided.certificate.value_id != key.id {
             return Err(Absent::Unknown);
         }
-        self.read_decided(key.height, Check::All).map(|(_, assembly)| assembly)
+        self.read_decided(key.height, CheckDepth::All)
+            .map(|(_, assembly)| assembly)
     }
 
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent> {
-        self.read_decided(height, Check::All)
+        self.read_decided(height, CheckDepth::All)
     }
 
     fn decided_payload(&self, height: Height) -> Option<(Decided, Bytes)> {
-        let (decided, assembly) = self.read_decided(height, Check::Body).ok()?;
+        let (decided, assembly) = self.read_decided(height, CheckDepth::Body).ok()?;
         Some((decided, assembly.payload))
     }
 

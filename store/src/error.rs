@@ -1,0 +1,147 @@
+//! This file knows why a data directory cannot be opened, and what to tell the operator about it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ultramarine_types::Height;
+
+use crate::failure::Failure;
+use crate::format::Binding;
+use crate::index::IndexError;
+use crate::reserve::{RESERVE_BYTES, advice};
+
+/// Why a data directory cannot be opened, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("data directory {path} is in use by another process: stop that one, or give this node its own directory")]
+    Locked { path: PathBuf },
+    /// It belongs to another chain.
+    #[error(
+        "data directory {path} belongs to chain {} with genesis {}, not to chain {} with genesis {}: use another \
+         directory",
+        found.chain_id, found.genesis_hash, expected.chain_id, expected.genesis_hash
+    )]
+    Foreign {
+        path: PathBuf,
+        /// The chain it belongs to.
+        found: Binding,
+        /// The chain of this node.
+        expected: Binding,
+    },
+    /// The index cannot be used.
+    #[error("{0}; move the directory away and start again: the node fetches everything from its peers")]
+    Index(IndexError),
+    /// The index is gone, and what it accounts for is not.
+    #[error(
+        "index {index} {flaw}, and {beside} is there: without its index nobody knows what this node decided and \
+         signed. Put the index back if it was moved; if it is lost, move the whole directory {folder} away and start \
+         again: the node fetches everything from its peers, and listens before it signs"
+    )]
+    Orphaned {
+        folder: PathBuf,
+        index: PathBuf,
+        /// What is wrong with it.
+        flaw: IndexFlaw,
+        /// A log or a segment that was made after it.
+        beside: PathBuf,
+    },
+    /// The index is older than a log: it lost decisions, and with them which heights were signed.
+    #[error(
+        "index {index} lost its newest decisions: {log} holds what this node signed at height {height}, and the index \
+         never heard of that height. If the index was put back from a copy, put the newest one back; otherwise move \
+         the whole directory {folder} away and start again: the node fetches everything from its peers, and listens \
+         before it signs"
+    )]
+    RolledBack {
+        folder: PathBuf,
+        index: PathBuf,
+        /// The log that is newer.
+        log: PathBuf,
+        /// The height of that log.
+        height: Height,
+    },
+    /// A file or folder refuses this user.
+    #[error("{path} cannot be used: {source}; give the node's user read and write permission for the whole directory")]
+    Permission {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The disk is full.
+    #[error("{path} has no room: {source}; {}, then start again", advice(path, 2 * RESERVE_BYTES))]
+    NoRoom {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file cannot be read or written.
+    #[error("{path} failed: {source}; check the disk (dmesg, smartctl) and start again")]
+    Io {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What was recovered cannot be made durable.
+    #[error("recovery of {path} failed: {failure}")]
+    Write { path: PathBuf, failure: Failure },
+}
+
+impl OpenError {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Permission { path, source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom { path, source },
+            _ => Self::Io { path, source },
+        }
+    }
+
+    /// What kept the index of a directory from being used.
+    pub(crate) fn index(folder: &Path, binding: Binding, error: IndexError) -> Self {
+        match error {
+            IndexError::Foreign { found, .. } => Self::Foreign {
+                path: folder.to_owned(),
+                found,
+                expected: binding,
+            },
+            IndexError::Database { source, path } => match *source {
+                redb::Error::Io(source) => Self::io(&path, source),
+                source => Self::Index(IndexError::Database {
+                    path,
+                    source: Box::new(source),
+                }),
+            },
+            other @ (IndexError::Row { .. } | IndexError::Format { .. } | IndexError::Blank { .. }) => {
+                Self::Index(other)
+            }
+        }
+    }
+}
+
+/// Why a file is no index that ever counted for anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IndexFlaw {
+    Missing,
+    /// A file without a byte.
+    Empty,
+    /// A file that does not begin like a database.
+    NoDatabase,
+    /// A database in which nothing was ever written.
+    Blank,
+}
+
+impl fmt::Display for IndexFlaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "is missing",
+            Self::Empty => "is empty",
+            Self::NoDatabase => "is no database",
+            Self::Blank => "is a database without any content",
+        })
+    }
+}

@@ -1,0 +1,61 @@
+//! This file knows made-up headers, metadata and `Init`s for tests and benches: whole in shape, and true of no block.
+//!
+//! Always compiled. A feature for tests alone would make `cargo run` and `cargo test` compile the workspace differently
+//! (`benches/tests/features.rs` forbids that), and what no program calls is no part of it.
+
+use crate::canonical::sha256;
+use crate::ids::{Address, Hash, Height, KzgCommitment, Round, Signature};
+use crate::limits::PAYLOAD_CHUNK_BYTES;
+use crate::value::{ExecutionHeader, Init, ValueMetadata};
+
+/// An empty block's header: zero wherever zero is legal.
+pub const fn header(number: u64) -> ExecutionHeader {
+    ExecutionHeader {
+        parent_hash: Hash::ZERO,
+        fee_recipient: Address::ZERO,
+        state_root: Hash::ZERO,
+        transactions_root: Hash::ZERO,
+        receipts_root: Hash::ZERO,
+        logs_bloom: [0; 256],
+        number,
+        gas_limit: 30_000_000,
+        gas_used: 0,
+        timestamp: 1,
+        extra_data: Vec::new(),
+        prev_randao: Hash::ZERO,
+        base_fee_per_gas: Hash::ZERO,
+        withdrawals_root: Hash::ZERO,
+        blob_gas_used: 0,
+        excess_blob_gas: 0,
+        parent_beacon_block_root: Hash::ZERO,
+        requests_hash: None,
+        block_hash: Hash::ZERO,
+    }
+}
+
+/// Metadata of a value with these payload bytes and commitments, hashed as a proposer would.
+pub fn metadata(height: u64, payload: &[u8], commitments: Vec<KzgCommitment>) -> ValueMetadata {
+    ValueMetadata {
+        chain_id: 1,
+        height: Height(height),
+        origin_proposer: Address::ZERO,
+        origin_proposer_index: 0,
+        origin_round: Round(0),
+        validator_set_hash: Hash::ZERO,
+        header: header(height),
+        payload_bytes: u32::try_from(payload.len()).expect("a test's payload is far below 4 GiB"),
+        payload_hash: sha256(payload),
+        chunk_hashes: payload.chunks(PAYLOAD_CHUNK_BYTES).map(sha256).collect(),
+        commitments,
+        parent_blob_root: Hash::ZERO,
+    }
+}
+
+/// An `Init` whose signatures nobody checks.
+pub const fn unsigned(metadata: ValueMetadata) -> Init {
+    Init {
+        metadata,
+        signature: Signature::ZERO,
+        header_signature: Signature::ZERO,
+    }
+}
