@@ -290,6 +290,24 @@ mod tests {
     }
 
     #[test]
+    fn where_the_first_home_of_a_network_is_all_are() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let homes = 50;
+        let [first, last] = [0, homes - 1].map(|index| network::node_directory(dir.path(), index));
+        let watcher = std::thread::spawn(move || {
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+            while !first.exists() && std::time::Instant::now() < until {
+                std::thread::yield_now();
+            }
+            last.exists()
+        });
+        let key = keys::generate().expect("random");
+        let contents: Vec<_> = (0..homes).map(|_| contents(&key, true)).collect();
+        Home::create_all(dir.path(), &contents).expect("creates");
+        assert!(watcher.join().expect("no panic"), "the first was there before the last");
+    }
+
+    #[test]
     fn what_is_no_home_says_which_file_is_missing() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let error = Home::open(dir.path()).expect_err("empty").to_string();

@@ -275,6 +275,8 @@ fn short(number: f64) -> String {
 mod tests {
     use super::*;
     use crate::resources::Resources;
+    use crate::stages::Stages;
+    use crate::stages::tests::{document, histogram};
     use crate::watch::{Moment, Seen};
 
     fn sample(blobs: u64, cpu_ms: u64, client_ms: u64) -> Sample {
@@ -291,15 +293,22 @@ mod tests {
             ]
             .into(),
             sent_bytes: 3 * blobs * BLOB_BYTES as u64,
-            received_bytes: blobs * BLOB_BYTES as u64,
+            received_bytes: 2 * blobs * BLOB_BYTES as u64,
             node: used(cpu_ms, 100_000_000),
             client: Some(used(client_ms, 50_000_000)),
         }
     }
 
     fn seen(nodes: u64) -> Seenings {
-        let node = |_| Seen {
-            resources: sample(0, 0, 0).node,
+        let document = document(&[("vote", histogram([4_000_000, 4_000_000, 9_000_000]))]);
+        let stages = Stages::read(&document).expect("a document of a node");
+        let node = |at: u64| Seen {
+            stages: stages.clone(),
+            resources: Resources {
+                // The last but one is the largest.
+                memory_bytes_max: 100_000_000 + 1_000_000 * if at == 2 { 4 } else { at },
+                ..sample(0, 0, 0).node
+            },
             client: sample(0, 0, 0).client,
             samples: Some((sample(10, 1000, 500), sample(110, 1100, 900))),
             ..Seen::default()
@@ -332,8 +341,17 @@ mod tests {
         near(figures.client_us_per_blob.expect("a process of its own"), 4000.0);
         near(figures.disk_bytes_per_blob_byte, 1.0);
         near(figures.sent_bytes_per_blob_byte, 3.0);
-        assert_eq!(figures.node_memory_bytes, 100_000_000);
-        assert_eq!(figures.node_and_client_memory_bytes, Some(150_000_000));
+        near(figures.received_bytes_per_blob_byte, 2.0);
+        assert_eq!(figures.node_memory_bytes, 104_000_000, "of the largest");
+        assert_eq!(figures.node_and_client_memory_bytes, Some(154_000_000));
+        let vote = figures.stages_ms["vote"];
+        near(vote.p50.round(), 4.0);
+        near(vote.p99.round(), 9.0);
+        let text = tables(&[figures]);
+        assert!(
+            text.contains(&format!(" {} | {} |", short(vote.p50), short(vote.p99))),
+            "{text}"
+        );
     }
 
     #[test]

@@ -59,11 +59,13 @@ mod tests {
 
     #[test]
     fn a_node_s_own_series_are_read_and_no_others() {
-        let metrics = "# HELP ultramarine_consensus_blobs_total Blobs.\nultramarine_consensus_blobs_total 30\n\
-                       ultramarine_tile_cpu_nanoseconds_total{tile=\"net\"} \
-                       5\nultramarine_tile_cpu_nanoseconds_total{tile=\"kzg-0\"} 7\n\
-                       ultramarine_net_bytes_total{direction=\"out\"} \
-                       11\nultramarine_net_bytes_total{direction=\"in\"} 13\n";
+        let metrics = "# HELP ultramarine_consensus_blobs_total 1\nultramarine_consensus_blobs_total_of_others 2\n\
+                       ultramarine_consensus_blobs_total{of=\"others\"} 3\nultramarine_consensus_blobs_total 30\n\
+                       ultramarine_tile_busy_nanoseconds_total{tile=\"store\"} 4\n\
+                       ultramarine_tile_cpu_nanoseconds_total{tile=\"net\"} 5\n\
+                       ultramarine_tile_cpu_nanoseconds_total{tile=\"kzg-0\"} 7\n\
+                       ultramarine_net_bytes_total{direction=\"out\"} 11\n\
+                       ultramarine_net_bytes_total{direction=\"in\"} 13\n";
         let sample = Sample::read(metrics, Resources::default(), None).expect("it shows its blobs");
         assert_eq!((sample.blobs, sample.sent_bytes, sample.received_bytes), (30, 11, 13));
         assert_eq!(sample.tiles_ns, [("kzg-0".to_owned(), 7), ("net".to_owned(), 5)].into());

@@ -257,6 +257,9 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_or_an_address_that_can_be_dialled() {
+        // Three labels of 63, one of 61, and three dots.
+        let longest_name = [63, 63, 63, 61].map(|bytes| "a".repeat(bytes)).join(".");
+        let dotted = format!("{longest_name}.");
         for (text, expected) in [
             ("a", "a"),
             (" b ", "b"),
@@ -264,6 +267,7 @@ mod tests {
             ("a.example.", "a.example."),
             ("node_0", "node_0"),
             ("0a", "0a"),
+            ("1.example", "1.example"),
             ("xn--bcher-kva.example", "xn--bcher-kva.example"),
             ("10.0.0.1", "10.0.0.1"),
             ("127.0.0.1", "127.0.0.1"),
@@ -272,11 +276,14 @@ mod tests {
             ("2001:DB8::A", "2001:db8::a"),
             ("::ffff:10.0.0.1", "10.0.0.1"),
             ("[::ffff:127.0.0.1]", "127.0.0.1"),
+            (longest_name.as_str(), longest_name.as_str()),
+            (dotted.as_str(), dotted.as_str()),
         ] {
             assert_eq!(text.parse::<Host>().expect(text).to_string(), expected, "{text:?}");
         }
         let long_label = format!("{}.example", "a".repeat(64));
-        let long_name = ["a".repeat(60).as_str(); 5].join(".");
+        let long_name = format!("{longest_name}a");
+        assert_eq!((longest_name.len(), long_name.len()), (253, 254));
         for (text, why) in [
             ("", "empty"),
             ("  ", "empty"),
@@ -286,7 +293,7 @@ mod tests {
             ("http://a", "scheme"),
             ("quic://[::1]", "scheme"),
             ("a/b", "path"),
-            ("12@a", "@"),
+            ("12@a", "before an @"),
             ("a b", "white space"),
             ("a\u{a0}b", "white space"),
             ("a\0", "white space"),
@@ -306,6 +313,7 @@ mod tests {
             ("::12345", "no IPv6 address"),
             ("300.0.0.1", "IPv4 address"),
             ("127.1", "IPv4 address"),
+            ("a.1", "IPv4 address"),
             ("010.0.0.1", "IPv4 address"),
             ("0x7f000001", "IPv4 address"),
             ("1", "IPv4 address"),
@@ -320,7 +328,7 @@ mod tests {
             (long_label.as_str(), "63"),
             (long_name.as_str(), "253"),
         ] {
-            let error = text.parse::<Host>().expect_err(text).to_string();
+            let error = text.parse::<Host>().expect_err(text).why;
             assert!(error.contains(why), "{text:?}: {error}");
         }
     }
@@ -352,7 +360,7 @@ mod tests {
             ("0.0.0.0:5", "no address to dial"),
             ("", "no host"),
         ] {
-            let error = text.parse::<HostPort>().expect_err(text).to_string();
+            let error = text.parse::<HostPort>().expect_err(text).why;
             assert!(error.contains(why), "{text:?}: {error}");
         }
     }
@@ -368,12 +376,14 @@ mod tests {
         ] {
             assert!(host(one).is_beside(&host(other)), "{one} {other}");
         }
-        assert!(!host("a").is_beside(&host("b")));
+        for (one, other) in [("a", "b"), ("localhost", "10.0.0.1"), ("10.0.0.1", "localhost")] {
+            assert!(!host(one).is_beside(&host(other)), "{one} {other}");
+        }
         assert_eq!(host("::1").loopback(), Some("::1".parse().expect("an address")));
-        assert_eq!(
-            host("localhost.").loopback(),
-            Some("127.0.0.1".parse().expect("an address"))
-        );
+        for name in ["localhost.", "a.localhost"] {
+            let expected = "127.0.0.1".parse().expect("an address");
+            assert_eq!(host(name).loopback(), Some(expected), "{name}");
+        }
         assert_eq!(host("localhost.example").loopback(), None);
     }
 }

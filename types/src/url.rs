@@ -122,7 +122,7 @@ mod tests {
             ("http://h:1/a b", "path"),
             ("http://http://h:1", "port"),
         ] {
-            let error = text.parse::<HttpUrl>().expect_err(text).to_string();
+            let error = text.parse::<HttpUrl>().expect_err(text).why;
             assert!(error.contains(why), "{text:?}: {error}");
         }
     }

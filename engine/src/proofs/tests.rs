@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use tokio::sync::OnceCell;
 use ultramarine_runtime::{Receiver, Sender, link};
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
@@ -39,15 +40,19 @@ proptest! {
         });
         prop_assert_eq!(assigned, Some(truth));
         prop_assert!(tries <= transactions.len());
+        let is_choice = [true, false].iter().all(|kind| transactions.iter().any(|(_, cells)| cells == kind));
+        prop_assert!(is_choice || tries == 0, "a proof is tried where there is a choice only");
     }
 
     #[test]
     fn any_list_and_any_answers_end_in_a_place_for_each_blob_or_none(
         sizes in prop::collection::vec(1..7usize, 0..20),
-        proofs in 0..4000usize,
+        cells in 0..40usize,
+        stray in prop_oneof![3 => Just(0), 1 => 0..4000usize],
         answers in prop::collection::vec(any::<bool>(), 20),
     ) {
-        let blobs = sizes.iter().sum();
+        let blobs: usize = sizes.iter().sum();
+        let proofs = if stray > 0 { stray } else { blobs + cells * CELLS_MORE };
         let mut answers = answers.into_iter();
         let assigned = assign(&sizes, blobs, proofs, |_, _, _| answers.next().unwrap_or(false));
         if let Some(assigned) = assigned {
@@ -121,8 +126,21 @@ async fn missing_proofs_are_made_whatever_the_bundle_holds() {
     local.run_until(mixtures()).await;
 }
 
-async fn mixtures() {
-    // The second is one element again and again, of which either kind of proof is the same.
+/// Three blobs with both kinds of proofs. The second is one element again and again, of which either kind is the same.
+#[derive(Clone)]
+struct Three {
+    blobs: Vec<(KzgCommitment, Bytes)>,
+    plain: [Vec<KzgProof>; 3],
+    cells: Vec<Vec<KzgProof>>,
+}
+
+/// Made once: cell proofs take a second of each core.
+async fn three() -> Three {
+    static THREE: OnceCell<Three> = OnceCell::const_new();
+    THREE.get_or_init(make_three).await.clone()
+}
+
+async fn make_three() -> Three {
     let contents: Vec<Bytes> = [7, 0, 9]
         .into_iter()
         .map(|byte| {
@@ -143,12 +161,89 @@ async fn mixtures() {
             .collect();
         cells.push(proofs);
     }
-    let expected: Vec<_> = proven.iter().map(|one| (one.commitment, vec![one.proof])).collect();
-    let bundle = |proofs: Vec<KzgProof>| Bundle {
+    Three {
         blobs: proven.iter().map(|one| (one.commitment, one.blob.clone())).collect(),
+        plain: [0, 1, 2].map(|index: usize| vec![proven[index].proof]),
+        cells,
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_first_proof_that_can_differ_tells_which_kind_a_transaction_has() {
+    let Three { blobs, plain, cells } = three().await;
+    let plain = |index: usize| plain[index].clone();
+    let known = HashMap::from([(blobs[2].0, Some(plain(2)[0]))]);
+    for (proofs, first, count, at, expected) in [
+        (vec![plain(0), plain(1), plain(2)], 0, 1, 0, true),
+        (vec![plain(0), plain(1), plain(2)], 1, 1, 1, true),
+        (vec![plain(0), plain(1), plain(2)], 1, 2, 1, true),
+        (vec![cells[0].clone(), plain(1), plain(2)], 0, 1, 0, false),
+        (vec![plain(0), cells[1].clone(), plain(2)], 1, 1, 1, false),
+        (vec![plain(0), cells[1].clone(), cells[2].clone()], 1, 2, 1, false),
+        (vec![plain(0), plain(1)], 2, 1, 2, false),
+    ] {
+        let proofs = proofs.concat();
+        let bundle = Bundle {
+            blobs: blobs.clone(),
+            proofs,
+        };
+        let found = has_blob_proofs(&bundle, &known, first, count, at);
+        assert_eq!(
+            found,
+            expected,
+            "{count} from {first} with {} proofs",
+            bundle.proofs.len()
+        );
+    }
+    prove(&blobs[0].0, &blobs[0].1).expect("its own");
+    prove(&blobs[0].0, &blobs[2].1).expect_err("another blob's commitment");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_is_remembered_and_what_is_being_made_is_bounded() {
+    let proofs = Proofs::default();
+    let commitment = |number: usize| {
+        let mut bytes = [0; 48];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        KzgCommitment(bytes)
+    };
+    for number in 0..2 * REMEMBERED_MAX {
+        let is_made = number % 8 != 0;
+        proofs.remember(commitment(number), is_made.then_some(INFINITY));
+        assert!(proofs.shared.known.borrow().len() <= REMEMBERED_MAX);
+    }
+    let under_way = || {
+        proofs
+            .shared
+            .known
+            .borrow()
+            .values()
+            .filter(|proof| proof.is_none())
+            .count()
+    };
+    assert_eq!(
+        under_way(),
+        BLOBS_PER_BLOCK_MAX as usize,
+        "what is being made is not forgotten"
+    );
+    let local = tokio::task::LocalSet::new();
+    let _inside = local.enter();
+    proofs.make(&(commitment(usize::MAX), Bytes::new()));
+    assert_eq!(
+        under_way(),
+        BLOBS_PER_BLOCK_MAX as usize,
+        "no more are made at one time"
+    );
+}
+
+async fn mixtures() {
+    let Three { blobs, plain, cells } = three().await;
+    let expected: Vec<_> = blobs.iter().map(|one| one.0).zip(plain.clone()).collect();
+    let bundle = |proofs: Vec<KzgProof>| Bundle {
+        blobs: blobs.clone(),
         proofs,
     };
-    let plain = |index: usize| vec![proven[index].proof];
+    let plain = |index: usize| plain[index].clone();
     let lists = [
         ([plain(0), plain(1), plain(2)].concat(), "all plain"),
         (
@@ -183,7 +278,8 @@ async fn mixtures() {
         "{refused}"
     );
     while complete(&proofs, &[1, 1, 1], &none, Duration::ZERO).await.is_err() {
-        assert!(proofs.shared.known.borrow().len() <= 3);
+        // Each that is being made holds a clone.
+        assert!(Rc::strong_count(&proofs.shared) <= 1 + 3, "each is made once");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

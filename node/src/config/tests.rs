@@ -321,6 +321,7 @@ fn variables_that_an_orchestrator_makes_for_a_service_are_not_ours() {
         "NODE_METRICS",
         "HTTP",
         "HTTP_API",
+        "HTTP_PORT_MAP",
         "ENGINE",
         "NETWORK_P2P",
         "NETWORKS",
@@ -353,6 +354,9 @@ fn a_mistyped_setting_is_not_taken_for_a_service() {
         ("ULTRAMARINE_HTTP_LISTEN_", "listen"),
         ("ULTRAMARINE_ENGINE_SERVICE_URL", ""),
         ("ULTRAMARINE_NODE_PORT_TCP", ""),
+        ("ULTRAMARINE_NODE_PORT_X_TCP", ""),
+        ("ULTRAMARINE_NODE_PORT_8580_LISTEN", ""),
+        ("ULTRAMARINE_NODE_PORT_8580_TCP_LISTEN", ""),
     ] {
         let text = complaint_about_environment(&[(name, "127.0.0.1:1")]);
         assert!(
@@ -386,7 +390,7 @@ fn a_variable_that_is_no_text_is_named() {
         "{text}"
     );
     assert_eq!(
-        complaint_about_environment(&[("ULTRAMARINE_ODD", &value), ("LESS", &value)]),
+        complaint_about_environment(&[("ULTRAMARINE_ODD_NAME", &value), ("LESS", &value)]),
         ""
     );
 }
@@ -440,6 +444,12 @@ fn what_is_wrong_with_an_address_is_said() {
             "network",
             "peers",
             format!("[\"{id}@http://a:1\"]"),
+            "which has a scheme",
+        ),
+        (
+            "network",
+            "peers",
+            "[\"http://12@a:5\"]".to_owned(),
             "which has a scheme",
         ),
         ("network", "peers", "[\"a\"]".to_owned(), "which has no port"),

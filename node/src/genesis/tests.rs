@@ -72,15 +72,22 @@ fn every_parameter_and_the_validators_change_the_hash_and_peers_do_not() {
         ("gas_limit_min", json!(2)),
         ("gas_limit_max", json!(99_000_000)),
         ("prague_time", json!(5)),
+        ("chain_id", json!(8)),
+        ("execution_genesis_hash", json!(null)),
     ] {
         let (mut changed, mut execution) = (consensus(), execution());
         // The other file follows.
         match field {
             "blobs_per_block_max" => execution["config"]["blobSchedule"]["cancun"]["max"] = value.clone(),
             "prague_time" => execution["config"]["pragueTime"] = value.clone(),
+            "chain_id" => execution["config"]["chainId"] = value.clone(),
+            "execution_genesis_hash" => execution["gasLimit"] = json!("0x2255101"),
             _ => {}
         }
         changed["chain"][field] = value;
+        if field == "execution_genesis_hash" {
+            changed["chain"][field] = json!(genesis_hash(&execution).expect("a genesis"));
+        }
         assert_ne!(check(&changed, &execution).expect("valid").hash, original, "{field}");
     }
     let mut changed = consensus();
@@ -146,11 +153,18 @@ fn parameters_validators_and_peers_are_checked_all_at_once() {
     assert!(text.contains("`nowhere` has no port"), "{text}");
 }
 
+#[test]
+fn a_peer_that_is_listed_twice_is_one() {
+    let mut twice = consensus();
+    twice["peers"] = json!(["a:1", "A:1 ", "b:1"]);
+    assert_eq!(check(&twice, &execution()).expect("valid").peers.len(), 2);
+}
+
 /// The file a change is made in, where, and to what.
-type Change = (&'static str, &'static str, Value);
+type Change<'a> = (&'static str, &'a str, Value);
 
 /// What is said when these are changed: keys are separated by dots, null removes.
-fn complaint(prague_time: Option<u64>, changes: &[Change]) -> Option<String> {
+fn complaint(prague_time: Option<u64>, changes: &[Change<'_>]) -> Option<String> {
     let mut execution = execution_genesis(&GenesisOptions {
         chain_id: 7,
         blobs_per_block: 6,
@@ -282,13 +296,20 @@ fn what_both_files_say_is_the_same() {
         ],
     );
     assert_eq!(text.expect("three").lines().count(), 3, "all are told at once");
+    let text = complaint(None, &[("chain", "gas_limit_max", json!(0))]).expect("no limit is between them");
+    assert_eq!(
+        text.lines().count(),
+        1,
+        "bounds that fit nothing are told alone: {text}"
+    );
 }
 
 #[test]
 fn an_execution_genesis_has_the_rules_that_the_node_relies_on() {
     const T: u64 = 1_800_000_000;
     let withdrawals = "alloc.0x00000961ef480eb55e80d19ad83579a64c007002";
-    let faults: [(Option<u64>, Change, &str); 16] = [
+    let consolidations = "alloc.0x0000bbddc7ce488642fb579f8b00f3a590007251";
+    let faults: [(Option<u64>, Change, &str); 17] = [
         (
             None,
             ("execution", "config.osakaTime", json!(T)),
@@ -369,6 +390,11 @@ fn an_execution_genesis_has_the_rules_that_the_node_relies_on() {
             ("execution", withdrawals, json!({ "balance": "0x0" })),
             "withdrawal requests (EIP-7002)",
         ),
+        (
+            Some(T),
+            ("execution", consolidations, json!({ "balance": "0x0" })),
+            "consolidation requests (EIP-7251)",
+        ),
     ];
     for (prague, change, part) in faults {
         let text = complaint(prague, std::slice::from_ref(&change)).unwrap_or_else(|| panic!("{change:?} is accepted"));
@@ -377,6 +403,20 @@ fn an_execution_genesis_has_the_rules_that_the_node_relies_on() {
             "{change:?}: {text}"
         );
         assert_eq!(text.lines().count(), 1, "each is told once: {text}");
+    }
+    // Every fork by number that a new chain begins with.
+    let execution = execution();
+    let config = execution["config"].as_object().expect("an object");
+    // Of the merge's own, only the total difficulty is a rule.
+    let forks = config
+        .keys()
+        .filter(|field| field.ends_with("Block") && *field != "mergeNetsplitBlock");
+    let forks: Vec<&String> = forks.collect();
+    assert_eq!(forks.len(), 10, "{forks:?}");
+    for field in forks {
+        let place = format!("config.{field}");
+        let text = complaint(None, &[("execution", &place, json!(5))]).unwrap_or_else(|| panic!("{field} is accepted"));
+        assert!(text.contains(&format!("{place} is 5; expected 0")), "{text}");
     }
 }
 

@@ -236,6 +236,8 @@ fn parent(path: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     /// Everything below a folder, by its path from there.
@@ -263,12 +265,28 @@ mod tests {
     }
 
     #[test]
+    fn the_file_without_which_a_folder_is_no_home_comes_last() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let mut staged = Staged::begin(dir.path()).expect("it is empty");
+        for name in ["node.key", "config.toml", "genesis.json"] {
+            fs::write(staged.path().join(name), name).expect("writes");
+        }
+        staged.place().expect("nothing is in the way");
+        let names = staged.placed.iter().filter_map(|(_, to)| to.file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["node.key", "genesis.json", "config.toml"]);
+    }
+
+    #[test]
     fn a_folder_appears_whole_or_not_at_all() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let target = dir.path().join("x/y/z");
         let mut staged = Staged::begin(&target).expect("nothing is there");
         fill(&staged);
         assert!(!target.exists(), "not before it is whole");
+        for folder in [staged.path(), &dir.path().join("x"), &dir.path().join("x/y")] {
+            let mode = fs::metadata(folder).expect("it is made").permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "for us alone: {folder:?}");
+        }
         staged.place().expect("nothing is in the way");
         assert_eq!(tree(&target), ["a", "b"]);
         drop(staged);

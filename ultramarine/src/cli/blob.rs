@@ -205,20 +205,22 @@ mod tests {
     #[test]
     fn one_account_has_one_turn_at_a_time_with_one_client() {
         let rpc = format!("http://127.0.0.1:1/{}", std::process::id());
+        let ask = |rpc: &str, account: &'static str| {
+            let (told, heard) = std::sync::mpsc::channel();
+            let rpc = rpc.to_owned();
+            std::thread::spawn(move || told.send(take_turn(&rpc, account).is_some()));
+            heard
+        };
+        let patience = Duration::from_secs(30);
         let first = take_turn(&rpc, "0xa").expect("temporary files can be locked");
-        assert!(take_turn(&rpc, "0xb").is_some(), "another account does not wait");
-        let (told, heard) = std::sync::mpsc::channel();
-        let second = std::thread::spawn({
-            let rpc = rpc.clone();
-            move || {
-                let turn = take_turn(&rpc, "0xa");
-                told.send(()).expect("the test waits");
-                turn.is_some()
-            }
-        });
-        assert!(heard.recv_timeout(Duration::from_millis(50)).is_err(), "it waits");
+        for (rpc, account) in [(rpc.as_str(), "0xb"), (format!("{rpc}/other").as_str(), "0xa")] {
+            let other = ask(rpc, account).recv_timeout(patience);
+            assert_eq!(other, Ok(true), "{rpc} {account} does not wait");
+        }
+        let second = ask(&rpc, "0xa");
+        assert!(second.recv_timeout(Duration::from_millis(50)).is_err(), "it waits");
         drop(first);
-        assert!(second.join().expect("it does not panic"));
+        assert_eq!(second.recv_timeout(patience), Ok(true));
     }
 
     #[test]
@@ -226,18 +228,42 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("out");
         std::fs::write(&path, "before").expect("the folder is writable");
+        let mut reader = File::open(&path).expect("it is there");
         write_whole(&path, b"after").expect("there is room");
         assert_eq!(std::fs::read(&path).expect("it is there"), b"after");
+        let mut seen = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut seen).expect("it was open");
+        assert_eq!(seen, "before", "the old file is left as it was");
         // The name of a folder cannot be taken by a file.
         let taken = folder.path().join("taken");
         std::fs::create_dir_all(&taken).expect("the folder is writable");
         write_whole(&taken, b"x").expect_err("a folder");
         write_whole(&folder.path().join("none/out"), b"x").expect_err("no such folder");
-        let names: Vec<_> = std::fs::read_dir(folder.path()).expect("it is there").collect();
-        assert_eq!(names.len(), 2, "nothing is left beside: {names:?}");
-        let pipe = Path::new("/dev/null");
-        write_whole(pipe, b"x").expect("it takes everything");
-        assert!(!pipe.is_file());
+        // A name with a slash behind it is that of a folder, which shows when all is written.
+        write_whole(&folder.path().join("new/"), b"x").expect_err("a folder's name");
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .expect("it is there")
+            .map(|entry| entry.expect("it lists").file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["out", "taken"], "nothing is left beside");
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_written_and_not_replaced() {
+        use rustix::fs::{CWD, Mode, mkfifoat};
+        use std::os::unix::fs::FileTypeExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("pipe");
+        mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).expect("the folder is writable");
+        // Open on both sides, so that neither waits for the other.
+        let mut pipe = File::options().read(true).write(true).open(&path).expect("it is there");
+        write_whole(&path, b"x").expect("it takes a byte");
+        let still = std::fs::symlink_metadata(&path).expect("it is there").file_type();
+        assert!(still.is_fifo());
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut pipe, &mut byte).expect("it is in the pipe");
+        assert_eq!(&byte, b"x");
     }
 
     #[test]

@@ -79,6 +79,7 @@ fn judge(settings: &[(&str, &str)], genesis_peers: &[&str]) -> (Vec<String>, Vec
 #[test]
 fn peers_that_no_packet_reaches_are_named() {
     let own = format!("{}@10.0.0.9:1", hex::encode(keys().peer_id().0));
+    let beside_own = format!("{own},10.0.0.1:1");
     // Where it listens, its peers, and whether none or some of them is out of reach.
     for (listen, peers, none, some) in [
         ("0.0.0.0:1", "10.0.0.1:1,a:1", false, false),
@@ -86,7 +87,8 @@ fn peers_that_no_packet_reaches_are_named() {
         ("127.0.0.1:1", "127.0.0.2:1,localhost:1", false, false),
         ("[::]:1", "10.0.0.1:1,[2001:db8::1]:1,[::1]:1", false, false),
         ("[::1]:1", "[::1]:2", false, false),
-        ("0.0.0.0:1", own.as_str(), false, false),
+        ("127.0.0.1:1", own.as_str(), false, false),
+        ("127.0.0.1:1", beside_own.as_str(), true, false),
         ("127.0.0.1:1", "[::1]:2,[::1]:3,[::1]:4,[::1]:5", true, false),
         ("0.0.0.0:1", "[2001:db8::1]:1", true, false),
         ("0.0.0.0:1", "[2001:db8::1]:1,10.0.0.1:1", false, true),
@@ -110,6 +112,16 @@ fn peers_that_no_packet_reaches_are_named() {
             assert!(text.contains("Listen on [::]:1"), "{text}");
         }
     }
+    for (peers, named) in [
+        ("[::1]:2,[::1]:3,[::1]:4", ": [::1]:2, [::1]:3, [::1]:4. Listen"),
+        (
+            "[::1]:2,[::1]:3,[::1]:4,[::1]:5",
+            ": [::1]:2, [::1]:3, [::1]:4, …. Listen",
+        ),
+    ] {
+        let (wrong, _) = judge(&[("network.peers", peers)], &[]);
+        assert!(wrong[0].contains(named), "{wrong:?}");
+    }
     let (wrong, _) = judge(&[], &["[::1]:1"]);
     assert!(wrong[0].contains("1 of the 1 peers in genesis.json"), "{wrong:?}");
 }
@@ -130,7 +142,28 @@ fn two_listeners_of_one_port_are_named() {
             ("engine.embedded_http", rpc),
         ];
         let (wrong, _) = judge(&settings, &[]);
-        assert_eq!(!wrong.is_empty(), is_wrong, "{http} {rpc}: {wrong:?}");
+        assert_eq!(wrong.len(), usize::from(is_wrong), "{http} {rpc}: {wrong:?}");
+    }
+    for key in ["http.listen", "engine.embedded_http"] {
+        let settings = [
+            ("engine.embedded", "true"),
+            ("engine.embedded_auth", "127.0.0.1:9"),
+            (key, "127.0.0.1:9"),
+        ];
+        let (wrong, _) = judge(&settings, &[]);
+        assert_eq!(wrong.len(), 1, "each is told once: {wrong:?}");
+        assert!(
+            wrong[0].contains(key) && wrong[0].contains("engine.embedded_auth"),
+            "{wrong:?}"
+        );
+    }
+}
+
+#[test]
+fn blobs_are_kept_for_as_long_as_the_chain_asks_or_for_ever() {
+    for (heights, is_wrong) in [("99", true), ("100", false), ("0", false)] {
+        let (wrong, _) = judge(&[("retention.blobs_heights", heights)], &[]);
+        assert_eq!(wrong.len(), usize::from(is_wrong), "{heights}: {wrong:?}");
     }
 }
 

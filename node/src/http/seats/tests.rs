@@ -113,9 +113,16 @@ fn a_reader_that_stands_still_gives_way_and_one_that_reads_does_not() {
     for (seat, _) in &readers[1..] {
         seat.took(1, room.at(0.9));
     }
-    let _new = room.enter(99, 1.0).expect("the first stands still");
+    let (new, _new) = room.enter(99, 1.0).expect("the first stands still");
     assert!(left(&mut readers[0].1).is_some());
     assert!(readers[1..].iter_mut().all(|(_, receiver)| left(receiver).is_none()));
+    new.turn_to(Phase::Making, room.at(1.0));
+    assert_eq!(room.enter(100, 1.8).err(), Some(Full::All), "the others read");
+    // Who asks for nothing goes before who may read on.
+    readers[7].0.turn_to(Phase::Idle, room.at(1.8));
+    let _next = room.enter(100, 9.0).expect("all can go");
+    assert!(left(&mut readers[7].1).is_some());
+    assert!(readers[1..7].iter_mut().all(|(_, receiver)| left(receiver).is_none()));
 }
 
 #[test]

@@ -47,8 +47,13 @@ impl Served {
 
     /// A caller with a small window sends this and reads nothing.
     async fn mute(&self, request: &str) -> TcpStream {
+        self.ask(2048, request).await
+    }
+
+    /// A caller whose kernel takes so many bytes before it reads sends this.
+    async fn ask(&self, window_bytes: u32, request: &str) -> TcpStream {
         let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_recv_buffer_size(2048).expect("a small window");
+        socket.set_recv_buffer_size(window_bytes).expect("a window");
         let mut stream = socket.connect(self.address).await.expect("it listens");
         stream.write_all(request.as_bytes()).await.expect("sends");
         stream
@@ -223,6 +228,53 @@ async fn who_does_not_write_is_ended() {
 }
 
 #[tokio::test]
+async fn a_slow_reader_gets_all_of_its_answer() {
+    let patience = Patience {
+        stall: Duration::from_secs(1),
+        ..Patience::default()
+    };
+    let served = Served::start(
+        state_of(Memory::large(48)),
+        ServerLimits {
+            patience,
+            ..ServerLimits::default()
+        },
+    )
+    .await;
+    let mut reader = served.ask(256 * 1024, &get("/eth/v1/beacon/blobs/1")).await;
+    let (begun, mut all, mut bytes) = (Instant::now(), 0, vec![0; 256 * 1024]);
+    while let Ok(count @ 1..) = tokio::time::timeout(PATIENCE, reader.read(&mut bytes))
+        .await
+        .expect("it goes on")
+    {
+        all += count;
+        tokio::time::sleep(Duration::from_millis(all as u64 / 6000).saturating_sub(begun.elapsed())).await;
+    }
+    assert!(begun.elapsed() > patience.stall, "longer than a reader may stand still");
+    assert!(all > 48 * 2 * 131_072, "{all}");
+}
+
+#[tokio::test]
+async fn others_have_their_turn_between_the_requests_of_one_connection() {
+    let served = Served::start(state(3), ServerLimits::default()).await;
+    let many = "GET /status HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+    let mut greedy = Vec::new();
+    for _ in 0..4 {
+        let mut stream = served.connect().await;
+        stream.write_all(many.as_bytes()).await.expect("sends");
+        greedy.push(stream);
+    }
+    assert_eq!(served.get("/status").await.status, 200);
+    let shown = served.registry.render();
+    let answered = shown
+        .lines()
+        .find_map(|line| line.strip_prefix("ultramarine_http_requests_total{answer=\"ok\"} "));
+    let answered: u64 = answered.expect("registered").parse().expect("a number");
+    assert!(answered < 100, "{answered}");
+    drop(greedy);
+}
+
+#[tokio::test]
 async fn the_names_of_all_blobs_of_the_largest_block_fit_one_query() {
     let memory = Memory::large(3);
     let commitments = memory.commitments(1);
@@ -270,6 +322,24 @@ async fn the_names_of_all_blobs_of_the_largest_block_fit_one_query() {
             "the next request is its own"
         );
     }
+    // A connection that stays open takes one after the other.
+    let mut stream = served.connect().await;
+    let list = |names: &[String]| format!("GET {base}versioned_hashes={}", names.join(","));
+    let request = format!("{} HTTP/1.1\r\nHost: a\r\n\r\n", list(&names));
+    stream.write_all(request.as_bytes()).await.expect("sends");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n0\r\n\r\n") {
+        let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut answer)).await;
+        assert!(matches!(read, Ok(Ok(1..))), "{read:?}");
+    }
+    let request = format!(
+        "{} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        list(&names[..1023])
+    );
+    stream.write_all(request.as_bytes()).await.expect("sends");
+    let second = Answer::read(&mut stream).await;
+    assert_eq!(second.status, 200, "{}", second.body);
+    assert!(answer.len() > second.body.len() + 2 * 131_072 && second.body.len() > 2 * 131_072);
     names.push(names[0].clone());
     let message = served
         .get(&format!("{base}versioned_hashes={}", names.join(",")))
@@ -299,6 +369,7 @@ async fn every_refusal_is_json_whoever_refuses() {
         (400, "GET /status HTTP/7.0\r\n\r\n".to_owned()),
         (400, "GE\u{7f}T /status HTTP/1.1\r\n\r\n".to_owned()),
         (400, "GET /\u{1} HTTP/1.1\r\n\r\n".to_owned()),
+        (400, format!("GET /status?{}\u{1} HTTP/1.1\r\n\r\n", "x".repeat(20_000))),
         (400, "GET /status HTTP/1.1\r\nno colon\r\n\r\n".to_owned()),
         (400, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
         (404, get("/nothing")),
