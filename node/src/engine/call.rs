@@ -336,7 +336,7 @@ mod tests {
             (r#"{"code":-38003}"#, Code::InvalidPayloadAttributes, "-38003"),
         ];
         for (error, expected, part) in errors {
-            for rest in ["", r#","result":null"#] {
+            for rest in ["", r#","result":null"#, r#","result":7"#] {
                 let answer = format!(r#"{{"error":{error}{rest}}}"#);
                 let Err(CallError::Rpc { code, message }) = read::<u64>(answer.as_bytes()) else {
                     panic!("{answer}")
@@ -414,7 +414,10 @@ mod tests {
 
     #[test]
     fn a_foreign_text_is_bounded_and_stays_on_its_line() {
-        let text = bounded(&"é\n".repeat(1000));
-        assert!(text.len() <= limits::REASON_BYTES_MAX && !text.contains('\n'));
+        // Of two texts with such characters one has a character across the bound.
+        for begin in ["\n", "\n\n"] {
+            let text = bounded(&(begin.to_owned() + &"é".repeat(1000)));
+            assert!(text.len() <= limits::REASON_BYTES_MAX && !text.contains('\n'));
+        }
     }
 }
