@@ -274,7 +274,7 @@ mod tests {
             (r#"{"code":-38003}"#, Code::InvalidPayloadAttributes, "-38003"),
         ];
         for (error, expected, part) in errors {
-            for rest in ["", r#","result":null"#] {
+            for rest in ["", r#","result":null"#, r#","result":7"#] {
                 let answer = format!(r#"{{"error":{error}{rest}}}"#);
                 let Err(CallError::Rpc { code, message }) = read::<u64>(answer.as_bytes()) else {
                     panic!("{answer}")

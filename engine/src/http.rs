@@ -249,6 +249,8 @@ impl HttpClient {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -305,6 +307,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_is_kept_until_it_breaks_and_then_replaced() {
+        const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let accepted = std::sync::Arc::new(AtomicUsize::new(0));
+        let counter = std::sync::Arc::clone(&accepted);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let mut request = [0; 4096];
+                for _ in 0..2 {
+                    let _ = stream.read(&mut request).await;
+                    let _ = stream.write_all(REPLY).await;
+                }
+                // It closes while the third is written.
+                let _ = stream.read(&mut request).await;
+            }
+        });
+        let client = HttpClient::new(&url, 100).expect("a URL");
+        for (number, connections) in [1, 1, 2, 2].into_iter().enumerate() {
+            let answer = client.get("/").await;
+            assert_eq!(&answer.expect("each is answered").body[..], b"ok");
+            assert_eq!(accepted.load(Ordering::SeqCst), connections, "request {number}");
+        }
+    }
+
+    #[tokio::test]
     async fn an_answer_above_the_bound_is_cut_off_whether_announced_or_not() {
         for reply in [
             "HTTP/1.1 200 OK\r\ncontent-length: 101\r\n\r\n",
@@ -326,6 +355,9 @@ mod tests {
         let client = HttpClient::new(&server(packed).await, 100).expect("a URL");
         let error = client.get("/").await.expect_err("not read");
         assert!(error.is_foreign() && error.to_string().contains("(gzip)"), "{error}");
+        let plain = "HTTP/1.1 200 OK\r\ncontent-encoding: Identity\r\ncontent-length: 2\r\n\r\nok";
+        let client = HttpClient::new(&server(plain).await, 100).expect("a URL");
+        assert_eq!(&client.get("/").await.expect("it is plain").body[..], b"ok");
         // What a TLS server says to plain text: an alert.
         let client = HttpClient::new(&server("\x15\x03\x01\x00\x02\x02\x46").await, 100).expect("a URL");
         let error = client.get("/").await.expect_err("no HTTP");

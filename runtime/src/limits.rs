@@ -264,6 +264,11 @@ mod tests {
     #[test]
     fn too_few_descriptors_are_told_before_anything_panics_for_want_of_one() {
         assert_eq!(AMPLE.refusal(), None);
+        let least = KernelLimits {
+            nofile: Some(NOFILE_LEAST),
+            ..AMPLE
+        };
+        assert_eq!(least.refusal(), None);
         let tight = KernelLimits {
             nofile: Some(64),
             ..AMPLE
@@ -295,13 +300,45 @@ mod tests {
     }
 
     #[test]
-    fn raising_a_limit_never_lowers_it() {
+    fn every_limit_has_its_warning_and_those_that_cost_only_speed_say_so() {
+        let tight = KernelLimits {
+            memlock_bytes: Some(1),
+            nofile: Some(1),
+            address_bytes: Some(1),
+            file_bytes: Some(1),
+            rmem_max_bytes: Some(1),
+            wmem_max_bytes: Some(1),
+        };
+        let shortfalls = tight.shortfalls(Io::Uring, BUFFER_BYTES);
+        let only_slower = |shortfall: &Shortfall| (shortfall.setting.split(' ').next(), shortfall.only_slower);
+        let told: Vec<_> = shortfalls.iter().map(only_slower).collect();
+        let expected = [
+            ("memlock", true),
+            ("nofile", false),
+            ("address", false),
+            ("file", false),
+            ("net.core.rmem_max", true),
+            ("net.core.wmem_max", true),
+        ];
+        assert_eq!(told, expected.map(|(word, only_slower)| (Some(word), only_slower)));
+    }
+
+    #[test]
+    fn a_soft_limit_is_raised_to_the_hard_one_and_none_is_lowered() {
+        let nofile = getrlimit(Resource::Nofile);
+        // One below, so that there is something to raise.
+        let lowered = Rlimit {
+            current: nofile.maximum.map(|maximum| maximum - 1),
+            maximum: nofile.maximum,
+        };
+        setrlimit(Resource::Nofile, lowered).expect("a soft limit may be lowered");
         let before = [Resource::Nofile, Resource::Memlock].map(|resource| getrlimit(resource).current);
         raise_soft_limits();
         let after = [Resource::Nofile, Resource::Memlock].map(|resource| getrlimit(resource).current);
         for (before, after) in before.into_iter().zip(after) {
             assert!(after.is_none() || before.is_some_and(|before| after >= Some(before)));
         }
+        assert_eq!(getrlimit(Resource::Nofile).current, nofile.maximum);
     }
 
     #[test]

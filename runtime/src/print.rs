@@ -78,6 +78,8 @@ pub fn is_quiet<'a>(mut causes: impl Iterator<Item = &'a (dyn Error + 'static)>)
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+
     use super::*;
 
     #[test]
@@ -85,6 +87,9 @@ mod tests {
         let unprinted = |errno| Unprinted::from(io::Error::from_raw_os_error(errno));
         let is_quiet = |error: &Unprinted| super::is_quiet([error as &(dyn Error + 'static)].into_iter());
         assert!(is_quiet(&unprinted(libc::EPIPE)));
+        let (context, cause) = (fmt::Error, unprinted(libc::EPIPE));
+        let chain: [&(dyn Error + 'static); 2] = [&context, &cause];
+        assert!(super::is_quiet(chain.into_iter()), "whatever was being done");
         for errno in [libc::ENOSPC, libc::EIO, libc::EFBIG, libc::EBADF] {
             let error = unprinted(errno);
             assert!(!is_quiet(&error));

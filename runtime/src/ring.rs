@@ -345,7 +345,34 @@ mod tests {
 
     #[test]
     fn the_fallback_never_asks_the_kernel() {
-        assert_eq!(IoMode::Fallback.resolve(), Ok(Io::Fallback));
+        let resolved = std::thread::spawn(|| {
+            forbid(libc::SYS_io_uring_setup);
+            IoMode::Fallback.resolve()
+        });
+        assert_eq!(resolved.join().expect("nothing panics"), Ok(Io::Fallback));
+    }
+
+    #[test]
+    fn a_storage_ring_that_does_not_start_is_a_refusal_of_its_own() {
+        if crate::skip::without_ring("a storage ring that does not start") {
+            return;
+        }
+        let probed = std::thread::spawn(|| {
+            // The other rings live without.
+            forbid(libc::SYS_eventfd2);
+            probe()
+        });
+        let probed = probed.join().expect("nothing panics");
+        assert!(matches!(probed, Err(RingRefusal::Storage(_))), "{probed:?}");
+    }
+
+    #[test]
+    fn the_network_core_falls_back_where_the_ring_is_refused_after_all() {
+        let ran_on = std::thread::spawn(|| {
+            forbid(libc::SYS_io_uring_setup);
+            block_on_net(Io::Uring, std::future::ready)
+        });
+        assert_eq!(ran_on.join().expect("nothing panics"), Io::Fallback);
     }
 
     #[test]
@@ -357,7 +384,8 @@ mod tests {
     #[test]
     fn the_network_core_runs_local_tasks_sockets_and_timers_on_either_io() {
         for io in [Io::Fallback, IoMode::Auto.resolve().expect("auto never fails")] {
-            let answer = block_on_net(io, |_| async {
+            let answer = block_on_net(io, |given| async move {
+                assert_eq!(given, io, "nothing is refused here");
                 let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a port");
                 let address = socket.local_addr().expect("an address");
                 let local = std::rc::Rc::new(7);

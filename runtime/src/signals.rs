@@ -71,6 +71,15 @@ impl Drop for Deferred {
     }
 }
 
+/// Whether this signal waits for the calling thread.
+#[cfg(test)]
+pub fn is_blocked(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/thread-self/status").expect("every thread has one");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    let mask = u64::from_str_radix(mask.expect("it has a mask").trim(), 16).expect("in hex");
+    mask >> (signal.as_raw() - 1) & 1 == 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +93,19 @@ mod tests {
         assert!(is_ignored(signal));
         restore_default(signal);
         assert!(!is_ignored(signal));
+    }
+
+    #[test]
+    fn every_signal_that_asks_for_the_end_is_deferred_for_a_thread_and_those_it_starts() {
+        let asks = [Signal::INT, Signal::TERM, Signal::HUP];
+        let blocked = move || asks.map(is_blocked);
+        let before = blocked();
+        let deferred = defer();
+        assert_eq!(blocked(), [true; 3]);
+        let child = std::thread::spawn(blocked).join().expect("it lives");
+        assert_eq!(child, [true; 3]);
+        drop(deferred);
+        assert_eq!(blocked(), before);
     }
 
     #[test]

@@ -172,4 +172,29 @@ mod tests {
         halt.stop(Reason::Asked);
         tile.join();
     }
+
+    #[test]
+    fn who_is_silent_for_longest_stands_first() {
+        let (registry, mut watch) = (Registry::new(), Watch::default());
+        let [late, early] = ["late", "early"].map(|tile| registry.pulse(tile));
+        early.beat();
+        watch.look(&registry);
+        watch.look(&registry);
+        late.beat();
+        watch.look(&registry);
+        let silent = watch.look(&registry);
+        assert_eq!(silent, [silence("early", 3), silence("late", 1)].concat());
+    }
+
+    #[test]
+    fn an_executor_that_ends_is_not_silent() {
+        let (registry, mut watch) = (Registry::new(), Watch::default());
+        let pulse = registry.pulse("executor");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime
+            .expect("a runtime")
+            .block_on(pulse.beside(async { pulse.beat() }));
+        watch.look(&registry);
+        assert_eq!(watch.look(&registry), []);
+    }
 }

@@ -5,7 +5,7 @@ use ultramarine_types::chain::address_of;
 use ultramarine_types::network::{ClockReading, Echo};
 use ultramarine_types::{Address, Nanos, PublicKey, Validator, ValidatorSet};
 
-use super::{Clocks, Grade, News, PeerClock, median};
+use super::{Clocks, Grade, News, PeerClock, SAMPLES_MAX, Steady, median};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -136,6 +136,32 @@ fn what_took_long_or_is_made_up_measures_nothing() {
 }
 
 #[test]
+fn the_shortest_way_counts_while_it_is_among_the_newest() {
+    let unix = 1_800_000_000 * SECOND as u64;
+    let mut clock = PeerClock::default();
+    // All of the way is the way there, so that the peer seems ahead by half of it.
+    let mut hear = |at_ms: u64, way_ms: u64| {
+        let now = Nanos::from_millis(at_ms);
+        let echo = Some(Echo {
+            token: Nanos::from_millis(at_ms - way_ms).0,
+            held_ns: 0,
+        });
+        let reading = ClockReading {
+            unix_ns: unix,
+            token: 1,
+            echo,
+        };
+        clock.hear(now, unix, &reading);
+        (clock.ahead_ns(now).map(|ns| ns / 1_000_000), clock.samples.len())
+    };
+    assert_eq!(hear(1_000, 20), (Some(10), 1));
+    for longer in 2..=SAMPLES_MAX {
+        assert_eq!(hear(1_000 + 100 * longer as u64, 100), (Some(10), longer));
+    }
+    assert_eq!(hear(2_000, 100), (Some(50), SAMPLES_MAX));
+}
+
+#[test]
 fn a_step_of_our_own_clock_counts_at_once_and_old_measurements_go() {
     let (now, unix) = (Nanos::from_millis(1_000), 1_800_000_000 * SECOND as u64);
     let mut clock = PeerClock::default();
@@ -234,6 +260,45 @@ fn a_grade_is_left_only_well_below_it() {
         );
     }
     assert_eq!(Grade::of(i64::MIN, Grade::Right), Grade::Wrong);
+}
+
+#[test]
+fn looks_that_do_not_agree_change_no_grade() {
+    for offsets in [[60, 3], [60, 60], [3, 3]] {
+        let mut steady = Steady::default();
+        for _ in 0..10 {
+            for offset in offsets {
+                assert!(!steady.look(offset * SECOND), "{offsets:?}");
+            }
+            if offsets[0] == offsets[1] {
+                steady.look(0);
+            }
+        }
+        assert_eq!(steady.grade, Grade::Right, "{offsets:?}");
+    }
+}
+
+#[test]
+fn our_own_grade_stays_while_too_few_are_heard() {
+    let (set, ours) = (set(&[1; 4]), address(0));
+    let mut clocks = Clocks::default();
+    let mut now = Nanos::ZERO;
+    let mut look = |seconds: &[i64]| {
+        now = now + Nanos::from_millis(1_000);
+        clocks.look(now, &set, &ours, &ahead(seconds))
+    };
+    let told = |offset: Option<i64>| News::Ours {
+        offset_ns: offset.map(|offset| offset * SECOND),
+        grade: Grade::Wrong,
+    };
+    for _ in 0..3 {
+        look(&[60; 3]);
+    }
+    assert_eq!(look(&[60]), [told(None)]);
+    for _ in 0..10 {
+        assert_eq!(look(&[60]), []);
+    }
+    assert_eq!(look(&[60; 3]), [told(Some(-60))]);
 }
 
 #[test]

@@ -209,7 +209,7 @@ async fn what_is_remembered_and_what_is_being_made_is_bounded() {
     };
     for number in 0..2 * REMEMBERED_MAX {
         let is_made = number % 8 != 0;
-        proofs.remember(commitment(number), is_made.then_some(INFINITY));
+        proofs.shared.remember(commitment(number), is_made.then_some(INFINITY));
         assert!(proofs.shared.known.borrow().len() <= REMEMBERED_MAX);
     }
     let under_way = || {

@@ -77,6 +77,15 @@ fn push(outlet: &Outlet, text: &str) {
     outlet.push(format!("{text}\n").into_bytes());
 }
 
+/// Waits until the writer has taken every line: a blocked paper holds up the last.
+fn wait_until_taken(outlet: &Outlet) {
+    let until = Instant::now() + PATIENCE;
+    while !outlet.shared.lines.is_empty() {
+        assert!(Instant::now() < until, "the writer takes nothing");
+        thread::sleep(FLUSH_INTERVAL);
+    }
+}
+
 #[test]
 fn lines_are_written_in_order() {
     let paper = Paper::default();
@@ -119,11 +128,7 @@ fn a_stuck_output_holds_nobody_up_and_the_notice_stands_where_lines_are_missing(
     let (paper, permits) = Paper::blocked();
     let outlet = outlet(&paper);
     push(&outlet, "first");
-    let until = Instant::now() + PATIENCE;
-    while !outlet.shared.lines.is_empty() {
-        assert!(Instant::now() < until, "the writer takes nothing");
-        thread::sleep(FLUSH_INTERVAL);
-    }
+    wait_until_taken(&outlet);
     for number in 0..LINES_MAX + 10 {
         push(&outlet, &number.to_string());
     }
@@ -198,6 +203,53 @@ fn last_words_are_taken_although_the_queue_is_full() {
         "they are bounded too: {}",
         outlet.lost()
     );
+}
+
+#[test]
+fn a_line_that_is_being_written_is_waited_for() {
+    let (paper, permits) = Paper::blocked();
+    let outlet = outlet(&paper);
+    push(&outlet, "only");
+    wait_until_taken(&outlet);
+    assert!(!outlet.flush(20 * FLUSH_INTERVAL), "it is not written yet");
+    drop(permits);
+    assert!(outlet.flush(PATIENCE));
+    assert_eq!(paper.text(), "only\n");
+}
+
+/// Flushes its own outlet before it writes, as a panic of the outlet's thread would, and says what it found there.
+struct Reflexive {
+    outlet: Arc<OnceLock<Outlet>>,
+    found: Sender<(bool, bool)>,
+}
+
+impl Write for Reflexive {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let is_flushed = self.outlet.wait().flush(PATIENCE);
+        let has_signals = [signals::Signal::INT, signals::Signal::TERM, signals::Signal::HUP]
+            .into_iter()
+            .any(|signal| !signals::is_blocked(signal));
+        let _ = self.found.send((is_flushed, has_signals));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_thread_of_an_output_takes_no_signals_and_does_not_wait_for_itself() {
+    let outlet = Arc::new(OnceLock::new());
+    let (found, finding) = channel();
+    let paper = Reflexive {
+        outlet: Arc::clone(&outlet),
+        found,
+    };
+    outlet.set(Outlet::onto("reflexive", paper)).expect("it is set once");
+    push(outlet.wait(), "x");
+    let finding = finding.recv_timeout(PATIENCE / 2);
+    assert_eq!(finding, Ok((false, false)), "flushed, and takes signals");
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub const ALL_AHEAD: Scenario = Scenario {
 struct Heard {
     own: Vec<(Grade, Option<i64>)>,
     of_victim: Vec<Grade>,
+    /// How many other clocks each last called wrong.
+    others: Vec<usize>,
     blamed: Option<String>,
 }
 
@@ -50,6 +52,7 @@ impl Heard {
         Self {
             own: vec![(Grade::Right, None); world.nodes.len()],
             of_victim: vec![Grade::Right; world.nodes.len()],
+            others: vec![0; world.nodes.len()],
             blamed: None,
         }
     }
@@ -60,8 +63,13 @@ impl Heard {
                 continue;
             };
             match event.as_ref() {
-                Event::Clock { offset_ns, grade, .. } => {
+                Event::Clock {
+                    offset_ns,
+                    grade,
+                    peers_off,
+                } => {
                     self.own[*node] = (*grade, *offset_ns);
+                    self.others[*node] = *peers_off;
                     if *grade > Grade::Right && *node != VICTIM {
                         self.blamed = Some(format!("node {node} calls its own clock wrong by {offset_ns:?} ns"));
                     }
@@ -97,7 +105,8 @@ fn one_wrong(world: &mut World) -> Result<(), String> {
         })?;
         wait(world, IN_TURN, "everybody else tells of it", |world| {
             heard.hear(world);
-            (0..VICTIM).all(|node| heard.of_victim[node] == want) || heard.blamed.is_some()
+            let names_it = |node: usize| heard.of_victim[node] == want && heard.others[node] == 1;
+            (0..VICTIM).all(names_it) || heard.blamed.is_some()
         })?;
         // And nobody changes its mind while it lasts.
         let until = world.now + Nanos::from_millis(20_000);
@@ -115,7 +124,7 @@ fn one_wrong(world: &mut World) -> Result<(), String> {
         })?;
         wait(world, IN_TURN, "everybody else forgets it", |world| {
             heard.hear(world);
-            heard.of_victim.iter().all(|grade| *grade == Grade::Right)
+            heard.of_victim.iter().all(|grade| *grade == Grade::Right) && heard.others.iter().all(|others| *others == 0)
         })?;
     }
     // One that stands still is soon wrong.

@@ -141,7 +141,7 @@ fn without_io_uring_the_network_decides_the_same_way() {
 #[test]
 fn blocks_carry_more_than_six_blobs_where_the_chain_allows_it() {
     let temporary = tempfile::tempdir().expect("temporary directory");
-    let blobs = temporary.path().join("blobs");
+    let (blobs, dir) = (temporary.path().join("blobs"), temporary.path().join("net"));
     content(&blobs, 4, 740_000);
     let flags = [
         "--until-height",
@@ -150,11 +150,16 @@ fn blocks_carry_more_than_six_blobs_where_the_chain_allows_it() {
         "24",
         "--blobs",
         blobs.to_str().expect("UTF-8"),
+        "--dir",
+        dir.to_str().expect("UTF-8"),
     ];
     let report = devnet_json(&flags);
     all_agree_at(&report, 20);
     // Twenty heights of at most six could not hold so many.
     assert!(report["blobs"].as_u64() > Some(150), "{report}");
+    // A client has longer to write larger blocks.
+    let log = std::fs::read_to_string(dir.join("node0.log")).expect("it is kept");
+    assert!(log.contains("; a call may take 8.72s"), "{log}");
 }
 
 #[test]

@@ -144,6 +144,20 @@ fn whatever_else_answers_stops_the_node_with_its_own_words() {
 }
 
 #[test]
+fn a_client_without_a_method_that_is_needed_stops_the_node_with_its_name() {
+    let genesis = genesis(6, None);
+    let offered = r#"{"id":1,"result":["engine_forkchoiceUpdatedV3","engine_newPayloadV3","engine_getPayloadV4"]}"#;
+    let endpoint = Endpoint::Http {
+        url: always(move |_| http("200 OK", "", offered)),
+        secret: Secret::new(rig::JWT),
+    };
+    let error = Driver::start(options(endpoint, &genesis, 6))
+        .verdict()
+        .expect_err("one is missing");
+    assert!(error.contains("does not support engine_getPayloadV3: "), "{error}");
+}
+
+#[test]
 fn a_client_that_starts_behind_a_proxy_is_waited_for_with_the_reason() {
     let genesis = genesis(6, None);
     for (answer, part) in [
