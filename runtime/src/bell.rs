@@ -14,7 +14,7 @@
 //! sender's comes first, the receiver's look finds the item. So one of them always acts, and a busy receiver costs its
 //! senders one fence and one relaxed load, no system call.
 //!
-//! A blocking tile sleeps in `poll` on an eventfd. An async tile sleeps by leaving its `Waker` here: for tokio and for
+//! A blocking tile sleeps in `poll` on an eventfd. An async tile sleeps by leaving its `Waker` here. For tokio and for
 //! glommio alike a wake from another thread *is* a write to that executor's own eventfd, made only if the executor
 //! sleeps. In glommio 0.9 there is no public way to await a foreign descriptor that is not a file or socket: its
 //! `poll_read_ready` is private. A second eventfd beside the executor's would cost one more ring operation per wake. So

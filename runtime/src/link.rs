@@ -175,16 +175,16 @@ impl<T> Sender<T> {
             return Ok(());
         };
         self.count_refusal();
-        let mut slot = Some(item);
+        let mut held = Some(item);
         std::future::poll_fn(|context| {
             for look in 0..2 {
                 if self.is_closed() {
                     return Poll::Ready(Err(Closed));
                 }
-                let item = slot.take().expect("polled again only while it still holds the item");
+                let item = held.take().expect("polled again only while it still holds the item");
                 match self.shared.push(item) {
                     Ok(()) => return Poll::Ready(Ok(())),
-                    Err(refused) => slot = Some(refused),
+                    Err(refused) => held = Some(refused),
                 }
                 if look == 0 {
                     self.shared.wait_for_room(context);

@@ -15,7 +15,7 @@ use crate::device::forget_cached;
 use crate::error::{IndexFlaw, OpenError};
 use crate::format::Binding;
 use crate::index::{Index, IndexError};
-use crate::journal::{SLOTS, slot_path};
+use crate::journal::{LOG_FILES_COUNT, log_path};
 use crate::mapped::sync_folder;
 use crate::segment::FileName;
 
@@ -77,8 +77,8 @@ fn flaw(path: &Path) -> io::Result<Option<IndexFlaw>> {
 
 /// A log or a segment, if there is one: they are made only once the index is durable.
 fn kept_beside(folder: &Path) -> Result<Option<PathBuf>, OpenError> {
-    for slot in 0..SLOTS {
-        let log = slot_path(folder, slot);
+    for number in 0..LOG_FILES_COUNT {
+        let log = log_path(folder, number);
         if log.try_exists().map_err(|source| OpenError::io(&log, source))? {
             return Ok(Some(log));
         }

@@ -30,11 +30,11 @@ use crate::log::{LOG_FIRST_FRAME, LogHeader, encode_frame};
 pub const LOG_FILE_BYTES: u64 = 256 * 1024;
 /// One for the epoch that is appended to, one for the epoch that the last commit marked, and one being made ready. A
 /// file is written over only when no mark names it any more.
-pub const SLOTS: usize = 3;
+pub const LOG_FILES_COUNT: usize = 3;
 
-/// File of a slot, within the data directory.
-pub fn slot_path(folder: &Path, slot: usize) -> PathBuf {
-    folder.join(format!("log-{slot}"))
+/// The log file of a number, below [`LOG_FILES_COUNT`], within the data directory.
+pub fn log_path(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("log-{number}"))
 }
 
 /// An epoch whose file is ready.
@@ -42,7 +42,7 @@ pub fn slot_path(folder: &Path, slot: usize) -> PathBuf {
 struct Open {
     epoch: LogEpoch,
     lineage: Lineage,
-    slot: usize,
+    number: usize,
     offset: u64,
     sequence: u64,
 }
@@ -94,7 +94,7 @@ pub(crate) struct Journal {
 
 /// Open log files of one medium.
 pub(crate) struct LogFiles<M: Medium> {
-    files: [Option<M::File>; SLOTS],
+    files: [Option<M::File>; LOG_FILES_COUNT],
 }
 
 impl<M: Medium> Default for LogFiles<M> {
@@ -106,11 +106,11 @@ impl<M: Medium> Default for LogFiles<M> {
 }
 
 impl<M: Medium> LogFiles<M> {
-    async fn file(&mut self, medium: &M, folder: &Path, slot: usize) -> io::Result<&M::File> {
-        if self.files[slot].is_none() {
-            self.files[slot] = Some(medium.open(&slot_path(folder, slot)).await?);
+    async fn file(&mut self, medium: &M, folder: &Path, number: usize) -> io::Result<&M::File> {
+        if self.files[number].is_none() {
+            self.files[number] = Some(medium.open(&log_path(folder, number)).await?);
         }
-        Ok(self.files[slot].as_ref().expect("opened above"))
+        Ok(self.files[number].as_ref().expect("opened above"))
     }
 }
 
@@ -143,7 +143,7 @@ impl Journal {
     pub fn check(&self) {
         let Self { current, prepared, .. } = self;
         for open in current.iter().chain(prepared) {
-            assert!(open.slot < SLOTS, "an epoch lies in one of the files");
+            assert!(open.number < LOG_FILES_COUNT, "an epoch lies in one of the files");
             assert!(
                 open.offset >= LOG_FIRST_FRAME && open.offset.is_multiple_of(PAGE_BYTES),
                 "a frame begins on a page of its own, behind the header"
@@ -154,7 +154,7 @@ impl Journal {
             );
         }
         if let (Some(current), Some(prepared)) = (current, prepared) {
-            assert_ne!(current.slot, prepared.slot, "the next epoch has a file of its own");
+            assert_ne!(current.number, prepared.number, "the next epoch has a file of its own");
             assert!(
                 current.epoch.generation < prepared.epoch.generation,
                 "no two files are of one generation"
@@ -233,7 +233,7 @@ impl Journal {
         );
         let frame = encode_frame(current.lineage, current.sequence, &self.pending);
         let frame_bytes = frame.len() as u64;
-        let file = files.file(medium, &self.folder, current.slot).await?;
+        let file = files.file(medium, &self.folder, current.number).await?;
         write_parts(file, current.offset, frame_bytes, std::iter::once(frame.as_slice())).await?;
         file.sync().await?;
         current.offset += frame_bytes;
@@ -249,9 +249,9 @@ impl Journal {
         medium: &M,
         files: &mut LogFiles<M>,
     ) -> io::Result<LogEpoch> {
-        let taken = [self.current, self.prepared].map(|open| open.map(|open| open.slot));
-        let free = (0..SLOTS).find(|slot| !taken.contains(&Some(*slot)));
-        let slot = free.expect("two of three files are taken at most");
+        let taken = [self.current, self.prepared].map(|open| open.map(|open| open.number));
+        let free = (0..LOG_FILES_COUNT).find(|number| !taken.contains(&Some(*number)));
+        let number = free.expect("two of three files are taken at most");
         self.generation = self.generation.checked_add(1).ok_or_else(|| {
             io::Error::other("a log file carries the last generation there is, which no node ever reached")
         })?;
@@ -266,13 +266,13 @@ impl Journal {
             binding: self.binding,
         }
         .encode();
-        let file = files.file(medium, &self.folder, slot).await?;
+        let file = files.file(medium, &self.folder, number).await?;
         write_parts(file, 0, header.len() as u64, std::iter::once(header.as_slice())).await?;
         file.sync().await?;
         self.prepared = Some(Open {
             epoch,
             lineage,
-            slot,
+            number,
             offset: LOG_FIRST_FRAME,
             sequence: 0,
         });
@@ -333,7 +333,7 @@ impl Journal {
             return Ok(());
         }
         let frame = encode_frame(prepared.lineage, prepared.sequence, records);
-        let file = files.file(medium, &self.folder, prepared.slot).await?;
+        let file = files.file(medium, &self.folder, prepared.number).await?;
         write_parts(
             file,
             prepared.offset,
@@ -347,13 +347,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Says which slot holds the log that recovery read, so that a new one goes into another.
-    pub fn avoid(&mut self, slot: usize, epoch: LogEpoch) {
+    /// Says which file holds the log that recovery read, so that a new log goes into another.
+    pub fn avoid(&mut self, number: usize, epoch: LogEpoch) {
         let lineage = Lineage::begin(epoch.generation);
         self.current = Some(Open {
             epoch,
             lineage,
-            slot,
+            number,
             offset: LOG_FIRST_FRAME,
             sequence: 0,
         });

@@ -361,17 +361,9 @@ impl Segments {
     }
 
     /// Retired segments that still wait for a lease to end.
+    #[cfg(test)]
     pub fn waiting_count(&self) -> usize {
         self.state().waiting.len()
-    }
-
-    /// Bytes of all segment files, recycled and waiting ones included.
-    pub fn disk_bytes(&self) -> u64 {
-        let state = self.state();
-        let of = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let used: u64 = state.used.values().map(|segment| of(&segment.path)).sum();
-        used + state.free.iter().map(|(_, bytes)| bytes).sum::<u64>()
-            + state.waiting.iter().map(|waiting| waiting.file_bytes).sum::<u64>()
     }
 
     /// Gives no number below this one to a new segment.
@@ -432,10 +424,10 @@ impl Segment {
 
 fn map_file(file: &File, bytes: usize) -> io::Result<Mmap> {
     // SAFETY: the map is read-only and covers `bytes`, all synced. In this process those bytes are never written again
-    // while a map lives. The writer appends behind `synced_bytes` only. Every `Map` holds a lease of its file, and a file
-    // is renamed for recycling only when their count shows that none is left (`Waiting::is_leased`). The file is never
-    // shortened below `synced_bytes` (`seal` is the only one to shorten it). Other processes are kept out by
-    // the lock on the data directory; an operator who truncates files of a running node by hand gets a SIGBUS.
+    // while a map lives. The writer appends behind `synced_bytes` only. Every `Map` holds a lease of its file, and a
+    // file is renamed for recycling only when their count shows that none is left (`Waiting::is_leased`). The file is
+    // never shortened below `synced_bytes` (`seal` is the only one to shorten it). Other processes are kept out by the
+    // lock on the data directory; an operator who truncates files of a running node by hand gets a SIGBUS.
     unsafe { MmapOptions::new().len(bytes).map(file) }
 }
 

@@ -23,7 +23,7 @@ use ultramarine_types::{Hash, Height};
 use crate::birth;
 use crate::error::OpenError;
 use crate::format::Binding;
-use crate::journal::{Journal, LOG_FILE_BYTES, SLOTS, slot_path};
+use crate::journal::{Journal, LOG_FILE_BYTES, LOG_FILES_COUNT, log_path};
 use crate::lock::DirectoryLock;
 use crate::mapped::{Segments, sync_folder};
 use crate::metrics::Metrics;
@@ -102,8 +102,8 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
     let index = birth::open(folder, binding)?;
     let marks = index.marks().map_err(OpenError::Index)?;
     let head = index.head().map_err(OpenError::Index)?.unwrap_or(Height::GENESIS);
-    for slot in 0..SLOTS {
-        let path = slot_path(folder, slot);
+    for number in 0..LOG_FILES_COUNT {
+        let path = log_path(folder, number);
         make_log_file(&path).map_err(at(&path))?;
     }
     sync_folder(folder).map_err(at(folder))?;

@@ -17,7 +17,7 @@ use crate::device::forget_cached;
 use crate::error::OpenError;
 use crate::format::{Binding, PAGE_BYTES, whole_pages};
 use crate::index::{Index, IndexError, Marks};
-use crate::journal::{LogFiles, SLOTS, slot_path};
+use crate::journal::{LOG_FILES_COUNT, LogFiles, log_path};
 use crate::ledger::Ledger;
 use crate::log::{self, FoundLog, LogHeader};
 use crate::mapped::{FoundFile, Segments};
@@ -174,9 +174,9 @@ pub(crate) fn recover_log(
 ) -> Result<Option<RecoveredLog>, OpenError> {
     let folder = state.folder.clone();
     let medium = Pwrite::new(None);
-    let mut files = Vec::with_capacity(SLOTS);
-    for slot in 0..SLOTS {
-        let path = slot_path(&folder, slot);
+    let mut files = Vec::with_capacity(LOG_FILES_COUNT);
+    for number in 0..LOG_FILES_COUNT {
+        let path = log_path(&folder, number);
         let image = read_whole(&medium, &path).map_err(|source| OpenError::io(&path, source))?;
         // A file may be newer than the mark: it was made ready just before the process ended.
         if let Some(header) = LogHeader::decode(&image).filter(|header| header.binding == binding) {
@@ -195,7 +195,7 @@ pub(crate) fn recover_log(
         files.push(image);
     }
     let Some(epoch) = marks.epoch else { return Ok(None) };
-    let (slot, content) = find_log(&files, epoch, binding);
+    let (number, content) = find_log(&files, epoch, binding);
     let (condition, records) = match content {
         FoundLog::Whole(records) => (LogCondition::Whole, records),
         FoundLog::Corrupt => (LogCondition::Corrupt, Vec::new()),
@@ -220,10 +220,10 @@ pub(crate) fn recover_log(
             records,
         }));
     }
-    state.journal.avoid(slot, epoch);
+    state.journal.avoid(number, epoch);
     state.reserve.balance();
-    let epoch =
-        move_log(state, &medium, epoch, &records).map_err(|source| OpenError::io(&slot_path(&folder, slot), source))?;
+    let epoch = move_log(state, &medium, epoch, &records)
+        .map_err(|source| OpenError::io(&log_path(&folder, number), source))?;
     state
         .index
         .mark(Some(epoch), None)
@@ -249,7 +249,7 @@ fn find_log(files: &[Bytes], epoch: LogEpoch, binding: Binding) -> (usize, Found
         );
         return (0, FoundLog::Missing);
     }
-    let (slot, content) = found.pop().unwrap_or((0, FoundLog::Missing));
+    let (number, content) = found.pop().unwrap_or((0, FoundLog::Missing));
     for image in files {
         let newer = LogHeader::decode(image).filter(|header| {
             let of_height = header.binding == binding && header.epoch.height == epoch.height;
@@ -270,7 +270,7 @@ fn find_log(files: &[Bytes], epoch: LogEpoch, binding: Binding) -> (usize, Found
             return (0, FoundLog::Missing);
         }
     }
-    (slot, content)
+    (number, content)
 }
 
 fn move_log(state: &mut State, medium: &Pwrite, old: LogEpoch, records: &[Bytes]) -> io::Result<LogEpoch> {

@@ -151,7 +151,7 @@ pub enum StoreReply {
         /// First height whose blobs are still here.
         blobs_below: Height,
     },
-    /// The disk failed: sign nothing more and stop with this reason (design, section 6.6).
+    /// The disk failed: sign nothing more and stop with this reason.
     Failed {
         /// What failed, where, and what to do.
         reason: String,

@@ -55,7 +55,7 @@ fn template() -> &'static Path {
 /// Every file that has a header.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files = vec![folder.join("index.redb")];
-    files.extend((0..3).map(|slot| folder.join(format!("log-{slot}"))));
+    files.extend((0..3).map(|number| folder.join(format!("log-{number}"))));
     let segments = std::fs::read_dir(folder.join("segments")).expect("the folder");
     files.extend(segments.map(|entry| entry.expect("an entry").path()));
     files.sort();
@@ -209,10 +209,10 @@ fn numbers_that_no_other_follows_never_panic() {
         salt: 1,
         binding: BINDING,
     };
-    for slot in 0..3 {
+    for number in 0..3 {
         let copied = tempfile::tempdir().expect("a folder");
         copy(folder.path(), copied.path());
-        let path = copied.path().join(format!("log-{slot}"));
+        let path = copied.path().join(format!("log-{number}"));
         let mut log = std::fs::read(&path).expect("the log");
         log[..4096].copy_from_slice(&last.encode());
         std::fs::write(path, log).expect("written");

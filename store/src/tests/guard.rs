@@ -6,7 +6,7 @@ use ultramarine_types::Height;
 use ultramarine_types::storage::{Blobs, LogCondition, LogEpoch, StoreRequest, Tag};
 
 use super::support::*;
-use crate::journal::{SLOTS, slot_path};
+use crate::journal::{LOG_FILES_COUNT, log_path};
 use crate::log::LogHeader;
 use crate::{Binding, OpenError};
 
@@ -115,8 +115,8 @@ fn a_lost_log_is_missing_and_stays_so_until_the_next_height() {
     store.begin(1);
     store.log(&[b"a signed vote"]);
     drop(store);
-    for slot in 0..SLOTS {
-        std::fs::write(slot_path(folder.path(), slot), vec![0; 4096]).expect("written");
+    for number in 0..LOG_FILES_COUNT {
+        std::fs::write(log_path(folder.path(), number), vec![0; 4096]).expect("written");
     }
     for _ in 0..2 {
         let mut store = Store::open(folder.path());
@@ -152,8 +152,8 @@ fn damage_inside_the_log_is_corruption_and_at_its_end_a_torn_tail() {
             store.log(&[record]);
         }
         drop(store);
-        for slot in 0..SLOTS {
-            let path = slot_path(folder.path(), slot);
+        for number in 0..LOG_FILES_COUNT {
+            let path = log_path(folder.path(), number);
             let mut file = std::fs::read(&path).expect("a log file");
             file[4096 * (frame + 1) + 53] ^= 1;
             std::fs::write(&path, file).expect("written");
@@ -222,13 +222,13 @@ fn heights_committed_without_their_epochs_leave_a_whole_log_at_every_step() {
     );
 }
 
-/// The slot whose file is that of an epoch.
-fn slot_of(folder: &Path, epoch: LogEpoch) -> usize {
-    let is_it = |slot: &usize| {
-        let file = std::fs::read(slot_path(folder, *slot)).expect("a log file");
+/// The number of an epoch's file.
+fn number_of(folder: &Path, epoch: LogEpoch) -> usize {
+    let is_it = |number: &usize| {
+        let file = std::fs::read(log_path(folder, *number)).expect("a log file");
         LogHeader::decode(&file).is_some_and(|header| header.epoch == epoch)
     };
-    (0..SLOTS).find(is_it).expect("an epoch has a file")
+    (0..LOG_FILES_COUNT).find(is_it).expect("an epoch has a file")
 }
 
 /// A file made ready for an epoch whose mark never came.
@@ -253,21 +253,21 @@ fn two_logs_of_one_epoch_are_doubted() {
         let mut store = Store::open(folder.path());
         let epoch = store.begin(1);
         store.log(&[b"a vote"]);
-        let slot = slot_of(folder.path(), epoch);
-        let mut copied = std::fs::read(slot_path(folder.path(), slot)).expect("a log file");
+        let number = number_of(folder.path(), epoch);
+        let mut copied = std::fs::read(log_path(folder.path(), number)).expect("a log file");
         if !older {
             store.log(&[b"another vote"]);
-            copied = std::fs::read(slot_path(folder.path(), slot)).expect("a log file");
+            copied = std::fs::read(log_path(folder.path(), number)).expect("a log file");
         }
         drop(store);
-        for other in (0..SLOTS).filter(|other| *other != slot) {
+        for other in (0..LOG_FILES_COUNT).filter(|other| *other != number) {
             let doubtful = tempfile::tempdir().expect("a folder");
             copy(folder.path(), doubtful.path());
-            std::fs::write(slot_path(doubtful.path(), other), &copied).expect("written");
+            std::fs::write(log_path(doubtful.path(), other), &copied).expect("written");
             for _ in 0..2 {
                 let store = Store::open(doubtful.path());
                 let log = store.recovered.log.expect("the mark is there");
-                assert_eq!(log.condition, LogCondition::Missing, "slots {slot} and {other}");
+                assert_eq!(log.condition, LogCondition::Missing, "files {number} and {other}");
                 assert!(log.records.is_empty());
             }
         }
@@ -276,29 +276,29 @@ fn two_logs_of_one_epoch_are_doubted() {
 
 #[test]
 fn a_generation_counts_up_from_the_newest_file_whether_marked_or_not() {
-    for slot in 0..SLOTS {
+    for number in 0..LOG_FILES_COUNT {
         let folder = tempfile::tempdir().expect("a folder");
         let mut store = Store::open(folder.path());
         let epoch = store.begin(1);
         store.log(&[b"a vote"]);
         drop(store);
-        if slot == slot_of(folder.path(), epoch) {
+        if number == number_of(folder.path(), epoch) {
             continue;
         }
         let newest = LogEpoch {
             height: Height(2),
             generation: 1000,
         };
-        std::fs::write(slot_path(folder.path(), slot), unmarked_log(newest)).expect("written");
+        std::fs::write(log_path(folder.path(), number), unmarked_log(newest)).expect("written");
         let log = Store::open(folder.path()).recovered.log.expect("the log");
         assert_eq!((log.condition, log.records.len()), (LogCondition::Whole, 1));
-        assert!(log.epoch.generation > 1000, "slot {slot}: {:?}", log.epoch);
+        assert!(log.epoch.generation > 1000, "number {number}: {:?}", log.epoch);
     }
 }
 
 #[test]
 fn a_log_prepared_before_a_crash_is_never_taken_for_a_later_one() {
-    for slot in 0..SLOTS {
+    for number in 0..LOG_FILES_COUNT {
         let folder = tempfile::tempdir().expect("a folder");
         let mut store = Store::open(folder.path());
         let epoch = store.begin(1);
@@ -307,10 +307,10 @@ fn a_log_prepared_before_a_crash_is_never_taken_for_a_later_one() {
             height: Height(2),
             generation: epoch.generation + 1,
         };
-        for lost in 0..SLOTS {
-            std::fs::write(slot_path(folder.path(), lost), vec![0; 4096]).expect("written");
+        for lost in 0..LOG_FILES_COUNT {
+            std::fs::write(log_path(folder.path(), lost), vec![0; 4096]).expect("written");
         }
-        std::fs::write(slot_path(folder.path(), slot), unmarked_log(unmarked)).expect("written");
+        std::fs::write(log_path(folder.path(), number), unmarked_log(unmarked)).expect("written");
         let mut store = Store::open(folder.path());
         assert_eq!(
             store.recovered.log.as_ref().expect("the mark").condition,
@@ -320,7 +320,7 @@ fn a_log_prepared_before_a_crash_is_never_taken_for_a_later_one() {
         drop(store);
         let log = Store::open(folder.path()).recovered.log.expect("the log");
         assert_eq!((log.epoch.height, log.condition), (Height(2), LogCondition::Whole));
-        assert!(log.records.is_empty(), "slot {slot}: {:?}", log.records);
+        assert!(log.records.is_empty(), "number {number}: {:?}", log.records);
     }
 }
 
