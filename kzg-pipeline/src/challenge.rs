@@ -20,7 +20,7 @@ use ultramarine_types::limits::BLOB_BYTES;
 use self::avx2::Avx2;
 use self::avx512::Avx512;
 use self::extension::Extension;
-use crate::verifier::Claim;
+use crate::claim::Claim;
 
 pub use self::blst::WithoutExtension;
 

@@ -14,7 +14,8 @@ use ultramarine_types::verify::{Finding, Malformed};
 use crate::inquiry::{Inquiry, Tell};
 use crate::memo::{self, Memo};
 use crate::opening::{Opened, Opening, Summed};
-use crate::verifier::{Claim, Verifier};
+use crate::claim::Claim;
+use crate::verifier::Verifier;
 use crate::{challenge, setup, wellformed};
 
 thread_local! {

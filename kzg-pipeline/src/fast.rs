@@ -4,8 +4,6 @@
 //! at once.
 
 use std::cell::RefCell;
-use std::hint::black_box;
-use std::time::Duration;
 
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{Finding, Malformed};
@@ -16,10 +14,10 @@ use crate::evaluate::{Domain, Path, Scratch};
 use crate::field::Fr;
 use crate::group::{self, Point};
 use crate::inquiry::{Inquiry, Judge, Tell};
-use crate::measure::{StageRow, best};
 use crate::memo::{self, Memo, Name};
 use crate::opening::{Opened, Opening, Summed};
-use crate::verifier::{Claim, Verifier};
+use crate::claim::Claim;
+use crate::verifier::Verifier;
 use crate::wellformed;
 
 thread_local! {
@@ -30,11 +28,11 @@ thread_local! {
 /// The fast verifier.
 pub struct Fast {
     memo: Memo,
-    domain: &'static Domain,
-    hashing: challenge::Path,
-    path: Path,
-    points: group::Path,
-    check: Check,
+    pub(crate) domain: &'static Domain,
+    pub(crate) hashing: challenge::Path,
+    pub(crate) path: Path,
+    pub(crate) points: group::Path,
+    pub(crate) check: Check,
 }
 
 impl Fast {
@@ -89,70 +87,6 @@ impl Fast {
             name,
         })
     }
-}
-
-/// Where the time goes over these claims, stage by stage; for reports.
-pub(crate) fn stages(verifier: &Fast, claims: &[Claim<'_>], budget: Duration) -> Vec<StageRow> {
-    let challenges = verifier.hashing.hash_all(claims);
-    let with_challenges = || claims.iter().zip(&challenges);
-    let opened: Vec<_> = with_challenges()
-        .zip(verifier.points(claims.iter()))
-        .filter_map(|((claim, challenge), points)| {
-            let name = memo::name(*challenge, claim.commitment, claim.proof);
-            verifier.open_one(claim, name, points).ok()
-        })
-        .collect();
-    let (left, right) = verifier.check.terms(&opened);
-    let (left_sum, right_sum) = (verifier.points.sum(&left), verifier.points.sum(&right));
-    let points: Vec<_> = opened
-        .iter()
-        .flat_map(|claim| [claim.commitment, claim.proof])
-        .collect();
-    let encodings: Vec<_> = claims
-        .iter()
-        .flat_map(|claim| [&claim.commitment.0, &claim.proof.0])
-        .collect();
-    let mut scratch = Scratch::default();
-    let times = best(
-        budget,
-        [
-            &mut || drop(black_box(verifier.hashing.hash_all(claims))),
-            &mut || {
-                for (claim, challenge) in with_challenges() {
-                    let blob = claim.blob.try_into().expect("whole blobs are measured");
-                    black_box(
-                        verifier
-                            .domain
-                            .evaluate(verifier.path, blob, &Fr::from_hash(challenge), &mut scratch),
-                    );
-                }
-            },
-            &mut || drop(black_box(verifier.points.decompress_all(&encodings))),
-            &mut || assert!(verifier.points.are_in_group(&points).iter().all(|member| *member)),
-            &mut || drop(black_box(verifier.check.terms(&opened))),
-            &mut || {
-                black_box((verifier.points.sum(&left), verifier.points.sum(&right)));
-            },
-            &mut || assert!(verifier.check.equal(&left_sum, &right_sum)),
-        ],
-    );
-    let names = [
-        "hash",
-        "evaluate",
-        "decompress",
-        "subgroup",
-        "weights",
-        "sums",
-        "pairing",
-    ];
-    names
-        .into_iter()
-        .zip(times)
-        .map(|(stage, us)| StageRow {
-            stage,
-            us: us / claims.len() as f64,
-        })
-        .collect()
 }
 
 impl Verifier for Fast {

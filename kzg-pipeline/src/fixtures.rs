@@ -12,7 +12,7 @@ use ultramarine_types::verify::{Urgency, VerifyJob};
 use ultramarine_types::{Height, KzgCommitment, KzgProof, PeerId, ValueId, ValueKey};
 
 use crate::setup;
-use crate::verifier::Claim;
+use crate::claim::Claim;
 
 /// A claim that owns its parts.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use ultramarine_types::PeerId;
 use ultramarine_types::verify::{Urgency, VerifyJob};
 
-use crate::verifier::Claim;
+use crate::claim::Claim;
 
 /// A job with the number of the client that waits for its verdict.
 #[derive(Clone, Debug)]

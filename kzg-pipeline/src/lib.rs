@@ -20,9 +20,11 @@
 #![deny(unsafe_code)]
 
 pub mod account;
+mod back_end;
 mod challenge;
 mod check;
 mod ckzg;
+pub mod claim;
 #[allow(unsafe_code)]
 mod cpu_time;
 #[cfg(any(test, fuzzing))]
@@ -54,4 +56,6 @@ mod suite;
 
 pub use foreman::{Foreman, Policy};
 pub use lane::{LaneClientEnd, Lanes, Options};
-pub use verifier::{Claim, Kind, Verifier, verifier};
+pub use back_end::{BackEnd, UnknownBackEnd, verifier};
+pub use claim::Claim;
+pub use verifier::Verifier;

@@ -10,6 +10,7 @@ mod paths;
 mod peers;
 mod processor;
 mod replay;
+mod stages;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,13 +22,15 @@ use ultramarine_types::verify::{Finding, Urgency, VerifyJob};
 use ultramarine_types::{Height, KzgCommitment, KzgProof, ValueId, ValueKey};
 
 use crate::fast::Fast;
-use crate::verifier::{Claim, Verifier};
-use crate::{cpu_time, fast};
+use crate::claim::Claim;
+use crate::verifier::Verifier;
+use crate::cpu_time;
 
 pub use paced::{LanesRow, PacedRow, paced, throughput};
 pub use paths::{PathRow, paths};
 pub use peers::{CKzgPeer, Eip4844};
 pub use processor::Processor;
+pub use stages::StageRow;
 
 /// The batch sizes that reports show.
 pub const SIZES: [usize; 7] = [1, 6, 16, 64, 128, 512, 1024];
@@ -160,15 +163,6 @@ pub struct Row {
     pub ratio: f64,
 }
 
-/// A stage of our verifier, in microseconds of thread CPU per blob.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-pub struct StageRow {
-    /// What.
-    pub stage: &'static str,
-    /// How long.
-    pub us: f64,
-}
-
 /// What a run found.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Report {
@@ -257,7 +251,7 @@ pub fn report(seconds: f64, processor: Processor) -> Option<Report> {
     let each = budget(0.5 / (SIZES.len() + 1) as f64);
     let sizes: Vec<usize> = SIZES.into_iter().filter(|blobs| processor.can_play(*blobs)).collect();
     let rows = rows(&samples, &ours, &sizes, each);
-    let stages = fast::stages(&ours, &tiled(&samples, 64), each);
+    let stages = stages::stages(&ours, &tiled(&samples, 64), each);
     let path = ours.path();
     let ours: Arc<dyn Verifier> = Arc::new(ours);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -366,7 +360,7 @@ mod tests {
         }
         let by_path = paths(&samples, 0.0);
         assert!(by_path.iter().all(|row| row.us > 0.0 && row.us.is_finite()));
-        let stages = fast::stages(&ours, &tiled(&samples, 3), Duration::ZERO);
+        let stages = stages::stages(&ours, &tiled(&samples, 3), Duration::ZERO);
         assert!(stages.len() >= 5 && stages.iter().all(|row| row.us >= 0.0 && row.us.is_finite()));
         let ours: Arc<dyn Verifier> = Arc::new(ours);
         let row = throughput(&ours, 2, &samples, Duration::ZERO);

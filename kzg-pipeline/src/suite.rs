@@ -6,7 +6,8 @@ use crate::fixtures::{
     self, FIELD_MODULUS, INFINITY, Owned, Seeded, claims, constant, lines, random, shifted_by_order_three,
 };
 use crate::opening::{Opened, Opening};
-use crate::verifier::{Claim, Verifier};
+use crate::claim::Claim;
+use crate::verifier::Verifier;
 use crate::wellformed::MODULUS;
 
 const HOLDS: Finding = Finding::Holds;

@@ -1,26 +1,10 @@
 //! This file knows what a verifier is asked and what it promises, whichever back end does the arithmetic.
 
-use std::sync::Arc;
-
 use ultramarine_types::verify::{Finding, Malformed};
-use ultramarine_types::{KzgCommitment, KzgProof};
 
-use crate::ckzg::CKzg;
-use crate::fast::Fast;
+use crate::claim::Claim;
 use crate::inquiry::{Inquiry, Tell};
-use crate::memo::Memo;
 use crate::opening::{Opened, Opening, Summed};
-
-/// What somebody claims: this proof shows that this commitment is to this blob (EIP-4844).
-#[derive(Clone, Copy, Debug)]
-pub struct Claim<'a> {
-    /// The blob's bytes, of whatever length they came in.
-    pub blob: &'a [u8],
-    /// A compressed G1 point, unchecked.
-    pub commitment: &'a KzgCommitment,
-    /// A compressed G1 point, unchecked.
-    pub proof: &'a KzgProof,
-}
 
 /// Claims that [`Verifier::verify`] opens before it looks at the next: as many as a lane does, a vector of messages and two of points. Their
 /// 2 MB are still in a cache when evaluation reads what was hashed.
@@ -76,58 +60,6 @@ pub trait Verifier: Send + Sync {
             });
         }
         findings
-    }
-}
-
-/// Which back end judges.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Kind {
-    /// Our own, on blst's primitives.
-    #[default]
-    Fast,
-    /// The reference implementation's batch call.
-    CKzg,
-}
-
-impl Kind {
-    /// Every back end.
-    pub const ALL: [Self; 2] = [Self::Fast, Self::CKzg];
-
-    /// The name in the configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Fast => "fast",
-            Self::CKzg => "c-kzg",
-        }
-    }
-}
-
-impl std::str::FromStr for Kind {
-    type Err = UnknownKind;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name() == text)
-            .ok_or(UnknownKind)
-    }
-}
-
-/// A configured name that is no verifier's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("no such verifier")]
-pub struct UnknownKind;
-
-/// A verifier, warm: the trusted setup is loaded and checked, so that the first blob waits for nothing.
-///
-/// `memo_claims` bounds how many proven claims are remembered (0 or 1: none), about 250 bytes each.
-///
-/// Panics if the setup compiled into this binary is not the one of Ethereum's ceremony.
-pub fn verifier(kind: Kind, memo_claims: usize) -> Arc<dyn Verifier> {
-    let memo = Memo::new(memo_claims);
-    match kind {
-        Kind::Fast => Arc::new(Fast::new(memo)),
-        Kind::CKzg => Arc::new(CKzg::new(memo)),
     }
 }
 

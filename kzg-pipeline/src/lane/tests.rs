@@ -8,7 +8,7 @@ use crate::fixtures::{self, Seeded};
 use crate::group::Point;
 use crate::inquiry::{Judge, Tell};
 use crate::memo::Memo;
-use crate::verifier::Claim;
+use crate::claim::Claim;
 
 /// Calls a blob true if it begins with 1, malformed if with 9, and remembers how many were opened at a time. What it opens
 /// it settles in the second phase only.

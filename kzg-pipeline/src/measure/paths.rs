@@ -7,7 +7,7 @@ use super::{Processor, Sample, best, tiled};
 use crate::evaluate::{Domain, Scratch};
 use crate::fast::Fast;
 use crate::field::Fr;
-use crate::verifier::Claim;
+use crate::claim::Claim;
 use crate::{challenge, evaluate, group};
 
 /// One way to do a stage, in microseconds of thread CPU per blob.

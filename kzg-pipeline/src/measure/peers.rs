@@ -4,7 +4,7 @@ use c_kzg::{Blob, Bytes48, KzgSettings};
 use eip4844::{Context, TrustedSetup};
 use ultramarine_types::limits::BLOB_BYTES;
 
-use crate::verifier::Claim;
+use crate::claim::Claim;
 
 /// The `eip4844` crate (of the rust-eth-kzg family), on one thread.
 pub struct Eip4844(Context);
