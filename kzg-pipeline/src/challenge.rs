@@ -17,10 +17,9 @@ use sha2::{Digest, Sha256};
 use ultramarine_types::KzgCommitment;
 use ultramarine_types::limits::BLOB_BYTES;
 
-use self::avx2::Avx2;
-use self::avx512::Avx512;
 use self::extension::Extension;
 use crate::claim::Claim;
+use crate::simd::{Avx2, Avx512};
 
 pub use self::blst::WithoutExtension;
 
@@ -55,7 +54,7 @@ pub fn hash(blob: &[u8], commitment: &KzgCommitment) -> [u8; 32] {
 
 /// Which instructions hash.
 #[derive(Clone, Copy, Debug)]
-pub enum Path {
+pub enum HashPath {
     /// AVX-512 for as many messages as it pays for, the SHA extension for the others.
     Both(Avx512, Extension),
     /// AVX-512, sixteen messages in step.
@@ -70,7 +69,7 @@ pub enum Path {
     Blst,
 }
 
-impl Path {
+impl HashPath {
     /// The fastest here.
     pub fn best() -> Self {
         Self::all()[0]
@@ -116,17 +115,21 @@ impl Path {
                 let sixteens = whole.len() - if rest < SIXTEEN_LANES_MIN { rest } else { 0 };
                 let (by_sixteen, by_two) = whole.split_at(sixteens);
                 in_step(by_sixteen, &mut hashes, |states, blocks| {
-                    avx512.compress(states, blocks)
+                    avx512::compress(avx512, states, blocks);
                 });
                 by_extension(extension, by_two, &mut hashes);
             }
             // Lanes cost the same however many are filled; a few messages are faster by themselves.
             Self::Avx512(avx512) if whole.len() > 2 => {
-                in_step(&whole, &mut hashes, |states, blocks| avx512.compress(states, blocks));
+                in_step(&whole, &mut hashes, |states, blocks| {
+                    avx512::compress(avx512, states, blocks)
+                });
             }
             Self::Extension(extension) => by_extension(extension, &whole, &mut hashes),
             Self::Avx2(avx2) if whole.len() > 2 => {
-                in_step(&whole, &mut hashes, |states, blocks| avx2.compress(states, blocks));
+                in_step(&whole, &mut hashes, |states, blocks| {
+                    avx2::compress(avx2, states, blocks)
+                });
             }
             Self::Avx512(_) | Self::Avx2(_) | Self::Single => by_itself(&whole, &mut hashes),
             Self::Blst => in_one_piece(&whole, &mut hashes),

@@ -26,9 +26,9 @@
 use rand::Rng;
 
 use crate::field::Fr;
-use crate::group::{self, Beta, Lines, Point, Sum, Terms, pairings_equal};
+use crate::group::{Beta, Lines, Point, PointPath, PointTerms, Sum, pairings_equal};
 use crate::inquiry::Judge;
-use crate::opening::{Opened, Summed};
+use crate::opening::{OpenedClaim, Summed};
 use crate::setup;
 
 /// λ = u² − 1, u = −0xd201000000010000: a cube root of one modulo r.
@@ -36,7 +36,7 @@ pub const LAMBDA: u128 = 0xac45_a401_0001_a402_0000_0000_ffff_ffff;
 
 /// The constants of the equation, and who sums points.
 pub struct Check {
-    points: group::Path,
+    points: PointPath,
     beta: Beta,
     generator: Point,
     generator_image: Point,
@@ -46,7 +46,7 @@ pub struct Check {
 
 impl Check {
     /// Works out the constants and tries them on a claim that is known. Panics if the setup is not the ceremony's.
-    pub fn new(points: group::Path) -> Self {
+    pub fn new(points: PointPath) -> Self {
         setup::check_digest();
         let beta = Beta::new();
         let generator = Point::generator();
@@ -61,7 +61,7 @@ impl Check {
         let (commitment, z, proof) = setup::known_claim();
         let point = |bytes| Point::decompress(bytes).expect("a constant of the setup");
         let z = Fr::from_hash(&z);
-        let mut known = Opened {
+        let mut known = OpenedClaim {
             name: ([0; 32], commitment.0, proof.0),
             commitment: point(&commitment.0),
             proof: point(&proof.0),
@@ -77,7 +77,7 @@ impl Check {
         this
     }
 
-    fn sums(&self, claims: &[Opened]) -> (Sum, Sum) {
+    fn sums(&self, claims: &[OpenedClaim]) -> (Sum, Sum) {
         #[cfg(test)]
         tests::COUNTS.with_borrow_mut(|counts| {
             counts.sums += 1;
@@ -95,11 +95,11 @@ impl Check {
     }
 
     /// The terms of A and of B, with fresh weights.
-    pub fn terms(&self, claims: &[Opened]) -> (Terms, Terms) {
+    pub fn terms(&self, claims: &[OpenedClaim]) -> (PointTerms, PointTerms) {
         let mut random = rand::rng();
         let (mut left, mut right) = (
-            Terms::with_capacity(3 * claims.len() + 2),
-            Terms::with_capacity(claims.len()),
+            PointTerms::with_capacity(3 * claims.len() + 2),
+            PointTerms::with_capacity(claims.len()),
         );
         let mut weighted_y = Fr::ZERO;
         for claim in claims {
@@ -120,7 +120,7 @@ impl Check {
 }
 
 impl Judge for Check {
-    fn sum(&self, claims: Vec<Opened>) -> Summed {
+    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed {
         let (left, right) = self.sums(&claims);
         Summed { claims, left, right }
     }
@@ -133,7 +133,7 @@ impl Judge for Check {
         self.equal(&total(|piece| &piece.left), &total(|piece| &piece.right))
     }
 
-    fn claims_hold(&self, claims: &[Opened]) -> bool {
+    fn claims_hold(&self, claims: &[OpenedClaim]) -> bool {
         let (left, right) = self.sums(claims);
         self.equal(&left, &right)
     }

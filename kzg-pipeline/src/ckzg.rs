@@ -11,10 +11,10 @@ use c_kzg::{Blob, Bytes32, Bytes48, KzgSettings};
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{Finding, Malformed};
 
+use crate::claim::Claim;
 use crate::inquiry::{Inquiry, Tell};
 use crate::memo::{self, Memo};
-use crate::opening::{Opened, Opening, Summed};
-use crate::claim::Claim;
+use crate::opening::{OpenedClaim, Opening, Summed};
 use crate::verifier::Verifier;
 use crate::{challenge, setup, wellformed};
 
@@ -112,7 +112,7 @@ impl Verifier for CKzg {
         self.judge_all(claims).into_iter().map(Opening::Settled).collect()
     }
 
-    fn sum(&self, claims: Vec<Opened>) -> Summed {
+    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed {
         Summed::without_sums(claims)
     }
 

@@ -18,15 +18,18 @@ use sha2::{Digest, Sha256};
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{BlobFlaw, Finding, Malformed, PointFlaw};
 
+use crate::challenge::HashPath;
+use crate::evaluate::EvaluationPath;
 use crate::fast::Fast;
 use crate::fixtures::{
     FIELD_MODULUS, INFINITY, Owned, Seeded, claims, constant, line, lines, random, shifted_by_order_three,
 };
-use crate::group::Point;
-use crate::opening::{Opened, Opening};
+use crate::group::{Point, PointPath};
+use crate::memo::Memo;
+use crate::opening::{OpenedClaim, Opening};
+use crate::setup;
 use crate::verifier::Verifier;
 use crate::wellformed::MODULUS;
-use crate::{challenge, evaluate, group, memo::Memo, setup};
 
 /// Kinds of change.
 const KINDS: u8 = 20;
@@ -50,7 +53,7 @@ pub fn compare(bytes: &[u8], claims_max: usize) -> Vec<Finding> {
             opened: usize::from(sizes % 16) + 1,
             summed: usize::from(sizes / 16) + 1,
             // What hashes and evaluates does not matter to claims that are open: each way to sum has company once.
-            company: if at < group::Path::all().len() { &company } else { &[] },
+            company: if at < PointPath::all().len() { &company } else { &[] },
         };
         judge(verifier, &batch, &expected, pieces);
     }
@@ -65,13 +68,13 @@ pub struct Pieces<'a> {
     /// Claims that are summed at a time.
     pub summed: usize,
     /// Claims that hold and are summed with the first piece.
-    pub company: &'a [Opened],
+    pub company: &'a [OpenedClaim],
 }
 
 /// Sums of a few terms are made in another way than long ones: blst has buckets from 32 points on, we have windows of eight bits from
-/// 451 terms on, three a claim. Opened once, 254 claims more cost a sum.
-fn company(step: u8) -> Vec<Opened> {
-    static OPEN: OnceLock<Vec<Opened>> = OnceLock::new();
+/// 451 terms on, three a claim. OpenedClaim once, 254 claims more cost a sum.
+fn company(step: u8) -> Vec<OpenedClaim> {
+    static OPEN: OnceLock<Vec<OpenedClaim>> = OnceLock::new();
     let open = OPEN.get_or_init(|| {
         let pool: Vec<_> = lines(24).into_iter().chain(bases().to_vec()).collect();
         let openings = Fast::new(Memo::new(0)).open(&claims(&pool)).into_iter();
@@ -111,7 +114,7 @@ pub fn judge(verifier: &Fast, batch: &[Owned], expected: &[Finding], pieces: Pie
             }
         }
     }
-    let mut pieces: Vec<_> = open.chunks(summed).map(<[Opened]>::to_vec).collect();
+    let mut pieces: Vec<_> = open.chunks(summed).map(<[OpenedClaim]>::to_vec).collect();
     match pieces.first_mut() {
         Some(first) => first.extend_from_slice(company),
         None => pieces.push(company.to_vec()),
@@ -142,8 +145,8 @@ pub fn judge(verifier: &Fast, batch: &[Owned], expected: &[Finding], pieces: Pie
 pub fn every_path() -> &'static [Fast] {
     static MADE: OnceLock<Vec<Fast>> = OnceLock::new();
     MADE.get_or_init(|| {
-        let (hashing, evaluating) = (challenge::Path::all(), evaluate::Path::all());
-        let points = group::Path::all();
+        let (hashing, evaluating) = (HashPath::all(), EvaluationPath::all());
+        let points = PointPath::all();
         (0..hashing.len().max(evaluating.len()).max(points.len()))
             .map(|at| {
                 let hashing = hashing[at % hashing.len()];

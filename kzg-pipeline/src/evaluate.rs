@@ -30,7 +30,7 @@ use self::vectors::{Folded, Folds};
 use crate::field::{
     Fr, Limbs, Multiply, Mulx, Portable, Prepared, R, add_narrow, add_wide, is_canonical, limbs_of, narrow, sub_narrow,
 };
-use crate::simd::{Avx2, Avx512, Doubled, Group, Ifma, Lanes};
+use crate::simd::{Avx2, Avx512, Doubled, Group, Ifma, VectorUnit};
 use crate::wellformed;
 
 /// Field elements of a blob.
@@ -40,7 +40,7 @@ const FOLDS: usize = ELEMENTS.trailing_zeros() as usize;
 
 /// Which instructions evaluate.
 #[derive(Clone, Copy, Debug)]
-pub enum Path {
+pub enum EvaluationPath {
     /// AVX-512's 52-bit products, eight pairs at a time.
     Ifma(Ifma),
     /// AVX-512's fused products of doubles, eight pairs at a time.
@@ -55,7 +55,7 @@ pub enum Path {
     Portable,
 }
 
-impl Path {
+impl EvaluationPath {
     /// The fastest here.
     pub fn best() -> Self {
         Self::all()[0]
@@ -127,7 +127,12 @@ impl Domain {
         static MADE: OnceLock<Domain> = OnceLock::new();
         MADE.get_or_init(|| {
             let domain = Self::new();
-            domain.evaluate(Path::best(), &[0; BLOB_BYTES], &Fr::ONE, &mut Scratch::default());
+            domain.evaluate(
+                EvaluationPath::best(),
+                &[0; BLOB_BYTES],
+                &Fr::ONE,
+                &mut Scratch::default(),
+            );
             domain
         })
     }
@@ -156,20 +161,22 @@ impl Domain {
     }
 
     /// p(z); `None` if an element of the blob is not below r.
-    pub fn evaluate(&self, path: Path, blob: &[u8; BLOB_BYTES], z: &Fr, scratch: &mut Scratch) -> Option<Fr> {
+    pub fn evaluate(&self, path: EvaluationPath, blob: &[u8; BLOB_BYTES], z: &Fr, scratch: &mut Scratch) -> Option<Fr> {
         match path {
-            Path::Ifma(ifma) => {
+            EvaluationPath::Ifma(ifma) => {
                 self.by_vectors::<16, _, Limbs52>(Doubled(ifma), &self.sixteens, blob, z, &mut scratch.sixteens)
             }
-            Path::Doubles(avx512) => {
+            EvaluationPath::Doubles(avx512) => {
                 self.by_vectors::<16, _, Limbs52>(Doubled(avx512), &self.sixteens, blob, z, &mut scratch.sixteens)
             }
-            Path::Avx512(avx512) => {
+            EvaluationPath::Avx512(avx512) => {
                 self.by_vectors::<8, _, Limbs29>(avx512, &self.eights, blob, z, &mut scratch.eights)
             }
-            Path::Avx2(avx2) => self.by_vectors::<4, _, Limbs29>(avx2, &self.fours, blob, z, &mut scratch.fours),
-            Path::Mulx(mulx) => self.by_words(mulx, blob, z, &mut scratch.limbs),
-            Path::Portable => self.by_words(Portable, blob, z, &mut scratch.limbs),
+            EvaluationPath::Avx2(avx2) => {
+                self.by_vectors::<4, _, Limbs29>(avx2, &self.fours, blob, z, &mut scratch.fours)
+            }
+            EvaluationPath::Mulx(mulx) => self.by_words(mulx, blob, z, &mut scratch.limbs),
+            EvaluationPath::Portable => self.by_words(Portable, blob, z, &mut scratch.limbs),
         }
     }
 
@@ -181,7 +188,7 @@ impl Domain {
         Some(self.finish(by, values, &z.mul(z)))
     }
 
-    fn by_vectors<const N: usize, L: Lanes<N>, F: Folds<N, L>>(
+    fn by_vectors<const N: usize, L: VectorUnit<N>, F: Folds<N, L>>(
         &self,
         lanes: L,
         factors: &OnceLock<Vec<F::Factors>>,

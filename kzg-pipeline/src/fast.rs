@@ -8,15 +8,15 @@ use std::cell::RefCell;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{Finding, Malformed};
 
-use crate::challenge;
+use crate::challenge::HashPath;
 use crate::check::Check;
-use crate::evaluate::{Domain, Path, Scratch};
+use crate::claim::Claim;
+use crate::evaluate::{Domain, EvaluationPath, Scratch};
 use crate::field::Fr;
-use crate::group::{self, Point};
+use crate::group::{Point, PointPath};
 use crate::inquiry::{Inquiry, Judge, Tell};
 use crate::memo::{self, Memo, Name};
-use crate::opening::{Opened, Opening, Summed};
-use crate::claim::Claim;
+use crate::opening::{OpenedClaim, Opening, Summed};
 use crate::verifier::Verifier;
 use crate::wellformed;
 
@@ -29,9 +29,9 @@ thread_local! {
 pub struct Fast {
     memo: Memo,
     pub(crate) domain: &'static Domain,
-    pub(crate) hashing: challenge::Path,
-    pub(crate) path: Path,
-    pub(crate) points: group::Path,
+    pub(crate) hashing: HashPath,
+    pub(crate) evaluating: EvaluationPath,
+    pub(crate) points: PointPath,
     pub(crate) check: Check,
 }
 
@@ -41,16 +41,16 @@ impl Fast {
         Self {
             memo,
             domain: Domain::get(),
-            hashing: challenge::Path::best(),
-            path: Path::best(),
-            points: group::Path::best(),
-            check: Check::new(group::Path::best()),
+            hashing: HashPath::best(),
+            evaluating: EvaluationPath::best(),
+            points: PointPath::best(),
+            check: Check::new(PointPath::best()),
         }
     }
 
     /// The same by other instructions, for measurements and tests.
-    pub(crate) fn by(mut self, hashing: challenge::Path, path: Path, points: group::Path) -> Self {
-        (self.hashing, self.path, self.points) = (hashing, path, points);
+    pub(crate) fn by(mut self, hashing: HashPath, evaluating: EvaluationPath, points: PointPath) -> Self {
+        (self.hashing, self.evaluating, self.points) = (hashing, evaluating, points);
         self.check = Check::new(points);
         self
     }
@@ -58,7 +58,7 @@ impl Fast {
     /// Which code hashes, which evaluates and which reads points.
     pub fn path(&self) -> String {
         let (hashing, points) = (self.hashing.name(), self.points.name());
-        format!("hash {hashing}, evaluate {}, points {points}", self.path.name())
+        format!("hash {hashing}, evaluate {}, points {points}", self.evaluating.name())
     }
 
     /// The commitment and the proof of each claim, read and checked.
@@ -70,16 +70,16 @@ impl Fast {
     }
 
     /// Does the part of a claim that needs no other claim.
-    fn open_one(&self, claim: &Claim<'_>, name: Name, points: [Option<Point>; 2]) -> Result<Opened, Malformed> {
+    fn open_one(&self, claim: &Claim<'_>, name: Name, points: [Option<Point>; 2]) -> Result<OpenedClaim, Malformed> {
         let blob_flaw = || Malformed::Blob(wellformed::blob_flaw(claim.blob));
         let blob: &[u8; BLOB_BYTES] = claim.blob.try_into().map_err(|_| blob_flaw())?;
         let (challenge, ..) = &name;
         let z = Fr::from_hash(challenge);
         let y = SCRATCH
-            .with_borrow_mut(|scratch| self.domain.evaluate(self.path, blob, &z, scratch))
+            .with_borrow_mut(|scratch| self.domain.evaluate(self.evaluating, blob, &z, scratch))
             .ok_or_else(blob_flaw)?;
         let [commitment, proof] = points;
-        Ok(Opened {
+        Ok(OpenedClaim {
             commitment: commitment.ok_or_else(|| Malformed::Commitment(wellformed::point_flaw(&claim.commitment.0)))?,
             proof: proof.ok_or_else(|| Malformed::Proof(wellformed::point_flaw(&claim.proof.0)))?,
             z,
@@ -117,7 +117,7 @@ impl Verifier for Fast {
         openings
     }
 
-    fn sum(&self, claims: Vec<Opened>) -> Summed {
+    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed {
         self.check.sum(claims)
     }
 

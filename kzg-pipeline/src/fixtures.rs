@@ -11,8 +11,8 @@ use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{Urgency, VerifyJob};
 use ultramarine_types::{Height, KzgCommitment, KzgProof, PeerId, ValueId, ValueKey};
 
-use crate::setup;
 use crate::claim::Claim;
+use crate::setup;
 
 /// A claim that owns its parts.
 #[derive(Clone)]

@@ -18,7 +18,7 @@ use ultramarine_types::{KzgCommitment, KzgProof};
 use crate::challenge;
 use crate::evaluate::primitive_root;
 use crate::field::Fr;
-use crate::group::{Path, Point, Terms};
+use crate::group::{Point, PointPath, PointTerms};
 use crate::setup::hex48;
 
 /// Coefficients that a polynomial here may have.
@@ -41,7 +41,7 @@ const ELEMENTS: usize = BLOB_BYTES / 32;
 
 /// A blob with what proves it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Made {
+pub struct FreshBlob {
     /// 131,072 bytes.
     pub blob: Vec<u8>,
     /// Its commitment.
@@ -81,13 +81,13 @@ impl Tables {
 
     /// Σ cₖ·[τᵏ]₁, compressed.
     fn commit(&self, coefficients: &[Fr]) -> [u8; 48] {
-        let mut terms = Terms::with_capacity(2 * coefficients.len());
+        let mut terms = PointTerms::with_capacity(2 * coefficients.len());
         for (coefficient, (point, upper)) in coefficients.iter().zip(&self.powers) {
             let [first, second, third, fourth] = *coefficient.limbs();
             terms.push(point, u128::from(second) << 64 | u128::from(first));
             terms.push(upper, u128::from(fourth) << 64 | u128::from(third));
         }
-        Path::best().sum(&terms).compress()
+        PointPath::best().sum(&terms).compress()
     }
 }
 
@@ -95,7 +95,7 @@ impl Tables {
 fn with_upper_half(bytes: &[u8; 48]) -> (Point, Point) {
     let point = Point::decompress(bytes).expect("a constant of the setup");
     let times_two_64 = |point: &Point| {
-        let mut terms = Terms::with_capacity(1);
+        let mut terms = PointTerms::with_capacity(1);
         terms.push(point, 1 << 64);
         terms.sum().to_point()
     };
@@ -104,7 +104,7 @@ fn with_upper_half(bytes: &[u8; 48]) -> (Point, Point) {
 
 /// The blob of the polynomial with these coefficients, lowest first, each a 256-bit big-endian number that is taken modulo r.
 /// Panics if there are more than [`COEFFICIENTS_MAX`].
-pub fn make(coefficients: &[[u8; 32]]) -> Made {
+pub fn make(coefficients: &[[u8; 32]]) -> FreshBlob {
     assert!(
         coefficients.len() <= COEFFICIENTS_MAX,
         "a polynomial here has at most {COEFFICIENTS_MAX} coefficients"
@@ -115,7 +115,7 @@ pub fn make(coefficients: &[[u8; 32]]) -> Made {
     let commitment = KzgCommitment(tables.commit(&coefficients));
     let z = Fr::from_hash(&challenge::hash(&blob, &commitment));
     let proof = KzgProof(tables.commit(&quotient(&coefficients, &z)));
-    Made {
+    FreshBlob {
         blob,
         commitment,
         proof,

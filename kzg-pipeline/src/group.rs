@@ -21,7 +21,7 @@ const LINES: usize = 68;
 
 /// Which instructions read and judge points.
 #[derive(Clone, Copy, Debug)]
-pub enum Path {
+pub enum PointPath {
     /// AVX-512's 52-bit products, many points at a time.
     Ifma(Ifma),
     /// The same by fused multiplications of doubles.
@@ -30,7 +30,7 @@ pub enum Path {
     Blst,
 }
 
-impl Path {
+impl PointPath {
     /// The fastest here.
     pub fn best() -> Self {
         Self::all()[0]
@@ -76,7 +76,7 @@ impl Path {
     }
 
     /// The sum of the terms.
-    pub fn sum(self, terms: &Terms) -> Sum {
+    pub fn sum(self, terms: &PointTerms) -> Sum {
         match self {
             Self::Ifma(ifma) if terms.points.len() >= TERMS_MIN => lanes::sum(ifma, &terms.points, &terms.scalars),
             Self::Ifma(_) | Self::Avx512(_) | Self::Blst => terms.sum(),
@@ -99,7 +99,7 @@ impl Path {
 const IFMA_MIN: Minimum = Minimum { roots: 3, judged: 2 };
 const AVX512_MIN: Minimum = Minimum { roots: 7, judged: 5 };
 
-/// Terms from which lanes are faster than blst's sum.
+/// PointTerms from which lanes are faster than blst's sum.
 const TERMS_MIN: usize = 16;
 
 /// A point of the curve, affine; of the subgroup only once [`is_in_group`](Self::is_in_group) said so.
@@ -178,13 +178,13 @@ const BETA: [u8; 48] = [
 
 /// Points with 128-bit scalars, to be multiplied and summed.
 #[derive(Debug, Default)]
-pub struct Terms {
+pub struct PointTerms {
     points: Vec<blst_p1_affine>,
     /// Little-endian, 16 bytes each.
     scalars: Vec<[u8; 16]>,
 }
 
-impl Terms {
+impl PointTerms {
     /// No terms, with room.
     pub fn with_capacity(terms: usize) -> Self {
         Self {

@@ -28,7 +28,7 @@ use std::ops::Range;
 use ultramarine_types::PeerId;
 use ultramarine_types::verify::{Finding, WRONG_CLAIMS_MAX};
 
-use crate::opening::{Opened, Summed};
+use crate::opening::{OpenedClaim, Summed};
 
 /// Summing so many claims takes as long as a pairing: 0.7 ms on a Zen 4 core.
 const PARCEL_CLAIMS: usize = 32;
@@ -42,7 +42,7 @@ pub struct Told<'a> {
     pub first: usize,
     /// What is found, of each.
     pub finding: Finding,
-    pub(crate) claims: &'a [Opened],
+    pub(crate) claims: &'a [OpenedClaim],
 }
 
 impl Told<'_> {
@@ -58,13 +58,13 @@ pub type Tell<'a> = dyn FnMut(Told<'_>) + 'a;
 /// Who takes sums and answers questions.
 pub(crate) trait Judge {
     /// The sums of these claims, with fresh weights.
-    fn sum(&self, claims: Vec<Opened>) -> Summed;
+    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed;
 
     /// Whether all claims of these pieces hold, by their sums.
     fn pieces_hold(&self, pieces: &[&Summed]) -> bool;
 
     /// Whether all these claims hold, by sums with fresh weights.
-    fn claims_hold(&self, claims: &[Opened]) -> bool;
+    fn claims_hold(&self, claims: &[OpenedClaim]) -> bool;
 }
 
 /// What an inquiry is about.
@@ -240,7 +240,7 @@ impl Inquiry {
     /// Puts each sender's claims side by side, who has fewest first. Pieces of one sender stay what they are.
     fn part_by_sender(&mut self) {
         let mut parcels: BTreeMap<Option<PeerId>, Vec<Parcel>> = BTreeMap::new();
-        let mut mixed: BTreeMap<Option<PeerId>, Vec<(Place, Opened)>> = BTreeMap::new();
+        let mut mixed: BTreeMap<Option<PeerId>, Vec<(Place, OpenedClaim)>> = BTreeMap::new();
         for parcel in std::mem::take(&mut self.parcels) {
             let Some(sender) = parcel.places.first().map(|place| place.sender) else {
                 continue;
@@ -369,7 +369,7 @@ impl Inquiry {
     }
 
     /// Gives each claim the finding that `find` finds: for a judge who asks no questions.
-    pub(crate) fn settle(&mut self, find: impl Fn(&Opened) -> Finding, tell: &mut Tell<'_>) {
+    pub(crate) fn settle(&mut self, find: impl Fn(&OpenedClaim) -> Finding, tell: &mut Tell<'_>) {
         assert!(!self.asked || self.claims_left == 0, "no question was asked yet");
         for parcel in std::mem::take(&mut self.parcels) {
             for (at, claim) in parcel.summed.claims.iter().enumerate() {

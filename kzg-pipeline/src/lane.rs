@@ -34,7 +34,7 @@ use crate::account::{Piece, Settlement};
 use crate::foreman::{self, Blame, Foreman, Policy};
 use crate::former::{Batch, Ticket};
 use crate::inquiry::{Case, Inquiry};
-use crate::opening::{Opened, Opening, Summed};
+use crate::opening::{OpenedClaim, Opening, Summed};
 use crate::verifier::Verifier;
 
 /// The lanes' ends of one client's links.
@@ -48,7 +48,7 @@ pub struct LaneClientEnd {
 
 /// How lanes work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Options {
+pub struct LaneOptions {
     /// Sizes of tasks and waits.
     pub policy: Policy,
     /// Jobs taken off the links ahead of their batch.
@@ -69,7 +69,7 @@ const _: () = assert!(WAITING_MAX >= (VALUES_IN_ASSEMBLY_MAX + 2 + 2) * BLOBS_PE
 // What waits is described here; the bytes of its blobs are the network's and count there.
 const _: () = assert!(WAITING_MAX * size_of::<Ticket>() <= 4 << 20);
 
-impl Default for Options {
+impl Default for LaneOptions {
     fn default() -> Self {
         Self {
             policy: Policy::default(),
@@ -83,7 +83,7 @@ pub fn run(
     ctx: TileContext,
     clients: Vec<LaneClientEnd>,
     verifier: Arc<dyn Verifier>,
-    options: Options,
+    options: LaneOptions,
 ) -> Result<(), String> {
     Lanes::new(clients, verifier, options).run(&ctx)
 }
@@ -112,30 +112,42 @@ struct Office {
     tasks: Outbox<Task>,
 }
 
-/// Who waits for a finding, and about what.
+/// Where the finding of a claim goes: the client that waits for it, and the names that it has for the claim.
 #[derive(Clone, Copy, Debug)]
-struct Address {
+struct ReplyTo {
     client: usize,
     key: ValueKey,
     index: u16,
     sender: Option<PeerId>,
 }
 
-/// An opened claim with its address. Its blob is let go.
-type Held = (Address, Opened);
+impl ReplyTo {
+    fn of(ticket: &Ticket) -> Self {
+        let Ticket { client, job } = ticket;
+        Self {
+            client: *client,
+            key: job.key,
+            index: job.index,
+            sender: job.sender,
+        }
+    }
+}
 
-/// Sums with the addresses of their claims, in the same order.
-type HeldSum = (Vec<Address>, Summed);
+/// An opened claim, and where its finding goes. Its blob is let go.
+type Held = (ReplyTo, OpenedClaim);
 
-/// An inquiry with the addresses of each piece's claims.
-type HeldInquiry = (Vec<Vec<Address>>, Inquiry);
+/// Sums, and where the findings of their claims go, in the same order.
+type HeldSum = (Vec<ReplyTo>, Summed);
+
+/// An inquiry, and where the findings of each piece's claims go.
+type HeldInquiry = (Vec<Vec<ReplyTo>>, Inquiry);
 
 type Input = foreman::Input<Held, HeldSum, HeldInquiry>;
 type Task = foreman::Task<Held, HeldSum, HeldInquiry>;
 
 impl Lanes {
     /// Lanes that serve these clients.
-    pub fn new(clients: Vec<LaneClientEnd>, verifier: Arc<dyn Verifier>, options: Options) -> Arc<Self> {
+    pub fn new(clients: Vec<LaneClientEnd>, verifier: Arc<dyn Verifier>, options: LaneOptions) -> Arc<Self> {
         let (jobs, verdicts) = clients.into_iter().map(|client| (client.jobs, client.verdicts)).unzip();
         Arc::new(Self {
             links: Mutex::new(Links { jobs }),
@@ -323,7 +335,7 @@ impl Lanes {
             }
             Task::Return(tickets) => {
                 for ticket in &tickets {
-                    self.answer(&address(ticket), Finding::Unjudged, metrics);
+                    self.answer(&ReplyTo::of(ticket), Finding::Unjudged, metrics);
                 }
                 Input::LaneFree
             }
@@ -338,17 +350,17 @@ impl Lanes {
         let mut held = Vec::with_capacity(openings.len());
         let mut bad: BTreeMap<PeerId, usize> = BTreeMap::new();
         for (ticket, opening) in batch.tickets.iter().zip(openings) {
-            let address = address(ticket);
+            let reply_to = ReplyTo::of(ticket);
             match opening {
                 Opening::Settled(finding) => {
-                    self.answer(&address, finding, metrics);
+                    self.answer(&reply_to, finding, metrics);
                     if finding.is_senders_fault()
-                        && let Some(peer) = address.sender
+                        && let Some(peer) = reply_to.sender
                     {
                         *bad.entry(peer).or_default() += 1;
                     }
                 }
-                Opening::Open(opened) => held.push((address, opened)),
+                Opening::Open(opened) => held.push((reply_to, opened)),
             }
         }
         bad.retain(|_, count| *count >= WRONG_CLAIMS_MAX);
@@ -356,10 +368,10 @@ impl Lanes {
     }
 
     fn sum(&self, claims: Vec<Held>) -> HeldSum {
-        let (addresses, opened): (Vec<_>, Vec<_>) = claims.into_iter().unzip();
+        let (replies_to, opened): (Vec<_>, Vec<_>) = claims.into_iter().unzip();
         let sum = self.verifier.sum(opened);
-        assert_eq!(sum.len(), addresses.len(), "a sum keeps its claims");
-        (addresses, sum)
+        assert_eq!(sum.len(), replies_to.len(), "a sum keeps its claims");
+        (replies_to, sum)
     }
 
     fn inquiry(&self, settlement: Settlement<Held, HeldSum>) -> HeldInquiry {
@@ -367,19 +379,19 @@ impl Lanes {
         if !loose.is_empty() {
             sums.push(self.sum(loose));
         }
-        let (addresses, sums): (Vec<Vec<Address>>, _) = sums.into_iter().unzip();
-        let inquiry = Inquiry::of_senders(sums, |piece, position| addresses[piece][position].sender);
-        (addresses, inquiry)
+        let (replies_to, sums): (Vec<Vec<ReplyTo>>, _) = sums.into_iter().unzip();
+        let inquiry = Inquiry::of_senders(sums, |piece, position| replies_to[piece][position].sender);
+        (replies_to, inquiry)
     }
 
     /// A turn of an inquiry: what is left of it, and whom it has convicted.
     fn inquire(&self, inquiry: HeldInquiry, metrics: &Metrics) -> (Option<Blame<HeldInquiry>>, Vec<PeerId>) {
-        let (addresses, mut inquiry) = inquiry;
+        let (replies_to, mut inquiry) = inquiry;
         let (before, mut told_of) = (inquiry.claims_left(), 0);
         self.verifier.inquire(&mut inquiry, self.steps_max, &mut |told| {
-            let addresses: &Vec<Address> = &addresses[told.piece];
-            for address in &addresses[told.positions()] {
-                self.answer(address, told.finding, metrics);
+            let replies_to: &Vec<ReplyTo> = &replies_to[told.piece];
+            for reply_to in &replies_to[told.positions()] {
+                self.answer(reply_to, told.finding, metrics);
                 told_of += 1;
             }
         });
@@ -391,21 +403,21 @@ impl Lanes {
         );
         let convicted = inquiry.convicted().collect();
         let left = (case.claims_count > 0).then_some(Blame {
-            inquiry: (addresses, inquiry),
+            inquiry: (replies_to, inquiry),
             case,
         });
         (left, convicted)
     }
 
-    fn answer(&self, address: &Address, finding: Finding, metrics: &Metrics) {
+    fn answer(&self, reply_to: &ReplyTo, finding: Finding, metrics: &Metrics) {
         metrics.judged(finding);
         let verdict = Verdict {
-            key: address.key,
-            index: address.index,
-            sender: address.sender,
+            key: reply_to.key,
+            index: reply_to.index,
+            sender: reply_to.sender,
             finding,
         };
-        if let Some(client) = self.verdicts.get(address.client) {
+        if let Some(client) = self.verdicts.get(reply_to.client) {
             // A client that is gone wants no verdict; the halt is on its way to us.
             let _ = client.send(verdict);
         }
@@ -437,16 +449,6 @@ async fn sleep_until(deadline: Option<Nanos>, ctx: &TileContext) {
     match deadline {
         Some(deadline) => tokio::time::sleep(deadline.since(ctx.clock.now()).as_duration()).await,
         None => std::future::pending().await,
-    }
-}
-
-fn address(ticket: &Ticket) -> Address {
-    let Ticket { client, job } = ticket;
-    Address {
-        client: *client,
-        key: job.key,
-        index: job.index,
-        sender: job.sender,
     }
 }
 

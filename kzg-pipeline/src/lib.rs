@@ -54,8 +54,8 @@ mod fixtures;
 #[cfg(test)]
 mod suite;
 
-pub use foreman::{Foreman, Policy};
-pub use lane::{LaneClientEnd, Lanes, Options};
 pub use back_end::{BackEnd, UnknownBackEnd, verifier};
 pub use claim::Claim;
+pub use foreman::{Foreman, Policy};
+pub use lane::{LaneClientEnd, LaneOptions, Lanes};
 pub use verifier::Verifier;

@@ -21,10 +21,10 @@ use serde::Serialize;
 use ultramarine_types::verify::{Finding, Urgency, VerifyJob};
 use ultramarine_types::{Height, KzgCommitment, KzgProof, ValueId, ValueKey};
 
-use crate::fast::Fast;
 use crate::claim::Claim;
-use crate::verifier::Verifier;
 use crate::cpu_time;
+use crate::fast::Fast;
+use crate::verifier::Verifier;
 
 pub use paced::{LanesRow, PacedRow, paced, throughput};
 pub use paths::{PathRow, paths};
@@ -41,7 +41,7 @@ const SINGLE_BLOBS_MAX: usize = 6;
 
 /// A true claim that owns its parts.
 #[derive(Clone, Debug)]
-pub struct Sample {
+pub struct SampleClaim {
     /// 131,072 bytes.
     pub blob: Box<[u8]>,
     /// Its commitment.
@@ -50,7 +50,7 @@ pub struct Sample {
     pub proof: KzgProof,
 }
 
-impl Sample {
+impl SampleClaim {
     /// The claim.
     pub fn claim(&self) -> Claim<'_> {
         Claim {
@@ -69,8 +69,8 @@ struct Shared {
 }
 
 impl Shared {
-    fn all(samples: &[Sample]) -> Vec<Self> {
-        let own = |sample: &Sample| Self {
+    fn all(samples: &[SampleClaim]) -> Vec<Self> {
+        let own = |sample: &SampleClaim| Self {
             blob: Bytes::copy_from_slice(&sample.blob),
             commitment: sample.commitment,
             proof: sample.proof,
@@ -96,7 +96,7 @@ impl Shared {
 }
 
 /// Pseudo-random blobs with commitments and proofs by `c-kzg`, about 0.1 CPU seconds each, on all cores.
-pub fn samples(count: usize) -> Vec<Sample> {
+pub fn samples(count: usize) -> Vec<SampleClaim> {
     let settings = c_kzg::ethereum_kzg_settings(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -118,7 +118,7 @@ pub fn samples(count: usize) -> Vec<Sample> {
     })
 }
 
-fn sample(settings: &c_kzg::KzgSettings, seed: u64) -> Sample {
+fn sample(settings: &c_kzg::KzgSettings, seed: u64) -> SampleClaim {
     // splitmix64: reproducible, and every element differs.
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = move || {
@@ -139,7 +139,7 @@ fn sample(settings: &c_kzg::KzgSettings, seed: u64) -> Sample {
         .compute_blob_kzg_proof(&blob, &commitment)
         .expect("a commitment just made")
         .to_bytes();
-    Sample {
+    SampleClaim {
         blob: bytes.into_boxed_slice(),
         commitment: KzgCommitment(*commitment),
         proof: KzgProof(*proof),
@@ -165,7 +165,7 @@ pub struct Row {
 
 /// What a run found.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Report {
+pub struct MeasureReport {
     /// The processor's own name.
     pub cpu: String,
     /// The processor it played: [`Processor::name`].
@@ -183,7 +183,7 @@ pub struct Report {
     pub paced: Vec<PacedRow>,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for MeasureReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.cpu)?;
         if self.as_processor != Processor::Here.name() {
@@ -242,7 +242,7 @@ impl fmt::Display for Report {
 
 /// Measures for about `seconds` (more where one repeat of the largest batch takes longer), at [`SIZES`], as `processor` would do
 /// it. `None` if this machine cannot play that one.
-pub fn report(seconds: f64, processor: Processor) -> Option<Report> {
+pub fn report(seconds: f64, processor: Processor) -> Option<MeasureReport> {
     let ours = processor.verifier()?;
     let samples = samples(DISTINCT);
     let _playing = processor.play();
@@ -264,7 +264,7 @@ pub fn report(seconds: f64, processor: Processor) -> Option<Report> {
     let lanes = (1..=cores_used)
         .map(|lanes| throughput(&ours, lanes, &samples, budget(0.25 / cores as f64)))
         .collect();
-    Some(Report {
+    Some(MeasureReport {
         cpu: cpu_name(),
         as_processor: processor.name(),
         path,
@@ -276,7 +276,7 @@ pub fn report(seconds: f64, processor: Processor) -> Option<Report> {
 }
 
 /// The verifiers side by side at each size, each size within a budget.
-fn rows(samples: &[Sample], ours: &Fast, sizes: &[usize], budget: Duration) -> Vec<Row> {
+fn rows(samples: &[SampleClaim], ours: &Fast, sizes: &[usize], budget: Duration) -> Vec<Row> {
     let other = Eip4844::new();
     let most = sizes.iter().copied().max().unwrap_or(0).max(SINGLE_BLOBS_MAX);
     let all = tiled(samples, most);
@@ -306,8 +306,8 @@ fn rows(samples: &[Sample], ours: &Fast, sizes: &[usize], budget: Duration) -> V
 }
 
 /// `count` claims over the samples, each sample as often as it takes.
-pub fn tiled(samples: &[Sample], count: usize) -> Vec<Claim<'_>> {
-    samples.iter().cycle().take(count).map(Sample::claim).collect()
+pub fn tiled(samples: &[SampleClaim], count: usize) -> Vec<Claim<'_>> {
+    samples.iter().cycle().take(count).map(SampleClaim::claim).collect()
 }
 
 /// Takes turns until the budget is spent, and at least three turns unless they are long; the best of each, in microseconds.

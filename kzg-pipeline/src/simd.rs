@@ -1,12 +1,12 @@
 //! This file knows what the vector units of different processors have in common: numbers side by side, 64 bits each.
 //!
-//! Arithmetic is written once, over [`Lanes`], and compiled for each processor's instructions and, in tests, for an emulation
+//! Arithmetic is written once, over [`VectorUnit`], and compiled for each processor's instructions and, in tests, for an emulation
 //! of them that runs everywhere ([`Emulated`](emulated::Emulated)) and for one that refuses whatever does not fit
 //! ([`Checked`](checked::Checked)). A value of a type here, such as [`Ifma`], is the proof that
 //! its instructions exist: `detect` alone makes one.
 //!
 //! ```text
-//!   Work::work(lanes)        generic, inlined into ──▶ Lanes::enter, a function compiled for the instructions
+//!   Work::work(lanes)        generic, inlined into ──▶ VectorUnit::enter, a function compiled for the instructions
 //!     lanes.add(a, b)        one instruction each, once it stands inside such a function
 //! ```
 //!
@@ -18,7 +18,7 @@
 )]
 
 /// `N` numbers of 64 bits side by side, and what every vector unit here does with them.
-pub trait Lanes<const N: usize>: Copy {
+pub trait VectorUnit<const N: usize>: Copy {
     /// The numbers in a register.
     type Vector: Copy;
 
@@ -63,7 +63,7 @@ pub trait Lanes<const N: usize>: Copy {
 }
 
 /// Products of 52-bit numbers, as AVX-512's IFMA has them.
-pub trait Multiply52<const N: usize>: Lanes<N> {
+pub trait Multiply52<const N: usize>: VectorUnit<N> {
     /// What products read of a number that has more than 52 bits: nothing to do, for they read these only.
     #[inline(always)]
     fn low_52(self, a: Self::Vector) -> Self::Vector {
@@ -117,7 +117,7 @@ impl<const N: usize, const LIMBS: usize> Group<N, LIMBS> {
 
     /// In registers.
     #[inline(always)]
-    pub fn load<L: Lanes<N>>(&self, lanes: L) -> [L::Vector; LIMBS] {
+    pub fn load<L: VectorUnit<N>>(&self, lanes: L) -> [L::Vector; LIMBS] {
         let mut vectors = [lanes.splat(0); LIMBS];
         for limb in 0..LIMBS {
             vectors[limb] = lanes.load(&self.0[limb]);
@@ -127,7 +127,7 @@ impl<const N: usize, const LIMBS: usize> Group<N, LIMBS> {
 
     /// Out of registers.
     #[inline(always)]
-    pub fn store<L: Lanes<N>>(&mut self, lanes: L, vectors: &[L::Vector; LIMBS]) {
+    pub fn store<L: VectorUnit<N>>(&mut self, lanes: L, vectors: &[L::Vector; LIMBS]) {
         for limb in 0..LIMBS {
             lanes.store(vectors[limb], &mut self.0[limb]);
         }

@@ -2,11 +2,11 @@
 
 use ultramarine_types::verify::{BlobFlaw, Finding, Malformed, PointFlaw};
 
+use crate::claim::Claim;
 use crate::fixtures::{
     self, FIELD_MODULUS, INFINITY, Owned, Seeded, claims, constant, lines, random, shifted_by_order_three,
 };
-use crate::opening::{Opened, Opening};
-use crate::claim::Claim;
+use crate::opening::{OpenedClaim, Opening};
 use crate::verifier::Verifier;
 use crate::wellformed::MODULUS;
 
@@ -201,7 +201,7 @@ pub fn batches_and_pieces_change_nothing(verifier: &dyn Verifier, rounds: u64, m
         let (owned, expected) = doubtful(&pool, 3, &mut seeded);
         let all = claims(&owned);
         let mut findings = vec![None; all.len()];
-        let mut pieces: Vec<(Vec<usize>, Vec<Opened>)> = vec![Default::default(); 1 + seeded.below(6)];
+        let mut pieces: Vec<(Vec<usize>, Vec<OpenedClaim>)> = vec![Default::default(); 1 + seeded.below(6)];
         let mut from = 0;
         while from < all.len() {
             let to = all.len().min(from + 1 + seeded.below(9));

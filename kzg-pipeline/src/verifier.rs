@@ -4,7 +4,7 @@ use ultramarine_types::verify::{Finding, Malformed};
 
 use crate::claim::Claim;
 use crate::inquiry::{Inquiry, Tell};
-use crate::opening::{Opened, Opening, Summed};
+use crate::opening::{OpenedClaim, Opening, Summed};
 
 /// Claims that [`Verifier::verify`] opens before it looks at the next: as many as a lane does, a vector of messages and two of points. Their
 /// 2 MB are still in a cache when evaluation reads what was hashed.
@@ -23,7 +23,7 @@ pub trait Verifier: Send + Sync {
     fn open(&self, claims: &[Claim<'_>]) -> Vec<Opening>;
 
     /// Takes the sums of opened claims, with fresh weights: most of what settling costs.
-    fn sum(&self, claims: Vec<Opened>) -> Summed;
+    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed;
 
     /// Takes at most so many steps of an inquiry, each at most a pairing and the sums of half a piece, or the sums of a small piece, and
     /// tells what is found. An inquiry about claims that all hold takes one step.

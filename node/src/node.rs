@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ultramarine_core::{Core, CoreConfig};
 use ultramarine_engine::{Endpoint, EngineOptions, LaneClient, Waiting};
-use ultramarine_kzg_pipeline::lane::{LaneClientEnd, Lanes, Options as LaneOptions};
+use ultramarine_kzg_pipeline::lane::{LaneClientEnd, LaneOptions, Lanes};
 use ultramarine_kzg_pipeline::verifier;
 use ultramarine_net::{Attester, NetLinks, NetOptions, PeerConfig};
 use ultramarine_runtime::affinity::cores;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use ed25519_dalek::SigningKey;
-use ultramarine_kzg_pipeline::{BackEnd, LaneClientEnd, Lanes, Options as LaneOptions, measure, verifier};
+use ultramarine_kzg_pipeline::{BackEnd, LaneClientEnd, LaneOptions, Lanes, measure, verifier};
 use ultramarine_net::{Attester, Identity, NetLinks, NetOptions, PeerConfig, endpoint};
 use ultramarine_runtime::{
     Clock, Halt, Io, IoMode, Reason, Receiver, Registry, Sender, TileContext, block_on_net, link,

@@ -8,29 +8,19 @@
 use std::arch::x86_64::*;
 
 use super::{ROUNDS, State};
+use crate::simd::Avx512;
 
 /// Messages in step.
 pub const LANES: usize = 16;
 
-/// Proof that this processor has AVX-512's foundation and its byte shuffles.
-#[derive(Clone, Copy, Debug)]
-pub struct Avx512(());
-
-impl Avx512 {
-    /// The proof, if it has them.
-    pub fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")).then_some(Self(()))
-    }
-
-    /// Takes each run of whole blocks into its state. All runs are equally long.
-    pub fn compress(self, states: &mut [State; LANES], runs: [&[u8]; LANES]) {
-        assert!(
-            runs.iter().all(|run| run.len() == runs[0].len() && run.len() % 64 == 0),
-            "equal runs of whole blocks"
-        );
-        // SAFETY: an `Avx512` exists only where the instructions do.
-        unsafe { compress(states, runs) }
-    }
+/// Takes each run of whole blocks into its state. All runs are equally long.
+pub fn compress(_: Avx512, states: &mut [State; LANES], runs: [&[u8]; LANES]) {
+    assert!(
+        runs.iter().all(|run| run.len() == runs[0].len() && run.len() % 64 == 0),
+        "equal runs of whole blocks"
+    );
+    // SAFETY: an `Avx512` exists only where the instructions do.
+    unsafe { compress_runs(states, runs) }
 }
 
 /// Blocks fetched ahead: sixteen runs are more than the processor follows by itself.
@@ -89,7 +79,7 @@ macro_rules! schedule_and_round {
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
-fn compress(states: &mut [State; LANES], runs: [&[u8]; LANES]) {
+fn compress_runs(states: &mut [State; LANES], runs: [&[u8]; LANES]) {
     let mut state = [_mm512_setzero_si512(); 8];
     for (word, vector) in state.iter_mut().enumerate() {
         let lanes: [u32; LANES] = std::array::from_fn(|lane| states[lane][word]);

@@ -232,7 +232,7 @@ fn every_size_from_none_to_six_hundred_agrees_with_c_kzg() {
     let pool = Pool::new();
     assert!(pool.good.len() > 30 && pool.wrong.len() > 15 && pool.malformed.len() > 15);
     // Lanes sum in one way and all others by blst.
-    let (first, last) = (group::Path::best(), group::Path::Blst);
+    let (first, last) = (PointPath::best(), PointPath::Blst);
     let ways = if first.name() == last.name() {
         vec![last]
     } else {
@@ -241,7 +241,7 @@ fn every_size_from_none_to_six_hundred_agrees_with_c_kzg() {
     let by: Vec<_> = ways
         .into_iter()
         .map(|points| {
-            let verifier = Fast::new(Memo::new(0)).by(challenge::Path::best(), evaluate::Path::best(), points);
+            let verifier = Fast::new(Memo::new(0)).by(HashPath::best(), EvaluationPath::best(), points);
             let openings = verifier.open(&claims(&pool.claims));
             (verifier, openings)
         })

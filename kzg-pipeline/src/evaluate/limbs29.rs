@@ -18,7 +18,7 @@
 
 use super::vectors::{Folds, carry, unzip};
 use crate::field::{Fr, Limbs, R};
-use crate::simd::{Group, Lanes, cut, join};
+use crate::simd::{Group, VectorUnit, cut, join};
 
 /// Limbs of a number.
 const LIMBS: usize = 9;
@@ -35,12 +35,12 @@ pub struct Limbs29;
 
 /// A factor made ready: c·2^(29(j+1)) mod r for each limb position j, each limb in all lanes.
 #[derive(Clone, Copy)]
-pub struct Prepared<const N: usize>([Group<N, LIMBS>; LIMBS]);
+pub struct Prepared29<const N: usize>([Group<N, LIMBS>; LIMBS]);
 
-impl<const N: usize, L: Lanes<N>> Folds<N, L> for Limbs29 {
+impl<const N: usize, L: VectorUnit<N>> Folds<N, L> for Limbs29 {
     type Values = Group<N, LIMBS>;
     type Factors = Group<N, LIMBS>;
-    type Point = Prepared<N>;
+    type Point = Prepared29<N>;
     type Vectors = [L::Vector; LIMBS];
 
     const ZERO: Self::Values = Group::ZERO;
@@ -59,7 +59,7 @@ impl<const N: usize, L: Lanes<N>> Folds<N, L> for Limbs29 {
             factor = factor.montgomery(&step);
             *row = Group::splat(&cut::<BITS, 4, LIMBS>(factor.limbs()));
         }
-        Prepared(rows)
+        Prepared29(rows)
     }
 
     fn value(values: &Self::Values, lane: usize) -> Limbs {
@@ -158,7 +158,7 @@ const _: () = assert!(RECIPROCAL < 1 << 32);
 
 /// `a·b/2²⁶¹` modulo r, tight.
 #[inline(always)]
-fn montgomery<const N: usize, L: Lanes<N>>(
+fn montgomery<const N: usize, L: VectorUnit<N>>(
     lanes: L,
     a: &[L::Vector; LIMBS],
     b: &Group<N, LIMBS>,
@@ -176,7 +176,7 @@ fn montgomery<const N: usize, L: Lanes<N>>(
 
 /// `a·c` modulo r for the factor behind `c`, not tight: `a`'s limbs are below 2²⁹, the result's below 2⁶³.
 #[inline(always)]
-fn times<const N: usize, L: Lanes<N>>(lanes: L, a: &[L::Vector; LIMBS], c: &Prepared<N>) -> [L::Vector; LIMBS] {
+fn times<const N: usize, L: VectorUnit<N>>(lanes: L, a: &[L::Vector; LIMBS], c: &Prepared29<N>) -> [L::Vector; LIMBS] {
     let mut columns = [lanes.splat(0); LIMBS];
     for row in 0..LIMBS {
         for limb in 0..LIMBS {
@@ -189,7 +189,7 @@ fn times<const N: usize, L: Lanes<N>>(lanes: L, a: &[L::Vector; LIMBS], c: &Prep
 
 /// One step of Montgomery's reduction: adds the multiple of r that clears the lowest limb, and moves down by one limb.
 #[inline(always)]
-fn step<const N: usize, L: Lanes<N>>(lanes: L, columns: [L::Vector; LIMBS]) -> [L::Vector; LIMBS] {
+fn step<const N: usize, L: VectorUnit<N>>(lanes: L, columns: [L::Vector; LIMBS]) -> [L::Vector; LIMBS] {
     let mask = lanes.splat(MASK);
     // −r⁻¹ is −1 modulo 2²⁹, so m = −column₀, and m·r₀ = m clears the low bits by itself.
     let low = lanes.and(columns[0], mask);
@@ -205,7 +205,7 @@ fn step<const N: usize, L: Lanes<N>>(lanes: L, columns: [L::Vector; LIMBS]) -> [
 
 /// The same residue, tight and little above r at most, of a number below 2²⁶¹.
 #[inline(always)]
-fn narrow<const N: usize, L: Lanes<N>>(lanes: L, columns: [L::Vector; LIMBS]) -> [L::Vector; LIMBS] {
+fn narrow<const N: usize, L: VectorUnit<N>>(lanes: L, columns: [L::Vector; LIMBS]) -> [L::Vector; LIMBS] {
     let mut tight = carry::<BITS, LIMBS, N, L>(lanes, columns);
     let quotient = lanes.down(lanes.product32(tight[LIMBS - 1], lanes.splat(RECIPROCAL)), 44);
     for limb in 0..LIMBS {

@@ -42,12 +42,12 @@ pub struct Limbs52;
 
 /// A factor made ready: c·2^(52(j+1)) mod r for each limb position j.
 #[derive(Clone, Copy)]
-pub struct Prepared([Narrow; LIMBS]);
+pub struct Prepared52([Narrow; LIMBS]);
 
 impl<const N: usize, L: Multiply52<N>> Folds<N, L> for Limbs52 {
     type Values = Group<N, LIMBS>;
     type Factors = [Group<N, LIMBS>; 2];
-    type Point = Prepared;
+    type Point = Prepared52;
     type Vectors = [L::Vector; LIMBS];
 
     const ZERO: Self::Values = Group::ZERO;
@@ -60,7 +60,7 @@ impl<const N: usize, L: Multiply52<N>> Folds<N, L> for Limbs52 {
         [low, high].map(|form| Group::of(&form.map(|factor| cut::<BITS, 4, LIMBS>(factor.limbs()))))
     }
 
-    fn point(point: &Fr) -> Prepared {
+    fn point(point: &Fr) -> Prepared52 {
         let step = Fr::small(1 << BITS).in_montgomery_form();
         let mut factor = *point;
         let mut rows = [[0; LIMBS]; LIMBS];
@@ -68,7 +68,7 @@ impl<const N: usize, L: Multiply52<N>> Folds<N, L> for Limbs52 {
             factor = factor.montgomery(&step);
             *row = cut::<BITS, 4, LIMBS>(factor.limbs());
         }
-        Prepared(rows)
+        Prepared52(rows)
     }
 
     fn value(values: &Self::Values, lane: usize) -> Limbs {
@@ -94,7 +94,7 @@ impl<const N: usize, L: Multiply52<N>> Folds<N, L> for Limbs52 {
 
     /// See the bounds above.
     #[inline(always)]
-    fn fold(lanes: L, [a, b]: &[Self::Vectors; 2], factors: &Self::Factors, z: &Prepared, value: &mut Self::Values) {
+    fn fold(lanes: L, [a, b]: &[Self::Vectors; 2], factors: &Self::Factors, z: &Prepared52, value: &mut Self::Values) {
         let mut difference = [lanes.splat(0); LIMBS];
         for limb in 0..LIMBS {
             difference[limb] = lanes.sub(lanes.add(a[limb], lanes.splat(TWO_R_LOOSE[limb])), b[limb]);
@@ -184,7 +184,7 @@ fn turn<const N: usize, L: Multiply52<N>>(
 
 /// `a·c` modulo r for the factor behind `c`, not tight.
 #[inline(always)]
-fn times<const N: usize, L: Multiply52<N>>(lanes: L, a: &[L::Vector; LIMBS], c: &Prepared) -> [L::Vector; LIMBS] {
+fn times<const N: usize, L: Multiply52<N>>(lanes: L, a: &[L::Vector; LIMBS], c: &Prepared52) -> [L::Vector; LIMBS] {
     let mut columns = [lanes.splat(0); LIMBS + 1];
     for row in 0..LIMBS {
         let mut factor = [lanes.splat(0); LIMBS];

@@ -10,8 +10,8 @@ fn blob(bytes: &[u8]) -> &[u8; BLOB_BYTES] {
 /// The value by every path, which must agree, and by the vectors' arithmetic where it must not lose a bit.
 fn value_at(bytes: &[u8], z: &Fr) -> Option<Fr> {
     let value = |path| Domain::get().evaluate(path, blob(bytes), z, &mut Scratch::default());
-    let expected = value(Path::Portable);
-    for path in Path::all() {
+    let expected = value(EvaluationPath::Portable);
+    for path in EvaluationPath::all() {
         assert_eq!(value(path), expected, "{}", path.name());
     }
     if expected.is_some() {
@@ -221,7 +221,7 @@ pub fn folds_agree_with_plain_arithmetic_at_every_border<const N: usize, L, F, c
     cut: impl Fn(&Limbs) -> [u64; LIMBS],
     tight: impl Fn(&[u64]) -> bool,
 ) where
-    L: Lanes<N>,
+    L: VectorUnit<N>,
     F: Folds<N, L, Values = Group<N, LIMBS>>,
 {
     let minus_one = Fr::ONE.negate();

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What must be kept instead is *tightness*: the processor reads the low 52 bits of a factor only, so limbs of factors are below
-//! 2⁵². A [`Sum`] is a number before its carries; [`Sum::tight`] carries. In a `Sum` made from tight numbers
+//! 2⁵². A [`Loose`] is a number before its carries; [`Loose::tight`] carries. In a `Loose` made from tight numbers
 //!
 //! - each limb stands for at most 15 of them added (below 2⁵⁶), and at most 15 taken off, of products only (each below 1.02·p);
 //! - [`BIAS`], a multiple of p near 1024·p with limbs near 2⁵⁶, is added before anything is taken off, so no limb goes below zero;
@@ -22,7 +22,7 @@
     reason = "limbs of several numbers go together"
 )]
 
-use crate::simd::{Group, Lanes, Multiply52, Work, cut, join};
+use crate::simd::{Group, Multiply52, VectorUnit, Work, cut, join};
 
 /// Limbs of a number.
 pub const LIMBS: usize = 8;
@@ -141,18 +141,18 @@ pub struct Number<V>([V; LIMBS]);
 
 /// `N` numbers before their carries.
 #[derive(Clone, Copy)]
-pub struct Sum<V>([V; LIMBS]);
+pub struct Loose<V>([V; LIMBS]);
 
 impl<V: Copy> Number<V> {
     /// From memory.
     #[inline(always)]
-    pub fn load<const N: usize, L: Lanes<N, Vector = V>>(lanes: L, group: &Group<N, LIMBS>) -> Self {
+    pub fn load<const N: usize, L: VectorUnit<N, Vector = V>>(lanes: L, group: &Group<N, LIMBS>) -> Self {
         Self(group.load(lanes))
     }
 
     /// The same number in every lane.
     #[inline(always)]
-    pub fn splat<const N: usize, L: Lanes<N, Vector = V>>(lanes: L, limbs: &[u64; LIMBS]) -> Self {
+    pub fn splat<const N: usize, L: VectorUnit<N, Vector = V>>(lanes: L, limbs: &[u64; LIMBS]) -> Self {
         let mut number = [lanes.splat(0); LIMBS];
         for limb in 0..LIMBS {
             number[limb] = lanes.splat(limbs[limb]);
@@ -162,7 +162,7 @@ impl<V: Copy> Number<V> {
 
     /// Into memory.
     #[inline(always)]
-    pub fn store<const N: usize, L: Lanes<N, Vector = V>>(&self, lanes: L, group: &mut Group<N, LIMBS>) {
+    pub fn store<const N: usize, L: VectorUnit<N, Vector = V>>(&self, lanes: L, group: &mut Group<N, LIMBS>) {
         group.store(lanes, &self.0);
     }
 
@@ -192,19 +192,19 @@ impl<V: Copy> Number<V> {
 
     /// This number `times` times, `times` at most 15, to add to and to take from.
     #[inline(always)]
-    pub fn sum<const N: usize, L: Lanes<N, Vector = V>>(&self, lanes: L, times: u64) -> Sum<V> {
+    pub fn sum<const N: usize, L: VectorUnit<N, Vector = V>>(&self, lanes: L, times: u64) -> Loose<V> {
         let mut sum = self.0;
         for limb in 0..LIMBS {
             sum[limb] = multiple(lanes, sum[limb], times);
         }
-        Sum(sum)
+        Loose(sum)
     }
 }
 
-impl<V: Copy> Sum<V> {
+impl<V: Copy> Loose<V> {
     /// Plus a number.
     #[inline(always)]
-    pub fn plus<const N: usize, L: Lanes<N, Vector = V>>(mut self, lanes: L, number: &Number<V>) -> Self {
+    pub fn plus<const N: usize, L: VectorUnit<N, Vector = V>>(mut self, lanes: L, number: &Number<V>) -> Self {
         for limb in 0..LIMBS {
             self.0[limb] = lanes.add(self.0[limb], number.0[limb]);
         }
@@ -213,7 +213,7 @@ impl<V: Copy> Sum<V> {
 
     /// Makes room to take products off, once.
     #[inline(always)]
-    pub fn biased<const N: usize, L: Lanes<N, Vector = V>>(mut self, lanes: L) -> Self {
+    pub fn biased<const N: usize, L: VectorUnit<N, Vector = V>>(mut self, lanes: L) -> Self {
         for limb in 0..LIMBS {
             self.0[limb] = lanes.add(self.0[limb], lanes.splat(BIAS[limb]));
         }
@@ -222,7 +222,12 @@ impl<V: Copy> Sum<V> {
 
     /// Minus a product, `times` times.
     #[inline(always)]
-    pub fn minus<const N: usize, L: Lanes<N, Vector = V>>(mut self, lanes: L, product: &Number<V>, times: u64) -> Self {
+    pub fn minus<const N: usize, L: VectorUnit<N, Vector = V>>(
+        mut self,
+        lanes: L,
+        product: &Number<V>,
+        times: u64,
+    ) -> Self {
         for limb in 0..LIMBS {
             self.0[limb] = lanes.sub(self.0[limb], multiple(lanes, product.0[limb], times));
         }
@@ -231,7 +236,7 @@ impl<V: Copy> Sum<V> {
 
     /// With carries done.
     #[inline(always)]
-    pub fn tight<const N: usize, L: Lanes<N, Vector = V>>(self, lanes: L) -> Number<V> {
+    pub fn tight<const N: usize, L: VectorUnit<N, Vector = V>>(self, lanes: L) -> Number<V> {
         let mut limbs = self.0;
         let mask = lanes.splat(MASK);
         for limb in 0..LIMBS - 1 {
@@ -244,7 +249,7 @@ impl<V: Copy> Sum<V> {
 
 /// A small multiple of a limb, by shifts: `times` is a constant once inlined.
 #[inline(always)]
-fn multiple<const N: usize, L: Lanes<N>>(lanes: L, limb: L::Vector, times: u64) -> L::Vector {
+fn multiple<const N: usize, L: VectorUnit<N>>(lanes: L, limb: L::Vector, times: u64) -> L::Vector {
     match times {
         1 => limb,
         2 => lanes.add(limb, limb),
@@ -408,7 +413,7 @@ fn finish<const N: usize, L: Multiply52<N>>(lanes: L, columns: &[L::Vector; LIMB
     for limb in 0..LIMBS {
         limbs[limb] = columns[limb];
     }
-    Sum(limbs).tight(lanes)
+    Loose(limbs).tight(lanes)
 }
 
 #[cfg(test)]

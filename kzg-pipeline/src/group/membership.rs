@@ -38,9 +38,9 @@ pub struct Affine<const N: usize> {
 }
 
 /// Judges `N` points of the curve, none of them infinity.
-pub struct Judge<'a, const N: usize>(pub &'a Affine<N>, pub &'a BetaSquared);
+pub struct MembershipTest<'a, const N: usize>(pub &'a Affine<N>, pub &'a BetaSquared);
 
-impl<const N: usize, L: Multiply52<N>> Work<N, L> for Judge<'_, N> {
+impl<const N: usize, L: Multiply52<N>> Work<N, L> for MembershipTest<'_, N> {
     type Output = [bool; N];
 
     #[inline(always)]

@@ -281,6 +281,6 @@ fn less<L: Multiply52<LANES>>(
 
 /// Zero, with room to take products off.
 #[inline(always)]
-fn zero_sum<L: Multiply52<LANES>>(lanes: L) -> super::fp::Sum<L::Vector> {
+fn zero_sum<L: Multiply52<LANES>>(lanes: L) -> super::fp::Loose<L::Vector> {
     Number::splat(lanes, &[0; LIMBS]).sum(lanes, 1).biased(lanes)
 }

@@ -17,7 +17,7 @@ fn compress(sum: &Sum) -> [u8; 48] {
 }
 
 fn of(terms: &[(&Point, u128)]) -> [u8; 48] {
-    let mut all = Terms::default();
+    let mut all = PointTerms::default();
     for (point, scalar) in terms {
         all.push(point, *scalar);
     }
@@ -59,7 +59,7 @@ fn sums_are_right_at_every_size_with_equal_opposite_and_missing_points() {
     for size in [
         0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32, 33, 34, 63, 64, 65, 200, 513, 1900,
     ] {
-        let mut terms = Terms::default();
+        let mut terms = PointTerms::default();
         let mut expected = Sum::default();
         for index in 0..size {
             let point = &pool[seeded.below(pool.len())];
@@ -72,7 +72,7 @@ fn sums_are_right_at_every_size_with_equal_opposite_and_missing_points() {
             terms.push(point, scalar);
             expected = expected.plus(&times(point, scalar));
         }
-        for path in Path::all() {
+        for path in PointPath::all() {
             assert_eq!(
                 compress(&path.sum(&terms)),
                 compress(&expected),
@@ -181,7 +181,7 @@ fn sums_are_right_for_points_with_extreme_coordinates() {
     let mut seeded = Seeded(107);
     let points = with_extreme_coordinates();
     for round in 0..6 {
-        let mut terms = Terms::default();
+        let mut terms = PointTerms::default();
         let mut expected = Sum::default();
         for point in points.iter().cycle().skip(round).take(30 + 31 * round) {
             let scalar = match seeded.below(4) {
@@ -192,7 +192,7 @@ fn sums_are_right_for_points_with_extreme_coordinates() {
             terms.push(point, scalar);
             expected = expected.plus(&times_anywhere(point, &[scalar as u64, (scalar >> 64) as u64]));
         }
-        for path in Path::all() {
+        for path in PointPath::all() {
             assert_eq!(compress(&path.sum(&terms)), compress(&expected), "by {}", path.name());
         }
         if let Some(avx512) = Avx512::detect() {
@@ -254,7 +254,7 @@ fn of_each_prime(seeded: &mut Seeded) -> [Point; 5] {
 
 /// By every path of this processor, and by the emulation where it is affordable.
 fn assert_judged(points: &[Point], expected: &[bool], emulated: bool, what: &str) {
-    for path in Path::all() {
+    for path in PointPath::all() {
         assert_eq!(path.are_in_group(points), expected, "{what} by {}", path.name());
     }
     if emulated {
@@ -311,7 +311,7 @@ fn strangers_that_cancel_are_refused_in_every_two_places() {
         };
         let encodings: Vec<_> = (0..16).map(|at| compress(&times_anywhere(&moved(at), &[1]))).collect();
         let references: Vec<_> = encodings.iter().collect();
-        for path in Path::all() {
+        for path in PointPath::all() {
             let read = path.read_all(&references);
             for (at, point) in read.iter().enumerate() {
                 assert_eq!(
@@ -379,7 +379,7 @@ fn reading_takes_points_of_the_subgroup_only_and_keeps_their_places() {
         &TAU_G1,
         &[0xff; 48],
     ];
-    for path in Path::all() {
+    for path in PointPath::all() {
         for turn in 0..encodings.len() {
             let mut turned = encodings;
             turned.rotate_left(turn);

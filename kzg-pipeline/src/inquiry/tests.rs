@@ -9,10 +9,10 @@ use crate::group::Point;
 const WRONG: u8 = 1;
 
 /// A claim that is wrong if this is set.
-pub(crate) fn claim(wrong: bool, sender: u8) -> Opened {
+pub(crate) fn claim(wrong: bool, sender: u8) -> OpenedClaim {
     let mut name = ([0; 32], [0; 48], [0; 48]);
     (name.0[0], name.0[1]) = (u8::from(wrong), sender);
-    Opened {
+    OpenedClaim {
         name,
         commitment: Point::default(),
         proof: Point::default(),
@@ -21,11 +21,11 @@ pub(crate) fn claim(wrong: bool, sender: u8) -> Opened {
     }
 }
 
-fn is_wrong(claim: &Opened) -> bool {
+fn is_wrong(claim: &OpenedClaim) -> bool {
     claim.name.0[0] == WRONG
 }
 
-fn sender(claim: &Opened) -> u8 {
+fn sender(claim: &OpenedClaim) -> u8 {
     claim.name.0[1]
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Knows {
 }
 
 impl Knows {
-    fn answer<'a>(&self, claims: impl Iterator<Item = &'a Opened> + Clone) -> bool {
+    fn answer<'a>(&self, claims: impl Iterator<Item = &'a OpenedClaim> + Clone) -> bool {
         self.questions.set(self.questions.get() + 1);
         self.asked_about.borrow_mut().push(claims.clone().map(sender).collect());
         !claims.clone().any(is_wrong)
@@ -67,7 +67,7 @@ impl Knows {
 }
 
 impl Judge for Knows {
-    fn sum(&self, claims: Vec<Opened>) -> Summed {
+    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed {
         assert!(claims.len() <= 32, "a parcel is small");
         self.sums.set(self.sums.get() + 1);
         Summed::without_sums(claims)
@@ -77,7 +77,7 @@ impl Judge for Knows {
         self.answer(pieces.iter().flat_map(|piece| &piece.claims))
     }
 
-    fn claims_hold(&self, claims: &[Opened]) -> bool {
+    fn claims_hold(&self, claims: &[OpenedClaim]) -> bool {
         self.answer(claims.iter())
     }
 }
@@ -134,7 +134,7 @@ fn settle(pieces: &[Summed], steps_max: usize) -> Settled {
         let mut waiting = left.iter().filter(|(_, left)| **left > 0).map(|(sender, _)| sender);
         assert!(case.others_wait || waiting.all(|sender| case.at_fault.contains(&peer(*sender))));
         for sender in &case.at_fault {
-            let of_sender = |claim: &&Opened| *sender == peer(self::sender(claim));
+            let of_sender = |claim: &&OpenedClaim| *sender == peer(self::sender(claim));
             let mut claims = pieces.iter().flat_map(|piece| &piece.claims).filter(of_sender);
             assert!(claims.any(is_wrong), "nobody is held to be at fault who is not");
         }

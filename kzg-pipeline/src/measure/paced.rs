@@ -16,8 +16,8 @@ use ultramarine_types::limits::BLOBS_PER_BLOCK_MAX;
 use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
 
 use super::replay::replay;
-use super::{Sample, Shared};
-use crate::lane::{LaneClientEnd, Lanes, Options};
+use super::{SampleClaim, Shared};
+use crate::lane::{LaneClientEnd, LaneOptions, Lanes};
 use crate::verifier::Verifier;
 
 /// The block sizes that reports show.
@@ -62,7 +62,7 @@ pub struct PacedRow {
 }
 
 /// How much `lanes` lanes take, within a budget or a little more.
-pub fn throughput(verifier: &Arc<dyn Verifier>, lanes: usize, samples: &[Sample], budget: Duration) -> LanesRow {
+pub fn throughput(verifier: &Arc<dyn Verifier>, lanes: usize, samples: &[SampleClaim], budget: Duration) -> LanesRow {
     let shared = Shared::all(samples);
     LanesRow {
         lanes,
@@ -80,7 +80,7 @@ pub fn throughput(verifier: &Arc<dyn Verifier>, lanes: usize, samples: &[Sample]
 pub fn paced(
     verifier: &Arc<dyn Verifier>,
     lanes: usize,
-    samples: &[Sample],
+    samples: &[SampleClaim],
     sizes: &[usize],
     budget: Duration,
 ) -> Vec<PacedRow> {
@@ -193,7 +193,7 @@ impl Client {
 fn with_lanes<R>(
     verifier: &Arc<dyn Verifier>,
     lanes: usize,
-    samples: &[Sample],
+    samples: &[SampleClaim],
     work: impl FnOnce(&mut Client) -> R,
 ) -> R {
     let depth = 2 * BLOBS_PER_BLOCK_MAX as usize;
@@ -209,7 +209,7 @@ fn with_lanes<R>(
         samples: Shared::all(samples),
         clock: Clock::start(),
     };
-    let shared = Lanes::new(vec![end], Arc::clone(verifier), Options::default());
+    let shared = Lanes::new(vec![end], Arc::clone(verifier), LaneOptions::default());
     let (halt, registry) = (Halt::new(), Registry::new());
     std::thread::scope(|scope| {
         let _stops = Stops(&halt);

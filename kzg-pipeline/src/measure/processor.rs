@@ -1,10 +1,11 @@
 //! This file knows how to measure as a lesser processor would do the work: with the code it would choose, and with `c-kzg`
 //! held to it as well.
 
-use crate::challenge::{self, WithoutExtension};
+use crate::challenge::{HashPath, WithoutExtension};
+use crate::evaluate::EvaluationPath;
 use crate::fast::Fast;
+use crate::group::PointPath;
 use crate::memo::Memo;
-use crate::{evaluate, group};
 
 /// A kind of processor that this one can play.
 ///
@@ -63,11 +64,11 @@ impl Processor {
             Self::Avx2 => ("avx2 ×8", "avx2", "blst"),
             Self::Scalar => ("blst", "mulx", "blst"),
         };
-        let hashing = challenge::Path::all().into_iter().find(|path| path.name() == hashing)?;
-        let evaluating = evaluate::Path::all()
+        let hashing = HashPath::all().into_iter().find(|path| path.name() == hashing)?;
+        let evaluating = EvaluationPath::all()
             .into_iter()
             .find(|path| path.name() == evaluating)?;
-        let points = group::Path::all().into_iter().find(|path| path.name() == points)?;
+        let points = PointPath::all().into_iter().find(|path| path.name() == points)?;
         Some(fast.by(hashing, evaluating, points))
     }
 

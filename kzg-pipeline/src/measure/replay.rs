@@ -12,7 +12,7 @@ use crate::cpu_time;
 use crate::foreman::{self, Foreman, Policy};
 use crate::former::Ticket;
 use crate::inquiry::Inquiry;
-use crate::opening::{Opened, Opening, Summed};
+use crate::opening::{OpenedClaim, Opening, Summed};
 use crate::verifier::Verifier;
 
 /// What a replay found, in seconds.
@@ -35,12 +35,12 @@ pub(super) fn replay(
     Replay::new(verifier, lanes).run(samples, blobs, pause)
 }
 
-type Input = foreman::Input<Opened, Summed>;
-type Task = foreman::Task<Opened, Summed>;
+type Input = foreman::Input<OpenedClaim, Summed>;
+type Task = foreman::Task<OpenedClaim, Summed>;
 
 struct Replay<'a> {
     verifier: &'a dyn Verifier,
-    foreman: Foreman<Opened, Summed>,
+    foreman: Foreman<OpenedClaim, Summed>,
     tasks: Outbox<Task>,
     now: Nanos,
     /// What lanes are at.

@@ -51,11 +51,12 @@ pub(super) fn stages(verifier: &Fast, claims: &[Claim<'_>], budget: Duration) ->
             &mut || {
                 for (claim, challenge) in claims.iter().zip(&challenges) {
                     let blob = claim.blob.try_into().expect("whole blobs are measured");
-                    black_box(
-                        verifier
-                            .domain
-                            .evaluate(verifier.path, blob, &Fr::from_hash(challenge), &mut scratch),
-                    );
+                    black_box(verifier.domain.evaluate(
+                        verifier.evaluating,
+                        blob,
+                        &Fr::from_hash(challenge),
+                        &mut scratch,
+                    ));
                 }
             },
             &mut || drop(black_box(verifier.points.decompress_all(&encodings))),
@@ -85,4 +86,3 @@ pub(super) fn stages(verifier: &Fast, claims: &[Claim<'_>], budget: Duration) ->
         })
         .collect()
 }
-

@@ -1,7 +1,7 @@
 //! This file knows AVX-512: eight numbers side by side, and with IFMA their 52-bit products.
 //!
 //! Two proofs, as processors without IFMA are many (Skylake to Cascade Lake). Both do the same with numbers; they differ in what
-//! the function of [`enter`](Lanes::enter) is compiled for, and in 52-bit products. Without IFMA those are made of fused
+//! the function of [`enter`](VectorUnit::enter) is compiled for, and in 52-bit products. Without IFMA those are made of fused
 //! multiplications of doubles, whose significands have 53 bits, rounded towards zero. For integers a, b < 2⁵²:
 //!
 //! ```text
@@ -11,7 +11,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Lanes, Multiply52, Work};
+use super::{Multiply52, VectorUnit, Work};
 
 /// Proof that this processor has AVX-512's foundation and its byte shuffles.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ fn enter_ifma<W: Work<8, Ifma>>(ifma: Ifma, work: W) -> W::Output {
 // below. Those that touch memory do it through a reference to as many bytes as the instruction moves, which need no alignment.
 macro_rules! lanes {
     ($proof:ty, $enter:ident) => {
-        impl Lanes<8> for $proof {
+        impl VectorUnit<8> for $proof {
             type Vector = __m512i;
 
             #[inline(always)]

@@ -5,7 +5,7 @@
 //! `group/fp.rs` are asserted by every test of that arithmetic.
 
 use super::emulated::Emulated;
-use super::{Lanes, Multiply52, Work};
+use super::{Multiply52, VectorUnit, Work};
 
 /// `N` numbers side by side, none of which loses a bit unasked.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ fn assert_below<const N: usize>(numbers: [u64; N], bits: u32) {
     );
 }
 
-impl<const N: usize> Lanes<N> for Checked<N> {
+impl<const N: usize> VectorUnit<N> for Checked<N> {
     type Vector = [u64; N];
 
     fn enter<W: Work<N, Self>>(self, work: W) -> W::Output {

@@ -149,7 +149,7 @@ fn takes_fifteen<const N: usize, L: Multiply52<N>>(lanes: L) {
         sum = sum.plus(lanes, &added);
     }
     let zero = Number::splat(lanes, &[0; LIMBS]);
-    let less = |sum: Sum<L::Vector>| sum.biased(lanes).minus(lanes, &taken, 12).minus(lanes, &taken, 3);
+    let less = |sum: Loose<L::Vector>| sum.biased(lanes).minus(lanes, &taken, 12).minus(lanes, &taken, 3);
     let fifteen = |limbs| multiply(&by_blst(limbs), &from_words(&[15, 0, 0, 0, 0, 0]));
     let (mut negated, mut both) = (blst_fp::default(), blst_fp::default());
     // SAFETY: reads elements, writes one, each time.
