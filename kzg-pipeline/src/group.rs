@@ -344,8 +344,7 @@ pub fn pairings_equal(left: &Sum, left_lines: &Lines, right: &Sum, right_lines: 
     unsafe { blst_fp12_finalverify(&raw const left, &raw const right) }
 }
 
-// The tests of `fp` call blst; nothing else below does.
-#[deny(unsafe_code)]
+#[forbid(unsafe_code)]
 mod fp;
 #[forbid(unsafe_code)]
 mod lanes;
@@ -356,4 +355,5 @@ mod roots;
 #[forbid(unsafe_code)]
 mod sums;
 #[cfg(test)]
+#[forbid(unsafe_code)]
 mod tests;

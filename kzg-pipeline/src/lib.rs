@@ -15,8 +15,11 @@
 //! what a convicted peer sent besides is not, see [`inquiry`]); no input makes it panic; memory does not grow with the number of
 //! batches.
 //!
-//! `unsafe` stands only in the files that call blst's C functions, `group.rs` and `challenge/blst.rs`, in a clock, `cpu_time.rs`, and
-//! in the files that hold a processor's instructions: `simd/{avx2,avx512}.rs`, `challenge/{extension,avx2,avx512}.rs`, `field/mulx.rs`.
+//! `unsafe` stands only in these files:
+//!
+//! - `group.rs`, `challenge/blst.rs` and, for tests, `fixtures/by_blst.rs` call blst's C functions;
+//! - `simd/{avx2,avx512}.rs`, `challenge/{extension,avx2,avx512}.rs` and `field/mulx.rs` hold a processor's
+//!   instructions.
 #![deny(unsafe_code)]
 
 pub mod account;
@@ -25,7 +28,6 @@ mod challenge;
 mod check;
 mod ckzg;
 pub mod claim;
-#[allow(unsafe_code)]
 mod cpu_time;
 #[cfg(any(test, fuzzing))]
 pub mod differential;
@@ -49,7 +51,6 @@ mod wellformed;
 
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code))]
-#[allow(unsafe_code)]
 mod fixtures;
 #[cfg(test)]
 mod suite;

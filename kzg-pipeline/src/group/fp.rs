@@ -417,5 +417,4 @@ fn finish<const N: usize, L: Multiply52<N>>(lanes: L, columns: &[L::Vector; LIMB
 }
 
 #[cfg(test)]
-#[allow(unsafe_code)]
 mod tests;
