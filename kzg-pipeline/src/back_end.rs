@@ -18,7 +18,6 @@ pub enum BackEnd {
 }
 
 impl BackEnd {
-    /// Every back end.
     pub const ALL: [Self; 2] = [Self::Fast, Self::CKzg];
 
     /// The name in the configuration.
@@ -41,7 +40,7 @@ impl std::str::FromStr for BackEnd {
     }
 }
 
-/// A configured name that is no verifier's.
+/// A configured name that no back end has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("no such verifier")]
 pub struct UnknownBackEnd;

@@ -1,27 +1,30 @@
 //! This file knows the final check of opened claims: weighted sums, and one pairing for any number of them.
 //!
-//! With H and τ·H fixed points of G2 and a weight rᵢ for each claim (Cᵢ, zᵢ, yᵢ, πᵢ), drawn from a CSPRNG after all four are
-//! fixed,
+//! With H and τ·H fixed points of G2 and a weight rᵢ for each claim (Cᵢ, zᵢ, yᵢ, πᵢ), drawn from a CSPRNG after all
+//! four are fixed,
 //!
 //! ```text
 //!   A = Σ rᵢ·Cᵢ + Σ (rᵢzᵢ)·πᵢ − (Σ rᵢyᵢ)·G          B = Σ rᵢ·πᵢ          e(A, H) = e(B, τ·H)
 //! ```
 //!
-//! *Soundness.* All points are of the subgroup of prime order r, so the two sides differ by e(G, H) to the power Σ rᵢ·δᵢ, where
-//! δᵢ = 0 exactly if claim i holds. If some δⱼ ≠ 0, at most one value of rⱼ makes the sum zero for any choice of the others; rⱼ
-//! is uniform over 2¹²⁸ values, so claims with a wrong one among them pass with probability at most 2⁻¹²⁸. True claims always pass.
+//! *Soundness.* All points are of the subgroup of prime order r. So the two sides differ by e(G, H) to the power Σ
+//! rᵢ·δᵢ, where δᵢ = 0 exactly if claim i holds. If some δⱼ ≠ 0, at most one value of rⱼ makes the sum zero for any
+//! choice of the others. Each rⱼ is uniform over 2¹²⁸ values, so claims with a wrong one among them pass with
+//! probability at most 2⁻¹²⁸. True claims always pass.
 //!
-//! *Split sums.* A and B are sums over claims and the weights are independent, so they may be taken piece by piece while later
-//! claims are still on their way, and added at the end. A claim gets its weight when its piece is summed: it is fixed by then, and
-//! later claims are chosen by people who see nothing of that weight. Even a piece of a single claim is weighted: its sums will be
-//! added to others, and unweighted pieces could be made to cancel.
+//! *Split sums.* A and B are sums over claims, and the weights are independent. So both may be taken piece by piece
+//! while later claims are still on their way, and added at the end. A claim gets its weight when its piece is summed.
+//! The claim is fixed by then, and the makers of later claims see nothing of that weight. Even a piece of a single
+//! claim is weighted: its sums will be added to others, and unweighted pieces could be made to cancel.
 //!
-//! *Blame.* If the equation fails for all pieces together, it is asked of each sender's claims and then of halves (`inquiry.rs`). Sums of
-//! pieces are sums of what is at hand: one pairing each, no multiplication. Claims of pieces that mix senders, and halves of a piece
-//! that fails, are summed with fresh weights. Each question is wrong with probability at most 2⁻¹²⁸.
+//! *Blame.* If the equation fails for all pieces together, it is asked of each sender's claims and then of halves
+//! (`inquiry.rs`). Whole pieces are added by the sums at hand: one pairing each, no multiplication. Claims of pieces
+//! that mix senders, and halves of a piece that fails, are summed with fresh weights. Each answer is wrong with
+//! probability at most 2⁻¹²⁸.
 //!
-//! *Cost.* rᵢzᵢ has 255 bits. With λ = u² − 1 (128 bits) any k < r is k₁ + k₂·λ with k₁ = k mod λ < 2¹²⁸ and k₂ = ⌊k/λ⌋ ≤ u² < 2¹²⁸, and
-//! λ·π costs one field product; so A is a sum of 3n + 2 terms of 128 bits and B one of n: two runs of Pippenger's algorithm.
+//! *Cost.* rᵢzᵢ has 255 bits. With λ = u² − 1 (128 bits), any k < r is k₁ + k₂·λ, where k₁ = k mod λ < 2¹²⁸ and
+//! k₂ = ⌊k/λ⌋ ≤ u² < 2¹²⁸. λ·π costs one field product. So A is a sum of 3n + 2 terms of 128 bits and B one of n: two
+//! runs of Pippenger's algorithm.
 
 use rand::Rng;
 
@@ -34,7 +37,7 @@ use crate::setup;
 /// λ = u² − 1, u = −0xd201000000010000: a cube root of one modulo r.
 pub const LAMBDA: u128 = 0xac45_a401_0001_a402_0000_0000_ffff_ffff;
 
-/// The constants of the equation, and who sums points.
+/// The constants of the equation, and the path by which points are summed.
 pub struct Check {
     points: PointPath,
     beta: Beta,
@@ -87,7 +90,7 @@ impl Check {
         (self.points.sum(&left), self.points.sum(&right))
     }
 
-    /// e(A, H) = e(B, τ·H).
+    /// Whether e(A, H) = e(B, τ·H).
     pub fn equal(&self, left: &Sum, right: &Sum) -> bool {
         #[cfg(test)]
         tests::COUNTS.with_borrow_mut(|counts| counts.pairings += 1);

@@ -1,4 +1,5 @@
-//! This file knows how to evaluate a blob's polynomial at a point outside its domain or inside it, without an inversion.
+//! This file knows how to evaluate a blob's polynomial at a point outside its domain or inside it, without an
+//! inversion.
 //!
 //! A blob holds p(ωⁱ) for the 4096th roots of unity, in bit-reversed order. In that order neighbours are v and −v, and
 //!
@@ -13,10 +14,10 @@
 //!   2·f(v²) = (a + b) + z·v⁻¹·(a − b)                a = p(v), b = p(−v)
 //! ```
 //!
-//! Twelve such folds, each at the square of the point before, leave 4096·p(z). Every product has a [`Prepared`] factor: v⁻¹
-//! from a table (the table of the half domain is a prefix of this one, as brp₁₁(j) = 2·brp₁₀(j) for j < 1024), and z^(2ᵏ), prepared
-//! once a blob. The textbook's barycentric formula needs 4096 inversions (batched: 3 products each), and fails on the domain
-//! itself; here no value of z is special.
+//! Twelve such folds, each at the square of the point before, leave 4096·p(z). Every product has a [`Prepared`] factor.
+//! One is v⁻¹ from a table. (The table of the half domain is a prefix of this one, as brp₁₁(j) = 2·brp₁₀(j) for
+//! j < 1024.) The other is z^(2ᵏ), prepared once a blob. The textbook's barycentric formula needs 4096 inversions
+//! (batched: 3 products each), and fails on the domain itself; here no value of z is special.
 //!
 //! Cost: 4095 pairs × 2 products × 21 word products ≈ 172,000, no more memory than half a blob.
 
@@ -38,7 +39,7 @@ const ELEMENTS: usize = BLOB_BYTES / 32;
 /// Folds from a blob to one value.
 const FOLDS: usize = ELEMENTS.trailing_zeros() as usize;
 
-/// Which instructions evaluate.
+/// The instructions that evaluate polynomials.
 #[derive(Clone, Copy, Debug)]
 pub enum EvaluationPath {
     /// AVX-512's 52-bit products, eight pairs at a time.
@@ -56,7 +57,7 @@ pub enum EvaluationPath {
 }
 
 impl EvaluationPath {
-    /// The fastest here.
+    /// The fastest path that this processor has.
     pub fn best() -> Self {
         Self::all()[0]
     }
@@ -108,16 +109,16 @@ pub fn primitive_root() -> Fr {
     Fr::small(7).power(&exponent)
 }
 
-/// What evaluation needs of the domain. The tables of vectors are made when first asked for.
+/// The tables that evaluation needs of the domain. Those of vectors are made at their first use.
 pub struct Domain {
     /// v⁻¹ of each pair of the whole domain, in the order of the pairs.
     inverses: Vec<Fr>,
-    /// The same, prepared.
+    /// The inverses above, as prepared factors.
     prepared: Vec<Prepared>,
     fours: OnceLock<Vec<Group<4, 9>>>,
     eights: OnceLock<Vec<Group<8, 9>>>,
     sixteens: OnceLock<Vec<[Group<16, 5>; 2]>>,
-    /// 4096⁻¹.
+    /// 4096⁻¹, which undoes the factor that the folds leave.
     scale: Fr,
 }
 
@@ -138,7 +139,7 @@ impl Domain {
     }
 
     fn new() -> Self {
-        // Its inverse gives every v⁻¹.
+        // The powers of the inverse are all the v⁻¹.
         let root_inverse = primitive_root().inverse();
         let mut powers = Vec::with_capacity(ELEMENTS / 2);
         let mut power = Fr::ONE;
@@ -217,8 +218,8 @@ impl Domain {
     }
 }
 
-/// The first fold, from a blob's bytes; whether all its elements are canonical. Ends at the first that is not: folds are for numbers
-/// little above r at most.
+/// The first fold, from a blob's bytes. Returns whether all its elements are canonical, and ends at the first that is
+/// not, as folds are for numbers little above r at most.
 #[inline(always)]
 fn fold_blob<M: Multiply>(
     by: M,

@@ -1,7 +1,7 @@
 //! This file knows how to verify fast: many hashes in step, evaluation without inversion, few group operations.
 //!
-//! A claim opens to (C, z, y, π): z its challenge, y = p(z). It holds if e(C − y·G + z·π, H) = e(π, τ·H); `check.rs` asks that of many
-//! at once.
+//! A claim opens to (C, z, y, π), where z is its challenge and y = p(z). It holds if e(C − y·G + z·π, H) = e(π, τ·H).
+//! `check.rs` asks that of many claims at once.
 
 use std::cell::RefCell;
 
@@ -25,7 +25,7 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// The fast verifier.
+/// Our own verifier, on blst's primitives.
 pub struct Fast {
     memo: Memo,
     pub(crate) domain: &'static Domain,
@@ -48,7 +48,7 @@ impl Fast {
         }
     }
 
-    /// The same by other instructions, for measurements and tests.
+    /// The same verifier by other instructions, for measurements and tests.
     pub(crate) fn by(mut self, hashing: HashPath, evaluating: EvaluationPath, points: PointPath) -> Self {
         (self.hashing, self.evaluating, self.points) = (hashing, evaluating, points);
         self.check = Check::new(points);

@@ -1,8 +1,8 @@
 //! This file knows how to make claims for tests: a few from random blobs, and as many as wanted from lines.
 //!
 //! A proof by `c-kzg` takes ~100 ms. For a line p(X) = a + bX it takes two scalar multiplications: the commitment is
-//! `a·G + b·[τ]₁`, and (p(X) − p(z))/(X − z) = b for every z, so the proof is `b·G`. Its evaluations fill the blob like any
-//! other's.
+//! `a·G + b·[τ]₁`, and (p(X) − p(z))/(X − z) = b for every z, so the proof is `b·G`. Its evaluations fill the blob like
+//! any other's.
 
 use std::sync::OnceLock;
 
@@ -217,7 +217,7 @@ pub fn shifted_by_order_three(bytes: &[u8; 48]) -> [u8; 48] {
     compress(&sum(&decompress(bytes), &from_affine(&torsion)))
 }
 
-/// A job of the current height with an empty blob: for whoever forms batches and does not look inside.
+/// A job of the current height with an empty blob, for tests that form batches and do not look inside.
 pub fn job(sender: u8, index: u16, last: bool) -> VerifyJob {
     VerifyJob {
         key: ValueKey {

@@ -1,12 +1,15 @@
-//! This file knows how to form batches from waiting jobs: who goes first and with whom.
+//! This file knows how to form batches from waiting jobs: which jobs go first, and which together.
 //!
-//! - A batch holds jobs of one urgency, of whatever values; how many, and whose, its taker says. A batch of the current height with places
-//!   left is not filled up with sync's: only the hash costs the same however many of its sixteen lanes are filled, a quarter of what
-//!   opening costs. Sixteen blobs are opened in 2 ms and one in 0.3 (`benches/BUDGET.md`), and the current height would wait for that.
-//! - Senders take turns, blob by blob: one that floods waits for itself, and delays any other by less than one batch.
+//! - A batch holds jobs of one urgency, of whatever values. Its taker says how many, and of which senders. If a batch
+//!   of the current height has places left, sync's jobs do not fill them. Only the hash costs the same however many of
+//!   its sixteen lanes are filled, and it is a quarter of what opening costs. A lane opens sixteen blobs in 2 ms and
+//!   one in 0.3 (`benches/BUDGET.md`), and the current height would wait for that.
+//! - Senders take turns, blob by blob. A sender that floods waits for itself, and delays any other by less than one
+//!   batch.
 //! - Batches are numbered in the order in which they were formed.
 //!
-//! Keeps: every job leaves once, in a batch or with all of its sender's; jobs of one sender and urgency leave in the order they came.
+//! Keeps: every job leaves once, in a batch or with all jobs of its sender. Jobs of one sender and urgency leave in the
+//! order in which they came.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,7 +23,6 @@ use crate::claim::Claim;
 pub struct Ticket {
     /// Position in the lanes' list of clients.
     pub client: usize,
-    /// The job.
     pub job: VerifyJob,
 }
 
@@ -35,10 +37,10 @@ impl Ticket {
     }
 }
 
-/// Which batch.
+/// What the account must know of a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lot {
-    /// Of all its jobs.
+    /// The urgency of all its jobs.
     pub urgency: Urgency,
     /// Larger than that of any batch formed before, of either urgency.
     pub number: u64,
@@ -49,9 +51,8 @@ pub struct Lot {
 /// Jobs to open together.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Which.
     pub lot: Lot,
-    /// At least one.
+    /// The jobs with their clients; at least one.
     pub tickets: Vec<Ticket>,
 }
 
@@ -69,7 +70,6 @@ impl Former {
         self.queue(ticket.job.urgency).push(ticket);
     }
 
-    /// Jobs that wait.
     pub fn waiting(&self) -> usize {
         self.current.count + self.sync.count
     }
@@ -102,7 +102,7 @@ impl Former {
         Some(Batch { lot, tickets })
     }
 
-    /// All jobs of one sender.
+    /// Takes out all jobs of one sender.
     pub fn take_all_of(&mut self, sender: Option<PeerId>) -> Vec<Ticket> {
         let jobs = [&mut self.current, &mut self.sync].map(|queue| queue.take_all_of(sender));
         jobs.into_iter().flatten().collect()
@@ -121,7 +121,7 @@ impl Former {
 struct Queue {
     /// Jobs by sender. A sender without jobs is not in the map, so it is as small as the queue.
     senders: BTreeMap<Option<PeerId>, VecDeque<Ticket>>,
-    /// Whose turn is next, first in front; exactly the keys of `senders`.
+    /// The senders in the order of their turns; exactly the keys of `senders`.
     turns: VecDeque<Option<PeerId>>,
     count: usize,
 }
@@ -139,7 +139,7 @@ impl Queue {
 
     fn take(&mut self, blobs_max: usize, may: impl Fn(Option<PeerId>) -> bool) -> Vec<Ticket> {
         let mut tickets = Vec::with_capacity(self.count.min(blobs_max));
-        // Senders in a row that may not: all of them once there are as many.
+        // Senders in a row that may not. Once there are as many as senders, nobody may.
         let mut passed_over = 0;
         while tickets.len() < blobs_max && passed_over < self.turns.len() {
             let Some(sender) = self.turns.pop_front() else { break };

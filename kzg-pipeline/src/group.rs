@@ -1,7 +1,8 @@
 //! This file knows the groups of BLS12-381 and their pairing through blst's C functions, behind a safe face.
 //!
-//! Every `unsafe` block here calls a C function that reads and writes only through the pointers it is given, each to a local
-//! or a borrowed value of the type the function names, or to an array whose length is passed with it.
+//! Every `unsafe` block here calls a C function. The function reads and writes only through the pointers that it is
+//! given. Each points to a local or a borrowed value of the type that the function names, or to an array whose length
+//! is passed with it.
 
 use std::ptr;
 
@@ -19,7 +20,7 @@ use ultramarine_types::verify::PointFlaw;
 /// Line functions of a Miller loop over the BLS parameter: 63 doublings and 5 additions.
 const LINES: usize = 68;
 
-/// Which instructions read and judge points.
+/// The instructions that read, judge and sum points.
 #[derive(Clone, Copy, Debug)]
 pub enum PointPath {
     /// AVX-512's 52-bit products, many points at a time.
@@ -31,7 +32,7 @@ pub enum PointPath {
 }
 
 impl PointPath {
-    /// The fastest here.
+    /// The fastest path that this processor has.
     pub fn best() -> Self {
         Self::all()[0]
     }
@@ -66,7 +67,7 @@ impl PointPath {
         }
     }
 
-    /// Whether each point is of prime order or infinity. Exact, and of each by itself.
+    /// Whether each point is of prime order or infinity. The answer is exact, and does not depend on the other points.
     pub fn are_in_group(self, points: &[Point]) -> Vec<bool> {
         match self {
             Self::Ifma(ifma) => lanes::are_in_group(ifma, IFMA_MIN, points),
@@ -121,7 +122,7 @@ impl Point {
             BLST_ERROR::BLST_SUCCESS => Ok(Self(point)),
             BLST_ERROR::BLST_POINT_NOT_ON_CURVE => Err(PointFlaw::Curve),
             BLST_ERROR::BLST_POINT_NOT_IN_GROUP => Err(PointFlaw::Subgroup),
-            // The only other one it gives for bytes.
+            // blst gives only one other error for bytes.
             _ => Err(PointFlaw::Encoding),
         }
     }
@@ -144,8 +145,9 @@ impl Point {
         Self(unsafe { *blst_p1_affine_generator() })
     }
 
-    /// φ(x, y) = (β·x, y) with β³ = 1: on the subgroup, multiplication by λ = u² − 1 (u the BLS parameter), where λ² + λ + 1 = 0
-    /// modulo r. One field product instead of 128 doublings. Infinity stays infinity, as its x is stored as zero.
+    /// φ(x, y) = (β·x, y) with β³ = 1: on the subgroup, multiplication by λ = u² − 1 (u the BLS parameter), where
+    /// λ² + λ + 1 = 0 modulo r. One field product instead of 128 doublings. Infinity stays infinity, as its x is stored
+    /// as zero.
     pub fn endomorphism(&self, beta: &Beta) -> Self {
         let mut image = *self;
         // SAFETY: reads two field elements, writes one; blst allows the result to be an operand.
@@ -193,8 +195,8 @@ impl PointTerms {
         }
     }
 
-    /// Adds `scalar · point`; the point is of the subgroup. What adds nothing is left out: blst's algorithms are at their
-    /// simplest when no input is infinity.
+    /// Adds `scalar · point`, where the point is of the subgroup. A term that adds nothing is left out: blst's
+    /// algorithms are at their simplest when no input is infinity.
     pub fn push(&mut self, point: &Point, scalar: u128) {
         if scalar != 0 && !point.is_infinity() {
             self.points.push(point.0);
@@ -208,7 +210,7 @@ impl PointTerms {
         self.scalars.iter().map(|scalar| u128::from_le_bytes(*scalar)).collect()
     }
 
-    /// The sum.
+    /// The sum, by Pippenger's algorithm in blst.
     pub fn sum(&self) -> Sum {
         assert_eq!(self.points.len(), self.scalars.len(), "each point has its scalar");
         let mut sum = blst_p1::default();
@@ -222,8 +224,8 @@ impl PointTerms {
         // A null after the first pointer means that the others follow it in memory.
         let points = [self.points.as_ptr(), ptr::null()];
         let scalars = [self.scalars.as_ptr().cast::<u8>(), ptr::null()];
-        // SAFETY: `count` affine points and `count` scalars of 128/8 bytes lie side by side behind the two pointers; the
-        // scratch has the size that blst asks for this count, aligned as its limbs.
+        // SAFETY: `count` affine points and `count` scalars of 128/8 bytes lie side by side behind the two pointers.
+        // The scratch has the size that blst asks for this count, aligned as its limbs.
         unsafe {
             blst_p1s_mult_pippenger(
                 &raw mut sum,
@@ -255,7 +257,6 @@ impl Sum {
         Self(sum)
     }
 
-    /// Twice this.
     fn doubled(&self) -> Self {
         let mut sum = blst_p1::default();
         // SAFETY: reads one point, writes one.
@@ -272,7 +273,6 @@ impl Sum {
         Self(sum)
     }
 
-    /// The compressed point.
     pub fn compress(&self) -> [u8; 48] {
         let mut bytes = [0; 48];
         // SAFETY: reads one point, writes 48 bytes.

@@ -1,9 +1,8 @@
 //! This file knows how to measure verifiers beside each other: one measuring code for operators and for developers.
 //!
-//! Method: 64 distinct blobs are made in parallel before any clock starts, and tiled to each batch size; verifiers take
-//! turns in one process on one thread; the thread's CPU time counts, not the wall's; the best of the repeats stands. No memo,
-//! and no verifier merges duplicates. Lanes are measured by
-//! the wall clock too: `paced.rs`.
+//! Method: 64 distinct blobs are made in parallel before any clock starts, and tiled to each batch size. Verifiers take
+//! turns in one process on one thread. The thread's CPU time counts, not the wall's, and the best of the repeats
+//! stands. There is no memo, and no verifier merges duplicates. Lanes are measured by the wall clock too: `paced.rs`.
 
 mod paced;
 mod paths;
@@ -36,22 +35,19 @@ pub use stages::StageRow;
 pub const SIZES: [usize; 7] = [1, 6, 16, 64, 128, 512, 1024];
 /// Distinct blobs behind every batch.
 const DISTINCT: usize = 64;
-/// Blobs behind a figure of `c-kzg`'s single call, which costs the same however many follow.
+/// Blobs behind a figure of `c-kzg`'s single call. A blob costs the same however many follow.
 const SINGLE_BLOBS_MAX: usize = 6;
 
 /// A true claim that owns its parts.
 #[derive(Clone, Debug)]
 pub struct SampleClaim {
-    /// 131,072 bytes.
+    /// All 131,072 bytes of the blob.
     pub blob: Box<[u8]>,
-    /// Its commitment.
     pub commitment: KzgCommitment,
-    /// Its proof.
     pub proof: KzgProof,
 }
 
 impl SampleClaim {
-    /// The claim.
     pub fn claim(&self) -> Claim<'_> {
         Claim {
             blob: &self.blob,
@@ -151,7 +147,7 @@ fn sample(settings: &c_kzg::KzgSettings, seed: u64) -> SampleClaim {
 pub struct Row {
     /// Blobs of the batch.
     pub blobs: usize,
-    /// Ours.
+    /// Our verifier, from claims to findings.
     pub ours_us: f64,
     /// `c-kzg`'s batch call, its inputs in its own types beforehand.
     pub ckzg_us: f64,
@@ -172,12 +168,12 @@ pub struct MeasureReport {
     pub as_processor: &'static str,
     /// Which code hashes and evaluates, as chosen for this processor.
     pub path: String,
-    /// Ours beside others.
+    /// Our verifier beside others, by batch size.
     pub rows: Vec<Row>,
     /// Where our time goes at 64 blobs.
     pub stages: Vec<StageRow>,
-    /// How much one lane takes, two, and so on up to the number of cores; empty where a processor without the SHA extension is
-    /// played, as is `paced`.
+    /// How much one lane takes, two lanes, and so on up to the number of cores. This and `paced` are empty where a
+    /// processor without the SHA extension is played.
     pub lanes: Vec<LanesRow>,
     /// How long the last blob of a block waits for its verdict on one lane.
     pub paced: Vec<PacedRow>,
@@ -240,8 +236,8 @@ impl fmt::Display for MeasureReport {
     }
 }
 
-/// Measures for about `seconds` (more where one repeat of the largest batch takes longer), at [`SIZES`], as `processor` would do
-/// it. `None` if this machine cannot play that one.
+/// Measures at [`SIZES`] as `processor` would do the work, for about `seconds` (more where one repeat of the largest
+/// batch takes longer). `None` if this machine cannot play that processor.
 pub fn report(seconds: f64, processor: Processor) -> Option<MeasureReport> {
     let ours = processor.verifier()?;
     let samples = samples(DISTINCT);
@@ -305,12 +301,13 @@ fn rows(samples: &[SampleClaim], ours: &Fast, sizes: &[usize], budget: Duration)
     sizes.iter().map(row).collect()
 }
 
-/// `count` claims over the samples, each sample as often as it takes.
+/// `count` claims over the samples, which repeat as often as it takes.
 pub fn tiled(samples: &[SampleClaim], count: usize) -> Vec<Claim<'_>> {
     samples.iter().cycle().take(count).map(SampleClaim::claim).collect()
 }
 
-/// Takes turns until the budget is spent, and at least three turns unless they are long; the best of each, in microseconds.
+/// Lets the works take turns until the budget is spent, three turns at least unless they are long. Returns the best of
+/// each, in microseconds.
 pub(crate) fn best<const N: usize>(budget: Duration, mut works: [&mut dyn FnMut(); N]) -> [f64; N] {
     let began = Instant::now();
     let mut best = [f64::INFINITY; N];

@@ -28,7 +28,7 @@ const fn bad_proof(flaw: PointFlaw) -> Finding {
 /// A way to spoil a claim, and what is then found.
 pub type Spoiler = (&'static str, fn(&mut Owned), Finding);
 
-/// Every way.
+/// Every way to spoil a claim.
 pub const SPOILERS: [Spoiler; 17] = [
     (
         "an element is one more",
@@ -142,7 +142,7 @@ pub fn true_claims_hold(verifier: &dyn Verifier, most: usize) {
     }
 }
 
-/// Each way to spoil a claim is told, alone and amid good claims, which are not sunk with it.
+/// Each way to spoil a claim is found, alone and amid good claims, which keep their findings.
 pub fn every_fault_is_named_and_sinks_nobody(verifier: &dyn Verifier) {
     for (how, spoil, expected) in SPOILERS {
         let mut bad = random()[0].clone();
@@ -158,7 +158,8 @@ pub fn every_fault_is_named_and_sinks_nobody(verifier: &dyn Verifier) {
     }
 }
 
-/// True claims, every other one of a random blob: a line's proof is right at any challenge, so lines alone would not miss theirs.
+/// True claims, every other one of a random blob: a line's proof is right at any challenge, so lines alone would not
+/// miss theirs.
 fn pool(size: usize) -> Vec<Owned> {
     let mut pool = lines(size);
     for (at, claim) in pool.iter_mut().enumerate().step_by(2) {

@@ -6,15 +6,15 @@ use crate::claim::Claim;
 use crate::inquiry::{Inquiry, Tell};
 use crate::opening::{OpenedClaim, Opening, Summed};
 
-/// Claims that [`Verifier::verify`] opens before it looks at the next: as many as a lane does, a vector of messages and two of points. Their
-/// 2 MB are still in a cache when evaluation reads what was hashed.
+/// Claims that [`Verifier::verify`] opens before it looks at the next: as many as a lane opens, a vector of messages
+/// and two of points. Their 2 MB are still in a cache when evaluation reads what was hashed.
 const OPENED_AT_ONCE: usize = 16;
 
 /// Judges claims in two phases: opening, claim by claim as blobs arrive, and settling, for all of them together.
 ///
-/// Promises: one finding per claim; what is found of a claim does not depend on its company, nor on how claims are split into batches
-/// and sums (whether it is asked about may: what a convicted peer sent besides is not, see [`Inquiry`]); malformed and wrong are told
-/// apart; no input makes it panic. Shared read-only between lanes.
+/// Keeps: one finding per claim. What is found of a claim does not depend on its company, nor on how claims are split
+/// into batches and sums. (A convicted peer's claims may stay unjudged: see [`Inquiry`].) Malformed and wrong are
+/// different findings. No input makes it panic. All lanes share one verifier.
 pub trait Verifier: Send + Sync {
     /// The name in the configuration and in metrics.
     fn name(&self) -> &'static str;
@@ -25,8 +25,8 @@ pub trait Verifier: Send + Sync {
     /// Takes the sums of opened claims, with fresh weights: most of what settling costs.
     fn sum(&self, claims: Vec<OpenedClaim>) -> Summed;
 
-    /// Takes at most so many steps of an inquiry, each at most a pairing and the sums of half a piece, or the sums of a small piece, and
-    /// tells what is found. An inquiry about claims that all hold takes one step.
+    /// Takes at most `steps_max` steps of an inquiry, and tells what it finds. A step costs at most a pairing and the
+    /// sums of half a piece, or the sums of a small piece. An inquiry about claims that all hold takes one step.
     fn inquire(&self, inquiry: &mut Inquiry, steps_max: usize, tell: &mut Tell<'_>);
 
     /// Settles all claims of these pieces.
@@ -63,19 +63,7 @@ pub trait Verifier: Send + Sync {
     }
 }
 
-/// The label of a finding in metrics and logs.
-pub const fn label(finding: Finding) -> &'static str {
-    match finding {
-        Finding::Holds => "holds",
-        Finding::Wrong => "wrong",
-        Finding::Malformed(Malformed::Blob(_)) => "malformed_blob",
-        Finding::Malformed(Malformed::Commitment(_)) => "malformed_commitment",
-        Finding::Malformed(Malformed::Proof(_)) => "malformed_proof",
-        Finding::Unjudged => "unjudged",
-    }
-}
-
-/// Every label of [`label`], in the order of [`label_index`].
+/// The labels of findings in metrics, in the order of [`label_index`].
 pub const LABELS: [&str; 6] = [
     "holds",
     "wrong",

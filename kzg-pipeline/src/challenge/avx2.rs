@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 use super::{ROUNDS, State};
 use crate::simd::Avx2;
 
-/// Messages in step.
+/// Messages that are hashed in step.
 pub const LANES: usize = 8;
 
 /// Takes each run of whole blocks into its state. All runs are equally long.
@@ -21,7 +21,8 @@ pub fn compress(_: Avx2, states: &mut [State; LANES], runs: [&[u8]; LANES]) {
     unsafe { compress_runs(states, runs) }
 }
 
-/// Round `$at` of some sixteen that begin with the constant `$first`; what is called A stands at place −`$at` modulo 8, and so on.
+/// Round `$at` of the sixteen that begin with the constant `$first`. The word that the standard calls A stands at place
+/// −`$at` modulo 8, and so on.
 macro_rules! round {
     ($state:ident, $words:ident, $first:expr, $at:literal) => {{
         let [a, b, c, e, f, g] = [0, 1, 2, 4, 5, 6].map(|name: usize| $state[(16 + name - $at) % 8]);
@@ -38,7 +39,7 @@ macro_rules! round {
     }};
 }
 
-/// The same, of a word yet to be made from those before.
+/// The same, with a word that is made from those before.
 macro_rules! schedule_and_round {
     ($state:ident, $words:ident, $first:expr, $at:literal) => {{
         let (two, fifteen) = ($words[($at + 14) % 16], $words[($at + 1) % 16]);

@@ -49,7 +49,7 @@ fn settle(check: &Check, pieces: &[Summed]) -> Vec<Vec<Finding>> {
     settle_by(check, Inquiry::new(pieces.to_vec()), pieces, usize::MAX)
 }
 
-/// The same, so many steps at a time.
+/// The same, a few steps at a time.
 fn settle_by(check: &Check, mut inquiry: Inquiry, pieces: &[Summed], steps_max: usize) -> Vec<Vec<Finding>> {
     let mut findings: Vec<Vec<_>> = pieces.iter().map(|piece| vec![None; piece.len()]).collect();
     while inquiry.claims_left() > 0 {
@@ -57,7 +57,7 @@ fn settle_by(check: &Check, mut inquiry: Inquiry, pieces: &[Summed], steps_max: 
         inquiry.ask(steps_max, check, &mut |told| {
             for at in told.positions() {
                 let earlier = findings[told.piece][at].replace(told.finding);
-                assert_eq!(earlier, None, "each claim is told of once");
+                assert_eq!(earlier, None, "each claim has one finding");
             }
         });
         let asked = COUNTS.with_borrow(|counts| counts.pairings) - before;
@@ -67,7 +67,8 @@ fn settle_by(check: &Check, mut inquiry: Inquiry, pieces: &[Summed], steps_max: 
     findings.into_iter().map(found).collect()
 }
 
-/// Commits to zero as `G` or as `−G`, proof infinity: δ = 1 or −1, so the two cancel wherever they have the same weight.
+/// Commits to zero as `G` or as `−G`, proof infinity: δ = 1 or −1, so the two cancel wherever they have the same
+/// weight.
 fn opposites() -> [OpenedClaim; 2] {
     let mut plus = constant([0; 32]);
     plus.commitment.0 = GENERATOR_G1;
@@ -194,8 +195,8 @@ fn every_wrong_claim_is_named_at_a_bounded_price() {
             .filter_map(|(at, finding)| (*finding == WRONG).then_some(at))
             .collect();
         assert_eq!(named, wrong, "round {round}");
-        // Seven halvings lead from the whole to a claim, each with two questions at most: four among 16 pieces, without a sum,
-        // and three inside one of 8.
+        // Seven halvings lead from the whole to a claim, each with two questions at most: four among 16 pieces, without
+        // a sum, and three inside one of 8.
         assert!(counts.pairings <= 1 + 14 * wrong.len(), "round {round}: {counts:?}");
         assert!(counts.sums <= 6 * wrong.len(), "round {round}: {counts:?}");
         // Put aside after every few questions it comes to the same.
@@ -205,7 +206,7 @@ fn every_wrong_claim_is_named_at_a_bounded_price() {
             assert_eq!(settle_by(&check, inquiry, &pieces, steps_max), findings);
         });
         assert_eq!(again, counts, "round {round}");
-        // Whoever sent them: each claim is found to be what it is alone, or is not asked about.
+        // Whatever their senders, each claim is found to be what it is alone, or is not tested.
         let senders = 2 + seeded.below(3) as u8;
         let division: Vec<_> = (0..128)
             .map(|_| Some(PeerId([seeded.below(senders.into()) as u8; 32])))

@@ -1,18 +1,22 @@
-//! This file knows how to fold a polynomial by vectors of 32-bit products: four pairs at a time with AVX2, eight with AVX-512.
+//! This file knows how to fold a polynomial by vectors of 32-bit products: four pairs at a time with AVX2, eight with
+//! AVX-512.
 //!
-//! A number is nine limbs of 29 bits, one vector a limb, one pair a lane. `vpmuludq` multiplies pairs of 32-bit numbers into
-//! 64 bits; nine products of limbs fit in 64 bits together, so columns are summed without looking at carries, which are the
-//! bottleneck of 64-bit code. 9·29 = 261 bits leave room above r (255 bits): 2²⁶¹ ≈ 70.6·r, so sums need no correction either.
+//! A number is nine limbs of 29 bits, one vector a limb, one pair a lane. `vpmuludq` multiplies pairs of 32-bit numbers
+//! into 64 bits. Nine products of limbs fit in 64 bits together. So columns are summed without looking at carries,
+//! which are the bottleneck of 64-bit code. Since 9·29 = 261 bits leave room above r (255 bits), with 2²⁶¹ ≈ 70.6·r,
+//! sums need no correction either.
 //!
 //! Bounds, with a *tight* number having limbs below 2²⁹ (the value follows from the limbs below 2²⁶¹):
 //!
 //! ```text
 //!   a, b          tight, below 1.1·r (level 0: canonical)
-//!   U = a − b + K        K = 4r written with limbs in [2²⁹ − 1, 2³⁰), so that no limb goes below zero; limbs < 1.5·2³⁰, U < 5.1·r
+//!   U = a − b + K        K = 4r written with limbs in [2²⁹ − 1, 2³⁰), so that no limb goes below zero;
+//!                        limbs < 1.5·2³⁰, U < 5.1·r
 //!   T = U·v⁻¹            Montgomery with 2²⁶¹: < 5.1·r·r/2²⁶¹ + r < 1.1·r; columns < 9·1.5·2⁵⁹ + 9·2⁵⁸ + a carry < 2⁶⁴
 //!   S = Σⱼ Tⱼ·z₍ⱼ₎, one step  < 9·2²⁹·r/2²⁹ + r = 10r; columns < 9·2⁵⁸ + 2⁵⁸
 //!   V = S + a + b        < 12.2·r
-//!   V − q·r              q from the top limb of V and a reciprocal: never above V/r, and V/r − q < 1 + 2⁻¹⁸; so < 1.1·r
+//!   V − q·r              q from the top limb of V and a reciprocal: never above V/r, and V/r − q < 1 + 2⁻¹⁸;
+//!                        so < 1.1·r
 //! ```
 #![allow(clippy::needless_range_loop, reason = "limbs of several numbers go together")]
 
@@ -107,7 +111,7 @@ impl<const N: usize, L: VectorUnit<N>> Folds<N, L> for Limbs29 {
     }
 }
 
-/// r.
+/// r, the order of the group, in limbs.
 const R_NARROW: Narrow = cut::<BITS, 4, LIMBS>(&R);
 /// r is 1 modulo 2²⁹, so −r⁻¹ is −1: the multiple that clears a lowest limb is its negative.
 const _: () = assert!(R_NARROW[0] == 1);

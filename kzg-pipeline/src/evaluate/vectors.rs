@@ -1,4 +1,5 @@
-//! This file knows how to fold a polynomial `N` pairs at a time: the order of things, whatever a number looks like in registers.
+//! This file knows how to fold a polynomial `N` pairs at a time: the order of things, whatever a number looks like in
+//! registers.
 //!
 //! [`Folds`] is what differs: limbs of 29 bits or of 52. [`VectorUnit`] is the processor, or its emulation.
 //!
@@ -22,12 +23,9 @@ pub trait Folds<const N: usize, L: VectorUnit<N>> {
     /// `N` values in registers.
     type Vectors;
 
-    /// Zeros.
     const ZERO: Self::Values;
 
-    /// Makes factors ready.
     fn factors(factors: &[Fr; N]) -> Self::Factors;
-    /// Makes a point ready.
     fn point(point: &Fr) -> Self::Point;
     /// One of the values, below 2²⁵⁶.
     fn value(values: &Self::Values, lane: usize) -> Limbs;
@@ -53,8 +51,8 @@ pub fn unzip<const N: usize, const LIMBS: usize, L: VectorUnit<N>>(
     [even, odd]
 }
 
-/// Tight limbs of `BITS` bits of the number in these columns, modulo the power of two behind the last limb: what passes it is there on
-/// purpose, as a complement of r added to take r off.
+/// Tight limbs of `BITS` bits of the number in these columns, modulo the power of two behind the last limb. What passes
+/// that power is there on purpose: a complement of r was added to take r off.
 #[inline(always)]
 pub fn carry<const BITS: u32, const LIMBS: usize, const N: usize, L: VectorUnit<N>>(
     lanes: L,
@@ -78,11 +76,10 @@ pub fn factors<const N: usize, L: VectorUnit<N>, F: Folds<N, L>>(inverses: &[Fr]
 
 /// What is left of a blob.
 pub struct Folded<const N: usize> {
-    /// The values left.
     pub values: [Limbs; N],
     /// Where to fold them.
     pub point: Fr,
-    /// Whether the blob's elements are all canonical for certain; if not, it takes an exact look.
+    /// Whether the blob's elements are all canonical for certain. If not, the caller must look at each exactly.
     pub surely_canonical: bool,
 }
 
@@ -119,7 +116,7 @@ pub fn fold<const N: usize, L: VectorUnit<N>, F: Folds<N, L>>(
     }
 }
 
-/// The first fold: pairs from a blob's bytes. Whether every element is surely canonical.
+/// The first fold, of pairs from a blob's bytes. Gives whether every element is surely canonical.
 struct FoldBlob<'a, const N: usize, L: VectorUnit<N>, F: Folds<N, L>> {
     blob: &'a [u8; BLOB_BYTES],
     factors: &'a [F::Factors],

@@ -61,8 +61,8 @@ fn order_and_one_more_fault_change_no_other_finding_by_any_path() {
     }
 }
 
-/// Instructions that this processor lacks are not tested here, and those of hashes have no emulation. Whoever runs the tests shall
-/// know; with `ULTRAMARINE_REQUIRE_PATHS` set, as on a machine that should have them all, it is an error.
+/// Instructions that this processor lacks are not tested here, and those of hashes have no emulation. The test run
+/// names them. With `ULTRAMARINE_REQUIRE_PATHS` set, as on a machine that should have them all, it fails.
 #[test]
 fn paths_that_were_not_tested_are_named() {
     let every = [

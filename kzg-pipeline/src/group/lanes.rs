@@ -1,5 +1,5 @@
-//! This file knows how to give points to lanes: how many at a time, what fills the last lanes, and what
-//! is not asked at all.
+//! This file knows how to give points to lanes: how many at a time, what fills the last lanes, and which points need
+//! none.
 
 use blst::{blst_fp, blst_p1_affine};
 
@@ -15,9 +15,9 @@ const DOUBLED_MIN: usize = 9;
 /// Numbers of points from which eight lanes are faster than blst one by one.
 #[derive(Clone, Copy, Debug)]
 pub struct Minimum {
-    /// When finding roots.
+    /// From this number on, lanes find roots faster.
     pub roots: usize,
-    /// When judging membership.
+    /// From this number on, lanes judge membership faster.
     pub judged: usize,
 }
 

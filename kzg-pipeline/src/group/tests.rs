@@ -271,7 +271,8 @@ fn a_stranger_of_any_order_is_refused_in_every_place_at_every_number() {
     }
 }
 
-/// Two points whose parts of small order cancel would pass any test of their sum, and with weights of one bit half of the time.
+/// Two points whose parts of small order cancel would pass any test of their sum, and with weights of one bit half of
+/// the time.
 #[test]
 fn strangers_that_cancel_are_refused_in_every_two_places() {
     let mut seeded = Seeded(103);

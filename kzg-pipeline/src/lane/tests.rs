@@ -10,8 +10,8 @@ use crate::group::Point;
 use crate::inquiry::{Judge, Tell};
 use crate::memo::Memo;
 
-/// Calls a blob true if it begins with 1, malformed if with 9, and remembers how many were opened at a time. What it opens
-/// it settles in the second phase only.
+/// Calls a blob true if it begins with 1, malformed if with 9, and remembers how many were opened at a time. What it
+/// opens it settles in the second phase only.
 #[derive(Default)]
 struct FirstByte(Mutex<Vec<usize>>);
 
@@ -109,7 +109,7 @@ fn take(client: &mut Client, count: usize) -> Vec<Verdict> {
 
 #[test]
 fn each_client_gets_a_verdict_for_each_of_its_jobs_from_any_lane() {
-    // Two of forty: too few to convict anybody.
+    // Two of forty are too few to convict a peer.
     let is_good = |sender: u8, index: u16, round: u16| !(index + round + u16::from(sender)).is_multiple_of(20);
     for lanes_count in [1, 3] {
         let (mut first, first_end) = client();
@@ -161,7 +161,7 @@ fn lanes_end_when_every_client_is_gone_and_still_judge_what_waited() {
     assert_eq!(std::iter::from_fn(|| verdicts.try_recv()).count(), 3);
 }
 
-/// One lane opens the only job while another waits on the links, who must be told of the new deadline.
+/// One lane opens the only job while another waits on the links. The waiting one must learn the new deadline.
 #[test]
 fn a_stalled_stream_has_its_verdicts_all_the_same() {
     let (mut client, end) = client();
@@ -240,7 +240,7 @@ impl Verifier for Slow {
     fn inquire(&self, inquiry: &mut Inquiry, steps_max: usize, tell: &mut Tell<'_>) {
         if inquiry.case().claims_count > 1 && !inquiry.case().others_wait {
             self.asks.lock().expect("no panic").send(()).expect("the test waits");
-            // Whoever is gone gives leave.
+            // If the other end is gone, that is leave too.
             let _ = self.leave.lock().expect("no panic").recv();
         }
         self.verdict.inquire(inquiry, steps_max, tell);
@@ -327,8 +327,8 @@ fn a_halt_drops_what_is_not_settled_yet() {
     assert_eq!(client.verdicts.try_recv(), None);
 }
 
-/// Blocks of several senders at once, some of their streams stalling, over one to three lanes of the real verifier: each
-/// job has one verdict, the one it has alone, or none if its sender is convicted.
+/// Several senders send blocks at once, some of their streams stall, and one to three lanes of the real verifier judge
+/// them. Each job has one verdict: the one that it has alone, or unjudged if its sender is convicted.
 #[test]
 fn any_interleaving_gives_each_job_the_verdict_it_has_alone_or_gives_it_back() {
     let verifier: Arc<dyn Verifier> = Arc::new(crate::fast::Fast::new(Memo::new(0)));

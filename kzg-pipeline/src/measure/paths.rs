@@ -14,13 +14,10 @@ use crate::group::PointPath;
 /// One way to do a stage, in microseconds of thread CPU per blob.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct PathRow {
-    /// What is done.
     pub stage: &'static str,
-    /// By which instructions.
     pub path: &'static str,
     /// Blobs of the batch.
     pub blobs: usize,
-    /// How long.
     pub us: f64,
 }
 

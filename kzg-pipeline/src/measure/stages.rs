@@ -16,13 +16,11 @@ use crate::verifier::Verifier;
 /// A stage of our verifier, in microseconds of thread CPU per blob.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct StageRow {
-    /// What.
     pub stage: &'static str,
-    /// How long.
     pub us: f64,
 }
 
-/// Where the time goes over these claims, stage by stage; for reports.
+/// Measures each stage over these claims, which hold and are not remembered.
 pub(super) fn stages(verifier: &Fast, claims: &[Claim<'_>], budget: Duration) -> Vec<StageRow> {
     let challenges = verifier.hashing.hash_all(claims);
     let opened: Vec<_> = verifier

@@ -1,8 +1,9 @@
-//! This file knows the emulated operations as the arithmetic means them: each refuses what a register would silently lose.
+//! This file knows the emulated operations as the arithmetic means them: each refuses what a register would silently
+//! lose.
 //!
-//! A column that passes 2⁶⁴, a limb that goes below zero and a factor of more bits than a product reads give a wrong number on some
-//! inputs only. Here they are a panic, so the bounds written in the heads of `evaluate/limbs52.rs`, `evaluate/limbs29.rs` and
-//! `group/fp.rs` are asserted by every test of that arithmetic.
+//! A column that passes 2⁶⁴, a limb that goes below zero and a factor of more bits than a product reads give a wrong
+//! number on some inputs only. Here they are a panic, so the bounds written in the heads of `evaluate/limbs52.rs`,
+//! `evaluate/limbs29.rs` and `group/fp.rs` are asserted by every test of that arithmetic.
 
 use super::emulated::Emulated;
 use super::{Multiply52, VectorUnit, Work};

@@ -1,11 +1,12 @@
-//! This file knows how to do two vectors' work in step, so that one's instructions run while the other's wait for their operands.
+//! This file knows how to do two vectors' work in step, so that one's instructions run while the other's wait for their
+//! operands.
 //!
-//! A product of 52 bits takes four cycles and two may begin in each; a reduction is a chain of them. The processor looks ahead far
-//! enough to find the next independent chain only if it stands close by.
+//! A product of 52 bits takes four cycles and two may begin in each; a reduction is a chain of them. The processor
+//! looks ahead far enough to find the next independent chain only if it stands close by.
 
 use super::{Multiply52, VectorUnit, Work};
 
-/// Eight lanes twice.
+/// Sixteen lanes: the eight lanes of `L`, twice.
 #[derive(Clone, Copy, Debug)]
 pub struct Doubled<L>(pub L);
 

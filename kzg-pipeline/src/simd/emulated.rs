@@ -1,5 +1,5 @@
-//! This file knows the vector operations of every width in plain Rust, so that arithmetic written over them is tested on processors
-//! that lack them.
+//! This file knows the vector operations of every width in plain Rust, so that arithmetic written over them is tested
+//! on processors that lack them.
 
 use super::{Multiply52, VectorUnit, Work};
 

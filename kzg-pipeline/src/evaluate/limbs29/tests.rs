@@ -3,7 +3,7 @@ use crate::evaluate::tests::{folds_agree_with_plain_arithmetic_at_every_border, 
 use crate::simd::checked::Checked;
 use crate::simd::{Avx2, Avx512};
 
-/// 1.1·r.
+/// 1.1·r, the bound of a tight number.
 fn largest() -> Limbs {
     hundredths_of_r(110)
 }

@@ -5,7 +5,7 @@ use crate::evaluate::tests::{folds_agree_with_plain_arithmetic_at_every_border, 
 use crate::simd::checked::Checked;
 use crate::simd::{Avx512, Doubled, Ifma};
 
-/// 1.07·r.
+/// 1.07·r, the bound of a tight number.
 fn largest() -> Limbs {
     hundredths_of_r(107)
 }
@@ -85,8 +85,8 @@ fn multiples_are_taken_off_exactly() {
     }
 }
 
-/// At every multiple of r below 7.3·r, just below the next one, and where another quotient begins to be too small; the top column
-/// before carries too.
+/// At every multiple of r below 7.3·r, just below the next one, and where another quotient begins to be too small; the
+/// top column before carries too.
 #[test]
 fn the_quotient_is_right_at_its_borders() {
     let offsets = [
