@@ -155,6 +155,12 @@ pub struct Foreman<O, S, I = Infallible> {
 struct Desk<O, S, I> {
     account: Account<O, S>,
     inquiries: Inquiries<I>,
+    /// Claims that were left open so far.
+    opened: u64,
+    /// Those of them that are in a lane's hands to be summed.
+    summing: u64,
+    /// Those of them that were handed out in a settlement.
+    settled: u64,
 }
 
 impl<O, S, I> Desk<O, S, I> {
@@ -162,7 +168,37 @@ impl<O, S, I> Desk<O, S, I> {
         Self {
             account: Account::new(account),
             inquiries: Inquiries::new(account.wait, inquiry_claims_max),
+            opened: 0,
+            summing: 0,
+            settled: 0,
         }
+    }
+
+    /// What is due in the account, for a lane that is free.
+    fn take_due(&mut self, now: Nanos) -> Option<Due<O, S>> {
+        let before = self.account.len();
+        let due = self.account.take_due(now);
+        let taken = (before - self.account.len()) as u64;
+        match due {
+            Some(Due::Settle(_)) => self.settled += taken,
+            Some(Due::Sum(_)) => self.summing += taken,
+            None => {}
+        }
+        due
+    }
+
+    fn put_sum(&mut self, sum: S, claims_count: usize, mark: Mark) {
+        self.summing -= claims_count as u64;
+        self.account.put_sum(sum, claims_count, mark);
+    }
+
+    /// Asserts that every claim left open is in one settlement, or on its way to one.
+    fn check(&self) {
+        assert_eq!(
+            self.opened,
+            self.settled + self.summing + self.account.len() as u64,
+            "a claim left open is settled once"
+        );
     }
 }
 
@@ -208,12 +244,29 @@ impl<O, S, I> Foreman<O, S, I> {
         }
     }
 
+    /// Asserts what this module keeps, as far as that takes no time.
+    fn check(&self, now: Nanos) {
+        self.former.check();
+        self.current.check();
+        self.sync.check();
+        let is_due = |desk: &Desk<O, S, I>| desk.account.due_at().is_some_and(|at| at <= now);
+        assert!(
+            self.lanes_free == 0 || !(is_due(&self.current) || is_due(&self.sync)),
+            "no lane is free while something is due"
+        );
+    }
+
+    /// Asserts the rest too, which takes as long as there are jobs: for tests and simulators.
+    pub fn check_whole(&self) {
+        self.former.check_whole();
+    }
+
     fn task(&mut self, now: Nanos, urgency: Urgency) -> Option<Task<O, S, I>> {
         let desk = match urgency {
             Urgency::Current => &mut self.current,
             Urgency::Sync => &mut self.sync,
         };
-        match desk.account.take_due(now) {
+        match desk.take_due(now) {
             Some(Due::Settle(settlement)) => return Some(Task::Settle(urgency, settlement)),
             Some(Due::Sum(piece)) => return Some(Task::Sum(urgency, piece)),
             None => {}
@@ -276,7 +329,9 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
             Input::Jobs(tickets) => tickets.into_iter().for_each(|ticket| self.former.push(ticket)),
             Input::LaneFree => self.lanes_free += 1,
             Input::Opened { lot, claims, convicted } => {
-                self.desk(lot.urgency).account.put(now, lot, claims);
+                let desk = self.desk(lot.urgency);
+                desk.opened += claims.len() as u64;
+                desk.account.put(now, lot, claims);
                 self.free_lane(convicted, out);
             }
             Input::Summed {
@@ -286,7 +341,7 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
                 mark,
             } => {
                 self.lanes_free += 1;
-                self.desk(urgency).account.put_sum(sum, claims_count, mark);
+                self.desk(urgency).put_sum(sum, claims_count, mark);
             }
             Input::Inquired {
                 urgency,
@@ -303,6 +358,7 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
             }
         }
         self.assign(now, out);
+        self.check(now);
     }
 
     fn deadline(&self) -> Option<Nanos> {
@@ -317,6 +373,7 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
 
     fn wake(&mut self, now: Nanos, out: &mut Outbox<Task<O, S, I>>) {
         self.assign(now, out);
+        self.check(now);
     }
 }
 

@@ -11,7 +11,7 @@
 //! Keeps: every job leaves once, in a batch or with all jobs of its sender. Jobs of one sender and urgency leave in the
 //! order in which they came.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ultramarine_types::PeerId;
 use ultramarine_types::verify::{Urgency, VerifyJob};
@@ -62,11 +62,15 @@ pub struct Former {
     current: Queue,
     sync: Queue,
     formed: u64,
+    /// Jobs that ever came, and those of them that left: for [`check`](Self::check).
+    came: u64,
+    left: u64,
 }
 
 impl Former {
     /// Takes a job in.
     pub fn push(&mut self, ticket: Ticket) {
+        self.came += 1;
         self.queue(ticket.job.urgency).push(ticket);
     }
 
@@ -94,6 +98,7 @@ impl Former {
             return None;
         }
         self.formed += 1;
+        self.left += tickets.len() as u64;
         let lot = Lot {
             urgency,
             number: self.formed,
@@ -105,7 +110,23 @@ impl Former {
     /// Takes out all jobs of one sender.
     pub fn take_all_of(&mut self, sender: Option<PeerId>) -> Vec<Ticket> {
         let jobs = [&mut self.current, &mut self.sync].map(|queue| queue.take_all_of(sender));
-        jobs.into_iter().flatten().collect()
+        let tickets: Vec<_> = jobs.into_iter().flatten().collect();
+        self.left += tickets.len() as u64;
+        tickets
+    }
+
+    /// Asserts that every job leaves once, and that each sender with jobs has one turn.
+    pub fn check(&self) {
+        assert_eq!(self.came, self.left + self.waiting() as u64, "every job leaves once");
+        self.current.check();
+        self.sync.check();
+    }
+
+    /// The same for each job and each sender, which takes as long as there are jobs.
+    pub fn check_whole(&self) {
+        self.check();
+        self.current.check_whole();
+        self.sync.check_whole();
     }
 
     fn queue(&mut self, urgency: Urgency) -> &mut Queue {
@@ -172,6 +193,29 @@ impl Queue {
         self.turns.retain(|next| *next != sender);
         self.count -= jobs.len();
         jobs
+    }
+
+    fn check(&self) {
+        assert_eq!(
+            self.turns.len(),
+            self.senders.len(),
+            "each sender with jobs has one turn"
+        );
+        assert!(self.senders.len() <= self.count, "each sender in the map has a job");
+    }
+
+    fn check_whole(&self) {
+        let jobs: usize = self.senders.values().map(VecDeque::len).sum();
+        assert_eq!(jobs, self.count, "the count is that of the jobs");
+        assert!(
+            self.senders.values().all(|jobs| !jobs.is_empty()),
+            "each sender in the map has a job"
+        );
+        let turns: BTreeSet<_> = self.turns.iter().collect();
+        assert!(
+            turns.into_iter().eq(self.senders.keys()),
+            "the turns are those of the senders with jobs"
+        );
     }
 }
 

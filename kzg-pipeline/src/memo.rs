@@ -59,6 +59,10 @@ impl Memo {
             generations.old = std::mem::take(&mut generations.young);
         }
         generations.young.insert(name);
+        assert!(
+            generations.young.len().max(generations.old.len()) <= self.generation_claims_max,
+            "memory never passes the bound"
+        );
     }
 
     #[cfg(test)]

@@ -49,6 +49,7 @@ fn jobs(sender: u8, indices: std::ops::Range<u16>, urgency: Urgency) -> Answer {
 fn feed(foreman: &mut Crew, now: u64, input: Answer) -> Vec<Work> {
     let mut out = Outbox::new();
     foreman.handle(Nanos(now), input, &mut out);
+    foreman.check_whole();
     out.drain().collect()
 }
 
