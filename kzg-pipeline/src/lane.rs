@@ -79,16 +79,6 @@ impl Default for LaneOptions {
     }
 }
 
-/// Runs a single lane until the node halts or every client is gone.
-pub fn run(
-    ctx: TileContext,
-    clients: Vec<LaneClientEnd>,
-    verifier: Arc<dyn Verifier>,
-    options: LaneOptions,
-) -> Result<(), String> {
-    Lanes::new(clients, verifier, options).run(&ctx)
-}
-
 /// What all lanes share. Give each tile a clone of the `Arc` and call [`run`](Self::run) in it.
 pub struct Lanes {
     /// The lane that holds it is the leader. Locked before `office` if both are needed.

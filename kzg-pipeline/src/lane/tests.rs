@@ -86,6 +86,16 @@ fn context(halt: &Halt, name: &'static str) -> TileContext {
     TileContext::new(name, halt, &Registry::new())
 }
 
+/// One lane by itself, until the node halts or every client is gone.
+fn run(
+    ctx: TileContext,
+    clients: Vec<LaneClientEnd>,
+    verifier: Arc<dyn Verifier>,
+    options: LaneOptions,
+) -> Result<(), String> {
+    Lanes::new(clients, verifier, options).run(&ctx)
+}
+
 /// Stops the lanes when a test is done with them, also when it fails.
 struct Stops<'a>(&'a Halt);
 
@@ -399,7 +409,8 @@ fn a_halt_ends_a_lane_that_waits() {
     let halt = Halt::new();
     std::thread::scope(|scope| {
         let ctx = context(&halt, "lane");
-        let lane = scope.spawn(move || run(ctx, vec![end], Arc::new(FirstByte::default()), LaneOptions::default()));
+        let lane = scope
+            .spawn(move || Lanes::new(vec![end], Arc::new(FirstByte::default()), LaneOptions::default()).run(&ctx));
         halt.stop(Reason::Asked);
         assert_eq!(lane.join().expect("no panic"), Ok(()));
     });
@@ -465,7 +476,9 @@ fn pass_and_count(verifier: Arc<dyn Verifier>) {
     drop(jobs);
     let (halt, registry) = (Halt::new(), Registry::new());
     let ctx = TileContext::new("kzg-0", &halt, &registry);
-    run(ctx, vec![end], verifier, LaneOptions::default()).expect("it ends well");
+    Lanes::new(vec![end], verifier, LaneOptions::default())
+        .run(&ctx)
+        .expect("it ends well");
     let mut found: Vec<_> = std::iter::from_fn(|| verdicts.try_recv()).collect();
     found.sort_by_key(|verdict| verdict.index);
     let found: Vec<_> = found.iter().map(|verdict| verdict.finding).collect();
