@@ -9,12 +9,12 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::hint::black_box;
 use ultramarine::publish::fresh::Fresh;
 use ultramarine_kzg_pipeline::measure::{CKzgPeer, Eip4844, samples, tiled};
-use ultramarine_kzg_pipeline::{Kind, verifier};
+use ultramarine_kzg_pipeline::{BackEnd, verifier};
 use ultramarine_types::verify::Finding;
 
 fn batches(criterion: &mut Criterion) {
     let samples = samples(64);
-    let ours = verifier(Kind::Fast, 0);
+    let ours = verifier(BackEnd::Fast, 0);
     let theirs = CKzgPeer::new(&tiled(&samples, 512));
     let other = Eip4844::new();
     for blobs in [1, 6, 64, 512] {
@@ -41,7 +41,7 @@ fn batches(criterion: &mut Criterion) {
 fn blame(criterion: &mut Criterion) {
     let mut samples = samples(64);
     samples[37].proof = samples[38].proof;
-    let ours = verifier(Kind::Fast, 0);
+    let ours = verifier(BackEnd::Fast, 0);
     let claims = tiled(&samples, 64);
     let mut group = criterion.benchmark_group("name one wrong blob of 64");
     group.sample_size(10);

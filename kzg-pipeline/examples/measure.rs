@@ -1,6 +1,8 @@
-//! Prints our verifier beside others, where our time goes, what lanes take, and how long the last blob of a block waits.
-//! Arguments: seconds to measure for (default 20), and `--json` for the same as JSON, the name of a lesser processor to play, or
-//! `paths` for every way to do a stage instead.
+//! Prints our verifier beside others, where our time goes, what lanes take, and how long the last blob of a block
+//! waits.
+//!
+//! The first argument is the seconds to measure for (default 20). The second may be `--json` for the same as JSON, the
+//! name of a lesser processor to play, or `paths` for every way to do a stage instead.
 
 use ultramarine_kzg_pipeline::measure::{self, Processor};
 

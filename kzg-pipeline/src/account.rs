@@ -7,9 +7,9 @@
 //!
 //! Settling costs a pairing however many claims there are, so it waits until somebody needs the verdicts:
 //!
-//! - a batch with a `last` job has been opened: its block is complete. A lane may still be opening, or summing, claims of an earlier
-//!   batch then; whatever comes back from batches numbered up to that one is settled as it comes;
-//! - or the oldest claim has waited long enough: a stream that stalls does not keep others' verdicts;
+//! - a batch with a `last` job has been opened, so its block is complete. A lane may still be opening or summing claims
+//!   of an earlier batch then. Whatever comes back from batches numbered up to that one is settled as it comes;
+//! - or the oldest claim has waited long enough: a stream that stalls does not hold up the verdicts of others;
 //! - or there are many claims: memory is bounded.
 //!
 //! Keeps: every claim put in leaves in exactly one settlement, loose or in a sum.
@@ -21,9 +21,9 @@ use crate::former::Lot;
 /// When to sum and when to settle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AccountPolicy {
-    /// So many loose claims are worth a sum of their own.
+    /// Loose claims from which a sum of their own pays.
     pub sum_claims: usize,
-    /// So many claims are settled whether or not anybody's block is complete.
+    /// Claims at which the account is settled, whether or not a block is complete.
     pub claims_max: usize,
     /// How long a claim may wait for its block to be complete.
     pub wait: Nanos,
@@ -47,10 +47,10 @@ impl Mark {
     }
 }
 
-/// Claims to sum.
+/// Claims that are to be summed together.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Piece<O> {
-    /// At least one.
+    /// The claims; at least one.
     pub claims: Vec<O>,
     /// To be given back with their sum.
     pub mark: Mark,
@@ -59,18 +59,16 @@ pub struct Piece<O> {
 /// Claims to settle together: at least one, loose or in a sum.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settlement<O, S> {
-    /// What is summed already.
+    /// Sums that are taken already.
     pub sums: Vec<S>,
-    /// What is not.
+    /// Claims that are in no sum.
     pub loose: Vec<O>,
 }
 
 /// What the account wants done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Due<O, S> {
-    /// Take the sums of these.
     Sum(Piece<O>),
-    /// Settle these.
     Settle(Settlement<O, S>),
 }
 
@@ -90,7 +88,6 @@ pub struct Account<O, S> {
 }
 
 impl<O, S> Account<O, S> {
-    /// An empty account.
     pub fn new(policy: AccountPolicy) -> Self {
         assert!(policy.sum_claims > 0, "a sum has at least one claim");
         assert!(policy.claims_max > 0, "an account has room for at least one claim");

@@ -3,8 +3,9 @@
 //! EIP-4844, `compute_challenge`: SHA-256 over a domain tag, the degree as 16 bytes big-endian, the blob and its
 //! commitment. So the challenge binds blob and commitment; with the proof beside it, it names a claim completely.
 //!
-//! Every blob has its own message of the same 131,152 bytes, and SHA-256 is a chain: one message cannot be hashed by two hands.
-//! But several messages can, in step. The blob is never copied, as its blocks lie in it half a block displaced:
+//! Every blob has its own message of the same 131,152 bytes. SHA-256 is a chain, so no two units can share the work on
+//! one message. But several messages can be hashed in step. The blob is never copied, as its blocks lie in it half a
+//! block displaced:
 //!
 //! ```text
 //!   block 0          tag and degree (32) │ blob[0..32]
@@ -17,10 +18,9 @@ use sha2::{Digest, Sha256};
 use ultramarine_types::KzgCommitment;
 use ultramarine_types::limits::BLOB_BYTES;
 
-use self::avx2::Avx2;
-use self::avx512::Avx512;
 use self::extension::Extension;
-use crate::verifier::Claim;
+use crate::claim::Claim;
+use crate::simd::{Avx2, Avx512};
 
 pub use self::blst::WithoutExtension;
 
@@ -28,7 +28,7 @@ pub use self::blst::WithoutExtension;
 const PREFIX: [u8; 32] = *b"FSBLOBVERIFY_V1_\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0";
 /// Length of every message, in bits.
 const MESSAGE_BITS: u64 = (32 + BLOB_BYTES as u64 + 48) * 8;
-/// SHA-256's initial state.
+/// The state before the first block (FIPS 180-4, 5.3.3).
 const INITIAL: State = [
     0x6a09_e667,
     0xbb67_ae85,
@@ -40,10 +40,10 @@ const INITIAL: State = [
     0x5be0_cd19, //
 ];
 
-/// A SHA-256 state.
+/// The eight words that SHA-256 carries from block to block.
 type State = [u32; 8];
 
-/// Hashes one claim's message, plainly.
+/// Hashes one claim's message by the `sha2` crate.
 pub fn hash(blob: &[u8], commitment: &KzgCommitment) -> [u8; 32] {
     Sha256::new()
         .chain_update(PREFIX)
@@ -53,9 +53,9 @@ pub fn hash(blob: &[u8], commitment: &KzgCommitment) -> [u8; 32] {
         .into()
 }
 
-/// Which instructions hash.
+/// The instructions that hash messages.
 #[derive(Clone, Copy, Debug)]
-pub enum Path {
+pub enum HashPath {
     /// AVX-512 for as many messages as it pays for, the SHA extension for the others.
     Both(Avx512, Extension),
     /// AVX-512, sixteen messages in step.
@@ -66,12 +66,12 @@ pub enum Path {
     Avx2(Avx2),
     /// One message at a time, by the `sha2` crate.
     Single,
-    /// One message at a time, by blst, which wants it in one piece: for measurements, see [`WithoutExtension`].
+    /// One message at a time, by blst, which wants it in one piece. For measurements: see [`WithoutExtension`].
     Blst,
 }
 
-impl Path {
-    /// The fastest here.
+impl HashPath {
+    /// The fastest path that this processor has.
     pub fn best() -> Self {
         Self::all()[0]
     }
@@ -102,7 +102,7 @@ impl Path {
         }
     }
 
-    /// The hash of each claim, in order; of a blob of a wrong length, zeros that nobody may use.
+    /// The hash of each claim, in order. A blob of a wrong length gets zeros, which nothing may use.
     pub fn hash_all(self, claims: &[Claim<'_>]) -> Vec<[u8; 32]> {
         let mut hashes = vec![[0; 32]; claims.len()];
         let whole: Vec<(usize, Message<'_>)> = claims
@@ -116,17 +116,21 @@ impl Path {
                 let sixteens = whole.len() - if rest < SIXTEEN_LANES_MIN { rest } else { 0 };
                 let (by_sixteen, by_two) = whole.split_at(sixteens);
                 in_step(by_sixteen, &mut hashes, |states, blocks| {
-                    avx512.compress(states, blocks)
+                    avx512::compress(avx512, states, blocks);
                 });
                 by_extension(extension, by_two, &mut hashes);
             }
             // Lanes cost the same however many are filled; a few messages are faster by themselves.
             Self::Avx512(avx512) if whole.len() > 2 => {
-                in_step(&whole, &mut hashes, |states, blocks| avx512.compress(states, blocks));
+                in_step(&whole, &mut hashes, |states, blocks| {
+                    avx512::compress(avx512, states, blocks)
+                });
             }
             Self::Extension(extension) => by_extension(extension, &whole, &mut hashes),
             Self::Avx2(avx2) if whole.len() > 2 => {
-                in_step(&whole, &mut hashes, |states, blocks| avx2.compress(states, blocks));
+                in_step(&whole, &mut hashes, |states, blocks| {
+                    avx2::compress(avx2, states, blocks)
+                });
             }
             Self::Avx512(_) | Self::Avx2(_) | Self::Single => by_itself(&whole, &mut hashes),
             Self::Blst => in_one_piece(&whole, &mut hashes),
@@ -215,7 +219,7 @@ fn in_step<const LANES: usize>(
     }
 }
 
-/// SHA-256's round constants.
+/// The round constants of SHA-256 (FIPS 180-4, 4.2.2).
 static ROUNDS: [u32; 64] = [
     0x428a_2f98,
     0x7137_4491,
@@ -283,8 +287,8 @@ static ROUNDS: [u32; 64] = [
     0xc671_78f2, //
 ];
 
-/// Sixteen rounds of the vectors' files, each with its number as a literal: left a loop, the compiler keeps the schedule in
-/// memory and moves the state about.
+/// Sixteen rounds of the vectors' files, each with its number as a literal. In a loop, the compiler would keep the
+/// schedule in memory and move the state about.
 macro_rules! sixteen {
     ($round:ident, $state:ident, $words:ident, $first:expr) => {
         sixteen!($round, $state, $words, $first, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)

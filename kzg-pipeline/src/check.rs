@@ -1,42 +1,45 @@
 //! This file knows the final check of opened claims: weighted sums, and one pairing for any number of them.
 //!
-//! With H and τ·H fixed points of G2 and a weight rᵢ for each claim (Cᵢ, zᵢ, yᵢ, πᵢ), drawn from a CSPRNG after all four are
-//! fixed,
+//! With H and τ·H fixed points of G2 and a weight rᵢ for each claim (Cᵢ, zᵢ, yᵢ, πᵢ), drawn from a CSPRNG after all
+//! four are fixed,
 //!
 //! ```text
 //!   A = Σ rᵢ·Cᵢ + Σ (rᵢzᵢ)·πᵢ − (Σ rᵢyᵢ)·G          B = Σ rᵢ·πᵢ          e(A, H) = e(B, τ·H)
 //! ```
 //!
-//! *Soundness.* All points are of the subgroup of prime order r, so the two sides differ by e(G, H) to the power Σ rᵢ·δᵢ, where
-//! δᵢ = 0 exactly if claim i holds. If some δⱼ ≠ 0, at most one value of rⱼ makes the sum zero for any choice of the others; rⱼ
-//! is uniform over 2¹²⁸ values, so claims with a wrong one among them pass with probability at most 2⁻¹²⁸. True claims always pass.
+//! *Soundness.* All points are of the subgroup of prime order r. So the two sides differ by e(G, H) to the power Σ
+//! rᵢ·δᵢ, where δᵢ = 0 exactly if claim i holds. If some δⱼ ≠ 0, at most one value of rⱼ makes the sum zero for any
+//! choice of the others. Each rⱼ is uniform over 2¹²⁸ values, so claims with a wrong one among them pass with
+//! probability at most 2⁻¹²⁸. True claims always pass.
 //!
-//! *Split sums.* A and B are sums over claims and the weights are independent, so they may be taken piece by piece while later
-//! claims are still on their way, and added at the end. A claim gets its weight when its piece is summed: it is fixed by then, and
-//! later claims are chosen by people who see nothing of that weight. Even a piece of a single claim is weighted: its sums will be
-//! added to others, and unweighted pieces could be made to cancel.
+//! *Split sums.* A and B are sums over claims, and the weights are independent. So both may be taken piece by piece
+//! while later claims are still on their way, and added at the end. A claim gets its weight when its piece is summed.
+//! The claim is fixed by then, and the makers of later claims see nothing of that weight. Even a piece of a single
+//! claim is weighted: its sums will be added to others, and unweighted pieces could be made to cancel.
 //!
-//! *Blame.* If the equation fails for all pieces together, it is asked of each sender's claims and then of halves (`inquiry.rs`). Sums of
-//! pieces are sums of what is at hand: one pairing each, no multiplication. Claims of pieces that mix senders, and halves of a piece
-//! that fails, are summed with fresh weights. Each question is wrong with probability at most 2⁻¹²⁸.
+//! *Blame.* If the equation fails for all pieces together, it is asked of each sender's claims and then of halves
+//! (`inquiry.rs`). Whole pieces are added by the sums at hand: one pairing each, no multiplication. Claims of pieces
+//! that mix senders, and halves of a piece that fails, are summed with fresh weights. Each answer is wrong with
+//! probability at most 2⁻¹²⁸.
 //!
-//! *Cost.* rᵢzᵢ has 255 bits. With λ = u² − 1 (128 bits) any k < r is k₁ + k₂·λ with k₁ = k mod λ < 2¹²⁸ and k₂ = ⌊k/λ⌋ ≤ u² < 2¹²⁸, and
-//! λ·π costs one field product; so A is a sum of 3n + 2 terms of 128 bits and B one of n: two runs of Pippenger's algorithm.
+//! *Cost.* rᵢzᵢ has 255 bits. With λ = u² − 1 (128 bits), any k < r is k₁ + k₂·λ, where k₁ = k mod λ < 2¹²⁸ and
+//! k₂ = ⌊k/λ⌋ ≤ u² < 2¹²⁸. λ·π costs one field product. So A is a sum of 3n + 2 terms of 128 bits and B one of n: two
+//! runs of Pippenger's algorithm.
 
 use rand::Rng;
 
 use crate::field::Fr;
-use crate::group::{self, Beta, Lines, Point, Sum, Terms, pairings_equal};
+use crate::group::{Beta, Lines, Point, PointPath, PointTerms, Sum, pairings_equal};
 use crate::inquiry::Judge;
-use crate::opening::{Opened, Summed};
+use crate::opening::{OpenedClaim, Summed};
 use crate::setup;
 
 /// λ = u² − 1, u = −0xd201000000010000: a cube root of one modulo r.
 pub const LAMBDA: u128 = 0xac45_a401_0001_a402_0000_0000_ffff_ffff;
 
-/// The constants of the equation, and who sums points.
+/// The constants of the equation, and the path by which points are summed.
 pub struct Check {
-    points: group::Path,
+    points: PointPath,
     beta: Beta,
     generator: Point,
     generator_image: Point,
@@ -46,7 +49,7 @@ pub struct Check {
 
 impl Check {
     /// Works out the constants and tries them on a claim that is known. Panics if the setup is not the ceremony's.
-    pub fn new(points: group::Path) -> Self {
+    pub fn new(points: PointPath) -> Self {
         setup::check_digest();
         let beta = Beta::new();
         let generator = Point::generator();
@@ -61,7 +64,7 @@ impl Check {
         let (commitment, z, proof) = setup::known_claim();
         let point = |bytes| Point::decompress(bytes).expect("a constant of the setup");
         let z = Fr::from_hash(&z);
-        let mut known = Opened {
+        let mut known = OpenedClaim {
             name: ([0; 32], commitment.0, proof.0),
             commitment: point(&commitment.0),
             proof: point(&proof.0),
@@ -77,7 +80,7 @@ impl Check {
         this
     }
 
-    fn sums(&self, claims: &[Opened]) -> (Sum, Sum) {
+    fn sums(&self, claims: &[OpenedClaim]) -> (Sum, Sum) {
         #[cfg(test)]
         tests::COUNTS.with_borrow_mut(|counts| {
             counts.sums += 1;
@@ -87,7 +90,7 @@ impl Check {
         (self.points.sum(&left), self.points.sum(&right))
     }
 
-    /// e(A, H) = e(B, τ·H).
+    /// Whether e(A, H) = e(B, τ·H).
     pub fn equal(&self, left: &Sum, right: &Sum) -> bool {
         #[cfg(test)]
         tests::COUNTS.with_borrow_mut(|counts| counts.pairings += 1);
@@ -95,11 +98,11 @@ impl Check {
     }
 
     /// The terms of A and of B, with fresh weights.
-    pub fn terms(&self, claims: &[Opened]) -> (Terms, Terms) {
+    pub fn terms(&self, claims: &[OpenedClaim]) -> (PointTerms, PointTerms) {
         let mut random = rand::rng();
         let (mut left, mut right) = (
-            Terms::with_capacity(3 * claims.len() + 2),
-            Terms::with_capacity(claims.len()),
+            PointTerms::with_capacity(3 * claims.len() + 2),
+            PointTerms::with_capacity(claims.len()),
         );
         let mut weighted_y = Fr::ZERO;
         for claim in claims {
@@ -120,7 +123,7 @@ impl Check {
 }
 
 impl Judge for Check {
-    fn sum(&self, claims: Vec<Opened>) -> Summed {
+    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed {
         let (left, right) = self.sums(&claims);
         Summed { claims, left, right }
     }
@@ -133,7 +136,7 @@ impl Judge for Check {
         self.equal(&total(|piece| &piece.left), &total(|piece| &piece.right))
     }
 
-    fn claims_hold(&self, claims: &[Opened]) -> bool {
+    fn claims_hold(&self, claims: &[OpenedClaim]) -> bool {
         let (left, right) = self.sums(claims);
         self.equal(&left, &right)
     }

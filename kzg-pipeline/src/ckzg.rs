@@ -1,9 +1,10 @@
 //! This file knows how to verify with `c-kzg`, the reference implementation: the oracle, and the fallback.
 //!
-//! Its batch call answers for a batch as a whole: `true`, `false`, or an error when anything is malformed. Who is to blame
-//! is found here: an error makes every point be looked at by itself, a `false` makes every claim be judged by itself. (Halving would not
-//! pay: each of its calls hashes and evaluates again what it is asked about, 1.5 ms a blob beside a pairing's 0.5.) The worst is a proof that is
-//! malformed, read last, beside a claim that is wrong: the batch, the batch without the one, and each by itself.
+//! Its batch call answers for a batch as a whole: `true`, `false`, or an error when anything is malformed. This file
+//! finds out which claim is to blame. After an error, it looks at every point by itself. After a `false`, it judges
+//! every claim by itself. Halving would not pay. Each call hashes and evaluates its claims again, 1.5 ms a blob beside
+//! a pairing's 0.5. The worst case is a malformed proof, read last, beside a claim that is wrong. It takes the batch,
+//! the batch without that one, and each claim by itself.
 
 use std::cell::RefCell;
 
@@ -11,15 +12,16 @@ use c_kzg::{Blob, Bytes32, Bytes48, KzgSettings};
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{Finding, Malformed};
 
+use crate::claim::Claim;
 use crate::inquiry::{Inquiry, Tell};
 use crate::memo::{self, Memo};
-use crate::opening::{Opened, Opening, Summed};
-use crate::verifier::{Claim, Verifier};
+use crate::opening::{OpenedClaim, Opening, Summed};
+use crate::verifier::Verifier;
 use crate::{challenge, setup, wellformed};
 
 thread_local! {
-    /// `c-kzg` wants blobs side by side, so a batch is copied here (35 µs a blob beside 2 ms of work). One per lane,
-    /// as large as its largest batch: blobs are too big for the stack and for an allocation each time.
+    /// `c-kzg` wants blobs side by side, so a batch is copied here (35 µs a blob beside 2 ms of work). Each lane has
+    /// one, as large as its largest batch. Blobs are too big for the stack and for an allocation each time.
     static SIDE_BY_SIDE: RefCell<Vec<Blob>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -63,7 +65,7 @@ impl CKzg {
         }
     }
 
-    /// Some point is malformed: name all such claims and judge the others without them.
+    /// Some point is malformed. Names all such claims, and judges the others without them.
     fn sort_out(&self, blobs: &[Blob], points: &[(Bytes48, Bytes48)], findings: &mut [Finding]) {
         let mut sound = Vec::with_capacity(blobs.len());
         for (index, (commitment, proof)) in points.iter().enumerate() {
@@ -76,7 +78,7 @@ impl CKzg {
             }
         }
         if sound.len() == points.len() {
-            // We see no fault and c-kzg does: nothing that only one of two judges accepts is accepted.
+            // We see no fault and c-kzg does. A claim holds only if both judges accept it.
             findings.fill(Finding::Wrong);
             return;
         }
@@ -111,11 +113,11 @@ impl Verifier for CKzg {
         self.judge_all(claims).into_iter().map(Opening::Settled).collect()
     }
 
-    fn sum(&self, claims: Vec<Opened>) -> Summed {
+    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed {
         Summed::without_sums(claims)
     }
 
-    /// `open` leaves nothing to settle; what it did not see is not accepted.
+    /// `open` leaves nothing to settle. A claim that it did not see is not accepted.
     fn inquire(&self, inquiry: &mut Inquiry, _: usize, tell: &mut Tell<'_>) {
         inquiry.settle(|_| Finding::Wrong, tell);
     }

@@ -1,9 +1,9 @@
-//! This file knows how to turn any bytes into a batch of doubtful claims, and to hold every path of ours to what `c-kzg` says of
-//! each claim alone. The fuzz target and the tests run the same function.
+//! This file knows how to turn any bytes into a batch of doubtful claims, and how to hold every path of ours to what
+//! `c-kzg` says of each claim alone. The fuzz target and the tests run the same function.
 //!
 //! ```text
-//!   byte 0     claims that are opened at a time, less one (low half), claims that are summed at a time, less one (high half)
-//!   byte 1     company: from 128 on, two claims for each step that hold and are open already, summed with the first piece
+//!   byte 0     low half: claims that are opened at a time, less one; high half: the same of claims that are summed
+//!   byte 1     company: from 128 on, two claims for each step, which hold, are open already, and join the first piece
 //!   then       for each claim: a base (1 byte), how many changes (1 byte, modulo 4), and for each change
 //!              its kind (1 byte) and what it asks for (positions, bits, another base)
 //! ```
@@ -18,24 +18,27 @@ use sha2::{Digest, Sha256};
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{BlobFlaw, Finding, Malformed, PointFlaw};
 
+use crate::challenge::HashPath;
+use crate::evaluate::EvaluationPath;
 use crate::fast::Fast;
 use crate::fixtures::{
     FIELD_MODULUS, INFINITY, Owned, Seeded, claims, constant, line, lines, random, shifted_by_order_three,
 };
-use crate::group::Point;
-use crate::opening::{Opened, Opening};
+use crate::group::{Point, PointPath};
+use crate::memo::Memo;
+use crate::opening::{OpenedClaim, Opening};
+use crate::setup;
 use crate::verifier::Verifier;
 use crate::wellformed::MODULUS;
-use crate::{challenge, evaluate, group, memo::Memo, setup};
 
-/// Kinds of change.
+/// Kinds of change to a claim.
 const KINDS: u8 = 20;
 
-/// Verdicts of `c-kzg` kept: each costs it 1.5 ms or more.
+/// Verdicts of `c-kzg` that are kept, as each costs 1.5 ms or more.
 const ORACLE_CLAIMS_MAX: usize = 1 << 14;
 
-/// Makes a batch of at most `claims_max` claims out of `bytes`, judges it by every path, in one piece and in several, and
-/// panics where a finding differs from what `c-kzg` says of that claim alone. What that is.
+/// Makes a batch of at most `claims_max` claims out of `bytes`, and judges it by every path, in one piece and in
+/// several. Panics where a finding differs from what `c-kzg` says of that claim alone. Returns what `c-kzg` says.
 pub fn compare(bytes: &[u8], claims_max: usize) -> Vec<Finding> {
     let mut cursor = Cursor(bytes);
     let (sizes, company) = (cursor.byte(), company(cursor.byte()));
@@ -50,7 +53,7 @@ pub fn compare(bytes: &[u8], claims_max: usize) -> Vec<Finding> {
             opened: usize::from(sizes % 16) + 1,
             summed: usize::from(sizes / 16) + 1,
             // What hashes and evaluates does not matter to claims that are open: each way to sum has company once.
-            company: if at < group::Path::all().len() { &company } else { &[] },
+            company: if at < PointPath::all().len() { &company } else { &[] },
         };
         judge(verifier, &batch, &expected, pieces);
     }
@@ -65,13 +68,14 @@ pub struct Pieces<'a> {
     /// Claims that are summed at a time.
     pub summed: usize,
     /// Claims that hold and are summed with the first piece.
-    pub company: &'a [Opened],
+    pub company: &'a [OpenedClaim],
 }
 
-/// Sums of a few terms are made in another way than long ones: blst has buckets from 32 points on, we have windows of eight bits from
-/// 451 terms on, three a claim. Opened once, 254 claims more cost a sum.
-fn company(step: u8) -> Vec<Opened> {
-    static OPEN: OnceLock<Vec<Opened>> = OnceLock::new();
+/// Claims that make sums longer, as long sums are made in another way than short ones: blst has buckets from 32 points
+/// on. We have windows of eight bits from 451 terms on, three a claim. The claims are opened once, so 254 more of them
+/// cost a sum.
+fn company(step: u8) -> Vec<OpenedClaim> {
+    static OPEN: OnceLock<Vec<OpenedClaim>> = OnceLock::new();
     let open = OPEN.get_or_init(|| {
         let pool: Vec<_> = lines(24).into_iter().chain(bases().to_vec()).collect();
         let openings = Fast::new(Memo::new(0)).open(&claims(&pool)).into_iter();
@@ -111,7 +115,7 @@ pub fn judge(verifier: &Fast, batch: &[Owned], expected: &[Finding], pieces: Pie
             }
         }
     }
-    let mut pieces: Vec<_> = open.chunks(summed).map(<[Opened]>::to_vec).collect();
+    let mut pieces: Vec<_> = open.chunks(summed).map(<[OpenedClaim]>::to_vec).collect();
     match pieces.first_mut() {
         Some(first) => first.extend_from_slice(company),
         None => pieces.push(company.to_vec()),
@@ -122,18 +126,14 @@ pub fn judge(verifier: &Fast, batch: &[Owned], expected: &[Finding], pieces: Pie
         let places = places.chunks(summed).nth(told.piece).unwrap_or_default();
         for position in told.positions() {
             if let Some(at) = places.get(position) {
-                assert_eq!(
-                    findings[*at].replace(told.finding),
-                    None,
-                    "claim {at} was told of twice"
-                );
+                assert_eq!(findings[*at].replace(told.finding), None, "claim {at} has two findings");
             } else {
                 assert_eq!(told.finding, Finding::Holds, "{}, company", verifier.path());
                 company_told += 1;
             }
         }
     });
-    assert_eq!(company_told, company.len(), "each of the company is told of once");
+    assert_eq!(company_told, company.len(), "each of the company has one finding");
     let found: Option<Vec<_>> = findings.into_iter().collect();
     assert_eq!(found.as_deref(), Some(expected), "{}, in pieces", verifier.path());
 }
@@ -142,8 +142,8 @@ pub fn judge(verifier: &Fast, batch: &[Owned], expected: &[Finding], pieces: Pie
 pub fn every_path() -> &'static [Fast] {
     static MADE: OnceLock<Vec<Fast>> = OnceLock::new();
     MADE.get_or_init(|| {
-        let (hashing, evaluating) = (challenge::Path::all(), evaluate::Path::all());
-        let points = group::Path::all();
+        let (hashing, evaluating) = (HashPath::all(), EvaluationPath::all());
+        let points = PointPath::all();
         (0..hashing.len().max(evaluating.len()).max(points.len()))
             .map(|at| {
                 let hashing = hashing[at % hashing.len()];
@@ -154,7 +154,7 @@ pub fn every_path() -> &'static [Fast] {
     })
 }
 
-/// What `c-kzg` says of a claim alone. Which part is malformed is found by putting the others right.
+/// What `c-kzg` says of a claim alone. It does not say which part is malformed, so the others are put right in turn.
 pub fn oracle(claim: &Owned) -> Finding {
     static KNOWN: OnceLock<Mutex<HashMap<[u8; 32], Finding>>> = OnceLock::new();
     let name: [u8; 32] = Sha256::new()
@@ -341,8 +341,8 @@ fn extreme(cursor: &mut Cursor<'_>) -> [u8; 32] {
     element
 }
 
-/// Bytes that are probably no point of the group: random ones, ones whose x belongs to a point of the curve outside the
-/// subgroup, or a coordinate not below the field's modulus.
+/// Bytes that are probably no point of the group. They are random, or their x belongs to a point of the curve outside
+/// the subgroup, or their coordinate is not below the field's modulus.
 fn stray(cursor: &mut Cursor<'_>) -> [u8; 48] {
     let kind = cursor.byte() % 3;
     let mut seeded = Seeded(u64::from(cursor.byte()));

@@ -1,4 +1,5 @@
-//! This file knows how to evaluate a blob's polynomial at a point outside its domain or inside it, without an inversion.
+//! This file knows how to evaluate a blob's polynomial at a point outside its domain or inside it, without an
+//! inversion.
 //!
 //! A blob holds p(ωⁱ) for the 4096th roots of unity, in bit-reversed order. In that order neighbours are v and −v, and
 //!
@@ -13,10 +14,10 @@
 //!   2·f(v²) = (a + b) + z·v⁻¹·(a − b)                a = p(v), b = p(−v)
 //! ```
 //!
-//! Twelve such folds, each at the square of the point before, leave 4096·p(z). Every product has a [`Prepared`] factor: v⁻¹
-//! from a table (the table of the half domain is a prefix of this one, as brp₁₁(j) = 2·brp₁₀(j) for j < 1024), and z^(2ᵏ), prepared
-//! once a blob. The textbook's barycentric formula needs 4096 inversions (batched: 3 products each), and fails on the domain
-//! itself; here no value of z is special.
+//! Twelve such folds, each at the square of the point before, leave 4096·p(z). Every product has a [`Prepared`] factor.
+//! One is v⁻¹ from a table. (The table of the half domain is a prefix of this one, as brp₁₁(j) = 2·brp₁₀(j) for
+//! j < 1024.) The other is z^(2ᵏ), prepared once a blob. The textbook's barycentric formula needs 4096 inversions
+//! (batched: 3 products each), and fails on the domain itself; here no value of z is special.
 //!
 //! Cost: 4095 pairs × 2 products × 21 word products ≈ 172,000, no more memory than half a blob.
 
@@ -30,7 +31,7 @@ use self::vectors::{Folded, Folds};
 use crate::field::{
     Fr, Limbs, Multiply, Mulx, Portable, Prepared, R, add_narrow, add_wide, is_canonical, limbs_of, narrow, sub_narrow,
 };
-use crate::simd::{Avx2, Avx512, Doubled, Group, Ifma, Lanes};
+use crate::simd::{Avx2, Avx512, Doubled, Group, Ifma, VectorUnit};
 use crate::wellformed;
 
 /// Field elements of a blob.
@@ -38,9 +39,9 @@ const ELEMENTS: usize = BLOB_BYTES / 32;
 /// Folds from a blob to one value.
 const FOLDS: usize = ELEMENTS.trailing_zeros() as usize;
 
-/// Which instructions evaluate.
+/// The instructions that evaluate polynomials.
 #[derive(Clone, Copy, Debug)]
-pub enum Path {
+pub enum EvaluationPath {
     /// AVX-512's 52-bit products, eight pairs at a time.
     Ifma(Ifma),
     /// AVX-512's fused products of doubles, eight pairs at a time.
@@ -55,8 +56,8 @@ pub enum Path {
     Portable,
 }
 
-impl Path {
-    /// The fastest here.
+impl EvaluationPath {
+    /// The fastest path that this processor has.
     pub fn best() -> Self {
         Self::all()[0]
     }
@@ -108,16 +109,16 @@ pub fn primitive_root() -> Fr {
     Fr::small(7).power(&exponent)
 }
 
-/// What evaluation needs of the domain. The tables of vectors are made when first asked for.
+/// The tables that evaluation needs of the domain. Those of vectors are made at their first use.
 pub struct Domain {
     /// v⁻¹ of each pair of the whole domain, in the order of the pairs.
     inverses: Vec<Fr>,
-    /// The same, prepared.
+    /// The inverses above, as prepared factors.
     prepared: Vec<Prepared>,
     fours: OnceLock<Vec<Group<4, 9>>>,
     eights: OnceLock<Vec<Group<8, 9>>>,
     sixteens: OnceLock<Vec<[Group<16, 5>; 2]>>,
-    /// 4096⁻¹.
+    /// 4096⁻¹, which undoes the factor that the folds leave.
     scale: Fr,
 }
 
@@ -127,13 +128,18 @@ impl Domain {
         static MADE: OnceLock<Domain> = OnceLock::new();
         MADE.get_or_init(|| {
             let domain = Self::new();
-            domain.evaluate(Path::best(), &[0; BLOB_BYTES], &Fr::ONE, &mut Scratch::default());
+            domain.evaluate(
+                EvaluationPath::best(),
+                &[0; BLOB_BYTES],
+                &Fr::ONE,
+                &mut Scratch::default(),
+            );
             domain
         })
     }
 
     fn new() -> Self {
-        // Its inverse gives every v⁻¹.
+        // The powers of the inverse are all the v⁻¹.
         let root_inverse = primitive_root().inverse();
         let mut powers = Vec::with_capacity(ELEMENTS / 2);
         let mut power = Fr::ONE;
@@ -156,20 +162,22 @@ impl Domain {
     }
 
     /// p(z); `None` if an element of the blob is not below r.
-    pub fn evaluate(&self, path: Path, blob: &[u8; BLOB_BYTES], z: &Fr, scratch: &mut Scratch) -> Option<Fr> {
+    pub fn evaluate(&self, path: EvaluationPath, blob: &[u8; BLOB_BYTES], z: &Fr, scratch: &mut Scratch) -> Option<Fr> {
         match path {
-            Path::Ifma(ifma) => {
+            EvaluationPath::Ifma(ifma) => {
                 self.by_vectors::<16, _, Limbs52>(Doubled(ifma), &self.sixteens, blob, z, &mut scratch.sixteens)
             }
-            Path::Doubles(avx512) => {
+            EvaluationPath::Doubles(avx512) => {
                 self.by_vectors::<16, _, Limbs52>(Doubled(avx512), &self.sixteens, blob, z, &mut scratch.sixteens)
             }
-            Path::Avx512(avx512) => {
+            EvaluationPath::Avx512(avx512) => {
                 self.by_vectors::<8, _, Limbs29>(avx512, &self.eights, blob, z, &mut scratch.eights)
             }
-            Path::Avx2(avx2) => self.by_vectors::<4, _, Limbs29>(avx2, &self.fours, blob, z, &mut scratch.fours),
-            Path::Mulx(mulx) => self.by_words(mulx, blob, z, &mut scratch.limbs),
-            Path::Portable => self.by_words(Portable, blob, z, &mut scratch.limbs),
+            EvaluationPath::Avx2(avx2) => {
+                self.by_vectors::<4, _, Limbs29>(avx2, &self.fours, blob, z, &mut scratch.fours)
+            }
+            EvaluationPath::Mulx(mulx) => self.by_words(mulx, blob, z, &mut scratch.limbs),
+            EvaluationPath::Portable => self.by_words(Portable, blob, z, &mut scratch.limbs),
         }
     }
 
@@ -181,7 +189,7 @@ impl Domain {
         Some(self.finish(by, values, &z.mul(z)))
     }
 
-    fn by_vectors<const N: usize, L: Lanes<N>, F: Folds<N, L>>(
+    fn by_vectors<const N: usize, L: VectorUnit<N>, F: Folds<N, L>>(
         &self,
         lanes: L,
         factors: &OnceLock<Vec<F::Factors>>,
@@ -210,8 +218,8 @@ impl Domain {
     }
 }
 
-/// The first fold, from a blob's bytes; whether all its elements are canonical. Ends at the first that is not: folds are for numbers
-/// little above r at most.
+/// The first fold, from a blob's bytes. Returns whether all its elements are canonical, and ends at the first that is
+/// not, as folds are for numbers little above r at most.
 #[inline(always)]
 fn fold_blob<M: Multiply>(
     by: M,

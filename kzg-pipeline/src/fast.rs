@@ -1,25 +1,23 @@
 //! This file knows how to verify fast: many hashes in step, evaluation without inversion, few group operations.
 //!
-//! A claim opens to (C, z, y, π): z its challenge, y = p(z). It holds if e(C − y·G + z·π, H) = e(π, τ·H); `check.rs` asks that of many
-//! at once.
+//! A claim opens to (C, z, y, π), where z is its challenge and y = p(z). It holds if e(C − y·G + z·π, H) = e(π, τ·H).
+//! `check.rs` asks that of many claims at once.
 
 use std::cell::RefCell;
-use std::hint::black_box;
-use std::time::Duration;
 
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{Finding, Malformed};
 
-use crate::challenge;
+use crate::challenge::HashPath;
 use crate::check::Check;
-use crate::evaluate::{Domain, Path, Scratch};
+use crate::claim::Claim;
+use crate::evaluate::{Domain, EvaluationPath, Scratch};
 use crate::field::Fr;
-use crate::group::{self, Point};
+use crate::group::{Point, PointPath};
 use crate::inquiry::{Inquiry, Judge, Tell};
-use crate::measure::{StageRow, best};
 use crate::memo::{self, Memo, Name};
-use crate::opening::{Opened, Opening, Summed};
-use crate::verifier::{Claim, Verifier};
+use crate::opening::{OpenedClaim, Opening, Summed};
+use crate::verifier::Verifier;
 use crate::wellformed;
 
 thread_local! {
@@ -27,14 +25,14 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// The fast verifier.
+/// Our own verifier, on blst's primitives.
 pub struct Fast {
     memo: Memo,
-    domain: &'static Domain,
-    hashing: challenge::Path,
-    path: Path,
-    points: group::Path,
-    check: Check,
+    pub(crate) domain: &'static Domain,
+    pub(crate) hashing: HashPath,
+    pub(crate) evaluating: EvaluationPath,
+    pub(crate) points: PointPath,
+    pub(crate) check: Check,
 }
 
 impl Fast {
@@ -43,16 +41,16 @@ impl Fast {
         Self {
             memo,
             domain: Domain::get(),
-            hashing: challenge::Path::best(),
-            path: Path::best(),
-            points: group::Path::best(),
-            check: Check::new(group::Path::best()),
+            hashing: HashPath::best(),
+            evaluating: EvaluationPath::best(),
+            points: PointPath::best(),
+            check: Check::new(PointPath::best()),
         }
     }
 
-    /// The same by other instructions, for measurements and tests.
-    pub(crate) fn by(mut self, hashing: challenge::Path, path: Path, points: group::Path) -> Self {
-        (self.hashing, self.path, self.points) = (hashing, path, points);
+    /// The same verifier by other instructions, for measurements and tests.
+    pub(crate) fn by(mut self, hashing: HashPath, evaluating: EvaluationPath, points: PointPath) -> Self {
+        (self.hashing, self.evaluating, self.points) = (hashing, evaluating, points);
         self.check = Check::new(points);
         self
     }
@@ -60,7 +58,7 @@ impl Fast {
     /// Which code hashes, which evaluates and which reads points.
     pub fn path(&self) -> String {
         let (hashing, points) = (self.hashing.name(), self.points.name());
-        format!("hash {hashing}, evaluate {}, points {points}", self.path.name())
+        format!("hash {hashing}, evaluate {}, points {points}", self.evaluating.name())
     }
 
     /// The commitment and the proof of each claim, read and checked.
@@ -72,16 +70,16 @@ impl Fast {
     }
 
     /// Does the part of a claim that needs no other claim.
-    fn open_one(&self, claim: &Claim<'_>, name: Name, points: [Option<Point>; 2]) -> Result<Opened, Malformed> {
+    fn open_one(&self, claim: &Claim<'_>, name: Name, points: [Option<Point>; 2]) -> Result<OpenedClaim, Malformed> {
         let blob_flaw = || Malformed::Blob(wellformed::blob_flaw(claim.blob));
         let blob: &[u8; BLOB_BYTES] = claim.blob.try_into().map_err(|_| blob_flaw())?;
         let (challenge, ..) = &name;
         let z = Fr::from_hash(challenge);
         let y = SCRATCH
-            .with_borrow_mut(|scratch| self.domain.evaluate(self.path, blob, &z, scratch))
+            .with_borrow_mut(|scratch| self.domain.evaluate(self.evaluating, blob, &z, scratch))
             .ok_or_else(blob_flaw)?;
         let [commitment, proof] = points;
-        Ok(Opened {
+        Ok(OpenedClaim {
             commitment: commitment.ok_or_else(|| Malformed::Commitment(wellformed::point_flaw(&claim.commitment.0)))?,
             proof: proof.ok_or_else(|| Malformed::Proof(wellformed::point_flaw(&claim.proof.0)))?,
             z,
@@ -89,70 +87,6 @@ impl Fast {
             name,
         })
     }
-}
-
-/// Where the time goes over these claims, stage by stage; for reports.
-pub(crate) fn stages(verifier: &Fast, claims: &[Claim<'_>], budget: Duration) -> Vec<StageRow> {
-    let challenges = verifier.hashing.hash_all(claims);
-    let with_challenges = || claims.iter().zip(&challenges);
-    let opened: Vec<_> = with_challenges()
-        .zip(verifier.points(claims.iter()))
-        .filter_map(|((claim, challenge), points)| {
-            let name = memo::name(*challenge, claim.commitment, claim.proof);
-            verifier.open_one(claim, name, points).ok()
-        })
-        .collect();
-    let (left, right) = verifier.check.terms(&opened);
-    let (left_sum, right_sum) = (verifier.points.sum(&left), verifier.points.sum(&right));
-    let points: Vec<_> = opened
-        .iter()
-        .flat_map(|claim| [claim.commitment, claim.proof])
-        .collect();
-    let encodings: Vec<_> = claims
-        .iter()
-        .flat_map(|claim| [&claim.commitment.0, &claim.proof.0])
-        .collect();
-    let mut scratch = Scratch::default();
-    let times = best(
-        budget,
-        [
-            &mut || drop(black_box(verifier.hashing.hash_all(claims))),
-            &mut || {
-                for (claim, challenge) in with_challenges() {
-                    let blob = claim.blob.try_into().expect("whole blobs are measured");
-                    black_box(
-                        verifier
-                            .domain
-                            .evaluate(verifier.path, blob, &Fr::from_hash(challenge), &mut scratch),
-                    );
-                }
-            },
-            &mut || drop(black_box(verifier.points.decompress_all(&encodings))),
-            &mut || assert!(verifier.points.are_in_group(&points).iter().all(|member| *member)),
-            &mut || drop(black_box(verifier.check.terms(&opened))),
-            &mut || {
-                black_box((verifier.points.sum(&left), verifier.points.sum(&right)));
-            },
-            &mut || assert!(verifier.check.equal(&left_sum, &right_sum)),
-        ],
-    );
-    let names = [
-        "hash",
-        "evaluate",
-        "decompress",
-        "subgroup",
-        "weights",
-        "sums",
-        "pairing",
-    ];
-    names
-        .into_iter()
-        .zip(times)
-        .map(|(stage, us)| StageRow {
-            stage,
-            us: us / claims.len() as f64,
-        })
-        .collect()
 }
 
 impl Verifier for Fast {
@@ -183,7 +117,7 @@ impl Verifier for Fast {
         openings
     }
 
-    fn sum(&self, claims: Vec<Opened>) -> Summed {
+    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed {
         self.check.sum(claims)
     }
 

@@ -2,8 +2,9 @@
 //!
 //! r has 255 bits: r ≈ 0.4528·2²⁵⁶, so four limbs hold any number below 2.208·r.
 //!
-//! Two kinds of product. [`Fr::mul`] is Montgomery's, for everything that happens a few times a blob. A [`Prepared`] factor
-//! c is for what happens thousands of times: with c₍ⱼ₎ = c·2^(64(j+1)) mod r held for each limb position j,
+//! There are two kinds of product. [`Fr::mul`] is Montgomery's, for products that are made a few times a blob. A
+//! [`Prepared`] factor c is for those that are made thousands of times. With c₍ⱼ₎ = c·2^(64(j+1)) mod r held for each
+//! limb position j,
 //!
 //! ```text
 //!   a·c·2⁶⁴ ≡ Σⱼ aⱼ·c₍ⱼ₎          aⱼ the limbs of a: 16 word products, all at the same four positions
@@ -11,14 +12,15 @@
 //! ```
 //!
 //! 16 + 1 + 4 word products instead of 36, and no conversion into Montgomery's form: a may be a blob's raw integer. The
-//! result is below 4r + r = 5r, five limbs; [`narrow`] brings it back to four by taking off a multiple of r that it looks up.
+//! result is below 4r + r = 5r, five limbs; [`narrow`] brings it back to four by taking off a multiple of r that it
+//! looks up.
 
 use crate::wellformed::MODULUS;
 
 /// A number in four 64-bit limbs, lowest first.
 pub type Limbs = [u64; 4];
 
-/// r.
+/// r, the order of the group, lowest limb first.
 pub const R: Limbs = [
     0xffff_ffff_0000_0001,
     0x53bd_a402_fffe_5bfe,
@@ -26,10 +28,10 @@ pub const R: Limbs = [
     0x73ed_a753_299d_7d48,
 ];
 
-/// −r⁻¹ mod 2⁶⁴.
+/// −r⁻¹ modulo 2⁶⁴, for Montgomery's reduction.
 const R_NEGATIVE_INVERSE: u64 = 0xffff_fffe_ffff_ffff;
 
-/// 2²⁵⁶ mod r.
+/// 2²⁵⁶ modulo r: one in Montgomery's form.
 const TWO_256: Limbs = [
     0x0000_0001_ffff_fffe,
     0x5884_b7fa_0003_4802,
@@ -37,7 +39,7 @@ const TWO_256: Limbs = [
     0x1824_b159_acc5_056f,
 ];
 
-/// 2r.
+/// 2r, to be added to a difference below zero.
 const TWO_R: Limbs = [
     R[0] << 1,
     R[1] << 1 | R[0] >> 63,
@@ -52,12 +54,9 @@ const _: () = assert!(R[0].wrapping_mul(R_NEGATIVE_INVERSE) == u64::MAX);
 pub struct Fr(Limbs);
 
 impl Fr {
-    /// 0.
     pub const ZERO: Self = Self([0; 4]);
-    /// 1.
     pub const ONE: Self = Self([1, 0, 0, 0]);
 
-    /// A small number.
     pub const fn small(value: u64) -> Self {
         Self([value, 0, 0, 0])
     }
@@ -73,17 +72,15 @@ impl Fr {
         Self::reduced(limbs_of(bytes))
     }
 
-    /// A 128-bit number.
     pub fn from_u128(value: u128) -> Self {
         Self([value as u64, (value >> 64) as u64, 0, 0])
     }
 
-    /// The limbs, canonical.
+    /// The limbs of the canonical number, below r.
     pub const fn limbs(&self) -> &Limbs {
         &self.0
     }
 
-    /// The sum.
     #[must_use]
     pub fn add(&self, other: &Self) -> Self {
         // Both are below r, so the sum is below 2²⁵⁶.
@@ -100,7 +97,6 @@ impl Fr {
         }
     }
 
-    /// The product.
     #[must_use]
     pub fn mul(&self, other: &Self) -> Self {
         // Two steps of Montgomery: a·b/2²⁵⁶, then times 2⁵¹² / 2²⁵⁶.
@@ -126,7 +122,7 @@ impl Fr {
         self.power(&[R[0] - 2, R[1], R[2], R[3]])
     }
 
-    /// This factor, prepared.
+    /// Makes this factor ready for many products.
     pub fn prepare(&self) -> Prepared {
         let step = two_64_and_256();
         let mut factors = [[0; 4]; 4];
@@ -186,7 +182,7 @@ fn doubled(mut value: Fr, times: usize) -> Fr {
     value
 }
 
-/// A factor made ready for many products: c·2^(64(j+1)) mod r for j = 0..4.
+/// A factor that is ready for many products: c·2^(64(j+1)) mod r for j = 0..4.
 #[derive(Clone, Copy, Debug)]
 pub struct Prepared([Limbs; 4]);
 
@@ -231,8 +227,8 @@ static MULTIPLES: [Limbs; 256] = multiples();
 
 /// The same residue below r + 2²⁵⁰ (1.0345·r); `wide` is below 2²⁵⁸ (8.8·r).
 ///
-/// With i = ⌊wide/2²⁵⁰⌋ and q = ⌊i·2²⁵⁰/r⌋, 0 ≤ wide − q·r < r + 2²⁵⁰; so the result fits four limbs, and the fifth need
-/// not be computed.
+/// With i = ⌊wide/2²⁵⁰⌋ and q = ⌊i·2²⁵⁰/r⌋, 0 ≤ wide − q·r < r + 2²⁵⁰; so the result fits four limbs, and the fifth
+/// need not be computed.
 #[inline(always)]
 pub fn narrow(wide: &Wide) -> Limbs {
     debug_assert!(wide[4] < 4, "below 2^258");

@@ -1,18 +1,21 @@
 //! This file knows how to make claims for tests: a few from random blobs, and as many as wanted from lines.
 //!
 //! A proof by `c-kzg` takes ~100 ms. For a line p(X) = a + bX it takes two scalar multiplications: the commitment is
-//! `a·G + b·[τ]₁`, and (p(X) − p(z))/(X − z) = b for every z, so the proof is `b·G`. Its evaluations fill the blob like any
-//! other's.
+//! `a·G + b·[τ]₁`, and (p(X) − p(z))/(X − z) = b for every z, so the proof is `b·G`. Its evaluations fill the blob like
+//! any other's.
 
 use std::sync::OnceLock;
 
-use blst::{blst_fr, blst_p1, blst_scalar};
+use blst::{blst_fp, blst_fr, blst_p1, blst_p1_affine};
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::verify::{Urgency, VerifyJob};
 use ultramarine_types::{Height, KzgCommitment, KzgProof, PeerId, ValueId, ValueKey};
 
+use self::by_blst::{add, compress, from_affine, sum};
+use crate::claim::Claim;
 use crate::setup;
-use crate::verifier::Claim;
+
+pub use self::by_blst::{bytes, fr, mul};
 
 /// A claim that owns its parts.
 #[derive(Clone)]
@@ -192,87 +195,29 @@ fn power(base: &blst_fr, exponent: &[u8; 32]) -> blst_fr {
     result
 }
 
-pub fn fr(element: &[u8; 32]) -> blst_fr {
-    let (mut scalar, mut out) = (blst_scalar::default(), blst_fr::default());
-    // SAFETY: reads 32 bytes of the array, then one scalar; writes the two locals.
-    unsafe {
-        blst::blst_scalar_from_bendian(&raw mut scalar, element.as_ptr());
-        blst::blst_fr_from_scalar(&raw mut out, &raw const scalar);
-    }
-    out
-}
-
-pub fn bytes(element: &blst_fr) -> [u8; 32] {
-    let (mut scalar, mut out) = (blst_scalar::default(), [0; 32]);
-    // SAFETY: reads one element and one scalar; writes the scalar and 32 bytes.
-    unsafe {
-        blst::blst_scalar_from_fr(&raw mut scalar, element);
-        blst::blst_bendian_from_scalar(out.as_mut_ptr(), &raw const scalar);
-    }
-    out
-}
-
-pub fn mul(left: &blst_fr, right: &blst_fr) -> blst_fr {
-    let mut out = blst_fr::default();
-    // SAFETY: reads two elements, writes one.
-    unsafe { blst::blst_fr_mul(&raw mut out, left, right) };
-    out
-}
-
-fn add(left: &blst_fr, right: &blst_fr) -> blst_fr {
-    let mut out = blst_fr::default();
-    // SAFETY: reads two elements, writes one.
-    unsafe { blst::blst_fr_add(&raw mut out, left, right) };
-    out
-}
-
 fn decompress(bytes: &[u8; 48]) -> blst_p1 {
     let point = crate::group::Point::decompress(bytes).expect("a constant of the setup");
-    let mut out = blst_p1::default();
-    // SAFETY: reads one affine point, writes one point.
-    unsafe { blst::blst_p1_from_affine(&raw mut out, &raw const point.0) };
-    out
+    from_affine(&point.0)
 }
 
 fn times(point: &blst_p1, factor: &blst_fr) -> blst_p1 {
     let mut scalar = bytes(factor);
     scalar.reverse();
-    let mut out = blst_p1::default();
-    // SAFETY: reads a point and 255 bits of a 32-byte little-endian scalar, writes one point.
-    unsafe { blst::blst_p1_mult(&raw mut out, point, scalar.as_ptr(), 255) };
-    out
-}
-
-fn sum(left: &blst_p1, right: &blst_p1) -> blst_p1 {
-    let mut out = blst_p1::default();
-    // SAFETY: reads two points, writes one.
-    unsafe { blst::blst_p1_add_or_double(&raw mut out, left, right) };
-    out
-}
-
-fn compress(point: &blst_p1) -> [u8; 48] {
-    let mut out = [0; 48];
-    // SAFETY: reads one point, writes 48 bytes.
-    unsafe { blst::blst_p1_compress(out.as_mut_ptr(), point) };
-    out
+    by_blst::times(point, &scalar)
 }
 
 /// Moves a compressed point of the group out of it by adding a point of order 3: on the curve, not in the subgroup.
 ///
 /// The curve y² = x³ + 4 has (0, 2) of order 3, as the tangent there is horizontal and meets the curve only there.
 pub fn shifted_by_order_three(bytes: &[u8; 48]) -> [u8; 48] {
-    let mut two = [0u8; 48];
-    two[47] = 2;
-    let mut torsion = blst::blst_p1_affine::default();
-    // SAFETY: reads 48 bytes, writes one coordinate of a point whose other coordinate is already zero.
-    unsafe { blst::blst_fp_from_bendian(&raw mut torsion.y, two.as_ptr()) };
-    let (point, mut out) = (decompress(bytes), blst_p1::default());
-    // SAFETY: reads a point and an affine point, writes one point.
-    unsafe { blst::blst_p1_add_or_double_affine(&raw mut out, &raw const point, &raw const torsion) };
-    compress(&out)
+    let torsion = blst_p1_affine {
+        x: blst_fp::default(),
+        y: by_blst::fp(&[2, 0, 0, 0, 0, 0]),
+    };
+    compress(&sum(&decompress(bytes), &from_affine(&torsion)))
 }
 
-/// A job of the current height with an empty blob: for whoever forms batches and does not look inside.
+/// A job of the current height with an empty blob, for tests that form batches and do not look inside.
 pub fn job(sender: u8, index: u16, last: bool) -> VerifyJob {
     VerifyJob {
         key: ValueKey {
@@ -288,3 +233,6 @@ pub fn job(sender: u8, index: u16, last: bool) -> VerifyJob {
         proof: KzgProof::ZERO,
     }
 }
+
+#[allow(unsafe_code)]
+pub mod by_blst;

@@ -1,24 +1,29 @@
 //! This file knows what a free lane does next: the one place where work is handed out.
 //!
-//! A claim is opened, usually summed with others, and settled; each step is a task for whichever lane is free. If claims do not hold
-//! together, settling leaves an *inquiry* behind, which goes on a turn at a time. The rules:
+//! A claim is opened, usually summed with others, and settled. Each of these is a task for whichever lane is free. If
+//! claims do not hold together, settling leaves an *inquiry* behind, which goes on a turn at a time. The rules:
 //!
-//! - the current height goes before sync in everything, and sync's tasks are short, because a block of the current height may
-//!   arrive while one runs;
-//! - what is due in the account goes before opening more: a verdict that somebody waits for first, then sums, which must not pile
-//!   up behind the last blob of a block;
-//! - inquiries have few turns while jobs wait (`inquiries.rs`): whatever there is to blame, a job of the current height waits for 48
-//!   steps at most until it is opened: a turn under way when it comes, a settlement that is due, and a turn that is due. If it is then
-//!   settled together with wrong
-//!   claims of others, it has its finding when every sender in that settlement was asked about (`inquiry.rs`): in the settlement's own
-//!   turn if they are few, within five turns and a batch after each if two senders share the fullest account;
-//! - a sender at fault has no more jobs opened until the inquiry that found it out is over; once it is convicted, all that wait are given
-//!   back unjudged, so that others can be asked for what they are about;
-//! - no job waits for company: a free lane takes what waits, and free lanes share it evenly. Under load, jobs wait because no lane is
-//!   free, and so find company by themselves.
+//! - The current height goes before sync in everything. Sync's tasks are short, because a block of the current height
+//!   may arrive while one runs.
+//! - What is due in the account goes before opening more. A verdict that somebody waits for goes first, then sums,
+//!   which must not pile up behind the last blob of a block.
+//! - Inquiries have few turns while jobs wait (`inquiries.rs`). So a job of the current height waits 48 steps at most
+//!   until it is opened, whatever there is to blame. These are a turn under way when it comes, a settlement that is
+//!   due, and a turn that is due.
+//! - A good claim settled alongside bad ones gets its finding once each sender in that settlement has been tested
+//!   (`inquiry.rs`). If the senders are few, that is in the settlement's own turn. If two senders share the fullest
+//!   account, it takes five turns at most and a batch after each.
+//! - A sender at fault has no more jobs opened until the inquiry that found it out is over. Once it is convicted, all
+//!   its waiting jobs are given back unjudged, so that other peers can be asked for those blobs.
+//! - No job waits for company. A free lane takes what waits, and free lanes share it evenly. Under load, jobs wait
+//!   because no lane is free, and so they find company by themselves.
 //!
-//! Keeps: every job is in exactly one `Open` or `Return` task, and every claim that was left open in exactly one `Settle` task after it;
-//! an inquiry goes on until it is over; a task is handed out only to a lane that is free.
+//! Keeps:
+//!
+//! - Every job is in exactly one `Open` or `Return` task.
+//! - Every claim that was left open is in exactly one `Settle` task after it.
+//! - An inquiry goes on until it is over.
+//! - A task is handed out only to a lane that is free.
 
 use std::convert::Infallible;
 
@@ -33,16 +38,16 @@ use crate::inquiry::Case;
 pub use self::inquiries::Blame;
 use self::inquiries::Inquiries;
 
-/// How large tasks are and how long claims wait.
+/// The sizes of tasks, and how long claims wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
     /// Most blobs that a lane opens at a time for the current height.
     pub current_blobs_max: usize,
-    /// Most blobs that a lane opens at a time for sync: what a block of the current height may have to wait for.
+    /// Most blobs that a lane opens at a time for sync. A block of the current height may have to wait for them.
     pub sync_blobs_max: usize,
-    /// Most steps of an inquiry in one turn, and of a settlement; each takes a pairing, or as long.
+    /// Most steps of an inquiry in one turn, and of a settlement. Each takes as long as a pairing.
     pub steps_max: usize,
-    /// So many claims of one urgency under inquiry hold up the opening of more.
+    /// Claims of one urgency that may be under inquiry before they hold up the opening of more.
     pub inquiry_claims_max: usize,
     /// When claims of the current height are summed and settled.
     pub current: AccountPolicy,
@@ -52,23 +57,24 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        // On a Zen 4 core a lane opens 16 blobs in 2 ms and 8 in a little more than half of that, and sums 16 claims in 0.4 ms, which is
-        // what may be left to do behind a block's last blob; without AVX-512 it is about twice that. A stream that stalls costs a pairing
-        // (0.75 ms) per wait: 1.5 % of a lane. See benches/BUDGET.md for other sizes.
+        // On a Zen 4 core a lane opens 16 blobs in 2 ms, and 8 in a little more than half of that. It sums 16 claims in
+        // 0.4 ms, which may be left to do behind a block's last blob. Without AVX-512 all this takes about twice as
+        // long. A stream that stalls costs a pairing (0.75 ms) per wait: 1.5 % of a lane. See benches/BUDGET.md for
+        // other sizes.
         let account = |wait_ms| AccountPolicy {
             sum_claims: 16,
             claims_max: 2 * BLOBS_PER_BLOCK_MAX as usize,
             wait: Nanos::from_millis(wait_ms),
         };
-        // A step takes a pairing and, within a piece, some small sums: 1 ms on that core. Three turns, the most that a job of
-        // the current height waits for until it is opened, are 48 ms there and about 75 on a slow core; a turn's hand-over costs a
-        // thousandth of it.
+        // A step takes a pairing and, within a piece, some small sums: 1 ms on that core. A job of the current height
+        // waits for three turns at most until it is opened: 48 ms there, and about 75 on a slow core. The hand-over
+        // between turns costs a thousandth of that.
         Self {
             current_blobs_max: 16,
             sync_blobs_max: 8,
             steps_max: 16,
-            // Sixteen of the largest blocks, 9 MB: so many claims are under inquiry only in an attack by many senders. Each has few named,
-            // and no more opened until its inquiry is over.
+            // Sixteen of the largest blocks, 9 MB. Only an attack by many senders brings as many claims under inquiry.
+            // Few claims of each are named, and no more are opened until its inquiry is over.
             inquiry_claims_max: 16 * BLOBS_PER_BLOCK_MAX as usize,
             current: account(50),
             sync: account(100),
@@ -76,38 +82,38 @@ impl Default for Policy {
     }
 }
 
-/// What the foreman is told. `O` is an opened claim, `S` the sums of some, `I` an inquiry; who never inquires leaves it out.
+/// What happens to the foreman. `O` is an opened claim, `S` the sums of some, `I` an inquiry. A caller that never
+/// inquires leaves `I` out.
 #[derive(Clone, Debug)]
 pub enum Input<O, S, I = Infallible> {
-    /// Jobs came.
+    /// These jobs came off the links.
     Jobs(Vec<Ticket>),
-    /// A lane came to work, or has given jobs back; or it has settled claims, and nobody was to blame.
+    /// A lane came to work, or has given jobs back, or has settled claims of which all held.
     LaneFree,
     /// A lane has opened a batch, and is free.
     Opened {
-        /// Which.
+        /// The batch, by its number and urgency.
         lot: Lot,
-        /// Those claims of it that have no finding yet.
+        /// The claims of it that have no finding yet.
         claims: Vec<O>,
-        /// Peers of whose claims in it so many are bad by themselves.
+        /// Peers that are convicted by their bad claims in it alone.
         convicted: Vec<PeerId>,
     },
     /// A lane has taken the sums of a piece, and is free.
     Summed {
-        /// Whose account.
+        /// The urgency of the account.
         urgency: Urgency,
-        /// The sums.
         sum: S,
         /// How many claims are in them.
         claims_count: usize,
-        /// The piece's.
+        /// The mark that came with the piece.
         mark: Mark,
     },
     /// A lane has asked its questions, and is free.
     Inquired {
-        /// Of whose claims.
+        /// The urgency of its claims.
         urgency: Urgency,
-        /// What the inquiry was about when its task began: nothing if it was to settle.
+        /// What the inquiry was about when its task began. Empty if the task was to settle.
         before: Case,
         /// What is not settled yet.
         left: Option<Blame<I>>,
@@ -118,17 +124,17 @@ pub enum Input<O, S, I = Infallible> {
     Closed,
 }
 
-/// What a lane shall do. It answers by an input when it is done.
+/// What a lane shall do. The lane answers by an input when it is done.
 #[derive(Clone, Debug)]
 pub enum Task<O, S, I = Infallible> {
     /// Open these; answered by [`Input::Opened`].
     Open(Batch),
     /// Take the sums of these; answered by [`Input::Summed`].
     Sum(Urgency, Piece<O>),
-    /// Settle these by at most [`steps_max`](Policy::steps_max) steps; answered by [`Input::Inquired`], also if that was enough, as it may
-    /// have convicted somebody. Where all claims hold, [`Input::LaneFree`] says the same.
+    /// Settle these by at most [`steps_max`](Policy::steps_max) steps; answered by [`Input::Inquired`], even if nothing
+    /// is left, as it may have convicted a peer. Where all claims hold, [`Input::LaneFree`] says the same.
     Settle(Urgency, Settlement<O, S>),
-    /// Go on with this inquiry by as many; answered by [`Input::Inquired`].
+    /// Go on with this inquiry by as many steps; answered by [`Input::Inquired`].
     Inquire(Urgency, Blame<I>),
     /// Answer these as unjudged; answered by [`Input::LaneFree`].
     Return(Vec<Ticket>),
@@ -149,6 +155,12 @@ pub struct Foreman<O, S, I = Infallible> {
 struct Desk<O, S, I> {
     account: Account<O, S>,
     inquiries: Inquiries<I>,
+    /// Claims that were left open so far.
+    opened: u64,
+    /// Those of them that are in a lane's hands to be summed.
+    summing: u64,
+    /// Those of them that were handed out in a settlement.
+    settled: u64,
 }
 
 impl<O, S, I> Desk<O, S, I> {
@@ -156,7 +168,37 @@ impl<O, S, I> Desk<O, S, I> {
         Self {
             account: Account::new(account),
             inquiries: Inquiries::new(account.wait, inquiry_claims_max),
+            opened: 0,
+            summing: 0,
+            settled: 0,
         }
+    }
+
+    /// What is due in the account, for a lane that is free.
+    fn take_due(&mut self, now: Nanos) -> Option<Due<O, S>> {
+        let before = self.account.len();
+        let due = self.account.take_due(now);
+        let taken = (before - self.account.len()) as u64;
+        match due {
+            Some(Due::Settle(_)) => self.settled += taken,
+            Some(Due::Sum(_)) => self.summing += taken,
+            None => {}
+        }
+        due
+    }
+
+    fn put_sum(&mut self, sum: S, claims_count: usize, mark: Mark) {
+        self.summing -= claims_count as u64;
+        self.account.put_sum(sum, claims_count, mark);
+    }
+
+    /// Asserts that every claim left open is in one settlement, or on its way to one.
+    fn check(&self) {
+        assert_eq!(
+            self.opened,
+            self.settled + self.summing + self.account.len() as u64,
+            "a claim left open is settled once"
+        );
     }
 }
 
@@ -182,7 +224,8 @@ impl<O, S, I> Foreman<O, S, I> {
         self.former.waiting()
     }
 
-    /// Opened claims that wait to be settled, or are under inquiry. Those being summed or settled are with their lanes.
+    /// Opened claims that wait to be settled, or are under inquiry. It does not count the claims that lanes are summing
+    /// or settling.
     pub fn unsettled(&self) -> usize {
         let of = |desk: &Desk<O, S, I>| desk.account.len() + desk.inquiries.claims_count();
         of(&self.current) + of(&self.sync)
@@ -201,12 +244,29 @@ impl<O, S, I> Foreman<O, S, I> {
         }
     }
 
+    /// Asserts what this module keeps, as far as that takes no time.
+    fn check(&self, now: Nanos) {
+        self.former.check();
+        self.current.check();
+        self.sync.check();
+        let is_due = |desk: &Desk<O, S, I>| desk.account.due_at().is_some_and(|at| at <= now);
+        assert!(
+            self.lanes_free == 0 || !(is_due(&self.current) || is_due(&self.sync)),
+            "no lane is free while something is due"
+        );
+    }
+
+    /// Asserts the rest too, which takes as long as there are jobs: for tests and simulators.
+    pub fn check_whole(&self) {
+        self.former.check_whole();
+    }
+
     fn task(&mut self, now: Nanos, urgency: Urgency) -> Option<Task<O, S, I>> {
         let desk = match urgency {
             Urgency::Current => &mut self.current,
             Urgency::Sync => &mut self.sync,
         };
-        match desk.account.take_due(now) {
+        match desk.take_due(now) {
             Some(Due::Settle(settlement)) => return Some(Task::Settle(urgency, settlement)),
             Some(Due::Sum(piece)) => return Some(Task::Sum(urgency, piece)),
             None => {}
@@ -225,7 +285,7 @@ impl<O, S, I> Foreman<O, S, I> {
             Urgency::Current => self.policy.current_blobs_max,
             Urgency::Sync => self.policy.sync_blobs_max,
         };
-        // A turn of 16 steps settles more than five claims in the long run: no more are opened than that.
+        // In the long run, a turn of 16 steps settles more than five claims. So no more than five are opened.
         let blobs_max = if crowded {
             blobs_max.min((self.policy.steps_max / 3).max(1))
         } else {
@@ -239,7 +299,7 @@ impl<O, S, I> Foreman<O, S, I> {
         batch.map(Task::Open)
     }
 
-    /// A lane has done its task. If that convicted somebody, it gives back what waits of theirs first.
+    /// A lane has done its task. If that convicted peers, it gives their waiting jobs back first.
     fn free_lane(&mut self, convicted: Vec<PeerId>, out: &mut Outbox<Task<O, S, I>>) {
         let tickets: Vec<_> = convicted
             .into_iter()
@@ -269,7 +329,9 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
             Input::Jobs(tickets) => tickets.into_iter().for_each(|ticket| self.former.push(ticket)),
             Input::LaneFree => self.lanes_free += 1,
             Input::Opened { lot, claims, convicted } => {
-                self.desk(lot.urgency).account.put(now, lot, claims);
+                let desk = self.desk(lot.urgency);
+                desk.opened += claims.len() as u64;
+                desk.account.put(now, lot, claims);
                 self.free_lane(convicted, out);
             }
             Input::Summed {
@@ -279,7 +341,7 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
                 mark,
             } => {
                 self.lanes_free += 1;
-                self.desk(urgency).account.put_sum(sum, claims_count, mark);
+                self.desk(urgency).put_sum(sum, claims_count, mark);
             }
             Input::Inquired {
                 urgency,
@@ -296,6 +358,7 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
             }
         }
         self.assign(now, out);
+        self.check(now);
     }
 
     fn deadline(&self) -> Option<Nanos> {
@@ -310,6 +373,7 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
 
     fn wake(&mut self, now: Nanos, out: &mut Outbox<Task<O, S, I>>) {
         self.assign(now, out);
+        self.check(now);
     }
 }
 

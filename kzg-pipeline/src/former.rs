@@ -1,26 +1,28 @@
-//! This file knows how to form batches from waiting jobs: who goes first and with whom.
+//! This file knows how to form batches from waiting jobs: which jobs go first, and which together.
 //!
-//! - A batch holds jobs of one urgency, of whatever values; how many, and whose, its taker says. A batch of the current height with places
-//!   left is not filled up with sync's: only the hash costs the same however many of its sixteen lanes are filled, a quarter of what
-//!   opening costs. Sixteen blobs are opened in 2 ms and one in 0.3 (`benches/BUDGET.md`), and the current height would wait for that.
-//! - Senders take turns, blob by blob: one that floods waits for itself, and delays any other by less than one batch.
+//! - A batch holds jobs of one urgency, of whatever values. Its taker says how many, and of which senders. If a batch
+//!   of the current height has places left, sync's jobs do not fill them. Only the hash costs the same however many of
+//!   its sixteen lanes are filled, and it is a quarter of what opening costs. A lane opens sixteen blobs in 2 ms and
+//!   one in 0.3 (`benches/BUDGET.md`), and the current height would wait for that.
+//! - Senders take turns, blob by blob. A sender that floods waits for itself, and delays any other by less than one
+//!   batch.
 //! - Batches are numbered in the order in which they were formed.
 //!
-//! Keeps: every job leaves once, in a batch or with all of its sender's; jobs of one sender and urgency leave in the order they came.
+//! Keeps: every job leaves once, in a batch or with all jobs of its sender. Jobs of one sender and urgency leave in the
+//! order in which they came.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ultramarine_types::PeerId;
 use ultramarine_types::verify::{Urgency, VerifyJob};
 
-use crate::verifier::Claim;
+use crate::claim::Claim;
 
 /// A job with the number of the client that waits for its verdict.
 #[derive(Clone, Debug)]
 pub struct Ticket {
     /// Position in the lanes' list of clients.
     pub client: usize,
-    /// The job.
     pub job: VerifyJob,
 }
 
@@ -35,10 +37,10 @@ impl Ticket {
     }
 }
 
-/// Which batch.
+/// What the account must know of a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lot {
-    /// Of all its jobs.
+    /// The urgency of all its jobs.
     pub urgency: Urgency,
     /// Larger than that of any batch formed before, of either urgency.
     pub number: u64,
@@ -49,9 +51,8 @@ pub struct Lot {
 /// Jobs to open together.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Which.
     pub lot: Lot,
-    /// At least one.
+    /// The jobs with their clients; at least one.
     pub tickets: Vec<Ticket>,
 }
 
@@ -61,15 +62,18 @@ pub struct Former {
     current: Queue,
     sync: Queue,
     formed: u64,
+    /// Jobs that ever came, and those of them that left: for [`check`](Self::check).
+    came: u64,
+    left: u64,
 }
 
 impl Former {
     /// Takes a job in.
     pub fn push(&mut self, ticket: Ticket) {
+        self.came += 1;
         self.queue(ticket.job.urgency).push(ticket);
     }
 
-    /// Jobs that wait.
     pub fn waiting(&self) -> usize {
         self.current.count + self.sync.count
     }
@@ -94,6 +98,7 @@ impl Former {
             return None;
         }
         self.formed += 1;
+        self.left += tickets.len() as u64;
         let lot = Lot {
             urgency,
             number: self.formed,
@@ -102,10 +107,26 @@ impl Former {
         Some(Batch { lot, tickets })
     }
 
-    /// All jobs of one sender.
+    /// Takes out all jobs of one sender.
     pub fn take_all_of(&mut self, sender: Option<PeerId>) -> Vec<Ticket> {
         let jobs = [&mut self.current, &mut self.sync].map(|queue| queue.take_all_of(sender));
-        jobs.into_iter().flatten().collect()
+        let tickets: Vec<_> = jobs.into_iter().flatten().collect();
+        self.left += tickets.len() as u64;
+        tickets
+    }
+
+    /// Asserts that every job leaves once, and that each sender with jobs has one turn.
+    pub fn check(&self) {
+        assert_eq!(self.came, self.left + self.waiting() as u64, "every job leaves once");
+        self.current.check();
+        self.sync.check();
+    }
+
+    /// The same for each job and each sender, which takes as long as there are jobs.
+    pub fn check_whole(&self) {
+        self.check();
+        self.current.check_whole();
+        self.sync.check_whole();
     }
 
     fn queue(&mut self, urgency: Urgency) -> &mut Queue {
@@ -121,7 +142,7 @@ impl Former {
 struct Queue {
     /// Jobs by sender. A sender without jobs is not in the map, so it is as small as the queue.
     senders: BTreeMap<Option<PeerId>, VecDeque<Ticket>>,
-    /// Whose turn is next, first in front; exactly the keys of `senders`.
+    /// The senders in the order of their turns; exactly the keys of `senders`.
     turns: VecDeque<Option<PeerId>>,
     count: usize,
 }
@@ -139,7 +160,7 @@ impl Queue {
 
     fn take(&mut self, blobs_max: usize, may: impl Fn(Option<PeerId>) -> bool) -> Vec<Ticket> {
         let mut tickets = Vec::with_capacity(self.count.min(blobs_max));
-        // Senders in a row that may not: all of them once there are as many.
+        // Senders in a row that may not. Once there are as many as senders, nobody may.
         let mut passed_over = 0;
         while tickets.len() < blobs_max && passed_over < self.turns.len() {
             let Some(sender) = self.turns.pop_front() else { break };
@@ -172,6 +193,29 @@ impl Queue {
         self.turns.retain(|next| *next != sender);
         self.count -= jobs.len();
         jobs
+    }
+
+    fn check(&self) {
+        assert_eq!(
+            self.turns.len(),
+            self.senders.len(),
+            "each sender with jobs has one turn"
+        );
+        assert!(self.senders.len() <= self.count, "each sender in the map has a job");
+    }
+
+    fn check_whole(&self) {
+        let jobs: usize = self.senders.values().map(VecDeque::len).sum();
+        assert_eq!(jobs, self.count, "the count is that of the jobs");
+        assert!(
+            self.senders.values().all(|jobs| !jobs.is_empty()),
+            "each sender in the map has a job"
+        );
+        let turns: BTreeSet<_> = self.turns.iter().collect();
+        assert!(
+            turns.into_iter().eq(self.senders.keys()),
+            "the turns are those of the senders with jobs"
+        );
     }
 }
 

@@ -1,9 +1,11 @@
-//! This file knows how to make blobs that were never seen before, with their commitments and proofs, a hundred times faster than
-//! for any blob: for load that costs a network what real blobs cost it, and its maker next to nothing.
+//! This file knows how to make blobs that were never seen before, with their commitments and proofs, a hundred times
+//! faster than for any blob. They serve as load: they cost a network what real blobs cost it, and their maker next to
+//! nothing.
 //!
-//! A polynomial p(X) = c₀ + c₁X + … of low degree has values in all 4096 places, no two alike, so its blob is as good as random
-//! for whoever carries or verifies it. But its commitment is a sum of as many points as it has coefficients, Σ cₖ·[τᵏ]₁, and its
-//! proof one less: the quotient (p(X) − p(z))/(X − z) has lower degree still, and long division gives its coefficients.
+//! A polynomial p(X) = c₀ + c₁X + … of low degree has values in all 4096 places, no two alike. So to a node that
+//! carries or verifies its blob, it is as good as random. But its commitment, Σ cₖ·[τᵏ]₁, is a sum of as many points as
+//! it has coefficients. Its proof is a sum of one point less. For the quotient (p(X) − p(z))/(X − z) has lower degree
+//! still, and long division gives its coefficients.
 //!
 //! ```text
 //!   c₀ … c₃ ──Horner, 4096 times──▶ blob ──┐
@@ -18,7 +20,7 @@ use ultramarine_types::{KzgCommitment, KzgProof};
 use crate::challenge;
 use crate::evaluate::primitive_root;
 use crate::field::Fr;
-use crate::group::{Path, Point, Terms};
+use crate::group::{Point, PointPath, PointTerms};
 use crate::setup::hex48;
 
 /// Coefficients that a polynomial here may have.
@@ -41,12 +43,11 @@ const ELEMENTS: usize = BLOB_BYTES / 32;
 
 /// A blob with what proves it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Made {
-    /// 131,072 bytes.
+pub struct FreshBlob {
+    /// All 131,072 bytes of the blob.
     pub blob: Vec<u8>,
-    /// Its commitment.
     pub commitment: KzgCommitment,
-    /// Proof for EIP-4844's challenge.
+    /// The proof for EIP-4844's challenge.
     pub proof: KzgProof,
 }
 
@@ -79,15 +80,15 @@ impl Tables {
         })
     }
 
-    /// Σ cₖ·[τᵏ]₁, compressed.
+    /// The compressed point Σ cₖ·[τᵏ]₁.
     fn commit(&self, coefficients: &[Fr]) -> [u8; 48] {
-        let mut terms = Terms::with_capacity(2 * coefficients.len());
+        let mut terms = PointTerms::with_capacity(2 * coefficients.len());
         for (coefficient, (point, upper)) in coefficients.iter().zip(&self.powers) {
             let [first, second, third, fourth] = *coefficient.limbs();
             terms.push(point, u128::from(second) << 64 | u128::from(first));
             terms.push(upper, u128::from(fourth) << 64 | u128::from(third));
         }
-        Path::best().sum(&terms).compress()
+        PointPath::best().sum(&terms).compress()
     }
 }
 
@@ -95,16 +96,16 @@ impl Tables {
 fn with_upper_half(bytes: &[u8; 48]) -> (Point, Point) {
     let point = Point::decompress(bytes).expect("a constant of the setup");
     let times_two_64 = |point: &Point| {
-        let mut terms = Terms::with_capacity(1);
+        let mut terms = PointTerms::with_capacity(1);
         terms.push(point, 1 << 64);
         terms.sum().to_point()
     };
     (point, times_two_64(&times_two_64(&point)))
 }
 
-/// The blob of the polynomial with these coefficients, lowest first, each a 256-bit big-endian number that is taken modulo r.
-/// Panics if there are more than [`COEFFICIENTS_MAX`].
-pub fn make(coefficients: &[[u8; 32]]) -> Made {
+/// The blob of the polynomial with these coefficients, lowest first, each a 256-bit big-endian number that is taken
+/// modulo r. Panics if there are more than [`COEFFICIENTS_MAX`].
+pub fn make(coefficients: &[[u8; 32]]) -> FreshBlob {
     assert!(
         coefficients.len() <= COEFFICIENTS_MAX,
         "a polynomial here has at most {COEFFICIENTS_MAX} coefficients"
@@ -115,7 +116,7 @@ pub fn make(coefficients: &[[u8; 32]]) -> Made {
     let commitment = KzgCommitment(tables.commit(&coefficients));
     let z = Fr::from_hash(&challenge::hash(&blob, &commitment));
     let proof = KzgProof(tables.commit(&quotient(&coefficients, &z)));
-    Made {
+    FreshBlob {
         blob,
         commitment,
         proof,

@@ -1,7 +1,8 @@
 //! This file knows the groups of BLS12-381 and their pairing through blst's C functions, behind a safe face.
 //!
-//! Every `unsafe` block here calls a C function that reads and writes only through the pointers it is given, each to a local
-//! or a borrowed value of the type the function names, or to an array whose length is passed with it.
+//! Every `unsafe` block here calls a C function. The function reads and writes only through the pointers that it is
+//! given. Each points to a local or a borrowed value of the type that the function names, or to an array whose length
+//! is passed with it.
 
 use std::ptr;
 
@@ -19,9 +20,9 @@ use ultramarine_types::verify::PointFlaw;
 /// Line functions of a Miller loop over the BLS parameter: 63 doublings and 5 additions.
 const LINES: usize = 68;
 
-/// Which instructions read and judge points.
+/// The instructions that read, judge and sum points.
 #[derive(Clone, Copy, Debug)]
-pub enum Path {
+pub enum PointPath {
     /// AVX-512's 52-bit products, many points at a time.
     Ifma(Ifma),
     /// The same by fused multiplications of doubles.
@@ -30,8 +31,8 @@ pub enum Path {
     Blst,
 }
 
-impl Path {
-    /// The fastest here.
+impl PointPath {
+    /// The fastest path that this processor has.
     pub fn best() -> Self {
         Self::all()[0]
     }
@@ -66,7 +67,7 @@ impl Path {
         }
     }
 
-    /// Whether each point is of prime order or infinity. Exact, and of each by itself.
+    /// Whether each point is of prime order or infinity. The answer is exact, and does not depend on the other points.
     pub fn are_in_group(self, points: &[Point]) -> Vec<bool> {
         match self {
             Self::Ifma(ifma) => lanes::are_in_group(ifma, IFMA_MIN, points),
@@ -76,7 +77,7 @@ impl Path {
     }
 
     /// The sum of the terms.
-    pub fn sum(self, terms: &Terms) -> Sum {
+    pub fn sum(self, terms: &PointTerms) -> Sum {
         match self {
             Self::Ifma(ifma) if terms.points.len() >= TERMS_MIN => lanes::sum(ifma, &terms.points, &terms.scalars),
             Self::Ifma(_) | Self::Avx512(_) | Self::Blst => terms.sum(),
@@ -99,7 +100,7 @@ impl Path {
 const IFMA_MIN: Minimum = Minimum { roots: 3, judged: 2 };
 const AVX512_MIN: Minimum = Minimum { roots: 7, judged: 5 };
 
-/// Terms from which lanes are faster than blst's sum.
+/// PointTerms from which lanes are faster than blst's sum.
 const TERMS_MIN: usize = 16;
 
 /// A point of the curve, affine; of the subgroup only once [`is_in_group`](Self::is_in_group) said so.
@@ -121,7 +122,7 @@ impl Point {
             BLST_ERROR::BLST_SUCCESS => Ok(Self(point)),
             BLST_ERROR::BLST_POINT_NOT_ON_CURVE => Err(PointFlaw::Curve),
             BLST_ERROR::BLST_POINT_NOT_IN_GROUP => Err(PointFlaw::Subgroup),
-            // The only other one it gives for bytes.
+            // blst gives only one other error for bytes.
             _ => Err(PointFlaw::Encoding),
         }
     }
@@ -144,8 +145,9 @@ impl Point {
         Self(unsafe { *blst_p1_affine_generator() })
     }
 
-    /// φ(x, y) = (β·x, y) with β³ = 1: on the subgroup, multiplication by λ = u² − 1 (u the BLS parameter), where λ² + λ + 1 = 0
-    /// modulo r. One field product instead of 128 doublings. Infinity stays infinity, as its x is stored as zero.
+    /// φ(x, y) = (β·x, y) with β³ = 1: on the subgroup, multiplication by λ = u² − 1 (u the BLS parameter), where
+    /// λ² + λ + 1 = 0 modulo r. One field product instead of 128 doublings. Infinity stays infinity, as its x is stored
+    /// as zero.
     pub fn endomorphism(&self, beta: &Beta) -> Self {
         let mut image = *self;
         // SAFETY: reads two field elements, writes one; blst allows the result to be an operand.
@@ -178,13 +180,13 @@ const BETA: [u8; 48] = [
 
 /// Points with 128-bit scalars, to be multiplied and summed.
 #[derive(Debug, Default)]
-pub struct Terms {
+pub struct PointTerms {
     points: Vec<blst_p1_affine>,
     /// Little-endian, 16 bytes each.
     scalars: Vec<[u8; 16]>,
 }
 
-impl Terms {
+impl PointTerms {
     /// No terms, with room.
     pub fn with_capacity(terms: usize) -> Self {
         Self {
@@ -193,8 +195,8 @@ impl Terms {
         }
     }
 
-    /// Adds `scalar · point`; the point is of the subgroup. What adds nothing is left out: blst's algorithms are at their
-    /// simplest when no input is infinity.
+    /// Adds `scalar · point`, where the point is of the subgroup. A term that adds nothing is left out: blst's
+    /// algorithms are at their simplest when no input is infinity.
     pub fn push(&mut self, point: &Point, scalar: u128) {
         if scalar != 0 && !point.is_infinity() {
             self.points.push(point.0);
@@ -208,7 +210,7 @@ impl Terms {
         self.scalars.iter().map(|scalar| u128::from_le_bytes(*scalar)).collect()
     }
 
-    /// The sum.
+    /// The sum, by Pippenger's algorithm in blst.
     pub fn sum(&self) -> Sum {
         assert_eq!(self.points.len(), self.scalars.len(), "each point has its scalar");
         let mut sum = blst_p1::default();
@@ -222,8 +224,8 @@ impl Terms {
         // A null after the first pointer means that the others follow it in memory.
         let points = [self.points.as_ptr(), ptr::null()];
         let scalars = [self.scalars.as_ptr().cast::<u8>(), ptr::null()];
-        // SAFETY: `count` affine points and `count` scalars of 128/8 bytes lie side by side behind the two pointers; the
-        // scratch has the size that blst asks for this count, aligned as its limbs.
+        // SAFETY: `count` affine points and `count` scalars of 128/8 bytes lie side by side behind the two pointers.
+        // The scratch has the size that blst asks for this count, aligned as its limbs.
         unsafe {
             blst_p1s_mult_pippenger(
                 &raw mut sum,
@@ -255,7 +257,6 @@ impl Sum {
         Self(sum)
     }
 
-    /// Twice this.
     fn doubled(&self) -> Self {
         let mut sum = blst_p1::default();
         // SAFETY: reads one point, writes one.
@@ -272,7 +273,6 @@ impl Sum {
         Self(sum)
     }
 
-    /// The compressed point.
     pub fn compress(&self) -> [u8; 48] {
         let mut bytes = [0; 48];
         // SAFETY: reads one point, writes 48 bytes.
@@ -344,8 +344,7 @@ pub fn pairings_equal(left: &Sum, left_lines: &Lines, right: &Sum, right_lines: 
     unsafe { blst_fp12_finalverify(&raw const left, &raw const right) }
 }
 
-// The tests of `fp` call blst; nothing else below does.
-#[deny(unsafe_code)]
+#[forbid(unsafe_code)]
 mod fp;
 #[forbid(unsafe_code)]
 mod lanes;
@@ -356,4 +355,5 @@ mod roots;
 #[forbid(unsafe_code)]
 mod sums;
 #[cfg(test)]
+#[forbid(unsafe_code)]
 mod tests;

@@ -1,26 +1,32 @@
-//! This file knows who is to blame when claims do not hold together: step by step, so that it can be put aside after any.
+//! This file knows who is to blame when claims do not hold together. It works step by step, and can be put aside after
+//! any step.
 //!
 //! ```text
 //!   whole     all claims, by the sums at hand                  one question, if nobody is to blame
-//!   senders   the claims of each, fewest first                 whoever sent none but true claims has its findings
-//!   failing   a run that fails, halved until a claim is left   one wrong claim of each sender at fault, to end its streams
+//!   senders   the claims of each, fewest first                 a sender of true claims only has its findings
+//!   failing   a run that fails, halved until a claim is left   a wrong claim of each sender at fault ends its streams
 //!   unknown   every other run, the oldest and largest first    the rest of what those at fault sent
 //! ```
 //!
-//! A peer of which [`WRONG_CLAIMS_MAX`] wrong claims are named is *convicted*: nothing more of what it has in this inquiry is asked about,
-//! and all of that is told of as unjudged. A question takes a lane as long as several blobs, and costs a liar nothing more. The foreman
-//! gives its jobs that wait back too. What it has in an account, in another inquiry, in a lane's hands or on a link is judged like anybody's.
+//! A peer is *convicted* once [`WRONG_CLAIMS_MAX`] of its claims are named as wrong. Then its remaining claims in this
+//! inquiry are not tested; they are reported as unjudged. A question takes a lane as long as several blobs, and costs a
+//! liar nothing more. The foreman gives the peer's waiting jobs back too. Its claims in an account, in another inquiry,
+//! in a lane's hands or on a link are judged like those of any peer.
 //!
-//! Senders come first because pieces mix them: a wrong claim in each piece would otherwise keep everybody's findings until all
-//! pieces are halved. A piece of one sender is asked about by the sums it has; the claims of mixed pieces are put into *parcels* by
-//! sender and summed afresh. A *step* is a question or the sums of a parcel, which take as long.
+//! Senders come first because pieces mix them. Otherwise a wrong claim in each piece would hold up every finding until
+//! all pieces are halved. A piece of one sender is tested by the sums that it has. The claims of mixed pieces are put
+//! into *parcels* by sender, and summed afresh. A *step* is a question, or the sums of a parcel, which take as long.
 //!
-//! If a run fails, its left half is asked about; if that holds, the right half is known to fail and not asked. So it is with senders:
-//! if all but one hold, that one is at fault.
+//! If a run fails, its left half is tested next. If that holds, the right half is known to fail and is not tested. It
+//! is the same with senders: if all but one hold, that one is at fault.
 //!
-//! Keeps: each claim is told of once; whatever a convicted peer did not send is judged; no claim of a sender at fault is asked about
-//! before every sender was; n claims in k pieces of s senders take fewer than 2k + 2n + 2s questions and n / 32 + s sums of parcels, and
-//! a peer at fault no more than a few halvings of what it sent.
+//! Keeps:
+//!
+//! - Each claim is reported once.
+//! - Every claim is judged, unless its sender is convicted.
+//! - No claim of a sender at fault is tested before every sender was tested once.
+//! - n claims in k pieces of s senders take fewer than 2k + 2n + 2s questions, and n / 32 + s sums of parcels.
+//! - A peer at fault costs no more than a few halvings of what it sent.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -28,21 +34,21 @@ use std::ops::Range;
 use ultramarine_types::PeerId;
 use ultramarine_types::verify::{Finding, WRONG_CLAIMS_MAX};
 
-use crate::opening::{Opened, Summed};
+use crate::opening::{OpenedClaim, Summed};
 
-/// Summing so many claims takes as long as a pairing: 0.7 ms on a Zen 4 core.
+/// Claims whose sums take as long as a pairing: 0.7 ms on a Zen 4 core.
 const PARCEL_CLAIMS: usize = 32;
 
-/// Some claims of one piece that have their finding.
+/// Claims of one piece, side by side, that have their finding.
 #[derive(Debug)]
 pub struct Told<'a> {
     /// The position of the piece.
     pub piece: usize,
     /// The position in it of the first of them.
     pub first: usize,
-    /// What is found, of each.
+    /// What is found of each of them.
     pub finding: Finding,
-    pub(crate) claims: &'a [Opened],
+    pub(crate) claims: &'a [OpenedClaim],
 }
 
 impl Told<'_> {
@@ -52,19 +58,19 @@ impl Told<'_> {
     }
 }
 
-/// Whoever wants to know.
+/// Takes what is found, as it is found.
 pub type Tell<'a> = dyn FnMut(Told<'_>) + 'a;
 
-/// Who takes sums and answers questions.
+/// Takes sums and answers questions.
 pub(crate) trait Judge {
     /// The sums of these claims, with fresh weights.
-    fn sum(&self, claims: Vec<Opened>) -> Summed;
+    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed;
 
     /// Whether all claims of these pieces hold, by their sums.
     fn pieces_hold(&self, pieces: &[&Summed]) -> bool;
 
     /// Whether all these claims hold, by sums with fresh weights.
-    fn claims_hold(&self, claims: &[Opened]) -> bool;
+    fn claims_hold(&self, claims: &[OpenedClaim]) -> bool;
 }
 
 /// What an inquiry is about.
@@ -72,9 +78,9 @@ pub(crate) trait Judge {
 pub struct Case {
     /// Claims that have no finding.
     pub claims_count: usize,
-    /// Who is known to have sent a wrong claim.
+    /// The senders that are known to have sent a wrong claim.
     pub at_fault: Vec<Option<PeerId>>,
-    /// Whether some sender was not asked about yet.
+    /// Whether some sender has not been tested yet.
     pub others_wait: bool,
 }
 
@@ -137,7 +143,7 @@ impl Inquiry {
         Self::of_senders(pieces, |_, _| None)
     }
 
-    /// About all claims of these pieces; `sender` says by its piece and its position in it who sent one.
+    /// About all claims of these pieces. `sender` names the sender of a claim, by its piece and its position in it.
     pub fn of_senders(pieces: Vec<Summed>, sender: impl Fn(usize, usize) -> Option<PeerId>) -> Self {
         let claims_left = pieces.iter().map(Summed::len).sum();
         let parcel = |(piece, summed): (usize, Summed)| {
@@ -177,12 +183,11 @@ impl Inquiry {
         }
     }
 
-    /// The convicted peers.
     pub fn convicted(&self) -> impl Iterator<Item = PeerId> + '_ {
         self.at_fault.iter().filter_map(Culprit::convicted)
     }
 
-    /// Takes at most so many steps.
+    /// Takes at most `steps_max` steps.
     pub(crate) fn ask(&mut self, steps_max: usize, judge: &impl Judge, tell: &mut Tell<'_>) {
         for _ in 0..steps_max {
             if self.claims_left == 0 {
@@ -240,7 +245,7 @@ impl Inquiry {
     /// Puts each sender's claims side by side, who has fewest first. Pieces of one sender stay what they are.
     fn part_by_sender(&mut self) {
         let mut parcels: BTreeMap<Option<PeerId>, Vec<Parcel>> = BTreeMap::new();
-        let mut mixed: BTreeMap<Option<PeerId>, Vec<(Place, Opened)>> = BTreeMap::new();
+        let mut mixed: BTreeMap<Option<PeerId>, Vec<(Place, OpenedClaim)>> = BTreeMap::new();
         for parcel in std::mem::take(&mut self.parcels) {
             let Some(sender) = parcel.places.first().map(|place| place.sender) else {
                 continue;
@@ -369,7 +374,7 @@ impl Inquiry {
     }
 
     /// Gives each claim the finding that `find` finds: for a judge who asks no questions.
-    pub(crate) fn settle(&mut self, find: impl Fn(&Opened) -> Finding, tell: &mut Tell<'_>) {
+    pub(crate) fn settle(&mut self, find: impl Fn(&OpenedClaim) -> Finding, tell: &mut Tell<'_>) {
         assert!(!self.asked || self.claims_left == 0, "no question was asked yet");
         for parcel in std::mem::take(&mut self.parcels) {
             for (at, claim) in parcel.summed.claims.iter().enumerate() {

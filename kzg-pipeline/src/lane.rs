@@ -7,14 +7,15 @@
 //!                         ▲─────────── what a task gave ───────────┘
 //! ```
 //!
-//! Leader and followers: of the lanes that have nothing to do, the one that holds the links waits on them; when a task comes up it
-//! leaves the links to the next and carries the task out. So there is no dispatcher, a blob moves between threads once, and one
-//! lane or eight are the same code. A lane that comes back from a task needs only the foreman, behind a lock that nobody holds while
-//! waiting or working. Jobs wait in the links while every lane works; a full link is its sender's to wait. Links know no urgency and no
-//! senders, so a lane takes in all that is there: the foreman has room for whatever may be under way.
+//! Leader and followers: of the idle lanes, one holds the links and waits on them. When a task comes up, it leaves the
+//! links to the next lane and carries the task out. So there is no dispatcher, a blob moves between threads once, and
+//! one lane or eight are the same code. A lane that comes back from a task needs only the foreman. The foreman stands
+//! behind a lock that no lane holds while it waits or works. Jobs wait in the links while every lane works. If a link
+//! is full, its sender waits. Links know no urgency and no senders, so a lane takes in all that is there: the foreman
+//! has room for whatever may be under way.
 //!
-//! Keeps: one verdict per job, to the client that sent it. A client must go on taking verdicts while it waits to send. A node
-//! that halts drops what has no verdict yet; when the clients are gone, what they sent is still judged.
+//! Keeps: one verdict per job, to the client that sent it. A client must go on taking verdicts while it waits to send.
+//! A node that halts drops what has no verdict yet. When the clients are gone, the lanes still judge what they sent.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -35,7 +36,7 @@ use crate::account::{Piece, Settlement};
 use crate::foreman::{self, Blame, Foreman, Policy};
 use crate::former::{Batch, Ticket};
 use crate::inquiry::{Case, Inquiry};
-use crate::opening::{Opened, Opening, Summed};
+use crate::opening::{OpenedClaim, Opening, Summed};
 use crate::verifier::Verifier;
 
 /// The lanes' ends of one client's links.
@@ -47,9 +48,9 @@ pub struct LaneClientEnd {
     pub verdicts: Sender<Verdict>,
 }
 
-/// How lanes work.
+/// The sizes that lanes work by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Options {
+pub struct LaneOptions {
     /// Sizes of tasks and waits.
     pub policy: Policy,
     /// Jobs taken off the links ahead of their batch.
@@ -61,16 +62,16 @@ const LARGEST: Limits = Limits {
     blobs_per_block: BLOBS_PER_BLOCK_MAX,
 };
 
-/// Whatever the network may have in assembly, as a job there is a blob of that, and two bundles of our own, one of them given up: so
-/// nobody's job is ever behind another's on a link. (A value given up in assembly frees its bytes there while its jobs still wait here. If
-/// such jobs fill the room, the links wait.)
+/// One job per blob that the network may have in assembly, plus two of our own bundles (one may already be abandoned).
+/// So no job waits on a link behind those of another sender. (A value that is given up in assembly frees its bytes
+/// there, while its jobs still wait here. If such jobs fill the room, the links wait.)
 const WAITING_MAX: usize = LARGEST.assembly_blobs() + 2 * BLOBS_PER_BLOCK_MAX as usize;
 
 const _: () = assert!(WAITING_MAX >= (VALUES_IN_ASSEMBLY_MAX + 2 + 2) * BLOBS_PER_BLOCK_MAX as usize);
-// What waits is described here; the bytes of its blobs are the network's and count there.
+// Tickets wait here; the bytes of their blobs are the network's and count there.
 const _: () = assert!(WAITING_MAX * size_of::<Ticket>() <= 4 << 20);
 
-impl Default for Options {
+impl Default for LaneOptions {
     fn default() -> Self {
         Self {
             policy: Policy::default(),
@@ -79,19 +80,9 @@ impl Default for Options {
     }
 }
 
-/// Runs a single lane until the node halts or every client is gone.
-pub fn run(
-    ctx: TileContext,
-    clients: Vec<LaneClientEnd>,
-    verifier: Arc<dyn Verifier>,
-    options: Options,
-) -> Result<(), String> {
-    Lanes::new(clients, verifier, options).run(&ctx)
-}
-
 /// What all lanes share. Give each tile a clone of the `Arc` and call [`run`](Self::run) in it.
 pub struct Lanes {
-    /// Whoever holds it is the leader. Locked before `office` if both are needed.
+    /// The lane that holds it is the leader. Locked before `office` if both are needed.
     links: Mutex<Links>,
     /// Held for as long as a decision takes.
     office: Mutex<Office>,
@@ -113,30 +104,42 @@ struct Office {
     tasks: Outbox<Task>,
 }
 
-/// Who waits for a finding, and about what.
+/// Where the finding of a claim goes: the client that waits for it, and the names that it has for the claim.
 #[derive(Clone, Copy, Debug)]
-struct Address {
+struct ReplyTo {
     client: usize,
     key: ValueKey,
     index: u16,
     sender: Option<PeerId>,
 }
 
-/// An opened claim with its address. Its blob is let go.
-type Held = (Address, Opened);
+impl ReplyTo {
+    fn of(ticket: &Ticket) -> Self {
+        let Ticket { client, job } = ticket;
+        Self {
+            client: *client,
+            key: job.key,
+            index: job.index,
+            sender: job.sender,
+        }
+    }
+}
 
-/// Sums with the addresses of their claims, in the same order.
-type HeldSum = (Vec<Address>, Summed);
+/// An opened claim, and where its finding goes. Its blob is let go.
+type Held = (ReplyTo, OpenedClaim);
 
-/// An inquiry with the addresses of each piece's claims.
-type HeldInquiry = (Vec<Vec<Address>>, Inquiry);
+/// Sums, and where the findings of their claims go, in the same order.
+type HeldSum = (Vec<ReplyTo>, Summed);
+
+/// An inquiry, and where the findings of each piece's claims go.
+type HeldInquiry = (Vec<Vec<ReplyTo>>, Inquiry);
 
 type Input = foreman::Input<Held, HeldSum, HeldInquiry>;
 type Task = foreman::Task<Held, HeldSum, HeldInquiry>;
 
 impl Lanes {
     /// Lanes that serve these clients.
-    pub fn new(clients: Vec<LaneClientEnd>, verifier: Arc<dyn Verifier>, options: Options) -> Arc<Self> {
+    pub fn new(clients: Vec<LaneClientEnd>, verifier: Arc<dyn Verifier>, options: LaneOptions) -> Arc<Self> {
         let (jobs, verdicts) = clients.into_iter().map(|client| (client.jobs, client.verdicts)).unzip();
         Arc::new(Self {
             links: Mutex::new(Links { jobs }),
@@ -167,13 +170,13 @@ impl Lanes {
         Ok(())
     }
 
-    /// Hands in what the last task gave and gets the next one, waiting for it; `None` when the node halts or nobody can send any
-    /// more.
+    /// Hands in what the last task gave, then waits for the next one. `None` when the node halts or no client is left.
     fn next_task(&self, ctx: &TileContext, runtime: &Runtime, done: Input, metrics: &Metrics) -> Option<Task> {
         if ctx.halt.is_stopped() {
             return None;
         }
-        // What came meanwhile is seen before this lane is given to something less urgent. If another lane leads, it has seen it.
+        // This lane takes in the jobs that came meanwhile before it is given to something less urgent. If another lane
+        // leads, that one has them already.
         let links = match self.links.try_lock() {
             Ok(links) => Some(links),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -185,7 +188,7 @@ impl Lanes {
         if task.is_some() {
             return task;
         }
-        // Until there is a task, whoever leads.
+        // The lane rests until there is a task, as a leader or behind one.
         ctx.pulse.rest();
         // A lane that panicked has stopped the node already; the links are whole between calls.
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
@@ -202,19 +205,20 @@ impl Lanes {
             match runtime.block_on(self.wait(ctx, &mut links, deadline)) {
                 Event::Job(ticket) => first = Some(ticket),
                 Event::News => {}
-                // What other lanes hold they settle themselves. Whatever else there is if this lane gets nothing now waits for an inquiry
+                // The other lanes settle what they hold. If this lane gets nothing now, the rest waits for an inquiry
                 // that one of them has in its hands.
                 Event::Alone => return self.tell(ctx, [Input::Closed]),
             }
         }
     }
 
-    /// How many more jobs may be taken off the links. Only who holds them takes any, so it never shrinks in between.
+    /// How many more jobs may be taken off the links. Only the lane that holds the links takes jobs, so the room never
+    /// shrinks in between.
     fn room(&self, office: &Office) -> usize {
         self.waiting_max.saturating_sub(office.foreman.waiting())
     }
 
-    /// Takes jobs off the links, a turn for each client at a time, behind `first`, for which there is room.
+    /// Takes jobs off the links, one per client in turn, after `first`, for which there is room.
     fn take_in(&self, links: &mut Links, first: Option<Ticket>) -> Input {
         let mut tickets: Vec<_> = first.into_iter().collect();
         let room = self.room(&self.office());
@@ -254,7 +258,7 @@ impl Lanes {
     }
 
     async fn wait(&self, ctx: &TileContext, links: &mut Links, deadline: Option<Nanos>) -> Event {
-        // Without room, this lane waits for a task: jobs wait though it is free, for an inquiry in another lane's hands.
+        // Without room, this lane waits for a task only: the jobs wait for an inquiry in another lane's hands.
         let has_room = self.room(&self.office()) > 0;
         let mut deadline = pin!(sleep_until(deadline, ctx));
         let mut halted = pin!(ctx.halt.stopped());
@@ -280,7 +284,7 @@ impl Lanes {
         .await
     }
 
-    /// Carries a task out; what the foreman is told then.
+    /// Carries a task out, and returns the answer for the foreman.
     fn carry_out(&self, ctx: &TileContext, task: Task, metrics: &Metrics) -> Input {
         let began = ctx.clock.now();
         let took = || ctx.clock.now().since(began);
@@ -324,14 +328,14 @@ impl Lanes {
             }
             Task::Return(tickets) => {
                 for ticket in &tickets {
-                    self.answer(&address(ticket), Finding::Unjudged, metrics);
+                    self.answer(&ReplyTo::of(ticket), Finding::Unjudged, metrics);
                 }
                 Input::LaneFree
             }
         }
     }
 
-    /// The claims of a batch that are open, and the peers that so many bad ones convict.
+    /// Opens a batch. Returns the claims that have no finding yet, and the peers that their bad claims in it convict.
     fn open(&self, batch: Batch, metrics: &Metrics) -> (Vec<Held>, Vec<PeerId>) {
         let claims: Vec<_> = batch.tickets.iter().map(Ticket::claim).collect();
         let openings = self.verifier.open(&claims);
@@ -339,17 +343,17 @@ impl Lanes {
         let mut held = Vec::with_capacity(openings.len());
         let mut bad: BTreeMap<PeerId, usize> = BTreeMap::new();
         for (ticket, opening) in batch.tickets.iter().zip(openings) {
-            let address = address(ticket);
+            let reply_to = ReplyTo::of(ticket);
             match opening {
                 Opening::Settled(finding) => {
-                    self.answer(&address, finding, metrics);
+                    self.answer(&reply_to, finding, metrics);
                     if finding.is_senders_fault()
-                        && let Some(peer) = address.sender
+                        && let Some(peer) = reply_to.sender
                     {
                         *bad.entry(peer).or_default() += 1;
                     }
                 }
-                Opening::Open(opened) => held.push((address, opened)),
+                Opening::Open(opened) => held.push((reply_to, opened)),
             }
         }
         bad.retain(|_, count| *count >= WRONG_CLAIMS_MAX);
@@ -357,10 +361,10 @@ impl Lanes {
     }
 
     fn sum(&self, claims: Vec<Held>) -> HeldSum {
-        let (addresses, opened): (Vec<_>, Vec<_>) = claims.into_iter().unzip();
+        let (replies_to, opened): (Vec<_>, Vec<_>) = claims.into_iter().unzip();
         let sum = self.verifier.sum(opened);
-        assert_eq!(sum.len(), addresses.len(), "a sum keeps its claims");
-        (addresses, sum)
+        assert_eq!(sum.len(), replies_to.len(), "a sum keeps its claims");
+        (replies_to, sum)
     }
 
     fn inquiry(&self, settlement: Settlement<Held, HeldSum>) -> HeldInquiry {
@@ -368,45 +372,45 @@ impl Lanes {
         if !loose.is_empty() {
             sums.push(self.sum(loose));
         }
-        let (addresses, sums): (Vec<Vec<Address>>, _) = sums.into_iter().unzip();
-        let inquiry = Inquiry::of_senders(sums, |piece, position| addresses[piece][position].sender);
-        (addresses, inquiry)
+        let (replies_to, sums): (Vec<Vec<ReplyTo>>, _) = sums.into_iter().unzip();
+        let inquiry = Inquiry::of_senders(sums, |piece, position| replies_to[piece][position].sender);
+        (replies_to, inquiry)
     }
 
-    /// A turn of an inquiry: what is left of it, and whom it has convicted.
+    /// Gives an inquiry a turn. Returns what is left of it, and the peers that it has convicted.
     fn inquire(&self, inquiry: HeldInquiry, metrics: &Metrics) -> (Option<Blame<HeldInquiry>>, Vec<PeerId>) {
-        let (addresses, mut inquiry) = inquiry;
-        let (before, mut told_of) = (inquiry.claims_left(), 0);
+        let (replies_to, mut inquiry) = inquiry;
+        let (before, mut told_count) = (inquiry.claims_left(), 0);
         self.verifier.inquire(&mut inquiry, self.steps_max, &mut |told| {
-            let addresses: &Vec<Address> = &addresses[told.piece];
-            for address in &addresses[told.positions()] {
-                self.answer(address, told.finding, metrics);
-                told_of += 1;
+            let replies_to: &Vec<ReplyTo> = &replies_to[told.piece];
+            for reply_to in &replies_to[told.positions()] {
+                self.answer(reply_to, told.finding, metrics);
+                told_count += 1;
             }
         });
         let case = inquiry.case();
         assert_eq!(
             before - case.claims_count,
-            told_of,
+            told_count,
             "a verifier tells of every claim that it has judged"
         );
         let convicted = inquiry.convicted().collect();
         let left = (case.claims_count > 0).then_some(Blame {
-            inquiry: (addresses, inquiry),
+            inquiry: (replies_to, inquiry),
             case,
         });
         (left, convicted)
     }
 
-    fn answer(&self, address: &Address, finding: Finding, metrics: &Metrics) {
+    fn answer(&self, reply_to: &ReplyTo, finding: Finding, metrics: &Metrics) {
         metrics.judged(finding);
         let verdict = Verdict {
-            key: address.key,
-            index: address.index,
-            sender: address.sender,
+            key: reply_to.key,
+            index: reply_to.index,
+            sender: reply_to.sender,
             finding,
         };
-        if let Some(client) = self.verdicts.get(address.client) {
+        if let Some(client) = self.verdicts.get(reply_to.client) {
             // A client that is gone wants no verdict; the halt is on its way to us.
             let _ = client.send(verdict);
         }
@@ -438,16 +442,6 @@ async fn sleep_until(deadline: Option<Nanos>, ctx: &TileContext) {
     match deadline {
         Some(deadline) => tokio::time::sleep(deadline.since(ctx.clock.now()).as_duration()).await,
         None => std::future::pending().await,
-    }
-}
-
-fn address(ticket: &Ticket) -> Address {
-    let Ticket { client, job } = ticket;
-    Address {
-        client: *client,
-        key: job.key,
-        index: job.index,
-        sender: job.sender,
     }
 }
 

@@ -1,29 +1,38 @@
 //! Judges whether blobs are what their commitments say, in batches, on cores of its own.
 //!
 //! ```text
-//!   VerifyJob ─link─▶ Foreman ──task──▶ lane ──▶ Verifier ──▶ Finding ──▶ Verdict ─link─▶ whoever asked
-//!                     who, with         tile     fast or
-//!                     whom, when                 c-kzg
+//!   VerifyJob ─link─▶ Foreman ──task──▶ lane ──▶ Verifier ──▶ Finding ──▶ Verdict ─link─▶ the client that sent the job
+//!                     which claims,     tile     fast or
+//!                     when                       c-kzg
 //! ```
 //!
 //! - A *claim* is a blob, a commitment and a proof: "this commitment is to this blob" (EIP-4844).
-//! - A *finding* is the answer: it holds, it is wrong, or something in it is malformed, and what.
-//! - A *lane* is a core that verifies; the *foreman* decides what a free lane does next, the *former* which claims it opens.
+//! - A *finding* is the answer: the claim holds, or it is wrong, or a part of it is malformed.
+//! - A *lane* is a core that verifies. The *foreman* decides what a free lane does next, the *former* which claims it
+//!   opens.
 //! - An *inquiry* finds out which claims are wrong where not all hold, a few questions at a time.
 //!
-//! Keeps: every job gets exactly one verdict; what is found of a claim does not depend on its company (whether it is asked about may:
-//! what a convicted peer sent besides is not, see [`inquiry`]); no input makes it panic; memory does not grow with the number of
-//! batches.
+//! Keeps:
 //!
-//! `unsafe` stands only in the files that call blst's C functions, `group.rs` and `challenge/blst.rs`, in a clock, `cpu_time.rs`, and
-//! in the files that hold a processor's instructions: `simd/{avx2,avx512}.rs`, `challenge/{extension,avx2,avx512}.rs`, `field/mulx.rs`.
+//! - Every job gets exactly one verdict.
+//! - What is found of a claim does not depend on its company. (A convicted peer's claims may stay unjudged: see
+//!   [`inquiry`].)
+//! - No input makes it panic.
+//! - Memory does not grow with the number of batches.
+//!
+//! `unsafe` stands only in these files:
+//!
+//! - `group.rs`, `challenge/blst.rs` and, for tests, `fixtures/by_blst.rs` call blst's C functions;
+//! - `simd/{avx2,avx512}.rs`, `challenge/{extension,avx2,avx512}.rs` and `field/mulx.rs` hold a processor's
+//!   instructions.
 #![deny(unsafe_code)]
 
 pub mod account;
+mod back_end;
 mod challenge;
 mod check;
 mod ckzg;
-#[allow(unsafe_code)]
+pub mod claim;
 mod cpu_time;
 #[cfg(any(test, fuzzing))]
 pub mod differential;
@@ -47,11 +56,12 @@ mod wellformed;
 
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code))]
-#[allow(unsafe_code)]
 mod fixtures;
 #[cfg(test)]
 mod suite;
 
+pub use back_end::{BackEnd, UnknownBackEnd, verifier};
+pub use claim::Claim;
 pub use foreman::{Foreman, Policy};
-pub use lane::{LaneClientEnd, Lanes, Options};
-pub use verifier::{Claim, Kind, Verifier, verifier};
+pub use lane::{LaneClientEnd, LaneOptions, Lanes};
+pub use verifier::Verifier;

@@ -1,15 +1,15 @@
 //! This file knows how to measure verifiers beside each other: one measuring code for operators and for developers.
 //!
-//! Method: 64 distinct blobs are made in parallel before any clock starts, and tiled to each batch size; verifiers take
-//! turns in one process on one thread; the thread's CPU time counts, not the wall's; the best of the repeats stands. No memo,
-//! and no verifier merges duplicates. Lanes are measured by
-//! the wall clock too: `paced.rs`.
+//! Method: 64 distinct blobs are made in parallel before any clock starts, and tiled to each batch size. Verifiers take
+//! turns in one process on one thread. The thread's CPU time counts, not the wall's, and the best of the repeats
+//! stands. There is no memo, and no verifier merges duplicates. Lanes are measured by the wall clock too: `paced.rs`.
 
 mod paced;
 mod paths;
 mod peers;
 mod processor;
 mod replay;
+mod stages;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,35 +20,34 @@ use serde::Serialize;
 use ultramarine_types::verify::{Finding, Urgency, VerifyJob};
 use ultramarine_types::{Height, KzgCommitment, KzgProof, ValueId, ValueKey};
 
+use crate::claim::Claim;
+use crate::cpu_time;
 use crate::fast::Fast;
-use crate::verifier::{Claim, Verifier};
-use crate::{cpu_time, fast};
+use crate::verifier::Verifier;
 
 pub use paced::{LanesRow, PacedRow, paced, throughput};
 pub use paths::{PathRow, paths};
 pub use peers::{CKzgPeer, Eip4844};
 pub use processor::Processor;
+pub use stages::StageRow;
 
 /// The batch sizes that reports show.
 pub const SIZES: [usize; 7] = [1, 6, 16, 64, 128, 512, 1024];
 /// Distinct blobs behind every batch.
 const DISTINCT: usize = 64;
-/// Blobs behind a figure of `c-kzg`'s single call, which costs the same however many follow.
+/// Blobs behind a figure of `c-kzg`'s single call. A blob costs the same however many follow.
 const SINGLE_BLOBS_MAX: usize = 6;
 
 /// A true claim that owns its parts.
 #[derive(Clone, Debug)]
-pub struct Sample {
-    /// 131,072 bytes.
+pub struct SampleClaim {
+    /// All 131,072 bytes of the blob.
     pub blob: Box<[u8]>,
-    /// Its commitment.
     pub commitment: KzgCommitment,
-    /// Its proof.
     pub proof: KzgProof,
 }
 
-impl Sample {
-    /// The claim.
+impl SampleClaim {
     pub fn claim(&self) -> Claim<'_> {
         Claim {
             blob: &self.blob,
@@ -66,8 +65,8 @@ struct Shared {
 }
 
 impl Shared {
-    fn all(samples: &[Sample]) -> Vec<Self> {
-        let own = |sample: &Sample| Self {
+    fn all(samples: &[SampleClaim]) -> Vec<Self> {
+        let own = |sample: &SampleClaim| Self {
             blob: Bytes::copy_from_slice(&sample.blob),
             commitment: sample.commitment,
             proof: sample.proof,
@@ -93,7 +92,7 @@ impl Shared {
 }
 
 /// Pseudo-random blobs with commitments and proofs by `c-kzg`, about 0.1 CPU seconds each, on all cores.
-pub fn samples(count: usize) -> Vec<Sample> {
+pub fn samples(count: usize) -> Vec<SampleClaim> {
     let settings = c_kzg::ethereum_kzg_settings(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -115,7 +114,7 @@ pub fn samples(count: usize) -> Vec<Sample> {
     })
 }
 
-fn sample(settings: &c_kzg::KzgSettings, seed: u64) -> Sample {
+fn sample(settings: &c_kzg::KzgSettings, seed: u64) -> SampleClaim {
     // splitmix64: reproducible, and every element differs.
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = move || {
@@ -136,7 +135,7 @@ fn sample(settings: &c_kzg::KzgSettings, seed: u64) -> Sample {
         .compute_blob_kzg_proof(&blob, &commitment)
         .expect("a commitment just made")
         .to_bytes();
-    Sample {
+    SampleClaim {
         blob: bytes.into_boxed_slice(),
         commitment: KzgCommitment(*commitment),
         proof: KzgProof(*proof),
@@ -148,7 +147,7 @@ fn sample(settings: &c_kzg::KzgSettings, seed: u64) -> Sample {
 pub struct Row {
     /// Blobs of the batch.
     pub blobs: usize,
-    /// Ours.
+    /// Our verifier, from claims to findings.
     pub ours_us: f64,
     /// `c-kzg`'s batch call, its inputs in its own types beforehand.
     pub ckzg_us: f64,
@@ -160,36 +159,27 @@ pub struct Row {
     pub ratio: f64,
 }
 
-/// A stage of our verifier, in microseconds of thread CPU per blob.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-pub struct StageRow {
-    /// What.
-    pub stage: &'static str,
-    /// How long.
-    pub us: f64,
-}
-
 /// What a run found.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Report {
+pub struct MeasureReport {
     /// The processor's own name.
     pub cpu: String,
     /// The processor it played: [`Processor::name`].
     pub as_processor: &'static str,
     /// Which code hashes and evaluates, as chosen for this processor.
     pub path: String,
-    /// Ours beside others.
+    /// Our verifier beside others, by batch size.
     pub rows: Vec<Row>,
     /// Where our time goes at 64 blobs.
     pub stages: Vec<StageRow>,
-    /// How much one lane takes, two, and so on up to the number of cores; empty where a processor without the SHA extension is
-    /// played, as is `paced`.
+    /// How much one lane takes, two lanes, and so on up to the number of cores. This and `paced` are empty where a
+    /// processor without the SHA extension is played.
     pub lanes: Vec<LanesRow>,
     /// How long the last blob of a block waits for its verdict on one lane.
     pub paced: Vec<PacedRow>,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for MeasureReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.cpu)?;
         if self.as_processor != Processor::Here.name() {
@@ -246,9 +236,9 @@ impl fmt::Display for Report {
     }
 }
 
-/// Measures for about `seconds` (more where one repeat of the largest batch takes longer), at [`SIZES`], as `processor` would do
-/// it. `None` if this machine cannot play that one.
-pub fn report(seconds: f64, processor: Processor) -> Option<Report> {
+/// Measures at [`SIZES`] as `processor` would do the work, for about `seconds` (more where one repeat of the largest
+/// batch takes longer). `None` if this machine cannot play that processor.
+pub fn report(seconds: f64, processor: Processor) -> Option<MeasureReport> {
     let ours = processor.verifier()?;
     let samples = samples(DISTINCT);
     let _playing = processor.play();
@@ -257,7 +247,7 @@ pub fn report(seconds: f64, processor: Processor) -> Option<Report> {
     let each = budget(0.5 / (SIZES.len() + 1) as f64);
     let sizes: Vec<usize> = SIZES.into_iter().filter(|blobs| processor.can_play(*blobs)).collect();
     let rows = rows(&samples, &ours, &sizes, each);
-    let stages = fast::stages(&ours, &tiled(&samples, 64), each);
+    let stages = stages::stages(&ours, &tiled(&samples, 64), each);
     let path = ours.path();
     let ours: Arc<dyn Verifier> = Arc::new(ours);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -270,7 +260,7 @@ pub fn report(seconds: f64, processor: Processor) -> Option<Report> {
     let lanes = (1..=cores_used)
         .map(|lanes| throughput(&ours, lanes, &samples, budget(0.25 / cores as f64)))
         .collect();
-    Some(Report {
+    Some(MeasureReport {
         cpu: cpu_name(),
         as_processor: processor.name(),
         path,
@@ -282,7 +272,7 @@ pub fn report(seconds: f64, processor: Processor) -> Option<Report> {
 }
 
 /// The verifiers side by side at each size, each size within a budget.
-fn rows(samples: &[Sample], ours: &Fast, sizes: &[usize], budget: Duration) -> Vec<Row> {
+fn rows(samples: &[SampleClaim], ours: &Fast, sizes: &[usize], budget: Duration) -> Vec<Row> {
     let other = Eip4844::new();
     let most = sizes.iter().copied().max().unwrap_or(0).max(SINGLE_BLOBS_MAX);
     let all = tiled(samples, most);
@@ -311,12 +301,13 @@ fn rows(samples: &[Sample], ours: &Fast, sizes: &[usize], budget: Duration) -> V
     sizes.iter().map(row).collect()
 }
 
-/// `count` claims over the samples, each sample as often as it takes.
-pub fn tiled(samples: &[Sample], count: usize) -> Vec<Claim<'_>> {
-    samples.iter().cycle().take(count).map(Sample::claim).collect()
+/// `count` claims over the samples, which repeat as often as it takes.
+pub fn tiled(samples: &[SampleClaim], count: usize) -> Vec<Claim<'_>> {
+    samples.iter().cycle().take(count).map(SampleClaim::claim).collect()
 }
 
-/// Takes turns until the budget is spent, and at least three turns unless they are long; the best of each, in microseconds.
+/// Lets the works take turns until the budget is spent, three turns at least unless they are long. Returns the best of
+/// each, in microseconds.
 pub(crate) fn best<const N: usize>(budget: Duration, mut works: [&mut dyn FnMut(); N]) -> [f64; N] {
     let began = Instant::now();
     let mut best = [f64::INFINITY; N];
@@ -366,7 +357,7 @@ mod tests {
         }
         let by_path = paths(&samples, 0.0);
         assert!(by_path.iter().all(|row| row.us > 0.0 && row.us.is_finite()));
-        let stages = fast::stages(&ours, &tiled(&samples, 3), Duration::ZERO);
+        let stages = stages::stages(&ours, &tiled(&samples, 3), Duration::ZERO);
         assert!(stages.len() >= 5 && stages.iter().all(|row| row.us >= 0.0 && row.us.is_finite()));
         let ours: Arc<dyn Verifier> = Arc::new(ours);
         let row = throughput(&ours, 2, &samples, Duration::ZERO);

@@ -1,9 +1,10 @@
 //! This file knows which claims were proven lately, so that a blob that comes twice is verified once.
 //!
-//! Two generations of bounded sets: when the young one is full it becomes the old one and the old one is forgotten. So a
-//! claim is remembered while half the bound comes after it and memory never passes the bound. Only claims that hold are kept; a false
-//! one is never remembered as anything. That keeps nobody from flushing it: a true claim about a constant or a line takes two scalar
-//! multiplications at most, and as many of those as the bound push out all others, which are then verified again when they come again.
+//! Two generations of bounded sets: when the young one is full it becomes the old one and the old one is forgotten. So
+//! a claim is remembered while half the bound comes after it and memory never passes the bound. Only claims that hold
+//! are kept. A false claim is never remembered as anything. An attacker can still flush the memo. A true claim about a
+//! constant or a line takes two scalar multiplications at most, and as many of them as the bound push out all others.
+//! Those are then verified again when they come again.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -58,9 +59,12 @@ impl Memo {
             generations.old = std::mem::take(&mut generations.young);
         }
         generations.young.insert(name);
+        assert!(
+            generations.young.len().max(generations.old.len()) <= self.generation_claims_max,
+            "memory never passes the bound"
+        );
     }
 
-    /// Claims remembered now.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         let generations = self.lock();

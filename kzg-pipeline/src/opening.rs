@@ -15,12 +15,12 @@ pub enum Opening {
     /// The finding is known: malformed, proven before, or judged by a back end that has no second phase.
     Settled(Finding),
     /// The part that needs no other claim is done.
-    Open(Opened),
+    Open(OpenedClaim),
 }
 
 /// A well-formed claim (C, z, y, π): z its challenge, y the blob's polynomial at z. About 400 bytes; the blob may go.
 #[derive(Clone, Debug)]
-pub struct Opened {
+pub struct OpenedClaim {
     pub(crate) name: Name,
     pub(crate) commitment: Point,
     pub(crate) proof: Point,
@@ -28,17 +28,17 @@ pub struct Opened {
     pub(crate) y: Fr,
 }
 
-/// Opened claims with their part of both sides of the final equation. The claims are kept for blame.
+/// OpenedClaim claims with their part of both sides of the final equation. The claims are kept for blame.
 #[derive(Clone, Debug)]
 pub struct Summed {
-    pub(crate) claims: Vec<Opened>,
+    pub(crate) claims: Vec<OpenedClaim>,
     pub(crate) left: Sum,
     pub(crate) right: Sum,
 }
 
 impl Summed {
     /// Claims whose judge takes no sums.
-    pub(crate) fn without_sums(claims: Vec<Opened>) -> Self {
+    pub(crate) fn without_sums(claims: Vec<OpenedClaim>) -> Self {
         Self {
             claims,
             left: Sum::default(),

@@ -1,17 +1,18 @@
 //! This file knows the trusted setup, as far as verification needs it: two points, and the digest that pins them.
 //!
-//! The setup is the outcome of Ethereum's KZG ceremony (EIP-4844, `trusted_setup_4096.json`): powers of a secret τ in both
-//! groups. Making commitments takes all 4096 of them and stays with `c-kzg`, which embeds them; verifying takes only
-//! `[τ]₂`. `[τ]₁` stands here because it turns the check of somebody else's setup into one pairing; see [`known_claim`].
+//! The setup is the outcome of Ethereum's KZG ceremony (EIP-4844, `trusted_setup_4096.json`): powers of a secret τ in
+//! both groups. Making commitments takes all 4096 of them and stays with `c-kzg`, which embeds them. Verifying takes
+//! only `[τ]₂`. `[τ]₁` stands here because it turns the check of another library's setup into one pairing: see
+//! [`known_claim`].
 
 use sha2::{Digest, Sha256};
 use ultramarine_types::{KzgCommitment, KzgProof};
 
-/// `[τ]₁`, compressed: `g1_monomial[1]`.
+/// `[τ]₁`, compressed: `g1_monomial[1]` of the ceremony.
 pub const TAU_G1: [u8; 48] =
     hex48("ad3eb50121139aa34db1d545093ac9374ab7bca2c0f3bf28e27c8dcd8fc7cb42d25926fc0c97b336e9f0fb35e5a04c81");
 
-/// `[τ]₂`, compressed: `g2_monomial[1]`.
+/// `[τ]₂`, compressed: `g2_monomial[1]` of the ceremony.
 pub const TAU_G2: [u8; 96] = hex96(
     "b5bfd7dd8cdeb128843bc287230af38926187075cbfbefa81009a2ce615ac53d2914e5870cb452d2afaaab24f3499f72\
      185cbfee53492714734429b7b38608e23926c911cceceac9a36851477ba4c60b087041de621000edc98edada20c1def2",
@@ -31,8 +32,8 @@ pub fn check_digest() {
     assert_eq!(found, DIGEST, "the embedded trusted setup is damaged");
 }
 
-/// A claim `p(z) = y` that holds under the ceremony's τ and no other: for `p(X) = X` the commitment is `[τ]₁`, `y = z`,
-/// and the proof, a commitment to `(X − z)/(X − z) = 1`, is the generator. Returns (commitment, z = y, proof).
+/// A claim `p(z) = y` that holds under the ceremony's τ and no other, with `p(X) = X`. The commitment is `[τ]₁`, and
+/// `y = z`. The proof, a commitment to `(X − z)/(X − z) = 1`, is the generator. Returns (commitment, z = y, proof).
 pub fn known_claim() -> (KzgCommitment, [u8; 32], KzgProof) {
     let mut z = [0; 32];
     z[31] = 7;

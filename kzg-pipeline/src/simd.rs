@@ -1,24 +1,24 @@
 //! This file knows what the vector units of different processors have in common: numbers side by side, 64 bits each.
 //!
-//! Arithmetic is written once, over [`Lanes`], and compiled for each processor's instructions and, in tests, for an emulation
-//! of them that runs everywhere ([`Emulated`](emulated::Emulated)) and for one that refuses whatever does not fit
-//! ([`Checked`](checked::Checked)). A value of a type here, such as [`Ifma`], is the proof that
+//! Arithmetic is written once, over [`VectorUnit`], and compiled for each processor's instructions. In tests it is also
+//! compiled for an emulation of them that runs everywhere ([`Emulated`](emulated::Emulated)), and for one that refuses
+//! whatever does not fit ([`Checked`](checked::Checked)). A value of a type here, such as [`Ifma`], is the proof that
 //! its instructions exist: `detect` alone makes one.
 //!
 //! ```text
-//!   Work::work(lanes)        generic, inlined into ──▶ Lanes::enter, a function compiled for the instructions
+//!   Work::work(lanes)        generic, inlined into ──▶ VectorUnit::enter, a function compiled for the instructions
 //!     lanes.add(a, b)        one instruction each, once it stands inside such a function
 //! ```
 //!
-//! Everything on the way must be inlined for that (`#[inline(always)]`, no closures), or each operation becomes a call: slow,
-//! but not wrong.
+//! Everything on the way must be inlined for that (`#[inline(always)]`, no closures), or each operation becomes a call:
+//! slow, but not wrong.
 #![allow(
     clippy::needless_range_loop,
     reason = "limbs of several numbers go together, and closures would not be inlined"
 )]
 
 /// `N` numbers of 64 bits side by side, and what every vector unit here does with them.
-pub trait Lanes<const N: usize>: Copy {
+pub trait VectorUnit<const N: usize>: Copy {
     /// The numbers in a register.
     type Vector: Copy;
 
@@ -28,9 +28,8 @@ pub trait Lanes<const N: usize>: Copy {
     fn splat(self, number: u64) -> Self::Vector;
     /// From memory, lane by lane.
     fn load(self, numbers: &[u64; N]) -> Self::Vector;
-    /// Into memory.
     fn store(self, vector: Self::Vector, numbers: &mut [u64; N]);
-    /// `a + b`, of which the processor drops what passes 2⁶⁴. Nothing does, or it is said: [`add_modulo`](Self::add_modulo).
+    /// `a + b`, which must be below 2⁶⁴; else [`add_modulo`](Self::add_modulo). (The processor drops what passes 2⁶⁴.)
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a − b`, not below zero; else [`sub_modulo`](Self::sub_modulo).
     fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -58,18 +57,20 @@ pub trait Lanes<const N: usize>: Copy {
     fn product32(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// The lanes of even and of odd number: of `a` first, then of `b`.
     fn unzip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2];
-    /// Two numbers of 32 big-endian bytes in each chunk: the four words, lowest first, of all first and of all second numbers.
+    /// Two numbers of 32 big-endian bytes in each chunk: the four words, lowest first, of all first and of all second
+    /// numbers.
     fn pairs(self, chunks: &[[u8; 64]; N]) -> [[Self::Vector; 4]; 2];
 }
 
 /// Products of 52-bit numbers, as AVX-512's IFMA has them.
-pub trait Multiply52<const N: usize>: Lanes<N> {
-    /// What products read of a number that has more than 52 bits: nothing to do, for they read these only.
+pub trait Multiply52<const N: usize>: VectorUnit<N> {
+    /// The part of a number that products read. By default there is nothing to do, as products read 52 bits only.
     #[inline(always)]
     fn low_52(self, a: Self::Vector) -> Self::Vector {
         a
     }
-    /// `sum` plus the low 52 bits of the 104-bit product of `a` and `b`, both below 2⁵², or said to be cut: [`low_52`](Self::low_52).
+    /// `sum` plus the low 52 bits of the 104-bit product of `a` and `b`, both below 2⁵², or said to be cut:
+    /// [`low_52`](Self::low_52).
     fn add_low(self, sum: Self::Vector, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `sum` plus the high 52 bits of that product.
     fn add_high(self, sum: Self::Vector, a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -77,9 +78,8 @@ pub trait Multiply52<const N: usize>: Lanes<N> {
     fn look_up(self, table: &[u64; 8], index: Self::Vector) -> Self::Vector;
 }
 
-/// Something to do by one kind of vectors.
+/// Work for one kind of vectors.
 pub trait Work<const N: usize, L> {
-    /// What comes of it.
     type Output;
     /// Does it; mark it `#[inline(always)]`.
     fn work(self, lanes: L) -> Self::Output;
@@ -91,7 +91,6 @@ pub trait Work<const N: usize, L> {
 pub struct Group<const N: usize, const LIMBS: usize>(pub [[u64; N]; LIMBS]);
 
 impl<const N: usize, const LIMBS: usize> Group<N, LIMBS> {
-    /// Zeros.
     pub const ZERO: Self = Self([[0; N]; LIMBS]);
 
     /// From the limbs of each number.
@@ -115,9 +114,8 @@ impl<const N: usize, const LIMBS: usize> Group<N, LIMBS> {
         Self(number.map(|limb| [limb; N]))
     }
 
-    /// In registers.
     #[inline(always)]
-    pub fn load<L: Lanes<N>>(&self, lanes: L) -> [L::Vector; LIMBS] {
+    pub fn load<L: VectorUnit<N>>(&self, lanes: L) -> [L::Vector; LIMBS] {
         let mut vectors = [lanes.splat(0); LIMBS];
         for limb in 0..LIMBS {
             vectors[limb] = lanes.load(&self.0[limb]);
@@ -125,9 +123,8 @@ impl<const N: usize, const LIMBS: usize> Group<N, LIMBS> {
         vectors
     }
 
-    /// Out of registers.
     #[inline(always)]
-    pub fn store<L: Lanes<N>>(&mut self, lanes: L, vectors: &[L::Vector; LIMBS]) {
+    pub fn store<L: VectorUnit<N>>(&mut self, lanes: L, vectors: &[L::Vector; LIMBS]) {
         for limb in 0..LIMBS {
             lanes.store(vectors[limb], &mut self.0[limb]);
         }

@@ -2,11 +2,12 @@
 
 use ultramarine_types::verify::{BlobFlaw, Finding, Malformed, PointFlaw};
 
+use crate::claim::Claim;
 use crate::fixtures::{
     self, FIELD_MODULUS, INFINITY, Owned, Seeded, claims, constant, lines, random, shifted_by_order_three,
 };
-use crate::opening::{Opened, Opening};
-use crate::verifier::{Claim, Verifier};
+use crate::opening::{OpenedClaim, Opening};
+use crate::verifier::Verifier;
 use crate::wellformed::MODULUS;
 
 const HOLDS: Finding = Finding::Holds;
@@ -27,7 +28,7 @@ const fn bad_proof(flaw: PointFlaw) -> Finding {
 /// A way to spoil a claim, and what is then found.
 pub type Spoiler = (&'static str, fn(&mut Owned), Finding);
 
-/// Every way.
+/// Every way to spoil a claim.
 pub const SPOILERS: [Spoiler; 17] = [
     (
         "an element is one more",
@@ -141,7 +142,7 @@ pub fn true_claims_hold(verifier: &dyn Verifier, most: usize) {
     }
 }
 
-/// Each way to spoil a claim is told, alone and amid good claims, which are not sunk with it.
+/// Each way to spoil a claim is found, alone and amid good claims, which keep their findings.
 pub fn every_fault_is_named_and_sinks_nobody(verifier: &dyn Verifier) {
     for (how, spoil, expected) in SPOILERS {
         let mut bad = random()[0].clone();
@@ -157,7 +158,8 @@ pub fn every_fault_is_named_and_sinks_nobody(verifier: &dyn Verifier) {
     }
 }
 
-/// True claims, every other one of a random blob: a line's proof is right at any challenge, so lines alone would not miss theirs.
+/// True claims, every other one of a random blob: a line's proof is right at any challenge, so lines alone would not
+/// miss theirs.
 fn pool(size: usize) -> Vec<Owned> {
     let mut pool = lines(size);
     for (at, claim) in pool.iter_mut().enumerate().step_by(2) {
@@ -200,7 +202,7 @@ pub fn batches_and_pieces_change_nothing(verifier: &dyn Verifier, rounds: u64, m
         let (owned, expected) = doubtful(&pool, 3, &mut seeded);
         let all = claims(&owned);
         let mut findings = vec![None; all.len()];
-        let mut pieces: Vec<(Vec<usize>, Vec<Opened>)> = vec![Default::default(); 1 + seeded.below(6)];
+        let mut pieces: Vec<(Vec<usize>, Vec<OpenedClaim>)> = vec![Default::default(); 1 + seeded.below(6)];
         let mut from = 0;
         while from < all.len() {
             let to = all.len().min(from + 1 + seeded.below(9));

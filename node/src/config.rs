@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ultramarine_kzg_pipeline::verifier;
+use ultramarine_kzg_pipeline::BackEnd;
 use ultramarine_runtime::ring::IoMode;
 use ultramarine_types::Address;
 use ultramarine_types::chain::Limits;
@@ -71,7 +71,7 @@ pub struct NodeConfig {
     /// Verifier lanes, at least 1.
     pub lanes: usize,
     /// How blob proofs are verified.
-    pub verifier: verifier::Kind,
+    pub verifier: BackEnd,
     /// Whether tiles are pinned where there are cores enough.
     pub pin: bool,
 }
@@ -194,8 +194,8 @@ impl NodeConfig {
             _ => None,
         });
         let lanes = settings.number("node.lanes", 0..=LANES.len() as u64);
-        let verifiers = verifier::Kind::ALL
-            .map(|kind| format!("{:?}", kind.name()))
+        let verifiers = BackEnd::ALL
+            .map(|back_end| format!("{:?}", back_end.name()))
             .join(" or ");
         let verifier = settings.parse("node.verifier", &verifiers);
         let pin = settings.switch("node.pin");

@@ -1,5 +1,7 @@
 //! Claims about the answers of execution clients.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn status(json: &str) -> PayloadStatus {
@@ -66,8 +68,12 @@ fn a_bundle_whose_parts_do_not_match_is_refused() {
     assert!(bundle(vec!["0xzz"], vec![&point], vec![&blob]).is_err());
 }
 
-/// An answer to `getPayload`, with changes to it.
+/// What is read of an answer to `getPayload`, with changes to it.
 fn built(change: impl Fn(&mut serde_json::Value)) -> Result<BuiltPayload, CallError> {
+    read_built(answer(change).as_bytes(), true, 6)
+}
+
+fn answer(change: impl Fn(&mut serde_json::Value)) -> String {
     let hash = format!("0x{}", "ab".repeat(32));
     let mut result = json!({
         "executionPayload": {
@@ -81,8 +87,24 @@ fn built(change: impl Fn(&mut serde_json::Value)) -> Result<BuiltPayload, CallEr
         "blobsBundle": {"commitments": [], "proofs": [], "blobs": []},
     });
     change(&mut result);
-    let answer = json!({"jsonrpc": "2.0", "id": "1", "result": result}).to_string();
-    read_built(answer.as_bytes(), true, 6)
+    json!({"jsonrpc": "2.0", "id": "1", "result": result}).to_string()
+}
+
+proptest! {
+    #[test]
+    fn no_answer_makes_reading_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        noise in prop::collection::vec(any::<u8>(), 0..300),
+        prague in any::<bool>(),
+    ) {
+        let mut bytes = answer(|_| ()).into_bytes();
+        for (index, value) in changes {
+            let index = index.index(bytes.len());
+            bytes[index] = value;
+        }
+        let _ = read_built(&bytes, prague, 6);
+        let _ = read_built(&noise, prague, 6);
+    }
 }
 
 #[test]

@@ -6,32 +6,23 @@
 use std::arch::x86_64::*;
 
 use super::{ROUNDS, State};
+use crate::simd::Avx2;
 
-/// Messages in step.
+/// Messages that are hashed in step.
 pub const LANES: usize = 8;
 
-/// Proof that this processor has AVX2.
-#[derive(Clone, Copy, Debug)]
-pub struct Avx2(());
-
-impl Avx2 {
-    /// The proof, if it has it.
-    pub fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx2").then_some(Self(()))
-    }
-
-    /// Takes each run of whole blocks into its state. All runs are equally long.
-    pub fn compress(self, states: &mut [State; LANES], runs: [&[u8]; LANES]) {
-        assert!(
-            runs.iter().all(|run| run.len() == runs[0].len() && run.len() % 64 == 0),
-            "equal runs of whole blocks"
-        );
-        // SAFETY: an `Avx2` exists only where the instructions do.
-        unsafe { compress(states, runs) }
-    }
+/// Takes each run of whole blocks into its state. All runs are equally long.
+pub fn compress(_: Avx2, states: &mut [State; LANES], runs: [&[u8]; LANES]) {
+    assert!(
+        runs.iter().all(|run| run.len() == runs[0].len() && run.len() % 64 == 0),
+        "equal runs of whole blocks"
+    );
+    // SAFETY: an `Avx2` exists only where the instructions do.
+    unsafe { compress_runs(states, runs) }
 }
 
-/// Round `$at` of some sixteen that begin with the constant `$first`; what is called A stands at place −`$at` modulo 8, and so on.
+/// Round `$at` of the sixteen that begin with the constant `$first`. The word that the standard calls A stands at place
+/// −`$at` modulo 8, and so on.
 macro_rules! round {
     ($state:ident, $words:ident, $first:expr, $at:literal) => {{
         let [a, b, c, e, f, g] = [0, 1, 2, 4, 5, 6].map(|name: usize| $state[(16 + name - $at) % 8]);
@@ -48,7 +39,7 @@ macro_rules! round {
     }};
 }
 
-/// The same, of a word yet to be made from those before.
+/// The same, with a word that is made from those before.
 macro_rules! schedule_and_round {
     ($state:ident, $words:ident, $first:expr, $at:literal) => {{
         let (two, fifteen) = ($words[($at + 14) % 16], $words[($at + 1) % 16]);
@@ -69,7 +60,7 @@ macro_rules! schedule_and_round {
 }
 
 #[target_feature(enable = "avx2")]
-fn compress(states: &mut [State; LANES], runs: [&[u8]; LANES]) {
+fn compress_runs(states: &mut [State; LANES], runs: [&[u8]; LANES]) {
     let mut state = [_mm256_setzero_si256(); 8];
     for (word, vector) in state.iter_mut().enumerate() {
         let lanes: [u32; LANES] = std::array::from_fn(|lane| states[lane][word]);

@@ -1,36 +1,26 @@
 //! This file knows SHA-256 of sixteen messages in step, a message in each 32-bit lane of AVX-512.
 //!
-//! A rotation is one instruction here, and so is any function of three words bit by bit (`vpternlogd`, by its truth table): a round
-//! takes 17 instructions and a word of the schedule 11, for sixteen messages at once.
+//! A rotation is one instruction here. So is any function of three words bit by bit (`vpternlogd`, by its truth table).
+//! A round takes 17 instructions and a word of the schedule 11, for sixteen messages at once.
 
 #![allow(clippy::needless_range_loop, reason = "sixteen runs go together")]
 
 use std::arch::x86_64::*;
 
 use super::{ROUNDS, State};
+use crate::simd::Avx512;
 
-/// Messages in step.
+/// Messages that are hashed in step.
 pub const LANES: usize = 16;
 
-/// Proof that this processor has AVX-512's foundation and its byte shuffles.
-#[derive(Clone, Copy, Debug)]
-pub struct Avx512(());
-
-impl Avx512 {
-    /// The proof, if it has them.
-    pub fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")).then_some(Self(()))
-    }
-
-    /// Takes each run of whole blocks into its state. All runs are equally long.
-    pub fn compress(self, states: &mut [State; LANES], runs: [&[u8]; LANES]) {
-        assert!(
-            runs.iter().all(|run| run.len() == runs[0].len() && run.len() % 64 == 0),
-            "equal runs of whole blocks"
-        );
-        // SAFETY: an `Avx512` exists only where the instructions do.
-        unsafe { compress(states, runs) }
-    }
+/// Takes each run of whole blocks into its state. All runs are equally long.
+pub fn compress(_: Avx512, states: &mut [State; LANES], runs: [&[u8]; LANES]) {
+    assert!(
+        runs.iter().all(|run| run.len() == runs[0].len() && run.len() % 64 == 0),
+        "equal runs of whole blocks"
+    );
+    // SAFETY: an `Avx512` exists only where the instructions do.
+    unsafe { compress_runs(states, runs) }
 }
 
 /// Blocks fetched ahead: sixteen runs are more than the processor follows by itself.
@@ -40,10 +30,11 @@ const AHEAD: usize = 8;
 const XOR: i32 = 0b1001_0110;
 /// b where a, else c.
 const CHOICE: i32 = 0b1100_1010;
-/// What at least two say.
+/// The bit that at least two of the three have.
 const MAJORITY: i32 = 0b1110_1000;
 
-/// Round `$at` of some sixteen that begin with the constant `$first`; what is called A stands at place −`$at` modulo 8, and so on.
+/// Round `$at` of the sixteen that begin with the constant `$first`. The word that the standard calls A stands at place
+/// −`$at` modulo 8, and so on.
 macro_rules! round {
     ($state:ident, $words:ident, $first:expr, $at:literal) => {{
         let [a, b, c, e, f, g] = [0, 1, 2, 4, 5, 6].map(|name: usize| $state[(16 + name - $at) % 8]);
@@ -68,7 +59,7 @@ macro_rules! round {
     }};
 }
 
-/// The same, of a word yet to be made from those before.
+/// The same, with a word that is made from those before.
 macro_rules! schedule_and_round {
     ($state:ident, $words:ident, $first:expr, $at:literal) => {{
         let (two, fifteen) = ($words[($at + 14) % 16], $words[($at + 1) % 16]);
@@ -89,7 +80,7 @@ macro_rules! schedule_and_round {
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
-fn compress(states: &mut [State; LANES], runs: [&[u8]; LANES]) {
+fn compress_runs(states: &mut [State; LANES], runs: [&[u8]; LANES]) {
     let mut state = [_mm512_setzero_si512(); 8];
     for (word, vector) in state.iter_mut().enumerate() {
         let lanes: [u32; LANES] = std::array::from_fn(|lane| states[lane][word]);
@@ -101,8 +92,8 @@ fn compress(states: &mut [State; LANES], runs: [&[u8]; LANES]) {
         let before = state;
         let mut rows = [_mm512_setzero_si512(); LANES];
         for lane in 0..LANES {
-            // SAFETY: reads the 64 bytes of one block; the instruction needs no alignment. The second only fetches, and does
-            // nothing at an address that is not mapped.
+            // SAFETY: reads the 64 bytes of one block; the instruction needs no alignment. The second only fetches, and
+            // does nothing at an address that is not mapped.
             unsafe {
                 rows[lane] = _mm512_loadu_si512(blocks[lane][block].as_ptr().cast());
                 _mm_prefetch::<_MM_HINT_T0>(blocks[lane].as_ptr().wrapping_add(block + AHEAD).cast());
@@ -136,7 +127,8 @@ fn transpose(mut rows: [__m512i; LANES]) -> [__m512i; LANES] {
     for row in &mut rows {
         *row = _mm512_shuffle_epi8(*row, reverse);
     }
-    // Four rows at a time: pairs of words, then of pairs. Quarter q of fours[k][w] holds word 4q + w of rows 4k .. 4k + 4.
+    // Four rows at a time: pairs of words, then of pairs. Quarter q of fours[k][w] holds word 4q + w of rows
+    // 4k .. 4k + 4.
     let mut fours = [[_mm512_setzero_si512(); 4]; 4];
     for (four, rows) in fours.iter_mut().zip(rows.as_chunks::<4>().0) {
         let low = [

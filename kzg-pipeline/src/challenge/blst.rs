@@ -1,5 +1,5 @@
-//! This file knows SHA-256 by blst, and how to have blst do without the SHA extension: for measurements of a processor that
-//! lacks it, where `c-kzg` hashes by the same code.
+//! This file knows SHA-256 by blst, and how to make blst do without the SHA extension. Both serve measurements of a
+//! processor that lacks it: `c-kzg` hashes by the same code.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -9,12 +9,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const EXTENSION: c_int = 2;
 
 unsafe extern "C" {
-    /// What blst found of the processor before `main`; its assembly reads it at each call.
+    /// What blst found the processor to have, before `main`. Its assembly reads it at each call.
     static __blst_platform_cap: AtomicI32;
 }
 
 fn capabilities() -> &'static AtomicI32 {
-    // SAFETY: blst defines it as a C `int`, which has an `AtomicI32`'s size and alignment, and writes it only before `main`.
+    // SAFETY: blst defines it as a C `int`, which has an `AtomicI32`'s size and alignment, and writes it only before
+    // `main`.
     unsafe { &__blst_platform_cap }
 }
 

@@ -40,7 +40,7 @@ fn every_path_gives_the_plain_hash_at_every_number_of_messages() {
     let blobs = blobs(39);
     let claims = claims(&blobs);
     let expected: Vec<_> = claims.iter().map(|claim| hash(claim.blob, claim.commitment)).collect();
-    for path in Path::all() {
+    for path in HashPath::all() {
         for count in 0..=claims.len() {
             assert_eq!(
                 path.hash_all(&claims[..count]),
@@ -58,7 +58,7 @@ fn a_blob_of_a_wrong_length_disturbs_no_other() {
     let mut claims = claims(&blobs);
     claims[1].blob = &blobs[1].0[1..];
     claims[3].blob = &[];
-    for path in Path::all() {
+    for path in HashPath::all() {
         let hashes = path.hash_all(&claims);
         for index in [0, 2, 4] {
             assert_eq!(

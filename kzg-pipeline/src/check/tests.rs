@@ -6,7 +6,7 @@ use ultramarine_types::verify::{Finding, WRONG_CLAIMS_MAX};
 use super::*;
 use crate::fast::Fast;
 use crate::fixtures::{Seeded, claims, constant, lines};
-use crate::group;
+use crate::group::PointPath;
 use crate::inquiry::Inquiry;
 use crate::memo::Memo;
 use crate::opening::Opening;
@@ -35,7 +35,7 @@ fn counted(work: impl FnOnce()) -> Counts {
     COUNTS.take()
 }
 
-fn opened(owned: &[crate::fixtures::Owned]) -> Vec<Opened> {
+fn opened(owned: &[crate::fixtures::Owned]) -> Vec<OpenedClaim> {
     let openings = Fast::new(Memo::new(0)).open(&claims(owned));
     let open = |opening| match opening {
         Opening::Open(opened) => opened,
@@ -49,7 +49,7 @@ fn settle(check: &Check, pieces: &[Summed]) -> Vec<Vec<Finding>> {
     settle_by(check, Inquiry::new(pieces.to_vec()), pieces, usize::MAX)
 }
 
-/// The same, so many steps at a time.
+/// The same, a few steps at a time.
 fn settle_by(check: &Check, mut inquiry: Inquiry, pieces: &[Summed], steps_max: usize) -> Vec<Vec<Finding>> {
     let mut findings: Vec<Vec<_>> = pieces.iter().map(|piece| vec![None; piece.len()]).collect();
     while inquiry.claims_left() > 0 {
@@ -57,7 +57,7 @@ fn settle_by(check: &Check, mut inquiry: Inquiry, pieces: &[Summed], steps_max: 
         inquiry.ask(steps_max, check, &mut |told| {
             for at in told.positions() {
                 let earlier = findings[told.piece][at].replace(told.finding);
-                assert_eq!(earlier, None, "each claim is told of once");
+                assert_eq!(earlier, None, "each claim has one finding");
             }
         });
         let asked = COUNTS.with_borrow(|counts| counts.pairings) - before;
@@ -67,8 +67,9 @@ fn settle_by(check: &Check, mut inquiry: Inquiry, pieces: &[Summed], steps_max: 
     findings.into_iter().map(found).collect()
 }
 
-/// Commits to zero as `G` or as `−G`, proof infinity: δ = 1 or −1, so the two cancel wherever they have the same weight.
-fn opposites() -> [Opened; 2] {
+/// Commits to zero as `G` or as `−G`, proof infinity: δ = 1 or −1, so the two cancel wherever they have the same
+/// weight.
+fn opposites() -> [OpenedClaim; 2] {
     let mut plus = constant([0; 32]);
     plus.commitment.0 = GENERATOR_G1;
     let mut minus = plus.clone();
@@ -78,16 +79,16 @@ fn opposites() -> [Opened; 2] {
 
 #[test]
 fn claims_that_cancel_under_equal_weights_are_wrong_in_whatever_pieces() {
-    let check = Check::new(group::Path::best());
+    let check = Check::new(PointPath::best());
     let [plus, minus] = opposites();
     let good = opened(&lines(3));
     // What they are made for: with equal weights the equation holds for both together.
-    let mut left = Terms::default();
+    let mut left = PointTerms::default();
     left.push(&plus.commitment, 7);
     left.push(&minus.commitment, 7);
     assert!(check.equal(&left.sum(), &Sum::default()), "they cancel");
 
-    let splits: [&[&[&Opened]]; 6] = [
+    let splits: [&[&[&OpenedClaim]]; 6] = [
         &[&[&plus, &minus]],
         // Alone in its piece each; the pieces' sums are added.
         &[&[&plus], &[&minus]],
@@ -119,13 +120,13 @@ fn claims_that_cancel_under_equal_weights_are_wrong_in_whatever_pieces() {
 
 #[test]
 fn weights_are_fresh_distinct_and_wide() {
-    let check = Check::new(group::Path::best());
+    let check = Check::new(PointPath::best());
     let [claim, _] = opposites();
     let point = Point::generator();
-    let claims = vec![Opened { proof: point, ..claim }; 64];
+    let claims = vec![OpenedClaim { proof: point, ..claim }; 64];
     let mut seen = std::collections::HashSet::new();
     let mut bits_set = [0u32; 128];
-    let mut draw = |claims: &[Opened]| {
+    let mut draw = |claims: &[OpenedClaim]| {
         let weights = check.terms(claims).1.scalars();
         assert_eq!(weights.len(), claims.len(), "one for each claim, equal ones too");
         for weight in weights {
@@ -153,7 +154,7 @@ fn weights_are_fresh_distinct_and_wide() {
 
 #[test]
 fn one_pairing_settles_any_number_of_pieces_that_hold() {
-    let check = Check::new(group::Path::best());
+    let check = Check::new(PointPath::best());
     let good = opened(&lines(21));
     for size in [1, 4, 21] {
         let pieces: Vec<_> = good.chunks(size).map(|piece| check.sum(piece.to_vec())).collect();
@@ -171,7 +172,7 @@ fn one_pairing_settles_any_number_of_pieces_that_hold() {
 
 #[test]
 fn every_wrong_claim_is_named_at_a_bounded_price() {
-    let check = Check::new(group::Path::best());
+    let check = Check::new(PointPath::best());
     let good = opened(&lines(128));
     let mut bad = good.clone();
     for at in 0..bad.len() {
@@ -194,8 +195,8 @@ fn every_wrong_claim_is_named_at_a_bounded_price() {
             .filter_map(|(at, finding)| (*finding == WRONG).then_some(at))
             .collect();
         assert_eq!(named, wrong, "round {round}");
-        // Seven halvings lead from the whole to a claim, each with two questions at most: four among 16 pieces, without a sum,
-        // and three inside one of 8.
+        // Seven halvings lead from the whole to a claim, each with two questions at most: four among 16 pieces, without
+        // a sum, and three inside one of 8.
         assert!(counts.pairings <= 1 + 14 * wrong.len(), "round {round}: {counts:?}");
         assert!(counts.sums <= 6 * wrong.len(), "round {round}: {counts:?}");
         // Put aside after every few questions it comes to the same.
@@ -205,7 +206,7 @@ fn every_wrong_claim_is_named_at_a_bounded_price() {
             assert_eq!(settle_by(&check, inquiry, &pieces, steps_max), findings);
         });
         assert_eq!(again, counts, "round {round}");
-        // Whoever sent them: each claim is found to be what it is alone, or is not asked about.
+        // Whatever their senders, each claim is found to be what it is alone, or is not tested.
         let senders = 2 + seeded.below(3) as u8;
         let division: Vec<_> = (0..128)
             .map(|_| Some(PeerId([seeded.below(senders.into()) as u8; 32])))
@@ -226,10 +227,10 @@ fn every_wrong_claim_is_named_at_a_bounded_price() {
 /// The most that an account can be made to cost: `2k + 2n` questions, and none is long.
 #[test]
 fn blame_of_the_largest_account_is_cut_into_short_turns() {
-    let check = Check::new(group::Path::best());
+    let check = Check::new(PointPath::best());
     let good = opened(&lines(32));
     let wrong: Vec<_> = (0..2048)
-        .map(|at| Opened {
+        .map(|at| OpenedClaim {
             proof: good[(at + 1) % 32].proof,
             ..good[at % 32].clone()
         })

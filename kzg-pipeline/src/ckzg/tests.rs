@@ -71,7 +71,8 @@ fn a_proven_claim_is_not_asked_about_again() {
     assert_eq!(CLAIMS_ASKED.take(), 0, "that one is proven too");
 }
 
-/// The blob of p(X) = X is the domain itself, and commits to τ·G. So all 4096 points that commitments are made with take part.
+/// The blob of p(X) = X is the domain itself, and commits to τ·G. So all 4096 points that commitments are made with
+/// take part.
 #[test]
 fn the_points_that_commitments_are_made_with_are_the_ceremonys() {
     let domain: Vec<u8> = fixtures::roots().iter().flat_map(fixtures::bytes).collect();

@@ -1,6 +1,6 @@
 use super::*;
 use crate::fixtures::lines;
-use crate::verifier::{LABELS, label, label_index};
+use crate::verifier::{LABELS, label_index};
 
 /// The same for as long as one likes, with other seeds each time:
 /// `ULTRAMARINE_FUZZ_SECONDS=600 cargo test --release -p ultramarine-kzg-pipeline fuzz_for -- --ignored --nocapture`.
@@ -39,7 +39,8 @@ fn every_path_agrees_with_c_kzg_on_bytes_of_any_kind() {
     }
 }
 
-/// A wrong claim is named amid so many that all sums are by buckets; so is one whose points make nothing of a sum.
+/// A wrong claim is named amid so many claims that all sums are by buckets. So is one whose points add nothing to a
+/// sum.
 #[test]
 fn a_claim_amid_hundreds_is_judged_as_alone() {
     assert!(company(127).is_empty() && (10..150).contains(&company(140).len()) && company(204).len() > 150);
@@ -64,7 +65,7 @@ fn every_kind_of_change_is_met_alone_and_gives_every_finding() {
             found.push(oracle(&doubtful(&mut cursor, &[])));
         }
     }
-    let labels: Vec<_> = found.iter().map(|finding| label(*finding)).collect();
+    let labels: Vec<_> = found.iter().map(|finding| LABELS[label_index(*finding)]).collect();
     for expected in LABELS.iter().filter(|label| **label != "unjudged") {
         assert!(labels.contains(expected), "{expected} never came up");
     }
@@ -77,8 +78,8 @@ fn every_kind_of_change_is_met_alone_and_gives_every_finding() {
     }
 }
 
-/// Batches of true claims with any number of malformed ones and a few wrong ones among them. Blame for many wrong ones costs two
-/// pairings each, and small batches have plenty.
+/// Batches of true claims with any number of malformed ones and a few wrong ones among them. Blame for many wrong ones
+/// costs two pairings each, and small batches have plenty.
 #[test]
 fn batches_from_none_to_six_hundred_agree_with_c_kzg() {
     let good: Vec<_> = lines(24).into_iter().chain(bases().to_vec()).collect();
@@ -218,21 +219,21 @@ fn settle(
     verifier.settle(sums, &mut |told| {
         for place in &places[told.piece][told.positions()] {
             let before = findings[*place].replace(told.finding);
-            assert_eq!(before, None, "claim {place} was told of twice");
+            assert_eq!(before, None, "claim {place} has two findings");
         }
     });
     let known = |finding: Option<Finding>| finding.expect("a finding for each claim");
     findings.into_iter().map(known).collect()
 }
 
-/// Not a sample of sizes: each of them, by every way to sum and in pieces of a lane's size. Opening, which the size does not change but
-/// for who fills a vector, is done once for each claim and verifier.
+/// Not a sample of sizes: each of them, by every way to sum and in pieces of a lane's size. Each verifier opens each
+/// claim once, as the size of a batch changes nothing there but the claims that share a vector.
 #[test]
 fn every_size_from_none_to_six_hundred_agrees_with_c_kzg() {
     let pool = Pool::new();
     assert!(pool.good.len() > 30 && pool.wrong.len() > 15 && pool.malformed.len() > 15);
     // Lanes sum in one way and all others by blst.
-    let (first, last) = (group::Path::best(), group::Path::Blst);
+    let (first, last) = (PointPath::best(), PointPath::Blst);
     let ways = if first.name() == last.name() {
         vec![last]
     } else {
@@ -241,7 +242,7 @@ fn every_size_from_none_to_six_hundred_agrees_with_c_kzg() {
     let by: Vec<_> = ways
         .into_iter()
         .map(|points| {
-            let verifier = Fast::new(Memo::new(0)).by(challenge::Path::best(), evaluate::Path::best(), points);
+            let verifier = Fast::new(Memo::new(0)).by(HashPath::best(), EvaluationPath::best(), points);
             let openings = verifier.open(&claims(&pool.claims));
             (verifier, openings)
         })
@@ -250,7 +251,7 @@ fn every_size_from_none_to_six_hundred_agrees_with_c_kzg() {
     for size in 0..=600 {
         let batch = pool.batch(size, &mut seeded);
         let expected = pool.expected(&batch);
-        // Sums of exactly so many terms as size asks for: nothing malformed, nothing that is left out.
+        // Sums of exactly the terms that the size asks for: no claim is malformed, and none is left out.
         let finite: Vec<_> = (0..size)
             .map(|_| pool.finite[seeded.below(pool.finite.len())])
             .collect();

@@ -1,24 +1,28 @@
-//! This file knows how to fold a polynomial by vectors of 32-bit products: four pairs at a time with AVX2, eight with AVX-512.
+//! This file knows how to fold a polynomial by vectors of 32-bit products: four pairs at a time with AVX2, eight with
+//! AVX-512.
 //!
-//! A number is nine limbs of 29 bits, one vector a limb, one pair a lane. `vpmuludq` multiplies pairs of 32-bit numbers into
-//! 64 bits; nine products of limbs fit in 64 bits together, so columns are summed without looking at carries, which are the
-//! bottleneck of 64-bit code. 9·29 = 261 bits leave room above r (255 bits): 2²⁶¹ ≈ 70.6·r, so sums need no correction either.
+//! A number is nine limbs of 29 bits, one vector a limb, one pair a lane. `vpmuludq` multiplies pairs of 32-bit numbers
+//! into 64 bits. Nine products of limbs fit in 64 bits together. So columns are summed without looking at carries,
+//! which are the bottleneck of 64-bit code. Since 9·29 = 261 bits leave room above r (255 bits), with 2²⁶¹ ≈ 70.6·r,
+//! sums need no correction either.
 //!
 //! Bounds, with a *tight* number having limbs below 2²⁹ (the value follows from the limbs below 2²⁶¹):
 //!
 //! ```text
 //!   a, b          tight, below 1.1·r (level 0: canonical)
-//!   U = a − b + K        K = 4r written with limbs in [2²⁹ − 1, 2³⁰), so that no limb goes below zero; limbs < 1.5·2³⁰, U < 5.1·r
+//!   U = a − b + K        K = 4r written with limbs in [2²⁹ − 1, 2³⁰), so that no limb goes below zero;
+//!                        limbs < 1.5·2³⁰, U < 5.1·r
 //!   T = U·v⁻¹            Montgomery with 2²⁶¹: < 5.1·r·r/2²⁶¹ + r < 1.1·r; columns < 9·1.5·2⁵⁹ + 9·2⁵⁸ + a carry < 2⁶⁴
 //!   S = Σⱼ Tⱼ·z₍ⱼ₎, one step  < 9·2²⁹·r/2²⁹ + r = 10r; columns < 9·2⁵⁸ + 2⁵⁸
 //!   V = S + a + b        < 12.2·r
-//!   V − q·r              q from the top limb of V and a reciprocal: never above V/r, and V/r − q < 1 + 2⁻¹⁸; so < 1.1·r
+//!   V − q·r              q from the top limb of V and a reciprocal: never above V/r, and V/r − q < 1 + 2⁻¹⁸;
+//!                        so < 1.1·r
 //! ```
 #![allow(clippy::needless_range_loop, reason = "limbs of several numbers go together")]
 
 use super::vectors::{Folds, carry, unzip};
 use crate::field::{Fr, Limbs, R};
-use crate::simd::{Group, Lanes, cut, join};
+use crate::simd::{Group, VectorUnit, cut, join};
 
 /// Limbs of a number.
 const LIMBS: usize = 9;
@@ -35,12 +39,12 @@ pub struct Limbs29;
 
 /// A factor made ready: c·2^(29(j+1)) mod r for each limb position j, each limb in all lanes.
 #[derive(Clone, Copy)]
-pub struct Prepared<const N: usize>([Group<N, LIMBS>; LIMBS]);
+pub struct Prepared29<const N: usize>([Group<N, LIMBS>; LIMBS]);
 
-impl<const N: usize, L: Lanes<N>> Folds<N, L> for Limbs29 {
+impl<const N: usize, L: VectorUnit<N>> Folds<N, L> for Limbs29 {
     type Values = Group<N, LIMBS>;
     type Factors = Group<N, LIMBS>;
-    type Point = Prepared<N>;
+    type Point = Prepared29<N>;
     type Vectors = [L::Vector; LIMBS];
 
     const ZERO: Self::Values = Group::ZERO;
@@ -59,7 +63,7 @@ impl<const N: usize, L: Lanes<N>> Folds<N, L> for Limbs29 {
             factor = factor.montgomery(&step);
             *row = Group::splat(&cut::<BITS, 4, LIMBS>(factor.limbs()));
         }
-        Prepared(rows)
+        Prepared29(rows)
     }
 
     fn value(values: &Self::Values, lane: usize) -> Limbs {
@@ -107,7 +111,7 @@ impl<const N: usize, L: Lanes<N>> Folds<N, L> for Limbs29 {
     }
 }
 
-/// r.
+/// r, the order of the group, in limbs.
 const R_NARROW: Narrow = cut::<BITS, 4, LIMBS>(&R);
 /// r is 1 modulo 2²⁹, so −r⁻¹ is −1: the multiple that clears a lowest limb is its negative.
 const _: () = assert!(R_NARROW[0] == 1);
@@ -158,7 +162,7 @@ const _: () = assert!(RECIPROCAL < 1 << 32);
 
 /// `a·b/2²⁶¹` modulo r, tight.
 #[inline(always)]
-fn montgomery<const N: usize, L: Lanes<N>>(
+fn montgomery<const N: usize, L: VectorUnit<N>>(
     lanes: L,
     a: &[L::Vector; LIMBS],
     b: &Group<N, LIMBS>,
@@ -176,7 +180,7 @@ fn montgomery<const N: usize, L: Lanes<N>>(
 
 /// `a·c` modulo r for the factor behind `c`, not tight: `a`'s limbs are below 2²⁹, the result's below 2⁶³.
 #[inline(always)]
-fn times<const N: usize, L: Lanes<N>>(lanes: L, a: &[L::Vector; LIMBS], c: &Prepared<N>) -> [L::Vector; LIMBS] {
+fn times<const N: usize, L: VectorUnit<N>>(lanes: L, a: &[L::Vector; LIMBS], c: &Prepared29<N>) -> [L::Vector; LIMBS] {
     let mut columns = [lanes.splat(0); LIMBS];
     for row in 0..LIMBS {
         for limb in 0..LIMBS {
@@ -189,7 +193,7 @@ fn times<const N: usize, L: Lanes<N>>(lanes: L, a: &[L::Vector; LIMBS], c: &Prep
 
 /// One step of Montgomery's reduction: adds the multiple of r that clears the lowest limb, and moves down by one limb.
 #[inline(always)]
-fn step<const N: usize, L: Lanes<N>>(lanes: L, columns: [L::Vector; LIMBS]) -> [L::Vector; LIMBS] {
+fn step<const N: usize, L: VectorUnit<N>>(lanes: L, columns: [L::Vector; LIMBS]) -> [L::Vector; LIMBS] {
     let mask = lanes.splat(MASK);
     // −r⁻¹ is −1 modulo 2²⁹, so m = −column₀, and m·r₀ = m clears the low bits by itself.
     let low = lanes.and(columns[0], mask);
@@ -205,7 +209,7 @@ fn step<const N: usize, L: Lanes<N>>(lanes: L, columns: [L::Vector; LIMBS]) -> [
 
 /// The same residue, tight and little above r at most, of a number below 2²⁶¹.
 #[inline(always)]
-fn narrow<const N: usize, L: Lanes<N>>(lanes: L, columns: [L::Vector; LIMBS]) -> [L::Vector; LIMBS] {
+fn narrow<const N: usize, L: VectorUnit<N>>(lanes: L, columns: [L::Vector; LIMBS]) -> [L::Vector; LIMBS] {
     let mut tight = carry::<BITS, LIMBS, N, L>(lanes, columns);
     let quotient = lanes.down(lanes.product32(tight[LIMBS - 1], lanes.splat(RECIPROCAL)), 44);
     for limb in 0..LIMBS {

@@ -1,24 +1,30 @@
 //! This file knows how to fold a polynomial by 52-bit products, eight pairs at a time: AVX-512 with IFMA.
 //!
-//! A number is five limbs of 52 bits, one vector a limb, one pair a lane. `vpmadd52luq` and `vpmadd52huq` add the low and the high
-//! half of a product of two limbs to 64 bits, so a column takes 2¹² such halves before it must be carried. 5·52 = 260 bits leave room
-//! above r (255 bits): 2²⁶⁰ ≈ 35.3·r. The processor reads only the low 52 bits of a factor, so a factor must be *tight*: limbs
-//! below 2⁵². Bounds (the value of a tight number follows from its limbs, as all values here are below 2²⁶⁰):
+//! A number is five limbs of 52 bits, one vector a limb, one pair a lane. `vpmadd52luq` and `vpmadd52huq` add the low
+//! and the high half of a product of two limbs to 64 bits. So a column takes 2¹² such halves before it must be carried.
+//! Since 5·52 = 260, the limbs leave room above r (255 bits): 2²⁶⁰ ≈ 35.3·r. The processor reads only the low 52 bits
+//! of a factor, so a factor must be *tight*, with limbs below 2⁵². Bounds (the value of a tight number follows from its
+//! limbs, as all values here are below 2²⁶⁰):
 //!
 //! ```text
 //!   a, b          tight, below 1.07·r (level 0: canonical)
-//!   U = a − b + K        K = 2r written with limbs in [2⁵² − 1, 2⁵³), so that no limb goes below zero; 0 < U < 3.2·r, then carried: tight
-//!   T = U·v⁻¹            (U_low·c + U_high·c' + m·r)/2¹⁵⁶ with U_low, m < 2¹⁵⁶, U_high < 3.2·r/2¹⁵⁶ < 2¹⁰¹, c, c' < r:
-//!                        < r + 2⁻⁵⁵·r + r; columns below 20·2⁵² in all and a carry; then carried: tight, top limb < 2⁴⁸
-//!   S = Σⱼ Tⱼ·z₍ⱼ₎, one step  (four limbs below 2⁵², one below 2⁴⁸, m < 2⁵²)·r/2⁵²: < 5.07·r; columns < 12·2⁵² and a carry
+//!   U = a − b + K        K = 2r written with limbs in [2⁵² − 1, 2⁵³), so that no limb goes below zero;
+//!                        0 < U < 3.2·r, then carried: tight
+//!   T = U·v⁻¹            (U_low·c + U_high·c' + m·r)/2¹⁵⁶ with U_low, m < 2¹⁵⁶,
+//!                        U_high < 3.2·r/2¹⁵⁶ < 2¹⁰¹, c, c' < r:
+//!                        < r + 2⁻⁵⁵·r + r; columns below 20·2⁵² in all and a carry; then carried: tight, top < 2⁴⁸
+//!   S = Σⱼ Tⱼ·z₍ⱼ₎, one step  (four limbs below 2⁵², one below 2⁴⁸, m < 2⁵²)·r/2⁵²: < 5.07·r;
+//!                        columns < 12·2⁵² and a carry
 //!   V = S + a + b        < 7.3·r, below 2²⁵⁸ and so its top limb below 2⁵⁰ even before carries; columns < 2⁵⁶
-//!   V − q·r              q = ⌊t·35/2⁵²⌋ from the top column t of V before carries. As 35 < 2²⁶⁰/r and t·2²⁰⁸ ≤ V, q ≤ V/r, and q ≤ 7. What
-//!                        t misses is 2⁴ at most (carries into it), so q > V/r·(35/35.32 − 2⁻⁴⁰) − 1 and V − q·r < r + 0.0094·7.3·r < 1.07·r
+//!   V − q·r              q = ⌊t·35/2⁵²⌋ from the top column t of V before carries. As 35 < 2²⁶⁰/r and
+//!                        t·2²⁰⁸ ≤ V, q ≤ V/r, and q ≤ 7. t misses 2⁴ at most (carries into it), so
+//!                        q > V/r·(35/35.32 − 2⁻⁴⁰) − 1 and V − q·r < r + 0.0094·7.3·r < 1.07·r
 //! ```
 //!
-//! The factor v⁻¹ is held twice, c = v⁻¹·2¹⁵⁶ and c' = v⁻¹·2³¹² modulo r, for the three lower and the two upper limbs of U: products of
-//! both kinds meet in the same columns, and three steps of the reduction do instead of five: 50 + 27 products instead of 50 + 45.
-//! (Held five times, as z is, one step would do; but 400 KB of table come from further away than they save.)
+//! The factor v⁻¹ is held twice, modulo r: c = v⁻¹·2¹⁵⁶ for the three lower limbs of U, and c' = v⁻¹·2³¹² for the two
+//! upper ones. Products of both kinds meet in the same columns. So the reduction takes three steps instead of five: 77
+//! products (50 and 27) instead of 95. (Held five times, as z is, one step would do. But 400 KB of table cost more time
+//! to fetch than they save.)
 #![allow(clippy::needless_range_loop, reason = "limbs of several numbers go together")]
 
 use super::vectors::{Folds, carry, unzip};
@@ -42,17 +48,17 @@ pub struct Limbs52;
 
 /// A factor made ready: c·2^(52(j+1)) mod r for each limb position j.
 #[derive(Clone, Copy)]
-pub struct Prepared([Narrow; LIMBS]);
+pub struct Prepared52([Narrow; LIMBS]);
 
 impl<const N: usize, L: Multiply52<N>> Folds<N, L> for Limbs52 {
     type Values = Group<N, LIMBS>;
     type Factors = [Group<N, LIMBS>; 2];
-    type Point = Prepared;
+    type Point = Prepared52;
     type Vectors = [L::Vector; LIMBS];
 
     const ZERO: Self::Values = Group::ZERO;
 
-    /// c·2¹⁵⁶ and c·2³¹².
+    /// Each factor c in two forms: c·2¹⁵⁶ and c·2³¹².
     fn factors(factors: &[Fr; N]) -> Self::Factors {
         let shift = power_of_two(BITS as usize * LOW);
         let low = factors.map(|factor| factor.mul(&shift));
@@ -60,7 +66,7 @@ impl<const N: usize, L: Multiply52<N>> Folds<N, L> for Limbs52 {
         [low, high].map(|form| Group::of(&form.map(|factor| cut::<BITS, 4, LIMBS>(factor.limbs()))))
     }
 
-    fn point(point: &Fr) -> Prepared {
+    fn point(point: &Fr) -> Prepared52 {
         let step = Fr::small(1 << BITS).in_montgomery_form();
         let mut factor = *point;
         let mut rows = [[0; LIMBS]; LIMBS];
@@ -68,7 +74,7 @@ impl<const N: usize, L: Multiply52<N>> Folds<N, L> for Limbs52 {
             factor = factor.montgomery(&step);
             *row = cut::<BITS, 4, LIMBS>(factor.limbs());
         }
-        Prepared(rows)
+        Prepared52(rows)
     }
 
     fn value(values: &Self::Values, lane: usize) -> Limbs {
@@ -94,7 +100,7 @@ impl<const N: usize, L: Multiply52<N>> Folds<N, L> for Limbs52 {
 
     /// See the bounds above.
     #[inline(always)]
-    fn fold(lanes: L, [a, b]: &[Self::Vectors; 2], factors: &Self::Factors, z: &Prepared, value: &mut Self::Values) {
+    fn fold(lanes: L, [a, b]: &[Self::Vectors; 2], factors: &Self::Factors, z: &Prepared52, value: &mut Self::Values) {
         let mut difference = [lanes.splat(0); LIMBS];
         for limb in 0..LIMBS {
             difference[limb] = lanes.sub(lanes.add(a[limb], lanes.splat(TWO_R_LOOSE[limb])), b[limb]);
@@ -116,7 +122,7 @@ fn power_of_two(exponent: usize) -> Fr {
     power
 }
 
-/// r.
+/// r, the order of the group, in limbs.
 const R_NARROW: Narrow = cut::<BITS, 4, LIMBS>(&R);
 /// r is 1 − 2³² modulo 2⁵², so −r⁻¹ is −(1 + 2³²): the multiple that clears a lowest limb takes no product.
 const _: () = assert!(R_NARROW[0] == (1 << BITS) - (1 << 32) + 1);
@@ -184,7 +190,7 @@ fn turn<const N: usize, L: Multiply52<N>>(
 
 /// `a·c` modulo r for the factor behind `c`, not tight.
 #[inline(always)]
-fn times<const N: usize, L: Multiply52<N>>(lanes: L, a: &[L::Vector; LIMBS], c: &Prepared) -> [L::Vector; LIMBS] {
+fn times<const N: usize, L: Multiply52<N>>(lanes: L, a: &[L::Vector; LIMBS], c: &Prepared52) -> [L::Vector; LIMBS] {
     let mut columns = [lanes.splat(0); LIMBS + 1];
     for row in 0..LIMBS {
         let mut factor = [lanes.splat(0); LIMBS];
@@ -216,8 +222,8 @@ fn add_row<const N: usize, L: Multiply52<N>>(
 /// One step of Montgomery's reduction: adds the multiple of r that clears the lowest limb, and moves down by one limb.
 #[inline(always)]
 fn step<const N: usize, L: Multiply52<N>>(lanes: L, columns: [L::Vector; LIMBS + 1]) -> [L::Vector; LIMBS + 1] {
-    // m = −(1 + 2³²)·column₀; products read its low 52 bits only. The low half of m·r₀ is what column₀ lacks to the next multiple
-    // of 2⁵²: the carry is a rounding up.
+    // m = −(1 + 2³²)·column₀; products read its low 52 bits only. The low half of m·r₀ is what column₀ lacks to the
+    // next multiple of 2⁵²: the carry is a rounding up.
     let m = lanes.sub_modulo(lanes.splat(0), lanes.add_modulo(columns[0], lanes.up(columns[0], 32)));
     let m = lanes.low_52(m);
     let over = lanes.down(lanes.add(columns[0], lanes.splat(MASK)), BITS);

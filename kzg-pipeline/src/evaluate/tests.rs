@@ -10,8 +10,8 @@ fn blob(bytes: &[u8]) -> &[u8; BLOB_BYTES] {
 /// The value by every path, which must agree, and by the vectors' arithmetic where it must not lose a bit.
 fn value_at(bytes: &[u8], z: &Fr) -> Option<Fr> {
     let value = |path| Domain::get().evaluate(path, blob(bytes), z, &mut Scratch::default());
-    let expected = value(Path::Portable);
-    for path in Path::all() {
+    let expected = value(EvaluationPath::Portable);
+    for path in EvaluationPath::all() {
         assert_eq!(value(path), expected, "{}", path.name());
     }
     if expected.is_some() {
@@ -82,7 +82,8 @@ fn a_line_has_its_value_everywhere_and_the_domain_is_nothing_special() {
     assert_eq!(value_at(&claim.blob, &Fr::ONE.negate()), Some(second));
 }
 
-/// At a root of unity the value is the blob's own element. In bit-reversed order the roots of order 2ᵏ stand from 2ᵏ⁻¹ to 2ᵏ − 1.
+/// At a root of unity the value is the blob's own element. In bit-reversed order the roots of order 2ᵏ stand from 2ᵏ⁻¹
+/// to 2ᵏ − 1.
 #[test]
 fn at_every_kind_of_root_the_value_is_the_blobs_own_element() {
     let (elements, _) = random()[3].blob.as_chunks::<32>();
@@ -125,8 +126,8 @@ fn blobs_of_extreme_elements_keep_their_residues() {
     let z = Fr::from_hash(&seeded.element());
     assert_eq!(value_at(&[0; BLOB_BYTES], &z), Some(Fr::ZERO));
     assert_eq!(value_at(&largest.repeat(4096), &z), Some(Fr::ONE.negate()));
-    // 0 and r − 1 in turn: differences of both signs at their largest. It is (−1 + X²⁰⁴⁸… )/2 of nothing simple, so compare
-    // with the sum of its two halves, each a constant blob cut in two.
+    // 0 and r − 1 in turn: differences of both signs at their largest. It is (−1 + X²⁰⁴⁸… )/2 of nothing simple, so
+    // compare with the sum of its two halves, each a constant blob cut in two.
     let one_way = [[0; 32], largest].concat().repeat(2048);
     let other_way = [largest, [0; 32]].concat().repeat(2048);
     let sum = value_at(&one_way, &z)
@@ -168,7 +169,7 @@ fn elements_that_share_their_highest_words_with_the_modulus_are_judged_exactly()
     }
 }
 
-/// So many hundredths of r, rounded down.
+/// A number of hundredths of r, rounded down.
 pub fn hundredths_of_r(hundredths: u64) -> Limbs {
     let mut words = [0; 5];
     let mut carry = 0;
@@ -213,15 +214,15 @@ fn borders() -> Vec<Limbs> {
     all
 }
 
-/// For the tests of each way to fold: borders beside random numbers, in every lane. `largest` is what the way's head allows a number
-/// to be, before a fold and after it.
+/// For the tests of each way to fold: borders beside random numbers, in every lane. `largest` is what the way's head
+/// allows a number to be, before a fold and after it.
 pub fn folds_agree_with_plain_arithmetic_at_every_border<const N: usize, L, F, const LIMBS: usize>(
     lanes: L,
     largest: Limbs,
     cut: impl Fn(&Limbs) -> [u64; LIMBS],
     tight: impl Fn(&[u64]) -> bool,
 ) where
-    L: Lanes<N>,
+    L: VectorUnit<N>,
     F: Folds<N, L, Values = Group<N, LIMBS>>,
 {
     let minus_one = Fr::ONE.negate();

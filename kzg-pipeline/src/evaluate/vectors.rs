@@ -1,6 +1,7 @@
-//! This file knows how to fold a polynomial `N` pairs at a time: the order of things, whatever a number looks like in registers.
+//! This file knows how to fold a polynomial `N` pairs at a time: the order of things, whatever a number looks like in
+//! registers.
 //!
-//! [`Folds`] is what differs: limbs of 29 bits or of 52. [`Lanes`] is the processor, or its emulation.
+//! [`Folds`] is what differs: limbs of 29 bits or of 52. [`VectorUnit`] is the processor, or its emulation.
 //!
 //! Values lie in their order, `N` to a group, so the pairs of two groups are their even and odd lanes.
 #![allow(clippy::needless_range_loop, reason = "the limb is the number of a column")]
@@ -9,10 +10,10 @@ use ultramarine_types::limits::BLOB_BYTES;
 
 use super::FOLDS;
 use crate::field::{Fr, Limbs, R};
-use crate::simd::{Group, Lanes, Work};
+use crate::simd::{Group, VectorUnit, Work};
 
 /// A way to hold numbers in vectors and to fold them.
-pub trait Folds<const N: usize, L: Lanes<N>> {
+pub trait Folds<const N: usize, L: VectorUnit<N>> {
     /// `N` values in memory.
     type Values: Copy;
     /// `N` known factors, each v⁻¹ of a pair, made ready.
@@ -22,12 +23,9 @@ pub trait Folds<const N: usize, L: Lanes<N>> {
     /// `N` values in registers.
     type Vectors;
 
-    /// Zeros.
     const ZERO: Self::Values;
 
-    /// Makes factors ready.
     fn factors(factors: &[Fr; N]) -> Self::Factors;
-    /// Makes a point ready.
     fn point(point: &Fr) -> Self::Point;
     /// One of the values, below 2²⁵⁶.
     fn value(values: &Self::Values, lane: usize) -> Limbs;
@@ -41,7 +39,7 @@ pub trait Folds<const N: usize, L: Lanes<N>> {
 
 /// The even and the odd ones of two groups, limb by limb.
 #[inline(always)]
-pub fn unzip<const N: usize, const LIMBS: usize, L: Lanes<N>>(
+pub fn unzip<const N: usize, const LIMBS: usize, L: VectorUnit<N>>(
     lanes: L,
     first: &Group<N, LIMBS>,
     second: &Group<N, LIMBS>,
@@ -53,10 +51,10 @@ pub fn unzip<const N: usize, const LIMBS: usize, L: Lanes<N>>(
     [even, odd]
 }
 
-/// Tight limbs of `BITS` bits of the number in these columns, modulo the power of two behind the last limb: what passes it is there on
-/// purpose, as a complement of r added to take r off.
+/// Tight limbs of `BITS` bits of the number in these columns, modulo the power of two behind the last limb. What passes
+/// that power is there on purpose: a complement of r was added to take r off.
 #[inline(always)]
-pub fn carry<const BITS: u32, const LIMBS: usize, const N: usize, L: Lanes<N>>(
+pub fn carry<const BITS: u32, const LIMBS: usize, const N: usize, L: VectorUnit<N>>(
     lanes: L,
     mut columns: [L::Vector; LIMBS],
 ) -> [L::Vector; LIMBS] {
@@ -70,7 +68,7 @@ pub fn carry<const BITS: u32, const LIMBS: usize, const N: usize, L: Lanes<N>>(
 }
 
 /// All factors of a domain, made ready.
-pub fn factors<const N: usize, L: Lanes<N>, F: Folds<N, L>>(inverses: &[Fr]) -> Vec<F::Factors> {
+pub fn factors<const N: usize, L: VectorUnit<N>, F: Folds<N, L>>(inverses: &[Fr]) -> Vec<F::Factors> {
     let (groups, rest) = inverses.as_chunks::<N>();
     assert!(rest.is_empty(), "a domain fills its groups");
     groups.iter().map(F::factors).collect()
@@ -78,16 +76,15 @@ pub fn factors<const N: usize, L: Lanes<N>, F: Folds<N, L>>(inverses: &[Fr]) -> 
 
 /// What is left of a blob.
 pub struct Folded<const N: usize> {
-    /// The values left.
     pub values: [Limbs; N],
     /// Where to fold them.
     pub point: Fr,
-    /// Whether the blob's elements are all canonical for certain; if not, it takes an exact look.
+    /// Whether the blob's elements are all canonical for certain. If not, the caller must look at each exactly.
     pub surely_canonical: bool,
 }
 
 /// Folds a blob at z until one group of values is left.
-pub fn fold<const N: usize, L: Lanes<N>, F: Folds<N, L>>(
+pub fn fold<const N: usize, L: VectorUnit<N>, F: Folds<N, L>>(
     lanes: L,
     blob: &[u8; BLOB_BYTES],
     z: &Fr,
@@ -119,15 +116,15 @@ pub fn fold<const N: usize, L: Lanes<N>, F: Folds<N, L>>(
     }
 }
 
-/// The first fold: pairs from a blob's bytes. Whether every element is surely canonical.
-struct FoldBlob<'a, const N: usize, L: Lanes<N>, F: Folds<N, L>> {
+/// The first fold, of pairs from a blob's bytes. Gives whether every element is surely canonical.
+struct FoldBlob<'a, const N: usize, L: VectorUnit<N>, F: Folds<N, L>> {
     blob: &'a [u8; BLOB_BYTES],
     factors: &'a [F::Factors],
     z: &'a F::Point,
     values: &'a mut [F::Values],
 }
 
-impl<const N: usize, L: Lanes<N>, F: Folds<N, L>> Work<N, L> for FoldBlob<'_, N, L, F> {
+impl<const N: usize, L: VectorUnit<N>, F: Folds<N, L>> Work<N, L> for FoldBlob<'_, N, L, F> {
     type Output = bool;
 
     #[inline(always)]
@@ -157,13 +154,13 @@ impl<const N: usize, L: Lanes<N>, F: Folds<N, L>> Work<N, L> for FoldBlob<'_, N,
 }
 
 /// A later fold, in place: the first half of the values from all of them.
-struct FoldValues<'a, const N: usize, L: Lanes<N>, F: Folds<N, L>> {
+struct FoldValues<'a, const N: usize, L: VectorUnit<N>, F: Folds<N, L>> {
     factors: &'a [F::Factors],
     z: &'a F::Point,
     values: &'a mut [F::Values],
 }
 
-impl<const N: usize, L: Lanes<N>, F: Folds<N, L>> Work<N, L> for FoldValues<'_, N, L, F> {
+impl<const N: usize, L: VectorUnit<N>, F: Folds<N, L>> Work<N, L> for FoldValues<'_, N, L, F> {
     type Output = ();
 
     #[inline(always)]
@@ -178,7 +175,7 @@ impl<const N: usize, L: Lanes<N>, F: Folds<N, L>> Work<N, L> for FoldValues<'_, 
 
 /// Folds two groups to one, for tests of the arithmetic.
 #[cfg(test)]
-pub fn fold_groups<const N: usize, L: Lanes<N>, F: Folds<N, L>>(
+pub fn fold_groups<const N: usize, L: VectorUnit<N>, F: Folds<N, L>>(
     lanes: L,
     values: [F::Values; 2],
     factors: &[Fr; N],

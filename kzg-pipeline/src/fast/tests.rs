@@ -24,7 +24,7 @@ fn every_fault_is_named_and_sinks_nobody() {
 
 #[test]
 fn every_path_names_every_fault() {
-    let (hashing, evaluating, points) = (challenge::Path::all(), Path::all(), group::Path::all());
+    let (hashing, evaluating, points) = (HashPath::all(), EvaluationPath::all(), PointPath::all());
     // Each of each kind at least once.
     for turn in 0..hashing.len().max(evaluating.len()).max(points.len()) {
         let verifier = verifier().by(
@@ -61,8 +61,8 @@ fn order_and_one_more_fault_change_no_other_finding_by_any_path() {
     }
 }
 
-/// Instructions that this processor lacks are not tested here, and those of hashes have no emulation. Whoever runs the tests shall
-/// know; with `ULTRAMARINE_REQUIRE_PATHS` set, as on a machine that should have them all, it is an error.
+/// Instructions that this processor lacks are not tested here, and those of hashes have no emulation. The test run
+/// names them. With `ULTRAMARINE_REQUIRE_PATHS` set, as on a machine that should have them all, it fails.
 #[test]
 fn paths_that_were_not_tested_are_named() {
     let every = [
@@ -84,9 +84,9 @@ fn paths_that_were_not_tested_are_named() {
         ("points", vec!["ifma", "avx512", "blst"]),
     ];
     let here: [Vec<_>; 3] = [
-        challenge::Path::all().into_iter().map(challenge::Path::name).collect(),
-        Path::all().into_iter().map(Path::name).collect(),
-        group::Path::all().into_iter().map(group::Path::name).collect(),
+        HashPath::all().into_iter().map(HashPath::name).collect(),
+        EvaluationPath::all().into_iter().map(EvaluationPath::name).collect(),
+        PointPath::all().into_iter().map(PointPath::name).collect(),
     ];
     let mut missing = Vec::new();
     for ((what, names), here) in every.iter().zip(&here) {

@@ -1,7 +1,8 @@
-//! This file knows the product by a prepared factor in x86-64 instructions of 2014 and later: BMI2's `mulx`, ADX's `adcx` and `adox`.
+//! This file knows the product by a prepared factor in x86-64 instructions of 2014 and later: BMI2's `mulx`, ADX's
+//! `adcx` and `adox`.
 //!
-//! Compilers make poor code of many carries at once: they move them through registers. `mulx` touches no flag, `adcx` only
-//! the carry flag and `adox` only the overflow flag, so a row of products is added in two chains that do not meet:
+//! Compilers make poor code of many carries at once: they move them through registers. `mulx` touches no flag, `adcx`
+//! only the carry flag and `adox` only the overflow flag, so a row of products is added in two chains that do not meet:
 //!
 //! ```text
 //!   row j:      low₀     low₁     low₂     low₃            carry flag ──▶
@@ -31,8 +32,9 @@ impl Multiply for Mulx {
     #[inline(always)]
     fn times(&self, factor: &Prepared, a: &Limbs) -> Wide {
         let (s1, s2, s3, s4, s5): (u64, u64, u64, u64, u64);
-        // SAFETY: a `Mulx` exists only where the instructions do. The block reads the sixteen limbs behind `factor`, the four behind
-        // `a` and the four of `R_LIMBS`, all borrowed for its duration; it writes registers only, and declares each.
+        // SAFETY: a `Mulx` exists only where the instructions do. The block reads the sixteen limbs behind `factor`,
+        // the four behind `a` and the four of `R_LIMBS`, all borrowed for its duration; it writes registers only, and
+        // declares each.
         unsafe {
             asm!(
                 // Row 0 begins the sums.
@@ -98,7 +100,8 @@ impl Multiply for Mulx {
                 "adcx {s4}, {zero}",
                 "adox {s5}, {zero}",
                 "adcx {s5}, {zero}",
-                // One step of the reduction: m = −s₀·(2³² + 1), as r⁻¹ = 2³² + 1 modulo 2⁶⁴; then add m·r, which makes s₀ zero.
+                // One step of the reduction: m = −s₀·(2³² + 1), as r⁻¹ = 2³² + 1 modulo 2⁶⁴; then add m·r, which makes
+                // s₀ zero.
                 "mov rdx, {s0}",
                 "shl rdx, 32",
                 "add rdx, {s0}",

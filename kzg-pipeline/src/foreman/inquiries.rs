@@ -1,14 +1,15 @@
-//! This file knows when an inquiry has its turn: who is to blame must be found out, and nobody else may wait long for that.
+//! This file knows when an inquiry has its turn. It must find out who is to blame, and nobody else may wait long for
+//! that.
 //!
-//! - While jobs wait to be opened, inquiries have one turn in as long as a claim may wait for its block. They take turns among each
+//! - While jobs wait to be opened, inquiries get at most one turn per maximum claim wait. They take turns with each
 //!   other.
-//! - Inquiries in which some sender was not asked about yet go first, and have a turn after each batch: such a sender may be honest, and
-//!   waits for no more than that.
-//! - A sender of wrong claims has no more of its jobs opened until the inquiry that found it out is over. So what one sender has under
-//!   inquiry is bounded by what was open before. What it sends besides waits, and keeps its places in the values it is of until then:
-//!   not for long, as few of its wrong claims are looked for (`inquiry.rs`).
-//! - They are *crowded* once very many claims are under inquiry. Then a batch is opened, a small one, for each turn: no more claims
-//!   come in than go out, so memory is bounded whatever peers send.
+//! - Inquiries with a sender that has not been tested yet go first, and have a turn after each batch. Such a sender may
+//!   be honest, and waits no longer than that.
+//! - A sender of wrong claims has no more jobs opened until the inquiry that found it out is over. So it never has more
+//!   under inquiry than was open before. Its other jobs wait, and keep their places in their values until then. That is
+//!   not long, as an inquiry looks for few of its wrong claims (`inquiry.rs`).
+//! - Inquiries are *crowded* once very many claims are under inquiry. Then one small batch is opened for each turn. No
+//!   more claims come in than go out, so memory is bounded whatever peers send.
 //!
 //! Keeps: every inquiry put in is taken again until nothing of it is left.
 
@@ -21,9 +22,8 @@ use crate::inquiry::Case;
 /// Claims that do not all hold, and an inquiry that has not named every wrong one yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Blame<I> {
-    /// The inquiry.
     pub inquiry: I,
-    /// What it is about by now.
+    /// What is left of it.
     pub case: Case,
 }
 
@@ -32,7 +32,7 @@ pub struct Blame<I> {
 pub(super) struct Inquiries<I> {
     /// From one turn to the next while jobs wait.
     pause: Nanos,
-    /// So many claims are a crowd.
+    /// Claims under inquiry from which they are crowded.
     claims_max: usize,
     waiting: VecDeque<Blame<I>>,
     /// Claims under inquiry, waiting or in a lane's hands.
@@ -58,7 +58,6 @@ impl<I> Inquiries<I> {
         }
     }
 
-    /// Claims under inquiry.
     pub fn claims_count(&self) -> usize {
         self.claims_count
     }
@@ -73,7 +72,7 @@ impl<I> Inquiries<I> {
         !self.at_fault.contains_key(&sender)
     }
 
-    /// A turn is over, before which the inquiry was about this.
+    /// A turn is over. Before it, the inquiry was about `before`.
     pub fn put(&mut self, before: &Case, left: Option<Blame<I>>) {
         assert!(
             before.claims_count <= self.claims_count,

@@ -8,7 +8,8 @@ use crate::opening::Summed;
 use ultramarine_types::PeerId;
 use ultramarine_types::verify::VerifyJob;
 
-/// An opened claim is its sender and index here, a sum a list of them; an inquiry is a real one, with the names of each piece.
+/// An opened claim is its sender and index here, a sum a list of them; an inquiry is a real one, with the names of each
+/// piece.
 type Name = (u8, u16);
 type Asked = (Vec<Vec<Name>>, Inquiry);
 type Crew = Foreman<Name, Vec<Name>, Asked>;
@@ -48,6 +49,7 @@ fn jobs(sender: u8, indices: std::ops::Range<u16>, urgency: Urgency) -> Answer {
 fn feed(foreman: &mut Crew, now: u64, input: Answer) -> Vec<Work> {
     let mut out = Outbox::new();
     foreman.handle(Nanos(now), input, &mut out);
+    foreman.check_whole();
     out.drain().collect()
 }
 
@@ -91,7 +93,7 @@ struct Turn {
     answer: Answer,
 }
 
-/// Settles, or goes on with an inquiry, by so many steps.
+/// Settles, or goes on with an inquiry, by at most `steps_max` steps.
 fn inquire(task: Work, steps_max: usize, wrong: impl Fn(&Name) -> bool) -> Turn {
     let (urgency, before, (pieces, mut inquiry)) = match task {
         Task::Settle(urgency, Settlement { mut sums, loose }) => {
@@ -234,8 +236,8 @@ fn a_free_lane_settles_a_stalled_stream_at_the_deadline() {
     assert_eq!(settled(&one(out.drain().collect())), [(1, 0), (1, 1)]);
 }
 
-/// Any arrival of jobs from several senders, over one to four lanes that finish in any order: each job is opened once, each
-/// claim that stays open is settled once, a lane has one task at a time, and nothing is kept beyond its wait.
+/// Jobs of several senders arrive in any order, and one to four lanes finish in any order. Each job is opened once, and
+/// each claim that stays open is settled once. A lane has one task at a time, and nothing is kept beyond its wait.
 #[test]
 fn every_interleaving_settles_every_claim_once() {
     for seed in 0..300 {

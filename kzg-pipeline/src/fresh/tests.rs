@@ -4,7 +4,7 @@ use super::*;
 use crate::fixtures::Seeded;
 use crate::wellformed::MODULUS;
 
-fn holds(made: &Made) -> bool {
+fn holds(made: &FreshBlob) -> bool {
     let blob = c_kzg::Blob::from_bytes(&made.blob).expect("131,072 bytes");
     c_kzg::ethereum_kzg_settings(0)
         .verify_blob_kzg_proof(&blob, &made.commitment.0.into(), &made.proof.0.into())
@@ -89,7 +89,7 @@ fn numbers_at_the_edge_are_taken_modulo_r() {
 #[test]
 fn a_proof_is_of_its_own_blob() {
     let (one, other) = (make(&[[1; 32], [2; 32], [3; 32]]), make(&[[1; 32], [2; 32], [4; 32]]));
-    assert!(!holds(&Made {
+    assert!(!holds(&FreshBlob {
         proof: other.proof,
         ..one
     }));

@@ -1,20 +1,24 @@
 //! This file knows arithmetic modulo p, the field of the curve, by 52-bit products, many numbers at a time.
 //!
-//! A number is eight limbs of 52 bits in Montgomery's form with 2⁴¹⁶. p has 381 bits, so 2⁴¹⁶ ≈ 2³⁵·³·p: there is so much room that sums and
-//! differences are never reduced, and a product of two numbers below 2¹⁴·p is again below 1.02·p, and
-//! so is a sum of two products reduced as one:
+//! A number is eight limbs of 52 bits in Montgomery's form with 2⁴¹⁶. As p has 381 bits, 2⁴¹⁶ ≈ 2³⁵·³·p. There is room
+//! enough that sums and differences are never reduced. A product of two numbers below 2¹⁴·p is again below 1.02·p, and
+//! so is a sum of two products that is reduced once:
 //!
 //! ```text
 //!   (a·b + c·d + m·p)/2⁴¹⁶ < (2·2²⁸·p/2⁴¹⁶ + 1)·p < (1 + 2⁻⁶·³)·p               m < 2⁴¹⁶
 //! ```
 //!
-//! What must be kept instead is *tightness*: the processor reads the low 52 bits of a factor only, so limbs of factors are below
-//! 2⁵². A [`Sum`] is a number before its carries; [`Sum::tight`] carries. In a `Sum` made from tight numbers
+//! What must be kept instead is *tightness*. The processor reads the low 52 bits of a factor only, so limbs of factors
+//! must be below 2⁵². A [`Loose`] number is one before its carries; [`Loose::tight`] carries. In a `Loose` number made
+//! from tight ones
 //!
-//! - each limb stands for at most 15 of them added (below 2⁵⁶), and at most 15 taken off, of products only (each below 1.02·p);
-//! - [`BIAS`], a multiple of p near 1024·p with limbs near 2⁵⁶, is added before anything is taken off, so no limb goes below zero;
-//! - so a number made of products is below 1024·p + 17·p, and what is made of such numbers and products, without a product in between,
-//!   stays below 2¹⁴·p: twelve times one (`sums.rs`), or one with the bias once more (`membership.rs`). Nothing larger is made.
+//! - each limb stands for at most 15 of them added (below 2⁵⁶), and at most 15 taken off, of products only (each below
+//!   1.02·p);
+//! - [`BIAS`], a multiple of p near 1024·p with limbs near 2⁵⁶, is added before anything is taken off, so no limb goes
+//!   below zero;
+//! - so a number made of products is below 1024·p + 17·p. A sum of such numbers and products, without a product in
+//!   between, stays below 2¹⁴·p: twelve times one (`sums.rs`), or one with the bias once more (`membership.rs`).
+//!   Nothing larger is made.
 
 #![allow(
     clippy::needless_range_loop,
@@ -22,7 +26,7 @@
     reason = "limbs of several numbers go together"
 )]
 
-use crate::simd::{Group, Lanes, Multiply52, Work, cut, join};
+use crate::simd::{Group, Multiply52, VectorUnit, Work, cut, join};
 
 /// Limbs of a number.
 pub const LIMBS: usize = 8;
@@ -33,7 +37,7 @@ const MASK: u64 = (1 << BITS) - 1;
 /// A number below 2³⁸⁴ in 64-bit words, lowest first.
 pub type Words = [u64; 6];
 
-/// p.
+/// p, the order of the field of coordinates.
 pub const P: Words = [
     0xb9fe_ffff_ffff_aaab,
     0x1eab_fffe_b153_ffff,
@@ -43,10 +47,9 @@ pub const P: Words = [
     0x1a01_11ea_397f_e69a,
 ];
 
-/// p in limbs.
 const P_LIMBS: [u64; LIMBS] = cut::<BITS, 6, LIMBS>(&P);
 
-/// −p⁻¹ modulo 2⁵².
+/// −p⁻¹ modulo 2⁵², for Montgomery's reduction.
 const P_NEGATIVE_INVERSE: u64 = {
     // Newton's iteration doubles the number of right bits: 3, 6, 12, 24, 48, 96.
     let mut inverse = P[0];
@@ -80,7 +83,7 @@ const BIAS: [u64; LIMBS] = {
     bias
 };
 
-/// 2^exponent modulo p.
+/// The power 2^exponent modulo p.
 pub const fn power_of_two(exponent: usize) -> Words {
     let mut power: Words = [1, 0, 0, 0, 0, 0];
     let mut doublings = 0;
@@ -141,18 +144,17 @@ pub struct Number<V>([V; LIMBS]);
 
 /// `N` numbers before their carries.
 #[derive(Clone, Copy)]
-pub struct Sum<V>([V; LIMBS]);
+pub struct Loose<V>([V; LIMBS]);
 
 impl<V: Copy> Number<V> {
-    /// From memory.
     #[inline(always)]
-    pub fn load<const N: usize, L: Lanes<N, Vector = V>>(lanes: L, group: &Group<N, LIMBS>) -> Self {
+    pub fn load<const N: usize, L: VectorUnit<N, Vector = V>>(lanes: L, group: &Group<N, LIMBS>) -> Self {
         Self(group.load(lanes))
     }
 
     /// The same number in every lane.
     #[inline(always)]
-    pub fn splat<const N: usize, L: Lanes<N, Vector = V>>(lanes: L, limbs: &[u64; LIMBS]) -> Self {
+    pub fn splat<const N: usize, L: VectorUnit<N, Vector = V>>(lanes: L, limbs: &[u64; LIMBS]) -> Self {
         let mut number = [lanes.splat(0); LIMBS];
         for limb in 0..LIMBS {
             number[limb] = lanes.splat(limbs[limb]);
@@ -160,9 +162,8 @@ impl<V: Copy> Number<V> {
         Self(number)
     }
 
-    /// Into memory.
     #[inline(always)]
-    pub fn store<const N: usize, L: Lanes<N, Vector = V>>(&self, lanes: L, group: &mut Group<N, LIMBS>) {
+    pub fn store<const N: usize, L: VectorUnit<N, Vector = V>>(&self, lanes: L, group: &mut Group<N, LIMBS>) {
         group.store(lanes, &self.0);
     }
 
@@ -184,7 +185,7 @@ impl<V: Copy> Number<V> {
         lanes.enter(TwoProducts([self, other, third, fourth]))
     }
 
-    /// The square.
+    /// The square: 36 products of limbs instead of 64.
     #[inline(always)]
     pub fn squared<const N: usize, L: Multiply52<N, Vector = V>>(&self, lanes: L) -> Self {
         lanes.enter(Square(self))
@@ -192,19 +193,18 @@ impl<V: Copy> Number<V> {
 
     /// This number `times` times, `times` at most 15, to add to and to take from.
     #[inline(always)]
-    pub fn sum<const N: usize, L: Lanes<N, Vector = V>>(&self, lanes: L, times: u64) -> Sum<V> {
+    pub fn sum<const N: usize, L: VectorUnit<N, Vector = V>>(&self, lanes: L, times: u64) -> Loose<V> {
         let mut sum = self.0;
         for limb in 0..LIMBS {
             sum[limb] = multiple(lanes, sum[limb], times);
         }
-        Sum(sum)
+        Loose(sum)
     }
 }
 
-impl<V: Copy> Sum<V> {
-    /// Plus a number.
+impl<V: Copy> Loose<V> {
     #[inline(always)]
-    pub fn plus<const N: usize, L: Lanes<N, Vector = V>>(mut self, lanes: L, number: &Number<V>) -> Self {
+    pub fn plus<const N: usize, L: VectorUnit<N, Vector = V>>(mut self, lanes: L, number: &Number<V>) -> Self {
         for limb in 0..LIMBS {
             self.0[limb] = lanes.add(self.0[limb], number.0[limb]);
         }
@@ -213,7 +213,7 @@ impl<V: Copy> Sum<V> {
 
     /// Makes room to take products off, once.
     #[inline(always)]
-    pub fn biased<const N: usize, L: Lanes<N, Vector = V>>(mut self, lanes: L) -> Self {
+    pub fn biased<const N: usize, L: VectorUnit<N, Vector = V>>(mut self, lanes: L) -> Self {
         for limb in 0..LIMBS {
             self.0[limb] = lanes.add(self.0[limb], lanes.splat(BIAS[limb]));
         }
@@ -222,16 +222,21 @@ impl<V: Copy> Sum<V> {
 
     /// Minus a product, `times` times.
     #[inline(always)]
-    pub fn minus<const N: usize, L: Lanes<N, Vector = V>>(mut self, lanes: L, product: &Number<V>, times: u64) -> Self {
+    pub fn minus<const N: usize, L: VectorUnit<N, Vector = V>>(
+        mut self,
+        lanes: L,
+        product: &Number<V>,
+        times: u64,
+    ) -> Self {
         for limb in 0..LIMBS {
             self.0[limb] = lanes.sub(self.0[limb], multiple(lanes, product.0[limb], times));
         }
         self
     }
 
-    /// With carries done.
+    /// Does the carries, so that each limb is below 2⁵².
     #[inline(always)]
-    pub fn tight<const N: usize, L: Lanes<N, Vector = V>>(self, lanes: L) -> Number<V> {
+    pub fn tight<const N: usize, L: VectorUnit<N, Vector = V>>(self, lanes: L) -> Number<V> {
         let mut limbs = self.0;
         let mask = lanes.splat(MASK);
         for limb in 0..LIMBS - 1 {
@@ -244,7 +249,7 @@ impl<V: Copy> Sum<V> {
 
 /// A small multiple of a limb, by shifts: `times` is a constant once inlined.
 #[inline(always)]
-fn multiple<const N: usize, L: Lanes<N>>(lanes: L, limb: L::Vector, times: u64) -> L::Vector {
+fn multiple<const N: usize, L: VectorUnit<N>>(lanes: L, limb: L::Vector, times: u64) -> L::Vector {
     match times {
         1 => limb,
         2 => lanes.add(limb, limb),
@@ -299,8 +304,9 @@ impl<const N: usize, L: Multiply52<N>> Work<N, L> for TwoProducts<'_, L::Vector>
     }
 }
 
-/// Adds two limbs, each times a number, and reduces by a limb. Both halves of a product are added one after the other, here and below: by doubles
-/// the low half is made of the high one, which would otherwise be kept in memory until all low halves are done.
+/// Adds two limbs, each times a number, and reduces by a limb. Here and below, both halves of a product are added one
+/// after the other. By doubles, the low half is made of the high one. Otherwise the high one would be kept in memory
+/// until all low halves are done.
 #[inline(always)]
 fn two_products_row<const N: usize, L: Multiply52<N>>(
     lanes: L,
@@ -335,9 +341,10 @@ struct Square<'a, V>(&'a Number<V>);
 impl<const N: usize, L: Multiply52<N>> Work<N, L> for Square<'_, L::Vector> {
     type Output = Number<L::Vector>;
 
-    /// a² = Σᵢ aᵢ² + Σᵢ aᵢ·2·(the limbs above i): 36 pairs instead of 64. The doubled limbs above i are those of 2a, but for the
-    /// lowest of them, which takes no carry. The bit that doubling pushes past 52 is in the next limb; products do not read it.
-    /// Row i adds to places from 2i on, so it is early enough when the reduction has come to place i.
+    /// a² = Σᵢ aᵢ² + Σᵢ aᵢ·2·(the limbs above i): 36 pairs instead of 64. The doubled limbs above i are those of 2a,
+    /// but for the lowest of them, which takes no carry. The bit that doubling pushes past 52 is in the next limb;
+    /// products do not read it. Row i adds to places from 2i on, so it is early enough when the reduction has come to
+    /// place i.
     #[inline(always)]
     fn work(self, lanes: L) -> Number<L::Vector> {
         let Self(Number(a)) = self;
@@ -408,9 +415,8 @@ fn finish<const N: usize, L: Multiply52<N>>(lanes: L, columns: &[L::Vector; LIMB
     for limb in 0..LIMBS {
         limbs[limb] = columns[limb];
     }
-    Sum(limbs).tight(lanes)
+    Loose(limbs).tight(lanes)
 }
 
 #[cfg(test)]
-#[allow(unsafe_code)]
 mod tests;

@@ -1,27 +1,27 @@
-//! This file knows how to give points to lanes: how many at a time, what fills the last lanes, and what
-//! is not asked at all.
+//! This file knows how to give points to lanes: how many at a time, what fills the last lanes, and which points need
+//! none.
 
 use blst::{blst_fp, blst_p1_affine};
 
 use super::fp::{Words, limbs_of};
-use super::membership::{Affine, BetaSquared, Judge, beta_squared};
+use super::membership::{Affine, BetaSquared, MembershipTest, beta_squared};
 use super::roots::{Coordinates, Encoding, Lift};
 use super::sums::{self, EnterForm, Windows};
 use super::{Beta, Point, Sum};
-use crate::simd::{Doubled, Group, Lanes, Multiply52};
+use crate::simd::{Doubled, Group, Multiply52, VectorUnit};
 
 /// Points to which two vectors in step give one answer sooner than one vector twice.
 const DOUBLED_MIN: usize = 9;
 /// Numbers of points from which eight lanes are faster than blst one by one.
 #[derive(Clone, Copy, Debug)]
 pub struct Minimum {
-    /// When finding roots.
+    /// From this number on, lanes find roots faster.
     pub roots: usize,
-    /// When judging membership.
+    /// From this number on, lanes judge membership faster.
     pub judged: usize,
 }
 
-/// Reads each compressed point; see [`Path::decompress_all`](super::Path::decompress_all).
+/// Reads each compressed point; see [`PointPath::decompress_all`](super::PointPath::decompress_all).
 pub fn decompress_all<L: Multiply52<8>>(lanes: L, minimum: Minimum, encodings: &[&[u8; 48]]) -> Vec<Option<Point>> {
     let mut read: Vec<Option<Point>> = vec![None; encodings.len()];
     let mut wanted = Vec::with_capacity(encodings.len());
@@ -66,7 +66,7 @@ fn lift<const N: usize, L: Multiply52<N>>(lanes: L, wanted: &[Wanted], read: &mu
     }
 }
 
-/// Whether each point is of prime order or infinity; see [`Path::are_in_group`](super::Path::are_in_group).
+/// Whether each point is of prime order or infinity; see [`PointPath::are_in_group`](super::PointPath::are_in_group).
 pub fn are_in_group<L: Multiply52<8>>(lanes: L, minimum: Minimum, points: &[Point]) -> Vec<bool> {
     let beta_squared = image_factor();
     let mut judged = vec![true; points.len()];
@@ -100,7 +100,10 @@ fn judge<const N: usize, L: Multiply52<N>>(
         x: Group::of(&std::array::from_fn(|index| limbs_of(&lane(index).x.l))),
         y: Group::of(&std::array::from_fn(|index| limbs_of(&lane(index).y.l))),
     };
-    for (index, answer) in places.iter().zip(lanes.enter(Judge::<N>(&affine, beta_squared))) {
+    for (index, answer) in places
+        .iter()
+        .zip(lanes.enter(MembershipTest::<N>(&affine, beta_squared)))
+    {
         judged[*index] = answer;
     }
 }

@@ -1,19 +1,20 @@
 //! This file knows which points of the curve are in the subgroup, many at a time, exactly.
 //!
-//! φ(x, y) = (βx, y), β³ = 1, satisfies φ² + φ + 1 = 0 on the whole curve, and multiplies points of the subgroup by λ = u² − 1, where
-//! λ² + λ + 1 = r. A point P is in the subgroup exactly if [u²]P = −φ²(P) (Scott 2021):
+//! φ(x, y) = (βx, y), β³ = 1, satisfies φ² + φ + 1 = 0 on the whole curve, and multiplies points of the subgroup by
+//! λ = u² − 1, where λ² + λ + 1 = r. A point P is in the subgroup exactly if [u²]P = −φ²(P) (Scott 2021):
 //!
 //! - in the subgroup, −φ²(P) = P + φ(P) = P + [u² − 1]P = [u²]P;
 //! - if the equation holds anywhere, P + φ(P) = [u²]P, so φ(P) = [λ]P, φ²(P) = [λ²]P and 0 = [λ² + λ + 1]P = [r]P.
 //!
 //! [u²]P is [|u|][|u|]P: twice 63 doublings and 5 additions in Jacobian coordinates (X/Z², Y/Z³), Z = 0 for infinity.
 //!
-//! *Exceptional cases.* The addition formula is wrong for infinity and for equal points. But it gives Z = Z₁·Z₂·(a factor that is zero for
-//! equal and for opposite points), and doubling gives Z = 2·Y·Z₁: once Z is zero it stays zero, and it becomes zero only where an
-//! addition meets a point it is not made for, or the sum is infinity. For P of the subgroup, not infinity, neither happens: both
-//! ladders add [k]P' and P' for 2 ≤ k < 2⁶⁴, and P' = P or [|u|]P has the prime order r > 2²⁵⁴, so [k]P', [k ± 1]P' are not infinity. So P
-//! is refused if Z = 0, rightly; and if Z ≠ 0, no addition was exceptional and the result is [u²]P. (Doubling meets no point of
-//! order two: the order of the curve is odd.) Infinity itself is judged before.
+//! *Exceptional cases.* The addition formula is wrong for infinity and for equal points. But it gives Z = Z₁·Z₂·(a
+//! factor that is zero for equal and for opposite points), and doubling gives Z = 2·Y·Z₁. So once Z is zero, it stays
+//! zero. It becomes zero only where an addition meets a point that it is not made for, or where the sum is infinity.
+//! For P of the subgroup, not infinity, neither happens. Both ladders add [k]P' and P' for 2 ≤ k < 2⁶⁴, where P' is P
+//! or [|u|]P. As P' has the prime order r > 2²⁵⁴, [k]P' and [k ± 1]P' are not infinity. So P is refused if Z = 0,
+//! rightly. If Z ≠ 0, no addition was exceptional and the result is [u²]P. (Doubling meets no point of order two: the
+//! order of the curve is odd.) Infinity itself is judged before.
 
 #![allow(clippy::needless_range_loop, reason = "lanes of several numbers go together")]
 
@@ -23,7 +24,7 @@ use crate::simd::{Group, Multiply52, Work};
 /// β² for the β of λ, in Montgomery's form with 2⁴¹⁶.
 pub type BetaSquared = [u64; LIMBS];
 
-/// |u|.
+/// |u|, where u is the BLS parameter.
 const PARAMETER: u64 = 0xd201_0000_0001_0000;
 
 /// A constant that turns x·2³⁸⁴, blst's form, into x·2⁴¹⁶, ours: 2⁴⁴⁸ modulo p.
@@ -31,16 +32,14 @@ pub const FROM_BLST: [u64; LIMBS] = limbs_of(&power_of_two(448));
 
 /// Coordinates of `N` affine points, in blst's form.
 pub struct Affine<const N: usize> {
-    /// x.
     pub x: Group<N, LIMBS>,
-    /// y.
     pub y: Group<N, LIMBS>,
 }
 
 /// Judges `N` points of the curve, none of them infinity.
-pub struct Judge<'a, const N: usize>(pub &'a Affine<N>, pub &'a BetaSquared);
+pub struct MembershipTest<'a, const N: usize>(pub &'a Affine<N>, pub &'a BetaSquared);
 
-impl<const N: usize, L: Multiply52<N>> Work<N, L> for Judge<'_, N> {
+impl<const N: usize, L: Multiply52<N>> Work<N, L> for MembershipTest<'_, N> {
     type Output = [bool; N];
 
     #[inline(always)]
@@ -79,7 +78,8 @@ impl<const N: usize, L: Multiply52<N>> Work<N, L> for Judge<'_, N> {
 /// Which numbers are zero modulo p.
 #[inline(always)]
 pub fn are_zero<const N: usize, L: Multiply52<N>>(lanes: L, number: &Number<L::Vector>) -> [bool; N] {
-    // number/2⁴¹⁶ modulo p is (number + m·p)/2⁴¹⁶ with number < 2¹⁴·p and m < 2⁴¹⁶: an integer from 0 to p, so zero or p for zero.
+    // number/2⁴¹⁶ modulo p is (number + m·p)/2⁴¹⁶ with number < 2¹⁴·p and m < 2⁴¹⁶: an integer from 0 to p, so zero or
+    // p for zero.
     let mut group = Group::ZERO;
     let mut one = [0; LIMBS];
     one[0] = 1;
@@ -117,8 +117,12 @@ fn times_parameter<const N: usize, L: Multiply52<N>>(lanes: L, point: &Jacobian<
     sum
 }
 
-/// dbl-2009-l of the Explicit-Formulas Database, with 4·X·B for its D/2 and what it takes off written as products only:
-/// A = X², B = Y², F = (3A)², S = X·B; X' = F − 8S, Y' = 3A·(4S − X') − 8B² = 3A·(12S − F) − 8B², Z' = 2·Y·Z.
+/// dbl-2009-l of the Explicit-Formulas Database, with 4·X·B for its D/2. It takes off products only:
+///
+/// ```text
+///   A = X²    B = Y²    F = (3A)²    S = X·B
+///   X' = F − 8S    Y' = 3A·(4S − X') − 8B² = 3A·(12S − F) − 8B²    Z' = 2·Y·Z
+/// ```
 #[inline(always)]
 fn doubled<const N: usize, L: Multiply52<N>>(lanes: L, point: &Jacobian<L::Vector>) -> Jacobian<L::Vector> {
     let slope = point.x.squared(lanes).sum(lanes, 3).tight(lanes);
@@ -136,8 +140,13 @@ fn doubled<const N: usize, L: Multiply52<N>>(lanes: L, point: &Jacobian<L::Vecto
 
 /// `left + right`, where `z_squared` and `z_cubed` are powers of the right one's z.
 ///
-/// U = X₁Z₂², S = Y₁Z₂³; H = U − X₂Z₁², R = S − Y₂Z₁³ (the negatives of the textbook's, so that only products are taken off; it makes
-/// Y and Z negative, which is the same point); W = H³, V = U·H²; X' = R² + W − 2V, Y' = R·(V − X') − S·W, Z' = Z₁Z₂H.
+/// ```text
+///   U = X₁Z₂²    S = Y₁Z₂³    H = U − X₂Z₁²    R = S − Y₂Z₁³    W = H³    V = U·H²
+///   X' = R² + W − 2V    Y' = R·(V − X') − S·W    Z' = Z₁Z₂H
+/// ```
+///
+/// H and R are the negatives of the textbook's, so that only products are taken off. (It makes Y and Z negative, which
+/// is the same point.)
 #[inline(always)]
 fn plus<const N: usize, L: Multiply52<N>>(
     lanes: L,

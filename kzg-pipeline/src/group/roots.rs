@@ -1,7 +1,7 @@
-//! This file knows how to read many compressed points at a time: the square roots are what takes time.
+//! This file knows how to read many compressed points at a time. The square roots take most of that time.
 //!
-//! y = (x³ + 4)^((p+1)/4) is a root if there is one, as p is 3 modulo 4; the square tells. The exponent has 379 bits: 378 squarings and
-//! a product for each window of five bits that begins and ends with a one.
+//! y = (x³ + 4)^((p+1)/4) is a root if there is one, as p is 3 modulo 4; the square tells. The exponent has 379 bits:
+//! 378 squarings and a product for each window of five bits that begins and ends with a one.
 
 #![allow(clippy::needless_range_loop, reason = "lanes of several numbers go together")]
 
@@ -9,7 +9,7 @@ use super::fp::{LIMBS, Number, P, Words, canonical, limbs_of, minus_p_if_at_leas
 use super::membership::are_zero;
 use crate::simd::{Group, Multiply52, Work};
 
-/// (p + 1)/4.
+/// (p + 1)/4, the exponent that takes a square root.
 const EXPONENT: Words = {
     let mut exponent = P;
     // The lowest word of p ends in …aaab, so adding one carries nowhere.
@@ -42,12 +42,12 @@ pub enum Encoding {
     Infinity,
     /// The point with this x, below p and not zero, and the larger y or the smaller.
     Point {
-        /// x.
+        /// The x coordinate, as the bytes hold it.
         x: Words,
         /// Whether y is the larger root.
         larger: bool,
     },
-    /// Nothing.
+    /// The bytes ask for no point.
     Invalid,
 }
 
@@ -71,15 +71,13 @@ impl Encoding {
 /// A point's coordinates as blst holds them: times 2³⁸⁴, canonical.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Coordinates {
-    /// x.
     pub x: Words,
-    /// y.
     pub y: Words,
 }
 
 /// Finds the points with these x, each with the larger y or not; `None` where the curve has no such x.
 pub struct Lift<const N: usize> {
-    /// Below p.
+    /// The x coordinates, each below p.
     pub x: [Words; N],
     /// Whether the larger y is wanted.
     pub larger: [bool; N],
@@ -120,7 +118,8 @@ impl<const N: usize, L: Multiply52<N>> Work<N, L> for Lift<N> {
             if is_root[lane] {
                 let is_larger = subtract(&HALF, &canonical(&out[2], lane)).1;
                 let y = canonical(&out[1], lane);
-                // y is not zero: −4 has no cube root, as the order of the curve is odd. Were it, p would become zero again.
+                // y is not zero: −4 has no cube root, as the order of the curve is odd. Were it, p would become zero
+                // again.
                 let negated = minus_p_if_at_least(&subtract(&P, &y).0);
                 points[lane] = Some(Coordinates {
                     x: canonical(&out[0], lane),

@@ -1,15 +1,17 @@
 //! This file knows how to sum multiples of points by buckets, sixteen windows of the scalars in step.
 //!
-//! Pippenger's method cuts each 128-bit scalar into windows of `c` bits. In each window a point is added to the bucket that its digit names, and
-//! Σ digit·bucket is the window's sum. Here each lane is a window: one addition in sixteen lanes adds one point to sixteen buckets.
+//! Pippenger's method cuts each 128-bit scalar into windows of `c` bits. In each window a point is added to the bucket
+//! that its digit names, and Σ digit·bucket is the window's sum. Here each lane is a window: one addition in sixteen
+//! lanes adds one point to sixteen buckets.
 //!
 //! ```text
 //!   c = 8:   16 windows, one round of n additions, 255 buckets        n + 510 additions in sixteen lanes
 //!   c = 4:   32 windows, two rounds, 15 buckets                       2·(n + 30)
 //! ```
 //!
-//! *Additions are complete* (Renes, Costello, Batina 2016, algorithms 7 and 8 for a = 0, homogeneous coordinates X/Z, Y/Z with 3·b = 12): right
-//! for equal, opposite and infinite operands, because the curve has odd order. So no input is exceptional, whoever chose it.
+//! *Additions are complete* (Renes, Costello, Batina 2016, algorithms 7 and 8 for a = 0, homogeneous coordinates X/Z,
+//! Y/Z with 3·b = 12). They are right for equal, opposite and infinite operands, because the curve has odd order. So no
+//! input is exceptional, even if an attacker chose it.
 
 #![allow(clippy::needless_range_loop, reason = "lanes of several numbers go together")]
 
@@ -17,7 +19,7 @@ use super::fp::{LIMBS, Number, Words, canonical, limbs_of, power_of_two};
 use super::membership::FROM_BLST;
 use crate::simd::{Group, Multiply52, Work};
 
-/// Windows in step.
+/// Windows that are summed in step.
 const LANES: usize = 16;
 
 /// A point in homogeneous coordinates, our form.
@@ -57,7 +59,7 @@ pub struct Windows<'a, const BITS: u32> {
     pub points: &'a [[u64; 2 * LIMBS]],
     /// Little-endian, one for each point.
     pub scalars: &'a [[u8; 16]],
-    /// The first window.
+    /// The number of the first window.
     pub first: usize,
 }
 
@@ -200,7 +202,7 @@ fn plus_affine<L: Multiply52<LANES>>(
     finish(lanes, &xx, &yy, &left.z, &cross)
 }
 
-/// Algorithm 7.
+/// Algorithm 7: two points, each in its lane.
 #[inline(always)]
 fn plus<L: Multiply52<LANES>>(
     lanes: L,
@@ -235,8 +237,12 @@ struct Cross<V> {
     xz_negative: Number<V>,
 }
 
-/// The part that both algorithms share: with t = 3·xx, d = yy − 12·zz, s = yy + 12·zz, w = 12·xz,
-/// X = xy·d − yz·w, Y = d·s + t·w, Z = s·yz + t·xy: three sums of two products, each reduced once.
+/// The part that both algorithms share: three sums of two products, each reduced once.
+///
+/// ```text
+///   t = 3·xx    d = yy − 12·zz    s = yy + 12·zz    w = 12·xz
+///   X = xy·d − yz·w    Y = d·s + t·w    Z = s·yz + t·xy
+/// ```
 #[inline(always)]
 fn finish<L: Multiply52<LANES>>(
     lanes: L,
@@ -281,6 +287,6 @@ fn less<L: Multiply52<LANES>>(
 
 /// Zero, with room to take products off.
 #[inline(always)]
-fn zero_sum<L: Multiply52<LANES>>(lanes: L) -> super::fp::Sum<L::Vector> {
+fn zero_sum<L: Multiply52<LANES>>(lanes: L) -> super::fp::Loose<L::Vector> {
     Number::splat(lanes, &[0; LIMBS]).sum(lanes, 1).biased(lanes)
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::fixtures::{INFINITY, Seeded, shifted_by_order_three};
+use crate::fixtures::{INFINITY, Seeded, by_blst, shifted_by_order_three};
 use crate::setup::{GENERATOR_G1, TAU_G1};
 use crate::simd::checked::Checked;
 
@@ -10,14 +10,11 @@ const LAMBDA: u128 = crate::check::LAMBDA;
 pub const ALWAYS: Minimum = Minimum { roots: 1, judged: 1 };
 
 fn compress(sum: &Sum) -> [u8; 48] {
-    let mut bytes = [0; 48];
-    // SAFETY: reads one point, writes 48 bytes.
-    unsafe { blst::blst_p1_compress(bytes.as_mut_ptr(), &raw const sum.0) };
-    bytes
+    by_blst::compress(&sum.0)
 }
 
 fn of(terms: &[(&Point, u128)]) -> [u8; 48] {
-    let mut all = Terms::default();
+    let mut all = PointTerms::default();
     for (point, scalar) in terms {
         all.push(point, *scalar);
     }
@@ -26,13 +23,9 @@ fn of(terms: &[(&Point, u128)]) -> [u8; 48] {
 
 /// `scalar · point` by blst's plain multiplication.
 fn times(point: &Point, scalar: u128) -> Sum {
-    let (mut jacobian, mut out) = (blst_p1::default(), blst_p1::default());
-    // SAFETY: reads an affine point, writes a point; then reads it and 128 bits of a scalar, writes a point.
-    unsafe {
-        blst::blst_p1_from_affine(&raw mut jacobian, &raw const point.0);
-        blst::blst_p1_mult(&raw mut out, &raw const jacobian, scalar.to_le_bytes().as_ptr(), 128);
-    }
-    Sum(out)
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(&scalar.to_le_bytes());
+    Sum(by_blst::times(&by_blst::from_affine(&point.0), &bytes))
 }
 
 #[test]
@@ -59,7 +52,7 @@ fn sums_are_right_at_every_size_with_equal_opposite_and_missing_points() {
     for size in [
         0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32, 33, 34, 63, 64, 65, 200, 513, 1900,
     ] {
-        let mut terms = Terms::default();
+        let mut terms = PointTerms::default();
         let mut expected = Sum::default();
         for index in 0..size {
             let point = &pool[seeded.below(pool.len())];
@@ -72,7 +65,7 @@ fn sums_are_right_at_every_size_with_equal_opposite_and_missing_points() {
             terms.push(point, scalar);
             expected = expected.plus(&times(point, scalar));
         }
-        for path in Path::all() {
+        for path in PointPath::all() {
             assert_eq!(
                 compress(&path.sum(&terms)),
                 compress(&expected),
@@ -110,15 +103,11 @@ fn a_point_moved_by_order_three_is_on_the_curve_and_not_in_the_group() {
 
 /// `scalar · point` for any point of the curve: doubling and complete addition, bit by bit.
 fn times_anywhere(point: &Point, scalar: &[u64]) -> Sum {
-    let (mut jacobian, mut sum) = (blst_p1::default(), blst_p1::default());
-    // SAFETY: reads an affine point, writes a point; then reads points and writes one, which may be an operand.
-    unsafe {
-        blst::blst_p1_from_affine(&raw mut jacobian, &raw const point.0);
-        for bit in (0..64 * scalar.len()).rev() {
-            blst::blst_p1_add_or_double(&raw mut sum, &raw const sum, &raw const sum);
-            if scalar[bit / 64] >> (bit % 64) & 1 == 1 {
-                blst::blst_p1_add_or_double(&raw mut sum, &raw const sum, &raw const jacobian);
-            }
+    let (point, mut sum) = (by_blst::from_affine(&point.0), blst_p1::default());
+    for bit in (0..64 * scalar.len()).rev() {
+        sum = by_blst::sum(&sum, &sum);
+        if scalar[bit / 64] >> (bit % 64) & 1 == 1 {
+            sum = by_blst::sum(&sum, &point);
         }
     }
     Sum(sum)
@@ -141,14 +130,12 @@ fn somewhere(seeded: &mut Seeded) -> Point {
 /// Points of the curve whose x is next to 0, to p, or to a border of limbs: as a number, and as blst holds it.
 fn with_extreme_coordinates() -> Vec<Point> {
     let encoding = |words: [u64; 6], as_held: bool| {
-        let (mut element, mut bytes) = (blst_fp { l: words }, [0; 48]);
-        // SAFETY: reads six words and writes one element; then reads one and writes 48 bytes.
-        unsafe {
-            if !as_held {
-                blst::blst_fp_from_uint64(&raw mut element, words.as_ptr());
-            }
-            blst::blst_bendian_from_fp(bytes.as_mut_ptr(), &raw const element);
-        }
+        let element = if as_held {
+            blst_fp { l: words }
+        } else {
+            by_blst::fp(&words)
+        };
+        let mut bytes = by_blst::fp_bytes(&element);
         bytes[0] |= 0x80;
         bytes
     };
@@ -181,7 +168,7 @@ fn sums_are_right_for_points_with_extreme_coordinates() {
     let mut seeded = Seeded(107);
     let points = with_extreme_coordinates();
     for round in 0..6 {
-        let mut terms = Terms::default();
+        let mut terms = PointTerms::default();
         let mut expected = Sum::default();
         for point in points.iter().cycle().skip(round).take(30 + 31 * round) {
             let scalar = match seeded.below(4) {
@@ -192,7 +179,7 @@ fn sums_are_right_for_points_with_extreme_coordinates() {
             terms.push(point, scalar);
             expected = expected.plus(&times_anywhere(point, &[scalar as u64, (scalar >> 64) as u64]));
         }
-        for path in Path::all() {
+        for path in PointPath::all() {
             assert_eq!(compress(&path.sum(&terms)), compress(&expected), "by {}", path.name());
         }
         if let Some(avx512) = Avx512::detect() {
@@ -230,8 +217,7 @@ fn plus(left: &Point, right: &Point) -> Point {
 
 fn negated(point: &Point) -> Point {
     let mut opposite = *point;
-    // SAFETY: reads one element, writes one; blst allows the result to be the operand.
-    unsafe { blst::blst_fp_cneg(&raw mut opposite.0.y, &raw const opposite.0.y, true) };
+    opposite.0.y = by_blst::fp_negated(&point.0.y);
     opposite
 }
 
@@ -254,7 +240,7 @@ fn of_each_prime(seeded: &mut Seeded) -> [Point; 5] {
 
 /// By every path of this processor, and by the emulation where it is affordable.
 fn assert_judged(points: &[Point], expected: &[bool], emulated: bool, what: &str) {
-    for path in Path::all() {
+    for path in PointPath::all() {
         assert_eq!(path.are_in_group(points), expected, "{what} by {}", path.name());
     }
     if emulated {
@@ -285,7 +271,8 @@ fn a_stranger_of_any_order_is_refused_in_every_place_at_every_number() {
     }
 }
 
-/// Two points whose parts of small order cancel would pass any test of their sum, and with weights of one bit half of the time.
+/// Two points whose parts of small order cancel would pass any test of their sum, and with weights of one bit half of
+/// the time.
 #[test]
 fn strangers_that_cancel_are_refused_in_every_two_places() {
     let mut seeded = Seeded(103);
@@ -311,7 +298,7 @@ fn strangers_that_cancel_are_refused_in_every_two_places() {
         };
         let encodings: Vec<_> = (0..16).map(|at| compress(&times_anywhere(&moved(at), &[1]))).collect();
         let references: Vec<_> = encodings.iter().collect();
-        for path in Path::all() {
+        for path in PointPath::all() {
             let read = path.read_all(&references);
             for (at, point) in read.iter().enumerate() {
                 assert_eq!(
@@ -379,7 +366,7 @@ fn reading_takes_points_of_the_subgroup_only_and_keeps_their_places() {
         &TAU_G1,
         &[0xff; 48],
     ];
-    for path in Path::all() {
+    for path in PointPath::all() {
         for turn in 0..encodings.len() {
             let mut turned = encodings;
             turned.rotate_left(turn);

@@ -9,10 +9,10 @@ use crate::group::Point;
 const WRONG: u8 = 1;
 
 /// A claim that is wrong if this is set.
-pub(crate) fn claim(wrong: bool, sender: u8) -> Opened {
+pub(crate) fn claim(wrong: bool, sender: u8) -> OpenedClaim {
     let mut name = ([0; 32], [0; 48], [0; 48]);
     (name.0[0], name.0[1]) = (u8::from(wrong), sender);
-    Opened {
+    OpenedClaim {
         name,
         commitment: Point::default(),
         proof: Point::default(),
@@ -21,11 +21,11 @@ pub(crate) fn claim(wrong: bool, sender: u8) -> Opened {
     }
 }
 
-fn is_wrong(claim: &Opened) -> bool {
+fn is_wrong(claim: &OpenedClaim) -> bool {
     claim.name.0[0] == WRONG
 }
 
-fn sender(claim: &Opened) -> u8 {
+fn sender(claim: &OpenedClaim) -> u8 {
     claim.name.0[1]
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Knows {
 }
 
 impl Knows {
-    fn answer<'a>(&self, claims: impl Iterator<Item = &'a Opened> + Clone) -> bool {
+    fn answer<'a>(&self, claims: impl Iterator<Item = &'a OpenedClaim> + Clone) -> bool {
         self.questions.set(self.questions.get() + 1);
         self.asked_about.borrow_mut().push(claims.clone().map(sender).collect());
         !claims.clone().any(is_wrong)
@@ -67,7 +67,7 @@ impl Knows {
 }
 
 impl Judge for Knows {
-    fn sum(&self, claims: Vec<Opened>) -> Summed {
+    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed {
         assert!(claims.len() <= 32, "a parcel is small");
         self.sums.set(self.sums.get() + 1);
         Summed::without_sums(claims)
@@ -77,7 +77,7 @@ impl Judge for Knows {
         self.answer(pieces.iter().flat_map(|piece| &piece.claims))
     }
 
-    fn claims_hold(&self, claims: &[Opened]) -> bool {
+    fn claims_hold(&self, claims: &[OpenedClaim]) -> bool {
         self.answer(claims.iter())
     }
 }
@@ -93,7 +93,7 @@ struct Settled {
     named: BTreeMap<u8, usize>,
 }
 
-/// Settles these, so many steps at a time.
+/// Settles these, `steps_max` steps at a time.
 fn settle(pieces: &[Summed], steps_max: usize) -> Settled {
     let mut inquiry = Inquiry::of_senders(pieces.to_vec(), |piece, at| peer(sender(&pieces[piece].claims[at])));
     let mut findings: Vec<Vec<_>> = pieces.iter().map(|piece| vec![None; piece.len()]).collect();
@@ -113,7 +113,7 @@ fn settle(pieces: &[Summed], steps_max: usize) -> Settled {
                     "it is the claim of that place"
                 );
                 let earlier = findings[told.piece][at].replace(told.finding);
-                assert_eq!(earlier, None, "each claim is told of once");
+                assert_eq!(earlier, None, "each claim has one finding");
                 let sender = sender(claim);
                 let left = left.get_mut(&sender).expect("it sent one");
                 *left -= 1;
@@ -130,11 +130,11 @@ fn settle(pieces: &[Summed], steps_max: usize) -> Settled {
         let case = inquiry.case();
         let open = findings.iter().flatten().filter(|finding| finding.is_none()).count();
         assert_eq!((case.claims_count, inquiry.claims_left()), (open, open));
-        // Whoever has no finding is at fault, or was not asked about.
+        // A sender without findings is at fault, or was not tested.
         let mut waiting = left.iter().filter(|(_, left)| **left > 0).map(|(sender, _)| sender);
         assert!(case.others_wait || waiting.all(|sender| case.at_fault.contains(&peer(*sender))));
         for sender in &case.at_fault {
-            let of_sender = |claim: &&Opened| *sender == peer(self::sender(claim));
+            let of_sender = |claim: &&OpenedClaim| *sender == peer(self::sender(claim));
             let mut claims = pieces.iter().flat_map(|piece| &piece.claims).filter(of_sender);
             assert!(claims.any(is_wrong), "nobody is held to be at fault who is not");
         }
@@ -172,8 +172,8 @@ fn settle(pieces: &[Summed], steps_max: usize) -> Settled {
             "what {sender} sent is judged"
         );
     }
-    // After the first question, about all, each sender is asked about once before any is asked about again, but for the last if it
-    // is known to be at fault.
+    // After the first question, about all, each sender is tested once before any is tested again. The exception is the
+    // last, if it is known to be at fault.
     let asked_about = judge.asked_about.take();
     let first = &asked_about[1.min(asked_about.len())..];
     let first = &first[..first.len().min(senders.len().saturating_sub(1))];
@@ -203,7 +203,8 @@ fn every_set_of_wrong_claims_is_judged_whoever_sent_them_and_however_often_it_is
         &[0, 3, 0, 4],
     ] {
         let claims: usize = sizes.iter().sum();
-        // Ourselves, one peer, two senders by turns, two one after the other, three of unequal shares, and each claim another's.
+        // Ourselves, one peer, two senders by turns, two one after the other, three of unequal shares, and each claim
+        // another's.
         let divisions: [fn(usize) -> usize; 6] = [|_| 0, |_| 1, |at| at % 2, |at| at / 4, |at| at % 5 / 2, |at| at];
         for division in divisions {
             let senders = (0..claims).map(division).collect::<BTreeSet<_>>().len();
@@ -243,8 +244,8 @@ fn one_wrong_claim_among_a_thousand_takes_two_questions_a_halving() {
 fn who_shares_every_piece_with_a_sender_of_wrong_claims_waits_for_few_steps() {
     const HONEST: u8 = 1;
     const LIAR: u8 = 2;
-    // Claims of each piece of 16 that are the liar's, and how many of these are wrong; steps until the honest sender's findings, until
-    // the liar's first wrong claim.
+    // Claims of each piece of 16 that are the liar's, and how many of these are wrong; steps until the honest sender's
+    // findings, until the liar's first wrong claim.
     for (shared, wrong, done, named) in [
         (1, 1, 35, 41),
         (8, 8, 18, 35),
@@ -288,7 +289,7 @@ fn a_peer_is_convicted_by_few_questions_however_much_it_sent() {
     for (wrong_of_16, questions_max) in [(16, 40), (1, 60)] {
         let settled = settle(&pieces(&[16; 64], |at| (at % 16 < wrong_of_16, 1)), 16);
         assert!(settled.questions <= questions_max, "{settled:?}");
-        // Who is no peer has no others to take its place.
+        // A sender that is no peer has no others to take its place.
         let settled = settle(&pieces(&[16; 64], |at| (at % 16 < wrong_of_16, 0)), 16);
         assert!(settled.questions > 100, "{settled:?}");
     }

@@ -7,7 +7,7 @@ use crate::foreman::Foreman;
 use crate::former::Batch;
 use crate::verifier::{LABELS, label_index};
 
-/// One lane's series.
+/// The metrics that one lane feeds.
 pub(super) struct Metrics {
     blobs: [Counter; LABELS.len()],
     batches: [Counter; 2],
@@ -36,7 +36,7 @@ impl Metrics {
                 let labels = [("lane", lane), ("verifier", verifier), ("finding", finding)];
                 registry.counter(
                     "ultramarine_kzg_blobs_total",
-                    "Verdicts about blobs, by what was found; unjudged are given back for what else their sender sent.",
+                    "Verdicts about blobs, by finding; unjudged blobs are given back as their sender is convicted.",
                     &labels,
                 )
             }),
@@ -60,7 +60,7 @@ impl Metrics {
             ),
             inquire_time: time(
                 "ultramarine_kzg_inquire_seconds",
-                "Time of a further turn of finding out who is to blame.",
+                "Time of a further turn of an inquiry into wrong claims.",
             ),
             waiting: registry.gauge(
                 "ultramarine_kzg_waiting_blobs",
@@ -69,7 +69,7 @@ impl Metrics {
             ),
             unsettled: registry.gauge(
                 "ultramarine_kzg_unsettled_blobs",
-                "Blobs opened whose block is not complete yet, or of which not all hold.",
+                "Opened blobs that wait for the rest of their block, or are under inquiry.",
                 &[],
             ),
         }
@@ -91,7 +91,6 @@ impl Metrics {
         self.blobs[label_index(finding)].inc();
     }
 
-    /// Shows what waits.
     pub fn watch<O, S, I>(&self, foreman: &Foreman<O, S, I>) {
         self.waiting.set(i64::try_from(foreman.waiting()).unwrap_or(i64::MAX));
         self.unsettled

@@ -3,15 +3,15 @@ use bytes::Bytes;
 use ultramarine_runtime::{Halt, Reason, Registry, link};
 use ultramarine_types::verify::{BlobFlaw, Malformed, PointFlaw, Urgency, WRONG_CLAIMS_MAX};
 
+use crate::claim::Claim;
 use crate::field::Fr;
 use crate::fixtures::{self, Seeded};
 use crate::group::Point;
 use crate::inquiry::{Judge, Tell};
 use crate::memo::Memo;
-use crate::verifier::Claim;
 
-/// Calls a blob true if it begins with 1, malformed if with 9, and remembers how many were opened at a time. What it opens
-/// it settles in the second phase only.
+/// Calls a blob true if it begins with 1, malformed if with 9, and remembers how many were opened at a time. What it
+/// opens it settles in the second phase only.
 #[derive(Default)]
 struct FirstByte(Mutex<Vec<usize>>);
 
@@ -24,7 +24,7 @@ impl Verifier for FirstByte {
         self.0.lock().expect("no panic").push(claims.len());
         let open = |claim: &Claim<'_>| match claim.blob.first() {
             Some(9) => Opening::Settled(Finding::Malformed(Malformed::Blob(BlobFlaw::Length(1)))),
-            first => Opening::Open(Opened {
+            first => Opening::Open(OpenedClaim {
                 name: ([first.copied().unwrap_or(0); 32], [0; 48], [0; 48]),
                 commitment: Point::default(),
                 proof: Point::default(),
@@ -35,7 +35,7 @@ impl Verifier for FirstByte {
         claims.iter().map(open).collect()
     }
 
-    fn sum(&self, claims: Vec<Opened>) -> Summed {
+    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed {
         Summed::without_sums(claims)
     }
 
@@ -45,7 +45,7 @@ impl Verifier for FirstByte {
 }
 
 impl Judge for FirstByte {
-    fn sum(&self, claims: Vec<Opened>) -> Summed {
+    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed {
         Summed::without_sums(claims)
     }
 
@@ -53,7 +53,7 @@ impl Judge for FirstByte {
         pieces.iter().all(|piece| self.claims_hold(&piece.claims))
     }
 
-    fn claims_hold(&self, claims: &[Opened]) -> bool {
+    fn claims_hold(&self, claims: &[OpenedClaim]) -> bool {
         claims.iter().all(|claim| claim.name.0[0] == 1)
     }
 }
@@ -86,6 +86,16 @@ fn context(halt: &Halt, name: &'static str) -> TileContext {
     TileContext::new(name, halt, &Registry::new())
 }
 
+/// One lane by itself, until the node halts or every client is gone.
+fn run(
+    ctx: TileContext,
+    clients: Vec<LaneClientEnd>,
+    verifier: Arc<dyn Verifier>,
+    options: LaneOptions,
+) -> Result<(), String> {
+    Lanes::new(clients, verifier, options).run(&ctx)
+}
+
 /// Stops the lanes when a test is done with them, also when it fails.
 struct Stops<'a>(&'a Halt);
 
@@ -109,13 +119,13 @@ fn take(client: &mut Client, count: usize) -> Vec<Verdict> {
 
 #[test]
 fn each_client_gets_a_verdict_for_each_of_its_jobs_from_any_lane() {
-    // Two of forty: too few to convict anybody.
+    // Two of forty are too few to convict a peer.
     let is_good = |sender: u8, index: u16, round: u16| !(index + round + u16::from(sender)).is_multiple_of(20);
     for lanes_count in [1, 3] {
         let (mut first, first_end) = client();
         let (mut second, second_end) = client();
         let (halt, verifier) = (Halt::new(), Arc::new(FirstByte::default()));
-        let lanes = Lanes::new(vec![first_end, second_end], verifier, Options::default());
+        let lanes = Lanes::new(vec![first_end, second_end], verifier, LaneOptions::default());
         std::thread::scope(|scope| {
             let _stops = Stops(&halt);
             for _ in 0..lanes_count {
@@ -157,16 +167,16 @@ fn lanes_end_when_every_client_is_gone_and_still_judge_what_waited() {
     }
     let Client { jobs, mut verdicts } = client;
     drop(jobs);
-    run(context(&halt, "lane"), vec![end], verifier, Options::default()).expect("it ends well");
+    run(context(&halt, "lane"), vec![end], verifier, LaneOptions::default()).expect("it ends well");
     assert_eq!(std::iter::from_fn(|| verdicts.try_recv()).count(), 3);
 }
 
-/// One lane opens the only job while another waits on the links, who must be told of the new deadline.
+/// One lane opens the only job while another waits on the links. The waiting one must learn the new deadline.
 #[test]
 fn a_stalled_stream_has_its_verdicts_all_the_same() {
     let (mut client, end) = client();
     let halt = Halt::new();
-    let mut options = Options::default();
+    let mut options = LaneOptions::default();
     options.policy.current.wait = Nanos::from_millis(2);
     let lanes = Lanes::new(vec![end], Arc::new(FirstByte::default()), options);
     std::thread::scope(|scope| {
@@ -205,7 +215,13 @@ fn a_job_of_the_current_height_is_opened_before_all_of_sync_that_came_earlier() 
     jobs.try_send(job(2, 0, true, vec![1])).expect("room");
     drop(jobs);
     let verifier = Arc::new(FirstByte::default());
-    run(context(&Halt::new(), "lane"), vec![end], verifier, Options::default()).expect("it ends well");
+    run(
+        context(&Halt::new(), "lane"),
+        vec![end],
+        verifier,
+        LaneOptions::default(),
+    )
+    .expect("it ends well");
     let first = verdicts.try_recv().expect("a verdict");
     assert_eq!(first.sender, Some(PeerId([2; 32])));
     assert_eq!(std::iter::from_fn(|| verdicts.try_recv()).count(), depth - 1);
@@ -227,14 +243,14 @@ impl Verifier for Slow {
         self.verdict.open(claims)
     }
 
-    fn sum(&self, claims: Vec<Opened>) -> Summed {
+    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed {
         Summed::without_sums(claims)
     }
 
     fn inquire(&self, inquiry: &mut Inquiry, steps_max: usize, tell: &mut Tell<'_>) {
         if inquiry.case().claims_count > 1 && !inquiry.case().others_wait {
             self.asks.lock().expect("no panic").send(()).expect("the test waits");
-            // Whoever is gone gives leave.
+            // If the other end is gone, that is leave too.
             let _ = self.leave.lock().expect("no panic").recv();
         }
         self.verdict.inquire(inquiry, steps_max, tell);
@@ -248,9 +264,9 @@ fn no_more_jobs_are_taken_in_than_may_wait_though_a_lane_is_free() {
     let halt = Halt::new();
     let (asks, asked) = std::sync::mpsc::channel();
     let (leave, may) = std::sync::mpsc::channel();
-    let mut options = Options {
+    let mut options = LaneOptions {
         waiting_max: 5,
-        ..Options::default()
+        ..LaneOptions::default()
     };
     options.policy.steps_max = 1;
     let verifier = Slow {
@@ -305,7 +321,7 @@ fn no_more_jobs_are_taken_in_than_may_wait_though_a_lane_is_free() {
 fn a_halt_drops_what_is_not_settled_yet() {
     let (mut client, end) = client();
     let (halt, verifier) = (Halt::new(), Arc::new(FirstByte::default()));
-    let mut options = Options::default();
+    let mut options = LaneOptions::default();
     options.policy.current.wait = Nanos::NEVER;
     let lanes = Lanes::new(vec![end], verifier.clone(), options);
     std::thread::scope(|scope| {
@@ -321,8 +337,8 @@ fn a_halt_drops_what_is_not_settled_yet() {
     assert_eq!(client.verdicts.try_recv(), None);
 }
 
-/// Blocks of several senders at once, some of their streams stalling, over one to three lanes of the real verifier: each
-/// job has one verdict, the one it has alone, or none if its sender is convicted.
+/// Several senders send blocks at once, some of their streams stall, and one to three lanes of the real verifier judge
+/// them. Each job has one verdict: the one that it has alone, or unjudged if its sender is convicted.
 #[test]
 fn any_interleaving_gives_each_job_the_verdict_it_has_alone_or_gives_it_back() {
     let verifier: Arc<dyn Verifier> = Arc::new(crate::fast::Fast::new(Memo::new(0)));
@@ -338,7 +354,7 @@ fn any_interleaving_gives_each_job_the_verdict_it_has_alone_or_gives_it_back() {
     for lanes_count in [1, 2, 3] {
         let (mut client, end) = client();
         let halt = Halt::new();
-        let mut options = Options::default();
+        let mut options = LaneOptions::default();
         options.policy.current.sum_claims = 5;
         // So that blame takes several turns, and is a crowd at times.
         options.policy.steps_max = 1 + lanes_count as usize;
@@ -393,7 +409,8 @@ fn a_halt_ends_a_lane_that_waits() {
     let halt = Halt::new();
     std::thread::scope(|scope| {
         let ctx = context(&halt, "lane");
-        let lane = scope.spawn(move || run(ctx, vec![end], Arc::new(FirstByte::default()), Options::default()));
+        let lane = scope
+            .spawn(move || Lanes::new(vec![end], Arc::new(FirstByte::default()), LaneOptions::default()).run(&ctx));
         halt.stop(Reason::Asked);
         assert_eq!(lane.join().expect("no panic"), Ok(()));
     });
@@ -408,7 +425,7 @@ fn jobs_that_wait_together_are_judged_together() {
     }
     drop(client.jobs);
     let shared: Arc<dyn Verifier> = verifier.clone();
-    run(context(&Halt::new(), "lane"), vec![end], shared, Options::default()).expect("it ends well");
+    run(context(&Halt::new(), "lane"), vec![end], shared, LaneOptions::default()).expect("it ends well");
     assert_eq!(*verifier.0.lock().expect("no panic"), [10]);
 }
 
@@ -423,7 +440,7 @@ fn what_waits_of_a_peer_with_a_batch_of_malformed_blobs_is_given_back_unopened()
     let jobs = std::mem::replace(&mut client.jobs, link("jobs", 1).expect("a link").0);
     drop(jobs);
     let shared: Arc<dyn Verifier> = verifier.clone();
-    run(context(&Halt::new(), "lane"), vec![end], shared, Options::default()).expect("it ends well");
+    run(context(&Halt::new(), "lane"), vec![end], shared, LaneOptions::default()).expect("it ends well");
     assert_eq!(*verifier.0.lock().expect("no panic"), [16]);
     let findings: Vec<_> = take(&mut client, 41).iter().map(|verdict| verdict.finding).collect();
     let count = |finding| findings.iter().filter(|found| **found == finding).count();
@@ -459,7 +476,9 @@ fn pass_and_count(verifier: Arc<dyn Verifier>) {
     drop(jobs);
     let (halt, registry) = (Halt::new(), Registry::new());
     let ctx = TileContext::new("kzg-0", &halt, &registry);
-    run(ctx, vec![end], verifier, Options::default()).expect("it ends well");
+    Lanes::new(vec![end], verifier, LaneOptions::default())
+        .run(&ctx)
+        .expect("it ends well");
     let mut found: Vec<_> = std::iter::from_fn(|| verdicts.try_recv()).collect();
     found.sort_by_key(|verdict| verdict.index);
     let found: Vec<_> = found.iter().map(|verdict| verdict.finding).collect();

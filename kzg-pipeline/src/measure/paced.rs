@@ -1,10 +1,12 @@
-//! This file knows how to measure lanes: how much they take, and how long the last blob of a block waits for its verdict.
+//! This file knows how to measure lanes: how much they take, and how long the last blob of a block waits for its
+//! verdict.
 //!
-//! How much they take is measured with everything waiting at once; how long the last blob waits, with blobs arriving at nine
-//! tenths of that, from the moment the last arrives to the last verdict. A core's speed changes with what its neighbours do, so
-//! each block arrives at nine tenths of what was taken just before it. Both are measured twice: *replayed*, as if each lane had
-//! a core to itself (`replay.rs`), and on real lanes by the wall clock, with the caller as their client. On a machine that does
-//! other things, the best of the real repeats tells what the system adds, and the median what the machine was like.
+//! To measure how much lanes take, all blobs wait at once. To measure how long the last blob waits, blobs arrive at
+//! nine tenths of that pace, and the clock runs from the last arrival to the last verdict. A core's speed changes with
+//! what its neighbours do. So the pace of each block is nine tenths of what the lanes took just before it. Both are
+//! measured twice: *replayed*, as if each lane had a core to itself (`replay.rs`), and on real lanes by the wall clock,
+//! with the caller as their client. On a machine that does other things, the best of the real repeats tells what the
+//! system adds, and the median what the machine was like.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,8 +18,8 @@ use ultramarine_types::limits::BLOBS_PER_BLOCK_MAX;
 use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
 
 use super::replay::replay;
-use super::{Sample, Shared};
-use crate::lane::{LaneClientEnd, Lanes, Options};
+use super::{SampleClaim, Shared};
+use crate::lane::{LaneClientEnd, LaneOptions, Lanes};
 use crate::verifier::Verifier;
 
 /// The block sizes that reports show.
@@ -32,7 +34,6 @@ const LOAD: f64 = 0.9;
 /// How much a number of lanes takes.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct LanesRow {
-    /// Lanes.
     pub lanes: usize,
     /// Blobs a second by the wall clock, in the best repeat.
     pub blobs_per_second: f64,
@@ -45,24 +46,23 @@ pub struct LanesRow {
 pub struct PacedRow {
     /// Blobs of the block.
     pub blobs: usize,
-    /// Lanes.
     pub lanes: usize,
-    /// At which blobs arrived when replayed: the middle of the repeats, as below.
+    /// The pace at which blobs arrived when replayed: the middle of the repeats.
     pub replayed_per_second: f64,
-    /// From the last blob to the last verdict, in microseconds, if each lane had a core to itself: the middle of the repeats.
+    /// From the last blob to the last verdict, in microseconds, if each lane had a core to itself: the middle of the
+    /// repeats.
     pub replayed_us: f64,
-    /// At which blobs arrived at real lanes.
+    /// The pace at which blobs arrived at real lanes.
     pub blobs_per_second: f64,
     /// From the last blob to the last verdict on real lanes, in microseconds: the best repeat.
     pub best_us: f64,
-    /// The middle one.
+    /// From the last blob to the last verdict on real lanes, in microseconds: the middle repeat.
     pub median_us: f64,
-    /// How many repeats.
     pub repeats: usize,
 }
 
 /// How much `lanes` lanes take, within a budget or a little more.
-pub fn throughput(verifier: &Arc<dyn Verifier>, lanes: usize, samples: &[Sample], budget: Duration) -> LanesRow {
+pub fn throughput(verifier: &Arc<dyn Verifier>, lanes: usize, samples: &[SampleClaim], budget: Duration) -> LanesRow {
     let shared = Shared::all(samples);
     LanesRow {
         lanes,
@@ -80,7 +80,7 @@ pub fn throughput(verifier: &Arc<dyn Verifier>, lanes: usize, samples: &[Sample]
 pub fn paced(
     verifier: &Arc<dyn Verifier>,
     lanes: usize,
-    samples: &[Sample],
+    samples: &[SampleClaim],
     sizes: &[usize],
     budget: Duration,
 ) -> Vec<PacedRow> {
@@ -166,7 +166,7 @@ impl Client {
             let arrival = pause * u32::try_from(index).unwrap_or(u32::MAX);
             std::thread::sleep(arrival.saturating_sub(began.elapsed()));
             let job = sample.job(index, index + 1 == blobs);
-            // Before it is sent: this thread may lose its core to the lane at once.
+            // The clock is read before the job is sent, as this thread may lose its core to the lane at once.
             sent_last = Instant::now();
             self.jobs.send(job).expect("the lanes live");
         }
@@ -193,7 +193,7 @@ impl Client {
 fn with_lanes<R>(
     verifier: &Arc<dyn Verifier>,
     lanes: usize,
-    samples: &[Sample],
+    samples: &[SampleClaim],
     work: impl FnOnce(&mut Client) -> R,
 ) -> R {
     let depth = 2 * BLOBS_PER_BLOCK_MAX as usize;
@@ -209,7 +209,7 @@ fn with_lanes<R>(
         samples: Shared::all(samples),
         clock: Clock::start(),
     };
-    let shared = Lanes::new(vec![end], Arc::clone(verifier), Options::default());
+    let shared = Lanes::new(vec![end], Arc::clone(verifier), LaneOptions::default());
     let (halt, registry) = (Halt::new(), Registry::new());
     std::thread::scope(|scope| {
         let _stops = Stops(&halt);

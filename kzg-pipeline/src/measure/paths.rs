@@ -3,23 +3,21 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use super::{Processor, Sample, best, tiled};
-use crate::evaluate::{Domain, Scratch};
+use super::{Processor, SampleClaim, best, tiled};
+use crate::challenge::HashPath;
+use crate::claim::Claim;
+use crate::evaluate::{Domain, EvaluationPath, Scratch};
 use crate::fast::Fast;
 use crate::field::Fr;
-use crate::verifier::Claim;
-use crate::{challenge, evaluate, group};
+use crate::group::PointPath;
 
 /// One way to do a stage, in microseconds of thread CPU per blob.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct PathRow {
-    /// What is done.
     pub stage: &'static str,
-    /// By which instructions.
     pub path: &'static str,
     /// Blobs of the batch.
     pub blobs: usize,
-    /// How long.
     pub us: f64,
 }
 
@@ -27,10 +25,10 @@ pub struct PathRow {
 const SIZES: [usize; 5] = [1, 3, 6, 16, 64];
 
 /// Measures every path, for about `seconds` in all.
-pub fn paths(samples: &[Sample], seconds: f64) -> Vec<PathRow> {
-    let count = SIZES.len() * challenge::Path::all().len()
-        + evaluate::Path::all().len()
-        + 4 * group::Path::all().len()
+pub fn paths(samples: &[SampleClaim], seconds: f64) -> Vec<PathRow> {
+    let count = SIZES.len() * HashPath::all().len()
+        + EvaluationPath::all().len()
+        + 4 * PointPath::all().len()
         + 2 * whole().len();
     let budget = Duration::from_secs_f64((seconds / count as f64).max(0.0));
     let mut rows = Vec::new();
@@ -43,7 +41,7 @@ pub fn paths(samples: &[Sample], seconds: f64) -> Vec<PathRow> {
             us: us / claims.len() as f64,
         });
     };
-    for path in challenge::Path::all() {
+    for path in HashPath::all() {
         for blobs in SIZES {
             let claims = tiled(samples, blobs);
             row("hash", path.name(), &claims, &mut || {
@@ -59,7 +57,7 @@ pub fn paths(samples: &[Sample], seconds: f64) -> Vec<PathRow> {
     }
     let (claims, mut scratch) = (tiled(samples, 16), Scratch::default());
     let z = Fr::from_hash(&[7; 32]);
-    for path in evaluate::Path::all() {
+    for path in EvaluationPath::all() {
         row("evaluate", path.name(), &claims, &mut || {
             for claim in &claims {
                 let blob = claim.blob.try_into().expect("whole blobs are measured");
@@ -73,7 +71,7 @@ pub fn paths(samples: &[Sample], seconds: f64) -> Vec<PathRow> {
             .iter()
             .flat_map(|claim| [&claim.commitment.0, &claim.proof.0])
             .collect();
-        for path in group::Path::all() {
+        for path in PointPath::all() {
             row("decompress", path.name(), &claims, &mut || {
                 drop(black_box(path.decompress_all(&encodings)))
             });

@@ -4,7 +4,7 @@ use c_kzg::{Blob, Bytes48, KzgSettings};
 use eip4844::{Context, TrustedSetup};
 use ultramarine_types::limits::BLOB_BYTES;
 
-use crate::verifier::Claim;
+use crate::claim::Claim;
 
 /// The `eip4844` crate (of the rust-eth-kzg family), on one thread.
 pub struct Eip4844(Context);
@@ -25,7 +25,7 @@ impl Eip4844 {
     }
 }
 
-/// `c-kzg` itself. It wants blobs of its own type side by side, which are made before any clock starts.
+/// `c-kzg` itself. It wants blobs of its own type side by side. They are made before any clock starts.
 pub struct CKzgPeer {
     settings: &'static KzgSettings,
     blobs: Vec<Blob>,
@@ -45,8 +45,8 @@ impl CKzgPeer {
         }
     }
 
-    /// The first `count` of the claims it was made of, on its own copies of the blobs: whoever is measured beside it reads the
-    /// same memory.
+    /// The first `count` of the claims that it was made of, on its own copies of the blobs. So a verifier that is
+    /// measured beside it reads the same memory.
     pub fn claims<'a>(&'a self, made_of: &[Claim<'a>], count: usize) -> Vec<Claim<'a>> {
         let here = |(claim, blob): (&Claim<'a>, &'a Blob)| Claim {
             blob: blob.as_slice(),

@@ -1,17 +1,19 @@
-//! This file knows how to measure as a lesser processor would do the work: with the code it would choose, and with `c-kzg`
-//! held to it as well.
+//! This file knows how to measure as a lesser processor would do the work: by the code that we would choose there, and
+//! with `c-kzg` held to it as well.
 
-use crate::challenge::{self, WithoutExtension};
+use crate::challenge::{HashPath, WithoutExtension};
+use crate::evaluate::EvaluationPath;
 use crate::fast::Fast;
+use crate::group::PointPath;
 use crate::memo::Memo;
-use crate::{evaluate, group};
 
 /// A kind of processor that this one can play.
 ///
-/// What plays it is the code: ours by the paths it would choose, and `c-kzg` and blst without the SHA extension. The clock, the
-/// caches and the width of the units stay this processor's, so ratios carry over and microseconds do not. The `eip4844` crate
-/// finds the SHA extension by itself and keeps it; so does the `sha2` crate, by which ours hashes one or two blobs, so those are
-/// not measured where it should be missing. `scalar` hashes by blst instead.
+/// The code plays it: ours takes the paths that it would take there, and `c-kzg` and blst do without the SHA extension.
+/// The clock, the caches and the width of the units stay this processor's. So ratios carry over, and microseconds do
+/// not. The `eip4844` crate finds the SHA extension by itself and keeps it. So does the `sha2` crate, by which ours
+/// hashes one or two blobs. Batches of one or two are therefore not measured where the extension should be missing.
+/// `scalar` hashes by blst instead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Processor {
     /// This one, with all it has.
@@ -63,11 +65,11 @@ impl Processor {
             Self::Avx2 => ("avx2 ×8", "avx2", "blst"),
             Self::Scalar => ("blst", "mulx", "blst"),
         };
-        let hashing = challenge::Path::all().into_iter().find(|path| path.name() == hashing)?;
-        let evaluating = evaluate::Path::all()
+        let hashing = HashPath::all().into_iter().find(|path| path.name() == hashing)?;
+        let evaluating = EvaluationPath::all()
             .into_iter()
             .find(|path| path.name() == evaluating)?;
-        let points = group::Path::all().into_iter().find(|path| path.name() == points)?;
+        let points = PointPath::all().into_iter().find(|path| path.name() == points)?;
         Some(fast.by(hashing, evaluating, points))
     }
 
@@ -76,12 +78,12 @@ impl Processor {
         matches!(self, Self::Here | Self::Avx2Sha)
     }
 
-    /// Whether batches of so many blobs can be measured as that processor would do them.
+    /// Whether batches of `blobs` blobs can be measured as that processor would do them.
     pub(super) const fn can_play(self, blobs: usize) -> bool {
         blobs > 2 || self.has_extension() || matches!(self, Self::Scalar)
     }
 
-    /// Takes the SHA extension from blst, and so from `c-kzg`, while the result lives, if that processor has none.
+    /// If that processor has no SHA extension, takes it from blst, and so from `c-kzg`, while the result lives.
     pub(super) fn play(self) -> Option<WithoutExtension> {
         (!self.has_extension()).then(WithoutExtension::begin)
     }

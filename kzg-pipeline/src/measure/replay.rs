@@ -1,8 +1,8 @@
 //! This file knows how to measure lanes as if each had a core to itself, on a machine that is busy with other things.
 //!
-//! The foreman is a machine, so it can be given a clock of our own: every task is carried out for real on this thread, and takes
-//! as much of that clock as it took of the thread's CPU time. Blobs arrive by the same clock. What is left out is what the system
-//! adds: handing a blob over and waking a lane, some 50 µs each.
+//! The foreman is a machine, so it can run on a clock of our own. This thread carries out every task for real. A task
+//! takes as much of that clock as it took of the thread's CPU time. Blobs arrive by the same clock. What the system
+//! adds is left out: handing a blob over and waking a lane, some 50 µs each.
 
 use ultramarine_types::verify::Finding;
 use ultramarine_types::{Machine, Nanos, Outbox};
@@ -12,7 +12,7 @@ use crate::cpu_time;
 use crate::foreman::{self, Foreman, Policy};
 use crate::former::Ticket;
 use crate::inquiry::Inquiry;
-use crate::opening::{Opened, Opening, Summed};
+use crate::opening::{OpenedClaim, Opening, Summed};
 use crate::verifier::Verifier;
 
 /// What a replay found, in seconds.
@@ -35,20 +35,20 @@ pub(super) fn replay(
     Replay::new(verifier, lanes).run(samples, blobs, pause)
 }
 
-type Input = foreman::Input<Opened, Summed>;
-type Task = foreman::Task<Opened, Summed>;
+type Input = foreman::Input<OpenedClaim, Summed>;
+type Task = foreman::Task<OpenedClaim, Summed>;
 
 struct Replay<'a> {
     verifier: &'a dyn Verifier,
-    foreman: Foreman<Opened, Summed>,
+    foreman: Foreman<OpenedClaim, Summed>,
     tasks: Outbox<Task>,
     now: Nanos,
-    /// What lanes are at.
+    /// Tasks that lanes are at.
     working: Vec<Done>,
     verdicts: usize,
 }
 
-/// What a task gave, to be told when its time has passed.
+/// What a task gave; the foreman gets it when the task's time has passed.
 struct Done {
     at: Nanos,
     verdicts: usize,

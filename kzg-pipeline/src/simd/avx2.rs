@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Lanes, Work};
+use super::{VectorUnit, Work};
 
 /// Proof that this processor has AVX2.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ fn enter<W: Work<4, Avx2>>(avx2: Avx2, work: W) -> W::Output {
 
 // An `Avx2` exists only where the instructions do, and every method has one: that is the argument of each block below.
 // Those that touch memory do it through a reference to as many bytes as the instruction moves, which need no alignment.
-impl Lanes<4> for Avx2 {
+impl VectorUnit<4> for Avx2 {
     type Vector = __m256i;
 
     #[inline(always)]

@@ -1,17 +1,18 @@
 //! This file knows AVX-512: eight numbers side by side, and with IFMA their 52-bit products.
 //!
-//! Two proofs, as processors without IFMA are many (Skylake to Cascade Lake). Both do the same with numbers; they differ in what
-//! the function of [`enter`](Lanes::enter) is compiled for, and in 52-bit products. Without IFMA those are made of fused
-//! multiplications of doubles, whose significands have 53 bits, rounded towards zero. For integers a, b < 2⁵²:
+//! There are two proofs, as many processors have no IFMA (Skylake to Cascade Lake). Both do the same with numbers. They
+//! differ in what the function of [`enter`](VectorUnit::enter) is compiled for, and in 52-bit products. Without IFMA,
+//! those are made of fused multiplications of doubles, whose significands have 53 bits, rounded towards zero. For
+//! integers a, b < 2⁵²:
 //!
 //! ```text
-//!   h = a·b + 2¹⁰⁴                   below 2¹⁰⁵, so its last place is 2⁵²: the low 52 bits of the representation are ⌊a·b/2⁵²⌋
-//!   l = a·b − (h − 2¹⁰⁴ − 2⁵²)       from 2⁵² to 2⁵³ − 1, exact: the low 52 bits of the representation are a·b mod 2⁵²
+//!   h = a·b + 2¹⁰⁴               below 2¹⁰⁵, its last place is 2⁵²: the low 52 bits of its form are ⌊a·b/2⁵²⌋
+//!   l = a·b − (h − 2¹⁰⁴ − 2⁵²)   from 2⁵² to 2⁵³ − 1, exact: the low 52 bits of its form are a·b mod 2⁵²
 //! ```
 
 use std::arch::x86_64::*;
 
-use super::{Lanes, Multiply52, Work};
+use super::{Multiply52, VectorUnit, Work};
 
 /// Proof that this processor has AVX-512's foundation and its byte shuffles.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +49,12 @@ fn enter_ifma<W: Work<8, Ifma>>(ifma: Ifma, work: W) -> W::Output {
     work.work(ifma)
 }
 
-// An `Avx512` or `Ifma` exists only where the instructions do, and every method has one: that is the argument of each block
-// below. Those that touch memory do it through a reference to as many bytes as the instruction moves, which need no alignment.
+// An `Avx512` or `Ifma` exists only where the instructions do, and every method has one: that is the argument of each
+// block below. Those that touch memory do it through a reference to as many bytes as the instruction moves, which need
+// no alignment.
 macro_rules! lanes {
     ($proof:ty, $enter:ident) => {
-        impl Lanes<8> for $proof {
+        impl VectorUnit<8> for $proof {
             type Vector = __m512i;
 
             #[inline(always)]
@@ -105,7 +107,8 @@ macro_rules! lanes {
 
             #[inline(always)]
             fn down(self, a: __m512i, bits: u32) -> __m512i {
-                // SAFETY: `self` is the proof. The count is a constant once inlined, and becomes part of the instruction.
+                // SAFETY: `self` is the proof. The count is a constant once inlined, and becomes part of the
+                // instruction.
                 unsafe { _mm512_srl_epi64(a, _mm_cvtsi32_si128(bits as i32)) }
             }
 
@@ -152,8 +155,8 @@ macro_rules! lanes {
                         let bytes = _mm512_loadu_si512(chunks[lane].as_ptr().cast());
                         rows[lane] = _mm512_shuffle_epi8(bytes, reverse);
                     }
-                    // A row is a₃ a₂ a₁ a₀ b₃ b₂ b₁ b₀. Unpacking two rows gives words 0, 2, 4, 6 (or 1, 3, 5, 7) of both,
-                    // 128 bits a word; two rounds of choosing such parts bring equal words together.
+                    // A row is a₃ a₂ a₁ a₀ b₃ b₂ b₁ b₀. Unpacking two rows gives words 0, 2, 4, 6 (or 1, 3, 5, 7) of
+                    // both, 128 bits a word; two rounds of choosing such parts bring equal words together.
                     let mut words = [_mm512_setzero_si512(); 8];
                     for parity in 0..2 {
                         let mut parts = [_mm512_setzero_si512(); 4];
@@ -195,7 +198,7 @@ const MASK_52: u64 = (1 << 52) - 1;
 const TWO_52: u64 = (1023 + 52) << 52;
 /// 2¹⁰⁴ as a double.
 const TWO_104: u64 = (1023 + 104) << 52;
-/// 2¹⁰⁴ + 2⁵².
+/// 2¹⁰⁴ + 2⁵² as a double.
 const TWO_104_AND_52: u64 = TWO_104 | 1;
 
 impl Avx512 {

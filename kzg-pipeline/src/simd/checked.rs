@@ -1,11 +1,12 @@
-//! This file knows the emulated operations as the arithmetic means them: each refuses what a register would silently lose.
+//! This file knows the emulated operations as the arithmetic means them: each refuses what a register would silently
+//! lose.
 //!
-//! A column that passes 2⁶⁴, a limb that goes below zero and a factor of more bits than a product reads give a wrong number on some
-//! inputs only. Here they are a panic, so the bounds written in the heads of `evaluate/limbs52.rs`, `evaluate/limbs29.rs` and
-//! `group/fp.rs` are asserted by every test of that arithmetic.
+//! A column that passes 2⁶⁴, a limb that goes below zero and a factor of more bits than a product reads give a wrong
+//! number on some inputs only. Here they are a panic, so the bounds written in the heads of `evaluate/limbs52.rs`,
+//! `evaluate/limbs29.rs` and `group/fp.rs` are asserted by every test of that arithmetic.
 
 use super::emulated::Emulated;
-use super::{Lanes, Multiply52, Work};
+use super::{Multiply52, VectorUnit, Work};
 
 /// `N` numbers side by side, none of which loses a bit unasked.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +23,7 @@ fn assert_below<const N: usize>(numbers: [u64; N], bits: u32) {
     );
 }
 
-impl<const N: usize> Lanes<N> for Checked<N> {
+impl<const N: usize> VectorUnit<N> for Checked<N> {
     type Vector = [u64; N];
 
     fn enter<W: Work<N, Self>>(self, work: W) -> W::Output {

@@ -1,18 +1,19 @@
-//! This file knows how to do two vectors' work in step, so that one's instructions run while the other's wait for their operands.
+//! This file knows how to do two vectors' work in step, so that one's instructions run while the other's wait for their
+//! operands.
 //!
-//! A product of 52 bits takes four cycles and two may begin in each; a reduction is a chain of them. The processor looks ahead far
-//! enough to find the next independent chain only if it stands close by.
+//! A product of 52 bits takes four cycles and two may begin in each; a reduction is a chain of them. The processor
+//! looks ahead far enough to find the next independent chain only if it stands close by.
 
-use super::{Lanes, Multiply52, Work};
+use super::{Multiply52, VectorUnit, Work};
 
-/// Eight lanes twice.
+/// Sixteen lanes: the eight lanes of `L`, twice.
 #[derive(Clone, Copy, Debug)]
 pub struct Doubled<L>(pub L);
 
 /// Work for sixteen lanes, as work for eight.
 struct Through<W>(W);
 
-impl<L: Lanes<8>, W: Work<16, Doubled<L>>> Work<8, L> for Through<W> {
+impl<L: VectorUnit<8>, W: Work<16, Doubled<L>>> Work<8, L> for Through<W> {
     type Output = W::Output;
 
     #[inline(always)]
@@ -26,9 +27,9 @@ fn halves(numbers: &[u64; 16]) -> &[[u64; 8]] {
     numbers.as_chunks::<8>().0
 }
 
-type Two<L> = [<L as Lanes<8>>::Vector; 2];
+type Two<L> = [<L as VectorUnit<8>>::Vector; 2];
 
-impl<L: Lanes<8>> Lanes<16> for Doubled<L> {
+impl<L: VectorUnit<8>> VectorUnit<16> for Doubled<L> {
     type Vector = Two<L>;
 
     #[inline(always)]

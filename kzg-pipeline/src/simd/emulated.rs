@@ -1,7 +1,7 @@
-//! This file knows the vector operations of every width in plain Rust, so that arithmetic written over them is tested on processors
-//! that lack them.
+//! This file knows the vector operations of every width in plain Rust, so that arithmetic written over them is tested
+//! on processors that lack them.
 
-use super::{Lanes, Multiply52, Work};
+use super::{Multiply52, VectorUnit, Work};
 
 /// `N` numbers side by side, on any processor.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +13,7 @@ fn each<const N: usize>(a: [u64; N], b: [u64; N], operation: impl Fn(u64, u64) -
     std::array::from_fn(|lane| operation(a[lane], b[lane]))
 }
 
-impl<const N: usize> Lanes<N> for Emulated<N> {
+impl<const N: usize> VectorUnit<N> for Emulated<N> {
     type Vector = [u64; N];
 
     fn enter<W: Work<N, Self>>(self, work: W) -> W::Output {

@@ -28,7 +28,7 @@ struct Everything<'a, const N: usize> {
     chunks: &'a [[u8; 64]; N],
 }
 
-impl<const N: usize, L: Lanes<N>> Work<N, L> for Everything<'_, N> {
+impl<const N: usize, L: VectorUnit<N>> Work<N, L> for Everything<'_, N> {
     type Output = Vec<[u64; N]>;
 
     #[inline(always)]
@@ -78,7 +78,7 @@ impl<const N: usize, L: Multiply52<N>> Work<N, L> for Products<'_, N> {
     }
 }
 
-fn agrees<const N: usize, L: Lanes<N>>(lanes: L) {
+fn agrees<const N: usize, L: VectorUnit<N>>(lanes: L) {
     let mut seeded = Seeded(61);
     for _ in 0..200 {
         let operands = [0; 2].map(|_| [0; N].map(|_| numbers(&mut seeded)));

@@ -177,6 +177,7 @@ impl Goodbye {
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::SigningKey;
+    use proptest::prelude::*;
     use ultramarine_types::Validator;
 
     use super::*;
@@ -284,5 +285,18 @@ mod tests {
             assert_eq!(Goodbye::of(code), Some(*reason));
         }
         assert_eq!(Goodbye::of(99), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_reading_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2 * HELLO_BYTES)) {
+            let _ = Hello::parse(&bytes);
+            let mut versioned = WIRE_VERSION.to_le_bytes().to_vec();
+            versioned.extend(bytes);
+            versioned.truncate(HELLO_BYTES);
+            if let Ok(hello) = Hello::parse(&versioned) {
+                prop_assert_eq!(Hello::parse(&hello.frame()[HEADER_BYTES..]), Ok(hello));
+            }
+        }
     }
 }

@@ -68,6 +68,8 @@ impl fmt::Display for Utc {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -95,5 +97,26 @@ mod tests {
         }
         // Whatever a peer sends has some form.
         assert!(Utc(u64::MAX).to_string().ends_with('Z'));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_reading_panic(
+            letters in proptest::collection::vec(any::<char>(), 0..300),
+            noise in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let text: String = letters.into_iter().collect();
+            for bytes in [text.as_bytes(), &noise] {
+                if let Some(lapse) = Lapse::parse(bytes) {
+                    prop_assert_eq!(Lapse::parse(lapse.text().as_bytes()), Some(lapse));
+                }
+            }
+        }
+
+        #[test]
+        fn any_two_numbers_are_read(expiry in any::<u64>(), clock in any::<u64>()) {
+            let lapse = Lapse { expiry, clock };
+            prop_assert_eq!(Lapse::parse(lapse.text().as_bytes()), Some(lapse));
+        }
     }
 }

@@ -166,9 +166,9 @@ fn a_build_waits_as_long_as_it_is_told_and_leaves_time_to_propose() {
 #[test]
 fn a_verifier_is_ours_or_the_reference_or_named_as_wrong() {
     let verifier = |text: &str| from_file(text).expect("valid").0.node.verifier;
-    assert_eq!(verifier(""), verifier::Kind::Fast, "unless told otherwise");
-    assert_eq!(verifier("[node]\nverifier = \"fast\"\n"), verifier::Kind::Fast);
-    assert_eq!(verifier("[node]\nverifier = \"c-kzg\"\n"), verifier::Kind::CKzg);
+    assert_eq!(verifier(""), BackEnd::Fast, "unless told otherwise");
+    assert_eq!(verifier("[node]\nverifier = \"fast\"\n"), BackEnd::Fast);
+    assert_eq!(verifier("[node]\nverifier = \"c-kzg\"\n"), BackEnd::CKzg);
     assert_eq!(
         complaint("[node]\nverifier = \"ckzg\"\n"),
         "config.toml:2: `verifier` in [node] is \"ckzg\"; expected \"fast\" or \"c-kzg\""

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ultramarine_core::{Core, CoreConfig};
 use ultramarine_engine::EngineOptions;
-use ultramarine_kzg_pipeline::lane::{LaneClientEnd, Lanes, Options as LaneOptions};
-use ultramarine_kzg_pipeline::verifier::verifier;
+use ultramarine_kzg_pipeline::lane::{LaneClientEnd, LaneOptions, Lanes};
+use ultramarine_kzg_pipeline::verifier;
 use ultramarine_net::{NetLinks, NetOptions};
 use ultramarine_runtime::{Io, block_on_net};
 use ultramarine_types::storage::Recovered;

@@ -78,6 +78,7 @@ impl World {
         let node = &mut self.nodes[index];
         let mut out = Outbox::new();
         node.foreman.handle(node.clock.local(self.now), input, &mut out);
+        node.foreman.check_whole();
         self.tasks(index, out);
     }
 

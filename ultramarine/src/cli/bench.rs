@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use ultramarine_kzg_pipeline::measure::{self, Processor, Report};
+use ultramarine_kzg_pipeline::measure::{self, MeasureReport, Processor};
 use ultramarine_runtime::print;
 
 /// Blocks an operator may have to keep up with: blobs in each, one block a second.
@@ -61,7 +61,7 @@ pub fn run(action: &Action) -> anyhow::Result<()> {
 }
 
 /// Which blocks, one a second, how many lanes keep up with: nine tenths of what a lane with a core to itself takes.
-fn advice(report: &Report) -> String {
+fn advice(report: &MeasureReport) -> String {
     let Some(one) = report.lanes.first() else {
         return String::new();
     };
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn advice_counts_lanes_by_what_one_takes() {
-        let mut report = Report {
+        let mut report = MeasureReport {
             cpu: "a processor".to_owned(),
             as_processor: Processor::Here.name(),
             path: "a path".to_owned(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use ed25519_dalek::SigningKey;
-use ultramarine_kzg_pipeline::{Kind, LaneClientEnd, Lanes, Options as LaneOptions, measure, verifier};
+use ultramarine_kzg_pipeline::{BackEnd, LaneClientEnd, LaneOptions, Lanes, measure, verifier};
 use ultramarine_net::{Attester, Identity, NetLinks, NetOptions, PeerConfig, endpoint};
 use ultramarine_runtime::{
     Clock, Halt, Io, IoMode, Reason, Receiver, Registry, Sender, TileContext, block_on_net, link,
@@ -99,7 +99,7 @@ impl Node {
         };
         let lanes = Lanes::new(
             vec![LaneClientEnd { jobs, verdicts }],
-            verifier(Kind::Fast, 0),
+            verifier(BackEnd::Fast, 0),
             LaneOptions::default(),
         );
         let tile = |name: &'static str, body: Box<dyn FnOnce(TileContext) -> Result<(), String> + Send>| {

@@ -3,12 +3,12 @@ use crate::evaluate::tests::{folds_agree_with_plain_arithmetic_at_every_border, 
 use crate::simd::checked::Checked;
 use crate::simd::{Avx2, Avx512};
 
-/// 1.1·r.
+/// 1.1·r, the bound of a tight number.
 fn largest() -> Limbs {
     hundredths_of_r(110)
 }
 
-fn agrees<const N: usize, L: Lanes<N>>(lanes: L) {
+fn agrees<const N: usize, L: VectorUnit<N>>(lanes: L) {
     let tight = |values: &[u64]| values.iter().all(|limb| *limb <= MASK);
     let cut = cut::<BITS, 4, LIMBS>;
     folds_agree_with_plain_arithmetic_at_every_border::<N, _, Limbs29, LIMBS>(lanes, largest(), cut, tight);
@@ -32,7 +32,7 @@ fn the_largest_factors_do_not_overflow() {
     let full = [[MASK; 4]; LIMBS];
     let loose = [[MASK + (1 << 30) - 1; 4]; LIMBS];
     montgomery(Checked::<4>, &loose, &Group(full));
-    times(Checked::<4>, &full, &Prepared([Group(full); LIMBS]));
+    times(Checked::<4>, &full, &Prepared29([Group(full); LIMBS]));
 }
 
 /// Nor does any real factor make the largest sum.
@@ -40,7 +40,7 @@ fn the_largest_factors_do_not_overflow() {
 fn the_largest_sum_is_brought_back_below_the_bound() {
     let minus_one = Group::splat(&cut::<BITS, 4, LIMBS>(&[R[0] - 1, R[1], R[2], R[3]]));
     let number = cut::<BITS, 4, LIMBS>(&largest());
-    let mut sum = times(Checked::<4>, &[[MASK; 4]; LIMBS], &Prepared([minus_one; LIMBS]));
+    let mut sum = times(Checked::<4>, &[[MASK; 4]; LIMBS], &Prepared29([minus_one; LIMBS]));
     for limb in 0..LIMBS {
         sum[limb] = sum[limb].map(|part| part + 2 * number[limb]);
     }

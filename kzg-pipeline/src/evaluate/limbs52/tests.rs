@@ -5,7 +5,7 @@ use crate::evaluate::tests::{folds_agree_with_plain_arithmetic_at_every_border, 
 use crate::simd::checked::Checked;
 use crate::simd::{Avx512, Doubled, Ifma};
 
-/// 1.07·r.
+/// 1.07·r, the bound of a tight number.
 fn largest() -> Limbs {
     hundredths_of_r(107)
 }
@@ -35,7 +35,7 @@ fn the_largest_factors_do_not_pass_the_columns_bounds() {
     // No real number has all of these limbs; the columns must not depend on that.
     let full = [[MASK; 8]; LIMBS];
     turn(Checked::<8>, &full, &[Group(full); 2]);
-    let sum = times(Checked::<8>, &full, &Prepared([[MASK; LIMBS]; LIMBS]));
+    let sum = times(Checked::<8>, &full, &Prepared52([[MASK; LIMBS]; LIMBS]));
     // Two numbers are added to these.
     assert!(sum.as_flattened().iter().all(|column| column + 2 * MASK < 1 << 56));
 }
@@ -47,7 +47,7 @@ fn the_largest_sum_is_brought_back_below_the_bound() {
     let number = cut::<BITS, 4, LIMBS>(&largest());
     let mut turned = [[MASK; 8]; LIMBS];
     turned[LIMBS - 1] = [(1 << 48) - 1; 8];
-    let mut sum = times(Checked::<8>, &turned, &Prepared([minus_one; LIMBS]));
+    let mut sum = times(Checked::<8>, &turned, &Prepared52([minus_one; LIMBS]));
     for limb in 0..LIMBS {
         sum[limb] = sum[limb].map(|part| part + 2 * number[limb]);
     }
@@ -85,8 +85,8 @@ fn multiples_are_taken_off_exactly() {
     }
 }
 
-/// At every multiple of r below 7.3·r, just below the next one, and where another quotient begins to be too small; the top column
-/// before carries too.
+/// At every multiple of r below 7.3·r, just below the next one, and where another quotient begins to be too small; the
+/// top column before carries too.
 #[test]
 fn the_quotient_is_right_at_its_borders() {
     let offsets = [

@@ -1,4 +1,4 @@
-//! What blame may cost those who are not to blame, counted in steps of inquiries: each takes as long as a pairing.
+//! What blame may cost honest senders, counted in steps of inquiries. A step takes as long as a pairing.
 
 use super::*;
 
@@ -214,11 +214,12 @@ fn who_shares_pieces_with_a_sender_of_wrong_claims_has_its_verdicts_in_few_turns
             assert!(lane.step_by(wrong).is_some(), "jobs wait");
         }
         let (done, named) = (done.expect("found"), named.expect("found"));
-        // A question about all and one about each of the two, and a sum for each 32 claims; then the halvings to a claim.
+        // A question about all and one about each of the two, and a sum for each 32 claims; then the halvings to a
+        // claim.
         let sorted = (3 + 2 + all.div_ceil(32)).div_ceil(16);
         assert!(done.0 <= sorted, "{honest} {liars} {wrong_of_16}: {done:?}");
         assert!(named.0 <= sorted + 2, "{honest} {liars} {wrong_of_16}: {named:?}");
-        // Each is a turn of 16 ms and a batch of 4, settled in one; there is no pause until everybody was asked about.
+        // Each is a turn of 16 ms and a batch of 4, settled in one. There is no pause until every sender was tested.
         assert!(
             done.1 <= sorted as u64 * 21 * MS,
             "{honest} {liars} {wrong_of_16}: {done:?}"
@@ -245,7 +246,7 @@ fn every_wrong_claim_is_answered_while_jobs_never_cease_to_wait() {
         lane.step();
         assert!(lane.foreman.waiting() > 0, "jobs wait");
         // 64 claims are eight turns, one of them the settlement's; a claim may wait 50 ms for its block.
-        assert!(lane.now < 9 * 50 * MS, "only {:?} were told of", lane.told);
+        assert!(lane.now < 9 * 50 * MS, "only {:?} have findings", lane.told);
     }
 }
 
@@ -268,7 +269,7 @@ fn a_sender_at_fault_has_no_more_opened_until_its_inquiry_is_over() {
         let over = lane.told.iter().filter(|name| name.0 == LIAR).count() == 2048;
         match lane.step_by(wrong).expect("there is something to do") {
             Did::Open(names) if names.contains(&(LIAR, 3000)) => {
-                assert!(over, "only {} were told of", lane.told.len());
+                assert!(over, "only {} have findings", lane.told.len());
                 break;
             }
             Did::Open(names) => honest |= names.contains(&(HONEST, 0)),

@@ -1,4 +1,5 @@
-//! How long a block waits behind its last blob, on a clock that nothing but the tasks moves: each takes what it would on a Zen 4 core.
+//! How long a block waits behind its last blob, on a clock that nothing but the tasks moves: each takes what it would
+//! on a Zen 4 core.
 
 use super::*;
 
@@ -69,7 +70,8 @@ fn waited_ns(lanes: usize, blobs: u16) -> u64 {
     crowd.now - arrival(blobs - 1)
 }
 
-/// Of whatever size: how many claims are loose when the last comes, and what lanes are at, differs from each to the next.
+/// Of whatever size: how many claims are loose when the last comes, and what lanes are at, differs from each to the
+/// next.
 #[test]
 fn a_block_waits_for_its_verdicts_twice_as_long_as_one_of_six_blobs_at_most() {
     for lanes in [1, 2] {

@@ -2,6 +2,7 @@ use blst::blst_fp;
 
 use super::*;
 use crate::fixtures::Seeded;
+use crate::fixtures::by_blst::{fp as from_words, fp_add, fp_mul as multiply, fp_negated, fp_words as words_of};
 use crate::simd::checked::Checked;
 use crate::simd::{Avx512, Doubled, Ifma};
 
@@ -35,31 +36,9 @@ fn by_blst(limbs: &[u64; LIMBS]) -> blst_fp {
     let mut sum = blst_fp::default();
     for limb in limbs.iter().rev() {
         let (one, part) = (multiply(&sum, &step), from_words(&[*limb, 0, 0, 0, 0, 0]));
-        // SAFETY: reads two elements, writes one.
-        unsafe { blst::blst_fp_add(&raw mut sum, &raw const one, &raw const part) };
+        sum = fp_add(&one, &part);
     }
     sum
-}
-
-fn from_words(words: &Words) -> blst_fp {
-    let mut out = blst_fp::default();
-    // SAFETY: reads six words, writes one element.
-    unsafe { blst::blst_fp_from_uint64(&raw mut out, words.as_ptr()) };
-    out
-}
-
-fn multiply(a: &blst_fp, b: &blst_fp) -> blst_fp {
-    let mut out = blst_fp::default();
-    // SAFETY: reads two elements, writes one.
-    unsafe { blst::blst_fp_mul(&raw mut out, a, b) };
-    out
-}
-
-fn words_of(a: &blst_fp) -> Words {
-    let mut out = [0; 6];
-    // SAFETY: reads one element, writes six words.
-    unsafe { blst::blst_uint64_from_fp(out.as_mut_ptr(), a) };
-    out
 }
 
 /// a·b and a², out of Montgomery's form; a·b + a − 8·a²; a·b + b².
@@ -104,16 +83,10 @@ fn agrees<const N: usize, L: Multiply52<N>>(lanes: L) {
                 let (product, square) = (multiply(&a, &b), multiply(&a, &a));
                 assert_eq!(canonical(&out[0], lane), words_of(&product), "product");
                 assert_eq!(canonical(&out[1], lane), words_of(&square), "square");
-                let (mut sum, eight) = (blst_fp::default(), multiply(&square, &from_words(&[8, 0, 0, 0, 0, 0])));
-                // SAFETY: reads two elements, writes one; the result may be an operand.
-                unsafe {
-                    blst::blst_fp_add(&raw mut sum, &raw const product, &raw const a);
-                    blst::blst_fp_sub(&raw mut sum, &raw const sum, &raw const eight);
-                }
+                let eight = multiply(&square, &from_words(&[8, 0, 0, 0, 0, 0]));
+                let sum = fp_add(&fp_add(&product, &a), &fp_negated(&eight));
                 assert_eq!(canonical(&out[2], lane), words_of(&sum), "sum");
-                let mut two = blst_fp::default();
-                // SAFETY: reads two elements, writes one.
-                unsafe { blst::blst_fp_add(&raw mut two, &raw const product, &multiply(&b, &b)) };
+                let two = fp_add(&product, &multiply(&b, &b));
                 assert_eq!(canonical(&out[3], lane), words_of(&two), "two products");
                 assert!(
                     out.iter()
@@ -149,14 +122,10 @@ fn takes_fifteen<const N: usize, L: Multiply52<N>>(lanes: L) {
         sum = sum.plus(lanes, &added);
     }
     let zero = Number::splat(lanes, &[0; LIMBS]);
-    let less = |sum: Sum<L::Vector>| sum.biased(lanes).minus(lanes, &taken, 12).minus(lanes, &taken, 3);
+    let less = |sum: Loose<L::Vector>| sum.biased(lanes).minus(lanes, &taken, 12).minus(lanes, &taken, 3);
     let fifteen = |limbs| multiply(&by_blst(limbs), &from_words(&[15, 0, 0, 0, 0, 0]));
-    let (mut negated, mut both) = (blst_fp::default(), blst_fp::default());
-    // SAFETY: reads elements, writes one, each time.
-    unsafe {
-        blst::blst_fp_cneg(&raw mut negated, &fifteen(&product), true);
-        blst::blst_fp_add(&raw mut both, &fifteen(&number), &raw const negated);
-    }
+    let negated = fp_negated(&fifteen(&product));
+    let both = fp_add(&fifteen(&number), &negated);
     let form = Number::splat(lanes, &limbs_of(&power_of_two(832)));
     let one = Number::splat(lanes, &limbs_of(&[1, 0, 0, 0, 0, 0]));
     for (sum, expected) in [

@@ -1,7 +1,7 @@
 use super::*;
 use crate::fixtures::{INFINITY, Seeded, lines};
 use crate::group::tests::ALWAYS;
-use crate::group::{Path, Point, lanes};
+use crate::group::{Point, PointPath, lanes};
 use crate::simd::checked::Checked;
 
 /// The bytes of an x with flags over it.
@@ -23,7 +23,7 @@ fn assert_all_agree(encodings: &[[u8; 48]]) {
             .collect()
     };
     let expected = coordinates(encodings.iter().map(Point::decompress).collect());
-    for path in Path::all() {
+    for path in PointPath::all() {
         let found = coordinates(path.decompress_all(&references));
         for ((found, expected), bytes) in found.iter().zip(&expected).zip(encodings) {
             assert_eq!(found, expected, "{bytes:02x?} by {}", path.name());

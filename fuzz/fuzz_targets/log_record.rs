@@ -1,0 +1,10 @@
+//! Any bytes, as a record of the consensus log: an error, or a record that has no other bytes.
+#![no_main]
+
+use ultramarine_core::log::Record;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Ok(record) = Record::decode(bytes) {
+        assert_eq!(record.encode(), bytes);
+    }
+});
