@@ -1,4 +1,5 @@
-//! Any bytes, as an execution client's answer with a block that it built: an error, or a payload that has canonical bytes.
+//! Any bytes, as an execution client's answer with a block that it built: an error, or a payload that has canonical
+//! bytes.
 #![no_main]
 
 use ultramarine_engine::client::read_built;

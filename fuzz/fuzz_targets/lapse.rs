@@ -1,4 +1,5 @@
-//! Any bytes, as the text of a peer's close frame: no lapse, or one that reads the same from the text that we write of it.
+//! Any bytes, as the text of a peer's close frame: no lapse, or one that reads the same from the text that we write of
+//! it.
 #![no_main]
 
 use ultramarine_net::lapse::Lapse;

@@ -1,7 +1,7 @@
 //! This file knows made-up headers, metadata and `Init`s for tests and benches: whole in shape, and true of no block.
 //!
 //! Always compiled. A feature for tests alone would make `cargo run` and `cargo test` compile the workspace differently
-//! (`benches/tests/features.rs` forbids that), and what no program calls is no part of it.
+//! (`xtask/tests/features.rs` forbids that), and what no program calls is no part of it.
 
 use crate::canonical::sha256;
 use crate::ids::{Address, Hash, Height, KzgCommitment, Round, Signature};

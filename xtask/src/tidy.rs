@@ -76,3 +76,16 @@ fn tree_of(files: &[(&str, &str)]) -> Tree {
         .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
     Tree::of(files).expect("Rust")
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::root;
+
+    #[test]
+    fn every_rule_holds_here() {
+        let tree = Tree::read(&root()).expect("a repository");
+        let complaints = complaints(&tree);
+        let lines: Vec<String> = complaints.iter().map(Complaint::to_string).collect();
+        assert!(lines.is_empty(), "\n{}", lines.join("\n"));
+    }
+}

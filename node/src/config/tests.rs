@@ -5,7 +5,7 @@ use std::path::Path;
 use super::layers::{DEFAULTS, Layers, Override, Sources};
 use super::*;
 
-const HOME: &str = "/home/node";
+const HOME: &str = "/srv/node";
 
 fn from_file(text: &str) -> Result<(Config, Layers), ConfigError> {
     let file = Some((PathBuf::from("config.toml"), text.to_owned()));
@@ -33,7 +33,7 @@ fn flag(name: &str, value: &str) -> Override {
 #[test]
 fn the_manual_is_a_whole_and_valid_configuration() {
     let (config, layers) = Config::load(Path::new(HOME), &Sources::default()).expect("defaults are valid");
-    assert_eq!(config.node.data_dir, Path::new("/home/node/data"));
+    assert_eq!(config.node.data_dir, Path::new("/srv/node/data"));
     assert_eq!(
         config.engine.endpoint,
         EngineEndpoint::Http("http://127.0.0.1:8551".to_owned())
@@ -147,7 +147,7 @@ fn an_execution_client_must_be_named() {
     let (config, _) = from_file("[engine]\nurl = \"\"\nipc = \"el.ipc\"\n").expect("an IPC path is enough");
     assert_eq!(
         config.engine.endpoint,
-        EngineEndpoint::Ipc(PathBuf::from("/home/node/el.ipc"))
+        EngineEndpoint::Ipc(PathBuf::from("/srv/node/el.ipc"))
     );
 }
 
