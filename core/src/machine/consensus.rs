@@ -143,9 +143,9 @@ impl Core {
     /// Sends a message of ours, or a certificate we vouch for, behind the log.
     fn publish(&mut self, message: ConsensusMessage) {
         if matches!(message, ConsensusMessage::Vote(_) | ConsensusMessage::Proposal(_))
-            && !self.contest.own.contains(&message)
+            && !self.contest.published.contains(&message)
         {
-            self.contest.own.push(message.clone());
+            self.contest.published.push(message.clone());
         }
         if let ConsensusMessage::Proposal(proposal) = &message {
             self.contest

@@ -1,7 +1,7 @@
 //! This file knows what lasts as long as one height: a commit replaces it whole, so nothing of it can be forgotten.
 //!
 //! Keeps:
-//! - proposals and messages to send again are of the current height, and the messages are ours;
+//! - what is sent again are proposals of the current height, and votes of ours up to it;
 //! - nothing waits for consensus once an input was handled;
 //! - a decision is on its way exactly while the height is committing;
 //! - records go to the log only while consensus runs or its decision is on the way;
@@ -30,8 +30,8 @@ pub(super) struct Contest {
     pub(super) replayed: BTreeSet<Bytes>,
     /// Verified proposals, to send again.
     pub(super) proposals: BTreeMap<(Round, ValueId), Proposal>,
-    /// Our own messages, to send again.
-    pub(super) own: Vec<ConsensusMessage>,
+    /// Votes and proposals that consensus published, to send again: ours, and the proposals that we locked on.
+    pub(super) published: Vec<ConsensusMessage>,
     /// When the round began.
     pub(super) round_at: Nanos,
     /// When the round began, or we asked for our block of it.
@@ -81,14 +81,17 @@ impl Contest {
                 "a proposal under another's key"
             );
         }
-        for message in &self.own {
-            assert_eq!(message.height(), current, "a message of ours of another height");
-            match message {
-                ConsensusMessage::Vote(vote) => assert_eq!(vote.voter, *ours, "a vote of somebody else among ours"),
-                // From round 10 on, Malachite publishes the proposal behind a polka again, whoever made it.
-                ConsensusMessage::Proposal(_) => {}
-                ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => panic!("a certificate among our messages"),
-            }
+        for message in &self.published {
+            let may_be = match message {
+                // A rebroadcast that is due between two heights repeats our vote of the one before.
+                ConsensusMessage::Vote(vote) => vote.voter == *ours && vote.height <= current,
+                // A validator that locks on a value publishes its proposal, even if another made that.
+                ConsensusMessage::Proposal(proposal) => {
+                    proposal.height == current && self.proposals.contains_key(&(proposal.round, proposal.value_id))
+                }
+                ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => false,
+            };
+            assert!(may_be, "a message that is not to be sent again: {message:?}");
         }
         if let Some(decision) = &self.decision {
             assert_eq!(decision.certificate.height, current, "a decision of another height");

@@ -143,7 +143,7 @@ impl Core {
         for votes_round in rounds.into_iter().filter(|_| all) {
             messages.extend(self.host.votes(votes_round).into_iter().map(ConsensusMessage::Vote));
         }
-        for message in &self.contest.own {
+        for message in &self.contest.published {
             if !messages.contains(message) {
                 messages.push(message.clone());
             }
