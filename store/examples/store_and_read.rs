@@ -1,0 +1,82 @@
+//! Opens a store in a fresh folder, stores a value with two blobs, decides it, and reads a blob back from the map.
+//!
+//! `cargo run --release --example store_and_read`
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ultramarine_runtime::Registry;
+use ultramarine_runtime::medium::{Pwrite, ready};
+use ultramarine_store::{OpenStore, StoreOptions, Writer, open};
+use ultramarine_types::chain::Limits;
+use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::storage::{Blobs, Decision, Source, StoreRequest, Tag};
+use ultramarine_types::{
+    Assembly, BlobPart, CommitCertificate, Hash, Height, KzgCommitment, KzgProof, Round, fixtures,
+};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let limits = Limits { blobs_per_block: 6 };
+    let options = StoreOptions::new(limits, 1, Hash([7; 32]), Registry::new());
+    let OpenStore { state, view, .. } = open(folder.path(), &options)?;
+
+    // In a node, the store's tile owns the writer. What it does is asked of it over a link.
+    let mut writer = Writer::new(Pwrite::new(None), state);
+    let mut replies = Vec::new();
+    let assembly = value();
+    let decision = decision(&assembly);
+    ready(async {
+        let put = StoreRequest::Put {
+            assembly: assembly.clone(),
+            tag: Tag::Streamed,
+        };
+        writer.handle(put, &mut replies).await?;
+        writer
+            .handle(StoreRequest::Commit(Box::new(decision)), &mut replies)
+            .await?;
+        // Nothing is answered before it is durable.
+        writer.flush(&mut replies).await
+    })?;
+    println!("the store answered {replies:?}");
+
+    let (_, read) = view.decided_value(Height(1)).expect("it is decided and held");
+    println!(
+        "height 1 has {} blobs; the second begins with {:?}",
+        read.blobs.len(),
+        &read.blobs[1].blob[..4]
+    );
+    assert_eq!(read.blobs[1].blob, assembly.blobs[1].blob);
+    Ok(())
+}
+
+/// A made-up value: whole in shape, and true of no block.
+fn value() -> Assembly {
+    let payload = Bytes::from_static(b"an execution payload");
+    let blobs = [1, 2].map(|byte| BlobPart {
+        blob: Bytes::from(vec![byte; BLOB_BYTES]),
+        proofs: vec![KzgProof([byte; 48])],
+    });
+    let commitments = vec![KzgCommitment([1; 48]), KzgCommitment([2; 48])];
+    let init = fixtures::unsigned(fixtures::metadata(1, &payload, commitments));
+    Assembly {
+        key: init.key(),
+        init: Arc::new(init),
+        payload,
+        blobs: blobs.into(),
+    }
+}
+
+/// What consensus hands to the store when it has decided.
+fn decision(assembly: &Assembly) -> Decision {
+    Decision {
+        certificate: CommitCertificate {
+            height: assembly.key.height,
+            round: Round(0),
+            value_id: assembly.key.id,
+            signatures: Vec::new(),
+        },
+        init: Arc::clone(&assembly.init),
+        blobs: Blobs::Held,
+    }
+}
