@@ -250,8 +250,7 @@ impl World {
     }
 
     fn stop(&mut self, index: usize, stop: Stop) {
-        self.trace
-            .line(self.now, format_args!("{index} stops {}", describe_stop(&stop)));
+        self.trace.line(self.now, format_args!("{index} stops {stop:?}"));
         match &stop {
             // The disk was made to fail: stopping is right.
             Stop::Disk(_) => {}
@@ -278,16 +277,6 @@ fn describe(event: &CoreEvent) -> String {
             "decided {}/{} {:?} blobs {blobs} origin round {origin_round} synced {synced}",
             certificate.height, certificate.round, certificate.value_id
         ),
-        // In the words of earlier traces, so that their hashes stay comparable.
-        CoreEvent::Readiness { ready, why } => format!("Gate {{ open: {ready}, why: {why:?} }}"),
-        other => format!("{other:?}"),
-    }
-}
-
-fn describe_stop(stop: &Stop) -> String {
-    match stop {
-        // In the words of earlier traces, so that their hashes stay comparable.
-        Stop::ForeignSignatures(found) => format!("ForeignSignatures({:?})", found.to_string()),
         other => format!("{other:?}"),
     }
 }

@@ -31,13 +31,13 @@ impl ProvenBlob {
     }
 }
 
-type Slot = Arc<OnceLock<Result<(KzgCommitment, KzgProof), String>>>;
+type Remembered = Arc<OnceLock<Result<(KzgCommitment, KzgProof), String>>>;
 
 /// Makes commitments and proofs on a few threads. Clones share the threads and the memory.
 #[derive(Clone, Debug)]
 pub struct Prover {
     threads: Arc<Semaphore>,
-    remembered: Arc<Mutex<HashMap<Hash, Slot>>>,
+    remembered: Arc<Mutex<HashMap<Hash, Remembered>>>,
 }
 
 impl Prover {
@@ -68,12 +68,12 @@ impl Prover {
             .acquire_owned()
             .await
             .context("the prover is gone")?;
-        let slot_of = self.clone();
+        let prover = self.clone();
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let slot = slot_of.slot(sha256(&blob));
+            let place = prover.remembered_at(sha256(&blob));
             // Of several that want the same blob at one time, one computes and the others wait for it.
-            let made = slot.get_or_init(|| commit_and_prove(&blob)).clone();
+            let made = place.get_or_init(|| commit_and_prove(&blob)).clone();
             let (commitment, proof) = made.map_err(anyhow::Error::msg)?;
             Ok(ProvenBlob {
                 blob,
@@ -85,7 +85,7 @@ impl Prover {
         .context("proving a blob panicked")?
     }
 
-    fn slot(&self, content: Hash) -> Slot {
+    fn remembered_at(&self, content: Hash) -> Remembered {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED_MAX && !remembered.contains_key(&content) {
             remembered.clear();
