@@ -7,10 +7,14 @@ use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
+/// Resolves when a turn is over. A turn that is given up before it began sends what it waited for itself.
+#[derive(Debug)]
+struct Over(oneshot::Receiver<Over>);
+
 /// Hands out turns in the order they are taken.
 #[derive(Debug, Default)]
 pub struct Turns {
-    last: Option<oneshot::Receiver<()>>,
+    last: Option<Over>,
     taken: u64,
     /// The number of the newest turn that began; 0 before the first.
     begun: Rc<Cell<u64>>,
@@ -22,9 +26,9 @@ pub struct Turn {
     /// From 1, in the order taken.
     number: u64,
     begun: Rc<Cell<u64>>,
-    before: Option<oneshot::Receiver<()>>,
-    // Never sent on: its drop is the signal, so that a turn that fails or panics lets the next one go too.
-    _done: oneshot::Sender<()>,
+    before: Option<Over>,
+    // Its drop is the signal, so that a turn that fails or panics lets the next one go too.
+    done: Option<oneshot::Sender<Over>>,
 }
 
 impl Turns {
@@ -35,8 +39,8 @@ impl Turns {
         let turn = Turn {
             number: self.taken,
             begun: Rc::clone(&self.begun),
-            before: self.last.replace(after),
-            _done: done,
+            before: self.last.replace(Over(after)),
+            done: Some(done),
         };
         turn.check();
         turn
@@ -46,9 +50,9 @@ impl Turns {
 impl Turn {
     /// Waits until every earlier turn is over.
     pub async fn begin(&mut self) {
-        if let Some(before) = self.before.take() {
-            // The sender is dropped, never used: the error is what we wait for.
-            let _ = before.await;
+        // An error means that the turn before is over: its sender was dropped.
+        while let Some(before) = &mut self.before {
+            self.before = (&mut before.0).await.ok();
         }
         self.check();
         self.begun.set(self.number);
@@ -60,6 +64,16 @@ impl Turn {
             self.begun.get() <= self.number,
             "forkchoice updates keep the order in which they were asked for"
         );
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // Whoever comes next must still wait for whom this one waited for.
+        if let (Some(before), Some(done)) = (self.before.take(), self.done.take()) {
+            // Nobody may come next.
+            let _ = done.send(before);
+        }
     }
 }
 
@@ -94,5 +108,19 @@ mod tests {
         let mut second = turns.take();
         drop(first);
         second.begin().await;
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_turn_that_is_given_up_does_not_let_the_next_overtake() {
+        let mut turns = Turns::default();
+        let mut first = turns.take();
+        let second = turns.take();
+        let mut third = turns.take();
+        drop(second);
+        let early = tokio::time::timeout(std::time::Duration::from_millis(20), third.begin()).await;
+        assert!(early.is_err(), "the first has not begun");
+        first.begin().await;
+        drop(first);
+        third.begin().await;
     }
 }

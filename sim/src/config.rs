@@ -129,9 +129,4 @@ impl RunConfig {
     pub fn nodes(&self) -> usize {
         self.validators + self.full_nodes
     }
-
-    /// Validators that may be faulty at one time.
-    pub fn faulty_max(&self) -> usize {
-        (self.validators - 1) / 3
-    }
 }

@@ -229,7 +229,7 @@ impl Journal {
         let current = self.current.as_mut().expect("records are pending only in an epoch");
         assert!(
             current.offset >= LOG_FIRST_FRAME,
-            "a durable page is never written again"
+            "records stand behind the file's header"
         );
         let frame = encode_frame(current.lineage, current.sequence, &self.pending);
         let frame_bytes = frame.len() as u64;

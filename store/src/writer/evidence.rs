@@ -45,7 +45,6 @@ impl Backlog {
             self.count -= 1;
             self.given_up_count += 1;
         }
-        assert!(self.count <= EVIDENCE_WAITING_MAX, "evidence in memory is bounded");
     }
 
     pub(super) const fn count(&self) -> usize {

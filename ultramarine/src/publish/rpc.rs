@@ -84,13 +84,6 @@ impl Rpc {
         })
     }
 
-    /// Whether `account` owns anything.
-    pub async fn is_funded(&self, account: Address) -> Result<bool> {
-        // A balance has up to 256 bits; only whether it is zero matters here.
-        let balance: String = self.call("eth_getBalance", json!([account, "latest"])).await?;
-        Ok(balance.trim_start_matches("0x").bytes().any(|digit| digit != b'0'))
-    }
-
     /// Hands a signed transaction to the pool. `Ok` if it is there now, whether or not it was before.
     pub async fn send(&self, raw: &[u8]) -> Result<(), CallError> {
         let body = format!(
