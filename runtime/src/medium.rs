@@ -45,7 +45,7 @@ pub trait Medium {
     /// What operators call it.
     fn name(&self) -> &'static str;
 
-    /// Opens an existing file for reading and writing. It must not be empty (glommio would misjudge the device).
+    /// Opens an existing file for reading and writing.
     async fn open(&self, path: &Path) -> io::Result<Self::File>;
 }
 

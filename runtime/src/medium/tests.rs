@@ -120,6 +120,35 @@ async fn missing(medium: impl Medium, path: PathBuf) {
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
 
+#[test]
+fn a_thread_with_a_ring_can_sleep_while_the_device_works() {
+    if crate::skip::without_ring("the ring that reads and writes go through") {
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("ultramarine-medium-polling-{}", std::process::id()));
+    // As a new log file: the kernel reads its pages as zeros without asking the device.
+    let empty = File::create(&path).expect("a file");
+    empty.set_len(8 * CHUNK_BYTES as u64).expect("a hole");
+    let hole = path.clone();
+    let rings = run_on_ring(async move {
+        let file = Uring::new(None).open(&hole).await.expect("it opens");
+        for index in 0..8 {
+            let at = index * CHUNK_BYTES as u64;
+            write(&file, at, CHUNK_BYTES, 1).await.expect("it writes");
+        }
+        file.sync().await.expect("it syncs");
+        let read = file.read(0, CHUNK_BYTES).await;
+        (glommio::executor().io_stats(), read)
+    });
+    std::fs::remove_file(&path).expect("the file goes");
+    let (rings, read) = rings.expect("glommio starts where the probe passes");
+    // With one operation in this ring, the thread takes turn after turn until the device is done.
+    assert_eq!(rings.poll_ring.file_writes().0, 0, "writes to a device that is polled");
+    assert_eq!(rings.main_ring.file_writes().0, 8);
+    // A device without queues for polling refuses a polled read.
+    assert_eq!(read.expect("it reads").len(), CHUNK_BYTES);
+}
+
 fn opening_by(open_direct: fn(&Path) -> io::Result<File>) -> Pwrite {
     let mut medium = Pwrite::new(None);
     medium.open_direct = open_direct;

@@ -1,7 +1,7 @@
 //! This file knows how to do a medium's work on glommio's ring. Nothing else names glommio's files.
 //!
 //! Its traps, and what is done about each:
-//! - A first file that is empty makes it misjudge the device. Callers open only files with a header in them.
+//! - It polls devices that cannot be polled, and its thread never sleeps meanwhile. So it polls none: [`never_poll`].
 //! - More registered memory than RLIMIT_MEMLOCK fails quietly. With 2 MiB, four nodes of one user fit the usual 8 MiB.
 //! - It panics where io_uring is forbidden. Callers probe first: see [`crate::ring`].
 
@@ -15,6 +15,7 @@ use std::rc::Rc;
 
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use glommio::{GlommioError, LocalExecutorBuilder, Placement, Task};
+use tracing::subscriber::NoSubscriber;
 
 use crate::affinity::roaming;
 use crate::medium::{CHUNK_BYTES, Medium, MediumFile, check_aligned};
@@ -80,6 +81,7 @@ impl Medium for Uring {
     }
 
     async fn open(&self, path: &Path) -> io::Result<UringFile> {
+        never_poll(path).await.map_err(into_io)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -92,6 +94,22 @@ impl Medium for Uring {
             operations: self.operations.clone(),
         })
     }
+}
+
+/// Has this thread's glommio send all I/O of the file's device through the ring in which the thread can sleep.
+///
+/// glommio 0.9 asks each device once a thread whether it can be polled: it reads the start of the first file that is
+/// opened there, through a ring made for polling. If that read succeeds, the ring serves the device from then on. But
+/// the start of a new log file is a hole, and the kernel reads a hole as zeros without asking the device. A thread with
+/// I/O in that ring cannot sleep. It enters the kernel again and again until the device is done, and takes that time
+/// from every other thread of its core. A device without queues for polling refuses reads through that ring, too.
+///
+/// glommio has no setting for it. So the first file is opened for writing only: it refuses the read, and the answer is
+/// no. See `docs/decisions/0051-the-store-never-polls.md`.
+async fn never_poll(path: &Path) -> Result<(), GlommioError<()>> {
+    // glommio logs the refusal as an error. The thread's other tasks only move bytes, and have nothing to log.
+    let _silence = tracing::subscriber::set_default(NoSubscriber::default());
+    OpenOptions::new().write(true).dma_open(path).await?.close().await
 }
 
 /// A file of [`Uring`].
