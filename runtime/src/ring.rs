@@ -1,5 +1,7 @@
 //! This file knows whether this process may use io_uring, why not if not, and how to run the network core either way.
 
+mod ops;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -8,7 +10,9 @@ use std::str::FromStr;
 use rustix::process::{Resource, getrlimit};
 
 use crate::medium;
-use crate::metrics::{Counter, Registry};
+use crate::metrics::Registry;
+
+pub use ops::RingOps;
 
 /// Submission entries of the network core's ring: cold reads for one value's blobs and the socket to the execution
 /// client.
@@ -218,39 +222,6 @@ pub fn block_on_net<F: Future>(io: Io, future: impl FnOnce(Io) -> F) -> F::Outpu
         .build()
         .expect("a runtime needs three descriptors, and the limits were checked at start");
     tokio::task::LocalSet::new().block_on(&runtime, async { future(Io::Fallback).await })
-}
-
-/// Counts the operations a back end submits to its ring.
-#[derive(Clone, Debug)]
-pub struct RingOps {
-    operations: Counter,
-}
-
-impl RingOps {
-    /// The counter of a ring: `net` or `store`. On the fallback it stays zero, which is how one sees that it runs.
-    pub fn new(registry: &Registry, ring: &str) -> Self {
-        Self {
-            operations: registry.counter(
-                "ultramarine_ring_operations_total",
-                "Operations submitted to the io_uring of this name.",
-                &[("ring", ring)],
-            ),
-        }
-    }
-
-    /// One operation was submitted.
-    pub fn inc(&self) {
-        self.operations.inc();
-    }
-
-    /// `count` operations were submitted.
-    pub fn add(&self, count: u64) {
-        self.operations.add(count);
-    }
-
-    pub fn get(&self) -> u64 {
-        self.operations.get()
-    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,10 @@ type Module = Vec<String>;
 pub fn no_files_import_each_other(tree: &Tree) -> Vec<Complaint> {
     let mut crates: BTreeMap<&str, Vec<&RustFile>> = BTreeMap::new();
     for source in tree.rust.iter().filter(|source| !source.is_test()) {
-        if !source.crate_folder().is_empty() {
+        let library = format!("{}/src/lib.rs", source.crate_folder());
+        // Beside a library, a program is a crate of its own.
+        let is_program = source.path.ends_with("/src/main.rs") && tree.files.contains_key(&library);
+        if !source.crate_folder().is_empty() && !is_program {
             crates.entry(source.crate_folder()).or_default().push(source);
         }
     }
@@ -40,6 +43,7 @@ fn circles_of(sources: &[&RustFile]) -> Vec<Complaint> {
         let mut named = Named {
             module,
             paths: Vec::new(),
+            imported: BTreeMap::new(),
         };
         named.visit_file(&source.syntax);
         let found = named
@@ -169,6 +173,8 @@ fn leaves(tree: &UseTree) -> Vec<Module> {
 struct Named<'a> {
     module: &'a Module,
     paths: Vec<Module>,
+    /// What names of this file stand for.
+    imported: BTreeMap<String, Module>,
 }
 
 impl Named<'_> {
@@ -193,12 +199,23 @@ impl<'ast> Visit<'ast> for Named<'_> {
     fn visit_item_use(&mut self, import: &'ast syn::ItemUse) {
         for path in leaves(&import.tree) {
             self.add(&path);
+            if let Some(path) = self.paths.last()
+                && let Some(name) = path.last()
+            {
+                self.imported.insert(name.clone(), path.clone());
+            }
         }
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let parts: Vec<String> = path.segments.iter().map(|part| part.ident.to_string()).collect();
         self.add(&parts);
+        // `medium::try_ring`, where `medium` was imported: what it hands on may stand elsewhere.
+        if let [head, rest @ ..] = &parts[..]
+            && let Some(imported) = self.imported.get(head)
+        {
+            self.paths.push([&imported[..], rest].concat());
+        }
         visit::visit_path(self, path);
     }
 }
@@ -233,6 +250,17 @@ mod tests {
             ("c/src/b.rs", "use crate::A; pub struct B;"),
         ];
         assert_eq!(complaints(&files), ["c/src/a.rs", "c/src/b.rs"]);
+    }
+
+    #[test]
+    fn what_an_imported_module_hands_on_is_followed() {
+        let files = [
+            ("c/src/lib.rs", "mod a; mod b;"),
+            ("c/src/a.rs", "use crate::b; pub struct A; fn f() { b::g() }"),
+            ("c/src/b.rs", "mod x; pub use x::g;"),
+            ("c/src/b/x.rs", "use crate::a::A; pub fn g() {}"),
+        ];
+        assert_eq!(complaints(&files), ["c/src/a.rs", "c/src/b/x.rs"]);
     }
 
     #[test]

@@ -71,10 +71,42 @@ impl<'ast> Visit<'ast> for Unsafety {
         visit::visit_item_impl(self, item);
     }
 
+    fn visit_item_foreign_mod(&mut self, item: &'ast syn::ItemForeignMod) {
+        self.lines.push(item.abi.extern_token.span.start().line);
+        visit::visit_item_foreign_mod(self, item);
+    }
+
+    fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
+        self.lines.extend(item.unsafety.map(|token| token.span.start().line));
+        visit::visit_item_trait(self, item);
+    }
+
+    fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
+        if attribute.path().is_ident("unsafe") {
+            self.lines.push(attribute.pound_token.span.start().line);
+        }
+    }
+
+    fn visit_macro(&mut self, invoked: &'ast syn::Macro) {
+        // What a macro takes is not parsed; the word is enough.
+        let has_unsafe = |tree: proc_macro2::TokenTree| holds(tree, "unsafe");
+        if invoked.tokens.clone().into_iter().any(has_unsafe) {
+            self.lines.push(invoked.path.segments[0].ident.span().start().line);
+        }
+    }
+
     fn visit_signature(&mut self, signature: &'ast syn::Signature) {
         self.lines
             .extend(signature.unsafety.map(|token| token.span.start().line));
         visit::visit_signature(self, signature);
+    }
+}
+
+fn holds(tree: proc_macro2::TokenTree, word: &str) -> bool {
+    match tree {
+        proc_macro2::TokenTree::Ident(ident) => ident == word,
+        proc_macro2::TokenTree::Group(group) => group.stream().into_iter().any(|tree| holds(tree, word)),
+        _ => false,
     }
 }
 
@@ -87,12 +119,13 @@ mod tests {
     fn every_form_of_unsafe_is_seen() {
         let files = [(
             "a/src/x.rs",
-            "fn a() {\n unsafe { b() } }\nunsafe fn b() {}\nunsafe impl Send for A {}\n// unsafe\nstruct A;",
+            "fn a() {\n unsafe { b() } }\nunsafe fn b() {}\nunsafe impl Send for A {}\n// unsafe\nstruct A;\n\
+             unsafe extern \"C\" {}\nunsafe trait T {}\n#[unsafe(no_mangle)]\nfn c() {}\nx!(a { unsafe {} });\n",
         )];
         let lines: Vec<_> = unsafe_code_stands_in_listed_files(&tree_of(&files))
             .iter()
             .map(|it| it.line)
             .collect();
-        assert_eq!(lines, [2, 3, 4]);
+        assert_eq!(lines, [2, 3, 4, 7, 8, 9, 11]);
     }
 }
