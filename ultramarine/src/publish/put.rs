@@ -1,6 +1,7 @@
 //! This file knows how to publish one file and wait until all of it is decided.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
@@ -9,10 +10,17 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use tokio::time::Instant;
 use ultramarine_engine::call::CallError;
 
-use super::encode::encode;
+use super::encode::{PIECE_BYTES, PIECES_MAX, encode};
 use super::prove::{ProvenBlob, Prover};
 use super::rpc::{Rpc, TransactionPlace};
 use super::transaction::{BLOBS_MAX, SignedTransaction, Terms, sign};
+
+/// Most bytes of a file that is published at one time: the file and its blobs are in memory together, 1.1 GB at most.
+pub const FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
+const _: () = assert!(
+    FILE_BYTES_MAX <= (PIECE_BYTES * PIECES_MAX) as u64,
+    "its blobs can be counted"
+);
 
 /// How often a transaction is looked for.
 const POLL: Duration = Duration::from_millis(200);
@@ -64,17 +72,30 @@ pub enum Progress {
     Decided(u64),
 }
 
-/// Publishes a file, tells each blob as it is decided, and returns when all are or nothing moves any more. An error:
-/// the client took nothing.
-pub async fn put(options: PutOptions, decided: impl FnMut(&PutBlob)) -> Result<PutOutcome> {
+/// Publishes a file, tells each blob as it is decided, and returns when all are, when nothing moves any more, or when
+/// `stop` says why it should. An error: the client took nothing.
+pub async fn put(
+    options: PutOptions,
+    stop: impl Future<Output = &'static str>,
+    decided: impl FnMut(&PutBlob),
+) -> Result<PutOutcome> {
     let rpc = Rpc::new(&options.rpc)?;
-    let proven = Prover::new(options.threads).prove(&encode(&options.file)?).await?;
+    let mut stop = std::pin::pin!(stop);
+    let prover = Prover::new(options.threads);
+    let pieces = encode(&options.file)?;
+    let proven = tokio::select! {
+        proven = prover.prove(&pieces) => proven?,
+        why = &mut stop => bail!("{why}; nothing was sent"),
+    };
     let unsent = |blob: &ProvenBlob| PutBlob {
         versioned_hash: blob.versioned_hash(),
         progress: Progress::Unsent,
     };
     let mut blobs: Vec<PutBlob> = proven.iter().map(unsent).collect();
-    let trouble = carry(&rpc, &options, &proven, &mut blobs, decided).await.err();
+    let trouble = tokio::select! {
+        carried = carry(&rpc, &options, &proven, &mut blobs, decided) => carried.err(),
+        why = stop => Some(anyhow!(why)),
+    };
     if blobs.iter().all(|blob| blob.progress == Progress::Unsent)
         && let Some(error) = trouble
     {
@@ -114,6 +135,8 @@ async fn carry(
             }
             let Some(transaction) = signed.take() else { continue };
             let again = blobs.iter().any(|blob| blob.progress == Progress::Unanswered);
+            // Until the client answers, and if we are stopped before.
+            blobs.iter_mut().for_each(|blob| blob.progress = Progress::Unanswered);
             match send(rpc, &transaction, again).await {
                 Ok(()) => {
                     blobs.iter_mut().for_each(|blob| blob.progress = Progress::Pooled);
@@ -123,8 +146,8 @@ async fn carry(
                 }
                 Err(error) => {
                     let is_unanswered = matches!(error, CallError::Http(_) | CallError::Timeout { .. });
-                    if is_unanswered {
-                        blobs.iter_mut().for_each(|blob| blob.progress = Progress::Unanswered);
+                    if !is_unanswered && !again {
+                        blobs.iter_mut().for_each(|blob| blob.progress = Progress::Unsent);
                     }
                     if pooled.is_empty() {
                         if !is_unanswered || Instant::now() >= until {

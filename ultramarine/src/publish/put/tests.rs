@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use ultramarine_node::genesis::execution::dev_account;
 
 use super::*;
-use crate::publish::encode::PIECE_BYTES;
 
 /// A client whose pool holds one transaction, and whose chain takes one and no other.
 #[derive(Default)]
@@ -16,6 +15,10 @@ struct SmallPool {
     decided: Option<Value>,
     /// Answers to transactions that are lost.
     losses: usize,
+    /// Whether it says nothing to transactions.
+    is_mute: bool,
+    /// How often it was asked where a transaction is.
+    looks: usize,
     /// Transactions as they came.
     came: Vec<Value>,
 }
@@ -32,6 +35,7 @@ impl SmallPool {
             }
             "eth_getTransactionByHash" if self.sent == 0 => json!({ "result": null }),
             "eth_getTransactionByHash" => {
+                self.looks += 1;
                 let hash = &call["params"][0];
                 let is_first = self.decided.get_or_insert_with(|| hash.clone()) == hash;
                 json!({ "result": { "blockNumber": is_first.then_some("0x5") } })
@@ -44,8 +48,13 @@ impl SmallPool {
 
 async fn serve(pool: &Arc<Mutex<SmallPool>>) -> String {
     let answer = |State(pool): State<Arc<Mutex<SmallPool>>>, Json(call): Json<Value>| async move {
+        let is_transaction = call["method"] == "eth_sendRawTransaction";
+        if is_transaction && pool.lock().expect("no test panics in it").is_mute {
+            pool.lock().expect("no test panics in it").came.push(Value::Null);
+            std::future::pending::<()>().await;
+        }
         let mut pool = pool.lock().expect("no test panics in it");
-        if call["method"] == "eth_sendRawTransaction" {
+        if is_transaction {
             pool.came.push(call["params"][0].clone());
             if pool.losses > 0 {
                 pool.losses -= 1;
@@ -83,7 +92,7 @@ async fn a_transaction_whose_answer_was_lost_is_sent_again_as_it_was() {
         patience: Duration::from_secs(60),
         threads: 1,
     };
-    let outcome = put(options, |_| ()).await.expect("it was sent");
+    let outcome = put(options, std::future::pending(), |_| ()).await.expect("it was sent");
     assert!(outcome.trouble.is_none());
     assert_eq!(outcome.blobs[0].progress, Progress::Decided(5));
     let came = &pool.lock().expect("no test panics in it").came;
@@ -104,7 +113,9 @@ async fn a_client_that_never_answers_may_have_the_file() {
         patience: Duration::ZERO,
         threads: 1,
     };
-    let outcome = put(options, |_| ()).await.expect("it may have been sent");
+    let outcome = put(options, std::future::pending(), |_| ())
+        .await
+        .expect("it may have been sent");
     assert_eq!(outcome.blobs[0].progress, Progress::Unanswered);
     assert!(outcome.trouble.is_some());
 }
@@ -119,7 +130,9 @@ async fn a_file_that_stops_on_its_way_tells_how_far_every_blob_came() {
         threads: 2,
     };
     let mut told = Vec::new();
-    let outcome = put(options, |blob| told.push(*blob)).await.expect("some was sent");
+    let outcome = put(options, std::future::pending(), |blob| told.push(*blob))
+        .await
+        .expect("some was sent");
     let progress: Vec<Progress> = outcome.blobs.iter().map(|blob| blob.progress).collect();
     let mut expected = vec![Progress::Decided(5); BLOBS_MAX];
     expected.extend([Progress::Pooled; BLOBS_MAX]);
@@ -161,6 +174,54 @@ async fn follow(script: &Script) -> Rpc {
     let rpc = Rpc::new(&format!("http://{}", listener.local_addr().expect("bound"))).expect("a URL");
     tokio::spawn(async move { axum::serve(listener, router).await });
     rpc
+}
+
+#[tokio::test]
+async fn a_file_that_is_interrupted_tells_how_far_every_blob_came() {
+    // So many transactions come, and are looked for, before it is interrupted.
+    let (pooled, unsent) = (Progress::Pooled, Progress::Unsent);
+    for (is_mute, transactions, looks, expected) in [
+        // The third comes twice, and is refused, before the second is looked for.
+        (false, 4, 2, [Progress::Decided(5), pooled, unsent]),
+        (true, 1, 0, [Progress::Unanswered, unsent, unsent]),
+    ] {
+        let pool = Arc::new(Mutex::new(SmallPool {
+            is_mute,
+            ..SmallPool::default()
+        }));
+        let options = PutOptions {
+            file: vec![1; 2 * BLOBS_MAX * PIECE_BYTES + 1],
+            rpc: serve(&pool).await,
+            signer: dev_account(0),
+            patience: Duration::from_secs(600),
+            threads: 2,
+        };
+        let is_time = || {
+            let pool = pool.lock().expect("no test panics in it");
+            pool.came.len() >= transactions && pool.looks >= looks
+        };
+        let stop = async {
+            while !is_time() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            "interrupted"
+        };
+        let outcome = put(options, stop, |_| ()).await.expect("some was sent");
+        let progress = outcome.blobs.iter().map(|blob| blob.progress);
+        let firsts: Vec<Progress> = progress.step_by(BLOBS_MAX).collect();
+        assert_eq!(firsts, expected);
+        assert_eq!(outcome.trouble.expect("it is not whole").to_string(), "interrupted");
+    }
+    let options = PutOptions {
+        file: vec![1; 10],
+        rpc: serve(&Arc::default()).await,
+        signer: dev_account(0),
+        patience: Duration::from_secs(600),
+        threads: 1,
+    };
+    let stop = std::future::ready("interrupted");
+    let error = put(options, stop, |_| ()).await.expect_err("at once").to_string();
+    assert_eq!(error, "interrupted; nothing was sent");
 }
 
 #[tokio::test]
