@@ -177,3 +177,27 @@ fn nodes_of_both_families_find_each_other() {
         node.wait_for_height(2, PATIENCE);
     }
 }
+
+#[test]
+fn a_devnet_that_cannot_be_is_refused_before_it_begins() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let (empty, net) = (temporary.path().join("empty"), temporary.path().join("net"));
+    std::fs::create_dir(&empty).expect("made");
+    let no_text = temporary.path().join(OsStr::from_bytes(b"n\xff"));
+    let devnet = |flags: [&OsStr; 4]| {
+        let words = ["devnet", "--until-height", "1"].map(OsStr::new);
+        fail(words.into_iter().chain(flags))
+    };
+    let (dir, blobs) = (OsStr::new("--dir"), OsStr::new("--blobs"));
+    let said = devnet([dir, no_text.as_os_str(), OsStr::new("--seed"), OsStr::new("1")]);
+    assert!(said.contains("not UTF-8") && said.contains("--dir"), "{said}");
+    for nothing in [empty.as_os_str(), OsStr::new("/dev/zero")] {
+        let said = devnet([dir, net.as_os_str(), blobs, nothing]);
+        assert!(said.contains("cannot publish"), "{said}");
+    }
+    let mut names = std::fs::read_dir(temporary.path()).expect("it is there");
+    let only = names.next().expect("one").expect("it lists").file_name();
+    assert!(only == "empty" && names.next().is_none(), "nothing was made");
+}
