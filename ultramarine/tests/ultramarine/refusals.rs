@@ -201,3 +201,31 @@ fn a_devnet_that_cannot_be_is_refused_before_it_begins() {
     let only = names.next().expect("one").expect("it lists").file_name();
     assert!(only == "empty" && names.next().is_none(), "nothing was made");
 }
+
+#[test]
+fn a_client_alone_names_its_own_flags() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(&temporary.path().join("net"), 1, 250);
+    let home = &network.nodes[0].home;
+    let (genesis, secret) = (home.join("execution-genesis.json"), home.join("jwt.hex"));
+    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let taken = held.local_addr().expect("bound").port().to_string();
+    let refused = |http: &str, auth: &str| {
+        let files = ["dev-el", "--genesis", text(&genesis), "--jwt-secret", text(&secret)];
+        fail(files.into_iter().chain(["--http-port", http, "--auth-port", auth]))
+    };
+    for (http, auth, flag) in [
+        (taken.as_str(), "0", "--http-port"),
+        ("0", taken.as_str(), "--auth-port"),
+    ] {
+        let said = refused(http, auth);
+        assert!(
+            said.contains(&format!("127.0.0.1:{taken}")) && said.contains(flag),
+            "{said}"
+        );
+        assert_eq!(said.matches("in use").count(), 1, "{said}");
+        assert!(!said.contains("authrpc") && !said.contains("--http.port"), "{said}");
+    }
+    let said = refused(&taken, &taken);
+    assert!(said.contains("--http-port and --auth-port are both"), "{said}");
+}
