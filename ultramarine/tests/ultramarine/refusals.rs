@@ -229,3 +229,22 @@ fn a_client_alone_names_its_own_flags() {
     let said = refused(&taken, &taken);
     assert!(said.contains("--http-port and --auth-port are both"), "{said}");
 }
+
+#[test]
+fn a_flag_that_is_empty_or_left_out_is_named() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(&temporary.path().join("net"), 1, 250);
+    let home = &network.nodes[0].home;
+    for engine in ["", " "] {
+        let said = fail(["start", "--home", text(home), "--engine", engine]);
+        assert!(said.contains("--engine is empty"), "{said}");
+    }
+    let genesis = temporary.path().join("g.json");
+    std::fs::copy(home.join("genesis.json"), &genesis).expect("copied");
+    let full = temporary.path().join("full");
+    let said = fail(["init", "--home", text(&full), "--genesis", text(&genesis)]);
+    assert!(
+        said.contains("execution-genesis.json") && said.contains("--execution-genesis"),
+        "{said}"
+    );
+}
