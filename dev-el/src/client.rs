@@ -1,13 +1,15 @@
 //! This file knows how to start ethrex with a genesis, two ports and a secret, and how to stop it.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ethrex_blockchain::{Blockchain, BlockchainOptions};
 use ethrex_common::types::Genesis;
-use ethrex_rpc::{BoundRpc, ClientVersion, DEFAULT_HTTP_API, bind_api};
+use ethrex_rpc::{BoundRpc, ClientVersion, DEFAULT_HTTP_API, RpcRole, bind_api};
 use ethrex_storage::{EngineType, Store};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +33,32 @@ pub struct DevElOptions {
     /// Whether to answer only once the trusted setup is loaded, which takes seconds. A chain that begins with it has
     /// blobs from its first heights on. Without it, blocks are empty until then.
     pub wait_for_setup: bool,
+}
+
+/// An address that the client was given and cannot have. Whoever gave it knows which flag or setting holds it; the
+/// client's own words would name flags of another program.
+#[derive(Debug, thiserror::Error)]
+#[error("the execution client cannot listen on {address} for {service}: {source}")]
+pub struct ListenError {
+    pub service: Service,
+    pub address: SocketAddr,
+    pub source: io::Error,
+}
+
+/// What the client listens for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Service {
+    JsonRpc,
+    EngineApi,
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::JsonRpc => "JSON-RPC",
+            Self::EngineApi => "the Engine API",
+        })
+    }
 }
 
 /// A client that runs.
@@ -120,7 +148,15 @@ async fn bind(parts: &Parts<'_>, http: SocketAddr, auth: SocketAddr, cancel: &Ca
         "ultramarine-dev-el".to_owned(),
         HashSet::from_iter(DEFAULT_HTTP_API.iter().copied()),
     )
-    .await?;
+    .await
+    .map_err(|error| ListenError {
+        service: match error.role {
+            RpcRole::AuthRpc => Service::EngineApi,
+            RpcRole::Http | RpcRole::Ws => Service::JsonRpc,
+        },
+        address: error.addr,
+        source: error.source,
+    })?;
     Ok(bound)
 }
 

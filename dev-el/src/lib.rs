@@ -14,7 +14,7 @@
 mod client;
 mod peerless;
 
-pub use client::{DevElOptions, Running, genesis_hash, run};
+pub use client::{DevElOptions, ListenError, Running, Service, genesis_hash, run};
 
 /// Directives for a `tracing` filter under which ethrex says only what is wrong with itself. Its warnings are about
 /// peers it cannot have and blocks the node is about to send.

@@ -1,15 +1,17 @@
 //! This file knows the scenario `devnet`: a local network of validators under blob load, watched to its last height.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use ultramarine_runtime::{outlet, print};
+use ultramarine_types::limits;
 
 use crate::figures::Figures;
+use crate::folder::{self, FolderUse, ReportFolder};
 use crate::machine::MachineFacts;
 use crate::outcome::Outcome;
 use crate::report::{self, Run};
@@ -23,13 +25,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(clap::Args, Debug)]
 pub struct PerfOptions {
     /// Validators of the network
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=limits::VALIDATORS_MAX as i64))]
     validators: u32,
     /// Height at which the run ends
     #[arg(long, default_value_t = 40)]
     until_height: u64,
     /// Most blobs a block, written into the chain's genesis
-    #[arg(long, default_value_t = 6)]
+    #[arg(
+        long,
+        default_value_t = limits::BLOBS_PER_BLOCK_MIN,
+        value_parser = clap::value_parser!(u32)
+            .range(limits::BLOBS_PER_BLOCK_MIN as i64..=limits::BLOBS_PER_BLOCK_MAX as i64)
+    )]
     blobs_per_block: u32,
     /// File, or folder of files, to publish round and round [default: fresh blobs, none of which comes twice]
     #[arg(long)]
@@ -40,10 +47,11 @@ pub struct PerfOptions {
     /// Run the network so many times, each from its beginning, and print medians beside the runs
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Which I/O the nodes use: auto, uring or fallback
-    #[arg(long, default_value = "auto")]
+    /// Which I/O the nodes use
+    #[arg(long, default_value = "auto", value_parser = ["auto", "uring", "fallback"])]
     io: String,
-    /// Where the report, the .hgrm files and the nodes' homes go
+    /// Where the report, the .hgrm files and the nodes' homes (in net) go; only what an earlier run wrote there is
+    /// replaced
     #[arg(long, default_value = "perf-report")]
     out: PathBuf,
     /// The node to run; by default the one built beside this program
@@ -53,31 +61,41 @@ pub struct PerfOptions {
 
 /// Runs the network, as often as asked for, and writes a report of each run and the figures of all.
 pub fn run(options: &PerfOptions) -> Result<()> {
+    let out = std::path::absolute(&options.out).context("finding the folder of --out")?;
+    ensure!(
+        out.to_str().is_some(),
+        "--out {}: this path is not UTF-8, and the devnet could not write it into its devnet.json",
+        out.display()
+    );
+    let places = places(&out, options.runs);
+    // Before anything runs: it may take long, and find this only then.
+    for (folder, usage) in &places {
+        folder::check(folder, *usage)?;
+    }
     let beside = std::env::current_exe()
         .context("finding this program")?
         .with_file_name("ultramarine");
     let binary = find_binary(options.binary.as_deref(), std::env::var_os("CARGO"), &beside)?;
-    fs::create_dir_all(&options.out).with_context(|| format!("creating {}", options.out.display()))?;
-    let out = options
-        .out
-        .canonicalize()
-        .with_context(|| format!("finding {}", options.out.display()))?;
+    let mut folders = Vec::with_capacity(places.len());
+    for (folder, usage) in &places {
+        folders.push(ReportFolder::claim(folder, *usage)?);
+    }
     let mut all = Vec::new();
     let mut disagreed = Vec::new();
-    for number in 1..=options.runs {
-        let (title, folder) = match options.runs {
-            1 => (String::new(), out.clone()),
-            runs => (format!(", run {number} of {runs}"), out.join(format!("run{number}"))),
+    let first_run = folders.len().saturating_sub(options.runs as usize);
+    for (number, folder) in (1..).zip(&mut folders[first_run..]) {
+        let title = match options.runs {
+            1 => String::new(),
+            runs => format!(", run {number} of {runs}"),
         };
-        let run = run_once(options, &binary, &folder, &title)?;
+        let run = run_once(options, &binary, folder, &title)?;
         all.push(Figures::of(options.blobs_per_block, &run.outcome, &run.seen));
         if !run.outcome.agreement {
-            disagreed.push(folder.join("report.html").display().to_string());
+            disagreed.push(folder.path().join(folder::REPORT).display().to_string());
         }
     }
-    let path = out.join("figures.json");
     let text = serde_json::to_string_pretty(&all).context("figures have a JSON form")? + "\n";
-    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    let path = folders[0].write(folder::FIGURES, &text)?;
     print::line(format_args!("\n{}\nfigures: {}", figures::tables(&all), path.display()))?;
     if !disagreed.is_empty() {
         bail!("the nodes did not agree on every height: see {}", disagreed.join(", "));
@@ -85,23 +103,28 @@ pub fn run(options: &PerfOptions) -> Result<()> {
     Ok(())
 }
 
-/// Runs the network once and writes its report into `out`.
-fn run_once(options: &PerfOptions, binary: &Path, out: &Path, title: &str) -> Result<Run> {
-    let net = out.join("net");
-    if net.exists() {
-        // A devnet resumes a folder that exists, and a resumed run would mix two runs' heights.
-        fs::remove_dir_all(&net).with_context(|| format!("removing the last run's {}", net.display()))?;
+/// The folders of so many runs. The first is that of the figures, which is also that of a single run.
+fn places(out: &Path, runs: u32) -> Vec<(PathBuf, FolderUse)> {
+    if runs == 1 {
+        return vec![(out.to_owned(), FolderUse::Whole)];
     }
-    fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
+    let of_runs = (1..=runs).map(|number| (out.join(format!("run{number}")), FolderUse::Run));
+    std::iter::once((out.to_owned(), FolderUse::Figures))
+        .chain(of_runs)
+        .collect()
+}
+
+/// Runs the network once and writes its report into `out`.
+fn run_once(options: &PerfOptions, binary: &Path, out: &mut ReportFolder, title: &str) -> Result<Run> {
+    let net = out.fresh_net()?;
     let arguments = arguments(options, &net)?;
     let command = command_line(binary, &arguments);
     print::note(format_args!("running {command}"));
-    let (outcome, seen, seconds) = watch_to_the_end(binary, &arguments, out, options.until_height)?;
+    let (outcome, seen, seconds) = watch_to_the_end(binary, &arguments, out, &net, options.until_height)?;
 
     let all = seen.stages();
     for (stage, histogram) in all.iter() {
-        let path = out.join(format!("{}.hgrm", stage.name()));
-        fs::write(&path, hgrm::render(histogram)).with_context(|| format!("writing {}", path.display()))?;
+        out.write(&folder::hgrm_name(stage), &hgrm::render(histogram))?;
     }
     let run = Run {
         title: format!(
@@ -118,8 +141,7 @@ fn run_once(options: &PerfOptions, binary: &Path, out: &Path, title: &str) -> Re
         outcome,
         seen,
     };
-    let path = out.join("report.html");
-    fs::write(&path, report::render(&run)).with_context(|| format!("writing {}", path.display()))?;
+    let path = out.write(folder::REPORT, &report::render(&run))?;
     let commit = stages::quantile_ns(&all, ultramarine_types::Stage::Commit, 0.5).map_or(0.0, |ns| ns as f64 / 1e6);
     print::line(format_args!(
         "{} heights, {} blobs, agreement {}, commit p50 {commit:.1} ms\nreport: {report}",
@@ -167,23 +189,25 @@ fn command_line(binary: &Path, arguments: &[OsString]) -> String {
 fn watch_to_the_end(
     binary: &Path,
     arguments: &[OsString],
-    out: &Path,
+    out: &mut ReportFolder,
+    net: &Path,
     until_height: u64,
 ) -> Result<(Outcome, Seenings, f64)> {
     // Its output goes to files: a pipe that nobody reads for a second would hold it up.
-    let (stdout, stderr) = (out.join("devnet.out"), out.join("devnet.err"));
+    let (stdout, printed) = out.create(folder::PRINTED)?;
+    let (stderr, said) = out.create(folder::SAID)?;
     let started = std::time::Instant::now();
     let child = Command::new(binary)
         .args(arguments)
         // However this program ends, the network ends with it.
         .args(["--parent", &std::process::id().to_string()])
         .stdin(Stdio::null())
-        .stdout(File::create(&stdout).with_context(|| format!("creating {}", stdout.display()))?)
-        .stderr(File::create(&stderr).with_context(|| format!("creating {}", stderr.display()))?)
+        .stdout(printed)
+        .stderr(said)
         .spawn()
         .with_context(|| format!("starting {}", binary.display()))?;
     let mut child = Running(child);
-    let devnet_json = out.join("net").join("devnet.json");
+    let devnet_json = net.join("devnet.json");
     let mut watch = DevnetWatch::new();
     let status = loop {
         if let Some(status) = child.0.try_wait().context("waiting for the devnet")? {
@@ -198,11 +222,11 @@ fn watch_to_the_end(
     print::note("");
     let seconds = started.elapsed().as_secs_f64();
     let printed = fs::read_to_string(&stdout).with_context(|| format!("reading {}", stdout.display()))?;
-    let outcome = Outcome::find(&printed).with_context(|| failure(status, &stderr))?;
-    if !status.success() {
-        bail!("{}", failure(status, &stderr));
+    match Outcome::find(&printed) {
+        Some(outcome) if status.success() => Ok((outcome, watch.finish(), seconds)),
+        Some(_) => bail!("{}", failure(&status.to_string(), &stderr)),
+        None => bail!("{}", failure(&format!("{status} and without a result"), &stderr)),
     }
-    Ok((outcome, watch.finish(), seconds))
 }
 
 /// Ends the devnet when the watcher stops early: its nodes end with it.
@@ -215,12 +239,12 @@ impl Drop for Running {
     }
 }
 
-fn failure(status: ExitStatus, stderr: &Path) -> String {
+fn failure(end: &str, stderr: &Path) -> String {
     let text = fs::read_to_string(stderr).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let tail = &lines[lines.len().saturating_sub(12)..];
     format!(
-        "the devnet ended with {status}; the end of {}:\n{}",
+        "the devnet ended with {end}; the end of {}:\n{}",
         stderr.display(),
         tail.join("\n")
     )

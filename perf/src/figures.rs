@@ -28,11 +28,11 @@ pub struct Figures {
     /// Every stage that was recorded.
     pub stages_ms: BTreeMap<&'static str, Quantiles>,
     /// CPU time of a node's tiles, in microseconds a blob.
-    pub tiles_us_per_blob: BTreeMap<String, f64>,
+    pub tiles_us_per_blob: BTreeMap<String, Option<f64>>,
     /// CPU time of a node's other threads: reads for HTTP and whatever a tile hands on.
-    pub others_us_per_blob: f64,
+    pub others_us_per_blob: Option<f64>,
     /// CPU time of the whole node: the client's is not in it if that has a process of its own.
-    pub node_us_per_blob: f64,
+    pub node_us_per_blob: Option<f64>,
     /// CPU time of the execution client beside a node.
     pub client_us_per_blob: Option<f64>,
     /// Peak memory of the largest node.
@@ -40,11 +40,11 @@ pub struct Figures {
     /// The same, its client's included.
     pub node_and_client_memory_bytes: Option<u64>,
     /// Bytes to disk a byte of blob, as the kernel counts what goes to block devices.
-    pub disk_bytes_per_blob_byte: f64,
+    pub disk_bytes_per_blob_byte: Option<f64>,
     /// Bytes to other nodes a byte of blob, everything included.
-    pub sent_bytes_per_blob_byte: f64,
+    pub sent_bytes_per_blob_byte: Option<f64>,
     /// Bytes from other nodes a byte of blob.
-    pub received_bytes_per_blob_byte: f64,
+    pub received_bytes_per_blob_byte: Option<f64>,
 }
 
 /// A stage, in milliseconds.
@@ -72,8 +72,10 @@ impl Figures {
             ))
         };
         let spent = Spent::of(seen);
-        let per_byte = |bytes: u64| bytes as f64 / (spent.blobs as f64 * BLOB_BYTES as f64);
-        let us_per_blob = |ns: f64| ns / 1e3 / spent.blobs as f64;
+        // Nothing was decided: then nothing is known of what a blob costs.
+        let blobs = (spent.blobs > 0).then_some(spent.blobs as f64);
+        let per_byte = |bytes: u64| Some(bytes as f64 / (blobs? * BLOB_BYTES as f64));
+        let us_per_blob = |ns: f64| Some(ns / 1e3 / blobs?);
         let tiles_ns: u64 = spent.tiles_ns.values().sum();
         Self {
             blobs_per_block_max,
@@ -91,7 +93,7 @@ impl Figures {
                 .collect(),
             others_us_per_blob: us_per_blob((spent.node_ns - tiles_ns as f64).max(0.0)),
             node_us_per_blob: us_per_blob(spent.node_ns),
-            client_us_per_blob: spent.client_ns.map(us_per_blob),
+            client_us_per_blob: spent.client_ns.and_then(us_per_blob),
             node_memory_bytes: seen
                 .nodes
                 .iter()
@@ -128,7 +130,6 @@ impl Spent {
         for (first, last) in seen.nodes.iter().filter_map(|node| node.samples.as_ref()) {
             spent.add(first, last);
         }
-        // Nothing decided: every cost of a blob is without end, and says so.
         spent
     }
 
@@ -170,7 +171,7 @@ pub fn tables(runs: &[Figures]) -> String {
         ));
         rate.push(column("p99", Box::new(move |run| Some(of(run)?.p99))));
     }
-    let mut cpu: Vec<Column> = vec![column("node", Box::new(|run| Some(run.node_us_per_blob)))];
+    let mut cpu: Vec<Column> = vec![column("node", Box::new(|run| run.node_us_per_blob))];
     let tiles: std::collections::BTreeSet<String> = runs
         .iter()
         .flat_map(|run| run.tiles_us_per_blob.keys().cloned())
@@ -178,10 +179,10 @@ pub fn tables(runs: &[Figures]) -> String {
     for tile in tiles {
         cpu.push(column(
             &tile.clone(),
-            Box::new(move |run| run.tiles_us_per_blob.get(&tile).copied()),
+            Box::new(move |run| run.tiles_us_per_blob.get(&tile).copied().flatten()),
         ));
     }
-    cpu.push(column("other threads", Box::new(|run| Some(run.others_us_per_blob))));
+    cpu.push(column("other threads", Box::new(|run| run.others_us_per_blob)));
     cpu.push(column("client", Box::new(|run| run.client_us_per_blob)));
     #[allow(clippy::cast_precision_loss)] // Three digits are shown.
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
@@ -194,12 +195,9 @@ pub fn tables(runs: &[Figures]) -> String {
             "with its client, MB",
             Box::new(move |run| run.node_and_client_memory_bytes.map(megabytes)),
         ),
-        column("disk a blob byte", Box::new(|run| Some(run.disk_bytes_per_blob_byte))),
-        column("sent a blob byte", Box::new(|run| Some(run.sent_bytes_per_blob_byte))),
-        column(
-            "received a blob byte",
-            Box::new(|run| Some(run.received_bytes_per_blob_byte)),
-        ),
+        column("disk a blob byte", Box::new(|run| run.disk_bytes_per_blob_byte)),
+        column("sent a blob byte", Box::new(|run| run.sent_bytes_per_blob_byte)),
+        column("received a blob byte", Box::new(|run| run.received_bytes_per_blob_byte)),
     ];
     [
         ("Rate, and stages in milliseconds:", rate),
@@ -334,14 +332,15 @@ mod tests {
         let figures = Figures::of(6, &outcome, &seen(4));
         assert_eq!((figures.blobs_per_second, figures.blobs_per_block), (10.0, 5.5));
         let near = |left: f64, right: f64| assert!((left - right).abs() < 1e-6, "{left} is not {right}");
-        near(figures.node_us_per_blob, 1000.0);
-        near(figures.tiles_us_per_blob["net"], 500.0);
-        near(figures.tiles_us_per_blob["kzg-0"], 250.0);
-        near(figures.others_us_per_blob, 250.0);
-        near(figures.client_us_per_blob.expect("a process of its own"), 4000.0);
-        near(figures.disk_bytes_per_blob_byte, 1.0);
-        near(figures.sent_bytes_per_blob_byte, 3.0);
-        near(figures.received_bytes_per_blob_byte, 2.0);
+        let cost = |number: Option<f64>, right: f64| near(number.expect("blobs were decided"), right);
+        cost(figures.node_us_per_blob, 1000.0);
+        cost(figures.tiles_us_per_blob["net"], 500.0);
+        cost(figures.tiles_us_per_blob["kzg-0"], 250.0);
+        cost(figures.others_us_per_blob, 250.0);
+        cost(figures.client_us_per_blob, 4000.0);
+        cost(figures.disk_bytes_per_blob_byte, 1.0);
+        cost(figures.sent_bytes_per_blob_byte, 3.0);
+        cost(figures.received_bytes_per_blob_byte, 2.0);
         assert_eq!(figures.node_memory_bytes, 104_000_000, "of the largest");
         assert_eq!(figures.node_and_client_memory_bytes, Some(154_000_000));
         let vote = figures.stages_ms["vote"];
@@ -351,6 +350,22 @@ mod tests {
         assert!(
             text.contains(&format!(" {} | {} |", short(vote.p50), short(vote.p99))),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_run_without_blobs_says_nothing_of_what_one_costs() {
+        let mut seen = seen(2);
+        for node in &mut seen.nodes {
+            node.samples = Some((sample(0, 1000, 500), sample(0, 1100, 900)));
+        }
+        let figures = Figures::of(6, &Outcome::default(), &seen);
+        let text = tables(&[figures.clone(), figures.clone(), figures.clone()]);
+        assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+        let json = serde_json::to_value(&figures).expect("plain data");
+        assert!(
+            json["node_us_per_blob"].is_null() && json["node_memory_bytes"].is_u64(),
+            "{json}"
         );
     }
 

@@ -18,6 +18,7 @@ use ultramarine_runtime::print;
 
 mod devnet;
 mod figures;
+mod folder;
 mod hgrm;
 mod http;
 mod machine;

@@ -1,6 +1,5 @@
 //! This file knows the two documents a devnet writes: its nodes when ready, its result at the end.
 
-use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Deserialize)]
@@ -93,7 +92,7 @@ impl NodeOutcome {
 
 impl Outcome {
     /// Finds the object in what the devnet printed: the last JSON object with an `agreement`.
-    pub fn find(printed: &str) -> Result<Self> {
+    pub fn find(printed: &str) -> Option<Self> {
         let starts = printed
             .match_indices('{')
             .map(|(at, _)| at)
@@ -106,7 +105,7 @@ impl Outcome {
                 found = Some(outcome);
             }
         }
-        found.context("the devnet printed no result object (`{\"agreement\": …}`)")
+        found
     }
 }
 
@@ -149,12 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_result_is_an_error_that_says_so() {
-        assert!(
-            Outcome::find("nothing moved for 60 s")
-                .expect_err("no object")
-                .to_string()
-                .contains("agreement")
-        );
+    fn a_run_may_end_without_a_result() {
+        assert!(Outcome::find("nothing moved for 60 s {").is_none());
     }
 }

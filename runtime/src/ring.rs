@@ -10,7 +10,6 @@ use std::str::FromStr;
 use rustix::process::{Resource, getrlimit};
 
 use crate::medium;
-use crate::metrics::Registry;
 
 pub use ops::RingOps;
 
@@ -227,6 +226,7 @@ pub fn block_on_net<F: Future>(io: Io, future: impl FnOnce(Io) -> F) -> F::Outpu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Registry;
 
     #[test]
     fn a_mode_reads_back_as_it_is_written() {

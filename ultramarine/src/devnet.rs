@@ -133,7 +133,7 @@ async fn network(options: &DevnetOptions, layout: &Layout, voice: &Voice, signal
 }
 
 async fn start(options: &DevnetOptions, layout: &Layout, voice: &Voice, signals: Signals) -> anyhow::Result<Running> {
-    let description = load::Description::of(options)?;
+    let description = load::Description::of(options);
     let mut clients = Vec::new();
     let mut children = Vec::with_capacity(layout.nodes().len());
     for node in layout.nodes() {
@@ -153,7 +153,7 @@ async fn start(options: &DevnetOptions, layout: &Layout, voice: &Voice, signals:
         layout.nodes().len(),
         layout.dir().display()
     ));
-    let load = Load::start(&description, layout);
+    let load = Load::start(&description, options.blobs.as_deref(), layout);
     Ok(Running {
         signals,
         nodes: children,

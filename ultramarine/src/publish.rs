@@ -13,6 +13,7 @@
 
 pub mod content;
 pub mod encode;
+pub mod file;
 pub mod fresh;
 pub mod get;
 pub mod prove;
@@ -25,4 +26,4 @@ pub use content::Content;
 pub use get::{BlobName, GetOptions, get};
 pub use prove::Prover;
 pub use publisher::{PublisherOptions, publish};
-pub use put::{Progress, PutBlob, PutOptions, PutOutcome, put};
+pub use put::{FILE_BYTES_MAX, Progress, PutBlob, PutOptions, PutOutcome, put};

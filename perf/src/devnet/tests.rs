@@ -129,6 +129,121 @@ fn a_devnet_that_fails_is_quoted() {
 }
 
 #[test]
+fn a_devnet_without_a_result_has_the_last_word() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("a folder");
+    let binary = dir.path().join("stand-in");
+    fs::write(&binary, "#!/bin/sh\necho 'why it ended' >&2\nexit 2\n").expect("written");
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("made executable");
+    let error = run(&options(dir.path(), binary)).expect_err("it failed");
+    let said = format!("{error:#}");
+    assert!(
+        said.contains("exit status: 2 and without a result") && said.ends_with("\nwhy it ended"),
+        "{said}"
+    );
+}
+
+/// Every name below a folder, with the bytes of files.
+fn everything(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.expect("it lists").path();
+        found.push((path.clone(), fs::read(&path).unwrap_or_default()));
+        found.extend(everything(&path));
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_another_hand_made_stops_a_run_before_it_begins_and_is_left_alone() {
+    let _alone = alone();
+    for (runs, name) in [
+        (1, "net/node0/validator.key"),
+        (1, "report.html"),
+        (1, "figures.json"),
+        (1, "vote.hgrm"),
+        (1, "devnet.out"),
+        (1, "devnet.err"),
+        (2, "figures.json"),
+        (2, "run2/net/node0/validator.key"),
+        (2, "run1/report.html"),
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let binary = stand_in(dir.path(), &node(), true, 0);
+        let theirs = dir.path().join("out").join(name);
+        fs::create_dir_all(theirs.parent().expect("it has one")).expect("made");
+        fs::write(&theirs, "years of work").expect("written");
+        let before = everything(&dir.path().join("out"));
+        let options = PerfOptions {
+            runs,
+            ..options(dir.path(), binary)
+        };
+        let error = run(&options).expect_err("it would be lost").to_string();
+        let named = name.split("/node0").next().expect("a part");
+        assert!(error.contains(named) && error.contains("--out"), "{name}: {error}");
+        assert_eq!(everything(&dir.path().join("out")), before, "{name}");
+    }
+}
+
+#[test]
+fn a_run_replaces_what_an_earlier_one_wrote_and_nothing_that_came_since() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("a folder");
+    let binary = stand_in(dir.path(), &node(), true, 0);
+    let (options, out) = (options(dir.path(), binary), dir.path().join("out"));
+    fs::create_dir_all(out.join("net")).expect("made");
+    fs::write(out.join("notes.txt"), "mine").expect("written");
+    run(&options).expect("an empty net is nobody's");
+    fs::write(out.join("report.html"), "old").expect("written");
+    fs::write(out.join("net/devnet/old"), "old").expect("written");
+    run(&options).expect("all of it is ours");
+    let report = fs::read_to_string(out.join("report.html")).expect("a report");
+    assert!(report.contains("4 validators"), "{report}");
+    assert!(!out.join("net/devnet/old").exists() && out.join("net/devnet/devnet.json").exists());
+    assert_eq!(fs::read(out.join("notes.txt")).expect("it is there"), b"mine");
+    // Its network is removed by hand, and another one is made in its place.
+    fs::remove_dir_all(out.join("net")).expect("removed");
+    fs::create_dir_all(out.join("net/node0")).expect("made");
+    run(&options).expect_err("that one is not ours");
+    assert!(out.join("net/node0").is_dir());
+}
+
+#[test]
+fn a_folder_in_use_is_left_alone() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("a folder");
+    let binary = stand_in(dir.path(), &node(), true, 0);
+    let (options, out) = (options(dir.path(), binary), dir.path().join("out"));
+    let first = ReportFolder::claim(&out, FolderUse::Whole).expect("it is new");
+    let error = run(&options).expect_err("it is ours").to_string();
+    assert!(error.contains("another ultramarine-perf"), "{error}");
+    let net = first.fresh_net().expect("made");
+    drop(first);
+    fs::create_dir(&net).expect("made");
+    let lock = fs::File::create_new(net.join("devnet.lock")).expect("made");
+    lock.lock().expect("a lock");
+    let error = run(&options).expect_err("a devnet runs there").to_string();
+    assert!(error.contains("still runs") && net.is_dir(), "{error}");
+    drop(lock);
+    run(&options).expect("nobody is there any more");
+}
+
+#[test]
+fn a_path_that_no_devnet_can_write_down_is_refused_at_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join(<OsString as std::os::unix::ffi::OsStringExt>::from_vec(
+        b"d\xff".to_vec(),
+    ));
+    let options = PerfOptions {
+        out: out.clone(),
+        ..options(dir.path(), dir.path().join("none"))
+    };
+    let error = run(&options).expect_err("no text").to_string();
+    assert!(error.contains("not UTF-8") && !out.exists(), "{error}");
+}
+
+#[test]
 fn a_missing_node_says_what_to_do() {
     let missing = Path::new("/nonexistent/ultramarine");
     let error = find_binary(Some(missing), None, Path::new("/")).expect_err("it is not there");

@@ -1,19 +1,25 @@
 //! This file knows `ultramarine blob`: a file becomes blobs on one node and a file again from another.
 
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, Metadata};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alloy_primitives::B256;
 use alloy_signer_local::PrivateKeySigner;
 use anyhow::Context;
+use tokio::sync::oneshot;
 use ultramarine_node::genesis::execution::dev_account;
-use ultramarine_runtime::print;
+use ultramarine_node::signals::Signals;
+use ultramarine_runtime::outlet::Descriptor;
+use ultramarine_runtime::print::{self, Unprinted};
+use ultramarine_runtime::signals;
 use ultramarine_types::canonical::sha256;
 
 use crate::program;
-use crate::publish::{self, BlobName, GetOptions, Progress, PutBlob, PutOptions};
+use crate::publish::{self, BlobName, FILE_BYTES_MAX, GetOptions, Progress, PutBlob, PutOptions};
 
 /// Longest wait that can be asked for, in seconds.
 const YEAR_S: u64 = 365 * 24 * 3600;
@@ -28,7 +34,7 @@ pub enum Action {
 
 #[derive(Debug, clap::Args)]
 pub struct Put {
-    /// The file
+    /// The file, of at most 512 MiB: all of it is read before the first of its blobs is sent
     file: PathBuf,
     /// JSON-RPC of the execution client, such as http://127.0.0.1:8545
     #[arg(long, value_name = "URL")]
@@ -52,7 +58,7 @@ pub struct Get {
     /// HTTP of a node, such as http://127.0.0.1:8580
     #[arg(long, value_name = "URL")]
     node: String,
-    /// Where to write the file
+    /// Where to write the file; one that is there is replaced once all is fetched and checked
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Its blobs, as in the command that `blob put` ends with: a versioned hash alone is looked for in recent blocks
@@ -63,16 +69,22 @@ pub struct Get {
 
 pub fn run(action: Action) -> anyhow::Result<()> {
     crate::log::start("warn")?;
-    let runtime = super::client_runtime()?;
     match action {
-        Action::Put(args) => runtime.block_on(put(args)),
-        Action::Get(args) => runtime.block_on(get(args)),
+        Action::Put(args) => {
+            // Its second thread hears signals while the first may wait for whoever reads what is printed.
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()?;
+            runtime.block_on(put(args))
+        }
+        Action::Get(args) => get(args),
     }
 }
 
 /// Prints one line a blob as it is decided, in the file's order: its versioned hash and its height.
 async fn put(args: Put) -> anyhow::Result<()> {
-    let file = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let file = publish::file::load(&args.file, FILE_BYTES_MAX)?;
     let signer = signer(args.key.as_deref())?;
     let _turn = take_turn(&args.rpc, &signer.address().to_string());
     let options = PutOptions {
@@ -84,7 +96,7 @@ async fn put(args: Put) -> anyhow::Result<()> {
     };
     // An output that takes no more is no reason to stop half-way; what it missed is said at the end.
     let mut printed = Ok(());
-    let outcome = publish::put(options, |blob| {
+    let outcome = publish::put(options, asked_to_stop()?, |blob| {
         if printed.is_ok() {
             printed = print::line(line(blob));
         }
@@ -113,6 +125,24 @@ async fn put(args: Put) -> anyhow::Result<()> {
         print::reason("Publish the file again when the execution client takes it.");
     }
     Err(trouble)
+}
+
+/// Ready with the reason when a signal asks for the end. Another one ends the process at once.
+fn asked_to_stop() -> anyhow::Result<impl Future<Output = &'static str>> {
+    let mut signals = Signals::listen().context("cannot take over signals")?;
+    let (tell, told) = oneshot::channel();
+    tokio::spawn(async move {
+        let why = signals.asked().await;
+        signals.let_another_end_it();
+        let _ = tell.send(why);
+    });
+    Ok(async {
+        match told.await {
+            Ok(why) => why,
+            // Nobody listens any more.
+            Err(_) => std::future::pending().await,
+        }
+    })
 }
 
 fn line(blob: &PutBlob) -> String {
@@ -150,10 +180,23 @@ fn signer(key: Option<&Path>) -> anyhow::Result<PrivateKeySigner> {
     }
 }
 
+/// Held while one account publishes through one client.
+struct PutTurn {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Drop for PutTurn {
+    fn drop(&mut self) {
+        // Before it is unlocked, so that nobody removes another one's. Whoever waits for this file looks for a new one.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 /// Two at once would give their transactions the same nonces, and clients drop what is replaced. So one waits for the
 /// other as long as both run on this machine; held until the answer is dropped. Where no lock can be had, it is done
 /// without.
-fn take_turn(rpc: &str, account: &str) -> Option<File> {
+fn take_turn(rpc: &str, account: &str) -> Option<PutTurn> {
     let digest = sha256(format!("{rpc} {account}").as_bytes());
     let path = std::env::temp_dir().join(format!("ultramarine-put-{}.lock", hex::encode(&digest.0[..8])));
     let mut open = File::options();
@@ -162,39 +205,78 @@ fn take_turn(rpc: &str, account: &str) -> Option<File> {
         .append(true)
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW);
-    let lock = open.open(path).ok()?;
-    if lock.try_lock().is_err() {
-        print::note("another `blob put` with this account is under way on this machine: waiting for it");
-        lock.lock().ok()?;
+    let mut is_told = false;
+    loop {
+        let lock = open.open(&path).ok()?;
+        if lock.try_lock().is_err() {
+            if !is_told {
+                print::note("another `blob put` with this account is under way on this machine: waiting for it");
+            }
+            is_told = true;
+            lock.lock().ok()?;
+        }
+        let held = lock.metadata().ok()?;
+        // The one before us may have removed what we waited for.
+        if std::fs::symlink_metadata(&path).is_ok_and(|there| is_same(&there, &held)) {
+            return Some(PutTurn { path, _lock: lock });
+        }
     }
-    Some(lock)
 }
 
-async fn get(args: Get) -> anyhow::Result<()> {
-    let file = publish::get(&GetOptions {
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+fn get(args: Get) -> anyhow::Result<()> {
+    let options = GetOptions {
         node: args.node,
         blobs: args.blobs,
-    })
-    .await?;
-    write_whole(&args.out, &file).with_context(|| format!("cannot write {}", args.out.display()))?;
+    };
+    let file = super::client_runtime()?.block_on(publish::get(&options))?;
     let out = args.out.display();
+    if is_stdout(&args.out) {
+        // Not by its name: that would empty a file that others append to. And nothing else goes there.
+        let mut stdout = Descriptor::Stdout;
+        return Ok(stdout.write_all(&file).map_err(Unprinted::from)?);
+    }
+    write_whole(&args.out, &file).with_context(|| format!("cannot write {out}"))?;
     print::line(format_args!("{out}: {} bytes", file.len()))
         .with_context(|| format!("{out} is written and whole; only this was not printed"))
 }
 
+/// Whether a path names our standard output, as `/dev/stdout` does, and not by chance the file that it goes to.
+fn is_stdout(path: &Path) -> bool {
+    let is_special = std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file());
+    let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    is_special
+        && stdout
+            .and_then(|stdout| Ok(is_same(&stdout.metadata()?, &std::fs::metadata(path)?)))
+            .unwrap_or(false)
+}
+
 /// Writes a file whole or not at all: what was there stays until all of it is written. What is no plain file, such as a
 /// pipe, is written as it is.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
-        return std::fs::write(path, bytes);
-    }
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let is_file = |metadata: io::Result<Metadata>| metadata.map(|there| there.is_file());
+    // Behind a link to a file, that file.
+    let behind = match is_file(std::fs::metadata(path)) {
+        Ok(true) => Some(path.canonicalize()?),
+        Ok(false) => return std::fs::write(path, bytes),
+        Err(_) if std::fs::symlink_metadata(path).is_ok() => return std::fs::write(path, bytes),
+        Err(_) => None,
+    };
+    let path = behind.as_deref().unwrap_or(path);
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".part-{}", std::process::id()));
     let beside = path.with_file_name(name);
-    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+    // Whoever interrupts it finds the old file or the new one, and none beside.
+    let deferred = signals::defer();
+    let mut file = File::create_new(&beside)?;
+    let written = file.write_all(bytes).and_then(|()| std::fs::rename(&beside, path));
     if written.is_err() {
         let _ = std::fs::remove_file(&beside);
     }
+    drop(deferred);
     written
 }
 
@@ -217,10 +299,49 @@ mod tests {
             let other = ask(rpc, account).recv_timeout(patience);
             assert_eq!(other, Ok(true), "{rpc} {account} does not wait");
         }
+        let path = first.path.clone();
         let second = ask(&rpc, "0xa");
         assert!(second.recv_timeout(Duration::from_millis(50)).is_err(), "it waits");
         drop(first);
         assert_eq!(second.recv_timeout(patience), Ok(true));
+        let first = take_turn(&rpc, "0xa").expect("all are done");
+        drop(first);
+        assert!(!path.exists(), "nothing is left in the folder for temporary files");
+    }
+
+    #[test]
+    fn turns_that_come_and_go_never_overlap() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        let rpc = format!("http://127.0.0.1:2/{}", std::process::id());
+        let holders = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let turn = take_turn(&rpc, "0xa").expect("temporary files can be locked");
+                        assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0, "one at a time");
+                        std::thread::yield_now();
+                        holders.fetch_sub(1, Ordering::SeqCst);
+                        drop(turn);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_file_behind_a_link_is_replaced_and_the_link_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "before").expect("the folder is writable");
+        let mut reader = File::open(&file).expect("it is there");
+        std::os::unix::fs::symlink("file", &link).expect("the folder is writable");
+        write_whole(&link, b"after").expect("there is room");
+        assert_eq!(std::fs::read(&file).expect("it is there"), b"after");
+        assert!(link.is_symlink());
+        let mut seen = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut seen).expect("it was open");
+        assert_eq!(seen, "before", "it was not emptied on the way");
     }
 
     #[test]

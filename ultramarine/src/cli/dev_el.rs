@@ -34,7 +34,7 @@ pub fn run(_args: Args) -> anyhow::Result<()> {
 pub fn run(args: Args) -> anyhow::Result<()> {
     use std::net::{Ipv4Addr, SocketAddr};
 
-    use anyhow::Context;
+    use anyhow::{Context, ensure};
     use tokio_util::sync::CancellationToken;
     use ultramarine_dev_el::DevElOptions;
     use ultramarine_runtime::print;
@@ -46,6 +46,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         super::parent::end_with(parent, Signal::KILL)?;
     }
     crate::log::start(&args.log)?;
+    ensure!(
+        args.http_port == 0 || args.http_port != args.auth_port,
+        "--http-port and --auth-port are both {}: give each a port of its own",
+        args.http_port
+    );
     ultramarine_node::signals::keep_ignored().context("cannot take over signals")?;
     let text = std::fs::read(&args.genesis).with_context(|| format!("cannot read {}", args.genesis.display()))?;
     let genesis = serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", args.genesis.display()))?;
@@ -64,7 +69,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let result = runtime.block_on(async {
         let mut signals = Signals::listen()?;
         let cancel = CancellationToken::new();
-        let running = ultramarine_dev_el::run(options, cancel.clone()).await?;
+        let running = ultramarine_dev_el::run(options, cancel.clone())
+            .await
+            .map_err(name_flag)?;
         print::line(format_args!(
             "JSON-RPC http://{}\nEngine API http://{}",
             running.http, running.auth
@@ -80,4 +87,29 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     result
+}
+
+/// Says which of our flags holds an address that cannot be had.
+#[cfg(feature = "dev-el")]
+fn name_flag(error: anyhow::Error) -> anyhow::Error {
+    use ultramarine_dev_el::{ListenError, Service};
+
+    let Some(ListenError {
+        service,
+        address,
+        source,
+    }) = error.downcast_ref()
+    else {
+        return error;
+    };
+    let flag = match service {
+        Service::JsonRpc => "--http-port",
+        Service::EngineApi => "--auth-port",
+    };
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            anyhow::anyhow!("{address} is in use by another process; stop it, or choose another port with {flag}")
+        }
+        _ => anyhow::anyhow!("{address} cannot be listened on for {service}: {source}; see {flag}"),
+    }
 }

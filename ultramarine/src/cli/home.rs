@@ -67,6 +67,10 @@ impl HomeArgs {
         }
         if let Some(engine) = &self.engine {
             let engine = engine.trim();
+            ensure!(
+                !engine.is_empty(),
+                "--engine is empty: give the http:// URL of an Engine API, or the path of its IPC socket"
+            );
             push("--engine", "engine.embedded", false.to_string());
             // A socket of such a name would be waited for without end.
             ensure!(

@@ -41,7 +41,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .execution_genesis
         .clone()
         .unwrap_or_else(|| args.genesis.with_file_name("execution-genesis.json"));
-    let (text, execution_text) = (read(&args.genesis)?, read(&execution_path)?);
+    let text = read(&args.genesis)?;
+    let execution_text = read(&execution_path).map_err(|error| match &args.execution_genesis {
+        Some(_) => error,
+        None => {
+            error.context("the chain's other file; if it is not beside genesis.json, name it with --execution-genesis")
+        }
+    })?;
     let genesis = Genesis::check(&args.genesis, &text, &execution_path, &execution_text)?;
     let keys = Keys {
         node: keys::generate()?,

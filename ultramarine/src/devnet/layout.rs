@@ -16,6 +16,7 @@ use ultramarine_types::host::{Host, HostPort};
 
 use crate::devnet::{DevnetOptions, ports};
 use crate::embedded;
+use crate::publish::content;
 
 /// Validators of a network whose maker did not choose.
 const VALIDATORS: u16 = 4;
@@ -69,12 +70,25 @@ impl Layout {
     /// there.
     pub fn prepare(options: &DevnetOptions) -> anyhow::Result<Self> {
         if let Some(blobs) = &options.blobs {
-            fs::metadata(blobs).with_context(|| format!("cannot publish {}", blobs.display()))?;
+            content::check(blobs)?;
         }
         let (dir, temporary) = match &options.dir {
             Some(dir) => (std::path::absolute(dir)?, false),
-            None => (fresh()?, true),
+            None => (fresh_path()?, true),
         };
+        ensure!(
+            dir.to_str().is_some(),
+            "the path {} is not UTF-8, and devnet.json could not say it; choose another {}",
+            dir.display(),
+            if temporary {
+                "TMPDIR, or name a folder with --dir"
+            } else {
+                "--dir"
+            }
+        );
+        if temporary {
+            make_fresh(&dir)?;
+        }
         let made = MadeFolders::all_of(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let had_lock = dir.join(LOCK).exists();
         let lock = lock(&dir)?;
@@ -136,19 +150,24 @@ impl Layout {
     }
 }
 
-/// A new folder that nobody could have made before us, nor look into.
-fn fresh() -> anyhow::Result<PathBuf> {
+/// Where nobody could have made a folder before us.
+fn fresh_path() -> anyhow::Result<PathBuf> {
     let random = hex::encode(&ultramarine_node::keys::random_secret().context("no random name for a folder")?[..8]);
-    let dir = std::env::temp_dir().join(format!("ultramarine-devnet-{random}"));
-    let made = fs::DirBuilder::new().mode(0o700).create(&dir);
-    made.with_context(|| format!("cannot make {}; name a folder with --dir, or set TMPDIR", dir.display()))?;
-    Ok(dir)
+    Ok(std::env::temp_dir().join(format!("ultramarine-devnet-{random}")))
+}
+
+/// Makes a folder that nobody else may look into.
+fn make_fresh(dir: &Path) -> anyhow::Result<()> {
+    let made = fs::DirBuilder::new().mode(0o700).create(dir);
+    made.with_context(|| format!("cannot make {}; name a folder with --dir, or set TMPDIR", dir.display()))
 }
 
 /// Two devnets on one folder would start every node twice.
 fn lock(dir: &Path) -> anyhow::Result<File> {
     let path = dir.join(LOCK);
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    // As it is: another file of that name keeps its content.
+    let file = File::options().create(true).append(true).open(&path);
+    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).with_context(|| {
         format!(
             "another devnet runs in {}; stop it or choose another --dir",
@@ -426,13 +445,13 @@ mod tests {
     #[test]
     fn a_fresh_folder_is_new_and_private() {
         use std::os::unix::fs::PermissionsExt;
-        let (one, other) = (fresh().expect("made"), fresh().expect("made"));
+        let (one, other) = (fresh_path().expect("random"), fresh_path().expect("random"));
         assert_ne!(one, other);
+        make_fresh(&one).expect("it is new");
+        make_fresh(&one).expect_err("another could have made it");
         let mode = fs::metadata(&one).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
-        for dir in [one, other] {
-            fs::remove_dir(dir).expect("it is empty");
-        }
+        fs::remove_dir(one).expect("it is empty");
     }
 
     #[test]
@@ -455,11 +474,18 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_used_is_as_it_was() {
+        use std::os::unix::ffi::OsStringExt;
         let dir = tempfile::tempdir().expect("temporary directory");
         fs::write(dir.path().join("devnet.json"), "another program's").expect("writes");
         assert!(Layout::prepare(&options(dir.path())).is_err());
         assert_eq!(fs::read_dir(dir.path()).expect("lists").count(), 1, "no lock stays");
-        let new = dir.path().join("new/net");
+        fs::write(dir.path().join("devnet.lock"), "another program's too").expect("writes");
+        assert!(Layout::prepare(&options(dir.path())).is_err());
+        let lock = fs::read(dir.path().join("devnet.lock")).expect("it stays");
+        assert_eq!(lock, b"another program's too");
+        let (new, empty) = (dir.path().join("new/net"), dir.path().join("empty"));
+        fs::create_dir(&empty).expect("makes");
+        let no_text: PathBuf = std::ffi::OsString::from_vec(b"new/n\xffet".to_vec()).into();
         let wrong = [
             DevnetOptions {
                 blobs_per_block: Some(5000),
@@ -469,6 +495,15 @@ mod tests {
                 blobs: Some(dir.path().join("none")),
                 ..options(&new)
             },
+            DevnetOptions {
+                blobs: Some(empty),
+                ..options(&new)
+            },
+            DevnetOptions {
+                blobs: Some("/dev/zero".into()),
+                ..options(&new)
+            },
+            options(&dir.path().join(no_text)),
         ];
         for wrong in wrong {
             assert!(Layout::prepare(&wrong).is_err());

@@ -1,9 +1,8 @@
 //! This file knows how to keep a network supplied with blobs: one publisher a node, as execution clients without peers
 //! do not pass transactions on.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use anyhow::Context;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,39 +21,34 @@ pub struct Description {
     /// Where fresh blobs come from; a run with it has the same ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// The files that are published round and round.
+    /// The files that are published round and round, as people read their path.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub files: Option<PathBuf>,
+    pub files: Option<String>,
 }
 
 impl Description {
     /// As asked for; without files, fresh blobs.
-    pub fn of(options: &DevnetOptions) -> anyhow::Result<Self> {
-        Ok(match &options.blobs {
-            Some(path) => {
-                path.metadata()
-                    .with_context(|| format!("cannot publish {}", path.display()))?;
-                Self {
-                    repeats: true,
-                    seed: None,
-                    files: Some(path.clone()),
-                }
-            }
+    pub fn of(options: &DevnetOptions) -> Self {
+        match &options.blobs {
+            Some(path) => Self {
+                repeats: true,
+                seed: None,
+                files: Some(path.display().to_string()),
+            },
             None => Self {
                 repeats: false,
                 seed: Some(options.seed.unwrap_or_else(rand::random)),
                 files: None,
             },
-        })
+        }
     }
 
     /// One line for people.
     pub fn line(&self) -> String {
         match (&self.files, self.seed) {
-            (Some(path), _) => format!(
-                "publishing {} round and round: blobs repeat, and a node verifies each once",
-                path.display()
-            ),
+            (Some(path), _) => {
+                format!("publishing {path} round and round: blobs repeat, and a node verifies each once")
+            }
             (None, seed) => format!("publishing fresh blobs (--seed {})", seed.unwrap_or_default()),
         }
     }
@@ -67,16 +61,16 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts a publisher for each node.
-    pub fn start(description: &Description, layout: &Layout) -> Self {
+    /// Starts a publisher for each node; `files` are those described.
+    pub fn start(description: &Description, files: Option<&Path>, layout: &Layout) -> Self {
         let prover = Prover::new(std::thread::available_parallelism().map_or(1, usize::from));
         let cancel = CancellationToken::new();
         let mut publishers = JoinSet::new();
         let validators = u32::try_from(layout.nodes().len()).unwrap_or(u32::MAX);
         for node in layout.nodes() {
-            let content = match &description.files {
+            let content = match files {
                 Some(path) => Content::Files {
-                    path: path.clone(),
+                    path: path.to_owned(),
                     prover: prover.clone(),
                 },
                 None => Content::Fresh {

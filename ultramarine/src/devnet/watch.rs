@@ -217,11 +217,13 @@ impl<'a> NetworkWatch<'a> {
 
     fn show(&self, live: bool, last: bool) {
         let line = self.line();
-        self.voice.text(match (live, last) {
-            (false, _) => format!("{line}\n"),
-            (true, false) => format!("\r\x1b[2K{line}"),
-            (true, true) => format!("\r\x1b[2K{line}\n"),
-        });
+        if !live {
+            return self.voice.line(line);
+        }
+        self.voice.live_line(&line);
+        if last {
+            self.voice.line("");
+        }
     }
 
     fn line(&self) -> String {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 
 use super::encode::encode;
+use super::file;
 use super::fresh::Fresh;
 use super::prove::{ProvenBlob, Prover};
 
@@ -28,6 +29,12 @@ pub enum Content {
         /// Publishers of one seed share no blob.
         publisher: u64,
     },
+}
+
+/// Whether a file, or a folder's files, can be published round and round; an error says why not.
+pub fn check(path: &Path) -> Result<()> {
+    let opened = Files::open(path).map(drop);
+    opened.with_context(|| format!("cannot publish {}", path.display()))
 }
 
 impl Content {
@@ -78,9 +85,10 @@ impl Files {
         files.sort();
         ensure!(!files.is_empty(), "{} has no files to publish", path.display());
         for file in &files {
-            let bytes = std::fs::metadata(file)
-                .with_context(|| format!("reading {}", file.display()))?
-                .len();
+            let metadata = std::fs::metadata(file).with_context(|| format!("reading {}", file.display()))?;
+            // A device or a pipe may have no end.
+            ensure!(metadata.is_file(), "{} is no file", file.display());
+            let bytes = metadata.len();
             ensure!(
                 bytes <= FILE_BYTES_MAX,
                 "{} is {bytes} bytes; publish files of at most {FILE_BYTES_MAX}",
@@ -99,11 +107,11 @@ impl Files {
         let mut blobs: Vec<Bytes> = Vec::with_capacity(wanted);
         while blobs.len() < wanted {
             if self.blobs.len() == 0 {
-                let file = &self.files[self.next_file];
+                let file = self.files[self.next_file].clone();
                 self.next_file = (self.next_file + 1) % self.files.len();
-                let bytes = tokio::fs::read(file)
+                let bytes = tokio::task::spawn_blocking(move || file::load(&file, FILE_BYTES_MAX))
                     .await
-                    .with_context(|| format!("reading {}", file.display()))?;
+                    .context("reading a file panicked")??;
                 self.blobs = encode(&bytes)?.into_iter();
             }
             blobs.extend(self.blobs.by_ref().take(wanted - blobs.len()));
@@ -143,5 +151,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         assert!(Files::open(folder.path()).is_err());
         assert!(Files::open(&folder.path().join("missing")).is_err());
+        let error = check("/dev/zero".as_ref()).expect_err("it has no end");
+        assert!(format!("{error:#}").contains("no file"), "{error:#}");
     }
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use ultramarine_engine::foreign::{bounded, quoted};
 use ultramarine_engine::http::{HttpAnswer, HttpClient};
 use ultramarine_types::limits::{BLOB_BYTES, BLOBS_PER_BLOCK_MAX};
 
@@ -186,16 +187,27 @@ fn restore(blobs: Vec<Bytes>, mut wanted: BTreeSet<B256>) -> Result<Vec<u8>> {
     Ok(decode(&found)?)
 }
 
+/// What a node answers where it refuses.
+#[derive(Deserialize)]
+struct NodeRefusal {
+    message: String,
+}
+
+/// For whoever asks something else than a node.
+const NO_NODE: &str = "no node answers so. Give the HTTP address of a node, http.listen in its config.toml; its \
+     execution client listens on others";
+
 fn read<T: serde::de::DeserializeOwned>(answer: &HttpAnswer) -> Result<T> {
-    if answer.status != StatusCode::OK {
-        let text = String::from_utf8_lossy(&answer.body);
-        bail!(
-            "HTTP {}: {}",
-            answer.status,
-            ultramarine_engine::foreign::bounded(&text)
-        );
+    let HttpAnswer { status, body, .. } = answer;
+    if *status == StatusCode::OK {
+        let is_object = body.trim_ascii_start().starts_with(b"{");
+        ensure!(is_object, "HTTP {status} with {}: {NO_NODE}", quoted(body));
+        return Ok(serde_json::from_slice(body)?);
     }
-    Ok(serde_json::from_slice(&answer.body)?)
+    match serde_json::from_slice::<NodeRefusal>(body) {
+        Ok(refusal) => bail!("HTTP {status}: {}", bounded(&refusal.message)),
+        Err(_) => bail!("HTTP {status} with {}: {NO_NODE}", quoted(body)),
+    }
 }
 
 #[cfg(test)]
@@ -209,6 +221,30 @@ mod tests {
 
     fn blob(number: usize) -> String {
         format!("0x{number:04x}{}", "0".repeat(2 * BLOB_BYTES - 4))
+    }
+
+    #[test]
+    fn a_refusal_of_a_node_is_told_from_what_no_node_answers() {
+        let said = |status, body: &str| {
+            let answer = HttpAnswer {
+                status,
+                location: None,
+                body: Bytes::copy_from_slice(body.as_bytes()),
+            };
+            read::<TransactionPlace>(&answer).err().map(|error| error.to_string())
+        };
+        let refusal = said(StatusCode::NOT_FOUND, r#"{"code": 404, "message": "no such blob"}"#);
+        assert_eq!(refusal.expect("refused"), "HTTP 404 Not Found: no such blob");
+        for (status, body, part) in [
+            (StatusCode::NOT_FOUND, "", "404 Not Found with an empty body"),
+            (StatusCode::METHOD_NOT_ALLOWED, "<html>\n", "with `<html>`"),
+            (StatusCode::BAD_REQUEST, r#"{"jsonrpc": "2.0"}"#, "jsonrpc"),
+            (StatusCode::OK, "", "200 OK with an empty body"),
+        ] {
+            let said = said(status, body).expect("no node");
+            assert!(said.contains(part) && said.contains("http.listen"), "{said}");
+        }
+        assert_eq!(said(StatusCode::OK, r#"{"height": 7}"#), None);
     }
 
     #[test]

@@ -381,6 +381,7 @@ fn a_file_of_several_transactions_in_one_block_is_published() {
                 patience: Duration::from_secs(30),
                 threads: 2,
             },
+            std::future::pending(),
             |_| (),
         ));
         let rpc = Rpc::new(&el.rpc_url()).expect("a URL");

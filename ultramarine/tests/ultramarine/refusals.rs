@@ -177,3 +177,74 @@ fn nodes_of_both_families_find_each_other() {
         node.wait_for_height(2, PATIENCE);
     }
 }
+
+#[test]
+fn a_devnet_that_cannot_be_is_refused_before_it_begins() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let (empty, net) = (temporary.path().join("empty"), temporary.path().join("net"));
+    std::fs::create_dir(&empty).expect("made");
+    let no_text = temporary.path().join(OsStr::from_bytes(b"n\xff"));
+    let devnet = |flags: [&OsStr; 4]| {
+        let words = ["devnet", "--until-height", "1"].map(OsStr::new);
+        fail(words.into_iter().chain(flags))
+    };
+    let (dir, blobs) = (OsStr::new("--dir"), OsStr::new("--blobs"));
+    let said = devnet([dir, no_text.as_os_str(), OsStr::new("--seed"), OsStr::new("1")]);
+    assert!(said.contains("not UTF-8") && said.contains("--dir"), "{said}");
+    for nothing in [empty.as_os_str(), OsStr::new("/dev/zero")] {
+        let said = devnet([dir, net.as_os_str(), blobs, nothing]);
+        assert!(said.contains("cannot publish"), "{said}");
+    }
+    let mut names = std::fs::read_dir(temporary.path()).expect("it is there");
+    let only = names.next().expect("one").expect("it lists").file_name();
+    assert!(only == "empty" && names.next().is_none(), "nothing was made");
+}
+
+#[test]
+fn a_client_alone_names_its_own_flags() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(&temporary.path().join("net"), 1, 250);
+    let home = &network.nodes[0].home;
+    let (genesis, secret) = (home.join("execution-genesis.json"), home.join("jwt.hex"));
+    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let taken = held.local_addr().expect("bound").port().to_string();
+    let refused = |http: &str, auth: &str| {
+        let files = ["dev-el", "--genesis", text(&genesis), "--jwt-secret", text(&secret)];
+        fail(files.into_iter().chain(["--http-port", http, "--auth-port", auth]))
+    };
+    for (http, auth, flag) in [
+        (taken.as_str(), "0", "--http-port"),
+        ("0", taken.as_str(), "--auth-port"),
+    ] {
+        let said = refused(http, auth);
+        assert!(
+            said.contains(&format!("127.0.0.1:{taken}")) && said.contains(flag),
+            "{said}"
+        );
+        assert_eq!(said.matches("in use").count(), 1, "{said}");
+        assert!(!said.contains("authrpc") && !said.contains("--http.port"), "{said}");
+    }
+    let said = refused(&taken, &taken);
+    assert!(said.contains("--http-port and --auth-port are both"), "{said}");
+}
+
+#[test]
+fn a_flag_that_is_empty_or_left_out_is_named() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(&temporary.path().join("net"), 1, 250);
+    let home = &network.nodes[0].home;
+    for engine in ["", " "] {
+        let said = fail(["start", "--home", text(home), "--engine", engine]);
+        assert!(said.contains("--engine is empty"), "{said}");
+    }
+    let genesis = temporary.path().join("g.json");
+    std::fs::copy(home.join("genesis.json"), &genesis).expect("copied");
+    let full = temporary.path().join("full");
+    let said = fail(["init", "--home", text(&full), "--genesis", text(&genesis)]);
+    assert!(
+        said.contains("execution-genesis.json") && said.contains("--execution-genesis"),
+        "{said}"
+    );
+}
