@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
-use ultramarine_core::clocks::Grade;
+use ultramarine_core::clocks::{self, Grade};
 use ultramarine_core::io::Event;
 use ultramarine_types::storage::Source;
 use ultramarine_types::{Address, Hash, Height, Nanos, PeerId, Round, ValueId};
@@ -215,7 +215,7 @@ impl Board {
             Event::Clock { offset_ns, grade, .. } => {
                 snapshot.clock_offset_ms = offset_ns.map(|offset| offset / 1_000_000);
                 snapshot.clock = offset_ns
-                    .filter(|_| *grade == Grade::Wrong)
+                    .filter(|offset| *grade == Grade::Wrong && clocks::is_said(*offset))
                     .map(|offset| clock_words("our clock is", offset));
             }
             Event::Stalled { height, still, why, .. } => snapshot.stall = Some(stall_words(*height, *still, why)),
@@ -472,7 +472,12 @@ mod tests {
         assert_eq!(board.snapshot().clock_offset_ms, Some(-60_000));
         board.apply(&clock(Some(60_400_000_000), Grade::Wrong));
         assert!(only_reason(&board).contains("60.4 s ahead of the validators'"));
-        for (offset_ns, grade) in [(Some(3_000_000_000), Grade::Off), (None, Grade::Right)] {
+        // The last: it was just set right, and its grade takes a few looks to follow.
+        for (offset_ns, grade) in [
+            (Some(3_000_000_000), Grade::Off),
+            (None, Grade::Right),
+            (Some(-1_000_000), Grade::Wrong),
+        ] {
             board.apply(&clock(offset_ns, grade));
             assert_eq!(board.snapshot().unready(), [""; 0]);
         }

@@ -396,7 +396,7 @@ fn log(event: &Event, said: &mut SaidBefore) {
 }
 
 fn log_clock(offset_ns: Option<i64>, grade: Grade, said: &mut SaidBefore) {
-    let now = clocks::ClockLine::of(grade, offset_ns.unwrap_or_default());
+    let now = clocks::ClockLine::of(grade, offset_ns.unwrap_or_default(), said.clock);
     if std::mem::replace(&mut said.clock, now) == now {
         return;
     }
