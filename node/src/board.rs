@@ -82,7 +82,7 @@ pub struct Snapshot {
     pub proposer: Option<Address>,
     /// Whether this node signs; `None`: not known yet.
     pub signing: Option<Switch>,
-    /// Whether the execution client confirms our head, so that we may propose; `None`: not known yet.
+    /// Whether the execution client confirms our head and calls the newest blocks `VALID`; `None`: not known yet.
     pub gate: Option<Switch>,
     /// Newest height the execution client has imported.
     pub executed_height: Height,
@@ -196,7 +196,7 @@ impl Board {
                     origin_proposer: *origin_proposer,
                 });
             }
-            Event::Readiness { ready, why } => {
+            Event::Readiness { ready, why, .. } => {
                 snapshot.gate = Some(Switch {
                     on: *ready,
                     why: why.clone(),
@@ -411,6 +411,7 @@ mod tests {
         board.apply(&Event::Readiness {
             ready: false,
             why: "SYNCING".to_owned(),
+            is_news: true,
         });
         board.peer_up();
         let reasons = board.snapshot().unready();
@@ -418,6 +419,7 @@ mod tests {
         board.apply(&Event::Readiness {
             ready: true,
             why: String::new(),
+            is_news: true,
         });
         assert!(board.snapshot().unready().is_empty());
         board.apply(&Event::Signing {
@@ -448,6 +450,7 @@ mod tests {
         board.apply(&Event::Readiness {
             ready: true,
             why: String::new(),
+            is_news: true,
         });
         assert_eq!(board.snapshot().unready(), [""; 0]);
         board
@@ -534,6 +537,7 @@ mod tests {
         board.apply(&Event::Readiness {
             ready: true,
             why: String::new(),
+            is_news: true,
         });
         assert!(board.snapshot().unready().is_empty());
         board.peer_down();

@@ -279,7 +279,7 @@ fn describe(event: &CoreEvent) -> String {
             certificate.height, certificate.round, certificate.value_id
         ),
         // In the words of earlier traces, so that their hashes stay comparable.
-        CoreEvent::Readiness { ready, why } => format!("Gate {{ open: {ready}, why: {why:?} }}"),
+        CoreEvent::Readiness { ready, why, .. } => format!("Gate {{ open: {ready}, why: {why:?} }}"),
         other => format!("{other:?}"),
     }
 }
