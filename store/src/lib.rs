@@ -29,6 +29,7 @@
 //! the bytes.
 #![deny(unsafe_code)]
 
+mod alarms;
 mod append;
 mod birth;
 mod device;
