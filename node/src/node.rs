@@ -93,13 +93,15 @@ pub fn run(options: NodeOptions) -> Result<(), NodeError> {
     let outcome = build(&mut crew, &table, options, io);
     if outcome.is_ok() {
         wait_for_the_end(&halt, handle_signals);
+        halt.stop(Reason::Asked);
+    } else {
+        halt.stop(Reason::NotStarted);
     }
-    halt.stop(Reason::Asked);
     crew.join();
     outcome?;
     match halt.reason() {
         Some(Reason::Failed { tile, what }) => Err(NodeError::Tile { tile, what }),
-        Some(Reason::Asked) | None => Ok(()),
+        Some(Reason::Asked | Reason::NotStarted) | None => Ok(()),
     }
 }
 
