@@ -229,20 +229,30 @@ pub struct ClockLine {
 }
 
 impl ClockLine {
-    /// What to say about an offset. A clock that is right has no side.
-    pub const fn of(grade: Grade, offset_ns: i64) -> Self {
+    /// What to say about an offset after this line. A clock that is right has no side. Nor has one that was just set
+    /// right, whose grade takes a few looks to follow: until then there is nothing new to say.
+    pub const fn of(grade: Grade, offset_ns: i64, before: Self) -> Self {
+        let is_right = matches!(grade, Grade::Right);
+        if !is_right && !is_said(offset_ns) {
+            return before;
+        }
         Self {
             grade,
-            is_ahead: !matches!(grade, Grade::Right) && offset_ns > 0,
+            is_ahead: !is_right && offset_ns > 0,
         }
     }
+}
+
+/// Whether an offset may be called wrong, whatever the grade: some looks must agree before a grade changes.
+pub const fn is_said(offset_ns: i64) -> bool {
+    offset_ns.unsigned_abs() >= OFF_NS - SLACK_NS
 }
 
 impl Watched {
     /// Takes a look. Returns whether people should know of it now.
     fn look(&mut self, now: Nanos, offset_ns: i64) -> bool {
         self.steady.look(offset_ns);
-        let said = ClockLine::of(self.steady.grade, offset_ns);
+        let said = ClockLine::of(self.steady.grade, offset_ns, self.told);
         let is_news = said != self.told && self.told_at.is_none_or(|at| now.since(at) >= LINE);
         if is_news {
             (self.told, self.told_at) = (said, Some(now));

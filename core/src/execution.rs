@@ -17,7 +17,7 @@
 //! Keeps:
 //! - the client is asked about blocks up to our head, never beyond it;
 //! - while something is left to import, the next block is being loaded or is on its way to the client;
-//! - people are told that the client is ready only while it follows our head;
+//! - people are told that the client is ready only while it follows our head, and owes us no word on a newer block;
 //! - payloads in memory are few, and of decided heights.
 
 use std::collections::BTreeMap;
@@ -92,6 +92,13 @@ pub struct Execution {
     recent: BTreeMap<Height, (Arc<Init>, Bytes)>,
     why: String,
     told_ready: bool,
+    /// Whether the last turn failed, for the reason in `why`. The steps of the next turn leave that reason as it is.
+    is_failing: bool,
+    /// What kept the client from calling a block `VALID`, if it has called none so since. It may confirm our head all
+    /// the while: consensus goes by that, and people hear of this.
+    unjudged: Option<String>,
+    /// What the client last confirmed our head with, if not with that head's hash.
+    unnamed: Option<String>,
 }
 
 impl Execution {
@@ -104,6 +111,9 @@ impl Execution {
             recent: BTreeMap::new(),
             why: "the node is starting".to_owned(),
             told_ready: false,
+            is_failing: false,
+            unjudged: None,
+            unnamed: None,
         }
     }
 
@@ -137,29 +147,58 @@ impl Execution {
         matches!(self.state, State::Ready)
     }
 
-    /// Another call found the client away or behind: look again.
+    /// The client did not call a block `VALID` that it was given or built: look again.
     pub fn doubt(&mut self, now: Nanos, why: String, wants: &mut Vec<Want>) {
+        self.unjudged = Some(why.clone());
         if matches!(self.state, State::Ready) {
             self.wait(now, why, wants);
+        } else if self.told_ready {
+            self.close(why, wants);
+        }
+    }
+
+    /// The client called a block `VALID` that it was given or built.
+    pub fn trust(&mut self, wants: &mut Vec<Want>) {
+        self.unjudged = None;
+        if matches!(self.state, State::Ready) {
+            self.tell(wants);
+        }
+    }
+
+    /// Why people should not count on the client now, where that keeps the height from moving.
+    pub fn unready(&self) -> Option<String> {
+        if let Some(why) = &self.unjudged {
+            return Some(why.clone());
+        }
+        let head = self.head;
+        match self.state {
+            State::Ready => None,
+            _ if self.told_ready => Some(format!("the execution client has not confirmed block {head} yet")),
+            _ => Some(format!(
+                "the execution client has not confirmed block {head} yet: {}",
+                self.why
+            )),
         }
     }
 
     pub fn forkchoice(&mut self, now: Nanos, head: Hash, status: &PayloadStatus, wants: &mut Vec<Want>) {
         match self.state.clone() {
             State::Probing { head: height, hash } if hash == head => match status {
-                PayloadStatus::Valid { latest: Some(latest) } if *latest == hash => self.reached(height, wants),
+                PayloadStatus::Valid { latest: Some(latest) } if *latest == hash => {
+                    self.unnamed = None;
+                    self.reached(height, wants);
+                }
                 PayloadStatus::Unavailable { reason } => self.wait(now, reason.clone(), wants),
                 PayloadStatus::Valid { latest } => {
-                    self.close(not_our_head(latest.as_ref()), wants);
-                    self.ask(wants);
+                    let why = not_our_head(latest.as_ref());
+                    self.unnamed = Some(why.clone());
+                    self.go_on(why, wants);
                 }
                 PayloadStatus::Invalid { reason, .. } => {
-                    self.close(format!("the client calls our head INVALID: {reason}"), wants);
-                    self.ask(wants);
+                    self.go_on(format!("the client calls our head INVALID: {reason}"), wants);
                 }
                 PayloadStatus::Syncing | PayloadStatus::Accepted => {
-                    self.close("the client does not have our head".to_owned(), wants);
-                    self.ask(wants);
+                    self.go_on("the client does not have our head".to_owned(), wants);
                 }
             },
             State::Searching {
@@ -177,11 +216,11 @@ impl Execution {
                 PayloadStatus::Unavailable { reason } => self.wait(now, reason.clone(), wants),
                 PayloadStatus::Syncing | PayloadStatus::Accepted | PayloadStatus::Invalid { .. } => {
                     if at == Height::GENESIS {
-                        self.wait(
-                            now,
-                            "the client does not know the genesis block; is it of this chain?".to_owned(),
-                            wants,
+                        let why = format!(
+                            "the client does not know even the genesis block: it syncs, or is of another chain. It \
+                             answers forkchoiceUpdated with {status}"
                         );
+                        self.wait(now, why, wants);
                     } else {
                         let back = Height(at.0.saturating_sub(stride));
                         self.search(back, stride.saturating_mul(2), wants);
@@ -206,11 +245,7 @@ impl Execution {
     pub fn loaded(&mut self, now: Nanos, height: Height, value: Option<(Arc<Init>, Bytes)>, wants: &mut Vec<Want>) {
         let Some((init, payload)) = value else {
             if matches!(self.state, State::Searching { .. } | State::Importing { .. }) {
-                self.wait(
-                    now,
-                    format!("the payload of height {height} could not be loaded"),
-                    wants,
-                );
+                self.wait(now, not_loaded(height), wants);
             }
             return;
         };
@@ -253,9 +288,16 @@ impl Execution {
             (PayloadStatus::Valid { .. }, PayloadStatus::Valid { latest })
                 if height == self.head && *latest != Some(self.head_hash) =>
             {
-                self.wait(now, not_our_head(latest.as_ref()), wants);
+                self.unjudged = None;
+                let why = not_our_head(latest.as_ref());
+                self.unnamed = Some(why.clone());
+                self.wait(now, why, wants);
             }
             (PayloadStatus::Valid { .. }, PayloadStatus::Valid { .. }) => {
+                self.unjudged = None;
+                if height == self.head {
+                    self.unnamed = None;
+                }
                 wants.push(Want::Imported(height));
                 self.reached(height, wants);
             }
@@ -263,10 +305,15 @@ impl Execution {
                 let reason = reason.clone();
                 wants.push(Want::Invalid(DecidedFault::Head { height, reason }));
             }
-            (PayloadStatus::Unavailable { reason }, _) | (_, PayloadStatus::Unavailable { reason }) => {
-                self.wait(now, reason.clone(), wants);
+            (PayloadStatus::Valid { .. }, status) => {
+                self.unjudged = None;
+                self.wait(now, short_of_valid("forkchoiceUpdated", status), wants);
             }
-            _ => self.wait(now, format!("the client is syncing below height {height}"), wants),
+            (status, _) => {
+                let why = short_of_valid("newPayload", status);
+                self.unjudged = Some(why.clone());
+                self.wait(now, why, wants);
+            }
         }
     }
 
@@ -305,7 +352,11 @@ impl Execution {
                 assert!(*sent, "the next block is neither loaded nor on its way");
                 assert!(*executed < self.head, "nothing is left to import");
             }
-            State::Ready => assert!(self.told_ready, "the client is ready, and nobody was told"),
+            State::Ready => assert_eq!(
+                self.told_ready,
+                self.owed().is_none(),
+                "people were told something else"
+            ),
         }
         assert!(
             !self.told_ready || matches!(self.state, State::Ready | State::Importing { .. }),
@@ -336,7 +387,11 @@ impl Execution {
         }));
     }
 
-    fn ask(&mut self, wants: &mut Vec<Want>) {
+    /// The head is not confirmed: looks for what the client does have.
+    fn go_on(&mut self, why: String, wants: &mut Vec<Want>) {
+        if !self.is_failing {
+            self.close(why, wants);
+        }
         self.state = State::Asking;
         wants.push(Want::Call(EngineCall::Newest));
     }
@@ -359,6 +414,12 @@ impl Execution {
     /// The client's head is our block of `height`.
     fn reached(&mut self, height: Height, wants: &mut Vec<Want>) {
         wants.push(Want::Executed(height));
+        if std::mem::take(&mut self.is_failing) && height < self.head {
+            self.close(
+                "the client is behind our head and is given the blocks it lacks".to_owned(),
+                wants,
+            );
+        }
         self.state = State::Importing {
             executed: height,
             sent: false,
@@ -374,15 +435,8 @@ impl Execution {
         self.recent.retain(|height, _| *height > executed);
         if executed >= self.head {
             self.state = State::Ready;
-            // People read this at every later height, so it names none.
-            self.why = "the execution client follows our head".to_owned();
-            if !self.told_ready {
-                self.told_ready = true;
-                wants.push(Want::Readiness {
-                    ready: true,
-                    why: self.why.clone(),
-                });
-            }
+            self.is_failing = false;
+            self.tell(wants);
             return;
         }
         self.state = State::Importing { executed, sent: true };
@@ -396,7 +450,29 @@ impl Execution {
         }
     }
 
+    /// What the client owes us though it follows our head.
+    fn owed(&self) -> Option<&String> {
+        self.unjudged.as_ref().or(self.unnamed.as_ref())
+    }
+
+    /// The client follows our head. People hear that it is ready, unless it owes us something.
+    fn tell(&mut self, wants: &mut Vec<Want>) {
+        if let Some(why) = self.owed().cloned() {
+            return self.close(why, wants);
+        }
+        // People read this at every later height, so it names none.
+        self.why = "the execution client follows our head".to_owned();
+        if !self.told_ready {
+            self.told_ready = true;
+            wants.push(Want::Readiness {
+                ready: true,
+                why: self.why.clone(),
+            });
+        }
+    }
+
     fn wait(&mut self, now: Nanos, why: String, wants: &mut Vec<Want>) {
+        self.is_failing = true;
         self.state = State::Waiting { until: now + RETRY };
         self.close(why, wants);
     }
@@ -415,6 +491,22 @@ fn not_our_head(latest: Option<&Hash>) -> String {
         Some(latest) => format!("the client answered VALID with latestValidHash {latest}, not our head"),
         None => "the client answered VALID without the latestValidHash that says for which block".to_owned(),
     }
+}
+
+/// Says of a call that the client answered it with something other than `VALID`.
+pub fn short_of_valid(call: &str, status: &PayloadStatus) -> String {
+    match status {
+        PayloadStatus::Unavailable { reason } => reason.clone(),
+        status => format!("the execution client answers {call} with {status}"),
+    }
+}
+
+fn not_loaded(height: Height) -> String {
+    format!(
+        "block {height}, which the execution client lacks, cannot be read from the data directory: its record is \
+         damaged (see the log). Give the client that block from elsewhere, or move the data directory away and start \
+         again: the node fetches every block from its peers, and a validator listens before it signs"
+    )
 }
 
 #[cfg(test)]

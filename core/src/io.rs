@@ -67,10 +67,12 @@ pub enum Event {
     Stage { key: ValueKey, stage: Stage, took: Nanos },
     /// The execution client became ready, or is so no longer, and why.
     Readiness {
-        /// Whether it confirms our head, so that we may propose and give first verdicts.
+        /// Whether it confirms our head, and has called the newest blocks `VALID` that it was asked about.
         ready: bool,
         /// One line for the operator.
         why: String,
+        /// Whether it is worth a line: such a state may come and go twice a second.
+        is_news: bool,
     },
     /// The execution client has imported up to here.
     Executed {

@@ -17,6 +17,7 @@
 //! | `tell.rs` | what peers must hear from us |
 //! | `gather.rs` | the first height of a network that starts together |
 //! | `clock.rs` | wall clocks |
+//! | `readiness.rs` | what people hear of the client's readiness |
 //! | `stall.rs` | why the height does not move |
 
 mod boot;
@@ -32,6 +33,7 @@ mod judge;
 mod messages;
 mod offers;
 mod propose;
+mod readiness;
 mod search;
 mod stall;
 mod tell;
@@ -69,6 +71,7 @@ use crate::values::Values;
 
 use contest::Contest;
 use gather::Gather;
+use readiness::Readiness;
 use stall::Stall;
 
 /// What the gate holds back until the log is durable.
@@ -145,6 +148,7 @@ pub struct Core {
     clocks: Clocks,
     gather: Gather,
     stall: Stall,
+    readiness: Readiness,
     oldest_blobs: Height,
     retired_below: Height,
     told_lag: (Height, Height),
@@ -213,6 +217,7 @@ impl Core {
             clocks: Clocks::default(),
             gather: Gather::default(),
             stall: Stall::default(),
+            readiness: Readiness::default(),
             oldest_blobs: Height::GENESIS,
             retired_below: Height::GENESIS,
             told_lag: (Height::GENESIS, Height::GENESIS),
@@ -397,7 +402,7 @@ impl Core {
             match want {
                 Want::Call(call) => self.engine(call),
                 Want::Load(height) => self.store(StoreRequest::Load { height }),
-                Want::Readiness { ready, why } => self.event(Event::Readiness { ready, why }),
+                Want::Readiness { ready, why } => self.tell_readiness(ready, why),
                 Want::Executed(height) => self.event(Event::Executed { height }),
                 Want::Imported(height) => {
                     if height == self.head.height {

@@ -31,7 +31,7 @@ pub struct Order {
 pub enum BuildError {
     #[error("forkchoiceUpdated: {0}")]
     Forkchoice(CallError),
-    #[error("forkchoiceUpdated on the decided head: {0:?}")]
+    #[error("the execution client answers forkchoiceUpdated on our head with {0}")]
     HeadNotValid(PayloadStatus),
     /// Clients that dislike the attributes, or that think the head an old block, answer `VALID` without a build.
     #[error("the execution client began no build: it has a newer head or refused the attributes")]
@@ -58,7 +58,7 @@ pub enum BuildError {
     Proofs(#[from] ProofsError),
     #[error("the execution client's bundle: {0}")]
     Bundle(BundleError),
-    #[error("our own client does not call its block VALID: {0:?}")]
+    #[error("the execution client answers newPayload of its own block with {0}")]
     NotValid(PayloadStatus),
     #[error("newPayload: {0}")]
     Execute(CallError),

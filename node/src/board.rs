@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
-use ultramarine_core::clocks::Grade;
+use ultramarine_core::clocks::{self, Grade};
 use ultramarine_core::io::Event;
 use ultramarine_types::storage::Source;
 use ultramarine_types::{Address, Hash, Height, Nanos, PeerId, Round, ValueId};
@@ -82,7 +82,7 @@ pub struct Snapshot {
     pub proposer: Option<Address>,
     /// Whether this node signs; `None`: not known yet.
     pub signing: Option<Switch>,
-    /// Whether the execution client confirms our head, so that we may propose; `None`: not known yet.
+    /// Whether the execution client confirms our head and calls the newest blocks `VALID`; `None`: not known yet.
     pub gate: Option<Switch>,
     /// Newest height the execution client has imported.
     pub executed_height: Height,
@@ -196,7 +196,7 @@ impl Board {
                     origin_proposer: *origin_proposer,
                 });
             }
-            Event::Readiness { ready, why } => {
+            Event::Readiness { ready, why, .. } => {
                 snapshot.gate = Some(Switch {
                     on: *ready,
                     why: why.clone(),
@@ -215,7 +215,7 @@ impl Board {
             Event::Clock { offset_ns, grade, .. } => {
                 snapshot.clock_offset_ms = offset_ns.map(|offset| offset / 1_000_000);
                 snapshot.clock = offset_ns
-                    .filter(|_| *grade == Grade::Wrong)
+                    .filter(|offset| *grade == Grade::Wrong && clocks::is_said(*offset))
                     .map(|offset| clock_words("our clock is", offset));
             }
             Event::Stalled { height, still, why, .. } => snapshot.stall = Some(stall_words(*height, *still, why)),
@@ -411,6 +411,7 @@ mod tests {
         board.apply(&Event::Readiness {
             ready: false,
             why: "SYNCING".to_owned(),
+            is_news: true,
         });
         board.peer_up();
         let reasons = board.snapshot().unready();
@@ -418,6 +419,7 @@ mod tests {
         board.apply(&Event::Readiness {
             ready: true,
             why: String::new(),
+            is_news: true,
         });
         assert!(board.snapshot().unready().is_empty());
         board.apply(&Event::Signing {
@@ -448,6 +450,7 @@ mod tests {
         board.apply(&Event::Readiness {
             ready: true,
             why: String::new(),
+            is_news: true,
         });
         assert_eq!(board.snapshot().unready(), [""; 0]);
         board
@@ -472,7 +475,12 @@ mod tests {
         assert_eq!(board.snapshot().clock_offset_ms, Some(-60_000));
         board.apply(&clock(Some(60_400_000_000), Grade::Wrong));
         assert!(only_reason(&board).contains("60.4 s ahead of the validators'"));
-        for (offset_ns, grade) in [(Some(3_000_000_000), Grade::Off), (None, Grade::Right)] {
+        // The last: it was just set right, and its grade takes a few looks to follow.
+        for (offset_ns, grade) in [
+            (Some(3_000_000_000), Grade::Off),
+            (None, Grade::Right),
+            (Some(-1_000_000), Grade::Wrong),
+        ] {
             board.apply(&clock(offset_ns, grade));
             assert_eq!(board.snapshot().unready(), [""; 0]);
         }
@@ -529,6 +537,7 @@ mod tests {
         board.apply(&Event::Readiness {
             ready: true,
             why: String::new(),
+            is_news: true,
         });
         assert!(board.snapshot().unready().is_empty());
         board.peer_down();

@@ -33,7 +33,7 @@ use crate::metrics::CoreMetrics;
 use crate::node::crew::{Crew, on_tokio};
 use crate::node::links::Links;
 use crate::node::options::{core_config, embedded_options, engine_options, http_limits, net_options, store_options};
-use crate::signals::{self, Signals};
+use crate::signals::StopRequest;
 use crate::tiles;
 use crate::tiles::core::Audience;
 use crate::tiles::recorder::Recorder;
@@ -48,8 +48,8 @@ pub struct NodeOptions {
     pub keys: Keys,
     /// The execution client that the program has inside, if any.
     pub embedded: Option<EmbeddedClient>,
-    /// Whether SIGINT and SIGTERM end the node cleanly.
-    pub handle_signals: bool,
+    /// By which SIGINT and SIGTERM end the node cleanly; `None`: they do not.
+    pub stop: Option<StopRequest>,
 }
 
 /// Why a node did not start, or stopped by itself.
@@ -77,11 +77,8 @@ fn start_error<E: fmt::Display>(what: &'static str) -> impl FnOnce(E) -> NodeErr
 }
 
 /// Runs a node until it is told to stop (`Ok`) or must stop (`Err`).
-pub fn run(options: NodeOptions) -> Result<(), NodeError> {
-    let handle_signals = options.handle_signals;
-    if handle_signals {
-        signals::keep_ignored().map_err(start_error("taking over signals"))?;
-    }
+pub fn run(mut options: NodeOptions) -> Result<(), NodeError> {
+    let stop = options.stop.take();
     let io = io_within_limits(&options.config)?;
     let halt = Halt::new();
     let registry = Registry::process();
@@ -92,14 +89,16 @@ pub fn run(options: NodeOptions) -> Result<(), NodeError> {
 
     let outcome = build(&mut crew, &table, options, io);
     if outcome.is_ok() {
-        wait_for_the_end(&halt, handle_signals);
+        wait_for_the_end(&halt, stop);
+        halt.stop(Reason::Asked);
+    } else {
+        halt.stop(Reason::NotStarted);
     }
-    halt.stop(Reason::Asked);
     crew.join();
     outcome?;
     match halt.reason() {
         Some(Reason::Failed { tile, what }) => Err(NodeError::Tile { tile, what }),
-        Some(Reason::Asked) | None => Ok(()),
+        Some(Reason::Asked | Reason::NotStarted) | None => Ok(()),
     }
 }
 
@@ -129,7 +128,7 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Res
         genesis,
         keys,
         embedded,
-        handle_signals: _,
+        stop: _,
     } = options;
     let store = ultramarine_store::open(&config.node.data_dir, &store_options(&genesis, &crew.registry))
         .map_err(start_error("opening the data directory"))?;
@@ -195,19 +194,14 @@ fn board(config: &Config, genesis: &Genesis, keys: &Keys, source: &dyn Source) -
 }
 
 /// Sleeps until a signal asks the node to stop or a tile has stopped it.
-fn wait_for_the_end(halt: &Halt, handle_signals: bool) {
+fn wait_for_the_end(halt: &Halt, stop: Option<StopRequest>) {
     on_tokio(async {
-        if !handle_signals {
-            return halt.stopped().await;
-        }
-        let Ok(mut signals) = Signals::listen() else {
-            tracing::warn!("signals cannot be caught; the first that comes will end this process at once");
+        let Some(stop) = stop else {
             return halt.stopped().await;
         };
         tokio::select! {
-            why = signals.asked() => tracing::info!("{why}: stopping"),
+            why = stop.asked() => tracing::info!("{why}: stopping"),
             () = halt.stopped() => {}
         }
-        signals.let_another_end_it();
     });
 }

@@ -12,6 +12,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+use tokio::sync::oneshot;
 use ultramarine_runtime::signals::{Signal, ignore, is_ignored, restore_default};
 
 /// Within this time a second signal means the same request: `timeout` and some shells send each signal twice, to the
@@ -80,17 +81,69 @@ impl Signals {
         }
     }
 
+    /// Those that ask for a stop.
+    fn asking(&self) -> Vec<Signal> {
+        let mut asking = vec![Signal::TERM];
+        asking.extend(self.interrupt.as_ref().map(|_| Signal::INT));
+        asking.extend(self.hangup.as_ref().map(|_| Signal::HUP));
+        asking
+    }
+
     /// After [`REPEAT_WAIT`], lets the kernel end the process at once if another signal comes.
     pub fn let_another_end_it(&self) {
-        let mut insist = vec![Signal::TERM];
-        insist.extend(self.interrupt.as_ref().map(|_| Signal::INT));
-        insist.extend(self.hangup.as_ref().map(|_| Signal::HUP));
+        let insist = self.asking();
         let later = move || {
             std::thread::sleep(REPEAT_WAIT);
             insist.into_iter().for_each(restore_default);
         };
         // If there is no thread to be had, the orderly stop must do. It is bounded in time.
         let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(later);
+    }
+}
+
+/// What a node that starts hears of signals, from the first moment on: whoever asks for a stop during a slow start
+/// gets one, in order, as soon as the start is over.
+///
+/// Once a stop was asked for, or this is dropped, another signal ends the process, after [`REPEAT_WAIT`].
+#[derive(Debug)]
+pub struct StopRequest {
+    asked: oneshot::Receiver<&'static str>,
+}
+
+impl StopRequest {
+    /// Takes the signals over, on a thread of their own. Call this before anything slow.
+    pub fn take_over() -> io::Result<Self> {
+        keep_ignored()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut signals = {
+            let _inside = runtime.enter();
+            Signals::listen()?
+        };
+        let (mut tell, asked) = oneshot::channel();
+        let wait = async move {
+            let why = tokio::select! {
+                why = signals.asked() => Some(why),
+                () = tell.closed() => None,
+            };
+            if let Some(why) = why {
+                // If nobody waits any more, the process is ending already.
+                let _ = tell.send(why);
+            }
+            tokio::time::sleep(REPEAT_WAIT).await;
+            signals.asking().into_iter().for_each(restore_default);
+        };
+        let thread = std::thread::Builder::new().name("signals".to_owned());
+        thread.spawn(move || runtime.block_on(wait))?;
+        Ok(Self { asked })
+    }
+
+    /// Waits until a signal asks for a stop, and names it for people.
+    pub async fn asked(self) -> &'static str {
+        match self.asked.await {
+            Ok(why) => why,
+            // Only a panic ends the thread before it has sent: nobody can ask any more.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 pub enum Reason {
     /// A signal or an operator asked for it.
     Asked,
+    /// The start failed before all tiles ran: those that do run stop again. Whoever started them says why.
+    NotStarted,
     /// A tile could not go on.
     Failed {
         tile: &'static str,
@@ -25,6 +27,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Asked => f.write_str("asked to stop"),
+            Self::NotStarted => f.write_str("the start failed"),
             Self::Failed { tile, what } => write!(f, "tile {tile} failed: {what}"),
         }
     }
@@ -70,7 +73,7 @@ impl Halt {
                 return;
             }
             match &reason {
-                Reason::Asked => tracing::info!("stopping: {reason}"),
+                Reason::Asked | Reason::NotStarted => tracing::info!("stopping: {reason}"),
                 Reason::Failed { .. } => tracing::error!("stopping: {reason}"),
             }
             state.reason = Some(reason);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ultramarine_types::Height;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, remedy};
 use crate::format::Binding;
 use crate::index::IndexError;
 use crate::reserve::{RESERVE_BYTES, advice};
@@ -78,8 +78,20 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
-    /// A file cannot be read or written.
-    #[error("{path} failed: {source}; check the disk (dmesg, smartctl) and start again")]
+    /// A link to nothing is where the data directory, or a part of its path, should be.
+    #[error(
+        "data directory: {path} is a symbolic link that points to nothing: make the folder that it names, or remove \
+         the link"
+    )]
+    DeadLink { path: PathBuf },
+    /// Something else is where the data directory, or a part of its path, should be.
+    #[error(
+        "data directory: {path} is no folder, and one is needed there: move it away, or set node.data_dir to another \
+         path"
+    )]
+    NoFolder { path: PathBuf },
+    /// A file or folder cannot be made, read or written.
+    #[error("{path} failed: {source}; {}, then start again", remedy(source))]
     Io {
         /// Which file or folder.
         path: PathBuf,
@@ -94,6 +106,11 @@ pub enum OpenError {
 impl OpenError {
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
+        // What recovery wrote failed, and says itself what to do.
+        let source = match source.downcast::<Failure>() {
+            Ok(failure) => return Self::Write { path, failure },
+            Err(source) => source,
+        };
         match source.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Permission { path, source },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom { path, source },

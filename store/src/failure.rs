@@ -90,11 +90,23 @@ impl Failure {
 const CHECK_THE_DISK: &str = "check the disk (dmesg, smartctl)";
 
 /// What to do about an error of the system.
-fn remedy(error: &io::Error) -> &'static str {
+pub(crate) fn remedy(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
+        Some(libc::EISDIR) => "a folder is there, where the node keeps a file: move it away",
+        Some(libc::ENOTDIR | libc::EEXIST | libc::ENOTEMPTY) => {
+            "something else is there, where the node needs a folder: move it away, or set node.data_dir to another path"
+        }
+        Some(libc::ENOENT | libc::ENOSYS | libc::EOPNOTSUPP | libc::EINVAL | libc::ENXIO | libc::ESPIPE) => {
+            "that place keeps no files like the node's: set node.data_dir to a folder on a file system for data"
+        }
+        Some(libc::ELOOP | libc::ENAMETOOLONG) => "set node.data_dir to a plain path",
         Some(libc::EFBIG) => "let files grow larger with `ulimit -f unlimited` or LimitFSIZE=infinity in the unit",
         Some(libc::EMFILE | libc::ENFILE) => "allow more descriptors with `ulimit -n` or LimitNOFILE= in the unit",
-        Some(_) | None => CHECK_THE_DISK,
+        // `None`: what was read is not what was written.
+        Some(libc::EIO | libc::ENODEV | libc::EUCLEAN | libc::EBADMSG | libc::ETIMEDOUT | libc::EREMOTEIO) | None => {
+            CHECK_THE_DISK
+        }
+        Some(_) => "remove what it names",
     }
 }
 
@@ -113,5 +125,15 @@ mod tests {
         assert!(remedy(libc::EFBIG).contains("ulimit -f"));
         assert!(remedy(libc::EMFILE).contains("ulimit -n"));
         assert_eq!(remedy(libc::EIO), CHECK_THE_DISK);
+        for errno in [
+            libc::EISDIR,
+            libc::ENOTDIR,
+            libc::EEXIST,
+            libc::ENOENT,
+            libc::ELOOP,
+            libc::EBUSY,
+        ] {
+            assert!(!remedy(errno).contains("disk ("), "{errno}: {}", remedy(errno));
+        }
     }
 }

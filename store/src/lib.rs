@@ -29,6 +29,7 @@
 //! the bytes.
 #![deny(unsafe_code)]
 
+mod alarms;
 mod append;
 mod birth;
 mod device;
@@ -44,6 +45,7 @@ pub mod log;
 pub mod mapped;
 mod metrics;
 mod open;
+mod place;
 pub mod record;
 mod recovery;
 mod reserve;
@@ -60,5 +62,6 @@ pub use error::{IndexFlaw, OpenError};
 pub use failure::{Failure, Misdecision};
 pub use format::{Binding, Lineage, PAGE_BYTES, crc32c, whole_pages};
 pub use open::{OpenStore, StoreOptions, open};
+pub use place::look;
 pub use view::View;
 pub use writer::{State, Writer};

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
+/// The file that is locked, within the data directory.
+pub(crate) const LOCK_NAME: &str = "LOCK";
 /// How long to ask again: a process that was just killed, or a child between its fork and its exec, lets go by itself.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long to wait between two tries.
@@ -25,7 +27,7 @@ impl DirectoryLock {
             .create(true)
             .truncate(false)
             .write(true)
-            .open(folder.join("LOCK"))?;
+            .open(folder.join(LOCK_NAME))?;
         let until = Instant::now() + PATIENCE;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {

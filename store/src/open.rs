@@ -24,9 +24,10 @@ use crate::birth;
 use crate::error::OpenError;
 use crate::format::Binding;
 use crate::journal::{Journal, LOG_FILE_BYTES, LOG_FILES_COUNT, log_path};
-use crate::lock::DirectoryLock;
+use crate::lock::{DirectoryLock, LOCK_NAME};
 use crate::mapped::{Segments, sync_folder};
 use crate::metrics::Metrics;
+use crate::place;
 use crate::recovery::{forget_old, recover_log, recover_values, take_stock, undecided};
 use crate::reserve::Reserve;
 use crate::segment::CAPACITY_MIN;
@@ -84,12 +85,13 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
         move |source| OpenError::io(&path, source)
     };
     let segments_folder = folder.join("segments");
+    place::can_be_folder(&segments_folder)?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&segments_folder)
         .map_err(at(&segments_folder))?;
-    let lock = DirectoryLock::take(folder).map_err(at(folder))?;
+    let lock = DirectoryLock::take(folder).map_err(at(&folder.join(LOCK_NAME)))?;
     let lock = Arc::new(lock.ok_or_else(|| OpenError::Locked {
         path: folder.to_owned(),
     })?);

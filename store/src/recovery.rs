@@ -126,8 +126,8 @@ pub(crate) fn recover_values(
                 ended.at.offset
             ),
             Tail::Corrupt { behind } => tracing::error!(
-                "segment {} is damaged at {} with a whole record at {behind}: what is missing is fetched from peers \
-                 again",
+                "segment {} is damaged at {} with a whole record at {behind}: the undecided values that are missing \
+                 are fetched from peers again",
                 file.id,
                 ended.at.offset
             ),

@@ -9,6 +9,7 @@ mod faults;
 mod formats;
 mod full_disk;
 mod guard;
+mod place;
 mod retention;
 mod support;
 mod tile;

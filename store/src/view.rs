@@ -10,11 +10,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use bytes::Bytes;
 use ultramarine_types::storage::{Absent, Blobs, Decided, OnDisk, Source, Tag};
 use ultramarine_types::{Assembly, Evidence, Hash, Height, ValueKey};
 
+use crate::alarms::Alarms;
 use crate::hot::Hot;
 use crate::index::Index;
 use crate::lock::DirectoryLock;
@@ -72,6 +74,7 @@ pub struct View {
     hot: Mutex<Hot>,
     recent: Mutex<BTreeMap<Height, (Decided, Location)>>,
     checked: Mutex<HashSet<(SegmentId, u64)>>,
+    alarms: Alarms,
     _lock: Arc<DirectoryLock>,
 }
 
@@ -93,6 +96,7 @@ impl View {
             hot: Mutex::new(Hot::new(hot_bytes)),
             recent: Mutex::default(),
             checked: Mutex::default(),
+            alarms: Alarms::default(),
             _lock: lock,
         }
     }
@@ -299,7 +303,13 @@ impl View {
 
     fn alarm(&self, what: &str) {
         self.metrics.damaged_reads.inc();
-        tracing::error!("stored data is damaged: {what}; it is not served, and fetched again where it can be");
+        if self.alarms.is_news(Instant::now(), what) {
+            tracing::error!(
+                "stored data is damaged: {what}; it is not served, and nothing here mends it. If this node needs it, \
+                 /health says so; then stop the node, move the data directory away and start again: it fetches every \
+                 block from its peers, and a validator listens before it signs"
+            );
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! *Payload bytes* are canonical and opaque here: one version byte, the execution requests, then the SSZ of
 //! `ExecutionPayloadV3`; `engine/src/payload.rs` encodes and checks them.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -82,6 +83,22 @@ pub enum PayloadStatus {
     Unavailable {
         reason: String,
     },
+}
+
+impl fmt::Display for PayloadStatus {
+    /// The client's word, with what it means where people may have to act on it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Valid { .. } => f.write_str("VALID"),
+            Self::Invalid { reason, .. } => write!(f, "INVALID ({reason})"),
+            Self::Syncing => f.write_str("SYNCING: it lacks blocks before that one"),
+            Self::Accepted => f.write_str(
+                "ACCEPTED, which is never taken for VALID: it keeps the block and has not executed it. Its own log says \
+                 why; if that lasts, start it again or use another execution client",
+            ),
+            Self::Unavailable { reason } => f.write_str(reason),
+        }
+    }
 }
 
 /// What became of [`EngineCall::Execute`].

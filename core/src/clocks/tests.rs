@@ -5,7 +5,7 @@ use ultramarine_types::chain::address_of;
 use ultramarine_types::network::{ClockReading, Echo};
 use ultramarine_types::{Address, Nanos, PublicKey, Validator, ValidatorSet};
 
-use super::{Clocks, Grade, News, PeerClock, SAMPLES_MAX, Steady, median};
+use super::{ClockLine, Clocks, Grade, News, PeerClock, SAMPLES_MAX, Steady, median};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -347,4 +347,31 @@ fn a_clock_that_crosses_to_the_other_side_has_another_line() {
         }));
     }
     assert_eq!(offsets, [-60, 60]);
+}
+
+#[test]
+fn a_clock_that_was_just_set_right_is_not_called_wrong_on_the_other_side() {
+    let (set, ours) = (set(&[1; 4]), address(0));
+    let mut clocks = Clocks::default();
+    let mut offsets = Vec::new();
+    // Set right a little to the other side, when the next line about it may come.
+    for second in 0..200u64 {
+        let offset_ns = if second < 100 { 60 * SECOND } else { -SECOND / 100 };
+        let ahead = [(address(1), 0), (address(2), 0), (address(3), offset_ns)].into();
+        let news = clocks.look(Nanos::from_millis(second * 1_000), &set, &ours, &ahead);
+        offsets.extend(news.iter().filter_map(|news| match news {
+            News::Peer { offset_ns, grade, .. } => Some((offset_ns / SECOND, *grade)),
+            News::Ours { .. } => None,
+        }));
+    }
+    assert_eq!(offsets, [(60, Grade::Wrong), (0, Grade::Right)]);
+}
+
+#[test]
+fn a_line_about_our_clock_stays_while_its_grade_follows() {
+    let wrong = ClockLine::of(Grade::Wrong, 60 * SECOND, ClockLine::default());
+    assert_eq!(ClockLine::of(Grade::Wrong, -1, wrong), wrong);
+    assert_eq!(ClockLine::of(Grade::Wrong, 1, wrong), wrong);
+    assert_ne!(ClockLine::of(Grade::Wrong, -60 * SECOND, wrong), wrong);
+    assert_eq!(ClockLine::of(Grade::Right, -1, wrong), ClockLine::default());
 }

@@ -270,3 +270,30 @@ fn a_closed_gate_says_why_once() {
     assert_eq!(closed, 1);
     assert_eq!(execution.why, "connection refused");
 }
+
+#[test]
+fn a_block_that_cannot_be_read_is_the_reason_in_every_turn() {
+    let mut execution = Execution::new(GENESIS);
+    let mut wants = Vec::new();
+    execution.begin(Height(3), hash(3), &mut wants);
+    for turn in 0..5 {
+        let now = T + Nanos(super::RETRY.0 * turn);
+        execution.wake(now, &mut wants);
+        execution.forkchoice(now, hash(3), &PayloadStatus::Syncing, &mut wants);
+        execution.newest(now, Some(1), &mut wants);
+        execution.loaded(now, Height(1), Some((init(1), Bytes::new())), &mut wants);
+        execution.forkchoice(now, hash(1), &valid(1), &mut wants);
+        execution.loaded(now, Height(2), None, &mut wants);
+    }
+    let told: Vec<&String> = wants
+        .iter()
+        .filter_map(|want| match want {
+            Want::Readiness { why, .. } => Some(why),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told.len(), 2, "the first turn's step and its end: {told:?}");
+    for part in ["block 2", "damaged", "move the data directory away"] {
+        assert!(told[1].contains(part), "{part} is not in {told:?}");
+    }
+}

@@ -68,6 +68,7 @@ impl Core {
         self.clocks.check(self.config.validators.len());
         self.gather.check();
         self.stall.check(self.now);
+        self.readiness.check(self.now);
     }
 
     fn check_log(&self) {

@@ -18,6 +18,7 @@ impl Core {
         self.wall = Some((self.now, unix_ns));
         self.compare_clocks();
         self.watch_height();
+        self.watch_readiness();
     }
 
     fn compare_clocks(&mut self) {

@@ -17,6 +17,7 @@ use ultramarine_types::network::{Fault, NetCommand};
 use ultramarine_types::{Nanos, ValueKey};
 
 use super::{Core, Phase};
+use crate::execution::short_of_valid;
 use crate::io::Event;
 use crate::rules;
 use crate::stop::{DecidedFault, Stop};
@@ -122,6 +123,9 @@ impl Core {
                 // If it is not stored yet, the store's receipt acquits it.
                 value.judgement = Judgement::Executed;
                 self.executed_stage(key, since);
+                let mut wants = Vec::new();
+                self.execution.trust(&mut wants);
+                self.want(wants);
                 self.judge(key);
             }
             Executed::Answered(PayloadStatus::Invalid { reason, .. }) => {
@@ -129,12 +133,9 @@ impl Core {
             }
             Executed::Answered(status) => {
                 value.retry_at = Some(now + RETRY);
-                let why = match status {
-                    PayloadStatus::Unavailable { reason } => reason,
-                    _ => format!("the client is syncing and cannot execute {key}"),
-                };
                 let mut wants = Vec::new();
-                self.execution.doubt(now, why, &mut wants);
+                self.execution
+                    .doubt(now, short_of_valid("newPayload", &status), &mut wants);
                 self.want(wants);
             }
         }

@@ -74,6 +74,11 @@ impl Core {
         let Some(since) = self.proposer.built(height, round) else {
             return;
         };
+        if result.is_ok() {
+            let mut wants = Vec::new();
+            self.execution.trust(&mut wants);
+            self.want(wants);
+        }
         if self.phase != Phase::Running || height != self.current() || !self.host.is_enabled() {
             return;
         }
@@ -93,7 +98,9 @@ impl Core {
         match result {
             Ok(built) => self.choose(height, round, *built, since),
             Err(reason) => {
-                tracing::warn!(%height, %round, reason, "no block was built");
+                if self.note_unbuilt(&reason) {
+                    tracing::warn!(%height, %round, reason, "no block was built");
+                }
                 self.proposer.retry(self.now + RETRY);
                 let mut wants = Vec::new();
                 self.execution
@@ -122,7 +129,9 @@ impl Core {
         };
         if let Err(broken) = rules::check(&self.config.chain, &self.parent(), &metadata) {
             // All validators would refuse this block of our own client.
-            tracing::error!(%key, %broken, "the block our execution client built breaks a rule");
+            if self.note_unbuilt(&broken.to_string()) {
+                tracing::error!(%key, %broken, "the block our execution client built breaks a rule");
+            }
             return self.proposer.retry(self.now + RETRY);
         }
         let signed = Signed {

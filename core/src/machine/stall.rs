@@ -49,6 +49,8 @@ pub(super) struct Stall {
     /// Why the store had no room for the newest value.
     refused: Option<String>,
     refused_line_at: Option<Nanos>,
+    /// Why no block of ours was built, as the last line had it, and when that was.
+    unbuilt: Option<(String, Nanos)>,
 }
 
 const _: () = assert!(LINE_LEAST.0 < LINE.0, "news comes sooner than a repetition");
@@ -175,6 +177,19 @@ impl Core {
         is_news
     }
 
+    /// No block of ours could be built, or none to propose, for this reason. Returns whether that is worth a line.
+    pub(super) fn note_unbuilt(&mut self, why: &str) -> bool {
+        let now = self.now;
+        let is_news = self.stall.unbuilt.as_ref().is_none_or(|(told, at)| {
+            let least = if told == why { LINE } else { LINE_LEAST };
+            now.since(*at) >= least
+        });
+        if is_news {
+            self.stall.unbuilt = Some((why.to_owned(), now));
+        }
+        is_news
+    }
+
     /// The wait for the others before the first height is over. Only now should the height move.
     pub(super) fn note_gathered(&mut self) {
         self.stall.moved_at = self.now;
@@ -264,9 +279,8 @@ impl Core {
                         set.total_power()
                     );
                     (Cause::Peers, format!("{what}; {round}"))
-                } else if !self.execution.is_ready() {
-                    let what = format!("the execution client has not confirmed block {} yet", self.head.height);
-                    (Cause::Execution, format!("{what}; {round}"))
+                } else if let Some(why) = self.execution.unready() {
+                    (Cause::Execution, format!("{why}; {round}"))
                 } else {
                     (Cause::Votes, round)
                 }

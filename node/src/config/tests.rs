@@ -490,6 +490,26 @@ fn a_list_in_a_flag_has_no_empty_item() {
     };
     assert_eq!(load("").expect("an empty list"), 0);
     assert_eq!(load(" a:1 , b:2 ").expect("two"), 2);
+    // As the manual writes lists, and as a shell leaves that.
+    for (value, peers) in [
+        ("[]", 0),
+        (r#"["a:1"]"#, 1),
+        (r#"[ "a:1", "[::1]:2" ]"#, 2),
+        ("['a:1', 'b:2',]", 2),
+        ("[a:1, b:2]", 2),
+        ("[[::1]:9]", 1),
+        ("[::1]:9", 1),
+        ("[::1]:9, [::2]:9", 2),
+    ] {
+        assert_eq!(load(value).expect(value), peers, "{value}");
+    }
+    for value in [r#"["a:1""#, r#"["a:1", 2]"#, r#""a:1","b:2""#] {
+        let error = load(value).expect_err(value).to_string();
+        assert!(
+            error.contains(r#"texts separated by commas, or a list such as ["a", "b"]"#),
+            "{error}"
+        );
+    }
     for value in ["a:1,", ",", "a:1,,b:2"] {
         let error = load(value).expect_err(value).to_string();
         assert!(error.contains("which is empty"), "{error}");

@@ -59,17 +59,14 @@ impl SettingValue {
 }
 
 impl SettingKind {
-    /// Reads a value of this kind from a flag or the environment, where everything is text. Commas split lists.
+    /// Reads a value of this kind from a flag or the environment, where everything is text. A list is written as in a
+    /// file, or with commas alone.
     pub fn parse(self, text: &str) -> Option<SettingValue> {
         match self {
             Self::Text => Some(SettingValue::Text(text.to_owned())),
             Self::Number => text.parse().ok().map(SettingValue::Number),
             Self::Switch => text.parse().ok().map(SettingValue::Switch),
-            // An empty text is an empty list. An empty item is a mistake, which the item's reader names.
-            Self::List if text.trim().is_empty() => Some(SettingValue::List(Vec::new())),
-            Self::List => Some(SettingValue::List(
-                text.split(',').map(|item| item.trim().to_owned()).collect(),
-            )),
+            Self::List => list(text.trim()).map(SettingValue::List),
         }
     }
 
@@ -89,9 +86,44 @@ impl SettingKind {
             Self::Text => "a text",
             Self::Number => "a whole number, zero or more",
             Self::Switch => "true or false",
-            Self::List => "texts separated by commas",
+            Self::List => "texts separated by commas, or a list such as [\"a\", \"b\"]",
         }
     }
+}
+
+/// Reads a list: `["a", "b"]` as in a file, `[a, b]` as shells leave that, or `a, b`.
+fn list(text: &str) -> Option<Vec<String>> {
+    let inner = enclosed(text);
+    if inner.unwrap_or(text).contains(['"', '\'']) {
+        let value: toml_edit::Value = text.parse().ok()?;
+        return match SettingValue::from_toml(&value)? {
+            SettingValue::List(items) => Some(items),
+            _ => None,
+        };
+    }
+    // An empty text is an empty list. An empty item is a mistake, which the item's reader names.
+    let text = inner.unwrap_or(text).trim();
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    Some(text.split(',').map(|item| item.trim().to_owned()).collect())
+}
+
+/// What stands between two brackets that hold all of the text. Those of an IPv6 address hold only a part of it.
+fn enclosed(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+    let mut depth = 0i32;
+    for letter in inner.chars() {
+        depth += match letter {
+            '[' => 1,
+            ']' => -1,
+            _ => 0,
+        };
+        if depth < 0 {
+            return None;
+        }
+    }
+    Some(inner)
 }
 
 impl fmt::Display for SettingValue {

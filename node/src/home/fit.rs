@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use ultramarine_store::Binding;
 use ultramarine_types::host::Host;
 use ultramarine_types::url::HttpUrl;
 
@@ -27,6 +28,7 @@ pub fn misfits(config: &Config, layers: &Layers, genesis: &Genesis, keys: &Keys)
     }
     wrong.extend(taken_twice(config, layers));
     wrong.extend(own_engine(config, layers));
+    wrong.extend(data_elsewhere(config, layers, genesis));
     let unreachable = Unreachable::find(config, layers, genesis, keys);
     wrong.extend(unreachable.filter(|found| found.is_all).map(|found| found.text));
     if let Some(address) = keys
@@ -79,6 +81,16 @@ fn taken_twice(config: &Config, layers: &Layers) -> Vec<String> {
 fn are_one(one: SocketAddr, other: SocketAddr) -> bool {
     let is_all = |address: SocketAddr| address.ip().is_unspecified();
     one.port() == other.port() && (one.ip() == other.ip() || is_all(one) || is_all(other))
+}
+
+/// Finds a data directory that cannot be where it is set, or is another chain's.
+fn data_elsewhere(config: &Config, layers: &Layers, genesis: &Genesis) -> Option<String> {
+    let binding = Binding {
+        chain_id: genesis.params.chain_id,
+        genesis_hash: genesis.hash,
+    };
+    let error = ultramarine_store::look(&config.node.data_dir, binding).err()?;
+    Some(format!("{}: {error}", layers.get("node.data_dir").origin))
 }
 
 /// Finds an execution client's URL that leads to this very node.

@@ -445,6 +445,7 @@ async fn health_tells_what_is_missing() {
     state.board.apply(&Event::Readiness {
         ready: true,
         why: String::new(),
+        is_news: true,
     });
     state.board.peer_up();
     let (status, json) = ask(&state, "/health").await;

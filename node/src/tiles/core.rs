@@ -9,7 +9,6 @@
 //! let it out only after the store's receipt said that the vote's record is durable; nothing holds it back here.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use ultramarine_core::clocks::{self, Grade};
 use ultramarine_core::io::{Event, Input, Output};
@@ -69,26 +68,6 @@ pub struct SaidBefore {
     /// Whether the gate was ever open: from then on, a closed gate is no part of a normal start.
     gate_opened: bool,
     clock: clocks::ClockLine,
-    /// Why the gate was closed at its last warning, and when that was.
-    gate_closed: Option<(String, Instant)>,
-}
-
-/// How often we warn of a gate that closes again and again for one reason.
-const GATE_LINE: Duration = Duration::from_secs(60);
-
-impl SaidBefore {
-    /// Whether a closed gate is worth a warning.
-    fn is_news(&mut self, why: &str) -> bool {
-        let now = Instant::now();
-        let is_news = self
-            .gate_closed
-            .as_ref()
-            .is_none_or(|(before, at)| before != why || now.duration_since(*at) >= GATE_LINE);
-        if is_news {
-            self.gate_closed = Some((why.to_owned(), now));
-        }
-        is_news
-    }
 }
 
 /// Why the core stops the node.
@@ -319,18 +298,20 @@ fn log(event: &Event, said: &mut SaidBefore) {
         Event::Stage { key, stage, took } => {
             tracing::debug!(value = %key, stage = stage.name(), ms = took.0 / 1_000_000, "stage");
         }
-        Event::Readiness { ready: true, why } => {
+        Event::Readiness {
+            ready,
+            why,
+            is_news: false,
+        } => tracing::debug!(ready, why, "gate to the execution client"),
+        Event::Readiness { ready: true, why, .. } => {
             said.gate_opened = true;
             tracing::info!(why, "gate to the execution client is open");
         }
         // The client may be starting as we are. If that lasts, the height that does not move is a warning.
-        Event::Readiness { ready: false, why } if !said.gate_opened => {
+        Event::Readiness { ready: false, why, .. } if !said.gate_opened => {
             tracing::info!(why, "gate to the execution client is not open yet");
         }
-        Event::Readiness { ready: false, why } if said.is_news(why) => {
-            tracing::warn!(why, "gate to the execution client is closed");
-        }
-        Event::Readiness { ready: false, why } => tracing::debug!(why, "gate to the execution client is closed"),
+        Event::Readiness { ready: false, why, .. } => tracing::warn!(why, "gate to the execution client is closed"),
         Event::Executed { height } => tracing::debug!(%height, "execution client has imported"),
         Event::InvalidValue {
             key,
@@ -396,7 +377,7 @@ fn log(event: &Event, said: &mut SaidBefore) {
 }
 
 fn log_clock(offset_ns: Option<i64>, grade: Grade, said: &mut SaidBefore) {
-    let now = clocks::ClockLine::of(grade, offset_ns.unwrap_or_default());
+    let now = clocks::ClockLine::of(grade, offset_ns.unwrap_or_default(), said.clock);
     if std::mem::replace(&mut said.clock, now) == now {
         return;
     }

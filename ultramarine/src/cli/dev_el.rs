@@ -52,6 +52,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         args.http_port
     );
     ultramarine_node::signals::keep_ignored().context("cannot take over signals")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let mut signals = {
+        let _inside = runtime.enter();
+        Signals::listen()?
+    };
     let text = std::fs::read(&args.genesis).with_context(|| format!("cannot read {}", args.genesis.display()))?;
     let genesis = serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", args.genesis.display()))?;
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -62,12 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         jwt: ultramarine_node::keys::read_secret(&args.jwt_secret)?,
         wait_for_setup: false,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
     let result = runtime.block_on(async {
-        let mut signals = Signals::listen()?;
         let cancel = CancellationToken::new();
         let running = ultramarine_dev_el::run(options, cancel.clone())
             .await

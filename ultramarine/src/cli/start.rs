@@ -1,8 +1,10 @@
 //! This file knows `ultramarine start`: check everything that can be checked, then run the node.
 
+use anyhow::Context;
 use ultramarine_node::genesis::Genesis;
 use ultramarine_node::keys::Keys;
 use ultramarine_node::node::{self, NodeOptions};
+use ultramarine_node::signals::StopRequest;
 use ultramarine_runtime::signals::Signal;
 
 use crate::cli::home::HomeArgs;
@@ -22,6 +24,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(parent) = args.parent {
         super::parent::end_with(parent, Signal::KILL)?;
     }
+    let stop = StopRequest::take_over().context("cannot take over signals")?;
     let whole = Whole::load(&args.home)?;
     let doubtful = whole.warnings();
     let Whole {
@@ -42,7 +45,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         genesis,
         keys,
         embedded: embedded::client(),
-        handle_signals: true,
+        stop: Some(stop),
     })?;
     Ok(())
 }

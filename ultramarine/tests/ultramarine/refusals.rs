@@ -9,7 +9,7 @@ use ultramarine_node::home::network::{Addresses, NodePlan};
 use ultramarine_types::host::Host;
 
 use crate::harness::network::Network;
-use crate::harness::{Process, fail, wait_for};
+use crate::harness::{Process, fail, succeed, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -61,15 +61,43 @@ fn a_data_directory_serves_one_process_and_one_chain() {
         error.contains(text(&data)) && error.contains("another process"),
         "{error}"
     );
-    assert!(node.terminate(Duration::from_secs(20)).success());
-    drop((node, network));
-
-    // The same directory under another chain's genesis.
+    // The same directory under another chain's genesis; a check does not mind the node that has it.
     let other = Network::lay_out(&temporary.path().join("two"), 1, 250);
     let home = &other.nodes[0].home;
     let setting = format!("node.data_dir={}", text(&data));
+    let check = |home, setting| fail(["config", "check", "--home", home, "--set", setting]);
+    let found = check(text(home), &setting);
+    assert!(
+        found.contains("belongs to chain") && found.contains("flag --set"),
+        "{found}"
+    );
+    succeed(["config", "check", "--home", text(&network.nodes[0].home)]);
+    assert!(node.terminate(Duration::from_secs(20)).success());
+    drop((node, network));
     let error = fail(["start", "--home", text(home), "--set", &setting]);
-    assert!(error.contains("belongs to chain"), "{error}");
+    assert_eq!(error, found, "a start says the same");
+}
+
+#[test]
+fn a_start_that_fails_names_what_is_in_the_way_and_not_that_somebody_asked() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(&temporary.path().join("net"), 1, 250);
+    let home = text(&network.nodes[0].home);
+    let lock = data_of(&network).join("LOCK");
+    std::fs::create_dir_all(&lock).expect("the folder is writable");
+    let error = fail(["start", "--home", home]);
+    assert!(error.contains(text(&lock)) && error.contains("move it away"), "{error}");
+    for wrong in ["asked to stop", "check the disk"] {
+        assert!(!error.contains(wrong), "{error}");
+    }
+    let link = temporary.path().join("link");
+    std::os::unix::fs::symlink("nowhere", &link).expect("the folder is writable");
+    let setting = format!("node.data_dir={}", text(&link));
+    for command in [&["start"][..], &["config", "check"]] {
+        let line = command.iter().copied().chain(["--home", home, "--set", &setting]);
+        let error = fail(line);
+        assert!(error.contains("points to nothing"), "{error}");
+    }
 }
 
 #[test]

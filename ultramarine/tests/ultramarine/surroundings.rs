@@ -176,6 +176,34 @@ fn signals_stop_a_node_in_order_or_are_ignored_with_a_line() {
 }
 
 #[test]
+fn a_stop_that_is_asked_for_during_a_slow_start_is_an_orderly_one() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(&temporary.path().join("net"), 1, 250);
+    let node = &network.nodes[0];
+    let log = temporary.path().join("log");
+    let text = || std::fs::read_to_string(&log).expect("it is there");
+    let data = node.home.join("data");
+    std::fs::create_dir_all(&data).expect("the folder is writable");
+    // The node asks for it again and again, for a second.
+    let lock = File::create(data.join("LOCK")).expect("the folder is writable");
+    lock.lock().expect("nobody has it");
+    let mut process = spawn(start(node, &[]).stderr(File::create(&log).expect("the folder is writable")));
+    let opened = format!("/proc/{}/fd", process.0.id());
+    wait_for("the lock being asked for", PATIENCE, || {
+        let mut files = std::fs::read_dir(&opened).ok()?;
+        files.find_map(|file| {
+            std::fs::read_link(file.ok()?.path())
+                .ok()
+                .filter(|path| path.ends_with("LOCK"))
+        })
+    });
+    process.interrupt();
+    drop(lock);
+    assert!(process.ended(STOP).success(), "{}", text());
+    assert!(text().contains("interrupted (SIGINT)"), "{}", text());
+}
+
+#[test]
 fn little_locked_memory_is_a_warning_unless_the_ring_is_demanded() {
     if ultramarine_runtime::skip::without_ring("a ring without locked memory") {
         return;

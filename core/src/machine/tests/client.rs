@@ -99,3 +99,83 @@ fn a_decided_block_the_client_calls_invalid_stops_the_node() {
         "the others go on"
     );
 }
+
+/// What people were told of a node's client, from this event on.
+fn told(world: &World, node: usize, from: usize) -> Vec<(bool, String)> {
+    let readiness = |event: &Event| match event {
+        Event::Readiness { ready, why, .. } => Some((*ready, why.clone())),
+        _ => None,
+    };
+    world.nodes[node].events[from..].iter().filter_map(readiness).collect()
+}
+
+fn lines(world: &World, node: usize, from: usize) -> usize {
+    let is_line = |event: &&Event| matches!(event, Event::Readiness { is_news: true, .. });
+    world.nodes[node].events[from..].iter().filter(is_line).count()
+}
+
+#[test]
+fn a_lone_client_that_only_accepts_is_named_and_never_called_ready() {
+    let mut world = World::new(1);
+    world.nodes[0].client.accepts = true;
+    world.start_all();
+    world.run(Nanos::from_millis(5_000), |_| false);
+    let from = world.nodes[0].events.len();
+    world.run(Nanos(3 * MINUTE.0), |_| false);
+    assert_eq!(world.head(0), Height(0));
+    let told = told(&world, 0, from);
+    assert!(told.iter().all(|(ready, _)| !ready), "it flaps: {told:?}");
+    let why = world.nodes[0].events.iter().rev().find_map(|event| match event {
+        Event::Stalled { why, .. } => Some(why.clone()),
+        _ => None,
+    });
+    assert!(why.as_ref().is_some_and(|why| why.contains("ACCEPTED")), "{why:?}");
+    assert!(lines(&world, 0, 0) <= 4, "{} lines", lines(&world, 0, 0));
+}
+
+#[test]
+fn one_of_four_clients_that_only_accepts_is_named_until_it_says_valid() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    world.nodes[3].client.accepts = true;
+    world.run(Nanos::from_millis(5_000), |_| false);
+    let from = world.nodes[3].events.len();
+    let head = world.head(0).0;
+    world.run(Nanos(3 * MINUTE.0), |_| false);
+    assert!(
+        world.head(3) > Height(head + 20),
+        "the chain goes on: {:?}",
+        heads(&world)
+    );
+    let during = told(&world, 3, from);
+    assert!(during.iter().all(|(ready, _)| !ready), "it flaps: {during:?}");
+    assert!(lines(&world, 3, 0) <= 6, "{} lines", lines(&world, 3, 0));
+    let last = told(&world, 3, 0).pop().expect("something was told");
+    assert!(last.1.contains("ACCEPTED"), "{last:?}");
+    world.nodes[3].client.accepts = false;
+    assert!(world.run(MINUTE, |world| {
+        told(world, 3, from).last().is_some_and(|(ready, _)| *ready)
+    }));
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+}
+
+#[test]
+fn a_client_that_confirms_heads_without_naming_them_is_named_while_the_chain_goes_on() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    world.nodes[3].client.nameless = true;
+    world.run(Nanos::from_millis(5_000), |_| false);
+    let from = world.nodes[3].events.len();
+    assert!(
+        world.run(Nanos(3 * MINUTE.0), |world| world.all_at(20)),
+        "{:?}",
+        heads(&world)
+    );
+    let during = told(&world, 3, from);
+    assert!(during.iter().all(|(ready, _)| !ready), "it flaps: {during:?}");
+    let last = told(&world, 3, 0).pop().expect("something was told");
+    assert!(last.1.contains("latestValidHash"), "{last:?}");
+}

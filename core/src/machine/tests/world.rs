@@ -107,6 +107,8 @@ impl World {
                     blocks: BTreeMap::from([(GENESIS, 0)]),
                     executed: BTreeSet::new(),
                     syncing: false,
+                    accepts: false,
+                    nameless: false,
                     condemns: None,
                     rejects: None,
                     blobs: 3,

@@ -20,6 +20,10 @@ pub struct Client {
     pub blocks: BTreeMap<Hash, u64>,
     pub executed: BTreeSet<Hash>,
     pub syncing: bool,
+    /// Answers `ACCEPTED` to every new payload, and yet confirms it as head.
+    pub accepts: bool,
+    /// Confirms heads without naming them.
+    pub nameless: bool,
     /// Calls the block of this height invalid when it is to be imported.
     pub condemns: Option<Height>,
     /// Calls this block invalid when it is to be executed.
@@ -41,9 +45,20 @@ impl Client {
             return PayloadStatus::Syncing;
         }
         self.know(header);
+        if self.accepts {
+            return PayloadStatus::Accepted;
+        }
         PayloadStatus::Valid {
             latest: Some(header.block_hash),
         }
+    }
+
+    fn confirm(&self, head: &Hash) -> PayloadStatus {
+        if self.syncing || !self.known.contains(head) {
+            return PayloadStatus::Syncing;
+        }
+        let latest = (!self.nameless).then_some(*head);
+        PayloadStatus::Valid { latest }
     }
 
     /// A restart of an in-memory client.
@@ -64,11 +79,7 @@ impl World {
         };
         let reply = match call {
             EngineCall::Forkchoice { head, .. } => {
-                let status = if client.syncing || !client.known.contains(&head) {
-                    PayloadStatus::Syncing
-                } else {
-                    PayloadStatus::Valid { latest: Some(head) }
-                };
+                let status = client.confirm(&head);
                 EngineReply::Forkchoice { head, status }
             }
             EngineCall::Build {
@@ -77,16 +88,16 @@ impl World {
                 parent,
                 timestamp,
             } => {
-                let blobs = client.blobs;
+                let (blobs, accepts) = (client.blobs, client.accepts);
                 let mut built = build(node, height, round, &parent, timestamp, blobs, now);
                 client.know(&built.header);
                 (self.spoil)(node, height, round, &mut built);
                 self.nodes[node].builds.push((height, round));
-                EngineReply::Built {
-                    height,
-                    round,
-                    result: Ok(Box::new(built)),
-                }
+                let result = match accepts {
+                    true => Err("the execution client answers newPayload of its own block with ACCEPTED".to_owned()),
+                    false => Ok(Box::new(built)),
+                };
+                EngineReply::Built { height, round, result }
             }
             EngineCall::Execute { key, init, .. } => {
                 let header = &init.metadata.header;
@@ -113,10 +124,14 @@ impl World {
                 } else {
                     client.execute(&init.metadata.header)
                 };
+                let forkchoice = match &payload {
+                    PayloadStatus::Invalid { .. } => payload.clone(),
+                    _ => client.confirm(&init.metadata.header.block_hash),
+                };
                 EngineReply::Imported {
                     height,
-                    forkchoice: payload.clone(),
                     payload,
+                    forkchoice,
                 }
             }
             EngineCall::Newest => EngineReply::Newest {
