@@ -93,8 +93,8 @@ impl fmt::Display for PayloadStatus {
             Self::Invalid { reason, .. } => write!(f, "INVALID ({reason})"),
             Self::Syncing => f.write_str("SYNCING: it lacks blocks before that one"),
             Self::Accepted => f.write_str(
-                "ACCEPTED, which is never taken for VALID: it keeps the block and has not executed it. Its own log says \
-                 why; if that lasts, start it again or use another execution client",
+                "ACCEPTED, which is never taken for VALID: it keeps the block and has not executed it. Its own log \
+                 says why; if that lasts, start it again or use another execution client",
             ),
             Self::Unavailable { reason } => f.write_str(reason),
         }

@@ -61,19 +61,19 @@ fn a_data_directory_serves_one_process_and_one_chain() {
         error.contains(text(&data)) && error.contains("another process"),
         "{error}"
     );
-    // The same directory under another chain's genesis; a check does not mind the node that has it.
+    succeed(["config", "check", "--home", text(&network.nodes[0].home)]);
+    assert!(node.terminate(Duration::from_secs(20)).success());
+    drop((node, network));
+
+    // The same directory under another chain's genesis. Two networks would wait for each other's turn.
     let other = Network::lay_out(&temporary.path().join("two"), 1, 250);
     let home = &other.nodes[0].home;
     let setting = format!("node.data_dir={}", text(&data));
-    let check = |home, setting| fail(["config", "check", "--home", home, "--set", setting]);
-    let found = check(text(home), &setting);
+    let found = fail(["config", "check", "--home", text(home), "--set", &setting]);
     assert!(
         found.contains("belongs to chain") && found.contains("flag --set"),
         "{found}"
     );
-    succeed(["config", "check", "--home", text(&network.nodes[0].home)]);
-    assert!(node.terminate(Duration::from_secs(20)).success());
-    drop((node, network));
     let error = fail(["start", "--home", text(home), "--set", &setting]);
     assert_eq!(error, found, "a start says the same");
 }
