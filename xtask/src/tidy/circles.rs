@@ -235,7 +235,7 @@ mod tests {
         let files = [
             ("c/src/lib.rs", "mod a; mod b; mod d;"),
             ("c/src/a.rs", "use crate::b::{self, B}; pub struct A;"),
-            ("c/src/b.rs", "pub fn f() -> super::d::D { todo!() }"),
+            ("c/src/b.rs", "pub fn f() -> super::d::D { x() }"),
             ("c/src/d.rs", "use crate::a::A; pub struct D;"),
         ];
         assert_eq!(complaints(&files), ["c/src/a.rs", "c/src/b.rs", "c/src/d.rs"]);
