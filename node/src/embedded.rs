@@ -38,10 +38,12 @@ pub struct EmbeddedOptions {
 
 impl EmbeddedClient {
     /// Why a node with these settings cannot run the client inside; `None` if it can, or need not.
-    pub fn misfit(client: Option<Self>, config: &Config, layers: &Layers, genesis: &Genesis) -> Option<String> {
+    ///
+    /// A genesis that could not be read is told elsewhere. A build without a client is told here all the same.
+    pub fn misfit(client: Option<Self>, config: &Config, layers: &Layers, genesis: Option<&Genesis>) -> Option<String> {
         config.engine.embedded?;
         match client {
-            Some(client) => client.misread(genesis),
+            Some(client) => client.misread(genesis?),
             None => Some(format!(
                 "{}: engine.embedded is true, and this build has no embedded client: build with the feature `dev-el`, \
                  or set it to false and engine.url to a client's Engine API",

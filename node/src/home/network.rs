@@ -195,7 +195,7 @@ fn check(
         let (config, layers) = Config::load(home(index).root(), &sources)?;
         wrong.extend(fit::misfits(&config, &layers, &genesis, keys));
         // The answer is the same for each node.
-        let misfit = EmbeddedClient::misfit(embedded, &config, &layers, &genesis);
+        let misfit = EmbeddedClient::misfit(embedded, &config, &layers, Some(&genesis));
         wrong.extend(misfit.filter(|_| index == 0));
     }
     if wrong.is_empty() {

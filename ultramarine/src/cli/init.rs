@@ -127,7 +127,12 @@ fn settings(args: &Args, genesis: &Genesis, keys: &Keys) -> anyhow::Result<Vec<(
         (config, layers) = load(&flags)?;
     }
     let mut wrong = fit::misfits(&config, &layers, genesis, keys);
-    wrong.extend(EmbeddedClient::misfit(embedded::client(), &config, &layers, genesis));
+    wrong.extend(EmbeddedClient::misfit(
+        embedded::client(),
+        &config,
+        &layers,
+        Some(genesis),
+    ));
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
 
     let mut settings = Vec::new();

@@ -38,9 +38,8 @@ impl Whole {
             if let (Some(genesis), Some(keys)) = (&genesis, &keys) {
                 wrong.extend(fit::misfits(config, layers, genesis, keys));
             }
-            if let Some(genesis) = &genesis {
-                wrong.extend(EmbeddedClient::misfit(embedded::client(), config, layers, genesis));
-            }
+            let misfit = EmbeddedClient::misfit(embedded::client(), config, layers, genesis.as_ref());
+            wrong.extend(misfit);
         }
         let (true, Some((_, config, layers)), Some(genesis), Some(keys)) = (wrong.is_empty(), loaded, genesis, keys)
         else {

@@ -191,7 +191,7 @@ fn a_client_inside_is_there_and_begins_where_the_chain_does() {
     let none = client(|_| Err("no alloc".to_owned()));
     let chain = genesis(&[], &execution());
     let (inside, layers) = load(&[("engine.embedded", "true")]);
-    let misfit = |client| EmbeddedClient::misfit(client, &inside, &layers, &chain);
+    let misfit = |client| EmbeddedClient::misfit(client, &inside, &layers, Some(&chain));
     assert_eq!(misfit(Some(right)), None);
     for (client, parts) in [
         (None, ["flag --set: engine.embedded is true", "feature `dev-el`"]),
@@ -201,6 +201,9 @@ fn a_client_inside_is_there_and_begins_where_the_chain_does() {
         let text = misfit(client).expect("a misfit");
         assert!(parts.iter().all(|part| text.contains(part)), "{text}");
     }
+    let without_genesis = |client| EmbeddedClient::misfit(client, &inside, &layers, None);
+    assert!(without_genesis(None).is_some(), "no client is known without a genesis");
+    assert_eq!(without_genesis(Some(other)), None, "the genesis has its own words");
     let (beside, layers) = load(&[("engine.embedded", "false")]);
-    assert_eq!(EmbeddedClient::misfit(None, &beside, &layers, &chain), None);
+    assert_eq!(EmbeddedClient::misfit(None, &beside, &layers, Some(&chain)), None);
 }
