@@ -49,7 +49,7 @@ impl fmt::Display for Complaint {
 
 type Rule = fn(&Tree) -> Vec<Complaint>;
 
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 13] = [
     shape::files_are_short,
     shape::lines_are_short,
     circles::no_files_import_each_other,
@@ -61,6 +61,8 @@ const RULES: [Rule; 11] = [
     references::no_link_leads_nowhere,
     unsafety::unsafe_code_stands_in_listed_files,
     machine::no_path_is_of_one_machine,
+    english::comments_are_plain,
+    english::documents_are_plain,
 ];
 
 /// Everything that is wrong, rule by rule.
