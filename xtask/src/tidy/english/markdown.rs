@@ -143,8 +143,12 @@ mod tests {
 
     #[test]
     fn a_cell_is_a_text_unless_it_is_a_figure() {
-        let document = "| flag | |\n|---|---|\n| `a\\|b` | how nodes drive it all |\n| 12 | 13.5 ms |\nAfter it.\n";
-        assert_eq!(read(document), ["how nodes drive it all", "After it."]);
+        let document =
+            "| flag | |\n|---|---|\n| flag `a\\|b` of it | how nodes drive it all |\n| 12 | 13.5 ms |\nAfter it.\n";
+        assert_eq!(
+            read(document),
+            ["flag `a\\|b` of it", "how nodes drive it all", "After it."]
+        );
     }
 
     #[test]
