@@ -19,7 +19,7 @@ const LONG_IN_COMMENTS_MAX: f64 = 1.0;
 /// How many doc comments may be short, in percent: a field now and then has nothing more to say.
 const SHORT_DOCS_MAX: f64 = 2.0;
 /// How many sentences of documents may be long, in percent: they argue more than comments do.
-const LONG_IN_DOCUMENTS_MAX: f64 = 10.0;
+const LONG_IN_DOCUMENTS_MAX: f64 = 5.0;
 
 /// What was counted, and each place that counts against us.
 #[derive(Default)]
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn too_many_long_sentences_are_a_complaint() {
         let long = "word ".repeat(31);
-        let (few, many) = (format!("{long}. {}", "Short. ".repeat(9)), format!("{long}. Short."));
+        let (few, many) = (format!("{long}. {}", "Short. ".repeat(19)), format!("{long}. Short."));
         assert_eq!(documents_are_plain(&tree_of(&[("README.md", &few)])), []);
         assert_eq!(documents_are_plain(&tree_of(&[("README.md", &many)])).len(), 1);
         let (few, many) = (
