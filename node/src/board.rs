@@ -83,7 +83,8 @@ pub struct Snapshot {
     /// Whether this node signs; `None`: not known yet.
     pub signing: Option<Switch>,
     /// Whether the execution client confirms our head and calls the newest blocks `VALID`; `None`: not known yet.
-    pub gate: Option<Switch>,
+    #[serde(rename = "gate")]
+    pub readiness: Option<Switch>,
     /// Newest height the execution client has imported.
     pub executed_height: Height,
     /// Highest decided height any peer claims, or our own.
@@ -138,7 +139,7 @@ impl Board {
                 round: Round(0),
                 proposer: None,
                 signing: None,
-                gate: None,
+                readiness: None,
                 executed_height: Height::GENESIS,
                 best_tip: Height::GENESIS,
                 peers: 0,
@@ -197,7 +198,7 @@ impl Board {
                 });
             }
             Event::Readiness { ready, why, .. } => {
-                snapshot.gate = Some(Switch {
+                snapshot.readiness = Some(Switch {
                     on: *ready,
                     why: why.clone(),
                 })
@@ -297,9 +298,11 @@ impl Snapshot {
     /// Why the node should not be relied on now; empty when it is ready.
     pub fn unready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        match &self.gate {
+        match &self.readiness {
             None => reasons.push("the execution client has not confirmed our head yet".to_owned()),
-            Some(gate) if !gate.on => reasons.push(format!("gate to the execution client closed: {}", gate.why)),
+            Some(readiness) if !readiness.on => {
+                reasons.push(format!("the execution client is not ready: {}", readiness.why))
+            }
             Some(_) => {}
         }
         reasons.extend(self.waiting.clone());
@@ -405,7 +408,7 @@ mod tests {
         assert_eq!(
             board.snapshot().unready().len(),
             2,
-            "no gate, no peers: {:?}",
+            "no readiness, no peers: {:?}",
             board.snapshot().unready()
         );
         board.apply(&Event::Readiness {
