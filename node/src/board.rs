@@ -221,7 +221,7 @@ impl Board {
             }
             Event::Stalled { height, still, why, .. } => snapshot.stall = Some(stall_words(*height, *still, why)),
             Event::Moving { .. } => snapshot.stall = None,
-            // Histograms and the record of signatures have their own places.
+            // Histograms and the record of signatures have endpoints of their own.
             Event::Stage { .. } | Event::Signed { .. } | Event::PeerClock { .. } => {}
         }
         snapshot.check();

@@ -44,7 +44,7 @@ impl<'a> Settings<'a> {
     fn note(&mut self, name: &str, what: &str, expected: &str) {
         let setting = self.layers.get(name);
         self.problems.push(Problem {
-            place: setting.origin.clone(),
+            origin: setting.origin.clone(),
             what: format!("`{}` in [{}] {what}", setting.key, setting.section),
             expected: expected.to_owned(),
             nearest: None,
@@ -152,7 +152,7 @@ impl<'a> Settings<'a> {
         for (index, item) in items.iter().enumerate() {
             match read(item.trim()) {
                 Ok(value) => values.push(value),
-                Err(why) => wrong.push(format!("has {item:?} at place {}, which {why}", index + 1)),
+                Err(why) => wrong.push(format!("has {item:?} at position {}, which {why}", index + 1)),
             }
         }
         wrong.iter().for_each(|what| self.note(name, what, expected));

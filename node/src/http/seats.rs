@@ -6,10 +6,10 @@
 //! ```
 //!
 //! An answer of many blobs is a *download*, and few are under way at a time. So most connections wait for their caller,
-//! and a new caller always finds one that can go. One address gets at most three quarters of the places and of the
+//! and a new caller always finds one that can go. One address gets at most three quarters of the seats and of the
 //! downloads. A reverse proxy is one address and loses little; a single greedy caller leaves the rest to others.
 //!
-//! Keeps: places and downloads stay within their bounds, and an address within its share of both.
+//! Keeps: seats and downloads stay within their bounds, and an address within its share of both.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// A caller that read nothing for this long gives its place to a new caller.
+/// A caller that read nothing for this long gives its seat to a new caller.
 const STANDING_STILL: Duration = Duration::from_secs(1);
 /// The more of an answer was read, the longer it may take: a caller that reads at this pace is never cut off.
 const READ_BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
@@ -75,11 +75,11 @@ pub enum Phase {
 pub struct Leave {
     /// What it was doing.
     pub phase: Phase,
-    /// Whether a new caller wanted its place; otherwise it took too long.
+    /// Whether a new caller wanted its seat; otherwise it took too long.
     pub wanted: bool,
 }
 
-/// Why there is no place.
+/// Why there is no seat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Full {
     /// This address has its full share.
@@ -88,10 +88,10 @@ pub enum Full {
     All,
 }
 
-/// The places of all connections, and the downloads under way.
+/// The seats of all connections, and the downloads under way.
 #[derive(Debug)]
 pub struct Seats {
-    places_max: usize,
+    seats_max: usize,
     downloads_max: usize,
     patience: Patience,
     table: Mutex<Table>,
@@ -131,17 +131,17 @@ fn caller(peer: IpAddr) -> IpAddr {
 }
 
 impl Seats {
-    /// Makes places for this many connections and downloads.
-    pub fn new(places_max: usize, downloads_max: usize, patience: Patience) -> Arc<Self> {
+    /// Makes seats for this many connections and downloads.
+    pub fn new(seats_max: usize, downloads_max: usize, patience: Patience) -> Arc<Self> {
         Arc::new(Self {
-            places_max,
+            seats_max,
             downloads_max,
             patience,
             table: Mutex::default(),
         })
     }
 
-    /// Takes a place. If none is free, takes that of a connection that can go.
+    /// Takes a seat. If none is free, takes that of a connection that can go.
     pub fn enter(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -149,10 +149,10 @@ impl Seats {
     ) -> Result<(Arc<CallerSeat>, oneshot::Receiver<Leave>), Full> {
         let who = caller(peer);
         let mut table = self.lock();
-        if table.taken.values().filter(|record| record.who == who).count() >= share(self.places_max) {
+        if table.taken.values().filter(|record| record.who == who).count() >= share(self.seats_max) {
             table.evict(now, |record| record.who == who).ok_or(Full::Address)?;
         }
-        if table.taken.len() >= self.places_max {
+        if table.taken.len() >= self.seats_max {
             table.evict(now, |_| true).ok_or(Full::All)?;
         }
         let (leave, left) = oneshot::channel();
@@ -196,9 +196,9 @@ impl Seats {
 }
 
 impl Table {
-    /// Places and downloads stay within their bounds. Called where one is taken.
+    /// Seats and downloads stay within their bounds. Called where one is taken.
     fn check(&self, seats: &Seats) {
-        assert!(self.taken.len() <= seats.places_max, "connections are bounded");
+        assert!(self.taken.len() <= seats.seats_max, "connections are bounded");
         assert!(
             self.downloads.values().sum::<usize>() <= seats.downloads_max,
             "downloads are bounded"
@@ -220,10 +220,7 @@ impl Table {
             *of_address.entry(record.who).or_default() += 1;
         }
         let most = of_address.values().max().copied().unwrap_or_default();
-        assert!(
-            most <= share(seats.places_max),
-            "one address has its share of the places"
-        );
+        assert!(most <= share(seats.seats_max), "one address has its share of the seats");
     }
 
     /// Sends away the connection that nobody will miss: one of the address that has most connections. Among those it
@@ -287,7 +284,7 @@ impl Record {
     }
 }
 
-/// One connection's place. Dropping it gives the place back.
+/// One connection's seat. Dropping it gives the seat back.
 #[derive(Debug)]
 pub struct CallerSeat {
     id: u64,

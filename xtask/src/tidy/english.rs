@@ -9,7 +9,7 @@ const WORDS_MAX: usize = 30;
 /// A doc comment of as few words mostly says what the name says.
 const DOC_WORDS_MIN: usize = 4;
 
-/// What was counted, and each place that counts against us.
+/// What was counted, and each line that counts against us.
 #[derive(Default)]
 pub struct English {
     docs: usize,
@@ -18,13 +18,13 @@ pub struct English {
     long: Vec<String>,
 }
 
-/// The shares, with every place if wanted.
-pub fn report(tree: &Tree, with_places: bool) -> String {
+/// The shares, with every line if wanted.
+pub fn report(tree: &Tree, with_lines: bool) -> String {
     let english = English::of(tree);
     let mut text = String::new();
-    if with_places {
-        for place in english.short.iter().chain(&english.long) {
-            let _ = writeln!(text, "{place}");
+    if with_lines {
+        for line in english.short.iter().chain(&english.long) {
+            let _ = writeln!(text, "{line}");
         }
     }
     let share = |part: usize, whole: usize| 100.0 * part as f64 / whole.max(1) as f64;
