@@ -131,9 +131,9 @@ impl<'a> Settings<'a> {
         self.number(name, bounds).map(Duration::from_millis)
     }
 
-    pub fn switch(&self, name: &str) -> bool {
+    pub fn boolean(&self, name: &str) -> bool {
         match self.layers.get(name).value {
-            SettingValue::Switch(switch) => switch,
+            SettingValue::Boolean(boolean) => boolean,
             ref other => panic!("`{name}` is true or false in default.toml, not {other}"),
         }
     }
