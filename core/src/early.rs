@@ -1,9 +1,9 @@
 //! This file knows how to keep verified messages of the next height until it starts.
 //!
 //! Malachite would buffer them itself, but unverified, and in a queue that any peer can fill, so that later votes are
-//! lost. Here each validator has one place per kind and round, for one height and few rounds: it cannot overflow.
+//! lost. Here each validator has one message per kind and round, for one height and few rounds: it cannot overflow.
 //!
-//! Keeps: messages are of one height, no further than the next, and each stands in its own place.
+//! Keeps: messages are of one height, no further than the next, and each stands under its own key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,14 +18,14 @@ pub const fn messages_max(validators: usize) -> usize {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Place {
+enum MessageKey {
     Proposal,
     Vote(VoteKind, Address),
     Polka,
     RoundCertificate,
 }
 
-impl Place {
+impl MessageKey {
     const fn of(message: &ConsensusMessage) -> Self {
         match message {
             ConsensusMessage::Proposal(_) => Self::Proposal,
@@ -40,7 +40,7 @@ impl Place {
 #[derive(Debug, Default)]
 pub struct Early {
     height: Height,
-    messages: BTreeMap<(Round, Place), ConsensusMessage>,
+    messages: BTreeMap<(Round, MessageKey), ConsensusMessage>,
 }
 
 impl Early {
@@ -53,8 +53,8 @@ impl Early {
             self.messages.clear();
             self.height = next;
         }
-        let place = Place::of(&message);
-        self.messages.entry((message.round(), place)).or_insert(message);
+        let key = MessageKey::of(&message);
+        self.messages.entry((message.round(), key)).or_insert(message);
     }
 
     /// The validators that voted at `height` already, each once.
@@ -62,9 +62,9 @@ impl Early {
         if self.height != height {
             return BTreeSet::new();
         }
-        let voter = |(_, place): &(Round, Place)| match place {
-            Place::Vote(_, voter) => Some(*voter),
-            Place::Proposal | Place::Polka | Place::RoundCertificate => None,
+        let voter = |(_, key): &(Round, MessageKey)| match key {
+            MessageKey::Vote(_, voter) => Some(*voter),
+            MessageKey::Proposal | MessageKey::Polka | MessageKey::RoundCertificate => None,
         };
         self.messages.keys().filter_map(voter).collect()
     }
@@ -90,15 +90,15 @@ impl Early {
         );
     }
 
-    /// Asserts that each message is of the height and stands in its own place.
+    /// Asserts that each message is of the height and stands under its own key.
     pub fn check_whole(&self) {
-        for ((round, place), message) in &self.messages {
+        for ((round, key), message) in &self.messages {
             assert_eq!(message.height(), self.height, "a message of another height is kept");
             assert!(
                 *round == message.round() && round.0 < ROUNDS,
                 "a message of another round is kept"
             );
-            assert_eq!(*place, Place::of(message), "a message stands in another's place");
+            assert_eq!(*key, MessageKey::of(message), "a message stands under another's key");
         }
     }
 

@@ -153,7 +153,7 @@ impl Execution {
         if matches!(self.state, State::Ready) {
             self.wait(now, why, wants);
         } else if self.told_ready {
-            self.close(why, wants);
+            self.tell_unready(why, wants);
         }
     }
 
@@ -390,7 +390,7 @@ impl Execution {
     /// The head is not confirmed: looks for what the client does have.
     fn go_on(&mut self, why: String, wants: &mut Vec<Want>) {
         if !self.is_failing {
-            self.close(why, wants);
+            self.tell_unready(why, wants);
         }
         self.state = State::Asking;
         wants.push(Want::Call(EngineCall::Newest));
@@ -415,7 +415,7 @@ impl Execution {
     fn reached(&mut self, height: Height, wants: &mut Vec<Want>) {
         wants.push(Want::Executed(height));
         if std::mem::take(&mut self.is_failing) && height < self.head {
-            self.close(
+            self.tell_unready(
                 "the client is behind our head and is given the blocks it lacks".to_owned(),
                 wants,
             );
@@ -458,7 +458,7 @@ impl Execution {
     /// The client follows our head. People hear that it is ready, unless it owes us something.
     fn tell(&mut self, wants: &mut Vec<Want>) {
         if let Some(why) = self.owed().cloned() {
-            return self.close(why, wants);
+            return self.tell_unready(why, wants);
         }
         // People read this at every later height, so it names none.
         self.why = "the execution client follows our head".to_owned();
@@ -474,10 +474,10 @@ impl Execution {
     fn wait(&mut self, now: Nanos, why: String, wants: &mut Vec<Want>) {
         self.is_failing = true;
         self.state = State::Waiting { until: now + RETRY };
-        self.close(why, wants);
+        self.tell_unready(why, wants);
     }
 
-    fn close(&mut self, why: String, wants: &mut Vec<Want>) {
+    fn tell_unready(&mut self, why: String, wants: &mut Vec<Want>) {
         if self.told_ready || self.why != why {
             self.told_ready = false;
             self.why.clone_from(&why);

@@ -74,7 +74,7 @@ pub enum BrokenRule {
 
 /// Checks a value's metadata against its parent; `Err` names the first rule it breaks.
 pub fn check(chain: &ChainParams, parent: &Parent, metadata: &ValueMetadata) -> Result<(), BrokenRule> {
-    check_place(chain, parent, metadata)?;
+    check_ancestry(chain, parent, metadata)?;
     check_header(chain, parent, metadata)?;
     check_blobs(chain, parent, metadata)
 }
@@ -84,7 +84,7 @@ fn require(holds: bool, broken: BrokenRule) -> Result<(), BrokenRule> {
 }
 
 /// The value is of our chain and follows our head.
-fn check_place(chain: &ChainParams, parent: &Parent, metadata: &ValueMetadata) -> Result<(), BrokenRule> {
+fn check_ancestry(chain: &ChainParams, parent: &Parent, metadata: &ValueMetadata) -> Result<(), BrokenRule> {
     let (header, block) = (&metadata.header, &parent.block);
     let (found, ours) = (metadata.chain_id, chain.chain_id);
     require(found == ours, BrokenRule::ChainId { found, ours })?;

@@ -45,7 +45,7 @@ pub enum BuildError {
     NotAsked,
     #[error("the bundle has {blobs} blobs for {hashes} versioned hashes")]
     BlobsCount { blobs: usize, hashes: usize },
-    /// The commitment at this place does not hash to what its transaction names.
+    /// The commitment at this position does not hash to what its transaction names.
     #[error("commitment {0} of the bundle is not the one its transaction names")]
     Commitment(usize),
     #[error("the execution client's requests: {0}")]

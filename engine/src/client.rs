@@ -173,8 +173,8 @@ impl Client {
     }
 
     /// Where the client is, for messages.
-    pub fn place(&self) -> String {
-        self.transport.place()
+    pub fn address(&self) -> String {
+        self.transport.address()
     }
 
     /// Longest time a call may take.
@@ -322,7 +322,7 @@ impl Client {
                 }
                 Err(_) => tracing::warn!(
                     "the execution client at {} has not answered {method} for {} s; it may take {} s",
-                    self.transport.place(),
+                    self.transport.address(),
                     look.as_secs(),
                     self.timeout.as_secs()
                 ),

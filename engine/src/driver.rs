@@ -97,7 +97,7 @@ pub async fn run(
     }
 }
 
-/// Takes a place in the order of forkchoice updates, for calls that make one.
+/// Takes a position in the order of forkchoice updates, for calls that make one.
 fn turn_of(call: &EngineCall, turns: &mut Turns) -> Option<Turn> {
     match call {
         EngineCall::Forkchoice { .. } | EngineCall::Build { .. } | EngineCall::Import { .. } => Some(turns.take()),
@@ -322,7 +322,7 @@ impl Engine {
         (!self.ready.get()).then(|| PayloadStatus::Unavailable {
             reason: bounded(&format!(
                 "the execution client at {} has not answered yet{}",
-                self.client.place(),
+                self.client.address(),
                 self.away.borrow()
             )),
         })

@@ -12,7 +12,7 @@
 //!   value id binds and what peers stream to each other.
 //! - A *bundle* is what our client hands us with a payload it built: blobs, commitments, proofs. We make the proofs
 //!   that it lacks ([`proofs`]).
-//! - A *turn* ([`turns`]) is a place in the order of forkchoice updates.
+//! - A *turn* ([`turns`]) is a position in the order of forkchoice updates.
 //!
 //! Where to look:
 //! - whether this is the right client: [`startup`];

@@ -232,8 +232,8 @@ fn with_proof(((commitment, blob), proof): ((KzgCommitment, Bytes), KzgProof)) -
 }
 
 /// Finds where in the list the proof of each blob is; `None` for a blob with cell proofs. Returns `None` if no choice
-/// of cell and blob proofs makes a list of this length. `has_blob_proofs` tries a transaction: it gets the place of its
-/// first blob, how many blobs it has, and where its proofs would begin.
+/// of cell and blob proofs makes a list of this length. `has_blob_proofs` tries a transaction: it gets the position of
+/// its first blob, how many blobs it has, and where its proofs would begin.
 fn assign(
     transactions: &[usize],
     blobs: usize,

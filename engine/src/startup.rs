@@ -34,34 +34,38 @@ pub struct ExpectedChain {
 pub enum StartError {
     /// Its secret is not ours.
     #[error(
-        "the execution client at {place} refuses our JWT ({what}): give both the same secret file \
+        "the execution client at {address} refuses our JWT ({what}): give both the same secret file \
          (engine.jwt_secret here), and check that both clocks are right to within a minute"
     )]
-    Unauthorized { place: String, what: String },
+    Unauthorized { address: String, what: String },
     /// It runs another chain.
     #[error(
-        "the execution client at {place} runs chain id {found}, this chain has {expected}: \
+        "the execution client at {address} runs chain id {found}, this chain has {expected}: \
          start it with this node's execution-genesis.json and an empty data directory"
     )]
-    ChainId { place: String, expected: u64, found: u64 },
+    ChainId { address: String, expected: u64, found: u64 },
     /// It began from another block.
     #[error(
-        "the execution client at {place} has genesis {found}, this chain has {expected}: \
+        "the execution client at {address} has genesis {found}, this chain has {expected}: \
          start it with this node's execution-genesis.json and an empty data directory"
     )]
-    Genesis { place: String, expected: Hash, found: Hash },
+    Genesis {
+        address: String,
+        expected: Hash,
+        found: Hash,
+    },
     /// It cannot do what we need.
-    #[error("the execution client at {place} does not support {methods}: use a version that does")]
-    Unsupported { place: String, methods: String },
+    #[error("the execution client at {address} does not support {methods}: use a version that does")]
+    Unsupported { address: String, methods: String },
     /// The port is an execution client's, and not the one for us.
     #[error(
-        "{place} knows no Engine API ({what}): it looks like the execution client's public RPC port. Give the \
+        "{address} knows no Engine API ({what}): it looks like the execution client's public RPC port. Give the \
          authenticated port (--authrpc.port of geth, reth and ethrex, 8551 unless changed) with engine.url or --engine"
     )]
-    PublicPort { place: String, what: String },
+    PublicPort { address: String, what: String },
     /// It answers, but nothing like an execution client would.
-    #[error("what answers at {place} is no Engine API ({what}): check engine.url, it must be the authenticated port")]
-    Stranger { place: String, what: String },
+    #[error("what answers at {address} is no Engine API ({what}): check engine.url, it must be the authenticated port")]
+    Stranger { address: String, what: String },
 }
 
 /// How one attempt ended.
@@ -81,8 +85,8 @@ pub async fn wait(client: &Client, expected: &ExpectedChain, away: impl Fn(&str)
     loop {
         match attempt(client, expected).await {
             Ok(()) => {
-                let (place, limit) = (client.place(), client.timeout());
-                tracing::info!("the execution client at {place} is up and on our chain; a call may take {limit:?}");
+                let (address, limit) = (client.address(), client.timeout());
+                tracing::info!("the execution client at {address} is up and on our chain; a call may take {limit:?}");
                 return Ok(());
             }
             Err(Attempt::Refused(error)) => return Err(error),
@@ -91,11 +95,11 @@ pub async fn wait(client: &Client, expected: &ExpectedChain, away: impl Fn(&str)
                 away(&why);
                 // Node and client may start together, so a short wait is no reason to warn.
                 let news = (error.kind(), started.elapsed() >= LONG);
-                let place = client.place();
+                let address = client.address();
                 match (told.replace(news) == Some(news), news.1) {
-                    (true, _) => tracing::debug!("still waiting for {place}: {why}"),
-                    (false, false) => tracing::info!("waiting for the execution client at {place}: {why}"),
-                    (false, true) => tracing::warn!("still waiting for the execution client at {place}: {why}"),
+                    (true, _) => tracing::debug!("still waiting for {address}: {why}"),
+                    (false, false) => tracing::info!("waiting for the execution client at {address}: {why}"),
+                    (false, true) => tracing::warn!("still waiting for the execution client at {address}: {why}"),
                 }
             }
         }
@@ -105,10 +109,10 @@ pub async fn wait(client: &Client, expected: &ExpectedChain, away: impl Fn(&str)
 }
 
 async fn attempt(client: &Client, expected: &ExpectedChain) -> Result<(), Attempt> {
-    let place = client.place();
+    let address = client.address();
     let judge = |method: Method| {
-        let place = &place;
-        move |error| judge(place, method, error)
+        let address = &address;
+        move |error| judge(address, method, error)
     };
     let needed = needed(expected.prague);
     let names: Vec<&str> = needed.iter().map(|method| method.name()).collect();
@@ -120,14 +124,14 @@ async fn attempt(client: &Client, expected: &ExpectedChain) -> Result<(), Attemp
         .collect();
     if !missing.is_empty() {
         return Err(Attempt::Refused(StartError::Unsupported {
-            place,
+            address,
             methods: missing.join(", "),
         }));
     }
     let found = client.chain_id().await.map_err(judge(Method::ChainId))?;
     if found != expected.chain_id {
         return Err(Attempt::Refused(StartError::ChainId {
-            place,
+            address,
             expected: expected.chain_id,
             found,
         }));
@@ -136,7 +140,7 @@ async fn attempt(client: &Client, expected: &ExpectedChain) -> Result<(), Attemp
     let genesis = genesis.map_err(judge(Method::GetBlockByNumber))?;
     match genesis.map(|block| block.hash) {
         Some(found) if found != expected.genesis_hash => Err(Attempt::Refused(StartError::Genesis {
-            place,
+            address,
             expected: expected.genesis_hash,
             found,
         })),
@@ -156,26 +160,26 @@ fn needed(prague: bool) -> Vec<Method> {
     methods
 }
 
-fn judge(place: &str, method: Method, error: CallError) -> Attempt {
-    let place = place.to_owned();
+fn judge(address: &str, method: Method, error: CallError) -> Attempt {
+    let address = address.to_owned();
     let stranger = |what: String| {
-        let place = place.clone();
-        Attempt::Refused(StartError::Stranger { place, what })
+        let address = address.clone();
+        Attempt::Refused(StartError::Stranger { address, what })
     };
     match error {
-        CallError::Unauthorized(what) => Attempt::Refused(StartError::Unauthorized { place, what }),
+        CallError::Unauthorized(what) => Attempt::Refused(StartError::Unauthorized { address, what }),
         // Every Engine API has this method. A server that does not know it is something else.
         CallError::Rpc {
             code: Code::MethodNotFound,
             message,
         } if method == Method::ExchangeCapabilities => {
-            Attempt::Refused(StartError::PublicPort { place, what: message })
+            Attempt::Refused(StartError::PublicPort { address, what: message })
         }
         CallError::Rpc {
             code: Code::MethodNotFound,
             message,
         } => Attempt::Refused(StartError::Unsupported {
-            place,
+            address,
             methods: format!("{} there ({message})", method.name()),
         }),
         CallError::Answer(what) => stranger(what),

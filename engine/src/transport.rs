@@ -47,7 +47,7 @@ impl Transport {
     }
 
     /// Where the client is, for messages.
-    pub fn place(&self) -> String {
+    pub fn address(&self) -> String {
         match self {
             Self::Http { client, .. } => format!("http://{}", client.authority()),
             Self::Ipc(client) => client.path().display().to_string(),

@@ -20,7 +20,7 @@ pub struct Turns {
     begun: Rc<Cell<u64>>,
 }
 
-/// A place in the order. Dropping it lets the next one go.
+/// A position in the order. Dropping it lets the next one go.
 #[derive(Debug)]
 pub struct Turn {
     /// From 1, in the order taken.
@@ -32,7 +32,7 @@ pub struct Turn {
 }
 
 impl Turns {
-    /// Takes the next place.
+    /// Takes the next position.
     pub fn take(&mut self) -> Turn {
         let (done, after) = oneshot::channel();
         self.taken += 1;

@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    /// Feeds `text` cut at the given places; where the value ends in it, if it does.
+    /// Feeds `text` cut at the given positions; where the value ends in it, if it does.
     fn end_of(text: &[u8], cuts: &[usize]) -> Option<usize> {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (text.len() + 1)).collect();
         cuts.extend([0, text.len()]);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_found_with_a_cut_at_every_place() {
+    fn the_end_is_found_with_a_cut_at_every_position() {
         let value = br#" {"a":"}\"]{","b":[{},[1]],"c":"\\"}"#;
         let text = [value.as_slice(), b"\n{"].concat();
         for first in 0..=text.len() {

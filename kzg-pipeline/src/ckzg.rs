@@ -158,10 +158,10 @@ impl CKzg {
             if blobs.len() < open.len() {
                 blobs.resize_with(open.len(), Blob::default);
             }
-            for (place, &index) in blobs.iter_mut().zip(&open) {
+            for (target, &index) in blobs.iter_mut().zip(&open) {
                 // `is_blob` has checked the length.
-                let place: &mut [u8; BLOB_BYTES] = place;
-                place.copy_from_slice(claims[index].blob);
+                let target: &mut [u8; BLOB_BYTES] = target;
+                target.copy_from_slice(claims[index].blob);
             }
             self.judge(&blobs[..open.len()], &points, &mut judged);
         });

@@ -102,14 +102,14 @@ pub fn judge(verifier: &Fast, batch: &[Owned], expected: &[Finding], pieces: Pie
     let all = claims(batch);
     assert_eq!(verifier.verify(&all), expected, "{}, whole", verifier.path());
     let mut findings = vec![None; all.len()];
-    let (mut places, mut open) = (Vec::new(), Vec::new());
+    let (mut indices, mut open) = (Vec::new(), Vec::new());
     for (group, claims) in all.chunks(opened).enumerate() {
         for (at, opening) in verifier.open(claims).into_iter().enumerate() {
             let at = group * opened + at;
             match opening {
                 Opening::Settled(finding) => findings[at] = Some(finding),
                 Opening::Open(claim) => {
-                    places.push(at);
+                    indices.push(at);
                     open.push(claim);
                 }
             }
@@ -123,9 +123,9 @@ pub fn judge(verifier: &Fast, batch: &[Owned], expected: &[Finding], pieces: Pie
     let sums = pieces.into_iter().map(|piece| verifier.sum(piece)).collect();
     let mut company_told = 0;
     verifier.settle(sums, &mut |told| {
-        let places = places.chunks(summed).nth(told.piece).unwrap_or_default();
+        let indices = indices.chunks(summed).nth(told.piece).unwrap_or_default();
         for position in told.positions() {
-            if let Some(at) = places.get(position) {
+            if let Some(at) = indices.get(position) {
                 assert_eq!(findings[*at].replace(told.finding), None, "claim {at} has two findings");
             } else {
                 assert_eq!(told.finding, Finding::Holds, "{}, company", verifier.path());

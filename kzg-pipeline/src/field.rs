@@ -127,9 +127,9 @@ impl Fr {
         let step = two_64_and_256();
         let mut factors = [[0; 4]; 4];
         let mut factor = *self;
-        for place in &mut factors {
+        for digit in &mut factors {
             factor = factor.montgomery(&step);
-            *place = factor.0;
+            *digit = factor.0;
         }
         Prepared(factors)
     }
@@ -146,14 +146,14 @@ impl Fr {
         let mut sum = [0u64; 5];
         for limb in self.0 {
             let mut carry = 0;
-            for (place, factor) in sum.iter_mut().zip(other.0) {
-                (*place, carry) = multiply_add(*place, limb, factor, carry);
+            for (digit, factor) in sum.iter_mut().zip(other.0) {
+                (*digit, carry) = multiply_add(*digit, limb, factor, carry);
             }
             let (high, over) = sum[4].overflowing_add(carry);
             let m = sum[0].wrapping_mul(R_NEGATIVE_INVERSE);
             let (_, mut carry) = multiply_add(sum[0], m, R[0], 0);
-            for place in 1..4 {
-                (sum[place - 1], carry) = multiply_add(sum[place], m, R[place], carry);
+            for digit in 1..4 {
+                (sum[digit - 1], carry) = multiply_add(sum[digit], m, R[digit], carry);
             }
             let (high, over_again) = high.overflowing_add(carry);
             sum[3] = high;
@@ -207,8 +207,8 @@ impl Multiply for Portable {
         let mut high = 0u128;
         for (limb, row) in a.iter().zip(&factor.0) {
             let mut carry = 0;
-            for (place, part) in sum.iter_mut().zip(row) {
-                (*place, carry) = multiply_add(*place, *limb, *part, carry);
+            for (digit, part) in sum.iter_mut().zip(row) {
+                (*digit, carry) = multiply_add(*digit, *limb, *part, carry);
             }
             high = high.wrapping_add(u128::from(carry));
         }

@@ -1,7 +1,7 @@
 //! This file knows how to form batches from waiting jobs: which jobs go first, and which together.
 //!
 //! - A batch holds jobs of one urgency, of whatever values. Its taker says how many, and of which senders. If a batch
-//!   of the current height has places left, sync's jobs do not fill them. Only the hash costs the same however many of
+//!   of the current height has room left, sync's jobs do not fill them. Only the hash costs the same however many of
 //!   its sixteen lanes are filled, and it is a quarter of what opening costs. A lane opens sixteen blobs in 2 ms and
 //!   one in 0.3 (`benches/BUDGET.md`), and the current height would wait for that.
 //! - Senders take turns, blob by blob. A sender that floods waits for itself, and delays any other by less than one

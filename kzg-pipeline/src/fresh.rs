@@ -2,7 +2,7 @@
 //! faster than for any blob. They serve as load: they cost a network what real blobs cost it, and their maker next to
 //! nothing.
 //!
-//! A polynomial p(X) = c₀ + c₁X + … of low degree has values in all 4096 places, no two alike. So to a node that
+//! A polynomial p(X) = c₀ + c₁X + … of low degree has values at all 4096 points, no two alike. So to a node that
 //! carries or verifies its blob, it is as good as random. But its commitment, Σ cₖ·[τᵏ]₁, is a sum of as many points as
 //! it has coefficients. Its proof is a sum of one point less. For the quotient (p(X) − p(z))/(X − z) has lower degree
 //! still, and long division gives its coefficients.
@@ -123,7 +123,7 @@ pub fn make(coefficients: &[[u8; 32]]) -> FreshBlob {
     }
 }
 
-/// The values in all places, by Horner's rule. A root in Montgomery's form makes each product a plain number again.
+/// The values at all points, by Horner's rule. A root in Montgomery's form makes each product a plain number again.
 fn evaluate(roots: &[Fr], coefficients: &[Fr]) -> Vec<u8> {
     let mut blob = Vec::with_capacity(BLOB_BYTES);
     let (highest, lower) = coefficients.split_last().unwrap_or((&Fr::ZERO, &[]));

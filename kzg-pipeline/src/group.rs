@@ -89,8 +89,8 @@ impl PointPath {
         let mut read = self.decompress_all(encodings);
         let points: Vec<_> = read.iter().copied().flatten().collect();
         let mut judged = self.are_in_group(&points).into_iter();
-        for place in &mut read {
-            *place = place.filter(|_| judged.next().unwrap_or(false));
+        for point in &mut read {
+            *point = point.filter(|_| judged.next().unwrap_or(false));
         }
         read
     }

@@ -120,11 +120,11 @@ impl Culprit {
 struct Parcel {
     summed: Summed,
     has_sums: bool,
-    places: Vec<Place>,
+    sources: Vec<Source>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Source {
     piece: usize,
     position: usize,
     sender: Option<PeerId>,
@@ -147,13 +147,13 @@ impl Inquiry {
     pub fn of_senders(pieces: Vec<Summed>, sender: impl Fn(usize, usize) -> Option<PeerId>) -> Self {
         let claims_left = pieces.iter().map(Summed::len).sum();
         let parcel = |(piece, summed): (usize, Summed)| {
-            let place = |position| Place {
+            let source = |position| Source {
                 piece,
                 position,
                 sender: sender(piece, position),
             };
             Parcel {
-                places: (0..summed.len()).map(place).collect(),
+                sources: (0..summed.len()).map(source).collect(),
                 summed,
                 has_sums: true,
             }
@@ -245,16 +245,16 @@ impl Inquiry {
     /// Puts each sender's claims side by side, who has fewest first. Pieces of one sender stay what they are.
     fn part_by_sender(&mut self) {
         let mut parcels: BTreeMap<Option<PeerId>, Vec<Parcel>> = BTreeMap::new();
-        let mut mixed: BTreeMap<Option<PeerId>, Vec<(Place, OpenedClaim)>> = BTreeMap::new();
+        let mut mixed: BTreeMap<Option<PeerId>, Vec<(Source, OpenedClaim)>> = BTreeMap::new();
         for parcel in std::mem::take(&mut self.parcels) {
-            let Some(sender) = parcel.places.first().map(|place| place.sender) else {
+            let Some(sender) = parcel.sources.first().map(|source| source.sender) else {
                 continue;
             };
-            if parcel.places.iter().all(|place| place.sender == sender) {
+            if parcel.sources.iter().all(|source| source.sender == sender) {
                 parcels.entry(sender).or_default().push(parcel);
             } else {
-                for (place, claim) in parcel.places.into_iter().zip(parcel.summed.claims) {
-                    mixed.entry(place.sender).or_default().push((place, claim));
+                for (source, claim) in parcel.sources.into_iter().zip(parcel.summed.claims) {
+                    mixed.entry(source.sender).or_default().push((source, claim));
                 }
             }
         }
@@ -262,16 +262,16 @@ impl Inquiry {
             let of_sender = parcels.entry(sender).or_default();
             let mut claims = claims.into_iter();
             while claims.len() > 0 {
-                let (places, claims) = claims.by_ref().take(PARCEL_CLAIMS).unzip();
+                let (sources, claims) = claims.by_ref().take(PARCEL_CLAIMS).unzip();
                 of_sender.push(Parcel {
                     summed: Summed::without_sums(claims),
                     has_sums: false,
-                    places,
+                    sources,
                 });
             }
         }
         let mut senders: Vec<_> = parcels.into_iter().collect();
-        senders.sort_by_key(|(_, parcels)| parcels.iter().map(|parcel| parcel.places.len()).sum::<usize>());
+        senders.sort_by_key(|(_, parcels)| parcels.iter().map(|parcel| parcel.sources.len()).sum::<usize>());
         for (sender, parcels) in senders {
             let first = self.parcels.len();
             self.parcels.extend(parcels);
@@ -298,14 +298,14 @@ impl Inquiry {
     fn fail(&mut self, run: Run, tell: &mut Tell<'_>) {
         let run = match run {
             Run::Parcels(parcels) if parcels.len() == 1 => {
-                Run::Claims(parcels.start, 0..self.parcels[parcels.start].places.len())
+                Run::Claims(parcels.start, 0..self.parcels[parcels.start].sources.len())
             }
             run => run,
         };
         match &run {
             Run::Claims(parcel, claims) if claims.len() == 1 => {
                 self.tell(&run, Finding::Wrong, tell);
-                self.count_named(self.parcels[*parcel].places[claims.start].sender, tell);
+                self.count_named(self.parcels[*parcel].sources[claims.start].sender, tell);
             }
             Run::Claims(..) | Run::Parcels(_) => self.failing.push(run),
         }
@@ -320,7 +320,12 @@ impl Inquiry {
             return;
         }
         let parcels = &self.parcels;
-        let is_theirs = |run: &Run| parcels[run.parcel()].places.iter().any(|place| place.sender == sender);
+        let is_theirs = |run: &Run| {
+            parcels[run.parcel()]
+                .sources
+                .iter()
+                .any(|source| source.sender == sender)
+        };
         let theirs: Vec<Run> = self
             .failing
             .iter()
@@ -367,7 +372,7 @@ impl Inquiry {
             Run::Claims(parcel, claims) => (*parcel..*parcel + 1, Some(claims.clone())),
         };
         for parcel in &self.parcels[parcels] {
-            let claims = claims.clone().unwrap_or(0..parcel.places.len());
+            let claims = claims.clone().unwrap_or(0..parcel.sources.len());
             self.claims_left -= claims.len();
             parcel.tell(claims, finding, tell);
         }
@@ -390,15 +395,15 @@ impl Parcel {
     /// Tells of some of its claims, those that lay side by side together.
     fn tell(&self, claims: Range<usize>, finding: Finding, tell: &mut Tell<'_>) {
         let mut from = claims.start;
-        let beside = |one: &Place, next: &Place| one.piece == next.piece && one.position + 1 == next.position;
-        for places in self.places[claims].chunk_by(beside) {
+        let beside = |one: &Source, next: &Source| one.piece == next.piece && one.position + 1 == next.position;
+        for sources in self.sources[claims].chunk_by(beside) {
             tell(Told {
-                piece: places[0].piece,
-                first: places[0].position,
+                piece: sources[0].piece,
+                first: sources[0].position,
                 finding,
-                claims: &self.summed.claims[from..from + places.len()],
+                claims: &self.summed.claims[from..from + sources.len()],
             });
-            from += places.len();
+            from += sources.len();
         }
     }
 }

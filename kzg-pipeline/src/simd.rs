@@ -97,8 +97,8 @@ impl<const N: usize, const LIMBS: usize> Group<N, LIMBS> {
     pub fn of(numbers: &[[u64; LIMBS]; N]) -> Self {
         let mut group = Self::ZERO;
         for (lane, number) in numbers.iter().enumerate() {
-            for (limb, place) in number.iter().zip(&mut group.0) {
-                place[lane] = *limb;
+            for (limb, target) in number.iter().zip(&mut group.0) {
+                target[lane] = *limb;
             }
         }
         group

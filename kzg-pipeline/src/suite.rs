@@ -220,10 +220,10 @@ pub fn batches_and_pieces_change_nothing(verifier: &dyn Verifier, rounds: u64, m
             }
             from = to;
         }
-        let (places, opened): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
+        let (indices, opened): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
         let sums: Vec<_> = opened.into_iter().map(|piece| verifier.sum(piece)).collect();
         verifier.settle(sums, &mut |told| {
-            for at in &places[told.piece][told.positions()] {
+            for at in &indices[told.piece][told.positions()] {
                 assert_eq!(findings[*at].replace(told.finding), None, "one finding for each");
             }
         });

@@ -39,13 +39,13 @@ pub trait Verifier: Send + Sync {
     /// Judges every claim at once; findings in the claims' order.
     fn verify(&self, claims: &[Claim<'_>]) -> Vec<Finding> {
         let mut findings = vec![Finding::Wrong; claims.len()];
-        let (mut places, mut opened) = (Vec::with_capacity(claims.len()), Vec::with_capacity(claims.len()));
+        let (mut indices, mut opened) = (Vec::with_capacity(claims.len()), Vec::with_capacity(claims.len()));
         let openings = claims.chunks(OPENED_AT_ONCE).flat_map(|some| self.open(some));
         for (index, opening) in openings.enumerate() {
             match opening {
                 Opening::Settled(finding) => findings[index] = finding,
                 Opening::Open(claim) => {
-                    places.push(index);
+                    indices.push(index);
                     opened.push(claim);
                 }
             }
@@ -54,8 +54,8 @@ pub trait Verifier: Send + Sync {
             // The larger a sum, the less each of its terms costs: with all claims at hand, one is best.
             let sum = self.sum(opened);
             self.settle(vec![sum], &mut |told| {
-                for place in &places[told.positions()] {
-                    findings[*place] = told.finding;
+                for at in &indices[told.positions()] {
+                    findings[*at] = told.finding;
                 }
             });
         }

@@ -19,11 +19,11 @@ const RECENT_MAX: usize = 16;
 const LAG_READY_MAX: u64 = 2;
 
 /// If a tile takes no turn for this long, nobody should rely on the node.
-pub const SILENT_SECONDS: u64 = 5;
+pub const HUNG_SECONDS: u64 = 5;
 
 /// A tile that has taken no turn for a while.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Silent {
+pub struct HungTile {
     pub tile: String,
     pub seconds: u64,
 }
@@ -45,9 +45,9 @@ pub struct NodeIdentity {
     pub validators: usize,
 }
 
-/// Whether something is on, and why.
+/// Whether something is so, and why.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Switch {
+pub struct Condition {
     pub on: bool,
     /// One line for the operator.
     pub why: String,
@@ -81,9 +81,10 @@ pub struct Snapshot {
     /// Who proposes in that round.
     pub proposer: Option<Address>,
     /// Whether this node signs; `None`: not known yet.
-    pub signing: Option<Switch>,
+    pub signing: Option<Condition>,
     /// Whether the execution client confirms our head and calls the newest blocks `VALID`; `None`: not known yet.
-    pub gate: Option<Switch>,
+    #[serde(rename = "gate")]
+    pub readiness: Option<Condition>,
     /// Newest height the execution client has imported.
     pub executed_height: Height,
     /// Highest decided height any peer claims, or our own.
@@ -116,8 +117,8 @@ pub struct Snapshot {
     #[serde(default)]
     pub stall: Option<String>,
     /// Tiles that have taken no turn for a while.
-    #[serde(default)]
-    pub silent: Vec<Silent>,
+    #[serde(rename = "silent", default)]
+    pub hung: Vec<HungTile>,
 }
 
 /// Shared by the core tile, HTTP and the devnet.
@@ -138,7 +139,7 @@ impl Board {
                 round: Round(0),
                 proposer: None,
                 signing: None,
-                gate: None,
+                readiness: None,
                 executed_height: Height::GENESIS,
                 best_tip: Height::GENESIS,
                 peers: 0,
@@ -153,7 +154,7 @@ impl Board {
                 clock_offset_ms: None,
                 clock: None,
                 stall: None,
-                silent: Vec::new(),
+                hung: Vec::new(),
             }),
             waiting: Waiting::default(),
         }
@@ -197,7 +198,7 @@ impl Board {
                 });
             }
             Event::Readiness { ready, why, .. } => {
-                snapshot.gate = Some(Switch {
+                snapshot.readiness = Some(Condition {
                     on: *ready,
                     why: why.clone(),
                 })
@@ -206,7 +207,7 @@ impl Board {
             Event::InvalidValue { .. } => snapshot.invalid_values += 1,
             Event::Evidence(_) => snapshot.evidence += 1,
             Event::Signing { active, why, .. } => {
-                snapshot.signing = Some(Switch {
+                snapshot.signing = Some(Condition {
                     on: *active,
                     why: why.clone(),
                 })
@@ -220,15 +221,15 @@ impl Board {
             }
             Event::Stalled { height, still, why, .. } => snapshot.stall = Some(stall_words(*height, *still, why)),
             Event::Moving { .. } => snapshot.stall = None,
-            // Histograms and the record of signatures have their own places.
+            // Histograms and the record of signatures have endpoints of their own.
             Event::Stage { .. } | Event::Signed { .. } | Event::PeerClock { .. } => {}
         }
         snapshot.check();
     }
 
     /// Replaces the list of tiles that take no turn.
-    pub fn silent(&self, silent: Vec<Silent>) {
-        self.lock().silent = silent;
+    pub fn hung(&self, hung: Vec<HungTile>) {
+        self.lock().hung = hung;
     }
 
     /// A peer's first connection is up.
@@ -297,9 +298,11 @@ impl Snapshot {
     /// Why the node should not be relied on now; empty when it is ready.
     pub fn unready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        match &self.gate {
+        match &self.readiness {
             None => reasons.push("the execution client has not confirmed our head yet".to_owned()),
-            Some(gate) if !gate.on => reasons.push(format!("gate to the execution client closed: {}", gate.why)),
+            Some(readiness) if !readiness.on => {
+                reasons.push(format!("the execution client is not ready: {}", readiness.why))
+            }
             Some(_) => {}
         }
         reasons.extend(self.waiting.clone());
@@ -325,8 +328,8 @@ impl Snapshot {
         }
         reasons.extend(self.clock.clone());
         reasons.extend(self.stall.clone());
-        let silent = self.silent.iter().filter(|tile| tile.seconds >= SILENT_SECONDS);
-        reasons.extend(silent.map(|tile| format!("tile {} has taken no turn for {} s", tile.tile, tile.seconds)));
+        let hung = self.hung.iter().filter(|tile| tile.seconds >= HUNG_SECONDS);
+        reasons.extend(hung.map(|tile| format!("tile {} has taken no turn for {} s", tile.tile, tile.seconds)));
         reasons
     }
 }
@@ -405,7 +408,7 @@ mod tests {
         assert_eq!(
             board.snapshot().unready().len(),
             2,
-            "no gate, no peers: {:?}",
+            "no readiness, no peers: {:?}",
             board.snapshot().unready()
         );
         board.apply(&Event::Readiness {
@@ -517,18 +520,26 @@ mod tests {
     #[test]
     fn a_tile_that_takes_no_turn_is_a_reason_until_it_does() {
         let board = ready();
-        let silent = |seconds| {
-            vec![Silent {
+        let hung = |seconds| {
+            vec![HungTile {
                 tile: "store".to_owned(),
                 seconds,
             }]
         };
-        board.silent(silent(SILENT_SECONDS - 1));
+        board.hung(hung(HUNG_SECONDS - 1));
         assert_eq!(board.snapshot().unready(), [""; 0]);
-        board.silent(silent(SILENT_SECONDS));
+        board.hung(hung(HUNG_SECONDS));
         assert_eq!(only_reason(&board), "tile store has taken no turn for 5 s");
-        board.silent(Vec::new());
+        board.hung(Vec::new());
         assert_eq!(board.snapshot().unready(), [""; 0]);
+    }
+
+    #[test]
+    fn status_keeps_the_field_names_that_dashboards_read() {
+        let status = serde_json::to_value(board(1).snapshot()).expect("a snapshot has a JSON form");
+        for name in ["gate", "silent"] {
+            assert!(status.get(name).is_some(), "{name} is not in {status}");
+        }
     }
 
     #[test]

@@ -198,7 +198,7 @@ impl NodeConfig {
             .map(|back_end| format!("{:?}", back_end.name()))
             .join(" or ");
         let verifier = settings.parse("node.verifier", &verifiers);
-        let pin = settings.switch("node.pin");
+        let pin = settings.boolean("node.pin");
         Some(Self {
             name: name?,
             data_dir: data_dir?,
@@ -286,7 +286,7 @@ impl EngineConfig {
     fn read_embedded(settings: &mut Settings<'_>) -> Option<Option<EmbeddedEngine>> {
         let http = settings.address("engine.embedded_http");
         let auth = settings.address("engine.embedded_auth");
-        if !settings.switch("engine.embedded") {
+        if !settings.boolean("engine.embedded") {
             return Some(None);
         }
         Some(Some(EmbeddedEngine {

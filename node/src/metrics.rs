@@ -15,7 +15,7 @@ pub struct CoreMetrics {
     height: Gauge,
     round: Gauge,
     executed: Gauge,
-    gate_open: Gauge,
+    client_ready: Gauge,
     signing: Gauge,
     best_tip: Gauge,
     decided: Counter,
@@ -71,7 +71,7 @@ impl CoreMetrics {
                 "ultramarine_execution_height_count",
                 "Newest height the execution client has imported.",
             ),
-            gate_open: gauge(
+            client_ready: gauge(
                 "ultramarine_execution_gate_open_count",
                 "1 while the execution client confirms our decided head, else 0.",
             ),
@@ -134,7 +134,7 @@ impl CoreMetrics {
                 Stage::Commit => self.commit.record(*took),
                 Stage::Build | Stage::Stream | Stage::Verify | Stage::Persist | Stage::Execute => {}
             },
-            Event::Readiness { ready, .. } => self.gate_open.set(i64::from(*ready)),
+            Event::Readiness { ready, .. } => self.client_ready.set(i64::from(*ready)),
             Event::Executed { height } => self.executed.set(i64::try_from(height.0).unwrap_or(i64::MAX)),
             Event::InvalidValue { .. } => self.invalid.inc(),
             Event::Evidence(_) => self.evidence.inc(),

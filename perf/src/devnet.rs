@@ -67,17 +67,17 @@ pub fn run(options: &PerfOptions) -> Result<()> {
         "--out {}: this path is not UTF-8, and the devnet could not write it into its devnet.json",
         out.display()
     );
-    let places = places(&out, options.runs);
+    let planned = planned(&out, options.runs);
     // Before anything runs: it may take long, and find this only then.
-    for (folder, usage) in &places {
+    for (folder, usage) in &planned {
         folder::check(folder, *usage)?;
     }
     let beside = std::env::current_exe()
         .context("finding this program")?
         .with_file_name("ultramarine");
     let binary = find_binary(options.binary.as_deref(), std::env::var_os("CARGO"), &beside)?;
-    let mut folders = Vec::with_capacity(places.len());
-    for (folder, usage) in &places {
+    let mut folders = Vec::with_capacity(planned.len());
+    for (folder, usage) in &planned {
         folders.push(ReportFolder::claim(folder, *usage)?);
     }
     let mut all = Vec::new();
@@ -104,7 +104,7 @@ pub fn run(options: &PerfOptions) -> Result<()> {
 }
 
 /// The folders of so many runs. The first is that of the figures, which is also that of a single run.
-fn places(out: &Path, runs: u32) -> Vec<(PathBuf, FolderUse)> {
+fn planned(out: &Path, runs: u32) -> Vec<(PathBuf, FolderUse)> {
     if runs == 1 {
         return vec![(out.to_owned(), FolderUse::Whole)];
     }

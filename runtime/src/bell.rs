@@ -131,7 +131,7 @@ impl Bell {
         }
     }
 
-    /// The waker's place; a panic while holding it leaves it whole.
+    /// The waker's cell; a panic while holding it leaves it whole.
     fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
         self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -33,7 +33,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A shared switch that goes from running to stopped once.
+/// A shared flag that goes from running to stopped once.
 ///
 /// Every tile looks at it between two pieces of work, and waits for it beside its inputs, so the node is down within
 /// two seconds of the first [`stop`](Self::stop).
@@ -57,7 +57,7 @@ struct State {
 }
 
 impl Halt {
-    /// A switch that is not stopped.
+    /// A flag that is not stopped.
     pub fn new() -> Self {
         Self::default()
     }

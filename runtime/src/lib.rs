@@ -10,7 +10,7 @@
 //!
 //! - A *tile* is one thread that owns its I/O.
 //! - A *link* is a bounded queue into one tile; a *bell* wakes the tile that sleeps on it.
-//! - A *halt* is the switch that stops every tile; it keeps the first reason.
+//! - A *halt* is the flag that stops every tile; it keeps the first reason.
 //! - A *ring* is an io_uring instance; where the kernel refuses one, the same work runs on epoll, `pwrite` and
 //!   `fdatasync`.
 //! - An *outlet* is an output with a bounded queue and a thread of its own: nobody waits for standard error.

@@ -29,7 +29,7 @@ use crate::signals;
 pub const LINES_MAX: usize = 8192;
 /// Bytes that may wait.
 pub const BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Places for last words, which are taken although the queue is full.
+/// Room for last words, which are taken although the queue is full.
 const URGENT_MAX: usize = 16;
 /// How often a flush looks whether all is written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(1);

@@ -48,7 +48,7 @@ impl Pulse {
         self.state.store(state | RESTS, Ordering::Relaxed);
     }
 
-    /// The pulse now; compared with a later one by [`Reading::is_silence_until`].
+    /// The pulse now; compared with a later one by [`Reading::is_hang_until`].
     pub(crate) fn read(&self) -> Reading {
         Reading(self.state.load(Ordering::Relaxed))
     }
@@ -82,7 +82,7 @@ impl Reading {
     pub const RESTING: Self = Self(RESTS);
 
     /// Whether the tile had work and took no turn from this reading to a later one.
-    pub const fn is_silence_until(self, later: Self) -> bool {
+    pub const fn is_hang_until(self, later: Self) -> bool {
         later.0 & RESTS == 0 && later.0 == self.0
     }
 

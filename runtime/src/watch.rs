@@ -5,7 +5,7 @@ use crate::pulse::{Pulse, Reading};
 
 /// A tile that takes no turn, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Silence {
+pub struct Hang {
     pub tile: &'static str,
     /// Looks since its last turn; the first of them is not counted, as it may have been just before.
     pub looks: u64,
@@ -31,7 +31,7 @@ struct Watched {
 impl Watch {
     /// One look, to be made a [`BEAT`](crate::pulse::BEAT) after the last one. Answers the tiles that took no turn
     /// since then, longest first.
-    pub fn look(&mut self, registry: &Registry) -> Vec<Silence> {
+    pub fn look(&mut self, registry: &Registry) -> Vec<Hang> {
         for (tile, pulse) in registry.pulses().into_iter().skip(self.tiles.len()) {
             let shown = registry.gauge(
                 "ultramarine_tile_silent_seconds",
@@ -49,20 +49,20 @@ impl Watch {
         }
         for watched in &mut self.tiles {
             let now = watched.pulse.read();
-            let is_silent = watched.seen.is_silence_until(now);
-            watched.looks = if is_silent { watched.looks + 1 } else { 0 };
+            let is_hung = watched.seen.is_hang_until(now);
+            watched.looks = if is_hung { watched.looks + 1 } else { 0 };
             watched.seen = now;
             watched.shown.set(i64::try_from(watched.looks).unwrap_or(i64::MAX));
         }
-        let silent = self.tiles.iter().filter(|watched| watched.looks > 0);
-        let mut silent: Vec<Silence> = silent
-            .map(|watched| Silence {
+        let hung = self.tiles.iter().filter(|watched| watched.looks > 0);
+        let mut hung: Vec<Hang> = hung
+            .map(|watched| Hang {
                 tile: watched.tile,
                 looks: watched.looks,
             })
             .collect();
-        silent.sort_by_key(|silence| std::cmp::Reverse(silence.looks));
-        silent
+        hung.sort_by_key(|hang| std::cmp::Reverse(hang.looks));
+        hung
     }
 }
 
@@ -77,19 +77,19 @@ mod tests {
     use crate::tile::Tile;
     use crate::topology::Seat;
 
-    fn silence(tile: &'static str, looks: u64) -> Vec<Silence> {
-        vec![Silence { tile, looks }]
+    fn hang(tile: &'static str, looks: u64) -> Vec<Hang> {
+        vec![Hang { tile, looks }]
     }
 
     #[test]
-    fn a_tile_that_has_work_and_takes_no_turn_is_silent_until_it_does() {
+    fn a_tile_that_has_work_and_takes_no_turn_hangs_until_it_does() {
         let (registry, mut watch) = (Registry::new(), Watch::default());
         let pulse = registry.pulse("busy");
         assert_eq!(watch.look(&registry), [], "it has not begun");
         pulse.beat();
         assert_eq!(watch.look(&registry), []);
-        assert_eq!(watch.look(&registry), silence("busy", 1));
-        assert_eq!(watch.look(&registry), silence("busy", 2));
+        assert_eq!(watch.look(&registry), hang("busy", 1));
+        assert_eq!(watch.look(&registry), hang("busy", 2));
         let text = registry.render();
         assert!(
             text.contains("ultramarine_tile_silent_seconds{tile=\"busy\"} 2"),
@@ -97,10 +97,10 @@ mod tests {
         );
         pulse.beat();
         assert_eq!(watch.look(&registry), []);
-        assert_eq!(watch.look(&registry), silence("busy", 1));
+        assert_eq!(watch.look(&registry), hang("busy", 1));
         pulse.rest();
         for _ in 0..100 {
-            assert_eq!(watch.look(&registry), [], "who waits for work is not silent");
+            assert_eq!(watch.look(&registry), [], "who waits for work does not hang");
         }
     }
 
@@ -118,7 +118,7 @@ mod tests {
         .expect("a thread");
         has_begun.recv().expect("it begins");
         watch.look(&registry);
-        assert_eq!(watch.look(&registry), silence("blocked", 1));
+        assert_eq!(watch.look(&registry), hang("blocked", 1));
         release.send(()).expect("it waits");
         blocked.join();
         assert_eq!(watch.look(&registry), [], "it has ended");
@@ -163,7 +163,7 @@ mod tests {
         is_blocked.recv().expect("its task takes it");
         watch.look(&registry);
         std::thread::sleep(BEAT + BEAT / 2);
-        assert_eq!(watch.look(&registry), silence("executor", 1));
+        assert_eq!(watch.look(&registry), hang("executor", 1));
         release.send(()).expect("it waits");
         while !watch.look(&registry).is_empty() {
             assert!(std::time::Instant::now() < until, "it does not beat again");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_silent_for_longest_stands_first() {
+    fn who_hangs_for_longest_stands_first() {
         let (registry, mut watch) = (Registry::new(), Watch::default());
         let [late, early] = ["late", "early"].map(|tile| registry.pulse(tile));
         early.beat();
@@ -182,12 +182,12 @@ mod tests {
         watch.look(&registry);
         late.beat();
         watch.look(&registry);
-        let silent = watch.look(&registry);
-        assert_eq!(silent, [silence("early", 3), silence("late", 1)].concat());
+        let hung = watch.look(&registry);
+        assert_eq!(hung, [hang("early", 3), hang("late", 1)].concat());
     }
 
     #[test]
-    fn an_executor_that_ends_is_not_silent() {
+    fn an_executor_that_ends_does_not_hang() {
         let (registry, mut watch) = (Registry::new(), Watch::default());
         let pulse = registry.pulse("executor");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

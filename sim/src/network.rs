@@ -50,7 +50,7 @@ pub enum Route {
 
 /// One direction of a link.
 #[derive(Clone, Copy, Default, Debug)]
-struct Lane {
+struct Direction {
     /// When the last part arrives; the next arrives later.
     parts_until: Nanos,
     /// When the latest small frame arrives.
@@ -59,7 +59,7 @@ struct Lane {
 
 pub struct Network {
     pub weather: Weather,
-    lanes: BTreeMap<(usize, usize), Lane>,
+    directions: BTreeMap<(usize, usize), Direction>,
     blocked: BTreeMap<(usize, usize), u32>,
     connections: BTreeMap<(usize, usize), u64>,
     down: BTreeSet<(usize, usize)>,
@@ -79,7 +79,7 @@ impl Network {
         }
         Self {
             weather,
-            lanes: BTreeMap::new(),
+            directions: BTreeMap::new(),
             blocked: BTreeMap::new(),
             connections: BTreeMap::new(),
             down,
@@ -107,19 +107,19 @@ impl Network {
                 self.count("stream-break");
                 return Route::Broken;
             }
-            let lane = self.lanes.entry((from, to)).or_default();
+            let direction = self.directions.entry((from, to)).or_default();
             let transfer = Nanos(bytes as u64 * 1_000_000 / self.weather.bytes_per_ms);
-            lane.parts_until = (now + latency).max(lane.parts_until) + transfer;
-            return Route::Arrives(vec![lane.parts_until]);
+            direction.parts_until = (now + latency).max(direction.parts_until) + transfer;
+            return Route::Arrives(vec![direction.parts_until]);
         }
         if self.dice.chance(self.weather.loss) {
             self.count("loss");
             return Route::Lost;
         }
         let mut moments = vec![now + latency];
-        let lane = self.lanes.entry((from, to)).or_default();
-        let overtakes = now + latency < lane.newest;
-        lane.newest = lane.newest.max(now + latency);
+        let direction = self.directions.entry((from, to)).or_default();
+        let overtakes = now + latency < direction.newest;
+        direction.newest = direction.newest.max(now + latency);
         if overtakes {
             self.count("reorder");
         }

@@ -44,7 +44,7 @@ fn with_adversary(kind: AdversaryKind) -> impl Fn(RunConfig) -> RunConfig {
 }
 
 #[test]
-fn a_skipped_gate_is_found() {
+fn skipped_readiness_is_found() {
     let moody = |config: RunConfig| RunConfig {
         fault_kinds: vec![FaultKind::ElMood],
         fault_every: Some(Nanos::from_millis(500)),
@@ -53,7 +53,7 @@ fn a_skipped_gate_is_found() {
     };
     assert!(
         Mood::ALL.contains(&Mood::StaleHead),
-        "the mood that a skipped gate would miss"
+        "the mood that skipped readiness would miss"
     );
     let broken = found(Planted::SkipReadiness, moody);
     assert!(names(&broken, "I9"), "{broken:?}");

@@ -1,4 +1,4 @@
-//! This file knows how to write bytes that lie in many places as one run of a file, chunk by chunk.
+//! This file knows how to write bytes that lie in many buffers as one run of a file, chunk by chunk.
 
 use std::io;
 

@@ -20,8 +20,8 @@ use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
 use ultramarine_types::{CommitCertificate, Evidence, Hash, Height, Init};
 
 use self::rows::{
-    decode_epoch, decode_evidence, decode_floor, decode_place, decode_row, encode_epoch, encode_evidence, encode_floor,
-    encode_place, encode_row,
+    decode_epoch, decode_evidence, decode_floor, decode_location, decode_row, encode_epoch, encode_evidence,
+    encode_floor, encode_location, encode_row,
 };
 use crate::format::{Binding, Fields, PAGE_BYTES};
 use crate::segment::{Location, Position};
@@ -85,9 +85,9 @@ pub struct Index {
     database: Database,
 }
 
-/// Where a decided height's record lies, and whether its blobs are there.
+/// A row of `locations`: where a decided height's record lies, and whether its blobs are there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct LocationRow {
     pub location: Location,
     /// Whether the blobs are there.
     pub blobs: Blobs,
@@ -114,7 +114,7 @@ pub struct Commit<'a> {
     /// Metadata and origin signatures.
     pub init: &'a Init,
     /// Where it lies: synced.
-    pub place: Place,
+    pub location_row: LocationRow,
     /// The epoch that follows, its file ready.
     pub epoch: LogEpoch,
     /// Where recovery would begin from now on.
@@ -254,16 +254,16 @@ impl Index {
             return Ok(None);
         };
         let row = decode_row(row.value()).ok_or_else(|| self.damaged("decided", height))?;
-        let place = self.of(locations.get(height.0))?;
-        let place = place
-            .and_then(|place| decode_place(place.value()))
+        let location_row = self.of(locations.get(height.0))?;
+        let location_row = location_row
+            .and_then(|row| decode_location(row.value()))
             .ok_or_else(|| self.damaged("locations", height))?;
         let decided = Decided {
             certificate: row.certificate,
             init: Arc::new(row.init),
-            blobs: place.blobs,
+            blobs: location_row.blobs,
         };
-        Ok(Some((decided, place.location)))
+        Ok(Some((decided, location_row.location)))
     }
 
     /// The height of an execution block.
@@ -274,16 +274,16 @@ impl Index {
         Ok(height.map(|height| Height(height.value())))
     }
 
-    /// Every decided height's place, in order of height.
-    pub fn places(&self, mut each: impl FnMut(Height, Place)) -> Result<(), IndexError> {
+    /// Where every decided height's record lies, in order of height.
+    pub fn locations(&self, mut each: impl FnMut(Height, LocationRow)) -> Result<(), IndexError> {
         let transaction = self.of(self.database.begin_read())?;
         let table = self.of(transaction.open_table(LOCATIONS))?;
         for row in self.of(table.iter())? {
-            let (height, place) = self.of(row)?;
+            let (height, row) = self.of(row)?;
             let height = Height(height.value());
             each(
                 height,
-                decode_place(place.value()).ok_or_else(|| self.damaged("locations", height))?,
+                decode_location(row.value()).ok_or_else(|| self.damaged("locations", height))?,
             );
         }
         Ok(())
@@ -296,7 +296,7 @@ impl Index {
             "the log of a decided height is closed"
         );
         assert!(
-            commit.place.location.bytes.is_multiple_of(PAGE_BYTES),
+            commit.location_row.location.bytes.is_multiple_of(PAGE_BYTES),
             "a record is whole pages"
         );
         let mut transaction = self.begin_write()?;
@@ -307,7 +307,7 @@ impl Index {
             let row = encode_row(commit.certificate, commit.init);
             self.of(decided.insert(height, row.as_slice()))?;
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;
-            self.of(locations.insert(height, encode_place(&commit.place).as_slice()))?;
+            self.of(locations.insert(height, encode_location(&commit.location_row).as_slice()))?;
             let mut blocks = self.of(transaction.open_table(BLOCKS))?;
             self.of(blocks.insert(&commit.init.metadata.header.block_hash.0, height))?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
@@ -318,14 +318,14 @@ impl Index {
         self.of(transaction.commit())
     }
 
-    /// Makes new places of heights and the height that retention reached durable.
-    pub fn relocate(&self, places: &[(Height, Place)], oldest_blobs: Height) -> Result<(), IndexError> {
+    /// Makes new locations of heights and the height that retention reached durable.
+    pub fn relocate(&self, moved: &[(Height, LocationRow)], oldest_blobs: Height) -> Result<(), IndexError> {
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
         {
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;
-            for (height, place) in places {
-                self.of(locations.insert(height.0, encode_place(place).as_slice()))?;
+            for (height, row) in moved {
+                self.of(locations.insert(height.0, encode_location(row).as_slice()))?;
             }
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;

@@ -15,7 +15,7 @@ use crate::segment::{Location, SegmentId};
 
 /// What a values segment still holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Account {
+struct Tally {
     undecided_count: u32,
     dead_bytes: u64,
     /// Decided heights whose record lies here, and its length.
@@ -27,36 +27,36 @@ struct Account {
     left: bool,
 }
 
-/// The accounts of all values segments.
+/// The tallies of all values segments.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    accounts: BTreeMap<SegmentId, Account>,
+    tallies: BTreeMap<SegmentId, Tally>,
 }
 
 impl Ledger {
     /// A segment was begun or found.
     pub fn open(&mut self, id: SegmentId, sealed: bool) {
-        self.accounts.entry(id).or_default().sealed = sealed;
+        self.tallies.entry(id).or_default().sealed = sealed;
     }
 
     /// Nothing will be appended to it any more.
     pub fn seal(&mut self, id: SegmentId) {
-        if let Some(account) = self.accounts.get_mut(&id) {
-            account.sealed = true;
+        if let Some(tally) = self.tallies.get_mut(&id) {
+            tally.sealed = true;
         }
     }
 
     /// An undecided value was stored.
     pub fn stored(&mut self, location: &Location) {
-        if let Some(account) = self.accounts.get_mut(&location.segment) {
-            account.undecided_count += 1;
+        if let Some(tally) = self.tallies.get_mut(&location.segment) {
+            tally.undecided_count += 1;
         }
     }
 
     /// A stored value was decided.
     pub fn promoted(&mut self, location: &Location, height: Height) {
-        if let Some(account) = self.accounts.get_mut(&location.segment) {
-            account.undecided_count = account
+        if let Some(tally) = self.tallies.get_mut(&location.segment) {
+            tally.undecided_count = tally
                 .undecided_count
                 .checked_sub(1)
                 .expect("a promoted value was stored");
@@ -64,115 +64,112 @@ impl Ledger {
         self.decided(location, height);
     }
 
-    /// A decided height was found in the index. Segments that are no values segments have no account.
+    /// A decided height was found in the index. Segments that are no values segments have no tally.
     pub fn decided(&mut self, location: &Location, height: Height) {
-        if let Some(account) = self.accounts.get_mut(&location.segment) {
-            account.decided.insert(height, location.bytes);
+        if let Some(tally) = self.tallies.get_mut(&location.segment) {
+            tally.decided.insert(height, location.bytes);
         }
     }
 
     /// A stored value was dropped: its bytes stay until the segment goes.
     pub fn dropped(&mut self, location: &Location) {
-        if let Some(account) = self.accounts.get_mut(&location.segment) {
-            account.undecided_count = account
+        if let Some(tally) = self.tallies.get_mut(&location.segment) {
+            tally.undecided_count = tally
                 .undecided_count
                 .checked_sub(1)
                 .expect("a dropped value was stored");
-            account.dead_bytes += location.bytes;
+            tally.dead_bytes += location.bytes;
         }
     }
 
     /// Bytes of dropped values in segments not freed yet.
     pub fn dead_bytes(&self) -> u64 {
-        self.accounts.values().map(|account| account.dead_bytes).sum()
+        self.tallies.values().map(|tally| tally.dead_bytes).sum()
     }
 
     /// Bytes of decided values.
     pub fn held_bytes(&self) -> u64 {
-        self.accounts
-            .values()
-            .flat_map(|account| account.decided.values())
-            .sum()
+        self.tallies.values().flat_map(|tally| tally.decided.values()).sum()
     }
 
     /// Sealed segments that hold nothing but dead bytes.
     pub fn dead(&self) -> Vec<SegmentId> {
-        self.sealed(|account| account.decided.is_empty())
+        self.sealed(|tally| tally.decided.is_empty())
     }
 
     /// Sealed segments all of whose decided heights are below `height`, oldest first, without those that were left.
     pub fn wholly_below(&self, height: Height) -> Vec<SegmentId> {
-        self.sealed(|account| {
-            let newest = account.decided.last_key_value();
-            !account.left && newest.is_some_and(|(newest, _)| *newest < height)
+        self.sealed(|tally| {
+            let newest = tally.decided.last_key_value();
+            !tally.left && newest.is_some_and(|(newest, _)| *newest < height)
         })
     }
 
     /// What the payloads of a segment's heights take elsewhere: at least a page each, exactly once they were weighed.
     pub fn payloads_bytes(&self, id: SegmentId) -> u64 {
-        self.accounts.get(&id).map_or(0, |account| {
-            let least = account.decided.len() as u64 * PAGE_BYTES;
-            account.payloads_bytes.unwrap_or(least)
+        self.tallies.get(&id).map_or(0, |tally| {
+            let least = tally.decided.len() as u64 * PAGE_BYTES;
+            tally.payloads_bytes.unwrap_or(least)
         })
     }
 
     /// The payloads of a segment to which no height is added any more were read.
     pub fn weighed(&mut self, id: SegmentId, payloads_bytes: u64) {
-        if let Some(account) = self.accounts.get_mut(&id) {
-            assert!(account.sealed, "no height is added to a segment that was weighed");
-            account.payloads_bytes = Some(payloads_bytes);
+        if let Some(tally) = self.tallies.get_mut(&id) {
+            assert!(tally.sealed, "no height is added to a segment that was weighed");
+            tally.payloads_bytes = Some(payloads_bytes);
         }
     }
 
     /// A segment cannot be freed as long as this process lives, for damage in it.
     pub fn leave(&mut self, id: SegmentId) {
-        if let Some(account) = self.accounts.get_mut(&id) {
-            assert!(account.sealed, "a segment is read for its payloads once it is sealed");
-            account.left = true;
+        if let Some(tally) = self.tallies.get_mut(&id) {
+            assert!(tally.sealed, "a segment is read for its payloads once it is sealed");
+            tally.left = true;
         }
     }
 
     /// Segments that were left.
     pub fn left_count(&self) -> usize {
-        self.accounts.values().filter(|account| account.left).count()
+        self.tallies.values().filter(|tally| tally.left).count()
     }
 
     /// The decided heights of a segment.
     pub fn heights(&self, id: SegmentId) -> Vec<Height> {
-        self.accounts
+        self.tallies
             .get(&id)
-            .map(|account| account.decided.keys().copied().collect())
+            .map(|tally| tally.decided.keys().copied().collect())
             .unwrap_or_default()
     }
 
     /// A segment was freed.
     pub fn close(&mut self, id: SegmentId) {
-        if let Some(account) = self.accounts.remove(&id) {
-            assert!(account.sealed, "a segment that grows is not freed");
+        if let Some(tally) = self.tallies.remove(&id) {
+            assert!(tally.sealed, "a segment that grows is not freed");
             assert_eq!(
-                account.undecided_count, 0,
+                tally.undecided_count, 0,
                 "a segment is freed when no undecided value is left in it"
             );
         }
     }
 
-    /// Checks every account by itself.
+    /// Checks every tally by itself.
     pub fn check_whole(&self) {
-        for (id, account) in &self.accounts {
+        for (id, tally) in &self.tallies {
             assert!(
-                account.sealed || !account.left,
+                tally.sealed || !tally.left,
                 "segment {id} was read only once it was sealed"
             );
             assert!(
-                account.sealed || account.payloads_bytes.is_none(),
+                tally.sealed || tally.payloads_bytes.is_none(),
                 "segment {id} was weighed only once it was sealed"
             );
             assert!(
-                account.dead_bytes.is_multiple_of(PAGE_BYTES),
+                tally.dead_bytes.is_multiple_of(PAGE_BYTES),
                 "segment {id} has dead records, which are whole pages"
             );
         }
-        let growing = self.accounts.values().filter(|account| !account.sealed);
+        let growing = self.tallies.values().filter(|tally| !tally.sealed);
         assert!(growing.count() <= 1, "one segment grows at a time");
     }
 
@@ -182,24 +179,24 @@ impl Ledger {
         for location in stored {
             *counts.entry(location.segment).or_default() += 1;
         }
-        for (id, account) in &self.accounts {
+        for (id, tally) in &self.tallies {
             let found = counts.remove(id).unwrap_or_default();
             assert_eq!(
-                account.undecided_count, found,
+                tally.undecided_count, found,
                 "every undecided value of segment {id} is counted"
             );
         }
         assert!(
             counts.is_empty(),
-            "every undecided value lies in a segment with an account"
+            "every undecided value lies in a segment with a tally"
         );
     }
 
-    fn sealed(&self, also: impl Fn(&Account) -> bool) -> Vec<SegmentId> {
-        let empty = |account: &&Account| account.sealed && account.undecided_count == 0;
-        self.accounts
+    fn sealed(&self, also: impl Fn(&Tally) -> bool) -> Vec<SegmentId> {
+        let empty = |tally: &&Tally| tally.sealed && tally.undecided_count == 0;
+        self.tallies
             .iter()
-            .filter(|(_, account)| empty(account) && also(account))
+            .filter(|(_, tally)| empty(tally) && also(tally))
             .map(|(id, _)| *id)
             .collect()
     }

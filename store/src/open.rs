@@ -6,7 +6,7 @@
 //!    head. Write each into a fresh segment and sync it: what a failed sync left behind is never trusted.
 //! 4. Read the log of the marked epoch, if exactly one file claims to be it. If it is whole, write it into a fresh file
 //!    under a generation above every file's, then move the mark.
-//! 5. Only then forget the old places.
+//! 5. Only then forget the old locations.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
@@ -22,12 +22,12 @@ use ultramarine_types::{Hash, Height};
 
 use crate::birth;
 use crate::error::OpenError;
+use crate::folder;
 use crate::format::Binding;
 use crate::journal::{Journal, LOG_FILE_BYTES, LOG_FILES_COUNT, log_path};
 use crate::lock::{DirectoryLock, LOCK_NAME};
 use crate::mapped::{Segments, sync_folder};
 use crate::metrics::Metrics;
-use crate::place;
 use crate::recovery::{forget_old, recover_log, recover_values, take_stock, undecided};
 use crate::reserve::Reserve;
 use crate::segment::CAPACITY_MIN;
@@ -85,7 +85,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
         move |source| OpenError::io(&path, source)
     };
     let segments_folder = folder.join("segments");
-    place::can_be_folder(&segments_folder)?;
+    folder::can_be_folder(&segments_folder)?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

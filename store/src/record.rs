@@ -243,7 +243,7 @@ impl Encoded {
         self.header.record_bytes()
     }
 
-    /// Says which place in which file it is for. Call it before the record is written.
+    /// Says which position in which file it is for. Call it before the record is written.
     pub fn stamp(&mut self, lineage: Lineage, sequence: u64) {
         self.header.lineage = lineage;
         self.header.sequence = sequence;

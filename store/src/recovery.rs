@@ -37,10 +37,10 @@ pub(crate) fn take_stock(index: &Index, segments: &Segments, files: &[FoundFile]
         ledger.open(file.id, true);
     }
     let mut ends = Ends::new();
-    let stock = index.places(|height, place| {
-        ledger.decided(&place.location, height);
-        let end = ends.entry(place.location.segment).or_default();
-        *end = (*end).max(place.location.end());
+    let stock = index.locations(|height, row| {
+        ledger.decided(&row.location, height);
+        let end = ends.entry(row.location.segment).or_default();
+        *end = (*end).max(row.location.end());
     });
     stock.map_err(OpenError::Index)?;
     if let Some(newest) = ends.keys().max() {
@@ -139,7 +139,7 @@ pub(crate) fn recover_values(
         }
     }
     let mut state = writer.into_state();
-    // Everything above the head lies in segments begun since; the old places may be forgotten once this is durable.
+    // Everything above the head lies in segments begun since; the old locations may be forgotten once this is durable.
     let mut floor = Position::start_of(first_fresh);
     for (key, value) in kept {
         sync_again(&medium, files, value.location.segment)?;

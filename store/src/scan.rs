@@ -113,7 +113,7 @@ pub fn scan(
     }
 }
 
-/// Looks behind a place where no whole record begins.
+/// Looks behind a position where no whole record begins.
 fn tail(pages: &mut impl Pages, lineage: Lineage, at: Position, page: &[u8]) -> io::Result<Tail> {
     let mut offset = at.offset + PAGE_BYTES;
     while offset < pages.length() {

@@ -119,7 +119,7 @@ impl Location {
     }
 }
 
-/// A place between two records: where an append, or a scan, goes on.
+/// A point between two records: where an append, or a scan, goes on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Position {
     pub segment: SegmentId,

@@ -205,8 +205,8 @@ impl View {
             }
         };
         self.metrics.map_reads.inc();
-        let place = (location.segment, location.offset);
-        let check = if self.checked().contains(&place) {
+        let start = (location.segment, location.offset);
+        let check = if self.checked().contains(&start) {
             CheckDepth::Header
         } else {
             check
@@ -218,7 +218,7 @@ impl View {
                     if checked.len() >= CHECKED_MAX {
                         checked.clear();
                     }
-                    checked.insert(place);
+                    checked.insert(start);
                 }
                 Ok(Some(record.assembly))
             }

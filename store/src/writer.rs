@@ -22,7 +22,7 @@ use ultramarine_types::chain::Limits;
 use ultramarine_types::storage::{LogEpoch, Source, StoreReply, StoreRequest};
 use ultramarine_types::{Assembly, Height, Lsn, Nanos, ValueKey};
 
-use self::evidence::Backlog;
+use self::evidence::WaitingEvidence;
 use crate::failure::Failure;
 use crate::format::Lineage;
 use crate::index::{Index, IndexError};
@@ -101,7 +101,7 @@ pub struct Writer<M: Medium> {
     values_file: Option<M::File>,
     log_files: LogFiles<M>,
     group: Group,
-    evidence: Backlog,
+    evidence: WaitingEvidence,
     has_failed: bool,
 }
 
@@ -128,7 +128,7 @@ impl<M: Medium> Writer<M> {
             values_file: None,
             log_files: LogFiles::default(),
             group: Group::default(),
-            evidence: Backlog::default(),
+            evidence: WaitingEvidence::default(),
             has_failed: false,
         };
         writer.check();

@@ -34,7 +34,7 @@ impl Evidence {
         }
     }
 
-    /// Whether the two contradict each other: one signer, one place in the protocol, different contents.
+    /// Whether the two contradict each other: one signer, one step of the protocol, different contents.
     pub fn is_contradiction(&self) -> bool {
         match self {
             Self::Votes(first, second) => {

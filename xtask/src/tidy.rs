@@ -17,7 +17,7 @@ use std::fmt;
 
 use crate::tree::Tree;
 
-/// A place where a rule is broken.
+/// A line where a rule is broken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Complaint {
     /// The file, from the root.

@@ -46,7 +46,11 @@ fn nobody_can_fill_it() {
         }
         early.keep(Height(5), vote(6 + u64::from(round), 0, 9));
     }
-    assert_eq!(early.len(), 4 * 4, "one slot a voter and round, few rounds, one height");
+    assert_eq!(
+        early.len(),
+        4 * 4,
+        "one message a voter and round, few rounds, one height"
+    );
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn asked(wants: &[Want]) -> Vec<String> {
 }
 
 /// A client that confirmed head `head`.
-fn open_at(head: u64) -> Execution {
+fn ready_at(head: u64) -> Execution {
     let mut execution = Execution::new(GENESIS);
     let mut wants = Vec::new();
     execution.begin(Height(head), hash(head), &mut wants);
@@ -63,7 +63,7 @@ fn open_at(head: u64) -> Execution {
 }
 
 #[test]
-fn what_is_said_of_an_open_gate_is_true_at_every_height() {
+fn what_is_said_of_a_ready_client_is_true_at_every_height() {
     let mut execution = Execution::new(GENESIS);
     let mut wants = Vec::new();
     execution.begin(Height(62), hash(62), &mut wants);
@@ -72,12 +72,12 @@ fn what_is_said_of_an_open_gate_is_true_at_every_height() {
         Want::Readiness { ready: true, why } => Some(why.clone()),
         _ => None,
     });
-    let said = said.expect("it opened");
+    let said = said.expect("it is ready");
     assert!(!said.contains(|letter: char| letter.is_ascii_digit()), "{said}");
 }
 
 #[test]
-fn the_gate_opens_only_on_valid_with_our_very_head() {
+fn the_client_is_ready_only_on_valid_with_our_very_head() {
     let other = PayloadStatus::Valid {
         latest: Some(Hash([9; 32])),
     };
@@ -101,7 +101,7 @@ fn the_gate_opens_only_on_valid_with_our_very_head() {
         execution.forkchoice(T, hash(3), &status, &mut wants);
         assert!(!execution.is_ready(), "{status:?}");
     }
-    assert!(open_at(3).is_ready());
+    assert!(ready_at(3).is_ready());
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn an_answer_about_another_head_is_not_ours() {
 }
 
 #[test]
-fn a_decision_closes_the_gate_until_its_import() {
-    let mut execution = open_at(3);
+fn after_a_decision_the_client_is_not_ready_until_its_import() {
+    let mut execution = ready_at(3);
     let mut wants = Vec::new();
     execution.decided(Height(4), init(4), Some(Bytes::new()), &mut wants);
     assert!(!execution.is_ready());
@@ -125,8 +125,8 @@ fn a_decision_closes_the_gate_until_its_import() {
 }
 
 #[test]
-fn a_stale_head_after_the_import_keeps_the_gate_closed() {
-    let mut execution = open_at(3);
+fn with_a_stale_head_after_the_import_the_client_is_not_ready() {
+    let mut execution = ready_at(3);
     let mut wants = Vec::new();
     execution.decided(Height(4), init(4), Some(Bytes::new()), &mut wants);
     execution.imported(T, Height(4), &valid(4), &valid(3), &mut wants);
@@ -135,7 +135,7 @@ fn a_stale_head_after_the_import_keeps_the_gate_closed() {
 
 #[test]
 fn every_turn_begins_with_forkchoice_on_the_head() {
-    let mut execution = open_at(3);
+    let mut execution = ready_at(3);
     let mut wants = Vec::new();
     execution.decided(Height(4), init(4), Some(Bytes::new()), &mut wants);
     execution.imported(
@@ -162,7 +162,7 @@ fn every_turn_begins_with_forkchoice_on_the_head() {
 
 #[test]
 fn a_client_that_lost_everything_is_replayed_from_genesis() {
-    let mut execution = open_at(3);
+    let mut execution = ready_at(3);
     let mut wants = Vec::new();
     execution.doubt(T, "the client is syncing".to_owned(), &mut wants);
     wants.clear();
@@ -193,7 +193,7 @@ fn a_client_that_lost_everything_is_replayed_from_genesis() {
 
 #[test]
 fn the_newest_number_is_only_a_hint() {
-    let mut execution = open_at(9);
+    let mut execution = ready_at(9);
     let mut wants = Vec::new();
     execution.doubt(T, "?".to_owned(), &mut wants);
     execution.wake(T + super::RETRY, &mut wants);
@@ -244,7 +244,7 @@ fn an_invalid_decided_block_is_reported() {
         reason: "bad state root".to_owned(),
     };
     for (payload, forkchoice) in [(invalid(), valid(4)), (valid(4), invalid())] {
-        let mut execution = open_at(3);
+        let mut execution = ready_at(3);
         let mut wants = Vec::new();
         execution.decided(Height(4), init(4), Some(Bytes::new()), &mut wants);
         execution.imported(T, Height(4), &payload, &forkchoice, &mut wants);
@@ -254,8 +254,8 @@ fn an_invalid_decided_block_is_reported() {
 }
 
 #[test]
-fn a_closed_gate_says_why_once() {
-    let mut execution = open_at(3);
+fn a_client_that_is_not_ready_says_why_once() {
+    let mut execution = ready_at(3);
     let mut wants = Vec::new();
     execution.doubt(T, "connection refused".to_owned(), &mut wants);
     for turn in 1..5 {
@@ -263,11 +263,11 @@ fn a_closed_gate_says_why_once() {
         execution.wake(now, &mut wants);
         execution.forkchoice(now, hash(3), &away(), &mut wants);
     }
-    let closed = wants
+    let unready = wants
         .iter()
         .filter(|want| matches!(want, Want::Readiness { ready: false, .. }))
         .count();
-    assert_eq!(closed, 1);
+    assert_eq!(unready, 1);
     assert_eq!(execution.why, "connection refused");
 }
 

@@ -137,12 +137,12 @@ fn any_record() -> impl Strategy<Value = LogRecord> {
         Just(TimeoutStep::Prevote),
         Just(TimeoutStep::Precommit)
     ];
-    let place = || (any::<u64>().prop_map(Height), any::<u32>().prop_map(Round));
+    let height_and_round = || (any::<u64>().prop_map(Height), any::<u32>().prop_map(Round));
     let valid_round = || proptest::option::of(any::<u32>().prop_map(Round));
     prop_oneof![
         (
             kind,
-            place(),
+            height_and_round(),
             proptest::option::of(any_id()),
             any_address(),
             any_signature()
@@ -157,22 +157,29 @@ fn any_record() -> impl Strategy<Value = LogRecord> {
                     signature
                 })
             ),
-        (place(), any_id(), valid_round(), any_address(), any_signature()).prop_map(
-            |((height, round), value_id, valid_round, proposer, signature)| LogRecord::Proposal(Proposal {
-                height,
-                round,
-                value_id,
-                valid_round,
-                proposer,
-                signature
-            })
-        ),
+        (
+            height_and_round(),
+            any_id(),
+            valid_round(),
+            any_address(),
+            any_signature()
+        )
+            .prop_map(
+                |((height, round), value_id, valid_round, proposer, signature)| LogRecord::Proposal(Proposal {
+                    height,
+                    round,
+                    value_id,
+                    valid_round,
+                    proposer,
+                    signature
+                })
+            ),
         (step, any::<u32>()).prop_map(|(step, round)| LogRecord::Timeout {
             step,
             round: Round(round)
         }),
         (
-            place(),
+            height_and_round(),
             valid_round(),
             any_address(),
             any_id(),
@@ -191,7 +198,7 @@ fn any_record() -> impl Strategy<Value = LogRecord> {
                 }
             ),
         (
-            place(),
+            height_and_round(),
             any_id(),
             proptest::collection::vec((any_address(), any_signature()), 0..5)
         )
@@ -206,7 +213,7 @@ fn any_record() -> impl Strategy<Value = LogRecord> {
                         .collect(),
                 })
             ),
-        (place(), any_id()).prop_map(|((height, round), value_id)| LogRecord::Chosen {
+        (height_and_round(), any_id()).prop_map(|((height, round), value_id)| LogRecord::Chosen {
             height,
             round,
             value_id

@@ -131,7 +131,7 @@ impl Core {
         let height = self.current();
         let wanted = boot::wanted(&records);
         for id in &wanted {
-            // Our own log names it: it is worth a search, and a place in assembly.
+            // Our own log names it: it is worth a search, and room in the join.
             self.values.entry(ValueKey { height, id: *id }).polka = true;
         }
         self.phase = Phase::Recovering { records, wanted };

@@ -130,10 +130,10 @@ fn lists_with_nothing_in_them_may_be_null_or_absent() {
         ("", "executionRequests"),
         ("", "blobsBundle"),
     ];
-    for (place, list) in lists {
+    for (pointer, list) in lists {
         let changed = |change: fn(&mut serde_json::Map<String, serde_json::Value>, &str)| {
             built(|result| {
-                let object = result.pointer_mut(place).and_then(|object| object.as_object_mut());
+                let object = result.pointer_mut(pointer).and_then(|object| object.as_object_mut());
                 change(object.expect("it is there"), list);
             })
         };

@@ -21,21 +21,21 @@ pub fn compress(_: Avx2, states: &mut [State; LANES], runs: [&[u8]; LANES]) {
     unsafe { compress_runs(states, runs) }
 }
 
-/// Round `$at` of the sixteen that begin with the constant `$first`. The word that the standard calls A stands at place
-/// −`$at` modulo 8, and so on.
+/// Round `$at` of the sixteen that begin with the constant `$first`. The word that the standard calls A stands at
+/// position −`$at` modulo 8, and so on.
 macro_rules! round {
     ($state:ident, $words:ident, $first:expr, $at:literal) => {{
         let [a, b, c, e, f, g] = [0, 1, 2, 4, 5, 6].map(|name: usize| $state[(16 + name - $at) % 8]);
-        let (d_place, h_place) = ((19 - $at) % 8, (23 - $at) % 8);
+        let (d_at, h_at) = ((19 - $at) % 8, (23 - $at) % 8);
         let constant = _mm256_set1_epi32(ROUNDS[$first + $at] as i32);
         let choice = _mm256_xor_si256(g, _mm256_and_si256(e, _mm256_xor_si256(f, g)));
         let turned = xor3(rotate::<6, 26>(e), rotate::<11, 21>(e), rotate::<25, 7>(e));
-        let begun = _mm256_add_epi32(_mm256_add_epi32($state[h_place], constant), $words[$at]);
+        let begun = _mm256_add_epi32(_mm256_add_epi32($state[h_at], constant), $words[$at]);
         let first = _mm256_add_epi32(_mm256_add_epi32(begun, choice), turned);
         let turned = xor3(rotate::<2, 30>(a), rotate::<13, 19>(a), rotate::<22, 10>(a));
         let majority = _mm256_or_si256(_mm256_and_si256(a, b), _mm256_and_si256(c, _mm256_or_si256(a, b)));
-        $state[d_place] = _mm256_add_epi32($state[d_place], first);
-        $state[h_place] = _mm256_add_epi32(first, _mm256_add_epi32(turned, majority));
+        $state[d_at] = _mm256_add_epi32($state[d_at], first);
+        $state[h_at] = _mm256_add_epi32(first, _mm256_add_epi32(turned, majority));
     }};
 }
 
@@ -75,7 +75,7 @@ fn compress_runs(states: &mut [State; LANES], runs: [&[u8]; LANES]) {
                 .each_mut()
                 .map(|blocks| blocks.next().expect("all runs are equally long")),
         );
-        // Sixteen rounds written out: so the schedule and the state have fixed places, and what turns is their names.
+        // Sixteen rounds written out: so schedule and state have fixed positions, and what turns is their names.
         sixteen!(round, state, words, 0);
         for first in [16, 32, 48] {
             sixteen!(schedule_and_round, state, words, first);

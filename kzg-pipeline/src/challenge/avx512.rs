@@ -33,14 +33,14 @@ const CHOICE: i32 = 0b1100_1010;
 /// The bit that at least two of the three have.
 const MAJORITY: i32 = 0b1110_1000;
 
-/// Round `$at` of the sixteen that begin with the constant `$first`. The word that the standard calls A stands at place
-/// −`$at` modulo 8, and so on.
+/// Round `$at` of the sixteen that begin with the constant `$first`. The word that the standard calls A stands at
+/// position −`$at` modulo 8, and so on.
 macro_rules! round {
     ($state:ident, $words:ident, $first:expr, $at:literal) => {{
         let [a, b, c, e, f, g] = [0, 1, 2, 4, 5, 6].map(|name: usize| $state[(16 + name - $at) % 8]);
-        let (d_place, h_place) = ((19 - $at) % 8, (23 - $at) % 8);
+        let (d_at, h_at) = ((19 - $at) % 8, (23 - $at) % 8);
         let constant = _mm512_set1_epi32(ROUNDS[$first + $at] as i32);
-        let begun = _mm512_add_epi32(_mm512_add_epi32($state[h_place], constant), $words[$at]);
+        let begun = _mm512_add_epi32(_mm512_add_epi32($state[h_at], constant), $words[$at]);
         let choice = _mm512_ternarylogic_epi32::<CHOICE>(e, f, g);
         let turned = _mm512_ternarylogic_epi32::<XOR>(
             _mm512_ror_epi32::<6>(e),
@@ -54,8 +54,8 @@ macro_rules! round {
             _mm512_ror_epi32::<13>(a),
             _mm512_ror_epi32::<22>(a),
         );
-        $state[d_place] = _mm512_add_epi32($state[d_place], first);
-        $state[h_place] = _mm512_add_epi32(first, _mm512_add_epi32(turned, majority));
+        $state[d_at] = _mm512_add_epi32($state[d_at], first);
+        $state[h_at] = _mm512_add_epi32(first, _mm512_add_epi32(turned, majority));
     }};
 }
 

@@ -92,7 +92,7 @@ fn claims_that_cancel_under_equal_weights_are_wrong_in_whatever_pieces() {
         &[&[&plus, &minus]],
         // Alone in its piece each; the pieces' sums are added.
         &[&[&plus], &[&minus]],
-        // The same place in two pieces: caught out if weights are those of the place.
+        // The same position in two pieces: caught out if weights are those of the position.
         &[&[&good[0], &plus, &good[1]], &[&good[0], &minus, &good[1]]],
         &[&[&plus, &good[0]], &[&good[1]], &[&minus, &good[2]]],
         &[&[&plus, &plus, &minus, &minus]],

@@ -119,7 +119,7 @@ fn batches_from_none_to_six_hundred_agree_with_c_kzg() {
 struct Pool {
     claims: Vec<Owned>,
     expected: Vec<Finding>,
-    /// Their places, by what is found.
+    /// Their indices, by what is found.
     good: Vec<usize>,
     /// Those of the good that add to every sum: their proof is not infinity.
     finite: Vec<usize>,
@@ -143,26 +143,26 @@ impl Pool {
             claims.push(doubtful(&mut Cursor(&bytes), &good));
         }
         let expected: Vec<_> = claims.iter().map(oracle).collect();
-        let places = |wanted: fn(Finding) -> bool| -> Vec<usize> {
+        let indices = |wanted: fn(Finding) -> bool| -> Vec<usize> {
             let found = expected.iter().enumerate();
             found
                 .filter(|(_, finding)| wanted(**finding))
                 .map(|(at, _)| at)
                 .collect()
         };
-        let good = places(|finding| finding == Finding::Holds);
+        let good = indices(|finding| finding == Finding::Holds);
         let is_finite = |at: &usize| claims[*at].proof.0 != INFINITY && claims[*at].commitment.0 != INFINITY;
         Self {
             finite: good.iter().copied().filter(is_finite).collect(),
             good,
-            wrong: places(|finding| finding == Finding::Wrong),
-            malformed: places(|finding| matches!(finding, Finding::Malformed(_))),
+            wrong: indices(|finding| finding == Finding::Wrong),
+            malformed: indices(|finding| matches!(finding, Finding::Malformed(_))),
             claims,
             expected,
         }
     }
 
-    /// Places of a batch of `size`: true claims, up to two wrong ones and any number of malformed ones among them.
+    /// Indices of a batch of `size`: true claims, up to two wrong ones and any number of malformed ones among them.
     fn batch(&self, size: usize, seeded: &mut Seeded) -> Vec<usize> {
         let pick = |from: &[usize], seeded: &mut Seeded| from[seeded.below(from.len())];
         let mut batch: Vec<_> = (0..size).map(|_| pick(&self.good, seeded)).collect();
@@ -203,23 +203,23 @@ fn settle(
 ) -> Vec<Finding> {
     let mut findings = vec![None; batch.len()];
     let mut open = Vec::new();
-    for (place, at) in batch.iter().enumerate() {
+    for (index, at) in batch.iter().enumerate() {
         match &openings[*at] {
-            Opening::Settled(finding) => findings[place] = Some(*finding),
-            Opening::Open(claim) => open.push((place, claim.clone())),
+            Opening::Settled(finding) => findings[index] = Some(*finding),
+            Opening::Open(claim) => open.push((index, claim.clone())),
         }
     }
-    let (mut places, mut sums) = (Vec::new(), Vec::new());
+    let (mut indices, mut sums) = (Vec::new(), Vec::new());
     while !open.is_empty() {
         let piece: Vec<_> = open.drain(..piece_claims().min(open.len())).collect();
         let (at, claims): (Vec<usize>, Vec<_>) = piece.into_iter().unzip();
-        places.push(at);
+        indices.push(at);
         sums.push(verifier.sum(claims));
     }
     verifier.settle(sums, &mut |told| {
-        for place in &places[told.piece][told.positions()] {
-            let before = findings[*place].replace(told.finding);
-            assert_eq!(before, None, "claim {place} has two findings");
+        for index in &indices[told.piece][told.positions()] {
+            let before = findings[*index].replace(told.finding);
+            assert_eq!(before, None, "claim {index} has two findings");
         }
     });
     let known = |finding: Option<Finding>| finding.expect("a finding for each claim");

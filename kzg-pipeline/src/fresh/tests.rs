@@ -65,7 +65,7 @@ fn many_random_ones_hold_and_no_two_are_alike() {
         let made = make(&(0..count).map(|_| seeded.element()).collect::<Vec<_>>());
         assert!(holds(&made));
         assert!(commitments.insert(made.commitment));
-        // As many different elements as there are places, but for constants.
+        // As many different elements as there are points, but for constants.
         let elements: std::collections::BTreeSet<&[u8]> = made.blob.chunks(32).collect();
         assert_eq!(elements.len(), if count == 1 { 1 } else { ELEMENTS });
     }

@@ -46,7 +46,7 @@ pub fn decompress_all<L: Multiply52<8>>(lanes: L, minimum: Minimum, encodings: &
     read
 }
 
-/// A point to be found, and its place among all.
+/// A point to be found, and its index among all.
 struct Wanted {
     index: usize,
     x: Words,
@@ -87,20 +87,20 @@ pub fn are_in_group<L: Multiply52<8>>(lanes: L, minimum: Minimum, points: &[Poin
     judged
 }
 
-/// At most `N` points, by their places.
+/// At most `N` points, by their indices.
 fn judge<const N: usize, L: Multiply52<N>>(
     lanes: L,
     points: &[Point],
-    places: &[usize],
+    indices: &[usize],
     beta_squared: &BetaSquared,
     judged: &mut [bool],
 ) {
-    let lane = |lane: usize| &points[places[lane.min(places.len() - 1)]].0;
+    let lane = |lane: usize| &points[indices[lane.min(indices.len() - 1)]].0;
     let affine = Affine {
         x: Group::of(&std::array::from_fn(|index| limbs_of(&lane(index).x.l))),
         y: Group::of(&std::array::from_fn(|index| limbs_of(&lane(index).y.l))),
     };
-    for (index, answer) in places
+    for (index, answer) in indices
         .iter()
         .zip(lanes.enter(MembershipTest::<N>(&affine, beta_squared)))
     {

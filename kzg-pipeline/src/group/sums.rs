@@ -73,23 +73,23 @@ impl<const BITS: u32, L: Multiply52<LANES>> Work<LANES, L> for Windows<'_, BITS>
         let mut buckets = vec![INFINITY; LANES * count];
         for (point, scalar) in self.points.iter().zip(self.scalars) {
             let scalar = u128::from_le_bytes(*scalar);
-            let mut places = [0; LANES];
+            let mut indices = [0; LANES];
             for lane in 0..LANES {
                 let digit = scalar >> (BITS as usize * (self.first + lane)) & (count as u128 - 1);
-                places[lane] = lane * count + digit as usize;
+                indices[lane] = lane * count + digit as usize;
             }
-            let sum = plus_affine(lanes, &gather(lanes, &buckets, &places), point);
-            scatter(lanes, &sum, &mut buckets, &places);
+            let sum = plus_affine(lanes, &gather(lanes, &buckets, &indices), point);
+            scatter(lanes, &sum, &mut buckets, &indices);
         }
         // Σ digit·bucket: the sum of the sums of all buckets from each digit on.
         let infinity = gather(lanes, &[INFINITY], &[0; LANES]);
         let (mut from_here, mut total) = (infinity, infinity);
         for digit in (1..count).rev() {
-            let mut places = [0; LANES];
+            let mut indices = [0; LANES];
             for lane in 0..LANES {
-                places[lane] = lane * count + digit;
+                indices[lane] = lane * count + digit;
             }
-            from_here = plus(lanes, &from_here, &gather(lanes, &buckets, &places));
+            from_here = plus(lanes, &from_here, &gather(lanes, &buckets, &indices));
             total = plus(lanes, &total, &from_here);
         }
         let to_blst = Number::splat(lanes, &limbs_of(&power_of_two(384)));
@@ -137,10 +137,10 @@ impl<L: Multiply52<LANES>> Work<LANES, L> for EnterForm<'_> {
 }
 
 #[inline(always)]
-fn gather<L: Multiply52<LANES>>(lanes: L, buckets: &[Bucket], places: &[usize; LANES]) -> Projective<L::Vector> {
+fn gather<L: Multiply52<LANES>>(lanes: L, buckets: &[Bucket], indices: &[usize; LANES]) -> Projective<L::Vector> {
     let mut groups = [Group::<LANES, LIMBS>::ZERO; 3];
     for lane in 0..LANES {
-        let bucket = &buckets[places[lane]];
+        let bucket = &buckets[indices[lane]];
         for coordinate in 0..3 {
             for limb in 0..LIMBS {
                 groups[coordinate].0[limb][lane] = bucket[coordinate * LIMBS + limb];
@@ -159,14 +159,14 @@ fn scatter<L: Multiply52<LANES>>(
     lanes: L,
     point: &Projective<L::Vector>,
     buckets: &mut [Bucket],
-    places: &[usize; LANES],
+    indices: &[usize; LANES],
 ) {
     let mut groups = [Group::<LANES, LIMBS>::ZERO; 3];
     point.x.store(lanes, &mut groups[0]);
     point.y.store(lanes, &mut groups[1]);
     point.z.store(lanes, &mut groups[2]);
     for lane in 0..LANES {
-        let bucket = &mut buckets[places[lane]];
+        let bucket = &mut buckets[indices[lane]];
         for coordinate in 0..3 {
             for limb in 0..LIMBS {
                 bucket[coordinate * LIMBS + limb] = groups[coordinate].0[limb][lane];

@@ -256,15 +256,15 @@ fn a_stranger_of_any_order_is_refused_in_every_place_at_every_number() {
     let members: Vec<_> = (0..33).map(|_| member(&mut seeded)).collect();
     for ((order, _), stranger) in PRIMES.into_iter().zip(of_each_prime(&mut seeded)) {
         for count in 1..=members.len() {
-            for place in 0..count {
+            for index in 0..count {
                 let mut points = members[..count].to_vec();
-                points[place] = match (count + place) % 2 {
+                points[index] = match (count + index) % 2 {
                     0 => stranger,
-                    _ => plus(&members[place], &stranger),
+                    _ => plus(&members[index], &stranger),
                 };
                 let mut expected = vec![true; count];
-                expected[place] = false;
-                let what = format!("of order {order}, at {place} of {count}");
+                expected[index] = false;
+                let what = format!("of order {order}, at {index} of {count}");
                 assert_judged(&points, &expected, count == 8 || count == 16, &what);
             }
         }
@@ -274,7 +274,7 @@ fn a_stranger_of_any_order_is_refused_in_every_place_at_every_number() {
 /// Two points whose parts of small order cancel would pass any test of their sum, and with weights of one bit half of
 /// the time.
 #[test]
-fn strangers_that_cancel_are_refused_in_every_two_places() {
+fn strangers_that_cancel_are_refused_in_every_two_positions() {
     let mut seeded = Seeded(103);
     let members: Vec<_> = (0..17).map(|_| member(&mut seeded)).collect();
     for ((order, _), stranger) in PRIMES.into_iter().zip(of_each_prime(&mut seeded)) {
@@ -353,7 +353,7 @@ fn every_path_knows_the_subgroup_from_points_of_every_other_order() {
 }
 
 #[test]
-fn reading_takes_points_of_the_subgroup_only_and_keeps_their_places() {
+fn reading_takes_points_of_the_subgroup_only_and_keeps_their_order() {
     let mut not_of_the_curve = GENERATOR_G1;
     not_of_the_curve[47] ^= 1;
     let moved = shifted_by_order_three(&GENERATOR_G1);

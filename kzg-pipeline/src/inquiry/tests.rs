@@ -110,7 +110,7 @@ fn settle(pieces: &[Summed], steps_max: usize) -> Settled {
             for (at, claim) in told.positions().zip(told.claims) {
                 assert_eq!(
                     claim.name, pieces[told.piece].claims[at].name,
-                    "it is the claim of that place"
+                    "it is the claim of that position"
                 );
                 let earlier = findings[told.piece][at].replace(told.finding);
                 assert_eq!(earlier, None, "each claim has one finding");
@@ -254,8 +254,8 @@ fn who_shares_every_piece_with_a_sender_of_wrong_claims_waits_for_few_steps() {
         (15, 1, 4, 28),
     ] {
         let of = |at: usize| {
-            let place = at % 16;
-            (place < wrong, if place < shared { LIAR } else { HONEST })
+            let position = at % 16;
+            (position < wrong, if position < shared { LIAR } else { HONEST })
         };
         let settled = settle(&pieces(&[16; 64], of), 16);
         let found = (settled.done[&HONEST], settled.named[&LIAR]);

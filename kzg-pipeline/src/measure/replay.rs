@@ -90,8 +90,8 @@ impl<'a> Replay<'a> {
                 .collect();
             arrived += tickets.len();
             self.tell(Input::Jobs(tickets));
-            while let Some(place) = self.working.iter().position(|done| done.at <= self.now) {
-                let done = self.working.swap_remove(place);
+            while let Some(at) = self.working.iter().position(|done| done.at <= self.now) {
+                let done = self.working.swap_remove(at);
                 self.verdicts += done.verdicts;
                 self.tell(done.answer);
             }

@@ -13,7 +13,7 @@ use crate::node::{Node, Setup, attestation_of, expired_attestation, identity, va
 use crate::rogue::{Guise, Rogue, endpoint_at, runtime};
 
 #[test]
-fn one_address_cannot_hold_every_place_for_a_handshake() {
+fn one_address_cannot_hold_every_entry_for_a_handshake() {
     let mut node = Node::start(Setup::new(1));
     let runtime = runtime();
     let _inside = runtime.enter();
@@ -21,7 +21,7 @@ fn one_address_cannot_hold_every_place_for_a_handshake() {
     let knock = || runtime.block_on(endpoint.connect(node.address, "x").expect("dials"));
     // They never say who they are.
     let silent: Vec<_> = (0..bounds::HANDSHAKES_PER_ADDRESS_MAX)
-        .map(|_| knock().expect("there is a place"))
+        .map(|_| knock().expect("there is an entry"))
         .collect();
     let refused = knock().err().map(|error| error.to_string());
     assert!(
@@ -67,7 +67,7 @@ fn strangers_at_a_configured_peers_address_do_not_keep_it_out() {
     let strangers = endpoint_at(Ipv4Addr::LOCALHOST.into(), 9);
     let knock = |endpoint: &quinn::Endpoint| runtime.block_on(endpoint.connect(node.address, "x").expect("dials"));
     let _silent: Vec<_> = (0..bounds::HANDSHAKES_PER_ADDRESS_MAX)
-        .map(|_| knock(&strangers).expect("there is a place"))
+        .map(|_| knock(&strangers).expect("there is an entry"))
         .collect();
     assert!(knock(&strangers).is_err());
     assert!(knock(&peer).is_ok());
@@ -111,7 +111,7 @@ fn a_validator_has_two_nodes_at_most_and_those_that_are_here_stay() {
     assert_eq!(node.expect_peer(identity(21).peer()), Some(validator(3)));
     let third = Rogue::meet_in(&node, attested(22));
     assert_eq!(third.farewell(), Some(Goodbye::Crowded));
-    // A new connection of the same node takes no second place, and one that left makes room.
+    // A new connection of the same node takes no second entry, and one that left makes room.
     let first_again = Rogue::meet_in(
         &node,
         Guise {

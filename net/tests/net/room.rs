@@ -182,7 +182,7 @@ fn abandoned(rig: &mut Rig) -> Vec<Assembly> {
 }
 
 #[test]
-fn values_that_nobody_sends_any_more_give_their_places_to_new_ones() {
+fn values_that_nobody_sends_any_more_make_room_for_new_ones() {
     let mut rig = Rig::new(6);
     let old = abandoned(&mut rig);
     let offers = rig.offers();
@@ -201,7 +201,7 @@ fn values_that_nobody_sends_any_more_give_their_places_to_new_ones() {
 
 /// A verdict about the bytes of its first life would be taken for one about those of its second.
 #[test]
-fn a_value_about_which_verdicts_are_awaited_keeps_its_place() {
+fn a_value_about_which_verdicts_are_awaited_is_kept() {
     let mut rig = Rig::new(6);
     let first = value(3, 201, 1000, 2);
     let stream = rig.admitted(peer(1), &first);
@@ -218,7 +218,7 @@ fn a_value_about_which_verdicts_are_awaited_keeps_its_place() {
 }
 
 #[test]
-fn what_was_asked_for_is_not_refused_for_want_of_a_place() {
+fn what_was_asked_for_is_not_refused_for_want_of_room() {
     let mut rig = Rig::new(6);
     for salt in 0..bounds::VALUES_MAX {
         let sender = (salt / bounds::OFFERS_PER_PEER_MAX) as u8;

@@ -240,7 +240,7 @@ fn a_request_for_nothing_is_a_fault() {
     }
 }
 
-/// Whether a read of a byte would not wait for the disk. To ask reads ahead, so ask once for a place.
+/// Whether a read of a byte would not wait for the disk. To ask reads ahead, so ask once for a position.
 fn is_resident(file: &File, offset: u64) -> bool {
     let mut byte = [0];
     preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT) != Err(Errno::AGAIN)

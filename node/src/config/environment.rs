@@ -31,7 +31,7 @@ pub fn is_text(text: &str) -> bool {
 
 /// Whether an orchestrator made this variable for a service; `rest` is its name in lower case after [`PREFIX`].
 pub fn is_of_service(rest: &str, value: &str) -> bool {
-    let is_place = || {
+    let is_url = || {
         ["tcp://", "udp://", "sctp://"]
             .iter()
             .any(|scheme| value.starts_with(scheme))
@@ -41,7 +41,7 @@ pub fn is_of_service(rest: &str, value: &str) -> bool {
         // Named ports, and the environment of a linked container.
         || rest.contains("_service_port_")
         || rest.contains("_env_")
-        || (rest.ends_with("_port") && is_place())
+        || (rest.ends_with("_port") && is_url())
         || rest.match_indices("_port_").any(|(at, link)| is_port(&rest[at + link.len()..]))
 }
 

@@ -105,7 +105,7 @@ impl Layers {
     }
 
     fn lay_file(&mut self, path: &Path, text: &str, problems: &mut Vec<Problem>) {
-        let place = |offset: Option<usize>| Origin::File {
+        let origin = |offset: Option<usize>| Origin::File {
             path: path.to_owned(),
             line: line_of(text, offset.unwrap_or_default()),
         };
@@ -113,7 +113,7 @@ impl Layers {
             Ok(document) => document,
             Err(error) => {
                 problems.push(Problem {
-                    place: place(error.span().map(|span| span.start)),
+                    origin: origin(error.span().map(|span| span.start)),
                     what: error.message().trim().replace('\n', ", "),
                     expected: "TOML: `[section]` lines and `key = value` lines".to_owned(),
                     nearest: None,
@@ -124,26 +124,26 @@ impl Layers {
         for (section, item) in document.iter() {
             let start = key_offset(document.as_table(), section, item);
             match item.as_table_like() {
-                None => problems.push(self.stray_key(section, place(start))),
+                None => problems.push(self.stray_key(section, origin(start))),
                 Some(_) if !self.has_section(section) => problems.push(Problem {
-                    place: place(start),
+                    origin: origin(start),
                     what: format!("unknown section [{section}]"),
                     expected: format!("one of {}", self.sections().join(", ")),
                     nearest: nearest(section, self.sections().into_iter()).map(|name| format!("[{name}]")),
                 }),
                 Some(table) => {
                     for (key, item) in table.iter() {
-                        let place = place(key_offset(table, key, item));
-                        self.lay_item(section, key, item, place, problems);
+                        let origin = origin(key_offset(table, key, item));
+                        self.lay_item(section, key, item, origin, problems);
                     }
                 }
             }
         }
     }
 
-    fn lay_item(&mut self, section: &str, key: &str, item: &Item, place: Origin, problems: &mut Vec<Problem>) {
+    fn lay_item(&mut self, section: &str, key: &str, item: &Item, origin: Origin, problems: &mut Vec<Problem>) {
         let Some(index) = self.position(section, key) else {
-            problems.push(self.unknown_key(section, key, place));
+            problems.push(self.unknown_key(section, key, origin));
             return;
         };
         let kind = self.settings[index].value.kind();
@@ -152,9 +152,9 @@ impl Layers {
             .and_then(SettingValue::from_toml)
             .filter(|value| value.kind() == kind)
         {
-            Some(value) => self.set(index, value, place),
+            Some(value) => self.set(index, value, origin),
             None => problems.push(Problem {
-                place,
+                origin,
                 what: format!("`{key}` in [{section}] is {}", describe(item)),
                 expected: format!(
                     "{}, such as {}",
@@ -180,19 +180,19 @@ impl Layers {
             }
             // Other ULTRAMARINE_ variables exist (ULTRAMARINE_HOME). Only those named after a section are settings, or
             // are meant to be.
-            let place = Origin::Environment { name: name.clone() };
+            let origin = Origin::Environment { name: name.clone() };
             if self.has_section(section) && !environment::is_text(text) {
                 problems.push(Problem {
-                    place,
+                    origin,
                     what: format!("`{section}.{key}` is {text:?}, with bytes that are not UTF-8"),
                     expected: "UTF-8 text".to_owned(),
                     nearest: None,
                 });
             } else if self.has_section(section) {
-                self.lay_text(section, key, text, place, problems);
+                self.lay_text(section, key, text, origin, problems);
             } else if let Some(meant) = nearest(section, self.sections().into_iter()).filter(|it| alike(it, section)) {
                 problems.push(Problem {
-                    place,
+                    origin,
                     what: format!("unknown section `{section}`"),
                     expected: format!("one of {}", self.sections().join(", ")),
                     nearest: Some(format!(
@@ -208,15 +208,15 @@ impl Layers {
 
     fn lay_flags(&mut self, flags: &[Override], problems: &mut Vec<Problem>) {
         for flag in flags {
-            let place = Origin::Flag {
+            let origin = Origin::Flag {
                 name: flag.flag.clone(),
             };
             match flag.name.split_once('.') {
                 Some((section, key)) if self.has_section(section) => {
-                    self.lay_text(section, key, &flag.value, place, problems);
+                    self.lay_text(section, key, &flag.value, origin, problems);
                 }
                 _ => problems.push(Problem {
-                    place,
+                    origin,
                     what: format!("unknown setting `{}`", flag.name),
                     expected: "SECTION.KEY=VALUE".to_owned(),
                     nearest: self.nearest_name(&flag.name),
@@ -225,16 +225,16 @@ impl Layers {
         }
     }
 
-    fn lay_text(&mut self, section: &str, key: &str, text: &str, place: Origin, problems: &mut Vec<Problem>) {
+    fn lay_text(&mut self, section: &str, key: &str, text: &str, origin: Origin, problems: &mut Vec<Problem>) {
         let Some(index) = self.position(section, key) else {
-            problems.push(self.unknown_key(section, key, place));
+            problems.push(self.unknown_key(section, key, origin));
             return;
         };
         let kind = self.settings[index].value.kind();
         match kind.parse(text) {
-            Some(value) => self.set(index, value, place),
+            Some(value) => self.set(index, value, origin),
             None => problems.push(Problem {
-                place,
+                origin,
                 what: format!("`{section}.{key}` is {text:?}"),
                 expected: format!(
                     "{}, such as {}",
@@ -274,7 +274,7 @@ impl Layers {
             .map(|setting| setting.key.as_str())
     }
 
-    fn unknown_key(&self, section: &str, key: &str, place: Origin) -> Problem {
+    fn unknown_key(&self, section: &str, key: &str, origin: Origin) -> Problem {
         // A right name in the wrong section is a likelier mistake than a name that merely looks alike.
         let elsewhere = self.settings.iter().find(|setting| setting.key == key);
         let nearest = match elsewhere {
@@ -282,16 +282,16 @@ impl Layers {
             None => nearest(key, self.keys(section)).map(str::to_owned),
         };
         Problem {
-            place,
+            origin,
             what: format!("unknown key `{key}` in [{section}]"),
             expected: format!("one of {}", self.keys(section).collect::<Vec<_>>().join(", ")),
             nearest,
         }
     }
 
-    fn stray_key(&self, key: &str, place: Origin) -> Problem {
+    fn stray_key(&self, key: &str, origin: Origin) -> Problem {
         Problem {
-            place,
+            origin,
             what: format!("`{key}` stands outside a section"),
             expected: format!("a section before it, one of {}", self.sections().join(", ")),
             nearest: self.nearest_name(key),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// The place that a value came from: what an operator opens to change it.
+/// Where a value was set: what an operator opens to change it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// The defaults compiled into the binary.

@@ -7,7 +7,7 @@ use crate::config::origin::Origin;
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
-    pub place: Origin,
+    pub origin: Origin,
     pub what: String,
     /// What should be there.
     pub expected: String,
@@ -17,7 +17,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; expected {}", self.place, self.what, self.expected)?;
+        write!(f, "{}: {}; expected {}", self.origin, self.what, self.expected)?;
         match &self.nearest {
             Some(nearest) => write!(f, ". Did you mean `{nearest}`?"),
             None => Ok(()),

@@ -44,7 +44,7 @@ impl<'a> Settings<'a> {
     fn note(&mut self, name: &str, what: &str, expected: &str) {
         let setting = self.layers.get(name);
         self.problems.push(Problem {
-            place: setting.origin.clone(),
+            origin: setting.origin.clone(),
             what: format!("`{}` in [{}] {what}", setting.key, setting.section),
             expected: expected.to_owned(),
             nearest: None,
@@ -131,9 +131,9 @@ impl<'a> Settings<'a> {
         self.number(name, bounds).map(Duration::from_millis)
     }
 
-    pub fn switch(&self, name: &str) -> bool {
+    pub fn boolean(&self, name: &str) -> bool {
         match self.layers.get(name).value {
-            SettingValue::Switch(switch) => switch,
+            SettingValue::Boolean(boolean) => boolean,
             ref other => panic!("`{name}` is true or false in default.toml, not {other}"),
         }
     }
@@ -152,7 +152,7 @@ impl<'a> Settings<'a> {
         for (index, item) in items.iter().enumerate() {
             match read(item.trim()) {
                 Ok(value) => values.push(value),
-                Err(why) => wrong.push(format!("has {item:?} at place {}, which {why}", index + 1)),
+                Err(why) => wrong.push(format!("has {item:?} at position {}, which {why}", index + 1)),
             }
         }
         wrong.iter().for_each(|what| self.note(name, what, expected));

@@ -438,7 +438,7 @@ fn what_is_wrong_with_an_address_is_said() {
             "network",
             "peers",
             "[\"a:1\", \"\"]".to_owned(),
-            "\"\" at place 2, which is empty",
+            "\"\" at position 2, which is empty",
         ),
         (
             "network",

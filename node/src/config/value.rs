@@ -7,7 +7,7 @@ pub enum SettingValue {
     Text(String),
     /// A whole number, zero or more.
     Number(u64),
-    Switch(bool),
+    Boolean(bool),
     /// Texts, written as `["a", "b"]`.
     List(Vec<String>),
 }
@@ -17,7 +17,7 @@ pub enum SettingValue {
 pub enum SettingKind {
     Text,
     Number,
-    Switch,
+    Boolean,
     List,
 }
 
@@ -26,7 +26,7 @@ impl SettingValue {
         match self {
             Self::Text(_) => SettingKind::Text,
             Self::Number(_) => SettingKind::Number,
-            Self::Switch(_) => SettingKind::Switch,
+            Self::Boolean(_) => SettingKind::Boolean,
             Self::List(_) => SettingKind::List,
         }
     }
@@ -36,7 +36,7 @@ impl SettingValue {
         match item {
             toml_edit::Value::String(text) => Some(Self::Text(text.value().clone())),
             toml_edit::Value::Integer(number) => u64::try_from(*number.value()).ok().map(Self::Number),
-            toml_edit::Value::Boolean(switch) => Some(Self::Switch(*switch.value())),
+            toml_edit::Value::Boolean(boolean) => Some(Self::Boolean(*boolean.value())),
             toml_edit::Value::Array(list) => list
                 .iter()
                 .map(|item| item.as_str().map(str::to_owned))
@@ -52,7 +52,7 @@ impl SettingValue {
             Self::Text(text) => text.as_str().into(),
             // Settings come from TOML (63 bits) or are ports, counts and milliseconds.
             Self::Number(number) => i64::try_from(*number).unwrap_or(i64::MAX).into(),
-            Self::Switch(switch) => (*switch).into(),
+            Self::Boolean(boolean) => (*boolean).into(),
             Self::List(list) => list.iter().map(String::as_str).collect::<toml_edit::Array>().into(),
         }
     }
@@ -65,7 +65,7 @@ impl SettingKind {
         match self {
             Self::Text => Some(SettingValue::Text(text.to_owned())),
             Self::Number => text.parse().ok().map(SettingValue::Number),
-            Self::Switch => text.parse().ok().map(SettingValue::Switch),
+            Self::Boolean => text.parse().ok().map(SettingValue::Boolean),
             Self::List => list(text.trim()).map(SettingValue::List),
         }
     }
@@ -75,7 +75,7 @@ impl SettingKind {
         match self {
             Self::Text => "a text in quotes",
             Self::Number => "a whole number, zero or more, without quotes",
-            Self::Switch => "true or false, without quotes",
+            Self::Boolean => "true or false, without quotes",
             Self::List => "a list of texts, such as [\"a\", \"b\"]",
         }
     }
@@ -85,7 +85,7 @@ impl SettingKind {
         match self {
             Self::Text => "a text",
             Self::Number => "a whole number, zero or more",
-            Self::Switch => "true or false",
+            Self::Boolean => "true or false",
             Self::List => "texts separated by commas, or a list such as [\"a\", \"b\"]",
         }
     }
@@ -131,7 +131,7 @@ impl fmt::Display for SettingValue {
         match self {
             Self::Text(text) => write!(f, "{text:?}"),
             Self::Number(number) => write!(f, "{number}"),
-            Self::Switch(switch) => write!(f, "{switch}"),
+            Self::Boolean(boolean) => write!(f, "{boolean}"),
             Self::List(list) => write!(f, "{list:?}"),
         }
     }

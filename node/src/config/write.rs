@@ -49,7 +49,7 @@ mod tests {
         let settings = [
             ("node.name", SettingValue::Text("a \"quoted\" name".to_owned())),
             ("node.lanes", SettingValue::Number(2)),
-            ("engine.embedded", SettingValue::Switch(true)),
+            ("engine.embedded", SettingValue::Boolean(true)),
             (
                 "network.peers",
                 SettingValue::List(vec!["a:1".to_owned(), "b:2".to_owned()]),

@@ -177,13 +177,13 @@ fn blobs(chain: &ChainParams, execution: &Value, faults: &mut Vec<AgreementFault
     let begins_with_prague = chain.prague_time.is_some_and(|time| time <= timestamp);
     let in_use = [(CANCUN, !begins_with_prague), (PRAGUE, chain.prague_time.is_some())];
     for (fork, _) in in_use.into_iter().filter(|(_, in_use)| *in_use) {
-        let place = format!("config.blobSchedule.{}", fork.name);
+        let path = format!("config.blobSchedule.{}", fork.name);
         let schedule = &execution["config"]["blobSchedule"][fork.name];
         let read = |key: &str, default: u64| {
             if schedule.is_null() {
                 Ok(default)
             } else {
-                number(&schedule[key], &format!("{place}.{key}"))
+                number(&schedule[key], &format!("{path}.{key}"))
             }
         };
         let (target, max) = (read("target", fork.target)?, read("max", fork.max)?);
@@ -194,19 +194,19 @@ fn blobs(chain: &ChainParams, execution: &Value, faults: &mut Vec<AgreementFault
         };
         if max != u64::from(chain.blobs_per_block_max) {
             faults.push(AgreementFault::Disagreement(format!(
-                "blobs_per_block_max is {}, {place}.max is {max}{unset}. The node refuses blocks with more blobs than \
+                "blobs_per_block_max is {}, {path}.max is {max}{unset}. The node refuses blocks with more blobs than \
                  its own limit, and execution clients with different limits refuse each other's. {REMEDY}",
                 chain.blobs_per_block_max
             )));
         }
         if target > max {
             faults.push(AgreementFault::Execution(format!(
-                "{place}.target is {target}; expected at most its max, {max}"
+                "{path}.target is {target}; expected at most its max, {max}"
             )));
         }
         if read("baseFeeUpdateFraction", 1)? == 0 {
             faults.push(AgreementFault::Execution(format!(
-                "{place}.baseFeeUpdateFraction is 0; expected a number that the blob fee can be divided by"
+                "{path}.baseFeeUpdateFraction is 0; expected a number that the blob fee can be divided by"
             )));
         }
     }

@@ -223,18 +223,18 @@ fn state_root(alloc: &Value) -> Result<B256, FieldError> {
 }
 
 fn storage_root(storage: &Value, field: &str) -> Result<B256, FieldError> {
-    let Some(slots) = storage.as_object() else {
+    let Some(pairs) = storage.as_object() else {
         return if storage.is_null() {
             Ok(EMPTY_ROOT_HASH)
         } else {
-            Err(wrong(field, storage, "an object of slots"))
+            Err(wrong(field, storage, "an object of storage keys"))
         };
     };
-    let mut entries = Vec::with_capacity(slots.len());
-    for (slot, value) in slots {
+    let mut entries = Vec::with_capacity(pairs.len());
+    for (key, value) in pairs {
         let value = big(value, field)?;
         if !value.is_zero() {
-            entries.push((B256::from(big(&Value::String(slot.clone()), field)?), value));
+            entries.push((B256::from(big(&Value::String(key.clone()), field)?), value));
         }
     }
     Ok(storage_root_unhashed(entries))

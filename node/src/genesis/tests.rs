@@ -182,7 +182,7 @@ fn complaint(prague_time: Option<u64>, changes: &[Change<'_>]) -> Option<String>
         };
         let pointer = format!("/{}", path.replace('.', "/"));
         match whole.pointer_mut(&pointer) {
-            Some(place) => *place = value.clone(),
+            Some(found) => *found = value.clone(),
             None => {
                 let (parent, key) = pointer.rsplit_once('/').expect("it begins with one");
                 whole.pointer_mut(parent).expect(parent)[key] = value.clone();
@@ -414,9 +414,9 @@ fn an_execution_genesis_has_the_rules_that_the_node_relies_on() {
     let forks: Vec<&String> = forks.collect();
     assert_eq!(forks.len(), 10, "{forks:?}");
     for field in forks {
-        let place = format!("config.{field}");
-        let text = complaint(None, &[("execution", &place, json!(5))]).unwrap_or_else(|| panic!("{field} is accepted"));
-        assert!(text.contains(&format!("{place} is 5; expected 0")), "{text}");
+        let path = format!("config.{field}");
+        let text = complaint(None, &[("execution", &path, json!(5))]).unwrap_or_else(|| panic!("{field} is accepted"));
+        assert!(text.contains(&format!("{path} is 5; expected 0")), "{text}");
     }
 }
 

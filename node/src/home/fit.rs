@@ -120,7 +120,7 @@ struct Unreachable {
 impl Unreachable {
     fn find(config: &Config, layers: &Layers, genesis: &Genesis, keys: &Keys) -> Option<Self> {
         let listen = config.network.listen;
-        let (place, peers) = if config.network.peers.is_empty() {
+        let (source, peers) = if config.network.peers.is_empty() {
             ("genesis.json".to_owned(), &genesis.peers)
         } else {
             (layers.get("network.peers").origin.to_string(), &config.network.peers)
@@ -146,8 +146,8 @@ impl Unreachable {
         Some(Self {
             is_all,
             text: format!(
-                "{}: network.listen is {listen}, from where {} of the {} peers in {place} cannot be reached: {}{more}. \
-                 Listen on [::]:{port} for IPv6 and IPv4, or on 0.0.0.0:{port} for IPv4 alone",
+                "{}: network.listen is {listen}, from where {} of the {} peers in {source} cannot be reached: \
+                 {}{more}. Listen on [::]:{port} for IPv6 and IPv4, or on 0.0.0.0:{port} for IPv4 alone",
                 layers.get("network.listen").origin,
                 lost.len(),
                 others.len(),

@@ -226,11 +226,11 @@ fn settings(index: usize, plan: &Plan, peers: Vec<String>) -> Vec<(&'static str,
         .count()
         > 1
     {
-        settings.push(("node.pin", SettingValue::Switch(false)));
+        settings.push(("node.pin", SettingValue::Boolean(false)));
     }
     settings.extend(addresses(&node.addresses, plan.embedded.is_some()));
     settings.push(("network.peers", SettingValue::List(peers)));
-    settings.push(("engine.embedded", SettingValue::Switch(plan.embedded.is_some())));
+    settings.push(("engine.embedded", SettingValue::Boolean(plan.embedded.is_some())));
     settings
 }
 

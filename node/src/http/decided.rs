@@ -82,8 +82,8 @@ pub async fn locate_blob(
         .parse()
         .map_err(|_| ApiError::bad_request("a versioned hash is 0x and 64 hex digits"))?;
     let find = move || state.with_index(|index| index.blob(&hash).ok_or_else(|| unknown(&hash, index)));
-    let place = ApiError::off_core(find).await?;
-    Ok(Json(json!({ "height": place.height, "index": place.index })))
+    let position = ApiError::off_core(find).await?;
+    Ok(Json(json!({ "height": position.height, "index": position.index })))
 }
 
 fn unknown(hash: &Hash, index: &BlobIndex) -> ApiError {

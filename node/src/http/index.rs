@@ -32,7 +32,7 @@ pub fn versioned_hash(commitment: &KzgCommitment) -> Hash {
 
 /// Where a blob is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BlobPlace {
+pub struct BlobPosition {
     /// Height of its block.
     pub height: Height,
     /// Position in the block.
@@ -46,7 +46,7 @@ pub struct BlobIndex {
     newest: Height,
     /// One entry a height, oldest first.
     heights: VecDeque<Entry>,
-    blobs: HashMap<Hash, BlobPlace>,
+    blobs: HashMap<Hash, BlobPosition>,
     roots: HashMap<Hash, Height>,
 }
 
@@ -77,8 +77,8 @@ impl BlobIndex {
         let hashes: Vec<Hash> = metadata.commitments.iter().map(versioned_hash).collect();
         self.roots.insert(root, height);
         for (index, hash) in hashes.iter().enumerate() {
-            // If the same content is published again, we keep its newest place, which is pruned last.
-            self.blobs.insert(*hash, BlobPlace { height, index });
+            // If the same content is published again, we keep its newest position, which is pruned last.
+            self.blobs.insert(*hash, BlobPosition { height, index });
         }
         self.heights.push_back(Entry { height, root, hashes });
         while self.heights.len() as u64 > HEIGHTS_MAX || (self.blobs.len() > BLOBS_MAX && self.heights.len() > 1) {
@@ -106,7 +106,11 @@ impl BlobIndex {
         let Some(entry) = self.heights.pop_front() else { return };
         self.roots.remove(&entry.root);
         for hash in &entry.hashes {
-            if self.blobs.get(hash).is_some_and(|place| place.height == entry.height) {
+            if self
+                .blobs
+                .get(hash)
+                .is_some_and(|position| position.height == entry.height)
+            {
                 self.blobs.remove(hash);
             }
         }
@@ -119,7 +123,7 @@ impl BlobIndex {
     }
 
     /// Where a blob is, if a recent block has it.
-    pub fn blob(&self, versioned_hash: &Hash) -> Option<BlobPlace> {
+    pub fn blob(&self, versioned_hash: &Hash) -> Option<BlobPosition> {
         self.blobs.get(versioned_hash).copied()
     }
 

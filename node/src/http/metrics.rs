@@ -31,7 +31,7 @@ impl Metrics {
         let closed = |why| {
             registry.counter(
                 "ultramarine_http_connections_closed_total",
-                "Connections ended by us: late (the caller took too long), displaced (a new caller took the place), or \
+                "Connections ended by us: late (the caller took too long), displaced (a new caller took the seat), or \
                  crowded (one address had its share).",
                 &[("why", why)],
             )

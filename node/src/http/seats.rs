@@ -6,10 +6,10 @@
 //! ```
 //!
 //! An answer of many blobs is a *download*, and few are under way at a time. So most connections wait for their caller,
-//! and a new caller always finds one that can go. One address gets at most three quarters of the places and of the
+//! and a new caller always finds one that can go. One address gets at most three quarters of the seats and of the
 //! downloads. A reverse proxy is one address and loses little; a single greedy caller leaves the rest to others.
 //!
-//! Keeps: places and downloads stay within their bounds, and an address within its share of both.
+//! Keeps: seats and downloads stay within their bounds, and an address within its share of both.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// A caller that read nothing for this long gives its place to a new caller.
+/// A caller that read nothing for this long gives its seat to a new caller.
 const STANDING_STILL: Duration = Duration::from_secs(1);
 /// The more of an answer was read, the longer it may take: a caller that reads at this pace is never cut off.
 const READ_BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
@@ -75,11 +75,11 @@ pub enum Phase {
 pub struct Leave {
     /// What it was doing.
     pub phase: Phase,
-    /// Whether a new caller wanted its place; otherwise it took too long.
+    /// Whether a new caller wanted its seat; otherwise it took too long.
     pub wanted: bool,
 }
 
-/// Why there is no place.
+/// Why there is no seat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Full {
     /// This address has its full share.
@@ -88,10 +88,10 @@ pub enum Full {
     All,
 }
 
-/// The places of all connections, and the downloads under way.
+/// The seats of all connections, and the downloads under way.
 #[derive(Debug)]
 pub struct Seats {
-    places_max: usize,
+    seats_max: usize,
     downloads_max: usize,
     patience: Patience,
     table: Mutex<Table>,
@@ -100,13 +100,13 @@ pub struct Seats {
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    taken: HashMap<u64, Record>,
+    taken: HashMap<u64, Connection>,
     /// Downloads under way, by address; an address without one has no entry.
     downloads: HashMap<IpAddr, usize>,
 }
 
 #[derive(Debug)]
-struct Record {
+struct Connection {
     who: IpAddr,
     phase: Phase,
     /// When this phase began.
@@ -131,17 +131,17 @@ fn caller(peer: IpAddr) -> IpAddr {
 }
 
 impl Seats {
-    /// Makes places for this many connections and downloads.
-    pub fn new(places_max: usize, downloads_max: usize, patience: Patience) -> Arc<Self> {
+    /// Makes seats for this many connections and downloads.
+    pub fn new(seats_max: usize, downloads_max: usize, patience: Patience) -> Arc<Self> {
         Arc::new(Self {
-            places_max,
+            seats_max,
             downloads_max,
             patience,
             table: Mutex::default(),
         })
     }
 
-    /// Takes a place. If none is free, takes that of a connection that can go.
+    /// Takes a seat. If none is free, takes that of a connection that can go.
     pub fn enter(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -149,10 +149,12 @@ impl Seats {
     ) -> Result<(Arc<CallerSeat>, oneshot::Receiver<Leave>), Full> {
         let who = caller(peer);
         let mut table = self.lock();
-        if table.taken.values().filter(|record| record.who == who).count() >= share(self.places_max) {
-            table.evict(now, |record| record.who == who).ok_or(Full::Address)?;
+        if table.taken.values().filter(|connection| connection.who == who).count() >= share(self.seats_max) {
+            table
+                .evict(now, |connection| connection.who == who)
+                .ok_or(Full::Address)?;
         }
-        if table.taken.len() >= self.places_max {
+        if table.taken.len() >= self.seats_max {
             table.evict(now, |_| true).ok_or(Full::All)?;
         }
         let (leave, left) = oneshot::channel();
@@ -160,7 +162,7 @@ impl Seats {
         table.next += 1;
         table.taken.insert(
             id,
-            Record {
+            Connection {
                 who,
                 phase: Phase::Idle,
                 since: now,
@@ -181,7 +183,7 @@ impl Seats {
         let late: Vec<u64> = table
             .taken
             .iter()
-            .filter(|(_, record)| record.is_late(&self.patience, now))
+            .filter(|(_, connection)| connection.is_late(&self.patience, now))
             .map(|(id, _)| *id)
             .collect();
         for id in late {
@@ -196,9 +198,9 @@ impl Seats {
 }
 
 impl Table {
-    /// Places and downloads stay within their bounds. Called where one is taken.
+    /// Seats and downloads stay within their bounds. Called where one is taken.
     fn check(&self, seats: &Seats) {
-        assert!(self.taken.len() <= seats.places_max, "connections are bounded");
+        assert!(self.taken.len() <= seats.seats_max, "connections are bounded");
         assert!(
             self.downloads.values().sum::<usize>() <= seats.downloads_max,
             "downloads are bounded"
@@ -216,36 +218,33 @@ impl Table {
             );
         }
         let mut of_address: HashMap<IpAddr, usize> = HashMap::new();
-        for record in self.taken.values() {
-            *of_address.entry(record.who).or_default() += 1;
+        for connection in self.taken.values() {
+            *of_address.entry(connection.who).or_default() += 1;
         }
         let most = of_address.values().max().copied().unwrap_or_default();
-        assert!(
-            most <= share(seats.places_max),
-            "one address has its share of the places"
-        );
+        assert!(most <= share(seats.seats_max), "one address has its share of the seats");
     }
 
     /// Sends away the connection that nobody will miss: one of the address that has most connections. Among those it
     /// takes one that waits for its caller before one that is at work, and the one that has done so longest. A
     /// connection that has just come only looks idle: its request may be there, unread.
-    fn evict(&mut self, now: Instant, among: impl Fn(&Record) -> bool) -> Option<()> {
+    fn evict(&mut self, now: Instant, among: impl Fn(&Connection) -> bool) -> Option<()> {
         let mut of_address: HashMap<IpAddr, usize> = HashMap::new();
-        for record in self.taken.values() {
-            *of_address.entry(record.who).or_default() += 1;
+        for connection in self.taken.values() {
+            *of_address.entry(connection.who).or_default() += 1;
         }
         let can_go = self
             .taken
             .iter()
-            .filter(|(_, record)| among(record) && record.can_go(now));
-        let (id, _) = can_go.min_by_key(|(_, record)| {
-            let others = of_address.get(&record.who).copied().unwrap_or_default();
-            let class = match record.phase {
+            .filter(|(_, connection)| among(connection) && connection.can_go(now));
+        let (id, _) = can_go.min_by_key(|(_, connection)| {
+            let others = of_address.get(&connection.who).copied().unwrap_or_default();
+            let class = match connection.phase {
                 Phase::Parting => 0,
                 Phase::Idle | Phase::Head => 1,
                 Phase::Sending | Phase::Making => 2,
             };
-            (std::cmp::Reverse(others), class, record.since)
+            (std::cmp::Reverse(others), class, connection.since)
         })?;
         let id = *id;
         self.send_away(id, true);
@@ -253,17 +252,17 @@ impl Table {
     }
 
     fn send_away(&mut self, id: u64, wanted: bool) {
-        if let Some(record) = self.taken.remove(&id) {
+        if let Some(connection) = self.taken.remove(&id) {
             // The connection may have just ended by itself.
-            let _ = record.leave.send(Leave {
-                phase: record.phase,
+            let _ = connection.leave.send(Leave {
+                phase: connection.phase,
                 wanted,
             });
         }
     }
 }
 
-impl Record {
+impl Connection {
     fn can_go(&self, now: Instant) -> bool {
         match self.phase {
             Phase::Parting | Phase::Idle | Phase::Head => true,
@@ -287,7 +286,7 @@ impl Record {
     }
 }
 
-/// One connection's place. Dropping it gives the place back.
+/// One connection's seat. Dropping it gives the seat back.
 #[derive(Debug)]
 pub struct CallerSeat {
     id: u64,
@@ -299,16 +298,19 @@ impl CallerSeat {
     /// What the connection is doing; `Parting` once it was sent away.
     pub fn phase(&self) -> Phase {
         let table = self.seats.lock();
-        table.taken.get(&self.id).map_or(Phase::Parting, |record| record.phase)
+        table
+            .taken
+            .get(&self.id)
+            .map_or(Phase::Parting, |connection| connection.phase)
     }
 
     /// The connection begins a new phase.
     pub fn turn_to(&self, phase: Phase, now: Instant) {
-        self.change(|record| {
-            record.phase = phase;
-            record.since = now;
-            record.moved = now;
-            record.sent_bytes = 0;
+        self.change(|connection| {
+            connection.phase = phase;
+            connection.since = now;
+            connection.moved = now;
+            connection.sent_bytes = 0;
         });
     }
 
@@ -321,9 +323,9 @@ impl CallerSeat {
 
     /// The caller took this much of its answer.
     pub fn took(&self, bytes: usize, now: Instant) {
-        self.change(|record| {
-            record.moved = now;
-            record.sent_bytes += bytes as u64;
+        self.change(|connection| {
+            connection.moved = now;
+            connection.sent_bytes += bytes as u64;
         });
     }
 
@@ -343,7 +345,7 @@ impl CallerSeat {
         })
     }
 
-    fn change(&self, change: impl FnOnce(&mut Record)) {
+    fn change(&self, change: impl FnOnce(&mut Connection)) {
         self.seats.lock().taken.get_mut(&self.id).map(change);
     }
 }

@@ -30,7 +30,7 @@ use crate::http::{HttpState, router};
 const CONNECTIONS_MAX: usize = 256;
 /// What a node says of itself. It is short and made at once, so we never refuse it for want of room.
 const ABOUT_US: [&str; 3] = ["/health", "/metrics", "/status"];
-/// Pause after the system refused a connection (out of descriptors), and between two looks for a place.
+/// Pause after the system refused a connection (out of descriptors), and between two looks for a seat.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// After our last word we read on for this long: if bytes are unread when a socket closes, our word is lost with them.
 const PARTING_TIME: Duration = Duration::from_secs(1);
@@ -104,7 +104,7 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits
     }
 }
 
-/// Gets a place for a new caller. It waits while all others are at work. `None`: its address has its share.
+/// Gets a seat for a new caller. It waits while all others are at work. `None`: its address has its share.
 async fn seat(seats: &Arc<Seats>, peer: IpAddr) -> Option<(Arc<CallerSeat>, oneshot::Receiver<Leave>)> {
     loop {
         match seats.enter(peer, Instant::now()) {
@@ -118,7 +118,7 @@ async fn seat(seats: &Arc<Seats>, peer: IpAddr) -> Option<(Arc<CallerSeat>, ones
     }
 }
 
-/// Tells a caller why it gets no place. A fresh socket can be written to, so this takes no time.
+/// Tells a caller why it gets no seat. A fresh socket can be written to, so this takes no time.
 async fn refuse(stream: TcpStream) {
     if let Ok(Ok(())) = tokio::time::timeout(PARTING_TIME, stream.writable()).await {
         let words = "your address has as many connections as it may have, and all are at work; try again";
@@ -172,7 +172,7 @@ async fn connection(
             metrics.sent_away(leave);
             send_away(&stream, leave);
         }
-        // Our end of the place is gone: there is nobody to tell.
+        // Our end of the seat is gone: there is nobody to tell.
         Ok(Err(_)) => {}
         Err(served) => {
             if served.is_err() && line.seat.phase() == Phase::Head && !has_refused {
@@ -188,13 +188,13 @@ async fn connection(
     }
 }
 
-/// Ends a connection that took too long or whose place is wanted.
+/// Ends a connection that took too long or whose seat is wanted.
 fn send_away(stream: &TcpStream, leave: Leave) {
     match leave.phase {
         Phase::Head if leave.wanted => say(
             stream,
             StatusCode::SERVICE_UNAVAILABLE,
-            "the request did not come at once, and its place was wanted; try again",
+            "the request did not come at once, and its seat was wanted; try again",
         ),
         Phase::Head => say(
             stream,
@@ -232,7 +232,7 @@ async fn part(stream: &mut TcpStream) {
     let _ = tokio::time::timeout(PARTING_TIME, reading).await;
 }
 
-/// Makes one request's answer, with the download's place that the answer holds until it is sent.
+/// Makes one request's answer, with the download that the answer holds until it is sent.
 async fn answer(router: &mut Router, seat: &CallerSeat, request: Request<Body>) -> (Response, Option<Download>) {
     // A caller may send many requests at once on one connection. Others have their turn in between.
     tokio::task::yield_now().await;
@@ -250,7 +250,7 @@ async fn answer(router: &mut Router, seat: &CallerSeat, request: Request<Body>) 
     }
 }
 
-/// A body that keeps its download's place until it is sent or dropped.
+/// A body that keeps its download until it is sent or dropped.
 struct Guarded {
     body: Body,
     _download: Option<Download>,

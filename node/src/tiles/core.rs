@@ -65,8 +65,8 @@ pub struct Audience {
 /// What the log said before.
 #[derive(Debug, Default)]
 pub struct SaidBefore {
-    /// Whether the gate was ever open: from then on, a closed gate is no part of a normal start.
-    gate_opened: bool,
+    /// Whether the execution client was ever ready: from then on, one that is not is no part of a normal start.
+    was_ready: bool,
     clock: clocks::ClockLine,
 }
 
@@ -302,16 +302,16 @@ fn log(event: &Event, said: &mut SaidBefore) {
             ready,
             why,
             is_news: false,
-        } => tracing::debug!(ready, why, "gate to the execution client"),
+        } => tracing::debug!(ready, why, "readiness of the execution client"),
         Event::Readiness { ready: true, why, .. } => {
-            said.gate_opened = true;
-            tracing::info!(why, "gate to the execution client is open");
+            said.was_ready = true;
+            tracing::info!(why, "execution client is ready");
         }
         // The client may be starting as we are. If that lasts, the height that does not move is a warning.
-        Event::Readiness { ready: false, why, .. } if !said.gate_opened => {
-            tracing::info!(why, "gate to the execution client is not open yet");
+        Event::Readiness { ready: false, why, .. } if !said.was_ready => {
+            tracing::info!(why, "execution client is not ready yet");
         }
-        Event::Readiness { ready: false, why, .. } => tracing::warn!(why, "gate to the execution client is closed"),
+        Event::Readiness { ready: false, why, .. } => tracing::warn!(why, "execution client is not ready"),
         Event::Executed { height } => tracing::debug!(%height, "execution client has imported"),
         Event::InvalidValue {
             key,

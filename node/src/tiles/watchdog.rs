@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ultramarine_runtime::pulse::BEAT;
-use ultramarine_runtime::watch::{Silence, Watch};
+use ultramarine_runtime::watch::{Hang, Watch};
 use ultramarine_runtime::{Clock, Halt, Registry};
 use ultramarine_types::Nanos;
 
-use crate::board::{Board, SILENT_SECONDS, Silent};
+use crate::board::{Board, HUNG_SECONDS, HungTile};
 
 /// If a look comes this much later than it should, that is worth a line.
 const PAUSE: Nanos = Nanos::from_millis(5_000);
@@ -28,21 +28,21 @@ pub fn start(halt: &Halt, registry: &Arc<Registry>, board: &Arc<Board>) -> io::R
                 tracing::warn!("{line}");
             }
             before = now;
-            let silent = watch.look(&registry);
-            for line in lines.of(&silent) {
+            let hung = watch.look(&registry);
+            for line in lines.of(&hung) {
                 tracing::warn!("{line}");
             }
-            board.silent(silent.iter().map(shown).collect());
+            board.hung(hung.iter().map(shown).collect());
         }
     };
     let thread = std::thread::Builder::new().name("watchdog".to_owned());
     thread.spawn(watching).map(drop)
 }
 
-fn shown(silence: &Silence) -> Silent {
-    Silent {
-        tile: silence.tile.to_owned(),
-        seconds: silence.looks,
+fn shown(hang: &Hang) -> HungTile {
+    HungTile {
+        tile: hang.tile.to_owned(),
+        seconds: hang.looks,
     }
 }
 
@@ -69,27 +69,27 @@ fn pause(before: (Nanos, u64), now: (Nanos, u64)) -> Option<String> {
     })
 }
 
-/// Remembers which tiles the log called silent.
+/// Remembers which tiles the log called hung.
 #[derive(Debug, Default)]
 struct Lines {
     said: Vec<&'static str>,
 }
 
 impl Lines {
-    /// One line when a tile has been silent for long enough, and one when it is silent no longer.
-    fn of(&mut self, silent: &[Silence]) -> Vec<String> {
-        let long = |silence: &&Silence| silence.looks >= SILENT_SECONDS;
-        let now: Vec<&Silence> = silent.iter().filter(long).collect();
-        let begun = now.iter().filter(|silence| !self.said.contains(&silence.tile));
+    /// One line when a tile has hung for long enough, and one when it hangs no longer.
+    fn of(&mut self, hung: &[Hang]) -> Vec<String> {
+        let long = |hang: &&Hang| hang.looks >= HUNG_SECONDS;
+        let now: Vec<&Hang> = hung.iter().filter(long).collect();
+        let begun = now.iter().filter(|hang| !self.said.contains(&hang.tile));
         let mut lines: Vec<String> = begun
-            .map(|silence| format!("tile {} has taken no turn for {} s", silence.tile, silence.looks))
+            .map(|hang| format!("tile {} has taken no turn for {} s", hang.tile, hang.looks))
             .collect();
         let ended = self
             .said
             .iter()
-            .filter(|tile| now.iter().all(|silence| silence.tile != **tile));
+            .filter(|tile| now.iter().all(|hang| hang.tile != **tile));
         lines.extend(ended.map(|tile| format!("tile {tile} takes its turns again")));
-        self.said = now.into_iter().map(|silence| silence.tile).collect();
+        self.said = now.into_iter().map(|hang| hang.tile).collect();
         lines
     }
 }
@@ -101,15 +101,12 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
-    fn a_silent_tile_is_said_once_and_its_end_once() {
+    fn a_hung_tile_is_said_once_and_its_end_once() {
         let mut lines = Lines::default();
-        let silence = |looks| [Silence { tile: "store", looks }];
-        assert_eq!(lines.of(&silence(SILENT_SECONDS - 1)), [""; 0]);
-        assert_eq!(
-            lines.of(&silence(SILENT_SECONDS)),
-            ["tile store has taken no turn for 5 s"]
-        );
-        assert_eq!(lines.of(&silence(SILENT_SECONDS + 1)), [""; 0]);
+        let hang = |looks| [Hang { tile: "store", looks }];
+        assert_eq!(lines.of(&hang(HUNG_SECONDS - 1)), [""; 0]);
+        assert_eq!(lines.of(&hang(HUNG_SECONDS)), ["tile store has taken no turn for 5 s"]);
+        assert_eq!(lines.of(&hang(HUNG_SECONDS + 1)), [""; 0]);
         assert_eq!(lines.of(&[]), ["tile store takes its turns again"]);
         assert_eq!(lines.of(&[]), [""; 0]);
     }

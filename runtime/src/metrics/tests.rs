@@ -11,7 +11,7 @@ struct Sample {
     value: f64,
 }
 
-/// Reads the text format by its own grammar, and refuses what it forbids: a family in two places, a type given
+/// Reads the text format by its own grammar, and refuses what it forbids: a family told twice, a type given
 /// twice, a series given twice.
 fn parse(text: &str) -> Vec<Sample> {
     let mut samples = Vec::new();

@@ -4,7 +4,7 @@ use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::{Blobs, LogEpoch};
 use ultramarine_types::{CommitCertificate, Evidence, Height, Init};
 
-use super::Place;
+use super::LocationRow;
 use crate::format::Fields;
 use crate::segment::{Location, Position, SegmentId};
 
@@ -54,21 +54,21 @@ pub(super) fn decode_row(bytes: &[u8]) -> Option<Row> {
     rkyv::from_bytes::<Row, rkyv::rancor::Error>(&archive_of(bytes)?).ok()
 }
 
-pub(super) fn encode_place(place: &Place) -> Vec<u8> {
+pub(super) fn encode_location(row: &LocationRow) -> Vec<u8> {
     let mut fields = Fields::default();
     fields
-        .u8(match place.blobs {
+        .u8(match row.blobs {
             Blobs::Held => 1,
             Blobs::Pruned => 2,
             Blobs::NeverHeld => 3,
         })
-        .u64(place.location.segment.0)
-        .u64(place.location.offset)
-        .u64(place.location.bytes);
+        .u64(row.location.segment.0)
+        .u64(row.location.offset)
+        .u64(row.location.bytes);
     fields.0
 }
 
-pub(super) fn decode_place(bytes: &[u8]) -> Option<Place> {
+pub(super) fn decode_location(bytes: &[u8]) -> Option<LocationRow> {
     let mut fields = Cursor::new(bytes);
     let blobs = match fields.u8()? {
         1 => Blobs::Held,
@@ -84,7 +84,7 @@ pub(super) fn decode_place(bytes: &[u8]) -> Option<Place> {
     location.offset.checked_add(location.bytes)?;
     // The next segment's number is counted from it.
     location.segment.0.checked_add(1)?;
-    Some(Place { location, blobs })
+    Some(LocationRow { location, blobs })
 }
 
 pub(super) fn encode_epoch(epoch: LogEpoch) -> Vec<u8> {

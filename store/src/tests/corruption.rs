@@ -182,7 +182,7 @@ fn a_damaged_byte_of_the_indexs_header_never_panics() {
             };
             opened_count += 1;
             let _ = (index.marks(), index.head(), index.decided(Height(1)));
-            let _ = index.places(|_, _| {});
+            let _ = index.locations(|_, _| {});
             let _ = index.mark(None, None);
         }
         assert!(opened_count < 320, "a byte of the magic counts");

@@ -252,10 +252,10 @@ fn a_full_disk_without_a_reserve_is_an_error_that_says_how_much_to_free_and_wher
     let Some(disk) = SmallDisk::mount(64) else { return };
     let mut store = Store::open(disk.path());
     store.begin(1);
-    let place = disk.path().display().to_string();
+    let path = disk.path().display().to_string();
     let says_what_to_do = |reason: &str| {
         assert!(
-            reason.contains(&place) && reason.contains("free at least") && reason.contains("MiB"),
+            reason.contains(&path) && reason.contains("free at least") && reason.contains("MiB"),
             "{reason}"
         );
     };

@@ -40,10 +40,10 @@ pub fn cold() -> StoreOptions {
 
 /// Flips a byte of what stands before the blobs of a stored value.
 pub fn damage_payload(store: &Store, key: &ValueKey) {
-    let place = store.view.on_disk(key).expect("it is held");
-    let file = OpenOptions::new().read(true).write(true).open(&place.path);
+    let held = store.view.on_disk(key).expect("it is held");
+    let file = OpenOptions::new().read(true).write(true).open(&held.path);
     let file = file.expect("the segment");
-    let at = place.offset + 128 + 6 * (8 + 48) + 600;
+    let at = held.offset + 128 + 6 * (8 + 48) + 600;
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).expect("read");
     file.write_all_at(&[byte[0] ^ 1], at).expect("written");

@@ -6,7 +6,7 @@ use ultramarine_types::{Height, ValueKey};
 
 use super::Writer;
 use crate::failure::{Failure, Misdecision};
-use crate::index::{Commit, Place};
+use crate::index::{Commit, LocationRow};
 use crate::segment::Position;
 
 impl<M: Medium> Writer<M> {
@@ -36,7 +36,7 @@ impl<M: Medium> Writer<M> {
         }
         self.state.reserve.balance();
         let epoch = self.prepare_epoch(height.next()).await?;
-        let place = Place {
+        let location_row = LocationRow {
             location: stored.location,
             blobs: stored.blobs,
         };
@@ -47,8 +47,8 @@ impl<M: Medium> Writer<M> {
         };
         let growing = self.state.growing.as_ref();
         assert!(
-            growing.is_none_or(|growing| growing.id != place.location.segment)
-                || self.state.segments.is_synced(&place.location),
+            growing.is_none_or(|growing| growing.id != location_row.location.segment)
+                || self.state.segments.is_synced(&location_row.location),
             "a decision names only synced bytes"
         );
         assert!(
@@ -59,7 +59,7 @@ impl<M: Medium> Writer<M> {
         let commit = Commit {
             certificate: &decision.certificate,
             init: &decision.init,
-            place,
+            location_row,
             epoch,
             floor: self.floor_above(height),
             oldest_blobs,
@@ -68,7 +68,7 @@ impl<M: Medium> Writer<M> {
             .index
             .commit(&commit)
             .map_err(|error| self.state.index_failed(&error))?;
-        self.publish(decision, place, oldest_blobs);
+        self.publish(decision, location_row, oldest_blobs);
         self.free_dead();
         self.state.metrics.commit.record(self.clock.now().since(started));
         Ok(StoreReply::Committed { height })
@@ -101,7 +101,7 @@ impl<M: Medium> Writer<M> {
     }
 
     /// Lets readers see a decision that is durable, and drops every other value of its height.
-    fn publish(&mut self, decision: Decision, place: Place, oldest_blobs: Height) {
+    fn publish(&mut self, decision: Decision, location_row: LocationRow, oldest_blobs: Height) {
         let state = &mut self.state;
         let height = decision.certificate.height;
         assert_eq!(height, state.head.next(), "heights are decided one after the other");
@@ -112,9 +112,9 @@ impl<M: Medium> Writer<M> {
         let decided = Decided {
             certificate: decision.certificate,
             init: decision.init,
-            blobs: place.blobs,
+            blobs: location_row.blobs,
         };
-        state.view.keep_recent(decided, place.location);
+        state.view.keep_recent(decided, location_row.location);
         state.head = height;
         state.oldest_blobs = oldest_blobs;
         state.view.set_head(height);

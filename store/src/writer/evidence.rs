@@ -19,7 +19,7 @@ const PIECE_BYTES: u64 = 2048;
 
 /// Pieces that wait for room.
 #[derive(Debug, Default)]
-pub(super) struct Backlog {
+pub(super) struct WaitingEvidence {
     /// By the validator they convict, in the order they came.
     pieces: BTreeMap<Address, Vec<Evidence>>,
     count: usize,
@@ -28,7 +28,7 @@ pub(super) struct Backlog {
     told: bool,
 }
 
-impl Backlog {
+impl WaitingEvidence {
     fn add(&mut self, evidence: Vec<Evidence>) {
         self.count += evidence.len();
         for piece in evidence {

@@ -10,7 +10,7 @@ use ultramarine_types::{Height, ValueKey};
 use super::Writer;
 use crate::append::write_parts;
 use crate::failure::{Failure, no_room};
-use crate::index::Place;
+use crate::index::LocationRow;
 use crate::mapped::Begun;
 use crate::record::{self, Encoded, RecordContent};
 use crate::reserve::is_full;
@@ -94,9 +94,9 @@ impl<M: Medium> Writer<M> {
             self.tell_no_room(segment::exact(bytes));
         }
         if !movable.is_empty()
-            && let Some(places) = self.move_payloads(payloads, payloads_bytes).await?
+            && let Some(moved) = self.move_payloads(payloads, payloads_bytes).await?
         {
-            self.relocate(&places)?;
+            self.relocate(&moved)?;
             self.free(&movable);
             self.state.segments.sweep();
         }
@@ -155,7 +155,7 @@ impl<M: Medium> Writer<M> {
         &mut self,
         payloads: Vec<Payload>,
         payloads_bytes: u64,
-    ) -> Result<Option<Vec<(ValueKey, Place)>>, Failure> {
+    ) -> Result<Option<Vec<(ValueKey, LocationRow)>>, Failure> {
         let capacity = segment::exact(payloads_bytes);
         let begun = match self.state.segments.begin(Class::Payloads, capacity) {
             Ok(begun) => begun,
@@ -166,7 +166,7 @@ impl<M: Medium> Writer<M> {
             Err(error) => return Err(self.state.write_failed("a new segment", &error)),
         };
         match self.write_payloads(&begun, payloads).await {
-            Ok(places) => Ok(Some(places)),
+            Ok(moved) => Ok(Some(moved)),
             Err(error) if is_full(&error) => {
                 // Nothing names it: the index was not told.
                 self.state.segments.retire(&[begun.id]);
@@ -178,10 +178,14 @@ impl<M: Medium> Writer<M> {
         }
     }
 
-    async fn write_payloads(&mut self, begun: &Begun, payloads: Vec<Payload>) -> io::Result<Vec<(ValueKey, Place)>> {
+    async fn write_payloads(
+        &mut self,
+        begun: &Begun,
+        payloads: Vec<Payload>,
+    ) -> io::Result<Vec<(ValueKey, LocationRow)>> {
         let file = self.medium.open(&begun.path).await?;
         let mut offset = SEGMENT_FIRST_RECORD;
-        let mut places = Vec::with_capacity(payloads.len());
+        let mut moved = Vec::with_capacity(payloads.len());
         for (sequence, mut payload) in (0..).zip(payloads) {
             payload.encoded.stamp(begun.lineage, sequence);
             let location = Location {
@@ -193,12 +197,12 @@ impl<M: Medium> Writer<M> {
             self.state.metrics.appended_bytes.add(location.bytes);
             offset = location.end();
             let blobs = payload.blobs;
-            places.push((payload.key, Place { location, blobs }));
+            moved.push((payload.key, LocationRow { location, blobs }));
         }
         file.sync().await?;
         self.state.metrics.syncs.inc();
         self.state.segments.advance(begun.id, offset);
-        Ok(places)
+        Ok(moved)
     }
 
     fn tell_no_room(&self, bytes: u64) {
@@ -209,23 +213,23 @@ impl<M: Medium> Writer<M> {
     }
 
     /// Lets the index and everybody know where heights lie now, and how far retention went.
-    fn relocate(&mut self, moved: &[(ValueKey, Place)]) -> Result<(), Failure> {
+    fn relocate(&mut self, moved: &[(ValueKey, LocationRow)]) -> Result<(), Failure> {
         assert!(
             moved
                 .iter()
-                .all(|(_, place)| self.state.segments.is_synced(&place.location)),
+                .all(|(_, row)| self.state.segments.is_synced(&row.location)),
             "the index is told only of synced bytes"
         );
-        let pruned = moved.iter().filter(|(_, place)| place.blobs == Blobs::Pruned);
+        let pruned = moved.iter().filter(|(_, row)| row.blobs == Blobs::Pruned);
         // Heights below that are still here, in a damaged segment for one, are served all the same: the mark says from
         // where on nothing is missing.
         let newest_pruned = pruned.map(|(key, _)| key.height.next()).max();
         let oldest_blobs = newest_pruned.unwrap_or_default().max(self.state.oldest_blobs);
-        let places: Vec<(Height, Place)> = moved.iter().map(|(key, place)| (key.height, *place)).collect();
+        let rows: Vec<(Height, LocationRow)> = moved.iter().map(|(key, row)| (key.height, *row)).collect();
         self.state.reserve.balance();
         self.state
             .index
-            .relocate(&places, oldest_blobs)
+            .relocate(&rows, oldest_blobs)
             .map_err(|error| self.state.index_failed(&error))?;
         self.state.oldest_blobs = oldest_blobs;
         self.state.view.set_oldest_blobs(oldest_blobs);

@@ -145,7 +145,7 @@ fn settings(args: &Args, genesis: &Genesis, keys: &Keys) -> anyhow::Result<Vec<(
         settings.push(("network.peers", SettingValue::List(peers)));
     }
     if args.embedded {
-        settings.push(("engine.embedded", SettingValue::Switch(true)));
+        settings.push(("engine.embedded", SettingValue::Boolean(true)));
     }
     Ok(settings)
 }

@@ -117,8 +117,8 @@ pub fn decode(blobs: &[Bytes]) -> Result<Vec<u8>, DecodeError> {
             Some(first) if *first != head => return Err(DecodeError::Mixed(position)),
             Some(_) => {}
         }
-        let slot = pieces.get_mut(index).ok_or(DecodeError::Foreign(position))?;
-        *slot = Some(room);
+        let piece = pieces.get_mut(index).ok_or(DecodeError::Foreign(position))?;
+        *piece = Some(room);
     }
     let head = first.ok_or(DecodeError::Empty)?;
     if let Some(missing) = pieces.iter().position(Option::is_none) {

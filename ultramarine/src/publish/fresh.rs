@@ -49,12 +49,12 @@ impl Fresh {
     pub fn make(&mut self) -> ProvenBlob {
         let number = self.made;
         self.made += 1;
-        let coefficient = |place: u8| {
+        let coefficient = |index: u8| {
             let mut text = DOMAIN.to_vec();
             for part in [self.seed, self.publisher, number] {
                 text.extend_from_slice(&part.to_le_bytes());
             }
-            text.push(place);
+            text.push(index);
             sha256(&text).0
         };
         let coefficients: Vec<[u8; 32]> = (0..COEFFICIENTS).map(coefficient).collect();

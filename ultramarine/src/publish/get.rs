@@ -70,7 +70,7 @@ impl fmt::Display for BlobName {
 
 /// Where a blob is.
 #[derive(Clone, Copy, Deserialize)]
-struct TransactionPlace {
+struct BlobBlock {
     height: u64,
 }
 
@@ -148,9 +148,8 @@ async fn ask(node: &HttpClient, path: &str) -> Result<HttpAnswer> {
 
 async fn locate(node: &HttpClient, hash: &B256) -> Result<u64> {
     let answer = ask(node, &format!("/ultramarine/v1/blobs/{hash}")).await?;
-    let place: TransactionPlace =
-        read(&answer).with_context(|| format!("looking for blob {hash} at {}", node.authority()))?;
-    Ok(place.height)
+    let block: BlobBlock = read(&answer).with_context(|| format!("looking for blob {hash} at {}", node.authority()))?;
+    Ok(block.height)
 }
 
 /// What the node says are the blobs of a height that have these names: as many.
@@ -231,7 +230,7 @@ mod tests {
                 location: None,
                 body: Bytes::copy_from_slice(body.as_bytes()),
             };
-            read::<TransactionPlace>(&answer).err().map(|error| error.to_string())
+            read::<BlobBlock>(&answer).err().map(|error| error.to_string())
         };
         let refusal = said(StatusCode::NOT_FOUND, r#"{"code": 404, "message": "no such blob"}"#);
         assert_eq!(refusal.expect("refused"), "HTTP 404 Not Found: no such blob");

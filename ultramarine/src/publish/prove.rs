@@ -71,9 +71,9 @@ impl Prover {
         let prover = self.clone();
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let place = prover.remembered_at(sha256(&blob));
+            let entry = prover.remembered_at(sha256(&blob));
             // Of several that want the same blob at one time, one computes and the others wait for it.
-            let made = place.get_or_init(|| commit_and_prove(&blob)).clone();
+            let made = entry.get_or_init(|| commit_and_prove(&blob)).clone();
             let (commitment, proof) = made.map_err(anyhow::Error::msg)?;
             Ok(ProvenBlob {
                 blob,

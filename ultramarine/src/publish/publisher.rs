@@ -104,9 +104,9 @@ impl Account {
 
     /// Blobs of the transaction with this nonce: those of one block are as even as can be, and fill it.
     fn blobs_of(&self, nonce: u64) -> usize {
-        let place = nonce % self.per_block;
-        let before = |place: u64| self.blobs_per_block * place / self.per_block;
-        usize::try_from(before(place + 1) - before(place)).unwrap_or(BLOBS_MAX)
+        let position = nonce % self.per_block;
+        let before = |position: u64| self.blobs_per_block * position / self.per_block;
+        usize::try_from(before(position + 1) - before(position)).unwrap_or(BLOBS_MAX)
     }
 
     /// Tops the pool up.

@@ -12,7 +12,7 @@ use ultramarine_engine::call::CallError;
 
 use super::encode::{PIECE_BYTES, PIECES_MAX, encode};
 use super::prove::{ProvenBlob, Prover};
-use super::rpc::{Rpc, TransactionPlace};
+use super::rpc::{Inclusion, Rpc};
 use super::transaction::{BLOBS_MAX, SignedTransaction, Terms, sign};
 
 /// Most bytes of a file that is published at one time: the file and its blobs are in memory together, 1.1 GB at most.
@@ -195,8 +195,8 @@ async fn send(rpc: &Rpc, transaction: &SignedTransaction, again: bool) -> Result
     if again
         && sent.is_err()
         && matches!(
-            rpc.place(transaction.hash).await,
-            Ok(TransactionPlace::Pending | TransactionPlace::Block(_))
+            rpc.inclusion(transaction.hash).await,
+            Ok(Inclusion::Pending | Inclusion::Block(_))
         )
     {
         return Ok(());
@@ -217,13 +217,13 @@ async fn wait(rpc: &Rpc, account: Address, pooled: &Pooled, until: Instant, grac
     let hash = pooled.transaction.hash;
     let mut unknown_since = None;
     loop {
-        let place = rpc.place(hash).await;
-        if let Ok(TransactionPlace::Block(height)) = place {
+        let inclusion = rpc.inclusion(hash).await;
+        if let Ok(Inclusion::Block(height)) = inclusion {
             return Ok(height);
         }
         let now = Instant::now();
-        let since = match place {
-            Ok(TransactionPlace::Unknown) => *unknown_since.get_or_insert(now),
+        let since = match inclusion {
+            Ok(Inclusion::Unknown) => *unknown_since.get_or_insert(now),
             _ => {
                 unknown_since = None;
                 now
@@ -246,18 +246,18 @@ async fn wait(rpc: &Rpc, account: Address, pooled: &Pooled, until: Instant, grac
             let _ = rpc.send(&pooled.transaction.raw).await;
         }
         if now >= until {
-            return Err(why_not(place, account, pooled, included));
+            return Err(why_not(inclusion, account, pooled, included));
         }
         tokio::time::sleep(POLL).await;
     }
 }
 
 /// Why a transaction is in no block after all this time.
-fn why_not(place: Result<TransactionPlace>, account: Address, pooled: &Pooled, included: Option<u64>) -> anyhow::Error {
+fn why_not(inclusion: Result<Inclusion>, account: Address, pooled: &Pooled, included: Option<u64>) -> anyhow::Error {
     let hash = pooled.transaction.hash;
-    match place {
+    match inclusion {
         Err(error) => error,
-        Ok(TransactionPlace::Unknown) => anyhow!(
+        Ok(Inclusion::Unknown) => anyhow!(
             "transaction {hash} is in no block, and the client does not know it any more: it has dropped it from its \
              pool, \
              or was restarted"

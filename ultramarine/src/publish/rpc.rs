@@ -33,7 +33,7 @@ pub struct Fees {
 
 /// Where a transaction is, as far as the client knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TransactionPlace {
+pub enum Inclusion {
     /// Nowhere: it never came, or it was dropped.
     Unknown,
     /// In no block yet.
@@ -109,12 +109,12 @@ impl Rpc {
     ///
     /// Receipts are looked for only where transactions cannot be. ethrex in memory has them for the first transaction
     /// of a block alone; EthereumJS has neither unless it is started for it.
-    pub async fn place(&self, transaction: B256) -> Result<TransactionPlace> {
+    pub async fn inclusion(&self, transaction: B256) -> Result<Inclusion> {
         let found = match self
             .call_or_null("eth_getTransactionByHash", json!([transaction]))
             .await
         {
-            Ok(Value::Null) => return Ok(TransactionPlace::Unknown),
+            Ok(Value::Null) => return Ok(Inclusion::Unknown),
             Ok(found) => found,
             Err(error) => {
                 let receipt = self.call_or_null("eth_getTransactionReceipt", json!([transaction]));
@@ -122,8 +122,8 @@ impl Rpc {
             }
         };
         match found["blockNumber"].as_str() {
-            None => Ok(TransactionPlace::Pending),
-            Some(number) => parse(number).map(TransactionPlace::Block),
+            None => Ok(Inclusion::Pending),
+            Some(number) => parse(number).map(Inclusion::Block),
         }
     }
 
@@ -145,8 +145,8 @@ impl Rpc {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let answer = self.http.post(Bytes::from(body.to_string()), None);
         let answer = tokio::time::timeout(CALL_TIMEOUT, answer).await.map_err(|_| {
-            let (place, limit) = (self.http.authority(), CALL_TIMEOUT.as_secs());
-            anyhow!("no answer to {method} from {place} within {limit} s")
+            let (address, limit) = (self.http.authority(), CALL_TIMEOUT.as_secs());
+            anyhow!("no answer to {method} from {address} within {limit} s")
         })??;
         let read = call::json_of(answer).and_then(|body| {
             let read: Option<T> = call::read(&body)?;

@@ -135,7 +135,7 @@ fn a_node_and_its_client_each_recover_from_the_others_death() {
     caught_up("the first import");
 
     client.kill();
-    wait_for("closed gate", PATIENCE, || {
+    wait_for("a client that is not ready", PATIENCE, || {
         (ours.status()?["gate"]["on"] == false).then_some(())
     });
     let height = witness.height().expect("answers");

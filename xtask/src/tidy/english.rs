@@ -21,7 +21,7 @@ const SHORT_DOCS_MAX: f64 = 2.0;
 /// How many sentences of documents may be long, in percent: they argue more than comments do.
 const LONG_IN_DOCUMENTS_MAX: f64 = 5.0;
 
-/// What was counted, and each place that counts against us.
+/// What was counted, and each line that counts against us.
 #[derive(Default)]
 pub struct English {
     docs: usize,
@@ -73,14 +73,14 @@ fn too_many(what: &str, share: f64, ceiling: f64) -> Option<Complaint> {
     (share > ceiling).then(complaint)
 }
 
-/// The shares, with every place if wanted.
-pub fn report(tree: &Tree, with_places: bool) -> String {
+/// The shares, with every line if wanted.
+pub fn report(tree: &Tree, with_lines: bool) -> String {
     let english = English::of(tree);
     let mut text = String::new();
-    if with_places {
+    if with_lines {
         let long = english.comments.long.iter().chain(&english.documents.long);
-        for place in english.short.iter().chain(long) {
-            let _ = writeln!(text, "{place}");
+        for line in english.short.iter().chain(long) {
+            let _ = writeln!(text, "{line}");
         }
     }
     let _ = write!(

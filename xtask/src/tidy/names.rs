@@ -26,11 +26,11 @@ pub fn no_public_name_stands_twice(tree: &Tree) -> Vec<Complaint> {
                 _ => continue,
             };
             if matches!(vis, Visibility::Public(_)) {
-                let place = (source.path.as_str(), ident.span().start().line);
-                let places = found.entry(ident.to_string()).or_default();
+                let line = (source.path.as_str(), ident.span().start().line);
+                let lines = found.entry(ident.to_string()).or_default();
                 // Of two that a feature chooses between, there is one at a time.
-                if places.last().is_none_or(|(path, _)| *path != source.path) {
-                    places.push(place);
+                if lines.last().is_none_or(|(path, _)| *path != source.path) {
+                    lines.push(line);
                 }
             }
         }
@@ -43,14 +43,14 @@ pub fn no_public_name_stands_twice(tree: &Tree) -> Vec<Complaint> {
             format!("allows the name {name}, which no public type has: take it out"),
         ));
     }
-    for (name, places) in found
+    for (name, lines) in found
         .iter()
-        .filter(|(name, places)| places.len() > 1 && !allowed.contains(*name))
+        .filter(|(name, lines)| lines.len() > 1 && !allowed.contains(*name))
     {
-        for (path, line) in places {
+        for (path, line) in lines {
             let what = format!(
                 "{name} is the name of {} public types: say which, or list it in {GLOSSARY}",
-                places.len()
+                lines.len()
             );
             wrong.push(Complaint::new(path, *line, what));
         }
@@ -78,7 +78,7 @@ mod tests {
         "# Glossary\n\n## Names that stand more than once\n\n| name | why |\n|---|---|\n| `Input` | machines |\n";
 
     #[test]
-    fn a_name_that_stands_twice_is_told_in_both_places() {
+    fn a_name_that_stands_twice_is_told_on_both_lines() {
         let files = [
             ("a/src/x.rs", "pub struct Kind;\npub enum Input {}"),
             ("b/src/y.rs", "\npub enum Kind {}\npub struct Input;\nstruct Private;"),
@@ -86,8 +86,8 @@ mod tests {
             (GLOSSARY, GLOSSARY_TEXT),
         ];
         let complaints = no_public_name_stands_twice(&tree_of(&files));
-        let places: Vec<_> = complaints.iter().map(|it| (it.path.as_str(), it.line)).collect();
-        assert_eq!(places, [("a/src/x.rs", 1), ("b/src/y.rs", 2)]);
+        let lines: Vec<_> = complaints.iter().map(|it| (it.path.as_str(), it.line)).collect();
+        assert_eq!(lines, [("a/src/x.rs", 1), ("b/src/y.rs", 2)]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn a_client_that_lost_everything_is_brought_back() {
 }
 
 #[test]
-fn a_syncing_client_closes_the_gate_and_nobody_else_waits() {
+fn a_syncing_client_is_not_ready_and_nobody_else_waits() {
     let mut world = World::new(4);
     world.start_all();
     assert!(world.run(MINUTE, |world| world.all_at(2)));
@@ -36,11 +36,11 @@ fn a_syncing_client_closes_the_gate_and_nobody_else_waits() {
         "stuck at {:?}",
         heads(&world)
     );
-    let closed = world.nodes[3]
+    let unready = world.nodes[3]
         .events
         .iter()
         .any(|event| matches!(event, Event::Readiness { ready: false, .. }));
-    assert!(closed);
+    assert!(unready);
     assert!(
         world.nodes[3].builds.len() <= proposals + 1,
         "it proposes nothing while its client lags"

@@ -129,7 +129,7 @@ fn a_process_that_was_stopped_blames_no_height_for_it() {
 }
 
 #[test]
-fn a_gate_that_stays_closed_is_named_with_round_votes_and_peers() {
+fn a_client_that_is_not_ready_is_named_with_round_votes_and_peers() {
     let mut world = World::new(4);
     world.start_all();
     assert!(world.run(MINUTE, |world| world.all_at(3)));
@@ -218,7 +218,7 @@ fn a_quorum_that_comes_back_waits_anew_for_the_rest() {
 }
 
 #[test]
-fn a_client_that_never_opens_its_gate_holds_nobody_back_for_long() {
+fn a_client_that_is_never_ready_holds_nobody_back_for_long() {
     let mut world = World::new(4);
     world.nodes[1].client.syncing = true;
     world.start_all();

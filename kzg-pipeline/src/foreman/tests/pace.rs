@@ -59,8 +59,8 @@ fn waited_ns(lanes: usize, blobs: u16) -> u64 {
             .into_iter()
             .map(|index| ticket(1, index, Urgency::Current, index + 1 == blobs));
         crowd.tell(Input::Jobs(tickets.collect()));
-        while let Some(place) = crowd.working.iter().position(|(until, _)| *until <= crowd.now) {
-            let (_, task) = crowd.working.swap_remove(place);
+        while let Some(at) = crowd.working.iter().position(|(until, _)| *until <= crowd.now) {
+            let (_, task) = crowd.working.swap_remove(at);
             if let Task::Settle(..) = task {
                 crowd.settled += settled(&task).len();
             }

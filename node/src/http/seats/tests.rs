@@ -1,10 +1,10 @@
-//! Claims about who keeps a place, with made-up times.
+//! Claims about who keeps a seat, with made-up times.
 
 use std::net::Ipv4Addr;
 
 use super::*;
 
-const PLACES: usize = 8;
+const SEATS: usize = 8;
 
 fn address(number: u8) -> IpAddr {
     Ipv4Addr::new(10, 0, 0, number).into()
@@ -18,7 +18,7 @@ struct Room {
 impl Room {
     fn new() -> Self {
         Self {
-            seats: Seats::new(PLACES, 4, Patience::default()),
+            seats: Seats::new(SEATS, 4, Patience::default()),
             start: Instant::now(),
         }
     }
@@ -45,7 +45,7 @@ fn a_full_room_makes_place_by_the_longest_idle_of_the_address_that_has_most() {
     let mut crowd: Vec<_> = (0..6)
         .map(|at| room.enter(2, 1.0 + f64::from(at)).expect("its share"))
         .collect();
-    let _other = room.enter(3, 8.0).expect("the last place");
+    let _other = room.enter(3, 8.0).expect("the last seat");
     let _new = room.enter(4, 9.0).expect("somebody goes");
     assert_eq!(
         left(&mut lone.1),
@@ -65,7 +65,7 @@ fn a_full_room_makes_place_by_the_longest_idle_of_the_address_that_has_most() {
 #[test]
 fn who_has_only_just_come_is_not_the_first_to_go() {
     let room = Room::new();
-    let mut heads: Vec<_> = (0..PLACES as u8)
+    let mut heads: Vec<_> = (0..SEATS as u8)
         .map(|at| room.enter(at, f64::from(at)).expect("empty"))
         .collect();
     for (at, (seat, _)) in heads.iter().enumerate() {
@@ -103,9 +103,7 @@ fn one_address_has_three_quarters_and_takes_no_place_of_others_beyond() {
 #[test]
 fn a_reader_that_stands_still_gives_way_and_one_that_reads_does_not() {
     let room = Room::new();
-    let mut readers: Vec<_> = (0..PLACES as u8)
-        .map(|at| room.enter(at, 0.0).expect("empty"))
-        .collect();
+    let mut readers: Vec<_> = (0..SEATS as u8).map(|at| room.enter(at, 0.0).expect("empty")).collect();
     for (seat, _) in &readers {
         seat.turn_to(Phase::Sending, room.at(0.0));
     }

@@ -195,7 +195,7 @@ async fn a_new_caller_finds_a_place_among_those_who_do_not_ask() {
     for mut stream in crowd {
         let mut bytes = [0; 4096];
         if let Ok(Ok(count)) = tokio::time::timeout(Duration::from_millis(20), stream.read(&mut bytes)).await {
-            told += usize::from(String::from_utf8_lossy(&bytes[..count]).contains("its place was wanted"));
+            told += usize::from(String::from_utf8_lossy(&bytes[..count]).contains("its seat was wanted"));
         }
     }
     assert!(told >= 3, "{told}");
