@@ -19,6 +19,7 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::Poll;
@@ -46,6 +47,14 @@ pub struct LaneClientEnd {
     pub jobs: Receiver<VerifyJob>,
     /// Where its verdicts go.
     pub verdicts: Sender<Verdict>,
+}
+
+/// A lane that cannot wait for deadlines cannot work.
+#[derive(Debug, thiserror::Error)]
+#[error("lane {lane}: no timer: {source}")]
+pub struct NoTimer {
+    lane: &'static str,
+    source: io::Error,
 }
 
 /// The sizes that lanes work by.
@@ -156,11 +165,11 @@ impl Lanes {
     }
 
     /// Is one lane, until the node halts or every client is gone.
-    pub fn run(&self, ctx: &TileContext) -> Result<(), String> {
+    pub fn run(&self, ctx: &TileContext) -> Result<(), NoTimer> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
-            .map_err(|error| format!("lane {}: no timer: {error}", ctx.name))?;
+            .map_err(|source| NoTimer { lane: ctx.name, source })?;
         let metrics = Metrics::new(&ctx.registry, ctx.name, self.verifier.name());
         let mut done = Input::LaneFree;
         while let Some(task) = self.next_task(ctx, &runtime, done, &metrics) {
