@@ -12,7 +12,7 @@
 //! from signing at heights where it may have signed before, even if it crashed again while it was catching up. The head
 //! itself says nothing about that: it may have come by sync.
 //!
-//! Keeps: every record that is read is of the log's own height.
+//! A record of another height than the log's own stops the node (`read`).
 
 use std::collections::BTreeSet;
 

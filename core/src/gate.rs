@@ -6,8 +6,10 @@ use ultramarine_types::Lsn;
 
 /// Messages waiting for the log, oldest first.
 ///
-/// Keeps: a message leaves only when the log is durable up to the position that was current when it was made, and
-/// messages leave in the order in which they came.
+/// Keeps:
+/// - a message leaves only when the log is durable up to the position that was current when it was made;
+/// - a message that may leave does not wait;
+/// - messages leave in the order in which they came.
 #[derive(Debug)]
 pub struct Gate<M> {
     durable: Lsn,
@@ -33,6 +35,7 @@ impl<M> Gate<M> {
             assert!(*newest <= at, "the log's position never moves back");
         }
         self.parked.push_back((at, message));
+        self.check();
         None
     }
 
@@ -42,7 +45,29 @@ impl<M> Gate<M> {
         assert!(lsn >= self.durable, "durability never moves back");
         self.durable = lsn;
         let free = self.parked.iter().take_while(|(at, _)| *at <= lsn).count();
-        self.parked.drain(..free).map(|(_, message)| message).collect()
+        let leave = |(at, message)| {
+            assert!(at <= lsn, "a message leaves before its record is durable");
+            message
+        };
+        let free = self.parked.drain(..free).map(leave).collect();
+        self.check();
+        free
+    }
+
+    /// Asserts that what waits must wait.
+    fn check(&self) {
+        if let Some((oldest, _)) = self.parked.front() {
+            assert!(*oldest > self.durable, "a message waits whose record is durable");
+        }
+    }
+
+    /// Asserts that messages wait in the order of their records.
+    pub fn check_whole(&self) {
+        self.check();
+        assert!(
+            self.parked.iter().is_sorted_by_key(|(at, _)| *at),
+            "a message overtakes an older one"
+        );
     }
 
     /// The position up to which the log must become durable for everything parked to leave.

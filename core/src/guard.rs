@@ -95,7 +95,11 @@ impl Guard {
                 now: signed,
             }),
             _ => {
-                self.signed.insert((height, round, kind), signed);
+                let before = self.signed.insert((height, round, kind), signed);
+                assert!(
+                    before.is_none_or(|before| before == signed),
+                    "no record changes until its height is decided"
+                );
                 Ok(())
             }
         }
@@ -111,6 +115,7 @@ impl Guard {
             });
         }
         self.learn(height, round, kind, signed)?;
+        assert!(height > self.watermark, "nothing is signed at or below the watermark");
         assert_eq!(
             self.get(height, round, kind),
             Some(&signed),
@@ -126,7 +131,9 @@ impl Guard {
 
     /// From now on nothing at or below `height` is signed.
     pub fn raise(&mut self, height: Height) {
+        let before = self.watermark;
         self.watermark = self.watermark.max(height);
+        assert!(self.watermark >= before, "the watermark never falls");
     }
 
     /// Nothing at or below this is ever signed.

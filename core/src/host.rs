@@ -4,7 +4,7 @@
 //! there. Everything else becomes an [`Intent`], which the caller carries out when `process!` has returned. The type of
 //! the handler says that it cannot fail: an error would make Malachite abandon an input half done.
 //!
-//! Keeps: heights are started once, in order.
+//! Keeps: heights are started once, in order, and Malachite is at the height that was started last.
 
 mod answer;
 
@@ -83,6 +83,8 @@ pub struct Hands<'a> {
 pub struct ConsensusHost {
     state: State<Ctx>,
     set: CtxValidatorSet,
+    /// The height that was started last.
+    started: Height,
 }
 
 impl ConsensusHost {
@@ -102,7 +104,11 @@ impl ConsensusHost {
             QUEUE_HEIGHTS,
             QUEUE_PER_HEIGHT,
         );
-        Self { state, set }
+        Self {
+            state,
+            set,
+            started: height,
+        }
     }
 
     /// The height Malachite is at.
@@ -136,7 +142,8 @@ impl ConsensusHost {
 
     /// Starts a height. `enabled` says whether we sign at it.
     pub fn start(&mut self, height: Height, enabled: bool, hands: &mut Hands<'_>) -> (Vec<Intent>, Option<Stop>) {
-        assert!(height > self.height(), "heights are started once, in order");
+        assert!(height > self.started, "heights are started once, in order");
+        self.started = height;
         self.state.params.enabled = enabled;
         let input = Input::StartHeight(
             CtxHeight(height),
@@ -145,9 +152,7 @@ impl ConsensusHost {
             None,
             VoteExtensionPolicy::Disabled,
         );
-        let done = self.process(input, hands);
-        assert_eq!(self.height(), height, "consensus is at the height that was started");
-        done
+        self.process(input, hands)
     }
 
     /// Tells Malachite that the inputs which follow are its own log.
@@ -212,6 +217,15 @@ impl ConsensusHost {
             .collect()
     }
 
+    /// Asserts that Malachite is at the height that was started last.
+    pub fn check(&self) {
+        assert_eq!(
+            self.height(),
+            self.started,
+            "consensus is at the height that was started"
+        );
+    }
+
     /// Gives Malachite one input, and collects what it wants done.
     pub fn process(&mut self, input: Input<Ctx>, hands: &mut Hands<'_>) -> (Vec<Intent>, Option<Stop>) {
         let mut intents = Vec::new();
@@ -232,6 +246,7 @@ impl ConsensusHost {
                 other => tracing::warn!(%height, error = %other, "consensus refused an input"),
             }
         }
+        self.check();
         (intents, fatal)
     }
 }

@@ -21,11 +21,12 @@
 //! - The *gate* holds messages back until the log is durable.
 //! - The execution client is *ready* while it confirms our head.
 //!
-//! Keeps:
-//! - nothing signed leaves before its record is durable (`gate.rs`), and nothing signed is contradicted (`guard.rs`);
-//! - no value is decided before it is stored;
-//! - no value gets its first verdict without the execution client, unless a certificate vouches for it;
-//! - the core has no clock, no randomness and no unordered map.
+//! What holds of the whole, and where it is held:
+//! - Nothing signed leaves before its record is durable (`gate.rs`), and nothing signed is contradicted (`guard.rs`).
+//! - No value is decided before it is stored: the simulator looks at every commit (I3).
+//! - No value gets its first verdict without the execution client, unless a certificate vouches for it: the simulator
+//!   looks at every verdict (I9, I13).
+//! - The core has no clock, no randomness and no unordered map: a seed gives the same trace again.
 //!
 //! `machine/check.rs` asserts after every input what the core's parts keep together, and asks each part for its own.
 #![forbid(unsafe_code)]

@@ -1,6 +1,8 @@
 //! This file knows which peers are connected, and what they say about themselves.
 //!
-//! Keeps: only connected peers are known, and each one's clock is measured as `clocks.rs` says.
+//! A peer is known from its [`up`](Peers::up) to its [`down`](Peers::down), as the network counts connections.
+//!
+//! Keeps: each peer's clock is measured as `clocks.rs` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -20,11 +20,12 @@
 //! - whether bytes from peers may be executed: [`inspect`](inspect::inspect);
 //! - how a call ended: [`call`].
 //!
-//! Keeps:
-//! - The client executes bytes only after [`inspect`](inspect::inspect) found them to be what the metadata says.
-//! - Forkchoice updates reach the client in the order in which the core asked for them.
-//! - Every call has a deadline and a bound on its answer. A call that takes long is named ([`waiting`]).
-//! - What the client says is told apart in full, and a missing answer is never taken for one.
+//! What holds of the whole, and where it is held:
+//! - The client executes bytes only after [`inspect`](inspect::inspect) found them to be what the metadata says: the
+//!   driver has no payload otherwise.
+//! - Forkchoice updates reach the client in the order in which the core asked for them ([`turns`]).
+//! - Every call has a deadline and a bound on its answer ([`call`]). A call that takes long is named ([`waiting`]).
+//! - What the client says is told apart in full, and a missing answer is never taken for one ([`client`]).
 
 pub mod build;
 pub mod call;

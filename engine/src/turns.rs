@@ -1,6 +1,8 @@
 //! This file knows the order of forkchoice updates: first asked, first sent.
 //!
-//! Keeps: turns begin in the order in which they were taken, and one that is dropped holds up nobody.
+//! A turn that is dropped holds up nobody: its drop lets the next one go.
+//!
+//! Keeps: turns begin in the order in which they were taken.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -18,12 +18,14 @@
 //! - No job waits for company. A free lane takes what waits, and free lanes share it evenly. Under load, jobs wait
 //!   because no lane is free, and so they find company by themselves.
 //!
+//! An inquiry goes on until it is over: `inquiries.rs` keeps that.
+//!
 //! Keeps:
 //!
 //! - Every job is in exactly one `Open` or `Return` task.
 //! - Every claim that was left open is in exactly one `Settle` task after it.
-//! - An inquiry goes on until it is over.
 //! - A task is handed out only to a lane that is free.
+//! - No lane is free while something is due in an account.
 
 use std::convert::Infallible;
 
@@ -256,6 +258,15 @@ impl<O, S, I> Foreman<O, S, I> {
         );
     }
 
+    /// Asserts that each lane that was free before, or has become so, is free still or has one task.
+    fn check_lanes(&self, lanes_free: usize, tasks_count: usize) {
+        assert_eq!(
+            lanes_free,
+            self.lanes_free + tasks_count,
+            "a task is handed out to a lane that is free"
+        );
+    }
+
     /// Asserts the rest too, which takes as long as there are jobs: for tests and simulators.
     pub fn check_whole(&self) {
         self.former.check_whole();
@@ -325,6 +336,8 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
     type Output = Task<O, S, I>;
 
     fn handle(&mut self, now: Nanos, input: Input<O, S, I>, out: &mut Outbox<Task<O, S, I>>) {
+        let lane_came = !matches!(input, Input::Jobs(_) | Input::Closed);
+        let (lanes_free, tasks_before) = (self.lanes_free + usize::from(lane_came), out.len());
         match input {
             Input::Jobs(tickets) => tickets.into_iter().for_each(|ticket| self.former.push(ticket)),
             Input::LaneFree => self.lanes_free += 1,
@@ -358,6 +371,7 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
             }
         }
         self.assign(now, out);
+        self.check_lanes(lanes_free, out.len() - tasks_before);
         self.check(now);
     }
 
@@ -372,7 +386,9 @@ impl<O, S, I> Machine for Foreman<O, S, I> {
     }
 
     fn wake(&mut self, now: Nanos, out: &mut Outbox<Task<O, S, I>>) {
+        let (lanes_free, tasks_before) = (self.lanes_free, out.len());
         self.assign(now, out);
+        self.check_lanes(lanes_free, out.len() - tasks_before);
         self.check(now);
     }
 }

@@ -137,25 +137,36 @@ impl Former {
     }
 }
 
+/// A job that waits, with its number in the order in which the jobs of its urgency came.
+#[derive(Debug)]
+pub struct QueuedTicket {
+    number: u64,
+    ticket: Ticket,
+}
+
 /// The waiting jobs of one urgency.
 #[derive(Debug, Default)]
 struct Queue {
     /// Jobs by sender. A sender without jobs is not in the map, so it is as small as the queue.
-    senders: BTreeMap<Option<PeerId>, VecDeque<Ticket>>,
+    senders: BTreeMap<Option<PeerId>, VecDeque<QueuedTicket>>,
     /// The senders in the order of their turns; exactly the keys of `senders`.
     turns: VecDeque<Option<PeerId>>,
     count: usize,
+    /// Jobs that ever came.
+    came: u64,
 }
 
 impl Queue {
     fn push(&mut self, ticket: Ticket) {
         let sender = ticket.job.sender;
         self.count += 1;
+        self.came += 1;
+        let number = self.came;
         let jobs = self.senders.entry(sender).or_insert_with(|| {
             self.turns.push_back(sender);
             VecDeque::new()
         });
-        jobs.push_back(ticket);
+        jobs.push_back(QueuedTicket { number, ticket });
     }
 
     fn take(&mut self, blobs_max: usize, may: impl Fn(Option<PeerId>) -> bool) -> Vec<Ticket> {
@@ -173,9 +184,13 @@ impl Queue {
             let Some(jobs) = self.senders.get_mut(&sender) else {
                 continue;
             };
-            if let Some(ticket) = jobs.pop_front() {
+            if let Some(first) = jobs.pop_front() {
+                assert!(
+                    jobs.front().is_none_or(|next| first.number < next.number),
+                    "a sender's jobs leave in the order in which they came"
+                );
                 self.count -= 1;
-                tickets.push(ticket);
+                tickets.push(first.ticket);
             }
             if jobs.is_empty() {
                 self.senders.remove(&sender);
@@ -186,13 +201,13 @@ impl Queue {
         tickets
     }
 
-    fn take_all_of(&mut self, sender: Option<PeerId>) -> VecDeque<Ticket> {
+    fn take_all_of(&mut self, sender: Option<PeerId>) -> Vec<Ticket> {
         let Some(jobs) = self.senders.remove(&sender) else {
-            return VecDeque::new();
+            return Vec::new();
         };
         self.turns.retain(|next| *next != sender);
         self.count -= jobs.len();
-        jobs
+        jobs.into_iter().map(|waiting| waiting.ticket).collect()
     }
 
     fn check(&self) {
@@ -210,6 +225,12 @@ impl Queue {
         assert!(
             self.senders.values().all(|jobs| !jobs.is_empty()),
             "each sender in the map has a job"
+        );
+        assert!(
+            self.senders
+                .values()
+                .all(|jobs| jobs.iter().is_sorted_by_key(|job| job.number)),
+            "a sender's jobs wait in the order in which they came"
         );
         let turns: BTreeSet<_> = self.turns.iter().collect();
         assert!(

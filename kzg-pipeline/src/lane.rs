@@ -14,12 +14,16 @@
 //! is full, its sender waits. Links know no urgency and no senders, so a lane takes in all that is there: the foreman
 //! has room for whatever may be under way.
 //!
-//! Keeps: one verdict per job, to the client that sent it. A client must go on taking verdicts while it waits to send.
-//! A node that halts drops what has no verdict yet. When the clients are gone, the lanes still judge what they sent.
+//! A client must go on taking verdicts while it waits to send. A node that halts drops what has no verdict yet. When
+//! the clients are gone, the lanes still judge what they sent.
+//!
+//! Keeps: one verdict per job, to the client that sent it.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::Poll;
 
@@ -34,7 +38,7 @@ use ultramarine_types::{Machine, Nanos, Outbox, PeerId, ValueKey};
 use self::metrics::Metrics;
 use crate::account::{Piece, Settlement};
 use crate::foreman::{self, Blame, Foreman, Policy};
-use crate::former::{Batch, Ticket};
+use crate::former::{Batch, QueuedTicket, Ticket};
 use crate::inquiry::{Case, Inquiry};
 use crate::opening::{OpenedClaim, Opening, Summed};
 use crate::verifier::Verifier;
@@ -46,6 +50,14 @@ pub struct LaneClientEnd {
     pub jobs: Receiver<VerifyJob>,
     /// Where its verdicts go.
     pub verdicts: Sender<Verdict>,
+}
+
+/// A lane that cannot wait for deadlines cannot work.
+#[derive(Debug, thiserror::Error)]
+#[error("lane {lane}: no timer: {source}")]
+pub struct NoTimer {
+    lane: &'static str,
+    source: io::Error,
 }
 
 /// The sizes that lanes work by.
@@ -69,7 +81,7 @@ const WAITING_MAX: usize = LARGEST.assembly_blobs() + 2 * BLOBS_PER_BLOCK_MAX as
 
 const _: () = assert!(WAITING_MAX >= (VALUES_IN_ASSEMBLY_MAX + 2 + 2) * BLOBS_PER_BLOCK_MAX as usize);
 // Tickets wait here; the bytes of their blobs are the network's and count there.
-const _: () = assert!(WAITING_MAX * size_of::<Ticket>() <= 4 << 20);
+const _: () = assert!(WAITING_MAX * size_of::<QueuedTicket>() <= 4 << 20);
 
 impl Default for LaneOptions {
     fn default() -> Self {
@@ -89,6 +101,10 @@ pub struct Lanes {
     /// For the leader: there is a task, room, or another deadline.
     news: Notify,
     verdicts: Vec<Sender<Verdict>>,
+    /// For each client, its jobs that were taken off its link and have no verdict yet.
+    owed: Vec<AtomicUsize>,
+    /// Lanes that run.
+    running: AtomicUsize,
     verifier: Arc<dyn Verifier>,
     steps_max: usize,
     waiting_max: usize,
@@ -140,6 +156,7 @@ type Task = foreman::Task<Held, HeldSum, HeldInquiry>;
 impl Lanes {
     /// Lanes that serve these clients.
     pub fn new(clients: Vec<LaneClientEnd>, verifier: Arc<dyn Verifier>, options: LaneOptions) -> Arc<Self> {
+        let owed = clients.iter().map(|_| AtomicUsize::new(0)).collect();
         let (jobs, verdicts) = clients.into_iter().map(|client| (client.jobs, client.verdicts)).unzip();
         Arc::new(Self {
             links: Mutex::new(Links { jobs }),
@@ -149,6 +166,8 @@ impl Lanes {
             }),
             news: Notify::new(),
             verdicts,
+            owed,
+            running: AtomicUsize::new(0),
             verifier,
             steps_max: options.policy.steps_max,
             waiting_max: options.waiting_max.max(1),
@@ -156,18 +175,31 @@ impl Lanes {
     }
 
     /// Is one lane, until the node halts or every client is gone.
-    pub fn run(&self, ctx: &TileContext) -> Result<(), String> {
+    pub fn run(&self, ctx: &TileContext) -> Result<(), NoTimer> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
-            .map_err(|error| format!("lane {}: no timer: {error}", ctx.name))?;
+            .map_err(|source| NoTimer { lane: ctx.name, source })?;
         let metrics = Metrics::new(&ctx.registry, ctx.name, self.verifier.name());
+        self.running.fetch_add(1, Ordering::Relaxed);
         let mut done = Input::LaneFree;
         while let Some(task) = self.next_task(ctx, &runtime, done, &metrics) {
             ctx.pulse.beat();
             done = ctx.busy.during(|| self.carry_out(ctx, task, &metrics));
         }
+        let is_last = self.running.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last && !ctx.halt.is_stopped() {
+            self.check_whole();
+        }
         Ok(())
+    }
+
+    /// Asserts that every job has its verdict: for the last lane, when all clients are gone.
+    fn check_whole(&self) {
+        for (client, owed) in self.owed.iter().enumerate() {
+            let owed = owed.load(Ordering::Relaxed);
+            assert_eq!(owed, 0, "jobs of client {client} have no verdict");
+        }
     }
 
     /// Hands in what the last task gave, then waits for the next one. `None` when the node halts or no client is left.
@@ -235,6 +267,9 @@ impl Lanes {
                     more = true;
                 }
             }
+        }
+        for ticket in &tickets {
+            self.owed[ticket.client].fetch_add(1, Ordering::Relaxed);
         }
         Input::Jobs(tickets)
     }
@@ -410,6 +445,8 @@ impl Lanes {
             sender: reply_to.sender,
             finding,
         };
+        let owed = self.owed[reply_to.client].fetch_sub(1, Ordering::Relaxed);
+        assert!(owed > 0, "a client gets a verdict that it is not owed");
         if let Some(client) = self.verdicts.get(reply_to.client) {
             // A client that is gone wants no verdict; the halt is on its way to us.
             let _ = client.send(verdict);

@@ -12,13 +12,12 @@
 //!   opens.
 //! - An *inquiry* finds out which claims are wrong where not all hold, a few questions at a time.
 //!
-//! Keeps:
+//! What holds of the whole, and where it is held:
 //!
-//! - Every job gets exactly one verdict.
-//! - What is found of a claim does not depend on its company. (A convicted peer's claims may stay unjudged: see
-//!   [`inquiry`].)
-//! - No input makes it panic.
-//! - Memory does not grow with the number of batches.
+//! - Every job gets exactly one verdict (`lane.rs`).
+//! - What is found of a claim does not depend on its company, and no input makes a verifier panic (`verifier.rs`). A
+//!   convicted peer's claims may stay unjudged: see [`inquiry`].
+//! - Memory does not grow with the number of batches: `lane.rs` bounds the jobs that wait, and `account.rs` the claims.
 //!
 //! `unsafe` stands only in these files:
 //!

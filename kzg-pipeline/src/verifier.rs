@@ -12,9 +12,9 @@ const OPENED_AT_ONCE: usize = 16;
 
 /// Judges claims in two phases: opening, claim by claim as blobs arrive, and settling, for all of them together.
 ///
-/// Keeps: one finding per claim. What is found of a claim does not depend on its company, nor on how claims are split
+/// Each claim gets one finding. What is found of a claim does not depend on its company, nor on how claims are split
 /// into batches and sums. (A convicted peer's claims may stay unjudged: see [`Inquiry`].) Malformed and wrong are
-/// different findings. No input makes it panic. All lanes share one verifier.
+/// different findings. No input makes it panic. `suite.rs` holds every back end to this. All lanes share one verifier.
 pub trait Verifier: Send + Sync {
     /// The name in the configuration and in metrics.
     fn name(&self) -> &'static str;

@@ -16,10 +16,12 @@
 //! - A *holder* is a peer that has a whole value and serves its parts.
 //! - A *fault* costs a peer points of its score. Hashes or signatures prove it, or we measure it ourselves.
 //!
-//! Keeps: I7 (a package that cannot be used is never sent, and one received costs its sender), I11 (every ceiling of
-//! [`bounds`] and of `ultramarine_types::limits` holds under any peer's behaviour), and that blob bytes are put into
-//! memory once, where lanes and store read them (the store copies them once more, into what it writes), and never pass
-//! the core.
+//! What holds of the whole, and where it is held:
+//! - A package that cannot be used is never sent, and one received costs its sender (I7, `wire/sync.rs`).
+//! - Every ceiling of [`bounds`] and of `ultramarine_types::limits` holds under any peer's behaviour (I11). Each module
+//!   with a ceiling asserts it.
+//! - Blob bytes are put into memory once, where lanes and store read them, and never pass the core. The store copies
+//!   them once more, into what it writes. Parts are `Bytes`, which are shared and not copied.
 #![deny(unsafe_code)]
 #![cfg_attr(
     not(test),

@@ -13,7 +13,7 @@ use ultramarine_types::verify::{Verdict, VerifyJob};
 use ultramarine_types::{ChainParams, Hash, ValidatorSet};
 
 use crate::connection::dial::{self, PeerConfig};
-use crate::connection::endpoint;
+use crate::connection::endpoint::{self, EndpointError};
 use crate::hub::{Hub, HubParts};
 use crate::order::TaskOrder;
 use crate::peers::identity::{Attester, Identity};
@@ -58,7 +58,7 @@ pub struct NetLinks {
 }
 
 /// Runs the network until the node halts or the core is gone. Run it inside `ultramarine_runtime::block_on_net`.
-pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> Result<(), String> {
+pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> Result<(), EndpointError> {
     let NetOptions {
         socket,
         identity,
@@ -78,7 +78,7 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         source,
     } = links;
     let halt = context.halt.clone();
-    let endpoint = endpoint::open(socket, &identity).map_err(|error| error.to_string())?;
+    let endpoint = endpoint::open(socket, &identity)?;
     let parts = HubParts {
         chain,
         validators,

@@ -7,7 +7,8 @@
 //!   OUT/net/devnet                      the network: homes, keys, logs
 //! ```
 //!
-//! Keeps: a file that is not on our list, and a `net` without our mark, are never written over nor removed.
+//! A file that is not on our list, and a `net` without our mark, are never written over nor removed: they are an error
+//! before anything is written (`check`).
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

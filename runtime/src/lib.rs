@@ -16,10 +16,11 @@
 //! - An *outlet* is an output with a bounded queue and a thread of its own: nobody waits for standard error.
 //! - The *topology* is the table of all tiles and links; *placement* is what this machine's cores make of it.
 //!
-//! Keeps:
-//! - a wake is never lost;
-//! - a link never holds more than its depth, nor a pool more than its bytes;
-//! - a tile's failure stops the node, and every tile ends within two seconds of a stop.
+//! What holds of the whole, and where it is held:
+//! - A wake is never lost: `bell.rs` under loom, and the tests of `link.rs` on every kind of executor.
+//! - A link never holds more than its depth (`link.rs`), nor a pool more than its bytes (`buffer.rs`).
+//! - A tile's failure stops the node (`tile.rs`), and every tile ends within two seconds of a stop. The program's tests
+//!   with real processes hold the second.
 #![deny(unsafe_code)]
 
 pub mod affinity;

@@ -8,8 +8,11 @@
 //! Where lines were lost, a line in their place says how many, as soon as the output works again. Nobody joins the
 //! thread: if its output is stuck, the process ends without it.
 //!
-//! Keeps: [`push`](Outlet::push) never waits and never fails; the queue never holds more than [`LINES_MAX`] lines or
-//! [`BYTES_MAX`] bytes; every line is written or counted as lost.
+//! [`push`](Outlet::push) never waits and never fails: it takes no lock, and has no result.
+//!
+//! Keeps:
+//! - the queue never holds more than [`LINES_MAX`] lines or [`BYTES_MAX`] bytes;
+//! - every line is written or counted as lost, once.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -72,6 +75,9 @@ struct Shared {
     urgent: ArrayQueue<Line>,
     /// Bytes in `lines`, and of lines that are about to enter it.
     bytes: AtomicUsize,
+    /// Lines that somebody wanted written.
+    handed: AtomicU64,
+    written: AtomicU64,
     accepted: AtomicU64,
     /// Of the accepted ones, those that were written or lost.
     settled: AtomicU64,
@@ -109,6 +115,8 @@ impl Outlet {
             lines: ArrayQueue::new(LINES_MAX),
             urgent: ArrayQueue::new(URGENT_MAX),
             bytes: AtomicUsize::new(0),
+            handed: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             lost: AtomicU64::new(0),
@@ -136,6 +144,7 @@ impl Outlet {
 
     /// Hands over a line, or counts it as lost if the queue is full.
     pub fn push(&self, line: Vec<u8>) {
+        self.shared.handed.fetch_add(1, Ordering::Relaxed);
         let Some(writer) = &self.writer else {
             return self.write_unless_it_blocks(&line);
         };
@@ -148,6 +157,7 @@ impl Outlet {
 
     /// The same for last words: they are taken although the queue is full, unless there are too many of them too.
     pub fn push_urgent(&self, line: Vec<u8>) {
+        self.shared.handed.fetch_add(1, Ordering::Relaxed);
         let Some(writer) = &self.writer else {
             return self.write_unless_it_blocks(&line);
         };
@@ -178,7 +188,12 @@ impl Outlet {
         let outcome = if waiting + length > BYTES_MAX {
             Err(line)
         } else {
-            self.enter(&self.shared.lines, line)
+            let entered = self.enter(&self.shared.lines, line);
+            assert!(
+                entered.is_err() || waiting + length <= BYTES_MAX,
+                "the queue's bytes are bounded"
+            );
+            entered
         };
         outcome.map_err(|line| {
             self.shared.bytes.fetch_sub(length, Ordering::Relaxed);
@@ -225,9 +240,41 @@ impl Outlet {
     /// Without a thread, the caller writes, if the system says that it need not wait.
     fn write_unless_it_blocks(&self, line: &[u8]) {
         let output = self.descriptor.filter(|output| output.is_writable());
-        if output.is_none_or(|mut output| output.write_all(line).is_err()) {
-            self.shared.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        let count = if output.is_none_or(|mut output| output.write_all(line).is_err()) {
+            &self.shared.lost
+        } else {
+            &self.shared.written
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Asserts that every line was written or counted as lost. To be called while nobody pushes, after a flush.
+    #[cfg(test)]
+    fn check_whole(&self) {
+        self.shared.check();
+        let handed = self.shared.handed.load(Ordering::Acquire);
+        let written = self.shared.written.load(Ordering::Acquire);
+        assert_eq!(
+            handed,
+            written + self.lost(),
+            "every line is written or counted as lost"
+        );
+        assert_eq!(
+            self.shared.bytes.load(Ordering::Acquire),
+            0,
+            "an empty queue has no bytes"
+        );
+    }
+}
+
+impl Shared {
+    /// Asserts what holds at every moment, for the thread that writes.
+    fn check(&self) {
+        assert!(self.lines.len() <= LINES_MAX, "the queue's lines are bounded");
+        // Each line is settled after it was accepted. Read in this order, the counts tell so.
+        let settled = self.settled.load(Ordering::Acquire);
+        let accepted = self.accepted.load(Ordering::Acquire);
+        assert!(settled <= accepted, "a line is settled once");
     }
 }
 
@@ -247,10 +294,14 @@ impl<W: Write> Pen<W> {
         loop {
             while let Some(line) = self.next() {
                 self.tell(line.lost_before);
-                if self.write(&line.bytes).is_err() {
-                    self.shared.lost.fetch_add(1, Ordering::Relaxed);
-                }
+                let count = if self.write(&line.bytes).is_err() {
+                    &self.shared.lost
+                } else {
+                    &self.shared.written
+                };
+                count.fetch_add(1, Ordering::Relaxed);
                 self.shared.settled.fetch_add(1, Ordering::Release);
+                self.shared.check();
             }
             self.tell(self.shared.lost.load(Ordering::Relaxed));
             // A push since then has left a token, and this returns at once.
@@ -262,7 +313,11 @@ impl<W: Write> Pen<W> {
         let line = self.shared.urgent.pop();
         line.or_else(|| {
             let line = self.shared.lines.pop()?;
-            self.shared.bytes.fetch_sub(line.bytes.len(), Ordering::Relaxed);
+            let held = self.shared.bytes.fetch_sub(line.bytes.len(), Ordering::Relaxed);
+            assert!(
+                held >= line.bytes.len(),
+                "the bytes of a line are counted while it waits"
+            );
             Some(line)
         })
     }

@@ -58,15 +58,20 @@ impl IoMode {
     }
 }
 
-impl FromStr for IoMode {
-    type Err = String;
+/// A word that names no choice of I/O.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{0}` is none of auto, uring, fallback")]
+pub struct UnknownIo(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for IoMode {
+    type Err = UnknownIo;
+
+    fn from_str(text: &str) -> Result<Self, UnknownIo> {
         match text {
             "auto" => Ok(Self::Auto),
             "uring" => Ok(Self::Uring),
             "fallback" => Ok(Self::Fallback),
-            other => Err(format!("`{other}` is none of auto, uring, fallback")),
+            other => Err(UnknownIo(other.to_owned())),
         }
     }
 }
@@ -236,7 +241,7 @@ mod tests {
         assert!(
             "epoll"
                 .parse::<IoMode>()
-                .is_err_and(|message| message.contains("auto, uring, fallback"))
+                .is_err_and(|error| error.to_string().contains("auto, uring, fallback"))
         );
     }
 

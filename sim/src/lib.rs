@@ -10,7 +10,8 @@
 //! *mood* is a way an execution client is wrong for a while. A *scenario* is a run with a script. A *violation* is a
 //! broken invariant, found by a *checker*, and printed with the command that replays it.
 //!
-//! Keeps: the same seed gives the same trace. Nothing here reads a clock, a file or a hash map's order.
+//! The same seed gives the same trace: `tests/seeds.rs` runs some twice. Nothing here reads a clock, a file or a hash
+//! map's order.
 #![forbid(unsafe_code)]
 
 pub mod adversaries;

@@ -28,8 +28,19 @@ impl Alarms {
         if is_news {
             said.push_back((now, what.to_owned()));
         }
-        assert!(said.len() <= LINES_MAX, "the lines of a minute are few");
+        check(&said);
         is_news
+    }
+}
+
+fn check(said: &VecDeque<(Instant, String)>) {
+    assert!(said.len() <= LINES_MAX, "the lines of a minute are few");
+    let mut before = said.iter().map(|(_, what)| what);
+    if let Some(newest) = before.next_back() {
+        assert!(
+            before.all(|what| what != newest),
+            "no two lines of a minute say the same"
+        );
     }
 }
 

@@ -10,7 +10,7 @@
 //! for nothing; if all nodes were, the chain would stand still.
 //!
 //! Keeps:
-//! - a page that was made durable is never written again;
+//! - a page that was made durable is never written again, until a new epoch takes its file;
 //! - records of one epoch never follow another's mark;
 //! - no two files are of one generation.
 
@@ -89,7 +89,11 @@ pub(crate) struct Journal {
     generation: u64,
     appended: Lsn,
     pending: Vec<Bytes>,
+    /// The generation of the epoch that the pending records belong to.
+    pending_generation: u64,
     wanted: bool,
+    /// How far each file is durable. Nothing is appended to a file that recovery read: it counts as durable to its end.
+    durable_bytes: [u64; LOG_FILES_COUNT],
 }
 
 /// Open log files of one medium.
@@ -135,7 +139,9 @@ impl Journal {
             generation,
             appended: Lsn::default(),
             pending: Vec::new(),
+            pending_generation: 0,
             wanted: false,
+            durable_bytes: [0; LOG_FILES_COUNT],
         }
     }
 
@@ -152,6 +158,10 @@ impl Journal {
                 open.epoch.generation <= self.generation,
                 "every generation in use is counted"
             );
+            assert!(
+                open.offset >= self.durable_bytes[open.number],
+                "a page that was made durable is never written again"
+            );
         }
         if let (Some(current), Some(prepared)) = (current, prepared) {
             assert_ne!(current.number, prepared.number, "the next epoch has a file of its own");
@@ -161,8 +171,8 @@ impl Journal {
             );
         }
         assert!(
-            self.pending.is_empty() || current.is_some(),
-            "records are pending only in an epoch"
+            self.pending.is_empty() || current.is_some_and(|open| open.epoch.generation == self.pending_generation),
+            "records are pending only in their own epoch"
         );
         assert!(
             self.pending.is_empty() || self.untrusted.is_none(),
@@ -193,9 +203,10 @@ impl Journal {
         if self.untrusted.is_some() {
             return Ok(());
         }
-        if self.current.is_none() {
+        let Some(current) = &self.current else {
             return Err(Misuse::NoEpoch);
-        }
+        };
+        self.pending_generation = current.epoch.generation;
         self.pending.push(record);
         Ok(())
     }
@@ -226,6 +237,7 @@ impl Journal {
     }
 
     async fn write_pending<M: Medium>(&mut self, medium: &M, files: &mut LogFiles<M>) -> io::Result<u64> {
+        self.check();
         let current = self.current.as_mut().expect("records are pending only in an epoch");
         assert!(
             current.offset >= LOG_FIRST_FRAME,
@@ -237,6 +249,7 @@ impl Journal {
         write_parts(file, current.offset, frame_bytes, std::iter::once(frame.as_slice())).await?;
         file.sync().await?;
         current.offset += frame_bytes;
+        self.durable_bytes[current.number] = current.offset;
         current.sequence += 1;
         self.pending.clear();
         Ok(frame_bytes)
@@ -269,6 +282,7 @@ impl Journal {
         let file = files.file(medium, &self.folder, number).await?;
         write_parts(file, 0, header.len() as u64, std::iter::once(header.as_slice())).await?;
         file.sync().await?;
+        self.durable_bytes[number] = header.len() as u64;
         self.prepared = Some(Open {
             epoch,
             lineage,
@@ -344,12 +358,14 @@ impl Journal {
         file.sync().await?;
         prepared.offset += frame.len() as u64;
         prepared.sequence += 1;
+        self.durable_bytes[prepared.number] = prepared.offset;
         Ok(())
     }
 
     /// Says which file holds the log that recovery read, so that a new log goes into another.
     pub fn avoid(&mut self, number: usize, epoch: LogEpoch) {
         let lineage = Lineage::begin(epoch.generation);
+        self.durable_bytes[number] = u64::MAX;
         self.current = Some(Open {
             epoch,
             lineage,

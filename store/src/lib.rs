@@ -18,12 +18,14 @@
 //! - A *lease* is what a slice of a map holds on its segment; a leased segment is not recycled.
 //! - The *floor* is where recovery begins to look for undecided values.
 //!
-//! Keeps:
-//! - no answer before its bytes are durable; the index names only synced bytes;
-//! - once a height is decided no entry of its other values remains, and their bytes are counted dead (I10);
-//! - a decided height has its payload (I1), and its blobs unless it is recorded as pruned or never held (I2, I6);
-//! - what a map shows never changes while a slice of it lives;
-//! - after a failed sync nothing more is acknowledged.
+//! What holds of the whole, and where it is held:
+//! - No answer leaves before its bytes are durable, the index names only synced bytes, and nothing is acknowledged
+//!   after a failed sync (`writer.rs`).
+//! - Once a height is decided, no entry of its other values remains (I10, `view.rs`). Their bytes are counted dead
+//!   (`ledger.rs`).
+//! - A decided height has its payload (I1). It has its blobs as well, unless it is recorded as pruned or never held
+//!   (I2, I6). `tests/decide.rs` and `tests/retention.rs` hold that.
+//! - What a map shows never changes while a slice of it lives (`mapped.rs`).
 //!
 //! [`record`], [`segment`], [`scan`] and [`log`] are sans-io: a simulated disk uses them as they are. FORMAT.md draws
 //! the bytes.

@@ -1,5 +1,7 @@
 //! This file knows how to run the store as a tile: on glommio's ring, or on plain system calls where that is refused.
 
+use std::io;
+
 use ultramarine_runtime::medium::{Medium, Pwrite, Uring, ready, run_on_ring, takes_direct_io};
 use ultramarine_runtime::{Io, Pulse, Receiver, RingOps, Sender, TileContext};
 use ultramarine_types::storage::{StoreReply, StoreRequest};
@@ -9,6 +11,16 @@ use crate::writer::{State, Writer};
 
 /// Most requests under one sync: everything that waited while the sync before ran, and a bound for what replies hold.
 const GROUP_REQUESTS_MAX: usize = 256;
+
+/// Why the storage tile ends before the node does.
+#[derive(Debug, thiserror::Error)]
+pub enum TileError {
+    /// There is no ring to run on. The words say what to do.
+    #[error(transparent)]
+    Ring(#[from] io::Error),
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
 
 /// Serves requests until the node halts or nobody can ask any more. To be the body of the tile's thread.
 ///
@@ -20,7 +32,7 @@ pub fn run(
     io: Io,
     requests: Receiver<StoreRequest>,
     replies: Sender<StoreReply>,
-) -> Result<(), String> {
+) -> Result<(), TileError> {
     // glommio's files are direct or nothing. A folder that cannot be asked fails at its first write, with a better
     // reason.
     let direct = takes_direct_io(&state.folder).unwrap_or(true);
@@ -29,7 +41,7 @@ pub fn run(
         Io::Uring => {
             let medium = Uring::new(Some(RingOps::new(&context.registry, "store")));
             let served = run_on_ring(serve(context, Writer::new(medium, state), requests, replies));
-            served.map_err(|error| error.to_string())?
+            served?
         }
         Io::Fallback => {
             let help = "Reads, writes and syncs of the storage core without a ring.";
@@ -39,7 +51,7 @@ pub fn run(
             serve_blocking(context, Writer::new(Pwrite::new(Some(calls)), state), requests, replies)
         }
     };
-    failure.map_err(|failure| failure.to_string())
+    Ok(failure?)
 }
 
 async fn serve<M: Medium>(

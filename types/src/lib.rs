@@ -12,7 +12,7 @@
 //! of a value in memory: metadata, payload bytes, blobs. A [`ValueKey`] (height and value id) names it
 //! everywhere; rounds never do, because a value streamed in one round may be decided in another.
 //!
-//! Keeps: no I/O, no async, no unsafe, no policy.
+//! Nothing here does I/O, waits, or decides a policy, and unsafe code is forbidden below.
 #![forbid(unsafe_code)]
 // What is archived here comes from peers.
 #![cfg_attr(

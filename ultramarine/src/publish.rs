@@ -9,7 +9,7 @@
 //! - A *versioned hash* names a blob on chain (EIP-4844).
 //! - *Fresh* blobs carry nothing and were never seen before: load that costs a network what other blobs cost it.
 //!
-//! Keeps: what is restored has the content hash that was published, or it is an error.
+//! What is restored has the content hash that was published, or it is an error (`get.rs`).
 
 pub mod content;
 pub mod encode;

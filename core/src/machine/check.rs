@@ -93,6 +93,7 @@ impl Core {
     pub fn check_whole(&self) {
         self.check();
         self.contest.check_whole(self.current(), &self.address);
+        self.gate.check_whole();
         self.values.check_whole();
         self.proposer.check_whole(self.head.height);
         self.peers.check_whole();

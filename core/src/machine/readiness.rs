@@ -3,7 +3,7 @@
 //! Everybody who shows the state hears of each change. A client may change to and fro twice a second, so the log gets
 //! a line at once only after a minute without one, and otherwise for what has lasted.
 //!
-//! Keeps: a line is about the state as it is, and says something else than the line before.
+//! Keeps: a line is about the state as it is, and says something else than the line before. Every line has its time.
 
 use ultramarine_types::Nanos;
 
@@ -50,7 +50,10 @@ impl Readiness {
             is_first || now.since(self.since) >= LASTING || self.told_at.is_none_or(|at| now.since(at) >= LINE);
         let is_news = is_due && self.told.as_ref() != Some(state);
         if is_news {
-            (self.told, self.told_at) = (Some(state.clone()), Some(now));
+            let before = self.told.replace(state.clone());
+            assert!(before != self.told, "a line says something else than the line before");
+            assert_eq!(self.told, self.state, "a line is about the state as it is");
+            self.told_at = Some(now);
         }
         is_news
     }

@@ -3,7 +3,7 @@
 //! The core looks once a second; it costs nothing more. A height that takes a few rounds is no stall: proposers may be
 //! away.
 //!
-//! Keeps: a line in the log is about a stall that people see, and says when it was written.
+//! Keeps: a line in the log is about a stall that people see, and has its time.
 
 use ultramarine_types::{Address, Height, Nanos, VoteKind, limits};
 

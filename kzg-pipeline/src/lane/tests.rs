@@ -92,7 +92,7 @@ fn run(
     clients: Vec<LaneClientEnd>,
     verifier: Arc<dyn Verifier>,
     options: LaneOptions,
-) -> Result<(), String> {
+) -> Result<(), NoTimer> {
     Lanes::new(clients, verifier, options).run(&ctx)
 }
 
@@ -332,7 +332,7 @@ fn a_halt_drops_what_is_not_settled_yet() {
             std::thread::yield_now();
         }
         halt.stop(Reason::Asked);
-        assert_eq!(lane.join().expect("no panic"), Ok(()));
+        assert!(lane.join().expect("no panic").is_ok());
     });
     assert_eq!(client.verdicts.try_recv(), None);
 }
@@ -412,7 +412,7 @@ fn a_halt_ends_a_lane_that_waits() {
         let lane = scope
             .spawn(move || Lanes::new(vec![end], Arc::new(FirstByte::default()), LaneOptions::default()).run(&ctx));
         halt.stop(Reason::Asked);
-        assert_eq!(lane.join().expect("no panic"), Ok(()));
+        assert!(lane.join().expect("no panic").is_ok());
     });
 }
 

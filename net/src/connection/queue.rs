@@ -35,7 +35,10 @@ impl Queue {
                 .max(height);
             let stale = self.messages.iter().position(|(height, _)| *height < newest);
             match stale {
-                Some(position) => drop(self.messages.remove(position)),
+                Some(position) => {
+                    let gone = self.messages.remove(position).map(|(height, _)| height);
+                    assert!(gone < Some(newest), "a message of the newest height never gives way");
+                }
                 None if height < newest => return Ok(()),
                 None => return Err(TooSlow),
             }

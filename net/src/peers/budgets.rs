@@ -132,17 +132,32 @@ impl Budgets {
         if self.purses.len() >= bounds::PURSES_MAX && !self.purses.contains_key(&payer) {
             self.purses.retain(|_, purse| !purse.is_full(now));
             if self.purses.len() >= bounds::PURSES_MAX {
-                let quiet = self
-                    .purses
-                    .iter()
-                    .min_by_key(|(_, purse)| (purse.owes(now), purse.used()))
-                    .map(|(payer, _)| *payer);
-                quiet.map(|quiet| self.purses.remove(&quiet));
+                self.forget_one(now);
             }
         }
-        let known = self.purses.len() + usize::from(!self.purses.contains_key(&payer));
-        assert!(known <= bounds::PURSES_MAX, "memory for purses is bounded");
-        self.purses.entry(payer).or_insert_with(|| Purse::of(payer, now))
+        self.purses.entry(payer).or_insert_with(|| Purse::of(payer, now));
+        self.check();
+        self.purses.get_mut(&payer).expect("made above if it was not there")
+    }
+
+    /// Forgets a purse that owes nothing, or any if all owe: of those, the one that was not used for longest.
+    fn forget_one(&mut self, now: Nanos) {
+        let quiet = self
+            .purses
+            .iter()
+            .min_by_key(|(_, purse)| (purse.owes(now), purse.used()))
+            .map(|(payer, _)| *payer);
+        let forgotten = quiet.and_then(|quiet| self.purses.remove(&quiet));
+        if forgotten.is_some_and(|purse| purse.owes(now)) {
+            assert!(
+                self.purses.values().all(|purse| purse.owes(now)),
+                "a purse in debt is forgotten only when all are in debt"
+            );
+        }
+    }
+
+    fn check(&self) {
+        assert!(self.purses.len() <= bounds::PURSES_MAX, "memory for purses is bounded");
     }
 }
 

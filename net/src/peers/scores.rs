@@ -90,6 +90,10 @@ impl<K: Ord + Copy> Scores<K> {
             // The peer comes back with half a ban: its next fault of weight bans it again.
             score.points = self.ban_score / 2;
         }
+        assert!(
+            score.points < self.ban_score,
+            "a peer that reaches the threshold is banned"
+        );
         let is_banned = score.banned_until > now;
         self.check();
         is_banned
@@ -97,6 +101,13 @@ impl<K: Ord + Copy> Scores<K> {
 
     fn check(&self) {
         assert!(self.scores.len() <= REMEMBERED_MAX, "memory for scores is bounded");
+        if cfg!(test) {
+            let mut scores = self.scores.values();
+            assert!(
+                scores.all(|score| score.points < self.ban_score),
+                "every score is below the threshold"
+            );
+        }
     }
 
     /// Whether a peer is banned.

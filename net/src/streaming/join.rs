@@ -8,12 +8,14 @@
 //!
 //! Keeps:
 //!
-//! - Until its verdict, a place is filled by one stream only.
-//! - A part that fails its hash or proof costs its sender, and says nothing about the value.
 //! - Bytes reserved never pass `Limits::assembly_bytes`, and for one peer's sake never half of it.
 //! - Only a stream whose value has room is read, and a value without room holds no bytes.
-//! - A value completes at once when it is whole, with exactly the bytes that its id binds and every proof verified.
+//! - A value completes at once when it is whole.
 //! - Nothing is kept of a height that is decided.
+//!
+//! The places of a value (`value.rs`) hold two things by their types: until its verdict, a place is filled by one
+//! stream only, and a value is whole only with every proof verified. A part that fails its hash or proof costs its
+//! sender, and says nothing about the value: `net/tests/net/laws.rs` holds that.
 
 mod parts;
 mod promises;

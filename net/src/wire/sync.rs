@@ -2,7 +2,8 @@
 //!
 //! An answer is made from the [`Source`] and asks no other tile. Blob bytes leave as they lie in the map.
 //!
-//! Keeps I7: a package that cannot be used is never sent, and one that is received is refused.
+//! A package that cannot be used is never sent, and one that is received is refused (I7). `net/tests/net/sync.rs` and
+//! `serving.rs` there hold that.
 
 use bytes::Bytes;
 use rkyv::rancor::Error;

@@ -32,7 +32,7 @@ pub fn lanes(crew: &mut Crew, config: &NodeConfig, clients: Vec<LaneClientEnd>) 
     let lanes = Lanes::new(clients, verifier(config.verifier, MEMO_CLAIMS), LaneOptions::default());
     for name in &topology::LANES[..config.lanes] {
         let lanes = Arc::clone(&lanes);
-        crew.spawn(name, move |ctx| lanes.run(&ctx))?;
+        crew.spawn(name, move |ctx| lanes.run(&ctx).map_err(|error| error.to_string()))?;
     }
     Ok(())
 }
@@ -40,7 +40,7 @@ pub fn lanes(crew: &mut Crew, config: &NodeConfig, clients: Vec<LaneClientEnd>) 
 pub fn store(crew: &mut Crew, io: Io, state: ultramarine_store::State, links: StoreLinks) -> Result<(), NodeError> {
     let StoreLinks { requests, replies } = links;
     crew.spawn(topology::STORE, move |ctx| {
-        ultramarine_store::tile::run(ctx, state, io, requests, replies)
+        ultramarine_store::tile::run(ctx, state, io, requests, replies).map_err(|error| error.to_string())
     })
 }
 
@@ -76,7 +76,7 @@ pub fn net(crew: &mut Crew, io: Io, options: NetOptions, links: NetLinks) -> Res
         block_on_net(io, |io| async move {
             let pulse = ctx.pulse.clone();
             let work = ultramarine_net::run(NetOptions { io, ..options }, links, ctx);
-            pulse.beside(work).await
+            pulse.beside(work).await.map_err(|error| error.to_string())
         })
     })
 }

@@ -77,6 +77,15 @@ fn push(outlet: &Outlet, text: &str) {
     outlet.push(format!("{text}\n").into_bytes());
 }
 
+/// Waits until all is written or lost, and looks whether it is.
+fn flushed(outlet: &Outlet) -> bool {
+    let is_flushed = outlet.flush(PATIENCE);
+    if is_flushed {
+        outlet.check_whole();
+    }
+    is_flushed
+}
+
 /// Waits until the writer has taken every line: a blocked paper holds up the last.
 fn wait_until_taken(outlet: &Outlet) {
     let until = Instant::now() + PATIENCE;
@@ -93,7 +102,7 @@ fn lines_are_written_in_order() {
     for number in 0..100 {
         push(&outlet, &number.to_string());
     }
-    assert!(outlet.flush(PATIENCE));
+    assert!(flushed(&outlet));
     let expected: String = (0..100).map(|number| format!("{number}\n")).collect();
     assert_eq!((paper.text(), outlet.lost()), (expected, 0));
 }
@@ -103,11 +112,11 @@ fn a_failing_output_costs_its_lines_and_is_told_how_many_when_it_works_again() {
     let paper = Paper::default();
     let outlet = outlet(&paper);
     push(&outlet, "a");
-    assert!(outlet.flush(PATIENCE));
+    assert!(flushed(&outlet));
     paper.fail_with(libc::ENOSPC);
     push(&outlet, "b");
     push(&outlet, "c");
-    assert!(outlet.flush(PATIENCE), "a failing output holds nobody up");
+    assert!(flushed(&outlet), "a failing output holds nobody up");
     assert_eq!(outlet.lost(), 2);
     assert_eq!(
         outlet.trouble().and_then(|error| error.raw_os_error()),
@@ -115,11 +124,11 @@ fn a_failing_output_costs_its_lines_and_is_told_how_many_when_it_works_again() {
     );
     paper.fail_with(0);
     push(&outlet, "d");
-    assert!(outlet.flush(PATIENCE));
+    assert!(flushed(&outlet));
     assert_eq!(paper.text(), "a\n[2 lost]\nd\n");
     assert!(outlet.trouble().is_none());
     push(&outlet, "e");
-    assert!(outlet.flush(PATIENCE));
+    assert!(flushed(&outlet));
     assert_eq!(paper.text(), "a\n[2 lost]\nd\ne\n", "and is told once");
 }
 
@@ -135,9 +144,9 @@ fn a_stuck_output_holds_nobody_up_and_the_notice_stands_where_lines_are_missing(
     assert!(!outlet.flush(Duration::from_millis(1)), "it is stuck");
     assert_eq!(outlet.lost(), 10);
     drop(permits);
-    assert!(outlet.flush(PATIENCE));
+    assert!(flushed(&outlet));
     push(&outlet, "after");
-    assert!(outlet.flush(PATIENCE));
+    assert!(flushed(&outlet));
     let kept: String = (0..LINES_MAX).map(|number| format!("{number}\n")).collect();
     let expected = format!("first\n{kept}[10 lost]\nafter\n");
     assert_eq!(paper.text(), expected);
@@ -172,9 +181,9 @@ fn waiting_bytes_are_bounded() {
         "the writer holds one more: {kept}"
     );
     drop(permits);
-    assert!(outlet.flush(PATIENCE));
+    assert!(flushed(&outlet));
     outlet.push(vec![b'x'; BYTES_MAX]);
-    assert!(outlet.flush(PATIENCE));
+    assert!(flushed(&outlet));
     assert_eq!(
         paper.text().matches('x').count(),
         kept * line.len() + BYTES_MAX,
@@ -191,7 +200,7 @@ fn last_words_are_taken_although_the_queue_is_full() {
     }
     outlet.push_urgent(b"last words\n".to_vec());
     drop(permits);
-    assert!(outlet.flush(PATIENCE));
+    assert!(flushed(&outlet));
     assert!(paper.text().contains("last words\n"));
     let (paper, _permits) = Paper::blocked();
     let outlet = self::outlet(&paper);
@@ -213,7 +222,7 @@ fn a_line_that_is_being_written_is_waited_for() {
     wait_until_taken(&outlet);
     assert!(!outlet.flush(20 * FLUSH_INTERVAL), "it is not written yet");
     drop(permits);
-    assert!(outlet.flush(PATIENCE));
+    assert!(flushed(&outlet));
     assert_eq!(paper.text(), "only\n");
 }
 
@@ -258,9 +267,9 @@ fn a_line_cut_short_spoils_no_other() {
     let outlet = outlet(&paper);
     *paper.room.lock().expect("nobody panics") = Some(3);
     push(&outlet, "whole");
-    assert!(outlet.flush(PATIENCE));
+    assert!(flushed(&outlet));
     *paper.room.lock().expect("nobody panics") = None;
     push(&outlet, "next");
-    assert!(outlet.flush(PATIENCE));
+    assert!(flushed(&outlet));
     assert_eq!(paper.text(), "who\n[1 lost]\nnext\n");
 }

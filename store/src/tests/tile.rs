@@ -22,7 +22,7 @@ impl Running {
         let (outgoing, replies) = link("store-core", 64).expect("a link");
         let halt = Halt::new();
         let tile = Tile::spawn(&options.registry, "store", Seat::default(), &halt, move |context| {
-            tile::run(context, state, io, incoming, outgoing)
+            tile::run(context, state, io, incoming, outgoing).map_err(|error| error.to_string())
         });
         Self {
             requests,

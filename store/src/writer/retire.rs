@@ -15,6 +15,7 @@ use crate::mapped::Begun;
 use crate::record::{self, Encoded, RecordContent};
 use crate::reserve::is_full;
 use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD, SegmentId};
+use crate::view::Damage;
 
 /// Segments read by one `Retire`: bounds the pause; the next one goes on.
 const RETIRE_SEGMENTS_MAX: usize = 4;
@@ -25,6 +26,15 @@ struct Payload {
     /// What the index will say of its blobs.
     blobs: Blobs,
     encoded: Encoded,
+}
+
+/// Why a segment's payloads cannot be moved.
+#[derive(Debug, thiserror::Error)]
+enum Unmovable {
+    #[error("the index has no row of height {0} that can be read")]
+    Row(Height),
+    #[error("the record of {key} at {offset}: {damage}")]
+    Record { key: ValueKey, offset: u64, damage: Damage },
 }
 
 impl<M: Medium> Writer<M> {
@@ -106,7 +116,7 @@ impl<M: Medium> Writer<M> {
     }
 
     /// Counts a segment as damaged, so that it is tried and spoken of once.
-    fn leave(&mut self, id: SegmentId, damage: &str) {
+    fn leave(&mut self, id: SegmentId, damage: &Unmovable) {
         tracing::error!(
             "segment {id} stays on disk although its retention has ended: {damage}. What of it is whole is served as \
              before and other segments are freed; check the disk (dmesg, smartctl)"
@@ -121,11 +131,11 @@ impl<M: Medium> Writer<M> {
     }
 
     /// What is kept of a segment's heights for ever, ready to be written elsewhere; or which record is damaged.
-    fn read_payloads(&self, id: SegmentId) -> Result<Result<Vec<Payload>, String>, Failure> {
+    fn read_payloads(&self, id: SegmentId) -> Result<Result<Vec<Payload>, Unmovable>, Failure> {
         let mut payloads = Vec::new();
         for height in self.state.ledger.heights(id) {
             let Some((decided, location)) = self.state.view.row(height) else {
-                return Ok(Err(format!("the index has no row of height {height} that can be read")));
+                return Ok(Err(Unmovable::Row(height)));
             };
             let key = ValueKey {
                 height,
@@ -133,7 +143,13 @@ impl<M: Medium> Writer<M> {
             };
             let mut assembly = match self.state.view.record_to_move(&key, &location) {
                 Ok(assembly) => assembly,
-                Err(damage) => return Ok(Err(format!("the record of {key} at {}: {damage}", location.offset))),
+                Err(damage) => {
+                    return Ok(Err(Unmovable::Record {
+                        key,
+                        offset: location.offset,
+                        damage,
+                    }));
+                }
             };
             let (content, blobs) = match decided.blobs {
                 Blobs::NeverHeld => (RecordContent::NeverHeld, Blobs::NeverHeld),

@@ -116,12 +116,19 @@ impl Node {
                     block_on_net(io, |io| {
                         ultramarine_net::run(NetOptions { io, ..net_options }, net_links, ctx)
                     })
+                    .map_err(|error| error.to_string())
                 }),
             ),
-            tile("lane-0", Box::new(move |ctx| lanes.run(&ctx))),
+            tile(
+                "lane-0",
+                Box::new(move |ctx| lanes.run(&ctx).map_err(|error| error.to_string())),
+            ),
             tile(
                 "store",
-                Box::new(move |ctx| ultramarine_store::tile::run(ctx, state, io, store_requests, store_replies)),
+                Box::new(move |ctx| {
+                    ultramarine_store::tile::run(ctx, state, io, store_requests, store_replies)
+                        .map_err(|error| error.to_string())
+                }),
             ),
         ];
         Self {
