@@ -13,8 +13,7 @@ use std::sync::Arc;
 
 use ultramarine_types::execution::Built;
 use ultramarine_types::{
-    Assembly, Hash, Height, Init, Nanos, Round, Signature, ValidatorSet, ValueId, ValueKey, ValueMetadata, sidecar,
-    sign,
+    Assembly, Hash, Height, Init, Nanos, Round, ValidatorSet, ValueId, ValueKey, ValueMetadata, sidecar, sign,
 };
 
 use crate::signing::Signer;
@@ -196,20 +195,22 @@ pub fn metadata(context: &ProposalContext<'_>, signer: &Signer, built: &Built) -
 
 /// Signs the `Init` of our own value and puts it together with its bytes. Ask the guard first.
 pub fn assemble(key: ValueKey, metadata: ValueMetadata, signer: &Signer, built: Built) -> Assembly {
-    let chain_id = metadata.chain_id;
-    let signature: Signature = signer.sign(&sign::init(chain_id, &key.id));
-    let root = sidecar::header(&metadata).root();
-    let header_signature = signer.sign(&sign::sidecar_header(chain_id, &root));
-    let init = Arc::new(Init {
-        metadata,
-        signature,
-        header_signature,
-    });
     Assembly {
         key,
-        init,
+        init: Arc::new(sign(signer, key.id, metadata)),
         payload: built.payload,
         blobs: built.blobs.into_iter().map(|(_, part)| part).collect(),
+    }
+}
+
+/// Makes the `Init` of metadata that `id` hashes.
+pub(crate) fn sign(signer: &Signer, id: ValueId, metadata: ValueMetadata) -> Init {
+    let chain_id = metadata.chain_id;
+    let root = sidecar::header(&metadata).root();
+    Init {
+        signature: signer.sign(&sign::init(chain_id, &id)),
+        header_signature: signer.sign(&sign::sidecar_header(chain_id, &root)),
+        metadata,
     }
 }
 

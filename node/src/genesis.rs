@@ -300,4 +300,4 @@ fn hash(chain: &ChainParams, validators: &ValidatorSet) -> Hash {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,12 +8,13 @@ pub mod equivocator;
 pub mod forge;
 pub mod liar;
 pub mod rule_breaker;
+pub mod swap;
 pub mod withholder;
 
 use std::collections::BTreeMap;
 
 use ed25519_dalek::{Signer, SigningKey};
-use ultramarine_types::{Address, ChainParams, Height, Signature};
+use ultramarine_types::{Address, Assembly, ChainParams, Height, Signature, ValueKey};
 
 use crate::dice::Dice;
 use crate::disk::Disk;
@@ -36,6 +37,13 @@ impl Means<'_> {
     /// Signs with its validator key.
     pub fn sign(&self, bytes: &[u8]) -> Signature {
         Signature(self.key.sign(bytes).to_bytes())
+    }
+
+    /// A value that its own honest half has proposed, while its height is undecided.
+    pub fn own(&self, key: &ValueKey) -> Option<Assembly> {
+        let value = self.disk.value(key).ok()?;
+        let is_own = value.init.metadata.origin_proposer == self.address;
+        (is_own && self.disk.decided(key.height).is_none()).then_some(value)
     }
 
     pub fn count(&mut self, deed: &'static str) {

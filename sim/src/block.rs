@@ -127,24 +127,9 @@ pub fn inspect(init: &Init, payload: &Bytes) -> Result<(), String> {
 
 fn encode(header: &ExecutionHeader, commitments: &[KzgCommitment]) -> Vec<u8> {
     Canonical::new("ultramarine/sim/payload/1")
-        .hash(&header.parent_hash)
-        .address(&header.fee_recipient)
-        .hash(&header.state_root)
-        .hash(&header.transactions_root)
-        .hash(&header.receipts_root)
-        .u64(header.number)
-        .u64(header.gas_limit)
-        .u64(header.gas_used)
-        .u64(header.timestamp)
-        .bytes(&header.extra_data)
-        .hash(&header.prev_randao)
-        .hash(&header.base_fee_per_gas)
-        .hash(&header.withdrawals_root)
-        .u64(header.blob_gas_used)
-        .u64(header.excess_blob_gas)
-        .hash(&header.parent_beacon_block_root)
-        .optional(header.requests_hash.as_ref().map(Hash::as_bytes))
-        .hash(&header.block_hash)
+        // No simulated block logs anything.
+        .header_before_bloom(header)
+        .header_after_bloom(header)
         .list(commitments.iter().map(KzgCommitment::as_bytes))
         .into_bytes()
 }

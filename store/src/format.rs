@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use crc_fast::{CrcAlgorithm, checksum};
 use ultramarine_runtime::medium;
 use ultramarine_types::Hash;
+use ultramarine_types::canonical::Cursor;
 
 /// Everything on disk begins at a multiple of this: the unit of O_DIRECT and of the map.
 pub const PAGE_BYTES: u64 = medium::PAGE_BYTES as u64;
@@ -77,6 +78,28 @@ impl Fields {
         self.0.resize(bytes, 0);
         self
     }
+}
+
+/// Bytes of a file's header that its checksum covers, and behind which the checksum stands.
+pub(crate) const HEADER_BYTES: usize = 80;
+const _: () = assert!(HEADER_BYTES + 4 <= PAGE_BYTES as usize, "the header fits its page");
+
+/// Makes a file's header its first page.
+pub(crate) fn seal(mut header: Fields) -> Vec<u8> {
+    assert_eq!(
+        header.0.len(),
+        HEADER_BYTES,
+        "both kinds of file have headers of one size"
+    );
+    let crc = crc32c(&header.0);
+    header.u32(crc).pad_to(PAGE_BYTES as usize);
+    header.0
+}
+
+/// The header that a file's first page holds; `None` if it is damaged.
+pub(crate) fn unseal(page: &[u8]) -> Option<&[u8]> {
+    let (header, behind) = page.split_at_checked(HEADER_BYTES)?;
+    (Cursor::new(behind).u32()? == crc32c(header)).then_some(header)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::LogEpoch;
 use ultramarine_types::{Hash, Height};
 
-use crate::format::{Binding, Fields, Lineage, PAGE_BYTES, crc32c, whole_pages};
+use crate::format::{Binding, Fields, HEADER_BYTES, Lineage, PAGE_BYTES, crc32c, seal, unseal, whole_pages};
 
 /// First eight bytes of a log file.
 pub const LOG_MAGIC: [u8; 8] = *b"ULTRLOG\0";
@@ -26,10 +26,7 @@ pub const LOG_FIRST_FRAME: u64 = PAGE_BYTES;
 pub const FRAME_HEADER_BYTES: usize = 48;
 /// Zero bytes between a frame header's last field and its checksum.
 const FRAME_RESERVED_BYTES: usize = FRAME_HEADER_BYTES - 4 - 40;
-/// Bytes of the file header that its checksum covers.
-const HEADER_BYTES: usize = 80;
 
-const _: () = assert!(HEADER_BYTES + 4 <= PAGE_BYTES as usize, "the header fits its page");
 const _: () = assert!(
     FRAME_HEADER_BYTES <= PAGE_BYTES as usize,
     "a frame's header fits its page"
@@ -66,18 +63,12 @@ impl LogHeader {
             .u64(self.binding.chain_id)
             .bytes(&self.binding.genesis_hash.0)
             .pad_to(HEADER_BYTES);
-        let crc = crc32c(&page.0);
-        page.u32(crc).pad_to(PAGE_BYTES as usize);
-        page.0
+        seal(page)
     }
 
     /// Reads the page; `None` if it is no log header of this version or damaged.
     pub fn decode(page: &[u8]) -> Option<Self> {
-        let covered = page.get(..HEADER_BYTES)?;
-        if Cursor::new(page.get(HEADER_BYTES..)?).u32()? != crc32c(covered) {
-            return None;
-        }
-        let mut fields = Cursor::new(covered);
+        let mut fields = Cursor::new(unseal(page)?);
         if fields.array()? != LOG_MAGIC || fields.u16()? != LOG_VERSION {
             return None;
         }

@@ -6,7 +6,7 @@ use ultramarine_types::Hash;
 use ultramarine_types::canonical::Cursor;
 use ultramarine_types::chain::Limits;
 
-use crate::format::{Binding, Fields, Lineage, PAGE_BYTES, crc32c, whole_pages};
+use crate::format::{Binding, Fields, HEADER_BYTES, Lineage, PAGE_BYTES, seal, unseal, whole_pages};
 
 /// First eight bytes of a segment file.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"ULTRSEG\0";
@@ -14,8 +14,6 @@ pub const SEGMENT_MAGIC: [u8; 8] = *b"ULTRSEG\0";
 pub const SEGMENT_VERSION: u16 = 1;
 /// Where the first record begins: behind the header page.
 pub const SEGMENT_FIRST_RECORD: u64 = PAGE_BYTES;
-/// Bytes of the header that its checksum covers, and behind which the checksum stands.
-const HEADER_BYTES: usize = 80;
 
 /// Smallest values segment unless configured. A small chain's node preallocates this much, not a server's share.
 pub const CAPACITY_MIN: u64 = 32 << 20;
@@ -24,7 +22,6 @@ const CAPACITY_MAX: u64 = 512 << 20;
 
 const _: () = assert!(CAPACITY_MIN <= CAPACITY_MAX);
 const _: () = assert!(CAPACITY_MIN.is_multiple_of(PAGE_BYTES) && CAPACITY_MAX.is_multiple_of(PAGE_BYTES));
-const _: () = assert!(HEADER_BYTES + 4 <= PAGE_BYTES as usize, "the header fits its page");
 
 /// The number of a segment: also the generation that each of its records carries, because files are recycled. Never
 /// used twice.
@@ -176,19 +173,12 @@ impl SegmentHeader {
             .u64(self.binding.chain_id)
             .bytes(&self.binding.genesis_hash.0)
             .pad_to(HEADER_BYTES);
-        let crc = crc32c(&page.0);
-        page.u32(crc).pad_to(PAGE_BYTES as usize);
-        page.0
+        seal(page)
     }
 
     /// Reads the page; `None` if it is no segment header of this version or damaged.
     pub fn decode(page: &[u8]) -> Option<Self> {
-        let covered = page.get(..HEADER_BYTES)?;
-        let crc = Cursor::new(page.get(HEADER_BYTES..)?).u32()?;
-        if crc != crc32c(covered) {
-            return None;
-        }
-        let mut fields = Cursor::new(covered);
+        let mut fields = Cursor::new(unseal(page)?);
         if fields.array()? != SEGMENT_MAGIC || fields.u16()? != SEGMENT_VERSION {
             return None;
         }

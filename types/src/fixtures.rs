@@ -1,4 +1,5 @@
-//! This file knows made-up headers, metadata and `Init`s for tests and benches: whole in shape, and true of no block.
+//! This file knows made-up headers, metadata, `Init`s and statuses for tests and benches: whole in shape, and true of
+//! no block or peer.
 //!
 //! Always compiled. A feature for tests alone would make `cargo run` and `cargo test` compile the workspace differently
 //! (`xtask/tests/features.rs` forbids that), and what no program calls is no part of it.
@@ -6,6 +7,7 @@
 use crate::canonical::sha256;
 use crate::ids::{Address, Hash, Height, KzgCommitment, Round, Signature};
 use crate::limits::PAYLOAD_CHUNK_BYTES;
+use crate::network::{ClockReading, Status};
 use crate::value::{ExecutionHeader, Init, ValueMetadata};
 
 /// An empty block's header: zero wherever zero is legal.
@@ -57,5 +59,22 @@ pub const fn unsigned(metadata: ValueMetadata) -> Init {
         metadata,
         signature: Signature::ZERO,
         header_signature: Signature::ZERO,
+    }
+}
+
+/// A peer with every blob up to its tip, no undecided value, and clocks of which it says nothing.
+pub const fn status(tip: Height) -> Status {
+    Status {
+        tip,
+        oldest_blobs: Height(1),
+        round: Round(0),
+        holds: Vec::new(),
+        seen_signed: None,
+        clock: ClockReading {
+            unix_ns: 0,
+            token: 0,
+            echo: None,
+        },
+        ready: true,
     }
 }

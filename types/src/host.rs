@@ -11,6 +11,9 @@ const NAME_BYTES_MAX: usize = 253;
 /// Longest part of a name between two dots.
 const LABEL_BYTES_MAX: usize = 63;
 
+const HAS_SCHEME: &str = "has a scheme; leave it out";
+const HAS_PORT: &str = "has a port, and none belongs here; leave it out";
+
 /// A machine, as others name it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Host {
@@ -47,7 +50,7 @@ impl Host {
             return Err("has white space inside");
         }
         if text.contains("://") {
-            return Err("has a scheme; leave it out");
+            return Err(HAS_SCHEME);
         }
         if text.contains('@') {
             return Err("has something before an @; leave it out");
@@ -58,7 +61,7 @@ impl Host {
         if let Some(inside) = text.strip_prefix('[') {
             return match inside.split_once(']') {
                 Some((address, "")) => Self::of_version_6(address),
-                Some((_, behind)) if behind.starts_with(':') => Err("has a port, and none belongs here; leave it out"),
+                Some((_, behind)) if behind.starts_with(':') => Err(HAS_PORT),
                 _ => Err("has a bracket without its other one"),
             };
         }
@@ -70,7 +73,7 @@ impl Host {
         }
         match text.matches(':').count() {
             0 => name(text).map(Self::Name),
-            1 => Err("has a port, and none belongs here; leave it out"),
+            1 => Err(HAS_PORT),
             _ => Err("is no IPv6 address"),
         }
     }
@@ -134,11 +137,7 @@ impl FromStr for Host {
     type Err = HostError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let text = text.trim();
-        Self::read(text).map_err(|why| HostError {
-            text: text.to_owned(),
-            why,
-        })
+        read_trimmed(text, Self::read)
     }
 }
 
@@ -166,11 +165,7 @@ impl FromStr for HostPort {
     type Err = HostError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let text = text.trim();
-        Self::read(text).map_err(|why| HostError {
-            text: text.to_owned(),
-            why,
-        })
+        read_trimmed(text, Self::read)
     }
 }
 
@@ -191,7 +186,7 @@ pub fn split(text: &str) -> Result<(Host, Option<u16>), &'static str> {
         Some((address, behind)) if text.starts_with('[') && behind.starts_with(':') => {
             (&text[..=address.len()], Some(&behind[1..]))
         }
-        _ if text.contains("://") => return Err("has a scheme; leave it out"),
+        _ if text.contains("://") => return Err(HAS_SCHEME),
         _ => match text.rsplit_once(':') {
             Some((before, _)) if before.contains(':') => {
                 return Err("looks like an IPv6 address; write it in brackets, such as [::1]:26650");
@@ -205,6 +200,15 @@ pub fn split(text: &str) -> Result<(Host, Option<u16>), &'static str> {
     }
     let host = Host::read(host)?;
     Ok((host, port.map(read_port).transpose()?))
+}
+
+/// White space around a text is no fault of it.
+fn read_trimmed<T>(text: &str, read: fn(&str) -> Result<T, &'static str>) -> Result<T, HostError> {
+    let text = text.trim();
+    read(text).map_err(|why| HostError {
+        text: text.to_owned(),
+        why,
+    })
 }
 
 fn read_port(text: &str) -> Result<u16, &'static str> {

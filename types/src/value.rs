@@ -49,6 +49,35 @@ pub struct ExecutionHeader {
     pub block_hash: Hash,
 }
 
+/// The header's fields in order. A value id hashes the bloom between the two halves.
+impl Canonical {
+    #[must_use]
+    pub fn header_before_bloom(self, header: &ExecutionHeader) -> Self {
+        self.hash(&header.parent_hash)
+            .address(&header.fee_recipient)
+            .hash(&header.state_root)
+            .hash(&header.transactions_root)
+            .hash(&header.receipts_root)
+    }
+
+    #[must_use]
+    pub fn header_after_bloom(self, header: &ExecutionHeader) -> Self {
+        self.u64(header.number)
+            .u64(header.gas_limit)
+            .u64(header.gas_used)
+            .u64(header.timestamp)
+            .bytes(&header.extra_data)
+            .hash(&header.prev_randao)
+            .hash(&header.base_fee_per_gas)
+            .hash(&header.withdrawals_root)
+            .u64(header.blob_gas_used)
+            .u64(header.excess_blob_gas)
+            .hash(&header.parent_beacon_block_root)
+            .optional(header.requests_hash.as_ref().map(Hash::as_bytes))
+            .hash(&header.block_hash)
+    }
+}
+
 /// All that the value id binds.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
@@ -89,25 +118,9 @@ impl ValueMetadata {
             .u32(self.origin_proposer_index)
             .round(self.origin_round)
             .hash(&self.validator_set_hash)
-            .hash(&header.parent_hash)
-            .address(&header.fee_recipient)
-            .hash(&header.state_root)
-            .hash(&header.transactions_root)
-            .hash(&header.receipts_root)
+            .header_before_bloom(header)
             .fixed(&header.logs_bloom)
-            .u64(header.number)
-            .u64(header.gas_limit)
-            .u64(header.gas_used)
-            .u64(header.timestamp)
-            .bytes(&header.extra_data)
-            .hash(&header.prev_randao)
-            .hash(&header.base_fee_per_gas)
-            .hash(&header.withdrawals_root)
-            .u64(header.blob_gas_used)
-            .u64(header.excess_blob_gas)
-            .hash(&header.parent_beacon_block_root)
-            .optional(header.requests_hash.as_ref().map(Hash::as_bytes))
-            .hash(&header.block_hash)
+            .header_after_bloom(header)
             .u32(self.payload_bytes)
             .hash(&self.payload_hash)
             .list(self.chunk_hashes.iter().map(Hash::as_bytes))

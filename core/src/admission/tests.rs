@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use ultramarine_types::{Hash, Height, Init, Round, Validator, ValidatorSet, ValueMetadata, sidecar, sign};
+use ultramarine_types::{Hash, Height, Init, Round, Validator, ValidatorSet, ValueMetadata};
 
 use super::check_init;
+use crate::proposal;
 use crate::rules::tests::metadata_at;
 use crate::signing::{SignatureVerifier, Signer};
 
@@ -41,14 +42,15 @@ fn elected(set: &ValidatorSet) -> ValueMetadata {
     metadata
 }
 
+fn author<'a>(signers: &'a [Signer], metadata: &ValueMetadata) -> &'a Signer {
+    let mut signers = signers.iter();
+    signers
+        .find(|signer| signer.address() == metadata.origin_proposer)
+        .unwrap()
+}
+
 fn sign_as(signer: &Signer, metadata: ValueMetadata) -> Init {
-    let signature = signer.sign(&sign::init(7, &metadata.id()));
-    let header_signature = signer.sign(&sign::sidecar_header(7, &sidecar::header(&metadata).root()));
-    Init {
-        metadata,
-        signature,
-        header_signature,
-    }
+    proposal::sign(signer, metadata.id(), metadata)
 }
 
 fn verdict(set: &ValidatorSet, init: &Init) -> Result<(), &'static str> {
@@ -65,10 +67,7 @@ fn verdict(set: &ValidatorSet, init: &Init) -> Result<(), &'static str> {
 fn an_init_by_the_elected_proposer_is_admitted() {
     let (signers, set) = parts();
     let metadata = elected(&set);
-    let signer = signers
-        .iter()
-        .find(|signer| signer.address() == metadata.origin_proposer)
-        .unwrap();
+    let signer = author(&signers, &metadata);
     assert_eq!(verdict(&set, &sign_as(signer, metadata)), Ok(()));
 }
 
@@ -95,10 +94,7 @@ fn an_init_by_anybody_else_is_not() {
 fn each_malformed_field_is_refused() {
     let (signers, set) = parts();
     let good = elected(&set);
-    let signer = signers
-        .iter()
-        .find(|signer| signer.address() == good.origin_proposer)
-        .unwrap();
+    let signer = author(&signers, &good);
     type Break = fn(&mut ValueMetadata);
     let table: [(&str, Break); 8] = [
         ("chain", |m| m.chain_id = 8),
@@ -123,10 +119,7 @@ fn each_malformed_field_is_refused() {
 fn both_signatures_are_checked() {
     let (signers, set) = parts();
     let metadata = elected(&set);
-    let signer = signers
-        .iter()
-        .find(|signer| signer.address() == metadata.origin_proposer)
-        .unwrap();
+    let signer = author(&signers, &metadata);
     let good = sign_as(signer, metadata);
     let mut other = good.clone();
     other.signature.0[0] ^= 1;

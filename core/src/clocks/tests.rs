@@ -99,21 +99,21 @@ proptest! {
     }
 }
 
+fn reading(unix_ns: u64, echo: Option<Echo>) -> ClockReading {
+    ClockReading {
+        unix_ns,
+        token: 1,
+        echo,
+    }
+}
+
 #[test]
 fn what_took_long_or_is_made_up_measures_nothing() {
     let now = Nanos::from_millis(60_000);
     let unix = 1_800_000_000 * SECOND as u64;
     let hear = |echo| {
         let mut clock = PeerClock::default();
-        clock.hear(
-            now,
-            unix,
-            &ClockReading {
-                unix_ns: unix,
-                token: 1,
-                echo,
-            },
-        );
+        clock.hear(now, unix, &reading(unix, echo));
         clock.ahead_ns(now)
     };
     let echo = |token_ms: u64, held_ms: u64| {
@@ -146,12 +146,7 @@ fn the_shortest_way_counts_while_it_is_among_the_newest() {
             token: Nanos::from_millis(at_ms - way_ms).0,
             held_ns: 0,
         });
-        let reading = ClockReading {
-            unix_ns: unix,
-            token: 1,
-            echo,
-        };
-        clock.hear(now, unix, &reading);
+        clock.hear(now, unix, &reading(unix, echo));
         (clock.ahead_ns(now).map(|ns| ns / 1_000_000), clock.samples.len())
     };
     assert_eq!(hear(1_000, 20), (Some(10), 1));
@@ -169,28 +164,16 @@ fn a_step_of_our_own_clock_counts_at_once_and_old_measurements_go() {
         token: now.0,
         held_ns: 0,
     });
-    clock.hear(
-        now,
-        unix,
-        &ClockReading {
-            unix_ns: unix,
-            token: 1,
-            echo,
-        },
-    );
+    clock.hear(now, unix, &reading(unix, echo));
     clock.shift(-60 * SECOND);
     assert_eq!(clock.ahead_ns(now), Some(60 * SECOND));
     // The peer's is set as well. Its answer took longer than the one before, and counts all the same.
     let later = Nanos::from_millis(2_000);
-    let reading = ClockReading {
-        unix_ns: unix,
-        token: 1,
-        echo: Some(Echo {
-            token: Nanos::from_millis(1_900).0,
-            held_ns: 0,
-        }),
-    };
-    clock.hear(later, unix, &reading);
+    let echo = Some(Echo {
+        token: Nanos::from_millis(1_900).0,
+        held_ns: 0,
+    });
+    clock.hear(later, unix, &reading(unix, echo));
     assert_eq!(clock.ahead_ns(later), Some(50_000_000));
     assert_eq!(clock.ahead_ns(Nanos::from_millis(12_001)), None);
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use ultramarine_types::network::Status;
-use ultramarine_types::{Address, Height, PeerId, PublicKey, Round, Validator, ValidatorSet, ValueId};
+use ultramarine_types::{Address, Height, PeerId, PublicKey, Validator, ValidatorSet, ValueId, fixtures};
 
 use super::Peers;
 
@@ -17,13 +17,8 @@ fn set() -> Arc<ValidatorSet> {
 
 fn status(tip: u64) -> Status {
     Status {
-        tip: Height(tip),
-        oldest_blobs: Height(1),
-        round: Round(0),
         holds: vec![ValueId([7; 32])],
-        seen_signed: None,
-        clock: Default::default(),
-        ready: true,
+        ..fixtures::status(Height(tip))
     }
 }
 

@@ -1,6 +1,6 @@
 use ultramarine_types::chain::Limits;
-use ultramarine_types::network::{Status, SyncWant};
-use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, Round, ValueId};
+use ultramarine_types::network::SyncWant;
+use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, Round, ValueId, fixtures};
 
 use super::{HeldOfHeight, Sync};
 use crate::peers::Peers;
@@ -12,15 +12,7 @@ fn peers(tips: &[u64]) -> Peers {
     for (index, tip) in tips.iter().enumerate() {
         let id = PeerId([index as u8; 32]);
         peers.up(id, None);
-        let status = Status {
-            tip: Height(*tip),
-            oldest_blobs: Height(1),
-            round: Round(0),
-            holds: Vec::new(),
-            seen_signed: None,
-            clock: Default::default(),
-            ready: true,
-        };
+        let status = fixtures::status(Height(*tip));
         peers.heard(&id, status);
     }
     peers

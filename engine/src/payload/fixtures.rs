@@ -7,11 +7,10 @@ use alloy_primitives::{Address as EthAddress, B256, Bytes, U256, keccak256};
 use alloy_rpc_types_engine::{ExecutionPayloadV1, ExecutionPayloadV2, ExecutionPayloadV3};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
-use ultramarine_types::canonical::sha256;
-use ultramarine_types::{Address, Hash, Height, KzgCommitment, Round, ValueMetadata};
+use ultramarine_types::{Hash, KzgCommitment, ValueMetadata, fixtures};
 
 use crate::header;
-use crate::payload::{Payload, chunk_hashes};
+use crate::payload::Payload;
 
 /// Someone who sends transactions.
 fn account() -> PrivateKeySigner {
@@ -102,19 +101,9 @@ pub fn sealed(mut payload: Payload) -> Payload {
 }
 
 pub fn metadata(payload: &Payload) -> ValueMetadata {
-    let bytes = payload.encode();
     ValueMetadata {
         chain_id: 7,
-        height: Height(7),
-        origin_proposer: Address([0; 20]),
-        origin_proposer_index: 0,
-        origin_round: Round(0),
-        validator_set_hash: Hash([0; 32]),
         header: header::of(payload, &PARENT_ROOT).claimed,
-        payload_bytes: u32::try_from(bytes.len()).expect("small"),
-        payload_hash: sha256(&bytes),
-        chunk_hashes: chunk_hashes(&bytes),
-        commitments: commitments(3),
-        parent_blob_root: Hash([0; 32]),
+        ..fixtures::metadata(7, &payload.encode(), commitments(3))
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Absent, Blobs, Decided, OnDisk, Source};
+use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
 use ultramarine_types::{
     Address, Assembly, BlobPart, ChainParams, CommitCertificate, ConsensusMessage, ExecutionHeader, Hash, Height, Init,
     KzgCommitment, KzgProof, PeerId, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind, fixtures,
@@ -108,9 +109,24 @@ pub fn vote(height: u64) -> ConsensusMessage {
 }
 
 /// Whether a blob is the one its commitment was made for, as [`value`] makes them: what the verifier says in tests.
-pub fn holds(commitment: &KzgCommitment, blob: &[u8], proof: &KzgProof) -> bool {
+fn holds(commitment: &KzgCommitment, blob: &[u8], proof: &KzgProof) -> bool {
     let mark = &commitment.0[..3];
     blob.len() == BLOB_BYTES && &blob[..3] == mark && &blob[BLOB_BYTES - 3..] == mark && &proof.0[..3] == mark
+}
+
+/// The verdict on a job, as a true verifier would give it.
+pub fn judge(job: &VerifyJob) -> Verdict {
+    let finding = if holds(&job.commitment, &job.blob, &job.proof) {
+        Finding::Holds
+    } else {
+        Finding::Wrong
+    };
+    Verdict {
+        key: job.key,
+        index: job.index,
+        sender: job.sender,
+        finding,
+    }
 }
 
 pub fn same_bytes(left: &Assembly, right: &Assembly) -> bool {

@@ -39,6 +39,17 @@ fn flood(rogue: &Rogue, mut control: quinn::SendStream) {
         .spawn(async move { while control.write_all(&votes).await.is_ok() {} });
 }
 
+/// A node that a peer floods, and since when.
+fn flooded() -> (Node, Rogue, Instant) {
+    let mut node = Node::start(Setup::new(1));
+    let mut rogue = Rogue::meet(&node, 3);
+    node.expect_peer(identity(3).peer());
+    let started = Instant::now();
+    let control = rogue.take_control();
+    flood(&rogue, control);
+    (node, rogue, started)
+}
+
 /// Longest burst and then the rate: the least time in which so many messages may be read.
 fn least_time(messages: u64) -> Duration {
     Duration::from_millis((messages - bounds::MESSAGES_BURST) * 1000 / bounds::MESSAGES_PER_SECOND)
@@ -46,12 +57,7 @@ fn least_time(messages: u64) -> Duration {
 
 #[test]
 fn an_endless_control_stream_is_read_within_its_budget() {
-    let mut node = Node::start(Setup::new(1));
-    let mut rogue = Rogue::meet(&node, 3);
-    node.expect_peer(identity(3).peer());
-    let started = Instant::now();
-    let control = rogue.take_control();
-    flood(&rogue, control);
+    let (mut node, _rogue, started) = flooded();
     let messages = bounds::MESSAGES_BURST + 2 * bounds::MESSAGES_PER_SECOND;
     drain_until(&mut node, messages);
     assert!(started.elapsed() >= least_time(messages - 1));
@@ -59,12 +65,7 @@ fn an_endless_control_stream_is_read_within_its_budget() {
 
 #[test]
 fn a_new_connection_is_no_new_budget() {
-    let mut node = Node::start(Setup::new(1));
-    let mut rogue = Rogue::meet(&node, 3);
-    node.expect_peer(identity(3).peer());
-    let started = Instant::now();
-    let control = rogue.take_control();
-    flood(&rogue, control);
+    let (mut node, _rogue, started) = flooded();
     drain_until(&mut node, bounds::MESSAGES_BURST);
     let mut again = Rogue::meet_in(
         &node,

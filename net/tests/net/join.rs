@@ -179,9 +179,7 @@ fn our_own_sleep_is_nobodys_fault() {
     rig.join.wake(rig.now, &mut out);
     rig.take(&mut out);
     assert!(rig.charges.is_empty());
-    for part in parts(&value) {
-        rig.part(stream, part, &value);
-    }
+    rig.parts(stream, &value);
     rig.verify_all();
     assert_eq!(rig.complete.len(), 1);
 }
@@ -242,9 +240,7 @@ fn a_bad_last_blob_ends_its_senders_stream_and_the_rest_is_asked_for_at_once() {
     let from_good = rig.begin(good, &value);
     spoil(&mut rig, from_bad, Part::Blob(2), &value);
     // While the bad blob is being verified, the good one of the same position is passed over.
-    for part in parts(&value) {
-        rig.part(from_good, part, &value);
-    }
+    rig.parts(from_good, &value);
     rig.verify_all();
     assert_eq!(rig.charges, [(bad, Fault::Proof)]);
     assert_eq!(rig.stopped[&from_bad], StopReason::Fault(Fault::Proof));
@@ -272,9 +268,7 @@ fn a_bad_blob_ends_all_streams_of_its_sender_and_the_core_hears_of_it() {
     let streams = [rig.admitted(bad, &value), rig.begin(bad, &value)];
     let from_good = rig.begin(good, &value);
     spoil(&mut rig, streams[0], Part::Blob(2), &value);
-    for part in parts(&value) {
-        rig.part(from_good, part, &value);
-    }
+    rig.parts(from_good, &value);
     rig.feed(Input::Fin { stream: from_good });
     rig.verify_all();
     assert_eq!(rig.charges, [(bad, Fault::Proof)]);
@@ -292,9 +286,7 @@ fn blobs_given_back_unjudged_cost_nobody_and_are_asked_for_together() {
     let from_bad = rig.admitted(bad, &value);
     let from_good = rig.begin(good, &value);
     (0..5).for_each(|index| spoil(&mut rig, from_bad, Part::Blob(index), &value));
-    for part in parts(&value) {
-        rig.part(from_good, part, &value);
-    }
+    rig.parts(from_good, &value);
     rig.feed(Input::Fin { stream: from_good });
     (0..3).for_each(|_| rig.verify(0));
     assert_eq!(rig.charges, [(bad, Fault::Proof); 3]);

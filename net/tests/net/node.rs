@@ -10,10 +10,10 @@ use ultramarine_net::{Attestation, Attester, Identity, NetLinks, NetOptions, Pee
 use ultramarine_runtime::{Clock, Halt, IoMode, Reason, Receiver, Registry, Sender, TileContext, block_on_net, link};
 use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::StoreRequest;
-use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
+use ultramarine_types::verify::{Verdict, VerifyJob};
 use ultramarine_types::{Address, Assembly, Hash, Nanos, PeerId, PublicKey, Validator, ValidatorSet};
 
-use crate::fixture::{CHAIN_ID, PATIENCE, Shelf, holds, params};
+use crate::fixture::{CHAIN_ID, PATIENCE, Shelf, judge, params};
 
 pub const GENESIS: Hash = Hash([8; 32]);
 
@@ -258,29 +258,7 @@ fn verify(mut jobs: Receiver<VerifyJob>, verdicts: &Sender<Verdict>, halt: &Halt
         let Some(job) = jobs.recv_until(Some(clock.now() + Nanos::from_millis(20)), &clock) else {
             continue;
         };
-        let VerifyJob {
-            key,
-            index,
-            sender,
-            blob,
-            commitment,
-            proof,
-            ..
-        } = job;
-        let finding = if holds(&commitment, &blob, &proof) {
-            Finding::Holds
-        } else {
-            Finding::Wrong
-        };
-        if verdicts
-            .send(Verdict {
-                key,
-                index,
-                sender,
-                finding,
-            })
-            .is_err()
-        {
+        if verdicts.send(judge(&job)).is_err() {
             return;
         }
     }

@@ -58,6 +58,20 @@ fn expect_free(held: &AtomicUsize) {
     }
 }
 
+/// The node begins to send the value, gives up, and holds none of its bytes.
+fn gives_up(node: &mut Node, rogue: &Rogue, value: Assembly, held: &AtomicUsize) {
+    // It has begun: the window that the rogue gives is full.
+    rogue.runtime.block_on(async {
+        while rogue.connection.stats().udp_rx.bytes < 64 * 1024 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    node.shelf.clear();
+    drop(value);
+    expect_free(held);
+    node.expect_count(FAULTS, &[("fault", Fault::Withheld.name())], 1);
+}
+
 #[test]
 fn who_asks_and_does_not_read_holds_no_bytes_for_long() {
     let mut node = Node::start(Setup::new(1));
@@ -70,16 +84,7 @@ fn who_asks_and_does_not_read_holds_no_bytes_for_long() {
         missing: None,
     });
     let _unread = rogue.ask(&request);
-    // It has begun to answer: the window that the rogue gives is full.
-    rogue.runtime.block_on(async {
-        while rogue.connection.stats().udp_rx.bytes < 64 * 1024 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    node.shelf.clear();
-    drop(value);
-    expect_free(&held);
-    node.expect_count(FAULTS, &[("fault", Fault::Withheld.name())], 1);
+    gives_up(&mut node, &rogue, value, &held);
 }
 
 #[test]
@@ -93,13 +98,5 @@ fn who_is_sent_a_value_and_does_not_read_holds_no_bytes_for_long() {
         key: value.key,
         to: Recipients::All,
     });
-    rogue.runtime.block_on(async {
-        while rogue.connection.stats().udp_rx.bytes < 64 * 1024 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    node.shelf.clear();
-    drop(value);
-    expect_free(&held);
-    node.expect_count(FAULTS, &[("fault", Fault::Withheld.name())], 1);
+    gives_up(&mut node, &rogue, value, &held);
 }

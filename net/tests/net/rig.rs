@@ -13,7 +13,7 @@ use ultramarine_types::storage::Tag;
 use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
 use ultramarine_types::{Assembly, BlobPart, KzgProof, Machine, Nanos, Outbox, PeerId};
 
-use crate::fixture::{CHAIN_ID, holds, params};
+use crate::fixture::{CHAIN_ID, judge, params};
 
 pub struct Rig {
     pub join: Join,
@@ -137,28 +137,17 @@ impl Rig {
         }
     }
 
+    /// All parts of a value, in order.
+    pub fn parts(&mut self, stream: OfferId, value: &Assembly) {
+        for part in parts(value) {
+            self.part(stream, part, value);
+        }
+    }
+
     /// The verifier answers job number `job` of those waiting.
     pub fn verify(&mut self, job: usize) {
-        let VerifyJob {
-            key,
-            index,
-            sender,
-            blob,
-            commitment,
-            proof,
-            ..
-        } = self.jobs.remove(job);
-        let finding = if holds(&commitment, &blob, &proof) {
-            Finding::Holds
-        } else {
-            Finding::Wrong
-        };
-        self.feed(Input::Verdict(Verdict {
-            key,
-            index,
-            sender,
-            finding,
-        }));
+        let job = self.jobs.remove(job);
+        self.feed(Input::Verdict(judge(&job)));
     }
 
     /// The verifier gives back job number `job` of those waiting, because of other wrong blobs of its sender.

@@ -11,9 +11,9 @@ use ultramarine_net::bounds;
 use ultramarine_net::message::{self, PartsRequest, ValueRequest};
 use ultramarine_net::streaming::{Bits, Missing};
 use ultramarine_runtime::{IoMode, skip};
-use ultramarine_types::Height;
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, Recipients, SyncWant};
 use ultramarine_types::storage::OnDisk;
+use ultramarine_types::{Assembly, Height};
 
 use crate::fixture::{PATIENCE, params, value};
 use crate::node::{Node, Setup, identity};
@@ -96,14 +96,20 @@ fn what_one_full_node_cannot_afford_its_neighbours_do_not_owe() {
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
-#[test]
-fn a_repair_waits_neither_for_turns_nor_for_bytes_behind_packages() {
-    let mut node = Node::start(Setup::new(1));
-    let (slow, wanted) = (value(5, 1, 1000, 1), value(6, 2, 1000, 1));
-    for value in [&slow, &wanted] {
+/// Values of heights 5 and 6, decided by the node.
+fn decided(node: &Node) -> [Assembly; 2] {
+    let values = [value(5, 1, 1000, 1), value(6, 2, 1000, 1)];
+    for value in &values {
         node.shelf.put(value.clone());
         node.shelf.decide(value.key, None);
     }
+    values
+}
+
+#[test]
+fn a_repair_waits_neither_for_turns_nor_for_bytes_behind_packages() {
+    let mut node = Node::start(Setup::new(1));
+    let [slow, wanted] = decided(&node);
     // A package takes all that a validator has to spend at once and all that may wait for it, and never comes from the
     // disk.
     node.shelf.lie_at(OnDisk {
@@ -135,11 +141,7 @@ fn a_repair_waits_neither_for_turns_nor_for_bytes_behind_packages() {
 #[test]
 fn packages_that_are_read_leave_turns_for_repairs() {
     let mut node = Node::start(Setup::new(1));
-    let (slow, wanted) = (value(5, 1, 1000, 1), value(6, 2, 1000, 1));
-    for value in [&slow, &wanted] {
-        node.shelf.put(value.clone());
-        node.shelf.decide(value.key, None);
-    }
+    let [slow, _] = decided(&node);
     let disk = node.shelf.stick(slow.key);
     let rogues: Vec<Rogue> = (3..6).map(|secret| Rogue::meet(&node, secret)).collect();
     for secret in 3..6 {
@@ -159,11 +161,7 @@ fn packages_that_are_read_leave_turns_for_repairs() {
 #[test]
 fn a_full_node_leaves_turns_of_both_classes_to_the_next() {
     let mut node = Node::start(Setup::new(1));
-    let (slow, wanted) = (value(5, 1, 1000, 1), value(6, 2, 1000, 1));
-    for value in [&slow, &wanted] {
-        node.shelf.put(value.clone());
-        node.shelf.decide(value.key, None);
-    }
+    let [slow, _] = decided(&node);
     let disk = node.shelf.stick(slow.key);
     let [greedy, next] = [9, 10].map(|secret| {
         let rogue = Rogue::meet_in(&node, Guise::full_node(secret));

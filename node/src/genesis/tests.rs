@@ -6,7 +6,7 @@ use ultramarine_types::PublicKey;
 use super::*;
 use crate::genesis::execution::{GenesisOptions, execution_genesis};
 
-fn execution() -> Value {
+pub fn execution() -> Value {
     execution_genesis(&GenesisOptions {
         chain_id: 7,
         blobs_per_block: 6,
@@ -16,17 +16,22 @@ fn execution() -> Value {
     })
 }
 
-fn consensus() -> Value {
-    let chain = ChainParams {
+/// The chain on this execution genesis.
+pub fn chain(execution: &Value) -> ChainParams {
+    ChainParams {
         chain_id: 7,
-        execution_genesis_hash: genesis_hash(&execution()).expect("a genesis"),
+        execution_genesis_hash: genesis_hash(execution).expect("a genesis"),
         blobs_per_block_max: 6,
         block_interval_ms: 1000,
         blob_retention_heights_min: 100,
         gas_limit_min: 1,
         gas_limit_max: 100_000_000,
         prague_time: None,
-    };
+    }
+}
+
+fn consensus() -> Value {
+    let chain = chain(&execution());
     let validators = vec![Validator {
         public_key: PublicKey([3; 32]),
         power: 1,

@@ -4,15 +4,15 @@
 //! - Its votes contradict each other.
 //! - At some heights it floods: proposals of values that nobody has, votes of rounds that nobody is in.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use ultramarine_types::network::OfferKind;
 use ultramarine_types::{Assembly, ConsensusMessage, Height, Proposal, Round, ValueId, ValueKey, Vote, VoteKind, sign};
 
-use super::forge::forge;
+use super::forge::{forge, rename};
+use super::swap::Swaps;
 use super::{Adversary, Means};
-use crate::wire::{SimFrame, StreamId};
+use crate::wire::SimFrame;
 
 /// Proposals flood every height that this divides.
 const PROPOSALS_EVERY: u64 = 4;
@@ -26,9 +26,7 @@ const FLOOD: u32 = 80;
 #[derive(Default)]
 pub struct Equivocator {
     /// What it tells the odd peers in place of a value of its own.
-    second: BTreeMap<ValueKey, Assembly>,
-    /// Streams that carry the second value in place of the first.
-    swapped: BTreeMap<StreamId, ValueKey>,
+    second: Swaps,
     /// Heights at which it votes twice.
     double: BTreeSet<Height>,
     /// Peers whom it has flooded with votes, and of which height.
@@ -37,17 +35,14 @@ pub struct Equivocator {
 
 impl Equivocator {
     fn second(&mut self, means: &mut Means<'_>, key: ValueKey) -> Option<Assembly> {
-        if let Some(assembly) = self.second.get(&key) {
+        if let Some(assembly) = self.second.forged(&key) {
             return Some(assembly.clone());
         }
-        let original = means.disk.value(&key).ok()?;
-        if original.init.metadata.origin_proposer != means.address || means.disk.decided(key.height).is_some() {
-            return None;
-        }
+        let original = means.own(&key)?;
         let salt = 0x5ec0 | key.height.0 << 32 | u64::from(original.init.metadata.origin_round.0) << 24;
         let forged = forge(means, &original, salt, original.blobs.len(), |_, _| {});
         means.count("equivocation");
-        self.second.insert(key, forged.clone());
+        self.second.put(key, forged.clone());
         Some(forged)
     }
 
@@ -119,53 +114,20 @@ impl Adversary for Equivocator {
                 answers,
             } if odd && answers.is_none() => {
                 let key = init.key();
-                match self.second(means, key) {
-                    None => vec![SimFrame::Begin {
-                        stream,
-                        init,
-                        kind: OfferKind::Proposal,
-                        certificate,
-                        answers,
-                    }],
+                let init = match self.second(means, key) {
+                    None => init,
                     Some(forged) => {
-                        self.swapped.insert(stream, key);
-                        let init = Arc::clone(&forged.init);
-                        vec![SimFrame::Begin {
-                            stream,
-                            init,
-                            kind: OfferKind::Proposal,
-                            certificate,
-                            answers,
-                        }]
+                        self.second.begin(stream, key);
+                        forged.init
                     }
-                }
-            }
-            SimFrame::Chunk { stream, index, bytes } => {
-                match self.swapped.get(&stream).and_then(|key| self.second.get(key)) {
-                    None => vec![SimFrame::Chunk { stream, index, bytes }],
-                    // A forged payload is one chunk long.
-                    Some(forged) if index == 0 => vec![SimFrame::Chunk {
-                        stream,
-                        index,
-                        bytes: forged.payload.clone(),
-                    }],
-                    Some(_) => vec![],
-                }
-            }
-            SimFrame::Blob { stream, index, part } => {
-                match self
-                    .swapped
-                    .get(&stream)
-                    .and_then(|key| self.second.get(key))
-                    .and_then(|it| it.blobs.get(index))
-                {
-                    None => vec![SimFrame::Blob { stream, index, part }],
-                    Some(forged) => vec![SimFrame::Blob {
-                        stream,
-                        index,
-                        part: forged.clone(),
-                    }],
-                }
+                };
+                vec![SimFrame::Begin {
+                    stream,
+                    init,
+                    kind: OfferKind::Proposal,
+                    certificate,
+                    answers,
+                }]
             }
             SimFrame::Message(ConsensusMessage::Proposal(mut proposal)) if proposal.proposer == means.address => {
                 let honest = SimFrame::Message(ConsensusMessage::Proposal(proposal.clone()));
@@ -174,14 +136,7 @@ impl Adversary for Equivocator {
                     flood.insert(0, honest);
                     return flood;
                 };
-                proposal.value_id = id;
-                proposal.signature = means.sign(&sign::proposal(
-                    means.chain.chain_id,
-                    proposal.height,
-                    proposal.round,
-                    &id,
-                    proposal.valid_round,
-                ));
+                rename(means, &mut proposal, id);
                 let forged = SimFrame::Message(ConsensusMessage::Proposal(proposal));
                 let mut frames = match (odd, means.dice.chance(300)) {
                     (_, true) => vec![honest, forged],
@@ -229,13 +184,12 @@ impl Adversary for Equivocator {
                 flood.push(forged);
                 flood
             }
-            other => vec![other],
+            other => self.second.outgoing(other),
         }
     }
 
     fn forget(&mut self, below: Height) {
-        self.second.retain(|key, _| key.height > below);
-        self.swapped.retain(|_, key| key.height > below);
+        self.second.forget(below);
         self.double.retain(|height| *height > below);
         self.flooded.retain(|(height, _)| *height > below);
     }

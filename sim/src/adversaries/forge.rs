@@ -1,11 +1,12 @@
 //! This file knows how to make a second value out of a first: other header, other commitments, all hashes and
-//! signatures right.
+//! signatures right. It also names it in a proposal.
 
 use std::sync::Arc;
 
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::{
-    Assembly, BlobPart, ExecutionHeader, Init, KzgCommitment, Signature, ValueMetadata, sidecar, sign,
+    Assembly, BlobPart, ExecutionHeader, Init, KzgCommitment, Proposal, Signature, ValueId, ValueMetadata, sidecar,
+    sign,
 };
 
 use super::Means;
@@ -52,4 +53,12 @@ fn finish(means: &Means<'_>, mut metadata: ValueMetadata, blobs: Vec<(KzgCommitm
         payload: built.payload,
         blobs: built.blobs.into_iter().map(|(_, part)| part).collect(),
     }
+}
+
+/// Names another value in a proposal, and signs it again.
+pub fn rename(means: &Means<'_>, proposal: &mut Proposal, value_id: ValueId) {
+    let (height, round) = (proposal.height, proposal.round);
+    let bytes = sign::proposal(means.chain.chain_id, height, round, &value_id, proposal.valid_round);
+    proposal.value_id = value_id;
+    proposal.signature = means.sign(&bytes);
 }

@@ -1,36 +1,32 @@
 //! A proposer of values that break a block rule, each signed and streamed as it should be: nobody may vote for one.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use ultramarine_types::network::OfferKind;
-use ultramarine_types::{Assembly, ConsensusMessage, Hash, Height, ValueId, ValueKey, sign};
+use ultramarine_types::{Assembly, ConsensusMessage, Hash, Height, ValueId, ValueKey};
 
-use super::forge::forge;
+use super::forge::{forge, rename};
+use super::swap::Swaps;
 use super::{Adversary, Means};
 use crate::blobs;
-use crate::wire::{SimFrame, StreamId};
+use crate::wire::SimFrame;
 
 /// See the file's words.
 #[derive(Default)]
 pub struct RuleBreaker {
     /// The broken value in place of the good one.
-    broken: BTreeMap<ValueKey, Assembly>,
+    broken: Swaps,
     /// Values left as they are.
     kept: BTreeSet<ValueKey>,
-    swapped: BTreeMap<StreamId, ValueKey>,
 }
 
 impl RuleBreaker {
     fn broken(&mut self, means: &mut Means<'_>, key: ValueKey) -> Option<Assembly> {
-        if let Some(assembly) = self.broken.get(&key) {
+        if let Some(assembly) = self.broken.forged(&key) {
             return Some(assembly.clone());
         }
-        let original = means.disk.value(&key).ok()?;
-        if original.init.metadata.origin_proposer != means.address
-            || means.disk.decided(key.height).is_some()
-            || self.kept.contains(&key)
-        {
+        let original = means.own(&key)?;
+        if self.kept.contains(&key) {
             return None;
         }
         if means.dice.chance(300) {
@@ -68,7 +64,7 @@ impl RuleBreaker {
             }
         });
         means.count("rule-breach");
-        self.broken.insert(key, forged.clone());
+        self.broken.put(key, forged.clone());
         Some(forged)
     }
 
@@ -92,11 +88,11 @@ impl Adversary for RuleBreaker {
                 let init = match self.broken(means, key) {
                     None => init,
                     Some(forged) => {
-                        self.swapped.insert(stream, key);
+                        self.broken.begin(stream, key);
                         if !forged.init.metadata.commitments.iter().all(blobs::is_well_formed) {
                             means.count("malformed-commitment");
                         }
-                        Arc::clone(&forged.init)
+                        forged.init
                     }
                 };
                 vec![SimFrame::Begin {
@@ -107,48 +103,18 @@ impl Adversary for RuleBreaker {
                     answers,
                 }]
             }
-            SimFrame::Chunk { stream, index, bytes } => {
-                match self.swapped.get(&stream).and_then(|key| self.broken.get(key)) {
-                    None => vec![SimFrame::Chunk { stream, index, bytes }],
-                    Some(forged) if index == 0 => vec![SimFrame::Chunk {
-                        stream,
-                        index,
-                        bytes: forged.payload.clone(),
-                    }],
-                    Some(_) => vec![],
-                }
-            }
-            SimFrame::Blob { stream, index, part } => {
-                match self
-                    .swapped
-                    .get(&stream)
-                    .and_then(|key| self.broken.get(key))
-                    .and_then(|it| it.blobs.get(index))
-                {
-                    None => vec![SimFrame::Blob { stream, index, part }],
-                    Some(forged) => vec![SimFrame::Blob {
-                        stream,
-                        index,
-                        part: forged.clone(),
-                    }],
-                }
-            }
             SimFrame::Message(ConsensusMessage::Proposal(mut proposal)) if proposal.proposer == means.address => {
                 if let Some(id) = self.other_id(means, proposal.height, proposal.value_id) {
-                    proposal.value_id = id;
-                    let (height, round) = (proposal.height, proposal.round);
-                    let bytes = sign::proposal(means.chain.chain_id, height, round, &id, proposal.valid_round);
-                    proposal.signature = means.sign(&bytes);
+                    rename(means, &mut proposal, id);
                 }
                 vec![SimFrame::Message(ConsensusMessage::Proposal(proposal))]
             }
-            other => vec![other],
+            other => self.broken.outgoing(other),
         }
     }
 
     fn forget(&mut self, below: Height) {
-        self.broken.retain(|key, _| key.height > below);
+        self.broken.forget(below);
         self.kept.retain(|key| key.height > below);
-        self.swapped.retain(|_, key| key.height > below);
     }
 }

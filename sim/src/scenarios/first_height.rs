@@ -9,32 +9,30 @@ use crate::world::World;
 pub const SCENARIO: Scenario = Scenario {
     name: "first-height",
     claim: "a network that starts together decides height 1 in round 0, however slow its execution clients start",
-    config: |seed| RunConfig {
-        target: 5,
-        ..RunConfig::quiet(seed)
-    },
+    config,
     script: together,
 };
 
 pub const ONE_MISSING: Scenario = Scenario {
     name: "first-height-without-one",
     claim: "a network in which a validator never starts waits for it a few seconds, and not for ever",
-    config: |seed| RunConfig {
-        target: 5,
-        ..RunConfig::quiet(seed)
-    },
+    config,
     script: one_missing,
 };
 
 pub const BY_HAND: Scenario = Scenario {
     name: "first-height-by-hand",
     claim: "validators that are started by hand, some long before the others, decide their first height in round 0",
-    config: |seed| RunConfig {
-        target: 5,
-        ..RunConfig::quiet(seed)
-    },
+    config,
     script: by_hand,
 };
+
+fn config(seed: u64) -> RunConfig {
+    RunConfig {
+        target: 5,
+        ..RunConfig::quiet(seed)
+    }
+}
 
 fn together(world: &mut World) -> Result<(), String> {
     // Clients that come up to six seconds after their nodes.
@@ -50,10 +48,7 @@ fn together(world: &mut World) -> Result<(), String> {
         world.run(at, |_| false);
         world.start_client(node);
     }
-    wait(world, 20, "the first height is decided", |world| {
-        world.lowest_head() >= Height(1)
-    })?;
-    decided_at_once(world)
+    soon_decided_at_once(world)
 }
 
 fn by_hand(world: &mut World) -> Result<(), String> {
@@ -65,14 +60,7 @@ fn by_hand(world: &mut World) -> Result<(), String> {
     let late = [proposer, (proposer + 1) % nodes];
     let began = world.now;
     while world.now < began + Nanos::from_millis(25_000) {
-        for node in &late {
-            if world.nodes[*node].is_running() {
-                world.crash(*node);
-            }
-        }
-        if !world.step() {
-            return Err("nothing happens any more".to_owned());
-        }
+        step_without(world, &late)?;
     }
     for node in &late {
         world.kill_client(*node);
@@ -83,10 +71,7 @@ fn by_hand(world: &mut World) -> Result<(), String> {
     for node in &late {
         world.start_client(*node);
     }
-    wait(world, 20, "the first height is decided", |world| {
-        world.lowest_head() >= Height(1)
-    })?;
-    decided_at_once(world)
+    soon_decided_at_once(world)
 }
 
 fn one_missing(world: &mut World) -> Result<(), String> {
@@ -105,14 +90,30 @@ fn one_missing(world: &mut World) -> Result<(), String> {
         if world.now > began + Nanos::from_millis(12_000) {
             return Err("the others wait for ever".to_owned());
         }
-        if world.nodes[missing].is_running() {
-            world.crash(missing);
-        }
-        if !world.step() {
-            return Err("nothing happens any more".to_owned());
-        }
+        step_without(world, &[missing])?;
     }
     world.restart(missing);
+    decided_at_once(world)
+}
+
+/// Takes one step without these nodes: kills each that has started.
+fn step_without(world: &mut World, absent: &[usize]) -> Result<(), String> {
+    for node in absent {
+        if world.nodes[*node].is_running() {
+            world.crash(*node);
+        }
+    }
+    if world.step() {
+        Ok(())
+    } else {
+        Err("nothing happens any more".to_owned())
+    }
+}
+
+fn soon_decided_at_once(world: &mut World) -> Result<(), String> {
+    wait(world, 20, "the first height is decided", |world| {
+        world.lowest_head() >= Height(1)
+    })?;
     decided_at_once(world)
 }
 

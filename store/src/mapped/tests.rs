@@ -14,7 +14,11 @@ fn segments(folder: &Path) -> Segments {
 
 /// A segment with one synced page of a byte, and where that lies.
 fn filled(segments: &Segments, fill: u8) -> (Begun, Location) {
-    let begun = segments.begin(Class::Values, CAPACITY).expect("a segment");
+    filled_of(Class::Values, segments, fill)
+}
+
+fn filled_of(class: Class, segments: &Segments, fill: u8) -> (Begun, Location) {
+    let begun = segments.begin(class, CAPACITY).expect("a segment");
     let file = OpenOptions::new().write(true).open(&begun.path).expect("it opens");
     file.write_all_at(&[fill; PAGE_BYTES as usize], PAGE_BYTES)
         .expect("written");
@@ -135,18 +139,7 @@ fn sealing_gives_the_tail_back_and_keeps_what_is_mapped() {
 
 /// A segment of payloads, which is removed and not recycled, with a page of a byte.
 fn payloads(segments: &Segments, fill: u8) -> (Begun, Location) {
-    let begun = segments.begin(Class::Payloads, CAPACITY).expect("a segment");
-    let file = OpenOptions::new().write(true).open(&begun.path).expect("it opens");
-    file.write_all_at(&[fill; PAGE_BYTES as usize], PAGE_BYTES)
-        .expect("written");
-    file.sync_all().expect("synced");
-    segments.advance(begun.id, 2 * PAGE_BYTES);
-    let location = Location {
-        segment: begun.id,
-        offset: PAGE_BYTES,
-        bytes: PAGE_BYTES,
-    };
-    (begun, location)
+    filled_of(Class::Payloads, segments, fill)
 }
 
 fn wait_until_gone(path: &Path) {

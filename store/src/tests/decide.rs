@@ -30,13 +30,7 @@ fn a_decided_value_is_read_back_whole() {
 #[test]
 fn a_value_reads_the_same_from_memory_and_from_the_map() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut store = Store::open_with(
-        folder.path(),
-        &crate::StoreOptions {
-            hot_bytes: 0,
-            ..options()
-        },
-    );
+    let mut store = Store::open_with(folder.path(), &cold());
     for blobs in 0..=6 {
         let height = u64::from(blobs) + 1;
         let value = value_with(height, blobs, blobs, 5000 * usize::from(blobs));
@@ -51,10 +45,7 @@ fn a_value_reads_the_same_from_memory_and_from_the_map() {
 #[test]
 fn a_value_that_is_not_hot_says_where_it_lies() {
     let folder = tempfile::tempdir().expect("a folder");
-    let cold = crate::StoreOptions {
-        hot_bytes: 0,
-        ..options()
-    };
+    let cold = cold();
     let mut store = Store::open_with(folder.path(), &cold);
     let value = value_with(1, 1, 2, 5000);
     assert_eq!(store.view.on_disk(&value.key), None, "not held");

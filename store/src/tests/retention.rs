@@ -86,13 +86,7 @@ fn a_height_without_blobs_is_still_whole_after_its_segment_is_freed() {
 #[test]
 fn a_slice_stays_valid_after_its_segment_is_retired() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut store = Store::open_with(
-        folder.path(),
-        &crate::StoreOptions {
-            hot_bytes: 0,
-            ..options()
-        },
-    );
+    let mut store = Store::open_with(folder.path(), &cold());
     let values = store.grow(1..=HEIGHTS, 6);
     let (_, leased) = store.view.decided_value(Height(1)).expect("held");
     assert!(retire(&mut store, 11) > Height(1));
@@ -154,10 +148,7 @@ fn a_segment_of_dropped_values_is_freed_without_retention() {
 #[test]
 fn readers_beside_the_retirement_see_a_value_or_that_it_is_pruned() {
     let folder = tempfile::tempdir().expect("a folder");
-    let options = crate::StoreOptions {
-        hot_bytes: 0,
-        ..options()
-    };
+    let options = cold();
     let mut store = Store::open_with(folder.path(), &options);
     store.grow(1..=HEIGHTS, 6);
     let done = std::sync::atomic::AtomicBool::new(false);

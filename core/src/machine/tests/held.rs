@@ -1,8 +1,8 @@
 //! What peers can make a core hold.
 
-use ultramarine_types::network::{NetEvent, OfferKind, Refusal, Status};
+use ultramarine_types::network::{NetEvent, OfferKind, Refusal};
 use ultramarine_types::{
-    ConsensusMessage, Height, Nanos, PeerId, PolkaCertificate, Round, ValueId, ValueKey, Vote, VoteKind, sign,
+    ConsensusMessage, Height, Nanos, PeerId, PolkaCertificate, Round, ValueId, ValueKey, Vote, VoteKind, fixtures, sign,
 };
 
 use super::offers::{hand, offer, proposal, quorum, running, skip_to};
@@ -109,15 +109,7 @@ fn a_slow_log_piles_up_no_more_than_a_batch_beyond_the_bound() {
     for _ in 0..300 {
         world.now = world.now + Nanos::from_millis(1000);
         for peer in &peers {
-            let status = Status {
-                tip: height.prev(),
-                oldest_blobs: Height(1),
-                round: Round(0),
-                holds: Vec::new(),
-                seen_signed: None,
-                clock: Default::default(),
-                ready: true,
-            };
+            let status = fixtures::status(height.prev());
             hand(&mut world, NetEvent::Status { peer: *peer, status });
         }
     }

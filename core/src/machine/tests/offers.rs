@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use ultramarine_types::execution::{Built, ParentBlock};
-use ultramarine_types::network::{NetCommand, NetEvent, OfferId, OfferKind, Refusal, Status};
+use ultramarine_types::network::{NetCommand, NetEvent, OfferId, OfferKind, Refusal};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::{
     CommitCertificate, ConsensusMessage, Hash, Height, Init, Machine, Nanos, Outbox, PolkaCertificate, Proposal, Round,
-    ValueKey, ValueMetadata, Vote, VoteKind, consensus::CertificateSignature, sidecar, sign,
+    ValueKey, ValueMetadata, Vote, VoteKind, consensus::CertificateSignature, fixtures, sign,
 };
 
 use super::MINUTE;
 use super::world::{self, World};
+use crate::proposal;
 use crate::signing::Signer;
 use crate::values::ROUNDS_KEPT;
 use crate::{Input, Output};
@@ -76,14 +77,7 @@ pub fn sign_init(node: usize, height: Height, round: Round, built: Built, parent
 
 /// The `Init` of a value with this metadata, signed by a node.
 pub fn sign_metadata(node: usize, metadata: ValueMetadata) -> Init {
-    let signer = Signer::new(&world::seed(node));
-    let signature = signer.sign(&sign::init(7, &metadata.id()));
-    let header_signature = signer.sign(&sign::sidecar_header(7, &sidecar::header(&metadata).root()));
-    Init {
-        metadata,
-        signature,
-        header_signature,
-    }
+    proposal::sign(&Signer::new(&world::seed(node)), metadata.id(), metadata)
 }
 
 /// Offers a stream to node 0 and returns its answer.
@@ -307,15 +301,7 @@ fn a_package_nobody_asked_for_is_refused() {
 #[test]
 fn a_package_of_another_validator_set_is_refused_before_any_signature_is_verified() {
     let (mut world, height) = running();
-    let status = Status {
-        tip: Height(height.0 + 5),
-        oldest_blobs: Height(1),
-        round: Round(0),
-        holds: Vec::new(),
-        seen_signed: None,
-        clock: Default::default(),
-        ready: true,
-    };
+    let status = fixtures::status(Height(height.0 + 5));
     let peer = world::peer_id(1);
     let out = hand(&mut world, NetEvent::Status { peer, status });
     let asked = |output: &Output| match output {

@@ -28,6 +28,17 @@ fn all_nodes_and_clients_killed_come_back() {
     world.assert_nobody_stopped();
 }
 
+fn goes_on(world: &mut World, seed: u64) {
+    let target = (0..4).map(|node| world.head(node).0).max().unwrap() + 3;
+    assert!(
+        world.run(MINUTE, |world| world.all_at(target)),
+        "seed {seed}: stuck at {:?}",
+        heads(world)
+    );
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+}
+
 #[test]
 fn crashes_at_any_moment_never_make_a_node_contradict_itself() {
     for seed in 0..40u64 {
@@ -47,14 +58,7 @@ fn crashes_at_any_moment_never_make_a_node_contradict_itself() {
             world.run(Nanos(random(60_000_000)), |_| false);
             world.start(node);
         }
-        let target = (0..4).map(|node| world.head(node).0).max().unwrap() + 3;
-        assert!(
-            world.run(MINUTE, |world| world.all_at(target)),
-            "seed {seed}: stuck at {:?}",
-            heads(&world)
-        );
-        world.assert_agreement();
-        world.assert_nobody_stopped();
+        goes_on(&mut world, seed);
     }
 }
 
@@ -74,14 +78,7 @@ fn all_four_killed_at_once_again_and_again_lose_nothing() {
                 assert!(world.nodes[node].disk.decided.len() >= decided.len());
             }
         }
-        let target = (0..4).map(|node| world.head(node).0).max().unwrap() + 3;
-        assert!(
-            world.run(MINUTE, |world| world.all_at(target)),
-            "seed {seed}: stuck at {:?}",
-            heads(&world)
-        );
-        world.assert_agreement();
-        world.assert_nobody_stopped();
+        goes_on(&mut world, seed);
     }
 }
 

@@ -11,19 +11,20 @@ use ultramarine_types::{BlobPart, Nanos, Outbox, PeerId, ValueKey};
 use super::{Join, State, Stream};
 use crate::bounds;
 use crate::streaming::contract::{Completed, Output, StopReason};
-use crate::streaming::value::{BlobFate, ChunkFate, Joined, Settled};
+use crate::streaming::value::{BlobFate, ChunkFate, Joined, Pending, Settled};
 
 impl Join {
+    /// A stream whose parts count, and its value.
+    fn active(&mut self, name: OfferId) -> Option<(&mut Stream, &mut Pending)> {
+        let stream = self.streams.get_mut(&name)?;
+        let value = self.values.get_mut(&stream.key)?;
+        (stream.state == State::Active).then_some((stream, value))
+    }
+
     pub(super) fn chunk(&mut self, now: Nanos, name: OfferId, index: u32, bytes: Bytes, out: &mut Outbox<Output>) {
-        let Some(stream) = self.streams.get_mut(&name) else {
+        let Some((stream, value)) = self.active(name) else {
             return;
         };
-        let Some(value) = self.values.get_mut(&stream.key) else {
-            return;
-        };
-        if stream.state != State::Active {
-            return;
-        }
         let position = index as usize;
         if position >= value.init.metadata.chunk_hashes.len() || !stream.chunks_seen.insert(position) {
             return self.fail(name, Fault::Protocol, out);
@@ -55,15 +56,9 @@ impl Join {
     }
 
     pub(super) fn blob(&mut self, now: Nanos, name: OfferId, index: u16, part: BlobPart, out: &mut Outbox<Output>) {
-        let Some(stream) = self.streams.get_mut(&name) else {
+        let Some((stream, value)) = self.active(name) else {
             return;
         };
-        let Some(value) = self.values.get_mut(&stream.key) else {
-            return;
-        };
-        if stream.state != State::Active {
-            return;
-        }
         let position = usize::from(index);
         // A blob has one proof (EIP-4844) until the chain has cell proofs. The wire has room for those already.
         let (&[proof], true) = (part.proofs.as_slice(), part.blob.len() == BLOB_BYTES) else {

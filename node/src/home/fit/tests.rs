@@ -1,13 +1,14 @@
 //! Claims about what a node does not start with, and what it starts with under a warning.
 
 use serde_json::json;
-use ultramarine_types::{ChainParams, Hash, Validator};
+use ultramarine_types::{Hash, Validator};
 
 use super::*;
 use crate::config::{Override, Sources};
 use crate::embedded::EmbeddedClient;
 use crate::genesis::GenesisFile;
-use crate::genesis::execution::{GenesisOptions, execution_genesis, genesis_hash};
+use crate::genesis::execution::genesis_hash;
+use crate::genesis::tests::{chain, execution};
 
 fn keys() -> Keys {
     let key = |seed: u8| ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
@@ -18,16 +19,7 @@ fn keys() -> Keys {
 }
 
 fn genesis(peers: &[&str], execution: &serde_json::Value) -> Genesis {
-    let chain = ChainParams {
-        chain_id: 7,
-        execution_genesis_hash: genesis_hash(execution).expect("a genesis"),
-        blobs_per_block_max: 6,
-        block_interval_ms: 1000,
-        blob_retention_heights_min: 100,
-        gas_limit_min: 1,
-        gas_limit_max: 100_000_000,
-        prague_time: None,
-    };
+    let chain = chain(execution);
     let validators = vec![Validator {
         public_key: keys().public_key().expect("a validator"),
         power: 1,
@@ -40,16 +32,6 @@ fn genesis(peers: &[&str], execution: &serde_json::Value) -> Genesis {
     });
     let (path, execution_path) = ("genesis.json".as_ref(), "execution-genesis.json".as_ref());
     Genesis::check(path, &file.to_string(), execution_path, &execution.to_string()).expect("valid")
-}
-
-fn execution() -> serde_json::Value {
-    execution_genesis(&GenesisOptions {
-        chain_id: 7,
-        blobs_per_block: 6,
-        gas_limit: 36_000_000,
-        prague_time: None,
-        accounts: 1,
-    })
 }
 
 /// These settings, as flags.

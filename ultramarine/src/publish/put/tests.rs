@@ -67,10 +67,13 @@ async fn serve(pool: &Arc<Mutex<SmallPool>>) -> String {
         answer["id"] = call["id"].clone();
         Json(answer).into_response()
     };
-    let router = Router::new()
-        .route("/", routing::post(answer))
-        .layer(axum::extract::DefaultBodyLimit::disable())
-        .with_state(pool.clone());
+    let router = Router::new().route("/", routing::post(answer)).with_state(pool.clone());
+    listen(router).await
+}
+
+/// Serves, and says where.
+async fn listen(router: Router) -> String {
+    let router = router.layer(axum::extract::DefaultBodyLimit::disable());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("loopback has ports");
@@ -166,14 +169,8 @@ async fn follow(script: &Script) -> Rpc {
     };
     let router = Router::new()
         .route("/", routing::post(answer))
-        .layer(axum::extract::DefaultBodyLimit::disable())
         .with_state(script.clone());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("loopback has ports");
-    let rpc = Rpc::new(&format!("http://{}", listener.local_addr().expect("bound"))).expect("a URL");
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    rpc
+    Rpc::new(&listen(router).await).expect("a URL")
 }
 
 #[tokio::test]

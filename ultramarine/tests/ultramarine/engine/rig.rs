@@ -18,7 +18,7 @@ use ultramarine_runtime::{Clock, Halt, Io, Receiver, Registry, Sender, TileConte
 use ultramarine_types::chain::Limits;
 use ultramarine_types::execution::{Built, EngineCall, EngineReply, Executed, ParentBlock, PayloadStatus};
 use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
-use ultramarine_types::{Address, Hash, Height, Init, Nanos, Round, Signature, ValueMetadata};
+use ultramarine_types::{Address, Hash, Height, Init, Nanos, Round, ValueMetadata, fixtures};
 
 use crate::harness::turn::Turn;
 
@@ -348,24 +348,15 @@ pub fn parent_of(built: &Built) -> ParentBlock {
 
 /// An `Init` around a built block, as its proposer would sign it (here with no key).
 pub fn init_of(built: &Built) -> Arc<Init> {
-    Arc::new(Init {
-        metadata: ValueMetadata {
-            chain_id: 20_250,
-            height: Height(built.header.number),
-            origin_proposer: Address([0; 20]),
-            origin_proposer_index: 0,
-            origin_round: Round(0),
-            validator_set_hash: Hash([0; 32]),
-            header: built.header.clone(),
-            payload_bytes: u32::try_from(built.payload.len()).expect("small"),
-            payload_hash: built.payload_hash,
-            chunk_hashes: built.chunk_hashes.clone(),
-            commitments: built.blobs.iter().map(|(commitment, _)| *commitment).collect(),
-            parent_blob_root: Hash([0; 32]),
-        },
-        signature: Signature([0; 64]),
-        header_signature: Signature([0; 64]),
-    })
+    let commitments = built.blobs.iter().map(|(commitment, _)| *commitment).collect();
+    Arc::new(fixtures::unsigned(ValueMetadata {
+        chain_id: 20_250,
+        header: built.header.clone(),
+        // As the driver says, right or wrong.
+        payload_hash: built.payload_hash,
+        chunk_hashes: built.chunk_hashes.clone(),
+        ..fixtures::metadata(built.header.number, &built.payload, commitments)
+    }))
 }
 
 pub fn unix_seconds() -> u64 {
