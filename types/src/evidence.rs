@@ -118,3 +118,47 @@ impl fmt::Display for Evidence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use crate::ids::{KzgCommitment, KzgProof};
+
+    fn false_value() -> FalseValue {
+        let blobs = [vec![1; 64], vec![2; 64]];
+        let bound = blobs.iter().map(|blob| (blob.as_slice(), KzgCommitment([blob[0]; 48])));
+        let lists = Lists::of(b"payload", bound, vec![KzgProof::ZERO; 2]);
+        FalseValue {
+            init: fixtures::unsigned(fixtures::metadata(3, b"payload", &lists)),
+            lists,
+            index: 1,
+            blob: vec![2; 64],
+        }
+    }
+
+    #[test]
+    fn a_false_value_binds_its_lists_and_its_blob() {
+        let evidence = Evidence::Value(Box::new(false_value()));
+        assert!(evidence.is_contradiction(1));
+        assert_eq!((evidence.height(), evidence.validator()), (Height(3), Address::ZERO));
+        assert!(
+            evidence.to_string().ends_with("of which blob 1 refutes the proof"),
+            "{evidence}"
+        );
+        type Change = fn(&mut FalseValue);
+        let changes: [(&str, Change); 6] = [
+            ("another blob", |value| value.index = 0),
+            ("no such blob", |value| value.index = 2),
+            ("other bytes", |value| value.blob.clear()),
+            ("another digest", |value| value.lists.digests[1].0[0] ^= 1),
+            ("another commitment", |value| value.lists.commitments[0].0[0] ^= 1),
+            ("a proof less", |value| value.lists.proofs.truncate(1)),
+        ];
+        for (what, change) in changes {
+            let mut changed = false_value();
+            change(&mut changed);
+            assert!(!changed.is_bound(1), "{what}");
+        }
+    }
+}
