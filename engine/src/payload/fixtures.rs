@@ -7,7 +7,7 @@ use alloy_primitives::{Address as EthAddress, B256, Bytes, U256, keccak256};
 use alloy_rpc_types_engine::{ExecutionPayloadV1, ExecutionPayloadV2, ExecutionPayloadV3};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
-use ultramarine_types::{Hash, KzgCommitment, ValueMetadata, fixtures};
+use ultramarine_types::{Hash, KzgCommitment, KzgProof, Lists, ValueMetadata};
 
 use crate::header;
 use crate::payload::Payload;
@@ -100,10 +100,15 @@ pub fn sealed(mut payload: Payload) -> Payload {
     payload
 }
 
+/// The lists of a value with this payload; its blobs are empty.
+pub fn lists(payload: &Payload) -> Lists {
+    let blobs = commitments(3).into_iter().map(|commitment| (&[][..], commitment));
+    Lists::of(&payload.encode(), blobs, vec![KzgProof::ZERO; 3])
+}
+
 pub fn metadata(payload: &Payload) -> ValueMetadata {
     ValueMetadata {
-        chain_id: 7,
         header: header::of(payload, &PARENT_ROOT).claimed,
-        ..fixtures::metadata(7, &payload.encode(), commitments(3))
+        ..ultramarine_types::fixtures::metadata(7, &payload.encode(), &lists(payload))
     }
 }
