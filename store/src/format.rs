@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use crc_fast::{CrcAlgorithm, checksum};
 use ultramarine_runtime::medium;
-use ultramarine_types::Hash;
+use ultramarine_types::canonical::{Cursor, FORMAT_VERSION};
 
 /// Everything on disk begins at a multiple of this: the unit of O_DIRECT and of the map.
 pub const PAGE_BYTES: u64 = medium::PAGE_BYTES as u64;
@@ -43,12 +43,31 @@ impl Lineage {
     }
 }
 
-/// Ties a data directory, and every file in it, to one chain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Binding {
-    pub chain_id: u64,
-    /// Hash of the execution genesis block.
-    pub genesis_hash: Hash,
+/// The version of every header, row and record of the store.
+pub const STORE_VERSION: u16 = 2;
+const _: () = assert!(
+    STORE_VERSION as u32 == FORMAT_VERSION,
+    "all formats of ours have one version"
+);
+/// Bytes of a file's header page that its checksum covers, and behind which the checksum stands. They were as many in
+/// version 1, so a header of that version is told from a damaged one.
+pub(crate) const FILE_HEADER_BYTES: usize = 80;
+const _: () = assert!(
+    FILE_HEADER_BYTES + 4 <= PAGE_BYTES as usize,
+    "a file's header fits its page"
+);
+
+/// The version in a file's header page and the fields behind it; `None` if the page has another magic or is damaged.
+pub(crate) fn open_header<'a>(page: &'a [u8], magic: &[u8; 8]) -> Option<(u16, Cursor<'a>)> {
+    let covered = page.get(..FILE_HEADER_BYTES)?;
+    if Cursor::new(page.get(FILE_HEADER_BYTES..)?).u32()? != crc32c(covered) {
+        return None;
+    }
+    let mut fields = Cursor::new(covered);
+    if fields.array()? != *magic {
+        return None;
+    }
+    Some((fields.u16()?, fields))
 }
 
 /// Writes little-endian fields one after the other.
@@ -76,6 +95,13 @@ impl Fields {
         assert!(bytes >= self.0.len(), "padding cuts nothing off");
         self.0.resize(bytes, 0);
         self
+    }
+    /// Ends a file's header: its checksum, and zeros to the end of the page.
+    pub fn into_header_page(mut self) -> Vec<u8> {
+        self.pad_to(FILE_HEADER_BYTES);
+        let crc = crc32c(&self.0);
+        self.u32(crc).pad_to(PAGE_BYTES as usize);
+        self.0
     }
 }
 
