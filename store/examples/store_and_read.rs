@@ -11,14 +11,12 @@ use ultramarine_store::{OpenStore, StoreOptions, Writer, open};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, Source, StoreRequest, Tag};
-use ultramarine_types::{
-    Assembly, BlobPart, CommitCertificate, Hash, Height, KzgCommitment, KzgProof, Round, fixtures,
-};
+use ultramarine_types::{Assembly, CommitCertificate, Height, KzgCommitment, KzgProof, Lists, Round, fixtures};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let limits = Limits { blobs_per_block: 6 };
-    let options = StoreOptions::new(limits, 1, Hash([7; 32]), Registry::new());
+    let options = StoreOptions::new(limits, fixtures::CHAIN, Registry::new());
     let OpenStore { state, view, .. } = open(folder.path(), &options)?;
 
     // In a node, the store's tile owns the writer. What it does is asked of it over a link.
@@ -44,24 +42,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!(
         "height 1 has {} blobs; the second begins with {:?}",
         read.blobs.len(),
-        &read.blobs[1].blob[..4]
+        &read.blobs[1][..4]
     );
-    assert_eq!(read.blobs[1].blob, assembly.blobs[1].blob);
+    assert_eq!(read.blobs[1], assembly.blobs[1]);
     Ok(())
 }
 
 /// A made-up value: whole in shape, and true of no block.
 fn value() -> Assembly {
     let payload = Bytes::from_static(b"an execution payload");
-    let blobs = [1, 2].map(|byte| BlobPart {
-        blob: Bytes::from(vec![byte; BLOB_BYTES]),
-        proofs: vec![KzgProof([byte; 48])],
-    });
-    let commitments = vec![KzgCommitment([1; 48]), KzgCommitment([2; 48])];
-    let init = fixtures::unsigned(fixtures::metadata(1, &payload, commitments));
+    let blobs = [1, 2].map(|byte| Bytes::from(vec![byte; BLOB_BYTES]));
+    let commitments = [KzgCommitment([1; 48]), KzgCommitment([2; 48])];
+    let proofs = vec![KzgProof([1; 48]), KzgProof([2; 48])];
+    let committed = blobs.iter().map(|blob| &blob[..]).zip(commitments);
+    let lists = Lists::of(&payload, committed, proofs);
+    let init = fixtures::unsigned(fixtures::metadata(1, &payload, &lists));
     Assembly {
         key: init.key(),
         init: Arc::new(init),
+        lists: Arc::new(lists),
         payload,
         blobs: blobs.into(),
     }

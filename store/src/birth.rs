@@ -11,9 +11,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use ultramarine_types::ChainIdentity;
+
 use crate::device::forget_cached;
 use crate::error::{IndexFlaw, OpenError};
-use crate::format::Binding;
 use crate::index::{Index, IndexError};
 use crate::journal::{LOG_FILES_COUNT, log_path};
 use crate::mapped::sync_folder;
@@ -27,13 +28,13 @@ const UNBORN_NAME: &str = "index.redb.new";
 const REDB_MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
 
 /// Opens the index of a data directory, or begins it where nothing was kept yet.
-pub(crate) fn open(folder: &Path, binding: Binding) -> Result<Index, OpenError> {
+pub(crate) fn open(folder: &Path, chain: ChainIdentity) -> Result<Index, OpenError> {
     let path = folder.join(INDEX_NAME);
     let flaw = match flaw(&path).map_err(|source| OpenError::io(&path, source))? {
         Some(flaw) => flaw,
-        None => match Index::open(&path, binding) {
+        None => match Index::open(&path, chain) {
             Err(IndexError::Blank { .. }) => IndexFlaw::Blank,
-            outcome => return outcome.map_err(|error| OpenError::index(folder, binding, error)),
+            outcome => return outcome.map_err(|error| OpenError::index(folder, chain, error)),
         },
     };
     if let Some(beside) = kept_beside(folder)? {
@@ -50,8 +51,8 @@ pub(crate) fn open(folder: &Path, binding: Binding) -> Result<Index, OpenError> 
             path.display()
         );
     }
-    begin(folder, binding)?;
-    Index::open(&path, binding).map_err(|error| OpenError::index(folder, binding, error))
+    begin(folder, chain)?;
+    Index::open(&path, chain).map_err(|error| OpenError::index(folder, chain, error))
 }
 
 /// What is wrong with the file, as far as its first bytes tell. They are read from the device, as is what redb reads
@@ -94,8 +95,8 @@ fn kept_beside(folder: &Path) -> Result<Option<PathBuf>, OpenError> {
     Ok(None)
 }
 
-fn begin(folder: &Path, binding: Binding) -> Result<(), OpenError> {
-    let unborn = fill(folder, binding)?;
+fn begin(folder: &Path, chain: ChainIdentity) -> Result<(), OpenError> {
+    let unborn = fill(folder, chain)?;
     let failed = |source| OpenError::io(&unborn, source);
     std::fs::rename(&unborn, folder.join(INDEX_NAME)).map_err(failed)?;
     sync_folder(folder).map_err(failed)?;
@@ -109,14 +110,14 @@ fn begin(folder: &Path, binding: Binding) -> Result<(), OpenError> {
 }
 
 /// Makes the whole index under the name that counts for nothing, durably.
-fn fill(folder: &Path, binding: Binding) -> Result<PathBuf, OpenError> {
+fn fill(folder: &Path, chain: ChainIdentity) -> Result<PathBuf, OpenError> {
     let unborn = folder.join(UNBORN_NAME);
     match std::fs::remove_file(&unborn) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(OpenError::io(&unborn, error)),
     }
-    Index::begin(&unborn, binding).map_err(|error| OpenError::index(folder, binding, error))?;
+    Index::begin(&unborn, chain).map_err(|error| OpenError::index(folder, chain, error))?;
     // redb's last writes come with closing it.
     let synced = File::open(&unborn).and_then(|file| file.sync_all());
     synced.map_err(|source| OpenError::io(&unborn, source))?;

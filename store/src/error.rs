@@ -4,10 +4,10 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ultramarine_types::Height;
+use ultramarine_types::canonical::FORMAT_VERSION;
+use ultramarine_types::{ChainIdentity, Height};
 
 use crate::failure::{Failure, remedy};
-use crate::format::Binding;
 use crate::index::IndexError;
 use crate::reserve::{RESERVE_BYTES, advice};
 
@@ -19,17 +19,22 @@ pub enum OpenError {
     Locked { path: PathBuf },
     /// It belongs to another chain.
     #[error(
-        "data directory {path} belongs to chain {} with genesis {}, not to chain {} with genesis {}: use another \
-         directory",
-        found.chain_id, found.genesis_hash, expected.chain_id, expected.genesis_hash
+        "data directory {path} belongs to the chain with identity {found}, not to the one with identity {expected}: \
+         use another directory"
     )]
     Foreign {
         path: PathBuf,
         /// The chain it belongs to.
-        found: Binding,
+        found: ChainIdentity,
         /// The chain of this node.
-        expected: Binding,
+        expected: ChainIdentity,
     },
+    /// Another version wrote it.
+    #[error(
+        "data directory {path} has format {found}, and this version reads format {FORMAT_VERSION}: {}",
+        version_advice(*found)
+    )]
+    Format { path: PathBuf, found: u32 },
     /// The index cannot be used.
     #[error("{0}; move the directory away and start again: the node fetches everything from its peers")]
     Index(IndexError),
@@ -119,12 +124,12 @@ impl OpenError {
     }
 
     /// What kept the index of a directory from being used.
-    pub(crate) fn index(folder: &Path, binding: Binding, error: IndexError) -> Self {
+    pub(crate) fn index(folder: &Path, chain: ChainIdentity, error: IndexError) -> Self {
         match error {
             IndexError::Foreign { found, .. } => Self::Foreign {
                 path: folder.to_owned(),
                 found,
-                expected: binding,
+                expected: chain,
             },
             IndexError::Database { source, path } => match *source {
                 redb::Error::Io(source) => Self::io(&path, source),
@@ -133,10 +138,21 @@ impl OpenError {
                     source: Box::new(source),
                 }),
             },
-            other @ (IndexError::Row { .. } | IndexError::Format { .. } | IndexError::Blank { .. }) => {
-                Self::Index(other)
-            }
+            IndexError::Format { found, .. } => Self::Format {
+                path: folder.to_owned(),
+                found,
+            },
+            other @ (IndexError::Row { .. } | IndexError::Blank { .. }) => Self::Index(other),
         }
+    }
+}
+
+/// What to do about a directory of another version.
+const fn version_advice(found: u32) -> &'static str {
+    if found < FORMAT_VERSION {
+        "its chain was made by an older version, so keep that version for it, or make a new chain in another directory"
+    } else {
+        "a newer version wrote it, so run that one"
     }
 }
 

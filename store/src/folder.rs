@@ -4,23 +4,33 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use ultramarine_types::ChainIdentity;
+
 use crate::error::OpenError;
-use crate::format::{Binding, PAGE_BYTES};
+use crate::format::{PAGE_BYTES, STORE_VERSION, open_header};
 use crate::journal::{LOG_FILES_COUNT, log_path};
-use crate::log::LogHeader;
-use crate::segment::{FileName, SegmentHeader};
+use crate::log::{LOG_MAGIC, LogHeader};
+use crate::segment::{FileName, SEGMENT_MAGIC, SegmentHeader};
 
 /// Looks whether a node of this chain can have its data directory there. Makes, locks and changes nothing, so that it
 /// may be asked while a node has the directory.
 ///
-/// It looks at the path and at the chain that logs and segments name. It does not look at the index, at permissions to
-/// write, at room on the disk, or at whether anything is damaged: only [`open`](crate::open) can tell.
-pub fn look(folder: &Path, expected: Binding) -> Result<(), OpenError> {
+/// It looks at the path, and at the version and the chain that logs and segments name. It does not look at the index,
+/// at permissions to write, at room on the disk, or at whether anything is damaged: only [`open`](crate::open) can
+/// tell.
+pub fn look(folder: &Path, expected: ChainIdentity) -> Result<(), OpenError> {
     can_be_folder(folder)?;
     for path in with_headers(folder)? {
         let page = first_page(&path).map_err(|source| OpenError::io(&path, source))?;
-        let log = LogHeader::decode(&page).map(|header| header.binding);
-        let found = log.or_else(|| SegmentHeader::decode(&page).map(|header| header.binding));
+        let header = open_header(&page, &LOG_MAGIC).or_else(|| open_header(&page, &SEGMENT_MAGIC));
+        if let Some((version, _)) = header.filter(|(version, _)| *version != STORE_VERSION) {
+            return Err(OpenError::Format {
+                path: folder.to_owned(),
+                found: version.into(),
+            });
+        }
+        let log = LogHeader::decode(&page).map(|header| header.chain);
+        let found = log.or_else(|| SegmentHeader::decode(&page).map(|header| header.chain));
         if let Some(found) = found.filter(|found| *found != expected) {
             return Err(OpenError::Foreign {
                 path: folder.to_owned(),

@@ -4,8 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use crc_fast::{CrcAlgorithm, checksum};
 use ultramarine_runtime::medium;
-use ultramarine_types::Hash;
-use ultramarine_types::canonical::Cursor;
+use ultramarine_types::canonical::{Cursor, FORMAT_VERSION};
 
 /// Everything on disk begins at a multiple of this: the unit of O_DIRECT and of the map.
 pub const PAGE_BYTES: u64 = medium::PAGE_BYTES as u64;
@@ -44,12 +43,31 @@ impl Lineage {
     }
 }
 
-/// Ties a data directory, and every file in it, to one chain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Binding {
-    pub chain_id: u64,
-    /// Hash of the execution genesis block.
-    pub genesis_hash: Hash,
+/// The version of every header, row and record of the store.
+pub const STORE_VERSION: u16 = 2;
+const _: () = assert!(
+    STORE_VERSION as u32 == FORMAT_VERSION,
+    "all formats of ours have one version"
+);
+/// Bytes of a file's header page that its checksum covers, and behind which the checksum stands. They were as many in
+/// version 1, so a header of that version is told from a damaged one.
+pub(crate) const FILE_HEADER_BYTES: usize = 80;
+const _: () = assert!(
+    FILE_HEADER_BYTES + 4 <= PAGE_BYTES as usize,
+    "a file's header fits its page"
+);
+
+/// The version in a file's header page and the fields behind it; `None` if the page has another magic or is damaged.
+pub(crate) fn open_header<'a>(page: &'a [u8], magic: &[u8; 8]) -> Option<(u16, Cursor<'a>)> {
+    let covered = page.get(..FILE_HEADER_BYTES)?;
+    if Cursor::new(page.get(FILE_HEADER_BYTES..)?).u32()? != crc32c(covered) {
+        return None;
+    }
+    let mut fields = Cursor::new(covered);
+    if fields.array()? != *magic {
+        return None;
+    }
+    Some((fields.u16()?, fields))
 }
 
 /// Writes little-endian fields one after the other.
@@ -78,28 +96,13 @@ impl Fields {
         self.0.resize(bytes, 0);
         self
     }
-}
-
-/// Bytes of a file's header that its checksum covers, and behind which the checksum stands.
-pub(crate) const HEADER_BYTES: usize = 80;
-const _: () = assert!(HEADER_BYTES + 4 <= PAGE_BYTES as usize, "the header fits its page");
-
-/// Makes a file's header its first page.
-pub(crate) fn seal(mut header: Fields) -> Vec<u8> {
-    assert_eq!(
-        header.0.len(),
-        HEADER_BYTES,
-        "both kinds of file have headers of one size"
-    );
-    let crc = crc32c(&header.0);
-    header.u32(crc).pad_to(PAGE_BYTES as usize);
-    header.0
-}
-
-/// The header that a file's first page holds; `None` if it is damaged.
-pub(crate) fn unseal(page: &[u8]) -> Option<&[u8]> {
-    let (header, behind) = page.split_at_checked(HEADER_BYTES)?;
-    (Cursor::new(behind).u32()? == crc32c(header)).then_some(header)
+    /// Ends a file's header: its checksum, and zeros to the end of the page.
+    pub fn into_header_page(mut self) -> Vec<u8> {
+        self.pad_to(FILE_HEADER_BYTES);
+        let crc = crc32c(&self.0);
+        self.u32(crc).pad_to(PAGE_BYTES as usize);
+        self.0
+    }
 }
 
 #[cfg(test)]

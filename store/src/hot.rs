@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use bytes::Bytes;
 use ultramarine_types::{Assembly, ValueKey};
 
 /// First in, first out: a value is streamed, executed and imported soon after it is stored, or by sync much later.
@@ -80,5 +81,5 @@ impl Hot {
 }
 
 fn bytes_of(assembly: &Assembly) -> usize {
-    assembly.payload.len() + assembly.blobs.iter().map(|part| part.blob.len()).sum::<usize>()
+    assembly.payload.len() + assembly.lists.bytes() + assembly.blobs.iter().map(Bytes::len).sum::<usize>()
 }

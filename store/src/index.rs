@@ -9,21 +9,22 @@
 //! | `locations` | height | where payload and blobs lie, and whether the blobs are there |
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
+//! | `false_values` | height, then the validator | version, archive of a value that its own blob refutes |
 //! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, last silent height |
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
-use ultramarine_types::canonical::{Cursor, sha256};
+use ultramarine_types::canonical::{Cursor, FORMAT_VERSION, sha256};
 use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
-use ultramarine_types::{CommitCertificate, Evidence, Hash, Height, Init};
+use ultramarine_types::{ChainIdentity, CommitCertificate, Evidence, Hash, Height, Init};
 
 use self::rows::{
     decode_epoch, decode_evidence, decode_floor, decode_location, decode_row, encode_epoch, encode_evidence,
     encode_floor, encode_location, encode_row,
 };
-use crate::format::{Binding, Fields, PAGE_BYTES};
+use crate::format::{Fields, PAGE_BYTES};
 use crate::segment::{Location, Position};
 
 mod rows;
@@ -32,6 +33,7 @@ const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
 const BLOCKS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("blocks");
 const EVIDENCE: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("evidence");
+const FALSE_VALUES: TableDefinition<(u64, &[u8; 20]), &[u8]> = TableDefinition::new("false_values");
 const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
 
 const MARK_FORMAT: &str = "format";
@@ -40,11 +42,12 @@ const MARK_FLOOR: &str = "floor";
 const MARK_OLDEST: &str = "oldest_blobs";
 const MARK_SILENT: &str = "silent_through";
 
-/// Version of the tables and of the archives in them.
-const FORMAT: u32 = 1;
-/// Pieces of evidence kept: three pairs a height and validator are all that consensus reports, so the newest ones of
+/// Pairs of messages kept: three pairs a height and validator are all that consensus reports, so the newest ones of
 /// years, in about 32 MB at most.
 const EVIDENCE_ROWS_MAX: u64 = 65_536;
+/// False values kept of one validator. Each takes up to 320 KB, so they are few, and they are its first: those convict
+/// it as well as any later one. The most validators of a chain have 330 MB of them.
+pub(crate) const FALSE_VALUES_PER_VALIDATOR_MAX: usize = 4;
 /// Pages redb keeps in memory: the right edge of each table and what serving peers touches. Its default is 1 GiB.
 const CACHE_BYTES: usize = 8 << 20;
 /// Up to this size each start reads the whole file and checks every page (1 GB/s here). From it on none does: commits
@@ -67,14 +70,14 @@ pub enum IndexError {
     #[error("index {path} has no content")]
     Blank { path: PathBuf },
     /// The file was written by another version.
-    #[error("index {path} has format {found}; this version reads {FORMAT}")]
+    #[error("index {path} has format {found}; this version reads {FORMAT_VERSION}")]
     Format { path: PathBuf, found: u32 },
     /// The file belongs to another chain.
-    #[error("index {path} belongs to chain {} with genesis {}", found.chain_id, found.genesis_hash)]
+    #[error("index {path} belongs to the chain with identity {found}")]
     Foreign {
         path: PathBuf,
         /// The chain it belongs to.
-        found: Binding,
+        found: ChainIdentity,
     },
 }
 
@@ -125,7 +128,7 @@ pub struct Commit<'a> {
 
 impl Index {
     /// Makes an index for this chain in a file that is not there yet; its content is durable, its name is not.
-    pub fn begin(path: &Path, binding: Binding) -> Result<(), IndexError> {
+    pub fn begin(path: &Path, chain: ChainIdentity) -> Result<(), IndexError> {
         let index = Self::from_database(path, Self::builder().create(path))?;
         let mut transaction = index.begin_write()?;
         index.set_durable(&mut transaction)?;
@@ -136,21 +139,21 @@ impl Index {
             index.of(transaction.open_table(BLOCKS))?;
             let mut marks = index.of(transaction.open_table(MARKS))?;
             let mut row = Fields::default();
-            row.u32(FORMAT).u64(binding.chain_id).bytes(&binding.genesis_hash.0);
+            row.u32(FORMAT_VERSION).bytes(&chain.0);
             index.of(marks.insert(MARK_FORMAT, row.0.as_slice()))?;
         }
         index.of(transaction.commit())
     }
 
     /// Opens an index of this chain.
-    pub fn open(path: &Path, binding: Binding) -> Result<Self, IndexError> {
+    pub fn open(path: &Path, chain: ChainIdentity) -> Result<Self, IndexError> {
         let file_bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         // Without the check redb believes every page of a file that was closed, and may panic over one that is damaged.
         let database = Self::builder()
             .set_check_integrity_on_open(file_bytes < QUICK_REPAIR_FROM_BYTES)
             .open(path);
         let index = Self::from_database(path, database)?;
-        index.compare(binding)?;
+        index.compare(chain)?;
         Ok(index)
     }
 
@@ -172,7 +175,7 @@ impl Index {
     }
 
     /// Compares format and chain.
-    fn compare(&self, binding: Binding) -> Result<(), IndexError> {
+    fn compare(&self, chain: ChainIdentity) -> Result<(), IndexError> {
         let transaction = self.of(self.database.begin_read())?;
         if self.of(transaction.list_tables())?.next().is_none() {
             return Err(IndexError::Blank {
@@ -186,23 +189,17 @@ impl Index {
         let row = self.of(marks.get(MARK_FORMAT))?;
         let row = row.ok_or_else(|| self.damaged("marks", MARK_FORMAT))?;
         let mut fields = Cursor::new(row.value());
-        let read = (|| {
-            Some((
-                fields.u32()?,
-                Binding {
-                    chain_id: fields.u64()?,
-                    genesis_hash: Hash(fields.array()?),
-                },
-            ))
-        })();
-        let (format, found) = read.ok_or_else(|| self.damaged("marks", MARK_FORMAT))?;
-        if format != FORMAT {
+        // What follows the number is the chain only in this version.
+        let format = fields.u32().ok_or_else(|| self.damaged("marks", MARK_FORMAT))?;
+        if format != FORMAT_VERSION {
             return Err(IndexError::Format {
                 path: self.path.clone(),
                 found: format,
             });
         }
-        if found != binding {
+        let found = fields.array().map(ChainIdentity);
+        let found = found.ok_or_else(|| self.damaged("marks", MARK_FORMAT))?;
+        if found != chain {
             return Err(IndexError::Foreign {
                 path: self.path.clone(),
                 found,
@@ -363,7 +360,8 @@ impl Index {
         self.of(transaction.commit())
     }
 
-    /// Makes evidence durable. What is there already stays one row; above the bound the oldest heights go.
+    /// Makes evidence durable. What is there already stays one row. Above their bounds, the oldest pairs of messages
+    /// go, and later false values are not kept.
     pub fn keep_evidence<'a>(&self, evidence: impl IntoIterator<Item = &'a Evidence>) -> Result<(), IndexError> {
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
@@ -371,8 +369,13 @@ impl Index {
             let mut table = self.of(transaction.open_table(EVIDENCE))?;
             for piece in evidence {
                 let row = encode_evidence(piece);
-                let digest = sha256(&row);
-                self.of(table.insert((piece.height().0, &digest.0), row.as_slice()))?;
+                match piece {
+                    Evidence::Votes(..) | Evidence::Proposals(..) => {
+                        let digest = sha256(&row);
+                        self.of(table.insert((piece.height().0, &digest.0), row.as_slice()))?;
+                    }
+                    Evidence::Value(_) => self.keep_false_value(&transaction, piece, &row)?,
+                }
             }
             while self.of(table.len())? > EVIDENCE_ROWS_MAX {
                 self.of(table.pop_first())?;
@@ -381,21 +384,63 @@ impl Index {
         self.of(transaction.commit())
     }
 
-    /// Evidence of the heights from `from` to `to`, both included, at most `rows_max` pieces.
+    /// Keeps the first false value of a validator at a height, if it has few.
+    fn keep_false_value(
+        &self,
+        transaction: &redb::WriteTransaction,
+        piece: &Evidence,
+        row: &[u8],
+    ) -> Result<(), IndexError> {
+        let (height, validator) = (piece.height().0, piece.validator().0);
+        let mut table = self.of(transaction.open_table(FALSE_VALUES))?;
+        let mut kept_count = 0;
+        for kept in self.of(table.iter())? {
+            let (key, _) = self.of(kept)?;
+            let (kept_height, kept_validator) = key.value();
+            if *kept_validator == validator {
+                kept_count += 1;
+                if kept_height == height {
+                    return Ok(());
+                }
+            }
+        }
+        if kept_count < FALSE_VALUES_PER_VALIDATOR_MAX {
+            self.of(table.insert((height, &validator), row))?;
+        }
+        Ok(())
+    }
+
+    /// Evidence of the heights from `from` to `to`, both included, at most `rows_max` pieces, in order of height.
     pub fn evidence(&self, from: Height, to: Height, rows_max: usize) -> Result<Vec<Evidence>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
-        let table = match transaction.open_table(EVIDENCE) {
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            table => self.of(table)?,
-        };
-        let range = (from.0, &[0; 32])..=(to.0, &[0xff; 32]);
-        let rows = self.of(table.range(range))?;
-        rows.take(rows_max)
-            .map(|row| {
+        let mut pieces = Vec::new();
+        if let Some(table) = self.if_made(transaction.open_table(EVIDENCE))? {
+            let range = (from.0, &[0; 32])..=(to.0, &[0xff; 32]);
+            for row in self.of(table.range(range))?.take(rows_max) {
                 let (key, row) = self.of(row)?;
-                decode_evidence(row.value()).ok_or_else(|| self.damaged("evidence", key.value().0))
-            })
-            .collect()
+                let piece = decode_evidence(row.value());
+                pieces.push(piece.ok_or_else(|| self.damaged("evidence", key.value().0))?);
+            }
+        }
+        if let Some(table) = self.if_made(transaction.open_table(FALSE_VALUES))? {
+            let range = (from.0, &[0; 20])..=(to.0, &[0xff; 20]);
+            for row in self.of(table.range(range))?.take(rows_max) {
+                let (key, row) = self.of(row)?;
+                let piece = decode_evidence(row.value());
+                pieces.push(piece.ok_or_else(|| self.damaged("false_values", key.value().0))?);
+            }
+        }
+        pieces.sort_by_key(Evidence::height);
+        pieces.truncate(rows_max);
+        Ok(pieces)
+    }
+
+    /// A table that is made with its first row, if it was.
+    fn if_made<T>(&self, table: Result<T, redb::TableError>) -> Result<Option<T>, IndexError> {
+        match table {
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            table => self.of(table).map(Some),
+        }
     }
 
     fn begin_write(&self) -> Result<redb::WriteTransaction, IndexError> {

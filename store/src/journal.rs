@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use ultramarine_runtime::medium::{Medium, MediumFile};
 use ultramarine_types::storage::LogEpoch;
-use ultramarine_types::{Height, Lsn};
+use ultramarine_types::{ChainIdentity, Height, Lsn};
 
 use crate::append::write_parts;
-use crate::format::{Binding, Lineage, PAGE_BYTES};
+use crate::format::{Lineage, PAGE_BYTES};
 use crate::log::{LOG_FIRST_FRAME, LogHeader, encode_frame};
 
 /// Size a log file is made with: a height's few kilobytes many times over; a longer log grows its file.
@@ -80,7 +80,7 @@ pub enum Misuse {
 /// The log's state between two syncs; the writer owns the files.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    binding: Binding,
+    chain: ChainIdentity,
     folder: PathBuf,
     current: Option<Open>,
     prepared: Option<Open>,
@@ -129,9 +129,9 @@ pub(crate) enum Begin {
 
 impl Journal {
     /// A log with no epoch; `generation` is the newest ever used.
-    pub fn new(folder: &Path, binding: Binding, generation: u64) -> Self {
+    pub fn new(folder: &Path, chain: ChainIdentity, generation: u64) -> Self {
         Self {
-            binding,
+            chain,
             folder: folder.to_owned(),
             current: None,
             prepared: None,
@@ -276,7 +276,7 @@ impl Journal {
         let header = LogHeader {
             epoch,
             salt: lineage.salt,
-            binding: self.binding,
+            chain: self.chain,
         }
         .encode();
         let file = files.file(medium, &self.folder, number).await?;

@@ -63,7 +63,7 @@ mod tests;
 pub use error::{IndexFlaw, OpenError};
 pub use failure::{Failure, Misdecision};
 pub use folder::look;
-pub use format::{Binding, Lineage, PAGE_BYTES, crc32c, whole_pages};
+pub use format::{Lineage, PAGE_BYTES, STORE_VERSION, crc32c, whole_pages};
 pub use open::{OpenStore, StoreOptions, open};
 pub use view::View;
 pub use writer::{State, Writer};

@@ -10,16 +10,14 @@
 use bytes::Bytes;
 use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::LogEpoch;
-use ultramarine_types::{Hash, Height};
+use ultramarine_types::{ChainIdentity, Height};
 
-use crate::format::{Binding, Fields, HEADER_BYTES, Lineage, PAGE_BYTES, crc32c, seal, unseal, whole_pages};
+use crate::format::{Fields, Lineage, PAGE_BYTES, STORE_VERSION, crc32c, open_header, whole_pages};
 
 /// First eight bytes of a log file.
 pub const LOG_MAGIC: [u8; 8] = *b"ULTRLOG\0";
 /// First four bytes of a frame.
 pub const FRAME_MAGIC: [u8; 4] = *b"ULFR";
-/// The only version of both so far.
-pub const LOG_VERSION: u16 = 1;
 /// Where the first frame begins: behind the header page.
 pub const LOG_FIRST_FRAME: u64 = PAGE_BYTES;
 /// Bytes of a frame's header, checksum included.
@@ -40,7 +38,7 @@ pub struct LogHeader {
     /// Drawn when this use of the file began; every frame repeats it.
     pub salt: u64,
     /// The chain it belongs to.
-    pub binding: Binding,
+    pub chain: ChainIdentity,
 }
 
 impl LogHeader {
@@ -55,21 +53,19 @@ impl LogHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut page = Fields::default();
         page.bytes(&LOG_MAGIC)
-            .u16(LOG_VERSION)
+            .u16(STORE_VERSION)
             .pad_to(16)
             .u64(self.epoch.generation)
             .u64(self.salt)
             .u64(self.epoch.height.0)
-            .u64(self.binding.chain_id)
-            .bytes(&self.binding.genesis_hash.0)
-            .pad_to(HEADER_BYTES);
-        seal(page)
+            .bytes(&self.chain.0);
+        page.into_header_page()
     }
 
     /// Reads the page; `None` if it is no log header of this version or damaged.
     pub fn decode(page: &[u8]) -> Option<Self> {
-        let mut fields = Cursor::new(unseal(page)?);
-        if fields.array()? != LOG_MAGIC || fields.u16()? != LOG_VERSION {
+        let (version, mut fields) = open_header(page, &LOG_MAGIC)?;
+        if version != STORE_VERSION {
             return None;
         }
         fields.slice(6)?;
@@ -81,10 +77,7 @@ impl LogHeader {
         Some(Self {
             epoch,
             salt,
-            binding: Binding {
-                chain_id: fields.u64()?,
-                genesis_hash: Hash(fields.array()?),
-            },
+            chain: ChainIdentity(fields.array()?),
         })
     }
 }
@@ -99,7 +92,7 @@ pub fn encode_frame(lineage: Lineage, sequence: u64, records: &[Bytes]) -> Vec<u
         |length: usize| u32::try_from(length).expect("log records are bounded by types/limits.rs, far below 4 GiB");
     frame
         .bytes(&FRAME_MAGIC)
-        .u16(LOG_VERSION)
+        .u16(STORE_VERSION)
         .u16(0)
         .u64(lineage.generation)
         .u64(lineage.salt)
@@ -143,7 +136,7 @@ struct Frame {
 fn decode_frame(file: &Bytes, at: u64) -> Option<Frame> {
     let start = usize::try_from(at).ok()?;
     let mut fields = Cursor::new(file.get(start..)?);
-    if fields.array()? != FRAME_MAGIC || fields.u16()? != LOG_VERSION {
+    if fields.array()? != FRAME_MAGIC || fields.u16()? != STORE_VERSION {
         return None;
     }
     fields.u16()?;
@@ -191,8 +184,8 @@ pub enum FoundLog {
 }
 
 /// Reads back the log of an epoch from the content of a file that should be it.
-pub fn read(file: &Bytes, epoch: LogEpoch, binding: Binding) -> FoundLog {
-    let header = LogHeader::decode(file).filter(|header| header.epoch == epoch && header.binding == binding);
+pub fn read(file: &Bytes, epoch: LogEpoch, chain: ChainIdentity) -> FoundLog {
+    let header = LogHeader::decode(file).filter(|header| header.epoch == epoch && header.chain == chain);
     let Some(lineage) = header.map(|header| header.lineage()) else {
         return FoundLog::Missing;
     };

@@ -26,10 +26,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions};
 use rustix::fs::{FallocateFlags, fallocate};
+use ultramarine_types::ChainIdentity;
 use ultramarine_types::storage::OnDisk;
 
 use self::unlink::Unlinker;
-use crate::format::{Binding, Lineage};
+use crate::format::Lineage;
 use crate::segment::{Class, FileName, Location, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId, free_file_name};
 
 mod unlink;
@@ -51,7 +52,7 @@ const TAIL_BYTES_MIN: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Segments {
     folder: PathBuf,
-    binding: Binding,
+    chain: ChainIdentity,
     state: Mutex<State>,
 }
 
@@ -142,7 +143,7 @@ pub struct FoundFile {
 
 impl Segments {
     /// Looks through the folder and takes every segment file into the table. Nothing is changed on disk.
-    pub fn open(folder: &Path, binding: Binding, next_id_min: u64) -> io::Result<(Self, Vec<FoundFile>)> {
+    pub fn open(folder: &Path, chain: ChainIdentity, next_id_min: u64) -> io::Result<(Self, Vec<FoundFile>)> {
         let mut state = State {
             next_id: next_id_min,
             ..State::default()
@@ -174,7 +175,7 @@ impl Segments {
         Ok((
             Self {
                 folder: folder.to_owned(),
-                binding,
+                chain,
                 state: Mutex::new(state),
             },
             found,
@@ -201,7 +202,7 @@ impl Segments {
             id,
             salt: lineage.salt,
             capacity_bytes,
-            binding: self.binding,
+            chain: self.chain,
         };
         let outcome = outcome.and_then(|bytes| write_header(&path, &header).map(|()| bytes));
         let capacity_bytes = match outcome.and_then(|bytes| sync_folder(&self.folder).map(|()| bytes)) {

@@ -18,12 +18,11 @@ use rustix::fs::{FallocateFlags, fallocate};
 use ultramarine_runtime::Registry;
 use ultramarine_types::chain::Limits;
 use ultramarine_types::storage::{Recovered, Source};
-use ultramarine_types::{Hash, Height};
+use ultramarine_types::{ChainIdentity, Height};
 
 use crate::birth;
 use crate::error::OpenError;
 use crate::folder;
-use crate::format::Binding;
 use crate::journal::{Journal, LOG_FILE_BYTES, LOG_FILES_COUNT, log_path};
 use crate::lock::{DirectoryLock, LOCK_NAME};
 use crate::mapped::{Segments, sync_folder};
@@ -41,10 +40,8 @@ const HOT_BYTES: usize = 32 << 20;
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     pub limits: Limits,
-    /// EIP-155 chain id; a directory of another chain is refused.
-    pub chain_id: u64,
-    /// Hash of the execution genesis; a directory of another genesis is refused.
-    pub genesis_hash: Hash,
+    /// A directory of another chain is refused.
+    pub chain: ChainIdentity,
     /// Bytes of recently stored values kept in the memory they arrived in.
     pub hot_bytes: usize,
     /// Bytes of the smallest segment: what a store that holds little preallocates.
@@ -55,12 +52,11 @@ pub struct StoreOptions {
 
 impl StoreOptions {
     /// Options of a chain, with defaults for the rest.
-    pub fn new(limits: Limits, chain_id: u64, genesis_hash: Hash, registry: Arc<Registry>) -> Self {
+    pub fn new(limits: Limits, chain: ChainIdentity, registry: Arc<Registry>) -> Self {
         let hot_bytes = HOT_BYTES.max(limits.block_blob_bytes());
         Self {
             limits,
-            chain_id,
-            genesis_hash,
+            chain,
             hot_bytes,
             segment_bytes_min: CAPACITY_MIN,
             registry,
@@ -96,12 +92,9 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
         path: folder.to_owned(),
     })?);
 
-    let binding = Binding {
-        chain_id: options.chain_id,
-        genesis_hash: options.genesis_hash,
-    };
+    let chain = options.chain;
     let reserve = Reserve::find(folder);
-    let index = birth::open(folder, binding)?;
+    let index = birth::open(folder, chain)?;
     let marks = index.marks().map_err(OpenError::Index)?;
     let head = index.head().map_err(OpenError::Index)?.unwrap_or(Height::GENESIS);
     for number in 0..LOG_FILES_COUNT {
@@ -111,7 +104,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
     sync_folder(folder).map_err(at(folder))?;
 
     let (segments, files) =
-        Segments::open(&segments_folder, binding, marks.floor.segment.0.max(1)).map_err(at(&segments_folder))?;
+        Segments::open(&segments_folder, chain, marks.floor.segment.0.max(1)).map_err(at(&segments_folder))?;
     let (ledger, ends) = take_stock(&index, &segments, &files)?;
     let metrics = Metrics::new(&options.registry);
     let (index, segments) = (Arc::new(index), Arc::new(segments));
@@ -133,7 +126,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
         index,
         segments,
         view: Arc::clone(&view),
-        journal: Journal::new(folder, binding, marks.epoch.map_or(0, |epoch| epoch.generation)),
+        journal: Journal::new(folder, chain, marks.epoch.map_or(0, |epoch| epoch.generation)),
         ledger,
         reserve,
         metrics,
@@ -143,7 +136,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
     };
 
     let mut state = recover_values(state, &files, &ends, marks.floor)?;
-    let log = recover_log(&mut state, &marks, binding)?;
+    let log = recover_log(&mut state, &marks, chain)?;
     forget_old(&mut state, &files, &ends);
     state.reserve.take();
     let recovered = Recovered {

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   page boundary                                   page boundary
-//!   │ header 128 │ table │ proofs │ init │ payload │ 0… │ blob 0 │ blob 1 │ … │
-//!                └──────────── body_crc ───────────┘     one crc each, in the table
+//!   │ header 128 │ table │ lists │ init │ payload │ 0… │ blob 0 │ blob 1 │ … │
+//!                └─────────── body_crc ───────────┘     one crc each, in the table
 //! ```
 //! Sans-io: it turns values into bytes and back; its callers say where they lie. FORMAT.md draws every field.
 
@@ -11,22 +11,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ultramarine_types::canonical::Cursor;
-use ultramarine_types::limits::{
-    BLOB_BYTES, BLOBS_PER_BLOCK_MAX, INIT_BYTES_MAX, PAYLOAD_BYTES_MAX, PROOFS_PER_BLOB_MAX,
-};
+use ultramarine_types::limits::{BLOB_BYTES, BLOBS_PER_BLOCK_MAX, INIT_BYTES_MAX, LISTS_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use ultramarine_types::storage::{Blobs, Tag};
-use ultramarine_types::{Assembly, BlobPart, Height, Init, KzgProof, ValueId, ValueKey};
+use ultramarine_types::{Assembly, Height, Init, ListKind, Lists, ValueId, ValueKey, ValueMetadata};
 
-use crate::format::{Fields, Lineage, PAGE_BYTES, crc32c, whole_pages};
+use crate::format::{Fields, Lineage, PAGE_BYTES, STORE_VERSION, crc32c, whole_pages};
 
 /// First four bytes of a record.
 pub const RECORD_MAGIC: [u8; 4] = *b"UREC";
-/// The only version so far.
-pub const RECORD_VERSION: u16 = 1;
 /// Bytes of the header, checksum included.
 pub const RECORD_HEADER_BYTES: usize = 128;
 /// Bytes of one blob's entry in the table.
-const ENTRY_BYTES: usize = 8;
+const ENTRY_BYTES: usize = 4;
 /// Bytes the header's checksum covers.
 const COVERED_BYTES: usize = RECORD_HEADER_BYTES - 4;
 
@@ -65,13 +61,13 @@ pub struct RecordHeader {
     pub tag: Tag,
     /// Blobs behind the body.
     pub blobs_count: u32,
-    /// Proofs of all blobs together.
-    pub proofs_count: u32,
+    /// Length of the lists.
+    pub lists_bytes: u32,
     /// Length of the archived `Init`.
     pub init_bytes: u32,
     /// Length of the payload.
     pub payload_bytes: u32,
-    /// CRC32C of table, proofs, init and payload.
+    /// CRC32C of table, lists, init and payload.
     pub body_crc: u32,
 }
 
@@ -99,6 +95,9 @@ pub enum RecordError {
     /// The metadata is not that of the key.
     #[error("the record's metadata belongs to another value")]
     Foreign,
+    /// The metadata binds another list.
+    #[error("the record's list {kind:?} is not the one that its metadata binds")]
+    List { kind: ListKind },
 }
 
 impl RecordHeader {
@@ -106,7 +105,7 @@ impl RecordHeader {
         let mut fields = Fields::default();
         fields
             .bytes(&RECORD_MAGIC)
-            .u16(RECORD_VERSION)
+            .u16(STORE_VERSION)
             .u8(match self.content {
                 RecordContent::Whole => 1,
                 RecordContent::NeverHeld => 2,
@@ -123,7 +122,7 @@ impl RecordHeader {
             .u64(self.key.height.0)
             .bytes(&self.key.id.0)
             .u32(self.blobs_count)
-            .u32(self.proofs_count)
+            .u32(self.lists_bytes)
             .u32(self.init_bytes)
             .u32(self.payload_bytes)
             .u32(self.body_crc)
@@ -152,7 +151,7 @@ impl RecordHeader {
     fn read(covered: &[u8]) -> Option<Self> {
         let mut fields = Cursor::new(covered);
         fields.slice(RECORD_MAGIC.len())?;
-        if fields.u16()? != RECORD_VERSION {
+        if fields.u16()? != STORE_VERSION {
             return None;
         }
         let content = match fields.u8()? {
@@ -180,7 +179,7 @@ impl RecordHeader {
                 id: ValueId(fields.array()?),
             },
             blobs_count: fields.u32()?,
-            proofs_count: fields.u32()?,
+            lists_bytes: fields.u32()?,
             init_bytes: fields.u32()?,
             payload_bytes: fields.u32()?,
             body_crc: fields.u32()?,
@@ -190,8 +189,8 @@ impl RecordHeader {
     /// Whether every length is one that a writer could have written, so that the sums below cannot overflow.
     fn is_bounded(&self) -> bool {
         self.blobs_count <= BLOBS_PER_BLOCK_MAX
-            && self.proofs_count as usize <= BLOBS_PER_BLOCK_MAX as usize * PROOFS_PER_BLOB_MAX
-            && self.init_bytes as usize <= init_bytes_ceiling()
+            && self.lists_bytes as usize <= LISTS_BYTES_MAX
+            && self.init_bytes as usize <= INIT_BYTES_MAX
             && self.payload_bytes as usize <= PAYLOAD_BYTES_MAX
             && (self.content == RecordContent::Whole || self.blobs_count == 0)
     }
@@ -199,7 +198,7 @@ impl RecordHeader {
     /// Bytes of the body, which begins right behind the header.
     pub const fn body_bytes(&self) -> u64 {
         self.blobs_count as u64 * ENTRY_BYTES as u64
-            + self.proofs_count as u64 * KzgProof::BYTES as u64
+            + self.lists_bytes as u64
             + self.init_bytes as u64
             + self.payload_bytes as u64
     }
@@ -222,11 +221,6 @@ impl RecordHeader {
             RecordContent::Moved => Blobs::Pruned,
         }
     }
-}
-
-/// The archive may be a little larger than the wire's bound on the same fields: it has alignment and relative pointers.
-const fn init_bytes_ceiling() -> usize {
-    INIT_BYTES_MAX + 1024
 }
 
 /// A record ready to be written: the pages before the blobs, then the blobs as they are.
@@ -264,54 +258,63 @@ impl Encoded {
 /// Why a value cannot be a record: our own fault or a value beyond every limit.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unfit {
-    /// Blobs and commitments differ in number.
-    #[error("{blobs} blobs for {commitments} commitments")]
-    Count {
-        /// Blobs of the assembly.
-        blobs: usize,
-        /// Commitments of its metadata.
-        commitments: usize,
-    },
-    /// A blob of another length, or with more proofs than the format has room for.
-    #[error("blob {index} has {bytes} bytes and {proofs} proofs")]
+    /// The metadata says another number of blobs.
+    #[error("{blobs} blobs where the metadata says {expected}")]
+    Count { blobs: usize, expected: u32 },
+    /// A blob of another length.
+    #[error("blob {index} has {bytes} bytes")]
     Blob {
         /// Its position among the blobs, from 0.
         index: usize,
         bytes: usize,
-        proofs: usize,
     },
-    /// Payload or metadata above the limit.
+    /// The metadata says another length of the payload.
+    #[error("{bytes} bytes of payload where the metadata says {expected}")]
+    Payload { bytes: usize, expected: u32 },
+    /// The metadata binds another list.
+    #[error("its list {kind:?} is not the one that its metadata binds")]
+    List { kind: ListKind },
+    /// Payload, lists or metadata above the limit.
     #[error("{bytes} bytes of {what} are above the limit")]
     Size { what: &'static str, bytes: usize },
 }
 
 /// What part of a value an assembly holds, if its blobs fit its metadata.
 pub fn content_of(assembly: &Assembly) -> Result<RecordContent, Unfit> {
-    let (blobs, commitments) = (assembly.blobs.len(), assembly.init.metadata.commitments.len());
-    if blobs == commitments {
+    let (blobs, expected) = (assembly.blobs.len(), assembly.init.metadata.blobs_count);
+    if blobs == expected as usize {
         Ok(RecordContent::Whole)
     } else if blobs == 0 {
         Ok(RecordContent::NeverHeld)
     } else {
-        Err(Unfit::Count { blobs, commitments })
+        Err(Unfit::Count { blobs, expected })
     }
 }
 
 /// Lays a value out as a record. It must be stamped before it is written.
 pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<Encoded, Unfit> {
-    let blobs: &[BlobPart] = if content == RecordContent::Whole {
+    let blobs: &[Bytes] = if content == RecordContent::Whole {
         &assembly.blobs
     } else {
         &[]
     };
-    for (index, part) in blobs.iter().enumerate() {
-        if part.blob.len() != BLOB_BYTES || part.proofs.len() > PROOFS_PER_BLOB_MAX {
+    for (index, blob) in blobs.iter().enumerate() {
+        if blob.len() != BLOB_BYTES {
             return Err(Unfit::Blob {
                 index,
-                bytes: part.blob.len(),
-                proofs: part.proofs.len(),
+                bytes: blob.len(),
             });
         }
+    }
+    let metadata = &assembly.init.metadata;
+    if assembly.payload.len() != metadata.payload_bytes as usize {
+        return Err(Unfit::Payload {
+            bytes: assembly.payload.len(),
+            expected: metadata.payload_bytes,
+        });
+    }
+    if let Some(kind) = misfit(&assembly.lists, metadata) {
+        return Err(Unfit::List { kind });
     }
     let init =
         rkyv::to_bytes::<rkyv::rancor::Error>(&*assembly.init).expect("an archive in memory cannot fail to be written");
@@ -319,11 +322,10 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
         let fits = u32::try_from(bytes).ok().filter(|_| bytes <= most);
         fits.ok_or(Unfit::Size { what, bytes })
     };
-    let init_bytes = bounded("metadata", init.len(), init_bytes_ceiling())?;
+    let init_bytes = bounded("metadata", init.len(), INIT_BYTES_MAX)?;
     let payload_bytes = bounded("payload", assembly.payload.len(), PAYLOAD_BYTES_MAX)?;
     let blobs_count = bounded("blobs", blobs.len(), BLOBS_PER_BLOCK_MAX as usize)?;
-    let proofs: usize = blobs.iter().map(|part| part.proofs.len()).sum();
-    let proofs_count = bounded("proofs", proofs, BLOBS_PER_BLOCK_MAX as usize * PROOFS_PER_BLOB_MAX)?;
+    let lists_bytes = bounded("lists", assembly.lists.bytes(), LISTS_BYTES_MAX)?;
 
     let mut header = RecordHeader {
         lineage: Lineage { generation: 0, salt: 0 },
@@ -332,7 +334,7 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
         content,
         tag,
         blobs_count,
-        proofs_count,
+        lists_bytes,
         init_bytes,
         payload_bytes,
         body_crc: 0,
@@ -341,12 +343,11 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
         usize::try_from(header.blobs_offset()).expect("a head fits memory"),
     ));
     head.pad_to(RECORD_HEADER_BYTES);
-    for part in blobs {
-        let proofs = u16::try_from(part.proofs.len()).expect("bounded above");
-        head.u32(crc32c(&part.blob)).u16(proofs).u16(0);
+    for blob in blobs {
+        head.u32(crc32c(blob));
     }
-    for proof in blobs.iter().flat_map(|part| &part.proofs) {
-        head.bytes(&proof.0);
+    for kind in ListKind::ALL {
+        assembly.lists.write(kind, &mut head.0);
     }
     head.bytes(&init).bytes(&assembly.payload);
     let mut head = head.0;
@@ -366,16 +367,24 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
     Ok(Encoded {
         header,
         head,
-        blobs: blobs.iter().map(|part| part.blob.clone()).collect(),
+        blobs: blobs.to_vec(),
     })
+}
+
+/// The first list that is not the one that the metadata binds. How many proofs a blob has is the chain's to say; the
+/// root binds what was said.
+fn misfit(lists: &Lists, metadata: &ValueMetadata) -> Option<ListKind> {
+    let blobs_count = metadata.blobs_count.max(1) as usize;
+    let proofs_per_blob = u32::try_from(lists.proofs.len() / blobs_count).unwrap_or(u32::MAX);
+    lists.misfit(metadata, proofs_per_blob)
 }
 
 /// How much of a record to check while reading it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CheckDepth {
-    /// Every checksum, and that the metadata hashes to the key: the first read.
+    /// Every checksum, that the metadata hashes to the key, and that it binds the lists: the first read.
     All,
-    /// Header, body and key, not the blobs: for a reader of the payload.
+    /// The same without the blobs: for a reader of the payload.
     Body,
     /// The header only: the record was checked since the process started and its file never changes.
     Header,
@@ -401,20 +410,26 @@ pub fn decode(bytes: &Bytes, check: CheckDepth) -> Result<Record, RecordError> {
     if check != CheckDepth::Header && crc32c(body) != header.body_crc {
         return Err(RecordError::Body);
     }
-    let (init, payload_at, entries) = decode_body(&header, body).ok_or(RecordError::Body)?;
-    if check != CheckDepth::Header && init.key() != header.key {
-        return Err(RecordError::Foreign);
+    let (crcs, lists, init) = decode_body(&header, body).ok_or(RecordError::Body)?;
+    if check != CheckDepth::Header {
+        if init.key() != header.key {
+            return Err(RecordError::Foreign);
+        }
+        if let Some(kind) = misfit(&lists, &init.metadata) {
+            return Err(RecordError::List { kind });
+        }
     }
+    let payload_at = body.len() - header.payload_bytes as usize;
     let payload = bytes.slice(RECORD_HEADER_BYTES + payload_at..body_end);
     let mut at = usize::try_from(header.blobs_offset()).map_err(|_| RecordError::Header)?;
-    let mut blobs = Vec::with_capacity(entries.len());
-    for (index, (crc, proofs)) in (0u32..).zip(entries) {
+    let mut blobs = Vec::with_capacity(crcs.len());
+    for (index, crc) in (0u32..).zip(crcs) {
         let blob = bytes.slice(at..at + BLOB_BYTES);
         at += BLOB_BYTES;
         if check == CheckDepth::All && crc32c(&blob) != crc {
             return Err(RecordError::Blob { index });
         }
-        blobs.push(BlobPart { blob, proofs });
+        blobs.push(blob);
     }
     assert_eq!(at, record_bytes, "the blobs end where the record does");
     Ok(Record {
@@ -422,38 +437,45 @@ pub fn decode(bytes: &Bytes, check: CheckDepth) -> Result<Record, RecordError> {
         assembly: Assembly {
             key: header.key,
             init: Arc::new(init),
+            lists: Arc::new(lists),
             payload,
             blobs,
         },
     })
 }
 
-type Entry = (u32, Vec<KzgProof>);
-
-/// `Init`, where the payload begins within the body, and per blob its checksum and proofs.
-fn decode_body(header: &RecordHeader, body: &[u8]) -> Option<(Init, usize, Vec<Entry>)> {
+/// The blobs' checksums, the lists, and the `Init`, whose metadata says how long the lists and the payload are.
+fn decode_body(header: &RecordHeader, body: &[u8]) -> Option<(Vec<u32>, Lists, Init)> {
     let mut fields = Cursor::new(body);
-    let mut counts = Vec::with_capacity(header.blobs_count as usize);
-    for _ in 0..header.blobs_count {
-        counts.push((fields.u32()?, fields.u16()?));
-        fields.u16()?;
-    }
-    let mut entries = Vec::with_capacity(counts.len());
-    let mut proofs_left = header.proofs_count;
-    for (crc, count) in counts {
-        proofs_left = proofs_left.checked_sub(u32::from(count))?;
-        let proofs = (0..count)
-            .map(|_| fields.array().map(KzgProof))
-            .collect::<Option<Vec<_>>>()?;
-        entries.push((crc, proofs));
-    }
-    if proofs_left != 0 {
-        return None;
-    }
+    let crcs = (0..header.blobs_count)
+        .map(|_| fields.u32())
+        .collect::<Option<Vec<_>>>()?;
+    let lists = fields.slice(header.lists_bytes as usize)?;
     // An archive is read where it is aligned; this one is small, so it is copied there.
     let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(header.init_bytes as usize);
     aligned.extend_from_slice(fields.slice(header.init_bytes as usize)?);
     let init = rkyv::from_bytes::<Init, rkyv::rancor::Error>(&aligned).ok()?;
-    let payload_at = body.len().checked_sub(header.payload_bytes as usize)?;
-    Some((init, payload_at, entries))
+    let metadata = &init.metadata;
+    let is_all = header.content != RecordContent::Whole || header.blobs_count == metadata.blobs_count;
+    if header.payload_bytes != metadata.payload_bytes || !is_all {
+        return None;
+    }
+    let lists = decode_lists(metadata, lists)?;
+    Some((crcs, lists, init))
+}
+
+/// The lists one behind the other. The metadata says how long each is but the last, the proofs, which takes the rest.
+fn decode_lists(metadata: &ValueMetadata, bytes: &[u8]) -> Option<Lists> {
+    let mut lists = Lists::default();
+    let mut fields = Cursor::new(bytes);
+    for kind in ListKind::ALL {
+        let bytes = match kind {
+            ListKind::Chunks | ListKind::Commitments | ListKind::Digests => {
+                fields.slice(metadata.list_len(kind, 0) * kind.item_bytes())?
+            }
+            ListKind::Proofs => fields.rest(),
+        };
+        lists.read(kind, bytes).then_some(())?;
+    }
+    Some(lists)
 }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ultramarine_runtime::medium::{Medium, MediumFile, Pwrite, PwriteFile, ready};
-use ultramarine_types::Assembly;
 use ultramarine_types::storage::{LogCondition, LogEpoch, RecoveredLog, StoreReply, StoreRequest, Tag};
+use ultramarine_types::{Assembly, ChainIdentity};
 
 use crate::birth;
 use crate::device::forget_cached;
 use crate::error::OpenError;
-use crate::format::{Binding, PAGE_BYTES, whole_pages};
+use crate::format::{PAGE_BYTES, whole_pages};
 use crate::index::{Index, IndexError, Marks};
 use crate::journal::{LOG_FILES_COUNT, LogFiles, log_path};
 use crate::ledger::Ledger;
@@ -170,7 +170,7 @@ fn sync_again(medium: &Pwrite, files: &[FoundFile], id: SegmentId) -> Result<(),
 pub(crate) fn recover_log(
     state: &mut State,
     marks: &Marks,
-    binding: Binding,
+    chain: ChainIdentity,
 ) -> Result<Option<RecoveredLog>, OpenError> {
     let folder = state.folder.clone();
     let medium = Pwrite::new(None);
@@ -179,11 +179,11 @@ pub(crate) fn recover_log(
         let path = log_path(&folder, number);
         let image = read_whole(&medium, &path).map_err(|source| OpenError::io(&path, source))?;
         // A file may be newer than the mark: it was made ready just before the process ended.
-        if let Some(header) = LogHeader::decode(&image).filter(|header| header.binding == binding) {
+        if let Some(header) = LogHeader::decode(&image).filter(|header| header.chain == chain) {
             state.journal.number_from(header.epoch.generation);
             // Records follow the mark, so those of a later height say that the mark was there and is lost.
             let is_later = marks.epoch.is_none_or(|marked| marked.height < header.epoch.height);
-            if is_later && log::read(&image, header.epoch, binding) != FoundLog::Whole(Vec::new()) {
+            if is_later && log::read(&image, header.epoch, chain) != FoundLog::Whole(Vec::new()) {
                 return Err(OpenError::RolledBack {
                     index: folder.join(birth::INDEX_NAME),
                     folder,
@@ -195,7 +195,7 @@ pub(crate) fn recover_log(
         files.push(image);
     }
     let Some(epoch) = marks.epoch else { return Ok(None) };
-    let (number, content) = find_log(&files, epoch, binding);
+    let (number, content) = find_log(&files, epoch, chain);
     let (condition, records) = match content {
         FoundLog::Whole(records) => (LogCondition::Whole, records),
         FoundLog::Corrupt => (LogCondition::Corrupt, Vec::new()),
@@ -238,8 +238,8 @@ pub(crate) fn recover_log(
 
 /// The one file of an epoch and what it holds. Two are as good as none: nobody knows which of them was signed on last.
 /// So is one that a newer file of its height outgrew.
-fn find_log(files: &[Bytes], epoch: LogEpoch, binding: Binding) -> (usize, FoundLog) {
-    let read = files.iter().map(|image| log::read(image, epoch, binding)).enumerate();
+fn find_log(files: &[Bytes], epoch: LogEpoch, chain: ChainIdentity) -> (usize, FoundLog) {
+    let read = files.iter().map(|image| log::read(image, epoch, chain)).enumerate();
     let mut found: Vec<(usize, FoundLog)> = read.filter(|(_, content)| *content != FoundLog::Missing).collect();
     if let [(first, _), (second, _), ..] = found[..] {
         tracing::error!(
@@ -252,13 +252,13 @@ fn find_log(files: &[Bytes], epoch: LogEpoch, binding: Binding) -> (usize, Found
     let (number, content) = found.pop().unwrap_or((0, FoundLog::Missing));
     for image in files {
         let newer = LogHeader::decode(image).filter(|header| {
-            let of_height = header.binding == binding && header.epoch.height == epoch.height;
+            let of_height = header.chain == chain && header.epoch.height == epoch.height;
             of_height && header.epoch.generation > epoch.generation
         });
         let Some(newer) = newer else { continue };
         // Recovery that was cut short before its mark leaves nothing or the same; what was marked and went on holds
         // more.
-        let other = log::read(image, newer.epoch, binding);
+        let other = log::read(image, newer.epoch, chain);
         if other != FoundLog::Whole(Vec::new()) && other != content {
             tracing::error!(
                 "the index believes generation {} of the log of height {}, and generation {} holds other records: the \

@@ -2,16 +2,13 @@
 
 use std::fmt;
 
-use ultramarine_types::Hash;
-use ultramarine_types::canonical::Cursor;
+use ultramarine_types::ChainIdentity;
 use ultramarine_types::chain::Limits;
 
-use crate::format::{Binding, Fields, HEADER_BYTES, Lineage, PAGE_BYTES, seal, unseal, whole_pages};
+use crate::format::{Fields, Lineage, PAGE_BYTES, STORE_VERSION, open_header, whole_pages};
 
 /// First eight bytes of a segment file.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"ULTRSEG\0";
-/// The only version so far.
-pub const SEGMENT_VERSION: u16 = 1;
 /// Where the first record begins: behind the header page.
 pub const SEGMENT_FIRST_RECORD: u64 = PAGE_BYTES;
 
@@ -149,7 +146,7 @@ pub struct SegmentHeader {
     /// Bytes preallocated when it was begun.
     pub capacity_bytes: u64,
     /// The chain it belongs to.
-    pub binding: Binding,
+    pub chain: ChainIdentity,
 }
 
 impl SegmentHeader {
@@ -164,22 +161,20 @@ impl SegmentHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut page = Fields::default();
         page.bytes(&SEGMENT_MAGIC)
-            .u16(SEGMENT_VERSION)
+            .u16(STORE_VERSION)
             .u8(self.class.code())
             .pad_to(16)
             .u64(self.id.0)
             .u64(self.salt)
             .u64(self.capacity_bytes)
-            .u64(self.binding.chain_id)
-            .bytes(&self.binding.genesis_hash.0)
-            .pad_to(HEADER_BYTES);
-        seal(page)
+            .bytes(&self.chain.0);
+        page.into_header_page()
     }
 
     /// Reads the page; `None` if it is no segment header of this version or damaged.
     pub fn decode(page: &[u8]) -> Option<Self> {
-        let mut fields = Cursor::new(unseal(page)?);
-        if fields.array()? != SEGMENT_MAGIC || fields.u16()? != SEGMENT_VERSION {
+        let (version, mut fields) = open_header(page, &SEGMENT_MAGIC)?;
+        if version != STORE_VERSION {
             return None;
         }
         let class = match fields.u8()? {
@@ -191,16 +186,13 @@ impl SegmentHeader {
         let id = SegmentId(fields.u64()?);
         let salt = fields.u64()?;
         let capacity_bytes = fields.u64()?;
-        let binding = Binding {
-            chain_id: fields.u64()?,
-            genesis_hash: Hash(fields.array()?),
-        };
+        let chain = ChainIdentity(fields.array()?);
         Some(Self {
             class,
             id,
             salt,
             capacity_bytes,
-            binding,
+            chain,
         })
     }
 }
@@ -232,6 +224,7 @@ pub const fn exact(records_bytes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::FILE_HEADER_BYTES;
 
     fn header() -> SegmentHeader {
         SegmentHeader {
@@ -239,10 +232,7 @@ mod tests {
             id: SegmentId(0x0102),
             salt: 0x1122_3344_5566_7788,
             capacity_bytes: 32 << 20,
-            binding: Binding {
-                chain_id: 7,
-                genesis_hash: Hash([0xab; 32]),
-            },
+            chain: ChainIdentity([0xab; 32]),
         }
     }
 
@@ -251,22 +241,22 @@ mod tests {
         let page = header().encode();
         assert_eq!(page.len(), 4096);
         assert_eq!(&page[..8], b"ULTRSEG\0");
-        assert_eq!(&page[8..16], [1, 0, 1, 0, 0, 0, 0, 0]);
+        assert_eq!(&page[8..16], [2, 0, 1, 0, 0, 0, 0, 0]);
         assert_eq!(&page[16..24], [2, 1, 0, 0, 0, 0, 0, 0]);
         assert_eq!(&page[24..32], [0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11]);
         assert_eq!(&page[32..40], [0, 0, 0, 2, 0, 0, 0, 0]);
-        assert_eq!(&page[40..48], [7, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(&page[48..80], [0xab; 32]);
+        assert_eq!(&page[40..72], [0xab; 32]);
+        assert_eq!(&page[72..80], [0; 8]);
         assert_eq!(&page[80..84], GOLDEN_CRC.to_le_bytes());
         assert!(page[84..].iter().all(|byte| *byte == 0));
     }
-    const GOLDEN_CRC: u32 = 0xdba7_11c2;
+    const GOLDEN_CRC: u32 = 0x2af4_e3c6;
 
     #[test]
     fn a_header_comes_back_and_no_damaged_one_does() {
         let page = header().encode();
         assert_eq!(SegmentHeader::decode(&page), Some(header()));
-        for byte in 0..HEADER_BYTES + 4 {
+        for byte in 0..FILE_HEADER_BYTES + 4 {
             let mut damaged = page.clone();
             damaged[byte] ^= 0x40;
             assert_eq!(SegmentHeader::decode(&damaged), None, "byte {byte}");

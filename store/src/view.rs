@@ -12,8 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
-use bytes::Bytes;
-use ultramarine_types::storage::{Absent, Blobs, Decided, OnDisk, Source, Tag};
+use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, OnDisk, Source, Tag};
 use ultramarine_types::{Assembly, Evidence, Hash, Height, ValueKey};
 
 use crate::alarms::Alarms;
@@ -364,9 +363,13 @@ impl Source for View {
         self.read_decided(height, CheckDepth::All)
     }
 
-    fn decided_payload(&self, height: Height) -> Option<(Decided, Bytes)> {
+    fn decided_payload(&self, height: Height) -> Option<DecidedPayload> {
         let (decided, assembly) = self.read_decided(height, CheckDepth::Body).ok()?;
-        Some((decided, assembly.payload))
+        Some(DecidedPayload {
+            decided,
+            lists: assembly.lists,
+            payload: assembly.payload,
+        })
     }
 
     fn evidence(&self, from: Height, to: Height, rows_max: usize) -> Vec<Evidence> {

@@ -63,6 +63,23 @@ impl Roots {
     }
 }
 
+impl ValueMetadata {
+    /// How many items a list of this value has. `proofs_per_blob` is the chain's at the header's timestamp:
+    /// [`ChainParams::proofs_per_blob`](crate::ChainParams::proofs_per_blob).
+    pub const fn list_len(&self, kind: ListKind, proofs_per_blob: u32) -> usize {
+        match kind {
+            ListKind::Chunks => (self.payload_bytes as usize).div_ceil(PAYLOAD_CHUNK_BYTES),
+            ListKind::Commitments | ListKind::Digests => self.blobs_count as usize,
+            ListKind::Proofs => self.blobs_count as usize * proofs_per_blob as usize,
+        }
+    }
+
+    /// The root that binds a list.
+    pub const fn root(&self, kind: ListKind) -> Hash {
+        self.roots.of(kind)
+    }
+}
+
 /// The four lists of a value.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]

@@ -1,5 +1,6 @@
 //! This file knows what is asked of the store, what it answers, and what it brings back after a crash.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -234,6 +235,22 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn decided(&self, height: Height) -> Option<Decided>;
     /// The decided height of an execution block, if decided here.
     fn height_of_block(&self, block_hash: &crate::ids::Hash) -> Option<Height>;
+    /// The decided height whose block has exactly this timestamp. Timestamps rise with the height, so a search by
+    /// halves finds it.
+    fn height_at(&self, timestamp: u64) -> Option<Height> {
+        let (mut from, mut to) = (Height::GENESIS.next(), self.head());
+        while from <= to {
+            let middle = Height(from.0 + (to.0 - from.0) / 2);
+            let found = self.decided(middle)?.init.metadata.header.timestamp;
+            match found.cmp(&timestamp) {
+                Ordering::Equal => return Some(middle),
+                Ordering::Less => from = middle.next(),
+                // The lowest height is 1, so there is one below.
+                Ordering::Greater => to = Height(middle.0 - 1),
+            }
+        }
+        None
+    }
     /// A whole value, decided or not, with its blobs.
     fn value(&self, key: &ValueKey) -> Result<Assembly, Absent>;
     /// A decided value with its blobs; `Ok` with no blobs only if it has no commitments.
@@ -259,4 +276,71 @@ pub struct OnDisk {
     pub offset: u64,
     /// Length of the range.
     pub bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use crate::ids::{Hash, Round, ValueId};
+
+    /// Decided heights from 1 on, with these timestamps.
+    #[derive(Debug)]
+    struct Times(Vec<u64>);
+
+    impl Source for Times {
+        fn head(&self) -> Height {
+            Height(self.0.len() as u64)
+        }
+
+        fn oldest_blobs(&self) -> Height {
+            Height(1)
+        }
+
+        fn decided(&self, height: Height) -> Option<Decided> {
+            let mut metadata = fixtures::metadata(height.0, &[], &Lists::default());
+            let index = usize::try_from(height.0.checked_sub(1)?).ok()?;
+            metadata.header.timestamp = *self.0.get(index)?;
+            Some(Decided {
+                certificate: CommitCertificate {
+                    height,
+                    round: Round(0),
+                    value_id: ValueId::ZERO,
+                    signatures: Vec::new(),
+                },
+                init: Arc::new(fixtures::unsigned(metadata)),
+                blobs: Blobs::Held,
+            })
+        }
+
+        fn height_of_block(&self, _block_hash: &Hash) -> Option<Height> {
+            None
+        }
+
+        fn value(&self, _key: &ValueKey) -> Result<Assembly, Absent> {
+            Err(Absent::Unknown)
+        }
+
+        fn decided_value(&self, _height: Height) -> Result<(Decided, Assembly), Absent> {
+            Err(Absent::Unknown)
+        }
+
+        fn decided_payload(&self, _height: Height) -> Option<DecidedPayload> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_height_is_found_by_its_blocks_time_and_by_no_other() {
+        for length in 0..20 {
+            // Every third second has a block.
+            let chain = Times((1..=length).map(|height| 3 * height).collect());
+            for timestamp in 0..=3 * length + 4 {
+                let expected =
+                    (timestamp > 0 && timestamp % 3 == 0 && timestamp <= 3 * length).then_some(Height(timestamp / 3));
+                assert_eq!(chain.height_at(timestamp), expected, "{timestamp} of {length} heights");
+            }
+            assert_eq!(chain.height_at(u64::MAX), None);
+        }
+    }
 }

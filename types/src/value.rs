@@ -5,8 +5,6 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::canonical::{Canonical, FORMAT_VERSION};
 use crate::ids::{Address, ChainIdentity, Hash, Height, Round, Signature, ValueId, ValueKey};
-use crate::limits::PAYLOAD_CHUNK_BYTES;
-use crate::lists::ListKind;
 
 /// Every field of an execution block header (Cancun, with Prague's `requests_hash`), plus its hash.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize, serde::Serialize, serde::Deserialize)]
@@ -134,21 +132,6 @@ impl ValueMetadata {
             .hash(&self.roots.proofs)
             .sha256();
         ValueId(hash.0)
-    }
-
-    /// How many items a list of this value has. `proofs_per_blob` is the chain's at the header's timestamp:
-    /// [`ChainParams::proofs_per_blob`](crate::ChainParams::proofs_per_blob).
-    pub const fn list_len(&self, kind: ListKind, proofs_per_blob: u32) -> usize {
-        match kind {
-            ListKind::Chunks => (self.payload_bytes as usize).div_ceil(PAYLOAD_CHUNK_BYTES),
-            ListKind::Commitments | ListKind::Digests => self.blobs_count as usize,
-            ListKind::Proofs => self.blobs_count as usize * proofs_per_blob as usize,
-        }
-    }
-
-    /// The root that binds a list.
-    pub const fn root(&self, kind: ListKind) -> Hash {
-        self.roots.of(kind)
     }
 }
 

@@ -5,11 +5,9 @@ use ultramarine_types::storage::{Blobs, LogEpoch};
 use ultramarine_types::{CommitCertificate, Evidence, Height, Init};
 
 use super::LocationRow;
-use crate::format::Fields;
+use crate::format::{Fields, STORE_VERSION};
 use crate::segment::{Location, Position, SegmentId};
 
-/// Version of a `decided` row and of an `evidence` row.
-const ROW_VERSION: u16 = 1;
 /// Layers 1 and 2 of a decided height.
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub(super) struct Row {
@@ -35,14 +33,14 @@ pub(super) fn decode_evidence(bytes: &[u8]) -> Option<Evidence> {
 
 fn versioned(archive: &[u8]) -> Vec<u8> {
     let mut fields = Fields(Vec::with_capacity(2 + archive.len()));
-    fields.u16(ROW_VERSION).bytes(archive);
+    fields.u16(STORE_VERSION).bytes(archive);
     fields.0
 }
 
 /// The archive in a row of this version. Rows lie where redb puts them; an archive is read where it is aligned.
 fn archive_of(row: &[u8]) -> Option<rkyv::util::AlignedVec<16>> {
     let mut fields = Cursor::new(row);
-    if fields.u16()? != ROW_VERSION {
+    if fields.u16()? != STORE_VERSION {
         return None;
     }
     let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(fields.rest().len());

@@ -1,15 +1,11 @@
 use super::*;
 use crate::format::PAGE_BYTES;
-use ultramarine_types::Hash;
 
-const BINDING: Binding = Binding {
-    chain_id: 1,
-    genesis_hash: Hash([0; 32]),
-};
+const CHAIN: ChainIdentity = ChainIdentity([1; 32]);
 const CAPACITY: u64 = 64 * PAGE_BYTES;
 
 fn segments(folder: &Path) -> Segments {
-    Segments::open(folder, BINDING, 1).expect("it opens").0
+    Segments::open(folder, CHAIN, 1).expect("it opens").0
 }
 
 /// A segment with one synced page of a byte, and where that lies.

@@ -10,14 +10,9 @@ use ultramarine_types::storage::{Blobs, LogEpoch, Source, StoreRequest, Tag};
 use ultramarine_types::{Height, Lsn};
 
 use super::support::*;
+use crate::StoreOptions;
 use crate::index::Index;
 use crate::log::LogHeader;
-use crate::{Binding, StoreOptions};
-
-const BINDING: Binding = Binding {
-    chain_id: CHAIN_ID,
-    genesis_hash: GENESIS,
-};
 
 fn small() -> StoreOptions {
     StoreOptions {
@@ -177,7 +172,7 @@ fn a_damaged_byte_of_the_indexs_header_never_panics() {
             let mut bytes = whole.clone();
             bytes[at] ^= if at % 2 == 0 { 0xff } else { 1 };
             std::fs::write(&path, bytes).expect("written");
-            let Ok(index) = Index::open(&path, BINDING) else {
+            let Ok(index) = Index::open(&path, CHAIN) else {
                 continue;
             };
             opened_count += 1;
@@ -207,7 +202,7 @@ fn numbers_that_no_other_follows_never_panic() {
             generation: u64::MAX,
         },
         salt: 1,
-        binding: BINDING,
+        chain: CHAIN,
     };
     for number in 0..3 {
         let copied = tempfile::tempdir().expect("a folder");

@@ -285,7 +285,11 @@ fn damage_to_a_decided_value_is_an_alarm_and_never_an_answer() {
         Some(ultramarine_types::storage::Absent::Damaged)
     );
     assert_eq!(
-        store.view.decided_payload(Height(1)).expect("the payload is whole").1,
+        store
+            .view
+            .decided_payload(Height(1))
+            .expect("the payload is whole")
+            .payload,
         values[0].payload
     );
     assert_same(&store.view.decided_value(Height(2)).expect("whole").1, &values[1]);

@@ -1,7 +1,7 @@
 //! Stories of values that are stored, decided, dropped and read back.
 
 use ultramarine_types::storage::{Absent, Blobs, Source, StoreReply, StoreRequest, Tag};
-use ultramarine_types::{Height, ValueKey};
+use ultramarine_types::{Height, KzgCommitment, KzgProof, Lists, ValueKey};
 
 use super::support::*;
 use crate::Misdecision;
@@ -24,7 +24,10 @@ fn a_decided_value_is_read_back_whole() {
     assert_eq!(decided.blobs, Blobs::Held);
     assert_eq!(store.view.height_of_block(&block_hash(1, 7)), Some(Height(1)));
     assert_eq!(store.view.height_of_block(&block_hash(1, 8)), None);
-    assert_eq!(store.view.decided_payload(Height(1)).expect("decided").1, value.payload);
+    assert_eq!(
+        store.view.decided_payload(Height(1)).expect("decided").payload,
+        value.payload
+    );
 }
 
 #[test]
@@ -185,7 +188,8 @@ fn a_metadata_only_height_is_never_held_until_its_blobs_come() {
     }
     store.ask([commit(&first, Blobs::NeverHeld)]);
     assert_eq!(store.view.decided_value(Height(1)).err(), Some(Absent::NeverHeld));
-    assert_eq!(store.view.decided_payload(Height(1)).expect("kept").1, first.payload);
+    let kept = store.view.decided_payload(Height(1)).expect("kept");
+    assert_eq!((kept.payload, kept.lists), (first.payload.clone(), first.lists.clone()));
     assert_eq!(store.view.oldest_blobs(), Height(2));
     let refused = store
         .try_ask([commit(&second, Blobs::Held)])
@@ -239,7 +243,7 @@ fn a_decision_without_its_value_or_out_of_turn_stops_the_store() {
 }
 
 #[test]
-fn a_loaded_height_brings_metadata_and_payload() {
+fn a_loaded_height_brings_metadata_lists_and_payload() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open(folder.path());
     let value = store.grow(1..=1, 2).remove(0);
@@ -249,17 +253,15 @@ fn a_loaded_height_brings_metadata_and_payload() {
     ]);
     match &replies[..] {
         [
-            StoreReply::Loaded {
-                value: Some((decided, payload)),
-                ..
-            },
+            StoreReply::Loaded { value: Some(found), .. },
             StoreReply::Loaded {
                 height: Height(2),
                 value: None,
             },
         ] => {
-            assert_eq!(decided.init, value.init);
-            assert_eq!(*payload, value.payload);
+            assert_eq!(found.decided.init, value.init);
+            assert_eq!(found.lists, value.lists);
+            assert_eq!(found.payload, value.payload);
         }
         other => panic!("{other:?}"),
     }
@@ -275,24 +277,20 @@ fn a_value_of_1024_blobs_is_stored_and_served_from_the_map() {
         ..options()
     };
     let mut store = Store::open_with(folder.path(), &options);
-    let mut large = value(1, 1, 1);
-    let mut metadata = large.init.metadata.clone();
-    metadata.commitments = (0..1024u16).map(commitment).collect();
-    let init = ultramarine_types::Init {
-        metadata,
-        ..(*large.init).clone()
-    };
-    large.key = init.key();
-    large.init = std::sync::Arc::new(init);
-    large.blobs = (0..1024u16)
+    let small = value(1, 1, 1);
+    let blobs: Vec<_> = (0..1024u16)
         .map(|index| {
-            let mut part = large.blobs[0].clone();
-            let mut blob = part.blob.to_vec();
+            let mut blob = small.blobs[0].to_vec();
             blob[..2].copy_from_slice(&index.to_le_bytes());
-            part.blob = blob.into();
-            part
+            bytes::Bytes::from(blob)
         })
         .collect();
+    let lists = Lists::of(
+        &small.payload,
+        blobs.iter().map(|blob| &blob[..]).zip((0..).map(commitment)),
+        (0..1024u16).map(|index| KzgProof(commitment(!index).0)).collect(),
+    );
+    let large = assemble(1, 1, small.payload, blobs, lists);
     store.put(&large, Tag::Streamed);
     store.commit(&large);
     let (_, found) = store.view.decided_value(Height(1)).expect("decided");
@@ -303,10 +301,10 @@ fn a_value_of_1024_blobs_is_stored_and_served_from_the_map() {
     assert!(store.recovered.undecided.is_empty());
 }
 
-fn commitment(index: u16) -> ultramarine_types::KzgCommitment {
+fn commitment(index: u16) -> KzgCommitment {
     let mut bytes = [0; 48];
     bytes[..2].copy_from_slice(&index.to_le_bytes());
-    ultramarine_types::KzgCommitment(bytes)
+    KzgCommitment(bytes)
 }
 
 #[test]
@@ -354,6 +352,37 @@ fn the_head_and_what_is_near_it_are_read_from_memory() {
     assert_eq!(hits.get() - before, 3);
     assert!(store.view.decided(Height(6)).is_some(), "from the index");
     assert_eq!(hits.get() - before, 3);
+}
+
+#[test]
+fn a_height_is_found_by_its_blocks_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    assert_eq!(store.view.height_at(1_700_000_001), None);
+    store.grow(1..=70, 0);
+    for height in [1, 2, 35, 69, 70] {
+        assert_eq!(store.view.height_at(1_700_000_000 + height), Some(Height(height)));
+    }
+    assert_eq!(store.view.height_at(1_700_000_000), None);
+    assert_eq!(store.view.height_at(1_700_000_071), None);
+}
+
+#[test]
+fn a_value_with_other_lists_than_its_metadatas_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let mut wrong = value(1, 1, 2);
+    wrong.lists = value(1, 2, 2).lists;
+    let key = wrong.key;
+    let replies = store.ask([StoreRequest::Put {
+        assembly: wrong,
+        tag: Tag::Streamed,
+    }]);
+    assert!(
+        matches!(&replies[..], [StoreReply::Refused { key: refused, .. }] if *refused == key),
+        "{replies:?}"
+    );
+    assert_eq!(store.view.value(&key).err(), Some(Absent::Unknown));
 }
 
 #[test]

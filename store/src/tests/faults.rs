@@ -305,8 +305,8 @@ fn a_disk_that_fills_up_under_a_retirement_only_delays_it() {
             std::thread::yield_now();
         }
         for value in &values {
-            let (_, payload) = view.decided_payload(value.key.height).expect("for ever");
-            assert_eq!(payload, value.payload);
+            let kept = view.decided_payload(value.key.height).expect("for ever");
+            assert_eq!((kept.payload, kept.lists), (value.payload.clone(), value.lists.clone()));
         }
     }
 }

@@ -3,16 +3,14 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use ultramarine_types::ChainIdentity;
+
 use super::support::*;
-use crate::{Binding, OpenError, look};
+use crate::{OpenError, look};
 
 /// What is said of a directory that does not open, and, in front of it, by a look.
 fn refusal(folder: &Path) -> String {
-    let binding = Binding {
-        chain_id: CHAIN_ID,
-        genesis_hash: GENESIS,
-    };
-    let looked = look(folder, binding).err().map(|error| error.to_string());
+    let looked = look(folder, CHAIN).err().map(|error| error.to_string());
     let refused = Store::try_open(folder, &options()).err().map(|error| error.to_string());
     let refused = refused.expect("it does not open");
     assert!(
@@ -53,11 +51,7 @@ fn a_path_that_can_be_no_data_directory_is_named_with_what_to_do() {
 #[test]
 fn a_look_at_another_chains_directory_finds_it_while_it_is_in_use_and_changes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let ours = Binding {
-        chain_id: CHAIN_ID,
-        genesis_hash: GENESIS,
-    };
-    let other = Binding { chain_id: 5, ..ours };
+    let (ours, other) = (CHAIN, ChainIdentity([5; 32]));
     let data = folder.path().join("data");
     look(&data, ours).expect("it can be made");
     assert!(!data.exists(), "it is not made");
@@ -68,5 +62,5 @@ fn a_look_at_another_chains_directory_finds_it_while_it_is_in_use_and_changes_no
     look(&data, ours).expect("it is ours");
     let refused = look(&data, other).expect_err("it is not theirs");
     assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
-    assert!(refused.to_string().contains("belongs to chain"), "{refused}");
+    assert!(refused.to_string().contains("belongs to the chain"), "{refused}");
 }

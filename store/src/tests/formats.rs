@@ -3,23 +3,21 @@
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use ultramarine_types::Height;
+use ultramarine_types::digest::blob_digest;
+use ultramarine_types::limits::{BLOB_BYTES, LISTS_BYTES_MAX};
 use ultramarine_types::storage::{LogEpoch, Tag};
+use ultramarine_types::{Height, KzgCommitment, ListKind};
 
 use super::support::*;
-use crate::format::{Binding, Lineage};
+use crate::format::Lineage;
 use crate::log::{self, FoundLog, LogHeader, encode_frame};
-use crate::record::{self, CheckDepth, RecordContent, RecordError, RecordHeader};
+use crate::record::{self, CheckDepth, RecordContent, RecordError, RecordHeader, Unfit};
 use crate::scan::{Image, Tail, scan};
 use crate::segment::{Position, SegmentId};
 
 const LINEAGE: Lineage = Lineage {
     generation: 3,
     salt: 0x1122_3344_5566_7788,
-};
-const BINDING: Binding = Binding {
-    chain_id: CHAIN_ID,
-    genesis_hash: GENESIS,
 };
 const EPOCH: LogEpoch = LogEpoch {
     height: Height(8),
@@ -47,14 +45,14 @@ fn a_record_header_has_these_bytes() {
         content: RecordContent::Whole,
         tag: Tag::Certified,
         blobs_count: 2,
-        proofs_count: 2,
+        lists_bytes: 288,
         init_bytes: 900,
         payload_bytes: 1000,
         body_crc: 0xdead_beef,
     };
     let golden = [
         "55524543",
-        "0100",
+        "0200",
         "01",
         "03",
         "0300000000000000",
@@ -63,7 +61,7 @@ fn a_record_header_has_these_bytes() {
         "0600000000000000",
         &"cd".repeat(32),
         "02000000",
-        "02000000",
+        "20010000",
         "84030000",
         "e8030000",
         "efbeadde",
@@ -74,39 +72,39 @@ fn a_record_header_has_these_bytes() {
     assert_eq!(hex(&header.encode()), golden);
     assert_eq!(RecordHeader::decode(&header.encode()), Ok(header));
 }
-const GOLDEN_RECORD_CRC: &str = "d38e0935";
+const GOLDEN_RECORD_CRC: &str = "a22909de";
 
 #[test]
 fn a_log_header_has_these_bytes() {
     let page = LogHeader {
         epoch: EPOCH,
         salt: LINEAGE.salt,
-        binding: BINDING,
+        chain: CHAIN,
     }
     .encode();
     let golden = [
         "554c54524c4f4700",
-        "0100",
+        "0200",
         "000000000000",
         "0300000000000000",
         "8877665544332211",
         "0800000000000000",
-        "9210000000000000",
         &"09".repeat(32),
+        "0000000000000000",
         GOLDEN_LOG_CRC,
     ]
     .concat();
     assert_eq!(page.len(), 4096);
     assert_eq!(hex(&page[..84]), golden);
 }
-const GOLDEN_LOG_CRC: &str = "f859b1f0";
+const GOLDEN_LOG_CRC: &str = "fbac102f";
 
 #[test]
 fn a_frame_has_these_bytes() {
     let frame = encode_frame(LINEAGE, 4, &[Bytes::from_static(b"ab"), Bytes::from_static(b"c")]);
     let golden = [
         "554c4652",
-        "0100",
+        "0200",
         "0000",
         "0300000000000000",
         "8877665544332211",
@@ -122,7 +120,7 @@ fn a_frame_has_these_bytes() {
     assert_eq!(frame.len(), 4096);
     assert_eq!(hex(&frame[..59]), golden);
 }
-const GOLDEN_FRAME_CRC: &str = "6493bf7f";
+const GOLDEN_FRAME_CRC: &str = "eedcc734";
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -136,13 +134,9 @@ proptest! {
         height in 1..u64::MAX,
         seed: u8,
         blobs in 0..4u8,
-        payload in 0..20_000usize,
-        proofs in 0..3usize,
+        payload in 0..200_000usize,
     ) {
-        let mut value = value_with(height, seed, blobs, payload);
-        for part in &mut value.blobs {
-            part.proofs = vec![part.proofs[0]; proofs];
-        }
+        let value = value_with(height, seed, blobs, payload);
         let bytes = Bytes::from(record_bytes(&value, LINEAGE, 9));
         for check in [CheckDepth::All, CheckDepth::Body, CheckDepth::Header] {
             let found = record::decode(&bytes, check).expect("it is whole");
@@ -188,7 +182,166 @@ proptest! {
         let of_frame = |frame: Vec<Vec<u8>>| frame.into_iter().map(Bytes::from).collect();
         let frames: Vec<Vec<Bytes>> = frames.into_iter().map(of_frame).collect();
         let records: Vec<Bytes> = frames.iter().flatten().cloned().collect();
-        prop_assert_eq!(log::read(&log_file(&frames), EPOCH, BINDING), FoundLog::Whole(records));
+        prop_assert_eq!(log::read(&log_file(&frames), EPOCH, CHAIN), FoundLog::Whole(records));
+    }
+}
+
+/// What stands between a record's header and its blobs, piece by piece.
+#[test]
+fn a_records_body_is_table_lists_init_and_payload() {
+    let value = value(7, 5, 2);
+    let bytes = record_bytes(&value, LINEAGE, 0);
+    let header = RecordHeader::decode(&bytes).expect("its header");
+    assert_eq!(header.lists_bytes, 32 + 2 * (48 + 32 + 48));
+    let crc = |index: usize| format!("{:08x}", crate::crc32c(&value.blobs[index]).swap_bytes());
+    let golden = [
+        crc(0),
+        crc(1),
+        hex(&ultramarine_types::canonical::sha256(&value.payload).0),
+        "05".repeat(48),
+        "04".repeat(48),
+        hex(&blob_digest(&value.blobs[0], &KzgCommitment([5; 48])).0),
+        hex(&blob_digest(&value.blobs[1], &KzgCommitment([4; 48])).0),
+        "00".repeat(48),
+        "01".repeat(48),
+    ]
+    .concat();
+    let lists_end = 128 + golden.len() / 2;
+    assert_eq!(hex(&bytes[128..lists_end]), golden);
+    let payload_at = lists_end + header.init_bytes as usize;
+    assert_eq!(bytes[payload_at..payload_at + 1005], value.payload);
+    assert!(bytes[payload_at + 1005..4096].iter().all(|byte| *byte == 0));
+    assert_eq!(bytes[4096..4096 + BLOB_BYTES], value.blobs[0]);
+}
+
+/// Changes a byte of a record's body and makes its checksums right again.
+fn with_body_byte(value: &ultramarine_types::Assembly, at: usize) -> Bytes {
+    let mut bytes = record_bytes(value, LINEAGE, 0);
+    let mut header = RecordHeader::decode(&bytes).expect("its header");
+    bytes[at] ^= 1;
+    header.body_crc = crate::crc32c(&bytes[128..128 + header.body_bytes() as usize]);
+    bytes[..128].copy_from_slice(&header.encode());
+    bytes.into()
+}
+
+#[test]
+fn a_list_that_the_metadata_does_not_bind_is_never_taken() {
+    let value = value(7, 5, 2);
+    let lists_at = 128 + 2 * 4;
+    for (at, kind) in [
+        (0, ListKind::Chunks),
+        (32, ListKind::Commitments),
+        (32 + 2 * 48, ListKind::Digests),
+        (32 + 2 * (48 + 32), ListKind::Proofs),
+    ] {
+        let bytes = with_body_byte(&value, lists_at + at);
+        for check in [CheckDepth::All, CheckDepth::Body] {
+            assert_eq!(record::decode(&bytes, check).err(), Some(RecordError::List { kind }));
+        }
+    }
+}
+
+#[test]
+fn lists_of_another_length_are_never_taken() {
+    let value = value(7, 5, 2);
+    let whole = record_bytes(&value, LINEAGE, 0);
+    let header = RecordHeader::decode(&whole).expect("its header");
+    for (lists_bytes, error) in [
+        (header.lists_bytes + 1, RecordError::Body),
+        (header.lists_bytes - 1, RecordError::Body),
+        (header.lists_bytes - 48, RecordError::List { kind: ListKind::Proofs }),
+        (header.lists_bytes + 48, RecordError::List { kind: ListKind::Proofs }),
+        (32, RecordError::Body),
+        (0, RecordError::Body),
+        (u32::try_from(LISTS_BYTES_MAX).expect("small") + 1, RecordError::Header),
+    ] {
+        let kept = (header.lists_bytes.min(lists_bytes)) as usize;
+        let lists_at = 128 + 2 * 4;
+        let mut body = whole[128..lists_at + kept].to_vec();
+        body.resize(2 * 4 + lists_bytes as usize, 0);
+        body.extend(&whole[lists_at + header.lists_bytes as usize..128 + header.body_bytes() as usize]);
+        let header = RecordHeader {
+            lists_bytes,
+            body_crc: crate::crc32c(&body),
+            ..header
+        };
+        let mut bytes = header.encode().to_vec();
+        bytes.extend(body);
+        bytes.resize(header.blobs_offset() as usize, 0);
+        bytes.extend(value.blobs.concat());
+        assert_eq!(
+            record::decode(&bytes.into(), CheckDepth::All).err(),
+            Some(error),
+            "{lists_bytes} bytes"
+        );
+    }
+}
+
+#[test]
+fn a_record_with_fewer_blobs_or_another_payload_than_its_metadata_says_is_never_taken() {
+    let value = value(7, 5, 2);
+    let whole = record_bytes(&value, LINEAGE, 0);
+    let header = RecordHeader::decode(&whole).expect("its header");
+    let body = &whole[128..128 + header.body_bytes() as usize];
+    // The first blob and its checksum are gone; or the last byte of the payload is.
+    let cases = [
+        (1, header.payload_bytes, body[4..].to_vec()),
+        (2, header.payload_bytes - 1, body[..body.len() - 1].to_vec()),
+    ];
+    for (blobs_count, payload_bytes, body) in cases {
+        let header = RecordHeader {
+            blobs_count,
+            payload_bytes,
+            body_crc: crate::crc32c(&body),
+            ..header
+        };
+        let mut bytes = header.encode().to_vec();
+        bytes.extend(body);
+        bytes.resize(header.blobs_offset() as usize, 0);
+        bytes.extend(value.blobs[2 - blobs_count as usize..].concat());
+        for check in [CheckDepth::All, CheckDepth::Body] {
+            let refused = record::decode(&bytes.clone().into(), check).err();
+            assert_eq!(refused, Some(RecordError::Body), "{blobs_count} blobs");
+        }
+    }
+}
+
+#[test]
+fn a_value_whose_parts_do_not_fit_its_metadata_becomes_no_record() {
+    let whole = value(7, 5, 2);
+    let unfit = |value: &ultramarine_types::Assembly| {
+        let content = record::content_of(value)?;
+        record::encode(value, Tag::Streamed, content).map(drop)
+    };
+    assert_eq!(unfit(&whole), Ok(()));
+    let mut one_blob = whole.clone();
+    one_blob.blobs.pop();
+    assert_eq!(unfit(&one_blob), Err(Unfit::Count { blobs: 1, expected: 2 }));
+    let mut short = whole.clone();
+    short.blobs[1].truncate(100);
+    assert_eq!(unfit(&short), Err(Unfit::Blob { index: 1, bytes: 100 }));
+    let mut cut = whole.clone();
+    cut.payload.truncate(1000);
+    assert_eq!(
+        unfit(&cut),
+        Err(Unfit::Payload {
+            bytes: 1000,
+            expected: 1005
+        })
+    );
+    for kind in ListKind::ALL {
+        let mut lists = (*whole.lists).clone();
+        match kind {
+            ListKind::Chunks => lists.chunks.clear(),
+            ListKind::Commitments => lists.commitments.swap(0, 1),
+            ListKind::Digests => lists.digests[0].0[0] ^= 1,
+            ListKind::Proofs => lists.proofs.truncate(1),
+        }
+        let other = ultramarine_types::Assembly {
+            lists: std::sync::Arc::new(lists),
+            ..whole.clone()
+        };
+        assert_eq!(unfit(&other), Err(Unfit::List { kind }));
     }
 }
 
@@ -207,7 +360,7 @@ fn log_file(frames: &[Vec<Bytes>]) -> Bytes {
     let mut file = LogHeader {
         epoch: EPOCH,
         salt: LINEAGE.salt,
-        binding: BINDING,
+        chain: CHAIN,
     }
     .encode();
     for (sequence, frame) in (0..).zip(frames) {
@@ -242,14 +395,14 @@ fn recovery_stops_at_the_last_whole_record_wherever_the_log_ends() {
     for cut in 4096..=file.len() {
         let whole = ends.iter().filter(|end| cut >= **end).count();
         assert_eq!(
-            log::read(&file.slice(..cut), EPOCH, BINDING),
+            log::read(&file.slice(..cut), EPOCH, CHAIN),
             records_of(&frames[..whole]),
             "cut at {cut}"
         );
     }
     for cut in 0..84 {
         assert_eq!(
-            log::read(&file.slice(..cut), EPOCH, BINDING),
+            log::read(&file.slice(..cut), EPOCH, CHAIN),
             FoundLog::Missing,
             "cut at {cut}"
         );
@@ -263,7 +416,7 @@ fn a_flipped_bit_anywhere_in_the_log_loses_the_tail_or_is_corruption() {
     for at in 0..file.len() {
         let mut damaged = file.to_vec();
         damaged[at] ^= 0x10;
-        let found = log::read(&damaged.into(), EPOCH, BINDING);
+        let found = log::read(&damaged.into(), EPOCH, CHAIN);
         let expected = match covered.iter().position(|frame| frame.contains(&at)) {
             Some(0 | 1) => FoundLog::Corrupt,
             Some(_) => records_of(&frames[..2]),
@@ -293,15 +446,15 @@ fn a_recycled_log_shows_nothing_of_its_former_life() {
             &LogHeader {
                 epoch,
                 salt: lineage.salt,
-                binding: BINDING,
+                chain: CHAIN,
             }
             .encode(),
         );
-        assert_eq!(log::read(&file.clone().into(), epoch, BINDING), FoundLog::Whole(vec![]));
+        assert_eq!(log::read(&file.clone().into(), epoch, CHAIN), FoundLog::Whole(vec![]));
         let fresh = encode_frame(lineage, 0, &[Bytes::from_static(b"new")]);
         file[4096..8192].copy_from_slice(&fresh);
         assert_eq!(
-            log::read(&file.into(), epoch, BINDING),
+            log::read(&file.into(), epoch, CHAIN),
             FoundLog::Whole(vec![Bytes::from_static(b"new")])
         );
     }

@@ -195,6 +195,25 @@ fn evidence_of_one_culprit_leaves_room_for_that_of_others() {
 }
 
 #[test]
+fn of_false_values_without_room_the_first_of_each_validator_waits() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let mut store = Store::open(disk.path());
+    disk.lose_reserve();
+    disk.fill(0);
+    for height in 1..=5 {
+        let pieces = [3, 4].map(|culprit| false_value(culprit, height, 0));
+        store.ask([StoreRequest::Evidence(pieces.into())]);
+        store.ask([StoreRequest::Evidence(vec![two_votes(height)])]);
+    }
+    std::fs::remove_file(disk.filler()).expect("room again");
+    store.ask([]);
+    let held = store.view.evidence(Height(0), Height(u64::MAX), usize::MAX);
+    let mut expected = vec![two_votes(1), false_value(3, 1, 0), false_value(4, 1, 0)];
+    expected.extend((2..=5).map(two_votes));
+    assert_eq!(held, expected);
+}
+
+#[test]
 fn the_operator_is_told_once_that_evidence_waits() {
     let Some(disk) = SmallDisk::mount(64) else { return };
     let options = options();

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use ultramarine_types::Height;
 use ultramarine_types::storage::{Blobs, LogCondition, LogEpoch, StoreRequest, Tag};
+use ultramarine_types::{ChainIdentity, Height};
 
 use super::support::*;
+use crate::OpenError;
 use crate::journal::{LOG_FILES_COUNT, log_path};
 use crate::log::LogHeader;
-use crate::{Binding, OpenError};
 
 #[test]
 fn a_second_process_is_refused() {
@@ -32,22 +32,15 @@ fn a_second_process_is_refused() {
 fn another_chains_directory_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     drop(Store::open(folder.path()));
-    for other in [
-        crate::StoreOptions {
-            chain_id: CHAIN_ID + 1,
-            ..options()
-        },
-        crate::StoreOptions {
-            genesis_hash: ultramarine_types::Hash([1; 32]),
-            ..options()
-        },
-    ] {
-        let refused = Store::try_open(folder.path(), &other)
-            .err()
-            .expect("it is another chain's");
-        assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
-        assert!(refused.to_string().contains("use another directory"));
-    }
+    let other = crate::StoreOptions {
+        chain: ChainIdentity([1; 32]),
+        ..options()
+    };
+    let refused = Store::try_open(folder.path(), &other)
+        .err()
+        .expect("it is another chain's");
+    assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
+    assert!(refused.to_string().contains("use another directory"));
 }
 
 #[test]
@@ -236,10 +229,7 @@ fn unmarked_log(epoch: LogEpoch) -> Vec<u8> {
     let header = LogHeader {
         epoch,
         salt: 0x5a17,
-        binding: Binding {
-            chain_id: CHAIN_ID,
-            genesis_hash: GENESIS,
-        },
+        chain: CHAIN,
     };
     let mut file = header.encode();
     file.resize(256 * 1024, 0);

@@ -52,8 +52,10 @@ fn blobs_are_freed_in_whole_segments_and_payloads_stay_for_ever() {
         }
         for value in &values {
             let height = value.key.height;
-            let (decided, payload) = store.view.decided_payload(height).expect("for ever (I1)");
-            assert_eq!(payload, value.payload);
+            let kept = store.view.decided_payload(height).expect("for ever (I1)");
+            assert_eq!(kept.payload, value.payload);
+            assert_eq!(kept.lists, value.lists);
+            let decided = kept.decided;
             assert_eq!(decided.init, value.init);
             if height < oldest {
                 assert_eq!(store.view.decided_value(height).err(), Some(Absent::Pruned { oldest }));
@@ -166,7 +168,7 @@ fn readers_beside_the_retirement_see_a_value_or_that_it_is_pruned() {
                         Err(other) => panic!("height {height}: {other:?}"),
                     }
                     assert_eq!(
-                        view.decided_payload(Height(height)).expect("for ever").1,
+                        view.decided_payload(Height(height)).expect("for ever").payload,
                         expected.payload
                     );
                 }
@@ -219,8 +221,8 @@ fn a_damaged_segment_stays_and_the_next_ones_are_freed() {
                 Err(Absent::Pruned { .. }) => {
                     pruned += 1;
                     assert!(Height(height) < oldest, "the mark is true: {height}");
-                    let (_, payload) = store.view.decided_payload(Height(height)).expect("for ever");
-                    assert_eq!(payload, expected.payload);
+                    let kept = store.view.decided_payload(Height(height)).expect("for ever");
+                    assert_eq!(kept.payload, expected.payload);
                 }
                 Err(other) => panic!("height {height}: {other:?}"),
             }

@@ -10,23 +10,23 @@ use ultramarine_runtime::Registry;
 use ultramarine_runtime::medium::{Pwrite, ready};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::consensus::CertificateSignature;
+use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, LogEpoch, Recovered, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{
-    Address, Assembly, BlobPart, CommitCertificate, Evidence, ExecutionHeader, Hash, Height, Init, KzgCommitment,
-    KzgProof, Lsn, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind, fixtures,
+    Address, Assembly, ChainIdentity, CommitCertificate, Evidence, ExecutionHeader, Hash, Height, Init, KzgCommitment,
+    KzgProof, Lists, Lsn, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind, fixtures,
 };
 
 use crate::{OpenError, OpenStore, StoreOptions, View, Writer, open};
 
-pub const CHAIN_ID: u64 = 4242;
-pub const GENESIS: Hash = Hash([9; 32]);
+pub const CHAIN: ChainIdentity = ChainIdentity([9; 32]);
 
 pub fn options() -> StoreOptions {
     StoreOptions {
         hot_bytes: 4 << 20,
         segment_bytes_min: 1 << 20,
-        ..StoreOptions::new(Limits { blobs_per_block: 6 }, CHAIN_ID, GENESIS, Registry::new())
+        ..StoreOptions::new(Limits { blobs_per_block: 6 }, CHAIN, Registry::new())
     }
 }
 
@@ -43,7 +43,7 @@ pub fn damage_payload(store: &Store, key: &ValueKey) {
     let held = store.view.on_disk(key).expect("it is held");
     let file = OpenOptions::new().read(true).write(true).open(&held.path);
     let file = file.expect("the segment");
-    let at = held.offset + 128 + 6 * (8 + 48) + 600;
+    let at = held.offset + 128 + 600;
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).expect("read");
     file.write_all_at(&[byte[0] ^ 1], at).expect("written");
@@ -215,23 +215,29 @@ pub fn value_with(height: u64, seed: u8, blobs: u8, payload_bytes: usize) -> Ass
         .collect();
     let payload = Bytes::from(payload);
     let fill = |index: u8| Bytes::from(vec![seed.wrapping_add(index).wrapping_mul(3); BLOB_BYTES]);
-    let parts: Vec<_> = (0..blobs)
-        .map(|index| BlobPart {
-            blob: fill(index),
-            proofs: vec![KzgProof([index; 48])],
-        })
-        .collect();
-    let commitments = (0..blobs).map(|index| KzgCommitment([seed ^ index; 48])).collect();
-    let init = init(height, seed, &payload, commitments);
+    let blobs: Vec<_> = (0..blobs).map(fill).collect();
+    let committed = (0..).map(|index| KzgCommitment([seed ^ index; 48]));
+    let lists = Lists::of(
+        &payload,
+        blobs.iter().map(|blob| &blob[..]).zip(committed),
+        (0..blobs.len()).map(|index| KzgProof([index as u8; 48])).collect(),
+    );
+    assemble(height, seed, payload, blobs, lists)
+}
+
+/// A value of these parts, which fit each other.
+pub fn assemble(height: u64, seed: u8, payload: Bytes, blobs: Vec<Bytes>, lists: Lists) -> Assembly {
+    let init = init(height, seed, &payload, &lists);
     Assembly {
         key: init.key(),
         init: Arc::new(init),
+        lists: Arc::new(lists),
         payload,
-        blobs: parts,
+        blobs,
     }
 }
 
-fn init(height: u64, seed: u8, payload: &[u8], commitments: Vec<KzgCommitment>) -> Init {
+fn init(height: u64, seed: u8, payload: &[u8], lists: &Lists) -> Init {
     let header = ExecutionHeader {
         parent_hash: Hash([1; 32]),
         fee_recipient: Address([2; 20]),
@@ -250,13 +256,11 @@ fn init(height: u64, seed: u8, payload: &[u8], commitments: Vec<KzgCommitment>) 
         ..fixtures::header(height)
     };
     let metadata = ValueMetadata {
-        chain_id: CHAIN_ID,
+        chain: CHAIN,
         origin_proposer: Address([seed; 20]),
         validator_set_hash: Hash([11; 32]),
         header,
-        chunk_hashes: vec![Hash([12; 32])],
-        parent_blob_root: Hash([13; 32]),
-        ..fixtures::metadata(height, payload, commitments)
+        ..fixtures::metadata(height, payload, lists)
     };
     Init {
         metadata,
@@ -318,6 +322,17 @@ pub fn two_votes_of(culprit: u8, height: u64) -> Evidence {
     Evidence::Votes(vote(1), vote(2))
 }
 
+/// A value that a blob of it refutes, as far as the store can tell.
+pub fn false_value(culprit: u8, height: u64, index: u16) -> Evidence {
+    let value = value(height, culprit, 2);
+    Evidence::Value(Box::new(FalseValue {
+        init: (*value.init).clone(),
+        lists: (*value.lists).clone(),
+        index,
+        blob: value.blobs[usize::from(index)].to_vec(),
+    }))
+}
+
 /// Equality of everything a reader may rely on.
 #[track_caller]
 pub fn assert_same(found: &Assembly, expected: &Assembly) {
@@ -325,9 +340,9 @@ pub fn assert_same(found: &Assembly, expected: &Assembly) {
     assert_eq!(found.init, expected.init);
     assert_eq!(found.payload, expected.payload);
     assert_eq!(found.blobs.len(), expected.blobs.len());
+    assert_eq!(found.lists, expected.lists);
     for (found, expected) in found.blobs.iter().zip(&expected.blobs) {
-        assert!(found.blob == expected.blob, "a blob differs");
-        assert_eq!(found.proofs, expected.proofs);
+        assert!(found == expected, "a blob differs");
     }
 }
 

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use ultramarine_runtime::medium::Medium;
-use ultramarine_types::limits::VALIDATORS_MAX;
+use ultramarine_types::evidence::FalseValue;
+use ultramarine_types::limits::{BLOB_BYTES, EXTRA_DATA_BYTES_MAX, INIT_BYTES_MAX, LISTS_BYTES_MAX, VALIDATORS_MAX};
 use ultramarine_types::{Address, Evidence};
 
 use super::Writer;
@@ -14,7 +15,7 @@ use crate::failure::{Failure, no_room};
 
 /// Pieces that wait for room: four of each validator of the largest set, and more of some while others have fewer.
 pub(crate) const EVIDENCE_WAITING_MAX: usize = 4 * VALIDATORS_MAX;
-/// What one piece takes at most: a row, and its part of the pages that a transaction copies.
+/// What two messages take at most: a row, and its part of the pages that a transaction copies.
 const PIECE_BYTES: u64 = 2048;
 
 /// Pieces that wait for room.
@@ -30,15 +31,29 @@ pub(super) struct WaitingEvidence {
 
 impl WaitingEvidence {
     fn add(&mut self, evidence: Vec<Evidence>) {
-        self.count += evidence.len();
         for piece in evidence {
+            if let Evidence::Value(value) = &piece
+                && !is_bounded(value)
+            {
+                tracing::error!("evidence of {value:?} is above every limit and is not kept");
+                continue;
+            }
+            self.count += 1;
             self.pieces.entry(piece.validator()).or_default().push(piece);
         }
     }
 
-    /// Gives up what is too much. The validator with the most pieces loses its newest: its first ones convict it as
-    /// well, and no other validator can hide behind their number.
+    /// Gives up what is too much. False values are large: of each validator one waits, its first. Of the rest the
+    /// validator with the most pieces loses its newest: its first ones convict it as well, and no other validator can
+    /// hide behind their number.
     fn cut(&mut self) {
+        for pieces in self.pieces.values_mut() {
+            let before = pieces.len();
+            let mut has_value = false;
+            pieces.retain(|piece| !is_value(piece) || !std::mem::replace(&mut has_value, true));
+            self.count -= before - pieces.len();
+            self.given_up_count += before - pieces.len();
+        }
         while self.count > EVIDENCE_WAITING_MAX {
             let heaviest = self.pieces.values_mut().max_by_key(|pieces| pieces.len());
             heaviest.expect("somebody has pieces").pop();
@@ -57,8 +72,31 @@ impl WaitingEvidence {
         assert_eq!(self.count, pieces_count, "every piece is counted");
     }
 
-    const fn bytes(&self) -> u64 {
-        self.count as u64 * PIECE_BYTES
+    fn bytes(&self) -> u64 {
+        self.pieces.values().flatten().map(piece_bytes).sum()
+    }
+}
+
+const fn is_value(piece: &Evidence) -> bool {
+    matches!(piece, Evidence::Value(_))
+}
+
+/// Whether a value is within the limits by which it came to us.
+fn is_bounded(value: &FalseValue) -> bool {
+    value.blob.len() == BLOB_BYTES
+        && value.lists.bytes() <= LISTS_BYTES_MAX
+        && value.init.metadata.header.extra_data.len() <= EXTRA_DATA_BYTES_MAX
+}
+
+/// What a piece takes on disk at most.
+fn piece_bytes(piece: &Evidence) -> u64 {
+    match piece {
+        Evidence::Votes(..) | Evidence::Proposals(..) => PIECE_BYTES,
+        Evidence::Value(value) => {
+            let row_bytes = INIT_BYTES_MAX + value.lists.bytes() + value.blob.len();
+            // redb gives a row that is larger than a page the next power of two.
+            (row_bytes as u64).next_power_of_two() + PIECE_BYTES
+        }
     }
 }
 

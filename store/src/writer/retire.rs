@@ -153,7 +153,7 @@ impl<M: Medium> Writer<M> {
             };
             let (content, blobs) = match decided.blobs {
                 Blobs::NeverHeld => (RecordContent::NeverHeld, Blobs::NeverHeld),
-                Blobs::Held | Blobs::Pruned if assembly.init.metadata.commitments.is_empty() => {
+                Blobs::Held | Blobs::Pruned if assembly.init.metadata.blobs_count == 0 => {
                     (RecordContent::Whole, Blobs::Held)
                 }
                 Blobs::Held | Blobs::Pruned => (RecordContent::Moved, Blobs::Pruned),

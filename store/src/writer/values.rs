@@ -36,6 +36,7 @@ impl<M: Medium> Writer<M> {
         let stored = StoreReply::Stored {
             key,
             init: Arc::clone(&assembly.init),
+            lists: Arc::clone(&assembly.lists),
             payload: assembly.payload.clone(),
             tag,
             blobs,

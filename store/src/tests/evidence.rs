@@ -1,0 +1,65 @@
+//! Values that their own blobs refute are kept as evidence, few of each validator.
+
+use ultramarine_types::storage::{Source, StoreRequest};
+use ultramarine_types::{Evidence, Height};
+
+use super::support::*;
+use crate::index::FALSE_VALUES_PER_VALIDATOR_MAX;
+
+fn held(store: &Store) -> Vec<Evidence> {
+    store.view.evidence(Height(0), Height(u64::MAX), usize::MAX)
+}
+
+#[test]
+fn one_false_value_of_a_validator_and_height_is_kept_and_outlives_the_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let first = false_value(3, 9, 0);
+    let others = [false_value(4, 9, 0), false_value(3, 4, 1), two_votes(7), two_votes(9)];
+    store.ask([StoreRequest::Evidence(vec![first.clone()])]);
+    store.ask([StoreRequest::Evidence(others.to_vec())]);
+    store.ask([StoreRequest::Evidence(vec![first.clone(), false_value(3, 9, 1)])]);
+    let [fourth, early, votes_at_7, votes_at_9] = others;
+    let expected = [early, votes_at_7, votes_at_9, first, fourth];
+    for _ in 0..2 {
+        assert_eq!(held(&store), expected, "in order of height");
+        assert_eq!(store.view.evidence(Height(0), Height(u64::MAX), 2), expected[..2]);
+        assert_eq!(store.view.evidence(Height(5), Height(8), 10), expected[1..2]);
+        store = reopened(store, folder.path());
+    }
+    assert!(held(&store).iter().all(|piece| piece.is_contradiction(1)));
+}
+
+#[test]
+fn of_each_validator_the_first_false_values_are_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let of_one: Vec<_> = (1..=10).map(|height| false_value(3, 100 - height, 0)).collect();
+    store.ask([StoreRequest::Evidence(of_one.clone())]);
+    let of_another = false_value(4, 50, 0);
+    store.ask([StoreRequest::Evidence(vec![of_another.clone()])]);
+    let mut expected = vec![of_another];
+    expected.extend(of_one[..FALSE_VALUES_PER_VALIDATOR_MAX].iter().rev().cloned());
+    assert_eq!(held(&store), expected);
+}
+
+#[test]
+fn a_false_value_above_the_limits_is_not_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let change = |change: fn(&mut ultramarine_types::evidence::FalseValue)| {
+        let Evidence::Value(mut value) = false_value(3, 9, 0) else {
+            panic!("it is a value");
+        };
+        change(&mut value);
+        Evidence::Value(value)
+    };
+    let large = vec![
+        change(|value| value.blob.push(0)),
+        change(|value| value.lists.proofs = vec![ultramarine_types::KzgProof::ZERO; 10_000]),
+        change(|value| value.init.metadata.header.extra_data = vec![0; 33]),
+        two_votes(9),
+    ];
+    store.ask([StoreRequest::Evidence(large)]);
+    assert_eq!(held(&store), [two_votes(9)]);
+}

@@ -1,0 +1,113 @@
+//! Directories of another version are refused, with what to do, and the index says which version it is.
+
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase, TableDefinition};
+use ultramarine_types::Height;
+use ultramarine_types::storage::Source;
+
+use super::support::*;
+use crate::{OpenError, look};
+
+const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
+const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
+
+/// A segment's header as version 1 wrote it: of chain 7 and genesis `ab…`.
+const OLD_SEGMENT: &str = "554c545253454700010001000000000002010000000000008877665544332211000000020000000007000000\
+                           00000000ababababababababababababababababababababababababababababababababc211a7db";
+/// A log's header as version 1 wrote it: of chain 4242 and genesis `09…`.
+const OLD_LOG: &str = "554c54524c4f4700010000000000000003000000000000008877665544332211080000000000000092100000\
+                       000000000909090909090909090909090909090909090909090909090909090909090909f859b1f0";
+/// The `format` mark as version 1 wrote it: of the same chain.
+const OLD_MARK: &str = "0100000092100000000000000909090909090909090909090909090909090909090909090909090909090909";
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits = hex.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hex");
+    digits.map(byte).collect()
+}
+
+fn index_with(folder: &Path, mark: &[u8]) {
+    let database = Database::create(folder.join("index.redb")).expect("a database");
+    let transaction = database.begin_write().expect("a transaction");
+    transaction
+        .open_table(MARKS)
+        .expect("the table")
+        .insert("format", mark)
+        .expect("inserted");
+    transaction.commit().expect("committed");
+}
+
+#[track_caller]
+fn assert_is_old(refused: &OpenError, folder: &Path) {
+    assert!(matches!(refused, OpenError::Format { found: 1, .. }), "{refused}");
+    let said = refused.to_string();
+    assert!(said.contains(folder.to_str().expect("UTF-8")), "{said}");
+    assert!(said.contains("has format 1, and this version reads format 2"), "{said}");
+    assert!(said.contains("keep that version for it, or make a new chain"), "{said}");
+    assert!(!said.contains('\n'), "{said}");
+}
+
+#[test]
+fn a_directory_of_version_1_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    index_with(folder.path(), &bytes(OLD_MARK));
+    std::fs::write(folder.path().join("log-0"), bytes(OLD_LOG)).expect("written");
+    for _ in 0..2 {
+        let refused = Store::try_open(folder.path(), &options()).err().expect("it is old");
+        assert_is_old(&refused, folder.path());
+    }
+}
+
+#[test]
+fn a_look_finds_version_1_in_logs_and_in_segments() {
+    for (name, header) in [
+        ("log-2", OLD_LOG),
+        ("segments/values-0000000000000102.seg", OLD_SEGMENT),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("segments")).expect("a folder");
+        let mut page = bytes(header);
+        assert_eq!(page.len(), 84);
+        page.resize(4096, 0);
+        std::fs::write(folder.path().join(name), &page).expect("written");
+        let refused = look(folder.path(), CHAIN).expect_err("it is old");
+        assert_is_old(&refused, folder.path());
+        // What is damaged has no version.
+        page[8] = 3;
+        std::fs::write(folder.path().join(name), &page).expect("written");
+        look(folder.path(), CHAIN).expect("nothing names a chain");
+    }
+}
+
+#[test]
+fn a_directory_of_a_later_version_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    index_with(folder.path(), &3u32.to_le_bytes());
+    let refused = Store::try_open(folder.path(), &options()).err().expect("it is newer");
+    assert!(matches!(refused, OpenError::Format { found: 3, .. }), "{refused}");
+    assert!(refused.to_string().contains("a newer version wrote it"), "{refused}");
+}
+
+#[test]
+fn the_indexs_rows_have_these_bytes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    store.grow(1..=1, 1);
+    assert_eq!(store.view.head(), Height(1));
+    drop(store);
+    let database = Database::open(folder.path().join("index.redb")).expect("the index");
+    let transaction = database.begin_read().expect("a transaction");
+    let marks = transaction.open_table(MARKS).expect("the marks");
+    let mark = |name: &str| marks.get(name).expect("read").expect("there").value().to_vec();
+    assert_eq!(mark("format"), bytes(&["02000000", &"09".repeat(32)].concat()));
+    assert_eq!(mark("epoch"), bytes("02000000000000000100000000000000"));
+    let locations = transaction.open_table(LOCATIONS).expect("the places");
+    let place = locations.get(1).expect("read").expect("there").value().to_vec();
+    let (segment, offset, length) = ("0100000000000000", "0010000000000000", "0010020000000000");
+    assert_eq!(place, bytes(&["01", segment, offset, length].concat()));
+    let decided: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
+    let decided = transaction.open_table(decided).expect("the decided");
+    let row = decided.get(1).expect("read").expect("there").value().to_vec();
+    assert_eq!(row[..2], [2, 0], "the row's version");
+}
