@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ultramarine_types::network::OfferKind;
 use ultramarine_types::{Assembly, ConsensusMessage, Height, Proposal, Round, ValueId, ValueKey, Vote, VoteKind, sign};
 
-use super::forge::forge;
+use super::forge::{forge, swap};
 use super::{Adversary, Means};
 use crate::wire::{SimFrame, StreamId};
 
@@ -72,7 +72,7 @@ impl Equivocator {
         (1..=FLOOD as u8)
             .map(|salt| {
                 let value_id = ValueId([salt; 32]);
-                let bytes = sign::proposal(means.chain.chain_id, height, round, &value_id, valid_round);
+                let bytes = sign::proposal(&means.chain.identity, height, round, &value_id, valid_round);
                 SimFrame::Message(ConsensusMessage::Proposal(Proposal {
                     value_id,
                     signature: means.sign(&bytes),
@@ -93,7 +93,7 @@ impl Equivocator {
         (1..=FLOOD)
             .map(|round| {
                 let round = Round(round);
-                let bytes = sign::vote(means.chain.chain_id, VoteKind::Prevote, height, round, None);
+                let bytes = sign::vote(&means.chain.identity, VoteKind::Prevote, height, round, None);
                 SimFrame::Message(ConsensusMessage::Vote(Vote {
                     kind: VoteKind::Prevote,
                     height,
@@ -140,31 +140,10 @@ impl Adversary for Equivocator {
                     }
                 }
             }
-            SimFrame::Chunk { stream, index, bytes } => {
+            SimFrame::List { stream, .. } | SimFrame::Chunk { stream, .. } | SimFrame::Blob { stream, .. } => {
                 match self.swapped.get(&stream).and_then(|key| self.second.get(key)) {
-                    None => vec![SimFrame::Chunk { stream, index, bytes }],
-                    // A forged payload is one chunk long.
-                    Some(forged) if index == 0 => vec![SimFrame::Chunk {
-                        stream,
-                        index,
-                        bytes: forged.payload.clone(),
-                    }],
-                    Some(_) => vec![],
-                }
-            }
-            SimFrame::Blob { stream, index, part } => {
-                match self
-                    .swapped
-                    .get(&stream)
-                    .and_then(|key| self.second.get(key))
-                    .and_then(|it| it.blobs.get(index))
-                {
-                    None => vec![SimFrame::Blob { stream, index, part }],
-                    Some(forged) => vec![SimFrame::Blob {
-                        stream,
-                        index,
-                        part: forged.clone(),
-                    }],
+                    None => vec![frame],
+                    Some(forged) => swap(frame, forged),
                 }
             }
             SimFrame::Message(ConsensusMessage::Proposal(mut proposal)) if proposal.proposer == means.address => {
@@ -176,7 +155,7 @@ impl Adversary for Equivocator {
                 };
                 proposal.value_id = id;
                 proposal.signature = means.sign(&sign::proposal(
-                    means.chain.chain_id,
+                    &means.chain.identity,
                     proposal.height,
                     proposal.round,
                     &id,
@@ -213,7 +192,7 @@ impl Adversary for Equivocator {
                 }
                 vote.value_id = other;
                 vote.signature = means.sign(&sign::vote(
-                    means.chain.chain_id,
+                    &means.chain.identity,
                     vote.kind,
                     vote.height,
                     vote.round,

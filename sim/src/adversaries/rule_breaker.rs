@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ultramarine_types::network::OfferKind;
-use ultramarine_types::{Assembly, ConsensusMessage, Hash, Height, ValueId, ValueKey, sign};
+use ultramarine_types::{Assembly, ConsensusMessage, Hash, Height, KzgProof, ValueId, ValueKey, sign};
 
-use super::forge::forge;
+use super::forge::{forge, swap};
 use super::{Adversary, Means};
 use crate::blobs;
 use crate::wire::{SimFrame, StreamId};
@@ -38,8 +38,8 @@ impl RuleBreaker {
             return None;
         }
         let (count, random) = (original.blobs.len(), means.dice.hash());
-        // A block without blobs has no commitment to break.
-        let rule = means.dice.below(if count == 0 { 9 } else { 13 });
+        // A block without blobs has no commitment and no proof to break.
+        let rule = means.dice.below(if count == 0 { 9 } else { 15 });
         let salt = 0xbad0_0000 | key.height.0 << 32 | rule as u64;
         let forged = forge(means, &original, salt, count, |metadata, blobs| {
             let header = &mut metadata.header;
@@ -51,7 +51,7 @@ impl RuleBreaker {
                 3 => header.timestamp += 3600,
                 4 => header.withdrawals_root = random,
                 5 => header.state_root = random,
-                6 => metadata.parent_blob_root = random,
+                6 => header.parent_beacon_block_root = random,
                 7 => header.prev_randao = Hash::ZERO,
                 8 => {
                     header.requests_hash = if header.requests_hash.is_some() {
@@ -60,13 +60,28 @@ impl RuleBreaker {
                         Some(random)
                     }
                 }
-                _ => {
-                    if let Some((commitment, _)) = blobs.last_mut() {
-                        *commitment = blobs::malformed(*commitment);
+                9 | 10 => {
+                    if let Some(last) = blobs.last_mut() {
+                        last.commitment = blobs::malformed(last.commitment);
                     }
                 }
+                11 | 12 => {
+                    if let Some(last) = blobs.last_mut() {
+                        last.proof = Some(KzgProof(random.0.repeat(2)[..48].try_into().expect("48 bytes")));
+                    }
+                }
+                _ => blobs.iter_mut().for_each(|it| it.proof = None),
             }
         });
+        match rule {
+            9 | 10 => means.count("malformed-commitment"),
+            11 | 12 => means.count("false-proof"),
+            13.. => means.count("no-proofs"),
+            _ => {}
+        }
+        if rule >= 9 {
+            means.false_values.insert(forged.key.id);
+        }
         means.count("rule-breach");
         self.broken.insert(key, forged.clone());
         Some(forged)
@@ -93,9 +108,6 @@ impl Adversary for RuleBreaker {
                     None => init,
                     Some(forged) => {
                         self.swapped.insert(stream, key);
-                        if !forged.init.metadata.commitments.iter().all(blobs::is_well_formed) {
-                            means.count("malformed-commitment");
-                        }
                         Arc::clone(&forged.init)
                     }
                 };
@@ -107,37 +119,17 @@ impl Adversary for RuleBreaker {
                     answers,
                 }]
             }
-            SimFrame::Chunk { stream, index, bytes } => {
+            SimFrame::List { stream, .. } | SimFrame::Chunk { stream, .. } | SimFrame::Blob { stream, .. } => {
                 match self.swapped.get(&stream).and_then(|key| self.broken.get(key)) {
-                    None => vec![SimFrame::Chunk { stream, index, bytes }],
-                    Some(forged) if index == 0 => vec![SimFrame::Chunk {
-                        stream,
-                        index,
-                        bytes: forged.payload.clone(),
-                    }],
-                    Some(_) => vec![],
-                }
-            }
-            SimFrame::Blob { stream, index, part } => {
-                match self
-                    .swapped
-                    .get(&stream)
-                    .and_then(|key| self.broken.get(key))
-                    .and_then(|it| it.blobs.get(index))
-                {
-                    None => vec![SimFrame::Blob { stream, index, part }],
-                    Some(forged) => vec![SimFrame::Blob {
-                        stream,
-                        index,
-                        part: forged.clone(),
-                    }],
+                    None => vec![frame],
+                    Some(forged) => swap(frame, forged),
                 }
             }
             SimFrame::Message(ConsensusMessage::Proposal(mut proposal)) if proposal.proposer == means.address => {
                 if let Some(id) = self.other_id(means, proposal.height, proposal.value_id) {
                     proposal.value_id = id;
                     let (height, round) = (proposal.height, proposal.round);
-                    let bytes = sign::proposal(means.chain.chain_id, height, round, &id, proposal.valid_round);
+                    let bytes = sign::proposal(&means.chain.identity, height, round, &id, proposal.valid_round);
                     proposal.signature = means.sign(&bytes);
                 }
                 vec![SimFrame::Message(ConsensusMessage::Proposal(proposal))]
