@@ -12,7 +12,7 @@ use ultramarine_core::io::{Input, Output};
 use ultramarine_core::{Core, CoreConfig};
 use ultramarine_types::execution::{EngineCall, EngineReply, ParentBlock, PayloadStatus};
 use ultramarine_types::storage::{LogEpoch, StoreReply, StoreRequest};
-use ultramarine_types::{ChainParams, Hash, Machine, Nanos, Outbox, PublicKey, Validator, ValidatorSet};
+use ultramarine_types::{Chain, ChainParams, Hash, Machine, Nanos, Outbox, PublicKey, Validator, ValidatorSet};
 
 fn main() {
     let key = SigningKey::from_bytes(&[1; 32]);
@@ -65,18 +65,22 @@ fn config(key: &SigningKey) -> CoreConfig {
         public_key: PublicKey(key.verifying_key().to_bytes()),
         power: 1,
     };
+    let validators = ValidatorSet::new(vec![validator]).expect("one validator is a set");
+    let params = ChainParams {
+        chain_id: 1,
+        execution_genesis_hash: genesis,
+        blobs_per_block_max: 6,
+        block_interval_ms: 1000,
+        blob_retention_heights_min: 4096,
+        gas_limit_min: 5_000_000,
+        gas_limit_max: 60_000_000,
+        genesis_time: 0,
+        prague_time: None,
+    };
+    let salt = Hash([9; 32]);
     CoreConfig {
-        chain: ChainParams {
-            chain_id: 1,
-            execution_genesis_hash: genesis,
-            blobs_per_block_max: 6,
-            block_interval_ms: 1000,
-            blob_retention_heights_min: 4096,
-            gas_limit_min: 5_000_000,
-            gas_limit_max: 60_000_000,
-            prague_time: None,
-        },
-        validators: Arc::new(ValidatorSet::new(vec![validator]).expect("one validator is a set")),
+        chain: Chain::new(params, &validators, &salt),
+        validators: Arc::new(validators),
         key: Some(key.to_bytes()),
         genesis_block: ParentBlock {
             hash: genesis,

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use ultramarine_types::consensus::RoundCertificateKind;
 use ultramarine_types::{
-    Address, CommitCertificate, PolkaCertificate, Proposal, PublicKey, RoundCertificate, Signature, ValidatorSet, Vote,
-    VoteKind, sign,
+    Address, ChainIdentity, CommitCertificate, PolkaCertificate, Proposal, PublicKey, RoundCertificate, Signature,
+    ValidatorSet, Vote, VoteKind, sign,
 };
 
 use crate::signing::SignatureVerifier;
@@ -39,21 +39,21 @@ pub enum CertificateError {
 /// Verifies a commit certificate without a memo, for tiles that have no [`SignatureVerifier`].
 pub fn verify_commit(
     set: &ValidatorSet,
-    chain_id: u64,
+    chain: &ChainIdentity,
     certificate: &CommitCertificate,
 ) -> Result<(), CertificateError> {
-    check_commit(set, chain_id, certificate, &mut SignatureVerifier::new(set))
+    check_commit(set, chain, certificate, &mut SignatureVerifier::new(set))
 }
 
 /// Verifies a commit certificate.
 pub fn check_commit(
     set: &ValidatorSet,
-    chain_id: u64,
+    chain: &ChainIdentity,
     certificate: &CommitCertificate,
     verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
     let id = Some(&certificate.value_id);
-    let message = sign::vote(chain_id, VoteKind::Precommit, certificate.height, certificate.round, id);
+    let message = sign::vote(chain, VoteKind::Precommit, certificate.height, certificate.round, id);
     let mut tally = Tally::new(set);
     for signed in &certificate.signatures {
         tally.add(&signed.address, &message, &signed.signature, verifier)?;
@@ -64,12 +64,12 @@ pub fn check_commit(
 /// Verifies a polka certificate.
 pub fn check_polka(
     set: &ValidatorSet,
-    chain_id: u64,
+    chain: &ChainIdentity,
     certificate: &PolkaCertificate,
     verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
     let id = Some(&certificate.value_id);
-    let message = sign::vote(chain_id, VoteKind::Prevote, certificate.height, certificate.round, id);
+    let message = sign::vote(chain, VoteKind::Prevote, certificate.height, certificate.round, id);
     let mut tally = Tally::new(set);
     for signed in &certificate.signatures {
         tally.add(&signed.address, &message, &signed.signature, verifier)?;
@@ -80,7 +80,7 @@ pub fn check_polka(
 /// Verifies a round certificate.
 pub fn check_round(
     set: &ValidatorSet,
-    chain_id: u64,
+    chain: &ChainIdentity,
     certificate: &RoundCertificate,
     verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
@@ -90,7 +90,7 @@ pub fn check_round(
             return Err(CertificateError::Kind(signed.address));
         }
         let id = signed.value_id.as_ref();
-        let message = sign::vote(chain_id, signed.kind, certificate.height, certificate.round, id);
+        let message = sign::vote(chain, signed.kind, certificate.height, certificate.round, id);
         tally.add(&signed.address, &message, &signed.signature, verifier)?;
     }
     match certificate.kind {
@@ -101,18 +101,18 @@ pub fn check_round(
 
 pub fn check_vote(
     set: &ValidatorSet,
-    chain_id: u64,
+    chain: &ChainIdentity,
     vote: &Vote,
     verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
-    let message = sign::vote(chain_id, vote.kind, vote.height, vote.round, vote.value_id.as_ref());
+    let message = sign::vote(chain, vote.kind, vote.height, vote.round, vote.value_id.as_ref());
     check(set, &vote.voter, &message, &vote.signature, verifier)
 }
 
 /// Verifies one proposal: its signer is the elected proposer of its round, and the signature holds.
 pub fn check_proposal(
     set: &ValidatorSet,
-    chain_id: u64,
+    chain: &ChainIdentity,
     proposal: &Proposal,
     verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
@@ -126,7 +126,7 @@ pub fn check_proposal(
         valid_round,
         ..
     } = proposal;
-    let message = sign::proposal(chain_id, *height, *round, value_id, *valid_round);
+    let message = sign::proposal(chain, *height, *round, value_id, *valid_round);
     check(set, &proposal.proposer, &message, &proposal.signature, verifier)
 }
 

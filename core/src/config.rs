@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use ultramarine_types::execution::ParentBlock;
-use ultramarine_types::{ChainParams, Nanos, ValidatorSet};
+use ultramarine_types::{Chain, ChainIdentity, Nanos, ValidatorSet};
 
 /// What a core is made from.
 #[derive(Clone)]
 pub struct CoreConfig {
-    pub chain: ChainParams,
+    pub chain: Chain,
     pub validators: Arc<ValidatorSet>,
     /// The validator's ed25519 seed; `None` for a full node, which follows and never signs.
     pub key: Option<[u8; 32]>,
@@ -22,6 +22,17 @@ pub struct CoreConfig {
     /// The bug for the simulator to find, if one is planted.
     #[cfg(feature = "planted")]
     pub planted: Option<crate::planted::Planted>,
+}
+
+impl CoreConfig {
+    /// The identity in the domains of votes and proposals.
+    pub(crate) const fn voting_chain(&self) -> &ChainIdentity {
+        #[cfg(feature = "planted")]
+        if matches!(self.planted, Some(crate::planted::Planted::AnyChainsVotes)) {
+            return &ChainIdentity::ZERO;
+        }
+        &self.chain.identity
+    }
 }
 
 #[cfg(feature = "planted")]

@@ -23,11 +23,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ultramarine_types::execution::{EngineCall, PayloadStatus};
 use ultramarine_types::{Hash, Height, Init, Nanos};
 
 use crate::stop::DecidedFault;
+use crate::values::Body;
 
 /// Decided payloads kept in memory for the import; older ones are loaded from the store.
 const RECENT_MAX: usize = 8;
@@ -89,7 +89,7 @@ pub struct Execution {
     head: Height,
     head_hash: Hash,
     genesis_hash: Hash,
-    recent: BTreeMap<Height, (Arc<Init>, Bytes)>,
+    recent: BTreeMap<Height, (Arc<Init>, Body)>,
     why: String,
     told_ready: bool,
     /// Whether the last turn failed, for the reason in `why`. The steps of the next turn leave that reason as it is.
@@ -124,11 +124,11 @@ impl Execution {
     }
 
     /// A height was committed.
-    pub fn decided(&mut self, height: Height, init: Arc<Init>, payload: Option<Bytes>, wants: &mut Vec<Want>) {
+    pub fn decided(&mut self, height: Height, init: Arc<Init>, body: Option<Body>, wants: &mut Vec<Want>) {
         let before = self.head;
         (self.head, self.head_hash) = (height, init.metadata.header.block_hash);
-        if let Some(payload) = payload {
-            self.recent.insert(height, (init, payload));
+        if let Some(body) = body {
+            self.recent.insert(height, (init, body));
             while self.recent.len() > RECENT_MAX {
                 self.recent.pop_first();
             }
@@ -242,8 +242,8 @@ impl Execution {
         }
     }
 
-    pub fn loaded(&mut self, now: Nanos, height: Height, value: Option<(Arc<Init>, Bytes)>, wants: &mut Vec<Want>) {
-        let Some((init, payload)) = value else {
+    pub fn loaded(&mut self, now: Nanos, height: Height, value: Option<(Arc<Init>, Body)>, wants: &mut Vec<Want>) {
+        let Some((init, body)) = value else {
             if matches!(self.state, State::Searching { .. } | State::Importing { .. }) {
                 self.wait(now, not_loaded(height), wants);
             }
@@ -260,7 +260,7 @@ impl Execution {
                 wants.push(Want::Call(EngineCall::Forkchoice { head: hash, height }));
             }
             State::Importing { executed, sent: true } if executed.next() == height => {
-                wants.push(Want::Call(EngineCall::Import { height, init, payload }));
+                wants.push(import(height, init, body));
             }
             _ => {}
         }
@@ -442,10 +442,7 @@ impl Execution {
         self.state = State::Importing { executed, sent: true };
         let height = executed.next();
         match self.recent.get(&height) {
-            Some((init, payload)) => {
-                let (init, payload) = (init.clone(), payload.clone());
-                wants.push(Want::Call(EngineCall::Import { height, init, payload }));
-            }
+            Some((init, body)) => wants.push(import(height, init.clone(), body.clone())),
             None => wants.push(Want::Load(height)),
         }
     }
@@ -484,6 +481,16 @@ impl Execution {
             wants.push(Want::Readiness { ready: false, why });
         }
     }
+}
+
+fn import(height: Height, init: Arc<Init>, body: Body) -> Want {
+    let Body { lists, payload } = body;
+    Want::Call(EngineCall::Import {
+        height,
+        init,
+        lists,
+        payload,
+    })
 }
 
 fn not_our_head(latest: Option<&Hash>) -> String {

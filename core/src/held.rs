@@ -30,8 +30,10 @@ const _: () = assert!(RESENDS_WAITING_MAX >= 2 * VALIDATORS_MAX, "the votes of o
 pub struct Held {
     /// Values above the head.
     pub values: usize,
-    /// Values whose payloads are in memory.
+    /// Values whose lists and payloads are in memory.
     pub payloads: usize,
+    /// Validators that a false value of theirs convicts, each once at a height.
+    pub refuted: usize,
     /// Proposals of the current height.
     pub proposals: usize,
     /// Messages of the next height.
@@ -46,6 +48,7 @@ impl Held {
         [
             ("values", self.values, most.values),
             ("payloads", self.payloads, most.payloads),
+            ("false values", self.refuted, most.refuted),
             ("proposals", self.proposals, most.proposals),
             ("messages of the next height", self.early, most.early),
             ("messages to send again", self.resends, most.resends),
@@ -80,6 +83,8 @@ impl Ceilings {
         Self(Held {
             values: offered + named + rounds + later,
             payloads: recent + rounds + later,
+            // At the current height and the next.
+            refuted: 2 * validators,
             proposals,
             early: early::messages_max(validators),
             resends: RESENDS_WAITING_MAX + batch,

@@ -13,7 +13,8 @@ use std::convert::Infallible;
 use malachitebft_core_consensus::{Error, Input, Params, State, process};
 use malachitebft_core_types::{Round as MRound, ThresholdParams, Timeout, Validity, ValuePayload, VoteExtensionPolicy};
 use ultramarine_types::{
-    Address, CommitCertificate, ConsensusMessage, Evidence, Height, Round, ValidatorSet, ValueId, ValueKey, Vote,
+    Address, ChainIdentity, CommitCertificate, ConsensusMessage, Evidence, Height, Round, ValidatorSet, ValueId,
+    ValueKey, Vote,
 };
 
 use self::answer::answer;
@@ -76,7 +77,8 @@ pub struct Hands<'a> {
     pub guard: &'a mut Guard,
     pub verifier: &'a mut SignatureVerifier,
     pub set: &'a ValidatorSet,
-    pub chain_id: u64,
+    /// The identity in the domains of votes and proposals.
+    pub chain: &'a ChainIdentity,
 }
 
 /// Malachite, with its state.

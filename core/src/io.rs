@@ -87,7 +87,7 @@ pub enum Event {
         /// What makes it invalid.
         reason: String,
     },
-    /// A validator signed two different things for one step. The store keeps both.
+    /// A validator signed two different things for one step, or a false value. The store keeps what convicts it.
     Evidence(Evidence),
     /// We sign at this height, or follow without signing, and why.
     Signing {

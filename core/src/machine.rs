@@ -11,6 +11,7 @@
 //! | `messages.rs` | consensus messages |
 //! | `offers.rs` | streams and receipts |
 //! | `judge.rs` | verdicts |
+//! | `refute.rs` | values that their own blobs refute |
 //! | `propose.rs` | our own blocks |
 //! | `search.rs` | missing bytes |
 //! | `catchup.rs` | being behind |
@@ -34,6 +35,7 @@ mod messages;
 mod offers;
 mod propose;
 mod readiness;
+mod refute;
 mod search;
 mod stall;
 mod tell;
@@ -112,7 +114,8 @@ struct Head {
     height: Height,
     id: ValueId,
     block: ParentBlock,
-    blob_root: Hash,
+    /// Root of its sidecar header; zero at the genesis.
+    sidecar_root: Hash,
     /// When it was committed here.
     at: Nanos,
 }
@@ -180,7 +183,7 @@ impl std::fmt::Debug for Core {
 impl Core {
     /// A core that waits for [`Input::Boot`].
     pub fn new(config: CoreConfig) -> Self {
-        let limits = config.chain.limits();
+        let limits = config.chain.params.limits();
         let signer = config.key.as_ref().map(Signer::new);
         let address = signer.as_ref().map_or(Address::ZERO, Signer::address);
         let set = CtxValidatorSet::new(config.validators.clone());
@@ -188,12 +191,12 @@ impl Core {
             height: Height::GENESIS,
             id: ValueId::ZERO,
             block: config.genesis_block,
-            blob_root: Hash::ZERO,
+            sidecar_root: Hash::ZERO,
             at: Nanos::ZERO,
         };
         Self {
             limits,
-            durations: Durations::of(&config.chain),
+            durations: Durations::of(&config.chain.params),
             address,
             signer,
             verifier: SignatureVerifier::new(&config.validators),
@@ -209,7 +212,7 @@ impl Core {
             values: Values::default(),
             proposer: Proposer::default(),
             execution: Execution::new(config.genesis_block.hash),
-            sync: Sync::new(&limits, config.chain.blob_retention_heights_min),
+            sync: Sync::new(&limits, config.chain.params.blob_retention_heights_min),
             peers: Peers::default(),
             early: Early::default(),
             seen: BTreeMap::new(),
@@ -268,6 +271,7 @@ impl Core {
         Held {
             values: self.values.len(),
             payloads: self.values.payloads_len(),
+            refuted: self.values.refuted_len(),
             proposals: self.contest.proposals.len(),
             early: self.early.len(),
             resends: self.gate.parked().filter(again).count(),
@@ -287,7 +291,7 @@ impl Core {
     fn parent(&self) -> Parent {
         Parent {
             block: self.head.block,
-            blob_root: self.head.blob_root,
+            sidecar_root: self.head.sidecar_root,
         }
     }
 

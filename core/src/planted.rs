@@ -1,8 +1,9 @@
 //! This file knows the bugs that tests plant to prove that the simulator finds them. It is never compiled into a node.
 
-use ultramarine_types::ValueKey;
 use ultramarine_types::storage::Recovered;
+use ultramarine_types::{ChainIdentity, ValueKey};
 
+use crate::admission::PROOFS_MISFIT;
 use crate::rules::BrokenRule;
 use crate::values::{KnownValue, Values};
 
@@ -20,12 +21,40 @@ pub enum Planted {
     StaleLog,
     /// Prevote for a value before it was executed.
     PrevoteBeforeExecution,
+    /// Leave the chain's identity out of what votes and proposals sign.
+    AnyChainsVotes,
+    /// Admit a value with blobs whose list of proofs is empty.
+    ProofsUncounted,
+    /// Take the newest `Init` of a value for its own, without a look at its signatures.
+    InitReplaced,
+    /// Accept a block whose `parentBeaconBlockRoot` proves nothing about the parent.
+    AnyBeaconRoot,
 }
 
-/// What [`Planted::WrongBlobCount`] leaves of the rules.
+impl Planted {
+    /// The identity in the domains of votes and proposals: [`Planted::AnyChainsVotes`] has none.
+    pub fn voting_chain(planted: Option<Self>, chain: &ChainIdentity) -> ChainIdentity {
+        if planted == Some(Self::AnyChainsVotes) {
+            ChainIdentity::ZERO
+        } else {
+            *chain
+        }
+    }
+}
+
+/// What [`Planted::WrongBlobCount`] and [`Planted::AnyBeaconRoot`] leave of the rules.
 pub(crate) fn overlook(planted: Option<Planted>, kept: Result<(), BrokenRule>) -> Result<(), BrokenRule> {
     match kept {
         Err(BrokenRule::BlobGas { .. }) if planted == Some(Planted::WrongBlobCount) => Ok(()),
+        Err(BrokenRule::BeaconRoot { .. }) if planted == Some(Planted::AnyBeaconRoot) => Ok(()),
+        kept => kept,
+    }
+}
+
+/// What [`Planted::ProofsUncounted`] leaves of an `Init`'s roots.
+pub(crate) fn miscount(planted: Option<Planted>, kept: Result<(), &'static str>) -> Result<(), &'static str> {
+    match kept {
+        Err(PROOFS_MISFIT) if planted == Some(Planted::ProofsUncounted) => Ok(()),
         kept => kept,
     }
 }

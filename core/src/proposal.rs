@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use ultramarine_types::execution::Built;
 use ultramarine_types::{
-    Assembly, Hash, Height, Init, Nanos, Round, ValidatorSet, ValueId, ValueKey, ValueMetadata, sidecar, sign,
+    Assembly, Chain, ChainIdentity, Height, Init, Nanos, Round, ValidatorSet, ValueId, ValueKey, ValueMetadata,
+    sidecar, sign,
 };
 
 use crate::signing::Signer;
@@ -167,18 +168,16 @@ impl Proposer {
 /// What the metadata of our own value is made from, apart from the block.
 #[derive(Clone, Copy, Debug)]
 pub struct ProposalContext<'a> {
-    pub chain_id: u64,
+    pub chain: ChainIdentity,
     pub set: &'a ValidatorSet,
     pub height: Height,
     pub round: Round,
-    /// Root of the head's sidecar header.
-    pub parent_blob_root: Hash,
 }
 
 /// The metadata of a block we built; `None` if we are not a member.
 pub fn metadata(context: &ProposalContext<'_>, signer: &Signer, built: &Built) -> Option<ValueMetadata> {
     Some(ValueMetadata {
-        chain_id: context.chain_id,
+        chain: context.chain,
         height: context.height,
         origin_proposer: signer.address(),
         origin_proposer_index: context.set.index_of(&signer.address())?,
@@ -186,30 +185,32 @@ pub fn metadata(context: &ProposalContext<'_>, signer: &Signer, built: &Built) -
         validator_set_hash: context.set.hash(),
         header: built.header.clone(),
         payload_bytes: u32::try_from(built.payload.len()).ok()?,
-        payload_hash: built.payload_hash,
-        chunk_hashes: built.chunk_hashes.clone(),
-        commitments: built.blobs.iter().map(|(commitment, _)| *commitment).collect(),
-        parent_blob_root: context.parent_blob_root,
+        blobs_count: u32::try_from(built.blobs.len()).ok()?,
+        roots: built.lists.roots(),
     })
 }
 
 /// Signs the `Init` of our own value and puts it together with its bytes. Ask the guard first.
-pub fn assemble(key: ValueKey, metadata: ValueMetadata, signer: &Signer, built: Built) -> Assembly {
+pub fn assemble(chain: &Chain, metadata: ValueMetadata, signer: &Signer, built: Built) -> Assembly {
+    let key = ValueKey {
+        height: metadata.height,
+        id: metadata.id(),
+    };
     Assembly {
         key,
-        init: Arc::new(sign(signer, key.id, metadata)),
+        init: Arc::new(sign(chain, signer, key.id, metadata)),
+        lists: Arc::new(built.lists),
         payload: built.payload,
-        blobs: built.blobs.into_iter().map(|(_, part)| part).collect(),
+        blobs: built.blobs,
     }
 }
 
 /// Makes the `Init` of metadata that `id` hashes.
-pub(crate) fn sign(signer: &Signer, id: ValueId, metadata: ValueMetadata) -> Init {
-    let chain_id = metadata.chain_id;
-    let root = sidecar::header(&metadata).root();
+pub(crate) fn sign(chain: &Chain, signer: &Signer, id: ValueId, metadata: ValueMetadata) -> Init {
+    let root = sidecar::header(&metadata, chain.params.genesis_time).root();
     Init {
-        signature: signer.sign(&sign::init(chain_id, &id)),
-        header_signature: signer.sign(&sign::sidecar_header(chain_id, &root)),
+        signature: signer.sign(&sign::init(&chain.identity, &id)),
+        header_signature: signer.sign(&sign::sidecar_header(&chain.identity, &root)),
         metadata,
     }
 }

@@ -6,7 +6,7 @@
 
 use ultramarine_types::execution::ParentBlock;
 use ultramarine_types::limits;
-use ultramarine_types::{ChainParams, Hash, Height, ValueMetadata};
+use ultramarine_types::{Chain, ChainIdentity, ChainParams, Hash, Height, ValueMetadata};
 
 /// Gas of one blob (EIP-4844).
 pub const GAS_PER_BLOB: u64 = 131_072;
@@ -32,14 +32,14 @@ pub struct Parent {
     /// The decided head's execution block.
     pub block: ParentBlock,
     /// Root of the decided head's sidecar header; zero at the first height.
-    pub blob_root: Hash,
+    pub sidecar_root: Hash,
 }
 
 /// The rule that a value breaks: what was found in the value, and what the rule asks for.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BrokenRule {
-    #[error("chain id {found} is not {ours}")]
-    ChainId { found: u64, ours: u64 },
+    #[error("it is of chain {found}, and ours is {ours}")]
+    Chain { found: ChainIdentity, ours: ChainIdentity },
     #[error("height {found} does not follow block {parent}")]
     Height { found: Height, parent: u64 },
     #[error("block number {found} does not follow {parent}")]
@@ -52,8 +52,8 @@ pub enum BrokenRule {
     PrevRandao { found: Hash },
     #[error("the withdrawals root {found} is not of no withdrawals")]
     Withdrawals { found: Hash },
-    #[error("parentBeaconBlockRoot {found} is not the parent's hash {parent}")]
-    BeaconRoot { found: Hash, parent: Hash },
+    #[error("parentBeaconBlockRoot {found} is not the root of our head's sidecar header {ours}")]
+    BeaconRoot { found: Hash, ours: Hash },
     #[error("gas limit {found} is outside {least} to {most}")]
     GasLimit { found: u64, least: u64, most: u64 },
     #[error("gas used {found} is above the limit {limit}")]
@@ -68,15 +68,13 @@ pub enum BrokenRule {
     BlobsCount { found: u64, most: u32 },
     #[error("blob gas used {found} is not that of {blobs} blobs")]
     BlobGas { found: u64, blobs: u64 },
-    #[error("parent blob root {found} is not ours {ours}")]
-    ParentBlobRoot { found: Hash, ours: Hash },
 }
 
 /// Checks a value's metadata against its parent; `Err` names the first rule it breaks.
-pub fn check(chain: &ChainParams, parent: &Parent, metadata: &ValueMetadata) -> Result<(), BrokenRule> {
+pub fn check(chain: &Chain, parent: &Parent, metadata: &ValueMetadata) -> Result<(), BrokenRule> {
     check_ancestry(chain, parent, metadata)?;
-    check_header(chain, parent, metadata)?;
-    check_blobs(chain, parent, metadata)
+    check_header(&chain.params, parent, metadata)?;
+    check_blobs(&chain.params, metadata)
 }
 
 fn require(holds: bool, broken: BrokenRule) -> Result<(), BrokenRule> {
@@ -84,10 +82,10 @@ fn require(holds: bool, broken: BrokenRule) -> Result<(), BrokenRule> {
 }
 
 /// The value is of our chain and follows our head.
-fn check_ancestry(chain: &ChainParams, parent: &Parent, metadata: &ValueMetadata) -> Result<(), BrokenRule> {
+fn check_ancestry(chain: &Chain, parent: &Parent, metadata: &ValueMetadata) -> Result<(), BrokenRule> {
     let (header, block) = (&metadata.header, &parent.block);
-    let (found, ours) = (metadata.chain_id, chain.chain_id);
-    require(found == ours, BrokenRule::ChainId { found, ours })?;
+    let (found, ours) = (metadata.chain, chain.identity);
+    require(found == ours, BrokenRule::Chain { found, ours })?;
     let (found, parent) = (metadata.height, block.number);
     require(found.0 == parent + 1, BrokenRule::Height { found, parent })?;
     let found = header.number;
@@ -105,8 +103,8 @@ fn check_header(chain: &ChainParams, parent: &Parent, metadata: &ValueMetadata) 
     require(found == PREV_RANDAO, BrokenRule::PrevRandao { found })?;
     let found = header.withdrawals_root;
     require(found == EMPTY_ROOT, BrokenRule::Withdrawals { found })?;
-    let (found, parent) = (header.parent_beacon_block_root, parent.block.hash);
-    require(found == parent, BrokenRule::BeaconRoot { found, parent })?;
+    let (found, ours) = (header.parent_beacon_block_root, parent.sidecar_root);
+    require(found == ours, BrokenRule::BeaconRoot { found, ours })?;
     let (found, least, most) = (header.gas_limit, chain.gas_limit_min, chain.gas_limit_max);
     require(
         (least..=most).contains(&found),
@@ -123,15 +121,13 @@ fn check_header(chain: &ChainParams, parent: &Parent, metadata: &ValueMetadata) 
     }
 }
 
-/// The blobs' count and gas fit each other and the chain, and their header follows the parent's.
-fn check_blobs(chain: &ChainParams, parent: &Parent, metadata: &ValueMetadata) -> Result<(), BrokenRule> {
-    let blobs = metadata.commitments.len() as u64;
+/// The blobs' count and gas fit each other and the chain.
+fn check_blobs(chain: &ChainParams, metadata: &ValueMetadata) -> Result<(), BrokenRule> {
+    let blobs = u64::from(metadata.blobs_count);
     let (found, most) = (blobs, chain.blobs_per_block_max);
     require(found <= u64::from(most), BrokenRule::BlobsCount { found, most })?;
     let found = metadata.header.blob_gas_used;
-    require(found == blobs * GAS_PER_BLOB, BrokenRule::BlobGas { found, blobs })?;
-    let (found, ours) = (metadata.parent_blob_root, parent.blob_root);
-    require(found == ours, BrokenRule::ParentBlobRoot { found, ours })
+    require(found == blobs * GAS_PER_BLOB, BrokenRule::BlobGas { found, blobs })
 }
 
 /// Whether a block's timestamp is too far ahead of our clock for a first verdict.

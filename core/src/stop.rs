@@ -1,6 +1,6 @@
 //! This file knows why the node stops itself, and every word that an operator reads about it.
 
-use ultramarine_types::network::Flaw;
+use ultramarine_types::verify::Refutation;
 use ultramarine_types::{Height, Round, ValueKey};
 
 use crate::guard::{Conflict, SignedKind};
@@ -47,8 +47,8 @@ pub enum Stop {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DecidedFault {
     /// Its bytes can never be whole.
-    #[error("decided value {key}: {flaw}")]
-    Flawed { key: ValueKey, flaw: Flaw },
+    #[error("decided value {key}: blob {index}: {why}")]
+    Flawed { key: ValueKey, index: u16, why: Refutation },
     /// Its metadata breaks a rule.
     #[error("decided value {key} breaks a rule: {broken}")]
     Metadata { key: ValueKey, broken: BrokenRule },

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ultramarine_types::storage::Blobs;
-use ultramarine_types::{Height, Init, Nanos, PeerId, Round, ValueId, ValueKey};
+use ultramarine_types::{Address, Height, Init, Lists, Nanos, PeerId, Round, ValueId, ValueKey};
 
 /// Rounds behind ours whose values are kept for their proposals alone.
 pub const ROUNDS_KEPT: u32 = 4;
@@ -42,8 +42,16 @@ pub enum Judgement {
     Vouched,
     /// It keeps every rule and our client executed it.
     Valid,
-    /// It breaks a rule, or our client calls it invalid.
+    /// It breaks a rule, its own blob refutes it, or our client calls it invalid.
     Invalid(String),
+}
+
+/// All bytes of a value but its blobs.
+#[derive(Clone, Debug)]
+pub struct Body {
+    /// The lists that the metadata binds.
+    pub lists: Arc<Lists>,
+    pub payload: Bytes,
 }
 
 /// A search for the missing bytes of a value.
@@ -66,9 +74,9 @@ pub struct KnownValue {
     pub streams: BTreeMap<PeerId, Nanos>,
     /// When the first stream was admitted.
     pub first_seen: Option<Nanos>,
-    /// Its payload once that is whole, which may be before its blobs are. It is dropped once the value is valid and its
-    /// rounds are long past.
-    pub payload: Option<Bytes>,
+    /// Its lists and payload once they are whole, which may be before its blobs are. They are dropped once the value is
+    /// valid and its rounds are long past.
+    pub body: Option<Body>,
     /// Once its bytes are durable: whether its blobs are among them.
     pub stored: Option<Blobs>,
     /// How it was judged.
@@ -108,7 +116,7 @@ impl KnownValue {
         if let Some(init) = &self.init {
             assert_eq!(init.metadata.height, key.height, "{key} has metadata of another height");
         }
-        let has_bytes = self.init.is_some() && self.payload.is_some();
+        let has_bytes = self.init.is_some() && self.body.is_some();
         let is_judged = match &self.judgement {
             Judgement::Open | Judgement::Invalid(_) => true,
             Judgement::Executing { .. } | Judgement::Executed => has_bytes,
@@ -128,7 +136,7 @@ impl KnownValue {
             );
             assert!(self.search.is_none(), "{key} is stored, and searched for");
             assert!(
-                self.payload.is_some() || self.judgement == Judgement::Valid,
+                self.body.is_some() || self.judgement == Judgement::Valid,
                 "{key} lost its payload before it was judged"
             );
         }
@@ -160,6 +168,8 @@ impl KnownValue {
 #[derive(Debug, Default)]
 pub struct Values {
     values: BTreeMap<ValueKey, KnownValue>,
+    /// Whose false values are evidence already, and at which height.
+    refuted: BTreeSet<(Height, Address)>,
 }
 
 impl Values {
@@ -246,7 +256,7 @@ impl Values {
                 return true;
             }
             if value.judgement == Judgement::Valid {
-                value.payload = None;
+                value.body = None;
                 return true;
             }
             value.polka || kept(&key.id)
@@ -258,6 +268,10 @@ impl Values {
         if let Some(lowest) = self.lowest() {
             assert!(lowest > head, "a value of height {lowest} outlived its height");
         }
+        assert!(
+            self.refuted.first().is_none_or(|(height, _)| *height > head),
+            "a conviction outlived its height"
+        );
     }
 
     /// Asserts that what is known of each value fits together.
@@ -269,13 +283,24 @@ impl Values {
 
     /// How many have their payloads in memory.
     pub fn payloads_len(&self) -> usize {
-        self.values.values().filter(|value| value.payload.is_some()).count()
+        self.values.values().filter(|value| value.body.is_some()).count()
+    }
+
+    /// Notes that a validator signed a false value; `false` if one of that height was noted before.
+    pub fn refute(&mut self, height: Height, validator: Address) -> bool {
+        self.refuted.insert((height, validator))
+    }
+
+    /// How many such notes there are.
+    pub fn refuted_len(&self) -> usize {
+        self.refuted.len()
     }
 
     /// A height was committed: takes the decided value, and drops all others up to that height.
     pub fn commit(&mut self, key: &ValueKey) -> Option<KnownValue> {
         let decided = self.values.remove(key);
         self.values.retain(|other, _| other.height > key.height);
+        self.refuted.retain(|(height, _)| *height > key.height);
         decided
     }
 

@@ -7,14 +7,15 @@ pub mod bad_relay;
 pub mod equivocator;
 pub mod forge;
 pub mod liar;
+pub mod relaunch;
 pub mod rule_breaker;
-pub mod swap;
 pub mod withholder;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey};
-use ultramarine_types::{Address, Assembly, ChainParams, Height, Signature, ValueKey};
+use ultramarine_types::{Address, Chain, ChainIdentity, Height, Signature, ValidatorSet, ValueId};
 
 use crate::dice::Dice;
 use crate::disk::Disk;
@@ -22,7 +23,11 @@ use crate::wire::SimFrame;
 
 /// What an adversary can see and use.
 pub struct Means<'a> {
-    pub chain: &'a ChainParams,
+    pub chain: &'a Chain,
+    /// What is left of the chain that these validators ran before.
+    pub past: &'a Past,
+    /// Values whose own blobs refute them, for the checkers.
+    pub false_values: &'a mut BTreeSet<ValueId>,
     /// Its own validator address.
     pub address: Address,
     pub key: &'a SigningKey,
@@ -39,15 +44,27 @@ impl Means<'_> {
         Signature(self.key.sign(bytes).to_bytes())
     }
 
-    /// A value that its own honest half has proposed, while its height is undecided.
-    pub fn own(&self, key: &ValueKey) -> Option<Assembly> {
-        let value = self.disk.value(key).ok()?;
-        let is_own = value.init.metadata.origin_proposer == self.address;
-        (is_own && self.disk.decided(key.height).is_none()).then_some(value)
-    }
-
     pub fn count(&mut self, deed: &'static str) {
         *self.deeds.entry(deed).or_default() += 1;
+    }
+}
+
+/// A chain that had the same validators, keys and parameters, and another salt: all that its validators signed is
+/// known to whoever kept it.
+#[derive(Debug)]
+pub struct Past {
+    pub chain: Chain,
+    /// The identity in its votes and proposals: the chain's own, unless a bug is planted.
+    pub voting_chain: ChainIdentity,
+    pub validators: Arc<ValidatorSet>,
+    pub keys: BTreeMap<Address, SigningKey>,
+}
+
+impl Past {
+    /// The signature of a validator.
+    pub fn sign(&self, validator: &Address, bytes: &[u8]) -> Signature {
+        let key = self.keys.get(validator);
+        key.map_or(Signature::ZERO, |key| Signature(key.sign(bytes).to_bytes()))
     }
 }
 
@@ -66,21 +83,24 @@ pub enum AdversaryKind {
     Equivocator,
     /// Streams that lack parts, or go to some peers only.
     Withholder,
-    /// Parts whose hash or proof does not hold.
+    /// `Init`s, lists and parts that are not what was signed.
     BadRelay,
     /// False statuses and sync answers.
     Liar,
-    /// Values that break a block rule.
+    /// Values that break a block rule, or that their own blobs refute.
     RuleBreaker,
+    /// Messages and packages of the chain's past.
+    Relaunch,
 }
 
 impl AdversaryKind {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Equivocator,
         Self::Withholder,
         Self::BadRelay,
         Self::Liar,
         Self::RuleBreaker,
+        Self::Relaunch,
     ];
 
     /// A fresh adversary of this kind.
@@ -91,6 +111,7 @@ impl AdversaryKind {
             Self::BadRelay => Box::<bad_relay::BadRelay>::default(),
             Self::Liar => Box::<liar::Liar>::default(),
             Self::RuleBreaker => Box::<rule_breaker::RuleBreaker>::default(),
+            Self::Relaunch => Box::<relaunch::Relaunch>::default(),
         }
     }
 }

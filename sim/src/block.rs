@@ -7,10 +7,11 @@
 use bytes::Bytes;
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::execution::{Built, ParentBlock};
-use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
-use ultramarine_types::{Address, BlobPart, ChainParams, ExecutionHeader, Hash, Init, KzgCommitment};
+use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::lists::chunk_hashes;
+use ultramarine_types::{Address, ChainParams, ExecutionHeader, Hash, Init, KzgCommitment, Lists};
 
-use crate::blobs;
+use crate::blobs::{self, Committed};
 
 /// Unix time of the execution genesis, in seconds.
 pub const GENESIS_SECONDS: u64 = 1_700_000_000;
@@ -39,6 +40,8 @@ pub fn empty_withdrawals() -> Hash {
 #[derive(Clone, Debug)]
 pub struct Recipe {
     pub parent: ParentBlock,
+    /// Root of the parent's sidecar header.
+    pub sidecar_root: Hash,
     /// In Unix seconds.
     pub timestamp: u64,
     /// Receives the fees; tells builders apart.
@@ -51,8 +54,8 @@ pub struct Recipe {
 }
 
 pub fn build(recipe: &Recipe, chain: &ChainParams) -> Built {
-    let blobs: Vec<(KzgCommitment, BlobPart)> = (0..recipe.blobs_count)
-        .map(|index| blobs::part(index + recipe.salt as u32 % 7, recipe.salt))
+    let blobs: Vec<Committed> = (0..recipe.blobs_count)
+        .map(|index| blobs::committed(index + recipe.salt as u32 % 7, recipe.salt))
         .collect();
     let mut randao = [0; 32];
     randao[31] = 1;
@@ -75,7 +78,7 @@ pub fn build(recipe: &Recipe, chain: &ChainParams) -> Built {
         withdrawals_root: Hash(EMPTY_WITHDRAWALS),
         blob_gas_used: u64::from(recipe.blobs_count) * BLOB_BYTES as u64,
         excess_blob_gas: 0,
-        parent_beacon_block_root: recipe.parent.hash,
+        parent_beacon_block_root: recipe.sidecar_root,
         requests_hash: chain.is_prague(recipe.timestamp).then(|| sha256(b"")),
         block_hash: Hash::ZERO,
     };
@@ -83,18 +86,22 @@ pub fn build(recipe: &Recipe, chain: &ChainParams) -> Built {
     finish(header, blobs, recipe.filler_bytes)
 }
 
-/// Payload, hashes and chunks of a block whose header is settled.
-pub fn finish(header: ExecutionHeader, blobs: Vec<(KzgCommitment, BlobPart)>, filler_bytes: usize) -> Built {
-    let commitments: Vec<KzgCommitment> = blobs.iter().map(|(commitment, _)| *commitment).collect();
+/// Payload and lists of a block whose header is settled.
+pub fn finish(header: ExecutionHeader, blobs: Vec<Committed>, filler_bytes: usize) -> Built {
+    let commitments: Vec<KzgCommitment> = blobs.iter().map(|it| it.commitment).collect();
     let mut payload = encode(&header, &commitments);
     payload.resize(payload.len() + filler_bytes, 0xab);
-    let chunk_hashes = payload.chunks(PAYLOAD_CHUNK_BYTES).map(sha256).collect();
+    let lists = Lists {
+        chunks: chunk_hashes(&payload),
+        digests: blobs.iter().map(|it| blobs::digest(&it.blob, &it.commitment)).collect(),
+        proofs: blobs.iter().filter_map(|it| it.proof).collect(),
+        commitments,
+    };
     Built {
-        payload_hash: sha256(&payload),
-        chunk_hashes,
         payload: Bytes::from(payload),
         header,
-        blobs,
+        lists,
+        blobs: blobs.into_iter().map(|it| it.blob).collect(),
     }
 }
 
@@ -114,9 +121,9 @@ pub fn block_hash(header: &ExecutionHeader) -> Hash {
 }
 
 /// The first rule that the bytes break, given what the metadata claims of them.
-pub fn inspect(init: &Init, payload: &Bytes) -> Result<(), String> {
+pub fn inspect(init: &Init, lists: &Lists, payload: &Bytes) -> Result<(), String> {
     let metadata = &init.metadata;
-    if !payload.starts_with(&encode(&metadata.header, &metadata.commitments)) {
+    if !payload.starts_with(&encode(&metadata.header, &lists.commitments)) {
         return Err("payload bytes are not those of the header".to_owned());
     }
     if block_hash(&metadata.header) != metadata.header.block_hash {

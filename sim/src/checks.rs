@@ -11,7 +11,7 @@ pub mod signing;
 pub mod storage;
 pub mod validity;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ultramarine_types::{Init, Nanos, ValueId};
@@ -19,7 +19,7 @@ use ultramarine_types::{Init, Nanos, ValueId};
 /// An invariant that was broken, by whom and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// Which: `I1` to `I13`, `durability`, `liveness`, `blame`, `clock` or `stop`.
+    /// Which: `I1` to `I13`, `durability`, `liveness`, `blame`, `validity`, `admission`, `alarm`, `clock` or `stop`.
     pub invariant: &'static str,
     pub node: usize,
     pub at: Nanos,
@@ -49,6 +49,8 @@ pub struct Checks {
     pub violation: Option<Violation>,
     /// Every value anybody has sent or stored.
     pub values: BTreeMap<ValueId, Arc<Init>>,
+    /// Those of them that a blob of their own refutes.
+    pub false_values: BTreeSet<ValueId>,
     /// I12: no two nodes decide differently.
     pub agreement: agreement::Agreement,
     /// I8: nothing signed is contradicted.

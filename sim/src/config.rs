@@ -62,6 +62,7 @@ impl RunConfig {
                 blob_retention_heights_min: 16,
                 gas_limit_min: 5_000_000,
                 gas_limit_max: 60_000_000,
+                genesis_time: block::GENESIS_SECONDS,
                 prague_time: None,
             },
             blobs_range: (0, 6),

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ultramarine_types::storage::{
-    Absent, Blobs, Decided, Decision, LogCondition, LogEpoch, Recovered, RecoveredLog, StoreReply, StoreRequest, Tag,
+    Absent, Blobs, Decided, DecidedPayload, Decision, LogCondition, LogEpoch, Recovered, RecoveredLog, StoreReply,
+    StoreRequest, Tag,
 };
 use ultramarine_types::{Assembly, Evidence, Height, Nanos, ValueKey};
 
@@ -342,10 +343,11 @@ impl Disk {
                 replies.push(StoreReply::Committed { height });
             }
             StoreRequest::Load { height } => {
-                let value = self
-                    .decided
-                    .get(&height)
-                    .map(|value| (value.decided.clone(), value.assembly.payload.clone()));
+                let value = self.decided.get(&height).map(|value| DecidedPayload {
+                    decided: value.decided.clone(),
+                    lists: Arc::clone(&value.assembly.lists),
+                    payload: value.assembly.payload.clone(),
+                });
                 replies.push(StoreReply::Loaded { height, value });
             }
             StoreRequest::Evidence(evidence) => {
@@ -376,21 +378,22 @@ impl Disk {
 
     fn put(&mut self, now: Nanos, assembly: Assembly, tag: Tag) -> StoreReply {
         let key = assembly.key;
-        let stored = StoreReply::Stored {
+        let stored = |assembly: &Assembly| StoreReply::Stored {
             key,
             init: Arc::clone(&assembly.init),
+            lists: Arc::clone(&assembly.lists),
             payload: assembly.payload.clone(),
             tag,
-            blobs: Self::blobs_of(&assembly),
+            blobs: Self::blobs_of(assembly),
         };
         if key.height <= self.head() {
-            return stored;
+            return stored(&assembly);
         }
         // A whole value in place of its metadata is worth writing; anything else is here already.
         if let Some((held, _)) = self.undecided.get(&key)
             && (Self::blobs_of(held) == Blobs::Held || Self::blobs_of(&assembly) == Blobs::NeverHeld)
         {
-            return stored;
+            return stored(held);
         }
         if now < self.full_until {
             self.count("disk-full");
@@ -399,8 +402,9 @@ impl Disk {
                 reason: "no space left on device".to_owned(),
             };
         }
+        let reply = stored(&assembly);
         self.undecided.insert(key, (assembly, tag));
-        stored
+        reply
     }
 
     fn commit(&mut self, decision: Decision) {
@@ -430,7 +434,7 @@ impl Disk {
     }
 
     fn blobs_of(assembly: &Assembly) -> Blobs {
-        if assembly.blobs.len() == assembly.init.metadata.commitments.len() {
+        if assembly.blobs.len() == assembly.init.metadata.blobs_count as usize {
             Blobs::Held
         } else {
             Blobs::NeverHeld
@@ -444,6 +448,6 @@ impl Disk {
     /// Bytes of every blob, for a comparison of what nodes hold.
     pub fn blob_digest(&self, height: Height) -> Option<Vec<Bytes>> {
         let value = self.decided.get(&height)?;
-        Some(value.assembly.blobs.iter().map(|part| part.blob.clone()).collect())
+        Some(value.assembly.blobs.clone())
     }
 }

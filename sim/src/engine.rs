@@ -185,12 +185,13 @@ impl ScriptedEl {
                 height,
                 round,
                 parent,
+                parent_beacon_block_root,
                 timestamp,
             } => {
                 let result = if away {
                     Err("connection refused".to_owned())
                 } else {
-                    self.build(now, parent, timestamp, chain)
+                    self.build(now, parent, parent_beacon_block_root, timestamp, chain)
                 };
                 EngineReply::Built {
                     height,
@@ -198,22 +199,37 @@ impl ScriptedEl {
                     result: result.map(Box::new),
                 }
             }
-            EngineCall::Execute { key, init, payload } => {
-                let outcome = match block::inspect(&init, &payload) {
+            EngineCall::Execute {
+                key,
+                init,
+                lists,
+                payload,
+            } => {
+                let outcome = match block::inspect(&init, &lists, &payload) {
                     Err(reason) => Executed::Broken { reason },
                     Ok(()) if away => Executed::Answered(unavailable()),
                     Ok(()) => Executed::Answered(self.new_payload(now, &init)),
                 };
                 EngineReply::Executed { key, outcome }
             }
-            EngineCall::Inspect { key, init, payload } => EngineReply::Inspected {
+            EngineCall::Inspect {
                 key,
-                result: block::inspect(&init, &payload),
+                init,
+                lists,
+                payload,
+            } => EngineReply::Inspected {
+                key,
+                result: block::inspect(&init, &lists, &payload),
             },
-            EngineCall::Import { height, init, payload } => {
+            EngineCall::Import {
+                height,
+                init,
+                lists,
+                payload,
+            } => {
                 // The driver sends what is stored; a mismatch here is the node's own fault and shows as an invalid
                 // block.
-                let payload = match block::inspect(&init, &payload) {
+                let payload = match block::inspect(&init, &lists, &payload) {
                     Err(reason) => PayloadStatus::Invalid { latest: None, reason },
                     Ok(()) if away => unavailable(),
                     Ok(()) => match self.new_payload(now, &init) {
@@ -337,6 +353,7 @@ impl ScriptedEl {
         &mut self,
         now: Nanos,
         parent: ParentBlock,
+        sidecar_root: Hash,
         timestamp: u64,
         chain: &ChainParams,
     ) -> Result<ultramarine_types::execution::Built, String> {
@@ -350,6 +367,7 @@ impl ScriptedEl {
         self.built += 1;
         let recipe = Recipe {
             parent,
+            sidecar_root,
             timestamp,
             fee_recipient: self.fee_recipient,
             salt: self.builder << 32 | u64::from(self.life) << 20 | self.built,

@@ -133,8 +133,11 @@ pub const CLASSES: &[&str] = &[
     "conflicting-votes",
     "flood",
     "withholding",
+    "bad-init",
+    "no-list",
+    "long-list",
+    "bad-list",
     "bad-blob",
-    "unjudged",
     "bad-chunk",
     "false-status",
     "false-clock",
@@ -143,10 +146,22 @@ pub const CLASSES: &[&str] = &[
     "silent-sync",
     "rule-breach",
     "malformed-commitment",
+    "false-proof",
+    "no-proofs",
+    "value-refuted",
+    "old-message",
+    "old-init",
+    "old-package",
 ];
 
 /// What is counted besides: consequences of a fault that is a class of its own, and what only scenarios do.
-pub const OTHERS: &[&str] = &["partition-drop", "adversary-charged", "evidence-kept", "disk-wiped"];
+pub const OTHERS: &[&str] = &[
+    "partition-drop",
+    "adversary-charged",
+    "evidence-kept",
+    "disk-wiped",
+    "verdict-withheld",
+];
 
 /// Whether a name in a report's counts is known here: what is not is no class that anybody asks for.
 pub fn is_listed(name: &str) -> bool {

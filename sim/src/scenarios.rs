@@ -8,6 +8,7 @@ mod locked_value;
 mod many_blobs;
 mod parent_root;
 mod proposer_killed;
+mod relaunch;
 mod wiped;
 
 use ultramarine_types::{Height, Nanos};
@@ -36,6 +37,7 @@ pub const ALL: &[Scenario] = &[
     catch_up::PRUNED,
     many_blobs::SCENARIO,
     wiped::SCENARIO,
+    relaunch::SCENARIO,
     clocks::SCENARIO,
     clocks::ALL_AHEAD,
     first_height::SCENARIO,

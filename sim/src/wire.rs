@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ultramarine_net::streaming::Missing;
+use ultramarine_net::streaming::{Missing, Ranges};
 use ultramarine_types::network::{OfferKind, Status, SyncEnd, SyncWant};
-use ultramarine_types::{BlobPart, CommitCertificate, ConsensusMessage, Height, Init, ValueKey};
+use ultramarine_types::{CommitCertificate, ConsensusMessage, Height, Init, ListKind, ValueKey};
 
 /// Names a stream or a request within a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -27,6 +27,12 @@ pub enum SimFrame {
         /// The request that this answers.
         answers: Option<StreamId>,
     },
+    /// One of the value's lists: its items, one behind the other.
+    List {
+        stream: StreamId,
+        kind: ListKind,
+        items: Bytes,
+    },
     /// A chunk of the payload.
     Chunk {
         stream: StreamId,
@@ -36,7 +42,7 @@ pub enum SimFrame {
     Blob {
         stream: StreamId,
         index: usize,
-        part: BlobPart,
+        bytes: Bytes,
     },
     /// The stream ends as it should.
     Fin {
@@ -59,6 +65,8 @@ pub enum SimFrame {
         stream: StreamId,
         height: Height,
         want: SyncWant,
+        /// The blobs that the asker lacks; `None` for all.
+        blobs: Option<Ranges>,
     },
     /// An answer to a sync request that brings no package.
     SyncAnswer {
@@ -71,9 +79,9 @@ impl SimFrame {
     /// Size on the wire, near enough for transfer times.
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Blob { part, .. } => part.blob.len() + 64,
-            Self::Chunk { bytes, .. } => bytes.len() + 16,
-            Self::Begin { init, .. } => 1024 + init.metadata.commitments.len() * 48,
+            Self::Blob { bytes, .. } | Self::Chunk { bytes, .. } => bytes.len() + 16,
+            Self::List { items, .. } => items.len() + 16,
+            Self::Begin { .. } => 1024,
             Self::Message(_)
             | Self::Status(_)
             | Self::Fin { .. }
@@ -88,6 +96,7 @@ impl SimFrame {
     pub fn stream(&self) -> Option<StreamId> {
         match self {
             Self::Begin { stream, .. }
+            | Self::List { stream, .. }
             | Self::Chunk { stream, .. }
             | Self::Blob { stream, .. }
             | Self::Fin { stream }
@@ -129,12 +138,15 @@ impl SimFrame {
             Self::Begin { stream, init, kind, .. } => {
                 format!("begin {} {kind:?} {}", stream.0, init.key())
             }
+            Self::List { stream, kind, .. } => format!("list {} {kind:?}", stream.0),
             Self::Chunk { stream, index, .. } => format!("chunk {} {index}", stream.0),
             Self::Blob { stream, index, .. } => format!("blob {} {index}", stream.0),
             Self::Fin { stream } => format!("fin {}", stream.0),
             Self::Gone { stream } => format!("gone {}", stream.0),
             Self::PartsRequest { stream, key, .. } => format!("parts-request {} {key}", stream.0),
-            Self::SyncRequest { stream, height, want } => format!("sync-request {} {height} {want:?}", stream.0),
+            Self::SyncRequest {
+                stream, height, want, ..
+            } => format!("sync-request {} {height} {want:?}", stream.0),
             Self::SyncAnswer { stream, end } => format!("sync-answer {} {}", stream.0, end_name(end)),
         }
     }

@@ -27,15 +27,15 @@ use ed25519_dalek::SigningKey;
 use ultramarine_core::io::{Event as CoreEvent, Output};
 use ultramarine_core::{Core, Stop};
 use ultramarine_kzg_pipeline::foreman::Policy;
-use ultramarine_net::streaming::{Join, JoinConfig};
+use ultramarine_net::streaming::{Join, JoinConfig, Ranges};
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::chain::{Validator, address_of};
 use ultramarine_types::execution::EngineCall;
-use ultramarine_types::network::NetEvent;
-use ultramarine_types::{Address, Height, Nanos, Outbox, PeerId, PublicKey, ValidatorSet, ValueKey};
+use ultramarine_types::network::{NetEvent, OfferId};
+use ultramarine_types::{Address, Chain, Height, Init, Nanos, Outbox, PeerId, PublicKey, ValidatorSet, ValueKey};
 
 use self::verify::{Done, Foreman};
-use crate::adversaries::Adversary;
+use crate::adversaries::{Adversary, Past};
 use crate::checks::Checks;
 use crate::clock::NodeClock;
 use crate::config::RunConfig;
@@ -102,11 +102,6 @@ pub(crate) enum Event {
         life: u32,
         done: Box<Done>,
     },
-    ForemanWake {
-        node: usize,
-        life: u32,
-        at: Nanos,
-    },
     /// A sync request has waited long enough.
     SyncTimeout {
         node: usize,
@@ -150,8 +145,20 @@ pub(crate) struct Incoming {
     pub peer: usize,
     /// The join reads it.
     pub started: bool,
-    /// What arrived before that.
+    /// The join reads nothing more for a while.
+    pub paused: bool,
+    /// What arrived before that, or meanwhile.
     pub waiting: VecDeque<SimFrame>,
+}
+
+/// A request for a decided height.
+#[derive(Clone, Debug)]
+pub(crate) struct Sync {
+    /// Who was asked.
+    pub peer: usize,
+    pub height: Height,
+    /// The blobs asked for; `None` for all.
+    pub blobs: Option<Ranges>,
 }
 
 /// One node: a process that comes and goes, and what outlives it.
@@ -176,9 +183,10 @@ pub struct Node {
     pub(crate) join: Join,
     pub(crate) join_wake_at: Option<Nanos>,
     pub(crate) foreman: Foreman,
-    pub(crate) foreman_wake_at: Option<Nanos>,
     pub(crate) streams: BTreeMap<StreamId, Incoming>,
-    pub(crate) syncs: BTreeMap<StreamId, (usize, Height)>,
+    pub(crate) syncs: BTreeMap<StreamId, Sync>,
+    /// What the core was asked about and has not answered.
+    pub(crate) offers: BTreeMap<OfferId, Arc<Init>>,
     pub(crate) sees: BTreeSet<usize>,
     pub(crate) fuse: Option<u32>,
     pub(crate) forkchoice_until: Nanos,
@@ -239,6 +247,8 @@ pub struct World {
     pub trace: Trace,
     /// What the run is made of.
     pub config: RunConfig,
+    pub chain: Chain,
+    pub(crate) past: Past,
     pub validators: Arc<ValidatorSet>,
     /// What happened in the newest step.
     pub notices: Vec<WorldNotice>,
@@ -276,6 +286,25 @@ impl World {
             })
             .collect();
         let validators = Arc::new(ValidatorSet::new(list).expect("simulated validators are distinct and have power"));
+        let salted = |salt: &str| {
+            let salt = Canonical::new(salt).u64(config.seed).sha256();
+            Chain::new(config.chain.clone(), &validators, &salt)
+        };
+        let chain = salted("ultramarine/sim/chain/2");
+        let past_chain = salted("ultramarine/sim/past/2");
+        #[cfg(feature = "planted")]
+        let past_voting_chain = ultramarine_core::Planted::voting_chain(config.planted, &past_chain.identity);
+        #[cfg(not(feature = "planted"))]
+        let past_voting_chain = past_chain.identity;
+        let past = Past {
+            chain: past_chain,
+            voting_chain: past_voting_chain,
+            validators: Arc::clone(&validators),
+            keys: keys[..config.validators]
+                .iter()
+                .map(|(_, key)| (address_of(&public(key)), key.clone()))
+                .collect(),
+        };
         let nodes = keys
             .into_iter()
             .enumerate()
@@ -310,9 +339,9 @@ impl World {
                     }),
                     join_wake_at: None,
                     foreman: Foreman::new(Policy::default()),
-                    foreman_wake_at: None,
                     streams: BTreeMap::new(),
                     syncs: BTreeMap::new(),
+                    offers: BTreeMap::new(),
                     sees: BTreeSet::new(),
                     fuse: None,
                     forkchoice_until: Nanos::ZERO,
@@ -328,6 +357,8 @@ impl World {
             network: Network::new(config.seed, config.nodes(), config.weather),
             checks: Checks::default(),
             trace: Trace::new(config.shown),
+            chain,
+            past,
             validators,
             notices: Vec::new(),
             faults: BTreeMap::new(),

@@ -1,4 +1,4 @@
-//! Six bugs, each planted in every node, each found by a seed: the proof that the checkers check.
+//! Bugs, each planted in every node, each found by a seed: the proof that the checkers check.
 //!
 //! Run with `cargo test --release -p ultramarine-sim --features planted --test planted`.
 
@@ -99,4 +99,30 @@ fn signing_from_a_stale_log_is_found() {
 fn a_prevote_before_execution_is_found() {
     let broken = found(Planted::PrevoteBeforeExecution, |config| config);
     assert!(names(&broken, "I13"), "{broken:?}");
+}
+
+#[test]
+fn votes_and_proposals_of_any_chain_are_found() {
+    let broken = found(Planted::AnyChainsVotes, with_adversary(AdversaryKind::Relaunch));
+    // An honest validator is convicted by what it signed on another chain, or takes that for another process's.
+    let stopped = |violation: &Violation| violation.what.contains("ForeignSignatures");
+    assert!(names(&broken, "blame") || broken.iter().any(stopped), "{broken:?}");
+}
+
+#[test]
+fn a_value_whose_proofs_nobody_can_have_is_found() {
+    let broken = found(Planted::ProofsUncounted, with_adversary(AdversaryKind::RuleBreaker));
+    assert!(names(&broken, "admission"), "{broken:?}");
+}
+
+#[test]
+fn an_init_replaced_by_an_unsigned_one_is_found() {
+    let broken = found(Planted::InitReplaced, with_adversary(AdversaryKind::BadRelay));
+    assert!(names(&broken, "admission"), "{broken:?}");
+}
+
+#[test]
+fn a_parent_that_is_not_proven_is_found() {
+    let broken = found(Planted::AnyBeaconRoot, with_adversary(AdversaryKind::RuleBreaker));
+    assert!(names(&broken, "validity"), "{broken:?}");
 }

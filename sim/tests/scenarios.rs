@@ -30,7 +30,7 @@ fn a_locked_value_is_decided_later_through_another_proposer_with_its_origin_name
 }
 
 #[test]
-fn the_parent_blob_root_after_kill_9_is_that_of_the_stored_metadata() {
+fn the_parents_sidecar_root_after_kill_9_is_that_of_the_stored_metadata() {
     runs_clean("parent-root", 0..8);
 }
 
@@ -57,6 +57,11 @@ fn blocks_of_1024_blobs_are_decided_in_round_zero() {
 #[test]
 fn a_wiped_validator_contradicts_nothing_and_takes_part_again() {
     runs_clean("wiped-validator", 0..9);
+}
+
+#[test]
+fn what_was_signed_on_a_chains_past_means_nothing() {
+    runs_clean("relaunch", 0..8);
 }
 
 #[test]

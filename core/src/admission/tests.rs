@@ -1,10 +1,12 @@
 use std::sync::Arc;
 
-use ultramarine_types::{Hash, Height, Init, Round, Validator, ValidatorSet, ValueMetadata};
+use ultramarine_types::{
+    ChainIdentity, Hash, Height, Init, Lists, Roots, Round, Validator, ValidatorSet, ValueMetadata,
+};
 
-use super::check_init;
+use super::{check_init, check_roots};
 use crate::proposal;
-use crate::rules::tests::metadata_at;
+use crate::rules::tests::{chain, metadata_at};
 use crate::signing::{SignatureVerifier, Signer};
 
 fn parts() -> (Vec<Signer>, Arc<ValidatorSet>) {
@@ -17,19 +19,6 @@ fn parts() -> (Vec<Signer>, Arc<ValidatorSet>) {
         })
         .collect();
     (signers, Arc::new(ValidatorSet::new(list).unwrap()))
-}
-
-fn chain() -> ultramarine_types::ChainParams {
-    ultramarine_types::ChainParams {
-        chain_id: 7,
-        execution_genesis_hash: Hash::ZERO,
-        blobs_per_block_max: 6,
-        block_interval_ms: 1000,
-        blob_retention_heights_min: 100,
-        gas_limit_min: 0,
-        gas_limit_max: 36_000_000,
-        prague_time: None,
-    }
 }
 
 /// Metadata by the elected proposer of its height and round.
@@ -50,7 +39,7 @@ fn author<'a>(signers: &'a [Signer], metadata: &ValueMetadata) -> &'a Signer {
 }
 
 fn sign_as(signer: &Signer, metadata: ValueMetadata) -> Init {
-    proposal::sign(signer, metadata.id(), metadata)
+    proposal::sign(&chain(), signer, metadata.id(), metadata)
 }
 
 fn verdict(set: &ValidatorSet, init: &Init) -> Result<(), &'static str> {
@@ -97,21 +86,65 @@ fn each_malformed_field_is_refused() {
     let signer = author(&signers, &good);
     type Break = fn(&mut ValueMetadata);
     let table: [(&str, Break); 8] = [
-        ("chain", |m| m.chain_id = 8),
+        ("chain", |m| m.chain = ChainIdentity([8; 32])),
         ("set", |m| m.validator_set_hash = Hash::ZERO),
         ("index", |m| m.origin_proposer_index = (m.origin_proposer_index + 1) % 4),
-        ("blobs", |m| {
-            m.commitments = vec![ultramarine_types::KzgCommitment::ZERO; 7]
-        }),
-        ("payload", |m| m.payload_bytes = u32::MAX),
-        ("chunks missing", |m| m.chunk_hashes.clear()),
-        ("chunks left over", |m| m.chunk_hashes.push(Hash::ZERO)),
+        ("blobs", |m| m.blobs_count = 7),
+        ("no payload", |m| m.payload_bytes = 0),
+        ("payload", |m| m.payload_bytes = 16 * 1024 * 1024 + 1),
+        ("not after the genesis", |m| m.header.timestamp = 1_000),
         ("extra data", |m| m.header.extra_data = vec![0; 33]),
     ];
     for (name, broken) in table {
         let mut metadata = good.clone();
         broken(&mut metadata);
         assert!(verdict(&set, &sign_as(signer, metadata)).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn a_list_has_the_root_of_no_items_exactly_if_it_has_none() {
+    type Break = fn(&mut ValueMetadata);
+    let (blobs, empty) = (metadata_at(9), Lists::default().roots());
+    let none = ValueMetadata {
+        blobs_count: 0,
+        roots: Roots {
+            chunks: blobs.roots.chunks,
+            ..empty
+        },
+        ..blobs.clone()
+    };
+    let params = chain().params;
+    assert_eq!(check_roots(&params, &blobs), Ok(()));
+    assert_eq!(check_roots(&params, &none), Ok(()));
+    let table: [(&str, Break); 4] = [
+        ("chunks", |m| m.roots.chunks = Lists::default().roots().chunks),
+        ("commitments", |m| {
+            m.roots.commitments = Lists::default().roots().commitments
+        }),
+        ("digests", |m| m.roots.digests = Lists::default().roots().digests),
+        ("proofs", |m| m.roots.proofs = Lists::default().roots().proofs),
+    ];
+    for (name, broken) in table {
+        let mut metadata = blobs.clone();
+        broken(&mut metadata);
+        assert!(
+            check_roots(&params, &metadata).is_err(),
+            "no {name} in a block with blobs"
+        );
+    }
+    let table: [(&str, Break); 3] = [
+        ("commitments", |m| m.roots.commitments = Hash([1; 32])),
+        ("digests", |m| m.roots.digests = Hash([1; 32])),
+        ("proofs", |m| m.roots.proofs = Hash([1; 32])),
+    ];
+    for (name, broken) in table {
+        let mut metadata = none.clone();
+        broken(&mut metadata);
+        assert!(
+            check_roots(&params, &metadata).is_err(),
+            "{name} in a block without blobs"
+        );
     }
 }
 

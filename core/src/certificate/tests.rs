@@ -1,13 +1,13 @@
 use ultramarine_types::consensus::{CertificateSignature, RoundCertificateKind, RoundSignature};
 use ultramarine_types::{
-    CommitCertificate, Height, PolkaCertificate, Proposal, Round, RoundCertificate, Signature, Validator, ValidatorSet,
-    ValueId, Vote, VoteKind, sign,
+    ChainIdentity, CommitCertificate, Height, PolkaCertificate, Proposal, Round, RoundCertificate, Signature,
+    Validator, ValidatorSet, ValueId, Vote, VoteKind, sign,
 };
 
 use super::{CertificateError, check_polka, check_proposal, check_round, check_vote, verify_commit};
 use crate::signing::{SignatureVerifier, Signer};
 
-const CHAIN: u64 = 7;
+const CHAIN: &ChainIdentity = &ChainIdentity([7; 32]);
 const H: Height = Height(4);
 const R: Round = Round(1);
 const V: ValueId = ValueId([9; 32]);
@@ -151,7 +151,7 @@ fn a_certificate_holds_for_its_own_height_round_value_chain_and_kind_only() {
     for certificate in spoiled {
         assert!(verify_commit(&set, CHAIN, &certificate).is_err());
     }
-    assert!(verify_commit(&set, CHAIN + 1, &good).is_err());
+    assert!(verify_commit(&set, &ChainIdentity([8; 32]), &good).is_err());
     let polka = PolkaCertificate {
         height: H,
         round: R,

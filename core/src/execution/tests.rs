@@ -6,6 +6,7 @@ use ultramarine_types::{Hash, Height, Init, Nanos, fixtures};
 
 use super::{Execution, Want};
 use crate::rules::tests::metadata_at;
+use crate::values::Body;
 
 const GENESIS: Hash = Hash([1; 32]);
 const T: Nanos = Nanos(5);
@@ -22,6 +23,13 @@ fn init(height: u64) -> Arc<Init> {
     let mut metadata = metadata_at(height);
     metadata.header.block_hash = hash(height);
     Arc::new(fixtures::unsigned(metadata))
+}
+
+fn body() -> Body {
+    Body {
+        lists: Arc::default(),
+        payload: Bytes::new(),
+    }
 }
 
 fn valid(height: u64) -> PayloadStatus {
@@ -117,7 +125,7 @@ fn an_answer_about_another_head_is_not_ours() {
 fn after_a_decision_the_client_is_not_ready_until_its_import() {
     let mut execution = ready_at(3);
     let mut wants = Vec::new();
-    execution.decided(Height(4), init(4), Some(Bytes::new()), &mut wants);
+    execution.decided(Height(4), init(4), Some(body()), &mut wants);
     assert!(!execution.is_ready());
     assert_eq!(asked(&wants), ["import 4"]);
     execution.imported(T, Height(4), &valid(4), &valid(4), &mut wants);
@@ -128,7 +136,7 @@ fn after_a_decision_the_client_is_not_ready_until_its_import() {
 fn with_a_stale_head_after_the_import_the_client_is_not_ready() {
     let mut execution = ready_at(3);
     let mut wants = Vec::new();
-    execution.decided(Height(4), init(4), Some(Bytes::new()), &mut wants);
+    execution.decided(Height(4), init(4), Some(body()), &mut wants);
     execution.imported(T, Height(4), &valid(4), &valid(3), &mut wants);
     assert!(!execution.is_ready());
 }
@@ -137,7 +145,7 @@ fn with_a_stale_head_after_the_import_the_client_is_not_ready() {
 fn every_turn_begins_with_forkchoice_on_the_head() {
     let mut execution = ready_at(3);
     let mut wants = Vec::new();
-    execution.decided(Height(4), init(4), Some(Bytes::new()), &mut wants);
+    execution.decided(Height(4), init(4), Some(body()), &mut wants);
     execution.imported(
         T,
         Height(4),
@@ -171,7 +179,7 @@ fn a_client_that_lost_everything_is_replayed_from_genesis() {
     execution.newest(T, Some(0), &mut wants);
     execution.forkchoice(T, GENESIS, &valid(0), &mut wants);
     for height in 1..=3 {
-        execution.loaded(T, Height(height), Some((init(height), Bytes::new())), &mut wants);
+        execution.loaded(T, Height(height), Some((init(height), body())), &mut wants);
         execution.imported(T, Height(height), &valid(height), &valid(height), &mut wants);
     }
     assert_eq!(
@@ -202,7 +210,7 @@ fn the_newest_number_is_only_a_hint() {
     // It claims 7 and knows nothing of our block 7: back by one, then by two, then by four.
     execution.newest(T, Some(7), &mut wants);
     for height in [7, 6, 4] {
-        execution.loaded(T, Height(height), Some((init(height), Bytes::new())), &mut wants);
+        execution.loaded(T, Height(height), Some((init(height), body())), &mut wants);
         execution.forkchoice(T, hash(height), &PayloadStatus::Syncing, &mut wants);
     }
     execution.forkchoice(T, GENESIS, &valid(0), &mut wants);
@@ -228,9 +236,9 @@ fn decisions_during_a_replay_are_imported_after_it() {
     execution.begin(Height(1), hash(1), &mut wants);
     execution.forkchoice(T, hash(1), &PayloadStatus::Syncing, &mut wants);
     execution.newest(T, Some(0), &mut wants);
-    execution.decided(Height(2), init(2), Some(Bytes::new()), &mut wants);
+    execution.decided(Height(2), init(2), Some(body()), &mut wants);
     execution.forkchoice(T, GENESIS, &valid(0), &mut wants);
-    execution.loaded(T, Height(1), Some((init(1), Bytes::new())), &mut wants);
+    execution.loaded(T, Height(1), Some((init(1), body())), &mut wants);
     execution.imported(T, Height(1), &valid(1), &valid(1), &mut wants);
     assert!(!execution.is_ready());
     execution.imported(T, Height(2), &valid(2), &valid(2), &mut wants);
@@ -246,7 +254,7 @@ fn an_invalid_decided_block_is_reported() {
     for (payload, forkchoice) in [(invalid(), valid(4)), (valid(4), invalid())] {
         let mut execution = ready_at(3);
         let mut wants = Vec::new();
-        execution.decided(Height(4), init(4), Some(Bytes::new()), &mut wants);
+        execution.decided(Height(4), init(4), Some(body()), &mut wants);
         execution.imported(T, Height(4), &payload, &forkchoice, &mut wants);
         assert!(asked(&wants).contains(&"invalid".to_owned()));
         assert!(!execution.is_ready());
@@ -281,7 +289,7 @@ fn a_block_that_cannot_be_read_is_the_reason_in_every_turn() {
         execution.wake(now, &mut wants);
         execution.forkchoice(now, hash(3), &PayloadStatus::Syncing, &mut wants);
         execution.newest(now, Some(1), &mut wants);
-        execution.loaded(now, Height(1), Some((init(1), Bytes::new())), &mut wants);
+        execution.loaded(now, Height(1), Some((init(1), body())), &mut wants);
         execution.forkchoice(now, hash(1), &valid(1), &mut wants);
         execution.loaded(now, Height(2), None, &mut wants);
     }

@@ -26,22 +26,22 @@ pub(super) fn answer(
         Effect::VerifySignature(message, _, resume) => return resume.resume_with(verify(&message, hands)),
         Effect::VerifyCommitCertificate(commit, _, _, resume) => {
             let commit = convert::commit_from(&commit);
-            let result = certificate::check_commit(hands.set, hands.chain_id, &commit, hands.verifier);
+            let result = certificate::check_commit(hands.set, hands.chain, &commit, hands.verifier);
             return resume.resume_with(result.map_err(|_| MCertificateError::VerificationError(None)));
         }
         Effect::VerifyExtendedCommitCertificate(commit, _, _, _, resume) => {
             let commit = convert::commit_from(&commit.trim_vote_extensions());
-            let result = certificate::check_commit(hands.set, hands.chain_id, &commit, hands.verifier);
+            let result = certificate::check_commit(hands.set, hands.chain, &commit, hands.verifier);
             return resume.resume_with(result.map_err(|_| MCertificateError::VerificationError(None)));
         }
         Effect::VerifyPolkaCertificate(polka, _, _, resume) => {
             let polka = convert::polka_from(&polka);
-            let result = certificate::check_polka(hands.set, hands.chain_id, &polka, hands.verifier);
+            let result = certificate::check_polka(hands.set, hands.chain, &polka, hands.verifier);
             return resume.resume_with(result.map_err(|_| MCertificateError::VerificationError(None)));
         }
         Effect::VerifyRoundCertificate(round, _, _, resume) => {
             let round = convert::round_certificate_from(&round);
-            let result = certificate::check_round(hands.set, hands.chain_id, &round, hands.verifier);
+            let result = certificate::check_round(hands.set, hands.chain, &round, hands.verifier);
             return resume.resume_with(result.map_err(|_| MCertificateError::VerificationError(None)));
         }
         // The policy is `Disabled`: we ask for no extension, and refuse one that comes.
@@ -159,7 +159,7 @@ fn sign_vote(vote: CtxVote, hands: &mut Hands<'_>, fatal: &mut Option<Stop>) -> 
         valid_round: None,
     };
     let bytes = sign::vote(
-        hands.chain_id,
+        hands.chain,
         unsigned.kind,
         unsigned.height,
         unsigned.round,
@@ -188,7 +188,7 @@ fn sign_proposal(
         valid_round,
         ..
     } = unsigned;
-    let bytes = sign::proposal(hands.chain_id, height, round, &value_id, valid_round);
+    let bytes = sign::proposal(hands.chain, height, round, &value_id, valid_round);
     let signed = Signed {
         value_id: Some(value_id),
         valid_round,
@@ -229,11 +229,11 @@ fn verify(message: &SignedMessage<Ctx, ConsensusMsg<Ctx>>, hands: &mut Hands<'_>
     match &message.message {
         ConsensusMsg::Vote(vote) => {
             let vote = convert::vote_from(vote, message.signature);
-            certificate::check_vote(hands.set, hands.chain_id, &vote, hands.verifier).is_ok()
+            certificate::check_vote(hands.set, hands.chain, &vote, hands.verifier).is_ok()
         }
         ConsensusMsg::Proposal(proposal) => {
             let proposal = convert::proposal_from(proposal, message.signature);
-            certificate::check_proposal(hands.set, hands.chain_id, &proposal, hands.verifier).is_ok()
+            certificate::check_proposal(hands.set, hands.chain, &proposal, hands.verifier).is_ok()
         }
     }
 }
@@ -249,6 +249,7 @@ fn evidence_of(found: &MisbehaviorEvidence<Ctx>) -> Vec<Evidence> {
     votes
         .map(|(first, second)| Evidence::Votes(vote(first), vote(second)))
         .chain(proposals.map(|(first, second)| Evidence::Proposals(proposal(first), proposal(second))))
-        .filter(Evidence::is_contradiction)
+        // Neither kind has a blob.
+        .filter(|piece| piece.is_contradiction(0))
         .collect()
 }

@@ -14,6 +14,7 @@ use crate::context::Ctx;
 use crate::guard::{Signed, SignedKind};
 use crate::log::LogRecord;
 use crate::stop::{ImpossibleState, Stop};
+use crate::values::Body;
 
 impl Core {
     /// The first input: what the data directory holds.
@@ -69,13 +70,14 @@ impl Core {
         let Assembly {
             key,
             init,
+            lists,
             payload,
             blobs,
         } = assembly;
         if key.height <= self.head.height || key.height != init.metadata.height {
             return;
         }
-        if blobs.len() != init.metadata.commitments.len() {
+        if blobs.len() != init.metadata.blobs_count as usize {
             // It is of a height past retention, and means nothing without its certificate. Both come again.
             return;
         }
@@ -83,7 +85,7 @@ impl Core {
         let round = init.metadata.origin_round;
         let value = self.values.entry(key);
         value.init = Some(init);
-        value.payload = Some(payload);
+        value.body = Some(Body { lists, payload });
         value.stored = Some(Blobs::Held);
         if ours && self.signer.is_some() {
             self.remember_choice(key, round, false);

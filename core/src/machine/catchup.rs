@@ -63,7 +63,7 @@ impl Core {
     /// How long to wait for our own decision of a height that a peer has decided.
     fn grace(&self) -> Nanos {
         let is_stored = self.values.at(self.current()).any(|(_, value)| value.is_stored());
-        let interval = Nanos::from_millis(self.config.chain.block_interval_ms);
+        let interval = Nanos::from_millis(self.config.chain.params.block_interval_ms);
         if is_stored && self.host.is_enabled() {
             GRACE.max(interval)
         } else {
@@ -115,7 +115,7 @@ impl Core {
     fn on_certificate(&mut self, peer: PeerId, height: Height, want: SyncWant, certificate: CommitCertificate) {
         let holds = certificate.height == height && want == SyncWant::Certificate && {
             let Self { config, verifier, .. } = self;
-            certificate::check_commit(&config.validators, config.chain.chain_id, &certificate, verifier).is_ok()
+            certificate::check_commit(&config.validators, config.voting_chain(), &certificate, verifier).is_ok()
         };
         if !holds {
             self.sync.failed(self.now, height, peer);

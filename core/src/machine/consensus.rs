@@ -56,7 +56,7 @@ impl Core {
             guard: &mut self.guard,
             verifier: &mut self.verifier,
             set: &self.config.validators,
-            chain_id: self.config.chain.chain_id,
+            chain: self.config.voting_chain(),
         };
         (&mut self.host, hands)
     }

@@ -8,12 +8,13 @@
 use malachitebft_core_consensus::Input as Told;
 use ultramarine_types::execution::EngineReply;
 use ultramarine_types::network::NetEvent;
-use ultramarine_types::storage::{StoreReply, StoreRequest};
+use ultramarine_types::storage::{DecidedPayload, StoreReply, StoreRequest};
 use ultramarine_types::{Machine, Nanos, Outbox};
 
 use super::{Core, Phase};
 use crate::io::{Input, Output};
 use crate::stop::Stop;
+use crate::values::Body;
 
 impl Machine for Core {
     type Input = Input;
@@ -100,7 +101,7 @@ impl Core {
             } => {
                 self.on_offer(offer, peer, key, init, kind, certificate);
             }
-            NetEvent::Payload { key, payload } => self.on_payload(key, payload),
+            NetEvent::Payload { key, lists, payload } => self.on_payload(key, Body { lists, payload }),
             NetEvent::Flawed { key, flaw } => self.on_flawed(key, flaw),
             NetEvent::Incomplete { key, peer } => self.on_incomplete(key, peer),
             NetEvent::SyncEnded { peer, height, end } => self.on_sync_ended(peer, height, end),
@@ -112,10 +113,11 @@ impl Core {
             StoreReply::Stored {
                 key,
                 init,
+                lists,
                 payload,
                 tag,
                 blobs,
-            } => self.on_stored(key, init, payload, tag, blobs),
+            } => self.on_stored(key, init, Body { lists, payload }, tag, blobs),
             StoreReply::Refused { key, reason } => self.on_refused(key, &reason),
             StoreReply::LogDurable { lsn } => {
                 assert!(lsn <= self.lsn, "the store makes durable only what was appended");
@@ -126,7 +128,14 @@ impl Core {
             StoreReply::EpochBegun(epoch) => self.on_epoch(epoch),
             StoreReply::Committed { height } => self.on_committed(height),
             StoreReply::Loaded { height, value } => {
-                let value = value.map(|(decided, payload)| (decided.init, payload));
+                let value = value.map(|read| {
+                    let DecidedPayload {
+                        decided,
+                        lists,
+                        payload,
+                    } = read;
+                    (decided.init, Body { lists, payload })
+                });
                 let mut wants = Vec::new();
                 self.execution.loaded(self.now, height, value, &mut wants);
                 self.want(wants);

@@ -42,16 +42,16 @@ impl Core {
             id: certificate.value_id,
         };
         let value = self.values.commit(&key);
-        let payload = value.and_then(|value| value.payload);
+        let body = value.and_then(|value| value.body);
         let blob_bytes = match blobs {
-            Blobs::Held => u64::from(init.blobs_count()) * limits::BLOB_BYTES as u64,
+            Blobs::Held => u64::from(init.metadata.blobs_count) * limits::BLOB_BYTES as u64,
             Blobs::Pruned | Blobs::NeverHeld => 0,
         };
         let bytes = u64::from(init.metadata.payload_bytes) + blob_bytes;
         self.move_head(&init, certificate.value_id);
         self.note_moved();
         self.event(Event::Decided {
-            blobs: init.blobs_count(),
+            blobs: init.metadata.blobs_count,
             bytes,
             origin_proposer: init.metadata.origin_proposer,
             origin_round: init.metadata.origin_round,
@@ -64,10 +64,10 @@ impl Core {
         self.guard.commit(height);
         self.proposer.commit(height);
         let mut wants = Vec::new();
-        self.execution.decided(height, init, payload, &mut wants);
+        self.execution.decided(height, init, body, &mut wants);
         self.want(wants);
         self.retire();
-        let start_at = self.now + Nanos::from_millis(self.config.chain.block_interval_ms);
+        let start_at = self.now + Nanos::from_millis(self.config.chain.params.block_interval_ms);
         self.await_next(start_at);
     }
 
@@ -82,7 +82,7 @@ impl Core {
                 number: header.number,
                 timestamp: header.timestamp,
             },
-            blob_root: sidecar::header(&init.metadata).root(),
+            sidecar_root: sidecar::header(&init.metadata, self.config.chain.params.genesis_time).root(),
             at: self.now,
         };
     }
@@ -241,7 +241,7 @@ impl Core {
     fn retire(&mut self) {
         const HEIGHTS_AT_ONCE: u64 = 8;
         let Some(retention) = self.config.retention else { return };
-        let keep = retention.max(self.config.chain.blob_retention_heights_min);
+        let keep = retention.max(self.config.chain.params.blob_retention_heights_min);
         let below = Height(self.current().0.saturating_sub(keep));
         if below.0 >= self.retired_below.0.saturating_add(HEIGHTS_AT_ONCE) {
             self.retired_below = below;

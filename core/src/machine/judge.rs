@@ -10,18 +10,20 @@
 //! A commit certificate vouches for a value instead of the execution client, and overrides an earlier `Invalid`. If a
 //! value that a certificate vouches for breaks a rule, the node stops.
 
+use std::sync::Arc;
+
 use malachitebft_core_consensus::Input as Told;
 use malachitebft_core_types::{Validity, ValueOrigin};
 use ultramarine_types::execution::{EngineCall, Executed, PayloadStatus};
 use ultramarine_types::network::{Fault, NetCommand};
-use ultramarine_types::{Nanos, ValueKey};
+use ultramarine_types::{Init, Nanos, ValueKey};
 
 use super::{Core, Phase};
 use crate::execution::short_of_valid;
 use crate::io::Event;
 use crate::rules;
 use crate::stop::{DecidedFault, Stop};
-use crate::values::Judgement;
+use crate::values::{Body, Judgement};
 
 /// After this long we look at a withheld verdict again.
 const RETRY: Nanos = Nanos::from_millis(500);
@@ -83,7 +85,7 @@ impl Core {
         if value.judgement != Judgement::Open || value.retry_at.is_some_and(|at| at > now) {
             return;
         }
-        let (Some(init), Some(payload)) = (value.init.clone(), value.payload.clone()) else {
+        let (Some(init), Some(Body { lists, payload })) = (value.init.clone(), value.body.clone()) else {
             return;
         };
         value.retry_at = None;
@@ -106,7 +108,12 @@ impl Core {
             return self.acquit(key);
         }
         value.judgement = Judgement::Executing { since: now };
-        self.engine(EngineCall::Execute { key, init, payload });
+        self.engine(EngineCall::Execute {
+            key,
+            init,
+            lists,
+            payload,
+        });
     }
 
     /// Takes what our execution client, or its driver, found.
@@ -221,11 +228,21 @@ impl Core {
             // We do not wait for an answer that is under way: it may take long.
             Judgement::Open | Judgement::Executing { .. } | Judgement::Invalid(_) => {
                 // A slimmed value was judged `Valid` before. Every other value has its payload.
-                let Some(payload) = value.payload.clone() else { return };
+                let Some(body) = value.body.clone() else { return };
                 value.judgement = Judgement::Inspecting;
-                self.engine(EngineCall::Inspect { key, init, payload });
+                self.inspect(key, init, body);
             }
         }
+    }
+
+    fn inspect(&mut self, key: ValueKey, init: Arc<Init>, body: Body) {
+        let Body { lists, payload } = body;
+        self.engine(EngineCall::Inspect {
+            key,
+            init,
+            lists,
+            payload,
+        });
     }
 
     /// Has the driver inspect values of later heights that a certificate vouches for, while they wait for their turn.
@@ -242,10 +259,10 @@ impl Core {
             let Some(value) = self.values.get_mut(&key) else {
                 continue;
             };
-            let payload = value.payload.clone().filter(|_| value.stored.is_some());
-            if let (Judgement::Open, Some(init), Some(payload)) = (&value.judgement, value.init.clone(), payload) {
+            let body = value.body.clone().filter(|_| value.is_stored());
+            if let (Judgement::Open, Some(init), Some(body)) = (&value.judgement, value.init.clone(), body) {
                 value.judgement = Judgement::Inspecting;
-                self.engine(EngineCall::Inspect { key, init, payload });
+                self.inspect(key, init, body);
             }
         }
     }

@@ -56,13 +56,13 @@ impl Core {
     }
 
     fn verify(&mut self, message: &ConsensusMessage) -> Result<(), CertificateError> {
-        let (set, chain_id) = (&self.config.validators, self.config.chain.chain_id);
+        let (set, chain) = (&self.config.validators, self.config.voting_chain());
         let verifier = &mut self.verifier;
         match message {
-            ConsensusMessage::Vote(vote) => certificate::check_vote(set, chain_id, vote, verifier),
-            ConsensusMessage::Proposal(proposal) => certificate::check_proposal(set, chain_id, proposal, verifier),
-            ConsensusMessage::Polka(polka) => certificate::check_polka(set, chain_id, polka, verifier),
-            ConsensusMessage::Round(round) => certificate::check_round(set, chain_id, round, verifier),
+            ConsensusMessage::Vote(vote) => certificate::check_vote(set, chain, vote, verifier),
+            ConsensusMessage::Proposal(proposal) => certificate::check_proposal(set, chain, proposal, verifier),
+            ConsensusMessage::Polka(polka) => certificate::check_polka(set, chain, polka, verifier),
+            ConsensusMessage::Round(round) => certificate::check_round(set, chain, round, verifier),
         }
     }
 

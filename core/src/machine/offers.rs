@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ultramarine_types::limits;
-use ultramarine_types::network::{Fault, Flaw, NetCommand, OfferId, OfferKind, Refusal};
+use ultramarine_types::network::{NetCommand, OfferId, OfferKind, Refusal};
 use ultramarine_types::storage::{Blobs, Tag};
 use ultramarine_types::{CommitCertificate, Init, PeerId, Round, Stage, ValueKey};
 
@@ -12,8 +11,7 @@ use super::{Core, Phase};
 use crate::admission;
 use crate::certificate;
 use crate::guard::{Signed, SignedKind};
-use crate::stop::{DecidedFault, Stop};
-use crate::values;
+use crate::values::{self, Body};
 
 impl Core {
     pub(super) fn on_offer(
@@ -40,7 +38,8 @@ impl Core {
             Ok(tag) => {
                 let now = self.now;
                 let value = self.values.entry(key);
-                value.init = Some(init);
+                // A proposer can sign one value in many ways. The `Init` that came first stays.
+                value.init.get_or_insert(init);
                 value.streams.insert(peer, now);
                 value.first_seen.get_or_insert(now);
                 self.net(NetCommand::Admit { offer, tag });
@@ -55,6 +54,7 @@ impl Core {
             return Err(Refusal::Height);
         }
         let certified = self.sync.certifies(key.height, &key.id);
+        self.check_other(key, init)?;
         let known = self.values.get(key);
         if known.is_some_and(|value| value.is_stored()) {
             return Err(Refusal::Held);
@@ -107,10 +107,39 @@ impl Core {
         }
     }
 
+    /// Checks an `Init` that is not the one we have of its value: a false one costs its sender, whether or not we want
+    /// the value's bytes.
+    fn check_other(&mut self, key: &ValueKey, init: &Init) -> Result<(), Refusal> {
+        let kept = self.values.get(key).and_then(|value| value.init.as_ref());
+        if kept.is_none_or(|kept| **kept == *init) {
+            return Ok(());
+        }
+        #[cfg(feature = "planted")]
+        if self.config.plants(crate::Planted::InitReplaced) {
+            self.values.entry(*key).init = Some(Arc::new(init.clone()));
+            return Ok(());
+        }
+        self.check_init(key, init)
+    }
+
     fn check_init(&mut self, key: &ValueKey, init: &Init) -> Result<(), Refusal> {
-        let Self { config, verifier, .. } = self;
-        admission::check_init(&config.validators, &config.chain, init, &key.id, verifier)
+        #[cfg(feature = "planted")]
+        if self.config.plants(crate::Planted::InitReplaced) && self.values.get(key).is_some_and(|it| it.init.is_some())
+        {
+            return Ok(());
+        }
+        self.verify_init(key, init)
             .map_err(|reason| Refusal::Invalid { reason })
+    }
+
+    /// Checks all that an `Init` says by itself.
+    pub(super) fn verify_init(&mut self, key: &ValueKey, init: &Init) -> Result<(), &'static str> {
+        let Self { config, verifier, .. } = self;
+        let kept = admission::check_roots(&config.chain.params, &init.metadata);
+        #[cfg(feature = "planted")]
+        let kept = crate::planted::miscount(config.planted, kept);
+        kept?;
+        admission::check_init(&config.validators, &config.chain, init, &key.id, verifier)
     }
 
     fn weigh_package(
@@ -148,7 +177,7 @@ impl Core {
         }
         {
             let Self { config, verifier, .. } = self;
-            certificate::check_commit(&config.validators, config.chain.chain_id, &certificate, verifier).map_err(
+            certificate::check_commit(&config.validators, config.voting_chain(), &certificate, verifier).map_err(
                 |_| Refusal::Invalid {
                     reason: "the certificate does not hold",
                 },
@@ -158,7 +187,7 @@ impl Core {
         // Whatever becomes of the package, its certificate proves how far others are.
         self.note_signers(&certificate);
         self.sync.certify(certificate);
-        let lacks_blobs = kind == OfferKind::MetadataOnly && !init.metadata.commitments.is_empty();
+        let lacks_blobs = kind == OfferKind::MetadataOnly && init.metadata.blobs_count > 0;
         if lacks_blobs && !self.sync.may_lack_blobs(key.height) {
             // The package is not provably wrong: the peer's retention may have ended early. But we need the blobs.
             return Err(Refusal::Height);
@@ -171,38 +200,35 @@ impl Core {
     }
 
     /// The payload of an admitted value is whole. Its execution need not wait for its blobs.
-    pub(super) fn on_payload(&mut self, key: ValueKey, payload: Bytes) {
+    pub(super) fn on_payload(&mut self, key: ValueKey, body: Body) {
         if let Some(value) = self.values.get_mut(&key).filter(|value| value.init.is_some()) {
-            value.payload.get_or_insert(payload);
-        }
-    }
-
-    /// An admitted value can never be whole. The fault is in what its id binds, not in anything local.
-    pub(super) fn on_flawed(&mut self, key: ValueKey, flaw: Flaw) {
-        if self.sync.certifies(key.height, &key.id) {
-            return self.stop(Stop::DecidedInvalid(DecidedFault::Flawed { key, flaw }));
-        }
-        if self.values.get(&key).is_some_and(|value| !value.is_stored()) {
-            self.condemn(key, flaw.to_string(), Fault::Rule);
+            value.body.get_or_insert(body);
         }
     }
 
     /// The store has made a value's bytes durable.
-    pub(super) fn on_stored(&mut self, key: ValueKey, init: Arc<Init>, payload: Bytes, tag: Tag, blobs: Blobs) {
+    pub(super) fn on_stored(&mut self, key: ValueKey, init: Arc<Init>, body: Body, tag: Tag, blobs: Blobs) {
         if key.height <= self.head.height || init.metadata.height != key.height {
             return;
         }
         self.note_stored();
-        let lacking = blobs != Blobs::Held && !init.metadata.commitments.is_empty();
+        let lacking = blobs != Blobs::Held && init.metadata.blobs_count > 0;
         if lacking && !(self.sync.certifies(key.height, &key.id) && self.sync.may_lack_blobs(key.height)) {
             // A value counts without its blobs only if a certificate vouches for it and it is past retention.
             return;
         }
         let now = self.now;
+        #[cfg(feature = "planted")]
+        let init = match self.values.get(&key).and_then(|value| value.init.clone()) {
+            Some(mistaken) if self.config.plants(crate::Planted::InitReplaced) => mistaken,
+            _ => init,
+        };
         let value = self.values.entry(key);
         let first = value.stored.is_none();
+        // The store's `Init` is the one that is decided and served. It was verified, as ours was, and may be another
+        // only if we forgot the value in between.
         value.init = Some(init);
-        value.payload = Some(payload);
+        value.body = Some(body);
         value.stored = Some(blobs);
         value.search = None;
         value.streams.clear();
@@ -254,7 +280,11 @@ impl Core {
         search.tried.insert(peer);
         #[cfg(feature = "planted")]
         if self.config.plants(crate::Planted::RelayBlamed) {
-            self.condemn(key, "a part was bad".to_owned(), Fault::Execution);
+            self.condemn(
+                key,
+                "a part was bad".to_owned(),
+                ultramarine_types::network::Fault::Execution,
+            );
         }
     }
 }

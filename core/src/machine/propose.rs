@@ -65,6 +65,7 @@ impl Core {
             height,
             round,
             parent,
+            parent_beacon_block_root: self.head.sidecar_root,
             timestamp,
         });
     }
@@ -114,11 +115,10 @@ impl Core {
     fn choose(&mut self, height: Height, round: Round, built: Built, since: Nanos) {
         let Some(signer) = &self.signer else { return };
         let context = ProposalContext {
-            chain_id: self.config.chain.chain_id,
+            chain: self.config.chain.identity,
             set: &self.config.validators,
             height,
             round,
-            parent_blob_root: self.head.blob_root,
         };
         let Some(metadata) = proposal::metadata(&context, signer, &built) else {
             return;
@@ -141,7 +141,7 @@ impl Core {
         if let Err(conflict) = self.guard.ask(height, round, SignedKind::Init, signed) {
             return self.stop(Stop::Equivocation(conflict));
         }
-        let assembly = proposal::assemble(key, metadata, signer, built);
+        let assembly = proposal::assemble(&self.config.chain, metadata, signer, built);
         self.stage(key, Stage::Build, since);
         let now = self.now;
         let value = self.values.entry(key);

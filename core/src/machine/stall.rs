@@ -146,7 +146,7 @@ impl Core {
     }
 
     fn interval(&self) -> Nanos {
-        Nanos::from_millis(self.config.chain.block_interval_ms)
+        Nanos::from_millis(self.config.chain.params.block_interval_ms)
     }
 
     fn stall_after(&self, still: Nanos) -> Option<(Cause, String)> {
@@ -343,7 +343,7 @@ impl Core {
                         let ahead = timestamp.saturating_sub(unix_ns / 1_000_000_000);
                         return format!("is {ahead} s ahead of our clock");
                     }
-                    _ if value.payload.is_none() => "is not whole",
+                    _ if value.body.is_none() => "is not whole",
                     _ => "waits for its verdict",
                 }
             }

@@ -1,21 +1,28 @@
 use ultramarine_types::execution::ParentBlock;
-use ultramarine_types::{Address, ChainParams, ExecutionHeader, Hash, Height, KzgCommitment, ValueMetadata, fixtures};
+use ultramarine_types::{
+    Address, Chain, ChainIdentity, ChainParams, ExecutionHeader, Hash, Height, KzgCommitment, KzgProof, Lists,
+    ValueMetadata, fixtures,
+};
 
 use super::{EMPTY_ROOT, GAS_PER_BLOB, PREV_RANDAO, Parent, check, is_ahead};
 
 const PARENT_HASH: Hash = Hash([3; 32]);
-const BLOB_ROOT: Hash = Hash([4; 32]);
+const SIDECAR_ROOT: Hash = Hash([4; 32]);
 
-fn chain() -> ChainParams {
-    ChainParams {
-        chain_id: 7,
-        execution_genesis_hash: Hash::ZERO,
-        blobs_per_block_max: 6,
-        block_interval_ms: 1000,
-        blob_retention_heights_min: 100,
-        gas_limit_min: 1_000_000,
-        gas_limit_max: 36_000_000,
-        prague_time: Some(5_000),
+pub(crate) fn chain() -> Chain {
+    Chain {
+        identity: fixtures::CHAIN,
+        params: ChainParams {
+            chain_id: 7,
+            execution_genesis_hash: Hash::ZERO,
+            blobs_per_block_max: 6,
+            block_interval_ms: 1000,
+            blob_retention_heights_min: 100,
+            gas_limit_min: 1_000_000,
+            gas_limit_max: 36_000_000,
+            genesis_time: 1_000,
+            prague_time: Some(5_000),
+        },
     }
 }
 
@@ -26,15 +33,17 @@ fn parent() -> Parent {
             number: 8,
             timestamp: 1_000,
         },
-        blob_root: BLOB_ROOT,
+        sidecar_root: SIDECAR_ROOT,
     }
 }
 
 /// Metadata that keeps every rule, for a height after a parent of the height before.
 pub(crate) fn metadata_at(height: u64) -> ValueMetadata {
-    let commitments = vec![KzgCommitment([11; 48]), KzgCommitment([12; 48])];
+    let commitments = [KzgCommitment([11; 48]), KzgCommitment([12; 48])];
+    let blobs = commitments.map(|commitment| (&b"blob"[..], commitment));
+    let payload = b"a payload!";
+    let lists = Lists::of(payload, blobs, vec![KzgProof::ZERO; 2]);
     ValueMetadata {
-        chain_id: 7,
         origin_proposer: Address([1; 20]),
         validator_set_hash: Hash([2; 32]),
         header: ExecutionHeader {
@@ -49,15 +58,11 @@ pub(crate) fn metadata_at(height: u64) -> ValueMetadata {
             prev_randao: PREV_RANDAO,
             withdrawals_root: EMPTY_ROOT,
             blob_gas_used: 2 * GAS_PER_BLOB,
-            parent_beacon_block_root: PARENT_HASH,
+            parent_beacon_block_root: SIDECAR_ROOT,
             block_hash: Hash([8; 32]),
             ..fixtures::header(height)
         },
-        payload_bytes: 10,
-        payload_hash: Hash([10; 32]),
-        chunk_hashes: vec![Hash([10; 32])],
-        parent_blob_root: BLOB_ROOT,
-        ..fixtures::metadata(height, &[], commitments)
+        ..fixtures::metadata(height, payload, &lists)
     }
 }
 
@@ -70,7 +75,7 @@ fn a_block_that_keeps_every_rule_is_valid() {
 fn each_broken_rule_is_found() {
     type Break = fn(&mut ValueMetadata);
     let table: [(&str, Break); 23] = [
-        ("chain id", |m| m.chain_id = 8),
+        ("chain", |m| m.chain = ChainIdentity([8; 32])),
         ("height", |m| m.height = Height(10)),
         ("number", |m| m.header.number = 10),
         ("parent", |m| m.header.parent_hash = Hash::ZERO),
@@ -79,6 +84,9 @@ fn each_broken_rule_is_found() {
         ("randao", |m| m.header.prev_randao = Hash::ZERO),
         ("withdrawals mint money", |m| m.header.withdrawals_root = Hash([1; 32])),
         ("beacon root", |m| m.header.parent_beacon_block_root = Hash::ZERO),
+        ("the parent's hash as beacon root", |m| {
+            m.header.parent_beacon_block_root = PARENT_HASH
+        }),
         ("gas limit low", |m| m.header.gas_limit = 999_999),
         ("gas limit high", |m| m.header.gas_limit = 36_000_001),
         ("gas used", |m| m.header.gas_used = 30_000_001),
@@ -87,13 +95,12 @@ fn each_broken_rule_is_found() {
         ("no requests in Prague", |m| m.header.timestamp = 5_000),
         ("blob gas one short", |m| m.header.blob_gas_used = GAS_PER_BLOB),
         ("blob gas one over", |m| m.header.blob_gas_used = 3 * GAS_PER_BLOB),
-        ("blob gas without blobs", |m| m.commitments.clear()),
-        ("a commitment too many", |m| m.commitments.push(KzgCommitment::ZERO)),
+        ("blob gas without blobs", |m| m.blobs_count = 0),
+        ("a commitment too many", |m| m.blobs_count = 3),
         ("too many blobs", |m| {
-            m.commitments = vec![KzgCommitment::ZERO; 7];
+            m.blobs_count = 7;
             m.header.blob_gas_used = 7 * GAS_PER_BLOB;
         }),
-        ("blob root", |m| m.parent_blob_root = Hash::ZERO),
         ("old height", |m| m.height = Height(8)),
         ("old number", |m| m.header.number = 8),
     ];
@@ -114,10 +121,10 @@ fn prague_blocks_have_requests() {
 
 #[test]
 fn a_full_block_and_an_empty_one_are_valid() {
-    for blobs in [0usize, 6] {
+    for blobs in [0, 6] {
         let mut metadata = metadata_at(9);
-        metadata.commitments = vec![KzgCommitment::ZERO; blobs];
-        metadata.header.blob_gas_used = blobs as u64 * GAS_PER_BLOB;
+        metadata.blobs_count = blobs;
+        metadata.header.blob_gas_used = u64::from(blobs) * GAS_PER_BLOB;
         assert_eq!(check(&chain(), &parent(), &metadata), Ok(()));
     }
 }

@@ -12,6 +12,7 @@ fn chain(blobs: u32) -> ChainParams {
         blob_retention_heights_min: 100,
         gas_limit_min: 0,
         gas_limit_max: 1,
+        genesis_time: 0,
         prague_time: None,
     }
 }

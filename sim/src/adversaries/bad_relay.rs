@@ -1,5 +1,7 @@
-//! A relay that spoils parts: blobs whose proof does not hold, chunks whose hash is wrong, of its own values and of
-//! others'.
+//! A relay that spoils what it sends, of its own values and of others': blobs, chunks and lists of another hash, lists
+//! that never come, `Init`s whose signature is wrong.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -9,7 +11,7 @@ use crate::wire::SimFrame;
 
 /// Parts spoiled in a thousand.
 const SPOILED: u32 = 150;
-/// Of a thousand blobs after a spoiled one: often more of a value than a verifier cares to name.
+/// Of a thousand blobs after a spoiled one: often every place of a value is tried.
 const SPOILED_TOO: u32 = 700;
 
 /// See the file's words.
@@ -29,13 +31,55 @@ impl BadRelay {
 impl Adversary for BadRelay {
     fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: SimFrame) -> Vec<SimFrame> {
         match frame {
-            SimFrame::Blob { stream, index, part } if self.spoils(means) => {
-                means.count("bad-blob");
-                vec![SimFrame::Blob {
+            SimFrame::Begin {
+                stream,
+                init,
+                kind,
+                certificate,
+                answers,
+            } if means.dice.chance(SPOILED) => {
+                means.count("bad-init");
+                let mut init = Arc::unwrap_or_clone(init);
+                let signature = match means.dice.chance(500) {
+                    true => &mut init.header_signature,
+                    false => &mut init.signature,
+                };
+                signature.0[0] ^= 1;
+                vec![SimFrame::Begin {
                     stream,
-                    index,
-                    part: blobs::spoiled(&part),
+                    init: Arc::new(init),
+                    kind,
+                    certificate,
+                    answers,
                 }]
+            }
+            SimFrame::List { stream, kind, items } if means.dice.chance(SPOILED) => {
+                let mut items = items.to_vec();
+                match means.dice.below(3) {
+                    // A part before its list is its sender's fault.
+                    0 => {
+                        means.count("no-list");
+                        return vec![];
+                    }
+                    1 => {
+                        means.count("long-list");
+                        items.extend([7; 48]);
+                    }
+                    _ => {
+                        means.count("bad-list");
+                        match items.last_mut() {
+                            Some(byte) => *byte ^= 1,
+                            None => items.push(1),
+                        }
+                    }
+                }
+                let items = Bytes::from(items);
+                vec![SimFrame::List { stream, kind, items }]
+            }
+            SimFrame::Blob { stream, index, bytes } if self.spoils(means) => {
+                means.count("bad-blob");
+                let bytes = blobs::spoiled(&bytes);
+                vec![SimFrame::Blob { stream, index, bytes }]
             }
             SimFrame::Chunk { stream, index, bytes } if means.dice.chance(SPOILED) => {
                 means.count("bad-chunk");

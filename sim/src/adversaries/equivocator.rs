@@ -4,15 +4,15 @@
 //! - Its votes contradict each other.
 //! - At some heights it floods: proposals of values that nobody has, votes of rounds that nobody is in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ultramarine_types::network::OfferKind;
 use ultramarine_types::{Assembly, ConsensusMessage, Height, Proposal, Round, ValueId, ValueKey, Vote, VoteKind, sign};
 
-use super::forge::{forge, rename};
-use super::swap::Swaps;
+use super::forge::{forge, swap};
 use super::{Adversary, Means};
-use crate::wire::SimFrame;
+use crate::wire::{SimFrame, StreamId};
 
 /// Proposals flood every height that this divides.
 const PROPOSALS_EVERY: u64 = 4;
@@ -26,7 +26,9 @@ const FLOOD: u32 = 80;
 #[derive(Default)]
 pub struct Equivocator {
     /// What it tells the odd peers in place of a value of its own.
-    second: Swaps,
+    second: BTreeMap<ValueKey, Assembly>,
+    /// Streams that carry the second value in place of the first.
+    swapped: BTreeMap<StreamId, ValueKey>,
     /// Heights at which it votes twice.
     double: BTreeSet<Height>,
     /// Peers whom it has flooded with votes, and of which height.
@@ -35,14 +37,17 @@ pub struct Equivocator {
 
 impl Equivocator {
     fn second(&mut self, means: &mut Means<'_>, key: ValueKey) -> Option<Assembly> {
-        if let Some(assembly) = self.second.forged(&key) {
+        if let Some(assembly) = self.second.get(&key) {
             return Some(assembly.clone());
         }
-        let original = means.own(&key)?;
+        let original = means.disk.value(&key).ok()?;
+        if original.init.metadata.origin_proposer != means.address || means.disk.decided(key.height).is_some() {
+            return None;
+        }
         let salt = 0x5ec0 | key.height.0 << 32 | u64::from(original.init.metadata.origin_round.0) << 24;
         let forged = forge(means, &original, salt, original.blobs.len(), |_, _| {});
         means.count("equivocation");
-        self.second.put(key, forged.clone());
+        self.second.insert(key, forged.clone());
         Some(forged)
     }
 
@@ -67,7 +72,7 @@ impl Equivocator {
         (1..=FLOOD as u8)
             .map(|salt| {
                 let value_id = ValueId([salt; 32]);
-                let bytes = sign::proposal(means.chain.chain_id, height, round, &value_id, valid_round);
+                let bytes = sign::proposal(&means.chain.identity, height, round, &value_id, valid_round);
                 SimFrame::Message(ConsensusMessage::Proposal(Proposal {
                     value_id,
                     signature: means.sign(&bytes),
@@ -88,7 +93,7 @@ impl Equivocator {
         (1..=FLOOD)
             .map(|round| {
                 let round = Round(round);
-                let bytes = sign::vote(means.chain.chain_id, VoteKind::Prevote, height, round, None);
+                let bytes = sign::vote(&means.chain.identity, VoteKind::Prevote, height, round, None);
                 SimFrame::Message(ConsensusMessage::Vote(Vote {
                     kind: VoteKind::Prevote,
                     height,
@@ -114,20 +119,32 @@ impl Adversary for Equivocator {
                 answers,
             } if odd && answers.is_none() => {
                 let key = init.key();
-                let init = match self.second(means, key) {
-                    None => init,
+                match self.second(means, key) {
+                    None => vec![SimFrame::Begin {
+                        stream,
+                        init,
+                        kind: OfferKind::Proposal,
+                        certificate,
+                        answers,
+                    }],
                     Some(forged) => {
-                        self.second.begin(stream, key);
-                        forged.init
+                        self.swapped.insert(stream, key);
+                        let init = Arc::clone(&forged.init);
+                        vec![SimFrame::Begin {
+                            stream,
+                            init,
+                            kind: OfferKind::Proposal,
+                            certificate,
+                            answers,
+                        }]
                     }
-                };
-                vec![SimFrame::Begin {
-                    stream,
-                    init,
-                    kind: OfferKind::Proposal,
-                    certificate,
-                    answers,
-                }]
+                }
+            }
+            SimFrame::List { stream, .. } | SimFrame::Chunk { stream, .. } | SimFrame::Blob { stream, .. } => {
+                match self.swapped.get(&stream).and_then(|key| self.second.get(key)) {
+                    None => vec![frame],
+                    Some(forged) => swap(frame, forged),
+                }
             }
             SimFrame::Message(ConsensusMessage::Proposal(mut proposal)) if proposal.proposer == means.address => {
                 let honest = SimFrame::Message(ConsensusMessage::Proposal(proposal.clone()));
@@ -136,7 +153,14 @@ impl Adversary for Equivocator {
                     flood.insert(0, honest);
                     return flood;
                 };
-                rename(means, &mut proposal, id);
+                proposal.value_id = id;
+                proposal.signature = means.sign(&sign::proposal(
+                    &means.chain.identity,
+                    proposal.height,
+                    proposal.round,
+                    &id,
+                    proposal.valid_round,
+                ));
                 let forged = SimFrame::Message(ConsensusMessage::Proposal(proposal));
                 let mut frames = match (odd, means.dice.chance(300)) {
                     (_, true) => vec![honest, forged],
@@ -168,7 +192,7 @@ impl Adversary for Equivocator {
                 }
                 vote.value_id = other;
                 vote.signature = means.sign(&sign::vote(
-                    means.chain.chain_id,
+                    &means.chain.identity,
                     vote.kind,
                     vote.height,
                     vote.round,
@@ -184,12 +208,13 @@ impl Adversary for Equivocator {
                 flood.push(forged);
                 flood
             }
-            other => self.second.outgoing(other),
+            other => vec![other],
         }
     }
 
     fn forget(&mut self, below: Height) {
-        self.second.forget(below);
+        self.second.retain(|key, _| key.height > below);
+        self.swapped.retain(|_, key| key.height > below);
         self.double.retain(|height| *height > below);
         self.flooded.retain(|(height, _)| *height > below);
     }

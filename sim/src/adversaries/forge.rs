@@ -1,27 +1,27 @@
 //! This file knows how to make a second value out of a first: other header, other commitments, all hashes and
-//! signatures right. It also names it in a proposal.
+//! signatures right; and how to send it in place of the first.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::{
-    Assembly, BlobPart, ExecutionHeader, Init, KzgCommitment, Proposal, Signature, ValueId, ValueMetadata, sidecar,
-    sign,
-};
+use ultramarine_types::{Assembly, Init, Signature, ValueMetadata, sidecar, sign};
 
 use super::Means;
-use crate::{blobs, block};
+use crate::blobs::{self, Committed};
+use crate::block;
+use crate::wire::SimFrame;
 
-/// Makes a value like `original`, with header and blobs changed by `change`, blobs recommitted, and everything signed.
+/// Makes a value like `original`, with header and blobs changed by `change`, lists made anew, and everything signed.
 pub fn forge(
     means: &Means<'_>,
     original: &Assembly,
     salt: u64,
     blobs_count: usize,
-    change: impl FnOnce(&mut ValueMetadata, &mut [(KzgCommitment, BlobPart)]),
+    change: impl FnOnce(&mut ValueMetadata, &mut [Committed]),
 ) -> Assembly {
-    let mut blobs: Vec<(KzgCommitment, BlobPart)> = (0..blobs_count as u32)
-        .map(|index| blobs::part(index + 3, salt))
+    let mut blobs: Vec<Committed> = (0..blobs_count as u32)
+        .map(|index| blobs::committed(index + 3, salt))
         .collect();
     let mut metadata = original.init.metadata.clone();
     metadata.header.extra_data = salt.to_le_bytes().to_vec();
@@ -31,34 +31,52 @@ pub fn forge(
     finish(means, metadata, blobs)
 }
 
-fn finish(means: &Means<'_>, mut metadata: ValueMetadata, blobs: Vec<(KzgCommitment, BlobPart)>) -> Assembly {
-    let header: ExecutionHeader = metadata.header.clone();
-    let built = block::finish(header, blobs, 200);
+fn finish(means: &Means<'_>, mut metadata: ValueMetadata, blobs: Vec<Committed>) -> Assembly {
+    let built = block::finish(metadata.header.clone(), blobs, 200);
     metadata.payload_bytes = built.payload.len() as u32;
-    metadata.payload_hash = built.payload_hash;
-    metadata.chunk_hashes = built.chunk_hashes;
-    metadata.commitments = built.blobs.iter().map(|(commitment, _)| *commitment).collect();
+    metadata.blobs_count = built.blobs.len() as u32;
+    metadata.roots = built.lists.roots();
     let mut init = Init {
         metadata,
         signature: Signature::ZERO,
         header_signature: Signature::ZERO,
     };
-    let key = init.key();
-    let chain_id = init.metadata.chain_id;
-    init.signature = means.sign(&sign::init(chain_id, &key.id));
-    init.header_signature = means.sign(&sign::sidecar_header(chain_id, &sidecar::header(&init.metadata).root()));
+    let (key, chain) = (init.key(), &means.chain.identity);
+    init.signature = means.sign(&sign::init(chain, &key.id));
+    let root = sidecar::header(&init.metadata, means.chain.params.genesis_time).root();
+    init.header_signature = means.sign(&sign::sidecar_header(chain, &root));
     Assembly {
         key,
         init: Arc::new(init),
+        lists: Arc::new(built.lists),
         payload: built.payload,
-        blobs: built.blobs.into_iter().map(|(_, part)| part).collect(),
+        blobs: built.blobs,
     }
 }
 
-/// Names another value in a proposal, and signs it again.
-pub fn rename(means: &Means<'_>, proposal: &mut Proposal, value_id: ValueId) {
-    let (height, round) = (proposal.height, proposal.round);
-    let bytes = sign::proposal(means.chain.chain_id, height, round, &value_id, proposal.valid_round);
-    proposal.value_id = value_id;
-    proposal.signature = means.sign(&bytes);
+/// A list, chunk or blob frame with the part of another value in place of its own. A forged payload is one chunk long.
+pub fn swap(frame: SimFrame, forged: &Assembly) -> Vec<SimFrame> {
+    match frame {
+        SimFrame::List { stream, kind, .. } => {
+            let mut items = Vec::new();
+            forged.lists.write(kind, &mut items);
+            vec![SimFrame::List {
+                stream,
+                kind,
+                items: Bytes::from(items),
+            }]
+        }
+        SimFrame::Chunk { stream, index: 0, .. } => vec![SimFrame::Chunk {
+            stream,
+            index: 0,
+            bytes: forged.payload.clone(),
+        }],
+        SimFrame::Chunk { .. } => vec![],
+        SimFrame::Blob { stream, index, bytes } => vec![SimFrame::Blob {
+            stream,
+            index,
+            bytes: forged.blobs.get(index).cloned().unwrap_or(bytes),
+        }],
+        other => vec![other],
+    }
 }

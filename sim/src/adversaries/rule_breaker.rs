@@ -1,32 +1,36 @@
 //! A proposer of values that break a block rule, each signed and streamed as it should be: nobody may vote for one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ultramarine_types::network::OfferKind;
-use ultramarine_types::{Assembly, ConsensusMessage, Hash, Height, ValueId, ValueKey};
+use ultramarine_types::{Assembly, ConsensusMessage, Hash, Height, KzgProof, ValueId, ValueKey, sign};
 
-use super::forge::{forge, rename};
-use super::swap::Swaps;
+use super::forge::{forge, swap};
 use super::{Adversary, Means};
 use crate::blobs;
-use crate::wire::SimFrame;
+use crate::wire::{SimFrame, StreamId};
 
 /// See the file's words.
 #[derive(Default)]
 pub struct RuleBreaker {
     /// The broken value in place of the good one.
-    broken: Swaps,
+    broken: BTreeMap<ValueKey, Assembly>,
     /// Values left as they are.
     kept: BTreeSet<ValueKey>,
+    swapped: BTreeMap<StreamId, ValueKey>,
 }
 
 impl RuleBreaker {
     fn broken(&mut self, means: &mut Means<'_>, key: ValueKey) -> Option<Assembly> {
-        if let Some(assembly) = self.broken.forged(&key) {
+        if let Some(assembly) = self.broken.get(&key) {
             return Some(assembly.clone());
         }
-        let original = means.own(&key)?;
-        if self.kept.contains(&key) {
+        let original = means.disk.value(&key).ok()?;
+        if original.init.metadata.origin_proposer != means.address
+            || means.disk.decided(key.height).is_some()
+            || self.kept.contains(&key)
+        {
             return None;
         }
         if means.dice.chance(300) {
@@ -34,8 +38,8 @@ impl RuleBreaker {
             return None;
         }
         let (count, random) = (original.blobs.len(), means.dice.hash());
-        // A block without blobs has no commitment to break.
-        let rule = means.dice.below(if count == 0 { 9 } else { 13 });
+        // A block without blobs has no commitment and no proof to break.
+        let rule = means.dice.below(if count == 0 { 9 } else { 15 });
         let salt = 0xbad0_0000 | key.height.0 << 32 | rule as u64;
         let forged = forge(means, &original, salt, count, |metadata, blobs| {
             let header = &mut metadata.header;
@@ -47,7 +51,7 @@ impl RuleBreaker {
                 3 => header.timestamp += 3600,
                 4 => header.withdrawals_root = random,
                 5 => header.state_root = random,
-                6 => metadata.parent_blob_root = random,
+                6 => header.parent_beacon_block_root = random,
                 7 => header.prev_randao = Hash::ZERO,
                 8 => {
                     header.requests_hash = if header.requests_hash.is_some() {
@@ -56,15 +60,30 @@ impl RuleBreaker {
                         Some(random)
                     }
                 }
-                _ => {
-                    if let Some((commitment, _)) = blobs.last_mut() {
-                        *commitment = blobs::malformed(*commitment);
+                9 | 10 => {
+                    if let Some(last) = blobs.last_mut() {
+                        last.commitment = blobs::malformed(last.commitment);
                     }
                 }
+                11 | 12 => {
+                    if let Some(last) = blobs.last_mut() {
+                        last.proof = Some(KzgProof(random.0.repeat(2)[..48].try_into().expect("48 bytes")));
+                    }
+                }
+                _ => blobs.iter_mut().for_each(|it| it.proof = None),
             }
         });
+        match rule {
+            9 | 10 => means.count("malformed-commitment"),
+            11 | 12 => means.count("false-proof"),
+            13.. => means.count("no-proofs"),
+            _ => {}
+        }
+        if rule >= 9 {
+            means.false_values.insert(forged.key.id);
+        }
         means.count("rule-breach");
-        self.broken.put(key, forged.clone());
+        self.broken.insert(key, forged.clone());
         Some(forged)
     }
 
@@ -88,11 +107,8 @@ impl Adversary for RuleBreaker {
                 let init = match self.broken(means, key) {
                     None => init,
                     Some(forged) => {
-                        self.broken.begin(stream, key);
-                        if !forged.init.metadata.commitments.iter().all(blobs::is_well_formed) {
-                            means.count("malformed-commitment");
-                        }
-                        forged.init
+                        self.swapped.insert(stream, key);
+                        Arc::clone(&forged.init)
                     }
                 };
                 vec![SimFrame::Begin {
@@ -103,18 +119,28 @@ impl Adversary for RuleBreaker {
                     answers,
                 }]
             }
+            SimFrame::List { stream, .. } | SimFrame::Chunk { stream, .. } | SimFrame::Blob { stream, .. } => {
+                match self.swapped.get(&stream).and_then(|key| self.broken.get(key)) {
+                    None => vec![frame],
+                    Some(forged) => swap(frame, forged),
+                }
+            }
             SimFrame::Message(ConsensusMessage::Proposal(mut proposal)) if proposal.proposer == means.address => {
                 if let Some(id) = self.other_id(means, proposal.height, proposal.value_id) {
-                    rename(means, &mut proposal, id);
+                    proposal.value_id = id;
+                    let (height, round) = (proposal.height, proposal.round);
+                    let bytes = sign::proposal(&means.chain.identity, height, round, &id, proposal.valid_round);
+                    proposal.signature = means.sign(&bytes);
                 }
                 vec![SimFrame::Message(ConsensusMessage::Proposal(proposal))]
             }
-            other => self.broken.outgoing(other),
+            other => vec![other],
         }
     }
 
     fn forget(&mut self, below: Height) {
-        self.broken.forget(below);
+        self.broken.retain(|key, _| key.height > below);
         self.kept.retain(|key| key.height > below);
+        self.swapped.retain(|_, key| key.height > below);
     }
 }

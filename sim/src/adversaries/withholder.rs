@@ -44,13 +44,16 @@ impl Adversary for Withholder {
                 self.streams.insert(*stream, withheld);
                 *stream
             }
-            SimFrame::Chunk { stream, .. } | SimFrame::Blob { stream, .. } | SimFrame::Fin { stream } => *stream,
+            SimFrame::List { stream, .. }
+            | SimFrame::Chunk { stream, .. }
+            | SimFrame::Blob { stream, .. }
+            | SimFrame::Fin { stream } => *stream,
             _ => return vec![frame],
         };
         let withheld = self.streams.get(&stream).copied().unwrap_or(Withheld::Nothing);
         let kept_back = match (withheld, &frame) {
             (Withheld::Everything, _) => true,
-            (Withheld::Parts, SimFrame::Chunk { .. } | SimFrame::Blob { .. }) => true,
+            (Withheld::Parts, SimFrame::List { .. } | SimFrame::Chunk { .. } | SimFrame::Blob { .. }) => true,
             (Withheld::SomeParts, SimFrame::Chunk { .. } | SimFrame::Blob { .. }) => means.dice.chance(500),
             (Withheld::Fin, SimFrame::Fin { .. }) => true,
             _ => false,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ultramarine_types::storage::{Decision, Tag};
-use ultramarine_types::{Height, ValidatorSet, ValueId, ValueKey};
+use ultramarine_types::{ChainIdentity, Height, ValidatorSet, ValueId, ValueKey};
 
 use super::CheckOutcome;
 
@@ -21,9 +21,9 @@ pub struct Agreement {
 
 impl Agreement {
     /// A node asks its store to commit.
-    pub fn commit(&mut self, decision: &Decision, validators: &ValidatorSet, chain_id: u64) -> CheckOutcome {
+    pub fn commit(&mut self, decision: &Decision, validators: &ValidatorSet, chain: &ChainIdentity) -> CheckOutcome {
         let certificate = &decision.certificate;
-        if let Err(error) = ultramarine_core::certificate::verify_commit(validators, chain_id, certificate) {
+        if let Err(error) = ultramarine_core::certificate::verify_commit(validators, chain, certificate) {
             return Err((
                 "I12",
                 format!(
@@ -35,7 +35,7 @@ impl Agreement {
         match self.decided.get(&certificate.height) {
             None => {
                 self.decided.insert(certificate.height, certificate.value_id);
-                self.blobs += u64::from(decision.init.blobs_count());
+                self.blobs += u64::from(decision.init.metadata.blobs_count);
                 self.rounds_above_zero += u64::from(certificate.round.0 > 0);
                 Ok(())
             }

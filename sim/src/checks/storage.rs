@@ -1,13 +1,15 @@
 //! I1, I2, I3, I4, I6: what a node has on its disk when it carries out a decision; and the order of its heights.
 
-use ultramarine_types::canonical::sha256;
+use ultramarine_types::lists::chunk_hashes;
 use ultramarine_types::storage::{Blobs, Decision, StoreRequest};
-use ultramarine_types::verify::Finding;
 use ultramarine_types::{Assembly, Height, ValueKey};
 
 use super::CheckOutcome;
-use crate::blobs;
 use crate::disk::Disk;
+use crate::{blobs, block};
+
+/// One each, on every simulated chain.
+const PROOFS_PER_BLOB: u32 = 1;
 
 /// A node hands its store a request. `tip`: the newest height decided anywhere; `retention`: the chain's least, in
 /// heights.
@@ -56,10 +58,8 @@ fn commit(disk: &Disk, decision: &Decision, tip: Height, retention: u64) -> Chec
     if assembly.key != key || assembly.init.metadata != decision.init.metadata {
         return Err(("I6", format!("the bytes stored for {key} are of {}", assembly.key)));
     }
-    if sha256(&assembly.payload) != assembly.init.metadata.payload_hash {
-        return Err(("I1", format!("{key} has not its payload")));
-    }
-    let (wanted, held) = (assembly.init.metadata.commitments.len(), assembly.blobs.len());
+    bound(assembly).map_err(|what| ("I1", what))?;
+    let (wanted, held) = (assembly.init.metadata.blobs_count as usize, assembly.blobs.len());
     match decision.blobs {
         Blobs::Held if held != wanted => Err(("I2", format!("{key} has {held} of {wanted} blobs"))),
         Blobs::Held => proven(assembly).map_err(|what| ("I3", what)),
@@ -72,18 +72,40 @@ fn commit(disk: &Disk, decision: &Decision, tip: Height, retention: u64) -> Chec
     }
 }
 
+/// Whether the metadata binds the lists, and the lists bind the payload.
+fn bound(assembly: &Assembly) -> Result<(), String> {
+    let Assembly {
+        key,
+        init,
+        lists,
+        payload,
+        ..
+    } = assembly;
+    if let Some(kind) = lists.misfit(&init.metadata, PROOFS_PER_BLOB) {
+        return Err(format!("{key} has not its list of {kind:?}"));
+    }
+    if payload.len() != init.metadata.payload_bytes as usize || chunk_hashes(payload) != lists.chunks {
+        return Err(format!("{key} has not its payload"));
+    }
+    Ok(())
+}
+
+/// Whether every blob that is there has its digest, and its proof holds.
 fn proven(assembly: &Assembly) -> Result<(), String> {
-    for (index, (part, commitment)) in assembly
-        .blobs
-        .iter()
-        .zip(&assembly.init.metadata.commitments)
-        .enumerate()
-    {
-        let holds = part
-            .proofs
-            .first()
-            .is_some_and(|proof| blobs::finding(&part.blob, commitment, proof) == Finding::Holds);
-        if !holds {
+    let lists = &assembly.lists;
+    for (index, blob) in assembly.blobs.iter().enumerate() {
+        let of_blob = (
+            lists.commitments.get(index),
+            lists.digests.get(index),
+            lists.proofs.get(index),
+        );
+        let (Some(commitment), Some(digest), Some(proof)) = of_blob else {
+            return Err(format!("blob {index} of {} is in no list", assembly.key));
+        };
+        if blobs::digest(blob, commitment) != *digest {
+            return Err(format!("blob {index} of {} is stored with other bytes", assembly.key));
+        }
+        if blobs::finding(blob, commitment, proof).is_err() {
             return Err(format!(
                 "blob {index} of {} is stored and its proof does not hold",
                 assembly.key
@@ -109,20 +131,18 @@ pub fn audit(disk: &Disk) -> CheckOutcome {
                 format!("metadata of height {height} is not that of its certificate"),
             ));
         }
-        if sha256(&value.assembly.payload) != metadata.payload_hash {
-            return Err(("I1", format!("height {height} has not its payload")));
-        }
-        let (wanted, held) = (metadata.commitments.len(), value.assembly.blobs.len());
+        bound(&value.assembly).map_err(|what| ("I1", what))?;
+        let (wanted, held) = (metadata.blobs_count as usize, value.assembly.blobs.len());
         if value.decided.blobs == Blobs::Held && held != wanted {
             return Err(("I2", format!("height {height} has {held} of {wanted} blobs")));
         }
-        if metadata.parent_blob_root != parent_root {
+        if metadata.header.parent_beacon_block_root != parent_root {
             return Err((
                 "I6",
                 format!("height {height} does not name the sidecar header below it"),
             ));
         }
-        parent_root = ultramarine_types::sidecar::header(metadata).root();
+        parent_root = ultramarine_types::sidecar::header(metadata, block::GENESIS_SECONDS).root();
     }
     Ok(())
 }

@@ -2,11 +2,11 @@
 //! crash tore, and what recovery reads back.
 
 use bytes::Bytes;
+use ultramarine_store::Lineage;
 use ultramarine_store::log::{FoundLog, LogHeader, encode_frame, read};
-use ultramarine_store::{Binding, Lineage};
+use ultramarine_types::ChainIdentity;
 use ultramarine_types::storage::{LogCondition, LogEpoch};
 
-use crate::block;
 use crate::dice::Dice;
 
 #[derive(Clone, Debug)]
@@ -24,14 +24,10 @@ pub struct LogFile {
 
 impl LogFile {
     pub fn new(epoch: LogEpoch) -> Self {
-        let binding = Binding {
-            chain_id: 4844,
-            genesis_hash: block::genesis().hash,
-        };
         let header = LogHeader {
             epoch,
             salt: epoch.generation.wrapping_mul(0x9e37_79b9_7f4a_7c15),
-            binding,
+            chain: ChainIdentity([0x5a; 32]),
         };
         Self {
             header,
@@ -92,7 +88,7 @@ impl LogFile {
         match read(
             &Bytes::copy_from_slice(&self.bytes),
             self.header.epoch,
-            self.header.binding,
+            self.header.chain,
         ) {
             FoundLog::Corrupt => (LogCondition::Corrupt, Vec::new()),
             FoundLog::Missing => (LogCondition::Missing, Vec::new()),

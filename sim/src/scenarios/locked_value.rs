@@ -79,7 +79,7 @@ fn script(world: &mut World) -> Result<(), String> {
             .decided(height)
             .ok_or("a node lacks the height")?;
         if held.decided.init != Arc::clone(&value.decided.init)
-            || held.assembly.blobs.len() != metadata.commitments.len()
+            || held.assembly.blobs.len() != metadata.blobs_count as usize
         {
             return Err(format!("node {node} holds something else"));
         }

@@ -1,4 +1,4 @@
-//! After kill -9 the parent blob root that a node uses equals the one recomputed from stored metadata: it goes on
+//! After kill -9 the `parentBeaconBlockRoot` that a node uses equals the one recomputed from stored metadata: it goes on
 //! building on it.
 
 use ultramarine_types::{Height, sidecar};
@@ -44,7 +44,7 @@ fn script(world: &mut World) -> Result<(), String> {
             let (Some(below), Some(this)) = (at(height - 1), at(height)) else {
                 return Err(format!("node {index} lacks height {height}"));
             };
-            if sidecar::header(&below).root() != this.parent_blob_root {
+            if sidecar::header(&below, world.chain.params.genesis_time).root() != this.header.parent_beacon_block_root {
                 return Err(format!("height {height} does not name the root of the height below"));
             }
         }

@@ -97,13 +97,6 @@ impl World {
                     self.lane_done(node, *done);
                 }
             }
-            Event::ForemanWake { node, life, at } => {
-                if self.lives(node, life) && self.nodes[node].foreman_wake_at == Some(at) {
-                    self.count_wake(node);
-                    self.nodes[node].foreman_wake_at = None;
-                    self.foreman_wake(node);
-                }
-            }
             Event::SyncTimeout { node, life, stream } => {
                 if self.lives(node, life) {
                     self.sync_timeout(node, stream);

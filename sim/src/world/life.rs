@@ -27,7 +27,6 @@ impl World {
         node.wake_at = None;
         node.join = Join::new(JoinConfig { limits });
         node.forkchoice_until = Nanos::ZERO;
-        node.foreman_wake_at = None;
         self.start_lanes(index);
         let node = &mut self.nodes[index];
         let recovered = node.disk.recover();
@@ -66,6 +65,7 @@ impl World {
         node.join_wake_at = None;
         node.streams.clear();
         node.syncs.clear();
+        node.offers.clear();
         node.sees.clear();
         node.fuse = None;
         node.disk.crash();
@@ -191,14 +191,14 @@ impl World {
         for stream in of_peer {
             self.stream_gone(index, stream);
         }
-        let syncs: VecDeque<(StreamId, (usize, ultramarine_types::Height))> = self.nodes[index]
+        let syncs: VecDeque<(StreamId, ultramarine_types::Height)> = self.nodes[index]
             .syncs
             .iter()
-            .filter(|(_, (of, _))| *of == peer)
-            .map(|(id, sync)| (*id, *sync))
+            .filter(|(_, sync)| sync.peer == peer)
+            .map(|(id, sync)| (*id, sync.height))
             .collect();
         let name = self.nodes[peer].peer;
-        for (stream, (_, height)) in syncs {
+        for (stream, height) in syncs {
             self.nodes[index].syncs.remove(&stream);
             self.feed(
                 index,
@@ -215,7 +215,7 @@ impl World {
     fn core_config(&self, index: usize) -> CoreConfig {
         let node = &self.nodes[index];
         CoreConfig {
-            chain: self.config.chain.clone(),
+            chain: self.chain.clone(),
             validators: self.validators.clone(),
             key: node.key.is_some().then_some(node.seed),
             genesis_block: block::genesis(),

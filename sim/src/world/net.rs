@@ -11,7 +11,7 @@ use ultramarine_net::streaming::Input as JoinInput;
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, OfferKind, SyncEnd};
 use ultramarine_types::{Init, Nanos, ValueKey};
 
-use super::{Event, Incoming, World};
+use super::{Event, Incoming, Sync, World};
 use crate::checks::{CheckOutcome, blame, validity};
 use crate::wire::{SimFrame, StreamId};
 
@@ -30,11 +30,16 @@ impl World {
             NetCommand::Admit { offer, tag } => {
                 self.trace
                     .line(self.now, format_args!("{index} admits {} {tag:?}", offer.0));
+                if let Some(init) = self.nodes[index].offers.remove(&offer) {
+                    let checked = self.admissible(&init);
+                    self.note(index, checked);
+                }
                 self.join_input(index, JoinInput::Admit { offer, tag });
             }
             NetCommand::Refuse { offer, why } => {
                 self.trace
                     .line(self.now, format_args!("{index} refuses {} {why:?}", offer.0));
+                self.nodes[index].offers.remove(&offer);
                 self.join_input(index, JoinInput::Refuse { offer, why });
             }
             NetCommand::Stream { key, to } => self.stream(index, key, to),
@@ -85,7 +90,9 @@ impl World {
             } => {
                 self.begin(from, index, stream, init, kind, certificate, answers);
             }
-            SimFrame::Blob { .. } | SimFrame::Chunk { .. } | SimFrame::Fin { .. } => self.part(from, index, frame),
+            SimFrame::List { .. } | SimFrame::Blob { .. } | SimFrame::Chunk { .. } | SimFrame::Fin { .. } => {
+                self.part(from, index, frame)
+            }
             SimFrame::Gone { stream } => self.stream_gone(index, stream),
             SimFrame::PartsRequest { stream, key, missing } => match self.nodes[index].disk.value(&key) {
                 Ok(assembly) => {
@@ -102,9 +109,14 @@ impl World {
                 }
                 Err(_) => self.send(index, from, SimFrame::Gone { stream }),
             },
-            SimFrame::SyncRequest { stream, height, want } => self.serve(index, from, stream, height, want),
+            SimFrame::SyncRequest {
+                stream,
+                height,
+                want,
+                blobs,
+            } => self.serve(index, from, stream, height, want, blobs),
             SimFrame::SyncAnswer { stream, end } => {
-                if let Some((_, height)) = self.nodes[index].syncs.remove(&stream) {
+                if let Some(Sync { height, .. }) = self.nodes[index].syncs.remove(&stream) {
                     self.feed(index, Input::Net(NetEvent::SyncEnded { peer, height, end }));
                 }
             }
@@ -113,7 +125,7 @@ impl World {
 
     /// A stream of another node broke or was refused.
     pub(crate) fn stream_gone(&mut self, index: usize, stream: StreamId) {
-        if let Some((peer, height)) = self.nodes[index].syncs.remove(&stream) {
+        if let Some(Sync { peer, height, .. }) = self.nodes[index].syncs.remove(&stream) {
             let peer = self.nodes[peer].peer;
             self.tell(
                 index,
@@ -135,7 +147,7 @@ impl World {
     }
 
     pub(crate) fn sync_timeout(&mut self, index: usize, stream: StreamId) {
-        if let Some((peer, height)) = self.nodes[index].syncs.remove(&stream) {
+        if let Some(Sync { peer, height, .. }) = self.nodes[index].syncs.remove(&stream) {
             let peer = self.nodes[peer].peer;
             self.feed(
                 index,
@@ -163,7 +175,14 @@ impl World {
     fn judge(&self, init: &Init) -> Result<(), &'static str> {
         let below = self.checks.agreement.at(init.metadata.height.prev());
         let below = below.and_then(|id| self.checks.values.get(&id));
-        validity::judge(init, below.map(Arc::as_ref), &self.config.chain)
+        let is_false = self.checks.false_values.contains(&init.metadata.id());
+        validity::judge(init, below.map(Arc::as_ref), &self.chain, is_false)
+    }
+
+    /// A node takes an `Init` under its own name, or decides it.
+    pub(super) fn admissible(&self, init: &Init) -> CheckOutcome {
+        validity::admissible(init, &self.chain, &self.validators)
+            .map_err(|why| ("admission", format!("{} is taken: {why}", init.key())))
     }
 
     fn charge(&mut self, index: usize, peer: &ultramarine_types::PeerId, fault: Fault) {
@@ -178,6 +197,9 @@ impl World {
     }
 
     fn tell(&mut self, index: usize, event: NetEvent) {
+        if let NetEvent::Offer { offer, init, .. } = &event {
+            self.nodes[index].offers.insert(*offer, Arc::clone(init));
+        }
         let life = self.nodes[index].life;
         self.queue.plan(
             self.now + HOP,

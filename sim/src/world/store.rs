@@ -27,7 +27,9 @@ impl World {
                 let checked = self
                     .checks
                     .agreement
-                    .commit(decision, &self.validators, self.config.chain.chain_id);
+                    .commit(decision, &self.validators, &self.voting_chain());
+                self.note(index, checked);
+                let checked = self.admissible(&decision.init);
                 self.note(index, checked);
             }
             StoreRequest::Evidence(evidence) if self.nodes[index].is_honest() => {
@@ -59,7 +61,7 @@ impl World {
             .iter()
             .position(|node| node.address == Some(evidence.validator()));
         match signer {
-            Some(signer) if evidence.is_contradiction() && !self.nodes[signer].is_honest() => Ok(()),
+            Some(signer) if self.convicts(evidence) && !self.nodes[signer].is_honest() => Ok(()),
             _ => Err((
                 "blame",
                 format!(
@@ -68,6 +70,23 @@ impl World {
                 ),
             )),
         }
+    }
+
+    /// Whether the contents convict: an own blob refutes only what was forged so.
+    fn convicts(&self, evidence: &Evidence) -> bool {
+        let is_false = match evidence {
+            Evidence::Value(value) => self.checks.false_values.contains(&value.init.metadata.id()),
+            Evidence::Votes(..) | Evidence::Proposals(..) => true,
+        };
+        is_false && evidence.is_contradiction(1)
+    }
+
+    /// The identity in the domains of this run's votes.
+    fn voting_chain(&self) -> ultramarine_types::ChainIdentity {
+        #[cfg(feature = "planted")]
+        return ultramarine_core::Planted::voting_chain(self.config.planted, &self.chain.identity);
+        #[cfg(not(feature = "planted"))]
+        self.chain.identity
     }
 
     pub(crate) fn disk_done(&mut self, index: usize) {

@@ -1,40 +1,29 @@
 //! This file knows a node's verifier: the real foreman, and two lanes that take their time and compare numbers.
-//!
-//! Their inquiries name a few wrong claims a turn, as many as the real one does at its slowest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
-use ultramarine_kzg_pipeline::foreman::{self, Blame, Policy, Task};
-use ultramarine_kzg_pipeline::former::Ticket;
-use ultramarine_kzg_pipeline::inquiry::Case;
-use ultramarine_types::verify::{Finding, Urgency, Verdict, VerifyJob, WRONG_CLAIMS_MAX};
-use ultramarine_types::{Machine, Nanos, Outbox, PeerId};
+use ultramarine_kzg_pipeline::foreman::{self, Policy, Request, Task};
+use ultramarine_kzg_pipeline::former::{Batch, Ticket};
+use ultramarine_kzg_pipeline::opening::Opening;
+use ultramarine_types::verify::{Refutation, ValueOutcome, Verdict, VerifyRequest};
+use ultramarine_types::{Machine, Nanos, Outbox};
 
 use super::{Event, World};
 use crate::blobs;
 
 /// Lanes of one node.
 const LANES: usize = 2;
-
-/// Wrong claims named in a turn of an inquiry.
-const NAMED_A_TURN: usize = 2;
+/// Blobs asked about in a turn of a value that fails.
+const QUESTIONS_PER_TURN: usize = 8;
 /// What a turn typically takes.
 const TURN: Nanos = Nanos::from_millis(16);
 
-/// An opened claim is the verdict that its settlement will give, and a sum is a list of them.
-pub(crate) type Foreman = foreman::Foreman<Verdict, Vec<Verdict>, Inquiry>;
-type Input = foreman::Input<Verdict, Vec<Verdict>, Inquiry>;
-type Work = Task<Verdict, Vec<Verdict>, Inquiry>;
+/// An opened claim is whether it holds, and a sum is whether all of them do.
+pub(crate) type Foreman = foreman::Foreman<bool, bool>;
+type Input = foreman::Input<bool, bool>;
+type Output = foreman::Output<bool, bool>;
 
-/// Claims that do not all hold.
-#[derive(Debug)]
-pub(crate) struct Inquiry {
-    claims: Vec<Verdict>,
-    /// How many wrong ones of a peer are named.
-    named: BTreeMap<PeerId, usize>,
-}
-
-/// What a task gave: verdicts for whoever asked, and the answer for the foreman.
+/// What a task gave: verdicts about parts for whoever asked, and the answer for the foreman.
 #[derive(Debug)]
 pub(crate) struct Done {
     verdicts: Vec<Verdict>,
@@ -53,57 +42,47 @@ impl World {
         assert!(out.is_empty(), "nothing waits for a lane yet");
     }
 
-    pub(crate) fn verify(&mut self, index: usize, job: VerifyJob) {
-        self.foreman_input(index, Input::Jobs(vec![Ticket { client: 0, job }]));
+    pub(crate) fn verify(&mut self, index: usize, request: VerifyRequest) {
+        self.foreman_input(index, Input::Requests(vec![Request { client: 0, request }]));
     }
 
     pub(crate) fn lane_done(&mut self, index: usize, done: Done) {
         for verdict in done.verdicts {
-            if verdict.finding == Finding::Unjudged {
-                self.count("unjudged");
-            }
             self.join_input(index, ultramarine_net::streaming::Input::Verdict(verdict));
         }
         self.foreman_input(index, done.answer);
     }
 
-    pub(crate) fn foreman_wake(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
-        let mut out = Outbox::new();
-        node.foreman.wake(node.clock.local(self.now), &mut out);
-        self.tasks(index, out);
-    }
-
     fn foreman_input(&mut self, index: usize, input: Input) {
         let node = &mut self.nodes[index];
+        let life = node.life;
         let mut out = Outbox::new();
         node.foreman.handle(node.clock.local(self.now), input, &mut out);
         node.foreman.check_whole();
-        self.tasks(index, out);
-    }
-
-    fn tasks(&mut self, index: usize, mut out: Outbox<Work>) {
-        let life = self.nodes[index].life;
-        while let Some(task) = out.pop() {
-            let (typical, done) = carry_out(task);
-            let at = self.now + self.verify_dice.latency(typical);
-            self.queue.plan(
-                at,
-                Event::LaneDone {
-                    node: index,
-                    life,
-                    done: Box::new(done),
-                },
-            );
-        }
-        let node = &mut self.nodes[index];
-        match node.foreman.deadline() {
-            None => node.foreman_wake_at = None,
-            Some(deadline) => {
-                let at = node.clock.simulated(deadline).max(self.now);
-                if node.foreman_wake_at != Some(at) && at != Nanos::NEVER {
-                    node.foreman_wake_at = Some(at);
-                    self.queue.plan(at, Event::ForemanWake { node: index, life, at });
+        while let Some(output) = out.pop() {
+            match output {
+                Output::Task(task) => {
+                    let (typical, done) = carry_out(task);
+                    let at = self.now + self.verify_dice.latency(typical);
+                    self.queue.plan(
+                        at,
+                        Event::LaneDone {
+                            node: index,
+                            life,
+                            done: Box::new(done),
+                        },
+                    );
+                }
+                Output::Verdict { key, outcome, .. } => {
+                    match outcome {
+                        ValueOutcome::Holds => {}
+                        ValueOutcome::Fails { .. } => self.count("value-refuted"),
+                        ValueOutcome::Withheld { .. } => self.count("verdict-withheld"),
+                    }
+                    self.join_input(
+                        index,
+                        ultramarine_net::streaming::Input::Verdict(Verdict::Value { key, outcome }),
+                    );
                 }
             }
         }
@@ -111,118 +90,54 @@ impl World {
 }
 
 /// What a task gives, and how long it typically takes: a share for each blob, and a pairing at the end.
-fn carry_out(task: Work) -> (Nanos, Done) {
-    match task {
-        Task::Open(batch) => {
-            let typical = Nanos(300_000 * batch.tickets.len() as u64);
-            let is_open = |claim: &Verdict| !matches!(claim.finding, Finding::Malformed(_));
-            let (claims, verdicts): (_, Vec<Verdict>) = batch.tickets.iter().map(verdict).partition(is_open);
-            let (lot, convicted) = (batch.lot, convicted(&verdicts));
-            let answer = Input::Opened { lot, claims, convicted };
-            (typical, Done { verdicts, answer })
+fn carry_out(task: Task<bool, bool>) -> (Nanos, Done) {
+    let (typical, verdicts, answer) = match task {
+        Task::Open(Batch { tickets, .. }) => {
+            let typical = Nanos(300_000 * tickets.len() as u64);
+            let (verdicts, opened) = tickets.into_iter().map(open).unzip();
+            (typical, verdicts, Input::Opened(opened))
         }
-        Task::Sum(urgency, piece) => {
-            let typical = Nanos(80_000 * piece.claims.len() as u64);
-            let answer = Input::Summed {
-                urgency,
-                claims_count: piece.claims.len(),
-                sum: piece.claims,
-                mark: piece.mark,
-            };
+        Task::Sum(name, claims) => {
+            let typical = Nanos(80_000 * claims.len() as u64);
             (
                 typical,
-                Done {
-                    verdicts: Vec::new(),
-                    answer,
-                },
+                Vec::new(),
+                Input::Summed(name, claims.into_iter().all(|holds| holds)),
             )
         }
-        Task::Settle(urgency, settlement) => {
-            let typical = Nanos(900_000 + 80_000 * settlement.loose.len() as u64);
-            let claims: Vec<_> = settlement.sums.into_iter().flatten().chain(settlement.loose).collect();
-            if claims.iter().all(|claim| claim.finding == Finding::Holds) {
-                let (verdicts, answer) = (claims, Input::LaneFree);
-                return (typical, Done { verdicts, answer });
-            }
-            let named = BTreeMap::new();
-            (TURN, inquire(urgency, Case::default(), Inquiry { claims, named }))
+        Task::Settle(values) => {
+            let holds = values
+                .into_iter()
+                .map(|whole| (whole.name, whole.sums.into_iter().chain(whole.loose).all(|holds| holds)));
+            (Nanos(900_000), Vec::new(), Input::Settled(holds.collect()))
         }
-        Task::Inquire(urgency, blame) => (TURN, inquire(urgency, blame.case, blame.inquiry)),
-        Task::Return(tickets) => {
-            let verdicts = tickets.iter().map(verdict).map(unjudged).collect();
-            let answer = Input::LaneFree;
-            (Nanos(1000 * tickets.len() as u64), Done { verdicts, answer })
+        Task::Refute(name, refutation) => {
+            let turn = refutation.go_on(QUESTIONS_PER_TURN, |claim| {
+                Ok::<_, Infallible>(blobs::finding(claim.blob, claim.commitment, claim.proof))
+            });
+            (TURN, Vec::new(), Input::Refuted(name, turn))
         }
-    }
-}
-
-/// A turn of an inquiry.
-fn inquire(urgency: Urgency, before: Case, inquiry: Inquiry) -> Done {
-    let Inquiry { mut claims, mut named } = inquiry;
-    let mut verdicts = Vec::new();
-    for _ in 0..NAMED_A_TURN {
-        let Some(at) = claims.iter().position(|claim| claim.finding == Finding::Wrong) else {
-            break;
-        };
-        let wrong = claims.remove(at);
-        verdicts.push(wrong);
-        let Some(sender) = wrong.sender else { continue };
-        let count = named.entry(sender).or_default();
-        *count += 1;
-        if *count == WRONG_CLAIMS_MAX {
-            let theirs = claims.extract_if(.., |claim| claim.sender == Some(sender));
-            verdicts.extend(theirs.map(unjudged));
-        }
-    }
-    let is_wrong = |claim: &&Verdict| claim.finding == Finding::Wrong;
-    let at_fault: BTreeSet<_> = claims.iter().filter(is_wrong).map(|claim| claim.sender).collect();
-    verdicts.extend(claims.extract_if(.., |claim| !at_fault.contains(&claim.sender)));
-    let convicted: Vec<PeerId> = named
-        .iter()
-        .filter(|(_, count)| **count >= WRONG_CLAIMS_MAX)
-        .map(|(peer, _)| *peer)
-        .collect();
-    let named_too = named.keys().map(|peer| Some(*peer));
-    let at_fault: BTreeSet<_> = at_fault.into_iter().chain(named_too).collect();
-    let answer = Input::Inquired {
-        urgency,
-        before,
-        convicted,
-        left: (!claims.is_empty()).then(|| Blame {
-            case: Case {
-                claims_count: claims.len(),
-                at_fault: at_fault.into_iter().collect(),
-                others_wait: false,
-            },
-            inquiry: Inquiry { claims, named },
-        }),
     };
-    Done { verdicts, answer }
+    (typical, Done { verdicts, answer })
 }
 
-/// Peers of which so many of these are bad.
-fn convicted(verdicts: &[Verdict]) -> Vec<PeerId> {
-    let mut bad: BTreeMap<PeerId, usize> = BTreeMap::new();
-    let is_bad = |verdict: &&Verdict| verdict.finding.is_senders_fault();
-    for peer in verdicts.iter().filter(is_bad).filter_map(|verdict| verdict.sender) {
-        *bad.entry(peer).or_default() += 1;
-    }
-    bad.retain(|_, count| *count >= WRONG_CLAIMS_MAX);
-    bad.into_keys().collect()
-}
-
-fn unjudged(claim: Verdict) -> Verdict {
-    Verdict {
-        finding: Finding::Unjudged,
-        ..claim
-    }
-}
-
-fn verdict(Ticket { job, .. }: &Ticket) -> Verdict {
-    Verdict {
+/// Hashes a job, and opens it if its bytes are right and wanted.
+fn open(mut ticket: Ticket) -> (Verdict, (Ticket, Opening<bool>)) {
+    let job = &mut ticket.job;
+    let digest = blobs::digest(&job.blob, &job.commitment);
+    let is_right = job.digest.is_none_or(|wanted| wanted == digest);
+    job.digest = Some(digest);
+    let verdict = Verdict::Part {
         key: job.key,
         index: job.index,
         sender: job.sender,
-        finding: blobs::finding(&job.blob, &job.commitment, &job.proof),
-    }
+        digest,
+        is_right,
+    };
+    let opening = match blobs::finding(&job.blob, &job.commitment, &job.proof) {
+        _ if !is_right || !ticket.is_wanted => Opening::Hashed,
+        Err(why @ Refutation::Malformed(_)) => Opening::Settled(Err(why)),
+        found => Opening::Open(found.is_ok()),
+    };
+    (verdict, (ticket, opening))
 }

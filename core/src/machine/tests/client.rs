@@ -68,7 +68,7 @@ fn a_syncing_client_is_not_ready_and_nobody_else_waits() {
 #[test]
 fn clients_that_build_slower_than_any_round_lasts_do_not_stop_the_chain() {
     let mut world = World::new(4);
-    let longest = Durations::of(&chain()).ceiling;
+    let longest = Durations::of(&chain().params).ceiling;
     for node in &mut world.nodes {
         node.client.build_micros = longest.0 / 1000 + 1_000_000;
     }

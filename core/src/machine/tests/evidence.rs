@@ -1,7 +1,7 @@
 //! What a core keeps against a validator that signed two things, and what it does not.
 
 use ultramarine_types::network::{NetEvent, OfferKind};
-use ultramarine_types::{ConsensusMessage, Evidence, Height, Round, ValueId, Vote, VoteKind, sign};
+use ultramarine_types::{ConsensusMessage, Evidence, Height, Round, ValueId, Vote, VoteKind, fixtures, sign};
 
 use super::offers::proposal;
 use super::payload::good;
@@ -23,7 +23,13 @@ fn two_votes_of_one_validator_for_one_round_are_kept_as_evidence() {
     let height = world.head(0).next();
     let signer = Signer::new(&world::seed(3));
     let vote = |value_id: Option<ValueId>| {
-        let bytes = sign::vote(7, VoteKind::Precommit, height, Round(0), value_id.as_ref());
+        let bytes = sign::vote(
+            &fixtures::CHAIN,
+            VoteKind::Precommit,
+            height,
+            Round(0),
+            value_id.as_ref(),
+        );
         Vote {
             kind: VoteKind::Precommit,
             height,
@@ -43,12 +49,12 @@ fn two_votes_of_one_validator_for_one_round_are_kept_as_evidence() {
     // Its real vote contradicts one of them as well.
     let evidence = &world.nodes[0].disk.evidence;
     let convicts = |piece: &Evidence| {
-        (piece.height(), piece.validator(), piece.is_contradiction()) == (height, signer.address(), true)
+        (piece.height(), piece.validator(), piece.is_contradiction(1)) == (height, signer.address(), true)
     };
     assert!(!evidence.is_empty() && evidence.iter().all(convicts), "{evidence:?}");
     let as_signed = |piece: &Evidence| match piece {
         Evidence::Votes(first, second) => both.contains(first) && both.contains(second),
-        Evidence::Proposals(..) => false,
+        Evidence::Proposals(..) | Evidence::Value(_) => false,
     };
     assert!(evidence.iter().any(as_signed), "{evidence:?}");
     let told = |event: &&Event| matches!(event, Event::Evidence(_));

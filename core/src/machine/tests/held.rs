@@ -97,7 +97,13 @@ fn a_slow_log_piles_up_no_more_than_a_batch_beyond_the_bound() {
         round: Round(0),
         value_id: Some(id),
         voter: signer.address(),
-        signature: signer.sign(&sign::vote(7, VoteKind::Precommit, height, Round(0), Some(&id))),
+        signature: signer.sign(&sign::vote(
+            &fixtures::CHAIN,
+            VoteKind::Precommit,
+            height,
+            Round(0),
+            Some(&id),
+        )),
     };
     let (peer, message) = (world::peer_id(3), ConsensusMessage::Vote(vote));
     hand(&mut world, NetEvent::Message { peer, message });

@@ -1,11 +1,14 @@
 //! What a message from a peer may cost, and whom.
 
 use ultramarine_types::network::{Fault, NetEvent};
-use ultramarine_types::{ConsensusMessage, Height, Round, VoteKind};
+use ultramarine_types::{
+    ChainIdentity, ConsensusMessage, Height, PolkaCertificate, Round, ValueId, ValueKey, VoteKind, fixtures, sign,
+};
 
 use super::MINUTE;
 use super::world::{self, World};
 use crate::Input;
+use crate::signing::Signer;
 
 #[test]
 fn old_and_far_messages_cost_nothing() {
@@ -58,4 +61,67 @@ fn a_forged_vote_costs_its_sender() {
         [(0, 2, Fault::Signature)],
         "who sent it, not whose name it bears"
     );
+}
+
+#[test]
+fn messages_of_another_chain_with_the_same_keys_cost_their_sender() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    let key = ValueKey {
+        height: world.head(0).next(),
+        id: ValueId([5; 32]),
+    };
+    let round = Round(0);
+    let elected = world.node_of(world::validators(4).proposer(key.height, round));
+    let said = |chain: &ChainIdentity| {
+        let vote = |node: usize, kind| {
+            let signer = Signer::new(&world::seed(node));
+            ultramarine_types::Vote {
+                kind,
+                height: key.height,
+                round,
+                value_id: Some(key.id),
+                voter: signer.address(),
+                signature: signer.sign(&sign::vote(chain, kind, key.height, round, Some(&key.id))),
+            }
+        };
+        let signer = Signer::new(&world::seed(elected));
+        let proposal = ultramarine_types::Proposal {
+            height: key.height,
+            round,
+            value_id: key.id,
+            valid_round: None,
+            proposer: signer.address(),
+            signature: signer.sign(&sign::proposal(chain, key.height, round, &key.id, None)),
+        };
+        let signatures = (1..4).map(|node| vote(node, VoteKind::Prevote)).map(|vote| {
+            ultramarine_types::consensus::CertificateSignature {
+                address: vote.voter,
+                signature: vote.signature,
+            }
+        });
+        let polka = PolkaCertificate {
+            height: key.height,
+            round,
+            value_id: key.id,
+            signatures: signatures.collect(),
+        };
+        [
+            ConsensusMessage::Vote(vote(1, VoteKind::Prevote)),
+            ConsensusMessage::Vote(vote(2, VoteKind::Precommit)),
+            ConsensusMessage::Proposal(proposal),
+            ConsensusMessage::Polka(polka),
+        ]
+    };
+    let peer = world::peer_id(3);
+    for message in said(&ChainIdentity([8; 32])) {
+        world.tell(0, Input::Net(NetEvent::Message { peer, message }));
+    }
+    let (signature, certificate) = ((0, 3, Fault::Signature), (0, 3, Fault::Certificate));
+    assert_eq!(world.charges, [signature, signature, signature, certificate]);
+    for message in said(&fixtures::CHAIN) {
+        world.tell(0, Input::Net(NetEvent::Message { peer, message }));
+    }
+    assert_eq!(world.charges.len(), 4, "the same messages of our chain are welcome");
 }

@@ -6,13 +6,12 @@ use ultramarine_types::execution::{Built, ParentBlock};
 use ultramarine_types::network::{NetCommand, NetEvent, OfferId, OfferKind, Refusal};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::{
-    CommitCertificate, ConsensusMessage, Hash, Height, Init, Machine, Nanos, Outbox, PolkaCertificate, Proposal, Round,
-    ValueKey, ValueMetadata, Vote, VoteKind, consensus::CertificateSignature, fixtures, sign,
+    ChainIdentity, CommitCertificate, ConsensusMessage, Hash, Height, Init, Machine, Nanos, Outbox, PolkaCertificate,
+    Proposal, Round, ValueKey, ValueMetadata, Vote, VoteKind, consensus::CertificateSignature, fixtures, sidecar, sign,
 };
 
 use super::MINUTE;
 use super::world::{self, World};
-use crate::proposal;
 use crate::signing::Signer;
 use crate::values::ROUNDS_KEPT;
 use crate::{Input, Output};
@@ -50,16 +49,24 @@ pub fn init_by(node: usize, height: Height, round: Round, salt: u8) -> Init {
         number: height.0 - 1,
         timestamp: 9,
     };
-    let built = world::build(node, height, round, &parent, 1_000, 2, Nanos(u64::from(salt)));
-    sign_init(node, height, round, built, Hash::ZERO)
+    let built = world::build(
+        node,
+        height,
+        round,
+        &parent,
+        world::GENESIS_TIME + 1,
+        2,
+        Nanos(u64::from(salt)),
+    );
+    sign_init(node, height, round, built)
 }
 
 /// The `Init` of a block, signed by its proposer.
-pub fn sign_init(node: usize, height: Height, round: Round, built: Built, parent_blob_root: Hash) -> Init {
+pub fn sign_init(node: usize, height: Height, round: Round, built: Built) -> Init {
     let set = world::validators(4);
     let signer = Signer::new(&world::seed(node));
     let metadata = ValueMetadata {
-        chain_id: 7,
+        chain: fixtures::CHAIN,
         height,
         origin_proposer: signer.address(),
         origin_proposer_index: set.index_of(&signer.address()).unwrap(),
@@ -67,17 +74,25 @@ pub fn sign_init(node: usize, height: Height, round: Round, built: Built, parent
         validator_set_hash: set.hash(),
         header: built.header,
         payload_bytes: built.payload.len() as u32,
-        payload_hash: built.payload_hash,
-        chunk_hashes: built.chunk_hashes,
-        commitments: built.blobs.iter().map(|(commitment, _)| *commitment).collect(),
-        parent_blob_root,
+        blobs_count: built.blobs.len() as u32,
+        roots: built.lists.roots(),
     };
     sign_metadata(node, metadata)
 }
 
 /// The `Init` of a value with this metadata, signed by a node.
 pub fn sign_metadata(node: usize, metadata: ValueMetadata) -> Init {
-    proposal::sign(&Signer::new(&world::seed(node)), metadata.id(), metadata)
+    let signer = Signer::new(&world::seed(node));
+    let signature = signer.sign(&sign::init(&fixtures::CHAIN, &metadata.id()));
+    let header_signature = signer.sign(&sign::sidecar_header(
+        &fixtures::CHAIN,
+        &sidecar::header(&metadata, world::GENESIS_TIME).root(),
+    ));
+    Init {
+        metadata,
+        signature,
+        header_signature,
+    }
 }
 
 /// Offers a stream to node 0 and returns its answer.
@@ -120,7 +135,7 @@ pub fn feed(world: &mut World, input: Input) -> Vec<Output> {
 /// The proposal of a value in a round, signed by a node.
 pub fn proposal(node: usize, key: &ValueKey, round: Round) -> Proposal {
     let signer = Signer::new(&world::seed(node));
-    let bytes = sign::proposal(7, key.height, round, &key.id, None);
+    let bytes = sign::proposal(&fixtures::CHAIN, key.height, round, &key.id, None);
     Proposal {
         height: key.height,
         round,
@@ -141,7 +156,7 @@ pub fn skip_to(world: &mut World, height: Height, round: Round) {
             round,
             value_id: None,
             voter: signer.address(),
-            signature: signer.sign(&sign::vote(7, VoteKind::Prevote, height, round, None)),
+            signature: signer.sign(&sign::vote(&fixtures::CHAIN, VoteKind::Prevote, height, round, None)),
         };
         let (peer, message) = (world::peer_id(node), ConsensusMessage::Vote(vote));
         hand(world, NetEvent::Message { peer, message });
@@ -153,7 +168,7 @@ pub fn quorum(key: &ValueKey, kind: VoteKind) -> Vec<CertificateSignature> {
     (1..4)
         .map(|node| {
             let signer = Signer::new(&world::seed(node));
-            let bytes = sign::vote(7, kind, key.height, Round(0), Some(&key.id));
+            let bytes = sign::vote(&fixtures::CHAIN, kind, key.height, Round(0), Some(&key.id));
             CertificateSignature {
                 address: signer.address(),
                 signature: signer.sign(&bytes),
@@ -332,7 +347,7 @@ fn a_package_of_another_validator_set_is_refused_before_any_signature_is_verifie
 fn a_value_of_the_wrong_chain_is_invalid() {
     let (mut world, height) = running();
     let mut value = init(height, Round(1), 1);
-    value.metadata.chain_id = 8;
+    value.metadata.chain = ChainIdentity([8; 32]);
     let answer = offer(&mut world, 1, &value, OfferKind::Proposal, None);
     assert_eq!(
         answer,

@@ -1,12 +1,11 @@
-//! What a core does with a payload that is whole before its blobs are, and with a value that can never be whole.
+//! What a core does with a payload that is whole before its blobs are, and how it judges the block.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use ultramarine_types::execution::{EngineCall, EngineReply, Executed, ParentBlock, PayloadStatus};
-use ultramarine_types::network::{Fault, Flaw, NetCommand, NetEvent, OfferKind};
+use ultramarine_types::execution::{Built, EngineCall, EngineReply, Executed, ParentBlock, PayloadStatus};
+use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferKind};
 use ultramarine_types::storage::{Blobs, StoreReply, Tag};
-use ultramarine_types::{Assembly, Height, Init, Machine, Nanos, Outbox, Round, ValueKey, sidecar};
+use ultramarine_types::{Assembly, Height, Init, Nanos, Round, ValueKey, sidecar};
 
 use super::offers::{feed, hand, offer, running, sign_init, sign_metadata};
 use super::world::{self, World};
@@ -23,20 +22,22 @@ pub fn good(world: &World, height: Height, round: Round, salt: u64) -> Assembly 
         timestamp: header.timestamp,
     };
     let node = world.node_of(world::validators(4).proposer(height, round));
-    let built = world::build(node, height, round, &parent, header.timestamp + 1, 2, Nanos(salt));
-    let payload = built.payload.clone();
-    let blobs = built.blobs.iter().map(|(_, part)| part.clone()).collect();
-    let root = sidecar::header(&below.init.metadata).root();
-    let init = Arc::new(sign_init(node, height, round, built, root));
+    let mut built = world::build(node, height, round, &parent, header.timestamp + 1, 2, Nanos(salt));
+    built.header.parent_beacon_block_root = sidecar::header(&below.init.metadata, world::GENESIS_TIME).root();
+    let init = Arc::new(sign_init(node, height, round, built.clone()));
+    let Built {
+        lists, payload, blobs, ..
+    } = built;
     Assembly {
         key: init.key(),
         init,
+        lists: Arc::new(lists),
         payload,
         blobs,
     }
 }
 
-fn judgement(world: &World, key: &ValueKey) -> Judgement {
+pub fn judgement(world: &World, key: &ValueKey) -> Judgement {
     let core = world.nodes[0].core.as_ref().unwrap();
     core.values.get(key).unwrap().judgement.clone()
 }
@@ -59,7 +60,7 @@ fn executed(key: ValueKey, status: PayloadStatus) -> Input {
 }
 
 /// The faults that a validator is charged for, and how often a value is told of as invalid.
-fn blamed(outputs: &[Output], validator: usize) -> (Vec<Fault>, usize) {
+pub fn blamed(outputs: &[Output], validator: usize) -> (Vec<Fault>, usize) {
     let proposer = world::peer_id(validator);
     let charge = |output: &Output| match output {
         Output::Net(NetCommand::Charge { peer, fault }) if *peer == proposer => Some(*fault),
@@ -73,27 +74,34 @@ fn blamed(outputs: &[Output], validator: usize) -> (Vec<Fault>, usize) {
 }
 
 /// Runs until node 0's execution client has confirmed its head, and takes the offer of a good value.
-fn offered() -> (World, Init, Bytes) {
+pub fn offered() -> (World, Init, Assembly) {
     let (mut world, height) = running();
     assert!(world.run(super::MINUTE, |world| {
         world.nodes[0].core.as_ref().is_some_and(|core| {
             core.is_execution_ready() && core.round() == Some(Round(0)) && core.head().next() == height
         })
     }));
-    let Assembly { init, payload, .. } = good(&world, height, Round(1), 77);
-    let init = Arc::unwrap_or_clone(init);
+    let good = good(&world, height, Round(1), 77);
+    let init = Init::clone(&good.init);
     assert_eq!(
         offer(&mut world, 1, &init, OfferKind::Proposal, None),
         Ok(Tag::Streamed)
     );
-    (world, init, payload)
+    (world, init, good)
 }
 
-fn stored(init: &Init, payload: &Bytes) -> Input {
+/// The news that lists and payload of a value are whole.
+fn whole(key: ValueKey, good: &Assembly) -> NetEvent {
+    let (lists, payload) = (good.lists.clone(), good.payload.clone());
+    NetEvent::Payload { key, lists, payload }
+}
+
+pub fn stored(init: &Init, good: &Assembly) -> Input {
     Input::Store(StoreReply::Stored {
         key: init.key(),
         init: Arc::new(init.clone()),
-        payload: payload.clone(),
+        lists: good.lists.clone(),
+        payload: good.payload.clone(),
         tag: Tag::Streamed,
         blobs: Blobs::Held,
     })
@@ -101,32 +109,26 @@ fn stored(init: &Init, payload: &Bytes) -> Input {
 
 #[test]
 fn a_block_is_executed_while_its_blobs_still_come_and_valid_only_once_durable() {
-    let (mut world, init, payload) = offered();
+    let (mut world, init, good) = offered();
     let key = init.key();
-    let event = NetEvent::Payload {
-        key,
-        payload: payload.clone(),
-    };
+    let event = whole(key, &good);
     let out = hand(&mut world, event.clone());
     assert_eq!(executions(&out, &key), 1, "{out:?}");
     assert_eq!(executions(&hand(&mut world, event), &key), 0, "once");
     feed(&mut world, valid(key));
     assert_eq!(judgement(&world, &key), Judgement::Executed);
-    let out = feed(&mut world, stored(&init, &payload));
+    let out = feed(&mut world, stored(&init, &good));
     assert_eq!(judgement(&world, &key), Judgement::Valid);
     assert_eq!(executions(&out, &key), 0, "it was executed before");
 }
 
 #[test]
 fn a_block_that_is_durable_first_is_valid_once_executed() {
-    let (mut world, init, payload) = offered();
+    let (mut world, init, good) = offered();
     let key = init.key();
-    let event = NetEvent::Payload {
-        key,
-        payload: payload.clone(),
-    };
+    let event = whole(key, &good);
     hand(&mut world, event);
-    feed(&mut world, stored(&init, &payload));
+    feed(&mut world, stored(&init, &good));
     assert!(matches!(judgement(&world, &key), Judgement::Executing { .. }));
     feed(&mut world, valid(key));
     assert_eq!(judgement(&world, &key), Judgement::Valid);
@@ -134,38 +136,18 @@ fn a_block_that_is_durable_first_is_valid_once_executed() {
 
 #[test]
 fn a_payload_of_a_value_nobody_admitted_is_not_executed() {
-    let (mut world, init, payload) = offered();
+    let (mut world, init, good) = offered();
     let mut key = init.key();
     key.id.0[0] ^= 1;
-    assert_eq!(
-        executions(&hand(&mut world, NetEvent::Payload { key, payload }), &key),
-        0
-    );
+    assert_eq!(executions(&hand(&mut world, whole(key, &good)), &key), 0);
     assert!(world.nodes[0].core.as_ref().unwrap().values.get(&key).is_none());
 }
 
 #[test]
-fn a_value_that_can_never_be_whole_is_invalid_at_its_proposers_cost() {
-    let (mut world, init, _) = offered();
-    let key = init.key();
-    let flaw = Flaw::Commitment { index: 1 };
-    let out = hand(&mut world, NetEvent::Flawed { key, flaw });
-    let Judgement::Invalid(reason) = judgement(&world, &key) else {
-        panic!("{:?}", judgement(&world, &key));
-    };
-    assert_eq!(reason, "commitment 1 is no point of the group");
-    let proposer = world.node_of(&init.metadata.origin_proposer);
-    assert_eq!(blamed(&out, proposer), (vec![Fault::Rule], 1), "{out:?}");
-    let (now, mut out) = (world.now, Outbox::new());
-    world.nodes[0].core.as_mut().unwrap().wake(now, &mut out);
-    assert!(out.is_empty(), "said once");
-}
-
-#[test]
 fn a_block_that_breaks_a_rule_is_invalid_once_at_its_proposers_cost_and_is_not_executed() {
-    let (mut world, honest, payload) = offered();
+    let (mut world, honest, good) = offered();
     let mut metadata = honest.metadata.clone();
-    metadata.header.gas_limit = world::chain().gas_limit_max + 1;
+    metadata.header.gas_limit = world::chain().params.gas_limit_max + 1;
     let node = world.node_of(&metadata.origin_proposer);
     let init = sign_metadata(node, metadata);
     let key = init.key();
@@ -173,25 +155,19 @@ fn a_block_that_breaks_a_rule_is_invalid_once_at_its_proposers_cost_and_is_not_e
         offer(&mut world, 1, &init, OfferKind::Proposal, None),
         Ok(Tag::Streamed)
     );
-    let out = hand(
-        &mut world,
-        NetEvent::Payload {
-            key,
-            payload: payload.clone(),
-        },
-    );
+    let out = hand(&mut world, whole(key, &good));
     assert_eq!(executions(&out, &key), 0);
     assert!(matches!(judgement(&world, &key), Judgement::Invalid(_)));
-    let later = feed(&mut world, stored(&init, &payload));
+    let later = feed(&mut world, stored(&init, &good));
     let all: Vec<Output> = out.into_iter().chain(later).collect();
     assert_eq!(blamed(&all, node), (vec![Fault::Rule], 1), "{all:?}");
 }
 
 #[test]
 fn a_block_that_the_client_rejects_is_invalid_at_a_small_cost_to_its_proposer() {
-    let (mut world, init, payload) = offered();
+    let (mut world, init, good) = offered();
     let key = init.key();
-    hand(&mut world, NetEvent::Payload { key, payload });
+    hand(&mut world, whole(key, &good));
     let status = PayloadStatus::Invalid {
         reason: "no such account".to_owned(),
         latest: None,
@@ -204,9 +180,9 @@ fn a_block_that_the_client_rejects_is_invalid_at_a_small_cost_to_its_proposer() 
 
 #[test]
 fn only_a_valid_value_of_a_round_long_past_lets_its_payload_go() {
-    let (mut world, init, payload) = offered();
+    let (mut world, init, good) = offered();
     let key = init.key();
-    hand(&mut world, NetEvent::Payload { key, payload });
+    hand(&mut world, whole(key, &good));
     let values = &mut world.nodes[0].core.as_mut().unwrap().values;
     for (judged, kept) in [
         // A certificate may yet vouch for it, and then its bytes are inspected.
@@ -216,7 +192,7 @@ fn only_a_valid_value_of_a_round_long_past_lets_its_payload_go() {
     ] {
         values.get_mut(&key).unwrap().judgement = judged.clone();
         values.slim(key.height, Round(1 + 5), |_| true);
-        assert_eq!(values.get(&key).unwrap().payload.is_some(), kept, "{judged:?}");
+        assert_eq!(values.get(&key).unwrap().body.is_some(), kept, "{judged:?}");
     }
     // One that nobody can decide as it is goes altogether, unless a polka names it.
     let value = values.get_mut(&key).unwrap();

@@ -3,7 +3,7 @@
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferKind, Status};
 use ultramarine_types::storage::{StoreReply, StoreRequest};
-use ultramarine_types::{ConsensusMessage, Height, Nanos, Round, Vote, VoteKind, sign};
+use ultramarine_types::{ConsensusMessage, Height, Nanos, Round, Vote, VoteKind, fixtures, sign};
 
 use super::offers::{feed, init_by, offer, running};
 use super::world::{self, World};
@@ -15,7 +15,7 @@ use crate::{Event, Input, Output, Stop};
 fn foreign(node: usize, height: Height) -> SignedMessage {
     let signer = Signer::new(&world::seed(node));
     let round = Round(7);
-    let bytes = sign::vote(7, VoteKind::Prevote, height, round, None);
+    let bytes = sign::vote(&fixtures::CHAIN, VoteKind::Prevote, height, round, None);
     SignedMessage::Vote(Vote {
         kind: VoteKind::Prevote,
         height,

@@ -16,14 +16,14 @@ use ultramarine_types::execution::{Built, ParentBlock};
 use ultramarine_types::network::{Fault, NetEvent};
 use ultramarine_types::storage::{LogCondition, Recovered, RecoveredLog, StoreRequest, Tag};
 use ultramarine_types::{
-    Address, Assembly, ChainParams, ConsensusMessage, Height, Machine, Nanos, Outbox, Round, ValidatorSet, ValueId,
-    ValueKey,
+    Address, Assembly, Chain, ChainParams, ConsensusMessage, Height, Machine, Nanos, Outbox, Round, ValidatorSet,
+    ValueId, ValueKey,
 };
 
 pub use self::client::{Client, build};
 pub use self::disk::Disk;
 use self::genesis::START_UNIX;
-pub use self::genesis::{GENESIS, address_of, chain, peer_id, seed, validators};
+pub use self::genesis::{GENESIS, GENESIS_TIME, address_of, chain, peer_id, seed, validators};
 use crate::signing::Signer;
 use crate::{Core, CoreConfig, Event, Input, Output, Stop};
 
@@ -154,8 +154,11 @@ impl World {
     pub fn start(&mut self, node: usize) {
         let key = (!self.full_nodes.contains(&node)).then(|| seed(node));
         let config = CoreConfig {
-            chain: ChainParams {
-                blob_retention_heights_min: self.retention_min,
+            chain: Chain {
+                params: ChainParams {
+                    blob_retention_heights_min: self.retention_min,
+                    ..chain().params
+                },
                 ..chain()
             },
             validators: self.set.clone(),
@@ -163,7 +166,7 @@ impl World {
             genesis_block: ParentBlock {
                 hash: GENESIS,
                 number: 0,
-                timestamp: START_UNIX - 10,
+                timestamp: GENESIS_TIME,
             },
             retention: None,
             fresh_directory_listen: self.listen,

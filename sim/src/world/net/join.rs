@@ -43,12 +43,11 @@ impl World {
         answers: Option<StreamId>,
     ) {
         let peer = self.nodes[from].peer;
-        let limits = self.config.chain.limits();
-        let checked = CheckedInit::check(Arc::unwrap_or_clone(init), self.config.chain.chain_id, &limits);
+        let checked = CheckedInit::check(Arc::unwrap_or_clone(init), &self.chain);
         let asked = match (kind, &certificate) {
             (OfferKind::Proposal, None) => None,
             (OfferKind::Full | OfferKind::MetadataOnly, Some(_)) => match self.nodes[index].syncs.remove(&stream) {
-                Some((of, height)) if of == from => Some(height),
+                Some(sync) if sync.peer == from => Some(sync),
                 // Too late, or never asked for.
                 _ => return,
             },
@@ -66,15 +65,19 @@ impl World {
                         Fault::Protocol
                     },
                 );
-                return self.unusable(index, peer, asked);
+                return self.unusable(index, peer, asked.map(|sync| sync.height));
             }
         };
+        let (asked, blobs) = asked.map(|sync| (sync.height, sync.blobs)).unzip();
         let brings = match (kind, certificate) {
-            (OfferKind::Full, Some(certificate)) => Brings::Full(certificate),
+            (OfferKind::Full, Some(certificate)) => Brings::Full {
+                certificate,
+                blobs: blobs.flatten(),
+            },
             (OfferKind::MetadataOnly, Some(certificate)) => Brings::MetadataOnly(certificate),
             _ => Brings::Proposal,
         };
-        if let (Some(height), Brings::Full(certificate) | Brings::MetadataOnly(certificate)) = (asked, &brings) {
+        if let (Some(height), Brings::Full { certificate, .. } | Brings::MetadataOnly(certificate)) = (asked, &brings) {
             let key = ValueKey {
                 height: certificate.height,
                 id: certificate.value_id,
@@ -135,24 +138,38 @@ impl World {
                 index: *position,
             });
         }
-        if incoming.started {
+        incoming.waiting.push_back(frame);
+        self.read_on(index, stream);
+    }
+
+    /// Reads what has arrived of a stream, as far as the join wants it.
+    fn read_on(&mut self, index: usize, stream: StreamId) {
+        while let Some(frame) = self.nodes[index]
+            .streams
+            .get_mut(&stream)
+            .filter(|it| it.started && !it.paused)
+            .and_then(|it| it.waiting.pop_front())
+        {
             self.read(index, frame);
-        } else {
-            incoming.waiting.push_back(frame);
         }
     }
 
     fn read(&mut self, index: usize, frame: SimFrame) {
         let input = match frame {
+            SimFrame::List { stream, kind, items } => JoinInput::List {
+                stream: OfferId(stream.0),
+                kind,
+                items,
+            },
             SimFrame::Chunk { stream, index, bytes } => JoinInput::Chunk {
                 stream: OfferId(stream.0),
                 index: index as u32,
                 bytes,
             },
-            SimFrame::Blob { stream, index, part } => JoinInput::Blob {
+            SimFrame::Blob { stream, index, bytes } => JoinInput::Blob {
                 stream: OfferId(stream.0),
                 index: index as u16,
-                part,
+                blob: bytes,
             },
             SimFrame::Fin { stream } => {
                 self.nodes[index].streams.remove(&stream);
@@ -176,12 +193,27 @@ impl World {
                         started.push_back(StreamId(stream.0));
                     }
                 }
+                JoinOutput::Pause { stream } => {
+                    if let Some(incoming) = self.nodes[index].streams.get_mut(&StreamId(stream.0)) {
+                        incoming.paused = true;
+                    }
+                }
+                JoinOutput::Resume { stream } => {
+                    if let Some(incoming) = self.nodes[index].streams.get_mut(&StreamId(stream.0)) {
+                        incoming.paused = false;
+                        started.push_back(StreamId(stream.0));
+                    }
+                }
+                JoinOutput::Alarm { key, why } => {
+                    let what = format!("nothing can be said about {key}, and its bytes are right: {why}");
+                    self.note(index, Err(("alarm", what)));
+                }
                 JoinOutput::Stop { stream, why } => {
                     self.trace
                         .line(self.now, format_args!("{index} stops stream {} {why:?}", stream.0));
                     self.nodes[index].streams.remove(&StreamId(stream.0));
                 }
-                JoinOutput::Verify(job) => self.verify(index, job),
+                JoinOutput::Verify(request) => self.verify(index, request),
                 JoinOutput::Request {
                     stream,
                     peer,
@@ -219,16 +251,9 @@ impl World {
             .bounds
             .join_bytes(self.nodes[index].join.reserved_bytes(), limit);
         self.note(index, checked);
-        // What arrived before its stream was started is read now.
+        // What arrived before its stream was started, or while it was paused, is read now.
         for stream in started {
-            while let Some(frame) = self.nodes[index]
-                .streams
-                .get_mut(&stream)
-                .filter(|it| it.started)
-                .and_then(|it| it.waiting.pop_front())
-            {
-                self.read(index, frame);
-            }
+            self.read_on(index, stream);
         }
         self.plan_join_wake(index);
     }

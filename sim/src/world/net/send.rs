@@ -4,17 +4,18 @@
 
 use std::sync::Arc;
 
-use ultramarine_net::streaming::Missing;
-use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
+use bytes::Bytes;
+use ultramarine_net::streaming::{ListSet, Missing, Ranges};
+use ultramarine_types::limits::{PAYLOAD_CHUNK_BYTES, PAYLOAD_CHUNKS_MAX};
 use ultramarine_types::network::{OfferKind, Recipients, SyncEnd, SyncWant};
 use ultramarine_types::storage::Blobs;
-use ultramarine_types::{Assembly, CommitCertificate, ConsensusMessage, Height, ValueId, ValueKey, VoteKind};
+use ultramarine_types::{Assembly, CommitCertificate, ConsensusMessage, Height, ListKind, ValueId, ValueKey, VoteKind};
 
 use crate::adversaries::Means;
 use crate::checks::CheckOutcome;
 use crate::network::Route;
 use crate::wire::{SimFrame, StreamId};
-use crate::world::{Event, World, WorldNotice};
+use crate::world::{Event, Sync, World, WorldNotice};
 
 impl World {
     pub(super) fn send_message(&mut self, index: usize, to: Recipients, message: ConsensusMessage) {
@@ -122,6 +123,14 @@ impl World {
                 answers,
             },
         );
+        for kind in ListKind::ALL {
+            if wanted.is_none_or(|wanted| wanted.lists.contains(kind)) {
+                let mut items = Vec::new();
+                assembly.lists.write(kind, &mut items);
+                let items = Bytes::from(items);
+                self.send(index, to, SimFrame::List { stream, kind, items });
+            }
+        }
         let length = assembly.payload.len();
         for position in 0..length.div_ceil(PAYLOAD_CHUNK_BYTES) {
             if wanted.is_none_or(|wanted| wanted.chunks.contains(position)) {
@@ -139,7 +148,7 @@ impl World {
             }
         }
         if kind != OfferKind::MetadataOnly {
-            for (position, part) in assembly.blobs.iter().enumerate() {
+            for (position, bytes) in assembly.blobs.iter().enumerate() {
                 if wanted.is_none_or(|wanted| wanted.blobs.contains(position)) {
                     self.send(
                         index,
@@ -147,7 +156,7 @@ impl World {
                         SimFrame::Blob {
                             stream,
                             index: position,
-                            part: part.clone(),
+                            bytes: bytes.clone(),
                         },
                     );
                 }
@@ -159,7 +168,14 @@ impl World {
     pub(super) fn sync(&mut self, index: usize, peer: ultramarine_types::PeerId, height: Height, want: SyncWant) {
         let Some(to) = self.peer_index(&peer) else { return };
         let stream = self.stream_id();
-        self.nodes[index].syncs.insert(stream, (to, height));
+        let node = &mut self.nodes[index];
+        let blobs = node.join.blobs_missing_at(height).filter(|_| want == SyncWant::Package);
+        let sync = Sync {
+            peer: to,
+            height,
+            blobs: blobs.clone(),
+        };
+        node.syncs.insert(stream, sync);
         let wait = self.config.chain.limits().sync_timeout();
         let life = self.nodes[index].life;
         self.queue.plan(
@@ -170,10 +186,24 @@ impl World {
                 stream,
             },
         );
-        self.send(index, to, SimFrame::SyncRequest { stream, height, want });
+        let request = SimFrame::SyncRequest {
+            stream,
+            height,
+            want,
+            blobs,
+        };
+        self.send(index, to, request);
     }
 
-    pub(super) fn serve(&mut self, index: usize, to: usize, stream: StreamId, height: Height, want: SyncWant) {
+    pub(super) fn serve(
+        &mut self,
+        index: usize,
+        to: usize,
+        stream: StreamId,
+        height: Height,
+        want: SyncWant,
+        blobs: Option<Ranges>,
+    ) {
         let node = &self.nodes[index];
         let Some(value) = node.disk.decided(height) else {
             let end = SyncEnd::NotDecided { tip: node.disk.head() };
@@ -196,7 +226,13 @@ impl World {
             OfferKind::MetadataOnly
         };
         let assembly = value.assembly.clone();
-        self.stream_out(index, to, &assembly, stream, kind, Some(certificate), true, None);
+        let wanted = blobs.map(|blobs| Missing {
+            lists: ListSet::ALL,
+            chunks: Ranges::below(PAYLOAD_CHUNKS_MAX),
+            blobs,
+        });
+        let certificate = Some(certificate);
+        self.stream_out(index, to, &assembly, stream, kind, certificate, true, wanted.as_ref());
     }
 
     pub(crate) fn send(&mut self, from: usize, to: usize, frame: SimFrame) {
@@ -205,7 +241,9 @@ impl World {
             Some(mut adversary) => {
                 let node = &mut self.nodes[from];
                 let mut means = Means {
-                    chain: &self.config.chain,
+                    chain: &self.chain,
+                    past: &self.past,
+                    false_values: &mut self.checks.false_values,
                     address: node.address.unwrap_or(ultramarine_types::Address::ZERO),
                     key: node.key.as_ref().expect("adversaries are validators"),
                     disk: &node.disk,

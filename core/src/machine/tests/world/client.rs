@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use ultramarine_types::canonical::{Canonical, sha256};
+use ultramarine_types::canonical::Canonical;
 use ultramarine_types::execution::{Built, EngineCall, EngineReply, Executed, ParentBlock, PayloadStatus};
 use ultramarine_types::{
-    Address, BlobPart, ExecutionHeader, Hash, Height, KzgCommitment, KzgProof, Nanos, Round, fixtures,
+    Address, ExecutionHeader, Hash, Height, KzgCommitment, KzgProof, Lists, Nanos, Round, fixtures,
 };
 
 use super::{GENESIS, World};
@@ -86,10 +86,12 @@ impl World {
                 height,
                 round,
                 parent,
+                parent_beacon_block_root,
                 timestamp,
             } => {
                 let (blobs, accepts) = (client.blobs, client.accepts);
                 let mut built = build(node, height, round, &parent, timestamp, blobs, now);
+                built.header.parent_beacon_block_root = parent_beacon_block_root;
                 client.know(&built.header);
                 (self.spoil)(node, height, round, &mut built);
                 self.nodes[node].builds.push((height, round));
@@ -142,7 +144,7 @@ impl World {
     }
 }
 
-/// A block that keeps every rule; the moment makes it unlike any other.
+/// A block that keeps every rule at the first height; the moment makes it unlike any other.
 pub fn build(
     node: usize,
     height: Height,
@@ -172,26 +174,20 @@ pub fn build(
         prev_randao: PREV_RANDAO,
         withdrawals_root: EMPTY_ROOT,
         blob_gas_used: blobs as u64 * GAS_PER_BLOB,
-        parent_beacon_block_root: parent.hash,
         block_hash,
         ..fixtures::header(parent.number + 1)
     };
-    let blobs = (0..blobs)
-        .map(|index| {
-            let commitment = KzgCommitment([index as u8 + 1; 48]);
-            let part = BlobPart {
-                blob: Bytes::from_static(&[0; 8]),
-                proofs: vec![KzgProof::ZERO],
-            };
-            (commitment, part)
-        })
-        .collect();
-    let payload_hash = sha256(&payload);
+    let blobs = vec![Bytes::from_static(&[0; 8]); blobs];
+    let numbered = blobs.iter().zip(1..);
+    let lists = Lists::of(
+        &payload,
+        numbered.map(|(blob, number)| (&blob[..], KzgCommitment([number; 48]))),
+        vec![KzgProof::ZERO; blobs.len()],
+    );
     Built {
         header,
         payload,
-        payload_hash,
-        chunk_hashes: vec![payload_hash],
+        lists,
         blobs,
     }
 }

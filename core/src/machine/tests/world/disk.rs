@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ultramarine_types::storage::{Blobs, Decided, LogEpoch, StoreReply, StoreRequest, Tag};
+use ultramarine_types::storage::{Blobs, Decided, DecidedPayload, LogEpoch, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Assembly, Evidence, Height, Lsn, ValueKey};
 
 use super::World;
@@ -30,10 +30,11 @@ impl World {
                 let Assembly {
                     key,
                     init,
+                    lists,
                     payload,
                     blobs,
                 } = assembly.clone();
-                let held = blobs.len() == init.metadata.commitments.len();
+                let held = blobs.len() == init.metadata.blobs_count as usize;
                 let blobs = if held { Blobs::Held } else { Blobs::NeverHeld };
                 disk.undecided.entry(key).or_insert((assembly, tag));
                 self.deliver(
@@ -42,6 +43,7 @@ impl World {
                     reply(StoreReply::Stored {
                         key,
                         init,
+                        lists,
                         payload,
                         tag,
                         blobs,
@@ -74,7 +76,7 @@ impl World {
                     id: decision.certificate.value_id,
                 };
                 let (assembly, _) = disk.undecided.remove(&key).expect("a decided value is stored");
-                let held = assembly.blobs.len() == assembly.init.metadata.commitments.len();
+                let held = assembly.blobs.len() == assembly.init.metadata.blobs_count as usize;
                 assert_eq!(held, decision.blobs == Blobs::Held, "I2");
                 let decided = Decided {
                     certificate: decision.certificate,
@@ -86,10 +88,11 @@ impl World {
                 self.deliver(node, micros, reply(StoreReply::Committed { height }));
             }
             StoreRequest::Load { height } => {
-                let value = disk
-                    .decided
-                    .get(&height)
-                    .map(|(decided, assembly)| (decided.clone(), assembly.payload.clone()));
+                let value = disk.decided.get(&height).map(|(decided, assembly)| DecidedPayload {
+                    decided: decided.clone(),
+                    lists: assembly.lists.clone(),
+                    payload: assembly.payload.clone(),
+                });
                 self.deliver(node, micros, reply(StoreReply::Loaded { height, value }));
             }
             StoreRequest::Evidence(evidence) => disk.evidence.extend(evidence),

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use ultramarine_types::{Address, ChainParams, Hash, PeerId, Validator, ValidatorSet};
+use ultramarine_types::{Address, Chain, ChainParams, Hash, PeerId, Validator, ValidatorSet, fixtures};
 
 use crate::signing::Signer;
 
 pub const GENESIS: Hash = Hash([0x11; 32]);
 pub const START_UNIX: u64 = 1_800_000_000;
+pub const GENESIS_TIME: u64 = START_UNIX - 10;
 
 pub fn seed(node: usize) -> [u8; 32] {
     [node as u8 + 1; 32]
@@ -21,16 +22,21 @@ pub fn address_of(node: usize) -> Address {
     Signer::new(&seed(node)).address()
 }
 
-pub fn chain() -> ChainParams {
-    ChainParams {
-        chain_id: 7,
-        execution_genesis_hash: GENESIS,
-        blobs_per_block_max: 6,
-        block_interval_ms: 100,
-        blob_retention_heights_min: 1_000,
-        gas_limit_min: 5_000,
-        gas_limit_max: 60_000_000,
-        prague_time: None,
+/// The identity does not follow from the parameters here, so that a test may change them.
+pub fn chain() -> Chain {
+    Chain {
+        identity: fixtures::CHAIN,
+        params: ChainParams {
+            chain_id: 7,
+            execution_genesis_hash: GENESIS,
+            blobs_per_block_max: 6,
+            block_interval_ms: 100,
+            blob_retention_heights_min: 1_000,
+            gas_limit_min: 5_000,
+            gas_limit_max: 60_000_000,
+            genesis_time: GENESIS_TIME,
+            prague_time: None,
+        },
     }
 }
 
