@@ -11,6 +11,8 @@ use ultramarine_types::Nanos;
 
 /// Seeds tried for each bug.
 const SEEDS: u64 = 60;
+/// Violations after which no more seeds are tried: a bug may first show by what follows from it.
+const VIOLATIONS: usize = 6;
 
 /// What runs of this kind break with the bug planted, and nothing without it.
 fn found(planted: Planted, shape: impl Fn(RunConfig) -> RunConfig) -> Vec<Violation> {
@@ -24,7 +26,7 @@ fn found(planted: Planted, shape: impl Fn(RunConfig) -> RunConfig) -> Vec<Violat
             let clean = run(healthy);
             assert_eq!(clean.violation, None, "seed {seed} is clean without the bug");
             broken.push(violation);
-            if broken.len() == 2 {
+            if broken.len() == VIOLATIONS {
                 break;
             }
         }

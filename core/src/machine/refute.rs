@@ -1,5 +1,5 @@
-//! This file knows what follows when a value's own blob refutes it: the value is invalid, and its origin proposer signed
-//! what convicts it.
+//! This file knows what follows when a value's own blob refutes it: the value is invalid, and its origin proposer
+//! signed what convicts it.
 //!
 //! Wrong bytes never come here: they have another digest, and cost their sender. The value binds this blob, its
 //! commitment and its proof, and the network's verdict says that they do not fit each other.

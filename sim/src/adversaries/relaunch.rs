@@ -13,7 +13,7 @@ use ultramarine_types::{
 use super::{Adversary, Means};
 use crate::wire::SimFrame;
 
-/// Old messages in a thousand of its own.
+/// Old messages and values in a thousand of its own. Packages are old, all of them.
 const OLD: u32 = 300;
 
 /// See the file's words.
@@ -98,7 +98,7 @@ impl Adversary for Relaunch {
                 kind,
                 certificate,
                 answers,
-            } if means.dice.chance(OLD) => {
+            } if certificate.is_some() || means.dice.chance(OLD) => {
                 means.count(if kind == OfferKind::Proposal {
                     "old-init"
                 } else {

@@ -1,5 +1,5 @@
-//! After kill -9 the `parentBeaconBlockRoot` that a node uses equals the one recomputed from stored metadata: it goes on
-//! building on it.
+//! After kill -9 the `parentBeaconBlockRoot` that a node uses equals the one recomputed from stored metadata: it goes
+//! on building on it.
 
 use ultramarine_types::{Height, sidecar};
 

@@ -1,5 +1,5 @@
-//! A chain that is begun again with the same validators, keys and parameters: what they signed on its past is played in,
-//! and means nothing.
+//! A chain that is begun again with the same validators, keys and parameters: what they signed on its past is played
+//! in, and means nothing.
 
 use ultramarine_types::{Height, Nanos};
 
@@ -31,7 +31,7 @@ fn script(world: &mut World) -> Result<(), String> {
     })?;
     // It sees the hoarder alone for a while, and asks it.
     let links = [(0, 2), (2, 0), (3, 2), (2, 3)];
-    world.cut(links.to_vec(), Nanos::from_millis(5_000));
+    world.cut(links.to_vec(), Nanos::from_millis(10_000));
     world.restart(2);
     for deed in ["old-message", "old-init", "old-package"] {
         wait(world, 60, deed, |world| world.nodes[HOARDER].deeds.contains_key(deed))?;
