@@ -5,7 +5,7 @@
 
 use ultramarine_types::{ChainParams, Init, ValidatorSet, limits, sidecar, sign};
 
-use crate::signing::SignatureVerifier;
+use crate::signing::{Seal, SignatureVerifier};
 
 /// Checks form, election and both signatures of an `Init`.
 pub fn check_init(
@@ -43,18 +43,22 @@ pub fn check_init(
         return Err("wrong proposer index");
     }
     let key = set.get(elected).ok_or("not by a validator")?.public_key;
-    if !verifier.verify(&key, &sign::init(chain.chain_id, id), &init.signature) {
-        return Err("the signature does not verify");
-    }
     let root = sidecar::header(metadata).root();
-    if !verifier.verify(
-        &key,
-        &sign::sidecar_header(chain.chain_id, &root),
-        &init.header_signature,
-    ) {
-        return Err("the sidecar header's signature does not verify");
+    let (of_init, of_header) = (
+        sign::init(chain.chain_id, id),
+        sign::sidecar_header(chain.chain_id, &root),
+    );
+    let seal = |message, signature| Seal {
+        key,
+        message,
+        signature,
+    };
+    let both = [seal(&of_init, init.signature), seal(&of_header, init.header_signature)];
+    match verifier.first_bad(&both) {
+        None => Ok(()),
+        Some(0) => Err("the signature does not verify"),
+        Some(_) => Err("the sidecar header's signature does not verify"),
     }
-    Ok(())
 }
 
 #[cfg(test)]
