@@ -1,15 +1,17 @@
-//! What the core does for every message: a log record written and read, beside rkyv's archive of the same vote; and a
-//! quorum's certificate verified, which is ed25519's arithmetic.
+//! What the core does for every message: a log record written and read, beside rkyv's archive of the same vote; votes
+//! and a quorum's certificate verified, which is ed25519's arithmetic.
 
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use rkyv::rancor::Error;
-use ultramarine_core::certificate::check_commit;
+use ultramarine_core::certificate::{check_ahead, check_commit, check_vote};
 use ultramarine_core::log::LogRecord;
 use ultramarine_core::signing::{SignatureVerifier, Signer};
 use ultramarine_types::consensus::{CertificateSignature, VoteKind};
-use ultramarine_types::{CommitCertificate, Height, Round, Validator, ValidatorSet, ValueId, Vote, sign};
+use ultramarine_types::{
+    CommitCertificate, ConsensusMessage, Height, Round, Validator, ValidatorSet, ValueId, Vote, sign,
+};
 
 const CHAIN_ID: u64 = 7;
 const VALUE: ValueId = ValueId([3; 32]);
@@ -52,6 +54,34 @@ fn records(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn bursts(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("votes that came together");
+    for count in [4, 32] {
+        let (signers, set) = signers(count);
+        let votes: Vec<_> = signers.iter().map(precommit).collect();
+        let messages: Vec<_> = votes.iter().cloned().map(ConsensusMessage::Vote).collect();
+        group.bench_function(BenchmarkId::new("verify as one batch", count), |bencher| {
+            bencher.iter_batched(
+                || SignatureVerifier::new(&set),
+                |mut verifier| check_ahead(&set, CHAIN_ID, messages.iter(), &mut verifier),
+                BatchSize::SmallInput,
+            );
+        });
+        group.bench_function(BenchmarkId::new("verify one by one", count), |bencher| {
+            bencher.iter_batched(
+                || SignatureVerifier::new(&set),
+                |mut verifier| {
+                    for vote in &votes {
+                        check_vote(&set, CHAIN_ID, vote, &mut verifier).expect("it was just signed");
+                    }
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
 fn certificates(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("commit certificate");
     for validators in [4, 100] {
@@ -85,5 +115,5 @@ fn certificates(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, records, certificates);
+criterion_group!(benches, records, bursts, certificates);
 criterion_main!(benches);

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use ultramarine_types::{Chain, ChainParams, Init, ListKind, Lists, Roots, ValidatorSet, ValueMetadata};
 use ultramarine_types::{limits, sidecar, sign};
 
-use crate::signing::SignatureVerifier;
+use crate::signing::{Seal, SignatureVerifier};
 
 /// The roots of lists without items.
 static EMPTY: LazyLock<Roots> = LazyLock::new(|| Lists::default().roots());
@@ -37,18 +37,22 @@ pub fn check_init(
         return Err("wrong proposer index");
     }
     let key = set.get(elected).ok_or("not by a validator")?.public_key;
-    if !verifier.verify(&key, &sign::init(&chain.identity, id), &init.signature) {
-        return Err("the signature does not verify");
-    }
     let root = sidecar::header(metadata, chain.params.genesis_time).root();
-    if !verifier.verify(
-        &key,
-        &sign::sidecar_header(&chain.identity, &root),
-        &init.header_signature,
-    ) {
-        return Err("the sidecar header's signature does not verify");
+    let (of_init, of_header) = (
+        sign::init(&chain.identity, id),
+        sign::sidecar_header(&chain.identity, &root),
+    );
+    let seal = |message, signature| Seal {
+        key,
+        message,
+        signature,
+    };
+    let both = [seal(&of_init, init.signature), seal(&of_header, init.header_signature)];
+    match verifier.first_bad(&both) {
+        None => Ok(()),
+        Some(0) => Err("the signature does not verify"),
+        Some(_) => Err("the sidecar header's signature does not verify"),
     }
-    Ok(())
 }
 
 fn check_sizes(params: &ChainParams, metadata: &ValueMetadata) -> Result<(), &'static str> {

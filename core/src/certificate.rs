@@ -1,6 +1,8 @@
 //! This file knows when a certificate proves what it claims: its signers are distinct validators, they have enough
 //! power, and every signature holds.
 //!
+//! What costs nothing is asked first. Then all signatures of a certificate are verified as one batch.
+//!
 //! Commit, polka and precommit-round certificates need more than two thirds of the power, and skip-round certificates
 //! more than one third. Each signature of a round certificate is verified as the vote that it is.
 
@@ -8,11 +10,11 @@ use std::collections::BTreeSet;
 
 use ultramarine_types::consensus::RoundCertificateKind;
 use ultramarine_types::{
-    Address, ChainIdentity, CommitCertificate, PolkaCertificate, Proposal, PublicKey, RoundCertificate, Signature,
-    ValidatorSet, Vote, VoteKind, sign,
+    Address, ChainIdentity, CommitCertificate, ConsensusMessage, PolkaCertificate, Proposal, PublicKey,
+    RoundCertificate, Signature, ValidatorSet, Vote, VoteKind, sign,
 };
 
-use crate::signing::SignatureVerifier;
+use crate::signing::{AHEAD_MAX, Seal, SignatureVerifier};
 
 /// Why a certificate or message proves nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -56,9 +58,10 @@ pub fn check_commit(
     let message = sign::vote(chain, VoteKind::Precommit, certificate.height, certificate.round, id);
     let mut tally = Tally::new(set);
     for signed in &certificate.signatures {
-        tally.add(&signed.address, &message, &signed.signature, verifier)?;
+        tally.add(&signed.address, &message, &signed.signature)?;
     }
-    tally.quorum()
+    tally.quorum()?;
+    tally.verify(verifier)
 }
 
 /// Verifies a polka certificate.
@@ -72,9 +75,10 @@ pub fn check_polka(
     let message = sign::vote(chain, VoteKind::Prevote, certificate.height, certificate.round, id);
     let mut tally = Tally::new(set);
     for signed in &certificate.signatures {
-        tally.add(&signed.address, &message, &signed.signature, verifier)?;
+        tally.add(&signed.address, &message, &signed.signature)?;
     }
-    tally.quorum()
+    tally.quorum()?;
+    tally.verify(verifier)
 }
 
 /// Verifies a round certificate.
@@ -84,19 +88,23 @@ pub fn check_round(
     certificate: &RoundCertificate,
     verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
+    let votes = certificate.signatures.iter().map(|signed| {
+        let id = signed.value_id.as_ref();
+        sign::vote(chain, signed.kind, certificate.height, certificate.round, id)
+    });
+    let messages: Vec<_> = votes.collect();
     let mut tally = Tally::new(set);
-    for signed in &certificate.signatures {
+    for (signed, message) in certificate.signatures.iter().zip(&messages) {
         if certificate.kind == RoundCertificateKind::Precommit && signed.kind != VoteKind::Precommit {
             return Err(CertificateError::Kind(signed.address));
         }
-        let id = signed.value_id.as_ref();
-        let message = sign::vote(chain, signed.kind, certificate.height, certificate.round, id);
-        tally.add(&signed.address, &message, &signed.signature, verifier)?;
+        tally.add(&signed.address, message, &signed.signature)?;
     }
     match certificate.kind {
         RoundCertificateKind::Precommit => tally.quorum(),
         RoundCertificateKind::Skip => tally.honest(),
-    }
+    }?;
+    tally.verify(verifier)
 }
 
 pub fn check_vote(
@@ -105,8 +113,7 @@ pub fn check_vote(
     vote: &Vote,
     verifier: &mut SignatureVerifier,
 ) -> Result<(), CertificateError> {
-    let message = sign::vote(chain, vote.kind, vote.height, vote.round, vote.value_id.as_ref());
-    check(set, &vote.voter, &message, &vote.signature, verifier)
+    check(set, &vote.voter, &vote_bytes(chain, vote), &vote.signature, verifier)
 }
 
 /// Verifies one proposal: its signer is the elected proposer of its round, and the signature holds.
@@ -119,6 +126,47 @@ pub fn check_proposal(
     if set.proposer(proposal.height, proposal.round) != &proposal.proposer {
         return Err(CertificateError::Election(proposal.proposer));
     }
+    let message = proposal_bytes(chain, proposal);
+    check(set, &proposal.proposer, &message, &proposal.signature, verifier)
+}
+
+/// Verifies the votes and proposals among messages that came together, as one batch. [`check_vote`] and
+/// [`check_proposal`] answer the same afterwards, only faster.
+pub fn check_ahead<'a>(
+    set: &ValidatorSet,
+    chain: &ChainIdentity,
+    messages: impl Iterator<Item = &'a ConsensusMessage>,
+    verifier: &mut SignatureVerifier,
+) {
+    let single = messages.filter_map(|message| match message {
+        ConsensusMessage::Vote(vote) => Some((vote.voter, vote_bytes(chain, vote), vote.signature)),
+        ConsensusMessage::Proposal(proposal) if set.proposer(proposal.height, proposal.round) == &proposal.proposer => {
+            let message = proposal_bytes(chain, proposal);
+            Some((proposal.proposer, message, proposal.signature))
+        }
+        // A certificate is a batch by itself, and who was not elected is refused without arithmetic.
+        ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) | ConsensusMessage::Proposal(_) => None,
+    });
+    let signed: Vec<_> = single.take(AHEAD_MAX).collect();
+    let of_members = signed.iter().filter_map(|(signer, message, signature)| {
+        Some(Seal {
+            key: set.get(signer)?.public_key,
+            message,
+            signature: *signature,
+        })
+    });
+    let seals: Vec<_> = of_members.collect();
+    // One alone is verified when it is asked about.
+    if seals.len() > 1 {
+        verifier.verify_ahead(&seals);
+    }
+}
+
+fn vote_bytes(chain: &ChainIdentity, vote: &Vote) -> Vec<u8> {
+    sign::vote(chain, vote.kind, vote.height, vote.round, vote.value_id.as_ref())
+}
+
+fn proposal_bytes(chain: &ChainIdentity, proposal: &Proposal) -> Vec<u8> {
     let Proposal {
         height,
         round,
@@ -126,8 +174,7 @@ pub fn check_proposal(
         valid_round,
         ..
     } = proposal;
-    let message = sign::proposal(chain, *height, *round, value_id, *valid_round);
-    check(set, &proposal.proposer, &message, &proposal.signature, verifier)
+    sign::proposal(chain, *height, *round, value_id, *valid_round)
 }
 
 fn check(
@@ -145,11 +192,13 @@ fn check(
     }
 }
 
-/// Adds up the power of those that signed.
+/// Adds up the power of those that signed, and keeps what is to be verified.
 struct Tally<'a> {
     set: &'a ValidatorSet,
     seen: BTreeSet<Address>,
     power: u64,
+    signers: Vec<Address>,
+    seals: Vec<Seal<'a>>,
 }
 
 impl<'a> Tally<'a> {
@@ -158,27 +207,35 @@ impl<'a> Tally<'a> {
             set,
             seen: BTreeSet::new(),
             power: 0,
+            signers: Vec::new(),
+            seals: Vec::new(),
         }
     }
 
-    fn add(
-        &mut self,
-        signer: &Address,
-        message: &[u8],
-        signature: &Signature,
-        verifier: &mut SignatureVerifier,
-    ) -> Result<(), CertificateError> {
+    fn add(&mut self, signer: &Address, message: &'a [u8], signature: &Signature) -> Result<(), CertificateError> {
         let validator = self.set.get(signer).ok_or(CertificateError::Stranger(*signer))?;
         if !self.seen.insert(*signer) {
             return Err(CertificateError::Duplicate(*signer));
         }
-        if !verifier.verify(&validator.public_key, message, signature) {
-            return Err(CertificateError::Signature(*signer));
-        }
+        self.signers.push(*signer);
+        self.seals.push(Seal {
+            key: validator.public_key,
+            message,
+            signature: *signature,
+        });
         // The signers are distinct members, and the power of the whole set fits.
         self.power = self.power.saturating_add(validator.power);
         assert!(self.power <= self.set.total_power(), "a member was counted twice");
         Ok(())
+    }
+
+    /// Verifies all signatures. The first that does not hold is named.
+    fn verify(&self, verifier: &mut SignatureVerifier) -> Result<(), CertificateError> {
+        let Some(bad) = verifier.first_bad(&self.seals) else {
+            return Ok(());
+        };
+        let signer = self.signers.get(bad).expect("each seal has its signer");
+        Err(CertificateError::Signature(*signer))
     }
 
     fn quorum(&self) -> Result<(), CertificateError> {

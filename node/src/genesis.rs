@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use ultramarine_core::signing::{KeyFlaw, check_key};
 use ultramarine_types::canonical::Canonical;
 use ultramarine_types::chain::{ChainParamsError, ValidatorSetError};
 use ultramarine_types::execution::ParentBlock;
-use ultramarine_types::{ChainParams, Hash, Validator, ValidatorSet};
+use ultramarine_types::{Address, ChainParams, Hash, PublicKey, Validator, ValidatorSet};
 
 use crate::config::{PeerAddress, peer};
 use crate::genesis::execution::{genesis_hash, optional};
@@ -74,6 +75,16 @@ pub enum GenesisError {
     /// Validators no chain can run on.
     #[error("{path}: {error}")]
     Validators { path: PathBuf, error: ValidatorSetError },
+    /// A public key that no validator may have.
+    #[error(
+        "{path}: validator {validator} has the public key {public_key}: {flaw}. Get the key from its operator again"
+    )]
+    Key {
+        path: PathBuf,
+        validator: Address,
+        public_key: PublicKey,
+        flaw: KeyFlaw,
+    },
     /// A peer that cannot be read.
     #[error("{path}: {error}")]
     Peer {
@@ -145,6 +156,16 @@ impl Genesis {
             let path = || path.to_owned();
             if let Err(error) = file.chain.check() {
                 wrong.push(GenesisError::Params { path: path(), error });
+            }
+            for validator in &file.validators {
+                if let Err(flaw) = check_key(&validator.public_key) {
+                    wrong.push(GenesisError::Key {
+                        path: path(),
+                        validator: validator.address(),
+                        public_key: validator.public_key,
+                        flaw,
+                    });
+                }
             }
             let validators = ValidatorSet::new(file.validators.clone());
             let validators = validators.map_err(|error| wrong.push(GenesisError::Validators { path: path(), error }));

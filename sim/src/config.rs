@@ -34,6 +34,8 @@ pub struct RunConfig {
     pub retention: Option<u64>,
     /// Largest difference of a monotonic clock's rate, in parts per million.
     pub skew_ppm_max: u64,
+    /// Whether cores verify the votes of a burst together. It changes nothing but the time that a run takes.
+    pub bursts: bool,
     /// What of it is printed as it happens.
     pub shown: Option<Shown>,
     /// A bug put into every node on purpose.
@@ -73,6 +75,7 @@ impl RunConfig {
             adversaries: Vec::new(),
             retention: None,
             skew_ppm_max: 0,
+            bursts: true,
             shown: None,
             planted: PlantedBug::default(),
         }

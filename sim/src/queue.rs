@@ -37,6 +37,11 @@ impl<E> EventQueue<E> {
         Some((at, event))
     }
 
+    /// All events that are planned, in the order in which they were.
+    pub fn planned(&self) -> impl Iterator<Item = &E> {
+        self.events.values()
+    }
+
     pub fn len(&self) -> usize {
         self.heap.len()
     }

@@ -16,6 +16,20 @@ fn a_seed_always_gives_the_same_trace() {
 }
 
 #[test]
+fn verifying_in_bursts_changes_no_trace() {
+    for seed in [3, 17, 40, 41, 52] {
+        let [together, singly] = [true, false].map(|bursts| {
+            run(RunConfig {
+                bursts,
+                ..RunConfig::of(seed)
+            })
+        });
+        assert_eq!(together.violation, None);
+        assert_eq!((together.hash, together.events), (singly.hash, singly.events));
+    }
+}
+
+#[test]
 fn different_seeds_give_different_traces() {
     assert_ne!(run(RunConfig::quiet(1)).hash, run(RunConfig::quiet(2)).hash);
 }

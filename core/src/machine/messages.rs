@@ -18,19 +18,19 @@ use crate::stop::{ForeignSignature, Stop};
 use crate::values;
 
 impl Core {
+    /// Verifies votes and proposals that came together, as one batch. What becomes of each afterwards does not depend
+    /// on it.
+    pub fn verify_ahead<'a>(&mut self, messages: impl Iterator<Item = &'a ConsensusMessage>) {
+        let due: Vec<_> = messages.filter(|message| self.is_due(message)).collect();
+        let (set, chain) = (&self.config.validators, &self.config.chain.identity);
+        certificate::check_ahead(set, chain, due.into_iter(), &mut self.verifier);
+    }
+
     pub(super) fn on_message(&mut self, peer: PeerId, message: ConsensusMessage) {
-        let (height, current) = (message.height(), self.current());
-        if height != current && height != current.next() {
+        if !self.is_due(&message) {
             return;
         }
-        let certificate = matches!(message, ConsensusMessage::Polka(_) | ConsensusMessage::Round(_));
-        let running = self.phase == Phase::Running && height == current;
-        if running && !certificate {
-            let ours = self.host.round().unwrap_or_default();
-            if message.round().0 > ours.0.saturating_add(ROUNDS_AHEAD) {
-                return;
-            }
-        }
+        let certificate = is_certificate(&message);
         if let Err(error) = self.verify(&message) {
             tracing::debug!(%error, "a consensus message does not verify");
             let fault = if certificate {
@@ -46,13 +46,26 @@ impl Core {
         if self.stopped {
             return;
         }
-        if running {
+        let (height, current) = (message.height(), self.current());
+        if self.phase == Phase::Running && height == current {
             self.take_message(Some(peer), message);
         } else {
             let begun = matches!(self.phase, Phase::Running | Phase::Committing);
             let next = if begun { current.next() } else { current };
             self.early.keep(next, message);
         }
+    }
+
+    /// Whether a message is of a height and round for which a signature is checked.
+    fn is_due(&self, message: &ConsensusMessage) -> bool {
+        let (height, current) = (message.height(), self.current());
+        if height != current {
+            return height == current.next();
+        }
+        let ours = self.host.round().unwrap_or_default();
+        self.phase != Phase::Running
+            || is_certificate(message)
+            || message.round().0 <= ours.0.saturating_add(ROUNDS_AHEAD)
     }
 
     fn verify(&mut self, message: &ConsensusMessage) -> Result<(), CertificateError> {
@@ -228,6 +241,10 @@ impl Core {
     pub(super) fn executed_stage(&mut self, key: ValueKey, since: ultramarine_types::Nanos) {
         self.stage(key, Stage::Execute, since);
     }
+}
+
+fn is_certificate(message: &ConsensusMessage) -> bool {
+    matches!(message, ConsensusMessage::Polka(_) | ConsensusMessage::Round(_))
 }
 
 /// The messages with a single signature that a message is made of.

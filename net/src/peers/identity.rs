@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey};
+use ed25519_zebra::VerificationKey;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
@@ -131,14 +132,15 @@ impl Attestation {
         unix_seconds < self.expiry && self.is_signed(chain_id, genesis_hash, peer)
     }
 
-    /// Whether the validator vouched for `peer` on this chain, without regard to the expiry.
+    /// Whether the validator vouched for `peer` on this chain, without regard to the expiry. The rule is that of all
+    /// signatures of validators, ZIP-215.
     pub fn is_signed(&self, chain_id: u64, genesis_hash: &Hash, peer: &PeerId) -> bool {
-        let Ok(key) = VerifyingKey::from_bytes(&self.validator.0) else {
+        let Ok(key) = VerificationKey::try_from(self.validator.0) else {
             return false;
         };
         let message = sign::attestation(chain_id, genesis_hash, peer, self.expiry);
-        let signature = ed25519_dalek::Signature::from_bytes(&self.signature.0);
-        key.verify_strict(&message, &signature).is_ok()
+        key.verify(&ed25519_zebra::Signature::from_bytes(&self.signature.0), &message)
+            .is_ok()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Claims about what a genesis must be.
 
+use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
-use ultramarine_types::PublicKey;
+use ultramarine_types::chain::address_of;
 
 use super::*;
 use crate::genesis::execution::{GenesisOptions, execution_genesis};
@@ -33,7 +34,7 @@ pub fn chain(execution: &Value) -> ChainParams {
 fn consensus() -> Value {
     let chain = chain(&execution());
     let validators = vec![Validator {
-        public_key: PublicKey([3; 32]),
+        public_key: PublicKey(SigningKey::from_bytes(&[3; 32]).verifying_key().to_bytes()),
         power: 1,
     }];
     json!(GenesisFile {
@@ -156,6 +157,33 @@ fn parameters_validators_and_peers_are_checked_all_at_once() {
     let text = GenesisErrors(errors).to_string();
     assert_eq!(text.lines().count(), 4, "{text}");
     assert!(text.contains("`nowhere` has no port"), "{text}");
+}
+
+#[test]
+fn a_key_that_no_secret_makes_is_refused_with_its_validator() {
+    let mut neutral = [0; 32];
+    neutral[0] = 1;
+    // Two is no number of a point.
+    for (bytes, flaw) in [
+        (neutral, "small order"),
+        ([2; 32], "no point"),
+        ([0xff; 32], "canonical"),
+    ] {
+        let key = PublicKey(bytes);
+        let mut wrong = consensus();
+        let good = wrong["validators"][0].clone();
+        wrong["validators"] = json!([
+            good,
+            Validator {
+                public_key: key,
+                power: 1
+            }
+        ]);
+        let error = check(&wrong, &execution()).expect_err("a flawed key").to_string();
+        let validator = address_of(&key).to_string();
+        assert!(error.contains(&validator) && error.contains(flaw), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
 }
 
 #[test]

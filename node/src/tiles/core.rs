@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use ultramarine_core::clocks::{self, Grade};
 use ultramarine_core::io::{Event, Input, Output};
+use ultramarine_core::signing::AHEAD_MAX;
 use ultramarine_core::{Core, Stop};
 use ultramarine_runtime::bell::Bell;
 use ultramarine_runtime::clock::Clock;
@@ -28,6 +29,7 @@ use crate::tiles::recorder::{Recorder, RecorderError};
 
 /// Inputs that we take from one link before the others get their turn.
 const TURN_ITEMS: usize = 64;
+const _: () = assert!(TURN_ITEMS <= AHEAD_MAX, "the votes of a turn are one batch");
 /// How often we tell the core the wall clock.
 const WALL_CLOCK_INTERVAL: Nanos = Nanos::from_millis(1000);
 /// How soon we try a full link again.
@@ -116,6 +118,8 @@ struct CoreTile {
     net: Receiver<NetEvent>,
     store: Receiver<StoreReply>,
     engine: Receiver<EngineReply>,
+    /// What one turn takes from the network.
+    burst: Vec<NetEvent>,
     clock: Clock,
     wall_clock_due: Nanos,
 }
@@ -135,6 +139,7 @@ impl CoreTile {
             net: links.net,
             store: links.store,
             engine: links.engine,
+            burst: Vec::with_capacity(TURN_ITEMS),
             clock,
             wall_clock_due: clock.now(),
         }
@@ -169,12 +174,19 @@ impl CoreTile {
             is_idle = false;
             self.handle(Input::Engine(reply))?;
         }
-        for _ in 0..TURN_ITEMS {
-            let Some(event) = self.net.try_recv() else { break };
-            is_idle = false;
+        let mut burst = std::mem::take(&mut self.burst);
+        burst.extend(std::iter::from_fn(|| self.net.try_recv()).take(TURN_ITEMS));
+        is_idle &= burst.is_empty();
+        // Votes that came together are verified together, which takes less time.
+        self.core.verify_ahead(burst.iter().filter_map(|event| match event {
+            NetEvent::Message { message, .. } => Some(message),
+            _ => None,
+        }));
+        for event in burst.drain(..) {
             self.audience.hear(&event);
             self.handle(Input::Net(event))?;
         }
+        self.burst = burst;
         if self
             .core
             .deadline()

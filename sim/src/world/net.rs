@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ultramarine_core::io::Input;
 use ultramarine_net::streaming::Input as JoinInput;
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, OfferKind, SyncEnd};
-use ultramarine_types::{Init, Nanos, ValueKey};
+use ultramarine_types::{ConsensusMessage, Init, Nanos, ValueKey};
 
 use super::{Event, Incoming, Sync, World};
 use crate::checks::{CheckOutcome, blame, validity};
@@ -17,6 +17,8 @@ use crate::wire::{SimFrame, StreamId};
 
 /// From the network tile to the core over their link.
 const HOP: Nanos = Nanos(20_000);
+/// Most messages that a core verifies together. A run has few validators, so more are seldom under way.
+const BURST_MESSAGES: usize = 16;
 
 impl World {
     pub(crate) fn net_command(&mut self, index: usize, command: NetCommand) {
@@ -75,11 +77,30 @@ impl World {
         }
     }
 
+    /// Verifies a message together with some that are on their way, as if they had come in one turn of the tile.
+    fn verify_ahead(&mut self, index: usize, message: &ConsensusMessage) {
+        let under_way = self.queue.planned().filter_map(|event| match event {
+            Event::Frame { to, frame, .. } if *to == index => match &**frame {
+                SimFrame::Message(message) => Some(message),
+                _ => None,
+            },
+            _ => None,
+        });
+        if let Some(core) = self.nodes[index].core.as_mut() {
+            core.verify_ahead(std::iter::once(message).chain(under_way).take(BURST_MESSAGES));
+        }
+    }
+
     /// A frame arrives at a running node.
     pub(crate) fn receive(&mut self, from: usize, index: usize, frame: SimFrame) {
         let peer = self.nodes[from].peer;
         match frame {
-            SimFrame::Message(message) => self.feed(index, Input::Net(NetEvent::Message { peer, message })),
+            SimFrame::Message(message) => {
+                if self.config.bursts {
+                    self.verify_ahead(index, &message);
+                }
+                self.feed(index, Input::Net(NetEvent::Message { peer, message }));
+            }
             SimFrame::Status(status) => self.feed(index, Input::Net(NetEvent::Status { peer, status })),
             SimFrame::Begin {
                 stream,

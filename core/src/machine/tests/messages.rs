@@ -2,7 +2,8 @@
 
 use ultramarine_types::network::{Fault, NetEvent};
 use ultramarine_types::{
-    ChainIdentity, ConsensusMessage, Height, PolkaCertificate, Round, ValueId, ValueKey, VoteKind, fixtures, sign,
+    ChainIdentity, ConsensusMessage, Height, Nanos, PolkaCertificate, Round, ValueId, ValueKey, Vote, VoteKind,
+    fixtures, sign,
 };
 
 use super::MINUTE;
@@ -124,4 +125,59 @@ fn messages_of_another_chain_with_the_same_keys_cost_their_sender() {
         world.tell(0, Input::Net(NetEvent::Message { peer, message }));
     }
     assert_eq!(world.charges.len(), 4, "the same messages of our chain are welcome");
+}
+
+/// What becomes of a burst of votes, of which some have signatures that do not hold.
+fn fate(bad: u32, is_ahead: bool) -> (Vec<(usize, usize, Fault)>, String) {
+    let mut world = World::new(7);
+    world.start_all();
+    let in_round = |world: &World| {
+        let core = world.nodes[0].core.as_ref();
+        core.is_some_and(|core| core.head() >= Height(2) && core.round() == Some(Round(0)))
+    };
+    assert!(world.run(MINUTE, in_round));
+    let height = world.head(0).next();
+    let vote = |node: usize| {
+        let signer = Signer::new(&world::seed(node));
+        let bytes = sign::vote(&fixtures::CHAIN, VoteKind::Precommit, height, Round(0), None);
+        let mut signature = signer.sign(&bytes);
+        signature.0[3] ^= u8::from(bad >> node & 1 == 1);
+        let vote = Vote {
+            kind: VoteKind::Precommit,
+            height,
+            round: Round(0),
+            value_id: None,
+            voter: signer.address(),
+            signature,
+        };
+        (node, ConsensusMessage::Vote(vote))
+    };
+    let burst: Vec<_> = (1..7).map(vote).collect();
+    if is_ahead {
+        let core = world.nodes[0].core.as_mut().unwrap();
+        core.verify_ahead(burst.iter().map(|(_, message)| message));
+    }
+    for (node, message) in burst {
+        let peer = world::peer_id(node);
+        world.tell(0, Input::Net(NetEvent::Message { peer, message }));
+    }
+    world.run(Nanos::from_millis(500), |_| false);
+    (
+        std::mem::take(&mut world.charges),
+        format!("{:?}", world.nodes[0].events),
+    )
+}
+
+#[test]
+fn a_burst_verified_ahead_has_the_fate_of_its_votes_alone() {
+    for bad in [0, 0b10, 0b100_0000, 0b10_1000, 0b111_1110] {
+        let (charges, events) = fate(bad, true);
+        assert_eq!(charges.len(), bad.count_ones() as usize, "{bad:b}");
+        assert!(
+            charges
+                .iter()
+                .all(|(by, peer, fault)| *by == 0 && bad >> peer & 1 == 1 && *fault == Fault::Signature)
+        );
+        assert_eq!((charges, events), fate(bad, false), "{bad:b}");
+    }
 }
