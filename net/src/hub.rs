@@ -271,12 +271,14 @@ impl Hub {
             // Messages on the old connection may be lost: the core sends its standing messages again.
             self.events.push(NetEvent::PeerDown { peer: session.peer });
         }
-        let join = self.join.borrow();
-        let is_needed = |peer: &PeerId| sessions.contains_key(peer) || join.awaits_verdict_about(*peer);
+        let needed = || {
+            let mut needed = self.join.borrow().awaited_senders();
+            needed.extend(sessions.keys().copied());
+            needed
+        };
         self.known
             .borrow_mut()
-            .meet(self.now(), session.peer, session.origin(), is_needed);
-        drop(join);
+            .meet(self.now(), session.peer, session.origin(), needed);
         sessions.insert(session.peer, session.clone());
         self.events.push(NetEvent::PeerUp {
             peer: session.peer,

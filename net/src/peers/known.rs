@@ -1,11 +1,11 @@
 //! This file knows who stood behind a peer that may be gone: a fault may be found after its peer has hung up.
 //!
-//! Keeps: at most [`REMEMBERED_MAX`] peers are remembered. One whose bytes are still being judged is forgotten only when
-//! all are such.
+//! Keeps: at most [`REMEMBERED_MAX`] peers are remembered. One that is connected, or whose bytes are still being judged,
+//! is never forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ultramarine_types::limits::PEERS_MAX;
+use ultramarine_types::limits::{BLOB_BYTES, PEERS_MAX};
 use ultramarine_types::{Nanos, PeerId};
 
 use crate::bounds;
@@ -14,8 +14,9 @@ use crate::peers::origin::PeerOrigin;
 /// Peers remembered: several times as many as can be connected.
 const REMEMBERED_MAX: usize = 4 * PEERS_MAX;
 
-/// Each blob that waits for a verdict may be of another peer, and all of them are remembered beside those connected.
-const _: () = assert!(REMEMBERED_MAX >= PEERS_MAX + bounds::UNJUDGED_BYTES_MAX / ultramarine_types::limits::BLOB_BYTES);
+// Each blob that waits for a verdict may be of another peer, and each stream in progress may bring one more than there
+// is room for. All their senders are remembered beside those connected.
+const _: () = assert!(REMEMBERED_MAX >= 2 * PEERS_MAX + bounds::UNJUDGED_BYTES_MAX / BLOB_BYTES);
 
 /// Who stands, or stood, behind each peer that was connected.
 #[derive(Debug, Default)]
@@ -24,15 +25,17 @@ pub struct KnownOrigins {
 }
 
 impl KnownOrigins {
-    /// A peer is connected. If there are too many, the one met longest ago is forgotten for which `is_needed` is false.
-    pub fn meet(&mut self, now: Nanos, peer: PeerId, origin: PeerOrigin, is_needed: impl Fn(&PeerId) -> bool) {
+    /// A peer is connected. If there are too many, the one met longest ago is forgotten that is not among the needed.
+    pub fn meet(&mut self, now: Nanos, peer: PeerId, origin: PeerOrigin, needed: impl FnOnce() -> BTreeSet<PeerId>) {
         if self.origins.len() >= REMEMBERED_MAX && !self.origins.contains_key(&peer) {
+            let needed = needed();
             let oldest = self
                 .origins
                 .iter()
-                .map(|(peer, (met, _))| (is_needed(peer), *met, *peer))
+                .filter(|(peer, _)| !needed.contains(*peer))
+                .map(|(peer, (met, _))| (*met, *peer))
                 .min();
-            oldest.map(|(_, _, peer)| self.origins.remove(&peer));
+            oldest.map(|(_, peer)| self.origins.remove(&peer));
         }
         self.origins.insert(peer, (now, origin));
         assert!(self.origins.len() <= REMEMBERED_MAX, "memory for origins is bounded");
@@ -62,7 +65,7 @@ mod tests {
         let origin = PeerOrigin::Validator(Address([1; 20]));
         let debtor = peer(0);
         for number in 0..3 * REMEMBERED_MAX as u64 {
-            known.meet(Nanos(number), peer(number), origin, |peer| *peer == debtor);
+            known.meet(Nanos(number), peer(number), origin, || [debtor].into());
             assert!(known.origins.len() <= REMEMBERED_MAX);
         }
         assert_eq!(known.of(&debtor), Some(origin));

@@ -199,10 +199,9 @@ impl Join {
         self.unjudged.bytes()
     }
 
-    /// Whether a verdict is awaited about a blob that this peer sent. The peer may be gone by then, and must still be
-    /// known.
-    pub fn awaits_verdict_about(&self, peer: PeerId) -> bool {
-        self.unjudged.awaits_about(peer)
+    /// The peers about whose blobs verdicts are awaited. They may be gone by then, and must still be known.
+    pub fn awaited_senders(&self) -> BTreeSet<PeerId> {
+        self.unjudged.senders()
     }
 
     /// The blobs that are missing of the decided value of a height, if it is in assembly.

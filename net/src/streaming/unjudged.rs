@@ -7,7 +7,7 @@
 //! Keeps: an entry lives until its verdict, whatever becomes of its value. So no verdict is taken for that of other
 //! bytes, and the bytes that the lanes hold are counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ultramarine_types::limits::BLOB_BYTES;
@@ -29,11 +29,16 @@ pub(super) struct Judging {
 #[derive(Debug, Default)]
 pub(super) struct Unjudged {
     blobs: BTreeMap<(ValueKey, u16, PeerId), Judging>,
+    /// How many of them each stream brought.
+    counts: BTreeMap<OfferId, usize>,
 }
 
 impl Unjudged {
     pub const fn new() -> Self {
-        Self { blobs: BTreeMap::new() }
+        Self {
+            blobs: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        }
     }
 
     /// Whether a sender has bytes here for one place of a value.
@@ -48,11 +53,19 @@ impl Unjudged {
         };
         let before = self.blobs.insert((key, index, sender), judging);
         assert!(before.is_none(), "one sender has at most one blob for one place here");
+        *self.counts.entry(stream).or_default() += 1;
     }
 
     /// Takes the bytes that a verdict is about.
     pub fn take(&mut self, key: ValueKey, index: u16, sender: PeerId) -> Option<Judging> {
-        self.blobs.remove(&(key, index, sender))
+        let judging = self.blobs.remove(&(key, index, sender))?;
+        if let Some(count) = self.counts.get_mut(&judging.stream) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&judging.stream);
+            }
+        }
+        Some(judging)
     }
 
     /// Lets go of the bytes of a value. Their verdicts are still awaited.
@@ -71,14 +84,14 @@ impl Unjudged {
         self.of(key).next().is_some()
     }
 
-    /// Whether a verdict about a blob of this sender is awaited.
-    pub fn awaits_about(&self, sender: PeerId) -> bool {
-        self.blobs.keys().any(|(_, _, its_sender)| *its_sender == sender)
+    /// The senders about whose blobs verdicts are awaited.
+    pub fn senders(&self) -> BTreeSet<PeerId> {
+        self.blobs.keys().map(|(_, _, sender)| *sender).collect()
     }
 
     /// How many blobs of a stream are here.
     pub fn count_of(&self, stream: OfferId) -> usize {
-        self.blobs.values().filter(|judging| judging.stream == stream).count()
+        self.counts.get(&stream).copied().unwrap_or(0)
     }
 
     /// Bytes of all blobs that are at the lanes.

@@ -1,7 +1,5 @@
 //! This file knows which versions of the wire a node speaks, and which one two nodes take.
 
-use std::fmt;
-
 /// The versions from `lowest` to `highest`, both included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WireVersions {
@@ -14,16 +12,6 @@ impl WireVersions {
     pub fn common(self, other: Self) -> Option<u32> {
         let (lowest, highest) = (self.lowest.max(other.lowest), self.highest.min(other.highest));
         (lowest <= highest).then_some(highest)
-    }
-}
-
-impl fmt::Display for WireVersions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.lowest == self.highest {
-            write!(f, "{}", self.lowest)
-        } else {
-            write!(f, "{} to {}", self.lowest, self.highest)
-        }
     }
 }
 
@@ -43,7 +31,5 @@ mod tests {
             assert_eq!(one.common(other), common);
             assert_eq!(other.common(one), common);
         }
-        assert_eq!(of(2, 3).to_string(), "2 to 3");
-        assert_eq!(of(2, 2).to_string(), "2");
     }
 }

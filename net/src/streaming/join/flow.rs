@@ -45,8 +45,8 @@ impl Join {
         let mut waiting: Vec<(Nanos, OfferId)> = self
             .streams
             .iter()
-            .filter(|(name, _)| self.unjudged.count_of(**name) < bounds::UNJUDGED_PER_STREAM_MAX)
             .filter_map(|(name, stream)| Some((stream.paused?, *name)))
+            .filter(|(_, name)| self.unjudged.count_of(*name) < bounds::UNJUDGED_PER_STREAM_MAX)
             .collect();
         waiting.sort_unstable();
         for (since, name) in waiting.into_iter().take(room) {
