@@ -23,7 +23,7 @@ pub const REFUSAL_LINE: Nanos = Nanos::from_millis(60_000);
 /// Socket buffer asked of the kernel, per direction: four round trips of 10 ms at 100 MB/s. The node compares the
 /// kernel's ceilings with it at start.
 pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
-/// Name of the protocol in TLS. It stays as it is when the wire's version changes: TLS would part nodes that differ here
+/// Name of the protocol in TLS. It stays when the wire's version changes: TLS would part nodes that differ here
 /// without a reason that anybody can read.
 pub const ALPN: &[u8] = b"ultramarine/1";
 

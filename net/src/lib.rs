@@ -10,8 +10,8 @@
 //! ```
 //!
 //! - A *session* is a live connection to a peer that has said who it is.
-//! - A *part* is an `Init`, a list, a payload chunk or a blob; its *place* is its position in the value. Each has a hash
-//!   that the value binds, so it is right or wrong by itself, whoever sent it.
+//! - A *part* is an `Init`, a list, a payload chunk or a blob; its *place* is its position in the value. Each has a
+//!   hash that the value binds, so it is right or wrong by itself, whoever sent it.
 //! - A *stream* carries the parts of one value from one peer.
 //! - An *offer* is a stream that the core is asked about.
 //! - A *holder* is a peer that has a whole value and serves its parts.

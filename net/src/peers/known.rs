@@ -1,7 +1,7 @@
 //! This file knows who stood behind a peer that may be gone: a fault may be found after its peer has hung up.
 //!
-//! Keeps: at most [`REMEMBERED_MAX`] peers are remembered. One that is connected, or whose bytes are still being judged,
-//! is never forgotten.
+//! Keeps: at most [`REMEMBERED_MAX`] peers are remembered. One that is connected, or whose bytes are being judged, is
+//! never forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 

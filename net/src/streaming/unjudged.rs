@@ -1,5 +1,5 @@
-//! This file knows the blobs that wait for a verdict about their bytes: who sent them, on which stream, and what becomes
-//! of them.
+//! This file knows the blobs that wait for a verdict about their bytes: who sent them, on which stream, and what
+//! becomes of them.
 //!
 //! Several senders may have bytes for one place at one time. One sender has at most one, because a verdict names only
 //! the place and the sender.

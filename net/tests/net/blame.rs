@@ -356,28 +356,35 @@ fn what_our_own_verifier_cannot_say_alarms_and_is_fetched_anew_at_nobodys_cost()
 
 #[test]
 fn that_a_value_holds_stays_true_when_it_has_lost_its_bytes() {
-    let value = value(3, 0, 1000, 2);
-    let mut rig = Rig::new(6);
-    let stream = rig.listed(peer(1), &value);
-    rig.part(stream, Part::Blob(0), &value);
-    withhold(&mut rig, &value);
-    let outcome = ValueOutcome::Holds;
-    rig.say(Verdict::Value {
-        key: value.key,
-        outcome,
-    });
-    let stream = rig.listed(peer(2), &value);
-    for part in [Part::Chunk(0), Part::Blob(0), Part::Blob(1)] {
-        rig.part(stream, part, &value);
+    for is_late in [true, false] {
+        let value = value(3, 0, 1000, 2);
+        let mut rig = Rig::new(6);
+        let stream = rig.listed(peer(1), &value);
+        rig.part(stream, Part::Blob(0), &value);
+        let holds = Verdict::Value {
+            key: value.key,
+            outcome: ValueOutcome::Holds,
+        };
+        if is_late {
+            withhold(&mut rig, &value);
+            rig.say(holds);
+        } else {
+            rig.say(holds);
+            withhold(&mut rig, &value);
+        }
+        let stream = rig.listed(peer(2), &value);
+        for part in [Part::Chunk(0), Part::Blob(0), Part::Blob(1)] {
+            rig.part(stream, part, &value);
+        }
+        assert!(
+            rig.complete.is_empty(),
+            "that these are the value's bytes is not known yet"
+        );
+        for index in 0..2 {
+            rig.say(part_verdict(&value, index, Some(peer(2)), true));
+        }
+        assert!(same_bytes(&rig.complete[0].assembly, &value));
     }
-    assert!(
-        rig.complete.is_empty(),
-        "that these are the value's bytes is not known yet"
-    );
-    for index in 0..2 {
-        rig.say(part_verdict(&value, index, Some(peer(2)), true));
-    }
-    assert!(same_bytes(&rig.complete[0].assembly, &value));
 }
 
 #[test]

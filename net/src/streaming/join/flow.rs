@@ -20,8 +20,8 @@ impl Join {
         }
     }
 
-    /// A stream that was just started waits at once if there is no room for its blobs. Otherwise a sender could bring one
-    /// blob more than its share with every new stream.
+    /// A stream that was just started waits at once if there is no room for its blobs. Otherwise a sender could bring
+    /// one blob more than its share with every new stream.
     pub(super) fn hold_back_newcomer(&mut self, now: Nanos, name: OfferId, out: &mut Outbox<Output>) {
         if self.unjudged.bytes() >= bounds::UNJUDGED_BYTES_MAX {
             self.pause(now, name, out);

@@ -88,8 +88,8 @@ impl Join {
         self.settle_value(now, key, out);
     }
 
-    /// The lanes could say nothing, by a fault of our own. The bytes may be what is broken: they are dropped, and fetched
-    /// anew after a pause.
+    /// The lanes could say nothing, by a fault of our own. The bytes may be what is broken: they are dropped, and
+    /// fetched anew after a pause.
     fn withheld(&mut self, now: Nanos, key: ValueKey, why: &'static str, out: &mut Outbox<Output>) {
         out.push(Output::Alarm { key, why });
         let owner = self.values.get(&key).and_then(|value| value.reserved);
