@@ -3,47 +3,73 @@
 use std::time::Duration;
 
 use ultramarine_types::Nanos;
+use ultramarine_types::canonical::FORMAT_VERSION;
 use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::{
-    BLOB_BYTES, BLOBS_PER_BLOCK_MAX, CONSENSUS_MESSAGE_BYTES_MAX, INIT_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    BLOB_BYTES, BLOBS_PER_BLOCK_MAX, CONSENSUS_MESSAGE_BYTES_MAX, INIT_BYTES_MAX, LISTS_BYTES_MAX, PAYLOAD_BYTES_MAX,
     PAYLOAD_CHUNK_BYTES, PAYLOAD_CHUNKS_MAX, PEERS_MAX, PROOFS_PER_BLOB_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX,
 };
 
-/// The wire's version; peers of another one are refused with a reason.
-pub const WIRE_VERSION: u32 = 3;
-/// At most one line in this time about nodes whose attestation has expired.
-pub const LAPSE_LINE: Nanos = Nanos::from_millis(60_000);
+use crate::streaming::ranges::RANGES_BYTES_MAX;
+use crate::wire::versions::WireVersions;
+
+/// The versions of the wire that this build speaks. Two peers take the highest that both speak.
+pub const WIRE_VERSIONS: WireVersions = WireVersions {
+    lowest: FORMAT_VERSION,
+    highest: FORMAT_VERSION,
+};
+/// At most one line in this time about nodes that we refuse and whose operator should know.
+pub const REFUSAL_LINE: Nanos = Nanos::from_millis(60_000);
 /// Socket buffer asked of the kernel, per direction: four round trips of 10 ms at 100 MB/s. The node compares the
 /// kernel's ceilings with it at start.
 pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
-/// Name of the protocol in TLS.
+/// Name of the protocol in TLS. It stays when the wire's version changes: TLS would part nodes that differ here
+/// without a reason that anybody can read.
 pub const ALPN: &[u8] = b"ultramarine/1";
 
 /// A `Hello`, field by field as `wire/hello.rs` draws it.
-pub const HELLO_BYTES: usize = 4 + 8 + 32 + 8 + 1 + 32 + 8 + 64;
+pub const HELLO_BYTES: usize = 2 * 4 + 3 * 32 + 8 + 1 + 32 + 8 + 64;
+/// A `Hello` of a later version: it may have more fields, and twice as many are plenty.
+pub const HELLO_BYTES_MAX: usize = 2 * HELLO_BYTES;
 /// Consensus message frame. rkyv adds padding and offsets to what `types::limits` counts: at most as much again.
 pub const MESSAGE_FRAME_BYTES_MAX: usize = 2 * CONSENSUS_MESSAGE_BYTES_MAX;
 /// Status frame: 32 bytes for each value, and 320 for the rest. That has a message that the receiver signed, and the
 /// sender's clocks.
 pub const STATUS_FRAME_BYTES_MAX: usize = STATUS_VALUES_MAX * 32 + 320;
-pub const INIT_FRAME_BYTES_MAX: usize = INIT_BYTES_MAX + 1024;
+/// `Init` frame: an archive, whose padding and offsets `types::limits` counts already.
+pub const INIT_FRAME_BYTES_MAX: usize = INIT_BYTES_MAX;
+/// List frame: its number, and the items of the longest list. That is the proofs' or the chunk hashes'.
+pub const LIST_FRAME_BYTES_MAX: usize = {
+    let (chunks, proofs) = (
+        PAYLOAD_CHUNKS_MAX * 32,
+        BLOBS_PER_BLOCK_MAX as usize * PROOFS_PER_BLOB_MAX * 48,
+    );
+    1 + if chunks > proofs { chunks } else { proofs }
+};
 /// Chunk frame: position and bytes.
 pub const CHUNK_FRAME_BYTES_MAX: usize = 4 + PAYLOAD_CHUNK_BYTES;
-/// Blob frame: position, proof count, proofs, bytes.
-pub const BLOB_FRAME_BYTES_MAX: usize = 4 + PROOFS_PER_BLOB_MAX * 48 + BLOB_BYTES;
-/// A request: a key and one bit per chunk and blob of the largest value.
-pub const REQUEST_FRAME_BYTES_MAX: usize = 1024;
+/// Blob frame: position, bytes.
+pub const BLOB_FRAME_BYTES_MAX: usize = 2 + BLOB_BYTES;
+/// A request: a key, two bytes for what is wanted, and the most ranges of chunks and of blobs.
+pub const REQUEST_FRAME_BYTES_MAX: usize = 8 + 32 + 2 + 2 * RANGES_BYTES_MAX;
 /// A certificate: 84 bytes a signature and 128 for the rest.
 pub const CERTIFICATE_BYTES_MAX: usize = VALIDATORS_MAX * 84 + 128;
-/// Answer to a sync request without its blobs: certificate, `Init`, payload, and for each blob one proof with its list
-/// header. The ceiling is that of the largest chain, because a frame's length is checked before its body is read; a
-/// small chain's own limit would save 0.6 %.
+/// Answer to a sync request without its blobs: certificate, `Init`, lists, payload, and 4 KiB for the archive. The
+/// ceiling is that of the largest chain, because a frame's length is checked before its body is read; a small chain's
+/// own limit would save 0.8 %.
 pub const PACKAGE_FRAME_BYTES_MAX: usize =
-    CERTIFICATE_BYTES_MAX + INIT_BYTES_MAX + PAYLOAD_BYTES_MAX + BLOBS_PER_BLOCK_MAX as usize * (48 + 8) + 4096;
+    CERTIFICATE_BYTES_MAX + INIT_BYTES_MAX + LISTS_BYTES_MAX + PAYLOAD_BYTES_MAX + 4096;
 
 /// Streams of one peer that the join knows at one time: those that QUIC lets the peer open, and our requests to it.
 pub const OFFERS_PER_PEER_MAX: usize = (UNI_STREAMS_MAX + REQUESTS_PER_PEER_MAX) as usize;
-/// Admitted values that keep at least their `Init` (60 KB): two a round, over more rounds than a height ever saw. If
+/// Parts of one stream that wait for a verdict: as many blobs as a lane hashes at one time. The reader of the stream
+/// waits then, and QUIC's window makes its sender wait.
+pub const UNJUDGED_PER_STREAM_MAX: usize = 16;
+/// Bytes that wait for a verdict, of all streams: those of 32 streams that wait, 64 MiB. Several senders may have bytes
+/// for one place, so a value's reservation does not bound them. If there are as many, each stream that brings one more
+/// blob waits behind it.
+pub const UNJUDGED_BYTES_MAX: usize = 32 * UNJUDGED_PER_STREAM_MAX * BLOB_BYTES;
+/// Admitted values that keep at least their `Init` (2 KB): two a round, over more rounds than a height ever saw. If
 /// all of them are in use, values the core asked for are kept on top of this limit.
 pub const VALUES_MAX: usize = 128;
 /// Completed values remembered above the decided height.
@@ -180,6 +206,8 @@ pub const fn answer_permits(limits: &Limits, values_count: u64) -> u32 {
 }
 
 const _: () = assert!(BLOB_FRAME_BYTES_MAX < 1 << 24);
+// A part is read into one buffer as long as its frame says.
+const _: () = assert!(LIST_FRAME_BYTES_MAX <= PAYLOAD_CHUNK_BYTES);
 const _: () = assert!(2 * SERVING_PER_VALIDATOR_MAX <= SERVING_VALIDATORS_MAX);
 // Two full nodes, of two classes each.
 const _: () = assert!(2 * 2 * SERVING_PER_FULL_NODE_MAX <= SERVING_FULL_NODES_MAX);
@@ -201,7 +229,5 @@ const _: () = assert!(PURSES_MAX >= 2 * PEERS_MAX);
 const _: () = assert!(DRIBBLE_BYTES_PER_MS < PACE_BYTES_PER_MS);
 // Two keep-alives may be lost before a connection is idle.
 const _: () = assert!(KEEP_ALIVE.as_millis() * 3 <= IDLE.as_millis());
-// A request has one bit for each chunk and blob of the largest value.
-const _: () = assert!((PAYLOAD_CHUNKS_MAX + BLOBS_PER_BLOCK_MAX as usize) / 8 < REQUEST_FRAME_BYTES_MAX);
 // A `Hello` is read before its sender has said who it is.
-const _: () = assert!(HELLO_BYTES < STRANGER_WINDOW_BYTES as usize);
+const _: () = assert!(HELLO_BYTES_MAX < STRANGER_WINDOW_BYTES as usize);

@@ -10,14 +10,14 @@
 
 use std::rc::Rc;
 
-use ultramarine_types::network::NetCommand;
+use ultramarine_types::network::{NetCommand, SyncWant};
 use ultramarine_types::storage::StoreRequest;
 use ultramarine_types::{Machine, Outbox};
 
 use crate::hub::Hub;
 use crate::order::TaskOrder;
 use crate::streaming::{Completed, Input, Output};
-use crate::wire::message;
+use crate::wire::message::{self, ValueWant};
 
 /// Carries out a command of the core.
 pub(crate) fn command(hub: &Hub, command: NetCommand) {
@@ -45,7 +45,16 @@ pub(crate) fn command(hub: &Hub, command: NetCommand) {
             let stream = hub.name_stream();
             feed(hub, Input::Fetch { stream, key, peer });
         }
-        NetCommand::Sync { peer, height, want } => hub.orders.push(TaskOrder::Sync { peer, height, want }),
+        NetCommand::Sync { peer, height, want } => {
+            let want = match want {
+                SyncWant::Certificate => ValueWant::Certificate,
+                // What is here already is not sent again.
+                SyncWant::Package => ValueWant::Package {
+                    blobs: hub.join.borrow().blobs_missing_at(height),
+                },
+            };
+            hub.orders.push(TaskOrder::Sync { peer, height, want });
+        }
         NetCommand::Forget { height } => feed(hub, Input::Forget { height }),
         NetCommand::Charge { peer, fault } => hub.charge(peer, fault, "found by consensus", None),
     }
@@ -97,7 +106,17 @@ fn carry_out(hub: &Hub, out: &mut Outbox<Output>) {
                     switch.stop(why);
                 }
             }
-            Output::Verify(job) => hub.jobs.push(job),
+            Output::Pause { stream } => {
+                if let Some(switch) = hub.switches.borrow().get(&stream) {
+                    switch.pause();
+                }
+            }
+            Output::Resume { stream } => {
+                if let Some(switch) = hub.switches.borrow().get(&stream) {
+                    switch.start();
+                }
+            }
+            Output::Verify(request) => hub.jobs.push(request),
             Output::Request {
                 stream,
                 peer,
@@ -114,6 +133,14 @@ fn carry_out(hub: &Hub, out: &mut Outbox<Output>) {
                 });
             }
             Output::Complete(completed) => complete(hub, *completed),
+            Output::Alarm { key, why } => {
+                hub.metrics.values_withheld.inc();
+                tracing::error!(
+                    %key,
+                    "our own verifier could say nothing about a value: {why}; it is fetched again. If this happens \
+                     again, test this machine's memory"
+                );
+            }
             Output::Charge { peer, fault, key } => hub.charge(peer, fault, "found while joining", Some(key)),
         }
     }

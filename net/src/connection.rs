@@ -14,7 +14,7 @@ use ultramarine_runtime::Clock;
 use ultramarine_types::PeerId;
 use ultramarine_types::network::{Fault, NetEvent};
 
-use crate::bounds::{self, WIRE_VERSION};
+use crate::bounds;
 use crate::connection::session::{Session, SessionParts, close, close_saying};
 use crate::hub::{Hub, Unaffordable};
 use crate::incoming;
@@ -64,6 +64,14 @@ impl Parting {
             (Self::Lapsed(_), Self::Lapsed(_)) | (Self::TheyLapsed(_), Self::TheyLapsed(_)) => true,
             _ => self == other,
         }
+    }
+
+    /// Whether the operator of a node that is dialed should know: only people can mend it.
+    pub const fn is_for_operators(self) -> bool {
+        matches!(
+            self,
+            Self::Lapsed(_) | Self::Ours(Goodbye::Version | Goodbye::Chain | Goodbye::OldFormat)
+        )
     }
 
     /// Whether nodes that start and stop bring it about.
@@ -142,8 +150,16 @@ pub(crate) async fn live(hub: Rc<Hub>, met: Met) {
     let connection = session.connection.clone();
     let address = connection.remote_address();
     match session.validator {
-        Some(validator) => tracing::info!(peer = %session.peer, %validator, %address, "connected"),
-        None => tracing::info!(peer = %session.peer, %address, "connected to a full node"),
+        Some(validator) => {
+            tracing::info!(peer = %session.peer, %validator, %address, wire = session.version, "connected");
+        }
+        None => tracing::info!(peer = %session.peer, %address, wire = session.version, "connected to a full node"),
+    }
+    if let Some(what) = hub.plans.difference(&session.plans) {
+        tracing::warn!(
+            peer = %session.peer, %address,
+            "{what} is not ours: update this node or the peer's before the first of these changes is due"
+        );
     }
     let _until_closed = [
         hub.spawn(write_control(session.clone(), send)),
@@ -200,9 +216,9 @@ async fn exchange(hub: &Rc<Hub>, connection: &quinn::Connection, side: Side) -> 
     let _ = send.set_priority(CONTROL_PRIORITY);
     let mut receive = BufReader::with_capacity(16 * 1024, receive);
     let ours = Hello {
-        version: WIRE_VERSION,
-        chain_id: hub.chain.chain_id,
-        genesis_hash: hub.genesis_hash,
+        versions: hub.versions,
+        chain: hub.chain.identity,
+        plans: hub.plans,
         instance: hub.instance,
         attestation: hub.attester.as_ref().map(Attester::attest),
     };
@@ -212,10 +228,9 @@ async fn exchange(hub: &Rc<Hub>, connection: &quinn::Connection, side: Side) -> 
         Ok(None) | Err(ReadFault::Broken(_)) => return Err(Goodbye::Silent.into()),
         Err(ReadFault::Protocol(_)) => return Err(Goodbye::Protocol.into()),
     };
-    let theirs = Hello::parse(&body)?;
+    let (theirs, version) = Hello::parse(&body, hub.versions)?;
     let expected = ExpectedHello {
-        chain_id: hub.chain.chain_id,
-        genesis_hash: hub.genesis_hash,
+        chain: hub.chain.identity,
         validators: &hub.validators,
         unix_seconds: unix_seconds(),
     };
@@ -235,6 +250,8 @@ async fn exchange(hub: &Rc<Hub>, connection: &quinn::Connection, side: Side) -> 
         connection: connection.clone(),
         dialed,
         instance: theirs.instance,
+        version,
+        plans: theirs.plans,
         site,
         limits: hub.limits,
     };

@@ -12,8 +12,8 @@ use ultramarine_runtime::{Io, TileContext};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::network::{Fault, NetEvent, OfferId, Recipients};
 use ultramarine_types::storage::{Source, StoreRequest};
-use ultramarine_types::verify::VerifyJob;
-use ultramarine_types::{ChainParams, Hash, Nanos, PeerId, ValidatorSet, ValueKey};
+use ultramarine_types::verify::VerifyRequest;
+use ultramarine_types::{Chain, Nanos, PeerId, ValidatorSet, ValueKey};
 
 use crate::backlog::Backlog;
 use crate::bounds;
@@ -25,6 +25,7 @@ use crate::peers::budgets::{Budgets, Spend};
 use crate::peers::charges::ChargeLog;
 use crate::peers::doors::Doors;
 use crate::peers::identity::{Attester, Identity};
+use crate::peers::known::KnownOrigins;
 use crate::peers::origin::PeerOrigin;
 use crate::peers::roster::{check_room, newer_stays};
 use crate::peers::scores::{BAN_SCORE, ORIGIN_BAN_SCORE, Scores};
@@ -32,14 +33,16 @@ use crate::serve::turns::SourceTurns;
 use crate::streaming::{Join, JoinConfig};
 use crate::switch::StreamSwitch;
 use crate::watched;
-use crate::wire::hello::Goodbye;
+use crate::wire::hello::{Goodbye, Plans};
+use crate::wire::versions::WireVersions;
 
 /// State that all tasks of the network's core share. One thread owns it, and no borrow is held over an `await`.
 pub(crate) struct Hub {
-    pub chain: ChainParams,
+    pub chain: Chain,
     pub limits: Limits,
     pub validators: Arc<ValidatorSet>,
-    pub genesis_hash: Hash,
+    pub versions: WireVersions,
+    pub plans: Plans,
     pub identity: Identity,
     pub attester: Option<Attester>,
     pub instance: u64,
@@ -49,7 +52,7 @@ pub(crate) struct Hub {
     pub source: Arc<dyn Source>,
     pub buffers: Buffers,
     pub events: Backlog<NetEvent>,
-    pub jobs: Backlog<VerifyJob>,
+    pub jobs: Backlog<VerifyRequest>,
     pub store: Backlog<StoreRequest>,
     /// Turns to read answers from the source.
     pub turns: SourceTurns,
@@ -65,20 +68,22 @@ pub(crate) struct Hub {
     scores: RefCell<Scores<PeerId>>,
     /// Scores of what all peers of one origin did, under whatever keys.
     origins: RefCell<Scores<PeerOrigin>>,
+    known: RefCell<KnownOrigins>,
     budgets: RefCell<Budgets>,
     /// Decides which connections may come in.
     pub doors: Rc<RefCell<Doors>>,
     sessions: RefCell<BTreeMap<PeerId, Rc<Session>>>,
     charges: RefCell<ChargeLog>,
-    /// When the log last said that somebody's attestation has expired.
-    lapse_said: Cell<Option<Nanos>>,
+    /// When the log last said why somebody was refused.
+    refusal_said: Cell<Option<Nanos>>,
 }
 
 /// Everything that a hub is made of.
 pub(crate) struct HubParts {
-    pub chain: ChainParams,
+    pub chain: Chain,
     pub validators: Arc<ValidatorSet>,
-    pub genesis_hash: Hash,
+    pub versions: WireVersions,
+    pub plans: Plans,
     pub identity: Identity,
     pub attester: Option<Attester>,
     pub io: Io,
@@ -95,18 +100,20 @@ impl Hub {
         let HubParts {
             chain,
             validators,
-            genesis_hash,
+            versions,
+            plans,
             identity,
             attester,
             io,
             context,
             source,
         } = parts;
-        let limits = chain.limits();
+        let limits = chain.params.limits();
         Self {
             limits,
             validators,
-            genesis_hash,
+            versions,
+            plans,
             identity,
             attester,
             instance: rand::random(),
@@ -127,11 +134,12 @@ impl Hub {
             streams_named: Cell::new(0),
             scores: RefCell::new(Scores::new(BAN_SCORE)),
             origins: RefCell::new(Scores::new(ORIGIN_BAN_SCORE)),
+            known: RefCell::default(),
             budgets: RefCell::new(Budgets::default()),
             doors: Rc::default(),
             sessions: RefCell::new(BTreeMap::new()),
             charges: RefCell::new(ChargeLog::default()),
-            lapse_said: Cell::new(None),
+            refusal_said: Cell::new(None),
             chain,
         }
     }
@@ -170,7 +178,7 @@ impl Hub {
     }
 
     /// Scores a fault, logs it (one line for each peer and fault a second), and disconnects a peer whose score has
-    /// reached the ban threshold.
+    /// reached the ban threshold. Whoever stands behind the peer is charged as well. The peer may be gone by now.
     pub fn charge(&self, peer: PeerId, fault: Fault, what: &str, key: Option<ValueKey>) {
         let now = self.now();
         self.metrics.fault(fault);
@@ -179,22 +187,23 @@ impl Hub {
             let value = key.map_or_else(String::new, |key| format!(" of value {key}"));
             tracing::warn!(%peer, fault = fault.name(), "charged{value}: {what} ({unsaid} like it not shown)");
         }
-        let Some(session) = self.session(&peer) else { return };
-        self.origins.borrow_mut().charge(now, session.origin(), fault);
-        if banned {
+        if let Some(origin) = self.known.borrow().of(&peer) {
+            self.origins.borrow_mut().charge(now, origin, fault);
+        }
+        if banned && let Some(session) = self.session(&peer) {
             session.close(Goodbye::Banned);
         }
     }
 
-    /// Whether to log another line about an attestation that has expired. A peer that has one may dial often.
-    pub fn says_lapse(&self) -> bool {
+    /// Whether to log another line about a node that we refuse. Such a node may dial often.
+    pub fn says_refusal(&self) -> bool {
         let now = self.now();
         let due = self
-            .lapse_said
+            .refusal_said
             .get()
-            .is_none_or(|at| now.since(at) >= bounds::LAPSE_LINE);
+            .is_none_or(|at| now.since(at) >= bounds::REFUSAL_LINE);
         if due {
-            self.lapse_said.set(Some(now));
+            self.refusal_said.set(Some(now));
         }
         due
     }
@@ -262,6 +271,14 @@ impl Hub {
             // Messages on the old connection may be lost: the core sends its standing messages again.
             self.events.push(NetEvent::PeerDown { peer: session.peer });
         }
+        let needed = || {
+            let mut needed = self.join.borrow().awaited_senders();
+            needed.extend(sessions.keys().copied());
+            needed
+        };
+        self.known
+            .borrow_mut()
+            .meet(self.now(), session.peer, session.origin(), needed);
         sessions.insert(session.peer, session.clone());
         self.events.push(NetEvent::PeerUp {
             peer: session.peer,
@@ -288,13 +305,23 @@ impl Hub {
 
     fn count_peers(&self) {
         let sessions = self.sessions.borrow();
-        let validators = sessions.values().filter(|session| session.validator.is_some()).count();
+        let count = |is_counted: &dyn Fn(&Session) -> bool| {
+            let counted = sessions.values().filter(|session| is_counted(session)).count();
+            i64::try_from(counted).unwrap_or(i64::MAX)
+        };
         self.metrics
             .validators
-            .set(i64::try_from(validators).unwrap_or(i64::MAX));
+            .set(count(&|session| session.validator.is_some()));
         self.metrics
             .full_nodes
-            .set(i64::try_from(sessions.len() - validators).unwrap_or(i64::MAX));
+            .set(count(&|session| session.validator.is_none()));
+        let (upgrades, schedule) = (self.plans.upgrades, self.plans.fork_schedule);
+        self.metrics
+            .other_upgrades
+            .set(count(&|session| session.plans.upgrades != upgrades));
+        self.metrics
+            .other_fork_schedules
+            .set(count(&|session| session.plans.fork_schedule != schedule));
     }
 
     /// Brings the counters up to date.
@@ -306,6 +333,9 @@ impl Hub {
         self.metrics
             .assembly_bytes
             .set(gauge(self.join.borrow().reserved_bytes()));
+        self.metrics
+            .unjudged_bytes
+            .set(gauge(self.join.borrow().unjudged_bytes()));
         self.metrics.buffer_bytes.set(gauge(self.buffers.lent_bytes()));
     }
 }

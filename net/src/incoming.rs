@@ -59,7 +59,7 @@ pub(crate) async fn value(hub: Rc<Hub>, session: Rc<Session>, mut receive: quinn
 /// Decodes an `Init` and checks its shape.
 pub(crate) fn open_init(hub: &Hub, body: &rkyv::util::AlignedVec) -> Result<CheckedInit, &'static str> {
     let init = message::read_init(body).map_err(|fault| fault.0)?;
-    CheckedInit::check(init, hub.chain.chain_id, &hub.limits).map_err(|fault| {
+    CheckedInit::check(init, &hub.chain).map_err(|fault| {
         tracing::debug!(%fault, "an Init of illegal shape");
         "an Init of illegal shape"
     })
@@ -73,11 +73,12 @@ pub(crate) async fn parts(
     switch: &StreamSwitch,
     mut receive: quinn::RecvStream,
 ) {
-    if switch.started().await.is_err() {
-        let _ = receive.stop(STOPPED);
-        return;
-    }
     loop {
+        // A pause of the join makes the sender wait: its bytes stay in QUIC's window.
+        if switch.started().await.is_err() {
+            let _ = receive.stop(STOPPED);
+            return;
+        }
         let part = tokio::select! {
             biased;
             _ = switch.stopped() => {
@@ -87,8 +88,9 @@ pub(crate) async fn parts(
             part = read_part(&mut receive, &hub.buffers) => part,
         };
         match part {
+            Ok(Part::List { kind, items }) => conductor::feed(hub, Input::List { stream, kind, items }),
             Ok(Part::Chunk { index, bytes }) => conductor::feed(hub, Input::Chunk { stream, index, bytes }),
-            Ok(Part::Blob { index, part }) => conductor::feed(hub, Input::Blob { stream, index, part }),
+            Ok(Part::Blob { index, blob }) => conductor::feed(hub, Input::Blob { stream, index, blob }),
             Ok(Part::Fin) => {
                 conductor::feed(hub, Input::Fin { stream });
                 break;

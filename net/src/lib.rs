@@ -4,13 +4,14 @@
 //!                 ┌────────────────────── one core: tile ────────────────────────┐
 //!   UDP ◀─ quinn ─┤ connection ─▶ conductor ─▶ Join (a Machine) ────▶ Complete ──┼─▶ store
 //!                 │   control stream: Hello, messages, status     │  └─▶ Verify ─┼─▶ kzg-pipeline
-//!                 │   uni stream per value: Init, chunks, blobs   └─ events ─────┼─▶ core
+//!                 │   uni stream per value: Init, lists, chunks…  └─ events ─────┼─▶ core
 //!                 │   bidi stream per request: parts, heights  ◀── Source (maps) │
 //!                 └──────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! - A *session* is a live connection to a peer that has said who it is.
-//! - A *part* is an `Init`, a payload chunk or a blob; its *place* is its position in the value.
+//! - A *part* is an `Init`, a list, a payload chunk or a blob; its *place* is its position in the value. Each has a
+//!   hash that the value binds, so it is right or wrong by itself, whoever sent it.
 //! - A *stream* carries the parts of one value from one peer.
 //! - An *offer* is a stream that the core is asked about.
 //! - A *holder* is a peer that has a whole value and serves its parts.
@@ -50,4 +51,4 @@ pub use connection::dial::PeerConfig;
 pub use connection::endpoint;
 pub use peers::identity::{Attestation, Attester, Identity};
 pub use tile::{NetLinks, NetOptions, run};
-pub use wire::{frame, hello, lapse, message, sync};
+pub use wire::{frame, hello, lapse, message, sync, versions};

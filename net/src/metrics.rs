@@ -9,7 +9,7 @@ use ultramarine_types::network::Fault;
 const FAULTS: [Fault; 10] = [
     Fault::Protocol,
     Fault::Signature,
-    Fault::Chunk,
+    Fault::Part,
     Fault::Proof,
     Fault::Certificate,
     Fault::Package,
@@ -27,7 +27,10 @@ pub(crate) struct Metrics {
     pub verify: Histogram,
     pub validators: Gauge,
     pub full_nodes: Gauge,
+    pub other_upgrades: Gauge,
+    pub other_fork_schedules: Gauge,
     pub assembly_bytes: Gauge,
+    pub unjudged_bytes: Gauge,
     pub buffer_bytes: Gauge,
     pub sent_bytes: Counter,
     pub received_bytes: Counter,
@@ -35,6 +38,7 @@ pub(crate) struct Metrics {
     pub messages_received: Counter,
     pub values_streamed: Counter,
     pub values_joined: Counter,
+    pub values_withheld: Counter,
     pub requests_served: Counter,
     pub unavailable: Counter,
     pub bulk_dropped: Counter,
@@ -56,6 +60,10 @@ impl Metrics {
             registry.histogram("ultramarine_stage_seconds", help, &[("stage", stage.name())])
         };
         let peers = |class| registry.gauge("ultramarine_net_peers_items", "Connected peers.", &[("class", class)]);
+        let others = |what| {
+            let help = "Connected peers that plan other changes than we do: update the nodes before one is due.";
+            registry.gauge("ultramarine_net_peers_differing_items", help, &[("what", what)])
+        };
         let bytes = |direction| {
             let help = "UDP payload bytes, all overhead of QUIC included.";
             registry.counter("ultramarine_net_bytes_total", help, &[("direction", direction)])
@@ -72,9 +80,15 @@ impl Metrics {
             verify: stage(Stage::Verify),
             validators: peers("validator"),
             full_nodes: peers("full_node"),
+            other_upgrades: others("upgrades"),
+            other_fork_schedules: others("fork_schedule"),
             assembly_bytes: gauge(
                 "ultramarine_net_assembly_bytes",
                 "Bytes reserved for values in assembly.",
+            ),
+            unjudged_bytes: gauge(
+                "ultramarine_net_unjudged_bytes",
+                "Bytes of blobs whose digest the lanes have not taken yet.",
             ),
             buffer_bytes: gauge(
                 "ultramarine_net_buffer_bytes",
@@ -91,6 +105,10 @@ impl Metrics {
             values_joined: counter(
                 "ultramarine_net_values_joined_total",
                 "Values made whole and handed to the store.",
+            ),
+            values_withheld: counter(
+                "ultramarine_net_values_withheld_total",
+                "Values about which our own verifier could say nothing: look at the memory and the log.",
             ),
             requests_served: counter(
                 "ultramarine_net_requests_served_total",

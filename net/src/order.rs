@@ -4,12 +4,13 @@
 
 use std::rc::Rc;
 
-use ultramarine_types::network::{OfferId, SyncWant};
+use ultramarine_types::network::OfferId;
 use ultramarine_types::{Height, PeerId, ValueKey};
 
 use crate::connection::session::Session;
 use crate::streaming::Missing;
 use crate::switch::StreamSwitch;
+use crate::wire::message::ValueWant;
 
 /// The work of one new task.
 pub(crate) enum TaskOrder {
@@ -27,6 +28,6 @@ pub(crate) enum TaskOrder {
     Sync {
         peer: PeerId,
         height: Height,
-        want: SyncWant,
+        want: ValueWant,
     },
 }

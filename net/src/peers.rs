@@ -4,6 +4,7 @@ pub mod budgets;
 pub mod charges;
 pub mod doors;
 pub mod identity;
+pub mod known;
 pub mod origin;
 pub mod pace;
 pub mod roster;

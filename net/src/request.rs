@@ -6,16 +6,16 @@ use bytes::Bytes;
 use tokio::time::timeout;
 use ultramarine_runtime::affinity::spawn_blocking;
 use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
-use ultramarine_types::network::{Fault, NetEvent, OfferId, SyncEnd, SyncWant};
-use ultramarine_types::{BlobPart, Height, PeerId, ValueKey};
+use ultramarine_types::network::{Fault, NetEvent, OfferId, SyncEnd};
+use ultramarine_types::{Height, ListKind, PeerId, ValueKey};
 
 use crate::conductor;
 use crate::hub::Hub;
 use crate::incoming::{self, STOPPED};
-use crate::streaming::{Begin, Brings, Input, Missing};
+use crate::streaming::{Begin, Brings, Input, Missing, Ranges};
 use crate::switch::StreamSwitch;
 use crate::wire::frame::{FrameKind, ReadFault, read_blob, read_body, read_frame, read_header};
-use crate::wire::message::{self, PartsRequest, ValueRequest, ValueResponse};
+use crate::wire::message::{self, PartsRequest, ValueRequest, ValueResponse, ValueWant};
 use crate::wire::sync::{OpenedPackage, RawDecidedValue};
 
 /// Asks `peer` for parts of a value and feeds the answer to the join under the name `stream`.
@@ -76,9 +76,10 @@ async fn begin_parts(
 }
 
 /// Asks `peer` for a decided height, and hands the answer to the core or the join.
-pub(crate) async fn sync(hub: Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) {
+pub(crate) async fn sync(hub: Rc<Hub>, peer: PeerId, height: Height, want: ValueWant) {
     // One deadline covers all until a package is opened; from then on the join's deadlines do.
-    let asked = timeout(hub.limits.sync_timeout().as_duration(), open(&hub, peer, height, want)).await;
+    let request = ValueRequest { height, want };
+    let asked = timeout(hub.limits.sync_timeout().as_duration(), open(&hub, peer, &request)).await;
     let end = match asked {
         Err(_) => {
             hub.charge(peer, Fault::Withheld, "no answer to a sync request in time", None);
@@ -90,7 +91,7 @@ pub(crate) async fn sync(hub: Rc<Hub>, peer: PeerId, height: Height, want: SyncW
             SyncEnd::Unusable
         }
         Ok(Ok(Reply::Short(end))) => end,
-        Ok(Ok(Reply::Package(opened, receive))) => return package(&hub, peer, *opened, receive).await,
+        Ok(Ok(Reply::Package(opened, receive))) => return package(&hub, peer, *opened, request, receive).await,
     };
     hub.events.push(NetEvent::SyncEnded { peer, height, end });
 }
@@ -100,19 +101,20 @@ enum Reply {
     Package(Box<OpenedPackage>, quinn::RecvStream),
 }
 
-async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Result<Reply, ReadFault> {
-    let mut receive = ask(hub, peer, message::value_request_frame(&ValueRequest { height, want })).await?;
+async fn open(hub: &Rc<Hub>, peer: PeerId, request: &ValueRequest) -> Result<Reply, ReadFault> {
+    let height = request.height;
+    let mut receive = ask(hub, peer, message::value_request_frame(request)).await?;
     let body = read_frame(&mut receive, FrameKind::ValueResponse)
         .await?
         .ok_or_else(|| broken("no answer"))?;
     let response = message::read_value_response(&body).map_err(|fault| ReadFault::Protocol(fault.0))?;
-    let end = match (response, want) {
+    let end = match (response, &request.want) {
         (ValueResponse::NotDecided { tip }, _) => SyncEnd::NotDecided { tip },
         (ValueResponse::Unavailable, _) => SyncEnd::Unavailable,
-        (ValueResponse::Certificate { certificate }, SyncWant::Certificate) if certificate.height == height => {
+        (ValueResponse::Certificate { certificate }, ValueWant::Certificate) if certificate.height == height => {
             SyncEnd::Certificate(certificate)
         }
-        (ValueResponse::Package { certificate }, SyncWant::Package) => {
+        (ValueResponse::Package { certificate }, ValueWant::Package { .. }) => {
             let value_bytes = read_frame(&mut receive, FrameKind::ValueBytes)
                 .await?
                 .ok_or_else(|| broken("no package"))?;
@@ -121,8 +123,8 @@ async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Re
                 value_bytes,
             };
             // Up to 16 MiB are validated and copied: this must not hold up the thread that reads votes.
-            let (chain_id, limits) = (hub.chain.chain_id, hub.limits);
-            let open = spawn_blocking(move || raw.open(height, chain_id, &limits)).await;
+            let chain = hub.chain.clone();
+            let open = spawn_blocking(move || raw.open(height, &chain)).await;
             let opened = open.map_err(|ended| match ended.try_into_panic() {
                 // Our own fault: the node stops as if this task had panicked.
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -141,16 +143,32 @@ async fn open(hub: &Rc<Hub>, peer: PeerId, height: Height, want: SyncWant) -> Re
     Ok(Reply::Short(end))
 }
 
-/// Offers an opened package and, once it is admitted, feeds its payload and blobs to the join.
-async fn package(hub: &Rc<Hub>, peer: PeerId, opened: OpenedPackage, mut receive: quinn::RecvStream) {
+/// Offers an opened package and, once it is admitted, feeds its lists, payload and blobs to the join.
+async fn package(
+    hub: &Rc<Hub>,
+    peer: PeerId,
+    opened: OpenedPackage,
+    request: ValueRequest,
+    mut receive: quinn::RecvStream,
+) {
     let OpenedPackage {
         certificate,
         init,
+        lists,
         payload,
-        proofs,
+        is_full,
     } = opened;
-    let brings = if proofs.is_some() {
-        Brings::Full(certificate)
+    let asked_for = match request.want {
+        ValueWant::Package { blobs } => blobs,
+        ValueWant::Certificate => None,
+    };
+    let blobs = match &asked_for {
+        Some(blobs) => blobs.clone(),
+        None => Ranges::below(init.blobs_count()),
+    };
+    let brings = if is_full {
+        let blobs = asked_for;
+        Brings::Full { certificate, blobs }
     } else {
         Brings::MetadataOnly(certificate)
     };
@@ -169,13 +187,24 @@ async fn package(hub: &Rc<Hub>, peer: PeerId, opened: OpenedPackage, mut receive
         let _ = receive.stop(STOPPED);
         return;
     }
+    for kind in ListKind::ALL {
+        let mut items = Vec::new();
+        lists.write(kind, &mut items);
+        let items = items.into();
+        conductor::feed(hub, Input::List { stream, kind, items });
+        tokio::task::yield_now().await;
+    }
     for (index, start) in (0u32..).zip((0..payload.len()).step_by(PAYLOAD_CHUNK_BYTES)) {
         let bytes = payload.slice(start..payload.len().min(start + PAYLOAD_CHUNK_BYTES));
         conductor::feed(hub, Input::Chunk { stream, index, bytes });
         // Each chunk is hashed: let other tasks run between chunks.
         tokio::task::yield_now().await;
     }
-    for (index, proof) in (0u16..).zip(proofs.unwrap_or_default()) {
+    for index in blobs.iter().filter(|_| is_full) {
+        if switch.started().await.is_err() {
+            let _ = receive.stop(STOPPED);
+            return;
+        }
         let blob = tokio::select! {
             biased;
             _ = switch.stopped() => {
@@ -184,18 +213,9 @@ async fn package(hub: &Rc<Hub>, peer: PeerId, opened: OpenedPackage, mut receive
             }
             blob = read_blob(&mut receive, &hub.buffers) => blob,
         };
+        let index = u16::try_from(index).unwrap_or(u16::MAX);
         match blob {
-            Ok(blob) => conductor::feed(
-                hub,
-                Input::Blob {
-                    stream,
-                    index,
-                    part: BlobPart {
-                        blob,
-                        proofs: vec![proof],
-                    },
-                },
-            ),
+            Ok(blob) => conductor::feed(hub, Input::Blob { stream, index, blob }),
             Err(_) => {
                 conductor::feed(hub, Input::Gone { stream });
                 return hub.unregister(stream);

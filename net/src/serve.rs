@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use ultramarine_runtime::Io;
 use ultramarine_runtime::affinity::spawn_blocking;
-use ultramarine_types::limits::PAYLOAD_CHUNKS_MAX;
-use ultramarine_types::network::{Fault, SyncWant};
+use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNKS_MAX};
+use ultramarine_types::network::Fault;
 use ultramarine_types::storage::Source;
 use ultramarine_types::{Assembly, Height, ValueKey};
 
@@ -32,7 +32,7 @@ use crate::serve::cold::Cold;
 use crate::serve::delivery::{Deadlines, Outgoing, Undelivered};
 use crate::streaming::split::split;
 use crate::wire::frame::{FrameKind, ReadFault, frame, read_body, read_header};
-use crate::wire::message::{self, PartsRequest, ValueRequest};
+use crate::wire::message::{self, PartsRequest, ValueRequest, ValueWant};
 use crate::wire::sync;
 
 /// Answers go behind proposals on a shared connection.
@@ -196,12 +196,12 @@ impl Request {
     const fn class(&self) -> AnswerClass {
         match self {
             Self::Value(ValueRequest {
-                want: SyncWant::Package,
+                want: ValueWant::Package { .. },
                 ..
             }) => AnswerClass::Package,
             Self::Parts(_)
             | Self::Value(ValueRequest {
-                want: SyncWant::Certificate,
+                want: ValueWant::Certificate,
                 ..
             }) => AnswerClass::Repair,
         }
@@ -222,16 +222,19 @@ async fn read_request(hub: &Hub, receive: &mut quinn::RecvStream) -> Result<Requ
         message::read_value_request(&body).map(Request::Value)
     };
     let request = request.map_err(|fault| ReadFault::Protocol(fault.0))?;
-    if let Request::Parts(PartsRequest {
-        missing: Some(missing), ..
-    }) = &request
-    {
-        let blobs = hub.limits.blobs_per_block as usize;
-        if !missing.is_within(PAYLOAD_CHUNKS_MAX, blobs) || missing.is_empty() {
-            return Err(ReadFault::Protocol("asks for no part, or for parts that no value has"));
+    let blobs_max = hub.limits.blobs_per_block as usize;
+    match &request {
+        Request::Parts(PartsRequest {
+            missing: Some(missing), ..
+        }) if missing.is_empty() || !missing.is_within(PAYLOAD_CHUNKS_MAX, blobs_max) => {
+            Err(ReadFault::Protocol("asks for no part, or for parts that no value has"))
         }
+        Request::Value(ValueRequest {
+            want: ValueWant::Package { blobs: Some(blobs) },
+            ..
+        }) if !blobs.is_within(blobs_max) => Err(ReadFault::Protocol("asks for blobs that no value has")),
+        _ => Ok(request),
     }
-    Ok(request)
 }
 
 /// The most bytes that an answer may have, by what the index knows.
@@ -244,10 +247,14 @@ async fn weigh(hub: &Hub, request: &Request) -> u64 {
         }
         Request::Value(ValueRequest {
             height,
-            want: SyncWant::Package,
-        }) => decided_key(source.as_ref(), height).map_or(0, |key| bytes_held(source.as_ref(), key)),
+            want: ValueWant::Package { blobs },
+        }) => {
+            let all = decided_key(source.as_ref(), height).map_or(0, |key| bytes_held(source.as_ref(), key));
+            let head = bounds::PACKAGE_FRAME_BYTES_MAX as u64;
+            blobs.map_or(all, |blobs| all.min(head + (blobs.count() * BLOB_BYTES) as u64))
+        }
         Request::Value(ValueRequest {
-            want: SyncWant::Certificate,
+            want: ValueWant::Certificate,
             ..
         }) => 0,
     };
@@ -257,8 +264,8 @@ async fn weigh(hub: &Hub, request: &Request) -> u64 {
 /// Bytes of a value that we hold. A value that is not on disk is in memory, or nowhere: looking at it costs nothing.
 fn bytes_held(source: &dyn Source, key: ValueKey) -> u64 {
     let in_memory = |assembly: Assembly| {
-        let blobs = assembly.blobs.iter().map(|part| part.blob.len()).sum::<usize>();
-        (assembly.payload.len() + blobs) as u64
+        let blobs = assembly.blobs.iter().map(Bytes::len).sum::<usize>();
+        (assembly.payload.len() + assembly.lists.bytes() + blobs) as u64
     };
     match source.on_disk(&key) {
         Some(range) => range.bytes,
@@ -283,8 +290,7 @@ async fn answer(hub: &Rc<Hub>, request: Request) -> Result<Vec<Bytes>, &'static 
             let Some(assembly) = whole(hub, request.key).await else {
                 return Ok(vec![frame(FrameKind::NotHeld, &[])]);
             };
-            let metadata = &assembly.init.metadata;
-            let (chunks, blobs) = (metadata.chunk_hashes.len(), metadata.commitments.len());
+            let (chunks, blobs) = (assembly.lists.chunks.len(), assembly.blobs.len());
             match request.missing {
                 // The peer has the `Init`, which says how many parts there are.
                 Some(missing) if !missing.is_within(chunks, blobs) => {
@@ -294,16 +300,15 @@ async fn answer(hub: &Rc<Hub>, request: Request) -> Result<Vec<Bytes>, &'static 
             }
         }
         Request::Value(request) => {
-            let key = move |source: &dyn Source| decided_key(source, request.height);
-            let answer = on_source(hub, key, move |source| {
-                sync::answer(source, request.height, request.want)
-            })
-            .await;
+            let height = request.height;
+            let key = move |source: &dyn Source| decided_key(source, height);
+            let answer = on_source(hub, key, move |source| sync::answer(source, &request)).await;
             let Some(answer) = answer else { return Ok(Vec::new()) };
+            let answer = answer?;
             if answer.alarm {
                 hub.metrics.unavailable.inc();
                 tracing::error!(
-                    height = %request.height,
+                    %height,
                     "a decided height cannot be served: its bytes are damaged or missing"
                 );
             }
@@ -317,7 +322,7 @@ async fn whole(hub: &Rc<Hub>, key: ValueKey) -> Option<Assembly> {
     let assembly = on_source(hub, move |_| Some(key), move |source| source.value(&key))
         .await?
         .ok()?;
-    (assembly.blobs.len() == assembly.init.metadata.commitments.len()).then_some(assembly)
+    (assembly.blobs.len() == assembly.init.metadata.blobs_count as usize).then_some(assembly)
 }
 
 /// Reads the source on the blocking pool. If the value named by `key` is cold, brings it into memory first: through the

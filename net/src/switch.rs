@@ -11,6 +11,8 @@ enum State {
     #[default]
     Waiting,
     Started,
+    /// Started, and the reader must wait.
+    Paused,
     Stopped(StopReason),
 }
 
@@ -24,9 +26,17 @@ pub(crate) struct StreamSwitch {
 impl StreamSwitch {
     pub fn start(&self) {
         let mut state = self.state.borrow_mut();
-        if matches!(*state, State::Waiting) {
+        if matches!(*state, State::Waiting | State::Paused) {
             *state = State::Started;
             self.news.notify_one();
+        }
+    }
+
+    /// Makes the reader wait after the part that it reads now, until it is started again.
+    pub fn pause(&self) {
+        let mut state = self.state.borrow_mut();
+        if matches!(*state, State::Started) {
+            *state = State::Paused;
         }
     }
 
@@ -35,13 +45,13 @@ impl StreamSwitch {
         self.news.notify_one();
     }
 
-    /// Waits until the stream is started; `Err` if it is stopped instead.
+    /// Waits until the stream is started and not paused; `Err` if it is stopped instead.
     pub async fn started(&self) -> Result<(), StopReason> {
         loop {
             match &*self.state.borrow() {
                 State::Started => return Ok(()),
                 State::Stopped(why) => return Err(why.clone()),
-                State::Waiting => {}
+                State::Waiting | State::Paused => {}
             }
             self.news.notified().await;
         }

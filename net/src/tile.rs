@@ -9,8 +9,8 @@ use tokio::task::AbortHandle;
 use ultramarine_runtime::{Io, Receiver, Sender, TileContext};
 use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::{Source, StoreRequest};
-use ultramarine_types::verify::{Verdict, VerifyJob};
-use ultramarine_types::{ChainParams, Hash, ValidatorSet};
+use ultramarine_types::verify::{Verdict, VerifyRequest};
+use ultramarine_types::{Chain, Hash, ValidatorSet};
 
 use crate::connection::dial::{self, PeerConfig};
 use crate::connection::endpoint::{self, EndpointError};
@@ -18,7 +18,8 @@ use crate::hub::{Hub, HubParts};
 use crate::order::TaskOrder;
 use crate::peers::identity::{Attester, Identity};
 use crate::streaming::Input;
-use crate::wire::hello::Goodbye;
+use crate::wire::hello::{Goodbye, Plans};
+use crate::wire::versions::WireVersions;
 use crate::{conductor, request, serve};
 
 /// How long we wait at the end until all peers have our farewell.
@@ -36,10 +37,14 @@ pub struct NetOptions {
     pub attester: Option<Attester>,
     /// Peers to keep connections to.
     pub peers: Vec<PeerConfig>,
-    pub chain: ChainParams,
+    pub chain: Chain,
     pub validators: Arc<ValidatorSet>,
-    /// Hash of the consensus genesis, which attestations and `Hello` carry.
-    pub genesis_hash: Hash,
+    /// The versions of the wire that the node speaks: [`crate::bounds::WIRE_VERSIONS`], unless a test says otherwise.
+    pub versions: WireVersions,
+    /// Hash of the chain's list of upgrades. A peer that has another one is named in the log.
+    pub upgrades_hash: Hash,
+    /// Hash of the execution client's fork schedule, compared in the same way.
+    pub fork_schedule_hash: Hash,
     /// Whether this tile runs on a ring.
     pub io: Io,
 }
@@ -49,7 +54,7 @@ pub struct NetOptions {
 pub struct NetLinks {
     pub commands: Receiver<NetCommand>,
     pub events: Sender<NetEvent>,
-    pub jobs: Sender<VerifyJob>,
+    pub jobs: Sender<VerifyRequest>,
     /// From the verifier, for this tile's jobs.
     pub verdicts: Receiver<Verdict>,
     pub store: Sender<StoreRequest>,
@@ -66,7 +71,9 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         peers,
         chain,
         validators,
-        genesis_hash,
+        versions,
+        upgrades_hash,
+        fork_schedule_hash,
         io,
     } = options;
     let NetLinks {
@@ -82,7 +89,11 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
     let parts = HubParts {
         chain,
         validators,
-        genesis_hash,
+        versions,
+        plans: Plans {
+            upgrades: upgrades_hash,
+            fork_schedule: fork_schedule_hash,
+        },
         identity,
         attester,
         io,

@@ -35,3 +35,4 @@ pub mod hello;
 pub mod lapse;
 pub mod message;
 pub mod sync;
+pub mod versions;

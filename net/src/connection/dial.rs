@@ -129,7 +129,9 @@ pub(crate) async fn accept(hub: Rc<Hub>, endpoint: quinn::Endpoint) {
                 visit.introduced(hub.now(), true);
                 match met {
                     Ok(met) => live(hub.clone(), met).await,
-                    Err(why @ Parting::Lapsed(_)) if hub.says_lapse() => tracing::warn!(%address, "refused: {why}"),
+                    Err(why) if why.is_for_operators() && hub.says_refusal() => {
+                        tracing::warn!(%address, "refused: {why}")
+                    }
                     Err(why) => tracing::debug!(%address, "refused: {why}"),
                 }
             }

@@ -58,9 +58,9 @@ pub fn open(socket: UdpSocket, identity: &Identity) -> Result<quinn::Endpoint, E
     // answers them with a stateless reset, and its peers know at once that the connection is gone, not after the idle
     // timeout.
     let reset_key = ResetKey {
-        key: identity.derive("ultramarine/quic-reset/1"),
+        key: identity.derive("ultramarine/quic-reset/2"),
     };
-    let [a, b, c, d, e, f, g, h, ..] = identity.derive("ultramarine/quic-connection-id/1");
+    let [a, b, c, d, e, f, g, h, ..] = identity.derive("ultramarine/quic-connection-id/2");
     let cid_key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
     let mut config = EndpointConfig::new(Arc::new(reset_key));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
@@ -126,7 +126,7 @@ impl HmacKey for ResetKey {
     fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
         // Both are hashed once more, so that the time of the comparison tells nothing about the tag.
         let blind = |tag: &[u8]| {
-            Canonical::new("ultramarine/compare/1")
+            Canonical::new("ultramarine/compare/2")
                 .bytes(tag)
                 .fixed(&self.key)
                 .sha256()

@@ -16,7 +16,7 @@ use crate::peers::budgets::Spender;
 use crate::peers::origin::PeerOrigin;
 use crate::peers::origin::Site;
 use crate::serve::answers::{AnswerClass, Answers};
-use crate::wire::hello::Goodbye;
+use crate::wire::hello::{Goodbye, Plans};
 
 pub(crate) struct Session {
     pub peer: PeerId,
@@ -26,6 +26,9 @@ pub(crate) struct Session {
     /// Whether we dialed it.
     pub dialed: bool,
     pub instance: u64,
+    /// The version of the wire that both ends speak.
+    pub version: u32,
+    pub plans: Plans,
     /// Where the peer's handshake came from, or where we found it.
     pub site: Site,
     queue: RefCell<Queue>,
@@ -45,6 +48,8 @@ pub(crate) struct SessionParts {
     pub connection: quinn::Connection,
     pub dialed: bool,
     pub instance: u64,
+    pub version: u32,
+    pub plans: Plans,
     pub site: Site,
     pub limits: Limits,
 }
@@ -57,6 +62,8 @@ impl Session {
             connection,
             dialed,
             instance,
+            version,
+            plans,
             site,
             limits,
         } = parts;
@@ -70,6 +77,8 @@ impl Session {
             validator,
             dialed,
             instance,
+            version,
+            plans,
             site,
             connection,
             queue: RefCell::new(Queue::default()),

@@ -58,11 +58,11 @@ mod tests {
         let mut log = ChargeLog::default();
         let peer = PeerId([1; 32]);
         let mut say = |ms, fault| log.say(Nanos::from_millis(ms), peer, fault);
-        assert_eq!(say(0, Fault::Proof), Some(0));
-        assert!((1..=500).all(|ms| say(ms, Fault::Proof).is_none()));
-        assert_eq!(say(600, Fault::Chunk), Some(0), "another fault");
-        assert_eq!(say(1_000, Fault::Proof), Some(500));
-        assert_eq!(say(2_000, Fault::Proof), Some(0));
+        assert_eq!(say(0, Fault::Part), Some(0));
+        assert!((1..=500).all(|ms| say(ms, Fault::Part).is_none()));
+        assert_eq!(say(600, Fault::Protocol), Some(0), "another fault");
+        assert_eq!(say(1_000, Fault::Part), Some(500));
+        assert_eq!(say(2_000, Fault::Part), Some(0));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use ultramarine_runtime::Clock;
-use ultramarine_types::{Hash, PeerId, PublicKey, Signature, sign};
+use ultramarine_types::{ChainIdentity, PeerId, PublicKey, Signature, sign};
 
 use crate::bounds::ALPN;
 
@@ -118,8 +118,8 @@ pub struct Attestation {
 
 impl Attestation {
     /// Attests `peer` with a validator's key.
-    pub fn sign(validator: &SigningKey, chain_id: u64, genesis_hash: &Hash, peer: &PeerId, expiry: u64) -> Self {
-        let signature = validator.sign(&sign::attestation(chain_id, genesis_hash, peer, expiry));
+    pub fn sign(validator: &SigningKey, chain: &ChainIdentity, peer: &PeerId, expiry: u64) -> Self {
+        let signature = validator.sign(&sign::attestation(chain, peer, expiry));
         Self {
             validator: PublicKey(validator.verifying_key().to_bytes()),
             expiry,
@@ -128,17 +128,17 @@ impl Attestation {
     }
 
     /// Whether the validator really vouches for `peer` on this chain at `unix_seconds`.
-    pub fn holds(&self, chain_id: u64, genesis_hash: &Hash, peer: &PeerId, unix_seconds: u64) -> bool {
-        unix_seconds < self.expiry && self.is_signed(chain_id, genesis_hash, peer)
+    pub fn holds(&self, chain: &ChainIdentity, peer: &PeerId, unix_seconds: u64) -> bool {
+        unix_seconds < self.expiry && self.is_signed(chain, peer)
     }
 
     /// Whether the validator vouched for `peer` on this chain, without regard to the expiry. The rule is that of all
     /// signatures of validators, ZIP-215.
-    pub fn is_signed(&self, chain_id: u64, genesis_hash: &Hash, peer: &PeerId) -> bool {
+    pub fn is_signed(&self, chain: &ChainIdentity, peer: &PeerId) -> bool {
         let Ok(key) = VerificationKey::try_from(self.validator.0) else {
             return false;
         };
-        let message = sign::attestation(chain_id, genesis_hash, peer, self.expiry);
+        let message = sign::attestation(chain, peer, self.expiry);
         key.verify(&ed25519_zebra::Signature::from_bytes(&self.signature.0), &message)
             .is_ok()
     }
@@ -154,8 +154,7 @@ pub const ATTESTATION_SECONDS: u64 = 365 * 24 * 3600;
 #[derive(Clone)]
 pub struct Attester {
     validator: SigningKey,
-    chain_id: u64,
-    genesis_hash: Hash,
+    chain: ChainIdentity,
     peer: PeerId,
     wall: Wall,
 }
@@ -165,11 +164,10 @@ type Wall = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 impl Attester {
     /// Attests `peer` with a validator's key, by the system's clock.
-    pub fn new(validator: SigningKey, chain_id: u64, genesis_hash: Hash, peer: PeerId) -> Self {
+    pub fn new(validator: SigningKey, chain: ChainIdentity, peer: PeerId) -> Self {
         Self {
             validator,
-            chain_id,
-            genesis_hash,
+            chain,
             peer,
             wall: Arc::new(|| Clock::unix_ns() / 1_000_000_000),
         }
@@ -186,7 +184,7 @@ impl Attester {
     /// An attestation that begins now.
     pub fn attest(&self) -> Attestation {
         let expiry = (self.wall)().saturating_add(ATTESTATION_SECONDS);
-        Attestation::sign(&self.validator, self.chain_id, &self.genesis_hash, &self.peer, expiry)
+        Attestation::sign(&self.validator, &self.chain, &self.peer, expiry)
     }
 }
 
@@ -314,19 +312,21 @@ mod tests {
 
     #[test]
     fn an_attestation_holds_for_its_chain_peer_and_time_only() {
-        let (genesis, peer) = (Hash([7; 32]), Identity::from_secret(&[1; 32]).peer());
-        let attestation = Attestation::sign(&key(9), 5, &genesis, &peer, 1000);
-        assert!(attestation.holds(5, &genesis, &peer, 999));
-        assert!(!attestation.holds(5, &genesis, &peer, 1000), "expired");
-        assert!(!attestation.holds(6, &genesis, &peer, 999), "another chain");
-        assert!(!attestation.holds(5, &Hash([8; 32]), &peer, 999), "another genesis");
-        assert!(!attestation.holds(5, &genesis, &PeerId([3; 32]), 999), "another node");
+        let (chain, peer) = (ChainIdentity([7; 32]), Identity::from_secret(&[1; 32]).peer());
+        let attestation = Attestation::sign(&key(9), &chain, &peer, 1000);
+        assert!(attestation.holds(&chain, &peer, 999));
+        assert!(!attestation.holds(&chain, &peer, 1000), "expired");
+        assert!(
+            !attestation.holds(&ChainIdentity([8; 32]), &peer, 999),
+            "another chain, or another life of this one"
+        );
+        assert!(!attestation.holds(&chain, &PeerId([3; 32]), 999), "another node");
         assert!(
             !Attestation {
                 expiry: 2000,
                 ..attestation
             }
-            .holds(5, &genesis, &peer, 999),
+            .holds(&chain, &peer, 999),
             "stretched"
         );
     }
@@ -334,21 +334,21 @@ mod tests {
     #[test]
     fn every_attestation_is_signed_by_the_clock_of_its_moment() {
         use std::sync::atomic::{AtomicU64, Ordering};
-        let (genesis, peer) = (Hash([7; 32]), Identity::from_secret(&[1; 32]).peer());
+        let (chain, peer) = (ChainIdentity([7; 32]), Identity::from_secret(&[1; 32]).peer());
         let now = Arc::new(AtomicU64::new(1_000));
-        let clock = now.clone();
-        let attester = Attester::new(key(9), 5, genesis, peer).by(move || clock.load(Ordering::Relaxed));
+        let hand = now.clone();
+        let attester = Attester::new(key(9), chain, peer).by(move || hand.load(Ordering::Relaxed));
         let truth = 400 * 24 * 3600;
         assert!(
-            !attester.attest().holds(5, &genesis, &peer, truth),
+            !attester.attest().holds(&chain, &peer, truth),
             "signed by a clock that is 400 days slow"
         );
         // Set right, set back, and a year later.
         for clock in [truth, 500, truth + 2 * ATTESTATION_SECONDS] {
             now.store(clock, Ordering::Relaxed);
             let attestation = attester.attest();
-            assert!(attestation.holds(5, &genesis, &peer, clock + ATTESTATION_SECONDS - 1));
-            assert!(!attestation.holds(5, &genesis, &peer, clock + ATTESTATION_SECONDS));
+            assert!(attestation.holds(&chain, &peer, clock + ATTESTATION_SECONDS - 1));
+            assert!(!attestation.holds(&chain, &peer, clock + ATTESTATION_SECONDS));
         }
     }
 

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use ultramarine_types::Nanos;
 use ultramarine_types::limits::PEERS_MAX;
 use ultramarine_types::network::Fault;
-use ultramarine_types::verify::WRONG_CLAIMS_MAX;
 
 /// At this score a peer is banned.
 pub const BAN_SCORE: u64 = 100;
-/// At this score of all its peers together an origin is banned: a few bans' worth. No honest neighbour comes near it.
+/// At this score of all its peers together an origin is banned: a few bans' worth, such as ten wrong parts. No honest
+/// neighbour comes near it.
 pub const ORIGIN_BAN_SCORE: u64 = 4 * BAN_SCORE;
 /// How long a ban lasts.
 pub const BAN: Nanos = Nanos::from_millis(30_000);
@@ -26,22 +26,17 @@ const REMEMBERED_MAX: usize = 4 * PEERS_MAX;
 /// that we alone find, weigh least.
 pub const fn weight(fault: Fault) -> u64 {
     match fault {
-        Fault::Protocol | Fault::Signature | Fault::Certificate | Fault::Package | Fault::Rule => 50,
-        Fault::Proof => 40,
-        Fault::Chunk => 34,
+        Fault::Protocol | Fault::Signature | Fault::Certificate | Fault::Package | Fault::Rule | Fault::Proof => 50,
+        Fault::Part => 40,
         Fault::Flood => 20,
         Fault::Withheld | Fault::Execution => 5,
     }
 }
 
-/// Points that may be forgotten between the first and the last of the wrong blobs that the verifier names: 20 s. Some
-/// four turns of an inquiry and the pauses between them take a fifth of a second (`kzg-pipeline/README.md`), unless
-/// turns of other inquiries come between.
-const POINTS_FORGOTTEN_MAX: u64 = 20;
-// The verifier names no more of a peer's wrong blobs than this: they must be enough for a ban.
 const _: () = assert!(ORIGIN_BAN_SCORE > BAN_SCORE);
 const _: () = assert!(BAN_SCORE / 2 + weight(Fault::Withheld) < BAN_SCORE);
-const _: () = assert!(WRONG_CLAIMS_MAX as u64 * weight(Fault::Proof) >= BAN_SCORE + POINTS_FORGOTTEN_MAX);
+// The third wrong part bans, though twenty points were forgotten since the first: twenty seconds.
+const _: () = assert!(3 * weight(Fault::Part) >= BAN_SCORE + 20);
 
 #[derive(Clone, Copy, Debug)]
 struct Score {
@@ -138,9 +133,9 @@ mod tests {
     #[test]
     fn proven_faults_ban_and_time_forgives() {
         let mut scores = Scores::new(BAN_SCORE);
-        assert!(!scores.charge(Nanos::ZERO, PEER, Fault::Proof));
-        assert!(!scores.charge(Nanos::ZERO, PEER, Fault::Proof));
-        assert!(scores.charge(Nanos::ZERO, PEER, Fault::Proof));
+        assert!(!scores.charge(Nanos::ZERO, PEER, Fault::Part));
+        assert!(!scores.charge(Nanos::ZERO, PEER, Fault::Part));
+        assert!(scores.charge(Nanos::ZERO, PEER, Fault::Part));
         assert!(scores.is_banned(Nanos::ZERO, &PEER));
         assert!(!scores.is_banned(BAN, &PEER));
         assert_eq!(scores.scores[&PEER].points_at(Nanos::from_millis(100_000)), 0);
@@ -148,12 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn wrong_blobs_that_the_verifier_names_over_twenty_seconds_ban() {
+    fn the_third_wrong_part_in_twenty_seconds_bans() {
         let mut scores = Scores::new(BAN_SCORE);
         for second in [0, 10] {
-            assert!(!scores.charge(Nanos::from_millis(second * 1_000), PEER, Fault::Proof));
+            assert!(!scores.charge(Nanos::from_millis(second * 1_000), PEER, Fault::Part));
         }
-        assert!(scores.charge(Nanos::from_millis(20_000), PEER, Fault::Proof));
+        assert!(scores.charge(Nanos::from_millis(20_000), PEER, Fault::Part));
     }
 
     #[test]

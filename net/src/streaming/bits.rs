@@ -1,10 +1,7 @@
-//! This file knows sets of small positions, of chunks or blobs of a value.
-
-use rkyv::{Archive, Deserialize, Serialize};
+//! This file knows sets of small positions that grow one by one: the parts that a stream has brought.
 
 /// A set of positions from 0, one bit each, lowest bit first.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Archive, Serialize, Deserialize)]
-#[rkyv(derive(Debug))]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Bits {
     words: Vec<u64>,
 }
@@ -12,15 +9,6 @@ pub struct Bits {
 impl Bits {
     pub const fn new() -> Self {
         Self { words: Vec::new() }
-    }
-
-    /// All positions below `count`.
-    pub fn below(count: usize) -> Self {
-        let mut bits = Self::new();
-        for position in 0..count {
-            bits.insert(position);
-        }
-        bits
     }
 
     /// Adds a position. Returns whether it was new.
@@ -48,20 +36,6 @@ impl Bits {
     pub fn count(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
-
-    /// Whether no position is in the set.
-    pub fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| *word == 0)
-    }
-
-    /// The positions, in ascending order.
-    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        self.words.iter().enumerate().flat_map(|(word, bits)| {
-            (0..64usize)
-                .filter(move |bit| bits & (1u64 << bit) != 0)
-                .map(move |bit| word * 64 + bit)
-        })
-    }
 }
 
 impl FromIterator<usize> for Bits {
@@ -87,16 +61,8 @@ mod tests {
         fn bits_are_a_set(positions in proptest::collection::vec(0usize..1200, 0..200)) {
             let bits: Bits = positions.iter().copied().collect();
             let set: BTreeSet<usize> = positions.iter().copied().collect();
-            prop_assert_eq!(bits.iter().collect::<Vec<_>>(), set.iter().copied().collect::<Vec<_>>());
             prop_assert_eq!(bits.count(), set.len());
             prop_assert!((0..1300).all(|position| bits.contains(position) == set.contains(&position)));
         }
-    }
-
-    #[test]
-    fn below_holds_exactly_the_first_positions() {
-        assert_eq!(Bits::below(65).count(), 65);
-        assert!(!Bits::below(65).contains(65));
-        assert!(Bits::below(0).is_empty());
     }
 }

@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use ultramarine_types::chain::Limits;
-use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
+use ultramarine_types::limits::{BLOB_BYTES, LISTS_BYTES_MAX, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::network::{Fault, NetEvent, OfferId, Refusal};
 use ultramarine_types::storage::Tag;
-use ultramarine_types::verify::{Verdict, VerifyJob};
-use ultramarine_types::{Assembly, BlobPart, CommitCertificate, Height, Nanos, PeerId, ValueKey};
+use ultramarine_types::verify::{Verdict, VerifyRequest};
+use ultramarine_types::{Assembly, CommitCertificate, Height, ListKind, Nanos, PeerId, ValueKey};
 
-use super::bits::Bits;
 use super::init::CheckedInit;
+use super::listset::ListSet;
+use super::ranges::Ranges;
 
 /// What a join must know about its chain.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +24,11 @@ pub enum Brings {
     /// A proposed value, streamed for the first time or again, or the requested parts of one.
     Proposal,
     /// A sync package with its blobs.
-    Full(CommitCertificate),
+    Full {
+        certificate: CommitCertificate,
+        /// The blobs that were asked for; `None` for all.
+        blobs: Option<Ranges>,
+    },
     /// A sync package without blobs, of a height past retention.
     MetadataOnly(CommitCertificate),
 }
@@ -52,19 +57,21 @@ pub enum Input {
     },
     /// The core does not want a stream that it was asked about.
     Refuse { offer: OfferId, why: Refusal },
+    /// One of the value's lists on a started stream: its items, one behind the other.
+    List {
+        stream: OfferId,
+        kind: ListKind,
+        items: Bytes,
+    },
     /// A payload chunk of a started stream.
     Chunk { stream: OfferId, index: u32, bytes: Bytes },
     /// A blob of a started stream.
-    Blob {
-        stream: OfferId,
-        index: u16,
-        part: BlobPart,
-    },
+    Blob { stream: OfferId, index: u16, blob: Bytes },
     /// The sender says that it has sent everything.
     Fin { stream: OfferId },
     /// The stream broke, or the peer cannot serve what was requested.
     Gone { stream: OfferId },
-    /// The verifier's word about one blob.
+    /// The verifier's word about the bytes of one blob, or about all blobs of a value.
     Verdict(Verdict),
     /// The core wants `peer` asked for the missing parts of a value.
     Fetch {
@@ -78,27 +85,28 @@ pub enum Input {
 }
 
 /// A set of parts of a value.
-#[derive(Clone, PartialEq, Eq, Debug, Default, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-#[rkyv(derive(Debug))]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Missing {
+    pub lists: ListSet,
     /// Positions of payload chunks.
-    pub chunks: Bits,
-    pub blobs: Bits,
+    pub chunks: Ranges,
+    pub blobs: Ranges,
 }
 
 impl Missing {
-    pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.blobs.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.lists.is_empty() && self.chunks.is_empty() && self.blobs.is_empty()
     }
 
     /// Whether a value of `chunks` chunks and `blobs` blobs has all of these parts.
     pub fn is_within(&self, chunks: usize, blobs: usize) -> bool {
-        self.chunks.iter().all(|index| index < chunks) && self.blobs.iter().all(|index| index < blobs)
+        self.chunks.is_within(chunks) && self.blobs.is_within(blobs)
     }
 
     /// The most bytes that these parts may have.
     pub fn bytes(&self) -> u64 {
-        (self.chunks.count() * PAYLOAD_CHUNK_BYTES + self.blobs.count() * BLOB_BYTES) as u64
+        let lists = if self.lists.is_empty() { 0 } else { LISTS_BYTES_MAX };
+        (lists + self.chunks.count() * PAYLOAD_CHUNK_BYTES + self.blobs.count() * BLOB_BYTES) as u64
     }
 }
 
@@ -108,7 +116,7 @@ pub struct Completed {
     pub tag: Tag,
     /// Time from the first part to the last one.
     pub streamed: Nanos,
-    /// Time from the last blob's last byte to the last verdict; `None` for a value without blobs.
+    /// Time from the last blob's last byte to the verdict about all; `None` for a value without blobs.
     pub verified: Option<Nanos>,
 }
 
@@ -136,12 +144,20 @@ pub enum Output {
     Start {
         stream: OfferId,
     },
+    /// Read no further part of the stream until it is resumed: too many of its parts, or of all, wait for a verdict.
+    Pause {
+        stream: OfferId,
+    },
+    /// Read on.
+    Resume {
+        stream: OfferId,
+    },
     /// Stop reading the stream. The join has forgotten it.
     Stop {
         stream: OfferId,
         why: StopReason,
     },
-    Verify(VerifyJob),
+    Verify(VerifyRequest),
     /// Ask a peer for parts.
     Request {
         /// Name of the stream that is to carry the answer.
@@ -153,6 +169,12 @@ pub enum Output {
     },
     /// Store a whole value.
     Complete(Box<Completed>),
+    /// Alarm the operator: the verifier could say nothing about a value whose bytes are right. The fault is our own.
+    Alarm {
+        key: ValueKey,
+        why: &'static str,
+    },
+    /// Charge a peer, whether it is still connected or not.
     Charge {
         peer: PeerId,
         fault: Fault,

@@ -1,36 +1,43 @@
 //! Turns parts, arriving in any order from any peer, into one whole proposal.
 //!
 //! ```text
-//!   Begin ─▶ asked ──Admit──▶ active ──Chunk, Blob, Fin──▶ Complete
+//!   Begin ─▶ asked ──Admit──▶ active ──List, Chunk, Blob, Fin──▶ Complete
 //!              │                │  └─ bad part, stall, break ─▶ Incomplete ─▶ (core) Fetch ─▶ Request ─▶ Begin …
 //!              └─Refuse─▶ stopped
 //! ```
 //!
 //! Keeps:
 //!
+//! - A place is filled by right bytes only, and nothing is passed over for the sake of another sender's bytes that are
+//!   not yet judged.
+//! - A part that fails its hash costs its sender, and says nothing about the value. A proof that does not hold costs no
+//!   sender.
+//! - A stream has at most `UNJUDGED_PER_STREAM_MAX` blobs that wait for a verdict; then its reader waits.
+//! - The lanes are told to forget every value that we let go.
 //! - Bytes reserved never pass `Limits::assembly_bytes`, and for one peer's sake never half of it.
 //! - Only a stream whose value has room is read, and a value without room holds no bytes.
 //! - A value completes at once when it is whole.
 //! - Nothing is kept of a height that is decided.
-//!
-//! The places of a value (`value.rs`) hold two things by their types: until its verdict, a place is filled by one
-//! stream only, and a value is whole only with every proof verified. A part that fails its hash or proof costs its
-//! sender, and says nothing about the value: `net/tests/net/laws.rs` holds that.
 
+mod flow;
 mod parts;
 mod promises;
 mod room;
+mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::network::{Fault, NetEvent, OfferId, OfferKind, Refusal, SyncEnd};
 use ultramarine_types::storage::Tag;
-use ultramarine_types::{Height, Init, Machine, Nanos, Outbox, PeerId, ValueKey};
+use ultramarine_types::{Height, Machine, Nanos, Outbox, PeerId, ValueKey};
 
 use super::bits::Bits;
 use super::contract::{Begin, Brings, Input, JoinConfig, Missing, Output, StopReason};
+use super::init::CheckedInit;
+use super::listset::ListSet;
+use super::ranges::Ranges;
+use super::unjudged::Unjudged;
 use super::value::Pending;
 use crate::bounds;
 
@@ -54,13 +61,16 @@ struct Stream {
     peer: PeerId,
     key: ValueKey,
     /// `None` while the stream is requested and has not begun.
-    init: Option<Arc<Init>>,
+    init: Option<CheckedInit>,
     kind: OfferKind,
     state: State,
     /// When it entered its state.
     since: Nanos,
     /// When a part last came.
     progress: Nanos,
+    /// Since when its reader waits for verdicts.
+    paused: Option<Nanos>,
+    lists_seen: ListSet,
     chunks_seen: Bits,
     blobs_seen: Bits,
     /// The parts that it was asked to bring; `None` for all of the value.
@@ -73,7 +83,8 @@ impl Stream {
         match self.state {
             State::Requested | State::Waiting | State::Queued => true,
             State::Active => {
-                missing.chunks.iter().any(|index| !self.chunks_seen.contains(index))
+                !missing.lists.without(self.lists_seen).is_empty()
+                    || missing.chunks.iter().any(|index| !self.chunks_seen.contains(index))
                     || missing.blobs.iter().any(|index| !self.blobs_seen.contains(index))
             }
             // The core has not answered yet: it knows about this stream.
@@ -92,6 +103,8 @@ impl Stream {
     }
 
     fn bytes_behind(&self, now: Nanos, bytes_per_ms: u64) -> u64 {
+        // While it waits for us, it is not behind.
+        let now = self.paused.unwrap_or(now);
         let paced_ms = now.since(self.since + bounds::LAG_GRACE).0 / 1_000_000;
         let brought = self.chunks_seen.count() * PAYLOAD_CHUNK_BYTES + self.blobs_seen.count() * BLOB_BYTES;
         (paced_ms * bytes_per_ms).saturating_sub(brought as u64)
@@ -99,14 +112,19 @@ impl Stream {
 
     /// Whether it was asked for parts that it has not brought, and that nobody else has brought.
     fn withheld(&self, missing: &Missing) -> bool {
-        let asked_for = |chunk: bool, index: usize| match &self.asked_for {
-            None => true,
-            Some(asked_for) if chunk => asked_for.chunks.contains(index),
-            Some(asked_for) => asked_for.blobs.contains(index),
+        let asked_for = self.asked_for.as_ref();
+        let lists = asked_for.map_or(ListSet::ALL, |asked_for| asked_for.lists);
+        let chunk = |index: usize| {
+            asked_for.is_none_or(|asked_for| asked_for.chunks.contains(index)) && !self.chunks_seen.contains(index)
         };
-        let chunk = |index: usize| asked_for(true, index) && !self.chunks_seen.contains(index);
-        let blob = |index: usize| asked_for(false, index) && !self.blobs_seen.contains(index);
-        missing.chunks.iter().any(chunk) || missing.blobs.iter().any(blob)
+        let blob = |index: usize| {
+            asked_for.is_none_or(|asked_for| asked_for.blobs.contains(index)) && !self.blobs_seen.contains(index)
+        };
+        lists
+            .iter()
+            .any(|kind| missing.lists.contains(kind) && !self.lists_seen.contains(kind))
+            || missing.chunks.iter().any(chunk)
+            || missing.blobs.iter().any(blob)
     }
 }
 
@@ -116,13 +134,14 @@ pub struct Join {
     config: JoinConfig,
     values: BTreeMap<ValueKey, Pending>,
     streams: BTreeMap<OfferId, Stream>,
+    unjudged: Unjudged,
     /// Values completed above `forgotten`. The join stops their streams without asking the core.
     done: BTreeSet<ValueKey>,
     forgotten: Height,
     /// `Incomplete`s held back for a moment, oldest first. So a peer that answers "not held" is not asked again and
     /// again without a pause.
     later: VecDeque<(Nanos, ValueKey, PeerId)>,
-    /// Values with chunks that are here and not joined yet, and since when. Each wake hashes one step further.
+    /// Values with chunks that are here and not joined yet, and since when. Each wake copies one step further.
     joining: BTreeMap<ValueKey, Nanos>,
     /// When to look next at streams that wait for room, if there are any.
     room_retry: Nanos,
@@ -134,6 +153,7 @@ impl Join {
             config,
             values: BTreeMap::new(),
             streams: BTreeMap::new(),
+            unjudged: Unjudged::new(),
             done: BTreeSet::new(),
             forgotten: Height::GENESIS,
             later: VecDeque::new(),
@@ -174,6 +194,28 @@ impl Join {
         self.streams.len()
     }
 
+    /// Bytes that wait for a verdict.
+    pub fn unjudged_bytes(&self) -> usize {
+        self.unjudged.bytes()
+    }
+
+    /// The peers about whose blobs verdicts are awaited. They may be gone by then, and must still be known.
+    pub fn awaited_senders(&self) -> BTreeSet<PeerId> {
+        self.unjudged.senders()
+    }
+
+    /// The blobs that are missing of the decided value of a height, if it is in assembly.
+    pub fn blobs_missing_at(&self, height: Height) -> Option<Ranges> {
+        let is_it = |value: &&Pending| value.key.height == height && value.tag == Tag::Certified;
+        let value = self.values.values().find(is_it)?;
+        value.reserved.is_some().then(|| self.missing_of(value).blobs)
+    }
+
+    /// The parts of a value of which no bytes are here, judged or not.
+    fn missing_of(&self, value: &Pending) -> Missing {
+        value.missing(&self.unjudged.places(value.key))
+    }
+
     fn begin(&mut self, now: Nanos, begin: Begin, out: &mut Outbox<Output>) {
         let Begin {
             stream: name,
@@ -182,13 +224,18 @@ impl Join {
             brings,
         } = begin;
         let key = init.key();
-        let (kind, certificate) = match brings {
-            Brings::Proposal => (OfferKind::Proposal, None),
-            Brings::Full(certificate) => (OfferKind::Full, Some(certificate)),
-            Brings::MetadataOnly(certificate) => (OfferKind::MetadataOnly, Some(certificate)),
+        let (kind, certificate, blobs) = match brings {
+            Brings::Proposal => (OfferKind::Proposal, None, None),
+            Brings::Full { certificate, blobs } => (OfferKind::Full, Some(certificate), blobs),
+            Brings::MetadataOnly(certificate) => (OfferKind::MetadataOnly, Some(certificate), None),
         };
+        let mut asked_for = blobs.map(|blobs| Missing {
+            lists: ListSet::ALL,
+            chunks: Ranges::below(init.chunks_count()),
+            blobs,
+        });
         // Packages are sent only to peers that requested them.
-        let (mut asked_for, mut is_answer) = (None, kind != OfferKind::Proposal);
+        let mut is_answer = kind != OfferKind::Proposal;
         if let Some(requested) = self.streams.remove(&name) {
             // The answer to a request must come from the peer that was asked, about the value that was asked for.
             if requested.state != State::Requested || requested.key != key || requested.peer != peer {
@@ -222,11 +269,13 @@ impl Join {
         let mut stream = Stream {
             peer,
             key,
-            init: Some(init.init().clone()),
+            init: Some(init.clone()),
             kind,
             state: State::Asked { gone: false },
             since: now,
             progress: now,
+            paused: None,
+            lists_seen: ListSet::NONE,
             chunks_seen: Bits::new(),
             blobs_seen: Bits::new(),
             asked_for,
@@ -264,11 +313,11 @@ impl Join {
         let (key, peer) = (stream.key, stream.peer);
         let wants_blobs = stream.kind != OfferKind::MetadataOnly;
         self.done.remove(&key);
-        self.make_way(key);
+        self.make_way(key, out);
         let value = self
             .values
             .entry(key)
-            .or_insert_with(|| Pending::new(key, init, tag, wants_blobs, now));
+            .or_insert_with(|| Pending::new(init, tag, wants_blobs, now));
         if tag == Tag::Certified {
             value.tag = tag;
         }
@@ -346,7 +395,7 @@ impl Join {
             return;
         }
         let busy = |stream: &Stream| {
-            let missing = self.values.get(&key).map(Pending::missing);
+            let missing = self.values.get(&key).map(|value| self.missing_of(value));
             stream.key == key
                 && stream.peer == peer
                 && missing.map_or(!matches!(stream.state, State::Asked { .. }), |it| stream.may_bring(&it))
@@ -355,10 +404,12 @@ impl Join {
             return;
         }
         let missing = match self.values.get(&key) {
-            Some(value) if value.hopeless || !value.is_missing_parts() => return,
-            Some(value) => Some(value.missing()),
+            Some(value) => Some(self.missing_of(value)).filter(|missing| !value.hopeless && !missing.is_empty()),
             None => None,
         };
+        if missing.is_none() && self.values.contains_key(&key) {
+            return;
+        }
         // The core asks only for values that it does not hold. If this one was complete here, the store has lost or
         // refused it.
         self.done.remove(&key);
@@ -370,6 +421,8 @@ impl Join {
             state: State::Requested,
             since: now,
             progress: now,
+            paused: None,
+            lists_seen: ListSet::NONE,
             chunks_seen: Bits::new(),
             blobs_seen: Bits::new(),
             asked_for: missing.clone(),
@@ -404,7 +457,9 @@ impl Join {
                 });
             }
         }
-        self.values.retain(|key, _| key.height > height);
+        while let Some(key) = self.values.keys().next().copied().filter(|key| key.height <= height) {
+            self.let_go(key, out);
+        }
         self.done.retain(|key| key.height > height);
         self.later.retain(|(_, key, _)| key.height > height);
         self.joining.retain(|key, _| key.height > height);
@@ -415,14 +470,18 @@ impl Join {
         self.streams.values().filter(|stream| stream.peer == peer).count()
     }
 
-    fn deadline_of(&self, stream: &Stream) -> Nanos {
-        match stream.state {
+    /// When a stream is overdue; `None` while its reader waits for us.
+    fn deadline_of(&self, stream: &Stream) -> Option<Nanos> {
+        if stream.paused.is_some() {
+            return None;
+        }
+        Some(match stream.state {
             State::Requested => stream.since + bounds::REQUEST_WAIT,
             State::Asked { .. } | State::Waiting | State::Queued => stream.since + bounds::OFFER_WAIT,
             State::Active => {
                 (stream.progress + bounds::STREAM_STALL).min(stream.since + self.config.limits.sync_timeout())
             }
-        }
+        })
     }
 }
 
@@ -435,8 +494,9 @@ impl Machine for Join {
             Input::Begin(begin) => self.begin(now, begin, out),
             Input::Admit { offer, tag } => self.admit(now, offer, tag, out),
             Input::Refuse { offer, why } => self.refuse(offer, &why, out),
+            Input::List { stream, kind, items } => self.list(now, stream, kind, &items, out),
             Input::Chunk { stream, index, bytes } => self.chunk(now, stream, index, bytes, out),
-            Input::Blob { stream, index, part } => self.blob(now, stream, index, part, out),
+            Input::Blob { stream, index, blob } => self.blob(now, stream, index, blob, out),
             Input::Fin { stream } => self.fin(stream, out),
             Input::Gone { stream } => self.gone(now, stream, out),
             Input::Verdict(verdict) => self.verdict(now, verdict, out),
@@ -447,7 +507,7 @@ impl Machine for Join {
     }
 
     fn deadline(&self) -> Option<Nanos> {
-        let streams = self.streams.values().map(|stream| self.deadline_of(stream));
+        let streams = self.streams.values().filter_map(|stream| self.deadline_of(stream));
         let later = self.later.front().map(|(due, ..)| *due);
         let joining = self.joining.values().copied();
         streams.chain(later).chain(joining).chain(self.room_due()).min()
@@ -472,7 +532,7 @@ impl Machine for Join {
             let wanted = self
                 .values
                 .get(&key)
-                .is_none_or(|value| !value.hopeless && value.is_missing_parts());
+                .is_none_or(|value| !value.hopeless && !self.missing_of(value).is_empty());
             if !expected && wanted && !self.done.contains(&key) {
                 out.push(Output::Ask(NetEvent::Incomplete { key, peer }));
             }
@@ -481,7 +541,7 @@ impl Machine for Join {
         let due: Vec<(OfferId, State)> = self
             .streams
             .iter()
-            .filter(|(_, stream)| self.deadline_of(stream) <= now)
+            .filter(|(_, stream)| self.deadline_of(stream).is_some_and(|due| due <= now))
             .map(|(name, stream)| (*name, stream.state))
             .collect();
         for (name, state) in due {

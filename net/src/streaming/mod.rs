@@ -4,10 +4,15 @@ pub mod bits;
 mod contract;
 pub mod init;
 pub mod join;
+pub mod listset;
+pub mod ranges;
 pub mod split;
+mod unjudged;
 mod value;
 
 pub use bits::Bits;
 pub use contract::{Begin, Brings, Completed, Input, JoinConfig, Missing, Output, StopReason};
 pub use init::{CheckedInit, InitFault};
 pub use join::Join;
+pub use listset::ListSet;
+pub use ranges::Ranges;

@@ -1,57 +1,23 @@
-//! This file knows one admitted value while its parts come in: which place is empty, filled, or proven.
+//! This file knows one admitted value while its parts come in: which place is empty, and which has the right bytes.
 //!
-//! Keeps: there is one place for each part that the metadata binds. The payload has every chunk, or the joined chunks
-//! are its front. A value without reserved room holds no bytes.
+//! Keeps: there is one place for each part that the metadata binds, and only bytes with the hash that it binds are in
+//! it. The payload has every chunk, or the joined chunks are its front. A value without reserved room holds no bytes.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use sha2::{Digest, Sha256};
 use ultramarine_types::canonical::sha256;
+use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::Flaw;
 use ultramarine_types::storage::Tag;
-use ultramarine_types::{Assembly, BlobPart, Hash, Init, Nanos, PeerId, ValueKey};
+use ultramarine_types::verify::Refutation;
+use ultramarine_types::{Assembly, Hash, KzgCommitment, KzgProof, ListKind, Lists, Nanos, PeerId, ValueKey};
 
 use super::bits::Bits;
 use super::contract::Missing;
-use super::init::chunk_bytes;
-
-/// Where one blob stands.
-///
-/// ```text
-///            blob arrives            Holds
-///   Empty ───────────────▶ Verifying ─────▶ Verified
-///     ▲                      │  │ parked       │
-///     ├── not found to hold ─┘  ▼              │
-///     └────── any verdict ── Drained ◀─ never ─┘ (a parked Verified is Empty at once)
-/// ```
-#[derive(Debug)]
-enum BlobPlace {
-    /// No bytes are here.
-    Empty,
-    /// Bytes wait for their verdict. Only a verdict about this sender's bytes changes the place.
-    Verifying {
-        sender: PeerId,
-        part: BlobPart,
-    },
-    /// The bytes were dropped for want of room, and their verdict has not come yet. A second job for the place must
-    /// wait: its verdict could not be told from the first one's.
-    Drained {
-        sender: PeerId,
-    },
-    Verified(BlobPart),
-}
-
-impl BlobPlace {
-    /// The sender of the bytes whose verdict is awaited.
-    const fn awaited_from(&self) -> Option<PeerId> {
-        match self {
-            Self::Verifying { sender, .. } | Self::Drained { sender } => Some(*sender),
-            Self::Empty | Self::Verified(_) => None,
-        }
-    }
-}
+use super::init::{CheckedInit, chunk_bytes};
+use super::listset::ListSet;
 
 /// Where one payload chunk stands.
 #[derive(Debug)]
@@ -64,64 +30,52 @@ enum ChunkPlace {
     Joined,
 }
 
-/// The front of a payload: chunks that are joined and hashed.
+/// The front of a payload: chunks that are joined.
 #[derive(Debug, Default)]
 struct Front {
     chunks: usize,
     bytes: BytesMut,
-    hasher: Sha256,
 }
 
 /// How far a payload's chunks are joined.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Joined {
     /// As far as possible: the next chunk is not here, or there is nothing more to do.
     AllThatIsHere,
     /// One step further. The next chunk is here, and another call goes on with it.
     Some,
-    /// The payload is whole and has its hash. This is returned once.
-    Whole(Bytes),
+    /// The payload is whole. This is returned once.
+    Whole,
 }
 
-/// Chunks joined in one go, 256 KiB: a fraction of a millisecond of hashing. So a vote never waits until 16 MiB are
-/// hashed.
+/// Chunks joined in one go, 256 KiB: so a vote never waits until 16 MiB are copied.
 const CHUNKS_PER_STEP: usize = 4;
 
-/// What became of a chunk offered to a value.
+/// What became of a list or a chunk that was offered to a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum ChunkFate {
+pub(super) enum Fate {
     Taken,
-    /// The place was filled already.
+    /// It is here already.
     Known,
     /// Its length or hash is wrong.
     Bad,
-    Outside,
+    /// The list that says its hash is not here.
+    Early,
 }
 
-/// What became of a blob offered to a value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum BlobFate {
-    /// Taken. Its proof must be verified.
-    Taken,
-    /// The place is filled, or blobs are not wanted.
-    Known,
-    Outside,
-}
-
-/// What a verdict did to the place.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Settled {
-    /// The bytes are proven, or they are dropped: they are wrong, or the verifier gave them back unjudged.
-    Judged,
-    /// The bytes were dropped before. Only now may others come.
-    Opened,
+/// What the lists say of one blob.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound {
+    pub commitment: KzgCommitment,
+    pub proof: KzgProof,
+    pub digest: Hash,
 }
 
 /// An admitted value in assembly.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub key: ValueKey,
-    pub init: Arc<Init>,
+    pub init: CheckedInit,
     pub tag: Tag,
     /// Whether blobs are wanted. A metadata-only package has none.
     pub wants_blobs: bool,
@@ -129,37 +83,49 @@ pub(super) struct Pending {
     pub reserved: Option<(PeerId, usize)>,
     /// When it was admitted: the oldest is parked first.
     pub admitted: Nanos,
-    /// Its proposer bound something malformed, so it can never be whole.
+    /// Its own proof does not hold, so it can never be good.
     pub hopeless: bool,
-    /// Blobs were given back unjudged, and the core has not been told.
-    pub given_back: bool,
+    /// The lanes have jobs of it, and were not told to forget it.
+    pub is_at_lanes: bool,
+    /// The lanes said that every proof of this id holds. It stays true, whatever becomes of the bytes.
+    holds: bool,
+    /// The lanes said that the proof of this blob does not hold. That stays true as well.
+    refuted: Option<(u16, Refutation)>,
+    lists: Arc<Lists>,
+    lists_here: ListSet,
     chunks: Vec<ChunkPlace>,
     front: Front,
     /// All chunks, once they are joined.
     payload: Option<Bytes>,
-    blobs: Vec<BlobPlace>,
+    /// The core was told of the payload.
+    is_announced: bool,
+    /// The bytes of each blob, once they were found to be right.
+    blobs: Vec<Option<Bytes>>,
     first_part: Option<Nanos>,
     last_part: Nanos,
     last_blob: Nanos,
 }
 
 impl Pending {
-    pub fn new(key: ValueKey, init: Arc<Init>, tag: Tag, wants_blobs: bool, admitted: Nanos) -> Self {
-        let metadata = &init.metadata;
-        let chunks = metadata.chunk_hashes.iter().map(|_| ChunkPlace::Empty).collect();
-        let blobs = metadata.commitments.iter().map(|_| BlobPlace::Empty).collect();
+    pub fn new(init: CheckedInit, tag: Tag, wants_blobs: bool, admitted: Nanos) -> Self {
+        let chunks = (0..init.chunks_count()).map(|_| ChunkPlace::Empty).collect();
         Self {
-            key,
+            key: init.key(),
             tag,
             wants_blobs,
             reserved: None,
             admitted,
             hopeless: false,
-            given_back: false,
+            is_at_lanes: false,
+            holds: false,
+            refuted: None,
+            lists: Arc::default(),
+            lists_here: ListSet::NONE,
             chunks,
             front: Front::default(),
             payload: None,
-            blobs,
+            is_announced: false,
+            blobs: vec![None; init.blobs_count()],
             first_part: None,
             last_part: admitted,
             last_blob: admitted,
@@ -174,118 +140,136 @@ impl Pending {
         } else {
             0
         };
-        self.init.metadata.payload_bytes as usize + blobs
+        self.init.init().metadata.payload_bytes as usize + self.init.lists_bytes() + blobs
     }
 
-    pub fn put_chunk(&mut self, now: Nanos, index: usize, bytes: Bytes) -> ChunkFate {
-        let metadata = &self.init.metadata;
-        let (Some(place), Some(hash)) = (self.chunks.get_mut(index), metadata.chunk_hashes.get(index)) else {
-            return ChunkFate::Outside;
+    /// Takes one list from the bytes of its items, if it is the one that the metadata binds.
+    pub fn put_list(&mut self, now: Nanos, kind: ListKind, items: &[u8]) -> Fate {
+        let mut list = Lists::default();
+        let is_right = items.len() == self.init.list_len(kind) * kind.item_bytes()
+            && list.read(kind, items)
+            && list.fits(kind, &self.init.init().metadata, self.init.proofs_per_blob());
+        if !is_right {
+            return Fate::Bad;
+        }
+        if !self.lists_here.insert(kind) {
+            return Fate::Known;
+        }
+        // Nobody else has the lists before all of them are here.
+        Arc::make_mut(&mut self.lists).read(kind, items);
+        self.touch(now);
+        Fate::Taken
+    }
+
+    pub fn put_chunk(&mut self, now: Nanos, index: usize, bytes: Bytes) -> Fate {
+        let Some(hash) = self.lists.chunks.get(index).copied() else {
+            return Fate::Early;
+        };
+        let Some(place) = self.chunks.get_mut(index) else {
+            return Fate::Bad;
         };
         if !matches!(place, ChunkPlace::Empty) {
-            return ChunkFate::Known;
+            return Fate::Known;
         }
-        if chunk_bytes(metadata.payload_bytes as usize, index) != Some(bytes.len()) || sha256(&bytes) != *hash {
-            return ChunkFate::Bad;
+        let payload_bytes = self.init.init().metadata.payload_bytes as usize;
+        if chunk_bytes(payload_bytes, index) != Some(bytes.len()) || sha256(&bytes) != hash {
+            return Fate::Bad;
         }
         *place = ChunkPlace::Here(bytes);
         self.touch(now);
-        ChunkFate::Taken
+        Fate::Taken
     }
 
-    pub fn put_blob(&mut self, now: Nanos, index: usize, sender: PeerId, part: BlobPart) -> BlobFate {
-        let wanted = self.wants_blobs;
-        match self.blobs.get_mut(index) {
-            None => BlobFate::Outside,
-            Some(place @ BlobPlace::Empty) if wanted => {
-                *place = BlobPlace::Verifying { sender, part };
-                self.touch(now);
-                self.last_blob = now;
-                BlobFate::Taken
-            }
-            Some(_) => BlobFate::Known,
+    /// What the lists say of a blob; `None` while one of the three that say it is not here.
+    pub fn bound(&self, index: usize) -> Option<Bound> {
+        let proofs_per_blob = self.init.proofs_per_blob() as usize;
+        Some(Bound {
+            commitment: *self.lists.commitments.get(index)?,
+            proof: *self.lists.proofs.get(index.checked_mul(proofs_per_blob)?)?,
+            digest: *self.lists.digests.get(index)?,
+        })
+    }
+
+    /// Whether bytes for this place could be of use: it has none that were found to be right.
+    pub fn wants_blob(&self, index: usize) -> bool {
+        self.wants_blobs && self.blobs.get(index).is_some_and(Option::is_none)
+    }
+
+    /// Notes that bytes of a blob have come, which still have to be judged.
+    pub fn blob_came(&mut self, now: Nanos) {
+        self.touch(now);
+        self.last_blob = now;
+    }
+
+    /// Fills a place with bytes that were found to be right.
+    pub fn fill(&mut self, index: usize, blob: Bytes) {
+        if self.wants_blobs
+            && let Some(place) = self.blobs.get_mut(index)
+        {
+            place.get_or_insert(blob);
         }
     }
 
-    /// Settles the blob that a verdict is about; `None` if no blob of that sender awaits one there.
-    pub fn settle(&mut self, index: usize, sender: PeerId, holds: bool) -> Option<Settled> {
-        let place = self.blobs.get_mut(index)?;
-        match std::mem::replace(place, BlobPlace::Empty) {
-            BlobPlace::Verifying { sender: waiting, part } if waiting == sender => {
-                if holds {
-                    *place = BlobPlace::Verified(part);
-                }
-                Some(Settled::Judged)
-            }
-            BlobPlace::Drained { sender: waiting } if waiting == sender => Some(Settled::Opened),
-            other => {
-                *place = other;
-                None
-            }
-        }
+    /// Every proof of this value holds.
+    pub const fn hold(&mut self) {
+        self.holds = true;
     }
 
-    /// Whether some blob awaits its verdict.
-    pub fn awaits_verdicts(&self) -> bool {
-        self.blobs.iter().any(|place| place.awaited_from().is_some())
+    /// The proof of a blob does not hold.
+    pub fn refute(&mut self, index: u16, why: Refutation) {
+        assert!(usize::from(index) < self.blobs.len(), "the lanes name one of its blobs");
+        self.refuted.get_or_insert((index, why));
     }
 
-    /// Whether some blob of this sender awaits its verdict.
-    pub fn awaits_verdicts_about(&self, sender: PeerId) -> bool {
-        self.blobs.iter().any(|place| place.awaited_from() == Some(sender))
+    /// What shows that its own proof does not hold, once all bytes are here that show it.
+    pub fn flaw(&self) -> Option<Flaw> {
+        let (index, why) = self.refuted.filter(|_| self.lists_here.is_all())?;
+        let blob = self.blobs.get(usize::from(index))?.as_ref()?;
+        let evidence = Box::new(FalseValue {
+            init: self.init.init().as_ref().clone(),
+            lists: self.lists.as_ref().clone(),
+            index,
+            blob: blob.to_vec(),
+        });
+        Some(Flaw { index, why, evidence })
     }
 
-    /// Drops all bytes and keeps the admission. The bytes can be asked for again.
+    /// Drops all bytes, and keeps the admission and what the lanes said. The bytes can be asked for again.
     pub fn park(&mut self) {
         self.reserved = None;
         self.first_part = None;
+        self.lists = Arc::default();
+        self.lists_here = ListSet::NONE;
         self.payload = None;
+        self.is_announced = false;
         self.front = Front::default();
         self.chunks.iter_mut().for_each(|chunk| *chunk = ChunkPlace::Empty);
-        for place in &mut self.blobs {
-            *place = place
-                .awaited_from()
-                .map_or(BlobPlace::Empty, |sender| BlobPlace::Drained { sender });
-        }
+        self.blobs.fill(None);
     }
 
-    /// The parts of which no bytes are here.
-    pub fn missing(&self) -> Missing {
-        let chunks = self
-            .chunks
-            .iter()
-            .enumerate()
-            .filter(|(_, chunk)| matches!(chunk, ChunkPlace::Empty))
-            .map(|(index, _)| index);
-        let blobs = self
-            .blobs
-            .iter()
-            .enumerate()
-            .filter(|(_, place)| self.wants_blobs && matches!(place, BlobPlace::Empty))
-            .map(|(index, _)| index);
+    /// The parts of which no bytes are here. `hashing` says for which blobs there are bytes that wait for a verdict.
+    pub fn missing(&self, hashing: &Bits) -> Missing {
+        let is_empty = |(_, chunk): &(usize, &ChunkPlace)| matches!(chunk, ChunkPlace::Empty);
+        let chunks = self.chunks.iter().enumerate().filter(is_empty);
+        let blobs = (0..self.blobs.len()).filter(|index| self.wants_blob(*index) && !hashing.contains(*index));
         Missing {
-            chunks: chunks.collect(),
-            blobs: blobs.collect::<Bits>(),
+            lists: self.lists_here.others(),
+            chunks: chunks.map(|(index, _)| index).collect(),
+            blobs: blobs.collect(),
         }
     }
 
-    /// Whether bytes are missing that somebody could send now.
-    pub fn is_missing_parts(&self) -> bool {
-        self.chunks.iter().any(|chunk| matches!(chunk, ChunkPlace::Empty))
-            || (self.wants_blobs && self.blobs.iter().any(|place| matches!(place, BlobPlace::Empty)))
+    /// Whether some place is without right bytes.
+    pub fn needs_parts(&self) -> bool {
+        !self.lists_here.is_all()
+            || self.chunks.iter().any(|chunk| matches!(chunk, ChunkPlace::Empty))
+            || (self.wants_blobs && self.blobs.iter().any(Option::is_none))
     }
 
-    /// Whether the bytes of every blob are here.
-    pub fn has_all_blobs(&self) -> bool {
-        self.blobs
-            .iter()
-            .all(|place| matches!(place, BlobPlace::Verifying { .. } | BlobPlace::Verified(_)))
-    }
-
-    /// Whether all wanted parts are here and proven.
+    /// Whether all wanted parts are here, and every proof holds.
     pub fn is_whole(&self) -> bool {
-        self.payload.is_some()
-            && (!self.wants_blobs || self.blobs.iter().all(|place| matches!(place, BlobPlace::Verified(_))))
+        let is_proven = !self.wants_blobs || self.blobs.is_empty() || self.holds;
+        self.payload.is_some() && !self.needs_parts() && is_proven
     }
 
     /// Time from the first part to the last one.
@@ -298,18 +282,18 @@ impl Pending {
         (self.wants_blobs && !self.blobs.is_empty()).then(|| now.since(self.last_blob))
     }
 
-    /// Joins the next few chunks. An error if the whole payload is not the one that the metadata binds.
-    pub fn join_payload(&mut self) -> Result<Joined, Flaw> {
+    /// Joins the next few chunks. Each has its hash, so what they make up is the payload.
+    pub fn join_payload(&mut self) -> Joined {
         if self.payload.is_some() {
-            return Ok(Joined::AllThatIsHere);
+            return Joined::AllThatIsHere;
         }
         let payload = if let [only] = self.chunks.as_mut_slice() {
-            // The only chunk's hash was compared with the payload's when the `Init` came.
+            // The only chunk is the payload: nothing is copied.
             match std::mem::replace(only, ChunkPlace::Joined) {
                 ChunkPlace::Here(bytes) => bytes,
                 other => {
                     *only = other;
-                    return Ok(Joined::AllThatIsHere);
+                    return Joined::AllThatIsHere;
                 }
             }
         } else {
@@ -319,42 +303,44 @@ impl Pending {
                 };
                 if let ChunkPlace::Here(bytes) = std::mem::replace(place, ChunkPlace::Joined) {
                     if self.front.chunks == 0 {
-                        self.front.bytes.reserve(self.init.metadata.payload_bytes as usize);
+                        let payload_bytes = self.init.init().metadata.payload_bytes;
+                        self.front.bytes.reserve(payload_bytes as usize);
                     }
                     self.front.bytes.extend_from_slice(&bytes);
-                    self.front.hasher.update(&bytes);
                     self.front.chunks += 1;
                 }
             }
             match self.chunks.get(self.front.chunks) {
-                Some(ChunkPlace::Here(_)) => return Ok(Joined::Some),
-                Some(_) => return Ok(Joined::AllThatIsHere),
+                Some(ChunkPlace::Here(_)) => return Joined::Some,
+                Some(_) => return Joined::AllThatIsHere,
                 None => {}
             }
-            let front = std::mem::take(&mut self.front);
-            if Hash(front.hasher.finalize().into()) != self.init.metadata.payload_hash {
-                return Err(Flaw::Payload);
-            }
-            front.bytes.freeze()
+            std::mem::take(&mut self.front).bytes.freeze()
         };
-        self.payload = Some(payload.clone());
-        Ok(Joined::Whole(payload))
+        self.payload = Some(payload);
+        Joined::Whole
+    }
+
+    /// What the core is told once: the payload, with all lists. `None` if some of it is not here.
+    pub fn announce(&mut self) -> Option<(Arc<Lists>, Bytes)> {
+        let payload = self.payload.clone()?;
+        if self.is_announced || !self.lists_here.is_all() {
+            return None;
+        }
+        self.is_announced = true;
+        Some((self.lists.clone(), payload))
     }
 
     /// The whole value. Call only when [`is_whole`](Self::is_whole).
     pub fn assemble(&mut self) -> Assembly {
         assert!(self.is_whole(), "only a whole value is assembled");
         let payload = self.payload.take().expect("a whole value has its payload");
-        let blobs = std::mem::take(&mut self.blobs)
-            .into_iter()
-            .filter_map(|place| match place {
-                BlobPlace::Verified(part) if self.wants_blobs => Some(part),
-                _ => None,
-            })
-            .collect();
+        let blobs = std::mem::take(&mut self.blobs);
+        let blobs = blobs.into_iter().flatten().filter(|_| self.wants_blobs).collect();
         Assembly {
             key: self.key,
-            init: self.init.clone(),
+            init: self.init.init().clone(),
+            lists: self.lists.clone(),
             payload,
             blobs,
         }
@@ -362,17 +348,23 @@ impl Pending {
 
     /// Every promise of the module's head.
     pub fn check(&self) {
-        let metadata = &self.init.metadata;
+        let metadata = &self.init.init().metadata;
         assert_eq!(
             self.chunks.len(),
-            metadata.chunk_hashes.len(),
+            self.init.chunks_count(),
             "one place for each chunk that the metadata binds"
         );
         assert_eq!(
             self.blobs.len(),
-            metadata.commitments.len(),
+            metadata.blobs_count as usize,
             "one place for each blob that the metadata binds"
         );
+        for kind in self.lists_here.iter() {
+            assert!(
+                self.lists.fits(kind, metadata, self.init.proofs_per_blob()),
+                "a list that is here is the one that the metadata binds"
+            );
+        }
         let joined = self.chunks.iter().filter(|chunk| matches!(chunk, ChunkPlace::Joined));
         let joined = joined.count();
         match &self.payload {
@@ -387,11 +379,9 @@ impl Pending {
             None => assert_eq!(joined, self.front.chunks, "what is joined is at the front"),
         }
         if self.reserved.is_none() {
-            let is_empty = self.chunks.iter().all(|chunk| matches!(chunk, ChunkPlace::Empty))
-                && self
-                    .blobs
-                    .iter()
-                    .all(|blob| matches!(blob, BlobPlace::Empty | BlobPlace::Drained { .. }));
+            let is_empty = self.lists_here.is_empty()
+                && self.chunks.iter().all(|chunk| matches!(chunk, ChunkPlace::Empty))
+                && self.blobs.iter().all(Option::is_none);
             assert!(is_empty, "a value without room holds no bytes");
         }
     }

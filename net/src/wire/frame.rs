@@ -6,15 +6,16 @@
 //!   ┌──────┬──────────┬─────────────┬───────────────┐
 //!   │ kind │ zero     │ length LE   │ body          │   lengths are checked against the kind's ceiling
 //!   └──────┴──────────┴─────────────┴───────────────┘
+//!   list body:   list number u8, items one behind the other
 //!   chunk body:  position u32 LE, bytes
-//!   blob body:   position u16 LE, proofs u16 LE, 48 bytes a proof, 131,072 bytes
+//!   blob body:   position u16 LE, 131,072 bytes
 //! ```
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rkyv::util::AlignedVec;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES, PROOFS_PER_BLOB_MAX};
-use ultramarine_types::{BlobPart, KzgProof};
+use ultramarine_types::ListKind;
+use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
 
 use crate::bounds;
 use crate::buffers::Buffers;
@@ -33,10 +34,11 @@ numbered! {
         /// An `Init`: first on a stream of parts.
         Init = 16,
         Chunk = 17,
-        /// A blob with its proofs.
         Blob = 18,
         /// Last on a stream of parts.
         Fin = 19,
+        /// One of the four lists that the `Init` binds: before the parts that it is about.
+        List = 20,
         /// Asks for parts of a value.
         PartsRequest = 32,
         /// We do not hold the whole value that was asked for.
@@ -52,10 +54,11 @@ numbered! {
 impl FrameKind {
     pub const fn body_bytes_max(self) -> usize {
         match self {
-            Self::Hello => bounds::HELLO_BYTES,
+            Self::Hello => bounds::HELLO_BYTES_MAX,
             Self::Message => bounds::MESSAGE_FRAME_BYTES_MAX,
             Self::Status => bounds::STATUS_FRAME_BYTES_MAX,
             Self::Init => bounds::INIT_FRAME_BYTES_MAX,
+            Self::List => bounds::LIST_FRAME_BYTES_MAX,
             Self::Chunk => bounds::CHUNK_FRAME_BYTES_MAX,
             Self::Blob => bounds::BLOB_FRAME_BYTES_MAX,
             Self::Fin | Self::NotHeld => 0,
@@ -169,8 +172,19 @@ pub async fn read_frame<R: AsyncRead + Unpin>(
 /// What comes next on a stream of a value's parts.
 #[derive(Clone, Debug)]
 pub enum Part {
-    Chunk { index: u32, bytes: Bytes },
-    Blob { index: u16, part: BlobPart },
+    /// The items of one list, one behind the other.
+    List {
+        kind: ListKind,
+        items: Bytes,
+    },
+    Chunk {
+        index: u32,
+        bytes: Bytes,
+    },
+    Blob {
+        index: u16,
+        blob: Bytes,
+    },
     Fin,
 }
 
@@ -180,42 +194,43 @@ pub async fn read_part<R: AsyncRead + Unpin>(reader: &mut R, buffers: &Buffers) 
         return Err(ReadFault::Broken("no Fin".into()));
     };
     match header.kind {
+        FrameKind::List => {
+            let rest = rest_of(header, 1)?;
+            let kind = ListKind::of(reader.read_u8().await.map_err(broken)?);
+            let kind = kind.ok_or(ReadFault::Protocol("unknown list number"))?;
+            let items = read_bytes(reader, rest).await?;
+            Ok(Part::List { kind, items })
+        }
         FrameKind::Chunk => {
-            let bytes = header
-                .body_bytes
-                .checked_sub(4)
-                .ok_or(ReadFault::Protocol("chunk without a position"))?;
+            let rest = rest_of(header, 4)?;
             let index = reader.read_u32_le().await.map_err(broken)?;
-            let mut chunk = BytesMut::zeroed(bytes);
-            reader.read_exact(&mut chunk).await.map_err(broken)?;
-            Ok(Part::Chunk {
-                index,
-                bytes: chunk.freeze(),
-            })
+            let bytes = read_bytes(reader, rest).await?;
+            Ok(Part::Chunk { index, bytes })
         }
         FrameKind::Blob => {
-            let index = reader.read_u16_le().await.map_err(broken)?;
-            let proofs_count = usize::from(reader.read_u16_le().await.map_err(broken)?);
-            if proofs_count > PROOFS_PER_BLOB_MAX
-                || header.body_bytes != 4 + proofs_count * KzgProof::BYTES + BLOB_BYTES
-            {
+            if rest_of(header, 2)? != BLOB_BYTES {
                 return Err(ReadFault::Protocol("blob frame of the wrong length"));
             }
-            let mut proofs = Vec::with_capacity(proofs_count);
-            for _ in 0..proofs_count {
-                let mut proof = [0; KzgProof::BYTES];
-                reader.read_exact(&mut proof).await.map_err(broken)?;
-                proofs.push(KzgProof(proof));
-            }
+            let index = reader.read_u16_le().await.map_err(broken)?;
             let blob = read_blob(reader, buffers).await?;
-            Ok(Part::Blob {
-                index,
-                part: BlobPart { blob, proofs },
-            })
+            Ok(Part::Blob { index, blob })
         }
         FrameKind::Fin if header.body_bytes == 0 => Ok(Part::Fin),
         _ => Err(ReadFault::Protocol("not a part of a value")),
     }
+}
+
+/// Bytes of a part's body behind its number, which takes `number_bytes`.
+fn rest_of(header: Header, number_bytes: usize) -> Result<usize, ReadFault> {
+    let rest = header.body_bytes.checked_sub(number_bytes);
+    rest.ok_or(ReadFault::Protocol("a part without its number"))
+}
+
+/// Reads as many bytes as a small part has: 64 KiB at most, as the frame ceilings say.
+async fn read_bytes<R: AsyncRead + Unpin>(reader: &mut R, bytes_count: usize) -> Result<Bytes, ReadFault> {
+    let mut bytes = BytesMut::zeroed(bytes_count);
+    reader.read_exact(&mut bytes).await.map_err(broken)?;
+    Ok(bytes.freeze())
 }
 
 /// Reads 131,072 bytes straight into a pooled buffer, which the lanes and the store then share.

@@ -1,31 +1,64 @@
-//! This file knows the first words of a connection: the chain, the process, and the validator that vouches for it.
+//! This file knows the first words of a connection: the wire's versions, the chain, the process, and the validator that
+//! vouches for it.
 //!
 //! ```text
-//!   version u32 │ chain id u64 │ genesis 32 │ instance u64 │ attested u8 │ validator 32 │ expiry u64 │ signature 64
+//!   lowest u32 │ highest u32 │ chain identity 32 │ upgrades 32 │ fork schedule 32 │ instance u64
+//!   │ attested u8 │ validator 32 │ expiry u64 │ signature 64
 //! ```
-//! All numbers are little-endian. `version` always comes first, so that nodes of different versions part with a reason
-//! instead of a parse error.
+//! All numbers are little-endian. The versions always come first, so that nodes without a common one part with a reason
+//! instead of a parse error. A later version may only add fields at the end: a node that does not know them passes them
+//! over.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use ultramarine_types::canonical::Cursor;
-use ultramarine_types::{Address, Hash, PeerId, PublicKey, Signature, ValidatorSet, chain};
+use ultramarine_types::{Address, ChainIdentity, Hash, PeerId, PublicKey, Signature, ValidatorSet, chain};
 
-use crate::bounds::{HELLO_BYTES, WIRE_VERSION};
+use crate::bounds::HELLO_BYTES;
 use crate::peers::identity::Attestation;
 use crate::wire::frame::{FrameKind, frame};
+use crate::wire::versions::WireVersions;
+
+/// The version that stands first in the hello of a node of the format before this one, and how long that hello is.
+const OLD_VERSION: u32 = 3;
+const OLD_HELLO_BYTES: usize = 157;
+const _: () = assert!(OLD_HELLO_BYTES < HELLO_BYTES);
 
 /// The first frame of each side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hello {
-    /// Version of the wire.
-    pub version: u32,
-    pub chain_id: u64,
-    /// Hash of the consensus genesis.
-    pub genesis_hash: Hash,
+    /// The versions of the wire that the node speaks.
+    pub versions: WireVersions,
+    pub chain: ChainIdentity,
+    pub plans: Plans,
     /// Drawn when the process starts. It tells a restarted peer from a second connection.
     pub instance: u64,
     /// A validator's word for this node; `None` for a full node.
     pub attestation: Option<Attestation>,
+}
+
+/// What a node means to change at heights and times to come. Peers may differ while their operators update one after
+/// another, and must agree before the first change is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plans {
+    /// Hash of the chain's list of upgrades.
+    pub upgrades: Hash,
+    /// Hash of the execution client's fork schedule.
+    pub fork_schedule: Hash,
+}
+
+impl Plans {
+    /// What differs between two nodes, in words; `None` if nothing does.
+    pub fn difference(&self, other: &Self) -> Option<&'static str> {
+        match (
+            self.upgrades == other.upgrades,
+            self.fork_schedule == other.fork_schedule,
+        ) {
+            (true, true) => None,
+            (false, true) => Some("its list of the chain's upgrades"),
+            (true, false) => Some("its execution client's fork schedule"),
+            (false, false) => Some("its list of the chain's upgrades and its execution client's fork schedule"),
+        }
+    }
 }
 
 numbered! {
@@ -34,13 +67,13 @@ numbered! {
     pub enum Goodbye: u32 {
         #[error("the node is going down")]
         Going = 0,
-        /// Versions of the wire differ.
-        #[error("the peer speaks another version of the protocol")]
+        #[error("the two nodes have no version of the protocol in common: update the older one")]
         Version = 1,
-        #[error("the peer is on another chain id")]
+        #[error("the peer is on another chain: give both nodes the same genesis file")]
         Chain = 2,
-        #[error("the peer has another genesis")]
-        Genesis = 3,
+        /// The peer speaks the format that came before this one.
+        #[error("the peer speaks the old format: update it, and give it the genesis file of a chain of the new format")]
+        OldFormat = 3,
         /// The attestation is not by a validator of the chain, or does not verify.
         #[error("the validator's attestation of the node key does not hold")]
         Attestation = 4,
@@ -80,8 +113,7 @@ numbered! {
 /// What a node expects of the other end's hello.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpectedHello<'a> {
-    pub chain_id: u64,
-    pub genesis_hash: Hash,
+    pub chain: ChainIdentity,
     pub validators: &'a ValidatorSet,
     /// Our wall clock, in Unix seconds.
     pub unix_seconds: u64,
@@ -90,9 +122,11 @@ pub struct ExpectedHello<'a> {
 impl Hello {
     pub fn frame(&self) -> Bytes {
         let mut body = BytesMut::with_capacity(HELLO_BYTES);
-        body.put_u32_le(self.version);
-        body.put_u64_le(self.chain_id);
-        body.put_slice(&self.genesis_hash.0);
+        body.put_u32_le(self.versions.lowest);
+        body.put_u32_le(self.versions.highest);
+        body.put_slice(&self.chain.0);
+        body.put_slice(&self.plans.upgrades.0);
+        body.put_slice(&self.plans.fork_schedule.0);
         body.put_u64_le(self.instance);
         body.put_u8(u8::from(self.attestation.is_some()));
         let nobody = Attestation {
@@ -107,22 +141,34 @@ impl Hello {
         frame(FrameKind::Hello, &body)
     }
 
-    /// Reads a body. The error is the reason to part.
-    pub fn parse(body: &[u8]) -> Result<Self, Goodbye> {
+    /// Reads a body, and chooses the version that both nodes speak. The error is the reason to part.
+    pub fn parse(body: &[u8], ours: WireVersions) -> Result<(Self, u32), Goodbye> {
         let mut fields = Cursor::new(body);
-        let version = fields.u32().ok_or(Goodbye::Protocol)?;
-        if version != WIRE_VERSION {
-            return Err(Goodbye::Version);
+        let lowest = fields.u32().ok_or(Goodbye::Protocol)?;
+        if lowest == OLD_VERSION && body.len() == OLD_HELLO_BYTES {
+            return Err(Goodbye::OldFormat);
         }
-        Self::read(version, fields)
-            .filter(|_| body.len() == HELLO_BYTES)
-            .ok_or(Goodbye::Protocol)
+        let highest = fields.u32().ok_or(Goodbye::Protocol)?;
+        if highest < lowest {
+            return Err(Goodbye::Protocol);
+        }
+        let versions = WireVersions { lowest, highest };
+        let common = versions.common(ours).ok_or(Goodbye::Version)?;
+        let hello = Self::read(versions, &mut fields).ok_or(Goodbye::Protocol)?;
+        // Fields that we do not know are those of a version that we do not know.
+        if !fields.rest().is_empty() && highest <= ours.highest {
+            return Err(Goodbye::Protocol);
+        }
+        Ok((hello, common))
     }
 
-    /// The fields behind the version.
-    fn read(version: u32, mut fields: Cursor<'_>) -> Option<Self> {
-        let chain_id = fields.u64()?;
-        let genesis_hash = Hash(fields.array()?);
+    /// The fields behind the versions.
+    fn read(versions: WireVersions, fields: &mut Cursor<'_>) -> Option<Self> {
+        let chain = ChainIdentity(fields.array()?);
+        let plans = Plans {
+            upgrades: Hash(fields.array()?),
+            fork_schedule: Hash(fields.array()?),
+        };
         let instance = fields.u64()?;
         let attested = fields.u8()?;
         let attestation = Attestation {
@@ -136,9 +182,9 @@ impl Hello {
             _ => return None,
         };
         Some(Self {
-            version,
-            chain_id,
-            genesis_hash,
+            versions,
+            chain,
+            plans,
             instance,
             attestation,
         })
@@ -146,18 +192,15 @@ impl Hello {
 
     /// Checks a peer's hello. Returns the validator that vouches for the peer, if any.
     pub fn check(&self, peer: &PeerId, expected: &ExpectedHello<'_>) -> Result<Option<Address>, Goodbye> {
-        if self.chain_id != expected.chain_id {
+        if self.chain != expected.chain {
             return Err(Goodbye::Chain);
-        }
-        if self.genesis_hash != expected.genesis_hash {
-            return Err(Goodbye::Genesis);
         }
         let Some(attestation) = self.attestation else {
             return Ok(None);
         };
         let address = chain::address_of(&attestation.validator);
         let member = expected.validators.get(&address).is_some();
-        if !member || !attestation.is_signed(expected.chain_id, &expected.genesis_hash, peer) {
+        if !member || !attestation.is_signed(&expected.chain, peer) {
             Err(Goodbye::Attestation)
         } else if attestation.expiry <= expected.unix_seconds {
             Err(Goodbye::Expired)
@@ -190,26 +233,34 @@ mod tests {
         ValidatorSet::new(vec![Validator { public_key, power: 1 }]).expect("one validator is a set")
     }
 
+    const CHAIN: ChainIdentity = ChainIdentity([7; 32]);
+    const OURS: WireVersions = WireVersions { lowest: 2, highest: 3 };
+
     fn hello(secret: u8) -> Hello {
         let key = SigningKey::from_bytes(&[secret; 32]);
-        let attestation = Some(Attestation::sign(&key, 5, &Hash([7; 32]), &PEER, 1000));
+        let attestation = Some(Attestation::sign(&key, &CHAIN, &PEER, 1000));
         Hello {
-            version: WIRE_VERSION,
-            chain_id: 5,
-            genesis_hash: Hash([7; 32]),
+            versions: OURS,
+            chain: CHAIN,
+            plans: Plans {
+                upgrades: Hash([1; 32]),
+                fork_schedule: Hash([2; 32]),
+            },
             instance: 3,
             attestation,
         }
     }
 
+    fn body(hello: &Hello) -> Vec<u8> {
+        hello.frame()[HEADER_BYTES..].to_vec()
+    }
+
     fn check(hello: &Hello, unix_seconds: u64) -> Result<Option<Address>, Goodbye> {
         let validators = validators();
-        let genesis_hash = Hash([7; 32]);
         hello.check(
             &PEER,
             &ExpectedHello {
-                chain_id: 5,
-                genesis_hash,
+                chain: CHAIN,
                 validators: &validators,
                 unix_seconds,
             },
@@ -225,44 +276,23 @@ mod tests {
                 ..hello(9)
             },
         ] {
-            assert_eq!(Hello::parse(&hello.frame()[HEADER_BYTES..]), Ok(hello));
+            assert_eq!(body(&hello).len(), HELLO_BYTES);
+            assert_eq!(Hello::parse(&body(&hello), OURS), Ok((hello, 3)));
         }
     }
 
     #[test]
     fn a_stranger_to_the_chain_is_told_why() {
-        assert_eq!(check(&hello(9), 0), Ok(Some(*validators().at(0).expect("one").0)));
-        assert_eq!(
-            check(
-                &Hello {
-                    attestation: None,
-                    ..hello(9)
-                },
-                0
-            ),
-            Ok(None)
-        );
-        assert_eq!(
-            check(
-                &Hello {
-                    chain_id: 6,
-                    ..hello(9)
-                },
-                0
-            ),
-            Err(Goodbye::Chain)
-        );
-        assert_eq!(
-            check(
-                &Hello {
-                    genesis_hash: Hash([1; 32]),
-                    ..hello(9)
-                },
-                0
-            ),
-            Err(Goodbye::Genesis)
-        );
-        assert_eq!(check(&hello(9), 1000), Err(Goodbye::Expired));
+        let one = hello(9);
+        assert_eq!(check(&one, 0), Ok(Some(*validators().at(0).expect("one").0)));
+        let full_node = Hello {
+            attestation: None,
+            ..one
+        };
+        assert_eq!(check(&full_node, 0), Ok(None));
+        let chain = ChainIdentity([1; 32]);
+        assert_eq!(check(&Hello { chain, ..one }, 0), Err(Goodbye::Chain));
+        assert_eq!(check(&one, 1000), Err(Goodbye::Expired));
         assert_eq!(check(&hello(8), 0), Err(Goodbye::Attestation), "no member");
         assert_eq!(
             check(&hello(8), 1000),
@@ -272,11 +302,51 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_named_whatever_follows_it() {
-        let mut body = vec![0xff; 40];
-        body[..4].copy_from_slice(&(WIRE_VERSION + 1).to_le_bytes());
-        assert_eq!(Hello::parse(&body), Err(Goodbye::Version));
-        assert_eq!(Hello::parse(&[1, 0]), Err(Goodbye::Protocol));
+    fn nodes_without_a_common_version_are_told_so_whatever_follows() {
+        let mut bytes = vec![0xff; 40];
+        bytes[..4].copy_from_slice(&4u32.to_le_bytes());
+        bytes[4..8].copy_from_slice(&9u32.to_le_bytes());
+        assert_eq!(Hello::parse(&bytes, OURS), Err(Goodbye::Version));
+        assert_eq!(Hello::parse(&[2, 0], OURS), Err(Goodbye::Protocol));
+        bytes[4..8].copy_from_slice(&3u32.to_le_bytes());
+        assert_eq!(Hello::parse(&bytes, OURS), Err(Goodbye::Protocol), "no range");
+    }
+
+    #[test]
+    fn a_node_of_the_old_format_is_told_so() {
+        let mut bytes = vec![0xff; OLD_HELLO_BYTES];
+        bytes[..4].copy_from_slice(&OLD_VERSION.to_le_bytes());
+        assert_eq!(Hello::parse(&bytes, OURS), Err(Goodbye::OldFormat));
+        assert!(Goodbye::OldFormat.to_string().contains("update it"));
+    }
+
+    #[test]
+    fn fields_of_a_later_version_are_passed_over_and_ours_are_all_there_are() {
+        let later = Hello {
+            versions: WireVersions { lowest: 2, highest: 4 },
+            ..hello(9)
+        };
+        let mut bytes = body(&later);
+        bytes.extend([7; 20]);
+        assert_eq!(Hello::parse(&bytes, OURS), Ok((later, 3)));
+        let mut bytes = body(&hello(9));
+        bytes.push(0);
+        assert_eq!(Hello::parse(&bytes, OURS), Err(Goodbye::Protocol));
+    }
+
+    #[test]
+    fn plans_that_differ_are_named() {
+        let plans = hello(9).plans;
+        let other = Plans {
+            fork_schedule: Hash::ZERO,
+            ..plans
+        };
+        assert_eq!(plans.difference(&plans), None);
+        assert!(
+            plans
+                .difference(&other)
+                .is_some_and(|what| what.contains("fork schedule"))
+        );
     }
 
     #[test]
@@ -290,12 +360,12 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_reading_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2 * HELLO_BYTES)) {
-            let _ = Hello::parse(&bytes);
-            let mut versioned = WIRE_VERSION.to_le_bytes().to_vec();
+            let _ = Hello::parse(&bytes, OURS);
+            let mut versioned = [2u32.to_le_bytes(), 3u32.to_le_bytes()].concat();
             versioned.extend(bytes);
             versioned.truncate(HELLO_BYTES);
-            if let Ok(hello) = Hello::parse(&versioned) {
-                prop_assert_eq!(Hello::parse(&hello.frame()[HEADER_BYTES..]), Ok(hello));
+            if let Ok((hello, version)) = Hello::parse(&versioned, OURS) {
+                prop_assert_eq!(Hello::parse(&body(&hello), OURS), Ok((hello, version)));
             }
         }
     }

@@ -1,20 +1,30 @@
-//! This file knows the messages inside frames. They are rkyv archives: every byte is validated, then the bounds are
-//! checked.
+//! This file knows the messages inside frames. Requests have a layout of their own:
+//!
+//! ```text
+//!   parts request:  height u64 │ value id 32 │ all u8 = 1
+//!                   height u64 │ value id 32 │ all u8 = 0 │ lists u8 │ ranges of chunks │ ranges of blobs
+//!   value request:  height u64 │ want u8: 0 certificate, 1 package with all blobs
+//!                   height u64 │ want u8 = 2 │ ranges of blobs that come behind the package
+//! ```
+//! Numbers are little-endian, ranges are as `streaming/ranges.rs` says, and nothing may follow. All other messages are
+//! rkyv archives: every byte is validated, then the bounds are checked.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use rkyv::rancor::Error;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
-use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, PAYLOAD_CHUNKS_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX};
+use ultramarine_types::canonical::Cursor;
+use ultramarine_types::limits::{
+    BLOBS_PER_BLOCK_MAX, EXTRA_DATA_BYTES_MAX, PAYLOAD_CHUNKS_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX,
+};
 use ultramarine_types::network::{Status, SyncWant};
-use ultramarine_types::{CommitCertificate, ConsensusMessage, Height, Init, ValueKey};
+use ultramarine_types::{CommitCertificate, ConsensusMessage, Height, Init, ValueId, ValueKey};
 
-use crate::streaming::Missing;
+use crate::streaming::{ListSet, Missing, Ranges};
 use crate::wire::frame::{FrameKind, frame};
 
 /// Asks for parts of a value.
-#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
-#[rkyv(derive(Debug))]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartsRequest {
     pub key: ValueKey,
     /// The parts; `None` for all.
@@ -22,12 +32,102 @@ pub struct PartsRequest {
 }
 
 /// Asks for a decided height.
-#[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
-#[rkyv(derive(Debug))]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ValueRequest {
     pub height: Height,
-    /// Whether the whole package is wanted, or the certificate alone.
-    pub want: SyncWant,
+    pub want: ValueWant,
+}
+
+/// How much of a decided height is wanted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ValueWant {
+    /// The certificate alone.
+    Certificate,
+    /// The package, and these of its blobs; `None` for all.
+    Package { blobs: Option<Ranges> },
+}
+
+impl From<SyncWant> for ValueWant {
+    fn from(want: SyncWant) -> Self {
+        match want {
+            SyncWant::Package => Self::Package { blobs: None },
+            SyncWant::Certificate => Self::Certificate,
+        }
+    }
+}
+
+/// The frame of a request for parts.
+pub fn parts_request_frame(request: &PartsRequest) -> Bytes {
+    let mut body = Vec::new();
+    body.put_u64_le(request.key.height.0);
+    body.put_slice(&request.key.id.0);
+    body.put_u8(u8::from(request.missing.is_none()));
+    if let Some(missing) = &request.missing {
+        body.put_u8(missing.lists.bits());
+        missing.chunks.write(&mut body);
+        missing.blobs.write(&mut body);
+    }
+    frame(FrameKind::PartsRequest, &body)
+}
+
+/// Reads what [`parts_request_frame`] wrote.
+pub fn read_parts_request(body: &[u8]) -> Result<PartsRequest, DecodeFault> {
+    let mut fields = Cursor::new(body);
+    parts_request_in(&mut fields)
+        .filter(|_| fields.rest().is_empty())
+        .ok_or(DecodeFault("not a request for parts"))
+}
+
+fn parts_request_in(fields: &mut Cursor<'_>) -> Option<PartsRequest> {
+    let height = Height(fields.u64()?);
+    let id = ValueId(fields.array()?);
+    let missing = match fields.u8()? {
+        1 => None,
+        0 => Some(Missing {
+            lists: ListSet::of_bits(fields.u8()?)?,
+            chunks: Ranges::read(fields, PAYLOAD_CHUNKS_MAX)?,
+            blobs: Ranges::read(fields, BLOBS_PER_BLOCK_MAX as usize)?,
+        }),
+        _ => return None,
+    };
+    let key = ValueKey { height, id };
+    Some(PartsRequest { key, missing })
+}
+
+/// The frame of a request for a height.
+pub fn value_request_frame(request: &ValueRequest) -> Bytes {
+    let mut body = Vec::new();
+    body.put_u64_le(request.height.0);
+    match &request.want {
+        ValueWant::Certificate => body.put_u8(0),
+        ValueWant::Package { blobs: None } => body.put_u8(1),
+        ValueWant::Package { blobs: Some(blobs) } => {
+            body.put_u8(2);
+            blobs.write(&mut body);
+        }
+    }
+    frame(FrameKind::ValueRequest, &body)
+}
+
+/// Reads what [`value_request_frame`] wrote.
+pub fn read_value_request(body: &[u8]) -> Result<ValueRequest, DecodeFault> {
+    let mut fields = Cursor::new(body);
+    value_request_in(&mut fields)
+        .filter(|_| fields.rest().is_empty())
+        .ok_or(DecodeFault("not a request for a height"))
+}
+
+fn value_request_in(fields: &mut Cursor<'_>) -> Option<ValueRequest> {
+    let height = Height(fields.u64()?);
+    let want = match fields.u8()? {
+        0 => ValueWant::Certificate,
+        1 => ValueWant::Package { blobs: None },
+        2 => ValueWant::Package {
+            blobs: Some(Ranges::read(fields, BLOBS_PER_BLOCK_MAX as usize)?),
+        },
+        _ => return None,
+    };
+    Some(ValueRequest { height, want })
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
@@ -86,25 +186,10 @@ codec!(
 codec!(
     /// The frame of an `Init`.
     init_frame, read_init, Init, FrameKind::Init, "not an Init within its bounds",
-    |init| {
-        init.metadata.commitments.len() <= BLOBS_PER_BLOCK_MAX as usize
-            && init.metadata.chunk_hashes.len() <= PAYLOAD_CHUNKS_MAX
-    }
+    |init| init.metadata.header.extra_data.len() <= EXTRA_DATA_BYTES_MAX
 );
 codec!(
-    /// The frame of a request for parts.
-    parts_request_frame, read_parts_request, PartsRequest, FrameKind::PartsRequest,
-    "not a request for parts",
-    |_| true
-);
-codec!(
-    /// The frame of a request for a height.
-    value_request_frame, read_value_request, ValueRequest, FrameKind::ValueRequest,
-    "not a request for a height",
-    |_| true
-);
-codec!(
-    /// The frame of an answer to it.
+    /// The frame of an answer to a request for a height.
     value_response_frame, read_value_response, ValueResponse, FrameKind::ValueResponse,
     "not an answer within its bounds",
     |response| match response {

@@ -8,16 +8,14 @@
 use bytes::Bytes;
 use rkyv::rancor::Error;
 use rkyv::util::AlignedVec;
-use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::network::SyncWant;
 use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
-use ultramarine_types::storage::{Absent, Decided, Source};
-use ultramarine_types::{Assembly, CommitCertificate, Height, KzgProof};
+use ultramarine_types::storage::{Absent, Decided, DecidedPayload, Source};
+use ultramarine_types::{Assembly, Chain, CommitCertificate, Height, ListKind, Lists};
 
-use crate::streaming::{CheckedInit, InitFault};
+use crate::streaming::{CheckedInit, InitFault, Ranges};
 use crate::wire::frame::{FrameKind, frame};
-use crate::wire::message::{ValueResponse, value_response_frame};
+use crate::wire::message::{ValueRequest, ValueResponse, ValueWant, value_response_frame};
 
 /// A decided value on the wire.
 #[derive(Debug)]
@@ -37,12 +35,13 @@ pub struct SyncAnswer {
     pub alarm: bool,
 }
 
-/// Answers a request for a decided height.
-pub fn answer(source: &dyn Source, height: Height, want: SyncWant) -> SyncAnswer {
+/// Answers a request for a decided height; an error if the peer asked for blobs that the value does not have.
+pub fn answer(source: &dyn Source, request: &ValueRequest) -> Result<SyncAnswer, &'static str> {
     let short = |response, alarm| SyncAnswer {
         pieces: vec![value_response_frame(&response)],
         alarm,
     };
+    let height = request.height;
     let tip = source.head();
     let absent = || {
         if height > tip {
@@ -51,23 +50,31 @@ pub fn answer(source: &dyn Source, height: Height, want: SyncWant) -> SyncAnswer
             short(ValueResponse::Unavailable, true)
         }
     };
-    if want == SyncWant::Certificate {
-        return match source.decided(height) {
-            Some(decided) => short(
-                ValueResponse::Certificate {
-                    certificate: decided.certificate,
-                },
-                false,
-            ),
-            None => absent(),
-        };
-    }
+    let blobs = match &request.want {
+        ValueWant::Package { blobs } => blobs.as_ref(),
+        ValueWant::Certificate => {
+            return Ok(match source.decided(height) {
+                Some(decided) => short(
+                    ValueResponse::Certificate {
+                        certificate: decided.certificate,
+                    },
+                    false,
+                ),
+                None => absent(),
+            });
+        }
+    };
     let packed = match source.decided_value(height) {
-        Ok((decided, assembly)) => pack_full(decided, assembly),
+        Ok((_, assembly)) if blobs.is_some_and(|blobs| !blobs.is_within(assembly.blobs.len())) => {
+            return Err("asks for blobs that the value does not have");
+        }
+        Ok((decided, assembly)) => pack_full(&decided, assembly, blobs),
         Err(Absent::Pruned { .. } | Absent::NeverHeld) => source.decided_payload(height).and_then(pack_metadata_only),
         Err(Absent::Unknown | Absent::Damaged) => None,
     };
-    let Some((raw, blobs)) = packed else { return absent() };
+    let Some((raw, blobs)) = packed else {
+        return Ok(absent());
+    };
     let RawDecidedValue {
         certificate,
         value_bytes,
@@ -77,40 +84,43 @@ pub fn answer(source: &dyn Source, height: Height, want: SyncWant) -> SyncAnswer
         frame(FrameKind::ValueBytes, &value_bytes),
     ];
     pieces.extend(blobs);
-    SyncAnswer { pieces, alarm: false }
+    Ok(SyncAnswer { pieces, alarm: false })
 }
 
 /// A package with blobs; `None` if its parts do not fit each other, because then nobody could use it.
-fn pack_full(decided: Decided, assembly: Assembly) -> Option<(RawDecidedValue, Vec<Bytes>)> {
-    let whole = assembly.blobs.len() == decided.init.metadata.commitments.len()
-        && assembly
-            .blobs
-            .iter()
-            .all(|part| part.blob.len() == BLOB_BYTES && part.proofs.len() == 1);
+fn pack_full(decided: &Decided, assembly: Assembly, wanted: Option<&Ranges>) -> Option<(RawDecidedValue, Vec<Bytes>)> {
+    let whole = assembly.blobs.len() == decided.init.metadata.blobs_count as usize
+        && assembly.blobs.iter().all(|blob| blob.len() == BLOB_BYTES);
     if !whole {
         return None;
     }
-    let proofs = assembly.blobs.iter().map(|part| part.proofs.clone()).collect();
-    let value = packaged(&decided, &assembly.payload)?;
-    let blobs = assembly.blobs.into_iter().map(|part| part.blob).collect();
-    Some((pack(&SyncedValuePackage::Full { value, proofs })?, blobs))
+    let value = packaged(decided, &assembly.lists, &assembly.payload)?;
+    let is_wanted = |index: &usize| wanted.is_none_or(|wanted| wanted.contains(*index));
+    let blobs = (0..).zip(assembly.blobs).filter(|(index, _)| is_wanted(index));
+    let blobs = blobs.map(|(_, blob)| blob).collect();
+    Some((pack(&SyncedValuePackage::Full { value })?, blobs))
 }
 
-fn pack_metadata_only((decided, payload): (Decided, Bytes)) -> Option<(RawDecidedValue, Vec<Bytes>)> {
-    let value = packaged(&decided, &payload)?;
+fn pack_metadata_only(held: DecidedPayload) -> Option<(RawDecidedValue, Vec<Bytes>)> {
+    let value = packaged(&held.decided, &held.lists, &held.payload)?;
     Some((pack(&SyncedValuePackage::MetadataOnly { value })?, Vec::new()))
 }
 
-fn packaged(decided: &Decided, payload: &Bytes) -> Option<PackagedValue> {
-    (payload.len() == decided.init.metadata.payload_bytes as usize).then(|| PackagedValue {
+fn packaged(decided: &Decided, lists: &Lists, payload: &Bytes) -> Option<PackagedValue> {
+    let metadata = &decided.init.metadata;
+    let fits = payload.len() == metadata.payload_bytes as usize
+        && lists.commitments.len() == metadata.blobs_count as usize
+        && lists.digests.len() == metadata.blobs_count as usize;
+    fits.then(|| PackagedValue {
         certificate: decided.certificate.clone(),
         init: decided.init.as_ref().clone(),
+        lists: lists.clone(),
         payload: payload.to_vec(),
     })
 }
 
 fn pack(package: &SyncedValuePackage) -> Option<RawDecidedValue> {
-    let (SyncedValuePackage::Full { value, .. } | SyncedValuePackage::MetadataOnly { value }) = package;
+    let (SyncedValuePackage::Full { value } | SyncedValuePackage::MetadataOnly { value }) = package;
     let value_bytes = rkyv::to_bytes::<Error>(package).ok()?;
     let within = value_bytes.len() <= FrameKind::ValueBytes.body_bytes_max();
     within.then(|| RawDecidedValue {
@@ -126,10 +136,12 @@ pub struct OpenedPackage {
     pub certificate: CommitCertificate,
     /// Metadata and origin signatures.
     pub init: CheckedInit,
+    /// Those that the metadata binds.
+    pub lists: Lists,
     /// Payload, as long as the metadata says.
     pub payload: Bytes,
-    /// One proof for each commitment. The blobs follow. `None` for a metadata-only package.
-    pub proofs: Option<Vec<KzgProof>>,
+    /// Whether the blobs that were asked for follow. They do not behind a metadata-only package.
+    pub is_full: bool,
 }
 
 /// Why a package cannot be used. That is its sender's fault.
@@ -150,26 +162,26 @@ pub enum PackageFault {
     /// The metadata's shape is not legal.
     #[error(transparent)]
     Init(#[from] InitFault),
+    #[error("the metadata binds another list of {0:?}")]
+    List(ListKind),
     /// The payload's length is not the one in the metadata.
     #[error("payload of the wrong length")]
     Payload,
-    /// A commitment has no proof, or several.
-    #[error("not one proof per commitment")]
-    Proofs,
 }
 
 impl RawDecidedValue {
     /// Opens a package received for `height`.
-    pub fn open(self, height: Height, chain_id: u64, limits: &Limits) -> Result<OpenedPackage, PackageFault> {
+    pub fn open(self, height: Height, chain: &Chain) -> Result<OpenedPackage, PackageFault> {
         let package =
             rkyv::from_bytes::<SyncedValuePackage, Error>(&self.value_bytes).map_err(|_| PackageFault::Archive)?;
-        let (value, proofs) = match package {
-            SyncedValuePackage::Full { value, proofs } => (value, Some(proofs)),
-            SyncedValuePackage::MetadataOnly { value } => (value, None),
+        let (value, is_full) = match package {
+            SyncedValuePackage::Full { value } => (value, true),
+            SyncedValuePackage::MetadataOnly { value } => (value, false),
         };
         let PackagedValue {
             certificate,
             init,
+            lists,
             payload,
         } = value;
         if certificate != self.certificate {
@@ -180,39 +192,23 @@ impl RawDecidedValue {
                 found: certificate.height,
             });
         }
-        let init = CheckedInit::check(init, chain_id, limits)?;
+        let init = CheckedInit::check(init, chain)?;
         if init.key().height != height || init.key().id != certificate.value_id {
             return Err(PackageFault::Id);
         }
         let metadata = &init.init().metadata;
+        if let Some(kind) = lists.misfit(metadata, init.proofs_per_blob()) {
+            return Err(PackageFault::List(kind));
+        }
         if payload.len() != metadata.payload_bytes as usize {
             return Err(PackageFault::Payload);
         }
-        let proofs = match proofs {
-            None => None,
-            Some(proofs) if proofs.len() == metadata.commitments.len() => {
-                let single = |proofs: &Vec<KzgProof>| {
-                    if let &[proof] = proofs.as_slice() {
-                        Some(proof)
-                    } else {
-                        None
-                    }
-                };
-                Some(
-                    proofs
-                        .iter()
-                        .map(single)
-                        .collect::<Option<Vec<_>>>()
-                        .ok_or(PackageFault::Proofs)?,
-                )
-            }
-            Some(_) => return Err(PackageFault::Proofs),
-        };
         Ok(OpenedPackage {
             certificate,
             init,
+            lists,
             payload: Bytes::from(payload),
-            proofs,
+            is_full,
         })
     }
 }

@@ -1,33 +1,42 @@
 //! Values, peers and sources for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use ultramarine_types::consensus::CertificateSignature;
+use ultramarine_types::digest::blob_digest;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::storage::{Absent, Blobs, Decided, OnDisk, Source};
-use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
+use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, OnDisk, Source};
+use ultramarine_types::verify::{Refutation, ValueOutcome, Verdict, VerifyJob};
 use ultramarine_types::{
-    Address, Assembly, BlobPart, ChainParams, CommitCertificate, ConsensusMessage, ExecutionHeader, Hash, Height, Init,
-    KzgCommitment, KzgProof, PeerId, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind, fixtures,
+    Address, Assembly, Chain, ChainParams, CommitCertificate, ConsensusMessage, ExecutionHeader, Hash, Height, Init,
+    KzgCommitment, KzgProof, Lists, PeerId, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind,
+    fixtures,
 };
 
-pub const CHAIN_ID: u64 = 77;
 /// Longest wait for anything in a test.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn params(blobs_per_block_max: u32) -> ChainParams {
     ChainParams {
-        chain_id: CHAIN_ID,
+        chain_id: 77,
         execution_genesis_hash: Hash::ZERO,
         blobs_per_block_max,
         block_interval_ms: 1000,
         blob_retention_heights_min: 10,
         gas_limit_min: 0,
         gas_limit_max: u64::MAX,
+        genesis_time: 0,
         prague_time: None,
+    }
+}
+
+pub fn chain(blobs_per_block_max: u32) -> Chain {
+    Chain {
+        identity: fixtures::CHAIN,
+        params: params(blobs_per_block_max),
     }
 }
 
@@ -37,39 +46,63 @@ pub fn peer(byte: u8) -> PeerId {
 
 /// A whole value. `salt` tells two values of one height apart.
 pub fn value(height: u64, salt: u8, payload_bytes: usize, blobs: usize) -> Assembly {
+    value_with(height, salt, payload_bytes, blobs, None)
+}
+
+/// A value that announces the largest payload, of which nobody has a chunk: the cheapest way to make a node reserve
+/// memory.
+pub fn large(height: u64, salt: u8, blobs: usize) -> Assembly {
+    let mut value = value(height, salt, 10, blobs);
+    let mut init = value.init.as_ref().clone();
+    init.metadata.payload_bytes = 16 * 1024 * 1024;
+    value.key = init.key();
+    value.init = init.into();
+    value
+}
+
+/// A value whose proposer bound a proof that does not hold for one blob.
+pub fn false_value(height: u64, blobs: usize, wrong: usize) -> Assembly {
+    value_with(height, 0, 1000, blobs, Some(wrong))
+}
+
+fn value_with(height: u64, salt: u8, payload_bytes: usize, blobs: usize, wrong: Option<usize>) -> Assembly {
     let payload: Bytes = (0..payload_bytes)
         .map(|index| (index as u8).wrapping_mul(31) ^ (index >> 8) as u8 ^ salt)
         .collect::<Vec<_>>()
         .into();
-    let bytes_of = |index: usize| [salt, index as u8, (index >> 8) as u8];
-    let commitments = (0..blobs)
-        .map(|index| {
-            let mut commitment = [0; 48];
-            commitment[..3].copy_from_slice(&bytes_of(index));
-            KzgCommitment(commitment)
-        })
-        .collect();
-    let parts = (0..blobs)
-        .map(|index| {
-            let mut blob = vec![0; BLOB_BYTES];
-            blob[..3].copy_from_slice(&bytes_of(index));
-            blob[BLOB_BYTES - 3..].copy_from_slice(&bytes_of(index));
-            let mut proof = [1; 48];
-            proof[..3].copy_from_slice(&bytes_of(index));
-            BlobPart {
-                blob: blob.into(),
-                proofs: vec![KzgProof(proof)],
-            }
-        })
-        .collect();
+    let mark = |index: usize| [salt, index as u8, (index >> 8) as u8];
+    let commitment = |index: usize| {
+        let mut commitment = [0; 48];
+        commitment[..3].copy_from_slice(&mark(index));
+        KzgCommitment(commitment)
+    };
+    let proof = |index: usize| {
+        let mut proof = [1; 48];
+        proof[..3].copy_from_slice(&mark(index));
+        if wrong == Some(index) {
+            proof[0] ^= 1;
+        }
+        KzgProof(proof)
+    };
+    let blob = |index: usize| {
+        let mut blob = vec![0; BLOB_BYTES];
+        blob[..3].copy_from_slice(&mark(index));
+        blob[BLOB_BYTES - 3..].copy_from_slice(&mark(index));
+        Bytes::from(blob)
+    };
+    let bytes: Vec<Bytes> = (0..blobs).map(blob).collect();
+    let bound = bytes
+        .iter()
+        .enumerate()
+        .map(|(index, blob)| (blob.as_ref(), commitment(index)));
+    let lists = Lists::of(&payload, bound, (0..blobs).map(proof).collect());
     let metadata = ValueMetadata {
-        chain_id: CHAIN_ID,
         origin_proposer: Address([3; 20]),
         header: ExecutionHeader {
             extra_data: vec![1, 2, 3],
             ..fixtures::header(height)
         },
-        ..fixtures::metadata(height, &payload, commitments)
+        ..fixtures::metadata(height, &payload, &lists)
     };
     let init = Init {
         metadata,
@@ -79,8 +112,9 @@ pub fn value(height: u64, salt: u8, payload_bytes: usize, blobs: usize) -> Assem
     Assembly {
         key: init.key(),
         init: Arc::new(init),
+        lists: Arc::new(lists),
         payload,
-        blobs: parts,
+        blobs: bytes,
     }
 }
 
@@ -108,37 +142,65 @@ pub fn vote(height: u64) -> ConsensusMessage {
     })
 }
 
-/// Whether a blob is the one its commitment was made for, as [`value`] makes them: what the verifier says in tests.
+/// Whether a proof holds for a blob and its commitment, as [`value`] makes them.
 fn holds(commitment: &KzgCommitment, blob: &[u8], proof: &KzgProof) -> bool {
     let mark = &commitment.0[..3];
     blob.len() == BLOB_BYTES && &blob[..3] == mark && &blob[BLOB_BYTES - 3..] == mark && &proof.0[..3] == mark
 }
 
-/// The verdict on a job, as a true verifier would give it.
-pub fn judge(job: &VerifyJob) -> Verdict {
-    let finding = if holds(&job.commitment, &job.blob, &job.proof) {
-        Finding::Holds
-    } else {
-        Finding::Wrong
-    };
-    Verdict {
-        key: job.key,
-        index: job.index,
-        sender: job.sender,
-        finding,
+/// The lanes, with digests as they are and proofs as [`value`] makes them.
+#[derive(Debug, Default)]
+pub struct Lanes {
+    /// Positions of each value with right bytes, and the first of them whose proof does not hold.
+    right: BTreeMap<ValueKey, (BTreeSet<u16>, Option<u16>)>,
+}
+
+impl Lanes {
+    pub fn forget(&mut self, key: ValueKey) {
+        self.right.remove(&key);
+    }
+
+    /// The verdict about the bytes of a job alone.
+    pub fn hash(job: &VerifyJob) -> (bool, Verdict) {
+        let digest = blob_digest(&job.blob, &job.commitment);
+        let is_right = job.digest.is_none_or(|wanted| wanted == digest);
+        let verdict = Verdict::Part {
+            key: job.key,
+            index: job.index,
+            sender: job.sender,
+            digest,
+            is_right,
+        };
+        (is_right, verdict)
+    }
+
+    /// The verdicts that a job leads to.
+    pub fn judge(&mut self, job: &VerifyJob) -> Vec<Verdict> {
+        let (is_right, verdict) = Self::hash(job);
+        let mut verdicts = vec![verdict];
+        if is_right {
+            let (right, wrong) = self.right.entry(job.key).or_default();
+            right.insert(job.index);
+            if !holds(&job.commitment, &job.blob, &job.proof) {
+                *wrong = Some(wrong.map_or(job.index, |before| before.min(job.index)));
+            }
+            if right.len() == usize::from(job.blobs_count) {
+                let why = Refutation::Wrong;
+                let outcome = wrong.map_or(ValueOutcome::Holds, |index| ValueOutcome::Fails { index, why });
+                verdicts.push(Verdict::Value { key: job.key, outcome });
+                self.right.remove(&job.key);
+            }
+        }
+        verdicts
     }
 }
 
 pub fn same_bytes(left: &Assembly, right: &Assembly) -> bool {
     left.key == right.key
         && left.init == right.init
+        && left.lists == right.lists
         && left.payload == right.payload
-        && left.blobs.len() == right.blobs.len()
-        && left
-            .blobs
-            .iter()
-            .zip(&right.blobs)
-            .all(|(left, right)| left.blob == right.blob && left.proofs == right.proofs)
+        && left.blobs == right.blobs
 }
 
 /// A source in memory.
@@ -293,12 +355,17 @@ impl Source for Shelf {
         Ok((decided, self.value(&key)?))
     }
 
-    fn decided_payload(&self, height: Height) -> Option<(Decided, Bytes)> {
+    fn decided_payload(&self, height: Height) -> Option<DecidedPayload> {
         let decided = self.decided(height)?;
         let key = ValueKey {
             height,
             id: decided.certificate.value_id,
         };
-        Some((decided, self.value(&key).ok()?.payload))
+        let Assembly { lists, payload, .. } = self.value(&key).ok()?;
+        Some(DecidedPayload {
+            decided,
+            lists,
+            payload,
+        })
     }
 }

@@ -1,15 +1,21 @@
 //! Peers that send without end, or a byte now and then.
 
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use ultramarine_net::bounds;
-use ultramarine_net::frame::FrameKind;
+use ultramarine_net::frame::{FrameKind, Header};
 use ultramarine_net::hello::Goodbye;
 use ultramarine_net::message;
-use ultramarine_types::network::{Fault, NetCommand, NetEvent};
+use ultramarine_net::streaming::split::split;
+use ultramarine_types::Assembly;
+use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::network::{Fault, NetCommand, NetEvent, Recipients};
 use ultramarine_types::storage::Tag;
 
-use crate::fixture::{value, vote};
+use crate::fixture::{same_bytes, value, vote};
 use crate::node::{Node, Setup, attestation_of, identity};
 use crate::rogue::{Guise, Rogue};
 
@@ -185,4 +191,111 @@ fn a_validators_new_keys_are_no_new_start() {
     // Nobody else suffers.
     let _other = Rogue::meet(&node, 4);
     node.expect_peer(identity(4).peer());
+}
+
+/// Opens a value's stream with its lists, then brings garbage for every place from one on, as far as it is let.
+fn bring_garbage(rogue: &Rogue, value: &Assembly, from: usize) {
+    let mut bytes = split(value, None);
+    // `Init` and four lists.
+    bytes.truncate(5);
+    for place in 0..value.blobs.len() {
+        let index = (from + place) % value.blobs.len();
+        let head = Header {
+            kind: FrameKind::Blob,
+            body_bytes: 2 + BLOB_BYTES,
+        };
+        bytes.push(Bytes::copy_from_slice(&head.bytes()));
+        bytes.push(Bytes::copy_from_slice(&(index as u16).to_le_bytes()));
+        bytes.push(Bytes::from(vec![0xee; BLOB_BYTES]));
+    }
+    let connection = rogue.connection.clone();
+    rogue.runtime.spawn(async move {
+        let mut stream = connection.open_uni().await.expect("a stream");
+        let _ = stream.write_all_chunks(&mut bytes).await;
+    });
+}
+
+#[test]
+fn three_that_fill_places_with_garbage_and_hang_up_delay_nobody_and_pay() {
+    let setup = Setup {
+        blobs_per_block: 128,
+        ..Setup::new(1)
+    };
+    let lanes_hold = setup.lanes_hold.clone();
+    let mut node = Node::start(setup);
+    let mut honest = Node::start(
+        Setup {
+            blobs_per_block: 128,
+            ..Setup::new(2)
+        }
+        .dials(&node),
+    );
+    node.expect_peer(honest.peer);
+    honest.expect_peer(node.peer);
+    let value = value(5, 1, 100_000, 128);
+    lanes_hold.store(true, Ordering::Relaxed);
+    // Two that validators attest, and one full node.
+    let elsewhere = IpAddr::from([127, 0, 0, 2]);
+    let guises = [
+        Guise::validator(3),
+        Guise::validator(4),
+        Guise {
+            from: elsewhere,
+            ..Guise::full_node(9)
+        },
+    ];
+    for (guise, from) in guises.into_iter().zip([0, 43, 86]) {
+        let rogue = Rogue::meet_in(&node, guise);
+        node.expect_peer(identity(guise.secret).peer());
+        bring_garbage(&rogue, &value, from);
+        if from == 0 {
+            let offer = node.expect("offer", |event| match event {
+                NetEvent::Offer { offer, .. } => Some(offer),
+                _ => None,
+            });
+            let tag = Tag::Streamed;
+            node.tell(NetCommand::Admit { offer, tag });
+        }
+        let least = (bounds::UNJUDGED_PER_STREAM_MAX * BLOB_BYTES) as u64;
+        rogue.runtime.block_on(async {
+            while rogue.connection.stats().udp_tx.bytes < 2 * least {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        rogue
+            .connection
+            .close(quinn::VarInt::from_u32(Goodbye::Going as u32), b"");
+        node.expect("farewell", |event| {
+            matches!(event, NetEvent::PeerDown { peer } if peer == identity(guise.secret).peer()).then_some(())
+        });
+    }
+    assert_eq!(node.counter(FAULTS, &[("fault", Fault::Part.name())]), 0);
+    honest.shelf.put(value.clone());
+    let key = value.key;
+    honest.tell(NetCommand::Stream {
+        key,
+        to: Recipients::One(node.peer),
+    });
+    lanes_hold.store(false, Ordering::Relaxed);
+    assert!(same_bytes(&node.expect_put().0, &value));
+    let least = 3 * bounds::UNJUDGED_PER_STREAM_MAX as u64;
+    node.expect_count(FAULTS, &[("fault", Fault::Part.name())], least);
+    // Who stands behind each has paid, though each was gone: a new key does not start anew.
+    let attested = |validator, node| Guise {
+        attestation: Some(attestation_of(validator, node)),
+        ..Guise::full_node(node)
+    };
+    let again = [
+        attested(3, 20),
+        attested(4, 21),
+        Guise {
+            from: elsewhere,
+            ..Guise::full_node(22)
+        },
+    ];
+    for guise in again {
+        assert_eq!(Rogue::meet_in(&node, guise).farewell(), Some(Goodbye::Banned));
+    }
+    let _neighbour = Rogue::meet(&node, 5);
+    node.expect_peer(identity(5).peer());
 }

@@ -6,15 +6,18 @@ use ultramarine_net::buffers::Buffers;
 use ultramarine_net::frame::{
     FrameKind, HEADER_BYTES, Header, Part, ReadFault, frame, read_body, read_frame, read_header, read_part,
 };
-use ultramarine_net::message;
-use ultramarine_net::streaming::split::split;
-use ultramarine_net::streaming::{Bits, Missing};
+use ultramarine_net::message::{self, ValueWant};
+use ultramarine_net::streaming::split::{list_frame, split};
+use ultramarine_net::streaming::{ListSet, Missing, Ranges};
 use ultramarine_types::consensus::SignedMessage;
-use ultramarine_types::limits::{BLOB_BYTES, STATUS_VALUES_MAX, VALIDATORS_MAX};
+use ultramarine_types::limits::{
+    BLOB_BYTES, BLOBS_PER_BLOCK_MAX, EXTRA_DATA_BYTES_MAX, PAYLOAD_CHUNKS_MAX, PROOFS_PER_BLOB_MAX, STATUS_VALUES_MAX,
+    VALIDATORS_MAX,
+};
 use ultramarine_types::network::{ClockReading, Echo, Status};
 use ultramarine_types::{
-    Address, Assembly, ConsensusMessage, Height, PolkaCertificate, Proposal, Round, RoundCertificate, Signature,
-    ValueId, Vote, VoteKind, consensus,
+    Address, Assembly, ConsensusMessage, Hash, Height, KzgCommitment, KzgProof, ListKind, Lists, PolkaCertificate,
+    Proposal, Round, RoundCertificate, Signature, ValueId, Vote, VoteKind, consensus,
 };
 
 use crate::fixture::{params, same_bytes, value};
@@ -133,8 +136,9 @@ fn the_largest_legal_messages_fit_their_frames() {
     let frame = message::value_response_frame(&message::ValueResponse::Package { certificate });
     assert!(message::read_value_response(&body_of(&frame, FrameKind::ValueResponse)).is_ok());
     let missing = Some(Missing {
-        chunks: Bits::below(256),
-        blobs: Bits::below(1024),
+        lists: ListSet::ALL,
+        chunks: (0..256).step_by(2).collect(),
+        blobs: (0..1024).step_by(2).collect(),
     });
     let key = ultramarine_types::ValueKey { height, id: value_id };
     let request = message::PartsRequest { key, missing };
@@ -143,11 +147,66 @@ fn the_largest_legal_messages_fit_their_frames() {
         message::read_parts_request(&body_of(&frame, FrameKind::PartsRequest)),
         Ok(request)
     );
-    let largest = value(1, 0, 16 * 1024 * 1024, 1);
-    let mut init = largest.init.as_ref().clone();
-    init.metadata.commitments = vec![init.metadata.commitments[0]; 1024];
+    let request = message::ValueRequest {
+        height,
+        want: ValueWant::Package {
+            blobs: Some((0..1024).step_by(2).collect()),
+        },
+    };
+    let frame = message::value_request_frame(&request);
+    assert_eq!(
+        message::read_value_request(&body_of(&frame, FrameKind::ValueRequest)),
+        Ok(request)
+    );
+    let mut init = value(1, 0, 1000, 1).init.as_ref().clone();
+    init.metadata.header.extra_data = vec![7; EXTRA_DATA_BYTES_MAX];
+    init.metadata.header.requests_hash = Some(Hash([1; 32]));
     let frame = message::init_frame(&init);
     assert_eq!(message::read_init(&body_of(&frame, FrameKind::Init)), Ok(init));
+    let lists = Lists {
+        chunks: vec![Hash::ZERO; PAYLOAD_CHUNKS_MAX],
+        commitments: vec![KzgCommitment::ZERO; BLOBS_PER_BLOCK_MAX as usize],
+        digests: vec![Hash::ZERO; BLOBS_PER_BLOCK_MAX as usize],
+        proofs: vec![KzgProof::ZERO; BLOBS_PER_BLOCK_MAX as usize * PROOFS_PER_BLOB_MAX],
+    };
+    for kind in ListKind::ALL {
+        assert!(list_frame(&lists, kind).len() <= HEADER_BYTES + FrameKind::List.body_bytes_max());
+    }
+}
+
+#[test]
+fn requests_have_one_encoding_each() {
+    let key = ultramarine_types::ValueKey {
+        height: Height(7),
+        id: ValueId([1; 32]),
+    };
+    let missing = Some(Missing {
+        lists: ListSet::from_iter([ListKind::Digests]),
+        chunks: Ranges::from_iter([0, 1]),
+        blobs: Ranges::from_iter([3]),
+    });
+    let frame = message::parts_request_frame(&message::PartsRequest { key, missing });
+    let body = frame[HEADER_BYTES..].to_vec();
+    assert_eq!(body[40..], [0, 0b100, 1, 0, 0, 0, 2, 0, 1, 0, 3, 0, 4, 0]);
+    assert!(message::read_parts_request(&body).is_ok());
+    let mut longer = body.clone();
+    longer.push(0);
+    let with = |at: usize, byte: u8| {
+        let mut body = body.clone();
+        body[at] = byte;
+        body
+    };
+    for wrong in [longer, with(40, 2), with(41, 0b1_0000), with(46, 0), with(50, 5)] {
+        assert!(message::read_parts_request(&wrong).is_err(), "{wrong:?}");
+    }
+    let certificate = message::value_request_frame(&message::ValueRequest {
+        height: Height(7),
+        want: ValueWant::Certificate,
+    });
+    let mut body = certificate[HEADER_BYTES..].to_vec();
+    assert!(message::read_value_request(&body).is_ok());
+    body.push(0);
+    assert!(message::read_value_request(&body).is_err(), "nothing may follow");
 }
 
 fn rejoin(value: &Assembly, bytes: &[u8]) -> Result<Assembly, ReadFault> {
@@ -156,18 +215,21 @@ fn rejoin(value: &Assembly, bytes: &[u8]) -> Result<Assembly, ReadFault> {
     now(async {
         let body = read_frame(&mut reader, FrameKind::Init).await?.expect("an Init");
         let init = message::read_init(&body).expect("the Init that was sent");
+        let mut lists = Lists::default();
         let mut payload = Vec::new();
         let mut blobs = Vec::new();
         loop {
             match read_part(&mut reader, &buffers).await? {
+                Part::List { kind, items } => assert!(lists.read(kind, &items), "whole items"),
                 Part::Chunk { bytes, .. } => payload.extend_from_slice(&bytes),
-                Part::Blob { part, .. } => blobs.push(part),
+                Part::Blob { blob, .. } => blobs.push(blob),
                 Part::Fin => break,
             }
         }
         Ok(Assembly {
             key: value.key,
             init: init.into(),
+            lists: lists.into(),
             payload: payload.into(),
             blobs,
         })
@@ -185,7 +247,7 @@ fn a_split_value_reads_back_whole_and_shares_its_bytes() {
         large
             .iter()
             .zip(&value.blobs)
-            .all(|(piece, part)| piece.as_ptr() == part.blob.as_ptr())
+            .all(|(piece, blob)| piece.as_ptr() == blob.as_ptr())
     );
 }
 
@@ -193,13 +255,22 @@ fn a_split_value_reads_back_whole_and_shares_its_bytes() {
 fn only_wanted_parts_are_split_off() {
     let value = value(2, 1, 150_000, 3);
     let wanted = Missing {
-        chunks: Bits::new(),
-        blobs: Bits::from_iter([1]),
+        lists: ListSet::from_iter([ListKind::Digests]),
+        chunks: Ranges::new(),
+        blobs: Ranges::from_iter([1]),
     };
     let part = rejoin(&value, &split(&value, Some(&wanted)).concat()).expect("a whole stream");
     assert!(part.payload.is_empty());
     assert_eq!(part.blobs.len(), 1);
-    assert_eq!(part.blobs[0].blob, value.blobs[1].blob);
+    assert_eq!(part.blobs[0], value.blobs[1]);
+    let digests = value.lists.digests.clone();
+    assert_eq!(
+        *part.lists,
+        Lists {
+            digests,
+            ..Lists::default()
+        }
+    );
 }
 
 #[test]
@@ -218,6 +289,7 @@ fn a_frame_over_its_ceiling_is_refused_before_its_body() {
         FrameKind::Message,
         FrameKind::Status,
         FrameKind::Init,
+        FrameKind::List,
         FrameKind::Chunk,
         FrameKind::Blob,
         FrameKind::ValueBytes,
@@ -261,7 +333,7 @@ proptest! {
         let _ = message::read_parts_request(&body);
         let _ = message::read_value_request(&body);
         let _ = message::read_value_response(&body);
-        let _ = ultramarine_net::hello::Hello::parse(&bytes);
+        let _ = ultramarine_net::hello::Hello::parse(&bytes, ultramarine_net::bounds::WIRE_VERSIONS);
     }
 
     #[test]

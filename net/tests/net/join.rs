@@ -1,15 +1,15 @@
 //! Stories of the join.
 
 use ultramarine_net::bounds;
-use ultramarine_net::streaming::{Bits, Brings, Input, Missing, StopReason};
+use ultramarine_net::streaming::{Brings, Input, ListSet, Missing, Ranges, StopReason};
 use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
-use ultramarine_types::network::{Fault, Flaw, NetEvent, OfferKind, Refusal, SyncEnd};
+use ultramarine_types::network::{Fault, NetEvent, OfferKind, Refusal, SyncEnd};
 use ultramarine_types::storage::Tag;
-use ultramarine_types::verify::{Finding, Malformed, PointFlaw, Urgency, Verdict};
-use ultramarine_types::{Assembly, Height, Machine, Nanos, Outbox, ValueKey};
+use ultramarine_types::verify::Urgency;
+use ultramarine_types::{Assembly, Height, ListKind, Machine, Nanos, Outbox, ValueKey};
 
-use crate::fixture::{certificate, peer, same_bytes, value};
-use crate::rig::{Part, Rig, parts, spoil, wanted};
+use crate::fixture::{certificate, large, peer, same_bytes, value};
+use crate::rig::{Part, Rig, parts, parts_behind_lists};
 
 #[test]
 fn a_whole_stream_completes_with_its_last_verdict() {
@@ -37,17 +37,15 @@ fn a_whole_stream_completes_with_its_last_verdict() {
         rig.now = rig.now + Nanos::from_millis(5);
         rig.part(stream, part, &value);
     }
-    assert_eq!(
-        rig.jobs.iter().map(|job| (job.last, job.urgency)).collect::<Vec<_>>(),
-        [(false, Urgency::Current), (true, Urgency::Current)]
-    );
+    let urgencies: Vec<_> = rig.jobs.iter().map(|waiting| waiting.job.urgency).collect();
+    assert_eq!(urgencies, [Urgency::Current; 2]);
     rig.now = rig.now + Nanos::from_millis(30);
     rig.feed(Input::Fin { stream });
     assert!(rig.complete.is_empty());
     rig.verify_all();
     let completed = &rig.complete[0];
     assert!(same_bytes(&completed.assembly, &value));
-    assert_eq!(completed.streamed, Nanos::from_millis(10));
+    assert_eq!(completed.streamed, Nanos::from_millis(6 * 5));
     assert_eq!(completed.verified, Some(Nanos::from_millis(30)));
     assert!(rig.charges.is_empty());
     let again = rig.begin(peer(2), &value);
@@ -59,8 +57,8 @@ fn a_whole_stream_completes_with_its_last_verdict() {
 fn a_block_of_1024_blobs_is_joined() {
     let value = value(3, 0, 1000, 1024);
     let mut rig = Rig::new(1024);
-    let stream = rig.admitted(peer(1), &value);
-    for part in parts(&value).into_iter().rev() {
+    let stream = rig.listed(peer(1), &value);
+    for part in parts_behind_lists(&value).into_iter().rev() {
         rig.part(stream, part, &value);
     }
     rig.verify_all();
@@ -71,7 +69,7 @@ fn a_block_of_1024_blobs_is_joined() {
 fn verified_blobs_survive_a_broken_stream_and_only_the_rest_is_fetched() {
     let value = value(3, 0, PAYLOAD_CHUNK_BYTES + 1, 4);
     let mut rig = Rig::new(6);
-    let stream = rig.admitted(peer(1), &value);
+    let stream = rig.listed(peer(1), &value);
     for part in [Part::Chunk(1), Part::Blob(2), Part::Blob(0)] {
         rig.part(stream, part, &value);
     }
@@ -85,8 +83,9 @@ fn verified_blobs_survive_a_broken_stream_and_only_the_rest_is_fetched() {
         peer: peer(2),
     });
     let missing = Missing {
-        chunks: Bits::from_iter([0]),
-        blobs: Bits::from_iter([1, 3]),
+        lists: ListSet::NONE,
+        chunks: Ranges::from_iter([0]),
+        blobs: Ranges::from_iter([1, 3]),
     };
     assert_eq!(rig.requests, [(stream, peer(2), Some(missing))]);
     assert!(rig.charges.is_empty(), "a broken connection is nobody's fault");
@@ -138,7 +137,7 @@ fn a_refusal_for_its_height_costs_nothing() {
 fn a_stalled_sender_has_withheld() {
     let value = value(3, 0, 1000, 1);
     let mut rig = Rig::new(6);
-    let stream = rig.admitted(peer(1), &value);
+    let stream = rig.listed(peer(1), &value);
     rig.part(stream, Part::Chunk(0), &value);
     rig.wait(bounds::STREAM_STALL);
     assert_eq!(rig.charges, [(peer(1), Fault::Withheld)]);
@@ -155,6 +154,7 @@ fn a_fin_before_all_parts_is_withholding_unless_others_brought_them() {
         offer: first,
         tag: Tag::Streamed,
     });
+    rig.lists(first, &value);
     rig.part(second, Part::Blob(0), &value);
     rig.part(first, Part::Chunk(0), &value);
     rig.feed(Input::Fin { stream: first });
@@ -179,7 +179,9 @@ fn our_own_sleep_is_nobodys_fault() {
     rig.join.wake(rig.now, &mut out);
     rig.take(&mut out);
     assert!(rig.charges.is_empty());
-    rig.parts(stream, &value);
+    for part in parts(&value) {
+        rig.part(stream, part, &value);
+    }
     rig.verify_all();
     assert_eq!(rig.complete.len(), 1);
 }
@@ -200,7 +202,7 @@ fn waking_early_changes_nothing() {
 fn a_part_sent_twice_on_one_stream_ends_it() {
     let value = value(3, 0, 1000, 2);
     let mut rig = Rig::new(6);
-    let stream = rig.admitted(peer(1), &value);
+    let stream = rig.listed(peer(1), &value);
     rig.part(stream, Part::Blob(0), &value);
     rig.part(stream, Part::Blob(0), &value);
     assert_eq!(
@@ -211,130 +213,10 @@ fn a_part_sent_twice_on_one_stream_ends_it() {
 }
 
 #[test]
-fn a_malformed_commitment_is_no_relays_fault_and_never_completes() {
-    let value = value(3, 0, 1000, 1);
-    let mut rig = Rig::new(6);
-    let stream = rig.admitted(peer(1), &value);
-    parts(&value)
-        .into_iter()
-        .for_each(|part| rig.part(stream, part, &value));
-    let finding = Finding::Malformed(Malformed::Commitment(PointFlaw::Subgroup));
-    rig.feed(Input::Verdict(Verdict {
-        key: value.key,
-        index: 0,
-        sender: Some(peer(1)),
-        finding,
-    }));
-    assert!(rig.charges.is_empty() && rig.complete.is_empty());
-    assert_eq!(rig.flaws(), [Flaw::Commitment { index: 0 }], "the core hears why");
-    let again = rig.begin(peer(2), &value);
-    assert_eq!(rig.stopped[&again], StopReason::Complete);
-}
-
-#[test]
-fn a_bad_last_blob_ends_its_senders_stream_and_the_rest_is_asked_for_at_once() {
-    let value = value(3, 0, 1000, 3);
-    let mut rig = Rig::new(6);
-    let (bad, good) = (peer(1), peer(2));
-    let from_bad = rig.admitted(bad, &value);
-    let from_good = rig.begin(good, &value);
-    spoil(&mut rig, from_bad, Part::Blob(2), &value);
-    // While the bad blob is being verified, the good one of the same position is passed over.
-    rig.parts(from_good, &value);
-    rig.verify_all();
-    assert_eq!(rig.charges, [(bad, Fault::Proof)]);
-    assert_eq!(rig.stopped[&from_bad], StopReason::Fault(Fault::Proof));
-    assert_eq!(
-        rig.incomplete(),
-        1,
-        "though a stream is open, it can bring nothing that is missing"
-    );
-    let key = value.key;
-    let stream = rig.name();
-    rig.feed(Input::Fetch {
-        stream,
-        key,
-        peer: good,
-    });
-    let missing = rig.requests.last().and_then(|(_, _, missing)| missing.clone());
-    assert!(wanted(missing.as_ref(), Part::Blob(2)) && !wanted(missing.as_ref(), Part::Blob(1)));
-}
-
-#[test]
-fn a_bad_blob_ends_all_streams_of_its_sender_and_the_core_hears_of_it() {
-    let value = value(3, 0, 1000, 3);
-    let mut rig = Rig::new(6);
-    let (bad, good) = (peer(1), peer(2));
-    let streams = [rig.admitted(bad, &value), rig.begin(bad, &value)];
-    let from_good = rig.begin(good, &value);
-    spoil(&mut rig, streams[0], Part::Blob(2), &value);
-    rig.parts(from_good, &value);
-    rig.feed(Input::Fin { stream: from_good });
-    rig.verify_all();
-    assert_eq!(rig.charges, [(bad, Fault::Proof)]);
-    for stream in streams {
-        assert_eq!(rig.stopped[&stream], StopReason::Fault(Fault::Proof));
-    }
-    assert_eq!(rig.incomplete(), 1);
-}
-
-#[test]
-fn blobs_given_back_unjudged_cost_nobody_and_are_asked_for_together() {
-    let value = value(3, 0, 1000, 6);
-    let mut rig = Rig::new(6);
-    let (bad, good) = (peer(1), peer(2));
-    let from_bad = rig.admitted(bad, &value);
-    let from_good = rig.begin(good, &value);
-    (0..5).for_each(|index| spoil(&mut rig, from_bad, Part::Blob(index), &value));
-    rig.parts(from_good, &value);
-    rig.feed(Input::Fin { stream: from_good });
-    (0..3).for_each(|_| rig.verify(0));
-    assert_eq!(rig.charges, [(bad, Fault::Proof); 3]);
-    let before = rig.incomplete();
-    rig.give_back(0);
-    assert_eq!(
-        rig.incomplete(),
-        before,
-        "another verdict about what it sent is awaited"
-    );
-    rig.give_back(0);
-    assert_eq!(rig.incomplete(), before + 1);
-    assert_eq!(rig.charges.len(), 3, "nobody is charged for what was not judged");
-    rig.verify_all();
-    rig.repair(good, &value);
-    assert!(same_bytes(&rig.complete[0].assembly, &value));
-}
-
-#[test]
-fn nobody_has_withheld_what_it_was_not_asked_for() {
-    let value = value(3, 0, 1000, 3);
-    let mut rig = Rig::new(6);
-    let (first, second) = (peer(1), peer(2));
-    let from_first = rig.admitted(first, &value);
-    for part in [Part::Chunk(0), Part::Blob(0)] {
-        rig.part(from_first, part, &value);
-    }
-    spoil(&mut rig, from_first, Part::Blob(1), &value);
-    let (key, stream) = (value.key, rig.name());
-    rig.feed(Input::Fetch {
-        stream,
-        key,
-        peer: second,
-    });
-    let missing = rig.requests.last().and_then(|(_, _, missing)| missing.clone());
-    assert!(!wanted(missing.as_ref(), Part::Blob(1)), "it is being verified");
-    rig.begin_as(stream, second, &value, Brings::Proposal);
-    rig.verify_all();
-    rig.part(stream, Part::Blob(2), &value);
-    rig.feed(Input::Fin { stream });
-    assert_eq!(rig.charges, [(first, Fault::Proof)]);
-}
-
-#[test]
 fn the_core_has_a_payload_as_soon_as_its_last_chunk_came() {
     let value = value(3, 0, 2 * PAYLOAD_CHUNK_BYTES + 5, 2);
     let mut rig = Rig::new(6);
-    let stream = rig.admitted(peer(1), &value);
+    let stream = rig.listed(peer(1), &value);
     for index in [2, 0] {
         rig.part(stream, Part::Chunk(index), &value);
         assert_eq!(rig.payloads().len(), 0);
@@ -353,68 +235,31 @@ fn the_core_has_a_payload_as_soon_as_its_last_chunk_came() {
     assert!(same_bytes(&rig.complete[0].assembly, &value));
 }
 
-#[test]
-fn a_verdict_counts_only_for_the_bytes_it_was_given_for() {
-    let value = value(3, 0, 1000, 1);
-    let mut rig = Rig::new(6);
-    let stream = rig.admitted(peer(1), &value);
-    parts(&value)
-        .into_iter()
-        .for_each(|part| rig.part(stream, part, &value));
-    let stray = |sender| Verdict {
-        key: value.key,
-        index: 0,
-        sender,
-        finding: Finding::Holds,
-    };
-    rig.feed(Input::Verdict(stray(Some(peer(2)))));
-    rig.feed(Input::Verdict(stray(None)));
-    assert!(rig.complete.is_empty());
-    rig.feed(Input::Verdict(stray(Some(peer(1)))));
-    assert_eq!(rig.complete.len(), 1);
-    rig.feed(Input::Verdict(stray(Some(peer(1)))));
-    assert_eq!(rig.complete.len(), 1);
-}
-
-#[test]
-fn a_payload_that_its_chunks_do_not_make_never_completes() {
-    let mut value = value(3, 0, 2 * PAYLOAD_CHUNK_BYTES, 0);
-    let mut init = value.init.as_ref().clone();
-    init.metadata.payload_hash.0[0] ^= 1;
-    value.key = init.key();
-    value.init = init.into();
-    let mut rig = Rig::new(6);
-    let stream = rig.admitted(peer(1), &value);
-    parts(&value)
-        .into_iter()
-        .for_each(|part| rig.part(stream, part, &value));
-    assert!(rig.complete.is_empty());
-    assert!(rig.charges.is_empty(), "every chunk was what the Init says");
-    assert_eq!(rig.flaws(), [Flaw::Payload]);
-    assert_eq!(rig.payloads().len(), 0);
-    assert_eq!(rig.join.reserved_bytes(), 0);
+fn full(value: &Assembly) -> Brings {
+    Brings::Full {
+        certificate: certificate(value.key),
+        blobs: None,
+    }
 }
 
 #[test]
 fn a_sync_package_is_always_asked_about_and_makes_the_value_certified() {
     let value = value(3, 0, 1000, 2);
     let mut rig = Rig::new(6);
-    let proposal = rig.admitted(peer(1), &value);
+    let proposal = rig.listed(peer(1), &value);
     rig.part(proposal, Part::Blob(0), &value);
     let package = rig.name();
-    rig.begin_as(package, peer(2), &value, Brings::Full(certificate(value.key)));
+    rig.begin_as(package, peer(2), &value, full(&value));
     assert_eq!(rig.offers(), 2);
     rig.feed(Input::Admit {
         offer: package,
         tag: Tag::Certified,
     });
-    rig.part(package, Part::Chunk(0), &value);
-    rig.part(package, Part::Blob(0), &value);
-    rig.part(package, Part::Blob(1), &value);
-    assert_eq!(
-        rig.jobs.iter().map(|job| job.urgency).collect::<Vec<_>>(),
-        [Urgency::Current, Urgency::Sync]
-    );
+    parts(&value)
+        .into_iter()
+        .for_each(|part| rig.part(package, part, &value));
+    let urgencies: Vec<_> = rig.jobs.iter().map(|waiting| waiting.job.urgency).collect();
+    assert_eq!(urgencies, [Urgency::Current, Urgency::Sync, Urgency::Sync]);
     rig.verify_all();
     assert_eq!(rig.complete[0].tag, Tag::Certified);
     assert_eq!(rig.stopped[&proposal], StopReason::Complete);
@@ -438,9 +283,14 @@ fn a_metadata_only_package_completes_without_blobs() {
         offer: stream,
         tag: Tag::Certified,
     });
+    rig.lists(stream, &value);
     rig.part(stream, Part::Chunk(0), &value);
     let completed = &rig.complete[0];
     assert!(completed.assembly.blobs.is_empty());
+    assert_eq!(
+        completed.assembly.lists, value.lists,
+        "the lists are kept without the blobs"
+    );
     assert_eq!(completed.assembly.payload, value.payload);
     assert_eq!(completed.verified, None);
 }
@@ -451,7 +301,7 @@ fn a_sync_answer_that_cannot_be_offered_ends_the_request() {
     let mut rig = Rig::new(6);
     rig.feed(Input::Forget { height: Height(3) });
     let stream = rig.name();
-    rig.begin_as(stream, peer(2), &value, Brings::Full(certificate(value.key)));
+    rig.begin_as(stream, peer(2), &value, full(&value));
     assert!(matches!(
         &rig.events[..],
         [NetEvent::SyncEnded {
@@ -520,28 +370,24 @@ fn values_of_failed_rounds_make_room_and_can_come_back() {
     let mut rig = Rig::new(6);
     let total = rig.limits.assembly_bytes();
     let mut keys: Vec<ValueKey> = Vec::new();
-    let mut values = Vec::new();
     let mut salt = 0;
     // Each value reserves 16 MiB and its stream breaks after one blob.
     while keys.len() < 2 * total / (16 * 1024 * 1024) {
-        let mut value = value(3, salt, 10, 1);
-        let mut init = value.init.as_ref().clone();
-        init.metadata.payload_bytes = 16 * 1024 * 1024;
-        init.metadata.chunk_hashes = vec![init.metadata.payload_hash; 256];
-        value.key = init.key();
-        value.init = init.into();
+        let value = large(3, salt, 1);
         rig.now = rig.now + Nanos(1);
         let stream = rig.admitted(peer(salt % 4), &value);
+        for kind in [ListKind::Commitments, ListKind::Digests, ListKind::Proofs] {
+            rig.part(stream, Part::List(kind), &value);
+        }
         rig.part(stream, Part::Blob(0), &value);
         rig.feed(Input::Gone { stream });
         keys.push(value.key);
-        values.push(value);
         salt += 1;
     }
     assert_eq!(rig.started.len(), keys.len(), "every new value found room");
-    let parked = rig.jobs[0].clone();
-    assert_eq!(parked.key, keys[0]);
-    // The verdict of a parked value's blob settles a place whose bytes are gone.
+    assert_eq!(rig.jobs[0].job.key, keys[0]);
+    assert!(rig.forgotten.contains(&keys[0]), "the lanes let go of what was parked");
+    // The verdict about a parked value's blob fills no place: its bytes are gone.
     rig.verify(0);
     let stream = rig.name();
     rig.feed(Input::Fetch {
@@ -550,7 +396,9 @@ fn values_of_failed_rounds_make_room_and_can_come_back() {
         peer: peer(9),
     });
     let (_, _, missing) = rig.requests.pop().expect("asked again");
-    assert_eq!(missing.map(|missing| missing.blobs.count()), Some(1));
+    let missing = missing.expect("the value is known");
+    assert_eq!(missing.blobs.count(), 1);
+    assert!(missing.lists.is_all(), "the lists are gone as well");
 }
 
 #[test]
@@ -562,4 +410,54 @@ fn forgetting_a_height_stops_its_streams_and_frees_its_bytes() {
     assert_eq!(rig.stopped[&first], StopReason::Forgotten);
     assert!(!rig.stopped.contains_key(&second));
     assert_eq!(rig.join.values_count(), 1);
+}
+
+#[test]
+fn the_lanes_are_told_to_forget_what_is_decided_or_complete() {
+    let (old, new) = (value(3, 0, 1000, 2), value(4, 0, 1000, 1));
+    let mut rig = Rig::new(6);
+    let stream = rig.listed(peer(1), &old);
+    rig.part(stream, Part::Blob(0), &old);
+    rig.feed(Input::Forget { height: Height(3) });
+    assert_eq!(rig.forgotten, [old.key]);
+    rig.repair(peer(2), &new);
+    assert_eq!(rig.complete.len(), 1);
+    assert_eq!(rig.forgotten, [old.key, new.key]);
+    rig.verify_all();
+    assert_eq!(rig.join.unjudged_bytes(), 0);
+}
+
+#[test]
+fn only_what_is_missing_of_a_decided_value_is_asked_for_and_nothing_else_was_withheld() {
+    let value = value(3, 0, 1000, 4);
+    let mut rig = Rig::new(6);
+    let package = rig.name();
+    rig.begin_as(package, peer(1), &value, full(&value));
+    let tag = Tag::Certified;
+    rig.feed(Input::Admit { offer: package, tag });
+    rig.lists(package, &value);
+    for part in [Part::Chunk(0), Part::Blob(0), Part::Blob(1)] {
+        rig.part(package, part, &value);
+    }
+    assert_eq!(
+        rig.join.blobs_missing_at(Height(3)),
+        Some(Ranges::from_iter([2, 3])),
+        "two are being judged"
+    );
+    rig.verify_all();
+    rig.feed(Input::Gone { stream: package });
+    let blobs = rig.join.blobs_missing_at(Height(3));
+    assert_eq!(blobs, Some(Ranges::from_iter([2, 3])));
+    let certificate = certificate(value.key);
+    let package = rig.name();
+    rig.begin_as(package, peer(2), &value, Brings::Full { certificate, blobs });
+    rig.feed(Input::Admit { offer: package, tag });
+    rig.lists(package, &value);
+    rig.part(package, Part::Blob(2), &value);
+    rig.part(package, Part::Blob(3), &value);
+    rig.feed(Input::Fin { stream: package });
+    rig.verify_all();
+    assert!(rig.charges.is_empty(), "{:?}", rig.charges);
+    assert!(same_bytes(&rig.complete[0].assembly, &value));
+    assert_eq!(rig.join.blobs_missing_at(Height(3)), None);
 }

@@ -6,10 +6,10 @@ use ultramarine_net::streaming::Input;
 use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
 use ultramarine_types::network::{Fault, OfferId};
 use ultramarine_types::storage::Tag;
-use ultramarine_types::{Height, Nanos};
+use ultramarine_types::{Height, ListKind, Nanos};
 
-use crate::fixture::{peer, same_bytes, value};
-use crate::rig::{Part, Rig, parts, spoil};
+use crate::fixture::{large, peer, same_bytes, value};
+use crate::rig::{Part, Rig, parts, parts_behind_lists, spoil};
 
 /// One step of a scramble: which of the streams acts, or the verifier does.
 type Step = (u8, prop::sample::Index);
@@ -28,7 +28,10 @@ fn scramble(streams: usize, steps: &[Step], spoilt: &[bool]) -> Result<Rig, Test
         tag: Tag::Streamed,
     });
     prop_assert_eq!(&rig.started, &names);
-    let mut left: Vec<Vec<Part>> = names.iter().map(|_| parts(&value)).collect();
+    // The lists come first, and in their order: the last part of each vector is the next.
+    let in_order = || parts(&value).into_iter().rev().collect::<Vec<_>>();
+    let mut left: Vec<Vec<Part>> = names.iter().map(|_| in_order()).collect();
+    let behind_lists = parts_behind_lists(&value).len();
     for (number, (actor, choice)) in steps.iter().enumerate() {
         let actor = usize::from(*actor) % (streams + 1);
         if actor == streams {
@@ -41,8 +44,12 @@ fn scramble(streams: usize, steps: &[Step], spoilt: &[bool]) -> Result<Rig, Test
         if left[actor].is_empty() || rig.stopped.contains_key(&names[actor]) {
             continue;
         }
-        let position = choice.index(left[actor].len());
-        let part = left[actor].swap_remove(position);
+        let part = if left[actor].len() > behind_lists {
+            left[actor].pop().expect("not empty, as seen above")
+        } else {
+            let position = choice.index(left[actor].len());
+            left[actor].swap_remove(position)
+        };
         if actor == 0 && spoilt.get(number).copied().unwrap_or(false) {
             spoil(&mut rig, names[0], part, &value);
         } else {
@@ -91,7 +98,7 @@ proptest! {
     ) {
         let rig = scramble(streams, &steps, &spoilt)?;
         let bad = peer(1);
-        let is_earned = |(who, fault): &(_, _)| *who == bad && matches!(fault, Fault::Chunk | Fault::Proof);
+        let is_earned = |(who, fault): &(_, _)| *who == bad && *fault == Fault::Part;
         prop_assert!(rig.charges.iter().all(is_earned));
     }
 
@@ -102,16 +109,13 @@ proptest! {
         let mut rig = Rig::new(6);
         let total = rig.limits.assembly_bytes();
         for (who, height, salt, blobs, certified) in streams {
-            // Large payloads, announced and never sent: the cheapest way to make a node reserve memory.
-            let mut value = value(height, salt, 10, blobs);
-            let mut init = value.init.as_ref().clone();
-            init.metadata.payload_bytes = 16 * 1024 * 1024;
-            init.metadata.chunk_hashes = vec![init.metadata.payload_hash; 256];
-            value.key = init.key();
-            value.init = init.into();
+            let value = large(height, salt, blobs);
             let stream = rig.begin(peer(who), &value);
             let tag = if certified { Tag::Certified } else { Tag::Streamed };
             rig.feed(Input::Admit { offer: stream, tag });
+            for kind in [ListKind::Commitments, ListKind::Digests, ListKind::Proofs] {
+                rig.part(stream, Part::List(kind), &value);
+            }
             for index in 0..blobs {
                 rig.part(stream, Part::Blob(index), &value);
             }

@@ -2,16 +2,20 @@
 
 use std::net::UdpSocket;
 
-use ultramarine_net::bounds::{HELLO_BYTES, WIRE_VERSION};
+use ultramarine_net::bounds::{HELLO_BYTES, WIRE_VERSIONS};
 use ultramarine_net::frame::{FrameKind, frame};
-use ultramarine_net::hello::{Goodbye, Hello};
+use ultramarine_net::hello::{Goodbye, Hello, Plans};
 use ultramarine_net::{endpoint, message};
-use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, OfferKind, Recipients, SyncEnd, SyncWant};
+use ultramarine_types::network::{
+    Fault, NetCommand, NetEvent, OfferId, OfferKind, Recipients, Status, SyncEnd, SyncWant,
+};
 use ultramarine_types::storage::{Absent, Tag};
-use ultramarine_types::{Assembly, CommitCertificate, ConsensusMessage, Hash, Height, PeerId, fixtures};
+use ultramarine_types::{
+    Assembly, ChainIdentity, CommitCertificate, ConsensusMessage, Hash, Height, PeerId, Round, fixtures,
+};
 
-use crate::fixture::{CHAIN_ID, certificate, same_bytes, value, vote};
-use crate::node::{GENESIS, Node, Setup, attestation, identity, validator};
+use crate::fixture::{certificate, same_bytes, value, vote};
+use crate::node::{Node, Setup, attestation, identity, validator};
 use crate::rogue::{Guise, Rogue};
 
 const FAULTS: &str = "ultramarine_net_faults_total";
@@ -71,7 +75,15 @@ fn votes_and_statuses_travel_both_ways() {
     });
     assert_eq!(expect_message(&mut two, one.peer), vote(4));
     assert_eq!(expect_message(&mut one, two.peer), vote(5));
-    let status = fixtures::status(Height(3));
+    let status = Status {
+        tip: Height(3),
+        oldest_blobs: Height(1),
+        round: Round(0),
+        holds: Vec::new(),
+        seen_signed: None,
+        clock: Default::default(),
+        ready: true,
+    };
     one.tell(NetCommand::Status {
         to: two.peer,
         status: status.clone(),
@@ -105,7 +117,7 @@ fn a_value_is_streamed_verified_and_handed_to_the_store() {
         assembly
             .blobs
             .iter()
-            .all(|part| part.blob.as_ptr().addr().is_multiple_of(4096)),
+            .all(|blob| blob.as_ptr().addr().is_multiple_of(4096)),
         "ready for O_DIRECT"
     );
     let stages = two.registry.histograms();
@@ -152,7 +164,9 @@ fn a_relays_bad_blob_is_fetched_from_another_holder() {
     good.expect_peer(node.peer);
     let value = value(5, 1, 100_000, 6);
     let mut spoilt = value.clone();
-    spoilt.blobs[3].proofs = vec![ultramarine_types::KzgProof([0xee; 48])];
+    let mut blob = spoilt.blobs[3].to_vec();
+    blob[70_000] ^= 1;
+    spoilt.blobs[3] = blob.into();
     bad.shelf.put(spoilt);
     good.shelf.put(value.clone());
     bad.tell(NetCommand::Stream {
@@ -169,7 +183,7 @@ fn a_relays_bad_blob_is_fetched_from_another_holder() {
         _ => None,
     });
     assert_eq!(from, bad.peer);
-    assert_eq!(node.counter(FAULTS, &[("fault", Fault::Proof.name())]), 1);
+    assert_eq!(node.counter(FAULTS, &[("fault", Fault::Part.name())]), 1);
     node.tell(NetCommand::Fetch {
         key: value.key,
         peer: good.peer,
@@ -263,10 +277,10 @@ fn decided_heights_are_synced() {
 }
 
 #[test]
-fn a_node_of_another_genesis_is_no_peer() {
+fn a_node_of_another_chain_is_no_peer() {
     let mut one = Node::start(Setup::new(1));
     let mut other = Node::start(Setup {
-        genesis_hash: Hash([1; 32]),
+        chain: ChainIdentity([1; 32]),
         ..Setup::new(2).dials(&one)
     });
     other.expect_count("ultramarine_net_dials_failed_total", &[], 2);
@@ -449,17 +463,23 @@ fn garbage_streams_are_cut_off_and_lead_to_a_ban() {
 fn a_peer_without_a_valid_hello_is_told_why() {
     let (one, _two) = pair();
     let attested_for_another = Hello {
-        version: WIRE_VERSION,
-        chain_id: CHAIN_ID,
-        genesis_hash: GENESIS,
+        versions: WIRE_VERSIONS,
+        chain: fixtures::CHAIN,
+        plans: Plans {
+            upgrades: Hash::ZERO,
+            fork_schedule: Hash::ZERO,
+        },
         instance: 1,
         attestation: Some(attestation(4)),
     };
     let mut other_version = frame(FrameKind::Hello, &[0; HELLO_BYTES]).to_vec();
-    other_version[8] = 99;
+    (other_version[8], other_version[12]) = (98, 99);
+    let mut old_format = frame(FrameKind::Hello, &[0; 157]).to_vec();
+    old_format[8] = 3;
     for (hello, reason) in [
         (attested_for_another.frame().to_vec(), Goodbye::Attestation),
         (other_version, Goodbye::Version),
+        (old_format, Goodbye::OldFormat),
         (frame(FrameKind::Status, &[]).to_vec(), Goodbye::Protocol),
     ] {
         let runtime = tokio::runtime::Builder::new_current_thread()

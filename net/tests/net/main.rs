@@ -1,5 +1,6 @@
 //! What the network promises, tried: the join's laws, frames under garbage, sync packages, and nodes on loopback.
 
+mod blame;
 mod dialing;
 mod fixture;
 mod flood;
@@ -14,3 +15,4 @@ mod rogue;
 mod room;
 mod serving;
 mod sync;
+mod updates;

@@ -2,33 +2,40 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use ed25519_dalek::SigningKey;
+use ultramarine_net::bounds::WIRE_VERSIONS;
+use ultramarine_net::versions::WireVersions;
 use ultramarine_net::{Attestation, Attester, Identity, NetLinks, NetOptions, PeerConfig, endpoint, run};
 use ultramarine_runtime::{Clock, Halt, IoMode, Reason, Receiver, Registry, Sender, TileContext, block_on_net, link};
 use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::StoreRequest;
-use ultramarine_types::verify::{Verdict, VerifyJob};
-use ultramarine_types::{Address, Assembly, Hash, Nanos, PeerId, PublicKey, Validator, ValidatorSet};
+use ultramarine_types::verify::{Verdict, VerifyRequest};
+use ultramarine_types::{
+    Address, Assembly, Chain, ChainIdentity, Hash, Nanos, PeerId, PublicKey, Validator, ValidatorSet, fixtures,
+};
 
-use crate::fixture::{CHAIN_ID, PATIENCE, Shelf, judge, params};
-
-pub const GENESIS: Hash = Hash([8; 32]);
+use crate::fixture::{Lanes, PATIENCE, Shelf, params};
 
 /// What a node of a test is.
 #[derive(Clone)]
 pub struct Setup {
     pub secret: u8,
     pub attested: bool,
-    pub genesis_hash: Hash,
+    pub chain: ChainIdentity,
+    pub versions: WireVersions,
+    pub upgrades_hash: Hash,
     pub blobs_per_block: u32,
     pub listen: SocketAddr,
     pub peers: Vec<PeerConfig>,
     pub io: IoMode,
     /// The clock by which it is attested, in Unix seconds; `None`: the system's.
     pub wall: Option<Arc<std::sync::atomic::AtomicU64>>,
+    /// While it is set, the lanes take jobs and answer none.
+    pub lanes_hold: Arc<AtomicBool>,
 }
 
 impl Setup {
@@ -37,12 +44,15 @@ impl Setup {
         Self {
             secret,
             attested: true,
-            genesis_hash: GENESIS,
+            chain: fixtures::CHAIN,
+            versions: WIRE_VERSIONS,
+            upgrades_hash: Hash::ZERO,
             blobs_per_block: 6,
             listen,
             peers: Vec::new(),
             io: IoMode::Auto,
             wall: None,
+            lanes_hold: Arc::default(),
         }
     }
 
@@ -74,19 +84,18 @@ pub fn attestation(secret: u8) -> Attestation {
 /// A validator's word for its node until a moment long past.
 pub fn expired_attestation(secret: u8, expiry: u64) -> Attestation {
     let peer = identity(secret).peer();
-    Attestation::sign(&validator_key(secret), CHAIN_ID, &GENESIS, &peer, expiry)
+    Attestation::sign(&validator_key(secret), &fixtures::CHAIN, &peer, expiry)
 }
 
 fn attester(secret: u8) -> Attester {
-    Attester::new(validator_key(secret), CHAIN_ID, GENESIS, identity(secret).peer())
+    Attester::new(validator_key(secret), fixtures::CHAIN, identity(secret).peer())
 }
 
 /// A validator's word for any node.
 pub fn attestation_of(validator: u8, node: u8) -> Attestation {
     Attestation::sign(
         &validator_key(validator),
-        CHAIN_ID,
-        &GENESIS,
+        &fixtures::CHAIN,
         &identity(node).peer(),
         u64::MAX,
     )
@@ -136,9 +145,14 @@ impl Node {
                 None => attester(setup.secret),
             }),
             peers: setup.peers,
-            chain: params(setup.blobs_per_block),
+            chain: Chain {
+                identity: setup.chain,
+                params: params(setup.blobs_per_block),
+            },
             validators: validators(),
-            genesis_hash: setup.genesis_hash,
+            versions: setup.versions,
+            upgrades_hash: setup.upgrades_hash,
+            fork_schedule_hash: Hash::ZERO,
             io: setup.io.resolve().expect("some back end"),
         };
         let links = NetLinks {
@@ -155,7 +169,8 @@ impl Node {
             block_on_net(options.io, |io| run(NetOptions { io, ..options }, links, context)).expect("the network runs");
         });
         let verifier_halt = halt.clone();
-        let verifier = std::thread::spawn(move || verify(jobs, &verdicts, &verifier_halt));
+        let hold = setup.lanes_hold;
+        let verifier = std::thread::spawn(move || verify(jobs, &verdicts, &verifier_halt, &hold));
         let clock = Clock::start();
         let threads = vec![net, verifier];
         Self {
@@ -196,6 +211,18 @@ impl Node {
             NetEvent::PeerUp { peer: up, validator } if up == peer => Some(validator),
             _ => None,
         })
+    }
+
+    /// Waits for several peers, in whatever order they come.
+    pub fn expect_peers(&mut self, peers: impl IntoIterator<Item = PeerId>) {
+        let mut missing: Vec<PeerId> = peers.into_iter().collect();
+        while !missing.is_empty() {
+            let up = self.expect("peer", |event| match event {
+                NetEvent::PeerUp { peer, .. } => Some(peer),
+                _ => None,
+            });
+            missing.retain(|peer| *peer != up);
+        }
     }
 
     /// Waits for a whole value on its way to the store.
@@ -252,13 +279,23 @@ impl Drop for Node {
     }
 }
 
-fn verify(mut jobs: Receiver<VerifyJob>, verdicts: &Sender<Verdict>, halt: &Halt) {
-    let clock = Clock::start();
+fn verify(mut requests: Receiver<VerifyRequest>, verdicts: &Sender<Verdict>, halt: &Halt, hold: &AtomicBool) {
+    let (clock, mut lanes) = (Clock::start(), Lanes::default());
     while !halt.is_stopped() {
-        let Some(job) = jobs.recv_until(Some(clock.now() + Nanos::from_millis(20)), &clock) else {
+        let pause = Nanos::from_millis(20);
+        if hold.load(Ordering::Relaxed) {
+            std::thread::sleep(pause.as_duration());
             continue;
+        }
+        let said = match requests.recv_until(Some(clock.now() + pause), &clock) {
+            None => continue,
+            Some(VerifyRequest::Job(job)) => lanes.judge(&job),
+            Some(VerifyRequest::Forget(key)) => {
+                lanes.forget(key);
+                continue;
+            }
         };
-        if verdicts.send(judge(&job)).is_err() {
+        if said.into_iter().any(|verdict| verdicts.send(verdict).is_err()) {
             return;
         }
     }

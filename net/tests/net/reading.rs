@@ -36,10 +36,10 @@ impl Drop for Leased {
 /// A value like another one, whose blobs are leased.
 fn leased(mut value: Assembly) -> (Assembly, Arc<AtomicUsize>) {
     let held = Arc::new(AtomicUsize::new(0));
-    for part in &mut value.blobs {
+    for blob in &mut value.blobs {
         held.fetch_add(1, Ordering::SeqCst);
-        part.blob = Bytes::from_owner(Leased {
-            bytes: part.blob.clone(),
+        *blob = Bytes::from_owner(Leased {
+            bytes: blob.clone(),
             held: held.clone(),
         });
     }

@@ -1,6 +1,6 @@
 //! A join, and a hand-played rest of the node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ultramarine_net::streaming::{
@@ -10,40 +10,58 @@ use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
 use ultramarine_types::network::{Fault, Flaw, NetEvent, OfferId};
 use ultramarine_types::storage::Tag;
-use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
-use ultramarine_types::{Assembly, BlobPart, KzgProof, Machine, Nanos, Outbox, PeerId};
+use ultramarine_types::verify::{Verdict, VerifyJob, VerifyRequest};
+use ultramarine_types::{Assembly, Chain, ListKind, Machine, Nanos, Outbox, PeerId, ValueKey};
 
-use crate::fixture::{CHAIN_ID, judge, params};
+use crate::fixture::{Lanes, chain};
+
+/// A job at the lanes. One from before a `Forget` leads to no verdict about its value.
+pub struct Waiting {
+    pub job: VerifyJob,
+    is_old: bool,
+}
 
 pub struct Rig {
     pub join: Join,
     pub now: Nanos,
     pub streams: u64,
     pub limits: Limits,
-    pub jobs: Vec<VerifyJob>,
+    chain: Chain,
+    /// What the lanes have not answered.
+    pub jobs: Vec<Waiting>,
+    pub forgotten: Vec<ValueKey>,
+    lanes: Lanes,
     pub events: Vec<NetEvent>,
     pub started: Vec<OfferId>,
+    pub paused: BTreeSet<OfferId>,
     pub stopped: BTreeMap<OfferId, StopReason>,
     pub charges: Vec<(PeerId, Fault)>,
     pub requests: Vec<(OfferId, PeerId, Option<Missing>)>,
     pub complete: Vec<Completed>,
+    pub alarms: Vec<ValueKey>,
 }
 
 impl Rig {
     pub fn new(blobs_per_block: u32) -> Self {
-        let limits = params(blobs_per_block).limits();
+        let chain = chain(blobs_per_block);
+        let limits = chain.params.limits();
         Self {
             join: Join::new(JoinConfig { limits }),
             now: Nanos::from_millis(1),
             streams: 0,
             limits,
+            chain,
             jobs: Vec::new(),
+            forgotten: Vec::new(),
+            lanes: Lanes::default(),
             events: Vec::new(),
             started: Vec::new(),
+            paused: BTreeSet::new(),
             stopped: BTreeMap::new(),
             charges: Vec::new(),
             requests: Vec::new(),
             complete: Vec::new(),
+            alarms: Vec::new(),
         }
     }
 
@@ -72,12 +90,24 @@ impl Rig {
             match output {
                 Output::Ask(event) => self.events.push(event),
                 Output::Start { stream } => self.started.push(stream),
-                Output::Stop { stream, why } => drop(self.stopped.insert(stream, why)),
-                Output::Verify(job) => self.jobs.push(job),
+                Output::Pause { stream } => assert!(self.paused.insert(stream), "it is not paused"),
+                Output::Resume { stream } => assert!(self.paused.remove(&stream), "it is paused"),
+                Output::Stop { stream, why } => {
+                    self.paused.remove(&stream);
+                    self.stopped.insert(stream, why);
+                }
+                Output::Verify(VerifyRequest::Job(job)) => self.jobs.push(Waiting { job, is_old: false }),
+                Output::Verify(VerifyRequest::Forget(key)) => {
+                    self.lanes.forget(key);
+                    let its = self.jobs.iter_mut().filter(|waiting| waiting.job.key == key);
+                    its.for_each(|waiting| waiting.is_old = true);
+                    self.forgotten.push(key);
+                }
                 Output::Request {
                     stream, peer, missing, ..
                 } => self.requests.push((stream, peer, missing)),
                 Output::Complete(completed) => self.complete.push(*completed),
+                Output::Alarm { key, .. } => self.alarms.push(key),
                 Output::Charge { peer, fault, .. } => self.charges.push((peer, fault)),
             }
         }
@@ -89,7 +119,7 @@ impl Rig {
     }
 
     pub fn begin_as(&mut self, stream: OfferId, peer: PeerId, value: &Assembly, brings: Brings) {
-        let init = CheckedInit::check(value.init.as_ref().clone(), CHAIN_ID, &self.limits).expect("a legal shape");
+        let init = CheckedInit::check(value.init.as_ref().clone(), &self.chain).expect("a legal shape");
         self.feed(Input::Begin(Begin {
             stream,
             peer,
@@ -114,8 +144,33 @@ impl Rig {
         stream
     }
 
+    /// Begins a stream, admits it, and brings its lists.
+    pub fn listed(&mut self, peer: PeerId, value: &Assembly) -> OfferId {
+        let stream = self.admitted(peer, value);
+        self.lists(stream, value);
+        stream
+    }
+
+    /// Brings all lists.
+    pub fn lists(&mut self, stream: OfferId, value: &Assembly) {
+        for kind in ListKind::ALL {
+            self.part(stream, Part::List(kind), value);
+        }
+    }
+
+    pub fn list(&mut self, stream: OfferId, kind: ListKind, items: Vec<u8>) {
+        let items = items.into();
+        self.feed(Input::List { stream, kind, items });
+    }
+
     pub fn part(&mut self, stream: OfferId, part: Part, value: &Assembly) {
+        self.wait_for_turn(stream);
         match part {
+            Part::List(kind) => {
+                let mut items = Vec::new();
+                value.lists.write(kind, &mut items);
+                self.list(stream, kind, items);
+            }
             Part::Chunk(index) => {
                 let start = index * PAYLOAD_CHUNK_BYTES;
                 let bytes = value
@@ -128,38 +183,37 @@ impl Rig {
                 });
             }
             Part::Blob(index) => {
-                self.feed(Input::Blob {
-                    stream,
-                    index: index as u16,
-                    part: value.blobs[index].clone(),
-                });
+                let blob = value.blobs[index].clone();
+                self.blob(stream, index, blob);
             }
         }
     }
 
-    /// All parts of a value, in order.
-    pub fn parts(&mut self, stream: OfferId, value: &Assembly) {
-        for part in parts(value) {
-            self.part(stream, part, value);
+    pub fn blob(&mut self, stream: OfferId, index: usize, blob: Bytes) {
+        let index = index as u16;
+        self.feed(Input::Blob { stream, index, blob });
+    }
+
+    /// As a reader does: waits until its stream is not paused. The lanes go on meanwhile.
+    pub fn wait_for_turn(&mut self, stream: OfferId) {
+        while self.paused.contains(&stream) {
+            self.verify(0);
         }
     }
 
-    /// The verifier answers job number `job` of those waiting.
+    /// The lanes answer job number `job` of those waiting.
     pub fn verify(&mut self, job: usize) {
-        let job = self.jobs.remove(job);
-        self.feed(Input::Verdict(judge(&job)));
+        let Waiting { job, is_old } = self.jobs.remove(job);
+        let verdicts = if is_old {
+            vec![Lanes::hash(&job).1]
+        } else {
+            self.lanes.judge(&job)
+        };
+        verdicts.into_iter().for_each(|verdict| self.say(verdict));
     }
 
-    /// The verifier gives back job number `job` of those waiting, because of other wrong blobs of its sender.
-    pub fn give_back(&mut self, job: usize) {
-        let VerifyJob { key, index, sender, .. } = self.jobs.remove(job);
-        let finding = Finding::Unjudged;
-        self.feed(Input::Verdict(Verdict {
-            key,
-            index,
-            sender,
-            finding,
-        }));
+    pub fn say(&mut self, verdict: Verdict) {
+        self.feed(Input::Verdict(verdict));
     }
 
     pub fn verify_all(&mut self) {
@@ -187,7 +241,7 @@ impl Rig {
     /// Flaws that the core was told.
     pub fn flaws(&self) -> Vec<Flaw> {
         let flaw = |event: &NetEvent| match event {
-            NetEvent::Flawed { flaw, .. } => Some(*flaw),
+            NetEvent::Flawed { flaw, .. } => Some(flaw.clone()),
             _ => None,
         };
         self.events.iter().filter_map(flaw).collect()
@@ -233,27 +287,42 @@ impl Rig {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Part {
+    List(ListKind),
     Chunk(usize),
     Blob(usize),
 }
 
-/// All parts of a value.
+/// All parts of a value, in the order in which they are sent.
 pub fn parts(value: &Assembly) -> Vec<Part> {
-    let chunks = (0..value.init.metadata.chunk_hashes.len()).map(Part::Chunk);
+    let lists = ListKind::ALL.into_iter().map(Part::List);
+    lists.chain(parts_behind_lists(value)).collect()
+}
+
+/// Chunks and blobs of a value.
+pub fn parts_behind_lists(value: &Assembly) -> Vec<Part> {
+    let chunks = (0..value.lists.chunks.len()).map(Part::Chunk);
     chunks.chain((0..value.blobs.len()).map(Part::Blob)).collect()
 }
 
 /// Whether a part is among the missing ones. Without a list all are.
 pub fn wanted(missing: Option<&Missing>, part: Part) -> bool {
     missing.is_none_or(|missing| match part {
+        Part::List(kind) => missing.lists.contains(kind),
         Part::Chunk(index) => missing.chunks.contains(index),
         Part::Blob(index) => missing.blobs.contains(index),
     })
 }
 
-/// Brings a part with wrong bytes or a wrong proof.
+/// Brings a part with wrong bytes.
 pub fn spoil(rig: &mut Rig, stream: OfferId, part: Part, value: &Assembly) {
+    rig.wait_for_turn(stream);
     match part {
+        Part::List(kind) => {
+            let mut items = Vec::new();
+            value.lists.write(kind, &mut items);
+            items[7] ^= 1;
+            rig.list(stream, kind, items);
+        }
         Part::Chunk(index) => {
             let mut bytes = value.payload.slice(..PAYLOAD_CHUNK_BYTES).to_vec();
             bytes[7] ^= 1;
@@ -264,16 +333,9 @@ pub fn spoil(rig: &mut Rig, stream: OfferId, part: Part, value: &Assembly) {
             });
         }
         Part::Blob(index) => {
-            let BlobPart { blob, .. } = value.blobs[index].clone();
-            let part = BlobPart {
-                blob,
-                proofs: vec![KzgProof([9; 48])],
-            };
-            rig.feed(Input::Blob {
-                stream,
-                index: index as u16,
-                part,
-            });
+            let mut blob = value.blobs[index].to_vec();
+            blob[70_000] ^= 1;
+            rig.blob(stream, index, blob.into());
         }
     }
 }

@@ -3,12 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tokio::runtime::Runtime;
-use ultramarine_net::bounds::WIRE_VERSION;
-use ultramarine_net::hello::{Goodbye, Hello};
+use ultramarine_net::bounds::WIRE_VERSIONS;
+use ultramarine_net::hello::{Goodbye, Hello, Plans};
 use ultramarine_net::{Attestation, endpoint};
 
-use crate::fixture::{CHAIN_ID, PATIENCE};
-use crate::node::{GENESIS, Node, attestation, identity};
+use ultramarine_types::{Hash, fixtures};
+
+use crate::fixture::PATIENCE;
+use crate::node::{Node, attestation, identity};
 
 /// The identity that a rogue claims, and the address it comes from.
 #[derive(Clone, Copy)]
@@ -81,9 +83,12 @@ impl Rogue {
                 .expect("connects");
             let (mut control, receive) = connection.open_bi().await.expect("a stream");
             let hello = Hello {
-                version: WIRE_VERSION,
-                chain_id: CHAIN_ID,
-                genesis_hash: GENESIS,
+                versions: WIRE_VERSIONS,
+                chain: fixtures::CHAIN,
+                plans: Plans {
+                    upgrades: Hash::ZERO,
+                    fork_schedule: Hash::ZERO,
+                },
                 instance: guise.instance,
                 attestation: guise.attestation,
             };

@@ -15,10 +15,10 @@ fn full_room(rig: &mut Rig) -> Vec<(OfferId, Assembly)> {
     let mut held = Vec::new();
     for name in 0.. {
         let value = value(3, name, PAYLOAD_BYTES_MAX, 6);
-        if rig.join.reserved_bytes() + value.payload.len() > rig.limits.assembly_bytes() {
+        if rig.join.reserved_bytes() + value.payload.len() + value.lists.bytes() > rig.limits.assembly_bytes() {
             break;
         }
-        held.push((rig.admitted(peer(name), &value), value));
+        held.push((rig.listed(peer(name), &value), value));
     }
     assert_eq!(rig.started.len(), held.len());
     let (first, value) = held.first().expect("there is room for one").clone();
@@ -87,23 +87,23 @@ fn who_is_only_slow_loses_its_room_and_is_not_charged() {
 }
 
 #[test]
-fn a_blob_that_was_passed_over_for_a_late_verdict_is_asked_for_at_once() {
+fn a_blob_that_was_passed_over_for_its_senders_late_verdict_is_asked_for_at_once() {
     let mut rig = Rig::new(6);
     full_room(&mut rig);
     let lost = value(3, 100, 1000, 1);
-    let stream = rig.admitted(peer(100), &lost);
+    let stream = rig.listed(peer(100), &lost);
     rig.part(stream, Part::Blob(0), &lost);
     rig.feed(Input::Gone { stream });
-    // Others need its room while the verifier has its blob.
+    // Others need its room while the lanes have its blob.
     rig.admitted(peer(200), &value(4, 200, PAYLOAD_BYTES_MAX, 6));
-    let again = rig.begin(peer(101), &lost);
-    rig.part(again, Part::Chunk(0), &lost);
-    rig.part(again, Part::Blob(0), &lost);
+    let again = rig.begin(peer(100), &lost);
+    parts(&lost).into_iter().for_each(|part| rig.part(again, part, &lost));
+    assert_eq!(rig.jobs.len(), 1, "a verdict names the sender and the place alone");
     rig.feed(Input::Fin { stream: again });
     let told = rig.incomplete();
     rig.verify(0);
     assert_eq!(rig.incomplete(), told + 1);
-    rig.repair(peer(101), &lost);
+    rig.repair(peer(100), &lost);
     assert_eq!(rig.complete.len(), 1);
 }
 
@@ -136,11 +136,11 @@ fn who_keeps_pace_keeps_its_room() {
 fn a_large_payload_is_joined_a_piece_at_a_time() {
     let mut rig = Rig::new(6);
     let value = value(3, 0, PAYLOAD_BYTES_MAX, 0);
-    let stream = rig.admitted(peer(1), &value);
+    let stream = rig.listed(peer(1), &value);
     for index in (0..PAYLOAD_CHUNKS_MAX).rev() {
         rig.part(stream, Part::Chunk(index), &value);
     }
-    // All chunks are here. What is left to hash is due at once, in pieces between which votes are read.
+    // All chunks are here. What is left to copy is due at once, in pieces between which votes are read.
     let mut steps = 0;
     while rig.payloads().is_empty() {
         assert_eq!(rig.join.deadline(), Some(rig.now));
@@ -159,7 +159,7 @@ fn a_large_payload_is_joined_a_piece_at_a_time() {
 fn a_payload_in_order_is_joined_as_it_comes() {
     let mut rig = Rig::new(6);
     let value = value(3, 0, PAYLOAD_BYTES_MAX, 0);
-    let stream = rig.admitted(peer(1), &value);
+    let stream = rig.listed(peer(1), &value);
     for index in 0..PAYLOAD_CHUNKS_MAX {
         assert!(rig.payloads().is_empty());
         rig.part(stream, Part::Chunk(index), &value);
@@ -204,7 +204,7 @@ fn values_that_nobody_sends_any_more_make_room_for_new_ones() {
 fn a_value_about_which_verdicts_are_awaited_is_kept() {
     let mut rig = Rig::new(6);
     let first = value(3, 201, 1000, 2);
-    let stream = rig.admitted(peer(1), &first);
+    let stream = rig.listed(peer(1), &first);
     rig.part(stream, Part::Blob(0), &first);
     rig.feed(Input::Gone { stream });
     for salt in 0..2 * bounds::VALUES_MAX {

@@ -9,7 +9,7 @@ use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use ultramarine_net::bounds;
 use ultramarine_net::message::{self, PartsRequest, ValueRequest};
-use ultramarine_net::streaming::{Bits, Missing};
+use ultramarine_net::streaming::{ListSet, Missing, Ranges};
 use ultramarine_runtime::{IoMode, skip};
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, Recipients, SyncWant};
 use ultramarine_types::storage::OnDisk;
@@ -37,9 +37,7 @@ fn full_nodes_cannot_keep_a_validator_from_what_it_misses() {
     let rogues: Vec<Rogue> = (0..4)
         .map(|index| Rogue::meet_in(&node, Guise::full_node(20 + index)))
         .collect();
-    for index in 0..4 {
-        node.expect_peer(identity(20 + index).peer());
-    }
+    node.expect_peers((20..24).map(|secret| identity(secret).peer()));
     let request = message::parts_request_frame(&PartsRequest {
         key: slow.key,
         missing: None,
@@ -58,7 +56,10 @@ fn full_nodes_cannot_keep_a_validator_from_what_it_misses() {
 
 fn height_request(height: u64, want: SyncWant) -> Bytes {
     let height = Height(height);
-    message::value_request_frame(&ValueRequest { height, want })
+    message::value_request_frame(&ValueRequest {
+        height,
+        want: want.into(),
+    })
 }
 
 /// Waits for the whole answer.
@@ -126,8 +127,9 @@ fn a_repair_waits_neither_for_turns_nor_for_bytes_behind_packages() {
     let began = Instant::now();
     expect_answer(&rogue, &height_request(6, SyncWant::Certificate));
     let one_blob = Missing {
-        chunks: Bits::new(),
-        blobs: [0].into_iter().collect(),
+        lists: ListSet::NONE,
+        chunks: Ranges::new(),
+        blobs: Ranges::below(1),
     };
     let part = PartsRequest {
         key: wanted.key,
@@ -216,8 +218,9 @@ fn a_request_for_nothing_is_a_fault() {
     let value = value(5, 1, 1000, 3);
     node.shelf.put(value.clone());
     let of = |chunks: &[usize], blobs: &[usize]| Missing {
-        chunks: chunks.iter().copied().collect::<Bits>(),
-        blobs: blobs.iter().copied().collect::<Bits>(),
+        lists: ListSet::NONE,
+        chunks: chunks.iter().copied().collect(),
+        blobs: blobs.iter().copied().collect(),
     };
     let nothings = [of(&[], &[]), of(&[1], &[3]), of(&[], &[6]), of(&[5000], &[])];
     for (count, missing) in (1u8..).zip(nothings) {

@@ -3,19 +3,20 @@
 use rkyv::util::AlignedVec;
 use tokio::runtime::Builder;
 use ultramarine_net::frame::{FrameKind, read_frame};
-use ultramarine_net::message::{self, ValueResponse};
-use ultramarine_net::sync::{OpenedPackage, PackageFault, RawDecidedValue, SyncAnswer, answer};
-use ultramarine_types::chain::Limits;
+use ultramarine_net::message::{self, ValueRequest, ValueResponse, ValueWant};
+use ultramarine_net::streaming::Ranges;
+use ultramarine_net::sync::{OpenedPackage, PackageFault, RawDecidedValue, SyncAnswer};
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::SyncWant;
 use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
 use ultramarine_types::storage::Absent;
-use ultramarine_types::{Assembly, Height};
+use ultramarine_types::{Assembly, ChainIdentity, Height, ListKind};
 
-use crate::fixture::{CHAIN_ID, Shelf, certificate, params, value};
+use crate::fixture::{Shelf, certificate, chain, value};
 
-fn limits() -> Limits {
-    params(6).limits()
+fn answer(shelf: &Shelf, height: Height, want: SyncWant) -> SyncAnswer {
+    let want = want.into();
+    ultramarine_net::sync::answer(shelf, &ValueRequest { height, want }).expect("an honest request")
 }
 
 fn shelf(absent: Option<Absent>) -> (Shelf, Assembly) {
@@ -55,7 +56,7 @@ fn open(answer: &SyncAnswer, height: u64) -> Result<OpenedPackage, PackageFault>
         certificate,
         value_bytes: package.expect("a package"),
     };
-    raw.open(Height(height), CHAIN_ID, &limits())
+    raw.open(Height(height), &chain(6))
 }
 
 #[test]
@@ -68,12 +69,28 @@ fn a_held_height_is_served_whole_and_its_blobs_as_they_lie() {
     assert!(
         blobs
             .clone()
-            .all(|(sent, held)| sent.as_ptr() == held.blob.as_ptr() && sent.len() == BLOB_BYTES)
+            .all(|(sent, held)| sent.as_ptr() == held.as_ptr() && sent.len() == BLOB_BYTES)
     );
     let opened = open(&answer, 4).expect("usable");
     assert_eq!(opened.certificate, certificate(value.key));
     assert_eq!((opened.init.key(), &opened.payload), (value.key, &value.payload));
-    assert_eq!(opened.proofs.expect("full").len(), 3);
+    assert!(opened.is_full);
+    assert_eq!(opened.lists, *value.lists);
+}
+
+#[test]
+fn only_the_blobs_that_were_asked_for_are_served() {
+    let (shelf, value) = shelf(None);
+    let ask = |blobs: Ranges| {
+        let want = ValueWant::Package { blobs: Some(blobs) };
+        let height = Height(4);
+        ultramarine_net::sync::answer(&shelf, &ValueRequest { height, want })
+    };
+    let answer = ask(Ranges::from_iter([0, 2])).expect("an honest request");
+    assert_eq!(answer.pieces[2..], [value.blobs[0].clone(), value.blobs[2].clone()]);
+    assert!(open(&answer, 4).expect("usable").is_full);
+    assert_eq!(ask(Ranges::new()).expect("an honest request").pieces.len(), 2);
+    assert!(ask(Ranges::from_iter([3])).is_err(), "it has three");
 }
 
 #[test]
@@ -81,7 +98,7 @@ fn a_pruned_height_is_served_without_blobs() {
     for absent in [Absent::Pruned { oldest: Height(9) }, Absent::NeverHeld] {
         let (shelf, value) = shelf(Some(absent));
         let opened = open(&answer(&shelf, Height(4), SyncWant::Package), 4).expect("usable");
-        assert!(opened.proofs.is_none());
+        assert!(!opened.is_full);
         assert_eq!(opened.payload, value.payload);
     }
 }
@@ -145,29 +162,26 @@ fn a_package_that_does_not_fit_together_is_refused() {
     let good = PackagedValue {
         certificate: certificate(value.key),
         init: value.init.as_ref().clone(),
+        lists: value.lists.as_ref().clone(),
         payload: value.payload.to_vec(),
     };
-    let proofs: Vec<_> = value.blobs.iter().map(|part| part.proofs.clone()).collect();
     let head = certificate(value.key);
-    let full = |value: PackagedValue, proofs| SyncedValuePackage::Full { value, proofs };
-    let open = |package: &SyncedValuePackage, height| {
-        raw(package, head.clone())
-            .open(Height(height), CHAIN_ID, &limits())
-            .map(|_| ())
-    };
-    assert_eq!(open(&full(good.clone(), proofs.clone()), 4), Ok(()));
+    let full = |value: PackagedValue| SyncedValuePackage::Full { value };
+    let open =
+        |package: &SyncedValuePackage, height| raw(package, head.clone()).open(Height(height), &chain(6)).map(|_| ());
+    assert_eq!(open(&full(good.clone()), 4), Ok(()));
     assert_eq!(
-        open(&full(good.clone(), proofs.clone()), 5),
+        open(&full(good.clone()), 5),
         Err(PackageFault::Height { found: Height(4) })
     );
 
     let mut other = good.clone();
     other.init.metadata.header.gas_used += 1;
-    assert_eq!(open(&full(other, proofs.clone()), 4), Err(PackageFault::Id));
+    assert_eq!(open(&full(other), 4), Err(PackageFault::Id));
 
     let mut other = good.clone();
     other.certificate.round.0 += 1;
-    assert_eq!(open(&full(other, proofs.clone()), 4), Err(PackageFault::Certificate));
+    assert_eq!(open(&full(other), 4), Err(PackageFault::Certificate));
 
     let mut other = good.clone();
     other.payload.pop();
@@ -176,18 +190,21 @@ fn a_package_that_does_not_fit_together_is_refused() {
         Err(PackageFault::Payload)
     );
 
-    assert_eq!(
-        open(&full(good.clone(), proofs[..1].to_vec()), 4),
-        Err(PackageFault::Proofs)
-    );
-    assert_eq!(
-        open(&full(good.clone(), vec![Vec::new(), proofs[1].clone()]), 4),
-        Err(PackageFault::Proofs)
-    );
+    for kind in ListKind::ALL {
+        let mut other = good.clone();
+        let mut items = Vec::new();
+        other.lists.write(kind, &mut items);
+        items[0] ^= 1;
+        assert!(other.lists.read(kind, &items));
+        assert_eq!(open(&full(other), 4), Err(PackageFault::List(kind)));
+        let mut other = good.clone();
+        assert!(other.lists.read(kind, &[]));
+        assert_eq!(open(&full(other), 4), Err(PackageFault::List(kind)), "none");
+    }
 
     let mut other = good;
-    other.init.metadata.chain_id += 1;
-    assert!(matches!(open(&full(other, proofs), 4), Err(PackageFault::Init(_))));
+    other.init.metadata.chain = ChainIdentity([1; 32]);
+    assert!(matches!(open(&full(other), 4), Err(PackageFault::Init(_))));
 
     let mut garbage = AlignedVec::new();
     garbage.extend_from_slice(&[0xff; 300]);
@@ -196,7 +213,7 @@ fn a_package_that_does_not_fit_together_is_refused() {
         value_bytes: garbage,
     };
     assert_eq!(
-        garbage.open(Height(4), CHAIN_ID, &limits()).map(|_| ()),
+        garbage.open(Height(4), &chain(6)).map(|_| ()),
         Err(PackageFault::Archive)
     );
 }

@@ -41,6 +41,10 @@ impl Join {
                 value.hopeless || !value.is_whole(),
                 "a whole value is handed on at once"
             );
+            assert!(
+                value.is_at_lanes || self.unjudged.places(value.key).count() == 0,
+                "what the lanes were told to forget has no bytes there"
+            );
             if let Some((owner, _)) = value.reserved {
                 let bytes = self.reserved_bytes_of(owner);
                 assert!(
@@ -49,7 +53,19 @@ impl Join {
                 );
             }
         }
-        for stream in self.streams.values() {
+        let is_full = self.unjudged.bytes() >= bounds::UNJUDGED_BYTES_MAX;
+        for (name, stream) in &self.streams {
+            let unjudged = self.unjudged.count_of(*name);
+            assert!(
+                unjudged <= bounds::UNJUDGED_PER_STREAM_MAX,
+                "{unjudged} blobs of one stream wait for a verdict"
+            );
+            if stream.state == State::Active && (is_full || unjudged == bounds::UNJUDGED_PER_STREAM_MAX) {
+                assert!(
+                    stream.paused.is_some(),
+                    "a stream waits when there is no room for its blobs"
+                );
+            }
             assert!(
                 stream.key.height > self.forgotten,
                 "a stream is about a height that is not decided"

@@ -7,14 +7,13 @@
 
 use std::cmp::Reverse;
 
-use ultramarine_types::network::{Fault, NetEvent, OfferId};
+use ultramarine_types::network::{Fault, OfferId};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::{Nanos, Outbox, PeerId, ValueKey};
 
 use super::{Join, State, Stream};
 use crate::bounds;
 use crate::streaming::contract::{Output, StopReason};
-use crate::streaming::value::Pending;
 
 impl Join {
     /// Whether a value is kept, or could be.
@@ -24,12 +23,12 @@ impl Join {
 
     /// Gives up an abandoned value if there are too many to keep one more. If there is none, the value is kept on top
     /// of the limit: the core asks for few.
-    pub(super) fn make_way(&mut self, key: ValueKey) {
+    pub(super) fn make_way(&mut self, key: ValueKey, out: &mut Outbox<Output>) {
         if self.values.len() >= bounds::VALUES_MAX
             && !self.values.contains_key(&key)
             && let Some(abandoned) = self.abandoned_value()
         {
-            self.values.remove(&abandoned);
+            self.let_go(abandoned, out);
         }
     }
 
@@ -38,8 +37,10 @@ impl Join {
     fn abandoned_value(&self) -> Option<ValueKey> {
         self.values
             .values()
-            .filter(|value| value.tag == Tag::Streamed && (value.hopeless || value.is_missing_parts()))
-            .filter(|value| !value.awaits_verdicts() && self.streams.values().all(|stream| stream.key != value.key))
+            .filter(|value| value.tag == Tag::Streamed && (value.hopeless || value.needs_parts()))
+            .filter(|value| {
+                !self.unjudged.awaits(value.key) && self.streams.values().all(|stream| stream.key != value.key)
+            })
             .min_by_key(|value| (value.admitted, value.key))
             .map(|value| value.key)
     }
@@ -49,7 +50,7 @@ impl Join {
         let Some(stream) = self.streams.get(&name) else { return };
         let (key, peer) = (stream.key, stream.peer);
         let Some(value) = self.values.get(&key) else { return };
-        if value.hopeless || !value.is_missing_parts() {
+        if value.hopeless || !value.needs_parts() {
             self.streams.remove(&name);
             out.push(Output::Stop {
                 stream: name,
@@ -71,6 +72,7 @@ impl Join {
         (stream.state, stream.since, stream.progress) = (state, now, now);
         if state == State::Active {
             out.push(Output::Start { stream: name });
+            self.hold_back_newcomer(now, name, out);
         }
     }
 
@@ -89,7 +91,7 @@ impl Join {
         }
         while self.reserved_bytes().saturating_add(bytes) > total {
             if let Some(idle) = self.idle_value(key) {
-                self.values.get_mut(&idle).into_iter().for_each(Pending::park);
+                self.park(idle, out);
             } else if let Some(slow) = self.slowest_value(now, key) {
                 self.reclaim(now, slow, out);
             } else {
@@ -117,7 +119,7 @@ impl Join {
     fn slowest_value(&self, now: Nanos, wanted: ValueKey) -> Option<ValueKey> {
         self.values
             .values()
-            .filter(|other| other.reserved.is_some() && other.key != wanted && other.is_missing_parts())
+            .filter(|other| other.reserved.is_some() && other.key != wanted && other.needs_parts())
             .filter_map(|other| {
                 let lag = self
                     .active_streams_of(other.key)
@@ -155,7 +157,7 @@ impl Join {
             out.push(Output::Stop { stream: name, why });
             self.later.push_back((now + bounds::REFETCH_PAUSE, key, peer));
         }
-        self.values.get_mut(&key).into_iter().for_each(Pending::park);
+        self.park(key, out);
     }
 
     /// When to look again at streams that wait for room; `None` if none waits.
@@ -228,16 +230,5 @@ impl Join {
             why: StopReason::Fault(fault),
         });
         self.tell_if_stuck(stream.key, stream.peer, out);
-    }
-
-    /// Tells the core `Incomplete` if parts of an admitted value are missing and no stream may still bring them.
-    pub(super) fn tell_if_stuck(&self, key: ValueKey, peer: PeerId, out: &mut Outbox<Output>) {
-        let Some(value) = self.values.get(&key) else { return };
-        let missing = value.missing();
-        let expected = |stream: &Stream| stream.key == key && stream.may_bring(&missing);
-        if value.hopeless || !value.is_missing_parts() || self.streams.values().any(expected) {
-            return;
-        }
-        out.push(Output::Ask(NetEvent::Incomplete { key, peer }));
     }
 }
