@@ -6,9 +6,6 @@ use ultramarine_kzg_pipeline::claim::Claim;
 use ultramarine_kzg_pipeline::fresh::{self, FreshBlob};
 use ultramarine_kzg_pipeline::{BackEnd, verifier};
 
-/// Claims of earlier batches that the verifier remembers.
-const MEMO_CLAIMS: usize = 64;
-
 fn main() {
     // A blob is the values of a polynomial; these have few coefficients, so that their proofs cost little to make.
     let mut blobs: Vec<FreshBlob> = (1..=6u8)
@@ -32,7 +29,7 @@ fn main() {
         })
         .collect();
     for back_end in BackEnd::ALL {
-        let findings = verifier(back_end, MEMO_CLAIMS).verify(&claims);
+        let findings = verifier(back_end).verify(&claims);
         println!("{:>6}: {findings:?}", back_end.name());
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::ckzg::CKzg;
 use crate::fast::Fast;
-use crate::memo::Memo;
 use crate::verifier::Verifier;
 
 /// Which back end judges.
@@ -47,13 +46,10 @@ pub struct UnknownBackEnd;
 
 /// A verifier, warm: the trusted setup is loaded and checked, so that the first blob waits for nothing.
 ///
-/// `memo_claims` bounds how many proven claims are remembered (0 or 1: none), about 250 bytes each.
-///
 /// Panics if the setup compiled into this binary is not the one of Ethereum's ceremony.
-pub fn verifier(back_end: BackEnd, memo_claims: usize) -> Arc<dyn Verifier> {
-    let memo = Memo::new(memo_claims);
+pub fn verifier(back_end: BackEnd) -> Arc<dyn Verifier> {
     match back_end {
-        BackEnd::Fast => Arc::new(Fast::new(memo)),
-        BackEnd::CKzg => Arc::new(CKzg::new(memo)),
+        BackEnd::Fast => Arc::new(Fast::new()),
+        BackEnd::CKzg => Arc::new(CKzg::new()),
     }
 }

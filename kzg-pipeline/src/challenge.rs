@@ -1,7 +1,8 @@
 //! This file knows the Fiat–Shamir challenges of blobs: the points at which their polynomials are opened.
 //!
 //! EIP-4844, `compute_challenge`: SHA-256 over a domain tag, the degree as 16 bytes big-endian, the blob and its
-//! commitment. So the challenge binds blob and commitment; with the proof beside it, it names a claim completely.
+//! commitment. Before its reduction to a field element it is the blob's digest (`types/src/digest.rs`), by which the
+//! bytes are right or wrong.
 //!
 //! Every blob has its own message of the same 131,152 bytes. SHA-256 is a chain, so no two units can share the work on
 //! one message. But several messages can be hashed in step. The blob is never copied, as its blocks lie in it half a
@@ -14,8 +15,8 @@
 //!   block 2049       commitment[32..] (16) │ 0x80 │ zeros │ length in bits (8)
 //! ```
 
-use sha2::{Digest, Sha256};
 use ultramarine_types::KzgCommitment;
+use ultramarine_types::digest::{DIGEST_PREFIX, blob_digest};
 use ultramarine_types::limits::BLOB_BYTES;
 
 use self::extension::Extension;
@@ -24,8 +25,6 @@ use crate::simd::{Avx2, Avx512};
 
 pub use self::blst::WithoutExtension;
 
-/// `FIAT_SHAMIR_PROTOCOL_DOMAIN`, then 4096 as a 128-bit big-endian number.
-const PREFIX: [u8; 32] = *b"FSBLOBVERIFY_V1_\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0";
 /// Length of every message, in bits.
 const MESSAGE_BITS: u64 = (32 + BLOB_BYTES as u64 + 48) * 8;
 /// The state before the first block (FIPS 180-4, 5.3.3).
@@ -43,14 +42,11 @@ const INITIAL: State = [
 /// The eight words that SHA-256 carries from block to block.
 type State = [u32; 8];
 
-/// Hashes one claim's message by the `sha2` crate.
+/// Hashes one claim's message the plain way, of whatever length its blob is.
 pub fn hash(blob: &[u8], commitment: &KzgCommitment) -> [u8; 32] {
-    Sha256::new()
-        .chain_update(PREFIX)
-        .chain_update(blob)
-        .chain_update(commitment.0)
-        .finalize()
-        .into()
+    #[cfg(test)]
+    tests::HASHED_BYTES.set(tests::HASHED_BYTES.get() + blob.len());
+    blob_digest(blob, commitment).0
 }
 
 /// The instructions that hash messages.
@@ -102,14 +98,18 @@ impl HashPath {
         }
     }
 
-    /// The hash of each claim, in order. A blob of a wrong length gets zeros, which nothing may use.
+    /// The hash of each claim, in order. A blob of a wrong length is hashed the plain way.
     pub fn hash_all(self, claims: &[Claim<'_>]) -> Vec<[u8; 32]> {
         let mut hashes = vec![[0; 32]; claims.len()];
-        let whole: Vec<(usize, Message<'_>)> = claims
-            .iter()
-            .enumerate()
-            .filter_map(|(index, claim)| Some((index, Message::of(claim.blob.try_into().ok()?, claim.commitment))))
-            .collect();
+        let mut whole: Vec<(usize, Message<'_>)> = Vec::with_capacity(claims.len());
+        for (index, claim) in claims.iter().enumerate() {
+            match claim.blob.try_into() {
+                Ok(blob) => whole.push((index, Message::of(blob, claim.commitment))),
+                Err(_) => hashes[index] = hash(claim.blob, claim.commitment),
+            }
+        }
+        #[cfg(test)]
+        tests::HASHED_BYTES.set(tests::HASHED_BYTES.get() + whole.len() * BLOB_BYTES);
         match self {
             Self::Both(avx512, extension) => {
                 let rest = whole.len() % avx512::LANES;
@@ -153,7 +153,7 @@ fn by_extension(extension: Extension, messages: &[(usize, Message<'_>)], hashes:
 
 fn by_itself(messages: &[(usize, Message<'_>)], hashes: &mut [[u8; 32]]) {
     for (index, message) in messages {
-        hashes[*index] = hash(message.blob, message.commitment);
+        hashes[*index] = blob_digest(message.blob, message.commitment).0;
     }
 }
 
@@ -161,7 +161,7 @@ fn in_one_piece(messages: &[(usize, Message<'_>)], hashes: &mut [[u8; 32]]) {
     let mut piece = Vec::new();
     for (index, message) in messages {
         piece.clear();
-        piece.extend_from_slice(&PREFIX);
+        piece.extend_from_slice(&DIGEST_PREFIX);
         piece.extend_from_slice(message.blob);
         piece.extend_from_slice(&message.commitment.0);
         hashes[*index] = blst::hash(&piece);
@@ -180,7 +180,7 @@ struct Message<'a> {
 impl<'a> Message<'a> {
     fn of(blob: &'a [u8; BLOB_BYTES], commitment: &'a KzgCommitment) -> Self {
         let (mut head, mut tail) = ([0; 64], [0; 128]);
-        head[..32].copy_from_slice(&PREFIX);
+        head[..32].copy_from_slice(&DIGEST_PREFIX);
         head[32..].copy_from_slice(&blob[..32]);
         tail[..32].copy_from_slice(&blob[BLOB_BYTES - 32..]);
         tail[32..80].copy_from_slice(&commitment.0);
@@ -307,4 +307,4 @@ mod blst;
 #[allow(unsafe_code)]
 mod extension;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -17,11 +17,6 @@
 //! The claim is fixed by then, and the makers of later claims see nothing of that weight. Even a piece of a single
 //! claim is weighted: its sums will be added to others, and unweighted pieces could be made to cancel.
 //!
-//! *Blame.* If the equation fails for all pieces together, it is asked of each sender's claims and then of halves
-//! (`inquiry.rs`). Whole pieces are added by the sums at hand: one pairing each, no multiplication. Claims of pieces
-//! that mix senders, and halves of a piece that fails, are summed with fresh weights. Each answer is wrong with
-//! probability at most 2⁻¹²⁸.
-//!
 //! *Cost.* rᵢzᵢ has 255 bits. With λ = u² − 1 (128 bits), any k < r is k₁ + k₂·λ, where k₁ = k mod λ < 2¹²⁸ and
 //! k₂ = ⌊k/λ⌋ ≤ u² < 2¹²⁸. λ·π costs one field product. So A is a sum of 3n + 2 terms of 128 bits and B one of n: two
 //! runs of Pippenger's algorithm.
@@ -30,8 +25,7 @@ use rand::Rng;
 
 use crate::field::Fr;
 use crate::group::{Beta, Lines, Point, PointPath, PointTerms, Sum, pairings_equal};
-use crate::inquiry::Judge;
-use crate::opening::{OpenedClaim, Summed};
+use crate::opening::{OpenedClaim, Sums};
 use crate::setup;
 
 /// λ = u² − 1, u = −0xd201000000010000: a cube root of one modulo r.
@@ -65,29 +59,41 @@ impl Check {
         let point = |bytes| Point::decompress(bytes).expect("a constant of the setup");
         let z = Fr::from_hash(&z);
         let mut known = OpenedClaim {
-            name: ([0; 32], commitment.0, proof.0),
             commitment: point(&commitment.0),
             proof: point(&proof.0),
             z,
             y: z,
         };
         assert!(
-            this.claims_hold(std::slice::from_ref(&known)),
+            this.hold(&[&this.sum(std::slice::from_ref(&known))]),
             "the setup's own claim does not hold"
         );
         known.y = Fr::ONE;
-        assert!(!this.claims_hold(&[known]), "a wrong claim holds");
+        assert!(!this.hold(&[&this.sum(&[known])]), "a wrong claim holds");
         this
     }
 
-    fn sums(&self, claims: &[OpenedClaim]) -> (Sum, Sum) {
+    /// The sums of these claims, with fresh weights.
+    pub fn sum(&self, claims: &[OpenedClaim]) -> Sums {
         #[cfg(test)]
         tests::COUNTS.with_borrow_mut(|counts| {
             counts.sums += 1;
             counts.claims_summed += claims.len();
         });
         let (left, right) = self.terms(claims);
-        (self.points.sum(&left), self.points.sum(&right))
+        Sums {
+            left: self.points.sum(&left),
+            right: self.points.sum(&right),
+        }
+    }
+
+    /// Whether all claims of these pieces hold.
+    pub fn hold(&self, pieces: &[&Sums]) -> bool {
+        let total = |side: fn(&Sums) -> &Sum| {
+            let sums = pieces.iter().map(|piece| side(piece));
+            sums.fold(Sum::default(), |sum, one| sum.plus(one))
+        };
+        pieces.is_empty() || self.equal(&total(|piece| &piece.left), &total(|piece| &piece.right))
     }
 
     /// Whether e(A, H) = e(B, τ·H).
@@ -119,26 +125,6 @@ impl Check {
         left.push(&self.generator, low);
         left.push(&self.generator_image, high);
         (left, right)
-    }
-}
-
-impl Judge for Check {
-    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed {
-        let (left, right) = self.sums(&claims);
-        Summed { claims, left, right }
-    }
-
-    fn pieces_hold(&self, pieces: &[&Summed]) -> bool {
-        let total = |side: fn(&Summed) -> &Sum| {
-            let sums = pieces.iter().map(|piece| side(piece));
-            sums.fold(Sum::default(), |sum, one| sum.plus(one))
-        };
-        self.equal(&total(|piece| &piece.left), &total(|piece| &piece.right))
-    }
-
-    fn claims_hold(&self, claims: &[OpenedClaim]) -> bool {
-        let (left, right) = self.sums(claims);
-        self.equal(&left, &right)
     }
 }
 

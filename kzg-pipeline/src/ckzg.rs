@@ -1,23 +1,22 @@
-//! This file knows how to verify with `c-kzg`, the reference implementation: the oracle, and the fallback.
+//! This file knows how to verify with `c-kzg`, the reference implementation. It is the oracle, the fallback, and the
+//! last word before a value is called false.
 //!
-//! Its batch call answers for a batch as a whole: `true`, `false`, or an error when anything is malformed. This file
-//! finds out which claim is to blame. After an error, it looks at every point by itself. After a `false`, it judges
-//! every claim by itself. Halving would not pay. Each call hashes and evaluates its claims again, 1.5 ms a blob beside
-//! a pairing's 0.5. The worst case is a malformed proof, read last, beside a claim that is wrong. It takes the batch,
-//! the batch without that one, and each claim by itself.
+//! Its batch call answers for a batch as a whole: `true`, `false`, or an error when anything is malformed. Unless it is
+//! `true`, each claim is asked about by itself. Halving would not pay. Each call hashes and evaluates its claims again,
+//! 1.5 ms a blob beside a pairing's 0.5.
 
 use std::cell::RefCell;
 
-use c_kzg::{Blob, Bytes32, Bytes48, KzgSettings};
+use c_kzg::{Blob, Bytes32, Bytes48, CkzgError, Error, KzgSettings};
+use ultramarine_types::Hash;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::verify::{Finding, Malformed};
+use ultramarine_types::verify::Refutation;
 
+use crate::challenge::HashPath;
 use crate::claim::Claim;
-use crate::inquiry::{Inquiry, Tell};
-use crate::memo::{self, Memo};
-use crate::opening::{OpenedClaim, Opening, Summed};
+use crate::opening::{Finding, OpenedClaim, Opening, Sums};
 use crate::verifier::Verifier;
-use crate::{challenge, setup, wellformed};
+use crate::{setup, wellformed};
 
 thread_local! {
     /// `c-kzg` wants blobs side by side, so a batch is copied here (35 µs a blob beside 2 ms of work). Each lane has
@@ -28,12 +27,11 @@ thread_local! {
 /// The verifier on `c-kzg`.
 pub struct CKzg {
     settings: &'static KzgSettings,
-    memo: Memo,
 }
 
 impl CKzg {
     /// Loads the setup (seconds, once a process) and checks it against the pinned one. Panics if it differs.
-    pub fn new(memo: Memo) -> Self {
+    pub fn new() -> Self {
         setup::check_digest();
         let settings = c_kzg::ethereum_kzg_settings(0);
         let (commitment, z, proof) = setup::known_claim();
@@ -48,59 +46,54 @@ impl CKzg {
             "c-kzg's trusted setup is not the ceremony's"
         );
         assert!(matches!(holds(other), Ok(false)), "c-kzg accepts a claim that is wrong");
-        Self { settings, memo }
+        Self { settings }
     }
 
-    /// Judges claims whose blobs are well-formed and stand in `blobs`; writes a finding for each.
-    fn judge(&self, blobs: &[Blob], points: &[(Bytes48, Bytes48)], findings: &mut [Finding]) {
-        match self.holds(blobs, points) {
-            Some(true) => findings.fill(Finding::Holds),
-            Some(false) if blobs.len() == 1 => findings.fill(Finding::Wrong),
-            Some(false) => {
-                for ((blob, point), finding) in blobs.chunks(1).zip(points.chunks(1)).zip(findings.chunks_mut(1)) {
-                    self.judge(blob, point, finding);
-                }
-            }
-            None => self.sort_out(blobs, points, findings),
+    fn judge_all(&self, claims: &[Claim<'_>]) -> Vec<Finding> {
+        let all_hold = side_by_side(claims, |blobs| {
+            let points = |side: fn(&Claim<'_>) -> [u8; 48]| -> Vec<Bytes48> {
+                claims.iter().map(|claim| side(claim).into()).collect()
+            };
+            let (commitments, proofs) = (points(|claim| claim.commitment.0), points(|claim| claim.proof.0));
+            self.settings.verify_blob_kzg_proof_batch(blobs, &commitments, &proofs)
+        });
+        if matches!(all_hold, Some(Ok(true))) {
+            return vec![Ok(()); claims.len()];
         }
+        // A claim that the library cannot judge is not accepted.
+        let alone = |claim| ask(claim).unwrap_or(Err(Refutation::Wrong));
+        claims.iter().map(alone).collect()
     }
+}
 
-    /// Some point is malformed. Names all such claims, and judges the others without them.
-    fn sort_out(&self, blobs: &[Blob], points: &[(Bytes48, Bytes48)], findings: &mut [Finding]) {
-        let mut sound = Vec::with_capacity(blobs.len());
-        for (index, (commitment, proof)) in points.iter().enumerate() {
-            if !wellformed::is_point(commitment) {
-                findings[index] = Finding::Malformed(Malformed::Commitment(wellformed::point_flaw(commitment)));
-            } else if !wellformed::is_point(proof) {
-                findings[index] = Finding::Malformed(Malformed::Proof(wellformed::point_flaw(proof)));
-            } else {
-                sound.push(index);
-            }
-        }
-        if sound.len() == points.len() {
-            // We see no fault and c-kzg does. A claim holds only if both judges accept it.
-            findings.fill(Finding::Wrong);
-            return;
-        }
-        // Runs of sound claims lie side by side already.
-        for run in sound.chunk_by(|one, next| one + 1 == *next) {
-            if let (Some(&first), Some(&last)) = (run.first(), run.last()) {
-                let range = first..=last;
-                self.judge(&blobs[range.clone()], &points[range.clone()], &mut findings[range]);
-            }
-        }
+/// What `c-kzg` says of one claim. It says *no* by `false`, or by `C_KZG_BADARGS` if an input is malformed. Any other
+/// error is the library's own, and says nothing about the claim.
+pub fn ask(claim: &Claim<'_>) -> Result<Finding, Error> {
+    let settings = c_kzg::ethereum_kzg_settings(0);
+    let (commitment, proof) = (claim.commitment.0.into(), claim.proof.0.into());
+    let holds = side_by_side(std::slice::from_ref(claim), |blobs| {
+        settings.verify_blob_kzg_proof(&blobs[0], &commitment, &proof)
+    });
+    match holds {
+        Some(Ok(true)) => Ok(Ok(())),
+        Some(Ok(false)) => Ok(Err(Refutation::Wrong)),
+        None | Some(Err(Error::CError(CkzgError::C_KZG_BADARGS))) => Ok(Err(wellformed::refutation(claim))),
+        Some(Err(error)) => Err(error),
     }
+}
 
-    /// The batch call; `None` if something is malformed.
-    fn holds(&self, blobs: &[Blob], points: &[(Bytes48, Bytes48)]) -> Option<bool> {
-        #[cfg(test)]
-        tests::CLAIMS_ASKED.set(tests::CLAIMS_ASKED.get() + blobs.len());
-        let commitments: Vec<Bytes48> = points.iter().map(|(commitment, _)| *commitment).collect();
-        let proofs: Vec<Bytes48> = points.iter().map(|(_, proof)| *proof).collect();
-        self.settings
-            .verify_blob_kzg_proof_batch(blobs, &commitments, &proofs)
-            .ok()
-    }
+/// Asks about blobs as `c-kzg` wants them; `None` if one has not a blob's length.
+fn side_by_side<T>(claims: &[Claim<'_>], ask: impl FnOnce(&[Blob]) -> T) -> Option<T> {
+    SIDE_BY_SIDE.with_borrow_mut(|blobs| {
+        if blobs.len() < claims.len() {
+            blobs.resize_with(claims.len(), Blob::default);
+        }
+        for (place, claim) in blobs.iter_mut().zip(claims) {
+            let place: &mut [u8; BLOB_BYTES] = place;
+            *place = *<&[u8; BLOB_BYTES]>::try_from(claim.blob).ok()?;
+        }
+        Some(ask(&blobs[..claims.len()]))
+    })
 }
 
 impl Verifier for CKzg {
@@ -108,70 +101,28 @@ impl Verifier for CKzg {
         "c-kzg"
     }
 
-    /// Settles every claim, by one batch call: the reference implementation has no second phase.
-    fn open(&self, claims: &[Claim<'_>]) -> Vec<Opening> {
-        self.judge_all(claims).into_iter().map(Opening::Settled).collect()
+    /// Settles every claim, by one batch call: the reference implementation has no second phase. It gives no digests,
+    /// so this back end hashes twice.
+    fn open(&self, claims: &[Claim<'_>], hashed: &mut dyn FnMut(usize, Hash) -> bool) -> Vec<Opening> {
+        let digests = HashPath::best().hash_all(claims);
+        let wanted: Vec<_> = (0..claims.len())
+            .filter(|index| hashed(*index, Hash(digests[*index])))
+            .collect();
+        let asked: Vec<_> = wanted.iter().map(|index| claims[*index]).collect();
+        let mut openings = vec![Opening::Hashed; claims.len()];
+        for (index, finding) in wanted.into_iter().zip(self.judge_all(&asked)) {
+            openings[index] = Opening::Settled(finding);
+        }
+        openings
     }
 
-    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed {
-        Summed::without_sums(claims)
+    fn sum(&self, _: &[OpenedClaim]) -> Sums {
+        Sums::default()
     }
 
     /// `open` leaves nothing to settle. A claim that it did not see is not accepted.
-    fn inquire(&self, inquiry: &mut Inquiry, _: usize, tell: &mut Tell<'_>) {
-        inquiry.settle(|_| Finding::Wrong, tell);
-    }
-}
-
-impl CKzg {
-    fn judge_all(&self, claims: &[Claim<'_>]) -> Vec<Finding> {
-        let mut findings = vec![Finding::Wrong; claims.len()];
-        let mut names = Vec::new();
-        let mut open = Vec::with_capacity(claims.len());
-        for (index, claim) in claims.iter().enumerate() {
-            if !wellformed::is_blob(claim.blob) {
-                findings[index] = Finding::Malformed(Malformed::Blob(wellformed::blob_flaw(claim.blob)));
-                continue;
-            }
-            if self.memo.is_on() {
-                let name = memo::name(
-                    challenge::hash(claim.blob, claim.commitment),
-                    claim.commitment,
-                    claim.proof,
-                );
-                if self.memo.knows(&name) {
-                    findings[index] = Finding::Holds;
-                    continue;
-                }
-                names.push(name);
-            }
-            open.push(index);
-        }
-
-        let points: Vec<_> = open
-            .iter()
-            .filter_map(|&index| claims.get(index))
-            .map(|claim| (Bytes48::from(claim.commitment.0), Bytes48::from(claim.proof.0)))
-            .collect();
-        let mut judged = vec![Finding::Wrong; open.len()];
-        SIDE_BY_SIDE.with_borrow_mut(|blobs| {
-            if blobs.len() < open.len() {
-                blobs.resize_with(open.len(), Blob::default);
-            }
-            for (target, &index) in blobs.iter_mut().zip(&open) {
-                // `is_blob` has checked the length.
-                let target: &mut [u8; BLOB_BYTES] = target;
-                target.copy_from_slice(claims[index].blob);
-            }
-            self.judge(&blobs[..open.len()], &points, &mut judged);
-        });
-        for (position, (&index, &finding)) in open.iter().zip(&judged).enumerate() {
-            findings[index] = finding;
-            if let (Finding::Holds, Some(name)) = (finding, names.get(position)) {
-                self.memo.remember(*name);
-            }
-        }
-        findings
+    fn hold(&self, pieces: &[&Sums]) -> bool {
+        pieces.is_empty()
     }
 }
 

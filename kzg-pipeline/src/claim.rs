@@ -1,5 +1,6 @@
 //! This file knows what a claim is, the thing that everything here is about.
 
+use ultramarine_types::verify::VerifyJob;
 use ultramarine_types::{KzgCommitment, KzgProof};
 
 /// What somebody claims: this proof shows that this commitment is to this blob (EIP-4844).
@@ -11,4 +12,15 @@ pub struct Claim<'a> {
     pub commitment: &'a KzgCommitment,
     /// A compressed G1 point, unchecked.
     pub proof: &'a KzgProof,
+}
+
+impl<'a> Claim<'a> {
+    /// What a job claims.
+    pub fn of(job: &'a VerifyJob) -> Self {
+        Self {
+            blob: &job.blob,
+            commitment: &job.commitment,
+            proof: &job.proof,
+        }
+    }
 }

@@ -16,7 +16,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use c_kzg::{Blob, Bytes48};
 use sha2::{Digest, Sha256};
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::verify::{BlobFlaw, Finding, Malformed, PointFlaw};
+use ultramarine_types::verify::{BlobFlaw, Malformed, PointFlaw, Refutation};
 
 use crate::challenge::HashPath;
 use crate::evaluate::EvaluationPath;
@@ -25,8 +25,7 @@ use crate::fixtures::{
     FIELD_MODULUS, INFINITY, Owned, Seeded, claims, constant, line, lines, random, shifted_by_order_three,
 };
 use crate::group::{Point, PointPath};
-use crate::memo::Memo;
-use crate::opening::{OpenedClaim, Opening};
+use crate::opening::{Finding, OpenedClaim, Opening};
 use crate::setup;
 use crate::verifier::Verifier;
 use crate::wellformed::MODULUS;
@@ -78,11 +77,11 @@ fn company(step: u8) -> Vec<OpenedClaim> {
     static OPEN: OnceLock<Vec<OpenedClaim>> = OnceLock::new();
     let open = OPEN.get_or_init(|| {
         let pool: Vec<_> = lines(24).into_iter().chain(bases().to_vec()).collect();
-        let openings = Fast::new(Memo::new(0)).open(&claims(&pool)).into_iter();
+        let openings = Fast::new().open(&claims(&pool), &mut |_, _| true).into_iter();
         openings
             .map(|opening| match opening {
                 Opening::Open(claim) => claim,
-                Opening::Settled(finding) => unreachable!("a true claim is {finding:?}"),
+                other => unreachable!("a true claim opens: {other:?}"),
             })
             .collect()
     });
@@ -92,50 +91,32 @@ fn company(step: u8) -> Vec<OpenedClaim> {
         .collect()
 }
 
-/// Holds one verifier to the expected findings: whole and in pieces.
+/// Holds one verifier to the expected findings: whole, and in pieces, each of which holds if all its claims do.
 pub fn judge(verifier: &Fast, batch: &[Owned], expected: &[Finding], pieces: Pieces<'_>) {
-    let Pieces {
-        opened,
-        summed,
-        company,
-    } = pieces;
     let all = claims(batch);
     assert_eq!(verifier.verify(&all), expected, "{}, whole", verifier.path());
-    let mut findings = vec![None; all.len()];
-    let (mut indices, mut open) = (Vec::new(), Vec::new());
-    for (group, claims) in all.chunks(opened).enumerate() {
-        for (at, opening) in verifier.open(claims).into_iter().enumerate() {
-            let at = group * opened + at;
+    let mut open = Vec::new();
+    for (claims, expected) in all.chunks(pieces.opened).zip(expected.chunks(pieces.opened)) {
+        for (opening, expected) in verifier.open(claims, &mut |_, _| true).into_iter().zip(expected) {
             match opening {
-                Opening::Settled(finding) => findings[at] = Some(finding),
-                Opening::Open(claim) => {
-                    indices.push(at);
-                    open.push(claim);
-                }
+                Opening::Open(claim) => open.push((claim, expected.is_ok())),
+                Opening::Settled(finding) => assert_eq!(finding, *expected, "{}, opened", verifier.path()),
+                Opening::Hashed => panic!("all are wanted"),
             }
         }
     }
-    let mut pieces: Vec<_> = open.chunks(summed).map(<[OpenedClaim]>::to_vec).collect();
-    match pieces.first_mut() {
-        Some(first) => first.extend_from_slice(company),
-        None => pieces.push(company.to_vec()),
+    let mut sums = Vec::new();
+    for (at, piece) in open.chunks(pieces.summed).enumerate() {
+        let (mut claims, hold): (Vec<_>, Vec<_>) = piece.iter().cloned().unzip();
+        claims.extend_from_slice(if at == 0 { pieces.company } else { &[] });
+        let sum = verifier.sum(&claims);
+        let all_hold = hold.iter().all(|hold| *hold);
+        assert_eq!(verifier.hold(&[&sum]), all_hold, "{}, piece {at}", verifier.path());
+        sums.push(sum);
     }
-    let sums = pieces.into_iter().map(|piece| verifier.sum(piece)).collect();
-    let mut company_told = 0;
-    verifier.settle(sums, &mut |told| {
-        let indices = indices.chunks(summed).nth(told.piece).unwrap_or_default();
-        for position in told.positions() {
-            if let Some(at) = indices.get(position) {
-                assert_eq!(findings[*at].replace(told.finding), None, "claim {at} has two findings");
-            } else {
-                assert_eq!(told.finding, Finding::Holds, "{}, company", verifier.path());
-                company_told += 1;
-            }
-        }
-    });
-    assert_eq!(company_told, company.len(), "each of the company has one finding");
-    let found: Option<Vec<_>> = findings.into_iter().collect();
-    assert_eq!(found.as_deref(), Some(expected), "{}, in pieces", verifier.path());
+    let all_hold = open.iter().all(|(_, holds)| *holds);
+    let together = verifier.hold(&sums.iter().collect::<Vec<_>>());
+    assert_eq!(together, all_hold, "{}, all pieces", verifier.path());
 }
 
 /// Our verifier on every combination that differs from the others in some path.
@@ -148,7 +129,7 @@ pub fn every_path() -> &'static [Fast] {
             .map(|at| {
                 let hashing = hashing[at % hashing.len()];
                 let evaluating = evaluating[at % evaluating.len()];
-                Fast::new(Memo::new(0)).by(hashing, evaluating, points[at % points.len()])
+                Fast::new().by(hashing, evaluating, points[at % points.len()])
             })
             .collect()
     })
@@ -182,28 +163,29 @@ pub fn oracle(claim: &Owned) -> Finding {
 }
 
 fn ask(claim: &Owned) -> Finding {
+    let malformed = |what| Err(Refutation::Malformed(what));
     let settings = c_kzg::ethereum_kzg_settings(0);
     let infinity = Bytes48::from(INFINITY);
     let commitment = Bytes48::from(claim.commitment.0);
     let Ok(blob) = Blob::from_bytes(&claim.blob) else {
-        return Finding::Malformed(Malformed::Blob(BlobFlaw::Length(claim.blob.len())));
+        return malformed(Malformed::Blob(BlobFlaw::Length(claim.blob.len())));
     };
     match settings.verify_blob_kzg_proof(&blob, &commitment, &Bytes48::from(claim.proof.0)) {
-        Ok(true) => Finding::Holds,
-        Ok(false) => Finding::Wrong,
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Refutation::Wrong),
         Err(_) if settings.verify_blob_kzg_proof(&blob, &infinity, &infinity).is_err() => {
             let element = claim.blob.chunks(32).position(|element| element >= MODULUS.as_slice());
             let element = element.expect("c-kzg refuses the blob, so an element is not below the modulus");
-            Finding::Malformed(Malformed::Blob(BlobFlaw::Element(element as u16)))
+            malformed(Malformed::Blob(BlobFlaw::Element(element as u16)))
         }
         Err(_)
             if settings
                 .verify_blob_kzg_proof(&Blob::default(), &commitment, &infinity)
                 .is_err() =>
         {
-            Finding::Malformed(Malformed::Commitment(flaw(&claim.commitment.0)))
+            malformed(Malformed::Commitment(flaw(&claim.commitment.0)))
         }
-        Err(_) => Finding::Malformed(Malformed::Proof(flaw(&claim.proof.0))),
+        Err(_) => malformed(Malformed::Proof(flaw(&claim.proof.0))),
     }
 }
 

@@ -199,7 +199,7 @@ impl Domain {
     ) -> Option<Fr> {
         let factors = factors.get_or_init(|| vectors::factors::<N, L, F>(&self.inverses));
         let mut folded: Folded<N> = vectors::fold::<N, L, F>(lanes, blob, z, factors, values);
-        if !folded.surely_canonical && !wellformed::is_blob(blob) {
+        if !folded.surely_canonical && wellformed::blob_flaw(blob).is_some() {
             return None;
         }
         // One group is left, too few values for vectors.

@@ -5,8 +5,8 @@
 
 use std::cell::RefCell;
 
+use ultramarine_types::Hash;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::verify::{Finding, Malformed};
 
 use crate::challenge::HashPath;
 use crate::check::Check;
@@ -14,9 +14,7 @@ use crate::claim::Claim;
 use crate::evaluate::{Domain, EvaluationPath, Scratch};
 use crate::field::Fr;
 use crate::group::{Point, PointPath};
-use crate::inquiry::{Inquiry, Judge, Tell};
-use crate::memo::{self, Memo, Name};
-use crate::opening::{OpenedClaim, Opening, Summed};
+use crate::opening::{OpenedClaim, Opening, Sums};
 use crate::verifier::Verifier;
 use crate::wellformed;
 
@@ -27,7 +25,6 @@ thread_local! {
 
 /// Our own verifier, on blst's primitives.
 pub struct Fast {
-    memo: Memo,
     pub(crate) domain: &'static Domain,
     pub(crate) hashing: HashPath,
     pub(crate) evaluating: EvaluationPath,
@@ -37,9 +34,8 @@ pub struct Fast {
 
 impl Fast {
     /// Makes the tables and checks the setup. Panics if the setup is not the ceremony's.
-    pub fn new(memo: Memo) -> Self {
+    pub fn new() -> Self {
         Self {
-            memo,
             domain: Domain::get(),
             hashing: HashPath::best(),
             evaluating: EvaluationPath::best(),
@@ -69,22 +65,16 @@ impl Fast {
         pairs.to_vec()
     }
 
-    /// Does the part of a claim that needs no other claim.
-    fn open_one(&self, claim: &Claim<'_>, name: Name, points: [Option<Point>; 2]) -> Result<OpenedClaim, Malformed> {
-        let blob_flaw = || Malformed::Blob(wellformed::blob_flaw(claim.blob));
-        let blob: &[u8; BLOB_BYTES] = claim.blob.try_into().map_err(|_| blob_flaw())?;
-        let (challenge, ..) = &name;
-        let z = Fr::from_hash(challenge);
-        let y = SCRATCH
-            .with_borrow_mut(|scratch| self.domain.evaluate(self.evaluating, blob, &z, scratch))
-            .ok_or_else(blob_flaw)?;
+    /// Does the part of a claim that needs no other claim; `None` if it is malformed.
+    fn open_one(&self, claim: &Claim<'_>, z: Fr, points: [Option<Point>; 2]) -> Option<OpenedClaim> {
+        let blob: &[u8; BLOB_BYTES] = claim.blob.try_into().ok()?;
+        let y = SCRATCH.with_borrow_mut(|scratch| self.domain.evaluate(self.evaluating, blob, &z, scratch))?;
         let [commitment, proof] = points;
-        Ok(OpenedClaim {
-            commitment: commitment.ok_or_else(|| Malformed::Commitment(wellformed::point_flaw(&claim.commitment.0)))?,
-            proof: proof.ok_or_else(|| Malformed::Proof(wellformed::point_flaw(&claim.proof.0)))?,
+        Some(OpenedClaim {
+            commitment: commitment?,
+            proof: proof?,
             z,
             y,
-            name,
         })
     }
 }
@@ -94,40 +84,31 @@ impl Verifier for Fast {
         "fast"
     }
 
-    fn open(&self, claims: &[Claim<'_>]) -> Vec<Opening> {
+    fn open(&self, claims: &[Claim<'_>], hashed: &mut dyn FnMut(usize, Hash) -> bool) -> Vec<Opening> {
         let challenges = self.hashing.hash_all(claims);
-        let name = |(index, challenge)| {
-            let claim: &Claim<'_> = &claims[index];
-            (index, memo::name(challenge, claim.commitment, claim.proof))
-        };
-        let fresh: Vec<(usize, Name)> = challenges
-            .into_iter()
-            .enumerate()
-            .map(name)
-            .filter(|(_, name)| !self.memo.knows(name))
-            .collect();
-        let mut openings = vec![Opening::Settled(Finding::Holds); claims.len()];
-        let points = self.points(fresh.iter().map(|(index, _)| &claims[*index]));
-        for ((index, name), points) in fresh.into_iter().zip(points) {
-            openings[index] = match self.open_one(&claims[index], name, points) {
-                Ok(opened) => Opening::Open(opened),
-                Err(malformed) => Opening::Settled(Finding::Malformed(malformed)),
+        let mut wanted = Vec::with_capacity(claims.len());
+        for (index, challenge) in challenges.iter().enumerate() {
+            if hashed(index, Hash(*challenge)) {
+                wanted.push(index);
+            }
+        }
+        let mut openings = vec![Opening::Hashed; claims.len()];
+        let points = self.points(wanted.iter().map(|index| &claims[*index]));
+        for (index, points) in wanted.into_iter().zip(points) {
+            openings[index] = match self.open_one(&claims[index], Fr::from_hash(&challenges[index]), points) {
+                Some(opened) => Opening::Open(opened),
+                None => Opening::Settled(Err(wellformed::refutation(&claims[index]))),
             };
         }
         openings
     }
 
-    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed {
+    fn sum(&self, claims: &[OpenedClaim]) -> Sums {
         self.check.sum(claims)
     }
 
-    fn inquire(&self, inquiry: &mut Inquiry, steps_max: usize, tell: &mut Tell<'_>) {
-        inquiry.ask(steps_max, &self.check, &mut |told| {
-            if told.finding == Finding::Holds {
-                told.claims.iter().for_each(|claim| self.memo.remember(claim.name));
-            }
-            tell(told);
-        });
+    fn hold(&self, pieces: &[&Sums]) -> bool {
+        self.check.hold(pieces)
     }
 }
 

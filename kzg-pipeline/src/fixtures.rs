@@ -217,20 +217,22 @@ pub fn shifted_by_order_three(bytes: &[u8; 48]) -> [u8; 48] {
     compress(&sum(&decompress(bytes), &from_affine(&torsion)))
 }
 
-/// A job of the current height with an empty blob, for tests that form batches and do not look inside.
-pub fn job(sender: u8, index: u16, last: bool) -> VerifyJob {
+/// A job of the current height with an empty blob, for tests that form batches and do not look inside. Each height has
+/// one value.
+pub fn job(height: u64, sender: u8, index: u16, blobs_count: u16) -> VerifyJob {
     VerifyJob {
         key: ValueKey {
-            height: Height(u64::from(sender)),
+            height: Height(height),
             id: ValueId::ZERO,
         },
         index,
+        blobs_count,
         sender: Some(PeerId([sender; 32])),
         urgency: Urgency::Current,
-        last,
         blob: bytes::Bytes::new(),
         commitment: KzgCommitment::ZERO,
         proof: KzgProof::ZERO,
+        digest: None,
     }
 }
 

@@ -1,223 +1,150 @@
 //! This file knows what a free lane does next: the one place where work is handed out.
 //!
-//! A claim is opened, usually summed with others, and settled. Each of these is a task for whichever lane is free. If
-//! claims do not hold together, settling leaves an *inquiry* behind, which goes on a turn at a time. The rules:
+//! A job is opened. Its claim is usually summed with others of its value, and the value is settled. Each of these is a
+//! task for whichever lane is free. If a value seems to fail, that is confirmed, a turn at a time (`doubt.rs`). The
+//! rules:
 //!
 //! - The current height goes before sync in everything. Sync's tasks are short, because a block of the current height
 //!   may arrive while one runs.
-//! - What is due in the account goes before opening more. A verdict that somebody waits for goes first, then sums,
+//! - What is due in the accounts goes before opening more. A verdict that somebody waits for goes first, then sums,
 //!   which must not pile up behind the last blob of a block.
-//! - Inquiries have few turns while jobs wait (`inquiries.rs`). So a job of the current height waits 48 steps at most
-//!   until it is opened, whatever there is to blame. These are a turn under way when it comes, a settlement that is
-//!   due, and a turn that is due.
-//! - A good claim settled alongside bad ones gets its finding once each sender in that settlement has been tested
-//!   (`inquiry.rs`). If the senders are few, that is in the settlement's own turn. If two senders share the fullest
-//!   account, it takes five turns at most and a batch after each.
-//! - A sender at fault has no more jobs opened until the inquiry that found it out is over. Once it is convicted, all
-//!   its waiting jobs are given back unjudged, so that other peers can be asked for those blobs.
+//! - A value that fails has a turn when there is nothing else to do, and after some other tasks. So a job waits for one
+//!   turn at most, and a flood of jobs does not hide what a proposer did.
 //! - No job waits for company. A free lane takes what waits, and free lanes share it evenly. Under load, jobs wait
 //!   because no lane is free, and so they find company by themselves.
 //!
-//! An inquiry goes on until it is over: `inquiries.rs` keeps that.
-//!
 //! Keeps:
 //!
-//! - Every job is in exactly one `Open` or `Return` task.
-//! - Every claim that was left open is in exactly one `Settle` task after it.
-//! - A task is handed out only to a lane that is free.
-//! - No lane is free while something is due in an account.
+//! - Every job is in exactly one `Open` task, also if its value was forgotten meanwhile.
+//! - A value has one verdict from its first job to its end, and none once it was forgotten.
+//! - A task is handed out only to a lane that is free. No lane is free while there is a task.
 
-use std::convert::Infallible;
+use std::ops::ControlFlow;
 
+use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::BLOBS_PER_BLOCK_MAX;
-use ultramarine_types::verify::Urgency;
-use ultramarine_types::{Machine, Nanos, Outbox, PeerId};
+use ultramarine_types::verify::{Urgency, ValueOutcome, VerifyRequest};
+use ultramarine_types::{Machine, Nanos, Outbox, ValueKey};
 
-use crate::account::{Account, AccountPolicy, Due, Mark, Piece, Settlement};
-use crate::former::{Batch, Former, Lot, Ticket};
-use crate::inquiry::Case;
+use crate::account::{AccountPolicy, Accounts, WholeValue};
+use crate::doubt::Doubt;
+use crate::former::{Batch, Former};
+use crate::opening::Opening;
+use crate::ticket::{Name, Ticket};
 
-pub use self::inquiries::Blame;
-use self::inquiries::Inquiries;
+/// One blob for each that the network may have in assembly on the chain with the largest blocks, and two of our own
+/// bundles (one may already be abandoned).
+pub const BLOBS_MAX: usize = Limits {
+    blobs_per_block: BLOBS_PER_BLOCK_MAX,
+}
+.assembly_blobs()
+    + 2 * BLOBS_PER_BLOCK_MAX as usize;
 
-/// The sizes of tasks, and how long claims wait.
+/// The sizes of tasks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
     /// Most blobs that a lane opens at a time for the current height.
     pub current_blobs_max: usize,
     /// Most blobs that a lane opens at a time for sync. A block of the current height may have to wait for them.
     pub sync_blobs_max: usize,
-    /// Most steps of an inquiry in one turn, and of a settlement. Each takes as long as a pairing.
-    pub steps_max: usize,
-    /// Claims of one urgency that may be under inquiry before they hold up the opening of more.
-    pub inquiry_claims_max: usize,
-    /// When claims of the current height are summed and settled.
-    pub current: AccountPolicy,
-    /// The same for sync.
-    pub sync: AccountPolicy,
+    /// Other tasks after which a value that fails has a turn.
+    pub tasks_between_turns: usize,
+    pub accounts: AccountPolicy,
 }
 
 impl Default for Policy {
     fn default() -> Self {
         // On a Zen 4 core a lane opens 16 blobs in 2 ms, and 8 in a little more than half of that. It sums 16 claims in
         // 0.4 ms, which may be left to do behind a block's last blob. Without AVX-512 all this takes about twice as
-        // long. A stream that stalls costs a pairing (0.75 ms) per wait: 1.5 % of a lane. See benches/BUDGET.md for
-        // other sizes.
-        let account = |wait_ms| AccountPolicy {
-            sum_claims: 16,
-            claims_max: 2 * BLOBS_PER_BLOCK_MAX as usize,
-            wait: Nanos::from_millis(wait_ms),
-        };
-        // A step takes a pairing and, within a piece, some small sums: 1 ms on that core. A job of the current height
-        // waits for three turns at most until it is opened: 48 ms there, and about 75 on a slow core. The hand-over
-        // between turns costs a thousandth of that.
+        // long. See benches/BUDGET.md for other sizes. A turn takes 12 to 18 ms, so a value that fails has a third of
+        // a busy lane.
         Self {
             current_blobs_max: 16,
             sync_blobs_max: 8,
-            steps_max: 16,
-            // Sixteen of the largest blocks, 9 MB. Only an attack by many senders brings as many claims under inquiry.
-            // Few claims of each are named, and no more are opened until its inquiry is over.
-            inquiry_claims_max: 16 * BLOBS_PER_BLOCK_MAX as usize,
-            current: account(50),
-            sync: account(100),
+            tasks_between_turns: 16,
+            accounts: AccountPolicy {
+                sum_claims: 16,
+                values_max: 8,
+                blobs_max: BLOBS_MAX,
+            },
         }
     }
 }
 
-/// What happens to the foreman. `O` is an opened claim, `S` the sums of some, `I` an inquiry. A caller that never
-/// inquires leaves `I` out.
+/// What a client wants, by its position in the lanes' list.
 #[derive(Clone, Debug)]
-pub enum Input<O, S, I = Infallible> {
-    /// These jobs came off the links.
-    Jobs(Vec<Ticket>),
-    /// A lane came to work, or has given jobs back, or has settled claims of which all held.
+pub struct Request {
+    pub client: usize,
+    pub request: VerifyRequest,
+}
+
+/// What happens to the foreman. `O` is an opened claim, `S` the sums of some.
+#[derive(Clone, Debug)]
+pub enum Input<O, S> {
+    /// These came off the links, those of each client in order.
+    Requests(Vec<Request>),
+    /// A lane came to work.
     LaneFree,
-    /// A lane has opened a batch, and is free.
-    Opened {
-        /// The batch, by its number and urgency.
-        lot: Lot,
-        /// The claims of it that have no finding yet.
-        claims: Vec<O>,
-        /// Peers that are convicted by their bad claims in it alone.
-        convicted: Vec<PeerId>,
-    },
+    /// A lane has opened a batch, and is free. Jobs of right bytes name their digest now.
+    Opened(Vec<(Ticket, Opening<O>)>),
     /// A lane has taken the sums of a piece, and is free.
-    Summed {
-        /// The urgency of the account.
-        urgency: Urgency,
-        sum: S,
-        /// How many claims are in them.
-        claims_count: usize,
-        /// The mark that came with the piece.
-        mark: Mark,
-    },
-    /// A lane has asked its questions, and is free.
-    Inquired {
-        /// The urgency of its claims.
-        urgency: Urgency,
-        /// What the inquiry was about when its task began. Empty if the task was to settle.
-        before: Case,
-        /// What is not settled yet.
-        left: Option<Blame<I>>,
-        /// Peers that it has convicted so far.
-        convicted: Vec<PeerId>,
-    },
-    /// No job will ever come again.
-    Closed,
+    Summed(Name, S),
+    /// A lane has settled values, and is free: each holds or does not.
+    Settled(Vec<(Name, bool)>),
+    /// A lane has given a value that fails its turn, and is free.
+    Confirmed(Name, ControlFlow<ValueOutcome, Doubt>),
 }
 
 /// What a lane shall do. The lane answers by an input when it is done.
 #[derive(Clone, Debug)]
-pub enum Task<O, S, I = Infallible> {
-    /// Open these; answered by [`Input::Opened`].
+pub enum Task<O, S> {
+    /// Hash these, answer each by whether its bytes are right, and open those that are right and wanted; answered by
+    /// [`Input::Opened`].
     Open(Batch),
     /// Take the sums of these; answered by [`Input::Summed`].
-    Sum(Urgency, Piece<O>),
-    /// Settle these by at most [`steps_max`](Policy::steps_max) steps; answered by [`Input::Inquired`], even if nothing
-    /// is left, as it may have convicted a peer. Where all claims hold, [`Input::LaneFree`] says the same.
-    Settle(Urgency, Settlement<O, S>),
-    /// Go on with this inquiry by as many steps; answered by [`Input::Inquired`].
-    Inquire(Urgency, Blame<I>),
-    /// Answer these as unjudged; answered by [`Input::LaneFree`].
-    Return(Vec<Ticket>),
+    Sum(Name, Vec<O>),
+    /// Ask about these values together, and about each if not all hold; answered by [`Input::Settled`].
+    Settle(Vec<WholeValue<O, S>>),
+    /// Confirm that this value fails; answered by [`Input::Confirmed`].
+    Confirm(Name, Doubt),
+}
+
+/// What the foreman wants done.
+#[derive(Clone, Debug)]
+pub enum Output<O, S> {
+    Task(Task<O, S>),
+    /// Tell a client the outcome of a value.
+    Verdict {
+        client: usize,
+        key: ValueKey,
+        outcome: ValueOutcome,
+    },
 }
 
 /// Hands tasks to free lanes; see the module's text for its rules.
 #[derive(Debug)]
-pub struct Foreman<O, S, I = Infallible> {
+pub struct Foreman<O, S> {
     policy: Policy,
     lanes_free: usize,
     former: Former,
-    current: Desk<O, S, I>,
-    sync: Desk<O, S, I>,
+    accounts: Accounts<O, S>,
+    /// Tasks handed out since a value that fails had a turn.
+    tasks_since_turn: usize,
 }
 
-/// Claims of one urgency that are open.
-#[derive(Debug)]
-struct Desk<O, S, I> {
-    account: Account<O, S>,
-    inquiries: Inquiries<I>,
-    /// Claims that were left open so far.
-    opened: u64,
-    /// Those of them that are in a lane's hands to be summed.
-    summing: u64,
-    /// Those of them that were handed out in a settlement.
-    settled: u64,
-}
-
-impl<O, S, I> Desk<O, S, I> {
-    fn new(account: AccountPolicy, inquiry_claims_max: usize) -> Self {
-        Self {
-            account: Account::new(account),
-            inquiries: Inquiries::new(account.wait, inquiry_claims_max),
-            opened: 0,
-            summing: 0,
-            settled: 0,
-        }
-    }
-
-    /// What is due in the account, for a lane that is free.
-    fn take_due(&mut self, now: Nanos) -> Option<Due<O, S>> {
-        let before = self.account.len();
-        let due = self.account.take_due(now);
-        let taken = (before - self.account.len()) as u64;
-        match due {
-            Some(Due::Settle(_)) => self.settled += taken,
-            Some(Due::Sum(_)) => self.summing += taken,
-            None => {}
-        }
-        due
-    }
-
-    fn put_sum(&mut self, sum: S, claims_count: usize, mark: Mark) {
-        self.summing -= claims_count as u64;
-        self.account.put_sum(sum, claims_count, mark);
-    }
-
-    /// Asserts that every claim left open is in one settlement, or on its way to one.
-    fn check(&self) {
-        assert_eq!(
-            self.opened,
-            self.settled + self.summing + self.account.len() as u64,
-            "a claim left open is settled once"
-        );
-    }
-}
-
-impl<O, S, I> Foreman<O, S, I> {
+impl<O, S> Foreman<O, S> {
     /// A foreman with no lane yet: each lane announces itself by [`Input::LaneFree`].
     pub fn new(policy: Policy) -> Self {
         assert!(
             policy.current_blobs_max > 0 && policy.sync_blobs_max > 0,
             "a batch holds at least one blob"
         );
-        assert!(policy.steps_max > 0, "an inquiry comes to an end");
         Self {
             policy,
             lanes_free: 0,
             former: Former::default(),
-            current: Desk::new(policy.current, policy.inquiry_claims_max),
-            sync: Desk::new(policy.sync, policy.inquiry_claims_max),
+            accounts: Accounts::new(policy.accounts),
+            tasks_since_turn: 0,
         }
     }
 
@@ -226,173 +153,128 @@ impl<O, S, I> Foreman<O, S, I> {
         self.former.waiting()
     }
 
-    /// Opened claims that wait to be settled, or are under inquiry. It does not count the claims that lanes are summing
-    /// or settling.
+    /// Blobs that are kept until their values are settled.
     pub fn unsettled(&self) -> usize {
-        let of = |desk: &Desk<O, S, I>| desk.account.len() + desk.inquiries.claims_count();
-        of(&self.current) + of(&self.sync)
+        self.accounts.blobs_count()
     }
 
-    fn assign(&mut self, now: Nanos, out: &mut Outbox<Task<O, S, I>>) {
+    fn assign(&mut self, out: &mut Outbox<Output<O, S>>) {
         while self.lanes_free > 0 {
-            let Some(task) = self
-                .task(now, Urgency::Current)
-                .or_else(|| self.task(now, Urgency::Sync))
-            else {
-                return;
-            };
+            let Some(task) = self.task() else { return };
             self.lanes_free -= 1;
-            out.push(task);
+            out.push(Output::Task(task));
         }
     }
 
-    /// Asserts what this module keeps, as far as that takes no time.
-    fn check(&self, now: Nanos) {
-        self.former.check();
-        self.current.check();
-        self.sync.check();
-        let is_due = |desk: &Desk<O, S, I>| desk.account.due_at().is_some_and(|at| at <= now);
-        assert!(
-            self.lanes_free == 0 || !(is_due(&self.current) || is_due(&self.sync)),
-            "no lane is free while something is due"
-        );
+    fn task(&mut self) -> Option<Task<O, S>> {
+        let other = (self.tasks_since_turn < self.policy.tasks_between_turns)
+            .then(|| self.task_of(Urgency::Current).or_else(|| self.task_of(Urgency::Sync)))
+            .flatten();
+        if other.is_some() {
+            self.tasks_since_turn += 1;
+            return other;
+        }
+        self.tasks_since_turn = 0;
+        if let Some((name, doubt)) = self.accounts.take_doubt() {
+            return Some(Task::Confirm(name, doubt));
+        }
+        self.task_of(Urgency::Current).or_else(|| self.task_of(Urgency::Sync))
     }
 
-    /// Asserts that each lane that was free before, or has become so, is free still or has one task.
-    fn check_lanes(&self, lanes_free: usize, tasks_count: usize) {
-        assert_eq!(
-            lanes_free,
-            self.lanes_free + tasks_count,
-            "a task is handed out to a lane that is free"
+    fn task_of(&mut self, urgency: Urgency) -> Option<Task<O, S>> {
+        let whole = self.accounts.take_whole(urgency);
+        if !whole.is_empty() {
+            return Some(Task::Settle(whole));
+        }
+        if let Some((name, claims)) = self.accounts.take_piece(urgency) {
+            return Some(Task::Sum(name, claims));
+        }
+        let blobs_max = match urgency {
+            Urgency::Current => self.policy.current_blobs_max,
+            Urgency::Sync => self.policy.sync_blobs_max,
+        };
+        let share = self.former.waiting_of(urgency).div_ceil(self.lanes_free);
+        let mut batch = self.former.take(urgency, share.clamp(1, blobs_max))?;
+        for ticket in &mut batch.tickets {
+            ticket.is_wanted = self.accounts.wants(&ticket.name, ticket.job.index);
+        }
+        Some(Task::Open(batch))
+    }
+
+    /// Asserts what this module keeps, as far as that takes no time.
+    fn check(&self) {
+        self.former.check();
+        self.accounts.check();
+        assert!(
+            self.lanes_free == 0 || self.former.waiting() == 0,
+            "no lane is free while a job waits"
         );
     }
 
     /// Asserts the rest too, which takes as long as there are jobs: for tests and simulators.
     pub fn check_whole(&self) {
         self.former.check_whole();
-    }
-
-    fn task(&mut self, now: Nanos, urgency: Urgency) -> Option<Task<O, S, I>> {
-        let desk = match urgency {
-            Urgency::Current => &mut self.current,
-            Urgency::Sync => &mut self.sync,
-        };
-        match desk.take_due(now) {
-            Some(Due::Settle(settlement)) => return Some(Task::Settle(urgency, settlement)),
-            Some(Due::Sum(piece)) => return Some(Task::Sum(urgency, piece)),
-            None => {}
-        }
-        let waiting = self
-            .former
-            .waiting_of(urgency, |sender| desk.inquiries.may_send(sender));
-        if let Some(blame) = desk.inquiries.take(now, waiting > 0) {
-            return Some(Task::Inquire(urgency, blame));
-        }
-        let crowded = desk.inquiries.are_crowded();
-        if waiting == 0 || !desk.inquiries.begin_opening() {
-            return None;
-        }
-        let blobs_max = match urgency {
-            Urgency::Current => self.policy.current_blobs_max,
-            Urgency::Sync => self.policy.sync_blobs_max,
-        };
-        // In the long run, a turn of 16 steps settles more than five claims. So no more than five are opened.
-        let blobs_max = if crowded {
-            blobs_max.min((self.policy.steps_max / 3).max(1))
-        } else {
-            blobs_max
-        };
-        let share = waiting.div_ceil(self.lanes_free);
-        let blobs_max = share.clamp(1, blobs_max);
-        let batch = self
-            .former
-            .take(urgency, blobs_max, |sender| desk.inquiries.may_send(sender));
-        batch.map(Task::Open)
-    }
-
-    /// A lane has done its task. If that convicted peers, it gives their waiting jobs back first.
-    fn free_lane(&mut self, convicted: Vec<PeerId>, out: &mut Outbox<Task<O, S, I>>) {
-        let tickets: Vec<_> = convicted
-            .into_iter()
-            .flat_map(|peer| self.former.take_all_of(Some(peer)))
-            .collect();
-        if tickets.is_empty() {
-            self.lanes_free += 1;
-        } else {
-            out.push(Task::Return(tickets));
-        }
-    }
-
-    fn desk(&mut self, urgency: Urgency) -> &mut Desk<O, S, I> {
-        match urgency {
-            Urgency::Current => &mut self.current,
-            Urgency::Sync => &mut self.sync,
-        }
+        self.accounts.check_whole();
     }
 }
 
-impl<O, S, I> Machine for Foreman<O, S, I> {
-    type Input = Input<O, S, I>;
-    type Output = Task<O, S, I>;
+impl<O, S> Machine for Foreman<O, S> {
+    type Input = Input<O, S>;
+    type Output = Output<O, S>;
 
-    fn handle(&mut self, now: Nanos, input: Input<O, S, I>, out: &mut Outbox<Task<O, S, I>>) {
-        let lane_came = !matches!(input, Input::Jobs(_) | Input::Closed);
-        let (lanes_free, tasks_before) = (self.lanes_free + usize::from(lane_came), out.len());
+    fn handle(&mut self, _: Nanos, input: Input<O, S>, out: &mut Outbox<Output<O, S>>) {
+        self.lanes_free += usize::from(!matches!(input, Input::Requests(_)));
+        let mut tell = |name: &Name, outcome| {
+            let Name { client, key, .. } = *name;
+            out.push(Output::Verdict { client, key, outcome });
+        };
         match input {
-            Input::Jobs(tickets) => tickets.into_iter().for_each(|ticket| self.former.push(ticket)),
-            Input::LaneFree => self.lanes_free += 1,
-            Input::Opened { lot, claims, convicted } => {
-                let desk = self.desk(lot.urgency);
-                desk.opened += claims.len() as u64;
-                desk.account.put(now, lot, claims);
-                self.free_lane(convicted, out);
+            Input::Requests(requests) => {
+                for Request { client, request } in requests {
+                    match request {
+                        VerifyRequest::Job(job) => self.former.push(Ticket {
+                            name: self.accounts.begin(client, &job),
+                            is_wanted: true,
+                            job,
+                        }),
+                        VerifyRequest::Forget(key) => self.accounts.forget(client, key),
+                    }
+                }
             }
-            Input::Summed {
-                urgency,
-                sum,
-                claims_count,
-                mark,
-            } => {
-                self.lanes_free += 1;
-                self.desk(urgency).put_sum(sum, claims_count, mark);
+            Input::LaneFree => {}
+            Input::Opened(jobs) => {
+                for (ticket, opening) in jobs {
+                    if let Some(name) = self.accounts.put(ticket, opening) {
+                        let why = "more blobs were sent than a node has in hand";
+                        tell(&name, ValueOutcome::Withheld { why });
+                    }
+                }
             }
-            Input::Inquired {
-                urgency,
-                before,
-                left,
-                convicted,
-            } => {
-                self.desk(urgency).inquiries.put(&before, left);
-                self.free_lane(convicted, out);
+            Input::Summed(name, sums) => self.accounts.put_sums(&name, sums),
+            Input::Settled(values) => {
+                for (name, holds) in values {
+                    if self.accounts.settled(&name, holds) {
+                        tell(&name, ValueOutcome::Holds);
+                    }
+                }
             }
-            Input::Closed => {
-                self.current.account.close();
-                self.sync.account.close();
+            Input::Confirmed(name, turn) => {
+                if let Some(outcome) = self.accounts.confirmed(&name, turn) {
+                    tell(&name, outcome);
+                }
             }
         }
-        self.assign(now, out);
-        self.check_lanes(lanes_free, out.len() - tasks_before);
-        self.check(now);
+        self.assign(out);
+        self.check();
     }
 
+    /// It waits for nothing but inputs.
     fn deadline(&self) -> Option<Nanos> {
-        if self.lanes_free == 0 {
-            return None;
-        }
-        [&self.current, &self.sync]
-            .into_iter()
-            .filter_map(|desk| desk.account.due_at())
-            .min()
+        None
     }
 
-    fn wake(&mut self, now: Nanos, out: &mut Outbox<Task<O, S, I>>) {
-        let (lanes_free, tasks_before) = (self.lanes_free, out.len());
-        self.assign(now, out);
-        self.check_lanes(lanes_free, out.len() - tasks_before);
-        self.check(now);
-    }
+    fn wake(&mut self, _: Nanos, _: &mut Outbox<Output<O, S>>) {}
 }
 
-mod inquiries;
 #[cfg(test)]
 mod tests;

@@ -1,23 +1,26 @@
 //! Judges whether blobs are what their commitments say, in batches, on cores of its own.
 //!
 //! ```text
-//!   VerifyJob ─link─▶ Foreman ──task──▶ lane ──▶ Verifier ──▶ Finding ──▶ Verdict ─link─▶ the client that sent the job
-//!                     which claims,     tile     fast or
-//!                     when                       c-kzg
+//!   VerifyRequest ─link─▶ Foreman ──task──▶ lane ──▶ Verifier ──▶ Verdict ─link─▶ the client that sent the request
+//!                         which claims,     tile     fast or
+//!                         when                       c-kzg
 //! ```
 //!
 //! - A *claim* is a blob, a commitment and a proof: "this commitment is to this blob" (EIP-4844).
-//! - A *finding* is the answer: the claim holds, or it is wrong, or a part of it is malformed.
+//! - A *digest* says whether a blob's bytes are those that its value names. Each job is answered by it at once.
 //! - A *lane* is a core that verifies. The *foreman* decides what a free lane does next, the *former* which claims it
 //!   opens.
-//! - An *inquiry* finds out which claims are wrong where not all hold, a few questions at a time.
+//! - An *account* holds a value's opened claims and its blobs until the value is settled, by one pairing.
+//! - A *doubt* is about a value that seems to fail. It is confirmed before anybody is blamed.
 //!
-//! What holds of the whole, and where it is held:
+//! Keeps:
 //!
-//! - Every job gets exactly one verdict (`lane.rs`).
-//! - What is found of a claim does not depend on its company, and no input makes a verifier panic (`verifier.rs`). A
-//!   convicted peer's claims may stay unjudged: see [`inquiry`].
-//! - Memory does not grow with the number of batches: `lane.rs` bounds the jobs that wait, and `account.rs` the claims.
+//! - Every job gets exactly one verdict, by its digest alone, whatever came for the same place before.
+//! - A value whose places are all filled with right bytes gets one verdict. It does not depend on the value's company.
+//! - A value fails only by a blob that has its digest and of which `c-kzg` says no.
+//! - On the good path, each blob is hashed once.
+//! - No claim makes it panic.
+//! - Memory does not grow with the number of values that passed through.
 //!
 //! `unsafe` stands only in these files:
 //!
@@ -35,6 +38,7 @@ pub mod claim;
 mod cpu_time;
 #[cfg(any(test, fuzzing))]
 pub mod differential;
+pub mod doubt;
 mod evaluate;
 mod fast;
 mod field;
@@ -43,13 +47,12 @@ pub mod former;
 pub mod fresh;
 #[allow(unsafe_code)]
 mod group;
-pub mod inquiry;
 pub mod lane;
 pub mod measure;
-mod memo;
 pub mod opening;
 mod setup;
 mod simd;
+pub mod ticket;
 pub mod verifier;
 mod wellformed;
 

@@ -1,28 +1,28 @@
 //! Claims about every [`Verifier`], asserted for each back end by its own tests.
 
-use ultramarine_types::verify::{BlobFlaw, Finding, Malformed, PointFlaw};
+use ultramarine_types::digest::blob_digest;
+use ultramarine_types::verify::{BlobFlaw, Malformed, PointFlaw, Refutation};
 
-use crate::claim::Claim;
 use crate::fixtures::{
-    self, FIELD_MODULUS, INFINITY, Owned, Seeded, claims, constant, lines, random, shifted_by_order_three,
+    FIELD_MODULUS, INFINITY, Owned, Seeded, claims, constant, lines, random, shifted_by_order_three,
 };
-use crate::opening::{OpenedClaim, Opening};
+use crate::opening::{Finding, OpenedClaim, Opening};
 use crate::verifier::Verifier;
 use crate::wellformed::MODULUS;
 
-const HOLDS: Finding = Finding::Holds;
-const WRONG: Finding = Finding::Wrong;
+const HOLDS: Finding = Ok(());
+const WRONG: Finding = Err(Refutation::Wrong);
 
 const fn bad_blob(flaw: BlobFlaw) -> Finding {
-    Finding::Malformed(Malformed::Blob(flaw))
+    Err(Refutation::Malformed(Malformed::Blob(flaw)))
 }
 
 const fn bad_commitment(flaw: PointFlaw) -> Finding {
-    Finding::Malformed(Malformed::Commitment(flaw))
+    Err(Refutation::Malformed(Malformed::Commitment(flaw)))
 }
 
 const fn bad_proof(flaw: PointFlaw) -> Finding {
-    Finding::Malformed(Malformed::Proof(flaw))
+    Err(Refutation::Malformed(Malformed::Proof(flaw)))
 }
 
 /// A way to spoil a claim, and what is then found.
@@ -194,42 +194,61 @@ pub fn a_finding_does_not_depend_on_company(verifier: &dyn Verifier, rounds: u64
     }
 }
 
-/// However claims are split into batches to open and pieces to sum, each gets what it would get alone.
+/// However claims are split into batches to open and pieces to sum, they hold together if each holds alone.
 pub fn batches_and_pieces_change_nothing(verifier: &dyn Verifier, rounds: u64, most: usize) {
     let pool = pool(most);
     for round in 0..rounds {
         let mut seeded = Seeded(0x7069_6563 + round);
         let (owned, expected) = doubtful(&pool, 3, &mut seeded);
         let all = claims(&owned);
-        let mut findings = vec![None; all.len()];
-        let mut pieces: Vec<(Vec<usize>, Vec<OpenedClaim>)> = vec![Default::default(); 1 + seeded.below(6)];
-        let mut from = 0;
+        let mut pieces: Vec<Vec<OpenedClaim>> = vec![Vec::new(); 1 + seeded.below(6)];
+        let (mut from, mut hold) = (0, true);
         while from < all.len() {
             let to = all.len().min(from + 1 + seeded.below(9));
-            let openings = verifier.open(&all[from..to]);
+            let openings = verifier.open(&all[from..to], &mut |_, _| true);
             assert_eq!(openings.len(), to - from);
-            for (at, opening) in (from..to).zip(openings) {
+            for (expected, opening) in expected[from..to].iter().zip(openings) {
                 match opening {
-                    Opening::Settled(finding) => findings[at] = Some(finding),
+                    Opening::Settled(finding) => {
+                        assert_eq!(finding, *expected, "round {round}");
+                        hold &= finding.is_ok();
+                    }
                     Opening::Open(opened) => {
                         let piece = seeded.below(pieces.len());
-                        pieces[piece].0.push(at);
-                        pieces[piece].1.push(opened);
+                        pieces[piece].push(opened);
                     }
+                    Opening::Hashed => panic!("all are wanted"),
                 }
             }
             from = to;
         }
-        let (indices, opened): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
-        let sums: Vec<_> = opened.into_iter().map(|piece| verifier.sum(piece)).collect();
-        verifier.settle(sums, &mut |told| {
-            for at in &indices[told.piece][told.positions()] {
-                assert_eq!(findings[*at].replace(told.finding), None, "one finding for each");
-            }
-        });
-        let findings: Vec<_> = findings.into_iter().map(Option::unwrap).collect();
-        assert_eq!(findings, expected, "round {round}");
+        pieces.retain(|piece| !piece.is_empty());
+        let sums: Vec<_> = pieces.iter().map(|piece| verifier.sum(piece)).collect();
+        hold &= verifier.hold(&sums.iter().collect::<Vec<_>>());
+        assert_eq!(hold, expected.iter().all(Result::is_ok), "round {round}");
     }
+}
+
+/// Each claim is hashed, and none is opened that nobody wants.
+pub fn what_is_not_wanted_is_hashed_alone(verifier: &dyn Verifier) {
+    let mut owned = random()[..4].to_vec();
+    owned[2].blob.truncate(7);
+    let mut digests = Vec::new();
+    let openings = verifier.open(&claims(&owned), &mut |at, digest| {
+        assert_eq!(at, digests.len());
+        digests.push(digest);
+        at % 2 == 1
+    });
+    let plain: Vec<_> = owned
+        .iter()
+        .map(|claim| blob_digest(&claim.blob, &claim.commitment))
+        .collect();
+    assert_eq!(digests, plain);
+    let is_hashed: Vec<_> = openings
+        .iter()
+        .map(|opening| matches!(opening, Opening::Hashed))
+        .collect();
+    assert_eq!(is_hashed, [true, false, true, false]);
 }
 
 /// Claims that are each wrong in a way that cancels in an unweighted sum are still all found.
@@ -316,18 +335,5 @@ pub fn a_fault_changes_no_other_finding(verifier: &dyn Verifier, rounds: u64, mo
         spoil(&mut batch[at]);
         expected[at] = finding;
         assert_eq!(judge(verifier, &batch), expected, "round {round}, {how} at {at}");
-    }
-}
-
-/// A claim proven before is known again, and a claim that only resembles it is not.
-pub fn a_remembered_claim_does_not_cover_another(verifier: &dyn Verifier) {
-    let proven = fixtures::random()[0].clone();
-    for _ in 0..2 {
-        assert_eq!(judge(verifier, std::slice::from_ref(&proven)), [HOLDS]);
-        for (how, spoil, expected) in SPOILERS {
-            let mut bad = proven.clone();
-            spoil(&mut bad);
-            assert_eq!(verifier.verify(&[Claim { ..bad.claim() }]), [expected], "{how}");
-        }
     }
 }

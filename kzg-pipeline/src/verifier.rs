@@ -1,10 +1,10 @@
 //! This file knows what a verifier is asked and what it promises, whichever back end does the arithmetic.
 
-use ultramarine_types::verify::{Finding, Malformed};
+use ultramarine_types::Hash;
+use ultramarine_types::verify::Refutation;
 
 use crate::claim::Claim;
-use crate::inquiry::{Inquiry, Tell};
-use crate::opening::{OpenedClaim, Opening, Summed};
+use crate::opening::{Finding, OpenedClaim, Opening, Sums};
 
 /// Claims that [`Verifier::verify`] opens before it looks at the next: as many as a lane opens, a vector of messages
 /// and two of points. Their 2 MB are still in a cache when evaluation reads what was hashed.
@@ -12,75 +12,49 @@ const OPENED_AT_ONCE: usize = 16;
 
 /// Judges claims in two phases: opening, claim by claim as blobs arrive, and settling, for all of them together.
 ///
-/// Each claim gets one finding. What is found of a claim does not depend on its company, nor on how claims are split
-/// into batches and sums. (A convicted peer's claims may stay unjudged: see [`Inquiry`].) Malformed and wrong are
-/// different findings. No input makes it panic. `suite.rs` holds every back end to this. All lanes share one verifier.
+/// Keeps: what is found of claims does not depend on their company, nor on how they are split into batches and sums.
+/// Malformed and wrong are different findings. No input makes it panic. All lanes share one verifier.
 pub trait Verifier: Send + Sync {
     /// The name in the configuration and in metrics.
     fn name(&self) -> &'static str;
 
-    /// Does for each claim, in order, what needs no other claim. Company is only for speed.
-    fn open(&self, claims: &[Claim<'_>]) -> Vec<Opening>;
+    /// Hashes all claims. Tells `hashed` the digest of each by its position, before anything else is done. Opens those
+    /// for which `hashed` says so. The answers are in the claims' order; company is only for speed.
+    fn open(&self, claims: &[Claim<'_>], hashed: &mut dyn FnMut(usize, Hash) -> bool) -> Vec<Opening>;
 
     /// Takes the sums of opened claims, with fresh weights: most of what settling costs.
-    fn sum(&self, claims: Vec<OpenedClaim>) -> Summed;
+    fn sum(&self, claims: &[OpenedClaim]) -> Sums;
 
-    /// Takes at most `steps_max` steps of an inquiry, and tells what it finds. A step costs at most a pairing and the
-    /// sums of half a piece, or the sums of a small piece. An inquiry about claims that all hold takes one step.
-    fn inquire(&self, inquiry: &mut Inquiry, steps_max: usize, tell: &mut Tell<'_>);
+    /// Whether all claims in these sums hold: one pairing.
+    fn hold(&self, pieces: &[&Sums]) -> bool;
 
-    /// Settles all claims of these pieces.
-    fn settle(&self, pieces: Vec<Summed>, tell: &mut Tell<'_>) {
-        let mut inquiry = Inquiry::new(pieces);
-        self.inquire(&mut inquiry, usize::MAX, tell);
-        assert_eq!(inquiry.claims_left(), 0, "questions come to an end");
-    }
-
-    /// Judges every claim at once; findings in the claims' order.
+    /// Judges every claim at once; findings in the claims' order. If not all hold, it halves them until each that is
+    /// wrong is named. Lanes do not: they ask about whole values.
     fn verify(&self, claims: &[Claim<'_>]) -> Vec<Finding> {
-        let mut findings = vec![Finding::Wrong; claims.len()];
-        let (mut indices, mut opened) = (Vec::with_capacity(claims.len()), Vec::with_capacity(claims.len()));
-        let openings = claims.chunks(OPENED_AT_ONCE).flat_map(|some| self.open(some));
+        let mut findings = vec![Err(Refutation::Wrong); claims.len()];
+        let mut open = Vec::with_capacity(claims.len());
+        let openings = claims
+            .chunks(OPENED_AT_ONCE)
+            .flat_map(|some| self.open(some, &mut |_, _| true));
         for (index, opening) in openings.enumerate() {
             match opening {
+                Opening::Hashed => {}
                 Opening::Settled(finding) => findings[index] = finding,
-                Opening::Open(claim) => {
-                    indices.push(index);
-                    opened.push(claim);
-                }
+                Opening::Open(claim) => open.push((index, claim)),
             }
         }
-        if !opened.is_empty() {
+        let (places, opened): (Vec<_>, Vec<_>) = open.into_iter().unzip();
+        let whole = 0..opened.len();
+        let mut runs = vec![whole];
+        while let Some(run) = runs.pop() {
             // The larger a sum, the less each of its terms costs: with all claims at hand, one is best.
-            let sum = self.sum(opened);
-            self.settle(vec![sum], &mut |told| {
-                for at in &indices[told.positions()] {
-                    findings[*at] = told.finding;
-                }
-            });
+            if run.is_empty() || self.hold(&[&self.sum(&opened[run.clone()])]) {
+                places[run].iter().for_each(|place| findings[*place] = Ok(()));
+            } else if run.len() > 1 {
+                let middle = run.start + run.len() / 2;
+                runs.extend([run.start..middle, middle..run.end]);
+            }
         }
         findings
-    }
-}
-
-/// The labels of findings in metrics, in the order of [`label_index`].
-pub const LABELS: [&str; 6] = [
-    "holds",
-    "wrong",
-    "malformed_blob",
-    "malformed_commitment",
-    "malformed_proof",
-    "unjudged",
-];
-
-/// The position of a finding's label in [`LABELS`].
-pub const fn label_index(finding: Finding) -> usize {
-    match finding {
-        Finding::Holds => 0,
-        Finding::Wrong => 1,
-        Finding::Malformed(Malformed::Blob(_)) => 2,
-        Finding::Malformed(Malformed::Commitment(_)) => 3,
-        Finding::Malformed(Malformed::Proof(_)) => 4,
-        Finding::Unjudged => 5,
     }
 }

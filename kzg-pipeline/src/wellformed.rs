@@ -1,8 +1,9 @@
 //! This file knows which bytes are well-formed at all: blobs of canonical field elements, points of the group.
 
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::verify::{BlobFlaw, PointFlaw};
+use ultramarine_types::verify::{BlobFlaw, Malformed, PointFlaw, Refutation};
 
+use crate::claim::Claim;
 use crate::group::Point;
 
 /// The order of the group, big-endian: every field element of a blob is below it (EIP-4844, `bytes_to_bls_field`).
@@ -11,30 +12,33 @@ pub const MODULUS: [u8; 32] = [
     0x53, 0xbd, 0xa4, 0x02, 0xff, 0xfe, 0x5b, 0xfe, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x01,
 ];
 
-/// Whether these bytes are a blob: 4096 canonical field elements.
-pub fn is_blob(bytes: &[u8]) -> bool {
-    bytes.len() == BLOB_BYTES && bytes.chunks_exact(32).all(is_canonical)
-}
-
-/// Whether these bytes are a compressed point of the subgroup; infinity is one.
-pub fn is_point(bytes: &[u8; 48]) -> bool {
-    Point::decompress(bytes).is_some_and(|point| point.is_in_group())
-}
-
-/// Why these bytes are not a blob, once it is known that they are none.
+/// What is malformed in a claim, the first of it: the blob, the commitment or the proof.
 #[cold]
-pub fn blob_flaw(bytes: &[u8]) -> BlobFlaw {
+pub fn flaw(claim: &Claim<'_>) -> Option<Malformed> {
+    let point = |bytes| match Point::read(bytes) {
+        Ok(point) => (!point.is_in_group()).then_some(PointFlaw::Subgroup),
+        Err(flaw) => Some(flaw),
+    };
+    blob_flaw(claim.blob)
+        .map(Malformed::Blob)
+        .or_else(|| point(&claim.commitment.0).map(Malformed::Commitment))
+        .or_else(|| point(&claim.proof.0).map(Malformed::Proof))
+}
+
+/// Why a claim does not hold, once that is known.
+#[cold]
+pub fn refutation(claim: &Claim<'_>) -> Refutation {
+    // If we see no flaw, somebody else did or the equation fails: both make it wrong.
+    flaw(claim).map_or(Refutation::Wrong, Refutation::Malformed)
+}
+
+/// Why these bytes are not a blob: 4096 canonical field elements.
+pub fn blob_flaw(bytes: &[u8]) -> Option<BlobFlaw> {
     if bytes.len() != BLOB_BYTES {
-        return BlobFlaw::Length(bytes.len());
+        return Some(BlobFlaw::Length(bytes.len()));
     }
-    let canonical = bytes.chunks_exact(32).take_while(|element| is_canonical(element));
-    BlobFlaw::Element(canonical.count() as u16)
-}
-
-/// Why these bytes are not a compressed point of the subgroup, once it is known that they are none.
-#[cold]
-pub fn point_flaw(bytes: &[u8; 48]) -> PointFlaw {
-    Point::read(bytes).err().unwrap_or(PointFlaw::Subgroup)
+    let odd = bytes.chunks_exact(32).position(|element| !is_canonical(element));
+    odd.map(|element| BlobFlaw::Element(element as u16))
 }
 
 fn is_canonical(element: &[u8]) -> bool {

@@ -134,9 +134,7 @@ pub fn inspect(init: &Init, lists: &Lists, payload: &Bytes) -> Result<(), String
 
 fn encode(header: &ExecutionHeader, commitments: &[KzgCommitment]) -> Vec<u8> {
     Canonical::new("ultramarine/sim/payload/1")
-        // No simulated block logs anything.
-        .header_before_bloom(header)
-        .header_after_bloom(header)
+        .header(header)
         .list(commitments.iter().map(KzgCommitment::as_bytes))
         .into_bytes()
 }

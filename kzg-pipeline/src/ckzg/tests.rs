@@ -1,16 +1,8 @@
-use std::cell::Cell;
-
 use super::*;
-use crate::fixtures::{self, random};
-use crate::suite;
-
-thread_local! {
-    /// Claims in all batch calls of this thread.
-    pub static CLAIMS_ASKED: Cell<usize> = const { Cell::new(0) };
-}
+use crate::{fixtures, suite};
 
 fn verifier() -> CKzg {
-    CKzg::new(Memo::new(0))
+    CKzg::new()
 }
 
 #[test]
@@ -52,23 +44,8 @@ fn batches_and_pieces_change_nothing() {
 }
 
 #[test]
-fn a_remembered_claim_does_not_cover_another() {
-    let verifier = CKzg::new(Memo::new(64));
-    suite::a_remembered_claim_does_not_cover_another(&verifier);
-    assert_eq!(verifier.memo.len(), 1, "only the proven claim is remembered");
-}
-
-#[test]
-fn a_proven_claim_is_not_asked_about_again() {
-    let verifier = CKzg::new(Memo::new(64));
-    let (proven, fresh) = (&random()[0], &random()[1]);
-    suite::judge(&verifier, std::slice::from_ref(proven));
-    let batch = [proven.clone(), fresh.clone(), proven.clone()];
-    CLAIMS_ASKED.take();
-    assert_eq!(suite::judge(&verifier, &batch), [Finding::Holds; 3]);
-    assert_eq!(CLAIMS_ASKED.take(), 1, "the fresh one");
-    assert_eq!(suite::judge(&verifier, &batch), [Finding::Holds; 3]);
-    assert_eq!(CLAIMS_ASKED.take(), 0, "that one is proven too");
+fn what_is_not_wanted_is_hashed_alone() {
+    suite::what_is_not_wanted_is_hashed_alone(&verifier());
 }
 
 /// The blob of p(X) = X is the domain itself, and commits to τ·G. So all 4096 points that commitments are made with

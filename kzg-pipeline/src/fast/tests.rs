@@ -1,14 +1,15 @@
 use std::io::Write;
 
+use ultramarine_types::verify::Refutation;
+
 use super::*;
-use crate::check::tests::{COUNTS, Counts};
 use crate::ckzg::CKzg;
 use crate::differential;
-use crate::fixtures::{Seeded, claims, lines, random};
+use crate::fixtures::{Seeded, claims, lines};
 use crate::suite::{self, SPOILERS};
 
 fn verifier() -> Fast {
-    Fast::new(Memo::new(0))
+    Fast::new()
 }
 
 #[test]
@@ -121,36 +122,13 @@ fn batches_and_pieces_change_nothing() {
 }
 
 #[test]
-fn a_remembered_claim_does_not_cover_another() {
-    let verifier = Fast::new(Memo::new(64));
-    suite::a_remembered_claim_does_not_cover_another(&verifier);
-    assert_eq!(verifier.memo.len(), 1, "only the proven claim is remembered");
-}
-
-#[test]
-fn a_proven_claim_is_settled_at_once_and_not_checked_again() {
-    let verifier = Fast::new(Memo::new(64));
-    let (proven, fresh) = (&random()[0], &random()[1]);
-    suite::judge(&verifier, std::slice::from_ref(proven));
-    let batch = [proven.clone(), fresh.clone(), proven.clone()];
-    assert!(matches!(
-        verifier.open(&claims(&batch))[..],
-        [
-            Opening::Settled(Finding::Holds),
-            Opening::Open(_),
-            Opening::Settled(Finding::Holds)
-        ]
-    ));
-    COUNTS.take();
-    assert_eq!(suite::judge(&verifier, &batch), [Finding::Holds; 3]);
-    assert_eq!(COUNTS.take().claims_summed, 1, "the fresh one");
-    assert_eq!(suite::judge(&verifier, &batch), [Finding::Holds; 3]);
-    assert_eq!(COUNTS.take(), Counts::default(), "that one is proven too");
+fn what_is_not_wanted_is_hashed_alone() {
+    suite::what_is_not_wanted_is_hashed_alone(&verifier());
 }
 
 #[test]
 fn findings_agree_with_c_kzg_on_any_mixture() {
-    let (ours, theirs) = (verifier(), CKzg::new(Memo::new(0)));
+    let (ours, theirs) = (verifier(), CKzg::new());
     let pool = lines(12);
     for round in 0..40 {
         let mut seeded = Seeded(1000 + round);
@@ -186,13 +164,13 @@ fn findings_agree_with_c_kzg_on_any_mixture() {
 fn a_batch_of_six_hundred_with_one_wrong_claim_names_it() {
     let verifier = verifier();
     let mut batch = lines(600);
-    assert_eq!(suite::judge(&verifier, &batch), vec![Finding::Holds; 600]);
+    assert_eq!(suite::judge(&verifier, &batch), vec![Ok(()); 600]);
     batch[371].proof = batch[372].proof;
     let findings = suite::judge(&verifier, &batch);
     let bad: Vec<_> = findings
         .iter()
         .enumerate()
-        .filter(|(_, finding)| **finding != Finding::Holds)
+        .filter(|(_, finding)| finding.is_err())
         .collect();
-    assert_eq!(bad, [(371, &Finding::Wrong)]);
+    assert_eq!(bad, [(371, &Err(Refutation::Wrong))]);
 }

@@ -1,14 +1,18 @@
-use super::*;
-use crate::fixtures::{Seeded, job};
+use ultramarine_types::verify::VerifyJob;
 
-const ALL: fn(Option<PeerId>) -> bool = |_| true;
+use super::*;
+use crate::account::Accounts;
+use crate::fixtures::{Seeded, job};
+use crate::foreman::Policy;
 
 fn ticket(sender: u8, index: u16, urgency: Urgency) -> Ticket {
     let job = VerifyJob {
         urgency,
-        ..job(sender, index, false)
+        ..job(1, sender, index, u16::MAX)
     };
-    Ticket { client: 0, job }
+    let name = Accounts::<(), ()>::new(Policy::default().accounts).begin(0, &job);
+    let is_wanted = true;
+    Ticket { name, is_wanted, job }
 }
 
 fn current(sender: u8, index: u16) -> Ticket {
@@ -26,30 +30,13 @@ fn a_batch_is_of_one_urgency_and_no_larger_than_asked() {
     (0..6).for_each(|index| former.push(current(1, index)));
     former.push(ticket(1, 9, Urgency::Sync));
     assert_eq!(
-        names(former.take(Urgency::Current, 4, ALL)),
+        names(former.take(Urgency::Current, 4)),
         [(1, 0), (1, 1), (1, 2), (1, 3)]
     );
-    assert_eq!((former.waiting(), former.waiting_of(Urgency::Current, ALL)), (3, 2));
-    assert_eq!(names(former.take(Urgency::Sync, 4, ALL)), [(1, 9)]);
-    assert_eq!(names(former.take(Urgency::Current, 4, ALL)), [(1, 4), (1, 5)]);
-    assert!(former.take(Urgency::Current, 4, ALL).is_none() && former.take(Urgency::Sync, 4, ALL).is_none());
-}
-
-#[test]
-fn batches_are_numbered_and_know_whether_a_last_job_is_in_them() {
-    let mut former = Former::default();
-    for index in 0..3 {
-        let mut ticket = current(1, index);
-        ticket.job.last = index == 1;
-        former.push(ticket);
-    }
-    let lots: Vec<_> = std::iter::from_fn(|| former.take(Urgency::Current, 1, ALL).map(|batch| batch.lot)).collect();
-    assert!(
-        lots.iter()
-            .zip(1..)
-            .all(|(lot, number)| lot.number == number && lot.last == (number == 2))
-    );
-    assert_eq!(lots.len(), 3);
+    assert_eq!((former.waiting(), former.waiting_of(Urgency::Current)), (3, 2));
+    assert_eq!(names(former.take(Urgency::Sync, 4)), [(1, 9)]);
+    assert_eq!(names(former.take(Urgency::Current, 4)), [(1, 4), (1, 5)]);
+    assert!(former.take(Urgency::Current, 4).is_none() && former.take(Urgency::Sync, 4).is_none());
 }
 
 #[test]
@@ -58,24 +45,9 @@ fn a_flooding_sender_delays_another_by_less_than_a_batch() {
     (0..100).for_each(|index| former.push(current(1, index)));
     (0..2).for_each(|index| former.push(current(2, index)));
     assert_eq!(
-        names(former.take(Urgency::Current, 4, ALL)),
+        names(former.take(Urgency::Current, 4)),
         [(1, 0), (2, 0), (1, 1), (2, 1)]
     );
-}
-
-#[test]
-fn jobs_of_a_sender_that_may_not_send_wait_and_nobody_elses() {
-    let mut former = Former::default();
-    for sender in 1..=3 {
-        (0..3).for_each(|index| former.push(current(sender, index)));
-    }
-    let may = |sender| sender != Some(PeerId([2; 32]));
-    assert_eq!(former.waiting_of(Urgency::Current, may), 6);
-    assert_eq!(names(former.take(Urgency::Current, 3, may)), [(1, 0), (3, 0), (1, 1)]);
-    assert_eq!(names(former.take(Urgency::Current, 9, may)), [(3, 1), (1, 2), (3, 2)]);
-    assert!(former.take(Urgency::Current, 9, may).is_none());
-    assert_eq!((former.waiting(), former.waiting_of(Urgency::Current, may)), (3, 0));
-    assert_eq!(names(former.take(Urgency::Current, 9, ALL)), [(2, 0), (2, 1), (2, 2)]);
 }
 
 #[test]
@@ -85,7 +57,7 @@ fn every_job_leaves_once_and_a_senders_jobs_leave_in_order() {
     let (mut sent, mut left) = ([0u16; 4], Vec::new());
     for _ in 0..3000 {
         if seeded.below(5) == 0 {
-            left.extend(names(former.take(Urgency::Current, 4, ALL)));
+            left.extend(names(former.take(Urgency::Current, 4)));
         } else {
             let sender = seeded.below(4);
             sent[sender] += 1;
@@ -93,7 +65,7 @@ fn every_job_leaves_once_and_a_senders_jobs_leave_in_order() {
         }
     }
     while former.waiting() > 0 {
-        left.extend(names(former.take(Urgency::Current, 4, ALL)));
+        left.extend(names(former.take(Urgency::Current, 4)));
     }
     for (sender, count) in sent.into_iter().enumerate() {
         let indices: Vec<_> = left

@@ -1,21 +1,24 @@
 //! This file knows what a lane shows of itself.
 
 use ultramarine_runtime::{Counter, Gauge, Histogram, Registry};
-use ultramarine_types::verify::{Finding, Urgency};
+use ultramarine_types::verify::{Urgency, ValueOutcome};
 
 use crate::foreman::Foreman;
 use crate::former::Batch;
-use crate::verifier::{LABELS, label_index};
 
 /// The metrics that one lane feeds.
 pub(super) struct Metrics {
-    blobs: [Counter; LABELS.len()],
+    right: Counter,
+    wrong: Counter,
+    holds: Counter,
+    fails: Counter,
+    withheld: Counter,
     batches: [Counter; 2],
     batch_blobs: Gauge,
     pub open_time: Histogram,
     pub sum_time: Histogram,
     pub settle_time: Histogram,
-    pub inquire_time: Histogram,
+    pub confirm_time: Histogram,
     waiting: Gauge,
     unsettled: Gauge,
 }
@@ -23,7 +26,7 @@ pub(super) struct Metrics {
 impl Metrics {
     pub fn new(registry: &Registry, lane: &'static str, verifier: &'static str) -> Self {
         let batches = |urgency| {
-            let help = "Batches opened; blobs that are not unjudged divided by batches is the mean batch size.";
+            let help = "Batches opened; blobs divided by batches is the mean batch size.";
             registry.counter(
                 "ultramarine_kzg_batches_total",
                 help,
@@ -31,15 +34,26 @@ impl Metrics {
             )
         };
         let time = |name, help| registry.histogram(name, help, &[("lane", lane)]);
+        let blobs = |digest| {
+            registry.counter(
+                "ultramarine_kzg_blobs_total",
+                "Blobs hashed, by whether their digest is right. Wrong bytes cost their sender.",
+                &[("lane", lane), ("verifier", verifier), ("digest", digest)],
+            )
+        };
+        let values = |outcome| {
+            registry.counter(
+                "ultramarine_kzg_values_total",
+                "Verdicts about values. What is withheld is an alarm: memory that lies, or a library's error.",
+                &[("lane", lane), ("verifier", verifier), ("outcome", outcome)],
+            )
+        };
         Self {
-            blobs: LABELS.map(|finding| {
-                let labels = [("lane", lane), ("verifier", verifier), ("finding", finding)];
-                registry.counter(
-                    "ultramarine_kzg_blobs_total",
-                    "Verdicts about blobs, by finding; unjudged blobs are given back as their sender is convicted.",
-                    &labels,
-                )
-            }),
+            right: blobs("right"),
+            wrong: blobs("wrong"),
+            holds: values("holds"),
+            fails: values("fails"),
+            withheld: values("withheld"),
             batches: [batches("current"), batches("sync")],
             batch_blobs: registry.gauge(
                 "ultramarine_kzg_batch_blobs",
@@ -56,11 +70,11 @@ impl Metrics {
             ),
             settle_time: time(
                 "ultramarine_kzg_settle_seconds",
-                "Time to settle: the last sums and a pairing, more if not all holds.",
+                "Time to settle values: the last sums and a pairing, more if not all hold.",
             ),
-            inquire_time: time(
-                "ultramarine_kzg_inquire_seconds",
-                "Time of a further turn of an inquiry into wrong claims.",
+            confirm_time: time(
+                "ultramarine_kzg_confirm_seconds",
+                "Time of a turn in which a value that fails is looked at once more.",
             ),
             waiting: registry.gauge(
                 "ultramarine_kzg_waiting_blobs",
@@ -69,7 +83,7 @@ impl Metrics {
             ),
             unsettled: registry.gauge(
                 "ultramarine_kzg_unsettled_blobs",
-                "Opened blobs that wait for the rest of their block, or are under inquiry.",
+                "Opened blobs that wait for the verdict about their value.",
                 &[],
             ),
         }
@@ -77,7 +91,7 @@ impl Metrics {
 
     /// A batch is about to be opened.
     pub fn opening(&self, batch: &Batch) {
-        self.batches[match batch.lot.urgency {
+        self.batches[match batch.urgency {
             Urgency::Current => 0,
             Urgency::Sync => 1,
         }]
@@ -86,12 +100,20 @@ impl Metrics {
             .set(i64::try_from(batch.tickets.len()).unwrap_or(i64::MAX));
     }
 
-    /// A claim has its finding.
-    pub fn judged(&self, finding: Finding) {
-        self.blobs[label_index(finding)].inc();
+    pub fn hashed(&self, is_right: bool) {
+        if is_right { &self.right } else { &self.wrong }.inc();
     }
 
-    pub fn watch<O, S, I>(&self, foreman: &Foreman<O, S, I>) {
+    pub fn settled(&self, outcome: &ValueOutcome) {
+        match outcome {
+            ValueOutcome::Holds => &self.holds,
+            ValueOutcome::Fails { .. } => &self.fails,
+            ValueOutcome::Withheld { .. } => &self.withheld,
+        }
+        .inc();
+    }
+
+    pub fn watch<O, S>(&self, foreman: &Foreman<O, S>) {
         self.waiting.set(i64::try_from(foreman.waiting()).unwrap_or(i64::MAX));
         self.unsettled
             .set(i64::try_from(foreman.unsettled()).unwrap_or(i64::MAX));

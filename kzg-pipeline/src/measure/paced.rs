@@ -2,7 +2,7 @@
 //! verdict.
 //!
 //! To measure how much lanes take, all blobs wait at once. To measure how long the last blob waits, blobs arrive at
-//! nine tenths of that pace, and the clock runs from the last arrival to the last verdict. A core's speed changes with
+//! nine tenths of that pace, and the clock runs from the last arrival to the verdict. A core's speed changes with
 //! what its neighbours do. So the pace of each block is nine tenths of what the lanes took just before it. Both are
 //! measured twice: *replayed*, as if each lane had a core to itself (`replay.rs`), and on real lanes by the wall clock,
 //! with the caller as their client. On a machine that does other things, the best of the real repeats tells what the
@@ -15,7 +15,7 @@ use serde::Serialize;
 use ultramarine_runtime::{Clock, Halt, Reason, Receiver, Registry, Sender, TileContext, link};
 use ultramarine_types::Nanos;
 use ultramarine_types::limits::BLOBS_PER_BLOCK_MAX;
-use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
+use ultramarine_types::verify::{ValueOutcome, Verdict, VerifyRequest};
 
 use super::replay::replay;
 use super::{SampleClaim, Shared};
@@ -49,14 +49,14 @@ pub struct PacedRow {
     pub lanes: usize,
     /// The pace at which blobs arrived when replayed: the middle of the repeats.
     pub replayed_per_second: f64,
-    /// From the last blob to the last verdict, in microseconds, if each lane had a core to itself: the middle of the
+    /// From the last blob to the verdict, in microseconds, if each lane had a core to itself: the middle of the
     /// repeats.
     pub replayed_us: f64,
     /// The pace at which blobs arrived at real lanes.
     pub blobs_per_second: f64,
-    /// From the last blob to the last verdict on real lanes, in microseconds: the best repeat.
+    /// From the last blob to the verdict on real lanes, in microseconds: the best repeat.
     pub best_us: f64,
-    /// From the last blob to the last verdict on real lanes, in microseconds: the middle repeat.
+    /// From the last blob to the verdict on real lanes, in microseconds: the middle repeat.
     pub median_us: f64,
     pub repeats: usize,
 }
@@ -139,16 +139,16 @@ fn replayed_flood(verifier: &dyn Verifier, lanes: usize, samples: &[Shared], blo
 }
 
 struct Client {
-    jobs: Sender<VerifyJob>,
+    requests: Sender<VerifyRequest>,
     verdicts: Receiver<Verdict>,
     samples: Vec<Shared>,
     clock: Clock,
 }
 
 struct Took {
-    /// From the first blob to the last verdict.
+    /// From the first blob to the verdict.
     whole: Duration,
-    /// From the last blob to the last verdict.
+    /// From the last blob to the verdict.
     waited: Duration,
 }
 
@@ -158,20 +158,26 @@ impl Client {
         blobs as f64 / self.block(blobs, Duration::ZERO).whole.as_secs_f64()
     }
 
-    /// Sends a block, a blob every `pause`, and waits for its verdicts.
+    /// Sends a block, a blob every `pause`, and waits for its verdict.
     fn block(&mut self, blobs: usize, pause: Duration) -> Took {
         let began = Instant::now();
         let mut sent_last = began;
         for (index, sample) in self.samples.iter().cycle().take(blobs).enumerate() {
             let arrival = pause * u32::try_from(index).unwrap_or(u32::MAX);
             std::thread::sleep(arrival.saturating_sub(began.elapsed()));
-            let job = sample.job(index, index + 1 == blobs);
-            // The clock is read before the job is sent, as this thread may lose its core to the lane at once.
+            let request = VerifyRequest::Job(sample.job(index, blobs));
+            // The clock is read before the request is sent, as this thread may lose its core to the lane at once.
             sent_last = Instant::now();
-            self.jobs.send(job).expect("the lanes live");
+            self.requests.send(request).expect("the lanes live");
         }
-        for _ in 0..blobs {
-            assert_eq!(self.verdict().finding, Finding::Holds, "the samples are true claims");
+        loop {
+            match self.verdict() {
+                Verdict::Part { is_right, .. } => assert!(is_right, "the samples have their digests"),
+                Verdict::Value { outcome, .. } => {
+                    assert_eq!(outcome, ValueOutcome::Holds, "the samples are true claims");
+                    break;
+                }
+            }
         }
         Took {
             whole: began.elapsed(),
@@ -197,14 +203,14 @@ fn with_lanes<R>(
     work: impl FnOnce(&mut Client) -> R,
 ) -> R {
     let depth = 2 * BLOBS_PER_BLOCK_MAX as usize;
-    let (jobs, jobs_end) = link("measure-kzg", depth).expect("a descriptor is left");
+    let (requests, requests_end) = link("measure-kzg", depth).expect("a descriptor is left");
     let (verdicts_end, verdicts) = link("kzg-measure", depth).expect("a descriptor is left");
     let end = LaneClientEnd {
-        jobs: jobs_end,
+        requests: requests_end,
         verdicts: verdicts_end,
     };
     let mut client = Client {
-        jobs,
+        requests,
         verdicts,
         samples: Shared::all(samples),
         clock: Clock::start(),

@@ -5,7 +5,6 @@ use crate::challenge::{HashPath, WithoutExtension};
 use crate::evaluate::EvaluationPath;
 use crate::fast::Fast;
 use crate::group::PointPath;
-use crate::memo::Memo;
 
 /// A kind of processor that this one can play.
 ///
@@ -56,7 +55,7 @@ impl Processor {
 
     /// Our verifier as it would be there; `None` if this processor lacks what that one has.
     pub(super) fn verifier(self) -> Option<Fast> {
-        let fast = Fast::new(Memo::new(0));
+        let fast = Fast::new();
         let (hashing, evaluating, points) = match self {
             Self::Here => return Some(fast),
             Self::Avx512Ifma => ("avx512 ×16", "ifma", "ifma"),

@@ -4,23 +4,23 @@
 //! takes as much of that clock as it took of the thread's CPU time. Blobs arrive by the same clock. What the system
 //! adds is left out: handing a blob over and waking a lane, some 50 µs each.
 
-use ultramarine_types::verify::Finding;
+use ultramarine_types::verify::{ValueOutcome, VerifyRequest};
 use ultramarine_types::{Machine, Nanos, Outbox};
 
 use super::Shared;
 use crate::cpu_time;
-use crate::foreman::{self, Foreman, Policy};
-use crate::former::Ticket;
-use crate::inquiry::Inquiry;
-use crate::opening::{OpenedClaim, Opening, Summed};
+use crate::foreman::{self, Foreman, Policy, Request};
+use crate::lane::settle;
+use crate::opening::{OpenedClaim, Sums};
+use crate::ticket::Ticket;
 use crate::verifier::Verifier;
 
 /// What a replay found, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Replayed {
-    /// From the first blob to the last verdict.
+    /// From the first blob to the verdict.
     pub whole: f64,
-    /// From the last blob to the last verdict.
+    /// From the last blob to the verdict.
     pub waited: f64,
 }
 
@@ -35,23 +35,23 @@ pub(super) fn replay(
     Replay::new(verifier, lanes).run(samples, blobs, pause)
 }
 
-type Input = foreman::Input<OpenedClaim, Summed>;
-type Task = foreman::Task<OpenedClaim, Summed>;
+type Input = foreman::Input<OpenedClaim, Sums>;
+type Task = foreman::Task<OpenedClaim, Sums>;
+type Output = foreman::Output<OpenedClaim, Sums>;
 
 struct Replay<'a> {
     verifier: &'a dyn Verifier,
-    foreman: Foreman<OpenedClaim, Summed>,
-    tasks: Outbox<Task>,
+    foreman: Foreman<OpenedClaim, Sums>,
+    out: Outbox<Output>,
     now: Nanos,
     /// Tasks that lanes are at.
     working: Vec<Done>,
-    verdicts: usize,
+    is_settled: bool,
 }
 
 /// What a task gave; the foreman gets it when the task's time has passed.
 struct Done {
     at: Nanos,
-    verdicts: usize,
     answer: Input,
 }
 
@@ -60,10 +60,10 @@ impl<'a> Replay<'a> {
         let mut this = Self {
             verifier,
             foreman: Foreman::new(Policy::default()),
-            tasks: Outbox::new(),
+            out: Outbox::new(),
             now: Nanos::ZERO,
             working: Vec::new(),
-            verdicts: 0,
+            is_settled: false,
         };
         for _ in 0..lanes {
             this.tell(Input::LaneFree);
@@ -75,24 +75,24 @@ impl<'a> Replay<'a> {
     fn run(mut self, samples: &[Shared], blobs: usize, pause: Nanos) -> Replayed {
         let arrival = |index: usize| Nanos(pause.0 * index as u64);
         let mut arrived = 0;
-        while self.verdicts < blobs {
+        while !self.is_settled {
             let done = self.working.iter().map(|done| done.at).min();
             let next = (arrived < blobs).then(|| arrival(arrived));
-            let deadline = self.foreman.deadline();
-            let at = [done, next, deadline].into_iter().flatten().min();
-            self.now = self.now.max(at.expect("a verdict is missing and nothing is under way"));
+            let at = [done, next].into_iter().flatten().min();
+            self.now = self
+                .now
+                .max(at.expect("the verdict is missing and nothing is under way"));
             let due = (arrived..blobs).take_while(|index| arrival(*index) <= self.now);
-            let tickets: Vec<_> = due
-                .map(|index| Ticket {
+            let requests: Vec<_> = due
+                .map(|index| Request {
                     client: 0,
-                    job: samples[index % samples.len()].job(index, index + 1 == blobs),
+                    request: VerifyRequest::Job(samples[index % samples.len()].job(index, blobs)),
                 })
                 .collect();
-            arrived += tickets.len();
-            self.tell(Input::Jobs(tickets));
-            while let Some(at) = self.working.iter().position(|done| done.at <= self.now) {
-                let done = self.working.swap_remove(at);
-                self.verdicts += done.verdicts;
+            arrived += requests.len();
+            self.tell(Input::Requests(requests));
+            while let Some(place) = self.working.iter().position(|done| done.at <= self.now) {
+                let done = self.working.swap_remove(place);
                 self.tell(done.answer);
             }
         }
@@ -103,59 +103,36 @@ impl<'a> Replay<'a> {
     }
 
     fn tell(&mut self, input: Input) {
-        self.foreman.handle(self.now, input, &mut self.tasks);
-        while let Some(task) = self.tasks.pop() {
-            let before = cpu_time::thread();
-            let (verdicts, answer) = self.carry_out(task);
-            let took = Nanos::from(cpu_time::thread() - before);
-            self.working.push(Done {
-                at: self.now + took,
-                verdicts,
-                answer,
-            });
+        self.foreman.handle(self.now, input, &mut self.out);
+        while let Some(output) = self.out.pop() {
+            match output {
+                Output::Task(task) => {
+                    let before = cpu_time::thread();
+                    let answer = self.carry_out(task);
+                    let took = Nanos::from(cpu_time::thread() - before);
+                    let at = self.now + took;
+                    self.working.push(Done { at, answer });
+                }
+                Output::Verdict { outcome, .. } => {
+                    assert_eq!(outcome, ValueOutcome::Holds, "the samples are true claims");
+                    self.is_settled = true;
+                }
+            }
         }
     }
 
-    fn carry_out(&self, task: Task) -> (usize, Input) {
+    fn carry_out(&self, task: Task) -> Input {
         match task {
             Task::Open(batch) => {
                 let claims: Vec<_> = batch.tickets.iter().map(Ticket::claim).collect();
-                let open = |opening| match opening {
-                    Opening::Open(opened) => Some(opened),
-                    Opening::Settled(finding) => {
-                        assert_eq!(finding, Finding::Holds, "the samples are true claims");
-                        None
-                    }
-                };
-                let openings = self.verifier.open(&claims);
-                let claims: Vec<_> = openings.into_iter().filter_map(open).collect();
-                let settled = batch.tickets.len() - claims.len();
-                let (lot, convicted) = (batch.lot, Vec::new());
-                (settled, Input::Opened { lot, claims, convicted })
+                let openings = self
+                    .verifier
+                    .open(&claims, &mut |at, digest| batch.tickets[at].is_right(&digest));
+                Input::Opened(batch.tickets.into_iter().zip(openings).collect())
             }
-            Task::Sum(urgency, piece) => {
-                let summed = Input::Summed {
-                    urgency,
-                    claims_count: piece.claims.len(),
-                    sum: self.verifier.sum(piece.claims),
-                    mark: piece.mark,
-                };
-                (0, summed)
-            }
-            Task::Settle(_, settlement) => {
-                let mut sums = settlement.sums;
-                if !settlement.loose.is_empty() {
-                    sums.push(self.verifier.sum(settlement.loose));
-                }
-                let (mut settled, mut inquiry) = (0, Inquiry::new(sums));
-                self.verifier.inquire(&mut inquiry, 1, &mut |told| {
-                    assert_eq!(told.finding, Finding::Holds, "the samples are true claims");
-                    settled += told.positions().len();
-                });
-                assert_eq!(inquiry.claims_left(), 0, "one question settles true claims");
-                (settled, Input::LaneFree)
-            }
-            Task::Return(_) => unreachable!("the samples are true claims"),
+            Task::Sum(name, claims) => Input::Summed(name, self.verifier.sum(&claims)),
+            Task::Settle(values) => Input::Settled(settle(self.verifier, values)),
+            Task::Confirm(..) => unreachable!("the samples are true claims"),
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 
 use ultramarine_kzg_pipeline::foreman::{self, Policy, Request, Task};
-use ultramarine_kzg_pipeline::former::{Batch, Ticket};
+use ultramarine_kzg_pipeline::former::Batch;
 use ultramarine_kzg_pipeline::opening::Opening;
+use ultramarine_kzg_pipeline::ticket::Ticket;
 use ultramarine_types::verify::{Refutation, ValueOutcome, Verdict, VerifyRequest};
 use ultramarine_types::{Machine, Nanos, Outbox};
 
@@ -111,11 +112,11 @@ fn carry_out(task: Task<bool, bool>) -> (Nanos, Done) {
                 .map(|whole| (whole.name, whole.sums.into_iter().chain(whole.loose).all(|holds| holds)));
             (Nanos(900_000), Vec::new(), Input::Settled(holds.collect()))
         }
-        Task::Refute(name, refutation) => {
-            let turn = refutation.go_on(QUESTIONS_PER_TURN, |claim| {
+        Task::Confirm(name, doubt) => {
+            let turn = doubt.go_on(QUESTIONS_PER_TURN, |claim| {
                 Ok::<_, Infallible>(blobs::finding(claim.blob, claim.commitment, claim.proof))
             });
-            (TURN, Vec::new(), Input::Refuted(name, turn))
+            (TURN, Vec::new(), Input::Confirmed(name, turn))
         }
     };
     (typical, Done { verdicts, answer })
