@@ -2,16 +2,16 @@
 
 use alloy_eips::eip4844::kzg_to_versioned_hash;
 use alloy_primitives::B256;
-use ultramarine_types::canonical::sha256;
 use ultramarine_types::execution::{Built, ParentBlock, PayloadStatus};
-use ultramarine_types::{Hash, Height, KzgCommitment, limits};
+use ultramarine_types::lists::chunk_hashes;
+use ultramarine_types::{Hash, Height, KzgCommitment, Lists, limits};
 
 use crate::call::CallError;
 use crate::client::{Attributes, BuiltPayload, Bundle, Client, prev_randao};
 use crate::header;
 use crate::options::EngineOptions;
 use crate::own_bundles::{BundleError, OwnBundles};
-use crate::payload::{BrokenPayload, Payload, chunk_hashes};
+use crate::payload::{BrokenPayload, Payload};
 use crate::proofs::{Proofs, ProofsError};
 use crate::turns::Turn;
 
@@ -22,6 +22,8 @@ pub struct Order {
     pub height: Height,
     /// The decided head, on which the block is built.
     pub parent: ParentBlock,
+    /// Root of the parent's sidecar header; zero on genesis.
+    pub parent_beacon_block_root: Hash,
     /// Unix time in seconds. The block gets a later one if its parent's timestamp demands that.
     pub timestamp: u64,
 }
@@ -77,7 +79,7 @@ pub async fn build(
     let attributes = Attributes {
         timestamp,
         fee_recipient: options.fee_recipient,
-        parent: order.parent.hash,
+        parent_beacon_block_root: order.parent_beacon_block_root,
     };
     turn.begin().await;
     let forkchoice = client.forkchoice_updated(order.parent.hash, Some(&attributes)).await;
@@ -105,18 +107,24 @@ pub async fn build(
             .complete(own_bundles, order.height, &transactions, bundle, within)
             .await?;
         let verified = own_bundles.verify(order.height, &blobs).await;
-        verified.map_err(BuildError::Bundle)?;
-        Ok::<_, BuildError>(blobs)
+        let digests = verified.map_err(BuildError::Bundle)?;
+        Ok::<_, BuildError>((blobs, digests))
     };
-    let (blobs, executed) = tokio::join!(verify, execute(client, &payload, built.header.parent_beacon_block_root));
-    built.blobs = blobs?;
+    let (verified, executed) = tokio::join!(verify, execute(client, &payload, built.header.parent_beacon_block_root));
+    let (blobs, digests) = verified?;
     executed?;
+    built.lists.digests = digests;
+    for part in blobs {
+        built.lists.commitments.push(part.commitment);
+        built.lists.proofs.push(part.proof);
+        built.blobs.push(part.blob);
+    }
     Ok(Box::new(built))
 }
 
 struct Finished {
     payload: Payload,
-    /// The block for the core, still without its blobs.
+    /// The block for the core, still without its blobs and their lists.
     built: Built,
     bundle: Bundle,
 }
@@ -149,8 +157,10 @@ fn check(order: &Order, timestamp: u64, options: &EngineOptions, answer: BuiltPa
     }
     let built = Built {
         header,
-        payload_hash: sha256(&bytes),
-        chunk_hashes: chunk_hashes(&bytes),
+        lists: Lists {
+            chunks: chunk_hashes(&bytes),
+            ..Lists::default()
+        },
         payload: bytes,
         blobs: Vec::new(),
     };

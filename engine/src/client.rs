@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use ultramarine_runtime::{Clock, Counter, Histogram, Registry};
 use ultramarine_types::execution::PayloadStatus;
-use ultramarine_types::limits::{BLOB_BYTES, PROOFS_PER_BLOB_MAX};
+use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::{Address, Hash, KzgCommitment, KzgProof};
 
 use crate::call::{self, CallError};
 use crate::foreign::bounded;
 use crate::payload::Payload;
+use crate::proofs::CELL_PROOFS;
 use crate::transport::Transport;
 use crate::waiting::{SLOW, Waiting};
 
@@ -72,8 +73,8 @@ pub struct Attributes {
     /// Unix time, in seconds.
     pub timestamp: u64,
     pub fee_recipient: Address,
-    /// The parent block. On our chains it is the block's `parentBeaconBlockRoot` as well.
-    pub parent: Hash,
+    /// Root of the parent's sidecar header (EIP-4788); zero on genesis.
+    pub parent_beacon_block_root: Hash,
 }
 
 /// The answer to a forkchoice update.
@@ -224,7 +225,7 @@ impl Client {
                 "prevRandao": prev_randao(),
                 "suggestedFeeRecipient": attributes.fee_recipient,
                 "withdrawals": [],
-                "parentBeaconBlockRoot": attributes.parent,
+                "parentBeaconBlockRoot": attributes.parent_beacon_block_root,
             })
         });
         #[derive(Deserialize)]
@@ -508,7 +509,7 @@ impl WireBundle<'_> {
                 "{count} blobs, above this chain's {blobs_max}"
             )));
         }
-        if commitments.len() != count || proofs.len() > count * PROOFS_PER_BLOB_MAX {
+        if commitments.len() != count || proofs.len() > count * CELL_PROOFS {
             let (commitments, proofs) = (commitments.len(), proofs.len());
             return Err(CallError::Answer(format!(
                 "{count} blobs, {commitments} commitments, {proofs} proofs"

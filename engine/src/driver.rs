@@ -10,8 +10,8 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 use ultramarine_runtime::{Histogram, Receiver, RingOps, Sender, TileContext};
 use ultramarine_types::execution::{EngineCall, EngineReply, Executed, PayloadStatus};
-use ultramarine_types::verify::{Verdict, VerifyJob};
-use ultramarine_types::{Hash, Init, Stage};
+use ultramarine_types::verify::{Verdict, VerifyRequest};
+use ultramarine_types::{Hash, Init, Lists, Stage};
 
 use crate::build::{self, Order};
 use crate::client::Client;
@@ -33,7 +33,7 @@ const TASKS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct LaneClient {
     /// Blobs of our own bundles, to be verified.
-    pub jobs: Sender<VerifyJob>,
+    pub jobs: Sender<VerifyRequest>,
     /// The verdicts on those blobs.
     pub verdicts: Receiver<Verdict>,
 }
@@ -120,7 +120,7 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(options: EngineOptions, jobs: Sender<VerifyJob>, ctx: &TileContext) -> Result<Self, UrlError> {
+    fn new(options: EngineOptions, jobs: Sender<VerifyRequest>, ctx: &TileContext) -> Result<Self, UrlError> {
         let ring = RingOps::new(&ctx.registry, "engine");
         let transport = Transport::new(&options.endpoint, options.io, ring, options.answer_bytes_max())?;
         let blobs_max = options.limits.blobs_per_block as usize;
@@ -155,6 +155,7 @@ impl Engine {
                     height,
                     round,
                     parent,
+                    parent_beacon_block_root,
                     timestamp,
                 },
                 Some(turn),
@@ -164,6 +165,7 @@ impl Engine {
                         &Order {
                             height,
                             parent,
+                            parent_beacon_block_root,
                             timestamp,
                         },
                         turn,
@@ -172,19 +174,43 @@ impl Engine {
                 EngineReply::Built { height, round, result }
             }
             (EngineCall::Build { .. }, None) => unreachable!("`turn_of` gives every build a turn"),
-            (EngineCall::Execute { key, init, payload }, _) => EngineReply::Executed {
+            (
+                EngineCall::Execute {
+                    key,
+                    init,
+                    lists,
+                    payload,
+                },
+                _,
+            ) => EngineReply::Executed {
                 key,
-                outcome: self.execute(&init, &payload).await,
+                outcome: self.execute(&init, &lists, &payload).await,
             },
-            (EngineCall::Inspect { key, init, payload }, _) => {
-                let result = self.inspect(&init, &payload);
+            (
+                EngineCall::Inspect {
+                    key,
+                    init,
+                    lists,
+                    payload,
+                },
+                _,
+            ) => {
+                let result = self.inspect(&init, &lists, &payload);
                 EngineReply::Inspected {
                     key,
                     result: result.map(|_| ()).map_err(|broken| bounded(&broken.to_string())),
                 }
             }
-            (EngineCall::Import { height, init, payload }, turn) => {
-                let (payload, forkchoice) = self.import(&init, &payload, turn).await;
+            (
+                EngineCall::Import {
+                    height,
+                    init,
+                    lists,
+                    payload,
+                },
+                turn,
+            ) => {
+                let (payload, forkchoice) = self.import(&init, &lists, &payload, turn).await;
                 EngineReply::Imported {
                     height,
                     payload,
@@ -230,8 +256,8 @@ impl Engine {
         Ok(built)
     }
 
-    async fn execute(&self, init: &Init, bytes: &Bytes) -> Executed {
-        let payload = match self.inspect(init, bytes) {
+    async fn execute(&self, init: &Init, lists: &Lists, bytes: &Bytes) -> Executed {
+        let payload = match self.inspect(init, lists, bytes) {
             Ok(payload) => payload,
             Err(broken) => {
                 return Executed::Broken {
@@ -240,19 +266,25 @@ impl Engine {
             }
         };
         let started = self.clock.now();
-        let status = self.new_payload(init, &payload).await;
+        let status = self.new_payload(init, lists, &payload).await;
         if !matches!(status, PayloadStatus::Unavailable { .. }) {
             self.execute_stage.record(self.clock.now().since(started));
         }
         Executed::Answered(status)
     }
 
-    async fn import(&self, init: &Init, bytes: &Bytes, turn: Option<Turn>) -> (PayloadStatus, PayloadStatus) {
+    async fn import(
+        &self,
+        init: &Init,
+        lists: &Lists,
+        bytes: &Bytes,
+        turn: Option<Turn>,
+    ) -> (PayloadStatus, PayloadStatus) {
         let mut turn = turn;
         if let Some(turn) = &mut turn {
             turn.begin().await;
         }
-        let payload = match self.inspect(init, bytes) {
+        let payload = match self.inspect(init, lists, bytes) {
             Ok(payload) => payload,
             // It is stored and decided, and not what its metadata says: the core must hear of it, our client must not.
             Err(broken) => {
@@ -263,7 +295,7 @@ impl Engine {
                 return (PayloadStatus::Invalid { latest: None, reason }, skipped);
             }
         };
-        let status = self.new_payload(init, &payload).await;
+        let status = self.new_payload(init, lists, &payload).await;
         // A client that lags needs the target more than the block, so we name it the head whatever it says. Only a
         // block that it calls invalid is not named.
         let forkchoice = match &status {
@@ -278,8 +310,8 @@ impl Engine {
         (status, forkchoice)
     }
 
-    fn inspect(&self, init: &Init, bytes: &Bytes) -> Result<Payload, BrokenPayload> {
-        let payload = inspect(&init.metadata, bytes)?;
+    fn inspect(&self, init: &Init, lists: &Lists, bytes: &Bytes) -> Result<Payload, BrokenPayload> {
+        let payload = inspect(&init.metadata, lists, bytes)?;
         // The fork follows from the time. The header binds both: the fork shows in its requests hash.
         if payload.requests.is_some() != self.options.is_prague(init.metadata.header.timestamp) {
             return Err(BrokenPayload::Header("requests_hash"));
@@ -287,12 +319,11 @@ impl Engine {
         Ok(payload)
     }
 
-    async fn new_payload(&self, init: &Init, payload: &Payload) -> PayloadStatus {
+    async fn new_payload(&self, init: &Init, lists: &Lists, payload: &Payload) -> PayloadStatus {
         if let Some(unavailable) = self.unavailable() {
             return unavailable;
         }
-        let hashes: Vec<_> = init
-            .metadata
+        let hashes: Vec<_> = lists
             .commitments
             .iter()
             .map(|commitment| alloy_eips::eip4844::kzg_to_versioned_hash(&commitment.0))

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use ultramarine_runtime::Io;
 use ultramarine_types::chain::Limits;
-use ultramarine_types::limits::{PAYLOAD_BYTES_MAX, PROOFS_PER_BLOB_MAX};
+use ultramarine_types::limits::PAYLOAD_BYTES_MAX;
 use ultramarine_types::{Address, Hash};
 
+use crate::proofs::CELL_PROOFS;
 use crate::startup::ExpectedChain;
 use crate::transport::Endpoint;
 use crate::waiting::Waiting;
@@ -43,7 +44,7 @@ impl EngineOptions {
     /// Largest answer: a built block's blobs, their proofs and the payload in hex, with quotes around each, and one MiB
     /// for names and brackets.
     pub const fn answer_bytes_max(&self) -> usize {
-        let proofs = self.limits.blobs_per_block as usize * PROOFS_PER_BLOB_MAX * (48 + 4);
+        let proofs = self.limits.blobs_per_block as usize * CELL_PROOFS * (48 + 4);
         2 * (self.limits.block_blob_bytes() + proofs + PAYLOAD_BYTES_MAX) + 1024 * 1024
     }
 

@@ -15,7 +15,6 @@ use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{B256, Bytes};
 use alloy_rpc_types_engine::ExecutionPayloadV3;
 use ssz::{Decode, Encode};
-use ultramarine_types::canonical::sha256;
 use ultramarine_types::{Hash, limits};
 
 /// The one layout there is.
@@ -75,9 +74,12 @@ pub enum MalformedPayload {
 pub enum BrokenPayload {
     #[error(transparent)]
     Malformed(#[from] MalformedPayload),
-    /// Not the bytes the metadata hashes.
-    #[error("payload bytes do not hash to the metadata's payload hash")]
-    PayloadHash,
+    /// Another length, or other chunks than those of the list.
+    #[error("the payload's bytes are not those that the value binds")]
+    Bytes,
+    /// The chunk hashes or the commitments are not those that the metadata binds.
+    #[error("the lists are not those that the value binds")]
+    Lists,
     /// A header field differs from the metadata.
     #[error("header field {0} differs from the metadata")]
     Header(&'static str),
@@ -232,11 +234,6 @@ fn split_request(bytes: &[u8]) -> Result<(&[u8], &[u8]), MalformedPayload> {
     let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| MalformedPayload::Truncated("request"))?;
     rest.split_at_checked(length)
         .ok_or(MalformedPayload::Truncated("request"))
-}
-
-/// SHA-256 of each chunk of payload bytes.
-pub fn chunk_hashes(bytes: &[u8]) -> Vec<Hash> {
-    bytes.chunks(limits::PAYLOAD_CHUNK_BYTES).map(sha256).collect()
 }
 
 #[cfg(test)]

@@ -19,12 +19,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore};
-use ultramarine_types::assembly::BlobPart;
-use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, PROOFS_PER_BLOB_MAX};
+use ultramarine_types::limits::BLOBS_PER_BLOCK_MAX;
 use ultramarine_types::{Height, KzgCommitment, KzgProof};
 
 use crate::client::Bundle;
-use crate::own_bundles::{BundleError, OwnBundles};
+use crate::own_bundles::{BundleError, OwnBlob, OwnBundles};
 
 /// Proofs remembered, 100 bytes each: those of four of the largest blocks.
 const REMEMBERED_MAX: usize = 4 * BLOBS_PER_BLOCK_MAX as usize;
@@ -34,8 +33,10 @@ const UNDER_WAY_MAX: usize = BLOBS_PER_BLOCK_MAX as usize;
 // Forgetting keeps what is being made, so there must be room behind it.
 const _: () = assert!(REMEMBERED_MAX > UNDER_WAY_MAX);
 
+/// Proofs of a blob with cell proofs: `CELLS_PER_EXT_BLOB` of EIP-7594.
+pub const CELL_PROOFS: usize = 128;
 /// How many more proofs a blob with cell proofs has.
-const CELLS_MORE: usize = PROOFS_PER_BLOB_MAX - 1;
+const CELLS_MORE: usize = CELL_PROOFS - 1;
 /// The point at infinity, compressed: the proof of a blob whose elements are all the same.
 const INFINITY: KzgProof = {
     let mut bytes = [0; 48];
@@ -118,7 +119,7 @@ impl Proofs {
         transactions: &[usize],
         bundle: Bundle,
         within: Duration,
-    ) -> Result<Vec<(KzgCommitment, BlobPart)>, ProofsError> {
+    ) -> Result<Vec<OwnBlob>, ProofsError> {
         if bundle.proofs.len() == bundle.blobs.len() {
             let Bundle { blobs, proofs } = bundle;
             return Ok(blobs.into_iter().zip(proofs).map(with_proof).collect());
@@ -226,9 +227,12 @@ impl Proofs {
     }
 }
 
-fn with_proof(((commitment, blob), proof): ((KzgCommitment, Bytes), KzgProof)) -> (KzgCommitment, BlobPart) {
-    let proofs = vec![proof];
-    (commitment, BlobPart { blob, proofs })
+fn with_proof(((commitment, blob), proof): ((KzgCommitment, Bytes), KzgProof)) -> OwnBlob {
+    OwnBlob {
+        commitment,
+        proof,
+        blob,
+    }
 }
 
 /// Finds where in the list the proof of each blob is; `None` for a blob with cell proofs. Returns `None` if no choice
@@ -267,7 +271,7 @@ fn assign(
             at += count;
         } else {
             found.extend(std::iter::repeat_n(None, *count));
-            at += count * PROOFS_PER_BLOB_MAX;
+            at += count * CELL_PROOFS;
             cells -= count;
         }
     }
@@ -296,7 +300,7 @@ fn has_blob_proofs(
             _ => holds(commitment, blob, proof),
         };
     }
-    let cells = bundle.proofs.iter().skip(at).take(count * PROOFS_PER_BLOB_MAX);
+    let cells = bundle.proofs.iter().skip(at).take(count * CELL_PROOFS);
     !cells.into_iter().all(|proof| *proof == INFINITY)
 }
 

@@ -8,6 +8,10 @@ use sha2::{Digest, Sha256};
 
 use crate::ids::{Address, Hash, Height, Round};
 
+/// The version of every format of ours that is signed, sent or stored. Domain tags end with it.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// Bytes to be hashed or signed, field after field.
 #[derive(Debug, Default)]
 pub struct Canonical {
     bytes: Vec<u8>,

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::canonical::{Canonical, sha256};
-use crate::ids::{Address, Hash, Height, PublicKey, Round};
+use crate::canonical::{Canonical, FORMAT_VERSION, sha256};
+use crate::ids::{Address, ChainIdentity, Hash, Height, PublicKey, Round};
 use crate::limits;
 use crate::machine::Nanos;
 
@@ -26,6 +26,8 @@ pub struct ChainParams {
     pub gas_limit_min: u64,
     /// Highest gas limit a block may have.
     pub gas_limit_max: u64,
+    /// Unix time of the execution genesis block, in seconds: slot 0 begins then. Every block has a later time.
+    pub genesis_time: u64,
     /// Unix time in seconds from which blocks follow Prague (Engine API V4); `None`: Cancun (V3) for ever.
     pub prague_time: Option<u64>,
 }
@@ -87,6 +89,56 @@ impl ChainParams {
     pub fn is_prague(&self, timestamp: u64) -> bool {
         self.prague_time.is_some_and(|time| timestamp >= time)
     }
+
+    /// How many proofs each blob of a block with this timestamp has: one, by EIP-4844.
+    pub const fn proofs_per_blob(&self, _timestamp: u64) -> u32 {
+        1
+    }
+}
+
+/// A chain as its nodes know it: the parameters, and the identity that follows from them and the validators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    pub identity: ChainIdentity,
+    pub params: ChainParams,
+}
+
+impl Chain {
+    /// A chain with these parameters, begun by these validators. `salt` is drawn once, when the chain is made: a chain
+    /// that is begun again with the same keys and parameters shares no valid signature with its past.
+    pub fn new(params: ChainParams, validators: &ValidatorSet, salt: &Hash) -> Self {
+        // Every field is named, so that a new one cannot be forgotten.
+        let ChainParams {
+            chain_id,
+            execution_genesis_hash,
+            blobs_per_block_max,
+            block_interval_ms,
+            blob_retention_heights_min,
+            gas_limit_min,
+            gas_limit_max,
+            genesis_time,
+            prague_time,
+        } = &params;
+        let prague_time = prague_time.map(u64::to_le_bytes);
+        let identity = Canonical::new("ultramarine/chain/2")
+            .u32(FORMAT_VERSION)
+            .u64(*chain_id)
+            .hash(execution_genesis_hash)
+            .hash(&validators.hash())
+            .u32(*blobs_per_block_max)
+            .u64(*block_interval_ms)
+            .u64(*blob_retention_heights_min)
+            .u64(*gas_limit_min)
+            .u64(*gas_limit_max)
+            .u64(*genesis_time)
+            .optional(prague_time.as_ref())
+            .hash(salt)
+            .sha256();
+        Self {
+            identity: ChainIdentity(identity.0),
+            params,
+        }
+    }
 }
 
 /// Ceilings that follow from a chain's parameters.
@@ -102,12 +154,9 @@ impl Limits {
         self.blobs_per_block as usize * limits::BLOB_BYTES
     }
 
-    /// Bytes of a whole value: blobs with one proof each, payload, `Init`.
+    /// Bytes of a whole value: blobs, payload, `Init` and its lists.
     pub const fn value_bytes(&self) -> usize {
-        self.block_blob_bytes()
-            + self.blobs_per_block as usize * 48
-            + limits::PAYLOAD_BYTES_MAX
-            + limits::INIT_BYTES_MAX
+        self.block_blob_bytes() + limits::PAYLOAD_BYTES_MAX + limits::INIT_BYTES_MAX + limits::LISTS_BYTES_MAX
     }
 
     /// Bytes in assembly over all peers: every admissible value, and what sync may have in flight, which is two values'
@@ -227,7 +276,7 @@ impl ValidatorSet {
                 .ok_or(ValidatorSetError::PowerOverflow)?;
         }
         let count = u32::try_from(validators.len()).expect("at most VALIDATORS_MAX, as checked above");
-        let mut canonical = Canonical::new("ultramarine/validator-set/1").u32(count);
+        let mut canonical = Canonical::new("ultramarine/validator-set/2").u32(count);
         for (_, validator) in &validators {
             canonical = canonical.fixed(&validator.public_key.0).u64(validator.power);
         }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::assembly::BlobPart;
-use crate::ids::{Hash, Height, KzgCommitment, Round, ValueKey};
+use crate::ids::{Hash, Height, Round, ValueKey};
+use crate::lists::Lists;
 use crate::value::{ExecutionHeader, Init};
 
 /// The block a new one is built on.
@@ -36,6 +36,8 @@ pub enum EngineCall {
         /// Round it is asked for.
         round: Round,
         parent: ParentBlock,
+        /// Root of the parent's sidecar header; zero on genesis.
+        parent_beacon_block_root: Hash,
         /// Lowest timestamp: the larger of the wall clock and the parent's plus one.
         timestamp: u64,
     },
@@ -43,6 +45,7 @@ pub enum EngineCall {
     Execute {
         key: ValueKey,
         init: Arc<Init>,
+        lists: Arc<Lists>,
         payload: Bytes,
     },
     /// Check only: the payload decodes, its header fields and recomputed block hash are those of the metadata, and its
@@ -50,12 +53,14 @@ pub enum EngineCall {
     Inspect {
         key: ValueKey,
         init: Arc<Init>,
+        lists: Arc<Lists>,
         payload: Bytes,
     },
     /// `newPayload`, then `forkchoiceUpdated` on it: import or replay of a decided block.
     Import {
         height: Height,
         init: Arc<Init>,
+        lists: Arc<Lists>,
         payload: Bytes,
     },
     /// Ask for the newest block number the client knows: a hint for where a replay may start.
@@ -119,12 +124,10 @@ pub struct Built {
     pub header: ExecutionHeader,
     /// In the canonical encoding that this module's head describes.
     pub payload: Bytes,
-    /// The SHA-256 digest of `payload`.
-    pub payload_hash: Hash,
-    /// SHA-256 of each chunk.
-    pub chunk_hashes: Vec<Hash>,
-    /// Blobs in block order, each with its commitment, proofs verified.
-    pub blobs: Vec<(KzgCommitment, BlobPart)>,
+    /// Chunk hashes, commitments, digests and proofs. The proofs are verified.
+    pub lists: Lists,
+    /// Blobs in block order.
+    pub blobs: Vec<Bytes>,
 }
 
 /// What the execution client's driver tells the core.

@@ -3,9 +3,8 @@
 //! Always compiled. A feature for tests alone would make `cargo run` and `cargo test` compile the workspace differently
 //! (`xtask/tests/features.rs` forbids that), and what no program calls is no part of it.
 
-use crate::canonical::sha256;
-use crate::ids::{Address, Hash, Height, KzgCommitment, Round, Signature};
-use crate::limits::PAYLOAD_CHUNK_BYTES;
+use crate::ids::{Address, ChainIdentity, Hash, Height, Round, Signature};
+use crate::lists::Lists;
 use crate::value::{ExecutionHeader, Init, ValueMetadata};
 
 /// An empty block's header: zero wherever zero is legal.
@@ -33,10 +32,13 @@ pub const fn header(number: u64) -> ExecutionHeader {
     }
 }
 
-/// Metadata of a value with these payload bytes and commitments, hashed as a proposer would.
-pub fn metadata(height: u64, payload: &[u8], commitments: Vec<KzgCommitment>) -> ValueMetadata {
+/// The identity of a chain that nobody runs.
+pub const CHAIN: ChainIdentity = ChainIdentity([7; 32]);
+
+/// Metadata of a value with these payload bytes and lists, hashed as a proposer would.
+pub fn metadata(height: u64, payload: &[u8], lists: &Lists) -> ValueMetadata {
     ValueMetadata {
-        chain_id: 1,
+        chain: CHAIN,
         height: Height(height),
         origin_proposer: Address::ZERO,
         origin_proposer_index: 0,
@@ -44,10 +46,8 @@ pub fn metadata(height: u64, payload: &[u8], commitments: Vec<KzgCommitment>) ->
         validator_set_hash: Hash::ZERO,
         header: header(height),
         payload_bytes: u32::try_from(payload.len()).expect("a test's payload is far below 4 GiB"),
-        payload_hash: sha256(payload),
-        chunk_hashes: payload.chunks(PAYLOAD_CHUNK_BYTES).map(sha256).collect(),
-        commitments,
-        parent_blob_root: Hash::ZERO,
+        blobs_count: u32::try_from(lists.commitments.len()).expect("a test's blobs are few"),
+        roots: lists.roots(),
     }
 }
 

@@ -66,6 +66,11 @@ byte_id!(
     Hash, 32
 );
 byte_id!(
+    /// Tells a chain from every other, its own past included: [`Chain::new`](crate::chain::Chain::new) computes it.
+    /// Every signature and every value id binds it.
+    ChainIdentity, 32
+);
+byte_id!(
     /// The value consensus decides: [`ValueMetadata::id`](crate::ValueMetadata::id).
     ValueId, 32
 );

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A *value* is what consensus decides: 32 bytes that hash a [`ValueMetadata`]. An [`Init`] is that
-//! metadata with the signatures of the validator who first proposed it. An [`Assembly`] is the whole
-//! of a value in memory: metadata, payload bytes, blobs. A [`ValueKey`] (height and value id) names it
+//! metadata with the signatures of the validator who first proposed it. [`Lists`] stand behind the metadata's
+//! roots. An [`Assembly`] is the whole of a value in memory: metadata, lists, payload bytes, blobs. A [`ValueKey`] (height and value id) names it
 //! everywhere; rounds never do, because a value streamed in one round may be decided in another.
 //!
 //! Nothing here does I/O, waits, or decides a policy, and unsafe code is forbidden below.
@@ -24,6 +24,7 @@ pub mod assembly;
 pub mod canonical;
 pub mod chain;
 pub mod consensus;
+pub mod digest;
 pub mod evidence;
 pub mod execution;
 #[doc(hidden)]
@@ -31,6 +32,7 @@ pub mod fixtures;
 pub mod host;
 pub mod ids;
 pub mod limits;
+pub mod lists;
 pub mod machine;
 pub mod network;
 pub mod package;
@@ -42,15 +44,17 @@ pub mod url;
 pub mod value;
 pub mod verify;
 
-pub use assembly::{Assembly, BlobPart};
-pub use chain::{ChainParams, Validator, ValidatorSet};
+pub use assembly::Assembly;
+pub use chain::{Chain, ChainParams, Validator, ValidatorSet};
 pub use consensus::{
     CommitCertificate, ConsensusMessage, PolkaCertificate, Proposal, RoundCertificate, Vote, VoteKind,
 };
 pub use evidence::Evidence;
 pub use ids::{
-    Address, Hash, Height, KzgCommitment, KzgProof, Lsn, PeerId, PublicKey, Round, Signature, ValueId, ValueKey,
+    Address, ChainIdentity, Hash, Height, KzgCommitment, KzgProof, Lsn, PeerId, PublicKey, Round, Signature, ValueId,
+    ValueKey,
 };
+pub use lists::{ListKind, Lists};
 pub use machine::{Machine, Nanos, Outbox};
 pub use stage::Stage;
-pub use value::{ExecutionHeader, Init, ValueMetadata};
+pub use value::{ExecutionHeader, Init, Roots, ValueMetadata};

@@ -11,8 +11,8 @@ pub const BLOB_BYTES: usize = 4096 * 32;
 pub const BLOBS_PER_BLOCK_MIN: u32 = 6;
 /// Most blobs a chain may allow per block.
 pub const BLOBS_PER_BLOCK_MAX: u32 = 1024;
-/// Proofs per blob on the wire: one now (EIP-4844), room for the 128 cell proofs of EIP-7594.
-pub const PROOFS_PER_BLOB_MAX: usize = 128;
+/// Proofs per blob, on the wire and on disk: one (EIP-4844). Cell proofs (EIP-7594) end at the execution client's driver.
+pub const PROOFS_PER_BLOB_MAX: usize = 1;
 
 /// Most validators of a chain; an ed25519 certificate of all of them stays below 32 KiB.
 pub const VALIDATORS_MAX: usize = 256;
@@ -28,8 +28,11 @@ pub const PAYLOAD_CHUNKS_MAX: usize = PAYLOAD_BYTES_MAX / PAYLOAD_CHUNK_BYTES;
 /// `extra_data` of an execution header.
 pub const EXTRA_DATA_BYTES_MAX: usize = 32;
 
-/// An `Init`: commitments, chunk hashes and 2 KiB for all fixed fields.
-pub const INIT_BYTES_MAX: usize = BLOBS_PER_BLOCK_MAX as usize * 48 + PAYLOAD_CHUNKS_MAX * 32 + 2048;
+/// An `Init`: fixed fields of some 900 bytes, and what an archive adds.
+pub const INIT_BYTES_MAX: usize = 2048;
+/// The four lists of the largest value: chunk hashes; a commitment, a digest and proofs for each blob.
+pub const LISTS_BYTES_MAX: usize =
+    PAYLOAD_CHUNKS_MAX * 32 + BLOBS_PER_BLOCK_MAX as usize * (48 + 32 + 48 * PROOFS_PER_BLOB_MAX);
 /// A consensus message: the largest is a round certificate with one entry of at most 160 bytes per validator.
 pub const CONSENSUS_MESSAGE_BYTES_MAX: usize = VALIDATORS_MAX * 160 + 1024;
 /// Undecided values a status may name.
@@ -54,10 +57,10 @@ pub const REASON_BYTES_MAX: usize = 512;
 pub const PEERS_MAX: usize = 2 * VALIDATORS_MAX;
 
 const _: () = assert!(BLOBS_PER_BLOCK_MIN <= BLOBS_PER_BLOCK_MAX);
-const _: () = assert!(INIT_BYTES_MAX < 128 * 1024);
+const _: () = assert!(LISTS_BYTES_MAX < 256 * 1024);
 const _: () = assert!(
-    CONSENSUS_MESSAGE_BYTES_MAX < INIT_BYTES_MAX,
-    "votes are small beside an `Init`"
+    CONSENSUS_MESSAGE_BYTES_MAX < LISTS_BYTES_MAX,
+    "votes are small beside a value's lists"
 );
 const _: () = assert!(
     TOTAL_POWER_MAX.checked_mul(3).is_some(),

@@ -6,9 +6,12 @@ use bytes::Bytes;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::consensus::{CommitCertificate, ConsensusMessage, SignedMessage};
+use crate::evidence::FalseValue;
 use crate::ids::{Address, Height, PeerId, Round, ValueId, ValueKey};
+use crate::lists::Lists;
 use crate::storage::Tag;
 use crate::value::Init;
+use crate::verify::Refutation;
 
 /// What a node tells its peers about itself, on change and at least every [`crate::limits::STATUS_INTERVAL`].
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
@@ -92,9 +95,9 @@ pub enum Fault {
     Protocol,
     /// A signature that does not verify.
     Signature,
-    /// A chunk whose hash is not the `Init`'s.
-    Chunk,
-    /// A blob whose proof does not hold.
+    /// A list, a chunk or a blob whose hash is not the one that the value binds.
+    Part,
+    /// It proposed a value whose own proof does not hold.
     Proof,
     /// A certificate that does not verify.
     Certificate,
@@ -116,7 +119,7 @@ impl Fault {
         match self {
             Self::Protocol => "protocol",
             Self::Signature => "signature",
-            Self::Chunk => "chunk",
+            Self::Part => "part",
             Self::Proof => "proof",
             Self::Certificate => "certificate",
             Self::Package => "package",
@@ -144,20 +147,18 @@ pub enum SyncEnd {
 }
 
 /// What an admitted value's own id binds and nobody's bytes can mend: its origin proposer's fault.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flaw {
-    /// A commitment is no compressed point of the subgroup.
-    Commitment { index: u16 },
-    /// Chunks that each have their hash make up a payload that has not its own.
-    Payload,
+#[derive(Clone, Debug)]
+pub struct Flaw {
+    /// The blob whose commitment or proof does not hold.
+    pub index: u16,
+    pub why: Refutation,
+    /// What shows it to anybody.
+    pub evidence: Box<FalseValue>,
 }
 
 impl std::fmt::Display for Flaw {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Commitment { index } => write!(f, "commitment {index} is no point of the group"),
-            Self::Payload => f.write_str("the payload's hash is not that of its chunks together"),
-        }
+        write!(f, "blob {}: {}", self.index, self.why)
     }
 }
 
@@ -201,15 +202,16 @@ pub enum NetEvent {
     /// assembly of a value, before the store answers `Stored`.
     Payload {
         key: ValueKey,
+        lists: Arc<Lists>,
         payload: Bytes,
     },
-    /// An admitted value can never be whole.
+    /// An admitted value can never be good.
     Flawed {
         key: ValueKey,
         flaw: Flaw,
     },
-    /// Parts of an admitted value are missing that no stream will bring: one ended or broke, or blobs were bad or came
-    /// back unjudged. Ask somebody with [`NetCommand::Fetch`].
+    /// Parts of an admitted value are missing that no stream will bring: one ended or broke, or parts were wrong. Ask
+    /// somebody with [`NetCommand::Fetch`].
     Incomplete {
         key: ValueKey,
         /// The peer that sent the stream or the blobs: ask another one first.
@@ -266,7 +268,7 @@ pub enum NetCommand {
         offer: OfferId,
         why: Refusal,
     },
-    /// Stream a stored value: `Init`, payload chunks, blobs, `Fin`, one unidirectional stream per receiver.
+    /// Stream a stored value: `Init`, lists, payload chunks, blobs, `Fin`, one unidirectional stream per receiver.
     Stream {
         /// The value; it is stored.
         key: ValueKey,

@@ -3,7 +3,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::consensus::CommitCertificate;
-use crate::ids::KzgProof;
+use crate::lists::Lists;
 use crate::value::Init;
 
 /// Everything of a decided height but the blob bytes, as one rkyv archive. The blobs of a `Full` package follow
@@ -11,12 +11,8 @@ use crate::value::Init;
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub enum SyncedValuePackage {
-    /// The server holds the blobs and sends them behind the archive.
-    Full {
-        value: PackagedValue,
-        /// The proofs of each blob, in block order.
-        proofs: Vec<Vec<KzgProof>>,
-    },
+    /// The server holds the blobs and sends those that were asked for behind the archive.
+    Full { value: PackagedValue },
     /// Retention has dropped the blobs.
     MetadataOnly { value: PackagedValue },
 }
@@ -29,6 +25,8 @@ pub struct PackagedValue {
     pub certificate: CommitCertificate,
     /// Metadata and origin signatures; the metadata hashes to the certificate's value id.
     pub init: Init,
+    /// The lists that the metadata binds.
+    pub lists: Lists,
     /// In the canonical encoding: see [`crate::execution`].
     pub payload: Vec<u8>,
 }

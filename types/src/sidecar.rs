@@ -19,6 +19,9 @@ use sha2::{Digest, Sha256};
 use crate::ids::{Hash, KzgCommitment};
 use crate::value::ValueMetadata;
 
+/// Length of a slot in seconds, as `/eth/v1/config/spec` names it.
+pub const SECONDS_PER_SLOT: u64 = 1;
+
 /// Hashes of an inclusion proof (Deneb p2p specification).
 pub const INCLUSION_PROOF_DEPTH: usize = LIST_DEPTH + 1 + FIELDS_DEPTH;
 /// From a commitment's leaf up to the body root.
@@ -39,7 +42,8 @@ const _: () = assert!(crate::limits::BLOBS_PER_BLOCK_MAX as usize <= 1 << LIST_D
 /// The header that a blob's sidecars carry; the origin proposer signs its root.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BeaconBlockHeader {
-    /// The Beacon chain's slot: our height.
+    /// The Beacon chain's slot: [`slot_at`] the block's timestamp. Block times are whole seconds and rise, so a slot
+    /// holds one block at most, and whoever knows a block's time finds its blobs.
     pub slot: u64,
     /// Position of the origin proposer in the validator set.
     pub proposer_index: u64,
@@ -68,25 +72,34 @@ impl BeaconBlockHeader {
     }
 }
 
-/// The sidecar header of a value.
-pub fn header(metadata: &ValueMetadata) -> BeaconBlockHeader {
+/// The sidecar header of a value of a chain whose execution genesis has this Unix time, in seconds.
+///
+/// Everything in it is bound by the value id, and none of it needs a list: anybody can check the header's signature
+/// from the metadata alone.
+pub fn header(metadata: &ValueMetadata, genesis_time: u64) -> BeaconBlockHeader {
     BeaconBlockHeader {
-        slot: metadata.height.0,
+        slot: slot_at(metadata.header.timestamp, genesis_time),
         proposer_index: u64::from(metadata.origin_proposer_index),
-        parent_root: metadata.parent_blob_root,
+        parent_root: metadata.header.parent_beacon_block_root,
         state_root: metadata.header.state_root,
         body_root: body_root(metadata),
     }
 }
 
-/// The body root of a value: over its commitments and its execution block's hash.
-pub fn body_root(metadata: &ValueMetadata) -> Hash {
-    BodyTree::of(metadata).root()
+/// The slot of a block: seconds since the execution genesis, as [`SECONDS_PER_SLOT`] is one. Zero for a time before it,
+/// which no admitted block has.
+pub const fn slot_at(timestamp: u64, genesis_time: u64) -> u64 {
+    timestamp.saturating_sub(genesis_time) / SECONDS_PER_SLOT
 }
 
-/// The proof of one commitment; `None` if there is no such blob. For several, keep a [`BodyTree`].
-pub fn inclusion_proof(metadata: &ValueMetadata, index: usize) -> Option<InclusionProof> {
-    BodyTree::of(metadata).proof(index)
+/// The body root of a value: over the root of its commitments and its execution block's hash.
+pub fn body_root(metadata: &ValueMetadata) -> Hash {
+    fields(&metadata.header.block_hash, &metadata.roots.commitments)[1]
+}
+
+/// SSZ root of a `List[KZGCommitment, 4096]`.
+pub fn commitments_root(commitments: &[KzgCommitment]) -> Hash {
+    ListTree::of(commitments).root()
 }
 
 /// Whether `commitment` stands at `index` of the list under `body_root`.
@@ -113,15 +126,67 @@ pub fn verify_inclusion_proof(
     node == *body_root
 }
 
-/// The hash tree of a value's body: built once (two hashes a commitment), it gives every proof without hashing again.
+/// Nodes of a body's sixteen fields in heap order: 1 is the root, 16..32 are the leaves.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "nodes are positions in an array of the tree's own fixed shape"
+)]
+fn fields(block_hash: &Hash, commitments_root: &Hash) -> [Hash; 2 << FIELDS_DEPTH] {
+    let mut fields = [Hash::ZERO; 2 << FIELDS_DEPTH];
+    fields[(1 << FIELDS_DEPTH) + EXECUTION_FIELD] = *block_hash;
+    fields[(1 << FIELDS_DEPTH) + COMMITMENTS_FIELD] = *commitments_root;
+    for node in (1..1 << FIELDS_DEPTH).rev() {
+        fields[node] = pair(&fields[2 * node], &fields[2 * node + 1]);
+    }
+    fields
+}
+
+/// The hash tree of the list of commitments.
 #[derive(Clone, Debug)]
-pub struct BodyTree {
+struct ListTree {
     /// Level 0 is the leaves; each level ends where the zero subtrees begin.
-    list: [Vec<Hash>; LIST_DEPTH + 1],
+    levels: [Vec<Hash>; LIST_DEPTH + 1],
     /// Roots of zero subtrees by level.
     zeros: [Hash; LIST_DEPTH + 1],
     length: Hash,
-    /// Nodes of the sixteen fields in heap order: 1 is the root, 16..32 are the leaves.
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "levels are positions in arrays of the tree's own fixed shape; none comes from outside"
+)]
+impl ListTree {
+    /// Admission bounds the commitments far below the list's limit of 4096; leaves beyond it are left out.
+    fn of(commitments: &[KzgCommitment]) -> Self {
+        let mut zeros = [Hash::ZERO; LIST_DEPTH + 1];
+        for level in 0..LIST_DEPTH {
+            zeros[level + 1] = pair(&zeros[level], &zeros[level]);
+        }
+        let mut levels: [Vec<Hash>; LIST_DEPTH + 1] = Default::default();
+        levels[0] = commitments.iter().take(1 << LIST_DEPTH).map(leaf).collect();
+        for level in 0..LIST_DEPTH {
+            let nodes = levels[level]
+                .chunks(2)
+                .map(|two| pair(&two[0], two.get(1).unwrap_or(&zeros[level])));
+            levels[level + 1] = nodes.collect();
+        }
+        Self {
+            levels,
+            zeros,
+            length: number(commitments.len() as u64),
+        }
+    }
+
+    fn root(&self) -> Hash {
+        let data = self.levels[LIST_DEPTH].first().unwrap_or(&self.zeros[LIST_DEPTH]);
+        pair(data, &self.length)
+    }
+}
+
+/// The hash tree of a value's body: built once (two hashes a commitment), it gives every proof without hashing again.
+#[derive(Clone, Debug)]
+pub struct BodyTree {
+    list: ListTree,
     fields: [Hash; 2 << FIELDS_DEPTH],
 }
 
@@ -130,35 +195,12 @@ pub struct BodyTree {
     reason = "levels and nodes are positions in arrays of the tree's own fixed shape; none comes from outside"
 )]
 impl BodyTree {
-    /// Builds the tree. Admission bounds the commitments far below the list's limit of 4096; leaves beyond it are left
-    /// out.
-    pub fn of(metadata: &ValueMetadata) -> Self {
-        let mut zeros = [Hash::ZERO; LIST_DEPTH + 1];
-        for level in 0..LIST_DEPTH {
-            zeros[level + 1] = pair(&zeros[level], &zeros[level]);
-        }
-        let mut list: [Vec<Hash>; LIST_DEPTH + 1] = Default::default();
-        list[0] = metadata.commitments.iter().take(1 << LIST_DEPTH).map(leaf).collect();
-        for level in 0..LIST_DEPTH {
-            let nodes = list[level]
-                .chunks(2)
-                .map(|two| pair(&two[0], two.get(1).unwrap_or(&zeros[level])));
-            list[level + 1] = nodes.collect();
-        }
-        let length = number(metadata.commitments.len() as u64);
-
-        let mut fields = [Hash::ZERO; 2 << FIELDS_DEPTH];
-        fields[(1 << FIELDS_DEPTH) + EXECUTION_FIELD] = metadata.header.block_hash;
-        fields[(1 << FIELDS_DEPTH) + COMMITMENTS_FIELD] =
-            pair(list[LIST_DEPTH].first().unwrap_or(&zeros[LIST_DEPTH]), &length);
-        for node in (1..1 << FIELDS_DEPTH).rev() {
-            fields[node] = pair(&fields[2 * node], &fields[2 * node + 1]);
-        }
+    /// Builds the tree over an execution block's hash and the commitments of its value.
+    pub fn of(block_hash: &Hash, commitments: &[KzgCommitment]) -> Self {
+        let list = ListTree::of(commitments);
         Self {
+            fields: fields(block_hash, &list.root()),
             list,
-            zeros,
-            length,
-            fields,
         }
     }
 
@@ -168,14 +210,17 @@ impl BodyTree {
 
     /// The proof of the commitment at `index`; `None` if there is no such blob.
     pub fn proof(&self, index: usize) -> Option<InclusionProof> {
-        if index >= self.list[0].len() {
+        let list = &self.list;
+        if index >= list.levels[0].len() {
             return None;
         }
         let mut proof = [Hash::ZERO; INCLUSION_PROOF_DEPTH];
         for (level, sibling) in proof.iter_mut().enumerate().take(LIST_DEPTH) {
-            *sibling = *self.list[level].get((index >> level) ^ 1).unwrap_or(&self.zeros[level]);
+            *sibling = *list.levels[level]
+                .get((index >> level) ^ 1)
+                .unwrap_or(&list.zeros[level]);
         }
-        proof[LIST_DEPTH] = self.length;
+        proof[LIST_DEPTH] = list.length;
         let mut node = (1 << FIELDS_DEPTH) + COMMITMENTS_FIELD;
         for sibling in &mut proof[LIST_DEPTH + 1..] {
             *sibling = self.fields[node ^ 1];

@@ -1,17 +1,24 @@
-//! This file knows the exact bytes that validators sign. Each starts with a domain tag and the chain id.
+//! This file knows the exact bytes that validators sign. Each starts with a domain tag and the chain's identity, so that
+//! no signature of one kind or chain is one of another.
 
 use crate::canonical::Canonical;
 use crate::consensus::VoteKind;
-use crate::ids::{Hash, Height, PeerId, Round, ValueId};
+use crate::ids::{ChainIdentity, Hash, Height, PeerId, Round, ValueId};
 
-/// Bytes of a vote: domain, chain id, kind, height, round, value or nil.
-pub fn vote(chain_id: u64, kind: VoteKind, height: Height, round: Round, value_id: Option<&ValueId>) -> Vec<u8> {
+/// Bytes of a vote: domain, chain identity, kind, height, round, value or nil.
+pub fn vote(
+    chain: &ChainIdentity,
+    kind: VoteKind,
+    height: Height,
+    round: Round,
+    value_id: Option<&ValueId>,
+) -> Vec<u8> {
     let kind = match kind {
         VoteKind::Prevote => 1,
         VoteKind::Precommit => 2,
     };
-    Canonical::new("ultramarine/vote/1")
-        .u64(chain_id)
+    Canonical::new("ultramarine/vote/2")
+        .fixed(&chain.0)
         .u8(kind)
         .height(height)
         .round(round)
@@ -19,17 +26,17 @@ pub fn vote(chain_id: u64, kind: VoteKind, height: Height, round: Round, value_i
         .into_bytes()
 }
 
-/// Bytes of a proposal: domain, chain id, height, round, value, valid round.
+/// Bytes of a proposal: domain, chain identity, height, round, value, valid round.
 pub fn proposal(
-    chain_id: u64,
+    chain: &ChainIdentity,
     height: Height,
     round: Round,
     value_id: &ValueId,
     valid_round: Option<Round>,
 ) -> Vec<u8> {
     let valid_round = valid_round.map(|round| round.0.to_le_bytes());
-    Canonical::new("ultramarine/proposal/1")
-        .u64(chain_id)
+    Canonical::new("ultramarine/proposal/2")
+        .fixed(&chain.0)
         .height(height)
         .round(round)
         .fixed(&value_id.0)
@@ -37,27 +44,26 @@ pub fn proposal(
         .into_bytes()
 }
 
-/// Bytes of an [`Init`](crate::Init): domain, chain id, value id. Everything else is bound by the id.
-pub fn init(chain_id: u64, value_id: &ValueId) -> Vec<u8> {
-    Canonical::new("ultramarine/init/1")
-        .u64(chain_id)
+/// Bytes of an [`Init`](crate::Init): domain, chain identity, value id. Everything else is bound by the id.
+pub fn init(chain: &ChainIdentity, value_id: &ValueId) -> Vec<u8> {
+    Canonical::new("ultramarine/init/2")
+        .fixed(&chain.0)
         .fixed(&value_id.0)
         .into_bytes()
 }
 
-/// Bytes of a sidecar header: domain, chain id, hash tree root of the `BeaconBlockHeader`.
-pub fn sidecar_header(chain_id: u64, header_root: &Hash) -> Vec<u8> {
-    Canonical::new("ultramarine/sidecar-header/1")
-        .u64(chain_id)
+/// Bytes of a sidecar header: domain, chain identity, hash tree root of the `BeaconBlockHeader`.
+pub fn sidecar_header(chain: &ChainIdentity, header_root: &Hash) -> Vec<u8> {
+    Canonical::new("ultramarine/sidecar-header/2")
+        .fixed(&chain.0)
         .hash(header_root)
         .into_bytes()
 }
 
 /// Bytes with which a validator vouches for its node's QUIC key until `expiry` (Unix seconds).
-pub fn attestation(chain_id: u64, genesis_hash: &Hash, peer: &PeerId, expiry: u64) -> Vec<u8> {
-    Canonical::new("ultramarine/peer-attestation/1")
-        .u64(chain_id)
-        .hash(genesis_hash)
+pub fn attestation(chain: &ChainIdentity, peer: &PeerId, expiry: u64) -> Vec<u8> {
+    Canonical::new("ultramarine/peer-attestation/2")
+        .fixed(&chain.0)
         .fixed(&peer.0)
         .u64(expiry)
         .into_bytes()

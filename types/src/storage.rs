@@ -10,6 +10,7 @@ use crate::assembly::Assembly;
 use crate::consensus::CommitCertificate;
 use crate::evidence::Evidence;
 use crate::ids::{Height, Lsn, ValueKey};
+use crate::lists::Lists;
 use crate::value::Init;
 
 /// How a value came to be stored.
@@ -62,6 +63,16 @@ pub struct Decided {
     pub blobs: Blobs,
 }
 
+/// A decided height with all that is kept for ever.
+#[derive(Clone, Debug)]
+pub struct DecidedPayload {
+    pub decided: Decided,
+    /// The lists that the metadata binds.
+    pub lists: Arc<Lists>,
+    /// The execution payload's canonical bytes; see [`crate::execution`].
+    pub payload: Bytes,
+}
+
 /// What the store is asked to do. Requests of one link are carried out in order.
 #[derive(Clone, Debug)]
 pub enum StoreRequest {
@@ -92,7 +103,7 @@ pub enum StoreRequest {
     },
     /// Commit a decision; answers `Committed`. Its value must be stored.
     Commit(Box<Decision>),
-    /// Read a decided height's metadata and payload (no blobs); answers `Loaded`.
+    /// Read a decided height's metadata, lists and payload (no blobs); answers `Loaded`.
     Load { height: Height },
     /// Keep what convicts validators, durably; what is kept already is kept once. No answer.
     Evidence(Vec<Evidence>),
@@ -116,6 +127,7 @@ pub enum StoreReply {
     Stored {
         key: ValueKey,
         init: Arc<Init>,
+        lists: Arc<Lists>,
         /// Its payload, from memory or the map.
         payload: Bytes,
         tag: Tag,
@@ -141,8 +153,7 @@ pub enum StoreReply {
     Loaded {
         /// The height asked for.
         height: Height,
-        /// Metadata and payload; `blobs` is empty.
-        value: Option<(Decided, Bytes)>,
+        value: Option<DecidedPayload>,
     },
     /// The silence is durable.
     Silenced { through: Height },
@@ -227,8 +238,8 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn value(&self, key: &ValueKey) -> Result<Assembly, Absent>;
     /// A decided value with its blobs; `Ok` with no blobs only if it has no commitments.
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent>;
-    /// A decided height's payload, whatever became of its blobs.
-    fn decided_payload(&self, height: Height) -> Option<(Decided, Bytes)>;
+    /// A decided height's lists and payload, whatever became of its blobs.
+    fn decided_payload(&self, height: Height) -> Option<DecidedPayload>;
     /// Evidence of the heights from `from` to `to`, both included, at most `rows_max` pieces, in order of height.
     fn evidence(&self, _from: Height, _to: Height, _rows_max: usize) -> Vec<Evidence> {
         Vec::new()

@@ -1,9 +1,12 @@
-//! This file knows what a value is: the metadata that its id hashes and the `Init` that vouches for it.
+//! This file knows what a value is: the metadata that its id hashes, and the `Init` that vouches for it. The lists behind
+//! the metadata's roots are in [`crate::lists`].
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::canonical::Canonical;
-use crate::ids::{Address, Hash, Height, KzgCommitment, Round, Signature, ValueId, ValueKey};
+use crate::canonical::{Canonical, FORMAT_VERSION};
+use crate::ids::{Address, ChainIdentity, Hash, Height, Round, Signature, ValueId, ValueKey};
+use crate::limits::PAYLOAD_CHUNK_BYTES;
+use crate::lists::ListKind;
 
 /// Every field of an execution block header (Cancun, with Prague's `requests_hash`), plus its hash.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize, serde::Serialize, serde::Deserialize)]
@@ -41,7 +44,7 @@ pub struct ExecutionHeader {
     pub blob_gas_used: u64,
     /// EIP-4844 excess blob gas.
     pub excess_blob_gas: u64,
-    /// The parent's block hash on our chains.
+    /// Root of the parent's sidecar header on our chains; zero at the first height.
     pub parent_beacon_block_root: Hash,
     /// EIP-7685 requests hash from Prague on.
     pub requests_hash: Option<Hash>,
@@ -49,11 +52,25 @@ pub struct ExecutionHeader {
     pub block_hash: Hash,
 }
 
-/// All that the value id binds.
+/// The roots of a value's four lists. Each binds the list's length and every item.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct Roots {
+    /// SHA-256 over domain, count and the hashes of the payload's chunks.
+    pub chunks: Hash,
+    /// SSZ root of the commitments as a `List[KZGCommitment, 4096]`: the sidecar header needs this one, and no list.
+    pub commitments: Hash,
+    /// SHA-256 over domain, count and the blobs' digests.
+    pub digests: Hash,
+    /// SHA-256 over domain, count and the proofs.
+    pub proofs: Hash,
+}
+
+/// All that the value id binds: fixed fields, and roots of the lists.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct ValueMetadata {
-    pub chain_id: u64,
+    pub chain: ChainIdentity,
     /// Height the value is for.
     pub height: Height,
     pub origin_proposer: Address,
@@ -63,27 +80,21 @@ pub struct ValueMetadata {
     pub origin_round: Round,
     /// Hash of the validator set in force.
     pub validator_set_hash: Hash,
-    /// The execution block's header.
+    /// The execution block's header. Its `parent_beacon_block_root` is the root of the parent's sidecar header.
     pub header: ExecutionHeader,
     /// Length of the payload bytes.
     pub payload_bytes: u32,
-    /// SHA-256 of the payload bytes.
-    pub payload_hash: Hash,
-    /// SHA-256 of each chunk of [`limits::PAYLOAD_CHUNK_BYTES`](crate::limits::PAYLOAD_CHUNK_BYTES), the last may be
-    /// shorter.
-    pub chunk_hashes: Vec<Hash>,
-    /// One commitment per blob, in block order.
-    pub commitments: Vec<KzgCommitment>,
-    /// Root of the sidecar header of the height before; zero at the first height.
-    pub parent_blob_root: Hash,
+    pub blobs_count: u32,
+    pub roots: Roots,
 }
 
 impl ValueMetadata {
-    /// The value id: SHA-256 over the canonical encoding of every field.
+    /// The value id: SHA-256 over the canonical encoding of every field; `docs/FORMATS.md` writes it out.
     pub fn id(&self) -> ValueId {
         let header = &self.header;
-        let hash = Canonical::new("ultramarine/value/1")
-            .u64(self.chain_id)
+        let hash = Canonical::new("ultramarine/value/2")
+            .u32(FORMAT_VERSION)
+            .fixed(&self.chain.0)
             .height(self.height)
             .address(&self.origin_proposer)
             .u32(self.origin_proposer_index)
@@ -109,12 +120,28 @@ impl ValueMetadata {
             .optional(header.requests_hash.as_ref().map(Hash::as_bytes))
             .hash(&header.block_hash)
             .u32(self.payload_bytes)
-            .hash(&self.payload_hash)
-            .list(self.chunk_hashes.iter().map(Hash::as_bytes))
-            .list(self.commitments.iter().map(KzgCommitment::as_bytes))
-            .hash(&self.parent_blob_root)
+            .u32(self.blobs_count)
+            .hash(&self.roots.chunks)
+            .hash(&self.roots.commitments)
+            .hash(&self.roots.digests)
+            .hash(&self.roots.proofs)
             .sha256();
         ValueId(hash.0)
+    }
+
+    /// How many items a list of this value has. `proofs_per_blob` is the chain's at the header's timestamp:
+    /// [`ChainParams::proofs_per_blob`](crate::ChainParams::proofs_per_blob).
+    pub const fn list_len(&self, kind: ListKind, proofs_per_blob: u32) -> usize {
+        match kind {
+            ListKind::Chunks => (self.payload_bytes as usize).div_ceil(PAYLOAD_CHUNK_BYTES),
+            ListKind::Commitments | ListKind::Digests => self.blobs_count as usize,
+            ListKind::Proofs => self.blobs_count as usize * proofs_per_blob as usize,
+        }
+    }
+
+    /// The root that binds a list.
+    pub const fn root(&self, kind: ListKind) -> Hash {
+        self.roots.of(kind)
     }
 }
 
@@ -140,11 +167,6 @@ impl Init {
             height: self.metadata.height,
             id: self.metadata.id(),
         }
-    }
-
-    /// Number of blobs; the largest number of all for one that no memory can hold.
-    pub fn blobs_count(&self) -> u32 {
-        u32::try_from(self.metadata.commitments.len()).unwrap_or(u32::MAX)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::ids::{KzgCommitment, KzgProof, PeerId, ValueKey};
+use crate::ids::{Hash, KzgCommitment, KzgProof, PeerId, ValueKey};
 use crate::limits::BLOB_BYTES;
 
 /// How urgent a blob is.
@@ -14,53 +14,77 @@ pub enum Urgency {
     Sync,
 }
 
-/// One blob to verify against its commitment.
+/// What a client of the lanes sends them. Requests of one client are taken in order.
+#[derive(Clone, Debug)]
+pub enum VerifyRequest {
+    Job(VerifyJob),
+    /// Let go of all that is kept of a value: its client wants no verdict about it now. Its blobs may come again.
+    Forget(ValueKey),
+}
+
+/// One blob to hash, and to verify with the others of its value. It is answered by a [`Verdict::Part`]. When every
+/// position of the value has right bytes, a [`Verdict::Value`] follows.
 #[derive(Clone, Debug)]
 pub struct VerifyJob {
     /// The value the blob belongs to.
     pub key: ValueKey,
     /// Its position in the block.
     pub index: u16,
-    /// The peer that sent the bytes, for budgets and blame; `None` for our own execution client's.
+    /// How many blobs the value has.
+    pub blobs_count: u16,
+    /// The peer that sent the bytes; `None` for our own execution client's.
     pub sender: Option<PeerId>,
     /// Which queue it waits in.
     pub urgency: Urgency,
-    /// Whether this is the last blob its sender has for now: verdicts about it and those before it are wanted at once.
-    pub last: bool,
     /// [`BLOB_BYTES`] bytes: 131,072 of them.
     pub blob: Bytes,
-    /// From the value's `Init`.
+    /// From the value's lists, as the next two.
     pub commitment: KzgCommitment,
-    /// Unchanged, as it came from the sender.
     pub proof: KzgProof,
+    /// What the blob must hash to ([`crate::digest::blob_digest`]). `None` for a bundle of our own client, whose digests
+    /// nobody knows yet: whatever it hashes to is right.
+    pub digest: Option<Hash>,
 }
 
-/// What the verifier found.
+/// The verifier's answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Finding {
+pub enum Verdict {
+    /// A job's bytes were hashed: one for each job. It says nothing about proofs.
+    Part {
+        key: ValueKey,
+        index: u16,
+        /// As in the job.
+        sender: Option<PeerId>,
+        /// What the bytes hash to.
+        digest: Hash,
+        /// Whether that is what the job asked for.
+        is_right: bool,
+    },
+    /// All blobs of a value were verified together: one for each value, after its last right part.
+    Value { key: ValueKey, outcome: ValueOutcome },
+}
+
+/// What the verifier says of a whole value, whose blobs all have the right digest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ValueOutcome {
+    /// Every proof holds.
     Holds,
+    /// The proof of a blob does not hold. Its digest was computed again, and c-kzg was asked about this blob alone.
+    Fails { index: u16, why: Refutation },
+    /// Nothing is known, by a fault of our own: a library's error, or memory that lies. Nobody is to blame.
+    Withheld { why: &'static str },
+}
+
+/// Why a value's own proof does not hold. Its origin proposer bound both sides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, thiserror::Error)]
+pub enum Refutation {
     /// All is well-formed and the proof does not hold.
+    #[error("its proof does not hold")]
     Wrong,
     /// A field element is not canonical, or a point is no point of the group.
+    #[error("{0}")]
     Malformed(Malformed),
-    /// Nothing: its sender also sent [`WRONG_CLAIMS_MAX`] wrong ones, so this one is not tested.
-    Unjudged,
 }
-
-impl Finding {
-    /// Whether the sender of the blob is to blame. A commitment is not its sender's fault: the value's proposer bound
-    /// it.
-    pub const fn is_senders_fault(&self) -> bool {
-        matches!(
-            self,
-            Self::Wrong | Self::Malformed(Malformed::Blob(_) | Malformed::Proof(_))
-        )
-    }
-}
-
-/// After this many wrong blobs from one peer, its remaining blobs are returned unjudged. The network charges the peer
-/// for each, and disconnects it after this many.
-pub const WRONG_CLAIMS_MAX: usize = 3;
 
 /// Which input was malformed, and why: the first of them in this order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, thiserror::Error)]
@@ -99,16 +123,6 @@ pub enum PointFlaw {
     /// It is on the curve, and of another order.
     #[error("is not in the subgroup")]
     Subgroup,
-}
-
-/// The verifier's answer about one blob.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Verdict {
-    pub key: ValueKey,
-    pub index: u16,
-    /// The peer that sent the bytes, as in the job.
-    pub sender: Option<PeerId>,
-    pub finding: Finding,
 }
 
 #[cfg(test)]

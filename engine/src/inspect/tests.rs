@@ -1,12 +1,12 @@
 use alloy_primitives::{B256, Bytes, U256};
 use proptest::prelude::*;
-use ultramarine_types::{Address, Hash, KzgCommitment};
+use ultramarine_types::{Address, Hash, KzgCommitment, fixtures};
 
 use super::*;
-use crate::payload::fixtures::{metadata, payload, sealed};
+use crate::payload::fixtures::{lists, metadata, payload, sealed};
 
 fn inspected(payload: &Payload) -> Result<Payload, BrokenPayload> {
-    inspect(&metadata(payload), &payload.encode())
+    inspect(&metadata(payload), &lists(payload), &payload.encode())
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn every_field_of_the_header_is_compared() {
     let broken = |change: &dyn Fn(&mut ultramarine_types::ExecutionHeader)| {
         let mut metadata = metadata(&payload);
         change(&mut metadata.header);
-        match inspect(&metadata, &bytes) {
+        match inspect(&metadata, &lists(&payload), &bytes) {
             Err(BrokenPayload::Header(field)) => field,
             other => panic!("{other:?}"),
         }
@@ -62,7 +62,10 @@ fn every_field_of_the_header_is_compared() {
     // The parent's root is part of what is hashed, so a wrong one shows as a wrong block hash.
     let mut other = metadata(&payload);
     other.header.parent_beacon_block_root.0[0] ^= 1;
-    assert!(matches!(inspect(&other, &bytes), Err(BrokenPayload::BlockHash { .. })));
+    assert!(matches!(
+        inspect(&other, &lists(&payload), &bytes),
+        Err(BrokenPayload::BlockHash { .. })
+    ));
 }
 
 #[test]
@@ -87,14 +90,20 @@ fn blobs_and_commitments_match_one_to_one_in_order() {
     let payload = payload(true);
     let bytes = payload.encode();
     for change in [0, 1, 2] {
-        let mut metadata = metadata(&payload);
+        let mut lists = lists(&payload);
         match change {
-            0 => metadata.commitments.swap(0, 1),
-            1 => metadata.commitments.truncate(2),
-            _ => metadata.commitments.push(KzgCommitment([9; 48])),
+            0 => lists.commitments.swap(0, 1),
+            1 => lists.commitments.truncate(2),
+            _ => lists.commitments.push(KzgCommitment([9; 48])),
         }
+        assert_eq!(inspect(&metadata(&payload), &lists, &bytes), Err(BrokenPayload::Lists));
+        // A proposer that binds such a list breaks a rule of the block.
+        let bound = ValueMetadata {
+            header: metadata(&payload).header,
+            ..fixtures::metadata(7, &bytes, &lists)
+        };
         assert!(matches!(
-            inspect(&metadata, &bytes),
+            inspect(&bound, &lists, &bytes),
             Err(BrokenPayload::VersionedHashes { transactions: 3, .. })
         ));
     }
@@ -130,11 +139,18 @@ fn requests_are_ordered_distinct_and_not_empty() {
 }
 
 #[test]
-fn other_bytes_than_the_metadata_hashes_are_broken() {
+fn other_bytes_than_the_value_binds_are_broken() {
     let payload = payload(true);
-    let mut metadata = metadata(&payload);
-    metadata.payload_hash.0[0] ^= 1;
-    assert_eq!(inspect(&metadata, &payload.encode()), Err(BrokenPayload::PayloadHash));
+    let (bytes, lists, metadata) = (payload.encode(), lists(&payload), metadata(&payload));
+    let mut longer = metadata.clone();
+    longer.payload_bytes += 1;
+    assert_eq!(inspect(&longer, &lists, &bytes), Err(BrokenPayload::Bytes));
+    let mut other = lists.clone();
+    other.chunks[0].0[0] ^= 1;
+    assert_eq!(inspect(&metadata, &other, &bytes), Err(BrokenPayload::Bytes));
+    let mut unbound = metadata;
+    unbound.roots.chunks.0[0] ^= 1;
+    assert_eq!(inspect(&unbound, &lists, &bytes), Err(BrokenPayload::Lists));
 }
 
 proptest! {
@@ -156,7 +172,7 @@ proptest! {
         }
         if let Ok(decoded) = Payload::decode(&bytes) {
             prop_assert_eq!(&decoded.encode()[..], &bytes[..]);
-            let _ = inspect(&metadata(&decoded), &bytes);
+            let _ = inspect(&metadata(&decoded), &lists(&decoded), &bytes);
         }
     }
 }

@@ -7,11 +7,10 @@ use alloy_primitives::{Address as EthAddress, B256, Bytes, U256, keccak256};
 use alloy_rpc_types_engine::{ExecutionPayloadV1, ExecutionPayloadV2, ExecutionPayloadV3};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
-use ultramarine_types::canonical::sha256;
-use ultramarine_types::{Address, Hash, Height, KzgCommitment, Round, ValueMetadata};
+use ultramarine_types::{Hash, KzgCommitment, KzgProof, Lists, ValueMetadata};
 
 use crate::header;
-use crate::payload::{Payload, chunk_hashes};
+use crate::payload::Payload;
 
 /// Someone who sends transactions.
 fn account() -> PrivateKeySigner {
@@ -101,20 +100,15 @@ pub fn sealed(mut payload: Payload) -> Payload {
     payload
 }
 
+/// The lists of a value with this payload; its blobs are empty.
+pub fn lists(payload: &Payload) -> Lists {
+    let blobs = commitments(3).into_iter().map(|commitment| (&[][..], commitment));
+    Lists::of(&payload.encode(), blobs, vec![KzgProof::ZERO; 3])
+}
+
 pub fn metadata(payload: &Payload) -> ValueMetadata {
-    let bytes = payload.encode();
     ValueMetadata {
-        chain_id: 7,
-        height: Height(7),
-        origin_proposer: Address([0; 20]),
-        origin_proposer_index: 0,
-        origin_round: Round(0),
-        validator_set_hash: Hash([0; 32]),
         header: header::of(payload, &PARENT_ROOT).claimed,
-        payload_bytes: u32::try_from(bytes.len()).expect("small"),
-        payload_hash: sha256(&bytes),
-        chunk_hashes: chunk_hashes(&bytes),
-        commitments: commitments(3),
-        parent_blob_root: Hash([0; 32]),
+        ..ultramarine_types::fixtures::metadata(7, &payload.encode(), &lists(payload))
     }
 }

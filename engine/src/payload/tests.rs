@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::fixtures::{payload, payload_within};
+use ultramarine_types::canonical::sha256;
+
 use super::*;
 
 #[test]

@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 use tokio::sync::OnceCell;
 use ultramarine_runtime::{Receiver, Sender, link};
+use ultramarine_types::Hash;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
+use ultramarine_types::verify::{Refutation, ValueOutcome, Verdict, VerifyRequest};
 
 use super::*;
 
@@ -30,7 +31,7 @@ proptest! {
         for (count, cells) in &transactions {
             begins.insert((truth.len(), at), !cells);
             truth.extend((at..at + count).map(|at| (!cells).then_some(at)));
-            at += if *cells { count * PROOFS_PER_BLOB_MAX } else { *count };
+            at += if *cells { count * CELL_PROOFS } else { *count };
         }
         prop_assert_eq!(at, proofs);
         let mut tries = 0;
@@ -85,19 +86,27 @@ impl Proven {
     }
 }
 
-/// Judges as the lanes do.
-fn judge(jobs: &mut Receiver<VerifyJob>, own_bundles: &OwnBundles) {
-    while let Some(job) = jobs.try_recv() {
-        let finding = match holds(&job.commitment, &job.blob, &job.proof) {
-            true => Finding::Holds,
-            false => Finding::Wrong,
-        };
-        own_bundles.settle(&Verdict {
+/// Judges as the lanes do, for values that come one behind the other.
+fn judge(requests: &mut Receiver<VerifyRequest>, fails: &mut Option<u16>, own_bundles: &OwnBundles) {
+    while let Some(request) = requests.try_recv() {
+        let VerifyRequest::Job(job) = request else { continue };
+        if !holds(&job.commitment, &job.blob, &job.proof) {
+            fails.get_or_insert(job.index);
+        }
+        own_bundles.settle(&Verdict::Part {
             key: job.key,
             index: job.index,
             sender: job.sender,
-            finding,
+            digest: Hash::ZERO,
+            is_right: true,
         });
+        if job.index + 1 == job.blobs_count {
+            let why = Refutation::Wrong;
+            let outcome = fails
+                .take()
+                .map_or(ValueOutcome::Holds, |index| ValueOutcome::Fails { index, why });
+            own_bundles.settle(&Verdict::Value { key: job.key, outcome });
+        }
     }
 }
 
@@ -107,15 +116,16 @@ async fn complete(
     transactions: &[usize],
     bundle: &Bundle,
     within: Duration,
-) -> Result<Vec<(KzgCommitment, BlobPart)>, ProofsError> {
-    let (jobs, mut queue): (Sender<VerifyJob>, _) = link("jobs", 64).expect("a link");
-    let own_bundles = OwnBundles::new(jobs);
+) -> Result<Vec<OwnBlob>, ProofsError> {
+    let (requests, mut queue): (Sender<VerifyRequest>, _) = link("jobs", 64).expect("a link");
+    let own_bundles = OwnBundles::new(requests);
+    let mut fails = None;
     let completed = proofs.complete(&own_bundles, Height(1), transactions, bundle.clone(), within);
     let mut completed = std::pin::pin!(completed);
     loop {
         tokio::select! {
             completed = &mut completed => return completed,
-            () = tokio::time::sleep(Duration::from_millis(1)) => judge(&mut queue, &own_bundles),
+            () = tokio::time::sleep(Duration::from_millis(1)) => judge(&mut queue, &mut fails, &own_bundles),
         }
     }
 }
@@ -263,7 +273,7 @@ async fn mixtures() {
         let completed = completed.unwrap_or_else(|error| panic!("{what}: {error}"));
         let found: Vec<_> = completed
             .into_iter()
-            .map(|(commitment, part)| (commitment, part.proofs))
+            .map(|part| (part.commitment, vec![part.proof]))
             .collect();
         assert_eq!(found, expected, "{what}");
     }

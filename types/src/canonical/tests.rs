@@ -51,7 +51,7 @@ fn validator_set_hashes_never_change() {
         address_of(&first.public_key),
         "ae216c2ef5247a3782c135efa279a3e4cdc61094".parse().expect("hex")
     );
-    let golden = "abb35e96ef7fbf741a823e9631160a518358cd61885615645b74637542b8e788"
+    let golden = "2881901e5851e1c422642b4d67274bd4b2b39f363c6061bb584399fca8d51c39"
         .parse()
         .expect("hex");
     assert_eq!(

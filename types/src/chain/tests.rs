@@ -16,6 +16,7 @@ fn params() -> ChainParams {
         blob_retention_heights_min: 4096,
         gas_limit_min: 5_000,
         gas_limit_max: 60_000_000,
+        genesis_time: 50,
         prague_time: Some(100),
     }
 }
@@ -110,4 +111,42 @@ fn prague_begins_at_its_time() {
         }
         .is_prague(u64::MAX)
     );
+}
+
+#[test]
+fn the_identity_never_changes_and_binds_every_parameter_validator_and_the_salt() {
+    fn identity(params: ChainParams, power: u64, salt: u8) -> String {
+        let set = ValidatorSet::new(vec![validator(1, 1), validator(2, power)]).expect("a legal set");
+        hex::encode(Chain::new(params, &set, &Hash([salt; 32])).identity.0)
+    }
+    // Printed by `docs/formats/recompute.py golden`.
+    let ours = "1d938912b6ebcd9e1f4260464df4534191bad27065e4c1c91b8a96aab51594f1";
+    assert_eq!(identity(params(), 2, 9), ours);
+    let cancun = ChainParams {
+        prague_time: None,
+        ..params()
+    };
+    assert_eq!(
+        identity(cancun, 2, 9),
+        "66116564fdaa2dcfad9ebc1beeacc330b78ad373641548c69c8e2d3f710aeb0d"
+    );
+    assert_ne!(identity(params(), 3, 9), ours, "the validators");
+    assert_ne!(identity(params(), 2, 8), ours, "the salt");
+    type Change = fn(&mut ChainParams);
+    let changes: [Change; 9] = [
+        |chain| chain.chain_id += 1,
+        |chain| chain.execution_genesis_hash = Hash::ZERO,
+        |chain| chain.blobs_per_block_max += 1,
+        |chain| chain.block_interval_ms += 1,
+        |chain| chain.blob_retention_heights_min += 1,
+        |chain| chain.gas_limit_min += 1,
+        |chain| chain.gas_limit_max += 1,
+        |chain| chain.genesis_time += 1,
+        |chain| chain.prague_time = Some(101),
+    ];
+    for (at, change) in changes.iter().enumerate() {
+        let mut changed = params();
+        change(&mut changed);
+        assert_ne!(identity(changed, 2, 9), ours, "parameter {at}");
+    }
 }

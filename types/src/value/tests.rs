@@ -1,16 +1,28 @@
-//! Golden value ids, computed by an independent implementation of the canonical encoding.
+//! Golden value ids, printed by `docs/formats/recompute.py golden`, which was written from the description alone.
 
 use super::*;
+use crate::ids::{KzgCommitment, KzgProof};
+use crate::lists::Lists;
 
 /// `N` bytes that count up from `start`, wrapping.
 pub(crate) fn pattern<const N: usize>(start: usize) -> [u8; N] {
     std::array::from_fn(|index| (start + index) as u8)
 }
 
+/// Lists whose items all differ.
+pub(crate) fn sample_lists(blobs: usize) -> Lists {
+    Lists {
+        chunks: vec![Hash(pattern(0xA8)), Hash(pattern(0xA9))],
+        commitments: (0..blobs).map(|blob| KzgCommitment(pattern(blob * 7 + 1))).collect(),
+        digests: (0..blobs).map(|blob| Hash(pattern(blob * 5 + 2))).collect(),
+        proofs: (0..blobs).map(|blob| KzgProof(pattern(blob * 3 + 3))).collect(),
+    }
+}
+
 /// A value with every field different from every other.
 pub(crate) fn sample(blobs: usize) -> ValueMetadata {
     ValueMetadata {
-        chain_id: 1337,
+        chain: ChainIdentity(pattern(0x08)),
         height: Height(7),
         origin_proposer: Address(pattern(0x10)),
         origin_proposer_index: 3,
@@ -38,10 +50,8 @@ pub(crate) fn sample(blobs: usize) -> ValueMetadata {
             block_hash: Hash(pattern(0x90)),
         },
         payload_bytes: 70_000,
-        payload_hash: Hash(pattern(0xA0)),
-        chunk_hashes: vec![Hash(pattern(0xA8)), Hash(pattern(0xA9))],
-        commitments: (0..blobs).map(|blob| KzgCommitment(pattern(blob * 7 + 1))).collect(),
-        parent_blob_root: Hash(pattern(0xB0)),
+        blobs_count: u32::try_from(blobs).expect("few"),
+        roots: sample_lists(blobs).roots(),
     }
 }
 
@@ -53,21 +63,21 @@ fn id(metadata: &ValueMetadata) -> String {
 fn value_ids_never_change() {
     assert_eq!(
         id(&sample(3)),
-        "9b099f72c7fd9426edb2b55a9a477fc50c12e91481f1ebb7cde8b6f56e3b7c8d"
+        "202142a6a718c08f498d57644bcb1797d8ab66769629c9991accb32139e1ac6a"
     );
 
     let mut prague = sample(3);
     prague.header.requests_hash = Some(Hash(pattern(0x80)));
     assert_eq!(
         id(&prague),
-        "0e94960923d088490d34518978940e3a020093343874df57a3a65c4ccb8463ea"
+        "7c30df1c167e8daff4d80d025f63e0943478c5cd9589d5f05132b9843f12c4e1"
     );
 
     let mut bare = sample(0);
     bare.header.extra_data.clear();
     assert_eq!(
         id(&bare),
-        "56ef6fd3d345f44c31031ffac8e895096c753adb9f9f69f2d9353cfac4c4df8f"
+        "a52db15d6bf18b2b82f2ce827a5462a0d4fe1039b09258c7fd01810b5bc8cbe6"
     );
 }
 
@@ -77,8 +87,8 @@ fn the_id_binds_every_field() {
         bytes[N - 1] ^= 1;
     }
     type Change = fn(&mut ValueMetadata);
-    let changes: [(&str, Change); 31] = [
-        ("chain_id", |m| m.chain_id += 1),
+    let changes: [(&str, Change); 32] = [
+        ("chain", |m| flip(&mut m.chain.0)),
         ("height", |m| m.height.0 += 1),
         ("origin_proposer", |m| flip(&mut m.origin_proposer.0)),
         ("origin_proposer_index", |m| m.origin_proposer_index += 1),
@@ -106,11 +116,14 @@ fn the_id_binds_every_field() {
         ("requests_hash", |m| m.header.requests_hash = Some(Hash::ZERO)),
         ("block_hash", |m| flip(&mut m.header.block_hash.0)),
         ("payload_bytes", |m| m.payload_bytes += 1),
-        ("payload_hash", |m| flip(&mut m.payload_hash.0)),
-        ("chunk_hashes", |m| m.chunk_hashes.truncate(1)),
-        ("commitments", |m| m.commitments.swap(0, 1)),
-        ("blob count", |m| m.commitments.truncate(2)),
-        ("parent_blob_root", |m| flip(&mut m.parent_blob_root.0)),
+        ("blobs_count", |m| m.blobs_count += 1),
+        ("chunks root", |m| flip(&mut m.roots.chunks.0)),
+        ("commitments root", |m| flip(&mut m.roots.commitments.0)),
+        ("digests root", |m| flip(&mut m.roots.digests.0)),
+        ("proofs root", |m| flip(&mut m.roots.proofs.0)),
+        ("two roots in each other's place", |m| {
+            std::mem::swap(&mut m.roots.digests, &mut m.roots.proofs);
+        }),
     ];
     let original = sample(3).id();
     for (field, change) in changes {
