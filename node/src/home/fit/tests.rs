@@ -9,6 +9,8 @@ use crate::embedded::EmbeddedClient;
 use crate::genesis::GenesisFile;
 use crate::genesis::execution::{GenesisOptions, execution_genesis, genesis_hash};
 
+const GENESIS_TIME: u64 = 1_700_000_000;
+
 fn keys() -> Keys {
     let key = |seed: u8| ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
     Keys {
@@ -26,6 +28,7 @@ fn genesis(peers: &[&str], execution: &serde_json::Value) -> Genesis {
         blob_retention_heights_min: 100,
         gas_limit_min: 1,
         gas_limit_max: 100_000_000,
+        genesis_time: GENESIS_TIME,
         prague_time: None,
     };
     let validators = vec![Validator {
@@ -36,6 +39,8 @@ fn genesis(peers: &[&str], execution: &serde_json::Value) -> Genesis {
     let file = json!(GenesisFile {
         chain,
         validators,
+        salt: Hash([9; 32]),
+        upgrades: Vec::new(),
         peers
     });
     let (path, execution_path) = ("genesis.json".as_ref(), "execution-genesis.json".as_ref());
@@ -47,6 +52,7 @@ fn execution() -> serde_json::Value {
         chain_id: 7,
         blobs_per_block: 6,
         gas_limit: 36_000_000,
+        genesis_time: GENESIS_TIME,
         prague_time: None,
         accounts: 1,
     })
@@ -72,7 +78,7 @@ fn judge(settings: &[(&str, &str)], genesis_peers: &[&str]) -> (Vec<String>, Vec
     let genesis = genesis(genesis_peers, &execution());
     (
         misfits(&config, &layers, &genesis, &keys()),
-        warnings(&config, &layers, &genesis, &keys(), 0),
+        warnings(&config, &layers, &genesis, &keys(), GENESIS_TIME),
     )
 }
 
