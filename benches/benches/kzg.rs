@@ -10,11 +10,11 @@ use std::hint::black_box;
 use ultramarine::publish::fresh::Fresh;
 use ultramarine_kzg_pipeline::measure::{CKzgPeer, Eip4844, samples, tiled};
 use ultramarine_kzg_pipeline::{BackEnd, verifier};
-use ultramarine_types::verify::Finding;
+use ultramarine_types::verify::Refutation;
 
 fn batches(criterion: &mut Criterion) {
     let samples = samples(64);
-    let ours = verifier(BackEnd::Fast, 0);
+    let ours = verifier(BackEnd::Fast);
     let theirs = CKzgPeer::new(&tiled(&samples, 512));
     let other = Eip4844::new();
     for blobs in [1, 6, 64, 512] {
@@ -24,7 +24,7 @@ fn batches(criterion: &mut Criterion) {
         group.bench_with_input(BenchmarkId::from_parameter("fast"), &claims, |bencher, claims| {
             bencher.iter(|| {
                 let findings = ours.verify(black_box(claims));
-                assert!(findings.iter().all(|finding| *finding == Finding::Holds));
+                assert!(findings.iter().all(Result::is_ok));
             });
         });
         group.bench_with_input(BenchmarkId::from_parameter("c-kzg"), &blobs, |bencher, blobs| {
@@ -41,14 +41,17 @@ fn batches(criterion: &mut Criterion) {
 fn blame(criterion: &mut Criterion) {
     let mut samples = samples(64);
     samples[37].proof = samples[38].proof;
-    let ours = verifier(BackEnd::Fast, 0);
+    let ours = verifier(BackEnd::Fast);
     let claims = tiled(&samples, 64);
     let mut group = criterion.benchmark_group("name one wrong blob of 64");
     group.sample_size(10);
     group.bench_function("fast", |bencher| {
         bencher.iter(|| {
             let findings = ours.verify(black_box(&claims));
-            assert_eq!(findings.iter().position(|finding| *finding == Finding::Wrong), Some(37));
+            assert_eq!(
+                findings.iter().position(|finding| *finding == Err(Refutation::Wrong)),
+                Some(37)
+            );
         });
     });
     group.finish();

@@ -21,22 +21,22 @@ use ultramarine_net::streaming::split::split;
 use ultramarine_net::{Identity, endpoint, message};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::{Assembly, BlobPart, Init, KzgCommitment, KzgProof, fixtures};
+use ultramarine_types::{Assembly, Init, KzgCommitment, KzgProof, Lists, fixtures};
 
 const PAYLOAD_BYTES: usize = 100_000;
 
 fn value(blobs: usize) -> Assembly {
     let payload = Bytes::from(vec![7; PAYLOAD_BYTES]);
-    let init = fixtures::unsigned(fixtures::metadata(1, &payload, vec![KzgCommitment::ZERO; blobs]));
-    let part = BlobPart {
-        blob: Bytes::from(vec![1; BLOB_BYTES]),
-        proofs: vec![KzgProof::ZERO],
-    };
+    let blob = Bytes::from(vec![1; BLOB_BYTES]);
+    let bound = std::iter::repeat_n((&blob[..], KzgCommitment::ZERO), blobs);
+    let lists = Lists::of(&payload, bound, vec![KzgProof::ZERO; blobs]);
+    let init = fixtures::unsigned(fixtures::metadata(1, &payload, &lists));
     Assembly {
         key: init.key(),
         init: Arc::new(init),
+        lists: Arc::new(lists),
         payload,
-        blobs: vec![part; blobs],
+        blobs: vec![blob; blobs],
     }
 }
 
@@ -112,9 +112,9 @@ fn quic(criterion: &mut Criterion, value: &Assembly) {
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Parcel {
     init: Init,
+    lists: Lists,
     payload: Vec<u8>,
     blobs: Vec<Vec<u8>>,
-    proofs: Vec<KzgProof>,
 }
 
 fn tcp(criterion: &mut Criterion, value: &Assembly) {
@@ -149,9 +149,9 @@ fn tcp(criterion: &mut Criterion, value: &Assembly) {
             runtime.block_on(async {
                 let parcel = Parcel {
                     init: value.init.as_ref().clone(),
+                    lists: value.lists.as_ref().clone(),
                     payload: value.payload.to_vec(),
-                    blobs: value.blobs.iter().map(|part| part.blob.to_vec()).collect(),
-                    proofs: value.blobs.iter().flat_map(|part| part.proofs.clone()).collect(),
+                    blobs: value.blobs.iter().map(|blob| blob.to_vec()).collect(),
                 };
                 let body = rkyv::to_bytes::<Error>(&parcel).expect("plain data archives");
                 stream

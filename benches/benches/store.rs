@@ -18,9 +18,7 @@ use ultramarine_store::{OpenStore, State, StoreOptions, View, Writer, open};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, Source, StoreReply, StoreRequest, Tag};
-use ultramarine_types::{
-    Assembly, BlobPart, CommitCertificate, Hash, Height, Init, KzgCommitment, KzgProof, Round, fixtures,
-};
+use ultramarine_types::{Assembly, CommitCertificate, Height, Init, KzgCommitment, KzgProof, Lists, Round, fixtures};
 
 const BLOBS_COUNTS: [u32; 2] = [6, 128];
 /// Blocks kept before retention frees them: a few segments.
@@ -44,7 +42,7 @@ impl Bed {
         };
         let options = StoreOptions {
             hot_bytes,
-            ..StoreOptions::new(limits, 1, Hash([0; 32]), Registry::new())
+            ..StoreOptions::new(limits, fixtures::CHAIN, Registry::new())
         };
         let OpenStore { state, view, .. } = open(folder.path(), &options).expect("it opens");
         Self {
@@ -131,7 +129,7 @@ fn read(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("ultramarine-map", blobs_count), |bench| {
             bench.iter(|| {
                 let (_, value) = bed.view.decided_value(Height(1)).expect("held");
-                value.blobs.iter().map(|part| touch(&part.blob)).sum::<u64>()
+                value.blobs.iter().map(|blob| touch(blob)).sum::<u64>()
             });
         });
         let folder = tempfile::tempdir().expect("a folder");
@@ -180,7 +178,7 @@ fn remove(database: &Database, height: u64) {
 }
 
 fn flat(block: &Assembly) -> Vec<u8> {
-    let blobs = block.blobs.iter().flat_map(|part| part.blob.iter());
+    let blobs = block.blobs.iter().flatten();
     blobs.chain(block.payload.iter()).copied().collect()
 }
 
@@ -211,18 +209,17 @@ fn at_height(block: &Assembly, height: Height) -> Assembly {
 
 fn block(blobs_count: u32) -> Assembly {
     let blob = Bytes::from((0..BLOB_BYTES).map(|at| (at * 31 % 251) as u8).collect::<Vec<_>>());
-    let parts = (0..blobs_count).map(|_| BlobPart {
-        blob: blob.clone(),
-        proofs: vec![KzgProof::ZERO],
-    });
+    let blobs = vec![blob; blobs_count as usize];
     let payload = Bytes::from(vec![1; 2000]);
-    let commitments = vec![KzgCommitment::ZERO; blobs_count as usize];
-    let init = fixtures::unsigned(fixtures::metadata(1, &payload, commitments));
+    let bound = blobs.iter().map(|blob| (&blob[..], KzgCommitment::ZERO));
+    let lists = Lists::of(&payload, bound, vec![KzgProof::ZERO; blobs.len()]);
+    let init = fixtures::unsigned(fixtures::metadata(1, &payload, &lists));
     Assembly {
         key: init.key(),
         init: Arc::new(init),
+        lists: Arc::new(lists),
         payload,
-        blobs: parts.collect(),
+        blobs,
     }
 }
 
