@@ -10,10 +10,9 @@ use ultramarine_core::log::LogRecord;
 use ultramarine_core::signing::{SignatureVerifier, Signer};
 use ultramarine_types::consensus::{CertificateSignature, VoteKind};
 use ultramarine_types::{
-    CommitCertificate, ConsensusMessage, Height, Round, Validator, ValidatorSet, ValueId, Vote, sign,
+    CommitCertificate, ConsensusMessage, Height, Round, Validator, ValidatorSet, ValueId, Vote, fixtures, sign,
 };
 
-const CHAIN_ID: u64 = 7;
 const VALUE: ValueId = ValueId([3; 32]);
 
 fn signers(count: u8) -> (Vec<Signer>, ValidatorSet) {
@@ -27,7 +26,7 @@ fn signers(count: u8) -> (Vec<Signer>, ValidatorSet) {
 }
 
 fn precommit(signer: &Signer) -> Vote {
-    let bytes = sign::vote(CHAIN_ID, VoteKind::Precommit, Height(5), Round(0), Some(&VALUE));
+    let bytes = sign::vote(&fixtures::CHAIN, VoteKind::Precommit, Height(5), Round(0), Some(&VALUE));
     Vote {
         kind: VoteKind::Precommit,
         height: Height(5),
@@ -63,7 +62,7 @@ fn bursts(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("verify as one batch", count), |bencher| {
             bencher.iter_batched(
                 || SignatureVerifier::new(&set),
-                |mut verifier| check_ahead(&set, CHAIN_ID, messages.iter(), &mut verifier),
+                |mut verifier| check_ahead(&set, &fixtures::CHAIN, messages.iter(), &mut verifier),
                 BatchSize::SmallInput,
             );
         });
@@ -72,7 +71,7 @@ fn bursts(criterion: &mut Criterion) {
                 || SignatureVerifier::new(&set),
                 |mut verifier| {
                     for vote in &votes {
-                        check_vote(&set, CHAIN_ID, vote, &mut verifier).expect("it was just signed");
+                        check_vote(&set, &fixtures::CHAIN, vote, &mut verifier).expect("it was just signed");
                     }
                 },
                 BatchSize::SmallInput,
@@ -103,13 +102,13 @@ fn certificates(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("verify, nothing remembered", validators), |bencher| {
             bencher.iter_batched(
                 || SignatureVerifier::new(&set),
-                |mut verifier| check_commit(&set, CHAIN_ID, &certificate, &mut verifier),
+                |mut verifier| check_commit(&set, &fixtures::CHAIN, &certificate, &mut verifier),
                 BatchSize::SmallInput,
             );
         });
         let mut verifier = SignatureVerifier::new(&set);
         group.bench_function(BenchmarkId::new("verify, votes seen before", validators), |bencher| {
-            bencher.iter(|| check_commit(&set, CHAIN_ID, &certificate, &mut verifier));
+            bencher.iter(|| check_commit(&set, &fixtures::CHAIN, &certificate, &mut verifier));
         });
     }
     group.finish();

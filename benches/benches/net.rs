@@ -112,8 +112,8 @@ fn quic(criterion: &mut Criterion, value: &Assembly) {
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Parcel {
     init: Init,
-    payload: Vec<u8>,
     lists: Lists,
+    payload: Vec<u8>,
     blobs: Vec<Vec<u8>>,
 }
 
@@ -149,8 +149,8 @@ fn tcp(criterion: &mut Criterion, value: &Assembly) {
             runtime.block_on(async {
                 let parcel = Parcel {
                     init: value.init.as_ref().clone(),
-                    payload: value.payload.to_vec(),
                     lists: value.lists.as_ref().clone(),
+                    payload: value.payload.to_vec(),
                     blobs: value.blobs.iter().map(|blob| blob.to_vec()).collect(),
                 };
                 let body = rkyv::to_bytes::<Error>(&parcel).expect("plain data archives");

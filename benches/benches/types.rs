@@ -8,39 +8,38 @@ use std::hint::black_box;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use ssz_rs::prelude::*;
 use ultramarine_types::sidecar::BodyTree;
-use ultramarine_types::{KzgCommitment, ValueMetadata, fixtures};
+use ultramarine_types::{Hash, KzgCommitment};
 
 /// Commitments one block may have (`MAX_BLOB_COMMITMENTS_PER_BLOCK`, Deneb).
 const COMMITMENTS_MAX: usize = 4096;
 
-fn metadata(blobs: usize) -> ValueMetadata {
+fn commitments(blobs: usize) -> Vec<KzgCommitment> {
     let commitment = |index: usize| {
         let mut bytes = [0xaa; 48];
         bytes[..8].copy_from_slice(&index.to_le_bytes());
         KzgCommitment(bytes)
     };
-    fixtures::metadata(1, &[0], (0..blobs).map(commitment).collect())
+    (0..blobs).map(commitment).collect()
 }
 
 fn trees(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("sidecar tree");
     for blobs in [6, 128, 1024] {
-        let metadata = metadata(blobs);
+        let commitments = commitments(blobs);
         group.bench_with_input(
             BenchmarkId::new("root and all proofs", blobs),
-            &metadata,
-            |bencher, metadata| {
+            &commitments,
+            |bencher, commitments| {
                 bencher.iter(|| {
-                    let tree = BodyTree::of(metadata);
-                    for index in 0..metadata.commitments.len() {
+                    let tree = BodyTree::of(&Hash::ZERO, commitments);
+                    for index in 0..commitments.len() {
                         black_box(tree.proof(index));
                     }
                     tree.root()
                 });
             },
         );
-        let commitments = metadata
-            .commitments
+        let commitments = commitments
             .iter()
             .map(|commitment| Vector::<u8, 48>::try_from(commitment.0.to_vec()).expect("48 bytes"));
         let list: List<Vector<u8, 48>, COMMITMENTS_MAX> =

@@ -132,7 +132,7 @@ struct Finished {
 /// Checks all that can be checked without asking the client or the lanes.
 fn check(order: &Order, timestamp: u64, options: &EngineOptions, answer: BuiltPayload) -> Result<Finished, BuildError> {
     let BuiltPayload { payload, bundle } = answer;
-    let computed = header::of(&payload, &order.parent.hash);
+    let computed = header::of(&payload, &order.parent_beacon_block_root);
     let header = computed.claimed;
     if header.block_hash != computed.block_hash {
         return Err(BuildError::BlockHash {

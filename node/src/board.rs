@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use ultramarine_core::clocks::{self, Grade};
 use ultramarine_core::io::Event;
 use ultramarine_types::storage::Source;
-use ultramarine_types::{Address, Hash, Height, Nanos, PeerId, Round, ValueId};
+use ultramarine_types::{Address, ChainIdentity, Hash, Height, Nanos, PeerId, Round, ValueId};
 
 use ultramarine_engine::Waiting;
 
@@ -36,8 +36,8 @@ pub struct NodeIdentity {
     /// Version of the binary.
     pub version: String,
     pub chain_id: u64,
-    /// Hash of the chain's genesis.
-    pub genesis_hash: Hash,
+    /// The chain's identity.
+    pub genesis_hash: ChainIdentity,
     /// The validator's address; `None`: a full node.
     pub address: Option<Address>,
     pub peer_id: PeerId,
@@ -100,7 +100,7 @@ pub struct Snapshot {
     pub rounds_above_zero: u64,
     /// Values found invalid since the process started.
     pub invalid_values: u64,
-    /// Contradicting signatures of one validator seen since the process started.
+    /// Pieces of evidence against validators, seen since the process started.
     pub evidence: u64,
     /// The call that the execution client has not answered for long; `None`: there is none.
     #[serde(default)]
@@ -358,7 +358,7 @@ mod tests {
             name: "a".to_owned(),
             version: "1".to_owned(),
             chain_id: 5,
-            genesis_hash: Hash::ZERO,
+            genesis_hash: ChainIdentity::ZERO,
             address: Some(Address::ZERO),
             peer_id: PeerId::ZERO,
             validators,

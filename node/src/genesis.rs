@@ -1,10 +1,13 @@
 //! This file knows a chain's genesis: parameters, validators and first peers, read from a home and checked as a whole.
 //!
-//! `genesis.json` and `execution-genesis.json` are the same on every node. Peers compare the genesis hash when they
-//! connect. It covers parameters, validators and, through `execution_genesis_hash`, the execution state; not the peers.
+//! `genesis.json` and `execution-genesis.json` are the same on every node. Peers compare the chain's identity when they
+//! connect. It covers parameters, validators, the salt and, through `execution_genesis_hash`, the execution state. It
+//! does not cover the peers, nor what operators may change while the chain runs: upgrades and the schedule of forks.
+//! Peers compare a hash of each of these two as well, and the log names those that differ.
 
 mod agreement;
 pub mod execution;
+mod plans;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,10 +15,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use ultramarine_core::signing::{KeyFlaw, check_key};
-use ultramarine_types::canonical::Canonical;
 use ultramarine_types::chain::{ChainParamsError, ValidatorSetError};
 use ultramarine_types::execution::ParentBlock;
-use ultramarine_types::{Address, ChainParams, Hash, PublicKey, Validator, ValidatorSet};
+use ultramarine_types::{Address, Chain, ChainParams, Hash, Height, PublicKey, Validator, ValidatorSet};
 
 use crate::config::{PeerAddress, peer};
 use crate::genesis::execution::{genesis_hash, optional};
@@ -33,20 +35,37 @@ pub const TIME_S_MAX: u64 = 100_000_000_000;
 pub struct GenesisFile {
     pub chain: ChainParams,
     pub validators: Vec<Validator>,
+    /// Drawn once, when the chain is made: see [`Chain::new`].
+    pub salt: Hash,
+    /// What changes at heights to come. It is no part of the chain's identity, so that a running chain can get one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upgrades: Vec<Upgrade>,
     /// Peers to begin with, as `PEER_ID@host:port`; a node's own entry is skipped.
     #[serde(default)]
     pub peers: Vec<String>,
 }
 
+/// A change of the chain's rules.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upgrade {
+    /// The first height with the new rules.
+    pub height: Height,
+    /// Its name. This version knows none.
+    pub what: String,
+}
+
 /// A genesis that was checked as a whole.
 #[derive(Clone, Debug)]
 pub struct Genesis {
-    pub params: ChainParams,
+    pub chain: Chain,
     pub validators: Arc<ValidatorSet>,
     /// Peers to begin with.
     pub peers: Vec<PeerAddress>,
-    /// Tells the chain from others with the same chain id.
-    pub hash: Hash,
+    /// Hash of the list of upgrades.
+    pub upgrades_hash: Hash,
+    /// Hash of the execution genesis' forks and blob limits.
+    pub fork_schedule_hash: Hash,
     /// The execution client's genesis.
     pub execution: Arc<serde_json::Value>,
     /// The execution genesis block, on which height 1 is built.
@@ -68,6 +87,26 @@ pub enum GenesisError {
         path: PathBuf,
         /// Line, column and what was expected.
         error: serde_json::Error,
+    },
+    /// It lacks what every chain of this version has.
+    #[error(
+        "{path} was made by an older version: it has no {missing}. Keep that version for its chain, or make a new \
+         chain with `ultramarine testnet`"
+    )]
+    Old {
+        path: PathBuf,
+        /// What it lacks.
+        missing: String,
+    },
+    /// A change of rules that this version does not know.
+    #[error(
+        "{path}: upgrade `{what}` at height {height} is not known to this version: update to one that knows it, on \
+         every node, before the chain gets there"
+    )]
+    Upgrade {
+        path: PathBuf,
+        what: String,
+        height: Height,
     },
     /// A parameter no chain may have.
     #[error("{path}: {error}")]
@@ -148,6 +187,13 @@ impl Genesis {
 
     /// Checks the texts of both files, each by itself and one against the other. The paths are for messages.
     pub fn check(path: &Path, text: &str, execution_path: &Path, execution_text: &str) -> Result<Self, GenesisErrors> {
+        if let Some(missing) = missing_since_older(text) {
+            // Whatever else is wrong with it, its operator needs another file.
+            return Err(GenesisErrors(vec![GenesisError::Old {
+                path: path.to_owned(),
+                missing,
+            }]));
+        }
         let mut wrong = Vec::new();
         let file = parse::<GenesisFile>(path, text, &mut wrong);
         let execution = parse::<serde_json::Value>(execution_path, execution_text, &mut wrong);
@@ -167,6 +213,11 @@ impl Genesis {
                     });
                 }
             }
+            wrong.extend(file.upgrades.iter().map(|upgrade| GenesisError::Upgrade {
+                path: path(),
+                what: upgrade.what.clone(),
+                height: upgrade.height,
+            }));
             let validators = ValidatorSet::new(file.validators.clone());
             let validators = validators.map_err(|error| wrong.push(GenesisError::Validators { path: path(), error }));
             let mut peers = Vec::with_capacity(file.peers.len());
@@ -178,10 +229,16 @@ impl Genesis {
             }
             parts = validators.ok().map(|validators| (validators, peer::distinct(peers)));
         }
+        let mut fork_schedule_hash = None;
         let mut genesis_block = None;
         if let (Some(file), Some(execution)) = (&file, &execution) {
             genesis_block = block(&file.chain, execution, execution_path, &mut wrong);
-            for fault in agreement::of(&file.chain, execution) {
+            let mut faults = agreement::of(&file.chain, execution);
+            match plans::fork_schedule_hash(&execution["config"]) {
+                Ok(hash) => fork_schedule_hash = Some(hash),
+                Err(error) => faults.push(agreement::AgreementFault::Execution(error.to_string())),
+            }
+            for fault in faults {
                 let error = match fault {
                     agreement::AgreementFault::Disagreement(what) => GenesisError::Disagreement {
                         path: path.to_owned(),
@@ -199,14 +256,18 @@ impl Genesis {
                 }
             }
         }
-        let (true, Some(file), Some(execution), Some((validators, peers)), Some(genesis_block)) =
-            (wrong.is_empty(), file, execution, parts, genesis_block)
+        let (true, Some(file), Some(execution)) = (wrong.is_empty(), file, execution) else {
+            return Err(GenesisErrors(wrong));
+        };
+        let (Some((validators, peers)), Some(genesis_block), Some(fork_schedule_hash)) =
+            (parts, genesis_block, fork_schedule_hash)
         else {
             return Err(GenesisErrors(wrong));
         };
         Ok(Self {
-            hash: hash(&file.chain, &validators),
-            params: file.chain,
+            chain: Chain::new(file.chain, &validators, &file.salt),
+            upgrades_hash: plans::upgrades_hash(&file.upgrades),
+            fork_schedule_hash,
             validators: Arc::new(validators),
             peers,
             execution: Arc::new(execution),
@@ -217,7 +278,7 @@ impl Genesis {
     /// What is doubtful about this chain, though it runs. `now_s` is the Unix time in seconds.
     pub fn warnings(&self, now_s: u64) -> Vec<String> {
         let mut doubtful = Vec::new();
-        let interval_ms = self.params.block_interval_ms;
+        let interval_ms = self.chain.params.block_interval_ms;
         if interval_ms < BLOCK_INTERVAL_MS_MIN {
             doubtful.push(format!(
                 "genesis.json: block_interval_ms is {interval_ms}, and the times of execution blocks are whole \
@@ -234,7 +295,7 @@ impl Genesis {
                 begin_s - now_s
             ));
         }
-        if let Some(time) = self.params.prague_time.filter(|time| *time >= TIME_S_MAX) {
+        if let Some(time) = self.chain.params.prague_time.filter(|time| *time >= TIME_S_MAX) {
             doubtful.push(format!(
                 "genesis.json: prague_time is {time}, thousands of years from now: in a new chain, give it in seconds, \
                  not milliseconds"
@@ -242,6 +303,23 @@ impl Genesis {
         }
         doubtful
     }
+}
+
+/// What a `genesis.json` lacks that every version from this one on writes, in words. `None` also for a text that is no
+/// such file at all.
+fn missing_since_older(text: &str) -> Option<String> {
+    let file: serde_json::Value = serde_json::from_str(text).ok()?;
+    let chain = file.get("chain")?.as_object()?;
+    let lacks = [
+        ("salt", file.get("salt").is_none()),
+        ("chain.genesis_time", !chain.contains_key("genesis_time")),
+    ];
+    let missing: Vec<&str> = lacks
+        .iter()
+        .filter(|(_, lacks)| *lacks)
+        .map(|(name, _)| *name)
+        .collect();
+    (!missing.is_empty()).then(|| missing.join(" and no "))
 }
 
 fn read(path: &Path) -> Result<String, GenesisError> {
@@ -293,31 +371,6 @@ fn block(
             None
         }
     }
-}
-
-/// The genesis hash: SHA-256 over the canonical encoding of every parameter and the validator set's hash.
-fn hash(chain: &ChainParams, validators: &ValidatorSet) -> Hash {
-    let ChainParams {
-        chain_id,
-        execution_genesis_hash,
-        blobs_per_block_max,
-        block_interval_ms,
-        blob_retention_heights_min,
-        gas_limit_min,
-        gas_limit_max,
-        prague_time,
-    } = chain;
-    Canonical::new("ultramarine/genesis/1")
-        .u64(*chain_id)
-        .hash(execution_genesis_hash)
-        .u32(*blobs_per_block_max)
-        .u64(*block_interval_ms)
-        .u64(*blob_retention_heights_min)
-        .u64(*gas_limit_min)
-        .u64(*gas_limit_max)
-        .optional(prague_time.map(u64::to_le_bytes).as_ref())
-        .hash(&validators.hash())
-        .sha256()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   HOME/config.toml              what differs from the defaults
-//!   HOME/genesis.json             chain parameters, validators, first peers
+//!   HOME/genesis.json             chain parameters, validators, salt, first peers
 //!   HOME/execution-genesis.json   the execution client's genesis
 //!   HOME/node.key                 QUIC identity             (0600)
 //!   HOME/validator.key            consensus signing key     (0600; absent in a full node)

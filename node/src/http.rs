@@ -7,9 +7,13 @@
 //!   /histograms                             stages of a block, HdrHistogram V2 in base64, nanoseconds
 //!   /eth/v1/beacon/blob_sidecars/{block}    blobs with commitments, proofs, signed headers
 //!   /eth/v1/beacon/blobs/{block}            blobs alone
+//!   /eth/v1/beacon/genesis                  when slot 0 begins
+//!   /eth/v1/config/spec                     length of a slot, blobs per block, forks
+//!   /eth/v1/node/version                    name and version of this program
 //!   /ultramarine/v1/blobs/{versioned hash}  where a blob is
 //!   /ultramarine/v1/decided?from=A&to=B     what was decided at every height
-//!   /ultramarine/v1/evidence?from=A&to=B    messages that convict a validator of double signing
+//!   /ultramarine/v1/value/{height}          all that proves one decision, but payload and blobs
+//!   /ultramarine/v1/evidence?from=A&to=B    what convicts validators
 //! ```
 //!
 //! Blob bytes come from the store's map, and become JSON one blob at a time. So a request holds one blob's text in
@@ -33,9 +37,11 @@ mod metrics;
 pub mod query;
 pub mod seats;
 pub mod server;
+pub mod spec;
 pub mod status;
 #[cfg(test)]
 mod tests;
+pub mod value;
 mod wire;
 
 use std::sync::{Arc, Mutex};
@@ -49,6 +55,7 @@ use axum::routing::get;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 use ultramarine_runtime::metrics::Registry;
+use ultramarine_types::Chain;
 use ultramarine_types::storage::Source;
 
 use crate::board::Board;
@@ -62,6 +69,7 @@ const BODY_BYTES_MAX: usize = 1024;
 /// What the handlers answer from.
 #[derive(Clone, Debug)]
 pub struct HttpState {
+    pub chain: Chain,
     /// Decided blocks and blobs.
     pub source: Arc<dyn Source>,
     pub board: Arc<Board>,
@@ -70,12 +78,14 @@ pub struct HttpState {
 }
 
 impl HttpState {
-    pub fn new(source: Arc<dyn Source>, board: Arc<Board>, registry: Arc<Registry>) -> Self {
+    pub fn new(chain: Chain, source: Arc<dyn Source>, board: Arc<Board>, registry: Arc<Registry>) -> Self {
+        let index = BlobIndex::new(chain.params.genesis_time);
         Self {
+            chain,
             source,
             board,
             registry,
-            index: Arc::new(Mutex::new(BlobIndex::default())),
+            index: Arc::new(Mutex::new(index)),
         }
     }
 
@@ -99,8 +109,12 @@ pub fn router(state: HttpState, limits: &ServerLimits) -> Router {
         .route("/histograms", get(status::histograms))
         .route("/eth/v1/beacon/blob_sidecars/{block}", get(beacon::sidecars))
         .route("/eth/v1/beacon/blobs/{block}", get(beacon::blobs))
+        .route("/eth/v1/beacon/genesis", get(spec::genesis))
+        .route("/eth/v1/config/spec", get(spec::spec))
+        .route("/eth/v1/node/version", get(spec::version))
         .route("/ultramarine/v1/blobs/{versioned_hash}", get(decided::locate_blob))
         .route("/ultramarine/v1/decided", get(decided::decided))
+        .route("/ultramarine/v1/value/{height}", get(value::value))
         .route("/ultramarine/v1/evidence", get(evidence::evidence))
         .fallback(|| async { ApiError::not_found("no such URL; see README.md for those that exist") })
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, timeout))

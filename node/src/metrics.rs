@@ -100,7 +100,7 @@ impl CoreMetrics {
             invalid: counter("ultramarine_consensus_invalid_values_total", "Values found invalid."),
             evidence: counter(
                 "ultramarine_consensus_evidence_total",
-                "Pairs of contradicting signatures seen.",
+                "Pieces of evidence against validators seen.",
             ),
         }
     }

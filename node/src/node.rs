@@ -154,7 +154,12 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Res
     launch::store(crew, io, store.state, links.store)?;
     let engine = engine_options(&config, &genesis, io, board.waiting().clone())?;
     launch::engine(crew, io, engine, links.engine)?;
-    let http_state = HttpState::new(source, Arc::clone(&board), Arc::clone(&crew.registry));
+    let http_state = HttpState::new(
+        genesis.chain.clone(),
+        source,
+        Arc::clone(&board),
+        Arc::clone(&crew.registry),
+    );
     launch::http(crew, http_listener, http_state, http_limits(&config.http))?;
     let net = net_options(&config, &genesis, &keys, net_socket, io);
     launch::net(crew, io, net, links.net)?;
@@ -183,8 +188,8 @@ fn board(config: &Config, genesis: &Genesis, keys: &Keys, source: &dyn Source) -
     let board = Board::new(NodeIdentity {
         name: config.node.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        chain_id: genesis.params.chain_id,
-        genesis_hash: genesis.hash,
+        chain_id: genesis.chain.params.chain_id,
+        genesis_hash: genesis.chain.identity,
         address: keys.address(),
         peer_id: keys.peer_id(),
         validators: genesis.validators.len(),

@@ -91,6 +91,7 @@ mod tests {
         let client = required().expect("this build has one");
         let mut genesis = execution_genesis(&GenesisOptions {
             chain_id: 7,
+            genesis_time: 1_700_000_000,
             blobs_per_block: 6,
             gas_limit: 36_000_000,
             prague_time: None,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   file ──encode──▶ blobs ──prove──▶ sidecars ──transaction──▶ eth_sendRawTransaction ─▶ EL ─▶ … ─▶ decided
-//!   file ◀─decode─── blobs ◀──check── versioned hashes ◀─────── /eth/v1/beacon/blobs/{height} ◀─ any node
+//!   file ◀─decode─── blobs ◀──check── versioned hashes ◀─────── /eth/v1/beacon/blobs/{slot} ◀─── any node
 //! ```
 //!
 //! - A *piece* is what one blob carries of a file.
@@ -26,4 +26,4 @@ pub use content::Content;
 pub use get::{BlobName, GetOptions, get};
 pub use prove::Prover;
 pub use publisher::{PublisherOptions, publish};
-pub use put::{FILE_BYTES_MAX, Progress, PutBlob, PutOptions, PutOutcome, put};
+pub use put::{DecidedBlock, FILE_BYTES_MAX, Progress, PutBlob, PutOptions, PutOutcome, put};

@@ -64,7 +64,7 @@ const PRAGUE: BlobFork = BlobFork {
 /// Everything that does not fit together.
 pub fn of(chain: &ChainParams, execution: &Value) -> Vec<AgreementFault> {
     let mut faults = Vec::new();
-    let checks: [Check; 5] = [chain_id, forks, prague, blobs, gas];
+    let checks: [Check; 6] = [chain_id, time, forks, prague, blobs, gas];
     for check in checks {
         if let Err(error) = check(chain, execution, &mut faults) {
             faults.push(AgreementFault::Execution(error.to_string()));
@@ -79,6 +79,18 @@ fn chain_id(chain: &ChainParams, execution: &Value, faults: &mut Vec<AgreementFa
         faults.push(AgreementFault::Disagreement(format!(
             "chain_id is {}, config.chainId is {found}. {REMEDY}",
             chain.chain_id
+        )));
+    }
+    Ok(())
+}
+
+fn time(chain: &ChainParams, execution: &Value, faults: &mut Vec<AgreementFault>) -> Result<(), FieldError> {
+    let found = optional(&execution["timestamp"], "timestamp")?.unwrap_or(0);
+    if found != chain.genesis_time {
+        faults.push(AgreementFault::Disagreement(format!(
+            "genesis_time is {}, timestamp is {found}. Slots are counted from the time of the execution genesis block, \
+             in seconds. {REMEDY}",
+            chain.genesis_time
         )));
     }
     Ok(())

@@ -35,6 +35,8 @@ pub struct GenesisOptions {
     pub blobs_per_block: u32,
     /// Gas limit of the first block.
     pub gas_limit: u64,
+    /// Unix time of the genesis block, in seconds.
+    pub genesis_time: u64,
     /// Unix time in seconds from which Prague holds; `None`: Cancun for ever.
     pub prague_time: Option<u64>,
     /// Funded accounts: one per validator. [`dev_account`] gives their keys; a few spare ones follow.
@@ -84,7 +86,7 @@ pub fn execution_genesis(options: &GenesisOptions) -> Value {
     json!({
         "config": config,
         "nonce": "0x0",
-        "timestamp": "0x0",
+        "timestamp": format!("{:#x}", options.genesis_time),
         "extraData": "0x",
         "gasLimit": format!("{:#x}", options.gas_limit),
         "difficulty": "0x0",
@@ -313,6 +315,7 @@ mod tests {
         chain_id: 20_250,
         blobs_per_block: 6,
         gas_limit: 36_000_000,
+        genesis_time: 1_700_000_000,
         prague_time: None,
         accounts: 4,
     };
@@ -346,7 +349,10 @@ mod tests {
             assert_ne!(original, changed, "{name} is covered");
         }
         // The blob schedule and later forks are configuration, not part of the block.
-        assert_eq!(original, hash(&|genesis| genesis["config"]["pragueTime"] = 7.into()));
+        assert_eq!(
+            original,
+            hash(&|genesis| genesis["config"]["pragueTime"] = 2_000_000_000u64.into())
+        );
     }
 
     #[test]

@@ -7,11 +7,14 @@ use ultramarine_types::chain::address_of;
 use super::*;
 use crate::genesis::execution::{GenesisOptions, execution_genesis};
 
+pub const GENESIS_TIME: u64 = 1_700_000_000;
+
 pub fn execution() -> Value {
     execution_genesis(&GenesisOptions {
         chain_id: 7,
         blobs_per_block: 6,
         gas_limit: 36_000_000,
+        genesis_time: GENESIS_TIME,
         prague_time: None,
         accounts: 1,
     })
@@ -27,6 +30,7 @@ pub fn chain(execution: &Value) -> ChainParams {
         blob_retention_heights_min: 100,
         gas_limit_min: 1,
         gas_limit_max: 100_000_000,
+        genesis_time: GENESIS_TIME,
         prague_time: None,
     }
 }
@@ -40,6 +44,8 @@ fn consensus() -> Value {
     json!(GenesisFile {
         chain,
         validators,
+        salt: Hash([9; 32]),
+        upgrades: Vec::new(),
         peers: vec!["10.0.0.1:26650".to_owned()]
     })
 }
@@ -63,21 +69,22 @@ fn check(consensus: &Value, execution: &Value) -> Result<Genesis, GenesisErrors>
 #[test]
 fn a_whole_genesis_is_accepted() {
     let genesis = check(&consensus(), &execution()).expect("valid");
-    assert_eq!(genesis.genesis_block.hash, genesis.params.execution_genesis_hash);
+    assert_eq!(genesis.genesis_block.hash, genesis.chain.params.execution_genesis_hash);
     assert_eq!(genesis.genesis_block.number, 0);
     assert_eq!(genesis.peers.len(), 1);
 }
 
 #[test]
-fn every_parameter_and_the_validators_change_the_hash_and_peers_do_not() {
-    let original = check(&consensus(), &execution()).expect("valid").hash;
+fn every_parameter_the_salt_and_the_validators_change_the_identity_and_peers_do_not() {
+    let original = check(&consensus(), &execution()).expect("valid").chain.identity;
     for (field, value) in [
         ("blobs_per_block_max", json!(7)),
         ("block_interval_ms", json!(1001)),
         ("blob_retention_heights_min", json!(101)),
         ("gas_limit_min", json!(2)),
         ("gas_limit_max", json!(99_000_000)),
-        ("prague_time", json!(5)),
+        ("prague_time", json!(1_800_000_000)),
+        ("genesis_time", json!(1_700_000_001)),
         ("chain_id", json!(8)),
         ("execution_genesis_hash", json!(null)),
     ] {
@@ -88,20 +95,28 @@ fn every_parameter_and_the_validators_change_the_hash_and_peers_do_not() {
             "prague_time" => execution["config"]["pragueTime"] = value.clone(),
             "chain_id" => execution["config"]["chainId"] = value.clone(),
             "execution_genesis_hash" => execution["gasLimit"] = json!("0x2255101"),
+            "genesis_time" => execution["timestamp"] = value.clone(),
             _ => {}
         }
         changed["chain"][field] = value;
-        if field == "execution_genesis_hash" {
-            changed["chain"][field] = json!(genesis_hash(&execution).expect("a genesis"));
+        if ["execution_genesis_hash", "genesis_time"].contains(&field) {
+            changed["chain"]["execution_genesis_hash"] = json!(genesis_hash(&execution).expect("a genesis"));
         }
-        assert_ne!(check(&changed, &execution).expect("valid").hash, original, "{field}");
+        assert_ne!(
+            check(&changed, &execution).expect("valid").chain.identity,
+            original,
+            "{field}"
+        );
     }
     let mut changed = consensus();
     changed["validators"][0]["power"] = json!(2);
-    assert_ne!(check(&changed, &execution()).expect("valid").hash, original);
+    assert_ne!(check(&changed, &execution()).expect("valid").chain.identity, original);
+    let mut changed = consensus();
+    changed["salt"] = json!(Hash([10; 32]));
+    assert_ne!(check(&changed, &execution()).expect("valid").chain.identity, original);
     let mut changed = consensus();
     changed["peers"] = json!([]);
-    assert_eq!(check(&changed, &execution()).expect("valid").hash, original);
+    assert_eq!(check(&changed, &execution()).expect("valid").chain.identity, original);
 }
 
 #[test]
@@ -133,6 +148,70 @@ fn a_misspelt_field_names_its_line() {
         error.contains("unknown field `block_interval`") && error.contains("line"),
         "{error}"
     );
+}
+
+#[test]
+fn a_genesis_of_an_older_version_is_refused_in_one_line() {
+    for (salt, genesis_time, lacks) in [
+        (false, false, "it has no salt and no chain.genesis_time."),
+        (false, true, "it has no salt."),
+        (true, false, "it has no chain.genesis_time."),
+    ] {
+        let mut old = consensus();
+        if !salt {
+            old.as_object_mut().expect("an object").remove("salt");
+        }
+        if !genesis_time {
+            old["chain"].as_object_mut().expect("an object").remove("genesis_time");
+        }
+        // Of whatever else is wrong with it, nothing is said.
+        old["validators"] = json!([]);
+        let text = check(&old, &execution()).expect_err("old").to_string();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        for part in [
+            "genesis.json was made by an older version",
+            lacks,
+            "`ultramarine testnet`",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+    let mut wrong = consensus();
+    wrong["salt"] = json!("0x12");
+    let text = check(&wrong, &execution()).expect_err("short").to_string();
+    assert!(
+        text.contains("line"),
+        "one that is there and wrong is another mistake: {text}"
+    );
+}
+
+#[test]
+fn an_upgrade_is_refused_by_its_name() {
+    let mut later = consensus();
+    later["upgrades"] = json!([{ "height": 700, "what": "columns" }, { "height": 900, "what": "rows" }]);
+    let text = check(&later, &execution()).expect_err("not known").to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(
+        lines[0].contains("upgrade `columns` at height 700") && lines[0].contains("update"),
+        "{text}"
+    );
+    assert!(lines[1].contains("`rows`"), "{text}");
+    later["upgrades"] = json!([{ "height": 700, "what": "columns", "why": "" }]);
+    assert!(check(&later, &execution()).is_err(), "a field that nobody reads");
+    let mut none = consensus();
+    none["upgrades"] = json!([]);
+    let [none, absent] = [none, consensus()].map(|file| check(&file, &execution()).expect("valid"));
+    assert_eq!(none.upgrades_hash, absent.upgrades_hash);
+}
+
+#[test]
+fn another_schedule_of_forks_is_the_same_chain_and_shows() {
+    let mut other = execution();
+    other["config"]["blobSchedule"]["cancun"]["target"] = json!(2);
+    let [one, other] = [execution(), other].map(|execution| check(&consensus(), &execution).expect("valid"));
+    assert_eq!(one.chain.identity, other.chain.identity);
+    assert_ne!(one.fork_schedule_hash, other.fork_schedule_hash);
 }
 
 #[test]
@@ -202,6 +281,7 @@ fn complaint(prague_time: Option<u64>, changes: &[Change<'_>]) -> Option<String>
         chain_id: 7,
         blobs_per_block: 6,
         gas_limit: 36_000_000,
+        genesis_time: GENESIS_TIME,
         prague_time,
         accounts: 1,
     });
@@ -254,7 +334,12 @@ fn what_both_files_say_is_the_same() {
     for (prague, changes) in agree {
         assert_eq!(complaint(prague, changes), None, "{changes:?}");
     }
-    let disagree: [(Option<u64>, Change, [&str; 2]); 11] = [
+    let disagree: [(Option<u64>, Change, [&str; 2]); 12] = [
+        (
+            None,
+            ("chain", "genesis_time", json!(GENESIS_TIME + 1)),
+            ["genesis_time is 1700000001", "timestamp is 1700000000"],
+        ),
         (
             None,
             ("execution", "config.chainId", json!(8)),
@@ -360,8 +445,8 @@ fn an_execution_genesis_has_the_rules_that_the_node_relies_on() {
         ),
         (
             None,
-            ("execution", "config.cancunTime", json!(1)),
-            "config.cancunTime is 1",
+            ("execution", "config.cancunTime", json!(GENESIS_TIME + 1)),
+            "config.cancunTime is 1700000001",
         ),
         (
             None,
@@ -370,8 +455,8 @@ fn an_execution_genesis_has_the_rules_that_the_node_relies_on() {
         ),
         (
             None,
-            ("execution", "config.shanghaiTime", json!(5)),
-            "config.shanghaiTime is 5",
+            ("execution", "config.shanghaiTime", json!(GENESIS_TIME + 1)),
+            "config.shanghaiTime is 1700000001",
         ),
         (
             None,
@@ -462,13 +547,21 @@ fn what_is_doubtful_about_a_chain_is_named_and_nothing_else() {
         check(&consensus, &execution).expect("it runs").warnings(1_800_000_000)
     };
     assert!(warnings(&|_, _| {}).is_empty());
-    assert!(warnings(&|_, execution| execution["timestamp"] = json!(1_800_000_000)).is_empty());
+    let begin_at = |consensus: &mut Value, execution: &mut Value, time: Value| {
+        consensus["chain"]["genesis_time"] = json!(1_800_000_000);
+        execution["timestamp"] = time;
+    };
+    assert!(warnings(&|consensus, execution| begin_at(consensus, execution, json!("0x6b49d200"))).is_empty());
     let text = warnings(&|consensus, _| consensus["chain"]["block_interval_ms"] = json!(999)).concat();
     assert!(
         text.contains("block_interval_ms is 999") && text.contains("whole seconds"),
         "{text}"
     );
-    let text = warnings(&|_, execution| execution["timestamp"] = json!("0x6b49d209")).concat();
+    let text = warnings(&|consensus, execution| {
+        consensus["chain"]["genesis_time"] = json!(1_800_000_009);
+        execution["timestamp"] = json!("0x6b49d209");
+    });
+    let text = text.concat();
     assert!(
         text.contains("timestamp is 1800000009, 9 s after this machine's clock"),
         "{text}"

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ultramarine_store::Binding;
 use ultramarine_types::host::Host;
 use ultramarine_types::url::HttpUrl;
 
@@ -17,7 +16,7 @@ const NAMED_MAX: usize = 3;
 pub fn misfits(config: &Config, layers: &Layers, genesis: &Genesis, keys: &Keys) -> Vec<String> {
     let origin = |name: &str| &layers.get(name).origin;
     let mut wrong = Vec::new();
-    let least = genesis.params.blob_retention_heights_min;
+    let least = genesis.chain.params.blob_retention_heights_min;
     if let Some(heights) = config.retention.blobs_heights.filter(|heights| *heights < least) {
         let name = "retention.blobs_heights";
         wrong.push(format!(
@@ -85,11 +84,7 @@ fn are_one(one: SocketAddr, other: SocketAddr) -> bool {
 
 /// Finds a data directory that cannot be where it is set, or is another chain's.
 fn data_elsewhere(config: &Config, layers: &Layers, genesis: &Genesis) -> Option<String> {
-    let binding = Binding {
-        chain_id: genesis.params.chain_id,
-        genesis_hash: genesis.hash,
-    };
-    let error = ultramarine_store::look(&config.node.data_dir, binding).err()?;
+    let error = ultramarine_store::look(&config.node.data_dir, genesis.chain.identity).err()?;
     Some(format!("{}: {error}", layers.get("node.data_dir").origin))
 }
 

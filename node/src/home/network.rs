@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::SigningKey;
 use ultramarine_types::chain::ChainParamsError;
 use ultramarine_types::host::{Host, HostPort};
-use ultramarine_types::{ChainParams, PeerId, Validator};
+use ultramarine_types::{ChainParams, Hash, PeerId, Validator};
 
 use crate::config::value::SettingValue;
 use crate::config::{Config, ConfigError, PeerAddress, Sources, write};
@@ -36,6 +36,8 @@ pub struct Plan {
     pub blobs_per_block: u32,
     /// Time between a commit and the next height, in milliseconds.
     pub block_interval_ms: u64,
+    /// Unix time of the execution genesis block, in seconds: when the network is made.
+    pub genesis_time: u64,
     /// Unix time from which Prague's rules hold; `None`: never.
     pub prague_time: Option<u64>,
     /// One node for each validator.
@@ -102,6 +104,7 @@ pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
         chain_id: plan.chain_id,
         blobs_per_block: plan.blobs_per_block,
         gas_limit: GAS_LIMIT,
+        genesis_time: plan.genesis_time,
         prague_time: plan.prague_time,
         accounts: plan.nodes.len(),
     });
@@ -118,11 +121,14 @@ pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<Home>, LayOutError> {
         .map(|(node, keys)| peer(node, &keys.node).to_string())
         .collect();
     let validators = keys.iter().filter_map(Keys::public_key);
+    let salt = keys::random_secret().map_err(LayOutError::Random)?;
     let genesis = pretty(&GenesisFile {
         chain,
         validators: validators
             .map(|public_key| Validator { public_key, power: 1 })
             .collect(),
+        salt: Hash(salt),
+        upgrades: Vec::new(),
         peers: peers.clone(),
     });
     let execution = pretty(&execution);
@@ -160,6 +166,7 @@ fn chain_params(plan: &Plan, execution: &serde_json::Value) -> Result<ChainParam
         blob_retention_heights_min: BLOB_RETENTION_HEIGHTS,
         gas_limit_min: GAS_LIMITS.0,
         gas_limit_max: GAS_LIMITS.1,
+        genesis_time: plan.genesis_time,
         prague_time: plan.prague_time,
     };
     chain.check()?;
@@ -278,6 +285,7 @@ mod tests {
             chain_id: CHAIN_ID,
             blobs_per_block: 9,
             block_interval_ms: 1000,
+            genesis_time: 1_700_000_000,
             prague_time: None,
             nodes: nodes.collect(),
             embedded: None,
@@ -308,8 +316,9 @@ mod tests {
             })
             .collect();
         for (index, (genesis, keys, config)) in loaded.iter().enumerate() {
-            assert_eq!(genesis.hash, loaded[0].0.hash, "one chain");
-            assert_eq!(genesis.params.blobs_per_block_max, 9);
+            assert_eq!(genesis.chain, loaded[0].0.chain, "one chain");
+            assert_eq!(genesis.chain.params.blobs_per_block_max, 9);
+            assert_eq!(genesis.genesis_block.timestamp, 1_700_000_000);
             let address = keys.address().expect("a validator");
             assert!(genesis.validators.get(&address).is_some(), "its key is in the set");
             let expected: Vec<_> = (0..4)
@@ -319,6 +328,28 @@ mod tests {
             let peers: Vec<_> = config.network.peers.iter().map(|peer| peer.peer_id).collect();
             assert_eq!(peers, expected, "everybody else, by key");
         }
+    }
+
+    #[test]
+    fn a_network_that_is_made_again_is_another_chain() {
+        let identity = || {
+            let dir = tempfile::tempdir().expect("temporary directory");
+            let homes = lay_out(dir.path(), &plan()).expect("lays out");
+            let read = |path| std::fs::read_to_string(path).expect("written");
+            let mut file: GenesisFile = serde_json::from_str(&read(homes[0].genesis())).expect("valid");
+            // The same validators, so that the salt alone differs.
+            file.validators = vec![Validator {
+                public_key: ultramarine_types::PublicKey([3; 32]),
+                power: 1,
+            }];
+            let execution = read(homes[0].execution_genesis());
+            let (path, text) = (homes[0].genesis(), pretty(&file));
+            Genesis::check(&path, &text, &path, &execution)
+                .expect("valid")
+                .chain
+                .identity
+        };
+        assert_ne!(identity(), identity());
     }
 
     #[test]

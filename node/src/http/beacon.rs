@@ -1,7 +1,7 @@
 //! This file knows the Beacon API's two ways to ask for a block's blobs (Deneb `blob_sidecars`, Fulu `blobs`).
 //!
 //! Two things differ from a Beacon node, because the chain does:
-//! - Slots are heights.
+//! - A slot is one second long.
 //! - The header's signature is the origin proposer's ed25519 signature over the domain-separated header root. It has 64
 //!   bytes, then 32 zeros, as the standard's has 96.
 
@@ -10,7 +10,7 @@ use axum::response::Response;
 use serde_json::json;
 use ultramarine_types::sidecar::{self, BodyTree};
 use ultramarine_types::storage::Decided;
-use ultramarine_types::{Assembly, Hash, Height};
+use ultramarine_types::{Assembly, ChainParams, Hash, Height};
 
 use crate::board::Board;
 use crate::http::HttpState;
@@ -31,15 +31,19 @@ pub async fn sidecars(
 ) -> Result<Response, ApiError> {
     let block: BlockId = block.parse()?;
     let wanted: Vec<u64> = query.list("indices", "a number", query::number)?;
-    let board = state.board.clone();
+    let (board, params) = (state.board.clone(), state.chain.params.clone());
     let found = ApiError::off_core(move || find(&state, block)).await?;
     let optimistic = is_optimistic(&board, found.as_ref());
-    let opening = format!(r#"{{"version":"deneb","execution_optimistic":{optimistic},"finalized":true,"data":"#);
+    let timestamp = found
+        .as_ref()
+        .map(|(decided, _)| decided.init.metadata.header.timestamp);
+    let version = fork(&params, timestamp.unwrap_or(params.genesis_time));
+    let opening = format!(r#"{{"version":"{version}","execution_optimistic":{optimistic},"finalized":true,"data":"#);
     let Some((decided, assembly)) = found else {
         return Ok(json_list(opening, std::iter::empty()));
     };
     let indices = select(assembly.blobs.len(), &wanted, |index| index as u64);
-    let page = SidecarPage::new(&decided);
+    let page = SidecarPage::new(&decided, &assembly, params.genesis_time);
     Ok(json_list(
         opening,
         indices
@@ -60,20 +64,27 @@ pub async fn blobs(
     let found = ApiError::off_core(move || find(&state, block)).await?;
     let optimistic = is_optimistic(&board, found.as_ref());
     let opening = format!(r#"{{"execution_optimistic":{optimistic},"finalized":true,"data":"#);
-    let Some((decided, assembly)) = found else {
+    let Some((_, assembly)) = found else {
         return Ok(json_list(opening, std::iter::empty()));
     };
-    let hashes: Vec<Hash> = decided.init.metadata.commitments.iter().map(versioned_hash).collect();
+    let hashes: Vec<Hash> = assembly.lists.commitments.iter().map(versioned_hash).collect();
     let indices = select(assembly.blobs.len(), &wanted, |index| hashes[index]);
     Ok(json_list(
         opening,
         indices.into_iter().filter_map(move |index| {
-            assembly
-                .blobs
-                .get(index)
-                .map(|part| format!("\"0x{}\"", hex::encode(&part.blob)))
+            let blob = assembly.blobs.get(index)?;
+            Some(format!("\"0x{}\"", hex::encode(blob)))
         }),
     ))
+}
+
+/// What the Beacon chain calls the fork whose rules a block of this time follows.
+pub fn fork(params: &ChainParams, timestamp: u64) -> &'static str {
+    if params.is_prague(timestamp) {
+        "electra"
+    } else {
+        "deneb"
+    }
 }
 
 /// Whether our execution client has not imported the block yet. The block is final all the same, as it is decided.
@@ -91,7 +102,7 @@ fn find(state: &HttpState, block: BlockId) -> Result<Option<(Decided, Assembly)>
         .source
         .decided_value(height)
         .map_err(|absent| ApiError::absent(height, absent))?;
-    let (held, promised) = (assembly.blobs.len(), decided.init.metadata.commitments.len());
+    let (held, promised) = (assembly.blobs.len(), decided.init.metadata.blobs_count as usize);
     if held == promised {
         return Ok(Some((decided, assembly)));
     }
@@ -113,13 +124,12 @@ fn select<T: PartialEq>(count: usize, wanted: &[T], item: impl Fn(usize) -> T) -
 struct SidecarPage {
     tree: BodyTree,
     signed_header: String,
-    commitments: Vec<ultramarine_types::KzgCommitment>,
 }
 
 impl SidecarPage {
-    fn new(decided: &Decided) -> Self {
+    fn new(decided: &Decided, assembly: &Assembly, genesis_time: u64) -> Self {
         let metadata = &decided.init.metadata;
-        let header = sidecar::header(metadata);
+        let header = sidecar::header(metadata, genesis_time);
         let signed_header = json!({
             "message": {
                 "slot": header.slot.to_string(),
@@ -131,16 +141,16 @@ impl SidecarPage {
             "signature": signature(&decided.init.header_signature),
         });
         Self {
-            tree: BodyTree::of(metadata),
+            tree: BodyTree::of(&metadata.header.block_hash, &assembly.lists.commitments),
             signed_header: signed_header.to_string(),
-            commitments: metadata.commitments.clone(),
         }
     }
 
     /// One sidecar as JSON; `None` only if there is no such blob.
     fn sidecar(&self, assembly: &Assembly, index: usize) -> Option<String> {
-        let part = assembly.blobs.get(index)?;
-        let (commitment, proof) = (self.commitments.get(index)?, part.proofs.first()?);
+        let (blob, lists) = (assembly.blobs.get(index)?, &assembly.lists);
+        // A chain has one proof for each blob.
+        let (commitment, proof) = (lists.commitments.get(index)?, lists.proofs.get(index)?);
         let inclusion = json!(self.tree.proof(index)?);
         Some(format!(
             concat!(
@@ -148,7 +158,7 @@ impl SidecarPage {
                 r#""signed_block_header":{},"kzg_commitment_inclusion_proof":{}}}"#
             ),
             index,
-            hex::encode(&part.blob),
+            hex::encode(blob),
             commitment,
             proof,
             self.signed_header,

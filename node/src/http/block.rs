@@ -2,19 +2,20 @@
 
 use std::str::FromStr;
 
+use ultramarine_types::sidecar::SECONDS_PER_SLOT;
 use ultramarine_types::{Hash, Height};
 
 use crate::http::HttpState;
 use crate::http::error::ApiError;
 
-/// A block id. Our slots are heights, and every decided block is final.
+/// A block id. Every decided block is final.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BlockId {
     /// `head`, `finalized` or `justified`: the newest decided block.
     Head,
     Genesis,
-    /// A slot number, which is a height here.
-    Slot(Height),
+    /// A slot: seconds since the genesis. Slot 0 is the genesis' own.
+    Slot(u64),
     /// `0x…`: the root of a block's sidecar header, or the hash of its execution block.
     Root(Hash),
 }
@@ -30,7 +31,7 @@ impl FromStr for BlockId {
                 let root = || text.starts_with("0x").then(|| text.parse().ok()).flatten();
                 let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
                 let slot = || digits.then(|| text.parse().ok()).flatten();
-                slot().map(|slot| Self::Slot(Height(slot))).or_else(|| root().map(Self::Root)).ok_or_else(|| {
+                slot().map(Self::Slot).or_else(|| root().map(Self::Root)).ok_or_else(|| {
                     ApiError::bad_request(
                         "block id must be head, finalized, justified, genesis, a slot number, or 0x and 64 hex digits",
                     )
@@ -46,7 +47,13 @@ impl BlockId {
         match self {
             Self::Head => Ok(state.source.head()),
             Self::Genesis => Ok(Height::GENESIS),
-            Self::Slot(height) => Ok(height),
+            Self::Slot(0) => Ok(Height::GENESIS),
+            Self::Slot(slot) => height_in(state, slot).ok_or_else(|| {
+                ApiError::not_found(format!(
+                    "no block of slot {slot} is decided here: a slot is a block's time less genesis_time, in seconds, \
+                     and not each has a block"
+                ))
+            }),
             Self::Root(root) => state
                 .source
                 .height_of_block(&root)
@@ -56,4 +63,11 @@ impl BlockId {
                 }),
         }
     }
+}
+
+/// The height of the block that a slot has, if one is decided here.
+fn height_in(state: &HttpState, slot: u64) -> Option<Height> {
+    let since_genesis = slot.checked_mul(SECONDS_PER_SLOT)?;
+    let timestamp = state.chain.params.genesis_time.checked_add(since_genesis)?;
+    state.source.height_at(timestamp)
 }

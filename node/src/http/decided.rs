@@ -61,7 +61,7 @@ pub async fn decided(State(state): State<HttpState>, query: Query) -> Result<Jso
 
 fn summary(decided: &Decided) -> DecisionSummary {
     let metadata = &decided.init.metadata;
-    let blobs = decided.init.blobs_count();
+    let blobs = metadata.blobs_count;
     DecisionSummary {
         height: decided.certificate.height,
         value_id: decided.certificate.value_id,
@@ -73,7 +73,7 @@ fn summary(decided: &Decided) -> DecisionSummary {
     }
 }
 
-/// `GET /ultramarine/v1/blobs/{versioned hash}`: `{"height": n, "index": i}`.
+/// `GET /ultramarine/v1/blobs/{versioned hash}`: `{"height": n, "slot": s, "index": i}`.
 pub async fn locate_blob(
     State(state): State<HttpState>,
     Path(versioned_hash): Path<String>,
@@ -83,13 +83,15 @@ pub async fn locate_blob(
         .map_err(|_| ApiError::bad_request("a versioned hash is 0x and 64 hex digits"))?;
     let find = move || state.with_index(|index| index.blob(&hash).ok_or_else(|| unknown(&hash, index)));
     let position = ApiError::off_core(find).await?;
-    Ok(Json(json!({ "height": position.height, "index": position.index })))
+    Ok(Json(
+        json!({ "height": position.height, "slot": position.slot, "index": position.index }),
+    ))
 }
 
 fn unknown(hash: &Hash, index: &BlobIndex) -> ApiError {
     let (oldest, newest) = index.span();
     ApiError::not_found(format!(
-        "no block from height {oldest} to {newest} has a blob {hash}; an older one is found by its height: \
-         /eth/v1/beacon/blobs/HEIGHT?versioned_hashes={hash}, or `blob get` with {hash}@HEIGHT"
+        "no block from height {oldest} to {newest} has a blob {hash}; an older one is found by its slot or height: \
+         /eth/v1/beacon/blobs/SLOT?versioned_hashes={hash}, or `blob get` with {hash}@HEIGHT"
     ))
 }

@@ -1,7 +1,7 @@
 //! This file knows where recent blobs are by versioned hash, and recent blocks by header root, within a bound.
 //!
 //! It fills itself from the store when it is asked, in order of height, so it is whole after a restart too. What falls
-//! out at its far end can still be found by slot or by execution block hash, which the store indexes for ever.
+//! out at its far end can still be found by slot or by execution block hash, for which the store knows every height.
 //!
 //! Keeps: the newest heights are covered, and no more of them, nor of their blobs, than the bounds below.
 
@@ -9,8 +9,9 @@ use std::collections::{HashMap, VecDeque};
 
 use ultramarine_types::canonical::sha256;
 use ultramarine_types::limits::BLOBS_PER_BLOCK_MAX;
-use ultramarine_types::storage::{Decided, Source};
-use ultramarine_types::{Hash, Height, KzgCommitment, sidecar};
+use ultramarine_types::sidecar::{self, BeaconBlockHeader};
+use ultramarine_types::storage::Source;
+use ultramarine_types::{Hash, Height, KzgCommitment};
 
 /// Heights covered: about four and a half hours of one-second blocks.
 const HEIGHTS_MAX: u64 = 16_384;
@@ -35,13 +36,17 @@ pub fn versioned_hash(commitment: &KzgCommitment) -> Hash {
 pub struct BlobPosition {
     /// Height of its block.
     pub height: Height,
+    /// Slot of its block.
+    pub slot: u64,
     /// Position in the block.
     pub index: usize,
 }
 
 /// The index, which covers the newest heights alone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BlobIndex {
+    /// The chain's, from which its headers' slots count.
+    genesis_time: u64,
     /// Newest height taken in.
     newest: Height,
     /// One entry a height, oldest first.
@@ -57,28 +62,66 @@ struct Entry {
     hashes: Vec<Hash>,
 }
 
+/// What the store's index says of a height.
+struct Found {
+    height: Height,
+    header: BeaconBlockHeader,
+    blobs_count: usize,
+}
+
 impl BlobIndex {
+    /// An index that covers nothing yet.
+    pub fn new(genesis_time: u64) -> Self {
+        Self {
+            genesis_time,
+            newest: Height::GENESIS,
+            heights: VecDeque::new(),
+            blobs: HashMap::new(),
+            roots: HashMap::new(),
+        }
+    }
+
     /// Takes in what was decided since the last call.
     pub fn catch_up(&mut self, source: &dyn Source) {
         let head = source.head();
         let from = self.newest.next().max(Height(head.0.saturating_sub(HEIGHTS_MAX - 1)));
-        for height in from.0..=head.0 {
-            let height = Height(height);
-            if let Some(decided) = source.decided(height) {
-                self.insert(height, &decided);
+        // Backwards, so that no lists are read that would fall out again: they lie beside the payloads.
+        let (mut found, mut blobs_count) = (Vec::new(), 0);
+        for height in (from.0..=head.0).rev() {
+            let Some(decided) = source.decided(Height(height)) else {
+                continue;
+            };
+            let metadata = &decided.init.metadata;
+            blobs_count += metadata.blobs_count as usize;
+            if blobs_count > BLOBS_MAX && !found.is_empty() {
+                self.heights.clear();
+                self.blobs.clear();
+                self.roots.clear();
+                break;
             }
-            self.newest = height;
+            found.push(Found {
+                height: Height(height),
+                header: sidecar::header(metadata, self.genesis_time),
+                blobs_count: metadata.blobs_count as usize,
+            });
         }
+        for found in found.iter().rev() {
+            let value = (found.blobs_count > 0)
+                .then(|| source.decided_payload(found.height))
+                .flatten();
+            let commitments = value.map(|value| value.lists.commitments.clone()).unwrap_or_default();
+            self.insert(found, &commitments);
+        }
+        self.newest = head.max(self.newest);
     }
 
-    fn insert(&mut self, height: Height, decided: &Decided) {
-        let metadata = &decided.init.metadata;
-        let root = sidecar::header(metadata).root();
-        let hashes: Vec<Hash> = metadata.commitments.iter().map(versioned_hash).collect();
+    fn insert(&mut self, found: &Found, commitments: &[KzgCommitment]) {
+        let (height, slot, root) = (found.height, found.header.slot, found.header.root());
+        let hashes: Vec<Hash> = commitments.iter().map(versioned_hash).collect();
         self.roots.insert(root, height);
         for (index, hash) in hashes.iter().enumerate() {
             // If the same content is published again, we keep its newest position, which is pruned last.
-            self.blobs.insert(*hash, BlobPosition { height, index });
+            self.blobs.insert(*hash, BlobPosition { height, slot, index });
         }
         self.heights.push_back(Entry { height, root, hashes });
         while self.heights.len() as u64 > HEIGHTS_MAX || (self.blobs.len() > BLOBS_MAX && self.heights.len() > 1) {

@@ -9,22 +9,39 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use tower::Service;
 use ultramarine_core::io::Event;
+use ultramarine_types::consensus::CertificateSignature;
+use ultramarine_types::digest::blob_digest;
+use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::storage::{Absent, Blobs, Decided};
+use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload};
 use ultramarine_types::value::{ExecutionHeader, Init, ValueMetadata};
 use ultramarine_types::{
-    Address, Assembly, BlobPart, CommitCertificate, Evidence, Hash, Height, KzgCommitment, KzgProof, Nanos, PeerId,
-    Round, Signature, ValueId, ValueKey, Vote, VoteKind, fixtures, sidecar, sign,
+    Address, Assembly, ChainParams, CommitCertificate, Evidence, Hash, Height, KzgCommitment, KzgProof, Lists, Nanos,
+    PeerId, Round, Signature, ValueId, ValueKey, Vote, VoteKind, fixtures, sidecar, sign,
 };
 
 use super::index::versioned_hash;
 use super::*;
 use crate::board::NodeIdentity;
 
-/// Blobs of each height, from 1; `None`: pruned.
+mod proof;
+mod spec;
+
+/// When slot 0 begins.
+const GENESIS_TIME: u64 = 1_000;
+/// Slots from one height to the next: every third has a block.
+const SLOTS_PER_HEIGHT: u64 = 3;
+/// The first slot of Prague, between heights 7 and 8.
+const PRAGUE_SLOT: u64 = 7 * SLOTS_PER_HEIGHT + 1;
+
+fn slot(height: u64) -> u64 {
+    SLOTS_PER_HEIGHT * height
+}
+
+/// Values of each height, from 1.
 #[derive(Debug)]
 pub(super) struct Memory {
-    blocks: BTreeMap<u64, (Decided, Option<Assembly>)>,
+    blocks: BTreeMap<u64, (Decided, Assembly)>,
     evidence: Vec<Evidence>,
 }
 
@@ -34,11 +51,11 @@ impl Memory {
     /// Heights 1 to `heights`; height h has h % 4 blobs; height 2 is pruned.
     fn chain(heights: u64) -> Self {
         let mut blocks = BTreeMap::new();
-        let mut parent_blob_root = Hash::ZERO;
+        let mut parent_root = Hash::ZERO;
         for height in 1..=heights {
-            let (decided, assembly) = block(height, (height % 4) as usize, parent_blob_root);
-            parent_blob_root = sidecar::header(&decided.init.metadata).root();
-            blocks.insert(height, (decided, (height != PRUNED).then_some(assembly)));
+            let (decided, assembly) = block(height, (height % 4) as usize, parent_root);
+            parent_root = sidecar::header(&decided.init.metadata, GENESIS_TIME).root();
+            blocks.insert(height, (decided, assembly));
         }
         Self {
             blocks,
@@ -47,30 +64,39 @@ impl Memory {
     }
 
     pub(super) fn commitments(&self, height: u64) -> Vec<KzgCommitment> {
-        self.blocks[&height].0.init.metadata.commitments.clone()
+        self.blocks[&height].1.lists.commitments.clone()
     }
 
     /// One height with this many blobs.
     pub(super) fn large(blobs: usize) -> Self {
         let (decided, assembly) = block(1, blobs, Hash::ZERO);
         Self {
-            blocks: BTreeMap::from([(1, (decided, Some(assembly)))]),
+            blocks: BTreeMap::from([(1, (decided, assembly))]),
             evidence: Vec::new(),
         }
     }
 }
 
-fn block(height: u64, blobs: usize, parent_blob_root: Hash) -> (Decided, Assembly) {
+fn block(height: u64, blobs: usize, parent_root: Hash) -> (Decided, Assembly) {
     let fill = |kind: u8| [kind ^ (height as u8); 32];
-    let commitments = (0..blobs)
-        .map(|index| {
-            let mut commitment = [((height * 16) as u8).wrapping_add(index as u8); 48];
-            commitment[0] ^= (index >> 8) as u8;
-            KzgCommitment(commitment)
-        })
+    let commitment = |index: usize| {
+        let mut commitment = [((height * 16) as u8).wrapping_add(index as u8); 48];
+        commitment[0] ^= (index >> 8) as u8;
+        KzgCommitment(commitment)
+    };
+    let contents: Vec<Bytes> = (0..blobs)
+        .map(|index| Bytes::from(vec![(index as u8).wrapping_add(1); BLOB_BYTES]))
         .collect();
+    let payload = vec![height as u8; 500];
+    let lists = Lists::of(
+        &payload,
+        contents
+            .iter()
+            .enumerate()
+            .map(|(index, blob)| (&blob[..], commitment(index))),
+        (0..blobs).map(|index| KzgProof([0xc0 | (index as u8); 48])).collect(),
+    );
     let metadata = ValueMetadata {
-        chain_id: 7,
         origin_proposer: Address([1; 20]),
         origin_proposer_index: 3,
         header: ExecutionHeader {
@@ -78,15 +104,13 @@ fn block(height: u64, blobs: usize, parent_blob_root: Hash) -> (Decided, Assembl
             state_root: Hash(fill(0x20)),
             gas_limit: 1,
             gas_used: 1,
-            timestamp: height,
+            timestamp: GENESIS_TIME + slot(height),
+            extra_data: vec![7, 8],
+            parent_beacon_block_root: parent_root,
             block_hash: Hash(fill(0x80)),
             ..fixtures::header(height)
         },
-        payload_bytes: 500,
-        payload_hash: Hash::ZERO,
-        chunk_hashes: vec![Hash::ZERO],
-        parent_blob_root,
-        ..fixtures::metadata(height, &[], commitments)
+        ..fixtures::metadata(height, &payload, &lists)
     };
     let init = Arc::new(Init {
         metadata,
@@ -94,29 +118,28 @@ fn block(height: u64, blobs: usize, parent_blob_root: Hash) -> (Decided, Assembl
         header_signature: Signature([6; 64]),
     });
     let key = init.key();
-    let parts = (0..blobs)
-        .map(|index| BlobPart {
-            blob: Bytes::from(vec![(index as u8).wrapping_add(1); BLOB_BYTES]),
-            proofs: vec![KzgProof([0xc0 | (index as u8); 48])],
-        })
-        .collect();
     let certificate = CommitCertificate {
         height: Height(height),
-        round: Round(0),
+        round: Round(2),
         value_id: key.id,
-        signatures: Vec::new(),
+        signatures: vec![CertificateSignature {
+            address: Address([9; 20]),
+            signature: Signature([8; 64]),
+        }],
     };
     let assembly = Assembly {
         key,
         init: Arc::clone(&init),
-        payload: Bytes::from_static(b"payload"),
-        blobs: parts,
+        lists: Arc::new(lists),
+        payload: payload.into(),
+        blobs: contents,
     };
+    let blobs = if height == PRUNED { Blobs::Pruned } else { Blobs::Held };
     (
         Decided {
             certificate,
             init,
-            blobs: Blobs::Held,
+            blobs,
         },
         assembly,
     )
@@ -150,10 +173,10 @@ impl Source for Memory {
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent> {
         match self.blocks.get(&height.0) {
             None => Err(Absent::Unknown),
-            Some((_, None)) => Err(Absent::Pruned {
+            Some((decided, _)) if decided.blobs == Blobs::Pruned => Err(Absent::Pruned {
                 oldest: self.oldest_blobs(),
             }),
-            Some((decided, Some(assembly))) => Ok((decided.clone(), assembly.clone())),
+            Some((decided, assembly)) => Ok((decided.clone(), assembly.clone())),
         }
     }
 
@@ -165,10 +188,13 @@ impl Source for Memory {
             .collect()
     }
 
-    fn decided_payload(&self, height: Height) -> Option<(Decided, Bytes)> {
-        self.blocks
-            .get(&height.0)
-            .map(|(decided, _)| (decided.clone(), Bytes::new()))
+    fn decided_payload(&self, height: Height) -> Option<DecidedPayload> {
+        let (decided, assembly) = self.blocks.get(&height.0)?;
+        Some(DecidedPayload {
+            decided: decided.clone(),
+            lists: Arc::clone(&assembly.lists),
+            payload: assembly.payload.clone(),
+        })
     }
 }
 
@@ -181,12 +207,29 @@ pub(super) fn state_of(memory: Memory) -> HttpState {
         name: "test".to_owned(),
         version: "0".to_owned(),
         chain_id: 7,
-        genesis_hash: Hash::ZERO,
+        genesis_hash: fixtures::CHAIN,
         address: None,
         peer_id: PeerId::ZERO,
         validators: 4,
     });
-    HttpState::new(Arc::new(memory), Arc::new(board), Registry::new())
+    HttpState::new(chain(), Arc::new(memory), Arc::new(board), Registry::new())
+}
+
+fn chain() -> Chain {
+    Chain {
+        identity: fixtures::CHAIN,
+        params: ChainParams {
+            chain_id: 7,
+            execution_genesis_hash: Hash::ZERO,
+            blobs_per_block_max: 9,
+            block_interval_ms: 1000,
+            blob_retention_heights_min: 100,
+            gas_limit_min: 0,
+            gas_limit_max: 1,
+            genesis_time: GENESIS_TIME,
+            prague_time: Some(GENESIS_TIME + PRAGUE_SLOT),
+        },
+    }
 }
 
 async fn ask_text(state: &HttpState, url: &str) -> (StatusCode, String) {
@@ -211,7 +254,7 @@ async fn ask(state: &HttpState, url: &str) -> (StatusCode, Value) {
 #[tokio::test]
 async fn a_sidecar_is_whole_and_proves_its_place() {
     let state = state(7);
-    let (status, json) = ask(&state, "/eth/v1/beacon/blob_sidecars/7").await;
+    let (status, json) = ask(&state, "/eth/v1/beacon/blob_sidecars/21").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(json["version"], "deneb");
     let sidecars = json["data"].as_array().expect("a list");
@@ -220,11 +263,8 @@ async fn a_sidecar_is_whole_and_proves_its_place() {
     let metadata = &decided.init.metadata;
     for (index, sidecar) in sidecars.iter().enumerate() {
         assert_eq!(sidecar["index"], index.to_string());
-        assert_eq!(
-            sidecar["blob"],
-            format!("0x{}", hex::encode(&assembly.blobs[index].blob))
-        );
-        assert_eq!(sidecar["kzg_proof"], assembly.blobs[index].proofs[0].to_string());
+        assert_eq!(sidecar["blob"], format!("0x{}", hex::encode(&assembly.blobs[index])));
+        assert_eq!(sidecar["kzg_proof"], assembly.lists.proofs[index].to_string());
         let commitment: KzgCommitment = sidecar["kzg_commitment"]
             .as_str()
             .expect("hex")
@@ -237,9 +277,10 @@ async fn a_sidecar_is_whole_and_proves_its_place() {
             (&header["signature"], signature.len()),
             (&signature.as_str().into(), 2 + 192)
         );
-        assert_eq!(header["message"]["slot"], "7");
+        assert_eq!(header["message"]["slot"], "21");
         assert_eq!(header["message"]["proposer_index"], "3");
-        assert_eq!(header["message"]["parent_root"], metadata.parent_blob_root.to_string());
+        let parent_root = metadata.header.parent_beacon_block_root;
+        assert_eq!(header["message"]["parent_root"], parent_root.to_string());
         let body_root: Hash = header["message"]["body_root"]
             .as_str()
             .expect("hex")
@@ -260,8 +301,8 @@ async fn a_sidecar_is_whole_and_proves_its_place() {
 async fn every_kind_of_block_id_finds_its_block() {
     let state = state(7);
     let metadata = state.source.decided(Height(5)).expect("decided").init.metadata.clone();
-    let root = sidecar::header(&metadata).root();
-    let (_, by_slot) = ask(&state, "/eth/v1/beacon/blob_sidecars/5").await;
+    let root = sidecar::header(&metadata, GENESIS_TIME).root();
+    let (_, by_slot) = ask(&state, "/eth/v1/beacon/blob_sidecars/15").await;
     assert_eq!(by_slot["data"].as_array().map(Vec::len), Some(1));
     for id in [root, metadata.header.block_hash] {
         let (status, json) = ask(&state, &format!("/eth/v1/beacon/blob_sidecars/{id}")).await;
@@ -270,7 +311,7 @@ async fn every_kind_of_block_id_finds_its_block() {
     let (_, head) = ask(&state, "/eth/v1/beacon/blob_sidecars/head").await;
     let (_, finalized) = ask(&state, "/eth/v1/beacon/blob_sidecars/finalized").await;
     assert_eq!(head, finalized);
-    assert_eq!(head["data"][0]["signed_block_header"]["message"]["slot"], "7");
+    assert_eq!(head["data"][0]["signed_block_header"]["message"]["slot"], "21");
     for genesis in ["genesis", "0"] {
         let (status, json) = ask(&state, &format!("/eth/v1/beacon/blob_sidecars/{genesis}")).await;
         assert_eq!(
@@ -284,9 +325,9 @@ async fn every_kind_of_block_id_finds_its_block() {
 async fn a_block_without_blobs_is_an_empty_list_and_a_pruned_one_is_not() {
     let state = state(7);
     for api in ["blob_sidecars", "blobs"] {
-        let (status, json) = ask(&state, &format!("/eth/v1/beacon/{api}/4")).await;
+        let (status, json) = ask(&state, &format!("/eth/v1/beacon/{api}/12")).await;
         assert_eq!((status, &json["data"]), (StatusCode::OK, &Value::Array(Vec::new())));
-        let (status, json) = ask(&state, &format!("/eth/v1/beacon/{api}/2")).await;
+        let (status, json) = ask(&state, &format!("/eth/v1/beacon/{api}/6")).await;
         assert_eq!(status, StatusCode::NOT_FOUND);
         assert_eq!(json["oldest_height"], "3");
         assert!(
@@ -302,23 +343,31 @@ async fn a_block_without_blobs_is_an_empty_list_and_a_pruned_one_is_not() {
 async fn unknown_blocks_are_404_and_nonsense_is_400() {
     let state = state(7);
     for (url, expected) in [
-        ("/eth/v1/beacon/blob_sidecars/8", 404),
+        // Not decided yet, and no block's at all.
+        ("/eth/v1/beacon/blob_sidecars/24", 404),
+        ("/eth/v1/beacon/blob_sidecars/7", 404),
+        ("/eth/v1/beacon/blobs/20", 404),
+        ("/eth/v1/beacon/blobs/18446744073709551615", 404),
         ("/eth/v1/beacon/blobs/99999999999999999999", 400),
         ("/eth/v1/beacon/blob_sidecars/tail", 400),
         ("/eth/v1/beacon/blob_sidecars/+5", 400),
         ("/eth/v1/beacon/blob_sidecars/0x12", 400),
-        ("/eth/v1/beacon/blob_sidecars/7?indices=one", 400),
-        ("/eth/v1/beacon/blob_sidecars/7?indices=1,,2", 400),
-        ("/eth/v1/beacon/blob_sidecars/7?indices=99999999999999999999", 400),
-        ("/eth/v1/beacon/blob_sidecars/7?indices=%zz", 400),
+        ("/eth/v1/beacon/blob_sidecars/21?indices=one", 400),
+        ("/eth/v1/beacon/blob_sidecars/21?indices=1,,2", 400),
+        ("/eth/v1/beacon/blob_sidecars/21?indices=99999999999999999999", 400),
+        ("/eth/v1/beacon/blob_sidecars/21?indices=%zz", 400),
         ("/eth/v1/beacon/blob_sidecars/%ff", 400),
-        ("/eth/v1/beacon/blobs/7?versioned_hashes=0x1", 400),
+        ("/eth/v1/beacon/blobs/21?versioned_hashes=0x1", 400),
         ("/ultramarine/v1/blobs/xyz", 400),
         ("/ultramarine/v1/decided?from=x", 400),
         ("/ultramarine/v1/decided?form=1", 400),
         ("/ultramarine/v1/decided?from=1&from=2", 400),
         ("/ultramarine/v1/decided?to=99999999999999999999", 400),
         ("/ultramarine/v1/evidence?from=%31&to=-1", 400),
+        ("/ultramarine/v1/value/0", 404),
+        ("/ultramarine/v1/value/8", 404),
+        ("/ultramarine/v1/value/0x1", 400),
+        ("/ultramarine/v1/value/18446744073709551616", 400),
         ("/nothing/here", 404),
     ] {
         let (status, json) = ask(&state, url).await;
@@ -336,7 +385,7 @@ async fn unknown_blocks_are_404_and_nonsense_is_400() {
     let message = json["message"].as_str().expect("a text");
     for part in [
         "from height 1 to 7",
-        "/eth/v1/beacon/blobs/HEIGHT",
+        "/eth/v1/beacon/blobs/SLOT",
         &format!("{unknown}@HEIGHT"),
     ] {
         assert!(message.contains(part), "{message}");
@@ -353,7 +402,7 @@ async fn filters_choose_blobs_in_block_order() {
         "indices[]=0&indices[]=2",
         "indices=0,2,9",
     ] {
-        let (_, json) = ask(&state, &format!("/eth/v1/beacon/blob_sidecars/7?{query}")).await;
+        let (_, json) = ask(&state, &format!("/eth/v1/beacon/blob_sidecars/21?{query}")).await;
         let indices: Vec<&str> = json["data"]
             .as_array()
             .expect("a list")
@@ -362,21 +411,14 @@ async fn filters_choose_blobs_in_block_order() {
             .collect();
         assert_eq!(indices, ["0", "2"], "{query}");
     }
-    let commitments = state
-        .source
-        .decided(Height(7))
-        .expect("decided")
-        .init
-        .metadata
-        .commitments
-        .clone();
-    let hash = versioned_hash(&commitments[1]);
-    let (_, json) = ask(&state, &format!("/eth/v1/beacon/blobs/7?versioned_hashes={hash}")).await;
+    let lists = state.source.decided_payload(Height(7)).expect("decided").lists;
+    let hash = versioned_hash(&lists.commitments[1]);
+    let (_, json) = ask(&state, &format!("/eth/v1/beacon/blobs/21?versioned_hashes={hash}")).await;
     assert_eq!(json["data"].as_array().map(Vec::len), Some(1));
     assert_eq!(json["data"][0], format!("0x{}", "02".repeat(BLOB_BYTES)));
     let (_, json) = ask(
         &state,
-        &format!("/eth/v1/beacon/blobs/7?versioned_hashes={}", Hash([9; 32])),
+        &format!("/eth/v1/beacon/blobs/21?versioned_hashes={}", Hash([9; 32])),
     )
     .await;
     assert_eq!(json["data"].as_array().map(Vec::len), Some(0));
@@ -386,22 +428,15 @@ async fn filters_choose_blobs_in_block_order() {
 async fn a_blob_is_found_by_its_versioned_hash() {
     let state = state(7);
     for height in [2u64, 7] {
-        let commitments = state
-            .source
-            .decided(Height(height))
-            .expect("decided")
-            .init
-            .metadata
-            .commitments
-            .clone();
-        for (index, commitment) in commitments.iter().enumerate() {
+        let lists = state.source.decided_payload(Height(height)).expect("decided").lists;
+        for (index, commitment) in lists.commitments.iter().enumerate() {
             let hash = versioned_hash(commitment);
             assert_eq!(hash.0[0], 1);
             let (status, json) = ask(&state, &format!("/ultramarine/v1/blobs/{hash}")).await;
             assert_eq!(status, StatusCode::OK);
             assert_eq!(
-                (json["height"].as_u64(), json["index"].as_u64()),
-                (Some(height), Some(index as u64))
+                ["height", "slot", "index"].map(|field| json[field].as_u64()),
+                [height, slot(height), index as u64].map(Some)
             );
         }
     }
@@ -483,60 +518,13 @@ async fn histograms_survive_the_wire_stage_by_stage() {
 }
 
 #[tokio::test]
-async fn evidence_can_be_checked_by_whoever_reads_it() {
-    use ed25519_dalek::{Signature as Ed25519, Signer, SigningKey};
-
-    let key = SigningKey::from_bytes(&[5; 32]);
-    let vote = |value_id: Option<ValueId>| Vote {
-        kind: VoteKind::Precommit,
-        height: Height(3),
-        round: Round(1),
-        value_id,
-        voter: Address([1; 20]),
-        signature: Signature(
-            key.sign(&sign::vote(
-                7,
-                VoteKind::Precommit,
-                Height(3),
-                Round(1),
-                value_id.as_ref(),
-            ))
-            .to_bytes(),
-        ),
-    };
-    let mut memory = Memory::chain(1);
-    memory.evidence = vec![Evidence::Votes(vote(None), vote(Some(ValueId([9; 32]))))];
-    let state = state_of(memory);
-    let (status, json) = ask(&state, "/ultramarine/v1/evidence").await;
-    assert_eq!(status, StatusCode::OK);
-    let bytes = |value: &Value| hex::decode(value.as_str().expect("hex")).expect("hex");
-    let messages = json[0]["messages"].as_array().expect("two messages");
-    assert_eq!((messages.len(), messages[0]["value_id"].is_null()), (2, true));
-    for message in messages {
-        let signature = Ed25519::from_slice(&bytes(&message["signature"])).expect("64 bytes");
-        let verified = key
-            .verifying_key()
-            .verify_strict(&bytes(&message["signed_bytes"]), &signature);
-        assert!(verified.is_ok(), "{message}");
-    }
-    assert_eq!(
-        ask(&state, "/ultramarine/v1/evidence?from=4").await.1,
-        serde_json::json!([])
-    );
-    assert_eq!(
-        ask_text(&state, "/ultramarine/v1/evidence?form=4").await.0,
-        StatusCode::BAD_REQUEST
-    );
-}
-
-#[tokio::test]
 async fn blobs_are_optimistic_until_our_client_has_their_block() {
     let state = state(7);
-    for url in ["/eth/v1/beacon/blob_sidecars/7", "/eth/v1/beacon/blobs/7"] {
+    for url in ["/eth/v1/beacon/blob_sidecars/21", "/eth/v1/beacon/blobs/21"] {
         assert_eq!(ask(&state, url).await.1["execution_optimistic"], true);
     }
     state.board.apply(&Event::Executed { height: Height(7) });
-    for url in ["/eth/v1/beacon/blob_sidecars/7", "/eth/v1/beacon/blobs/7"] {
+    for url in ["/eth/v1/beacon/blob_sidecars/21", "/eth/v1/beacon/blobs/21"] {
         let (_, json) = ask(&state, url).await;
         assert_eq!(
             (&json["execution_optimistic"], &json["finalized"]),

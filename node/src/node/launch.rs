@@ -21,15 +21,12 @@ use crate::tiles;
 use crate::tiles::core::{Audience, CoreLinks};
 use crate::topology;
 
-/// Verified blobs remembered, by challenge, commitment and proof: two of the largest blocks.
-const MEMO_CLAIMS: usize = 2 * ultramarine_types::limits::BLOBS_PER_BLOCK_MAX as usize;
-
 pub fn embedded(crew: &mut Crew, client: EmbeddedClient, options: EmbeddedOptions) -> Result<(), NodeError> {
     crew.spawn(topology::EMBEDDED_EL, move |ctx| (client.run)(&ctx, options))
 }
 
 pub fn lanes(crew: &mut Crew, config: &NodeConfig, clients: Vec<LaneClientEnd>) -> Result<(), NodeError> {
-    let lanes = Lanes::new(clients, verifier(config.verifier, MEMO_CLAIMS), LaneOptions::default());
+    let lanes = Lanes::new(clients, verifier(config.verifier), LaneOptions::default());
     for name in &topology::LANES[..config.lanes] {
         let lanes = Arc::clone(&lanes);
         crew.spawn(name, move |ctx| lanes.run(&ctx).map_err(|error| error.to_string()))?;

@@ -60,9 +60,9 @@ impl Links {
         let (core_net, net_from_core) = maker.link(topology::CORE_NET)?;
         let (core_engine, engine_from_core) = maker.link(topology::CORE_ENGINE)?;
         let (to_store, store_requests) = maker.link(topology::TO_STORE)?;
-        let (net_jobs, lanes_from_net) = maker.link(topology::NET_KZG)?;
+        let (net_lanes, lanes_from_net) = maker.link(topology::NET_KZG)?;
         let (lanes_to_net, net_verdicts) = maker.link(topology::KZG_NET)?;
-        let (engine_jobs, lanes_from_engine) = maker.link(topology::ENGINE_KZG)?;
+        let (engine_lanes, lanes_from_engine) = maker.link(topology::ENGINE_KZG)?;
         let (lanes_to_engine, engine_verdicts) = maker.link(topology::KZG_ENGINE)?;
         Ok(Self {
             core: CoreLinks {
@@ -77,7 +77,7 @@ impl Links {
             net: NetLinks {
                 commands: net_from_core,
                 events: net_core,
-                jobs: net_jobs,
+                jobs: net_lanes,
                 verdicts: net_verdicts,
                 store: to_store,
                 source,
@@ -90,17 +90,17 @@ impl Links {
                 calls: engine_from_core,
                 replies: engine_core,
                 lanes: LaneClient {
-                    jobs: engine_jobs,
+                    jobs: engine_lanes,
                     verdicts: engine_verdicts,
                 },
             },
             lanes: vec![
                 LaneClientEnd {
-                    jobs: lanes_from_net,
+                    requests: lanes_from_net,
                     verdicts: lanes_to_net,
                 },
                 LaneClientEnd {
-                    jobs: lanes_from_engine,
+                    requests: lanes_from_engine,
                     verdicts: lanes_to_engine,
                 },
             ],

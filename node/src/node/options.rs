@@ -21,12 +21,8 @@ use crate::node::{NodeError, start_error};
 const LISTEN: Nanos = Nanos::from_millis(3_000);
 
 pub fn store_options(genesis: &Genesis, registry: &Arc<Registry>) -> StoreOptions {
-    StoreOptions::new(
-        genesis.params.limits(),
-        genesis.params.chain_id,
-        genesis.hash,
-        Arc::clone(registry),
-    )
+    let chain = &genesis.chain;
+    StoreOptions::new(chain.params.limits(), chain.identity, Arc::clone(registry))
 }
 
 /// `is_new`: a validator has decided nothing yet, so the chain may begin when its client can take blobs.
@@ -62,17 +58,18 @@ pub fn engine_options(
         },
         EngineEndpoint::Ipc(path) => Endpoint::Ipc { path: path.clone() },
     };
+    let params = &genesis.chain.params;
     Ok(EngineOptions {
         endpoint,
         io,
-        timeout: config.engine.timeout_on(&genesis.params.limits()),
+        timeout: config.engine.timeout_on(&params.limits()),
         waiting,
         build_wait: config.engine.build_wait,
         fee_recipient: config.engine.fee_recipient,
-        chain_id: genesis.params.chain_id,
-        genesis_hash: genesis.params.execution_genesis_hash,
-        prague_time: genesis.params.prague_time,
-        limits: genesis.params.limits(),
+        chain_id: params.chain_id,
+        genesis_hash: params.execution_genesis_hash,
+        prague_time: params.prague_time,
+        limits: params.limits(),
     })
 }
 
@@ -86,14 +83,10 @@ pub fn http_limits(config: &HttpConfig) -> http::server::ServerLimits {
 
 pub fn net_options(config: &Config, genesis: &Genesis, keys: &Keys, socket: UdpSocket, io: Io) -> NetOptions {
     let identity = ultramarine_net::Identity::from_secret(&keys.node.to_bytes());
-    let attester = keys.validator.as_ref().map(|validator| {
-        Attester::new(
-            validator.clone(),
-            genesis.params.chain_id,
-            genesis.hash,
-            identity.peer(),
-        )
-    });
+    let attester = keys
+        .validator
+        .as_ref()
+        .map(|validator| Attester::new(validator.clone(), genesis.chain.identity, identity.peer()));
     let peers = if config.network.peers.is_empty() {
         &genesis.peers
     } else {
@@ -112,16 +105,18 @@ pub fn net_options(config: &Config, genesis: &Genesis, keys: &Keys, socket: UdpS
         identity,
         attester,
         peers,
-        chain: genesis.params.clone(),
+        chain: genesis.chain.clone(),
         validators: Arc::clone(&genesis.validators),
-        genesis_hash: genesis.hash,
+        versions: ultramarine_net::bounds::WIRE_VERSIONS,
+        upgrades_hash: genesis.upgrades_hash,
+        fork_schedule_hash: genesis.fork_schedule_hash,
         io,
     }
 }
 
 pub fn core_config(config: &Config, genesis: &Genesis, keys: &Keys) -> CoreConfig {
     CoreConfig {
-        chain: genesis.params.clone(),
+        chain: genesis.chain.clone(),
         validators: Arc::clone(&genesis.validators),
         key: keys.validator.as_ref().map(|key| key.to_bytes()),
         genesis_block: genesis.genesis_block,

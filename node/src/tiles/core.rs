@@ -334,7 +334,7 @@ fn log(event: &Event, said: &mut SaidBefore) {
         }
         Event::Evidence(evidence) => {
             let (height, validator) = (evidence.height(), evidence.validator());
-            tracing::error!(%height, %validator, %evidence, "evidence of double signing");
+            tracing::error!(%height, %validator, %evidence, "evidence against a validator");
         }
         Event::Signing {
             height,

@@ -82,7 +82,7 @@ pub fn run(action: Action) -> anyhow::Result<()> {
     }
 }
 
-/// Prints one line a blob as it is decided, in the file's order: its versioned hash and its height.
+/// Prints one line a blob as it is decided, in the file's order: its versioned hash, its height and its slot.
 async fn put(args: Put) -> anyhow::Result<()> {
     let file = publish::file::load(&args.file, FILE_BYTES_MAX)?;
     let signer = signer(args.key.as_deref())?;
@@ -148,7 +148,7 @@ fn asked_to_stop() -> anyhow::Result<impl Future<Output = &'static str>> {
 fn line(blob: &PutBlob) -> String {
     let hash = blob.versioned_hash;
     match blob.progress {
-        Progress::Decided(height) => format!("{hash} {height}"),
+        Progress::Decided(block) => format!("{hash} {} {}", block.height, block.slot),
         Progress::Pooled => format!("{hash} in the pool"),
         Progress::Unanswered => format!("{hash} sent, and not answered"),
         Progress::Unsent => format!("{hash} not sent"),
@@ -160,7 +160,7 @@ fn get_command(blobs: &[PutBlob]) -> String {
     let name = |blob: &PutBlob| BlobName {
         versioned_hash: blob.versioned_hash,
         height: match blob.progress {
-            Progress::Decided(height) => Some(height),
+            Progress::Decided(block) => Some(block.height),
             Progress::Pooled | Progress::Unanswered | Progress::Unsent => None,
         },
     };
@@ -283,6 +283,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publish::DecidedBlock;
 
     #[test]
     fn one_account_has_one_turn_at_a_time_with_one_client() {
@@ -393,11 +394,12 @@ mod tests {
             versioned_hash: B256::repeat_byte(byte),
             progress,
         };
-        let blobs = [blob(9, Progress::Decided(12)), blob(1, Progress::Pooled)];
+        let block = DecidedBlock { height: 12, slot: 34 };
+        let blobs = [blob(9, Progress::Decided(block)), blob(1, Progress::Pooled)];
         let (first, second) = (B256::repeat_byte(9), B256::repeat_byte(1));
         let command = get_command(&blobs);
         assert!(command.ends_with(&format!(" {first}@12 {second}")), "{command}");
-        assert_eq!(line(&blobs[0]), format!("{first} 12"));
+        assert_eq!(line(&blobs[0]), format!("{first} 12 34"));
         assert_eq!(line(&blobs[1]), format!("{second} in the pool"));
     }
 }

@@ -25,7 +25,7 @@ pub fn run(action: &Action) -> anyhow::Result<()> {
         Action::Show(args) => {
             let (home, config, layers) = args.load()?;
             let genesis = Genesis::load(&home).ok();
-            let timeout = genesis.map(|genesis| config.engine.timeout_on(&genesis.params.limits()));
+            let timeout = genesis.map(|genesis| config.engine.timeout_on(&genesis.chain.params.limits()));
             let timeout = timeout.filter(|_| config.engine.timeout.is_none());
             Ok(print::text(table(&layers, timeout))?)
         }
@@ -41,7 +41,7 @@ fn check(args: &HomeArgs) -> anyhow::Result<()> {
     print::line(format_args!(
         "{} is fine: chain {}, {}",
         whole.home.root().display(),
-        whole.genesis.params.chain_id,
+        whole.genesis.chain.params.chain_id,
         super::start::role(&whole.genesis, &whole.keys)
     ))?;
     Ok(())

@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let root = home.root().display();
     print::line(format_args!(
         "{root}: full node of chain {}, peer id {}\nRun it: {} start --home {root}",
-        genesis.params.chain_id,
+        genesis.chain.params.chain_id,
         hex::encode(keys.peer_id().0),
         program::name(),
     ))

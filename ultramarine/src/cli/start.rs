@@ -34,8 +34,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     doubtful.iter().for_each(|what| tracing::warn!("{what}"));
     tracing::info!(
         name = config.node.name,
-        chain_id = genesis.params.chain_id,
-        genesis = %genesis.hash,
+        chain_id = genesis.chain.params.chain_id,
+        identity = %genesis.chain.identity,
         peer_id = %keys.peer_id(),
         "starting {}",
         role(&genesis, &keys)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail, ensure};
 use ultramarine_node::genesis::{BLOCK_INTERVAL_MS_MIN, TIME_S_MAX};
 use ultramarine_node::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
-use ultramarine_runtime::{print, signals};
+use ultramarine_runtime::{Clock, print, signals};
 use ultramarine_types::host::Host;
 use ultramarine_types::limits;
 
@@ -66,6 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         chain_id: args.chain_id,
         blobs_per_block: args.blobs_per_block,
         block_interval_ms: args.block_interval_ms,
+        genesis_time: Clock::unix_ns() / 1_000_000_000,
         prague_time: args.prague_time,
         nodes: nodes(usize::from(args.validators), &hosts)?,
         embedded: args.embedded.then(embedded::required).transpose()?,
@@ -351,6 +352,7 @@ mod tests {
                 chain_id: CHAIN_ID,
                 blobs_per_block: 6,
                 block_interval_ms: 1000,
+                genesis_time: 1_700_000_000,
                 prague_time: None,
                 nodes: nodes(hosts.len(), &hosts).expect("one each"),
                 embedded: None,

@@ -11,6 +11,7 @@ use ultramarine_node::genesis::{Genesis, GenesisFile};
 use ultramarine_node::home::network::{self, Addresses, CHAIN_ID, NodePlan, Plan};
 use ultramarine_node::home::staged::{self, MadeFolders};
 use ultramarine_node::home::{Home, replace_file};
+use ultramarine_runtime::Clock;
 use ultramarine_types::PeerId;
 use ultramarine_types::host::{Host, HostPort};
 
@@ -125,7 +126,7 @@ impl Layout {
             create(dir, options)?
         };
         let genesis = Genesis::load(&Home::open(&nodes[0].home)?)?;
-        Ok((nodes, genesis.params.blobs_per_block_max))
+        Ok((nodes, genesis.chain.params.blobs_per_block_max))
     }
 
     pub fn dir(&self) -> &Path {
@@ -214,6 +215,7 @@ fn create(dir: &Path, options: &DevnetOptions) -> anyhow::Result<Vec<NodeHome>> 
             .blobs_per_block
             .unwrap_or(ultramarine_types::limits::BLOBS_PER_BLOCK_MIN),
         block_interval_ms: BLOCK_INTERVAL_MS,
+        genesis_time: Clock::unix_ns() / 1_000_000_000,
         prague_time: None,
         nodes: addresses.iter().map(node).collect(),
         embedded: Some(embedded::required()?),
@@ -233,7 +235,7 @@ fn resume(dir: &Path, options: &DevnetOptions) -> anyhow::Result<Vec<NodeHome>> 
         .map(|path| Home::open(&path))
         .collect::<Result<_, _>>()?;
     let genesis = Genesis::load(&homes[0])?;
-    let (found, limit) = (genesis.validators.len(), genesis.params.blobs_per_block_max);
+    let (found, limit) = (genesis.validators.len(), genesis.chain.params.blobs_per_block_max);
     ensure!(
         homes.len() >= found,
         "{} has no home of node{}, and its network has {found} validators: put it back, or choose another --dir for a \
@@ -353,7 +355,8 @@ fn readdress(homes: &[Home], addresses: &[Addresses]) -> anyhow::Result<()> {
             ultramarine_node::config::value::SettingValue::List(others.collect()),
         ));
         replace_file(&home.config(), &write::with_settings(&text, &settings)?)?;
-        // A full node made from this genesis later should find the others too; peers are no part of the chain's hash.
+        // A full node made from this genesis later should find the others too; peers are no part of the chain's
+        // identity.
         let text = fs::read_to_string(home.genesis())?;
         let genesis = GenesisFile {
             peers: peers.clone(),

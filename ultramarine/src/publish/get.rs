@@ -18,6 +18,7 @@ use ultramarine_types::limits::{BLOB_BYTES, BLOBS_PER_BLOCK_MAX};
 
 use super::encode::decode;
 use super::prove;
+use super::put::DecidedBlock;
 
 /// Largest answer: every blob of the largest block in hex.
 const ANSWER_BYTES_MAX: usize = BLOBS_PER_BLOCK_MAX as usize * (2 * BLOB_BYTES + 4096);
@@ -68,12 +69,6 @@ impl fmt::Display for BlobName {
     }
 }
 
-/// Where a blob is.
-#[derive(Clone, Copy, Deserialize)]
-struct BlobBlock {
-    height: u64,
-}
-
 #[derive(Deserialize)]
 struct Blobs {
     /// Distinct ones: a block may carry one blob twice.
@@ -114,19 +109,24 @@ fn distinct<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Bytes
 pub async fn get(options: &GetOptions) -> Result<Vec<u8>> {
     ensure!(!options.blobs.is_empty(), "no versioned hash was given");
     let node = HttpClient::new(&options.node, ANSWER_BYTES_MAX)?;
-    let mut wanted: BTreeMap<u64, BTreeSet<B256>> = BTreeMap::new();
+    let mut known: BTreeMap<u64, DecidedBlock> = BTreeMap::new();
+    let mut wanted: BTreeMap<DecidedBlock, BTreeSet<B256>> = BTreeMap::new();
     for name in &options.blobs {
-        let height = match name.height {
-            Some(height) => height,
+        let block = match name.height {
             None => locate(&node, &name.versioned_hash).await?,
+            Some(height) => match known.get(&height) {
+                Some(block) => *block,
+                None => block_at(&node, height).await?,
+            },
         };
-        wanted.entry(height).or_default().insert(name.versioned_hash);
+        known.insert(block.height, block);
+        wanted.entry(block).or_default().insert(name.versioned_hash);
     }
     let mut blobs = Vec::with_capacity(options.blobs.len());
-    for (height, hashes) in &wanted {
+    for (block, hashes) in &wanted {
         let hashes: Vec<B256> = hashes.iter().copied().collect();
         for hashes in hashes.chunks(BLOBS_AT_ONCE) {
-            blobs.extend(fetch(&node, *height, hashes).await?);
+            blobs.extend(fetch(&node, *block, hashes).await?);
         }
     }
     // A commitment takes tens of milliseconds: not on this reactor.
@@ -146,19 +146,30 @@ async fn ask(node: &HttpClient, path: &str) -> Result<HttpAnswer> {
     Ok(answer.with_context(late)??)
 }
 
-async fn locate(node: &HttpClient, hash: &B256) -> Result<u64> {
+/// The block of a recent blob.
+async fn locate(node: &HttpClient, hash: &B256) -> Result<DecidedBlock> {
     let answer = ask(node, &format!("/ultramarine/v1/blobs/{hash}")).await?;
-    let block: BlobBlock = read(&answer).with_context(|| format!("looking for blob {hash} at {}", node.authority()))?;
-    Ok(block.height)
+    read(&answer).with_context(|| format!("looking for blob {hash} at {}", node.authority()))
 }
 
-/// What the node says are the blobs of a height that have these names: as many.
-async fn fetch(node: &HttpClient, height: u64, hashes: &[B256]) -> Result<BTreeSet<Bytes>> {
+/// The block of a height: the Beacon API wants its slot.
+async fn block_at(node: &HttpClient, height: u64) -> Result<DecidedBlock> {
+    let answer = ask(node, &format!("/ultramarine/v1/value/{height}")).await?;
+    read(&answer).with_context(|| format!("looking for height {height} at {}", node.authority()))
+}
+
+/// What the node says are the blobs of a block that have these names: as many.
+async fn fetch(node: &HttpClient, block: DecidedBlock, hashes: &[B256]) -> Result<BTreeSet<Bytes>> {
+    let DecidedBlock { height, slot } = block;
     let list: Vec<String> = hashes.iter().map(B256::to_string).collect();
-    let path = format!("/eth/v1/beacon/blobs/{height}?versioned_hashes={}", list.join(","));
+    let path = format!("/eth/v1/beacon/blobs/{slot}?versioned_hashes={}", list.join(","));
     let answer = ask(node, &path).await?;
-    let blobs: Blobs =
-        read(&answer).with_context(|| format!("fetching blobs of height {height} from {}", node.authority()))?;
+    let blobs: Blobs = read(&answer).with_context(|| {
+        format!(
+            "fetching blobs of height {height} (slot {slot}) from {}",
+            node.authority()
+        )
+    })?;
     ensure!(
         blobs.data.len() == hashes.len(),
         "{} has {} blobs for the {} asked for of height {height}; the first is {}. Take names and heights from the \
@@ -230,7 +241,7 @@ mod tests {
                 location: None,
                 body: Bytes::copy_from_slice(body.as_bytes()),
             };
-            read::<BlobBlock>(&answer).err().map(|error| error.to_string())
+            read::<DecidedBlock>(&answer).err().map(|error| error.to_string())
         };
         let refusal = said(StatusCode::NOT_FOUND, r#"{"code": 404, "message": "no such blob"}"#);
         assert_eq!(refusal.expect("refused"), "HTTP 404 Not Found: no such blob");
@@ -243,7 +254,7 @@ mod tests {
             let said = said(status, body).expect("no node");
             assert!(said.contains(part) && said.contains("http.listen"), "{said}");
         }
-        assert_eq!(said(StatusCode::OK, r#"{"height": 7}"#), None);
+        assert_eq!(said(StatusCode::OK, r#"{"height": 7, "slot": 9}"#), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256};
 use alloy_signer_local::PrivateKeySigner;
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde::Deserialize;
 use tokio::time::Instant;
 use ultramarine_engine::call::CallError;
 
@@ -68,8 +69,15 @@ pub enum Progress {
     Unanswered,
     /// In the pool of the client it was sent to.
     Pooled,
-    /// In the block of this height.
-    Decided(u64),
+    Decided(DecidedBlock),
+}
+
+/// The block that a blob is in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
+pub struct DecidedBlock {
+    pub height: u64,
+    /// By which the Beacon API finds it.
+    pub slot: u64,
 }
 
 /// Publishes a file, tells each blob as it is decided, and returns when all are, when nothing moves any more, or when
@@ -163,10 +171,10 @@ async fn carry(
         let Some((transaction, blobs)) = pooled.pop_front() else {
             continue;
         };
-        let height = wait(rpc, account, &transaction, Instant::now() + options.patience, GRACE).await?;
+        let block = wait(rpc, account, &transaction, Instant::now() + options.patience, GRACE).await?;
         until = Instant::now() + options.patience;
         for blob in blobs {
-            blob.progress = Progress::Decided(height);
+            blob.progress = Progress::Decided(block);
             decided(blob);
         }
     }
@@ -210,18 +218,29 @@ struct Pooled {
     transaction: SignedTransaction,
 }
 
-/// Waits until a transaction is in a block; its height. One that failed there has left its blobs there all the same. A
+/// Waits until a transaction is in a block, and which. One that failed there has left its blobs there all the same. A
 /// client that does not answer for a moment has the transaction still, so it is asked again until the time is up. One
 /// that does not know it for longer than `grace` gets it again, unless another has taken its place.
-async fn wait(rpc: &Rpc, account: Address, pooled: &Pooled, until: Instant, grace: Duration) -> Result<u64> {
+async fn wait(rpc: &Rpc, account: Address, pooled: &Pooled, until: Instant, grace: Duration) -> Result<DecidedBlock> {
     let hash = pooled.transaction.hash;
     let mut unknown_since = None;
     loop {
         let inclusion = rpc.inclusion(hash).await;
-        if let Ok(Inclusion::Block(height)) = inclusion {
-            return Ok(height);
-        }
         let now = Instant::now();
+        if let Ok(Inclusion::Block(height)) = inclusion {
+            match rpc.slot(height).await {
+                Ok(slot) => return Ok(DecidedBlock { height, slot }),
+                Err(error) if now >= until => {
+                    return Err(error.context(format!(
+                        "transaction {hash} is in block {height}, whose slot is not known"
+                    )));
+                }
+                Err(_) => {
+                    tokio::time::sleep(POLL).await;
+                    continue;
+                }
+            }
+        }
         let since = match inclusion {
             Ok(Inclusion::Unknown) => *unknown_since.get_or_insert(now),
             _ => {

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use ultramarine_types::sidecar::slot_at;
+
 use ultramarine_engine::call::{self, CallError, Code};
 use ultramarine_engine::http::HttpClient;
 
@@ -125,6 +127,18 @@ impl Rpc {
             None => Ok(Inclusion::Pending),
             Some(number) => parse(number).map(Inclusion::Block),
         }
+    }
+
+    /// The slot of a block: how many seconds its time is after the genesis block's.
+    pub async fn slot(&self, number: u64) -> Result<u64> {
+        Ok(slot_at(self.timestamp(number).await?, self.timestamp(0).await?))
+    }
+
+    async fn timestamp(&self, number: u64) -> Result<u64> {
+        let params = json!([format!("{number:#x}"), false]);
+        let block: Value = self.call("eth_getBlockByNumber", params).await?;
+        let timestamp = block["timestamp"].as_str();
+        parse(timestamp.with_context(|| format!("block {number} has no timestamp"))?)
     }
 
     async fn quantity(&self, method: &str, params: Value) -> Result<u64> {

@@ -96,7 +96,7 @@ fn files_that_disagree_stop_the_check_and_the_start_alike() {
         "--validators",
         "1",
         "--prague-time",
-        "1800000000",
+        "4000000000",
         "--dir",
         text(&net),
         "--embedded",
@@ -105,7 +105,7 @@ fn files_that_disagree_stop_the_check_and_the_start_alike() {
     let path = home.join("execution-genesis.json");
     let before: Value = serde_json::from_str(&std::fs::read_to_string(&path).expect("written")).expect("JSON");
     let mut after = before.clone();
-    after["config"]["pragueTime"] = 1_800_003_600.into();
+    after["config"]["pragueTime"] = 4_000_003_600u64.into();
     after["config"]["blobSchedule"]["cancun"]["max"] = 12.into();
     std::fs::write(&path, after.to_string()).expect("writes");
     let said = [["config", "check"].as_slice(), ["start"].as_slice()]
@@ -115,8 +115,8 @@ fn files_that_disagree_stop_the_check_and_the_start_alike() {
     for part in [
         "genesis.json and",
         "execution-genesis.json",
-        "1800000000",
-        "1800003600",
+        "4000000000",
+        "4000003600",
         "is 6",
         "is 12",
     ] {
@@ -131,7 +131,7 @@ fn files_that_disagree_stop_the_check_and_the_start_alike() {
         "--genesis",
         text(&home.join("genesis.json")),
     ]);
-    assert!(error.contains("1800003600") && !full.exists(), "{error}");
+    assert!(error.contains("4000003600") && !full.exists(), "{error}");
     std::fs::write(&path, before.to_string()).expect("writes");
     succeed(["config", "check", "--home", text(&home)]);
 }

@@ -44,9 +44,11 @@ fn blobs(decided: &[Value]) -> u64 {
 fn blobs_are_served(node: &Node, decided: &[Value]) -> Vec<[u8; 32]> {
     let mut digests = Vec::new();
     for decision in decided {
-        let (height, blobs) = (&decision["height"], decision["blobs"].as_u64().expect("a count"));
+        let number = |field: &str| decision[field].as_u64().expect("a number");
+        let (height, blobs) = (number("height"), number("blobs"));
+        let slot = node.slot(height);
         let (status, answer) = node
-            .get(&format!("/eth/v1/beacon/blob_sidecars/{height}"))
+            .get(&format!("/eth/v1/beacon/blob_sidecars/{slot}"))
             .expect("answers");
         assert_eq!(status, 200, "height {height} of node{}: {answer}", node.id);
         assert_eq!(

@@ -16,31 +16,31 @@ use ultramarine_types::limits::{BLOBS_PER_BLOCK_MAX, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::network::{NetCommand, NetEvent, Recipients};
 use ultramarine_types::storage::{Blobs, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{
-    Assembly, BlobPart, ChainParams, ExecutionHeader, Hash, Init, Nanos, PublicKey, Signature, Validator, ValidatorSet,
-    ValueMetadata, chain, fixtures,
+    Assembly, Chain, ChainParams, ExecutionHeader, Hash, Init, Lists, Nanos, PublicKey, Signature, Validator,
+    ValidatorSet, ValueMetadata, chain, fixtures,
 };
 
 use crate::harness::turn::Turn;
 
-const CHAIN_ID: u64 = 77;
-const GENESIS: Hash = Hash([8; 32]);
 /// Longest wait for anything: the whole block takes seconds on a busy machine.
 const PATIENCE: Nanos = Nanos::from_millis(120_000);
-/// Distinct blobs; the block repeats them, and no memo knows them again.
+/// Distinct blobs; the block repeats them.
 const DISTINCT: usize = 64;
 const PAYLOAD_BYTES: usize = 3 * PAYLOAD_CHUNK_BYTES + 17;
 
-fn params() -> ChainParams {
-    ChainParams {
-        chain_id: CHAIN_ID,
+fn this_chain() -> Chain {
+    let params = ChainParams {
+        chain_id: 77,
         execution_genesis_hash: Hash::ZERO,
         blobs_per_block_max: BLOBS_PER_BLOCK_MAX,
         block_interval_ms: 1000,
         blob_retention_heights_min: 10,
         gas_limit_min: 0,
         gas_limit_max: u64::MAX,
+        genesis_time: 0,
         prague_time: None,
-    }
+    };
+    Chain::new(params, &validators(), &Hash([8; 32]))
 }
 
 fn validator_key(node: u8) -> SigningKey {
@@ -70,36 +70,41 @@ impl Node {
             address: socket.local_addr().expect("bound").to_string(),
             peer: Some(identity.peer()),
         };
-        let limits = params().limits();
-        let options = StoreOptions::new(limits, CHAIN_ID, GENESIS, Arc::clone(&registry));
+        let chain = this_chain();
+        let options = StoreOptions::new(chain.params.limits(), chain.identity, Arc::clone(&registry));
         let opened = ultramarine_store::open(folder, &options).expect("an empty folder");
         let (commands, net_commands) = link("core-net", 64).expect("a link");
         let (net_events, events) = link("net-core", 1024).expect("a link");
-        let (net_jobs, jobs) = link("net-lane", 64).expect("a link");
+        let (net_lanes, requests_of_lanes) = link("net-lane", 64).expect("a link");
         let (verdicts, net_verdicts) = link("lane-net", 64).expect("a link");
         let (requests, store_requests) = link("store", 64).expect("a link");
         let (store_replies, replies) = link("store-core", 64).expect("a link");
         let net_options = NetOptions {
             socket,
-            attester: Some(Attester::new(validator_key(id), CHAIN_ID, GENESIS, identity.peer())),
+            attester: Some(Attester::new(validator_key(id), chain.identity, identity.peer())),
             identity,
             peers,
-            chain: params(),
+            chain,
             validators: validators(),
-            genesis_hash: GENESIS,
+            versions: ultramarine_net::bounds::WIRE_VERSIONS,
+            upgrades_hash: Hash::ZERO,
+            fork_schedule_hash: Hash::ZERO,
             io,
         };
         let net_links = NetLinks {
             commands: net_commands,
             events: net_events,
-            jobs: net_jobs,
+            jobs: net_lanes,
             verdicts: net_verdicts,
             store: requests.clone(),
             source: opened.view.clone(),
         };
         let lanes = Lanes::new(
-            vec![LaneClientEnd { jobs, verdicts }],
-            verifier(BackEnd::Fast, 0),
+            vec![LaneClientEnd {
+                requests: requests_of_lanes,
+                verdicts,
+            }],
+            verifier(BackEnd::Fast),
             LaneOptions::default(),
         );
         let tile = |name: &'static str, body: Box<dyn FnOnce(TileContext) -> Result<(), String> + Send>| {
@@ -191,18 +196,20 @@ fn validators() -> Arc<ValidatorSet> {
 /// A block of real blobs with true proofs.
 fn block() -> Assembly {
     let samples = measure::samples(DISTINCT);
-    let parts: Vec<BlobPart> = samples
+    let contents: Vec<bytes::Bytes> = samples
         .iter()
-        .map(|sample| BlobPart {
-            blob: bytes::Bytes::copy_from_slice(&sample.blob),
-            proofs: vec![sample.proof],
-        })
+        .map(|sample| bytes::Bytes::copy_from_slice(&sample.blob))
         .collect();
     let count = BLOBS_PER_BLOCK_MAX as usize;
     let payload: bytes::Bytes = (0..PAYLOAD_BYTES).map(|index| ((index * 31) >> 3) as u8).collect();
-    let commitments = (0..count).map(|index| samples[index % DISTINCT].commitment).collect();
+    let places = || (0..count).map(|index| index % DISTINCT);
+    let lists = Lists::of(
+        &payload,
+        places().map(|sample| (&contents[sample][..], samples[sample].commitment)),
+        places().map(|sample| samples[sample].proof).collect(),
+    );
     let metadata = ValueMetadata {
-        chain_id: CHAIN_ID,
+        chain: this_chain().identity,
         origin_proposer: chain::address_of(&PublicKey(validator_key(1).verifying_key().to_bytes())),
         validator_set_hash: validators().hash(),
         header: ExecutionHeader {
@@ -210,7 +217,7 @@ fn block() -> Assembly {
             block_hash: Hash([9; 32]),
             ..fixtures::header(1)
         },
-        ..fixtures::metadata(1, &payload, commitments)
+        ..fixtures::metadata(1, &payload, &lists)
     };
     let init = Init {
         metadata,
@@ -221,16 +228,17 @@ fn block() -> Assembly {
     Assembly {
         key: init.key(),
         init: Arc::new(init),
+        lists: Arc::new(lists),
         payload,
-        blobs: (0..count).map(|index| parts[index % DISTINCT].clone()).collect(),
+        blobs: places().map(|sample| contents[sample].clone()).collect(),
     }
 }
 
-/// Blobs that lanes found to hold.
-fn holds(metrics: &str) -> u64 {
+/// What all lanes together counted under this name and label.
+fn counted(metrics: &str, name: &str, label: &str) -> u64 {
     let lines = metrics
         .lines()
-        .filter(|line| line.starts_with("ultramarine_kzg_blobs_total") && line.contains("finding=\"holds\""));
+        .filter(|line| line.starts_with(name) && line.contains(label));
     lines
         .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
         .sum()
@@ -267,26 +275,30 @@ fn travels(io: Io) {
         tag: Tag::Streamed,
     };
     peer.commands.send(admit).expect("the network runs");
-    let payload = peer.hear("payload", |event| match event {
-        NetEvent::Payload { key: of, payload } if of == key => Some(payload),
+    let (lists, payload) = peer.hear("payload", |event| match event {
+        NetEvent::Payload {
+            key: of,
+            lists,
+            payload,
+        } if of == key => Some((lists, payload)),
         _ => None,
     });
-    assert_eq!(
-        payload, block.payload,
-        "the payload is told of before the block is whole"
+    assert!(
+        payload == block.payload && lists == block.lists,
+        "lists and payload are told of before the block is whole"
     );
     assert_eq!(peer.stored(), (Tag::Streamed, Blobs::Held));
 
-    let verified = holds(&peer.registry.render());
-    assert_eq!(verified, u64::from(BLOBS_PER_BLOCK_MAX), "every blob was verified");
+    let metrics = peer.registry.render();
+    let right = counted(&metrics, "ultramarine_kzg_blobs_total", "digest=\"right\"");
+    assert_eq!(right, u64::from(BLOBS_PER_BLOCK_MAX), "every blob was hashed");
+    let holds = counted(&metrics, "ultramarine_kzg_values_total", "outcome=\"holds\"");
+    assert_eq!(holds, 1, "all of them were verified together");
     let read = peer.source.value(&key).expect("it is stored");
-    assert!(read.payload == block.payload && read.init == block.init);
+    assert!(read.payload == block.payload && read.init == block.init && read.lists == block.lists);
     assert_eq!(read.blobs.len(), block.blobs.len());
     for (index, (read, sent)) in read.blobs.iter().zip(&block.blobs).enumerate() {
-        assert!(
-            read.blob == sent.blob && read.proofs == sent.proofs,
-            "blob {index} differs"
-        );
+        assert!(read == sent, "blob {index} differs");
     }
 }
 

@@ -62,15 +62,20 @@ fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_
         "--rpc".to_owned(),
         devnet.nodes[0].rpc.clone(),
     ]);
-    let published: Vec<(String, u64)> = lines
+    let number = |text: &str| text.parse().expect("a number");
+    let published: Vec<(String, u64, u64)> = lines
         .lines()
-        .filter_map(|line| line.split_once(' '))
-        .map(|(hash, height)| (hash.to_owned(), height.parse().expect("a height")))
+        .filter_map(|line| <[&str; 3]>::try_from(line.split(' ').collect::<Vec<_>>()).ok())
+        .map(|[hash, height, slot]| (hash.to_owned(), number(height), number(slot)))
         .collect();
     assert!(published.len() >= 8, "a blob carries at most 127 kB: {lines}");
 
     let other = &devnet.nodes[3];
-    let newest = published.iter().map(|(_, height)| *height).max().expect("some blobs");
+    let newest = published
+        .iter()
+        .map(|(_, height, _)| *height)
+        .max()
+        .expect("some blobs");
     other.wait_for_height(newest, PATIENCE);
     let out = temporary.path().join("out");
     let mut get = vec![
@@ -81,7 +86,7 @@ fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_
         "--out".to_owned(),
         path(&out),
     ];
-    let wrong = published.iter().map(|(hash, _)| format!("{hash}@1"));
+    let wrong = published.iter().map(|(hash, ..)| format!("{hash}@1"));
     let error = fail(get.iter().cloned().chain(wrong));
     assert!(error.contains("asked for of height 1"), "{error}");
     // Half by name alone, as a node finds recent ones, and half by name and height, as it finds all.
@@ -89,7 +94,7 @@ fn a_file_put_through_one_node_comes_back_from_another_and_nothing_outlives_the_
         published
             .iter()
             .enumerate()
-            .map(|(index, (hash, height))| match index % 2 {
+            .map(|(index, (hash, height, _))| match index % 2 {
                 0 => hash.clone(),
                 _ => format!("{hash}@{height}"),
             }),
@@ -149,10 +154,10 @@ fn send_with_cells(rpc: &str) -> Vec<String> {
     })
 }
 
-/// Blobs whose proofs this verifier found to hold on a node.
+/// Values whose proofs this verifier found to hold on a node.
 fn verified(node: &Node, verifier: &str) -> Option<f64> {
     node.metric(&format!(
-        "ultramarine_kzg_blobs_total{{lane=\"kzg-0\",verifier=\"{verifier}\",finding=\"holds\"}}"
+        "ultramarine_kzg_values_total{{lane=\"kzg-0\",verifier=\"{verifier}\",outcome=\"holds\"}}"
     ))
 }
 
@@ -165,7 +170,7 @@ fn the_reference_verifies_where_it_is_configured() {
         .collect();
     let _load = network.load(0..2);
     for node in &network.nodes {
-        wait_for("blob that c-kzg verified", PATIENCE, || {
+        wait_for("value that c-kzg verified", PATIENCE, || {
             (verified(node, "c-kzg") > Some(0.0)).then_some(())
         });
         assert_eq!(verified(node, "fast"), None, "one verifier judges on a node");
@@ -173,17 +178,23 @@ fn the_reference_verifies_where_it_is_configured() {
 }
 
 /// The sidecars of every published blob, and that each header names the one below.
-fn sidecars_verify_with_code_that_is_not_ours(node: &Node, published: &[(String, u64)]) {
+fn sidecars_verify_with_code_that_is_not_ours(node: &Node, published: &[(String, u64, u64)]) {
     let genesis = std::fs::read(node.home.join("genesis.json")).expect("a home has a genesis");
     let genesis = serde_json::from_slice(&genesis).expect("JSON");
+    let chain = node.status().expect("answers")["genesis_hash"].clone();
     let mut below: Option<(u64, String)> = None;
-    let heights: BTreeSet<u64> = published.iter().map(|(_, height)| *height).collect();
-    for height in heights {
+    let blocks: BTreeSet<(u64, u64)> = published.iter().map(|(_, height, slot)| (*height, *slot)).collect();
+    for (height, slot) in blocks {
+        assert_eq!(
+            node.slot(height),
+            slot,
+            "the slot that `blob put` told of height {height}"
+        );
         let (_, answer) = node
-            .get(&format!("/eth/v1/beacon/blob_sidecars/{height}"))
+            .get(&format!("/eth/v1/beacon/blob_sidecars/{slot}"))
             .expect("answers");
-        let checked = sidecars::verify(&answer, &genesis, height);
-        for (hash, _) in published.iter().filter(|(_, at)| *at == height) {
+        let checked = sidecars::verify(&answer, &chain, &genesis, slot);
+        for (hash, ..) in published.iter().filter(|(_, at, _)| *at == height) {
             assert!(
                 checked.versioned_hashes.contains(hash),
                 "{hash} is not at height {height}"

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ultramarine_engine::http::HttpClient;
-use ultramarine_engine::payload::{Payload, chunk_hashes};
+use ultramarine_engine::payload::Payload;
 use ultramarine_engine::{Endpoint, Secret, header};
 use ultramarine_node::genesis::execution::dev_account;
 use ultramarine_runtime::{IoMode, RingOps};
-use ultramarine_types::canonical::sha256;
 use ultramarine_types::execution::{Built, EngineCall, EngineReply, Executed, PayloadStatus};
-use ultramarine_types::{Hash, Height};
+use ultramarine_types::lists::chunk_hashes;
+use ultramarine_types::{Hash, Height, Lists};
 
 use crate::harness::cells::with_cells;
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
 use ultramarine::publish::encode::PIECE_BYTES;
 use ultramarine::publish::rpc::Rpc;
 use ultramarine::publish::transaction::{BLOBS_MAX, SignedTransaction};
-use ultramarine::publish::{Progress, Prover, PutOptions, put};
+use ultramarine::publish::{DecidedBlock, Progress, Prover, PutOptions, put};
 
 #[test]
 fn five_blocks_with_blobs_are_built_by_one_client_and_executed_by_another() {
@@ -35,16 +35,15 @@ fn five_blocks_with_blobs_are_built_by_one_client_and_executed_by_another() {
     assert_eq!(builder.newest(), Some(5));
     follower.forkchoice(first_parent(&genesis).hash, Height(0));
     for built in &chain {
-        let init = init_of(built);
         let valid = PayloadStatus::Valid {
             latest: Some(built.header.block_hash),
         };
+        assert_eq!(follower.execute(built), Executed::Answered(valid.clone()));
+        assert_eq!(follower.import(built), (valid.clone(), valid));
         assert_eq!(
-            follower.execute(&init, &built.payload),
-            Executed::Answered(valid.clone())
+            built.header.parent_beacon_block_root,
+            rig::root_above(&built.header.parent_hash)
         );
-        assert_eq!(follower.import(&init, &built.payload), (valid.clone(), valid));
-        assert_eq!(built.header.parent_beacon_block_root, built.header.parent_hash);
     }
     assert_eq!(follower.newest(), Some(5));
     let text = builder.registry.render();
@@ -93,7 +92,7 @@ fn a_client_that_lost_its_state_is_fed_the_chain_again() {
         let valid = PayloadStatus::Valid {
             latest: Some(built.header.block_hash),
         };
-        assert_eq!(driver.import(&init_of(built), &built.payload), (valid.clone(), valid));
+        assert_eq!(driver.import(built), (valid.clone(), valid));
     }
     assert!(matches!(
         driver.forkchoice(head, Height(3)),
@@ -117,7 +116,7 @@ fn a_block_may_carry_as_many_blobs_as_the_chain_allows() {
     let valid = PayloadStatus::Valid {
         latest: Some(built.header.block_hash),
     };
-    assert_eq!(driver.import(&init_of(&built), &built.payload), (valid.clone(), valid));
+    assert_eq!(driver.import(&built), (valid.clone(), valid));
     let next = driver.build(parent_of(&built), unix_seconds()).expect("built");
     assert_eq!(next.blobs.len(), 6, "the fifth transaction waited");
 }
@@ -135,9 +134,8 @@ fn a_chain_that_reaches_prague_changes_to_the_fourth_version() {
     let valid = PayloadStatus::Valid {
         latest: Some(after.header.block_hash),
     };
-    let init = init_of(&after);
-    assert_eq!(driver.execute(&init, &after.payload), Executed::Answered(valid.clone()));
-    assert_eq!(driver.import(&init, &after.payload), (valid.clone(), valid));
+    assert_eq!(driver.execute(&after), Executed::Answered(valid.clone()));
+    assert_eq!(driver.import(&after), (valid.clone(), valid));
     let calls = driver.registry.render();
     assert!(
         calls.contains("method=\"engine_newPayloadV4\",outcome=\"answered\"} 3"),
@@ -190,19 +188,19 @@ fn broken_bytes_never_reach_the_client_and_a_wrong_state_is_its_verdict() {
     let next = driver.build(parent_of(&chain[0]), unix_seconds()).expect("built");
     let init = init_of(&next);
     let broken = |outcome| matches!(outcome, Executed::Broken { .. });
-    assert!(broken(driver.execute(&init, &Bytes::from_static(b"noise"))));
+    assert!(broken(driver.execute_as(&next, &Bytes::from_static(b"noise"))));
     assert!(
-        broken(driver.execute(&init_of(&chain[0]), &next.payload)),
+        broken(driver.execute_as(&chain[0], &next.payload)),
         "another block's bytes"
     );
     let mut truncated = next.payload.to_vec();
     truncated.pop();
-    assert!(broken(driver.execute(&init, &truncated.into())));
+    assert!(broken(driver.execute_as(&next, &truncated.into())));
     // Well-formed and self-consistent in every hash, but not what execution gives.
     let wrong = forged(&next, |payload| {
         payload.execution.payload_inner.payload_inner.state_root = alloy_primitives::B256::repeat_byte(9);
     });
-    let outcome = driver.execute(&init_of(&wrong), &wrong.payload);
+    let outcome = driver.execute(&wrong);
     assert!(
         matches!(&outcome, Executed::Answered(PayloadStatus::Invalid { .. })),
         "{outcome:?}"
@@ -211,11 +209,12 @@ fn broken_bytes_never_reach_the_client_and_a_wrong_state_is_its_verdict() {
     let orphan = forged(&next, |payload| {
         payload.execution.payload_inner.payload_inner.parent_hash = alloy_primitives::B256::repeat_byte(8);
     });
-    let outcome = driver.execute(&init_of(&orphan), &orphan.payload);
+    let outcome = driver.execute(&orphan);
     assert_eq!(outcome, Executed::Answered(PayloadStatus::Syncing));
     let inspected = driver.ask(EngineCall::Inspect {
         key: init.key(),
-        init: Arc::clone(&init),
+        init,
+        lists: Arc::new(next.lists.clone()),
         payload: next.payload.clone(),
     });
     assert!(
@@ -234,8 +233,10 @@ fn forged(built: &Built, change: impl Fn(&mut Payload)) -> Built {
     let bytes = payload.encode();
     Built {
         header: header::of(&payload, &root).claimed,
-        payload_hash: sha256(&bytes),
-        chunk_hashes: chunk_hashes(&bytes),
+        lists: Lists {
+            chunks: chunk_hashes(&bytes),
+            ..built.lists.clone()
+        },
         payload: bytes,
         blobs: built.blobs.clone(),
     }
@@ -346,19 +347,21 @@ fn a_block_is_built_whatever_proofs_its_transactions_come_with() {
             }
         };
         let hashes: Vec<_> = built
-            .blobs
+            .lists
+            .commitments
             .iter()
-            .map(|(commitment, _)| alloy_eips::eip4844::kzg_to_versioned_hash(&commitment.0))
+            .map(|commitment| alloy_eips::eip4844::kzg_to_versioned_hash(&commitment.0))
             .collect();
         assert_eq!(hashes, named);
-        assert!(
-            built.blobs.iter().all(|(_, part)| part.proofs.len() == 1),
-            "the lane verified them"
+        assert_eq!(
+            built.lists.proofs.len(),
+            built.blobs.len(),
+            "one each, which the lane verified"
         );
         let valid = PayloadStatus::Valid {
             latest: Some(built.header.block_hash),
         };
-        assert_eq!(driver.import(&init_of(&built), &built.payload), (valid.clone(), valid));
+        assert_eq!(driver.import(&built), (valid.clone(), valid));
         parent = parent_of(&built);
     }
 }
@@ -392,20 +395,23 @@ fn a_file_of_several_transactions_in_one_block_is_published() {
             std::thread::sleep(Duration::from_millis(20));
         }
         // The block with all of them, and others behind it.
-        let mut height = None;
+        let mut first = None;
         for index in 0..4 {
             let built = driver.build(parent, unix_seconds()).expect("built");
             assert_eq!(built.blobs.len(), if index == 0 { blobs } else { 0 });
-            height.get_or_insert(built.header.number);
+            first.get_or_insert(DecidedBlock {
+                height: built.header.number,
+                slot: built.header.timestamp - first_parent(&genesis).timestamp,
+            });
             let valid = PayloadStatus::Valid {
                 latest: Some(built.header.block_hash),
             };
-            assert_eq!(driver.import(&init_of(&built), &built.payload), (valid.clone(), valid));
+            assert_eq!(driver.import(&built), (valid.clone(), valid));
             parent = parent_of(&built);
         }
         let outcome = el.runtime.block_on(put).expect("no panic").expect("it was sent");
         assert!(outcome.trouble.is_none(), "{:?}", outcome.trouble);
-        let decided = Progress::Decided(height.expect("built"));
+        let decided = Progress::Decided(first.expect("built"));
         assert_eq!(outcome.blobs.len(), blobs);
         assert!(
             outcome.blobs.iter().all(|blob| blob.progress == decided),
@@ -493,7 +499,7 @@ fn grow(driver: &mut Driver, el: &El, genesis: &Value, count: u64, blobs: usize)
         let valid = PayloadStatus::Valid {
             latest: Some(built.header.block_hash),
         };
-        assert_eq!(driver.import(&init_of(&built), &built.payload), (valid.clone(), valid));
+        assert_eq!(driver.import(&built), (valid.clone(), valid));
         parent = parent_of(&built);
         chain.push(*built);
     }

@@ -12,7 +12,7 @@ use ultramarine_node::genesis::execution::dev_account;
 use ultramarine_types::Height;
 use ultramarine_types::execution::{Executed, PayloadStatus};
 
-use crate::engine::rig::{Driver, El, JWT, first_parent, genesis, init_of, options, parent_of, unix_seconds};
+use crate::engine::rig::{Driver, El, JWT, first_parent, genesis, options, parent_of, unix_seconds};
 use crate::harness::program;
 use crate::harness::turn::Turn;
 use serde_json::Value;
@@ -164,13 +164,12 @@ fn ethereumjs_executes_builds_and_imports_beside_the_embedded_client() {
             };
             let built = builder.build(parent, unix_seconds()).expect("built");
             assert_eq!(built.blobs.len(), blobs, "EthereumJS builds: {ethereumjs_builds}");
-            let init = init_of(&built);
             let valid = PayloadStatus::Valid {
                 latest: Some(built.header.block_hash),
             };
-            assert_eq!(judge.execute(&init, &built.payload), Executed::Answered(valid.clone()));
+            assert_eq!(judge.execute(&built), Executed::Answered(valid.clone()));
             for client in [builder, judge] {
-                assert_eq!(client.import(&init, &built.payload), (valid.clone(), valid.clone()));
+                assert_eq!(client.import(&built), (valid.clone(), valid.clone()));
             }
             parent = parent_of(&built);
         }

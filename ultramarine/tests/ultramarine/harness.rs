@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use turn::Turn;
 
@@ -138,12 +138,23 @@ impl Node {
 
     /// The hash of the block of this number, by its execution client.
     pub fn block_hash(&self, number: u64) -> Option<Value> {
-        let call = serde_json::json!({
-            "jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByNumber", "params": [format!("{number:#x}"), false],
-        });
+        let block = self.call("eth_getBlockByNumber", &json!([format!("{number:#x}"), false]))?;
+        Some(block["hash"].clone())
+    }
+
+    /// The result of a call to its execution client, if that answers.
+    pub fn call(&self, method: &str, params: &Value) -> Option<Value> {
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let (_, answer) = request(&self.rpc, "/", Some(&call)).ok()?;
         let answer: Value = serde_json::from_str(&answer).ok()?;
-        Some(answer["result"]["hash"].clone())
+        Some(answer["result"].clone())
+    }
+
+    /// The slot of a height that it has decided.
+    pub fn slot(&self, height: u64) -> u64 {
+        let (status, value) = self.get(&format!("/ultramarine/v1/value/{height}")).expect("answers");
+        assert_eq!(status, 200, "node{} at height {height}: {value}", self.id);
+        value["slot"].as_u64().expect("a number")
     }
 
     /// Ends its process at once, as a power cut would.

@@ -79,8 +79,9 @@ fn a_full_node_that_joins_late_reaches_the_head_with_the_same_blobs() {
 
 /// A digest of every blob of a height and what proves it, in order.
 fn sidecars(node: &Node, height: u64) -> String {
+    let slot = node.slot(height);
     let (status, answer) = node
-        .get(&format!("/eth/v1/beacon/blob_sidecars/{height}"))
+        .get(&format!("/eth/v1/beacon/blob_sidecars/{slot}"))
         .expect("answers");
     assert_eq!(status, 200, "node{} at height {height}: {answer}", node.id);
     format!("{:x}", Sha256::digest(answer["data"].to_string()))

@@ -13,4 +13,5 @@ mod ethereumjs_validator;
 mod harness;
 mod join;
 mod refusals;
+mod rollup;
 mod surroundings;

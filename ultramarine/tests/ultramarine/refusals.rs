@@ -71,7 +71,7 @@ fn a_data_directory_serves_one_process_and_one_chain() {
     let setting = format!("node.data_dir={}", text(&data));
     let found = fail(["config", "check", "--home", text(home), "--set", &setting]);
     assert!(
-        found.contains("belongs to chain") && found.contains("flag --set"),
+        found.contains("belongs to the chain") && found.contains("flag --set"),
         "{found}"
     );
     let error = fail(["start", "--home", text(home), "--set", &setting]);

@@ -8,7 +8,7 @@ use crate::config::{Override, Sources};
 use crate::embedded::EmbeddedClient;
 use crate::genesis::GenesisFile;
 use crate::genesis::execution::genesis_hash;
-use crate::genesis::tests::{chain, execution};
+use crate::genesis::tests::{GENESIS_TIME, chain, execution};
 
 fn keys() -> Keys {
     let key = |seed: u8| ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
@@ -28,6 +28,8 @@ fn genesis(peers: &[&str], execution: &serde_json::Value) -> Genesis {
     let file = json!(GenesisFile {
         chain,
         validators,
+        salt: Hash([9; 32]),
+        upgrades: Vec::new(),
         peers
     });
     let (path, execution_path) = ("genesis.json".as_ref(), "execution-genesis.json".as_ref());
@@ -54,7 +56,7 @@ fn judge(settings: &[(&str, &str)], genesis_peers: &[&str]) -> (Vec<String>, Vec
     let genesis = genesis(genesis_peers, &execution());
     (
         misfits(&config, &layers, &genesis, &keys()),
-        warnings(&config, &layers, &genesis, &keys(), 0),
+        warnings(&config, &layers, &genesis, &keys(), GENESIS_TIME),
     )
 }
 

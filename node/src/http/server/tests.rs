@@ -143,7 +143,7 @@ async fn readers_that_do_not_read_close_nobody_out() {
     let served = Served::start(state_of(Memory::large(48)), limits).await;
     let mut mute = Vec::new();
     for _ in 0..limits.requests_max {
-        mute.push(served.mute(&get("/eth/v1/beacon/blobs/1")).await);
+        mute.push(served.mute(&get("/eth/v1/beacon/blobs/3")).await);
     }
     for page in ["/metrics", "/status"] {
         mute.push(served.mute(&get(page)).await);
@@ -157,7 +157,7 @@ async fn readers_that_do_not_read_close_nobody_out() {
     tokio::time::timeout(PATIENCE, full)
         .await
         .expect("all downloads are taken");
-    let message = served.get("/eth/v1/beacon/blobs/1").await.refusal(503);
+    let message = served.get("/eth/v1/beacon/blobs/3").await.refusal(503);
     assert!(message.contains("try again"), "{message}");
     for page in ["/metrics", "/status"] {
         assert_eq!(served.get(page).await.status, 200, "{page}");
@@ -241,7 +241,7 @@ async fn a_slow_reader_gets_all_of_its_answer() {
         },
     )
     .await;
-    let mut reader = served.ask(256 * 1024, &get("/eth/v1/beacon/blobs/1")).await;
+    let mut reader = served.ask(256 * 1024, &get("/eth/v1/beacon/blobs/3")).await;
     let (begun, mut all, mut bytes) = (Instant::now(), 0, vec![0; 256 * 1024]);
     while let Ok(count @ 1..) = tokio::time::timeout(PATIENCE, reader.read(&mut bytes))
         .await
@@ -283,7 +283,7 @@ async fn the_names_of_all_blobs_of_the_largest_block_fit_one_query() {
     for commitment in &commitments[1..] {
         names.push(crate::http::index::versioned_hash(commitment).to_string());
     }
-    let base = "/eth/v1/beacon/blobs/1?";
+    let base = "/eth/v1/beacon/blobs/3?";
     for query in [
         format!("versioned_hashes={}", names.join(",")),
         format!("versioned_hashes={}", names.join("%2C")),
@@ -307,7 +307,7 @@ async fn the_names_of_all_blobs_of_the_largest_block_fit_one_query() {
         tokio::task::yield_now().await;
         stream.write_all(second.as_bytes()).await.expect("sends");
         stream
-            .write_all(get("/eth/v1/beacon/blobs/1?versioned_hashes=0x1").as_bytes())
+            .write_all(get("/eth/v1/beacon/blobs/3?versioned_hashes=0x1").as_bytes())
             .await
             .expect("sends");
         let both = Answer::read(&mut stream).await;
@@ -380,7 +380,7 @@ async fn every_refusal_is_json_whoever_refuses() {
         ),
         (
             405,
-            "BREW /eth/v1/beacon/blobs/1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned(),
+            "BREW /eth/v1/beacon/blobs/3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned(),
         ),
         (
             413,
@@ -419,9 +419,9 @@ async fn head_is_answered_as_get_is_without_the_body() {
     let served = Served::start(state(3), ServerLimits::default()).await;
     for (path, status) in [
         ("/status", 200),
-        ("/eth/v1/beacon/blobs/3", 200),
+        ("/eth/v1/beacon/blobs/9", 200),
         ("/nothing", 404),
-        ("/eth/v1/beacon/blobs/2", 404),
+        ("/eth/v1/beacon/blobs/6", 404),
     ] {
         let request = get(path).replacen("GET", "HEAD", 1);
         let answer = served.exchange(request.as_bytes()).await;

@@ -8,6 +8,8 @@ use ultramarine_node::genesis::execution::dev_account;
 
 use super::*;
 
+const FIFTH: DecidedBlock = DecidedBlock { height: 5, slot: 5 };
+
 /// A client whose pool holds one transaction, and whose chain takes one and no other.
 #[derive(Default)]
 struct SmallPool {
@@ -40,7 +42,14 @@ impl SmallPool {
                 let is_first = self.decided.get_or_insert_with(|| hash.clone()) == hash;
                 json!({ "result": { "blockNumber": is_first.then_some("0x5") } })
             }
-            "eth_getBlockByNumber" => json!({ "result": {} }),
+            // A block of the slot with its number.
+            "eth_getBlockByNumber" => {
+                let number = call["params"][0].as_str().expect("a number or a tag");
+                let number = number
+                    .strip_prefix("0x")
+                    .map_or(5, |digits| digits.parse().expect("small"));
+                json!({ "result": { "timestamp": format!("{:#x}", 100 + number) } })
+            }
             _ => json!({ "result": "0x0" }),
         }
     }
@@ -97,7 +106,7 @@ async fn a_transaction_whose_answer_was_lost_is_sent_again_as_it_was() {
     };
     let outcome = put(options, std::future::pending(), |_| ()).await.expect("it was sent");
     assert!(outcome.trouble.is_none());
-    assert_eq!(outcome.blobs[0].progress, Progress::Decided(5));
+    assert_eq!(outcome.blobs[0].progress, Progress::Decided(FIFTH));
     let came = &pool.lock().expect("no test panics in it").came;
     assert_eq!(came.len(), 3);
     assert!(came.iter().all(|transaction| *transaction == came[0]));
@@ -137,7 +146,7 @@ async fn a_file_that_stops_on_its_way_tells_how_far_every_blob_came() {
         .await
         .expect("some was sent");
     let progress: Vec<Progress> = outcome.blobs.iter().map(|blob| blob.progress).collect();
-    let mut expected = vec![Progress::Decided(5); BLOBS_MAX];
+    let mut expected = vec![Progress::Decided(FIFTH); BLOBS_MAX];
     expected.extend([Progress::Pooled; BLOBS_MAX]);
     expected.push(Progress::Unsent);
     assert_eq!(progress, expected);
@@ -179,7 +188,7 @@ async fn a_file_that_is_interrupted_tells_how_far_every_blob_came() {
     let (pooled, unsent) = (Progress::Pooled, Progress::Unsent);
     for (is_mute, transactions, looks, expected) in [
         // The third comes twice, and is refused, before the second is looked for.
-        (false, 4, 2, [Progress::Decided(5), pooled, unsent]),
+        (false, 4, 2, [Progress::Decided(FIFTH), pooled, unsent]),
         (true, 1, 0, [Progress::Unanswered, unsent, unsent]),
     ] {
         let pool = Arc::new(Mutex::new(SmallPool {
@@ -228,11 +237,14 @@ async fn a_transaction_is_found_wherever_it_is_and_else_it_is_said_what_became_o
     let lost = json!({ "error": { "code": -32603, "message": "Expected 2 receipts, got 1" } });
     let number = |number: u64| json!({ "result": format!("{number:#x}") });
     let sent = json!({ "result": B256::ZERO });
-    let (at, receipt, nonce) = (
+    let (at, receipt, nonce, of_number) = (
         "eth_getTransactionByHash",
         "eth_getTransactionReceipt",
         "eth_getTransactionCount",
+        "eth_getBlockByNumber",
     );
+    // The block's, then the genesis'.
+    let times = [107, 100].map(|time: u64| json!({ "result": { "timestamp": format!("{time:#x}") } }));
     // What the client answers, whether there is time to wait, and how it ends: a height, or a part of the reason.
     let cases = [
         (
@@ -268,6 +280,20 @@ async fn a_transaction_is_found_wherever_it_is_and_else_it_is_said_what_became_o
             Err("stays in the pool"),
         ),
         (vec![(at, vec![lost])], false, Err("Expected 2 receipts")),
+        // One that does not know its own block for a moment, and one that never does.
+        (
+            vec![
+                (at, vec![block.clone()]),
+                (of_number, [&[null.clone()], times.as_slice()].concat()),
+            ],
+            true,
+            Ok(7),
+        ),
+        (
+            vec![(at, vec![block]), (of_number, vec![null])],
+            false,
+            Err("whose slot is not known"),
+        ),
     ];
     let pooled = Pooled {
         nonce: 3,
@@ -281,6 +307,7 @@ async fn a_transaction_is_found_wherever_it_is_and_else_it_is_said_what_became_o
     for (answers, has_time, expected) in cases {
         let mut script: std::collections::HashMap<_, _> = answers.into_iter().collect();
         script.insert("eth_sendRawTransaction", vec![sent.clone()]);
+        script.entry("eth_getBlockByNumber").or_insert(times.to_vec());
         let rpc = follow(&Arc::new(Mutex::new(script))).await;
         let until = Instant::now()
             + if has_time {
@@ -290,7 +317,7 @@ async fn a_transaction_is_found_wherever_it_is_and_else_it_is_said_what_became_o
             };
         let found = wait(&rpc, account, &pooled, until, Duration::from_millis(300)).await;
         match (found, expected) {
-            (Ok(height), Ok(expected)) => assert_eq!(height, expected),
+            (Ok(block), Ok(expected)) => assert_eq!((block.height, block.slot), (expected, expected)),
             (Err(error), Err(part)) => assert!(format!("{error:#}").contains(part), "{error:#}"),
             (found, expected) => panic!("{found:?} where {expected:?} was expected"),
         }
@@ -305,6 +332,10 @@ async fn a_transaction_that_the_client_dropped_is_sent_again() {
         ("eth_getTransactionByHash", vec![null; 4]),
         ("eth_getTransactionCount", vec![json!({ "result": "0x3" })]),
         ("eth_sendRawTransaction", vec![json!({ "result": B256::ZERO }); 2]),
+        (
+            "eth_getBlockByNumber",
+            vec![json!({ "result": { "timestamp": "0x64" } })],
+        ),
     ];
     script.lock().expect("ours alone").extend(answers);
     let rpc = follow(&script).await;
@@ -335,5 +366,5 @@ async fn a_transaction_that_the_client_dropped_is_sent_again() {
             .insert("eth_getTransactionByHash", vec![block]);
     };
     let (found, ()) = tokio::join!(waiting, resent);
-    assert_eq!(found.expect("it is there after all"), 7);
+    assert_eq!(found.expect("it is there after all").height, 7);
 }

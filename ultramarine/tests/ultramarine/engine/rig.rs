@@ -1,5 +1,6 @@
 //! A real execution client in this process and a driver before it, each on threads of its own.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,10 @@ use ultramarine_engine::{Endpoint, EngineOptions, LaneClient, Secret, Waiting, r
 use ultramarine_node::genesis::execution::{ExecutionGenesis, GenesisOptions, dev_account, execution_genesis};
 use ultramarine_runtime::{Clock, Halt, Io, Receiver, Registry, Sender, TileContext, block_on_net, link};
 use ultramarine_types::chain::Limits;
+use ultramarine_types::digest::blob_digest;
 use ultramarine_types::execution::{Built, EngineCall, EngineReply, Executed, ParentBlock, PayloadStatus};
-use ultramarine_types::verify::{Finding, Verdict, VerifyJob};
-use ultramarine_types::{Address, Hash, Height, Init, Nanos, Round, ValueMetadata, fixtures};
+use ultramarine_types::verify::{Refutation, ValueOutcome, Verdict, VerifyJob, VerifyRequest};
+use ultramarine_types::{Address, Hash, Height, Init, Nanos, Round, ValueKey, ValueMetadata, fixtures};
 
 use crate::harness::turn::Turn;
 
@@ -31,6 +33,7 @@ pub fn genesis(blobs_per_block: u32, prague_time: Option<u64>) -> Value {
         chain_id: 20_250,
         blobs_per_block,
         gas_limit: 36_000_000,
+        genesis_time: 1_700_000_000,
         prague_time,
         accounts: 4,
     })
@@ -163,7 +166,7 @@ impl Driver {
     pub fn start(options: EngineOptions) -> Self {
         let (calls, driver_calls) = link("calls", 64).expect("a link");
         let (driver_replies, replies) = link("replies", 64).expect("a link");
-        let (jobs, lane_jobs) = link("jobs", 64).expect("a link");
+        let (jobs, lane_requests) = link("requests", 64).expect("a link");
         let (lane_verdicts, verdicts) = link("verdicts", 64).expect("a link");
         let (halt, registry, clock) = (Halt::new(), Registry::new(), Clock::start());
         let ctx = TileContext::new("engine", &halt, &registry);
@@ -182,7 +185,7 @@ impl Driver {
             })
         });
         let lane_halt = halt.clone();
-        let lane = std::thread::spawn(move || lane(lane_jobs, &lane_verdicts, &lane_halt));
+        let lane = std::thread::spawn(move || lane(lane_requests, &lane_verdicts, &lane_halt));
         Self {
             calls,
             replies,
@@ -238,6 +241,7 @@ impl Driver {
             height,
             round: Round(0),
             parent,
+            parent_beacon_block_root: root_above(&parent.hash),
             timestamp,
         }) {
             EngineReply::Built { result, .. } => result,
@@ -245,10 +249,17 @@ impl Driver {
         }
     }
 
-    pub fn execute(&mut self, init: &Arc<Init>, payload: &Bytes) -> Executed {
+    pub fn execute(&mut self, built: &Built) -> Executed {
+        self.execute_as(built, &built.payload)
+    }
+
+    /// Has these bytes executed as those of a block.
+    pub fn execute_as(&mut self, built: &Built, payload: &Bytes) -> Executed {
+        let init = init_of(built);
         match self.ask(EngineCall::Execute {
             key: init.key(),
-            init: Arc::clone(init),
+            init,
+            lists: Arc::new(built.lists.clone()),
             payload: payload.clone(),
         }) {
             EngineReply::Executed { outcome, .. } => outcome,
@@ -256,12 +267,12 @@ impl Driver {
         }
     }
 
-    pub fn import(&mut self, init: &Arc<Init>, payload: &Bytes) -> (PayloadStatus, PayloadStatus) {
-        let height = init.metadata.height;
+    pub fn import(&mut self, built: &Built) -> (PayloadStatus, PayloadStatus) {
         match self.ask(EngineCall::Import {
-            height,
-            init: Arc::clone(init),
-            payload: payload.clone(),
+            height: Height(built.header.number),
+            init: init_of(built),
+            lists: Arc::new(built.lists.clone()),
+            payload: built.payload.clone(),
         }) {
             EngineReply::Imported {
                 payload, forkchoice, ..
@@ -300,31 +311,64 @@ impl Drop for Driver {
     }
 }
 
-/// Verifies each proof with c-kzg, as a lane would.
-fn lane(mut jobs: Receiver<VerifyJob>, verdicts: &Sender<Verdict>, halt: &Halt) -> Result<(), String> {
-    let (settings, clock) = (c_kzg::ethereum_kzg_settings(0), Clock::start());
+/// Hashes each blob and verifies each proof with c-kzg, as lanes would.
+fn lane(mut requests: Receiver<VerifyRequest>, verdicts: &Sender<Verdict>, halt: &Halt) -> Result<(), String> {
+    let clock = Clock::start();
+    // What was found of each blob of the values that are not whole yet.
+    let mut open: HashMap<ValueKey, Vec<Option<bool>>> = HashMap::new();
     while !halt.is_stopped() {
-        let Some(job) = jobs.recv_until(Some(clock.now() + Nanos::from_millis(100)), &clock) else {
-            continue;
+        let job = match requests.recv_until(Some(clock.now() + Nanos::from_millis(100)), &clock) {
+            Some(VerifyRequest::Job(job)) => job,
+            Some(VerifyRequest::Forget(key)) => {
+                open.remove(&key);
+                continue;
+            }
+            None => continue,
         };
-        let blob = Box::new(c_kzg::Blob::from_bytes(&job.blob).map_err(|error| error.to_string())?);
-        let holds = settings.verify_blob_kzg_proof(&blob, &job.commitment.0.into(), &job.proof.0.into());
-        let finding = if matches!(holds, Ok(true)) {
-            Finding::Holds
-        } else {
-            Finding::Wrong
-        };
-        let verdict = Verdict {
+        let digest = blob_digest(&job.blob, &job.commitment);
+        let is_right = job.digest.is_none_or(|wanted| wanted == digest);
+        let mut said = vec![Verdict::Part {
             key: job.key,
             index: job.index,
             sender: job.sender,
-            finding,
-        };
-        if verdicts.send(verdict).is_err() {
+            digest,
+            is_right,
+        }];
+        let found = open
+            .entry(job.key)
+            .or_insert_with(|| vec![None; job.blobs_count.into()]);
+        found[usize::from(job.index)] = is_right.then(|| holds(&job));
+        if found.iter().all(Option::is_some) {
+            let outcome = match found.iter().position(|holds| *holds == Some(false)) {
+                None => ValueOutcome::Holds,
+                Some(index) => ValueOutcome::Fails {
+                    index: u16::try_from(index).expect("a block has few"),
+                    why: Refutation::Wrong,
+                },
+            };
+            open.remove(&job.key);
+            said.push(Verdict::Value { key: job.key, outcome });
+        }
+        if said.into_iter().any(|verdict| verdicts.send(verdict).is_err()) {
             break;
         }
     }
     Ok(())
+}
+
+fn holds(job: &VerifyJob) -> bool {
+    let settings = c_kzg::ethereum_kzg_settings(0);
+    let blob = Box::new(c_kzg::Blob::from_bytes(&job.blob).expect("the driver has counted its bytes"));
+    let holds = settings.verify_blob_kzg_proof(&blob, &job.commitment.0.into(), &job.proof.0.into());
+    matches!(holds, Ok(true))
+}
+
+/// The root that stands for the sidecar header of this block. A client takes any, and only carries it.
+pub fn root_above(block_hash: &Hash) -> Hash {
+    let mut root = *block_hash;
+    // No hash that anything else has.
+    root.0[0] ^= 0xff;
+    root
 }
 
 /// The genesis block as a parent.
@@ -348,14 +392,9 @@ pub fn parent_of(built: &Built) -> ParentBlock {
 
 /// An `Init` around a built block, as its proposer would sign it (here with no key).
 pub fn init_of(built: &Built) -> Arc<Init> {
-    let commitments = built.blobs.iter().map(|(commitment, _)| *commitment).collect();
     Arc::new(fixtures::unsigned(ValueMetadata {
-        chain_id: 20_250,
         header: built.header.clone(),
-        // As the driver says, right or wrong.
-        payload_hash: built.payload_hash,
-        chunk_hashes: built.chunk_hashes.clone(),
-        ..fixtures::metadata(built.header.number, &built.payload, commitments)
+        ..fixtures::metadata(built.header.number, &built.payload, &built.lists)
     }))
 }
 

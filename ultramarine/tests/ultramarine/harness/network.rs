@@ -13,6 +13,7 @@ use ultramarine::embedded;
 use ultramarine::publish::{Content, PublisherOptions, publish};
 use ultramarine_node::genesis::execution::dev_account;
 use ultramarine_node::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
+use ultramarine_runtime::Clock;
 use ultramarine_types::host::Host;
 
 use super::turn::Turn;
@@ -51,6 +52,7 @@ impl Network {
             chain_id: CHAIN_ID,
             blobs_per_block: 6,
             block_interval_ms,
+            genesis_time: Clock::unix_ns() / 1_000_000_000,
             prague_time: None,
             nodes,
             embedded: Some(embedded::required().expect("the tests run with the embedded client")),

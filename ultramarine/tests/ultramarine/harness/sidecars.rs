@@ -32,8 +32,9 @@ pub struct Checked {
     pub parent_root: String,
 }
 
-/// Verifies every sidecar of an answer of `/eth/v1/beacon/blob_sidecars/{block}`. `genesis` is a node's `genesis.json`.
-pub fn verify(answer: &Value, genesis: &Value, height: u64) -> Checked {
+/// Verifies every sidecar of an answer of `/eth/v1/beacon/blob_sidecars/{block}`. `chain` is the chain's identity, and
+/// `genesis` a node's `genesis.json`.
+pub fn verify(answer: &Value, chain: &Value, genesis: &Value, slot: u64) -> Checked {
     let sidecars = answer["data"].as_array().expect("a list");
     assert!(!sidecars.is_empty(), "a block with blobs has sidecars: {answer}");
     let mut checked = None;
@@ -43,7 +44,7 @@ pub fn verify(answer: &Value, genesis: &Value, height: u64) -> Checked {
         let commitment: [u8; 48] = bytes(&sidecar["kzg_commitment"]);
         proof_holds(sidecar);
         let header = &sidecar["signed_block_header"];
-        let root = header_is_signed(header, genesis, height);
+        let root = header_is_signed(header, chain, genesis, slot);
         is_included(
             &commitment,
             index,
@@ -95,7 +96,7 @@ fn is_included(commitment: &[u8; 48], index: usize, proof: &Value, header: &Valu
 }
 
 /// The origin proposer's signature as README.md words it; answers the header's root.
-fn header_is_signed(signed: &Value, genesis: &Value, height: u64) -> [u8; 32] {
+fn header_is_signed(signed: &Value, chain: &Value, genesis: &Value, slot: u64) -> [u8; 32] {
     let message = &signed["message"];
     let number = |field: &str| {
         message[field]
@@ -110,18 +111,17 @@ fn header_is_signed(signed: &Value, genesis: &Value, height: u64) -> [u8; 32] {
         state_root: bytes(&message["state_root"]),
         body_root: bytes(&message["body_root"]),
     };
-    assert_eq!(header.slot, height, "slots are heights");
+    assert_eq!(header.slot, slot, "the header is of this slot");
     let root: [u8; 32] = header
         .hash_tree_root()
         .expect("a header has a root")
         .as_ref()
         .try_into()
         .expect("32 bytes");
-    let domain = b"ultramarine/sidecar-header/1";
-    let chain_id = genesis["chain"]["chain_id"].as_u64().expect("a chain id");
+    let domain = b"ultramarine/sidecar-header/2";
     let mut text = vec![domain.len() as u8];
     text.extend_from_slice(domain);
-    text.extend_from_slice(&chain_id.to_le_bytes());
+    text.extend_from_slice(&bytes::<32>(chain));
     text.extend_from_slice(&root);
     let proposer = usize::try_from(header.proposer_index).expect("few validators");
     let validators = genesis["validators"].as_array().expect("a list");
@@ -139,7 +139,7 @@ fn header_is_signed(signed: &Value, genesis: &Value, height: u64) -> [u8; 32] {
     let signature = Signature::from_bytes(signature);
     assert!(
         key.verify_strict(&text, &signature).is_ok(),
-        "validator {proposer} has not signed the header of height {height}"
+        "validator {proposer} has not signed the header of slot {slot}"
     );
     root
 }

@@ -1,0 +1,211 @@
+//! Beside a network: a rollup's node, which finds blobs by the time of their block; a contract, which proves the header
+//! that a block's blobs have; and a stranger, who computes all that was signed again.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use alloy_eips::eip4788::BEACON_ROOTS_ADDRESS;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::harness::{Devnet, Node, sidecars, wait_for};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Heights that are computed again.
+const HEIGHTS: u64 = 8;
+
+#[test]
+fn a_rollup_finds_blobs_by_time_a_contract_proves_their_header_and_a_stranger_computes_all_again() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let devnet = Devnet::start(&temporary.path().join("net"), &["--validators", "2"]);
+    let node = &devnet.nodes[0];
+    let height = wait_for("two heights with blobs, one above the other", PATIENCE, || {
+        let decided = node.decided();
+        let full = |decision: &Value| decision["blobs"].as_u64() > Some(0);
+        let pair = decided.windows(2).find(|pair| pair.iter().all(full));
+        pair.and_then(|pair| pair[0]["height"].as_u64())
+    });
+    devnet.wait_for_height(HEIGHTS.max(height + 2), PATIENCE);
+
+    let rollup = Rollup::begin(node);
+    let roots = [height, height + 1].map(|height| rollup.derive(height));
+    assert_eq!(
+        roots[1].parent_root, roots[0].header_root,
+        "each header names the one below"
+    );
+    for (above, checked) in (height + 1..).zip(&roots) {
+        let timestamp = rollup.block(above)["timestamp"].as_str().map(number).expect("a time");
+        assert_eq!(
+            proven_root(node, timestamp),
+            checked.header_root,
+            "by the block of height {above}"
+        );
+    }
+    no_slot_has_blobs_of_another(&rollup, height);
+
+    let Some(python) = python() else { return };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/formats/recompute.py");
+    let output = Command::new(python)
+        .arg(script)
+        .arg("check")
+        .arg(&node.home)
+        .args([node.http.as_str(), "1", &HEIGHTS.to_string()])
+        .output()
+        .expect("python3 runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(said.starts_with(&format!("{HEIGHTS} heights recomputed")), "{said}");
+    assert!(said.contains(rollup.identity.as_str().expect("hex")), "{said}");
+}
+
+/// What the Beacon clients of op-node and kona ask, in their order.
+struct Rollup<'a> {
+    node: &'a Node,
+    genesis_time: u64,
+    seconds_per_slot: u64,
+    /// What the node calls the root of the genesis validators.
+    identity: Value,
+    /// The node's `genesis.json`.
+    genesis: Value,
+}
+
+impl<'a> Rollup<'a> {
+    fn begin(node: &'a Node) -> Self {
+        let version = found(node, "/eth/v1/node/version");
+        assert!(
+            version["version"]
+                .as_str()
+                .is_some_and(|text| text.starts_with("ultramarine/"))
+        );
+        let spec = found(node, "/eth/v1/config/spec");
+        let genesis = found(node, "/eth/v1/beacon/genesis");
+        let file = std::fs::read(node.home.join("genesis.json")).expect("a home has a genesis");
+        Self {
+            node,
+            genesis_time: decimal(&genesis["genesis_time"]),
+            seconds_per_slot: decimal(&spec["SECONDS_PER_SLOT"]),
+            identity: genesis["genesis_validators_root"].clone(),
+            genesis: serde_json::from_slice(&file).expect("JSON"),
+        }
+    }
+
+    /// A block of the execution client, with its transactions.
+    fn block(&self, height: u64) -> Value {
+        let block = self
+            .node
+            .call("eth_getBlockByNumber", &json!([format!("{height:#x}"), true]));
+        block.expect("its client answers")
+    }
+
+    fn slot(&self, height: u64) -> u64 {
+        let timestamp = self.block(height)["timestamp"].as_str().map(number).expect("a time");
+        (timestamp - self.genesis_time) / self.seconds_per_slot
+    }
+
+    /// Fetches the blobs that the transactions of a block name, in both ways, and trusts nothing but their hashes.
+    fn derive(&self, height: u64) -> sidecars::Checked {
+        let block = self.block(height);
+        let transactions = block["transactions"].as_array().expect("a list");
+        let named = transactions
+            .iter()
+            .filter_map(|transaction| transaction["blobVersionedHashes"].as_array());
+        let hashes: Vec<String> = named
+            .flatten()
+            .map(|hash| hash.as_str().expect("hex").to_owned())
+            .collect();
+        assert!(!hashes.is_empty(), "height {height} has blobs");
+        let slot = self.slot(height);
+        let blobs = found(
+            self.node,
+            &format!("/eth/v1/beacon/blobs/{slot}?versioned_hashes={}", hashes.join(",")),
+        );
+        let blobs = blobs.as_array().expect("a list").iter();
+        let fetched: Vec<String> = blobs.map(versioned_hash).collect();
+        assert_eq!(fetched, hashes, "height {height}, slot {slot}");
+
+        let indices: Vec<String> = (0..hashes.len()).map(|index| index.to_string()).collect();
+        let path = format!("/eth/v1/beacon/blob_sidecars/{slot}?indices={}", indices.join(","));
+        let (status, answer) = self.node.get(&path).expect("answers");
+        assert_eq!((status, &answer["version"]), (200, &"deneb".into()), "{answer}");
+        let checked = sidecars::verify(&answer, &self.identity, &self.genesis, slot);
+        assert_eq!(checked.versioned_hashes, hashes);
+        checked
+    }
+}
+
+/// Slots without a block are not found, and one with a block is not another's.
+fn no_slot_has_blobs_of_another(rollup: &Rollup<'_>, height: u64) {
+    let slots: Vec<u64> = (1..=height + 1).map(|height| rollup.slot(height)).collect();
+    assert!(slots.is_sorted_by(|one, next| one < next), "{slots:?}");
+    let head = rollup.slot(rollup.node.height().expect("answers"));
+    let empty = (1..=slots[slots.len() - 1])
+        .find(|slot| !slots.contains(slot))
+        .unwrap_or(head + 1_000);
+    let (status, answer) = rollup
+        .node
+        .get(&format!("/eth/v1/beacon/blobs/{empty}"))
+        .expect("answers");
+    assert_eq!(status, 404, "slot {empty}: {answer}");
+}
+
+/// The root that EIP-4788's contract gives for the block of this time: its parent's.
+fn proven_root(node: &Node, timestamp: u64) -> String {
+    let call = json!([{ "to": BEACON_ROOTS_ADDRESS, "data": format!("0x{timestamp:064x}") }, "latest"]);
+    let root = node.call("eth_call", &call).expect("its client answers");
+    root.as_str()
+        .unwrap_or_else(|| panic!("no root of {timestamp}: {root}"))
+        .to_owned()
+}
+
+/// The `data` of an answer.
+fn found(node: &Node, path: &str) -> Value {
+    let (status, answer) = node.get(path).expect("answers");
+    assert_eq!(status, 200, "{path}: {answer}");
+    answer["data"].clone()
+}
+
+fn versioned_hash(blob: &Value) -> String {
+    let blob = hex::decode(blob.as_str().expect("hex")).expect("hex");
+    let blob = c_kzg::Blob::from_bytes(&blob).expect("131,072 bytes");
+    let commitment = c_kzg::ethereum_kzg_settings(0)
+        .blob_to_kzg_commitment(&blob)
+        .expect("canonical");
+    let mut hash = Sha256::digest(commitment.to_bytes().as_slice());
+    hash[0] = 1;
+    format!("0x{}", hex::encode(hash))
+}
+
+fn decimal(value: &Value) -> u64 {
+    value
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// A quantity of an execution client.
+fn number(text: &str) -> u64 {
+    let digits = text.strip_prefix("0x").expect("hex");
+    u64::from_str_radix(digits, 16).expect("64 bits")
+}
+
+/// Python's program. If there is none, that is said, and an error if `ULTRAMARINE_REQUIRE_PYTHON` is 1.
+fn python() -> Option<&'static str> {
+    let name = "python3";
+    if Command::new(name)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        return Some(name);
+    }
+    let required = std::env::var("ULTRAMARINE_REQUIRE_PYTHON").is_ok_and(|value| value == "1");
+    assert!(!required, "python3 is required, and it is not there");
+    let _ = writeln!(std::io::stderr(), "SKIPPED that values are computed again: no python3");
+    None
+}
