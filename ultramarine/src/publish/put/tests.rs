@@ -284,7 +284,7 @@ async fn a_transaction_is_found_wherever_it_is_and_else_it_is_said_what_became_o
         (
             vec![
                 (at, vec![block.clone()]),
-                (of_number, [&[null.clone()], times.as_slice()].concat()),
+                (of_number, [std::slice::from_ref(&null), times.as_slice()].concat()),
             ],
             true,
             Ok(7),
