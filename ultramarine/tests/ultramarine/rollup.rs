@@ -3,14 +3,16 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use alloy_eips::eip4788::BEACON_ROOTS_ADDRESS;
+use alloy_eips::eip4844::kzg_to_versioned_hash;
+use alloy_rpc_types_beacon::sidecar::BeaconBlobBundle;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::harness::{Devnet, Node, sidecars, wait_for};
+use crate::harness::{Devnet, Network, Node, program, sidecars, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Heights that are computed again.
@@ -45,23 +47,38 @@ fn a_rollup_finds_blobs_by_time_a_contract_proves_their_header_and_a_stranger_co
     }
     no_slot_has_blobs_of_another(&rollup, height);
 
-    let Some(python) = python() else { return };
+    lodestar_reads(&rollup, height, &roots[0]);
+    if let Some(said) = computed_again(node, HEIGHTS) {
+        assert!(said.contains(rollup.identity.as_str().expect("hex")), "{said}");
+    }
+}
+
+#[test]
+fn a_stranger_computes_values_without_blobs_again() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(temporary.path(), 1, 200);
+    let _node = network.start(0, &[]);
+    network.nodes[0].wait_for_height(HEIGHTS, PATIENCE);
+    if let Some(said) = computed_again(&network.nodes[0], HEIGHTS) {
+        assert!(said.contains(&format!(", {HEIGHTS} without blobs, 0 blobs")), "{said}");
+    }
+}
+
+/// Computes heights 1 to `last` again by `docs/formats/recompute.py`, and returns what it says; `None` without Python.
+fn computed_again(node: &Node, last: u64) -> Option<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/formats/recompute.py");
-    let output = Command::new(python)
+    let output = Command::new(program::python()?)
         .arg(script)
         .arg("check")
         .arg(&node.home)
-        .args([node.http.as_str(), "1", &HEIGHTS.to_string()])
+        .args([node.http.as_str(), "1", &last.to_string()])
         .output()
         .expect("python3 runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(said.starts_with(&format!("{HEIGHTS} heights recomputed")), "{said}");
-    assert!(said.contains(rollup.identity.as_str().expect("hex")), "{said}");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{complaint}");
+    assert!(said.starts_with(&format!("{last} heights recomputed")), "{said}");
+    Some(said)
 }
 
 /// What the Beacon clients of op-node and kona ask, in their order.
@@ -133,10 +150,59 @@ impl<'a> Rollup<'a> {
         let path = format!("/eth/v1/beacon/blob_sidecars/{slot}?indices={}", indices.join(","));
         let (status, answer) = self.node.get(&path).expect("answers");
         assert_eq!((status, &answer["version"]), (200, &"deneb".into()), "{answer}");
+        alloy_reads(&answer, &hashes, slot);
         let checked = sidecars::verify(&answer, &self.identity, &self.genesis, slot);
         assert_eq!(checked.versioned_hashes, hashes);
         checked
     }
+}
+
+/// alloy's types of the Beacon API, which kona and op-reth read with, take the answer as it is.
+fn alloy_reads(answer: &Value, hashes: &[String], slot: u64) {
+    let bundle: BeaconBlobBundle = serde_json::from_str(&answer.to_string()).expect("sidecars");
+    assert_eq!(bundle.len(), hashes.len());
+    for ((index, hash), data) in (0..).zip(hashes).zip(&bundle.data) {
+        assert_eq!((data.index, data.signed_block_header.message.slot), (index, slot));
+        assert_eq!(data.signed_block_header.signature.len(), 96);
+        assert_eq!(data.kzg_commitment_inclusion_proof.len(), 17);
+        let named = kzg_to_versioned_hash(data.kzg_commitment.as_slice());
+        assert_eq!(&named.to_string(), hash);
+        assert_eq!(data.blob.len(), 131_072);
+    }
+}
+
+/// Lodestar's client finds the same in the same slot, by types and an SSZ of its own.
+fn lodestar_reads(rollup: &Rollup<'_>, height: u64, ours: &sidecars::Checked) {
+    let Some(folder) = program::lodestar() else { return };
+    let slot = rollup.slot(height);
+    let mut node = Command::new("node")
+        .args(["--input-type=module", "-", &rollup.node.http, &slot.to_string()])
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("Node.js runs");
+    let script = include_str!("lodestar.mjs");
+    let mut input = node.stdin.take().expect("it is piped");
+    input.write_all(script.as_bytes()).expect("it reads its script");
+    drop(input);
+    let output = node.wait_with_output().expect("it ends");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let read: Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    let count = ours.versioned_hashes.len();
+    assert_eq!(read["genesis_time"], rollup.genesis_time);
+    assert_eq!(read["identity"], rollup.identity);
+    assert_eq!(read["version"], "deneb");
+    assert_eq!(read["versioned_hashes"], json!(ours.versioned_hashes));
+    assert_eq!(read["slots"], json!(vec![slot; count]));
+    assert_eq!(read["header_roots"], json!(vec![&ours.header_root; count]));
+    assert_eq!(read["signature_bytes"], json!(vec![96; count]));
+    assert_eq!(read["blob_bytes"], json!(vec![131_072; count]));
 }
 
 /// Slots without a block are not found, and one with a block is not another's.
@@ -194,18 +260,3 @@ fn number(text: &str) -> u64 {
     u64::from_str_radix(digits, 16).expect("64 bits")
 }
 
-/// Python's program. If there is none, that is said, and an error if `ULTRAMARINE_REQUIRE_PYTHON` is 1.
-fn python() -> Option<&'static str> {
-    let name = "python3";
-    if Command::new(name)
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success())
-    {
-        return Some(name);
-    }
-    let required = std::env::var("ULTRAMARINE_REQUIRE_PYTHON").is_ok_and(|value| value == "1");
-    assert!(!required, "python3 is required, and it is not there");
-    let _ = writeln!(std::io::stderr(), "SKIPPED that values are computed again: no python3");
-    None
-}

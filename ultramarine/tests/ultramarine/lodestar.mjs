@@ -1,0 +1,40 @@
+// Reads a network's blobs with Lodestar's client, which has types and SSZ of its own.
+//
+//     node lodestar.mjs URL SLOT
+//
+// Prints one line of JSON: what the sidecars and blobs of that slot are, as Lodestar read them.
+import {createHash} from "node:crypto";
+
+import {getClient} from "@lodestar/api";
+import {createBeaconConfig} from "@lodestar/config";
+import {ssz} from "@lodestar/types";
+
+const [url, slot] = process.argv.slice(2);
+const never = Infinity;
+const forks = {ALTAIR_FORK_EPOCH: 0, BELLATRIX_FORK_EPOCH: 0, CAPELLA_FORK_EPOCH: 0, DENEB_FORK_EPOCH: 0, ELECTRA_FORK_EPOCH: never, FULU_FORK_EPOCH: never};
+const config = createBeaconConfig(forks, new Uint8Array(32));
+const beacon = getClient({baseUrl: url}, {config}).beacon;
+
+const hex = (bytes) => "0x" + Buffer.from(bytes).toString("hex");
+const versionedHash = (commitment) => "0x01" + createHash("sha256").update(commitment).digest("hex").slice(2);
+
+const genesis = (await beacon.getGenesis()).value();
+const answer = await beacon.getBlobSidecars({blockId: slot});
+const sidecars = answer.value();
+for (const sidecar of sidecars) {
+  // SSZ refuses a field of another length: a signature has 96 bytes.
+  ssz.deneb.BlobSidecar.serialize(sidecar);
+}
+const headers = sidecars.map((sidecar) => hex(ssz.phase0.BeaconBlockHeader.hashTreeRoot(sidecar.signedBlockHeader.message)));
+console.log(
+  JSON.stringify({
+    genesis_time: genesis.genesisTime,
+    identity: hex(genesis.genesisValidatorsRoot),
+    version: answer.meta().version,
+    slots: sidecars.map((sidecar) => sidecar.signedBlockHeader.message.slot),
+    header_roots: headers,
+    signature_bytes: sidecars.map((sidecar) => sidecar.signedBlockHeader.signature.length),
+    versioned_hashes: sidecars.map((sidecar) => versionedHash(sidecar.kzgCommitment)),
+    blob_bytes: sidecars.map((sidecar) => sidecar.blob.length),
+  }),
+);
