@@ -12,7 +12,8 @@ use alloy_rpc_types_beacon::sidecar::BeaconBlobBundle;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::harness::{Devnet, Network, Node, program, sidecars, wait_for};
+use crate::harness::network::Network;
+use crate::harness::{Devnet, Node, program, sidecars, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Heights that are computed again.
