@@ -188,6 +188,8 @@ pub struct Node {
     /// What the core was asked about and has not answered.
     pub(crate) offers: BTreeMap<OfferId, Arc<Init>>,
     pub(crate) sees: BTreeSet<usize>,
+    /// Messages to it in events up to this number were verified with an earlier one.
+    pub(crate) verified_through: u64,
     pub(crate) fuse: Option<u32>,
     pub(crate) forkchoice_until: Nanos,
     pub(crate) adversary: Option<Box<dyn Adversary>>,
@@ -265,6 +267,8 @@ pub struct World {
     pub(crate) dice: Dice,
     pub(crate) verify_dice: Dice,
     pub(crate) events: u64,
+    /// The number of the event that happens.
+    pub(crate) happening: u64,
 }
 
 impl World {
@@ -343,6 +347,7 @@ impl World {
                     syncs: BTreeMap::new(),
                     offers: BTreeMap::new(),
                     sees: BTreeSet::new(),
+                    verified_through: 0,
                     fuse: None,
                     forkchoice_until: Nanos::ZERO,
                     adversary: adversary.map(crate::adversaries::AdversaryKind::adversary),
@@ -371,6 +376,7 @@ impl World {
             dice: Dice::of(config.seed, "world"),
             verify_dice: Dice::of(config.seed, "verify"),
             events: 0,
+            happening: 0,
             config,
         };
         // The same node whose log may be damaged, and only where nobody else is faulty.

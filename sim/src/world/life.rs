@@ -67,6 +67,7 @@ impl World {
         node.syncs.clear();
         node.offers.clear();
         node.sees.clear();
+        node.verified_through = 0;
         node.fuse = None;
         node.disk.crash();
         for other in 0..self.nodes.len() {

@@ -77,17 +77,27 @@ impl World {
         }
     }
 
-    /// Verifies a message together with some that are on their way, as if they had come in one turn of the tile.
+    /// Verifies a message together with some that are on their way, as if they had come in one turn of the tile. Those
+    /// are then known.
     fn verify_ahead(&mut self, index: usize, message: &ConsensusMessage) {
-        let under_way = self.queue.planned().filter_map(|event| match event {
+        if self.happening <= self.nodes[index].verified_through {
+            return;
+        }
+        let under_way = self.queue.planned().filter_map(|(number, event)| match event {
             Event::Frame { to, frame, .. } if *to == index => match &**frame {
-                SimFrame::Message(message) => Some(message),
+                SimFrame::Message(message) => Some((number, message)),
                 _ => None,
             },
             _ => None,
         });
-        if let Some(core) = self.nodes[index].core.as_mut() {
-            core.verify_ahead(std::iter::once(message).chain(under_way).take(BURST_MESSAGES));
+        let burst: Vec<_> = std::iter::once((self.happening, message))
+            .chain(under_way)
+            .take(BURST_MESSAGES)
+            .collect();
+        let node = &mut self.nodes[index];
+        if let Some(core) = node.core.as_mut() {
+            core.verify_ahead(burst.iter().map(|(_, message)| *message));
+            node.verified_through = burst.iter().map(|(number, _)| *number).max().unwrap_or(0);
         }
     }
 
@@ -201,9 +211,16 @@ impl World {
     }
 
     /// A node takes an `Init` under its own name, or decides it.
-    pub(super) fn admissible(&self, init: &Init) -> CheckOutcome {
-        validity::admissible(init, &self.chain, &self.validators)
-            .map_err(|why| ("admission", format!("{} is taken: {why}", init.key())))
+    pub(super) fn admissible(&mut self, init: &Init) -> CheckOutcome {
+        let key = init.key();
+        // Every node takes the same ones.
+        let judged = (key.id, init.signature, init.header_signature);
+        if !self.checks.admissible.contains(&judged) {
+            validity::admissible(init, &self.chain, &self.validators)
+                .map_err(|why| ("admission", format!("{key} is taken: {why}")))?;
+            self.checks.admissible.insert(judged);
+        }
+        Ok(())
     }
 
     fn charge(&mut self, index: usize, peer: &ultramarine_types::PeerId, fault: Fault) {
