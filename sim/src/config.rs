@@ -8,6 +8,8 @@ use crate::block;
 use crate::dice::Dice;
 use crate::faults::FaultKind;
 use crate::network::Weather;
+#[cfg(feature = "planted")]
+use crate::planted::PlantedBug;
 use crate::shown::Shown;
 
 #[derive(Clone, Debug)]
@@ -38,16 +40,10 @@ pub struct RunConfig {
     pub bursts: bool,
     /// What of it is printed as it happens.
     pub shown: Option<Shown>,
-    /// A bug put into every node on purpose.
-    pub planted: PlantedBug,
+    /// A bug put into every honest node on purpose.
+    #[cfg(feature = "planted")]
+    pub planted: Option<PlantedBug>,
 }
-
-/// The bug put into every core, where the build has any.
-#[cfg(feature = "planted")]
-pub type PlantedBug = Option<ultramarine_core::Planted>;
-/// No bugs can be planted in this build.
-#[cfg(not(feature = "planted"))]
-pub type PlantedBug = ();
 
 impl RunConfig {
     /// A quiet run of four validators.
@@ -77,7 +73,8 @@ impl RunConfig {
             skew_ppm_max: 0,
             bursts: true,
             shown: None,
-            planted: PlantedBug::default(),
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 

@@ -43,6 +43,8 @@ use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::engine::ScriptedEl;
 use crate::network::Network;
+#[cfg(feature = "planted")]
+use crate::planted::PlantedBug;
 use crate::queue::EventQueue;
 use crate::trace::Trace;
 use crate::wire::{SimFrame, StreamId};
@@ -297,7 +299,7 @@ impl World {
         let chain = salted("ultramarine/sim/chain/2");
         let past_chain = salted("ultramarine/sim/past/2");
         #[cfg(feature = "planted")]
-        let past_voting_chain = ultramarine_core::Planted::voting_chain(config.planted, &past_chain.identity);
+        let past_voting_chain = ultramarine_core::Planted::voting_chain(config.planted.and_then(PlantedBug::of_core), &past_chain.identity);
         #[cfg(not(feature = "planted"))]
         let past_voting_chain = past_chain.identity;
         let past = Past {

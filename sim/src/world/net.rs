@@ -238,6 +238,12 @@ impl World {
         if let NetEvent::Offer { offer, init, .. } = &event {
             self.nodes[index].offers.insert(*offer, Arc::clone(init));
         }
+        if let NetEvent::Flawed { key, flaw } = &event
+            && !self.checks.false_values.contains(&key.id)
+        {
+            let what = format!("{key} is good and is found false: {flaw}");
+            self.note(index, Err(("blame", what)));
+        }
         let life = self.nodes[index].life;
         self.queue.plan(
             self.now + HOP,
