@@ -104,10 +104,10 @@ impl RunConfig {
         if dice.chance(300) {
             this.retention = Some(dice.between(this.chain.blob_retention_heights_min, 18));
         }
-        if dice.chance(600) {
+        if dice.chance(700) {
             // A liar finds few listeners in one run: peers that answered falsely once are asked last.
             let mut kinds = AdversaryKind::ALL.to_vec();
-            kinds.push(AdversaryKind::Liar);
+            kinds.extend([AdversaryKind::Liar, AdversaryKind::RuleBreaker]);
             let kind = *dice.pick(&kinds);
             let count = if this.validators == 7 && dice.chance(500) { 2 } else { 1 };
             let first = dice.below(this.validators);
@@ -117,9 +117,10 @@ impl RunConfig {
         }
         // Each run has most kinds of fault, not all: a mix of everything hides what only two together do.
         this.fault_kinds = FaultKind::ALL.iter().copied().filter(|_| dice.chance(700)).collect();
-        // A liar is heard when somebody has to catch up.
-        if this.adversaries.iter().any(|(_, kind)| *kind == AdversaryKind::Liar) {
-            this.fault_kinds.extend([FaultKind::LongAway; 5]);
+        // Liars and old packages are heard when somebody has to catch up.
+        let is_asked = |kind: &AdversaryKind| matches!(kind, AdversaryKind::Liar | AdversaryKind::Relaunch);
+        if this.adversaries.iter().any(|(_, kind)| is_asked(kind)) {
+            this.fault_kinds.extend([FaultKind::LongAway; 8]);
         }
         if this.fault_kinds.is_empty() {
             this.fault_kinds.push(FaultKind::Crash);
