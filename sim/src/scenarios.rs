@@ -5,6 +5,7 @@ mod clocks;
 mod everything_killed;
 mod first_height;
 mod locked_value;
+mod lying_lanes;
 mod many_blobs;
 mod parent_root;
 mod proposer_killed;
@@ -36,6 +37,7 @@ pub const ALL: &[Scenario] = &[
     catch_up::SCENARIO,
     catch_up::PRUNED,
     many_blobs::SCENARIO,
+    lying_lanes::SCENARIO,
     wiped::SCENARIO,
     relaunch::SCENARIO,
     clocks::SCENARIO,

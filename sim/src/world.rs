@@ -31,7 +31,7 @@ use ultramarine_net::streaming::{Join, JoinConfig, Ranges};
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::chain::{Validator, address_of};
 use ultramarine_types::execution::EngineCall;
-use ultramarine_types::network::{NetEvent, OfferId};
+use ultramarine_types::network::{Fault, NetEvent, OfferId};
 use ultramarine_types::{Address, Chain, Height, Init, Nanos, Outbox, PeerId, PublicKey, ValidatorSet, ValueKey};
 
 use self::verify::{Done, Foreman};
@@ -185,6 +185,9 @@ pub struct Node {
     pub(crate) join: Join,
     pub(crate) join_wake_at: Option<Nanos>,
     pub(crate) foreman: Foreman,
+    pub(crate) lanes_lie_until: Nanos,
+    /// Values about which its lanes have lied: nothing may be known of them for a while.
+    pub(crate) lied_about: BTreeSet<ValueKey>,
     pub(crate) streams: BTreeMap<StreamId, Incoming>,
     pub(crate) syncs: BTreeMap<StreamId, Sync>,
     /// What the core was asked about and has not answered.
@@ -233,6 +236,17 @@ pub enum WorldNotice {
     Stream {
         node: usize,
         key: ValueKey,
+    },
+    /// Parts of a value are asked for, as they were lost or never came, or a decided height.
+    Fetch {
+        node: usize,
+        height: Height,
+    },
+    /// A node charges a peer.
+    Charge {
+        node: usize,
+        peer: usize,
+        fault: Fault,
     },
     /// A consensus message of the node's own leaves.
     Sent {
@@ -299,7 +313,8 @@ impl World {
         let chain = salted("ultramarine/sim/chain/2");
         let past_chain = salted("ultramarine/sim/past/2");
         #[cfg(feature = "planted")]
-        let past_voting_chain = ultramarine_core::Planted::voting_chain(config.planted.and_then(PlantedBug::of_core), &past_chain.identity);
+        let past_voting_chain =
+            ultramarine_core::Planted::voting_chain(config.planted.and_then(PlantedBug::of_core), &past_chain.identity);
         #[cfg(not(feature = "planted"))]
         let past_voting_chain = past_chain.identity;
         let past = Past {
@@ -345,6 +360,8 @@ impl World {
                     }),
                     join_wake_at: None,
                     foreman: Foreman::new(Policy::default()),
+                    lanes_lie_until: Nanos::ZERO,
+                    lied_about: BTreeSet::new(),
                     streams: BTreeMap::new(),
                     syncs: BTreeMap::new(),
                     offers: BTreeMap::new(),

@@ -11,7 +11,7 @@ use ultramarine_net::streaming::Input as JoinInput;
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, OfferKind, SyncEnd};
 use ultramarine_types::{ConsensusMessage, Init, Nanos, ValueKey};
 
-use super::{Event, Incoming, Sync, World};
+use super::{Event, Incoming, Sync, World, WorldNotice};
 use crate::checks::{CheckOutcome, blame, validity};
 use crate::wire::{SimFrame, StreamId};
 
@@ -47,6 +47,8 @@ impl World {
             NetCommand::Stream { key, to } => self.stream(index, key, to),
             NetCommand::Fetch { key, peer } => {
                 self.trace.line(self.now, format_args!("{index} fetches {key}"));
+                let height = key.height;
+                self.notices.push(WorldNotice::Fetch { node: index, height });
                 let stream = self.stream_id();
                 if let Some(of) = self.peer_index(&peer) {
                     self.nodes[index].streams.insert(
@@ -66,7 +68,10 @@ impl World {
                     );
                 }
             }
-            NetCommand::Sync { peer, height, want } => self.sync(index, peer, height, want),
+            NetCommand::Sync { peer, height, want } => {
+                self.notices.push(WorldNotice::Fetch { node: index, height });
+                self.sync(index, peer, height, want);
+            }
             NetCommand::Forget { height } => {
                 self.join_input(index, JoinInput::Forget { height });
                 if let Some(adversary) = self.nodes[index].adversary.as_mut() {
@@ -227,6 +232,11 @@ impl World {
         let Some(peer) = self.peer_index(peer) else { return };
         self.trace
             .line(self.now, format_args!("{index} charges {peer} {}", fault.name()));
+        self.notices.push(WorldNotice::Charge {
+            node: index,
+            peer,
+            fault,
+        });
         let checked = blame::charged(peer, self.nodes[peer].is_honest(), fault);
         self.note(index, checked);
         if !self.nodes[peer].is_honest() {
