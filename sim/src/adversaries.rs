@@ -77,6 +77,15 @@ pub trait Adversary {
     fn forget(&mut self, _below: Height) {}
 }
 
+/// A node whose script does wrong. The node itself changes nothing.
+struct Puppet;
+
+impl Adversary for Puppet {
+    fn outgoing(&mut self, _means: &mut Means<'_>, _to: usize, frame: SimFrame) -> Vec<SimFrame> {
+        vec![frame]
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum AdversaryKind {
     /// Two values in one round, conflicting votes.
@@ -91,9 +100,12 @@ pub enum AdversaryKind {
     RuleBreaker,
     /// Messages and packages of the chain's past.
     Relaunch,
+    /// Only what a script does in its name.
+    Puppet,
 }
 
 impl AdversaryKind {
+    /// All that do something by themselves.
     pub const ALL: [Self; 6] = [
         Self::Equivocator,
         Self::Withholder,
@@ -112,6 +124,7 @@ impl AdversaryKind {
             Self::Liar => Box::<liar::Liar>::default(),
             Self::RuleBreaker => Box::<rule_breaker::RuleBreaker>::default(),
             Self::Relaunch => Box::<relaunch::Relaunch>::default(),
+            Self::Puppet => Box::new(Puppet),
         }
     }
 }

@@ -14,7 +14,7 @@ pub mod validity;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ultramarine_types::{Init, Nanos, ValueId};
+use ultramarine_types::{Init, Nanos, Signature, ValueId};
 
 /// An invariant that was broken, by whom and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,6 +51,8 @@ pub struct Checks {
     pub values: BTreeMap<ValueId, Arc<Init>>,
     /// Those of them that a blob of their own refutes.
     pub false_values: BTreeSet<ValueId>,
+    /// `Init`s that an honest node may take, by their id and signatures.
+    pub admissible: BTreeSet<(ValueId, Signature, Signature)>,
     /// I12: no two nodes decide differently.
     pub agreement: agreement::Agreement,
     /// I8: nothing signed is contradicted.

@@ -8,6 +8,8 @@ use crate::block;
 use crate::dice::Dice;
 use crate::faults::FaultKind;
 use crate::network::Weather;
+#[cfg(feature = "planted")]
+use crate::planted::PlantedBug;
 use crate::shown::Shown;
 
 #[derive(Clone, Debug)]
@@ -38,16 +40,10 @@ pub struct RunConfig {
     pub bursts: bool,
     /// What of it is printed as it happens.
     pub shown: Option<Shown>,
-    /// A bug put into every node on purpose.
-    pub planted: PlantedBug,
+    /// A bug put into every honest node on purpose.
+    #[cfg(feature = "planted")]
+    pub planted: Option<PlantedBug>,
 }
-
-/// The bug put into every core, where the build has any.
-#[cfg(feature = "planted")]
-pub type PlantedBug = Option<ultramarine_core::Planted>;
-/// No bugs can be planted in this build.
-#[cfg(not(feature = "planted"))]
-pub type PlantedBug = ();
 
 impl RunConfig {
     /// A quiet run of four validators.
@@ -77,7 +73,8 @@ impl RunConfig {
             skew_ppm_max: 0,
             bursts: true,
             shown: None,
-            planted: PlantedBug::default(),
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 
@@ -107,10 +104,10 @@ impl RunConfig {
         if dice.chance(300) {
             this.retention = Some(dice.between(this.chain.blob_retention_heights_min, 18));
         }
-        if dice.chance(600) {
+        if dice.chance(700) {
             // A liar finds few listeners in one run: peers that answered falsely once are asked last.
             let mut kinds = AdversaryKind::ALL.to_vec();
-            kinds.push(AdversaryKind::Liar);
+            kinds.extend([AdversaryKind::Liar, AdversaryKind::RuleBreaker]);
             let kind = *dice.pick(&kinds);
             let count = if this.validators == 7 && dice.chance(500) { 2 } else { 1 };
             let first = dice.below(this.validators);
@@ -120,9 +117,10 @@ impl RunConfig {
         }
         // Each run has most kinds of fault, not all: a mix of everything hides what only two together do.
         this.fault_kinds = FaultKind::ALL.iter().copied().filter(|_| dice.chance(700)).collect();
-        // A liar is heard when somebody has to catch up.
-        if this.adversaries.iter().any(|(_, kind)| *kind == AdversaryKind::Liar) {
-            this.fault_kinds.extend([FaultKind::LongAway; 5]);
+        // Liars and old packages are heard when somebody has to catch up.
+        let is_asked = |kind: &AdversaryKind| matches!(kind, AdversaryKind::Liar | AdversaryKind::Relaunch);
+        if this.adversaries.iter().any(|(_, kind)| is_asked(kind)) {
+            this.fault_kinds.extend([FaultKind::LongAway; 8]);
         }
         if this.fault_kinds.is_empty() {
             this.fault_kinds.push(FaultKind::Crash);

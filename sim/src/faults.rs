@@ -38,11 +38,13 @@ pub enum FaultKind {
     ClockJump,
     /// One wall clock stands still, until it jumps.
     ClockStop,
+    /// One node's lanes and their memory lie for a while.
+    LaneLies,
 }
 
 impl FaultKind {
     /// All of them; frequent ones more than once.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Crash,
         Self::Crash,
         Self::CrashBetween,
@@ -66,6 +68,7 @@ impl FaultKind {
         Self::LoseLog,
         Self::ClockJump,
         Self::ClockStop,
+        Self::LaneLies,
     ];
 
     /// The name in reports.
@@ -88,6 +91,7 @@ impl FaultKind {
             Self::LoseLog => "lose-log",
             Self::ClockJump => "clock-jump",
             Self::ClockStop => "clock-stop",
+            Self::LaneLies => "lane-lies",
         }
     }
 
@@ -149,19 +153,15 @@ pub const CLASSES: &[&str] = &[
     "false-proof",
     "no-proofs",
     "value-refuted",
+    "lane-lies",
+    "verdict-withheld",
     "old-message",
     "old-init",
     "old-package",
 ];
 
 /// What is counted besides: consequences of a fault that is a class of its own, and what only scenarios do.
-pub const OTHERS: &[&str] = &[
-    "partition-drop",
-    "adversary-charged",
-    "evidence-kept",
-    "disk-wiped",
-    "verdict-withheld",
-];
+pub const OTHERS: &[&str] = &["partition-drop", "adversary-charged", "evidence-kept", "disk-wiped"];
 
 /// Whether a name in a report's counts is known here: what is not is no class that anybody asks for.
 pub fn is_listed(name: &str) -> bool {

@@ -25,6 +25,8 @@ pub mod disk;
 pub mod engine;
 pub mod faults;
 pub mod network;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod queue;
 pub mod run;
 pub mod scenarios;

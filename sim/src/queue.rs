@@ -27,19 +27,19 @@ impl<E> EventQueue<E> {
         self.next += 1;
     }
 
-    /// Takes the earliest event.
-    pub fn pop(&mut self) -> Option<(Nanos, E)> {
+    /// Takes the earliest event, with its number: the order in which events were planned.
+    pub fn pop(&mut self) -> Option<(Nanos, u64, E)> {
         let Reverse((at, sequence)) = self.heap.pop()?;
         let event = self
             .events
             .remove(&sequence)
             .expect("every position in the heap has its event");
-        Some((at, event))
+        Some((at, sequence, event))
     }
 
-    /// All events that are planned, in the order in which they were.
-    pub fn planned(&self) -> impl Iterator<Item = &E> {
-        self.events.values()
+    /// All events that are planned, with their numbers, in the order in which they were.
+    pub fn planned(&self) -> impl Iterator<Item = (u64, &E)> {
+        self.events.iter().map(|(number, event)| (*number, event))
     }
 
     pub fn len(&self) -> usize {
@@ -68,7 +68,7 @@ mod tests {
         for (at, name) in [(5, 'c'), (1, 'a'), (5, 'd'), (1, 'b')] {
             queue.plan(Nanos(at), name);
         }
-        let order: String = std::iter::from_fn(|| queue.pop()).map(|(_, name)| name).collect();
+        let order: String = std::iter::from_fn(|| queue.pop()).map(|(_, _, name)| name).collect();
         assert_eq!(order, "abcd");
     }
 }

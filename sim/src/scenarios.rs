@@ -4,7 +4,9 @@ mod catch_up;
 mod clocks;
 mod everything_killed;
 mod first_height;
+mod garbage_flood;
 mod locked_value;
+mod lying_lanes;
 mod many_blobs;
 mod parent_root;
 mod proposer_killed;
@@ -36,6 +38,8 @@ pub const ALL: &[Scenario] = &[
     catch_up::SCENARIO,
     catch_up::PRUNED,
     many_blobs::SCENARIO,
+    garbage_flood::SCENARIO,
+    lying_lanes::SCENARIO,
     wiped::SCENARIO,
     relaunch::SCENARIO,
     clocks::SCENARIO,

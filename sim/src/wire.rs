@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ultramarine_net::streaming::{Missing, Ranges};
 use ultramarine_types::network::{OfferKind, Status, SyncEnd, SyncWant};
-use ultramarine_types::{CommitCertificate, ConsensusMessage, Height, Init, ListKind, ValueKey};
+use ultramarine_types::{CommitCertificate, ConsensusMessage, Height, Init, ListKind, Lists, ValueKey};
 
 /// Names a stream or a request within a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -76,6 +76,16 @@ pub enum SimFrame {
 }
 
 impl SimFrame {
+    /// A value's lists, in the order in which they are sent.
+    pub fn lists(stream: StreamId, lists: &Lists) -> impl Iterator<Item = Self> {
+        ListKind::ALL.into_iter().map(move |kind| {
+            let mut items = Vec::new();
+            lists.write(kind, &mut items);
+            let items = Bytes::from(items);
+            Self::List { stream, kind, items }
+        })
+    }
+
     /// Size on the wire, near enough for transfer times.
     pub fn bytes(&self) -> usize {
         match self {

@@ -31,7 +31,7 @@ use ultramarine_net::streaming::{Join, JoinConfig, Ranges};
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::chain::{Validator, address_of};
 use ultramarine_types::execution::EngineCall;
-use ultramarine_types::network::{NetEvent, OfferId};
+use ultramarine_types::network::{Fault, NetEvent, OfferId};
 use ultramarine_types::{Address, Chain, Height, Init, Nanos, Outbox, PeerId, PublicKey, ValidatorSet, ValueKey};
 
 use self::verify::{Done, Foreman};
@@ -43,6 +43,8 @@ use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::engine::ScriptedEl;
 use crate::network::Network;
+#[cfg(feature = "planted")]
+use crate::planted::PlantedBug;
 use crate::queue::EventQueue;
 use crate::trace::Trace;
 use crate::wire::{SimFrame, StreamId};
@@ -183,11 +185,16 @@ pub struct Node {
     pub(crate) join: Join,
     pub(crate) join_wake_at: Option<Nanos>,
     pub(crate) foreman: Foreman,
+    pub(crate) lanes_lie_until: Nanos,
+    /// Values about which its lanes have lied: nothing may be known of them for a while.
+    pub(crate) lied_about: BTreeSet<ValueKey>,
     pub(crate) streams: BTreeMap<StreamId, Incoming>,
     pub(crate) syncs: BTreeMap<StreamId, Sync>,
     /// What the core was asked about and has not answered.
     pub(crate) offers: BTreeMap<OfferId, Arc<Init>>,
     pub(crate) sees: BTreeSet<usize>,
+    /// Messages to it in events up to this number were verified with an earlier one.
+    pub(crate) verified_through: u64,
     pub(crate) fuse: Option<u32>,
     pub(crate) forkchoice_until: Nanos,
     pub(crate) adversary: Option<Box<dyn Adversary>>,
@@ -230,6 +237,17 @@ pub enum WorldNotice {
         node: usize,
         key: ValueKey,
     },
+    /// Parts of a value are asked for, as they were lost or never came, or a decided height.
+    Fetch {
+        node: usize,
+        height: Height,
+    },
+    /// A node charges a peer.
+    Charge {
+        node: usize,
+        peer: usize,
+        fault: Fault,
+    },
     /// A consensus message of the node's own leaves.
     Sent {
         node: usize,
@@ -265,6 +283,8 @@ pub struct World {
     pub(crate) dice: Dice,
     pub(crate) verify_dice: Dice,
     pub(crate) events: u64,
+    /// The number of the event that happens.
+    pub(crate) happening: u64,
 }
 
 impl World {
@@ -293,7 +313,8 @@ impl World {
         let chain = salted("ultramarine/sim/chain/2");
         let past_chain = salted("ultramarine/sim/past/2");
         #[cfg(feature = "planted")]
-        let past_voting_chain = ultramarine_core::Planted::voting_chain(config.planted, &past_chain.identity);
+        let past_voting_chain =
+            ultramarine_core::Planted::voting_chain(config.planted.and_then(PlantedBug::of_core), &past_chain.identity);
         #[cfg(not(feature = "planted"))]
         let past_voting_chain = past_chain.identity;
         let past = Past {
@@ -339,10 +360,13 @@ impl World {
                     }),
                     join_wake_at: None,
                     foreman: Foreman::new(Policy::default()),
+                    lanes_lie_until: Nanos::ZERO,
+                    lied_about: BTreeSet::new(),
                     streams: BTreeMap::new(),
                     syncs: BTreeMap::new(),
                     offers: BTreeMap::new(),
                     sees: BTreeSet::new(),
+                    verified_through: 0,
                     fuse: None,
                     forkchoice_until: Nanos::ZERO,
                     adversary: adversary.map(crate::adversaries::AdversaryKind::adversary),
@@ -371,6 +395,7 @@ impl World {
             dice: Dice::of(config.seed, "world"),
             verify_dice: Dice::of(config.seed, "verify"),
             events: 0,
+            happening: 0,
             config,
         };
         // The same node whose log may be damaged, and only where nobody else is faulty.

@@ -3,9 +3,11 @@
 //! Run with `cargo test --release -p ultramarine-sim --features planted --test planted`.
 
 use ultramarine_core::Planted;
+use ultramarine_net::streaming::JoinBug;
 use ultramarine_sim::adversaries::AdversaryKind;
 use ultramarine_sim::engine::Mood;
 use ultramarine_sim::faults::FaultKind;
+use ultramarine_sim::planted::PlantedBug;
 use ultramarine_sim::{RunConfig, Violation, run};
 use ultramarine_types::Nanos;
 
@@ -15,7 +17,11 @@ const SEEDS: u64 = 60;
 const VIOLATIONS: usize = 6;
 
 /// What runs of this kind break with the bug planted, and nothing without it.
-fn found(planted: Planted, shape: impl Fn(RunConfig) -> RunConfig) -> Vec<Violation> {
+fn found(planted: PlantedBug, shape: impl Fn(RunConfig) -> RunConfig) -> Vec<Violation> {
+    found_up_to(VIOLATIONS, planted, shape)
+}
+
+fn found_up_to(violations_max: usize, planted: PlantedBug, shape: impl Fn(RunConfig) -> RunConfig) -> Vec<Violation> {
     let mut broken = Vec::new();
     for seed in 0..SEEDS {
         let healthy = shape(RunConfig::of(seed));
@@ -26,7 +32,7 @@ fn found(planted: Planted, shape: impl Fn(RunConfig) -> RunConfig) -> Vec<Violat
             let clean = run(healthy);
             assert_eq!(clean.violation, None, "seed {seed} is clean without the bug");
             broken.push(violation);
-            if broken.len() == VIOLATIONS {
+            if broken.len() == violations_max {
                 break;
             }
         }
@@ -57,19 +63,25 @@ fn skipped_readiness_is_found() {
         Mood::ALL.contains(&Mood::StaleHead),
         "the mood that skipped readiness would miss"
     );
-    let broken = found(Planted::SkipReadiness, moody);
+    let broken = found(PlantedBug::Core(Planted::SkipReadiness), moody);
     assert!(names(&broken, "I9"), "{broken:?}");
 }
 
 #[test]
 fn a_wrong_blob_count_is_found() {
-    let broken = found(Planted::WrongBlobCount, with_adversary(AdversaryKind::RuleBreaker));
+    let broken = found(
+        PlantedBug::Core(Planted::WrongBlobCount),
+        with_adversary(AdversaryKind::RuleBreaker),
+    );
     assert!(names(&broken, "validity"), "{broken:?}");
 }
 
 #[test]
 fn bytes_looked_up_by_round_are_found() {
-    let broken = found(Planted::BytesByRound, with_adversary(AdversaryKind::Equivocator));
+    let broken = found(
+        PlantedBug::Core(Planted::BytesByRound),
+        with_adversary(AdversaryKind::Equivocator),
+    );
     // Consensus decides one of two values, and the node looks for the other one's bytes. It stops itself for that
     // reason and no other. A checker may see the wrong bytes first, or a vote for one value by the other's bytes.
     let lost = |violation: &Violation| violation.what.contains("whose bytes are not stored");
@@ -79,7 +91,10 @@ fn bytes_looked_up_by_round_are_found() {
 
 #[test]
 fn a_value_called_invalid_for_a_bad_part_is_found() {
-    let broken = found(Planted::RelayBlamed, with_adversary(AdversaryKind::BadRelay));
+    let broken = found(
+        PlantedBug::Core(Planted::RelayBlamed),
+        with_adversary(AdversaryKind::BadRelay),
+    );
     assert!(names(&broken, "blame"), "{broken:?}");
 }
 
@@ -90,7 +105,7 @@ fn signing_from_a_stale_log_is_found() {
         adversaries: Vec::new(),
         ..config
     };
-    let broken = found(Planted::StaleLog, crashing);
+    let broken = found(PlantedBug::Core(Planted::StaleLog), crashing);
     // Either the contradiction is seen, or the node's own defence stops it first, as peers return what it forgot: that
     // reason and no other.
     let stopped = |violation: &Violation| violation.what.contains("ForeignSignatures");
@@ -99,13 +114,16 @@ fn signing_from_a_stale_log_is_found() {
 
 #[test]
 fn a_prevote_before_execution_is_found() {
-    let broken = found(Planted::PrevoteBeforeExecution, |config| config);
+    let broken = found(PlantedBug::Core(Planted::PrevoteBeforeExecution), |config| config);
     assert!(names(&broken, "I13"), "{broken:?}");
 }
 
 #[test]
 fn votes_and_proposals_of_any_chain_are_found() {
-    let broken = found(Planted::AnyChainsVotes, with_adversary(AdversaryKind::Relaunch));
+    let broken = found(
+        PlantedBug::Core(Planted::AnyChainsVotes),
+        with_adversary(AdversaryKind::Relaunch),
+    );
     // An honest validator is convicted by what it signed on another chain, or takes that for another process's.
     let stopped = |violation: &Violation| violation.what.contains("ForeignSignatures");
     assert!(names(&broken, "blame") || broken.iter().any(stopped), "{broken:?}");
@@ -113,18 +131,52 @@ fn votes_and_proposals_of_any_chain_are_found() {
 
 #[test]
 fn a_value_whose_proofs_nobody_can_have_is_found() {
-    let broken = found(Planted::ProofsUncounted, with_adversary(AdversaryKind::RuleBreaker));
+    let broken = found(
+        PlantedBug::Core(Planted::ProofsUncounted),
+        with_adversary(AdversaryKind::RuleBreaker),
+    );
     assert!(names(&broken, "admission"), "{broken:?}");
 }
 
 #[test]
 fn an_init_replaced_by_an_unsigned_one_is_found() {
-    let broken = found(Planted::InitReplaced, with_adversary(AdversaryKind::BadRelay));
+    let broken = found(
+        PlantedBug::Core(Planted::InitReplaced),
+        with_adversary(AdversaryKind::BadRelay),
+    );
     assert!(names(&broken, "admission"), "{broken:?}");
 }
 
 #[test]
 fn a_parent_that_is_not_proven_is_found() {
-    let broken = found(Planted::AnyBeaconRoot, with_adversary(AdversaryKind::RuleBreaker));
+    let broken = found(
+        PlantedBug::Core(Planted::AnyBeaconRoot),
+        with_adversary(AdversaryKind::RuleBreaker),
+    );
     assert!(names(&broken, "validity"), "{broken:?}");
+}
+
+/// What a bug of the join breaks where relays spoil what they send.
+fn found_in_the_join(bug: JoinBug) -> Vec<Violation> {
+    found_up_to(2, PlantedBug::Join(bug), with_adversary(AdversaryKind::BadRelay))
+}
+
+#[test]
+fn a_list_that_its_root_does_not_bind_is_found() {
+    let broken = found_in_the_join(JoinBug::RootUnchecked);
+    assert!(names(&broken, "blame"), "{broken:?}");
+}
+
+#[test]
+fn bytes_that_the_lanes_called_wrong_are_found() {
+    let broken = found_in_the_join(JoinBug::DigestUnchecked);
+    // Such a value has every part and never a verdict, or it is stored with bytes that are not its own.
+    let is_stuck = names(&broken, "liveness");
+    assert!(is_stuck || names(&broken, "I3"), "{broken:?}");
+}
+
+#[test]
+fn a_blob_taken_before_its_digest_is_found() {
+    let broken = found_in_the_join(JoinBug::PartBeforeDigest);
+    assert!(names(&broken, "blame"), "{broken:?}");
 }

@@ -55,6 +55,16 @@ fn blocks_of_1024_blobs_are_decided_in_round_zero() {
 }
 
 #[test]
+fn garbage_for_every_place_of_a_block_loses_none_and_costs_its_senders_and_no_round() {
+    runs_clean("garbage-flood", 0..4);
+}
+
+#[test]
+fn a_value_about_which_the_lanes_lie_is_fetched_anew_and_decided_and_nobody_is_charged() {
+    runs_clean("lying-lanes", 0..4);
+}
+
+#[test]
 fn a_wiped_validator_contradicts_nothing_and_takes_part_again() {
     runs_clean("wiped-validator", 0..9);
 }

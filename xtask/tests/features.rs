@@ -38,3 +38,13 @@ fn tests_build_no_dependency_otherwise_than_the_binary_does() {
         );
     }
 }
+
+#[test]
+fn no_bug_is_planted_unless_asked_for() {
+    for (package, features) in features("all") {
+        let planted = features
+            .iter()
+            .any(|list| list.split(',').any(|name| name == "planted"));
+        assert!(!planted, "{package} is built with planted bugs");
+    }
+}

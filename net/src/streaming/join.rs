@@ -21,6 +21,8 @@
 
 mod flow;
 mod parts;
+#[cfg(feature = "planted")]
+mod planted;
 mod promises;
 mod room;
 mod verdicts;
@@ -145,6 +147,9 @@ pub struct Join {
     joining: BTreeMap<ValueKey, Nanos>,
     /// When to look next at streams that wait for room, if there are any.
     room_retry: Nanos,
+    /// The bug for the simulator to find, if one is planted.
+    #[cfg(feature = "planted")]
+    planted: Option<super::planted::JoinBug>,
 }
 
 impl Join {
@@ -159,6 +164,8 @@ impl Join {
             later: VecDeque::new(),
             joining: BTreeMap::new(),
             room_retry: Nanos::ZERO,
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 

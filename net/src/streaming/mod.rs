@@ -5,6 +5,8 @@ mod contract;
 pub mod init;
 pub mod join;
 pub mod listset;
+#[cfg(feature = "planted")]
+mod planted;
 pub mod ranges;
 pub mod split;
 mod unjudged;
@@ -15,4 +17,6 @@ pub use contract::{Begin, Brings, Completed, Input, JoinConfig, Missing, Output,
 pub use init::{CheckedInit, InitFault};
 pub use join::Join;
 pub use listset::ListSet;
+#[cfg(feature = "planted")]
+pub use planted::JoinBug;
 pub use ranges::Ranges;

@@ -102,6 +102,9 @@ pub(super) struct Pending {
     /// The bytes of each blob, once they were found to be right.
     blobs: Vec<Option<Bytes>>,
     first_part: Option<Nanos>,
+    /// Lists that a planted bug took.
+    #[cfg(feature = "planted")]
+    pub(super) unbound: ListSet,
     last_part: Nanos,
     last_blob: Nanos,
 }
@@ -127,6 +130,8 @@ impl Pending {
             is_announced: false,
             blobs: vec![None; init.blobs_count()],
             first_part: None,
+            #[cfg(feature = "planted")]
+            unbound: ListSet::NONE,
             last_part: admitted,
             last_blob: admitted,
             init,
@@ -149,9 +154,14 @@ impl Pending {
         let is_right = items.len() == self.init.list_len(kind) * kind.item_bytes()
             && list.read(kind, items)
             && list.fits(kind, &self.init.init().metadata, self.init.proofs_per_blob());
-        if !is_right {
-            return Fate::Bad;
+        if is_right {
+            self.take_list(now, kind, items)
+        } else {
+            Fate::Bad
         }
+    }
+
+    pub(super) fn take_list(&mut self, now: Nanos, kind: ListKind, items: &[u8]) -> Fate {
         if !self.lists_here.insert(kind) {
             return Fate::Known;
         }
@@ -178,6 +188,11 @@ impl Pending {
         *place = ChunkPlace::Here(bytes);
         self.touch(now);
         Fate::Taken
+    }
+
+    #[cfg(feature = "planted")]
+    pub(super) fn lists(&self) -> &Lists {
+        &self.lists
     }
 
     /// What the lists say of a blob; `None` while one of the three that say it is not here.
@@ -359,7 +374,10 @@ impl Pending {
             metadata.blobs_count as usize,
             "one place for each blob that the metadata binds"
         );
-        for kind in self.lists_here.iter() {
+        let lists = self.lists_here;
+        #[cfg(feature = "planted")]
+        let lists = lists.without(self.unbound);
+        for kind in lists.iter() {
             assert!(
                 self.lists.fits(kind, metadata, self.init.proofs_per_blob()),
                 "a list that is here is the one that the metadata binds"

@@ -59,6 +59,8 @@ impl Adversary for BadRelay {
                     // A part before its list is its sender's fault.
                     0 => {
                         means.count("no-list");
+                        // Nor are its bytes then those that the list would bind.
+                        self.spoils = true;
                         return vec![];
                     }
                     1 => {

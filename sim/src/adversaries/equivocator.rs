@@ -33,6 +33,10 @@ pub struct Equivocator {
     double: BTreeSet<Height>,
     /// Peers whom it has flooded with votes, and of which height.
     flooded: BTreeSet<(Height, usize)>,
+    /// The floods of proposals of a height, by round and proof-of-lock round; they are signed once for all peers.
+    proposals: BTreeMap<(Height, Round, Option<Round>), Vec<Proposal>>,
+    /// The flood of votes of a height.
+    votes: BTreeMap<Height, Vec<Vote>>,
 }
 
 impl Equivocator {
@@ -58,7 +62,7 @@ impl Equivocator {
     }
 
     /// The same proposal of many values that nobody has.
-    fn proposals(means: &mut Means<'_>, real: &Proposal) -> Vec<SimFrame> {
+    fn proposals(&mut self, means: &mut Means<'_>, real: &Proposal) -> Vec<SimFrame> {
         if !real.height.0.is_multiple_of(PROPOSALS_EVERY) {
             return Vec::new();
         }
@@ -69,17 +73,20 @@ impl Equivocator {
             valid_round,
             ..
         } = *real;
-        (1..=FLOOD as u8)
-            .map(|salt| {
+        let flood = self.proposals.entry((height, round, valid_round)).or_insert_with(|| {
+            let one = |salt: u8| {
                 let value_id = ValueId([salt; 32]);
                 let bytes = sign::proposal(&means.chain.identity, height, round, &value_id, valid_round);
-                SimFrame::Message(ConsensusMessage::Proposal(Proposal {
+                Proposal {
                     value_id,
                     signature: means.sign(&bytes),
                     ..real.clone()
-                }))
-            })
-            .collect()
+                }
+            };
+            (1..=FLOOD as u8).map(one).collect()
+        });
+        let frame = |proposal: &Proposal| SimFrame::Message(ConsensusMessage::Proposal(proposal.clone()));
+        flood.iter().map(frame).collect()
     }
 
     /// Votes of many rounds of the height after that of a real one, once for each peer.
@@ -89,21 +96,24 @@ impl Equivocator {
             return Vec::new();
         }
         means.count("flood");
-        // Round 0 is left for what it really votes.
-        (1..=FLOOD)
-            .map(|round| {
+        let flood = self.votes.entry(height).or_insert_with(|| {
+            let one = |round| {
                 let round = Round(round);
                 let bytes = sign::vote(&means.chain.identity, VoteKind::Prevote, height, round, None);
-                SimFrame::Message(ConsensusMessage::Vote(Vote {
+                Vote {
                     kind: VoteKind::Prevote,
                     height,
                     round,
                     value_id: None,
                     signature: means.sign(&bytes),
                     ..real.clone()
-                }))
-            })
-            .collect()
+                }
+            };
+            // Round 0 is left for what it really votes.
+            (1..=FLOOD).map(one).collect()
+        });
+        let frame = |vote: &Vote| SimFrame::Message(ConsensusMessage::Vote(vote.clone()));
+        flood.iter().map(frame).collect()
     }
 }
 
@@ -148,7 +158,7 @@ impl Adversary for Equivocator {
             }
             SimFrame::Message(ConsensusMessage::Proposal(mut proposal)) if proposal.proposer == means.address => {
                 let honest = SimFrame::Message(ConsensusMessage::Proposal(proposal.clone()));
-                let mut flood = Self::proposals(means, &proposal);
+                let mut flood = self.proposals(means, &proposal);
                 let Some(id) = self.other_id(means, proposal.height, proposal.value_id) else {
                     flood.insert(0, honest);
                     return flood;
@@ -217,5 +227,7 @@ impl Adversary for Equivocator {
         self.swapped.retain(|_, key| key.height > below);
         self.double.retain(|height| *height > below);
         self.flooded.retain(|(height, _)| *height > below);
+        self.proposals.retain(|(height, ..), _| *height > below);
+        self.votes.retain(|height, _| *height > below);
     }
 }

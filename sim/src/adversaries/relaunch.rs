@@ -13,8 +13,10 @@ use ultramarine_types::{
 use super::{Adversary, Means};
 use crate::wire::SimFrame;
 
-/// Old messages and values in a thousand of its own. Packages are old, all of them.
-const OLD: u32 = 300;
+/// Old messages beside a thousand of its own. Each costs its receivers arithmetic.
+const OLD_MESSAGES: u32 = 100;
+/// Old values in a thousand of its own. Packages are old, all of them.
+const OLD_VALUES: u32 = 300;
 
 /// See the file's words.
 #[derive(Default)]
@@ -63,7 +65,7 @@ fn old_init(means: &Means<'_>, init: &Init) -> Init {
 impl Adversary for Relaunch {
     fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: SimFrame) -> Vec<SimFrame> {
         match frame {
-            SimFrame::Message(ConsensusMessage::Vote(vote)) if means.dice.chance(OLD) => {
+            SimFrame::Message(ConsensusMessage::Vote(vote)) if means.dice.chance(OLD_MESSAGES) => {
                 means.count("old-message");
                 let voters: Vec<Address> = means.past.keys.keys().copied().collect();
                 let voter = *means.dice.pick(&voters);
@@ -98,7 +100,7 @@ impl Adversary for Relaunch {
                 kind,
                 certificate,
                 answers,
-            } if certificate.is_some() || means.dice.chance(OLD) => {
+            } if certificate.is_some() || means.dice.chance(OLD_VALUES) => {
                 means.count(if kind == OfferKind::Proposal {
                     "old-init"
                 } else {

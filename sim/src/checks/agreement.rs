@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ultramarine_core::certificate::check_commit;
+use ultramarine_core::signing::SignatureVerifier;
 use ultramarine_types::storage::{Decision, Tag};
 use ultramarine_types::{ChainIdentity, Height, ValidatorSet, ValueId, ValueKey};
 
@@ -17,13 +19,16 @@ pub struct Agreement {
     pub blobs: u64,
     /// Heights decided above round 0.
     pub rounds_above_zero: u64,
+    /// Made with the first certificate. It remembers what holds, as every node commits the same.
+    verifier: Option<SignatureVerifier>,
 }
 
 impl Agreement {
     /// A node asks its store to commit.
     pub fn commit(&mut self, decision: &Decision, validators: &ValidatorSet, chain: &ChainIdentity) -> CheckOutcome {
         let certificate = &decision.certificate;
-        if let Err(error) = ultramarine_core::certificate::verify_commit(validators, chain, certificate) {
+        let verifier = self.verifier.get_or_insert_with(|| SignatureVerifier::new(validators));
+        if let Err(error) = check_commit(validators, chain, certificate, verifier) {
             return Err((
                 "I12",
                 format!(

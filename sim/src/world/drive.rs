@@ -17,10 +17,10 @@ impl World {
         if self.checks.violation.is_some() {
             return false;
         }
-        let Some((at, event)) = self.queue.pop() else {
+        let Some((at, number, event)) = self.queue.pop() else {
             return false;
         };
-        self.now = at;
+        (self.now, self.happening) = (at, number);
         self.events += 1;
         self.notices.clear();
         if self.events > EVENTS_MAX {

@@ -132,6 +132,11 @@ impl World {
                 clock.stands_at = None;
                 before != clock.offset_ns && self.nodes[one].is_running()
             }
+            // Counted lie by lie.
+            FaultKind::LaneLies => {
+                self.nodes[one].lanes_lie_until = self.now + span;
+                false
+            }
             FaultKind::ClockStop => {
                 let now = self.now;
                 self.nodes[one].clock.stop(now);
@@ -177,6 +182,7 @@ impl World {
             node.disk.fail_next = false;
             node.disk.lose_next_log = false;
             node.fuse = None;
+            node.lanes_lie_until = Nanos::ZERO;
             node.clock.stands_at = None;
             node.clock.offset_ns = node.clock.offset_ns.clamp(-500_000_000, 500_000_000);
             if !node.is_running() {

@@ -10,6 +10,8 @@ use ultramarine_types::{Nanos, Outbox};
 
 use super::{Event, World};
 use crate::block;
+#[cfg(feature = "planted")]
+use crate::planted::PlantedBug;
 use crate::wire::StreamId;
 
 impl World {
@@ -26,6 +28,13 @@ impl World {
         node.clock.started = self.now;
         node.wake_at = None;
         node.join = Join::new(JoinConfig { limits });
+        #[cfg(feature = "planted")]
+        node.join.plant(
+            self.config
+                .planted
+                .and_then(PlantedBug::of_join)
+                .filter(|_| node.is_honest()),
+        );
         node.forkchoice_until = Nanos::ZERO;
         self.start_lanes(index);
         let node = &mut self.nodes[index];
@@ -67,6 +76,7 @@ impl World {
         node.syncs.clear();
         node.offers.clear();
         node.sees.clear();
+        node.verified_through = 0;
         node.fuse = None;
         node.disk.crash();
         for other in 0..self.nodes.len() {
@@ -222,7 +232,11 @@ impl World {
             retention: self.config.retention,
             fresh_directory_listen: Nanos::from_millis(2000),
             #[cfg(feature = "planted")]
-            planted: if node.is_honest() { self.config.planted } else { None },
+            planted: self
+                .config
+                .planted
+                .and_then(PlantedBug::of_core)
+                .filter(|_| node.is_honest()),
         }
     }
 }

@@ -11,7 +11,7 @@ use ultramarine_net::streaming::Input as JoinInput;
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, OfferKind, SyncEnd};
 use ultramarine_types::{ConsensusMessage, Init, Nanos, ValueKey};
 
-use super::{Event, Incoming, Sync, World};
+use super::{Event, Incoming, Sync, World, WorldNotice};
 use crate::checks::{CheckOutcome, blame, validity};
 use crate::wire::{SimFrame, StreamId};
 
@@ -47,6 +47,8 @@ impl World {
             NetCommand::Stream { key, to } => self.stream(index, key, to),
             NetCommand::Fetch { key, peer } => {
                 self.trace.line(self.now, format_args!("{index} fetches {key}"));
+                let height = key.height;
+                self.notices.push(WorldNotice::Fetch { node: index, height });
                 let stream = self.stream_id();
                 if let Some(of) = self.peer_index(&peer) {
                     self.nodes[index].streams.insert(
@@ -66,7 +68,10 @@ impl World {
                     );
                 }
             }
-            NetCommand::Sync { peer, height, want } => self.sync(index, peer, height, want),
+            NetCommand::Sync { peer, height, want } => {
+                self.notices.push(WorldNotice::Fetch { node: index, height });
+                self.sync(index, peer, height, want);
+            }
             NetCommand::Forget { height } => {
                 self.join_input(index, JoinInput::Forget { height });
                 if let Some(adversary) = self.nodes[index].adversary.as_mut() {
@@ -77,17 +82,27 @@ impl World {
         }
     }
 
-    /// Verifies a message together with some that are on their way, as if they had come in one turn of the tile.
+    /// Verifies a message together with some that are on their way, as if they had come in one turn of the tile. Those
+    /// are then known.
     fn verify_ahead(&mut self, index: usize, message: &ConsensusMessage) {
-        let under_way = self.queue.planned().filter_map(|event| match event {
+        if self.happening <= self.nodes[index].verified_through {
+            return;
+        }
+        let under_way = self.queue.planned().filter_map(|(number, event)| match event {
             Event::Frame { to, frame, .. } if *to == index => match &**frame {
-                SimFrame::Message(message) => Some(message),
+                SimFrame::Message(message) => Some((number, message)),
                 _ => None,
             },
             _ => None,
         });
-        if let Some(core) = self.nodes[index].core.as_mut() {
-            core.verify_ahead(std::iter::once(message).chain(under_way).take(BURST_MESSAGES));
+        let burst: Vec<_> = std::iter::once((self.happening, message))
+            .chain(under_way)
+            .take(BURST_MESSAGES)
+            .collect();
+        let node = &mut self.nodes[index];
+        if let Some(core) = node.core.as_mut() {
+            core.verify_ahead(burst.iter().map(|(_, message)| *message));
+            node.verified_through = burst.iter().map(|(number, _)| *number).max().unwrap_or(0);
         }
     }
 
@@ -201,15 +216,27 @@ impl World {
     }
 
     /// A node takes an `Init` under its own name, or decides it.
-    pub(super) fn admissible(&self, init: &Init) -> CheckOutcome {
-        validity::admissible(init, &self.chain, &self.validators)
-            .map_err(|why| ("admission", format!("{} is taken: {why}", init.key())))
+    pub(super) fn admissible(&mut self, init: &Init) -> CheckOutcome {
+        let key = init.key();
+        // Every node takes the same ones.
+        let judged = (key.id, init.signature, init.header_signature);
+        if !self.checks.admissible.contains(&judged) {
+            validity::admissible(init, &self.chain, &self.validators)
+                .map_err(|why| ("admission", format!("{key} is taken: {why}")))?;
+            self.checks.admissible.insert(judged);
+        }
+        Ok(())
     }
 
     fn charge(&mut self, index: usize, peer: &ultramarine_types::PeerId, fault: Fault) {
         let Some(peer) = self.peer_index(peer) else { return };
         self.trace
             .line(self.now, format_args!("{index} charges {peer} {}", fault.name()));
+        self.notices.push(WorldNotice::Charge {
+            node: index,
+            peer,
+            fault,
+        });
         let checked = blame::charged(peer, self.nodes[peer].is_honest(), fault);
         self.note(index, checked);
         if !self.nodes[peer].is_honest() {
@@ -220,6 +247,12 @@ impl World {
     fn tell(&mut self, index: usize, event: NetEvent) {
         if let NetEvent::Offer { offer, init, .. } = &event {
             self.nodes[index].offers.insert(*offer, Arc::clone(init));
+        }
+        if let NetEvent::Flawed { key, flaw } = &event
+            && !self.checks.false_values.contains(&key.id)
+        {
+            let what = format!("{key} is good and is found false: {flaw}");
+            self.note(index, Err(("blame", what)));
         }
         let life = self.nodes[index].life;
         self.queue.plan(

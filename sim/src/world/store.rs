@@ -6,6 +6,8 @@ use ultramarine_types::storage::{StoreReply, StoreRequest};
 
 use super::{Event, World};
 use crate::checks::{CheckOutcome, storage};
+#[cfg(feature = "planted")]
+use crate::planted::PlantedBug;
 
 impl World {
     pub(crate) fn store_request(&mut self, index: usize, request: StoreRequest) {
@@ -84,7 +86,10 @@ impl World {
     /// The identity in the domains of this run's votes.
     fn voting_chain(&self) -> ultramarine_types::ChainIdentity {
         #[cfg(feature = "planted")]
-        return ultramarine_core::Planted::voting_chain(self.config.planted, &self.chain.identity);
+        return ultramarine_core::Planted::voting_chain(
+            self.config.planted.and_then(PlantedBug::of_core),
+            &self.chain.identity,
+        );
         #[cfg(not(feature = "planted"))]
         self.chain.identity
     }

@@ -1,13 +1,11 @@
 //! This file knows a node's verifier: the real foreman, and two lanes that take their time and compare numbers.
 
-use std::convert::Infallible;
-
 use ultramarine_kzg_pipeline::foreman::{self, Policy, Request, Task};
 use ultramarine_kzg_pipeline::former::Batch;
 use ultramarine_kzg_pipeline::opening::Opening;
 use ultramarine_kzg_pipeline::ticket::Ticket;
 use ultramarine_types::verify::{Refutation, ValueOutcome, Verdict, VerifyRequest};
-use ultramarine_types::{Machine, Nanos, Outbox};
+use ultramarine_types::{Machine, Nanos, Outbox, ValueKey};
 
 use super::{Event, World};
 use crate::blobs;
@@ -16,6 +14,8 @@ use crate::blobs;
 const LANES: usize = 2;
 /// Blobs asked about in a turn of a value that fails.
 const QUESTIONS_PER_TURN: usize = 8;
+/// Tasks in a thousand of which lanes that lie make something wrong.
+const LIES: u32 = 300;
 /// What a turn typically takes.
 const TURN: Nanos = Nanos::from_millis(16);
 
@@ -63,7 +63,12 @@ impl World {
         while let Some(output) = out.pop() {
             match output {
                 Output::Task(task) => {
-                    let (typical, done) = carry_out(task);
+                    let lies = self.now < self.nodes[index].lanes_lie_until && self.verify_dice.chance(LIES);
+                    if lies {
+                        self.count("lane-lies");
+                        self.nodes[index].lied_about.extend(keys(&task));
+                    }
+                    let (typical, done) = carry_out(task, lies);
                     let at = self.now + self.verify_dice.latency(typical);
                     self.queue.plan(
                         at,
@@ -90,12 +95,26 @@ impl World {
     }
 }
 
+/// The values that a task is about.
+fn keys(task: &Task<bool, bool>) -> Vec<ValueKey> {
+    match task {
+        Task::Open(batch) => batch.tickets.iter().map(|ticket| ticket.name.key).collect(),
+        Task::Settle(values) => values.iter().map(|whole| whole.name.key).collect(),
+        Task::Sum(name, _) | Task::Confirm(name, _) => vec![name.key],
+    }
+}
+
 /// What a task gives, and how long it typically takes: a share for each blob, and a pairing at the end.
-fn carry_out(task: Task<bool, bool>) -> (Nanos, Done) {
+///
+/// `lies`: bytes rot behind their hash, sums are wrong, or the library fails.
+fn carry_out(task: Task<bool, bool>, lies: bool) -> (Nanos, Done) {
     let (typical, verdicts, answer) = match task {
         Task::Open(Batch { tickets, .. }) => {
             let typical = Nanos(300_000 * tickets.len() as u64);
-            let (verdicts, opened) = tickets.into_iter().map(open).unzip();
+            let (verdicts, mut opened): (_, Vec<_>) = tickets.into_iter().map(open).unzip();
+            if lies {
+                opened.iter_mut().for_each(rot);
+            }
             (typical, verdicts, Input::Opened(opened))
         }
         Task::Sum(name, claims) => {
@@ -103,18 +122,22 @@ fn carry_out(task: Task<bool, bool>) -> (Nanos, Done) {
             (
                 typical,
                 Vec::new(),
-                Input::Summed(name, claims.into_iter().all(|holds| holds)),
+                Input::Summed(name, !lies && claims.into_iter().all(|holds| holds)),
             )
         }
         Task::Settle(values) => {
-            let holds = values
-                .into_iter()
-                .map(|whole| (whole.name, whole.sums.into_iter().chain(whole.loose).all(|holds| holds)));
+            let holds = values.into_iter().map(|whole| {
+                let holds = whole.sums.into_iter().chain(whole.loose).all(|holds| holds);
+                (whole.name, holds && !lies)
+            });
             (Nanos(900_000), Vec::new(), Input::Settled(holds.collect()))
         }
         Task::Confirm(name, doubt) => {
             let turn = doubt.go_on(QUESTIONS_PER_TURN, |claim| {
-                Ok::<_, Infallible>(blobs::finding(claim.blob, claim.commitment, claim.proof))
+                if lies {
+                    return Err("a lie");
+                }
+                Ok(blobs::finding(claim.blob, claim.commitment, claim.proof))
             });
             (TURN, Vec::new(), Input::Confirmed(name, turn))
         }
@@ -141,4 +164,12 @@ fn open(mut ticket: Ticket) -> (Verdict, (Ticket, Opening<bool>)) {
         found => Opening::Open(found.is_ok()),
     };
     (verdict, (ticket, opening))
+}
+
+/// The bytes of an opened job change where the lanes keep them.
+fn rot((ticket, opening): &mut (Ticket, Opening<bool>)) {
+    if let Opening::Open(holds) = opening {
+        ticket.job.blob = blobs::spoiled(&ticket.job.blob);
+        *holds = false;
+    }
 }

@@ -10,6 +10,8 @@ use ultramarine_types::{ListKind, Nanos, Outbox, PeerId, ValueKey};
 use super::{Join, State, Stream};
 use crate::bounds;
 use crate::streaming::contract::{Output, StopReason};
+#[cfg(feature = "planted")]
+use crate::streaming::planted::JoinBug;
 use crate::streaming::value::{Bound, Fate, Joined, Pending};
 
 impl Join {
@@ -21,6 +23,8 @@ impl Join {
     }
 
     pub(super) fn list(&mut self, now: Nanos, name: OfferId, kind: ListKind, items: &[u8], out: &mut Outbox<Output>) {
+        #[cfg(feature = "planted")]
+        let takes_any = self.plants(JoinBug::RootUnchecked);
         let Some((stream, value)) = self.active(name) else {
             return;
         };
@@ -29,7 +33,13 @@ impl Join {
         }
         stream.progress = now;
         let key = stream.key;
-        match value.put_list(now, kind, items) {
+        let fate = value.put_list(now, kind, items);
+        #[cfg(feature = "planted")]
+        let fate = match fate {
+            Fate::Bad if takes_any => value.put_any_list(now, kind, items),
+            fate => fate,
+        };
+        match fate {
             Fate::Taken => {
                 self.announce(key, out);
                 self.settle_value(now, key, out);
@@ -81,6 +91,8 @@ impl Join {
     }
 
     pub(super) fn blob(&mut self, now: Nanos, name: OfferId, index: u16, blob: Bytes, out: &mut Outbox<Output>) {
+        #[cfg(feature = "planted")]
+        let needs_no_digest = self.plants(JoinBug::PartBeforeDigest);
         let Some((stream, value)) = self.active(name) else {
             return;
         };
@@ -90,7 +102,10 @@ impl Join {
         }
         stream.progress = now;
         let (key, sender) = (stream.key, stream.peer);
-        let Some(bound) = value.bound(position) else {
+        let bound = value.bound(position);
+        #[cfg(feature = "planted")]
+        let bound = bound.or_else(|| value.bound_by_itself(position, &blob).filter(|_| needs_no_digest));
+        let Some(bound) = bound else {
             let lists = [ListKind::Commitments, ListKind::Digests, ListKind::Proofs];
             return self.part_before_list(name, &lists, out);
         };

@@ -1,0 +1,27 @@
+//! This file knows which bugs can be put into the nodes of a run, for `tests/planted.rs` to find.
+
+use ultramarine_core::Planted;
+use ultramarine_net::streaming::JoinBug;
+
+/// A bug, by the crate that has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PlantedBug {
+    Core(Planted),
+    Join(JoinBug),
+}
+
+impl PlantedBug {
+    pub(crate) fn of_core(self) -> Option<Planted> {
+        match self {
+            Self::Core(bug) => Some(bug),
+            Self::Join(_) => None,
+        }
+    }
+
+    pub(crate) fn of_join(self) -> Option<JoinBug> {
+        match self {
+            Self::Join(bug) => Some(bug),
+            Self::Core(_) => None,
+        }
+    }
+}
