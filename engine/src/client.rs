@@ -17,7 +17,6 @@ use ultramarine_types::{Address, Hash, KzgCommitment, KzgProof};
 use crate::call::{self, CallError};
 use crate::foreign::bounded;
 use crate::payload::Payload;
-use crate::proofs::CELL_PROOFS;
 use crate::transport::Transport;
 use crate::waiting::{SLOW, Waiting};
 
@@ -110,6 +109,9 @@ pub struct BuiltPayload {
     pub payload: Payload,
     pub bundle: Bundle,
 }
+
+/// Proofs of a blob with cell proofs: `CELLS_PER_EXT_BLOB` of EIP-7594.
+pub const CELL_PROOFS: usize = 128;
 
 /// The blobs of a built block.
 #[derive(Clone, PartialEq, Eq, Debug)]

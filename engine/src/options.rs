@@ -7,7 +7,7 @@ use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::PAYLOAD_BYTES_MAX;
 use ultramarine_types::{Address, Hash};
 
-use crate::proofs::CELL_PROOFS;
+use crate::client::CELL_PROOFS;
 use crate::startup::ExpectedChain;
 use crate::transport::Endpoint;
 use crate::waiting::Waiting;

@@ -22,7 +22,7 @@ use tokio::sync::{Notify, Semaphore};
 use ultramarine_types::limits::BLOBS_PER_BLOCK_MAX;
 use ultramarine_types::{Height, KzgCommitment, KzgProof};
 
-use crate::client::Bundle;
+use crate::client::{Bundle, CELL_PROOFS};
 use crate::own_bundles::{BundleError, OwnBlob, OwnBundles};
 
 /// Proofs remembered, 100 bytes each: those of four of the largest blocks.
@@ -33,8 +33,6 @@ const UNDER_WAY_MAX: usize = BLOBS_PER_BLOCK_MAX as usize;
 // Forgetting keeps what is being made, so there must be room behind it.
 const _: () = assert!(REMEMBERED_MAX > UNDER_WAY_MAX);
 
-/// Proofs of a blob with cell proofs: `CELLS_PER_EXT_BLOB` of EIP-7594.
-pub const CELL_PROOFS: usize = 128;
 /// How many more proofs a blob with cell proofs has.
 const CELLS_MORE: usize = CELL_PROOFS - 1;
 /// The point at infinity, compressed: the proof of a blob whose elements are all the same.

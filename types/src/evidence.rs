@@ -25,8 +25,8 @@ pub struct FalseValue {
 }
 
 impl FalseValue {
-    /// Whether the `Init` binds the lists and the lists bind the blob. That the proof does not hold is for a KZG library
-    /// to say, and that the signature does for whoever knows the validators.
+    /// Whether the `Init` binds the lists and the lists bind the blob. That the proof does not hold is for a KZG
+    /// library to say, and that the signature does for whoever knows the validators.
     pub fn is_bound(&self, proofs_per_blob: u32) -> bool {
         let index = usize::from(self.index);
         let (Some(commitment), Some(digest)) = (self.lists.commitments.get(index), self.lists.digests.get(index))
@@ -74,8 +74,8 @@ impl Evidence {
         }
     }
 
-    /// Whether the contents convict: two messages of one signer at one step that differ, or a blob that the value binds.
-    /// Signatures and the blob's proof are checked apart.
+    /// Whether the contents convict: two messages of one signer at one step that differ, or a blob that the value
+    /// binds. Signatures and the blob's proof are checked apart.
     pub fn is_contradiction(&self, proofs_per_blob: u32) -> bool {
         match self {
             Self::Votes(first, second) => {

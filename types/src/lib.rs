@@ -7,9 +7,9 @@
 //!          NetCommand           core ◀────────────────────────▶ engine
 //! ```
 //!
-//! A *value* is what consensus decides: 32 bytes that hash a [`ValueMetadata`]. An [`Init`] is that
-//! metadata with the signatures of the validator who first proposed it. [`Lists`] stand behind the metadata's
-//! roots. An [`Assembly`] is the whole of a value in memory: metadata, lists, payload bytes, blobs. A [`ValueKey`] (height and value id) names it
+//! A *value* is what consensus decides: 32 bytes that hash a [`ValueMetadata`]. An [`Init`] is that metadata with the
+//! signatures of the validator who first proposed it. [`Lists`] stand behind the metadata's roots. An [`Assembly`] is
+//! the whole of a value in memory: metadata, lists, payload bytes, blobs. A [`ValueKey`] (height and value id) names it
 //! everywhere; rounds never do, because a value streamed in one round may be decided in another.
 //!
 //! Nothing here does I/O, waits, or decides a policy, and unsafe code is forbidden below.

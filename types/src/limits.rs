@@ -11,7 +11,8 @@ pub const BLOB_BYTES: usize = 4096 * 32;
 pub const BLOBS_PER_BLOCK_MIN: u32 = 6;
 /// Most blobs a chain may allow per block.
 pub const BLOBS_PER_BLOCK_MAX: u32 = 1024;
-/// Proofs per blob, on the wire and on disk: one (EIP-4844). Cell proofs (EIP-7594) end at the execution client's driver.
+/// Proofs per blob, on the wire and on disk: one (EIP-4844). Cell proofs (EIP-7594) end at the execution client's
+/// driver.
 pub const PROOFS_PER_BLOB_MAX: usize = 1;
 
 /// Most validators of a chain; an ed25519 certificate of all of them stays below 32 KiB.

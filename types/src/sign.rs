@@ -1,5 +1,5 @@
-//! This file knows the exact bytes that validators sign. Each starts with a domain tag and the chain's identity, so that
-//! no signature of one kind or chain is one of another.
+//! This file knows the exact bytes that validators sign. Each starts with a domain tag and the chain's identity. So no
+//! signature of one kind or chain is one of another.
 
 use crate::canonical::Canonical;
 use crate::consensus::VoteKind;

@@ -1,5 +1,5 @@
-//! This file knows what a value is: the metadata that its id hashes, and the `Init` that vouches for it. The lists behind
-//! the metadata's roots are in [`crate::lists`].
+//! This file knows what a value is: the metadata that its id hashes, and the `Init` that vouches for it. The lists
+//! behind the metadata's roots are in [`crate::lists`].
 
 use rkyv::{Archive, Deserialize, Serialize};
 

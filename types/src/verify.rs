@@ -41,8 +41,8 @@ pub struct VerifyJob {
     /// From the value's lists, as the next two.
     pub commitment: KzgCommitment,
     pub proof: KzgProof,
-    /// What the blob must hash to ([`crate::digest::blob_digest`]). `None` for a bundle of our own client, whose digests
-    /// nobody knows yet: whatever it hashes to is right.
+    /// What the blob must hash to ([`crate::digest::blob_digest`]). `None` for a bundle of our own client, whose
+    /// digests nobody knows yet: whatever it hashes to is right.
     pub digest: Option<Hash>,
 }
 

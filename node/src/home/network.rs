@@ -338,8 +338,9 @@ mod tests {
             let read = |path| std::fs::read_to_string(path).expect("written");
             let mut file: GenesisFile = serde_json::from_str(&read(homes[0].genesis())).expect("valid");
             // The same validators, so that the salt alone differs.
+            let key = ed25519_dalek::SigningKey::from_bytes(&[3; 32]).verifying_key();
             file.validators = vec![Validator {
-                public_key: ultramarine_types::PublicKey([3; 32]),
+                public_key: ultramarine_types::PublicKey(key.to_bytes()),
                 power: 1,
             }];
             let execution = read(homes[0].execution_genesis());

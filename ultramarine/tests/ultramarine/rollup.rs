@@ -189,11 +189,7 @@ fn lodestar_reads(rollup: &Rollup<'_>, height: u64, ours: &sidecars::Checked) {
     input.write_all(script.as_bytes()).expect("it reads its script");
     drop(input);
     let output = node.wait_with_output().expect("it ends");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let read: Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
     let count = ours.versioned_hashes.len();
     assert_eq!(read["genesis_time"], rollup.genesis_time);
@@ -260,4 +256,3 @@ fn number(text: &str) -> u64 {
     let digits = text.strip_prefix("0x").expect("hex");
     u64::from_str_radix(digits, 16).expect("64 bits")
 }
-

@@ -19,7 +19,7 @@ const LONG_IN_COMMENTS_MAX: f64 = 1.0;
 /// How many doc comments may be short, in percent: a field now and then has nothing more to say.
 const SHORT_DOCS_MAX: f64 = 2.0;
 /// How many sentences of documents may be long, in percent: they argue more than comments do.
-const LONG_IN_DOCUMENTS_MAX: f64 = 5.0;
+const LONG_IN_DOCUMENTS_MAX: f64 = 2.0;
 
 /// What was counted, and each line that counts against us.
 #[derive(Default)]

@@ -1,5 +1,5 @@
-//! Finds the programs of strangers that judge us: EthereumJS, an execution client; Lodestar's client of the Beacon API; and
-//! Python. None shares code with us. `.ci/run` installs them.
+//! Finds the programs of strangers that judge us: EthereumJS, an execution client; Lodestar's client of the Beacon API;
+//! and Python. None shares code with us. `.ci/run` installs them.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
