@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn too_many_long_sentences_are_a_complaint() {
         let long = "word ".repeat(31);
-        let (few, many) = (format!("{long}. {}", "Short. ".repeat(19)), format!("{long}. Short."));
+        let (few, many) = (format!("{long}. {}", "Short. ".repeat(49)), format!("{long}. Short."));
         assert_eq!(documents_are_plain(&tree_of(&[("README.md", &few)])), []);
         assert_eq!(documents_are_plain(&tree_of(&[("README.md", &many)])).len(), 1);
         let (few, many) = (
