@@ -103,7 +103,7 @@ impl OwnBundles {
         let (digests, outcome) = self.ask(height, blobs).await?;
         match outcome {
             ValueOutcome::Holds => Ok(digests),
-            ValueOutcome::Fails { index, why } => Err(BundleError::Fails(index, why)),
+            ValueOutcome::Fails { index, why, .. } => Err(BundleError::Fails(index, why)),
             ValueOutcome::Withheld { why } => Err(BundleError::Withheld(why)),
         }
     }
@@ -275,7 +275,16 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_bad_blob_fails_the_bundle_and_is_named() {
         let why = Refutation::Malformed(Malformed::Proof(PointFlaw::Curve));
-        let error = verified(4, ValueOutcome::Fails { index: 2, why }, 4).await;
+        let error = verified(
+            4,
+            ValueOutcome::Fails {
+                index: 2,
+                why,
+                proof: KzgProof::ZERO,
+            },
+            4,
+        )
+        .await;
         assert_eq!(error, Err(BundleError::Fails(2, why)));
         let text = error.expect_err("it fails").to_string();
         assert_eq!(text, "blob 2: its proof is not on the curve");
@@ -310,6 +319,7 @@ mod tests {
         let fails = ValueOutcome::Fails {
             index: 0,
             why: Refutation::Wrong,
+            proof: KzgProof::ZERO,
         };
         let withheld = ValueOutcome::Withheld { why: "a test" };
         let outcomes = [fails, fails, ValueOutcome::Holds, withheld];

@@ -63,7 +63,13 @@ impl Doubt {
         for job in self.blobs[self.blobs_asked..].iter().take(questions_max) {
             match ask(&Claim::of(job)) {
                 Ok(Ok(())) => self.blobs_asked += 1,
-                Ok(Err(why)) => return ControlFlow::Break(ValueOutcome::Fails { index: job.index, why }),
+                Ok(Err(why)) => {
+                    return ControlFlow::Break(ValueOutcome::Fails {
+                        index: job.index,
+                        why,
+                        proof: job.proof,
+                    });
+                }
                 Err(error) => {
                     tracing::error!(key = %job.key, index = job.index, %error, "c-kzg could not judge a blob");
                     return withheld("the KZG library failed");

@@ -70,7 +70,12 @@ pub enum ValueOutcome {
     /// Every proof holds.
     Holds,
     /// The proof of a blob does not hold. Its digest was computed again, and c-kzg was asked about this blob alone.
-    Fails { index: u16, why: Refutation },
+    Fails {
+        index: u16,
+        why: Refutation,
+        /// What c-kzg was asked about. The digest does not cover it, so whoever has the lists compares it with theirs.
+        proof: KzgProof,
+    },
     /// Nothing is known, by a fault of our own: a library's error, or memory that lies. Nobody is to blame.
     Withheld { why: &'static str },
 }

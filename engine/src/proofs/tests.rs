@@ -102,9 +102,11 @@ fn judge(requests: &mut Receiver<VerifyRequest>, fails: &mut Option<u16>, own_bu
         });
         if job.index + 1 == job.blobs_count {
             let why = Refutation::Wrong;
-            let outcome = fails
-                .take()
-                .map_or(ValueOutcome::Holds, |index| ValueOutcome::Fails { index, why });
+            let outcome = fails.take().map_or(ValueOutcome::Holds, |index| ValueOutcome::Fails {
+                index,
+                why,
+                proof: job.proof,
+            });
             own_bundles.settle(&Verdict::Value { key: job.key, outcome });
         }
     }

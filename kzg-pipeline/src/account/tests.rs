@@ -1,6 +1,6 @@
 use bytes::Bytes;
-use ultramarine_types::Hash;
 use ultramarine_types::verify::Refutation as Why;
+use ultramarine_types::{Hash, KzgProof};
 
 use super::*;
 use crate::fixtures;
@@ -125,6 +125,7 @@ fn a_value_with_a_claim_that_fails_is_neither_summed_nor_settled_but_doubted() {
     let outcome = ValueOutcome::Fails {
         index: 5,
         why: Why::Wrong,
+        proof: KzgProof::ZERO,
     };
     assert_eq!(book.confirmed(&name, ControlFlow::Break(outcome)), Some(outcome));
     assert_eq!(book.blobs_count(), 0);

@@ -44,7 +44,8 @@ fn the_first_blob_that_fails_is_named_with_the_reason() {
         owned[3].proof = owned[0].proof;
         let (outcome, _) = outcome(jobs(&owned), 8, ckzg::ask);
         let why = finding.expect_err("spoiled");
-        assert_eq!(outcome, ValueOutcome::Fails { index: 2, why }, "{how}");
+        let proof = owned[2].proof;
+        assert_eq!(outcome, ValueOutcome::Fails { index: 2, why, proof }, "{how}");
     }
 }
 
@@ -97,6 +98,7 @@ fn a_large_value_is_asked_in_order_and_in_short_turns() {
         .map(|(job, index)| VerifyJob { index, ..job })
         .collect();
     let wanted: Vec<_> = jobs.iter().filter_map(|job| job.digest).take(38).collect();
+    let proof = jobs[37].proof;
     let per_turn = RefCell::new(0);
     let mut doubt = Doubt::new(jobs);
     let found = loop {
@@ -117,6 +119,6 @@ fn a_large_value_is_asked_in_order_and_in_short_turns() {
         }
     };
     let why = Why::Wrong;
-    assert_eq!(found, ValueOutcome::Fails { index: 37, why });
+    assert_eq!(found, ValueOutcome::Fails { index: 37, why, proof });
     assert_eq!(*asked.borrow(), wanted);
 }

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ultramarine_types::Hash;
 use ultramarine_types::verify::{Refutation as Why, VerifyJob};
+use ultramarine_types::{Hash, KzgProof};
 
 use super::*;
 use crate::fixtures::{Seeded, job};
@@ -105,9 +105,9 @@ fn answer(task: Work, fails: impl Fn(u64, u16) -> bool) -> Answer {
         }
         Task::Confirm(name, doubt) => {
             let first = doubt.blobs().iter().find(|job| fails(job.key.height.0, job.index));
-            let index = first.expect("one of its blobs fails").index;
+            let (index, proof) = first.map(|job| (job.index, job.proof)).expect("one of its blobs fails");
             let why = Why::Wrong;
-            Input::Confirmed(name, ControlFlow::Break(ValueOutcome::Fails { index, why }))
+            Input::Confirmed(name, ControlFlow::Break(ValueOutcome::Fails { index, why, proof }))
         }
     }
 }
@@ -343,7 +343,11 @@ fn every_interleaving_gives_each_whole_value_its_verdict_and_keeps_nothing() {
         }
         for (height, (is_whole, bad)) in &run.values {
             let why = Why::Wrong;
-            let expected = bad.map_or(ValueOutcome::Holds, |index| ValueOutcome::Fails { index, why });
+            let expected = bad.map_or(ValueOutcome::Holds, |index| ValueOutcome::Fails {
+                index,
+                why,
+                proof: KzgProof::ZERO,
+            });
             let found = run.found.get(height).copied();
             assert_eq!(found, is_whole.then_some(expected), "seed {seed}, value {height}");
         }

@@ -391,7 +391,8 @@ fn any_interleaving_gives_each_value_the_outcome_it_has_alone() {
                         let (_, spoil, finding) = crate::suite::SPOILERS[seeded.below(17)];
                         spoil(&mut owned[at]);
                         let (index, why) = (at as u16, finding.expect_err("spoiled"));
-                        outcome = ValueOutcome::Fails { index, why };
+                        let proof = owned[at].proof;
+                        outcome = ValueOutcome::Fails { index, why, proof };
                     }
                     let height = 4 * round + value;
                     expected.insert(height, outcome);

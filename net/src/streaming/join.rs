@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::network::{Fault, NetEvent, OfferId, OfferKind, Refusal, SyncEnd};
 use ultramarine_types::storage::Tag;
-use ultramarine_types::{Height, Machine, Nanos, Outbox, PeerId, ValueKey};
+use ultramarine_types::{Height, ListKind, Machine, Nanos, Outbox, PeerId, ValueKey};
 
 use super::bits::Bits;
 use super::contract::{Begin, Brings, Input, JoinConfig, Missing, Output, StopReason};
@@ -85,9 +85,19 @@ impl Stream {
         match self.state {
             State::Requested | State::Waiting | State::Queued => true,
             State::Active => {
-                !missing.lists.without(self.lists_seen).is_empty()
-                    || missing.chunks.iter().any(|index| !self.chunks_seen.contains(index))
-                    || missing.blobs.iter().any(|index| !self.blobs_seen.contains(index))
+                let asked_for = self.asked_for.as_ref();
+                let list = |kind: &ListKind| {
+                    !self.lists_seen.contains(*kind) && asked_for.is_none_or(|asked| asked.lists.contains(*kind))
+                };
+                let chunk = |index: &usize| {
+                    !self.chunks_seen.contains(*index) && asked_for.is_none_or(|asked| asked.chunks.contains(*index))
+                };
+                let blob = |index: &usize| {
+                    !self.blobs_seen.contains(*index) && asked_for.is_none_or(|asked| asked.blobs.contains(*index))
+                };
+                missing.lists.iter().any(|kind| list(&kind))
+                    || missing.chunks.iter().any(|index| chunk(&index))
+                    || missing.blobs.iter().any(|index| blob(&index))
             }
             // The core has not answered yet: it knows about this stream.
             State::Asked { .. } => false,
@@ -320,6 +330,11 @@ impl Join {
         let (key, peer) = (stream.key, stream.peer);
         let wants_blobs = stream.kind != OfferKind::MetadataOnly;
         self.done.remove(&key);
+        // What is certified is good, or the node must know and stop. A flaw that we found before may have been a fault
+        // of our own: everything is fetched and judged anew.
+        if tag == Tag::Certified && self.values.get(&key).is_some_and(|value| value.hopeless) {
+            self.let_go(key, out);
+        }
         self.make_way(key, out);
         let value = self
             .values

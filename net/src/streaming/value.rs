@@ -150,6 +150,12 @@ impl Pending {
 
     /// Takes one list from the bytes of its items, if it is the one that the metadata binds.
     pub fn put_list(&mut self, now: Nanos, kind: ListKind, items: &[u8]) -> Fate {
+        // One that is here is compared and not hashed: that would be work for nothing, and nobody would pay for it.
+        if self.lists_here.contains(kind) {
+            let mut here = Vec::with_capacity(items.len());
+            self.lists.write(kind, &mut here);
+            return if here == items { Fate::Known } else { Fate::Bad };
+        }
         let mut list = Lists::default();
         let is_right = items.len() == self.init.list_len(kind) * kind.item_bytes()
             && list.read(kind, items)
@@ -230,10 +236,18 @@ impl Pending {
         self.holds = true;
     }
 
-    /// The proof of a blob does not hold.
-    pub fn refute(&mut self, index: u16, why: Refutation) {
+    /// The proof of a blob does not hold. `false` if that was said of another proof than the value binds: then nothing
+    /// is known. Without its lists, what was said is dropped, as the lanes judge the value anew when they come again.
+    pub fn refute(&mut self, index: u16, why: Refutation, proof: &KzgProof) -> bool {
         assert!(usize::from(index) < self.blobs.len(), "the lanes name one of its blobs");
+        let Some(bound) = self.bound(usize::from(index)) else {
+            return true;
+        };
+        if bound.proof != *proof {
+            return false;
+        }
         self.refuted.get_or_insert((index, why));
+        true
     }
 
     /// What shows that its own proof does not hold, once all bytes are here that show it.

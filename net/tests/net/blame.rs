@@ -9,8 +9,8 @@ use ultramarine_types::storage::Tag;
 use ultramarine_types::verify::{Refutation, ValueOutcome, Verdict};
 use ultramarine_types::{Assembly, ListKind, Nanos, PeerId};
 
-use crate::fixture::{false_value, peer, same_bytes, value};
-use crate::rig::{Part, Rig, parts, spoil, wanted};
+use crate::fixture::{certificate, false_value, peer, same_bytes, value};
+use crate::rig::{Part, Rig, parts, parts_behind_lists, spoil, wanted};
 
 fn part_verdict(value: &Assembly, index: u16, sender: Option<PeerId>, is_right: bool) -> Verdict {
     let at = usize::from(index);
@@ -322,7 +322,8 @@ fn a_refutation_that_comes_before_its_blob_waits_for_it() {
     let stream = rig.listed(peer(1), &value);
     rig.part(stream, Part::Blob(1), &value);
     let (index, why) = (1, Refutation::Wrong);
-    let outcome = ValueOutcome::Fails { index, why };
+    let proof = value.lists.proofs[1];
+    let outcome = ValueOutcome::Fails { index, why, proof };
     rig.say(Verdict::Value {
         key: value.key,
         outcome,
@@ -330,6 +331,104 @@ fn a_refutation_that_comes_before_its_blob_waits_for_it() {
     assert!(rig.flaws().is_empty(), "its bytes are not known to be right");
     rig.verify_all();
     assert_eq!(rig.flaws().len(), 1);
+}
+
+#[test]
+fn what_was_refuted_is_judged_anew_once_it_is_certified() {
+    let value = value(3, 0, 1000, 2);
+    let mut rig = Rig::new(6);
+    let stream = rig.listed(peer(1), &value);
+    parts_behind_lists(&value)
+        .into_iter()
+        .for_each(|part| rig.part(stream, part, &value));
+    // Our own memory lied: the value is good, and the others decide it.
+    let (index, why, proof) = (1, Refutation::Wrong, value.lists.proofs[1]);
+    let outcome = ValueOutcome::Fails { index, why, proof };
+    let key = value.key;
+    rig.say(Verdict::Value { key, outcome });
+    rig.verify(1);
+    assert_eq!(rig.flaws().len(), 1);
+    let package = rig.name();
+    let certificate = certificate(key);
+    let brings = Brings::Full {
+        certificate,
+        blobs: None,
+    };
+    rig.begin_as(package, peer(2), &value, brings);
+    rig.feed(Input::Admit {
+        offer: package,
+        tag: Tag::Certified,
+    });
+    assert!(rig.started.contains(&package), "its bytes are wanted again");
+    rig.lists(package, &value);
+    parts_behind_lists(&value)
+        .into_iter()
+        .for_each(|part| rig.part(package, part, &value));
+    rig.feed(Input::Fin { stream: package });
+    rig.verify_all();
+    assert!(same_bytes(&rig.complete[0].assembly, &value));
+    assert!(rig.charges.is_empty());
+}
+
+#[test]
+fn what_is_said_of_another_proof_than_the_value_binds_is_a_fault_of_ours() {
+    let value = value(3, 0, 1000, 2);
+    let mut rig = Rig::new(6);
+    let stream = rig.listed(peer(1), &value);
+    parts(&value)
+        .into_iter()
+        .skip(4)
+        .for_each(|part| rig.part(stream, part, &value));
+    let (index, why, proof) = (1, Refutation::Wrong, value.lists.proofs[0]);
+    assert_ne!(proof, value.lists.proofs[1], "two blobs have two proofs");
+    let outcome = ValueOutcome::Fails { index, why, proof };
+    rig.say(Verdict::Value {
+        key: value.key,
+        outcome,
+    });
+    assert_eq!(rig.alarms, [value.key]);
+    rig.verify_all();
+    assert!(rig.flaws().is_empty() && rig.charges.is_empty(), "nobody is blamed");
+    rig.repair(peer(2), &value);
+    assert!(same_bytes(&rig.complete[0].assembly, &value));
+}
+
+#[test]
+fn a_list_that_is_here_is_compared_and_costs_who_sends_another() {
+    let value = value(3, 0, 1000, 2);
+    let mut rig = Rig::new(6);
+    rig.listed(peer(1), &value);
+    let same = rig.admitted(peer(2), &value);
+    rig.lists(same, &value);
+    assert!(rig.charges.is_empty());
+    let other = rig.admitted(peer(3), &value);
+    let mut items = Vec::new();
+    value.lists.write(ListKind::Digests, &mut items);
+    items[0] ^= 1;
+    rig.list(other, ListKind::Digests, items);
+    assert_eq!(rig.charges.len(), 1);
+    assert_eq!(rig.stopped[&other], StopReason::Fault(Fault::Part));
+}
+
+#[test]
+fn a_stream_brings_no_more_than_it_was_asked_for() {
+    let value = value(3, 0, 1000, 2);
+    let mut rig = Rig::new(6);
+    let first = rig.listed(peer(1), &value);
+    rig.part(first, Part::Chunk(0), &value);
+    spoil(&mut rig, first, Part::Blob(0), &value);
+    // While that is judged, somebody else is asked for the other blob alone.
+    let second = rig.name();
+    rig.feed(Input::Fetch {
+        stream: second,
+        key: value.key,
+        peer: peer(2),
+    });
+    rig.begin_as(second, peer(2), &value, Brings::Proposal);
+    rig.part(second, Part::Blob(1), &value);
+    let before = rig.incomplete();
+    rig.verify_all();
+    assert!(rig.incomplete() > before, "nobody will bring the blob that was wrong");
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn holds(commitment: &KzgCommitment, blob: &[u8], proof: &KzgProof) -> bool {
 #[derive(Debug, Default)]
 pub struct Lanes {
     /// Positions of each value with right bytes, and the first of them whose proof does not hold.
-    right: BTreeMap<ValueKey, (BTreeSet<u16>, Option<u16>)>,
+    right: BTreeMap<ValueKey, (BTreeSet<u16>, Option<(u16, KzgProof)>)>,
 }
 
 impl Lanes {
@@ -182,11 +182,16 @@ impl Lanes {
             let (right, wrong) = self.right.entry(job.key).or_default();
             right.insert(job.index);
             if !holds(&job.commitment, &job.blob, &job.proof) {
-                *wrong = Some(wrong.map_or(job.index, |before| before.min(job.index)));
+                let this = (job.index, job.proof);
+                *wrong = Some(wrong.map_or(this, |before| if before.0 < job.index { before } else { this }));
             }
             if right.len() == usize::from(job.blobs_count) {
                 let why = Refutation::Wrong;
-                let outcome = wrong.map_or(ValueOutcome::Holds, |index| ValueOutcome::Fails { index, why });
+                let outcome = wrong.map_or(ValueOutcome::Holds, |(index, proof)| ValueOutcome::Fails {
+                    index,
+                    why,
+                    proof,
+                });
                 verdicts.push(Verdict::Value { key: job.key, outcome });
                 self.right.remove(&job.key);
             }

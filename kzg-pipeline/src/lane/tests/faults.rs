@@ -121,13 +121,17 @@ fn pass_and_count(verifier: Arc<dyn Verifier>) {
         .expect("it ends well");
     let found: Vec<_> = std::iter::from_fn(|| verdicts.try_recv()).collect();
     let found: BTreeMap<_, _> = outcomes(&found).into_iter().collect();
-    let fails = |index, why| ValueOutcome::Fails { index, why };
+    let fails = |height: usize, index: u16, why| ValueOutcome::Fails {
+        index,
+        why,
+        proof: values[height - 1][usize::from(index)].proof,
+    };
     let expected = [
         (1, ValueOutcome::Holds),
-        (2, fails(3, Why::Wrong)),
-        (3, fails(1, Why::Malformed(Malformed::Blob(BlobFlaw::Length(7))))),
-        (4, fails(4, Why::Malformed(Malformed::Proof(PointFlaw::Encoding)))),
-        (5, fails(2, Why::Wrong)),
+        (2, fails(2, 3, Why::Wrong)),
+        (3, fails(3, 1, Why::Malformed(Malformed::Blob(BlobFlaw::Length(7))))),
+        (4, fails(4, 4, Why::Malformed(Malformed::Proof(PointFlaw::Encoding)))),
+        (5, fails(5, 2, Why::Wrong)),
     ];
     assert_eq!(found, BTreeMap::from(expected));
     for (name, word, count) in [
@@ -154,8 +158,8 @@ fn a_false_bundle_of_our_own_is_named_though_nobody_knew_its_digests() {
         ..real(1, 1, at, &value)
     });
     let found = outcomes(&judge(jobs, Arc::new(Fast::new())));
-    let (index, why) = (1, Why::Wrong);
-    assert_eq!(found, [(1, ValueOutcome::Fails { index, why })]);
+    let (index, why, proof) = (1, Why::Wrong, value[1].proof);
+    assert_eq!(found, [(1, ValueOutcome::Fails { index, why, proof })]);
 }
 
 /// A value of this height in pieces of two, as the accounts give it.

@@ -86,7 +86,11 @@ impl Join {
         match outcome {
             // Both are facts about the id: they are kept if the value was parked meanwhile.
             ValueOutcome::Holds => value.hold(),
-            ValueOutcome::Fails { index, why } => value.refute(index, why),
+            ValueOutcome::Fails { index, why, proof } => {
+                if !value.refute(index, why, &proof) {
+                    return self.withheld(now, key, "a blob's proof changed while it was kept", out);
+                }
+            }
             ValueOutcome::Withheld { why } => return self.withheld(now, key, why, out),
         }
         self.settle_value(now, key, out);

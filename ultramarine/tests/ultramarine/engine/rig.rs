@@ -344,6 +344,7 @@ fn lane(mut requests: Receiver<VerifyRequest>, verdicts: &Sender<Verdict>, halt:
                 Some(index) => ValueOutcome::Fails {
                     index: u16::try_from(index).expect("a block has few"),
                     why: Refutation::Wrong,
+                    proof: job.proof,
                 },
             };
             open.remove(&job.key);
