@@ -48,3 +48,26 @@ fn no_bug_is_planted_unless_asked_for() {
         assert!(!planted, "{package} is built with planted bugs");
     }
 }
+
+#[test]
+fn archives_have_one_layout_with_and_without_the_embedded_client() {
+    let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
+    let manifest = manifest.expect("the workspace has one");
+    let asked = manifest.lines().find(|line| line.starts_with("rkyv = "));
+    let asked = asked.expect("archives are rkyv's");
+    let ours = features("no-dev")
+        .into_iter()
+        .find(|(package, _)| package.starts_with("rkyv v"));
+    let (_, sets) = ours.expect("it is built");
+    // What decides how an archive lies, whoever asks for it: we must ask for it ourselves.
+    for set in sets {
+        for feature in set.split(',') {
+            let is_layout =
+                feature.contains("aligned") || feature.contains("endian") || feature.starts_with("pointer_width");
+            assert!(
+                !is_layout || asked.contains(feature),
+                "{feature} comes from a dependency alone"
+            );
+        }
+    }
+}

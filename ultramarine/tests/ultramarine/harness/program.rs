@@ -15,8 +15,8 @@ pub fn ethereumjs() -> Option<PathBuf> {
     found.or_else(|| missing("EthereumJS", "ULTRAMARINE_REQUIRE_ETHEREUMJS", &program))
 }
 
-/// The folder from which Node.js finds Lodestar's packages. It comes with EthereumJS, and has a folder of its own because
-/// the two want different versions of what they share.
+/// The folder from which Node.js finds Lodestar's packages. It comes with EthereumJS, and has a folder of its own
+/// because the two want different versions of what they share.
 pub fn lodestar() -> Option<PathBuf> {
     let folder = npm_folder().join("lodestar");
     let package = folder.join("node_modules/@lodestar/api");
