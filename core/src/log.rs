@@ -1,7 +1,7 @@
 //! This file knows the bytes of the consensus log's records.
 //!
 //! ```text
-//! record  = version u8 (1) | tag u8 | body            all integers little-endian, fixed width
+//! record  = version u8 (2) | tag u8 | body            all integers little-endian, fixed width
 //! vote      1 | kind u8 | height u64 | round u32 | id? | voter 20 | signature 64
 //! proposal  2 | height u64 | round u32 | id 32 | round? | proposer 20 | signature 64
 //! timeout   3 | kind u8 | round u32
@@ -17,7 +17,7 @@
 use bytes::Bytes;
 use malachitebft_core_consensus::{Input, ProposedValue};
 use malachitebft_core_types::{Round as MRound, Timeout, TimeoutKind, Validity, ValueOrigin};
-use ultramarine_types::canonical::Cursor;
+use ultramarine_types::canonical::{Cursor, FORMAT_VERSION};
 use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::{
     Address, Height, PolkaCertificate, Proposal, Round, Signature, ValueId, Vote, VoteKind, limits,
@@ -26,7 +26,8 @@ use ultramarine_types::{
 use crate::context::{Ctx, CtxAddress, CtxHeight, CtxValue};
 use crate::convert;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const _: () = assert!(VERSION as u32 == FORMAT_VERSION, "all formats of ours have one version");
 
 /// The step that timed out. The other timers are never logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

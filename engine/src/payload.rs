@@ -1,7 +1,7 @@
 //! This file knows the canonical bytes of a payload.
 //!
 //! ```text
-//!   version  u8        1
+//!   version  u8        2
 //!   fork     u8        0: Cancun, no requests may follow; 1: Prague
 //!   count    u8        requests (0 for Cancun)
 //!   request  u32 LE length, then that many bytes (type byte first)     × count
@@ -15,10 +15,12 @@ use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{B256, Bytes};
 use alloy_rpc_types_engine::ExecutionPayloadV3;
 use ssz::{Decode, Encode};
+use ultramarine_types::canonical::FORMAT_VERSION;
 use ultramarine_types::{Hash, limits};
 
 /// The one layout there is.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const _: () = assert!(VERSION as u32 == FORMAT_VERSION, "all formats of ours have one version");
 /// Type byte of a transaction with blobs (EIP-4844).
 const BLOB_TRANSACTION: u8 = 3;
 /// Least gas of a transaction (Yellow Paper, G_transaction): a block's gas bounds how many it can hold.

@@ -29,7 +29,7 @@ fn golden_bytes_of_each_record() {
     let tail = format!("{}{}", rep("33", 20), rep("44", 64));
     assert_eq!(
         hex(&vote()),
-        format!("010102{}{}01{}{tail}", "0807060504030201", "0d0c0b0a", rep("22", 32))
+        format!("020102{}{}01{}{tail}", "0807060504030201", "0d0c0b0a", rep("22", 32))
     );
     let proposal = LogRecord::Proposal(Proposal {
         height: Height(1),
@@ -41,13 +41,13 @@ fn golden_bytes_of_each_record() {
     });
     assert_eq!(
         hex(&proposal),
-        format!("0102010000000000000002000000{}0101000000{tail}", rep("22", 32))
+        format!("0202010000000000000002000000{}0101000000{tail}", rep("22", 32))
     );
     let timeout = LogRecord::Timeout {
         step: TimeoutStep::Prevote,
         round: Round(3),
     };
-    assert_eq!(hex(&timeout), "01030203000000");
+    assert_eq!(hex(&timeout), "02030203000000");
     let told = LogRecord::Value {
         height: Height(1),
         round: Round(0),
@@ -59,7 +59,7 @@ fn golden_bytes_of_each_record() {
     };
     assert_eq!(
         hex(&told),
-        format!("010401000000000000000000000000{}{}0100", rep("33", 20), rep("22", 32))
+        format!("020401000000000000000000000000{}{}0100", rep("33", 20), rep("22", 32))
     );
     let polka = LogRecord::Polka(PolkaCertificate {
         height: Height(1),
@@ -72,21 +72,23 @@ fn golden_bytes_of_each_record() {
     });
     assert_eq!(
         hex(&polka),
-        format!("0105010000000000000000000000{}01000000{tail}", rep("22", 32))
+        format!("0205010000000000000000000000{}01000000{tail}", rep("22", 32))
     );
     let chosen = LogRecord::Chosen {
         height: Height(1),
         round: Round(0),
         value_id: ValueId([0x22; 32]),
     };
-    assert_eq!(hex(&chosen), format!("0106010000000000000000000000{}", rep("22", 32)));
+    assert_eq!(hex(&chosen), format!("0206010000000000000000000000{}", rep("22", 32)));
 }
 
 #[test]
 fn another_version_is_named() {
     let mut bytes = vote().encode().to_vec();
-    bytes[0] = 2;
-    assert_eq!(LogRecord::decode(&bytes), Err(LogRecordError::Version(2)));
+    for other in [1, 3] {
+        bytes[0] = other;
+        assert_eq!(LogRecord::decode(&bytes), Err(LogRecordError::Version(other)));
+    }
 }
 
 #[test]

@@ -9,14 +9,14 @@ use super::*;
 fn the_bytes_are_the_ones_the_format_promises() {
     // Golden: a value id binds these bytes for ever.
     let bytes = payload_within(true, 8).encode();
-    assert_eq!(&bytes[..12], &[1, 1, 2, 3, 0, 0, 0, 0, 1, 2, 2, 0]);
+    assert_eq!(&bytes[..12], &[2, 1, 2, 3, 0, 0, 0, 0, 1, 2, 2, 0]);
     assert_eq!(
         sha256(&bytes).to_string(),
-        "0x947293925e67c1f85b107a00130af5d83aafa3db4e079261a98c90d6efe65141"
+        "0x787254515a600b851cbc4333a1dfec0dc8031dc200ad93b694c0252adc9893ce"
     );
     assert_eq!(
         sha256(&payload_within(false, 8).encode()).to_string(),
-        "0xc9c69eaf7bd4842fd8aa126ace87f4b38942b125cdf220529b998c07ef469308"
+        "0x06524580c4c4a6db167afcce43a92ff48fbb064eb76e6b94a3975897dfa57eef"
     );
 }
 
@@ -28,7 +28,9 @@ fn unknown_versions_forks_and_lengths_are_refused() {
         bytes[index] = value;
         Payload::decode(&bytes)
     };
-    assert_eq!(changed(0, 2), Err(MalformedPayload::Version(2)));
+    for other in [1, 3] {
+        assert_eq!(changed(0, other), Err(MalformedPayload::Version(other)));
+    }
     assert_eq!(changed(1, 2), Err(MalformedPayload::Fork(2)));
     assert_eq!(changed(1, 0), Err(MalformedPayload::Requests(2)));
     assert_eq!(changed(6, 255), Err(MalformedPayload::Truncated("request")));

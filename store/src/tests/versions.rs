@@ -2,15 +2,21 @@
 
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase, TableDefinition};
-use ultramarine_types::Height;
-use ultramarine_types::storage::Source;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use ultramarine_types::canonical::sha256;
+use ultramarine_types::storage::{Source, StoreRequest, Tag};
+use ultramarine_types::{Address, Evidence, Height, Proposal, Round, Signature, ValueId};
 
 use super::support::*;
+use crate::format::Lineage;
+use crate::record::{self, RecordHeader};
 use crate::{OpenError, look};
 
 const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
+const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
+const EVIDENCE: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("evidence");
+const FALSE_VALUES: TableDefinition<(u64, &[u8; 20]), &[u8]> = TableDefinition::new("false_values");
 
 /// A segment's header as version 1 wrote it: of chain 7 and genesis `ab…`.
 const OLD_SEGMENT: &str = "554c545253454700010001000000000002010000000000008877665544332211000000020000000007000000\
@@ -106,8 +112,85 @@ fn the_indexs_rows_have_these_bytes() {
     let place = locations.get(1).expect("read").expect("there").value().to_vec();
     let (segment, offset, length) = ("0100000000000000", "0010000000000000", "0010020000000000");
     assert_eq!(place, bytes(&["01", segment, offset, length].concat()));
-    let decided: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
-    let decided = transaction.open_table(decided).expect("the decided");
+    let decided = transaction.open_table(DECIDED).expect("the decided");
     let row = decided.get(1).expect("read").expect("there").value().to_vec();
     assert_eq!(row[..2], [2, 0], "the row's version");
+    assert_archive(
+        "decided",
+        &row,
+        "0xfc5ef4b3121079c5ee1b678303d92ef2d1865244cf93f1359e261271845e2960",
+    );
+}
+
+/// Two proposals of one validator that contradict each other.
+fn two_proposals(height: u64) -> Evidence {
+    let proposal = |value: u8, valid_round| Proposal {
+        height: Height(height),
+        round: Round(2),
+        value_id: ValueId([value; 32]),
+        valid_round,
+        proposer: Address([3; 20]),
+        signature: Signature([value; 64]),
+    };
+    Evidence::Proposals(proposal(1, None), proposal(2, Some(Round(1))))
+}
+
+/// Compares the SHA-256 of bytes that have an archive in them with what this version of the formats writes. Archives
+/// outlive the process, and rkyv lays them out. If a type or rkyv changes the layout, the version of all formats must
+/// change with it: then these hashes do.
+#[track_caller]
+fn assert_archive(what: &str, bytes: &[u8], golden: &str) {
+    let found = sha256(bytes).to_string();
+    assert_eq!(found, golden, "{what}: {} bytes", bytes.len());
+}
+
+#[test]
+fn the_archive_in_a_record_has_these_bytes() {
+    let value = value(7, 5, 2);
+    let content = record::content_of(&value).expect("all blobs or none");
+    let mut encoded = record::encode(&value, Tag::Streamed, content).expect("within every limit");
+    encoded.stamp(Lineage { generation: 3, salt: 4 }, 0);
+    let head = encoded.parts().next().expect("what stands before the blobs");
+    let header = RecordHeader::decode(head).expect("its header");
+    let init_at = 128 + 2 * 4 + header.lists_bytes as usize;
+    let init = &head[init_at..init_at + header.init_bytes as usize];
+    assert_archive(
+        "Init",
+        init,
+        "0xb149cd1543c38684728050fde874fb51a764cf10e0e3f4bc71880ca7955ac3b3",
+    );
+}
+
+#[test]
+fn the_rows_of_evidence_have_these_bytes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let evidence = vec![two_votes(7), two_proposals(8), false_value(3, 9, 1)];
+    store.ask([StoreRequest::Evidence(evidence)]);
+    drop(store);
+    let database = Database::open(folder.path().join("index.redb")).expect("the index");
+    let transaction = database.begin_read().expect("a transaction");
+    let pairs = transaction.open_table(EVIDENCE).expect("the pairs");
+    let rows = pairs
+        .iter()
+        .expect("read")
+        .map(|entry| entry.expect("read").1.value().to_vec());
+    let [votes, proposals] = rows.collect::<Vec<_>>().try_into().expect("two rows");
+    let false_values = transaction.open_table(FALSE_VALUES).expect("the false values");
+    let value = false_values.get((9, &[3; 20])).expect("read").expect("there");
+    assert_archive(
+        "two votes",
+        &votes,
+        "0x29846f18cd737173a842e488a0e7558af0df77d52eed6c56911acf8461d526e0",
+    );
+    assert_archive(
+        "two proposals",
+        &proposals,
+        "0x5c0c68beb6f1e1f8902595572bd75de57fe133bd85acf43949152130b21ef704",
+    );
+    assert_archive(
+        "false value",
+        value.value(),
+        "0xc0da55806ab4509c9307e77e2a795aec12d28546344f89d60d2b40ce37ec86be",
+    );
 }
