@@ -152,8 +152,11 @@ fn holds(commitment: &KzgCommitment, blob: &[u8], proof: &KzgProof) -> bool {
 #[derive(Debug, Default)]
 pub struct Lanes {
     /// Positions of each value with right bytes, and the first of them whose proof does not hold.
-    right: BTreeMap<ValueKey, (BTreeSet<u16>, Option<(u16, KzgProof)>)>,
+    right: BTreeMap<ValueKey, (BTreeSet<u16>, Option<Wrong>)>,
 }
+
+/// A blob of which the proof does not hold: its position and its proof.
+type Wrong = (u16, KzgProof);
 
 impl Lanes {
     pub fn forget(&mut self, key: ValueKey) {

@@ -118,7 +118,7 @@ fn the_indexs_rows_have_these_bytes() {
     assert_archive(
         "decided",
         &row,
-        "0xfc5ef4b3121079c5ee1b678303d92ef2d1865244cf93f1359e261271845e2960",
+        "0x44a22acda923c9d9eda35cf27151fdfa83275624f63cdb96a11c4498633a747d",
     );
 }
 
@@ -157,7 +157,7 @@ fn the_archive_in_a_record_has_these_bytes() {
     assert_archive(
         "Init",
         init,
-        "0xb149cd1543c38684728050fde874fb51a764cf10e0e3f4bc71880ca7955ac3b3",
+        "0x0ae340b47a1232d4994e995c7e8457f44a7d8185858982db08d482465ee13507",
     );
 }
 
@@ -181,16 +181,16 @@ fn the_rows_of_evidence_have_these_bytes() {
     assert_archive(
         "two votes",
         &votes,
-        "0x29846f18cd737173a842e488a0e7558af0df77d52eed6c56911acf8461d526e0",
+        "0xf0527c4192bf390944d3cd36fadb0a1f755c3508b78dbedcb9d4cfafd5d084c8",
     );
     assert_archive(
         "two proposals",
         &proposals,
-        "0x5c0c68beb6f1e1f8902595572bd75de57fe133bd85acf43949152130b21ef704",
+        "0x8895d68a5e690a577a780a8356b9a4af987a6540dd423242897a0fe169641c73",
     );
     assert_archive(
         "false value",
         value.value(),
-        "0xc0da55806ab4509c9307e77e2a795aec12d28546344f89d60d2b40ce37ec86be",
+        "0x46d8a5c7aa8349978f9f30993903fe47d401610e180e347527241f3e2017d443",
     );
 }
