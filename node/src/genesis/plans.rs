@@ -104,6 +104,31 @@ mod tests {
         }
     }
 
+    /// Nodes of one version compare these: they change only with the version of all formats.
+    #[test]
+    fn the_hashes_of_plans_are_these() {
+        assert_eq!(
+            upgrades_hash(&[]).to_string(),
+            "0x9054a25f272c8c96cb3655370dc2a515ddef8a6808be8236cd05c2a23c96c28a"
+        );
+        let upgrade = Upgrade {
+            height: Height(7),
+            what: "columns".to_owned(),
+        };
+        assert_eq!(
+            upgrades_hash(&[upgrade]).to_string(),
+            "0x8f882abb699cca4c05bbcfb4c41d658473c67e3071bb3cfecafd2b04500217c9"
+        );
+        let config = json!({
+            "chainId": 7, "londonBlock": 0, "cancunTime": 0, "pragueTime": "0x10",
+            "blobSchedule": { "cancun": { "target": 3, "max": 6, "baseFeeUpdateFraction": 9 } },
+        });
+        assert_eq!(
+            fork_schedule_hash(&config).expect("numbers").to_string(),
+            "0xfd54beb0df16912b6cb36a215497fdbd57a82b13f9ac0419e375d1e97aea932d"
+        );
+    }
+
     #[test]
     fn what_is_no_number_is_named() {
         let error = fork_schedule_hash(&json!({ "blobSchedule": { "prague": { "max": "many" } } }));
