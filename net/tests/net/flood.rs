@@ -215,6 +215,19 @@ fn bring_garbage(rogue: &Rogue, value: &Assembly, from: usize) {
     });
 }
 
+/// Waits until the other end takes no more: it has as many blobs as it lets one stream bring.
+async fn until_held_back(connection: &quinn::Connection) {
+    let least = (bounds::UNJUDGED_PER_STREAM_MAX * BLOB_BYTES) as u64;
+    let sent = || connection.stats().frame_tx.stream;
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let mut before = 0;
+    while connection.stats().udp_tx.bytes < least || sent() != before {
+        assert!(std::time::Instant::now() < deadline, "it is never held back");
+        before = sent();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
 #[test]
 fn three_that_fill_places_with_garbage_and_hang_up_delay_nobody_and_pay() {
     let setup = Setup {
@@ -256,12 +269,7 @@ fn three_that_fill_places_with_garbage_and_hang_up_delay_nobody_and_pay() {
             let tag = Tag::Streamed;
             node.tell(NetCommand::Admit { offer, tag });
         }
-        let least = (bounds::UNJUDGED_PER_STREAM_MAX * BLOB_BYTES) as u64;
-        rogue.runtime.block_on(async {
-            while rogue.connection.stats().udp_tx.bytes < 2 * least {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        });
+        rogue.runtime.block_on(until_held_back(&rogue.connection));
         rogue
             .connection
             .close(quinn::VarInt::from_u32(Goodbye::Going as u32), b"");
