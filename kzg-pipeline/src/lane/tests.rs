@@ -180,7 +180,13 @@ fn each_client_gets_a_verdict_for_each_of_its_jobs_and_values_from_any_lane() {
                     for (client, sender) in [(&mut first, 1u8), (&mut second, 2)] {
                         let wrong_count = (0..40).filter(|index| !is_right(sender, *index, round)).count();
                         let verdicts = take(client, 40 + wrong_count + 1);
-                        assert_eq!(outcomes(&verdicts[..40 + wrong_count]), [], "the value's is the last");
+                        // Wrong bytes may still be in another lane's hands.
+                        let value_at = verdicts
+                            .iter()
+                            .position(|verdict| matches!(verdict, Verdict::Value { .. }));
+                        let is_right_part = |verdict: &Verdict| matches!(verdict, Verdict::Part { is_right: true, .. });
+                        let last_right = verdicts.iter().rposition(is_right_part);
+                        assert!(last_right < value_at, "the value's is behind those of all its parts");
                         assert_eq!(outcomes(&verdicts), [(round, ValueOutcome::Holds)]);
                         for verdict in verdicts {
                             if let Verdict::Part {
