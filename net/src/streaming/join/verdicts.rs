@@ -84,8 +84,9 @@ impl Join {
     fn value_judged(&mut self, now: Nanos, key: ValueKey, outcome: ValueOutcome, out: &mut Outbox<Output>) {
         let Some(value) = self.values.get_mut(&key) else { return };
         match outcome {
-            // Both are facts about the id: they are kept if the value was parked meanwhile.
+            // A fact about the id: it is kept if the value was parked meanwhile.
             ValueOutcome::Holds => value.hold(),
+            // That one is compared with the lists, and dropped if they are gone: the lanes will say it again.
             ValueOutcome::Fails { index, why, proof } => {
                 if !value.refute(index, why, &proof) {
                     return self.withheld(now, key, "a blob's proof changed while it was kept", out);
