@@ -200,12 +200,18 @@ impl Join {
 
     /// Stops every stream of a value, except those that the core is asked about.
     pub(super) fn stop_streams(&mut self, key: ValueKey, why: &StopReason, out: &mut Outbox<Output>) {
-        let names: Vec<OfferId> = self
-            .streams
-            .iter()
-            .filter(|(_, stream)| stream.key == key && !matches!(stream.state, State::Asked { .. }))
-            .map(|(name, _)| *name)
-            .collect();
+        let is_meant = |stream: &Stream| stream.key == key && !matches!(stream.state, State::Asked { .. });
+        self.stop_where(is_meant, why, out);
+    }
+
+    pub(super) fn stop_where(
+        &mut self,
+        is_meant: impl Fn(&Stream) -> bool,
+        why: &StopReason,
+        out: &mut Outbox<Output>,
+    ) {
+        let meant = self.streams.iter().filter(|(_, stream)| is_meant(stream));
+        let names: Vec<OfferId> = meant.map(|(name, _)| *name).collect();
         for name in names {
             self.streams.remove(&name);
             out.push(Output::Stop {

@@ -1,7 +1,7 @@
 //! This file knows what a verdict does: right bytes fill their place, wrong ones cost their sender, and what the lanes
 //! say of a whole value completes it or ends it.
 
-use ultramarine_types::network::{Fault, NetEvent, OfferId};
+use ultramarine_types::network::{Fault, NetEvent};
 use ultramarine_types::verify::{ValueOutcome, Verdict, VerifyRequest};
 use ultramarine_types::{Nanos, Outbox, PeerId, ValueKey};
 
@@ -66,19 +66,7 @@ impl Join {
             key,
         });
         let is_its = |stream: &Stream| stream.key == key && stream.peer == sender && stream.state == State::Active;
-        let names: Vec<OfferId> = self
-            .streams
-            .iter()
-            .filter(|(_, stream)| is_its(stream))
-            .map(|(name, _)| *name)
-            .collect();
-        for name in names {
-            self.streams.remove(&name);
-            out.push(Output::Stop {
-                stream: name,
-                why: StopReason::Fault(fault),
-            });
-        }
+        self.stop_where(is_its, &StopReason::Fault(fault), out);
     }
 
     fn value_judged(&mut self, now: Nanos, key: ValueKey, outcome: ValueOutcome, out: &mut Outbox<Output>) {
