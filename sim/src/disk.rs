@@ -141,7 +141,8 @@ impl Disk {
                 | StoreRequest::Commit(_)
                 | StoreRequest::Evidence(_)
                 | StoreRequest::Silence { .. }
-                | StoreRequest::Retire { .. } => {
+                | StoreRequest::Retire { .. }
+                | StoreRequest::Archived { .. } => {
                     if self.dice.chance(500) {
                         self.count("unsynced-write-survived");
                         self.carry_out(Nanos::ZERO, request, &mut dropped);
@@ -361,6 +362,7 @@ impl Disk {
                 self.silent_through = self.silent_through.max(through);
                 replies.push(StoreReply::Silenced { through });
             }
+            StoreRequest::Archived { .. } => {}
             StoreRequest::Retire { blobs_below } => {
                 for (_, value) in self.decided.range_mut(..blobs_below) {
                     if value.decided.blobs == Blobs::Held {

@@ -41,6 +41,7 @@ const MARK_EPOCH: &str = "epoch";
 const MARK_FLOOR: &str = "floor";
 const MARK_OLDEST: &str = "oldest_blobs";
 const MARK_SILENT: &str = "silent_through";
+const MARK_ARCHIVED: &str = "archived_through";
 
 /// Pairs of messages kept: three pairs a height and validator are all that consensus reports, so the newest ones of
 /// years, in about 32 MB at most.
@@ -107,6 +108,8 @@ pub struct Marks {
     pub oldest_blobs: Option<Height>,
     /// Nothing is signed up to this height.
     pub silent_through: Height,
+    /// The archive has everything up to this height.
+    pub archived_through: Height,
 }
 
 /// Everything one decision changes.
@@ -230,6 +233,12 @@ impl Index {
                 .u64()
                 .ok_or_else(|| self.damaged("marks", MARK_SILENT))?;
             marks.silent_through = Height(height);
+        }
+        if let Some(row) = row(MARK_ARCHIVED)? {
+            let height = Cursor::new(&row)
+                .u64()
+                .ok_or_else(|| self.damaged("marks", MARK_ARCHIVED))?;
+            marks.archived_through = Height(height);
         }
         Ok(marks)
     }
@@ -356,6 +365,17 @@ impl Index {
         {
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.of(marks.insert(MARK_SILENT, through.0.to_le_bytes().as_slice()))?;
+        }
+        self.of(transaction.commit())
+    }
+
+    /// Makes durable that the archive has everything up to a height.
+    pub fn archive(&self, through: Height) -> Result<(), IndexError> {
+        let mut transaction = self.begin_write()?;
+        self.set_durable(&mut transaction)?;
+        {
+            let mut marks = self.of(transaction.open_table(MARKS))?;
+            self.of(marks.insert(MARK_ARCHIVED, through.0.to_le_bytes().as_slice()))?;
         }
         self.of(transaction.commit())
     }

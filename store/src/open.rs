@@ -44,6 +44,8 @@ pub struct StoreOptions {
     pub chain: ChainIdentity,
     /// Bytes of recently stored values kept in the memory they arrived in.
     pub hot_bytes: usize,
+    /// Whether there is an archive: then nothing is pruned before it is there.
+    pub archives: bool,
     /// Bytes of the smallest segment: what a store that holds little preallocates.
     pub segment_bytes_min: u64,
     /// Where the store's metrics go.
@@ -58,6 +60,7 @@ impl StoreOptions {
             limits,
             chain,
             hot_bytes,
+            archives: false,
             segment_bytes_min: CAPACITY_MIN,
             registry,
         }
@@ -119,9 +122,11 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
     let oldest_blobs = marks.oldest_blobs.unwrap_or(Height(1));
     view.set_head(head);
     view.set_oldest_blobs(oldest_blobs);
+    view.set_archived_through(marks.archived_through);
     let state = State {
         folder: folder.to_owned(),
         limits: options.limits,
+        archives: options.archives,
         segment_bytes_min: options.segment_bytes_min,
         index,
         segments,

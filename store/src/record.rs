@@ -114,7 +114,7 @@ impl RecordHeader {
             .u8(match self.tag {
                 Tag::Proposed => 1,
                 Tag::Streamed => 2,
-                Tag::Certified => 3,
+                Tag::Certified | Tag::Restored => 3,
             })
             .u64(self.lineage.generation)
             .u64(self.lineage.salt)

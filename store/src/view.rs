@@ -69,6 +69,7 @@ pub struct View {
     metrics: Metrics,
     head: AtomicU64,
     oldest_blobs: AtomicU64,
+    archived_through: AtomicU64,
     undecided: RwLock<HashMap<ValueKey, Undecided>>,
     hot: Mutex<Hot>,
     recent: Mutex<BTreeMap<Height, (Decided, Location)>>,
@@ -91,6 +92,7 @@ impl View {
             metrics,
             head: AtomicU64::new(0),
             oldest_blobs: AtomicU64::new(1),
+            archived_through: AtomicU64::new(0),
             undecided: RwLock::default(),
             hot: Mutex::new(Hot::new(hot_bytes)),
             recent: Mutex::default(),
@@ -136,6 +138,10 @@ impl View {
 
     pub(crate) fn set_oldest_blobs(&self, oldest: Height) {
         self.oldest_blobs.store(oldest.0, Ordering::Release);
+    }
+
+    pub(crate) fn set_archived_through(&self, through: Height) {
+        self.archived_through.store(through.0, Ordering::Release);
     }
 
     pub(crate) fn undecided(&self) -> RwLockReadGuard<'_, HashMap<ValueKey, Undecided>> {
@@ -320,6 +326,10 @@ impl Source for View {
 
     fn oldest_blobs(&self) -> Height {
         self.oldest_height()
+    }
+
+    fn archived_through(&self) -> Height {
+        Height(self.archived_through.load(Ordering::Acquire))
     }
 
     fn decided(&self, height: Height) -> Option<Decided> {

@@ -48,6 +48,8 @@ pub(crate) use evidence::EVIDENCE_WAITING_MAX;
 pub struct State {
     pub(crate) folder: PathBuf,
     pub(crate) limits: Limits,
+    /// Nothing is pruned before it is archived.
+    pub(crate) archives: bool,
     pub(crate) segment_bytes_min: u64,
     pub(crate) index: Arc<Index>,
     pub(crate) segments: Arc<Segments>,
@@ -205,6 +207,7 @@ impl<M: Medium> Writer<M> {
                 out.push(StoreReply::Silenced { through });
                 Ok(())
             }
+            StoreRequest::Archived { through } => self.archived(through),
             StoreRequest::Retire { blobs_below } => {
                 self.sync_group(out).await?;
                 out.push(self.retire(blobs_below).await?);
@@ -249,6 +252,17 @@ impl<M: Medium> Writer<M> {
     fn log_sync(&mut self, lsn: Lsn) -> Result<(), Failure> {
         self.state.journal.want(lsn)?;
         self.group.replies.push(StoreReply::LogDurable { lsn });
+        Ok(())
+    }
+
+    fn archived(&mut self, through: Height) -> Result<(), Failure> {
+        let through = through.min(self.state.head);
+        if through > self.state.view.archived_through() {
+            self.state.reserve.balance();
+            let marked = self.state.index.archive(through);
+            marked.map_err(|error| self.state.index_failed(&error))?;
+            self.state.view.set_archived_through(through);
+        }
         Ok(())
     }
 

@@ -22,6 +22,8 @@ pub enum Tag {
     Streamed,
     /// It came with, or was asked for because of, a verified commit certificate.
     Certified,
+    /// It is decided already, and its bytes are brought back: they were damaged, pruned or never held.
+    Restored,
 }
 
 /// One epoch of the consensus log: all records of one height. The generation counts log files ever begun.
@@ -41,6 +43,59 @@ pub enum Blobs {
     Pruned,
     /// The height was synced as metadata only.
     NeverHeld,
+}
+
+/// What is held of a height's blobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum BlobState {
+    /// Values of the height are stored, and none of them is decided yet.
+    Undecided,
+    /// Decided, and here.
+    Decided,
+    /// Pruned here, and in the archive.
+    Archived,
+    /// Pruned here, and in no archive of this node.
+    Pruned,
+    /// The height was synced as metadata only.
+    NeverHeld,
+    /// They should be here, and a checksum or a failed read says otherwise. They are fetched again.
+    Damaged,
+}
+
+impl BlobState {
+    pub const ALL: [Self; 6] = [
+        Self::Undecided,
+        Self::Decided,
+        Self::Archived,
+        Self::Pruned,
+        Self::NeverHeld,
+        Self::Damaged,
+    ];
+
+    /// Name in metrics and answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Undecided => "undecided",
+            Self::Decided => "decided",
+            Self::Archived => "archived",
+            Self::Pruned => "pruned",
+            Self::NeverHeld => "never_held",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// What became of a height's blobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlobStatus {
+    pub height: Height,
+    pub state: BlobState,
+    /// Unix seconds of the change to this state; `None` where it is not recorded.
+    pub since: Option<u64>,
+    /// Blobs that the decided value commits to; of an undecided height, those of all its values.
+    pub blobs_count: u64,
+    /// What they take on disk here.
+    pub bytes: u64,
 }
 
 /// A decision to make durable in one transaction: layers 1 and 2, the promotion, the drop of the height's other values.
@@ -78,7 +133,8 @@ pub struct DecidedPayload {
 #[derive(Clone, Debug)]
 pub enum StoreRequest {
     /// Append payload and blobs to the segment and make them durable; answers `Stored`. Storing a key twice answers
-    /// `Stored` again and writes nothing.
+    /// `Stored` again and writes nothing. With the tag `Restored` it is a decided height's value, written anew: the
+    /// index names the new place.
     Put {
         /// The value; its proofs are verified already.
         assembly: Assembly,
@@ -114,11 +170,13 @@ pub enum StoreRequest {
         /// The last height at which nothing is signed.
         through: Height,
     },
-    /// Free blobs of decided heights below this one, whole segments at a time; answers `Retired`.
+    /// Free blobs of decided heights below this one; answers `Retired`, at once. What an archive has not got yet stays.
     Retire {
         /// First height whose blobs stay.
         blobs_below: Height,
     },
+    /// Remember that the archive has every height up to this one, read back and verified. It never falls. No answer.
+    Archived { through: Height },
 }
 
 /// What the store answers.
@@ -163,6 +221,8 @@ pub enum StoreReply {
         /// First height whose blobs are still here.
         blobs_below: Height,
     },
+    /// A decided height is damaged: what is here of it is not served until it is put again as `Restored`.
+    Damaged { height: Height },
     /// The disk failed: sign nothing more and stop with this reason.
     Failed {
         /// What failed, where, and what to do.
@@ -257,6 +317,35 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent>;
     /// A decided height's lists and payload, whatever became of its blobs.
     fn decided_payload(&self, height: Height) -> Option<DecidedPayload>;
+    /// One blob of a value, decided or not; `Unknown` beyond the last. Of what is not in memory, only that blob is read
+    /// and checked.
+    fn blob(&self, key: &ValueKey, index: usize) -> Result<Bytes, Absent> {
+        self.value(key)?.blobs.get(index).cloned().ok_or(Absent::Unknown)
+    }
+    /// What became of a height's blobs; `None` if nothing of the height was ever stored.
+    fn blob_status(&self, height: Height) -> Option<BlobStatus> {
+        let decided = self.decided(height)?;
+        let state = match decided.blobs {
+            Blobs::Held => BlobState::Decided,
+            Blobs::Pruned => BlobState::Pruned,
+            Blobs::NeverHeld => BlobState::NeverHeld,
+        };
+        Some(BlobStatus {
+            height,
+            state,
+            since: None,
+            blobs_count: u64::from(decided.init.metadata.blobs_count),
+            bytes: 0,
+        })
+    }
+    /// Up to this height the archive has everything; [`Height::GENESIS`] without an archive.
+    fn archived_through(&self) -> Height {
+        Height::GENESIS
+    }
+    /// Decided heights that are damaged and not restored yet, lowest first.
+    fn damaged(&self) -> Vec<Height> {
+        Vec::new()
+    }
     /// Evidence of the heights from `from` to `to`, both included, at most `rows_max` pieces, in order of height.
     fn evidence(&self, _from: Height, _to: Height, _rows_max: usize) -> Vec<Evidence> {
         Vec::new()

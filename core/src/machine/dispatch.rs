@@ -143,6 +143,7 @@ impl Core {
             // Only a core that stops waits for it.
             StoreReply::Silenced { .. } => {}
             StoreReply::Retired { blobs_below } => self.oldest_blobs = self.oldest_blobs.max(blobs_below),
+            StoreReply::Damaged { .. } => {}
             StoreReply::Failed { reason } => self.stop(Stop::Disk(reason)),
         }
     }

@@ -27,7 +27,8 @@ pub fn request(disk: &Disk, request: &StoreRequest, tip: Height, retention: u64)
         | StoreRequest::Load { .. }
         | StoreRequest::Evidence(_)
         | StoreRequest::Silence { .. }
-        | StoreRequest::Retire { .. } => Ok(()),
+        | StoreRequest::Retire { .. }
+        | StoreRequest::Archived { .. } => Ok(()),
     }
 }
 

@@ -130,6 +130,7 @@ fn describe(request: &StoreRequest) -> String {
         StoreRequest::Evidence(evidence) => format!("evidence of {}", evidence.len()),
         StoreRequest::Silence { through } => format!("silence through {through}"),
         StoreRequest::Retire { blobs_below } => format!("retire below {blobs_below}"),
+        StoreRequest::Archived { through } => format!("archived through {through}"),
     }
 }
 
@@ -143,6 +144,7 @@ fn answer(reply: &StoreReply) -> String {
         StoreReply::Loaded { height, value } => format!("loaded {height} {}", value.is_some()),
         StoreReply::Silenced { through } => format!("silent through {through}"),
         StoreReply::Retired { blobs_below } => format!("retired {blobs_below}"),
+        StoreReply::Damaged { height } => format!("damaged {height}"),
         StoreReply::Failed { .. } => "failed".to_owned(),
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 
 use ultramarine_runtime::medium::{Medium, MediumFile};
-use ultramarine_types::storage::{Blobs, StoreReply, Tag};
+use ultramarine_types::storage::{Blobs, Source, StoreReply, Tag};
 use ultramarine_types::{Height, ValueKey};
 
 use super::Writer;
@@ -68,7 +68,10 @@ impl<M: Medium> Writer<M> {
             self.group.values.is_empty(),
             "a retirement waits for the sync of what came before"
         );
-        let below = blobs_below.min(self.state.head.next());
+        let mut below = blobs_below.min(self.state.head.next());
+        if self.state.archives {
+            below = below.min(self.state.view.archived_through().next());
+        }
         let room_bytes = self.state.reserve.room_bytes();
         let fits = |payloads_bytes| segment::exact(payloads_bytes) <= room_bytes;
         let (mut movable, mut payloads, mut payloads_bytes) = (Vec::new(), Vec::new(), 0);

@@ -100,6 +100,7 @@ impl World {
                 disk.silent_through = disk.silent_through.max(through);
                 self.deliver(node, micros, reply(StoreReply::Silenced { through }));
             }
+            StoreRequest::Archived { .. } => {}
             StoreRequest::Retire { blobs_below } => {
                 self.deliver(node, micros, reply(StoreReply::Retired { blobs_below }));
             }
