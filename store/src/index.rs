@@ -7,10 +7,12 @@
 //! |---|---|---|
 //! | `decided` | height | version, archive of certificate and `Init` (layers 1 and 2); for ever |
 //! | `locations` | height | where payload and blobs lie, and whether the blobs are there |
+//! | `segments` | segment | class, span of heights, counts: what a start knows of it without reading rows of heights |
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
 //! | `false_values` | height, then the validator | version, archive of a value that its own blob refutes |
-//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, last silent height |
+//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, last silent height, end of
+//! the growing payloads segment |
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +29,10 @@ use self::rows::{
 use crate::format::{Fields, PAGE_BYTES};
 use crate::segment::{Location, Position};
 
+pub use self::segments::Relocation;
+
 mod rows;
+mod segments;
 
 const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
@@ -39,6 +44,7 @@ const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
 const MARK_FORMAT: &str = "format";
 const MARK_EPOCH: &str = "epoch";
 const MARK_FLOOR: &str = "floor";
+const MARK_PAYLOADS: &str = "payloads";
 const MARK_OLDEST: &str = "oldest_blobs";
 const MARK_SILENT: &str = "silent_through";
 const MARK_ARCHIVED: &str = "archived_through";
@@ -104,6 +110,8 @@ pub struct Marks {
     pub epoch: Option<LogEpoch>,
     /// Where recovery begins to look for undecided values.
     pub floor: Position,
+    /// Where the growing payloads segment ends.
+    pub payloads: Option<Position>,
     /// Oldest height whose blobs are here.
     pub oldest_blobs: Option<Height>,
     /// Nothing is signed up to this height.
@@ -127,6 +135,8 @@ pub struct Commit<'a> {
     pub floor: Position,
     /// Oldest height whose blobs are here from now on.
     pub oldest_blobs: Height,
+    /// What else lies elsewhere from now on, and what each segment holds then.
+    pub relocation: &'a Relocation,
 }
 
 impl Index {
@@ -222,6 +232,9 @@ impl Index {
         if let Some(row) = row(MARK_FLOOR)? {
             marks.floor = decode_floor(&row).ok_or_else(|| self.damaged("marks", MARK_FLOOR))?;
         }
+        if let Some(row) = row(MARK_PAYLOADS)? {
+            marks.payloads = Some(decode_floor(&row).ok_or_else(|| self.damaged("marks", MARK_PAYLOADS))?);
+        }
         if let Some(row) = row(MARK_OLDEST)? {
             let height = Cursor::new(&row)
                 .u64()
@@ -314,6 +327,8 @@ impl Index {
             self.of(decided.insert(height, row.as_slice()))?;
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;
             self.of(locations.insert(height, encode_location(&commit.location_row).as_slice()))?;
+            drop(locations);
+            self.write_relocation(&transaction, commit.relocation)?;
             let mut blocks = self.of(transaction.open_table(BLOCKS))?;
             self.of(blocks.insert(&commit.init.metadata.header.block_hash.0, height))?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
@@ -325,14 +340,11 @@ impl Index {
     }
 
     /// Makes new locations of heights and the height that retention reached durable.
-    pub fn relocate(&self, moved: &[(Height, LocationRow)], oldest_blobs: Height) -> Result<(), IndexError> {
+    pub fn relocate(&self, relocation: &Relocation, oldest_blobs: Height) -> Result<(), IndexError> {
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
+        self.write_relocation(&transaction, relocation)?;
         {
-            let mut locations = self.of(transaction.open_table(LOCATIONS))?;
-            for (height, row) in moved {
-                self.of(locations.insert(height.0, encode_location(row).as_slice()))?;
-            }
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
         }

@@ -37,6 +37,7 @@ mod birth;
 mod device;
 mod error;
 mod failure;
+mod files;
 mod folder;
 mod format;
 mod hot;

@@ -9,19 +9,21 @@
 //! the last map.
 //!
 //! ```text
-//!   begin ─▶ append… ─▶ seal ─▶ retire ─▶ (leases zero) ─▶ free ─▶ begin under a new number
-//!                                     └─▶ (deadline)    ─▶ unlinked
+//!   begin ─▶ append… ─▶ seal ─▶ (punch…) ─▶ retire ─▶ (leases zero, whole) ─▶ free ─▶ begin under a new number
+//!                                                 └─▶ (deadline, or holes)  ─▶ unlinked
 //! ```
+//! What takes time (`sweep`) is the files thread's; the storage core only changes the table.
 #![allow(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions};
@@ -29,40 +31,64 @@ use rustix::fs::{FallocateFlags, fallocate};
 use ultramarine_types::ChainIdentity;
 use ultramarine_types::storage::OnDisk;
 
-use self::unlink::Unlinker;
+use self::retired::{Lingering, Punch, Tail, Waiting};
 use crate::format::Lineage;
+use crate::reserve::occupied_bytes;
 use crate::segment::{Class, FileName, Location, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId, free_file_name};
 
-mod unlink;
+mod retired;
 
 #[cfg(test)]
 mod tests;
 
-/// How long a retired segment waits for its leases before it is unlinked instead of recycled: longer than serving one
-/// height to a slow peer may take.
-pub const LEASE_DEADLINE: Duration = Duration::from_secs(30);
-/// Most bytes of retired segments that wait for leases; beyond, the oldest is unlinked at once.
-const WAITING_BYTES_MAX: u64 = 1 << 30;
-/// Files kept for recycling: one is used while the next is filled.
-const FREE_FILES_MAX: usize = 2;
-/// A sealed segment's unused tail is given back to the file system when it is at least this much.
-const TAIL_BYTES_MIN: u64 = 1 << 20;
+/// Maps kept for the next reader. The kernel allows a process 65,530, and a reader keeps its own as long as it needs.
+pub const MAPS_MAX: usize = 1024;
 
 /// All segment files of a store. Shared by the writer and every reader.
-#[derive(Debug)]
 pub struct Segments {
     folder: PathBuf,
     chain: ChainIdentity,
     state: Mutex<State>,
+    /// Files without a name that are leased still. Only a sweep touches them.
+    lingering: Mutex<Lingering>,
+    /// Segments whose map is kept.
+    mapped: Mutex<HashMap<SegmentId, Weak<Segment>>>,
+    /// Counts reads, so that the map read longest ago is let go first.
+    reads: AtomicU64,
+    #[cfg(test)]
+    pub(crate) look: Mutex<Option<Look>>,
 }
+
+/// What a test does between two steps.
+#[cfg(test)]
+pub(crate) type Look = Box<dyn FnMut(&str) + Send>;
 
 #[derive(Debug, Default)]
 struct State {
     next_id: u64,
     used: BTreeMap<SegmentId, Arc<Segment>>,
-    free: Vec<(SegmentId, u64)>,
+    free: Vec<Free>,
     waiting: Vec<Waiting>,
-    unlinker: Unlinker,
+    tails: Vec<Tail>,
+    punches: Vec<Punch>,
+    recycling: Recycling,
+}
+
+/// Which retired files are kept to be recycled.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recycling {
+    /// Only those of this length.
+    pub file_bytes: u64,
+    /// What they may take on disk together.
+    pub bytes_max: u64,
+}
+
+/// A file that waits to be recycled.
+#[derive(Clone, Copy, Debug)]
+struct Free {
+    id: SegmentId,
+    file_bytes: u64,
+    disk_bytes: u64,
 }
 
 /// A segment in use.
@@ -72,8 +98,31 @@ struct Segment {
     path: PathBuf,
     /// Bytes from the start that are synced and will never be written again.
     synced_bytes: AtomicU64,
-    newest: Mutex<Newest>,
+    shown: Mutex<Shown>,
+    /// The read that used its map last.
+    read: AtomicU64,
+}
+
+/// What readers may see of a segment.
+#[derive(Debug, Default)]
+struct Shown {
+    newest: Newest,
+    /// Held by every map made since something was last taken from view.
     lease: Lease,
+    /// Held by maps made before.
+    older: Vec<Weak<()>>,
+    /// What no reader is shown any more, because it is punched or about to be.
+    gone: Vec<Range<u64>>,
+}
+
+impl Shown {
+    /// Whether a map lives.
+    fn is_leased(&self) -> bool {
+        let leased = Arc::strong_count(&self.lease) > 1 || self.older.iter().any(|older| older.strong_count() > 0);
+        // Whatever readers did with their maps comes before what is done with the file next.
+        fence(Ordering::Acquire);
+        leased
+    }
 }
 
 /// The newest map of a segment; longer ones replace it as the segment grows.
@@ -89,7 +138,7 @@ enum Newest {
     Closed,
 }
 
-/// Held by every map of a segment, and once by its table entry; the file is nobody's when only that one is left.
+/// Held by every map of a segment, and once by the segment; the file is nobody's when only that one is left.
 type Lease = Arc<()>;
 
 #[derive(Debug)]
@@ -109,14 +158,6 @@ impl AsRef<[u8]> for Slice {
     fn as_ref(&self) -> &[u8] {
         &self.map.bytes[self.start..self.end]
     }
-}
-
-#[derive(Debug)]
-struct Waiting {
-    id: SegmentId,
-    segment: Arc<Segment>,
-    file_bytes: u64,
-    since: Instant,
 }
 
 /// A segment just begun.
@@ -141,6 +182,12 @@ pub struct FoundFile {
     pub file_bytes: u64,
 }
 
+impl fmt::Debug for Segments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segments").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
 impl Segments {
     /// Looks through the folder and takes every segment file into the table. Nothing is changed on disk.
     pub fn open(folder: &Path, chain: ChainIdentity, next_id_min: u64) -> io::Result<(Self, Vec<FoundFile>)> {
@@ -157,7 +204,11 @@ impl Segments {
             state.next_id = state.next_id.max(name.id().0 + 1);
             let file_bytes = entry.metadata()?.len();
             match name {
-                FileName::Free(id) => state.free.push((id, file_bytes)),
+                FileName::Free(id) => state.free.push(Free {
+                    id,
+                    file_bytes,
+                    disk_bytes: occupied_bytes(&entry.path()),
+                }),
                 FileName::Used(class, id) => {
                     found.push(FoundFile {
                         id,
@@ -177,25 +228,44 @@ impl Segments {
                 folder: folder.to_owned(),
                 chain,
                 state: Mutex::new(state),
+                lingering: Mutex::default(),
+                mapped: Mutex::default(),
+                reads: AtomicU64::default(),
+                #[cfg(test)]
+                look: Mutex::default(),
             },
             found,
         ))
     }
 
-    /// Begins a segment: a recycled file if one is large enough, else a new one; preallocated, its header durable.
-    pub fn begin(&self, class: Class, capacity_bytes: u64) -> io::Result<Begun> {
-        let (id, recycled) = {
-            let mut state = self.state();
-            let id = SegmentId(state.next_id);
-            state.next_id += 1;
-            let fitting = state.free.iter().position(|(_, bytes)| *bytes >= capacity_bytes);
-            (id, fitting.map(|index| state.free.swap_remove(index)))
+    /// Takes the number of the next segment.
+    pub fn take_number(&self) -> SegmentId {
+        let mut state = self.state();
+        let id = SegmentId(state.next_id);
+        state.next_id += 1;
+        id
+    }
+
+    /// Begins a segment under a number that was taken; its header is durable. One of values is a recycled file if there
+    /// is one of that length, and preallocated. One of payloads grows as it is written.
+    pub fn begin(&self, id: SegmentId, class: Class, capacity_bytes: u64) -> io::Result<Begun> {
+        let recycled = match class {
+            Class::Values => self.take_free(capacity_bytes),
+            Class::Payloads => None,
         };
         let path = self.folder.join(class.file_name(id));
         let outcome = match recycled {
-            Some((old, bytes)) => std::fs::rename(self.folder.join(free_file_name(old)), &path).map(|()| bytes),
-            None => create(&path, capacity_bytes).map(|()| capacity_bytes),
+            Some(old) => std::fs::rename(self.folder.join(free_file_name(old)), &path),
+            None => OpenOptions::new().write(true).create_new(true).open(&path).map(drop),
         };
+        let preallocated = match class {
+            Class::Values => capacity_bytes,
+            Class::Payloads => SEGMENT_FIRST_RECORD,
+        };
+        self.step("named");
+        // A recycled file has the blocks of its tail given back, and gets them again.
+        let outcome = outcome.and_then(|()| preallocate(&path, preallocated));
+        self.step("preallocated");
         let lineage = Lineage::begin(id.0);
         let header = SegmentHeader {
             class,
@@ -204,15 +274,13 @@ impl Segments {
             capacity_bytes,
             chain: self.chain,
         };
-        let outcome = outcome.and_then(|bytes| write_header(&path, &header).map(|()| bytes));
-        let capacity_bytes = match outcome.and_then(|bytes| sync_folder(&self.folder).map(|()| bytes)) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                // Nothing refers to it yet; what cannot be removed now is removed at the next start.
-                let _ = std::fs::remove_file(&path);
-                return Err(error);
-            }
-        };
+        let outcome = outcome.and_then(|()| write_header(&path, &header));
+        self.step("header written");
+        if let Err(error) = outcome.and_then(|()| sync_folder(&self.folder)) {
+            // Nothing refers to it yet; what cannot be removed now is removed at the next start.
+            let _ = std::fs::remove_file(&path);
+            return Err(error);
+        }
         let segment = Segment::new(class, path.clone(), SEGMENT_FIRST_RECORD);
         let before = self.state().used.insert(id, Arc::new(segment));
         assert!(before.is_none(), "no segment number is used twice");
@@ -260,25 +328,9 @@ impl Segments {
                 "a retired segment is in use no more"
             );
             assert!(
-                matches!(*lock(&waiting.segment.newest), Newest::Closed),
+                matches!(lock(&waiting.segment.shown).newest, Newest::Closed),
                 "a retired segment is mapped no more"
             );
-        }
-    }
-
-    /// Ends a segment's growth at its synced bytes and gives the tail back. Failing to is only a waste of disk.
-    pub fn seal(&self, id: SegmentId) {
-        let Some(segment) = self.segment(id) else { return };
-        let end = segment.synced_bytes.load(Ordering::Acquire);
-        let shortened = std::fs::metadata(&segment.path).and_then(|metadata| {
-            if metadata.len() < end + TAIL_BYTES_MIN {
-                return Ok(());
-            }
-            // No map reaches beyond `synced_bytes`, which this keeps.
-            OpenOptions::new().write(true).open(&segment.path)?.set_len(end)
-        });
-        if let Err(error) = shortened {
-            tracing::warn!("segment {id} keeps its unused tail: {error}");
         }
     }
 
@@ -298,18 +350,29 @@ impl Segments {
         if end > segment.synced_bytes.load(Ordering::Acquire) {
             return Ok(None);
         }
-        let Some(map) = segment.map_to(end)? else {
+        let Some((map, is_new)) = segment.map_to(location)? else {
             return Ok(None);
         };
+        segment
+            .read
+            .store(self.reads.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        if is_new {
+            self.keep_map(location.segment, &segment);
+        }
         let (start, end) = (usize_of(location.offset)?, usize_of(end)?);
         assert!(start <= end, "a record ends behind its start");
         assert!(end <= map.bytes.len(), "a map covers what was asked of it");
         Ok(Some(Bytes::from_owner(Slice { map, start, end })))
     }
 
+    /// The file of a segment in use.
+    pub fn path(&self, id: SegmentId) -> Option<PathBuf> {
+        Some(self.segment(id)?.path.clone())
+    }
+
     /// Where a record lies as a part of a file. `None` if the segment is gone.
     pub fn on_disk(&self, location: &Location) -> Option<OnDisk> {
-        let path = self.segment(location.segment)?.path.clone();
+        let path = self.path(location.segment)?;
         Some(OnDisk {
             path,
             offset: location.offset,
@@ -317,54 +380,49 @@ impl Segments {
         })
     }
 
-    /// Takes segments out of the table. The index must not name them any more, durably.
-    pub fn retire(&self, ids: &[SegmentId]) {
-        let mut state = self.state();
-        for id in ids {
-            let Some(segment) = state.used.remove(id) else { continue };
-            *lock(&segment.newest) = Newest::Closed;
-            let file_bytes = std::fs::metadata(&segment.path).map_or(0, |metadata| metadata.len());
-            state.waiting.push(Waiting {
-                id: *id,
-                segment,
-                file_bytes,
-                since: Instant::now(),
-            });
-        }
-    }
-
-    /// Recycles retired segments that nobody leases any more, and unlinks those that waited too long.
-    pub fn sweep(&self) {
-        self.sweep_at(Instant::now());
-    }
-
-    fn sweep_at(&self, now: Instant) {
-        let mut state = self.state();
-        let mut waiting_bytes: u64 = state.waiting.iter().map(|waiting| waiting.file_bytes).sum();
-        for waiting in std::mem::take(&mut state.waiting) {
-            let overdue = now.duration_since(waiting.since) >= LEASE_DEADLINE || waiting_bytes > WAITING_BYTES_MAX;
-            if waiting.is_leased() && !overdue {
-                state.waiting.push(waiting);
-                continue;
+    /// Keeps a map for the next reader, and lets the one go that was read longest ago if there are too many.
+    fn keep_map(&self, id: SegmentId, segment: &Arc<Segment>) {
+        let surplus = {
+            let mut mapped = lock(&self.mapped);
+            mapped.insert(id, Arc::downgrade(segment));
+            if mapped.len() <= MAPS_MAX {
+                return;
             }
-            waiting_bytes -= waiting.file_bytes;
-            if !waiting.is_leased() && waiting.segment.class == Class::Values && state.free.len() < FREE_FILES_MAX {
-                let free = self.folder.join(free_file_name(waiting.id));
-                if std::fs::rename(&waiting.segment.path, free).is_ok() {
-                    state.free.push((waiting.id, waiting.file_bytes));
-                    continue;
-                }
-            }
-            if let Err(waiting) = state.unlinker.take(waiting) {
-                state.waiting.push(waiting);
+            mapped.retain(|_, segment| segment.strong_count() > 0);
+            let others = mapped.iter().filter(|(other, _)| **other != id);
+            let read_at = |segment: &Weak<Segment>| {
+                let segment = segment.upgrade();
+                segment.map_or(0, |segment| segment.read.load(Ordering::Relaxed))
+            };
+            let oldest = others.min_by_key(|(_, segment)| read_at(segment)).map(|(id, _)| *id);
+            oldest.and_then(|oldest| mapped.remove(&oldest)?.upgrade())
+        };
+        if let Some(surplus) = surplus {
+            let mut shown = lock(&surplus.shown);
+            if matches!(shown.newest, Newest::Mapped(_)) {
+                shown.newest = Newest::Unmapped;
             }
         }
     }
 
-    /// Retired segments that still wait for a lease to end.
+    /// Maps that are kept for the next reader.
     #[cfg(test)]
-    pub fn waiting_count(&self) -> usize {
-        self.state().waiting.len()
+    pub fn maps_count(&self) -> usize {
+        let state = self.state();
+        let kept = |segment: &&Arc<Segment>| matches!(lock(&segment.shown).newest, Newest::Mapped(_));
+        state.used.values().filter(kept).count()
+    }
+
+    /// Where tests look at the folder between two steps of the files thread.
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "tests have something to look at here")]
+    pub(crate) const fn step(&self, _name: &str) {}
+
+    #[cfg(test)]
+    pub(crate) fn step(&self, name: &str) {
+        if let Some(look) = lock(&self.look).as_mut() {
+            look(name);
+        }
     }
 
     /// Gives no number below this one to a new segment.
@@ -393,17 +451,21 @@ impl Segment {
             class,
             path,
             synced_bytes: AtomicU64::new(synced_bytes),
-            newest: Mutex::default(),
-            lease: Lease::default(),
+            shown: Mutex::default(),
+            read: AtomicU64::default(),
         }
     }
 
-    /// A map that reaches at least to `end`, which is within the synced bytes. `None` if the segment was retired.
-    fn map_to(&self, end: u64) -> io::Result<Option<Arc<Map>>> {
-        let mut newest = lock(&self.newest);
-        match &*newest {
+    /// A map that covers a record, which is within the synced bytes, and whether it was made for it. `None` if the
+    /// segment was retired or the record is gone from it.
+    fn map_to(&self, location: &Location) -> io::Result<Option<(Arc<Map>, bool)>> {
+        let mut shown = lock(&self.shown);
+        if shown.gone.iter().any(|gone| gone.start < location.end() && location.offset < gone.end) {
+            return Ok(None);
+        }
+        match &shown.newest {
             Newest::Closed => return Ok(None),
-            Newest::Mapped(map) if map.bytes.len() as u64 >= end => return Ok(Some(Arc::clone(map))),
+            Newest::Mapped(map) if map.bytes.len() as u64 >= location.end() => return Ok(Some((Arc::clone(map), false))),
             Newest::Mapped(_) | Newest::Unmapped => {}
         }
         let synced_bytes = self.synced_bytes.load(Ordering::Acquire);
@@ -416,40 +478,30 @@ impl Segment {
         }
         let map = Arc::new(Map {
             bytes: map_file(&file, usize_of(synced_bytes)?)?,
-            _lease: Arc::clone(&self.lease),
+            _lease: Arc::clone(&shown.lease),
         });
-        *newest = Newest::Mapped(Arc::clone(&map));
-        Ok(Some(map))
+        shown.newest = Newest::Mapped(Arc::clone(&map));
+        Ok(Some((map, true)))
     }
 }
 
 fn map_file(file: &File, bytes: usize) -> io::Result<Mmap> {
     // SAFETY: the map is read-only and covers `bytes`, all synced. In this process those bytes are never written again
     // while a map lives. The writer appends behind `synced_bytes` only. Every `Map` holds a lease of its file, and a
-    // file is renamed for recycling only when their count shows that none is left (`Waiting::is_leased`). The file is
-    // never shortened below `synced_bytes` (`seal` is the only one to shorten it). Other processes are kept out by the
-    // lock on the data directory; an operator who truncates files of a running node by hand gets a SIGBUS.
+    // file is renamed for recycling only when their count shows that none is left (`Shown::is_leased`). A range is
+    // punched only when no slice shows it: it is `gone` first, and every map from before has ended. The file is never
+    // shortened. Other processes are kept out by the lock on the data directory; an operator who truncates files of a
+    // running node by hand gets a SIGBUS.
     unsafe { MmapOptions::new().len(bytes).map(file) }
 }
 
-impl Waiting {
-    /// Whether a map of the segment lives.
-    fn is_leased(&self) -> bool {
-        // Retirement closed the segment under the lock under which maps are made: every map there will ever be is
-        // counted, and the count can only fall.
-        let leased = Arc::strong_count(&self.segment.lease) > 1;
-        // Whatever readers did with their maps comes before what is done with the file next.
-        fence(Ordering::Acquire);
-        leased
-    }
-}
-
-fn create(path: &Path, capacity_bytes: u64) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    match fallocate(&file, FallocateFlags::empty(), 0, capacity_bytes) {
+/// Gives a file this length, and blocks for all of it.
+fn preallocate(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) => Ok(()),
         // Not every file system preallocates (EOPNOTSUPP): then the file grows as it is written.
-        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(capacity_bytes),
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes),
         Err(error) => Err(error.into()),
     }
 }

@@ -398,6 +398,13 @@ pub struct Record {
     pub assembly: Assembly,
 }
 
+/// Reads a record without its blobs out of the pages that stand before them. Everything else of it is checked.
+pub fn decode_front(front: &Bytes) -> Result<Record, RecordError> {
+    let header = RecordHeader::decode(front)?;
+    let (_, assembly) = decode_assembly(&header, front, CheckDepth::Body)?;
+    Ok(Record { header, assembly })
+}
+
 /// Reads a record out of the bytes it lies in. Nothing large is copied.
 pub fn decode(bytes: &Bytes, check: CheckDepth) -> Result<Record, RecordError> {
     let header = RecordHeader::decode(bytes)?;
@@ -405,12 +412,33 @@ pub fn decode(bytes: &Bytes, check: CheckDepth) -> Result<Record, RecordError> {
     if bytes.len() < record_bytes {
         return Err(RecordError::Short);
     }
+    let (crcs, mut assembly) = decode_assembly(&header, bytes, check)?;
+    let mut at = usize::try_from(header.blobs_offset()).map_err(|_| RecordError::Header)?;
+    assembly.blobs.reserve_exact(crcs.len());
+    for (index, crc) in (0u32..).zip(crcs) {
+        let blob = bytes.slice(at..at + BLOB_BYTES);
+        at += BLOB_BYTES;
+        if check == CheckDepth::All && crc32c(&blob) != crc {
+            return Err(RecordError::Blob { index });
+        }
+        assembly.blobs.push(blob);
+    }
+    assert_eq!(at, record_bytes, "the blobs end where the record does");
+    Ok(Record { header, assembly })
+}
+
+/// The blobs' checksums, and the value without them.
+fn decode_assembly(
+    header: &RecordHeader,
+    bytes: &Bytes,
+    check: CheckDepth,
+) -> Result<(Vec<u32>, Assembly), RecordError> {
     let body_end = RECORD_HEADER_BYTES + usize::try_from(header.body_bytes()).map_err(|_| RecordError::Header)?;
     let body = bytes.get(RECORD_HEADER_BYTES..body_end).ok_or(RecordError::Short)?;
     if check != CheckDepth::Header && crc32c(body) != header.body_crc {
         return Err(RecordError::Body);
     }
-    let (crcs, lists, init) = decode_body(&header, body).ok_or(RecordError::Body)?;
+    let (crcs, lists, init) = decode_body(header, body).ok_or(RecordError::Body)?;
     if check != CheckDepth::Header {
         if init.key() != header.key {
             return Err(RecordError::Foreign);
@@ -421,27 +449,14 @@ pub fn decode(bytes: &Bytes, check: CheckDepth) -> Result<Record, RecordError> {
     }
     let payload_at = body.len() - header.payload_bytes as usize;
     let payload = bytes.slice(RECORD_HEADER_BYTES + payload_at..body_end);
-    let mut at = usize::try_from(header.blobs_offset()).map_err(|_| RecordError::Header)?;
-    let mut blobs = Vec::with_capacity(crcs.len());
-    for (index, crc) in (0u32..).zip(crcs) {
-        let blob = bytes.slice(at..at + BLOB_BYTES);
-        at += BLOB_BYTES;
-        if check == CheckDepth::All && crc32c(&blob) != crc {
-            return Err(RecordError::Blob { index });
-        }
-        blobs.push(blob);
-    }
-    assert_eq!(at, record_bytes, "the blobs end where the record does");
-    Ok(Record {
-        header,
-        assembly: Assembly {
-            key: header.key,
-            init: Arc::new(init),
-            lists: Arc::new(lists),
-            payload,
-            blobs,
-        },
-    })
+    let assembly = Assembly {
+        key: header.key,
+        init: Arc::new(init),
+        lists: Arc::new(lists),
+        payload,
+        blobs: Vec::new(),
+    };
+    Ok((crcs, assembly))
 }
 
 /// The blobs' checksums, the lists, and the `Init`, whose metadata says how long the lists and the payload are.

@@ -7,7 +7,6 @@
 //! back.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
@@ -21,7 +20,7 @@ use crate::index::Index;
 use crate::lock::DirectoryLock;
 use crate::mapped::Segments;
 use crate::metrics::Metrics;
-use crate::record::{self, CheckDepth, RecordError};
+use crate::record::{self, CheckDepth};
 use crate::segment::{Location, Position, SegmentId};
 
 /// Records remembered as checked; beyond, all are forgotten and checked once more.
@@ -46,19 +45,6 @@ impl Undecided {
             sequence: self.sequence,
         }
     }
-}
-
-/// What is wrong with a record that cannot be kept elsewhere.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Damage {
-    #[error("it cannot be mapped: {0}")]
-    Unmapped(io::Error),
-    #[error("its segment ends before it")]
-    Cut,
-    #[error("it is another value's")]
-    Foreign,
-    #[error(transparent)]
-    Record(#[from] RecordError),
 }
 
 /// Read access to the store. Cheap to share; keeps the data directory locked while it lives.
@@ -241,18 +227,6 @@ impl View {
                 ));
                 Err(Absent::Damaged)
             }
-        }
-    }
-
-    /// Reads a record that is about to be kept elsewhere under new checksums: its body is checked whether or not it was
-    /// before.
-    pub(crate) fn record_to_move(&self, key: &ValueKey, location: &Location) -> Result<Assembly, Damage> {
-        let bytes = self.segments.slice(location).map_err(Damage::Unmapped)?;
-        let record = record::decode(&bytes.ok_or(Damage::Cut)?, CheckDepth::Body)?;
-        if record.header.key == *key {
-            Ok(record.assembly)
-        } else {
-            Err(Damage::Foreign)
         }
     }
 

@@ -297,14 +297,6 @@ fn a_full_disk_without_a_reserve_is_an_error_that_says_how_much_to_free_and_wher
     says_what_to_do(&Store::try_open(&fresh, &options()).err().expect("no room").to_string());
 }
 
-fn retire(store: &mut Store, below: u64) -> Height {
-    let blobs_below = Height(below);
-    match store.ask([StoreRequest::Retire { blobs_below }])[..] {
-        [StoreReply::Retired { blobs_below }] => blobs_below,
-        ref other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn retirement_frees_what_it_has_room_to_free() {
     let Some(disk) = SmallDisk::mount(64) else { return };
@@ -312,10 +304,10 @@ fn retirement_frees_what_it_has_room_to_free() {
     store.grow(1..=15, 6);
     // Beside the reserve: room for the payloads of one segment, five pages and its header's, and not for those of two.
     disk.fill(RESERVE_BYTES + 8 * 4096);
-    let first = retire(&mut store, 12);
+    let first = store.retire(12);
     assert!(first > Height(1) && first <= Height(6), "{first}");
     std::fs::remove_file(disk.filler()).expect("room again");
-    assert!(retire(&mut store, 12) > first);
+    assert!(store.retire(12) > first);
 }
 
 #[test]
@@ -328,7 +320,7 @@ fn retirement_reads_nothing_when_there_is_room_for_nothing() {
     disk.fill(RESERVE_BYTES + 4 * 4096);
     // Who reads it sees it.
     damage_payload(&store, &values[0].key);
-    assert_eq!(retire(&mut store, 12), Height(1));
+    assert_eq!(store.retire(12), Height(1));
     assert_eq!(damaged_segments(&options), "0");
 }
 
@@ -345,11 +337,11 @@ fn payloads_too_large_to_move_are_read_once_and_keep_no_others_from_going() {
     store.grow(21..=35, 6);
     // Beside the reserve: for the payloads of a segment of small ones, and not for one of the large.
     disk.fill(RESERVE_BYTES + 10 * 4096);
-    assert_eq!(retire(&mut store, 32), Height(1));
+    assert_eq!(store.retire(32), Height(1));
     for value in &large[..12] {
         damage_payload(&store, &value.key);
     }
-    assert!(retire(&mut store, 32) > Height(24));
+    assert!(store.retire(32) > Height(24));
     assert_eq!(damaged_segments(&options), "0", "none of the first was read again");
 }
 
@@ -360,9 +352,9 @@ fn retirement_without_room_waits_for_it_and_counts_no_damage() {
     let mut store = Store::open_with(disk.path(), &options);
     store.grow(1..=15, 6);
     disk.fill(1 << 20);
-    assert_eq!(retire(&mut store, 12), Height(1));
+    assert_eq!(store.retire(12), Height(1));
     std::fs::remove_file(disk.filler()).expect("room again");
-    assert!(retire(&mut store, 12) > Height(5));
+    assert!(store.retire(12) > Height(5));
     assert!(
         !options
             .registry

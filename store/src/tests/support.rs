@@ -22,10 +22,14 @@ use crate::{OpenError, OpenStore, StoreOptions, View, Writer, open};
 
 pub const CHAIN: ChainIdentity = ChainIdentity([9; 32]);
 
+/// Five records of six blobs fit.
+pub const SEGMENT_BYTES: u64 = 4 << 20;
+
 pub fn options() -> StoreOptions {
     StoreOptions {
         hot_bytes: 4 << 20,
-        segment_bytes_min: 1 << 20,
+        segment_bytes: SEGMENT_BYTES,
+        retention: Some(8),
         ..StoreOptions::new(Limits { blobs_per_block: 6 }, CHAIN, Registry::new())
     }
 }
@@ -141,6 +145,17 @@ impl Store {
             self.writer.flush(&mut out).await
         })?;
         Ok(out)
+    }
+
+    /// Has blobs below a height freed and waits for it; the oldest that are left.
+    pub fn retire(&mut self, below: u64) -> Height {
+        let blobs_below = Height(below);
+        self.ask([StoreRequest::Retire { blobs_below }]);
+        self.writer.settle().expect("the store does not fail");
+        match self.ask([StoreRequest::Retire { blobs_below }])[..] {
+            [StoreReply::Retired { blobs_below }] => blobs_below,
+            ref other => panic!("{other:?}"),
+        }
     }
 
     pub fn put(&mut self, assembly: &Assembly, tag: Tag) {
