@@ -184,7 +184,9 @@ pub struct FoundFile {
 
 impl fmt::Debug for Segments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Segments").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("Segments")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
     }
 }
 
@@ -460,12 +462,18 @@ impl Segment {
     /// segment was retired or the record is gone from it.
     fn map_to(&self, location: &Location) -> io::Result<Option<(Arc<Map>, bool)>> {
         let mut shown = lock(&self.shown);
-        if shown.gone.iter().any(|gone| gone.start < location.end() && location.offset < gone.end) {
+        if shown
+            .gone
+            .iter()
+            .any(|gone| gone.start < location.end() && location.offset < gone.end)
+        {
             return Ok(None);
         }
         match &shown.newest {
             Newest::Closed => return Ok(None),
-            Newest::Mapped(map) if map.bytes.len() as u64 >= location.end() => return Ok(Some((Arc::clone(map), false))),
+            Newest::Mapped(map) if map.bytes.len() as u64 >= location.end() => {
+                return Ok(Some((Arc::clone(map), false)));
+            }
             Newest::Mapped(_) | Newest::Unmapped => {}
         }
         let synced_bytes = self.synced_bytes.load(Ordering::Acquire);

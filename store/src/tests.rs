@@ -12,6 +12,7 @@ mod formats;
 mod full_disk;
 mod guard;
 mod retention;
+mod space;
 mod support;
 mod tile;
 mod versions;

@@ -193,6 +193,11 @@ impl<M: Medium> Writer<M> {
         writer
     }
 
+    #[cfg(test)]
+    pub(crate) const fn segments(&self) -> &Arc<Segments> {
+        &self.state.segments
+    }
+
     /// Closes the files and gives the state back.
     pub fn into_state(self) -> State {
         assert!(self.group.replies.is_empty(), "nothing waits for a sync any more");
@@ -216,6 +221,12 @@ impl<M: Medium> Writer<M> {
         assert!(!self.has_failed, "nothing is made durable after a failure");
         let outcome = self.sync_group(out).await;
         self.keep(outcome)
+    }
+
+    /// Tells of damage that was met since, at most of `heights_max` heights.
+    pub fn tell_damage(&mut self, heights_max: usize, out: &mut Vec<StoreReply>) {
+        let heights = self.state.view.take_untold_damage(heights_max).into_iter();
+        out.extend(heights.map(|height| StoreReply::Damaged { height }));
     }
 
     /// Remembers a failure; without one, checks what the writer keeps.

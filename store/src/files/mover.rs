@@ -18,9 +18,7 @@ use crate::index::LocationRow;
 use crate::ledger::Due;
 use crate::record::{self, Encoded, RecordContent, RecordError, RecordHeader};
 use crate::reserve::{is_full, room_bytes};
-use crate::segment::{
-    Class, Location, PAYLOADS_BYTES, Position, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId,
-};
+use crate::segment::{Class, Location, PAYLOADS_BYTES, Position, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId};
 
 /// Rows asked of the index at a time.
 const ROWS_MAX: usize = 64;

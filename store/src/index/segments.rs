@@ -103,7 +103,9 @@ impl Index {
         let mut segments = self.of(transaction.open_table(SEGMENTS))?;
         for (id, row) in &relocation.segments {
             match row {
-                Some(row) => self.of(segments.insert(id.0, encode_segment(row).as_slice())).map(drop)?,
+                Some(row) => self
+                    .of(segments.insert(id.0, encode_segment(row).as_slice()))
+                    .map(drop)?,
                 None => self.of(segments.remove(id.0)).map(drop)?,
             }
         }

@@ -22,7 +22,9 @@ fn filled(segments: &Segments, fill: u8) -> (Begun, Location) {
 }
 
 fn filled_of(class: Class, segments: &Segments, fill: u8) -> (Begun, Location) {
-    let begun = segments.begin(segments.take_number(), class, CAPACITY).expect("a segment");
+    let begun = segments
+        .begin(segments.take_number(), class, CAPACITY)
+        .expect("a segment");
     let file = OpenOptions::new().write(true).open(&begun.path).expect("it opens");
     file.write_all_at(&[fill; PAGE_BYTES as usize], PAGE_BYTES)
         .expect("written");
@@ -114,10 +116,7 @@ fn a_number_is_never_given_twice() {
     first.sweep();
     drop(first);
     let second = segments(folder.path());
-    assert!(
-        second.take_number() > begun.id,
-        "the free file's number counts"
-    );
+    assert!(second.take_number() > begun.id, "the free file's number counts");
 }
 
 #[test]
@@ -164,7 +163,9 @@ fn sealing_gives_the_tail_back_and_keeps_the_length() {
 fn a_hole_waits_for_the_slices_that_show_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let segments = segments(folder.path());
-    let begun = segments.begin(segments.take_number(), Class::Values, 4 << 20).expect("a segment");
+    let begun = segments
+        .begin(segments.take_number(), Class::Values, 4 << 20)
+        .expect("a segment");
     let file = OpenOptions::new().write(true).open(&begun.path).expect("it opens");
     file.write_all_at(&[7; 2 << 20], PAGE_BYTES).expect("written");
     file.sync_all().expect("synced");
@@ -185,7 +186,10 @@ fn a_hole_waits_for_the_slices_that_show_it() {
     assert_eq!(occupied_bytes(&begun.path), before);
     drop(held);
     segments.sweep();
-    assert!(occupied_bytes(&begun.path) <= before - (1 << 20), "a slice of the rest delays nothing");
+    assert!(
+        occupied_bytes(&begun.path) <= before - (1 << 20),
+        "a slice of the rest delays nothing"
+    );
     assert!(other.iter().all(|byte| *byte == 7));
     assert!(segments.slice(&first).expect("no failure").is_none());
 }

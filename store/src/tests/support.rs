@@ -42,12 +42,17 @@ pub fn cold() -> StoreOptions {
     }
 }
 
-/// Flips a byte of what stands before the blobs of a stored value.
+/// Flips a bit of what stands before the blobs of a stored value.
 pub fn damage_payload(store: &Store, key: &ValueKey) {
-    let held = store.view.on_disk(key).expect("it is held");
+    damage(&store.view, key, 128 + 600);
+}
+
+/// Flips a bit of a stored value's record, so many bytes from its start.
+pub fn damage(view: &View, key: &ValueKey, from_start: u64) {
+    let held = view.on_disk(key).expect("it is held");
     let file = OpenOptions::new().read(true).write(true).open(&held.path);
     let file = file.expect("the segment");
-    let at = held.offset + 128 + 600;
+    let at = held.offset + from_start;
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).expect("read");
     file.write_all_at(&[byte[0] ^ 1], at).expect("written");
@@ -151,11 +156,21 @@ impl Store {
     pub fn retire(&mut self, below: u64) -> Height {
         let blobs_below = Height(below);
         self.ask([StoreRequest::Retire { blobs_below }]);
-        self.writer.settle().expect("the store does not fail");
+        self.settle();
         match self.ask([StoreRequest::Retire { blobs_below }])[..] {
             [StoreReply::Retired { blobs_below }] => blobs_below,
             ref other => panic!("{other:?}"),
         }
+    }
+
+    /// Waits until everything is freed and begun that can be.
+    pub fn settle(&mut self) {
+        self.writer.settle().expect("the store does not fail");
+    }
+
+    /// Has something looked at between two steps of the files thread.
+    pub fn look(&self, look: impl FnMut(&str) + Send + 'static) {
+        *self.writer.segments().look.lock().expect("no panic") = Some(Box::new(look));
     }
 
     pub fn put(&mut self, assembly: &Assembly, tag: Tag) {
@@ -211,6 +226,14 @@ impl Store {
         }
         values
     }
+}
+
+/// What the files of a kind occupy in the folder of segments.
+pub fn occupied(folder: &Path, kind: &str) -> u64 {
+    let entries = std::fs::read_dir(folder.join("segments")).expect("the folder");
+    let entries = entries.map(|entry| entry.expect("an entry"));
+    let of_kind = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(kind));
+    of_kind.map(|entry| crate::reserve::occupied_bytes(&entry.path())).sum()
 }
 
 /// The next life of a directory: a store that failed is asked nothing more.

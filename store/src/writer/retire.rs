@@ -57,6 +57,8 @@ struct Moving {
     gone: Vec<Range<u64>>,
     /// Whether the thread is through.
     has_ended: bool,
+    /// What it could not move, if it tried all.
+    damaged: Option<Vec<Height>>,
 }
 
 impl<M: Medium> Writer<M> {
@@ -172,9 +174,10 @@ impl<M: Medium> Writer<M> {
     fn end_move(&mut self, due: &Due, ended: Ended) {
         match ended {
             Ended::Whole { damaged } => {
-                self.tell_damaged(due.segment, &damaged);
-                let damaged: Vec<_> = damaged.into_iter().map(|(height, _)| height).collect();
-                self.state.ledger.tried(due, &damaged);
+                if let Some(moving) = &mut self.state.retiring.moving {
+                    moving.damaged = Some(damaged.iter().map(|(height, _)| *height).collect());
+                }
+                self.tell_damaged(due.segment, damaged);
             }
             Ended::NoRoom { bytes } => {
                 tracing::warn!(
@@ -193,13 +196,10 @@ impl<M: Medium> Writer<M> {
         }
     }
 
-    fn tell_damaged(&self, id: SegmentId, damaged: &[(Height, String)]) {
+    fn tell_damaged(&self, id: SegmentId, damaged: Vec<(Height, String)>) {
         for (height, why) in damaged {
-            tracing::error!(
-                "segment {id} stays on disk although its retention has ended: height {height} cannot be kept \
-                 elsewhere: {why}. Check the disk (dmesg, smartctl)"
-            );
-            self.state.metrics.damaged_reads.inc();
+            let reason = format!("height {height} cannot be moved out of segment {id}: {why}");
+            self.state.view.mark_damaged(height, &reason);
         }
     }
 
@@ -219,6 +219,7 @@ impl<M: Medium> Writer<M> {
                 due,
                 gone: Vec::new(),
                 has_ended: false,
+                damaged: None,
             });
         }
     }
@@ -285,6 +286,10 @@ impl<M: Medium> Writer<M> {
         for row in moved {
             self.state.view.hot().remove(&row.key);
             self.state.view.forget_recent(row.key.height);
+            if row.to.blobs == Blobs::Pruned && self.state.view.is_damaged(row.key.height) {
+                // What it is to have still is whole: its payload was checked.
+                self.state.view.restored(row.key.height);
+            }
         }
         self.end_segment();
     }
@@ -292,9 +297,12 @@ impl<M: Medium> Writer<M> {
     /// A segment that was emptied as far as it goes: what is not freed whole is punched.
     fn end_segment(&mut self) {
         let state = &mut self.state;
-        let Some(Moving { due, gone, .. }) = state.retiring.moving.take_if(|moving| moving.has_ended) else {
+        let Some(Moving { due, gone, damaged, .. }) = state.retiring.moving.take_if(|moving| moving.has_ended) else {
             return;
         };
+        if let Some(damaged) = damaged {
+            state.ledger.tried(&due, &damaged);
+        }
         let damaged_segments = state.ledger.damaged_segments();
         state
             .metrics
@@ -306,8 +314,7 @@ impl<M: Medium> Writer<M> {
         }
         // Recovery looks for values from the floor on, and takes a hole for their end.
         let is_below_floor = |range: &Range<u64>| {
-            due.segment < state.floor.segment
-                || (due.segment == state.floor.segment && range.end <= state.floor.offset)
+            due.segment < state.floor.segment || (due.segment == state.floor.segment && range.end <= state.floor.offset)
         };
         let ranges: Vec<_> = gone.into_iter().filter(is_below_floor).collect();
         if !ranges.is_empty() {
@@ -334,21 +341,30 @@ impl<M: Medium> Writer<M> {
         }
     }
 
-    /// Waits until everything is moved, freed and begun that can be.
+    /// Waits until the files thread has done what it can. What it moved still waits for a transaction.
     #[cfg(test)]
-    pub(crate) fn settle(&mut self) -> Result<(), Failure> {
+    pub(crate) fn wait_for_files(&mut self) -> Result<(), Failure> {
         loop {
             self.tend()?;
-            if !self.state.retiring.rows.is_empty() {
-                self.relocate()?;
-            } else if self.state.files.is_busy() {
-                std::thread::sleep(std::time::Duration::from_micros(200));
+            if self.state.files.is_busy() {
+                std::thread::sleep(std::time::Duration::from_micros(100));
             } else if self.state.segments.has_ended() {
                 self.state.sweep_soon();
             } else {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits until everything is moved, freed and begun that can be.
+    #[cfg(test)]
+    pub(crate) fn settle(&mut self) -> Result<(), Failure> {
+        self.wait_for_files()?;
+        while !self.state.retiring.rows.is_empty() {
+            self.relocate()?;
+            self.wait_for_files()?;
+        }
+        Ok(())
     }
 }
 
