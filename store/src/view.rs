@@ -12,9 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
-use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, OnDisk, Source, Tag};
+#[cfg(test)]
+use ultramarine_types::storage::StateTallies;
+use ultramarine_types::storage::{
+    Absent, BlobState, BlobStatus, Blobs, Decided, DecidedPayload, OnDisk, Source, StoreAccount, Tag,
+};
 use ultramarine_types::{Assembly, Evidence, Hash, Height, ValueKey};
 
+use crate::account::{self, Accountant};
 use crate::alarms::Alarms;
 use crate::hot::Hot;
 use crate::index::Index;
@@ -36,6 +41,9 @@ pub(crate) struct Undecided {
     pub blobs: Blobs,
     pub location: Location,
     pub sequence: u64,
+    pub blobs_count: u32,
+    /// Unix seconds of its put; `None` after a restart.
+    pub since: Option<u64>,
 }
 
 impl Undecided {
@@ -75,6 +83,7 @@ pub struct View {
     recent: Mutex<BTreeMap<Height, (Decided, Location)>>,
     checked: Mutex<HashSet<(SegmentId, u64)>>,
     alarms: Alarms,
+    accountant: Accountant,
     _lock: Arc<DirectoryLock>,
 }
 
@@ -87,6 +96,7 @@ impl View {
         lock: Arc<DirectoryLock>,
     ) -> Self {
         Self {
+            accountant: Accountant::new(&index),
             index,
             segments,
             metrics,
@@ -106,6 +116,45 @@ impl View {
         let before = self.head.swap(head.0, Ordering::AcqRel);
         assert!(before <= head.0, "the head never moves back");
         self.metrics.decided.set(i64::try_from(head.0).unwrap_or(i64::MAX));
+    }
+
+    /// Shows what is held in the metrics. Call it when that changed.
+    pub(crate) fn show_account(&self) {
+        account::show(&self.metrics, &self.take_account());
+    }
+
+    fn take_account(&self) -> StoreAccount {
+        self.accountant
+            .take(&self.index, &self.segments, self.undecided().iter())
+    }
+
+    /// The states of decided heights as the index tallies them.
+    #[cfg(test)]
+    pub(crate) fn tallied(&self) -> StateTallies {
+        self.index.states()
+    }
+
+    /// The same by a look at every row.
+    #[cfg(test)]
+    pub(crate) fn recount(&self) -> StateTallies {
+        self.index.recount().expect("the rows can be read")
+    }
+
+    /// What is stored of a height that is not decided.
+    fn undecided_status(&self, height: Height) -> Option<BlobStatus> {
+        let undecided = self.undecided();
+        let values = undecided.iter().filter(|(key, _)| key.height == height);
+        values.fold(None, |status, (_, value)| {
+            let before: Option<BlobStatus> = status;
+            let first = |since: Option<u64>| before.map_or(since, |before| before.since.min(since));
+            Some(BlobStatus {
+                height,
+                state: BlobState::Undecided,
+                since: first(value.since),
+                blobs_count: before.map_or(0, |before| before.blobs_count) + u64::from(value.blobs_count),
+                bytes: before.map_or(0, |before| before.bytes) + value.location.bytes,
+            })
+        })
     }
 
     /// Checks what is kept in memory against its bounds.
@@ -326,6 +375,31 @@ impl Source for View {
 
     fn oldest_blobs(&self) -> Height {
         self.oldest_height()
+    }
+
+    fn blob_status(&self, height: Height) -> Option<BlobStatus> {
+        if height > self.head_height() {
+            return self.undecided_status(height);
+        }
+        let (decided, _) = self.row(height)?;
+        let row = match self.index.location(height) {
+            Ok(row) => row?,
+            Err(error) => {
+                self.alarm(&format!("height {height} cannot be read: {error}"));
+                return None;
+            }
+        };
+        Some(BlobStatus {
+            height,
+            state: self.index.state(height, row.blobs),
+            since: Some(row.since).filter(|since| *since > 0),
+            blobs_count: u64::from(decided.init.metadata.blobs_count),
+            bytes: row.location.bytes,
+        })
+    }
+
+    fn account(&self) -> Option<StoreAccount> {
+        Some(self.take_account())
     }
 
     fn archived_through(&self) -> Height {

@@ -7,6 +7,7 @@ use ultramarine_types::storage::{Blobs, StoreReply, Tag};
 use ultramarine_types::{Assembly, ValueKey};
 
 use super::{Growing, Waiting, Writer};
+use crate::account::unix_seconds;
 use crate::append::write_parts;
 use crate::failure::{Failure, no_room};
 use crate::record::{self, Encoded, RecordContent};
@@ -58,6 +59,8 @@ impl<M: Medium> Writer<M> {
             blobs,
             location,
             sequence,
+            blobs_count: assembly.init.metadata.blobs_count,
+            since: Some(unix_seconds()),
         };
         self.state.ledger.stored(&location);
         if let Some(before) = self.group.values.insert(
@@ -229,6 +232,8 @@ impl<M: Medium> Writer<M> {
             .metrics
             .undecided
             .set(i64::try_from(undecided.len()).unwrap_or(i64::MAX));
+        drop((undecided, hot));
+        self.state.view.show_account();
         Ok(())
     }
 
