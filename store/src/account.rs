@@ -1,14 +1,14 @@
 //! This file knows what the store holds, in numbers: heights and bytes by state, and what the files occupy.
 //!
 //! Nothing is walked for it but what is small and in memory: the values not decided yet. The index tallies its rows
-//! ([`crate::index`]), and the segments their files ([`crate::mapped`]).
+//! ([`crate::index`]), the segments their files ([`crate::mapped`]), and damage is taken off what the index says here.
 //!
 //! Keeps: the heights of all states are the heights of which anything is stored, each once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ultramarine_runtime::Clock;
 use ultramarine_types::storage::{BlobState, FileBytes, StateTallies, StoreAccount};
 use ultramarine_types::{Height, ValueKey};
 
@@ -24,6 +24,8 @@ use crate::view::Undecided;
 #[derive(Debug)]
 pub(crate) struct Accountant {
     folder: PathBuf,
+    /// Of each damaged height the state and the bytes that the index tallies it under.
+    damages: Mutex<BTreeMap<Height, (BlobState, u64)>>,
 }
 
 impl Accountant {
@@ -31,7 +33,24 @@ impl Accountant {
     pub fn new(index: &Index) -> Self {
         Self {
             folder: index.path().parent().unwrap_or(Path::new("")).to_owned(),
+            damages: Mutex::default(),
         }
+    }
+
+    /// A height is damaged from now on. One whose row cannot be read counts without bytes.
+    pub fn damaged(&self, index: &Index, height: Height) {
+        let row = index.location(height).ok().flatten();
+        let tallied = row.map(|row| (index.state(height, row.blobs), row.location.bytes));
+        self.damages().insert(height, tallied.unwrap_or((BlobState::Decided, 0)));
+    }
+
+    /// A height is damaged no longer.
+    pub fn restored(&self, height: Height) {
+        self.damages().remove(&height);
+    }
+
+    fn damages(&self) -> MutexGuard<'_, BTreeMap<Height, (BlobState, u64)>> {
+        self.damages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn take<'a>(
@@ -41,6 +60,10 @@ impl Accountant {
         undecided: impl Iterator<Item = (&'a ValueKey, &'a Undecided)>,
     ) -> StoreAccount {
         let mut states = index.states();
+        for (state, bytes) in self.damages().values() {
+            states.of_mut(*state).remove(*bytes);
+            states.of_mut(BlobState::Damaged).add(*bytes);
+        }
         add_undecided(
             &mut states,
             undecided.map(|(key, value)| (key.height, value.location.bytes)),
@@ -100,9 +123,4 @@ pub(crate) fn show(metrics: &Metrics, account: &StoreAccount) {
     }
     metrics.dead_bytes.set(number(account.dead_bytes));
     metrics.leased_bytes.set(number(account.leased_bytes));
-}
-
-/// The time of day in seconds; 0 where the clock stands before 1970.
-pub(crate) fn unix_seconds() -> u64 {
-    Clock::unix_ns() / 1_000_000_000
 }

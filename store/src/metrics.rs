@@ -22,6 +22,8 @@ pub struct Metrics {
     pub files: [Gauge; FILE_KINDS.len()],
     /// Bytes of retired segments that stay for their readers.
     pub leased_bytes: Gauge,
+    /// Damaged heights that were stored again.
+    pub heals: Counter,
     /// Heights whose blobs were freed after their retention.
     pub prunes: Counter,
     /// Reads of the head, or of a decided height near it, answered from memory.
@@ -34,6 +36,8 @@ pub struct Metrics {
     pub map_reads: Counter,
     /// Records that failed their checksum or could not be read.
     pub damaged_reads: Counter,
+    /// Decided heights that are damaged and not stored again yet.
+    pub damaged_heights: Gauge,
     /// Values promoted from undecided to decided.
     pub promotions: Counter,
     /// Values dropped because their height decided another.
@@ -91,6 +95,10 @@ impl Metrics {
                 "ultramarine_store_leased_bytes",
                 "Bytes of retired segments that stay on disk until their readers are done.",
             ),
+            heals: counter(
+                "ultramarine_store_heals_total",
+                "Heights that were damaged and are stored again.",
+            ),
             prunes: counter(
                 "ultramarine_store_prunes_total",
                 "Heights whose blobs were freed after their retention.",
@@ -111,6 +119,10 @@ impl Metrics {
             damaged_reads: counter(
                 "ultramarine_store_damaged_reads_total",
                 "Records that failed their checksum or could not be read: an alarm.",
+            ),
+            damaged_heights: gauge(
+                "ultramarine_store_damaged_heights",
+                "Decided heights that are damaged and not stored again yet: an alarm.",
             ),
             promotions: counter(
                 "ultramarine_store_promotions_total",

@@ -194,7 +194,7 @@ fn a_status_tells_state_time_blobs_and_bytes() {
     let status = |store: &Store, height| store.view.blob_status(Height(height));
     assert_eq!(status(&store, 0), None);
     assert_eq!(status(&store, 1), None);
-    let begun = crate::account::unix_seconds();
+    let begun = crate::damage::unix_seconds();
     let value = value(1, 1, 3);
     store.put(&value, Tag::Streamed);
     let found = status(&store, 1).expect("stored");
@@ -239,6 +239,26 @@ fn what_was_pruned_before_there_was_an_archive_counts_as_archived_once_it_is_the
     assert_true(&store, folder.path());
     drop(store);
     assert_true(&Store::open(folder.path()), folder.path());
+}
+
+#[test]
+fn a_damaged_height_has_a_state_of_its_own_until_it_is_restored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    store.grow(1..=3, 2);
+    let before = account(&store).states;
+    store.view.mark_damaged(Height(2), "a checksum");
+    store.view.mark_damaged(Height(2), "a checksum");
+    let status = store.view.blob_status(Height(2)).expect("it is known");
+    assert_eq!((status.state, status.blobs_count), (BlobState::Damaged, 2));
+    assert!(status.since.is_some());
+    assert_eq!(of(&store, BlobState::Damaged).heights, 1);
+    assert_eq!(of(&store, BlobState::Decided).heights, 2);
+    assert_true(&store, folder.path());
+    store.view.restored(Height(2));
+    assert_eq!(account(&store).states, before);
+    assert!(store.rendered().contains("ultramarine_store_heals_total 1\n"));
+    assert_true(&store, folder.path());
 }
 
 #[test]

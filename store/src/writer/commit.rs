@@ -5,7 +5,7 @@ use ultramarine_types::storage::{Blobs, Decided, Decision, Source, StoreReply};
 use ultramarine_types::{Height, ValueKey};
 
 use super::Writer;
-use crate::account::unix_seconds;
+use crate::damage::unix_seconds;
 use crate::failure::{Failure, Misdecision};
 use crate::index::{Commit, LocationRow};
 use crate::segment::Position;

@@ -8,8 +8,8 @@ use ultramarine_types::storage::{Blobs, Source, StoreReply, Tag};
 use ultramarine_types::{Height, ValueKey};
 
 use super::Writer;
-use crate::account::unix_seconds;
 use crate::append::write_parts;
+use crate::damage::unix_seconds;
 use crate::failure::{Failure, no_room};
 use crate::index::LocationRow;
 use crate::mapped::Begun;
@@ -36,6 +36,15 @@ enum Unmovable {
     Row(Height),
     #[error("the record of {key} at {offset}: {damage}")]
     Record { key: ValueKey, offset: u64, damage: Damage },
+}
+
+impl Unmovable {
+    const fn height(&self) -> Height {
+        match self {
+            Self::Row(height) => *height,
+            Self::Record { key, .. } => key.height,
+        }
+    }
 }
 
 impl<M: Medium> Writer<M> {
@@ -122,7 +131,8 @@ impl<M: Medium> Writer<M> {
             "segment {id} stays on disk although its retention has ended: {damage}. What of it is whole is served as \
              before and other segments are freed; check the disk (dmesg, smartctl)"
         );
-        self.state.metrics.damaged_reads.inc();
+        let view = &self.state.view;
+        view.mark_damaged(damage.height(), &format!("segment {id}: {damage}"));
         self.state.ledger.leave(id);
         let left_count = self.state.ledger.left_count();
         self.state

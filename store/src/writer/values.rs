@@ -7,8 +7,8 @@ use ultramarine_types::storage::{Blobs, StoreReply, Tag};
 use ultramarine_types::{Assembly, ValueKey};
 
 use super::{Growing, Waiting, Writer};
-use crate::account::unix_seconds;
 use crate::append::write_parts;
+use crate::damage::unix_seconds;
 use crate::failure::{Failure, no_room};
 use crate::record::{self, Encoded, RecordContent};
 use crate::reserve::is_full;
