@@ -25,25 +25,46 @@ impl StateTally {
 
 /// One tally a state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct StateTallies([StateTally; BlobState::ALL.len()]);
+pub struct StateTallies {
+    undecided: StateTally,
+    decided: StateTally,
+    archived: StateTally,
+    pruned: StateTally,
+    never_held: StateTally,
+    damaged: StateTally,
+}
 
 impl StateTallies {
     pub const fn of(&self, state: BlobState) -> StateTally {
-        self.0[state as usize]
+        match state {
+            BlobState::Undecided => self.undecided,
+            BlobState::Decided => self.decided,
+            BlobState::Archived => self.archived,
+            BlobState::Pruned => self.pruned,
+            BlobState::NeverHeld => self.never_held,
+            BlobState::Damaged => self.damaged,
+        }
     }
 
     pub const fn of_mut(&mut self, state: BlobState) -> &mut StateTally {
-        &mut self.0[state as usize]
+        match state {
+            BlobState::Undecided => &mut self.undecided,
+            BlobState::Decided => &mut self.decided,
+            BlobState::Archived => &mut self.archived,
+            BlobState::Pruned => &mut self.pruned,
+            BlobState::NeverHeld => &mut self.never_held,
+            BlobState::Damaged => &mut self.damaged,
+        }
     }
 
     /// Every state with its tally, in the order of [`BlobState::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (BlobState, StateTally)> {
-        BlobState::ALL.into_iter().zip(self.0)
+        BlobState::ALL.into_iter().map(|state| (state, self.of(state)))
     }
 
     /// Bytes of all records that are named: by the index, or as undecided values.
     pub fn live_bytes(&self) -> u64 {
-        self.0.iter().map(|tally| tally.bytes).sum()
+        self.iter().map(|(_, tally)| tally.bytes).sum()
     }
 }
 
