@@ -41,7 +41,8 @@ impl Accountant {
     pub fn damaged(&self, index: &Index, height: Height) {
         let row = index.location(height).ok().flatten();
         let tallied = row.map(|row| (index.state(height, row.blobs), row.location.bytes));
-        self.damages().insert(height, tallied.unwrap_or((BlobState::Decided, 0)));
+        self.damages()
+            .insert(height, tallied.unwrap_or((BlobState::Decided, 0)));
     }
 
     /// A height is damaged no longer.
