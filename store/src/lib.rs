@@ -31,6 +31,7 @@
 //! the bytes.
 #![deny(unsafe_code)]
 
+mod account;
 mod alarms;
 mod append;
 mod birth;

@@ -11,9 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Instant;
 
 use bytes::Bytes;
-use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, OnDisk, Source, Tag};
+#[cfg(test)]
+use ultramarine_types::storage::StateTallies;
+use ultramarine_types::storage::{
+    Absent, BlobState, BlobStatus, Blobs, Decided, DecidedPayload, OnDisk, Source, StoreAccount, Tag,
+};
 use ultramarine_types::{Assembly, Evidence, Hash, Height, ValueKey};
 
+use crate::account::{self, Accountant};
 use crate::alarms::Alarms;
 use crate::damage::{DamageFound, Damages};
 use crate::hot::Hot;
@@ -36,6 +41,9 @@ pub(crate) struct Undecided {
     pub blobs: Blobs,
     pub location: Location,
     pub sequence: u64,
+    pub blobs_count: u32,
+    /// Unix seconds of its put; `None` after a restart.
+    pub since: Option<u64>,
 }
 
 impl Undecided {
@@ -61,6 +69,7 @@ pub struct View {
     hot: Mutex<Hot>,
     recent: Mutex<BTreeMap<Height, (Decided, Location)>>,
     alarms: Alarms,
+    accountant: Accountant,
     damages: Damages,
     _lock: Arc<DirectoryLock>,
 }
@@ -74,6 +83,7 @@ impl View {
         lock: Arc<DirectoryLock>,
     ) -> Self {
         Self {
+            accountant: Accountant::new(&index),
             index,
             segments,
             metrics,
@@ -93,6 +103,45 @@ impl View {
         let before = self.head.swap(head.0, Ordering::AcqRel);
         assert!(before <= head.0, "the head never moves back");
         self.metrics.decided.set(i64::try_from(head.0).unwrap_or(i64::MAX));
+    }
+
+    /// Shows what is held in the metrics. Call it when that changed.
+    pub(crate) fn show_account(&self) {
+        account::show(&self.metrics, &self.take_account());
+    }
+
+    fn take_account(&self) -> StoreAccount {
+        self.accountant
+            .take(&self.index, &self.segments, self.undecided().iter())
+    }
+
+    /// The states of decided heights as the index tallies them.
+    #[cfg(test)]
+    pub(crate) fn tallied(&self) -> StateTallies {
+        self.index.states()
+    }
+
+    /// The same by a look at every row.
+    #[cfg(test)]
+    pub(crate) fn recount(&self) -> StateTallies {
+        self.index.recount().expect("the rows can be read")
+    }
+
+    /// What is stored of a height that is not decided.
+    fn undecided_status(&self, height: Height) -> Option<BlobStatus> {
+        let undecided = self.undecided();
+        let values = undecided.iter().filter(|(key, _)| key.height == height);
+        values.fold(None, |status, (_, value)| {
+            let before: Option<BlobStatus> = status;
+            let first = |since: Option<u64>| before.map_or(since, |before| before.since.min(since));
+            Some(BlobStatus {
+                height,
+                state: BlobState::Undecided,
+                since: first(value.since),
+                blobs_count: before.map_or(0, |before| before.blobs_count) + u64::from(value.blobs_count),
+                bytes: before.map_or(0, |before| before.bytes) + value.location.bytes,
+            })
+        })
     }
 
     /// Checks what is kept in memory against its bounds.
@@ -120,6 +169,7 @@ impl View {
             assert!(height <= head, "only a decided height is damaged");
             if self.damages.add(height, &reason) {
                 self.forget_recent(height);
+                self.accountant.damaged(&self.index, height);
             }
         }
         self.show_damages();
@@ -130,6 +180,8 @@ impl View {
     pub fn restored(&self, height: Height) {
         self.forget_recent(height);
         if self.damages.remove(height) {
+            self.accountant.restored(height);
+            self.metrics.heals.inc();
             tracing::info!("height {height} was damaged, and is stored again");
         }
         self.show_damages();
@@ -171,6 +223,7 @@ impl View {
     fn show_damages(&self) {
         let count = i64::try_from(self.damages.count()).unwrap_or(i64::MAX);
         self.metrics.damaged_heights.set(count);
+        self.show_account();
     }
 
     /// Checks every value and row that is kept in memory.
@@ -370,6 +423,30 @@ impl Source for View {
 
     fn oldest_blobs(&self) -> Height {
         self.oldest_height()
+    }
+
+    fn blob_status(&self, height: Height) -> Option<BlobStatus> {
+        if height > self.head_height() {
+            return self.undecided_status(height);
+        }
+        let row = self.row(height);
+        let place = self.index.location(height).ok().flatten();
+        let (state, since) = match (self.damages.get(height), place) {
+            (Some(damage), _) => (BlobState::Damaged, damage.since),
+            (None, Some(place)) => (self.index.state(height, place.blobs), place.since),
+            (None, None) => return None,
+        };
+        Some(BlobStatus {
+            height,
+            state,
+            since: Some(since).filter(|since| *since > 0),
+            blobs_count: row.map_or(0, |(decided, _)| u64::from(decided.init.metadata.blobs_count)),
+            bytes: place.map_or(0, |place| place.location.bytes),
+        })
+    }
+
+    fn account(&self) -> Option<StoreAccount> {
+        Some(self.take_account())
     }
 
     fn archived_through(&self) -> Height {

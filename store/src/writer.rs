@@ -269,6 +269,7 @@ impl<M: Medium> Writer<M> {
             let marked = self.state.index.archive(through);
             marked.map_err(|error| self.state.index_failed(&error))?;
             self.state.view.set_archived_through(through);
+            self.state.view.show_account();
         }
         Ok(())
     }
