@@ -130,7 +130,7 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Res
         embedded,
         stop: _,
     } = options;
-    let store = ultramarine_store::open(&config.node.data_dir, &store_options(&genesis, &crew.registry))
+    let store = ultramarine_store::open(&config.node.data_dir, &store_options(&config, &genesis, &crew.registry))
         .map_err(start_error("opening the data directory"))?;
     let source: Arc<dyn Source> = store.view;
     let http_listener = addresses::listen_http(config.http.listen).map_err(start_error("listening for HTTP"))?;

@@ -5,6 +5,9 @@
 //! - a file is shortened only behind them;
 //! - a file is recycled only when it is in no table any more and the last lease on it is gone.
 //!
+//! A page that the disk does not give back is an error of [`Segments::read`] and [`Segments::slice`]. One that is lost
+//! after that, under a reader, is a page of zeros and noted (`mapped/fault.rs`).
+//!
 //! A reader that keeps a lease too long keeps the bytes: the file is unlinked instead, and its blocks come back with
 //! the last map.
 //!
@@ -26,16 +29,20 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Advice, Mmap, MmapOptions};
 use rustix::fs::{FallocateFlags, fallocate};
 use ultramarine_types::ChainIdentity;
 use ultramarine_types::storage::OnDisk;
 
+use self::fault::{Faults, Guard, pages_mended};
+use self::occupied::{Occupied, SegmentBytes, Use};
 use self::retired::{Lingering, Punch, Tail, Waiting};
 use crate::format::Lineage;
 use crate::reserve::occupied_bytes;
 use crate::segment::{Class, FileName, Location, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId, free_file_name};
 
+mod fault;
+pub(crate) mod occupied;
 mod retired;
 
 #[cfg(test)]
@@ -55,6 +62,8 @@ pub struct Segments {
     mapped: Mutex<HashMap<SegmentId, Weak<Segment>>>,
     /// Counts reads, so that the map read longest ago is let go first.
     reads: AtomicU64,
+    /// As many pages of zeros were looked into.
+    mended_seen: AtomicU64,
     #[cfg(test)]
     pub(crate) look: Mutex<Option<Look>>,
 }
@@ -72,6 +81,7 @@ struct State {
     tails: Vec<Tail>,
     punches: Vec<Punch>,
     recycling: Recycling,
+    occupied: Occupied,
 }
 
 /// Which retired files are kept to be recycled.
@@ -101,6 +111,7 @@ struct Segment {
     shown: Mutex<Shown>,
     /// The read that used its map last.
     read: AtomicU64,
+    faults: Arc<Faults>,
 }
 
 /// What readers may see of a segment.
@@ -116,6 +127,19 @@ struct Shown {
 }
 
 impl Shown {
+    /// Lets the map go that is kept for the next reader.
+    fn forget_map(&mut self) {
+        if matches!(self.newest, Newest::Mapped(_)) {
+            self.newest = Newest::Unmapped;
+        }
+    }
+
+    /// Whether a part of the segment is taken from view.
+    fn is_gone(&self, location: &Location) -> bool {
+        let overlaps = |gone: &Range<u64>| gone.start < location.end() && location.offset < gone.end;
+        self.gone.iter().any(overlaps)
+    }
+
     /// Whether a map lives.
     fn is_leased(&self) -> bool {
         let leased = Arc::strong_count(&self.lease) > 1 || self.older.iter().any(|older| older.strong_count() > 0);
@@ -143,6 +167,8 @@ type Lease = Arc<()>;
 
 #[derive(Debug)]
 struct Map {
+    /// `None` if it cannot be watched: then nobody is given a slice of it.
+    guard: Option<Guard>,
     bytes: Mmap,
     _lease: Lease,
 }
@@ -206,12 +232,16 @@ impl Segments {
             state.next_id = state.next_id.max(name.id().0 + 1);
             let file_bytes = entry.metadata()?.len();
             match name {
-                FileName::Free(id) => state.free.push(Free {
-                    id,
-                    file_bytes,
-                    disk_bytes: occupied_bytes(&entry.path()),
-                }),
+                FileName::Free(id) => {
+                    state.occupied.note(id, Use::Free, &entry.path());
+                    state.free.push(Free {
+                        id,
+                        file_bytes,
+                        disk_bytes: occupied_bytes(&entry.path()),
+                    });
+                }
                 FileName::Used(class, id) => {
+                    state.occupied.note(id, Use::Used(class, file_bytes), &entry.path());
                     found.push(FoundFile {
                         id,
                         class,
@@ -233,6 +263,7 @@ impl Segments {
                 lingering: Mutex::default(),
                 mapped: Mutex::default(),
                 reads: AtomicU64::default(),
+                mended_seen: AtomicU64::new(pages_mended()),
                 #[cfg(test)]
                 look: Mutex::default(),
             },
@@ -284,7 +315,10 @@ impl Segments {
             return Err(error);
         }
         let segment = Segment::new(class, path.clone(), SEGMENT_FIRST_RECORD);
-        let before = self.state().used.insert(id, Arc::new(segment));
+        let mut state = self.state();
+        state.occupied.note(id, Use::Used(class, SEGMENT_FIRST_RECORD), &path);
+        let before = state.used.insert(id, Arc::new(segment));
+        drop(state);
         assert!(before.is_none(), "no segment number is used twice");
         assert!(capacity_bytes > SEGMENT_FIRST_RECORD, "a segment has room for records");
         Ok(Begun {
@@ -300,6 +334,7 @@ impl Segments {
         let segment = self.segment(id).expect("only a segment in use is appended to");
         let before = segment.synced_bytes.fetch_max(bytes, Ordering::Release);
         assert!(before <= bytes, "the synced part of a segment never shrinks");
+        self.state().occupied.end(id, bytes);
     }
 
     /// Bytes of a segment in use that are synced, from its start. `None` if it is not in use.
@@ -314,9 +349,15 @@ impl Segments {
             .is_some_and(|synced| location.end() <= synced)
     }
 
+    /// What the files occupy, and how much of it is records.
+    pub(crate) fn occupied(&self) -> SegmentBytes {
+        self.state().occupied.totals()
+    }
+
     /// Checks the table of segments: for tests, as it visits every one.
     pub fn check_whole(&self) {
         let state = self.state();
+        state.occupied.check_whole();
         for id in state.used.keys() {
             assert!(id.0 < state.next_id, "the next number is above every one in use");
         }
@@ -340,10 +381,12 @@ impl Segments {
     pub fn set_end(&self, id: SegmentId, bytes: u64) {
         if let Some(segment) = self.segment(id) {
             segment.synced_bytes.store(bytes, Ordering::Release);
+            self.state().occupied.end(id, bytes);
         }
     }
 
-    /// The bytes of a record, as a slice of a map that holds a lease. `None` if the segment is gone or shorter.
+    /// Bytes of a segment, as a slice of a map that holds a lease. All were read from the disk before, or this fails.
+    /// `None` if the segment or this part of it is gone, or the segment is shorter.
     pub fn slice(&self, location: &Location) -> io::Result<Option<Bytes>> {
         let Some(segment) = self.segment(location.segment) else {
             return Ok(None);
@@ -361,10 +404,53 @@ impl Segments {
         if is_new {
             self.keep_map(location.segment, &segment);
         }
+        if map.guard.is_none() {
+            return self.read(location);
+        }
         let (start, end) = (usize_of(location.offset)?, usize_of(end)?);
         assert!(start <= end, "a record ends behind its start");
         assert!(end <= map.bytes.len(), "a map covers what was asked of it");
+        if let Err(error) = map.bytes.advise_range(Advice::PopulateRead, start, end - start) {
+            // Whatever it was, the disk may not have them. A kernel before 5.14 does not know this advice.
+            self.read(location)?;
+            if let Some(libc::EFAULT | libc::EHWPOISON) = error.raw_os_error() {
+                return Err(error);
+            }
+        }
         Ok(Some(Bytes::from_owner(Slice { map, start, end })))
+    }
+
+    /// The same in memory of its own.
+    pub fn read(&self, location: &Location) -> io::Result<Option<Bytes>> {
+        let Some(segment) = self.segment(location.segment) else {
+            return Ok(None);
+        };
+        let Some(_lease) = segment.lease(location) else {
+            return Ok(None);
+        };
+        if location.end() > segment.synced_bytes.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; usize_of(location.bytes)?];
+        File::open(&segment.path)?.read_exact_at(&mut bytes, location.offset)?;
+        Ok(Some(bytes.into()))
+    }
+
+    /// Segments of which a page was lost while it was mapped, each with a range that has all such pages, since this was
+    /// asked last. They are mapped afresh for the next reader.
+    pub fn take_faulted(&self) -> Vec<(SegmentId, Range<u64>)> {
+        let mended = pages_mended();
+        if self.mended_seen.swap(mended, Ordering::AcqRel) == mended {
+            return Vec::new();
+        }
+        let state = self.state();
+        let used = state.used.iter();
+        let faulted = used.filter_map(|(id, segment)| {
+            let range = segment.faults.take()?;
+            lock(&segment.shown).forget_map();
+            Some((*id, range))
+        });
+        faulted.collect()
     }
 
     /// The file of a segment in use.
@@ -400,10 +486,7 @@ impl Segments {
             oldest.and_then(|oldest| mapped.remove(&oldest)?.upgrade())
         };
         if let Some(surplus) = surplus {
-            let mut shown = lock(&surplus.shown);
-            if matches!(shown.newest, Newest::Mapped(_)) {
-                shown.newest = Newest::Unmapped;
-            }
+            lock(&surplus.shown).forget_map();
         }
     }
 
@@ -455,37 +538,43 @@ impl Segment {
             synced_bytes: AtomicU64::new(synced_bytes),
             shown: Mutex::default(),
             read: AtomicU64::default(),
+            faults: Arc::default(),
         }
     }
 
-    /// A map that covers a record, which is within the synced bytes, and whether it was made for it. `None` if the
-    /// segment was retired or the record is gone from it.
+    /// A lease without a map; `None` if the segment was retired, or a part of it is gone.
+    fn lease(&self, location: &Location) -> Option<Lease> {
+        let shown = lock(&self.shown);
+        let is_shown = !matches!(shown.newest, Newest::Closed) && !shown.is_gone(location);
+        is_shown.then(|| Arc::clone(&shown.lease))
+    }
+
+    /// A map that covers a part, which is within the synced bytes, and whether it was made for it. `None` if the
+    /// segment was retired or the part is gone from it.
     fn map_to(&self, location: &Location) -> io::Result<Option<(Arc<Map>, bool)>> {
         let mut shown = lock(&self.shown);
-        if shown
-            .gone
-            .iter()
-            .any(|gone| gone.start < location.end() && location.offset < gone.end)
-        {
+        if shown.is_gone(location) {
             return Ok(None);
         }
+        let end = location.end();
         match &shown.newest {
             Newest::Closed => return Ok(None),
-            Newest::Mapped(map) if map.bytes.len() as u64 >= location.end() => {
-                return Ok(Some((Arc::clone(map), false)));
-            }
+            Newest::Mapped(map) if map.bytes.len() as u64 >= end => return Ok(Some((Arc::clone(map), false))),
             Newest::Mapped(_) | Newest::Unmapped => {}
         }
-        let synced_bytes = self.synced_bytes.load(Ordering::Acquire);
         let file = File::open(&self.path)?;
-        if file.metadata()?.len() < synced_bytes {
+        // What is lost at its end keeps nobody from the rest.
+        let bytes = self.synced_bytes.load(Ordering::Acquire).min(file.metadata()?.len());
+        if bytes < end {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                format!("{} was shortened", self.path.display()),
+                format!("{} was shortened to {bytes} bytes", self.path.display()),
             ));
         }
+        let bytes = map_file(&file, usize_of(bytes)?)?;
         let map = Arc::new(Map {
-            bytes: map_file(&file, usize_of(synced_bytes)?)?,
+            guard: Guard::new(&bytes, &self.faults),
+            bytes,
             _lease: Arc::clone(&shown.lease),
         });
         shown.newest = Newest::Mapped(Arc::clone(&map));
@@ -498,8 +587,9 @@ fn map_file(file: &File, bytes: usize) -> io::Result<Mmap> {
     // while a map lives. The writer appends behind `synced_bytes` only. Every `Map` holds a lease of its file, and a
     // file is renamed for recycling only when their count shows that none is left (`Shown::is_leased`). A range is
     // punched only when no slice shows it: it is `gone` first, and every map from before has ended. The file is never
-    // shortened. Other processes are kept out by the lock on the data directory; an operator who truncates files of a
-    // running node by hand gets a SIGBUS.
+    // shortened. Other processes are kept out by the lock on the data directory. If an operator truncates files of a
+    // running node by hand, or the disk loses a page, whoever touches it gets SIGBUS, and a page of zeros instead of
+    // the process's end (`mapped/fault.rs`).
     unsafe { MmapOptions::new().len(bytes).map(file) }
 }
 

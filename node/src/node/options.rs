@@ -20,9 +20,12 @@ use crate::node::{NodeError, start_error};
 /// How long a validator on an empty or doubtful directory listens before it signs.
 const LISTEN: Nanos = Nanos::from_millis(3_000);
 
-pub fn store_options(genesis: &Genesis, registry: &Arc<Registry>) -> StoreOptions {
+pub fn store_options(config: &Config, genesis: &Genesis, registry: &Arc<Registry>) -> StoreOptions {
     let chain = &genesis.chain;
-    StoreOptions::new(chain.params.limits(), chain.identity, Arc::clone(registry))
+    StoreOptions {
+        retention: config.retention.blobs_heights,
+        ..StoreOptions::new(chain.params.limits(), chain.identity, Arc::clone(registry))
+    }
 }
 
 /// `is_new`: a validator has decided nothing yet, so the chain may begin when its client can take blobs.

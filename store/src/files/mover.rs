@@ -1,11 +1,8 @@
 //! This part of the files thread knows how to move payloads out of a segment into the one that grows, a few megabytes
 //! at a time.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
-use bytes::Bytes;
 use crossbeam::channel::Sender;
 use ultramarine_runtime::medium::{Medium, MediumFile, Pwrite, PwriteFile, ready};
 use ultramarine_types::storage::{Blobs, Tag};
@@ -13,10 +10,12 @@ use ultramarine_types::{Height, ValueKey};
 
 use super::{Broken, Desk, Done, Ended, MovedRow};
 use crate::append::write_parts;
+use crate::damage::unix_seconds;
 use crate::format::{Lineage, PAGE_BYTES, whole_pages};
 use crate::index::LocationRow;
 use crate::ledger::Due;
-use crate::record::{self, Encoded, RecordContent, RecordError, RecordHeader};
+use crate::reader::{self, Damage};
+use crate::record::{self, Encoded, RecordContent};
 use crate::reserve::{is_full, room_bytes};
 use crate::segment::{Class, Location, PAYLOADS_BYTES, Position, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId};
 
@@ -56,20 +55,12 @@ struct Growing {
 enum Unmovable {
     #[error("its row in the index is damaged")]
     Row,
-    #[error("its record in segment {segment} at {offset} cannot be read: {source}")]
-    Read {
-        segment: SegmentId,
-        offset: u64,
-        source: io::Error,
-    },
-    #[error("its record in segment {segment} at {offset}: {source}")]
+    #[error("its record in segment {segment} at {offset}: {damage}")]
     Record {
         segment: SegmentId,
         offset: u64,
-        source: RecordError,
+        damage: Damage,
     },
-    #[error("another value's record is in its place in segment {segment} at {offset}")]
-    Foreign { segment: SegmentId, offset: u64 },
     #[error("what was stored fits no record: {0}")]
     Unfit(#[from] record::Unfit),
 }
@@ -142,52 +133,27 @@ impl Mover {
             id: decided.certificate.value_id,
         };
         let Location { segment, offset, .. } = row.location;
-        let front = self.front(&row.location).map_err(|source| Unmovable::Read {
+        let found = reader::head(&self.desk.segments, &key, &row.location);
+        let assembly = found.and_then(|found| found.ok_or(Damage::Cut));
+        let assembly = assembly.map_err(|damage| Unmovable::Record {
             segment,
             offset,
-            source,
+            damage,
         })?;
-        let found = record::decode_front(&front);
-        let found = found.map_err(|source| Unmovable::Record {
-            segment,
-            offset,
-            source,
-        })?;
-        if found.header.key != key {
-            return Err(Unmovable::Foreign { segment, offset });
-        }
         let (content, blobs) = match row.blobs {
             Blobs::NeverHeld => (RecordContent::NeverHeld, Blobs::NeverHeld),
-            Blobs::Held | Blobs::Pruned if found.assembly.init.metadata.blobs_count == 0 => {
+            Blobs::Held | Blobs::Pruned if assembly.init.metadata.blobs_count == 0 => {
                 (RecordContent::Whole, Blobs::Held)
             }
             Blobs::Held | Blobs::Pruned => (RecordContent::Moved, Blobs::Pruned),
         };
-        let encoded = record::encode(&found.assembly, Tag::Certified, content)?;
+        let encoded = record::encode(&assembly, Tag::Certified, content)?;
         Ok(Payload {
             key,
             from: row.location,
             blobs,
             encoded,
         })
-    }
-
-    /// The pages of a record before its blobs. They are not mapped: a page that cannot be read is an error here.
-    fn front(&self, location: &Location) -> io::Result<Bytes> {
-        let on_disk = self.desk.segments.on_disk(location);
-        let on_disk = on_disk.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        let file = File::open(on_disk.path)?;
-        let mut front = vec![0; PAGE_BYTES as usize];
-        file.read_exact_at(&mut front, location.offset)?;
-        if let Ok(header) = RecordHeader::decode(&front) {
-            // No longer than the index says, whatever a header says.
-            let bytes = header.blobs_offset().min(location.bytes);
-            front.resize(usize::try_from(bytes).map_err(io::Error::other)?, 0);
-            if let Some(rest) = front.get_mut(PAGE_BYTES as usize..) {
-                file.read_exact_at(rest, location.offset + PAGE_BYTES)?;
-            }
-        }
-        Ok(Bytes::from(front))
     }
 
     /// Whether there is room for so many bytes beside the reserve. Files that only wait to be recycled make room.
@@ -228,6 +194,7 @@ impl Mover {
     /// Writes and syncs what there is room for; the bytes of the first that had none.
     async fn write(&mut self, batch: Vec<Payload>, rows: &mut Vec<MovedRow>) -> io::Result<Option<u64>> {
         let mut lacking = None;
+        let since = unix_seconds();
         let all_bytes: u64 = batch.iter().map(|payload| payload.encoded.record_bytes()).sum();
         let all_fit = self.has_room(all_bytes + SEGMENT_FIRST_RECORD);
         for mut payload in batch {
@@ -263,6 +230,7 @@ impl Mover {
                 to: LocationRow {
                     location,
                     blobs: payload.blobs,
+                    since,
                 },
             });
         }

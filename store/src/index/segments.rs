@@ -3,7 +3,8 @@
 use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use ultramarine_types::Height;
 
-use super::rows::{decode_location, decode_segment, encode_floor, encode_location, encode_segment};
+use super::rows::{decode_location, decode_segment, encode_floor, encode_segment};
+use super::tallies::RowTallies;
 use super::{Index, IndexError, LOCATIONS, LocationRow, MARK_PAYLOADS, MARKS};
 use crate::ledger::SegmentRow;
 use crate::segment::{Position, SegmentId};
@@ -76,24 +77,21 @@ impl Index {
         Ok(found)
     }
 
-    /// Where a decided height's record lies.
-    pub fn location(&self, height: Height) -> Result<Option<LocationRow>, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let table = self.of(transaction.open_table(LOCATIONS))?;
-        let row = self.of(table.get(height.0))?;
-        row.map(|row| decode_location(row.value()).ok_or_else(|| self.damaged("locations", height)))
-            .transpose()
-    }
-
+    /// A height whose state stays keeps the time of its last change.
     pub(super) fn write_relocation(
         &self,
         transaction: &WriteTransaction,
+        tallies: &mut RowTallies,
         relocation: &Relocation,
     ) -> Result<(), IndexError> {
         if !relocation.rows.is_empty() {
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;
             for (height, row) in &relocation.rows {
-                self.of(locations.insert(height.0, encode_location(row).as_slice()))?;
+                let before = self.of(locations.get(height.0))?;
+                let before = before.and_then(|before| decode_location(before.value()));
+                let same = before.filter(|before| before.blobs == row.blobs);
+                let since = same.map_or(row.since, |before| before.since);
+                self.place(&mut locations, tallies, *height, &LocationRow { since, ..*row })?;
             }
         }
         if let Some(end) = relocation.payloads {

@@ -10,12 +10,14 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
+use super::occupied::Use;
 use super::{Free, Lease, Newest, Recycling, Segment, Segments, State, lock};
 use crate::reserve::occupied_bytes;
 use crate::segment::{Class, SegmentId, free_file_name};
@@ -51,13 +53,15 @@ impl Waiting {
 /// A sealed segment whose unused tail may go.
 #[derive(Debug)]
 pub(super) struct Tail {
-    path: PathBuf,
+    id: SegmentId,
+    segment: Arc<Segment>,
     end: u64,
 }
 
 /// Ranges of a segment that may go when the maps of before have ended.
 #[derive(Debug)]
 pub(super) struct Punch {
+    id: SegmentId,
     segment: Arc<Segment>,
     ranges: Vec<Range<u64>>,
     /// What the maps of before hold.
@@ -96,9 +100,8 @@ impl Segments {
     /// that it can be recycled.
     pub fn seal(&self, id: SegmentId) {
         let Some(segment) = self.segment(id) else { return };
-        let end = segment.synced_bytes.load(std::sync::atomic::Ordering::Acquire);
-        let path = segment.path.clone();
-        self.state().tails.push(Tail { path, end });
+        let end = segment.synced_bytes.load(Ordering::Acquire);
+        self.state().tails.push(Tail { id, segment, end });
     }
 
     /// Shows ranges of a segment to no reader any more, and has their blocks given back when no map shows them. The
@@ -113,15 +116,18 @@ impl Segments {
                     None => shown.gone.push(range.clone()),
                 }
             }
-            if matches!(shown.newest, Newest::Mapped(_)) {
-                shown.newest = Newest::Unmapped;
-            }
+            shown.forget_map();
             let lease = std::mem::take(&mut shown.lease);
             shown.older.retain(|older| older.strong_count() > 0);
             shown.older.push(Arc::downgrade(&lease));
             lease
         };
-        self.state().punches.push(Punch { segment, ranges, lease });
+        self.state().punches.push(Punch {
+            id,
+            segment,
+            ranges,
+            lease,
+        });
     }
 
     /// Takes segments out of the table. The index must not name them any more, durably.
@@ -131,6 +137,8 @@ impl Segments {
             let Some(segment) = state.used.remove(id) else { continue };
             lock(&segment.shown).newest = Newest::Closed;
             let file_bytes = std::fs::metadata(&segment.path).map_or(0, |metadata| metadata.len());
+            let purpose = Use::Retired(segment.class);
+            state.occupied.note(*id, purpose, &segment.path);
             state.waiting.push(Waiting {
                 id: *id,
                 segment,
@@ -166,12 +174,16 @@ impl Segments {
         let tails = std::mem::take(&mut self.state().tails);
         for tail in tails {
             self.step("tail");
-            give_back(&tail.path, tail.end..u64::MAX);
+            give_back(&tail.segment.path, tail.end..u64::MAX);
+            self.note_used(tail.id, &tail.segment);
         }
         self.punch_at_last();
         for waiting in self.take_ended(now) {
             self.step("retired");
             if !self.keep_free(&waiting) {
+                // A lease held here would be one that nobody ends.
+                let lease = Arc::downgrade(&lock(&waiting.segment.shown).lease);
+                self.state().occupied.unname(waiting.id, lease);
                 lock(&self.lingering).unlink(waiting);
             }
         }
@@ -191,11 +203,21 @@ impl Segments {
                 continue;
             }
             // Whatever readers did with their maps comes before the hole.
-            std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
+            fence(Ordering::Acquire);
             for range in punch.ranges {
                 self.step("punched");
                 give_back(&punch.segment.path, range);
             }
+            self.note_used(punch.id, &punch.segment);
+        }
+    }
+
+    /// A segment in use occupies less than before.
+    fn note_used(&self, id: SegmentId, segment: &Segment) {
+        let mut state = self.state();
+        if state.used.contains_key(&id) {
+            let end = segment.synced_bytes.load(Ordering::Acquire);
+            state.occupied.note(id, Use::Used(segment.class, end), &segment.path);
         }
     }
 
@@ -230,9 +252,12 @@ impl Segments {
         {
             return false;
         }
-        let renamed = std::fs::rename(path, self.folder.join(free_file_name(waiting.id)));
+        let free = self.folder.join(free_file_name(waiting.id));
+        let renamed = std::fs::rename(path, &free);
         if renamed.is_ok() {
-            self.state().free.push(Free {
+            let mut state = self.state();
+            state.occupied.note(waiting.id, Use::Free, &free);
+            state.free.push(Free {
                 id: waiting.id,
                 file_bytes,
                 disk_bytes,
@@ -245,7 +270,9 @@ impl Segments {
     pub(super) fn take_free(&self, file_bytes: u64) -> Option<SegmentId> {
         let mut state = self.state();
         let at = state.free.iter().position(|free| free.file_bytes == file_bytes)?;
-        Some(state.free.swap_remove(at).id)
+        let old = state.free.swap_remove(at).id;
+        state.occupied.forget(old);
+        Some(old)
     }
 
     /// Removes free files that are too many, or of another length than what is begun now.
@@ -273,6 +300,7 @@ impl Segments {
     }
 
     fn remove_free(&self, id: SegmentId) {
+        self.state().occupied.forget(id);
         if let Err(error) = std::fs::remove_file(self.folder.join(free_file_name(id))) {
             tracing::warn!("the free segment {id} could not be removed: {error}");
         }

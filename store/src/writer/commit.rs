@@ -5,6 +5,7 @@ use ultramarine_types::storage::{Blobs, Decided, Decision, Source, StoreReply};
 use ultramarine_types::{Height, ValueKey};
 
 use super::Writer;
+use crate::damage::unix_seconds;
 use crate::failure::{Failure, Misdecision};
 use crate::index::{Commit, LocationRow};
 use crate::segment::Position;
@@ -39,6 +40,7 @@ impl<M: Medium> Writer<M> {
         let location_row = LocationRow {
             location: stored.location,
             blobs: stored.blobs,
+            since: unix_seconds(),
         };
         self.tend()?;
         // A transaction that fails is the last thing this store did, so the ledger may be ahead of it.
@@ -77,6 +79,7 @@ impl<M: Medium> Writer<M> {
         self.publish(decision, location_row, oldest_blobs);
         self.relocated(&moved, oldest_blobs);
         self.free_dead();
+        self.state.view.show_account();
         self.state.metrics.commit.record(self.clock.now().since(started));
         Ok(StoreReply::Committed { height })
     }
@@ -149,9 +152,5 @@ impl<M: Medium> Writer<M> {
             .metrics
             .undecided
             .set(i64::try_from(undecided.len()).unwrap_or(i64::MAX));
-        state
-            .metrics
-            .dead_bytes
-            .set(i64::try_from(state.ledger.dead_bytes()).unwrap_or(i64::MAX));
     }
 }

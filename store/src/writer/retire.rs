@@ -73,11 +73,6 @@ impl<M: Medium> Writer<M> {
             self.state.ledger.close(id);
             self.state.metrics.retired_segments.inc();
         }
-        let dead_bytes = self.state.ledger.dead_bytes();
-        self.state
-            .metrics
-            .dead_bytes
-            .set(i64::try_from(dead_bytes).unwrap_or(i64::MAX));
         self.state.sweep_soon();
     }
 
@@ -283,6 +278,8 @@ impl<M: Medium> Writer<M> {
         self.state.segments.step("relocated");
         self.state.oldest_blobs = oldest_blobs;
         self.state.view.set_oldest_blobs(oldest_blobs);
+        let pruned = moved.iter().filter(|row| row.to.blobs == Blobs::Pruned);
+        self.state.metrics.prunes.add(pruned.count() as u64);
         for row in moved {
             self.state.view.hot().remove(&row.key);
             self.state.view.forget_recent(row.key.height);
