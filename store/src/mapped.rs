@@ -334,7 +334,12 @@ impl Segments {
         let segment = self.segment(id).expect("only a segment in use is appended to");
         let before = segment.synced_bytes.fetch_max(bytes, Ordering::Release);
         assert!(before <= bytes, "the synced part of a segment never shrinks");
-        self.state().occupied.end(id, bytes);
+        let mut state = self.state();
+        match segment.class {
+            Class::Values => state.occupied.end(id, bytes),
+            // It grows as it is written.
+            Class::Payloads => state.occupied.note(id, Use::Used(segment.class, bytes), &segment.path),
+        }
     }
 
     /// Bytes of a segment in use that are synced, from its start. `None` if it is not in use.

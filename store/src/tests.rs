@@ -14,6 +14,7 @@ mod full_disk;
 mod guard;
 mod reading;
 mod retention;
+mod scanning;
 mod space;
 mod steps;
 mod support;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use ultramarine_types::storage::{BlobState, Blobs, Source, StateTally, StoreAccount, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Height, ValueKey};

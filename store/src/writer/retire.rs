@@ -152,7 +152,7 @@ impl<M: Medium> Writer<M> {
                 state.retiring.end = Some(end);
             }
             Done::Ended { due, ended } => self.end_move(&due, ended),
-            Done::Swept => {}
+            Done::Swept => state.view.show_account(),
             Done::Failed(Broken::Write(error)) => return Err(state.write_failed("a payloads segment", &error)),
             Done::Failed(Broken::Index(error)) => return Err(state.index_failed(&error)),
             Done::Lost => {
@@ -289,6 +289,7 @@ impl<M: Medium> Writer<M> {
             }
         }
         self.end_segment();
+        self.state.view.show_account();
     }
 
     /// A segment that was emptied as far as it goes: what is not freed whole is punched.
@@ -341,12 +342,15 @@ impl<M: Medium> Writer<M> {
     /// Waits until the files thread has done what it can. What it moved still waits for a transaction.
     #[cfg(test)]
     pub(crate) fn wait_for_files(&mut self) -> Result<(), Failure> {
+        let mut is_swept = false;
         loop {
             self.tend()?;
             if self.state.files.is_busy() {
                 std::thread::sleep(std::time::Duration::from_micros(100));
-            } else if self.state.segments.has_ended() {
+            } else if !is_swept || self.state.segments.has_ended() {
+                // The thread may be in a sweep of its own.
                 self.state.sweep_soon();
+                is_swept = true;
             } else {
                 return Ok(());
             }
