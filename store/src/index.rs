@@ -13,7 +13,7 @@
 //! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, last silent height, tallies |
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use ultramarine_types::canonical::{Cursor, FORMAT_VERSION, sha256};
@@ -29,7 +29,9 @@ use crate::format::{Fields, PAGE_BYTES};
 use crate::segment::{Location, Position};
 
 mod rows;
+mod sweep;
 mod tallies;
+mod untouched;
 
 const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
@@ -70,6 +72,9 @@ pub enum IndexError {
         table: &'static str,
         key: String,
     },
+    /// redb gave up over a page.
+    #[error("index {path}: a page is damaged")]
+    Page { path: PathBuf },
     /// Nothing was ever written to it.
     #[error("index {path} has no content")]
     Blank { path: PathBuf },
@@ -279,17 +284,6 @@ impl Index {
             blobs: location_row.blobs,
         };
         Ok(Some((decided, location_row.location)))
-    }
-
-    /// Where a decided height's record lies.
-    pub fn location(&self, height: Height) -> Result<Option<LocationRow>, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let locations = self.of(transaction.open_table(LOCATIONS))?;
-        let row = self.of(locations.get(height.0))?;
-        let decode = |row: redb::AccessGuard<'_, &[u8]>| {
-            decode_location(row.value()).ok_or_else(|| self.damaged("locations", height))
-        };
-        row.map(decode).transpose()
     }
 
     /// The height of an execution block.
@@ -504,19 +498,6 @@ impl Index {
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
             table => self.of(table).map(Some),
         }
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn tallies(&self) -> RowTallies {
-        *self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_tallies(&self, tallies: RowTallies) {
-        *self.tallies.lock().unwrap_or_else(PoisonError::into_inner) = tallies;
     }
 
     fn begin_write(&self) -> Result<redb::WriteTransaction, IndexError> {

@@ -444,6 +444,32 @@ pub fn decode(bytes: &Bytes, check: CheckDepth) -> Result<Record, RecordError> {
     })
 }
 
+/// What stands before a record's blobs.
+pub(crate) struct Head {
+    /// Checksums of the blobs.
+    pub crcs: Vec<u32>,
+    pub lists: Lists,
+    pub payload: Bytes,
+}
+
+/// Reads and checks what stands before the blobs, out of the pages before them: as [`CheckDepth::Body`] says.
+pub(crate) fn read_head(header: &RecordHeader, head: &Bytes) -> Result<Head, RecordError> {
+    let body_end = RECORD_HEADER_BYTES + usize::try_from(header.body_bytes()).map_err(|_| RecordError::Header)?;
+    let body = head.get(RECORD_HEADER_BYTES..body_end).ok_or(RecordError::Short)?;
+    if crc32c(body) != header.body_crc {
+        return Err(RecordError::Body);
+    }
+    let (crcs, lists, init) = decode_body(header, body).ok_or(RecordError::Body)?;
+    if init.key() != header.key {
+        return Err(RecordError::Foreign);
+    }
+    if let Some(kind) = misfit(&lists, &init.metadata) {
+        return Err(RecordError::List { kind });
+    }
+    let payload = head.slice(body_end - header.payload_bytes as usize..body_end);
+    Ok(Head { crcs, lists, payload })
+}
+
 /// The blobs' checksums, the lists, and the `Init`, whose metadata says how long the lists and the payload are.
 fn decode_body(header: &RecordHeader, body: &[u8]) -> Option<(Vec<u32>, Lists, Init)> {
     let mut fields = Cursor::new(body);

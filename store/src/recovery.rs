@@ -245,7 +245,7 @@ pub(crate) fn recover_log(
 
 /// The one file of an epoch and what it holds. Two are as good as none: nobody knows which of them was signed on last.
 /// So is one that a newer file of its height outgrew.
-fn find_log(files: &[Bytes], epoch: LogEpoch, chain: ChainIdentity) -> (usize, FoundLog) {
+pub(crate) fn find_log(files: &[Bytes], epoch: LogEpoch, chain: ChainIdentity) -> (usize, FoundLog) {
     let read = files.iter().map(|image| log::read(image, epoch, chain)).enumerate();
     let mut found: Vec<(usize, FoundLog)> = read.filter(|(_, content)| *content != FoundLog::Missing).collect();
     if let [(first, _), (second, _), ..] = found[..] {

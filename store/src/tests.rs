@@ -2,6 +2,7 @@
 
 mod account;
 mod birth;
+mod check;
 mod corruption;
 mod crash;
 mod decide;
@@ -13,6 +14,7 @@ mod formats;
 mod full_disk;
 mod guard;
 mod retention;
+mod scrub;
 mod support;
 mod tile;
 mod versions;

@@ -14,4 +14,5 @@ mod harness;
 mod join;
 mod refusals;
 mod rollup;
+mod store;
 mod surroundings;
