@@ -23,12 +23,12 @@ use ultramarine_types::digest::blob_digest;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::lists::chunk_hashes;
 use ultramarine_types::storage::{Blobs, Decided, Source};
-use ultramarine_types::{Height, Lists, ValueKey};
+use ultramarine_types::{Assembly, Height, Lists, ValueKey};
 
 use crate::damage::unix_seconds;
 use crate::format::{PAGE_BYTES, crc32c};
 use crate::index::{Index, IndexError, LocationRow};
-use crate::record::{self, RecordContent, RecordError, RecordHeader};
+use crate::record::{self, CheckDepth, RecordContent, RecordError, RecordHeader};
 use crate::segment::Location;
 use crate::view::View;
 
@@ -311,15 +311,16 @@ pub(crate) fn read_record(
     let Some(head) = read(0, header.blobs_offset())? else {
         return Ok(());
     };
-    let head = record::read_head(&header, &head)?;
-    if depth == Depth::Digests && chunk_hashes(&head.payload) != head.lists.chunks {
+    let Assembly { lists, payload, .. } = record::decode(&head, CheckDepth::Body)?.assembly;
+    if depth == Depth::Digests && chunk_hashes(&payload) != lists.chunks {
         return Err(Rot::Payload);
     }
     if row.blobs == Blobs::Pruned {
         // Blobs of which nothing is promised any more.
         return Ok(());
     }
-    for (index, crc) in (0..).zip(head.crcs) {
+    for index in 0..header.blobs_count {
+        let crc = header.blob_crc(&head, index)?;
         let at = header.blobs_offset() + u64::from(index) * BLOB_BYTES as u64;
         let Some(blob) = read(at, BLOB_BYTES as u64)? else {
             return Ok(());
@@ -327,7 +328,7 @@ pub(crate) fn read_record(
         if crc32c(&blob) != crc {
             return Err(RecordError::Blob { index }.into());
         }
-        if depth == Depth::Digests && !is_bound(&head.lists, index as usize, &blob) {
+        if depth == Depth::Digests && !is_bound(&lists, index as usize, &blob) {
             return Err(Rot::Digest { index });
         }
     }

@@ -13,6 +13,7 @@ mod folder;
 mod formats;
 mod full_disk;
 mod guard;
+mod reading;
 mod retention;
 mod scrub;
 mod support;
