@@ -10,7 +10,7 @@
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
 //! | `false_values` | height, then the validator | version, archive of a value that its own blob refutes |
-//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, last silent height, tallies |
+//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, silence, tallies |
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

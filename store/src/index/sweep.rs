@@ -1,4 +1,4 @@
-//! This part of the index knows how to read the rows that no decided height leads to, and to hold them against the rest.
+//! This part of the index knows how to read rows that no decided height leads to, and to hold them against the rest.
 
 use std::ops::Bound;
 

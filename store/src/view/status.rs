@@ -37,8 +37,9 @@ impl View {
     }
 
     pub(super) fn take_account(&self) -> StoreAccount {
-        self.accountant
-            .take(&self.index, &self.segments, self.undecided().iter())
+        let undecided = self.undecided();
+        let values = undecided.iter().map(|(key, value)| (key.height, value.location.bytes));
+        self.accountant.take(&self.index, &self.segments, values)
     }
 
     /// The states of decided heights as the index tallies them.
