@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ultramarine_types::storage::{BlobState, FileBytes, StateTallies, StoreAccount};
 use ultramarine_types::Height;
+use ultramarine_types::storage::{BlobState, FileBytes, StateTallies, StoreAccount};
 
 use crate::index::Index;
 use crate::journal::{LOG_FILES_COUNT, log_path};

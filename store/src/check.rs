@@ -2,7 +2,6 @@
 //!
 //! It holds the lock while it looks, and changes nothing: what redb writes to open the index stays in memory.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -24,9 +23,9 @@ use crate::journal::{LOG_FILES_COUNT, log_path};
 use crate::lock::{DirectoryLock, LOCK_NAME};
 use crate::log::{self, FoundLog, LogHeader};
 use crate::mapped::{FoundFile, Segments};
-use crate::record::{self, CheckDepth, RecordHeader};
-use crate::recovery::find_log;
-use crate::scan::{Pages, Tail, scan};
+use crate::record::{Record, RecordHeader};
+use crate::recovery::{LogImage, find_log};
+use crate::scan::{Pages, scan};
 use crate::scrub::{Depth, ROWS_PER_STEP, guarded, read_record, rows};
 use crate::segment::{Class, Location, Position, SegmentHeader, SegmentId};
 
@@ -128,20 +127,21 @@ impl Stock {
                 self.segments.set_end(file.id, named.map_or(PAGE_BYTES, Location::end));
                 continue;
             };
-            // Below the floor nothing is undecided.
-            let from = match (file.id.cmp(&floor.segment), named) {
-                (Ordering::Equal, _) => floor,
-                (Ordering::Less, Some(named)) => match RecordHeader::decode(&pages.page(named.offset)?) {
-                    Ok(header) => Position {
-                        segment: file.id,
-                        offset: named.end(),
-                        sequence: header.sequence + 1,
-                    },
-                    Err(_) => Position::start_of(file.id),
-                },
-                (Ordering::Less | Ordering::Greater, _) => Position::start_of(file.id),
+            let end = if file.class == Class::Values && file.id >= floor.segment {
+                let from = if file.id == floor.segment {
+                    floor
+                } else {
+                    Position::start_of(file.id)
+                };
+                let found = |location: Location, found: Record| {
+                    undecided.insert(found.header.key, location.bytes);
+                    Ok(())
+                };
+                scan(&mut pages, header.lineage(), from, self.head, found)?.at.offset
+            } else {
+                // Below the floor nothing is undecided.
+                walk(&mut pages, &header, named)?
             };
-            let end = walk(&mut pages, &header, from, self.head, &mut undecided)?;
             self.segments
                 .set_end(file.id, end.max(named.map_or(PAGE_BYTES, Location::end)));
         }
@@ -149,30 +149,20 @@ impl Stock {
     }
 }
 
-/// Walks the records of a segment from one on, to their end, and notes those above the head that are whole.
-fn walk(
-    pages: &mut FileToRead,
-    segment: &SegmentHeader,
-    from: Position,
-    head: Height,
-    undecided: &mut BTreeMap<ValueKey, u64>,
-) -> io::Result<u64> {
-    let mut at = from;
+/// Where the records of a segment end, by the headers of those behind the last one that the index names.
+fn walk(pages: &mut FileToRead, segment: &SegmentHeader, named: Option<&Location>) -> io::Result<u64> {
+    let mut offset = named.map_or(PAGE_BYTES, |named| named.offset);
+    let mut sequence = None;
     loop {
-        let header = match RecordHeader::decode(&pages.page(at.offset)?) {
-            Ok(header) if header.lineage == segment.lineage() && header.sequence == at.sequence => header,
-            Ok(_) | Err(_) => return Ok(at.offset),
-        };
-        let bytes = header.record_bytes();
-        if header.key.height > head && segment.class == Class::Values {
-            let whole = pages.read(at.offset, usize::try_from(bytes).map_err(io::Error::other)?)?;
-            if record::decode(&whole, CheckDepth::All).is_err() {
-                return Ok(at.offset);
+        match RecordHeader::decode(&pages.page(offset)?) {
+            Ok(header)
+                if header.lineage == segment.lineage() && sequence.is_none_or(|next| next == header.sequence) =>
+            {
+                sequence = Some(header.sequence + 1);
+                offset += header.record_bytes();
             }
-            undecided.insert(header.key, bytes);
+            Ok(_) | Err(_) => return Ok(offset),
         }
-        at.offset += bytes;
-        at.sequence += 1;
     }
 }
 
@@ -316,11 +306,11 @@ fn check_segment(
         Position::start_of(file.id)
     };
     let ended = scan(&mut pages, header.lineage(), from, head, |_, _| Ok(())).map_err(text)?;
-    match ended.tail {
-        Tail::Clean | Tail::Torn => Ok(()),
-        Tail::Corrupt { behind } => Err(format!(
-            "it is damaged at {}, with a whole record behind it at {behind}",
-            ended.at.offset
+    match ended.gaps.iter().find(|gap| gap.was_synced) {
+        None => Ok(()),
+        Some(gap) => Err(format!(
+            "it is damaged from {} to {}, where the next whole record is",
+            gap.from.offset, gap.to.offset
         )),
     }
 }
@@ -353,7 +343,10 @@ fn check_logs(stock: &Stock, folder: &Path, chain: ChainIdentity, wrong: &mut Wr
             }
             None | Some(_) => {}
         }
-        images.push(image);
+        images.push(LogImage {
+            image,
+            lost_pages: Vec::new(),
+        });
     }
     let Some(epoch) = marked.filter(|epoch| epoch.height > stock.head) else {
         return;

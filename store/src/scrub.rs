@@ -1,7 +1,7 @@
 //! This file knows how to read all that is stored again, slowly and without end, and to notice what has rotted.
 //!
 //! ```text
-//!   a pass:  heights 1 … head (index rows, then the record they name)  ─▶  the index's other rows  ─▶  header pages
+//!   a pass:  heights 1 … head (index rows, then the record they name)  ─▶  the index's other rows, its file  ─▶  header pages
 //! ```
 //! One thread of its own reads with `pread`, at a bounded rate, from the device where the file system lets go of its
 //! cache. A decided height whose row or record is wrong is marked damaged: it is served no more, and fetched again.
@@ -13,6 +13,7 @@ use std::io;
 use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ use ultramarine_types::{Assembly, Height, Lists, ValueKey};
 use crate::damage::unix_seconds;
 use crate::format::{PAGE_BYTES, crc32c};
 use crate::index::{Index, IndexError, LocationRow};
+use crate::journal::{LOG_FILES_COUNT, log_path};
+use crate::log::LogHeader;
 use crate::record::{self, CheckDepth, RecordContent, RecordError, RecordHeader};
 use crate::segment::Location;
 use crate::view::View;
@@ -36,6 +39,11 @@ use crate::view::View;
 const PASS_PAUSE: Duration = Duration::from_secs(10);
 /// How much of the rate may be saved up for one read.
 const BURST: Duration = Duration::from_secs(1);
+/// An index up to this size is read from its file as well: that takes a tenth of a second, so commits seldom meet it.
+const INDEX_FILE_BYTES_MAX: u64 = 64 << 20;
+/// How often something is read that others may be writing, and how long to wait between two tries.
+const TRIES: usize = 5;
+const TRY_PAUSE: Duration = Duration::from_millis(300);
 /// Rows of the index that are read between two looks at the rate.
 pub(crate) const ROWS_PER_STEP: usize = 256;
 
@@ -104,7 +112,9 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
             height = height.next();
         }
         self.other_rows()?;
+        self.index_file()?;
         self.headers()?;
+        self.log_heads()?;
         let scrub = &self.view.metrics().scrub;
         scrub.passes.inc();
         scrub.last_pass.set(number(unix_seconds()));
@@ -198,6 +208,32 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
         }
     }
 
+    /// Reads the index from its file, as a start would: what was read above may have been in memory.
+    fn index_file(&mut self) -> Result<(), Halted> {
+        let path = self.view.index().path();
+        let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        if bytes > INDEX_FILE_BYTES_MAX {
+            return Ok(());
+        }
+        let mut reason = String::new();
+        for _ in 0..TRIES {
+            self.spend(bytes)?;
+            if let Ok(file) = File::open(path) {
+                let _ = fadvise(&file, 0, None, Advice::DontNeed);
+            }
+            // A commit may change pages while they are read.
+            let chain = self.view.segments().chain();
+            let read = guarded(|| Index::open_untouched(path, chain).map_err(|error| error.to_string()));
+            match read {
+                Ok(_) => return Ok(()),
+                Err(wrong) => reason = wrong,
+            }
+            self.rest()?;
+        }
+        self.alarm(&format!("{reason} (on disk; a start would refuse it)"));
+        Ok(())
+    }
+
     /// Reads the first page of every segment in use.
     fn headers(&mut self) -> Result<(), Halted> {
         for id in self.view.segments().ids() {
@@ -209,6 +245,36 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
         Ok(())
     }
 
+    /// Reads the first page of every log: a start believes the log whose head the index names.
+    fn log_heads(&mut self) -> Result<(), Halted> {
+        let folder = self.view.index().path().parent().unwrap_or(Path::new("")).to_owned();
+        for number in 0..LOG_FILES_COUNT {
+            let path = log_path(&folder, number);
+            let mut is_whole = false;
+            for _ in 0..TRIES {
+                self.spend(PAGE_BYTES)?;
+                is_whole = is_log_head(&path).unwrap_or(false);
+                if is_whole {
+                    break;
+                }
+                // It may be written anew right now.
+                self.rest()?;
+            }
+            if !is_whole {
+                self.alarm(&format!("the header of {} is damaged", path.display()));
+            }
+        }
+        Ok(())
+    }
+
+    fn rest(&mut self) -> Result<(), Halted> {
+        if (self.pace.wait)(TRY_PAUSE) {
+            Err(Halted)
+        } else {
+            Ok(())
+        }
+    }
+
     fn alarm(&self, what: &str) {
         self.view.metrics().scrub.found.inc();
         self.view.alarm(what);
@@ -218,6 +284,15 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
         self.view.metrics().scrub.bytes.add(bytes);
         self.pace.spend(bytes)
     }
+}
+
+/// Whether the first page of a file is a log's header, or was never written.
+fn is_log_head(path: &Path) -> io::Result<bool> {
+    let mut page = vec![0; PAGE_BYTES as usize];
+    let file = File::open(path)?;
+    let _ = fadvise(&file, 0, NonZero::new(PAGE_BYTES), Advice::DontNeed);
+    file.read_exact_at(&mut page, 0)?;
+    Ok(LogHeader::decode(&page).is_some() || page.iter().all(|byte| *byte == 0))
 }
 
 /// What a row and its page cost.

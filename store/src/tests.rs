@@ -15,6 +15,7 @@ mod full_disk;
 mod guard;
 mod reading;
 mod retention;
+mod scanning;
 mod scrub;
 mod support;
 mod tile;

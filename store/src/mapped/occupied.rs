@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Weak;
 
 use rustix::fs::{Advice, fadvise};
+use ultramarine_types::ChainIdentity;
 
 use super::Segments;
 use crate::format::PAGE_BYTES;
@@ -122,6 +123,11 @@ impl Occupied {
 }
 
 impl Segments {
+    /// The chain that the files belong to.
+    pub(crate) const fn chain(&self) -> ChainIdentity {
+        self.chain
+    }
+
     /// The segments in use, oldest first.
     pub(crate) fn ids(&self) -> Vec<SegmentId> {
         self.state().used.keys().copied().collect()

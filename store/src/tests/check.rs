@@ -142,7 +142,7 @@ fn each_fault_is_named() {
             file.set_len(full.held.1 + 8192).expect("shortened");
         }),
         ("its header is damaged", &|_, full| flip(&full.held.0, 30)),
-        ("with a whole record behind it", &|_, full| {
+        ("where the next whole record is", &|_, full| {
             flip(&full.undecided.0, full.undecided.1 + 700)
         }),
         ("index.redb", &|folder, _| {

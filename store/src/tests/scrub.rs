@@ -138,6 +138,35 @@ fn a_header_page_that_rotted_is_an_alarm() {
 }
 
 #[test]
+fn a_log_head_or_a_page_of_the_indexs_file_that_rotted_is_an_alarm() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open_with(folder.path(), &cold());
+    store.grow(1..=5, 1);
+    assert_eq!(pass(&store), []);
+    assert_eq!(progress(&store).found, 0);
+    flip(&folder.path().join("log-1"), 33);
+    assert_eq!(pass(&store), []);
+    assert_eq!(progress(&store).found, 1);
+    let path = folder.path().join("index.redb");
+    let content = std::fs::read(&path).expect("read");
+    // Pages of older states stand beside the newest: the row is flipped wherever it is.
+    let rows = content
+        .windows(32)
+        .enumerate()
+        .filter(|(_, row)| *row == block_hash(4, 4).0);
+    let places: Vec<u64> = rows.map(|(at, _)| at as u64).collect();
+    for at in places {
+        flip(&path, at);
+    }
+    pass(&store);
+    assert!(
+        progress(&store).found >= 3,
+        "the log, and the index: {:?}",
+        progress(&store)
+    );
+}
+
+#[test]
 fn reading_keeps_to_the_rate_and_ends_when_the_node_halts() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open_with(folder.path(), &cold());
