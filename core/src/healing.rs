@@ -249,7 +249,8 @@ impl Healing {
     fn expire(&mut self, now: Nanos) {
         let late = self.flights.iter().filter(|(_, flight)| flight.deadline <= now);
         let late: Vec<(Height, PeerId)> = late.map(|(height, flight)| (*height, flight.peer)).collect();
-        late.into_iter().for_each(|(height, peer)| self.failed(now, height, peer));
+        late.into_iter()
+            .for_each(|(height, peer)| self.failed(now, height, peer));
     }
 
     /// How much of a height is wanted back.
@@ -279,8 +280,14 @@ impl Healing {
 
     /// Asserts that what is in flight is damaged and decided, and that it is little.
     pub fn check(&self, head: Height) {
-        assert!(self.damaged.len() <= DAMAGED_MAX, "too many damaged heights are remembered");
-        assert!(self.flights.len() <= FLIGHTS_MAX, "too many damaged heights are in flight");
+        assert!(
+            self.damaged.len() <= DAMAGED_MAX,
+            "too many damaged heights are remembered"
+        );
+        assert!(
+            self.flights.len() <= FLIGHTS_MAX,
+            "too many damaged heights are in flight"
+        );
         if let Some((highest, _)) = self.damaged.last_key_value() {
             assert!(*highest <= head, "height {highest} is damaged before it is decided");
         }
@@ -295,7 +302,10 @@ impl Healing {
     pub fn check_whole(&self, peers: &Peers) {
         for (height, damage) in &self.damaged {
             match damage.due {
-                Some(due) => assert!(self.due.contains(&(due, *height)), "height {height} is due and not planned"),
+                Some(due) => assert!(
+                    self.due.contains(&(due, *height)),
+                    "height {height} is due and not planned"
+                ),
                 None => assert!(self.flights.contains_key(height), "nobody is asked for height {height}"),
             }
         }

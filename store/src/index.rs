@@ -97,6 +97,15 @@ pub struct LocationRow {
     pub blobs: Blobs,
 }
 
+/// A decided height that was stored again.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoredRow<'a> {
+    pub certificate: &'a CommitCertificate,
+    pub init: &'a Init,
+    /// Where it lies now: synced.
+    pub location_row: LocationRow,
+}
+
 /// The marks, as read at start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Marks {
@@ -332,6 +341,32 @@ impl Index {
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;
             for (height, row) in moved {
                 self.of(locations.insert(height.0, encode_location(row).as_slice()))?;
+            }
+            let mut marks = self.of(transaction.open_table(MARKS))?;
+            self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
+        }
+        self.of(transaction.commit())
+    }
+
+    /// Makes durable that heights were stored again: all that is known of each is written anew. `oldest_blobs` as in a
+    /// commit.
+    pub fn restore(&self, rows: &[RestoredRow<'_>], oldest_blobs: Height) -> Result<(), IndexError> {
+        let mut transaction = self.begin_write()?;
+        self.set_durable(&mut transaction)?;
+        {
+            let mut decided = self.of(transaction.open_table(DECIDED))?;
+            let mut locations = self.of(transaction.open_table(LOCATIONS))?;
+            let mut blocks = self.of(transaction.open_table(BLOCKS))?;
+            for RestoredRow {
+                certificate,
+                init,
+                location_row,
+            } in rows
+            {
+                let height = certificate.height.0;
+                self.of(decided.insert(height, encode_row(certificate, init).as_slice()))?;
+                self.of(locations.insert(height, encode_location(location_row).as_slice()))?;
+                self.of(blocks.insert(&init.metadata.header.block_hash.0, height))?;
             }
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;

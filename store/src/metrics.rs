@@ -38,6 +38,8 @@ pub struct Metrics {
     pub syncs: Counter,
     /// Puts refused because there was no room.
     pub refusals: Counter,
+    /// Decided heights stored again.
+    pub heals: Counter,
     /// Segments given back after retention.
     pub retired_segments: Counter,
     /// Segments past retention that stay because a record in them is damaged.
@@ -105,6 +107,10 @@ impl Metrics {
             refusals: counter(
                 "ultramarine_store_refused_puts_total",
                 "Values not stored for want of room.",
+            ),
+            heals: counter(
+                "ultramarine_store_heals_total",
+                "Decided heights that were damaged, or lacked their blobs, and were stored again.",
             ),
             retired_segments: counter("ultramarine_store_retired_segments_total", "Segments freed."),
             damaged_segments: gauge(

@@ -11,6 +11,7 @@ mod folder;
 mod formats;
 mod full_disk;
 mod guard;
+mod restore;
 mod retention;
 mod support;
 mod tile;

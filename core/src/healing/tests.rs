@@ -82,7 +82,10 @@ fn few_heights_are_in_flight_and_one_while_we_are_behind() {
     let (mut healing, peers) = (healing(&heights), peers(&[1, 1]));
     assert_eq!(healing.plan(T, true, &peers, &ALL).len(), 1);
     assert!(healing.plan(T, true, &peers, &ALL).is_empty());
-    assert!(healing.deadline().unwrap() > T, "nothing is due before the flight's end");
+    assert!(
+        healing.deadline().unwrap() > T,
+        "nothing is due before the flight's end"
+    );
     assert_eq!(healing.plan(T, false, &peers, &ALL).len(), 1);
     assert!(healing.healed(Height(1)));
     assert_eq!(healing.plan(T, false, &peers, &ALL).len(), 1);
@@ -99,7 +102,15 @@ fn the_height_that_the_client_waits_for_comes_first() {
 #[test]
 fn a_height_past_retention_is_asked_for_without_its_blobs_of_anybody() {
     let (mut healing, peers) = (healing(&[40]), peers(&[90]));
-    let asks = healing.plan(T, false, &peers, &Terms { held_from: Height(41), ..ALL });
+    let asks = healing.plan(
+        T,
+        false,
+        &peers,
+        &Terms {
+            held_from: Height(41),
+            ..ALL
+        },
+    );
     assert_eq!(asks, [(PeerId([0; 32]), Height(40), SyncWant::Payload)]);
 }
 
@@ -160,10 +171,23 @@ fn damage_without_end_is_remembered_up_to_a_bound() {
 #[test]
 fn blobs_are_looked_for_a_while_even_where_nobody_has_to_keep_them() {
     let (healing, height) = (healing(&[40]), Height(40));
-    let (past, kept) = (Terms { kept_from: Height(41), ..ALL }, ALL);
+    let (past, kept) = (
+        Terms {
+            kept_from: Height(41),
+            ..ALL
+        },
+        ALL,
+    );
     assert_eq!(healing.wanted(T, height, &past), Wanted::Blobs);
     assert_eq!(healing.wanted(T + PATIENCE, height, &past), Wanted::BlobsIfAny);
-    assert_eq!(healing.wanted(T + PATIENCE, height, &kept), Wanted::Blobs, "everybody has them");
-    let freed = Terms { held_from: Height(41), ..past };
+    assert_eq!(
+        healing.wanted(T + PATIENCE, height, &kept),
+        Wanted::Blobs,
+        "everybody has them"
+    );
+    let freed = Terms {
+        held_from: Height(41),
+        ..past
+    };
     assert_eq!(healing.wanted(T, height, &freed), Wanted::Payload);
 }

@@ -32,6 +32,10 @@ impl Core {
         if self.phase == Phase::Off || self.stopped {
             return;
         }
+        #[cfg(feature = "planted")]
+        if self.config.plants(crate::Planted::DamageIgnored) {
+            return;
+        }
         let is_behind = self.told_lag.0 < self.told_lag.1;
         let terms = self.healing_terms();
         for (peer, height, want) in self.healing.plan(self.now, is_behind, &self.peers, &terms) {

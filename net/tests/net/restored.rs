@@ -40,7 +40,9 @@ fn a_decided_value_is_restored_by_its_hashes_alone() {
     let (value, mut rig) = (value(3, 0, 100_000, 4), rig());
     let stream = admitted(&mut rig, peer(1), &value, full(&value, None));
     assert_eq!(rig.join.lowest_value(), None, "it is no value to be judged");
-    parts(&value).into_iter().for_each(|part| rig.part(stream, part, &value));
+    parts(&value)
+        .into_iter()
+        .for_each(|part| rig.part(stream, part, &value));
     let completed = &rig.complete[0];
     assert!(same_bytes(&completed.assembly, &value));
     assert_eq!(completed.tag, Tag::Restored);
@@ -49,7 +51,9 @@ fn a_decided_value_is_restored_by_its_hashes_alone() {
     assert_nothing_is_left(&rig);
     // It may rot again.
     let stream = admitted(&mut rig, peer(2), &value, full(&value, None));
-    parts(&value).into_iter().for_each(|part| rig.part(stream, part, &value));
+    parts(&value)
+        .into_iter()
+        .for_each(|part| rig.part(stream, part, &value));
     assert_eq!(rig.complete.len(), 2);
 }
 

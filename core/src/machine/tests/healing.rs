@@ -49,12 +49,20 @@ fn a_rotten_height_is_restored_from_a_peer_while_heights_go_by() {
     }
     assert!(world.run(MINUTE, |world| is_whole(world, 2)));
     assert_same(&world, 2, 0);
-    assert!(world.run(MINUTE, |world| world.all_at(before.0 + 3)), "stuck at {:?}", heads(&world));
+    assert!(
+        world.run(MINUTE, |world| world.all_at(before.0 + 3)),
+        "stuck at {:?}",
+        heads(&world)
+    );
     let counts = world.nodes[2].events.iter().filter_map(|event| match event {
         Event::Damaged { damaged_count, .. } | Event::Restored { damaged_count, .. } => Some(*damaged_count),
         _ => None,
     });
-    assert_eq!(counts.collect::<Vec<_>>(), [1, 2, 3, 4, 3, 2, 1, 0], "each is told once");
+    assert_eq!(
+        counts.collect::<Vec<_>>(),
+        [1, 2, 3, 4, 3, 2, 1, 0],
+        "each is told once"
+    );
     world.assert_agreement();
     world.assert_nobody_stopped();
 }
@@ -130,7 +138,12 @@ fn a_client_that_needs_a_rotten_payload_gets_it_once_it_is_restored() {
     }
     let tip = world.head(0).0 + 4;
     let follows = |world: &World| newest(world).is_some_and(|number| number >= tip);
-    assert!(world.run(MINUTE, follows), "stuck at {:?}: {:?}", newest(&world), heads(&world));
+    assert!(
+        world.run(MINUTE, follows),
+        "stuck at {:?}: {:?}",
+        newest(&world),
+        heads(&world)
+    );
     assert!(is_whole(&world, 2));
     world.assert_agreement();
     world.assert_nobody_stopped();
@@ -161,8 +174,14 @@ fn a_height_past_everybodys_retention_is_restored_without_its_blobs() {
     world.pruned_below = Height(20);
     rot(&mut world, 2, 5);
     rot(&mut world, 2, 25);
-    assert!(world.run(Nanos::from_millis(30_000), |world| world.nodes[2].disk.rotten.len() == 1));
-    assert!(world.nodes[2].disk.rotten.contains(&Height(5)), "blobs are looked for a while");
+    assert!(
+        world.run(Nanos::from_millis(30_000), |world| world.nodes[2].disk.rotten.len()
+            == 1)
+    );
+    assert!(
+        world.nodes[2].disk.rotten.contains(&Height(5)),
+        "blobs are looked for a while"
+    );
     assert!(world.run(Nanos::from_millis(120_000), |world| is_whole(world, 2)));
     let (decided, assembly) = &world.nodes[2].disk.decided[&Height(5)];
     assert_eq!((decided.blobs, assembly.blobs.len()), (Blobs::NeverHeld, 0));

@@ -49,7 +49,10 @@ impl World {
                 if tag == Tag::Restored {
                     let (decided, here) = disk.decided.get_mut(&key.height).expect("what is restored is decided");
                     assert_eq!(decided.certificate.value_id, key.id, "another value is restored");
-                    assert!(disk.vouched.contains(&key), "no certificate vouches for what is restored");
+                    assert!(
+                        disk.vouched.contains(&key),
+                        "no certificate vouches for what is restored"
+                    );
                     decided.blobs = blobs;
                     *here = assembly;
                     disk.rotten.remove(&key.height);
