@@ -1,5 +1,6 @@
 //! Stories and laws of the whole store, on real files. The codecs' own laws stand beside them in `tests/formats.rs`.
 
+mod account;
 mod birth;
 mod corruption;
 mod crash;
@@ -11,6 +12,7 @@ mod folder;
 mod formats;
 mod full_disk;
 mod guard;
+mod reading;
 mod restore;
 mod retention;
 mod support;

@@ -19,6 +19,7 @@ use ultramarine_types::{Assembly, CommitCertificate, Height, Init, ValueKey};
 
 use super::Writer;
 use super::values::Appended;
+use crate::damage::unix_seconds;
 use crate::failure::Failure;
 use crate::index::{LocationRow, RestoredRow};
 use crate::record::{self, RecordContent};
@@ -122,7 +123,11 @@ impl<M: Medium> Writer<M> {
         let waiting = Waiting {
             certificate: standing.certificate,
             init: assembly.init,
-            row: LocationRow { location, blobs },
+            row: LocationRow {
+                location,
+                blobs,
+                since: unix_seconds(),
+            },
             before: standing.row.map(|(_, location)| location),
         };
         self.restores.waiting.insert(height, waiting);
@@ -191,7 +196,6 @@ impl<M: Medium> Writer<M> {
             state.view.hot().remove(&key_of(&waiting.certificate));
             state.view.restored(*height);
             self.restores.vouched.remove(height);
-            state.metrics.heals.inc();
         }
         let left_count = i64::try_from(state.ledger.left_count()).unwrap_or(i64::MAX);
         state.metrics.damaged_segments.set(left_count);
