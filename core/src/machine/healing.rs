@@ -14,6 +14,10 @@ use crate::io::Event;
 impl Core {
     /// A decided height is damaged here.
     pub(super) fn on_damaged(&mut self, height: Height) {
+        #[cfg(feature = "planted")]
+        if self.config.plants(crate::Planted::DamageIgnored) {
+            return;
+        }
         let is_decided = Height::GENESIS < height && height <= self.head.height;
         if is_decided && self.healing.add(self.now, height) {
             let damaged_count = self.healing.len();
@@ -30,10 +34,6 @@ impl Core {
     /// Asks for damaged heights.
     pub(super) fn heal(&mut self) {
         if self.phase == Phase::Off || self.stopped {
-            return;
-        }
-        #[cfg(feature = "planted")]
-        if self.config.plants(crate::Planted::DamageIgnored) {
             return;
         }
         let is_behind = self.told_lag.0 < self.told_lag.1;

@@ -274,6 +274,7 @@ impl Core {
             tracing::debug!(%key, reason, "a value could not be stored");
         }
         if key.height <= self.head.height {
+            tracing::debug!(%key, reason, "a damaged height could not be restored");
             return self.healing.refused(self.now, key.height);
         }
         if let Some(value) = self.values.get_mut(&key) {

@@ -472,11 +472,14 @@ impl Join {
         if height <= self.forgotten {
             return;
         }
-        // What is in assembly of heights forgotten before is restored.
-        let before = std::mem::replace(&mut self.forgotten, height);
-        let is_over = |key: &ValueKey| before < key.height && key.height <= height;
-        let over = self.streams.iter().filter(|(_, stream)| is_over(&stream.key));
-        let names: Vec<OfferId> = over.map(|(name, _)| *name).collect();
+        self.forgotten = height;
+        // A package that the core is asked about may be one that is restored: the core knows.
+        let is_kept = |stream: &Stream| {
+            let is_asked = matches!(stream.state, State::Asked { .. });
+            stream.kind != OfferKind::Proposal && (is_asked || self.is_restored(&stream.key))
+        };
+        let over = self.streams.iter().filter(|(_, stream)| stream.key.height <= height);
+        let names: Vec<OfferId> = over.filter(|(_, it)| !is_kept(it)).map(|(name, _)| *name).collect();
         for name in names {
             if let Some(stream) = self.streams.remove(&name)
                 && !matches!(stream.state, State::Asked { gone: true })
@@ -487,10 +490,14 @@ impl Join {
                 });
             }
         }
-        let keys: Vec<ValueKey> = self.values.keys().copied().filter(is_over).collect();
+        let is_over = |value: &&Pending| value.key.height <= height && value.tag != Tag::Restored;
+        let over = self.values.values().filter(is_over).map(|value| value.key);
+        let keys: Vec<ValueKey> = over.collect();
         keys.into_iter().for_each(|key| self.let_go(key, out));
         self.done.retain(|key| key.height > height);
-        self.later.retain(|(_, key, _)| !is_over(key));
+        let values = &self.values;
+        self.later
+            .retain(|(_, key, _)| key.height > height || values.contains_key(key));
         self.start_queued(now, out);
     }
 

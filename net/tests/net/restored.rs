@@ -96,6 +96,29 @@ fn heights_that_are_decided_meanwhile_leave_it_alone() {
     assert_nothing_is_left(&rig);
 }
 
+/// After a start the join learns what is decided with the next height.
+#[test]
+fn what_is_restored_before_the_join_knows_what_is_decided_goes_on() {
+    let mut rig = Rig::new(6);
+    let (first, second) = (value(3, 0, 1000, 2), value(4, 0, 1000, 2));
+    let restored = admitted(&mut rig, peer(1), &first, full(&first, None));
+    let asked = rig.name();
+    rig.begin_as(asked, peer(1), &second, full(&second, None));
+    rig.lists(restored, &first);
+    rig.feed(Input::Forget { height: Height(10) });
+    assert!(rig.stopped.is_empty(), "{:?}", rig.stopped);
+    let tag = Tag::Restored;
+    rig.feed(Input::Admit { offer: asked, tag });
+    for part in [Part::Chunk(0), Part::Blob(0), Part::Blob(1)] {
+        rig.part(restored, part, &first);
+    }
+    parts(&second)
+        .into_iter()
+        .for_each(|part| rig.part(asked, part, &second));
+    assert_eq!(rig.complete.len(), 2);
+    assert_nothing_is_left(&rig);
+}
+
 #[test]
 fn a_package_of_a_decided_height_is_asked_about_and_a_proposal_is_not() {
     let (value, mut rig) = (value(3, 0, 1000, 0), rig());

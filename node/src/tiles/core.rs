@@ -380,10 +380,10 @@ fn log(event: &Event, said: &mut SaidBefore) {
             tracing::warn!(%height, damaged_count, "a decided height is damaged on disk: fetching it from peers");
         }
         Event::Damaged { height, .. } => tracing::debug!(%height, "a decided height is damaged on disk"),
-        Event::Restored { height, damaged_count } if *damaged_count == 0 || damaged_count.is_power_of_two() => {
-            tracing::info!(%height, damaged_count, "a damaged height is restored");
+        Event::Restored { damaged_count: 0, .. } => tracing::info!("every damaged height is restored"),
+        Event::Restored { height, damaged_count } => {
+            tracing::debug!(%height, damaged_count, "a damaged height is restored");
         }
-        Event::Restored { height, .. } => tracing::debug!(%height, "a damaged height is restored"),
         Event::Lag { ours, best } => tracing::info!(%ours, %best, "peers are ahead or caught up with"),
         Event::Signed {
             height,
