@@ -340,7 +340,7 @@ fn a_damaged_height_that_could_not_be_stored_again_is_damaged_still_and_can_be_l
         let mut failures_count = 0;
         for at in 1.. {
             let folder = tempfile::tempdir().expect("a folder");
-            let mut store = Store::open(folder.path());
+            let mut store = Store::open_with(folder.path(), &cold());
             let values = store.grow(1..=3, 2);
             damage_payload(&store, &values[1].key);
             drop(store);
