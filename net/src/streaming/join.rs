@@ -231,11 +231,11 @@ impl Join {
 
     /// The blobs that are missing of the decided value of a height, if it is in assembly.
     pub fn blobs_missing_at(&self, height: Height) -> Option<Ranges> {
-        let is_it = |value: &&Pending| {
-            let is_decided = value.tag == Tag::Certified || value.tag == Tag::Restored && value.wants_blobs;
-            value.key.height == height && is_decided
-        };
-        let value = self.values.values().find(is_it)?;
+        let is_decided = |it: &Pending| it.tag == Tag::Certified || it.tag == Tag::Restored && it.wants_blobs;
+        let value = self
+            .values
+            .values()
+            .find(|it| it.key.height == height && is_decided(it))?;
         value.reserved.is_some().then(|| self.missing_of(value).blobs)
     }
 
@@ -491,9 +491,8 @@ impl Join {
             }
         }
         let is_over = |value: &&Pending| value.key.height <= height && value.tag != Tag::Restored;
-        let over = self.values.values().filter(is_over).map(|value| value.key);
-        let keys: Vec<ValueKey> = over.collect();
-        keys.into_iter().for_each(|key| self.let_go(key, out));
+        let over: Vec<ValueKey> = self.values.values().filter(is_over).map(|it| it.key).collect();
+        over.into_iter().for_each(|key| self.let_go(key, out));
         self.done.retain(|key| key.height > height);
         let values = &self.values;
         self.later
