@@ -15,6 +15,7 @@ mod guard;
 mod reading;
 mod restore;
 mod retention;
+mod scanning;
 mod support;
 mod tile;
 mod versions;
