@@ -166,9 +166,10 @@ impl<M: Medium> Writer<M> {
         }
         let state = &mut self.state;
         let waiting = std::mem::take(&mut self.restores.waiting);
-        let locations = waiting.values().map(|waiting| &waiting.row.location);
         assert!(
-            locations.fold(true, |all, location| all && state.segments.is_synced(location)),
+            waiting
+                .values()
+                .all(|waiting| state.segments.is_synced(&waiting.row.location)),
             "the index is told only of synced bytes"
         );
         let rows: Vec<RestoredRow<'_>> = waiting
