@@ -1,7 +1,8 @@
 //! This file knows how to read all that is stored again, slowly and without end, and to notice what has rotted.
 //!
 //! ```text
-//!   a pass:  heights 1 … head (index rows, then the record they name)  ─▶  the index's other rows, its file  ─▶  header pages
+//!   a pass:  heights 1 … head: index rows, then the record that they name
+//!       ─▶  the index's other rows  ─▶  its file  ─▶  header pages of segments and logs
 //! ```
 //! One thread of its own reads with `pread`, at a bounded rate, from the device where the file system lets go of its
 //! cache. A decided height whose row or record is wrong is marked damaged: it is served no more, and fetched again.

@@ -286,8 +286,13 @@ fn a_damaged_height_has_a_state_of_its_own_until_it_is_restored() {
     assert_eq!(of(&store, BlobState::Damaged).heights, 1);
     assert_eq!(of(&store, BlobState::Decided).heights, 2);
     assert_true(&store, folder.path());
-    store.view.restored(Height(2));
+    let replies = store.ask([StoreRequest::Put {
+        assembly: value(2, 2, 2),
+        tag: Tag::Restored,
+    }]);
+    assert!(matches!(&replies[..], [StoreReply::Stored { .. }]), "{replies:?}");
     assert_eq!(account(&store).states, before);
+    assert!(account(&store).dead_bytes >= 2 * 131_072, "its old record");
     assert!(store.rendered().contains("ultramarine_store_heals_total 1\n"));
     assert_true(&store, folder.path());
 }
