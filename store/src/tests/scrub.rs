@@ -178,7 +178,6 @@ fn reading_keeps_to_the_rate_and_ends_when_the_node_halts() {
     });
     let begun = Instant::now();
     assert!(at_a_rate.pass().is_ok());
-    drop(at_a_rate);
     // No time passed in the pauses, so each is what all that was read before it should have taken.
     let due = Duration::from_micros(progress(&store).bytes);
     assert!(
@@ -215,7 +214,6 @@ fn a_record_that_moves_while_it_is_read_is_not_damaged() {
         false
     });
     assert!(scrub.pass().is_ok());
-    drop(scrub);
     assert!(store.view.oldest_blobs() > Height(1));
     assert_eq!(view.damaged(), []);
     assert_eq!(progress(&store).found, 0);
