@@ -11,11 +11,11 @@
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
 //! | `false_values` | height, then the validator | version, archive of a value that its own blob refutes |
-//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, last silent height, tallies, |
+//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, silence, tallies, |
 //! | | | end of the growing payloads segment |
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use ultramarine_types::canonical::{Cursor, FORMAT_VERSION, sha256};
@@ -28,13 +28,16 @@ use self::rows::{
 };
 use self::tallies::RowTallies;
 use crate::format::{Fields, PAGE_BYTES};
-use crate::segment::{Location, Position};
+use crate::ledger::SegmentRow;
+use crate::segment::{Location, Position, SegmentId};
 
 pub use self::segments::Relocation;
 
 mod rows;
 mod segments;
+mod sweep;
 mod tallies;
+mod untouched;
 
 const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
@@ -76,6 +79,9 @@ pub enum IndexError {
         table: &'static str,
         key: String,
     },
+    /// redb gave up over a page.
+    #[error("index {path}: a page is damaged")]
+    Page { path: PathBuf },
     /// Nothing was ever written to it.
     #[error("index {path} has no content")]
     Blank { path: PathBuf },
@@ -108,6 +114,15 @@ pub struct LocationRow {
     pub blobs: Blobs,
     /// Unix seconds of the change to this state; 0: not recorded.
     pub since: u64,
+}
+
+/// A decided height that was stored again.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoredRow<'a> {
+    pub certificate: &'a CommitCertificate,
+    pub init: &'a Init,
+    /// Where it lies now: synced.
+    pub location_row: LocationRow,
 }
 
 /// The marks, as read at start.
@@ -294,17 +309,6 @@ impl Index {
         Ok(Some((decided, location_row.location)))
     }
 
-    /// Where a decided height's record lies.
-    pub fn location(&self, height: Height) -> Result<Option<LocationRow>, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let locations = self.of(transaction.open_table(LOCATIONS))?;
-        let row = self.of(locations.get(height.0))?;
-        let decode = |row: redb::AccessGuard<'_, &[u8]>| {
-            decode_location(row.value()).ok_or_else(|| self.damaged("locations", height))
-        };
-        row.map(decode).transpose()
-    }
-
     /// The height of an execution block.
     pub fn height_of_block(&self, block_hash: &Hash) -> Result<Option<Height>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
@@ -375,6 +379,43 @@ impl Index {
         self.set_durable(&mut transaction)?;
         self.write_relocation(&transaction, &mut tallies, relocation)?;
         {
+            let mut marks = self.of(transaction.open_table(MARKS))?;
+            self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
+            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+        }
+        self.of(transaction.commit())?;
+        self.set_tallies(tallies);
+        Ok(())
+    }
+
+    /// Makes durable that heights were stored again: all that is known of each is written anew. `oldest_blobs` as in a
+    /// commit; `segments` as in a relocation.
+    pub fn restore(
+        &self,
+        rows: &[RestoredRow<'_>],
+        oldest_blobs: Height,
+        segments: &[(SegmentId, Option<SegmentRow>)],
+    ) -> Result<(), IndexError> {
+        let mut tallies = self.tallies();
+        let mut transaction = self.begin_write()?;
+        self.set_durable(&mut transaction)?;
+        self.write_segments(&transaction, segments)?;
+        {
+            let mut decided = self.of(transaction.open_table(DECIDED))?;
+            let mut locations = self.of(transaction.open_table(LOCATIONS))?;
+            let mut blocks = self.of(transaction.open_table(BLOCKS))?;
+            for RestoredRow {
+                certificate,
+                init,
+                location_row,
+            } in rows
+            {
+                let height = certificate.height;
+                self.of(decided.insert(height.0, encode_row(certificate, init).as_slice()))?;
+                // It was damaged or pruned: its state changes, whatever the row said.
+                self.place(&mut locations, &mut tallies, height, location_row)?;
+                self.of(blocks.insert(&init.metadata.header.block_hash.0, height.0))?;
+            }
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
             self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
@@ -511,19 +552,6 @@ impl Index {
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
             table => self.of(table).map(Some),
         }
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn tallies(&self) -> RowTallies {
-        *self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_tallies(&self, tallies: RowTallies) {
-        *self.tallies.lock().unwrap_or_else(PoisonError::into_inner) = tallies;
     }
 
     fn begin_write(&self) -> Result<redb::WriteTransaction, IndexError> {

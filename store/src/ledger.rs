@@ -163,13 +163,23 @@ impl Ledger {
             return;
         };
         let row = &mut tally.row;
-        row.heights_count = row.heights_count.checked_sub(1).expect("a moved height was counted");
-        row.live_bytes = row.live_bytes.checked_sub(location.bytes).expect("and its bytes");
-        self.live_bytes -= location.bytes;
+        // The row may have rotted in the index: then its segment is kept or freed too early, and heights are healed.
+        row.heights_count = row.heights_count.saturating_sub(1);
+        let live_bytes = location.bytes.min(row.live_bytes);
+        row.live_bytes -= live_bytes;
+        self.live_bytes -= live_bytes;
         let retired_bytes = location.bytes.min(tally.retired_bytes);
         tally.retired_bytes -= retired_bytes;
         self.retired_bytes -= retired_bytes;
         self.changed.insert(location.segment);
+    }
+
+    /// The same of a height that was stored again: what kept its segment from being freed may be gone with it.
+    pub fn restored(&mut self, before: &Location) {
+        self.moved(before);
+        if let Some(tally) = self.tallies.get_mut(&before.segment) {
+            tally.damaged_count = tally.damaged_count.saturating_sub(1);
+        }
     }
 
     /// A stored value was dropped: its bytes stay until the segment goes.

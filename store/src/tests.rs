@@ -2,6 +2,7 @@
 
 mod account;
 mod birth;
+mod check;
 mod corruption;
 mod crash;
 mod decide;
@@ -13,8 +14,10 @@ mod formats;
 mod full_disk;
 mod guard;
 mod reading;
+mod restore;
 mod retention;
 mod scanning;
+mod scrub;
 mod space;
 mod steps;
 mod support;

@@ -77,7 +77,6 @@ impl Index {
         Ok(found)
     }
 
-    /// A height whose state stays keeps the time of its last change.
     pub(super) fn write_relocation(
         &self,
         transaction: &WriteTransaction,
@@ -87,19 +86,23 @@ impl Index {
         if !relocation.rows.is_empty() {
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;
             for (height, row) in &relocation.rows {
-                let before = self.of(locations.get(height.0))?;
-                let before = before.and_then(|before| decode_location(before.value()));
-                let same = before.filter(|before| before.blobs == row.blobs);
-                let since = same.map_or(row.since, |before| before.since);
-                self.place(&mut locations, tallies, *height, &LocationRow { since, ..*row })?;
+                self.replace(&mut locations, tallies, *height, row)?;
             }
         }
         if let Some(end) = relocation.payloads {
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.of(marks.insert(MARK_PAYLOADS, encode_floor(end).as_slice()))?;
         }
+        self.write_segments(transaction, &relocation.segments)
+    }
+
+    pub(super) fn write_segments(
+        &self,
+        transaction: &WriteTransaction,
+        rows: &[(SegmentId, Option<SegmentRow>)],
+    ) -> Result<(), IndexError> {
         let mut segments = self.of(transaction.open_table(SEGMENTS))?;
-        for (id, row) in &relocation.segments {
+        for (id, row) in rows {
             match row {
                 Some(row) => self
                     .of(segments.insert(id.0, encode_segment(row).as_slice()))
