@@ -130,6 +130,13 @@ fn votes_and_proposals_of_any_chain_are_found() {
 }
 
 #[test]
+fn hellos_and_attestations_of_any_chain_are_found() {
+    let broken = found(PlantedBug::AnyChainsHellos, with_adversary(AdversaryKind::Relaunch));
+    // A node passes for another validator's.
+    assert!(names(&broken, "admission"), "{broken:?}");
+}
+
+#[test]
 fn a_value_whose_proofs_nobody_can_have_is_found() {
     let broken = found(
         PlantedBug::Core(Planted::ProofsUncounted),
