@@ -10,6 +10,7 @@ mod devnet_variants;
 mod engine;
 mod ethereumjs;
 mod ethereumjs_validator;
+mod flood;
 mod harness;
 mod join;
 mod refusals;
