@@ -14,5 +14,6 @@ mod flood;
 mod harness;
 mod join;
 mod refusals;
+mod relaunch;
 mod rollup;
 mod surroundings;
