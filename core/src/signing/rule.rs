@@ -3,8 +3,8 @@
 //! RFC 8032 lets a verifier choose between `S·B = R + k·A` and the same equation times the cofactor 8. Points of small
 //! order make the two disagree, and a batch has only the second choice. So a vote could hold in one validator's batch
 //! and fail alone at another. [ZIP-215](https://zips.z.cash/zip-0215) leaves no choice: the equation is the cofactored
-//! one, `S` is below the order of the group, and `A` and `R` are any encodings of points. [`sign::holds`] has it for one
-//! signature; this file has it for a batch.
+//! one, `S` is below the order of the group, and `A` and `R` are any encodings of points. [`sign::holds`] has it for
+//! one signature; this file has it for a batch.
 //!
 //! Keeps: a batch holds exactly if each of its signatures holds alone. The one exception is chance, once in 2^128.
 
