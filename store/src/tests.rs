@@ -1,5 +1,6 @@
 //! Stories and laws of the whole store, on real files. The codecs' own laws stand beside them in `tests/formats.rs`.
 
+mod account;
 mod birth;
 mod corruption;
 mod crash;
@@ -11,7 +12,10 @@ mod folder;
 mod formats;
 mod full_disk;
 mod guard;
+mod reading;
+mod restore;
 mod retention;
+mod scanning;
 mod support;
 mod tile;
 mod versions;

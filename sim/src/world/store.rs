@@ -82,6 +82,14 @@ impl World {
         is_false && evidence.is_contradiction(1)
     }
 
+    /// Somebody reads a decided height that may be rotten.
+    pub(crate) fn scrub(&mut self, index: usize, height: ultramarine_types::Height) {
+        if self.nodes[index].disk.find_rot(height) {
+            self.trace.line(self.now, format_args!("{index} finds {height} rotten"));
+            self.feed(index, Input::Store(StoreReply::Damaged { height }));
+        }
+    }
+
     pub(crate) fn disk_done(&mut self, index: usize) {
         let life = self.nodes[index].life;
         if self.nodes[index].disk.loses_log_now() {
@@ -110,6 +118,7 @@ impl World {
 fn describe(request: &StoreRequest) -> String {
     match request {
         StoreRequest::Put { assembly, tag } => format!("put {} {tag:?} blobs {}", assembly.key, assembly.blobs.len()),
+        StoreRequest::Vouch(certificate) => format!("vouch {}", certificate.height),
         StoreRequest::LogAppend { lsn, record } => format!("append {} {} bytes", lsn.0, record.len()),
         StoreRequest::LogSync { lsn } => format!("sync {}", lsn.0),
         StoreRequest::BeginEpoch { height } => format!("begin {height}"),
@@ -118,6 +127,7 @@ fn describe(request: &StoreRequest) -> String {
         StoreRequest::Evidence(evidence) => format!("evidence of {}", evidence.len()),
         StoreRequest::Silence { through } => format!("silence through {through}"),
         StoreRequest::Retire { blobs_below } => format!("retire below {blobs_below}"),
+        StoreRequest::Archived { through } => format!("archived through {through}"),
     }
 }
 
@@ -131,6 +141,7 @@ fn answer(reply: &StoreReply) -> String {
         StoreReply::Loaded { height, value } => format!("loaded {height} {}", value.is_some()),
         StoreReply::Silenced { through } => format!("silent through {through}"),
         StoreReply::Retired { blobs_below } => format!("retired {blobs_below}"),
+        StoreReply::Damaged { height } => format!("damaged {height}"),
         StoreReply::Failed { .. } => "failed".to_owned(),
     }
 }

@@ -12,6 +12,7 @@ mod ethereumjs;
 mod ethereumjs_validator;
 mod flood;
 mod harness;
+mod healing;
 mod join;
 mod refusals;
 mod relaunch;
