@@ -33,6 +33,14 @@ fn script(world: &mut World) -> Result<(), String> {
     let links = [(0, 2), (2, 0), (3, 2), (2, 3)];
     world.cut(links.to_vec(), Nanos::from_millis(10_000));
     world.restart(2);
+    // A connection begins with one hello.
+    for _ in 0..30 {
+        if world.nodes[HOARDER].deeds.contains_key("old-hello") {
+            break;
+        }
+        world.reset(0, HOARDER);
+        world.run(world.now + Nanos::from_millis(1_000), |_| false);
+    }
     for deed in ["old-message", "old-claim", "old-hello", "old-init", "old-package"] {
         wait(world, 60, deed, |world| world.nodes[HOARDER].deeds.contains_key(deed))?;
     }
