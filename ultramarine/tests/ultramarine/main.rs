@@ -17,4 +17,5 @@ mod join;
 mod refusals;
 mod relaunch;
 mod rollup;
+mod store;
 mod surroundings;
