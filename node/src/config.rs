@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use ultramarine_kzg_pipeline::BackEnd;
 use ultramarine_runtime::ring::IoMode;
+use ultramarine_store::archive::SPAN_HEIGHTS_MAX;
 use ultramarine_types::Address;
 use ultramarine_types::chain::Limits;
 use ultramarine_types::url::HttpUrl;
@@ -36,6 +37,7 @@ pub use peer::PeerAddress;
 pub use problem::{ConfigError, Problem};
 use settings::Settings;
 
+use crate::archive::address::{ArchiveAddress, BucketAccess, read_endpoint};
 use crate::topology::LANES;
 
 /// Half of the second that a proposal's timeout leaves for the build
@@ -56,6 +58,8 @@ pub struct Config {
     pub engine: EngineConfig,
     pub http: HttpConfig,
     pub retention: RetentionConfig,
+    /// `None`: there is no archive.
+    pub archive: Option<ArchiveConfig>,
     pub log: LogConfig,
 }
 
@@ -135,6 +139,16 @@ pub struct RetentionConfig {
     pub blobs_heights: Option<u64>,
 }
 
+/// `[archive]`: where decided heights go before their blobs are freed.
+#[derive(Clone, Debug)]
+pub struct ArchiveConfig {
+    pub address: ArchiveAddress,
+    /// How its store is reached, if it is a bucket.
+    pub access: BucketAccess,
+    /// Most heights of one object.
+    pub span_heights: u32,
+}
+
 /// `[log]`: what is written to standard error.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -165,16 +179,20 @@ impl Config {
         let engine = EngineConfig::read(&mut settings);
         let http = HttpConfig::read(&mut settings);
         let retention = RetentionConfig::read(&mut settings);
+        let archive = ArchiveConfig::read(&mut settings);
         let log = LogConfig::read(&mut settings);
-        match (node, network, engine, http, retention, log) {
-            (Some(node), Some(network), Some(engine), Some(http), Some(retention), Some(log)) => Ok(Self {
-                node,
-                network,
-                engine,
-                http,
-                retention,
-                log,
-            }),
+        match (node, network, engine, http, retention, archive, log) {
+            (Some(node), Some(network), Some(engine), Some(http), Some(retention), Some(archive), Some(log)) => {
+                Ok(Self {
+                    node,
+                    network,
+                    engine,
+                    http,
+                    retention,
+                    archive,
+                    log,
+                })
+            }
             _ => Err(ConfigError(settings.into_problems())),
         }
     }
@@ -316,6 +334,56 @@ impl RetentionConfig {
         Some(Self {
             blobs_heights: (heights > 0).then_some(heights),
         })
+    }
+}
+
+impl ArchiveConfig {
+    fn read(settings: &mut Settings<'_>) -> Option<Option<Self>> {
+        let address = settings.trimmed("archive.url", ArchiveAddress::EXPECTED, |text| match text {
+            "" => Ok(None),
+            text => ArchiveAddress::read(text).map(Some),
+        });
+        let endpoint = settings.trimmed(
+            "archive.endpoint",
+            "an http:// or https:// URL, or nothing",
+            |text| match text {
+                "" => Ok(None),
+                text => read_endpoint(text).map(Some),
+            },
+        );
+        let region = settings.text_as("archive.region", "letters, digits and hyphens, or nothing", |text| {
+            let fits = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            fits.then(|| text.to_owned())
+        });
+        let credentials_file = settings.path_if_any("archive.credentials_file");
+        let span_heights = settings.number("archive.span_heights", 1..=u64::from(SPAN_HEIGHTS_MAX));
+        let (address, endpoint, region, span_heights) = (address?, endpoint?, region?, span_heights?);
+        let Some(address) = address else {
+            if endpoint.is_some() || credentials_file.is_some() {
+                settings.refuse(
+                    "archive.url",
+                    "the archive's URL, as its endpoint or its credentials are set",
+                );
+                return None;
+            }
+            return Some(None);
+        };
+        let is_bucket = matches!(address, ArchiveAddress::Bucket { .. });
+        if !is_bucket && (endpoint.is_some() || !region.is_empty() || credentials_file.is_some()) {
+            let expected =
+                "s3://bucket/folder, as an endpoint, a region or credentials are set, which a folder has not";
+            settings.refuse("archive.url", expected);
+            return None;
+        }
+        Some(Some(Self {
+            address,
+            access: BucketAccess {
+                endpoint,
+                region: (!region.is_empty()).then_some(region),
+                credentials_file,
+            },
+            span_heights: u32::try_from(span_heights).ok()?,
+        }))
     }
 }
 

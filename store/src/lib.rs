@@ -27,12 +27,13 @@
 //!   (I2, I6). `tests/decide.rs` and `tests/retention.rs` hold that.
 //! - What a map shows never changes while a slice of it lives (`mapped.rs`).
 //!
-//! [`record`], [`segment`], [`scan`] and [`log`] are sans-io: a simulated disk uses them as they are. FORMAT.md draws
+//! [`record`], [`segment`], [`scan`], [`log`] and [`archive`] are sans-io: a simulated disk uses them as they are. FORMAT.md draws
 //! the bytes.
 #![deny(unsafe_code)]
 
 mod alarms;
 mod append;
+pub mod archive;
 mod birth;
 mod device;
 mod error;

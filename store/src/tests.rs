@@ -12,6 +12,6 @@ mod formats;
 mod full_disk;
 mod guard;
 mod retention;
-mod support;
+pub(crate) mod support;
 mod tile;
 mod versions;
