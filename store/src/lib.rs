@@ -35,6 +35,7 @@ mod alarms;
 mod append;
 pub mod archive;
 mod birth;
+mod damage;
 mod device;
 mod error;
 mod failure;
@@ -61,6 +62,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use damage::{DAMAGED_MAX, DamageFound};
 pub use error::{IndexFlaw, OpenError};
 pub use failure::{Failure, Misdecision};
 pub use folder::look;

@@ -22,6 +22,8 @@ pub struct Metrics {
     pub map_reads: Counter,
     /// Records that failed their checksum or could not be read.
     pub damaged_reads: Counter,
+    /// Decided heights that are damaged and not stored again yet.
+    pub damaged_heights: Gauge,
     /// Values promoted from undecided to decided.
     pub promotions: Counter,
     /// Values dropped because their height decided another.
@@ -74,6 +76,10 @@ impl Metrics {
             damaged_reads: counter(
                 "ultramarine_store_damaged_reads_total",
                 "Records that failed their checksum or could not be read: an alarm.",
+            ),
+            damaged_heights: gauge(
+                "ultramarine_store_damaged_heights",
+                "Decided heights that are damaged and not stored again yet: an alarm.",
             ),
             promotions: counter(
                 "ultramarine_store_promotions_total",

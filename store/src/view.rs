@@ -4,7 +4,7 @@
 //! checksums are checked when it is first read.
 //!
 //! Keeps: values in memory stay within their budget; no value of a decided height is undecided; the head never moves
-//! back.
+//! back; no blob is served of a decided height that is damaged, and its payload only if it proves to be whole.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -16,6 +16,7 @@ use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, OnDisk,
 use ultramarine_types::{Assembly, Evidence, Hash, Height, ValueKey};
 
 use crate::alarms::Alarms;
+use crate::damage::{DamageFound, Damages};
 use crate::hot::Hot;
 use crate::index::Index;
 use crate::lock::DirectoryLock;
@@ -28,6 +29,8 @@ use crate::segment::{Location, Position, SegmentId};
 const CHECKED_MAX: usize = 65_536;
 /// Decided rows kept in memory: what status, import and sync ask for near the tip.
 const RECENT_ROWS_MAX: usize = 64;
+/// How often a record is looked up that others move meanwhile.
+const LOOK_UPS_MAX: usize = 3;
 
 /// A stored value of a height not decided yet.
 #[derive(Clone, Debug)]
@@ -48,7 +51,7 @@ impl Undecided {
     }
 }
 
-/// What is wrong with a record that cannot be kept elsewhere.
+/// What is wrong with a record.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Damage {
     #[error("it cannot be mapped: {0}")]
@@ -75,6 +78,7 @@ pub struct View {
     recent: Mutex<BTreeMap<Height, (Decided, Location)>>,
     checked: Mutex<HashSet<(SegmentId, u64)>>,
     alarms: Alarms,
+    damages: Damages,
     _lock: Arc<DirectoryLock>,
 }
 
@@ -98,6 +102,7 @@ impl View {
             recent: Mutex::default(),
             checked: Mutex::default(),
             alarms: Alarms::default(),
+            damages: Damages::default(),
             _lock: lock,
         }
     }
@@ -124,9 +129,53 @@ impl View {
         );
     }
 
+    /// Notes that a decided height is damaged. From now on no blob of it is served, and the core is told once.
+    pub fn mark_damaged(&self, height: Height, reason: &str) {
+        self.mark_all_damaged([height], reason);
+    }
+
+    /// The same of many heights, for one reason.
+    pub fn mark_all_damaged(&self, heights: impl IntoIterator<Item = Height>, reason: &str) {
+        let reason: Arc<str> = reason.into();
+        let head = self.head_height();
+        for height in heights {
+            assert!(height <= head, "only a decided height is damaged");
+            if self.damages.add(height, &reason) {
+                self.forget_recent(height);
+            }
+        }
+        self.show_damages();
+        self.alarm(&reason);
+    }
+
+    /// A damaged height was stored again and the index names the new place: it is served as before.
+    pub fn restored(&self, height: Height) {
+        self.forget_recent(height);
+        if self.damages.remove(height) {
+            tracing::info!("height {height} was damaged, and is stored again");
+        }
+        self.show_damages();
+    }
+
+    /// Why a height is damaged, and since when.
+    pub fn damage_of(&self, height: Height) -> Option<DamageFound> {
+        self.damages.get(height)
+    }
+
+    /// Damaged heights that the core has not heard of, at most `heights_max`; from now on it has.
+    pub(crate) fn take_untold_damage(&self, heights_max: usize) -> Vec<Height> {
+        self.damages.take_untold(heights_max)
+    }
+
+    fn show_damages(&self) {
+        let count = i64::try_from(self.damages.count()).unwrap_or(i64::MAX);
+        self.metrics.damaged_heights.set(count);
+    }
+
     /// Checks every value and row that is kept in memory.
     pub(crate) fn check_whole(&self) {
         self.hot().check_whole();
+        self.damages.check();
         let head = self.head_height();
         for key in self.undecided().keys() {
             assert!(key.height > head, "no other value of a decided height is left (I10)");
@@ -170,25 +219,25 @@ impl View {
 
     /// A decided height and where it lies.
     pub(crate) fn row(&self, height: Height) -> Option<(Decided, Location)> {
+        self.find_row(height).ok()
+    }
+
+    fn find_row(&self, height: Height) -> Result<(Decided, Location), Absent> {
         if height > self.head_height() || height == Height::GENESIS {
-            return None;
+            return Err(Absent::Unknown);
         }
         let recent = self.recent().get(&height).cloned();
         if let Some(row) = recent {
             self.metrics.pointer_hits.inc();
-            return Some(row);
+            return Ok(row);
         }
-        match self.index.decided(height) {
-            Ok(Some(row)) => Some(row),
-            Ok(None) => {
-                self.alarm(&format!("height {height} is at or below the head and not in the index"));
-                None
-            }
-            Err(error) => {
-                self.alarm(&format!("height {height} cannot be read: {error}"));
-                None
-            }
-        }
+        let reason = match self.index.decided(height) {
+            Ok(Some(row)) => return Ok(row),
+            Ok(None) => format!("height {height} is at or below the head and not in the index"),
+            Err(error) => format!("height {height} cannot be read: {error}"),
+        };
+        self.mark_damaged(height, &reason);
+        Err(Absent::Damaged)
     }
 
     /// Reads a record from its map. `Ok(None)`: the segment was freed since the location was looked up.
@@ -197,51 +246,32 @@ impl View {
         key: &ValueKey,
         location: &Location,
         check: CheckDepth,
-    ) -> Result<Option<Assembly>, Absent> {
-        let bytes = match self.segments.slice(location) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Ok(None),
-            Err(error) => {
-                self.alarm(&format!(
-                    "{key} in segment {} cannot be mapped: {error}",
-                    location.segment
-                ));
-                return Err(Absent::Damaged);
-            }
+    ) -> Result<Option<Assembly>, Damage> {
+        let Some(bytes) = self.segments.slice(location).map_err(Damage::Unmapped)? else {
+            return Ok(None);
         };
         self.metrics.map_reads.inc();
         let start = (location.segment, location.offset);
-        let check = if self.checked().contains(&start) {
-            CheckDepth::Header
-        } else {
-            check
-        };
-        match record::decode(&bytes, check) {
-            Ok(record) if record.header.key == *key => {
-                if check == CheckDepth::All {
-                    let mut checked = self.checked();
-                    if checked.len() >= CHECKED_MAX {
-                        checked.clear();
-                    }
-                    checked.insert(start);
-                }
-                Ok(Some(record.assembly))
-            }
-            Ok(_) => {
-                self.alarm(&format!(
-                    "the record of {key} in segment {} is another value's",
-                    location.segment
-                ));
-                Err(Absent::Damaged)
-            }
-            Err(error) => {
-                self.alarm(&format!(
-                    "{key} in segment {} at {}: {error}",
-                    location.segment, location.offset
-                ));
-                Err(Absent::Damaged)
-            }
+        let is_known = self.checked().contains(&start) && !self.damages.contains(key.height);
+        let check = if is_known { CheckDepth::Header } else { check };
+        let record = record::decode(&bytes, check)?;
+        if record.header.key != *key {
+            return Err(Damage::Foreign);
         }
+        if check == CheckDepth::All {
+            let mut checked = self.checked();
+            if checked.len() >= CHECKED_MAX {
+                checked.clear();
+            }
+            checked.insert(start);
+        }
+        Ok(Some(record.assembly))
+    }
+
+    /// What an operator should read of a damaged record.
+    fn describe(key: &ValueKey, location: &Location, damage: &Damage) -> String {
+        let Location { segment, offset, .. } = location;
+        format!("the record of {key} in segment {segment} at {offset}: {damage}")
     }
 
     /// Reads a record that is about to be kept elsewhere under new checksums: its body is checked whether or not it was
@@ -264,12 +294,17 @@ impl View {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A decided height's value. A segment freed between index and map is looked up once more: the index changed first.
+    /// A decided height's value. A record that was moved between index and map is looked up again: the index changed
+    /// first.
     fn read_decided(&self, height: Height, wanted: CheckDepth) -> Result<(Decided, Assembly), Absent> {
-        for _ in 0..2 {
-            let (decided, location) = self.row(height).ok_or(Absent::Unknown)?;
+        for _ in 0..LOOK_UPS_MAX {
+            let (decided, location) = self.find_row(height)?;
             if wanted == CheckDepth::All {
                 self.has_blobs(&decided)?;
+            }
+            // Of a height with a damaged blob the payload may be whole: it is read, and checked, afresh.
+            if wanted == CheckDepth::All && self.damages.contains(height) {
+                return Err(Absent::Damaged);
             }
             let key = ValueKey {
                 height,
@@ -279,12 +314,20 @@ impl View {
                 self.metrics.hot_hits.inc();
                 return Ok((decided, assembly));
             }
-            if let Some(assembly) = self.record(&key, &location, wanted)? {
-                return Ok((decided, assembly));
+            match self.record(&key, &location, wanted) {
+                Ok(Some(assembly)) => return Ok((decided, assembly)),
+                Ok(None) => {}
+                Err(damage) => {
+                    self.forget_recent(height);
+                    if self.find_row(height)?.1 == location {
+                        self.mark_damaged(height, &Self::describe(&key, &location, &damage));
+                        return Err(Absent::Damaged);
+                    }
+                }
             }
             self.forget_recent(height);
         }
-        self.alarm(&format!("height {height} lies in a segment that is gone"));
+        self.mark_damaged(height, &format!("height {height} lies in a segment that is gone"));
         Err(Absent::Damaged)
     }
 
@@ -310,9 +353,8 @@ impl View {
         self.metrics.damaged_reads.inc();
         if self.alarms.is_news(Instant::now(), what) {
             tracing::error!(
-                "stored data is damaged: {what}; it is not served, and nothing here mends it. If this node needs it, \
-                 /health says so; then stop the node, move the data directory away and start again: it fetches every \
-                 block from its peers, and a validator listens before it signs"
+                "stored data is damaged: {what}; it is not served. What was decided is fetched again from peers; check \
+                 the disk (dmesg, smartctl)"
             );
         }
     }
@@ -336,6 +378,14 @@ impl Source for View {
         self.row(height).map(|(decided, _)| decided)
     }
 
+    fn damaged(&self) -> Vec<Height> {
+        self.damages.heights()
+    }
+
+    fn is_damaged(&self, height: Height) -> bool {
+        self.damages.contains(height)
+    }
+
     fn height_of_block(&self, block_hash: &Hash) -> Option<Height> {
         match self.index.height_of_block(block_hash) {
             Ok(height) => height,
@@ -356,12 +406,17 @@ impl Source for View {
                 self.metrics.hot_hits.inc();
                 return Ok(assembly);
             }
-            if let Some(assembly) = self.record(key, &location, CheckDepth::All)? {
-                return Ok(assembly);
+            match self.record(key, &location, CheckDepth::All) {
+                Ok(Some(assembly)) => return Ok(assembly),
+                // Decided, or dropped and freed, since: the index knows which.
+                Ok(None) => {}
+                Err(damage) => {
+                    self.alarm(&Self::describe(key, &location, &damage));
+                    return Err(Absent::Damaged);
+                }
             }
-            // Decided, or dropped and freed, since: the index knows which.
         }
-        let decided = self.decided(key.height).ok_or(Absent::Unknown)?;
+        let (decided, _) = self.find_row(key.height)?;
         if decided.certificate.value_id != key.id {
             return Err(Absent::Unknown);
         }

@@ -346,6 +346,10 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn damaged(&self) -> Vec<Height> {
         Vec::new()
     }
+    /// Whether a decided height is damaged and not restored yet: no blob of it is served.
+    fn is_damaged(&self, height: Height) -> bool {
+        self.damaged().contains(&height)
+    }
     /// Evidence of the heights from `from` to `to`, both included, at most `rows_max` pieces, in order of height.
     fn evidence(&self, _from: Height, _to: Height, _rows_max: usize) -> Vec<Evidence> {
         Vec::new()

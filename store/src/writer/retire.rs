@@ -37,6 +37,15 @@ enum Unmovable {
     Record { key: ValueKey, offset: u64, damage: Damage },
 }
 
+impl Unmovable {
+    const fn height(&self) -> Height {
+        match self {
+            Self::Row(height) => *height,
+            Self::Record { key, .. } => key.height,
+        }
+    }
+}
+
 impl<M: Medium> Writer<M> {
     /// Frees segments that hold nothing but dead bytes. The index never named them, or no longer does.
     pub(super) fn free_dead(&mut self) {
@@ -124,7 +133,8 @@ impl<M: Medium> Writer<M> {
             "segment {id} stays on disk although its retention has ended: {damage}. What of it is whole is served as \
              before and other segments are freed; check the disk (dmesg, smartctl)"
         );
-        self.state.metrics.damaged_reads.inc();
+        let view = &self.state.view;
+        view.mark_damaged(damage.height(), &format!("segment {id}: {damage}"));
         self.state.ledger.leave(id);
         let left_count = self.state.ledger.left_count();
         self.state
