@@ -14,4 +14,8 @@ mod connector;
 pub mod progress;
 pub mod remote;
 mod schedule;
+pub mod spans;
 pub mod uploader;
+
+#[cfg(test)]
+mod tests;

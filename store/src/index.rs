@@ -110,6 +110,8 @@ pub struct Marks {
     pub silent_through: Height,
     /// The archive has everything up to this height.
     pub archived_through: Height,
+    /// Blobs of heights below this one were gone when the archive was begun.
+    pub archived_from: Height,
 }
 
 /// Everything one decision changes.
@@ -235,10 +237,12 @@ impl Index {
             marks.silent_through = Height(height);
         }
         if let Some(row) = row(MARK_ARCHIVED)? {
-            let height = Cursor::new(&row)
+            let mut fields = Cursor::new(&row);
+            let (through, from) = fields
                 .u64()
+                .zip(fields.u64())
                 .ok_or_else(|| self.damaged("marks", MARK_ARCHIVED))?;
-            marks.archived_through = Height(height);
+            (marks.archived_through, marks.archived_from) = (Height(through), Height(from));
         }
         Ok(marks)
     }
@@ -369,13 +373,14 @@ impl Index {
         self.of(transaction.commit())
     }
 
-    /// Makes durable that the archive has everything up to a height.
-    pub fn archive(&self, through: Height) -> Result<(), IndexError> {
+    /// Makes durable that the archive has everything up to a height, and blobs from a height on.
+    pub fn archive(&self, from: Height, through: Height) -> Result<(), IndexError> {
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
         {
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_ARCHIVED, through.0.to_le_bytes().as_slice()))?;
+            let row = [through.0.to_le_bytes(), from.0.to_le_bytes()].concat();
+            self.of(marks.insert(MARK_ARCHIVED, row.as_slice()))?;
         }
         self.of(transaction.commit())
     }

@@ -72,6 +72,7 @@ pub struct View {
     metrics: Metrics,
     head: AtomicU64,
     oldest_blobs: AtomicU64,
+    archived_from: AtomicU64,
     archived_through: AtomicU64,
     undecided: RwLock<HashMap<ValueKey, Undecided>>,
     hot: Mutex<Hot>,
@@ -96,6 +97,7 @@ impl View {
             metrics,
             head: AtomicU64::new(0),
             oldest_blobs: AtomicU64::new(1),
+            archived_from: AtomicU64::new(0),
             archived_through: AtomicU64::new(0),
             undecided: RwLock::default(),
             hot: Mutex::new(Hot::new(hot_bytes)),
@@ -189,8 +191,15 @@ impl View {
         self.oldest_blobs.store(oldest.0, Ordering::Release);
     }
 
-    pub(crate) fn set_archived_through(&self, through: Height) {
+    pub(crate) fn set_archived(&self, from: Height, through: Height) {
+        self.archived_from.store(from.0, Ordering::Release);
         self.archived_through.store(through.0, Ordering::Release);
+    }
+
+    /// From where on the archive has blobs, and up to where it has everything.
+    pub(crate) fn archived(&self) -> (Height, Height) {
+        let through = self.archived_through.load(Ordering::Acquire);
+        (Height(self.archived_from.load(Ordering::Acquire)), Height(through))
     }
 
     pub(crate) fn undecided(&self) -> RwLockReadGuard<'_, HashMap<ValueKey, Undecided>> {
@@ -371,7 +380,12 @@ impl Source for View {
     }
 
     fn archived_through(&self) -> Height {
-        Height(self.archived_through.load(Ordering::Acquire))
+        self.archived().1
+    }
+
+    fn is_archived(&self, height: Height) -> bool {
+        let (from, through) = self.archived();
+        height > Height::GENESIS && from <= height && height <= through
     }
 
     fn decided(&self, height: Height) -> Option<Decided> {

@@ -263,11 +263,17 @@ impl<M: Medium> Writer<M> {
 
     fn archived(&mut self, through: Height) -> Result<(), Failure> {
         let through = through.min(self.state.head);
-        if through > self.state.view.archived_through() {
+        let (from, before) = self.state.view.archived();
+        if through > before {
+            let from = if before == Height::GENESIS {
+                self.state.oldest_blobs
+            } else {
+                from
+            };
             self.state.reserve.balance();
-            let marked = self.state.index.archive(through);
+            let marked = self.state.index.archive(from, through);
             marked.map_err(|error| self.state.index_failed(&error))?;
-            self.state.view.set_archived_through(through);
+            self.state.view.set_archived(from, through);
         }
         Ok(())
     }

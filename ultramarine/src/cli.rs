@@ -1,5 +1,6 @@
 //! This file knows the commands of `ultramarine`.
 
+mod archive;
 mod bench;
 mod blob;
 mod config;
@@ -53,6 +54,9 @@ enum Command {
     /// Check or show a node's configuration
     #[command(subcommand)]
     Config(config::Action),
+    /// Fill an archive, look it over, or bring heights back from it
+    #[command(subcommand)]
+    Archive(archive::Action),
     /// Publish a file as blobs, or restore one
     #[command(subcommand)]
     Blob(blob::Action),
@@ -98,6 +102,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Start(args) => start::run(args),
         Command::Topology(args) => topology::run(&args),
         Command::Config(action) => config::run(&action),
+        Command::Archive(action) => archive::run(&action),
         Command::Blob(action) => blob::run(action),
         Command::Bench(action) => bench::run(&action),
         Command::DevEl(args) => dev_el::run(args),

@@ -132,13 +132,16 @@ pub fn chain_folder(chain: ChainIdentity) -> String {
     chain.to_string().trim_start_matches("0x").to_owned()
 }
 
+/// The chain whose folder has this name, if any has.
+pub fn chain_of_folder(name: &str) -> Option<ChainIdentity> {
+    let chain = name.parse::<ChainIdentity>().ok()?;
+    (chain_folder(chain) == name).then_some(chain)
+}
+
 /// The first other chain that has a folder among these names.
 pub fn other_chain(names: impl IntoIterator<Item = String>, chain: ChainIdentity) -> Option<ChainIdentity> {
-    let identities = names.into_iter().filter_map(|name| {
-        let identity = name.parse::<ChainIdentity>().ok()?;
-        (chain_folder(identity) == name).then_some(identity)
-    });
-    identities.into_iter().find(|identity| *identity != chain)
+    let mut chains = names.into_iter().filter_map(|name| chain_of_folder(&name));
+    chains.find(|found| *found != chain)
 }
 
 /// Words for an archive that another chain has.

@@ -16,6 +16,8 @@ use object_store::client::{
     HttpService,
 };
 
+/// How the words of a failed connection begin.
+pub const NO_CONNECTION: &str = "cannot connect";
 /// A server that does not take a connection within this time is away.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// Connections that nobody uses are closed after this time.
@@ -95,7 +97,7 @@ fn answer(
 
 /// Why there is no connection, in the innermost words: those around it only say that there is none.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot connect: {0}")]
+#[error("{NO_CONNECTION}: {0}")]
 struct Unconnected(String);
 
 impl Unconnected {

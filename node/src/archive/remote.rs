@@ -15,8 +15,10 @@ use ultramarine_store::archive::object::{INDEX_END_MAX, decode_row};
 use ultramarine_store::archive::{ArchiveIndex, ArchivedHeight, HeightSpan, OBJECT_BYTES_MAX, ObjectError, SpanObject};
 use ultramarine_types::{ChainIdentity, Height};
 
-use super::address::{ArchiveAddress, BucketAccess, chain_folder, look, of_another_chain, other_chain};
-use super::connector::{PlainConnector, TlsConnector};
+use super::address::{
+    ArchiveAddress, BucketAccess, chain_folder, chain_of_folder, look, of_another_chain, other_chain,
+};
+use super::connector::{NO_CONNECTION, PlainConnector, TlsConnector};
 use crate::keys::{KeyError, read_secret_text};
 
 /// A call may take this long, and a second more for each [`BYTES_PER_SECOND_MIN`] that it moves.
@@ -73,43 +75,73 @@ impl Remote {
         chain: ChainIdentity,
         make: bool,
     ) -> Result<Self, ArchiveError> {
-        let shown = address.to_string();
-        let away = |what: String| ArchiveError::Away {
-            archive: shown.clone(),
-            what,
-        };
         let name = chain_folder(chain);
-        let (store, root, folder): (Box<dyn ObjectStore>, _, _) = match address {
-            ArchiveAddress::Folder(path) => {
-                look(path, chain).map_err(ArchiveError::Refused)?;
-                if make {
-                    make_folder(&path.join(&name)).map_err(|error| away(format!("cannot make a folder: {error}")))?;
-                    remove_leftovers(&path.join(&name));
-                }
-                let local = LocalFileSystem::new_with_prefix(path);
-                let local = local.map_err(|error| away(words(&error)))?.with_fsync(true);
-                (Box::new(local), None, name)
+        if let ArchiveAddress::Folder(path) = address {
+            look(path, chain).map_err(ArchiveError::Refused)?;
+            if make {
+                make_folder(&path.join(&name)).map_err(|error| ArchiveError::Away {
+                    archive: address.to_string(),
+                    what: format!("cannot make a folder: {error}"),
+                })?;
+                remove_leftovers(&path.join(&name));
             }
-            ArchiveAddress::Bucket { bucket, prefix } => {
-                let store = open_bucket(bucket, access, &away)?;
-                let folder = if prefix.is_empty() {
-                    name
-                } else {
-                    format!("{prefix}/{name}")
-                };
-                let root = (!prefix.is_empty()).then(|| Path::parse(prefix));
-                let root = root.transpose().map_err(|error| away(error.to_string()))?;
-                (store, root, folder)
-            }
-        };
-        let folder = Path::parse(folder).map_err(|error| away(error.to_string()))?;
+        }
+        let (store, root, folder) = Self::reach(address, access, &name)?;
         Ok(Self {
             store,
-            shown,
+            shown: address.to_string(),
             chain,
             root,
             folder,
         })
+    }
+
+    /// The store of an address, the path of all chains' folders in it, and that of the folder with this name.
+    fn reach(
+        address: &ArchiveAddress,
+        access: &BucketAccess,
+        name: &str,
+    ) -> Result<(Box<dyn ObjectStore>, Option<Path>, Path), ArchiveError> {
+        let away = |what: String| ArchiveError::Away {
+            archive: address.to_string(),
+            what,
+        };
+        let parse = |path: &str| Path::parse(path).map_err(|error| away(error.to_string()));
+        match address {
+            ArchiveAddress::Folder(path) => {
+                let local = LocalFileSystem::new_with_prefix(path);
+                let local = local.map_err(|error| away(words(&error)))?.with_fsync(true);
+                Ok((Box::new(local), None, parse(name)?))
+            }
+            ArchiveAddress::Bucket { bucket, prefix } => {
+                let store = open_bucket(bucket, access, &away)?;
+                let root = if prefix.is_empty() { None } else { Some(parse(prefix)?) };
+                let folder = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+                Ok((store, root, parse(folder.trim_end_matches('/'))?))
+            }
+        }
+    }
+
+    /// The chains that have an archive there.
+    pub async fn chains(address: &ArchiveAddress, access: &BucketAccess) -> Result<Vec<ChainIdentity>, ArchiveError> {
+        if let ArchiveAddress::Folder(path) = address
+            && !path.is_dir()
+        {
+            return Err(ArchiveError::Refused(format!("{address} is no folder")));
+        }
+        let (store, root, _) = Self::reach(address, access, "")?;
+        let remote = Self {
+            store,
+            shown: address.to_string(),
+            chain: ChainIdentity::ZERO,
+            folder: root.clone().unwrap_or_default(),
+            root,
+        };
+        let mut chains = Vec::new();
+        for name in remote.folders().await? {
+            chains.extend(chain_of_folder(&name));
+        }
+        Ok(chains)
     }
 
     pub fn chain(&self) -> ChainIdentity {
@@ -129,6 +161,13 @@ impl Remote {
             None => Ok(()),
             Some(other) => Err(ArchiveError::Refused(of_another_chain(&self.shown, other))),
         }
+    }
+
+    /// Names of the folders beside our chain's.
+    async fn folders(&self) -> Result<Vec<String>, ArchiveError> {
+        let listed = self.within(0, self.store.list_with_delimiter(self.root.as_ref())).await?;
+        let names = listed.common_prefixes.iter();
+        Ok(names.filter_map(|path| Some(path.filename()?.to_owned())).collect())
     }
 
     /// Its objects, in order of height. Files of other names are none of its own.
@@ -343,6 +382,10 @@ fn words(error: &object_store::Error) -> String {
             text = format!("{text}: {words}");
         }
         cause = inner.source();
+    }
+    // Those around it say which request it was, and how often it was tried.
+    if let Some(at) = text.find(NO_CONNECTION) {
+        text.drain(..at);
     }
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(REASON_CHARS_MAX) {

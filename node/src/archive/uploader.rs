@@ -13,16 +13,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ultramarine_runtime::{Clock, Sender};
-use ultramarine_store::archive::object::{decode_object, decode_row};
-use ultramarine_store::archive::{ArchiveIndex, ArchiveRow, HeightSpan, ObjectError, SpanBuilder, SpanObject};
+use ultramarine_store::archive::object::decode_row;
+use ultramarine_store::archive::{ArchiveIndex, HeightSpan, ObjectError};
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::storage::{Absent, Blobs, Decided, Source, StoreRequest, Tag};
-use ultramarine_types::{Assembly, ChainIdentity, Height, Nanos, ValueKey};
+use ultramarine_types::storage::{Blobs, Source, StoreRequest, Tag};
+use ultramarine_types::{ChainIdentity, Height, Nanos};
 
 use super::address::{ArchiveAddress, BucketAccess};
 use super::progress::{ArchiveProgress, disk_hours};
 use super::remote::{ArchiveError, ListedObject, Remote};
 use super::schedule::{Backlog, Schedule};
+use super::spans::{self, GatherError};
 
 /// How often it looks for new heights.
 const LOOK: Duration = Duration::from_millis(500);
@@ -30,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const COUNTED_MAX: u64 = 4_096;
 /// A height that was sent to the store to be restored is not fetched again before.
 const HEAL_AGAIN: Nanos = Nanos::from_millis(30_000);
+/// How soon a height that could not be read is looked at again.
+const DAMAGED_AGAIN: Nanos = Nanos::from_millis(1_000);
 /// Damaged heights that are remembered as under way.
 const HEALING_MAX: usize = 1_024;
 
@@ -51,20 +54,13 @@ pub struct UploaderOptions {
 enum Trouble {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    #[error("height {0} is damaged here, and waits to be healed before it can be archived")]
-    Damaged(Height),
-    #[error("height {height} cannot be archived: {why}")]
-    Unfit { height: Height, why: String },
+    #[error(transparent)]
+    Height(#[from] GatherError),
     #[error(
         "{archive} has no object with height {through}, which this node archived: is the right folder mounted, and is \
          archive.url the one of before? `ultramarine archive gaps` names what is missing; copy it there"
     )]
     Lost { archive: String, through: Height },
-    #[error(
-        "object {name} is damaged, and this node lacks blobs of its heights and cannot write it again: bring back a \
-         whole one, or remove it"
-    )]
-    Irreplaceable { name: String },
     #[error("the store has stopped")]
     Closed,
 }
@@ -135,10 +131,15 @@ impl Uploader {
         if self.progress.troubled(&trouble.to_string()) {
             tracing::warn!("not archived: {trouble}. It is tried again, and nothing is freed before it is archived");
         }
-        if matches!(trouble, Trouble::Archive(_) | Trouble::Lost { .. }) {
-            self.remote = None;
+        match trouble {
+            // Nothing is wrong with the archive, and the height may be healed at any moment.
+            Trouble::Height(_) => DAMAGED_AGAIN,
+            Trouble::Archive(_) | Trouble::Lost { .. } | Trouble::Closed => {
+                // What it has is looked at anew.
+                self.remote = None;
+                self.schedule.failed(self.clock.now())
+            }
         }
-        self.schedule.failed(self.clock.now())
     }
 
     /// Does one thing that is due. `Ok(false)`: nothing was.
@@ -149,6 +150,10 @@ impl Uploader {
         if self.heal().await? || self.adopt().await? {
             self.well();
             return Ok(true);
+        }
+        let next = self.through.next();
+        if self.source.damaged().contains(&next) {
+            return Err(GatherError::Damaged(next).into());
         }
         if !self.schedule.is_due(self.clock.now(), self.backlog) {
             return Ok(false);
@@ -240,7 +245,7 @@ impl Uploader {
             };
             let at = |position: u64| usize::try_from(position).map_err(|_| flawed(ObjectError::Index));
             let slice = bytes.slice(at(row.offset)?..at(row.offset + row.bytes)?);
-            if !is_as_held(row, &decided) || decode_row(row, &slice).is_err() {
+            if !row.is_as_held(&decided) || decode_row(row, &slice).is_err() {
                 break;
             }
             through = Some(row.key.height);
@@ -250,52 +255,15 @@ impl Uploader {
 
     /// Writes the next span, reads it back, and lets the store remember it.
     async fn upload(&mut self) -> Result<(), Trouble> {
-        let object = self.gather().await?;
-        let (span, bytes) = (object.index.span(), object.index.object_bytes);
-        let remote = self.remote()?;
-        let is_whole = object.index.rows.iter().all(|row| row.is_whole);
-        if !is_whole && remote.find(span).await?.is_some() {
-            // Another's of the same name may have the blobs, and was of no use, or would have been taken for done.
-            let name = span.object_name();
-            return Err(Trouble::Irreplaceable { name });
-        }
-        remote.put(&object).await?;
-        let listed = ListedObject { span, bytes };
-        let back = remote.get(listed).await?;
-        let index = decode_object(&back, remote.chain(), |_| Ok(())).map_err(|flaw| remote.flawed(span, flaw))?;
-        if index != object.index {
-            return Err(remote.flawed(span, ObjectError::Index).into());
-        }
+        let span = HeightSpan::new(self.through.next(), self.source.head());
+        let heights_max = self.schedule.span_heights();
+        let object = spans::gather(self.source.as_ref(), self.options.chain, span, heights_max).await?;
+        let listed = spans::write(self.remote()?, &object).await?;
+        let ListedObject { span, bytes } = listed;
         self.listed.push(listed);
         self.progress.wrote(bytes);
         tracing::debug!("heights {span} are archived: {bytes} bytes");
         self.archived(span.last).await
-    }
-
-    /// Lays out the next heights.
-    async fn gather(&self) -> Result<SpanObject, Trouble> {
-        let mut builder = SpanBuilder::new(self.options.chain);
-        let head = self.source.head();
-        let mut height = self.through.next();
-        while height <= head && (builder.heights_count() as u64) < self.schedule.span_heights() {
-            let Some((decided, assembly)) = read(self.source.as_ref(), height) else {
-                if builder.heights_count() == 0 {
-                    return Err(Trouble::Damaged(height));
-                }
-                break;
-            };
-            let pushed = builder.push(&decided.certificate, &assembly);
-            let pushed = pushed.map_err(|unfit| Trouble::Unfit {
-                height,
-                why: unfit.to_string(),
-            })?;
-            if !pushed {
-                break;
-            }
-            height = height.next();
-            tokio::task::yield_now().await;
-        }
-        builder.finish().ok_or(Trouble::Damaged(height))
     }
 
     /// The archive has everything up to a height, and that was verified.
@@ -389,31 +357,4 @@ impl Uploader {
             u64::from(metadata.payload_bytes) + u64::from(metadata.blobs_count) * BLOB_BYTES as u64
         })
     }
-}
-
-/// Whether a row of an archive has what this node has of a height.
-fn is_as_held(row: &ArchiveRow, decided: &Decided) -> bool {
-    let is_ours = row.key.id == decided.certificate.value_id;
-    is_ours && (row.is_whole || decided.blobs != Blobs::Held)
-}
-
-/// A decided height with its blobs, or without them where they are not held; `None`: it is damaged.
-pub fn read(source: &dyn Source, height: Height) -> Option<(Decided, Assembly)> {
-    match source.decided_value(height) {
-        Ok(value) => return Some(value),
-        Err(Absent::Pruned { .. } | Absent::NeverHeld) => {}
-        Err(Absent::Damaged | Absent::Unknown) => return None,
-    }
-    let payload = source.decided_payload(height)?;
-    let assembly = Assembly {
-        key: ValueKey {
-            height,
-            id: payload.decided.certificate.value_id,
-        },
-        init: Arc::clone(&payload.decided.init),
-        lists: payload.lists,
-        payload: payload.payload,
-        blobs: Vec::new(),
-    };
-    Some((payload.decided, assembly))
 }

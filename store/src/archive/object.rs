@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use ultramarine_types::canonical::Cursor;
 use ultramarine_types::limits::BLOBS_PER_BLOCK_MAX;
+use ultramarine_types::storage::{Blobs, Decided};
 use ultramarine_types::{ChainIdentity, Height, ValueId, ValueKey};
 
 use super::height::{self, ArchivedHeight, EncodedHeight, HeightFlaw};
@@ -51,6 +52,14 @@ pub struct ArchiveRow {
     pub blobs_count: u32,
     /// Whether they are there.
     pub is_whole: bool,
+}
+
+impl ArchiveRow {
+    /// Whether the archive has what is held of a decided height.
+    pub fn is_as_held(&self, decided: &Decided) -> bool {
+        let is_ours = self.key.id == decided.certificate.value_id;
+        is_ours && (self.is_whole || decided.blobs != Blobs::Held)
+    }
 }
 
 /// Header and index of an object.

@@ -1,0 +1,6 @@
+//! Stories of a real store, a real uploader and a real archive.
+
+mod bucket;
+mod kills;
+mod rig;
+mod story;
