@@ -31,6 +31,7 @@
 //! the bytes.
 #![deny(unsafe_code)]
 
+mod account;
 mod alarms;
 mod append;
 pub mod archive;
@@ -50,6 +51,7 @@ pub mod log;
 pub mod mapped;
 mod metrics;
 mod open;
+mod reader;
 pub mod record;
 mod recovery;
 mod reserve;

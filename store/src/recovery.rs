@@ -21,7 +21,6 @@ use crate::journal::{LOG_FILES_COUNT, LogFiles, log_path};
 use crate::ledger::Ledger;
 use crate::log::{self, FoundLog, LogHeader};
 use crate::mapped::{FoundFile, Segments};
-use crate::record::CheckDepth;
 use crate::scan::{Pages, Tail, scan};
 use crate::segment::{Class, Position, SegmentHeader, SegmentId};
 use crate::view::{Undecided, View};
@@ -91,6 +90,7 @@ pub(crate) fn recover_values(
         };
         let ended = scan(&mut pages, header.lineage(), from, head, |location, found| {
             let (tag, blobs, sequence) = (found.header.tag, found.header.blobs(), found.header.sequence);
+            let blobs_count = found.assembly.init.metadata.blobs_count;
             let put = StoreRequest::Put {
                 assembly: found.assembly,
                 tag,
@@ -112,6 +112,8 @@ pub(crate) fn recover_values(
                         blobs,
                         location,
                         sequence,
+                        blobs_count,
+                        since: None,
                     },
                 ));
             }
@@ -139,6 +141,10 @@ pub(crate) fn recover_values(
         }
     }
     let mut state = writer.into_state();
+    for value in state.view.undecided_mut().values_mut() {
+        // They came in an earlier life, which kept no time of it.
+        value.since = None;
+    }
     // Everything above the head lies in segments begun since; the old locations may be forgotten once this is durable.
     let mut floor = Position::start_of(first_fresh);
     for (key, value) in kept {
@@ -315,8 +321,8 @@ pub(crate) fn undecided(view: &View) -> Vec<(Assembly, Tag)> {
     let read = stored.into_iter().filter_map(|(key, value)| {
         let hot = view.hot().get(&key);
         let assembly = match hot {
-            Some(assembly) => Some(assembly),
-            None => view.record(&key, &value.location, CheckDepth::All).ok().flatten(),
+            Some(assembly) => Some(Arc::unwrap_or_clone(assembly)),
+            None => view.record(&key, &value.location).ok().flatten(),
         };
         assembly.map(|assembly| (assembly, value.tag))
     });

@@ -1,5 +1,6 @@
 //! Stories and laws of the whole store, on real files. The codecs' own laws stand beside them in `tests/formats.rs`.
 
+mod account;
 mod archive;
 mod birth;
 mod corruption;
@@ -12,6 +13,7 @@ mod folder;
 mod formats;
 mod full_disk;
 mod guard;
+mod reading;
 mod retention;
 pub(crate) mod support;
 mod tile;

@@ -164,6 +164,7 @@ impl<M: Medium> Writer<M> {
 
     /// Tells of damage that was met since, at most of `heights_max` heights.
     pub fn tell_damage(&mut self, heights_max: usize, out: &mut Vec<StoreReply>) {
+        self.state.view.note_faults();
         let heights = self.state.view.take_untold_damage(heights_max).into_iter();
         out.extend(heights.map(|height| StoreReply::Damaged { height }));
     }
@@ -263,17 +264,12 @@ impl<M: Medium> Writer<M> {
 
     fn archived(&mut self, through: Height) -> Result<(), Failure> {
         let through = through.min(self.state.head);
-        let (from, before) = self.state.view.archived();
-        if through > before {
-            let from = if before == Height::GENESIS {
-                self.state.oldest_blobs
-            } else {
-                from
-            };
+        if through > self.state.view.archived_through() {
             self.state.reserve.balance();
-            let marked = self.state.index.archive(from, through);
-            marked.map_err(|error| self.state.index_failed(&error))?;
+            let marked = self.state.index.archive(through);
+            let from = marked.map_err(|error| self.state.index_failed(&error))?;
             self.state.view.set_archived(from, through);
+            self.state.view.show_account();
         }
         Ok(())
     }

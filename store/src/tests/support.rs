@@ -108,9 +108,15 @@ pub struct Store {
     pub view: Arc<View>,
     pub recovered: Recovered,
     pub lsn: u64,
+    registry: Arc<Registry>,
 }
 
 impl Store {
+    /// Its metrics as text.
+    pub fn rendered(&self) -> String {
+        self.registry.render()
+    }
+
     pub fn open(folder: &Path) -> Self {
         Self::open_with(folder, &options())
     }
@@ -126,6 +132,7 @@ impl Store {
             view,
             recovered,
             lsn: 0,
+            registry: Arc::clone(&options.registry),
         })
     }
 

@@ -8,6 +8,7 @@ use ultramarine_types::{Assembly, ValueKey};
 
 use super::{Growing, Waiting, Writer};
 use crate::append::write_parts;
+use crate::damage::unix_seconds;
 use crate::failure::{Failure, no_room};
 use crate::record::{self, Encoded, RecordContent};
 use crate::reserve::is_full;
@@ -61,6 +62,8 @@ impl<M: Medium> Writer<M> {
             blobs,
             location,
             sequence,
+            blobs_count: assembly.init.metadata.blobs_count,
+            since: Some(unix_seconds()),
         };
         self.state.ledger.stored(&location);
         if let Some(before) = self.group.values.insert(
@@ -224,13 +227,15 @@ impl<M: Medium> Writer<M> {
         let growing = self.state.growing.as_ref().expect("values wait in a growing segment");
         self.state.segments.advance(growing.id, growing.offset);
         let now = self.clock.now();
+        // Dropped behind the locks.
+        let mut evicted = Vec::new();
         let mut undecided = self.state.view.undecided_mut();
         let mut hot = self.state.view.hot();
         for (key, waiting) in self.group.values.drain() {
             if let Some(before) = undecided.insert(key, waiting.stored) {
                 self.state.ledger.dropped(&before.location);
             }
-            hot.insert(waiting.assembly);
+            evicted.extend(hot.insert(waiting.assembly));
             self.state.metrics.persist.record(now.since(waiting.arrived));
         }
         self.state
@@ -241,6 +246,8 @@ impl<M: Medium> Writer<M> {
             .metrics
             .undecided
             .set(i64::try_from(undecided.len()).unwrap_or(i64::MAX));
+        drop((undecided, hot));
+        self.state.view.show_account();
         Ok(())
     }
 
