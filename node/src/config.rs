@@ -38,7 +38,7 @@ pub use problem::{ConfigError, Problem};
 use settings::Settings;
 
 use crate::archive::address::{ArchiveAddress, BucketAccess, read_endpoint};
-use crate::topology::LANES;
+use crate::topology::{LANES, Shape};
 
 /// Half of the second that a proposal's timeout leaves for the build
 /// ([`ultramarine_types::chain::Limits::propose_timeout`]).
@@ -169,6 +169,15 @@ impl Config {
                 problems.extend(values);
                 Err(ConfigError(problems))
             }
+        }
+    }
+
+    /// What the tiles and links of its node depend on.
+    pub fn shape(&self) -> Shape {
+        Shape {
+            lanes: self.node.lanes,
+            embedded_el: self.engine.embedded.is_some(),
+            archive: self.archive.is_some(),
         }
     }
 
@@ -339,6 +348,14 @@ impl RetentionConfig {
 
 impl ArchiveConfig {
     fn read(settings: &mut Settings<'_>) -> Option<Option<Self>> {
+        for name in ["archive.url", "archive.endpoint"] {
+            // Not by `trimmed`, which repeats the text: there may be a key in it.
+            if settings.text(name).contains('@') {
+                let expected = "an address alone: keys belong into the credentials file or the environment";
+                settings.note(name, "has a name or a key before an @", expected);
+                return None;
+            }
+        }
         let address = settings.trimmed("archive.url", ArchiveAddress::EXPECTED, |text| match text {
             "" => Ok(None),
             text => ArchiveAddress::read(text).map(Some),

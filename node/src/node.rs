@@ -87,7 +87,7 @@ pub fn run(mut options: NodeOptions) -> Result<(), NodeError> {
     let halt = Halt::new();
     let registry = Registry::process();
     outlet::count_losses(&registry);
-    let table = topology::table(topology::Shape::of(&options.config));
+    let table = topology::table(options.config.shape());
     let placement = table.place(&if options.config.node.pin { cores() } else { Vec::new() });
     let mut crew = Crew::new(halt.clone(), registry, placement);
 

@@ -2,8 +2,6 @@
 
 use ultramarine_runtime::topology::{CorePolicy, LinkSpec, TileSpec, Topology};
 
-use crate::config::Config;
-
 // Names of the tiles. The table below says what each does.
 pub const CORE: &str = "core";
 pub const NET: &str = "net";
@@ -46,16 +44,6 @@ pub struct Shape {
     /// Whether the execution client is inside.
     pub embedded_el: bool,
     pub archive: bool,
-}
-
-impl Shape {
-    pub fn of(config: &Config) -> Self {
-        Self {
-            lanes: config.node.lanes,
-            embedded_el: config.engine.embedded.is_some(),
-            archive: config.archive.is_some(),
-        }
-    }
 }
 
 /// A node's table.

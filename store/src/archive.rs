@@ -11,12 +11,13 @@
 //! - A *span* is the heights of one object, one after the other.
 //! - The *manifest* is the list of the objects' names: nothing is ever changed in place, so nothing can go out of date.
 //!
-//! Objects may overlap: two nodes may share an archive, and an upload may be cut short and begun again. Any whole object
-//! that has a height will do. ARCHIVE.md draws the bytes.
+//! Objects may overlap: two nodes may share an archive, and an upload may be cut short and begun again. Any whole
+//! object that has a height will do. ARCHIVE.md draws the bytes.
 //!
 //! Sans-io: whoever uses it says where the bytes come from. It believes nothing that it reads: every byte is under a
 //! checksum, and every byte of a value under the hashes that its certificate binds.
 
+pub mod builder;
 pub mod height;
 pub mod object;
 pub mod span;
@@ -24,9 +25,10 @@ pub mod span;
 #[cfg(test)]
 mod tests;
 
+pub use builder::{SpanBuilder, SpanObject};
 pub use height::{ArchivedHeight, HeightFlaw};
 pub use object::{ArchiveIndex, ArchiveRow, ObjectError};
-pub use span::{HeightSpan, SpanBuilder, SpanObject};
+pub use span::HeightSpan;
 
 use ultramarine_types::limits::{
     BLOB_BYTES, BLOBS_PER_BLOCK_MAX, INIT_BYTES_MAX, LISTS_BYTES_MAX, PAYLOAD_BYTES_MAX, VALIDATORS_MAX,

@@ -20,6 +20,7 @@ use ultramarine_types::{Assembly, Evidence, Hash, Height, ValueKey};
 
 use crate::account::{self, Accountant};
 use crate::alarms::Alarms;
+use crate::archived::ArchivedHeights;
 use crate::damage::{DamageFound, Damages};
 use crate::hot::Hot;
 use crate::index::Index;
@@ -64,8 +65,7 @@ pub struct View {
     metrics: Metrics,
     head: AtomicU64,
     oldest_blobs: AtomicU64,
-    archived_from: AtomicU64,
-    archived_through: AtomicU64,
+    archived: ArchivedHeights,
     undecided: RwLock<HashMap<ValueKey, Undecided>>,
     hot: Mutex<Hot>,
     recent: Mutex<BTreeMap<Height, (Decided, Location)>>,
@@ -90,8 +90,7 @@ impl View {
             metrics,
             head: AtomicU64::new(0),
             oldest_blobs: AtomicU64::new(1),
-            archived_from: AtomicU64::new(0),
-            archived_through: AtomicU64::new(0),
+            archived: ArchivedHeights::default(),
             undecided: RwLock::default(),
             hot: Mutex::new(Hot::new(hot_bytes)),
             recent: Mutex::default(),
@@ -245,15 +244,8 @@ impl View {
         self.oldest_blobs.store(oldest.0, Ordering::Release);
     }
 
-    pub(crate) fn set_archived(&self, from: Height, through: Height) {
-        self.archived_from.store(from.0, Ordering::Release);
-        self.archived_through.store(through.0, Ordering::Release);
-    }
-
-    /// From where on the archive has blobs, and up to where it has everything.
-    pub(crate) fn archived(&self) -> (Height, Height) {
-        let through = self.archived_through.load(Ordering::Acquire);
-        (Height(self.archived_from.load(Ordering::Acquire)), Height(through))
+    pub(crate) fn archived(&self) -> &ArchivedHeights {
+        &self.archived
     }
 
     pub(crate) fn undecided(&self) -> RwLockReadGuard<'_, HashMap<ValueKey, Undecided>> {
@@ -459,12 +451,11 @@ impl Source for View {
     }
 
     fn archived_through(&self) -> Height {
-        self.archived().1
+        self.archived.through()
     }
 
     fn is_archived(&self, height: Height) -> bool {
-        let (from, through) = self.archived();
-        height > Height::GENESIS && from <= height && height <= through
+        self.archived.has(height)
     }
 
     fn decided(&self, height: Height) -> Option<Decided> {

@@ -268,7 +268,7 @@ impl<M: Medium> Writer<M> {
             self.state.reserve.balance();
             let marked = self.state.index.archive(through);
             let from = marked.map_err(|error| self.state.index_failed(&error))?;
-            self.state.view.set_archived(from, through);
+            self.state.view.archived().set(from, through);
             self.state.view.show_account();
         }
         Ok(())

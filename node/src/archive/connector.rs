@@ -25,13 +25,13 @@ const IDLE_WAIT: Duration = Duration::from_secs(60);
 
 /// Makes clients over TLS, whose roots are the machine's.
 #[derive(Debug)]
-pub struct TlsConnector;
+pub struct TlsClients;
 
 /// Makes clients without TLS, for an address that begins with `http://`.
 #[derive(Debug)]
-pub struct PlainConnector;
+pub struct PlainClients;
 
-impl HttpConnector for TlsConnector {
+impl HttpConnector for TlsClients {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         let provider = rustls::crypto::ring::default_provider();
         let builder = HttpsConnectorBuilder::new()
@@ -45,7 +45,7 @@ impl HttpConnector for TlsConnector {
     }
 }
 
-impl HttpConnector for PlainConnector {
+impl HttpConnector for PlainClients {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(client(tcp()))
     }

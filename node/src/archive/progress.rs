@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use ultramarine_runtime::{Clock, Counter, Gauge, Registry};
 use ultramarine_types::Height;
 
-use super::schedule::Backlog;
+use super::schedule::ArchiveBacklog;
 
 /// An archive that is out of reach for so long is a reason not to rely on the node.
 const AWAY_SECONDS: u64 = 30;
@@ -145,7 +145,7 @@ impl ArchiveProgress {
         status
     }
 
-    pub(super) fn waits(&self, through: Height, backlog: Backlog, disk_hours: Option<u64>) {
+    pub(super) fn waits(&self, through: Height, backlog: ArchiveBacklog, disk_hours: Option<u64>) {
         let shown = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics.through.set(shown(through.0));
         self.metrics.waiting_heights.set(shown(backlog.heights));
@@ -202,7 +202,7 @@ fn unix_seconds() -> u64 {
 }
 
 /// Hours until `free_bytes` are taken, if what waits came in `seconds`. `None`: too little came to tell.
-pub(super) fn disk_hours(free_bytes: u64, backlog: Backlog, seconds: u64) -> Option<u64> {
+pub(super) fn disk_hours(free_bytes: u64, backlog: ArchiveBacklog, seconds: u64) -> Option<u64> {
     if backlog.heights < 10 || seconds == 0 {
         return None;
     }
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn an_archive_that_is_away_becomes_a_reason_with_what_waits_and_ends_to_be_one() {
         let progress = ArchiveProgress::new("s3://b".to_owned(), &Registry::new());
-        let backlog = Backlog {
+        let backlog = ArchiveBacklog {
             heights: 40,
             bytes: 31_000_000,
         };
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_disks_hours_follow_from_what_waits() {
-        let backlog = |heights, bytes| Backlog { heights, bytes };
+        let backlog = |heights, bytes| ArchiveBacklog { heights, bytes };
         assert_eq!(disk_hours(36_000, backlog(10, 10), 1), Some(1));
         assert_eq!(disk_hours(36_000, backlog(9, 10), 1), None, "too few");
         assert_eq!(disk_hours(36_000, backlog(10, 0), 1), None, "nothing grows");

@@ -18,7 +18,7 @@ use ultramarine_types::{ChainIdentity, Height};
 use super::address::{
     ArchiveAddress, BucketAccess, chain_folder, chain_of_folder, look, of_another_chain, other_chain,
 };
-use super::connector::{NO_CONNECTION, PlainConnector, TlsConnector};
+use super::connector::{NO_CONNECTION, PlainClients, TlsClients};
 use crate::keys::{KeyError, read_secret_text};
 
 /// A call may take this long, and a second more for each [`BYTES_PER_SECOND_MIN`] that it moves.
@@ -55,6 +55,9 @@ pub struct ListedObject {
     pub span: HeightSpan,
     pub bytes: u64,
 }
+
+/// A store, the path of all chains' folders in it, if that is not the top, and the path of one of them.
+type Reached = (Box<dyn ObjectStore>, Option<Path>, Path);
 
 /// The archive of one chain.
 pub struct Remote {
@@ -96,12 +99,8 @@ impl Remote {
         })
     }
 
-    /// The store of an address, the path of all chains' folders in it, and that of the folder with this name.
-    fn reach(
-        address: &ArchiveAddress,
-        access: &BucketAccess,
-        name: &str,
-    ) -> Result<(Box<dyn ObjectStore>, Option<Path>, Path), ArchiveError> {
+    /// The store of an address, and the paths in it; `name` is the folder's.
+    fn reach(address: &ArchiveAddress, access: &BucketAccess, name: &str) -> Result<Reached, ArchiveError> {
         let away = |what: String| ArchiveError::Away {
             archive: address.to_string(),
             what,
@@ -116,7 +115,11 @@ impl Remote {
             ArchiveAddress::Bucket { bucket, prefix } => {
                 let store = open_bucket(bucket, access, &away)?;
                 let root = if prefix.is_empty() { None } else { Some(parse(prefix)?) };
-                let folder = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+                let folder = if prefix.is_empty() {
+                    name.to_owned()
+                } else {
+                    format!("{prefix}/{name}")
+                };
                 Ok((store, root, parse(folder.trim_end_matches('/'))?))
             }
         }
@@ -165,7 +168,9 @@ impl Remote {
 
     /// Names of the folders beside our chain's.
     async fn folders(&self) -> Result<Vec<String>, ArchiveError> {
-        let listed = self.within(0, self.store.list_with_delimiter(self.root.as_ref())).await?;
+        let listed = self
+            .within(0, self.store.list_with_delimiter(self.root.as_ref()))
+            .await?;
         let names = listed.common_prefixes.iter();
         Ok(names.filter_map(|path| Some(path.filename()?.to_owned())).collect())
     }
@@ -324,9 +329,9 @@ fn open_bucket(
     let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
     let is_plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
     let builder = if is_plain {
-        builder.with_allow_http(true).with_http_connector(PlainConnector)
+        builder.with_allow_http(true).with_http_connector(PlainClients)
     } else {
-        builder.with_http_connector(TlsConnector)
+        builder.with_http_connector(TlsClients)
     };
     let store = builder.build().map_err(|error| away(words(&error)))?;
     Ok(Box::new(store))

@@ -11,7 +11,7 @@ const BACKOFF_MAX: Nanos = Nanos::from_millis(60_000);
 
 /// Heights that are decided and not in the archive yet.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Backlog {
+pub struct ArchiveBacklog {
     pub heights: u64,
     /// Payload and blob bytes of them.
     pub bytes: u64,
@@ -46,7 +46,7 @@ impl Schedule {
     }
 
     /// Whether a span is to be uploaded now.
-    pub fn is_due(&mut self, now: Nanos, backlog: Backlog) -> bool {
+    pub fn is_due(&mut self, now: Nanos, backlog: ArchiveBacklog) -> bool {
         if backlog.heights == 0 {
             self.waits_since = None;
             return false;
@@ -79,8 +79,8 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn backlog(heights: u64, bytes: u64) -> Backlog {
-        Backlog { heights, bytes }
+    fn backlog(heights: u64, bytes: u64) -> ArchiveBacklog {
+        ArchiveBacklog { heights, bytes }
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub enum GatherError {
     Unfit { height: Height, why: String },
 }
 
-/// Lays out the first heights of a span: as many as one object takes, at most `heights_max`, and none from a damaged one
-/// on.
+/// Lays out the first heights of a span: as many as one object takes, at most `heights_max`, and none from a damaged
+/// one on.
 pub async fn gather(
     source: &dyn Source,
     chain: ChainIdentity,
@@ -29,7 +29,9 @@ pub async fn gather(
     let mut builder = SpanBuilder::new(chain);
     let mut height = span.first;
     while span.has(height) && (builder.heights_count() as u64) < heights_max {
-        let Some((decided, assembly)) = read(source, height) else { break };
+        let Some((decided, assembly)) = read(source, height) else {
+            break;
+        };
         let pushed = builder.push(&decided.certificate, &assembly);
         let pushed = pushed.map_err(|unfit| GatherError::Unfit {
             height,

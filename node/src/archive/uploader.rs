@@ -22,7 +22,7 @@ use ultramarine_types::{ChainIdentity, Height, Nanos};
 use super::address::{ArchiveAddress, BucketAccess};
 use super::progress::{ArchiveProgress, disk_hours};
 use super::remote::{ArchiveError, ListedObject, Remote};
-use super::schedule::{Backlog, Schedule};
+use super::schedule::{ArchiveBacklog, Schedule};
 use super::spans::{self, GatherError};
 
 /// How often it looks for new heights.
@@ -80,7 +80,7 @@ pub struct Uploader {
     through: Height,
     /// Heights up to this one are in the backlog, or archived.
     counted: Height,
-    backlog: Backlog,
+    backlog: ArchiveBacklog,
     healing: BTreeMap<Height, Nanos>,
 }
 
@@ -104,7 +104,7 @@ impl Uploader {
             useless: Vec::new(),
             through,
             counted: through,
-            backlog: Backlog::default(),
+            backlog: ArchiveBacklog::default(),
             healing: BTreeMap::new(),
         }
     }

@@ -7,7 +7,8 @@ use ultramarine_types::storage::{Blobs, Decided};
 use ultramarine_types::{ChainIdentity, Height, ValueId, ValueKey};
 
 use super::height::{self, ArchivedHeight, EncodedHeight, HeightFlaw};
-use super::{HEIGHT_BYTES_MAX, HeightSpan, OBJECT_BYTES_MAX, SPAN_HEIGHTS_MAX};
+use super::span::HeightSpan;
+use super::{HEIGHT_BYTES_MAX, OBJECT_BYTES_MAX, SPAN_HEIGHTS_MAX};
 use crate::format::{Fields, STORE_VERSION, crc32c};
 
 /// First eight bytes of an object.

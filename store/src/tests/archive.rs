@@ -1,5 +1,7 @@
 //! What an archive holds back here: nothing is freed before it is archived, whatever the disk says.
 
+use std::time::{Duration, Instant};
+
 use ultramarine_types::Height;
 use ultramarine_types::storage::{Absent, Source, StoreReply, StoreRequest, Tag};
 
@@ -57,7 +59,11 @@ fn blobs_are_freed_up_to_what_is_archived_and_no_further() {
     archived(&mut store, 3);
     assert_eq!(store.view.archived_through(), Height(10), "it never falls");
     archived(&mut store, 1_000);
-    assert_eq!(store.view.archived_through(), Height(24), "what is not decided is not archived");
+    assert_eq!(
+        store.view.archived_through(),
+        Height(24),
+        "what is not decided is not archived"
+    );
     assert!(retire(&mut store, 20) > Height(11));
 }
 
@@ -107,7 +113,10 @@ fn while_the_archive_is_away_a_full_disk_refuses_new_values_keeps_every_decided_
     };
     assert!(refused.contains("archive"), "it says why nothing comes free: {refused}");
     for value in &values {
-        assert_same(&store.view.decided_value(value.key.height).expect("it is decided").1, value);
+        assert_same(
+            &store.view.decided_value(value.key.height).expect("it is decided").1,
+            value,
+        );
     }
     // Votes are kept all the same.
     let head = values.len() as u64;
@@ -117,9 +126,27 @@ fn while_the_archive_is_away_a_full_disk_refuses_new_values_keeps_every_decided_
     archived(&mut store, head - 2);
     let oldest = retire(&mut store, head - 1);
     assert!(oldest > Height(1), "room again");
-    assert_eq!(store.view.decided_value(Height(1)).err(), Some(Absent::Pruned { oldest }));
+    assert_eq!(
+        store.view.decided_value(Height(1)).err(),
+        Some(Absent::Pruned { oldest })
+    );
     let next = value(head + 1, 7, 6);
-    store.put(&next, Tag::Streamed);
+    // Files go in a thread of their own.
+    let until = Instant::now() + Duration::from_secs(20);
+    while !matches!(
+        store.ask([StoreRequest::Put {
+            assembly: next.clone(),
+            tag: Tag::Streamed
+        }])[..],
+        [StoreReply::Stored { .. }]
+    ) {
+        assert!(Instant::now() < until, "there is no room although blobs were freed");
+        retire(&mut store, head - 1);
+        std::thread::sleep(Duration::from_millis(10));
+    }
     store.commit(&next);
-    assert_same(&store.view.decided_value(Height(head)).expect("held").1, &values[values.len() - 1]);
+    assert_same(
+        &store.view.decided_value(Height(head)).expect("held").1,
+        &values[values.len() - 1],
+    );
 }

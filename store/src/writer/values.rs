@@ -82,7 +82,7 @@ impl<M: Medium> Writer<M> {
 
     /// Says as well what waits for the archive, as nothing comes free before.
     fn with_archive(&self, reason: String) -> String {
-        let waiting = self.state.head.0.saturating_sub(self.state.view.archived().1.0);
+        let waiting = self.state.head.0.saturating_sub(self.state.view.archived().through().0);
         if !self.state.archives || waiting == 0 {
             return reason;
         }

@@ -131,7 +131,10 @@ impl Owner {
 
     async fn ask_running(&self) -> Option<Height> {
         let client = HttpClient::new(&format!("http://{}", self.config.http.listen), STATUS_BYTES_MAX).ok()?;
-        let answer = tokio::time::timeout(STATUS_WAIT, client.get("/status")).await.ok()?.ok()?;
+        let answer = tokio::time::timeout(STATUS_WAIT, client.get("/status"))
+            .await
+            .ok()?
+            .ok()?;
         let status: Value = serde_json::from_slice(&answer.body).ok()?;
         let is_ours = status.get("genesis_hash")?.as_str()? == self.chain().to_string();
         let through = status.get("archive")?.get("through")?.as_u64()?;
@@ -249,7 +252,10 @@ async fn export(args: &Transfer) -> anyhow::Result<()> {
             continue;
         }
         // An object that is there ends a span: it is not written twice.
-        let later = listed.iter().map(|object| object.span.first).filter(|first| *first > next);
+        let later = listed
+            .iter()
+            .map(|object| object.span.first)
+            .filter(|first| *first > next);
         let last = later.min().map_or(wanted.last, |first| first.prev().min(wanted.last));
         let rest = HeightSpan::new(next, last);
         let object = spans::gather(source.as_ref(), owner.chain(), rest, SPAN_HEIGHTS_MAX.into()).await?;
@@ -262,7 +268,9 @@ async fn export(args: &Transfer) -> anyhow::Result<()> {
         objects_count += 1;
         next = written.span.last.next();
     }
-    print::line(format_args!("{remote} has heights {wanted}; {objects_count} objects are new"))?;
+    print::line(format_args!(
+        "{remote} has heights {wanted}; {objects_count} objects are new"
+    ))?;
     Ok(())
 }
 
@@ -280,7 +288,11 @@ async fn already_there(
             Err(error) => return Err(error.into()),
         };
         let rows = index.rows.iter().filter(|row| row.key.height >= next);
-        let same = rows.take_while(|row| source.decided(row.key.height).is_some_and(|decided| row.is_as_held(&decided)));
+        let same = rows.take_while(|row| {
+            source
+                .decided(row.key.height)
+                .is_some_and(|decided| row.is_as_held(&decided))
+        });
         if let Some(last) = same.last() {
             return Ok(Some(last.key.height));
         }
@@ -316,13 +328,15 @@ async fn import(args: &Transfer) -> anyhow::Result<()> {
         }
         height = height.next();
     }
-    print::line(format_args!("{brought} heights of {wanted} were brought back from {remote}"))?;
+    print::line(format_args!(
+        "{brought} heights of {wanted} were brought back from {remote}"
+    ))?;
     if let Some(heights) = owner.config.retention.blobs_heights.filter(|_| brought > 0) {
         let oldest_kept = view.head().0.saturating_sub(heights);
         if wanted.first.0 <= oldest_kept {
             print::note(format_args!(
-                "note: retention.blobs_heights is {heights}, so the node frees heights up to {oldest_kept} again when it \
-                 runs; set it higher, or to 0, to serve them"
+                "note: retention.blobs_heights is {heights}, so the node frees heights up to {oldest_kept} again when \
+                 it runs; set it higher, or to 0, to serve them"
             ));
         }
     }

@@ -379,10 +379,7 @@ fn readdress(homes: &[Home], addresses: &[Addresses]) -> anyhow::Result<()> {
             .filter(|(other, _)| *other != index)
             .map(|(_, peer)| peer.clone());
         let mut settings = network::addresses(addresses, true);
-        settings.push((
-            "network.peers",
-            SettingValue::List(others.collect()),
-        ));
+        settings.push(("network.peers", SettingValue::List(others.collect())));
         replace_file(&home.config(), &write::with_settings(&text, &settings)?)?;
         // A full node made from this genesis later should find the others too; peers are no part of the chain's
         // identity.

@@ -177,6 +177,53 @@ fn a_damaged_height_is_waited_for_and_nothing_above_it_is_called_archived() {
     assert!(rig.view.decided_value(Height(7)).is_ok(), "it is not archived");
 }
 
+/// Runs `docs/formats/archive.py` on an object; `None`: there is no Python here.
+///
+/// # Panics
+/// If there is none where `ULTRAMARINE_REQUIRE_PYTHON` is 1.
+fn stranger(object: &Path) -> Option<(bool, String)> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/formats/archive.py");
+    match std::process::Command::new("python3").arg(script).arg(object).output() {
+        Ok(output) => Some((
+            output.status.success(),
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+        )),
+        Err(error) => {
+            let required = std::env::var("ULTRAMARINE_REQUIRE_PYTHON").is_ok_and(|value| value == "1");
+            assert!(!required, "Python is required: {error}");
+            ultramarine_runtime::skip::say("a stranger reads an archive: no python3 here");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_stranger_reads_an_archive_from_its_description_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let archive = dir.path().join("archive");
+    let mut rig = Rig::open(&dir.path().join("data"));
+    rig.grow(1..=2, 0);
+    rig.grow(3..=4, 3);
+    let uploading = rig.upload(&folder_address(&archive), &nobody(), 4);
+    rig.wait_archived(&uploading, 4);
+    let object = objects_folder(&archive).join(span(1, 4).object_name());
+    let Some((is_whole, said)) = stranger(&object) else {
+        return;
+    };
+    assert!(
+        is_whole && said.contains("height 4: 3 of 3 blobs") && said.contains("height 1: 0 of 0 blobs"),
+        "{said}"
+    );
+    let bytes = std::fs::read(&object).expect("ours");
+    for (at, expected) in [(20, "header"), (100, "index"), (bytes.len() - 5, "height 4: blob 2")] {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1;
+        std::fs::write(&object, flipped).expect("ours");
+        let (is_whole, said) = stranger(&object).expect("it was there");
+        assert!(!is_whole && said.contains(expected), "{said}");
+    }
+}
+
 #[test]
 fn the_archive_of_another_chain_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
