@@ -15,6 +15,8 @@ mod full_disk;
 mod guard;
 mod reading;
 mod retention;
+mod scanning;
 pub(crate) mod support;
+mod support;
 mod tile;
 mod versions;

@@ -83,6 +83,8 @@ pub(crate) struct Growing {
     pub capacity_bytes: u64,
     pub offset: u64,
     pub sequence: u64,
+    /// Records below this sequence number are synced.
+    pub synced_below: u64,
 }
 
 impl Growing {

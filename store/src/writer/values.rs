@@ -155,6 +155,7 @@ impl<M: Medium> Writer<M> {
             bytes,
         };
         let sequence = growing.sequence;
+        encoded.follow_synced(growing.synced_below);
         encoded.stamp(growing.lineage, sequence);
         match write_parts(file, location.offset, bytes, encoded.parts()).await {
             Ok(()) => {
@@ -199,6 +200,7 @@ impl<M: Medium> Writer<M> {
                     capacity_bytes: begun.capacity_bytes,
                     offset: SEGMENT_FIRST_RECORD,
                     sequence: 0,
+                    synced_below: 0,
                 });
                 Ok(None)
             }
@@ -224,7 +226,8 @@ impl<M: Medium> Writer<M> {
             Err(error) => return Err(self.state.write_failed("a segment", &error)),
         }
         self.state.metrics.syncs.inc();
-        let growing = self.state.growing.as_ref().expect("values wait in a growing segment");
+        let growing = self.state.growing.as_mut().expect("values wait in a growing segment");
+        growing.synced_below = growing.sequence;
         self.state.segments.advance(growing.id, growing.offset);
         let now = self.clock.now();
         // Dropped behind the locks.
