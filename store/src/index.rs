@@ -104,6 +104,15 @@ pub struct LocationRow {
     pub since: u64,
 }
 
+/// A decided height that was stored again.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoredRow<'a> {
+    pub certificate: &'a CommitCertificate,
+    pub init: &'a Init,
+    /// Where it lies now: synced.
+    pub location_row: LocationRow,
+}
+
 /// The marks, as read at start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Marks {
@@ -366,11 +375,37 @@ impl Index {
         {
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;
             for (height, row) in moved {
-                let before = self.of(locations.get(height.0))?;
-                let before = before.and_then(|before| decode_location(before.value()));
-                let same = before.filter(|before| before.blobs == row.blobs);
-                let since = same.map_or(row.since, |before| before.since);
-                self.place(&mut locations, &mut tallies, *height, &LocationRow { since, ..*row })?;
+                self.replace(&mut locations, &mut tallies, *height, row)?;
+            }
+            let mut marks = self.of(transaction.open_table(MARKS))?;
+            self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
+            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+        }
+        self.of(transaction.commit())?;
+        self.set_tallies(tallies);
+        Ok(())
+    }
+
+    /// Makes durable that heights were stored again: all that is known of each is written anew. `oldest_blobs` as in a
+    /// commit.
+    pub fn restore(&self, rows: &[RestoredRow<'_>], oldest_blobs: Height) -> Result<(), IndexError> {
+        let mut tallies = self.tallies();
+        let mut transaction = self.begin_write()?;
+        self.set_durable(&mut transaction)?;
+        {
+            let mut decided = self.of(transaction.open_table(DECIDED))?;
+            let mut locations = self.of(transaction.open_table(LOCATIONS))?;
+            let mut blocks = self.of(transaction.open_table(BLOCKS))?;
+            for RestoredRow {
+                certificate,
+                init,
+                location_row,
+            } in rows
+            {
+                let height = certificate.height;
+                self.of(decided.insert(height.0, encode_row(certificate, init).as_slice()))?;
+                self.replace(&mut locations, &mut tallies, height, location_row)?;
+                self.of(blocks.insert(&init.metadata.header.block_hash.0, height.0))?;
             }
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;

@@ -14,6 +14,7 @@ mod formats;
 mod full_disk;
 mod guard;
 mod reading;
+mod restore;
 mod retention;
 mod scanning;
 pub(crate) mod support;

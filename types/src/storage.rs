@@ -145,6 +145,9 @@ pub enum StoreRequest {
         /// Where it came from. `Certified` outlives `drop of other values` only through its commit.
         tag: Tag,
     },
+    /// A decided height is about to be put as `Restored`, and this certificate, which was verified, vouches for its
+    /// value. If the index cannot read its own row of the height, it is written anew from it. No answer.
+    Vouch(Box<CommitCertificate>),
     /// Append a record to the current log epoch. No answer; `LogSync` makes it durable.
     LogAppend {
         /// Position, one above the position of the last append of this process.
@@ -197,7 +200,7 @@ pub enum StoreReply {
         /// `NeverHeld` if the assembly had no blobs for its commitments.
         blobs: Blobs,
     },
-    /// There was no room to store the value; nothing else failed.
+    /// The value was not stored: there was no room, or it is not the one decided. Nothing else failed.
     Refused {
         key: ValueKey,
         /// What an operator should read.

@@ -126,12 +126,30 @@ impl Index {
         height: Height,
         row: &LocationRow,
     ) -> Result<(), IndexError> {
-        let before = self.of(locations.insert(height.0, encode_location(row).as_slice()))?;
-        if let Some(before) = before.and_then(|before| decode_location(before.value())) {
-            tallies.remove(height, &before);
+        if let Some(before) = self.of(locations.insert(height.0, encode_location(row).as_slice()))? {
+            match decode_location(before.value()) {
+                Some(before) => tallies.remove(height, &before),
+                // It rotted: what it said of its bytes is lost.
+                None => tallies.states.of_mut(BlobState::Decided).remove(0),
+            }
         }
         tallies.add(height, row);
         Ok(())
+    }
+
+    /// The same of a height that lies elsewhere now. If its state stays, it keeps the time of its last change.
+    pub(super) fn replace(
+        &self,
+        locations: &mut Table<'_, u64, &'static [u8]>,
+        tallies: &mut RowTallies,
+        height: Height,
+        row: &LocationRow,
+    ) -> Result<(), IndexError> {
+        let before = self.of(locations.get(height.0))?;
+        let before = before.and_then(|before| decode_location(before.value()));
+        let same = before.filter(|before| before.blobs == row.blobs);
+        let since = same.map_or(row.since, |before| before.since);
+        self.place(locations, tallies, height, &LocationRow { since, ..*row })
     }
 
     /// Moves the archive on. What was pruned before it was archived stays so, and so does all that is pruned below it.

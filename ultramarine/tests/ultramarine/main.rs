@@ -12,6 +12,7 @@ mod engine;
 mod ethereumjs;
 mod ethereumjs_validator;
 mod harness;
+mod healing;
 mod join;
 mod refusals;
 mod rollup;
