@@ -89,7 +89,6 @@ impl<M: Medium> Writer<M> {
         format!("{reason}; {waiting} heights are in no archive yet, and nothing is freed before: /health says why")
     }
 
-    fn refuse(&mut self, key: ValueKey, reason: String) -> Result<(), Failure> {
     pub(super) fn refuse(&mut self, key: ValueKey, reason: String) -> Result<(), Failure> {
         self.state.metrics.refusals.inc();
         // The sender of the request gets the answer, and tells the operator.

@@ -52,7 +52,9 @@ fn what_was_pruned_is_served_again_after_it_is_brought_back() {
         assert_eq!(state(&rig, height), BlobState::Archived);
         let assembly = archived(&address, &access, height).expect("it is in the archive");
         let tag = Tag::Restored;
-        rig.requests.send(StoreRequest::Put { assembly, tag }).expect("the tile runs");
+        rig.requests
+            .send(StoreRequest::Put { assembly, tag })
+            .expect("the tile runs");
     }
     // Its answer comes after those.
     rig.ask(StoreRequest::Load { height: Height(1) });
@@ -63,5 +65,8 @@ fn what_was_pruned_is_served_again_after_it_is_brought_back() {
         assert_same(&rig.view.decided_value(value.key.height).expect("it is back").1, value);
     }
     let loaded = rig.ask(StoreRequest::Load { height: Height(1) });
-    assert!(matches!(loaded, StoreReply::Loaded { value: Some(_), .. }), "{loaded:?}");
+    assert!(
+        matches!(loaded, StoreReply::Loaded { value: Some(_), .. }),
+        "{loaded:?}"
+    );
 }
