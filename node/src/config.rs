@@ -49,6 +49,9 @@ const ENGINE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 /// If the timeout were longer, nobody would learn that the client is gone.
 const ENGINE_TIMEOUT_MS_MAX: u64 = 600_000;
 
+/// More than any disk reads, and few enough that bytes fit 64 bits.
+const SCRUB_MB_PER_SECOND_MAX: u64 = 100_000;
+
 const _: () = assert!(ENGINE_TIMEOUT_MIN.as_millis() < ENGINE_TIMEOUT_MS_MAX as u128);
 
 #[derive(Clone, Debug)]
@@ -60,6 +63,7 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// `None`: there is no archive.
     pub archive: Option<ArchiveConfig>,
+    pub store: StoreConfig,
     pub log: LogConfig,
 }
 
@@ -149,6 +153,13 @@ pub struct ArchiveConfig {
     pub span_heights: u32,
 }
 
+/// `[store]`: how the node looks after what it has stored.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreConfig {
+    /// How fast what is stored is read again; 0: never.
+    pub scrub_bytes_per_second: u64,
+}
+
 /// `[log]`: what is written to standard error.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -189,19 +200,28 @@ impl Config {
         let http = HttpConfig::read(&mut settings);
         let retention = RetentionConfig::read(&mut settings);
         let archive = ArchiveConfig::read(&mut settings);
+        let store = StoreConfig::read(&mut settings);
         let log = LogConfig::read(&mut settings);
-        match (node, network, engine, http, retention, archive, log) {
-            (Some(node), Some(network), Some(engine), Some(http), Some(retention), Some(archive), Some(log)) => {
-                Ok(Self {
-                    node,
-                    network,
-                    engine,
-                    http,
-                    retention,
-                    archive,
-                    log,
-                })
-            }
+        match (node, network, engine, http, retention, archive, store, log) {
+            (
+                Some(node),
+                Some(network),
+                Some(engine),
+                Some(http),
+                Some(retention),
+                Some(archive),
+                Some(store),
+                Some(log),
+            ) => Ok(Self {
+                node,
+                network,
+                engine,
+                http,
+                retention,
+                archive,
+                store,
+                log,
+            }),
             _ => Err(ConfigError(settings.into_problems())),
         }
     }
@@ -401,6 +421,15 @@ impl ArchiveConfig {
             },
             span_heights: u32::try_from(span_heights).ok()?,
         }))
+    }
+}
+
+impl StoreConfig {
+    fn read(settings: &mut Settings<'_>) -> Option<Self> {
+        let megabytes = settings.number("store.scrub_mb_per_second", 0..=SCRUB_MB_PER_SECOND_MAX)?;
+        Some(Self {
+            scrub_bytes_per_second: megabytes * 1_000_000,
+        })
     }
 }
 

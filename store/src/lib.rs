@@ -37,6 +37,7 @@ mod append;
 pub mod archive;
 mod archived;
 mod birth;
+mod check;
 mod damage;
 mod device;
 mod error;
@@ -57,6 +58,7 @@ pub mod record;
 mod recovery;
 mod reserve;
 pub mod scan;
+pub mod scrub;
 pub mod segment;
 pub mod tile;
 mod view;
@@ -65,6 +67,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use check::{CheckProgress, check, stats};
 pub use damage::{DAMAGED_MAX, DamageFound};
 pub use error::{IndexFlaw, OpenError};
 pub use failure::{Failure, Misdecision};

@@ -3,6 +3,7 @@
 mod account;
 mod archive;
 mod birth;
+mod check;
 mod corruption;
 mod crash;
 mod decide;
@@ -17,7 +18,7 @@ mod reading;
 mod restore;
 mod retention;
 mod scanning;
+mod scrub;
 pub(crate) mod support;
-mod support;
 mod tile;
 mod versions;

@@ -16,4 +16,5 @@ mod healing;
 mod join;
 mod refusals;
 mod rollup;
+mod store;
 mod surroundings;
