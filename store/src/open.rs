@@ -127,7 +127,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
     let oldest_blobs = marks.oldest_blobs.unwrap_or(Height(1));
     view.set_head(head);
     view.set_oldest_blobs(oldest_blobs);
-    view.set_archived_through(marks.archived_through);
+    view.archived().set(marks.archived_from, marks.archived_through);
     let values = files.iter().filter(|file| file.class == Class::Values);
     let newest_values = values.map(|file| file.id).max().unwrap_or(SegmentId(0));
     let desk = Desk {

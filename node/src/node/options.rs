@@ -10,7 +10,8 @@ use ultramarine_runtime::{Io, Registry};
 use ultramarine_store::StoreOptions;
 use ultramarine_types::Nanos;
 
-use crate::config::{Config, EmbeddedEngine, EngineEndpoint, HttpConfig};
+use crate::archive::uploader::UploaderOptions;
+use crate::config::{ArchiveConfig, Config, EmbeddedEngine, EngineEndpoint, HttpConfig};
 use crate::embedded::EmbeddedOptions;
 use crate::genesis::Genesis;
 use crate::http;
@@ -24,7 +25,19 @@ pub fn store_options(config: &Config, genesis: &Genesis, registry: &Arc<Registry
     let chain = &genesis.chain;
     StoreOptions {
         retention: config.retention.blobs_heights,
+        archives: config.archive.is_some(),
         ..StoreOptions::new(chain.params.limits(), chain.identity, Arc::clone(registry))
+    }
+}
+
+pub fn uploader_options(config: &Config, archive: &ArchiveConfig, genesis: &Genesis) -> UploaderOptions {
+    UploaderOptions {
+        chain: genesis.chain.identity,
+        address: archive.address.clone(),
+        access: archive.access.clone(),
+        span_heights: archive.span_heights,
+        retention: config.retention.blobs_heights,
+        data_dir: config.node.data_dir.clone(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use redb::{ReadableTable, TableDefinition};
-use ultramarine_types::storage::{BlobState, Source, StoreRequest, Tag};
+use ultramarine_types::storage::{BlobState, Source, Tag};
 use ultramarine_types::{ChainIdentity, Height};
 
 use super::support::*;

@@ -252,7 +252,7 @@ fn full_blocks_go_into_recycled_files() {
     assert!(segments.len() >= 75, "{}", segments.len());
     // Thirteen segments hold fifty blocks of four.
     assert!(
-        files.len() <= 20,
+        files.len() <= 30,
         "{} files for {} segments",
         files.len(),
         segments.len()

@@ -214,6 +214,7 @@ impl<M: Medium> Writer<M> {
         }
         let damaged_segments = i64::try_from(state.ledger.damaged_segments()).unwrap_or(i64::MAX);
         state.metrics.damaged_segments.set(damaged_segments);
+        self.free_dead();
         Ok(())
     }
 }
