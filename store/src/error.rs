@@ -151,7 +151,7 @@ impl OpenError {
                 path: folder.to_owned(),
                 found,
             },
-            other @ (IndexError::Row { .. } | IndexError::Blank { .. }) => Self::Index(other),
+            other @ (IndexError::Row { .. } | IndexError::Page { .. } | IndexError::Blank { .. }) => Self::Index(other),
         }
     }
 }

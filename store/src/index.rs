@@ -10,10 +10,10 @@
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
 //! | `false_values` | height, then the validator | version, archive of a value that its own blob refutes |
-//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, last silent height, tallies |
+//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, silence, tallies |
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use ultramarine_types::canonical::{Cursor, FORMAT_VERSION, sha256};
@@ -29,7 +29,9 @@ use crate::format::{Fields, PAGE_BYTES};
 use crate::segment::{Location, Position};
 
 mod rows;
+mod sweep;
 mod tallies;
+mod untouched;
 
 const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
@@ -70,6 +72,9 @@ pub enum IndexError {
         table: &'static str,
         key: String,
     },
+    /// redb gave up over a page.
+    #[error("index {path}: a page is damaged")]
+    Page { path: PathBuf },
     /// Nothing was ever written to it.
     #[error("index {path} has no content")]
     Blank { path: PathBuf },
@@ -290,17 +295,6 @@ impl Index {
         Ok(Some((decided, location_row.location)))
     }
 
-    /// Where a decided height's record lies.
-    pub fn location(&self, height: Height) -> Result<Option<LocationRow>, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let locations = self.of(transaction.open_table(LOCATIONS))?;
-        let row = self.of(locations.get(height.0))?;
-        let decode = |row: redb::AccessGuard<'_, &[u8]>| {
-            decode_location(row.value()).ok_or_else(|| self.damaged("locations", height))
-        };
-        row.map(decode).transpose()
-    }
-
     /// The height of an execution block.
     pub fn height_of_block(&self, block_hash: &Hash) -> Result<Option<Height>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
@@ -400,7 +394,8 @@ impl Index {
             {
                 let height = certificate.height;
                 self.of(decided.insert(height.0, encode_row(certificate, init).as_slice()))?;
-                self.replace(&mut locations, &mut tallies, height, location_row)?;
+                // It was damaged or pruned: its state changes, whatever the row said.
+                self.place(&mut locations, &mut tallies, height, location_row)?;
                 self.of(blocks.insert(&init.metadata.header.block_hash.0, height.0))?;
             }
             let mut marks = self.of(transaction.open_table(MARKS))?;
@@ -539,19 +534,6 @@ impl Index {
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
             table => self.of(table).map(Some),
         }
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn tallies(&self) -> RowTallies {
-        *self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_tallies(&self, tallies: RowTallies) {
-        *self.tallies.lock().unwrap_or_else(PoisonError::into_inner) = tallies;
     }
 
     fn begin_write(&self) -> Result<redb::WriteTransaction, IndexError> {

@@ -258,7 +258,7 @@ pub(crate) fn recover_log(
 
 /// The one file of an epoch and what it holds. Two are as good as none: nobody knows which of them was signed on last.
 /// So is one that a newer file of its height outgrew.
-fn find_log(files: &[LogImage], epoch: LogEpoch, chain: ChainIdentity) -> (usize, FoundLog) {
+pub(crate) fn find_log(files: &[LogImage], epoch: LogEpoch, chain: ChainIdentity) -> (usize, FoundLog) {
     let read = files.iter().map(|file| file.content(epoch, chain)).enumerate();
     let mut found: Vec<(usize, FoundLog)> = read.filter(|(_, content)| *content != FoundLog::Missing).collect();
     if let [(first, _), (second, _), ..] = found[..] {
@@ -344,9 +344,9 @@ pub(crate) fn undecided(view: &View) -> Vec<(Assembly, Tag)> {
 }
 
 /// A log file as it was read. What cannot be read is zeros.
-struct LogImage {
-    image: Bytes,
-    lost_pages: Vec<u64>,
+pub(crate) struct LogImage {
+    pub image: Bytes,
+    pub lost_pages: Vec<u64>,
 }
 
 impl LogImage {

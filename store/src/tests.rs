@@ -2,6 +2,7 @@
 
 mod account;
 mod birth;
+mod check;
 mod corruption;
 mod crash;
 mod decide;
@@ -16,6 +17,7 @@ mod reading;
 mod restore;
 mod retention;
 mod scanning;
+mod scrub;
 mod support;
 mod tile;
 mod versions;

@@ -3,7 +3,10 @@
 //! The tallies are a mark, changed in the transaction that changes a row of `locations`. So they are right after any
 //! end of the process, and nobody counts rows.
 
-use redb::{ReadableTable, Table};
+use std::path::Path;
+use std::sync::PoisonError;
+
+use redb::{ReadableDatabase, ReadableTable, Table};
 use ultramarine_types::Height;
 use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::{BlobState, Blobs, StateTallies};
@@ -74,6 +77,30 @@ impl RowTallies {
 }
 
 impl Index {
+    /// Where a decided height's record lies.
+    pub fn location(&self, height: Height) -> Result<Option<LocationRow>, IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        let locations = self.of(transaction.open_table(LOCATIONS))?;
+        let row = self.of(locations.get(height.0))?;
+        let decode = |row: redb::AccessGuard<'_, &[u8]>| {
+            decode_location(row.value()).ok_or_else(|| self.damaged("locations", height))
+        };
+        row.map(decode).transpose()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn tallies(&self) -> RowTallies {
+        *self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_tallies(&self, tallies: RowTallies) {
+        *self.tallies.lock().unwrap_or_else(PoisonError::into_inner) = tallies;
+    }
+
     /// Heights and bytes by state, as of the last finished transaction; nothing of undecided or damaged ones.
     pub fn states(&self) -> StateTallies {
         self.tallies().states
@@ -97,7 +124,7 @@ impl Index {
     /// Takes the tallies from their mark. A directory without it has its rows counted, once.
     pub(super) fn load_tallies(&self) -> Result<(), IndexError> {
         let archived_through = self.marks()?.archived_through;
-        let transaction = self.of(redb::ReadableDatabase::begin_read(&self.database))?;
+        let transaction = self.of(self.database.begin_read())?;
         let marks = self.of(transaction.open_table(MARKS))?;
         let row = self.of(marks.get(MARK_TALLIES))?;
         let found = row.and_then(|row| RowTallies::decode(row.value(), archived_through));

@@ -15,4 +15,5 @@ mod healing;
 mod join;
 mod refusals;
 mod rollup;
+mod store;
 mod surroundings;
