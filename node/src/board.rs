@@ -3,7 +3,7 @@
 //! Keeps: the best tip is no lower than our own height, and the newest decisions are listed in order of height.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use ultramarine_core::clocks::{self, Grade};
@@ -12,6 +12,8 @@ use ultramarine_types::storage::Source;
 use ultramarine_types::{Address, ChainIdentity, Hash, Height, Nanos, PeerId, Round, ValueId};
 
 use ultramarine_engine::Waiting;
+
+use crate::archive::progress::{ArchiveProgress, ArchiveStatus};
 
 /// Decided heights the snapshot lists.
 const RECENT_MAX: usize = 16;
@@ -122,6 +124,9 @@ pub struct Snapshot {
     /// Tiles that have taken no turn for a while.
     #[serde(rename = "silent", default)]
     pub hung: Vec<HungTile>,
+    /// How far the archive is; `None`: there is none.
+    #[serde(default)]
+    pub archive: Option<ArchiveStatus>,
 }
 
 /// Shared by the core tile, HTTP and the devnet.
@@ -129,6 +134,7 @@ pub struct Snapshot {
 pub struct Board {
     snapshot: Mutex<Snapshot>,
     waiting: Waiting,
+    archive: OnceLock<ArchiveProgress>,
 }
 
 impl Board {
@@ -159,8 +165,10 @@ impl Board {
                 stall: None,
                 damaged_heights: 0,
                 hung: Vec::new(),
+                archive: None,
             }),
             waiting: Waiting::default(),
+            archive: OnceLock::new(),
         }
     }
 
@@ -255,11 +263,16 @@ impl Board {
         &self.waiting
     }
 
+    /// Shows an archive's progress from now on.
+    pub fn show_archive(&self, progress: ArchiveProgress) {
+        self.archive.get_or_init(|| progress);
+    }
+
     /// The node as it is now.
     pub fn snapshot(&self) -> Snapshot {
-        let waiting = self.waiting.reason();
         Snapshot {
-            waiting,
+            waiting: self.waiting.reason(),
+            archive: self.archive.get().map(ArchiveProgress::status),
             ..self.lock().clone()
         }
     }
@@ -335,6 +348,7 @@ impl Snapshot {
         }
         reasons.extend(self.clock.clone());
         reasons.extend(self.stall.clone());
+        reasons.extend(self.archive.as_ref().and_then(ArchiveStatus::reason));
         if self.damaged_heights > 0 {
             reasons.push(format!(
                 "{} decided heights are damaged on disk: they are not served, and fetched from peers; check the disk \
@@ -362,5 +376,4 @@ pub fn stall_words(height: Height, still: Nanos, why: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "board/tests.rs"]
 mod tests;

@@ -13,6 +13,7 @@
 //! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, silence, tallies |
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
@@ -97,6 +98,8 @@ pub struct Index {
     database: Database,
     /// What the mark says, as of the last finished transaction.
     tallies: Mutex<RowTallies>,
+    /// Transactions begun: who reads the file beside them looks whether there was one.
+    writes_begun: AtomicU64,
 }
 
 /// A row of `locations`: where a decided height's record lies, and whether its blobs are there.
@@ -131,6 +134,8 @@ pub struct Marks {
     pub silent_through: Height,
     /// The archive has everything up to this height.
     pub archived_through: Height,
+    /// Heights below this one that are pruned were so before they were archived.
+    pub archived_from: Height,
 }
 
 /// Everything one decision changes.
@@ -191,6 +196,7 @@ impl Index {
             path: path.to_owned(),
             database,
             tallies: Mutex::default(),
+            writes_begun: AtomicU64::new(0),
         })
     }
 
@@ -258,10 +264,12 @@ impl Index {
             marks.silent_through = Height(height);
         }
         if let Some(row) = row(MARK_ARCHIVED)? {
-            let height = Cursor::new(&row)
+            let mut fields = Cursor::new(&row);
+            let (through, from) = fields
                 .u64()
+                .zip(fields.u64())
                 .ok_or_else(|| self.damaged("marks", MARK_ARCHIVED))?;
-            marks.archived_through = Height(height);
+            (marks.archived_through, marks.archived_from) = (Height(through), Height(from));
         }
         Ok(marks)
     }
@@ -437,20 +445,21 @@ impl Index {
         self.of(transaction.commit())
     }
 
-    /// Makes durable that the archive has everything up to a height.
-    pub fn archive(&self, through: Height) -> Result<(), IndexError> {
+    /// Makes durable that the archive has everything up to a height. Returns from where on it has blobs.
+    pub fn archive(&self, through: Height) -> Result<Height, IndexError> {
         let mut tallies = self.tallies();
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
         {
             self.count_archived(&transaction, &mut tallies, through)?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_ARCHIVED, through.0.to_le_bytes().as_slice()))?;
+            let row = [through.0.to_le_bytes(), tallies.archived_from.0.to_le_bytes()].concat();
+            self.of(marks.insert(MARK_ARCHIVED, row.as_slice()))?;
             self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
         }
         self.of(transaction.commit())?;
         self.set_tallies(tallies);
-        Ok(())
+        Ok(tallies.archived_from)
     }
 
     /// Makes evidence durable. What is there already stays one row. Above their bounds, the oldest pairs of messages
@@ -537,6 +546,7 @@ impl Index {
     }
 
     fn begin_write(&self) -> Result<redb::WriteTransaction, IndexError> {
+        self.writes_begun.fetch_add(1, Ordering::AcqRel);
         self.of(self.database.begin_write())
     }
 

@@ -1,3 +1,5 @@
+//! Claims about what a node tells people about itself.
+
 use ultramarine_types::CommitCertificate;
 
 use super::*;
