@@ -44,7 +44,7 @@ impl Rig {
         let options = StoreOptions {
             archives: true,
             hot_bytes: 0,
-            segment_bytes_min: 1 << 20,
+            segment_bytes: 4 << 20,
             ..StoreOptions::new(Limits { blobs_per_block: 6 }, fixtures::CHAIN, Arc::clone(&registry))
         };
         let OpenStore { state, view, .. } = open(folder, &options).expect("it opens");
