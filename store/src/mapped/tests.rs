@@ -178,7 +178,7 @@ fn a_hole_waits_for_the_slices_that_show_it() {
     let (first, second) = (at(PAGE_BYTES, 1 << 20), at(PAGE_BYTES + (1 << 20), 1 << 20));
     let held = segments.slice(&first).expect("mapped").expect("synced");
     let before = occupied_bytes(&begun.path);
-    segments.punch(begun.id, vec![first.offset..first.end()]);
+    segments.punch(begun.id, [first].map(|at| at.offset..at.end()).into());
     assert!(segments.slice(&first).expect("no failure").is_none(), "no new slice");
     let other = segments.slice(&second).expect("mapped").expect("synced");
     segments.sweep();

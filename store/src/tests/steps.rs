@@ -16,7 +16,11 @@ fn block(height: u64) -> Assembly {
     value(
         height,
         height as u8,
-        if height % 3 == 0 { 6 } else { (height % 2) as u8 },
+        if height.is_multiple_of(3) {
+            6
+        } else {
+            (height % 2) as u8
+        },
     )
 }
 
