@@ -58,6 +58,8 @@ pub struct DevnetOptions {
     pub separate_clients: bool,
     /// Most blobs a block may carry in a new network; `None`: six, or what the resumed network has.
     pub blobs_per_block: Option<u32>,
+    /// Heights for which nodes of a new network keep blobs; `None`: for ever, or as the resumed network does.
+    pub retention: Option<u64>,
     /// End when every node has decided this height.
     pub until_height: Option<u64>,
     /// Print one JSON object at the end.

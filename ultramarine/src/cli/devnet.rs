@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ultramarine_node::home::network::{RETENTION_HEIGHTS_MAX, RETENTION_HEIGHTS_MIN};
 use ultramarine_runtime::signals::Signal;
 use ultramarine_types::limits;
 
@@ -32,6 +33,14 @@ pub struct Args {
             .range(limits::BLOBS_PER_BLOCK_MIN as i64..=limits::BLOBS_PER_BLOCK_MAX as i64)
     )]
     blobs_per_block: Option<u32>,
+    /// Heights for which the nodes of a new network keep blobs, 10 or more; written to its genesis and to each
+    /// config.toml [default: for ever, and the genesis asks for 4096]
+    #[arg(
+        long,
+        value_name = "H",
+        value_parser = clap::value_parser!(u64).range(RETENTION_HEIGHTS_MIN..=RETENTION_HEIGHTS_MAX)
+    )]
+    retention: Option<u64>,
     /// End when every node has decided this height; exit code 1 when nothing moves for 60 s (with large blocks longer)
     #[arg(long, value_name = "H")]
     until_height: Option<u64>,
@@ -61,6 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         seed,
         separate_clients,
         blobs_per_block,
+        retention,
         until_height,
         json,
         io,
@@ -74,6 +84,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         seed,
         separate_clients,
         blobs_per_block,
+        retention,
         until_height,
         json,
         io,

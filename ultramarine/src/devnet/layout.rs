@@ -217,6 +217,7 @@ fn create(dir: &Path, options: &DevnetOptions) -> anyhow::Result<Vec<NodeHome>> 
         block_interval_ms: BLOCK_INTERVAL_MS,
         genesis_time: Clock::unix_ns() / 1_000_000_000,
         prague_time: None,
+        retention: options.retention,
         nodes: addresses.iter().map(node).collect(),
         embedded: Some(embedded::required()?),
     };
@@ -235,7 +236,12 @@ fn resume(dir: &Path, options: &DevnetOptions) -> anyhow::Result<Vec<NodeHome>> 
         .map(|path| Home::open(&path))
         .collect::<Result<_, _>>()?;
     let genesis = Genesis::load(&homes[0])?;
-    let (found, limit) = (genesis.validators.len(), genesis.chain.params.blobs_per_block_max);
+    let params = &genesis.chain.params;
+    let (found, limit, least) = (
+        genesis.validators.len(),
+        params.blobs_per_block_max,
+        params.blob_retention_heights_min,
+    );
     ensure!(
         homes.len() >= found,
         "{} has no home of node{}, and its network has {found} validators: put it back, or choose another --dir for a \
@@ -255,6 +261,14 @@ fn resume(dir: &Path, options: &DevnetOptions) -> anyhow::Result<Vec<NodeHome>> 
             dir.display()
         );
     }
+    if let Some(wanted) = options.retention {
+        ensure!(
+            wanted == least && keep_blobs_for(&homes, wanted)?,
+            "the network in {} was made with another retention: its genesis asks for {least} heights, and each node \
+             has its own in config.toml, which may be changed; leave --retention out to resume it",
+            dir.display()
+        );
+    }
     let mut addresses = homes.iter().map(configured).collect::<anyhow::Result<Vec<_>>>()?;
     let are_free = addresses.iter().all(ports::are_free);
     if !are_free {
@@ -268,6 +282,17 @@ fn resume(dir: &Path, options: &DevnetOptions) -> anyhow::Result<Vec<NodeHome>> 
         .enumerate()
         .map(|(id, addresses)| node_home(dir, id, addresses))
         .collect())
+}
+
+/// Whether each home is set to free blobs after so many heights.
+fn keep_blobs_for(homes: &[Home], heights: u64) -> anyhow::Result<bool> {
+    for home in homes {
+        let (config, _, _) = load(home)?;
+        if config.retention.blobs_heights != Some(heights) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn node_home(dir: &Path, id: usize, addresses: Addresses) -> NodeHome {
@@ -379,6 +404,7 @@ mod tests {
             seed: None,
             separate_clients: false,
             blobs_per_block: None,
+            retention: None,
             until_height: None,
             json: false,
             io: None,
@@ -392,6 +418,7 @@ mod tests {
         let path = dir.path().join("net");
         let first = Layout::prepare(&DevnetOptions {
             blobs_per_block: Some(24),
+            retention: Some(50),
             ..options(&path)
         })
         .expect("made");
@@ -400,11 +427,16 @@ mod tests {
         for node in &nodes {
             let (config, _, _) = load(&Home::open(&node.home).expect("a home")).expect("valid");
             assert!(!config.node.pin, "they share this machine's cores");
+            assert_eq!(config.retention.blobs_heights, Some(50));
         }
         drop(first);
-        let again = Layout::prepare(&options(&path)).expect("resumed");
-        assert_eq!(again.nodes(), nodes);
-        drop(again);
+        for same in [None, Some(50)] {
+            let again = Layout::prepare(&DevnetOptions {
+                retention: same,
+                ..options(&path)
+            });
+            assert_eq!(again.expect("resumed").nodes(), nodes);
+        }
         for wrong in [
             DevnetOptions {
                 validators: Some(5),
@@ -414,9 +446,27 @@ mod tests {
                 blobs_per_block: Some(6),
                 ..options(&path)
             },
+            DevnetOptions {
+                retention: Some(51),
+                ..options(&path)
+            },
         ] {
             assert!(Layout::prepare(&wrong).is_err());
         }
+    }
+
+    #[test]
+    fn a_network_without_retention_is_not_resumed_as_one_that_has_it() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("net");
+        drop(Layout::prepare(&options(&path)).expect("made"));
+        // What the genesis of such a network asks for.
+        let wanted = DevnetOptions {
+            retention: Some(4096),
+            ..options(&path)
+        };
+        let error = Layout::prepare(&wanted).expect_err("its nodes keep all").to_string();
+        assert!(error.contains("another retention"), "{error}");
     }
 
     #[test]

@@ -54,6 +54,7 @@ impl Network {
             block_interval_ms,
             genesis_time: Clock::unix_ns() / 1_000_000_000,
             prague_time: None,
+            retention: None,
             nodes,
             embedded: Some(embedded::required().expect("the tests run with the embedded client")),
         };
