@@ -16,7 +16,7 @@ use crate::board::Board;
 use crate::http::HttpState;
 use crate::http::block::BlockId;
 use crate::http::body::json_list;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Oldest};
 use crate::http::index::versioned_hash;
 use crate::http::query::{self, Query};
 
@@ -101,7 +101,7 @@ fn find(state: &HttpState, block: BlockId) -> Result<Option<(Decided, Assembly)>
     let (decided, assembly) = state
         .source
         .decided_value(height)
-        .map_err(|absent| ApiError::absent(height, absent))?;
+        .map_err(|absent| ApiError::absent(height, absent, oldest(state)))?;
     let (held, promised) = (assembly.blobs.len(), decided.init.metadata.blobs_count as usize);
     if held == promised {
         return Ok(Some((decided, assembly)));
@@ -111,6 +111,17 @@ fn find(state: &HttpState, block: BlockId) -> Result<Option<(Decided, Assembly)>
     Err(ApiError::internal(format!(
         "height {height} has {promised} blobs and {held} could be read"
     )))
+}
+
+/// From where on the blobs of all heights are here.
+fn oldest(state: &HttpState) -> Oldest {
+    let height = state.source.oldest_blobs();
+    let decided = state.source.decided(height);
+    let genesis_time = state.chain.params.genesis_time;
+    Oldest {
+        height,
+        slot: decided.map(|decided| sidecar::slot_at(decided.init.metadata.header.timestamp, genesis_time)),
+    }
 }
 
 /// The positions of wanted items, in block order; all positions if no item is named.

@@ -14,7 +14,26 @@ use ultramarine_types::storage::Absent;
 pub struct ApiError {
     status: StatusCode,
     message: String,
-    oldest: Option<Height>,
+    oldest: Option<Oldest>,
+}
+
+/// From where on a node has blobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Oldest {
+    pub height: Height,
+    /// The slot of the height's block; `None` before it is decided here.
+    pub slot: Option<u64>,
+}
+
+impl Oldest {
+    /// As a sentence says it.
+    fn text(&self) -> String {
+        let Self { height, slot } = self;
+        match slot {
+            Some(slot) => format!("the oldest height with blobs here is {height}, in slot {slot}"),
+            None => "this node has no blobs yet".to_owned(),
+        }
+    }
 }
 
 impl ApiError {
@@ -54,19 +73,21 @@ impl ApiError {
         }
     }
 
-    /// Why a height's blobs cannot be served.
-    pub fn absent(height: Height, absent: Absent) -> Self {
+    /// Why a height's blobs cannot be served. `oldest` is from where on they can be.
+    pub fn absent(height: Height, absent: Absent, oldest: Oldest) -> Self {
         match absent {
             Absent::Unknown => Self::not_found(format!("height {height} is not decided here")),
-            Absent::Pruned { oldest } => Self {
+            Absent::Pruned { .. } => Self {
+                oldest: Some(oldest),
+                ..Self::not_found(format!("blobs of height {height} are pruned; {}", oldest.text()))
+            },
+            Absent::NeverHeld => Self {
                 oldest: Some(oldest),
                 ..Self::not_found(format!(
-                    "blobs of height {height} are pruned; the oldest height with blobs here is {oldest}"
+                    "height {height} was synced after its blobs' retention had ended: this node never held them; {}",
+                    oldest.text()
                 ))
             },
-            Absent::NeverHeld => Self::not_found(format!(
-                "height {height} was synced after its blobs' retention had ended: this node never held them"
-            )),
             Absent::Damaged => {
                 tracing::error!(%height, "the index names blobs that cannot be read; check the disk and the log above");
                 Self::internal(format!("blobs of height {height} should be here and cannot be read"))
@@ -132,7 +153,10 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut body = body(self.status, &self.message);
         if let Some(oldest) = self.oldest {
-            body["oldest_height"] = json!(oldest.to_string());
+            body["oldest_height"] = json!(oldest.height.to_string());
+            if let Some(slot) = oldest.slot {
+                body["oldest_slot"] = json!(slot.to_string());
+            }
         }
         (self.status, Json(body)).into_response()
     }

@@ -13,5 +13,6 @@ mod ethereumjs_validator;
 mod harness;
 mod join;
 mod refusals;
+mod retention;
 mod rollup;
 mod surroundings;
