@@ -10,10 +10,10 @@
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
 //! | `false_values` | height, then the validator | version, archive of a value that its own blob refutes |
-//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, last silent height |
+//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, last silent height, tallies |
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use ultramarine_types::canonical::{Cursor, FORMAT_VERSION, sha256};
@@ -22,12 +22,14 @@ use ultramarine_types::{ChainIdentity, CommitCertificate, Evidence, Hash, Height
 
 use self::rows::{
     decode_epoch, decode_evidence, decode_floor, decode_location, decode_row, encode_epoch, encode_evidence,
-    encode_floor, encode_location, encode_row,
+    encode_floor, encode_row,
 };
+use self::tallies::RowTallies;
 use crate::format::{Fields, PAGE_BYTES};
 use crate::segment::{Location, Position};
 
 mod rows;
+mod tallies;
 
 const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
@@ -42,6 +44,7 @@ const MARK_FLOOR: &str = "floor";
 const MARK_OLDEST: &str = "oldest_blobs";
 const MARK_SILENT: &str = "silent_through";
 const MARK_ARCHIVED: &str = "archived_through";
+const MARK_TALLIES: &str = "tallies";
 
 /// Pairs of messages kept: three pairs a height and validator are all that consensus reports, so the newest ones of
 /// years, in about 32 MB at most.
@@ -87,6 +90,8 @@ pub enum IndexError {
 pub struct Index {
     path: PathBuf,
     database: Database,
+    /// What the mark says, as of the last finished transaction.
+    tallies: Mutex<RowTallies>,
 }
 
 /// A row of `locations`: where a decided height's record lies, and whether its blobs are there.
@@ -95,6 +100,8 @@ pub struct LocationRow {
     pub location: Location,
     /// Whether the blobs are there.
     pub blobs: Blobs,
+    /// Unix seconds of the change to this state; 0: not recorded.
+    pub since: u64,
 }
 
 /// The marks, as read at start.
@@ -157,6 +164,7 @@ impl Index {
             .open(path);
         let index = Self::from_database(path, database)?;
         index.compare(chain)?;
+        index.load_tallies()?;
         Ok(index)
     }
 
@@ -168,6 +176,7 @@ impl Index {
         Ok(Self {
             path: path.to_owned(),
             database,
+            tallies: Mutex::default(),
         })
     }
 
@@ -272,6 +281,17 @@ impl Index {
         Ok(Some((decided, location_row.location)))
     }
 
+    /// Where a decided height's record lies.
+    pub fn location(&self, height: Height) -> Result<Option<LocationRow>, IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        let locations = self.of(transaction.open_table(LOCATIONS))?;
+        let row = self.of(locations.get(height.0))?;
+        let decode = |row: redb::AccessGuard<'_, &[u8]>| {
+            decode_location(row.value()).ok_or_else(|| self.damaged("locations", height))
+        };
+        row.map(decode).transpose()
+    }
+
     /// The height of an execution block.
     pub fn height_of_block(&self, block_hash: &Hash) -> Result<Option<Height>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
@@ -305,6 +325,7 @@ impl Index {
             commit.location_row.location.bytes.is_multiple_of(PAGE_BYTES),
             "a record is whole pages"
         );
+        let mut tallies = self.tallies();
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
         {
@@ -313,30 +334,47 @@ impl Index {
             let row = encode_row(commit.certificate, commit.init);
             self.of(decided.insert(height, row.as_slice()))?;
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;
-            self.of(locations.insert(height, encode_location(&commit.location_row).as_slice()))?;
+            self.place(
+                &mut locations,
+                &mut tallies,
+                commit.certificate.height,
+                &commit.location_row,
+            )?;
             let mut blocks = self.of(transaction.open_table(BLOCKS))?;
             self.of(blocks.insert(&commit.init.metadata.header.block_hash.0, height))?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.of(marks.insert(MARK_EPOCH, encode_epoch(commit.epoch).as_slice()))?;
             self.of(marks.insert(MARK_FLOOR, encode_floor(commit.floor).as_slice()))?;
             self.of(marks.insert(MARK_OLDEST, commit.oldest_blobs.0.to_le_bytes().as_slice()))?;
+            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
         }
-        self.of(transaction.commit())
+        self.of(transaction.commit())?;
+        self.set_tallies(tallies);
+        Ok(())
     }
 
-    /// Makes new locations of heights and the height that retention reached durable.
+    /// Makes new locations of heights and the height that retention reached durable. A height whose state stays keeps
+    /// the time of its last change.
     pub fn relocate(&self, moved: &[(Height, LocationRow)], oldest_blobs: Height) -> Result<(), IndexError> {
+        let mut tallies = self.tallies();
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
         {
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;
             for (height, row) in moved {
-                self.of(locations.insert(height.0, encode_location(row).as_slice()))?;
+                let before = self.of(locations.get(height.0))?;
+                let before = before.and_then(|before| decode_location(before.value()));
+                let same = before.filter(|before| before.blobs == row.blobs);
+                let since = same.map_or(row.since, |before| before.since);
+                self.place(&mut locations, &mut tallies, *height, &LocationRow { since, ..*row })?;
             }
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
+            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
         }
-        self.of(transaction.commit())
+        self.of(transaction.commit())?;
+        self.set_tallies(tallies);
+        Ok(())
     }
 
     /// Makes a log epoch's mark durable, and the recovery floor if it moved.
@@ -371,13 +409,18 @@ impl Index {
 
     /// Makes durable that the archive has everything up to a height.
     pub fn archive(&self, through: Height) -> Result<(), IndexError> {
+        let mut tallies = self.tallies();
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
         {
+            self.count_archived(&transaction, &mut tallies, through)?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.of(marks.insert(MARK_ARCHIVED, through.0.to_le_bytes().as_slice()))?;
+            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
         }
-        self.of(transaction.commit())
+        self.of(transaction.commit())?;
+        self.set_tallies(tallies);
+        Ok(())
     }
 
     /// Makes evidence durable. What is there already stays one row. Above their bounds, the oldest pairs of messages
@@ -461,6 +504,19 @@ impl Index {
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
             table => self.of(table).map(Some),
         }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn tallies(&self) -> RowTallies {
+        *self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_tallies(&self, tallies: RowTallies) {
+        *self.tallies.lock().unwrap_or_else(PoisonError::into_inner) = tallies;
     }
 
     fn begin_write(&self) -> Result<redb::WriteTransaction, IndexError> {

@@ -82,11 +82,6 @@ impl Ledger {
         }
     }
 
-    /// Bytes of dropped values in segments not freed yet.
-    pub fn dead_bytes(&self) -> u64 {
-        self.tallies.values().map(|tally| tally.dead_bytes).sum()
-    }
-
     /// Bytes of decided values.
     pub fn held_bytes(&self) -> u64 {
         self.tallies.values().flat_map(|tally| tally.decided.values()).sum()
@@ -224,12 +219,10 @@ mod tests {
         ledger.stored(&at(ONE, 4096));
         assert!(ledger.dead().is_empty());
         ledger.dropped(&at(ONE, 4096));
-        assert_eq!(ledger.dead_bytes(), 4096);
         assert!(ledger.dead().is_empty(), "it still grows");
         ledger.seal(ONE);
         assert_eq!(ledger.dead(), [ONE]);
         ledger.close(ONE);
-        assert_eq!(ledger.dead_bytes(), 0);
     }
 
     #[test]

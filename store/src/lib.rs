@@ -31,9 +31,11 @@
 //! the bytes.
 #![deny(unsafe_code)]
 
+mod account;
 mod alarms;
 mod append;
 mod birth;
+mod damage;
 mod device;
 mod error;
 mod failure;
@@ -60,6 +62,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use damage::{DAMAGED_MAX, DamageFound};
 pub use error::{IndexFlaw, OpenError};
 pub use failure::{Failure, Misdecision};
 pub use folder::look;

@@ -29,10 +29,12 @@ use rustix::fs::{FallocateFlags, fallocate};
 use ultramarine_types::ChainIdentity;
 use ultramarine_types::storage::OnDisk;
 
+use self::occupied::{Occupied, SegmentBytes, Use};
 use self::unlink::Unlinker;
 use crate::format::Lineage;
 use crate::segment::{Class, FileName, Location, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId, free_file_name};
 
+pub(crate) mod occupied;
 mod unlink;
 
 #[cfg(test)]
@@ -63,6 +65,7 @@ struct State {
     free: Vec<(SegmentId, u64)>,
     waiting: Vec<Waiting>,
     unlinker: Unlinker,
+    occupied: Occupied,
 }
 
 /// A segment in use.
@@ -157,8 +160,12 @@ impl Segments {
             state.next_id = state.next_id.max(name.id().0 + 1);
             let file_bytes = entry.metadata()?.len();
             match name {
-                FileName::Free(id) => state.free.push((id, file_bytes)),
+                FileName::Free(id) => {
+                    state.occupied.note(id, Use::Free, &entry.path());
+                    state.free.push((id, file_bytes));
+                }
                 FileName::Used(class, id) => {
+                    state.occupied.note(id, Use::Used(class, file_bytes), &entry.path());
                     found.push(FoundFile {
                         id,
                         class,
@@ -189,7 +196,11 @@ impl Segments {
             let id = SegmentId(state.next_id);
             state.next_id += 1;
             let fitting = state.free.iter().position(|(_, bytes)| *bytes >= capacity_bytes);
-            (id, fitting.map(|index| state.free.swap_remove(index)))
+            let recycled = fitting.map(|index| state.free.swap_remove(index));
+            if let Some((old, _)) = recycled {
+                state.occupied.forget(old);
+            }
+            (id, recycled)
         };
         let path = self.folder.join(class.file_name(id));
         let outcome = match recycled {
@@ -214,7 +225,10 @@ impl Segments {
             }
         };
         let segment = Segment::new(class, path.clone(), SEGMENT_FIRST_RECORD);
-        let before = self.state().used.insert(id, Arc::new(segment));
+        let mut state = self.state();
+        state.occupied.note(id, Use::Used(class, SEGMENT_FIRST_RECORD), &path);
+        let before = state.used.insert(id, Arc::new(segment));
+        drop(state);
         assert!(before.is_none(), "no segment number is used twice");
         assert!(capacity_bytes > SEGMENT_FIRST_RECORD, "a segment has room for records");
         Ok(Begun {
@@ -230,6 +244,7 @@ impl Segments {
         let segment = self.segment(id).expect("only a segment in use is appended to");
         let before = segment.synced_bytes.fetch_max(bytes, Ordering::Release);
         assert!(before <= bytes, "the synced part of a segment never shrinks");
+        self.state().occupied.end(id, bytes);
     }
 
     /// Bytes of a segment in use that are synced, from its start. `None` if it is not in use.
@@ -244,9 +259,15 @@ impl Segments {
             .is_some_and(|synced| location.end() <= synced)
     }
 
+    /// What the files occupy, and how much of it is records.
+    pub(crate) fn occupied(&self) -> SegmentBytes {
+        self.state().occupied.totals()
+    }
+
     /// Checks the table of segments: for tests, as it visits every one.
     pub fn check_whole(&self) {
         let state = self.state();
+        state.occupied.check_whole();
         for id in state.used.keys() {
             assert!(id.0 < state.next_id, "the next number is above every one in use");
         }
@@ -280,12 +301,15 @@ impl Segments {
         if let Err(error) = shortened {
             tracing::warn!("segment {id} keeps its unused tail: {error}");
         }
+        let purpose = Use::Used(segment.class, end);
+        self.state().occupied.note(id, purpose, &segment.path);
     }
 
     /// Sets where a segment found at start ends, before anything of it is read: only recovery knows.
     pub fn set_end(&self, id: SegmentId, bytes: u64) {
         if let Some(segment) = self.segment(id) {
             segment.synced_bytes.store(bytes, Ordering::Release);
+            self.state().occupied.end(id, bytes);
         }
     }
 
@@ -324,6 +348,8 @@ impl Segments {
             let Some(segment) = state.used.remove(id) else { continue };
             *lock(&segment.newest) = Newest::Closed;
             let file_bytes = std::fs::metadata(&segment.path).map_or(0, |metadata| metadata.len());
+            let purpose = Use::Retired(segment.class);
+            state.occupied.note(*id, purpose, &segment.path);
             state.waiting.push(Waiting {
                 id: *id,
                 segment,
@@ -350,13 +376,17 @@ impl Segments {
             waiting_bytes -= waiting.file_bytes;
             if !waiting.is_leased() && waiting.segment.class == Class::Values && state.free.len() < FREE_FILES_MAX {
                 let free = self.folder.join(free_file_name(waiting.id));
-                if std::fs::rename(&waiting.segment.path, free).is_ok() {
+                if std::fs::rename(&waiting.segment.path, &free).is_ok() {
+                    state.occupied.note(waiting.id, Use::Free, &free);
                     state.free.push((waiting.id, waiting.file_bytes));
                     continue;
                 }
             }
-            if let Err(waiting) = state.unlinker.take(waiting) {
-                state.waiting.push(waiting);
+            // A lease held here would be one that nobody ends.
+            let (id, lease) = (waiting.id, Arc::downgrade(&waiting.segment.lease));
+            match state.unlinker.take(waiting) {
+                Ok(()) => state.occupied.unname(id, lease),
+                Err(waiting) => state.waiting.push(waiting),
             }
         }
     }

@@ -144,6 +144,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
     let log = recover_log(&mut state, &marks, chain)?;
     forget_old(&mut state, &files, &ends);
     state.reserve.take();
+    view.show_account();
     let recovered = Recovered {
         head: view.decided(head),
         log,

@@ -91,6 +91,7 @@ pub(crate) fn recover_values(
         };
         let ended = scan(&mut pages, header.lineage(), from, head, |location, found| {
             let (tag, blobs, sequence) = (found.header.tag, found.header.blobs(), found.header.sequence);
+            let blobs_count = found.assembly.init.metadata.blobs_count;
             let put = StoreRequest::Put {
                 assembly: found.assembly,
                 tag,
@@ -112,6 +113,8 @@ pub(crate) fn recover_values(
                         blobs,
                         location,
                         sequence,
+                        blobs_count,
+                        since: None,
                     },
                 ));
             }
@@ -139,6 +142,10 @@ pub(crate) fn recover_values(
         }
     }
     let mut state = writer.into_state();
+    for value in state.view.undecided_mut().values_mut() {
+        // They came in an earlier life, which kept no time of it.
+        value.since = None;
+    }
     // Everything above the head lies in segments begun since; the old locations may be forgotten once this is durable.
     let mut floor = Position::start_of(first_fresh);
     for (key, value) in kept {

@@ -1,5 +1,6 @@
 //! Stories and laws of the whole store, on real files. The codecs' own laws stand beside them in `tests/formats.rs`.
 
+mod account;
 mod birth;
 mod corruption;
 mod crash;

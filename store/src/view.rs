@@ -4,7 +4,7 @@
 //! checksums are checked when it is first read.
 //!
 //! Keeps: values in memory stay within their budget; no value of a decided height is undecided; the head never moves
-//! back.
+//! back; no blob is served of a decided height that is damaged, and its payload only if it proves to be whole.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -12,10 +12,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
-use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, OnDisk, Source, Tag};
+#[cfg(test)]
+use ultramarine_types::storage::StateTallies;
+use ultramarine_types::storage::{
+    Absent, BlobState, BlobStatus, Blobs, Decided, DecidedPayload, OnDisk, Source, StoreAccount, Tag,
+};
 use ultramarine_types::{Assembly, Evidence, Hash, Height, ValueKey};
 
+use crate::account::{self, Accountant};
 use crate::alarms::Alarms;
+use crate::damage::{DamageFound, Damages};
 use crate::hot::Hot;
 use crate::index::Index;
 use crate::lock::DirectoryLock;
@@ -28,6 +34,8 @@ use crate::segment::{Location, Position, SegmentId};
 const CHECKED_MAX: usize = 65_536;
 /// Decided rows kept in memory: what status, import and sync ask for near the tip.
 const RECENT_ROWS_MAX: usize = 64;
+/// How often a record is looked up that others move meanwhile.
+const LOOK_UPS_MAX: usize = 3;
 
 /// A stored value of a height not decided yet.
 #[derive(Clone, Debug)]
@@ -36,6 +44,9 @@ pub(crate) struct Undecided {
     pub blobs: Blobs,
     pub location: Location,
     pub sequence: u64,
+    pub blobs_count: u32,
+    /// Unix seconds of its put; `None` after a restart.
+    pub since: Option<u64>,
 }
 
 impl Undecided {
@@ -48,7 +59,7 @@ impl Undecided {
     }
 }
 
-/// What is wrong with a record that cannot be kept elsewhere.
+/// What is wrong with a record.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Damage {
     #[error("it cannot be mapped: {0}")]
@@ -75,6 +86,8 @@ pub struct View {
     recent: Mutex<BTreeMap<Height, (Decided, Location)>>,
     checked: Mutex<HashSet<(SegmentId, u64)>>,
     alarms: Alarms,
+    accountant: Accountant,
+    damages: Damages,
     _lock: Arc<DirectoryLock>,
 }
 
@@ -87,6 +100,7 @@ impl View {
         lock: Arc<DirectoryLock>,
     ) -> Self {
         Self {
+            accountant: Accountant::new(&index),
             index,
             segments,
             metrics,
@@ -98,6 +112,7 @@ impl View {
             recent: Mutex::default(),
             checked: Mutex::default(),
             alarms: Alarms::default(),
+            damages: Damages::default(),
             _lock: lock,
         }
     }
@@ -106,6 +121,45 @@ impl View {
         let before = self.head.swap(head.0, Ordering::AcqRel);
         assert!(before <= head.0, "the head never moves back");
         self.metrics.decided.set(i64::try_from(head.0).unwrap_or(i64::MAX));
+    }
+
+    /// Shows what is held in the metrics. Call it when that changed.
+    pub(crate) fn show_account(&self) {
+        account::show(&self.metrics, &self.take_account());
+    }
+
+    fn take_account(&self) -> StoreAccount {
+        self.accountant
+            .take(&self.index, &self.segments, self.undecided().iter())
+    }
+
+    /// The states of decided heights as the index tallies them.
+    #[cfg(test)]
+    pub(crate) fn tallied(&self) -> StateTallies {
+        self.index.states()
+    }
+
+    /// The same by a look at every row.
+    #[cfg(test)]
+    pub(crate) fn recount(&self) -> StateTallies {
+        self.index.recount().expect("the rows can be read")
+    }
+
+    /// What is stored of a height that is not decided.
+    fn undecided_status(&self, height: Height) -> Option<BlobStatus> {
+        let undecided = self.undecided();
+        let values = undecided.iter().filter(|(key, _)| key.height == height);
+        values.fold(None, |status, (_, value)| {
+            let before: Option<BlobStatus> = status;
+            let first = |since: Option<u64>| before.map_or(since, |before| before.since.min(since));
+            Some(BlobStatus {
+                height,
+                state: BlobState::Undecided,
+                since: first(value.since),
+                blobs_count: before.map_or(0, |before| before.blobs_count) + u64::from(value.blobs_count),
+                bytes: before.map_or(0, |before| before.bytes) + value.location.bytes,
+            })
+        })
     }
 
     /// Checks what is kept in memory against its bounds.
@@ -124,9 +178,57 @@ impl View {
         );
     }
 
+    /// Notes that a decided height is damaged. From now on no blob of it is served, and the core is told once.
+    pub fn mark_damaged(&self, height: Height, reason: &str) {
+        self.mark_all_damaged([height], reason);
+    }
+
+    /// The same of many heights, for one reason.
+    pub fn mark_all_damaged(&self, heights: impl IntoIterator<Item = Height>, reason: &str) {
+        let reason: Arc<str> = reason.into();
+        let head = self.head_height();
+        for height in heights {
+            assert!(height <= head, "only a decided height is damaged");
+            if self.damages.add(height, &reason) {
+                self.forget_recent(height);
+                self.accountant.damaged(&self.index, height);
+            }
+        }
+        self.show_damages();
+        self.alarm(&reason);
+    }
+
+    /// A damaged height was stored again and the index names the new place: it is served as before.
+    pub fn restored(&self, height: Height) {
+        self.forget_recent(height);
+        if self.damages.remove(height) {
+            self.accountant.restored(height);
+            self.metrics.heals.inc();
+            tracing::info!("height {height} was damaged, and is stored again");
+        }
+        self.show_damages();
+    }
+
+    /// Why a height is damaged, and since when.
+    pub fn damage_of(&self, height: Height) -> Option<DamageFound> {
+        self.damages.get(height)
+    }
+
+    /// Damaged heights that the core has not heard of, at most `heights_max`; from now on it has.
+    pub(crate) fn take_untold_damage(&self, heights_max: usize) -> Vec<Height> {
+        self.damages.take_untold(heights_max)
+    }
+
+    fn show_damages(&self) {
+        let count = i64::try_from(self.damages.count()).unwrap_or(i64::MAX);
+        self.metrics.damaged_heights.set(count);
+        self.show_account();
+    }
+
     /// Checks every value and row that is kept in memory.
     pub(crate) fn check_whole(&self) {
         self.hot().check_whole();
+        self.damages.check();
         let head = self.head_height();
         for key in self.undecided().keys() {
             assert!(key.height > head, "no other value of a decided height is left (I10)");
@@ -170,25 +272,25 @@ impl View {
 
     /// A decided height and where it lies.
     pub(crate) fn row(&self, height: Height) -> Option<(Decided, Location)> {
+        self.find_row(height).ok()
+    }
+
+    fn find_row(&self, height: Height) -> Result<(Decided, Location), Absent> {
         if height > self.head_height() || height == Height::GENESIS {
-            return None;
+            return Err(Absent::Unknown);
         }
         let recent = self.recent().get(&height).cloned();
         if let Some(row) = recent {
             self.metrics.pointer_hits.inc();
-            return Some(row);
+            return Ok(row);
         }
-        match self.index.decided(height) {
-            Ok(Some(row)) => Some(row),
-            Ok(None) => {
-                self.alarm(&format!("height {height} is at or below the head and not in the index"));
-                None
-            }
-            Err(error) => {
-                self.alarm(&format!("height {height} cannot be read: {error}"));
-                None
-            }
-        }
+        let reason = match self.index.decided(height) {
+            Ok(Some(row)) => return Ok(row),
+            Ok(None) => format!("height {height} is at or below the head and not in the index"),
+            Err(error) => format!("height {height} cannot be read: {error}"),
+        };
+        self.mark_damaged(height, &reason);
+        Err(Absent::Damaged)
     }
 
     /// Reads a record from its map. `Ok(None)`: the segment was freed since the location was looked up.
@@ -197,51 +299,32 @@ impl View {
         key: &ValueKey,
         location: &Location,
         check: CheckDepth,
-    ) -> Result<Option<Assembly>, Absent> {
-        let bytes = match self.segments.slice(location) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Ok(None),
-            Err(error) => {
-                self.alarm(&format!(
-                    "{key} in segment {} cannot be mapped: {error}",
-                    location.segment
-                ));
-                return Err(Absent::Damaged);
-            }
+    ) -> Result<Option<Assembly>, Damage> {
+        let Some(bytes) = self.segments.slice(location).map_err(Damage::Unmapped)? else {
+            return Ok(None);
         };
         self.metrics.map_reads.inc();
         let start = (location.segment, location.offset);
-        let check = if self.checked().contains(&start) {
-            CheckDepth::Header
-        } else {
-            check
-        };
-        match record::decode(&bytes, check) {
-            Ok(record) if record.header.key == *key => {
-                if check == CheckDepth::All {
-                    let mut checked = self.checked();
-                    if checked.len() >= CHECKED_MAX {
-                        checked.clear();
-                    }
-                    checked.insert(start);
-                }
-                Ok(Some(record.assembly))
-            }
-            Ok(_) => {
-                self.alarm(&format!(
-                    "the record of {key} in segment {} is another value's",
-                    location.segment
-                ));
-                Err(Absent::Damaged)
-            }
-            Err(error) => {
-                self.alarm(&format!(
-                    "{key} in segment {} at {}: {error}",
-                    location.segment, location.offset
-                ));
-                Err(Absent::Damaged)
-            }
+        let is_known = self.checked().contains(&start) && !self.damages.contains(key.height);
+        let check = if is_known { CheckDepth::Header } else { check };
+        let record = record::decode(&bytes, check)?;
+        if record.header.key != *key {
+            return Err(Damage::Foreign);
         }
+        if check == CheckDepth::All {
+            let mut checked = self.checked();
+            if checked.len() >= CHECKED_MAX {
+                checked.clear();
+            }
+            checked.insert(start);
+        }
+        Ok(Some(record.assembly))
+    }
+
+    /// What an operator should read of a damaged record.
+    fn describe(key: &ValueKey, location: &Location, damage: &Damage) -> String {
+        let Location { segment, offset, .. } = location;
+        format!("the record of {key} in segment {segment} at {offset}: {damage}")
     }
 
     /// Reads a record that is about to be kept elsewhere under new checksums: its body is checked whether or not it was
@@ -264,12 +347,17 @@ impl View {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A decided height's value. A segment freed between index and map is looked up once more: the index changed first.
+    /// A decided height's value. A record that was moved between index and map is looked up again: the index changed
+    /// first.
     fn read_decided(&self, height: Height, wanted: CheckDepth) -> Result<(Decided, Assembly), Absent> {
-        for _ in 0..2 {
-            let (decided, location) = self.row(height).ok_or(Absent::Unknown)?;
+        for _ in 0..LOOK_UPS_MAX {
+            let (decided, location) = self.find_row(height)?;
             if wanted == CheckDepth::All {
                 self.has_blobs(&decided)?;
+            }
+            // Of a height with a damaged blob the payload may be whole: it is read, and checked, afresh.
+            if wanted == CheckDepth::All && self.damages.contains(height) {
+                return Err(Absent::Damaged);
             }
             let key = ValueKey {
                 height,
@@ -279,12 +367,20 @@ impl View {
                 self.metrics.hot_hits.inc();
                 return Ok((decided, assembly));
             }
-            if let Some(assembly) = self.record(&key, &location, wanted)? {
-                return Ok((decided, assembly));
+            match self.record(&key, &location, wanted) {
+                Ok(Some(assembly)) => return Ok((decided, assembly)),
+                Ok(None) => {}
+                Err(damage) => {
+                    self.forget_recent(height);
+                    if self.find_row(height)?.1 == location {
+                        self.mark_damaged(height, &Self::describe(&key, &location, &damage));
+                        return Err(Absent::Damaged);
+                    }
+                }
             }
             self.forget_recent(height);
         }
-        self.alarm(&format!("height {height} lies in a segment that is gone"));
+        self.mark_damaged(height, &format!("height {height} lies in a segment that is gone"));
         Err(Absent::Damaged)
     }
 
@@ -310,9 +406,8 @@ impl View {
         self.metrics.damaged_reads.inc();
         if self.alarms.is_news(Instant::now(), what) {
             tracing::error!(
-                "stored data is damaged: {what}; it is not served, and nothing here mends it. If this node needs it, \
-                 /health says so; then stop the node, move the data directory away and start again: it fetches every \
-                 block from its peers, and a validator listens before it signs"
+                "stored data is damaged: {what}; it is not served. What was decided is fetched again from peers; check \
+                 the disk (dmesg, smartctl)"
             );
         }
     }
@@ -328,12 +423,44 @@ impl Source for View {
         self.oldest_height()
     }
 
+    fn blob_status(&self, height: Height) -> Option<BlobStatus> {
+        if height > self.head_height() {
+            return self.undecided_status(height);
+        }
+        let row = self.row(height);
+        let place = self.index.location(height).ok().flatten();
+        let (state, since) = match (self.damages.get(height), place) {
+            (Some(damage), _) => (BlobState::Damaged, damage.since),
+            (None, Some(place)) => (self.index.state(height, place.blobs), place.since),
+            (None, None) => return None,
+        };
+        Some(BlobStatus {
+            height,
+            state,
+            since: Some(since).filter(|since| *since > 0),
+            blobs_count: row.map_or(0, |(decided, _)| u64::from(decided.init.metadata.blobs_count)),
+            bytes: place.map_or(0, |place| place.location.bytes),
+        })
+    }
+
+    fn account(&self) -> Option<StoreAccount> {
+        Some(self.take_account())
+    }
+
     fn archived_through(&self) -> Height {
         Height(self.archived_through.load(Ordering::Acquire))
     }
 
     fn decided(&self, height: Height) -> Option<Decided> {
         self.row(height).map(|(decided, _)| decided)
+    }
+
+    fn damaged(&self) -> Vec<Height> {
+        self.damages.heights()
+    }
+
+    fn is_damaged(&self, height: Height) -> bool {
+        self.damages.contains(height)
     }
 
     fn height_of_block(&self, block_hash: &Hash) -> Option<Height> {
@@ -356,12 +483,17 @@ impl Source for View {
                 self.metrics.hot_hits.inc();
                 return Ok(assembly);
             }
-            if let Some(assembly) = self.record(key, &location, CheckDepth::All)? {
-                return Ok(assembly);
+            match self.record(key, &location, CheckDepth::All) {
+                Ok(Some(assembly)) => return Ok(assembly),
+                // Decided, or dropped and freed, since: the index knows which.
+                Ok(None) => {}
+                Err(damage) => {
+                    self.alarm(&Self::describe(key, &location, &damage));
+                    return Err(Absent::Damaged);
+                }
             }
-            // Decided, or dropped and freed, since: the index knows which.
         }
-        let decided = self.decided(key.height).ok_or(Absent::Unknown)?;
+        let (decided, _) = self.find_row(key.height)?;
         if decided.certificate.value_id != key.id {
             return Err(Absent::Unknown);
         }

@@ -162,6 +162,12 @@ impl<M: Medium> Writer<M> {
         self.keep(outcome)
     }
 
+    /// Tells of damage that was met since, at most of `heights_max` heights.
+    pub fn tell_damage(&mut self, heights_max: usize, out: &mut Vec<StoreReply>) {
+        let heights = self.state.view.take_untold_damage(heights_max).into_iter();
+        out.extend(heights.map(|height| StoreReply::Damaged { height }));
+    }
+
     /// Remembers a failure; without one, checks what the writer keeps.
     fn keep(&mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
         match &outcome {
@@ -262,6 +268,7 @@ impl<M: Medium> Writer<M> {
             let marked = self.state.index.archive(through);
             marked.map_err(|error| self.state.index_failed(&error))?;
             self.state.view.set_archived_through(through);
+            self.state.view.show_account();
         }
         Ok(())
     }

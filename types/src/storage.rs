@@ -14,6 +14,10 @@ use crate::ids::{Height, Lsn, ValueKey};
 use crate::lists::Lists;
 use crate::value::Init;
 
+mod account;
+
+pub use account::{FileBytes, ScrubProgress, StateTallies, StateTally, StoreAccount};
+
 /// How a value came to be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Tag {
@@ -94,7 +98,7 @@ pub struct BlobStatus {
     pub since: Option<u64>,
     /// Blobs that the decided value commits to; of an undecided height, those of all its values.
     pub blobs_count: u64,
-    /// What they take on disk here.
+    /// What the height's records take on disk here: payload, lists, and blobs where they are here.
     pub bytes: u64,
 }
 
@@ -338,6 +342,14 @@ pub trait Source: Send + Sync + fmt::Debug {
             bytes: 0,
         })
     }
+    /// What is held, in numbers; `None` from a source that keeps no account.
+    fn account(&self) -> Option<StoreAccount> {
+        None
+    }
+    /// How far the background check has come; `None` without one.
+    fn scrub_progress(&self) -> Option<ScrubProgress> {
+        None
+    }
     /// Up to this height the archive has everything; [`Height::GENESIS`] without an archive.
     fn archived_through(&self) -> Height {
         Height::GENESIS
@@ -345,6 +357,10 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Decided heights that are damaged and not restored yet, lowest first.
     fn damaged(&self) -> Vec<Height> {
         Vec::new()
+    }
+    /// Whether a decided height is damaged and not restored yet: no blob of it is served.
+    fn is_damaged(&self, height: Height) -> bool {
+        self.damaged().contains(&height)
     }
     /// Evidence of the heights from `from` to `to`, both included, at most `rows_max` pieces, in order of height.
     fn evidence(&self, _from: Height, _to: Height, _rows_max: usize) -> Vec<Evidence> {

@@ -13,7 +13,7 @@ use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::digest::blob_digest;
 use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload};
+use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, ScrubProgress, StoreAccount};
 use ultramarine_types::value::{ExecutionHeader, Init, ValueMetadata};
 use ultramarine_types::{
     Address, Assembly, ChainParams, CommitCertificate, Evidence, Hash, Height, KzgCommitment, KzgProof, Lists, Nanos,
@@ -26,6 +26,7 @@ use crate::board::NodeIdentity;
 
 mod proof;
 mod spec;
+mod store;
 
 /// When slot 0 begins.
 const GENESIS_TIME: u64 = 1_000;
@@ -146,6 +147,14 @@ fn block(height: u64, blobs: usize, parent_root: Hash) -> (Decided, Assembly) {
 }
 
 impl Source for Memory {
+    fn account(&self) -> Option<StoreAccount> {
+        Some(store::account())
+    }
+
+    fn scrub_progress(&self) -> Option<ScrubProgress> {
+        Some(store::SCRUB)
+    }
+
     fn head(&self) -> Height {
         Height(self.blocks.keys().next_back().copied().unwrap_or_default())
     }

@@ -9,6 +9,7 @@ use ultramarine_types::{Height, ValueKey};
 
 use super::Writer;
 use crate::append::write_parts;
+use crate::damage::unix_seconds;
 use crate::failure::{Failure, no_room};
 use crate::index::LocationRow;
 use crate::mapped::Begun;
@@ -37,6 +38,15 @@ enum Unmovable {
     Record { key: ValueKey, offset: u64, damage: Damage },
 }
 
+impl Unmovable {
+    const fn height(&self) -> Height {
+        match self {
+            Self::Row(height) => *height,
+            Self::Record { key, .. } => key.height,
+        }
+    }
+}
+
 impl<M: Medium> Writer<M> {
     /// Frees segments that hold nothing but dead bytes. The index never named them, or no longer does.
     pub(super) fn free_dead(&mut self) {
@@ -53,10 +63,6 @@ impl<M: Medium> Writer<M> {
             self.state.ledger.close(*id);
             self.state.metrics.retired_segments.inc();
         }
-        self.state
-            .metrics
-            .dead_bytes
-            .set(i64::try_from(self.state.ledger.dead_bytes()).unwrap_or(i64::MAX));
     }
 
     /// Frees segments whose heights are all below a height, after their payloads were moved and the index says so.
@@ -112,6 +118,7 @@ impl<M: Medium> Writer<M> {
             self.relocate(&moved)?;
             self.free(&movable);
             self.state.segments.sweep();
+            self.state.view.show_account();
         }
         Ok(StoreReply::Retired {
             blobs_below: self.state.oldest_blobs,
@@ -124,7 +131,8 @@ impl<M: Medium> Writer<M> {
             "segment {id} stays on disk although its retention has ended: {damage}. What of it is whole is served as \
              before and other segments are freed; check the disk (dmesg, smartctl)"
         );
-        self.state.metrics.damaged_reads.inc();
+        let view = &self.state.view;
+        view.mark_damaged(damage.height(), &format!("segment {id}: {damage}"));
         self.state.ledger.leave(id);
         let left_count = self.state.ledger.left_count();
         self.state
@@ -215,8 +223,12 @@ impl<M: Medium> Writer<M> {
             write_parts(&file, offset, location.bytes, payload.encoded.parts()).await?;
             self.state.metrics.appended_bytes.add(location.bytes);
             offset = location.end();
-            let blobs = payload.blobs;
-            moved.push((payload.key, LocationRow { location, blobs }));
+            let row = LocationRow {
+                location,
+                blobs: payload.blobs,
+                since: unix_seconds(),
+            };
+            moved.push((payload.key, row));
         }
         file.sync().await?;
         self.state.metrics.syncs.inc();
@@ -242,6 +254,7 @@ impl<M: Medium> Writer<M> {
         let pruned = moved.iter().filter(|(_, row)| row.blobs == Blobs::Pruned);
         // Heights below that are still here, in a damaged segment for one, are served all the same: the mark says from
         // where on nothing is missing.
+        let pruned_count = pruned.clone().count() as u64;
         let newest_pruned = pruned.map(|(key, _)| key.height.next()).max();
         let oldest_blobs = newest_pruned.unwrap_or_default().max(self.state.oldest_blobs);
         let rows: Vec<(Height, LocationRow)> = moved.iter().map(|(key, row)| (key.height, *row)).collect();
@@ -250,6 +263,7 @@ impl<M: Medium> Writer<M> {
             .index
             .relocate(&rows, oldest_blobs)
             .map_err(|error| self.state.index_failed(&error))?;
+        self.state.metrics.prunes.add(pruned_count);
         self.state.oldest_blobs = oldest_blobs;
         self.state.view.set_oldest_blobs(oldest_blobs);
         for (key, _) in moved {

@@ -8,6 +8,7 @@ use ultramarine_types::{Assembly, ValueKey};
 
 use super::{Growing, Waiting, Writer};
 use crate::append::write_parts;
+use crate::damage::unix_seconds;
 use crate::failure::{Failure, no_room};
 use crate::record::{self, Encoded, RecordContent};
 use crate::reserve::is_full;
@@ -58,6 +59,8 @@ impl<M: Medium> Writer<M> {
             blobs,
             location,
             sequence,
+            blobs_count: assembly.init.metadata.blobs_count,
+            since: Some(unix_seconds()),
         };
         self.state.ledger.stored(&location);
         if let Some(before) = self.group.values.insert(
@@ -229,6 +232,8 @@ impl<M: Medium> Writer<M> {
             .metrics
             .undecided
             .set(i64::try_from(undecided.len()).unwrap_or(i64::MAX));
+        drop((undecided, hot));
+        self.state.view.show_account();
         Ok(())
     }
 
