@@ -50,6 +50,7 @@ pub mod log;
 pub mod mapped;
 mod metrics;
 mod open;
+mod reader;
 pub mod record;
 mod recovery;
 mod reserve;

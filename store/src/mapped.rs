@@ -5,6 +5,9 @@
 //! - a file is shortened only behind them;
 //! - a file is recycled only when it is in no table any more and the last lease on it is gone.
 //!
+//! A page that the disk does not give back is an error of [`Segments::read`] and [`Segments::slice`]. One that is lost
+//! after that, under a reader, is a page of zeros and noted (`mapped/fault.rs`).
+//!
 //! A reader that keeps a lease too long keeps the bytes: the file is unlinked instead, and its blocks come back with
 //! the last map.
 //!
@@ -17,6 +20,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -24,16 +28,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Advice, Mmap, MmapOptions};
 use rustix::fs::{FallocateFlags, fallocate};
 use ultramarine_types::ChainIdentity;
 use ultramarine_types::storage::OnDisk;
 
+use self::fault::{Faults, Guard, pages_mended};
 use self::occupied::{Occupied, SegmentBytes, Use};
 use self::unlink::Unlinker;
 use crate::format::Lineage;
 use crate::segment::{Class, FileName, Location, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId, free_file_name};
 
+mod fault;
 pub(crate) mod occupied;
 mod unlink;
 
@@ -56,6 +62,8 @@ pub struct Segments {
     folder: PathBuf,
     chain: ChainIdentity,
     state: Mutex<State>,
+    /// As many pages of zeros were looked into.
+    mended_seen: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +85,7 @@ struct Segment {
     synced_bytes: AtomicU64,
     newest: Mutex<Newest>,
     lease: Lease,
+    faults: Arc<Faults>,
 }
 
 /// The newest map of a segment; longer ones replace it as the segment grows.
@@ -97,6 +106,8 @@ type Lease = Arc<()>;
 
 #[derive(Debug)]
 struct Map {
+    /// `None` if it cannot be watched: then nobody is given a slice of it.
+    guard: Option<Guard>,
     bytes: Mmap,
     _lease: Lease,
 }
@@ -184,6 +195,7 @@ impl Segments {
                 folder: folder.to_owned(),
                 chain,
                 state: Mutex::new(state),
+                mended_seen: AtomicU64::new(pages_mended()),
             },
             found,
         ))
@@ -313,7 +325,8 @@ impl Segments {
         }
     }
 
-    /// The bytes of a record, as a slice of a map that holds a lease. `None` if the segment is gone or shorter.
+    /// Bytes of a segment, as a slice of a map that holds a lease. All were read from the disk before, or this fails.
+    /// `None` if the segment is gone or shorter.
     pub fn slice(&self, location: &Location) -> io::Result<Option<Bytes>> {
         let Some(segment) = self.segment(location.segment) else {
             return Ok(None);
@@ -325,10 +338,56 @@ impl Segments {
         let Some(map) = segment.map_to(end)? else {
             return Ok(None);
         };
+        if map.guard.is_none() {
+            return self.read(location);
+        }
         let (start, end) = (usize_of(location.offset)?, usize_of(end)?);
         assert!(start <= end, "a record ends behind its start");
         assert!(end <= map.bytes.len(), "a map covers what was asked of it");
+        if let Err(error) = map.bytes.advise_range(Advice::PopulateRead, start, end - start) {
+            // Whatever it was, the disk may not have them. A kernel before 5.14 does not know this advice.
+            self.read(location)?;
+            if let Some(libc::EFAULT | libc::EHWPOISON) = error.raw_os_error() {
+                return Err(error);
+            }
+        }
         Ok(Some(Bytes::from_owner(Slice { map, start, end })))
+    }
+
+    /// The same in memory of its own.
+    pub fn read(&self, location: &Location) -> io::Result<Option<Bytes>> {
+        let Some(segment) = self.segment(location.segment) else {
+            return Ok(None);
+        };
+        let Some(_lease) = segment.lease() else {
+            return Ok(None);
+        };
+        if location.end() > segment.synced_bytes.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; usize_of(location.bytes)?];
+        File::open(&segment.path)?.read_exact_at(&mut bytes, location.offset)?;
+        Ok(Some(bytes.into()))
+    }
+
+    /// Segments of which a page was lost while it was mapped, each with a range that has all such pages, since this was
+    /// asked last. They are mapped afresh for the next reader.
+    pub fn take_faulted(&self) -> Vec<(SegmentId, Range<u64>)> {
+        let mended = pages_mended();
+        if self.mended_seen.swap(mended, Ordering::AcqRel) == mended {
+            return Vec::new();
+        }
+        let state = self.state();
+        let used = state.used.iter();
+        let faulted = used.filter_map(|(id, segment)| {
+            let range = segment.faults.take()?;
+            let mut newest = lock(&segment.newest);
+            if matches!(*newest, Newest::Mapped(_)) {
+                *newest = Newest::Unmapped;
+            }
+            Some((*id, range))
+        });
+        faulted.collect()
     }
 
     /// Where a record lies as a part of a file. `None` if the segment is gone.
@@ -425,6 +484,15 @@ impl Segment {
             synced_bytes: AtomicU64::new(synced_bytes),
             newest: Mutex::default(),
             lease: Lease::default(),
+            faults: Arc::default(),
+        }
+    }
+
+    /// A lease without a map; `None` if the segment was retired.
+    fn lease(&self) -> Option<Lease> {
+        match &*lock(&self.newest) {
+            Newest::Closed => None,
+            Newest::Unmapped | Newest::Mapped(_) => Some(Arc::clone(&self.lease)),
         }
     }
 
@@ -436,16 +504,19 @@ impl Segment {
             Newest::Mapped(map) if map.bytes.len() as u64 >= end => return Ok(Some(Arc::clone(map))),
             Newest::Mapped(_) | Newest::Unmapped => {}
         }
-        let synced_bytes = self.synced_bytes.load(Ordering::Acquire);
         let file = File::open(&self.path)?;
-        if file.metadata()?.len() < synced_bytes {
+        // What is lost at its end keeps nobody from the rest.
+        let bytes = self.synced_bytes.load(Ordering::Acquire).min(file.metadata()?.len());
+        if bytes < end {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                format!("{} was shortened", self.path.display()),
+                format!("{} was shortened to {bytes} bytes", self.path.display()),
             ));
         }
+        let bytes = map_file(&file, usize_of(bytes)?)?;
         let map = Arc::new(Map {
-            bytes: map_file(&file, usize_of(synced_bytes)?)?,
+            guard: Guard::new(&bytes, &self.faults),
+            bytes,
             _lease: Arc::clone(&self.lease),
         });
         *newest = Newest::Mapped(Arc::clone(&map));
@@ -458,7 +529,8 @@ fn map_file(file: &File, bytes: usize) -> io::Result<Mmap> {
     // while a map lives. The writer appends behind `synced_bytes` only. Every `Map` holds a lease of its file, and a
     // file is renamed for recycling only when their count shows that none is left (`Waiting::is_leased`). The file is
     // never shortened below `synced_bytes` (`seal` is the only one to shorten it). Other processes are kept out by the
-    // lock on the data directory; an operator who truncates files of a running node by hand gets a SIGBUS.
+    // lock on the data directory. If an operator truncates files of a running node by hand, or the disk loses a page,
+    // whoever touches it gets SIGBUS, and a page of zeros instead of the process's end (`mapped/fault.rs`).
     unsafe { MmapOptions::new().len(bytes).map(file) }
 }
 

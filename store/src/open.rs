@@ -33,7 +33,7 @@ use crate::segment::CAPACITY_MIN;
 use crate::view::View;
 use crate::writer::State;
 
-/// Default of [`StoreOptions::hot_bytes`], or one of the chain's largest blocks where that is more.
+/// Default of [`StoreOptions::hot_bytes`], or one of the chain's largest values where that is more.
 const HOT_BYTES: usize = 32 << 20;
 
 /// What the store needs to know.
@@ -55,7 +55,7 @@ pub struct StoreOptions {
 impl StoreOptions {
     /// Options of a chain, with defaults for the rest.
     pub fn new(limits: Limits, chain: ChainIdentity, registry: Arc<Registry>) -> Self {
-        let hot_bytes = HOT_BYTES.max(limits.block_blob_bytes());
+        let hot_bytes = HOT_BYTES.max(limits.value_bytes());
         Self {
             limits,
             chain,

@@ -4,9 +4,11 @@
 //!   page boundary                                   page boundary
 //!   │ header 128 │ table │ lists │ init │ payload │ 0… │ blob 0 │ blob 1 │ … │
 //!                └─────────── body_crc ───────────┘     one crc each, in the table
+//!                └─ table_crc
 //! ```
 //! Sans-io: it turns values into bytes and back; its callers say where they lie. FORMAT.md draws every field.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -69,6 +71,8 @@ pub struct RecordHeader {
     pub payload_bytes: u32,
     /// CRC32C of table, lists, init and payload.
     pub body_crc: u32,
+    /// CRC32C of the table alone, by which one blob is read without the rest of the body. Older records have none.
+    pub table_crc: Option<NonZeroU32>,
 }
 
 /// Why bytes are not a record.
@@ -126,6 +130,7 @@ impl RecordHeader {
             .u32(self.init_bytes)
             .u32(self.payload_bytes)
             .u32(self.body_crc)
+            .u32(self.table_crc.map_or(0, NonZeroU32::get))
             .pad_to(COVERED_BYTES);
         let crc = crc32c(&fields.0);
         fields.u32(crc);
@@ -183,6 +188,7 @@ impl RecordHeader {
             init_bytes: fields.u32()?,
             payload_bytes: fields.u32()?,
             body_crc: fields.u32()?,
+            table_crc: NonZeroU32::new(fields.u32()?),
         })
     }
 
@@ -201,6 +207,35 @@ impl RecordHeader {
             + self.lists_bytes as u64
             + self.init_bytes as u64
             + self.payload_bytes as u64
+    }
+
+    /// Where the table ends, from the record's start.
+    pub const fn table_end(&self) -> u64 {
+        (RECORD_HEADER_BYTES + self.blobs_count as usize * ENTRY_BYTES) as u64
+    }
+
+    /// The checksum of a blob, out of the record's first bytes: up to the table's end, or up to the first blob if the
+    /// table has no checksum of its own.
+    pub fn blob_crc(&self, head: &[u8], index: u32) -> Result<u32, RecordError> {
+        let bytes = |end: u64| {
+            let end = usize::try_from(end).ok()?;
+            head.get(RECORD_HEADER_BYTES..end)
+        };
+        let table = bytes(self.table_end()).ok_or(RecordError::Short)?;
+        let is_sound = match self.table_crc {
+            Some(crc) => crc32c(table) == crc.get(),
+            None => {
+                let body = bytes(RECORD_HEADER_BYTES as u64 + self.body_bytes());
+                crc32c(body.ok_or(RecordError::Short)?) == self.body_crc
+            }
+        };
+        if !is_sound {
+            return Err(RecordError::Body);
+        }
+        let entry = table.chunks_exact(ENTRY_BYTES).nth(index as usize);
+        entry
+            .and_then(|entry| Cursor::new(entry).u32())
+            .ok_or(RecordError::Short)
     }
 
     /// Where the first blob begins, from the record's start.
@@ -338,6 +373,7 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
         init_bytes,
         payload_bytes,
         body_crc: 0,
+        table_crc: None,
     };
     let mut head = Fields(Vec::with_capacity(
         usize::try_from(header.blobs_offset()).expect("a head fits memory"),
@@ -357,6 +393,7 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
         "the body is as long as its header says"
     );
     header.body_crc = crc32c(&head[RECORD_HEADER_BYTES..]);
+    header.table_crc = NonZeroU32::new(crc32c(&head[RECORD_HEADER_BYTES..][..blobs.len() * ENTRY_BYTES]));
     head[..RECORD_HEADER_BYTES].copy_from_slice(&header.encode());
     head.resize(usize::try_from(header.blobs_offset()).expect("a head fits memory"), 0);
     assert!(header.is_bounded(), "what is written is what a reader takes");
@@ -379,15 +416,13 @@ fn misfit(lists: &Lists, metadata: &ValueMetadata) -> Option<ListKind> {
     lists.misfit(metadata, proofs_per_blob)
 }
 
-/// How much of a record to check while reading it.
+/// How much of a record to read and check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CheckDepth {
-    /// Every checksum, that the metadata hashes to the key, and that it binds the lists: the first read.
+    /// Every checksum, that the metadata hashes to the key, and that it binds the lists.
     All,
-    /// The same without the blobs: for a reader of the payload.
+    /// The same without the blobs, which are not taken and need not be there.
     Body,
-    /// The header only: the record was checked since the process started and its file never changes.
-    Header,
 }
 
 /// A record read back.
@@ -401,37 +436,24 @@ pub struct Record {
 /// Reads a record out of the bytes it lies in. Nothing large is copied.
 pub fn decode(bytes: &Bytes, check: CheckDepth) -> Result<Record, RecordError> {
     let header = RecordHeader::decode(bytes)?;
-    let record_bytes = usize::try_from(header.record_bytes()).map_err(|_| RecordError::Header)?;
-    if bytes.len() < record_bytes {
-        return Err(RecordError::Short);
-    }
     let body_end = RECORD_HEADER_BYTES + usize::try_from(header.body_bytes()).map_err(|_| RecordError::Header)?;
     let body = bytes.get(RECORD_HEADER_BYTES..body_end).ok_or(RecordError::Short)?;
-    if check != CheckDepth::Header && crc32c(body) != header.body_crc {
+    if crc32c(body) != header.body_crc {
         return Err(RecordError::Body);
     }
     let (crcs, lists, init) = decode_body(&header, body).ok_or(RecordError::Body)?;
-    if check != CheckDepth::Header {
-        if init.key() != header.key {
-            return Err(RecordError::Foreign);
-        }
-        if let Some(kind) = misfit(&lists, &init.metadata) {
-            return Err(RecordError::List { kind });
-        }
+    if init.key() != header.key {
+        return Err(RecordError::Foreign);
+    }
+    if let Some(kind) = misfit(&lists, &init.metadata) {
+        return Err(RecordError::List { kind });
     }
     let payload_at = body.len() - header.payload_bytes as usize;
     let payload = bytes.slice(RECORD_HEADER_BYTES + payload_at..body_end);
-    let mut at = usize::try_from(header.blobs_offset()).map_err(|_| RecordError::Header)?;
-    let mut blobs = Vec::with_capacity(crcs.len());
-    for (index, crc) in (0u32..).zip(crcs) {
-        let blob = bytes.slice(at..at + BLOB_BYTES);
-        at += BLOB_BYTES;
-        if check == CheckDepth::All && crc32c(&blob) != crc {
-            return Err(RecordError::Blob { index });
-        }
-        blobs.push(blob);
-    }
-    assert_eq!(at, record_bytes, "the blobs end where the record does");
+    let blobs = match check {
+        CheckDepth::All => blobs_of(&header, bytes, &crcs)?,
+        CheckDepth::Body => Vec::new(),
+    };
     Ok(Record {
         header,
         assembly: Assembly {
@@ -442,6 +464,25 @@ pub fn decode(bytes: &Bytes, check: CheckDepth) -> Result<Record, RecordError> {
             blobs,
         },
     })
+}
+
+fn blobs_of(header: &RecordHeader, bytes: &Bytes, crcs: &[u32]) -> Result<Vec<Bytes>, RecordError> {
+    let record_bytes = usize::try_from(header.record_bytes()).map_err(|_| RecordError::Header)?;
+    if bytes.len() < record_bytes {
+        return Err(RecordError::Short);
+    }
+    let mut at = usize::try_from(header.blobs_offset()).map_err(|_| RecordError::Header)?;
+    let mut blobs = Vec::with_capacity(crcs.len());
+    for (index, crc) in (0u32..).zip(crcs) {
+        let blob = bytes.slice(at..at + BLOB_BYTES);
+        at += BLOB_BYTES;
+        if crc32c(&blob) != *crc {
+            return Err(RecordError::Blob { index });
+        }
+        blobs.push(blob);
+    }
+    assert_eq!(at, record_bytes, "the blobs end where the record does");
+    Ok(blobs)
 }
 
 /// The blobs' checksums, the lists, and the `Init`, whose metadata says how long the lists and the payload are.

@@ -21,7 +21,6 @@ use crate::journal::{LOG_FILES_COUNT, LogFiles, log_path};
 use crate::ledger::Ledger;
 use crate::log::{self, FoundLog, LogHeader};
 use crate::mapped::{FoundFile, Segments};
-use crate::record::CheckDepth;
 use crate::scan::{Pages, Tail, scan};
 use crate::segment::{Class, Position, SegmentHeader, SegmentId};
 use crate::view::{Undecided, View};
@@ -322,8 +321,8 @@ pub(crate) fn undecided(view: &View) -> Vec<(Assembly, Tag)> {
     let read = stored.into_iter().filter_map(|(key, value)| {
         let hot = view.hot().get(&key);
         let assembly = match hot {
-            Some(assembly) => Some(assembly),
-            None => view.record(&key, &value.location, CheckDepth::All).ok().flatten(),
+            Some(assembly) => Some(Arc::unwrap_or_clone(assembly)),
+            None => view.record(&key, &value.location).ok().flatten(),
         };
         assembly.map(|assembly| (assembly, value.tag))
     });

@@ -12,6 +12,7 @@ mod folder;
 mod formats;
 mod full_disk;
 mod guard;
+mod reading;
 mod retention;
 mod support;
 mod tile;

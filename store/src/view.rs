@@ -1,17 +1,16 @@
 //! This file knows how to serve stored values to any thread, without visiting the storage core.
 //!
-//! What was just stored comes from the memory it arrived in; everything else as slices of mapped segments. A record's
-//! checksums are checked when it is first read.
+//! What was just stored comes from the memory it arrived in. Everything else is read and checked by [`crate::reader`].
 //!
 //! Keeps: values in memory stay within their budget; no value of a decided height is undecided; the head never moves
 //! back; no blob is served of a decided height that is damaged, and its payload only if it proves to be whole.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use bytes::Bytes;
 #[cfg(test)]
 use ultramarine_types::storage::StateTallies;
 use ultramarine_types::storage::{
@@ -27,11 +26,9 @@ use crate::index::Index;
 use crate::lock::DirectoryLock;
 use crate::mapped::Segments;
 use crate::metrics::Metrics;
-use crate::record::{self, CheckDepth, RecordError};
-use crate::segment::{Location, Position, SegmentId};
+use crate::reader::{self, Damage, Reading};
+use crate::segment::{Location, Position};
 
-/// Records remembered as checked; beyond, all are forgotten and checked once more.
-const CHECKED_MAX: usize = 65_536;
 /// Decided rows kept in memory: what status, import and sync ask for near the tip.
 const RECENT_ROWS_MAX: usize = 64;
 /// How often a record is looked up that others move meanwhile.
@@ -59,19 +56,6 @@ impl Undecided {
     }
 }
 
-/// What is wrong with a record.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Damage {
-    #[error("it cannot be mapped: {0}")]
-    Unmapped(io::Error),
-    #[error("its segment ends before it")]
-    Cut,
-    #[error("it is another value's")]
-    Foreign,
-    #[error(transparent)]
-    Record(#[from] RecordError),
-}
-
 /// Read access to the store. Cheap to share; keeps the data directory locked while it lives.
 #[derive(Debug)]
 pub struct View {
@@ -84,7 +68,6 @@ pub struct View {
     undecided: RwLock<HashMap<ValueKey, Undecided>>,
     hot: Mutex<Hot>,
     recent: Mutex<BTreeMap<Height, (Decided, Location)>>,
-    checked: Mutex<HashSet<(SegmentId, u64)>>,
     alarms: Alarms,
     accountant: Accountant,
     damages: Damages,
@@ -110,7 +93,6 @@ impl View {
             undecided: RwLock::default(),
             hot: Mutex::new(Hot::new(hot_bytes)),
             recent: Mutex::default(),
-            checked: Mutex::default(),
             alarms: Alarms::default(),
             damages: Damages::default(),
             _lock: lock,
@@ -172,10 +154,6 @@ impl View {
             newest <= Some(self.head_height()),
             "a recent row is of a decided height"
         );
-        assert!(
-            self.checked().len() <= CHECKED_MAX,
-            "few records are remembered as checked"
-        );
     }
 
     /// Notes that a decided height is damaged. From now on no blob of it is served, and the core is told once.
@@ -217,6 +195,29 @@ impl View {
     /// Damaged heights that the core has not heard of, at most `heights_max`; from now on it has.
     pub(crate) fn take_untold_damage(&self, heights_max: usize) -> Vec<Height> {
         self.damages.take_untold(heights_max)
+    }
+
+    /// Marks the heights of which a page was lost while somebody read it from a map.
+    pub(crate) fn note_faults(&self) {
+        for (id, range) in self.segments.take_faulted() {
+            let mut heights = Vec::new();
+            let looked = self.index.locations(|height, row| {
+                let Location { segment, offset, .. } = row.location;
+                if segment == id && offset < range.end && range.start < row.location.end() {
+                    heights.push(height);
+                }
+            });
+            let reason = format!(
+                "segment {id} from byte {} to {}: the disk did not give it back when it was read",
+                range.start, range.end
+            );
+            if let Err(error) = looked {
+                self.alarm(&format!(
+                    "{reason}, and which heights lie there cannot be read: {error}"
+                ));
+            }
+            self.mark_all_damaged(heights, &reason);
+        }
     }
 
     fn show_damages(&self) {
@@ -293,32 +294,10 @@ impl View {
         Err(Absent::Damaged)
     }
 
-    /// Reads a record from its map. `Ok(None)`: the segment was freed since the location was looked up.
-    pub(crate) fn record(
-        &self,
-        key: &ValueKey,
-        location: &Location,
-        check: CheckDepth,
-    ) -> Result<Option<Assembly>, Damage> {
-        let Some(bytes) = self.segments.slice(location).map_err(Damage::Unmapped)? else {
-            return Ok(None);
-        };
+    /// Reads a value with its blobs from its segment.
+    pub(crate) fn record(&self, key: &ValueKey, location: &Location) -> Reading<Assembly> {
         self.metrics.map_reads.inc();
-        let start = (location.segment, location.offset);
-        let is_known = self.checked().contains(&start) && !self.damages.contains(key.height);
-        let check = if is_known { CheckDepth::Header } else { check };
-        let record = record::decode(&bytes, check)?;
-        if record.header.key != *key {
-            return Err(Damage::Foreign);
-        }
-        if check == CheckDepth::All {
-            let mut checked = self.checked();
-            if checked.len() >= CHECKED_MAX {
-                checked.clear();
-            }
-            checked.insert(start);
-        }
-        Ok(Some(record.assembly))
+        reader::whole(&self.segments, key, location)
     }
 
     /// What an operator should read of a damaged record.
@@ -327,48 +306,59 @@ impl View {
         format!("the record of {key} in segment {segment} at {offset}: {damage}")
     }
 
-    /// Reads a record that is about to be kept elsewhere under new checksums: its body is checked whether or not it was
-    /// before.
+    /// Reads what is kept of a value for ever.
     pub(crate) fn record_to_move(&self, key: &ValueKey, location: &Location) -> Result<Assembly, Damage> {
-        let bytes = self.segments.slice(location).map_err(Damage::Unmapped)?;
-        let record = record::decode(&bytes.ok_or(Damage::Cut)?, CheckDepth::Body)?;
-        if record.header.key == *key {
-            Ok(record.assembly)
-        } else {
-            Err(Damage::Foreign)
-        }
+        reader::head(&self.segments, key, location)?.ok_or(Damage::Cut)
     }
 
     fn recent(&self) -> MutexGuard<'_, BTreeMap<Height, (Decided, Location)>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn checked(&self) -> MutexGuard<'_, HashSet<(SegmentId, u64)>> {
-        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Reads of an undecided value; `None` if it is not undecided, or was decided or dropped meanwhile.
+    fn read_undecided<T>(&self, key: &ValueKey, how: &impl How<T>) -> Result<Option<T>, Absent> {
+        let undecided = self.undecided().get(key).map(|value| (value.location, value.blobs));
+        let Some((location, blobs)) = undecided else {
+            return Ok(None);
+        };
+        if blobs != Blobs::Held {
+            return Err(Absent::NeverHeld);
+        }
+        let hot = self.hot().get(key);
+        if let Some(assembly) = hot {
+            self.metrics.hot_hits.inc();
+            return Ok(Some(how.take(&assembly)));
+        }
+        self.metrics.map_reads.inc();
+        how.read(&self.segments, key, &location).map_err(|damage| {
+            self.alarm(&Self::describe(key, &location, &damage));
+            Absent::Damaged
+        })
     }
 
-    /// A decided height's value. A record that was moved between index and map is looked up again: the index changed
+    /// Reads of a decided height. A record that was moved between index and file is looked up again: the index changed
     /// first.
-    fn read_decided(&self, height: Height, wanted: CheckDepth) -> Result<(Decided, Assembly), Absent> {
+    fn read_decided<T>(&self, height: Height, how: &impl How<T>) -> Result<(Decided, T), Absent> {
         for _ in 0..LOOK_UPS_MAX {
             let (decided, location) = self.find_row(height)?;
-            if wanted == CheckDepth::All {
+            if how.needs_blobs() {
                 self.has_blobs(&decided)?;
-            }
-            // Of a height with a damaged blob the payload may be whole: it is read, and checked, afresh.
-            if wanted == CheckDepth::All && self.damages.contains(height) {
-                return Err(Absent::Damaged);
+                if self.damages.contains(height) {
+                    return Err(Absent::Damaged);
+                }
             }
             let key = ValueKey {
                 height,
                 id: decided.certificate.value_id,
             };
-            if let Some(assembly) = self.hot().get(&key) {
+            let hot = self.hot().get(&key);
+            if let Some(assembly) = hot {
                 self.metrics.hot_hits.inc();
-                return Ok((decided, assembly));
+                return Ok((decided, how.take(&assembly)));
             }
-            match self.record(&key, &location, wanted) {
-                Ok(Some(assembly)) => return Ok((decided, assembly)),
+            self.metrics.map_reads.inc();
+            match how.read(&self.segments, &key, &location) {
+                Ok(Some(read)) => return Ok((decided, read)),
                 Ok(None) => {}
                 Err(damage) => {
                     self.forget_recent(height);
@@ -382,6 +372,18 @@ impl View {
         }
         self.mark_damaged(height, &format!("height {height} lies in a segment that is gone"));
         Err(Absent::Damaged)
+    }
+
+    /// Reads of a value, decided or not.
+    fn read_value<T>(&self, key: &ValueKey, how: &impl How<T>) -> Result<T, Absent> {
+        if let Some(read) = self.read_undecided(key, how)? {
+            return Ok(read);
+        }
+        let (decided, _) = self.find_row(key.height)?;
+        if decided.certificate.value_id != key.id {
+            return Err(Absent::Unknown);
+        }
+        self.read_decided(key.height, how).map(|(_, read)| read)
     }
 
     fn has_blobs(&self, decided: &Decided) -> Result<(), Absent> {
@@ -474,39 +476,19 @@ impl Source for View {
     }
 
     fn value(&self, key: &ValueKey) -> Result<Assembly, Absent> {
-        let undecided = self.undecided().get(key).map(|value| (value.location, value.blobs));
-        if let Some((location, blobs)) = undecided {
-            if blobs != Blobs::Held {
-                return Err(Absent::NeverHeld);
-            }
-            if let Some(assembly) = self.hot().get(key) {
-                self.metrics.hot_hits.inc();
-                return Ok(assembly);
-            }
-            match self.record(key, &location, CheckDepth::All) {
-                Ok(Some(assembly)) => return Ok(assembly),
-                // Decided, or dropped and freed, since: the index knows which.
-                Ok(None) => {}
-                Err(damage) => {
-                    self.alarm(&Self::describe(key, &location, &damage));
-                    return Err(Absent::Damaged);
-                }
-            }
-        }
-        let (decided, _) = self.find_row(key.height)?;
-        if decided.certificate.value_id != key.id {
-            return Err(Absent::Unknown);
-        }
-        self.read_decided(key.height, CheckDepth::All)
-            .map(|(_, assembly)| assembly)
+        self.read_value(key, &Whole)
+    }
+
+    fn blob(&self, key: &ValueKey, index: usize) -> Result<Bytes, Absent> {
+        self.read_value(key, &Blob(index))?.ok_or(Absent::Unknown)
     }
 
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent> {
-        self.read_decided(height, CheckDepth::All)
+        self.read_decided(height, &Whole)
     }
 
     fn decided_payload(&self, height: Height) -> Option<DecidedPayload> {
-        let (decided, assembly) = self.read_decided(height, CheckDepth::Body).ok()?;
+        let (decided, assembly) = self.read_decided(height, &Head).ok()?;
         Some(DecidedPayload {
             decided,
             lists: assembly.lists,
@@ -534,5 +516,72 @@ impl Source for View {
             }
         };
         self.segments.on_disk(&location)
+    }
+}
+
+/// What is read of a value.
+trait How<T> {
+    /// Whether it has blobs: then nothing of a damaged height is read.
+    fn needs_blobs(&self) -> bool;
+    /// From memory.
+    fn take(&self, assembly: &Assembly) -> T;
+    /// From its segment.
+    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<T>;
+}
+
+/// Everything.
+struct Whole;
+
+impl How<Assembly> for Whole {
+    fn needs_blobs(&self) -> bool {
+        true
+    }
+
+    fn take(&self, assembly: &Assembly) -> Assembly {
+        assembly.clone()
+    }
+
+    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Assembly> {
+        reader::whole(segments, key, location)
+    }
+}
+
+/// Everything but the blobs.
+struct Head;
+
+impl How<Assembly> for Head {
+    fn needs_blobs(&self) -> bool {
+        false
+    }
+
+    fn take(&self, assembly: &Assembly) -> Assembly {
+        Assembly {
+            key: assembly.key,
+            init: Arc::clone(&assembly.init),
+            lists: Arc::clone(&assembly.lists),
+            payload: assembly.payload.clone(),
+            blobs: Vec::new(),
+        }
+    }
+
+    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Assembly> {
+        reader::head(segments, key, location)
+    }
+}
+
+/// One blob; `None` beyond the last.
+struct Blob(usize);
+
+impl How<Option<Bytes>> for Blob {
+    fn needs_blobs(&self) -> bool {
+        true
+    }
+
+    fn take(&self, assembly: &Assembly) -> Option<Bytes> {
+        assembly.blobs.get(self.0).cloned()
+    }
+
+    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Option<Bytes>> {
+        reader::blob(segments, key, location, self.0)
     }
 }

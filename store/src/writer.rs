@@ -164,6 +164,7 @@ impl<M: Medium> Writer<M> {
 
     /// Tells of damage that was met since, at most of `heights_max` heights.
     pub fn tell_damage(&mut self, heights_max: usize, out: &mut Vec<StoreReply>) {
+        self.state.view.note_faults();
         let heights = self.state.view.take_untold_damage(heights_max).into_iter();
         out.extend(heights.map(|height| StoreReply::Damaged { height }));
     }

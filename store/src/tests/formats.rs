@@ -1,5 +1,7 @@
 //! Golden bytes of every header, and the laws of codecs and scan: what was written comes back, and nothing else does.
 
+use std::num::NonZeroU32;
+
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -49,6 +51,7 @@ fn a_record_header_has_these_bytes() {
         init_bytes: 900,
         payload_bytes: 1000,
         body_crc: 0xdead_beef,
+        table_crc: NonZeroU32::new(0x0bad_cafe),
     };
     let golden = [
         "55524543",
@@ -65,14 +68,26 @@ fn a_record_header_has_these_bytes() {
         "84030000",
         "e8030000",
         "efbeadde",
-        &"00".repeat(32),
+        "fecaad0b",
+        &"00".repeat(28),
         GOLDEN_RECORD_CRC,
     ]
     .concat();
     assert_eq!(hex(&header.encode()), golden);
     assert_eq!(RecordHeader::decode(&header.encode()), Ok(header));
+    // As it was before tables had a checksum of their own.
+    let older = RecordHeader {
+        table_crc: None,
+        ..header
+    };
+    let golden = golden
+        .replace("fecaad0b", "00000000")
+        .replace(GOLDEN_RECORD_CRC, GOLDEN_OLDER_RECORD_CRC);
+    assert_eq!(hex(&older.encode()), golden);
+    assert_eq!(RecordHeader::decode(&older.encode()), Ok(older));
 }
-const GOLDEN_RECORD_CRC: &str = "a22909de";
+const GOLDEN_OLDER_RECORD_CRC: &str = "a22909de";
+const GOLDEN_RECORD_CRC: &str = "4bde77c4";
 
 #[test]
 fn a_log_header_has_these_bytes() {
@@ -138,11 +153,12 @@ proptest! {
     ) {
         let value = value_with(height, seed, blobs, payload);
         let bytes = Bytes::from(record_bytes(&value, LINEAGE, 9));
-        for check in [CheckDepth::All, CheckDepth::Body, CheckDepth::Header] {
-            let found = record::decode(&bytes, check).expect("it is whole");
-            assert_same(&found.assembly, &value);
-            prop_assert_eq!(found.header.lineage, LINEAGE);
-        }
+        let found = record::decode(&bytes, CheckDepth::All).expect("it is whole");
+        assert_same(&found.assembly, &value);
+        prop_assert_eq!(found.header.lineage, LINEAGE);
+        let head = bytes.slice(..found.header.blobs_offset() as usize);
+        let found = record::decode(&head, CheckDepth::Body).expect("it is whole");
+        assert_same(&found.assembly, &without_blobs(&value));
     }
 
     /// Padding is the only thing no checksum covers.
@@ -212,6 +228,33 @@ fn a_records_body_is_table_lists_init_and_payload() {
     assert_eq!(bytes[payload_at..payload_at + 1005], value.payload);
     assert!(bytes[payload_at + 1005..4096].iter().all(|byte| *byte == 0));
     assert_eq!(bytes[4096..4096 + BLOB_BYTES], value.blobs[0]);
+}
+
+#[test]
+fn a_blobs_checksum_is_found_by_the_tables_or_by_the_bodys() {
+    let value = value(7, 5, 2);
+    let bytes = record_bytes(&value, LINEAGE, 0);
+    let header = RecordHeader::decode(&bytes).expect("its header");
+    let older = RecordHeader {
+        table_crc: None,
+        ..header
+    };
+    let table_end = header.table_end() as usize;
+    assert_eq!(table_end, 128 + 2 * 4);
+    for (header, end) in [(header, table_end), (older, header.blobs_offset() as usize)] {
+        for (index, blob) in (0..).zip(&value.blobs) {
+            assert_eq!(header.blob_crc(&bytes[..end], index), Ok(crate::crc32c(blob)));
+        }
+        assert_eq!(header.blob_crc(&bytes[..end], 2), Err(RecordError::Short));
+        assert_eq!(header.blob_crc(&bytes[..table_end - 1], 0), Err(RecordError::Short));
+        let mut damaged = bytes.clone();
+        damaged[129] ^= 1;
+        assert_eq!(header.blob_crc(&damaged[..end], 1), Err(RecordError::Body));
+    }
+    let mut damaged = bytes.clone();
+    damaged[table_end] ^= 1;
+    assert!(header.blob_crc(&damaged, 0).is_ok());
+    assert_eq!(older.blob_crc(&damaged, 0), Err(RecordError::Body));
 }
 
 /// Changes a byte of a record's body and makes its checksums right again.

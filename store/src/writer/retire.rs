@@ -13,10 +13,10 @@ use crate::damage::unix_seconds;
 use crate::failure::{Failure, no_room};
 use crate::index::LocationRow;
 use crate::mapped::Begun;
+use crate::reader::Damage;
 use crate::record::{self, Encoded, RecordContent};
 use crate::reserve::is_full;
 use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD, SegmentId};
-use crate::view::Damage;
 
 /// Segments read by one `Retire`: bounds the pause; the next one goes on.
 const RETIRE_SEGMENTS_MAX: usize = 4;
@@ -152,7 +152,7 @@ impl<M: Medium> Writer<M> {
                 height,
                 id: decided.certificate.value_id,
             };
-            let mut assembly = match self.state.view.record_to_move(&key, &location) {
+            let assembly = match self.state.view.record_to_move(&key, &location) {
                 Ok(assembly) => assembly,
                 Err(damage) => {
                     return Ok(Err(Unmovable::Record {
@@ -169,7 +169,6 @@ impl<M: Medium> Writer<M> {
                 }
                 Blobs::Held | Blobs::Pruned => (RecordContent::Moved, Blobs::Pruned),
             };
-            assembly.blobs.clear();
             let encoded = record::encode(&assembly, Tag::Certified, content)?;
             payloads.push(Payload { key, blobs, encoded });
         }

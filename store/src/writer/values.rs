@@ -215,13 +215,15 @@ impl<M: Medium> Writer<M> {
         let growing = self.state.growing.as_ref().expect("values wait in a growing segment");
         self.state.segments.advance(growing.id, growing.offset);
         let now = self.clock.now();
+        // Dropped behind the locks.
+        let mut evicted = Vec::new();
         let mut undecided = self.state.view.undecided_mut();
         let mut hot = self.state.view.hot();
         for (key, waiting) in self.group.values.drain() {
             if let Some(before) = undecided.insert(key, waiting.stored) {
                 self.state.ledger.dropped(&before.location);
             }
-            hot.insert(waiting.assembly);
+            evicted.extend(hot.insert(waiting.assembly));
             self.state.metrics.persist.record(now.since(waiting.arrived));
         }
         self.state
