@@ -33,6 +33,12 @@ const _: () = assert!(
     "blobs stay page-aligned behind each other"
 );
 
+/// Bytes of the largest record that a header may speak of.
+pub(crate) const RECORD_BYTES_MAX: u64 = whole_pages(
+    (RECORD_HEADER_BYTES + LISTS_BYTES_MAX + INIT_BYTES_MAX + PAYLOAD_BYTES_MAX) as u64
+        + (BLOBS_PER_BLOCK_MAX as usize * ENTRY_BYTES) as u64,
+) + BLOBS_PER_BLOCK_MAX as u64 * BLOB_BYTES as u64;
+
 const _: () = assert!(
     RECORD_HEADER_BYTES as u64 <= PAGE_BYTES,
     "one page shows whether a record begins"
