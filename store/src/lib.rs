@@ -62,6 +62,9 @@ mod writer;
 
 #[cfg(test)]
 mod tests;
+#[cfg(all(fuzzing, not(test)))]
+#[path = "tests/fuzzing.rs"]
+mod tests;
 
 pub use damage::{DAMAGED_MAX, DamageFound};
 pub use error::{IndexFlaw, OpenError};
@@ -69,5 +72,7 @@ pub use failure::{Failure, Misdecision};
 pub use folder::look;
 pub use format::{Lineage, PAGE_BYTES, STORE_VERSION, crc32c, whole_pages};
 pub use open::{OpenStore, StoreOptions, open};
+#[cfg(all(fuzzing, not(test)))]
+pub use tests::{images, laws};
 pub use view::View;
 pub use writer::{State, Writer};
