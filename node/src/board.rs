@@ -116,6 +116,9 @@ pub struct Snapshot {
     /// Why the height does not move, while it should.
     #[serde(default)]
     pub stall: Option<String>,
+    /// Decided heights that are damaged on disk and are being fetched from peers.
+    #[serde(default)]
+    pub damaged_heights: usize,
     /// Tiles that have taken no turn for a while.
     #[serde(rename = "silent", default)]
     pub hung: Vec<HungTile>,
@@ -154,6 +157,7 @@ impl Board {
                 clock_offset_ms: None,
                 clock: None,
                 stall: None,
+                damaged_heights: 0,
                 hung: Vec::new(),
             }),
             waiting: Waiting::default(),
@@ -213,6 +217,9 @@ impl Board {
                 })
             }
             Event::Lag { best, .. } => snapshot.best_tip = snapshot.height.max(*best),
+            Event::Damaged { damaged_count, .. } | Event::Restored { damaged_count, .. } => {
+                snapshot.damaged_heights = *damaged_count;
+            }
             Event::Clock { offset_ns, grade, .. } => {
                 snapshot.clock_offset_ms = offset_ns.map(|offset| offset / 1_000_000);
                 snapshot.clock = offset_ns
@@ -328,6 +335,13 @@ impl Snapshot {
         }
         reasons.extend(self.clock.clone());
         reasons.extend(self.stall.clone());
+        if self.damaged_heights > 0 {
+            reasons.push(format!(
+                "{} decided heights are damaged on disk: they are not served, and fetched from peers; check the disk \
+                 (dmesg, smartctl)",
+                self.damaged_heights
+            ));
+        }
         let hung = self.hung.iter().filter(|tile| tile.seconds >= HUNG_SECONDS);
         reasons.extend(hung.map(|tile| format!("tile {} has taken no turn for {} s", tile.tile, tile.seconds)));
         reasons
@@ -497,6 +511,19 @@ mod tests {
             offset_ns: 60_000_000_000,
             grade: Grade::Wrong,
         });
+        assert_eq!(board.snapshot().unready(), [""; 0]);
+    }
+
+    #[test]
+    fn damaged_heights_are_a_reason_until_the_last_is_restored() {
+        let board = ready();
+        let height = Height(7);
+        for damaged_count in [1, 2] {
+            board.apply(&Event::Damaged { height, damaged_count });
+        }
+        assert!(only_reason(&board).starts_with("2 decided heights are damaged on disk"));
+        let damaged_count = 0;
+        board.apply(&Event::Restored { height, damaged_count });
         assert_eq!(board.snapshot().unready(), [""; 0]);
     }
 

@@ -47,6 +47,9 @@ const ENGINE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 /// If the timeout were longer, nobody would learn that the client is gone.
 const ENGINE_TIMEOUT_MS_MAX: u64 = 600_000;
 
+/// More than any disk reads, and few enough that bytes fit 64 bits.
+const SCRUB_MB_PER_SECOND_MAX: u64 = 100_000;
+
 const _: () = assert!(ENGINE_TIMEOUT_MIN.as_millis() < ENGINE_TIMEOUT_MS_MAX as u128);
 
 #[derive(Clone, Debug)]
@@ -56,6 +59,7 @@ pub struct Config {
     pub engine: EngineConfig,
     pub http: HttpConfig,
     pub retention: RetentionConfig,
+    pub store: StoreConfig,
     pub log: LogConfig,
 }
 
@@ -135,6 +139,13 @@ pub struct RetentionConfig {
     pub blobs_heights: Option<u64>,
 }
 
+/// `[store]`: how the node looks after what it has stored.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreConfig {
+    /// How fast what is stored is read again; 0: never.
+    pub scrub_bytes_per_second: u64,
+}
+
 /// `[log]`: what is written to standard error.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -165,16 +176,20 @@ impl Config {
         let engine = EngineConfig::read(&mut settings);
         let http = HttpConfig::read(&mut settings);
         let retention = RetentionConfig::read(&mut settings);
+        let store = StoreConfig::read(&mut settings);
         let log = LogConfig::read(&mut settings);
-        match (node, network, engine, http, retention, log) {
-            (Some(node), Some(network), Some(engine), Some(http), Some(retention), Some(log)) => Ok(Self {
-                node,
-                network,
-                engine,
-                http,
-                retention,
-                log,
-            }),
+        match (node, network, engine, http, retention, store, log) {
+            (Some(node), Some(network), Some(engine), Some(http), Some(retention), Some(store), Some(log)) => {
+                Ok(Self {
+                    node,
+                    network,
+                    engine,
+                    http,
+                    retention,
+                    store,
+                    log,
+                })
+            }
             _ => Err(ConfigError(settings.into_problems())),
         }
     }
@@ -315,6 +330,15 @@ impl RetentionConfig {
         let heights = settings.number("retention.blobs_heights", 0..=u64::MAX)?;
         Some(Self {
             blobs_heights: (heights > 0).then_some(heights),
+        })
+    }
+}
+
+impl StoreConfig {
+    fn read(settings: &mut Settings<'_>) -> Option<Self> {
+        let megabytes = settings.number("store.scrub_mb_per_second", 0..=SCRUB_MB_PER_SECOND_MAX)?;
+        Some(Self {
+            scrub_bytes_per_second: megabytes * 1_000_000,
         })
     }
 }

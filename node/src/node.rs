@@ -132,6 +132,8 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Res
     } = options;
     let store = ultramarine_store::open(&config.node.data_dir, &store_options(&genesis, &crew.registry))
         .map_err(start_error("opening the data directory"))?;
+    ultramarine_store::scrub::start(&crew.halt, &store.view, config.store.scrub_bytes_per_second)
+        .map_err(start_error("starting the store's check of itself"))?;
     let source: Arc<dyn Source> = store.view;
     let http_listener = addresses::listen_http(config.http.listen).map_err(start_error("listening for HTTP"))?;
     if let Some(embedded) = config.engine.embedded {

@@ -30,6 +30,8 @@ pub struct RunConfig {
     pub fault_every: Option<Nanos>,
     /// Kinds of fault of this run.
     pub fault_kinds: Vec<FaultKind>,
+    /// Mean time between two decided heights that rot on a disk; `None`: none does.
+    pub rot_every: Option<Nanos>,
     /// Adversarial validators, by position.
     pub adversaries: Vec<(usize, AdversaryKind)>,
     /// Heights of blobs that nodes keep; `None`: all.
@@ -68,6 +70,7 @@ impl RunConfig {
             weather: Weather::CALM,
             fault_every: None,
             fault_kinds: Vec::new(),
+            rot_every: None,
             adversaries: Vec::new(),
             retention: None,
             skew_ppm_max: 0,
@@ -121,6 +124,11 @@ impl RunConfig {
         let is_asked = |kind: &AdversaryKind| matches!(kind, AdversaryKind::Liar | AdversaryKind::Relaunch);
         if this.adversaries.iter().any(|(_, kind)| is_asked(kind)) {
             this.fault_kinds.extend([FaultKind::LongAway; 8]);
+        }
+        // Of dice of their own, so that all else of a seed stays as it is.
+        let mut rot_dice = Dice::of(seed, "rot config");
+        if rot_dice.chance(400) {
+            this.rot_every = Some(rot_dice.millis(500, 8000));
         }
         if this.fault_kinds.is_empty() {
             this.fault_kinds.push(FaultKind::Crash);

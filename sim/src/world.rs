@@ -31,7 +31,7 @@ use ultramarine_net::streaming::{Join, JoinConfig, Ranges};
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::chain::{Validator, address_of};
 use ultramarine_types::execution::EngineCall;
-use ultramarine_types::network::{Fault, NetEvent, OfferId};
+use ultramarine_types::network::{Fault, NetEvent, OfferId, SyncWant};
 use ultramarine_types::{Address, Chain, Height, Init, Nanos, Outbox, PeerId, PublicKey, ValidatorSet, ValueKey};
 
 use self::verify::{Done, Foreman};
@@ -139,6 +139,14 @@ pub(crate) enum Event {
     },
     /// The next random fault.
     Fault,
+    /// Something rots.
+    Rot,
+    /// A height is read, and found to be rotten if it is.
+    Scrub {
+        node: usize,
+        life: u32,
+        height: Height,
+    },
 }
 
 /// A stream of parts on its way in.
@@ -159,6 +167,7 @@ pub(crate) struct Sync {
     /// Who was asked.
     pub peer: usize,
     pub height: Height,
+    pub want: SyncWant,
     /// The blobs asked for; `None` for all.
     pub blobs: Option<Ranges>,
 }
@@ -282,6 +291,7 @@ pub struct World {
     pub(crate) faults_over: bool,
     pub(crate) dice: Dice,
     pub(crate) verify_dice: Dice,
+    pub(crate) rot_dice: Dice,
     pub(crate) events: u64,
     /// The number of the event that happens.
     pub(crate) happening: u64,
@@ -394,6 +404,7 @@ impl World {
             faults_over: false,
             dice: Dice::of(config.seed, "world"),
             verify_dice: Dice::of(config.seed, "verify"),
+            rot_dice: Dice::of(config.seed, "rot"),
             events: 0,
             happening: 0,
             config,
@@ -411,6 +422,7 @@ impl World {
             let at = world.now + Nanos::from_millis(1500) + every;
             world.queue.plan(at, Event::Fault);
         }
+        world.plan_rot();
         world
     }
 

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ultramarine_types::Height;
 use ultramarine_types::storage::{BlobState, FileBytes, StateTallies, StoreAccount};
-use ultramarine_types::{Height, ValueKey};
 
 use crate::index::Index;
 use crate::journal::{LOG_FILES_COUNT, log_path};
@@ -18,7 +18,6 @@ use crate::mapped::Segments;
 use crate::mapped::occupied::SegmentBytes;
 use crate::metrics::Metrics;
 use crate::reserve::{RESERVE_NAME, occupied_bytes};
-use crate::view::Undecided;
 
 /// Takes the account of a store.
 #[derive(Debug)]
@@ -54,21 +53,19 @@ impl Accountant {
         self.damages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn take<'a>(
+    /// `undecided` has the height and the bytes of each value that is not decided.
+    pub fn take(
         &self,
         index: &Index,
         segments: &Segments,
-        undecided: impl Iterator<Item = (&'a ValueKey, &'a Undecided)>,
+        undecided: impl Iterator<Item = (Height, u64)>,
     ) -> StoreAccount {
         let mut states = index.states();
         for (state, bytes) in self.damages().values() {
             states.of_mut(*state).remove(*bytes);
             states.of_mut(BlobState::Damaged).add(*bytes);
         }
-        add_undecided(
-            &mut states,
-            undecided.map(|(key, value)| (key.height, value.location.bytes)),
-        );
+        add_undecided(&mut states, undecided);
         of_parts(&self.folder, states, segments.occupied())
     }
 }

@@ -71,6 +71,14 @@ impl Ledger {
         }
     }
 
+    /// A decided height lies elsewhere now. What kept its segment from being freed may be gone with it.
+    pub fn moved(&mut self, before: &Location, height: Height) {
+        if let Some(tally) = self.tallies.get_mut(&before.segment) {
+            tally.dead_bytes += tally.decided.remove(&height).unwrap_or(0);
+            tally.left = false;
+        }
+    }
+
     /// A stored value was dropped: its bytes stay until the segment goes.
     pub fn dropped(&mut self, location: &Location) {
         if let Some(tally) = self.tallies.get_mut(&location.segment) {

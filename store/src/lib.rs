@@ -35,6 +35,7 @@ mod account;
 mod alarms;
 mod append;
 mod birth;
+mod check;
 mod damage;
 mod device;
 mod error;
@@ -55,6 +56,7 @@ pub mod record;
 mod recovery;
 mod reserve;
 pub mod scan;
+pub mod scrub;
 pub mod segment;
 pub mod tile;
 mod view;
@@ -66,6 +68,7 @@ mod tests;
 #[path = "tests/fuzzing.rs"]
 mod tests;
 
+pub use check::{CheckProgress, check, stats};
 pub use damage::{DAMAGED_MAX, DamageFound};
 pub use error::{IndexFlaw, OpenError};
 pub use failure::{Failure, Misdecision};

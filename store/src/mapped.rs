@@ -34,7 +34,7 @@ use ultramarine_types::ChainIdentity;
 use ultramarine_types::storage::OnDisk;
 
 use self::fault::{Faults, Guard, pages_mended};
-use self::occupied::{Occupied, SegmentBytes, Use};
+use self::occupied::{Occupied, Use};
 use self::unlink::Unlinker;
 use crate::format::Lineage;
 use crate::segment::{Class, FileName, Location, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId, free_file_name};
@@ -269,11 +269,6 @@ impl Segments {
     pub fn is_synced(&self, location: &Location) -> bool {
         self.synced_bytes(location.segment)
             .is_some_and(|synced| location.end() <= synced)
-    }
-
-    /// What the files occupy, and how much of it is records.
-    pub(crate) fn occupied(&self) -> SegmentBytes {
-        self.state().occupied.totals()
     }
 
     /// Checks the table of segments: for tests, as it visits every one.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ultramarine_runtime::{Counter, Gauge, Histogram, Registry};
 use ultramarine_types::Stage;
-use ultramarine_types::storage::BlobState;
+use ultramarine_types::storage::{BlobState, ScrubProgress};
 
 /// Kinds of file, in the order of the gauges of their bytes.
 const FILE_KINDS: [&str; 6] = ["values", "payloads", "free", "index", "log", "reserve"];
@@ -22,6 +22,7 @@ pub struct Metrics {
     pub files: [Gauge; FILE_KINDS.len()],
     /// Bytes of retired segments that stay for their readers.
     pub leased_bytes: Gauge,
+    pub scrub: ScrubMetrics,
     /// Damaged heights that were stored again.
     pub heals: Counter,
     /// Heights whose blobs were freed after their retention.
@@ -95,6 +96,7 @@ impl Metrics {
                 "ultramarine_store_leased_bytes",
                 "Bytes of retired segments that stay on disk until their readers are done.",
             ),
+            scrub: ScrubMetrics::new(registry),
             heals: counter(
                 "ultramarine_store_heals_total",
                 "Heights that were damaged and are stored again.",
@@ -168,6 +170,59 @@ impl Metrics {
                 "Making a decision durable in the index.",
                 &[],
             ),
+        }
+    }
+}
+
+/// How far the background check has come.
+#[derive(Clone, Debug)]
+pub struct ScrubMetrics {
+    /// The height checked last.
+    pub height: Gauge,
+    pub bytes: Counter,
+    pub passes: Counter,
+    /// Unix seconds of the end of the last pass; 0 before.
+    pub last_pass: Gauge,
+    /// What was found wrong.
+    pub found: Counter,
+}
+
+impl ScrubMetrics {
+    fn new(registry: &Arc<Registry>) -> Self {
+        let counter = |name, help| registry.counter(name, help, &[]);
+        let gauge = |name, help| registry.gauge(name, help, &[]);
+        Self {
+            height: gauge(
+                "ultramarine_store_scrub_height",
+                "The height that the background check of what is stored read last.",
+            ),
+            bytes: counter(
+                "ultramarine_store_scrub_bytes_total",
+                "Bytes that the background check read.",
+            ),
+            passes: counter(
+                "ultramarine_store_scrub_passes_total",
+                "Times that the background check read everything.",
+            ),
+            last_pass: gauge(
+                "ultramarine_store_scrub_last_pass_timestamp_seconds",
+                "When the background check last ended a pass, in unix seconds; 0 before.",
+            ),
+            found: counter(
+                "ultramarine_store_scrub_found_total",
+                "What the background check found wrong: an alarm.",
+            ),
+        }
+    }
+
+    pub fn progress(&self) -> ScrubProgress {
+        let number = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or(0);
+        ScrubProgress {
+            height: number(&self.height),
+            bytes: self.bytes.get(),
+            passes: self.passes.get(),
+            last_pass: Some(number(&self.last_pass)).filter(|seconds| *seconds > 0),
+            found: self.found.get(),
         }
     }
 }

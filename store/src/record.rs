@@ -25,6 +25,8 @@ pub const RECORD_MAGIC: [u8; 4] = *b"UREC";
 pub const RECORD_HEADER_BYTES: usize = 128;
 /// Bytes of one blob's entry in the table.
 const ENTRY_BYTES: usize = 4;
+/// Where a header says which file it is of.
+const LINEAGE_AT: usize = 8;
 /// Bytes the header's checksum covers.
 const COVERED_BYTES: usize = RECORD_HEADER_BYTES - 4;
 
@@ -79,6 +81,8 @@ pub struct RecordHeader {
     pub body_crc: u32,
     /// CRC32C of the table alone, by which one blob is read without the rest of the body. Older records have none.
     pub table_crc: Option<NonZeroU32>,
+    /// Records of the file below this sequence number were synced before this one was written; 0 in older records.
+    pub synced_below: u64,
 }
 
 /// Why bytes are not a record.
@@ -90,6 +94,9 @@ pub enum RecordError {
     /// The header's checksum, or a bound, does not hold.
     #[error("the record's header is damaged")]
     Header,
+    /// Another version wrote it.
+    #[error("the record has format {found}")]
+    Version { found: u16 },
     /// The bytes end before the record does.
     #[error("the record is cut short")]
     Short,
@@ -137,6 +144,7 @@ impl RecordHeader {
             .u32(self.payload_bytes)
             .u32(self.body_crc)
             .u32(self.table_crc.map_or(0, NonZeroU32::get))
+            .u64(self.synced_below)
             .pad_to(COVERED_BYTES);
         let crc = crc32c(&fields.0);
         fields.u32(crc);
@@ -156,15 +164,29 @@ impl RecordHeader {
         if Cursor::new(crc).u32() != Some(crc32c(covered)) {
             return Err(RecordError::Header);
         }
+        match Cursor::new(&covered[RECORD_MAGIC.len()..]).u16() {
+            Some(STORE_VERSION) => {}
+            found => {
+                let found = found.unwrap_or_default();
+                return Err(RecordError::Version { found });
+            }
+        }
         Self::read(covered).filter(Self::is_bounded).ok_or(RecordError::Header)
+    }
+
+    /// The file that a record header of any version says it is of: these fields never move.
+    pub fn lineage_of(bytes: &[u8]) -> Option<Lineage> {
+        let mut fields = Cursor::new(bytes.get(LINEAGE_AT..)?);
+        Some(Lineage {
+            generation: fields.u64()?,
+            salt: fields.u64()?,
+        })
     }
 
     fn read(covered: &[u8]) -> Option<Self> {
         let mut fields = Cursor::new(covered);
         fields.slice(RECORD_MAGIC.len())?;
-        if fields.u16()? != STORE_VERSION {
-            return None;
-        }
+        fields.u16()?;
         let content = match fields.u8()? {
             1 => RecordContent::Whole,
             2 => RecordContent::NeverHeld,
@@ -195,16 +217,19 @@ impl RecordHeader {
             payload_bytes: fields.u32()?,
             body_crc: fields.u32()?,
             table_crc: NonZeroU32::new(fields.u32()?),
+            synced_below: fields.u64()?,
         })
     }
 
-    /// Whether every length is one that a writer could have written, so that the sums below cannot overflow.
+    /// Whether every number is one that a writer could have written, so that the sums below cannot overflow, nor the
+    /// number of the next record.
     fn is_bounded(&self) -> bool {
         self.blobs_count <= BLOBS_PER_BLOCK_MAX
             && self.lists_bytes as usize <= LISTS_BYTES_MAX
             && self.init_bytes as usize <= INIT_BYTES_MAX
             && self.payload_bytes as usize <= PAYLOAD_BYTES_MAX
             && (self.content == RecordContent::Whole || self.blobs_count == 0)
+            && self.sequence < u64::MAX
     }
 
     /// Bytes of the body, which begins right behind the header.
@@ -276,6 +301,11 @@ impl Encoded {
     /// The whole record, in whole pages.
     pub const fn record_bytes(&self) -> u64 {
         self.header.record_bytes()
+    }
+
+    /// Says how many records of its file are synced. Call it before [`stamp`](Self::stamp).
+    pub const fn follow_synced(&mut self, below: u64) {
+        self.header.synced_below = below;
     }
 
     /// Says which position in which file it is for. Call it before the record is written.
@@ -380,6 +410,7 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
         payload_bytes,
         body_crc: 0,
         table_crc: None,
+        synced_below: 0,
     };
     let mut head = Fields(Vec::with_capacity(
         usize::try_from(header.blobs_offset()).expect("a head fits memory"),

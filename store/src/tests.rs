@@ -2,6 +2,7 @@
 
 mod account;
 mod birth;
+mod check;
 mod corruption;
 mod crash;
 mod decide;
@@ -16,7 +17,10 @@ mod guard;
 mod images;
 mod laws;
 mod reading;
+mod restore;
 mod retention;
+mod scanning;
+mod scrub;
 mod support;
 mod tile;
 mod versions;

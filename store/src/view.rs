@@ -6,19 +6,17 @@
 //! back; no blob is served of a decided height that is damaged, and its payload only if it proves to be whole.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
 use bytes::Bytes;
-#[cfg(test)]
-use ultramarine_types::storage::StateTallies;
 use ultramarine_types::storage::{
-    Absent, BlobState, BlobStatus, Blobs, Decided, DecidedPayload, OnDisk, Source, StoreAccount, Tag,
+    Absent, BlobStatus, Blobs, Decided, DecidedPayload, OnDisk, ScrubProgress, Source, StoreAccount, Tag,
 };
 use ultramarine_types::{Assembly, Evidence, Hash, Height, ValueKey};
 
-use crate::account::{self, Accountant};
+use crate::account::Accountant;
 use crate::alarms::Alarms;
 use crate::damage::{DamageFound, Damages};
 use crate::hot::Hot;
@@ -28,6 +26,8 @@ use crate::mapped::Segments;
 use crate::metrics::Metrics;
 use crate::reader::{self, Damage, Reading};
 use crate::segment::{Location, Position};
+
+mod status;
 
 /// Decided rows kept in memory: what status, import and sync ask for near the tip.
 const RECENT_ROWS_MAX: usize = 64;
@@ -70,6 +70,8 @@ pub struct View {
     recent: Mutex<BTreeMap<Height, (Decided, Location)>>,
     alarms: Alarms,
     accountant: Accountant,
+    /// Whether what is stored is read again in the background.
+    scrubs: AtomicBool,
     damages: Damages,
     _lock: Arc<DirectoryLock>,
 }
@@ -84,6 +86,7 @@ impl View {
     ) -> Self {
         Self {
             accountant: Accountant::new(&index),
+            scrubs: AtomicBool::new(false),
             index,
             segments,
             metrics,
@@ -103,45 +106,6 @@ impl View {
         let before = self.head.swap(head.0, Ordering::AcqRel);
         assert!(before <= head.0, "the head never moves back");
         self.metrics.decided.set(i64::try_from(head.0).unwrap_or(i64::MAX));
-    }
-
-    /// Shows what is held in the metrics. Call it when that changed.
-    pub(crate) fn show_account(&self) {
-        account::show(&self.metrics, &self.take_account());
-    }
-
-    fn take_account(&self) -> StoreAccount {
-        self.accountant
-            .take(&self.index, &self.segments, self.undecided().iter())
-    }
-
-    /// The states of decided heights as the index tallies them.
-    #[cfg(test)]
-    pub(crate) fn tallied(&self) -> StateTallies {
-        self.index.states()
-    }
-
-    /// The same by a look at every row.
-    #[cfg(test)]
-    pub(crate) fn recount(&self) -> StateTallies {
-        self.index.recount().expect("the rows can be read")
-    }
-
-    /// What is stored of a height that is not decided.
-    fn undecided_status(&self, height: Height) -> Option<BlobStatus> {
-        let undecided = self.undecided();
-        let values = undecided.iter().filter(|(key, _)| key.height == height);
-        values.fold(None, |status, (_, value)| {
-            let before: Option<BlobStatus> = status;
-            let first = |since: Option<u64>| before.map_or(since, |before| before.since.min(since));
-            Some(BlobStatus {
-                height,
-                state: BlobState::Undecided,
-                since: first(value.since),
-                blobs_count: before.map_or(0, |before| before.blobs_count) + u64::from(value.blobs_count),
-                bytes: before.map_or(0, |before| before.bytes) + value.location.bytes,
-            })
-        })
     }
 
     /// Checks what is kept in memory against its bounds.
@@ -404,7 +368,7 @@ impl View {
         Height(self.oldest_blobs.load(Ordering::Acquire))
     }
 
-    fn alarm(&self, what: &str) {
+    pub(crate) fn alarm(&self, what: &str) {
         self.metrics.damaged_reads.inc();
         if self.alarms.is_news(Instant::now(), what) {
             tracing::error!(
@@ -427,26 +391,19 @@ impl Source for View {
 
     fn blob_status(&self, height: Height) -> Option<BlobStatus> {
         if height > self.head_height() {
-            return self.undecided_status(height);
+            self.undecided_status(height)
+        } else {
+            self.decided_status(height)
         }
-        let row = self.row(height);
-        let place = self.index.location(height).ok().flatten();
-        let (state, since) = match (self.damages.get(height), place) {
-            (Some(damage), _) => (BlobState::Damaged, damage.since),
-            (None, Some(place)) => (self.index.state(height, place.blobs), place.since),
-            (None, None) => return None,
-        };
-        Some(BlobStatus {
-            height,
-            state,
-            since: Some(since).filter(|since| *since > 0),
-            blobs_count: row.map_or(0, |(decided, _)| u64::from(decided.init.metadata.blobs_count)),
-            bytes: place.map_or(0, |place| place.location.bytes),
-        })
     }
 
     fn account(&self) -> Option<StoreAccount> {
         Some(self.take_account())
+    }
+
+    fn scrub_progress(&self) -> Option<ScrubProgress> {
+        let scrubs = self.scrubs.load(Ordering::Acquire);
+        scrubs.then(|| self.metrics.scrub.progress())
     }
 
     fn archived_through(&self) -> Height {

@@ -19,10 +19,11 @@ use bytes::Bytes;
 use ultramarine_runtime::Clock;
 use ultramarine_runtime::medium::Medium;
 use ultramarine_types::chain::Limits;
-use ultramarine_types::storage::{LogEpoch, Source, StoreReply, StoreRequest};
+use ultramarine_types::storage::{LogEpoch, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Assembly, Height, Lsn, Nanos, ValueKey};
 
 use self::evidence::WaitingEvidence;
+use self::restore::Restores;
 use crate::failure::Failure;
 use crate::format::Lineage;
 use crate::index::{Index, IndexError};
@@ -37,6 +38,7 @@ use crate::view::{Undecided, View};
 mod commit;
 mod evidence;
 mod promises;
+mod restore;
 mod retire;
 mod values;
 
@@ -83,6 +85,8 @@ pub(crate) struct Growing {
     pub capacity_bytes: u64,
     pub offset: u64,
     pub sequence: u64,
+    /// Records below this sequence number are synced.
+    pub synced_below: u64,
 }
 
 impl Growing {
@@ -104,6 +108,7 @@ pub struct Writer<M: Medium> {
     log_files: LogFiles<M>,
     group: Group,
     evidence: WaitingEvidence,
+    restores: Restores,
     has_failed: bool,
 }
 
@@ -131,6 +136,7 @@ impl<M: Medium> Writer<M> {
             log_files: LogFiles::default(),
             group: Group::default(),
             evidence: WaitingEvidence::default(),
+            restores: Restores::default(),
             has_failed: false,
         };
         writer.check();
@@ -185,7 +191,12 @@ impl<M: Medium> Writer<M> {
 
     async fn carry_out(&mut self, request: StoreRequest, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
         match request {
+            StoreRequest::Put {
+                assembly,
+                tag: Tag::Restored,
+            } => self.restore(assembly).await,
             StoreRequest::Put { assembly, tag } => self.put(assembly, tag).await,
+            StoreRequest::Vouch(certificate) => self.vouch(*certificate),
             StoreRequest::LogAppend { lsn, record } => self.log_append(lsn, record),
             StoreRequest::LogSync { lsn } => self.log_sync(lsn),
             StoreRequest::BeginEpoch { height } => {

@@ -145,6 +145,9 @@ pub enum StoreRequest {
         /// Where it came from. `Certified` outlives `drop of other values` only through its commit.
         tag: Tag,
     },
+    /// A decided height is about to be put as `Restored`, and this certificate, which was verified, vouches for its
+    /// value. If the index cannot read its own row of the height, it is written anew from it. No answer.
+    Vouch(Box<CommitCertificate>),
     /// Append a record to the current log epoch. No answer; `LogSync` makes it durable.
     LogAppend {
         /// Position, one above the position of the last append of this process.
@@ -197,7 +200,7 @@ pub enum StoreReply {
         /// `NeverHeld` if the assembly had no blobs for its commitments.
         blobs: Blobs,
     },
-    /// There was no room to store the value; nothing else failed.
+    /// The value was not stored: there was no room, or it is not the one decided. Nothing else failed.
     Refused {
         key: ValueKey,
         /// What an operator should read.
@@ -304,13 +307,15 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn height_at(&self, timestamp: u64) -> Option<Height> {
         let (mut from, mut to) = (Height::GENESIS.next(), self.head());
         while from <= to {
-            let middle = Height(from.0 + (to.0 - from.0) / 2);
-            let found = self.decided(middle)?.init.metadata.header.timestamp;
-            match found.cmp(&timestamp) {
-                Ordering::Equal => return Some(middle),
-                Ordering::Less => from = middle.next(),
+            let middle = from.0 + (to.0 - from.0) / 2;
+            // A damaged row is passed over.
+            let probe = (middle..=to.0).find_map(|height| Some((height, self.decided(Height(height))?)));
+            let found = probe.map(|(height, decided)| (height, decided.init.metadata.header.timestamp.cmp(&timestamp)));
+            match found {
+                Some((height, Ordering::Equal)) => return Some(Height(height)),
+                Some((height, Ordering::Less)) => from = Height(height).next(),
                 // The lowest height is 1, so there is one below.
-                Ordering::Greater => to = Height(middle.0 - 1),
+                Some((_, Ordering::Greater)) | None => to = Height(middle - 1),
             }
         }
         None
@@ -373,7 +378,7 @@ pub trait Source: Send + Sync + fmt::Debug {
     }
 }
 
-/// A range of a file.
+/// A range of a file. If it has a value's blobs, they are its end, one behind the other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OnDisk {
     pub path: PathBuf,
@@ -389,7 +394,7 @@ mod tests {
     use crate::fixtures;
     use crate::ids::{Hash, Round, ValueId};
 
-    /// Decided heights from 1 on, with these timestamps.
+    /// Decided heights from 1 on, with these timestamps; the row of one with 0 is damaged.
     #[derive(Debug)]
     struct Times(Vec<u64>);
 
@@ -405,7 +410,7 @@ mod tests {
         fn decided(&self, height: Height) -> Option<Decided> {
             let mut metadata = fixtures::metadata(height.0, &[], &Lists::default());
             let index = usize::try_from(height.0.checked_sub(1)?).ok()?;
-            metadata.header.timestamp = *self.0.get(index)?;
+            metadata.header.timestamp = *self.0.get(index).filter(|timestamp| **timestamp > 0)?;
             Some(Decided {
                 certificate: CommitCertificate {
                     height,
@@ -446,6 +451,18 @@ mod tests {
                 assert_eq!(chain.height_at(timestamp), expected, "{timestamp} of {length} heights");
             }
             assert_eq!(chain.height_at(u64::MAX), None);
+        }
+    }
+
+    #[test]
+    fn a_damaged_row_hides_its_own_height_and_no_other() {
+        for damaged in 1..=20u64 {
+            let time = |height: u64| if height == damaged { 0 } else { 3 * height };
+            let chain = Times((1..=20).map(time).collect());
+            for height in 1..=20 {
+                let expected = (height != damaged).then_some(Height(height));
+                assert_eq!(chain.height_at(3 * height), expected, "{damaged} is damaged");
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod laws;
 mod loopback;
 mod node;
 mod reading;
+mod restored;
 mod rig;
 mod rogue;
 mod room;

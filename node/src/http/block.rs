@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use ultramarine_types::sidecar::SECONDS_PER_SLOT;
+use ultramarine_types::storage::Absent;
 use ultramarine_types::{Hash, Height};
 
 use crate::http::HttpState;
@@ -49,6 +50,12 @@ impl BlockId {
             Self::Genesis => Ok(Height::GENESIS),
             Self::Slot(0) => Ok(Height::GENESIS),
             Self::Slot(slot) => height_in(state, slot).ok_or_else(|| {
+                let source = &state.source;
+                let damaged = source.damaged();
+                if let Some(height) = damaged.into_iter().find(|height| source.decided(*height).is_none()) {
+                    // It may be the one.
+                    return ApiError::absent(height, Absent::Damaged);
+                }
                 ApiError::not_found(format!(
                     "no block of slot {slot} is decided here: a slot is a block's time less genesis_time, in seconds, \
                      and not each has a block"

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use ultramarine_types::Height;
-use ultramarine_types::storage::Absent;
+use ultramarine_types::storage::{Absent, Source};
 
 /// A refusal, in the Beacon API's shape: `{"code": 404, "message": "…"}`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,26 +73,36 @@ impl ApiError {
         }
     }
 
-    /// Why a height's blobs cannot be served. `oldest` is from where on they can be.
-    pub fn absent(height: Height, absent: Absent, oldest: Oldest) -> Self {
+    /// Why a height's blobs cannot be served.
+    pub fn absent(height: Height, absent: Absent) -> Self {
         match absent {
             Absent::Unknown => Self::not_found(format!("height {height} is not decided here")),
-            Absent::Pruned { .. } => Self {
-                oldest: Some(oldest),
-                ..Self::not_found(format!("blobs of height {height} are pruned; {}", oldest.text()))
-            },
-            Absent::NeverHeld => Self {
-                oldest: Some(oldest),
-                ..Self::not_found(format!(
-                    "height {height} was synced after its blobs' retention had ended: this node never held them; {}",
-                    oldest.text()
-                ))
-            },
+            Absent::Pruned { .. } => Self::not_found(format!("blobs of height {height} are pruned")),
+            Absent::NeverHeld => Self::not_found(format!(
+                "height {height} was synced after its blobs' retention had ended: this node never held them"
+            )),
             Absent::Damaged => {
-                tracing::error!(%height, "the index names blobs that cannot be read; check the disk and the log above");
-                Self::internal(format!("blobs of height {height} should be here and cannot be read"))
+                tracing::error!(%height, "a damaged height was asked for; check the disk and the log above");
+                Self::unavailable(format!(
+                    "height {height} is damaged on this node's disk and is fetched again from its peers; try again"
+                ))
             }
         }
+    }
+
+    /// The same refusal, with the oldest height whose blobs are here.
+    pub fn with_oldest(self, oldest: Oldest) -> Self {
+        Self {
+            message: format!("{}; {}", self.message, oldest.text()),
+            oldest: Some(oldest),
+            ..self
+        }
+    }
+
+    /// Why a decision cannot be shown.
+    pub fn undecided(source: &dyn Source, height: Height) -> Self {
+        let is_damaged = source.is_damaged(height);
+        Self::absent(height, if is_damaged { Absent::Damaged } else { Absent::Unknown })
     }
 
     /// Runs `work` away from the thread that owns sockets: it may read cold maps and the index on disk.

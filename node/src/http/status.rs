@@ -42,15 +42,15 @@ pub async fn health(State(state): State<HttpState>) -> (StatusCode, Json<Value>)
 
 /// The board, and what of the store belongs beside it.
 #[derive(Serialize)]
-pub struct Status {
+pub struct NodeStatus {
     #[serde(flatten)]
     board: Snapshot,
     scrub: Option<Value>,
 }
 
 /// `GET /status`: the board, and how far the store's check of itself has come.
-pub async fn status(State(state): State<HttpState>) -> Json<Status> {
-    Json(Status {
+pub async fn status(State(state): State<HttpState>) -> Json<NodeStatus> {
+    Json(NodeStatus {
         board: state.board.snapshot(),
         scrub: state.source.scrub_progress().as_ref().map(show_scrub),
     })

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tower::Service;
 use ultramarine_core::io::Event;
 use ultramarine_types::consensus::CertificateSignature;
@@ -25,6 +26,7 @@ use super::*;
 use crate::board::NodeIdentity;
 
 mod proof;
+mod reading;
 mod spec;
 mod store;
 
@@ -44,6 +46,10 @@ fn slot(height: u64) -> u64 {
 pub(super) struct Memory {
     blocks: BTreeMap<u64, (Decided, Assembly)>,
     evidence: Vec<Evidence>,
+    /// Heights below the head that are not among the blocks.
+    damaged: Vec<Height>,
+    /// How often one blob was asked for by itself.
+    blobs_read: AtomicUsize,
 }
 
 const PRUNED: u64 = 2;
@@ -61,6 +67,8 @@ impl Memory {
         Self {
             blocks,
             evidence: Vec::new(),
+            damaged: Vec::new(),
+            blobs_read: AtomicUsize::new(0),
         }
     }
 
@@ -74,6 +82,8 @@ impl Memory {
         Self {
             blocks: BTreeMap::from([(1, (decided, assembly))]),
             evidence: Vec::new(),
+            damaged: Vec::new(),
+            blobs_read: AtomicUsize::new(0),
         }
     }
 }
@@ -175,8 +185,18 @@ impl Source for Memory {
         found.map(|(decided, _)| decided.certificate.height)
     }
 
-    fn value(&self, _key: &ValueKey) -> Result<Assembly, Absent> {
-        Err(Absent::Unknown)
+    fn value(&self, key: &ValueKey) -> Result<Assembly, Absent> {
+        let (_, assembly) = self.decided_value(key.height)?;
+        (assembly.key == *key).then_some(assembly).ok_or(Absent::Unknown)
+    }
+
+    fn damaged(&self) -> Vec<Height> {
+        self.damaged.clone()
+    }
+
+    fn blob(&self, key: &ValueKey, index: usize) -> Result<Bytes, Absent> {
+        self.blobs_read.fetch_add(1, Ordering::Relaxed);
+        self.value(key)?.blobs.get(index).cloned().ok_or(Absent::Unknown)
     }
 
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent> {

@@ -58,6 +58,7 @@ impl World {
         self.note(index, checked);
         self.wall_tick(index);
         self.feed(index, Input::Boot(Box::new(recovered)));
+        self.plan_scrub(index);
     }
 
     /// A process dies: what it held in memory is gone, what its disk had not synced may be. `false` if it did not run.

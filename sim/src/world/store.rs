@@ -94,6 +94,14 @@ impl World {
         self.chain.identity
     }
 
+    /// Somebody reads a decided height that may be rotten.
+    pub(crate) fn scrub(&mut self, index: usize, height: ultramarine_types::Height) {
+        if self.nodes[index].disk.find_rot(height) {
+            self.trace.line(self.now, format_args!("{index} finds {height} rotten"));
+            self.feed(index, Input::Store(StoreReply::Damaged { height }));
+        }
+    }
+
     pub(crate) fn disk_done(&mut self, index: usize) {
         let life = self.nodes[index].life;
         if self.nodes[index].disk.loses_log_now() {
@@ -122,6 +130,7 @@ impl World {
 fn describe(request: &StoreRequest) -> String {
     match request {
         StoreRequest::Put { assembly, tag } => format!("put {} {tag:?} blobs {}", assembly.key, assembly.blobs.len()),
+        StoreRequest::Vouch(certificate) => format!("vouch {}", certificate.height),
         StoreRequest::LogAppend { lsn, record } => format!("append {} {} bytes", lsn.0, record.len()),
         StoreRequest::LogSync { lsn } => format!("sync {}", lsn.0),
         StoreRequest::BeginEpoch { height } => format!("begin {height}"),

@@ -3,7 +3,10 @@
 //! The tallies are a mark, changed in the transaction that changes a row of `locations`. So they are right after any
 //! end of the process, and nobody counts rows.
 
-use redb::{ReadableTable, Table};
+use std::path::Path;
+use std::sync::PoisonError;
+
+use redb::{ReadableDatabase, ReadableTable, Table};
 use ultramarine_types::Height;
 use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::{BlobState, Blobs, StateTallies};
@@ -77,6 +80,30 @@ impl RowTallies {
 }
 
 impl Index {
+    /// Where a decided height's record lies.
+    pub fn location(&self, height: Height) -> Result<Option<LocationRow>, IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        let locations = self.of(transaction.open_table(LOCATIONS))?;
+        let row = self.of(locations.get(height.0))?;
+        let decode = |row: redb::AccessGuard<'_, &[u8]>| {
+            decode_location(row.value()).ok_or_else(|| self.damaged("locations", height))
+        };
+        row.map(decode).transpose()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn tallies(&self) -> RowTallies {
+        *self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_tallies(&self, tallies: RowTallies) {
+        *self.tallies.lock().unwrap_or_else(PoisonError::into_inner) = tallies;
+    }
+
     /// Heights and bytes by state, as of the last finished transaction; nothing of undecided or damaged ones.
     pub fn states(&self) -> StateTallies {
         self.tallies().states
@@ -100,7 +127,7 @@ impl Index {
     /// Takes the tallies from their mark. A directory without it has its rows counted, once.
     pub(super) fn load_tallies(&self) -> Result<(), IndexError> {
         let archived_through = self.marks()?.archived_through;
-        let transaction = self.of(redb::ReadableDatabase::begin_read(&self.database))?;
+        let transaction = self.of(self.database.begin_read())?;
         let marks = self.of(transaction.open_table(MARKS))?;
         let row = self.of(marks.get(MARK_TALLIES))?;
         let found = row.and_then(|row| RowTallies::decode(row.value(), archived_through));
@@ -123,12 +150,30 @@ impl Index {
         height: Height,
         row: &LocationRow,
     ) -> Result<(), IndexError> {
-        let before = self.of(locations.insert(height.0, encode_location(row).as_slice()))?;
-        if let Some(before) = before.and_then(|before| decode_location(before.value())) {
-            tallies.remove(height, &before);
+        if let Some(before) = self.of(locations.insert(height.0, encode_location(row).as_slice()))? {
+            match decode_location(before.value()) {
+                Some(before) => tallies.remove(height, &before),
+                // It rotted: what it said of its bytes is lost.
+                None => tallies.states.of_mut(BlobState::Decided).remove(0),
+            }
         }
         tallies.add(height, row);
         Ok(())
+    }
+
+    /// The same of a height that lies elsewhere now. If its state stays, it keeps the time of its last change.
+    pub(super) fn replace(
+        &self,
+        locations: &mut Table<'_, u64, &'static [u8]>,
+        tallies: &mut RowTallies,
+        height: Height,
+        row: &LocationRow,
+    ) -> Result<(), IndexError> {
+        let before = self.of(locations.get(height.0))?;
+        let before = before.and_then(|before| decode_location(before.value()));
+        let same = before.filter(|before| before.blobs == row.blobs);
+        let since = same.map_or(row.since, |before| before.since);
+        self.place(locations, tallies, height, &LocationRow { since, ..*row })
     }
 
     /// Counts heights as archived that were pruned before the archive had them.

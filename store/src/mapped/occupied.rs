@@ -5,12 +5,19 @@
 //! Keeps: the totals are the sums of the files' entries.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::num::NonZero;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Weak;
 
+use rustix::fs::{Advice, fadvise};
+use ultramarine_types::ChainIdentity;
+
+use super::Segments;
 use crate::format::PAGE_BYTES;
 use crate::reserve::occupied_bytes;
-use crate::segment::{Class, SegmentId};
+use crate::segment::{Class, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId};
 
 /// What a file is there for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,7 +31,7 @@ pub(super) enum Use {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct File {
+struct FileEntry {
     purpose: Use,
     disk_bytes: u64,
     /// Bytes of blocks that were given back although they lie before the end.
@@ -50,7 +57,7 @@ pub(crate) struct SegmentBytes {
 /// The files, and the sums over them.
 #[derive(Debug, Default)]
 pub(super) struct Occupied {
-    files: BTreeMap<SegmentId, File>,
+    files: BTreeMap<SegmentId, FileEntry>,
     totals: SegmentBytes,
     /// Files without a name whose blocks come back when their leases end.
     nameless: Vec<(Weak<()>, u64)>,
@@ -62,7 +69,7 @@ impl Occupied {
         self.forget(id);
         let disk_bytes = occupied_bytes(path);
         let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let file = File {
+        let file = FileEntry {
             purpose,
             disk_bytes,
             holes_bytes: length.saturating_sub(disk_bytes),
@@ -115,8 +122,45 @@ impl Occupied {
     }
 }
 
+impl Segments {
+    /// The chain that the files belong to.
+    pub(crate) const fn chain(&self) -> ChainIdentity {
+        self.chain
+    }
+
+    /// The segments in use, oldest first.
+    pub(crate) fn ids(&self) -> Vec<SegmentId> {
+        self.state().used.keys().copied().collect()
+    }
+
+    /// Reads the first page of a segment again; what is wrong with it. One that is gone has nothing wrong.
+    pub(crate) fn check_header(&self, id: SegmentId) -> Result<(), String> {
+        let Some(segment) = self.segment(id) else {
+            return Ok(());
+        };
+        let mut page = vec![0; SEGMENT_FIRST_RECORD as usize];
+        let read = File::open(&segment.path).and_then(|file| {
+            // The device is asked, not the cache, where the file system allows that.
+            let _ = fadvise(&file, 0, NonZero::new(SEGMENT_FIRST_RECORD), Advice::DontNeed);
+            file.read_exact_at(&mut page, 0)
+        });
+        let outcome = match (read, SegmentHeader::decode(&page)) {
+            (Err(error), _) => Err(format!("segment {id} cannot be read: {error}")),
+            (Ok(()), Some(header)) if header.id == id && header.class == segment.class => Ok(()),
+            (Ok(()), _) => Err(format!("the header of segment {id} is damaged")),
+        };
+        // It may have been retired, and its file begun anew, while it was read.
+        if self.segment(id).is_none() { Ok(()) } else { outcome }
+    }
+
+    /// What the files occupy, and how much of it is records.
+    pub(crate) fn occupied(&self) -> SegmentBytes {
+        self.state().occupied.totals()
+    }
+}
+
 /// Adds a file to the totals, or takes it away.
-fn count(totals: &mut SegmentBytes, file: &File, change: fn(u64, u64) -> u64) {
+fn count(totals: &mut SegmentBytes, file: &FileEntry, change: fn(u64, u64) -> u64) {
     let mut with = |total: fn(&mut SegmentBytes) -> &mut u64, bytes| {
         let total = total(totals);
         *total = change(*total, bytes);

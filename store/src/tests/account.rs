@@ -242,6 +242,37 @@ fn what_was_pruned_before_there_was_an_archive_counts_as_archived_once_it_is_the
 }
 
 #[test]
+fn a_height_that_moves_keeps_the_time_of_its_state_and_one_that_is_pruned_gets_a_new_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    store.grow(1..=1, 0);
+    store.grow(2..=20, 6);
+    drop(store);
+    let database = redb::Database::open(folder.path().join("index.redb")).expect("the index");
+    let transaction = database.begin_write().expect("a transaction");
+    let locations = redb::TableDefinition::<u64, &[u8]>::new("locations");
+    let mut table = transaction.open_table(locations).expect("the places");
+    for height in [1, 2] {
+        let mut row = redb::ReadableTable::get(&table, height)
+            .expect("read")
+            .expect("there")
+            .value()
+            .to_vec();
+        row[25..33].copy_from_slice(&5u64.to_le_bytes());
+        table.insert(height, row.as_slice()).expect("written");
+    }
+    drop(table);
+    transaction.commit().expect("written");
+    drop(database);
+    let mut store = Store::open(folder.path());
+    let since = |store: &Store, height| store.view.blob_status(Height(height)).expect("decided").since;
+    assert_eq!([1, 2].map(|height| since(&store, height)), [Some(5), Some(5)]);
+    retire(&mut store, 15);
+    assert_eq!(since(&store, 1), Some(5), "it had no blobs to lose");
+    assert!(since(&store, 2) > Some(1_577_836_800), "after 2020");
+}
+
+#[test]
 fn a_damaged_height_has_a_state_of_its_own_until_it_is_restored() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open(folder.path());
@@ -255,8 +286,13 @@ fn a_damaged_height_has_a_state_of_its_own_until_it_is_restored() {
     assert_eq!(of(&store, BlobState::Damaged).heights, 1);
     assert_eq!(of(&store, BlobState::Decided).heights, 2);
     assert_true(&store, folder.path());
-    store.view.restored(Height(2));
+    let replies = store.ask([StoreRequest::Put {
+        assembly: value(2, 2, 2),
+        tag: Tag::Restored,
+    }]);
+    assert!(matches!(&replies[..], [StoreReply::Stored { .. }]), "{replies:?}");
     assert_eq!(account(&store).states, before);
+    assert!(account(&store).dead_bytes >= 2 * 131_072, "its old record");
     assert!(store.rendered().contains("ultramarine_store_heals_total 1\n"));
     assert_true(&store, folder.path());
 }

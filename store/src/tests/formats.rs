@@ -14,10 +14,8 @@ use super::support::*;
 use crate::format::Lineage;
 use crate::log::{self, FoundLog, LogHeader, encode_frame};
 use crate::record::{self, CheckDepth, RecordContent, RecordError, RecordHeader, Unfit};
-use crate::scan::{Image, Tail, scan};
-use crate::segment::{Position, SegmentId};
 
-const LINEAGE: Lineage = Lineage {
+pub(super) const LINEAGE: Lineage = Lineage {
     generation: 3,
     salt: 0x1122_3344_5566_7788,
 };
@@ -26,7 +24,7 @@ const EPOCH: LogEpoch = LogEpoch {
     generation: 3,
 };
 
-fn record_bytes(value: &ultramarine_types::Assembly, lineage: Lineage, sequence: u64) -> Vec<u8> {
+pub(super) fn record_bytes(value: &ultramarine_types::Assembly, lineage: Lineage, sequence: u64) -> Vec<u8> {
     let content = record::content_of(value).expect("all blobs or none");
     let mut encoded = record::encode(value, Tag::Streamed, content).expect("within every limit");
     encoded.stamp(lineage, sequence);
@@ -52,6 +50,7 @@ fn a_record_header_has_these_bytes() {
         payload_bytes: 1000,
         body_crc: 0xdead_beef,
         table_crc: NonZeroU32::new(0x0bad_cafe),
+        synced_below: 4,
     };
     let golden = [
         "55524543",
@@ -69,25 +68,26 @@ fn a_record_header_has_these_bytes() {
         "e8030000",
         "efbeadde",
         "fecaad0b",
-        &"00".repeat(28),
+        "0400000000000000",
+        &"00".repeat(20),
         GOLDEN_RECORD_CRC,
     ]
     .concat();
     assert_eq!(hex(&header.encode()), golden);
     assert_eq!(RecordHeader::decode(&header.encode()), Ok(header));
-    // As it was before tables had a checksum of their own.
+    // As it was before there were the last two.
     let older = RecordHeader {
         table_crc: None,
+        synced_below: 0,
         ..header
     };
-    let golden = golden
-        .replace("fecaad0b", "00000000")
-        .replace(GOLDEN_RECORD_CRC, GOLDEN_OLDER_RECORD_CRC);
+    let golden = golden.replace("fecaad0b0400", "000000000000");
+    let golden = golden.replace(GOLDEN_RECORD_CRC, GOLDEN_OLDER_RECORD_CRC);
     assert_eq!(hex(&older.encode()), golden);
     assert_eq!(RecordHeader::decode(&older.encode()), Ok(older));
 }
 const GOLDEN_OLDER_RECORD_CRC: &str = "a22909de";
-const GOLDEN_RECORD_CRC: &str = "4bde77c4";
+const GOLDEN_RECORD_CRC: &str = "791ff947";
 
 #[test]
 fn a_log_header_has_these_bytes() {
@@ -501,100 +501,4 @@ fn a_recycled_log_shows_nothing_of_its_former_life() {
             FoundLog::Whole(vec![Bytes::from_static(b"new")])
         );
     }
-}
-
-/// A segment of three values at heights 5, 6 and 5, two pages each.
-fn small_segment() -> (Vec<u8>, Vec<ultramarine_types::Assembly>) {
-    let values = vec![
-        value_with(5, 1, 0, 5000),
-        value_with(6, 2, 0, 5000),
-        value_with(5, 3, 0, 5000),
-    ];
-    let mut segment = vec![0; 4096];
-    for (sequence, value) in (0..).zip(&values) {
-        segment.extend(record_bytes(value, LINEAGE, sequence));
-    }
-    segment.extend([0; 8192]);
-    (segment, values)
-}
-
-fn scanned(segment: &[u8], above: u64) -> (Vec<u64>, crate::scan::Ended) {
-    let mut found = Vec::new();
-    let mut pages = Image(Bytes::copy_from_slice(segment));
-    let from = Position::start_of(SegmentId(3));
-    let ended = scan(&mut pages, LINEAGE, from, Height(above), |location, record| {
-        assert_eq!(record.header.record_bytes(), location.bytes);
-        found.push(record.header.sequence);
-        Ok(())
-    });
-    (found, ended.expect("an image in memory can be read"))
-}
-
-#[test]
-fn a_scan_finds_the_values_above_the_head_in_order() {
-    let (segment, _) = small_segment();
-    let (found, ended) = scanned(&segment, 0);
-    assert_eq!((found, ended.tail), (vec![0, 1, 2], Tail::Clean));
-    assert_eq!(
-        ended.at,
-        Position {
-            segment: SegmentId(3),
-            offset: 7 * 4096,
-            sequence: 3
-        }
-    );
-    assert_eq!(scanned(&segment, 5).0, [1]);
-    assert!(scanned(&segment, 6).0.is_empty());
-    let mut stale = segment;
-    stale[4096 + 16] ^= 1;
-    assert!(scanned(&stale, 0).0.is_empty());
-}
-
-#[test]
-fn a_scan_stops_at_damage_and_says_whether_something_whole_lies_behind() {
-    let (segment, _) = small_segment();
-    for at in (4096..7 * 4096).step_by(61) {
-        let mut damaged = segment.clone();
-        damaged[at] ^= 0x80;
-        let (found, ended) = scanned(&damaged, 0);
-        let record = (at - 4096) / 8192;
-        match ended.tail {
-            Tail::Clean => {
-                // Padding, or the very header of the last record: nothing says that there ever was one.
-                assert!(
-                    found == [0, 1, 2] || (record == 2 && found == [0, 1]),
-                    "byte {at}: {found:?}"
-                );
-            }
-            Tail::Torn => assert_eq!((record, found.len()), (2, 2), "byte {at}"),
-            Tail::Corrupt { behind } => {
-                assert_eq!(found.len(), record, "byte {at}");
-                assert_eq!(behind, 4096 + 8192 * (record as u64 + 1), "byte {at}");
-            }
-        }
-    }
-}
-
-#[test]
-fn a_scan_of_a_cut_segment_finds_every_whole_record_before_the_cut() {
-    let (segment, _) = small_segment();
-    for pages in 1..=segment.len() / 4096 {
-        let (found, _) = scanned(&segment[..pages * 4096], 0);
-        assert_eq!(found.len(), ((pages - 1) / 2).min(3), "{pages} pages");
-    }
-}
-
-/// A blob's bytes are a stranger's choice, and a recycled file is full of them.
-#[test]
-fn a_record_planted_in_a_blob_is_not_taken_for_one_of_the_file() {
-    let planted = record_bytes(&value(9, 1, 0), Lineage { generation: 3, salt: 0 }, 1);
-    let (mut segment, _) = small_segment();
-    segment.truncate(4096 + 8192);
-    segment.extend(&planted);
-    segment.extend([0; 8192]);
-    assert_eq!(
-        scanned(&segment, 0).0,
-        [0],
-        "generation and sequence fit, the salt cannot"
-    );
 }

@@ -35,6 +35,9 @@ fn every_promised_line_parses() {
         "ultramarine blob get --node http://127.0.0.1:8580 --out file \
          0x0100000000000000000000000000000000000000000000000000000000000001 \
          0x0100000000000000000000000000000000000000000000000000000000000002@7",
+        "ultramarine store stats --home h",
+        "ultramarine store stats --home h --json",
+        "ultramarine store check --home h",
         "ultramarine bench kzg --seconds 0 --json",
         "ultramarine bench kzg --as scalar",
         "ultramarine dev-el --genesis g --jwt-secret j --http-port 1 --auth-port 2",

@@ -2,6 +2,7 @@
 //! say of a whole value completes it or ends it.
 
 use ultramarine_types::network::{Fault, NetEvent};
+use ultramarine_types::storage::Tag;
 use ultramarine_types::verify::{ValueOutcome, Verdict, VerifyRequest};
 use ultramarine_types::{Nanos, Outbox, PeerId, ValueKey};
 
@@ -112,7 +113,9 @@ impl Join {
             let (streamed, verified, tag) = (value.streamed(), value.verified(now), value.tag);
             let assembly = value.assemble();
             self.let_go(key, out);
-            self.done.insert(key);
+            if tag != Tag::Restored {
+                self.done.insert(key);
+            }
             while self.done.len() > bounds::DONE_MAX {
                 self.done.pop_first();
             }

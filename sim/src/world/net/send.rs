@@ -170,9 +170,14 @@ impl World {
         let stream = self.stream_id();
         let node = &mut self.nodes[index];
         let blobs = node.join.blobs_missing_at(height).filter(|_| want == SyncWant::Package);
+        let blobs = match want {
+            SyncWant::Payload => Some(Ranges::default()),
+            SyncWant::Package | SyncWant::Certificate => blobs,
+        };
         let sync = Sync {
             peer: to,
             height,
+            want,
             blobs: blobs.clone(),
         };
         node.syncs.insert(stream, sync);
@@ -204,6 +209,19 @@ impl World {
         want: SyncWant,
         blobs: Option<Ranges>,
     ) {
+        if self.nodes[index].disk.is_rotten(height) {
+            let life = self.nodes[index].life;
+            self.queue.plan(
+                self.now,
+                Event::Scrub {
+                    node: index,
+                    life,
+                    height,
+                },
+            );
+            let end = SyncEnd::Unavailable;
+            return self.send(index, to, SimFrame::SyncAnswer { stream, end });
+        }
         let node = &self.nodes[index];
         let Some(value) = node.disk.decided(height) else {
             let end = SyncEnd::NotDecided { tip: node.disk.head() };

@@ -1,6 +1,6 @@
 //! An honest store, and what of it survives a crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ultramarine_types::storage::{Blobs, Decided, DecidedPayload, LogEpoch, StoreReply, StoreRequest, Tag};
@@ -18,6 +18,12 @@ pub struct Disk {
     pub records: Vec<Bytes>,
     pub evidence: Vec<Evidence>,
     pub silent_through: Height,
+    /// Decided heights whose bytes rotted.
+    pub rotten: BTreeSet<Height>,
+    /// There is no room for values.
+    pub full: bool,
+    /// Values whose certificates were shown.
+    pub vouched: BTreeSet<ValueKey>,
     /// Appended and not synced: lost in a crash.
     pub pending: Vec<(Lsn, Bytes)>,
 }
@@ -34,9 +40,25 @@ impl World {
                     payload,
                     blobs,
                 } = assembly.clone();
+                if disk.full {
+                    let reason = "no room".to_owned();
+                    return self.deliver(node, micros, reply(StoreReply::Refused { key, reason }));
+                }
                 let held = blobs.len() == init.metadata.blobs_count as usize;
                 let blobs = if held { Blobs::Held } else { Blobs::NeverHeld };
-                disk.undecided.entry(key).or_insert((assembly, tag));
+                if tag == Tag::Restored {
+                    let (decided, here) = disk.decided.get_mut(&key.height).expect("what is restored is decided");
+                    assert_eq!(decided.certificate.value_id, key.id, "another value is restored");
+                    assert!(
+                        disk.vouched.contains(&key),
+                        "no certificate vouches for what is restored"
+                    );
+                    decided.blobs = blobs;
+                    *here = assembly;
+                    disk.rotten.remove(&key.height);
+                } else {
+                    disk.undecided.entry(key).or_insert((assembly, tag));
+                }
                 self.deliver(
                     node,
                     micros,
@@ -49,6 +71,12 @@ impl World {
                         blobs,
                     }),
                 );
+            }
+            StoreRequest::Vouch(certificate) => {
+                disk.vouched.insert(ValueKey {
+                    height: certificate.height,
+                    id: certificate.value_id,
+                });
             }
             StoreRequest::LogAppend { lsn, record } => disk.pending.push((lsn, record)),
             StoreRequest::LogSync { lsn } => {
@@ -88,7 +116,8 @@ impl World {
                 self.deliver(node, micros, reply(StoreReply::Committed { height }));
             }
             StoreRequest::Load { height } => {
-                let value = disk.decided.get(&height).map(|(decided, assembly)| DecidedPayload {
+                let sound = disk.decided.get(&height).filter(|_| !disk.rotten.contains(&height));
+                let value = sound.map(|(decided, assembly)| DecidedPayload {
                     decided: decided.clone(),
                     lists: assembly.lists.clone(),
                     payload: assembly.payload.clone(),
