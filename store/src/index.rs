@@ -133,6 +133,8 @@ pub struct Marks {
     pub silent_through: Height,
     /// The archive has everything up to this height.
     pub archived_through: Height,
+    /// Heights below this one that are pruned were so before they were archived.
+    pub archived_from: Height,
 }
 
 /// Everything one decision changes.
@@ -260,10 +262,12 @@ impl Index {
             marks.silent_through = Height(height);
         }
         if let Some(row) = row(MARK_ARCHIVED)? {
-            let height = Cursor::new(&row)
+            let mut fields = Cursor::new(&row);
+            let (through, from) = fields
                 .u64()
+                .zip(fields.u64())
                 .ok_or_else(|| self.damaged("marks", MARK_ARCHIVED))?;
-            marks.archived_through = Height(height);
+            (marks.archived_through, marks.archived_from) = (Height(through), Height(from));
         }
         Ok(marks)
     }
@@ -439,20 +443,21 @@ impl Index {
         self.of(transaction.commit())
     }
 
-    /// Makes durable that the archive has everything up to a height.
-    pub fn archive(&self, through: Height) -> Result<(), IndexError> {
+    /// Makes durable that the archive has everything up to a height. Returns from where on it has blobs.
+    pub fn archive(&self, through: Height) -> Result<Height, IndexError> {
         let mut tallies = self.tallies();
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
         {
             self.count_archived(&transaction, &mut tallies, through)?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_ARCHIVED, through.0.to_le_bytes().as_slice()))?;
+            let row = [through.0.to_le_bytes(), tallies.archived_from.0.to_le_bytes()].concat();
+            self.of(marks.insert(MARK_ARCHIVED, row.as_slice()))?;
             self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
         }
         self.of(transaction.commit())?;
         self.set_tallies(tallies);
-        Ok(())
+        Ok(tallies.archived_from)
     }
 
     /// Makes evidence durable. What is there already stays one row. Above their bounds, the oldest pairs of messages

@@ -27,13 +27,15 @@
 //!   (I2, I6). `tests/decide.rs` and `tests/retention.rs` hold that.
 //! - What a map shows never changes while a slice of it lives (`mapped.rs`).
 //!
-//! [`record`], [`segment`], [`scan`] and [`log`] are sans-io: a simulated disk uses them as they are. FORMAT.md draws
-//! the bytes.
+//! [`record`], [`segment`], [`scan`], [`log`] and [`archive`] are sans-io: a simulated disk uses them as they are.
+//! FORMAT.md and ARCHIVE.md draw the bytes.
 #![deny(unsafe_code)]
 
 mod account;
 mod alarms;
 mod append;
+pub mod archive;
+mod archived;
 mod birth;
 mod check;
 mod damage;

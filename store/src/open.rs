@@ -122,7 +122,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
     let oldest_blobs = marks.oldest_blobs.unwrap_or(Height(1));
     view.set_head(head);
     view.set_oldest_blobs(oldest_blobs);
-    view.set_archived_through(marks.archived_through);
+    view.archived().set(marks.archived_from, marks.archived_through);
     let state = State {
         folder: folder.to_owned(),
         limits: options.limits,

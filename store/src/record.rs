@@ -447,7 +447,7 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
 
 /// The first list that is not the one that the metadata binds. How many proofs a blob has is the chain's to say; the
 /// root binds what was said.
-fn misfit(lists: &Lists, metadata: &ValueMetadata) -> Option<ListKind> {
+pub(crate) fn misfit(lists: &Lists, metadata: &ValueMetadata) -> Option<ListKind> {
     let blobs_count = metadata.blobs_count.max(1) as usize;
     let proofs_per_blob = u32::try_from(lists.proofs.len() / blobs_count).unwrap_or(u32::MAX);
     lists.misfit(metadata, proofs_per_blob)
@@ -543,7 +543,7 @@ fn decode_body(header: &RecordHeader, body: &[u8]) -> Option<(Vec<u32>, Lists, I
 }
 
 /// The lists one behind the other. The metadata says how long each is but the last, the proofs, which takes the rest.
-fn decode_lists(metadata: &ValueMetadata, bytes: &[u8]) -> Option<Lists> {
+pub(crate) fn decode_lists(metadata: &ValueMetadata, bytes: &[u8]) -> Option<Lists> {
     let mut lists = Lists::default();
     let mut fields = Cursor::new(bytes);
     for kind in ListKind::ALL {

@@ -1,6 +1,7 @@
 //! Stories and laws of the whole store, on real files. The codecs' own laws stand beside them in `tests/formats.rs`.
 
 mod account;
+mod archive;
 mod birth;
 mod check;
 mod corruption;
@@ -21,6 +22,6 @@ mod restore;
 mod retention;
 mod scanning;
 mod scrub;
-mod support;
+pub(crate) mod support;
 mod tile;
 mod versions;

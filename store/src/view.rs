@@ -18,6 +18,7 @@ use ultramarine_types::{Assembly, Evidence, Hash, Height, ValueKey};
 
 use crate::account::Accountant;
 use crate::alarms::Alarms;
+use crate::archived::ArchivedHeights;
 use crate::damage::{DamageFound, Damages};
 use crate::hot::Hot;
 use crate::index::Index;
@@ -64,7 +65,7 @@ pub struct View {
     metrics: Metrics,
     head: AtomicU64,
     oldest_blobs: AtomicU64,
-    archived_through: AtomicU64,
+    archived: ArchivedHeights,
     undecided: RwLock<HashMap<ValueKey, Undecided>>,
     hot: Mutex<Hot>,
     recent: Mutex<BTreeMap<Height, (Decided, Location)>>,
@@ -92,7 +93,7 @@ impl View {
             metrics,
             head: AtomicU64::new(0),
             oldest_blobs: AtomicU64::new(1),
-            archived_through: AtomicU64::new(0),
+            archived: ArchivedHeights::default(),
             undecided: RwLock::default(),
             hot: Mutex::new(Hot::new(hot_bytes)),
             recent: Mutex::default(),
@@ -207,8 +208,8 @@ impl View {
         self.oldest_blobs.store(oldest.0, Ordering::Release);
     }
 
-    pub(crate) fn set_archived_through(&self, through: Height) {
-        self.archived_through.store(through.0, Ordering::Release);
+    pub(crate) fn archived(&self) -> &ArchivedHeights {
+        &self.archived
     }
 
     pub(crate) fn undecided(&self) -> RwLockReadGuard<'_, HashMap<ValueKey, Undecided>> {
@@ -407,7 +408,11 @@ impl Source for View {
     }
 
     fn archived_through(&self) -> Height {
-        Height(self.archived_through.load(Ordering::Acquire))
+        self.archived.through()
+    }
+
+    fn is_archived(&self, height: Height) -> bool {
+        self.archived.has(height)
     }
 
     fn decided(&self, height: Height) -> Option<Decided> {

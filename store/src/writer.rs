@@ -278,8 +278,8 @@ impl<M: Medium> Writer<M> {
         if through > self.state.view.archived_through() {
             self.state.reserve.balance();
             let marked = self.state.index.archive(through);
-            marked.map_err(|error| self.state.index_failed(&error))?;
-            self.state.view.set_archived_through(through);
+            let from = marked.map_err(|error| self.state.index_failed(&error))?;
+            self.state.view.archived().set(from, through);
             self.state.view.show_account();
         }
         Ok(())

@@ -359,6 +359,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn archived_through(&self) -> Height {
         Height::GENESIS
     }
+    /// Whether the archive has a height with its blobs. Those that were pruned before there was an archive are not in
+    /// it.
+    fn is_archived(&self, height: Height) -> bool {
+        height > Height::GENESIS && height <= self.archived_through()
+    }
     /// Decided heights that are damaged and not restored yet, lowest first.
     fn damaged(&self) -> Vec<Height> {
         Vec::new()

@@ -1,5 +1,6 @@
 //! This file knows the commands of `ultramarine`.
 
+mod archive;
 mod bench;
 mod blob;
 mod config;
@@ -54,6 +55,9 @@ enum Command {
     /// Check or show a node's configuration
     #[command(subcommand)]
     Config(config::Action),
+    /// Fill an archive, look it over, or bring heights back from it
+    #[command(subcommand)]
+    Archive(archive::Action),
     /// Publish a file as blobs, or restore one
     #[command(subcommand)]
     Blob(blob::Action),
@@ -111,6 +115,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Start(args) => start::run(args),
         Command::Topology(args) => topology::run(&args),
         Command::Config(action) => config::run(&action),
+        Command::Archive(action) => archive::run(&action),
         Command::Blob(action) => blob::run(action),
         Command::Store(action) => store::run(&action),
         Command::Bench(action) => bench::run(&action),

@@ -60,6 +60,8 @@ pub struct DevnetOptions {
     pub blobs_per_block: Option<u32>,
     /// Heights for which nodes of a new network keep blobs; `None`: for ever, or as the resumed network does.
     pub retention: Option<u64>,
+    /// Folder below which each node archives; `None`: as configured.
+    pub archive: Option<PathBuf>,
     /// End when every node has decided this height.
     pub until_height: Option<u64>,
     /// Print one JSON object at the end.

@@ -31,6 +31,8 @@ const TALLY_MAX: u64 = 1 << 60;
 pub(super) struct RowTallies {
     /// The archive has everything up to this height.
     pub archived_through: Height,
+    /// What is pruned below this height was so before it was archived: the archive has it without blobs.
+    pub archived_from: Height,
     pub states: StateTallies,
 }
 
@@ -39,7 +41,7 @@ impl RowTallies {
     pub fn state(&self, height: Height, blobs: Blobs) -> BlobState {
         match blobs {
             Blobs::Held => BlobState::Decided,
-            Blobs::Pruned if height <= self.archived_through => BlobState::Archived,
+            Blobs::Pruned if self.archived_from <= height && height <= self.archived_through => BlobState::Archived,
             Blobs::Pruned => BlobState::Pruned,
             Blobs::NeverHeld => BlobState::NeverHeld,
         }
@@ -64,7 +66,7 @@ impl RowTallies {
         fields.0
     }
 
-    pub fn decode(bytes: &[u8], archived_through: Height) -> Option<Self> {
+    pub fn decode(bytes: &[u8], archived: &Self) -> Option<Self> {
         let mut fields = Cursor::new(bytes);
         let mut states = StateTallies::default();
         for state in STATES {
@@ -72,10 +74,7 @@ impl RowTallies {
             tally.heights = fields.u64().filter(|heights| *heights <= TALLY_MAX)?;
             tally.bytes = fields.u64().filter(|bytes| *bytes <= TALLY_MAX)?;
         }
-        Some(Self {
-            archived_through,
-            states,
-        })
+        Some(Self { states, ..*archived })
     }
 }
 
@@ -116,26 +115,33 @@ impl Index {
 
     /// Counts every row: what the mark should say.
     pub fn recount(&self) -> Result<StateTallies, IndexError> {
-        let mut counted = RowTallies {
-            archived_through: self.marks()?.archived_through,
-            ..RowTallies::default()
-        };
+        let mut counted = self.none_tallied()?;
         self.locations(|height, row| counted.add(height, &row))?;
         Ok(counted.states)
     }
 
+    /// Tallies of no row.
+    fn none_tallied(&self) -> Result<RowTallies, IndexError> {
+        let marks = self.marks()?;
+        Ok(RowTallies {
+            archived_through: marks.archived_through,
+            archived_from: marks.archived_from,
+            states: StateTallies::default(),
+        })
+    }
+
     /// Takes the tallies from their mark. A directory without it has its rows counted, once.
     pub(super) fn load_tallies(&self) -> Result<(), IndexError> {
-        let archived_through = self.marks()?.archived_through;
+        let none = self.none_tallied()?;
         let transaction = self.of(self.database.begin_read())?;
         let marks = self.of(transaction.open_table(MARKS))?;
         let row = self.of(marks.get(MARK_TALLIES))?;
-        let found = row.and_then(|row| RowTallies::decode(row.value(), archived_through));
+        let found = row.and_then(|row| RowTallies::decode(row.value(), &none));
         let tallies = match found {
             Some(tallies) => tallies,
             None => RowTallies {
-                archived_through,
                 states: self.recount()?,
+                ..none
             },
         };
         self.set_tallies(tallies);
@@ -176,7 +182,7 @@ impl Index {
         self.place(locations, tallies, height, &LocationRow { since, ..*row })
     }
 
-    /// Counts heights as archived that were pruned before the archive had them.
+    /// Moves the archive on. What was pruned before it was archived stays so, and so does all that is pruned below it.
     pub(super) fn count_archived(
         &self,
         transaction: &redb::WriteTransaction,
@@ -184,16 +190,23 @@ impl Index {
         through: Height,
     ) -> Result<(), IndexError> {
         let locations = self.of(transaction.open_table(LOCATIONS))?;
-        let from = tallies.archived_through.next();
-        for row in self.of(locations.range(from.0..=through.0))? {
+        let mut newest_lost = None;
+        for row in self.of(locations.range(tallies.archived_through.next().0..=through.0))? {
             let (height, row) = self.of(row)?;
-            let Some(row) = decode_location(row.value()).filter(|row| row.blobs == Blobs::Pruned) else {
-                continue;
-            };
-            tallies.remove(Height(height.value()), &row);
-            tallies.states.of_mut(BlobState::Archived).add(row.location.bytes);
+            if decode_location(row.value()).is_some_and(|row| row.blobs == Blobs::Pruned) {
+                newest_lost = Some(Height(height.value()));
+            }
         }
         tallies.archived_through = through;
+        let Some(lost) = newest_lost else { return Ok(()) };
+        tallies.archived_from = lost.next();
+        tallies.states = StateTallies::default();
+        for row in self.of(locations.iter())? {
+            let (height, row) = self.of(row)?;
+            if let Some(row) = decode_location(row.value()) {
+                tallies.add(Height(height.value()), &row);
+            }
+        }
         Ok(())
     }
 }

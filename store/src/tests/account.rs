@@ -226,19 +226,30 @@ fn a_status_tells_state_time_blobs_and_bytes() {
 }
 
 #[test]
-fn what_was_pruned_before_there_was_an_archive_counts_as_archived_once_it_is_there() {
+fn what_was_pruned_before_there_was_an_archive_does_not_count_as_archived() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open(folder.path());
     store.grow(1..=20, 6);
     retire(&mut store, 15);
     let pruned = of(&store, BlobState::Pruned);
     assert!(pruned.heights > 4);
-    store.ask([StoreRequest::Archived { through: Height(3) }]);
-    assert_eq!(of(&store, BlobState::Archived).heights, 3);
-    assert_eq!(of(&store, BlobState::Pruned).heights, pruned.heights - 3);
-    assert_true(&store, folder.path());
+    for through in [3, 14] {
+        let through = Height(through);
+        store.ask([StoreRequest::Archived { through }]);
+        assert_eq!(of(&store, BlobState::Archived), NONE);
+        assert_eq!(of(&store, BlobState::Pruned), pruned);
+        assert_true(&store, folder.path());
+    }
     drop(store);
-    assert_true(&Store::open(folder.path()), folder.path());
+    let mut store = Store::open(folder.path());
+    assert_true(&store, folder.path());
+    // What is pruned from then on is in the archive.
+    store.grow(21..=40, 6);
+    store.ask([StoreRequest::Archived { through: Height(40) }]);
+    retire(&mut store, 35);
+    assert_eq!(of(&store, BlobState::Pruned), pruned);
+    assert!(of(&store, BlobState::Archived).heights > 4);
+    assert_true(&store, folder.path());
 }
 
 #[test]

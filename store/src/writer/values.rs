@@ -52,7 +52,10 @@ impl<M: Medium> Writer<M> {
         };
         let (location, sequence) = match self.append(encoded).await? {
             Appended::At(location, sequence) => (location, sequence),
-            Appended::NoRoom(reason) => return self.refuse(key, reason),
+            Appended::NoRoom(reason) => {
+                let reason = self.with_archive(reason);
+                return self.refuse(key, reason);
+            }
         };
         let entry = Undecided {
             tag,
@@ -75,6 +78,15 @@ impl<M: Medium> Writer<M> {
         }
         self.group.replies.push(stored);
         Ok(())
+    }
+
+    /// Says as well what waits for the archive, as nothing comes free before.
+    fn with_archive(&self, reason: String) -> String {
+        let waiting = self.state.head.0.saturating_sub(self.state.view.archived().through().0);
+        if !self.state.archives || waiting == 0 {
+            return reason;
+        }
+        format!("{reason}; {waiting} heights are in no archive yet, and nothing is freed before: /health says why")
     }
 
     pub(super) fn refuse(&mut self, key: ValueKey, reason: String) -> Result<(), Failure> {

@@ -41,6 +41,9 @@ pub struct Args {
         value_parser = clap::value_parser!(u64).range(RETENTION_HEIGHTS_MIN..=RETENTION_HEIGHTS_MAX)
     )]
     retention: Option<u64>,
+    /// Folder below which each node archives every height, in nodeN; written to each config.toml [default: no archive]
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// End when every node has decided this height; exit code 1 when nothing moves for 60 s (with large blocks longer)
     #[arg(long, value_name = "H")]
     until_height: Option<u64>,
@@ -71,6 +74,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         separate_clients,
         blobs_per_block,
         retention,
+        archive,
         until_height,
         json,
         io,
@@ -85,6 +89,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         separate_clients,
         blobs_per_block,
         retention,
+        archive,
         until_height,
         json,
         io,
