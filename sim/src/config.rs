@@ -1,7 +1,7 @@
 //! This file knows what a run is made of: how many nodes, which chain, which faults how often; all of it drawn from a
 //! seed.
 
-use ultramarine_types::{ChainParams, Nanos};
+use ultramarine_types::{ChainIdentity, ChainParams, Nanos};
 
 use crate::adversaries::AdversaryKind;
 use crate::block;
@@ -138,5 +138,22 @@ impl RunConfig {
 
     pub fn nodes(&self) -> usize {
         self.validators + self.full_nodes
+    }
+
+    /// The identity in the domains of votes and proposals: the chain's own, unless a bug is planted.
+    pub(crate) fn voting_chain(&self, chain: &ChainIdentity) -> ChainIdentity {
+        #[cfg(feature = "planted")]
+        return ultramarine_core::Planted::voting_chain(self.planted.and_then(PlantedBug::of_core), chain);
+        #[cfg(not(feature = "planted"))]
+        *chain
+    }
+
+    /// The identity in hellos and attestations, likewise.
+    pub(crate) fn attesting_chain(&self, chain: &ChainIdentity) -> ChainIdentity {
+        #[cfg(feature = "planted")]
+        if self.planted == Some(PlantedBug::AnyChainsHellos) {
+            return ChainIdentity::ZERO;
+        }
+        *chain
     }
 }

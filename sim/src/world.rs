@@ -43,8 +43,6 @@ use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::engine::ScriptedEl;
 use crate::network::Network;
-#[cfg(feature = "planted")]
-use crate::planted::PlantedBug;
 use crate::queue::EventQueue;
 use crate::trace::Trace;
 use crate::wire::{SimFrame, StreamId};
@@ -322,14 +320,10 @@ impl World {
         };
         let chain = salted("ultramarine/sim/chain/2");
         let past_chain = salted("ultramarine/sim/past/2");
-        #[cfg(feature = "planted")]
-        let past_voting_chain =
-            ultramarine_core::Planted::voting_chain(config.planted.and_then(PlantedBug::of_core), &past_chain.identity);
-        #[cfg(not(feature = "planted"))]
-        let past_voting_chain = past_chain.identity;
         let past = Past {
+            voting_chain: config.voting_chain(&past_chain.identity),
+            attesting_chain: config.attesting_chain(&past_chain.identity),
             chain: past_chain,
-            voting_chain: past_voting_chain,
             validators: Arc::clone(&validators),
             keys: keys[..config.validators]
                 .iter()

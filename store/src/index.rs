@@ -13,6 +13,7 @@
 //! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, silence, tallies |
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
@@ -99,6 +100,8 @@ pub struct Index {
     database: Database,
     /// What the mark says, as of the last finished transaction.
     tallies: Mutex<RowTallies>,
+    /// Transactions begun: who reads the file beside them looks whether there was one.
+    writes_begun: AtomicU64,
 }
 
 /// A row of `locations`: where a decided height's record lies, and whether its blobs are there.
@@ -195,6 +198,7 @@ impl Index {
             path: path.to_owned(),
             database,
             tallies: Mutex::default(),
+            writes_begun: AtomicU64::new(0),
         })
     }
 
@@ -544,6 +548,7 @@ impl Index {
     }
 
     fn begin_write(&self) -> Result<redb::WriteTransaction, IndexError> {
+        self.writes_begun.fetch_add(1, Ordering::AcqRel);
         self.of(self.database.begin_write())
     }
 

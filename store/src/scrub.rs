@@ -45,6 +45,9 @@ const INDEX_FILE_BYTES_MAX: u64 = 64 << 20;
 /// How often something is read that others may be writing, and how long to wait between two tries.
 const TRIES: usize = 5;
 const TRY_PAUSE: Duration = Duration::from_millis(300);
+/// The index's file is called damaged when so many readings say so.
+const FAILURES_TO_BELIEVE: usize = 2;
+const _: () = assert!(FAILURES_TO_BELIEVE <= TRIES);
 /// Rows of the index that are read between two looks at the rate.
 pub(crate) const ROWS_PER_STEP: usize = 256;
 
@@ -216,22 +219,26 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
         if bytes > INDEX_FILE_BYTES_MAX {
             return Ok(());
         }
-        let mut reason = String::new();
+        let mut failures_count = 0;
         for _ in 0..TRIES {
             self.spend(bytes)?;
             if let Ok(file) = File::open(path) {
                 let _ = fadvise(&file, 0, None, Advice::DontNeed);
             }
-            // A commit may change pages while they are read.
             let chain = self.view.segments().chain();
+            let before = self.view.index().writes_begun();
             let read = guarded(|| Index::open_untouched(path, chain).map_err(|error| error.to_string()));
-            match read {
-                Ok(_) => return Ok(()),
-                Err(wrong) => reason = wrong,
+            let Err(reason) = read else { return Ok(()) };
+            // A commit changes pages while they are read. Such a reading says nothing.
+            if self.view.index().writes_begun() == before {
+                failures_count += 1;
+            }
+            if failures_count == FAILURES_TO_BELIEVE {
+                self.alarm(&format!("{reason} (on disk; a start would refuse it)"));
+                break;
             }
             self.rest()?;
         }
-        self.alarm(&format!("{reason} (on disk; a start would refuse it)"));
         Ok(())
     }
 

@@ -6,8 +6,6 @@ use ultramarine_types::storage::{StoreReply, StoreRequest};
 
 use super::{Event, World};
 use crate::checks::{CheckOutcome, storage};
-#[cfg(feature = "planted")]
-use crate::planted::PlantedBug;
 
 impl World {
     pub(crate) fn store_request(&mut self, index: usize, request: StoreRequest) {
@@ -26,10 +24,11 @@ impl World {
                 self.note(index, checked);
             }
             StoreRequest::Commit(decision) if self.nodes[index].is_honest() => {
-                let checked = self
-                    .checks
-                    .agreement
-                    .commit(decision, &self.validators, &self.voting_chain());
+                let checked = self.checks.agreement.commit(
+                    decision,
+                    &self.validators,
+                    &self.config.voting_chain(&self.chain.identity),
+                );
                 self.note(index, checked);
                 let checked = self.admissible(&decision.init);
                 self.note(index, checked);
@@ -81,17 +80,6 @@ impl World {
             Evidence::Votes(..) | Evidence::Proposals(..) => true,
         };
         is_false && evidence.is_contradiction(1)
-    }
-
-    /// The identity in the domains of this run's votes.
-    fn voting_chain(&self) -> ultramarine_types::ChainIdentity {
-        #[cfg(feature = "planted")]
-        return ultramarine_core::Planted::voting_chain(
-            self.config.planted.and_then(PlantedBug::of_core),
-            &self.chain.identity,
-        );
-        #[cfg(not(feature = "planted"))]
-        self.chain.identity
     }
 
     /// Somebody reads a decided height that may be rotten.

@@ -1,6 +1,7 @@
 //! This part of the index knows how to read rows that no decided height leads to, and to hold them against the rest.
 
 use std::ops::Bound;
+use std::sync::atomic::Ordering;
 
 use redb::ReadableDatabase;
 use ultramarine_types::Height;
@@ -9,6 +10,11 @@ use super::rows::decode_row;
 use super::{BLOCKS, DECIDED, Index, IndexError, LOCATIONS};
 
 impl Index {
+    /// How many transactions were begun in this life. A reading of the file is of one state only if none was meanwhile.
+    pub fn writes_begun(&self) -> u64 {
+        self.writes_begun.load(Ordering::Acquire)
+    }
+
     /// Reads at most `rows_max` rows of `blocks` behind a key, and holds each against the height that it leads to. The
     /// last key read; `None` behind the last row.
     pub fn check_blocks(&self, behind: Option<[u8; 32]>, rows_max: usize) -> Result<Option<[u8; 32]>, IndexError> {

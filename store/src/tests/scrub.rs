@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use redb::{ReadableTable, TableDefinition};
@@ -164,6 +165,31 @@ fn a_log_head_or_a_page_of_the_indexs_file_that_rotted_is_an_alarm() {
         "the log, and the index: {:?}",
         progress(&store)
     );
+}
+
+#[test]
+fn an_index_that_is_written_meanwhile_is_not_called_damaged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open_with(folder.path(), &cold());
+    store.grow(1..=50, 0);
+    let (view, is_done) = (std::sync::Arc::clone(&store.view), AtomicBool::new(false));
+    std::thread::scope(|threads| {
+        let scrubbing = threads.spawn(|| {
+            let mut passes_count = 0;
+            while !is_done.load(Ordering::Acquire) {
+                assert!(Scrub::new(&view, AT_ONCE, |_| false).pass().is_ok());
+                passes_count += 1;
+            }
+            passes_count
+        });
+        for height in 51..=250 {
+            store.grow(height..=height, 0);
+        }
+        is_done.store(true, Ordering::Release);
+        let passes_count: u32 = scrubbing.join().expect("no panic");
+        assert!(passes_count > 1, "{passes_count}");
+    });
+    assert_eq!(progress(&store).found, 0);
 }
 
 #[test]

@@ -3,12 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ultramarine::devnet::ports;
-use ultramarine_node::home::network::NodePlan;
-use ultramarine_types::host::Host;
-
 use crate::harness::Node;
-use crate::harness::network::{Network, join};
+use crate::harness::network::{Network, join, on_loopback};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -98,12 +94,7 @@ fn a_late_node_catches_up_without_old_blobs_and_the_api_says_where_blobs_begin()
         heights: [24, 32, 40],
     };
     let temporary = tempfile::tempdir().expect("temporary directory");
-    let addresses = ports::free(4).expect("loopback has ports").into_iter();
-    let nodes = addresses.map(|addresses| NodePlan {
-        host: Host::Address(addresses.quic.ip()),
-        addresses,
-    });
-    let network = Network::changed(&temporary.path().join("net"), nodes.collect(), 50, |plan| {
+    let network = Network::changed(&temporary.path().join("net"), on_loopback(4), 50, |plan| {
         plan.blobs_per_block = size.blobs_per_block;
         plan.retention = Some(size.retention);
     });

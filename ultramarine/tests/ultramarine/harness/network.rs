@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use ultramarine::devnet::ports;
 use ultramarine::embedded;
 use ultramarine::publish::{Content, PublisherOptions, publish};
+use ultramarine_node::genesis::GenesisFile;
 use ultramarine_node::genesis::execution::dev_account;
 use ultramarine_node::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
 use ultramarine_runtime::Clock;
@@ -37,17 +38,19 @@ pub struct Network {
 impl Network {
     /// Lays out `validators` homes for a chain with this block interval.
     pub fn lay_out(dir: &Path, validators: usize, block_interval_ms: u64) -> Self {
-        let nodes = ports::free(validators).expect("loopback has ports");
-        let nodes = nodes.into_iter().map(|addresses| NodePlan {
-            host: Host::Address(addresses.quic.ip()),
-            addresses,
-        });
-        Self::of(dir, nodes.collect(), block_interval_ms)
+        Self::of(dir, on_loopback(validators), block_interval_ms)
     }
 
     /// Lays out the homes of these nodes.
     pub fn of(dir: &Path, nodes: Vec<NodePlan>, block_interval_ms: u64) -> Self {
         Self::changed(dir, nodes, block_interval_ms, |_| ())
+    }
+
+    /// The same for a chain whose blocks carry so many blobs.
+    pub fn with_blobs(dir: &Path, nodes: Vec<NodePlan>, block_interval_ms: u64, blobs_per_block: u32) -> Self {
+        Self::changed(dir, nodes, block_interval_ms, |plan| {
+            plan.blobs_per_block = blobs_per_block
+        })
     }
 
     /// The same for a chain that differs as `change` says.
@@ -76,6 +79,18 @@ impl Network {
             addresses,
             blobs_per_block: plan.blobs_per_block,
             _turn: turn,
+        }
+    }
+
+    /// Changes the genesis of every node. Nothing may run yet, and no directory may have a chain.
+    pub fn change_genesis(&self, change: impl Fn(&mut GenesisFile)) {
+        for node in &self.nodes {
+            let path = node.home.join("genesis.json");
+            let text = std::fs::read_to_string(&path).expect("a home has a genesis");
+            let mut genesis = serde_json::from_str(&text).expect("JSON");
+            change(&mut genesis);
+            let text = serde_json::to_string_pretty(&genesis).expect("plain data");
+            std::fs::write(&path, text).expect("the folder is writable");
         }
     }
 
@@ -200,6 +215,25 @@ pub fn join(home: &Path, witness: &Node, settings: &[&str]) -> (Process, Node) {
         rpc: format!("http://{}", addresses.engine_http),
     };
     (process, node)
+}
+
+/// What the log of a node that was started here says of charges to a peer.
+pub fn charges(node: &Node, peer: &str) -> Vec<String> {
+    let lines = std::fs::read_to_string(node.home.with_extension("log")).unwrap_or_default();
+    let charges = lines
+        .lines()
+        .filter(|line| line.contains(" charged") && line.contains(peer));
+    charges.map(str::to_owned).collect()
+}
+
+/// So many nodes on free ports of this machine.
+pub fn on_loopback(count: usize) -> Vec<NodePlan> {
+    let nodes = ports::free(count).expect("loopback has ports");
+    let nodes = nodes.into_iter().map(|addresses| NodePlan {
+        host: Host::Address(addresses.quic.ip()),
+        addresses,
+    });
+    nodes.collect()
 }
 
 /// Starts the node of a home; it records the messages it receives.
