@@ -35,7 +35,7 @@ pub(crate) fn row(kind: u8, bytes: &[u8]) -> bool {
         4 => comes_back(bytes, decode_evidence, encode_evidence),
         _ => comes_back(
             bytes,
-            |bytes| RowTallies::decode(bytes, Height(7)),
+            |bytes| RowTallies::decode(bytes, &RowTallies::default()),
             |tallies| tallies.encode(),
         ),
     }
