@@ -24,7 +24,7 @@ pub(crate) fn floor(bytes: &[u8]) -> Option<Position> {
 /// A row of one of the kinds: whether it is taken.
 pub(crate) fn row(kind: u8, bytes: &[u8]) -> bool {
     match kind % KINDS {
-        0 => comes_back(bytes, decode_location, |row| encode_location(row)),
+        0 => comes_back(bytes, decode_location, encode_location),
         1 => comes_back(bytes, decode_epoch, |epoch| encode_epoch(*epoch)),
         2 => comes_back(bytes, decode_floor, |floor| encode_floor(*floor)),
         3 => comes_back(
@@ -36,7 +36,7 @@ pub(crate) fn row(kind: u8, bytes: &[u8]) -> bool {
         _ => comes_back(
             bytes,
             |bytes| RowTallies::decode(bytes, &RowTallies::default()),
-            |tallies| tallies.encode(),
+            RowTallies::encode,
         ),
     }
 }
