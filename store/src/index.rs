@@ -34,6 +34,8 @@ use crate::segment::{Location, Position, SegmentId};
 
 pub use self::segments::Relocation;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod laws;
 mod rows;
 mod segments;
 mod sweep;

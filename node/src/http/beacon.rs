@@ -19,7 +19,7 @@ use crate::board::Board;
 use crate::http::HttpState;
 use crate::http::block::BlockId;
 use crate::http::body::json_list;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Oldest};
 use crate::http::index::versioned_hash;
 use crate::http::query::{self, Query};
 
@@ -108,7 +108,13 @@ fn find(
         return Ok(None);
     }
     let source = &state.source;
-    let absent = |absent| ApiError::absent(height, absent);
+    let absent = |absent| {
+        let error = ApiError::absent(height, absent);
+        match absent {
+            Absent::Pruned { .. } | Absent::NeverHeld => error.with_oldest(oldest(state)),
+            Absent::Unknown | Absent::Damaged => error,
+        }
+    };
     let decided = source
         .decided(height)
         .ok_or_else(|| ApiError::undecided(source.as_ref(), height))?;
@@ -147,6 +153,17 @@ fn find(
     Err(ApiError::internal(format!(
         "height {height} has {promised} blobs and {held} could be read"
     )))
+}
+
+/// From where on the blobs of all heights are here.
+fn oldest(state: &HttpState) -> Oldest {
+    let height = state.source.oldest_blobs();
+    let decided = state.source.decided(height);
+    let genesis_time = state.chain.params.genesis_time;
+    Oldest {
+        height,
+        slot: decided.map(|decided| sidecar::slot_at(decided.init.metadata.header.timestamp, genesis_time)),
+    }
 }
 
 /// The positions of wanted items, in block order; all positions if no item is named.
