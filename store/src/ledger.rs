@@ -32,6 +32,9 @@ pub struct SegmentRow {
     pub live_bytes: u64,
     /// Where the last record of a decided height ends, or ended.
     pub end: u64,
+    /// The lowest height that was not tried to be moved yet. Heights that were stored again past retention are not
+    /// meant: where there are no others it is the last number, and they stay.
+    pub untried: Height,
 }
 
 /// What a segment still holds.
@@ -43,8 +46,6 @@ struct Tally {
     dead_bytes: u64,
     /// Bytes of heights past retention that still lie here, as far as they were noted.
     retired_bytes: u64,
-    /// The lowest height that was not tried to be moved yet.
-    untried: Height,
     /// Heights that were tried and are damaged: they stay until they are stored elsewhere.
     damaged_count: u64,
 }
@@ -81,13 +82,13 @@ impl Ledger {
             heights_count: 0,
             live_bytes: 0,
             end: SEGMENT_FIRST_RECORD,
+            untried: Height(u64::MAX),
         };
         self.tallies.entry(id).or_insert(Tally {
             row,
             undecided_count: 0,
             dead_bytes: 0,
             retired_bytes: 0,
-            untried: Height(u64::MAX),
             damaged_count: 0,
         });
     }
@@ -112,7 +113,10 @@ impl Ledger {
         assert_eq!(tally.row.heights_count, 0, "a row is loaded before anything is counted");
         self.live_bytes += row.live_bytes;
         tally.row = row;
-        tally.untried = row.lowest;
+        if row.untried > row.highest && row.untried < Height(u64::MAX) {
+            // What is left was damaged: it is tried once in each life.
+            tally.row.untried = row.lowest;
+        }
     }
 
     /// Nothing will be appended to it any more.
@@ -138,10 +142,19 @@ impl Ledger {
                 .checked_sub(1)
                 .expect("a promoted value was stored");
         }
-        self.decided(location, height);
+        self.counted(location, height);
     }
 
-    /// A decided height's record lies here.
+    /// A decided height's record lies here, and goes when retention ends.
+    pub fn counted(&mut self, location: &Location, height: Height) {
+        self.decided(location, height);
+        if let Some(tally) = self.tallies.get_mut(&location.segment) {
+            tally.row.untried = tally.row.untried.min(height);
+        }
+    }
+
+    /// A decided height's record lies here. One that was stored again past retention stays as long as its segment does:
+    /// somebody wanted it back.
     pub fn decided(&mut self, location: &Location, height: Height) {
         let Some(tally) = self.tallies.get_mut(&location.segment) else {
             return;
@@ -152,7 +165,6 @@ impl Ledger {
         row.heights_count += 1;
         row.live_bytes += location.bytes;
         row.end = row.end.max(location.end());
-        tally.untried = tally.untried.min(height);
         self.live_bytes += location.bytes;
         self.changed.insert(location.segment);
     }
@@ -207,15 +219,21 @@ impl Ledger {
     /// The heights of a segment are about to be moved. Those added meanwhile are not among them.
     pub fn trying(&mut self, due: &Due) {
         if let Some(tally) = self.tallies.get_mut(&due.segment) {
-            tally.untried = tally.untried.max(due.below);
+            tally.row.untried = tally.row.untried.max(due.below);
+            self.changed.insert(due.segment);
         }
     }
 
     /// They were moved, all but the damaged ones.
     pub fn tried(&mut self, due: &Due, damaged: &[Height]) {
         if let Some(tally) = self.tallies.get_mut(&due.segment) {
-            tally.damaged_count = damaged.len() as u64;
-            tally.row.lowest = damaged.iter().copied().fold(tally.untried, Height::min);
+            if due.from <= tally.row.lowest {
+                tally.damaged_count = damaged.len() as u64;
+                let lowest = damaged.iter().copied().fold(tally.row.untried, Height::min);
+                tally.row.lowest = lowest.min(tally.row.highest);
+            } else {
+                tally.damaged_count += damaged.len() as u64;
+            }
             self.changed.insert(due.segment);
         }
     }
@@ -223,7 +241,8 @@ impl Ledger {
     /// They were not, for want of room: they are tried again.
     pub fn not_tried(&mut self, due: &Due) {
         if let Some(tally) = self.tallies.get_mut(&due.segment) {
-            tally.untried = tally.untried.min(due.from);
+            tally.row.untried = tally.row.untried.min(due.from);
+            self.changed.insert(due.segment);
         }
     }
 
@@ -265,13 +284,17 @@ impl Ledger {
             .filter(|(_, tally)| tally.row.class == Class::Values && tally.row.heights_count > tally.damaged_count);
         let found = values.find(|(_, tally)| {
             let wholly = tally.row.sealed && tally.row.highest < below;
-            let patiently = tally.untried.0.saturating_add(patience) <= below.0;
-            tally.untried < below && (wholly || patiently)
+            let patiently = tally.row.untried.0.saturating_add(patience) <= below.0;
+            tally.row.untried < below && (wholly || patiently)
         });
-        found.map(|(id, tally)| Due {
-            segment: *id,
-            from: tally.row.lowest,
-            below: below.min(tally.row.highest.next()),
+        found.map(|(id, tally)| {
+            let wholly = tally.row.sealed && tally.row.highest < below;
+            let from = if wholly { tally.row.lowest } else { tally.row.untried };
+            Due {
+                segment: *id,
+                from,
+                below: below.min(tally.row.highest.next()),
+            }
         })
     }
 
@@ -383,9 +406,11 @@ mod tests {
         ledger.open(ONE, Class::Values, true);
         ledger.open(TWO, Class::Values, true);
         for height in [1, 2, 9] {
-            ledger.decided(&at(ONE, height * 4096), Height(height));
+            ledger.stored(&at(ONE, height * 4096));
+            ledger.promoted(&at(ONE, height * 4096), Height(height));
         }
-        ledger.decided(&at(TWO, 4096), Height(3));
+        ledger.stored(&at(TWO, 4096));
+        ledger.promoted(&at(TWO, 4096), Height(3));
         let due = |segment, from, below| {
             let (from, below) = (Height(from), Height(below));
             Some(Due { segment, from, below })

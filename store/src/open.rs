@@ -113,6 +113,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
     let (segments, files) =
         Segments::open(&segments_folder, chain, marks.floor.segment.0.max(1)).map_err(at(&segments_folder))?;
     let payloads = marks.payloads;
+    let oldest_blobs = marks.oldest_blobs.unwrap_or(Height(1));
     let (ledger, ends) = take_stock(&index, &segments, &files, payloads.map(|end| end.segment))?;
     let metrics = Metrics::new(&options.registry);
     let (index, segments) = (Arc::new(index), Arc::new(segments));
@@ -124,7 +125,6 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
         Arc::clone(&lock),
     );
     let view = Arc::new(view);
-    let oldest_blobs = marks.oldest_blobs.unwrap_or(Height(1));
     view.set_head(head);
     view.set_oldest_blobs(oldest_blobs);
     view.archived().set(marks.archived_from, marks.archived_through);

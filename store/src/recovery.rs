@@ -58,7 +58,7 @@ pub(crate) fn take_stock(
         let stock = index.locations(|height, row| {
             // Where its file is gone, its class is not known, and values are what can be fetched again.
             ledger.open(row.location.segment, Class::Values, true);
-            ledger.decided(&row.location, height);
+            ledger.counted(&row.location, height);
             let end = ends.entry(row.location.segment).or_default();
             *end = (*end).max(row.location.end());
         });

@@ -141,7 +141,8 @@ pub(super) fn encode_segment(row: &SegmentRow) -> Vec<u8> {
         .u64(row.highest.0)
         .u64(row.heights_count)
         .u64(row.live_bytes)
-        .u64(row.end);
+        .u64(row.end)
+        .u64(row.untried.0);
     fields.0
 }
 
@@ -165,6 +166,7 @@ pub(super) fn decode_segment(bytes: &[u8]) -> Option<SegmentRow> {
         heights_count: fields.u64()?,
         live_bytes: fields.u64()?,
         end: fields.u64()?,
+        untried: Height(fields.u64()?),
     };
     // Sums of them are taken, and the next height is counted from the highest.
     let is_sound = row.lowest <= row.highest

@@ -321,3 +321,25 @@ fn a_segment_with_a_damaged_record_is_freed_once_that_lies_elsewhere() {
         assert!(store.view.decided_payload(value.key.height).is_some());
     }
 }
+
+#[test]
+fn what_is_stored_again_past_retention_stays_as_long_as_its_segment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open_with(folder.path(), &cold());
+    let values = store.grow(1..=HEIGHTS, 6);
+    assert!(store.retire(15) > Height(10));
+    restore(&mut store, &values[1]);
+    for below in [15, 16] {
+        store.retire(below);
+        assert_same(&store.view.decided_value(Height(2)).expect("it is back").1, &values[1]);
+        store = reopened(store, folder.path());
+    }
+    // In a segment with others it goes with them.
+    restore(&mut store, &values[4]);
+    store.grow(HEIGHTS + 1..=HEIGHTS + 20, 6);
+    let oldest = store.retire(HEIGHTS + 15);
+    let found = store.view.decided_value(Height(2)).expect("it is alone");
+    assert_same(&found.1, &values[1]);
+    let absent = store.view.decided_value(Height(5)).err();
+    assert_eq!(absent, Some(Absent::Pruned { oldest }));
+}

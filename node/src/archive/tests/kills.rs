@@ -29,7 +29,7 @@ fn child() {
     loop {
         let height = rig.view.head().0 + 1;
         rig.grow(height..=height, BLOBS);
-        rig.retire(height.saturating_sub(RETENTION));
+        rig.begin_retiring(height.saturating_sub(RETENTION));
     }
 }
 

@@ -102,6 +102,13 @@ impl Rig {
         values
     }
 
+    /// Ends the keeping of blobs below a height. They come free beside other work.
+    pub fn begin_retiring(&mut self, below: u64) {
+        let blobs_below = Height(below);
+        let answer = self.ask(StoreRequest::Retire { blobs_below });
+        assert!(matches!(answer, StoreReply::Retired { .. }), "{answer:?}");
+    }
+
     /// Ends the keeping of blobs below a height, until nothing more comes free.
     pub fn retire(&mut self, below: u64) -> Height {
         let (mut oldest, mut since) = (Height::GENESIS, Instant::now());
