@@ -44,6 +44,26 @@ fn of_each_validator_the_first_false_values_are_kept() {
 }
 
 #[test]
+fn false_values_are_found_by_height_whichever_validators_they_are_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    // The first and the last of all addresses, and heights that lie crosswise.
+    let places = [(0, 9), (0, 2), (7, 1), (7, 8), (0xff, 2), (0xff, 3), (0xff, 20)];
+    let pieces = places.map(|(culprit, height)| false_value(culprit, height, 0));
+    store.ask([StoreRequest::Evidence(pieces.to_vec())]);
+    let mut expected = pieces.to_vec();
+    expected.sort_by_key(|piece| (piece.height(), piece.validator()));
+    for (from, to) in (0..=21).flat_map(|from| (0..=21).map(move |to| (Height(from), Height(to)))) {
+        let in_range = expected.iter().filter(|piece| (from..=to).contains(&piece.height()));
+        for rows_max in [1, 3, 10] {
+            let wanted: Vec<_> = in_range.clone().take(rows_max).cloned().collect();
+            assert_eq!(store.view.evidence(from, to, rows_max), wanted, "{from} to {to}");
+        }
+    }
+    assert_eq!(held(&store), expected);
+}
+
+#[test]
 fn a_false_value_above_the_limits_is_not_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open(folder.path());
