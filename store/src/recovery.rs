@@ -91,6 +91,7 @@ pub(crate) fn recover_values(
         };
         let ended = scan(&mut pages, header.lineage(), from, head, |location, found| {
             let (tag, blobs, sequence) = (found.header.tag, found.header.blobs(), found.header.sequence);
+            let init = Arc::clone(&found.assembly.init);
             let put = StoreRequest::Put {
                 assembly: found.assembly,
                 tag,
@@ -108,6 +109,7 @@ pub(crate) fn recover_values(
                 kept.push((
                     found.header.key,
                     Undecided {
+                        init,
                         tag,
                         blobs,
                         location,

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Instant;
 
 use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, OnDisk, Source, Tag};
-use ultramarine_types::{Assembly, Evidence, Hash, Height, ValueKey};
+use ultramarine_types::{Assembly, Evidence, Hash, Height, Init, ValueKey};
 
 use crate::alarms::Alarms;
 use crate::hot::Hot;
@@ -32,6 +32,8 @@ const RECENT_ROWS_MAX: usize = 64;
 /// A stored value of a height not decided yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Undecided {
+    /// The record's. Another right one of the same value may have other signatures.
+    pub init: Arc<Init>,
     pub tag: Tag,
     pub blobs: Blobs,
     pub location: Location,

@@ -77,8 +77,8 @@ pub struct DecidedPayload {
 /// What the store is asked to do. Requests of one link are carried out in order.
 #[derive(Clone, Debug)]
 pub enum StoreRequest {
-    /// Append payload and blobs to the segment and make them durable; answers `Stored`. Storing a key twice answers
-    /// `Stored` again and writes nothing.
+    /// Append payload and blobs to the segment and make them durable; answers `Stored`. Storing a key twice writes
+    /// nothing, and answers with the `Init` and the blobs that are stored.
     Put {
         /// The value; its proofs are verified already.
         assembly: Assembly,

@@ -27,16 +27,19 @@ impl World {
         let (disk, micros, reply) = (&mut self.nodes[node].disk, 300, |reply| Input::Store(reply));
         match request {
             StoreRequest::Put { assembly, tag } => {
+                let stored = &mut disk.undecided.entry(assembly.key).or_insert((assembly.clone(), tag)).0;
+                if stored.blobs.len() < assembly.blobs.len() {
+                    *stored = assembly;
+                }
                 let Assembly {
                     key,
                     init,
                     lists,
                     payload,
                     blobs,
-                } = assembly.clone();
+                } = stored.clone();
                 let held = blobs.len() == init.metadata.blobs_count as usize;
                 let blobs = if held { Blobs::Held } else { Blobs::NeverHeld };
-                disk.undecided.entry(key).or_insert((assembly, tag));
                 self.deliver(
                     node,
                     micros,
