@@ -147,8 +147,9 @@ pub struct Join {
     values: BTreeMap<ValueKey, Pending>,
     streams: BTreeMap<OfferId, Stream>,
     unjudged: Unjudged,
-    /// Values completed above `forgotten`. The join stops their streams without asking the core.
-    done: BTreeSet<ValueKey>,
+    /// Values completed above `forgotten`, by the `Init`s that they have. The join stops streams with these without
+    /// asking the core.
+    done: BTreeMap<ValueKey, CheckedInit>,
     forgotten: Height,
     /// `Incomplete`s held back for a moment, oldest first. So a peer that answers "not held" is not asked again and
     /// again without a pause.
@@ -169,7 +170,7 @@ impl Join {
             values: BTreeMap::new(),
             streams: BTreeMap::new(),
             unjudged: Unjudged::new(),
-            done: BTreeSet::new(),
+            done: BTreeMap::new(),
             forgotten: Height::GENESIS,
             later: VecDeque::new(),
             joining: BTreeMap::new(),
@@ -262,9 +263,13 @@ impl Join {
             }
             (asked_for, is_answer) = (requested.asked_for, true);
         }
+        // The core has checked the `Init` of a value in assembly, and of a whole one. It checks every other one, so that
+        // whoever brings a false one pays.
+        let is_same = |kept: Option<&CheckedInit>| kind == OfferKind::Proposal && kept == Some(&init);
+        let is_known = is_same(self.values.get(&key).map(|value| &value.init));
         let refusal = if key.height <= self.forgotten {
             Some(StopReason::Refused(Refusal::Height))
-        } else if kind == OfferKind::Proposal && self.done.contains(&key) {
+        } else if is_same(self.done.get(&key)) {
             Some(StopReason::Complete)
         } else if !is_answer && (self.offers_of(peer) >= bounds::OFFERS_PER_PEER_MAX || !self.can_keep(key)) {
             Some(StopReason::Busy)
@@ -297,7 +302,7 @@ impl Join {
             blobs_seen: Bits::new(),
             asked_for,
         };
-        if kind == OfferKind::Proposal && self.values.contains_key(&key) {
+        if is_known {
             self.streams.insert(name, stream);
             self.start(now, name, out);
             return;
@@ -482,7 +487,7 @@ impl Join {
         while let Some(key) = self.values.keys().next().copied().filter(|key| key.height <= height) {
             self.let_go(key, out);
         }
-        self.done.retain(|key| key.height > height);
+        self.done.retain(|key, _| key.height > height);
         self.later.retain(|(_, key, _)| key.height > height);
         self.joining.retain(|key, _| key.height > height);
         self.start_queued(now, out);
@@ -555,7 +560,7 @@ impl Machine for Join {
                 .values
                 .get(&key)
                 .is_none_or(|value| !value.hopeless && !self.missing_of(value).is_empty());
-            if !expected && wanted && !self.done.contains(&key) {
+            if !expected && wanted && !self.done.contains_key(&key) {
                 out.push(Output::Ask(NetEvent::Incomplete { key, peer }));
             }
         }

@@ -110,9 +110,9 @@ impl Join {
             out.push(Output::Ask(NetEvent::Flawed { key, flaw }));
         } else if value.is_whole() {
             let (streamed, verified, tag) = (value.streamed(), value.verified(now), value.tag);
-            let assembly = value.assemble();
+            let (assembly, init) = (value.assemble(), value.init.clone());
             self.let_go(key, out);
-            self.done.insert(key);
+            self.done.insert(key, init);
             while self.done.len() > bounds::DONE_MAX {
                 self.done.pop_first();
             }
