@@ -106,7 +106,7 @@ pub enum StoreRequest {
     Commit(Box<Decision>),
     /// Read a decided height's metadata, lists and payload (no blobs); answers `Loaded`.
     Load { height: Height },
-    /// Keep what convicts validators, durably; what is kept already is kept once. No answer.
+    /// Keep what convicts validators, durably; what is kept already is kept once. Answers `EvidenceTaken`.
     Evidence(Vec<Evidence>),
     /// Remember, whatever becomes of the log, that nothing is signed up to a height; answers `Silenced`. It never
     /// falls.
@@ -158,6 +158,8 @@ pub enum StoreReply {
     },
     /// The silence is durable.
     Silenced { through: Height },
+    /// All evidence is durable, or some waits in memory until there is room for it.
+    EvidenceTaken { is_durable: bool },
     /// Retention went this far.
     Retired {
         /// First height whose blobs are still here.

@@ -156,7 +156,10 @@ fn storing_twice_answers_with_what_is_stored() {
     let replies = store.ask([signed(1, false), signed(2, false), signed(3, true), signed(4, true)]);
     let bare = of(1, Blobs::NeverHeld);
     let whole = of(3, Blobs::Held);
-    assert_eq!(replies.iter().map(answered).collect::<Vec<_>>(), [bare, bare, whole, whole]);
+    assert_eq!(
+        replies.iter().map(answered).collect::<Vec<_>>(),
+        [bare, bare, whole, whole]
+    );
     // Once it is durable, after a start, and once it is decided.
     assert_eq!(answered(&store.ask([signed(5, false)])[0]), whole);
     let mut store = reopened(store, folder.path());
@@ -434,7 +437,11 @@ fn evidence_is_kept_once_and_outlives_the_process() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open(folder.path());
     assert_eq!(store.view.evidence(Height(0), Height(u64::MAX), 10), []);
-    assert_eq!(store.ask([StoreRequest::Evidence(vec![pair(9), pair(4)])]).len(), 0);
+    let replies = store.ask([StoreRequest::Evidence(vec![pair(9), pair(4)])]);
+    assert!(
+        matches!(&replies[..], [StoreReply::EvidenceTaken { is_durable: true }]),
+        "{replies:?}"
+    );
     store.ask([StoreRequest::Evidence(vec![pair(4), pair(700)])]);
     drop(store);
     let store = Store::open(folder.path());

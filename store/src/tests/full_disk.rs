@@ -152,8 +152,12 @@ fn evidence_without_room_waits_for_it_and_stops_nothing() {
     let evidence = |heights: std::ops::RangeInclusive<u64>| StoreRequest::Evidence(heights.map(two_votes).collect());
     disk.lose_reserve();
     disk.fill(0);
-    store.ask([evidence(1..=20_000)]);
+    let replies = store.ask([evidence(1..=20_000)]);
     assert_eq!(held(&store), 0);
+    assert!(
+        matches!(&replies[..], [StoreReply::EvidenceTaken { is_durable: false }]),
+        "{replies:?}"
+    );
     std::fs::remove_file(disk.filler()).expect("room again");
     // Of what waits there is a bound; what comes after it comes in vain.
     store.ask([]);

@@ -22,7 +22,10 @@ impl Join {
             is_above(self.values.keys().next()),
             "a decided height has no value here"
         );
-        assert!(is_above(self.done.keys().next()), "nothing is remembered of a decided height");
+        assert!(
+            is_above(self.done.keys().next()),
+            "nothing is remembered of a decided height"
+        );
         assert!(
             is_above(self.joining.keys().next()),
             "nothing of a decided height is joined"

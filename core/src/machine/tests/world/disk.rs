@@ -98,7 +98,10 @@ impl World {
                 });
                 self.deliver(node, micros, reply(StoreReply::Loaded { height, value }));
             }
-            StoreRequest::Evidence(evidence) => disk.evidence.extend(evidence),
+            StoreRequest::Evidence(evidence) => {
+                disk.evidence.extend(evidence);
+                self.deliver(node, micros, reply(StoreReply::EvidenceTaken { is_durable: true }));
+            }
             StoreRequest::Silence { through } => {
                 disk.silent_through = disk.silent_through.max(through);
                 self.deliver(node, micros, reply(StoreReply::Silenced { through }));
