@@ -55,6 +55,7 @@ pub(crate) fn command(hub: &Hub, command: NetCommand) {
             };
             hub.orders.push(TaskOrder::Sync { peer, height, want });
         }
+        NetCommand::Rejudge { key } => feed(hub, Input::Rejudge { key }),
         NetCommand::Forget { height } => feed(hub, Input::Forget { height }),
         NetCommand::Charge { peer, fault } => hub.charge(peer, fault, "found by consensus", None),
     }

@@ -4,7 +4,7 @@
 //! Wrong bytes never come here: they have another digest, and cost their sender. The value binds this blob, its
 //! commitment and its proof, and the network's verdict says that they do not fit each other.
 
-use ultramarine_types::network::{Fault, Flaw};
+use ultramarine_types::network::{Fault, Flaw, NetCommand};
 use ultramarine_types::{Evidence, ValueKey};
 
 use super::Core;
@@ -23,7 +23,7 @@ impl Core {
             // Our own network made the evidence. What does not convict the proposer is a fault of ours, or of our
             // memory, and says nothing about the value.
             tracing::error!(%key, %flaw, why, "a value is said to be false, and the evidence does not show it");
-            return;
+            return self.net(NetCommand::Rejudge { key });
         }
         if self.sync.certifies(key.height, &key.id) {
             let fault = DecidedFault::Flawed(Box::new(DecidedFlaw::new(key, &flaw)));

@@ -337,7 +337,7 @@ impl Join {
         self.done.remove(&key);
         // What is certified is good, or the node must know and stop. A flaw that we found before may have been a fault
         // of our own: everything is fetched and judged anew.
-        if tag == Tag::Certified && self.values.get(&key).is_some_and(|value| value.hopeless) {
+        if tag == Tag::Certified && self.values.get(&key).is_some_and(Pending::is_hopeless) {
             self.let_go(key, out);
         }
         self.make_way(key, out);
@@ -431,7 +431,7 @@ impl Join {
             return;
         }
         let missing = match self.values.get(&key) {
-            Some(value) => Some(self.missing_of(value)).filter(|missing| !value.hopeless && !missing.is_empty()),
+            Some(value) => Some(self.missing_of(value)).filter(|missing| !value.is_hopeless() && !missing.is_empty()),
             None => None,
         };
         if missing.is_none() && self.values.contains_key(&key) {
@@ -528,6 +528,7 @@ impl Machine for Join {
             Input::Gone { stream } => self.gone(now, stream, out),
             Input::Verdict(verdict) => self.verdict(now, verdict, out),
             Input::Fetch { stream, key, peer } => self.fetch(now, stream, key, peer, out),
+            Input::Rejudge { key } => self.rejudge(now, key, out),
             Input::Forget { height } => self.forget(now, height, out),
         }
         self.check();
@@ -559,7 +560,7 @@ impl Machine for Join {
             let wanted = self
                 .values
                 .get(&key)
-                .is_none_or(|value| !value.hopeless && !self.missing_of(value).is_empty());
+                .is_none_or(|value| !value.is_hopeless() && !self.missing_of(value).is_empty());
             if !expected && wanted && !self.done.contains_key(&key) {
                 out.push(Output::Ask(NetEvent::Incomplete { key, peer }));
             }

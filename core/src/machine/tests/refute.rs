@@ -1,7 +1,7 @@
 //! What a core does with a value that its own blob refutes.
 
 use ultramarine_types::evidence::FalseValue;
-use ultramarine_types::network::{Fault, Flaw, NetEvent, OfferKind};
+use ultramarine_types::network::{Fault, Flaw, NetCommand, NetEvent, OfferKind};
 use ultramarine_types::storage::{StoreReply, StoreRequest, Tag};
 use ultramarine_types::verify::Refutation;
 use ultramarine_types::{
@@ -119,6 +119,11 @@ fn evidence_that_convicts_nobody_says_nothing_about_a_value() {
         assert_eq!(judgement(&world, &key), Judgement::Open, "{name}");
         assert_eq!(blamed(&out, proposer), (vec![], 0), "{name}");
         assert_eq!(evidence(&out).0, [], "{name}");
+        let is_its = |output: &Output| matches!(output, Output::Net(NetCommand::Rejudge { key: its }) if *its == key);
+        assert!(
+            out.iter().any(is_its),
+            "{name}: the network must judge it anew: {out:?}"
+        );
     }
     // Nor does evidence about a value that nobody admitted.
     let (key, flaw) = (other.key, flaw(&other));

@@ -41,7 +41,7 @@ impl Join {
         for value in self.values.values() {
             value.check();
             assert!(
-                value.hopeless || !value.is_whole(),
+                value.is_hopeless() || !value.is_whole(),
                 "a whole value is handed on at once"
             );
             assert!(
