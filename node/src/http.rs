@@ -44,7 +44,7 @@ mod tests;
 pub mod value;
 mod wire;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -75,25 +75,52 @@ pub struct HttpState {
     pub board: Arc<Board>,
     pub registry: Arc<Registry>,
     index: Arc<Mutex<BlobIndex>>,
+    /// Held by whoever reads a step for the index. Nobody reads with the index itself in hand.
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl HttpState {
     pub fn new(chain: Chain, source: Arc<dyn Source>, board: Arc<Board>, registry: Arc<Registry>) -> Self {
-        let index = BlobIndex::new(chain.params.genesis_time);
         Self {
             chain,
             source,
             board,
             registry,
-            index: Arc::new(Mutex::new(index)),
+            index: Arc::default(),
+            reading: Arc::default(),
         }
     }
 
-    /// Runs `ask` on the index of blobs and roots, after the index has caught up with what was decided.
-    fn with_index<T>(&self, ask: impl FnOnce(&BlobIndex) -> T) -> T {
-        let mut index = self.index.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        index.catch_up(self.source.as_ref());
-        ask(&index)
+    /// Asks the index of recent blobs and roots. What it lacks is read from the store, a step at a time, until the
+    /// answer is found, or all that it covers is read. Whoever waits for a step holds nothing that others want.
+    async fn find_recent<T>(&self, ask: impl Fn(&BlobIndex) -> Option<T>) -> Result<Option<T>, ApiError> {
+        loop {
+            let head = self.source.head();
+            {
+                let index = self.index();
+                let found = if index.is_current(head) { ask(&index) } else { None };
+                if found.is_some() || index.next_step(head).is_none() {
+                    return Ok(found);
+                }
+            }
+            let reading = Arc::clone(&self.reading).lock_owned().await;
+            let this = self.clone();
+            ApiError::off_core(move || {
+                let step = this.index().next_step(head);
+                if let Some(step) = step {
+                    let read = step.read(this.source.as_ref(), this.chain.params.genesis_time);
+                    this.index().take(read);
+                }
+                drop(reading);
+                Ok(())
+            })
+            .await?;
+        }
+    }
+
+    /// The index, for a look at it or a change of it in memory.
+    fn index(&self) -> MutexGuard<'_, BlobIndex> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

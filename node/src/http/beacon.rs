@@ -5,6 +5,8 @@
 //! - The header's signature is the origin proposer's ed25519 signature over the domain-separated header root. It has 64
 //!   bytes, then 32 zeros, as the standard's has 96.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::json;
@@ -32,7 +34,7 @@ pub async fn sidecars(
     let block: BlockId = block.parse()?;
     let wanted: Vec<u64> = query.list("indices", "a number", query::number)?;
     let (board, params) = (state.board.clone(), state.chain.params.clone());
-    let found = ApiError::off_core(move || find(&state, block)).await?;
+    let found = find(&state, block).await?;
     let optimistic = is_optimistic(&board, found.as_ref());
     let timestamp = found
         .as_ref()
@@ -61,7 +63,7 @@ pub async fn blobs(
     let block: BlockId = block.parse()?;
     let wanted: Vec<Hash> = query.list("versioned_hashes", "0x and 64 hex digits", |text| text.parse().ok())?;
     let board = state.board.clone();
-    let found = ApiError::off_core(move || find(&state, block)).await?;
+    let found = find(&state, block).await?;
     let optimistic = is_optimistic(&board, found.as_ref());
     let opening = format!(r#"{{"execution_optimistic":{optimistic},"finalized":true,"data":"#);
     let Some((_, assembly)) = found else {
@@ -93,15 +95,18 @@ fn is_optimistic(board: &Board, found: Option<&(Decided, Assembly)>) -> bool {
 }
 
 /// The block and its blobs; `None` for the genesis, which has none.
-fn find(state: &HttpState, block: BlockId) -> Result<Option<(Decided, Assembly)>, ApiError> {
-    let height = block.height(state)?;
+async fn find(state: &HttpState, block: BlockId) -> Result<Option<(Decided, Assembly)>, ApiError> {
+    let height = block.height(state).await?;
     if height == Height::GENESIS {
         return Ok(None);
     }
-    let (decided, assembly) = state
-        .source
-        .decided_value(height)
-        .map_err(|absent| ApiError::absent(height, absent))?;
+    let source = Arc::clone(&state.source);
+    let read = move || {
+        source
+            .decided_value(height)
+            .map_err(|absent| ApiError::absent(height, absent))
+    };
+    let (decided, assembly) = ApiError::off_core(read).await?;
     let (held, promised) = (assembly.blobs.len(), decided.init.metadata.blobs_count as usize);
     if held == promised {
         return Ok(Some((decided, assembly)));

@@ -24,6 +24,7 @@ use super::index::versioned_hash;
 use super::*;
 use crate::board::NodeIdentity;
 
+mod index;
 mod proof;
 mod spec;
 
