@@ -14,6 +14,7 @@
 //!   /ultramarine/v1/decided?from=A&to=B     what was decided at every height
 //!   /ultramarine/v1/value/{height}          all that proves one decision, but payload and blobs
 //!   /ultramarine/v1/evidence?from=A&to=B    what convicts validators
+//!   /ultramarine/v1/evidence/{height}/{validator}    a false value with its lists and the blob
 //! ```
 //!
 //! Blob bytes come from the store's map, and become JSON one blob at a time. So a request holds one blob's text in
@@ -143,6 +144,10 @@ pub fn router(state: HttpState, limits: &ServerLimits) -> Router {
         .route("/ultramarine/v1/decided", get(decided::decided))
         .route("/ultramarine/v1/value/{height}", get(value::value))
         .route("/ultramarine/v1/evidence", get(evidence::evidence))
+        .route(
+            "/ultramarine/v1/evidence/{height}/{validator}",
+            get(evidence::false_value),
+        )
         .fallback(|| async { ApiError::not_found("no such URL; see README.md for those that exist") })
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, timeout))
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))

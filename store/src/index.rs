@@ -12,13 +12,15 @@
 //! | `false_values` | validator, then the height | version, archive of a value that its own blob refutes |
 //! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, last silent height |
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use ultramarine_types::canonical::{Cursor, FORMAT_VERSION, sha256};
+use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
-use ultramarine_types::{ChainIdentity, CommitCertificate, Evidence, Hash, Height, Init};
+use ultramarine_types::{Address, ChainIdentity, CommitCertificate, Evidence, Hash, Height, Init};
 
 use self::rows::{
     decode_epoch, decode_evidence, decode_floor, decode_location, decode_row, encode_epoch, encode_evidence,
@@ -406,28 +408,63 @@ impl Index {
         Ok(())
     }
 
-    /// Evidence of the heights from `from` to `to`, both included, at most `rows_max` pieces, in order of height.
-    pub fn evidence(&self, from: Height, to: Height, rows_max: usize) -> Result<Vec<Evidence>, IndexError> {
+    /// Hands evidence of the heights from `from` to `to`, both included, to `each`, in order of height, until it breaks.
+    pub fn evidence(
+        &self,
+        from: Height,
+        to: Height,
+        each: &mut dyn FnMut(Evidence) -> ControlFlow<()>,
+    ) -> Result<(), IndexError> {
         let transaction = self.of(self.database.begin_read())?;
-        let mut pieces = Vec::new();
-        if let Some(table) = self.if_made(transaction.open_table(EVIDENCE))? {
-            let range = (from.0, &[0; 32])..=(to.0, &[0xff; 32]);
-            for row in self.of(table.range(range))?.take(rows_max) {
-                let (key, row) = self.of(row)?;
-                let piece = decode_evidence(row.value());
-                pieces.push(piece.ok_or_else(|| self.damaged("evidence", key.value().0))?);
+        let pairs = self.if_made(transaction.open_table(EVIDENCE))?;
+        let range = (from.0, &[0; 32])..=(to.0, &[0xff; 32]);
+        let pairs = pairs.map(|table| self.of(table.range(range))).transpose()?;
+        let mut pairs = pairs.into_iter().flatten().peekable();
+        let false_values = self.if_made(transaction.open_table(FALSE_VALUES))?;
+        let places = false_values.as_ref().map(|table| self.false_values_in(table, from, to));
+        let places = places.transpose()?.unwrap_or_default();
+        let mut places = places.into_iter().peekable();
+        loop {
+            // A pair that cannot be read goes first, and ends it.
+            let pair_height = pairs.peek().map(|row| row.as_ref().map_or(0, |(key, _)| key.value().0));
+            let value_height = places.peek().map(|(height, _)| *height);
+            let piece = match (pair_height, value_height) {
+                (None, None) => return Ok(()),
+                (Some(pair), value) if value.is_none_or(|value| pair <= value) => {
+                    let Some(row) = pairs.next() else { return Ok(()) };
+                    let (key, row) = self.of(row)?;
+                    let damaged = || self.damaged("evidence", key.value().0);
+                    decode_evidence(row.value()).ok_or_else(damaged)?
+                }
+                (_, _) => {
+                    let Some((height, validator)) = places.next() else {
+                        return Ok(());
+                    };
+                    let Some(table) = &false_values else { return Ok(()) };
+                    let row = self.of(table.get((&validator, height)))?;
+                    let piece = row.and_then(|row| decode_evidence(row.value()));
+                    piece.ok_or_else(|| self.damaged("false_values", height))?
+                }
+            };
+            if each(piece).is_break() {
+                return Ok(());
             }
         }
-        if let Some(table) = self.if_made(transaction.open_table(FALSE_VALUES))? {
-            for (height, validator) in self.false_values_in(&table, from, to)?.into_iter().take(rows_max) {
-                let row = self.of(table.get((&validator, height)))?;
-                let piece = row.and_then(|row| decode_evidence(row.value()));
-                pieces.push(piece.ok_or_else(|| self.damaged("false_values", height))?);
-            }
+    }
+
+    /// The false value of a validator at a height, if one is kept.
+    pub fn false_value(&self, validator: &Address, height: Height) -> Result<Option<FalseValue>, IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        let Some(table) = self.if_made(transaction.open_table(FALSE_VALUES))? else {
+            return Ok(None);
+        };
+        let Some(row) = self.of(table.get((&validator.0, height.0)))? else {
+            return Ok(None);
+        };
+        match decode_evidence(row.value()) {
+            Some(Evidence::Value(value)) => Ok(Some(*value)),
+            Some(Evidence::Votes(..) | Evidence::Proposals(..)) | None => Err(self.damaged("false_values", height)),
         }
-        pieces.sort_by_key(Evidence::height);
-        pieces.truncate(rows_max);
-        Ok(pieces)
     }
 
     /// Height and validator of every false value from `from` to `to`, in order of height. Rows are large and lie by

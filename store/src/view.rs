@@ -8,12 +8,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, OnDisk, Source, Tag};
-use ultramarine_types::{Assembly, Evidence, Hash, Height, Init, ValueKey};
+use ultramarine_types::{Address, Assembly, Evidence, Hash, Height, Init, ValueKey};
 
 use crate::alarms::Alarms;
 use crate::hot::Hot;
@@ -374,10 +376,16 @@ impl Source for View {
         })
     }
 
-    fn evidence(&self, from: Height, to: Height, rows_max: usize) -> Vec<Evidence> {
-        self.index.evidence(from, to, rows_max).unwrap_or_else(|error| {
+    fn evidence(&self, from: Height, to: Height, each: &mut dyn FnMut(Evidence) -> ControlFlow<()>) {
+        if let Err(error) = self.index.evidence(from, to, each) {
             self.alarm(&format!("evidence cannot be read: {error}"));
-            Vec::new()
+        }
+    }
+
+    fn false_value(&self, validator: &Address, height: Height) -> Option<FalseValue> {
+        self.index.false_value(validator, height).unwrap_or_else(|error| {
+            self.alarm(&format!("evidence cannot be read: {error}"));
+            None
         })
     }
 

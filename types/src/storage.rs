@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use bytes::Bytes;
 
 use crate::assembly::Assembly;
 use crate::consensus::CommitCertificate;
-use crate::evidence::Evidence;
-use crate::ids::{Height, Lsn, ValueKey};
+use crate::evidence::{Evidence, FalseValue};
+use crate::ids::{Address, Height, Lsn, ValueKey};
 use crate::lists::Lists;
 use crate::value::Init;
 
@@ -259,9 +260,12 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent>;
     /// A decided height's lists and payload, whatever became of its blobs.
     fn decided_payload(&self, height: Height) -> Option<DecidedPayload>;
-    /// Evidence of the heights from `from` to `to`, both included, at most `rows_max` pieces, in order of height.
-    fn evidence(&self, _from: Height, _to: Height, _rows_max: usize) -> Vec<Evidence> {
-        Vec::new()
+    /// Hands evidence of the heights from `from` to `to`, both included, to `each`, in order of height, until it breaks.
+    /// One piece at a time is in memory: a false value has up to 320 KB.
+    fn evidence(&self, _from: Height, _to: Height, _each: &mut dyn FnMut(Evidence) -> ControlFlow<()>) {}
+    /// The false value of a validator at a height that is kept as evidence, if there is one.
+    fn false_value(&self, _validator: &Address, _height: Height) -> Option<FalseValue> {
+        None
     }
     /// Where a held value's bytes lie on disk, for a reader that brings them into the page cache before the map is
     /// touched. `None` while they are in memory anyway, or if there is no such file. A hint: the file may be gone.

@@ -108,7 +108,7 @@ fn live(folder: &Path) {
         let _ = store.view.decided_value(Height(height));
         let _ = store.view.decided_payload(Height(height));
     }
-    let _ = store.view.evidence(Height(0), Height(u64::MAX), 10);
+    let _ = store.evidence(Height(0), Height(u64::MAX), 10);
     let next = value(head.0 + 1, 77, 1);
     let put = StoreRequest::Put {
         assembly: next.clone(),

@@ -436,7 +436,7 @@ fn evidence_is_kept_once_and_outlives_the_process() {
     let pair = two_votes;
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open(folder.path());
-    assert_eq!(store.view.evidence(Height(0), Height(u64::MAX), 10), []);
+    assert_eq!(store.evidence(Height(0), Height(u64::MAX), 10), []);
     let replies = store.ask([StoreRequest::Evidence(vec![pair(9), pair(4)])]);
     assert!(
         matches!(&replies[..], [StoreReply::EvidenceTaken { is_durable: true }]),
@@ -445,10 +445,10 @@ fn evidence_is_kept_once_and_outlives_the_process() {
     store.ask([StoreRequest::Evidence(vec![pair(4), pair(700)])]);
     drop(store);
     let store = Store::open(folder.path());
-    let all = |rows_max| store.view.evidence(Height(0), Height(u64::MAX), rows_max);
+    let all = |rows_max| store.evidence(Height(0), Height(u64::MAX), rows_max);
     assert_eq!(all(10), [pair(4), pair(9), pair(700)]);
     assert_eq!(all(2), [pair(4), pair(9)]);
-    assert_eq!(store.view.evidence(Height(5), Height(9), 10), [pair(9)]);
+    assert_eq!(store.evidence(Height(5), Height(9), 10), [pair(9)]);
 }
 
 #[test]
