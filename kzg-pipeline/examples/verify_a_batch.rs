@@ -1,4 +1,5 @@
-//! Makes six blobs with their proofs, spoils one, and asks both back ends about all of them at once, then about each alone.
+//! Makes six blobs with their proofs, spoils one, and asks both back ends about all of them, then about each
+//! alone.
 //!
 //! `cargo run --release --example verify_a_batch`
 

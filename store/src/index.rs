@@ -408,7 +408,8 @@ impl Index {
         Ok(())
     }
 
-    /// Hands evidence of the heights from `from` to `to`, both included, to `each`, in order of height, until it breaks.
+    /// Hands evidence of the heights from `from` to `to`, both included, to `each`, in order of height, until it
+    /// breaks.
     pub fn evidence(
         &self,
         from: Height,

@@ -260,7 +260,8 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent>;
     /// A decided height's lists and payload, whatever became of its blobs.
     fn decided_payload(&self, height: Height) -> Option<DecidedPayload>;
-    /// Hands evidence of the heights from `from` to `to`, both included, to `each`, in order of height, until it breaks.
+    /// Hands evidence of the heights from `from` to `to`, both included, to `each`, in order of height, until it
+    /// breaks.
     /// One piece at a time is in memory: a false value has up to 320 KB.
     fn evidence(&self, _from: Height, _to: Height, _each: &mut dyn FnMut(Evidence) -> ControlFlow<()>) {}
     /// The false value of a validator at a height that is kept as evidence, if there is one.

@@ -263,8 +263,8 @@ impl Join {
             }
             (asked_for, is_answer) = (requested.asked_for, true);
         }
-        // The core has checked the `Init` of a value in assembly, and of a whole one. It checks every other one, so that
-        // whoever brings a false one pays.
+        // The core has checked the `Init` of a value in assembly, and of a whole one. It checks every other one, so
+        // that whoever brings a false one pays.
         let is_same = |kept: Option<&CheckedInit>| kind == OfferKind::Proposal && kept == Some(&init);
         let is_known = is_same(self.values.get(&key).map(|value| &value.init));
         let refusal = if key.height <= self.forgotten {

@@ -1,9 +1,9 @@
 //! This file knows where recent blobs are by versioned hash, and recent blocks by header root, within a bound.
 //!
 //! It is filled from the store while somebody asks, a step at a time: what was decided since, then ever older heights.
-//! So after a start a recent blob is found at once, and nobody waits until all is read. A step is read without the index
-//! ([`Step::read`]), and taken in afterwards ([`BlobIndex::take`]). What falls out at the far end can still be found by
-//! slot or by execution block hash, for which the store knows every height.
+//! So after a start a recent blob is found at once, and nobody waits until all is read. A step is read without the
+//! index ([`Step::read`]), and taken in afterwards ([`BlobIndex::take`]). What falls out at the far end can still be
+//! found by slot or by execution block hash, for which the store knows every height.
 //!
 //! Keeps: the newest heights are covered without a gap, and no more of them, nor of their blobs, than the bounds below.
 
