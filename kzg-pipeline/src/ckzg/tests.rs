@@ -12,7 +12,7 @@ fn true_claims_hold() {
 }
 
 #[test]
-fn every_fault_is_named_and_sinks_nobody() {
+fn every_fault_is_found_and_sinks_nobody() {
     suite::every_fault_is_found_and_sinks_nobody(&verifier());
 }
 

@@ -17,12 +17,12 @@ fn true_claims_hold() {
 }
 
 #[test]
-fn every_fault_is_named_and_sinks_nobody() {
+fn every_fault_is_found_and_sinks_nobody() {
     suite::every_fault_is_found_and_sinks_nobody(&verifier());
 }
 
 #[test]
-fn every_path_names_every_fault() {
+fn every_path_finds_every_fault() {
     let (hashing, evaluating, points) = (HashPath::all(), EvaluationPath::all(), PointPath::all());
     // Each of each kind at least once.
     for turn in 0..hashing.len().max(evaluating.len()).max(points.len()) {
