@@ -99,6 +99,8 @@ pub struct Execution {
     unjudged: Option<String>,
     /// What the client last confirmed our head with, if not with that head's hash.
     unnamed: Option<String>,
+    /// The height whose payload could not be read when it was needed last.
+    unread: Option<Height>,
 }
 
 impl Execution {
@@ -114,6 +116,7 @@ impl Execution {
             is_failing: false,
             unjudged: None,
             unnamed: None,
+            unread: None,
         }
     }
 
@@ -245,10 +248,12 @@ impl Execution {
     pub fn loaded(&mut self, now: Nanos, height: Height, value: Option<(Arc<Init>, Body)>, wants: &mut Vec<Want>) {
         let Some((init, body)) = value else {
             if matches!(self.state, State::Searching { .. } | State::Importing { .. }) {
+                self.unread = Some(height);
                 self.wait(now, not_loaded(height), wants);
             }
             return;
         };
+        self.unread = None;
         match self.state {
             State::Searching { at, stride, hash: None } if at == height => {
                 let hash = init.metadata.header.block_hash;
@@ -263,6 +268,16 @@ impl Execution {
                 wants.push(import(height, init, body));
             }
             _ => {}
+        }
+    }
+
+    /// A height's payload can be read again. If the client waits for it, it waits no longer.
+    pub fn readable(&mut self, height: Height, wants: &mut Vec<Want>) {
+        if self.unread == Some(height) {
+            self.unread = None;
+            if matches!(self.state, State::Waiting { .. }) {
+                self.probe(wants);
+            }
         }
     }
 
@@ -511,8 +526,7 @@ pub fn short_of_valid(call: &str, status: &PayloadStatus) -> String {
 fn not_loaded(height: Height) -> String {
     format!(
         "block {height}, which the execution client lacks, cannot be read from the data directory: its record is \
-         damaged (see the log). Give the client that block from elsewhere, or move the data directory away and start \
-         again: the node fetches every block from its peers, and a validator listens before it signs"
+         damaged (see the log). It is being fetched from the peers, and the client is given it then"
     )
 }
 

@@ -105,6 +105,18 @@ pub enum Event {
         /// The highest tip that is proven: by a certificate, or by the word of more than a third of the power.
         best: Height,
     },
+    /// A decided height is damaged here. Nothing of it is served until it is restored from a peer.
+    Damaged {
+        height: Height,
+        /// How many heights are damaged now.
+        damaged_count: usize,
+    },
+    /// A damaged height was written anew, and is served again.
+    Restored {
+        height: Height,
+        /// How many heights are still damaged.
+        damaged_count: usize,
+    },
     /// How our wall clock compares with the validators' median. Sent when it changes.
     Clock {
         /// How far our clock is ahead of the median; `None` if too few were heard.

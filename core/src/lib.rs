@@ -46,6 +46,7 @@ mod early;
 mod execution;
 mod gate;
 mod guard;
+mod healing;
 pub mod held;
 mod host;
 pub mod io;

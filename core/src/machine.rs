@@ -15,6 +15,7 @@
 //! | `propose.rs` | our own blocks |
 //! | `search.rs` | missing bytes |
 //! | `catchup.rs` | being behind |
+//! | `healing.rs` | decided heights that are damaged here |
 //! | `tell.rs` | what peers must hear from us |
 //! | `gather.rs` | the first height of a network that starts together |
 //! | `clock.rs` | wall clocks |
@@ -29,6 +30,7 @@ mod consensus;
 mod contest;
 mod dispatch;
 mod gather;
+mod healing;
 mod heights;
 mod judge;
 mod messages;
@@ -60,6 +62,7 @@ use crate::early::Early;
 use crate::execution::{Execution, Want};
 use crate::gate::Gate;
 use crate::guard::Guard;
+use crate::healing::Healing;
 use crate::held::Held;
 use crate::host::ConsensusHost;
 use crate::io::{Event, Input, Output};
@@ -144,6 +147,7 @@ pub struct Core {
     proposer: Proposer,
     execution: Execution,
     sync: Sync,
+    healing: Healing,
     peers: Peers,
     early: Early,
     /// The latest message of each validator, for a validator that lost its own memory of it.
@@ -219,6 +223,7 @@ impl Core {
             proposer: Proposer::default(),
             execution: Execution::new(config.genesis_block.hash),
             sync: Sync::new(&limits, config.chain.params.blob_retention_heights_min),
+            healing: Healing::new(&limits),
             peers: Peers::default(),
             early: Early::default(),
             seen: BTreeMap::new(),

@@ -115,7 +115,7 @@ impl SignatureVerifier {
                 break;
             }
             if !self.memo.contains(&digest) {
-                new.push((position, PreparedSeal::new(&seal.key, seal.message, &seal.signature)));
+                new.push((position, PreparedSeal::new(*seal)));
             }
         }
         let (positions, claims): (Vec<_>, Vec<_>) = new.into_iter().unzip();
@@ -138,9 +138,7 @@ impl SignatureVerifier {
                     .contains(&rule::digest(&seal.key, seal.message, &seal.signature))
         };
         let seals = seals.iter().filter(known);
-        let claims: Vec<_> = seals
-            .map(|seal| PreparedSeal::new(&seal.key, seal.message, &seal.signature))
-            .collect();
+        let claims: Vec<_> = seals.copied().map(PreparedSeal::new).collect();
         self.verified_count += claims.len() as u64;
         for (claim, holds) in claims.iter().zip(rule::each_holds(&claims)) {
             if holds {

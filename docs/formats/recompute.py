@@ -3,7 +3,8 @@
 
     recompute.py golden                      prints the golden bytes that the Rust tests pin
     recompute.py check HOME URL FIRST LAST   recomputes what a node serves for heights FIRST to LAST; HOME has its
-                                             genesis.json and execution-genesis.json
+                                             genesis.json and execution-genesis.json. Of a pruned height it
+                                             recomputes all but the blobs' digests
 
 It uses Python's standard library alone. Its ed25519 is slow and not constant in time: it only verifies.
 """
@@ -11,6 +12,7 @@ It uses Python's standard library alone. Its ed25519 is slow and not constant in
 import hashlib
 import json
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -291,6 +293,16 @@ def get(url):
         return raw(json.load(answer))
 
 
+def blobs_of(url, slot):
+    """The blobs of a slot; None if the node says that it has pruned them."""
+    try:
+        return get(f"{url}/eth/v1/beacon/blobs/{slot}")["data"]
+    except urllib.error.HTTPError as error:
+        if error.code == 404 and "pruned" in error.read().decode():
+            return None
+        raise
+
+
 def expect(holds, what):
     if not holds:
         sys.exit(f"recompute.py: {what}")
@@ -304,7 +316,7 @@ def check(home, url, first, last):
     set_hash = validator_set_hash(validators)
     identity = chain_identity(genesis["chain"], set_hash, genesis["salt"])
     genesis_time = genesis["chain"]["genesis_time"]
-    parent_root, empty, blobs = None, 0, 0
+    parent_root, empty, pruned, blobs = None, 0, 0, 0
     for height in range(first, last + 1):
         value = get(f"{url}/ultramarine/v1/value/{height}")
         metadata, lists, at = value["metadata"], value["lists"], f"height {height}"
@@ -336,12 +348,16 @@ def check(home, url, first, last):
             signers.add(key)
         power = sum(powers[key] for key in signers)
         expect(3 * power > 2 * sum(powers.values()), f"{at}: no quorum")
-        served = get(f"{url}/eth/v1/beacon/blobs/{value['slot']}")["data"] if count else []
+        served = blobs_of(url, value["slot"]) if count else []
+        empty += count == 0
+        if served is None:
+            pruned += 1
+            continue
         expect(len(served) == count, f"{at}: {len(served)} of {count} blobs are served")
         for blob, commitment, digest in zip(served, lists["commitments"], lists["digests"]):
             expect(len(blob) == BLOB_BYTES and blob_digest(blob, commitment) == digest, f"{at}: a blob's digest")
-        empty, blobs = empty + (count == 0), blobs + count
-    print(f"{last - first + 1} heights recomputed, {empty} without blobs, {blobs} blobs", end="")
+        blobs += count
+    print(f"{last - first + 1} heights recomputed, {empty} without blobs, {pruned} pruned, {blobs} blobs", end="")
     print(f"; chain identity 0x{identity.hex()}")
 
 

@@ -17,7 +17,7 @@ use ultramarine_types::{Machine, Outbox};
 use crate::hub::Hub;
 use crate::order::TaskOrder;
 use crate::streaming::{Completed, Input, Output};
-use crate::wire::message::{self, ValueWant};
+use crate::wire::message::{self, ValueRequest, ValueWant};
 
 /// Carries out a command of the core.
 pub(crate) fn command(hub: &Hub, command: NetCommand) {
@@ -46,14 +46,20 @@ pub(crate) fn command(hub: &Hub, command: NetCommand) {
             feed(hub, Input::Fetch { stream, key, peer });
         }
         NetCommand::Sync { peer, height, want } => {
+            let wants_blobs = want != SyncWant::Payload;
             let want = match want {
-                SyncWant::Certificate => ValueWant::Certificate,
                 // What is here already is not sent again.
                 SyncWant::Package => ValueWant::Package {
                     blobs: hub.join.borrow().blobs_missing_at(height),
                 },
+                SyncWant::Payload | SyncWant::Certificate => ValueWant::from(want),
             };
-            hub.orders.push(TaskOrder::Sync { peer, height, want });
+            let request = ValueRequest { height, want };
+            hub.orders.push(TaskOrder::Sync {
+                peer,
+                request,
+                wants_blobs,
+            });
         }
         NetCommand::Rejudge { key } => feed(hub, Input::Rejudge { key }),
         NetCommand::Forget { height } => feed(hub, Input::Forget { height }),

@@ -5,12 +5,12 @@
 use std::rc::Rc;
 
 use ultramarine_types::network::OfferId;
-use ultramarine_types::{Height, PeerId, ValueKey};
+use ultramarine_types::{PeerId, ValueKey};
 
 use crate::connection::session::Session;
 use crate::streaming::Missing;
 use crate::switch::StreamSwitch;
-use crate::wire::message::ValueWant;
+use crate::wire::message::ValueRequest;
 
 /// The work of one new task.
 pub(crate) enum TaskOrder {
@@ -27,7 +27,8 @@ pub(crate) enum TaskOrder {
     /// Ask a peer for a decided height.
     Sync {
         peer: PeerId,
-        height: Height,
-        want: ValueWant,
+        request: ValueRequest,
+        /// If not, whatever comes is offered as a package without blobs.
+        wants_blobs: bool,
     },
 }

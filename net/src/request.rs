@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use ultramarine_runtime::affinity::spawn_blocking;
 use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
 use ultramarine_types::network::{Fault, NetEvent, OfferId, SyncEnd};
-use ultramarine_types::{Height, ListKind, PeerId, ValueKey};
+use ultramarine_types::{ListKind, PeerId, ValueKey};
 
 use crate::conductor;
 use crate::hub::Hub;
@@ -76,9 +76,9 @@ async fn begin_parts(
 }
 
 /// Asks `peer` for a decided height, and hands the answer to the core or the join.
-pub(crate) async fn sync(hub: Rc<Hub>, peer: PeerId, height: Height, want: ValueWant) {
+pub(crate) async fn sync(hub: Rc<Hub>, peer: PeerId, request: ValueRequest, wants_blobs: bool) {
+    let height = request.height;
     // One deadline covers all until a package is opened; from then on the join's deadlines do.
-    let request = ValueRequest { height, want };
     let asked = timeout(hub.limits.sync_timeout().as_duration(), open(&hub, peer, &request)).await;
     let end = match asked {
         Err(_) => {
@@ -91,7 +91,10 @@ pub(crate) async fn sync(hub: Rc<Hub>, peer: PeerId, height: Height, want: Value
             SyncEnd::Unusable
         }
         Ok(Ok(Reply::Short(end))) => end,
-        Ok(Ok(Reply::Package(opened, receive))) => return package(&hub, peer, *opened, request, receive).await,
+        Ok(Ok(Reply::Package(mut opened, receive))) => {
+            opened.is_full &= wants_blobs;
+            return package(&hub, peer, *opened, request, receive).await;
+        }
     };
     hub.events.push(NetEvent::SyncEnded { peer, height, end });
 }
@@ -221,6 +224,8 @@ async fn package(
                 return hub.unregister(stream);
             }
         }
+        // A blob of a height that is restored is hashed here.
+        tokio::task::yield_now().await;
     }
     conductor::feed(hub, Input::Fin { stream });
     hub.unregister(stream);

@@ -1,11 +1,12 @@
 //! This file knows how stored values leave: streamed at the core's command, or as answers to peers' requests.
 //!
-//! The blocking pool reads the source: a first read checks checksums over the whole value and touches pages that may be
-//! on disk. This thread only hands slices to QUIC.
+//! The blocking pool reads the source: a read checks checksums over all that it takes, and touches pages that may be on
+//! disk. This thread only hands slices to QUIC.
 
 pub mod answers;
 mod cold;
 mod delivery;
+mod held;
 pub mod turns;
 
 use std::convert::Infallible;
@@ -18,10 +19,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use ultramarine_runtime::Io;
 use ultramarine_runtime::affinity::spawn_blocking;
-use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNKS_MAX};
+use ultramarine_types::limits::PAYLOAD_CHUNKS_MAX;
 use ultramarine_types::network::Fault;
 use ultramarine_types::storage::Source;
-use ultramarine_types::{Assembly, Height, ValueKey};
+use ultramarine_types::{Assembly, ValueKey};
 
 use crate::bounds;
 use crate::connection::session::Session;
@@ -30,6 +31,7 @@ use crate::peers::budgets::Spend;
 use crate::serve::answers::AnswerClass;
 use crate::serve::cold::Cold;
 use crate::serve::delivery::{Deadlines, Outgoing, Undelivered};
+use crate::serve::held::{Need, Places};
 use crate::streaming::split::split;
 use crate::wire::frame::{FrameKind, ReadFault, frame, read_body, read_header};
 use crate::wire::message::{self, PartsRequest, ValueRequest, ValueWant};
@@ -237,45 +239,26 @@ async fn read_request(hub: &Hub, receive: &mut quinn::RecvStream) -> Result<Requ
     }
 }
 
-/// The most bytes that an answer may have, by what the index knows.
+/// The bytes that an answer takes from the source, by what the index knows.
 async fn weigh(hub: &Hub, request: &Request) -> u64 {
     let (source, request) = (Arc::clone(&hub.source), request.clone());
-    let weigh = move || match request {
-        Request::Parts(PartsRequest { key, missing }) => {
-            let all = bytes_held(source.as_ref(), key);
-            missing.map_or(all, |missing| all.min(missing.bytes()))
-        }
-        Request::Value(ValueRequest {
-            height,
-            want: ValueWant::Package { blobs },
-        }) => {
-            let all = decided_key(source.as_ref(), height).map_or(0, |key| bytes_held(source.as_ref(), key));
-            let head = bounds::PACKAGE_FRAME_BYTES_MAX as u64;
-            blobs.map_or(all, |blobs| all.min(head + (blobs.count() * BLOB_BYTES) as u64))
-        }
-        Request::Value(ValueRequest {
-            want: ValueWant::Certificate,
-            ..
-        }) => 0,
-    };
+    let weigh = move || need(source.as_ref(), &request).map_or(0, |need| need.weigh(source.as_ref()));
     spawn_blocking(weigh).await.unwrap_or(0)
 }
 
-/// Bytes of a value that we hold. A value that is not on disk is in memory, or nowhere: looking at it costs nothing.
-fn bytes_held(source: &dyn Source, key: ValueKey) -> u64 {
-    let in_memory = |assembly: Assembly| {
-        let blobs = assembly.blobs.iter().map(Bytes::len).sum::<usize>();
-        (assembly.payload.len() + assembly.lists.bytes() + blobs) as u64
-    };
-    match source.on_disk(&key) {
-        Some(range) => range.bytes,
-        None => source.value(&key).map_or(0, in_memory),
+/// What an answer needs of which value.
+fn need(source: &dyn Source, request: &Request) -> Option<Need> {
+    match request {
+        Request::Parts(request) => Some(Need::of_parts(source, request)),
+        Request::Value(ValueRequest {
+            height,
+            want: ValueWant::Package { blobs },
+        }) => Need::of_package(source, *height, blobs.as_ref()),
+        Request::Value(ValueRequest {
+            want: ValueWant::Certificate,
+            ..
+        }) => None,
     }
-}
-
-fn decided_key(source: &dyn Source, height: Height) -> Option<ValueKey> {
-    let id = source.decided(height)?.certificate.value_id;
-    Some(ValueKey { height, id })
 }
 
 /// Permits that `bytes` take. A certificate takes none: the number of open requests bounds certificates.
@@ -287,22 +270,21 @@ fn permits(bytes: u64) -> u32 {
 async fn answer(hub: &Rc<Hub>, request: Request) -> Result<Vec<Bytes>, &'static str> {
     match request {
         Request::Parts(request) => {
-            let Some(assembly) = whole(hub, request.key).await else {
-                return Ok(vec![frame(FrameKind::NotHeld, &[])]);
+            let places = {
+                let request = request.clone();
+                move |source: &dyn Source| Need::of_parts(source, &request).places(source)
             };
-            let (chunks, blobs) = (assembly.lists.chunks.len(), assembly.blobs.len());
-            match request.missing {
-                // The peer has the `Init`, which says how many parts there are.
-                Some(missing) if !missing.is_within(chunks, blobs) => {
-                    Err("asks for parts that the value does not have")
-                }
-                missing => Ok(split(&assembly, missing.as_ref())),
-            }
+            let frames = on_source(hub, places, move |source| held::parts(source, &request)).await;
+            let frames = frames.transpose()?.flatten();
+            Ok(frames.unwrap_or_else(|| vec![frame(FrameKind::NotHeld, &[])]))
         }
         Request::Value(request) => {
             let height = request.height;
-            let key = move |source: &dyn Source| decided_key(source, height);
-            let answer = on_source(hub, key, move |source| sync::answer(source, &request)).await;
+            let places = {
+                let request = Request::Value(request.clone());
+                move |source: &dyn Source| need(source, &request)?.places(source)
+            };
+            let answer = on_source(hub, places, move |source| sync::answer(source, &request)).await;
             let Some(answer) = answer else { return Ok(Vec::new()) };
             let answer = answer?;
             if answer.alarm {
@@ -317,19 +299,17 @@ async fn answer(hub: &Rc<Hub>, request: Request) -> Result<Vec<Bytes>, &'static 
     }
 }
 
-/// A value, if we hold every blob that its metadata commits to.
+/// A value, if we hold all of it.
 async fn whole(hub: &Rc<Hub>, key: ValueKey) -> Option<Assembly> {
-    let assembly = on_source(hub, move |_| Some(key), move |source| source.value(&key))
-        .await?
-        .ok()?;
-    (assembly.blobs.len() == assembly.init.metadata.blobs_count as usize).then_some(assembly)
+    let places = move |source: &dyn Source| Need::of_value(key).places(source);
+    on_source(hub, places, move |source| held::whole(source, &key)).await?
 }
 
-/// Reads the source on the blocking pool. If the value named by `key` is cold, brings it into memory first: through the
-/// ring, or without a ring on the thread that reads the source. `None` if the read panicked.
+/// Reads the source on the blocking pool. What is cold of the places that the read will touch is brought into memory
+/// first: through the ring, or without a ring on the thread that reads the source. `None` if the read panicked.
 async fn on_source<T: Send + 'static>(
     hub: &Hub,
-    key: impl FnOnce(&dyn Source) -> Option<ValueKey> + Send + 'static,
+    places: impl FnOnce(&dyn Source) -> Option<Places> + Send + 'static,
     read: impl Fn(&dyn Source) -> T + Send + Sync + 'static,
 ) -> Option<T> {
     let (source, read) = (Arc::clone(&hub.source), Arc::new(read));
@@ -337,8 +317,7 @@ async fn on_source<T: Send + 'static>(
     let first = {
         let (source, read) = (source.clone(), read.clone());
         spawn_blocking(move || {
-            let range = key(source.as_ref()).and_then(|key| source.on_disk(&key));
-            let cold = range.as_ref().and_then(Cold::find);
+            let cold = places(source.as_ref()).as_ref().and_then(Cold::find);
             if on_ring && let Some(cold) = cold {
                 return Err(cold);
             }

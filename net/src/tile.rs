@@ -160,7 +160,11 @@ async fn take_orders(hub: Rc<Hub>) {
                 key,
                 missing,
             } => hub.spawn(request::parts(hub.clone(), stream, switch, peer, key, missing)),
-            TaskOrder::Sync { peer, height, want } => hub.spawn(request::sync(hub.clone(), peer, height, want)),
+            TaskOrder::Sync {
+                peer,
+                request,
+                wants_blobs,
+            } => hub.spawn(request::sync(hub.clone(), peer, request, wants_blobs)),
         };
     }
 }

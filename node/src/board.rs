@@ -3,7 +3,7 @@
 //! Keeps: the best tip is no lower than our own height, and the newest decisions are listed in order of height.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use ultramarine_core::clocks::{self, Grade};
@@ -12,6 +12,8 @@ use ultramarine_types::storage::Source;
 use ultramarine_types::{Address, ChainIdentity, Hash, Height, Nanos, PeerId, Round, ValueId};
 
 use ultramarine_engine::Waiting;
+
+use crate::archive::progress::{ArchiveProgress, ArchiveStatus};
 
 /// Decided heights the snapshot lists.
 const RECENT_MAX: usize = 16;
@@ -116,9 +118,15 @@ pub struct Snapshot {
     /// Why the height does not move, while it should.
     #[serde(default)]
     pub stall: Option<String>,
+    /// Decided heights that are damaged on disk and are being fetched from peers.
+    #[serde(default)]
+    pub damaged_heights: usize,
     /// Tiles that have taken no turn for a while.
     #[serde(rename = "silent", default)]
     pub hung: Vec<HungTile>,
+    /// How far the archive is; `None`: there is none.
+    #[serde(default)]
+    pub archive: Option<ArchiveStatus>,
 }
 
 /// Shared by the core tile, HTTP and the devnet.
@@ -126,6 +134,7 @@ pub struct Snapshot {
 pub struct Board {
     snapshot: Mutex<Snapshot>,
     waiting: Waiting,
+    archive: OnceLock<ArchiveProgress>,
 }
 
 impl Board {
@@ -154,9 +163,12 @@ impl Board {
                 clock_offset_ms: None,
                 clock: None,
                 stall: None,
+                damaged_heights: 0,
                 hung: Vec::new(),
+                archive: None,
             }),
             waiting: Waiting::default(),
+            archive: OnceLock::new(),
         }
     }
 
@@ -213,6 +225,9 @@ impl Board {
                 })
             }
             Event::Lag { best, .. } => snapshot.best_tip = snapshot.height.max(*best),
+            Event::Damaged { damaged_count, .. } | Event::Restored { damaged_count, .. } => {
+                snapshot.damaged_heights = *damaged_count;
+            }
             Event::Clock { offset_ns, grade, .. } => {
                 snapshot.clock_offset_ms = offset_ns.map(|offset| offset / 1_000_000);
                 snapshot.clock = offset_ns
@@ -248,11 +263,16 @@ impl Board {
         &self.waiting
     }
 
+    /// Shows an archive's progress from now on.
+    pub fn show_archive(&self, progress: ArchiveProgress) {
+        self.archive.get_or_init(|| progress);
+    }
+
     /// The node as it is now.
     pub fn snapshot(&self) -> Snapshot {
-        let waiting = self.waiting.reason();
         Snapshot {
-            waiting,
+            waiting: self.waiting.reason(),
+            archive: self.archive.get().map(ArchiveProgress::status),
             ..self.lock().clone()
         }
     }
@@ -328,6 +348,14 @@ impl Snapshot {
         }
         reasons.extend(self.clock.clone());
         reasons.extend(self.stall.clone());
+        reasons.extend(self.archive.as_ref().and_then(ArchiveStatus::reason));
+        if self.damaged_heights > 0 {
+            reasons.push(format!(
+                "{} decided heights are damaged on disk: they are not served, and fetched from peers; check the disk \
+                 (dmesg, smartctl)",
+                self.damaged_heights
+            ));
+        }
         let hung = self.hung.iter().filter(|tile| tile.seconds >= HUNG_SECONDS);
         reasons.extend(hung.map(|tile| format!("tile {} has taken no turn for {} s", tile.tile, tile.seconds)));
         reasons
@@ -348,233 +376,4 @@ pub fn stall_words(height: Height, still: Nanos, why: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use ultramarine_types::CommitCertificate;
-
-    use super::*;
-
-    fn board(validators: usize) -> Board {
-        Board::new(NodeIdentity {
-            name: "a".to_owned(),
-            version: "1".to_owned(),
-            chain_id: 5,
-            genesis_hash: ChainIdentity::ZERO,
-            address: Some(Address::ZERO),
-            peer_id: PeerId::ZERO,
-            validators,
-        })
-    }
-
-    fn decided(height: u64, round: u32) -> Event {
-        Event::Decided {
-            certificate: CommitCertificate {
-                height: Height(height),
-                round: Round(round),
-                value_id: ValueId::ZERO,
-                signatures: Vec::new(),
-            },
-            blobs: 3,
-            bytes: 1000,
-            origin_proposer: Address::ZERO,
-            origin_round: Round(0),
-            block_hash: Hash([9; 32]),
-            synced: false,
-        }
-    }
-
-    #[test]
-    fn decisions_add_up_and_only_the_newest_are_listed() {
-        let board = board(4);
-        for height in 1..=40 {
-            board.apply(&decided(height, u32::from(height == 7)));
-        }
-        let snapshot = board.snapshot();
-        assert_eq!((snapshot.height, snapshot.head), (Height(40), Hash([9; 32])));
-        assert_eq!(
-            (snapshot.decided_total, snapshot.blobs_total, snapshot.bytes_total),
-            (40, 120, 40_000)
-        );
-        assert_eq!(snapshot.rounds_above_zero, 1);
-        assert_eq!(snapshot.decided.len(), RECENT_MAX);
-        assert_eq!(
-            snapshot.decided.back().map(|decision| decision.height),
-            Some(Height(40))
-        );
-    }
-
-    #[test]
-    fn a_node_is_ready_when_nothing_speaks_against_it() {
-        let board = board(4);
-        assert_eq!(
-            board.snapshot().unready().len(),
-            2,
-            "no readiness, no peers: {:?}",
-            board.snapshot().unready()
-        );
-        board.apply(&Event::Readiness {
-            ready: false,
-            why: "SYNCING".to_owned(),
-            is_news: true,
-        });
-        board.peer_up();
-        let reasons = board.snapshot().unready();
-        assert!(reasons.len() == 1 && reasons[0].contains("SYNCING"), "{reasons:?}");
-        board.apply(&Event::Readiness {
-            ready: true,
-            why: String::new(),
-            is_news: true,
-        });
-        assert!(board.snapshot().unready().is_empty());
-        board.apply(&Event::Signing {
-            height: Height(1),
-            active: false,
-            usual: false,
-            why: "listening first".to_owned(),
-        });
-        assert!(board.snapshot().unready()[0].contains("listening first"));
-        board.apply(&Event::Signing {
-            height: Height(1),
-            active: true,
-            usual: true,
-            why: String::new(),
-        });
-        board.apply(&Event::Lag {
-            ours: Height(0),
-            best: Height(10),
-        });
-        assert!(board.snapshot().unready()[0].contains("10 heights behind"));
-        board.apply(&decided(10, 0));
-        assert!(board.snapshot().unready().is_empty());
-    }
-
-    /// A board with nothing against its node.
-    fn ready() -> Board {
-        let board = board(1);
-        board.apply(&Event::Readiness {
-            ready: true,
-            why: String::new(),
-            is_news: true,
-        });
-        assert_eq!(board.snapshot().unready(), [""; 0]);
-        board
-    }
-
-    fn only_reason(board: &Board) -> String {
-        let reasons = board.snapshot().unready();
-        assert_eq!(reasons.len(), 1, "{reasons:?}");
-        reasons[0].clone()
-    }
-
-    #[test]
-    fn a_wrong_clock_is_a_reason_and_one_that_is_a_little_off_is_not() {
-        let board = ready();
-        let clock = |offset_ns, grade| Event::Clock {
-            offset_ns,
-            grade,
-            peers_off: 0,
-        };
-        board.apply(&clock(Some(-60_000_000_000), Grade::Wrong));
-        assert!(only_reason(&board).contains("our clock is 60.0 s behind the validators'"));
-        assert_eq!(board.snapshot().clock_offset_ms, Some(-60_000));
-        board.apply(&clock(Some(60_400_000_000), Grade::Wrong));
-        assert!(only_reason(&board).contains("60.4 s ahead of the validators'"));
-        // The last: it was just set right, and its grade takes a few looks to follow.
-        for (offset_ns, grade) in [
-            (Some(3_000_000_000), Grade::Off),
-            (None, Grade::Right),
-            (Some(-1_000_000), Grade::Wrong),
-        ] {
-            board.apply(&clock(offset_ns, grade));
-            assert_eq!(board.snapshot().unready(), [""; 0]);
-        }
-    }
-
-    #[test]
-    fn a_peer_with_a_wrong_clock_is_no_reason() {
-        let board = ready();
-        board.apply(&Event::PeerClock {
-            validator: Address::ZERO,
-            offset_ns: 60_000_000_000,
-            grade: Grade::Wrong,
-        });
-        assert_eq!(board.snapshot().unready(), [""; 0]);
-    }
-
-    #[test]
-    fn a_height_that_stands_still_is_a_reason_until_it_moves() {
-        let board = ready();
-        let stalled = Event::Stalled {
-            height: Height(8),
-            still: Nanos::from_millis(34_700),
-            why: "round 4".to_owned(),
-            is_news: true,
-        };
-        for end in [decided(8, 0), Event::Moving { height: Height(8) }] {
-            board.apply(&stalled);
-            assert_eq!(only_reason(&board), "height 8 has not been decided for 34 s: round 4");
-            board.apply(&end);
-            assert_eq!(board.snapshot().unready(), [""; 0]);
-        }
-    }
-
-    #[test]
-    fn a_tile_that_takes_no_turn_is_a_reason_until_it_does() {
-        let board = ready();
-        let hung = |seconds| {
-            vec![HungTile {
-                tile: "store".to_owned(),
-                seconds,
-            }]
-        };
-        board.hung(hung(HUNG_SECONDS - 1));
-        assert_eq!(board.snapshot().unready(), [""; 0]);
-        board.hung(hung(HUNG_SECONDS));
-        assert_eq!(only_reason(&board), "tile store has taken no turn for 5 s");
-        board.hung(Vec::new());
-        assert_eq!(board.snapshot().unready(), [""; 0]);
-    }
-
-    #[test]
-    fn status_keeps_the_field_names_that_dashboards_read() {
-        let status = serde_json::to_value(board(1).snapshot()).expect("a snapshot has a JSON form");
-        for name in ["gate", "silent"] {
-            assert!(status.get(name).is_some(), "{name} is not in {status}");
-        }
-    }
-
-    #[test]
-    fn a_lone_validator_needs_no_peer() {
-        let board = board(1);
-        board.apply(&Event::Readiness {
-            ready: true,
-            why: String::new(),
-            is_news: true,
-        });
-        assert!(board.snapshot().unready().is_empty());
-        board.peer_down();
-        assert_eq!(board.snapshot().peers, 0, "peers never go below zero");
-    }
-
-    #[test]
-    fn an_invalid_value_is_counted() {
-        let board = board(4);
-        board.apply(&Event::InvalidValue {
-            key: ultramarine_types::ValueKey {
-                height: Height(7),
-                id: ValueId::ZERO,
-            },
-            origin_proposer: Address::ZERO,
-            reason: "blobs: 7 where 6 are allowed".to_owned(),
-        });
-        assert_eq!(board.snapshot().invalid_values, 1);
-    }
-
-    #[test]
-    fn a_snapshot_survives_json() {
-        let board = board(4);
-        board.apply(&decided(1, 0));
-        let text = serde_json::to_string(&board.snapshot()).expect("plain data");
-        let back: Snapshot = serde_json::from_str(&text).expect("the same shape");
-        assert_eq!(back, board.snapshot());
-    }
-}
+mod tests;

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use ultramarine_kzg_pipeline::BackEnd;
 use ultramarine_runtime::ring::IoMode;
+use ultramarine_store::archive::SPAN_HEIGHTS_MAX;
 use ultramarine_types::Address;
 use ultramarine_types::chain::Limits;
 use ultramarine_types::url::HttpUrl;
@@ -36,7 +37,8 @@ pub use peer::PeerAddress;
 pub use problem::{ConfigError, Problem};
 use settings::Settings;
 
-use crate::topology::LANES;
+use crate::archive::address::{ArchiveAddress, BucketAccess, read_endpoint};
+use crate::topology::{LANES, Shape};
 
 /// Half of the second that a proposal's timeout leaves for the build
 /// ([`ultramarine_types::chain::Limits::propose_timeout`]).
@@ -47,6 +49,9 @@ const ENGINE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 /// If the timeout were longer, nobody would learn that the client is gone.
 const ENGINE_TIMEOUT_MS_MAX: u64 = 600_000;
 
+/// More than any disk reads, and few enough that bytes fit 64 bits.
+const SCRUB_MB_PER_SECOND_MAX: u64 = 100_000;
+
 const _: () = assert!(ENGINE_TIMEOUT_MIN.as_millis() < ENGINE_TIMEOUT_MS_MAX as u128);
 
 #[derive(Clone, Debug)]
@@ -56,6 +61,9 @@ pub struct Config {
     pub engine: EngineConfig,
     pub http: HttpConfig,
     pub retention: RetentionConfig,
+    /// `None`: there is no archive.
+    pub archive: Option<ArchiveConfig>,
+    pub store: StoreConfig,
     pub log: LogConfig,
 }
 
@@ -135,6 +143,23 @@ pub struct RetentionConfig {
     pub blobs_heights: Option<u64>,
 }
 
+/// `[archive]`: where decided heights go before their blobs are freed.
+#[derive(Clone, Debug)]
+pub struct ArchiveConfig {
+    pub address: ArchiveAddress,
+    /// How its store is reached, if it is a bucket.
+    pub access: BucketAccess,
+    /// Most heights of one object.
+    pub span_heights: u32,
+}
+
+/// `[store]`: how the node looks after what it has stored.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreConfig {
+    /// How fast what is stored is read again; 0: never.
+    pub scrub_bytes_per_second: u64,
+}
+
 /// `[log]`: what is written to standard error.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -158,6 +183,15 @@ impl Config {
         }
     }
 
+    /// What the tiles and links of its node depend on.
+    pub fn shape(&self) -> Shape {
+        Shape {
+            lanes: self.node.lanes,
+            embedded_el: self.engine.embedded.is_some(),
+            archive: self.archive.is_some(),
+        }
+    }
+
     fn read(home: &Path, layers: &Layers) -> Result<Self, ConfigError> {
         let mut settings = Settings::new(layers, home);
         let node = NodeConfig::read(&mut settings);
@@ -165,14 +199,27 @@ impl Config {
         let engine = EngineConfig::read(&mut settings);
         let http = HttpConfig::read(&mut settings);
         let retention = RetentionConfig::read(&mut settings);
+        let archive = ArchiveConfig::read(&mut settings);
+        let store = StoreConfig::read(&mut settings);
         let log = LogConfig::read(&mut settings);
-        match (node, network, engine, http, retention, log) {
-            (Some(node), Some(network), Some(engine), Some(http), Some(retention), Some(log)) => Ok(Self {
+        match (node, network, engine, http, retention, archive, store, log) {
+            (
+                Some(node),
+                Some(network),
+                Some(engine),
+                Some(http),
+                Some(retention),
+                Some(archive),
+                Some(store),
+                Some(log),
+            ) => Ok(Self {
                 node,
                 network,
                 engine,
                 http,
                 retention,
+                archive,
+                store,
                 log,
             }),
             _ => Err(ConfigError(settings.into_problems())),
@@ -315,6 +362,73 @@ impl RetentionConfig {
         let heights = settings.number("retention.blobs_heights", 0..=u64::MAX)?;
         Some(Self {
             blobs_heights: (heights > 0).then_some(heights),
+        })
+    }
+}
+
+impl ArchiveConfig {
+    fn read(settings: &mut Settings<'_>) -> Option<Option<Self>> {
+        for name in ["archive.url", "archive.endpoint"] {
+            // Not by `trimmed`, which repeats the text: there may be a key in it.
+            if settings.text(name).contains('@') {
+                let expected = "an address alone: keys belong into the credentials file or the environment";
+                settings.note(name, "has a name or a key before an @", expected);
+                return None;
+            }
+        }
+        let address = settings.trimmed("archive.url", ArchiveAddress::EXPECTED, |text| match text {
+            "" => Ok(None),
+            text => ArchiveAddress::read(text).map(Some),
+        });
+        let endpoint = settings.trimmed(
+            "archive.endpoint",
+            "an http:// or https:// URL, or nothing",
+            |text| match text {
+                "" => Ok(None),
+                text => read_endpoint(text).map(Some),
+            },
+        );
+        let region = settings.text_as("archive.region", "letters, digits and hyphens, or nothing", |text| {
+            let fits = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            fits.then(|| text.to_owned())
+        });
+        let credentials_file = settings.path_if_any("archive.credentials_file");
+        let span_heights = settings.number("archive.span_heights", 1..=u64::from(SPAN_HEIGHTS_MAX));
+        let (address, endpoint, region, span_heights) = (address?, endpoint?, region?, span_heights?);
+        let Some(address) = address else {
+            if endpoint.is_some() || credentials_file.is_some() {
+                settings.refuse(
+                    "archive.url",
+                    "the archive's URL, as its endpoint or its credentials are set",
+                );
+                return None;
+            }
+            return Some(None);
+        };
+        let is_bucket = matches!(address, ArchiveAddress::Bucket { .. });
+        if !is_bucket && (endpoint.is_some() || !region.is_empty() || credentials_file.is_some()) {
+            let expected =
+                "s3://bucket/folder, as an endpoint, a region or credentials are set, which a folder has not";
+            settings.refuse("archive.url", expected);
+            return None;
+        }
+        Some(Some(Self {
+            address,
+            access: BucketAccess {
+                endpoint,
+                region: (!region.is_empty()).then_some(region),
+                credentials_file,
+            },
+            span_heights: u32::try_from(span_heights).ok()?,
+        }))
+    }
+}
+
+impl StoreConfig {
+    fn read(settings: &mut Settings<'_>) -> Option<Self> {
+        let megabytes = settings.number("store.scrub_mb_per_second", 0..=SCRUB_MB_PER_SECOND_MAX)?;
+        Some(Self {
+            scrub_bytes_per_second: megabytes * 1_000_000,
         })
     }
 }

@@ -15,6 +15,8 @@
 //!   /ultramarine/v1/value/{height}          all that proves one decision, but payload and blobs
 //!   /ultramarine/v1/evidence?from=A&to=B    what convicts validators
 //!   /ultramarine/v1/evidence/{height}/{validator}    a false value with its lists and the blob
+//!   /ultramarine/v1/blob_status/{height}    what became of a height's blobs, and since when
+//!   /ultramarine/v1/store                   what the store holds: heights by state, bytes by kind
 //! ```
 //!
 //! Blob bytes come from the store's map, and become JSON one blob at a time. So a request holds one blob's text in
@@ -40,6 +42,7 @@ pub mod seats;
 pub mod server;
 pub mod spec;
 pub mod status;
+pub mod store;
 #[cfg(test)]
 mod tests;
 pub mod value;
@@ -148,6 +151,8 @@ pub fn router(state: HttpState, limits: &ServerLimits) -> Router {
             "/ultramarine/v1/evidence/{height}/{validator}",
             get(evidence::false_value),
         )
+        .route("/ultramarine/v1/blob_status/{height}", get(store::blob_status))
+        .route("/ultramarine/v1/store", get(store::store))
         .fallback(|| async { ApiError::not_found("no such URL; see README.md for those that exist") })
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, timeout))
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))

@@ -119,6 +119,14 @@ pub fn read_key(path: &Path) -> Result<SigningKey, KeyError> {
 
 /// Reads 32 bytes from a file that we own and that nobody else may read.
 pub fn read_secret(path: &Path) -> Result<[u8; 32], KeyError> {
+    let text = read_secret_text(path)?;
+    let mut secret = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut secret).map_err(|_| KeyError::Content { path: path.to_owned() })?;
+    Ok(secret)
+}
+
+/// Reads the text of a file that we own and that nobody else may read.
+pub fn read_secret_text(path: &Path) -> Result<String, KeyError> {
     let read_error = |error| KeyError::Read {
         path: path.to_owned(),
         error,
@@ -158,9 +166,7 @@ pub fn read_secret(path: &Path) -> Result<[u8; 32], KeyError> {
             io::ErrorKind::InvalidData => content_error(),
             _ => read_error(error),
         })?;
-    let mut secret = [0; 32];
-    hex::decode_to_slice(text.trim(), &mut secret).map_err(|_| content_error())?;
-    Ok(secret)
+    Ok(text)
 }
 
 /// Writes 32 bytes to a new file that only we may read. They are durable once the directory is synced.

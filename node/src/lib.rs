@@ -2,6 +2,7 @@
 // Those panic where an output is closed or full: `print` and the program's log do not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod archive;
 pub mod board;
 pub mod config;
 pub mod embedded;

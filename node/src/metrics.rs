@@ -153,7 +153,8 @@ impl CoreMetrics {
                     .set(i64::try_from(still.0 / 1_000_000_000).unwrap_or(i64::MAX));
             }
             Event::Moving { .. } => self.stalled.set(0),
-            Event::Signed { .. } => {}
+            // The store counts what it heals, and what is damaged.
+            Event::Damaged { .. } | Event::Restored { .. } | Event::Signed { .. } => {}
         }
     }
 }

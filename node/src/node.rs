@@ -23,6 +23,8 @@ use ultramarine_runtime::topology::Topology;
 use ultramarine_runtime::{Halt, Io, Reason, Registry};
 use ultramarine_types::storage::Source;
 
+use crate::archive::progress::ArchiveProgress;
+use crate::archive::uploader::Uploader;
 use crate::board::{Board, NodeIdentity};
 use crate::config::Config;
 use crate::embedded::EmbeddedClient;
@@ -32,7 +34,9 @@ use crate::keys::Keys;
 use crate::metrics::CoreMetrics;
 use crate::node::crew::{Crew, on_tokio};
 use crate::node::links::Links;
-use crate::node::options::{core_config, embedded_options, engine_options, http_limits, net_options, store_options};
+use crate::node::options::{
+    core_config, embedded_options, engine_options, http_limits, net_options, store_options, uploader_options,
+};
 use crate::signals::StopRequest;
 use crate::tiles;
 use crate::tiles::core::Audience;
@@ -83,7 +87,7 @@ pub fn run(mut options: NodeOptions) -> Result<(), NodeError> {
     let halt = Halt::new();
     let registry = Registry::process();
     outlet::count_losses(&registry);
-    let table = topology::table(options.config.node.lanes, options.config.engine.embedded.is_some());
+    let table = topology::table(options.config.shape());
     let placement = table.place(&if options.config.node.pin { cores() } else { Vec::new() });
     let mut crew = Crew::new(halt.clone(), registry, placement);
 
@@ -130,8 +134,10 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Res
         embedded,
         stop: _,
     } = options;
-    let store = ultramarine_store::open(&config.node.data_dir, &store_options(&genesis, &crew.registry))
+    let store = ultramarine_store::open(&config.node.data_dir, &store_options(&config, &genesis, &crew.registry))
         .map_err(start_error("opening the data directory"))?;
+    ultramarine_store::scrub::start(&crew.halt, &store.view, config.store.scrub_bytes_per_second)
+        .map_err(start_error("starting the store's check of itself"))?;
     let source: Arc<dyn Source> = store.view;
     let http_listener = addresses::listen_http(config.http.listen).map_err(start_error("listening for HTTP"))?;
     if let Some(embedded) = config.engine.embedded {
@@ -149,6 +155,13 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Res
             .map_err(start_error("starting the embedded execution client"))?;
         let is_new = store.recovered.head.is_none() && keys.validator.is_some();
         launch::embedded(crew, client, embedded_options(&config, addresses, &genesis, is_new)?)?;
+    }
+    if let Some(archive) = &config.archive {
+        let progress = ArchiveProgress::new(archive.address.to_string(), &crew.registry);
+        board.show_archive(progress.clone());
+        let options = uploader_options(&config, archive, &genesis);
+        let uploader = Uploader::new(options, Arc::clone(&source), links.archive.clone(), progress);
+        launch::archive(crew, uploader)?;
     }
     launch::lanes(crew, &config.node, links.lanes)?;
     launch::store(crew, io, store.state, links.store)?;

@@ -8,6 +8,8 @@ pub const NET: &str = "net";
 pub const STORE: &str = "store";
 pub const ENGINE: &str = "engine";
 pub const HTTP: &str = "http";
+/// Only where an archive is configured.
+pub const ARCHIVE: &str = "archive";
 /// The embedded execution client of a devnet node.
 pub const EMBEDDED_EL: &str = "el";
 /// Verifier lanes, by position.
@@ -34,8 +36,23 @@ const STORE_DEPTH: usize = 4096;
 /// Calls to the execution client; the core never has more than a handful under way.
 const ENGINE_DEPTH: usize = 256;
 
-/// The node's table for a number of verifier lanes.
-pub fn table(lanes: usize, embedded_el: bool) -> Topology {
+/// What a node's table depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Verifier lanes.
+    pub lanes: usize,
+    /// Whether the execution client is inside.
+    pub embedded_el: bool,
+    pub archive: bool,
+}
+
+/// A node's table.
+pub fn table(shape: Shape) -> Topology {
+    let Shape {
+        lanes,
+        embedded_el,
+        archive,
+    } = shape;
     assert!(
         (1..=LANES.len()).contains(&lanes),
         "the configuration bounds the number of lanes"
@@ -72,7 +89,7 @@ pub fn table(lanes: usize, embedded_el: bool) -> Topology {
         link(CORE_NET, &[CORE], NET, CONTROL_DEPTH, "sends, admissions, fetches"),
         link(
             TO_STORE,
-            &[CORE, NET],
+            if archive { &[CORE, NET, ARCHIVE] } else { &[CORE, NET] },
             STORE,
             STORE_DEPTH,
             "log records, commits, assembled values",
@@ -100,6 +117,13 @@ pub fn table(lanes: usize, embedded_el: bool) -> Topology {
     for lane in &LANES[..lanes] {
         tiles.push(tile(lane, CorePolicy::Dedicated, "batch verification of blob proofs"));
     }
+    if archive {
+        tiles.push(tile(
+            ARCHIVE,
+            CorePolicy::Floating,
+            "archiving of decided heights, healing from the archive",
+        ));
+    }
     if embedded_el {
         tiles.push(tile(
             EMBEDDED_EL,
@@ -117,10 +141,15 @@ mod tests {
     #[test]
     fn the_table_holds_together_for_every_number_of_lanes() {
         for lanes in 1..=LANES.len() {
-            for embedded_el in [false, true] {
-                let table = table(lanes, embedded_el);
+            for (embedded_el, archive) in [(false, false), (false, true), (true, false), (true, true)] {
+                let table = table(Shape {
+                    lanes,
+                    embedded_el,
+                    archive,
+                });
                 table.validate().expect("names are unique and every link has its ends");
-                assert_eq!(table.tiles.len(), 5 + lanes + usize::from(embedded_el));
+                let more = usize::from(embedded_el) + usize::from(archive);
+                assert_eq!(table.tiles.len(), 5 + lanes + more);
             }
         }
     }

@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey};
-use ultramarine_types::{Address, Chain, ChainIdentity, Height, Signature, ValidatorSet, ValueId};
+use ultramarine_net::hello::Hello;
+use ultramarine_types::{Address, Chain, ChainIdentity, Height, PeerId, Signature, ValidatorSet, ValueId};
 
 use crate::dice::Dice;
 use crate::disk::Disk;
@@ -28,8 +29,12 @@ pub struct Means<'a> {
     pub past: &'a Past,
     /// Values whose own blobs refute them, for the checkers.
     pub false_values: &'a mut BTreeSet<ValueId>,
+    /// Its own name on the network.
+    pub peer: PeerId,
     /// Its own validator address.
     pub address: Address,
+    /// The validator address of the node at the other end, if it is one.
+    pub receiver: Option<Address>,
     pub key: &'a SigningKey,
     /// What its own honest half has stored.
     pub disk: &'a Disk,
@@ -56,6 +61,8 @@ pub struct Past {
     pub chain: Chain,
     /// The identity in its votes and proposals: the chain's own, unless a bug is planted.
     pub voting_chain: ChainIdentity,
+    /// The identity in its hellos and attestations, likewise.
+    pub attesting_chain: ChainIdentity,
     pub validators: Arc<ValidatorSet>,
     pub keys: BTreeMap<Address, SigningKey>,
 }
@@ -68,8 +75,13 @@ impl Past {
     }
 }
 
-/// Changes the frames that leave a node.
+/// Changes what leaves a node.
 pub trait Adversary {
+    /// The first words to a peer, in place of these.
+    fn hello(&mut self, _means: &mut Means<'_>, hello: Hello) -> Hello {
+        hello
+    }
+
     /// What leaves for `to` in place of `frame`.
     fn outgoing(&mut self, means: &mut Means<'_>, to: usize, frame: SimFrame) -> Vec<SimFrame>;
 
@@ -98,7 +110,7 @@ pub enum AdversaryKind {
     Liar,
     /// Values that break a block rule, or that their own blobs refute.
     RuleBreaker,
-    /// Messages and packages of the chain's past.
+    /// Messages, claims, hellos and packages of the chain's past.
     Relaunch,
     /// Only what a script does in its name.
     Puppet,

@@ -1,5 +1,5 @@
 //! This file knows when a run has gone wrong: it watches every node's deeds and names the invariant that one broke
-//! (ARCHITECTURE.md, invariants I1 to I13).
+//! (ARCHITECTURE.md, invariants I1 to I16).
 
 pub mod agreement;
 pub mod blame;
@@ -19,7 +19,7 @@ use ultramarine_types::{Init, Nanos, Signature, ValueId};
 /// An invariant that was broken, by whom and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// Which: `I1` to `I13`, `durability`, `liveness`, `blame`, `validity`, `admission`, `alarm`, `clock` or `stop`.
+    /// Which: `I1` to `I16`, `durability`, `liveness`, `blame`, `validity`, `admission`, `alarm`, `clock` or `stop`.
     pub invariant: &'static str,
     pub node: usize,
     pub at: Nanos,

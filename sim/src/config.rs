@@ -1,7 +1,7 @@
 //! This file knows what a run is made of: how many nodes, which chain, which faults how often; all of it drawn from a
 //! seed.
 
-use ultramarine_types::{ChainParams, Nanos};
+use ultramarine_types::{ChainIdentity, ChainParams, Nanos};
 
 use crate::adversaries::AdversaryKind;
 use crate::block;
@@ -30,6 +30,8 @@ pub struct RunConfig {
     pub fault_every: Option<Nanos>,
     /// Kinds of fault of this run.
     pub fault_kinds: Vec<FaultKind>,
+    /// Mean time between two decided heights that rot on a disk; `None`: none does.
+    pub rot_every: Option<Nanos>,
     /// Adversarial validators, by position.
     pub adversaries: Vec<(usize, AdversaryKind)>,
     /// Heights of blobs that nodes keep; `None`: all.
@@ -68,6 +70,7 @@ impl RunConfig {
             weather: Weather::CALM,
             fault_every: None,
             fault_kinds: Vec::new(),
+            rot_every: None,
             adversaries: Vec::new(),
             retention: None,
             skew_ppm_max: 0,
@@ -122,6 +125,11 @@ impl RunConfig {
         if this.adversaries.iter().any(|(_, kind)| is_asked(kind)) {
             this.fault_kinds.extend([FaultKind::LongAway; 8]);
         }
+        // Of dice of their own, so that all else of a seed stays as it is.
+        let mut rot_dice = Dice::of(seed, "rot config");
+        if rot_dice.chance(400) {
+            this.rot_every = Some(rot_dice.millis(500, 8000));
+        }
         if this.fault_kinds.is_empty() {
             this.fault_kinds.push(FaultKind::Crash);
         }
@@ -130,5 +138,22 @@ impl RunConfig {
 
     pub fn nodes(&self) -> usize {
         self.validators + self.full_nodes
+    }
+
+    /// The identity in the domains of votes and proposals: the chain's own, unless a bug is planted.
+    pub(crate) fn voting_chain(&self, chain: &ChainIdentity) -> ChainIdentity {
+        #[cfg(feature = "planted")]
+        return ultramarine_core::Planted::voting_chain(self.planted.and_then(PlantedBug::of_core), chain);
+        #[cfg(not(feature = "planted"))]
+        *chain
+    }
+
+    /// The identity in hellos and attestations, likewise.
+    pub(crate) fn attesting_chain(&self, chain: &ChainIdentity) -> ChainIdentity {
+        #[cfg(feature = "planted")]
+        if self.planted == Some(PlantedBug::AnyChainsHellos) {
+            return ChainIdentity::ZERO;
+        }
+        *chain
     }
 }

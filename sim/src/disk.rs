@@ -6,19 +6,21 @@
 //! is one transaction, a mark is durable before its log file exists.
 
 mod log;
+mod rot;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ultramarine_types::storage::{
-    Absent, Blobs, Decided, DecidedPayload, Decision, LogCondition, LogEpoch, Recovered, RecoveredLog, StoreReply,
-    StoreRequest, Tag,
+    Absent, Blobs, Decided, Decision, LogCondition, LogEpoch, Recovered, RecoveredLog, StoreReply, StoreRequest, Tag,
 };
 use ultramarine_types::{Assembly, Evidence, Height, Nanos, ValueKey};
 
 use crate::dice::Dice;
 pub use log::LogFile;
+pub use rot::Rot;
+use rot::Rotten;
 
 /// A decided height on the disk.
 #[derive(Clone, Debug)]
@@ -41,6 +43,7 @@ pub struct Disk {
     busy: Vec<StoreRequest>,
     oldest_blobs: Height,
     silent_through: Height,
+    rotten: Rotten,
     /// What convicts validators.
     evidence: Vec<Evidence>,
     /// Until when every sync is slow.
@@ -74,6 +77,7 @@ impl Disk {
             busy: Vec::new(),
             oldest_blobs: Height(1),
             silent_through: Height::GENESIS,
+            rotten: Rotten::default(),
             evidence: Vec::new(),
             slow_until: Nanos::ZERO,
             full_until: Nanos::ZERO,
@@ -127,6 +131,7 @@ impl Disk {
     pub fn crash(&mut self) {
         let group = std::mem::take(&mut self.busy);
         self.queue.clear();
+        self.rotten.forget();
         let mut dropped = Vec::new();
         for request in group {
             match request {
@@ -141,7 +146,8 @@ impl Disk {
                 | StoreRequest::Commit(_)
                 | StoreRequest::Evidence(_)
                 | StoreRequest::Silence { .. }
-                | StoreRequest::Retire { .. } => {
+                | StoreRequest::Retire { .. }
+                | StoreRequest::Archived { .. } => {
                     if self.dice.chance(500) {
                         self.count("unsynced-write-survived");
                         self.carry_out(Nanos::ZERO, request, &mut dropped);
@@ -159,7 +165,7 @@ impl Disk {
                         self.carry_out(Nanos::ZERO, request, &mut dropped);
                     }
                 }
-                StoreRequest::LogSync { .. } | StoreRequest::Load { .. } => {}
+                StoreRequest::Vouch(_) | StoreRequest::LogSync { .. } | StoreRequest::Load { .. } => {}
             }
         }
         if self.log.as_mut().is_some_and(|log| log.tear(&mut self.dice)) {
@@ -185,6 +191,7 @@ impl Disk {
     pub fn wipe(&mut self) {
         self.decided.clear();
         self.undecided.clear();
+        self.rotten = Rotten::default();
         self.mark = None;
         self.log = None;
         self.evidence.clear();
@@ -251,6 +258,7 @@ impl Disk {
             .get(&key.height)
             .filter(|value| value.assembly.key == *key)
             .ok_or(Absent::Unknown)?;
+        self.check_rot(key.height)?;
         match value.decided.blobs {
             Blobs::Held => Ok(value.assembly.clone()),
             Blobs::Pruned => Err(Absent::Pruned {
@@ -290,7 +298,10 @@ impl Disk {
         while let Some(request) = self.queue.front() {
             let alone = !matches!(
                 request,
-                StoreRequest::Put { .. } | StoreRequest::LogAppend { .. } | StoreRequest::LogSync { .. }
+                StoreRequest::Put { .. }
+                    | StoreRequest::Vouch(_)
+                    | StoreRequest::LogAppend { .. }
+                    | StoreRequest::LogSync { .. }
             );
             if alone && !self.busy.is_empty() {
                 break;
@@ -323,7 +334,12 @@ impl Disk {
 
     fn carry_out(&mut self, now: Nanos, request: StoreRequest, replies: &mut Vec<StoreReply>) {
         match request {
+            StoreRequest::Put {
+                assembly,
+                tag: Tag::Restored,
+            } => replies.push(self.restore(now, assembly)),
             StoreRequest::Put { assembly, tag } => replies.push(self.put(now, assembly, tag)),
+            StoreRequest::Vouch(certificate) => self.rotten.vouch(*certificate),
             StoreRequest::LogAppend { record, .. } => {
                 // Records before the first epoch of this process have no file: a fault of the node, found by its
                 // checker.
@@ -343,11 +359,10 @@ impl Disk {
                 replies.push(StoreReply::Committed { height });
             }
             StoreRequest::Load { height } => {
-                let value = self.decided.get(&height).map(|value| DecidedPayload {
-                    decided: value.decided.clone(),
-                    lists: Arc::clone(&value.assembly.lists),
-                    payload: value.assembly.payload.clone(),
-                });
+                let (value, is_news) = self.load(height);
+                if is_news {
+                    replies.push(StoreReply::Damaged { height });
+                }
                 replies.push(StoreReply::Loaded { height, value });
             }
             StoreRequest::Evidence(evidence) => {
@@ -362,9 +377,10 @@ impl Disk {
                 self.silent_through = self.silent_through.max(through);
                 replies.push(StoreReply::Silenced { through });
             }
+            StoreRequest::Archived { .. } => {}
             StoreRequest::Retire { blobs_below } => {
-                for (_, value) in self.decided.range_mut(..blobs_below) {
-                    if value.decided.blobs == Blobs::Held {
+                for (height, value) in self.decided.range_mut(..blobs_below) {
+                    if value.decided.blobs == Blobs::Held && !self.rotten.contains(height) {
                         value.decided.blobs = Blobs::Pruned;
                         value.assembly.blobs.clear();
                     }

@@ -124,6 +124,8 @@ pub const CLASSES: &[&str] = &[
     "disk-failed",
     "disk-full",
     "slow-sync",
+    "rot",
+    "restored",
     "clock-jump",
     "clock-stop",
     "el-restart",

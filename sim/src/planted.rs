@@ -8,20 +8,22 @@ use ultramarine_net::streaming::JoinBug;
 pub enum PlantedBug {
     Core(Planted),
     Join(JoinBug),
+    /// Leave the chain's identity out of hellos, and of what attestations sign.
+    AnyChainsHellos,
 }
 
 impl PlantedBug {
     pub(crate) fn of_core(self) -> Option<Planted> {
         match self {
             Self::Core(bug) => Some(bug),
-            Self::Join(_) => None,
+            Self::Join(_) | Self::AnyChainsHellos => None,
         }
     }
 
     pub(crate) fn of_join(self) -> Option<JoinBug> {
         match self {
             Self::Join(bug) => Some(bug),
-            Self::Core(_) => None,
+            Self::Core(_) | Self::AnyChainsHellos => None,
         }
     }
 }

@@ -56,8 +56,23 @@ pub fn recover(world: &mut World, target: Height) {
     }
     world.calm();
     let goal = target.max(Height(world.checks.agreement.tip().0 + HEIGHTS_AFTER));
-    let reached = world.run(world.now + RECOVERY_MAX, |world| world.lowest_head() >= goal);
-    if !reached && world.checks.violation.is_none() {
+    let is_healed = |world: &World| world.honest().all(|(_, node)| node.disk.rotten().next().is_none());
+    let reached = world.run(world.now + RECOVERY_MAX, |world| {
+        world.lowest_head() >= goal && is_healed(world)
+    });
+    if !reached && world.checks.violation.is_none() && world.lowest_head() >= goal {
+        let mut rotten = world
+            .honest()
+            .filter_map(|(index, node)| Some((index, node.disk.rotten().next()?)));
+        let (index, height) = rotten.next().unwrap_or_default();
+        let what = format!(
+            "height {height} is still rotten {} s after the last fault",
+            RECOVERY_MAX.0 / 1_000_000_000
+        );
+        drop(rotten);
+        let now = world.now;
+        world.checks.note(now, index, Err(("I16", what)));
+    } else if !reached && world.checks.violation.is_none() {
         let heads: Vec<u64> = world.nodes.iter().map(|node| node.head().0).collect();
         let slowest = world
             .honest()

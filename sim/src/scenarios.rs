@@ -11,6 +11,7 @@ mod many_blobs;
 mod parent_root;
 mod proposer_killed;
 mod relaunch;
+mod rot;
 mod wiped;
 
 use ultramarine_types::{Height, Nanos};
@@ -40,6 +41,8 @@ pub const ALL: &[Scenario] = &[
     many_blobs::SCENARIO,
     garbage_flood::SCENARIO,
     lying_lanes::SCENARIO,
+    rot::SCENARIO,
+    rot::PRUNED,
     wiped::SCENARIO,
     relaunch::SCENARIO,
     clocks::SCENARIO,

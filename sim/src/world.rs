@@ -31,7 +31,7 @@ use ultramarine_net::streaming::{Join, JoinConfig, Ranges};
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::chain::{Validator, address_of};
 use ultramarine_types::execution::EngineCall;
-use ultramarine_types::network::{Fault, NetEvent, OfferId};
+use ultramarine_types::network::{Fault, NetEvent, OfferId, SyncWant};
 use ultramarine_types::{Address, Chain, Height, Init, Nanos, Outbox, PeerId, PublicKey, ValidatorSet, ValueKey};
 
 use self::verify::{Done, Foreman};
@@ -43,8 +43,6 @@ use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::engine::ScriptedEl;
 use crate::network::Network;
-#[cfg(feature = "planted")]
-use crate::planted::PlantedBug;
 use crate::queue::EventQueue;
 use crate::trace::Trace;
 use crate::wire::{SimFrame, StreamId};
@@ -139,6 +137,14 @@ pub(crate) enum Event {
     },
     /// The next random fault.
     Fault,
+    /// Something rots.
+    Rot,
+    /// A height is read, and found to be rotten if it is.
+    Scrub {
+        node: usize,
+        life: u32,
+        height: Height,
+    },
 }
 
 /// A stream of parts on its way in.
@@ -159,6 +165,7 @@ pub(crate) struct Sync {
     /// Who was asked.
     pub peer: usize,
     pub height: Height,
+    pub want: SyncWant,
     /// The blobs asked for; `None` for all.
     pub blobs: Option<Ranges>,
 }
@@ -282,6 +289,7 @@ pub struct World {
     pub(crate) faults_over: bool,
     pub(crate) dice: Dice,
     pub(crate) verify_dice: Dice,
+    pub(crate) rot_dice: Dice,
     pub(crate) events: u64,
     /// The number of the event that happens.
     pub(crate) happening: u64,
@@ -312,14 +320,10 @@ impl World {
         };
         let chain = salted("ultramarine/sim/chain/2");
         let past_chain = salted("ultramarine/sim/past/2");
-        #[cfg(feature = "planted")]
-        let past_voting_chain =
-            ultramarine_core::Planted::voting_chain(config.planted.and_then(PlantedBug::of_core), &past_chain.identity);
-        #[cfg(not(feature = "planted"))]
-        let past_voting_chain = past_chain.identity;
         let past = Past {
+            voting_chain: config.voting_chain(&past_chain.identity),
+            attesting_chain: config.attesting_chain(&past_chain.identity),
             chain: past_chain,
-            voting_chain: past_voting_chain,
             validators: Arc::clone(&validators),
             keys: keys[..config.validators]
                 .iter()
@@ -394,6 +398,7 @@ impl World {
             faults_over: false,
             dice: Dice::of(config.seed, "world"),
             verify_dice: Dice::of(config.seed, "verify"),
+            rot_dice: Dice::of(config.seed, "rot"),
             events: 0,
             happening: 0,
             config,
@@ -411,6 +416,7 @@ impl World {
             let at = world.now + Nanos::from_millis(1500) + every;
             world.queue.plan(at, Event::Fault);
         }
+        world.plan_rot();
         world
     }
 

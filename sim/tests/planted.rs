@@ -130,6 +130,13 @@ fn votes_and_proposals_of_any_chain_are_found() {
 }
 
 #[test]
+fn hellos_and_attestations_of_any_chain_are_found() {
+    let broken = found(PlantedBug::AnyChainsHellos, with_adversary(AdversaryKind::Relaunch));
+    // A node passes for another validator's.
+    assert!(names(&broken, "admission"), "{broken:?}");
+}
+
+#[test]
 fn a_value_whose_proofs_nobody_can_have_is_found() {
     let broken = found(
         PlantedBug::Core(Planted::ProofsUncounted),
@@ -178,5 +185,34 @@ fn bytes_that_the_lanes_called_wrong_are_found() {
 #[test]
 fn a_blob_taken_before_its_digest_is_found() {
     let broken = found_in_the_join(JoinBug::PartBeforeDigest);
-    assert!(names(&broken, "blame"), "{broken:?}");
+    // A relay's bytes are charged to somebody else, or a height is brought back with them.
+    assert!(names(&broken, "blame") || names(&broken, "I16"), "{broken:?}");
+}
+
+/// Runs in which decided heights rot.
+fn rotting(config: RunConfig) -> RunConfig {
+    RunConfig {
+        rot_every: Some(Nanos::from_millis(500)),
+        ..config
+    }
+}
+
+#[test]
+fn damage_that_nobody_heals_is_found() {
+    // A client that lost its blocks would wait for the rotten ones, and with it the chain.
+    let calm = |config| RunConfig {
+        fault_kinds: vec![FaultKind::Reset],
+        adversaries: Vec::new(),
+        ..rotting(config)
+    };
+    let broken = found_up_to(2, PlantedBug::Core(Planted::DamageIgnored), calm);
+    assert!(names(&broken, "I16"), "{broken:?}");
+}
+
+#[test]
+fn a_height_healed_with_other_bytes_is_found() {
+    let relays = with_adversary(AdversaryKind::BadRelay);
+    let bug = PlantedBug::Join(JoinBug::RestoredUnchecked);
+    let broken = found_up_to(2, bug, |config| relays(rotting(config)));
+    assert!(names(&broken, "I16"), "{broken:?}");
 }

@@ -50,6 +50,16 @@ fn a_node_away_beyond_retention_catches_up_through_metadata() {
 }
 
 #[test]
+fn what_rots_of_decided_heights_comes_back_from_peers() {
+    runs_clean("rot", 0..8);
+}
+
+#[test]
+fn a_payload_that_rots_past_retention_comes_back_without_blobs() {
+    runs_clean("rot-pruned", 0..4);
+}
+
+#[test]
 fn blocks_of_1024_blobs_are_decided_in_round_zero() {
     runs_clean("many-blobs", 0..1);
 }

@@ -17,12 +17,27 @@ use std::path::Path;
 
 use rustix::fs::{Advice, fadvise};
 
+/// Whether an error says that the device, or a checksum of the file system, does not give back what was written: other
+/// bytes of the file may be whole.
+pub(crate) fn is_lost(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EIO | libc::ENODATA | libc::EILSEQ | libc::EBADMSG | libc::EUCLEAN | libc::EREMOTEIO)
+    )
+}
+
 /// Drops a file's cached pages, so that the next read asks the device. Call it before the first read.
 pub(crate) fn forget_cached(path: &Path) -> io::Result<()> {
     let file = File::open(path)?;
     // Dirty pages cannot be dropped, and a process that was killed leaves some: they are written first. A success here
-    // says nothing about pages that could not be written before: those count as clean, and are dropped below.
-    file.sync_all()?;
+    // says nothing about pages that could not be written before: those count as clean, and are dropped below. So does
+    // a failure of theirs, which is told once.
+    if let Err(error) = file.sync_all() {
+        if !is_lost(&error) {
+            return Err(error);
+        }
+        tracing::error!("{} was not written whole before: {error}", path.display());
+    }
     fadvise(&file, 0, None, Advice::DontNeed)?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use ultramarine_types::{ChainIdentity, Height};
 
 use crate::failure::{Failure, remedy};
 use crate::index::IndexError;
+use crate::record::RecordError;
 use crate::reserve::{RESERVE_BYTES, advice};
 
 /// Why a data directory cannot be opened, and what to do.
@@ -31,7 +32,7 @@ pub enum OpenError {
     },
     /// Another version wrote it.
     #[error(
-        "data directory {path} has format {found}, and this version reads format {FORMAT_VERSION}: {}",
+        "{path} has format {found}, and this version reads format {FORMAT_VERSION}: {}",
         version_advice(*found)
     )]
     Format { path: PathBuf, found: u32 },
@@ -116,6 +117,14 @@ impl OpenError {
             Ok(failure) => return Self::Write { path, failure },
             Err(source) => source,
         };
+        let source = match source.downcast::<RecordError>() {
+            Ok(RecordError::Version { found }) => {
+                let found = found.into();
+                return Self::Format { path, found };
+            }
+            Ok(other) => io::Error::other(other),
+            Err(source) => source,
+        };
         match source.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Permission { path, source },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom { path, source },
@@ -142,7 +151,7 @@ impl OpenError {
                 path: folder.to_owned(),
                 found,
             },
-            other @ (IndexError::Row { .. } | IndexError::Blank { .. }) => Self::Index(other),
+            other @ (IndexError::Row { .. } | IndexError::Page { .. } | IndexError::Blank { .. }) => Self::Index(other),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! This file knows the values stored last, still in the memory they arrived in, within a budget of bytes.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ultramarine_types::{Assembly, ValueKey};
@@ -10,7 +11,7 @@ use ultramarine_types::{Assembly, ValueKey};
 pub struct Hot {
     budget_bytes: usize,
     held_bytes: usize,
-    values: HashMap<ValueKey, Assembly>,
+    values: HashMap<ValueKey, Arc<Assembly>>,
     order: VecDeque<ValueKey>,
 }
 
@@ -25,22 +26,26 @@ impl Hot {
         }
     }
 
-    /// Keeps a value, and lets the oldest go until all fit.
-    pub fn insert(&mut self, assembly: Assembly) {
-        self.remove(&assembly.key);
+    /// Keeps a value, and lets the oldest go until all fit. What goes is handed back: freeing a block's memory takes
+    /// long, and nobody should wait for it at this cache's lock.
+    pub fn insert(&mut self, assembly: Assembly) -> Vec<Arc<Assembly>> {
+        let mut gone = Vec::new();
+        gone.extend(self.remove(&assembly.key));
         let bytes = bytes_of(&assembly);
         if bytes > self.budget_bytes {
-            return;
+            gone.push(Arc::new(assembly));
+            return gone;
         }
         while self.held_bytes + bytes > self.budget_bytes {
             let Some(oldest) = self.order.front().copied() else {
                 break;
             };
-            self.remove(&oldest);
+            gone.extend(self.remove(&oldest));
         }
         self.held_bytes += bytes;
         self.order.push_back(assembly.key);
-        self.values.insert(assembly.key, assembly);
+        self.values.insert(assembly.key, Arc::new(assembly));
+        gone
     }
 
     /// Checks the budget and the number of turns.
@@ -55,24 +60,24 @@ impl Hot {
 
     /// Checks that the bytes held are those of the values.
     pub fn check_whole(&self) {
-        let bytes: usize = self.values.values().map(bytes_of).sum();
+        let bytes: usize = self.values.values().map(|value| bytes_of(value)).sum();
         assert_eq!(self.held_bytes, bytes, "every byte is counted");
         for key in &self.order {
             assert!(self.values.contains_key(key), "a turn is a value's");
         }
     }
 
-    /// A value, if it is kept.
-    pub fn get(&self, key: &ValueKey) -> Option<Assembly> {
+    /// A value, if it is kept; cheap at any number of blobs.
+    pub fn get(&self, key: &ValueKey) -> Option<Arc<Assembly>> {
         self.values.get(key).cloned()
     }
 
     /// Lets a value go.
-    pub fn remove(&mut self, key: &ValueKey) {
-        if let Some(assembly) = self.values.remove(key) {
-            self.held_bytes -= bytes_of(&assembly);
-            self.order.retain(|kept| kept != key);
-        }
+    pub fn remove(&mut self, key: &ValueKey) -> Option<Arc<Assembly>> {
+        let assembly = self.values.remove(key)?;
+        self.held_bytes -= bytes_of(&assembly);
+        self.order.retain(|kept| kept != key);
+        Some(assembly)
     }
 
     pub fn held_bytes(&self) -> usize {

@@ -10,11 +10,12 @@
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
 //! | `false_values` | validator, then the height | version, archive of a value that its own blob refutes |
-//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, last silent height |
+//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, silence, tallies |
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use ultramarine_types::canonical::{Cursor, FORMAT_VERSION, sha256};
@@ -24,12 +25,16 @@ use ultramarine_types::{Address, ChainIdentity, CommitCertificate, Evidence, Has
 
 use self::rows::{
     decode_epoch, decode_evidence, decode_floor, decode_location, decode_row, encode_epoch, encode_evidence,
-    encode_floor, encode_location, encode_row,
+    encode_floor, encode_row,
 };
+use self::tallies::RowTallies;
 use crate::format::{Fields, PAGE_BYTES};
 use crate::segment::{Location, Position};
 
 mod rows;
+mod sweep;
+mod tallies;
+mod untouched;
 
 const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
@@ -46,6 +51,8 @@ const MARK_EPOCH: &str = "epoch";
 const MARK_FLOOR: &str = "floor";
 const MARK_OLDEST: &str = "oldest_blobs";
 const MARK_SILENT: &str = "silent_through";
+const MARK_ARCHIVED: &str = "archived_through";
+const MARK_TALLIES: &str = "tallies";
 
 /// Pairs of messages kept: three pairs a height and validator are all that consensus reports, so the newest ones of
 /// years, in about 32 MB at most.
@@ -71,6 +78,9 @@ pub enum IndexError {
         table: &'static str,
         key: String,
     },
+    /// redb gave up over a page.
+    #[error("index {path}: a page is damaged")]
+    Page { path: PathBuf },
     /// Nothing was ever written to it.
     #[error("index {path} has no content")]
     Blank { path: PathBuf },
@@ -91,6 +101,10 @@ pub enum IndexError {
 pub struct Index {
     path: PathBuf,
     database: Database,
+    /// What the mark says, as of the last finished transaction.
+    tallies: Mutex<RowTallies>,
+    /// Transactions begun: who reads the file beside them looks whether there was one.
+    writes_begun: AtomicU64,
 }
 
 /// A row of `locations`: where a decided height's record lies, and whether its blobs are there.
@@ -99,6 +113,17 @@ pub struct LocationRow {
     pub location: Location,
     /// Whether the blobs are there.
     pub blobs: Blobs,
+    /// Unix seconds of the change to this state; 0: not recorded.
+    pub since: u64,
+}
+
+/// A decided height that was stored again.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoredRow<'a> {
+    pub certificate: &'a CommitCertificate,
+    pub init: &'a Init,
+    /// Where it lies now: synced.
+    pub location_row: LocationRow,
 }
 
 /// The marks, as read at start.
@@ -112,6 +137,10 @@ pub struct Marks {
     pub oldest_blobs: Option<Height>,
     /// Nothing is signed up to this height.
     pub silent_through: Height,
+    /// The archive has everything up to this height.
+    pub archived_through: Height,
+    /// Heights below this one that are pruned were so before they were archived.
+    pub archived_from: Height,
 }
 
 /// Everything one decision changes.
@@ -159,6 +188,7 @@ impl Index {
             .open(path);
         let index = Self::from_database(path, database)?;
         index.compare(chain)?;
+        index.load_tallies()?;
         Ok(index)
     }
 
@@ -170,6 +200,8 @@ impl Index {
         Ok(Self {
             path: path.to_owned(),
             database,
+            tallies: Mutex::default(),
+            writes_begun: AtomicU64::new(0),
         })
     }
 
@@ -236,6 +268,14 @@ impl Index {
                 .ok_or_else(|| self.damaged("marks", MARK_SILENT))?;
             marks.silent_through = Height(height);
         }
+        if let Some(row) = row(MARK_ARCHIVED)? {
+            let mut fields = Cursor::new(&row);
+            let (through, from) = fields
+                .u64()
+                .zip(fields.u64())
+                .ok_or_else(|| self.damaged("marks", MARK_ARCHIVED))?;
+            (marks.archived_through, marks.archived_from) = (Height(through), Height(from));
+        }
         Ok(marks)
     }
 
@@ -301,6 +341,7 @@ impl Index {
             commit.location_row.location.bytes.is_multiple_of(PAGE_BYTES),
             "a record is whole pages"
         );
+        let mut tallies = self.tallies();
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
         {
@@ -309,30 +350,74 @@ impl Index {
             let row = encode_row(commit.certificate, commit.init);
             self.of(decided.insert(height, row.as_slice()))?;
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;
-            self.of(locations.insert(height, encode_location(&commit.location_row).as_slice()))?;
+            self.place(
+                &mut locations,
+                &mut tallies,
+                commit.certificate.height,
+                &commit.location_row,
+            )?;
             let mut blocks = self.of(transaction.open_table(BLOCKS))?;
             self.of(blocks.insert(&commit.init.metadata.header.block_hash.0, height))?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.of(marks.insert(MARK_EPOCH, encode_epoch(commit.epoch).as_slice()))?;
             self.of(marks.insert(MARK_FLOOR, encode_floor(commit.floor).as_slice()))?;
             self.of(marks.insert(MARK_OLDEST, commit.oldest_blobs.0.to_le_bytes().as_slice()))?;
+            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
         }
-        self.of(transaction.commit())
+        self.of(transaction.commit())?;
+        self.set_tallies(tallies);
+        Ok(())
     }
 
-    /// Makes new locations of heights and the height that retention reached durable.
+    /// Makes new locations of heights and the height that retention reached durable. A height whose state stays keeps
+    /// the time of its last change.
     pub fn relocate(&self, moved: &[(Height, LocationRow)], oldest_blobs: Height) -> Result<(), IndexError> {
+        let mut tallies = self.tallies();
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
         {
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;
             for (height, row) in moved {
-                self.of(locations.insert(height.0, encode_location(row).as_slice()))?;
+                self.replace(&mut locations, &mut tallies, *height, row)?;
             }
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
+            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
         }
-        self.of(transaction.commit())
+        self.of(transaction.commit())?;
+        self.set_tallies(tallies);
+        Ok(())
+    }
+
+    /// Makes durable that heights were stored again: all that is known of each is written anew. `oldest_blobs` as in a
+    /// commit.
+    pub fn restore(&self, rows: &[RestoredRow<'_>], oldest_blobs: Height) -> Result<(), IndexError> {
+        let mut tallies = self.tallies();
+        let mut transaction = self.begin_write()?;
+        self.set_durable(&mut transaction)?;
+        {
+            let mut decided = self.of(transaction.open_table(DECIDED))?;
+            let mut locations = self.of(transaction.open_table(LOCATIONS))?;
+            let mut blocks = self.of(transaction.open_table(BLOCKS))?;
+            for RestoredRow {
+                certificate,
+                init,
+                location_row,
+            } in rows
+            {
+                let height = certificate.height;
+                self.of(decided.insert(height.0, encode_row(certificate, init).as_slice()))?;
+                // It was damaged or pruned: its state changes, whatever the row said.
+                self.place(&mut locations, &mut tallies, height, location_row)?;
+                self.of(blocks.insert(&init.metadata.header.block_hash.0, height.0))?;
+            }
+            let mut marks = self.of(transaction.open_table(MARKS))?;
+            self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
+            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+        }
+        self.of(transaction.commit())?;
+        self.set_tallies(tallies);
+        Ok(())
     }
 
     /// Makes a log epoch's mark durable, and the recovery floor if it moved.
@@ -363,6 +448,23 @@ impl Index {
             self.of(marks.insert(MARK_SILENT, through.0.to_le_bytes().as_slice()))?;
         }
         self.of(transaction.commit())
+    }
+
+    /// Makes durable that the archive has everything up to a height. Returns from where on it has blobs.
+    pub fn archive(&self, through: Height) -> Result<Height, IndexError> {
+        let mut tallies = self.tallies();
+        let mut transaction = self.begin_write()?;
+        self.set_durable(&mut transaction)?;
+        {
+            self.count_archived(&transaction, &mut tallies, through)?;
+            let mut marks = self.of(transaction.open_table(MARKS))?;
+            let row = [through.0.to_le_bytes(), tallies.archived_from.0.to_le_bytes()].concat();
+            self.of(marks.insert(MARK_ARCHIVED, row.as_slice()))?;
+            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+        }
+        self.of(transaction.commit())?;
+        self.set_tallies(tallies);
+        Ok(tallies.archived_from)
     }
 
     /// Makes evidence durable. What is there already stays one row. Above their bounds, the oldest pairs of messages
@@ -507,6 +609,7 @@ impl Index {
     }
 
     fn begin_write(&self) -> Result<redb::WriteTransaction, IndexError> {
+        self.writes_begun.fetch_add(1, Ordering::AcqRel);
         self.of(self.database.begin_write())
     }
 

@@ -27,13 +27,18 @@
 //!   (I2, I6). `tests/decide.rs` and `tests/retention.rs` hold that.
 //! - What a map shows never changes while a slice of it lives (`mapped.rs`).
 //!
-//! [`record`], [`segment`], [`scan`] and [`log`] are sans-io: a simulated disk uses them as they are. FORMAT.md draws
-//! the bytes.
+//! [`record`], [`segment`], [`scan`], [`log`] and [`archive`] are sans-io: a simulated disk uses them as they are.
+//! FORMAT.md and ARCHIVE.md draw the bytes.
 #![deny(unsafe_code)]
 
+mod account;
 mod alarms;
 mod append;
+pub mod archive;
+mod archived;
 mod birth;
+mod check;
+mod damage;
 mod device;
 mod error;
 mod failure;
@@ -48,10 +53,12 @@ pub mod log;
 pub mod mapped;
 mod metrics;
 mod open;
+mod reader;
 pub mod record;
 mod recovery;
 mod reserve;
 pub mod scan;
+pub mod scrub;
 pub mod segment;
 pub mod tile;
 mod view;
@@ -60,6 +67,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use check::{CheckProgress, check, stats};
+pub use damage::{DAMAGED_MAX, DamageFound};
 pub use error::{IndexFlaw, OpenError};
 pub use failure::{Failure, Misdecision};
 pub use folder::look;

@@ -23,11 +23,21 @@ pub(crate) struct DirectoryLock {
 impl DirectoryLock {
     /// Takes the lock, or says that another process has it and keeps it (`Ok(None)`).
     pub fn take(folder: &Path) -> io::Result<Option<Self>> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(folder.join(LOCK_NAME))?;
+        Self::wait(
+            OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(folder.join(LOCK_NAME))?,
+        )
+    }
+
+    /// The same where a node was before. Makes no file.
+    pub fn take_existing(folder: &Path) -> io::Result<Option<Self>> {
+        Self::wait(File::open(folder.join(LOCK_NAME))?)
+    }
+
+    fn wait(file: File) -> io::Result<Option<Self>> {
         let until = Instant::now() + PATIENCE;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {

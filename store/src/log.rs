@@ -7,6 +7,8 @@
 //! One checksum covers all its records, so a crash within a sync loses the whole frame or nothing. Sans-io. FORMAT.md
 //! draws every field.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::LogEpoch;
@@ -185,24 +187,61 @@ pub enum FoundLog {
 
 /// Reads back the log of an epoch from the content of a file that should be it.
 pub fn read(file: &Bytes, epoch: LogEpoch, chain: ChainIdentity) -> FoundLog {
-    let header = LogHeader::decode(file).filter(|header| header.epoch == epoch && header.chain == chain);
-    let Some(lineage) = header.map(|header| header.lineage()) else {
+    let Some(walked) = Walked::through(file, epoch, chain) else {
         return FoundLog::Missing;
     };
-    let mut records = Vec::new();
-    let (mut at, mut sequence) = (LOG_FIRST_FRAME, 0);
-    while let Some(frame) =
-        decode_frame(file, at).filter(|frame| frame.lineage == lineage && frame.sequence == sequence)
-    {
-        assert!(frame.frame_bytes > 0, "every frame leads further");
-        records.extend(frame.records);
-        at += frame.frame_bytes;
-        sequence += 1;
-    }
-    let pages = (at + PAGE_BYTES..file.len() as u64).step_by(PAGE_BYTES as usize);
+    let pages = (walked.end + PAGE_BYTES..file.len() as u64).step_by(PAGE_BYTES as usize);
     let mut behind = pages.filter_map(|page| decode_frame(file, page));
-    if behind.any(|frame| frame.lineage == lineage && frame.sequence >= sequence) {
+    if behind.any(|frame| frame.lineage == walked.lineage && frame.sequence >= walked.sequence) {
         return FoundLog::Corrupt;
     }
-    FoundLog::Whole(records)
+    FoundLog::Whole(walked.records)
+}
+
+/// Where the frame behind the last whole one would lie. If a page there cannot be read, nobody knows whether one does.
+/// `None` if this is not the file of that epoch.
+pub fn next_frame(file: &Bytes, epoch: LogEpoch, chain: ChainIdentity) -> Option<Range<u64>> {
+    let walked = Walked::through(file, epoch, chain)?;
+    let start = usize::try_from(walked.end).ok()?;
+    let mut fields = Cursor::new(file.get(start..)?);
+    let mut body_bytes = || {
+        let is_frame = fields.array()? == FRAME_MAGIC && fields.u16()? == STORE_VERSION;
+        fields.u16()?;
+        let is_next = (fields.u64()?, fields.u64()?) == (walked.lineage.generation, walked.lineage.salt)
+            && fields.u64()? == walked.sequence;
+        fields.u32()?;
+        (is_frame && is_next).then(|| fields.u32())?
+    };
+    let bytes = FRAME_HEADER_BYTES as u64 + u64::from(body_bytes().unwrap_or_default());
+    Some(walked.end..walked.end + whole_pages(bytes))
+}
+
+/// The whole frames of an epoch's log, up to the first that is not whole.
+struct Walked {
+    lineage: Lineage,
+    records: Vec<Bytes>,
+    /// Behind the last of them.
+    end: u64,
+    sequence: u64,
+}
+
+impl Walked {
+    fn through(file: &Bytes, epoch: LogEpoch, chain: ChainIdentity) -> Option<Self> {
+        let header = LogHeader::decode(file).filter(|header| header.epoch == epoch && header.chain == chain);
+        let mut walked = Self {
+            lineage: header?.lineage(),
+            records: Vec::new(),
+            end: LOG_FIRST_FRAME,
+            sequence: 0,
+        };
+        while let Some(frame) = decode_frame(file, walked.end)
+            .filter(|frame| frame.lineage == walked.lineage && frame.sequence == walked.sequence)
+        {
+            assert!(frame.frame_bytes > 0, "every frame leads further");
+            walked.records.extend(frame.records);
+            walked.end += frame.frame_bytes;
+            walked.sequence += 1;
+        }
+        Some(walked)
+    }
 }

@@ -5,6 +5,9 @@
 //! - a file is shortened only behind them;
 //! - a file is recycled only when it is in no table any more and the last lease on it is gone.
 //!
+//! A page that the disk does not give back is an error of [`Segments::read`] and [`Segments::slice`]. One that is lost
+//! after that, under a reader, is a page of zeros and noted (`mapped/fault.rs`).
+//!
 //! A reader that keeps a lease too long keeps the bytes: the file is unlinked instead, and its blocks come back with
 //! the last map.
 //!
@@ -17,6 +20,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -24,15 +28,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Advice, Mmap, MmapOptions};
 use rustix::fs::{FallocateFlags, fallocate};
 use ultramarine_types::ChainIdentity;
 use ultramarine_types::storage::OnDisk;
 
+use self::fault::{Faults, Guard, pages_mended};
+use self::occupied::{Occupied, Use};
 use self::unlink::Unlinker;
 use crate::format::Lineage;
 use crate::segment::{Class, FileName, Location, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId, free_file_name};
 
+mod fault;
+pub(crate) mod occupied;
 mod unlink;
 
 #[cfg(test)]
@@ -54,6 +62,8 @@ pub struct Segments {
     folder: PathBuf,
     chain: ChainIdentity,
     state: Mutex<State>,
+    /// As many pages of zeros were looked into.
+    mended_seen: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +73,7 @@ struct State {
     free: Vec<(SegmentId, u64)>,
     waiting: Vec<Waiting>,
     unlinker: Unlinker,
+    occupied: Occupied,
 }
 
 /// A segment in use.
@@ -74,6 +85,7 @@ struct Segment {
     synced_bytes: AtomicU64,
     newest: Mutex<Newest>,
     lease: Lease,
+    faults: Arc<Faults>,
 }
 
 /// The newest map of a segment; longer ones replace it as the segment grows.
@@ -94,6 +106,8 @@ type Lease = Arc<()>;
 
 #[derive(Debug)]
 struct Map {
+    /// `None` if it cannot be watched: then nobody is given a slice of it.
+    guard: Option<Guard>,
     bytes: Mmap,
     _lease: Lease,
 }
@@ -157,8 +171,12 @@ impl Segments {
             state.next_id = state.next_id.max(name.id().0 + 1);
             let file_bytes = entry.metadata()?.len();
             match name {
-                FileName::Free(id) => state.free.push((id, file_bytes)),
+                FileName::Free(id) => {
+                    state.occupied.note(id, Use::Free, &entry.path());
+                    state.free.push((id, file_bytes));
+                }
                 FileName::Used(class, id) => {
+                    state.occupied.note(id, Use::Used(class, file_bytes), &entry.path());
                     found.push(FoundFile {
                         id,
                         class,
@@ -177,6 +195,7 @@ impl Segments {
                 folder: folder.to_owned(),
                 chain,
                 state: Mutex::new(state),
+                mended_seen: AtomicU64::new(pages_mended()),
             },
             found,
         ))
@@ -189,7 +208,11 @@ impl Segments {
             let id = SegmentId(state.next_id);
             state.next_id += 1;
             let fitting = state.free.iter().position(|(_, bytes)| *bytes >= capacity_bytes);
-            (id, fitting.map(|index| state.free.swap_remove(index)))
+            let recycled = fitting.map(|index| state.free.swap_remove(index));
+            if let Some((old, _)) = recycled {
+                state.occupied.forget(old);
+            }
+            (id, recycled)
         };
         let path = self.folder.join(class.file_name(id));
         let outcome = match recycled {
@@ -214,7 +237,10 @@ impl Segments {
             }
         };
         let segment = Segment::new(class, path.clone(), SEGMENT_FIRST_RECORD);
-        let before = self.state().used.insert(id, Arc::new(segment));
+        let mut state = self.state();
+        state.occupied.note(id, Use::Used(class, SEGMENT_FIRST_RECORD), &path);
+        let before = state.used.insert(id, Arc::new(segment));
+        drop(state);
         assert!(before.is_none(), "no segment number is used twice");
         assert!(capacity_bytes > SEGMENT_FIRST_RECORD, "a segment has room for records");
         Ok(Begun {
@@ -230,6 +256,7 @@ impl Segments {
         let segment = self.segment(id).expect("only a segment in use is appended to");
         let before = segment.synced_bytes.fetch_max(bytes, Ordering::Release);
         assert!(before <= bytes, "the synced part of a segment never shrinks");
+        self.state().occupied.end(id, bytes);
     }
 
     /// Bytes of a segment in use that are synced, from its start. `None` if it is not in use.
@@ -247,6 +274,7 @@ impl Segments {
     /// Checks the table of segments: for tests, as it visits every one.
     pub fn check_whole(&self) {
         let state = self.state();
+        state.occupied.check_whole();
         for id in state.used.keys() {
             assert!(id.0 < state.next_id, "the next number is above every one in use");
         }
@@ -280,16 +308,20 @@ impl Segments {
         if let Err(error) = shortened {
             tracing::warn!("segment {id} keeps its unused tail: {error}");
         }
+        let purpose = Use::Used(segment.class, end);
+        self.state().occupied.note(id, purpose, &segment.path);
     }
 
     /// Sets where a segment found at start ends, before anything of it is read: only recovery knows.
     pub fn set_end(&self, id: SegmentId, bytes: u64) {
         if let Some(segment) = self.segment(id) {
             segment.synced_bytes.store(bytes, Ordering::Release);
+            self.state().occupied.end(id, bytes);
         }
     }
 
-    /// The bytes of a record, as a slice of a map that holds a lease. `None` if the segment is gone or shorter.
+    /// Bytes of a segment, as a slice of a map that holds a lease. All were read from the disk before, or this fails.
+    /// `None` if the segment is gone or shorter.
     pub fn slice(&self, location: &Location) -> io::Result<Option<Bytes>> {
         let Some(segment) = self.segment(location.segment) else {
             return Ok(None);
@@ -301,10 +333,56 @@ impl Segments {
         let Some(map) = segment.map_to(end)? else {
             return Ok(None);
         };
+        if map.guard.is_none() {
+            return self.read(location);
+        }
         let (start, end) = (usize_of(location.offset)?, usize_of(end)?);
         assert!(start <= end, "a record ends behind its start");
         assert!(end <= map.bytes.len(), "a map covers what was asked of it");
+        if let Err(error) = map.bytes.advise_range(Advice::PopulateRead, start, end - start) {
+            // Whatever it was, the disk may not have them. A kernel before 5.14 does not know this advice.
+            self.read(location)?;
+            if let Some(libc::EFAULT | libc::EHWPOISON) = error.raw_os_error() {
+                return Err(error);
+            }
+        }
         Ok(Some(Bytes::from_owner(Slice { map, start, end })))
+    }
+
+    /// The same in memory of its own.
+    pub fn read(&self, location: &Location) -> io::Result<Option<Bytes>> {
+        let Some(segment) = self.segment(location.segment) else {
+            return Ok(None);
+        };
+        let Some(_lease) = segment.lease() else {
+            return Ok(None);
+        };
+        if location.end() > segment.synced_bytes.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; usize_of(location.bytes)?];
+        File::open(&segment.path)?.read_exact_at(&mut bytes, location.offset)?;
+        Ok(Some(bytes.into()))
+    }
+
+    /// Segments of which a page was lost while it was mapped, each with a range that has all such pages, since this was
+    /// asked last. They are mapped afresh for the next reader.
+    pub fn take_faulted(&self) -> Vec<(SegmentId, Range<u64>)> {
+        let mended = pages_mended();
+        if self.mended_seen.swap(mended, Ordering::AcqRel) == mended {
+            return Vec::new();
+        }
+        let state = self.state();
+        let used = state.used.iter();
+        let faulted = used.filter_map(|(id, segment)| {
+            let range = segment.faults.take()?;
+            let mut newest = lock(&segment.newest);
+            if matches!(*newest, Newest::Mapped(_)) {
+                *newest = Newest::Unmapped;
+            }
+            Some((*id, range))
+        });
+        faulted.collect()
     }
 
     /// Where a record lies as a part of a file. `None` if the segment is gone.
@@ -324,6 +402,8 @@ impl Segments {
             let Some(segment) = state.used.remove(id) else { continue };
             *lock(&segment.newest) = Newest::Closed;
             let file_bytes = std::fs::metadata(&segment.path).map_or(0, |metadata| metadata.len());
+            let purpose = Use::Retired(segment.class);
+            state.occupied.note(*id, purpose, &segment.path);
             state.waiting.push(Waiting {
                 id: *id,
                 segment,
@@ -350,13 +430,17 @@ impl Segments {
             waiting_bytes -= waiting.file_bytes;
             if !waiting.is_leased() && waiting.segment.class == Class::Values && state.free.len() < FREE_FILES_MAX {
                 let free = self.folder.join(free_file_name(waiting.id));
-                if std::fs::rename(&waiting.segment.path, free).is_ok() {
+                if std::fs::rename(&waiting.segment.path, &free).is_ok() {
+                    state.occupied.note(waiting.id, Use::Free, &free);
                     state.free.push((waiting.id, waiting.file_bytes));
                     continue;
                 }
             }
-            if let Err(waiting) = state.unlinker.take(waiting) {
-                state.waiting.push(waiting);
+            // A lease held here would be one that nobody ends.
+            let (id, lease) = (waiting.id, Arc::downgrade(&waiting.segment.lease));
+            match state.unlinker.take(waiting) {
+                Ok(()) => state.occupied.unname(id, lease),
+                Err(waiting) => state.waiting.push(waiting),
             }
         }
     }
@@ -395,6 +479,15 @@ impl Segment {
             synced_bytes: AtomicU64::new(synced_bytes),
             newest: Mutex::default(),
             lease: Lease::default(),
+            faults: Arc::default(),
+        }
+    }
+
+    /// A lease without a map; `None` if the segment was retired.
+    fn lease(&self) -> Option<Lease> {
+        match &*lock(&self.newest) {
+            Newest::Closed => None,
+            Newest::Unmapped | Newest::Mapped(_) => Some(Arc::clone(&self.lease)),
         }
     }
 
@@ -406,16 +499,19 @@ impl Segment {
             Newest::Mapped(map) if map.bytes.len() as u64 >= end => return Ok(Some(Arc::clone(map))),
             Newest::Mapped(_) | Newest::Unmapped => {}
         }
-        let synced_bytes = self.synced_bytes.load(Ordering::Acquire);
         let file = File::open(&self.path)?;
-        if file.metadata()?.len() < synced_bytes {
+        // What is lost at its end keeps nobody from the rest.
+        let bytes = self.synced_bytes.load(Ordering::Acquire).min(file.metadata()?.len());
+        if bytes < end {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                format!("{} was shortened", self.path.display()),
+                format!("{} was shortened to {bytes} bytes", self.path.display()),
             ));
         }
+        let bytes = map_file(&file, usize_of(bytes)?)?;
         let map = Arc::new(Map {
-            bytes: map_file(&file, usize_of(synced_bytes)?)?,
+            guard: Guard::new(&bytes, &self.faults),
+            bytes,
             _lease: Arc::clone(&self.lease),
         });
         *newest = Newest::Mapped(Arc::clone(&map));
@@ -428,7 +524,8 @@ fn map_file(file: &File, bytes: usize) -> io::Result<Mmap> {
     // while a map lives. The writer appends behind `synced_bytes` only. Every `Map` holds a lease of its file, and a
     // file is renamed for recycling only when their count shows that none is left (`Waiting::is_leased`). The file is
     // never shortened below `synced_bytes` (`seal` is the only one to shorten it). Other processes are kept out by the
-    // lock on the data directory; an operator who truncates files of a running node by hand gets a SIGBUS.
+    // lock on the data directory. If an operator truncates files of a running node by hand, or the disk loses a page,
+    // whoever touches it gets SIGBUS, and a page of zeros instead of the process's end (`mapped/fault.rs`).
     unsafe { MmapOptions::new().len(bytes).map(file) }
 }
 

@@ -33,7 +33,7 @@ use crate::segment::CAPACITY_MIN;
 use crate::view::View;
 use crate::writer::State;
 
-/// Default of [`StoreOptions::hot_bytes`], or one of the chain's largest blocks where that is more.
+/// Default of [`StoreOptions::hot_bytes`], or one of the chain's largest values where that is more.
 const HOT_BYTES: usize = 32 << 20;
 
 /// What the store needs to know.
@@ -44,6 +44,8 @@ pub struct StoreOptions {
     pub chain: ChainIdentity,
     /// Bytes of recently stored values kept in the memory they arrived in.
     pub hot_bytes: usize,
+    /// Whether there is an archive: then nothing is pruned before it is there.
+    pub archives: bool,
     /// Bytes of the smallest segment: what a store that holds little preallocates.
     pub segment_bytes_min: u64,
     /// Where the store's metrics go.
@@ -53,11 +55,12 @@ pub struct StoreOptions {
 impl StoreOptions {
     /// Options of a chain, with defaults for the rest.
     pub fn new(limits: Limits, chain: ChainIdentity, registry: Arc<Registry>) -> Self {
-        let hot_bytes = HOT_BYTES.max(limits.block_blob_bytes());
+        let hot_bytes = HOT_BYTES.max(limits.value_bytes());
         Self {
             limits,
             chain,
             hot_bytes,
+            archives: false,
             segment_bytes_min: CAPACITY_MIN,
             registry,
         }
@@ -119,9 +122,11 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
     let oldest_blobs = marks.oldest_blobs.unwrap_or(Height(1));
     view.set_head(head);
     view.set_oldest_blobs(oldest_blobs);
+    view.archived().set(marks.archived_from, marks.archived_through);
     let state = State {
         folder: folder.to_owned(),
         limits: options.limits,
+        archives: options.archives,
         segment_bytes_min: options.segment_bytes_min,
         index,
         segments,
@@ -139,6 +144,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
     let log = recover_log(&mut state, &marks, chain)?;
     forget_old(&mut state, &files, &ends);
     state.reserve.take();
+    view.show_account();
     let recovered = Recovered {
         head: view.decided(head),
         log,

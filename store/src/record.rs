@@ -4,9 +4,11 @@
 //!   page boundary                                   page boundary
 //!   │ header 128 │ table │ lists │ init │ payload │ 0… │ blob 0 │ blob 1 │ … │
 //!                └─────────── body_crc ───────────┘     one crc each, in the table
+//!                └─ table_crc
 //! ```
 //! Sans-io: it turns values into bytes and back; its callers say where they lie. FORMAT.md draws every field.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +25,8 @@ pub const RECORD_MAGIC: [u8; 4] = *b"UREC";
 pub const RECORD_HEADER_BYTES: usize = 128;
 /// Bytes of one blob's entry in the table.
 const ENTRY_BYTES: usize = 4;
+/// Where a header says which file it is of.
+const LINEAGE_AT: usize = 8;
 /// Bytes the header's checksum covers.
 const COVERED_BYTES: usize = RECORD_HEADER_BYTES - 4;
 
@@ -69,6 +73,10 @@ pub struct RecordHeader {
     pub payload_bytes: u32,
     /// CRC32C of table, lists, init and payload.
     pub body_crc: u32,
+    /// CRC32C of the table alone, by which one blob is read without the rest of the body. Older records have none.
+    pub table_crc: Option<NonZeroU32>,
+    /// Records of the file below this sequence number were synced before this one was written; 0 in older records.
+    pub synced_below: u64,
 }
 
 /// Why bytes are not a record.
@@ -80,6 +88,9 @@ pub enum RecordError {
     /// The header's checksum, or a bound, does not hold.
     #[error("the record's header is damaged")]
     Header,
+    /// Another version wrote it.
+    #[error("the record has format {found}")]
+    Version { found: u16 },
     /// The bytes end before the record does.
     #[error("the record is cut short")]
     Short,
@@ -114,7 +125,7 @@ impl RecordHeader {
             .u8(match self.tag {
                 Tag::Proposed => 1,
                 Tag::Streamed => 2,
-                Tag::Certified => 3,
+                Tag::Certified | Tag::Restored => 3,
             })
             .u64(self.lineage.generation)
             .u64(self.lineage.salt)
@@ -126,6 +137,8 @@ impl RecordHeader {
             .u32(self.init_bytes)
             .u32(self.payload_bytes)
             .u32(self.body_crc)
+            .u32(self.table_crc.map_or(0, NonZeroU32::get))
+            .u64(self.synced_below)
             .pad_to(COVERED_BYTES);
         let crc = crc32c(&fields.0);
         fields.u32(crc);
@@ -145,15 +158,29 @@ impl RecordHeader {
         if Cursor::new(crc).u32() != Some(crc32c(covered)) {
             return Err(RecordError::Header);
         }
+        match Cursor::new(&covered[RECORD_MAGIC.len()..]).u16() {
+            Some(STORE_VERSION) => {}
+            found => {
+                let found = found.unwrap_or_default();
+                return Err(RecordError::Version { found });
+            }
+        }
         Self::read(covered).filter(Self::is_bounded).ok_or(RecordError::Header)
+    }
+
+    /// The file that a record header of any version says it is of: these fields never move.
+    pub fn lineage_of(bytes: &[u8]) -> Option<Lineage> {
+        let mut fields = Cursor::new(bytes.get(LINEAGE_AT..)?);
+        Some(Lineage {
+            generation: fields.u64()?,
+            salt: fields.u64()?,
+        })
     }
 
     fn read(covered: &[u8]) -> Option<Self> {
         let mut fields = Cursor::new(covered);
         fields.slice(RECORD_MAGIC.len())?;
-        if fields.u16()? != STORE_VERSION {
-            return None;
-        }
+        fields.u16()?;
         let content = match fields.u8()? {
             1 => RecordContent::Whole,
             2 => RecordContent::NeverHeld,
@@ -183,6 +210,8 @@ impl RecordHeader {
             init_bytes: fields.u32()?,
             payload_bytes: fields.u32()?,
             body_crc: fields.u32()?,
+            table_crc: NonZeroU32::new(fields.u32()?),
+            synced_below: fields.u64()?,
         })
     }
 
@@ -201,6 +230,35 @@ impl RecordHeader {
             + self.lists_bytes as u64
             + self.init_bytes as u64
             + self.payload_bytes as u64
+    }
+
+    /// Where the table ends, from the record's start.
+    pub const fn table_end(&self) -> u64 {
+        (RECORD_HEADER_BYTES + self.blobs_count as usize * ENTRY_BYTES) as u64
+    }
+
+    /// The checksum of a blob, out of the record's first bytes: up to the table's end, or up to the first blob if the
+    /// table has no checksum of its own.
+    pub fn blob_crc(&self, head: &[u8], index: u32) -> Result<u32, RecordError> {
+        let bytes = |end: u64| {
+            let end = usize::try_from(end).ok()?;
+            head.get(RECORD_HEADER_BYTES..end)
+        };
+        let table = bytes(self.table_end()).ok_or(RecordError::Short)?;
+        let is_sound = match self.table_crc {
+            Some(crc) => crc32c(table) == crc.get(),
+            None => {
+                let body = bytes(RECORD_HEADER_BYTES as u64 + self.body_bytes());
+                crc32c(body.ok_or(RecordError::Short)?) == self.body_crc
+            }
+        };
+        if !is_sound {
+            return Err(RecordError::Body);
+        }
+        let entry = table.chunks_exact(ENTRY_BYTES).nth(index as usize);
+        entry
+            .and_then(|entry| Cursor::new(entry).u32())
+            .ok_or(RecordError::Short)
     }
 
     /// Where the first blob begins, from the record's start.
@@ -235,6 +293,11 @@ impl Encoded {
     /// The whole record, in whole pages.
     pub const fn record_bytes(&self) -> u64 {
         self.header.record_bytes()
+    }
+
+    /// Says how many records of its file are synced. Call it before [`stamp`](Self::stamp).
+    pub const fn follow_synced(&mut self, below: u64) {
+        self.header.synced_below = below;
     }
 
     /// Says which position in which file it is for. Call it before the record is written.
@@ -338,6 +401,8 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
         init_bytes,
         payload_bytes,
         body_crc: 0,
+        table_crc: None,
+        synced_below: 0,
     };
     let mut head = Fields(Vec::with_capacity(
         usize::try_from(header.blobs_offset()).expect("a head fits memory"),
@@ -357,6 +422,7 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
         "the body is as long as its header says"
     );
     header.body_crc = crc32c(&head[RECORD_HEADER_BYTES..]);
+    header.table_crc = NonZeroU32::new(crc32c(&head[RECORD_HEADER_BYTES..][..blobs.len() * ENTRY_BYTES]));
     head[..RECORD_HEADER_BYTES].copy_from_slice(&header.encode());
     head.resize(usize::try_from(header.blobs_offset()).expect("a head fits memory"), 0);
     assert!(header.is_bounded(), "what is written is what a reader takes");
@@ -373,21 +439,19 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
 
 /// The first list that is not the one that the metadata binds. How many proofs a blob has is the chain's to say; the
 /// root binds what was said.
-fn misfit(lists: &Lists, metadata: &ValueMetadata) -> Option<ListKind> {
+pub(crate) fn misfit(lists: &Lists, metadata: &ValueMetadata) -> Option<ListKind> {
     let blobs_count = metadata.blobs_count.max(1) as usize;
     let proofs_per_blob = u32::try_from(lists.proofs.len() / blobs_count).unwrap_or(u32::MAX);
     lists.misfit(metadata, proofs_per_blob)
 }
 
-/// How much of a record to check while reading it.
+/// How much of a record to read and check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CheckDepth {
-    /// Every checksum, that the metadata hashes to the key, and that it binds the lists: the first read.
+    /// Every checksum, that the metadata hashes to the key, and that it binds the lists.
     All,
-    /// The same without the blobs: for a reader of the payload.
+    /// The same without the blobs, which are not taken and need not be there.
     Body,
-    /// The header only: the record was checked since the process started and its file never changes.
-    Header,
 }
 
 /// A record read back.
@@ -401,37 +465,24 @@ pub struct Record {
 /// Reads a record out of the bytes it lies in. Nothing large is copied.
 pub fn decode(bytes: &Bytes, check: CheckDepth) -> Result<Record, RecordError> {
     let header = RecordHeader::decode(bytes)?;
-    let record_bytes = usize::try_from(header.record_bytes()).map_err(|_| RecordError::Header)?;
-    if bytes.len() < record_bytes {
-        return Err(RecordError::Short);
-    }
     let body_end = RECORD_HEADER_BYTES + usize::try_from(header.body_bytes()).map_err(|_| RecordError::Header)?;
     let body = bytes.get(RECORD_HEADER_BYTES..body_end).ok_or(RecordError::Short)?;
-    if check != CheckDepth::Header && crc32c(body) != header.body_crc {
+    if crc32c(body) != header.body_crc {
         return Err(RecordError::Body);
     }
     let (crcs, lists, init) = decode_body(&header, body).ok_or(RecordError::Body)?;
-    if check != CheckDepth::Header {
-        if init.key() != header.key {
-            return Err(RecordError::Foreign);
-        }
-        if let Some(kind) = misfit(&lists, &init.metadata) {
-            return Err(RecordError::List { kind });
-        }
+    if init.key() != header.key {
+        return Err(RecordError::Foreign);
+    }
+    if let Some(kind) = misfit(&lists, &init.metadata) {
+        return Err(RecordError::List { kind });
     }
     let payload_at = body.len() - header.payload_bytes as usize;
     let payload = bytes.slice(RECORD_HEADER_BYTES + payload_at..body_end);
-    let mut at = usize::try_from(header.blobs_offset()).map_err(|_| RecordError::Header)?;
-    let mut blobs = Vec::with_capacity(crcs.len());
-    for (index, crc) in (0u32..).zip(crcs) {
-        let blob = bytes.slice(at..at + BLOB_BYTES);
-        at += BLOB_BYTES;
-        if check == CheckDepth::All && crc32c(&blob) != crc {
-            return Err(RecordError::Blob { index });
-        }
-        blobs.push(blob);
-    }
-    assert_eq!(at, record_bytes, "the blobs end where the record does");
+    let blobs = match check {
+        CheckDepth::All => blobs_of(&header, bytes, &crcs)?,
+        CheckDepth::Body => Vec::new(),
+    };
     Ok(Record {
         header,
         assembly: Assembly {
@@ -442,6 +493,25 @@ pub fn decode(bytes: &Bytes, check: CheckDepth) -> Result<Record, RecordError> {
             blobs,
         },
     })
+}
+
+fn blobs_of(header: &RecordHeader, bytes: &Bytes, crcs: &[u32]) -> Result<Vec<Bytes>, RecordError> {
+    let record_bytes = usize::try_from(header.record_bytes()).map_err(|_| RecordError::Header)?;
+    if bytes.len() < record_bytes {
+        return Err(RecordError::Short);
+    }
+    let mut at = usize::try_from(header.blobs_offset()).map_err(|_| RecordError::Header)?;
+    let mut blobs = Vec::with_capacity(crcs.len());
+    for (index, crc) in (0u32..).zip(crcs) {
+        let blob = bytes.slice(at..at + BLOB_BYTES);
+        at += BLOB_BYTES;
+        if crc32c(&blob) != *crc {
+            return Err(RecordError::Blob { index });
+        }
+        blobs.push(blob);
+    }
+    assert_eq!(at, record_bytes, "the blobs end where the record does");
+    Ok(blobs)
 }
 
 /// The blobs' checksums, the lists, and the `Init`, whose metadata says how long the lists and the payload are.
@@ -465,7 +535,7 @@ fn decode_body(header: &RecordHeader, body: &[u8]) -> Option<(Vec<u32>, Lists, I
 }
 
 /// The lists one behind the other. The metadata says how long each is but the last, the proofs, which takes the rest.
-fn decode_lists(metadata: &ValueMetadata, bytes: &[u8]) -> Option<Lists> {
+pub(crate) fn decode_lists(metadata: &ValueMetadata, bytes: &[u8]) -> Option<Lists> {
     let mut lists = Lists::default();
     let mut fields = Cursor::new(bytes);
     for kind in ListKind::ALL {

@@ -13,17 +13,17 @@ use ultramarine_types::storage::{LogCondition, LogEpoch, RecoveredLog, StoreRepl
 use ultramarine_types::{Assembly, ChainIdentity};
 
 use crate::birth;
-use crate::device::forget_cached;
+use crate::device::{forget_cached, is_lost};
 use crate::error::OpenError;
-use crate::format::{PAGE_BYTES, whole_pages};
+use crate::format::{Lineage, PAGE_BYTES, STORE_VERSION, open_header, whole_pages};
 use crate::index::{Index, IndexError, Marks};
 use crate::journal::{LOG_FILES_COUNT, LogFiles, log_path};
 use crate::ledger::Ledger;
-use crate::log::{self, FoundLog, LogHeader};
+use crate::log::{self, FoundLog, LOG_MAGIC, LogHeader};
 use crate::mapped::{FoundFile, Segments};
-use crate::record::CheckDepth;
-use crate::scan::{Pages, Tail, scan};
-use crate::segment::{Class, Position, SegmentHeader, SegmentId};
+use crate::record::{RecordError, RecordHeader};
+use crate::scan::{Gap, Pages, Tail, scan};
+use crate::segment::{Class, Position, SEGMENT_FIRST_RECORD, SEGMENT_MAGIC, SegmentHeader, SegmentId};
 use crate::view::{Undecided, View};
 use crate::writer::{State, Writer};
 
@@ -75,13 +75,12 @@ pub(crate) fn recover_values(
     {
         let failed = |source| OpenError::io(&file.path, source);
         let mut pages = FilePages::open(&medium, &file.path, file.file_bytes).map_err(failed)?;
-        let Some(header) = pages.header(file).map_err(failed)? else {
-            if ends.contains_key(&file.id) {
-                tracing::error!(
-                    "the header of segment {} is damaged: its undecided values are fetched again",
-                    file.id
-                );
-            }
+        let Some(lineage) = pages.lineage(file).map_err(failed)? else {
+            tracing::error!(
+                "neither the header nor the first record of segment {} is whole: its undecided values are fetched \
+                 again",
+                file.id
+            );
             continue;
         };
         let from = if file.id == floor.segment {
@@ -89,9 +88,10 @@ pub(crate) fn recover_values(
         } else {
             Position::start_of(file.id)
         };
-        let ended = scan(&mut pages, header.lineage(), from, head, |location, found| {
+        let ended = scan(&mut pages, lineage, from, head, |location, found| {
             let (tag, blobs, sequence) = (found.header.tag, found.header.blobs(), found.header.sequence);
             let init = Arc::clone(&found.assembly.init);
+            let blobs_count = found.assembly.init.metadata.blobs_count;
             let put = StoreRequest::Put {
                 assembly: found.assembly,
                 tag,
@@ -114,33 +114,39 @@ pub(crate) fn recover_values(
                         blobs,
                         location,
                         sequence,
+                        blobs_count,
+                        since: None,
                     },
                 ));
             }
             Ok(())
         });
         let ended = ended.map_err(failed)?;
-        match ended.tail {
-            Tail::Clean => {}
-            Tail::Torn => tracing::info!(
+        for gap in &ended.gaps {
+            tell_gap(file.id, gap);
+        }
+        if ended.tail == Tail::Torn {
+            tracing::info!(
                 "segment {} ends in a torn record at {}: it was never acknowledged",
                 file.id,
                 ended.at.offset
-            ),
-            Tail::Corrupt { behind } => tracing::error!(
-                "segment {} is damaged at {} with a whole record at {behind}: the undecided values that are missing \
-                 are fetched from peers again",
-                file.id,
-                ended.at.offset
-            ),
+            );
+        }
+        let lost_pages = pages.lost_pages;
+        if lost_pages > 0 {
+            tracing::error!("{lost_pages} pages of segment {} cannot be read", file.id);
         }
         let end = ended.at.offset.max(ends.get(&file.id).copied().unwrap_or(0));
-        if !matches!(ended.tail, Tail::Corrupt { .. }) && end <= file.file_bytes {
+        if end <= file.file_bytes {
             segments.set_end(file.id, end);
             segments.seal(file.id);
         }
     }
     let mut state = writer.into_state();
+    for value in state.view.undecided_mut().values_mut() {
+        // They came in an earlier life, which kept no time of it.
+        value.since = None;
+    }
     // Everything above the head lies in segments begun since; the old locations may be forgotten once this is durable.
     let mut floor = Position::start_of(first_fresh);
     for (key, value) in kept {
@@ -158,6 +164,18 @@ pub(crate) fn recover_values(
         .mark(None, Some(floor))
         .map_err(|error| write_failed(&state, &error))?;
     Ok(state)
+}
+
+fn tell_gap(id: SegmentId, gap: &Gap) {
+    let (from, to) = (gap.from.offset, gap.to.offset);
+    if gap.was_synced {
+        tracing::error!(
+            "segment {id} is damaged from {from} to {to}: the undecided values that are missing are fetched from peers \
+             again"
+        );
+    } else {
+        tracing::info!("segment {id} has a torn record from {from} to {to}: it was never acknowledged");
+    }
 }
 
 /// Makes a segment that keeps a recovered value durable once more: all of it was read back from the device.
@@ -179,13 +197,15 @@ pub(crate) fn recover_log(
     let mut files = Vec::with_capacity(LOG_FILES_COUNT);
     for number in 0..LOG_FILES_COUNT {
         let path = log_path(&folder, number);
-        let image = read_whole(&medium, &path).map_err(|source| OpenError::io(&path, source))?;
+        let read = LogImage::read(&medium, &path).map_err(|source| OpenError::io(&path, source))?;
+        let image = &read.image;
+        refuse_other_version(image, &LOG_MAGIC).map_err(|source| OpenError::io(&folder, source))?;
         // A file may be newer than the mark: it was made ready just before the process ended.
-        if let Some(header) = LogHeader::decode(&image).filter(|header| header.chain == chain) {
+        if let Some(header) = LogHeader::decode(image).filter(|header| header.chain == chain) {
             state.journal.number_from(header.epoch.generation);
             // Records follow the mark, so those of a later height say that the mark was there and is lost.
             let is_later = marks.epoch.is_none_or(|marked| marked.height < header.epoch.height);
-            if is_later && log::read(&image, header.epoch, chain) != FoundLog::Whole(Vec::new()) {
+            if is_later && log::read(image, header.epoch, chain) != FoundLog::Whole(Vec::new()) {
                 return Err(OpenError::RolledBack {
                     index: folder.join(birth::INDEX_NAME),
                     folder,
@@ -194,7 +214,7 @@ pub(crate) fn recover_log(
                 });
             }
         }
-        files.push(image);
+        files.push(read);
     }
     let Some(epoch) = marks.epoch else { return Ok(None) };
     let (number, content) = find_log(&files, epoch, chain);
@@ -240,8 +260,8 @@ pub(crate) fn recover_log(
 
 /// The one file of an epoch and what it holds. Two are as good as none: nobody knows which of them was signed on last.
 /// So is one that a newer file of its height outgrew.
-fn find_log(files: &[Bytes], epoch: LogEpoch, chain: ChainIdentity) -> (usize, FoundLog) {
-    let read = files.iter().map(|image| log::read(image, epoch, chain)).enumerate();
+pub(crate) fn find_log(files: &[LogImage], epoch: LogEpoch, chain: ChainIdentity) -> (usize, FoundLog) {
+    let read = files.iter().map(|file| file.content(epoch, chain)).enumerate();
     let mut found: Vec<(usize, FoundLog)> = read.filter(|(_, content)| *content != FoundLog::Missing).collect();
     if let [(first, _), (second, _), ..] = found[..] {
         tracing::error!(
@@ -252,7 +272,7 @@ fn find_log(files: &[Bytes], epoch: LogEpoch, chain: ChainIdentity) -> (usize, F
         return (0, FoundLog::Missing);
     }
     let (number, content) = found.pop().unwrap_or((0, FoundLog::Missing));
-    for image in files {
+    for LogImage { image, .. } in files {
         let newer = LogHeader::decode(image).filter(|header| {
             let of_height = header.chain == chain && header.epoch.height == epoch.height;
             of_height && header.epoch.generation > epoch.generation
@@ -317,19 +337,49 @@ pub(crate) fn undecided(view: &View) -> Vec<(Assembly, Tag)> {
     let read = stored.into_iter().filter_map(|(key, value)| {
         let hot = view.hot().get(&key);
         let assembly = match hot {
-            Some(assembly) => Some(assembly),
-            None => view.record(&key, &value.location, CheckDepth::All).ok().flatten(),
+            Some(assembly) => Some(Arc::unwrap_or_clone(assembly)),
+            None => view.record(&key, &value.location).ok().flatten(),
         };
         assembly.map(|assembly| (assembly, value.tag))
     });
     read.collect()
 }
 
-fn read_whole(medium: &Pwrite, path: &Path) -> io::Result<Bytes> {
-    forget_cached(path)?;
-    let bytes = whole_pages(std::fs::metadata(path)?.len());
-    let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
-    ready(async { medium.open(path).await?.read(0, bytes).await }).map(Bytes::from)
+/// A log file as it was read. What cannot be read is zeros.
+pub(crate) struct LogImage {
+    pub image: Bytes,
+    pub lost_pages: Vec<u64>,
+}
+
+impl LogImage {
+    fn read(medium: &Pwrite, path: &Path) -> io::Result<Self> {
+        let pages = FilePages::open(medium, path, whole_pages(std::fs::metadata(path)?.len()))?;
+        let bytes = usize::try_from(pages.file_bytes).map_err(io::Error::other)?;
+        let (image, lost_pages) = pages.read_around(0, bytes)?;
+        if !lost_pages.is_empty() {
+            tracing::error!("{} pages of {} cannot be read", lost_pages.len(), path.display());
+        }
+        Ok(Self { image, lost_pages })
+    }
+
+    /// What it holds of an epoch. If the page behind the last whole frame cannot be read, a signature may stand there.
+    fn content(&self, epoch: LogEpoch, chain: ChainIdentity) -> FoundLog {
+        let content = log::read(&self.image, epoch, chain);
+        let next = log::next_frame(&self.image, epoch, chain);
+        let may_hide = next.is_some_and(|next| self.lost_pages.iter().any(|page| next.contains(page)));
+        match content {
+            FoundLog::Whole(_) if may_hide => FoundLog::Corrupt,
+            content => content,
+        }
+    }
+}
+
+/// An error if a header page is whole and of another version.
+fn refuse_other_version(page: &[u8], magic: &[u8; 8]) -> io::Result<()> {
+    match open_header(page, magic) {
+        Some((found, _)) if found != STORE_VERSION => Err(io::Error::other(RecordError::Version { found })),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn write_failed(state: &State, error: &IndexError) -> OpenError {
@@ -339,10 +389,12 @@ fn write_failed(state: &State, error: &IndexError) -> OpenError {
     }
 }
 
-/// A segment file read from its device.
+/// A file read from its device. Pages that the device does not give back are zeros, and no checksum takes them for what
+/// they were.
 struct FilePages {
     file: PwriteFile,
     file_bytes: u64,
+    lost_pages: usize,
 }
 
 impl FilePages {
@@ -351,13 +403,52 @@ impl FilePages {
         Ok(Self {
             file: ready(medium.open(path))?,
             file_bytes,
+            lost_pages: 0,
         })
     }
 
-    /// The header, if it is whole and that of the file's name.
-    fn header(&mut self, file: &FoundFile) -> io::Result<Option<SegmentHeader>> {
-        let header = SegmentHeader::decode(&self.read(0, PAGE_BYTES as usize)?);
-        Ok(header.filter(|header| header.id == file.id && header.class == file.class))
+    /// What the records of a segment carry. If its header page is damaged, its first record says so too: no page that a
+    /// stranger filled ever stood there.
+    fn lineage(&mut self, file: &FoundFile) -> io::Result<Option<Lineage>> {
+        let page = self.read(0, PAGE_BYTES as usize)?;
+        refuse_other_version(&page, &SEGMENT_MAGIC)?;
+        let header = SegmentHeader::decode(&page).filter(|header| header.id == file.id && header.class == file.class);
+        if let Some(header) = header {
+            return Ok(Some(header.lineage()));
+        }
+        let first = RecordHeader::decode(&self.read(SEGMENT_FIRST_RECORD, PAGE_BYTES as usize)?);
+        let first = first
+            .ok()
+            .filter(|first| first.lineage.generation == file.id.0 && first.sequence == 0);
+        if first.is_some() {
+            tracing::error!(
+                "the header of segment {} is damaged: its records are believed without it",
+                file.id
+            );
+        }
+        Ok(first.map(|first| first.lineage))
+    }
+
+    /// Reads, and tells which pages are lost.
+    fn read_around(&self, at: u64, bytes: usize) -> io::Result<(Bytes, Vec<u64>)> {
+        let read = |at, bytes| ready(self.file.read(at, bytes));
+        match read(at, bytes) {
+            Ok(whole) => return Ok((whole.into(), Vec::new())),
+            Err(error) if is_lost(&error) => {}
+            Err(error) => return Err(error),
+        }
+        let end = self.file_bytes.min(at.saturating_add(bytes as u64));
+        let (mut content, mut lost_pages) = (Vec::with_capacity(bytes), Vec::new());
+        for page in (at..end).step_by(PAGE_BYTES as usize) {
+            match read(page, PAGE_BYTES as usize) {
+                Ok(read) => content.extend(read),
+                Err(error) if is_lost(&error) => lost_pages.push(page),
+                Err(error) => return Err(error),
+            }
+            let behind = usize::try_from(end.min(page + PAGE_BYTES) - at).map_err(io::Error::other)?;
+            content.resize(behind, 0);
+        }
+        Ok((content.into(), lost_pages))
     }
 }
 
@@ -367,6 +458,8 @@ impl Pages for FilePages {
     }
 
     fn read(&mut self, at: u64, bytes: usize) -> io::Result<Bytes> {
-        ready(self.file.read(at, bytes)).map(Bytes::from)
+        let (content, lost_pages) = self.read_around(at, bytes)?;
+        self.lost_pages += lost_pages.len();
+        Ok(content)
     }
 }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
+/// The reserve, within the data directory.
+pub(crate) const RESERVE_NAME: &str = "RESERVE";
 /// Days of log and commits: a height costs about 60 KiB of them, most of it written over old blocks.
 pub const RESERVE_BYTES: u64 = 16 << 20;
 /// Below this the reserve is given up.
@@ -38,7 +40,7 @@ impl Reserve {
     /// Finds what is held of the reserve, and gives it up if the disk is nearly full. Takes nothing: opening comes
     /// first.
     pub fn find(folder: &Path) -> Self {
-        let path = folder.join("RESERVE");
+        let path = folder.join(RESERVE_NAME);
         let mut reserve = Self {
             held_bytes: occupied_bytes(&path),
             folder: folder.to_owned(),
@@ -144,7 +146,8 @@ pub(crate) fn advice(folder: &Path, bytes: u64) -> String {
     format!("free at least {mebibytes} MiB on the disk of {}", folder.display())
 }
 
-fn occupied_bytes(path: &Path) -> u64 {
+/// What a file occupies on disk; nothing, if there is none.
+pub(crate) fn occupied_bytes(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.blocks() * STAT_BLOCK_BYTES)
 }
 

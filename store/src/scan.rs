@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ultramarine_types::Height;
 
 use crate::format::{Lineage, PAGE_BYTES};
-use crate::record::{self, CheckDepth, Record, RecordHeader};
+use crate::record::{self, CheckDepth, Record, RecordError, RecordHeader};
 use crate::segment::{Location, Position};
 
 /// How far ahead the search behind a damaged record reads at a time.
@@ -44,26 +44,37 @@ impl Pages for Image {
 pub enum Tail {
     /// Nothing of this generation: the segment ends here.
     Clean,
-    /// A record that is not whole, and no whole one behind it: a write the crash cut short.
+    /// A record that is not whole: a write the crash cut short.
     Torn,
-    /// A record that is not whole, with a whole one of the same generation behind it: the disk lost bytes.
-    Corrupt {
-        /// Where the whole one begins.
-        behind: u64,
-    },
+}
+
+/// A stretch without a whole record, and one of the file behind it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gap {
+    /// Where a record should begin.
+    pub from: Position,
+    /// Where the next whole one does.
+    pub to: Position,
+    /// Whether it was synced, so that the disk lost it. If not, a crash cut it short while it kept the one behind it:
+    /// one sync was to cover both.
+    pub was_synced: bool,
 }
 
 /// Where and how a scan ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ended {
     /// Behind the last whole record.
     pub at: Position,
     pub tail: Tail,
+    /// What lies before that and is not whole, in order.
+    pub gaps: Vec<Gap>,
 }
 
-/// Walks a segment from a position and hands each whole record above a height to `found`.
+/// Walks a segment from a position and hands each whole record above a height to `found`. Behind a damaged one it goes
+/// on: each record proves itself.
 ///
-/// Records at or below `above` belong to decided heights, which the index knows; of those only the header is read.
+/// Records at or below `above` belong to decided heights, which the index knows; of those only the header is read. An
+/// error that is a [`RecordError::Version`] says that another version wrote the file.
 pub fn scan(
     pages: &mut impl Pages,
     lineage: Lineage,
@@ -72,49 +83,74 @@ pub fn scan(
     mut found: impl FnMut(Location, Record) -> io::Result<()>,
 ) -> io::Result<Ended> {
     let mut at = from;
+    let mut gaps = Vec::new();
     loop {
         let page = pages.read(at.offset, PAGE_BYTES as usize)?;
-        let header = match RecordHeader::decode(&page) {
-            Ok(header) if header.lineage == lineage && header.sequence == at.sequence => header,
-            Ok(_) | Err(_) => {
-                return Ok(Ended {
-                    at,
-                    tail: tail(pages, lineage, at, &page)?,
-                });
-            }
-        };
-        let location = Location {
-            segment: at.segment,
-            offset: at.offset,
-            bytes: header.record_bytes(),
-        };
-        if location.end() > pages.length() {
-            return Ok(Ended { at, tail: Tail::Torn });
+        let header = RecordHeader::decode(&page);
+        if let Err(error @ RecordError::Version { .. }) = header
+            && RecordHeader::lineage_of(&page) == Some(lineage)
+        {
+            return Err(io::Error::other(error));
         }
-        if header.key.height > above {
-            let bytes = usize::try_from(location.bytes).map_err(io::Error::other)?;
-            let whole = pages.read(at.offset, bytes)?;
-            match record::decode(&whole, CheckDepth::All) {
-                Ok(record) => found(location, record)?,
-                Err(_) => {
-                    return Ok(Ended {
-                        at,
-                        tail: tail(pages, lineage, at, &page)?,
-                    });
-                }
+        let whole = match &header {
+            Ok(header) if header.lineage == lineage && header.sequence == at.sequence => {
+                take(pages, at, header, above, &mut found)?
             }
-        }
-        assert!(location.end() > at.offset, "every record leads further");
-        at = Position {
-            segment: at.segment,
-            offset: location.end(),
-            sequence: at.sequence + 1,
+            Ok(_) | Err(_) => None,
         };
+        if let Some(end) = whole {
+            assert!(end > at.offset, "every record leads further");
+            at = Position {
+                segment: at.segment,
+                offset: end,
+                sequence: at.sequence + 1,
+            };
+            continue;
+        }
+        let Some((to, synced_below)) = search(pages, lineage, at)? else {
+            // A recycled or preallocated page holds nothing of this generation; a torn record may have left its header.
+            let is_begun = header.is_ok_and(|header| header.lineage == lineage);
+            let tail = if is_begun { Tail::Torn } else { Tail::Clean };
+            return Ok(Ended { at, tail, gaps });
+        };
+        gaps.push(Gap {
+            from: at,
+            to,
+            was_synced: at.sequence < synced_below,
+        });
+        at = to;
     }
 }
 
-/// Looks behind a position where no whole record begins.
-fn tail(pages: &mut impl Pages, lineage: Lineage, at: Position, page: &[u8]) -> io::Result<Tail> {
+/// Hands out the record at a position; where it ends, if it is whole as far as it was read.
+fn take(
+    pages: &mut impl Pages,
+    at: Position,
+    header: &RecordHeader,
+    above: Height,
+    found: &mut impl FnMut(Location, Record) -> io::Result<()>,
+) -> io::Result<Option<u64>> {
+    let location = Location {
+        segment: at.segment,
+        offset: at.offset,
+        bytes: header.record_bytes(),
+    };
+    if location.end() > pages.length() {
+        return Ok(None);
+    }
+    if header.key.height > above {
+        let bytes = usize::try_from(location.bytes).map_err(io::Error::other)?;
+        match record::decode(&pages.read(at.offset, bytes)?, CheckDepth::All) {
+            Ok(record) => found(location, record)?,
+            Err(_) => return Ok(None),
+        }
+    }
+    Ok(Some(location.end()))
+}
+
+/// Looks behind a position where no whole record begins: where the next one does, and below which number it says that
+/// all are synced.
+fn search(pages: &mut impl Pages, lineage: Lineage, at: Position) -> io::Result<Option<(Position, u64)>> {
     let mut offset = at.offset + PAGE_BYTES;
     while offset < pages.length() {
         let window = pages.read(offset, SEARCH_BYTES)?;
@@ -127,14 +163,17 @@ fn tail(pages: &mut impl Pages, lineage: Lineage, at: Position, page: &[u8]) -> 
             };
             let behind = offset + index as u64 * PAGE_BYTES;
             if header.lineage == lineage && header.sequence > at.sequence && is_whole(pages, behind, &header)? {
-                return Ok(Tail::Corrupt { behind });
+                let to = Position {
+                    segment: at.segment,
+                    offset: behind,
+                    sequence: header.sequence,
+                };
+                return Ok(Some((to, header.synced_below)));
             }
         }
         offset += window.len() as u64;
     }
-    // A recycled or preallocated page holds nothing of this generation; a torn record may have left its header.
-    let begun = RecordHeader::decode(page).is_ok_and(|header| header.lineage == lineage);
-    Ok(if begun { Tail::Torn } else { Tail::Clean })
+    Ok(None)
 }
 
 fn is_whole(pages: &mut impl Pages, at: u64, header: &RecordHeader) -> io::Result<bool> {

@@ -1,6 +1,9 @@
 //! Stories and laws of the whole store, on real files. The codecs' own laws stand beside them in `tests/formats.rs`.
 
+mod account;
+mod archive;
 mod birth;
+mod check;
 mod corruption;
 mod crash;
 mod decide;
@@ -11,7 +14,11 @@ mod folder;
 mod formats;
 mod full_disk;
 mod guard;
+mod reading;
+mod restore;
 mod retention;
-mod support;
+mod scanning;
+mod scrub;
+pub(crate) mod support;
 mod tile;
 mod versions;

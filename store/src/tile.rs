@@ -1,9 +1,14 @@
 //! This file knows how to run the store as a tile: on glommio's ring, or on plain system calls where that is refused.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
+use std::task::Poll;
 
+use glommio::timer::Timer;
 use ultramarine_runtime::medium::{Medium, Pwrite, Uring, ready, run_on_ring, takes_direct_io};
 use ultramarine_runtime::{Io, Pulse, Receiver, RingOps, Sender, TileContext};
+use ultramarine_types::Nanos;
 use ultramarine_types::storage::{StoreReply, StoreRequest};
 
 use crate::failure::Failure;
@@ -11,6 +16,10 @@ use crate::writer::{State, Writer};
 
 /// Most requests under one sync: everything that waited while the sync before ran, and a bound for what replies hold.
 const GROUP_REQUESTS_MAX: usize = 256;
+/// Damaged heights told of with one group.
+const DAMAGE_TOLD_MAX: usize = 64;
+/// How long damage that a reader met waits to be told of while nobody asks for anything.
+const DAMAGE_WAIT: Nanos = Nanos::from_millis(500);
 
 /// Why the storage tile ends before the node does.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +63,27 @@ pub fn run(
     Ok(failure?)
 }
 
+/// What the tile wakes up for.
+enum Next {
+    Request(StoreRequest),
+    /// Nobody asked for as long as damage may wait.
+    Nothing,
+    Closed,
+}
+
+/// The next request, or none for a while.
+async fn next(requests: &mut Receiver<StoreRequest>) -> Next {
+    let mut timer = pin!(Timer::new(DAMAGE_WAIT.as_duration()));
+    let mut request = pin!(requests.recv_glommio());
+    poll_fn(|context| {
+        if let Poll::Ready(request) = request.as_mut().poll(context) {
+            return Poll::Ready(request.map_or(Next::Closed, Next::Request));
+        }
+        timer.as_mut().poll(context).map(|_| Next::Nothing)
+    })
+    .await
+}
+
 async fn serve<M: Medium>(
     context: TileContext,
     mut writer: Writer<M>,
@@ -61,8 +91,13 @@ async fn serve<M: Medium>(
     replies: Sender<StoreReply>,
 ) -> Result<(), Failure> {
     let mut out = Vec::new();
-    while let Some(Some(first)) = context.halt.unless_stopped(requests.recv_glommio()).await {
-        let outcome = group(&mut writer, first, &mut requests, &mut out, &context.pulse).await;
+    while let Some(next) = context.halt.unless_stopped(next(&mut requests)).await {
+        let outcome = match next {
+            Next::Request(first) => group(&mut writer, first, &mut requests, &mut out, &context.pulse).await,
+            Next::Nothing => Ok(()),
+            Next::Closed => break,
+        };
+        writer.tell_damage(DAMAGE_TOLD_MAX, &mut out);
         for reply in out.drain(..).chain(outcome.as_ref().err().map(failed)) {
             let Some(Ok(())) = context.halt.unless_stopped(replies.send_async(reply)).await else {
                 return outcome;
@@ -82,15 +117,17 @@ fn serve_blocking(
 ) -> Result<(), Failure> {
     let mut out = Vec::new();
     while !context.halt.is_stopped() {
-        let Some(first) = requests.recv_until(None, &context.clock) else {
-            if requests.is_closed() && requests.is_empty() {
-                break;
+        let outcome = match requests.recv_until(None, &context.clock) {
+            Some(first) => {
+                context.busy.enter();
+                let outcome = ready(group(&mut writer, first, &mut requests, &mut out, &context.pulse));
+                context.busy.leave();
+                outcome
             }
-            continue;
+            None if requests.is_closed() && requests.is_empty() => break,
+            None => Ok(()),
         };
-        context.busy.enter();
-        let outcome = ready(group(&mut writer, first, &mut requests, &mut out, &context.pulse));
-        context.busy.leave();
+        writer.tell_damage(DAMAGE_TOLD_MAX, &mut out);
         for reply in out.drain(..).chain(outcome.as_ref().err().map(failed)) {
             if replies.send(reply).is_err() {
                 return outcome;

@@ -1,35 +1,41 @@
 //! This file knows how to serve stored values to any thread, without visiting the storage core.
 //!
-//! What was just stored comes from the memory it arrived in; everything else as slices of mapped segments. A record's
-//! checksums are checked when it is first read.
+//! What was just stored comes from the memory it arrived in. Everything else is read and checked by [`crate::reader`].
 //!
 //! Keeps: values in memory stay within their budget; no value of a decided height is undecided; the head never moves
-//! back.
+//! back; no blob is served of a decided height that is damaged, and its payload only if it proves to be whole.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use bytes::Bytes;
 use ultramarine_types::evidence::FalseValue;
-use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, OnDisk, Source, Tag};
+use ultramarine_types::storage::{
+    Absent, BlobStatus, Blobs, Decided, DecidedPayload, OnDisk, ScrubProgress, Source, StoreAccount, Tag,
+};
 use ultramarine_types::{Address, Assembly, Evidence, Hash, Height, Init, ValueKey};
 
+use crate::account::Accountant;
 use crate::alarms::Alarms;
+use crate::archived::ArchivedHeights;
+use crate::damage::{DamageFound, Damages};
 use crate::hot::Hot;
 use crate::index::Index;
 use crate::lock::DirectoryLock;
 use crate::mapped::Segments;
 use crate::metrics::Metrics;
-use crate::record::{self, CheckDepth, RecordError};
-use crate::segment::{Location, Position, SegmentId};
+use crate::reader::{self, Damage, Reading};
+use crate::segment::{Location, Position};
 
-/// Records remembered as checked; beyond, all are forgotten and checked once more.
-const CHECKED_MAX: usize = 65_536;
+mod status;
+
 /// Decided rows kept in memory: what status, import and sync ask for near the tip.
 const RECENT_ROWS_MAX: usize = 64;
+/// How often a record is looked up that others move meanwhile.
+const LOOK_UPS_MAX: usize = 3;
 
 /// A stored value of a height not decided yet.
 #[derive(Clone, Debug)]
@@ -40,6 +46,9 @@ pub(crate) struct Undecided {
     pub blobs: Blobs,
     pub location: Location,
     pub sequence: u64,
+    pub blobs_count: u32,
+    /// Unix seconds of its put; `None` after a restart.
+    pub since: Option<u64>,
 }
 
 impl Undecided {
@@ -52,19 +61,6 @@ impl Undecided {
     }
 }
 
-/// What is wrong with a record that cannot be kept elsewhere.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Damage {
-    #[error("it cannot be mapped: {0}")]
-    Unmapped(io::Error),
-    #[error("its segment ends before it")]
-    Cut,
-    #[error("it is another value's")]
-    Foreign,
-    #[error(transparent)]
-    Record(#[from] RecordError),
-}
-
 /// Read access to the store. Cheap to share; keeps the data directory locked while it lives.
 #[derive(Debug)]
 pub struct View {
@@ -73,11 +69,15 @@ pub struct View {
     metrics: Metrics,
     head: AtomicU64,
     oldest_blobs: AtomicU64,
+    archived: ArchivedHeights,
     undecided: RwLock<HashMap<ValueKey, Undecided>>,
     hot: Mutex<Hot>,
     recent: Mutex<BTreeMap<Height, (Decided, Location)>>,
-    checked: Mutex<HashSet<(SegmentId, u64)>>,
     alarms: Alarms,
+    accountant: Accountant,
+    /// Whether what is stored is read again in the background.
+    scrubs: AtomicBool,
+    damages: Damages,
     _lock: Arc<DirectoryLock>,
 }
 
@@ -90,16 +90,19 @@ impl View {
         lock: Arc<DirectoryLock>,
     ) -> Self {
         Self {
+            accountant: Accountant::new(&index),
+            scrubs: AtomicBool::new(false),
             index,
             segments,
             metrics,
             head: AtomicU64::new(0),
             oldest_blobs: AtomicU64::new(1),
+            archived: ArchivedHeights::default(),
             undecided: RwLock::default(),
             hot: Mutex::new(Hot::new(hot_bytes)),
             recent: Mutex::default(),
-            checked: Mutex::default(),
             alarms: Alarms::default(),
+            damages: Damages::default(),
             _lock: lock,
         }
     }
@@ -120,15 +123,82 @@ impl View {
             newest <= Some(self.head_height()),
             "a recent row is of a decided height"
         );
-        assert!(
-            self.checked().len() <= CHECKED_MAX,
-            "few records are remembered as checked"
-        );
+    }
+
+    /// Notes that a decided height is damaged. From now on no blob of it is served, and the core is told once.
+    pub fn mark_damaged(&self, height: Height, reason: &str) {
+        self.mark_all_damaged([height], reason);
+    }
+
+    /// The same of many heights, for one reason.
+    pub fn mark_all_damaged(&self, heights: impl IntoIterator<Item = Height>, reason: &str) {
+        let reason: Arc<str> = reason.into();
+        let head = self.head_height();
+        for height in heights {
+            assert!(height <= head, "only a decided height is damaged");
+            if self.damages.add(height, &reason) {
+                self.forget_recent(height);
+                self.accountant.damaged(&self.index, height);
+            }
+        }
+        self.show_damages();
+        self.alarm(&reason);
+    }
+
+    /// A damaged height was stored again and the index names the new place: it is served as before.
+    pub fn restored(&self, height: Height) {
+        self.forget_recent(height);
+        if self.damages.remove(height) {
+            self.accountant.restored(height);
+            self.metrics.heals.inc();
+            tracing::info!("height {height} was damaged, and is stored again");
+        }
+        self.show_damages();
+    }
+
+    /// Why a height is damaged, and since when.
+    pub fn damage_of(&self, height: Height) -> Option<DamageFound> {
+        self.damages.get(height)
+    }
+
+    /// Damaged heights that the core has not heard of, at most `heights_max`; from now on it has.
+    pub(crate) fn take_untold_damage(&self, heights_max: usize) -> Vec<Height> {
+        self.damages.take_untold(heights_max)
+    }
+
+    /// Marks the heights of which a page was lost while somebody read it from a map.
+    pub(crate) fn note_faults(&self) {
+        for (id, range) in self.segments.take_faulted() {
+            let mut heights = Vec::new();
+            let looked = self.index.locations(|height, row| {
+                let Location { segment, offset, .. } = row.location;
+                if segment == id && offset < range.end && range.start < row.location.end() {
+                    heights.push(height);
+                }
+            });
+            let reason = format!(
+                "segment {id} from byte {} to {}: the disk did not give it back when it was read",
+                range.start, range.end
+            );
+            if let Err(error) = looked {
+                self.alarm(&format!(
+                    "{reason}, and which heights lie there cannot be read: {error}"
+                ));
+            }
+            self.mark_all_damaged(heights, &reason);
+        }
+    }
+
+    fn show_damages(&self) {
+        let count = i64::try_from(self.damages.count()).unwrap_or(i64::MAX);
+        self.metrics.damaged_heights.set(count);
+        self.show_account();
     }
 
     /// Checks every value and row that is kept in memory.
     pub(crate) fn check_whole(&self) {
         self.hot().check_whole();
+        self.damages.check();
         let head = self.head_height();
         for key in self.undecided().keys() {
             assert!(key.height > head, "no other value of a decided height is left (I10)");
@@ -140,6 +210,10 @@ impl View {
 
     pub(crate) fn set_oldest_blobs(&self, oldest: Height) {
         self.oldest_blobs.store(oldest.0, Ordering::Release);
+    }
+
+    pub(crate) fn archived(&self) -> &ArchivedHeights {
+        &self.archived
     }
 
     pub(crate) fn undecided(&self) -> RwLockReadGuard<'_, HashMap<ValueKey, Undecided>> {
@@ -168,122 +242,117 @@ impl View {
 
     /// A decided height and where it lies.
     pub(crate) fn row(&self, height: Height) -> Option<(Decided, Location)> {
+        self.find_row(height).ok()
+    }
+
+    fn find_row(&self, height: Height) -> Result<(Decided, Location), Absent> {
         if height > self.head_height() || height == Height::GENESIS {
-            return None;
+            return Err(Absent::Unknown);
         }
         let recent = self.recent().get(&height).cloned();
         if let Some(row) = recent {
             self.metrics.pointer_hits.inc();
-            return Some(row);
+            return Ok(row);
         }
-        match self.index.decided(height) {
-            Ok(Some(row)) => Some(row),
-            Ok(None) => {
-                self.alarm(&format!("height {height} is at or below the head and not in the index"));
-                None
-            }
-            Err(error) => {
-                self.alarm(&format!("height {height} cannot be read: {error}"));
-                None
-            }
-        }
+        let reason = match self.index.decided(height) {
+            Ok(Some(row)) => return Ok(row),
+            Ok(None) => format!("height {height} is at or below the head and not in the index"),
+            Err(error) => format!("height {height} cannot be read: {error}"),
+        };
+        self.mark_damaged(height, &reason);
+        Err(Absent::Damaged)
     }
 
-    /// Reads a record from its map. `Ok(None)`: the segment was freed since the location was looked up.
-    pub(crate) fn record(
-        &self,
-        key: &ValueKey,
-        location: &Location,
-        check: CheckDepth,
-    ) -> Result<Option<Assembly>, Absent> {
-        let bytes = match self.segments.slice(location) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Ok(None),
-            Err(error) => {
-                self.alarm(&format!(
-                    "{key} in segment {} cannot be mapped: {error}",
-                    location.segment
-                ));
-                return Err(Absent::Damaged);
-            }
-        };
+    /// Reads a value with its blobs from its segment.
+    pub(crate) fn record(&self, key: &ValueKey, location: &Location) -> Reading<Assembly> {
         self.metrics.map_reads.inc();
-        let start = (location.segment, location.offset);
-        let check = if self.checked().contains(&start) {
-            CheckDepth::Header
-        } else {
-            check
-        };
-        match record::decode(&bytes, check) {
-            Ok(record) if record.header.key == *key => {
-                if check == CheckDepth::All {
-                    let mut checked = self.checked();
-                    if checked.len() >= CHECKED_MAX {
-                        checked.clear();
-                    }
-                    checked.insert(start);
-                }
-                Ok(Some(record.assembly))
-            }
-            Ok(_) => {
-                self.alarm(&format!(
-                    "the record of {key} in segment {} is another value's",
-                    location.segment
-                ));
-                Err(Absent::Damaged)
-            }
-            Err(error) => {
-                self.alarm(&format!(
-                    "{key} in segment {} at {}: {error}",
-                    location.segment, location.offset
-                ));
-                Err(Absent::Damaged)
-            }
-        }
+        reader::whole(&self.segments, key, location)
     }
 
-    /// Reads a record that is about to be kept elsewhere under new checksums: its body is checked whether or not it was
-    /// before.
+    /// What an operator should read of a damaged record.
+    fn describe(key: &ValueKey, location: &Location, damage: &Damage) -> String {
+        let Location { segment, offset, .. } = location;
+        format!("the record of {key} in segment {segment} at {offset}: {damage}")
+    }
+
+    /// Reads what is kept of a value for ever.
     pub(crate) fn record_to_move(&self, key: &ValueKey, location: &Location) -> Result<Assembly, Damage> {
-        let bytes = self.segments.slice(location).map_err(Damage::Unmapped)?;
-        let record = record::decode(&bytes.ok_or(Damage::Cut)?, CheckDepth::Body)?;
-        if record.header.key == *key {
-            Ok(record.assembly)
-        } else {
-            Err(Damage::Foreign)
-        }
+        reader::head(&self.segments, key, location)?.ok_or(Damage::Cut)
     }
 
     fn recent(&self) -> MutexGuard<'_, BTreeMap<Height, (Decided, Location)>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn checked(&self) -> MutexGuard<'_, HashSet<(SegmentId, u64)>> {
-        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Reads of an undecided value; `None` if it is not undecided, or was decided or dropped meanwhile.
+    fn read_undecided<T>(&self, key: &ValueKey, how: &impl How<T>) -> Result<Option<T>, Absent> {
+        let undecided = self.undecided().get(key).map(|value| (value.location, value.blobs));
+        let Some((location, blobs)) = undecided else {
+            return Ok(None);
+        };
+        if blobs != Blobs::Held {
+            return Err(Absent::NeverHeld);
+        }
+        let hot = self.hot().get(key);
+        if let Some(assembly) = hot {
+            self.metrics.hot_hits.inc();
+            return Ok(Some(how.take(&assembly)));
+        }
+        self.metrics.map_reads.inc();
+        how.read(&self.segments, key, &location).map_err(|damage| {
+            self.alarm(&Self::describe(key, &location, &damage));
+            Absent::Damaged
+        })
     }
 
-    /// A decided height's value. A segment freed between index and map is looked up once more: the index changed first.
-    fn read_decided(&self, height: Height, wanted: CheckDepth) -> Result<(Decided, Assembly), Absent> {
-        for _ in 0..2 {
-            let (decided, location) = self.row(height).ok_or(Absent::Unknown)?;
-            if wanted == CheckDepth::All {
+    /// Reads of a decided height. A record that was moved between index and file is looked up again: the index changed
+    /// first.
+    fn read_decided<T>(&self, height: Height, how: &impl How<T>) -> Result<(Decided, T), Absent> {
+        for _ in 0..LOOK_UPS_MAX {
+            let (decided, location) = self.find_row(height)?;
+            if how.needs_blobs() {
                 self.has_blobs(&decided)?;
+                if self.damages.contains(height) {
+                    return Err(Absent::Damaged);
+                }
             }
             let key = ValueKey {
                 height,
                 id: decided.certificate.value_id,
             };
-            if let Some(assembly) = self.hot().get(&key) {
+            let hot = self.hot().get(&key);
+            if let Some(assembly) = hot {
                 self.metrics.hot_hits.inc();
-                return Ok((decided, assembly));
+                return Ok((decided, how.take(&assembly)));
             }
-            if let Some(assembly) = self.record(&key, &location, wanted)? {
-                return Ok((decided, assembly));
+            self.metrics.map_reads.inc();
+            match how.read(&self.segments, &key, &location) {
+                Ok(Some(read)) => return Ok((decided, read)),
+                Ok(None) => {}
+                Err(damage) => {
+                    self.forget_recent(height);
+                    if self.find_row(height)?.1 == location {
+                        self.mark_damaged(height, &Self::describe(&key, &location, &damage));
+                        return Err(Absent::Damaged);
+                    }
+                }
             }
             self.forget_recent(height);
         }
-        self.alarm(&format!("height {height} lies in a segment that is gone"));
+        self.mark_damaged(height, &format!("height {height} lies in a segment that is gone"));
         Err(Absent::Damaged)
+    }
+
+    /// Reads of a value, decided or not.
+    fn read_value<T>(&self, key: &ValueKey, how: &impl How<T>) -> Result<T, Absent> {
+        if let Some(read) = self.read_undecided(key, how)? {
+            return Ok(read);
+        }
+        let (decided, _) = self.find_row(key.height)?;
+        if decided.certificate.value_id != key.id {
+            return Err(Absent::Unknown);
+        }
+        self.read_decided(key.height, how).map(|(_, read)| read)
     }
 
     fn has_blobs(&self, decided: &Decided) -> Result<(), Absent> {
@@ -304,13 +373,12 @@ impl View {
         Height(self.oldest_blobs.load(Ordering::Acquire))
     }
 
-    fn alarm(&self, what: &str) {
+    pub(crate) fn alarm(&self, what: &str) {
         self.metrics.damaged_reads.inc();
         if self.alarms.is_news(Instant::now(), what) {
             tracing::error!(
-                "stored data is damaged: {what}; it is not served, and nothing here mends it. If this node needs it, \
-                 /health says so; then stop the node, move the data directory away and start again: it fetches every \
-                 block from its peers, and a validator listens before it signs"
+                "stored data is damaged: {what}; it is not served. What was decided is fetched again from peers; check \
+                 the disk (dmesg, smartctl)"
             );
         }
     }
@@ -326,8 +394,41 @@ impl Source for View {
         self.oldest_height()
     }
 
+    fn blob_status(&self, height: Height) -> Option<BlobStatus> {
+        if height > self.head_height() {
+            self.undecided_status(height)
+        } else {
+            self.decided_status(height)
+        }
+    }
+
+    fn account(&self) -> Option<StoreAccount> {
+        Some(self.take_account())
+    }
+
+    fn scrub_progress(&self) -> Option<ScrubProgress> {
+        let scrubs = self.scrubs.load(Ordering::Acquire);
+        scrubs.then(|| self.metrics.scrub.progress())
+    }
+
+    fn archived_through(&self) -> Height {
+        self.archived.through()
+    }
+
+    fn is_archived(&self, height: Height) -> bool {
+        self.archived.has(height)
+    }
+
     fn decided(&self, height: Height) -> Option<Decided> {
         self.row(height).map(|(decided, _)| decided)
+    }
+
+    fn damaged(&self) -> Vec<Height> {
+        self.damages.heights()
+    }
+
+    fn is_damaged(&self, height: Height) -> bool {
+        self.damages.contains(height)
     }
 
     fn height_of_block(&self, block_hash: &Hash) -> Option<Height> {
@@ -341,34 +442,19 @@ impl Source for View {
     }
 
     fn value(&self, key: &ValueKey) -> Result<Assembly, Absent> {
-        let undecided = self.undecided().get(key).map(|value| (value.location, value.blobs));
-        if let Some((location, blobs)) = undecided {
-            if blobs != Blobs::Held {
-                return Err(Absent::NeverHeld);
-            }
-            if let Some(assembly) = self.hot().get(key) {
-                self.metrics.hot_hits.inc();
-                return Ok(assembly);
-            }
-            if let Some(assembly) = self.record(key, &location, CheckDepth::All)? {
-                return Ok(assembly);
-            }
-            // Decided, or dropped and freed, since: the index knows which.
-        }
-        let decided = self.decided(key.height).ok_or(Absent::Unknown)?;
-        if decided.certificate.value_id != key.id {
-            return Err(Absent::Unknown);
-        }
-        self.read_decided(key.height, CheckDepth::All)
-            .map(|(_, assembly)| assembly)
+        self.read_value(key, &Whole)
+    }
+
+    fn blob(&self, key: &ValueKey, index: usize) -> Result<Bytes, Absent> {
+        self.read_value(key, &Blob(index))?.ok_or(Absent::Unknown)
     }
 
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent> {
-        self.read_decided(height, CheckDepth::All)
+        self.read_decided(height, &Whole)
     }
 
     fn decided_payload(&self, height: Height) -> Option<DecidedPayload> {
-        let (decided, assembly) = self.read_decided(height, CheckDepth::Body).ok()?;
+        let (decided, assembly) = self.read_decided(height, &Head).ok()?;
         Some(DecidedPayload {
             decided,
             lists: assembly.lists,
@@ -402,5 +488,72 @@ impl Source for View {
             }
         };
         self.segments.on_disk(&location)
+    }
+}
+
+/// What is read of a value.
+trait How<T> {
+    /// Whether it has blobs: then nothing of a damaged height is read.
+    fn needs_blobs(&self) -> bool;
+    /// From memory.
+    fn take(&self, assembly: &Assembly) -> T;
+    /// From its segment.
+    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<T>;
+}
+
+/// Everything.
+struct Whole;
+
+impl How<Assembly> for Whole {
+    fn needs_blobs(&self) -> bool {
+        true
+    }
+
+    fn take(&self, assembly: &Assembly) -> Assembly {
+        assembly.clone()
+    }
+
+    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Assembly> {
+        reader::whole(segments, key, location)
+    }
+}
+
+/// Everything but the blobs.
+struct Head;
+
+impl How<Assembly> for Head {
+    fn needs_blobs(&self) -> bool {
+        false
+    }
+
+    fn take(&self, assembly: &Assembly) -> Assembly {
+        Assembly {
+            key: assembly.key,
+            init: Arc::clone(&assembly.init),
+            lists: Arc::clone(&assembly.lists),
+            payload: assembly.payload.clone(),
+            blobs: Vec::new(),
+        }
+    }
+
+    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Assembly> {
+        reader::head(segments, key, location)
+    }
+}
+
+/// One blob; `None` beyond the last.
+struct Blob(usize);
+
+impl How<Option<Bytes>> for Blob {
+    fn needs_blobs(&self) -> bool {
+        true
+    }
+
+    fn take(&self, assembly: &Assembly) -> Option<Bytes> {
+        assembly.blobs.get(self.0).cloned()
+    }
+
+    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Option<Bytes>> {
+        reader::blob(segments, key, location, self.0)
     }
 }

@@ -19,10 +19,11 @@ use bytes::Bytes;
 use ultramarine_runtime::Clock;
 use ultramarine_runtime::medium::Medium;
 use ultramarine_types::chain::Limits;
-use ultramarine_types::storage::{LogEpoch, Source, StoreReply, StoreRequest};
+use ultramarine_types::storage::{LogEpoch, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Assembly, Height, Lsn, Nanos, ValueKey};
 
 use self::evidence::WaitingEvidence;
+use self::restore::Restores;
 use crate::failure::Failure;
 use crate::format::Lineage;
 use crate::index::{Index, IndexError};
@@ -37,6 +38,7 @@ use crate::view::{Undecided, View};
 mod commit;
 mod evidence;
 mod promises;
+mod restore;
 mod retire;
 mod values;
 
@@ -48,6 +50,8 @@ pub(crate) use evidence::EVIDENCE_WAITING_MAX;
 pub struct State {
     pub(crate) folder: PathBuf,
     pub(crate) limits: Limits,
+    /// Nothing is pruned before it is archived.
+    pub(crate) archives: bool,
     pub(crate) segment_bytes_min: u64,
     pub(crate) index: Arc<Index>,
     pub(crate) segments: Arc<Segments>,
@@ -81,6 +85,8 @@ pub(crate) struct Growing {
     pub capacity_bytes: u64,
     pub offset: u64,
     pub sequence: u64,
+    /// Records below this sequence number are synced.
+    pub synced_below: u64,
 }
 
 impl Growing {
@@ -102,6 +108,7 @@ pub struct Writer<M: Medium> {
     log_files: LogFiles<M>,
     group: Group,
     evidence: WaitingEvidence,
+    restores: Restores,
     has_failed: bool,
 }
 
@@ -129,6 +136,7 @@ impl<M: Medium> Writer<M> {
             log_files: LogFiles::default(),
             group: Group::default(),
             evidence: WaitingEvidence::default(),
+            restores: Restores::default(),
             has_failed: false,
         };
         writer.check();
@@ -160,6 +168,13 @@ impl<M: Medium> Writer<M> {
         self.keep(outcome)
     }
 
+    /// Tells of damage that was met since, at most of `heights_max` heights.
+    pub fn tell_damage(&mut self, heights_max: usize, out: &mut Vec<StoreReply>) {
+        self.state.view.note_faults();
+        let heights = self.state.view.take_untold_damage(heights_max).into_iter();
+        out.extend(heights.map(|height| StoreReply::Damaged { height }));
+    }
+
     /// Remembers a failure; without one, checks what the writer keeps.
     fn keep(&mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
         match &outcome {
@@ -176,7 +191,12 @@ impl<M: Medium> Writer<M> {
 
     async fn carry_out(&mut self, request: StoreRequest, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
         match request {
+            StoreRequest::Put {
+                assembly,
+                tag: Tag::Restored,
+            } => self.restore(assembly).await,
             StoreRequest::Put { assembly, tag } => self.put(assembly, tag).await,
+            StoreRequest::Vouch(certificate) => self.vouch(*certificate),
             StoreRequest::LogAppend { lsn, record } => self.log_append(lsn, record),
             StoreRequest::LogSync { lsn } => self.log_sync(lsn),
             StoreRequest::BeginEpoch { height } => {
@@ -210,6 +230,7 @@ impl<M: Medium> Writer<M> {
                 out.push(StoreReply::Silenced { through });
                 Ok(())
             }
+            StoreRequest::Archived { through } => self.archived(through),
             StoreRequest::Retire { blobs_below } => {
                 self.sync_group(out).await?;
                 out.push(self.retire(blobs_below).await?);
@@ -254,6 +275,18 @@ impl<M: Medium> Writer<M> {
     fn log_sync(&mut self, lsn: Lsn) -> Result<(), Failure> {
         self.state.journal.want(lsn)?;
         self.group.replies.push(StoreReply::LogDurable { lsn });
+        Ok(())
+    }
+
+    fn archived(&mut self, through: Height) -> Result<(), Failure> {
+        let through = through.min(self.state.head);
+        if through > self.state.view.archived_through() {
+            self.state.reserve.balance();
+            let marked = self.state.index.archive(through);
+            let from = marked.map_err(|error| self.state.index_failed(&error))?;
+            self.state.view.archived().set(from, through);
+            self.state.view.show_account();
+        }
         Ok(())
     }
 

@@ -241,6 +241,8 @@ pub enum Recipients {
 pub enum SyncWant {
     /// Certificate, metadata, payload and blobs.
     Package,
+    /// The same without its blobs. The answer is offered as `MetadataOnly`, whatever the peer has of the height.
+    Payload,
     /// The certificate only: the bytes are held already.
     Certificate,
 }

@@ -1,9 +1,11 @@
-//! This file knows the exact bytes that validators sign. Each starts with a domain tag and the chain's identity. So no
-//! signature of one kind or chain is one of another.
+//! This file knows the exact bytes that validators sign, and which signatures hold. Each message starts with a domain
+//! tag and the chain's identity. So no signature of one kind or chain is one of another.
+
+use ed25519_zebra::VerificationKey;
 
 use crate::canonical::Canonical;
 use crate::consensus::VoteKind;
-use crate::ids::{ChainIdentity, Hash, Height, PeerId, Round, ValueId};
+use crate::ids::{ChainIdentity, Hash, Height, PeerId, PublicKey, Round, Signature, ValueId};
 
 /// Bytes of a vote: domain, chain identity, kind, height, round, value or nil.
 pub fn vote(
@@ -67,6 +69,13 @@ pub fn attestation(chain: &ChainIdentity, peer: &PeerId, expiry: u64) -> Vec<u8>
         .fixed(&peer.0)
         .u64(expiry)
         .into_bytes()
+}
+
+/// Whether a validator's signature holds, by the rule of ZIP-215. `core/src/signing/rule.rs` says why that rule, and
+/// verifies batches by it.
+pub fn holds(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
+    let signature = ed25519_zebra::Signature::from_bytes(&signature.0);
+    VerificationKey::try_from(key.0).is_ok_and(|key| key.verify(&signature, message).is_ok())
 }
 
 #[cfg(test)]

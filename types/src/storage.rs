@@ -15,6 +15,10 @@ use crate::ids::{Address, Height, Lsn, ValueKey};
 use crate::lists::Lists;
 use crate::value::Init;
 
+mod account;
+
+pub use account::{FileBytes, ScrubProgress, StateTallies, StateTally, StoreAccount};
+
 /// How a value came to be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Tag {
@@ -23,6 +27,8 @@ pub enum Tag {
     Streamed,
     /// It came with, or was asked for because of, a verified commit certificate.
     Certified,
+    /// It is decided already, and its bytes are brought back: they were damaged, pruned or never held.
+    Restored,
 }
 
 /// One epoch of the consensus log: all records of one height. The generation counts log files ever begun.
@@ -42,6 +48,59 @@ pub enum Blobs {
     Pruned,
     /// The height was synced as metadata only.
     NeverHeld,
+}
+
+/// What is held of a height's blobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum BlobState {
+    /// Values of the height are stored, and none of them is decided yet.
+    Undecided,
+    /// Decided, and here.
+    Decided,
+    /// Pruned here, and in the archive.
+    Archived,
+    /// Pruned here, and in no archive of this node.
+    Pruned,
+    /// The height was synced as metadata only.
+    NeverHeld,
+    /// They should be here, and a checksum or a failed read says otherwise. They are fetched again.
+    Damaged,
+}
+
+impl BlobState {
+    pub const ALL: [Self; 6] = [
+        Self::Undecided,
+        Self::Decided,
+        Self::Archived,
+        Self::Pruned,
+        Self::NeverHeld,
+        Self::Damaged,
+    ];
+
+    /// Name in metrics and answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Undecided => "undecided",
+            Self::Decided => "decided",
+            Self::Archived => "archived",
+            Self::Pruned => "pruned",
+            Self::NeverHeld => "never_held",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// What became of a height's blobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlobStatus {
+    pub height: Height,
+    pub state: BlobState,
+    /// Unix seconds of the change to this state; `None` where it is not recorded.
+    pub since: Option<u64>,
+    /// Blobs that the decided value commits to; of an undecided height, those of all its values.
+    pub blobs_count: u64,
+    /// What the height's records take on disk here: payload, lists, and blobs where they are here.
+    pub bytes: u64,
 }
 
 /// A decision to make durable in one transaction: layers 1 and 2, the promotion, the drop of the height's other values.
@@ -79,13 +138,17 @@ pub struct DecidedPayload {
 #[derive(Clone, Debug)]
 pub enum StoreRequest {
     /// Append payload and blobs to the segment and make them durable; answers `Stored`. Storing a key twice writes
-    /// nothing, and answers with the `Init` and the blobs that are stored.
+    /// nothing, and answers with the `Init` and the blobs that are stored. With the tag `Restored` it is a decided
+    /// height's value, written anew: the index names the new place.
     Put {
         /// The value; its proofs are verified already.
         assembly: Assembly,
         /// Where it came from. `Certified` outlives `drop of other values` only through its commit.
         tag: Tag,
     },
+    /// A decided height is about to be put as `Restored`, and this certificate, which was verified, vouches for its
+    /// value. If the index cannot read its own row of the height, it is written anew from it. No answer.
+    Vouch(Box<CommitCertificate>),
     /// Append a record to the current log epoch. No answer; `LogSync` makes it durable.
     LogAppend {
         /// Position, one above the position of the last append of this process.
@@ -115,11 +178,13 @@ pub enum StoreRequest {
         /// The last height at which nothing is signed.
         through: Height,
     },
-    /// Free blobs of decided heights below this one, whole segments at a time; answers `Retired`.
+    /// Free blobs of decided heights below this one; answers `Retired`, at once. What an archive has not got yet stays.
     Retire {
         /// First height whose blobs stay.
         blobs_below: Height,
     },
+    /// Remember that the archive has every height up to this one, read back and verified. It never falls. No answer.
+    Archived { through: Height },
 }
 
 /// What the store answers.
@@ -136,7 +201,7 @@ pub enum StoreReply {
         /// `NeverHeld` if the assembly had no blobs for its commitments.
         blobs: Blobs,
     },
-    /// There was no room to store the value; nothing else failed.
+    /// The value was not stored: there was no room, or it is not the one decided. Nothing else failed.
     Refused {
         key: ValueKey,
         /// What an operator should read.
@@ -166,6 +231,8 @@ pub enum StoreReply {
         /// First height whose blobs are still here.
         blobs_below: Height,
     },
+    /// A decided height is damaged: what is here of it is not served until it is put again as `Restored`.
+    Damaged { height: Height },
     /// The disk failed: sign nothing more and stop with this reason.
     Failed {
         /// What failed, where, and what to do.
@@ -243,13 +310,15 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn height_at(&self, timestamp: u64) -> Option<Height> {
         let (mut from, mut to) = (Height::GENESIS.next(), self.head());
         while from <= to {
-            let middle = Height(from.0 + (to.0 - from.0) / 2);
-            let found = self.decided(middle)?.init.metadata.header.timestamp;
-            match found.cmp(&timestamp) {
-                Ordering::Equal => return Some(middle),
-                Ordering::Less => from = middle.next(),
+            let middle = from.0 + (to.0 - from.0) / 2;
+            // A damaged row is passed over.
+            let probe = (middle..=to.0).find_map(|height| Some((height, self.decided(Height(height))?)));
+            let found = probe.map(|(height, decided)| (height, decided.init.metadata.header.timestamp.cmp(&timestamp)));
+            match found {
+                Some((height, Ordering::Equal)) => return Some(Height(height)),
+                Some((height, Ordering::Less)) => from = Height(height).next(),
                 // The lowest height is 1, so there is one below.
-                Ordering::Greater => to = Height(middle.0 - 1),
+                Some((_, Ordering::Greater)) | None => to = Height(middle - 1),
             }
         }
         None
@@ -260,6 +329,52 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent>;
     /// A decided height's lists and payload, whatever became of its blobs.
     fn decided_payload(&self, height: Height) -> Option<DecidedPayload>;
+    /// One blob of a value, decided or not; `Unknown` beyond the last. Of what is not in memory, only that blob is read
+    /// and checked.
+    fn blob(&self, key: &ValueKey, index: usize) -> Result<Bytes, Absent> {
+        self.value(key)?.blobs.get(index).cloned().ok_or(Absent::Unknown)
+    }
+    /// What became of a height's blobs; `None` if nothing of the height was ever stored.
+    fn blob_status(&self, height: Height) -> Option<BlobStatus> {
+        let decided = self.decided(height)?;
+        let state = match decided.blobs {
+            Blobs::Held => BlobState::Decided,
+            Blobs::Pruned => BlobState::Pruned,
+            Blobs::NeverHeld => BlobState::NeverHeld,
+        };
+        Some(BlobStatus {
+            height,
+            state,
+            since: None,
+            blobs_count: u64::from(decided.init.metadata.blobs_count),
+            bytes: 0,
+        })
+    }
+    /// What is held, in numbers; `None` from a source that keeps no account.
+    fn account(&self) -> Option<StoreAccount> {
+        None
+    }
+    /// How far the background check has come; `None` without one.
+    fn scrub_progress(&self) -> Option<ScrubProgress> {
+        None
+    }
+    /// Up to this height the archive has everything; [`Height::GENESIS`] without an archive.
+    fn archived_through(&self) -> Height {
+        Height::GENESIS
+    }
+    /// Whether the archive has a height with its blobs. Those that were pruned before there was an archive are not in
+    /// it.
+    fn is_archived(&self, height: Height) -> bool {
+        height > Height::GENESIS && height <= self.archived_through()
+    }
+    /// Decided heights that are damaged and not restored yet, lowest first.
+    fn damaged(&self) -> Vec<Height> {
+        Vec::new()
+    }
+    /// Whether a decided height is damaged and not restored yet: no blob of it is served.
+    fn is_damaged(&self, height: Height) -> bool {
+        self.damaged().contains(&height)
+    }
     /// Hands evidence of the heights from `from` to `to`, both included, to `each`, in order of height, until it
     /// breaks.
     /// One piece at a time is in memory: a false value has up to 320 KB.
@@ -275,7 +390,7 @@ pub trait Source: Send + Sync + fmt::Debug {
     }
 }
 
-/// A range of a file.
+/// A range of a file. If it has a value's blobs, they are its end, one behind the other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OnDisk {
     pub path: PathBuf,
@@ -291,7 +406,7 @@ mod tests {
     use crate::fixtures;
     use crate::ids::{Hash, Round, ValueId};
 
-    /// Decided heights from 1 on, with these timestamps.
+    /// Decided heights from 1 on, with these timestamps; the row of one with 0 is damaged.
     #[derive(Debug)]
     struct Times(Vec<u64>);
 
@@ -307,7 +422,7 @@ mod tests {
         fn decided(&self, height: Height) -> Option<Decided> {
             let mut metadata = fixtures::metadata(height.0, &[], &Lists::default());
             let index = usize::try_from(height.0.checked_sub(1)?).ok()?;
-            metadata.header.timestamp = *self.0.get(index)?;
+            metadata.header.timestamp = *self.0.get(index).filter(|timestamp| **timestamp > 0)?;
             Some(Decided {
                 certificate: CommitCertificate {
                     height,
@@ -348,6 +463,18 @@ mod tests {
                 assert_eq!(chain.height_at(timestamp), expected, "{timestamp} of {length} heights");
             }
             assert_eq!(chain.height_at(u64::MAX), None);
+        }
+    }
+
+    #[test]
+    fn a_damaged_row_hides_its_own_height_and_no_other() {
+        for damaged in 1..=20u64 {
+            let time = |height: u64| if height == damaged { 0 } else { 3 * height };
+            let chain = Times((1..=20).map(time).collect());
+            for height in 1..=20 {
+                let expected = (height != damaged).then_some(Height(height));
+                assert_eq!(chain.height_at(3 * height), expected, "{damaged} is damaged");
+            }
         }
     }
 }

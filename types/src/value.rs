@@ -3,8 +3,12 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::canonical::{Canonical, FORMAT_VERSION};
+use crate::canonical::{Canonical, Cursor, FORMAT_VERSION};
 use crate::ids::{Address, ChainIdentity, Hash, Height, Round, Signature, ValueId, ValueKey};
+use crate::limits::EXTRA_DATA_BYTES_MAX;
+
+/// What the bytes of a value's id begin with.
+const METADATA_DOMAIN: &str = "ultramarine/value/2";
 
 /// Every field of an execution block header (Cancun, with Prague's `requests_hash`), plus its hash.
 #[derive(Clone, PartialEq, Eq, Debug, Archive, Serialize, Deserialize, serde::Serialize, serde::Deserialize)]
@@ -115,7 +119,12 @@ pub struct ValueMetadata {
 impl ValueMetadata {
     /// The value id: SHA-256 over the canonical encoding of every field; `docs/FORMATS.md` writes it out.
     pub fn id(&self) -> ValueId {
-        let hash = Canonical::new("ultramarine/value/2")
+        ValueId(self.canonical().sha256().0)
+    }
+
+    /// The bytes that the value id hashes.
+    pub fn canonical(&self) -> Canonical {
+        Canonical::new(METADATA_DOMAIN)
             .u32(FORMAT_VERSION)
             .fixed(&self.chain.0)
             .height(self.height)
@@ -130,8 +139,67 @@ impl ValueMetadata {
             .hash(&self.roots.commitments)
             .hash(&self.roots.digests)
             .hash(&self.roots.proofs)
-            .sha256();
-        ValueId(hash.0)
+    }
+
+    /// Reads what [`canonical`](Self::canonical) writes, and nothing else.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Cursor::new(bytes);
+        let domain = fields.u8()?;
+        if fields.slice(usize::from(domain))? != METADATA_DOMAIN.as_bytes() || fields.u32()? != FORMAT_VERSION {
+            return None;
+        }
+        let metadata = Self {
+            chain: ChainIdentity(fields.array()?),
+            height: Height(fields.u64()?),
+            origin_proposer: Address(fields.array()?),
+            origin_proposer_index: fields.u32()?,
+            origin_round: Round(fields.u32()?),
+            validator_set_hash: Hash(fields.array()?),
+            header: ExecutionHeader::read(&mut fields)?,
+            payload_bytes: fields.u32()?,
+            blobs_count: fields.u32()?,
+            roots: Roots {
+                chunks: Hash(fields.array()?),
+                commitments: Hash(fields.array()?),
+                digests: Hash(fields.array()?),
+                proofs: Hash(fields.array()?),
+            },
+        };
+        fields.rest().is_empty().then_some(metadata)
+    }
+}
+
+impl ExecutionHeader {
+    /// Reads what [`Canonical::header`] appends.
+    fn read(fields: &mut Cursor<'_>) -> Option<Self> {
+        Some(Self {
+            parent_hash: Hash(fields.array()?),
+            fee_recipient: Address(fields.array()?),
+            state_root: Hash(fields.array()?),
+            transactions_root: Hash(fields.array()?),
+            receipts_root: Hash(fields.array()?),
+            logs_bloom: fields.array()?,
+            number: fields.u64()?,
+            gas_limit: fields.u64()?,
+            gas_used: fields.u64()?,
+            timestamp: fields.u64()?,
+            extra_data: {
+                let bytes = usize::try_from(fields.u32()?).ok()?;
+                fields.slice(bytes).filter(|_| bytes <= EXTRA_DATA_BYTES_MAX)?.to_vec()
+            },
+            prev_randao: Hash(fields.array()?),
+            base_fee_per_gas: Hash(fields.array()?),
+            withdrawals_root: Hash(fields.array()?),
+            blob_gas_used: fields.u64()?,
+            excess_blob_gas: fields.u64()?,
+            parent_beacon_block_root: Hash(fields.array()?),
+            requests_hash: match fields.u8()? {
+                0 => None,
+                1 => Some(Hash(fields.array()?)),
+                _ => return None,
+            },
+            block_hash: Hash(fields.array()?),
+        })
     }
 }
 

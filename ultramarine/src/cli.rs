@@ -1,5 +1,6 @@
 //! This file knows the commands of `ultramarine`.
 
+mod archive;
 mod bench;
 mod blob;
 mod config;
@@ -9,6 +10,7 @@ mod home;
 mod init;
 mod parent;
 mod start;
+mod store;
 mod testnet;
 #[cfg(test)]
 mod tests;
@@ -53,15 +55,26 @@ enum Command {
     /// Check or show a node's configuration
     #[command(subcommand)]
     Config(config::Action),
+    /// Fill an archive, look it over, or bring heights back from it
+    #[command(subcommand)]
+    Archive(archive::Action),
     /// Publish a file as blobs, or restore one
     #[command(subcommand)]
     Blob(blob::Action),
+    /// Say what a node's store holds, or what is wrong with it
+    #[command(subcommand)]
+    Store(store::Action),
     /// Measure what this machine can do
     #[command(subcommand)]
     Bench(bench::Action),
     /// Run the embedded development execution client alone (in memory, for local networks)
     DevEl(dev_el::Args),
 }
+
+/// A command was given what it cannot be used on.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Misused(anyhow::Error);
 
 /// Runs the command line. Exit code 0: done, or nobody reads what it prints any more; 1: failed, with the reason on
 /// standard error; 2: wrong usage.
@@ -83,7 +96,11 @@ pub fn main() -> ExitCode {
         Err(error) if print::is_quiet(error.chain()) => ExitCode::SUCCESS,
         Err(error) => {
             print::reason(format_args!("error: {}", crate::program::causes(&error)));
-            ExitCode::FAILURE
+            if error.is::<Misused>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     };
     print::finish();
@@ -98,7 +115,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Start(args) => start::run(args),
         Command::Topology(args) => topology::run(&args),
         Command::Config(action) => config::run(&action),
+        Command::Archive(action) => archive::run(&action),
         Command::Blob(action) => blob::run(action),
+        Command::Store(action) => store::run(&action),
         Command::Bench(action) => bench::run(&action),
         Command::DevEl(args) => dev_el::run(args),
     }

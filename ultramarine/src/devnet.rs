@@ -58,6 +58,8 @@ pub struct DevnetOptions {
     pub separate_clients: bool,
     /// Most blobs a block may carry in a new network; `None`: six, or what the resumed network has.
     pub blobs_per_block: Option<u32>,
+    /// Folder below which each node archives; `None`: as configured.
+    pub archive: Option<PathBuf>,
     /// End when every node has decided this height.
     pub until_height: Option<u64>,
     /// Print one JSON object at the end.

@@ -301,7 +301,7 @@ fn a_block_that_cannot_be_read_is_the_reason_in_every_turn() {
         })
         .collect();
     assert_eq!(told.len(), 2, "the first turn's step and its end: {told:?}");
-    for part in ["block 2", "damaged", "move the data directory away"] {
+    for part in ["block 2", "damaged", "fetched from the peers"] {
         assert!(told[1].contains(part), "{part} is not in {told:?}");
     }
 }

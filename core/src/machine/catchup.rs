@@ -87,6 +87,9 @@ impl Core {
 
     /// A request ended without an offer.
     pub(super) fn on_sync_ended(&mut self, peer: PeerId, height: Height, end: SyncEnd) {
+        if height <= self.head.height {
+            return self.on_healing_ended(peer, height, &end);
+        }
         let Some(flight) = self.sync.flight(height).copied().filter(|flight| flight.peer == peer) else {
             return;
         };

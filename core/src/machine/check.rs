@@ -66,6 +66,7 @@ impl Core {
         self.values.check(head);
         self.proposer.check(current);
         self.sync.check(head);
+        self.healing.check(head);
         self.early.check(current, self.config.validators.len());
         self.execution.check();
         self.verifier.check();
@@ -102,6 +103,7 @@ impl Core {
         self.proposer.check_whole(self.head.height);
         self.peers.check_whole();
         self.sync.check_whole(&self.peers);
+        self.healing.check_whole(&self.peers);
         self.early.check_whole();
         self.timers.check_whole();
         self.execution.check_whole();

@@ -48,6 +48,7 @@ impl Machine for Core {
             self.proposer.deadline().filter(|_| self.execution.is_ready()),
             self.execution.deadline(),
             self.catch_up_deadline(),
+            self.healing.deadline(),
             self.tell_deadline(),
         ]
         .into_iter()
@@ -136,6 +137,9 @@ impl Core {
                     } = read;
                     (decided.init, Body { lists, payload })
                 });
+                if value.is_none() {
+                    self.on_unread(height);
+                }
                 let mut wants = Vec::new();
                 self.execution.loaded(self.now, height, value, &mut wants);
                 self.want(wants);
@@ -143,6 +147,7 @@ impl Core {
             StoreReply::Silenced { through } => self.silence_kept = self.silence_kept.max(through),
             StoreReply::EvidenceTaken { .. } => self.evidence_taken(),
             StoreReply::Retired { blobs_below } => self.oldest_blobs = self.oldest_blobs.max(blobs_below),
+            StoreReply::Damaged { height } => self.on_damaged(height),
             StoreReply::Failed { reason } => self.stop(Stop::Disk(reason)),
         }
     }
@@ -190,6 +195,7 @@ impl Core {
         }
         self.search();
         self.catch_up();
+        self.heal();
         self.tell();
     }
 

@@ -48,6 +48,9 @@ impl Core {
             Blobs::Pruned | Blobs::NeverHeld => 0,
         };
         let bytes = u64::from(init.metadata.payload_bytes) + blob_bytes;
+        if blobs != Blobs::Held && init.metadata.blobs_count > 0 {
+            self.oldest_blobs = self.oldest_blobs.max(height.next());
+        }
         self.move_head(&init, certificate.value_id);
         self.note_moved();
         self.event(Event::Decided {

@@ -235,6 +235,7 @@ impl Core {
         self.peers.down(&peer);
         self.values.lose(&peer);
         self.sync.lose(&peer);
+        self.healing.lose(self.now, &peer);
     }
 
     /// Reports how long a value took to execute here.

@@ -25,6 +25,9 @@ impl Core {
     ) {
         let answer = match kind {
             OfferKind::Proposal => self.weigh_proposal(peer, &key, &init),
+            OfferKind::Full | OfferKind::MetadataOnly if key.height <= self.head.height => {
+                self.weigh_restored(peer, &key, &init, kind, certificate)
+            }
             OfferKind::Full | OfferKind::MetadataOnly => {
                 let answer = self.weigh_package(peer, &key, &init, kind, certificate);
                 let asked = self.sync.flight(key.height).is_some_and(|flight| flight.peer == peer);
@@ -35,6 +38,8 @@ impl Core {
             }
         };
         match answer {
+            // It is decided, and no value to judge.
+            Ok(tag @ Tag::Restored) => self.net(NetCommand::Admit { offer, tag }),
             Ok(tag) => {
                 let now = self.now;
                 let value = self.values.entry(key);
@@ -158,6 +163,29 @@ impl Core {
         if self.sync.flight(key.height).is_none_or(|flight| flight.peer != peer) {
             return Err(Refusal::Held);
         }
+        let certificate = self.check_package(key, init, certificate)?;
+        // Whatever becomes of the package, its certificate proves how far others are.
+        self.note_signers(&certificate);
+        self.sync.certify(certificate);
+        let lacks_blobs = kind == OfferKind::MetadataOnly && init.metadata.blobs_count > 0;
+        if lacks_blobs && !self.sync.may_lack_blobs(key.height) {
+            // The package is not provably wrong: the peer's retention may have ended early. But we need the blobs.
+            return Err(Refusal::Height);
+        }
+        if self.values.get(key).is_some_and(|value| value.is_stored()) {
+            self.sync.finished(key.height);
+            return Err(Refusal::Held);
+        }
+        Ok(Tag::Certified)
+    }
+
+    /// Checks all that a package says by itself, and returns its certificate, which holds.
+    pub(super) fn check_package(
+        &mut self,
+        key: &ValueKey,
+        init: &Init,
+        certificate: Option<CommitCertificate>,
+    ) -> Result<CommitCertificate, Refusal> {
         let Some(certificate) = certificate else {
             return Err(Refusal::Invalid {
                 reason: "a package without its certificate",
@@ -184,19 +212,7 @@ impl Core {
             )?;
         }
         self.check_init(key, init)?;
-        // Whatever becomes of the package, its certificate proves how far others are.
-        self.note_signers(&certificate);
-        self.sync.certify(certificate);
-        let lacks_blobs = kind == OfferKind::MetadataOnly && init.metadata.blobs_count > 0;
-        if lacks_blobs && !self.sync.may_lack_blobs(key.height) {
-            // The package is not provably wrong: the peer's retention may have ended early. But we need the blobs.
-            return Err(Refusal::Height);
-        }
-        if self.values.get(key).is_some_and(|value| value.is_stored()) {
-            self.sync.finished(key.height);
-            return Err(Refusal::Held);
-        }
-        Ok(Tag::Certified)
+        Ok(certificate)
     }
 
     /// The payload of an admitted value is whole. Its execution need not wait for its blobs.
@@ -208,6 +224,9 @@ impl Core {
 
     /// The store has made a value's bytes durable.
     pub(super) fn on_stored(&mut self, key: ValueKey, init: Arc<Init>, body: Body, tag: Tag, blobs: Blobs) {
+        if tag == Tag::Restored {
+            return self.on_restored(key, &init, blobs);
+        }
         if key.height <= self.head.height || init.metadata.height != key.height {
             return;
         }
@@ -254,6 +273,10 @@ impl Core {
         } else {
             tracing::debug!(%key, reason, "a value could not be stored");
         }
+        if key.height <= self.head.height {
+            tracing::debug!(%key, reason, "a damaged height could not be restored");
+            return self.healing.refused(self.now, key.height);
+        }
         if let Some(value) = self.values.get_mut(&key) {
             value.streams.clear();
         }
@@ -265,6 +288,9 @@ impl Core {
     /// Parts of a value are missing, and the stream that should bring them ended.
     pub(super) fn on_incomplete(&mut self, key: ValueKey, peer: PeerId) {
         let now = self.now;
+        if key.height <= self.head.height {
+            return self.healing.failed(now, key.height, peer);
+        }
         if let Some(flight) = self.sync.flight(key.height)
             && flight.peer == peer
         {

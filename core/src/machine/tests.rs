@@ -4,6 +4,7 @@ mod catchup;
 mod check;
 mod client;
 mod evidence;
+mod healing;
 mod held;
 mod inits;
 mod messages;

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey};
-use ed25519_zebra::VerificationKey;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
@@ -132,15 +131,10 @@ impl Attestation {
         unix_seconds < self.expiry && self.is_signed(chain, peer)
     }
 
-    /// Whether the validator vouched for `peer` on this chain, without regard to the expiry. The rule is that of all
-    /// signatures of validators, ZIP-215.
+    /// Whether the validator vouched for `peer` on this chain, without regard to the expiry.
     pub fn is_signed(&self, chain: &ChainIdentity, peer: &PeerId) -> bool {
-        let Ok(key) = VerificationKey::try_from(self.validator.0) else {
-            return false;
-        };
         let message = sign::attestation(chain, peer, self.expiry);
-        key.verify(&ed25519_zebra::Signature::from_bytes(&self.signature.0), &message)
-            .is_ok()
+        sign::holds(&self.validator, &message, &self.signature)
     }
 }
 

@@ -2,8 +2,7 @@
 //! through the ring, because a page fault stops a thread and a ring read stops nobody.
 //!
 //! Segments are written around the page cache, so the first reader after the hot window finds them cold. Without a
-//! ring, a thread of the blocking pool reads them whole. The source itself touches only bytes whose checksum it has not
-//! checked before; the network's core would fault in the others when QUIC copies them.
+//! ring, a thread of the blocking pool reads them. The source reads what it hands out once more, and waits no more.
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -11,7 +10,8 @@ use std::os::unix::fs::FileExt;
 
 use rustix::io::{ReadWriteFlags, preadv2};
 use ultramarine_runtime::RingOps;
-use ultramarine_types::storage::OnDisk;
+
+use super::held::Places;
 
 /// Bytes of one ring read, and the step in which we probe what is in memory: the kernel reads ahead at least this far.
 const STEP_BYTES: u64 = 512 * 1024;
@@ -25,20 +25,21 @@ pub(crate) struct Cold {
 }
 
 impl Cold {
-    /// Finds the parts of a range that are not in memory; `None` if all are, or if the kernel cannot tell.
-    pub fn find(range: &OnDisk) -> Option<Self> {
-        let file = File::open(&range.path).ok()?;
-        let end = range.offset.checked_add(range.bytes)?;
+    /// Finds what of these places is not in memory; `None` if all is, or if the kernel cannot tell.
+    pub fn find(places: &Places) -> Option<Self> {
+        let file = File::open(&places.path).ok()?;
         let mut steps = Vec::new();
-        let mut offset = range.offset;
-        while offset < end {
-            let bytes = (end - offset).min(STEP_BYTES);
-            // One byte at each end of the step is enough: a step that was read once is in memory as a whole or not at
-            // all.
-            if !is_resident(&file, offset) || !is_resident(&file, offset + bytes - 1) {
-                steps.push((offset, usize::try_from(bytes).ok()?));
+        for range in &places.ranges {
+            let mut offset = range.start;
+            while offset < range.end {
+                let bytes = (range.end - offset).min(STEP_BYTES);
+                // One byte at each end of the step is enough: a step that was read once is in memory as a whole or not
+                // at all.
+                if !is_resident(&file, offset) || !is_resident(&file, offset + bytes - 1) {
+                    steps.push((offset, usize::try_from(bytes).ok()?));
+                }
+                offset += bytes;
             }
-            offset += bytes;
         }
         (!steps.is_empty()).then_some(Self { file, steps })
     }
@@ -55,8 +56,8 @@ impl Cold {
         }
     }
 
-    /// Reads them through the ring. Call it on the ring's runtime. Errors are dropped: the next reader of the bytes
-    /// meets and reports them.
+    /// Reads them through the ring. Call it on the ring's runtime. Errors are dropped: the source meets them
+    /// again, and reports them.
     pub async fn read(self, operations: &RingOps) {
         let file = tokio_uring::fs::File::from_std(self.file);
         let mut buffer = Vec::new();
@@ -101,10 +102,10 @@ mod tests {
             .expect("written");
         file.sync_all().expect("synced");
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("advised");
-        let range = OnDisk {
+        let all = 0..bytes;
+        let range = Places {
             path: path.clone(),
-            offset: 0,
-            bytes,
+            ranges: vec![all],
         };
         // Where the file system keeps it, or does not say, there is nothing to see.
         if let Some(cold) = Cold::find(&range) {
@@ -124,10 +125,10 @@ mod tests {
         let mut file = File::create(&path).expect("a file");
         file.write_all(&vec![7; usize::try_from(bytes).expect("small")])
             .expect("written");
-        let range = OnDisk {
+        let all = 4096..bytes;
+        let range = Places {
             path: path.clone(),
-            offset: 4096,
-            bytes: bytes - 4096,
+            ranges: vec![all],
         };
         assert!(Cold::find(&range).is_none());
 

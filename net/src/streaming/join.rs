@@ -17,7 +17,10 @@
 //! - Bytes reserved never pass `Limits::assembly_bytes`, and for one peer's sake never half of it.
 //! - Only a stream whose value has room is read, and a value without room holds no bytes.
 //! - A value completes at once when it is whole.
-//! - Nothing is kept of a height that is decided.
+//! - Nothing is kept of a height that is decided, except what is being restored of it.
+//!
+//! A value that is restored was verified by those that decided it, and its id binds every byte. So its blobs are
+//! compared with their digests here, and the lanes are not asked.
 
 mod flow;
 mod parts;
@@ -30,7 +33,7 @@ mod verdicts;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
-use ultramarine_types::network::{Fault, NetEvent, OfferId, OfferKind, Refusal, SyncEnd};
+use ultramarine_types::network::{Fault, NetEvent, OfferId, OfferKind, Refusal};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::{Height, ListKind, Machine, Nanos, Outbox, PeerId, ValueKey};
 
@@ -199,9 +202,14 @@ impl Join {
             .sum()
     }
 
-    /// The lowest height with a value in assembly. It is above the newest one forgotten.
+    /// The lowest height with a value in assembly that is not restored. It is above the newest one forgotten.
     pub fn lowest_value(&self) -> Option<Height> {
-        self.values.keys().next().map(|key| key.height)
+        let is_new = |value: &&Pending| value.tag != Tag::Restored;
+        self.values.values().find(is_new).map(|value| value.key.height)
+    }
+
+    fn is_restored(&self, key: &ValueKey) -> bool {
+        self.values.get(key).is_some_and(|value| value.tag == Tag::Restored)
     }
 
     pub fn values_count(&self) -> usize {
@@ -224,8 +232,11 @@ impl Join {
 
     /// The blobs that are missing of the decided value of a height, if it is in assembly.
     pub fn blobs_missing_at(&self, height: Height) -> Option<Ranges> {
-        let is_it = |value: &&Pending| value.key.height == height && value.tag == Tag::Certified;
-        let value = self.values.values().find(is_it)?;
+        let is_decided = |it: &Pending| it.tag == Tag::Certified || it.tag == Tag::Restored && it.wants_blobs;
+        let value = self
+            .values
+            .values()
+            .find(|it| it.key.height == height && is_decided(it))?;
         value.reserved.is_some().then(|| self.missing_of(value).blobs)
     }
 
@@ -267,7 +278,8 @@ impl Join {
         // that whoever brings a false one pays.
         let is_same = |kept: Option<&CheckedInit>| kind == OfferKind::Proposal && kept == Some(&init);
         let is_known = is_same(self.values.get(&key).map(|value| &value.init));
-        let refusal = if key.height <= self.forgotten {
+        // A package of a decided height may be one that is restored: the core knows.
+        let refusal = if kind == OfferKind::Proposal && key.height <= self.forgotten {
             Some(StopReason::Refused(Refusal::Height))
         } else if is_same(self.done.get(&key)) {
             Some(StopReason::Complete)
@@ -278,14 +290,6 @@ impl Join {
         };
         if let Some(why) = refusal {
             out.push(Output::Stop { stream: name, why });
-            if kind != OfferKind::Proposal {
-                // The core waits for an answer to its request, and will get no offer.
-                out.push(Output::Ask(NetEvent::SyncEnded {
-                    peer,
-                    height: key.height,
-                    end: SyncEnd::TimedOut,
-                }));
-            }
             return;
         }
         let mut stream = Stream {
@@ -338,6 +342,12 @@ impl Join {
         // What is certified is good, or the node must know and stop. A flaw that we found before may have been a fault
         // of our own: everything is fetched and judged anew.
         if tag == Tag::Certified && self.values.get(&key).is_some_and(Pending::is_hopeless) {
+            self.let_go(key, out);
+        }
+        // Room was reserved for blobs, or for none.
+        let is_otherwise = |value: &Pending| value.wants_blobs != wants_blobs;
+        if tag == Tag::Restored && self.values.get(&key).is_some_and(is_otherwise) {
+            self.stop_streams(key, &StopReason::Busy, out);
             self.let_go(key, out);
         }
         self.make_way(key, out);
@@ -468,12 +478,13 @@ impl Join {
             return;
         }
         self.forgotten = height;
-        let names: Vec<OfferId> = self
-            .streams
-            .iter()
-            .filter(|(_, stream)| stream.key.height <= height)
-            .map(|(name, _)| *name)
-            .collect();
+        // A package that the core is asked about may be one that is restored: the core knows.
+        let is_kept = |stream: &Stream| {
+            let is_asked = matches!(stream.state, State::Asked { .. });
+            stream.kind != OfferKind::Proposal && (is_asked || self.is_restored(&stream.key))
+        };
+        let over = self.streams.iter().filter(|(_, stream)| stream.key.height <= height);
+        let names: Vec<OfferId> = over.filter(|(_, it)| !is_kept(it)).map(|(name, _)| *name).collect();
         for name in names {
             if let Some(stream) = self.streams.remove(&name)
                 && !matches!(stream.state, State::Asked { gone: true })
@@ -484,12 +495,13 @@ impl Join {
                 });
             }
         }
-        while let Some(key) = self.values.keys().next().copied().filter(|key| key.height <= height) {
-            self.let_go(key, out);
-        }
+        let is_over = |value: &&Pending| value.key.height <= height && value.tag != Tag::Restored;
+        let over: Vec<ValueKey> = self.values.values().filter(is_over).map(|it| it.key).collect();
+        over.into_iter().for_each(|key| self.let_go(key, out));
         self.done.retain(|key, _| key.height > height);
-        self.later.retain(|(_, key, _)| key.height > height);
-        self.joining.retain(|key, _| key.height > height);
+        let values = &self.values;
+        self.later
+            .retain(|(_, key, _)| key.height > height || values.contains_key(key));
         self.start_queued(now, out);
     }
 

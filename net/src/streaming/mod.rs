@@ -20,3 +20,4 @@ pub use listset::ListSet;
 #[cfg(feature = "planted")]
 pub use planted::JoinBug;
 pub use ranges::Ranges;
+pub(crate) use split::Parts;

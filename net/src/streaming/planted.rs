@@ -14,6 +14,8 @@ pub enum JoinBug {
     DigestUnchecked,
     /// Take a blob that came before its digest by the digest that its own bytes have.
     PartBeforeDigest,
+    /// Take any bytes for a blob of a value that is restored.
+    RestoredUnchecked,
 }
 
 impl Pending {

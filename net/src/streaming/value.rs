@@ -317,7 +317,7 @@ impl Pending {
 
     /// Whether all wanted parts are here, and every proof holds.
     pub fn is_whole(&self) -> bool {
-        let is_proven = !self.wants_blobs || self.blobs.is_empty() || self.holds;
+        let is_proven = !self.wants_blobs || self.blobs.is_empty() || self.holds || self.tag == Tag::Restored;
         self.payload.is_some() && !self.needs_parts() && is_proven
     }
 

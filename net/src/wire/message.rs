@@ -51,6 +51,9 @@ impl From<SyncWant> for ValueWant {
     fn from(want: SyncWant) -> Self {
         match want {
             SyncWant::Package => Self::Package { blobs: None },
+            SyncWant::Payload => Self::Package {
+                blobs: Some(Ranges::default()),
+            },
             SyncWant::Certificate => Self::Certificate,
         }
     }

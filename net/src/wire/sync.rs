@@ -10,8 +10,8 @@ use rkyv::rancor::Error;
 use rkyv::util::AlignedVec;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
-use ultramarine_types::storage::{Absent, Decided, DecidedPayload, Source};
-use ultramarine_types::{Assembly, Chain, CommitCertificate, Height, ListKind, Lists};
+use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, Source};
+use ultramarine_types::{Assembly, Chain, CommitCertificate, Height, ListKind, Lists, ValueKey};
 
 use crate::streaming::{CheckedInit, InitFault, Ranges};
 use crate::wire::frame::{FrameKind, frame};
@@ -64,13 +64,22 @@ pub fn answer(source: &dyn Source, request: &ValueRequest) -> Result<SyncAnswer,
             });
         }
     };
-    let packed = match source.decided_value(height) {
-        Ok((_, assembly)) if blobs.is_some_and(|blobs| !blobs.is_within(assembly.blobs.len())) => {
-            return Err("asks for blobs that the value does not have");
+    let held = source.decided(height).filter(|decided| decided.blobs == Blobs::Held);
+    let packed = match (blobs, held) {
+        (Some(wanted), Some(decided)) => {
+            if !wanted.is_within(decided.init.metadata.blobs_count as usize) {
+                return Err("asks for blobs that the value does not have");
+            }
+            pack_some(source, &decided, wanted)
         }
-        Ok((decided, assembly)) => pack_full(&decided, assembly, blobs),
-        Err(Absent::Pruned { .. } | Absent::NeverHeld) => source.decided_payload(height).and_then(pack_metadata_only),
-        Err(Absent::Unknown | Absent::Damaged) => None,
+        // Without blobs there is none to choose.
+        (Some(_), None) | (None, _) => match source.decided_value(height) {
+            Ok((decided, assembly)) => pack_full(&decided, assembly),
+            Err(Absent::Pruned { .. } | Absent::NeverHeld) => {
+                source.decided_payload(height).and_then(pack_metadata_only)
+            }
+            Err(Absent::Unknown | Absent::Damaged) => None,
+        },
     };
     let Some((raw, blobs)) = packed else {
         return Ok(absent());
@@ -87,17 +96,35 @@ pub fn answer(source: &dyn Source, request: &ValueRequest) -> Result<SyncAnswer,
     Ok(SyncAnswer { pieces, alarm: false })
 }
 
-/// A package with blobs; `None` if its parts do not fit each other, because then nobody could use it.
-fn pack_full(decided: &Decided, assembly: Assembly, wanted: Option<&Ranges>) -> Option<(RawDecidedValue, Vec<Bytes>)> {
-    let whole = assembly.blobs.len() == decided.init.metadata.blobs_count as usize
-        && assembly.blobs.iter().all(|blob| blob.len() == BLOB_BYTES);
-    if !whole {
+/// A package with all blobs; `None` if its parts do not fit each other, because then nobody could use it.
+fn pack_full(decided: &Decided, assembly: Assembly) -> Option<(RawDecidedValue, Vec<Bytes>)> {
+    let is_whole = assembly.blobs.len() == decided.init.metadata.blobs_count as usize;
+    pack_with(decided, &assembly.lists, &assembly.payload, assembly.blobs).filter(|_| is_whole)
+}
+
+/// A package with these blobs. The others are not read.
+fn pack_some(source: &dyn Source, decided: &Decided, wanted: &Ranges) -> Option<(RawDecidedValue, Vec<Bytes>)> {
+    let height = decided.certificate.height;
+    let key = ValueKey {
+        height,
+        id: decided.certificate.value_id,
+    };
+    let blobs = wanted.iter().map(|index| source.blob(&key, index).ok());
+    let blobs = blobs.collect::<Option<Vec<_>>>()?;
+    let held = source.decided_payload(height)?;
+    pack_with(decided, &held.lists, &held.payload, blobs)
+}
+
+fn pack_with(
+    decided: &Decided,
+    lists: &Lists,
+    payload: &Bytes,
+    blobs: Vec<Bytes>,
+) -> Option<(RawDecidedValue, Vec<Bytes>)> {
+    if blobs.iter().any(|blob| blob.len() != BLOB_BYTES) {
         return None;
     }
-    let value = packaged(decided, &assembly.lists, &assembly.payload)?;
-    let is_wanted = |index: &usize| wanted.is_none_or(|wanted| wanted.contains(*index));
-    let blobs = (0..).zip(assembly.blobs).filter(|(index, _)| is_wanted(index));
-    let blobs = blobs.map(|(_, blob)| blob).collect();
+    let value = packaged(decided, lists, payload)?;
     Some((pack(&SyncedValuePackage::Full { value })?, blobs))
 }
 

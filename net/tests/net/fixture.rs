@@ -1,6 +1,7 @@
 //! Values, peers and sources for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -218,6 +219,8 @@ pub struct Shelf {
     decided: Mutex<BTreeMap<Height, (Decided, Option<Absent>)>>,
     disk: Arc<Disk>,
     on_disk: Mutex<Option<OnDisk>>,
+    /// How often one blob was asked for by itself.
+    pub blobs_read: AtomicUsize,
 }
 
 /// A disk that may make readers wait.
@@ -343,6 +346,15 @@ impl Source for Shelf {
             .get(key)
             .cloned()
             .ok_or(Absent::Unknown)
+    }
+
+    fn blob(&self, key: &ValueKey, index: usize) -> Result<Bytes, Absent> {
+        let decided = self.decided.lock().expect("no panic").get(&key.height).cloned();
+        if let Some((_, Some(absent))) = decided {
+            return Err(absent);
+        }
+        self.blobs_read.fetch_add(1, Ordering::Relaxed);
+        self.value(key)?.blobs.get(index).cloned().ok_or(Absent::Unknown)
     }
 
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent> {

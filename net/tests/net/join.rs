@@ -3,7 +3,7 @@
 use ultramarine_net::bounds;
 use ultramarine_net::streaming::{Brings, Input, ListSet, Missing, Ranges, StopReason};
 use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
-use ultramarine_types::network::{Fault, NetEvent, OfferKind, Refusal, SyncEnd};
+use ultramarine_types::network::{Fault, NetEvent, OfferKind, Refusal};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::verify::Urgency;
 use ultramarine_types::{Assembly, Height, ListKind, Machine, Nanos, Outbox, ValueKey};
@@ -293,23 +293,6 @@ fn a_metadata_only_package_completes_without_blobs() {
     );
     assert_eq!(completed.assembly.payload, value.payload);
     assert_eq!(completed.verified, None);
-}
-
-#[test]
-fn a_sync_answer_that_cannot_be_offered_ends_the_request() {
-    let value = value(3, 0, 1000, 0);
-    let mut rig = Rig::new(6);
-    rig.feed(Input::Forget { height: Height(3) });
-    let stream = rig.name();
-    rig.begin_as(stream, peer(2), &value, full(&value));
-    assert!(matches!(
-        &rig.events[..],
-        [NetEvent::SyncEnded {
-            height: Height(3),
-            end: SyncEnd::TimedOut,
-            ..
-        }]
-    ));
 }
 
 #[test]

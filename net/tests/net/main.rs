@@ -11,6 +11,7 @@ mod laws;
 mod loopback;
 mod node;
 mod reading;
+mod restored;
 mod rig;
 mod rogue;
 mod room;

@@ -1,5 +1,7 @@
 //! Sync packages: what is served, and what is refused.
 
+use std::sync::atomic::Ordering;
+
 use rkyv::util::AlignedVec;
 use tokio::runtime::Builder;
 use ultramarine_net::frame::{FrameKind, read_frame};
@@ -91,6 +93,15 @@ fn only_the_blobs_that_were_asked_for_are_served() {
     assert!(open(&answer, 4).expect("usable").is_full);
     assert_eq!(ask(Ranges::new()).expect("an honest request").pieces.len(), 2);
     assert!(ask(Ranges::from_iter([3])).is_err(), "it has three");
+    assert_eq!(shelf.blobs_read.load(Ordering::Relaxed), 2, "the others are not read");
+    let (damaged, _) = self::shelf(Some(Absent::Damaged));
+    let want = ValueWant::Package {
+        blobs: Some(Ranges::below(1)),
+    };
+    let height = Height(4);
+    let answer = ultramarine_net::sync::answer(&damaged, &ValueRequest { height, want }).expect("an honest request");
+    assert_eq!(read(&answer).0, ValueResponse::Unavailable);
+    assert!(answer.alarm);
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Notes what is wrong with the setting `name`. `what` continues a sentence that begins with the name.
-    fn note(&mut self, name: &str, what: &str, expected: &str) {
+    pub fn note(&mut self, name: &str, what: &str, expected: &str) {
         let setting = self.layers.get(name);
         self.problems.push(Problem {
             origin: setting.origin.clone(),

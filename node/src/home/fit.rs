@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use ultramarine_types::host::Host;
 use ultramarine_types::url::HttpUrl;
 
+use crate::archive::address::{self, ArchiveAddress};
+use crate::archive::remote::Remote;
 use crate::config::{Config, EngineEndpoint, Layers, PeerAddress};
 use crate::genesis::Genesis;
 use crate::keys::Keys;
@@ -28,6 +30,7 @@ pub fn misfits(config: &Config, layers: &Layers, genesis: &Genesis, keys: &Keys)
     wrong.extend(taken_twice(config, layers));
     wrong.extend(own_engine(config, layers));
     wrong.extend(data_elsewhere(config, layers, genesis));
+    wrong.extend(archive_elsewhere(config, layers, genesis));
     let unreachable = Unreachable::find(config, layers, genesis, keys);
     wrong.extend(unreachable.filter(|found| found.is_all).map(|found| found.text));
     if let Some(address) = keys
@@ -86,6 +89,19 @@ fn are_one(one: SocketAddr, other: SocketAddr) -> bool {
 fn data_elsewhere(config: &Config, layers: &Layers, genesis: &Genesis) -> Option<String> {
     let error = ultramarine_store::look(&config.node.data_dir, genesis.chain.identity).err()?;
     Some(format!("{}: {error}", layers.get("node.data_dir").origin))
+}
+
+/// Finds an archive that cannot be where it is set, or is another chain's. A bucket is asked when the node runs.
+fn archive_elsewhere(config: &Config, layers: &Layers, genesis: &Genesis) -> Option<String> {
+    let origin = &layers.get("archive.url").origin;
+    let archive = config.archive.as_ref()?;
+    let error = match &archive.address {
+        ArchiveAddress::Folder(path) => address::look(path, genesis.chain.identity).err()?,
+        ArchiveAddress::Bucket { .. } => Remote::open(&archive.address, &archive.access, genesis.chain.identity, false)
+            .err()?
+            .to_string(),
+    };
+    Some(format!("{origin}: {error}"))
 }
 
 /// Finds an execution client's URL that leads to this very node.

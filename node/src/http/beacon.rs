@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
+use bytes::Bytes;
 use serde_json::json;
 use ultramarine_types::sidecar::{self, BodyTree};
-use ultramarine_types::storage::Decided;
-use ultramarine_types::{Assembly, ChainParams, Hash, Height};
+use ultramarine_types::storage::{Absent, Blobs, Decided, Source};
+use ultramarine_types::{ChainParams, Hash, Height, Lists, ValueKey};
 
 use crate::board::Board;
 use crate::http::HttpState;
@@ -34,23 +35,22 @@ pub async fn sidecars(
     let block: BlockId = block.parse()?;
     let wanted: Vec<u64> = query.list("indices", "a number", query::number)?;
     let (board, params) = (state.board.clone(), state.chain.params.clone());
-    let found = find(&state, block).await?;
+    let select = move |lists: &Lists| select(lists.commitments.len(), &wanted, |index| index as u64);
+    let found = find(&state, block, select).await?;
     let optimistic = is_optimistic(&board, found.as_ref());
-    let timestamp = found
-        .as_ref()
-        .map(|(decided, _)| decided.init.metadata.header.timestamp);
+    let timestamp = found.as_ref().map(|found| found.decided.init.metadata.header.timestamp);
     let version = fork(&params, timestamp.unwrap_or(params.genesis_time));
     let opening = format!(r#"{{"version":"{version}","execution_optimistic":{optimistic},"finalized":true,"data":"#);
-    let Some((decided, assembly)) = found else {
+    let Some(found) = found else {
         return Ok(json_list(opening, std::iter::empty()));
     };
-    let indices = select(assembly.blobs.len(), &wanted, |index| index as u64);
-    let page = SidecarPage::new(&decided, &assembly, params.genesis_time);
+    let page = SidecarPage::new(&found.decided, &found.lists, params.genesis_time);
+    let Found { lists, blobs, .. } = found;
     Ok(json_list(
         opening,
-        indices
+        blobs
             .into_iter()
-            .filter_map(move |index| page.sidecar(&assembly, index)),
+            .filter_map(move |(index, blob)| page.sidecar(&lists, index, &blob)),
     ))
 }
 
@@ -63,21 +63,16 @@ pub async fn blobs(
     let block: BlockId = block.parse()?;
     let wanted: Vec<Hash> = query.list("versioned_hashes", "0x and 64 hex digits", |text| text.parse().ok())?;
     let board = state.board.clone();
-    let found = find(&state, block).await?;
+    let select = move |lists: &Lists| {
+        let hashes: Vec<Hash> = lists.commitments.iter().map(versioned_hash).collect();
+        select(hashes.len(), &wanted, |index| hashes[index])
+    };
+    let found = find(&state, block, select).await?;
     let optimistic = is_optimistic(&board, found.as_ref());
     let opening = format!(r#"{{"execution_optimistic":{optimistic},"finalized":true,"data":"#);
-    let Some((_, assembly)) = found else {
-        return Ok(json_list(opening, std::iter::empty()));
-    };
-    let hashes: Vec<Hash> = assembly.lists.commitments.iter().map(versioned_hash).collect();
-    let indices = select(assembly.blobs.len(), &wanted, |index| hashes[index]);
-    Ok(json_list(
-        opening,
-        indices.into_iter().filter_map(move |index| {
-            let blob = assembly.blobs.get(index)?;
-            Some(format!("\"0x{}\"", hex::encode(blob)))
-        }),
-    ))
+    let blobs = found.map_or_else(Vec::new, |found| found.blobs);
+    let quoted = |(_, blob): (usize, Bytes)| format!("\"0x{}\"", hex::encode(blob));
+    Ok(json_list(opening, blobs.into_iter().map(quoted)))
 }
 
 /// What the Beacon chain calls the fork whose rules a block of this time follows.
@@ -90,28 +85,69 @@ pub fn fork(params: &ChainParams, timestamp: u64) -> &'static str {
 }
 
 /// Whether our execution client has not imported the block yet. The block is final all the same, as it is decided.
-fn is_optimistic(board: &Board, found: Option<&(Decided, Assembly)>) -> bool {
-    found.is_some_and(|(decided, _)| decided.certificate.height > board.snapshot().executed_height)
+fn is_optimistic(board: &Board, found: Option<&Found>) -> bool {
+    found.is_some_and(|found| found.decided.certificate.height > board.snapshot().executed_height)
 }
 
-/// The block and its blobs; `None` for the genesis, which has none.
-async fn find(state: &HttpState, block: BlockId) -> Result<Option<(Decided, Assembly)>, ApiError> {
+/// A block and those of its blobs that were asked for.
+struct Found {
+    decided: Decided,
+    lists: Arc<Lists>,
+    /// Each with its position.
+    blobs: Vec<(usize, Bytes)>,
+}
+
+/// The block and the blobs that `select` names; the others are not read. `None` for the genesis, which has none.
+async fn find(
+    state: &HttpState,
+    block: BlockId,
+    select: impl FnOnce(&Lists) -> Vec<usize> + Send + 'static,
+) -> Result<Option<Found>, ApiError> {
     let height = block.height(state).await?;
     if height == Height::GENESIS {
         return Ok(None);
     }
     let source = Arc::clone(&state.source);
-    let read = move || {
-        source
-            .decided_value(height)
-            .map_err(|absent| ApiError::absent(height, absent))
+    ApiError::off_core(move || read(source.as_ref(), height, select).map(Some)).await
+}
+
+/// Those blobs of a decided block that `select` names.
+fn read(source: &dyn Source, height: Height, select: impl FnOnce(&Lists) -> Vec<usize>) -> Result<Found, ApiError> {
+    let absent = |absent| ApiError::absent(height, absent);
+    let decided = source
+        .decided(height)
+        .ok_or_else(|| ApiError::undecided(source, height))?;
+    match decided.blobs {
+        Blobs::Held => {}
+        Blobs::Pruned => {
+            return Err(absent(Absent::Pruned {
+                oldest: source.oldest_blobs(),
+            }));
+        }
+        Blobs::NeverHeld => return Err(absent(Absent::NeverHeld)),
+    }
+    let lists = source
+        .decided_payload(height)
+        .ok_or_else(|| absent(Absent::Damaged))?
+        .lists;
+    let promised = decided.init.metadata.blobs_count as usize;
+    let wanted = select(&lists);
+    let blobs: Vec<(usize, Bytes)> = if wanted.len() == promised {
+        let (_, assembly) = source.decided_value(height).map_err(absent)?;
+        (0..).zip(assembly.blobs).collect()
+    } else {
+        let key = ValueKey {
+            height,
+            id: decided.certificate.value_id,
+        };
+        let read = wanted.iter().map(|index| Ok((*index, source.blob(&key, *index)?)));
+        read.collect::<Result<_, Absent>>().map_err(absent)?
     };
-    let (decided, assembly) = ApiError::off_core(read).await?;
-    let (held, promised) = (assembly.blobs.len(), decided.init.metadata.blobs_count as usize);
-    if held == promised {
-        return Ok(Some((decided, assembly)));
+    if blobs.len() == wanted.len() {
+        return Ok(Found { decided, lists, blobs });
     }
     // An empty list would mean that the block has no blobs.
+    let held = blobs.len();
     tracing::error!(%height, held, promised, "the store serves a block without all of its blobs");
     Err(ApiError::internal(format!(
         "height {height} has {promised} blobs and {held} could be read"
@@ -132,7 +168,7 @@ struct SidecarPage {
 }
 
 impl SidecarPage {
-    fn new(decided: &Decided, assembly: &Assembly, genesis_time: u64) -> Self {
+    fn new(decided: &Decided, lists: &Lists, genesis_time: u64) -> Self {
         let metadata = &decided.init.metadata;
         let header = sidecar::header(metadata, genesis_time);
         let signed_header = json!({
@@ -146,14 +182,13 @@ impl SidecarPage {
             "signature": signature(&decided.init.header_signature),
         });
         Self {
-            tree: BodyTree::of(&metadata.header.block_hash, &assembly.lists.commitments),
+            tree: BodyTree::of(&metadata.header.block_hash, &lists.commitments),
             signed_header: signed_header.to_string(),
         }
     }
 
     /// One sidecar as JSON; `None` only if there is no such blob.
-    fn sidecar(&self, assembly: &Assembly, index: usize) -> Option<String> {
-        let (blob, lists) = (assembly.blobs.get(index)?, &assembly.lists);
+    fn sidecar(&self, lists: &Lists, index: usize, blob: &[u8]) -> Option<String> {
         // A chain has one proof for each blob.
         let (commitment, proof) = (lists.commitments.get(index)?, lists.proofs.get(index)?);
         let inclusion = json!(self.tree.proof(index)?);

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use ultramarine_types::sidecar::SECONDS_PER_SLOT;
-use ultramarine_types::storage::Source;
+use ultramarine_types::storage::{Absent, Source};
 use ultramarine_types::{Hash, Height};
 
 use crate::http::HttpState;
@@ -52,13 +52,10 @@ impl BlockId {
             Self::Genesis | Self::Slot(0) => Ok(Height::GENESIS),
             Self::Slot(slot) => {
                 let genesis_time = state.chain.params.genesis_time;
-                let found = ApiError::off_core(move || Ok(height_in(source.as_ref(), genesis_time, slot)));
-                found.await?.ok_or_else(|| {
-                    ApiError::not_found(format!(
-                        "no block of slot {slot} is decided here: a slot is a block's time less genesis_time, in \
-                         seconds, and not each has a block"
-                    ))
+                ApiError::off_core(move || {
+                    height_in(source.as_ref(), genesis_time, slot).ok_or_else(|| no_block_in(source.as_ref(), slot))
                 })
+                .await
             }
             Self::Root(root) => {
                 let by_hash = ApiError::off_core(move || Ok(source.height_of_block(&root))).await?;
@@ -72,6 +69,19 @@ impl BlockId {
             }
         }
     }
+}
+
+/// Why a slot's block cannot be named.
+fn no_block_in(source: &dyn Source, slot: u64) -> ApiError {
+    let damaged = source.damaged();
+    if let Some(height) = damaged.into_iter().find(|height| source.decided(*height).is_none()) {
+        // It may be the one.
+        return ApiError::absent(height, Absent::Damaged);
+    }
+    ApiError::not_found(format!(
+        "no block of slot {slot} is decided here: a slot is a block's time less genesis_time, in seconds, and not \
+         each has a block"
+    ))
 }
 
 /// The height of the block that a slot has, if one is decided here.

@@ -51,10 +51,14 @@ pub async fn decided(State(state): State<HttpState>, query: Query) -> Result<Jso
         )));
     }
     let decisions = ApiError::off_core(move || {
-        Ok((from..=to)
-            .filter_map(|height| state.source.decided(Height(height)))
-            .map(|entry| summary(&entry))
-            .collect())
+        (from..=to)
+            .map(|height| {
+                let height = Height(height);
+                let decided = state.source.decided(height);
+                let decided = decided.ok_or_else(|| ApiError::undecided(state.source.as_ref(), height))?;
+                Ok(summary(&decided))
+            })
+            .collect()
     });
     Ok(Json(decisions.await?))
 }

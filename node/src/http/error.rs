@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use ultramarine_types::Height;
-use ultramarine_types::storage::Absent;
+use ultramarine_types::storage::{Absent, Source};
 
 /// A refusal, in the Beacon API's shape: `{"code": 404, "message": "…"}`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,10 +68,18 @@ impl ApiError {
                 "height {height} was synced after its blobs' retention had ended: this node never held them"
             )),
             Absent::Damaged => {
-                tracing::error!(%height, "the index names blobs that cannot be read; check the disk and the log above");
-                Self::internal(format!("blobs of height {height} should be here and cannot be read"))
+                tracing::error!(%height, "a damaged height was asked for; check the disk and the log above");
+                Self::unavailable(format!(
+                    "height {height} is damaged on this node's disk and is fetched again from its peers; try again"
+                ))
             }
         }
+    }
+
+    /// Why a decision cannot be shown.
+    pub fn undecided(source: &dyn Source, height: Height) -> Self {
+        let is_damaged = source.is_damaged(height);
+        Self::absent(height, if is_damaged { Absent::Damaged } else { Absent::Unknown })
     }
 
     /// Runs `work` away from the thread that owns sockets: it may read cold maps and the index on disk.

@@ -10,11 +10,13 @@ use axum::response::IntoResponse;
 use base64::Engine;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer, V2Serializer};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::board::Snapshot;
 use crate::http::HttpState;
 use crate::http::error::ApiError;
+use crate::http::store::show_scrub;
 
 /// The histogram whose `stage` label names a stage of a block.
 pub const STAGE_HISTOGRAM: &str = "ultramarine_stage_seconds";
@@ -38,9 +40,20 @@ pub async fn health(State(state): State<HttpState>) -> (StatusCode, Json<Value>)
     (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons })))
 }
 
-/// `GET /status`: the board.
-pub async fn status(State(state): State<HttpState>) -> Json<Snapshot> {
-    Json(state.board.snapshot())
+/// The board, and what of the store belongs beside it.
+#[derive(Serialize)]
+pub struct NodeStatus {
+    #[serde(flatten)]
+    board: Snapshot,
+    scrub: Option<Value>,
+}
+
+/// `GET /status`: the board, and how far the store's check of itself has come.
+pub async fn status(State(state): State<HttpState>) -> Json<NodeStatus> {
+    Json(NodeStatus {
+        board: state.board.snapshot(),
+        scrub: state.source.scrub_progress().as_ref().map(show_scrub),
+    })
 }
 
 /// `GET /histograms`: `{"<stage>": "<base64 of an HdrHistogram V2 serialization, nanoseconds>"}`.

@@ -8,13 +8,14 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tower::Service;
 use ultramarine_core::io::Event;
 use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::digest::blob_digest;
 use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload};
+use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, ScrubProgress, StoreAccount};
 use ultramarine_types::value::{ExecutionHeader, Init, ValueMetadata};
 use ultramarine_types::{
     Address, Assembly, ChainParams, CommitCertificate, Evidence, Hash, Height, KzgCommitment, KzgProof, Lists, Nanos,
@@ -27,7 +28,9 @@ use crate::board::NodeIdentity;
 
 mod index;
 mod proof;
+mod reading;
 mod spec;
+mod store;
 
 /// When slot 0 begins.
 const GENESIS_TIME: u64 = 1_000;
@@ -45,6 +48,10 @@ fn slot(height: u64) -> u64 {
 pub(super) struct Memory {
     blocks: BTreeMap<u64, (Decided, Assembly)>,
     evidence: Vec<Evidence>,
+    /// Heights below the head that are not among the blocks.
+    damaged: Vec<Height>,
+    /// How often one blob was asked for by itself.
+    blobs_read: AtomicUsize,
 }
 
 const PRUNED: u64 = 2;
@@ -62,6 +69,8 @@ impl Memory {
         Self {
             blocks,
             evidence: Vec::new(),
+            damaged: Vec::new(),
+            blobs_read: AtomicUsize::new(0),
         }
     }
 
@@ -75,6 +84,8 @@ impl Memory {
         Self {
             blocks: BTreeMap::from([(1, (decided, assembly))]),
             evidence: Vec::new(),
+            damaged: Vec::new(),
+            blobs_read: AtomicUsize::new(0),
         }
     }
 }
@@ -148,6 +159,14 @@ fn block(height: u64, blobs: usize, parent_root: Hash) -> (Decided, Assembly) {
 }
 
 impl Source for Memory {
+    fn account(&self) -> Option<StoreAccount> {
+        Some(store::account())
+    }
+
+    fn scrub_progress(&self) -> Option<ScrubProgress> {
+        Some(store::SCRUB)
+    }
+
     fn head(&self) -> Height {
         Height(self.blocks.keys().next_back().copied().unwrap_or_default())
     }
@@ -168,8 +187,18 @@ impl Source for Memory {
         found.map(|(decided, _)| decided.certificate.height)
     }
 
-    fn value(&self, _key: &ValueKey) -> Result<Assembly, Absent> {
-        Err(Absent::Unknown)
+    fn value(&self, key: &ValueKey) -> Result<Assembly, Absent> {
+        let (_, assembly) = self.decided_value(key.height)?;
+        (assembly.key == *key).then_some(assembly).ok_or(Absent::Unknown)
+    }
+
+    fn damaged(&self) -> Vec<Height> {
+        self.damaged.clone()
+    }
+
+    fn blob(&self, key: &ValueKey, index: usize) -> Result<Bytes, Absent> {
+        self.blobs_read.fetch_add(1, Ordering::Relaxed);
+        self.value(key)?.blobs.get(index).cloned().ok_or(Absent::Unknown)
     }
 
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent> {

@@ -20,8 +20,9 @@ pub async fn value(State(state): State<HttpState>, Path(height): Path<String>) -
         .ok_or_else(|| ApiError::bad_request("a height is a number"))?;
     let params = state.chain.params.clone();
     let found = ApiError::off_core(move || {
-        let unknown = || ApiError::not_found(format!("height {height} is not decided here"));
-        state.source.decided_payload(height).ok_or_else(unknown)
+        let source = state.source.as_ref();
+        let absent = || ApiError::undecided(source, height);
+        source.decided_payload(height).ok_or_else(absent)
     });
     Ok(Json(show(&params, &found.await?)))
 }

@@ -11,6 +11,7 @@ use ultramarine_net::{NetLinks, NetOptions};
 use ultramarine_runtime::{Io, block_on_net};
 use ultramarine_types::storage::Recovered;
 
+use crate::archive::uploader::Uploader;
 use crate::config::NodeConfig;
 use crate::embedded::{EmbeddedClient, EmbeddedOptions};
 use crate::http::{self, HttpState};
@@ -63,6 +64,15 @@ pub fn http(
             let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;
             let work = http::serve(listener, state, limits, ctx.halt.clone());
             ctx.pulse.beside(work).await;
+            Ok(())
+        })
+    })
+}
+
+pub fn archive(crew: &mut Crew, uploader: Uploader) -> Result<(), NodeError> {
+    crew.spawn(topology::ARCHIVE, move |ctx| {
+        on_tokio(async move {
+            ctx.pulse.beside(ctx.halt.unless_stopped(uploader.run())).await;
             Ok(())
         })
     })

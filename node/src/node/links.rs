@@ -24,13 +24,15 @@ pub struct Links {
     pub store: StoreLinks,
     /// The ends of the execution client's driver.
     pub engine: EngineLinks,
+    /// The uploader's end, if there is an archive.
+    pub archive: Sender<StoreRequest>,
     /// The lanes' ends, one pair for each tile that has blobs verified.
     pub lanes: Vec<LaneClientEnd>,
 }
 
 /// What the store reads and writes.
 pub struct StoreLinks {
-    /// One queue for both askers: the core's log and commits, the network's assembled values.
+    /// One queue for all askers: the core's log and commits, the network's assembled values, what is archived.
     pub requests: Receiver<StoreRequest>,
     /// Receipts for the core.
     pub replies: Sender<StoreReply>,
@@ -65,6 +67,7 @@ impl Links {
         let (engine_lanes, lanes_from_engine) = maker.link(topology::ENGINE_KZG)?;
         let (lanes_to_engine, engine_verdicts) = maker.link(topology::KZG_ENGINE)?;
         Ok(Self {
+            archive: to_store.clone(),
             core: CoreLinks {
                 bell,
                 net: core_from_net,

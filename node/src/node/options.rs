@@ -10,7 +10,8 @@ use ultramarine_runtime::{Io, Registry};
 use ultramarine_store::StoreOptions;
 use ultramarine_types::Nanos;
 
-use crate::config::{Config, EmbeddedEngine, EngineEndpoint, HttpConfig};
+use crate::archive::uploader::UploaderOptions;
+use crate::config::{ArchiveConfig, Config, EmbeddedEngine, EngineEndpoint, HttpConfig};
 use crate::embedded::EmbeddedOptions;
 use crate::genesis::Genesis;
 use crate::http;
@@ -20,9 +21,23 @@ use crate::node::{NodeError, start_error};
 /// How long a validator on an empty or doubtful directory listens before it signs.
 const LISTEN: Nanos = Nanos::from_millis(3_000);
 
-pub fn store_options(genesis: &Genesis, registry: &Arc<Registry>) -> StoreOptions {
+pub fn store_options(config: &Config, genesis: &Genesis, registry: &Arc<Registry>) -> StoreOptions {
     let chain = &genesis.chain;
-    StoreOptions::new(chain.params.limits(), chain.identity, Arc::clone(registry))
+    StoreOptions {
+        archives: config.archive.is_some(),
+        ..StoreOptions::new(chain.params.limits(), chain.identity, Arc::clone(registry))
+    }
+}
+
+pub fn uploader_options(config: &Config, archive: &ArchiveConfig, genesis: &Genesis) -> UploaderOptions {
+    UploaderOptions {
+        chain: genesis.chain.identity,
+        address: archive.address.clone(),
+        access: archive.access.clone(),
+        span_heights: archive.span_heights,
+        retention: config.retention.blobs_heights,
+        data_dir: config.node.data_dir.clone(),
+    }
 }
 
 /// `is_new`: a validator has decided nothing yet, so the chain may begin when its client can take blobs.

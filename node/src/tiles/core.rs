@@ -375,6 +375,15 @@ fn log(event: &Event, said: &mut SaidBefore) {
         } => tracing::warn!("{}", stall_words(*height, *still, why)),
         Event::Stalled { is_news: false, .. } => {}
         Event::Moving { height } => tracing::info!(%height, "the height moves again"),
+        // A whole file may be damaged: its heights are not a line each.
+        Event::Damaged { height, damaged_count } if damaged_count.is_power_of_two() => {
+            tracing::warn!(%height, damaged_count, "a decided height is damaged on disk: fetching it from peers");
+        }
+        Event::Damaged { height, .. } => tracing::debug!(%height, "a decided height is damaged on disk"),
+        Event::Restored { damaged_count: 0, .. } => tracing::info!("every damaged height is restored"),
+        Event::Restored { height, damaged_count } => {
+            tracing::debug!(%height, damaged_count, "a damaged height is restored");
+        }
         Event::Lag { ours, best } => tracing::info!(%ours, %best, "peers are ahead or caught up with"),
         Event::Signed {
             height,

@@ -55,13 +55,16 @@ impl Agreement {
         }
     }
 
-    /// I5: what a node stores as certified is what was decided.
+    /// I5: what a node stores as certified is what was decided. I16: so is what it stores again.
     pub fn stored(&self, key: ValueKey, tag: Tag) -> CheckOutcome {
         match self.decided.get(&key.height) {
             Some(decided) if tag == Tag::Certified && *decided != key.id => Err((
                 "I5",
                 format!("{key} is stored as certified and {decided:?} was decided"),
             )),
+            Some(decided) if tag == Tag::Restored && *decided != key.id => {
+                Err(("I16", format!("{key} is restored and {decided:?} was decided")))
+            }
             _ => Ok(()),
         }
     }

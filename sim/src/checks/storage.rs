@@ -1,7 +1,8 @@
-//! I1, I2, I3, I4, I6: what a node has on its disk when it carries out a decision; and the order of its heights.
+//! I1, I2, I3, I4, I6: what a node has on its disk when it carries out a decision; and the order of its heights. I16:
+//! what it stores again of a height that rotted.
 
 use ultramarine_types::lists::chunk_hashes;
-use ultramarine_types::storage::{Blobs, Decision, StoreRequest};
+use ultramarine_types::storage::{Blobs, Decision, StoreRequest, Tag};
 use ultramarine_types::{Assembly, Height, ValueKey};
 
 use super::CheckOutcome;
@@ -20,14 +21,22 @@ pub fn request(disk: &Disk, request: &StoreRequest, tip: Height, retention: u64)
             "I8",
             format!("the log of {height} begins while the head is {}", disk.head()),
         )),
+        StoreRequest::Put {
+            assembly,
+            tag: Tag::Restored,
+        } => bound(assembly)
+            .and_then(|()| proven(assembly))
+            .map_err(|what| ("I16", format!("{what}, and is restored so"))),
         StoreRequest::Put { assembly, .. } => proven(assembly).map_err(|what| ("I3", what)),
         StoreRequest::BeginEpoch { .. }
+        | StoreRequest::Vouch(_)
         | StoreRequest::LogAppend { .. }
         | StoreRequest::LogSync { .. }
         | StoreRequest::Load { .. }
         | StoreRequest::Evidence(_)
         | StoreRequest::Silence { .. }
-        | StoreRequest::Retire { .. } => Ok(()),
+        | StoreRequest::Retire { .. }
+        | StoreRequest::Archived { .. } => Ok(()),
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a good value is, judged from outside: no honest node accepts one that is not, and none calls a good one
 //! invalid.
 
-use ed25519_dalek::VerifyingKey;
 use ultramarine_types::canonical::sha256;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::{Chain, Hash, Init, Lists, ValidatorSet, sidecar, sign};
@@ -67,11 +66,7 @@ pub fn admissible(init: &Init, chain: &Chain, validators: &ValidatorSet) -> Resu
         return Err("not after the genesis");
     }
     let validator = validators.get(&metadata.origin_proposer).ok_or("by a stranger")?;
-    let key = VerifyingKey::from_bytes(&validator.public_key.0).map_err(|_| "by no key")?;
-    let signed = |bytes: &[u8], signature: &ultramarine_types::Signature| {
-        key.verify_strict(bytes, &ed25519_dalek::Signature::from_bytes(&signature.0))
-            .is_ok()
-    };
+    let signed = |bytes: &[u8], signature| sign::holds(&validator.public_key, bytes, signature);
     if !signed(&sign::init(&chain.identity, &metadata.id()), &init.signature) {
         return Err("not signed");
     }

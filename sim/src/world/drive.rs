@@ -120,6 +120,12 @@ impl World {
                 self.nodes[node].el.start();
             }
             Event::Fault => self.fault(),
+            Event::Rot => self.rot(),
+            Event::Scrub { node, life, height } => {
+                if self.lives(node, life) {
+                    self.scrub(node, height);
+                }
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! This file knows how to make a fault happen, and how to end all of them.
 
-use ultramarine_types::Nanos;
+use ultramarine_types::storage::Blobs;
+use ultramarine_types::{Height, Nanos};
 
 use super::{Event, World};
+use crate::disk::{DecidedValue, Disk, Rot};
 use crate::engine::Mood;
 use crate::faults::FaultKind;
 
@@ -145,6 +147,60 @@ impl World {
         };
         if happened {
             self.count(kind.name());
+        }
+    }
+
+    /// Plans when something rots next, if anything does.
+    pub(crate) fn plan_rot(&mut self) {
+        if let Some(every) = self.config.rot_every {
+            let at = self.now + Nanos(self.rot_dice.between(every.0 / 10, every.0 * 2));
+            self.queue.plan(at, Event::Rot);
+        }
+    }
+
+    /// A decided height rots at one honest node, if another one has it.
+    pub(crate) fn rot(&mut self) {
+        if self.faults_over {
+            return;
+        }
+        self.plan_rot();
+        let node = self.rot_dice.below(self.nodes.len());
+        let head = self.nodes[node].head();
+        if head == Height::GENESIS || !self.nodes[node].is_honest() {
+            return;
+        }
+        let height = Height(self.rot_dice.between(1, head.0));
+        let rot = *self.rot_dice.pick(&Rot::ALL);
+        self.rot_at(node, height, rot);
+    }
+
+    /// A decided height of a node rots, if another honest one can bring it back; the node's scrub finds that.
+    pub fn rot_at(&mut self, node: usize, height: Height, rot: Rot) -> bool {
+        let wants_blobs = height >= self.nodes[node].disk.oldest_blobs();
+        let has = |disk: &Disk| {
+            let held = |value: &DecidedValue| !wants_blobs || value.decided.blobs == Blobs::Held;
+            disk.decided(height).is_some_and(held) && !disk.is_rotten(height)
+        };
+        let is_elsewhere = self.honest().any(|(other, it)| other != node && has(&it.disk));
+        if !is_elsewhere {
+            return false;
+        }
+        let rots = self.nodes[node].disk.rot(height, rot);
+        if rots {
+            self.trace
+                .line(self.now, format_args!("{node} has {height} rotten: {rot:?}"));
+            self.plan_scrub(node);
+        }
+        rots
+    }
+
+    /// Whoever reads everything comes to what is rotten.
+    pub(crate) fn plan_scrub(&mut self, node: usize) {
+        let life = self.nodes[node].life;
+        let heights: Vec<Height> = self.nodes[node].disk.rotten().collect();
+        for height in heights {
+            let at = self.now + self.rot_dice.millis(1, 8000);
+            self.queue.plan(at, Event::Scrub { node, life, height });
         }
     }
 

@@ -4,9 +4,12 @@ use std::collections::VecDeque;
 
 use ultramarine_core::io::Input;
 use ultramarine_core::{Core, CoreConfig};
+use ultramarine_net::Attestation;
+use ultramarine_net::bounds::WIRE_VERSIONS;
+use ultramarine_net::hello::{ExpectedHello, Goodbye, Hello, Plans};
 use ultramarine_net::streaming::{Join, JoinConfig};
 use ultramarine_types::network::{NetEvent, SyncEnd};
-use ultramarine_types::{Nanos, Outbox};
+use ultramarine_types::{Address, Hash, Nanos, Outbox};
 
 use super::{Event, World};
 use crate::block;
@@ -58,6 +61,7 @@ impl World {
         self.note(index, checked);
         self.wall_tick(index);
         self.feed(index, Input::Boot(Box::new(recovered)));
+        self.plan_scrub(index);
     }
 
     /// A process dies: what it held in memory is gone, what its disk had not synced may be. `false` if it did not run.
@@ -156,19 +160,60 @@ impl World {
         if !self.nodes[a].is_running() || !self.nodes[b].is_running() {
             return self.dial(a, b, 200, 800);
         }
+        let [Ok(at_a), Ok(at_b)] = [(a, b), (b, a)].map(|(node, peer)| self.meet(node, peer)) else {
+            return self.dial(a, b, 200, 800);
+        };
         self.network.connect(a, b);
         self.trace.line(self.now, format_args!("{a} = {b} connected"));
-        for (node, peer) in [(a, b), (b, a)] {
+        for (node, peer, validator) in [(a, b, at_a), (b, a, at_b)] {
             if !self.nodes[node].is_running() {
                 continue;
             }
             self.nodes[node].sees.insert(peer);
             let event = NetEvent::PeerUp {
                 peer: self.nodes[peer].peer,
-                validator: self.nodes[peer].address,
+                validator,
             };
             self.feed(node, Input::Net(event));
         }
+    }
+
+    /// What a node makes of a peer's first words: the validator that vouches for the peer, if any.
+    fn meet(&mut self, node: usize, peer: usize) -> Result<Option<Address>, Goodbye> {
+        let chain = self.config.attesting_chain(&self.chain.identity);
+        let (name, truth) = (self.nodes[peer].peer, self.nodes[peer].address);
+        let key = self.nodes[peer].key.as_ref();
+        let hello = Hello {
+            versions: WIRE_VERSIONS,
+            chain,
+            plans: Plans {
+                upgrades: Hash::ZERO,
+                fork_schedule: Hash::ZERO,
+            },
+            instance: u64::from(self.nodes[peer].life),
+            attestation: key.map(|key| Attestation::sign(key, &chain, &name, u64::MAX)),
+        };
+        let said = self.as_adversary(peer, node, |adversary, means| adversary.hello(means, hello));
+        let hello = said.unwrap_or(hello);
+        let expected = ExpectedHello {
+            chain,
+            validators: &self.validators,
+            unix_seconds: 0,
+        };
+        let checked = hello.check(&name, &expected);
+        match checked {
+            Err(why) => {
+                self.trace
+                    .line(self.now, format_args!("{node} sends {peer} away: {why}"));
+                self.count("hello-refused");
+            }
+            Ok(validator) if validator != truth => {
+                let what = format!("{peer} is taken for a node of {validator:?}");
+                self.note(node, Err(("admission", what)));
+            }
+            Ok(_) => {}
+        }
+        checked
     }
 
     /// A connection is reset: both sides notice at once.

@@ -6,8 +6,6 @@ use ultramarine_types::storage::{StoreReply, StoreRequest};
 
 use super::{Event, World};
 use crate::checks::{CheckOutcome, storage};
-#[cfg(feature = "planted")]
-use crate::planted::PlantedBug;
 
 impl World {
     pub(crate) fn store_request(&mut self, index: usize, request: StoreRequest) {
@@ -26,10 +24,11 @@ impl World {
                 self.note(index, checked);
             }
             StoreRequest::Commit(decision) if self.nodes[index].is_honest() => {
-                let checked = self
-                    .checks
-                    .agreement
-                    .commit(decision, &self.validators, &self.voting_chain());
+                let checked = self.checks.agreement.commit(
+                    decision,
+                    &self.validators,
+                    &self.config.voting_chain(&self.chain.identity),
+                );
                 self.note(index, checked);
                 let checked = self.admissible(&decision.init);
                 self.note(index, checked);
@@ -83,15 +82,12 @@ impl World {
         is_false && evidence.is_contradiction(1)
     }
 
-    /// The identity in the domains of this run's votes.
-    fn voting_chain(&self) -> ultramarine_types::ChainIdentity {
-        #[cfg(feature = "planted")]
-        return ultramarine_core::Planted::voting_chain(
-            self.config.planted.and_then(PlantedBug::of_core),
-            &self.chain.identity,
-        );
-        #[cfg(not(feature = "planted"))]
-        self.chain.identity
+    /// Somebody reads a decided height that may be rotten.
+    pub(crate) fn scrub(&mut self, index: usize, height: ultramarine_types::Height) {
+        if self.nodes[index].disk.find_rot(height) {
+            self.trace.line(self.now, format_args!("{index} finds {height} rotten"));
+            self.feed(index, Input::Store(StoreReply::Damaged { height }));
+        }
     }
 
     pub(crate) fn disk_done(&mut self, index: usize) {
@@ -122,6 +118,7 @@ impl World {
 fn describe(request: &StoreRequest) -> String {
     match request {
         StoreRequest::Put { assembly, tag } => format!("put {} {tag:?} blobs {}", assembly.key, assembly.blobs.len()),
+        StoreRequest::Vouch(certificate) => format!("vouch {}", certificate.height),
         StoreRequest::LogAppend { lsn, record } => format!("append {} {} bytes", lsn.0, record.len()),
         StoreRequest::LogSync { lsn } => format!("sync {}", lsn.0),
         StoreRequest::BeginEpoch { height } => format!("begin {height}"),
@@ -130,6 +127,7 @@ fn describe(request: &StoreRequest) -> String {
         StoreRequest::Evidence(evidence) => format!("evidence of {}", evidence.len()),
         StoreRequest::Silence { through } => format!("silence through {through}"),
         StoreRequest::Retire { blobs_below } => format!("retire below {blobs_below}"),
+        StoreRequest::Archived { through } => format!("archived through {through}"),
     }
 }
 
@@ -144,6 +142,7 @@ fn answer(reply: &StoreReply) -> String {
         StoreReply::Silenced { through } => format!("silent through {through}"),
         StoreReply::EvidenceTaken { .. } => "evidence taken".to_owned(),
         StoreReply::Retired { blobs_below } => format!("retired {blobs_below}"),
+        StoreReply::Damaged { height } => format!("damaged {height}"),
         StoreReply::Failed { .. } => "failed".to_owned(),
     }
 }

@@ -62,7 +62,8 @@ pub(super) fn encode_location(row: &LocationRow) -> Vec<u8> {
         })
         .u64(row.location.segment.0)
         .u64(row.location.offset)
-        .u64(row.location.bytes);
+        .u64(row.location.bytes)
+        .u64(row.since);
     fields.0
 }
 
@@ -82,7 +83,9 @@ pub(super) fn decode_location(bytes: &[u8]) -> Option<LocationRow> {
     location.offset.checked_add(location.bytes)?;
     // The next segment's number is counted from it.
     location.segment.0.checked_add(1)?;
-    Some(LocationRow { location, blobs })
+    // Directories of before the account have rows without it.
+    let since = if fields.rest().is_empty() { 0 } else { fields.u64()? };
+    Some(LocationRow { location, blobs, since })
 }
 
 pub(super) fn encode_epoch(epoch: LogEpoch) -> Vec<u8> {

@@ -310,3 +310,65 @@ fn a_disk_that_fills_up_under_a_retirement_only_delays_it() {
         }
     }
 }
+
+/// Height 2 is damaged, and stored again on a medium that fails. Whether it was acknowledged.
+fn restores(folder: &Path, value: &Assembly, fuse: &Fuse) -> bool {
+    let OpenStore { state, view, .. } = open(folder, &cold()).expect("it opens");
+    assert!(view.decided_payload(Height(2)).is_none(), "it is damaged");
+    let disk = Pwrite::new(None);
+    let fuse = fuse.clone();
+    let mut writer = Writer::new(Faulty { disk, fuse }, state);
+    let put = StoreRequest::Put {
+        assembly: value.clone(),
+        tag: Tag::Restored,
+    };
+    let mut replies = Vec::new();
+    let outcome = ready(async {
+        writer.handle(put, &mut replies).await?;
+        writer.flush(&mut replies).await
+    });
+    match (outcome, &replies[..]) {
+        (Ok(()), [StoreReply::Stored { .. }]) => true,
+        (Ok(()), [StoreReply::Refused { .. }]) | (Err(_), []) => false,
+        (outcome, replies) => panic!("{outcome:?}, {replies:?}"),
+    }
+}
+
+#[test]
+fn a_damaged_height_that_could_not_be_stored_again_is_damaged_still_and_can_be_later() {
+    for fault in [Fault::WriteFull, Fault::WriteBroken, Fault::SyncFull, Fault::SyncBroken] {
+        let mut failures_count = 0;
+        for at in 1.. {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut store = Store::open_with(folder.path(), &cold());
+            let values = store.grow(1..=3, 2);
+            damage_payload(&store, &values[1].key);
+            drop(store);
+            let fuse = Fuse {
+                fault,
+                left: Rc::new(Cell::new(at)),
+                syncs_after: Rc::default(),
+            };
+            let is_stored = restores(folder.path(), &values[1], &fuse);
+            if !fuse.has_blown() {
+                assert!(is_stored);
+                break;
+            }
+            failures_count += 1;
+            let mut store = Store::open_with(folder.path(), &cold());
+            let is_whole = store.view.decided_value(Height(2)).is_ok();
+            assert!(
+                is_whole || !is_stored,
+                "{fault:?} at {at}: what was acknowledged is there"
+            );
+            store.ask([StoreRequest::Put {
+                assembly: values[1].clone(),
+                tag: Tag::Restored,
+            }]);
+            for value in &values {
+                assert_same(&store.view.decided_value(value.key.height).expect("whole").1, value);
+            }
+        }
+        assert!(failures_count > 0, "{fault:?} never happened");
+    }
+}

@@ -1,5 +1,7 @@
 //! Golden bytes of every header, and the laws of codecs and scan: what was written comes back, and nothing else does.
 
+use std::num::NonZeroU32;
+
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,10 +14,8 @@ use super::support::*;
 use crate::format::Lineage;
 use crate::log::{self, FoundLog, LogHeader, encode_frame};
 use crate::record::{self, CheckDepth, RecordContent, RecordError, RecordHeader, Unfit};
-use crate::scan::{Image, Tail, scan};
-use crate::segment::{Position, SegmentId};
 
-const LINEAGE: Lineage = Lineage {
+pub(super) const LINEAGE: Lineage = Lineage {
     generation: 3,
     salt: 0x1122_3344_5566_7788,
 };
@@ -24,7 +24,7 @@ const EPOCH: LogEpoch = LogEpoch {
     generation: 3,
 };
 
-fn record_bytes(value: &ultramarine_types::Assembly, lineage: Lineage, sequence: u64) -> Vec<u8> {
+pub(super) fn record_bytes(value: &ultramarine_types::Assembly, lineage: Lineage, sequence: u64) -> Vec<u8> {
     let content = record::content_of(value).expect("all blobs or none");
     let mut encoded = record::encode(value, Tag::Streamed, content).expect("within every limit");
     encoded.stamp(lineage, sequence);
@@ -49,6 +49,8 @@ fn a_record_header_has_these_bytes() {
         init_bytes: 900,
         payload_bytes: 1000,
         body_crc: 0xdead_beef,
+        table_crc: NonZeroU32::new(0x0bad_cafe),
+        synced_below: 4,
     };
     let golden = [
         "55524543",
@@ -65,14 +67,27 @@ fn a_record_header_has_these_bytes() {
         "84030000",
         "e8030000",
         "efbeadde",
-        &"00".repeat(32),
+        "fecaad0b",
+        "0400000000000000",
+        &"00".repeat(20),
         GOLDEN_RECORD_CRC,
     ]
     .concat();
     assert_eq!(hex(&header.encode()), golden);
     assert_eq!(RecordHeader::decode(&header.encode()), Ok(header));
+    // As it was before there were the last two.
+    let older = RecordHeader {
+        table_crc: None,
+        synced_below: 0,
+        ..header
+    };
+    let golden = golden.replace("fecaad0b0400", "000000000000");
+    let golden = golden.replace(GOLDEN_RECORD_CRC, GOLDEN_OLDER_RECORD_CRC);
+    assert_eq!(hex(&older.encode()), golden);
+    assert_eq!(RecordHeader::decode(&older.encode()), Ok(older));
 }
-const GOLDEN_RECORD_CRC: &str = "a22909de";
+const GOLDEN_OLDER_RECORD_CRC: &str = "a22909de";
+const GOLDEN_RECORD_CRC: &str = "791ff947";
 
 #[test]
 fn a_log_header_has_these_bytes() {
@@ -138,11 +153,12 @@ proptest! {
     ) {
         let value = value_with(height, seed, blobs, payload);
         let bytes = Bytes::from(record_bytes(&value, LINEAGE, 9));
-        for check in [CheckDepth::All, CheckDepth::Body, CheckDepth::Header] {
-            let found = record::decode(&bytes, check).expect("it is whole");
-            assert_same(&found.assembly, &value);
-            prop_assert_eq!(found.header.lineage, LINEAGE);
-        }
+        let found = record::decode(&bytes, CheckDepth::All).expect("it is whole");
+        assert_same(&found.assembly, &value);
+        prop_assert_eq!(found.header.lineage, LINEAGE);
+        let head = bytes.slice(..found.header.blobs_offset() as usize);
+        let found = record::decode(&head, CheckDepth::Body).expect("it is whole");
+        assert_same(&found.assembly, &without_blobs(&value));
     }
 
     /// Padding is the only thing no checksum covers.
@@ -212,6 +228,33 @@ fn a_records_body_is_table_lists_init_and_payload() {
     assert_eq!(bytes[payload_at..payload_at + 1005], value.payload);
     assert!(bytes[payload_at + 1005..4096].iter().all(|byte| *byte == 0));
     assert_eq!(bytes[4096..4096 + BLOB_BYTES], value.blobs[0]);
+}
+
+#[test]
+fn a_blobs_checksum_is_found_by_the_tables_or_by_the_bodys() {
+    let value = value(7, 5, 2);
+    let bytes = record_bytes(&value, LINEAGE, 0);
+    let header = RecordHeader::decode(&bytes).expect("its header");
+    let older = RecordHeader {
+        table_crc: None,
+        ..header
+    };
+    let table_end = header.table_end() as usize;
+    assert_eq!(table_end, 128 + 2 * 4);
+    for (header, end) in [(header, table_end), (older, header.blobs_offset() as usize)] {
+        for (index, blob) in (0..).zip(&value.blobs) {
+            assert_eq!(header.blob_crc(&bytes[..end], index), Ok(crate::crc32c(blob)));
+        }
+        assert_eq!(header.blob_crc(&bytes[..end], 2), Err(RecordError::Short));
+        assert_eq!(header.blob_crc(&bytes[..table_end - 1], 0), Err(RecordError::Short));
+        let mut damaged = bytes.clone();
+        damaged[129] ^= 1;
+        assert_eq!(header.blob_crc(&damaged[..end], 1), Err(RecordError::Body));
+    }
+    let mut damaged = bytes.clone();
+    damaged[table_end] ^= 1;
+    assert!(header.blob_crc(&damaged, 0).is_ok());
+    assert_eq!(older.blob_crc(&damaged, 0), Err(RecordError::Body));
 }
 
 /// Changes a byte of a record's body and makes its checksums right again.
@@ -458,100 +501,4 @@ fn a_recycled_log_shows_nothing_of_its_former_life() {
             FoundLog::Whole(vec![Bytes::from_static(b"new")])
         );
     }
-}
-
-/// A segment of three values at heights 5, 6 and 5, two pages each.
-fn small_segment() -> (Vec<u8>, Vec<ultramarine_types::Assembly>) {
-    let values = vec![
-        value_with(5, 1, 0, 5000),
-        value_with(6, 2, 0, 5000),
-        value_with(5, 3, 0, 5000),
-    ];
-    let mut segment = vec![0; 4096];
-    for (sequence, value) in (0..).zip(&values) {
-        segment.extend(record_bytes(value, LINEAGE, sequence));
-    }
-    segment.extend([0; 8192]);
-    (segment, values)
-}
-
-fn scanned(segment: &[u8], above: u64) -> (Vec<u64>, crate::scan::Ended) {
-    let mut found = Vec::new();
-    let mut pages = Image(Bytes::copy_from_slice(segment));
-    let from = Position::start_of(SegmentId(3));
-    let ended = scan(&mut pages, LINEAGE, from, Height(above), |location, record| {
-        assert_eq!(record.header.record_bytes(), location.bytes);
-        found.push(record.header.sequence);
-        Ok(())
-    });
-    (found, ended.expect("an image in memory can be read"))
-}
-
-#[test]
-fn a_scan_finds_the_values_above_the_head_in_order() {
-    let (segment, _) = small_segment();
-    let (found, ended) = scanned(&segment, 0);
-    assert_eq!((found, ended.tail), (vec![0, 1, 2], Tail::Clean));
-    assert_eq!(
-        ended.at,
-        Position {
-            segment: SegmentId(3),
-            offset: 7 * 4096,
-            sequence: 3
-        }
-    );
-    assert_eq!(scanned(&segment, 5).0, [1]);
-    assert!(scanned(&segment, 6).0.is_empty());
-    let mut stale = segment;
-    stale[4096 + 16] ^= 1;
-    assert!(scanned(&stale, 0).0.is_empty());
-}
-
-#[test]
-fn a_scan_stops_at_damage_and_says_whether_something_whole_lies_behind() {
-    let (segment, _) = small_segment();
-    for at in (4096..7 * 4096).step_by(61) {
-        let mut damaged = segment.clone();
-        damaged[at] ^= 0x80;
-        let (found, ended) = scanned(&damaged, 0);
-        let record = (at - 4096) / 8192;
-        match ended.tail {
-            Tail::Clean => {
-                // Padding, or the very header of the last record: nothing says that there ever was one.
-                assert!(
-                    found == [0, 1, 2] || (record == 2 && found == [0, 1]),
-                    "byte {at}: {found:?}"
-                );
-            }
-            Tail::Torn => assert_eq!((record, found.len()), (2, 2), "byte {at}"),
-            Tail::Corrupt { behind } => {
-                assert_eq!(found.len(), record, "byte {at}");
-                assert_eq!(behind, 4096 + 8192 * (record as u64 + 1), "byte {at}");
-            }
-        }
-    }
-}
-
-#[test]
-fn a_scan_of_a_cut_segment_finds_every_whole_record_before_the_cut() {
-    let (segment, _) = small_segment();
-    for pages in 1..=segment.len() / 4096 {
-        let (found, _) = scanned(&segment[..pages * 4096], 0);
-        assert_eq!(found.len(), ((pages - 1) / 2).min(3), "{pages} pages");
-    }
-}
-
-/// A blob's bytes are a stranger's choice, and a recycled file is full of them.
-#[test]
-fn a_record_planted_in_a_blob_is_not_taken_for_one_of_the_file() {
-    let planted = record_bytes(&value(9, 1, 0), Lineage { generation: 3, salt: 0 }, 1);
-    let (mut segment, _) = small_segment();
-    segment.truncate(4096 + 8192);
-    segment.extend(&planted);
-    segment.extend([0; 8192]);
-    assert_eq!(
-        scanned(&segment, 0).0,
-        [0],
-        "generation and sequence fit, the salt cannot"
-    );
 }

@@ -12,13 +12,13 @@ use super::support::*;
 use crate::reserve::RESERVE_BYTES;
 use crate::writer::EVIDENCE_WAITING_MAX;
 
-struct SmallDisk {
+pub struct SmallDisk {
     folder: PathBuf,
     _parent: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    fn mount(megabytes: u32) -> Option<Self> {
+    pub fn mount(megabytes: u32) -> Option<Self> {
         let parent = tempfile::tempdir().expect("a folder");
         let folder = parent.path().join("disk");
         std::fs::create_dir(&folder).expect("a folder");
@@ -39,7 +39,7 @@ impl SmallDisk {
         }
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.folder
     }
 

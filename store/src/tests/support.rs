@@ -39,12 +39,17 @@ pub fn cold() -> StoreOptions {
     }
 }
 
-/// Flips a byte of what stands before the blobs of a stored value.
+/// Flips a bit of what stands before the blobs of a stored value.
 pub fn damage_payload(store: &Store, key: &ValueKey) {
-    let held = store.view.on_disk(key).expect("it is held");
+    damage(&store.view, key, 128 + 600);
+}
+
+/// Flips a bit of a stored value's record, so many bytes from its start.
+pub fn damage(view: &View, key: &ValueKey, from_start: u64) {
+    let held = view.on_disk(key).expect("it is held");
     let file = OpenOptions::new().read(true).write(true).open(&held.path);
     let file = file.expect("the segment");
-    let at = held.offset + 128 + 600;
+    let at = held.offset + from_start;
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).expect("read");
     file.write_all_at(&[byte[0] ^ 1], at).expect("written");
@@ -104,9 +109,15 @@ pub struct Store {
     pub view: Arc<View>,
     pub recovered: Recovered,
     pub lsn: u64,
+    registry: Arc<Registry>,
 }
 
 impl Store {
+    /// Its metrics as text.
+    pub fn rendered(&self) -> String {
+        self.registry.render()
+    }
+
     pub fn open(folder: &Path) -> Self {
         Self::open_with(folder, &options())
     }
@@ -122,6 +133,7 @@ impl Store {
             view,
             recovered,
             lsn: 0,
+            registry: Arc::clone(&options.registry),
         })
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ultramarine_runtime::topology::Seat;
 use ultramarine_runtime::{Halt, Io, Reason, Receiver, Sender, Tile, link, skip};
-use ultramarine_types::storage::{Blobs, Source, StoreReply, StoreRequest, Tag};
+use ultramarine_types::storage::{Absent, Blobs, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Height, Lsn};
 
 use super::support::*;
@@ -173,5 +173,49 @@ fn the_tile_ends_when_nobody_can_ask_any_more() {
         tile.join();
         assert!(!halt.is_stopped());
         drop(replies);
+    }
+}
+
+/// Nobody asks the store for anything when a reader of another thread meets the damage.
+#[test]
+fn the_core_is_told_once_of_damage_that_a_reader_met() {
+    for io in ios() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = cold();
+        let OpenStore { state, view, .. } = open(folder.path(), &options).expect("it opens");
+        let mut store = Running::start(state, io, &options);
+        let values: Vec<_> = (1..=3).map(|height| value(height, height as u8, 2)).collect();
+        for value in &values {
+            let put = StoreRequest::Put {
+                assembly: value.clone(),
+                tag: Tag::Streamed,
+            };
+            assert!(matches!(store.ask(put), StoreReply::Stored { .. }));
+            assert!(matches!(
+                store.ask(commit(value, Blobs::Held)),
+                StoreReply::Committed { .. }
+            ));
+        }
+        damage(&view, &values[1].key, 700);
+        assert_eq!(view.decided_value(Height(2)).err(), Some(Absent::Damaged));
+        assert!(matches!(store.answer(), StoreReply::Damaged { height } if height == Height(2)));
+        assert_eq!(view.damaged(), [Height(2)]);
+        // Its readers meet it again, and its payload is not served to the core either.
+        assert_eq!(view.value(&values[1].key).err(), Some(Absent::Damaged));
+        let loaded = store.ask(StoreRequest::Load { height: Height(2) });
+        assert!(matches!(loaded, StoreReply::Loaded { value: None, .. }), "{loaded:?}");
+        let loaded = store.ask(StoreRequest::Load { height: Height(3) });
+        assert!(
+            matches!(loaded, StoreReply::Loaded { value: Some(_), .. }),
+            "{loaded:?}"
+        );
+        // The same bit flipped again makes it whole: the reader believes it once it is said to be restored.
+        damage(&view, &values[1].key, 700);
+        assert_eq!(view.decided_value(Height(2)).err(), Some(Absent::Damaged));
+        view.restored(Height(2));
+        assert_same(&view.decided_value(Height(2)).expect("whole").1, &values[1]);
+        assert!(view.damaged().is_empty());
+        store.halt.stop(Reason::Asked);
+        store.tile.join();
     }
 }

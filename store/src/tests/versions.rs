@@ -111,7 +111,12 @@ fn the_indexs_rows_have_these_bytes() {
     let locations = transaction.open_table(LOCATIONS).expect("the places");
     let place = locations.get(1).expect("read").expect("there").value().to_vec();
     let (segment, offset, length) = ("0100000000000000", "0010000000000000", "0010020000000000");
-    assert_eq!(place, bytes(&["01", segment, offset, length].concat()));
+    assert_eq!(place[..25], bytes(&["01", segment, offset, length].concat()));
+    let since = u64::from_le_bytes(place[25..].try_into().expect("eight bytes"));
+    assert!(since > 1_577_836_800, "unix seconds, after 2020: {since}");
+    let tallies = mark("tallies");
+    let (one, none) = ("0100000000000000", "00".repeat(48));
+    assert_eq!(tallies, bytes(&[one, length, &none].concat()));
     let decided = transaction.open_table(DECIDED).expect("the decided");
     let row = decided.get(1).expect("read").expect("there").value().to_vec();
     assert_eq!(row[..2], [2, 0], "the row's version");

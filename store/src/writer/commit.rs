@@ -5,6 +5,7 @@ use ultramarine_types::storage::{Blobs, Decided, Decision, Source, StoreReply};
 use ultramarine_types::{Height, ValueKey};
 
 use super::Writer;
+use crate::damage::unix_seconds;
 use crate::failure::{Failure, Misdecision};
 use crate::index::{Commit, LocationRow};
 use crate::segment::Position;
@@ -39,6 +40,7 @@ impl<M: Medium> Writer<M> {
         let location_row = LocationRow {
             location: stored.location,
             blobs: stored.blobs,
+            since: unix_seconds(),
         };
         let oldest_blobs = if stored.blobs == Blobs::Held {
             self.state.oldest_blobs
@@ -70,6 +72,7 @@ impl<M: Medium> Writer<M> {
             .map_err(|error| self.state.index_failed(&error))?;
         self.publish(decision, location_row, oldest_blobs);
         self.free_dead();
+        self.state.view.show_account();
         self.state.metrics.commit.record(self.clock.now().since(started));
         Ok(StoreReply::Committed { height })
     }
@@ -142,9 +145,5 @@ impl<M: Medium> Writer<M> {
             .metrics
             .undecided
             .set(i64::try_from(undecided.len()).unwrap_or(i64::MAX));
-        state
-            .metrics
-            .dead_bytes
-            .set(i64::try_from(state.ledger.dead_bytes()).unwrap_or(i64::MAX));
     }
 }

@@ -31,12 +31,14 @@ impl<M: Medium> Writer<M> {
             self.evidence.count() <= EVIDENCE_WAITING_MAX,
             "evidence in memory is bounded"
         );
+        self.restores.check();
+        let nothing_waits = self.group.values.is_empty() && self.restores.is_empty();
         let Some(growing) = &state.growing else {
-            assert!(self.group.values.is_empty(), "values wait only in a growing segment");
+            assert!(nothing_waits, "values wait only in a growing segment");
             return;
         };
         assert!(
-            self.group.values.is_empty() || self.values_file.is_some(),
+            nothing_waits || self.values_file.is_some(),
             "values wait only in an open file"
         );
         assert!(growing.offset.is_multiple_of(PAGE_BYTES), "a record begins on a page");
@@ -65,7 +67,7 @@ impl<M: Medium> Writer<M> {
             "an answer waits for every value that waits for a sync"
         );
         let waiting = self.group.values.values().map(|waiting| &waiting.stored.location);
-        for location in waiting.clone() {
+        for location in waiting.clone().chain(self.restores.locations()) {
             assert_eq!(
                 Some(location.segment),
                 state.growing.as_ref().map(|growing| growing.id),

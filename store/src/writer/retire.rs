@@ -4,18 +4,19 @@
 use std::io;
 
 use ultramarine_runtime::medium::{Medium, MediumFile};
-use ultramarine_types::storage::{Blobs, StoreReply, Tag};
+use ultramarine_types::storage::{Blobs, Source, StoreReply, Tag};
 use ultramarine_types::{Height, ValueKey};
 
 use super::Writer;
 use crate::append::write_parts;
+use crate::damage::unix_seconds;
 use crate::failure::{Failure, no_room};
 use crate::index::LocationRow;
 use crate::mapped::Begun;
+use crate::reader::Damage;
 use crate::record::{self, Encoded, RecordContent};
 use crate::reserve::is_full;
 use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD, SegmentId};
-use crate::view::Damage;
 
 /// Segments read by one `Retire`: bounds the pause; the next one goes on.
 const RETIRE_SEGMENTS_MAX: usize = 4;
@@ -37,6 +38,15 @@ enum Unmovable {
     Record { key: ValueKey, offset: u64, damage: Damage },
 }
 
+impl Unmovable {
+    const fn height(&self) -> Height {
+        match self {
+            Self::Row(height) => *height,
+            Self::Record { key, .. } => key.height,
+        }
+    }
+}
+
 impl<M: Medium> Writer<M> {
     /// Frees segments that hold nothing but dead bytes. The index never named them, or no longer does.
     pub(super) fn free_dead(&mut self) {
@@ -53,10 +63,6 @@ impl<M: Medium> Writer<M> {
             self.state.ledger.close(*id);
             self.state.metrics.retired_segments.inc();
         }
-        self.state
-            .metrics
-            .dead_bytes
-            .set(i64::try_from(self.state.ledger.dead_bytes()).unwrap_or(i64::MAX));
     }
 
     /// Frees segments whose heights are all below a height, after their payloads were moved and the index says so.
@@ -68,7 +74,10 @@ impl<M: Medium> Writer<M> {
             self.group.values.is_empty(),
             "a retirement waits for the sync of what came before"
         );
-        let below = blobs_below.min(self.state.head.next());
+        let mut below = blobs_below.min(self.state.head.next());
+        if self.state.archives {
+            below = below.min(self.state.view.archived_through().next());
+        }
         let room_bytes = self.state.reserve.room_bytes();
         let fits = |payloads_bytes| segment::exact(payloads_bytes) <= room_bytes;
         let (mut movable, mut payloads, mut payloads_bytes) = (Vec::new(), Vec::new(), 0);
@@ -109,6 +118,7 @@ impl<M: Medium> Writer<M> {
             self.relocate(&moved)?;
             self.free(&movable);
             self.state.segments.sweep();
+            self.state.view.show_account();
         }
         Ok(StoreReply::Retired {
             blobs_below: self.state.oldest_blobs,
@@ -121,7 +131,8 @@ impl<M: Medium> Writer<M> {
             "segment {id} stays on disk although its retention has ended: {damage}. What of it is whole is served as \
              before and other segments are freed; check the disk (dmesg, smartctl)"
         );
-        self.state.metrics.damaged_reads.inc();
+        let view = &self.state.view;
+        view.mark_damaged(damage.height(), &format!("segment {id}: {damage}"));
         self.state.ledger.leave(id);
         let left_count = self.state.ledger.left_count();
         self.state
@@ -141,7 +152,7 @@ impl<M: Medium> Writer<M> {
                 height,
                 id: decided.certificate.value_id,
             };
-            let mut assembly = match self.state.view.record_to_move(&key, &location) {
+            let assembly = match self.state.view.record_to_move(&key, &location) {
                 Ok(assembly) => assembly,
                 Err(damage) => {
                     return Ok(Err(Unmovable::Record {
@@ -158,7 +169,6 @@ impl<M: Medium> Writer<M> {
                 }
                 Blobs::Held | Blobs::Pruned => (RecordContent::Moved, Blobs::Pruned),
             };
-            assembly.blobs.clear();
             let encoded = record::encode(&assembly, Tag::Certified, content)?;
             payloads.push(Payload { key, blobs, encoded });
         }
@@ -212,8 +222,12 @@ impl<M: Medium> Writer<M> {
             write_parts(&file, offset, location.bytes, payload.encoded.parts()).await?;
             self.state.metrics.appended_bytes.add(location.bytes);
             offset = location.end();
-            let blobs = payload.blobs;
-            moved.push((payload.key, LocationRow { location, blobs }));
+            let row = LocationRow {
+                location,
+                blobs: payload.blobs,
+                since: unix_seconds(),
+            };
+            moved.push((payload.key, row));
         }
         file.sync().await?;
         self.state.metrics.syncs.inc();
@@ -239,6 +253,7 @@ impl<M: Medium> Writer<M> {
         let pruned = moved.iter().filter(|(_, row)| row.blobs == Blobs::Pruned);
         // Heights below that are still here, in a damaged segment for one, are served all the same: the mark says from
         // where on nothing is missing.
+        let pruned_count = pruned.clone().count() as u64;
         let newest_pruned = pruned.map(|(key, _)| key.height.next()).max();
         let oldest_blobs = newest_pruned.unwrap_or_default().max(self.state.oldest_blobs);
         let rows: Vec<(Height, LocationRow)> = moved.iter().map(|(key, row)| (key.height, *row)).collect();
@@ -247,6 +262,7 @@ impl<M: Medium> Writer<M> {
             .index
             .relocate(&rows, oldest_blobs)
             .map_err(|error| self.state.index_failed(&error))?;
+        self.state.metrics.prunes.add(pruned_count);
         self.state.oldest_blobs = oldest_blobs;
         self.state.view.set_oldest_blobs(oldest_blobs);
         for (key, _) in moved {

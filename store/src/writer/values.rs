@@ -8,6 +8,7 @@ use ultramarine_types::{Assembly, Init, ValueKey};
 
 use super::{Growing, Waiting, Writer};
 use crate::append::write_parts;
+use crate::damage::unix_seconds;
 use crate::failure::{Failure, no_room};
 use crate::record::{self, Encoded, RecordContent};
 use crate::reserve::is_full;
@@ -15,7 +16,7 @@ use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD};
 use crate::view::Undecided;
 
 /// What became of an append.
-enum Appended {
+pub(super) enum Appended {
     At(Location, u64),
     NoRoom(String),
 }
@@ -61,7 +62,10 @@ impl<M: Medium> Writer<M> {
         };
         let (location, sequence) = match self.append(encoded).await? {
             Appended::At(location, sequence) => (location, sequence),
-            Appended::NoRoom(reason) => return self.refuse(key, reason),
+            Appended::NoRoom(reason) => {
+                let reason = self.with_archive(reason);
+                return self.refuse(key, reason);
+            }
         };
         let reply = stored(&assembly.init, blobs);
         let entry = Undecided {
@@ -70,6 +74,8 @@ impl<M: Medium> Writer<M> {
             blobs,
             location,
             sequence,
+            blobs_count: assembly.init.metadata.blobs_count,
+            since: Some(unix_seconds()),
         };
         self.state.ledger.stored(&location);
         if let Some(before) = self.group.values.insert(
@@ -86,7 +92,16 @@ impl<M: Medium> Writer<M> {
         Ok(())
     }
 
-    fn refuse(&mut self, key: ValueKey, reason: String) -> Result<(), Failure> {
+    /// Says as well what waits for the archive, as nothing comes free before.
+    fn with_archive(&self, reason: String) -> String {
+        let waiting = self.state.head.0.saturating_sub(self.state.view.archived().through().0);
+        if !self.state.archives || waiting == 0 {
+            return reason;
+        }
+        format!("{reason}; {waiting} heights are in no archive yet, and nothing is freed before: /health says why")
+    }
+
+    pub(super) fn refuse(&mut self, key: ValueKey, reason: String) -> Result<(), Failure> {
         self.state.metrics.refusals.inc();
         // The sender of the request gets the answer, and tells the operator.
         tracing::debug!("value {key} is not stored: {reason}");
@@ -105,7 +120,7 @@ impl<M: Medium> Writer<M> {
     }
 
     /// Writes a record behind the others; it is durable after the next sync.
-    async fn append(&mut self, mut encoded: Encoded) -> Result<Appended, Failure> {
+    pub(super) async fn append(&mut self, mut encoded: Encoded) -> Result<Appended, Failure> {
         let bytes = encoded.record_bytes();
         let fits = self
             .state
@@ -135,6 +150,7 @@ impl<M: Medium> Writer<M> {
             bytes,
         };
         let sequence = growing.sequence;
+        encoded.follow_synced(growing.synced_below);
         encoded.stamp(growing.lineage, sequence);
         match write_parts(file, location.offset, bytes, encoded.parts()).await {
             Ok(()) => {
@@ -179,6 +195,7 @@ impl<M: Medium> Writer<M> {
                     capacity_bytes: begun.capacity_bytes,
                     offset: SEGMENT_FIRST_RECORD,
                     sequence: 0,
+                    synced_below: 0,
                 });
                 Ok(None)
             }
@@ -189,14 +206,15 @@ impl<M: Medium> Writer<M> {
 
     /// Syncs the growing segment and publishes what was appended to it.
     pub(super) async fn sync_values(&mut self) -> Result<(), Failure> {
-        if self.group.values.is_empty() {
+        if self.group.values.is_empty() && self.restores.is_empty() {
             return Ok(());
         }
         let file = self.values_file.as_ref().expect("values wait in an open segment");
         match file.sync().await {
             Ok(()) => {}
             Err(error) if is_full(&error) => {
-                let waiting = self.group.values.values().map(|waiting| waiting.stored.location.bytes);
+                let waiting = self.group.values.values().map(|waiting| &waiting.stored.location);
+                let waiting = waiting.chain(self.restores.locations()).map(|location| location.bytes);
                 let reason = no_room(&self.state.reserve, "more values", waiting.sum());
                 self.give_up_segment(&reason);
                 return Ok(());
@@ -204,16 +222,20 @@ impl<M: Medium> Writer<M> {
             Err(error) => return Err(self.state.write_failed("a segment", &error)),
         }
         self.state.metrics.syncs.inc();
-        let growing = self.state.growing.as_ref().expect("values wait in a growing segment");
+        let growing = self.state.growing.as_mut().expect("values wait in a growing segment");
+        growing.synced_below = growing.sequence;
         self.state.segments.advance(growing.id, growing.offset);
+        self.publish_restored()?;
         let now = self.clock.now();
+        // Dropped behind the locks.
+        let mut evicted = Vec::new();
         let mut undecided = self.state.view.undecided_mut();
         let mut hot = self.state.view.hot();
         for (key, waiting) in self.group.values.drain() {
             if let Some(before) = undecided.insert(key, waiting.stored) {
                 self.state.ledger.dropped(&before.location);
             }
-            hot.insert(waiting.assembly);
+            evicted.extend(hot.insert(waiting.assembly));
             self.state.metrics.persist.record(now.since(waiting.arrived));
         }
         self.state
@@ -224,14 +246,19 @@ impl<M: Medium> Writer<M> {
             .metrics
             .undecided
             .set(i64::try_from(undecided.len()).unwrap_or(i64::MAX));
+        drop((undecided, hot));
+        self.state.view.show_account();
         Ok(())
     }
 
     /// The disk filled up under a segment: what waits in it is refused, and it grows no further.
     fn give_up_segment(&mut self, reason: &str) {
-        for (_, waiting) in self.group.values.drain() {
+        let mut lost = self.restores.give_up();
+        for (key, waiting) in self.group.values.drain() {
             self.state.ledger.dropped(&waiting.stored.location);
-            let key = waiting.assembly.key;
+            lost.push(key);
+        }
+        for key in lost {
             self.state.metrics.refusals.inc();
             for reply in &mut self.group.replies {
                 if matches!(reply, StoreReply::Stored { key: stored, .. } if *stored == key) {

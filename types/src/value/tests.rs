@@ -132,3 +132,28 @@ fn the_id_binds_every_field() {
         assert_ne!(metadata.id(), original, "{field} is not bound by the value id");
     }
 }
+
+#[test]
+fn metadata_is_read_back_from_the_bytes_of_its_id_and_from_no_others() {
+    let mut with_requests = sample(3);
+    with_requests.header.requests_hash = Some(Hash(pattern(0x88)));
+    with_requests.header.extra_data.clear();
+    for metadata in [sample(0), sample(3), with_requests] {
+        let bytes = metadata.canonical().into_bytes();
+        assert_eq!(ValueMetadata::read(&bytes), Some(metadata));
+        for length in 0..bytes.len() {
+            assert_eq!(ValueMetadata::read(&bytes[..length]), None, "{length} bytes");
+        }
+        assert_eq!(
+            ValueMetadata::read(&[bytes.as_slice(), &[0]].concat()),
+            None,
+            "a byte more"
+        );
+        for at in (0..bytes.len()).step_by(3) {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            let again = ValueMetadata::read(&other).map(|metadata| metadata.canonical().into_bytes());
+            assert!(again.is_none_or(|again| again == other), "byte {at} has two forms");
+        }
+    }
+}

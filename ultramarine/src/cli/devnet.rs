@@ -32,6 +32,9 @@ pub struct Args {
             .range(limits::BLOBS_PER_BLOCK_MIN as i64..=limits::BLOBS_PER_BLOCK_MAX as i64)
     )]
     blobs_per_block: Option<u32>,
+    /// Folder below which each node archives every height, in nodeN; written to each config.toml [default: no archive]
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// End when every node has decided this height; exit code 1 when nothing moves for 60 s (with large blocks longer)
     #[arg(long, value_name = "H")]
     until_height: Option<u64>,
@@ -61,6 +64,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         seed,
         separate_clients,
         blobs_per_block,
+        archive,
         until_height,
         json,
         io,
@@ -74,6 +78,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         seed,
         separate_clients,
         blobs_per_block,
+        archive,
         until_height,
         json,
         io,

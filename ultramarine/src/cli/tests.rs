@@ -29,10 +29,19 @@ fn every_promised_line_parses() {
         "ultramarine topology",
         "ultramarine config check --home h",
         "ultramarine config show --home h",
+        "ultramarine devnet --archive a",
+        "ultramarine archive export --home h --from 1 --to 9 --url file:///a",
+        "ultramarine archive verify --url s3://bucket/a",
+        "ultramarine archive import --home h --url file:///a --from 1 --to 9",
+        "ultramarine archive gaps --url file:///a --home h",
+        "ultramarine archive gaps --home h",
         "ultramarine blob put file --rpc http://127.0.0.1:8545",
         "ultramarine blob get --node http://127.0.0.1:8580 --out file \
          0x0100000000000000000000000000000000000000000000000000000000000001 \
          0x0100000000000000000000000000000000000000000000000000000000000002@7",
+        "ultramarine store stats --home h",
+        "ultramarine store stats --home h --json",
+        "ultramarine store check --home h",
         "ultramarine bench kzg --seconds 0 --json",
         "ultramarine bench kzg --as scalar",
         "ultramarine dev-el --genesis g --jwt-secret j --http-port 1 --auth-port 2",
@@ -57,6 +66,8 @@ fn what_no_chain_allows_is_refused_at_once() {
         "ultramarine blob get --node http://127.0.0.1:1 --out f \
          0x0100000000000000000000000000000000000000000000000000000000000001@head",
         "ultramarine bench kzg --as pentium",
+        "ultramarine archive verify",
+        "ultramarine archive export --url file:///a",
     ] {
         assert!(parse(line).is_err(), "{line}");
     }

@@ -19,7 +19,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let config = load(args)?;
-    let table = topology::table(config.node.lanes, config.engine.embedded.is_some());
+    let table = topology::table(config.shape());
     let placement = table.place(&if config.node.pin { cores() } else { Vec::new() });
     Ok(print::text(table.display(&placement))?)
 }

@@ -6,6 +6,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use ultramarine_node::archive::address::ArchiveAddress;
+use ultramarine_node::config::value::SettingValue;
 use ultramarine_node::config::{Config, Layers, PeerAddress, Sources, write};
 use ultramarine_node::genesis::{Genesis, GenesisFile};
 use ultramarine_node::home::network::{self, Addresses, CHAIN_ID, NodePlan, Plan};
@@ -125,6 +127,9 @@ impl Layout {
         } else {
             create(dir, options)?
         };
+        if let Some(archive) = &options.archive {
+            archive_into(&nodes, &std::path::absolute(archive)?)?;
+        }
         let genesis = Genesis::load(&Home::open(&nodes[0].home)?)?;
         Ok((nodes, genesis.chain.params.blobs_per_block_max))
     }
@@ -270,6 +275,30 @@ fn resume(dir: &Path, options: &DevnetOptions) -> anyhow::Result<Vec<NodeHome>> 
         .collect())
 }
 
+/// Has each node archive into a folder of its own below `archive`, from now on.
+fn archive_into(nodes: &[NodeHome], archive: &Path) -> anyhow::Result<()> {
+    for node in nodes {
+        let home = Home::open(&node.home)?;
+        let (config, _, text) = load(&home)?;
+        let folder = ArchiveAddress::Folder(archive.join(format!("node{}", node.id)));
+        match config.archive {
+            Some(before) => ensure!(
+                before.address == folder,
+                "{} archives into {} already; leave --archive out to resume it",
+                node.home.display(),
+                before.address
+            ),
+            None => {
+                let url = SettingValue::Text(folder.to_string());
+                replace_file(&home.config(), &write::with_settings(&text, &[("archive.url", url)])?)?;
+                // It has the whole of the settings' checks: what is written is what a node takes.
+                load(&home)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn node_home(dir: &Path, id: usize, addresses: Addresses) -> NodeHome {
     NodeHome {
         id,
@@ -294,7 +323,7 @@ fn configured(home: &Home) -> anyhow::Result<Addresses> {
     let (config, layers, _) = load(home)?;
     let address = |name: &str| -> anyhow::Result<SocketAddr> {
         match &layers.get(name).value {
-            ultramarine_node::config::value::SettingValue::Text(text) => Ok(text.parse()?),
+            SettingValue::Text(text) => Ok(text.parse()?),
             other => bail!("{name} is {other}"),
         }
     };
@@ -350,10 +379,7 @@ fn readdress(homes: &[Home], addresses: &[Addresses]) -> anyhow::Result<()> {
             .filter(|(other, _)| *other != index)
             .map(|(_, peer)| peer.clone());
         let mut settings = network::addresses(addresses, true);
-        settings.push((
-            "network.peers",
-            ultramarine_node::config::value::SettingValue::List(others.collect()),
-        ));
+        settings.push(("network.peers", SettingValue::List(others.collect())));
         replace_file(&home.config(), &write::with_settings(&text, &settings)?)?;
         // A full node made from this genesis later should find the others too; peers are no part of the chain's
         // identity.
@@ -379,6 +405,7 @@ mod tests {
             seed: None,
             separate_clients: false,
             blobs_per_block: None,
+            archive: None,
             until_height: None,
             json: false,
             io: None,
@@ -417,6 +444,27 @@ mod tests {
         ] {
             assert!(Layout::prepare(&wrong).is_err());
         }
+    }
+
+    #[test]
+    fn each_node_archives_into_a_folder_of_its_own_and_goes_on_to_when_resumed() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (path, archive) = (dir.path().join("net"), dir.path().join("archive"));
+        let with = |archive: &Path| DevnetOptions {
+            archive: Some(archive.to_owned()),
+            ..options(&path)
+        };
+        let nodes = Layout::prepare(&with(&archive)).expect("made").nodes().to_vec();
+        for options in [options(&path), with(&archive)] {
+            drop(Layout::prepare(&options).expect("resumed"));
+            for node in &nodes {
+                let (config, _, _) = load(&Home::open(&node.home).expect("a home")).expect("valid");
+                let expected = ArchiveAddress::Folder(archive.join(format!("node{}", node.id)));
+                assert_eq!(config.archive.expect("it archives").address, expected);
+            }
+        }
+        let error = Layout::prepare(&with(&dir.path().join("other"))).expect_err("another folder");
+        assert!(error.to_string().contains("leave --archive out"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod cells;
 pub mod faketime;
 pub mod network;
 pub mod program;
+pub mod rogue;
 pub mod sidecars;
 pub mod turn;
 

@@ -1,6 +1,7 @@
 //! The program as its users meet it: the command line, whole networks of real processes, and the engine's driver before
 //! real execution clients. One binary, because each one links the embedded client.
 
+mod archive;
 mod blob;
 mod cli;
 mod crash;
@@ -10,8 +11,12 @@ mod devnet_variants;
 mod engine;
 mod ethereumjs;
 mod ethereumjs_validator;
+mod flood;
 mod harness;
+mod healing;
 mod join;
 mod refusals;
+mod relaunch;
 mod rollup;
+mod store;
 mod surroundings;

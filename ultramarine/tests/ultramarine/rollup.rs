@@ -12,7 +12,7 @@ use alloy_rpc_types_beacon::sidecar::BeaconBlobBundle;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::harness::network::Network;
+use crate::harness::network::{Network, on_loopback};
 use crate::harness::{Devnet, Node, program, sidecars, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -61,7 +61,31 @@ fn a_stranger_computes_values_without_blobs_again() {
     let _node = network.start(0, &[]);
     network.nodes[0].wait_for_height(HEIGHTS, PATIENCE);
     if let Some(said) = computed_again(&network.nodes[0], HEIGHTS) {
-        assert!(said.contains(&format!(", {HEIGHTS} without blobs, 0 blobs")), "{said}");
+        assert!(
+            said.contains(&format!(", {HEIGHTS} without blobs, 0 pruned, 0 blobs")),
+            "{said}"
+        );
+    }
+}
+
+/// What a pruned height keeps is all that was signed of it, and what binds its blobs.
+#[test]
+fn a_stranger_computes_pruned_values_again() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::with_blobs(&temporary.path().join("net"), on_loopback(1), 250, 24);
+    network.change_genesis(|genesis| genesis.chain.blob_retention_heights_min = 2);
+    let _process = network.start(0, &["--set", "retention.blobs_heights=2"]);
+    let _load = network.load([0]);
+    let node = &network.nodes[0];
+    let pruned = wait_for("pruned height with blobs", PATIENCE, || {
+        let decided = node.decided_if_it_answers()?;
+        let full = decided.iter().find(|decision| decision["blobs"].as_u64() > Some(0))?;
+        let height = full["height"].as_u64()?;
+        let (status, _) = node.get(&format!("/eth/v1/beacon/blobs/{}", node.slot(height))).ok()?;
+        (status == 404).then_some(height)
+    });
+    if let Some(said) = computed_again(node, pruned + 1) {
+        assert!(!said.contains(", 0 pruned"), "{said}");
     }
 }
 

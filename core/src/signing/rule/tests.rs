@@ -9,25 +9,33 @@ use crate::signing::key::tests::small_order_encodings;
 
 const MESSAGE: &[u8] = b"Zcash";
 
-fn good(index: usize) -> PreparedSeal {
+fn prepared(key: &PublicKey, message: &'static [u8], signature: &Signature) -> PreparedSeal<'static> {
+    PreparedSeal::new(Seal {
+        key: *key,
+        message,
+        signature: *signature,
+    })
+}
+
+fn good(index: usize) -> PreparedSeal<'static> {
     let signer = Signer::new(&[index as u8 + 1; 32]);
-    let message = [b'm', index as u8];
-    PreparedSeal::new(&signer.public_key(), &message, &signer.sign(&message))
+    let message = &MESSAGE[..index % MESSAGE.len()];
+    prepared(&signer.public_key(), message, &signer.sign(message))
 }
 
 /// Signed by the same key, over another message.
-fn bad(index: usize) -> PreparedSeal {
+fn bad(index: usize) -> PreparedSeal<'static> {
     let signer = Signer::new(&[index as u8 + 1; 32]);
-    PreparedSeal::new(&signer.public_key(), b"another", &signer.sign(b"message"))
+    prepared(&signer.public_key(), b"another", &signer.sign(b"message"))
 }
 
-fn seal(key: [u8; 32], r: [u8; 32], s: [u8; 32]) -> PreparedSeal {
+fn seal(key: [u8; 32], r: [u8; 32], s: [u8; 32]) -> PreparedSeal<'static> {
     let signature = Signature(<[u8; 64]>::try_from([r, s].concat()).unwrap());
-    PreparedSeal::new(&PublicKey(key), MESSAGE, &signature)
+    prepared(&PublicKey(key), MESSAGE, &signature)
 }
 
 /// Alone and at each place of a batch with good ones, a signature holds or not.
-fn assert_judged(seal: &PreparedSeal, holds: bool, what: &str) {
+fn assert_judged(seal: &PreparedSeal<'static>, holds: bool, what: &str) {
     assert_eq!(seal.holds(), holds, "{what}, alone");
     assert_eq!(all_hold(&[seal.clone(), seal.clone()]), holds, "{what}, twice");
     for place in 0..3 {
@@ -171,12 +179,12 @@ fn the_coefficients_follow_from_keys_messages_and_signatures() {
     let mut malleated = signature;
     malleated.0[63] ^= 1;
     let seeds = [
-        [PreparedSeal::new(&key, b"message", &signature), good(1)],
-        [PreparedSeal::new(&other.public_key(), b"message", &signature), good(1)],
-        [PreparedSeal::new(&key, b"massage", &signature), good(1)],
-        [PreparedSeal::new(&key, b"message", &malleated), good(1)],
-        [PreparedSeal::new(&key, b"message", &signature), good(2)],
-        [good(1), PreparedSeal::new(&key, b"message", &signature)],
+        [prepared(&key, b"message", &signature), good(1)],
+        [prepared(&other.public_key(), b"message", &signature), good(1)],
+        [prepared(&key, b"massage", &signature), good(1)],
+        [prepared(&key, b"message", &malleated), good(1)],
+        [prepared(&key, b"message", &signature), good(2)],
+        [good(1), prepared(&key, b"message", &signature)],
     ]
     .map(|claims| {
         assert_eq!(seed(&claims), seed(&claims.clone()), "the same batch");

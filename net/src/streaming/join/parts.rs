@@ -1,6 +1,7 @@
 //! This file knows what a part does to its value: it fills a place, goes to the lanes, or costs its sender.
 
 use bytes::Bytes;
+use ultramarine_types::digest::blob_digest;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::{Fault, NetEvent, OfferId};
 use ultramarine_types::storage::Tag;
@@ -84,6 +85,7 @@ impl Join {
     /// Tells the core of a whole payload: its execution client can begin while blobs are still coming.
     fn announce(&mut self, key: ValueKey, out: &mut Outbox<Output>) {
         if let Some(value) = self.values.get_mut(&key)
+            && value.tag != Tag::Restored
             && let Some((lists, payload)) = value.announce()
         {
             out.push(Output::Ask(NetEvent::Payload { key, lists, payload }));
@@ -117,6 +119,9 @@ impl Join {
         let Some((_, value)) = self.active(name) else {
             return;
         };
+        if value.tag == Tag::Restored {
+            return self.restored_blob(now, name, position, blob, &bound, out);
+        }
         let blobs_count = u16::try_from(blobs_count).expect("an `Init` has at most BLOBS_PER_BLOCK_MAX blobs");
         value.blob_came(now);
         value.is_at_lanes = true;
@@ -143,6 +148,31 @@ impl Join {
             digest: Some(digest),
         })));
         self.hold_back(now, name, out);
+    }
+
+    /// A blob of a value that was decided before: its digest is all that it takes.
+    fn restored_blob(
+        &mut self,
+        now: Nanos,
+        name: OfferId,
+        position: usize,
+        blob: Bytes,
+        bound: &Bound,
+        out: &mut Outbox<Output>,
+    ) {
+        let is_right = blob_digest(&blob, &bound.commitment) == bound.digest;
+        #[cfg(feature = "planted")]
+        let is_right = is_right || self.plants(JoinBug::RestoredUnchecked);
+        if !is_right {
+            return self.fail(name, Fault::Part, out);
+        }
+        let Some((stream, value)) = self.active(name) else {
+            return;
+        };
+        let key = stream.key;
+        value.blob_came(now);
+        value.fill(position, blob);
+        self.settle_value(now, key, out);
     }
 
     /// A part came before the lists that bind it. That is its sender's fault, unless we asked it to leave such a list

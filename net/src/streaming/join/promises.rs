@@ -1,6 +1,7 @@
 //! This file knows how to check what the join keeps, sentence by sentence.
 
 use ultramarine_types::ValueKey;
+use ultramarine_types::network::OfferKind;
 
 use super::{Join, State};
 use crate::bounds;
@@ -17,18 +18,19 @@ impl Join {
             self.done.len() <= bounds::DONE_MAX,
             "memory for whole values is bounded"
         );
-        let is_above = |key: Option<&ValueKey>| key.is_none_or(|key| key.height > self.forgotten);
+        let is_above = |key: &ValueKey| key.height > self.forgotten;
+        let is_kept = |key: &ValueKey| is_above(key) || self.is_restored(key);
         assert!(
-            is_above(self.values.keys().next()),
-            "a decided height has no value here"
+            self.values.keys().all(is_kept),
+            "a decided height has no value here but one that is restored"
         );
         assert!(
-            is_above(self.done.keys().next()),
+            self.done.keys().next().is_none_or(is_above),
             "nothing is remembered of a decided height"
         );
         assert!(
-            is_above(self.joining.keys().next()),
-            "nothing of a decided height is joined"
+            self.joining.keys().all(is_kept),
+            "nothing of a decided height is joined but what is restored"
         );
     }
 
@@ -70,8 +72,8 @@ impl Join {
                 );
             }
             assert!(
-                stream.key.height > self.forgotten,
-                "a stream is about a height that is not decided"
+                stream.key.height > self.forgotten || stream.kind != OfferKind::Proposal,
+                "a proposal's stream is about a height that is not decided"
             );
             assert_eq!(
                 stream.init.is_none(),

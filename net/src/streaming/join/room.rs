@@ -37,7 +37,7 @@ impl Join {
     fn abandoned_value(&self) -> Option<ValueKey> {
         self.values
             .values()
-            .filter(|value| value.tag == Tag::Streamed && (value.is_hopeless() || value.needs_parts()))
+            .filter(|value| value.tag != Tag::Certified && (value.is_hopeless() || value.needs_parts()))
             .filter(|value| {
                 !self.unjudged.awaits(value.key) && self.streams.values().all(|stream| stream.key != value.key)
             })
@@ -86,13 +86,15 @@ impl Join {
         }
         let bytes = value.bytes();
         let total = self.config.limits.assembly_bytes();
+        // What is restored waits for room until nobody sends what holds it.
+        let may_take = value.tag != Tag::Restored;
         if self.reserved_bytes_of(peer).saturating_add(bytes) > total / 2 {
             return false;
         }
         while self.reserved_bytes().saturating_add(bytes) > total {
             if let Some(idle) = self.idle_value(key) {
                 self.park(idle, out);
-            } else if let Some(slow) = self.slowest_value(now, key) {
+            } else if let Some(slow) = self.slowest_value(now, key).filter(|_| may_take) {
                 self.reclaim(now, slow, out);
             } else {
                 return false;
@@ -109,7 +111,7 @@ impl Join {
     fn idle_value(&self, wanted: ValueKey) -> Option<ValueKey> {
         self.values
             .values()
-            .filter(|other| other.reserved.is_some() && other.tag == Tag::Streamed && other.key != wanted)
+            .filter(|other| other.reserved.is_some() && other.tag != Tag::Certified && other.key != wanted)
             .filter(|other| self.active_streams_of(other.key).next().is_none())
             .min_by_key(|other| (other.admitted, other.key))
             .map(|other| other.key)

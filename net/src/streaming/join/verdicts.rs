@@ -2,6 +2,7 @@
 //! say of a whole value completes it or ends it.
 
 use ultramarine_types::network::{Fault, NetEvent};
+use ultramarine_types::storage::Tag;
 use ultramarine_types::verify::{ValueOutcome, Verdict, VerifyRequest};
 use ultramarine_types::{Nanos, Outbox, PeerId, ValueKey};
 
@@ -124,7 +125,9 @@ impl Join {
             let (streamed, verified, tag) = (value.streamed(), value.verified(now), value.tag);
             let (assembly, init) = (value.assemble(), value.init.clone());
             self.let_go(key, out);
-            self.done.insert(key, init);
+            if tag != Tag::Restored {
+                self.done.insert(key, init);
+            }
             while self.done.len() > bounds::DONE_MAX {
                 self.done.pop_first();
             }

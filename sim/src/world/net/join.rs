@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ultramarine_net::streaming::{Begin, Brings, CheckedInit, Input as JoinInput, Output as JoinOutput};
-use ultramarine_types::network::{Fault, NetEvent, OfferId, OfferKind, SyncEnd};
+use ultramarine_types::network::{Fault, NetEvent, OfferId, OfferKind, SyncEnd, SyncWant};
 use ultramarine_types::storage::StoreRequest;
 use ultramarine_types::{CommitCertificate, Height, Init, Machine, Nanos, Outbox, ValueKey};
 
@@ -67,6 +67,11 @@ impl World {
                 );
                 return self.unusable(index, peer, asked.map(|sync| sync.height));
             }
+        };
+        // What comes of a height whose blobs are not wanted is taken as a package without them.
+        let kind = match &asked {
+            Some(sync) if sync.want == SyncWant::Payload => OfferKind::MetadataOnly,
+            _ => kind,
         };
         let (asked, blobs) = asked.map(|sync| (sync.height, sync.blobs)).unzip();
         let brings = match (kind, certificate) {

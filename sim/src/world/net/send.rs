@@ -11,7 +11,7 @@ use ultramarine_types::network::{OfferKind, Recipients, SyncEnd, SyncWant};
 use ultramarine_types::storage::Blobs;
 use ultramarine_types::{Assembly, CommitCertificate, ConsensusMessage, Height, ListKind, ValueId, ValueKey, VoteKind};
 
-use crate::adversaries::Means;
+use crate::adversaries::{Adversary, Means};
 use crate::checks::CheckOutcome;
 use crate::network::Route;
 use crate::wire::{SimFrame, StreamId};
@@ -170,9 +170,14 @@ impl World {
         let stream = self.stream_id();
         let node = &mut self.nodes[index];
         let blobs = node.join.blobs_missing_at(height).filter(|_| want == SyncWant::Package);
+        let blobs = match want {
+            SyncWant::Payload => Some(Ranges::default()),
+            SyncWant::Package | SyncWant::Certificate => blobs,
+        };
         let sync = Sync {
             peer: to,
             height,
+            want,
             blobs: blobs.clone(),
         };
         node.syncs.insert(stream, sync);
@@ -204,6 +209,19 @@ impl World {
         want: SyncWant,
         blobs: Option<Ranges>,
     ) {
+        if self.nodes[index].disk.is_rotten(height) {
+            let life = self.nodes[index].life;
+            self.queue.plan(
+                self.now,
+                Event::Scrub {
+                    node: index,
+                    life,
+                    height,
+                },
+            );
+            let end = SyncEnd::Unavailable;
+            return self.send(index, to, SimFrame::SyncAnswer { stream, end });
+        }
         let node = &self.nodes[index];
         let Some(value) = node.disk.decided(height) else {
             let end = SyncEnd::NotDecided { tip: node.disk.head() };
@@ -236,28 +254,37 @@ impl World {
     }
 
     pub(crate) fn send(&mut self, from: usize, to: usize, frame: SimFrame) {
-        let frames = match self.nodes[from].adversary.take() {
-            None => vec![frame],
-            Some(mut adversary) => {
-                let node = &mut self.nodes[from];
-                let mut means = Means {
-                    chain: &self.chain,
-                    past: &self.past,
-                    false_values: &mut self.checks.false_values,
-                    address: node.address.unwrap_or(ultramarine_types::Address::ZERO),
-                    key: node.key.as_ref().expect("adversaries are validators"),
-                    disk: &node.disk,
-                    dice: &mut node.adversary_dice,
-                    deeds: &mut node.deeds,
-                };
-                let frames = adversary.outgoing(&mut means, to, frame);
-                node.adversary = Some(adversary);
-                frames
-            }
-        };
-        for frame in frames {
+        let sent = self.as_adversary(from, to, |adversary, means| {
+            adversary.outgoing(means, to, frame.clone())
+        });
+        for frame in sent.unwrap_or_else(|| vec![frame]) {
             self.put_on_wire(from, to, frame);
         }
+    }
+
+    /// What an adversary makes of its turn; `None` if the node is none.
+    pub(crate) fn as_adversary<T>(
+        &mut self,
+        node: usize,
+        to: usize,
+        turn: impl FnOnce(&mut dyn Adversary, &mut Means<'_>) -> T,
+    ) -> Option<T> {
+        let receiver = self.nodes[to].address;
+        let node = &mut self.nodes[node];
+        let mut means = Means {
+            chain: &self.chain,
+            past: &self.past,
+            false_values: &mut self.checks.false_values,
+            peer: node.peer,
+            address: node.address.unwrap_or(ultramarine_types::Address::ZERO),
+            receiver,
+            key: node.key.as_ref()?,
+            disk: &node.disk,
+            dice: &mut node.adversary_dice,
+            deeds: &mut node.deeds,
+        };
+        let adversary = node.adversary.as_mut()?;
+        Some(turn(adversary.as_mut(), &mut means))
     }
 
     /// A frame of a script's arrives before anything else.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use ultramarine::devnet::ports;
 use ultramarine::embedded;
 use ultramarine::publish::{Content, PublisherOptions, publish};
+use ultramarine_node::genesis::GenesisFile;
 use ultramarine_node::genesis::execution::dev_account;
 use ultramarine_node::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
 use ultramarine_runtime::Clock;
@@ -30,27 +31,28 @@ type Step = (String, u64, u64, String);
 pub struct Network {
     pub nodes: Vec<Node>,
     pub addresses: Vec<Addresses>,
+    blobs_per_block: u32,
     _turn: Turn,
 }
 
 impl Network {
     /// Lays out `validators` homes for a chain with this block interval.
     pub fn lay_out(dir: &Path, validators: usize, block_interval_ms: u64) -> Self {
-        let nodes = ports::free(validators).expect("loopback has ports");
-        let nodes = nodes.into_iter().map(|addresses| NodePlan {
-            host: Host::Address(addresses.quic.ip()),
-            addresses,
-        });
-        Self::of(dir, nodes.collect(), block_interval_ms)
+        Self::of(dir, on_loopback(validators), block_interval_ms)
     }
 
     /// Lays out the homes of these nodes.
     pub fn of(dir: &Path, nodes: Vec<NodePlan>, block_interval_ms: u64) -> Self {
+        Self::with_blobs(dir, nodes, block_interval_ms, 6)
+    }
+
+    /// The same for a chain whose blocks carry so many blobs.
+    pub fn with_blobs(dir: &Path, nodes: Vec<NodePlan>, block_interval_ms: u64, blobs_per_block: u32) -> Self {
         let turn = Turn::alone();
         let addresses: Vec<Addresses> = nodes.iter().map(|node| node.addresses).collect();
         let plan = Plan {
             chain_id: CHAIN_ID,
-            blobs_per_block: 6,
+            blobs_per_block,
             block_interval_ms,
             genesis_time: Clock::unix_ns() / 1_000_000_000,
             prague_time: None,
@@ -66,7 +68,20 @@ impl Network {
         Self {
             nodes,
             addresses,
+            blobs_per_block,
             _turn: turn,
+        }
+    }
+
+    /// Changes the genesis of every node. Nothing may run yet, and no directory may have a chain.
+    pub fn change_genesis(&self, change: impl Fn(&mut GenesisFile)) {
+        for node in &self.nodes {
+            let path = node.home.join("genesis.json");
+            let text = std::fs::read_to_string(&path).expect("a home has a genesis");
+            let mut genesis = serde_json::from_str(&text).expect("JSON");
+            change(&mut genesis);
+            let text = serde_json::to_string_pretty(&genesis).expect("plain data");
+            std::fs::write(&path, text).expect("the folder is writable");
         }
     }
 
@@ -111,7 +126,7 @@ impl Network {
                     seed: 1,
                     publisher: id as u64,
                 },
-                blobs_per_block: 6,
+                blobs_per_block: self.blobs_per_block,
                 validators: self.nodes.len() as u32,
             };
             runtime.spawn(publish(options, cancel.clone()));
@@ -160,6 +175,25 @@ impl Network {
             assert_eq!(values.len(), 1, "{step:?} was signed for {values:?}");
         }
     }
+}
+
+/// What the log of a node that was started here says of charges to a peer.
+pub fn charges(node: &Node, peer: &str) -> Vec<String> {
+    let lines = std::fs::read_to_string(node.home.with_extension("log")).unwrap_or_default();
+    let charges = lines
+        .lines()
+        .filter(|line| line.contains(" charged") && line.contains(peer));
+    charges.map(str::to_owned).collect()
+}
+
+/// So many nodes on free ports of this machine.
+pub fn on_loopback(count: usize) -> Vec<NodePlan> {
+    let nodes = ports::free(count).expect("loopback has ports");
+    let nodes = nodes.into_iter().map(|addresses| NodePlan {
+        host: Host::Address(addresses.quic.ip()),
+        addresses,
+    });
+    nodes.collect()
 }
 
 /// Starts the node of a home; it records the messages it receives.

@@ -1,6 +1,6 @@
 //! An honest store, and what of it survives a crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ultramarine_types::storage::{Blobs, Decided, DecidedPayload, LogEpoch, StoreReply, StoreRequest, Tag};
@@ -18,6 +18,12 @@ pub struct Disk {
     pub records: Vec<Bytes>,
     pub evidence: Vec<Evidence>,
     pub silent_through: Height,
+    /// Decided heights whose bytes rotted.
+    pub rotten: BTreeSet<Height>,
+    /// There is no room for values.
+    pub full: bool,
+    /// Values whose certificates were shown.
+    pub vouched: BTreeSet<ValueKey>,
     /// Appended and not synced: lost in a crash.
     pub pending: Vec<(Lsn, Bytes)>,
 }
@@ -27,17 +33,37 @@ impl World {
         let (disk, micros, reply) = (&mut self.nodes[node].disk, 300, |reply| Input::Store(reply));
         match request {
             StoreRequest::Put { assembly, tag } => {
-                let stored = &mut disk.undecided.entry(assembly.key).or_insert((assembly.clone(), tag)).0;
-                if stored.blobs.len() < assembly.blobs.len() {
-                    *stored = assembly;
+                let key = assembly.key;
+                if disk.full {
+                    let reason = "no room".to_owned();
+                    return self.deliver(node, micros, reply(StoreReply::Refused { key, reason }));
                 }
+                let stored = if tag == Tag::Restored {
+                    let (decided, here) = disk.decided.get_mut(&key.height).expect("what is restored is decided");
+                    assert_eq!(decided.certificate.value_id, key.id, "another value is restored");
+                    assert!(
+                        disk.vouched.contains(&key),
+                        "no certificate vouches for what is restored"
+                    );
+                    let held = assembly.blobs.len() == assembly.init.metadata.blobs_count as usize;
+                    decided.blobs = if held { Blobs::Held } else { Blobs::NeverHeld };
+                    here.clone_from(&assembly);
+                    disk.rotten.remove(&key.height);
+                    assembly
+                } else {
+                    let stored = &mut disk.undecided.entry(key).or_insert((assembly.clone(), tag)).0;
+                    if stored.blobs.len() < assembly.blobs.len() {
+                        *stored = assembly;
+                    }
+                    stored.clone()
+                };
                 let Assembly {
                     key,
                     init,
                     lists,
                     payload,
                     blobs,
-                } = stored.clone();
+                } = stored;
                 let held = blobs.len() == init.metadata.blobs_count as usize;
                 let blobs = if held { Blobs::Held } else { Blobs::NeverHeld };
                 self.deliver(
@@ -52,6 +78,12 @@ impl World {
                         blobs,
                     }),
                 );
+            }
+            StoreRequest::Vouch(certificate) => {
+                disk.vouched.insert(ValueKey {
+                    height: certificate.height,
+                    id: certificate.value_id,
+                });
             }
             StoreRequest::LogAppend { lsn, record } => disk.pending.push((lsn, record)),
             StoreRequest::LogSync { lsn } => {
@@ -91,7 +123,8 @@ impl World {
                 self.deliver(node, micros, reply(StoreReply::Committed { height }));
             }
             StoreRequest::Load { height } => {
-                let value = disk.decided.get(&height).map(|(decided, assembly)| DecidedPayload {
+                let sound = disk.decided.get(&height).filter(|_| !disk.rotten.contains(&height));
+                let value = sound.map(|(decided, assembly)| DecidedPayload {
                     decided: decided.clone(),
                     lists: assembly.lists.clone(),
                     payload: assembly.payload.clone(),
@@ -106,6 +139,7 @@ impl World {
                 disk.silent_through = disk.silent_through.max(through);
                 self.deliver(node, micros, reply(StoreReply::Silenced { through }));
             }
+            StoreRequest::Archived { .. } => {}
             StoreRequest::Retire { blobs_below } => {
                 self.deliver(node, micros, reply(StoreReply::Retired { blobs_below }));
             }

@@ -79,15 +79,20 @@ impl World {
                 if !self.nodes[from].connected.contains(&server) {
                     return;
                 }
+                let without_blobs = want == SyncWant::Payload || height < self.pruned_below;
                 match self.nodes[server].disk.decided.get(&height).cloned() {
-                    Some((decided, assembly)) if want == SyncWant::Package && height < self.pruned_below => {
+                    Some(_) if self.nodes[server].disk.rotten.contains(&height) => {
+                        let end = SyncEnd::Unavailable;
+                        self.deliver(from, 1500, Input::Net(NetEvent::SyncEnded { peer, height, end }));
+                    }
+                    Some((decided, assembly)) if want != SyncWant::Certificate && without_blobs => {
                         let bare = Assembly {
                             blobs: Vec::new(),
                             ..assembly
                         };
                         self.offer(server, from, bare, OfferKind::MetadataOnly, Some(decided));
                     }
-                    Some((decided, assembly)) if want == SyncWant::Package => {
+                    Some((decided, assembly)) if want != SyncWant::Certificate => {
                         self.offer(server, from, assembly, OfferKind::Full, Some(decided));
                     }
                     Some((decided, _)) => {

@@ -1,0 +1,7 @@
+//! Stories of a real store, a real uploader and a real archive.
+
+mod bucket;
+mod healing;
+mod kills;
+mod rig;
+mod story;

@@ -1,0 +1,212 @@
+//! This part of the writer knows how to store a decided height's value again: its bytes were damaged, freed or never
+//! held, or the index cannot read its row.
+//!
+//! ```text
+//!   Vouch ─▶ certificate ─┐
+//!   Put ─▶ compared ─▶ appended to the growing segment ─▶ synced ─▶ one transaction ─▶ served, Stored
+//! ```
+//! Until the transaction the index names the old place, and afterwards the new one. What a crash leaves of an append is
+//! dead bytes.
+//!
+//! Keeps: only the value that was decided is stored again; nothing is served of it before the index names it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ultramarine_runtime::medium::Medium;
+use ultramarine_types::storage::{Blobs, Decided, Source, StoreReply, Tag};
+use ultramarine_types::{Assembly, CommitCertificate, Height, Init, ValueKey};
+
+use super::Writer;
+use super::values::Appended;
+use crate::damage::unix_seconds;
+use crate::failure::Failure;
+use crate::index::{LocationRow, RestoredRow};
+use crate::record::{self, RecordContent};
+use crate::segment::Location;
+
+/// Certificates remembered for values that are on their way: the core asks for fewer at one time.
+const VOUCHED_MAX: usize = 16;
+
+/// What the writer remembers of values that are stored again.
+#[derive(Default)]
+pub(super) struct Restores {
+    vouched: BTreeMap<Height, CommitCertificate>,
+    /// Appended, and not synced.
+    waiting: BTreeMap<Height, Waiting>,
+}
+
+struct Waiting {
+    certificate: CommitCertificate,
+    init: Arc<Init>,
+    row: LocationRow,
+    /// Where the index says that it lies, if it can say so.
+    before: Option<Location>,
+}
+
+impl Restores {
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Where the values lie that wait for a sync.
+    pub fn locations(&self) -> impl Iterator<Item = &Location> {
+        self.waiting.values().map(|waiting| &waiting.row.location)
+    }
+
+    /// They will not be synced: their keys.
+    pub fn give_up(&mut self) -> Vec<ValueKey> {
+        let waiting = std::mem::take(&mut self.waiting).into_values();
+        waiting.map(|waiting| key_of(&waiting.certificate)).collect()
+    }
+
+    pub fn check(&self) {
+        assert!(self.vouched.len() <= VOUCHED_MAX, "few certificates are remembered");
+    }
+}
+
+/// What the index says of a height that is to be stored again.
+struct Standing {
+    certificate: CommitCertificate,
+    /// Its row, if it can be read.
+    row: Option<(Blobs, Location)>,
+}
+
+impl<M: Medium> Writer<M> {
+    /// Remembers the certificate of a height that is about to be put again.
+    pub(super) fn vouch(&mut self, certificate: CommitCertificate) -> Result<(), Failure> {
+        let vouched = &mut self.restores.vouched;
+        vouched.insert(certificate.height, certificate);
+        if vouched.len() > VOUCHED_MAX {
+            vouched.pop_first();
+        }
+        Ok(())
+    }
+
+    pub(super) async fn restore(&mut self, assembly: Assembly) -> Result<(), Failure> {
+        let (key, height) = (assembly.key, assembly.key.height);
+        let standing = match self.standing(&key) {
+            Ok(standing) => standing,
+            Err(why) => return self.refuse(key, why),
+        };
+        let content = match record::content_of(&assembly) {
+            Ok(content) => content,
+            Err(unfit) => return self.refuse(key, unfit.to_string()),
+        };
+        let before = standing.row.map(|(blobs, _)| blobs);
+        let (content, blobs) = match (content, before) {
+            (RecordContent::Whole, _) => (content, Blobs::Held),
+            (_, Some(Blobs::NeverHeld)) => (RecordContent::NeverHeld, Blobs::NeverHeld),
+            _ => (RecordContent::Moved, Blobs::Pruned),
+        };
+        let stored = StoreReply::Stored {
+            key,
+            init: Arc::clone(&assembly.init),
+            lists: Arc::clone(&assembly.lists),
+            payload: assembly.payload.clone(),
+            tag: Tag::Restored,
+            blobs,
+        };
+        let is_here = before.is_some_and(|before| before == Blobs::Held || before == blobs);
+        if self.restores.waiting.contains_key(&height) || is_here && !self.state.view.is_damaged(height) {
+            self.group.replies.push(stored);
+            return Ok(());
+        }
+        let encoded = match record::encode(&assembly, Tag::Restored, content) {
+            Ok(encoded) => encoded,
+            Err(unfit) => return self.refuse(key, unfit.to_string()),
+        };
+        let location = match self.append(encoded).await? {
+            Appended::At(location, _) => location,
+            Appended::NoRoom(reason) => return self.refuse(key, reason),
+        };
+        let waiting = Waiting {
+            certificate: standing.certificate,
+            init: assembly.init,
+            row: LocationRow {
+                location,
+                blobs,
+                since: unix_seconds(),
+            },
+            before: standing.row.map(|(_, location)| location),
+        };
+        self.restores.waiting.insert(height, waiting);
+        self.group.replies.push(stored);
+        Ok(())
+    }
+
+    /// What the index says of a value's height, or the certificate that vouches for it; or why it is not stored again.
+    fn standing(&self, key: &ValueKey) -> Result<Standing, String> {
+        if key.height > self.state.head || key.height == Height::GENESIS {
+            return Err("its height is not decided here".to_owned());
+        }
+        let row = self.state.index.decided(key.height);
+        let standing = if let Ok(Some((Decided { certificate, blobs, .. }, location))) = row {
+            Standing {
+                certificate,
+                row: Some((blobs, location)),
+            }
+        } else {
+            let certificate = self.restores.vouched.get(&key.height).cloned();
+            Standing {
+                certificate: certificate.ok_or("the index cannot read its row, and no certificate vouches for it")?,
+                row: None,
+            }
+        };
+        if standing.certificate.value_id != key.id {
+            return Err(format!("{} was decided at its height", standing.certificate.value_id));
+        }
+        Ok(standing)
+    }
+
+    /// The segment is synced: lets the index and everybody know where the values lie now.
+    pub(super) fn publish_restored(&mut self) -> Result<(), Failure> {
+        if self.restores.is_empty() {
+            return Ok(());
+        }
+        let state = &mut self.state;
+        let waiting = std::mem::take(&mut self.restores.waiting);
+        assert!(
+            waiting
+                .values()
+                .all(|waiting| state.segments.is_synced(&waiting.row.location)),
+            "the index is told only of synced bytes"
+        );
+        let rows: Vec<RestoredRow<'_>> = waiting
+            .values()
+            .map(|waiting| RestoredRow {
+                certificate: &waiting.certificate,
+                init: &waiting.init,
+                location_row: waiting.row,
+            })
+            .collect();
+        // From that mark on nothing is without its blobs.
+        let bare = waiting.iter().filter(|(_, waiting)| waiting.row.blobs != Blobs::Held);
+        let above = bare.map(|(height, _)| height.next()).max().unwrap_or_default();
+        let oldest_blobs = above.max(state.oldest_blobs);
+        state.reserve.balance();
+        let restored = state.index.restore(&rows, oldest_blobs);
+        restored.map_err(|error| state.index_failed(&error))?;
+        state.oldest_blobs = oldest_blobs;
+        state.view.set_oldest_blobs(oldest_blobs);
+        for (height, waiting) in &waiting {
+            if let Some(before) = &waiting.before {
+                state.ledger.moved(before, *height);
+            }
+            state.ledger.decided(&waiting.row.location, *height);
+            state.view.hot().remove(&key_of(&waiting.certificate));
+            state.view.restored(*height);
+            self.restores.vouched.remove(height);
+        }
+        let left_count = i64::try_from(state.ledger.left_count()).unwrap_or(i64::MAX);
+        state.metrics.damaged_segments.set(left_count);
+        Ok(())
+    }
+}
+
+fn key_of(certificate: &CommitCertificate) -> ValueKey {
+    ValueKey {
+        height: certificate.height,
+        id: certificate.value_id,
+    }
+}
