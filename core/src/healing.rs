@@ -52,7 +52,7 @@ pub enum Wanted {
 
 /// What decides how much of a height is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Terms {
+pub struct HealingTerms {
     /// From this height on this node has blobs.
     pub held_from: Height,
     /// From this height on every node has blobs.
@@ -131,7 +131,7 @@ impl Healing {
         now: Nanos,
         is_behind: bool,
         peers: &Peers,
-        terms: &Terms,
+        terms: &HealingTerms,
     ) -> Vec<(PeerId, Height, SyncWant)> {
         let mut asks = Vec::new();
         self.flights_max = if is_behind { 1 } else { FLIGHTS_MAX };
@@ -254,7 +254,7 @@ impl Healing {
     }
 
     /// How much of a height is wanted back.
-    pub fn wanted(&self, now: Nanos, height: Height, terms: &Terms) -> Wanted {
+    pub fn wanted(&self, now: Nanos, height: Height, terms: &HealingTerms) -> Wanted {
         let is_old = |damage: &Damage| now.since(damage.since) >= PATIENCE;
         if height < terms.held_from {
             Wanted::Payload

@@ -31,6 +31,8 @@ use self::tallies::RowTallies;
 use crate::format::{Fields, PAGE_BYTES};
 use crate::segment::{Location, Position};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod laws;
 mod rows;
 mod sweep;
 mod tallies;

@@ -66,6 +66,9 @@ mod writer;
 
 #[cfg(test)]
 mod tests;
+#[cfg(all(fuzzing, not(test)))]
+#[path = "tests/fuzzing.rs"]
+mod tests;
 
 pub use check::{CheckProgress, check, stats};
 pub use damage::{DAMAGED_MAX, DamageFound};
@@ -74,5 +77,7 @@ pub use failure::{Failure, Misdecision};
 pub use folder::look;
 pub use format::{Lineage, PAGE_BYTES, STORE_VERSION, crc32c, whole_pages};
 pub use open::{OpenStore, StoreOptions, open};
+#[cfg(all(fuzzing, not(test)))]
+pub use tests::{images, laws};
 pub use view::View;
 pub use writer::{State, Writer};

@@ -35,6 +35,12 @@ const _: () = assert!(
     "blobs stay page-aligned behind each other"
 );
 
+/// Bytes of the largest record that a header may speak of.
+pub(crate) const RECORD_BYTES_MAX: u64 = whole_pages(
+    (RECORD_HEADER_BYTES + LISTS_BYTES_MAX + INIT_BYTES_MAX + PAYLOAD_BYTES_MAX) as u64
+        + (BLOBS_PER_BLOCK_MAX as usize * ENTRY_BYTES) as u64,
+) + BLOBS_PER_BLOCK_MAX as u64 * BLOB_BYTES as u64;
+
 const _: () = assert!(
     RECORD_HEADER_BYTES as u64 <= PAGE_BYTES,
     "one page shows whether a record begins"
@@ -215,13 +221,15 @@ impl RecordHeader {
         })
     }
 
-    /// Whether every length is one that a writer could have written, so that the sums below cannot overflow.
+    /// Whether every number is one that a writer could have written, so that the sums below cannot overflow, nor the
+    /// number of the next record.
     fn is_bounded(&self) -> bool {
         self.blobs_count <= BLOBS_PER_BLOCK_MAX
             && self.lists_bytes as usize <= LISTS_BYTES_MAX
             && self.init_bytes as usize <= INIT_BYTES_MAX
             && self.payload_bytes as usize <= PAYLOAD_BYTES_MAX
             && (self.content == RecordContent::Whole || self.blobs_count == 0)
+            && self.sequence < u64::MAX
     }
 
     /// Bytes of the body, which begins right behind the header.

@@ -25,6 +25,13 @@ const _: () = assert!(CAPACITY_MIN.is_multiple_of(PAGE_BYTES) && CAPACITY_MAX.is
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct SegmentId(pub u64);
 
+impl SegmentId {
+    /// Whether a store can have counted so far. From each such number it counts on: the upper half is never reached.
+    pub const fn is_counted(self) -> bool {
+        self.0 <= u64::MAX / 2
+    }
+}
+
 impl fmt::Display for SegmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
@@ -75,11 +82,13 @@ impl FileName {
     /// Reads a file name; `None` for a file that is not ours.
     pub fn parse(name: &str) -> Option<Self> {
         let (kind, number) = name.strip_suffix(".seg")?.split_once('-')?;
-        if number.len() != 16 {
+        // One number has one name: `from_str_radix` takes a sign and capitals too.
+        let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if number.len() != 16 || !number.bytes().all(is_digit) {
             return None;
         }
-        // None follows the last number, so no file ever had it.
-        let id = SegmentId(u64::from_str_radix(number, 16).ok().filter(|id| *id < u64::MAX)?);
+        let id = SegmentId(u64::from_str_radix(number, 16).ok()?);
+        id.is_counted().then_some(())?;
         match kind {
             "values" => Some(Self::Used(Class::Values, id)),
             "payloads" => Some(Self::Used(Class::Payloads, id)),
@@ -278,6 +287,8 @@ mod tests {
             "lost+found",
             "other-00000000deadbeef.seg",
             "values-ffffffffffffffff.seg",
+            "values-00000000DEADBEEF.seg",
+            "values-+0000000deadbeef.seg",
         ] {
             assert_eq!(FileName::parse(foreign), None, "{foreign}");
         }

@@ -58,6 +58,8 @@ pub struct DevnetOptions {
     pub separate_clients: bool,
     /// Most blobs a block may carry in a new network; `None`: six, or what the resumed network has.
     pub blobs_per_block: Option<u32>,
+    /// Heights for which nodes of a new network keep blobs; `None`: for ever, or as the resumed network does.
+    pub retention: Option<u64>,
     /// Folder below which each node archives; `None`: as configured.
     pub archive: Option<PathBuf>,
     /// End when every node has decided this height.

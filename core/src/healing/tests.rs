@@ -2,7 +2,7 @@ use ultramarine_types::chain::Limits;
 use ultramarine_types::network::SyncWant;
 use ultramarine_types::{Height, Nanos, PeerId, fixtures};
 
-use super::{DAMAGED_MAX, Healing, PATIENCE, PAUSE, REFUSED_PAUSE, Terms, Wanted};
+use super::{DAMAGED_MAX, Healing, HealingTerms, PATIENCE, PAUSE, REFUSED_PAUSE, Wanted};
 use crate::peers::Peers;
 
 const T: Nanos = Nanos(1);
@@ -29,7 +29,7 @@ fn healing(heights: &[u64]) -> Healing {
 }
 
 /// Every height is wanted with its blobs.
-const ALL: Terms = Terms {
+const ALL: HealingTerms = HealingTerms {
     held_from: Height(1),
     kept_from: Height(1),
 };
@@ -106,7 +106,7 @@ fn a_height_past_retention_is_asked_for_without_its_blobs_of_anybody() {
         T,
         false,
         &peers,
-        &Terms {
+        &HealingTerms {
             held_from: Height(41),
             ..ALL
         },
@@ -172,7 +172,7 @@ fn damage_without_end_is_remembered_up_to_a_bound() {
 fn blobs_are_looked_for_a_while_even_where_nobody_has_to_keep_them() {
     let (healing, height) = (healing(&[40]), Height(40));
     let (past, kept) = (
-        Terms {
+        HealingTerms {
             kept_from: Height(41),
             ..ALL
         },
@@ -185,7 +185,7 @@ fn blobs_are_looked_for_a_while_even_where_nobody_has_to_keep_them() {
         Wanted::Blobs,
         "everybody has them"
     );
-    let freed = Terms {
+    let freed = HealingTerms {
         held_from: Height(41),
         ..past
     };

@@ -8,7 +8,7 @@ use ultramarine_types::storage::{Blobs, StoreRequest, Tag};
 use ultramarine_types::{CommitCertificate, Height, Init, PeerId, ValueKey};
 
 use super::{Core, Phase};
-use crate::healing::{Terms, Wanted};
+use crate::healing::{HealingTerms, Wanted};
 use crate::io::Event;
 
 impl Core {
@@ -43,9 +43,9 @@ impl Core {
         }
     }
 
-    fn healing_terms(&self) -> Terms {
+    fn healing_terms(&self) -> HealingTerms {
         let kept = self.config.chain.params.blob_retention_heights_min;
-        Terms {
+        HealingTerms {
             held_from: self.oldest_blobs,
             kept_from: Height(self.current().0.saturating_sub(kept)),
         }

@@ -25,8 +25,13 @@ const GAS_LIMIT: u64 = 36_000_000;
 /// Bounds between which execution clients may move the gas limit. 60 M gas pay for 15 MB of zero calldata bytes (4 gas
 /// each), which is inside `limits::PAYLOAD_BYTES_MAX`.
 const GAS_LIMITS: (u64, u64) = (5_000_000, 60_000_000);
-/// Heights for which every node keeps blobs: over an hour of one-second blocks.
+/// Heights for which every node of a network keeps blobs unless its maker chose: over an hour of one-second blocks.
 const BLOB_RETENTION_HEIGHTS: u64 = 4096;
+/// The shortest retention of a new network. With less, a node that is a few heights behind would take them without
+/// their blobs. Nodes free blobs eight heights at a time.
+pub const RETENTION_HEIGHTS_MIN: u64 = 10;
+/// The longest one: the largest number that `config.toml` can hold.
+pub const RETENTION_HEIGHTS_MAX: u64 = i64::MAX as u64;
 
 /// A network to lay out.
 #[derive(Clone, Debug)]
@@ -40,6 +45,9 @@ pub struct Plan {
     pub genesis_time: u64,
     /// Unix time from which Prague's rules hold; `None`: never.
     pub prague_time: Option<u64>,
+    /// For how many heights every node keeps blobs before it frees them. `None`: nodes keep all, and the chain asks for
+    /// 4,096.
+    pub retention: Option<u64>,
     /// One node for each validator.
     pub nodes: Vec<NodePlan>,
     /// The client that each node runs inside; `None`: each has one in a process of its own.
@@ -163,7 +171,7 @@ fn chain_params(plan: &Plan, execution: &serde_json::Value) -> Result<ChainParam
         execution_genesis_hash: genesis_hash(execution).map_err(LayOutError::Execution)?,
         blobs_per_block_max: plan.blobs_per_block,
         block_interval_ms: plan.block_interval_ms,
-        blob_retention_heights_min: BLOB_RETENTION_HEIGHTS,
+        blob_retention_heights_min: plan.retention.unwrap_or(BLOB_RETENTION_HEIGHTS),
         gas_limit_min: GAS_LIMITS.0,
         gas_limit_max: GAS_LIMITS.1,
         genesis_time: plan.genesis_time,
@@ -238,6 +246,9 @@ fn settings(index: usize, plan: &Plan, peers: Vec<String>) -> Vec<(&'static str,
     settings.extend(addresses(&node.addresses, plan.embedded.is_some()));
     settings.push(("network.peers", SettingValue::List(peers)));
     settings.push(("engine.embedded", SettingValue::Boolean(plan.embedded.is_some())));
+    if let Some(heights) = plan.retention {
+        settings.push(("retention.blobs_heights", SettingValue::Number(heights)));
+    }
     settings
 }
 
@@ -287,6 +298,7 @@ mod tests {
             block_interval_ms: 1000,
             genesis_time: 1_700_000_000,
             prague_time: None,
+            retention: None,
             nodes: nodes.collect(),
             embedded: None,
         }
@@ -327,6 +339,23 @@ mod tests {
                 .collect();
             let peers: Vec<_> = config.network.peers.iter().map(|peer| peer.peer_id).collect();
             assert_eq!(peers, expected, "everybody else, by key");
+        }
+    }
+
+    #[test]
+    fn a_retention_is_the_chains_minimum_and_every_nodes_setting() {
+        for (retention, least) in [
+            (None, 4096),
+            (Some(50), 50),
+            (Some(RETENTION_HEIGHTS_MAX), i64::MAX as u64),
+        ] {
+            let dir = tempfile::tempdir().expect("temporary directory");
+            let homes = lay_out(dir.path(), &Plan { retention, ..plan() }).expect("lays out");
+            for home in &homes {
+                let genesis = Genesis::load(home).expect("valid");
+                assert_eq!(genesis.chain.params.blob_retention_heights_min, least);
+                assert_eq!(config(home).retention.blobs_heights, retention);
+            }
         }
     }
 

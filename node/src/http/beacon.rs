@@ -12,14 +12,14 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde_json::json;
 use ultramarine_types::sidecar::{self, BodyTree};
-use ultramarine_types::storage::{Absent, Blobs, Decided, Source};
+use ultramarine_types::storage::{Absent, Blobs, Decided};
 use ultramarine_types::{ChainParams, Hash, Height, Lists, ValueKey};
 
 use crate::board::Board;
 use crate::http::HttpState;
 use crate::http::block::BlockId;
 use crate::http::body::json_list;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Oldest};
 use crate::http::index::versioned_hash;
 use crate::http::query::{self, Query};
 
@@ -107,16 +107,23 @@ async fn find(
     if height == Height::GENESIS {
         return Ok(None);
     }
-    let source = Arc::clone(&state.source);
-    ApiError::off_core(move || read(source.as_ref(), height, select).map(Some)).await
+    let state = state.clone();
+    ApiError::off_core(move || read(&state, height, select).map(Some)).await
 }
 
 /// Those blobs of a decided block that `select` names.
-fn read(source: &dyn Source, height: Height, select: impl FnOnce(&Lists) -> Vec<usize>) -> Result<Found, ApiError> {
-    let absent = |absent| ApiError::absent(height, absent);
+fn read(state: &HttpState, height: Height, select: impl FnOnce(&Lists) -> Vec<usize>) -> Result<Found, ApiError> {
+    let source = &state.source;
+    let absent = |absent| {
+        let error = ApiError::absent(height, absent);
+        match absent {
+            Absent::Pruned { .. } | Absent::NeverHeld => error.with_oldest(oldest(state)),
+            Absent::Unknown | Absent::Damaged => error,
+        }
+    };
     let decided = source
         .decided(height)
-        .ok_or_else(|| ApiError::undecided(source, height))?;
+        .ok_or_else(|| ApiError::undecided(source.as_ref(), height))?;
     match decided.blobs {
         Blobs::Held => {}
         Blobs::Pruned => {
@@ -152,6 +159,17 @@ fn read(source: &dyn Source, height: Height, select: impl FnOnce(&Lists) -> Vec<
     Err(ApiError::internal(format!(
         "height {height} has {promised} blobs and {held} could be read"
     )))
+}
+
+/// From where on the blobs of all heights are here.
+fn oldest(state: &HttpState) -> Oldest {
+    let height = state.source.oldest_blobs();
+    let decided = state.source.decided(height);
+    let genesis_time = state.chain.params.genesis_time;
+    Oldest {
+        height,
+        slot: decided.map(|decided| sidecar::slot_at(decided.init.metadata.header.timestamp, genesis_time)),
+    }
 }
 
 /// The positions of wanted items, in block order; all positions if no item is named.

@@ -14,7 +14,26 @@ use ultramarine_types::storage::{Absent, Source};
 pub struct ApiError {
     status: StatusCode,
     message: String,
-    oldest: Option<Height>,
+    oldest: Option<Oldest>,
+}
+
+/// From where on a node has blobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Oldest {
+    pub height: Height,
+    /// The slot of the height's block; `None` before it is decided here.
+    pub slot: Option<u64>,
+}
+
+impl Oldest {
+    /// As a sentence says it.
+    fn text(&self) -> String {
+        let Self { height, slot } = self;
+        match slot {
+            Some(slot) => format!("the oldest height with blobs here is {height}, in slot {slot}"),
+            None => "this node has no blobs yet".to_owned(),
+        }
+    }
 }
 
 impl ApiError {
@@ -58,12 +77,7 @@ impl ApiError {
     pub fn absent(height: Height, absent: Absent) -> Self {
         match absent {
             Absent::Unknown => Self::not_found(format!("height {height} is not decided here")),
-            Absent::Pruned { oldest } => Self {
-                oldest: Some(oldest),
-                ..Self::not_found(format!(
-                    "blobs of height {height} are pruned; the oldest height with blobs here is {oldest}"
-                ))
-            },
+            Absent::Pruned { .. } => Self::not_found(format!("blobs of height {height} are pruned")),
             Absent::NeverHeld => Self::not_found(format!(
                 "height {height} was synced after its blobs' retention had ended: this node never held them"
             )),
@@ -73,6 +87,15 @@ impl ApiError {
                     "height {height} is damaged on this node's disk and is fetched again from its peers; try again"
                 ))
             }
+        }
+    }
+
+    /// The same refusal, with the oldest height whose blobs are here.
+    pub fn with_oldest(self, oldest: Oldest) -> Self {
+        Self {
+            message: format!("{}; {}", self.message, oldest.text()),
+            oldest: Some(oldest),
+            ..self
         }
     }
 
@@ -140,7 +163,10 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut body = body(self.status, &self.message);
         if let Some(oldest) = self.oldest {
-            body["oldest_height"] = json!(oldest.to_string());
+            body["oldest_height"] = json!(oldest.height.to_string());
+            if let Some(slot) = oldest.slot {
+                body["oldest_slot"] = json!(slot.to_string());
+            }
         }
         (self.status, Json(body)).into_response()
     }

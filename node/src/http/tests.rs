@@ -370,6 +370,7 @@ async fn a_block_without_blobs_is_an_empty_list_and_a_pruned_one_is_not() {
         let (status, json) = ask(&state, &format!("/eth/v1/beacon/{api}/6")).await;
         assert_eq!(status, StatusCode::NOT_FOUND);
         assert_eq!(json["oldest_height"], "3");
+        assert_eq!(json["oldest_slot"], "9");
         assert!(
             json["message"]
                 .as_str()

@@ -15,7 +15,7 @@ const SECONDS_MAX: u64 = 20;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "rot",
-    claim: "what rots of decided heights comes back from peers, a client that lost all replays it, and nobody is charged",
+    claim: "what rots of decided heights comes back from peers, a client replays it, and nobody is charged",
     config: |seed| RunConfig {
         blobs_range: (1, 6),
         target: 30,

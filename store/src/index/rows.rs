@@ -5,7 +5,8 @@ use ultramarine_types::storage::{Blobs, LogEpoch};
 use ultramarine_types::{CommitCertificate, Evidence, Height, Init};
 
 use super::LocationRow;
-use crate::format::{Fields, STORE_VERSION};
+use crate::format::{Fields, PAGE_BYTES, STORE_VERSION};
+use crate::record::RECORD_BYTES_MAX;
 use crate::segment::{Location, Position, SegmentId};
 
 /// Layers 1 and 2 of a decided height.
@@ -80,9 +81,13 @@ pub(super) fn decode_location(bytes: &[u8]) -> Option<LocationRow> {
         offset: fields.u64()?,
         bytes: fields.u64()?,
     };
-    location.offset.checked_add(location.bytes)?;
-    // The next segment's number is counted from it.
-    location.segment.0.checked_add(1)?;
+    // A file is no longer than the kernel can say.
+    let is_record = location.offset.is_multiple_of(PAGE_BYTES)
+        && location.bytes.is_multiple_of(PAGE_BYTES)
+        && location.bytes <= RECORD_BYTES_MAX
+        && i64::try_from(location.offset.checked_add(location.bytes)?).is_ok()
+        && location.segment.is_counted();
+    is_record.then_some(())?;
     // Directories of before the account have rows without it.
     let since = if fields.rest().is_empty() { 0 } else { fields.u64()? };
     Some(LocationRow { location, blobs, since })
@@ -110,9 +115,15 @@ pub(super) fn encode_floor(floor: Position) -> Vec<u8> {
 
 pub(super) fn decode_floor(bytes: &[u8]) -> Option<Position> {
     let mut fields = Cursor::new(bytes);
-    Some(Position {
+    let floor = Position {
         segment: SegmentId(fields.u64()?),
         offset: fields.u64()?,
         sequence: fields.u64()?,
-    })
+    };
+    // A record begins on a page behind the header, and each before it takes a page at least.
+    let is_sound = floor.offset.is_multiple_of(PAGE_BYTES)
+        && i64::try_from(floor.offset).is_ok()
+        && floor.sequence < floor.offset / PAGE_BYTES
+        && floor.segment.is_counted();
+    is_sound.then_some(floor)
 }

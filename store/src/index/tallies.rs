@@ -23,6 +23,9 @@ const STATES: [BlobState; 4] = [
     BlobState::NeverHeld,
 ];
 
+/// More than any disk holds, and few enough that all states have a sum.
+const TALLY_MAX: u64 = 1 << 60;
+
 /// Heights and bytes by state, as far as the index knows states.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct RowTallies {
@@ -68,8 +71,8 @@ impl RowTallies {
         let mut states = StateTallies::default();
         for state in STATES {
             let tally = states.of_mut(state);
-            tally.heights = fields.u64()?;
-            tally.bytes = fields.u64()?;
+            tally.heights = fields.u64().filter(|heights| *heights <= TALLY_MAX)?;
+            tally.bytes = fields.u64().filter(|bytes| *bytes <= TALLY_MAX)?;
         }
         Some(Self { states, ..*archived })
     }

@@ -1,60 +1,26 @@
 //! Damage to any header, and any file cut short: a directory opens, or says why not. It never panics.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
-use bytes::Bytes;
 use proptest::prelude::*;
-use ultramarine_types::chain::Limits;
-use ultramarine_types::storage::{Blobs, LogEpoch, Source, StoreRequest, Tag};
-use ultramarine_types::{Height, Lsn};
+use ultramarine_types::Height;
+use ultramarine_types::storage::{LogEpoch, Source};
 
+use super::images::{files, killed, live, small};
 use super::support::*;
-use crate::StoreOptions;
 use crate::index::Index;
 use crate::log::LogHeader;
 
-fn small() -> StoreOptions {
-    StoreOptions {
-        hot_bytes: 0,
-        limits: Limits { blobs_per_block: 1 },
-        ..options()
-    }
-}
-
-/// A directory as a kill leaves it, with everything in it: values, payloads, a free segment, a log, an index with each
-/// of its tables.
 fn template() -> &'static Path {
     static TEMPLATE: OnceLock<tempfile::TempDir> = OnceLock::new();
     let made = TEMPLATE.get_or_init(|| {
-        let (folder, killed) = (tempfile::tempdir(), tempfile::tempdir());
-        let (folder, killed) = (folder.expect("a folder"), killed.expect("a folder"));
-        let mut store = Store::open_with(folder.path(), &small());
-        store.begin(1);
-        store.grow(1..=20, 1);
-        store.ask([StoreRequest::Retire {
-            blobs_below: Height(15),
-        }]);
-        store.ask([StoreRequest::Evidence(vec![two_votes(3)])]);
-        store.begin(21);
-        store.log(&[b"a vote", b"a proposal"]);
-        store.log(&[b"another vote"]);
-        store.put(&value(21, 1, 1), Tag::Streamed);
-        store.put(&value(22, 2, 0), Tag::Streamed);
-        copy(folder.path(), killed.path());
-        killed
+        let (folder, made) = (tempfile::tempdir(), tempfile::tempdir());
+        let (folder, made) = (folder.expect("a folder"), made.expect("a folder"));
+        killed(folder.path(), made.path());
+        made
     });
     made.path()
-}
-
-/// Every file that has a header.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut files = vec![folder.join("index.redb")];
-    files.extend((0..3).map(|number| folder.join(format!("log-{number}"))));
-    let segments = std::fs::read_dir(folder.join("segments")).expect("the folder");
-    files.extend(segments.map(|entry| entry.expect("an entry").path()));
-    files.sort();
-    files
 }
 
 #[derive(Clone, Debug)]
@@ -96,46 +62,6 @@ fn apply(damage: &Damage, file: &mut Vec<u8>) {
 /// Opens it once more after a clean end, for redb reads a file that was closed in another way.
 fn close(folder: &Path) {
     drop(Store::open_with(folder, &small()));
-}
-
-/// Opens, and where that succeeds reads everything and goes on.
-fn live(folder: &Path) {
-    let Ok(mut store) = Store::try_open(folder, &small()) else {
-        return;
-    };
-    let head = store.view.head();
-    for height in 0..=head.0 + 1 {
-        let _ = store.view.decided_value(Height(height));
-        let _ = store.view.decided_payload(Height(height));
-    }
-    let _ = store.evidence(Height(0), Height(u64::MAX), 10);
-    let next = value(head.0 + 1, 77, 1);
-    let put = StoreRequest::Put {
-        assembly: next.clone(),
-        tag: Tag::Streamed,
-    };
-    let append = StoreRequest::LogAppend {
-        lsn: Lsn(1),
-        record: Bytes::from_static(b"a vote"),
-    };
-    let retire = StoreRequest::Retire {
-        blobs_below: Height(u64::MAX),
-    };
-    for requests in [
-        vec![StoreRequest::BeginEpoch { height: head.next() }],
-        vec![put],
-        vec![append, StoreRequest::LogSync { lsn: Lsn(1) }],
-        vec![commit(&next, Blobs::Held)],
-        vec![retire],
-    ] {
-        if store.try_ask(requests).is_err() {
-            drop(store);
-            let Ok(reopened) = Store::try_open(folder, &small()) else {
-                return;
-            };
-            store = reopened;
-        }
-    }
 }
 
 proptest! {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ultramarine_node::home::network::{RETENTION_HEIGHTS_MAX, RETENTION_HEIGHTS_MIN};
 use ultramarine_runtime::signals::Signal;
 use ultramarine_types::limits;
 
@@ -32,6 +33,14 @@ pub struct Args {
             .range(limits::BLOBS_PER_BLOCK_MIN as i64..=limits::BLOBS_PER_BLOCK_MAX as i64)
     )]
     blobs_per_block: Option<u32>,
+    /// Heights for which the nodes of a new network keep blobs, 10 or more; written to its genesis and to each
+    /// config.toml [default: for ever, and the genesis asks for 4096]
+    #[arg(
+        long,
+        value_name = "H",
+        value_parser = clap::value_parser!(u64).range(RETENTION_HEIGHTS_MIN..=RETENTION_HEIGHTS_MAX)
+    )]
+    retention: Option<u64>,
     /// Folder below which each node archives every height, in nodeN; written to each config.toml [default: no archive]
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
@@ -64,6 +73,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         seed,
         separate_clients,
         blobs_per_block,
+        retention,
         archive,
         until_height,
         json,
@@ -78,6 +88,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         seed,
         separate_clients,
         blobs_per_block,
+        retention,
         archive,
         until_height,
         json,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail, ensure};
 use ultramarine_node::genesis::{BLOCK_INTERVAL_MS_MIN, TIME_S_MAX};
 use ultramarine_node::home::network::{Addresses, CHAIN_ID, NodePlan, Plan, lay_out, node_directory};
+use ultramarine_node::home::network::{RETENTION_HEIGHTS_MAX, RETENTION_HEIGHTS_MIN};
 use ultramarine_runtime::{Clock, print, signals};
 use ultramarine_types::host::Host;
 use ultramarine_types::limits;
@@ -43,6 +44,14 @@ pub struct Args {
     /// Unix time in seconds from which Prague's rules hold (Engine API V4); without it, Cancun's hold for ever
     #[arg(long, value_name = "SECONDS")]
     prague_time: Option<u64>,
+    /// Heights for which every node keeps blobs, 10 or more; written to the genesis and to each config.toml. Without
+    /// it, nodes keep them for ever, and the genesis asks for 4096
+    #[arg(
+        long,
+        value_name = "H",
+        value_parser = clap::value_parser!(u64).range(RETENTION_HEIGHTS_MIN..=RETENTION_HEIGHTS_MAX)
+    )]
+    retention: Option<u64>,
     /// Let each node run the embedded development client in place of an execution client of its own
     #[arg(long)]
     embedded: bool,
@@ -68,6 +77,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         block_interval_ms: args.block_interval_ms,
         genesis_time: Clock::unix_ns() / 1_000_000_000,
         prague_time: args.prague_time,
+        retention: args.retention,
         nodes: nodes(usize::from(args.validators), &hosts)?,
         embedded: args.embedded.then(embedded::required).transpose()?,
     };
@@ -336,6 +346,7 @@ mod tests {
             ["--prague-time", "1790000000"],
             ["--prague-time", "0"],
             ["--blobs-per-block", "1024"],
+            ["--retention", "10"],
         ] {
             // It has looked at all of it as a node would.
             let (outcome, exists) = try_out(&["--validators", "2", flags[0], flags[1]]);
@@ -354,6 +365,7 @@ mod tests {
                 block_interval_ms: 1000,
                 genesis_time: 1_700_000_000,
                 prague_time: None,
+                retention: None,
                 nodes: nodes(hosts.len(), &hosts).expect("one each"),
                 embedded: None,
             };
@@ -365,6 +377,7 @@ mod tests {
                 chain_id: CHAIN_ID,
                 block_interval_ms: 1000,
                 prague_time: None,
+                retention: None,
                 embedded,
             };
             next_steps(&args, &plan)

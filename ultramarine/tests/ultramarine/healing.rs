@@ -27,7 +27,8 @@ struct Record {
     path: PathBuf,
     offset: u64,
     blobs: u32,
-    /// From the record's start.
+    /// Where the payload ends, and where the blobs begin, from the record's start.
+    payload_end: u64,
     blobs_offset: u64,
 }
 
@@ -44,7 +45,7 @@ impl Record {
     }
 
     fn flip_payload(&self) {
-        self.flip(self.blobs_offset.min(HEADER + 4000) - 40);
+        self.flip(self.payload_end - 10);
     }
 
     fn flip_blob(&self) {
@@ -76,6 +77,7 @@ fn records(home: &Path, decided: &[Value]) -> BTreeMap<u64, Record> {
                 path: path.clone(),
                 offset: (page * PAGE) as u64,
                 blobs,
+                payload_end: HEADER + body,
                 blobs_offset: (HEADER + body).next_multiple_of(PAGE as u64),
             };
             records.insert(height, record);

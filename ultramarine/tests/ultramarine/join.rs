@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::harness::network::{Network, start, start_with};
-use crate::harness::{Node, succeed, wait_for};
+use crate::harness::network::{Network, join, start_with};
+use crate::harness::{Node, wait_for};
 use sha2::{Digest, Sha256};
 
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -22,32 +22,7 @@ fn a_full_node_that_joins_late_reaches_the_head_with_the_same_blobs() {
     let witness = &network.nodes[0];
     witness.wait_for_height(AHEAD, PATIENCE);
 
-    let home = temporary.path().join("full");
-    let path = |path: &std::path::Path| path.to_str().expect("UTF-8").to_owned();
-    succeed([
-        "init".to_owned(),
-        "--home".to_owned(),
-        path(&home),
-        "--genesis".to_owned(),
-        path(&witness.home.join("genesis.json")),
-        "--embedded".to_owned(),
-    ]);
-    let ports = ultramarine::devnet::ports::free(1).expect("loopback has ports")[0];
-    let flags = [
-        format!("network.listen={}", ports.quic),
-        format!("http.listen={}", ports.http),
-        format!("engine.embedded_http={}", ports.engine_http),
-        format!("engine.embedded_auth={}", ports.engine_auth),
-    ];
-    let flags: Vec<&str> = flags.iter().flat_map(|setting| ["--set", setting.as_str()]).collect();
-    let _full = start(&home, &flags);
-    let full = Node {
-        id: 4,
-        home,
-        pid: 0,
-        http: format!("http://{}", ports.http),
-        rpc: format!("http://{}", ports.engine_http),
-    };
+    let (_full, full) = join(&temporary.path().join("full"), witness, &[]);
     full.wait_for_height(witness.height().expect("answers") + 3, PATIENCE);
 
     let ours = full.decided();

@@ -17,6 +17,7 @@ mod healing;
 mod join;
 mod refusals;
 mod relaunch;
+mod retention;
 mod rollup;
 mod store;
 mod surroundings;

@@ -5,6 +5,8 @@ use crate::tree::Tree;
 
 /// Documents that no reader of this repository has.
 const ELSEWHERE: [&str; 2] = ["(design, section", "design, section"];
+/// Documents of promises, each with the test that holds it.
+const PROMISES: [&str; 2] = ["ARCHITECTURE.md", "docs/STORE-CLAIMS.md"];
 /// Endings of files that are named in prose.
 const ENDINGS: [&str; 4] = [".rs", ".md", ".toml", ".hgrm"];
 
@@ -49,7 +51,7 @@ fn is_file_name(name: &str) -> bool {
 pub fn no_test_is_named_that_is_not_there(tree: &Tree) -> Vec<Complaint> {
     let mut wrong = Vec::new();
     let claims =
-        |path: &str| path.ends_with(".md") && (path.starts_with("docs/decisions/") || path == "ARCHITECTURE.md");
+        |path: &str| path.ends_with(".md") && (path.starts_with("docs/decisions/") || PROMISES.contains(&path));
     for (path, line, text) in prose(tree).filter(|(path, ..)| claims(path)) {
         for name in text.split('`').skip(1).step_by(2).filter(|name| is_test_name(name)) {
             let begins = format!("fn {name}(");

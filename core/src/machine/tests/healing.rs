@@ -130,7 +130,10 @@ fn a_client_that_needs_a_rotten_payload_gets_it_once_it_is_restored() {
     let newest = |world: &World| world.nodes[2].client.blocks.values().max().copied();
     assert_eq!(newest(&world), Some(4), "it waits below the rotten height");
     let told = world.nodes[2].events.iter().any(|event| {
-        matches!(event, Event::Readiness { ready: false, why, .. } if why.contains("block 5") && why.contains("fetched"))
+        let Event::Readiness { ready: false, why, .. } = event else {
+            return false;
+        };
+        why.contains("block 5") && why.contains("fetched")
     });
     assert!(told, "and says for what");
     for other in [0, 1, 3] {

@@ -18,7 +18,7 @@ use ultramarine_runtime::Clock;
 use ultramarine_types::host::Host;
 
 use super::turn::Turn;
-use super::{Node, Process, ultramarine};
+use super::{Node, Process, succeed, ultramarine};
 
 /// File in each home with every consensus message received.
 const MESSAGES: &str = "messages.jsonl";
@@ -43,22 +43,31 @@ impl Network {
 
     /// Lays out the homes of these nodes.
     pub fn of(dir: &Path, nodes: Vec<NodePlan>, block_interval_ms: u64) -> Self {
-        Self::with_blobs(dir, nodes, block_interval_ms, 6)
+        Self::changed(dir, nodes, block_interval_ms, |_| ())
     }
 
     /// The same for a chain whose blocks carry so many blobs.
     pub fn with_blobs(dir: &Path, nodes: Vec<NodePlan>, block_interval_ms: u64, blobs_per_block: u32) -> Self {
+        Self::changed(dir, nodes, block_interval_ms, |plan| {
+            plan.blobs_per_block = blobs_per_block
+        })
+    }
+
+    /// The same for a chain that differs as `change` says.
+    pub fn changed(dir: &Path, nodes: Vec<NodePlan>, block_interval_ms: u64, change: impl FnOnce(&mut Plan)) -> Self {
         let turn = Turn::alone();
         let addresses: Vec<Addresses> = nodes.iter().map(|node| node.addresses).collect();
-        let plan = Plan {
+        let mut plan = Plan {
             chain_id: CHAIN_ID,
-            blobs_per_block,
+            blobs_per_block: 6,
             block_interval_ms,
             genesis_time: Clock::unix_ns() / 1_000_000_000,
             prague_time: None,
+            retention: None,
             nodes,
             embedded: Some(embedded::required().expect("the tests run with the embedded client")),
         };
+        change(&mut plan);
         lay_out(dir, &plan).expect("the folder is empty");
         let nodes = addresses
             .iter()
@@ -68,7 +77,7 @@ impl Network {
         Self {
             nodes,
             addresses,
-            blobs_per_block,
+            blobs_per_block: plan.blobs_per_block,
             _turn: turn,
         }
     }
@@ -175,6 +184,37 @@ impl Network {
             assert_eq!(values.len(), 1, "{step:?} was signed for {values:?}");
         }
     }
+}
+
+/// Makes the home of a full node that joins the chain of `witness`, and starts it with these further settings.
+pub fn join(home: &Path, witness: &Node, settings: &[&str]) -> (Process, Node) {
+    let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    succeed([
+        "init".to_owned(),
+        "--home".to_owned(),
+        path(home),
+        "--genesis".to_owned(),
+        path(&witness.home.join("genesis.json")),
+        "--embedded".to_owned(),
+    ]);
+    let addresses = ports::free(1).expect("loopback has ports")[0];
+    let listen = [
+        format!("network.listen={}", addresses.quic),
+        format!("http.listen={}", addresses.http),
+        format!("engine.embedded_http={}", addresses.engine_http),
+        format!("engine.embedded_auth={}", addresses.engine_auth),
+    ];
+    let all = listen.iter().map(String::as_str).chain(settings.iter().copied());
+    let flags: Vec<&str> = all.flat_map(|setting| ["--set", setting]).collect();
+    let process = start(home, &flags);
+    let node = Node {
+        id: 4,
+        home: home.to_owned(),
+        pid: process.0.id(),
+        http: format!("http://{}", addresses.http),
+        rpc: format!("http://{}", addresses.engine_http),
+    };
+    (process, node)
 }
 
 /// What the log of a node that was started here says of charges to a peer.
