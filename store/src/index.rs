@@ -7,10 +7,12 @@
 //! |---|---|---|
 //! | `decided` | height | version, archive of certificate and `Init` (layers 1 and 2); for ever |
 //! | `locations` | height | where payload and blobs lie, and whether the blobs are there |
+//! | `segments` | segment | class, span of heights, counts: what a start knows of it without reading rows of heights |
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
 //! | `false_values` | validator, then the height | version, archive of a value that its own blob refutes |
-//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, silence, tallies |
+//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, silence, tallies, |
+//! | | | end of the growing payloads segment |
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -29,11 +31,15 @@ use self::rows::{
 };
 use self::tallies::RowTallies;
 use crate::format::{Fields, PAGE_BYTES};
-use crate::segment::{Location, Position};
+use crate::ledger::SegmentRow;
+use crate::segment::{Location, Position, SegmentId};
+
+pub use self::segments::Relocation;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod laws;
 mod rows;
+mod segments;
 mod sweep;
 mod tallies;
 mod untouched;
@@ -51,6 +57,7 @@ type FalseValueKey = (&'static [u8; 20], u64);
 const MARK_FORMAT: &str = "format";
 const MARK_EPOCH: &str = "epoch";
 const MARK_FLOOR: &str = "floor";
+const MARK_PAYLOADS: &str = "payloads";
 const MARK_OLDEST: &str = "oldest_blobs";
 const MARK_SILENT: &str = "silent_through";
 const MARK_ARCHIVED: &str = "archived_through";
@@ -135,6 +142,8 @@ pub struct Marks {
     pub epoch: Option<LogEpoch>,
     /// Where recovery begins to look for undecided values.
     pub floor: Position,
+    /// Where the growing payloads segment ends.
+    pub payloads: Option<Position>,
     /// Oldest height whose blobs are here.
     pub oldest_blobs: Option<Height>,
     /// Nothing is signed up to this height.
@@ -160,6 +169,8 @@ pub struct Commit<'a> {
     pub floor: Position,
     /// Oldest height whose blobs are here from now on.
     pub oldest_blobs: Height,
+    /// What else lies elsewhere from now on, and what each segment holds then.
+    pub relocation: &'a Relocation,
 }
 
 impl Index {
@@ -257,6 +268,9 @@ impl Index {
         }
         if let Some(row) = row(MARK_FLOOR)? {
             marks.floor = decode_floor(&row).ok_or_else(|| self.damaged("marks", MARK_FLOOR))?;
+        }
+        if let Some(row) = row(MARK_PAYLOADS)? {
+            marks.payloads = Some(decode_floor(&row).ok_or_else(|| self.damaged("marks", MARK_PAYLOADS))?);
         }
         if let Some(row) = row(MARK_OLDEST)? {
             let height = Cursor::new(&row)
@@ -358,6 +372,8 @@ impl Index {
                 commit.certificate.height,
                 &commit.location_row,
             )?;
+            drop(locations);
+            self.write_relocation(&transaction, &mut tallies, commit.relocation)?;
             let mut blocks = self.of(transaction.open_table(BLOCKS))?;
             self.of(blocks.insert(&commit.init.metadata.header.block_hash.0, height))?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
@@ -371,17 +387,13 @@ impl Index {
         Ok(())
     }
 
-    /// Makes new locations of heights and the height that retention reached durable. A height whose state stays keeps
-    /// the time of its last change.
-    pub fn relocate(&self, moved: &[(Height, LocationRow)], oldest_blobs: Height) -> Result<(), IndexError> {
+    /// Makes new locations of heights and the height that retention reached durable.
+    pub fn relocate(&self, relocation: &Relocation, oldest_blobs: Height) -> Result<(), IndexError> {
         let mut tallies = self.tallies();
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
+        self.write_relocation(&transaction, &mut tallies, relocation)?;
         {
-            let mut locations = self.of(transaction.open_table(LOCATIONS))?;
-            for (height, row) in moved {
-                self.replace(&mut locations, &mut tallies, *height, row)?;
-            }
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
             self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
@@ -392,11 +404,17 @@ impl Index {
     }
 
     /// Makes durable that heights were stored again: all that is known of each is written anew. `oldest_blobs` as in a
-    /// commit.
-    pub fn restore(&self, rows: &[RestoredRow<'_>], oldest_blobs: Height) -> Result<(), IndexError> {
+    /// commit; `segments` as in a relocation.
+    pub fn restore(
+        &self,
+        rows: &[RestoredRow<'_>],
+        oldest_blobs: Height,
+        segments: &[(SegmentId, Option<SegmentRow>)],
+    ) -> Result<(), IndexError> {
         let mut tallies = self.tallies();
         let mut transaction = self.begin_write()?;
         self.set_durable(&mut transaction)?;
+        self.write_segments(&transaction, segments)?;
         {
             let mut decided = self.of(transaction.open_table(DECIDED))?;
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;

@@ -14,6 +14,7 @@
 //! - records of one epoch never follow another's mark;
 //! - no two files are of one generation.
 
+use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +27,8 @@ use crate::append::write_parts;
 use crate::format::{Lineage, PAGE_BYTES};
 use crate::log::{LOG_FIRST_FRAME, LogHeader, encode_frame};
 
-/// Size a log file is made with: a height's few kilobytes many times over; a longer log grows its file.
+/// Size a log file is made with: a height's few kilobytes many times over; a longer log grows its file
+/// until another epoch takes it.
 pub const LOG_FILE_BYTES: u64 = 256 * 1024;
 /// One for the epoch that is appended to, one for the epoch that the last commit marked, and one being made ready. A
 /// file is written over only when no mark names it any more.
@@ -116,6 +118,14 @@ impl<M: Medium> LogFiles<M> {
         }
         Ok(self.files[number].as_ref().expect("opened above"))
     }
+}
+
+/// Gives back what a long height added to a log file.
+fn shorten(path: &Path) -> io::Result<()> {
+    if std::fs::metadata(path)?.len() > LOG_FILE_BYTES {
+        OpenOptions::new().write(true).open(path)?.set_len(LOG_FILE_BYTES)?;
+    }
+    Ok(())
 }
 
 /// What beginning an epoch takes.
@@ -279,6 +289,8 @@ impl Journal {
             chain: self.chain,
         }
         .encode();
+        // No mark names it, and what stands in it is of an epoch that is decided.
+        shorten(&log_path(&self.folder, number))?;
         let file = files.file(medium, &self.folder, number).await?;
         write_parts(file, 0, header.len() as u64, std::iter::once(header.as_slice())).await?;
         file.sync().await?;

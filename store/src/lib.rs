@@ -42,6 +42,7 @@ mod damage;
 mod device;
 mod error;
 mod failure;
+mod files;
 mod folder;
 mod format;
 mod hot;

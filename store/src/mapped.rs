@@ -12,20 +12,21 @@
 //! the last map.
 //!
 //! ```text
-//!   begin ─▶ append… ─▶ seal ─▶ retire ─▶ (leases zero) ─▶ free ─▶ begin under a new number
-//!                                     └─▶ (deadline)    ─▶ unlinked
+//!   begin ─▶ append… ─▶ seal ─▶ (punch…) ─▶ retire ─▶ (leases zero, whole) ─▶ free ─▶ begin under a new number
+//!                                                 └─▶ (deadline, or holes)  ─▶ unlinked
 //! ```
+//! What takes time (`sweep`) is the files thread's; the storage core only changes the table.
 #![allow(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use memmap2::{Advice, Mmap, MmapOptions};
@@ -35,45 +36,69 @@ use ultramarine_types::storage::OnDisk;
 
 use self::fault::{Faults, Guard, pages_mended};
 use self::occupied::{Occupied, Use};
-use self::unlink::Unlinker;
+use self::retired::{Lingering, Punch, Tail, Waiting};
 use crate::format::Lineage;
+use crate::reserve::occupied_bytes;
 use crate::segment::{Class, FileName, Location, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId, free_file_name};
 
 mod fault;
 pub(crate) mod occupied;
-mod unlink;
+mod retired;
 
 #[cfg(test)]
 mod tests;
 
-/// How long a retired segment waits for its leases before it is unlinked instead of recycled: longer than serving one
-/// height to a slow peer may take.
-pub const LEASE_DEADLINE: Duration = Duration::from_secs(30);
-/// Most bytes of retired segments that wait for leases; beyond, the oldest is unlinked at once.
-const WAITING_BYTES_MAX: u64 = 1 << 30;
-/// Files kept for recycling: one is used while the next is filled.
-const FREE_FILES_MAX: usize = 2;
-/// A sealed segment's unused tail is given back to the file system when it is at least this much.
-const TAIL_BYTES_MIN: u64 = 1 << 20;
+/// Maps kept for the next reader. The kernel allows a process 65,530, and a reader keeps its own as long as it needs.
+pub const MAPS_MAX: usize = 1024;
 
 /// All segment files of a store. Shared by the writer and every reader.
-#[derive(Debug)]
 pub struct Segments {
     folder: PathBuf,
     chain: ChainIdentity,
     state: Mutex<State>,
+    /// Files without a name that are leased still. Only a sweep touches them.
+    lingering: Mutex<Lingering>,
+    /// Segments whose map is kept.
+    mapped: Mutex<HashMap<SegmentId, Weak<Segment>>>,
+    /// Counts reads, so that the map read longest ago is let go first.
+    reads: AtomicU64,
     /// As many pages of zeros were looked into.
     mended_seen: AtomicU64,
+    #[cfg(test)]
+    pub(crate) look: Mutex<Option<Look>>,
 }
+
+/// What a test does between two steps.
+#[cfg(test)]
+pub(crate) type Look = Box<dyn FnMut(&str) + Send>;
 
 #[derive(Debug, Default)]
 struct State {
     next_id: u64,
     used: BTreeMap<SegmentId, Arc<Segment>>,
-    free: Vec<(SegmentId, u64)>,
+    free: Vec<Free>,
     waiting: Vec<Waiting>,
-    unlinker: Unlinker,
+    tails: Vec<Tail>,
+    punches: Vec<Punch>,
+    recycling: Recycling,
     occupied: Occupied,
+}
+
+/// Which retired files are kept to be recycled.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recycling {
+    /// Only those of this length.
+    pub file_bytes: u64,
+    /// What they may take on disk together.
+    pub bytes_max: u64,
+}
+
+/// A file that waits to be recycled.
+#[derive(Clone, Copy, Debug)]
+struct Free {
+    id: SegmentId,
+    file_bytes: u64,
+    disk_bytes: u64,
 }
 
 /// A segment in use.
@@ -83,9 +108,45 @@ struct Segment {
     path: PathBuf,
     /// Bytes from the start that are synced and will never be written again.
     synced_bytes: AtomicU64,
-    newest: Mutex<Newest>,
-    lease: Lease,
+    shown: Mutex<Shown>,
+    /// The read that used its map last.
+    read: AtomicU64,
     faults: Arc<Faults>,
+}
+
+/// What readers may see of a segment.
+#[derive(Debug, Default)]
+struct Shown {
+    newest: Newest,
+    /// Held by every map made since something was last taken from view.
+    lease: Lease,
+    /// Held by maps made before.
+    older: Vec<Weak<()>>,
+    /// What no reader is shown any more, because it is punched or about to be.
+    gone: Vec<Range<u64>>,
+}
+
+impl Shown {
+    /// Lets the map go that is kept for the next reader.
+    fn forget_map(&mut self) {
+        if matches!(self.newest, Newest::Mapped(_)) {
+            self.newest = Newest::Unmapped;
+        }
+    }
+
+    /// Whether a part of the segment is taken from view.
+    fn is_gone(&self, location: &Location) -> bool {
+        let overlaps = |gone: &Range<u64>| gone.start < location.end() && location.offset < gone.end;
+        self.gone.iter().any(overlaps)
+    }
+
+    /// Whether a map lives.
+    fn is_leased(&self) -> bool {
+        let leased = Arc::strong_count(&self.lease) > 1 || self.older.iter().any(|older| older.strong_count() > 0);
+        // Whatever readers did with their maps comes before what is done with the file next.
+        fence(Ordering::Acquire);
+        leased
+    }
 }
 
 /// The newest map of a segment; longer ones replace it as the segment grows.
@@ -101,7 +162,7 @@ enum Newest {
     Closed,
 }
 
-/// Held by every map of a segment, and once by its table entry; the file is nobody's when only that one is left.
+/// Held by every map of a segment, and once by the segment; the file is nobody's when only that one is left.
 type Lease = Arc<()>;
 
 #[derive(Debug)]
@@ -123,14 +184,6 @@ impl AsRef<[u8]> for Slice {
     fn as_ref(&self) -> &[u8] {
         &self.map.bytes[self.start..self.end]
     }
-}
-
-#[derive(Debug)]
-struct Waiting {
-    id: SegmentId,
-    segment: Arc<Segment>,
-    file_bytes: u64,
-    since: Instant,
 }
 
 /// A segment just begun.
@@ -155,6 +208,14 @@ pub struct FoundFile {
     pub file_bytes: u64,
 }
 
+impl fmt::Debug for Segments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segments")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Segments {
     /// Looks through the folder and takes every segment file into the table. Nothing is changed on disk.
     pub fn open(folder: &Path, chain: ChainIdentity, next_id_min: u64) -> io::Result<(Self, Vec<FoundFile>)> {
@@ -173,7 +234,11 @@ impl Segments {
             match name {
                 FileName::Free(id) => {
                     state.occupied.note(id, Use::Free, &entry.path());
-                    state.free.push((id, file_bytes));
+                    state.free.push(Free {
+                        id,
+                        file_bytes,
+                        disk_bytes: occupied_bytes(&entry.path()),
+                    });
                 }
                 FileName::Used(class, id) => {
                     state.occupied.note(id, Use::Used(class, file_bytes), &entry.path());
@@ -195,30 +260,45 @@ impl Segments {
                 folder: folder.to_owned(),
                 chain,
                 state: Mutex::new(state),
+                lingering: Mutex::default(),
+                mapped: Mutex::default(),
+                reads: AtomicU64::default(),
                 mended_seen: AtomicU64::new(pages_mended()),
+                #[cfg(test)]
+                look: Mutex::default(),
             },
             found,
         ))
     }
 
-    /// Begins a segment: a recycled file if one is large enough, else a new one; preallocated, its header durable.
-    pub fn begin(&self, class: Class, capacity_bytes: u64) -> io::Result<Begun> {
-        let (id, recycled) = {
-            let mut state = self.state();
-            let id = SegmentId(state.next_id);
-            state.next_id += 1;
-            let fitting = state.free.iter().position(|(_, bytes)| *bytes >= capacity_bytes);
-            let recycled = fitting.map(|index| state.free.swap_remove(index));
-            if let Some((old, _)) = recycled {
-                state.occupied.forget(old);
-            }
-            (id, recycled)
+    /// Takes the number of the next segment.
+    pub fn take_number(&self) -> SegmentId {
+        let mut state = self.state();
+        let id = SegmentId(state.next_id);
+        state.next_id += 1;
+        id
+    }
+
+    /// Begins a segment under a number that was taken; its header is durable. One of values is a recycled file if there
+    /// is one of that length, and preallocated. One of payloads grows as it is written.
+    pub fn begin(&self, id: SegmentId, class: Class, capacity_bytes: u64) -> io::Result<Begun> {
+        let recycled = match class {
+            Class::Values => self.take_free(capacity_bytes),
+            Class::Payloads => None,
         };
         let path = self.folder.join(class.file_name(id));
         let outcome = match recycled {
-            Some((old, bytes)) => std::fs::rename(self.folder.join(free_file_name(old)), &path).map(|()| bytes),
-            None => create(&path, capacity_bytes).map(|()| capacity_bytes),
+            Some(old) => std::fs::rename(self.folder.join(free_file_name(old)), &path),
+            None => OpenOptions::new().write(true).create_new(true).open(&path).map(drop),
         };
+        let preallocated = match class {
+            Class::Values => capacity_bytes,
+            Class::Payloads => SEGMENT_FIRST_RECORD,
+        };
+        self.step("named");
+        // A recycled file has the blocks of its tail given back, and gets them again.
+        let outcome = outcome.and_then(|()| preallocate(&path, preallocated));
+        self.step("preallocated");
         let lineage = Lineage::begin(id.0);
         let header = SegmentHeader {
             class,
@@ -227,15 +307,13 @@ impl Segments {
             capacity_bytes,
             chain: self.chain,
         };
-        let outcome = outcome.and_then(|bytes| write_header(&path, &header).map(|()| bytes));
-        let capacity_bytes = match outcome.and_then(|bytes| sync_folder(&self.folder).map(|()| bytes)) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                // Nothing refers to it yet; what cannot be removed now is removed at the next start.
-                let _ = std::fs::remove_file(&path);
-                return Err(error);
-            }
-        };
+        let outcome = outcome.and_then(|()| write_header(&path, &header));
+        self.step("header written");
+        if let Err(error) = outcome.and_then(|()| sync_folder(&self.folder)) {
+            // Nothing refers to it yet; what cannot be removed now is removed at the next start.
+            let _ = std::fs::remove_file(&path);
+            return Err(error);
+        }
         let segment = Segment::new(class, path.clone(), SEGMENT_FIRST_RECORD);
         let mut state = self.state();
         state.occupied.note(id, Use::Used(class, SEGMENT_FIRST_RECORD), &path);
@@ -256,7 +334,12 @@ impl Segments {
         let segment = self.segment(id).expect("only a segment in use is appended to");
         let before = segment.synced_bytes.fetch_max(bytes, Ordering::Release);
         assert!(before <= bytes, "the synced part of a segment never shrinks");
-        self.state().occupied.end(id, bytes);
+        let mut state = self.state();
+        match segment.class {
+            Class::Values => state.occupied.end(id, bytes),
+            // It grows as it is written.
+            Class::Payloads => state.occupied.note(id, Use::Used(segment.class, bytes), &segment.path),
+        }
     }
 
     /// Bytes of a segment in use that are synced, from its start. `None` if it is not in use.
@@ -288,28 +371,10 @@ impl Segments {
                 "a retired segment is in use no more"
             );
             assert!(
-                matches!(*lock(&waiting.segment.newest), Newest::Closed),
+                matches!(lock(&waiting.segment.shown).newest, Newest::Closed),
                 "a retired segment is mapped no more"
             );
         }
-    }
-
-    /// Ends a segment's growth at its synced bytes and gives the tail back. Failing to is only a waste of disk.
-    pub fn seal(&self, id: SegmentId) {
-        let Some(segment) = self.segment(id) else { return };
-        let end = segment.synced_bytes.load(Ordering::Acquire);
-        let shortened = std::fs::metadata(&segment.path).and_then(|metadata| {
-            if metadata.len() < end + TAIL_BYTES_MIN {
-                return Ok(());
-            }
-            // No map reaches beyond `synced_bytes`, which this keeps.
-            OpenOptions::new().write(true).open(&segment.path)?.set_len(end)
-        });
-        if let Err(error) = shortened {
-            tracing::warn!("segment {id} keeps its unused tail: {error}");
-        }
-        let purpose = Use::Used(segment.class, end);
-        self.state().occupied.note(id, purpose, &segment.path);
     }
 
     /// Sets where a segment found at start ends, before anything of it is read: only recovery knows.
@@ -321,7 +386,7 @@ impl Segments {
     }
 
     /// Bytes of a segment, as a slice of a map that holds a lease. All were read from the disk before, or this fails.
-    /// `None` if the segment is gone or shorter.
+    /// `None` if the segment or this part of it is gone, or the segment is shorter.
     pub fn slice(&self, location: &Location) -> io::Result<Option<Bytes>> {
         let Some(segment) = self.segment(location.segment) else {
             return Ok(None);
@@ -330,9 +395,15 @@ impl Segments {
         if end > segment.synced_bytes.load(Ordering::Acquire) {
             return Ok(None);
         }
-        let Some(map) = segment.map_to(end)? else {
+        let Some((map, is_new)) = segment.map_to(location)? else {
             return Ok(None);
         };
+        segment
+            .read
+            .store(self.reads.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        if is_new {
+            self.keep_map(location.segment, &segment);
+        }
         if map.guard.is_none() {
             return self.read(location);
         }
@@ -354,7 +425,7 @@ impl Segments {
         let Some(segment) = self.segment(location.segment) else {
             return Ok(None);
         };
-        let Some(_lease) = segment.lease() else {
+        let Some(_lease) = segment.lease(location) else {
             return Ok(None);
         };
         if location.end() > segment.synced_bytes.load(Ordering::Acquire) {
@@ -376,18 +447,20 @@ impl Segments {
         let used = state.used.iter();
         let faulted = used.filter_map(|(id, segment)| {
             let range = segment.faults.take()?;
-            let mut newest = lock(&segment.newest);
-            if matches!(*newest, Newest::Mapped(_)) {
-                *newest = Newest::Unmapped;
-            }
+            lock(&segment.shown).forget_map();
             Some((*id, range))
         });
         faulted.collect()
     }
 
+    /// The file of a segment in use.
+    pub fn path(&self, id: SegmentId) -> Option<PathBuf> {
+        Some(self.segment(id)?.path.clone())
+    }
+
     /// Where a record lies as a part of a file. `None` if the segment is gone.
     pub fn on_disk(&self, location: &Location) -> Option<OnDisk> {
-        let path = self.segment(location.segment)?.path.clone();
+        let path = self.path(location.segment)?;
         Some(OnDisk {
             path,
             offset: location.offset,
@@ -395,60 +468,46 @@ impl Segments {
         })
     }
 
-    /// Takes segments out of the table. The index must not name them any more, durably.
-    pub fn retire(&self, ids: &[SegmentId]) {
-        let mut state = self.state();
-        for id in ids {
-            let Some(segment) = state.used.remove(id) else { continue };
-            *lock(&segment.newest) = Newest::Closed;
-            let file_bytes = std::fs::metadata(&segment.path).map_or(0, |metadata| metadata.len());
-            let purpose = Use::Retired(segment.class);
-            state.occupied.note(*id, purpose, &segment.path);
-            state.waiting.push(Waiting {
-                id: *id,
-                segment,
-                file_bytes,
-                since: Instant::now(),
-            });
+    /// Keeps a map for the next reader, and lets the one go that was read longest ago if there are too many.
+    fn keep_map(&self, id: SegmentId, segment: &Arc<Segment>) {
+        let surplus = {
+            let mut mapped = lock(&self.mapped);
+            mapped.insert(id, Arc::downgrade(segment));
+            if mapped.len() <= MAPS_MAX {
+                return;
+            }
+            mapped.retain(|_, segment| segment.strong_count() > 0);
+            let others = mapped.iter().filter(|(other, _)| **other != id);
+            let read_at = |segment: &Weak<Segment>| {
+                let segment = segment.upgrade();
+                segment.map_or(0, |segment| segment.read.load(Ordering::Relaxed))
+            };
+            let oldest = others.min_by_key(|(_, segment)| read_at(segment)).map(|(id, _)| *id);
+            oldest.and_then(|oldest| mapped.remove(&oldest)?.upgrade())
+        };
+        if let Some(surplus) = surplus {
+            lock(&surplus.shown).forget_map();
         }
     }
 
-    /// Recycles retired segments that nobody leases any more, and unlinks those that waited too long.
-    pub fn sweep(&self) {
-        self.sweep_at(Instant::now());
-    }
-
-    fn sweep_at(&self, now: Instant) {
-        let mut state = self.state();
-        let mut waiting_bytes: u64 = state.waiting.iter().map(|waiting| waiting.file_bytes).sum();
-        for waiting in std::mem::take(&mut state.waiting) {
-            let overdue = now.duration_since(waiting.since) >= LEASE_DEADLINE || waiting_bytes > WAITING_BYTES_MAX;
-            if waiting.is_leased() && !overdue {
-                state.waiting.push(waiting);
-                continue;
-            }
-            waiting_bytes -= waiting.file_bytes;
-            if !waiting.is_leased() && waiting.segment.class == Class::Values && state.free.len() < FREE_FILES_MAX {
-                let free = self.folder.join(free_file_name(waiting.id));
-                if std::fs::rename(&waiting.segment.path, &free).is_ok() {
-                    state.occupied.note(waiting.id, Use::Free, &free);
-                    state.free.push((waiting.id, waiting.file_bytes));
-                    continue;
-                }
-            }
-            // A lease held here would be one that nobody ends.
-            let (id, lease) = (waiting.id, Arc::downgrade(&waiting.segment.lease));
-            match state.unlinker.take(waiting) {
-                Ok(()) => state.occupied.unname(id, lease),
-                Err(waiting) => state.waiting.push(waiting),
-            }
-        }
-    }
-
-    /// Retired segments that still wait for a lease to end.
+    /// Maps that are kept for the next reader.
     #[cfg(test)]
-    pub fn waiting_count(&self) -> usize {
-        self.state().waiting.len()
+    pub fn maps_count(&self) -> usize {
+        let state = self.state();
+        let kept = |segment: &&Arc<Segment>| matches!(lock(&segment.shown).newest, Newest::Mapped(_));
+        state.used.values().filter(kept).count()
+    }
+
+    /// Where tests look at the folder between two steps of the files thread.
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "tests have something to look at here")]
+    pub(crate) const fn step(&self, _name: &str) {}
+
+    #[cfg(test)]
+    pub(crate) fn step(&self, name: &str) {
+        if let Some(look) = lock(&self.look).as_mut() {
+            look(name);
+        }
     }
 
     /// Gives no number below this one to a new segment.
@@ -477,26 +536,30 @@ impl Segment {
             class,
             path,
             synced_bytes: AtomicU64::new(synced_bytes),
-            newest: Mutex::default(),
-            lease: Lease::default(),
+            shown: Mutex::default(),
+            read: AtomicU64::default(),
             faults: Arc::default(),
         }
     }
 
-    /// A lease without a map; `None` if the segment was retired.
-    fn lease(&self) -> Option<Lease> {
-        match &*lock(&self.newest) {
-            Newest::Closed => None,
-            Newest::Unmapped | Newest::Mapped(_) => Some(Arc::clone(&self.lease)),
-        }
+    /// A lease without a map; `None` if the segment was retired, or a part of it is gone.
+    fn lease(&self, location: &Location) -> Option<Lease> {
+        let shown = lock(&self.shown);
+        let is_shown = !matches!(shown.newest, Newest::Closed) && !shown.is_gone(location);
+        is_shown.then(|| Arc::clone(&shown.lease))
     }
 
-    /// A map that reaches at least to `end`, which is within the synced bytes. `None` if the segment was retired.
-    fn map_to(&self, end: u64) -> io::Result<Option<Arc<Map>>> {
-        let mut newest = lock(&self.newest);
-        match &*newest {
+    /// A map that covers a part, which is within the synced bytes, and whether it was made for it. `None` if the
+    /// segment was retired or the part is gone from it.
+    fn map_to(&self, location: &Location) -> io::Result<Option<(Arc<Map>, bool)>> {
+        let mut shown = lock(&self.shown);
+        if shown.is_gone(location) {
+            return Ok(None);
+        }
+        let end = location.end();
+        match &shown.newest {
             Newest::Closed => return Ok(None),
-            Newest::Mapped(map) if map.bytes.len() as u64 >= end => return Ok(Some(Arc::clone(map))),
+            Newest::Mapped(map) if map.bytes.len() as u64 >= end => return Ok(Some((Arc::clone(map), false))),
             Newest::Mapped(_) | Newest::Unmapped => {}
         }
         let file = File::open(&self.path)?;
@@ -512,41 +575,31 @@ impl Segment {
         let map = Arc::new(Map {
             guard: Guard::new(&bytes, &self.faults),
             bytes,
-            _lease: Arc::clone(&self.lease),
+            _lease: Arc::clone(&shown.lease),
         });
-        *newest = Newest::Mapped(Arc::clone(&map));
-        Ok(Some(map))
+        shown.newest = Newest::Mapped(Arc::clone(&map));
+        Ok(Some((map, true)))
     }
 }
 
 fn map_file(file: &File, bytes: usize) -> io::Result<Mmap> {
     // SAFETY: the map is read-only and covers `bytes`, all synced. In this process those bytes are never written again
     // while a map lives. The writer appends behind `synced_bytes` only. Every `Map` holds a lease of its file, and a
-    // file is renamed for recycling only when their count shows that none is left (`Waiting::is_leased`). The file is
-    // never shortened below `synced_bytes` (`seal` is the only one to shorten it). Other processes are kept out by the
-    // lock on the data directory. If an operator truncates files of a running node by hand, or the disk loses a page,
-    // whoever touches it gets SIGBUS, and a page of zeros instead of the process's end (`mapped/fault.rs`).
+    // file is renamed for recycling only when their count shows that none is left (`Shown::is_leased`). A range is
+    // punched only when no slice shows it: it is `gone` first, and every map from before has ended. The file is never
+    // shortened. Other processes are kept out by the lock on the data directory. If an operator truncates files of a
+    // running node by hand, or the disk loses a page, whoever touches it gets SIGBUS, and a page of zeros instead of
+    // the process's end (`mapped/fault.rs`).
     unsafe { MmapOptions::new().len(bytes).map(file) }
 }
 
-impl Waiting {
-    /// Whether a map of the segment lives.
-    fn is_leased(&self) -> bool {
-        // Retirement closed the segment under the lock under which maps are made: every map there will ever be is
-        // counted, and the count can only fall.
-        let leased = Arc::strong_count(&self.segment.lease) > 1;
-        // Whatever readers did with their maps comes before what is done with the file next.
-        fence(Ordering::Acquire);
-        leased
-    }
-}
-
-fn create(path: &Path, capacity_bytes: u64) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    match fallocate(&file, FallocateFlags::empty(), 0, capacity_bytes) {
+/// Gives a file this length, and blocks for all of it.
+fn preallocate(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) => Ok(()),
         // Not every file system preallocates (EOPNOTSUPP): then the file grows as it is written.
-        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(capacity_bytes),
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes),
         Err(error) => Err(error.into()),
     }
 }

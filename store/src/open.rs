@@ -22,6 +22,7 @@ use ultramarine_types::{ChainIdentity, Height};
 
 use crate::birth;
 use crate::error::OpenError;
+use crate::files::{Desk, Files};
 use crate::folder;
 use crate::journal::{Journal, LOG_FILE_BYTES, LOG_FILES_COUNT, log_path};
 use crate::lock::{DirectoryLock, LOCK_NAME};
@@ -29,9 +30,9 @@ use crate::mapped::{Segments, sync_folder};
 use crate::metrics::Metrics;
 use crate::recovery::{forget_old, recover_log, recover_values, take_stock, undecided};
 use crate::reserve::Reserve;
-use crate::segment::CAPACITY_MIN;
+use crate::segment::{self, Class, SegmentId};
 use crate::view::View;
-use crate::writer::State;
+use crate::writer::{Ahead, Retiring, State};
 
 /// Default of [`StoreOptions::hot_bytes`], or one of the chain's largest values where that is more.
 const HOT_BYTES: usize = 32 << 20;
@@ -46,8 +47,10 @@ pub struct StoreOptions {
     pub hot_bytes: usize,
     /// Whether there is an archive: then nothing is pruned before it is there.
     pub archives: bool,
-    /// Bytes of the smallest segment: what a store that holds little preallocates.
-    pub segment_bytes_min: u64,
+    /// Heights whose blobs are kept; `None`: all of them.
+    pub retention: Option<u64>,
+    /// Bytes of a values segment. Each is preallocated whole, and recycled whole.
+    pub segment_bytes: u64,
     /// Where the store's metrics go.
     pub registry: Arc<Registry>,
 }
@@ -61,7 +64,8 @@ impl StoreOptions {
             chain,
             hot_bytes,
             archives: false,
-            segment_bytes_min: CAPACITY_MIN,
+            retention: None,
+            segment_bytes: segment::class_bytes(&limits),
             registry,
         }
     }
@@ -108,7 +112,8 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
 
     let (segments, files) =
         Segments::open(&segments_folder, chain, marks.floor.segment.0.max(1)).map_err(at(&segments_folder))?;
-    let (ledger, ends) = take_stock(&index, &segments, &files)?;
+    let payloads = marks.payloads;
+    let (ledger, ends) = take_stock(&index, &segments, &files, payloads.map(|end| end.segment))?;
     let metrics = Metrics::new(&options.registry);
     let (index, segments) = (Arc::new(index), Arc::new(segments));
     let view = View::new(
@@ -123,11 +128,19 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
     view.set_head(head);
     view.set_oldest_blobs(oldest_blobs);
     view.archived().set(marks.archived_from, marks.archived_through);
+    let values = files.iter().filter(|file| file.class == Class::Values);
+    let newest_values = values.map(|file| file.id).max().unwrap_or(SegmentId(0));
+    let desk = Desk {
+        folder: folder.to_owned(),
+        segments: Arc::clone(&segments),
+        index: Arc::clone(&index),
+        _lock: lock,
+    };
     let state = State {
         folder: folder.to_owned(),
-        limits: options.limits,
         archives: options.archives,
-        segment_bytes_min: options.segment_bytes_min,
+        segment_bytes: options.segment_bytes,
+        keeps_all: options.retention.is_none(),
         index,
         segments,
         view: Arc::clone(&view),
@@ -138,11 +151,16 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
         head,
         oldest_blobs,
         growing: None,
+        ahead: Ahead::None,
+        newest_values,
+        floor: marks.floor,
+        retiring: Retiring::default(),
+        files: Files::new(desk, payloads),
     };
 
     let mut state = recover_values(state, &files, &ends, marks.floor)?;
     let log = recover_log(&mut state, &marks, chain)?;
-    forget_old(&mut state, &files, &ends);
+    forget_old(&mut state);
     state.reserve.take();
     view.show_account();
     let recovered = Recovered {

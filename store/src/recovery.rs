@@ -31,18 +31,42 @@ use crate::writer::{State, Writer};
 pub(crate) type Ends = HashMap<SegmentId, u64>;
 
 /// What the index says lies where: the accounts, and per segment where its last decided record ends.
-pub(crate) fn take_stock(index: &Index, segments: &Segments, files: &[FoundFile]) -> Result<(Ledger, Ends), OpenError> {
+///
+/// Rows of segments are read, and none of heights: the time this takes does not follow the chain's length. `grows` is
+/// the payloads segment that is appended to again.
+pub(crate) fn take_stock(
+    index: &Index,
+    segments: &Segments,
+    files: &[FoundFile],
+    grows: Option<SegmentId>,
+) -> Result<(Ledger, Ends), OpenError> {
     let mut ledger = Ledger::default();
-    for file in files.iter().filter(|file| file.class == Class::Values) {
-        ledger.open(file.id, true);
-    }
     let mut ends = Ends::new();
-    let stock = index.locations(|height, row| {
-        ledger.decided(&row.location, height);
-        let end = ends.entry(row.location.segment).or_default();
-        *end = (*end).max(row.location.end());
-    });
-    stock.map_err(OpenError::Index)?;
+    if let Some(rows) = index.segments().map_err(OpenError::Index)? {
+        for (id, row) in rows {
+            ledger.load(id, row);
+            // Nothing is appended to a segment of before, but payloads to the one that the mark names.
+            if grows != Some(id) {
+                ledger.seal(id);
+            }
+            ends.insert(id, row.end);
+        }
+    } else {
+        for file in files {
+            ledger.open(file.id, file.class, true);
+        }
+        let stock = index.locations(|height, row| {
+            // Where its file is gone, its class is not known, and values are what can be fetched again.
+            ledger.open(row.location.segment, Class::Values, true);
+            ledger.decided(&row.location, height);
+            let end = ends.entry(row.location.segment).or_default();
+            *end = (*end).max(row.location.end());
+        });
+        stock.map_err(OpenError::Index)?;
+    }
+    for file in files {
+        ledger.open(file.id, file.class, true);
+    }
     if let Some(newest) = ends.keys().max() {
         // A lost file's number is not given away, or the index would name another's bytes.
         segments.number_from(newest.0 + 1);
@@ -158,7 +182,8 @@ pub(crate) fn recover_values(
             state.ledger.dropped(&before.location);
         }
     }
-    state.reserve.balance();
+    state.floor = floor;
+    state.make_room();
     state
         .index
         .mark(None, Some(floor))
@@ -243,7 +268,7 @@ pub(crate) fn recover_log(
         }));
     }
     state.journal.avoid(number, epoch);
-    state.reserve.balance();
+    state.make_room();
     let epoch = move_log(state, &medium, epoch, &records)
         .map_err(|source| OpenError::io(&log_path(&folder, number), source))?;
     state
@@ -309,21 +334,18 @@ fn move_log(state: &mut State, medium: &Pwrite, old: LogEpoch, records: &[Bytes]
 }
 
 /// Lets go of files that hold nothing any more: the index and the fresh segments do without them, durably.
-pub(crate) fn forget_old(state: &mut State, files: &[FoundFile], ends: &Ends) {
-    let nameless = |file: &&FoundFile| file.class == Class::Payloads && !ends.contains_key(&file.id);
-    let mut ids: Vec<SegmentId> = files.iter().filter(nameless).map(|file| file.id).collect();
-    let dead = state.ledger.dead();
-    ids.extend(&dead);
+pub(crate) fn forget_old(state: &mut State) {
+    let ids = state.ledger.dead();
     let growing = state.growing.as_ref().map(|growing| growing.id);
     assert!(
         growing.is_none_or(|growing| !ids.contains(&growing)),
         "the segment that grows is not freed"
     );
     state.segments.retire(&ids);
-    for id in dead {
+    for id in ids {
         state.ledger.close(id);
     }
-    state.segments.sweep();
+    state.sweep_soon();
 }
 
 /// The whole values above the head, in the order they are stored.

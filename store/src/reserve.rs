@@ -82,9 +82,12 @@ impl Reserve {
 
     /// What may be taken for values.
     pub fn room_bytes(&self) -> u64 {
-        // A file system that cannot say is asked to do it instead.
-        self.available_bytes()
-            .map_or(u64::MAX, |available| available.saturating_sub(RESERVE_BYTES))
+        room_bytes(&self.folder)
+    }
+
+    /// Whether the disk is so full that the reserve would be given up.
+    pub fn is_low(&self) -> bool {
+        self.available_bytes().is_some_and(|available| available < LOW_BYTES)
     }
 
     /// Gives the reserve up when the disk is nearly full, and takes it again when it is not. Call it before every write
@@ -124,6 +127,12 @@ impl Reserve {
     fn available_bytes(&self) -> Option<u64> {
         available_bytes(&self.folder)
     }
+}
+
+/// What may be taken for values on the disk of a data directory.
+pub(crate) fn room_bytes(folder: &Path) -> u64 {
+    // A file system that cannot say is asked to do it instead.
+    available_bytes(folder).map_or(u64::MAX, |available| available.saturating_sub(RESERVE_BYTES))
 }
 
 /// What a file system has room for; `None` if it does not say, as one that counts no blocks at all (ramfs) does not.

@@ -12,13 +12,21 @@ pub const SEGMENT_MAGIC: [u8; 8] = *b"ULTRSEG\0";
 /// Where the first record begins: behind the header page.
 pub const SEGMENT_FIRST_RECORD: u64 = PAGE_BYTES;
 
-/// Smallest values segment unless configured. A small chain's node preallocates this much, not a server's share.
-pub const CAPACITY_MIN: u64 = 32 << 20;
-/// Largest values segment: bounds the pause of freeing one and the work of recovery.
-const CAPACITY_MAX: u64 = 512 << 20;
+/// What a values segment is made for beside the blobs of each record: payload, lists and `Init`. A record that takes
+/// more room finds it in the next segment, or in one of its own.
+const BODY_BYTES: u64 = 1 << 20;
+/// Records of the chain's largest block that a values segment takes at least.
+const RECORDS_MIN: u64 = 4;
+/// Records that it takes where they are small, within [`SMALL_BYTES`].
+const RECORDS_MAX: u64 = 8;
+/// A small chain's node preallocates this much, not a server's share.
+const SMALL_BYTES: u64 = 32 << 20;
+/// Largest values segment that is made for what is held already: bounds the pause of freeing one.
+const GROWN_BYTES_MAX: u64 = 512 << 20;
+/// A payloads segment is sealed at this size. It is not preallocated.
+pub const PAYLOADS_BYTES: u64 = 64 << 20;
 
-const _: () = assert!(CAPACITY_MIN <= CAPACITY_MAX);
-const _: () = assert!(CAPACITY_MIN.is_multiple_of(PAGE_BYTES) && CAPACITY_MAX.is_multiple_of(PAGE_BYTES));
+const _: () = assert!(GROWN_BYTES_MAX.is_multiple_of(PAGE_BYTES) && PAYLOADS_BYTES.is_multiple_of(PAGE_BYTES));
 
 /// The number of a segment: also the generation that each of its records carries, because files are recycled. Never
 /// used twice.
@@ -206,18 +214,22 @@ impl SegmentHeader {
     }
 }
 
-/// How large to make the next values segment so that `record_bytes` fit.
-///
-/// It holds four of the chain's largest blocks, or an eighth of what the store holds already if that is more. So disk
-/// is committed as it is needed, and a large store still has few files. A record that is larger gets a segment of its
-/// own.
-pub fn capacity(limits: &Limits, bytes_min: u64, held_bytes: u64, record_bytes: u64) -> u64 {
-    let blocks = 4 * limits.block_blob_bytes() as u64;
-    let wanted = blocks
-        .max(held_bytes / 8)
-        .next_power_of_two()
-        .clamp(bytes_min.min(CAPACITY_MAX), CAPACITY_MAX);
-    let capacity = wanted.max(exact(record_bytes));
+/// The size of a chain's values segments. All have it, so that each can be recycled for each.
+pub fn class_bytes(limits: &Limits) -> u64 {
+    let record_bytes = limits.block_blob_bytes() as u64 + BODY_BYTES;
+    exact((RECORDS_MIN * record_bytes).max((RECORDS_MAX * record_bytes).min(SMALL_BYTES)))
+}
+
+/// How large to make the next values segment so that `record_bytes` fit: of the class, or as large as a record that the
+/// class has no room for. Where nothing is ever freed (`grows`), an eighth of what the store holds if that is more, so
+/// that a large store still has few files.
+pub fn capacity(class_bytes: u64, grows: bool, held_bytes: u64, record_bytes: u64) -> u64 {
+    let grown = if grows {
+        (held_bytes / 8).next_power_of_two().clamp(PAGE_BYTES, GROWN_BYTES_MAX)
+    } else {
+        0
+    };
+    let capacity = class_bytes.max(grown).max(exact(record_bytes));
     assert!(
         capacity - SEGMENT_FIRST_RECORD >= record_bytes,
         "the record has room behind the header"
@@ -295,13 +307,24 @@ mod tests {
     }
 
     #[test]
-    fn a_small_chain_preallocates_little_and_a_large_value_always_fits() {
-        let small = Limits { blobs_per_block: 6 };
-        let large = Limits { blobs_per_block: 1024 };
-        assert_eq!(capacity(&small, CAPACITY_MIN, 0, 4096), 32 << 20);
-        assert_eq!(capacity(&large, CAPACITY_MIN, 0, 4096), 512 << 20);
-        assert_eq!(capacity(&small, CAPACITY_MIN, 1 << 40, 4096), 512 << 20);
-        let value_bytes = large.value_bytes() as u64 * 8;
-        assert!(capacity(&large, CAPACITY_MIN, 0, value_bytes) >= value_bytes + SEGMENT_FIRST_RECORD);
+    fn a_class_takes_four_of_the_largest_blocks_and_is_small_on_a_small_chain() {
+        let class = |blobs_per_block| class_bytes(&Limits { blobs_per_block });
+        assert!(class(6) < 16 << 20);
+        assert_eq!(class(48), exact(32 << 20));
+        for blobs_per_block in [6, 24, 48, 128, 1024] {
+            let record_bytes = (u64::from(blobs_per_block) + 1) * 131_072;
+            assert!(class(blobs_per_block) >= 4 * record_bytes, "{blobs_per_block}");
+        }
+    }
+
+    #[test]
+    fn a_large_value_always_fits_and_only_what_is_never_freed_makes_segments_larger() {
+        let limits = Limits { blobs_per_block: 6 };
+        let class = class_bytes(&limits);
+        assert_eq!(capacity(class, false, 1 << 40, 4096), class);
+        assert_eq!(capacity(class, true, 0, 4096), class);
+        assert_eq!(capacity(class, true, 1 << 40, 4096), 512 << 20);
+        let value_bytes = limits.value_bytes() as u64 * 8;
+        assert_eq!(capacity(class, false, 0, value_bytes), exact(value_bytes));
     }
 }

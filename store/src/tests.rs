@@ -22,6 +22,8 @@ mod restore;
 mod retention;
 mod scanning;
 mod scrub;
+mod space;
+mod steps;
 pub(crate) mod support;
 mod tile;
 mod versions;

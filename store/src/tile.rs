@@ -94,7 +94,7 @@ async fn serve<M: Medium>(
     while let Some(next) = context.halt.unless_stopped(next(&mut requests)).await {
         let outcome = match next {
             Next::Request(first) => group(&mut writer, first, &mut requests, &mut out, &context.pulse).await,
-            Next::Nothing => Ok(()),
+            Next::Nothing => writer.flush(&mut out).await,
             Next::Closed => break,
         };
         writer.tell_damage(DAMAGE_TOLD_MAX, &mut out);
@@ -125,7 +125,7 @@ fn serve_blocking(
                 outcome
             }
             None if requests.is_closed() && requests.is_empty() => break,
-            None => Ok(()),
+            None => ready(writer.flush(&mut out)),
         };
         writer.tell_damage(DAMAGE_TOLD_MAX, &mut out);
         for reply in out.drain(..).chain(outcome.as_ref().err().map(failed)) {

@@ -275,11 +275,6 @@ impl View {
         format!("the record of {key} in segment {segment} at {offset}: {damage}")
     }
 
-    /// Reads what is kept of a value for ever.
-    pub(crate) fn record_to_move(&self, key: &ValueKey, location: &Location) -> Result<Assembly, Damage> {
-        reader::head(&self.segments, key, location)?.ok_or(Damage::Cut)
-    }
-
     fn recent(&self) -> MutexGuard<'_, BTreeMap<Height, (Decided, Location)>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }

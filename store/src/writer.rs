@@ -18,21 +18,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ultramarine_runtime::Clock;
 use ultramarine_runtime::medium::Medium;
-use ultramarine_types::chain::Limits;
 use ultramarine_types::storage::{LogEpoch, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Assembly, Height, Lsn, Nanos, ValueKey};
 
 use self::evidence::WaitingEvidence;
 use self::restore::Restores;
+pub(crate) use self::retire::Retiring;
 use crate::failure::Failure;
+use crate::files::Files;
 use crate::format::Lineage;
 use crate::index::{Index, IndexError};
 use crate::journal::{Begin, Journal, LogFiles};
 use crate::ledger::Ledger;
-use crate::mapped::Segments;
+use crate::mapped::{Begun, Segments};
 use crate::metrics::Metrics;
 use crate::reserve::Reserve;
-use crate::segment::{Position, SegmentId};
+use crate::segment::{self, Position, SegmentId};
 use crate::view::{Undecided, View};
 
 mod commit;
@@ -49,10 +50,12 @@ pub(crate) use evidence::EVIDENCE_WAITING_MAX;
 #[derive(Debug)]
 pub struct State {
     pub(crate) folder: PathBuf,
-    pub(crate) limits: Limits,
     /// Nothing is pruned before it is archived.
     pub(crate) archives: bool,
-    pub(crate) segment_bytes_min: u64,
+    /// The size of values segments.
+    pub(crate) segment_bytes: u64,
+    /// Blobs are never freed.
+    pub(crate) keeps_all: bool,
     pub(crate) index: Arc<Index>,
     pub(crate) segments: Arc<Segments>,
     pub(crate) view: Arc<View>,
@@ -64,6 +67,39 @@ pub struct State {
     pub(crate) oldest_blobs: Height,
     /// The values segment that grows, if one does.
     pub(crate) growing: Option<Growing>,
+    /// The one that follows it.
+    pub(crate) ahead: Ahead,
+    /// The number of the newest values segment that was appended to.
+    pub(crate) newest_values: SegmentId,
+    /// Where recovery would begin, as the index has it.
+    pub(crate) floor: Position,
+    pub(crate) retiring: Retiring,
+    pub(crate) files: Files,
+}
+
+/// The values segment that is begun before it is needed.
+#[derive(Debug, Default)]
+pub(crate) enum Ahead {
+    #[default]
+    None,
+    /// The files thread was asked for it.
+    Asked(SegmentId),
+    Made(Begun),
+}
+
+impl Ahead {
+    fn is_asked(&self, id: SegmentId) -> bool {
+        matches!(self, Self::Asked(asked) if *asked == id)
+    }
+
+    /// Its number.
+    const fn id(&self) -> Option<SegmentId> {
+        match self {
+            Self::None => None,
+            Self::Asked(id) => Some(*id),
+            Self::Made(begun) => Some(begun.id),
+        }
+    }
 }
 
 impl State {
@@ -73,6 +109,21 @@ impl State {
 
     pub(crate) fn index_failed(&self, error: &IndexError) -> Failure {
         Failure::index(&self.reserve, error)
+    }
+
+    /// How large to make the next values segment so that a record fits.
+    pub(crate) fn capacity_bytes(&self, record_bytes: u64) -> u64 {
+        let live_bytes = self.ledger.live_bytes();
+        segment::capacity(self.segment_bytes, self.keeps_all, live_bytes, record_bytes)
+    }
+
+    /// Makes room for what cannot be refused, where the disk is nearly full: files that wait to be recycled go first,
+    /// the reserve after them. Call it before every such write.
+    pub(crate) fn make_room(&mut self) {
+        if self.reserve.is_low() && self.segments.give_up_free() {
+            tracing::warn!("the disk is nearly full: files kept to be recycled are given up");
+        }
+        self.reserve.balance();
     }
 }
 
@@ -90,6 +141,11 @@ pub(crate) struct Growing {
 }
 
 impl Growing {
+    /// What is preallocated and not written yet.
+    pub(crate) const fn rest_bytes(&self) -> u64 {
+        self.capacity_bytes - self.offset
+    }
+
     const fn position(&self) -> Position {
         Position {
             segment: self.id,
@@ -141,6 +197,11 @@ impl<M: Medium> Writer<M> {
         };
         writer.check();
         writer
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn segments(&self) -> &Arc<Segments> {
+        &self.state.segments
     }
 
     /// Closes the files and gives the state back.
@@ -224,7 +285,7 @@ impl<M: Medium> Writer<M> {
                 Ok(())
             }
             StoreRequest::Silence { through } => {
-                self.state.reserve.balance();
+                self.state.make_room();
                 let marked = self.state.index.silence(through);
                 marked.map_err(|error| self.state.index_failed(&error))?;
                 out.push(StoreReply::Silenced { through });
@@ -233,7 +294,7 @@ impl<M: Medium> Writer<M> {
             StoreRequest::Archived { through } => self.archived(through),
             StoreRequest::Retire { blobs_below } => {
                 self.sync_group(out).await?;
-                out.push(self.retire(blobs_below).await?);
+                out.push(self.retire(blobs_below)?);
                 Ok(())
             }
         }
@@ -242,7 +303,7 @@ impl<M: Medium> Writer<M> {
     async fn sync_group(&mut self, out: &mut Vec<StoreReply>) -> Result<(), Failure> {
         self.sync_values().await?;
         if self.state.journal.is_sync_due() {
-            self.state.reserve.balance();
+            self.state.make_room();
         }
         let written = self
             .state
@@ -264,8 +325,7 @@ impl<M: Medium> Writer<M> {
         );
         out.append(&mut self.group.replies);
         self.keep_evidence()?;
-        self.state.segments.sweep();
-        Ok(())
+        self.tend_idle()
     }
 
     fn log_append(&mut self, lsn: Lsn, record: Bytes) -> Result<(), Failure> {
@@ -281,7 +341,7 @@ impl<M: Medium> Writer<M> {
     fn archived(&mut self, through: Height) -> Result<(), Failure> {
         let through = through.min(self.state.head);
         if through > self.state.view.archived_through() {
-            self.state.reserve.balance();
+            self.state.make_room();
             let marked = self.state.index.archive(through);
             let from = marked.map_err(|error| self.state.index_failed(&error))?;
             self.state.view.archived().set(from, through);
@@ -295,7 +355,7 @@ impl<M: Medium> Writer<M> {
             Begin::Ready(epoch) => Ok(epoch),
             Begin::Prepare => {
                 if !self.state.journal.is_prepared(height) {
-                    self.state.reserve.balance();
+                    self.state.make_room();
                     let epoch = self.prepare_epoch(height).await?;
                     self.state
                         .index

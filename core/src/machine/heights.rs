@@ -240,13 +240,12 @@ impl Core {
         });
     }
 
-    /// Has the store free blobs that are past retention, a few heights at a time.
+    /// Has the store free blobs that are past retention. It answers at once and frees beside its other work.
     fn retire(&mut self) {
-        const HEIGHTS_AT_ONCE: u64 = 8;
         let Some(retention) = self.config.retention else { return };
         let keep = retention.max(self.config.chain.params.blob_retention_heights_min);
         let below = Height(self.current().0.saturating_sub(keep));
-        if below.0 >= self.retired_below.0.saturating_add(HEIGHTS_AT_ONCE) {
+        if below > self.retired_below {
             self.retired_below = below;
             self.store(StoreRequest::Retire { blobs_below: below });
         }

@@ -24,6 +24,7 @@ const LISTEN: Nanos = Nanos::from_millis(3_000);
 pub fn store_options(config: &Config, genesis: &Genesis, registry: &Arc<Registry>) -> StoreOptions {
     let chain = &genesis.chain;
     StoreOptions {
+        retention: config.retention.blobs_heights,
         archives: config.archive.is_some(),
         ..StoreOptions::new(chain.params.limits(), chain.identity, Arc::clone(registry))
     }

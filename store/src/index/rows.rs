@@ -6,8 +6,9 @@ use ultramarine_types::{CommitCertificate, Evidence, Height, Init};
 
 use super::LocationRow;
 use crate::format::{Fields, PAGE_BYTES, STORE_VERSION};
+use crate::ledger::SegmentRow;
 use crate::record::RECORD_BYTES_MAX;
-use crate::segment::{Location, Position, SegmentId};
+use crate::segment::{Class, Location, Position, SegmentId};
 
 /// Layers 1 and 2 of a decided height.
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -126,4 +127,50 @@ pub(super) fn decode_floor(bytes: &[u8]) -> Option<Position> {
         && floor.sequence < floor.offset / PAGE_BYTES
         && floor.segment.is_counted();
     is_sound.then_some(floor)
+}
+
+pub(super) fn encode_segment(row: &SegmentRow) -> Vec<u8> {
+    let mut fields = Fields::default();
+    fields
+        .u8(match row.class {
+            Class::Values => 1,
+            Class::Payloads => 2,
+        })
+        .u8(if row.sealed { 2 } else { 1 })
+        .u64(row.lowest.0)
+        .u64(row.highest.0)
+        .u64(row.heights_count)
+        .u64(row.live_bytes)
+        .u64(row.end);
+    fields.0
+}
+
+pub(super) fn decode_segment(bytes: &[u8]) -> Option<SegmentRow> {
+    let mut fields = Cursor::new(bytes);
+    let class = match fields.u8()? {
+        1 => Class::Values,
+        2 => Class::Payloads,
+        _ => return None,
+    };
+    let sealed = match fields.u8()? {
+        1 => false,
+        2 => true,
+        _ => return None,
+    };
+    let row = SegmentRow {
+        class,
+        sealed,
+        lowest: Height(fields.u64()?),
+        highest: Height(fields.u64()?),
+        heights_count: fields.u64()?,
+        live_bytes: fields.u64()?,
+        end: fields.u64()?,
+    };
+    // Sums of them are taken, and the next height is counted from the highest.
+    let is_sound = row.lowest <= row.highest
+        && row.highest.0 < u64::MAX
+        && row.live_bytes.is_multiple_of(PAGE_BYTES)
+        && row.live_bytes <= row.end
+        && row.end < 1 << 48;
+    is_sound.then_some(row)
 }

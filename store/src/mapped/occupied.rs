@@ -34,8 +34,6 @@ pub(super) enum Use {
 struct FileEntry {
     purpose: Use,
     disk_bytes: u64,
-    /// Bytes of blocks that were given back although they lie before the end.
-    holes_bytes: u64,
 }
 
 /// What the segment files of a store occupy, in bytes.
@@ -68,12 +66,7 @@ impl Occupied {
     pub fn note(&mut self, id: SegmentId, purpose: Use, path: &Path) {
         self.forget(id);
         let disk_bytes = occupied_bytes(path);
-        let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let file = FileEntry {
-            purpose,
-            disk_bytes,
-            holes_bytes: length.saturating_sub(disk_bytes),
-        };
+        let file = FileEntry { purpose, disk_bytes };
         count(&mut self.totals, &file, u64::wrapping_add);
         self.files.insert(id, file);
     }
@@ -174,12 +167,9 @@ fn count(totals: &mut SegmentBytes, file: &FileEntry, change: fn(u64, u64) -> u6
     }
     match file.purpose {
         Use::Used(_, end) => {
-            // A file that was never preallocated has its hole behind the end.
-            let holes_bytes = if file.holes_bytes < end { file.holes_bytes } else { 0 };
-            with(
-                |totals| &mut totals.records,
-                end.saturating_sub(PAGE_BYTES).saturating_sub(holes_bytes),
-            );
+            // What was punched is no record any more. A tail is given back when the segment is sealed.
+            let records_end = end.min(file.disk_bytes);
+            with(|totals| &mut totals.records, records_end.saturating_sub(PAGE_BYTES));
             with(|totals| &mut totals.segments, 1);
         }
         Use::Retired(_) => with(|totals| &mut totals.leased, file.disk_bytes),

@@ -1,3 +1,6 @@
+use std::time::Instant;
+
+use super::retired::LEASE_DEADLINE;
 use super::*;
 use crate::format::PAGE_BYTES;
 
@@ -5,7 +8,12 @@ const CHAIN: ChainIdentity = ChainIdentity([1; 32]);
 const CAPACITY: u64 = 64 * PAGE_BYTES;
 
 fn segments(folder: &Path) -> Segments {
-    Segments::open(folder, CHAIN, 1).expect("it opens").0
+    let segments = Segments::open(folder, CHAIN, 1).expect("it opens").0;
+    segments.recycle(Recycling {
+        file_bytes: CAPACITY,
+        bytes_max: 2 * CAPACITY,
+    });
+    segments
 }
 
 /// A segment with one synced page of a byte, and where that lies.
@@ -14,7 +22,9 @@ fn filled(segments: &Segments, fill: u8) -> (Begun, Location) {
 }
 
 fn filled_of(class: Class, segments: &Segments, fill: u8) -> (Begun, Location) {
-    let begun = segments.begin(class, CAPACITY).expect("a segment");
+    let begun = segments
+        .begin(segments.take_number(), class, CAPACITY)
+        .expect("a segment");
     let file = OpenOptions::new().write(true).open(&begun.path).expect("it opens");
     file.write_all_at(&[fill; PAGE_BYTES as usize], PAGE_BYTES)
         .expect("written");
@@ -92,11 +102,7 @@ fn a_lease_past_its_deadline_keeps_its_bytes_and_loses_the_file_name() {
     segments.retire(&[begun.id]);
     segments.sweep_at(Instant::now() + LEASE_DEADLINE);
     assert_eq!(segments.waiting_count(), 0);
-    let until = Instant::now() + Duration::from_secs(20);
-    while begun.path.exists() {
-        assert!(Instant::now() < until, "the file was never unlinked");
-        std::thread::yield_now();
-    }
+    assert!(!begun.path.exists());
     filled(&segments, 8);
     assert!(leased.iter().all(|byte| *byte == 7), "its blocks are nobody else's");
 }
@@ -110,17 +116,16 @@ fn a_number_is_never_given_twice() {
     first.sweep();
     drop(first);
     let second = segments(folder.path());
-    assert!(
-        second.begin(Class::Values, CAPACITY).expect("a segment").id > begun.id,
-        "the free file's number counts"
-    );
+    assert!(second.take_number() > begun.id, "the free file's number counts");
 }
 
 #[test]
-fn sealing_gives_the_tail_back_and_keeps_what_is_mapped() {
+fn sealing_gives_the_tail_back_and_keeps_the_length() {
     let folder = tempfile::tempdir().expect("a folder");
     let segments = segments(folder.path());
-    let begun = segments.begin(Class::Values, 8 << 20).expect("a segment");
+    let capacity = 8 << 20;
+    let begin = || segments.begin(segments.take_number(), Class::Values, capacity);
+    let begun = begin().expect("a segment");
     segments.advance(begun.id, 2 * PAGE_BYTES);
     let location = Location {
         segment: begun.id,
@@ -129,21 +134,90 @@ fn sealing_gives_the_tail_back_and_keeps_what_is_mapped() {
     };
     let slice = segments.slice(&location).expect("mapped").expect("synced");
     segments.seal(begun.id);
-    assert_eq!(std::fs::metadata(&begun.path).expect("metadata").len(), 2 * PAGE_BYTES);
+    segments.sweep();
+    assert_eq!(std::fs::metadata(&begun.path).expect("metadata").len(), capacity);
+    assert!(occupied_bytes(&begun.path) <= 4 * PAGE_BYTES);
     assert!(slice.iter().all(|byte| *byte == 0));
+    drop(slice);
+    // Of that little, a new file is as good.
+    segments.recycle(Recycling {
+        file_bytes: capacity,
+        bytes_max: u64::MAX,
+    });
+    segments.retire(&[begun.id]);
+    segments.sweep();
+    assert!(!segments.has_free(capacity));
+    // What lacks its tail alone is recycled, and whole again.
+    let begun = begin().expect("a segment");
+    segments.advance(begun.id, capacity - (1 << 20));
+    segments.seal(begun.id);
+    segments.retire(&[begun.id]);
+    segments.sweep();
+    assert!(segments.has_free(capacity));
+    let recycled = begin().expect("a segment");
+    assert!(occupied_bytes(&recycled.path) >= capacity);
+}
+
+/// A page of a punched range is shown to nobody, and to those who held it as long as they do.
+#[test]
+fn a_hole_waits_for_the_slices_that_show_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let segments = segments(folder.path());
+    let begun = segments
+        .begin(segments.take_number(), Class::Values, 4 << 20)
+        .expect("a segment");
+    let file = OpenOptions::new().write(true).open(&begun.path).expect("it opens");
+    file.write_all_at(&[7; 2 << 20], PAGE_BYTES).expect("written");
+    file.sync_all().expect("synced");
+    segments.advance(begun.id, PAGE_BYTES + (2 << 20));
+    let at = |offset, bytes| Location {
+        segment: begun.id,
+        offset,
+        bytes,
+    };
+    let (first, second) = (at(PAGE_BYTES, 1 << 20), at(PAGE_BYTES + (1 << 20), 1 << 20));
+    let held = segments.slice(&first).expect("mapped").expect("synced");
+    let before = occupied_bytes(&begun.path);
+    segments.punch(begun.id, [first].map(|at| at.offset..at.end()).into());
+    assert!(segments.slice(&first).expect("no failure").is_none(), "no new slice");
+    let other = segments.slice(&second).expect("mapped").expect("synced");
+    segments.sweep();
+    assert!(held.iter().all(|byte| *byte == 7), "what a map shows never changes");
+    assert_eq!(occupied_bytes(&begun.path), before);
+    drop(held);
+    segments.sweep();
+    assert!(
+        occupied_bytes(&begun.path) <= before - (1 << 20),
+        "a slice of the rest delays nothing"
+    );
+    assert!(other.iter().all(|byte| *byte == 7));
+    assert!(segments.slice(&first).expect("no failure").is_none());
+}
+
+#[test]
+fn maps_are_kept_up_to_a_bound_and_the_one_read_longest_ago_goes_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let segments = segments(folder.path());
+    let all: Vec<_> = (0..MAPS_MAX + 8).map(|_| payloads(&segments, 7).1).collect();
+    let read = |location| segments.slice(location).expect("mapped").expect("synced");
+    let held = read(&all[1]);
+    for location in &all {
+        read(location);
+        read(&all[0]);
+    }
+    assert_eq!(segments.maps_count(), MAPS_MAX);
+    let is_kept = |location: &Location| {
+        let segment = segments.segment(location.segment).expect("in use");
+        matches!(lock(&segment.shown).newest, Newest::Mapped(_))
+    };
+    assert!(is_kept(&all[0]) && !is_kept(&all[1]) && is_kept(&all[MAPS_MAX]));
+    assert!(held.iter().all(|byte| *byte == 7));
+    read(&all[1]);
 }
 
 /// A segment of payloads, which is removed and not recycled, with a page of a byte.
 fn payloads(segments: &Segments, fill: u8) -> (Begun, Location) {
     filled_of(Class::Payloads, segments, fill)
-}
-
-fn wait_until_gone(path: &Path) {
-    let until = Instant::now() + Duration::from_secs(20);
-    while path.exists() {
-        assert!(Instant::now() < until, "{} was never unlinked", path.display());
-        std::thread::yield_now();
-    }
 }
 
 #[test]
@@ -159,12 +233,12 @@ fn a_lease_that_never_ends_delays_no_other_removal() {
     segments.retire(&all.iter().map(|(begun, _)| begun.id).collect::<Vec<_>>());
     segments.sweep_at(Instant::now() + LEASE_DEADLINE);
     for (begun, _) in &all {
-        wait_until_gone(&begun.path);
+        assert!(!begun.path.exists());
     }
     let (later, _) = payloads(&segments, 9);
     segments.retire(&[later.id]);
     segments.sweep();
-    wait_until_gone(&later.path);
+    assert!(!later.path.exists());
     for (slice, fill) in leased.iter().zip([0, 2, 4, 6]) {
         assert!(slice.iter().all(|byte| *byte == fill));
     }
@@ -175,11 +249,11 @@ fn a_lease_that_never_ends_delays_no_other_removal() {
 fn a_map_made_after_the_retirement_is_no_lease_without_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let segments = segments(folder.path());
-    let (begun, _) = filled(&segments, 7);
+    let (begun, location) = filled(&segments, 7);
     let entry = segments.segment(begun.id).expect("in use");
     segments.retire(&[begun.id]);
     assert!(
-        entry.map_to(2 * PAGE_BYTES).expect("no failure").is_none(),
+        entry.map_to(&location).expect("no failure").is_none(),
         "it is looked up again"
     );
     drop(entry);
@@ -192,7 +266,7 @@ fn a_map_made_after_the_retirement_is_no_lease_without_end() {
 fn descriptors_of_leased_files_are_bounded() {
     let folder = tempfile::tempdir().expect("a folder");
     let segments = segments(folder.path());
-    let mut lingering = unlink::Lingering::default();
+    let mut lingering = Lingering::default();
     let mut slices = Vec::new();
     for fill in 0..80 {
         let (begun, location) = payloads(&segments, fill);

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use ultramarine_types::storage::{BlobState, Blobs, Source, StateTally, StoreAccount, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Height, ValueKey};
@@ -39,7 +38,8 @@ fn du(folder: &Path) -> BTreeMap<String, u64> {
 
 /// Every claim that the account makes, at any time.
 #[track_caller]
-fn assert_true(store: &Store, folder: &Path) {
+fn assert_true(store: &mut Store, folder: &Path) {
+    store.settle();
     let account = account(store);
     let head = store.view.head();
     let mut states: BTreeMap<BlobState, StateTally> = BTreeMap::new();
@@ -65,18 +65,11 @@ fn assert_true(store: &Store, folder: &Path) {
         ("log", files.log),
         ("RESERVE", files.reserve),
     ];
-    // A thread takes away the names of files that are too many to recycle.
-    let until = Instant::now() + Duration::from_secs(10);
-    let is_true = |kinds: &BTreeMap<String, u64>| {
-        let there = |kind: &str| kinds.get(kind).copied().unwrap_or(0);
-        shown.iter().all(|(kind, bytes)| *bytes == there(kind))
-    };
-    let mut kinds = du(folder);
-    while !is_true(&kinds) && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(20));
-        kinds = du(folder);
+    let kinds = du(folder);
+    let there = |kind: &str| kinds.get(kind).copied().unwrap_or(0);
+    for (kind, bytes) in shown {
+        assert_eq!(bytes, there(kind), "{kind}: {shown:?} are not {kinds:?}");
     }
-    assert!(is_true(&kinds), "{shown:?} are not {kinds:?}");
     let live = account.states.live_bytes();
     let headers = account.segments * 4096;
     assert!(
@@ -109,20 +102,14 @@ fn grow_with_losers(store: &mut Store, heights: std::ops::RangeInclusive<u64>, b
     }
 }
 
-fn retire(store: &mut Store, below: u64) {
-    let blobs_below = Height(below);
-    let replies = store.ask([StoreRequest::Retire { blobs_below }]);
-    assert!(matches!(&replies[..], [StoreReply::Retired { .. }]), "{replies:?}");
-}
-
 #[test]
 fn the_account_is_that_of_a_recount_through_every_change_and_after_every_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let crashed = tempfile::tempdir().expect("a folder");
     let mut store = Store::open(folder.path());
-    assert_true(&store, folder.path());
+    assert_true(&mut store, folder.path());
     grow_with_losers(&mut store, 1..=10, 6);
-    assert_true(&store, folder.path());
+    assert_true(&mut store, folder.path());
     let synced = value(11, 11, 3);
     store.put(&without_blobs(&synced), Tag::Certified);
     assert_eq!(of(&store, BlobState::Undecided).heights, 1);
@@ -136,8 +123,8 @@ fn the_account_is_that_of_a_recount_through_every_change_and_after_every_end() {
     store.put(&value(22, 1, 1), Tag::Streamed);
     assert_eq!(of(&store, BlobState::Undecided).heights, 2);
     assert!(account(&store).dead_bytes > 0, "the losers' bytes");
-    assert_true(&store, folder.path());
-    retire(&mut store, 12);
+    assert_true(&mut store, folder.path());
+    store.retire(12);
     let pruned = of(&store, BlobState::Pruned);
     assert!(pruned.heights > 2, "{pruned:?}");
     assert!(
@@ -149,16 +136,16 @@ fn the_account_is_that_of_a_recount_through_every_change_and_after_every_end() {
             .rendered()
             .contains(&format!("ultramarine_store_prunes_total {}\n", pruned.heights))
     );
-    assert_true(&store, folder.path());
+    assert_true(&mut store, folder.path());
     copy(folder.path(), crashed.path());
     let before = account(&store).states;
     drop(store);
     for folder in [folder.path(), crashed.path()] {
         let mut store = Store::open(folder);
         assert_eq!(account(&store).states, before);
-        assert_true(&store, folder);
-        retire(&mut store, 21);
-        assert_true(&store, folder);
+        assert_true(&mut store, folder);
+        store.retire(21);
+        assert_true(&mut store, folder);
         assert!(of(&store, BlobState::Pruned).heights > pruned.heights);
     }
 }
@@ -178,9 +165,9 @@ fn a_directory_without_tallies_has_its_rows_counted() {
     drop(table);
     transaction.commit().expect("written");
     drop(database);
-    let store = Store::open(folder.path());
+    let mut store = Store::open(folder.path());
     assert_eq!(account(&store).states, before);
-    assert_true(&store, folder.path());
+    assert_true(&mut store, folder.path());
 }
 
 #[test]
@@ -208,16 +195,16 @@ fn a_status_tells_state_time_blobs_and_bytes() {
     assert!(found.since >= Some(begun));
     assert_eq!(found.bytes, record_bytes);
     store.grow(2..=20, 6);
-    retire(&mut store, 15);
+    store.retire(15);
     assert_eq!(of(&store, BlobState::Pruned), NONE, "nothing is archived yet");
     store.ask([StoreRequest::Archived { through: Height(10) }]);
-    retire(&mut store, 15);
+    store.retire(15);
     let found = status(&store, 1).expect("archived");
     assert_eq!(
         (found.state, found.blobs_count, found.bytes),
         (BlobState::Archived, 3, 4096)
     );
-    assert_true(&store, folder.path());
+    assert_true(&mut store, folder.path());
     let key = ValueKey {
         height: Height(1),
         id: value.key.id,
@@ -230,7 +217,7 @@ fn what_was_pruned_before_there_was_an_archive_does_not_count_as_archived() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open(folder.path());
     store.grow(1..=20, 6);
-    retire(&mut store, 15);
+    store.retire(15);
     let pruned = of(&store, BlobState::Pruned);
     assert!(pruned.heights > 4);
     for through in [3, 14] {
@@ -238,18 +225,18 @@ fn what_was_pruned_before_there_was_an_archive_does_not_count_as_archived() {
         store.ask([StoreRequest::Archived { through }]);
         assert_eq!(of(&store, BlobState::Archived), NONE);
         assert_eq!(of(&store, BlobState::Pruned), pruned);
-        assert_true(&store, folder.path());
+        assert_true(&mut store, folder.path());
     }
     drop(store);
     let mut store = Store::open(folder.path());
-    assert_true(&store, folder.path());
+    assert_true(&mut store, folder.path());
     // What is pruned from then on is in the archive.
     store.grow(21..=40, 6);
     store.ask([StoreRequest::Archived { through: Height(40) }]);
-    retire(&mut store, 35);
+    store.retire(35);
     assert_eq!(of(&store, BlobState::Pruned), pruned);
     assert!(of(&store, BlobState::Archived).heights > 4);
-    assert_true(&store, folder.path());
+    assert_true(&mut store, folder.path());
 }
 
 #[test]
@@ -278,7 +265,7 @@ fn a_height_that_moves_keeps_the_time_of_its_state_and_one_that_is_pruned_gets_a
     let mut store = Store::open(folder.path());
     let since = |store: &Store, height| store.view.blob_status(Height(height)).expect("decided").since;
     assert_eq!([1, 2].map(|height| since(&store, height)), [Some(5), Some(5)]);
-    retire(&mut store, 15);
+    store.retire(15);
     assert_eq!(since(&store, 1), Some(5), "it had no blobs to lose");
     assert!(since(&store, 2) > Some(1_577_836_800), "after 2020");
 }
@@ -296,7 +283,7 @@ fn a_damaged_height_has_a_state_of_its_own_until_it_is_restored() {
     assert!(status.since.is_some());
     assert_eq!(of(&store, BlobState::Damaged).heights, 1);
     assert_eq!(of(&store, BlobState::Decided).heights, 2);
-    assert_true(&store, folder.path());
+    assert_true(&mut store, folder.path());
     let replies = store.ask([StoreRequest::Put {
         assembly: value(2, 2, 2),
         tag: Tag::Restored,
@@ -305,7 +292,7 @@ fn a_damaged_height_has_a_state_of_its_own_until_it_is_restored() {
     assert_eq!(account(&store).states, before);
     assert!(account(&store).dead_bytes >= 2 * 131_072, "its old record");
     assert!(store.rendered().contains("ultramarine_store_heals_total 1\n"));
-    assert_true(&store, folder.path());
+    assert_true(&mut store, folder.path());
 }
 
 #[test]
@@ -314,7 +301,7 @@ fn bytes_that_a_reader_holds_back_are_counted_until_it_is_done() {
     let mut store = Store::open_with(folder.path(), &cold());
     store.grow(1..=20, 6);
     let slice = store.view.decided_value(Height(1)).expect("held").1.blobs.remove(0);
-    retire(&mut store, 15);
+    store.retire(15);
     let leased = account(&store).leased_bytes;
     assert!(leased >= 6 * 131_072, "{leased}");
     assert!(
@@ -322,9 +309,9 @@ fn bytes_that_a_reader_holds_back_are_counted_until_it_is_done() {
             .rendered()
             .contains(&format!("ultramarine_store_leased_bytes {leased}\n"))
     );
-    assert_true(&store, folder.path());
+    assert_true(&mut store, folder.path());
     drop(slice);
-    store.ask([]);
+    store.settle();
     assert_eq!(account(&store).leased_bytes, 0);
-    assert_true(&store, folder.path());
+    assert_true(&mut store, folder.path());
 }

@@ -16,22 +16,6 @@ fn archiving() -> StoreOptions {
     }
 }
 
-/// Ends the keeping of blobs below a height, until nothing more comes free.
-fn retire(store: &mut Store, below: u64) -> Height {
-    let mut oldest = Height::GENESIS;
-    loop {
-        let blobs_below = Height(below);
-        let replies = store.ask([StoreRequest::Retire { blobs_below }]);
-        let [StoreReply::Retired { blobs_below }] = &replies[..] else {
-            panic!("{replies:?}")
-        };
-        if *blobs_below == oldest {
-            return oldest;
-        }
-        oldest = *blobs_below;
-    }
-}
-
 fn archived(store: &mut Store, through: u64) {
     let through = Height(through);
     assert!(store.ask([StoreRequest::Archived { through }]).is_empty());
@@ -42,14 +26,14 @@ fn blobs_are_freed_up_to_what_is_archived_and_no_further() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open_with(folder.path(), &archiving());
     let values = store.grow(1..=24, 6);
-    assert_eq!(retire(&mut store, 20), Height(1));
+    assert_eq!(store.retire(20), Height(1));
     archived(&mut store, 10);
     for reopened in [false, true] {
         if reopened {
             drop(store);
             store = Store::open_with(folder.path(), &archiving());
         }
-        let oldest = retire(&mut store, 20);
+        let oldest = store.retire(20);
         assert!(oldest > Height(1) && oldest <= Height(11), "{oldest}");
         assert_eq!(store.view.archived_through(), Height(10));
         for value in &values[10..] {
@@ -64,7 +48,7 @@ fn blobs_are_freed_up_to_what_is_archived_and_no_further() {
         Height(24),
         "what is not decided is not archived"
     );
-    assert!(retire(&mut store, 20) > Height(11));
+    assert!(store.retire(20) > Height(11));
 }
 
 #[test]
@@ -72,7 +56,7 @@ fn what_was_pruned_before_there_was_an_archive_is_not_called_archived() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open_with(folder.path(), &cold());
     store.grow(1..=24, 6);
-    let oldest = retire(&mut store, 20);
+    let oldest = store.retire(20);
     assert!(oldest > Height(2));
     drop(store);
     let mut store = Store::open_with(folder.path(), &archiving());
@@ -108,7 +92,7 @@ fn while_the_archive_is_away_a_full_disk_refuses_new_values_keeps_every_decided_
         }
         values.push(value);
         // Retention has ended for all but two, and nothing is archived.
-        assert_eq!(retire(&mut store, height.saturating_sub(1)), Height(1));
+        assert_eq!(store.retire(height.saturating_sub(1)), Height(1));
         assert!(height < 200, "the disk is small");
     };
     assert!(refused.contains("archive"), "it says why nothing comes free: {refused}");
@@ -124,7 +108,7 @@ fn while_the_archive_is_away_a_full_disk_refuses_new_values_keeps_every_decided_
     store.log(&[b"a vote"]);
 
     archived(&mut store, head - 2);
-    let oldest = retire(&mut store, head - 1);
+    let oldest = store.retire(head - 1);
     assert!(oldest > Height(1), "room again");
     assert_eq!(
         store.view.decided_value(Height(1)).err(),
@@ -141,7 +125,7 @@ fn while_the_archive_is_away_a_full_disk_refuses_new_values_keeps_every_decided_
         [StoreReply::Stored { .. }]
     ) {
         assert!(Instant::now() < until, "there is no room although blobs were freed");
-        retire(&mut store, head - 1);
+        store.retire(head - 1);
         std::thread::sleep(Duration::from_millis(10));
     }
     store.commit(&next);

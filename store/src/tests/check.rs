@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use redb::{ReadableTable, TableDefinition};
-use ultramarine_types::storage::{BlobState, Source, StoreRequest, Tag};
+use ultramarine_types::storage::{BlobState, Source, Tag};
 use ultramarine_types::{ChainIdentity, Height};
 
 use super::support::*;
@@ -34,8 +34,7 @@ fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn full(folder: &Path) -> Full {
     let mut store = Store::open_with(folder, &cold());
     let values = store.grow(1..=16, 6);
-    let blobs_below = Height(8);
-    store.ask([StoreRequest::Retire { blobs_below }]);
+    store.retire(8);
     store.begin(17);
     store.log(&[b"one", b"two"]);
     store.put(&value(17, 1, 1), Tag::Streamed);
@@ -46,6 +45,7 @@ fn full(folder: &Path) -> Full {
     };
     let (pruned, held) = (place(2), place(15));
     let newest = store.view.on_disk(&value(17, 1, 1).key).expect("on disk");
+    store.settle();
     Full {
         account: store.view.account().expect("an account"),
         pruned,

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ultramarine_runtime::medium::{Medium, MediumFile, Pwrite, PwriteFile, ready};
@@ -250,63 +249,6 @@ fn a_disk_that_fills_up_refuses_the_value_and_names_no_lost_byte() {
             // A value is refused; its commit then cannot be. The log has its own reserve, and stops the store without
             // it.
             assert!(outcome.refused <= 1 && outcome.stopped);
-        }
-    }
-}
-
-fn payload_files(folder: &Path) -> usize {
-    let segments = std::fs::read_dir(folder.join("segments")).expect("the folder");
-    let names = segments.map(|entry| entry.expect("an entry").file_name());
-    names
-        .filter(|name| name.to_string_lossy().starts_with("payloads"))
-        .count()
-}
-
-#[test]
-fn a_disk_that_fills_up_under_a_retirement_only_delays_it() {
-    for fault in [Fault::WriteFull, Fault::SyncFull] {
-        let folder = tempfile::tempdir().expect("a folder");
-        let values = Store::open(folder.path()).grow(1..=15, 6);
-        let OpenStore { state, view, .. } = open(folder.path(), &options()).expect("it opens");
-        let fuse = Fuse {
-            fault,
-            left: Rc::new(Cell::new(1)),
-            syncs_after: Rc::default(),
-        };
-        let disk = Pwrite::new(None);
-        let mut writer = Writer::new(
-            Faulty {
-                disk,
-                fuse: fuse.clone(),
-            },
-            state,
-        );
-        let mut retire = || {
-            let mut replies = Vec::new();
-            let blobs_below = Height(12);
-            ready(async {
-                writer
-                    .handle(StoreRequest::Retire { blobs_below }, &mut replies)
-                    .await?;
-                writer.flush(&mut replies).await
-            })?;
-            match replies[..] {
-                [StoreReply::Retired { blobs_below }] => Ok::<_, crate::Failure>(blobs_below),
-                _ => panic!("{replies:?}"),
-            }
-        };
-        assert_eq!(retire(), Ok(Height(1)), "{fault:?}");
-        assert!(fuse.has_blown());
-        assert!(retire().expect("there is room again") > Height(5), "{fault:?}");
-        // Removing is another thread's work.
-        let until = Instant::now() + Duration::from_secs(20);
-        while payload_files(folder.path()) > 1 {
-            assert!(Instant::now() < until, "something is left of the first try");
-            std::thread::yield_now();
-        }
-        for value in &values {
-            let kept = view.decided_payload(value.key.height).expect("for ever");
-            assert_eq!((kept.payload, kept.lists), (value.payload.clone(), value.lists.clone()));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ultramarine_types::storage::{LogCondition, Source, StoreReply, StoreRequest, Tag};
+use ultramarine_types::storage::{Blobs, LogCondition, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Height, Lsn};
 
 use super::support::*;
@@ -301,25 +301,47 @@ fn a_full_disk_without_a_reserve_is_an_error_that_says_how_much_to_free_and_wher
     says_what_to_do(&Store::try_open(&fresh, &options()).err().expect("no room").to_string());
 }
 
-fn retire(store: &mut Store, below: u64) -> Height {
-    let blobs_below = Height(below);
-    match store.ask([StoreRequest::Retire { blobs_below }])[..] {
-        [StoreReply::Retired { blobs_below }] => blobs_below,
-        ref other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn retirement_frees_what_it_has_room_to_free() {
     let Some(disk) = SmallDisk::mount(64) else { return };
     let mut store = Store::open(disk.path());
     store.grow(1..=15, 6);
-    // Beside the reserve: room for the payloads of one segment, five pages and its header's, and not for those of two.
-    disk.fill(RESERVE_BYTES + 8 * 4096);
-    let first = retire(&mut store, 12);
-    assert!(first > Height(1) && first <= Height(6), "{first}");
+    store.settle();
+    // Beside the reserve: room for the payload of one height and its segment's header. The index takes some as well.
+    disk.fill(RESERVE_BYTES + 64 * 4096);
+    assert!(
+        store.retire(12) > Height(5),
+        "what the first ones free is room for the next"
+    );
+}
+
+#[test]
+fn a_disk_that_fills_up_under_a_retirement_only_delays_it() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let mut store = Store::open(disk.path());
+    let values = store.grow(1..=15, 6);
+    store.settle();
+    let available = disk.available_bytes();
+    let filler = disk.filler();
+    store.look(move |step| {
+        if step == "header written" {
+            let filler = std::fs::File::create(&filler).expect("a file");
+            rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, available - 8192).expect("it fits");
+        }
+    });
+    assert_eq!(store.retire(12), Height(1));
+    assert!(disk.filler().exists());
     std::fs::remove_file(disk.filler()).expect("room again");
-    assert!(retire(&mut store, 12) > first);
+    store.look(|_| {});
+    assert!(store.retire(12) > Height(5));
+    let names = std::fs::read_dir(disk.path().join("segments")).expect("the folder");
+    let names = names.map(|entry| entry.expect("an entry").file_name());
+    let payloads = names.filter(|name| name.to_string_lossy().starts_with("payloads"));
+    assert_eq!(payloads.count(), 1, "nothing is left of the first try");
+    for value in &values {
+        let kept = store.view.decided_payload(value.key.height).expect("for ever");
+        assert_eq!((kept.payload, kept.lists), (value.payload.clone(), value.lists.clone()));
+    }
 }
 
 #[test]
@@ -328,33 +350,37 @@ fn retirement_reads_nothing_when_there_is_room_for_nothing() {
     let options = cold();
     let mut store = Store::open_with(disk.path(), &options);
     let values = store.grow(1..=15, 6);
-    // Beside the reserve: not even for a page of each height of a segment and its header's.
-    disk.fill(RESERVE_BYTES + 4 * 4096);
+    store.settle();
+    // One that was made ahead too late would make room.
+    store.writer.segments().give_up_free();
+    // Beside the reserve: not even for a page.
+    disk.fill(RESERVE_BYTES);
     // Who reads it sees it.
     damage_payload(&store, &values[0].key);
-    assert_eq!(retire(&mut store, 12), Height(1));
+    assert_eq!(store.retire(12), Height(1));
     assert_eq!(damaged_segments(&options), "0");
 }
 
 #[test]
-fn payloads_too_large_to_move_are_read_once_and_keep_no_others_from_going() {
+fn payloads_too_large_to_move_keep_no_others_from_going() {
     let Some(disk) = SmallDisk::mount(96) else { return };
-    let options = cold();
-    let mut store = Store::open_with(disk.path(), &options);
-    let large: Vec<_> = (1..=20).map(|at| value_with(at, at as u8, 6, 100_000)).collect();
+    let mut store = Store::open_with(disk.path(), &cold());
+    let large: Vec<_> = (1..=20).map(|at| value_with(at, at as u8, 6, 1 << 20)).collect();
     for value in &large {
         store.put(value, Tag::Streamed);
         store.commit(value);
     }
     store.grow(21..=35, 6);
+    store.settle();
     // Beside the reserve: for the payloads of a segment of small ones, and not for one of the large.
-    disk.fill(RESERVE_BYTES + 10 * 4096);
-    assert_eq!(retire(&mut store, 32), Height(1));
-    for value in &large[..12] {
-        damage_payload(&store, &value.key);
+    disk.fill(RESERVE_BYTES + (512 << 10));
+    assert!(store.retire(32) > Height(24), "and so make room for the large ones");
+    store.retire(32);
+    assert_eq!(store.view.decided(Height(1)).expect("decided").blobs, Blobs::Pruned);
+    for value in &large {
+        let kept = store.view.decided_payload(value.key.height).expect("for ever");
+        assert_eq!(kept.payload, value.payload);
     }
-    assert!(retire(&mut store, 32) > Height(24));
-    assert_eq!(damaged_segments(&options), "0", "none of the first was read again");
 }
 
 #[test]
@@ -363,10 +389,11 @@ fn retirement_without_room_waits_for_it_and_counts_no_damage() {
     let options = options();
     let mut store = Store::open_with(disk.path(), &options);
     store.grow(1..=15, 6);
+    store.settle();
     disk.fill(1 << 20);
-    assert_eq!(retire(&mut store, 12), Height(1));
+    assert_eq!(store.retire(12), Height(1));
     std::fs::remove_file(disk.filler()).expect("room again");
-    assert!(retire(&mut store, 12) > Height(5));
+    assert!(store.retire(12) > Height(5));
     assert!(
         !options
             .registry

@@ -261,20 +261,12 @@ fn blobs_that_were_never_held_can_be_brought_later() {
 /// Enough heights of six blobs for several segments of 4 MiB.
 const HEIGHTS: u64 = 20;
 
-fn retire(store: &mut Store, below: u64) -> Height {
-    let blobs_below = Height(below);
-    match &store.ask([StoreRequest::Retire { blobs_below }])[..] {
-        [StoreReply::Retired { blobs_below }] => *blobs_below,
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn a_payload_that_rots_after_its_blobs_were_freed_comes_back_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open_with(folder.path(), &cold());
     let values = store.grow(1..=HEIGHTS, 6);
-    let oldest = retire(&mut store, 11);
+    let oldest = store.retire(11);
     assert!(oldest > Height(2));
     damage_payload(&store, &values[1].key);
     assert!(store.view.decided_payload(Height(2)).is_none());
@@ -317,11 +309,11 @@ fn a_segment_with_a_damaged_record_is_freed_once_that_lies_elsewhere() {
     let values = store.grow(1..=HEIGHTS, 6);
     let path = store.view.on_disk(&values[0].key).expect("it is held").path;
     damage_payload(&store, &values[0].key);
-    retire(&mut store, 11);
+    store.retire(11);
     assert!(path.exists(), "it is the only place that has what is left");
     assert!(store.view.is_damaged(Height(1)));
     restore(&mut store, &values[0]);
-    retire(&mut store, 11);
+    store.retire(11);
     assert_ne!(store.view.on_disk(&values[0].key).expect("it is held").path, path);
     let store = reopened(store, folder.path());
     assert!(!path.exists(), "its payloads have moved");

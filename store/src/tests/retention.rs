@@ -3,19 +3,9 @@
 use std::path::Path;
 
 use ultramarine_types::Height;
-use ultramarine_types::storage::{Absent, Blobs, Source, StoreReply, StoreRequest, Tag};
+use ultramarine_types::storage::{Absent, Blobs, Source, StoreRequest, Tag};
 
 use super::support::*;
-
-fn retire(store: &mut Store, below: u64) -> Height {
-    match &store.ask([StoreRequest::Retire {
-        blobs_below: Height(below),
-    }])[..]
-    {
-        [StoreReply::Retired { blobs_below }] => *blobs_below,
-        other => panic!("{other:?}"),
-    }
-}
 
 fn segment_files(folder: &Path, kind: &str) -> usize {
     let entries = std::fs::read_dir(folder.join("segments")).expect("the folder");
@@ -40,7 +30,7 @@ fn blobs_are_freed_in_whole_segments_and_payloads_stay_for_ever() {
     let mut store = Store::open(folder.path());
     let values = store.grow(1..=HEIGHTS, 6);
     let files = segment_files(folder.path(), "values");
-    let oldest = retire(&mut store, 11);
+    let oldest = store.retire(11);
     assert!(oldest > Height(4) && oldest <= Height(11), "{oldest}");
     assert_eq!(store.view.oldest_blobs(), oldest);
     assert!(segment_files(folder.path(), "values") < files);
@@ -66,9 +56,9 @@ fn blobs_are_freed_in_whole_segments_and_payloads_stay_for_ever() {
             }
         }
     }
-    let again = retire(&mut store, 11);
+    let again = store.retire(11);
     assert_eq!(again, oldest, "nothing more to free");
-    assert!(retire(&mut store, u64::MAX) > oldest);
+    assert!(store.retire(u64::MAX) > oldest);
     assert_eq!(store.view.head(), Height(HEIGHTS));
 }
 
@@ -78,7 +68,7 @@ fn a_height_without_blobs_is_still_whole_after_its_segment_is_freed() {
     let mut store = Store::open(folder.path());
     let empty = store.grow(1..=1, 0).remove(0);
     store.grow(2..=HEIGHTS, 6);
-    assert!(retire(&mut store, 15) > Height(2));
+    assert!(store.retire(15) > Height(2));
     assert_same(
         &store.view.decided_value(Height(1)).expect("it never had blobs").1,
         &empty,
@@ -91,7 +81,7 @@ fn a_slice_stays_valid_after_its_segment_is_retired() {
     let mut store = Store::open_with(folder.path(), &cold());
     let values = store.grow(1..=HEIGHTS, 6);
     let (_, leased) = store.view.decided_value(Height(1)).expect("held");
-    assert!(retire(&mut store, 11) > Height(1));
+    assert!(store.retire(11) > Height(1));
     assert_eq!(
         segment_files(folder.path(), "free") + 1,
         2,
@@ -101,7 +91,7 @@ fn a_slice_stays_valid_after_its_segment_is_retired() {
     assert_same(&leased, &values[0]);
     drop(leased);
     // The next request finds the lease gone.
-    retire(&mut store, 1);
+    store.retire(1);
     assert_eq!(
         store.view.decided_value(Height(1)).err(),
         Some(Absent::Pruned {
@@ -116,14 +106,11 @@ fn disk_comes_back_and_files_are_recycled() {
     let mut store = Store::open(folder.path());
     for round in 0..6 {
         store.grow(round * 10 + 1..=round * 10 + 10, 6);
-        retire(&mut store, round * 10 + 6);
+        store.retire(round * 10 + 6);
     }
-    let bytes: u64 = std::fs::read_dir(folder.path().join("segments"))
-        .expect("the folder")
-        .map(|entry| entry.expect("an entry").metadata().expect("metadata").len())
-        .sum();
+    let bytes = occupied(folder.path(), "");
     assert!(
-        bytes < 40 << 20,
+        bytes < 16 << 20,
         "60 heights of 0.75 MiB were written and {bytes} bytes are kept"
     );
     let last = store.view.decided_value(Height(60)).expect("held");
@@ -142,7 +129,7 @@ fn a_segment_of_dropped_values_is_freed_without_retention() {
     let decided = value(1, 1, 6);
     store.put(&decided, Tag::Streamed);
     store.commit(&decided);
-    store.ask([]);
+    store.settle();
     assert!(segment_files(folder.path(), "values") < before);
     assert_same(&store.view.decided_value(Height(1)).expect("held").1, &decided);
 }
@@ -182,7 +169,8 @@ fn readers_beside_the_retirement_see_a_value_or_that_it_is_pruned() {
             ultramarine_runtime::medium::ready(async {
                 writer.handle(request, &mut Vec::new()).await?;
                 writer.flush(&mut Vec::new()).await
-            })
+            })?;
+            writer.settle()
         });
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         outcome.expect("retired");
@@ -206,8 +194,8 @@ fn a_damaged_segment_stays_and_the_next_ones_are_freed() {
             store.grow(HEIGHTS + 1..=HEIGHTS + 10, 6);
         }
         let below = if reopened { 26 } else { 16 };
-        let oldest = retire(&mut store, below);
-        assert_eq!(retire(&mut store, below), oldest, "the damaged segment is tried once");
+        let oldest = store.retire(below);
+        assert_eq!(store.retire(below), oldest, "the damaged segment is tried once");
         assert!(oldest > Height(below - 6) && oldest <= Height(below), "{oldest}");
         assert_eq!(store.view.oldest_blobs(), oldest);
         assert!(damaged.exists());
@@ -242,7 +230,7 @@ fn a_segment_whose_file_is_gone_does_not_end_retention() {
     std::fs::remove_file(lost).expect("removed");
     let options = cold();
     let mut store = Store::open_with(folder.path(), &options);
-    assert!(retire(&mut store, 16) > Height(10));
+    assert!(store.retire(16) > Height(10));
 }
 
 /// Damage after a record was read and found whole would otherwise be kept for ever under a fresh checksum.
@@ -255,7 +243,7 @@ fn a_payload_is_checked_again_before_it_is_moved() {
     let (_, read) = store.view.decided_value(Height(2)).expect("whole");
     assert_same(&read, &values[1]);
     damage_payload(&store, &values[1].key);
-    assert!(retire(&mut store, 11) > Height(5));
+    assert!(store.retire(11) > Height(5));
     assert_eq!(damaged_segments(&options), "1");
     assert_eq!(store.view.decided(Height(2)).expect("decided").blobs, Blobs::Held);
 }

@@ -10,7 +10,7 @@ use redb::{ReadableTable, TableDefinition};
 use ultramarine_runtime::{Halt, Reason};
 use ultramarine_types::Height;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::storage::{ScrubProgress, Source, StoreRequest};
+use ultramarine_types::storage::{ScrubProgress, Source};
 
 use super::support::*;
 use crate::scrub::{self, Scrub};
@@ -74,8 +74,7 @@ fn a_payload_that_was_moved_is_read_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open_with(folder.path(), &cold());
     let values = store.grow(1..=20, 6);
-    let blobs_below = Height(15);
-    store.ask([StoreRequest::Retire { blobs_below }]);
+    store.retire(15);
     assert_eq!(pass(&store), []);
     let place = store.view.on_disk(&values[2].key).expect("its payload is on disk");
     assert!(place.path.to_string_lossy().contains("payloads-"));
@@ -231,9 +230,7 @@ fn a_record_that_moves_while_it_is_read_is_not_damaged() {
         calls += 1;
         // In the midst of the first record.
         if calls == 4 {
-            let blobs_below = Height(15);
-            store.ask([StoreRequest::Retire { blobs_below }]);
-            store.ask([]);
+            store.retire(15);
             // The file is recycled, and has other bytes.
             store.grow(21..=40, 6);
         }

@@ -23,10 +23,14 @@ use crate::{OpenError, OpenStore, StoreOptions, View, Writer, open};
 
 pub const CHAIN: ChainIdentity = ChainIdentity([9; 32]);
 
+/// Five records of six blobs fit.
+pub const SEGMENT_BYTES: u64 = 4 << 20;
+
 pub fn options() -> StoreOptions {
     StoreOptions {
         hot_bytes: 4 << 20,
-        segment_bytes_min: 1 << 20,
+        segment_bytes: SEGMENT_BYTES,
+        retention: Some(8),
         ..StoreOptions::new(Limits { blobs_per_block: 6 }, CHAIN, Registry::new())
     }
 }
@@ -156,6 +160,27 @@ impl Store {
         Ok(out)
     }
 
+    /// Has blobs below a height freed and waits for it; the oldest that are left.
+    pub fn retire(&mut self, below: u64) -> Height {
+        let blobs_below = Height(below);
+        self.ask([StoreRequest::Retire { blobs_below }]);
+        self.settle();
+        match self.ask([StoreRequest::Retire { blobs_below }])[..] {
+            [StoreReply::Retired { blobs_below }] => blobs_below,
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until everything is freed and begun that can be.
+    pub fn settle(&mut self) {
+        self.writer.settle().expect("the store does not fail");
+    }
+
+    /// Has something looked at between two steps of the files thread.
+    pub fn look(&self, look: impl FnMut(&str) + Send + 'static) {
+        *self.writer.segments().look.lock().expect("no panic") = Some(Box::new(look));
+    }
+
     pub fn put(&mut self, assembly: &Assembly, tag: Tag) {
         let replies = self.ask([StoreRequest::Put {
             assembly: assembly.clone(),
@@ -223,6 +248,14 @@ impl Store {
         }
         values
     }
+}
+
+/// What the files of a kind occupy in the folder of segments.
+pub fn occupied(folder: &Path, kind: &str) -> u64 {
+    let entries = std::fs::read_dir(folder.join("segments")).expect("the folder");
+    let entries = entries.map(|entry| entry.expect("an entry"));
+    let of_kind = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(kind));
+    of_kind.map(|entry| crate::reserve::occupied_bytes(&entry.path())).sum()
 }
 
 /// The next life of a directory: a store that failed is asked nothing more.

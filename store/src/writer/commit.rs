@@ -35,15 +35,19 @@ impl<M: Medium> Writer<M> {
         if decision.blobs == Blobs::Held && stored.blobs != Blobs::Held {
             return Err(Misdecision::WithoutBlobs(key).into());
         }
-        self.state.reserve.balance();
+        self.state.make_room();
         let epoch = self.prepare_epoch(height.next()).await?;
         let location_row = LocationRow {
             location: stored.location,
             blobs: stored.blobs,
             since: unix_seconds(),
         };
+        self.tend()?;
+        // A transaction that fails is the last thing this store did, so the ledger may be ahead of it.
+        self.state.ledger.promoted(&stored.location, height);
+        let (relocation, moved) = self.take_relocation()?;
         let oldest_blobs = if stored.blobs == Blobs::Held {
-            self.state.oldest_blobs
+            self.oldest_after(&relocation)
         } else {
             height.next()
         };
@@ -65,12 +69,15 @@ impl<M: Medium> Writer<M> {
             epoch,
             floor: self.floor_above(height),
             oldest_blobs,
+            relocation: &relocation,
         };
         self.state
             .index
             .commit(&commit)
             .map_err(|error| self.state.index_failed(&error))?;
+        self.state.floor = commit.floor;
         self.publish(decision, location_row, oldest_blobs);
+        self.relocated(&moved, oldest_blobs);
         self.free_dead();
         self.state.view.show_account();
         self.state.metrics.commit.record(self.clock.now().since(started));
@@ -93,7 +100,8 @@ impl<M: Medium> Writer<M> {
     fn floor_above(&self, height: Height) -> Position {
         let end = match &self.state.growing {
             Some(growing) => growing.position(),
-            None => Position::start_of(self.state.segments.next_id()),
+            // The next value goes into the one made ahead, or into one that is begun later.
+            None => Position::start_of(self.state.ahead.id().unwrap_or(self.state.segments.next_id())),
         };
         let undecided = self.state.view.undecided();
         let above = undecided
@@ -130,7 +138,6 @@ impl<M: Medium> Writer<M> {
                 return true;
             }
             if *other == key {
-                state.ledger.promoted(&value.location, height);
                 promoted_count += 1;
             } else {
                 state.ledger.dropped(&value.location);

@@ -68,8 +68,10 @@ impl Restores {
 /// What the index says of a height that is to be stored again.
 struct Standing {
     certificate: CommitCertificate,
-    /// Its row, if it can be read.
-    row: Option<(Blobs, Location)>,
+    /// What its row says of its blobs, if it can be read.
+    blobs: Option<Blobs>,
+    /// Where it lies, if that can be read.
+    before: Option<Location>,
 }
 
 impl<M: Medium> Writer<M> {
@@ -93,7 +95,7 @@ impl<M: Medium> Writer<M> {
             Ok(content) => content,
             Err(unfit) => return self.refuse(key, unfit.to_string()),
         };
-        let before = standing.row.map(|(blobs, _)| blobs);
+        let before = standing.blobs;
         let (content, blobs) = match (content, before) {
             (RecordContent::Whole, _) => (content, Blobs::Held),
             (_, Some(Blobs::NeverHeld)) => (RecordContent::NeverHeld, Blobs::NeverHeld),
@@ -128,7 +130,7 @@ impl<M: Medium> Writer<M> {
                 blobs,
                 since: unix_seconds(),
             },
-            before: standing.row.map(|(_, location)| location),
+            before: standing.before,
         };
         self.restores.waiting.insert(height, waiting);
         self.group.replies.push(stored);
@@ -144,13 +146,21 @@ impl<M: Medium> Writer<M> {
         let standing = if let Ok(Some((Decided { certificate, blobs, .. }, location))) = row {
             Standing {
                 certificate,
-                row: Some((blobs, location)),
+                blobs: Some(blobs),
+                before: Some(location),
             }
         } else {
             let certificate = self.restores.vouched.get(&key.height).cloned();
             Standing {
                 certificate: certificate.ok_or("the index cannot read its row, and no certificate vouches for it")?,
-                row: None,
+                blobs: None,
+                before: self
+                    .state
+                    .index
+                    .location(key.height)
+                    .ok()
+                    .flatten()
+                    .map(|row| row.location),
             }
         };
         if standing.certificate.value_id != key.id {
@@ -184,22 +194,27 @@ impl<M: Medium> Writer<M> {
         let bare = waiting.iter().filter(|(_, waiting)| waiting.row.blobs != Blobs::Held);
         let above = bare.map(|(height, _)| height.next()).max().unwrap_or_default();
         let oldest_blobs = above.max(state.oldest_blobs);
-        state.reserve.balance();
-        let restored = state.index.restore(&rows, oldest_blobs);
+        state.make_room();
+        // A transaction that fails is the last thing this store did, so the ledger may be ahead of it.
+        for (height, waiting) in &waiting {
+            if let Some(before) = &waiting.before {
+                state.ledger.restored(before);
+            }
+            state.ledger.decided(&waiting.row.location, *height);
+        }
+        let segments = state.ledger.take_changed();
+        let restored = state.index.restore(&rows, oldest_blobs, &segments);
         restored.map_err(|error| state.index_failed(&error))?;
         state.oldest_blobs = oldest_blobs;
         state.view.set_oldest_blobs(oldest_blobs);
         for (height, waiting) in &waiting {
-            if let Some(before) = &waiting.before {
-                state.ledger.moved(before, *height);
-            }
-            state.ledger.decided(&waiting.row.location, *height);
             state.view.hot().remove(&key_of(&waiting.certificate));
             state.view.restored(*height);
             self.restores.vouched.remove(height);
         }
-        let left_count = i64::try_from(state.ledger.left_count()).unwrap_or(i64::MAX);
-        state.metrics.damaged_segments.set(left_count);
+        let damaged_segments = i64::try_from(state.ledger.damaged_segments()).unwrap_or(i64::MAX);
+        state.metrics.damaged_segments.set(damaged_segments);
+        self.free_dead();
         Ok(())
     }
 }

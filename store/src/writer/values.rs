@@ -6,10 +6,13 @@ use ultramarine_runtime::medium::{Medium, MediumFile};
 use ultramarine_types::storage::{Blobs, Source, StoreReply, Tag};
 use ultramarine_types::{Assembly, Init, ValueKey};
 
-use super::{Growing, Waiting, Writer};
+use super::{Ahead, Growing, Waiting, Writer};
 use crate::append::write_parts;
 use crate::damage::unix_seconds;
 use crate::failure::{Failure, no_room};
+use crate::files::Job;
+use crate::format::PAGE_BYTES;
+use crate::mapped::Begun;
 use crate::record::{self, Encoded, RecordContent};
 use crate::reserve::is_full;
 use crate::segment::{self, Class, Location, SEGMENT_FIRST_RECORD};
@@ -168,39 +171,89 @@ impl<M: Medium> Writer<M> {
         }
     }
 
-    /// Seals the growing segment and begins one that takes `record_bytes`; a reason if there is no room.
+    /// Seals the growing segment and goes on in one that takes `record_bytes`; a reason if there is no room.
     fn begin_segment(&mut self, record_bytes: u64) -> Result<Option<String>, Failure> {
-        let state = &mut self.state;
-        let capacity = segment::capacity(
-            &state.limits,
-            state.segment_bytes_min,
-            state.ledger.held_bytes(),
-            record_bytes,
-        );
-        if !state.reserve.has_room_for(capacity) {
-            return Ok(Some(no_room(&state.reserve, "more values", capacity)));
-        }
+        let Some(begun) = self.next_segment(record_bytes)? else {
+            let capacity = segment::exact(record_bytes);
+            return Ok(Some(no_room(&self.state.reserve, "more values", capacity)));
+        };
         self.values_file = None;
-        if let Some(old) = state.growing.take() {
-            state.segments.seal(old.id);
-            state.ledger.seal(old.id);
-        }
-        match state.segments.begin(Class::Values, capacity) {
-            Ok(begun) => {
-                state.ledger.open(begun.id, false);
-                state.growing = Some(Growing {
-                    id: begun.id,
-                    lineage: begun.lineage,
-                    path: begun.path,
-                    capacity_bytes: begun.capacity_bytes,
-                    offset: SEGMENT_FIRST_RECORD,
-                    sequence: 0,
-                    synced_below: 0,
-                });
-                Ok(None)
+        self.seal_growing();
+        let state = &mut self.state;
+        state.ledger.open(begun.id, Class::Values, false);
+        assert!(
+            state.newest_values < begun.id,
+            "recovery looks for values from a segment's number on"
+        );
+        state.newest_values = begun.id;
+        state.growing = Some(Growing {
+            id: begun.id,
+            lineage: begun.lineage,
+            path: begun.path,
+            capacity_bytes: begun.capacity_bytes,
+            offset: SEGMENT_FIRST_RECORD,
+            sequence: 0,
+            synced_below: 0,
+        });
+        Ok(None)
+    }
+
+    /// The segment made ahead, or one that is begun here and now: as large as there is room for.
+    fn next_segment(&mut self, record_bytes: u64) -> Result<Option<Begun>, Failure> {
+        let state = &mut self.state;
+        let least_bytes = segment::exact(record_bytes);
+        // One that is too small, or not made yet, is overtaken: it never holds a value.
+        match std::mem::take(&mut state.ahead) {
+            Ahead::Made(begun) if begun.capacity_bytes >= least_bytes => return Ok(Some(begun)),
+            Ahead::Made(begun) => {
+                state.segments.retire(&[begun.id]);
+                state.sweep_soon();
             }
-            Err(error) if is_full(&error) => Ok(Some(no_room(&state.reserve, "more values", capacity))),
-            Err(error) => Err(state.write_failed("a new segment", &error)),
+            Ahead::None | Ahead::Asked(_) => {}
+        }
+        let mut capacity = state.capacity_bytes(record_bytes);
+        if !state.segments.has_free(capacity) && !state.reserve.has_room_for(capacity) {
+            state.segments.give_up_free();
+            let room_bytes = state.reserve.room_bytes();
+            capacity = capacity.min(room_bytes - room_bytes % PAGE_BYTES);
+        }
+        while capacity >= least_bytes {
+            let id = state.segments.take_number();
+            match state.segments.begin(id, Class::Values, capacity) {
+                Ok(begun) => return Ok(Some(begun)),
+                Err(error) if is_full(&error) && capacity > least_bytes => {
+                    let half = capacity / 2;
+                    capacity = least_bytes.max(half - half % PAGE_BYTES);
+                }
+                Err(error) if is_full(&error) => break,
+                Err(error) => return Err(state.write_failed("a new segment", &error)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Has the next segment made once the growing one is half full.
+    pub(super) fn begin_ahead(&mut self) {
+        let state = &mut self.state;
+        let is_near = |growing: &Growing| growing.rest_bytes() < growing.capacity_bytes / 2;
+        if state.ahead.id().is_some() || !state.growing.as_ref().is_some_and(is_near) {
+            return;
+        }
+        let capacity_bytes = state.capacity_bytes(0);
+        if state.segments.has_free(capacity_bytes) || state.reserve.has_room_for(capacity_bytes) {
+            let id = state.segments.take_number();
+            if state.files.ask(Job::Begin { id, capacity_bytes }) {
+                state.ahead = Ahead::Asked(id);
+            }
+        }
+    }
+
+    fn seal_growing(&mut self) {
+        let state = &mut self.state;
+        if let Some(growing) = state.growing.take() {
+            state.segments.seal(growing.id);
+            state.ledger.seal(growing.id);
+            state.sweep_soon();
         }
     }
 
@@ -270,10 +323,7 @@ impl<M: Medium> Writer<M> {
             }
         }
         self.values_file = None;
-        if let Some(growing) = self.state.growing.take() {
-            self.state.segments.seal(growing.id);
-            self.state.ledger.seal(growing.id);
-        }
+        self.seal_growing();
         tracing::warn!("{reason}");
     }
 }

@@ -44,7 +44,7 @@ impl Rig {
         let options = StoreOptions {
             archives: true,
             hot_bytes: 0,
-            segment_bytes_min: 1 << 20,
+            segment_bytes: 4 << 20,
             ..StoreOptions::new(Limits { blobs_per_block: 6 }, fixtures::CHAIN, Arc::clone(&registry))
         };
         let OpenStore { state, view, .. } = open(folder, &options).expect("it opens");
@@ -104,16 +104,19 @@ impl Rig {
 
     /// Ends the keeping of blobs below a height, until nothing more comes free.
     pub fn retire(&mut self, below: u64) -> Height {
-        let mut oldest = Height::GENESIS;
+        let (mut oldest, mut since) = (Height::GENESIS, Instant::now());
         loop {
             let blobs_below = Height(below);
             let StoreReply::Retired { blobs_below } = self.ask(StoreRequest::Retire { blobs_below }) else {
                 panic!("another answer")
             };
-            if blobs_below == oldest {
+            // The store answers at once, and frees beside its other work.
+            if blobs_below != oldest {
+                (oldest, since) = (blobs_below, Instant::now());
+            } else if since.elapsed() > Duration::from_secs(1) {
                 return oldest;
             }
-            oldest = blobs_below;
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
