@@ -51,7 +51,9 @@ use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::execution::{EngineCall, ParentBlock};
 use ultramarine_types::network::{NetCommand, Recipients};
 use ultramarine_types::storage::{Decision, StoreReply, StoreRequest};
-use ultramarine_types::{Address, ConsensusMessage, Hash, Height, Lsn, Nanos, Outbox, Round, Stage, ValueId, ValueKey};
+use ultramarine_types::{
+    Address, ConsensusMessage, Evidence, Hash, Height, Lsn, Nanos, Outbox, Round, Stage, ValueId, ValueKey,
+};
 
 use crate::clocks::Clocks;
 use crate::config::CoreConfig;
@@ -164,9 +166,13 @@ pub struct Core {
     listening_until: Option<Nanos>,
     /// The store has been asked to remember that nothing is signed up to here.
     silence_asked: Height,
+    /// The store has said that this is durable.
+    silence_kept: Height,
+    /// Requests to keep evidence that the store has not answered.
+    evidence_asked: u32,
     /// Up to here we may have signed what this directory does not know. Hearing such a signature is no alarm.
     forgotten: Height,
-    /// A stop that waits until the silence through this height is durable.
+    /// A stop that waits until the silence through this height, and all evidence, is durable.
     stopping: Option<(Height, Stop)>,
     out: Vec<Output>,
     now: Nanos,
@@ -232,6 +238,8 @@ impl Core {
             told_signing: None,
             listening_until: None,
             silence_asked: Height::GENESIS,
+            silence_kept: Height::GENESIS,
+            evidence_asked: 0,
             forgotten: Height::GENESIS,
             stopping: None,
             out: Vec::new(),
@@ -327,12 +335,9 @@ impl Core {
         self.event(Event::Stage { key, stage, took });
     }
 
-    /// Stops the core: the reason is its last output.
+    /// Stops the core: the reason is its last output. It leaves once all evidence is kept.
     fn stop(&mut self, stop: Stop) {
-        if !self.stopped {
-            self.stopped = true;
-            self.out.push(Output::Stop(stop));
-        }
+        self.stop_silent(Height::GENESIS, stop);
     }
 
     /// Stops because another process signs with our key, once it is durable that nothing is signed up to `through`.
@@ -342,23 +347,62 @@ impl Core {
             return;
         }
         self.stopped = true;
-        if self.silence_asked >= through {
-            return self.out.push(Output::Stop(stop));
-        }
         self.fall_silent(through);
-        self.stopping = Some((through, stop));
+        if matches!(stop, Stop::Disk(_)) || self.is_kept(through) {
+            self.out.push(Output::Stop(stop));
+        } else {
+            self.stopping = Some((through, stop));
+        }
     }
 
-    /// Takes an input of a core that has stopped. Only the receipt that its stop waits for means anything.
+    /// Whether all is durable that has to outlive a stop with this silence.
+    fn is_kept(&self, through: Height) -> bool {
+        self.silence_kept >= through && self.evidence_asked == 0
+    }
+
+    /// Takes an input of a core that has stopped. Only the receipts that its stop waits for mean anything.
     fn end(&mut self, input: &Input, out: &mut Outbox<Output>) {
-        let is_over = |through: Height| match input {
-            Input::Store(StoreReply::Silenced { through: durable }) => *durable >= through,
-            Input::Store(StoreReply::Failed { .. }) => true,
-            _ => false,
-        };
-        if let Some((_, stop)) = self.stopping.take_if(|(through, _)| is_over(*through)) {
+        let mut has_failed = false;
+        match input {
+            Input::Store(StoreReply::Silenced { through }) => self.silence_kept = self.silence_kept.max(*through),
+            Input::Store(StoreReply::EvidenceTaken { is_durable }) => {
+                self.evidence_taken();
+                if !is_durable && let Some((_, stop)) = &mut self.stopping {
+                    stop.lose_evidence();
+                }
+            }
+            Input::Store(StoreReply::Failed { .. }) => {
+                has_failed = true;
+                if let Some((_, stop)) = self.stopping.as_mut().filter(|_| self.evidence_asked > 0) {
+                    stop.lose_evidence();
+                }
+            }
+            _ => {}
+        }
+        let through = self.stopping.as_ref().map(|(through, _)| *through);
+        if through.is_some_and(|through| has_failed || self.is_kept(through))
+            && let Some((_, stop)) = self.stopping.take()
+        {
             out.push(Output::Stop(stop));
         }
+    }
+
+    /// Tells people of evidence, and has it kept.
+    fn keep_evidence(&mut self, evidence: Vec<Evidence>) {
+        for piece in &evidence {
+            self.event(Event::Evidence(piece.clone()));
+        }
+        self.evidence_asked += 1;
+        self.store(StoreRequest::Evidence(evidence));
+    }
+
+    /// The store has answered for one request to keep evidence.
+    const fn evidence_taken(&mut self) {
+        assert!(
+            self.evidence_asked > 0,
+            "the store answers for evidence that it was given"
+        );
+        self.evidence_asked -= 1;
     }
 
     /// Signs nothing more up to a height, in this life or a later one.

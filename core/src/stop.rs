@@ -1,7 +1,9 @@
 //! This file knows why the node stops itself, and every word that an operator reads about it.
 
+use ultramarine_types::evidence::FalseValue;
+use ultramarine_types::network::Flaw;
 use ultramarine_types::verify::Refutation;
-use ultramarine_types::{Height, Round, ValueKey};
+use ultramarine_types::{Address, Hash, Height, KzgCommitment, KzgProof, Round, Signature, ValueKey};
 
 use crate::guard::{Conflict, SignedKind};
 use crate::log::LogRecordError;
@@ -46,9 +48,9 @@ pub enum Stop {
 /// What is wrong with a decided block.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DecidedFault {
-    /// Its bytes can never be whole.
-    #[error("decided value {key}: blob {index}: {why}")]
-    Flawed { key: ValueKey, index: u16, why: Refutation },
+    /// Its own blob refutes it.
+    #[error(transparent)]
+    Flawed(Box<DecidedFlaw>),
     /// Its metadata breaks a rule.
     #[error("decided value {key} breaks a rule: {broken}")]
     Metadata { key: ValueKey, broken: BrokenRule },
@@ -59,6 +61,59 @@ pub enum DecidedFault {
     Block { height: Height, reason: String },
     #[error("the execution client refuses decided head {height}: {reason}; it is kept with its certificate")]
     Head { height: Height, reason: String },
+}
+
+/// A decided value that its own blob refutes, with all that convicts its proposer but the lists and the blob.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "decided value {key}: blob {index}: {why}. Validator {proposer} signed this value ({signature}); it binds \
+     commitment {commitment}, proof {proof} and digest {digest}. {}",
+    if *.is_evidence_kept {
+        "The evidence is in the data directory, and served under /ultramarine/v1/evidence while a node runs on it"
+    } else {
+        "The evidence is not kept: the disk had no room for it, or failed"
+    }
+)]
+pub struct DecidedFlaw {
+    pub key: ValueKey,
+    pub index: u16,
+    pub why: Refutation,
+    /// The validator that built and signed the value.
+    pub proposer: Address,
+    pub signature: Signature,
+    pub commitment: KzgCommitment,
+    pub proof: KzgProof,
+    pub digest: Hash,
+    /// Whether the store has the evidence.
+    pub is_evidence_kept: bool,
+}
+
+impl DecidedFlaw {
+    /// What evidence that was checked says of a value. Evidence that lacks what it names shows as zeros.
+    pub fn new(key: ValueKey, flaw: &Flaw) -> Self {
+        let FalseValue { init, lists, .. } = &*flaw.evidence;
+        let at = usize::from(flaw.index);
+        Self {
+            key,
+            index: flaw.index,
+            why: flaw.why,
+            proposer: init.metadata.origin_proposer,
+            signature: init.signature,
+            commitment: lists.commitments.get(at).copied().unwrap_or(KzgCommitment::ZERO),
+            proof: lists.proofs.get(at).copied().unwrap_or(KzgProof::ZERO),
+            digest: lists.digests.get(at).copied().unwrap_or(Hash::ZERO),
+            is_evidence_kept: true,
+        }
+    }
+}
+
+impl Stop {
+    /// The store did not keep the evidence.
+    pub(crate) fn lose_evidence(&mut self) {
+        if let Self::DecidedInvalid(DecidedFault::Flawed(flaw)) = self {
+            flaw.is_evidence_kept = false;
+        }
+    }
 }
 
 /// A signature of our key that this process did not make.

@@ -91,10 +91,11 @@ fn company(step: u8) -> Vec<OpenedClaim> {
         .collect()
 }
 
-/// Holds one verifier to the expected findings: whole, and in pieces, each of which holds if all its claims do.
+/// Holds one verifier to the expected findings: the whole, and every piece, holds if all its claims do.
 pub fn judge(verifier: &Fast, batch: &[Owned], expected: &[Finding], pieces: Pieces<'_>) {
     let all = claims(batch);
-    assert_eq!(verifier.verify(&all), expected, "{}, whole", verifier.path());
+    let holds = expected.iter().all(Result::is_ok);
+    assert_eq!(verifier.verify(&all), holds, "{}, whole", verifier.path());
     let mut open = Vec::new();
     for (claims, expected) in all.chunks(pieces.opened).zip(expected.chunks(pieces.opened)) {
         for (opening, expected) in verifier.open(claims, &mut |_, _| true).into_iter().zip(expected) {

@@ -330,8 +330,7 @@ pub(crate) fn best<const N: usize>(budget: Duration, mut works: [&mut dyn FnMut(
 }
 
 fn run(verifier: &dyn Verifier, claims: &[Claim<'_>]) {
-    let findings = verifier.verify(claims);
-    assert!(findings.iter().all(Result::is_ok), "the samples are true claims");
+    assert!(verifier.verify(claims), "the samples are true claims");
 }
 
 fn cpu_name() -> String {

@@ -1,10 +1,9 @@
 //! This file knows what a verifier is asked and what it promises, whichever back end does the arithmetic.
 
 use ultramarine_types::Hash;
-use ultramarine_types::verify::Refutation;
 
 use crate::claim::Claim;
-use crate::opening::{Finding, OpenedClaim, Opening, Sums};
+use crate::opening::{OpenedClaim, Opening, Sums};
 
 /// Claims that [`Verifier::verify`] opens before it looks at the next: as many as a lane opens, a vector of messages
 /// and two of points. Their 2 MB are still in a cache when evaluation reads what was hashed.
@@ -28,33 +27,19 @@ pub trait Verifier: Send + Sync {
     /// Whether all claims in these sums hold: one pairing.
     fn hold(&self, pieces: &[&Sums]) -> bool;
 
-    /// Judges every claim at once; findings in the claims' order. If not all hold, it halves them until each that is
-    /// wrong is named. Lanes do not: they ask about whole values.
-    fn verify(&self, claims: &[Claim<'_>]) -> Vec<Finding> {
-        let mut findings = vec![Err(Refutation::Wrong); claims.len()];
-        let mut open = Vec::with_capacity(claims.len());
-        let openings = claims
-            .chunks(OPENED_AT_ONCE)
-            .flat_map(|some| self.open(some, &mut |_, _| true));
-        for (index, opening) in openings.enumerate() {
-            match opening {
-                Opening::Hashed => {}
-                Opening::Settled(finding) => findings[index] = finding,
-                Opening::Open(claim) => open.push((index, claim)),
+    /// Whether all claims hold, as they do for a value that is good.
+    fn verify(&self, claims: &[Claim<'_>]) -> bool {
+        let mut opened = Vec::with_capacity(claims.len());
+        for some in claims.chunks(OPENED_AT_ONCE) {
+            for opening in self.open(some, &mut |_, _| true) {
+                match opening {
+                    Opening::Settled(Ok(())) => {}
+                    Opening::Settled(Err(_)) | Opening::Hashed => return false,
+                    Opening::Open(claim) => opened.push(claim),
+                }
             }
         }
-        let (places, opened): (Vec<_>, Vec<_>) = open.into_iter().unzip();
-        let whole = 0..opened.len();
-        let mut runs = vec![whole];
-        while let Some(run) = runs.pop() {
-            // The larger a sum, the less each of its terms costs: with all claims at hand, one is best.
-            if run.is_empty() || self.hold(&[&self.sum(&opened[run.clone()])]) {
-                places[run].iter().for_each(|place| findings[*place] = Ok(()));
-            } else if run.len() > 1 {
-                let middle = run.start + run.len() / 2;
-                runs.extend([run.start..middle, middle..run.end]);
-            }
-        }
-        findings
+        // The larger a sum, the less each of its terms costs: with all claims at hand, one is best.
+        opened.is_empty() || self.hold(&[&self.sum(&opened)])
     }
 }

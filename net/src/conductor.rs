@@ -61,6 +61,7 @@ pub(crate) fn command(hub: &Hub, command: NetCommand) {
                 wants_blobs,
             });
         }
+        NetCommand::Rejudge { key } => feed(hub, Input::Rejudge { key }),
         NetCommand::Forget { height } => feed(hub, Input::Forget { height }),
         NetCommand::Charge { peer, fault } => hub.charge(peer, fault, "found by consensus", None),
     }

@@ -14,6 +14,7 @@
 //!   /ultramarine/v1/decided?from=A&to=B     what was decided at every height
 //!   /ultramarine/v1/value/{height}          all that proves one decision, but payload and blobs
 //!   /ultramarine/v1/evidence?from=A&to=B    what convicts validators
+//!   /ultramarine/v1/evidence/{height}/{validator}    a false value with its lists and the blob
 //!   /ultramarine/v1/blob_status/{height}    what became of a height's blobs, and since when
 //!   /ultramarine/v1/store                   what the store holds: heights by state, bytes by kind
 //! ```
@@ -47,7 +48,7 @@ mod tests;
 pub mod value;
 mod wire;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -78,25 +79,52 @@ pub struct HttpState {
     pub board: Arc<Board>,
     pub registry: Arc<Registry>,
     index: Arc<Mutex<BlobIndex>>,
+    /// Held by whoever reads a step for the index. Nobody reads with the index itself in hand.
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl HttpState {
     pub fn new(chain: Chain, source: Arc<dyn Source>, board: Arc<Board>, registry: Arc<Registry>) -> Self {
-        let index = BlobIndex::new(chain.params.genesis_time);
         Self {
             chain,
             source,
             board,
             registry,
-            index: Arc::new(Mutex::new(index)),
+            index: Arc::default(),
+            reading: Arc::default(),
         }
     }
 
-    /// Runs `ask` on the index of blobs and roots, after the index has caught up with what was decided.
-    fn with_index<T>(&self, ask: impl FnOnce(&BlobIndex) -> T) -> T {
-        let mut index = self.index.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        index.catch_up(self.source.as_ref());
-        ask(&index)
+    /// Asks the index of recent blobs and roots. What it lacks is read from the store, a step at a time, until the
+    /// answer is found, or all that it covers is read. Whoever waits for a step holds nothing that others want.
+    async fn find_recent<T>(&self, ask: impl Fn(&BlobIndex) -> Option<T>) -> Result<Option<T>, ApiError> {
+        loop {
+            let head = self.source.head();
+            {
+                let index = self.index();
+                let found = if index.is_current(head) { ask(&index) } else { None };
+                if found.is_some() || index.next_step(head).is_none() {
+                    return Ok(found);
+                }
+            }
+            let reading = Arc::clone(&self.reading).lock_owned().await;
+            let this = self.clone();
+            ApiError::off_core(move || {
+                let step = this.index().next_step(head);
+                if let Some(step) = step {
+                    let read = step.read(this.source.as_ref(), this.chain.params.genesis_time);
+                    this.index().take(read);
+                }
+                drop(reading);
+                Ok(())
+            })
+            .await?;
+        }
+    }
+
+    /// The index, for a look at it or a change of it in memory.
+    fn index(&self) -> MutexGuard<'_, BlobIndex> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,6 +147,10 @@ pub fn router(state: HttpState, limits: &ServerLimits) -> Router {
         .route("/ultramarine/v1/decided", get(decided::decided))
         .route("/ultramarine/v1/value/{height}", get(value::value))
         .route("/ultramarine/v1/evidence", get(evidence::evidence))
+        .route(
+            "/ultramarine/v1/evidence/{height}/{validator}",
+            get(evidence::false_value),
+        )
         .route("/ultramarine/v1/blob_status/{height}", get(store::blob_status))
         .route("/ultramarine/v1/store", get(store::store))
         .fallback(|| async { ApiError::not_found("no such URL; see README.md for those that exist") })

@@ -371,6 +371,7 @@ impl Disk {
                         self.evidence.push(piece);
                     }
                 }
+                replies.push(StoreReply::EvidenceTaken { is_durable: true });
             }
             StoreRequest::Silence { through } => {
                 self.silent_through = self.silent_through.max(through);

@@ -10,18 +10,20 @@
 //! | `segments` | segment | class, span of heights, counts: what a start knows of it without reading rows of heights |
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
-//! | `false_values` | height, then the validator | version, archive of a value that its own blob refutes |
+//! | `false_values` | validator, then the height | version, archive of a value that its own blob refutes |
 //! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, silence, tallies, |
 //! | | | end of the growing payloads segment |
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use ultramarine_types::canonical::{Cursor, FORMAT_VERSION, sha256};
+use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
-use ultramarine_types::{ChainIdentity, CommitCertificate, Evidence, Hash, Height, Init};
+use ultramarine_types::{Address, ChainIdentity, CommitCertificate, Evidence, Hash, Height, Init};
 
 use self::rows::{
     decode_epoch, decode_evidence, decode_floor, decode_location, decode_row, encode_epoch, encode_evidence,
@@ -46,8 +48,11 @@ const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
 const BLOCKS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("blocks");
 const EVIDENCE: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("evidence");
-const FALSE_VALUES: TableDefinition<(u64, &[u8; 20]), &[u8]> = TableDefinition::new("false_values");
+const FALSE_VALUES: TableDefinition<FalseValueKey, &[u8]> = TableDefinition::new("false_values");
 const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
+
+/// The validator stands first, so that its rows lie side by side: they are few, and its next one is counted among them.
+type FalseValueKey = (&'static [u8; 20], u64);
 
 const MARK_FORMAT: &str = "format";
 const MARK_EPOCH: &str = "epoch";
@@ -515,46 +520,104 @@ impl Index {
     ) -> Result<(), IndexError> {
         let (height, validator) = (piece.height().0, piece.validator().0);
         let mut table = self.of(transaction.open_table(FALSE_VALUES))?;
-        let mut kept_count = 0;
-        for kept in self.of(table.iter())? {
-            let (key, _) = self.of(kept)?;
-            let (kept_height, kept_validator) = key.value();
-            if *kept_validator == validator {
-                kept_count += 1;
-                if kept_height == height {
-                    return Ok(());
-                }
-            }
+        if self.of(table.get((&validator, height)))?.is_some() {
+            return Ok(());
         }
-        if kept_count < FALSE_VALUES_PER_VALIDATOR_MAX {
-            self.of(table.insert((height, &validator), row))?;
+        let of_validator = self.of(table.range((&validator, 0)..=(&validator, u64::MAX)))?;
+        if of_validator.count() < FALSE_VALUES_PER_VALIDATOR_MAX {
+            self.of(table.insert((&validator, height), row))?;
         }
         Ok(())
     }
 
-    /// Evidence of the heights from `from` to `to`, both included, at most `rows_max` pieces, in order of height.
-    pub fn evidence(&self, from: Height, to: Height, rows_max: usize) -> Result<Vec<Evidence>, IndexError> {
+    /// Hands evidence of the heights from `from` to `to`, both included, to `each`, in order of height, until it
+    /// breaks.
+    pub fn evidence(
+        &self,
+        from: Height,
+        to: Height,
+        each: &mut dyn FnMut(Evidence) -> ControlFlow<()>,
+    ) -> Result<(), IndexError> {
         let transaction = self.of(self.database.begin_read())?;
-        let mut pieces = Vec::new();
-        if let Some(table) = self.if_made(transaction.open_table(EVIDENCE))? {
-            let range = (from.0, &[0; 32])..=(to.0, &[0xff; 32]);
-            for row in self.of(table.range(range))?.take(rows_max) {
-                let (key, row) = self.of(row)?;
-                let piece = decode_evidence(row.value());
-                pieces.push(piece.ok_or_else(|| self.damaged("evidence", key.value().0))?);
+        let pairs = self.if_made(transaction.open_table(EVIDENCE))?;
+        let range = (from.0, &[0; 32])..=(to.0, &[0xff; 32]);
+        let pairs = pairs.map(|table| self.of(table.range(range))).transpose()?;
+        let mut pairs = pairs.into_iter().flatten().peekable();
+        let false_values = self.if_made(transaction.open_table(FALSE_VALUES))?;
+        let places = false_values.as_ref().map(|table| self.false_values_in(table, from, to));
+        let places = places.transpose()?.unwrap_or_default();
+        let mut places = places.into_iter().peekable();
+        loop {
+            // A pair that cannot be read goes first, and ends it.
+            let pair_height = pairs.peek().map(|row| row.as_ref().map_or(0, |(key, _)| key.value().0));
+            let value_height = places.peek().map(|(height, _)| *height);
+            let piece = match (pair_height, value_height) {
+                (None, None) => return Ok(()),
+                (Some(pair), value) if value.is_none_or(|value| pair <= value) => {
+                    let Some(row) = pairs.next() else { return Ok(()) };
+                    let (key, row) = self.of(row)?;
+                    let damaged = || self.damaged("evidence", key.value().0);
+                    decode_evidence(row.value()).ok_or_else(damaged)?
+                }
+                (_, _) => {
+                    let Some((height, validator)) = places.next() else {
+                        return Ok(());
+                    };
+                    let Some(table) = &false_values else { return Ok(()) };
+                    let row = self.of(table.get((&validator, height)))?;
+                    let piece = row.and_then(|row| decode_evidence(row.value()));
+                    piece.ok_or_else(|| self.damaged("false_values", height))?
+                }
+            };
+            if each(piece).is_break() {
+                return Ok(());
             }
         }
-        if let Some(table) = self.if_made(transaction.open_table(FALSE_VALUES))? {
-            let range = (from.0, &[0; 20])..=(to.0, &[0xff; 20]);
-            for row in self.of(table.range(range))?.take(rows_max) {
-                let (key, row) = self.of(row)?;
-                let piece = decode_evidence(row.value());
-                pieces.push(piece.ok_or_else(|| self.damaged("false_values", key.value().0))?);
-            }
+    }
+
+    /// The false value of a validator at a height, if one is kept.
+    pub fn false_value(&self, validator: &Address, height: Height) -> Result<Option<FalseValue>, IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        let Some(table) = self.if_made(transaction.open_table(FALSE_VALUES))? else {
+            return Ok(None);
+        };
+        let Some(row) = self.of(table.get((&validator.0, height.0)))? else {
+            return Ok(None);
+        };
+        match decode_evidence(row.value()) {
+            Some(Evidence::Value(value)) => Ok(Some(*value)),
+            Some(Evidence::Votes(..) | Evidence::Proposals(..)) | None => Err(self.damaged("false_values", height)),
         }
-        pieces.sort_by_key(Evidence::height);
-        pieces.truncate(rows_max);
-        Ok(pieces)
+    }
+
+    /// Height and validator of every false value from `from` to `to`, in order of height. Rows are large and lie by
+    /// validator, so this steps from one that is wanted to the next: of the others it reads two a validator at most.
+    fn false_values_in(
+        &self,
+        table: &redb::ReadOnlyTable<FalseValueKey, &'static [u8]>,
+        from: Height,
+        to: Height,
+    ) -> Result<Vec<(u64, [u8; 20])>, IndexError> {
+        let mut found = Vec::new();
+        let mut next = Some(([0; 20], from.0));
+        while let Some((validator, height)) = next {
+            let Some(row) = self.of(table.range((&validator, height)..))?.next() else {
+                break;
+            };
+            let (key, _) = self.of(row)?;
+            let (&validator, height) = key.value();
+            let in_range = (from.0..=to.0).contains(&height);
+            if in_range {
+                found.push((height, validator));
+            }
+            next = match height.checked_add(1) {
+                _ if height < from.0 => Some((validator, from.0)),
+                Some(height) if in_range => Some((validator, height)),
+                _ => following(validator).map(|validator| (validator, from.0)),
+            };
+        }
+        found.sort_unstable();
+        Ok(found)
     }
 
     /// A table that is made with its first row, if it was.
@@ -592,4 +655,15 @@ impl Index {
             key: key.to_string(),
         }
     }
+}
+
+/// The next validator in the order of keys.
+fn following(mut validator: [u8; 20]) -> Option<[u8; 20]> {
+    for byte in validator.iter_mut().rev() {
+        *byte = byte.wrapping_add(1);
+        if *byte != 0 {
+            return Some(validator);
+        }
+    }
+    None
 }

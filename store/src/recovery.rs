@@ -114,6 +114,7 @@ pub(crate) fn recover_values(
         };
         let ended = scan(&mut pages, lineage, from, head, |location, found| {
             let (tag, blobs, sequence) = (found.header.tag, found.header.blobs(), found.header.sequence);
+            let init = Arc::clone(&found.assembly.init);
             let blobs_count = found.assembly.init.metadata.blobs_count;
             let put = StoreRequest::Put {
                 assembly: found.assembly,
@@ -132,6 +133,7 @@ pub(crate) fn recover_values(
                 kept.push((
                     found.header.key,
                     Undecided {
+                        init,
                         tag,
                         blobs,
                         location,

@@ -12,6 +12,7 @@
 use std::fs::File;
 use std::io;
 use std::num::NonZero;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -197,14 +198,19 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
             self.spend(ROW_BYTES * ROWS_PER_STEP as u64)?;
         }
         let evidence = guarded(|| {
-            let rows = self
-                .view
-                .index()
-                .evidence(Height(0), Height(u64::MAX), EVIDENCE_ROWS_MAX);
-            rows.map_err(|error| error.to_string())
+            let mut rows_count = 0;
+            let read = self.view.index().evidence(Height(0), Height(u64::MAX), &mut |_| {
+                rows_count += 1;
+                if rows_count < EVIDENCE_ROWS_MAX {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            });
+            read.map(|()| rows_count).map_err(|error| error.to_string())
         });
         match evidence {
-            Ok(rows) => self.spend(ROW_BYTES * rows.len() as u64),
+            Ok(rows_count) => self.spend(ROW_BYTES * rows_count),
             Err(reason) => {
                 self.alarm(&reason);
                 Ok(())
@@ -306,7 +312,7 @@ fn is_log_head(path: &Path) -> io::Result<bool> {
 /// What a row and its page cost.
 const ROW_BYTES: u64 = PAGE_BYTES;
 /// Pieces of evidence that one look reads: they are few, and each up to 320 KB.
-const EVIDENCE_ROWS_MAX: usize = 1024;
+const EVIDENCE_ROWS_MAX: u64 = 1024;
 
 /// Spreads reading over time.
 struct Pace<W> {

@@ -6,15 +6,17 @@
 //! back; no blob is served of a decided height that is damaged, and its payload only if it proves to be whole.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
 use bytes::Bytes;
+use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::storage::{
     Absent, BlobStatus, Blobs, Decided, DecidedPayload, OnDisk, ScrubProgress, Source, StoreAccount, Tag,
 };
-use ultramarine_types::{Assembly, Evidence, Hash, Height, ValueKey};
+use ultramarine_types::{Address, Assembly, Evidence, Hash, Height, Init, ValueKey};
 
 use crate::account::Accountant;
 use crate::alarms::Alarms;
@@ -38,6 +40,8 @@ const LOOK_UPS_MAX: usize = 3;
 /// A stored value of a height not decided yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Undecided {
+    /// The record's. Another right one of the same value may have other signatures.
+    pub init: Arc<Init>,
     pub tag: Tag,
     pub blobs: Blobs,
     pub location: Location,
@@ -453,10 +457,16 @@ impl Source for View {
         })
     }
 
-    fn evidence(&self, from: Height, to: Height, rows_max: usize) -> Vec<Evidence> {
-        self.index.evidence(from, to, rows_max).unwrap_or_else(|error| {
+    fn evidence(&self, from: Height, to: Height, each: &mut dyn FnMut(Evidence) -> ControlFlow<()>) {
+        if let Err(error) = self.index.evidence(from, to, each) {
             self.alarm(&format!("evidence cannot be read: {error}"));
-            Vec::new()
+        }
+    }
+
+    fn false_value(&self, validator: &Address, height: Height) -> Option<FalseValue> {
+        self.index.false_value(validator, height).unwrap_or_else(|error| {
+            self.alarm(&format!("evidence cannot be read: {error}"));
+            None
         })
     }
 

@@ -278,7 +278,12 @@ impl<M: Medium> Writer<M> {
                 });
                 Ok(())
             }
-            StoreRequest::Evidence(evidence) => self.take_evidence(evidence),
+            StoreRequest::Evidence(evidence) => {
+                self.take_evidence(evidence)?;
+                let is_durable = self.evidence.count() == 0;
+                out.push(StoreReply::EvidenceTaken { is_durable });
+                Ok(())
+            }
             StoreRequest::Silence { through } => {
                 self.state.make_room();
                 let marked = self.state.index.silence(through);

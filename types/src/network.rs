@@ -205,7 +205,8 @@ pub enum NetEvent {
         lists: Arc<Lists>,
         payload: Bytes,
     },
-    /// An admitted value can never be good.
+    /// An admitted value can never be good. If the evidence does not show that, the answer is
+    /// [`NetCommand::Rejudge`].
     Flawed {
         key: ValueKey,
         flaw: Flaw,
@@ -286,6 +287,10 @@ pub enum NetCommand {
         peer: PeerId,
         height: Height,
         want: SyncWant,
+    },
+    /// The evidence of a flaw that was told of this value does not show it: judge its bytes anew.
+    Rejudge {
+        key: ValueKey,
     },
     /// Forget all parts in assembly at or below this height.
     Forget {

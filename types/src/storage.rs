@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use bytes::Bytes;
 
 use crate::assembly::Assembly;
 use crate::consensus::CommitCertificate;
-use crate::evidence::Evidence;
-use crate::ids::{Height, Lsn, ValueKey};
+use crate::evidence::{Evidence, FalseValue};
+use crate::ids::{Address, Height, Lsn, ValueKey};
 use crate::lists::Lists;
 use crate::value::Init;
 
@@ -136,9 +137,9 @@ pub struct DecidedPayload {
 /// What the store is asked to do. Requests of one link are carried out in order.
 #[derive(Clone, Debug)]
 pub enum StoreRequest {
-    /// Append payload and blobs to the segment and make them durable; answers `Stored`. Storing a key twice answers
-    /// `Stored` again and writes nothing. With the tag `Restored` it is a decided height's value, written anew: the
-    /// index names the new place.
+    /// Append payload and blobs to the segment and make them durable; answers `Stored`. Storing a key twice writes
+    /// nothing, and answers with the `Init` and the blobs that are stored. With the tag `Restored` it is a decided
+    /// height's value, written anew: the index names the new place.
     Put {
         /// The value; its proofs are verified already.
         assembly: Assembly,
@@ -169,7 +170,7 @@ pub enum StoreRequest {
     Commit(Box<Decision>),
     /// Read a decided height's metadata, lists and payload (no blobs); answers `Loaded`.
     Load { height: Height },
-    /// Keep what convicts validators, durably; what is kept already is kept once. No answer.
+    /// Keep what convicts validators, durably; what is kept already is kept once. Answers `EvidenceTaken`.
     Evidence(Vec<Evidence>),
     /// Remember, whatever becomes of the log, that nothing is signed up to a height; answers `Silenced`. It never
     /// falls.
@@ -223,6 +224,8 @@ pub enum StoreReply {
     },
     /// The silence is durable.
     Silenced { through: Height },
+    /// All evidence is durable, or some waits in memory until there is room for it.
+    EvidenceTaken { is_durable: bool },
     /// Retention went this far.
     Retired {
         /// First height whose blobs are still here.
@@ -372,9 +375,13 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn is_damaged(&self, height: Height) -> bool {
         self.damaged().contains(&height)
     }
-    /// Evidence of the heights from `from` to `to`, both included, at most `rows_max` pieces, in order of height.
-    fn evidence(&self, _from: Height, _to: Height, _rows_max: usize) -> Vec<Evidence> {
-        Vec::new()
+    /// Hands evidence of the heights from `from` to `to`, both included, to `each`, in order of height, until it
+    /// breaks.
+    /// One piece at a time is in memory: a false value has up to 320 KB.
+    fn evidence(&self, _from: Height, _to: Height, _each: &mut dyn FnMut(Evidence) -> ControlFlow<()>) {}
+    /// The false value of a validator at a height that is kept as evidence, if there is one.
+    fn false_value(&self, _validator: &Address, _height: Height) -> Option<FalseValue> {
+        None
     }
     /// Where a held value's bytes lie on disk, for a reader that brings them into the page cache before the map is
     /// touched. `None` while they are in memory anyway, or if there is no such file. A hint: the file may be gone.

@@ -33,6 +33,7 @@ impl Core {
         // We do not know when the head was committed. Nothing is measured from it, and nothing waits for it.
         self.guard.raise(self.head.height.max(recovered.silent_through));
         self.silence_asked = recovered.silent_through;
+        self.silence_kept = recovered.silent_through;
         let mut wants = Vec::new();
         self.execution.begin(self.head.height, self.head.block.hash, &mut wants);
         self.want(wants);

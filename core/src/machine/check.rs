@@ -39,6 +39,10 @@ impl Core {
             "a silence that the guard does not know"
         );
         assert!(
+            self.silence_kept <= self.silence_asked,
+            "a silence is durable that nobody asked for"
+        );
+        assert!(
             self.forgotten <= watermark,
             "what may be forgotten is above the watermark"
         );

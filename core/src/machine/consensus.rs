@@ -4,7 +4,7 @@ use malachitebft_core_consensus::{Input as Told, PeerId as TransportId, Proposed
 use malachitebft_core_types::{Round as MRound, TimeoutKind, Validity, ValueOrigin, ValueResponse};
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::network::Recipients;
-use ultramarine_types::storage::{Decision, StoreRequest};
+use ultramarine_types::storage::Decision;
 use ultramarine_types::{
     Address, CommitCertificate, ConsensusMessage, Round, Stage, ValueId, ValueKey, Vote, VoteKind,
 };
@@ -87,12 +87,7 @@ impl Core {
                     }
                 }
                 Intent::Decide(certificate) => self.on_decide(certificate),
-                Intent::Evidence(evidence) => {
-                    for piece in &evidence {
-                        self.event(Event::Evidence(piece.clone()));
-                    }
-                    self.store(StoreRequest::Evidence(evidence));
-                }
+                Intent::Evidence(evidence) => self.keep_evidence(evidence),
                 Intent::Finalize => {}
                 Intent::Certified {
                     round,

@@ -12,7 +12,7 @@ use ultramarine_types::storage::{DecidedPayload, StoreReply, StoreRequest};
 use ultramarine_types::{Machine, Nanos, Outbox};
 
 use super::{Core, Phase};
-use crate::io::{Input, Output};
+use crate::io::{Event, Input, Output};
 use crate::stop::Stop;
 use crate::values::Body;
 
@@ -144,8 +144,8 @@ impl Core {
                 self.execution.loaded(self.now, height, value, &mut wants);
                 self.want(wants);
             }
-            // Only a core that stops waits for it.
-            StoreReply::Silenced { .. } => {}
+            StoreReply::Silenced { through } => self.silence_kept = self.silence_kept.max(through),
+            StoreReply::EvidenceTaken { .. } => self.evidence_taken(),
             StoreReply::Retired { blobs_below } => self.oldest_blobs = self.oldest_blobs.max(blobs_below),
             StoreReply::Damaged { height } => self.on_damaged(height),
             StoreReply::Failed { reason } => self.stop(Stop::Disk(reason)),
@@ -210,9 +210,13 @@ impl Core {
         }
         let stopped = self.stopped;
         // What this very input caused may rest on what went wrong. So a core that stops lets out only its reason, and
-        // the silence that has to outlive it.
-        let leaves = |output: &Output| {
-            !stopped || matches!(output, Output::Stop(_) | Output::Store(StoreRequest::Silence { .. }))
+        // what has to outlive it: silence, and evidence, which was checked.
+        let outlives =
+            |request: &StoreRequest| matches!(request, StoreRequest::Silence { .. } | StoreRequest::Evidence(_));
+        let leaves = |output: &Output| match output {
+            Output::Stop(_) | Output::Event(Event::Evidence(_)) => true,
+            Output::Store(request) => !stopped || outlives(request),
+            Output::Net(_) | Output::Engine(_) | Output::Event(_) => !stopped,
         };
         for output in self.out.drain(..).filter(leaves) {
             out.push(output);

@@ -4,13 +4,11 @@
 //! Wrong bytes never come here: they have another digest, and cost their sender. The value binds this blob, its
 //! commitment and its proof, and the network's verdict says that they do not fit each other.
 
-use ultramarine_types::network::{Fault, Flaw};
-use ultramarine_types::storage::StoreRequest;
+use ultramarine_types::network::{Fault, Flaw, NetCommand};
 use ultramarine_types::{Evidence, ValueKey};
 
 use super::Core;
-use crate::io::Event;
-use crate::stop::{DecidedFault, Stop};
+use crate::stop::{DecidedFault, DecidedFlaw, Stop};
 use crate::values::Judgement;
 
 impl Core {
@@ -25,11 +23,12 @@ impl Core {
             // Our own network made the evidence. What does not convict the proposer is a fault of ours, or of our
             // memory, and says nothing about the value.
             tracing::error!(%key, %flaw, why, "a value is said to be false, and the evidence does not show it");
-            return;
+            return self.net(NetCommand::Rejudge { key });
         }
         if self.sync.certifies(key.height, &key.id) {
-            let Flaw { index, why, .. } = flaw;
-            return self.stop(Stop::DecidedInvalid(DecidedFault::Flawed { key, index, why }));
+            let fault = DecidedFault::Flawed(Box::new(DecidedFlaw::new(key, &flaw)));
+            self.keep_evidence(vec![Evidence::Value(flaw.evidence)]);
+            return self.stop(Stop::DecidedInvalid(fault));
         }
         if !is_condemned {
             self.condemn(key, flaw.to_string(), Fault::Proof);
@@ -37,8 +36,7 @@ impl Core {
         let evidence = Evidence::Value(flaw.evidence);
         let is_near = key.height <= self.current().next();
         if is_near && self.values.refute(key.height, evidence.validator()) {
-            self.event(Event::Evidence(evidence.clone()));
-            self.store(StoreRequest::Evidence(vec![evidence]));
+            self.keep_evidence(vec![evidence]);
         }
     }
 

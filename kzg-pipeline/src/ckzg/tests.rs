@@ -7,13 +7,13 @@ fn verifier() -> CKzg {
 
 #[test]
 fn true_claims_hold() {
-    suite::no_claims_give_no_findings(&verifier());
+    suite::no_claims_hold(&verifier());
     suite::true_claims_hold(&verifier(), 20);
 }
 
 #[test]
-fn every_fault_is_named_and_sinks_nobody() {
-    suite::every_fault_is_named_and_sinks_nobody(&verifier());
+fn every_fault_is_found_and_sinks_nobody() {
+    suite::every_fault_is_found_and_sinks_nobody(&verifier());
 }
 
 #[test]
@@ -35,7 +35,6 @@ fn duplicates_and_infinity_are_nothing_special() {
 #[test]
 fn order_and_one_more_fault_change_no_other_finding() {
     suite::order_changes_nothing(&verifier(), 5, 9);
-    suite::a_fault_changes_no_other_finding(&verifier(), 5, 9);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 use std::io::Write;
 
-use ultramarine_types::verify::Refutation;
-
 use super::*;
 use crate::ckzg::CKzg;
 use crate::differential;
@@ -14,17 +12,17 @@ fn verifier() -> Fast {
 
 #[test]
 fn true_claims_hold() {
-    suite::no_claims_give_no_findings(&verifier());
+    suite::no_claims_hold(&verifier());
     suite::true_claims_hold(&verifier(), 130);
 }
 
 #[test]
-fn every_fault_is_named_and_sinks_nobody() {
-    suite::every_fault_is_named_and_sinks_nobody(&verifier());
+fn every_fault_is_found_and_sinks_nobody() {
+    suite::every_fault_is_found_and_sinks_nobody(&verifier());
 }
 
 #[test]
-fn every_path_names_every_fault() {
+fn every_path_finds_every_fault() {
     let (hashing, evaluating, points) = (HashPath::all(), EvaluationPath::all(), PointPath::all());
     // Each of each kind at least once.
     for turn in 0..hashing.len().max(evaluating.len()).max(points.len()) {
@@ -34,7 +32,7 @@ fn every_path_names_every_fault() {
             points[turn % points.len()],
         );
         suite::true_claims_hold(&verifier, 35);
-        suite::every_fault_is_named_and_sinks_nobody(&verifier);
+        suite::every_fault_is_found_and_sinks_nobody(&verifier);
     }
 }
 
@@ -58,7 +56,6 @@ fn duplicates_and_infinity_are_nothing_special() {
 fn order_and_one_more_fault_change_no_other_finding_by_any_path() {
     for verifier in differential::every_path() {
         suite::order_changes_nothing(verifier, 6, 24);
-        suite::a_fault_changes_no_other_finding(verifier, 6, 24);
     }
 }
 
@@ -153,24 +150,18 @@ fn findings_agree_with_c_kzg_on_any_mixture() {
             }
         }
         assert_eq!(
-            ours.verify(&claims(&batch)),
-            theirs.verify(&claims(&batch)),
+            suite::judge(&ours, &batch),
+            suite::judge(&theirs, &batch),
             "round {round}"
         );
     }
 }
 
 #[test]
-fn a_batch_of_six_hundred_with_one_wrong_claim_names_it() {
+fn six_hundred_claims_hold_unless_one_is_wrong() {
     let verifier = verifier();
     let mut batch = lines(600);
-    assert_eq!(suite::judge(&verifier, &batch), vec![Ok(()); 600]);
+    assert!(verifier.verify(&claims(&batch)));
     batch[371].proof = batch[372].proof;
-    let findings = suite::judge(&verifier, &batch);
-    let bad: Vec<_> = findings
-        .iter()
-        .enumerate()
-        .filter(|(_, finding)| finding.is_err())
-        .collect();
-    assert_eq!(bad, [(371, &Err(Refutation::Wrong))]);
+    assert!(!verifier.verify(&claims(&batch)));
 }

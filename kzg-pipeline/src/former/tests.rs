@@ -63,6 +63,7 @@ fn every_job_leaves_once_and_a_senders_jobs_leave_in_order() {
             sent[sender] += 1;
             former.push(current(sender as u8 + 1, sent[sender] - 1));
         }
+        former.check_whole();
     }
     while former.waiting() > 0 {
         left.extend(names(former.take(Urgency::Current, 4)));

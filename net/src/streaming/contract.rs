@@ -80,6 +80,8 @@ pub enum Input {
         key: ValueKey,
         peer: PeerId,
     },
+    /// The core finds that the evidence of a flaw does not show it.
+    Rejudge { key: ValueKey },
     /// The core has decided this height and all below it.
     Forget { height: Height },
 }

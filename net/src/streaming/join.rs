@@ -150,8 +150,9 @@ pub struct Join {
     values: BTreeMap<ValueKey, Pending>,
     streams: BTreeMap<OfferId, Stream>,
     unjudged: Unjudged,
-    /// Values completed above `forgotten`. The join stops their streams without asking the core.
-    done: BTreeSet<ValueKey>,
+    /// Values completed above `forgotten`, by the `Init`s that they have. The join stops streams with these without
+    /// asking the core.
+    done: BTreeMap<ValueKey, CheckedInit>,
     forgotten: Height,
     /// `Incomplete`s held back for a moment, oldest first. So a peer that answers "not held" is not asked again and
     /// again without a pause.
@@ -172,7 +173,7 @@ impl Join {
             values: BTreeMap::new(),
             streams: BTreeMap::new(),
             unjudged: Unjudged::new(),
-            done: BTreeSet::new(),
+            done: BTreeMap::new(),
             forgotten: Height::GENESIS,
             later: VecDeque::new(),
             joining: BTreeMap::new(),
@@ -273,10 +274,14 @@ impl Join {
             }
             (asked_for, is_answer) = (requested.asked_for, true);
         }
+        // The core has checked the `Init` of a value in assembly, and of a whole one. It checks every other one, so
+        // that whoever brings a false one pays.
+        let is_same = |kept: Option<&CheckedInit>| kind == OfferKind::Proposal && kept == Some(&init);
+        let is_known = is_same(self.values.get(&key).map(|value| &value.init));
         // A package of a decided height may be one that is restored: the core knows.
         let refusal = if kind == OfferKind::Proposal && key.height <= self.forgotten {
             Some(StopReason::Refused(Refusal::Height))
-        } else if kind == OfferKind::Proposal && self.done.contains(&key) {
+        } else if is_same(self.done.get(&key)) {
             Some(StopReason::Complete)
         } else if !is_answer && (self.offers_of(peer) >= bounds::OFFERS_PER_PEER_MAX || !self.can_keep(key)) {
             Some(StopReason::Busy)
@@ -301,7 +306,7 @@ impl Join {
             blobs_seen: Bits::new(),
             asked_for,
         };
-        if kind == OfferKind::Proposal && self.values.contains_key(&key) {
+        if is_known {
             self.streams.insert(name, stream);
             self.start(now, name, out);
             return;
@@ -336,7 +341,7 @@ impl Join {
         self.done.remove(&key);
         // What is certified is good, or the node must know and stop. A flaw that we found before may have been a fault
         // of our own: everything is fetched and judged anew.
-        if tag == Tag::Certified && self.values.get(&key).is_some_and(|value| value.hopeless) {
+        if tag == Tag::Certified && self.values.get(&key).is_some_and(Pending::is_hopeless) {
             self.let_go(key, out);
         }
         // Room was reserved for blobs, or for none.
@@ -436,7 +441,7 @@ impl Join {
             return;
         }
         let missing = match self.values.get(&key) {
-            Some(value) => Some(self.missing_of(value)).filter(|missing| !value.hopeless && !missing.is_empty()),
+            Some(value) => Some(self.missing_of(value)).filter(|missing| !value.is_hopeless() && !missing.is_empty()),
             None => None,
         };
         if missing.is_none() && self.values.contains_key(&key) {
@@ -493,7 +498,7 @@ impl Join {
         let is_over = |value: &&Pending| value.key.height <= height && value.tag != Tag::Restored;
         let over: Vec<ValueKey> = self.values.values().filter(is_over).map(|it| it.key).collect();
         over.into_iter().for_each(|key| self.let_go(key, out));
-        self.done.retain(|key| key.height > height);
+        self.done.retain(|key, _| key.height > height);
         let values = &self.values;
         self.later
             .retain(|(_, key, _)| key.height > height || values.contains_key(key));
@@ -535,6 +540,7 @@ impl Machine for Join {
             Input::Gone { stream } => self.gone(now, stream, out),
             Input::Verdict(verdict) => self.verdict(now, verdict, out),
             Input::Fetch { stream, key, peer } => self.fetch(now, stream, key, peer, out),
+            Input::Rejudge { key } => self.rejudge(now, key, out),
             Input::Forget { height } => self.forget(now, height, out),
         }
         self.check();
@@ -566,8 +572,8 @@ impl Machine for Join {
             let wanted = self
                 .values
                 .get(&key)
-                .is_none_or(|value| !value.hopeless && !self.missing_of(value).is_empty());
-            if !expected && wanted && !self.done.contains(&key) {
+                .is_none_or(|value| !value.is_hopeless() && !self.missing_of(value).is_empty());
+            if !expected && wanted && !self.done.contains_key(&key) {
                 out.push(Output::Ask(NetEvent::Incomplete { key, peer }));
             }
         }

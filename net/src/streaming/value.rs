@@ -83,8 +83,8 @@ pub(super) struct Pending {
     pub reserved: Option<(PeerId, usize)>,
     /// When it was admitted: the oldest is parked first.
     pub admitted: Nanos,
-    /// Its own proof does not hold, so it can never be good.
-    pub hopeless: bool,
+    /// Its own proof does not hold, so it can never be good. It had room for this peer's sake.
+    hopeless: Option<PeerId>,
     /// The lanes have jobs of it, and were not told to forget it.
     pub is_at_lanes: bool,
     /// The lanes said that every proof of this id holds. It stays true, whatever becomes of the bytes.
@@ -118,7 +118,7 @@ impl Pending {
             wants_blobs,
             reserved: None,
             admitted,
-            hopeless: false,
+            hopeless: None,
             is_at_lanes: false,
             holds: false,
             refuted: None,
@@ -261,6 +261,26 @@ impl Pending {
             blob: blob.to_vec(),
         });
         Some(Flaw { index, why, evidence })
+    }
+
+    /// Whether its own proof does not hold.
+    pub const fn is_hopeless(&self) -> bool {
+        self.hopeless.is_some()
+    }
+
+    /// Gives it up: its own proof does not hold. Call only while it has room.
+    pub fn give_up(&mut self) {
+        let (owner, _) = self.reserved.expect("a value that was judged has room");
+        self.hopeless = Some(owner);
+    }
+
+    /// Takes back that it was given up, and all that the lanes said. Returns for whose sake it had room; `None` if it
+    /// was not given up.
+    pub fn take_back(&mut self) -> Option<PeerId> {
+        let owner = self.hopeless.take()?;
+        self.refuted = None;
+        self.holds = false;
+        Some(owner)
     }
 
     /// Drops all bytes, and keeps the admission and what the lanes said. The bytes can be asked for again.

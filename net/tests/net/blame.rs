@@ -316,6 +316,37 @@ fn a_value_whose_own_proof_fails_costs_no_relay_and_leaves_evidence() {
 }
 
 #[test]
+fn a_flaw_that_the_core_does_not_find_is_taken_back_and_all_is_fetched_anew() {
+    let value = value(3, 0, 1000, 3);
+    let mut rig = Rig::new(6);
+    let stream = rig.listed(peer(1), &value);
+    for part in parts_behind_lists(&value) {
+        rig.part(stream, part, &value);
+    }
+    // The lanes lie, or the memory that their word came through.
+    let (index, why) = (1, Refutation::Wrong);
+    let proof = value.lists.proofs[1];
+    let outcome = ValueOutcome::Fails { index, why, proof };
+    let key = value.key;
+    for job in 0..3 {
+        rig.say(part_verdict(&value, job, Some(peer(1)), true));
+    }
+    rig.jobs.clear();
+    rig.say(Verdict::Value { key, outcome });
+    assert_eq!(rig.flaws().len(), 1);
+    rig.feed(Input::Rejudge { key });
+    assert_eq!(rig.alarms, [key]);
+    assert_eq!(rig.incomplete(), 0, "after a pause");
+    rig.feed(Input::Rejudge { key });
+    assert_eq!(rig.alarms.len(), 1, "once");
+    rig.wait(bounds::REFETCH_PAUSE);
+    assert_eq!(rig.incomplete(), 1);
+    rig.repair(peer(2), &value);
+    assert!(same_bytes(&rig.complete[0].assembly, &value));
+    assert!(rig.charges.is_empty());
+}
+
+#[test]
 fn a_refutation_that_comes_before_its_blob_waits_for_it() {
     let value = value(3, 0, 1000, 2);
     let mut rig = Rig::new(6);

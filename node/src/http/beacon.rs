@@ -36,7 +36,7 @@ pub async fn sidecars(
     let wanted: Vec<u64> = query.list("indices", "a number", query::number)?;
     let (board, params) = (state.board.clone(), state.chain.params.clone());
     let select = move |lists: &Lists| select(lists.commitments.len(), &wanted, |index| index as u64);
-    let found = ApiError::off_core(move || find(&state, block, select)).await?;
+    let found = find(&state, block, select).await?;
     let optimistic = is_optimistic(&board, found.as_ref());
     let timestamp = found.as_ref().map(|found| found.decided.init.metadata.header.timestamp);
     let version = fork(&params, timestamp.unwrap_or(params.genesis_time));
@@ -67,7 +67,7 @@ pub async fn blobs(
         let hashes: Vec<Hash> = lists.commitments.iter().map(versioned_hash).collect();
         select(hashes.len(), &wanted, |index| hashes[index])
     };
-    let found = ApiError::off_core(move || find(&state, block, select)).await?;
+    let found = find(&state, block, select).await?;
     let optimistic = is_optimistic(&board, found.as_ref());
     let opening = format!(r#"{{"execution_optimistic":{optimistic},"finalized":true,"data":"#);
     let blobs = found.map_or_else(Vec::new, |found| found.blobs);
@@ -98,15 +98,21 @@ struct Found {
 }
 
 /// The block and the blobs that `select` names; the others are not read. `None` for the genesis, which has none.
-fn find(
+async fn find(
     state: &HttpState,
     block: BlockId,
-    select: impl FnOnce(&Lists) -> Vec<usize>,
+    select: impl FnOnce(&Lists) -> Vec<usize> + Send + 'static,
 ) -> Result<Option<Found>, ApiError> {
-    let height = block.height(state)?;
+    let height = block.height(state).await?;
     if height == Height::GENESIS {
         return Ok(None);
     }
+    let state = state.clone();
+    ApiError::off_core(move || read(&state, height, select).map(Some)).await
+}
+
+/// Those blobs of a decided block that `select` names.
+fn read(state: &HttpState, height: Height, select: impl FnOnce(&Lists) -> Vec<usize>) -> Result<Found, ApiError> {
     let source = &state.source;
     let absent = |absent| {
         let error = ApiError::absent(height, absent);
@@ -145,7 +151,7 @@ fn find(
         read.collect::<Result<_, Absent>>().map_err(absent)?
     };
     if blobs.len() == wanted.len() {
-        return Ok(Some(Found { decided, lists, blobs }));
+        return Ok(Found { decided, lists, blobs });
     }
     // An empty list would mean that the block has no blobs.
     let held = blobs.len();

@@ -44,26 +44,11 @@ pub fn json_list<I>(opening: String, items: I) -> Response
 where
     I: Iterator<Item = String> + Unpin + Send + 'static,
 {
-    around(opening + "[", items, "]}")
-}
-
-/// A JSON response `[item,item,…]`.
-pub fn json_array<I>(items: I) -> Response
-where
-    I: Iterator<Item = String> + Unpin + Send + 'static,
-{
-    around("[".to_owned(), items, "]")
-}
-
-fn around<I>(opening: String, items: I, closing: &'static str) -> Response
-where
-    I: Iterator<Item = String> + Unpin + Send + 'static,
-{
     let body = ListBody {
-        opening: Some(opening.into()),
+        opening: Some((opening + "[").into()),
         items,
         first: true,
-        closing: Some(Bytes::from_static(closing.as_bytes())),
+        closing: Some(Bytes::from_static(b"]}")),
     };
     ([(CONTENT_TYPE, "application/json")], Body::new(body)).into_response()
 }

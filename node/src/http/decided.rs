@@ -85,8 +85,8 @@ pub async fn locate_blob(
     let hash: Hash = versioned_hash
         .parse()
         .map_err(|_| ApiError::bad_request("a versioned hash is 0x and 64 hex digits"))?;
-    let find = move || state.with_index(|index| index.blob(&hash).ok_or_else(|| unknown(&hash, index)));
-    let position = ApiError::off_core(find).await?;
+    let found = state.find_recent(|index| index.blob(&hash)).await?;
+    let position = found.ok_or_else(|| unknown(&hash, &state.index()))?;
     Ok(Json(
         json!({ "height": position.height, "slot": position.slot, "index": position.index }),
     ))

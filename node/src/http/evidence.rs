@@ -1,34 +1,105 @@
 //! This file knows how to show what convicts validators so that anybody can check it.
 
-use axum::extract::State;
+use std::ops::ControlFlow;
+
+use axum::Json;
+use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::{Value, json};
 use ultramarine_types::evidence::FalseValue;
-use ultramarine_types::{ChainIdentity, Evidence, Height, Proposal, Vote, VoteKind, sign};
+use ultramarine_types::{Address, ChainIdentity, Evidence, Height, Proposal, Vote, VoteKind, sign};
 
 use crate::http::HttpState;
-use crate::http::body::json_array;
-use crate::http::decided::Range;
+use crate::http::body::json_list;
 use crate::http::error::ApiError;
-use crate::http::query::Query;
+use crate::http::query::{self, Query};
 use crate::http::value::{show_lists, show_metadata};
 
-/// Pieces one answer may list. The largest has a blob and the lists of the largest block.
-const PIECES_PER_PAGE_MAX: usize = 256;
+/// Bytes of all pieces of one answer. A piece has 4 KB at most, as lists and blobs are answered apart.
+const PAGE_BYTES_MAX: usize = 512 * 1024;
 
-/// `GET /ultramarine/v1/evidence?from=A&to=B`: every kept piece of evidence, in order of height.
+/// Pieces for one answer, and how a reader goes on.
+struct Page {
+    pieces: Vec<String>,
+    next: Option<Next>,
+}
+
+/// The first piece that an answer had no room for: its height, and how many pieces of that height were answered.
+struct Next {
+    from: u64,
+    skip: u64,
+}
+
+/// `GET /ultramarine/v1/evidence?from=A&to=B&skip=N`: kept pieces of evidence, in order of height, without the first N.
 ///
 /// Each signature comes with the bytes that were signed. So anybody can verify it with the validator's ed25519 key
-/// alone. A false value comes with all that binds its blob; that the proof does not hold is for a KZG library to say.
+/// alone. Of a false value, [`false_value`] serves the rest.
 pub async fn evidence(State(state): State<HttpState>, query: Query) -> Result<Response, ApiError> {
-    let range = Range::read(&query)?;
+    query.only(&["from", "to", "skip"])?;
+    let from = Height(query.number("from")?.unwrap_or(1));
+    let to = Height(query.number("to")?.unwrap_or(u64::MAX));
+    let skip = query.number("skip")?.unwrap_or(0);
+    let Page { pieces, next } = ApiError::off_core(move || Ok(page(&state, from, to, skip))).await?;
+    let next = next.map(|Next { from, skip }| json!({ "from": from, "skip": skip }));
+    let opening = format!("{{\"next\":{},\"evidence\":", json!(next));
+    Ok(json_list(opening, pieces.into_iter()))
+}
+
+fn page(state: &HttpState, from: Height, to: Height, mut skip: u64) -> Page {
     let chain = state.chain.identity;
-    let pieces = ApiError::off_core(move || {
-        let (from, to) = (Height(range.from), Height(range.to.unwrap_or(u64::MAX)));
-        Ok(state.source.evidence(from, to, PIECES_PER_PAGE_MAX))
+    let mut page = Page {
+        pieces: Vec::new(),
+        next: None,
+    };
+    // Height, and how many pieces of it came, skipped ones included.
+    let (mut at, mut bytes) = ((from.0, 0), 0);
+    state.source.evidence(from, to, &mut |piece| {
+        let height = piece.height().0;
+        if height != at.0 {
+            at = (height, 0);
+        }
+        if skip > 0 {
+            skip -= 1;
+            at.1 += 1;
+            return ControlFlow::Continue(());
+        }
+        let shown = show(&chain, &piece).to_string();
+        bytes += shown.len();
+        if bytes > PAGE_BYTES_MAX && !page.pieces.is_empty() {
+            page.next = Some(Next { from: at.0, skip: at.1 });
+            return ControlFlow::Break(());
+        }
+        page.pieces.push(shown);
+        at.1 += 1;
+        ControlFlow::Continue(())
     });
-    let pieces = pieces.await?.into_iter();
-    Ok(json_array(pieces.map(move |piece| show(&chain, &piece).to_string())))
+    page
+}
+
+/// `GET /ultramarine/v1/evidence/{height}/{validator}`: the false value of a validator at a height, with the lists and
+/// the blob.
+///
+/// It has all that binds the blob. That the proof does not hold is for a KZG library to say.
+pub async fn false_value(
+    State(state): State<HttpState>,
+    Path((height, validator)): Path<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    let height = query::number(&height)
+        .map(Height)
+        .ok_or_else(|| ApiError::bad_request("a height is a number"))?;
+    let validator: Address = validator
+        .parse()
+        .map_err(|_| ApiError::bad_request("a validator is 0x and 40 hex digits"))?;
+    let found = ApiError::off_core(move || {
+        let value = state.source.false_value(&validator, height);
+        let unknown = || ApiError::not_found(format!("no false value of {validator} at height {height} is kept here"));
+        let value = value.ok_or_else(unknown)?;
+        let mut shown = show_value(&state.chain.identity, &value);
+        shown["lists"] = show_lists(&value.lists);
+        shown["blob"] = hex::encode_prefixed(&value.blob).into();
+        Ok(json!({ "height": height, "validator": validator, "value": shown }))
+    });
+    Ok(Json(found.await?))
 }
 
 fn show(chain: &ChainIdentity, evidence: &Evidence) -> Value {
@@ -83,13 +154,14 @@ fn show_proposal(chain: &ChainIdentity, proposal: &Proposal) -> Value {
     })
 }
 
-/// A value, and the blob that refutes it. `Null` stands for what the lists lack, and kept evidence lacks nothing.
+/// What a value binds of the blob that refutes it. `Null` stands for what the lists lack, and kept evidence lacks
+/// nothing.
 fn show_value(chain: &ChainIdentity, value: &FalseValue) -> Value {
     let FalseValue {
         init,
         lists,
         index,
-        blob,
+        blob: _,
     } = value;
     let (at, value_id) = (usize::from(*index), init.metadata.id());
     json!({
@@ -101,7 +173,5 @@ fn show_value(chain: &ChainIdentity, value: &FalseValue) -> Value {
         "signed_bytes": hex::encode_prefixed(sign::init(chain, &value_id)),
         "init_signature": init.signature,
         "metadata": show_metadata(&init.metadata),
-        "lists": show_lists(lists),
-        "blob": hex::encode_prefixed(blob),
     })
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tower::Service;
 use ultramarine_core::io::Event;
@@ -25,6 +26,7 @@ use super::index::versioned_hash;
 use super::*;
 use crate::board::NodeIdentity;
 
+mod index;
 mod proof;
 mod reading;
 mod spec;
@@ -209,12 +211,21 @@ impl Source for Memory {
         }
     }
 
-    fn evidence(&self, from: Height, to: Height, _rows_max: usize) -> Vec<Evidence> {
-        self.evidence
+    fn evidence(&self, from: Height, to: Height, each: &mut dyn FnMut(Evidence) -> ControlFlow<()>) {
+        let found = self
+            .evidence
             .iter()
-            .filter(|piece| (from..=to).contains(&piece.height()))
-            .cloned()
-            .collect()
+            .filter(|piece| (from..=to).contains(&piece.height()));
+        let _ = found.cloned().try_for_each(each);
+    }
+
+    fn false_value(&self, validator: &Address, height: Height) -> Option<FalseValue> {
+        self.evidence.iter().find_map(|piece| match piece {
+            Evidence::Value(value) if (piece.validator(), piece.height()) == (*validator, height) => {
+                Some(FalseValue::clone(value))
+            }
+            _ => None,
+        })
     }
 
     fn decided_payload(&self, height: Height) -> Option<DecidedPayload> {
@@ -394,6 +405,16 @@ async fn unknown_blocks_are_404_and_nonsense_is_400() {
         ("/ultramarine/v1/decided?from=1&from=2", 400),
         ("/ultramarine/v1/decided?to=99999999999999999999", 400),
         ("/ultramarine/v1/evidence?from=%31&to=-1", 400),
+        ("/ultramarine/v1/evidence?skip=x", 400),
+        (
+            "/ultramarine/v1/evidence/x/0x0101010101010101010101010101010101010101",
+            400,
+        ),
+        ("/ultramarine/v1/evidence/7/0x01", 400),
+        (
+            "/ultramarine/v1/evidence/7/0x0101010101010101010101010101010101010101",
+            404,
+        ),
         ("/ultramarine/v1/value/0", 404),
         ("/ultramarine/v1/value/8", 404),
         ("/ultramarine/v1/value/0x1", 400),

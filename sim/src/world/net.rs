@@ -72,6 +72,7 @@ impl World {
                 self.notices.push(WorldNotice::Fetch { node: index, height });
                 self.sync(index, peer, height, want);
             }
+            NetCommand::Rejudge { key } => self.join_input(index, JoinInput::Rejudge { key }),
             NetCommand::Forget { height } => {
                 self.join_input(index, JoinInput::Forget { height });
                 if let Some(adversary) = self.nodes[index].adversary.as_mut() {

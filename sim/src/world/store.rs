@@ -140,6 +140,7 @@ fn answer(reply: &StoreReply) -> String {
         StoreReply::Committed { height } => format!("commit {height}"),
         StoreReply::Loaded { height, value } => format!("loaded {height} {}", value.is_some()),
         StoreReply::Silenced { through } => format!("silent through {through}"),
+        StoreReply::EvidenceTaken { .. } => "evidence taken".to_owned(),
         StoreReply::Retired { blobs_below } => format!("retired {blobs_below}"),
         StoreReply::Damaged { height } => format!("damaged {height}"),
         StoreReply::Failed { .. } => "failed".to_owned(),

@@ -1,7 +1,9 @@
 //! Stories of values that are stored, decided, dropped and read back.
 
+use std::sync::Arc;
+
 use ultramarine_types::storage::{Absent, Blobs, Source, StoreReply, StoreRequest, Tag};
-use ultramarine_types::{Height, KzgCommitment, KzgProof, Lists, ValueKey};
+use ultramarine_types::{Height, KzgCommitment, KzgProof, Lists, Signature, ValueKey};
 
 use super::support::*;
 use crate::Misdecision;
@@ -122,6 +124,50 @@ fn storing_twice_answers_twice_and_writes_once() {
     let once = appended(&options);
     store.put(&value, Tag::Streamed);
     assert_eq!(appended(&options), once);
+}
+
+/// What an answer says of the value that is stored.
+fn answered(reply: &StoreReply) -> (Signature, Blobs) {
+    match reply {
+        StoreReply::Stored { init, blobs, .. } => (init.signature, *blobs),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn storing_twice_answers_with_what_is_stored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open_with(folder.path(), &cold());
+    // One value id, and an `Init` of another signature each time.
+    let signed = |signature: u8, is_whole: bool| {
+        let mut value = value(1, 1, 1);
+        Arc::make_mut(&mut value.init).signature = Signature([signature; 64]);
+        if !is_whole {
+            value.blobs.clear();
+        }
+        let assembly = value;
+        StoreRequest::Put {
+            assembly,
+            tag: Tag::Certified,
+        }
+    };
+    let of = |signature, blobs| (Signature([signature; 64]), blobs);
+    // Under one sync: the blobs come later, and with them the second `Init`.
+    let replies = store.ask([signed(1, false), signed(2, false), signed(3, true), signed(4, true)]);
+    let bare = of(1, Blobs::NeverHeld);
+    let whole = of(3, Blobs::Held);
+    assert_eq!(
+        replies.iter().map(answered).collect::<Vec<_>>(),
+        [bare, bare, whole, whole]
+    );
+    // Once it is durable, after a start, and once it is decided.
+    assert_eq!(answered(&store.ask([signed(5, false)])[0]), whole);
+    let mut store = reopened(store, folder.path());
+    assert_eq!(answered(&store.ask([signed(6, true)])[0]), whole);
+    let held = store.view.value(&value(1, 1, 1).key).expect("stored");
+    assert_eq!(held.init.signature, Signature([3; 64]), "it is what the record has");
+    store.commit(&held);
+    assert_eq!(answered(&store.ask([signed(7, false)])[0]), whole);
 }
 
 #[test]
@@ -390,15 +436,19 @@ fn evidence_is_kept_once_and_outlives_the_process() {
     let pair = two_votes;
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open(folder.path());
-    assert_eq!(store.view.evidence(Height(0), Height(u64::MAX), 10), []);
-    assert_eq!(store.ask([StoreRequest::Evidence(vec![pair(9), pair(4)])]).len(), 0);
+    assert_eq!(store.evidence(Height(0), Height(u64::MAX), 10), []);
+    let replies = store.ask([StoreRequest::Evidence(vec![pair(9), pair(4)])]);
+    assert!(
+        matches!(&replies[..], [StoreReply::EvidenceTaken { is_durable: true }]),
+        "{replies:?}"
+    );
     store.ask([StoreRequest::Evidence(vec![pair(4), pair(700)])]);
     drop(store);
     let store = Store::open(folder.path());
-    let all = |rows_max| store.view.evidence(Height(0), Height(u64::MAX), rows_max);
+    let all = |rows_max| store.evidence(Height(0), Height(u64::MAX), rows_max);
     assert_eq!(all(10), [pair(4), pair(9), pair(700)]);
     assert_eq!(all(2), [pair(4), pair(9)]);
-    assert_eq!(store.view.evidence(Height(5), Height(9), 10), [pair(9)]);
+    assert_eq!(store.evidence(Height(5), Height(9), 10), [pair(9)]);
 }
 
 #[test]

@@ -148,12 +148,16 @@ fn epochs_take_from_the_reserve() {
 fn evidence_without_room_waits_for_it_and_stops_nothing() {
     let Some(disk) = SmallDisk::mount(64) else { return };
     let mut store = Store::open(disk.path());
-    let held = |store: &Store| store.view.evidence(Height(0), Height(u64::MAX), usize::MAX).len();
+    let held = |store: &Store| store.evidence(Height(0), Height(u64::MAX), usize::MAX).len();
     let evidence = |heights: std::ops::RangeInclusive<u64>| StoreRequest::Evidence(heights.map(two_votes).collect());
     disk.lose_reserve();
     disk.fill(0);
-    store.ask([evidence(1..=20_000)]);
+    let replies = store.ask([evidence(1..=20_000)]);
     assert_eq!(held(&store), 0);
+    assert!(
+        matches!(&replies[..], [StoreReply::EvidenceTaken { is_durable: false }]),
+        "{replies:?}"
+    );
     std::fs::remove_file(disk.filler()).expect("room again");
     // Of what waits there is a bound; what comes after it comes in vain.
     store.ask([]);
@@ -187,7 +191,7 @@ fn evidence_of_one_culprit_leaves_room_for_that_of_others() {
     store.ask([StoreRequest::Evidence(later.clone())]);
     std::fs::remove_file(disk.filler()).expect("room again");
     store.ask([]);
-    let held = store.view.evidence(Height(0), Height(u64::MAX), usize::MAX);
+    let held = store.evidence(Height(0), Height(u64::MAX), usize::MAX);
     let (first, others) = held.split_at(EVIDENCE_WAITING_MAX - later.len());
     assert_eq!(others, later);
     let oldest: Vec<_> = (1..).take(first.len()).map(two_votes).collect();
@@ -207,7 +211,7 @@ fn of_false_values_without_room_the_first_of_each_validator_waits() {
     }
     std::fs::remove_file(disk.filler()).expect("room again");
     store.ask([]);
-    let held = store.view.evidence(Height(0), Height(u64::MAX), usize::MAX);
+    let held = store.evidence(Height(0), Height(u64::MAX), usize::MAX);
     let mut expected = vec![two_votes(1), false_value(3, 1, 0), false_value(4, 1, 0)];
     expected.extend((2..=5).map(two_votes));
     assert_eq!(held, expected);
@@ -239,7 +243,7 @@ fn the_operator_is_told_once_that_evidence_waits() {
         std::fs::remove_file(disk.filler()).expect("room again");
         store.ask([]);
         assert_eq!(
-            store.view.evidence(Height(0), Height(u64::MAX), 100).len() as u64,
+            store.evidence(Height(0), Height(u64::MAX), 100).len() as u64,
             20 * (state + 1)
         );
     }

@@ -83,6 +83,27 @@ fn the_log_comes_back_in_order_after_any_end() {
 }
 
 #[test]
+fn a_record_that_nobody_asked_to_sync_is_not_written_into_a_later_epoch() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    store.begin(1);
+    store.lsn += 1;
+    let record = StoreRequest::LogAppend {
+        lsn: ultramarine_types::Lsn(store.lsn),
+        record: bytes::Bytes::from_static(b"of the first height"),
+    };
+    store.ask([record]);
+    let value = value(1, 1, 1);
+    store.put(&value, Tag::Streamed);
+    store.commit(&value);
+    store.begin(2);
+    store.log(&[b"of the second height"]);
+    let log = reopened(store, folder.path()).recovered.log.expect("the log");
+    assert_eq!(log.epoch.height, Height(2));
+    assert_eq!(log.records, [&b"of the second height"[..]]);
+}
+
+#[test]
 fn each_height_has_its_own_epoch_and_none_is_lost_to_a_crash_after_the_commit() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open(folder.path());

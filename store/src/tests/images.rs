@@ -82,7 +82,7 @@ pub fn live(folder: &Path) -> bool {
         let _ = store.view.decided_value(Height(height));
         let _ = store.view.decided_payload(Height(height));
     }
-    let _ = store.view.evidence(Height(0), Height(u64::MAX), 10);
+    let _ = store.evidence(Height(0), Height(u64::MAX), 10);
     let Some(next) = head.0.checked_add(1) else {
         return true;
     };

@@ -1,6 +1,7 @@
 //! What the tests share: made-up values, and a store driven request by request.
 
 use std::fs::OpenOptions;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -189,6 +190,20 @@ impl Store {
             matches!(&replies[..], [StoreReply::Stored { key, .. }] if *key == assembly.key),
             "{replies:?}"
         );
+    }
+
+    /// Evidence of these heights, at most so many pieces.
+    pub fn evidence(&self, from: Height, to: Height, pieces_max: usize) -> Vec<Evidence> {
+        let mut found = Vec::new();
+        self.view.evidence(from, to, &mut |piece| {
+            found.push(piece);
+            if found.len() < pieces_max {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        found
     }
 
     pub fn commit(&mut self, assembly: &Assembly) {

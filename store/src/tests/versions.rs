@@ -16,7 +16,7 @@ const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
 const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
 const EVIDENCE: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("evidence");
-const FALSE_VALUES: TableDefinition<(u64, &[u8; 20]), &[u8]> = TableDefinition::new("false_values");
+const FALSE_VALUES: TableDefinition<(&[u8; 20], u64), &[u8]> = TableDefinition::new("false_values");
 
 /// A segment's header as version 1 wrote it: of chain 7 and genesis `ab…`.
 const OLD_SEGMENT: &str = "554c545253454700010001000000000002010000000000008877665544332211000000020000000007000000\
@@ -182,7 +182,7 @@ fn the_rows_of_evidence_have_these_bytes() {
         .map(|entry| entry.expect("read").1.value().to_vec());
     let [votes, proposals] = rows.collect::<Vec<_>>().try_into().expect("two rows");
     let false_values = transaction.open_table(FALSE_VALUES).expect("the false values");
-    let value = false_values.get((9, &[3; 20])).expect("read").expect("there");
+    let value = false_values.get((&[3; 20], 9)).expect("read").expect("there");
     assert_archive(
         "two votes",
         &votes,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ultramarine_runtime::medium::{Medium, MediumFile};
-use ultramarine_types::storage::{Blobs, StoreReply, Tag};
-use ultramarine_types::{Assembly, ValueKey};
+use ultramarine_types::storage::{Blobs, Source, StoreReply, Tag};
+use ultramarine_types::{Assembly, Init, ValueKey};
 
 use super::{Ahead, Growing, Waiting, Writer};
 use crate::append::write_parts;
@@ -37,16 +37,26 @@ impl<M: Medium> Writer<M> {
         } else {
             Blobs::NeverHeld
         };
-        let stored = StoreReply::Stored {
+        let stored = |init: &Arc<Init>, blobs: Blobs| StoreReply::Stored {
             key,
-            init: Arc::clone(&assembly.init),
+            init: Arc::clone(init),
             lists: Arc::clone(&assembly.lists),
             payload: assembly.payload.clone(),
             tag,
             blobs,
         };
-        if key.height <= self.state.head || self.is_stored(&key, tag, blobs) {
-            self.group.replies.push(stored);
+        if key.height <= self.state.head {
+            let decided = self.state.view.decided(key.height);
+            let decided = decided.filter(|decided| decided.certificate.value_id == key.id);
+            self.group.replies.push(match &decided {
+                Some(decided) => stored(&decided.init, decided.blobs),
+                None => stored(&assembly.init, blobs),
+            });
+            return Ok(());
+        }
+        // The key binds lists and payload. The signatures of two right `Init`s may differ.
+        if let Some((init, blobs)) = self.find_stored(&key, tag, blobs) {
+            self.group.replies.push(stored(&init, blobs));
             return Ok(());
         }
         let encoded = match record::encode(&assembly, tag, content) {
@@ -60,7 +70,9 @@ impl<M: Medium> Writer<M> {
                 return self.refuse(key, reason);
             }
         };
+        let reply = stored(&assembly.init, blobs);
         let entry = Undecided {
+            init: Arc::clone(&assembly.init),
             tag,
             blobs,
             location,
@@ -79,7 +91,7 @@ impl<M: Medium> Writer<M> {
         ) {
             self.state.ledger.dropped(&before.stored.location);
         }
-        self.group.replies.push(stored);
+        self.group.replies.push(reply);
         Ok(())
     }
 
@@ -100,31 +112,14 @@ impl<M: Medium> Writer<M> {
         Ok(())
     }
 
-    /// Whether a value is stored, or about to be, with at least these blobs; notes the newer tag.
-    fn is_stored(&mut self, key: &ValueKey, tag: Tag, blobs: Blobs) -> bool {
-        let enough = |held: Blobs| held == Blobs::Held || blobs == held;
-        if let Some(waiting) = self
-            .group
-            .values
-            .get_mut(key)
-            .filter(|waiting| enough(waiting.stored.blobs))
-        {
-            waiting.stored.tag = tag;
-            return true;
-        }
-        match self
-            .state
-            .view
-            .undecided_mut()
-            .get_mut(key)
-            .filter(|stored| enough(stored.blobs))
-        {
-            Some(stored) => {
-                stored.tag = tag;
-                true
-            }
-            None => false,
-        }
+    /// What of a value is stored, or about to be, with at least these blobs; notes the newer tag.
+    fn find_stored(&mut self, key: &ValueKey, tag: Tag, blobs: Blobs) -> Option<(Arc<Init>, Blobs)> {
+        let mut undecided = self.state.view.undecided_mut();
+        let waiting = self.group.values.get_mut(key).map(|waiting| &mut waiting.stored);
+        let mut found = waiting.into_iter().chain(undecided.get_mut(key));
+        let stored = found.find(|stored| stored.blobs == Blobs::Held || stored.blobs == blobs)?;
+        stored.tag = tag;
+        Some((Arc::clone(&stored.init), stored.blobs))
     }
 
     /// Writes a record behind the others; it is durable after the next sync.

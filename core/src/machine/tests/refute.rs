@@ -1,18 +1,19 @@
 //! What a core does with a value that its own blob refutes.
 
 use ultramarine_types::evidence::FalseValue;
-use ultramarine_types::network::{Fault, Flaw, NetEvent, OfferKind};
-use ultramarine_types::storage::{StoreRequest, Tag};
+use ultramarine_types::network::{Fault, Flaw, NetCommand, NetEvent, OfferKind};
+use ultramarine_types::storage::{StoreReply, StoreRequest, Tag};
 use ultramarine_types::verify::Refutation;
 use ultramarine_types::{
     Assembly, CommitCertificate, Evidence, Init, KzgProof, Lists, Machine, Outbox, Round, VoteKind,
 };
 
-use super::offers::{hand, offer, quorum};
+use super::offers::{feed, hand, offer, quorum};
 use super::payload::{blamed, good, judgement, offered};
+use super::world::World;
 use crate::stop::{DecidedFault, Stop};
 use crate::values::Judgement;
-use crate::{Event, Output};
+use crate::{Event, Input, Output};
 
 /// What the network says once the proof of a value's second blob was found not to hold.
 fn flaw(good: &Assembly) -> Flaw {
@@ -118,6 +119,11 @@ fn evidence_that_convicts_nobody_says_nothing_about_a_value() {
         assert_eq!(judgement(&world, &key), Judgement::Open, "{name}");
         assert_eq!(blamed(&out, proposer), (vec![], 0), "{name}");
         assert_eq!(evidence(&out).0, [], "{name}");
+        let is_its = |output: &Output| matches!(output, Output::Net(NetCommand::Rejudge { key: its }) if *its == key);
+        assert!(
+            out.iter().any(is_its),
+            "{name}: the network must judge it anew: {out:?}"
+        );
     }
     // Nor does evidence about a value that nobody admitted.
     let (key, flaw) = (other.key, flaw(&other));
@@ -126,8 +132,8 @@ fn evidence_that_convicts_nobody_says_nothing_about_a_value() {
     assert!(world.nodes[0].core.as_ref().unwrap().values.get(&key).is_none());
 }
 
-#[test]
-fn a_decided_value_that_its_blob_refutes_stops_the_node() {
+/// A world whose first node has the certificate of a value that was offered to it.
+fn decided_and_flawed() -> (World, Assembly) {
     let (mut world, init, good) = offered();
     let key = init.key();
     let certificate = CommitCertificate {
@@ -138,12 +144,63 @@ fn a_decided_value_that_its_blob_refutes_stops_the_node() {
     };
     let core = world.nodes[0].core.as_mut().unwrap();
     core.sync.certify(certificate);
-    let flaw = flaw(&good);
-    let out = hand(&mut world, NetEvent::Flawed { key, flaw });
-    let (index, why) = (1, Refutation::Wrong);
-    let expected = Stop::DecidedInvalid(DecidedFault::Flawed { key, index, why });
+    (world, good)
+}
+
+/// What a node says that stops because of a decided value, and the value.
+fn stopped_by_a_flaw(is_durable: bool) -> (String, Assembly) {
+    let (mut world, good) = decided_and_flawed();
+    let (key, flaw) = (good.key, flaw(&good));
+    let kept = Evidence::Value(flaw.evidence.clone());
+    let flawed = NetEvent::Flawed { key, flaw };
+    let out = hand(&mut world, flawed.clone());
+    assert_eq!(evidence(&out), (vec![kept], 1), "{out:?}");
     assert!(
-        matches!(out.last(), Some(Output::Stop(stop)) if *stop == expected),
-        "{out:?}"
+        !out.iter().any(|output| matches!(output, Output::Stop(_))),
+        "not before the store has it: {out:?}"
     );
+    assert_eq!(hand(&mut world, flawed).len(), 0, "said once");
+    let receipt = Input::Store(StoreReply::EvidenceTaken { is_durable });
+    let out = feed(&mut world, receipt);
+    let [Output::Stop(stop @ Stop::DecidedInvalid(DecidedFault::Flawed(_)))] = &out[..] else {
+        panic!("{out:?}");
+    };
+    (stop.to_string(), good)
+}
+
+#[test]
+fn a_decided_value_that_its_blob_refutes_stops_the_node_once_its_evidence_is_kept() {
+    let (words, good) = stopped_by_a_flaw(true);
+    let lists = &good.lists;
+    for named in [
+        good.key.to_string(),
+        "blob 1: its proof does not hold".to_owned(),
+        good.init.metadata.origin_proposer.to_string(),
+        good.init.signature.to_string(),
+        lists.commitments[1].to_string(),
+        lists.proofs[1].to_string(),
+        lists.digests[1].to_string(),
+        "The evidence is in the data directory".to_owned(),
+    ] {
+        assert!(words.contains(&named), "{named} is not in: {words}");
+    }
+}
+
+#[test]
+fn a_stop_says_that_there_was_no_room_for_its_evidence() {
+    let (words, _) = stopped_by_a_flaw(false);
+    assert!(words.contains("The evidence is not kept"), "{words}");
+}
+
+#[test]
+fn a_disk_that_fails_before_evidence_is_kept_ends_the_wait() {
+    let (mut world, good) = decided_and_flawed();
+    let (key, flaw) = (good.key, flaw(&good));
+    hand(&mut world, NetEvent::Flawed { key, flaw });
+    let reason = "fdatasync: EIO".to_owned();
+    let out = feed(&mut world, Input::Store(StoreReply::Failed { reason }));
+    let [Output::Stop(stop)] = &out[..] else {
+        panic!("{out:?}");
+    };
+    assert!(stop.to_string().contains("The evidence is not kept"), "{stop}");
 }

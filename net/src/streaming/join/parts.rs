@@ -240,7 +240,7 @@ impl Join {
         let Some(value) = self.values.get(&key) else { return };
         let missing = self.missing_of(value);
         let expected = |stream: &Stream| stream.key == key && stream.may_bring(&missing);
-        if value.hopeless || missing.is_empty() || self.streams.values().any(expected) {
+        if value.is_hopeless() || missing.is_empty() || self.streams.values().any(expected) {
             return;
         }
         out.push(Output::Ask(NetEvent::Incomplete { key, peer }));

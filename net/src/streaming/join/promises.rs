@@ -25,7 +25,7 @@ impl Join {
             "a decided height has no value here but one that is restored"
         );
         assert!(
-            self.done.first().is_none_or(is_above),
+            self.done.keys().next().is_none_or(is_above),
             "nothing is remembered of a decided height"
         );
         assert!(
@@ -43,7 +43,7 @@ impl Join {
         for value in self.values.values() {
             value.check();
             assert!(
-                value.hopeless || !value.is_whole(),
+                value.is_hopeless() || !value.is_whole(),
                 "a whole value is handed on at once"
             );
             assert!(

@@ -37,7 +37,7 @@ impl Join {
     fn abandoned_value(&self) -> Option<ValueKey> {
         self.values
             .values()
-            .filter(|value| value.tag != Tag::Certified && (value.hopeless || value.needs_parts()))
+            .filter(|value| value.tag != Tag::Certified && (value.is_hopeless() || value.needs_parts()))
             .filter(|value| {
                 !self.unjudged.awaits(value.key) && self.streams.values().all(|stream| stream.key != value.key)
             })
@@ -50,7 +50,7 @@ impl Join {
         let Some(stream) = self.streams.get(&name) else { return };
         let (key, peer) = (stream.key, stream.peer);
         let Some(value) = self.values.get(&key) else { return };
-        if value.hopeless || !value.needs_parts() {
+        if value.is_hopeless() || !value.needs_parts() {
             self.streams.remove(&name);
             out.push(Output::Stop {
                 stream: name,

@@ -11,6 +11,7 @@ use crate::bounds;
 use crate::streaming::contract::{Completed, Output, StopReason};
 #[cfg(feature = "planted")]
 use crate::streaming::planted::JoinBug;
+use crate::streaming::value::Pending;
 
 impl Join {
     pub(super) fn verdict(&mut self, now: Nanos, verdict: Verdict, out: &mut Outbox<Output>) {
@@ -98,23 +99,34 @@ impl Join {
         self.start_queued(now, out);
     }
 
+    /// The core finds no flaw where we found one: a fault of our own. The value is wanted again, with other bytes, as
+    /// after a verdict that was withheld.
+    pub(super) fn rejudge(&mut self, now: Nanos, key: ValueKey, out: &mut Outbox<Output>) {
+        let Some(peer) = self.values.get_mut(&key).and_then(Pending::take_back) else {
+            return;
+        };
+        let why = "the evidence of a flaw does not show it";
+        out.push(Output::Alarm { key, why });
+        self.later.push_back((now + bounds::REFETCH_PAUSE, key, peer));
+    }
+
     /// Completes a value if it is whole, or gives it up if its own proof does not hold.
     pub(super) fn settle_value(&mut self, now: Nanos, key: ValueKey, out: &mut Outbox<Output>) {
         let Some(value) = self.values.get_mut(&key) else { return };
-        if value.hopeless {
+        if value.is_hopeless() {
             return;
         }
         if let Some(flaw) = value.flaw() {
             // It is never stored and never `Valid`. Whoever relayed it could not help it.
-            value.hopeless = true;
+            value.give_up();
             self.park(key, out);
             out.push(Output::Ask(NetEvent::Flawed { key, flaw }));
         } else if value.is_whole() {
             let (streamed, verified, tag) = (value.streamed(), value.verified(now), value.tag);
-            let assembly = value.assemble();
+            let (assembly, init) = (value.assemble(), value.init.clone());
             self.let_go(key, out);
             if tag != Tag::Restored {
-                self.done.insert(key);
+                self.done.insert(key, init);
             }
             while self.done.len() > bounds::DONE_MAX {
                 self.done.pop_first();

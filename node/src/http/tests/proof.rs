@@ -62,9 +62,19 @@ async fn a_false_value_is_shown_with_all_that_binds_its_blob() {
         index: 2,
         blob: assembly.blobs[2].to_vec(),
     }))];
-    let (status, json) = ask(&state_of(memory), "/ultramarine/v1/evidence").await;
+    let state = state_of(memory);
+    let (status, json) = ask(&state, "/ultramarine/v1/evidence").await;
     assert_eq!(status, StatusCode::OK);
-    let (piece, shown) = (&json[0], &json[0]["value"]);
+    let listed = &json["evidence"][0];
+    let url = format!("/ultramarine/v1/evidence/7/{}", Address([1; 20]));
+    let (status, whole) = ask(&state, &url).await;
+    assert_eq!(status, StatusCode::OK);
+    // The list has all but the long parts.
+    let mut short = whole.clone();
+    let value = short["value"].as_object_mut().expect("an object");
+    assert!(value.remove("lists").is_some() && value.remove("blob").is_some());
+    assert_eq!(*listed, short);
+    let (piece, shown) = (&whole, &whole["value"]);
     assert_eq!(
         (&piece["height"], &piece["validator"]),
         (&7.into(), &Address([1; 20]).to_string().into())
@@ -117,7 +127,7 @@ async fn evidence_can_be_checked_by_whoever_reads_it() {
     let (status, json) = ask(&state, "/ultramarine/v1/evidence").await;
     assert_eq!(status, StatusCode::OK);
     let bytes = |value: &Value| hex::decode(value.as_str().expect("hex")).expect("hex");
-    let messages = json[0]["messages"].as_array().expect("two messages");
+    let messages = json["evidence"][0]["messages"].as_array().expect("two messages");
     assert_eq!((messages.len(), messages[0]["value_id"].is_null()), (2, true));
     for message in messages {
         let signature = Ed25519::from_slice(&bytes(&message["signature"])).expect("64 bytes");
@@ -128,10 +138,68 @@ async fn evidence_can_be_checked_by_whoever_reads_it() {
     }
     assert_eq!(
         ask(&state, "/ultramarine/v1/evidence?from=4").await.1,
-        serde_json::json!([])
+        serde_json::json!({ "next": null, "evidence": [] })
     );
     assert_eq!(
         ask_text(&state, "/ultramarine/v1/evidence?form=4").await.0,
         StatusCode::BAD_REQUEST
     );
+}
+
+#[tokio::test]
+async fn an_answer_of_evidence_is_bounded_and_says_how_to_go_on() {
+    let mut memory = Memory::chain(7);
+    let (decided, assembly) = memory.blocks[&7].clone();
+    // As much at one height as no answer has room for, and some before and behind it.
+    let value = |height: u64, validator: u8| {
+        let mut init = decided.init.as_ref().clone();
+        init.metadata.height = Height(height);
+        init.metadata.origin_proposer = Address([validator; 20]);
+        Evidence::Value(Box::new(FalseValue {
+            init,
+            lists: assembly.lists.as_ref().clone(),
+            index: 2,
+            blob: assembly.blobs[2].to_vec(),
+        }))
+    };
+    let heights = [3].into_iter().chain([4; 255]).chain([5, 6]);
+    memory.evidence = heights.zip(0u8..=255).map(|(height, at)| value(height, at)).collect();
+    memory.evidence.extend((0..100).map(|at| value(9, at)));
+    let count = memory.evidence.len();
+    let state = state_of(memory);
+    let (mut found, mut answers, mut query) = (Vec::new(), 0, "from=1".to_owned());
+    loop {
+        let (status, text) = ask_text(&state, &format!("/ultramarine/v1/evidence?{query}")).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(text.len() <= 513 * 1024, "{} bytes", text.len());
+        let json: Value = serde_json::from_str(&text).expect("JSON");
+        let pieces = json["evidence"].as_array().expect("a list");
+        assert!(!pieces.is_empty(), "each answer goes on");
+        found.extend(
+            pieces
+                .iter()
+                .map(|piece| (piece["height"].clone(), piece["validator"].clone())),
+        );
+        answers += 1;
+        let next = &json["next"];
+        if next.is_null() {
+            break;
+        }
+        query = format!("from={}&skip={}", next["from"], next["skip"]);
+    }
+    let kept: Vec<_> = state_evidence(&state)
+        .iter()
+        .map(|piece| (piece.height().0.into(), piece.validator().to_string().into()))
+        .collect();
+    assert_eq!((found.len(), found == kept), (count, true), "each piece once, in order");
+    assert!(answers > 1);
+}
+
+fn state_evidence(state: &HttpState) -> Vec<Evidence> {
+    let mut all = Vec::new();
+    state.source.evidence(Height(0), Height(u64::MAX), &mut |piece| {
+        all.push(piece);
+        ControlFlow::Continue(())
+    });
+    all
 }

@@ -41,25 +41,3 @@ async fn sidecars_name_the_fork_of_their_block() {
     let (_, json) = ask(&state, "/eth/v1/beacon/blob_sidecars/genesis").await;
     assert_eq!(json["version"], "deneb");
 }
-
-#[test]
-fn the_index_of_blobs_keeps_up_with_the_chain() {
-    let mut index = BlobIndex::new(GENESIS_TIME);
-    // At once, one by one, and not at all.
-    for heights in [3, 4, 5, 9, 9] {
-        let memory = Memory::chain(heights);
-        index.catch_up(&memory);
-        assert_eq!(index.span(), (Height(1), Height(heights)));
-        for height in 1..=heights {
-            for (at, commitment) in memory.commitments(height).iter().enumerate() {
-                let position = index.blob(&versioned_hash(commitment)).expect("it is recent");
-                assert_eq!(
-                    (position.height, position.slot, position.index),
-                    (Height(height), slot(height), at)
-                );
-            }
-            let root = sidecar::header(&memory.blocks[&height].0.init.metadata, GENESIS_TIME).root();
-            assert_eq!(index.height_of_root(&root), Some(Height(height)));
-        }
-    }
-}

@@ -33,32 +33,39 @@ impl World {
         let (disk, micros, reply) = (&mut self.nodes[node].disk, 300, |reply| Input::Store(reply));
         match request {
             StoreRequest::Put { assembly, tag } => {
-                let Assembly {
-                    key,
-                    init,
-                    lists,
-                    payload,
-                    blobs,
-                } = assembly.clone();
+                let key = assembly.key;
                 if disk.full {
                     let reason = "no room".to_owned();
                     return self.deliver(node, micros, reply(StoreReply::Refused { key, reason }));
                 }
-                let held = blobs.len() == init.metadata.blobs_count as usize;
-                let blobs = if held { Blobs::Held } else { Blobs::NeverHeld };
-                if tag == Tag::Restored {
+                let stored = if tag == Tag::Restored {
                     let (decided, here) = disk.decided.get_mut(&key.height).expect("what is restored is decided");
                     assert_eq!(decided.certificate.value_id, key.id, "another value is restored");
                     assert!(
                         disk.vouched.contains(&key),
                         "no certificate vouches for what is restored"
                     );
-                    decided.blobs = blobs;
-                    *here = assembly;
+                    let held = assembly.blobs.len() == assembly.init.metadata.blobs_count as usize;
+                    decided.blobs = if held { Blobs::Held } else { Blobs::NeverHeld };
+                    here.clone_from(&assembly);
                     disk.rotten.remove(&key.height);
+                    assembly
                 } else {
-                    disk.undecided.entry(key).or_insert((assembly, tag));
-                }
+                    let stored = &mut disk.undecided.entry(key).or_insert((assembly.clone(), tag)).0;
+                    if stored.blobs.len() < assembly.blobs.len() {
+                        *stored = assembly;
+                    }
+                    stored.clone()
+                };
+                let Assembly {
+                    key,
+                    init,
+                    lists,
+                    payload,
+                    blobs,
+                } = stored;
+                let held = blobs.len() == init.metadata.blobs_count as usize;
+                let blobs = if held { Blobs::Held } else { Blobs::NeverHeld };
                 self.deliver(
                     node,
                     micros,
@@ -124,7 +131,10 @@ impl World {
                 });
                 self.deliver(node, micros, reply(StoreReply::Loaded { height, value }));
             }
-            StoreRequest::Evidence(evidence) => disk.evidence.extend(evidence),
+            StoreRequest::Evidence(evidence) => {
+                disk.evidence.extend(evidence);
+                self.deliver(node, micros, reply(StoreReply::EvidenceTaken { is_durable: true }));
+            }
             StoreRequest::Silence { through } => {
                 disk.silent_through = disk.silent_through.max(through);
                 self.deliver(node, micros, reply(StoreReply::Silenced { through }));

@@ -105,7 +105,7 @@ impl World {
                     }
                 }
             }
-            NetCommand::Forget { .. } => {}
+            NetCommand::Forget { .. } | NetCommand::Rejudge { .. } => {}
             NetCommand::Charge { peer, fault } => self.charges.push((from, peer.0[0] as usize, fault)),
         }
     }
