@@ -202,7 +202,7 @@ fn peak_kb(pid: u32) -> Option<u64> {
 }
 
 /// Bytes that a folder's files take on disk.
-fn on_disk(folder: &Path) -> u64 {
+pub fn on_disk(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let entries = std::fs::read_dir(folder).expect("a folder of ours");
     let bytes = entries.filter_map(Result::ok).map(|entry| match entry.metadata() {

@@ -1,32 +1,100 @@
-//! A chain that keeps blobs for some heights, and what a late node finds of it.
+//! A chain that keeps blobs for some heights: what disks hold at every moment, and what a late node finds.
 
+use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::harness::Node;
 use crate::harness::network::{Network, join, on_loopback};
+use crate::harness::{Devnet, Node, on_disk};
+use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PAGE_BYTES: u64 = 4096;
+const BLOB_BYTES: u64 = 131_072;
+const MIB: u64 = 1 << 20;
+/// What retention frees is free within so many heights of the commit that ends its keeping.
+const HEIGHTS_UNTIL_FREE: u64 = 10;
+/// Segments besides what is retained: one grows, one is made ready ahead, one is about to be freed.
+const SEGMENTS: u64 = 3;
+const RESERVE_BYTES: u64 = 16 * MIB;
+/// Three log files of 256 KiB; one may be longer while a height takes many rounds.
+const LOG_BYTES: u64 = MIB;
+/// The index with no row, and what a height adds to it: a certificate, an `Init` and their tables.
+const INDEX_BYTES: (u64, u64) = (4 * MIB, 8 << 10);
+/// Longest time without a height.
+const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A chain that is watched.
+/// How large a chain is watched.
 #[derive(Clone, Copy)]
 struct Size {
     blobs_per_block: u32,
     retention: u64,
-    /// A full node joins at the first, and is with the others at the last.
+    /// A full node joins at the first, and is with the others at the last. Disks are judged at each and between them.
     heights: [u64; 3],
 }
 
-/// Watches a network that runs, and a full node that joins late.
+impl Size {
+    /// A segment has room for four of the chain's largest blocks, and for eight within 32 MiB.
+    fn segment_bytes(&self) -> u64 {
+        let record = u64::from(self.blobs_per_block) * (BLOB_BYTES + 132) + MIB;
+        PAGE_BYTES
+            + (4 * record)
+                .max((8 * record).min(32 * MIB))
+                .next_multiple_of(PAGE_BYTES)
+    }
+
+    /// The most bytes that a node may have on disk after these decisions, of heights 1, 2, ….
+    fn bytes_max(&self, decisions: &[Value]) -> u64 {
+        let height = decisions.len() as u64;
+        let kept = height.saturating_sub(self.retention + HEIGHTS_UNTIL_FREE);
+        let records = decisions.iter().zip(1..).map(|(decision, at)| {
+            let number = |field: &str| decision[field].as_u64().expect("a number");
+            let blobs = number("blobs");
+            let payload = number("bytes") - blobs * BLOB_BYTES;
+            // Headers, lists and the Init stay with the payload, for ever.
+            let body = (payload + payload.div_ceil(65_536) * 32 + blobs * 132 + 2048).next_multiple_of(PAGE_BYTES);
+            body + if at > kept { blobs * BLOB_BYTES } else { 0 }
+        });
+        let (index, row) = INDEX_BYTES;
+        records.sum::<u64>() + SEGMENTS * self.segment_bytes() + index + height * row + LOG_BYTES + RESERVE_BYTES
+    }
+}
+
+/// Judges a node's disk by what it has decided. Bytes on disk and the most that they may be.
+fn judge(size: Size, node: &Node) -> Option<(u64, u64)> {
+    // A height that is decided meanwhile is free room of a segment before.
+    let decided = node.decided_if_it_answers().filter(|decided| !decided.is_empty())?;
+    let (bytes, bytes_max) = (on_disk(&node.home.join("data")), size.bytes_max(&decided));
+    assert!(
+        bytes <= bytes_max,
+        "node{} has {bytes} bytes on disk after height {}, and may have {bytes_max}",
+        node.id,
+        decided.len()
+    );
+    Some((bytes, bytes_max))
+}
+
+/// Watches a network that runs: disks at every height, and a full node that joins late.
 fn watch(size: Size, validators: &[Node], dir: &Path) {
     let [first, middle, last] = size.heights;
     let witness = &validators[0];
-    reach(validators, first);
+    reach(size, validators, first);
     let setting = format!("retention.blobs_heights={}", size.retention);
     let (_process, late) = join(dir, witness, &[&setting]);
     let all: Vec<Node> = validators.iter().chain([&late]).cloned().collect();
-    reach(validators, middle);
-    reach(&all, last);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Also while it catches up.
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                judge(size, &late);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let _over = Over(&is_over);
+        reach(size, validators, middle);
+        reach(size, &all, last);
+    });
     let decided = late.decided();
     for node in validators {
         assert_eq!(
@@ -79,15 +147,39 @@ fn oldest_blobs(node: &Node, height: u64, why: &str) -> u64 {
     oldest
 }
 
-/// Waits until every node has decided `height`.
-fn reach(nodes: &[Node], height: u64) {
-    for node in nodes {
-        node.wait_for_height(height, PATIENCE);
+/// Says that it is over, however it ends.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Waits until every node has decided `height`, and judges their disks all the while. Prints what they are at the end.
+fn reach(size: Size, nodes: &[Node], height: u64) {
+    let (mut slowest, mut moved) = (0, Instant::now());
+    loop {
+        let found: Vec<Option<(u64, u64)>> = nodes.iter().map(|node| judge(size, node)).collect();
+        let now = nodes.iter().map(|node| node.height().unwrap_or(0)).min().unwrap_or(0);
+        if now > slowest {
+            (slowest, moved) = (now, Instant::now());
+        }
+        if now >= height {
+            for (node, found) in nodes.iter().zip(found) {
+                let (bytes, bytes_max) = found.unwrap_or_default();
+                let what = format!("node{} has {bytes} bytes on disk, of at most {bytes_max}", node.id);
+                let _ = writeln!(std::io::stderr(), "height {now}: {what}");
+            }
+            return;
+        }
+        assert!(moved.elapsed() < PATIENCE, "a node stays at height {now}");
+        std::thread::sleep(Duration::from_millis(200));
     }
 }
 
 #[test]
-fn a_late_node_catches_up_without_old_blobs_and_the_api_says_where_blobs_begin() {
+fn disks_hold_what_is_retained_while_a_late_node_catches_up_without_old_blobs() {
     let size = Size {
         blobs_per_block: 48,
         retention: 10,
@@ -101,4 +193,18 @@ fn a_late_node_catches_up_without_old_blobs_and_the_api_says_where_blobs_begin()
     let _validators = network.start_all();
     let _load = network.load(0..4);
     watch(size, &network.nodes, &temporary.path().join("late"));
+}
+
+#[test]
+#[ignore = "takes six minutes: .ci/full runs it"]
+fn a_devnet_of_48_blobs_holds_50_heights_for_300() {
+    let size = Size {
+        blobs_per_block: 48,
+        retention: 50,
+        heights: [100, 200, 300],
+    };
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let flags = ["--blobs-per-block", "48", "--retention", "50"];
+    let devnet = Devnet::start(&temporary.path().join("net"), &flags);
+    watch(size, &devnet.nodes, &temporary.path().join("late"));
 }
