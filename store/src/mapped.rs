@@ -42,14 +42,12 @@ use crate::reserve::occupied_bytes;
 use crate::segment::{Class, FileName, Location, SEGMENT_FIRST_RECORD, SegmentHeader, SegmentId, free_file_name};
 
 mod fault;
+mod kept;
 pub(crate) mod occupied;
 mod retired;
 
 #[cfg(test)]
 mod tests;
-
-/// Maps kept for the next reader. The kernel allows a process 65,530, and a reader keeps its own as long as it needs.
-pub const MAPS_MAX: usize = 1024;
 
 /// All segment files of a store. Shared by the writer and every reader.
 pub struct Segments {
@@ -466,36 +464,6 @@ impl Segments {
             offset: location.offset,
             bytes: location.bytes,
         })
-    }
-
-    /// Keeps a map for the next reader, and lets the one go that was read longest ago if there are too many.
-    fn keep_map(&self, id: SegmentId, segment: &Arc<Segment>) {
-        let surplus = {
-            let mut mapped = lock(&self.mapped);
-            mapped.insert(id, Arc::downgrade(segment));
-            if mapped.len() <= MAPS_MAX {
-                return;
-            }
-            mapped.retain(|_, segment| segment.strong_count() > 0);
-            let others = mapped.iter().filter(|(other, _)| **other != id);
-            let read_at = |segment: &Weak<Segment>| {
-                let segment = segment.upgrade();
-                segment.map_or(0, |segment| segment.read.load(Ordering::Relaxed))
-            };
-            let oldest = others.min_by_key(|(_, segment)| read_at(segment)).map(|(id, _)| *id);
-            oldest.and_then(|oldest| mapped.remove(&oldest)?.upgrade())
-        };
-        if let Some(surplus) = surplus {
-            lock(&surplus.shown).forget_map();
-        }
-    }
-
-    /// Maps that are kept for the next reader.
-    #[cfg(test)]
-    pub fn maps_count(&self) -> usize {
-        let state = self.state();
-        let kept = |segment: &&Arc<Segment>| matches!(lock(&segment.shown).newest, Newest::Mapped(_));
-        state.used.values().filter(kept).count()
     }
 
     /// Where tests look at the folder between two steps of the files thread.

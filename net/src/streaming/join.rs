@@ -508,20 +508,6 @@ impl Join {
     fn offers_of(&self, peer: PeerId) -> usize {
         self.streams.values().filter(|stream| stream.peer == peer).count()
     }
-
-    /// When a stream is overdue; `None` while its reader waits for us.
-    fn deadline_of(&self, stream: &Stream) -> Option<Nanos> {
-        if stream.paused.is_some() {
-            return None;
-        }
-        Some(match stream.state {
-            State::Requested => stream.since + bounds::REQUEST_WAIT,
-            State::Asked { .. } | State::Waiting | State::Queued => stream.since + bounds::OFFER_WAIT,
-            State::Active => {
-                (stream.progress + bounds::STREAM_STALL).min(stream.since + self.config.limits.sync_timeout())
-            }
-        })
-    }
 }
 
 impl Machine for Join {

@@ -1,5 +1,6 @@
 use std::time::Instant;
 
+use super::kept::MAPS_MAX;
 use super::retired::LEASE_DEADLINE;
 use super::*;
 use crate::format::PAGE_BYTES;

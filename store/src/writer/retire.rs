@@ -5,8 +5,8 @@
 //!   Retire ─▶ a segment is due ─▶ files thread: payloads appended, synced ─▶ next transaction: rows name the new place
 //!                                                                                       └─▶ segment freed, or punched
 //! ```
-//! One segment at a time. What was moved waits for the next commit's transaction; if nothing commits, it gets one of its
-//! own.
+//! One segment at a time. What was moved waits for the next commit's transaction; if nothing commits, it gets one of
+//! its own.
 
 use std::ops::Range;
 
@@ -321,8 +321,8 @@ impl<M: Medium> Writer<M> {
         }
     }
 
-    /// How much may be kept to be recycled: with it and all else there is no more than [`SLACK_SEGMENTS`] beside what is
-    /// retained.
+    /// How much may be kept to be recycled: with it and all else there is no more than [`SLACK_SEGMENTS`] beside what
+    /// is retained.
     fn allow_free(&mut self) {
         let state = &mut self.state;
         let file_bytes = state.capacity_bytes(0);

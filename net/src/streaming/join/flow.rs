@@ -5,7 +5,7 @@ use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::OfferId;
 use ultramarine_types::{Nanos, Outbox};
 
-use super::{Join, State};
+use super::{Join, State, Stream};
 use crate::bounds;
 use crate::streaming::contract::Output;
 
@@ -58,5 +58,19 @@ impl Join {
                 out.push(Output::Resume { stream: name });
             }
         }
+    }
+
+    /// When a stream is overdue; `None` while its reader waits for us.
+    pub(super) fn deadline_of(&self, stream: &Stream) -> Option<Nanos> {
+        if stream.paused.is_some() {
+            return None;
+        }
+        Some(match stream.state {
+            State::Requested => stream.since + bounds::REQUEST_WAIT,
+            State::Asked { .. } | State::Waiting | State::Queued => stream.since + bounds::OFFER_WAIT,
+            State::Active => {
+                (stream.progress + bounds::STREAM_STALL).min(stream.since + self.config.limits.sync_timeout())
+            }
+        })
     }
 }
