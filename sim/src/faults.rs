@@ -158,12 +158,20 @@ pub const CLASSES: &[&str] = &[
     "lane-lies",
     "verdict-withheld",
     "old-message",
+    "old-claim",
+    "old-hello",
     "old-init",
     "old-package",
 ];
 
 /// What is counted besides: consequences of a fault that is a class of its own, and what only scenarios do.
-pub const OTHERS: &[&str] = &["partition-drop", "adversary-charged", "evidence-kept", "disk-wiped"];
+pub const OTHERS: &[&str] = &[
+    "partition-drop",
+    "adversary-charged",
+    "evidence-kept",
+    "hello-refused",
+    "disk-wiped",
+];
 
 /// Whether a name in a report's counts is known here: what is not is no class that anybody asks for.
 pub fn is_listed(name: &str) -> bool {
