@@ -285,9 +285,14 @@ impl Segments {
             Class::Payloads => None,
         };
         let path = self.folder.join(class.file_name(id));
+        let create = || OpenOptions::new().write(true).create_new(true).open(&path).map(drop);
         let outcome = match recycled {
-            Some(old) => std::fs::rename(self.folder.join(free_file_name(old)), &path),
-            None => OpenOptions::new().write(true).create_new(true).open(&path).map(drop),
+            Some(old) => match std::fs::rename(self.folder.join(free_file_name(old)), &path) {
+                // Somebody removed it, which is nobody's loss.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => create(),
+                renamed => renamed,
+            },
+            None => create(),
         };
         let preallocated = match class {
             Class::Values => capacity_bytes,

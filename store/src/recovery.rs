@@ -454,16 +454,20 @@ impl FilePages {
     /// Reads, and tells which pages are lost.
     fn read_around(&self, at: u64, bytes: usize) -> io::Result<(Bytes, Vec<u64>)> {
         let read = |at, bytes| ready(self.file.read(at, bytes));
+        let end = self.file_bytes.min(at.saturating_add(bytes as u64));
         match read(at, bytes) {
-            Ok(whole) => return Ok((whole.into(), Vec::new())),
+            Ok(whole) if whole.len() as u64 >= end.saturating_sub(at) => return Ok((whole.into(), Vec::new())),
+            // A direct read that meets a lost sector behind good ones is short, and no error.
+            Ok(_) => {}
             Err(error) if is_lost(&error) => {}
             Err(error) => return Err(error),
         }
-        let end = self.file_bytes.min(at.saturating_add(bytes as u64));
         let (mut content, mut lost_pages) = (Vec::with_capacity(bytes), Vec::new());
         for page in (at..end).step_by(PAGE_BYTES as usize) {
+            let wanted = end.min(page + PAGE_BYTES) - page;
             match read(page, PAGE_BYTES as usize) {
-                Ok(read) => content.extend(read),
+                Ok(read) if read.len() as u64 >= wanted => content.extend(read),
+                Ok(_) => lost_pages.push(page),
                 Err(error) if is_lost(&error) => lost_pages.push(page),
                 Err(error) => return Err(error),
             }
