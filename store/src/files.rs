@@ -170,7 +170,7 @@ impl Files {
     }
 
     /// Whether a job has no answer yet.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn is_busy(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.open_count > 0)
     }

@@ -29,7 +29,7 @@ use crate::format::{Fields, PAGE_BYTES};
 use crate::ledger::SegmentRow;
 use crate::segment::{Location, Position, SegmentId};
 
-#[cfg(any(test, fuzzing))]
+#[cfg(test)]
 pub(crate) use self::evidence::FALSE_VALUES_PER_VALIDATOR_MAX;
 pub use self::segments::Relocation;
 

@@ -62,12 +62,12 @@ pub struct Segments {
     reads: AtomicU64,
     /// As many pages of zeros were looked into.
     mended_seen: AtomicU64,
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) look: Mutex<Option<Look>>,
 }
 
 /// What a test does between two steps.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) type Look = Box<dyn FnMut(&str) + Send>;
 
 #[derive(Debug, Default)]
@@ -262,7 +262,7 @@ impl Segments {
                 mapped: Mutex::default(),
                 reads: AtomicU64::default(),
                 mended_seen: AtomicU64::new(pages_mended()),
-                #[cfg(test)]
+                #[cfg(any(test, fuzzing))]
                 look: Mutex::default(),
             },
             found,
@@ -472,11 +472,11 @@ impl Segments {
     }
 
     /// Where tests look at the folder between two steps of the files thread.
-    #[cfg(not(test))]
+    #[cfg(not(any(test, fuzzing)))]
     #[expect(clippy::unused_self, reason = "tests have something to look at here")]
     pub(crate) const fn step(&self, _name: &str) {}
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn step(&self, name: &str) {
         if let Some(look) = lock(&self.look).as_mut() {
             look(name);

@@ -199,7 +199,7 @@ impl<M: Medium> Writer<M> {
         writer
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) const fn segments(&self) -> &Arc<Segments> {
         &self.state.segments
     }

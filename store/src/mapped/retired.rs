@@ -158,7 +158,7 @@ impl Segments {
     }
 
     /// Whether a sweep has something to do at once.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn has_ended(&self) -> bool {
         let state = self.state();
         let waits = state.waiting.iter().any(|waiting| !waiting.is_leased());

@@ -340,7 +340,7 @@ impl<M: Medium> Writer<M> {
     }
 
     /// Waits until the files thread has done what it can. What it moved still waits for a transaction.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn wait_for_files(&mut self) -> Result<(), Failure> {
         let mut is_swept = false;
         loop {
@@ -358,7 +358,7 @@ impl<M: Medium> Writer<M> {
     }
 
     /// Waits until everything is moved, freed and begun that can be.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn settle(&mut self) -> Result<(), Failure> {
         self.wait_for_files()?;
         while !self.state.retiring.rows.is_empty() {
