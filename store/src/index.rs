@@ -10,7 +10,7 @@
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
 //! | `false_values` | height, then the validator | version, archive of a value that its own blob refutes |
-//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, last silent height, tallies |
+//! | `marks` | name | format and chain, log epoch, recovery floor, heights that retention and silence reached, tallies |
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,16 +18,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use ultramarine_types::canonical::{Cursor, FORMAT_VERSION, sha256};
 use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
-use ultramarine_types::{ChainIdentity, CommitCertificate, Evidence, Hash, Height, Init};
+use ultramarine_types::{ChainIdentity, CommitCertificate, Evidence, Hash, Height, Init, ValueId};
 
+pub use self::marks::Marks;
 use self::rows::{
-    decode_epoch, decode_evidence, decode_floor, decode_location, decode_row, encode_epoch, encode_evidence,
-    encode_floor, encode_row,
+    decode_evidence, decode_location, decode_row, encode_epoch, encode_evidence, encode_false_value, encode_floor,
+    encode_location, encode_row,
 };
 use self::tallies::RowTallies;
 use crate::format::{Fields, PAGE_BYTES};
 use crate::segment::{Location, Position};
 
+mod marks;
 mod rows;
 mod tallies;
 
@@ -102,21 +104,6 @@ pub struct LocationRow {
     pub blobs: Blobs,
     /// Unix seconds of the change to this state; 0: not recorded.
     pub since: u64,
-}
-
-/// The marks, as read at start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Marks {
-    /// The newest log epoch.
-    pub epoch: Option<LogEpoch>,
-    /// Where recovery begins to look for undecided values.
-    pub floor: Position,
-    /// Oldest height whose blobs are here.
-    pub oldest_blobs: Option<Height>,
-    /// Nothing is signed up to this height.
-    pub silent_through: Height,
-    /// The archive has everything up to this height.
-    pub archived_through: Height,
 }
 
 /// Everything one decision changes.
@@ -220,38 +207,6 @@ impl Index {
         Ok(())
     }
 
-    pub fn marks(&self) -> Result<Marks, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let table = self.of(transaction.open_table(MARKS))?;
-        let row = |name| self.of(table.get(name)).map(|row| row.map(|row| row.value().to_vec()));
-        let mut marks = Marks::default();
-        if let Some(row) = row(MARK_EPOCH)? {
-            marks.epoch = Some(decode_epoch(&row).ok_or_else(|| self.damaged("marks", MARK_EPOCH))?);
-        }
-        if let Some(row) = row(MARK_FLOOR)? {
-            marks.floor = decode_floor(&row).ok_or_else(|| self.damaged("marks", MARK_FLOOR))?;
-        }
-        if let Some(row) = row(MARK_OLDEST)? {
-            let height = Cursor::new(&row)
-                .u64()
-                .ok_or_else(|| self.damaged("marks", MARK_OLDEST))?;
-            marks.oldest_blobs = Some(Height(height));
-        }
-        if let Some(row) = row(MARK_SILENT)? {
-            let height = Cursor::new(&row)
-                .u64()
-                .ok_or_else(|| self.damaged("marks", MARK_SILENT))?;
-            marks.silent_through = Height(height);
-        }
-        if let Some(row) = row(MARK_ARCHIVED)? {
-            let height = Cursor::new(&row)
-                .u64()
-                .ok_or_else(|| self.damaged("marks", MARK_ARCHIVED))?;
-            marks.archived_through = Height(height);
-        }
-        Ok(marks)
-    }
-
     /// The newest decided height.
     pub fn head(&self) -> Result<Option<Height>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
@@ -268,10 +223,10 @@ impl Index {
         let Some(row) = self.of(decided.get(height.0))? else {
             return Ok(None);
         };
-        let row = decode_row(row.value()).ok_or_else(|| self.damaged("decided", height))?;
+        let row = decode_row(height, row.value()).ok_or_else(|| self.damaged("decided", height))?;
         let location_row = self.of(locations.get(height.0))?;
         let location_row = location_row
-            .and_then(|row| decode_location(row.value()))
+            .and_then(|row| decode_location(height, row.value()))
             .ok_or_else(|| self.damaged("locations", height))?;
         let decided = Decided {
             certificate: row.certificate,
@@ -281,13 +236,22 @@ impl Index {
         Ok(Some((decided, location_row.location)))
     }
 
+    /// Which value a height decided; `None` if its row is damaged or missing.
+    pub fn decided_id(&self, height: Height) -> Result<Option<ValueId>, IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        let decided = self.of(transaction.open_table(DECIDED))?;
+        let row = self.of(decided.get(height.0))?;
+        let row = row.and_then(|row| decode_row(height, row.value()));
+        Ok(row.map(|row| row.certificate.value_id))
+    }
+
     /// Where a decided height's record lies.
     pub fn location(&self, height: Height) -> Result<Option<LocationRow>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
         let locations = self.of(transaction.open_table(LOCATIONS))?;
         let row = self.of(locations.get(height.0))?;
         let decode = |row: redb::AccessGuard<'_, &[u8]>| {
-            decode_location(row.value()).ok_or_else(|| self.damaged("locations", height))
+            decode_location(height, row.value()).ok_or_else(|| self.damaged("locations", height))
         };
         row.map(decode).transpose()
     }
@@ -300,19 +264,58 @@ impl Index {
         Ok(height.map(|height| Height(height.value())))
     }
 
-    /// Where every decided height's record lies, in order of height.
-    pub fn locations(&self, mut each: impl FnMut(Height, LocationRow)) -> Result<(), IndexError> {
+    /// Where every decided height's record lies, in order of height; the heights whose row is damaged.
+    pub fn locations(&self, mut each: impl FnMut(Height, LocationRow)) -> Result<Vec<Height>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
         let table = self.of(transaction.open_table(LOCATIONS))?;
+        let mut damaged = Vec::new();
         for row in self.of(table.iter())? {
             let (height, row) = self.of(row)?;
             let height = Height(height.value());
-            each(
-                height,
-                decode_location(row.value()).ok_or_else(|| self.damaged("locations", height))?,
-            );
+            match decode_location(height, row.value()) {
+                Some(row) => each(height, row),
+                None => damaged.push(height),
+            }
         }
-        Ok(())
+        Ok(damaged)
+    }
+
+    /// Heights from 1 to the head that have no row, at most `heights_max`, lowest first. Quick where there is none.
+    pub fn holes(&self, head: Height, heights_max: usize) -> Result<Vec<Height>, IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        let decided = self.of(transaction.open_table(DECIDED))?;
+        let locations = self.of(transaction.open_table(LOCATIONS))?;
+        if self.of(decided.len())? == head.0 && self.of(locations.len())? == head.0 {
+            return Ok(Vec::new());
+        }
+        let mut holes = Vec::new();
+        for height in 1..=head.0 {
+            let is_there = self.of(decided.get(height))?.is_some() && self.of(locations.get(height))?.is_some();
+            if !is_there {
+                holes.push(Height(height));
+                if holes.len() == heights_max {
+                    break;
+                }
+            }
+        }
+        Ok(holes)
+    }
+
+    /// Writes rows of `locations` anew that were damaged.
+    pub fn repair(&self, rows: &[(Height, LocationRow)]) -> Result<(), IndexError> {
+        let mut transaction = self.begin_write()?;
+        self.set_durable(&mut transaction)?;
+        {
+            let mut locations = self.of(transaction.open_table(LOCATIONS))?;
+            for (height, row) in rows {
+                self.of(locations.insert(height.0, encode_location(*height, row).as_slice()))?;
+            }
+            let mut marks = self.of(transaction.open_table(MARKS))?;
+            // They are counted afresh.
+            self.of(marks.remove(MARK_TALLIES))?;
+        }
+        self.of(transaction.commit())?;
+        self.load_tallies()
     }
 
     /// Makes a decision durable.
@@ -343,10 +346,10 @@ impl Index {
             let mut blocks = self.of(transaction.open_table(BLOCKS))?;
             self.of(blocks.insert(&commit.init.metadata.header.block_hash.0, height))?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_EPOCH, encode_epoch(commit.epoch).as_slice()))?;
-            self.of(marks.insert(MARK_FLOOR, encode_floor(commit.floor).as_slice()))?;
-            self.of(marks.insert(MARK_OLDEST, commit.oldest_blobs.0.to_le_bytes().as_slice()))?;
-            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+            self.insert_mark(&mut marks, MARK_EPOCH, encode_epoch(commit.epoch))?;
+            self.insert_mark(&mut marks, MARK_FLOOR, encode_floor(commit.floor))?;
+            self.insert_mark(&mut marks, MARK_OLDEST, commit.oldest_blobs.0.to_le_bytes().to_vec())?;
+            self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
         }
         self.of(transaction.commit())?;
         self.set_tallies(tallies);
@@ -363,14 +366,14 @@ impl Index {
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;
             for (height, row) in moved {
                 let before = self.of(locations.get(height.0))?;
-                let before = before.and_then(|before| decode_location(before.value()));
+                let before = before.and_then(|before| decode_location(*height, before.value()));
                 let same = before.filter(|before| before.blobs == row.blobs);
                 let since = same.map_or(row.since, |before| before.since);
                 self.place(&mut locations, &mut tallies, *height, &LocationRow { since, ..*row })?;
             }
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
-            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+            self.insert_mark(&mut marks, MARK_OLDEST, oldest_blobs.0.to_le_bytes().to_vec())?;
+            self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
         }
         self.of(transaction.commit())?;
         self.set_tallies(tallies);
@@ -384,10 +387,10 @@ impl Index {
         {
             let mut marks = self.of(transaction.open_table(MARKS))?;
             if let Some(epoch) = epoch {
-                self.of(marks.insert(MARK_EPOCH, encode_epoch(epoch).as_slice()))?;
+                self.insert_mark(&mut marks, MARK_EPOCH, encode_epoch(epoch))?;
             }
             if let Some(floor) = floor {
-                self.of(marks.insert(MARK_FLOOR, encode_floor(floor).as_slice()))?;
+                self.insert_mark(&mut marks, MARK_FLOOR, encode_floor(floor))?;
             }
         }
         self.of(transaction.commit())
@@ -402,7 +405,7 @@ impl Index {
         self.set_durable(&mut transaction)?;
         {
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_SILENT, through.0.to_le_bytes().as_slice()))?;
+            self.insert_mark(&mut marks, MARK_SILENT, through.0.to_le_bytes().to_vec())?;
         }
         self.of(transaction.commit())
     }
@@ -415,8 +418,8 @@ impl Index {
         {
             self.count_archived(&transaction, &mut tallies, through)?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_ARCHIVED, through.0.to_le_bytes().as_slice()))?;
-            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+            self.insert_mark(&mut marks, MARK_ARCHIVED, through.0.to_le_bytes().to_vec())?;
+            self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
         }
         self.of(transaction.commit())?;
         self.set_tallies(tallies);
@@ -431,13 +434,13 @@ impl Index {
         {
             let mut table = self.of(transaction.open_table(EVIDENCE))?;
             for piece in evidence {
-                let row = encode_evidence(piece);
                 match piece {
                     Evidence::Votes(..) | Evidence::Proposals(..) => {
+                        let row = encode_evidence(piece);
                         let digest = sha256(&row);
                         self.of(table.insert((piece.height().0, &digest.0), row.as_slice()))?;
                     }
-                    Evidence::Value(_) => self.keep_false_value(&transaction, piece, &row)?,
+                    Evidence::Value(_) => self.keep_false_value(&transaction, piece)?,
                 }
             }
             while self.of(table.len())? > EVIDENCE_ROWS_MAX {
@@ -452,7 +455,6 @@ impl Index {
         &self,
         transaction: &redb::WriteTransaction,
         piece: &Evidence,
-        row: &[u8],
     ) -> Result<(), IndexError> {
         let (height, validator) = (piece.height().0, piece.validator().0);
         let mut table = self.of(transaction.open_table(FALSE_VALUES))?;
@@ -468,7 +470,8 @@ impl Index {
             }
         }
         if kept_count < FALSE_VALUES_PER_VALIDATOR_MAX {
-            self.of(table.insert((height, &validator), row))?;
+            let row = encode_false_value(&false_value_key(height, &validator), piece);
+            self.of(table.insert((height, &validator), row.as_slice()))?;
         }
         Ok(())
     }
@@ -481,16 +484,19 @@ impl Index {
             let range = (from.0, &[0; 32])..=(to.0, &[0xff; 32]);
             for row in self.of(table.range(range))?.take(rows_max) {
                 let (key, row) = self.of(row)?;
-                let piece = decode_evidence(row.value());
-                pieces.push(piece.ok_or_else(|| self.damaged("evidence", key.value().0))?);
+                let (height, digest) = key.value();
+                let is_sound = sha256(row.value()).0 == *digest;
+                let piece = decode_evidence(&[], row.value()).filter(|_| is_sound);
+                pieces.push(piece.ok_or_else(|| self.damaged("evidence", height))?);
             }
         }
         if let Some(table) = self.if_made(transaction.open_table(FALSE_VALUES))? {
             let range = (from.0, &[0; 20])..=(to.0, &[0xff; 20]);
             for row in self.of(table.range(range))?.take(rows_max) {
                 let (key, row) = self.of(row)?;
-                let piece = decode_evidence(row.value());
-                pieces.push(piece.ok_or_else(|| self.damaged("false_values", key.value().0))?);
+                let (height, validator) = key.value();
+                let piece = decode_evidence(&false_value_key(height, validator), row.value());
+                pieces.push(piece.ok_or_else(|| self.damaged("false_values", height))?);
             }
         }
         pieces.sort_by_key(Evidence::height);
@@ -538,11 +544,16 @@ impl Index {
         })
     }
 
-    fn damaged(&self, table: &'static str, key: impl ToString) -> IndexError {
+    pub(crate) fn damaged(&self, table: &'static str, key: impl ToString) -> IndexError {
         IndexError::Row {
             path: self.path.clone(),
             table,
             key: key.to_string(),
         }
     }
+}
+
+/// What a row of `false_values` has its checksum over, beside itself.
+fn false_value_key(height: u64, validator: &[u8; 20]) -> Vec<u8> {
+    [&height.to_le_bytes()[..], validator].concat()
 }

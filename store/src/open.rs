@@ -27,7 +27,7 @@ use crate::journal::{Journal, LOG_FILE_BYTES, LOG_FILES_COUNT, log_path};
 use crate::lock::{DirectoryLock, LOCK_NAME};
 use crate::mapped::{Segments, sync_folder};
 use crate::metrics::Metrics;
-use crate::recovery::{forget_old, recover_log, recover_values, take_stock, undecided};
+use crate::recovery::{forget_old, mark_lost, recover_log, recover_values, take_stock, undecided};
 use crate::reserve::Reserve;
 use crate::segment::CAPACITY_MIN;
 use crate::view::View;
@@ -108,7 +108,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
 
     let (segments, files) =
         Segments::open(&segments_folder, chain, marks.floor.segment.0.max(1)).map_err(at(&segments_folder))?;
-    let (ledger, ends) = take_stock(&index, &segments, &files)?;
+    let (ledger, ends) = take_stock(&index, &segments, &files, false)?;
     let metrics = Metrics::new(&options.registry);
     let (index, segments) = (Arc::new(index), Arc::new(segments));
     let view = View::new(
@@ -140,13 +140,19 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
         growing: None,
     };
 
+    mark_lost(&state, &files, &ends)?;
     let mut state = recover_values(state, &files, &ends, marks.floor)?;
     let log = recover_log(&mut state, &marks, chain)?;
     forget_old(&mut state, &files, &ends);
     state.reserve.take();
     view.show_account();
+    let newest = view.decided(head);
+    if newest.is_none() && head > Height::GENESIS {
+        // Nobody can go on from a head without its certificate.
+        return Err(OpenError::Index(state.index.damaged("decided", head)));
+    }
     let recovered = Recovered {
-        head: view.decided(head),
+        head: newest,
         log,
         undecided: undecided(&view),
         oldest_blobs,

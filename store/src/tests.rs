@@ -4,6 +4,7 @@ mod account;
 mod birth;
 mod corruption;
 mod crash;
+mod damage;
 mod decide;
 mod device;
 mod evidence;

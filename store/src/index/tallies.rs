@@ -8,7 +8,7 @@ use ultramarine_types::Height;
 use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::{BlobState, Blobs, StateTallies};
 
-use super::rows::{decode_location, encode_location};
+use super::rows::{decode_location, encode_location, open_mark};
 use super::{Index, IndexError, LOCATIONS, LocationRow, MARK_TALLIES, MARKS};
 use crate::format::Fields;
 
@@ -58,6 +58,9 @@ impl RowTallies {
         fields.0
     }
 
+    /// Bytes of the mark.
+    pub const BYTES: usize = STATES.len() * 2 * 8;
+
     pub fn decode(bytes: &[u8], archived_through: Height) -> Option<Self> {
         let mut fields = Cursor::new(bytes);
         let mut states = StateTallies::default();
@@ -90,7 +93,8 @@ impl Index {
             archived_through: self.marks()?.archived_through,
             ..RowTallies::default()
         };
-        self.locations(|height, row| counted.add(height, &row))?;
+        // Damaged rows count when they are repaired.
+        let _ = self.locations(|height, row| counted.add(height, &row))?;
         Ok(counted.states)
     }
 
@@ -100,7 +104,8 @@ impl Index {
         let transaction = self.of(redb::ReadableDatabase::begin_read(&self.database))?;
         let marks = self.of(transaction.open_table(MARKS))?;
         let row = self.of(marks.get(MARK_TALLIES))?;
-        let found = row.and_then(|row| RowTallies::decode(row.value(), archived_through));
+        let mark = row.as_ref().and_then(|row| open_mark(MARK_TALLIES, row.value(), RowTallies::BYTES));
+        let found = mark.and_then(|mark| RowTallies::decode(mark, archived_through));
         let tallies = match found {
             Some(tallies) => tallies,
             None => RowTallies {
@@ -120,8 +125,8 @@ impl Index {
         height: Height,
         row: &LocationRow,
     ) -> Result<(), IndexError> {
-        let before = self.of(locations.insert(height.0, encode_location(row).as_slice()))?;
-        if let Some(before) = before.and_then(|before| decode_location(before.value())) {
+        let before = self.of(locations.insert(height.0, encode_location(height, row).as_slice()))?;
+        if let Some(before) = before.and_then(|before| decode_location(height, before.value())) {
             tallies.remove(height, &before);
         }
         tallies.add(height, row);
@@ -139,10 +144,11 @@ impl Index {
         let from = tallies.archived_through.next();
         for row in self.of(locations.range(from.0..=through.0))? {
             let (height, row) = self.of(row)?;
-            let Some(row) = decode_location(row.value()).filter(|row| row.blobs == Blobs::Pruned) else {
+            let height = Height(height.value());
+            let Some(row) = decode_location(height, row.value()).filter(|row| row.blobs == Blobs::Pruned) else {
                 continue;
             };
-            tallies.remove(Height(height.value()), &row);
+            tallies.remove(height, &row);
             tallies.states.of_mut(BlobState::Archived).add(row.location.bytes);
         }
         tallies.archived_through = through;
