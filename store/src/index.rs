@@ -11,33 +11,33 @@
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
 //! | `false_values` | validator, then the height | version, archive of a value that its own blob refutes |
-//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, silence, tallies, |
+//! | `marks` | name | format and chain, log epoch, recovery floor, heights that retention and silence reached, tallies, |
 //! | | | end of the growing payloads segment |
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
-use ultramarine_types::canonical::{Cursor, FORMAT_VERSION, sha256};
-use ultramarine_types::evidence::FalseValue;
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use ultramarine_types::canonical::{Cursor, FORMAT_VERSION};
 use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
-use ultramarine_types::{Address, ChainIdentity, CommitCertificate, Evidence, Hash, Height, Init};
+use ultramarine_types::{ChainIdentity, CommitCertificate, Hash, Height, Init};
 
-use self::rows::{
-    decode_epoch, decode_evidence, decode_floor, decode_location, decode_row, encode_epoch, encode_evidence,
-    encode_floor, encode_row,
-};
+#[cfg(test)]
+pub(crate) use self::evidence::FALSE_VALUES_PER_VALIDATOR_MAX;
+pub use self::marks::Marks;
+use self::rows::{decode_location, decode_row, encode_archived, encode_epoch, encode_floor, encode_row};
+pub use self::segments::Relocation;
 use self::tallies::RowTallies;
 use crate::format::{Fields, PAGE_BYTES};
 use crate::ledger::SegmentRow;
 use crate::segment::{Location, Position, SegmentId};
 
-pub use self::segments::Relocation;
-
+mod evidence;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod laws;
+mod lost;
+mod marks;
 mod rows;
 mod segments;
 mod sweep;
@@ -47,12 +47,7 @@ mod untouched;
 const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
 const BLOCKS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("blocks");
-const EVIDENCE: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("evidence");
-const FALSE_VALUES: TableDefinition<FalseValueKey, &[u8]> = TableDefinition::new("false_values");
 const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
-
-/// The validator stands first, so that its rows lie side by side: they are few, and its next one is counted among them.
-type FalseValueKey = (&'static [u8; 20], u64);
 
 const MARK_FORMAT: &str = "format";
 const MARK_EPOCH: &str = "epoch";
@@ -63,12 +58,6 @@ const MARK_SILENT: &str = "silent_through";
 const MARK_ARCHIVED: &str = "archived_through";
 const MARK_TALLIES: &str = "tallies";
 
-/// Pairs of messages kept: three pairs a height and validator are all that consensus reports, so the newest ones of
-/// years, in about 32 MB at most.
-const EVIDENCE_ROWS_MAX: u64 = 65_536;
-/// False values kept of one validator. Each takes up to 320 KB, so they are few, and they are its first: those convict
-/// it as well as any later one. The most validators of a chain have 330 MB of them.
-pub(crate) const FALSE_VALUES_PER_VALIDATOR_MAX: usize = 4;
 /// Pages redb keeps in memory: the right edge of each table and what serving peers touches. Its default is 1 GiB.
 const CACHE_BYTES: usize = 8 << 20;
 /// Up to this size each start reads the whole file and checks every page (1 GB/s here). From it on none does: commits
@@ -133,25 +122,6 @@ pub struct RestoredRow<'a> {
     pub init: &'a Init,
     /// Where it lies now: synced.
     pub location_row: LocationRow,
-}
-
-/// The marks, as read at start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Marks {
-    /// The newest log epoch.
-    pub epoch: Option<LogEpoch>,
-    /// Where recovery begins to look for undecided values.
-    pub floor: Position,
-    /// Where the growing payloads segment ends.
-    pub payloads: Option<Position>,
-    /// Oldest height whose blobs are here.
-    pub oldest_blobs: Option<Height>,
-    /// Nothing is signed up to this height.
-    pub silent_through: Height,
-    /// The archive has everything up to this height.
-    pub archived_through: Height,
-    /// Heights below this one that are pruned were so before they were archived.
-    pub archived_from: Height,
 }
 
 /// Everything one decision changes.
@@ -258,43 +228,6 @@ impl Index {
         Ok(())
     }
 
-    pub fn marks(&self) -> Result<Marks, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let table = self.of(transaction.open_table(MARKS))?;
-        let row = |name| self.of(table.get(name)).map(|row| row.map(|row| row.value().to_vec()));
-        let mut marks = Marks::default();
-        if let Some(row) = row(MARK_EPOCH)? {
-            marks.epoch = Some(decode_epoch(&row).ok_or_else(|| self.damaged("marks", MARK_EPOCH))?);
-        }
-        if let Some(row) = row(MARK_FLOOR)? {
-            marks.floor = decode_floor(&row).ok_or_else(|| self.damaged("marks", MARK_FLOOR))?;
-        }
-        if let Some(row) = row(MARK_PAYLOADS)? {
-            marks.payloads = Some(decode_floor(&row).ok_or_else(|| self.damaged("marks", MARK_PAYLOADS))?);
-        }
-        if let Some(row) = row(MARK_OLDEST)? {
-            let height = Cursor::new(&row)
-                .u64()
-                .ok_or_else(|| self.damaged("marks", MARK_OLDEST))?;
-            marks.oldest_blobs = Some(Height(height));
-        }
-        if let Some(row) = row(MARK_SILENT)? {
-            let height = Cursor::new(&row)
-                .u64()
-                .ok_or_else(|| self.damaged("marks", MARK_SILENT))?;
-            marks.silent_through = Height(height);
-        }
-        if let Some(row) = row(MARK_ARCHIVED)? {
-            let mut fields = Cursor::new(&row);
-            let (through, from) = fields
-                .u64()
-                .zip(fields.u64())
-                .ok_or_else(|| self.damaged("marks", MARK_ARCHIVED))?;
-            (marks.archived_through, marks.archived_from) = (Height(through), Height(from));
-        }
-        Ok(marks)
-    }
-
     /// The newest decided height.
     pub fn head(&self) -> Result<Option<Height>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
@@ -311,10 +244,10 @@ impl Index {
         let Some(row) = self.of(decided.get(height.0))? else {
             return Ok(None);
         };
-        let row = decode_row(row.value()).ok_or_else(|| self.damaged("decided", height))?;
+        let row = decode_row(height, row.value()).ok_or_else(|| self.damaged("decided", height))?;
         let location_row = self.of(locations.get(height.0))?;
         let location_row = location_row
-            .and_then(|row| decode_location(row.value()))
+            .and_then(|row| decode_location(height, row.value()))
             .ok_or_else(|| self.damaged("locations", height))?;
         let decided = Decided {
             certificate: row.certificate,
@@ -332,19 +265,20 @@ impl Index {
         Ok(height.map(|height| Height(height.value())))
     }
 
-    /// Where every decided height's record lies, in order of height.
-    pub fn locations(&self, mut each: impl FnMut(Height, LocationRow)) -> Result<(), IndexError> {
+    /// Where every decided height's record lies, in order of height; the heights whose row is damaged.
+    pub fn locations(&self, mut each: impl FnMut(Height, LocationRow)) -> Result<Vec<Height>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
         let table = self.of(transaction.open_table(LOCATIONS))?;
+        let mut damaged = Vec::new();
         for row in self.of(table.iter())? {
             let (height, row) = self.of(row)?;
             let height = Height(height.value());
-            each(
-                height,
-                decode_location(row.value()).ok_or_else(|| self.damaged("locations", height))?,
-            );
+            match decode_location(height, row.value()) {
+                Some(row) => each(height, row),
+                None => damaged.push(height),
+            }
         }
-        Ok(())
+        Ok(damaged)
     }
 
     /// Makes a decision durable.
@@ -377,10 +311,10 @@ impl Index {
             let mut blocks = self.of(transaction.open_table(BLOCKS))?;
             self.of(blocks.insert(&commit.init.metadata.header.block_hash.0, height))?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_EPOCH, encode_epoch(commit.epoch).as_slice()))?;
-            self.of(marks.insert(MARK_FLOOR, encode_floor(commit.floor).as_slice()))?;
-            self.of(marks.insert(MARK_OLDEST, commit.oldest_blobs.0.to_le_bytes().as_slice()))?;
-            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+            self.insert_mark(&mut marks, MARK_EPOCH, encode_epoch(commit.epoch))?;
+            self.insert_mark(&mut marks, MARK_FLOOR, encode_floor(commit.floor))?;
+            self.insert_mark(&mut marks, MARK_OLDEST, commit.oldest_blobs.0.to_le_bytes().to_vec())?;
+            self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
         }
         self.of(transaction.commit())?;
         self.set_tallies(tallies);
@@ -395,8 +329,8 @@ impl Index {
         self.write_relocation(&transaction, &mut tallies, relocation)?;
         {
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
-            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+            self.insert_mark(&mut marks, MARK_OLDEST, oldest_blobs.0.to_le_bytes().to_vec())?;
+            self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
         }
         self.of(transaction.commit())?;
         self.set_tallies(tallies);
@@ -432,8 +366,8 @@ impl Index {
                 self.of(blocks.insert(&init.metadata.header.block_hash.0, height.0))?;
             }
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
-            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+            self.insert_mark(&mut marks, MARK_OLDEST, oldest_blobs.0.to_le_bytes().to_vec())?;
+            self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
         }
         self.of(transaction.commit())?;
         self.set_tallies(tallies);
@@ -447,10 +381,10 @@ impl Index {
         {
             let mut marks = self.of(transaction.open_table(MARKS))?;
             if let Some(epoch) = epoch {
-                self.of(marks.insert(MARK_EPOCH, encode_epoch(epoch).as_slice()))?;
+                self.insert_mark(&mut marks, MARK_EPOCH, encode_epoch(epoch))?;
             }
             if let Some(floor) = floor {
-                self.of(marks.insert(MARK_FLOOR, encode_floor(floor).as_slice()))?;
+                self.insert_mark(&mut marks, MARK_FLOOR, encode_floor(floor))?;
             }
         }
         self.of(transaction.commit())
@@ -465,7 +399,7 @@ impl Index {
         self.set_durable(&mut transaction)?;
         {
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_SILENT, through.0.to_le_bytes().as_slice()))?;
+            self.insert_mark(&mut marks, MARK_SILENT, through.0.to_le_bytes().to_vec())?;
         }
         self.of(transaction.commit())
     }
@@ -478,146 +412,16 @@ impl Index {
         {
             self.count_archived(&transaction, &mut tallies, through)?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            let row = [through.0.to_le_bytes(), tallies.archived_from.0.to_le_bytes()].concat();
-            self.of(marks.insert(MARK_ARCHIVED, row.as_slice()))?;
-            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+            self.insert_mark(
+                &mut marks,
+                MARK_ARCHIVED,
+                encode_archived(through, tallies.archived_from),
+            )?;
+            self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
         }
         self.of(transaction.commit())?;
         self.set_tallies(tallies);
         Ok(tallies.archived_from)
-    }
-
-    /// Makes evidence durable. What is there already stays one row. Above their bounds, the oldest pairs of messages
-    /// go, and later false values are not kept.
-    pub fn keep_evidence<'a>(&self, evidence: impl IntoIterator<Item = &'a Evidence>) -> Result<(), IndexError> {
-        let mut transaction = self.begin_write()?;
-        self.set_durable(&mut transaction)?;
-        {
-            let mut table = self.of(transaction.open_table(EVIDENCE))?;
-            for piece in evidence {
-                let row = encode_evidence(piece);
-                match piece {
-                    Evidence::Votes(..) | Evidence::Proposals(..) => {
-                        let digest = sha256(&row);
-                        self.of(table.insert((piece.height().0, &digest.0), row.as_slice()))?;
-                    }
-                    Evidence::Value(_) => self.keep_false_value(&transaction, piece, &row)?,
-                }
-            }
-            while self.of(table.len())? > EVIDENCE_ROWS_MAX {
-                self.of(table.pop_first())?;
-            }
-        }
-        self.of(transaction.commit())
-    }
-
-    /// Keeps the first false value of a validator at a height, if it has few.
-    fn keep_false_value(
-        &self,
-        transaction: &redb::WriteTransaction,
-        piece: &Evidence,
-        row: &[u8],
-    ) -> Result<(), IndexError> {
-        let (height, validator) = (piece.height().0, piece.validator().0);
-        let mut table = self.of(transaction.open_table(FALSE_VALUES))?;
-        if self.of(table.get((&validator, height)))?.is_some() {
-            return Ok(());
-        }
-        let of_validator = self.of(table.range((&validator, 0)..=(&validator, u64::MAX)))?;
-        if of_validator.count() < FALSE_VALUES_PER_VALIDATOR_MAX {
-            self.of(table.insert((&validator, height), row))?;
-        }
-        Ok(())
-    }
-
-    /// Hands evidence of the heights from `from` to `to`, both included, to `each`, in order of height, until it
-    /// breaks.
-    pub fn evidence(
-        &self,
-        from: Height,
-        to: Height,
-        each: &mut dyn FnMut(Evidence) -> ControlFlow<()>,
-    ) -> Result<(), IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let pairs = self.if_made(transaction.open_table(EVIDENCE))?;
-        let range = (from.0, &[0; 32])..=(to.0, &[0xff; 32]);
-        let pairs = pairs.map(|table| self.of(table.range(range))).transpose()?;
-        let mut pairs = pairs.into_iter().flatten().peekable();
-        let false_values = self.if_made(transaction.open_table(FALSE_VALUES))?;
-        let places = false_values.as_ref().map(|table| self.false_values_in(table, from, to));
-        let places = places.transpose()?.unwrap_or_default();
-        let mut places = places.into_iter().peekable();
-        loop {
-            // A pair that cannot be read goes first, and ends it.
-            let pair_height = pairs.peek().map(|row| row.as_ref().map_or(0, |(key, _)| key.value().0));
-            let value_height = places.peek().map(|(height, _)| *height);
-            let piece = match (pair_height, value_height) {
-                (None, None) => return Ok(()),
-                (Some(pair), value) if value.is_none_or(|value| pair <= value) => {
-                    let Some(row) = pairs.next() else { return Ok(()) };
-                    let (key, row) = self.of(row)?;
-                    let damaged = || self.damaged("evidence", key.value().0);
-                    decode_evidence(row.value()).ok_or_else(damaged)?
-                }
-                (_, _) => {
-                    let Some((height, validator)) = places.next() else {
-                        return Ok(());
-                    };
-                    let Some(table) = &false_values else { return Ok(()) };
-                    let row = self.of(table.get((&validator, height)))?;
-                    let piece = row.and_then(|row| decode_evidence(row.value()));
-                    piece.ok_or_else(|| self.damaged("false_values", height))?
-                }
-            };
-            if each(piece).is_break() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// The false value of a validator at a height, if one is kept.
-    pub fn false_value(&self, validator: &Address, height: Height) -> Result<Option<FalseValue>, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let Some(table) = self.if_made(transaction.open_table(FALSE_VALUES))? else {
-            return Ok(None);
-        };
-        let Some(row) = self.of(table.get((&validator.0, height.0)))? else {
-            return Ok(None);
-        };
-        match decode_evidence(row.value()) {
-            Some(Evidence::Value(value)) => Ok(Some(*value)),
-            Some(Evidence::Votes(..) | Evidence::Proposals(..)) | None => Err(self.damaged("false_values", height)),
-        }
-    }
-
-    /// Height and validator of every false value from `from` to `to`, in order of height. Rows are large and lie by
-    /// validator, so this steps from one that is wanted to the next: of the others it reads two a validator at most.
-    fn false_values_in(
-        &self,
-        table: &redb::ReadOnlyTable<FalseValueKey, &'static [u8]>,
-        from: Height,
-        to: Height,
-    ) -> Result<Vec<(u64, [u8; 20])>, IndexError> {
-        let mut found = Vec::new();
-        let mut next = Some(([0; 20], from.0));
-        while let Some((validator, height)) = next {
-            let Some(row) = self.of(table.range((&validator, height)..))?.next() else {
-                break;
-            };
-            let (key, _) = self.of(row)?;
-            let (&validator, height) = key.value();
-            let in_range = (from.0..=to.0).contains(&height);
-            if in_range {
-                found.push((height, validator));
-            }
-            next = match height.checked_add(1) {
-                _ if height < from.0 => Some((validator, from.0)),
-                Some(height) if in_range => Some((validator, height)),
-                _ => following(validator).map(|validator| (validator, from.0)),
-            };
-        }
-        found.sort_unstable();
-        Ok(found)
     }
 
     /// A table that is made with its first row, if it was.
@@ -648,22 +452,11 @@ impl Index {
         })
     }
 
-    fn damaged(&self, table: &'static str, key: impl ToString) -> IndexError {
+    pub(crate) fn damaged(&self, table: &'static str, key: impl ToString) -> IndexError {
         IndexError::Row {
             path: self.path.clone(),
             table,
             key: key.to_string(),
         }
     }
-}
-
-/// The next validator in the order of keys.
-fn following(mut validator: [u8; 20]) -> Option<[u8; 20]> {
-    for byte in validator.iter_mut().rev() {
-        *byte = byte.wrapping_add(1);
-        if *byte != 0 {
-            return Some(validator);
-        }
-    }
-    None
 }
