@@ -6,6 +6,7 @@ mod birth;
 mod check;
 mod corruption;
 mod crash;
+mod damage;
 mod decide;
 mod device;
 mod evidence;

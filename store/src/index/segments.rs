@@ -43,9 +43,9 @@ impl Index {
         let mut rows = Vec::new();
         for row in self.of(table.iter())? {
             let (id, row) = self.of(row)?;
-            let id = id.value();
-            let row = decode_segment(row.value()).filter(|_| id < u64::MAX);
-            rows.push((SegmentId(id), row.ok_or_else(|| self.damaged("segments", id))?));
+            let id = SegmentId(id.value());
+            let row = decode_segment(id, row.value()).filter(|_| id.0 < u64::MAX);
+            rows.push((id, row.ok_or_else(|| self.damaged("segments", id))?));
         }
         Ok(Some(rows))
     }
@@ -68,7 +68,7 @@ impl Index {
                 found.next = Some(height);
                 break;
             }
-            match decode_location(row.value()) {
+            match decode_location(height, row.value()) {
                 Some(row) if row.location.segment == segment => found.rows.push((height, row)),
                 Some(_) => {}
                 None => found.damaged.push(height),
@@ -91,7 +91,7 @@ impl Index {
         }
         if let Some(end) = relocation.payloads {
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_PAYLOADS, encode_floor(end).as_slice()))?;
+            self.insert_mark(&mut marks, MARK_PAYLOADS, encode_floor(end))?;
         }
         self.write_segments(transaction, &relocation.segments)
     }
@@ -105,7 +105,7 @@ impl Index {
         for (id, row) in rows {
             match row {
                 Some(row) => self
-                    .of(segments.insert(id.0, encode_segment(row).as_slice()))
+                    .of(segments.insert(id.0, encode_segment(*id, row).as_slice()))
                     .map(drop)?,
                 None => self.of(segments.remove(id.0)).map(drop)?,
             }

@@ -32,7 +32,7 @@ impl Index {
             let row = self.of(decided.get(height.0))?;
             // A row that cannot be read is damage of its own height.
             let leads = row.map(|row| {
-                decode_row(row.value()).is_none_or(|row| row.init.metadata.header.block_hash.0 == block_hash)
+                decode_row(height, row.value()).is_none_or(|row| row.init.metadata.header.block_hash.0 == block_hash)
             });
             if leads != Some(true) {
                 return Err(self.damaged("blocks", height));
