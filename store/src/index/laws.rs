@@ -6,23 +6,25 @@ use ultramarine_types::storage::{Blobs, LogEpoch};
 use ultramarine_types::{CommitCertificate, Evidence, Height, Init};
 
 use super::rows::{
-    decode_epoch, decode_evidence, decode_floor, decode_location, decode_row, encode_epoch, encode_evidence,
-    encode_floor, encode_location, encode_row,
+    decode_epoch, decode_evidence, decode_floor, decode_location, decode_row, decode_segment, encode_epoch,
+    encode_evidence, encode_floor, encode_location, encode_row, encode_segment,
 };
 use super::tallies::RowTallies;
 use crate::index::LocationRow;
-use crate::segment::{Location, Position, SegmentId};
+use crate::ledger::SegmentRow;
+use crate::segment::{Class, Location, Position, SegmentId};
 
 /// Kinds of rows.
-pub(crate) const KINDS: u8 = 6;
+pub(crate) const KINDS: u8 = 7;
 
 /// The position in a row of the `floor` mark.
 pub(crate) fn floor(bytes: &[u8]) -> Option<Position> {
     decode_floor(bytes)
 }
 
-/// The key of the rows.
+/// The keys of the rows.
 const HEIGHT: Height = Height(7);
+const SEGMENT: SegmentId = SegmentId(3);
 
 /// A row of one of the kinds: whether it is taken, as it is or without its checksum.
 pub(crate) fn row(kind: u8, bytes: &[u8]) -> bool {
@@ -55,10 +57,15 @@ fn read_row(kind: u8, bytes: &[u8]) -> bool {
             |(certificate, init)| encode_row(certificate, init),
         ),
         4 => comes_back(bytes, |bytes| decode_evidence(&[], bytes), encode_evidence),
-        _ => comes_back(
+        5 => comes_back(
             bytes,
             |bytes| RowTallies::decode(bytes, &RowTallies::default()),
             RowTallies::encode,
+        ),
+        _ => comes_back(
+            bytes,
+            |bytes| decode_segment(SEGMENT, bytes),
+            |row| encode_segment(SEGMENT, row),
         ),
     }
 }
@@ -78,7 +85,7 @@ fn comes_back<T: Debug + PartialEq>(
 /// Rows of one of the kinds, as a store writes them.
 #[cfg_attr(fuzzing, allow(dead_code, reason = "a test writes the seeds"))]
 pub(crate) fn samples(kind: u8, certificate: &CommitCertificate, init: &Init, evidence: &Evidence) -> Vec<Vec<u8>> {
-    let (segment, offset, bytes) = (SegmentId(3), 4096, 8192);
+    let (segment, offset, bytes) = (SEGMENT, 4096, 8192);
     match kind % KINDS {
         0 => [Blobs::Held, Blobs::Pruned, Blobs::NeverHeld]
             .map(|blobs| {
@@ -102,6 +109,21 @@ pub(crate) fn samples(kind: u8, certificate: &CommitCertificate, init: &Init, ev
         })],
         3 => vec![encode_row(certificate, init)],
         4 => vec![encode_evidence(evidence)],
-        _ => vec![RowTallies::default().encode()],
+        5 => vec![RowTallies::default().encode()],
+        _ => [Class::Values, Class::Payloads]
+            .map(|class| {
+                let row = SegmentRow {
+                    class,
+                    sealed: class == Class::Values,
+                    lowest: Height(3),
+                    highest: Height(7),
+                    heights_count: 4,
+                    live_bytes: 4 * bytes,
+                    end: offset + 5 * bytes,
+                    untried: Height(5),
+                };
+                encode_segment(SEGMENT, &row)
+            })
+            .into(),
     }
 }

@@ -314,6 +314,29 @@ fn a_rotten_place_is_damage_and_its_height_is_stored_again() {
         drop(store);
         change_row(folder.path(), LOCATIONS, 18, |row| row[at] ^= 1);
     }
+    for (table, height) in [(LOCATIONS, 18), (DECIDED, 19)] {
+        change_row(folder.path(), table, height, |row| row[30] ^= 1);
+        let mut store = Store::open_with(folder.path(), &cold());
+        let value = &values[height as usize - 1];
+        assert_eq!(
+            store.view.decided_value(Height(height)).err(),
+            Some(Absent::Damaged),
+            "{height}"
+        );
+        store.ask([StoreRequest::Vouch(Box::new(certificate(value)))]);
+        let stored = store.ask([StoreRequest::Put {
+            assembly: value.clone(),
+            tag: Tag::Restored,
+        }]);
+        assert!(
+            matches!(stored[..], [StoreReply::Stored { tag: Tag::Restored, blobs: Blobs::Held, .. }]),
+            "{stored:?}"
+        );
+        assert_eq!(read_all(&store, &values, "stored again"), 0);
+        drop(store);
+        let store = Store::open_with(folder.path(), &cold());
+        assert_eq!(read_all(&store, &values, "after another start"), 0);
+    }
 }
 
 /// A row of `segments` that rotted: then rows of heights are counted.
@@ -472,6 +495,8 @@ struct LostEnd {
     folder: PathBuf,
     image: PathBuf,
     device: String,
+    /// Where the image ends from now on.
+    end: std::cell::Cell<u64>,
     _parent: tempfile::TempDir,
 }
 
@@ -500,9 +525,10 @@ impl LostEnd {
             folder,
             image,
             device,
+            end: std::cell::Cell::new(256 << 20),
             _parent: parent,
         };
-        if run("mount", &["-t", "ext4", &disk.device, &path(&disk.folder)]).is_none() {
+        if run("mount", &["-t", "ext4", "-o", "noatime", &disk.device, &path(&disk.folder)]).is_none() {
             ultramarine_runtime::skip::say("a disk that loses sectors: mounting is not permitted here");
             return None;
         }
@@ -517,7 +543,6 @@ impl LostEnd {
             .output();
         let output = output.expect("filefrag comes with mkfs.ext4");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let image = OpenOptions::new().write(true).open(&self.image).expect("the image");
         let block = bytes_of_block(&text);
         let mut lowest = u64::MAX;
         for line in text.lines().map(str::trim_start) {
@@ -535,8 +560,15 @@ impl LostEnd {
             }
         }
         assert!(lowest < 256 << 20, "{text}");
-        image.set_len(lowest).expect("shortened");
+        self.end.set(lowest);
+        self.shorten();
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("advised");
+    }
+
+    /// A write behind the end makes the image longer, and what lies there is zeros and no error.
+    fn shorten(&self) {
+        let image = OpenOptions::new().write(true).open(&self.image).expect("the image");
+        image.set_len(self.end.get()).expect("shortened");
     }
 }
 
@@ -571,15 +603,15 @@ fn a_disk_that_loses_sectors_costs_the_heights_that_lie_there() {
         matches!(loaded[..], [StoreReply::Loaded { value: Some(_), .. }]),
         "its payload is whole: {loaded:?}"
     );
-    drop(store);
-    // What a start reads is the device's: it is no reason to refuse.
+    // What a start reads is the device's, and it reads around what is lost.
     let files = std::fs::read_dir(folder.join("segments")).expect("the folder");
-    let medium = ultramarine_runtime::medium::Pwrite::new(None);
-    let mut lost = 0;
-    for file in files {
-        let path = file.expect("an entry").path();
-        let of_file = crate::recovery::lost_pages(&medium, &path).expect("it is read around");
-        lost += of_file;
+    let paths: Vec<_> = files.map(|file| file.expect("an entry").path()).collect();
+    for path in &paths {
+        crate::device::forget_cached(path).expect("synced");
     }
+    disk.shorten();
+    let medium = ultramarine_runtime::medium::Pwrite::new(None);
+    let lost = paths.iter().map(|path| crate::recovery::lost_pages(&medium, path).expect("it is read around"));
+    let lost: usize = lost.sum();
     assert!(lost > 100, "{lost} pages");
 }
