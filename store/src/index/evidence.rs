@@ -89,10 +89,8 @@ impl Index {
                 (Some(pair), value) if value.is_none_or(|value| pair <= value) => {
                     let Some(row) = pairs.next() else { return Ok(()) };
                     let (key, row) = self.of(row)?;
-                    let damaged = || self.damaged("evidence", key.value().0);
-                    let is_sound = sha256(row.value()).0 == *key.value().1;
-                    let piece = decode_evidence(&[], row.value()).filter(|_| is_sound);
-                    piece.ok_or_else(damaged)?
+                    let (height, digest) = key.value();
+                    read_pair(digest, row.value()).ok_or_else(|| self.damaged("evidence", height))?
                 }
                 (_, _) => {
                     let Some((height, validator)) = places.next() else {
@@ -108,6 +106,30 @@ impl Index {
                 return Ok(());
             }
         }
+    }
+
+    /// Reads every row.
+    pub fn check_evidence(&self, rotten: &mut dyn FnMut(IndexError)) -> Result<(), IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        if let Some(table) = self.if_made(transaction.open_table(EVIDENCE))? {
+            for row in self.of(table.iter())? {
+                let (key, row) = self.of(row)?;
+                let (height, digest) = key.value();
+                if read_pair(digest, row.value()).is_none() {
+                    rotten(self.damaged("evidence", height));
+                }
+            }
+        }
+        if let Some(table) = self.if_made(transaction.open_table(FALSE_VALUES))? {
+            for row in self.of(table.iter())? {
+                let (key, row) = self.of(row)?;
+                let (validator, height) = key.value();
+                if decode_evidence(&false_value_key(validator, height), row.value()).is_none() {
+                    rotten(self.damaged("false_values", height));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The false value of a validator at a height, if one is kept.
@@ -154,6 +176,11 @@ impl Index {
         found.sort_unstable();
         Ok(found)
     }
+}
+
+/// Two messages out of their row, which its key is a digest of.
+fn read_pair(digest: &[u8; 32], row: &[u8]) -> Option<Evidence> {
+    decode_evidence(&[], row).filter(|_| sha256(row).0 == *digest)
 }
 
 /// The next validator in the order of keys.

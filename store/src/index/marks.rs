@@ -6,7 +6,11 @@ use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::{Blobs, LogEpoch};
 
 use super::rows::{decode_archived, decode_epoch, decode_floor, open_mark, seal_mark};
-use super::{Index, IndexError, MARK_ARCHIVED, MARK_EPOCH, MARK_FLOOR, MARK_OLDEST, MARK_PAYLOADS, MARK_SILENT, MARKS};
+use super::tallies::RowTallies;
+use super::{
+    Index, IndexError, MARK_ARCHIVED, MARK_EPOCH, MARK_FLOOR, MARK_OLDEST, MARK_PAYLOADS, MARK_SILENT, MARK_TALLIES,
+    MARKS,
+};
 use crate::segment::Position;
 
 /// Bytes of marks.
@@ -86,6 +90,29 @@ impl Index {
             Err(error) => return Err(error),
         }
         Ok(marks)
+    }
+
+    /// The names of marks that rotted.
+    pub(super) fn rotten_marks(&self) -> Result<Vec<&'static str>, IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        let table = self.of(transaction.open_table(MARKS))?;
+        let lengths = [
+            (MARK_EPOCH, EPOCH_BYTES),
+            (MARK_FLOOR, FLOOR_BYTES),
+            (MARK_PAYLOADS, FLOOR_BYTES),
+            (MARK_OLDEST, HEIGHT_BYTES),
+            (MARK_SILENT, HEIGHT_BYTES),
+            (MARK_ARCHIVED, ARCHIVED_BYTES),
+            (MARK_TALLIES, RowTallies::BYTES),
+        ];
+        let mut rotten = Vec::new();
+        for (name, mark_bytes) in lengths {
+            let row = self.of(table.get(name))?;
+            if row.is_some_and(|row| open_mark(name, row.value(), mark_bytes).is_none()) {
+                rotten.push(name);
+            }
+        }
+        Ok(rotten)
     }
 
     fn read_mark<T>(

@@ -36,6 +36,16 @@ pub struct HeightsFound {
 impl Index {
     /// What each segment holds; `None` in a directory of before these rows.
     pub fn segments(&self) -> Result<Option<Vec<(SegmentId, SegmentRow)>>, IndexError> {
+        let rows = self.segment_rows()?;
+        let whole = |(id, row): (SegmentId, Option<SegmentRow>)| match row {
+            Some(row) => Ok((id, row)),
+            None => Err(self.damaged("segments", id)),
+        };
+        rows.map(|rows| rows.into_iter().map(whole).collect()).transpose()
+    }
+
+    /// The same, with `None` for a row that is damaged.
+    pub(super) fn segment_rows(&self) -> Result<Option<Vec<(SegmentId, Option<SegmentRow>)>>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
         let Some(table) = self.if_made(transaction.open_table(SEGMENTS))? else {
             return Ok(None);
@@ -44,8 +54,7 @@ impl Index {
         for row in self.of(table.iter())? {
             let (id, row) = self.of(row)?;
             let id = SegmentId(id.value());
-            let row = decode_segment(id, row.value()).filter(|_| id.0 < u64::MAX);
-            rows.push((id, row.ok_or_else(|| self.damaged("segments", id))?));
+            rows.push((id, decode_segment(id, row.value()).filter(|_| id.0 < u64::MAX)));
         }
         Ok(Some(rows))
     }

@@ -329,7 +329,14 @@ fn a_rotten_place_is_damage_and_its_height_is_stored_again() {
             tag: Tag::Restored,
         }]);
         assert!(
-            matches!(stored[..], [StoreReply::Stored { tag: Tag::Restored, blobs: Blobs::Held, .. }]),
+            matches!(
+                stored[..],
+                [StoreReply::Stored {
+                    tag: Tag::Restored,
+                    blobs: Blobs::Held,
+                    ..
+                }]
+            ),
             "{stored:?}"
         );
         assert_eq!(read_all(&store, &values, "stored again"), 0);
@@ -528,7 +535,12 @@ impl LostEnd {
             end: std::cell::Cell::new(256 << 20),
             _parent: parent,
         };
-        if run("mount", &["-t", "ext4", "-o", "noatime", &disk.device, &path(&disk.folder)]).is_none() {
+        if run(
+            "mount",
+            &["-t", "ext4", "-o", "noatime", &disk.device, &path(&disk.folder)],
+        )
+        .is_none()
+        {
             ultramarine_runtime::skip::say("a disk that loses sectors: mounting is not permitted here");
             return None;
         }
@@ -611,7 +623,9 @@ fn a_disk_that_loses_sectors_costs_the_heights_that_lie_there() {
     }
     disk.shorten();
     let medium = ultramarine_runtime::medium::Pwrite::new(None);
-    let lost = paths.iter().map(|path| crate::recovery::lost_pages(&medium, path).expect("it is read around"));
+    let lost = paths
+        .iter()
+        .map(|path| crate::recovery::lost_pages(&medium, path).expect("it is read around"));
     let lost: usize = lost.sum();
     assert!(lost > 100, "{lost} pages");
 }
