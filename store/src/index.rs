@@ -11,8 +11,8 @@
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
 //! | `false_values` | validator, then the height | version, archive of a value that its own blob refutes |
-//! | `marks` | name | format and chain, log epoch, recovery floor, heights that retention and silence reached, tallies, |
-//! | | | end of the growing payloads segment |
+//! | `marks` | name | format and chain, log epoch, recovery floor, how far retention and silence reached, |
+//! | | | tallies, end of the growing payloads segment |
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -18,6 +18,7 @@ mod fuzz;
 mod guard;
 mod images;
 mod laws;
+mod lost_sectors;
 mod reading;
 mod restore;
 mod retention;
