@@ -204,6 +204,12 @@ impl Core {
             sidecar_root: Hash::ZERO,
             at: Nanos::ZERO,
         };
+        #[cfg_attr(not(feature = "planted"), allow(unused_mut, reason = "nothing is planted"))]
+        let mut execution = Execution::new(config.genesis_block.hash);
+        #[cfg(feature = "planted")]
+        {
+            execution.planted = config.planted;
+        }
         Self {
             limits,
             durations: Durations::of(&config.chain.params),
@@ -221,7 +227,7 @@ impl Core {
             head,
             values: Values::default(),
             proposer: Proposer::default(),
-            execution: Execution::new(config.genesis_block.hash),
+            execution,
             sync: Sync::new(&limits, config.chain.params.blob_retention_heights_min),
             healing: Healing::new(&limits),
             peers: Peers::default(),
