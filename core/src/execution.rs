@@ -150,6 +150,11 @@ impl Execution {
         matches!(self.state, State::Ready)
     }
 
+    /// Whether the client has confirmed our head, or imports the newest blocks one after another, and owes us nothing.
+    pub fn follows(&self) -> bool {
+        self.told_ready
+    }
+
     /// The client did not call a block `VALID` that it was given or built: look again.
     pub fn doubt(&mut self, now: Nanos, why: String, wants: &mut Vec<Want>) {
         self.unjudged = Some(why.clone());

@@ -75,15 +75,7 @@ fn votes_and_statuses_travel_both_ways() {
     });
     assert_eq!(expect_message(&mut two, one.peer), vote(4));
     assert_eq!(expect_message(&mut one, two.peer), vote(5));
-    let status = Status {
-        tip: Height(3),
-        oldest_blobs: Height(1),
-        round: Round(0),
-        holds: Vec::new(),
-        seen_signed: None,
-        clock: Default::default(),
-        ready: true,
-    };
+    let status = fixtures::status(Height(3));
     one.tell(NetCommand::Status {
         to: two.peer,
         status: status.clone(),
