@@ -77,7 +77,7 @@ fn nodes_of_two_versions_each_are_one_network() {
 
 #[test]
 fn nodes_without_a_common_version_part_and_know_why() {
-    let mut one = Node::start(speaking(1, WireVersions { lowest: 3, highest: 4 }));
+    let mut one = Node::start(speaking(1, WireVersions { lowest: 4, highest: 5 }));
     let rogue = Rogue::meet(&one, 3);
     assert_eq!(rogue.farewell(), Some(Goodbye::Version));
     let mut two = Node::start(speaking(2, OLDER).dials(&one));
