@@ -6,13 +6,9 @@ use ultramarine_net::bounds::{HELLO_BYTES, WIRE_VERSIONS};
 use ultramarine_net::frame::{FrameKind, frame};
 use ultramarine_net::hello::{Goodbye, Hello, Plans};
 use ultramarine_net::{endpoint, message};
-use ultramarine_types::network::{
-    Fault, NetCommand, NetEvent, OfferId, OfferKind, Recipients, Status, SyncEnd, SyncWant,
-};
+use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, OfferKind, Recipients, SyncEnd, SyncWant};
 use ultramarine_types::storage::{Absent, Tag};
-use ultramarine_types::{
-    Assembly, ChainIdentity, CommitCertificate, ConsensusMessage, Hash, Height, PeerId, Round, fixtures,
-};
+use ultramarine_types::{Assembly, ChainIdentity, CommitCertificate, ConsensusMessage, Hash, Height, PeerId, fixtures};
 
 use crate::fixture::{certificate, same_bytes, value, vote};
 use crate::node::{Node, Setup, attestation, identity, validator};
