@@ -10,10 +10,10 @@
 //!     └──────────────── Waiting (retry) ◀────────────────────────────────────┘
 //! ```
 //!
-//! The client is ready in `Ready` only: it answered `VALID` on exactly our head. `confirmed` alone leads there, and takes
-//! that answer. Every turn begins with `forkchoiceUpdated` on the head, before any `newPayload`: a client that lags never
-//! catches up without a target. Nothing here waits for consensus, so a full restart with in-memory clients comes back by
-//! itself.
+//! The client is ready in `Ready` only: it answered `VALID` on exactly our head. `confirmed` alone leads there, and
+//! takes that answer. Every turn begins with `forkchoiceUpdated` on the head, before any `newPayload`: a client that
+//! lags never catches up without a target. Nothing here waits for consensus, so a full restart with in-memory clients
+//! comes back by itself.
 //!
 //! What a client answers about one payload says nothing about our head. It is asked about the head once more, and stays
 //! ready if it confirms it.
@@ -151,6 +151,11 @@ impl Execution {
     /// Whether the client has confirmed our decided head.
     pub fn is_ready(&self) -> bool {
         matches!(self.state, State::Ready { .. })
+    }
+
+    /// Whether the client has confirmed our head, or imports the newest blocks one after another.
+    pub fn follows(&self) -> bool {
+        self.is_ready() || self.told_ready
     }
 
     /// The client did not call a block `VALID` that it was given or built: asks whether it still confirms our head.

@@ -52,7 +52,7 @@ use ultramarine_types::execution::{EngineCall, ParentBlock};
 use ultramarine_types::network::{NetCommand, Recipients};
 use ultramarine_types::storage::{Decision, StoreReply, StoreRequest};
 use ultramarine_types::{
-    Address, ConsensusMessage, Evidence, Hash, Height, Lsn, Nanos, Outbox, Round, Stage, ValueId, ValueKey,
+    Address, ConsensusMessage, Evidence, Hash, Height, Lsn, Nanos, Outbox, Positions, Round, Stage, ValueId, ValueKey,
 };
 
 use crate::clocks::Clocks;
@@ -149,6 +149,8 @@ pub struct Core {
     sync: Sync,
     healing: Healing,
     peers: Peers,
+    /// The validators that are connected.
+    links: Positions,
     early: Early,
     /// The latest message of each validator, for a validator that lost its own memory of it.
     seen: BTreeMap<Address, SignedMessage>,
@@ -231,6 +233,7 @@ impl Core {
             sync: Sync::new(&limits, config.chain.params.blob_retention_heights_min),
             healing: Healing::new(&limits),
             peers: Peers::default(),
+            links: Positions::NONE,
             early: Early::default(),
             seen: BTreeMap::new(),
             wall: None,

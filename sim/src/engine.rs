@@ -25,8 +25,8 @@ pub enum Mood {
     PayloadError,
     /// `VALID` to forkchoice updates, with the head's parent as the latest valid hash.
     StaleHead,
-    /// `VALID` to forkchoice updates, with a hash that nobody asked about. Its newest number is that of the block it was
-    /// asked about.
+    /// `VALID` to forkchoice updates, with a hash that nobody asked about. Its newest number is that of the block that
+    /// it was asked about.
     OtherHead,
     /// It answers the truth, but late.
     Slow,

@@ -1,5 +1,5 @@
-//! Every client but its builder's answers one payload with an error code: it costs the payload its round, and no node its
-//! gate.
+//! Every client but its builder's answers one payload with an error code: it costs the payload its round, and no node
+//! its gate.
 
 use ultramarine_types::{Height, Nanos, Round};
 
