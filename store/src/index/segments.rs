@@ -23,6 +23,9 @@ pub struct Relocation {
     pub segments: Vec<(SegmentId, Option<SegmentRow>)>,
 }
 
+/// Rows of segments; `None` where one is damaged.
+type FoundRows = Vec<(SegmentId, Option<SegmentRow>)>;
+
 /// Heights of a segment, and where the search goes on.
 #[derive(Clone, Debug, Default)]
 pub struct HeightsFound {
@@ -45,7 +48,7 @@ impl Index {
     }
 
     /// The same, with `None` for a row that is damaged.
-    pub(super) fn segment_rows(&self) -> Result<Option<Vec<(SegmentId, Option<SegmentRow>)>>, IndexError> {
+    pub(super) fn segment_rows(&self) -> Result<Option<FoundRows>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
         let Some(table) = self.if_made(transaction.open_table(SEGMENTS))? else {
             return Ok(None);
