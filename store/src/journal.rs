@@ -9,6 +9,9 @@
 //! would leave a mark without a file, which must be read as lost signatures. A node killed there would sit out a height
 //! for nothing; if all nodes were, the chain would stand still.
 //!
+//! Behind each sync, an empty frame follows without one. It says that the frame before it was durable: if that frame
+//! cannot be read later, it has rotted, and was not cut short by a crash.
+//!
 //! Keeps:
 //! - a page that was made durable is never written again, until a new epoch takes its file;
 //! - records of one epoch never follow another's mark;
@@ -47,6 +50,19 @@ struct Open {
     number: usize,
     offset: u64,
     sequence: u64,
+}
+
+impl Open {
+    /// A frame was made durable: writes the empty one that says so. The bytes of that.
+    async fn close<F: MediumFile>(&mut self, frame_bytes: u64, file: &F) -> io::Result<u64> {
+        let closing = encode_frame(self.lineage, self.sequence + 1, &[]);
+        let closing_bytes = closing.len() as u64;
+        let at = self.offset + frame_bytes;
+        write_parts(file, at, closing_bytes, std::iter::once(closing.as_slice())).await?;
+        self.offset = at + closing_bytes;
+        self.sequence += 2;
+        Ok(closing_bytes)
+    }
 }
 
 /// Why a request to the log makes no sense: the core's fault, and reason enough to stop signing.
@@ -258,11 +274,10 @@ impl Journal {
         let file = files.file(medium, &self.folder, current.number).await?;
         write_parts(file, current.offset, frame_bytes, std::iter::once(frame.as_slice())).await?;
         file.sync().await?;
-        current.offset += frame_bytes;
+        let closing_bytes = current.close(frame_bytes, file).await?;
         self.durable_bytes[current.number] = current.offset;
-        current.sequence += 1;
         self.pending.clear();
-        Ok(frame_bytes)
+        Ok(frame_bytes + closing_bytes)
     }
 
     /// Makes another file ready for a height: its header, under a new generation, is durable when this returns.
@@ -368,8 +383,7 @@ impl Journal {
         )
         .await?;
         file.sync().await?;
-        prepared.offset += frame.len() as u64;
-        prepared.sequence += 1;
+        prepared.close(frame.len() as u64, file).await?;
         self.durable_bytes[prepared.number] = prepared.offset;
         Ok(())
     }

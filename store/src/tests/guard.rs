@@ -152,12 +152,16 @@ fn a_lost_log_is_missing_and_stays_so_until_the_next_height() {
     );
 }
 
+/// Each frame is followed by an empty one, written once the frame was synced.
 #[test]
-fn damage_inside_the_log_is_corruption_and_at_its_end_a_torn_tail() {
-    for (frame, expected, records) in [
-        (0, LogCondition::Corrupt, 0),
+fn damage_to_any_frame_that_was_synced_is_corruption_and_no_torn_tail() {
+    for (page, expected, records) in [
         (1, LogCondition::Corrupt, 0),
-        (2, LogCondition::Whole, 2),
+        (2, LogCondition::Corrupt, 0),
+        (3, LogCondition::Corrupt, 0),
+        (5, LogCondition::Corrupt, 0),
+        // The empty frame behind the last: nothing is said in it.
+        (6, LogCondition::Whole, 3),
     ] {
         let folder = tempfile::tempdir().expect("a folder");
         let mut store = Store::open(folder.path());
@@ -169,12 +173,32 @@ fn damage_inside_the_log_is_corruption_and_at_its_end_a_torn_tail() {
         for number in 0..LOG_FILES_COUNT {
             let path = log_path(folder.path(), number);
             let mut file = std::fs::read(&path).expect("a log file");
-            file[4096 * (frame + 1) + 53] ^= 1;
+            file[4096 * page + 20] ^= 1;
             std::fs::write(&path, file).expect("written");
         }
         let log = Store::open(folder.path()).recovered.log.expect("the mark is there");
-        assert_eq!((log.condition, log.records.len()), (expected, records), "frame {frame}");
+        assert_eq!((log.condition, log.records.len()), (expected, records), "page {page}");
     }
+}
+
+#[test]
+fn a_frame_that_no_sync_ended_is_a_torn_tail() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    store.begin(1);
+    store.log(&[b"first"]);
+    store.log(&[b"other"]);
+    drop(store);
+    for number in 0..LOG_FILES_COUNT {
+        let path = log_path(folder.path(), number);
+        let mut file = std::fs::read(&path).expect("a log file");
+        // The second frame is cut short, and nothing came behind it.
+        file[4096 * 3 + 20] ^= 1;
+        file[4096 * 4..4096 * 5].fill(0);
+        std::fs::write(&path, file).expect("written");
+    }
+    let log = Store::open(folder.path()).recovered.log.expect("the mark is there");
+    assert_eq!((log.condition, log.records.len()), (LogCondition::Whole, 1));
 }
 
 #[test]
