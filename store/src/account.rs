@@ -90,7 +90,7 @@ pub(crate) fn of_parts(folder: &Path, states: StateTallies, segments: SegmentByt
             values: segments.values,
             payloads: segments.payloads,
             free: segments.free,
-            index: occupied_bytes(&folder.join(crate::birth::INDEX_NAME)),
+            index: occupied_bytes(&folder.join(crate::index::INDEX_NAME)),
             log: logs.sum(),
             reserve: occupied_bytes(&folder.join(RESERVE_NAME)),
         },

@@ -3,6 +3,8 @@
 //! ```text
 //!   index.redb.new ─▶ filled ─▶ synced ─▶ renamed to index.redb ─▶ folder synced ─▶ logs and segments may be made
 //! ```
+//! An index that is damaged, and not gone, is rebuilt ([`crate::rebuild`]).
+//!
 //! A first start may be killed anywhere on this way, and the next one begins again. Afterwards there is no way back: an
 //! index that is gone while logs or segments are there was lost, and with it what this node signed. That is refused,
 //! never begun anew in silence.
@@ -15,29 +17,34 @@ use ultramarine_types::ChainIdentity;
 
 use crate::device::forget_cached;
 use crate::error::{IndexFlaw, OpenError};
-use crate::index::{Index, IndexError};
+use crate::index::{INDEX_NAME, Index, IndexError, guarded};
 use crate::journal::{LOG_FILES_COUNT, log_path};
 use crate::mapped::sync_folder;
+use crate::rebuild::{fill, rebuild};
 use crate::segment::FileName;
 
-/// The index, within the data directory.
-pub(crate) const INDEX_NAME: &str = "index.redb";
-/// The index while it is made; what it holds counts for nothing.
-const UNBORN_NAME: &str = "index.redb.new";
 /// First bytes of every redb file; redb writes them last.
 const REDB_MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
 
 /// Opens the index of a data directory, or begins it where nothing was kept yet.
 pub(crate) fn open(folder: &Path, chain: ChainIdentity) -> Result<Index, OpenError> {
     let path = folder.join(INDEX_NAME);
-    let flaw = match flaw(&path).map_err(|source| OpenError::io(&path, source))? {
+    let found = flaw(&path).map_err(|source| OpenError::io(&path, source))?;
+    let flaw = match found {
         Some(flaw) => flaw,
-        None => match Index::open(&path, chain) {
+        None => match open_whole(&path, chain) {
             Err(IndexError::Blank { .. }) => IndexFlaw::Blank,
+            Err(error) if error.is_damage() && rebuild(folder, chain, &error.to_string())? => {
+                return open_rebuilt(folder, chain);
+            }
             outcome => return outcome.map_err(|error| OpenError::index(folder, chain, error)),
         },
     };
     if let Some(beside) = kept_beside(folder)? {
+        let why = format!("index {} {flaw}", path.display());
+        if flaw != IndexFlaw::Missing && rebuild(folder, chain, &why)? {
+            return open_rebuilt(folder, chain);
+        }
         return Err(OpenError::Orphaned {
             folder: folder.to_owned(),
             index: path,
@@ -53,6 +60,24 @@ pub(crate) fn open(folder: &Path, chain: ChainIdentity) -> Result<Index, OpenErr
     }
     begin(folder, chain)?;
     Index::open(&path, chain).map_err(|error| OpenError::index(folder, chain, error))
+}
+
+/// Opens the index, and reads what a start cannot do without: the marks, and the row of the head.
+fn open_whole(path: &Path, chain: ChainIdentity) -> Result<Index, IndexError> {
+    let opened = guarded(|| {
+        Ok(Index::open(path, chain).and_then(|index| {
+            index.marks()?;
+            if let Some(head) = index.head()? {
+                index.decided(head)?;
+            }
+            Ok(index)
+        }))
+    });
+    opened.unwrap_or_else(|_| Err(IndexError::Page { path: path.to_owned() }))
+}
+
+fn open_rebuilt(folder: &Path, chain: ChainIdentity) -> Result<Index, OpenError> {
+    Index::open(&folder.join(INDEX_NAME), chain).map_err(|error| OpenError::index(folder, chain, error))
 }
 
 /// What is wrong with the file, as far as its first bytes tell. They are read from the device, as is what redb reads
@@ -107,19 +132,4 @@ fn begin(folder: &Path, chain: ChainIdentity) -> Result<(), OpenError> {
         tracing::debug!("{} is not synced: {error}", parent.display());
     }
     Ok(())
-}
-
-/// Makes the whole index under the name that counts for nothing, durably.
-fn fill(folder: &Path, chain: ChainIdentity) -> Result<PathBuf, OpenError> {
-    let unborn = folder.join(UNBORN_NAME);
-    match std::fs::remove_file(&unborn) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(OpenError::io(&unborn, error)),
-    }
-    Index::begin(&unborn, chain).map_err(|error| OpenError::index(folder, chain, error))?;
-    // redb's last writes come with closing it.
-    let synced = File::open(&unborn).and_then(|file| file.sync_all());
-    synced.map_err(|source| OpenError::io(&unborn, source))?;
-    Ok(unborn)
 }

@@ -13,12 +13,11 @@ use ultramarine_types::storage::StoreAccount;
 use ultramarine_types::{ChainIdentity, Height, ValueKey};
 
 use crate::account::{add_undecided, of_parts};
-use crate::birth::INDEX_NAME;
 use crate::device::forget_cached;
 use crate::error::OpenError;
 use crate::folder;
 use crate::format::PAGE_BYTES;
-use crate::index::{Index, IndexError};
+use crate::index::{INDEX_NAME, Index, IndexError, guarded};
 use crate::journal::{LOG_FILES_COUNT, log_path};
 use crate::lock::{DirectoryLock, LOCK_NAME};
 use crate::log::{self, FoundLog, LogHeader};
@@ -26,7 +25,7 @@ use crate::mapped::{FoundFile, Segments};
 use crate::record::{Record, RecordHeader};
 use crate::recovery::{LogImage, find_log};
 use crate::scan::{Pages, scan};
-use crate::scrub::{Depth, ROWS_PER_STEP, guarded, read_record, rows};
+use crate::scrub::{Depth, ROWS_PER_STEP, read_record, rows};
 use crate::segment::{Class, Location, Position, SegmentHeader, SegmentId};
 
 /// How far a check has come.

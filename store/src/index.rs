@@ -14,6 +14,7 @@
 //! | `marks` | name | format and chain, log epoch, recovery floor, how far retention and silence reached, |
 //! | | | tallies, end of the growing payloads segment |
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,10 +26,12 @@ use ultramarine_types::{ChainIdentity, CommitCertificate, Hash, Height, Init};
 
 #[cfg(test)]
 pub(crate) use self::evidence::FALSE_VALUES_PER_VALIDATOR_MAX;
+pub(crate) use self::leaves::{LEAF_BYTES_MAX, Rebuilt, Remains};
 pub use self::marks::Marks;
 use self::rows::{decode_location, decode_row, encode_archived, encode_epoch, encode_floor, encode_row};
 pub use self::segments::Relocation;
 use self::tallies::RowTallies;
+use crate::device::is_lost;
 use crate::format::{Fields, PAGE_BYTES};
 use crate::ledger::SegmentRow;
 use crate::segment::{Location, Position, SegmentId};
@@ -36,6 +39,7 @@ use crate::segment::{Location, Position, SegmentId};
 mod evidence;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod laws;
+mod leaves;
 mod lost;
 mod marks;
 mod rows;
@@ -48,6 +52,9 @@ const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
 const BLOCKS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("blocks");
 const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
+
+/// The file, within the data directory.
+pub(crate) const INDEX_NAME: &str = "index.redb";
 
 const MARK_FORMAT: &str = "format";
 const MARK_EPOCH: &str = "epoch";
@@ -92,6 +99,26 @@ pub enum IndexError {
         /// The chain it belongs to.
         found: ChainIdentity,
     },
+}
+
+impl IndexError {
+    /// Whether the file has other bytes than were written to it.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => match &**source {
+                redb::Error::Corrupted(_) => true,
+                redb::Error::Io(error) => is_lost(error) || error.kind() == std::io::ErrorKind::UnexpectedEof,
+                _ => false,
+            },
+            Self::Row { .. } | Self::Page { .. } => true,
+            Self::Blank { .. } | Self::Format { .. } | Self::Foreign { .. } => false,
+        }
+    }
+}
+
+/// Runs what reads the index: redb may panic over a damaged page, and what it then says is as good as an error.
+pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("a page of the index is damaged".to_owned()))
 }
 
 /// The index. Readers on any thread see the state as of the last finished transaction.

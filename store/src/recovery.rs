@@ -8,23 +8,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ultramarine_runtime::medium::{Medium, MediumFile, Pwrite, PwriteFile, ready};
+use ultramarine_runtime::medium::{Medium, MediumFile, Pwrite, ready};
 use ultramarine_types::storage::{LogCondition, LogEpoch, RecoveredLog, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Assembly, ChainIdentity, Height, ValueKey};
 
-use crate::birth;
 use crate::damage::DAMAGED_MAX;
-use crate::device::{forget_cached, is_lost};
 use crate::error::OpenError;
-use crate::format::{Lineage, PAGE_BYTES, STORE_VERSION, open_header, whole_pages};
-use crate::index::{Index, IndexError, LocationRow, Marks};
+use crate::file_pages::{FilePages, refuse_other_version};
+use crate::format::{PAGE_BYTES, whole_pages};
+use crate::index::{INDEX_NAME, Index, IndexError, LocationRow, Marks};
 use crate::journal::{LOG_FILES_COUNT, LogFiles, log_path};
 use crate::ledger::Ledger;
 use crate::log::{self, FoundLog, LOG_MAGIC, LogHeader};
 use crate::mapped::{FoundFile, Segments};
-use crate::record::{RecordError, RecordHeader};
-use crate::scan::{Gap, Pages, Tail, headers, scan};
-use crate::segment::{Class, Position, SEGMENT_FIRST_RECORD, SEGMENT_MAGIC, SegmentHeader, SegmentId};
+use crate::scan::{Gap, Tail, headers, scan};
+use crate::segment::{Class, Position, SegmentId};
 use crate::view::{Undecided, View};
 use crate::writer::{State, Writer};
 
@@ -241,9 +239,11 @@ pub(crate) fn recover_log(
             state.journal.number_from(header.epoch.generation);
             // Records follow the mark, so those of a later height say that the mark was there and is lost.
             let is_later = marks.epoch.is_none_or(|marked| marked.height < header.epoch.height);
+            // Where nothing is signed whatever a log says, it may say what it will.
+            let is_later = is_later && header.epoch.height > marks.silent_through;
             if is_later && log::read(image, header.epoch, chain) != FoundLog::Whole(Vec::new()) {
                 return Err(OpenError::RolledBack {
-                    index: folder.join(birth::INDEX_NAME),
+                    index: folder.join(INDEX_NAME),
                     folder,
                     log: path,
                     height: header.epoch.height,
@@ -407,14 +407,6 @@ impl LogImage {
     }
 }
 
-/// An error if a header page is whole and of another version.
-fn refuse_other_version(page: &[u8], magic: &[u8; 8]) -> io::Result<()> {
-    match open_header(page, magic) {
-        Some((found, _)) if found != STORE_VERSION => Err(io::Error::other(RecordError::Version { found })),
-        Some(_) | None => Ok(()),
-    }
-}
-
 fn write_failed(state: &State, error: &IndexError) -> OpenError {
     OpenError::Write {
         path: state.folder.clone(),
@@ -494,85 +486,6 @@ pub(crate) fn mark_lost(state: &State, files: &[FoundFile], ends: &Ends) -> Resu
         view.mark_all_damaged(heights, &reason);
     }
     Ok(())
-}
-
-/// A file read from its device. Pages that the device does not give back are zeros, and no checksum takes them for what
-/// they were.
-struct FilePages {
-    file: PwriteFile,
-    file_bytes: u64,
-    lost_pages: usize,
-}
-
-impl FilePages {
-    fn open(medium: &Pwrite, path: &Path, file_bytes: u64) -> io::Result<Self> {
-        forget_cached(path)?;
-        Ok(Self {
-            file: ready(medium.open(path))?,
-            file_bytes,
-            lost_pages: 0,
-        })
-    }
-
-    /// What the records of a segment carry. If its header page is damaged, its first record says so too: no page that a
-    /// stranger filled ever stood there.
-    fn lineage(&mut self, file: &FoundFile) -> io::Result<Option<Lineage>> {
-        let page = self.read(0, PAGE_BYTES as usize)?;
-        refuse_other_version(&page, &SEGMENT_MAGIC)?;
-        let header = SegmentHeader::decode(&page).filter(|header| header.id == file.id && header.class == file.class);
-        if let Some(header) = header {
-            return Ok(Some(header.lineage()));
-        }
-        let first = RecordHeader::decode(&self.read(SEGMENT_FIRST_RECORD, PAGE_BYTES as usize)?);
-        let first = first
-            .ok()
-            .filter(|first| first.lineage.generation == file.id.0 && first.sequence == 0);
-        if first.is_some() {
-            tracing::error!(
-                "the header of segment {} is damaged: its records are believed without it",
-                file.id
-            );
-        }
-        Ok(first.map(|first| first.lineage))
-    }
-
-    /// Reads, and tells which pages are lost.
-    fn read_around(&self, at: u64, bytes: usize) -> io::Result<(Bytes, Vec<u64>)> {
-        let read = |at, bytes| ready(self.file.read(at, bytes));
-        let end = self.file_bytes.min(at.saturating_add(bytes as u64));
-        match read(at, bytes) {
-            Ok(whole) if whole.len() as u64 >= end.saturating_sub(at) => return Ok((whole.into(), Vec::new())),
-            // A direct read that meets a lost sector behind good ones is short, and no error.
-            Ok(_) => {}
-            Err(error) if is_lost(&error) => {}
-            Err(error) => return Err(error),
-        }
-        let (mut content, mut lost_pages) = (Vec::with_capacity(bytes), Vec::new());
-        for page in (at..end).step_by(PAGE_BYTES as usize) {
-            let wanted = end.min(page + PAGE_BYTES) - page;
-            match read(page, PAGE_BYTES as usize) {
-                Ok(read) if read.len() as u64 >= wanted => content.extend(read),
-                Ok(_) => lost_pages.push(page),
-                Err(error) if is_lost(&error) => lost_pages.push(page),
-                Err(error) => return Err(error),
-            }
-            let behind = usize::try_from(end.min(page + PAGE_BYTES) - at).map_err(io::Error::other)?;
-            content.resize(behind, 0);
-        }
-        Ok((content.into(), lost_pages))
-    }
-}
-
-impl Pages for FilePages {
-    fn length(&self) -> u64 {
-        self.file_bytes
-    }
-
-    fn read(&mut self, at: u64, bytes: usize) -> io::Result<Bytes> {
-        let (content, lost_pages) = self.read_around(at, bytes)?;
-        self.lost_pages += lost_pages.len();
-        Ok(content)
-    }
 }
 
 /// How many pages of a file the device does not give back.

@@ -14,7 +14,6 @@ use std::io;
 use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +29,7 @@ use ultramarine_types::{Assembly, Height, Lists, ValueKey};
 
 use crate::damage::unix_seconds;
 use crate::format::{PAGE_BYTES, crc32c};
-use crate::index::{Index, IndexError, LocationRow};
+use crate::index::{Index, IndexError, LocationRow, guarded};
 use crate::journal::{LOG_FILES_COUNT, log_path};
 use crate::log::LogHeader;
 use crate::record::{self, CheckDepth, RecordContent, RecordError, RecordHeader};
@@ -110,6 +109,8 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
 
     /// Reads everything once.
     pub fn pass(&mut self) -> Result<(), Halted> {
+        // Rows are read from the device, as far as redb does not have them.
+        self.forget_index();
         let mut height = Height(1);
         while height <= self.view.head() {
             self.height(height)?;
@@ -234,9 +235,7 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
         let mut failures_count = 0;
         for _ in 0..TRIES {
             self.spend(bytes)?;
-            if let Ok(file) = File::open(path) {
-                let _ = fadvise(&file, 0, None, Advice::DontNeed);
-            }
+            self.forget_index();
             let chain = self.view.segments().chain();
             let before = self.view.index().writes_begun();
             let read = guarded(|| Index::open_untouched(path, chain).map_err(|error| error.to_string()));
@@ -252,6 +251,13 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
             self.rest()?;
         }
         Ok(())
+    }
+
+    /// Has the page cache let go of the index.
+    fn forget_index(&self) {
+        if let Ok(file) = File::open(self.view.index().path()) {
+            let _ = fadvise(&file, 0, None, Advice::DontNeed);
+        }
     }
 
     /// Reads the first page of every segment in use.
@@ -340,11 +346,6 @@ impl<W: FnMut(Duration) -> bool> Pace<W> {
         }
         if (self.wait)(pause) { Err(Halted) } else { Ok(()) }
     }
-}
-
-/// Runs what reads the index: redb may panic over a damaged page, and what it then says is as good as an error.
-pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("a page of the index is damaged".to_owned()))
 }
 
 /// The rows of a decided height, as far as they fit each other.

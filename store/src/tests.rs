@@ -20,6 +20,7 @@ mod images;
 mod laws;
 mod lost_sectors;
 mod reading;
+mod rebuilding;
 mod restore;
 mod retention;
 mod scanning;

@@ -23,7 +23,7 @@ use crate::alarms::Alarms;
 use crate::archived::ArchivedHeights;
 use crate::damage::{DamageFound, Damages};
 use crate::hot::Hot;
-use crate::index::Index;
+use crate::index::{Index, guarded};
 use crate::lock::DirectoryLock;
 use crate::mapped::Segments;
 use crate::metrics::Metrics;
@@ -254,7 +254,7 @@ impl View {
             self.metrics.pointer_hits.inc();
             return Ok(row);
         }
-        let reason = match self.index.decided(height) {
+        let reason = match guarded(|| self.index.decided(height).map_err(|error| error.to_string())) {
             Ok(Some(row)) => return Ok(row),
             Ok(None) => format!("height {height} is at or below the head and not in the index"),
             Err(error) => format!("height {height} cannot be read: {error}"),

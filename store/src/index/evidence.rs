@@ -7,8 +7,9 @@ use ultramarine_types::canonical::sha256;
 use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::{Address, Evidence, Height};
 
-use super::rows::{decode_evidence, encode_evidence, encode_false_value};
+use super::rows::{decode_evidence, decode_false_value, encode_evidence, encode_false_value};
 use super::{Index, IndexError};
+use crate::format::Lineage;
 
 const EVIDENCE: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("evidence");
 const FALSE_VALUES: TableDefinition<FalseValueKey, &[u8]> = TableDefinition::new("false_values");
@@ -57,7 +58,7 @@ impl Index {
         }
         let of_validator = self.of(table.range((&validator, 0)..=(&validator, u64::MAX)))?;
         if of_validator.count() < FALSE_VALUES_PER_VALIDATOR_MAX {
-            let row = encode_false_value(&false_value_key(&validator, height), piece);
+            let row = encode_false_value(&false_value_key(&validator, height), piece, Lineage::begin(height).salt);
             self.of(table.insert((&validator, height), row.as_slice()))?;
         }
         Ok(())
@@ -98,7 +99,8 @@ impl Index {
                     };
                     let Some(table) = &false_values else { return Ok(()) };
                     let row = self.of(table.get((&validator, height)))?;
-                    let piece = row.and_then(|row| decode_evidence(&false_value_key(&validator, height), row.value()));
+                    let piece =
+                        row.and_then(|row| decode_false_value(&false_value_key(&validator, height), row.value()));
                     piece.ok_or_else(|| self.damaged("false_values", height))?
                 }
             };
@@ -124,7 +126,7 @@ impl Index {
             for row in self.of(table.iter())? {
                 let (key, row) = self.of(row)?;
                 let (validator, height) = key.value();
-                if decode_evidence(&false_value_key(validator, height), row.value()).is_none() {
+                if decode_false_value(&false_value_key(validator, height), row.value()).is_none() {
                     rotten(self.damaged("false_values", height));
                 }
             }
@@ -141,7 +143,7 @@ impl Index {
         let Some(row) = self.of(table.get((&validator.0, height.0)))? else {
             return Ok(None);
         };
-        match decode_evidence(&false_value_key(&validator.0, height.0), row.value()) {
+        match decode_false_value(&false_value_key(&validator.0, height.0), row.value()) {
             Some(Evidence::Value(value)) => Ok(Some(*value)),
             Some(Evidence::Votes(..) | Evidence::Proposals(..)) | None => Err(self.damaged("false_values", height)),
         }
@@ -178,8 +180,14 @@ impl Index {
     }
 }
 
+/// A false value out of its row, if that has a checksum.
+pub(super) fn read_false_value(key: &[u8], row: &[u8]) -> Option<Evidence> {
+    let value = decode_false_value(key, row).filter(|_| row.get(1) == Some(&1))?;
+    matches!(value, Evidence::Value(_)).then_some(value)
+}
+
 /// Two messages out of their row, which its key is a digest of.
-fn read_pair(digest: &[u8; 32], row: &[u8]) -> Option<Evidence> {
+pub(super) fn read_pair(digest: &[u8; 32], row: &[u8]) -> Option<Evidence> {
     decode_evidence(&[], row).filter(|_| sha256(row).0 == *digest)
 }
 

@@ -32,14 +32,49 @@ pub(super) fn decode_row(height: Height, bytes: &[u8]) -> Option<Row> {
     (row.certificate.height == height).then_some(row)
 }
 
+/// The same of a row that says by a checksum that it is whole.
+pub(super) fn decode_checked_row(height: Height, bytes: &[u8]) -> Option<Row> {
+    bytes
+        .starts_with(&ROW_CHECKED.to_le_bytes())
+        .then(|| decode_row(height, bytes))?
+}
+
 /// A row whose key is a digest of it needs no other checksum.
 pub(super) fn encode_evidence(evidence: &Evidence) -> Vec<u8> {
     versioned(ROW_PLAIN, &archive_of_evidence(evidence))
 }
 
-/// A row of a false value, which has another key.
-pub(super) fn encode_false_value(key: &[u8], evidence: &Evidence) -> Vec<u8> {
-    sealed(key, versioned(ROW_CHECKED, &archive_of_evidence(evidence)))
+/// A row of a false value, which has another key. A stranger chose its blob, so a mask stands before it and is in every
+/// byte behind: no page of the index has bytes that somebody else chose.
+pub(super) fn encode_false_value(key: &[u8], evidence: &Evidence, mask: u64) -> Vec<u8> {
+    let mut masked = mask.to_le_bytes().to_vec();
+    masked.extend_from_slice(&archive_of_evidence(evidence));
+    unmask(&mut masked);
+    sealed(key, versioned(ROW_CHECKED, &masked))
+}
+
+/// A false value out of its row.
+pub(super) fn decode_false_value(key: &[u8], row: &[u8]) -> Option<Evidence> {
+    if !row.starts_with(&ROW_CHECKED.to_le_bytes()) {
+        return decode_evidence(key, row);
+    }
+    let mut masked = unsealed(key, row)?.get(2..)?.to_vec();
+    unmask(&mut masked);
+    let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(masked.len());
+    aligned.extend_from_slice(masked.get(MASK_BYTES..)?);
+    rkyv::from_bytes::<Evidence, rkyv::rancor::Error>(&aligned).ok()
+}
+
+/// Bytes of a mask.
+const MASK_BYTES: usize = 8;
+
+/// Takes the mask in front out of what follows it, or puts it in.
+fn unmask(bytes: &mut [u8]) {
+    if let Some((mask, bytes)) = bytes.split_first_chunk_mut::<MASK_BYTES>() {
+        for (byte, mask) in bytes.iter_mut().zip(mask.iter().cycle()) {
+            *byte ^= mask;
+        }
+    }
 }
 
 fn archive_of_evidence(evidence: &Evidence) -> rkyv::util::AlignedVec {
@@ -84,7 +119,7 @@ fn sealed(key: &[u8], row: Vec<u8>) -> Vec<u8> {
 }
 
 /// A row without its checksum, which holds.
-fn unsealed<'a>(key: &[u8], row: &'a [u8]) -> Option<&'a [u8]> {
+pub(super) fn unsealed<'a>(key: &[u8], row: &'a [u8]) -> Option<&'a [u8]> {
     let (row, crc) = row.split_last_chunk()?;
     (u32::from_le_bytes(*crc) == row_crc(key, row)).then_some(row)
 }

@@ -207,9 +207,15 @@ fn the_rows_of_evidence_have_these_bytes() {
         "0x8895d68a5e690a577a780a8356b9a4af987a6540dd423242897a0fe169641c73",
     );
     assert_eq!(value.value()[..2], [2, 1]);
+    let (mask, masked) = value.value()[2..value.value().len() - 4].split_at(8);
+    let unmasked: Vec<u8> = masked
+        .iter()
+        .zip(mask.iter().cycle())
+        .map(|(byte, mask)| byte ^ mask)
+        .collect();
     assert_archive(
         "false value",
-        &[&[2, 0], &value.value()[2..value.value().len() - 4]].concat(),
+        &[&[2, 0], &unmasked[..]].concat(),
         "0x46d8a5c7aa8349978f9f30993903fe47d401610e180e347527241f3e2017d443",
     );
 }
