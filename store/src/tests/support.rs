@@ -10,7 +10,6 @@ use bytes::Bytes;
 use ultramarine_runtime::Registry;
 use ultramarine_runtime::medium::{Pwrite, ready};
 use ultramarine_types::chain::Limits;
-use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, LogEpoch, Recovered, Source, StoreReply, StoreRequest, Tag};
@@ -288,13 +287,7 @@ pub fn value_with(height: u64, seed: u8, blobs: u8, payload_bytes: usize) -> Ass
 /// A value of these parts, which fit each other.
 pub fn assemble(height: u64, seed: u8, payload: Bytes, blobs: Vec<Bytes>, lists: Lists) -> Assembly {
     let init = init(height, seed, &payload, &lists);
-    Assembly {
-        key: init.key(),
-        init: Arc::new(init),
-        lists: Arc::new(lists),
-        payload,
-        blobs,
-    }
+    fixtures::assembly(init, lists, payload, blobs)
 }
 
 fn init(height: u64, seed: u8, payload: &[u8], lists: &Lists) -> Init {
@@ -344,15 +337,7 @@ pub fn without_blobs(assembly: &Assembly) -> Assembly {
 }
 
 pub fn certificate(assembly: &Assembly) -> CommitCertificate {
-    CommitCertificate {
-        height: assembly.key.height,
-        round: Round(1),
-        value_id: assembly.key.id,
-        signatures: vec![CertificateSignature {
-            address: Address([1; 20]),
-            signature: Signature([2; 64]),
-        }],
-    }
+    fixtures::certificate(assembly.key, Round(1))
 }
 
 pub fn commit(assembly: &Assembly, blobs: Blobs) -> StoreRequest {
