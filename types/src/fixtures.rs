@@ -13,6 +13,7 @@ use crate::consensus::{CertificateSignature, CommitCertificate};
 use crate::ids::{Address, ChainIdentity, Hash, Height, KzgCommitment, KzgProof, Round, Signature, ValueKey};
 use crate::lists::Lists;
 use crate::network::{ClockReading, Status};
+use crate::positions::Positions;
 use crate::value::{ExecutionHeader, Init, ValueMetadata};
 
 /// An empty block's header: zero wherever zero is legal.
@@ -128,5 +129,7 @@ pub const fn status(tip: Height) -> Status {
             echo: None,
         },
         ready: true,
+        links: Positions::NONE,
+        proposes: true,
     }
 }
