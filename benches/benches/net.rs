@@ -19,7 +19,7 @@ use ultramarine_net::streaming::split::split;
 use ultramarine_net::{Identity, endpoint, message};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::{Assembly, Init, fixtures};
+use ultramarine_types::{Assembly, Init, Lists, fixtures};
 
 const PAYLOAD_BYTES: usize = 100_000;
 
