@@ -76,6 +76,14 @@ pub struct ScriptedEl {
     /// Counts starts, so that calls in flight over a restart are answered with an error.
     life: u32,
     mood: Option<(Mood, Nanos)>,
+    /// The gas limit of its blocks, until [`calm`](Self::calm).
+    pub gas_limit: u64,
+    /// Its bundles have a proof too many for each blob, until [`calm`](Self::calm).
+    pub doubles_proofs: bool,
+    /// How much longer than usual it executes a payload, until [`calm`](Self::calm).
+    pub execute_extra: Nanos,
+    /// How much longer than usual it builds a block, until [`calm`](Self::calm).
+    pub build_extra: Nanos,
     /// How many answers the moods changed, by name.
     pub lies: BTreeMap<&'static str, u64>,
     /// Counts blocks built, so that no two are alike.
@@ -99,6 +107,10 @@ impl ScriptedEl {
             running: true,
             life: 0,
             mood: None,
+            gas_limit: block::GAS_LIMIT,
+            doubles_proofs: false,
+            execute_extra: Nanos::ZERO,
+            build_extra: Nanos::ZERO,
             lies: BTreeMap::new(),
             built: 0,
             builder: node as u64,
@@ -153,6 +165,8 @@ impl ScriptedEl {
     /// Back to the truth.
     pub fn calm(&mut self) {
         self.mood = None;
+        (self.execute_extra, self.build_extra) = (Nanos::ZERO, Nanos::ZERO);
+        (self.gas_limit, self.doubles_proofs) = (block::GAS_LIMIT, false);
         self.spurned.clear();
     }
 
@@ -187,7 +201,15 @@ impl ScriptedEl {
             Some(Mood::Unavailable) => self.dice.millis(1, 500),
             _ => Nanos::ZERO,
         };
-        self.dice.latency(typical) + extra
+        let slow = match call {
+            EngineCall::Build { .. } => self.build_extra,
+            EngineCall::Execute { .. } => self.execute_extra,
+            EngineCall::Import { .. }
+            | EngineCall::Forkchoice { .. }
+            | EngineCall::Inspect { .. }
+            | EngineCall::Newest => Nanos::ZERO,
+        };
+        self.dice.latency(typical) + extra + slow
     }
 
     /// Answers a call that was made in `life`.
@@ -428,8 +450,12 @@ impl ScriptedEl {
                 .between(u64::from(self.blobs_range.0), u64::from(self.blobs_range.1)) as u32,
             // One block in ten spans several chunks.
             filler_bytes: if self.dice.chance(100) { 70_000 } else { 300 },
+            gas_limit: self.gas_limit,
         };
-        let built = block::build(&recipe, chain);
+        let mut built = block::build(&recipe, chain);
+        if self.doubles_proofs {
+            built.lists.proofs.extend_from_within(..);
+        }
         self.blocks.insert(
             built.header.block_hash,
             Known {

@@ -9,11 +9,14 @@ mod locked_value;
 mod lying_lanes;
 mod many_blobs;
 mod other_head;
+mod pace;
 mod parent_root;
 mod payload_error;
 mod proposer_killed;
 mod relaunch;
 mod rot;
+mod slow_client;
+mod slow_links;
 mod wiped;
 
 use ultramarine_types::{Height, Nanos};
@@ -45,6 +48,14 @@ pub const ALL: &[Scenario] = &[
     lying_lanes::SCENARIO,
     other_head::SCENARIO,
     payload_error::SCENARIO,
+    pace::ONE_DOWN,
+    pace::GATE_CLOSED,
+    pace::FAST,
+    pace::GAS,
+    pace::PROOFS,
+    slow_client::NEEDED,
+    slow_client::BUILDS,
+    slow_links::SCENARIO,
     rot::SCENARIO,
     rot::PRUNED,
     wiped::SCENARIO,
@@ -62,6 +73,11 @@ pub fn report(scenario: Scenario, seed: u64, shown: Option<Shown>) -> RunReport 
         shown,
         ..(scenario.config)(seed)
     };
+    report_of(scenario, config)
+}
+
+/// Runs a scenario with a configuration like its own.
+pub fn report_of(scenario: Scenario, config: RunConfig) -> RunReport {
     let target = Height(config.target);
     let mut world = World::new(config);
     let outcome = (scenario.script)(&mut world);

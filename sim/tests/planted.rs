@@ -8,7 +8,7 @@ use ultramarine_sim::adversaries::AdversaryKind;
 use ultramarine_sim::engine::Mood;
 use ultramarine_sim::faults::FaultKind;
 use ultramarine_sim::planted::PlantedBug;
-use ultramarine_sim::{RunConfig, Violation, run};
+use ultramarine_sim::{RunConfig, Violation, run, scenarios};
 use ultramarine_types::Nanos;
 
 /// Seeds tried for each bug.
@@ -77,6 +77,48 @@ fn a_gate_that_any_valid_opens_is_found() {
     };
     let broken = found(PlantedBug::Core(Planted::AnyValidHead), moody);
     assert!(names(&broken, "I9"), "{broken:?}");
+}
+
+/// What a scenario of this name breaks with the bug planted, from its first seeds.
+fn found_by(name: &str, planted: PlantedBug) -> Vec<Violation> {
+    let scenario = *scenarios::ALL
+        .iter()
+        .find(|scenario| scenario.name == name)
+        .expect("it is listed");
+    let mut broken = Vec::new();
+    for seed in 0..2 {
+        let mut config = (scenario.config)(seed);
+        config.planted = Some(planted);
+        if let Some(violation) = scenarios::report_of(scenario, config).violation {
+            println!("{planted:?}: {name} {seed}: {violation}");
+            broken.push(violation);
+        }
+    }
+    broken
+}
+
+#[test]
+fn blocks_built_anew_in_each_round_are_found() {
+    let broken = found_by("slow-links", PlantedBug::Core(Planted::NothingRepeated));
+    assert!(names(&broken, "scenario"), "{broken:?}");
+}
+
+#[test]
+fn a_proposer_that_is_waited_for_in_vain_is_found() {
+    let broken = found_by("gate-closed", PlantedBug::Core(Planted::EveryProposerAwaited));
+    assert!(names(&broken, "scenario"), "{broken:?}");
+}
+
+#[test]
+fn a_withheld_parent_plus_one_is_found() {
+    let broken = found_by("fast-chain", PlantedBug::Core(Planted::ParentPlusOneWithheld));
+    assert!(names(&broken, "scenario"), "{broken:?}");
+}
+
+#[test]
+fn a_gate_that_one_payload_closes_is_found() {
+    let broken = found_by("payload-error", PlantedBug::Core(Planted::PayloadErrorCloses));
+    assert!(names(&broken, "scenario"), "{broken:?}");
 }
 
 #[test]
