@@ -1,8 +1,8 @@
 //! This file knows which value we propose in a round: one build, one choice, the same answer ever after.
 //!
-//! A choice is durable in two places before any peer hears about it. The log says which value was chosen for the round;
-//! for a value of our own it says as well that its `Init` was signed, at its origin round. The store has its bytes. If a
-//! crash kept only the first, nothing is proposed in that round: another value may not be signed there.
+//! A choice is durable in two places before any peer hears about it. The log says which value was chosen for the
+//! round; for a value of our own it says as well that its `Init` was signed, at its origin round. The store has its
+//! bytes. If a crash kept only the first, nothing is proposed in that round: another value may not be signed there.
 //!
 //! A block that was built too late is kept as it is, and nothing of it is signed. It becomes a value in the round that
 //! proposes it, which is therefore its origin round. With the round that it was ordered for, its `Init` would be signed

@@ -28,6 +28,8 @@ pub enum Mood {
     /// `VALID` to forkchoice updates, with a hash that nobody asked about. Its newest number is that of the block that
     /// it was asked about.
     OtherHead,
+    /// It builds blocks that nobody takes: above the gas limit, or with a proof too many for each blob.
+    BadBuild,
     /// It answers the truth, but late.
     Slow,
 }
@@ -53,6 +55,7 @@ impl Mood {
             Self::PayloadError => "el-payload-error",
             Self::StaleHead => "el-stale-head",
             Self::OtherHead => "el-other-head",
+            Self::BadBuild => "el-bad-build",
             Self::Slow => "el-slow",
         }
     }
@@ -150,8 +153,9 @@ impl ScriptedEl {
         let other = match mood {
             Mood::StaleHead => Mood::OtherHead,
             Mood::InvalidOnce => Mood::PayloadError,
-            Mood::Unavailable | Mood::Syncing | Mood::Accepted | Mood::Slow => mood,
-            Mood::OtherHead | Mood::PayloadError => mood,
+            Mood::Accepted => Mood::BadBuild,
+            Mood::Unavailable | Mood::Syncing | Mood::Slow => mood,
+            Mood::OtherHead | Mood::PayloadError | Mood::BadBuild => mood,
         };
         let mood = if self.mood_dice.chance(500) { other } else { mood };
         self.set_mood(mood, until);
@@ -452,8 +456,17 @@ impl ScriptedEl {
             filler_bytes: if self.dice.chance(100) { 70_000 } else { 300 },
             gas_limit: self.gas_limit,
         };
+        let mut recipe = recipe;
+        let mut doubles_proofs = self.doubles_proofs;
+        if self.mood(now) == Some(Mood::BadBuild) {
+            self.lie(Mood::BadBuild);
+            doubles_proofs |= recipe.blobs_count > 0 && self.mood_dice.chance(500);
+            if !doubles_proofs {
+                recipe.gas_limit = chain.gas_limit_max + 1;
+            }
+        }
         let mut built = block::build(&recipe, chain);
-        if self.doubles_proofs {
+        if doubles_proofs {
             built.lists.proofs.extend_from_within(..);
         }
         self.blocks.insert(

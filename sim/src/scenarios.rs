@@ -55,6 +55,7 @@ pub const ALL: &[Scenario] = &[
     pace::PROOFS,
     slow_client::NEEDED,
     slow_client::BUILDS,
+    slow_client::AWAY,
     slow_links::SCENARIO,
     rot::SCENARIO,
     rot::PRUNED,

@@ -95,6 +95,11 @@ fn clients_that_build_slower_than_any_round_do_not_stop_the_chain() {
 }
 
 #[test]
+fn clients_that_were_away_for_an_hour_are_followed_at_once() {
+    runs_clean("clients-away", 0..2);
+}
+
+#[test]
 fn a_block_that_needs_several_timeouts_is_decided_soon_after_it_arrived() {
     runs_clean("slow-links", 0..4);
 }

@@ -1,7 +1,7 @@
 //! This file knows which waits of a round can bring nothing more, and ends them.
 //!
-//! - A proposer that cannot propose is not waited for: it is away, behind, or says so itself; or its own nil prevote has
-//!   come. That is looked at anew with every input, and a proposer that can propose again has its full time.
+//! - A proposer that cannot propose is not waited for: it is away, behind, or says so itself; or its own nil prevote
+//!   has come. That is looked at anew with every input, and a proposer that can propose again has its full time.
 //! - Votes are not waited for once everybody who is there has voted, and no value can reach a quorum any more.
 //!
 //! Keeps: no wait becomes longer here than consensus set it.
@@ -133,7 +133,16 @@ impl Core {
             .collect();
         let most = powers.values().max().copied().unwrap_or(0);
         let may_come = self.power_of(missing.iter().copied());
-        let is_there = |address: &&Address| **address == self.address || self.peers.is_connected(address);
-        !set.is_quorum(most.saturating_add(may_come)) && !missing.iter().any(is_there)
+        !set.is_quorum(most.saturating_add(may_come)) && !missing.iter().any(|address| self.may_vote(address))
+    }
+
+    /// Whether a vote of this validator may still come: its node is connected, and is not behind.
+    fn may_vote(&self, validator: &Address) -> bool {
+        let current = self.current();
+        *validator == self.address
+            || self.peers.iter().any(|(_, peer)| {
+                let is_here = |status: &Status| status.tip.next() >= current;
+                peer.validator.as_ref() == Some(validator) && peer.status.as_ref().is_none_or(is_here)
+            })
     }
 }

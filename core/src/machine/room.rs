@@ -1,4 +1,4 @@
-//! This file knows when blocks come close to what the chain allows, so that people hear of it before anybody is refused.
+//! This file knows when blocks come close to what the chain allows. People hear of it before anybody is refused.
 //!
 //! Clients move the gas limit by a 1024th a block, and no call of the Engine API can ask for a lower one. A client that
 //! aims above the chain's bounds would one day build blocks that nobody takes.

@@ -4,6 +4,7 @@ use ultramarine_types::{Height, Nanos};
 
 use super::{Scenario, wait};
 use crate::RunConfig;
+use crate::engine::Mood;
 use crate::world::World;
 
 /// How long the slow client executes a block.
@@ -23,6 +24,13 @@ pub const BUILDS: Scenario = Scenario {
     claim: "clients that build slower than any round lasts do not stop the chain: what they built is proposed later",
     config,
     script: builds,
+};
+
+pub const AWAY: Scenario = Scenario {
+    name: "clients-away",
+    claim: "clients that were all away for an hour are back, and the chain goes on within twenty seconds",
+    config,
+    script: away,
 };
 
 fn config(seed: u64) -> RunConfig {
@@ -69,4 +77,15 @@ fn builds(world: &mut World) -> Result<(), String> {
             "a height took {took} ms, where a block is built for {BUILDS_MS}"
         )),
     }
+}
+
+fn away(world: &mut World) -> Result<(), String> {
+    wait(world, 60, "the chain runs", |world| world.lowest_head() >= Height(2))?;
+    let back = world.now + Nanos::from_millis(3_600_000);
+    for node in &mut world.nodes {
+        node.el.set_mood(Mood::Syncing, back);
+    }
+    world.run(back, |_| false);
+    let stood = world.checks.agreement.tip();
+    wait(world, 20, "the next height", |world| world.lowest_head() > stood)
 }
