@@ -28,7 +28,7 @@ pub const BUILDS: Scenario = Scenario {
 
 pub const AWAY: Scenario = Scenario {
     name: "clients-away",
-    claim: "clients that were all away for an hour are back, and the chain goes on within twenty seconds",
+    claim: "clients that were all away for five minutes are back, and the chain goes on within ten seconds",
     config,
     script: away,
 };
@@ -81,11 +81,11 @@ fn builds(world: &mut World) -> Result<(), String> {
 
 fn away(world: &mut World) -> Result<(), String> {
     wait(world, 60, "the chain runs", |world| world.lowest_head() >= Height(2))?;
-    let back = world.now + Nanos::from_millis(3_600_000);
+    let back = world.now + Nanos::from_millis(300_000);
     for node in &mut world.nodes {
         node.el.set_mood(Mood::Syncing, back);
     }
     world.run(back, |_| false);
     let stood = world.checks.agreement.tip();
-    wait(world, 20, "the next height", |world| world.lowest_head() > stood)
+    wait(world, 10, "the next height", |world| world.lowest_head() > stood)
 }
