@@ -6,15 +6,16 @@ use ultramarine_types::storage::{Blobs, LogEpoch};
 use ultramarine_types::{CommitCertificate, Evidence, Height, Init};
 
 use super::rows::{
-    decode_epoch, decode_evidence, decode_floor, decode_location, decode_row, encode_epoch, encode_evidence,
-    encode_floor, encode_location, encode_row,
+    decode_epoch, decode_evidence, decode_floor, decode_location, decode_row, decode_segment, encode_epoch,
+    encode_evidence, encode_floor, encode_location, encode_row, encode_segment,
 };
 use super::tallies::RowTallies;
 use crate::index::LocationRow;
-use crate::segment::{Location, Position, SegmentId};
+use crate::ledger::SegmentRow;
+use crate::segment::{Class, Location, Position, SegmentId};
 
 /// Kinds of rows.
-pub(crate) const KINDS: u8 = 6;
+pub(crate) const KINDS: u8 = 7;
 
 /// The position in a row of the `floor` mark.
 pub(crate) fn floor(bytes: &[u8]) -> Option<Position> {
@@ -33,11 +34,12 @@ pub(crate) fn row(kind: u8, bytes: &[u8]) -> bool {
             |(certificate, init)| encode_row(certificate, init),
         ),
         4 => comes_back(bytes, decode_evidence, encode_evidence),
-        _ => comes_back(
+        5 => comes_back(
             bytes,
             |bytes| RowTallies::decode(bytes, &RowTallies::default()),
             RowTallies::encode,
         ),
+        _ => comes_back(bytes, decode_segment, encode_segment),
     }
 }
 
@@ -79,6 +81,20 @@ pub(crate) fn samples(kind: u8, certificate: &CommitCertificate, init: &Init, ev
         })],
         3 => vec![encode_row(certificate, init)],
         4 => vec![encode_evidence(evidence)],
-        _ => vec![RowTallies::default().encode()],
+        5 => vec![RowTallies::default().encode()],
+        _ => [Class::Values, Class::Payloads]
+            .map(|class| {
+                encode_segment(&SegmentRow {
+                    class,
+                    sealed: class == Class::Values,
+                    lowest: Height(5),
+                    highest: Height(8),
+                    heights_count: 4,
+                    live_bytes: bytes,
+                    end: offset + 2 * bytes,
+                    untried: Height(6),
+                })
+            })
+            .into(),
     }
 }
