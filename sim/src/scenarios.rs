@@ -8,7 +8,9 @@ mod garbage_flood;
 mod locked_value;
 mod lying_lanes;
 mod many_blobs;
+mod other_head;
 mod parent_root;
+mod payload_error;
 mod proposer_killed;
 mod relaunch;
 mod rot;
@@ -41,6 +43,8 @@ pub const ALL: &[Scenario] = &[
     many_blobs::SCENARIO,
     garbage_flood::SCENARIO,
     lying_lanes::SCENARIO,
+    other_head::SCENARIO,
+    payload_error::SCENARIO,
     rot::SCENARIO,
     rot::PRUNED,
     wiped::SCENARIO,
