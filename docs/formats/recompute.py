@@ -322,12 +322,17 @@ def message(variant, struct):
     return frame(2, archive(enum(variant, struct, PROPOSAL_BYTES)))
 
 
-def status(tip, oldest_blobs, round_, holds, seen_signed, unix_ns, token, echo, ready):
+def positions(validators):
+    return b"".join(u8(sum(1 << at % 8 for at in validators if at // 8 == byte)) for byte in range(32))
+
+
+def status(tip, oldest_blobs, round_, holds, seen_signed, unix_ns, token, echo, ready, links, proposes):
     seen_signed = None if seen_signed is None else b"".join(enum(*seen_signed, PROPOSAL_BYTES))
     echo = None if echo is None else u64(echo[0]) + u64(echo[1])
     clock = fields(u64(unix_ns), u64(token), option(echo, 16))
     heights = u64(tip) + u64(oldest_blobs) + u32(round_)
-    return frame(3, archive(fields(heights, list_of(holds), option(seen_signed, 1 + PROPOSAL_BYTES), clock, u8(ready))))
+    seen_signed, end = option(seen_signed, 1 + PROPOSAL_BYTES), fields(u8(ready), positions(links), u8(proposes))
+    return frame(3, archive(fields(heights, list_of(holds), seen_signed, clock, end)))
 
 
 def init_fields(metadata, signature, header_signature):
@@ -611,8 +616,8 @@ def golden_wire():
     print("fork schedule", fork_schedule_hash(forks, blob_schedule).hex())
     plans = (pattern(0x20, 32), pattern(0x28, 32))
     attestation = (pattern(0x30, 32), 1_800_000_000, signature)
-    last = proposal(7, 2, value, 1, signer, signature)
-    echo = status(7, 3, 2, [value, other], (1, last), 11, 12, (13, 14), True)
+    last, precommit = proposal(7, 2, value, 1, signer, signature), vote(1, 7, 2, value, signer, signature)
+    echo = status(7, 3, 2, [value, other], (1, last), 11, 12, (13, 14), True, [0, 9, 255], True)
     certificate, bare = polka(7, 2, value, signatures), sample(0)
     bare["header"]["extra_data"] = b""
     prague, lists = sample(3), sample_lists(3)
@@ -624,14 +629,14 @@ def golden_wire():
         "hello": hello(1, 2, chain, *plans, 7, attestation),
         "hello of a full node": hello(2, 3, chain, *plans, 7, None),
         "prevote for nil": message(0, vote(0, 7, 2, None, signer, signature)),
-        "precommit": message(0, vote(1, 7, 2, value, signer, signature)),
+        "precommit": message(0, precommit),
         "proposal": message(1, last),
         "proposal without a valid round": message(1, proposal(7, 2, value, None, signer, signature)),
         "polka": message(2, certificate),
         "round": message(3, round_certificate(7, 2, 1, votes)),
         "status": echo,
-        "status with little": status(0, 1, 0, [], None, 0, 0, None, False),
-        "status with a vote": status(7, 3, 2, [], (0, vote(1, 7, 2, value, signer, signature)), 1, 2, None, True),
+        "status with little": status(0, 1, 0, [], None, 0, 0, None, False, [], False),
+        "status with a vote": status(7, 3, 2, [], (0, precommit), 1, 2, None, True, [0, 9, 255], True),
         "init": frame(16, archive(init_fields(prague, signature, signature_))),
         "init with little": frame(16, archive(init_fields(bare, signature, signature_))),
         "chunks": frame(20, u8(1) + b"".join(lists["payload_chunks"])),

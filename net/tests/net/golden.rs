@@ -14,6 +14,7 @@ use ultramarine_types::consensus::{CertificateSignature, RoundCertificateKind, R
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::{ClockReading, Echo, Status};
 use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
+use ultramarine_types::positions::Positions;
 use ultramarine_types::{
     Address, Assembly, ChainIdentity, CommitCertificate, ConsensusMessage, ExecutionHeader, Hash, Height, Init,
     KzgCommitment, KzgProof, ListKind, Lists, PolkaCertificate, Proposal, PublicKey, Round, RoundCertificate,
@@ -249,11 +250,13 @@ fn a_status_has_these_bytes() {
             echo: Some(Echo { token: 13, held_ns: 14 }),
         },
         ready: true,
+        links: [0, 9, 255].into_iter().collect(),
+        proposes: true,
     };
     assert_frame(
         &message::status_frame(&status),
         "status",
-        "3ac7fd5a1d4ca36ff261b8a35cd4b4dab0f4f0f71587212863bacbdba020a708",
+        "084c6725f6d72909df4dba51fbf6105b1a11465ae57999b0fc65345baf758a3a",
     );
     let voted = Status {
         holds: Vec::new(),
@@ -268,7 +271,7 @@ fn a_status_has_these_bytes() {
     assert_frame(
         &message::status_frame(&voted),
         "status with a vote",
-        "d8daa717dac60b4f1a9f9880a2cba1d8afc371fcdbdf4d1310dbb435757fb8a1",
+        "dd2be5d18c9756a78d7f347b0ede12cff8fdad6fd6fc94e58267312243df92ea",
     );
     let little = Status {
         tip: Height(0),
@@ -278,11 +281,13 @@ fn a_status_has_these_bytes() {
         seen_signed: None,
         clock: ClockReading::default(),
         ready: false,
+        links: Positions::NONE,
+        proposes: false,
     };
     assert_frame(
         &message::status_frame(&little),
         "status with little",
-        "e1efdd9c6f9f66bbf5c3264185e30d06596aeac64948273e7ec8d81a64b6fd48",
+        "ca64b4b11f945f2985b219642ba68f0aa07b248e5d1592410d58ff32a918389e",
     );
 }
 
