@@ -28,6 +28,9 @@ use crate::segment::{Class, Position, SEGMENT_FIRST_RECORD, SEGMENT_MAGIC, Segme
 use crate::view::{Undecided, View};
 use crate::writer::{State, Writer};
 
+#[cfg(test)]
+mod tests;
+
 /// Where the last decided record of each segment ends.
 pub(crate) type Ends = HashMap<SegmentId, u64>;
 
