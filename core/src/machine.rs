@@ -69,6 +69,7 @@ use crate::io::{Event, Input, Output};
 use crate::log::LogRecord;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
+use crate::reputation::Reputation;
 use crate::rules::Parent;
 use crate::signing::{SignatureVerifier, Signer};
 use crate::stop::Stop;
@@ -149,6 +150,8 @@ pub struct Core {
     sync: Sync,
     healing: Healing,
     peers: Peers,
+    /// What peers have earned, connected or not.
+    reputation: Reputation,
     early: Early,
     /// The latest message of each validator, for a validator that lost its own memory of it.
     seen: BTreeMap<Address, SignedMessage>,
@@ -222,9 +225,18 @@ impl Core {
             values: Values::default(),
             proposer: Proposer::default(),
             execution: Execution::new(config.genesis_block.hash),
-            sync: Sync::new(&limits, config.chain.params.blob_retention_heights_min),
+            sync: {
+                #[allow(unused_mut, reason = "a bug may be planted")]
+                let mut sync = Sync::new(&limits, config.chain.params.blob_retention_heights_min);
+                #[cfg(feature = "planted")]
+                {
+                    sync.planted = config.planted;
+                }
+                sync
+            },
             healing: Healing::new(&limits),
             peers: Peers::default(),
+            reputation: Reputation::default(),
             early: Early::default(),
             seen: BTreeMap::new(),
             wall: None,
@@ -287,6 +299,7 @@ impl Core {
             refuted: self.values.refuted_len(),
             proposals: self.contest.proposals.len(),
             early: self.early.len(),
+            asked: self.sync.asked_len(),
             resends: self.gate.parked().filter(again).count(),
         }
     }

@@ -8,9 +8,11 @@ mod garbage_flood;
 mod locked_value;
 mod lying_lanes;
 mod many_blobs;
+mod mute_servers;
 mod parent_root;
 mod proposer_killed;
 mod relaunch;
+mod rising_tip;
 mod rot;
 mod wiped;
 
@@ -41,6 +43,9 @@ pub const ALL: &[Scenario] = &[
     many_blobs::SCENARIO,
     garbage_flood::SCENARIO,
     lying_lanes::SCENARIO,
+    mute_servers::SCENARIO,
+    rising_tip::STRANGERS,
+    rising_tip::VALIDATOR,
     rot::SCENARIO,
     rot::PRUNED,
     wiped::SCENARIO,

@@ -50,6 +50,17 @@ fn a_node_away_beyond_retention_catches_up_through_metadata() {
 }
 
 #[test]
+fn claimed_tips_that_rise_and_are_refused_late_keep_nobody_from_catching_up() {
+    runs_clean("rising-tip", 0..8);
+    runs_clean("rising-tip-validator", 0..4);
+}
+
+#[test]
+fn peers_that_never_answer_hold_up_nobody_for_long() {
+    runs_clean("mute-servers", 0..4);
+}
+
+#[test]
 fn what_rots_of_decided_heights_comes_back_from_peers() {
     runs_clean("rot", 0..8);
 }
