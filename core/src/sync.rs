@@ -341,7 +341,8 @@ impl Sync {
     }
 
     /// Whether anybody is asked for a height.
-    pub fn is_asked(&self, height: Height) -> bool {
+    #[cfg(test)]
+    fn is_asked(&self, height: Height) -> bool {
         self.flights.contains_key(&height)
     }
 

@@ -9,7 +9,9 @@ mod locked_value;
 mod lying_lanes;
 mod many_blobs;
 mod mute_servers;
+mod other_head;
 mod parent_root;
+mod payload_error;
 mod proposer_killed;
 mod relaunch;
 mod rising_tip;
@@ -46,6 +48,8 @@ pub const ALL: &[Scenario] = &[
     mute_servers::SCENARIO,
     rising_tip::STRANGERS,
     rising_tip::VALIDATOR,
+    other_head::SCENARIO,
+    payload_error::SCENARIO,
     rot::SCENARIO,
     rot::PRUNED,
     wiped::SCENARIO,
@@ -63,6 +67,11 @@ pub fn report(scenario: Scenario, seed: u64, shown: Option<Shown>) -> RunReport 
         shown,
         ..(scenario.config)(seed)
     };
+    report_of(scenario, config)
+}
+
+/// Runs a scenario's script in a world of this configuration.
+pub fn report_of(scenario: Scenario, config: RunConfig) -> RunReport {
     let target = Height(config.target);
     let mut world = World::new(config);
     let outcome = (scenario.script)(&mut world);

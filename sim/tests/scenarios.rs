@@ -61,6 +61,16 @@ fn peers_that_never_answer_hold_up_nobody_for_long() {
 }
 
 #[test]
+fn a_client_that_answers_valid_with_another_hash_opens_no_gate() {
+    runs_clean("other-head", 0..8);
+}
+
+#[test]
+fn an_error_for_one_payload_costs_a_round_and_no_gate() {
+    runs_clean("payload-error", 0..8);
+}
+
+#[test]
 fn what_rots_of_decided_heights_comes_back_from_peers() {
     runs_clean("rot", 0..8);
 }

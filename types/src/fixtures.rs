@@ -7,6 +7,7 @@
 use crate::ids::{Address, ChainIdentity, Hash, Height, Round, Signature};
 use crate::lists::Lists;
 use crate::network::{ClockReading, Status};
+use crate::positions::Positions;
 use crate::value::{ExecutionHeader, Init, ValueMetadata};
 
 /// An empty block's header: zero wherever zero is legal.
@@ -76,5 +77,7 @@ pub const fn status(tip: Height) -> Status {
             echo: None,
         },
         ready: true,
+        links: Positions::NONE,
+        proposes: true,
     }
 }

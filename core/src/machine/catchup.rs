@@ -146,7 +146,7 @@ impl Core {
 
     fn on_certificate(&mut self, asked: &Asked, certificate: CommitCertificate) {
         let (height, peer) = (asked.height, asked.peer);
-        let holds = certificate.height == height && asked.want == SyncWant::Certificate && {
+        let holds = certificate.height == height && {
             let Self { config, verifier, .. } = self;
             certificate::check_commit(&config.validators, config.voting_chain(), &certificate, verifier).is_ok()
         };
@@ -161,7 +161,10 @@ impl Core {
         self.sync.certify(certificate);
         self.reputation.served(self.now, peer);
         self.sync.tip_finished(height, &peer);
-        self.sync.finished(height);
+        // If it answers a question that was given up, a package of the height may be on its way.
+        if asked.want == SyncWant::Certificate {
+            self.sync.finished(height);
+        }
     }
 
     /// What a package brings has begun to come, and its certificate holds.

@@ -105,6 +105,10 @@ impl Core {
         self.peers.check_whole();
         self.sync.check_whole(self.now, self.head.height, &self.peers);
         self.reputation.check_whole();
+        assert!(
+            self.links.fit(self.config.validators.len()),
+            "a link to a validator that the set does not have"
+        );
         self.healing.check_whole(&self.peers);
         self.early.check_whole();
         self.timers.check_whole();
