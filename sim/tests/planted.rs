@@ -247,7 +247,8 @@ fn with_strangers(kind: AdversaryKind) -> impl Fn(RunConfig) -> RunConfig {
 fn tips_that_take_the_places_of_heights_are_found() {
     let bug = PlantedBug::Core(Planted::TipsAmongHeights);
     let broken = found_up_to(1, bug, with_strangers(AdversaryKind::RisingTip));
-    assert!(names(&broken, "liveness"), "{broken:?}");
+    // So many are asked for that memory tells of it before the heights that nobody asks for do.
+    assert!(names(&broken, "I11") || names(&broken, "liveness"), "{broken:?}");
 }
 
 /// What a scenario's script says with a bug planted, and nothing without it.

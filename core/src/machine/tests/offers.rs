@@ -325,9 +325,7 @@ fn a_package_of_another_validator_set_is_refused_before_any_signature_is_verifie
     let out: Vec<Output> = claims.into_iter().flat_map(|claim| hand(&mut world, claim)).collect();
     let asked = |node: &usize| {
         out.iter().any(|output| match output {
-            Output::Net(NetCommand::Sync { peer, height: at, .. }) => {
-                (*peer, *at) == (world::peer_id(*node), height)
-            }
+            Output::Net(NetCommand::Sync { peer, height: at, .. }) => (*peer, *at) == (world::peer_id(*node), height),
             _ => false,
         })
     };
