@@ -335,3 +335,39 @@ fn what_is_stored_again_past_retention_stays_as_long_as_its_segment() {
     let absent = store.view.decided_value(Height(5)).err();
     assert_eq!(absent, Some(Absent::Pruned { oldest }));
 }
+
+#[test]
+fn files_that_are_removed_under_an_open_store_are_done_without_and_what_lay_there_comes_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open_with(folder.path(), &cold());
+    let mut values = store.grow(1..=HEIGHTS, 6);
+    store.retire(11);
+    for life in 1..=2 {
+        for file in std::fs::read_dir(folder.path().join("segments")).expect("the folder") {
+            std::fs::remove_file(file.expect("an entry").path()).expect("removed");
+        }
+        // It goes on: more than a segment of values, and more payloads.
+        let from = HEIGHTS * life + 1;
+        values.extend(store.grow(from..=HEIGHTS * (life + 1), 6));
+        store.retire(from + 9);
+        for value in &values {
+            let height = value.key.height;
+            if store.view.decided_payload(height).is_none() {
+                assert!(height < Height(from), "height {height} was stored since");
+                restore(&mut store, value);
+            }
+        }
+        for value in &values {
+            let height = value.key.height;
+            let found = store.view.decided_payload(height).expect("it is back");
+            assert_eq!(found.payload, value.payload, "height {height}");
+            assert!(height < Height(from + 9) || store.view.decided_value(height).is_ok());
+        }
+        assert!(store.view.damaged().is_empty());
+    }
+    let store = reopened(store, folder.path());
+    for value in &values {
+        let found = store.view.decided_payload(value.key.height).expect("it is durable");
+        assert_eq!(found.payload, value.payload);
+    }
+}
