@@ -57,6 +57,7 @@ mod peers;
 #[cfg(feature = "planted")]
 mod planted;
 mod proposal;
+mod reputation;
 mod rules;
 pub mod signing;
 mod stop;

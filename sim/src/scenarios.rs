@@ -8,12 +8,14 @@ mod garbage_flood;
 mod locked_value;
 mod lying_lanes;
 mod many_blobs;
+mod mute_servers;
 mod other_head;
 mod pace;
 mod parent_root;
 mod payload_error;
 mod proposer_killed;
 mod relaunch;
+mod rising_tip;
 mod rot;
 mod slow_client;
 mod slow_links;
@@ -46,6 +48,9 @@ pub const ALL: &[Scenario] = &[
     many_blobs::SCENARIO,
     garbage_flood::SCENARIO,
     lying_lanes::SCENARIO,
+    mute_servers::SCENARIO,
+    rising_tip::STRANGERS,
+    rising_tip::VALIDATOR,
     other_head::SCENARIO,
     payload_error::SCENARIO,
     pace::ONE_DOWN,
@@ -77,7 +82,7 @@ pub fn report(scenario: Scenario, seed: u64, shown: Option<Shown>) -> RunReport 
     report_of(scenario, config)
 }
 
-/// Runs a scenario with a configuration like its own.
+/// Runs a scenario's script in a world of this configuration.
 pub fn report_of(scenario: Scenario, config: RunConfig) -> RunReport {
     let target = Height(config.target);
     let mut world = World::new(config);
