@@ -31,7 +31,7 @@ use crate::peers::budgets::Spend;
 use crate::serve::cold::Cold;
 use crate::serve::delivery::{Deadlines, Outgoing, Undelivered};
 use crate::serve::held::{Need, Places};
-use crate::serve::reply::Request;
+use crate::serve::reply::PeerRequest;
 use crate::wire::frame::{ReadFault, read_body, read_header};
 
 /// Answers go behind proposals on a shared connection.
@@ -183,21 +183,23 @@ pub(crate) async fn request(
     }
 }
 
-async fn read_request(hub: &Hub, receive: &mut quinn::RecvStream) -> Result<Request, ReadFault> {
+async fn read_request(hub: &Hub, receive: &mut quinn::RecvStream) -> Result<PeerRequest, ReadFault> {
     let header = read_header(receive)
         .await?
         .ok_or_else(|| ReadFault::Broken("no request".into()))?;
-    if !Request::is(header.kind) {
+    if !PeerRequest::is(header.kind) {
         return Err(ReadFault::Protocol("a frame of this kind is no request"));
     }
     let body = read_body(receive, header).await?;
-    Request::read(header.kind, &body, &hub.limits).map_err(ReadFault::Protocol)
+    PeerRequest::read(header.kind, &body, &hub.limits).map_err(ReadFault::Protocol)
 }
 
 /// The bytes that an answer takes from the source, by what the index knows.
-async fn weigh(hub: &Hub, request: &Request) -> u64 {
+async fn weigh(hub: &Hub, request: &PeerRequest) -> u64 {
     let (source, request) = (Arc::clone(&hub.source), request.clone());
-    spawn_blocking(move || request.weigh(source.as_ref())).await.unwrap_or(0)
+    spawn_blocking(move || request.weigh(source.as_ref()))
+        .await
+        .unwrap_or(0)
 }
 
 /// Permits that `bytes` take. A certificate takes none: the number of open requests bounds certificates.
@@ -206,7 +208,7 @@ fn permits(bytes: u64) -> u32 {
 }
 
 /// Pieces to send; an error if the peer asked for parts that it must know the value does not have.
-async fn answer(hub: &Rc<Hub>, request: Request) -> Result<Vec<Bytes>, &'static str> {
+async fn answer(hub: &Rc<Hub>, request: PeerRequest) -> Result<Vec<Bytes>, &'static str> {
     let request = Arc::new(request);
     let places = {
         let request = Arc::clone(&request);
@@ -220,7 +222,7 @@ async fn answer(hub: &Rc<Hub>, request: Request) -> Result<Vec<Bytes>, &'static 
         return Ok(Vec::new());
     };
     let answer = answer?;
-    if let Request::Value(request) = request.as_ref()
+    if let PeerRequest::Value(request) = request.as_ref()
         && answer.alarm
     {
         hub.metrics.unavailable.inc();

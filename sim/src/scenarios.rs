@@ -6,9 +6,11 @@ mod everything_killed;
 mod first_height;
 mod garbage_flood;
 mod locked_value;
+mod long_height;
 mod lying_lanes;
 mod many_blobs;
 mod parent_root;
+mod pause;
 mod proposer_killed;
 mod relaunch;
 mod rot;
@@ -50,6 +52,8 @@ pub const ALL: &[Scenario] = &[
     first_height::SCENARIO,
     first_height::ONE_MISSING,
     first_height::BY_HAND,
+    pause::SCENARIO,
+    long_height::SCENARIO,
 ];
 
 /// Runs a scenario from a seed.

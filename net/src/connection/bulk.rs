@@ -58,6 +58,10 @@ mod tests {
         assert_eq!(bulk.add(100, 10, 1_000, |_| false), [0], "too many");
         assert_eq!(bulk.add(101, 970, 1_000, |_| false), [1, 2, 3], "too many bytes");
         assert_eq!(bulk.add(102, 900, 1_000, |stream| *stream == 101), [], "one was done");
-        assert_eq!(bulk.add(103, 5_000, 1_000, |_| false), [4, 5, 100, 102], "as large as it may be alone");
+        assert_eq!(
+            bulk.add(103, 5_000, 1_000, |_| false),
+            [4, 5, 100, 102],
+            "as large as it may be alone"
+        );
     }
 }

@@ -3,10 +3,10 @@
 //! It reads the source and nothing else. The simulator's nodes serve by it as well.
 
 use bytes::Bytes;
+use ultramarine_types::ValueKey;
 use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::PAYLOAD_CHUNKS_MAX;
 use ultramarine_types::storage::Source;
-use ultramarine_types::ValueKey;
 
 use super::answers::AnswerClass;
 use super::held::{self, Need, Places};
@@ -17,12 +17,12 @@ use crate::wire::sync::{self, Answer};
 
 /// What a peer asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Request {
+pub enum PeerRequest {
     Parts(PartsRequest),
     Value(ValueRequest),
 }
 
-impl Request {
+impl PeerRequest {
     /// Whether a frame of this kind is a request.
     pub const fn is(kind: FrameKind) -> bool {
         matches!(kind, FrameKind::PartsRequest | FrameKind::ValueRequest)
