@@ -10,11 +10,16 @@
 //!     └──────────────── Waiting (retry) ◀────────────────────────────────────┘
 //! ```
 //!
-//! The client is ready in `Ready` only: it answered `VALID` on exactly our head. Every turn begins with
-//! `forkchoiceUpdated` on the head, before any `newPayload`: a client that lags never catches up without a target.
-//! Nothing here waits for consensus, so a full restart with in-memory clients comes back by itself.
+//! The client is ready in `Ready` only: it answered `VALID` on exactly our head. `confirmed` alone leads there, and
+//! takes that answer. Every turn begins with `forkchoiceUpdated` on the head, before any `newPayload`: a client that
+//! lags never catches up without a target. Nothing here waits for consensus, so a full restart with in-memory clients
+//! comes back by itself.
+//!
+//! What a client answers about one payload says nothing about our head. It is asked about the head once more, and stays
+//! ready if it confirms it.
 //!
 //! Keeps:
+//! - the client is ready only with the hash of our head as its latest answer;
 //! - the client is asked about blocks up to our head, never beyond it;
 //! - while something is left to import, the next block is being loaded or is on its way to the client;
 //! - people are told that the client is ready only while it follows our head, and owes us no word on a newer block;
@@ -73,10 +78,11 @@ enum State {
     /// The client's head is `executed`. The next block is being loaded, or on its way.
     Importing {
         executed: Height,
-        sent: bool,
     },
-    /// The client's head is our head.
-    Ready,
+    /// The client's head is our head: it said so with this hash.
+    Ready {
+        confirmed: Hash,
+    },
     Waiting {
         until: Nanos,
     },
@@ -97,10 +103,10 @@ pub struct Execution {
     /// What kept the client from calling a block `VALID`, if it has called none so since. It may confirm our head all
     /// the while: consensus goes by that, and people hear of this.
     unjudged: Option<String>,
-    /// What the client last confirmed our head with, if not with that head's hash.
-    unnamed: Option<String>,
     /// The height whose payload could not be read when it was needed last.
     unread: Option<Height>,
+    #[cfg(feature = "planted")]
+    pub planted: Option<crate::Planted>,
 }
 
 impl Execution {
@@ -115,8 +121,9 @@ impl Execution {
             told_ready: false,
             is_failing: false,
             unjudged: None,
-            unnamed: None,
             unread: None,
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 
@@ -136,26 +143,28 @@ impl Execution {
                 self.recent.pop_first();
             }
         }
-        if matches!(self.state, State::Ready) {
-            self.state = State::Importing {
-                executed: before,
-                sent: false,
-            };
-            self.advance(wants);
+        if self.is_ready() {
+            self.import_next(before, wants);
         }
     }
 
     /// Whether the client has confirmed our decided head.
     pub fn is_ready(&self) -> bool {
-        matches!(self.state, State::Ready)
+        matches!(self.state, State::Ready { .. })
     }
 
-    /// The client did not call a block `VALID` that it was given or built: look again.
-    pub fn doubt(&mut self, now: Nanos, why: String, wants: &mut Vec<Want>) {
+    /// Whether the client has confirmed our head, or imports the newest blocks one after another.
+    pub fn follows(&self) -> bool {
+        self.is_ready() || self.told_ready
+    }
+
+    /// The client did not call a block `VALID` that it was given or built: asks whether it still confirms our head.
+    pub fn doubt(&mut self, why: String, wants: &mut Vec<Want>) {
         self.unjudged = Some(why.clone());
-        if matches!(self.state, State::Ready) {
-            self.wait(now, why, wants);
-        } else if self.told_ready {
+        if self.is_ready() {
+            wants.push(self.question());
+        }
+        if self.is_ready() || self.told_ready {
             self.tell_unready(why, wants);
         }
     }
@@ -163,7 +172,7 @@ impl Execution {
     /// The client called a block `VALID` that it was given or built.
     pub fn trust(&mut self, wants: &mut Vec<Want>) {
         self.unjudged = None;
-        if matches!(self.state, State::Ready) {
+        if self.is_ready() {
             self.tell(wants);
         }
     }
@@ -175,7 +184,7 @@ impl Execution {
         }
         let head = self.head;
         match self.state {
-            State::Ready => None,
+            State::Ready { .. } => None,
             _ if self.told_ready => Some(format!("the execution client has not confirmed block {head} yet")),
             _ => Some(format!(
                 "the execution client has not confirmed block {head} yet: {}",
@@ -187,35 +196,21 @@ impl Execution {
     pub fn forkchoice(&mut self, now: Nanos, head: Hash, status: &PayloadStatus, wants: &mut Vec<Want>) {
         match self.state.clone() {
             State::Probing { head: height, hash } if hash == head => match status {
-                PayloadStatus::Valid { latest: Some(latest) } if *latest == hash => {
-                    self.unnamed = None;
-                    self.reached(height, wants);
-                }
-                PayloadStatus::Unavailable { reason } => self.wait(now, reason.clone(), wants),
-                PayloadStatus::Valid { latest } => {
-                    let why = not_our_head(latest.as_ref());
-                    self.unnamed = Some(why.clone());
-                    self.go_on(why, wants);
-                }
-                PayloadStatus::Invalid { reason, .. } => {
-                    self.go_on(format!("the client calls our head INVALID: {reason}"), wants);
-                }
-                PayloadStatus::Syncing | PayloadStatus::Accepted => {
-                    self.go_on("the client does not have our head".to_owned(), wants);
-                }
+                PayloadStatus::Valid { latest } => self.confirmed(now, height, *latest, wants),
+                status => self.unconfirmed(now, status, wants),
+            },
+            State::Ready { confirmed } if confirmed == head => match status {
+                PayloadStatus::Valid { latest } if *latest == Some(confirmed) => {}
+                PayloadStatus::Valid { latest } => self.wait(now, not_our_head(latest.as_ref()), wants),
+                status => self.unconfirmed(now, status, wants),
             },
             State::Searching {
                 at,
                 stride,
                 hash: Some(hash),
             } if hash == head => match status {
-                PayloadStatus::Valid { .. } => {
-                    self.state = State::Importing {
-                        executed: at,
-                        sent: false,
-                    };
-                    self.advance(wants);
-                }
+                PayloadStatus::Valid { .. } if at < self.head => self.import_next(at, wants),
+                PayloadStatus::Valid { latest } => self.confirmed(now, at, *latest, wants),
                 PayloadStatus::Unavailable { reason } => self.wait(now, reason.clone(), wants),
                 PayloadStatus::Syncing | PayloadStatus::Accepted | PayloadStatus::Invalid { .. } => {
                     if at == Height::GENESIS {
@@ -232,6 +227,40 @@ impl Execution {
             },
             _ => {}
         }
+    }
+
+    /// The client does not call our head `VALID`: looks for what it does have.
+    fn unconfirmed(&mut self, now: Nanos, status: &PayloadStatus, wants: &mut Vec<Want>) {
+        match status {
+            PayloadStatus::Unavailable { reason } => self.wait(now, reason.clone(), wants),
+            PayloadStatus::Invalid { reason, .. } => {
+                self.go_on(format!("the client calls our head INVALID: {reason}"), wants);
+            }
+            PayloadStatus::Syncing | PayloadStatus::Accepted | PayloadStatus::Valid { .. } => {
+                self.go_on("the client does not have our head".to_owned(), wants);
+            }
+        }
+    }
+
+    /// The client answered `forkchoiceUpdated` on our block of `height` with `VALID` and this `latestValidHash`. It is
+    /// ready if the block is our head and the hash the head's. Nothing else makes it so.
+    fn confirmed(&mut self, now: Nanos, height: Height, latest: Option<Hash>, wants: &mut Vec<Want>) {
+        if height < self.head {
+            return self.reached(height, wants);
+        }
+        let is_ours = latest == Some(self.head_hash);
+        #[cfg(feature = "planted")]
+        let is_ours = is_ours || self.planted == Some(crate::Planted::AnyValidHead);
+        if !is_ours {
+            return self.wait(now, not_our_head(latest.as_ref()), wants);
+        }
+        wants.push(Want::Executed(height));
+        self.recent.clear();
+        self.state = State::Ready {
+            confirmed: self.head_hash,
+        };
+        self.is_failing = false;
+        self.tell(wants);
     }
 
     pub fn newest(&mut self, now: Nanos, number: Option<u64>, wants: &mut Vec<Want>) {
@@ -264,7 +293,7 @@ impl Execution {
                 };
                 wants.push(Want::Call(EngineCall::Forkchoice { head: hash, height }));
             }
-            State::Importing { executed, sent: true } if executed.next() == height => {
+            State::Importing { executed } if executed.next() == height => {
                 wants.push(import(height, init, body));
             }
             _ => {}
@@ -289,7 +318,7 @@ impl Execution {
         forkchoice: &PayloadStatus,
         wants: &mut Vec<Want>,
     ) {
-        let State::Importing { executed, sent: true } = self.state else {
+        let State::Importing { executed } = self.state else {
             return;
         };
         if executed.next() != height {
@@ -300,21 +329,10 @@ impl Execution {
                 let reason = reason.clone();
                 wants.push(Want::Invalid(DecidedFault::Block { height, reason }));
             }
-            (PayloadStatus::Valid { .. }, PayloadStatus::Valid { latest })
-                if height == self.head && *latest != Some(self.head_hash) =>
-            {
+            (PayloadStatus::Valid { .. }, PayloadStatus::Valid { latest }) => {
                 self.unjudged = None;
-                let why = not_our_head(latest.as_ref());
-                self.unnamed = Some(why.clone());
-                self.wait(now, why, wants);
-            }
-            (PayloadStatus::Valid { .. }, PayloadStatus::Valid { .. }) => {
-                self.unjudged = None;
-                if height == self.head {
-                    self.unnamed = None;
-                }
                 wants.push(Want::Imported(height));
-                self.reached(height, wants);
+                self.confirmed(now, height, *latest, wants);
             }
             (PayloadStatus::Valid { .. }, PayloadStatus::Invalid { reason, .. }) => {
                 let reason = reason.clone();
@@ -363,18 +381,18 @@ impl Execution {
                 assert!(*at <= self.head, "a block to come is searched for");
                 assert!(*stride > 0, "the search stands still");
             }
-            State::Importing { executed, sent } => {
-                assert!(*sent, "the next block is neither loaded nor on its way");
-                assert!(*executed < self.head, "nothing is left to import");
+            State::Importing { executed } => assert!(*executed < self.head, "nothing is left to import"),
+            State::Ready { confirmed } => {
+                assert_eq!(*confirmed, self.head_hash, "the client is ready with another head");
+                assert_eq!(
+                    self.told_ready,
+                    self.unjudged.is_none(),
+                    "people were told something else"
+                );
             }
-            State::Ready => assert_eq!(
-                self.told_ready,
-                self.owed().is_none(),
-                "people were told something else"
-            ),
         }
         assert!(
-            !self.told_ready || matches!(self.state, State::Ready | State::Importing { .. }),
+            !self.told_ready || matches!(self.state, State::Ready { .. } | State::Importing { .. }),
             "the client does not follow our head, and nobody was told"
         );
         assert!(self.recent.len() <= RECENT_MAX, "too many payloads are kept in memory");
@@ -396,10 +414,15 @@ impl Execution {
             head: self.head,
             hash: self.head_hash,
         };
-        wants.push(Want::Call(EngineCall::Forkchoice {
+        wants.push(self.question());
+    }
+
+    /// Whether the client confirms our head.
+    fn question(&self) -> Want {
+        Want::Call(EngineCall::Forkchoice {
             head: self.head_hash,
             height: self.head,
-        }));
+        })
     }
 
     /// The head is not confirmed: looks for what the client does have.
@@ -426,35 +449,22 @@ impl Execution {
         }
     }
 
-    /// The client's head is our block of `height`.
+    /// The client's head is our block of `height`, and we have decided more: imports the next one.
     fn reached(&mut self, height: Height, wants: &mut Vec<Want>) {
+        assert!(height < self.head, "nothing is left to import");
         wants.push(Want::Executed(height));
-        if std::mem::take(&mut self.is_failing) && height < self.head {
+        if std::mem::take(&mut self.is_failing) {
             self.tell_unready(
                 "the client is behind our head and is given the blocks it lacks".to_owned(),
                 wants,
             );
         }
-        self.state = State::Importing {
-            executed: height,
-            sent: false,
-        };
-        self.advance(wants);
+        self.import_next(height, wants);
     }
 
-    /// Imports the next block, or finds that the client is ready.
-    fn advance(&mut self, wants: &mut Vec<Want>) {
-        let State::Importing { executed, .. } = self.state else {
-            return;
-        };
+    fn import_next(&mut self, executed: Height, wants: &mut Vec<Want>) {
         self.recent.retain(|height, _| *height > executed);
-        if executed >= self.head {
-            self.state = State::Ready;
-            self.is_failing = false;
-            self.tell(wants);
-            return;
-        }
-        self.state = State::Importing { executed, sent: true };
+        self.state = State::Importing { executed };
         let height = executed.next();
         match self.recent.get(&height) {
             Some((init, body)) => wants.push(import(height, init.clone(), body.clone())),
@@ -462,14 +472,9 @@ impl Execution {
         }
     }
 
-    /// What the client owes us though it follows our head.
-    fn owed(&self) -> Option<&String> {
-        self.unjudged.as_ref().or(self.unnamed.as_ref())
-    }
-
     /// The client follows our head. People hear that it is ready, unless it owes us something.
     fn tell(&mut self, wants: &mut Vec<Want>) {
-        if let Some(why) = self.owed().cloned() {
+        if let Some(why) = self.unjudged.clone() {
             return self.tell_unready(why, wants);
         }
         // People read this at every later height, so it names none.

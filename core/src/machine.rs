@@ -52,7 +52,7 @@ use ultramarine_types::execution::{EngineCall, ParentBlock};
 use ultramarine_types::network::{NetCommand, Recipients};
 use ultramarine_types::storage::{Decision, StoreReply, StoreRequest};
 use ultramarine_types::{
-    Address, ConsensusMessage, Evidence, Hash, Height, Lsn, Nanos, Outbox, Round, Stage, ValueId, ValueKey,
+    Address, ConsensusMessage, Evidence, Hash, Height, Lsn, Nanos, Outbox, Positions, Round, Stage, ValueId, ValueKey,
 };
 
 use crate::clocks::Clocks;
@@ -149,6 +149,8 @@ pub struct Core {
     sync: Sync,
     healing: Healing,
     peers: Peers,
+    /// The validators that are connected.
+    links: Positions,
     early: Early,
     /// The latest message of each validator, for a validator that lost its own memory of it.
     seen: BTreeMap<Address, SignedMessage>,
@@ -204,6 +206,12 @@ impl Core {
             sidecar_root: Hash::ZERO,
             at: Nanos::ZERO,
         };
+        #[cfg_attr(not(feature = "planted"), allow(unused_mut, reason = "nothing is planted"))]
+        let mut execution = Execution::new(config.genesis_block.hash);
+        #[cfg(feature = "planted")]
+        {
+            execution.planted = config.planted;
+        }
         Self {
             limits,
             durations: Durations::of(&config.chain.params),
@@ -221,10 +229,11 @@ impl Core {
             head,
             values: Values::default(),
             proposer: Proposer::default(),
-            execution: Execution::new(config.genesis_block.hash),
+            execution,
             sync: Sync::new(&limits, config.chain.params.blob_retention_heights_min),
             healing: Healing::new(&limits),
             peers: Peers::default(),
+            links: Positions::NONE,
             early: Early::default(),
             seen: BTreeMap::new(),
             wall: None,

@@ -29,6 +29,8 @@ pub enum Planted {
     InitReplaced,
     /// Accept a block whose `parentBeaconBlockRoot` proves nothing about the parent.
     AnyBeaconRoot,
+    /// Take any `VALID` to `forkchoiceUpdated` on our head for its confirmation.
+    AnyValidHead,
     /// Take no notice of damaged heights.
     DamageIgnored,
 }

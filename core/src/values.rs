@@ -85,6 +85,8 @@ pub struct KnownValue {
     pub valid_at: Option<Nanos>,
     /// When a withheld verdict is looked at again.
     pub retry_at: Option<Nanos>,
+    /// How often our execution client gave no verdict on its payload.
+    pub failures: u32,
     /// The newest round of a verified proposal that names it.
     pub proposed_in: Option<Round>,
     /// Whether a polka names it.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use ultramarine_types::Nanos;
-use ultramarine_types::canonical::FORMAT_VERSION;
 use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::{
     BLOB_BYTES, BLOBS_PER_BLOCK_MAX, CONSENSUS_MESSAGE_BYTES_MAX, INIT_BYTES_MAX, LISTS_BYTES_MAX, PAYLOAD_BYTES_MAX,
@@ -14,10 +13,7 @@ use crate::streaming::ranges::RANGES_BYTES_MAX;
 use crate::wire::versions::WireVersions;
 
 /// The versions of the wire that this build speaks. Two peers take the highest that both speak.
-pub const WIRE_VERSIONS: WireVersions = WireVersions {
-    lowest: FORMAT_VERSION,
-    highest: FORMAT_VERSION,
-};
+pub const WIRE_VERSIONS: WireVersions = WireVersions { lowest: 3, highest: 3 };
 /// At most one line in this time about nodes that we refuse and whose operator should know.
 pub const REFUSAL_LINE: Nanos = Nanos::from_millis(60_000);
 /// Socket buffer asked of the kernel, per direction: four round trips of 10 ms at 100 MB/s. The node compares the

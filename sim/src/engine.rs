@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ultramarine_types::canonical::sha256;
 use ultramarine_types::execution::{EngineCall, EngineReply, Executed, ParentBlock, PayloadStatus};
 use ultramarine_types::{Address, ChainParams, Hash, Init, Nanos};
 
@@ -20,13 +21,19 @@ pub enum Mood {
     Accepted,
     /// `INVALID` to the next payload it has not seen, once.
     InvalidOnce,
+    /// An error code to the next payload it has not seen, whenever it is executed.
+    PayloadError,
     /// `VALID` to forkchoice updates, with the head's parent as the latest valid hash.
     StaleHead,
+    /// `VALID` to forkchoice updates, with a hash that nobody asked about. Its newest number is that of the block that
+    /// it was asked about.
+    OtherHead,
     /// It answers the truth, but late.
     Slow,
 }
 
 impl Mood {
+    /// Those that a fault picks from. [`ScriptedEl::fall_into`] takes one like it now and then.
     pub const ALL: [Self; 6] = [
         Self::Unavailable,
         Self::Syncing,
@@ -43,7 +50,9 @@ impl Mood {
             Self::Syncing => "el-syncing",
             Self::Accepted => "el-accepted",
             Self::InvalidOnce => "el-invalid",
+            Self::PayloadError => "el-payload-error",
             Self::StaleHead => "el-stale-head",
+            Self::OtherHead => "el-other-head",
             Self::Slow => "el-slow",
         }
     }
@@ -60,6 +69,8 @@ struct Known {
 pub struct ScriptedEl {
     blocks: BTreeMap<Hash, Known>,
     invalid: BTreeSet<Hash>,
+    /// Blocks that it answers with an error whenever they are executed.
+    spurned: BTreeSet<Hash>,
     head: Hash,
     running: bool,
     /// Counts starts, so that calls in flight over a restart are answered with an error.
@@ -72,6 +83,7 @@ pub struct ScriptedEl {
     builder: u64,
     fee_recipient: Address,
     dice: Dice,
+    mood_dice: Dice,
     /// Blobs a block carries, low and high.
     blobs_range: (u32, u32),
 }
@@ -82,6 +94,7 @@ impl ScriptedEl {
         let mut this = Self {
             blocks: BTreeMap::new(),
             invalid: BTreeSet::new(),
+            spurned: BTreeSet::new(),
             head: Hash::ZERO,
             running: true,
             life: 0,
@@ -91,6 +104,7 @@ impl ScriptedEl {
             builder: node as u64,
             fee_recipient: Address([node as u8 + 1; 20]),
             dice: Dice::of(seed, &format!("engine {node}")),
+            mood_dice: Dice::of(seed, &format!("moods {node}")),
             blobs_range,
         };
         this.forget();
@@ -119,6 +133,18 @@ impl ScriptedEl {
         self.life
     }
 
+    /// Falls into a mood that a fault picked, or into one like it.
+    pub fn fall_into(&mut self, mood: Mood, until: Nanos) {
+        let other = match mood {
+            Mood::StaleHead => Mood::OtherHead,
+            Mood::InvalidOnce => Mood::PayloadError,
+            Mood::Unavailable | Mood::Syncing | Mood::Accepted | Mood::Slow => mood,
+            Mood::OtherHead | Mood::PayloadError => mood,
+        };
+        let mood = if self.mood_dice.chance(500) { other } else { mood };
+        self.set_mood(mood, until);
+    }
+
     /// Answers in a mood until a moment.
     pub fn set_mood(&mut self, mood: Mood, until: Nanos) {
         self.mood = Some((mood, until));
@@ -127,6 +153,7 @@ impl ScriptedEl {
     /// Back to the truth.
     pub fn calm(&mut self) {
         self.mood = None;
+        self.spurned.clear();
     }
 
     /// Number of its head.
@@ -208,6 +235,11 @@ impl ScriptedEl {
                 let outcome = match block::inspect(&init, &lists, &payload) {
                     Err(reason) => Executed::Broken { reason },
                     Ok(()) if away => Executed::Answered(unavailable()),
+                    Ok(()) if self.spurns(now, &init.metadata.header.block_hash) => {
+                        Executed::Answered(PayloadStatus::Unavailable {
+                            reason: "error -32603: Internal error".to_owned(),
+                        })
+                    }
                     Ok(()) => Executed::Answered(self.new_payload(now, &init)),
                 };
                 EngineReply::Executed { key, outcome }
@@ -262,6 +294,7 @@ impl ScriptedEl {
         let genesis = block::genesis();
         self.blocks.clear();
         self.invalid.clear();
+        self.spurned.clear();
         self.blocks.insert(
             genesis.hash,
             Known {
@@ -303,7 +336,26 @@ impl ScriptedEl {
             return PayloadStatus::Syncing;
         }
         self.head = head;
-        PayloadStatus::Valid { latest: Some(head) }
+        let latest = match self.mood(now) {
+            Some(Mood::OtherHead) => {
+                self.lie(Mood::OtherHead);
+                sha256(&head.0)
+            }
+            _ => head,
+        };
+        PayloadStatus::Valid { latest: Some(latest) }
+    }
+
+    fn spurns(&mut self, now: Nanos, hash: &Hash) -> bool {
+        if self.mood(now) == Some(Mood::PayloadError) && !self.blocks.contains_key(hash) {
+            self.mood = None;
+            self.spurned.insert(*hash);
+        }
+        let is_spurned = self.spurned.contains(hash);
+        if is_spurned {
+            self.lie(Mood::PayloadError);
+        }
+        is_spurned
     }
 
     fn new_payload(&mut self, now: Nanos, init: &Init) -> PayloadStatus {

@@ -9,8 +9,13 @@ mod locked_value;
 mod long_height;
 mod lying_lanes;
 mod many_blobs;
+mod other_head;
 mod parent_root;
+<<<<<<< HEAD
 mod pause;
+=======
+mod payload_error;
+>>>>>>> 1b694c55a22a0b1dc2e7e9013f798b06ad8f3510
 mod proposer_killed;
 mod relaunch;
 mod rot;
@@ -43,6 +48,8 @@ pub const ALL: &[Scenario] = &[
     many_blobs::SCENARIO,
     garbage_flood::SCENARIO,
     lying_lanes::SCENARIO,
+    other_head::SCENARIO,
+    payload_error::SCENARIO,
     rot::SCENARIO,
     rot::PRUNED,
     wiped::SCENARIO,

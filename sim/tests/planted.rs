@@ -68,6 +68,18 @@ fn skipped_readiness_is_found() {
 }
 
 #[test]
+fn a_gate_that_any_valid_opens_is_found() {
+    let moody = |config: RunConfig| RunConfig {
+        fault_kinds: vec![FaultKind::ElMood],
+        fault_every: Some(Nanos::from_millis(500)),
+        adversaries: Vec::new(),
+        ..config
+    };
+    let broken = found(PlantedBug::Core(Planted::AnyValidHead), moody);
+    assert!(names(&broken, "I9"), "{broken:?}");
+}
+
+#[test]
 fn a_wrong_blob_count_is_found() {
     let broken = found(
         PlantedBug::Core(Planted::WrongBlobCount),

@@ -50,6 +50,16 @@ fn a_node_away_beyond_retention_catches_up_through_metadata() {
 }
 
 #[test]
+fn a_client_that_answers_valid_with_another_hash_opens_no_gate() {
+    runs_clean("other-head", 0..8);
+}
+
+#[test]
+fn an_error_for_one_payload_costs_a_round_and_no_gate() {
+    runs_clean("payload-error", 0..8);
+}
+
+#[test]
 fn what_rots_of_decided_heights_comes_back_from_peers() {
     runs_clean("rot", 0..8);
 }
@@ -104,6 +114,11 @@ fn a_network_that_starts_together_decides_its_first_height_in_round_zero() {
 #[test]
 fn a_process_that_stood_still_takes_part_again_and_nobody_stops() {
     runs_clean("pause", 0..4);
+}
+
+#[test]
+fn a_height_that_stood_still_for_hundreds_of_rounds_is_decided_soon_after() {
+    runs_clean("long-height", 0..1);
 }
 
 #[test]

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -218,13 +217,11 @@ fn open_segment(stock: &Stock, id: SegmentId) -> Result<File, String> {
 /// Reads the rows of the index that no height leads to, and adds up what they tell.
 fn check_rows(stock: &Stock, wrong: &mut Wrong) {
     let index = &stock.index;
+    let text = |error: IndexError| error.to_string();
     let mut from = None;
     loop {
-        match guarded(|| {
-            index
-                .check_blocks(from, ROWS_PER_STEP)
-                .map_err(|error| error.to_string())
-        }) {
+        let mut rotten = |error| wrong.of_all(text(error));
+        match guarded(|| index.check_blocks(from, ROWS_PER_STEP, &mut rotten).map_err(text)) {
             Ok(Some(next)) => from = Some(next),
             Ok(None) => break,
             Err(reason) => {
@@ -233,11 +230,15 @@ fn check_rows(stock: &Stock, wrong: &mut Wrong) {
             }
         }
     }
-    let text = |error: IndexError| error.to_string();
+    let mut rotten = |error| wrong.of_all(text(error));
+    let rows = guarded(|| {
+        index.check_marks(&mut rotten).map_err(text)?;
+        index.check_evidence(&mut rotten).map_err(text)
+    });
+    if let Err(reason) = rows {
+        wrong.of_all(reason);
+    }
     let others = guarded(|| {
-        index.marks().map_err(text)?;
-        let mut read = |_| ControlFlow::Continue(());
-        index.evidence(Height(0), Height(u64::MAX), &mut read).map_err(text)?;
         let strays = index.strays(stock.head).map_err(text)?;
         if strays > 0 {
             return Err(format!("the index has places of {strays} heights that are not decided"));

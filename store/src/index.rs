@@ -11,8 +11,8 @@
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
 //! | `false_values` | validator, then the height | version, archive of a value that its own blob refutes |
-//! | `marks` | name | format and chain, log epoch, recovery floor, oldest height with blobs, silence, tallies, |
-//! | | | end of the growing payloads segment |
+//! | `marks` | name | format and chain, log epoch, recovery floor, how far retention and silence reached, |
+//! | | | tallies, end of the growing payloads segment |
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,19 +23,21 @@ use ultramarine_types::canonical::{Cursor, FORMAT_VERSION};
 use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
 use ultramarine_types::{ChainIdentity, CommitCertificate, Hash, Height, Init};
 
-use self::rows::{decode_epoch, decode_floor, decode_location, decode_row, encode_epoch, encode_floor, encode_row};
+#[cfg(test)]
+pub(crate) use self::evidence::FALSE_VALUES_PER_VALIDATOR_MAX;
+pub use self::marks::Marks;
+use self::rows::{decode_location, decode_row, encode_archived, encode_epoch, encode_floor, encode_row};
+pub use self::segments::Relocation;
 use self::tallies::RowTallies;
 use crate::format::{Fields, PAGE_BYTES};
 use crate::ledger::SegmentRow;
 use crate::segment::{Location, Position, SegmentId};
 
-#[cfg(test)]
-pub(crate) use self::evidence::FALSE_VALUES_PER_VALIDATOR_MAX;
-pub use self::segments::Relocation;
-
 mod evidence;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod laws;
+mod lost;
+mod marks;
 mod rows;
 mod segments;
 mod sweep;
@@ -120,25 +122,6 @@ pub struct RestoredRow<'a> {
     pub init: &'a Init,
     /// Where it lies now: synced.
     pub location_row: LocationRow,
-}
-
-/// The marks, as read at start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Marks {
-    /// The newest log epoch.
-    pub epoch: Option<LogEpoch>,
-    /// Where recovery begins to look for undecided values.
-    pub floor: Position,
-    /// Where the growing payloads segment ends.
-    pub payloads: Option<Position>,
-    /// Oldest height whose blobs are here.
-    pub oldest_blobs: Option<Height>,
-    /// Nothing is signed up to this height.
-    pub silent_through: Height,
-    /// The archive has everything up to this height.
-    pub archived_through: Height,
-    /// Heights below this one that are pruned were so before they were archived.
-    pub archived_from: Height,
 }
 
 /// Everything one decision changes.
@@ -245,43 +228,6 @@ impl Index {
         Ok(())
     }
 
-    pub fn marks(&self) -> Result<Marks, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let table = self.of(transaction.open_table(MARKS))?;
-        let row = |name| self.of(table.get(name)).map(|row| row.map(|row| row.value().to_vec()));
-        let mut marks = Marks::default();
-        if let Some(row) = row(MARK_EPOCH)? {
-            marks.epoch = Some(decode_epoch(&row).ok_or_else(|| self.damaged("marks", MARK_EPOCH))?);
-        }
-        if let Some(row) = row(MARK_FLOOR)? {
-            marks.floor = decode_floor(&row).ok_or_else(|| self.damaged("marks", MARK_FLOOR))?;
-        }
-        if let Some(row) = row(MARK_PAYLOADS)? {
-            marks.payloads = Some(decode_floor(&row).ok_or_else(|| self.damaged("marks", MARK_PAYLOADS))?);
-        }
-        if let Some(row) = row(MARK_OLDEST)? {
-            let height = Cursor::new(&row)
-                .u64()
-                .ok_or_else(|| self.damaged("marks", MARK_OLDEST))?;
-            marks.oldest_blobs = Some(Height(height));
-        }
-        if let Some(row) = row(MARK_SILENT)? {
-            let height = Cursor::new(&row)
-                .u64()
-                .ok_or_else(|| self.damaged("marks", MARK_SILENT))?;
-            marks.silent_through = Height(height);
-        }
-        if let Some(row) = row(MARK_ARCHIVED)? {
-            let mut fields = Cursor::new(&row);
-            let (through, from) = fields
-                .u64()
-                .zip(fields.u64())
-                .ok_or_else(|| self.damaged("marks", MARK_ARCHIVED))?;
-            (marks.archived_through, marks.archived_from) = (Height(through), Height(from));
-        }
-        Ok(marks)
-    }
-
     /// The newest decided height.
     pub fn head(&self) -> Result<Option<Height>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
@@ -298,10 +244,10 @@ impl Index {
         let Some(row) = self.of(decided.get(height.0))? else {
             return Ok(None);
         };
-        let row = decode_row(row.value()).ok_or_else(|| self.damaged("decided", height))?;
+        let row = decode_row(height, row.value()).ok_or_else(|| self.damaged("decided", height))?;
         let location_row = self.of(locations.get(height.0))?;
         let location_row = location_row
-            .and_then(|row| decode_location(row.value()))
+            .and_then(|row| decode_location(height, row.value()))
             .ok_or_else(|| self.damaged("locations", height))?;
         let decided = Decided {
             certificate: row.certificate,
@@ -319,19 +265,20 @@ impl Index {
         Ok(height.map(|height| Height(height.value())))
     }
 
-    /// Where every decided height's record lies, in order of height.
-    pub fn locations(&self, mut each: impl FnMut(Height, LocationRow)) -> Result<(), IndexError> {
+    /// Where every decided height's record lies, in order of height; the heights whose row is damaged.
+    pub fn locations(&self, mut each: impl FnMut(Height, LocationRow)) -> Result<Vec<Height>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
         let table = self.of(transaction.open_table(LOCATIONS))?;
+        let mut damaged = Vec::new();
         for row in self.of(table.iter())? {
             let (height, row) = self.of(row)?;
             let height = Height(height.value());
-            each(
-                height,
-                decode_location(row.value()).ok_or_else(|| self.damaged("locations", height))?,
-            );
+            match decode_location(height, row.value()) {
+                Some(row) => each(height, row),
+                None => damaged.push(height),
+            }
         }
-        Ok(())
+        Ok(damaged)
     }
 
     /// Makes a decision durable.
@@ -364,10 +311,10 @@ impl Index {
             let mut blocks = self.of(transaction.open_table(BLOCKS))?;
             self.of(blocks.insert(&commit.init.metadata.header.block_hash.0, height))?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_EPOCH, encode_epoch(commit.epoch).as_slice()))?;
-            self.of(marks.insert(MARK_FLOOR, encode_floor(commit.floor).as_slice()))?;
-            self.of(marks.insert(MARK_OLDEST, commit.oldest_blobs.0.to_le_bytes().as_slice()))?;
-            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+            self.insert_mark(&mut marks, MARK_EPOCH, encode_epoch(commit.epoch))?;
+            self.insert_mark(&mut marks, MARK_FLOOR, encode_floor(commit.floor))?;
+            self.insert_mark(&mut marks, MARK_OLDEST, commit.oldest_blobs.0.to_le_bytes().to_vec())?;
+            self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
         }
         self.of(transaction.commit())?;
         self.set_tallies(tallies);
@@ -382,8 +329,8 @@ impl Index {
         self.write_relocation(&transaction, &mut tallies, relocation)?;
         {
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
-            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+            self.insert_mark(&mut marks, MARK_OLDEST, oldest_blobs.0.to_le_bytes().to_vec())?;
+            self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
         }
         self.of(transaction.commit())?;
         self.set_tallies(tallies);
@@ -419,8 +366,8 @@ impl Index {
                 self.of(blocks.insert(&init.metadata.header.block_hash.0, height.0))?;
             }
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_OLDEST, oldest_blobs.0.to_le_bytes().as_slice()))?;
-            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+            self.insert_mark(&mut marks, MARK_OLDEST, oldest_blobs.0.to_le_bytes().to_vec())?;
+            self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
         }
         self.of(transaction.commit())?;
         self.set_tallies(tallies);
@@ -434,10 +381,10 @@ impl Index {
         {
             let mut marks = self.of(transaction.open_table(MARKS))?;
             if let Some(epoch) = epoch {
-                self.of(marks.insert(MARK_EPOCH, encode_epoch(epoch).as_slice()))?;
+                self.insert_mark(&mut marks, MARK_EPOCH, encode_epoch(epoch))?;
             }
             if let Some(floor) = floor {
-                self.of(marks.insert(MARK_FLOOR, encode_floor(floor).as_slice()))?;
+                self.insert_mark(&mut marks, MARK_FLOOR, encode_floor(floor))?;
             }
         }
         self.of(transaction.commit())
@@ -452,7 +399,7 @@ impl Index {
         self.set_durable(&mut transaction)?;
         {
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_SILENT, through.0.to_le_bytes().as_slice()))?;
+            self.insert_mark(&mut marks, MARK_SILENT, through.0.to_le_bytes().to_vec())?;
         }
         self.of(transaction.commit())
     }
@@ -465,9 +412,12 @@ impl Index {
         {
             self.count_archived(&transaction, &mut tallies, through)?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            let row = [through.0.to_le_bytes(), tallies.archived_from.0.to_le_bytes()].concat();
-            self.of(marks.insert(MARK_ARCHIVED, row.as_slice()))?;
-            self.of(marks.insert(MARK_TALLIES, tallies.encode().as_slice()))?;
+            self.insert_mark(
+                &mut marks,
+                MARK_ARCHIVED,
+                encode_archived(through, tallies.archived_from),
+            )?;
+            self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
         }
         self.of(transaction.commit())?;
         self.set_tallies(tallies);
@@ -502,7 +452,7 @@ impl Index {
         })
     }
 
-    fn damaged(&self, table: &'static str, key: impl ToString) -> IndexError {
+    pub(crate) fn damaged(&self, table: &'static str, key: impl ToString) -> IndexError {
         IndexError::Row {
             path: self.path.clone(),
             table,

@@ -28,7 +28,7 @@ use crate::journal::{Journal, LOG_FILE_BYTES, LOG_FILES_COUNT, log_path};
 use crate::lock::{DirectoryLock, LOCK_NAME};
 use crate::mapped::{Segments, sync_folder};
 use crate::metrics::Metrics;
-use crate::recovery::{forget_old, recover_log, recover_values, take_stock, undecided};
+use crate::recovery::{forget_old, mark_lost, recover_log, recover_values, take_stock, undecided};
 use crate::reserve::Reserve;
 use crate::segment::{self, Class, SegmentId};
 use crate::view::View;
@@ -158,13 +158,19 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
         files: Files::new(desk, payloads),
     };
 
+    mark_lost(&state, &files, &ends)?;
     let mut state = recover_values(state, &files, &ends, marks.floor)?;
     let log = recover_log(&mut state, &marks, chain)?;
     forget_old(&mut state);
     state.reserve.take();
     view.show_account();
+    let newest = view.decided(head);
+    if newest.is_none() && head > Height::GENESIS {
+        // Nobody can go on from a head without its certificate.
+        return Err(OpenError::Index(state.index.damaged("decided", head)));
+    }
     let recovered = Recovered {
-        head: view.decided(head),
+        head: newest,
         log,
         undecided: undecided(&view),
         oldest_blobs,

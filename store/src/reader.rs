@@ -5,6 +5,7 @@
 //! not give back is an error here, and no signal.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ultramarine_types::limits::BLOB_BYTES;
@@ -30,6 +31,73 @@ pub(crate) enum Damage {
 
 /// `Ok(None)`: the segment was freed since the location was looked up, or ends before the record.
 pub(crate) type Reading<T> = Result<Option<T>, Damage>;
+
+/// What is read of a value.
+pub(crate) trait How<T> {
+    /// Whether it has blobs: then nothing of a damaged height is read.
+    fn needs_blobs(&self) -> bool;
+    /// From memory.
+    fn take(&self, assembly: &Assembly) -> T;
+    /// From its segment.
+    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<T>;
+}
+
+/// Everything.
+pub(crate) struct Whole;
+
+impl How<Assembly> for Whole {
+    fn needs_blobs(&self) -> bool {
+        true
+    }
+
+    fn take(&self, assembly: &Assembly) -> Assembly {
+        assembly.clone()
+    }
+
+    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Assembly> {
+        whole(segments, key, location)
+    }
+}
+
+/// Everything but the blobs.
+pub(crate) struct Head;
+
+impl How<Assembly> for Head {
+    fn needs_blobs(&self) -> bool {
+        false
+    }
+
+    fn take(&self, assembly: &Assembly) -> Assembly {
+        Assembly {
+            key: assembly.key,
+            init: Arc::clone(&assembly.init),
+            lists: Arc::clone(&assembly.lists),
+            payload: assembly.payload.clone(),
+            blobs: Vec::new(),
+        }
+    }
+
+    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Assembly> {
+        head(segments, key, location)
+    }
+}
+
+/// One blob; `None` beyond the last.
+pub(crate) struct Blob(pub usize);
+
+impl How<Option<Bytes>> for Blob {
+    fn needs_blobs(&self) -> bool {
+        true
+    }
+
+    fn take(&self, assembly: &Assembly) -> Option<Bytes> {
+        assembly.blobs.get(self.0).cloned()
+    }
+
+    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Option<Bytes>> {
+        blob(segments, key, location, self.0)
+    }
+}
 
 /// A value with all that its record has.
 pub(crate) fn whole(segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Assembly> {

@@ -10,30 +10,35 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ultramarine_runtime::medium::{Medium, MediumFile, Pwrite, PwriteFile, ready};
 use ultramarine_types::storage::{LogCondition, LogEpoch, RecoveredLog, StoreReply, StoreRequest, Tag};
-use ultramarine_types::{Assembly, ChainIdentity};
+use ultramarine_types::{Assembly, ChainIdentity, Height, ValueKey};
 
 use crate::birth;
+use crate::damage::DAMAGED_MAX;
 use crate::device::{forget_cached, is_lost};
 use crate::error::OpenError;
 use crate::format::{Lineage, PAGE_BYTES, STORE_VERSION, open_header, whole_pages};
-use crate::index::{Index, IndexError, Marks};
+use crate::index::{Index, IndexError, LocationRow, Marks};
 use crate::journal::{LOG_FILES_COUNT, LogFiles, log_path};
 use crate::ledger::Ledger;
 use crate::log::{self, FoundLog, LOG_MAGIC, LogHeader};
 use crate::mapped::{FoundFile, Segments};
 use crate::record::{RecordError, RecordHeader};
-use crate::scan::{Gap, Pages, Tail, scan};
+use crate::scan::{Gap, Pages, Tail, headers, scan};
 use crate::segment::{Class, Position, SEGMENT_FIRST_RECORD, SEGMENT_MAGIC, SegmentHeader, SegmentId};
 use crate::view::{Undecided, View};
 use crate::writer::{State, Writer};
+
+#[cfg(test)]
+mod tests;
 
 /// Where the last decided record of each segment ends.
 pub(crate) type Ends = HashMap<SegmentId, u64>;
 
 /// What the index says lies where: the accounts, and per segment where its last decided record ends.
 ///
-/// Rows of segments are read, and none of heights: the time this takes does not follow the chain's length. `grows` is
-/// the payloads segment that is appended to again.
+/// Rows of segments are read, and none of heights: the time this takes does not follow the chain's length. If one of
+/// them is damaged, or in a directory of before them, rows of heights are counted; those that rotted are looked for in
+/// the segments first. `grows` is the payloads segment that is appended to again.
 pub(crate) fn take_stock(
     index: &Index,
     segments: &Segments,
@@ -42,7 +47,14 @@ pub(crate) fn take_stock(
 ) -> Result<(Ledger, Ends), OpenError> {
     let mut ledger = Ledger::default();
     let mut ends = Ends::new();
-    if let Some(rows) = index.segments().map_err(OpenError::Index)? {
+    let rows = match index.segments() {
+        Err(error @ IndexError::Row { .. }) => {
+            tracing::error!("{error}: what lies in the segments is counted");
+            None
+        }
+        rows => rows.map_err(OpenError::Index)?,
+    };
+    if let Some(rows) = rows {
         for (id, row) in rows {
             ledger.load(id, row);
             // Nothing is appended to a segment of before, but payloads to the one that the mark names.
@@ -52,8 +64,10 @@ pub(crate) fn take_stock(
             ends.insert(id, row.end);
         }
     } else {
+        let damaged = index.locations(|_, _| {}).map_err(OpenError::Index)?;
+        repair_rows(index, files, &damaged)?;
         for file in files {
-            ledger.open(file.id, file.class, true);
+            ledger.open(file.id, file.class, grows != Some(file.id));
         }
         let stock = index.locations(|height, row| {
             // Where its file is gone, its class is not known, and values are what can be fetched again.
@@ -411,6 +425,80 @@ fn write_failed(state: &State, error: &IndexError) -> OpenError {
     }
 }
 
+/// Looks for the records of heights whose row in `locations` is damaged, and writes those rows anew.
+pub(crate) fn repair_rows(index: &Index, files: &[FoundFile], damaged: &[Height]) -> Result<(), OpenError> {
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    let mut wanted = HashMap::new();
+    for height in damaged {
+        let id = index.decided_id(*height).map_err(OpenError::Index)?;
+        wanted.extend(id.map(|id| (ValueKey { height: *height, id }, None)));
+    }
+    let medium = Pwrite::new(None);
+    for file in files {
+        let failed = |source| OpenError::io(&file.path, source);
+        let mut pages = FilePages::open(&medium, &file.path, file.file_bytes).map_err(failed)?;
+        let Some(lineage) = pages.lineage(file).map_err(failed)? else {
+            continue;
+        };
+        let walked = headers(&mut pages, lineage, file.id, |location, header| {
+            if let Some(found) = wanted.get_mut(&header.key) {
+                let blobs = header.blobs();
+                *found = Some(LocationRow {
+                    location,
+                    blobs,
+                    since: 0,
+                });
+            }
+        });
+        walked.map_err(failed)?;
+    }
+    let found = wanted.into_iter().filter_map(|(key, row)| Some((key.height, row?)));
+    let found: Vec<_> = found.collect();
+    tracing::error!(
+        "{} rows of the index are damaged; the records of {} were found again",
+        damaged.len(),
+        found.len()
+    );
+    index.repair(&found).map_err(OpenError::Index)
+}
+
+/// Marks heights that the index names and that are not on disk, or that it does not name.
+pub(crate) fn mark_lost(state: &State, files: &[FoundFile], ends: &Ends) -> Result<(), OpenError> {
+    let (index, view) = (&state.index, &state.view);
+    let holes = index.holes(state.head, DAMAGED_MAX).map_err(OpenError::Index)?;
+    if !holes.is_empty() {
+        view.mark_all_damaged(holes, "it is at or below the head and not in the index");
+    }
+    let file_bytes: HashMap<_, _> = files.iter().map(|file| (file.id, file.file_bytes)).collect();
+    let lost = ends.iter().filter_map(|(id, end)| {
+        let bytes = file_bytes.get(id).copied().unwrap_or(0);
+        (bytes < *end).then_some((*id, (bytes, Vec::new())))
+    });
+    let mut lost: HashMap<SegmentId, (u64, Vec<Height>)> = lost.collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let looked = index.locations(|height, row| {
+        if let Some((bytes, heights)) = lost.get_mut(&row.location.segment)
+            && row.location.end() > *bytes
+        {
+            heights.push(height);
+        }
+    });
+    let rotten = looked.map_err(OpenError::Index)?;
+    repair_rows(index, files, &rotten)?;
+    for (id, (bytes, heights)) in lost {
+        let reason = match file_bytes.get(&id) {
+            Some(_) => format!("segment {id} ends at byte {bytes}, before records that it should have"),
+            None => format!("the file of segment {id} is gone"),
+        };
+        view.mark_all_damaged(heights, &reason);
+    }
+    Ok(())
+}
+
 /// A file read from its device. Pages that the device does not give back are zeros, and no checksum takes them for what
 /// they were.
 struct FilePages {
@@ -488,4 +576,10 @@ impl Pages for FilePages {
         self.lost_pages += lost_pages.len();
         Ok(content)
     }
+}
+
+/// How many pages of a file the device does not give back.
+#[cfg(test)]
+pub(crate) fn lost_pages(medium: &Pwrite, path: &Path) -> io::Result<usize> {
+    Ok(LogImage::read(medium, path)?.lost_pages.len())
 }

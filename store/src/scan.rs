@@ -9,7 +9,7 @@ use ultramarine_types::Height;
 
 use crate::format::{Lineage, PAGE_BYTES};
 use crate::record::{self, CheckDepth, Record, RecordError, RecordHeader};
-use crate::segment::{Location, Position};
+use crate::segment::{Location, Position, SegmentId};
 
 /// How far ahead the search behind a damaged record reads at a time.
 const SEARCH_BYTES: usize = 1 << 20;
@@ -182,4 +182,40 @@ fn is_whole(pages: &mut impl Pages, at: u64, header: &RecordHeader) -> io::Resul
     }
     let bytes = usize::try_from(header.record_bytes()).map_err(io::Error::other)?;
     Ok(record::decode(&pages.read(at, bytes)?, CheckDepth::All).is_ok())
+}
+
+/// Walks the headers of a segment's records, and passes over what is not whole.
+pub(crate) fn headers(
+    pages: &mut impl Pages,
+    lineage: Lineage,
+    segment: SegmentId,
+    mut each: impl FnMut(Location, &RecordHeader),
+) -> io::Result<()> {
+    let mut at = Position::start_of(segment);
+    loop {
+        let page = pages.read(at.offset, PAGE_BYTES as usize)?;
+        let header = RecordHeader::decode(&page).ok();
+        let header = header.filter(|header| header.lineage == lineage && header.sequence == at.sequence);
+        let Some(header) = header else {
+            match search(pages, lineage, at)? {
+                Some((to, _)) => at = to,
+                None => return Ok(()),
+            }
+            continue;
+        };
+        let location = Location {
+            segment,
+            offset: at.offset,
+            bytes: header.record_bytes(),
+        };
+        if location.end() > pages.length() {
+            return Ok(());
+        }
+        each(location, &header);
+        at = Position {
+            segment,
+            offset: location.end(),
+            sequence: at.sequence + 1,
+        };
+    }
 }

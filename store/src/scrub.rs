@@ -181,11 +181,17 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
 
     /// Reads every row of the index that no decided height leads to.
     fn other_rows(&mut self) -> Result<(), Halted> {
+        let text = |error: IndexError| error.to_string();
+        let index = self.view.index();
+        if let Err(reason) = guarded(|| index.check_marks(&mut |rotten| self.alarm(&text(rotten))).map_err(text)) {
+            self.alarm(&reason);
+        }
+        self.spend(ROW_BYTES)?;
         let mut from = None;
         loop {
             let step = guarded(|| {
-                let step = self.view.index().check_blocks(from, ROWS_PER_STEP);
-                step.map_err(|error| error.to_string())
+                let step = index.check_blocks(from, ROWS_PER_STEP, &mut |rotten| self.alarm(&text(rotten)));
+                step.map_err(text)
             });
             match step {
                 Ok(None) => break,

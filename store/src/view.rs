@@ -27,7 +27,7 @@ use crate::index::Index;
 use crate::lock::DirectoryLock;
 use crate::mapped::Segments;
 use crate::metrics::Metrics;
-use crate::reader::{self, Damage, Reading};
+use crate::reader::{self, Blob, Damage, Head, How, Reading, Whole};
 use crate::segment::{Location, Position};
 
 mod status;
@@ -428,7 +428,11 @@ impl Source for View {
 
     fn height_of_block(&self, block_hash: &Hash) -> Option<Height> {
         match self.index.height_of_block(block_hash) {
-            Ok(height) => height,
+            // A key or a value that rotted names another block's height.
+            Ok(height) => height.filter(|height| {
+                let row = self.row(*height);
+                row.is_none_or(|(decided, _)| decided.init.metadata.header.block_hash == *block_hash)
+            }),
             Err(error) => {
                 self.alarm(&format!("block {block_hash} cannot be looked up: {error}"));
                 None
@@ -483,72 +487,5 @@ impl Source for View {
             }
         };
         self.segments.on_disk(&location)
-    }
-}
-
-/// What is read of a value.
-trait How<T> {
-    /// Whether it has blobs: then nothing of a damaged height is read.
-    fn needs_blobs(&self) -> bool;
-    /// From memory.
-    fn take(&self, assembly: &Assembly) -> T;
-    /// From its segment.
-    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<T>;
-}
-
-/// Everything.
-struct Whole;
-
-impl How<Assembly> for Whole {
-    fn needs_blobs(&self) -> bool {
-        true
-    }
-
-    fn take(&self, assembly: &Assembly) -> Assembly {
-        assembly.clone()
-    }
-
-    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Assembly> {
-        reader::whole(segments, key, location)
-    }
-}
-
-/// Everything but the blobs.
-struct Head;
-
-impl How<Assembly> for Head {
-    fn needs_blobs(&self) -> bool {
-        false
-    }
-
-    fn take(&self, assembly: &Assembly) -> Assembly {
-        Assembly {
-            key: assembly.key,
-            init: Arc::clone(&assembly.init),
-            lists: Arc::clone(&assembly.lists),
-            payload: assembly.payload.clone(),
-            blobs: Vec::new(),
-        }
-    }
-
-    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Assembly> {
-        reader::head(segments, key, location)
-    }
-}
-
-/// One blob; `None` beyond the last.
-struct Blob(usize);
-
-impl How<Option<Bytes>> for Blob {
-    fn needs_blobs(&self) -> bool {
-        true
-    }
-
-    fn take(&self, assembly: &Assembly) -> Option<Bytes> {
-        assembly.blobs.get(self.0).cloned()
-    }
-
-    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Option<Bytes>> {
-        reader::blob(segments, key, location, self.0)
     }
 }

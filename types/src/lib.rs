@@ -36,6 +36,7 @@ pub mod lists;
 pub mod machine;
 pub mod network;
 pub mod package;
+pub mod positions;
 pub mod sidecar;
 pub mod sign;
 pub mod stage;
@@ -56,5 +57,6 @@ pub use ids::{
 };
 pub use lists::{ListKind, Lists};
 pub use machine::{Machine, Nanos, Outbox};
+pub use positions::Positions;
 pub use stage::Stage;
 pub use value::{ExecutionHeader, Init, Roots, ValueMetadata};

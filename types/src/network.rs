@@ -9,6 +9,7 @@ use crate::consensus::{CommitCertificate, ConsensusMessage, SignedMessage};
 use crate::evidence::FalseValue;
 use crate::ids::{Address, Height, PeerId, Round, ValueId, ValueKey};
 use crate::lists::Lists;
+use crate::positions::Positions;
 use crate::storage::Tag;
 use crate::value::Init;
 use crate::verify::Refutation;
@@ -35,6 +36,11 @@ pub struct Status {
     /// Whether it would begin the chain's first height now: its execution client has confirmed the genesis block.
     /// Always so above.
     pub ready: bool,
+    /// The validators whose nodes are connected to the sender. What they sign reaches it without a relay.
+    pub links: Positions,
+    /// Whether it could propose now: it is a validator that signs, and its execution client follows its head. Where it
+    /// is behind, its `tip` says so.
+    pub proposes: bool,
 }
 
 /// What a status says of time.

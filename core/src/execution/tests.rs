@@ -113,6 +113,44 @@ fn the_client_is_ready_only_on_valid_with_our_very_head() {
 }
 
 #[test]
+fn another_hash_opens_nothing_however_often_and_wherever_it_is_answered() {
+    for latest in [None, Some(Hash([9; 32])), Some(hash(2))] {
+        let other = PayloadStatus::Valid { latest };
+        let mut execution = Execution::new(GENESIS);
+        let mut wants = Vec::new();
+        execution.begin(Height(3), hash(3), &mut wants);
+        // It lags, claims to be at our head, and is asked about that very block.
+        execution.forkchoice(T, hash(3), &PayloadStatus::Syncing, &mut wants);
+        execution.newest(T, Some(3), &mut wants);
+        execution.forkchoice(T, hash(3), &other, &mut wants);
+        assert!(!execution.is_ready(), "{other:?} in the search");
+        let due = execution.deadline().unwrap();
+        execution.wake(due, &mut wants);
+        execution.forkchoice(due, hash(3), &other, &mut wants);
+        assert!(!execution.is_ready(), "{other:?} to the next probe");
+        execution.wake(due + super::RETRY, &mut wants);
+        execution.forkchoice(due, hash(3), &valid(3), &mut wants);
+        assert!(execution.is_ready());
+    }
+}
+
+#[test]
+fn one_payloads_trouble_closes_nothing_while_the_head_is_confirmed() {
+    let mut execution = ready_at(3);
+    for answer in [valid(3), away(), valid(2), PayloadStatus::Syncing] {
+        let mut wants = Vec::new();
+        execution.doubt("an error for one payload".to_owned(), &mut wants);
+        assert!(execution.is_ready());
+        assert_eq!(asked(&wants), ["forkchoice 3"], "the client is asked about the head");
+        execution.forkchoice(T, hash(3), &answer, &mut wants);
+        execution.check();
+        let is_ours = matches!(answer, PayloadStatus::Valid { latest } if latest == Some(hash(3)));
+        assert_eq!(execution.is_ready(), is_ours, "{answer:?}");
+        execution = ready_at(3);
+    }
+}
+
+#[test]
 fn an_answer_about_another_head_is_not_ours() {
     let mut execution = Execution::new(GENESIS);
     let mut wants = Vec::new();
@@ -172,9 +210,7 @@ fn every_turn_begins_with_forkchoice_on_the_head() {
 fn a_client_that_lost_everything_is_replayed_from_genesis() {
     let mut execution = ready_at(3);
     let mut wants = Vec::new();
-    execution.doubt(T, "the client is syncing".to_owned(), &mut wants);
-    wants.clear();
-    execution.wake(T + super::RETRY, &mut wants);
+    execution.doubt("the client is syncing".to_owned(), &mut wants);
     execution.forkchoice(T, hash(3), &PayloadStatus::Syncing, &mut wants);
     execution.newest(T, Some(0), &mut wants);
     execution.forkchoice(T, GENESIS, &valid(0), &mut wants);
@@ -203,8 +239,7 @@ fn a_client_that_lost_everything_is_replayed_from_genesis() {
 fn the_newest_number_is_only_a_hint() {
     let mut execution = ready_at(9);
     let mut wants = Vec::new();
-    execution.doubt(T, "?".to_owned(), &mut wants);
-    execution.wake(T + super::RETRY, &mut wants);
+    execution.doubt("?".to_owned(), &mut wants);
     execution.forkchoice(T, hash(9), &PayloadStatus::Syncing, &mut wants);
     wants.clear();
     // It claims 7 and knows nothing of our block 7: back by one, then by two, then by four.
@@ -265,7 +300,8 @@ fn an_invalid_decided_block_is_reported() {
 fn a_client_that_is_not_ready_says_why_once() {
     let mut execution = ready_at(3);
     let mut wants = Vec::new();
-    execution.doubt(T, "connection refused".to_owned(), &mut wants);
+    execution.doubt("connection refused".to_owned(), &mut wants);
+    execution.forkchoice(T, hash(3), &away(), &mut wants);
     for turn in 1..5 {
         let now = T + Nanos(super::RETRY.0 * turn);
         execution.wake(now, &mut wants);

@@ -102,6 +102,10 @@ impl Core {
         self.values.check_whole();
         self.proposer.check_whole(self.head.height);
         self.peers.check_whole();
+        assert!(
+            self.links.fit(self.config.validators.len()),
+            "a link to a validator that the set does not have"
+        );
         self.sync.check_whole(&self.peers);
         self.healing.check_whole(&self.peers);
         self.early.check_whole();

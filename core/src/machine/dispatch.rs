@@ -88,7 +88,10 @@ impl Core {
 
     fn on_net(&mut self, event: NetEvent) {
         match event {
-            NetEvent::PeerUp { peer, validator } => self.peers.up(peer, validator),
+            NetEvent::PeerUp { peer, validator } => {
+                self.peers.up(peer, validator);
+                self.note_links();
+            }
             NetEvent::PeerDown { peer } => self.lose(peer),
             NetEvent::Message { peer, message } => self.on_message(peer, message),
             NetEvent::Status { peer, status } => self.on_status(peer, status),

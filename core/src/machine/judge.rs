@@ -27,6 +27,15 @@ use crate::values::{Body, Judgement};
 
 /// After this long we look at a withheld verdict again.
 const RETRY: Nanos = Nanos::from_millis(500);
+/// The longest pause before a payload is executed again that the client could not judge.
+const RETRY_MAX: Nanos = Nanos::from_millis(32_000);
+
+/// How long a payload rests after the client could not judge it once more. A client that fails on one payload is asked
+/// about it ever more seldom. A client that was too slow has its answer by the second time or the third.
+fn retry_after(failures: u32) -> Nanos {
+    let doubled = 1u64.checked_shl(failures).unwrap_or(u64::MAX);
+    Nanos(RETRY.0.saturating_mul(doubled)).min(RETRY_MAX)
+}
 
 impl Core {
     /// Looks at every value of the current height.
@@ -79,8 +88,12 @@ impl Core {
         #[cfg(feature = "planted")]
         let ready = ready || self.config.plants(crate::Planted::SkipReadiness);
         let Some(value) = self.values.get_mut(&key) else { return };
-        if value.judgement == Judgement::Executed && value.is_stored() {
-            return self.acquit(key);
+        if value.judgement == Judgement::Executed {
+            // Once the client is ready and the value is stored, it is looked at again.
+            if ready && value.is_stored() {
+                self.acquit(key);
+            }
+            return;
         }
         if value.judgement != Judgement::Open || value.retry_at.is_some_and(|at| at > now) {
             return;
@@ -139,10 +152,11 @@ impl Core {
                 self.condemn(key, format!("the execution client says: {reason}"), Fault::Execution);
             }
             Executed::Answered(status) => {
-                value.retry_at = Some(now + RETRY);
+                // It is one payload's trouble, unless the client does not confirm our head any more.
+                value.retry_at = Some(now + retry_after(value.failures));
+                value.failures = value.failures.saturating_add(1);
                 let mut wants = Vec::new();
-                self.execution
-                    .doubt(now, short_of_valid("newPayload", &status), &mut wants);
+                self.execution.doubt(short_of_valid("newPayload", &status), &mut wants);
                 self.want(wants);
             }
         }

@@ -198,6 +198,10 @@ impl Core {
     }
 
     pub(super) fn on_status(&mut self, peer: PeerId, status: Status) {
+        if !status.links.fit(self.config.validators.len()) {
+            let fault = Fault::Protocol;
+            return self.net(NetCommand::Charge { peer, fault });
+        }
         let seen = status.seen_signed.clone();
         self.hear_clock(&peer, &status);
         if !self.peers.heard(&peer, status) {
@@ -233,6 +237,7 @@ impl Core {
     /// Forgets a peer whose last connection is gone.
     pub(super) fn lose(&mut self, peer: PeerId) {
         self.peers.down(&peer);
+        self.note_links();
         self.values.lose(&peer);
         self.sync.lose(&peer);
         self.healing.lose(self.now, &peer);

@@ -83,14 +83,14 @@ impl Core {
         if self.phase != Phase::Running || height != self.current() || !self.host.is_enabled() {
             return;
         }
-        if self.host.round() != Some(round) {
+        if self.host.round() != Some(round) || !self.execution.is_ready() && result.is_ok() {
             if let Ok(built) = result
                 && built.header.parent_hash == self.head.block.hash
             {
                 tracing::info!(
                     %height,
                     %round,
-                    "a block was built too late for its round; it is kept for our next one"
+                    "a block was built too late for its round, or while the client did not confirm our head; it is kept"
                 );
                 self.proposer.keep(height, built);
             }
@@ -105,7 +105,7 @@ impl Core {
                 self.proposer.retry(self.now + RETRY);
                 let mut wants = Vec::new();
                 self.execution
-                    .doubt(self.now, format!("no block was built: {reason}"), &mut wants);
+                    .doubt(format!("no block was built: {reason}"), &mut wants);
                 self.want(wants);
             }
         }

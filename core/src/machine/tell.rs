@@ -68,7 +68,27 @@ impl Core {
             seen_signed: None,
             clock: ClockReading::default(),
             ready: self.is_ready(),
+            links: self.links,
+            proposes: self.could_propose(),
         }
+    }
+
+    /// Whether a block of ours would come if it were our turn. A client that imports what we have just decided is only
+    /// a moment behind.
+    fn could_propose(&self) -> bool {
+        let signs = match self.phase {
+            Phase::Running | Phase::Committing => self.host.is_enabled(),
+            Phase::Between { .. } => self.listening_until.is_none() && self.silence(self.current()).is_none(),
+            Phase::Off | Phase::Listening | Phase::Recovering { .. } => false,
+        };
+        signs && self.execution.follows()
+    }
+
+    /// Looks anew which validators are connected.
+    pub(super) fn note_links(&mut self) {
+        let set = &self.config.validators;
+        let validators = self.peers.iter().filter_map(|(_, peer)| peer.validator);
+        self.links = validators.filter_map(|validator| set.index_of(&validator)).collect();
     }
 
     /// When the next status is due.

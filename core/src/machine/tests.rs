@@ -14,6 +14,7 @@ mod refute;
 mod replay;
 mod silence;
 mod stall;
+mod status;
 mod world;
 
 use ultramarine_types::storage::StoreReply;

@@ -69,6 +69,8 @@ fn messages_come_back_as_they_were_sent() {
         })),
         clock: Default::default(),
         ready: true,
+        links: [0, 3].into_iter().collect(),
+        proposes: true,
     };
     let frame = message::status_frame(&status);
     assert_eq!(message::read_status(&body_of(&frame, FrameKind::Status)), Ok(status));
@@ -124,6 +126,8 @@ fn the_largest_legal_messages_fit_their_frames() {
             echo: Some(Echo { token: 3, held_ns: 4 }),
         },
         ready: true,
+        links: (0..VALIDATORS_MAX as u32).collect(),
+        proposes: true,
     };
     let frame = message::status_frame(&status);
     assert_eq!(message::read_status(&body_of(&frame, FrameKind::Status)), Ok(status));

@@ -6,13 +6,9 @@ use ultramarine_net::bounds::{HELLO_BYTES, WIRE_VERSIONS};
 use ultramarine_net::frame::{FrameKind, frame};
 use ultramarine_net::hello::{Goodbye, Hello, Plans};
 use ultramarine_net::{endpoint, message};
-use ultramarine_types::network::{
-    Fault, NetCommand, NetEvent, OfferId, OfferKind, Recipients, Status, SyncEnd, SyncWant,
-};
+use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, OfferKind, Recipients, SyncEnd, SyncWant};
 use ultramarine_types::storage::{Absent, Tag};
-use ultramarine_types::{
-    Assembly, ChainIdentity, CommitCertificate, ConsensusMessage, Hash, Height, PeerId, Round, fixtures,
-};
+use ultramarine_types::{Assembly, ChainIdentity, CommitCertificate, ConsensusMessage, Hash, Height, PeerId, fixtures};
 
 use crate::fixture::{certificate, same_bytes, value, vote};
 use crate::node::{Node, Setup, attestation, identity, validator};
@@ -75,15 +71,7 @@ fn votes_and_statuses_travel_both_ways() {
     });
     assert_eq!(expect_message(&mut two, one.peer), vote(4));
     assert_eq!(expect_message(&mut one, two.peer), vote(5));
-    let status = Status {
-        tip: Height(3),
-        oldest_blobs: Height(1),
-        round: Round(0),
-        holds: Vec::new(),
-        seen_signed: None,
-        clock: Default::default(),
-        ready: true,
-    };
+    let status = fixtures::status(Height(3));
     one.tell(NetCommand::Status {
         to: two.peer,
         status: status.clone(),

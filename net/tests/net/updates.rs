@@ -2,9 +2,9 @@
 
 use ultramarine_net::hello::Goodbye;
 use ultramarine_net::versions::WireVersions;
-use ultramarine_types::network::{NetCommand, NetEvent, Recipients, Status, SyncWant};
+use ultramarine_types::network::{NetCommand, NetEvent, Recipients, SyncWant};
 use ultramarine_types::storage::Tag;
-use ultramarine_types::{Assembly, Hash, Height, Round};
+use ultramarine_types::{Assembly, Hash, Height, fixtures};
 
 use crate::fixture::{same_bytes, value};
 use crate::node::{Node, Setup};
@@ -17,18 +17,6 @@ fn speaking(secret: u8, versions: WireVersions) -> Setup {
     Setup {
         versions,
         ..Setup::new(secret)
-    }
-}
-
-fn status(tip: u64) -> Status {
-    Status {
-        tip: Height(tip),
-        oldest_blobs: Height(1),
-        round: Round(0),
-        holds: Vec::new(),
-        seen_signed: None,
-        clock: Default::default(),
-        ready: true,
     }
 }
 
@@ -56,7 +44,7 @@ fn nodes_of_two_versions_each_are_one_network() {
     }
     for (from, to) in (0..4).flat_map(|from| (0..4).map(move |to| (from, to))) {
         if from != to {
-            let status = status(10 + from as u64);
+            let status = fixtures::status(Height(10 + from as u64));
             nodes[from].tell(NetCommand::Status {
                 to: peers[to],
                 status: status.clone(),
@@ -89,7 +77,7 @@ fn nodes_of_two_versions_each_are_one_network() {
 
 #[test]
 fn nodes_without_a_common_version_part_and_know_why() {
-    let mut one = Node::start(speaking(1, WireVersions { lowest: 3, highest: 4 }));
+    let mut one = Node::start(speaking(1, WireVersions { lowest: 4, highest: 5 }));
     let rogue = Rogue::meet(&one, 3);
     assert_eq!(rogue.farewell(), Some(Goodbye::Version));
     let mut two = Node::start(speaking(2, OLDER).dials(&one));
@@ -120,7 +108,7 @@ fn nodes_of_other_plans_stay_connected_and_are_counted() {
     assert_eq!(differing(&two, "upgrades"), 1);
     one.tell(NetCommand::Status {
         to: two.peer,
-        status: status(3),
+        status: fixtures::status(Height(3)),
     });
     two.expect("status", |event| matches!(event, NetEvent::Status { .. }).then_some(()));
 }

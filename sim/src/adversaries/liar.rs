@@ -26,7 +26,7 @@ impl Adversary for Liar {
                     }
                     status.ready = !status.ready;
                 }
-                match means.dice.below(5) {
+                match means.dice.below(6) {
                     0 => status.tip = Height(status.tip.0 + means.dice.between(1, 50)),
                     1 => status.tip = Height(u64::MAX - means.dice.between(0, 2)),
                     2 => status.round = Round(means.dice.between(0, u64::from(u32::MAX)) as u32),
@@ -35,6 +35,10 @@ impl Adversary for Liar {
                         if let Some(SignedMessage::Vote(vote)) = &mut status.seen_signed {
                             vote.height = Height(vote.height.0 + means.dice.between(1, 4));
                         }
+                    }
+                    4 => {
+                        status.links = (0..7).filter(|_| means.dice.chance(500)).collect();
+                        status.proposes = !status.proposes;
                     }
                     _ => status.holds = (0..8).map(|_| ValueId(means.dice.hash().0)).collect(),
                 }

@@ -1,19 +1,19 @@
 //! I9 and I13: what the execution client must have said before a node proposes or prevotes a value.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ultramarine_types::execution::{EngineReply, Executed, PayloadStatus};
 use ultramarine_types::{Hash, Init};
 
 use super::CheckOutcome;
 
-/// What each node's execution client confirmed, over all lives.
+/// What each node's execution client said.
 #[derive(Default, Debug)]
 pub struct ExecutionCheck {
-    /// Blocks answered `VALID` to a payload, built ones included.
+    /// Blocks answered `VALID` to a payload, built ones included, over all lives.
     executed: BTreeSet<(usize, Hash)>,
-    /// Heads answered `VALID` with their own hash to a forkchoice update.
-    confirmed: BTreeSet<(usize, Hash)>,
+    /// The head that the client confirmed with its last answer to a forkchoice update: `VALID`, with its own hash.
+    confirmed: BTreeMap<usize, Hash>,
     /// Blocks once called `INVALID` by a node's own client.
     refused: BTreeSet<(usize, Hash)>,
 }
@@ -23,12 +23,7 @@ impl ExecutionCheck {
     /// a `Build`.
     pub fn replied(&mut self, node: usize, reply: &EngineReply, block: Option<Hash>) {
         match reply {
-            EngineReply::Forkchoice {
-                head,
-                status: PayloadStatus::Valid { latest },
-            } if *latest == Some(*head) => {
-                self.confirmed.insert((node, *head));
-            }
+            EngineReply::Forkchoice { head, status } => self.note_head(node, *head, status),
             EngineReply::Built { result: Ok(built), .. } => {
                 self.executed.insert((node, built.header.block_hash));
             }
@@ -50,14 +45,37 @@ impl ExecutionCheck {
                 if matches!(payload, PayloadStatus::Valid { .. }) {
                     self.executed.extend(block.map(|hash| (node, hash)));
                 }
-                if let PayloadStatus::Valid { latest } = forkchoice
-                    && *latest == block
-                {
-                    self.confirmed.extend(block.map(|hash| (node, hash)));
+                if let Some(head) = block {
+                    self.note_head(node, head, forkchoice);
                 }
             }
             _ => {}
         }
+    }
+
+    fn note_head(&mut self, node: usize, head: Hash, status: &PayloadStatus) {
+        match status {
+            PayloadStatus::Valid { latest } if *latest == Some(head) => self.confirmed.insert(node, head),
+            _ => self.confirmed.remove(&node),
+        };
+    }
+
+    /// A node's process starts: nothing that its client said to an earlier one counts.
+    pub fn started(&mut self, node: usize) {
+        self.confirmed.remove(&node);
+    }
+
+    /// A node gives its first verdict about a value, and says yes. Its client confirms our head now.
+    pub fn judged(&self, node: usize, init: &Init) -> CheckOutcome {
+        let parent = init.metadata.header.parent_hash;
+        if self.confirmed.get(&node) == Some(&parent) {
+            return Ok(());
+        }
+        let what = format!(
+            "{} is called valid, and the client does not confirm the head below it now",
+            init.key()
+        );
+        Err(("I9", what))
     }
 
     /// A node says yes to a value for the first time: it proposes it or prevotes for it.
@@ -67,15 +85,6 @@ impl ExecutionCheck {
             return Err((
                 "I13",
                 format!("{} is accepted and its payload was not executed here", init.key()),
-            ));
-        }
-        if !self.confirmed.contains(&(node, header.parent_hash)) {
-            return Err((
-                "I9",
-                format!(
-                    "{} is accepted and the head below it was not confirmed here",
-                    init.key()
-                ),
             ));
         }
         Ok(())

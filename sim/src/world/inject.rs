@@ -95,7 +95,7 @@ impl World {
             }
             FaultKind::ElMood => {
                 let mood = *self.dice.pick(&Mood::ALL);
-                self.nodes[one].el.set_mood(mood, self.now + span);
+                self.nodes[one].el.fall_into(mood, self.now + span);
                 false
             }
             FaultKind::SlowDisk => {

@@ -40,6 +40,7 @@ impl World {
                 .filter(|_| node.is_honest()),
         );
         node.forkchoice_until = Nanos::ZERO;
+        self.checks.execution.started(index);
         self.start_lanes(index);
         let node = &mut self.nodes[index];
         let recovered = node.disk.recover();

@@ -1,6 +1,7 @@
 //! This file knows how a node's store requests reach its disk and how the answers come back.
 
 use ultramarine_core::io::Input;
+use ultramarine_core::log::LogRecord;
 use ultramarine_types::Evidence;
 use ultramarine_types::storage::{StoreReply, StoreRequest};
 
@@ -33,6 +34,10 @@ impl World {
                 let checked = self.admissible(&decision.init);
                 self.note(index, checked);
             }
+            StoreRequest::LogAppend { record, .. } => {
+                let checked = self.check_verdict(index, record);
+                self.note(index, checked);
+            }
             StoreRequest::Evidence(evidence) if self.nodes[index].is_honest() => {
                 for piece in evidence {
                     let checked = self.check_evidence(piece);
@@ -52,6 +57,23 @@ impl World {
         self.note(index, checked);
         if let Some(span) = span {
             self.queue.plan(self.now + span, Event::DiskDone { node: index, life });
+        }
+    }
+
+    /// A node logs a verdict at the moment it gives it: a yes that no certificate vouches for needs a confirmed head.
+    fn check_verdict(&self, index: usize, record: &[u8]) -> CheckOutcome {
+        let Ok(LogRecord::Value {
+            value_id,
+            valid: true,
+            synced: false,
+            ..
+        }) = LogRecord::decode(record)
+        else {
+            return Ok(());
+        };
+        match self.checks.values.get(&value_id) {
+            Some(init) => self.checks.execution.judged(index, init),
+            None => Err(("I4", format!("{value_id:?} is judged and nobody has its metadata"))),
         }
     }
 

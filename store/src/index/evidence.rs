@@ -7,7 +7,7 @@ use ultramarine_types::canonical::sha256;
 use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::{Address, Evidence, Height};
 
-use super::rows::{decode_evidence, encode_evidence};
+use super::rows::{decode_evidence, encode_evidence, encode_false_value};
 use super::{Index, IndexError};
 
 const EVIDENCE: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("evidence");
@@ -32,13 +32,13 @@ impl Index {
         {
             let mut table = self.of(transaction.open_table(EVIDENCE))?;
             for piece in evidence {
-                let row = encode_evidence(piece);
                 match piece {
                     Evidence::Votes(..) | Evidence::Proposals(..) => {
+                        let row = encode_evidence(piece);
                         let digest = sha256(&row);
                         self.of(table.insert((piece.height().0, &digest.0), row.as_slice()))?;
                     }
-                    Evidence::Value(_) => self.keep_false_value(&transaction, piece, &row)?,
+                    Evidence::Value(_) => self.keep_false_value(&transaction, piece)?,
                 }
             }
             while self.of(table.len())? > EVIDENCE_ROWS_MAX {
@@ -49,12 +49,7 @@ impl Index {
     }
 
     /// Keeps the first false value of a validator at a height, if it has few.
-    fn keep_false_value(
-        &self,
-        transaction: &redb::WriteTransaction,
-        piece: &Evidence,
-        row: &[u8],
-    ) -> Result<(), IndexError> {
+    fn keep_false_value(&self, transaction: &redb::WriteTransaction, piece: &Evidence) -> Result<(), IndexError> {
         let (height, validator) = (piece.height().0, piece.validator().0);
         let mut table = self.of(transaction.open_table(FALSE_VALUES))?;
         if self.of(table.get((&validator, height)))?.is_some() {
@@ -62,7 +57,8 @@ impl Index {
         }
         let of_validator = self.of(table.range((&validator, 0)..=(&validator, u64::MAX)))?;
         if of_validator.count() < FALSE_VALUES_PER_VALIDATOR_MAX {
-            self.of(table.insert((&validator, height), row))?;
+            let row = encode_false_value(&false_value_key(&validator, height), piece);
+            self.of(table.insert((&validator, height), row.as_slice()))?;
         }
         Ok(())
     }
@@ -93,8 +89,8 @@ impl Index {
                 (Some(pair), value) if value.is_none_or(|value| pair <= value) => {
                     let Some(row) = pairs.next() else { return Ok(()) };
                     let (key, row) = self.of(row)?;
-                    let damaged = || self.damaged("evidence", key.value().0);
-                    decode_evidence(row.value()).ok_or_else(damaged)?
+                    let (height, digest) = key.value();
+                    read_pair(digest, row.value()).ok_or_else(|| self.damaged("evidence", height))?
                 }
                 (_, _) => {
                     let Some((height, validator)) = places.next() else {
@@ -102,7 +98,7 @@ impl Index {
                     };
                     let Some(table) = &false_values else { return Ok(()) };
                     let row = self.of(table.get((&validator, height)))?;
-                    let piece = row.and_then(|row| decode_evidence(row.value()));
+                    let piece = row.and_then(|row| decode_evidence(&false_value_key(&validator, height), row.value()));
                     piece.ok_or_else(|| self.damaged("false_values", height))?
                 }
             };
@@ -110,6 +106,30 @@ impl Index {
                 return Ok(());
             }
         }
+    }
+
+    /// Reads every row.
+    pub fn check_evidence(&self, rotten: &mut dyn FnMut(IndexError)) -> Result<(), IndexError> {
+        let transaction = self.of(self.database.begin_read())?;
+        if let Some(table) = self.if_made(transaction.open_table(EVIDENCE))? {
+            for row in self.of(table.iter())? {
+                let (key, row) = self.of(row)?;
+                let (height, digest) = key.value();
+                if read_pair(digest, row.value()).is_none() {
+                    rotten(self.damaged("evidence", height));
+                }
+            }
+        }
+        if let Some(table) = self.if_made(transaction.open_table(FALSE_VALUES))? {
+            for row in self.of(table.iter())? {
+                let (key, row) = self.of(row)?;
+                let (validator, height) = key.value();
+                if decode_evidence(&false_value_key(validator, height), row.value()).is_none() {
+                    rotten(self.damaged("false_values", height));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The false value of a validator at a height, if one is kept.
@@ -121,7 +141,7 @@ impl Index {
         let Some(row) = self.of(table.get((&validator.0, height.0)))? else {
             return Ok(None);
         };
-        match decode_evidence(row.value()) {
+        match decode_evidence(&false_value_key(&validator.0, height.0), row.value()) {
             Some(Evidence::Value(value)) => Ok(Some(*value)),
             Some(Evidence::Votes(..) | Evidence::Proposals(..)) | None => Err(self.damaged("false_values", height)),
         }
@@ -158,6 +178,11 @@ impl Index {
     }
 }
 
+/// Two messages out of their row, which its key is a digest of.
+fn read_pair(digest: &[u8; 32], row: &[u8]) -> Option<Evidence> {
+    decode_evidence(&[], row).filter(|_| sha256(row).0 == *digest)
+}
+
 /// The next validator in the order of keys.
 fn following(mut validator: [u8; 20]) -> Option<[u8; 20]> {
     for byte in validator.iter_mut().rev() {
@@ -167,4 +192,9 @@ fn following(mut validator: [u8; 20]) -> Option<[u8; 20]> {
         }
     }
     None
+}
+
+/// What a row of `false_values` has its checksum over, beside itself.
+fn false_value_key(validator: &[u8; 20], height: u64) -> Vec<u8> {
+    [validator, &height.to_le_bytes()[..]].concat()
 }

@@ -5,7 +5,7 @@ use ultramarine_types::storage::{Blobs, LogEpoch};
 use ultramarine_types::{CommitCertificate, Evidence, Height, Init};
 
 use super::LocationRow;
-use crate::format::{Fields, PAGE_BYTES, STORE_VERSION};
+use crate::format::{Fields, PAGE_BYTES, STORE_VERSION, crc32c};
 use crate::ledger::SegmentRow;
 use crate::record::RECORD_BYTES_MAX;
 use crate::segment::{Class, Location, Position, SegmentId};
@@ -22,39 +22,95 @@ pub(super) fn encode_row(certificate: &CommitCertificate, init: &Init) -> Vec<u8
         certificate: certificate.clone(),
         init: init.clone(),
     };
-    versioned(&rkyv::to_bytes::<rkyv::rancor::Error>(&row).expect("an archive in memory cannot fail to be written"))
+    let archive = rkyv::to_bytes::<rkyv::rancor::Error>(&row).expect("an archive in memory cannot fail to be written");
+    sealed(&certificate.height.0.to_le_bytes(), versioned(ROW_CHECKED, &archive))
 }
 
+pub(super) fn decode_row(height: Height, bytes: &[u8]) -> Option<Row> {
+    let archive = archive_of(&height.0.to_le_bytes(), bytes)?;
+    let row = rkyv::from_bytes::<Row, rkyv::rancor::Error>(&archive).ok()?;
+    (row.certificate.height == height).then_some(row)
+}
+
+/// A row whose key is a digest of it needs no other checksum.
 pub(super) fn encode_evidence(evidence: &Evidence) -> Vec<u8> {
-    versioned(&rkyv::to_bytes::<rkyv::rancor::Error>(evidence).expect("an archive in memory cannot fail to be written"))
+    versioned(ROW_PLAIN, &archive_of_evidence(evidence))
 }
 
-pub(super) fn decode_evidence(bytes: &[u8]) -> Option<Evidence> {
-    rkyv::from_bytes::<Evidence, rkyv::rancor::Error>(&archive_of(bytes)?).ok()
+/// A row of a false value, which has another key.
+pub(super) fn encode_false_value(key: &[u8], evidence: &Evidence) -> Vec<u8> {
+    sealed(key, versioned(ROW_CHECKED, &archive_of_evidence(evidence)))
 }
 
-fn versioned(archive: &[u8]) -> Vec<u8> {
-    let mut fields = Fields(Vec::with_capacity(2 + archive.len()));
-    fields.u16(STORE_VERSION).bytes(archive);
+fn archive_of_evidence(evidence: &Evidence) -> rkyv::util::AlignedVec {
+    rkyv::to_bytes::<rkyv::rancor::Error>(evidence).expect("an archive in memory cannot fail to be written")
+}
+
+pub(super) fn decode_evidence(key: &[u8], bytes: &[u8]) -> Option<Evidence> {
+    rkyv::from_bytes::<Evidence, rkyv::rancor::Error>(&archive_of(key, bytes)?).ok()
+}
+
+/// A row as it was before rows had checksums.
+const ROW_PLAIN: u16 = STORE_VERSION;
+/// A row that ends with its checksum.
+const ROW_CHECKED: u16 = STORE_VERSION | 0x0100;
+const _: () = assert!(STORE_VERSION < 0x0100, "the upper byte of a row's version is our own");
+
+fn versioned(version: u16, archive: &[u8]) -> Vec<u8> {
+    let mut fields = Fields(Vec::with_capacity(2 + archive.len() + 4));
+    fields.u16(version).bytes(archive);
     fields.0
 }
 
 /// The archive in a row of this version. Rows lie where redb puts them; an archive is read where it is aligned.
-fn archive_of(row: &[u8]) -> Option<rkyv::util::AlignedVec<16>> {
-    let mut fields = Cursor::new(row);
-    if fields.u16()? != STORE_VERSION {
-        return None;
-    }
-    let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(fields.rest().len());
-    aligned.extend_from_slice(fields.rest());
+fn archive_of(key: &[u8], row: &[u8]) -> Option<rkyv::util::AlignedVec<16>> {
+    let row = match Cursor::new(row).u16()? {
+        ROW_PLAIN => row,
+        ROW_CHECKED => unsealed(key, row)?,
+        _ => return None,
+    };
+    let archive = row.get(2..)?;
+    let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(archive.len());
+    aligned.extend_from_slice(archive);
     Some(aligned)
 }
 
-pub(super) fn decode_row(bytes: &[u8]) -> Option<Row> {
-    rkyv::from_bytes::<Row, rkyv::rancor::Error>(&archive_of(bytes)?).ok()
+/// Ends a row with a checksum over its key and itself.
+fn sealed(key: &[u8], row: Vec<u8>) -> Vec<u8> {
+    let crc = row_crc(key, &row);
+    let mut fields = Fields(row);
+    fields.u32(crc);
+    fields.0
 }
 
-pub(super) fn encode_location(row: &LocationRow) -> Vec<u8> {
+/// A row without its checksum, which holds.
+fn unsealed<'a>(key: &[u8], row: &'a [u8]) -> Option<&'a [u8]> {
+    let (row, crc) = row.split_last_chunk()?;
+    (u32::from_le_bytes(*crc) == row_crc(key, row)).then_some(row)
+}
+
+fn row_crc(key: &[u8], row: &[u8]) -> u32 {
+    crc32c(&[key, row].concat())
+}
+
+/// The row of a mark.
+pub(super) fn seal_mark(name: &str, mark: Vec<u8>) -> Vec<u8> {
+    sealed(name.as_bytes(), mark)
+}
+
+/// A mark out of its row. One that is as long as the mark itself is from before rows had checksums.
+pub(super) fn open_mark<'a>(name: &str, row: &'a [u8], mark_bytes: usize) -> Option<&'a [u8]> {
+    if row.len() == mark_bytes {
+        return Some(row);
+    }
+    unsealed(name.as_bytes(), row).filter(|mark| mark.len() == mark_bytes)
+}
+
+/// Bytes of a location with the time of its last change, and of one from before that was kept.
+const LOCATION_BYTES: usize = 1 + 4 * 8;
+const LOCATION_BYTES_WITHOUT_TIME: usize = 1 + 3 * 8;
+
+pub(super) fn encode_location(height: Height, row: &LocationRow) -> Vec<u8> {
     let mut fields = Fields::default();
     fields
         .u8(match row.blobs {
@@ -66,10 +122,16 @@ pub(super) fn encode_location(row: &LocationRow) -> Vec<u8> {
         .u64(row.location.offset)
         .u64(row.location.bytes)
         .u64(row.since);
-    fields.0
+    assert_eq!(fields.0.len(), LOCATION_BYTES, "the fields of a location");
+    sealed(&height.0.to_le_bytes(), fields.0)
 }
 
-pub(super) fn decode_location(bytes: &[u8]) -> Option<LocationRow> {
+pub(super) fn decode_location(height: Height, bytes: &[u8]) -> Option<LocationRow> {
+    // Rows from before they had checksums are shorter.
+    let bytes = match bytes.len() {
+        LOCATION_BYTES | LOCATION_BYTES_WITHOUT_TIME => bytes,
+        _ => unsealed(&height.0.to_le_bytes(), bytes)?,
+    };
     let mut fields = Cursor::new(bytes);
     let blobs = match fields.u8()? {
         1 => Blobs::Held,
@@ -89,7 +151,6 @@ pub(super) fn decode_location(bytes: &[u8]) -> Option<LocationRow> {
         && i64::try_from(location.offset.checked_add(location.bytes)?).is_ok()
         && location.segment.is_counted();
     is_record.then_some(())?;
-    // Directories of before the account have rows without it.
     let since = if fields.rest().is_empty() { 0 } else { fields.u64()? };
     Some(LocationRow { location, blobs, since })
 }
@@ -129,7 +190,22 @@ pub(super) fn decode_floor(bytes: &[u8]) -> Option<Position> {
     is_sound.then_some(floor)
 }
 
-pub(super) fn encode_segment(row: &SegmentRow) -> Vec<u8> {
+pub(super) fn encode_archived(through: Height, from: Height) -> Vec<u8> {
+    let mut fields = Fields::default();
+    fields.u64(through.0).u64(from.0);
+    fields.0
+}
+
+/// Through which height the archive has everything, and from which on it has blobs.
+pub(super) fn decode_archived(bytes: &[u8]) -> Option<(Height, Height)> {
+    let mut fields = Cursor::new(bytes);
+    Some((Height(fields.u64()?), Height(fields.u64()?)))
+}
+
+/// Bytes of what is said of a segment.
+const SEGMENT_BYTES: usize = 2 + 6 * 8;
+
+pub(super) fn encode_segment(id: SegmentId, row: &SegmentRow) -> Vec<u8> {
     let mut fields = Fields::default();
     fields
         .u8(match row.class {
@@ -143,24 +219,30 @@ pub(super) fn encode_segment(row: &SegmentRow) -> Vec<u8> {
         .u64(row.live_bytes)
         .u64(row.end)
         .u64(row.untried.0);
-    fields.0
+    assert_eq!(fields.0.len(), SEGMENT_BYTES, "the fields of a segment");
+    sealed(&id.0.to_le_bytes(), fields.0)
 }
 
-pub(super) fn decode_segment(bytes: &[u8]) -> Option<SegmentRow> {
+pub(super) fn decode_segment(id: SegmentId, bytes: &[u8]) -> Option<SegmentRow> {
+    // Rows from before they had checksums are shorter.
+    let bytes = match bytes.len() {
+        SEGMENT_BYTES => bytes,
+        _ => unsealed(&id.0.to_le_bytes(), bytes)?,
+    };
     let mut fields = Cursor::new(bytes);
     let class = match fields.u8()? {
         1 => Class::Values,
         2 => Class::Payloads,
         _ => return None,
     };
-    let sealed = match fields.u8()? {
+    let is_sealed = match fields.u8()? {
         1 => false,
         2 => true,
         _ => return None,
     };
     let row = SegmentRow {
         class,
-        sealed,
+        sealed: is_sealed,
         lowest: Height(fields.u64()?),
         highest: Height(fields.u64()?),
         heights_count: fields.u64()?,
@@ -175,4 +257,90 @@ pub(super) fn decode_segment(bytes: &[u8]) -> Option<SegmentRow> {
         && row.live_bytes <= row.end
         && row.end < 1 << 48;
     is_sound.then_some(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use ultramarine_types::storage::BlobState;
+
+    use super::*;
+    use crate::index::tallies::RowTallies;
+
+    #[track_caller]
+    fn assert_row(row: &[u8], golden: &[&str]) {
+        assert_eq!(hex::encode(row), golden.concat());
+    }
+
+    #[test]
+    fn rows_of_numbers_have_these_bytes() {
+        let location = Location {
+            segment: SegmentId(0x0102),
+            offset: 0x3000,
+            bytes: 0x4000,
+        };
+        for (blobs, code, crc) in [
+            (Blobs::Held, "01", "83d31a60"),
+            (Blobs::Pruned, "02", "f2ae518e"),
+            (Blobs::NeverHeld, "03", "dd8568d4"),
+        ] {
+            let since = 0x0506;
+            let row = encode_location(Height(7), &LocationRow { location, blobs, since });
+            let numbers = ["0201000000000000", "0030000000000000", "0040000000000000"].concat();
+            assert_row(&row, &[code, &numbers, "0605000000000000", crc]);
+        }
+        let epoch = LogEpoch {
+            height: Height(0x0102),
+            generation: 0x0304,
+        };
+        assert_row(&encode_epoch(epoch), &["0201000000000000", "0403000000000000"]);
+        let floor = Position {
+            segment: SegmentId(0x0102),
+            offset: 0x3000,
+            sequence: 2,
+        };
+        assert_row(
+            &encode_floor(floor),
+            &["0201000000000000", "0030000000000000", "0200000000000000"],
+        );
+        let row = SegmentRow {
+            class: Class::Values,
+            sealed: true,
+            lowest: Height(0x0102),
+            highest: Height(0x0304),
+            heights_count: 0x0506,
+            live_bytes: 0x7000,
+            end: 0x9000,
+            untried: Height(0x0a0b),
+        };
+        let numbers = [
+            "0201000000000000",
+            "0403000000000000",
+            "0605000000000000",
+            "0070000000000000",
+            "0090000000000000",
+            "0b0a000000000000",
+        ]
+        .concat();
+        let id = SegmentId(0x0102);
+        assert_row(&encode_segment(id, &row), &["01", "02", &numbers, "73ed96fa"]);
+        let growing = SegmentRow {
+            class: Class::Payloads,
+            sealed: false,
+            ..row
+        };
+        assert_row(&encode_segment(id, &growing), &["02", "01", &numbers, "ae351890"]);
+        let mut tallies = RowTallies::default();
+        let states = [
+            BlobState::Decided,
+            BlobState::Archived,
+            BlobState::Pruned,
+            BlobState::NeverHeld,
+        ];
+        for (number, state) in (1..).zip(states) {
+            let tally = tallies.states.of_mut(state);
+            (tally.heights, tally.bytes) = (number, number << 12);
+        }
+        let tally = |number: u8| format!("0{number}0000000000000000{number}0000000000000");
+        assert_row(&tallies.encode(), &[&tally(1), &tally(2), &tally(3), &tally(4)]);
+    }
 }

@@ -23,6 +23,9 @@ pub struct Relocation {
     pub segments: Vec<(SegmentId, Option<SegmentRow>)>,
 }
 
+/// Rows of segments; `None` where one is damaged.
+type FoundRows = Vec<(SegmentId, Option<SegmentRow>)>;
+
 /// Heights of a segment, and where the search goes on.
 #[derive(Clone, Debug, Default)]
 pub struct HeightsFound {
@@ -36,6 +39,16 @@ pub struct HeightsFound {
 impl Index {
     /// What each segment holds; `None` in a directory of before these rows.
     pub fn segments(&self) -> Result<Option<Vec<(SegmentId, SegmentRow)>>, IndexError> {
+        let rows = self.segment_rows()?;
+        let whole = |(id, row): (SegmentId, Option<SegmentRow>)| match row {
+            Some(row) => Ok((id, row)),
+            None => Err(self.damaged("segments", id)),
+        };
+        rows.map(|rows| rows.into_iter().map(whole).collect()).transpose()
+    }
+
+    /// The same, with `None` for a row that is damaged.
+    pub(super) fn segment_rows(&self) -> Result<Option<FoundRows>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
         let Some(table) = self.if_made(transaction.open_table(SEGMENTS))? else {
             return Ok(None);
@@ -43,9 +56,8 @@ impl Index {
         let mut rows = Vec::new();
         for row in self.of(table.iter())? {
             let (id, row) = self.of(row)?;
-            let id = id.value();
-            let row = decode_segment(row.value()).filter(|_| id < u64::MAX);
-            rows.push((SegmentId(id), row.ok_or_else(|| self.damaged("segments", id))?));
+            let id = SegmentId(id.value());
+            rows.push((id, decode_segment(id, row.value()).filter(|_| id.0 < u64::MAX)));
         }
         Ok(Some(rows))
     }
@@ -68,7 +80,7 @@ impl Index {
                 found.next = Some(height);
                 break;
             }
-            match decode_location(row.value()) {
+            match decode_location(height, row.value()) {
                 Some(row) if row.location.segment == segment => found.rows.push((height, row)),
                 Some(_) => {}
                 None => found.damaged.push(height),
@@ -91,7 +103,7 @@ impl Index {
         }
         if let Some(end) = relocation.payloads {
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.of(marks.insert(MARK_PAYLOADS, encode_floor(end).as_slice()))?;
+            self.insert_mark(&mut marks, MARK_PAYLOADS, encode_floor(end))?;
         }
         self.write_segments(transaction, &relocation.segments)
     }
@@ -105,7 +117,7 @@ impl Index {
         for (id, row) in rows {
             match row {
                 Some(row) => self
-                    .of(segments.insert(id.0, encode_segment(row).as_slice()))
+                    .of(segments.insert(id.0, encode_segment(*id, row).as_slice()))
                     .map(drop)?,
                 None => self.of(segments.remove(id.0)).map(drop)?,
             }

@@ -17,7 +17,12 @@ impl Index {
 
     /// Reads at most `rows_max` rows of `blocks` behind a key, and holds each against the height that it leads to. The
     /// last key read; `None` behind the last row.
-    pub fn check_blocks(&self, behind: Option<[u8; 32]>, rows_max: usize) -> Result<Option<[u8; 32]>, IndexError> {
+    pub fn check_blocks(
+        &self,
+        behind: Option<[u8; 32]>,
+        rows_max: usize,
+        rotten: &mut dyn FnMut(IndexError),
+    ) -> Result<Option<[u8; 32]>, IndexError> {
         let transaction = self.of(self.database.begin_read())?;
         let blocks = self.of(transaction.open_table(BLOCKS))?;
         let decided = self.of(transaction.open_table(DECIDED))?;
@@ -32,14 +37,25 @@ impl Index {
             let row = self.of(decided.get(height.0))?;
             // A row that cannot be read is damage of its own height.
             let leads = row.map(|row| {
-                decode_row(row.value()).is_none_or(|row| row.init.metadata.header.block_hash.0 == block_hash)
+                decode_row(height, row.value()).is_none_or(|row| row.init.metadata.header.block_hash.0 == block_hash)
             });
             if leads != Some(true) {
-                return Err(self.damaged("blocks", height));
+                rotten(self.damaged("blocks", height));
             }
             last = Some(block_hash);
         }
         Ok(last)
+    }
+
+    /// Reads the few rows that a start reads, of marks and segments.
+    pub fn check_marks(&self, rotten: &mut dyn FnMut(IndexError)) -> Result<(), IndexError> {
+        self.rotten_marks()?
+            .into_iter()
+            .for_each(|name| rotten(self.damaged("marks", name)));
+        let rows = self.segment_rows()?.unwrap_or_default();
+        let lost = rows.into_iter().filter(|(_, row)| row.is_none());
+        lost.for_each(|(id, _)| rotten(self.damaged("segments", id)));
+        Ok(())
     }
 
     /// How many rows of `locations` are of heights that are not decided.

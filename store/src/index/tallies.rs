@@ -11,7 +11,7 @@ use ultramarine_types::Height;
 use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::{BlobState, Blobs, StateTallies};
 
-use super::rows::{decode_location, encode_location};
+use super::rows::{decode_location, encode_location, open_mark};
 use super::{Index, IndexError, LOCATIONS, LocationRow, MARK_TALLIES, MARKS};
 use crate::format::Fields;
 
@@ -66,6 +66,9 @@ impl RowTallies {
         fields.0
     }
 
+    /// Bytes of the mark.
+    pub const BYTES: usize = STATES.len() * 2 * 8;
+
     pub fn decode(bytes: &[u8], archived: &Self) -> Option<Self> {
         let mut fields = Cursor::new(bytes);
         let mut states = StateTallies::default();
@@ -85,7 +88,7 @@ impl Index {
         let locations = self.of(transaction.open_table(LOCATIONS))?;
         let row = self.of(locations.get(height.0))?;
         let decode = |row: redb::AccessGuard<'_, &[u8]>| {
-            decode_location(row.value()).ok_or_else(|| self.damaged("locations", height))
+            decode_location(height, row.value()).ok_or_else(|| self.damaged("locations", height))
         };
         row.map(decode).transpose()
     }
@@ -116,7 +119,8 @@ impl Index {
     /// Counts every row: what the mark should say.
     pub fn recount(&self) -> Result<StateTallies, IndexError> {
         let mut counted = self.none_tallied()?;
-        self.locations(|height, row| counted.add(height, &row))?;
+        // Damaged rows count when they are repaired.
+        let _ = self.locations(|height, row| counted.add(height, &row))?;
         Ok(counted.states)
     }
 
@@ -136,7 +140,14 @@ impl Index {
         let transaction = self.of(self.database.begin_read())?;
         let marks = self.of(transaction.open_table(MARKS))?;
         let row = self.of(marks.get(MARK_TALLIES))?;
-        let found = row.and_then(|row| RowTallies::decode(row.value(), &none));
+        let mark = row
+            .as_ref()
+            .and_then(|row| open_mark(MARK_TALLIES, row.value(), RowTallies::BYTES));
+        let found = mark.and_then(|mark| RowTallies::decode(mark, &none));
+        // Without the mark of the archive they are of other states.
+        let found = found.filter(|found| {
+            found.archived_through > Height::GENESIS || found.states.of(BlobState::Archived).heights == 0
+        });
         let tallies = match found {
             Some(tallies) => tallies,
             None => RowTallies {
@@ -156,8 +167,8 @@ impl Index {
         height: Height,
         row: &LocationRow,
     ) -> Result<(), IndexError> {
-        if let Some(before) = self.of(locations.insert(height.0, encode_location(row).as_slice()))? {
-            match decode_location(before.value()) {
+        if let Some(before) = self.of(locations.insert(height.0, encode_location(height, row).as_slice()))? {
+            match decode_location(height, before.value()) {
                 Some(before) => tallies.remove(height, &before),
                 // It rotted: what it said of its bytes is lost.
                 None => tallies.states.of_mut(BlobState::Decided).remove(0),
@@ -176,7 +187,7 @@ impl Index {
         row: &LocationRow,
     ) -> Result<(), IndexError> {
         let before = self.of(locations.get(height.0))?;
-        let before = before.and_then(|before| decode_location(before.value()));
+        let before = before.and_then(|before| decode_location(height, before.value()));
         let same = before.filter(|before| before.blobs == row.blobs);
         let since = same.map_or(row.since, |before| before.since);
         self.place(locations, tallies, height, &LocationRow { since, ..*row })
@@ -193,8 +204,9 @@ impl Index {
         let mut newest_lost = None;
         for row in self.of(locations.range(tallies.archived_through.next().0..=through.0))? {
             let (height, row) = self.of(row)?;
-            if decode_location(row.value()).is_some_and(|row| row.blobs == Blobs::Pruned) {
-                newest_lost = Some(Height(height.value()));
+            let height = Height(height.value());
+            if decode_location(height, row.value()).is_some_and(|row| row.blobs == Blobs::Pruned) {
+                newest_lost = Some(height);
             }
         }
         tallies.archived_through = through;
@@ -203,8 +215,9 @@ impl Index {
         tallies.states = StateTallies::default();
         for row in self.of(locations.iter())? {
             let (height, row) = self.of(row)?;
-            if let Some(row) = decode_location(row.value()) {
-                tallies.add(Height(height.value()), &row);
+            let height = Height(height.value());
+            if let Some(row) = decode_location(height, row.value()) {
+                tallies.add(height, &row);
             }
         }
         Ok(())

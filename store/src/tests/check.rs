@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use redb::{ReadableTable, TableDefinition};
-use ultramarine_types::storage::{BlobState, Source, Tag};
+use ultramarine_types::storage::{BlobState, Source, StoreRequest, Tag};
 use ultramarine_types::{ChainIdentity, Height};
 
 use super::support::*;
@@ -60,13 +59,6 @@ struct Full {
     pruned: (PathBuf, u64),
     held: (PathBuf, u64),
     undecided: (PathBuf, u64),
-}
-
-fn flip(path: &Path, at: u64) {
-    let file = OpenOptions::new().read(true).write(true).open(path).expect("a file");
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).expect("read");
-    file.write_all_at(&[byte[0] ^ 0x10], at).expect("written");
 }
 
 fn change_index(folder: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
@@ -189,6 +181,71 @@ fn each_fault_is_named() {
         fault(folder.path(), &full);
         let wrong = wrong(folder.path());
         assert!(wrong.iter().any(|line| line.contains(said)), "{said}: {wrong:?}");
+    }
+}
+
+/// Flips a bit of a row.
+fn spoil<'k, K: redb::Key + 'static>(transaction: &redb::WriteTransaction, table: &str, key: K::SelfType<'k>) {
+    let mut table = transaction
+        .open_table(TableDefinition::<K, &[u8]>::new(table))
+        .expect("a table");
+    let mut row = table.get(&key).expect("read").expect("there").value().to_vec();
+    row[9] ^= 1;
+    table.insert(&key, row.as_slice()).expect("written");
+}
+
+#[test]
+fn each_row_of_the_index_that_rotted_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    full(folder.path());
+    let mut store = Store::open(folder.path());
+    store.ask([StoreRequest::Evidence(vec![two_votes(3), two_votes(5)])]);
+    let segment = store.view.index().segments().expect("read").expect("rows")[0].0.0;
+    drop(store);
+    let mut pairs = Vec::new();
+    change_index(folder.path(), |transaction| {
+        let table = TableDefinition::<(u64, &[u8; 32]), &[u8]>::new("evidence");
+        let table = transaction.open_table(table).expect("a table");
+        pairs.extend(table.iter().expect("rows").map(|row| {
+            let (key, _) = row.expect("a row");
+            (key.value().0, *key.value().1)
+        }));
+    });
+    let blocks = TableDefinition::<&[u8; 32], u64>::new("blocks");
+    change_index(folder.path(), |transaction| {
+        for height in [2, 3] {
+            spoil::<u64>(transaction, "locations", height);
+        }
+        for height in [6, 15] {
+            spoil::<u64>(transaction, "decided", height);
+        }
+        spoil::<u64>(transaction, "segments", segment);
+        for name in ["floor", "oldest_blobs"] {
+            spoil::<&str>(transaction, "marks", name);
+        }
+        for (height, digest) in &pairs {
+            spoil::<(u64, &[u8; 32])>(transaction, "evidence", (*height, digest));
+        }
+        let mut table = transaction.open_table(blocks).expect("a table");
+        for other in [1, 9] {
+            table.insert(&block_hash(other, 200).0, other).expect("written");
+        }
+    });
+    let wrong = wrong(folder.path());
+    for said in [
+        "the locations row of 2 is damaged",
+        "the locations row of 3 is damaged",
+        "the decided row of 6 is damaged",
+        "the decided row of 15 is damaged",
+        "the segments row of ",
+        "the marks row of floor is damaged",
+        "the marks row of oldest_blobs is damaged",
+        "the evidence row of 3 is damaged",
+        "the evidence row of 5 is damaged",
+        "the blocks row of 1 is damaged",
+        "the blocks row of 9 is damaged",
+    ] {
+        assert!(wrong.iter().any(|line| line.contains(said)), "{said}: {wrong:#?}");
     }
 }
 

@@ -199,7 +199,7 @@ fn a_damaged_segment_stays_and_the_next_ones_are_freed() {
         assert!(oldest > Height(below - 6) && oldest <= Height(below), "{oldest}");
         assert_eq!(store.view.oldest_blobs(), oldest);
         assert!(damaged.exists());
-        assert_eq!(damaged_segments(&options), "1");
+        assert_eq!(metric(&options, "ultramarine_store_damaged_segments"), 1);
         let mut pruned = 0;
         for height in 1..=store.view.head().0 {
             let expected = value(height, height as u8, 6);
@@ -244,6 +244,6 @@ fn a_payload_is_checked_again_before_it_is_moved() {
     assert_same(&read, &values[1]);
     damage_payload(&store, &values[1].key);
     assert!(store.retire(11) > Height(5));
-    assert_eq!(damaged_segments(&options), "1");
+    assert_eq!(metric(&options, "ultramarine_store_damaged_segments"), 1);
     assert_eq!(store.view.decided(Height(2)).expect("decided").blobs, Blobs::Held);
 }

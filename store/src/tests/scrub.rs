@@ -1,8 +1,5 @@
 //! What the background check notices, and what it leaves alone.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -27,14 +24,6 @@ fn pass(store: &Store) -> Vec<Height> {
 
 fn progress(store: &Store) -> ScrubProgress {
     store.view.metrics().scrub.progress()
-}
-
-/// Flips a bit of a file.
-fn flip(path: &Path, at: u64) {
-    let file = OpenOptions::new().read(true).write(true).open(path).expect("a file");
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).expect("read");
-    file.write_all_at(&[byte[0] ^ 0x10], at).expect("written");
 }
 
 #[test]

@@ -8,13 +8,14 @@ use ultramarine_types::storage::{Source, StoreRequest, Tag};
 use ultramarine_types::{Address, Evidence, Height, Proposal, Round, Signature, ValueId};
 
 use super::support::*;
-use crate::format::Lineage;
+use crate::format::{Lineage, crc32c};
 use crate::record::{self, RecordHeader};
 use crate::{OpenError, look};
 
 const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
 const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
+const BLOCKS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("blocks");
 const EVIDENCE: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("evidence");
 const FALSE_VALUES: TableDefinition<(&[u8; 20], u64), &[u8]> = TableDefinition::new("false_values");
 
@@ -95,6 +96,17 @@ fn a_directory_of_a_later_version_is_refused() {
     assert!(refused.to_string().contains("a newer version wrote it"), "{refused}");
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A row with its checksum, which covers its key as well.
+fn sealed(key: &[u8], row: &str) -> Vec<u8> {
+    let row = bytes(row);
+    let crc = crc32c(&[key, &row].concat());
+    [row, crc.to_le_bytes().to_vec()].concat()
+}
+
 #[test]
 fn the_indexs_rows_have_these_bytes() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -107,24 +119,65 @@ fn the_indexs_rows_have_these_bytes() {
     let marks = transaction.open_table(MARKS).expect("the marks");
     let mark = |name: &str| marks.get(name).expect("read").expect("there").value().to_vec();
     assert_eq!(mark("format"), bytes(&["02000000", &"09".repeat(32)].concat()));
-    assert_eq!(mark("epoch"), bytes("02000000000000000100000000000000"));
+    assert_eq!(mark("epoch"), sealed(b"epoch", "02000000000000000100000000000000"));
     let locations = transaction.open_table(LOCATIONS).expect("the places");
     let place = locations.get(1).expect("read").expect("there").value().to_vec();
     let (segment, offset, length) = ("0100000000000000", "0010000000000000", "0010020000000000");
     assert_eq!(place[..25], bytes(&["01", segment, offset, length].concat()));
-    let since = u64::from_le_bytes(place[25..].try_into().expect("eight bytes"));
+    let since = u64::from_le_bytes(place[25..33].try_into().expect("eight bytes"));
     assert!(since > 1_577_836_800, "unix seconds, after 2020: {since}");
+    assert_eq!(place, sealed(&1u64.to_le_bytes(), &hex(&place[..33])));
     let tallies = mark("tallies");
     let (one, none) = ("0100000000000000", "00".repeat(48));
-    assert_eq!(tallies, bytes(&[one, length, &none].concat()));
+    assert_eq!(tallies, sealed(b"tallies", &[one, length, &none].concat()));
     let decided = transaction.open_table(DECIDED).expect("the decided");
     let row = decided.get(1).expect("read").expect("there").value().to_vec();
-    assert_eq!(row[..2], [2, 0], "the row's version");
+    assert_eq!(row[..2], [2, 1], "the row's version, and that it has a checksum");
+    let (row, _) = row.split_at(row.len() - 4);
     assert_archive(
         "decided",
-        &row,
+        &[&[2, 0], &row[2..]].concat(),
         "0x44a22acda923c9d9eda35cf27151fdfa83275624f63cdb96a11c4498633a747d",
     );
+}
+
+#[test]
+fn the_marks_of_a_long_chain_have_these_bytes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    store.grow(1..=20, 6);
+    let through = Height(0x0102);
+    store.ask([StoreRequest::Silence { through }]);
+    let oldest = store.retire(11);
+    store.ask([StoreRequest::Archived { through: Height(14) }]);
+    drop(store);
+    let database = Database::open(folder.path().join("index.redb")).expect("the index");
+    let transaction = database.begin_read().expect("a transaction");
+    let marks = transaction.open_table(MARKS).expect("the marks");
+    let mark = |name: &str| marks.get(name).expect("read").expect("there").value().to_vec();
+    for (name, numbers) in [
+        ("silent_through", &[0x0102][..]),
+        ("oldest_blobs", &[oldest.0]),
+        // What was pruned is not in the archive.
+        ("archived_through", &[14, oldest.0]),
+    ] {
+        let numbers: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        assert_eq!(mark(name), sealed(name.as_bytes(), &hex(&numbers)), "{name}");
+    }
+    for name in ["floor", "payloads"] {
+        let mark = mark(name);
+        let [segment, offset, sequence] = [0, 8, 16].map(|at| mark[at..at + 8].try_into().map(u64::from_le_bytes));
+        assert_eq!(mark, sealed(name.as_bytes(), &hex(&mark[..24])), "{name}");
+        assert!(segment.is_ok_and(|segment| (1..20).contains(&segment)), "{name}");
+        assert!(
+            offset.is_ok_and(|offset| offset >= 4096 && offset.is_multiple_of(4096)),
+            "{name}"
+        );
+        assert!(sequence.is_ok_and(|sequence| sequence <= 20), "{name}");
+    }
+    let blocks = transaction.open_table(BLOCKS).expect("the blocks");
+    let height = blocks.get(&block_hash(3, 3).0).expect("read").expect("there").value();
+    assert_eq!(height, 3);
 }
 
 /// Two proposals of one validator that contradict each other.
@@ -193,9 +246,10 @@ fn the_rows_of_evidence_have_these_bytes() {
         &proposals,
         "0x8895d68a5e690a577a780a8356b9a4af987a6540dd423242897a0fe169641c73",
     );
+    assert_eq!(value.value()[..2], [2, 1]);
     assert_archive(
         "false value",
-        value.value(),
+        &[&[2, 0], &value.value()[2..value.value().len() - 4]].concat(),
         "0x46d8a5c7aa8349978f9f30993903fe47d401610e180e347527241f3e2017d443",
     );
 }

@@ -289,13 +289,8 @@ fn hear(world: &mut World, peer: usize, tip: Height, seen_signed: Option<SignedM
     };
     world.tell(2, Input::Net(up));
     let status = Status {
-        tip,
-        oldest_blobs: Height(1),
-        round: Round(0),
-        holds: Vec::new(),
         seen_signed,
-        clock: Default::default(),
-        ready: true,
+        ..fixtures::status(tip)
     };
     let peer = world::peer_id(peer);
     world.tell(2, Input::Net(NetEvent::Status { peer, status }));

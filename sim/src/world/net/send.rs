@@ -54,10 +54,10 @@ impl World {
 
     /// A new proposal or prevote for a value leaves a node.
     fn check_accepted(&self, index: usize, message: &ConsensusMessage) -> CheckOutcome {
-        let (id, round): (ValueId, _) = match message {
-            ConsensusMessage::Proposal(proposal) => (proposal.value_id, proposal.round),
+        let id: ValueId = match message {
+            ConsensusMessage::Proposal(proposal) => proposal.value_id,
             ConsensusMessage::Vote(vote) if vote.kind == VoteKind::Prevote => match vote.value_id {
-                Some(id) => (id, vote.round),
+                Some(id) => id,
                 None => return Ok(()),
             },
             _ => return Ok(()),
@@ -71,11 +71,7 @@ impl World {
                 format!("{} is accepted and breaks a rule: {rule}", init.key()),
             ));
         }
-        match self.checks.execution.accepted(index, init) {
-            // A value that others have locked is not asked about the head again.
-            Err(("I9", _)) if round > init.metadata.origin_round => Ok(()),
-            checked => checked,
-        }
+        self.checks.execution.accepted(index, init)
     }
 
     pub(super) fn sync(&mut self, index: usize, peer: ultramarine_types::PeerId, height: Height, want: SyncWant) {
