@@ -11,11 +11,8 @@ mod lying_lanes;
 mod many_blobs;
 mod other_head;
 mod parent_root;
-<<<<<<< HEAD
 mod pause;
-=======
 mod payload_error;
->>>>>>> 1b694c55a22a0b1dc2e7e9013f798b06ad8f3510
 mod proposer_killed;
 mod relaunch;
 mod rot;
