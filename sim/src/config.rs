@@ -7,7 +7,7 @@ use crate::adversaries::AdversaryKind;
 use crate::block;
 use crate::dice::Dice;
 use crate::faults::FaultKind;
-use crate::lines::{Lines, Rates};
+use crate::lines::{NodeLines, Rates};
 use crate::network::Weather;
 #[cfg(feature = "planted")]
 use crate::planted::PlantedBug;
@@ -28,7 +28,7 @@ pub struct RunConfig {
     /// The network while faults last.
     pub weather: Weather,
     /// The lines between the nodes.
-    pub lines: Lines,
+    pub lines: NodeLines,
     /// Mean time between two faults; `None`: only those a script makes.
     pub fault_every: Option<Nanos>,
     /// Kinds of fault of this run.
@@ -75,7 +75,7 @@ impl RunConfig {
             blobs_range: (0, 6),
             target: 20,
             weather: Weather::CALM,
-            lines: Lines::default(),
+            lines: NodeLines::default(),
             fault_every: None,
             fault_kinds: Vec::new(),
             rot_every: None,
@@ -137,7 +137,7 @@ impl RunConfig {
             this.fault_kinds.extend([FaultKind::LongAway; 8]);
         }
         // Of dice of their own, so that all else of a seed stays as it is.
-        this.lines = Lines::draw(&mut Dice::of(seed, "lines"), this.nodes());
+        this.lines = NodeLines::draw(&mut Dice::of(seed, "lines"), this.nodes());
         if Dice::of(seed, "pauses").chance(300) {
             this.fault_kinds.push(FaultKind::Pause);
         }

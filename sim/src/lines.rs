@@ -46,7 +46,7 @@ const REGION_MS: [[u64; REGIONS]; REGIONS] = [
 
 /// See the file's words. By itself it says nothing: the weather's rate and latency hold for all.
 #[derive(Clone, Debug, Default)]
-pub struct Lines {
+pub struct NodeLines {
     /// Nodes whose lines are not as fast as the weather says.
     pub rates: BTreeMap<usize, Rates>,
     /// Where each node stands; if nobody stands anywhere, all are as far from each other as the weather says.
@@ -55,8 +55,8 @@ pub struct Lines {
     pub missing: BTreeSet<(usize, usize)>,
 }
 
-impl Lines {
-    /// Lines as a seed draws them.
+impl NodeLines {
+    /// NodeLines as a seed draws them.
     pub fn draw(dice: &mut Dice, nodes: usize) -> Self {
         let mut this = Self::default();
         if dice.chance(300) {
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_missing_edge_is_missing_both_ways() {
-        let mut lines = Lines::default();
+        let mut lines = NodeLines::default();
         lines.cut(3, 1);
         assert!(lines.is_missing(1, 3) && lines.is_missing(3, 1) && !lines.is_missing(1, 2));
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ultramarine_types::Nanos;
 
 use crate::dice::Dice;
-use crate::lines::Lines;
+use crate::lines::NodeLines;
 
 /// How bad the network is.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,7 @@ struct Direction {
 
 pub struct Network {
     pub weather: Weather,
-    pub lines: Lines,
+    pub lines: NodeLines,
     directions: BTreeMap<(usize, usize), Direction>,
     blocked: BTreeMap<(usize, usize), u32>,
     connections: BTreeMap<(usize, usize), u64>,
@@ -77,7 +77,7 @@ pub struct Network {
 
 impl Network {
     /// A network in which nobody is connected yet.
-    pub fn new(seed: u64, nodes: usize, weather: Weather, lines: Lines) -> Self {
+    pub fn new(seed: u64, nodes: usize, weather: Weather, lines: NodeLines) -> Self {
         let mut down = BTreeSet::new();
         for a in 0..nodes {
             for b in a + 1..nodes {
@@ -219,7 +219,7 @@ mod tests {
             detour: 300,
             ..Weather::CALM
         };
-        let mut network = Network::new(1, 2, weather, Lines::default());
+        let mut network = Network::new(1, 2, weather, NodeLines::default());
         network.connect(0, 1);
         let mut last = Nanos::ZERO;
         for sent in 0..200 {
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_one_way_partition_cuts_one_way() {
-        let mut network = Network::new(1, 2, Weather::CALM, Lines::default());
+        let mut network = Network::new(1, 2, Weather::CALM, NodeLines::default());
         network.connect(0, 1);
         network.block(0, 1);
         assert_eq!(network.route(Nanos::ZERO, 0, 1, false), Route::Lost);

@@ -117,7 +117,7 @@ fn a_process_that_stood_still_takes_part_again_and_nobody_stops() {
 }
 
 #[test]
-fn a_height_that_stood_still_for_hundreds_of_rounds_is_decided_soon_after() {
+fn a_height_that_stood_still_for_sixty_rounds_is_decided_soon_after() {
     runs_clean("long-height", 0..1);
 }
 

@@ -1,4 +1,4 @@
-//! A height that stands still for hundreds of rounds, because no execution client answers, and is decided soon after
+//! A height that stands still for many rounds, because no execution client answers, and is decided soon after
 //! they are back.
 
 use ultramarine_types::{Height, Nanos};
@@ -8,13 +8,13 @@ use crate::RunConfig;
 use crate::world::World;
 
 /// Rounds of the height that stands still.
-const ROUNDS: u32 = 300;
+const ROUNDS: u32 = 60;
 /// The longest that so many rounds may take: forty-five seconds each.
 const ROUNDS_SECONDS: u64 = 45 * ROUNDS as u64;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "long-height",
-    claim: "a height that stood still for 300 rounds is decided soon after the execution clients are back",
+    claim: "a height that stood still for sixty rounds is decided soon after the execution clients are back",
     config: |seed| {
         let mut config = RunConfig {
             target: 6,

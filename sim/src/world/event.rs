@@ -1,12 +1,23 @@
 //! This file knows what can happen in a world, and to whom.
 
+use ultramarine_kzg_pipeline::foreman;
 use ultramarine_net::reply::PeerRequest;
 use ultramarine_types::execution::EngineCall;
 use ultramarine_types::network::NetEvent;
+use ultramarine_types::verify::Verdict;
 use ultramarine_types::{Height, Nanos};
 
-use super::verify::Done;
 use crate::wire::{SimFrame, StreamId};
+
+/// What a lane's task gives the foreman: an opened claim is whether it holds, and a sum is whether all of them do.
+pub(crate) type Answer = foreman::Input<bool, bool>;
+
+/// What a task gave: verdicts about parts for whoever asked, and the answer for the foreman.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub verdicts: Vec<Verdict>,
+    pub answer: Answer,
+}
 
 /// Something that will happen.
 #[derive(Debug)]

@@ -316,6 +316,7 @@ impl World {
     pub(crate) fn go_on(&mut self, index: usize) {
         if self.now >= self.nodes[index].stands_until {
             self.trace.line(self.now, format_args!("{index} goes on"));
+            self.checks.clocks.stood_still(self.now, index);
         }
     }
 
