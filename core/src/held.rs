@@ -3,6 +3,7 @@
 use ultramarine_types::limits::{INIT_ROUNDS_AHEAD, SYNC_HEIGHTS_IN_FLIGHT, VALIDATORS_MAX, VALUES_PER_ROUND_MAX};
 
 use crate::early;
+use crate::sync::Sync;
 use crate::values::ROUNDS_KEPT;
 
 /// Rounds ahead of ours whose votes and proposals consensus takes. Malachite has the same bound.
@@ -38,6 +39,8 @@ pub struct Held {
     pub proposals: usize,
     /// Messages of the next height.
     pub early: usize,
+    /// Requests for decided heights, and for certificates of tips.
+    pub asked: usize,
     /// Messages to be sent again to one peer that wait for the log.
     pub resends: usize,
 }
@@ -51,6 +54,7 @@ impl Held {
             ("false values", self.refuted, most.refuted),
             ("proposals", self.proposals, most.proposals),
             ("messages of the next height", self.early, most.early),
+            ("requests to peers", self.asked, most.asked),
             ("messages to send again", self.resends, most.resends),
         ]
         .into_iter()
@@ -87,6 +91,7 @@ impl Ceilings {
             refuted: 2 * validators,
             proposals,
             early: early::messages_max(validators),
+            asked: Sync::ASKED_MAX,
             resends: RESENDS_WAITING_MAX + batch,
         })
     }

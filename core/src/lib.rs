@@ -56,6 +56,7 @@ mod peers;
 #[cfg(feature = "planted")]
 mod planted;
 mod proposal;
+mod reputation;
 mod rules;
 pub mod signing;
 mod stop;

@@ -33,6 +33,10 @@ pub enum Planted {
     AnyValidHead,
     /// Take no notice of damaged heights.
     DamageIgnored,
+    /// Give claimed tips the places of heights, as many as are claimed.
+    TipsAmongHeights,
+    /// Wait for the peer that was asked for a height until its time is up.
+    NoSecondPeer,
 }
 
 impl Planted {

@@ -372,7 +372,7 @@ impl World {
             .map(|(index, node)| (node.peer, index))
             .collect();
         // The same node whose log may be damaged, and only where nobody else is faulty.
-        world.nodes[0].disk.may_lose_log = world.config.adversaries.is_empty();
+        world.nodes[0].disk.may_lose_log = world.config.is_power_honest();
         for node in 0..world.nodes.len() {
             let at = world.now + world.dice.millis(0, 300);
             world.queue.plan(at, Event::Start { node });

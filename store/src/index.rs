@@ -38,6 +38,7 @@ mod evidence;
 pub(crate) mod laws;
 mod lost;
 mod marks;
+mod renew;
 mod rows;
 mod segments;
 mod sweep;

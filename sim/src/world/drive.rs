@@ -110,6 +110,11 @@ impl World {
                 }
             }
             Event::GoOn { node } => self.go_on(node),
+            Event::Kept { from, life, to, frame } => {
+                if self.lives(from, life) {
+                    self.send_kept(from, to, &frame);
+                }
+            }
             Event::StreamGone { node, life, stream } => {
                 if self.lives(node, life) {
                     self.stream_gone(node, stream);

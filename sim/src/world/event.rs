@@ -32,6 +32,13 @@ pub(crate) enum Event {
         step: Step,
         frame: Box<SimFrame>,
     },
+    /// An adversary sends a frame that it kept back.
+    Kept {
+        from: usize,
+        life: u32,
+        to: usize,
+        frame: Box<SimFrame>,
+    },
     /// A node's line is free for the next bytes of values.
     LineFree {
         node: usize,
@@ -170,6 +177,7 @@ impl Event {
     pub fn happens_to(&self) -> Option<usize> {
         match self {
             Self::Frame { to, .. } => Some(*to),
+            Self::Kept { from, .. } => Some(*from),
             Self::StreamGone { node, .. }
             | Self::Tell { node, .. }
             | Self::Wake { node, .. }

@@ -185,7 +185,7 @@ impl World {
             if !self.nodes[node].is_running() {
                 continue;
             }
-            let origin = validator.map_or(PeerOrigin::Site(site_of(peer)), PeerOrigin::Validator);
+            let origin = validator.map_or(PeerOrigin::Site(self.site_of(peer)), PeerOrigin::Validator);
             self.nodes[node].sees.insert(peer, origin);
             self.nodes[node].reads_from.remove(&peer);
             let event = NetEvent::PeerUp {
@@ -293,6 +293,15 @@ impl World {
         self.feed(index, Input::Net(NetEvent::PeerDown { peer: name }));
     }
 
+    /// Where a full node stands: each has an address of its own, and all strangers have one.
+    fn site_of(&self, node: usize) -> Site {
+        let last = match self.nodes[node].is_honest() {
+            true => 1 + node as u32,
+            false => 0,
+        };
+        Site::of(std::net::Ipv4Addr::from(0x0a00_0000 | last).into())
+    }
+
     /// A process stands still for a while: its disk, its client and its peers go on.
     pub fn stand_still(&mut self, index: usize, span: Nanos) {
         self.trace.line(
@@ -344,9 +353,4 @@ impl World {
                 .filter(|_| node.is_honest()),
         }
     }
-}
-
-/// Where a full node stands: each has an address of its own.
-fn site_of(node: usize) -> Site {
-    Site::of(std::net::Ipv4Addr::from(0x0a00_0000 | node as u32).into())
 }

@@ -195,6 +195,7 @@ impl Mover {
     async fn write(&mut self, batch: Vec<Payload>, rows: &mut Vec<MovedRow>) -> io::Result<Option<u64>> {
         let mut lacking = None;
         let since = unix_seconds();
+        self.leave_removed();
         let all_bytes: u64 = batch.iter().map(|payload| payload.encoded.record_bytes()).sum();
         let all_fit = self.has_room(all_bytes + SEGMENT_FIRST_RECORD);
         for mut payload in batch {
@@ -238,6 +239,15 @@ impl Mover {
         self.sync().await?;
         self.desk.segments.step("payloads synced");
         Ok(lacking)
+    }
+
+    /// Goes on in another segment if the name of this one is gone: nobody could read what is appended to it.
+    fn leave_removed(&mut self) {
+        let path = |growing: &Growing| self.desk.segments.path(growing.id);
+        let is_removed = |growing: &Growing| path(growing).is_none_or(|path| !path.exists());
+        if self.growing.as_ref().is_some_and(is_removed) {
+            self.growing = None;
+        }
     }
 
     /// Makes what was appended durable, and shows it.

@@ -10,8 +10,8 @@ use ultramarine_types::{Address, Evidence, Height};
 use super::rows::{decode_evidence, encode_evidence, encode_false_value};
 use super::{Index, IndexError};
 
-const EVIDENCE: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("evidence");
-const FALSE_VALUES: TableDefinition<FalseValueKey, &[u8]> = TableDefinition::new("false_values");
+pub(super) const EVIDENCE: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("evidence");
+pub(super) const FALSE_VALUES: TableDefinition<FalseValueKey, &[u8]> = TableDefinition::new("false_values");
 
 /// The validator stands first, so that its rows lie side by side: they are few, and its next one is counted among them.
 type FalseValueKey = (&'static [u8; 20], u64);

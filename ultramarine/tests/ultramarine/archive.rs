@@ -15,7 +15,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// The objects of an archive, by name.
-fn objects(archive: &Path) -> Vec<PathBuf> {
+pub fn objects(archive: &Path) -> Vec<PathBuf> {
     let chains = std::fs::read_dir(archive).expect("a folder");
     let mut objects: Vec<PathBuf> = chains
         .flat_map(|chain| std::fs::read_dir(chain.expect("an entry").path()).expect("a folder"))

@@ -112,12 +112,22 @@ impl World {
             adversary.outgoing(means, to, frame.clone())
         });
         for frame in sent.unwrap_or_else(|| vec![frame]) {
-            let height = match &frame {
-                SimFrame::Message(message) => Some(message.height()),
-                _ => None,
-            };
-            self.hand_over(from, to, height, Packet::write(&frame));
+            self.write(from, to, &frame);
         }
+    }
+
+    /// Sends a frame that an adversary kept back, as it is.
+    pub(crate) fn send_kept(&mut self, from: usize, to: usize, frame: &SimFrame) {
+        self.write(from, to, frame);
+        self.send_on(from);
+    }
+
+    fn write(&mut self, from: usize, to: usize, frame: &SimFrame) {
+        let height = match frame {
+            SimFrame::Message(message) => Some(message.height()),
+            _ => None,
+        };
+        self.hand_over(from, to, height, Packet::write(frame));
     }
 
     /// Hands a packet to a node's line. A message of consensus has a height.
@@ -151,7 +161,9 @@ impl World {
         turn: impl FnOnce(&mut dyn Adversary, &mut Means<'_>) -> T,
     ) -> Option<T> {
         let receiver = self.nodes[to].address;
+        let (from, mut later) = (node, Vec::new());
         let node = &mut self.nodes[node];
+        let adversary = node.adversary.as_mut()?;
         let mut means = Means {
             chain: &self.chain,
             past: &self.past,
@@ -159,13 +171,20 @@ impl World {
             peer: node.peer,
             address: node.address.unwrap_or(ultramarine_types::Address::ZERO),
             receiver,
-            key: node.key.as_ref()?,
+            key: node.key.as_ref(),
+            now: self.now,
+            later: &mut later,
             disk: &node.disk,
             dice: &mut node.adversary_dice,
             deeds: &mut node.deeds,
         };
-        let adversary = node.adversary.as_mut()?;
-        Some(turn(adversary.as_mut(), &mut means))
+        let done = turn(adversary.as_mut(), &mut means);
+        let life = node.life;
+        for (at, to, frame) in later {
+            let frame = Box::new(frame);
+            self.queue.plan(at, Event::Kept { from, life, to, frame });
+        }
+        Some(done)
     }
 
     /// A frame of a script's arrives before anything else.
