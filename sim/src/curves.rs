@@ -6,7 +6,7 @@
 
 use ultramarine_core::io::Event;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::{Height, Nanos, Stage};
+use ultramarine_types::{Height, Nanos};
 
 use crate::config::RunConfig;
 use crate::network::Weather;
@@ -101,27 +101,24 @@ impl Cell {
                     WorldNotice::Stream { key, .. } if sent.is_none() && key.height == HEIGHT => {
                         (sent, began) = (Some(*key), Some(world.now));
                     }
-                    WorldNotice::Core { event, .. } => match event.as_ref() {
-                        Event::Stage {
-                            key,
-                            stage: Stage::Persist,
-                            ..
-                        } if Some(*key) == sent => {
-                            whole += 1;
-                            // Its proposer had it before.
-                            if whole + 1 == quorum {
-                                measured.whole = began.map(|began| world.now.since(began));
-                            }
+                    WorldNotice::Stored { key, .. } if Some(*key) == sent => {
+                        whole += 1;
+                        // Its proposer had it before.
+                        if whole + 1 == quorum {
+                            measured.whole = began.map(|began| world.now.since(began));
                         }
-                        Event::Decided { certificate, .. } if certificate.height == HEIGHT => {
+                    }
+                    WorldNotice::Core { event, .. } => {
+                        if let Event::Decided { certificate, .. } = event.as_ref()
+                            && certificate.height == HEIGHT
+                        {
                             decided += 1;
                             if decided == quorum {
                                 measured.round = certificate.round.0;
                                 measured.decided = began.map(|began| world.now.since(began));
                             }
                         }
-                        _ => {}
-                    },
+                    }
                     _ => {}
                 }
             }

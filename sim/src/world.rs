@@ -187,6 +187,11 @@ pub enum WorldNotice {
         to: usize,
         index: usize,
     },
+    /// A value is whole and durable on a node's disk.
+    Stored {
+        node: usize,
+        key: ValueKey,
+    },
     /// A value is to be streamed.
     Stream {
         node: usize,

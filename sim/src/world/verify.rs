@@ -7,8 +7,8 @@ use ultramarine_kzg_pipeline::ticket::Ticket;
 use ultramarine_types::verify::{Refutation, ValueOutcome, Verdict, VerifyRequest};
 use ultramarine_types::{Machine, Nanos, Outbox, ValueKey};
 
-use super::event::{Answer as Input, Done, Event};
 use super::World;
+use super::event::{Answer as Input, Done, Event};
 use crate::blobs;
 
 /// Lanes of one node.
