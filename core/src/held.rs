@@ -3,7 +3,8 @@
 use ultramarine_types::limits::{INIT_ROUNDS_AHEAD, SYNC_HEIGHTS_IN_FLIGHT, VALIDATORS_MAX, VALUES_PER_ROUND_MAX};
 
 use crate::early;
-use crate::values::ROUNDS_KEPT;
+use crate::sync::Sync;
+use crate::values::{AT_WORK_MAX, ROUNDS_KEPT};
 
 /// Rounds ahead of ours whose votes and proposals consensus takes. Malachite has the same bound.
 pub(crate) const ROUNDS_AHEAD: u32 = 10;
@@ -38,6 +39,8 @@ pub struct Held {
     pub proposals: usize,
     /// Messages of the next height.
     pub early: usize,
+    /// Requests for decided heights, and for certificates of tips.
+    pub asked: usize,
     /// Messages to be sent again to one peer that wait for the log.
     pub resends: usize,
 }
@@ -51,6 +54,7 @@ impl Held {
             ("false values", self.refuted, most.refuted),
             ("proposals", self.proposals, most.proposals),
             ("messages of the next height", self.early, most.early),
+            ("requests to peers", self.asked, most.asked),
             ("messages to send again", self.resends, most.resends),
         ]
         .into_iter()
@@ -67,7 +71,7 @@ impl Ceilings {
     ///
     /// A round has two values by their `Init`s alone, two that proposals name, and one that a polka names, which takes
     /// more than a third of honest power. Of a round long past two kinds of values are left: those that were judged
-    /// `Valid`, without their payloads, and those that a polka names.
+    /// `Valid`, without their payloads, and those that a polka names; and a few that are being sent or executed.
     pub const fn of(validators: usize, rounds: usize) -> Self {
         let (offered_ahead, named_ahead, kept) =
             (INIT_ROUNDS_AHEAD as usize, ROUNDS_AHEAD as usize, ROUNDS_KEPT as usize);
@@ -82,11 +86,12 @@ impl Ceilings {
         let batch = proposals + 2 * 2 * validators + 3 * rounds + rounds + 1;
         Self(Held {
             values: offered + named + rounds + later,
-            payloads: recent + rounds + later,
+            payloads: recent + rounds + later + AT_WORK_MAX,
             // At the current height and the next.
             refuted: 2 * validators,
             proposals,
             early: early::messages_max(validators),
+            asked: Sync::ASKED_MAX,
             resends: RESENDS_WAITING_MAX + batch,
         })
     }

@@ -52,10 +52,12 @@ mod host;
 pub mod io;
 pub mod log;
 mod machine;
+mod pace;
 mod peers;
 #[cfg(feature = "planted")]
 mod planted;
 mod proposal;
+mod reputation;
 mod rules;
 pub mod signing;
 mod stop;

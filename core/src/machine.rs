@@ -13,6 +13,7 @@
 //! | `judge.rs` | verdicts |
 //! | `refute.rs` | values that their own blobs refute |
 //! | `propose.rs` | our own blocks |
+//! | `hurry.rs` | waits that can bring nothing more |
 //! | `search.rs` | missing bytes |
 //! | `catchup.rs` | being behind |
 //! | `healing.rs` | decided heights that are damaged here |
@@ -21,6 +22,7 @@
 //! | `clock.rs` | wall clocks |
 //! | `readiness.rs` | what people hear of the client's readiness |
 //! | `stall.rs` | why the height does not move |
+//! | `room.rs` | blocks close to the chain's bounds |
 
 mod boot;
 mod catchup;
@@ -32,12 +34,14 @@ mod dispatch;
 mod gather;
 mod healing;
 mod heights;
+mod hurry;
 mod judge;
 mod messages;
 mod offers;
 mod propose;
 mod readiness;
 mod refute;
+mod room;
 mod search;
 mod stall;
 mod tell;
@@ -67,8 +71,10 @@ use crate::held::Held;
 use crate::host::ConsensusHost;
 use crate::io::{Event, Input, Output};
 use crate::log::LogRecord;
+use crate::pace::Pace;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
+use crate::reputation::Reputation;
 use crate::rules::Parent;
 use crate::signing::{SignatureVerifier, Signer};
 use crate::stop::Stop;
@@ -87,8 +93,8 @@ enum Parked {
     Send(Recipients, ConsensusMessage),
     /// The stream of a value's bytes, whose `Init` carries a signature of ours.
     Stream(ValueKey),
-    /// The news that the log has the choice of a value.
-    Chosen(ValueKey),
+    /// The news that the log has the choice for a round.
+    Chosen(Height, Round),
     Commit(Box<Decision>),
 }
 
@@ -130,6 +136,7 @@ pub struct Core {
     config: CoreConfig,
     limits: Limits,
     durations: Durations,
+    pace: Pace,
     address: Address,
     signer: Option<Signer>,
     verifier: SignatureVerifier,
@@ -149,6 +156,8 @@ pub struct Core {
     sync: Sync,
     healing: Healing,
     peers: Peers,
+    /// What peers have earned, connected or not.
+    reputation: Reputation,
     /// The validators that are connected.
     links: Positions,
     early: Early,
@@ -160,6 +169,7 @@ pub struct Core {
     gather: Gather,
     stall: Stall,
     readiness: Readiness,
+    room: room::Room,
     oldest_blobs: Height,
     retired_below: Height,
     told_lag: (Height, Height),
@@ -215,6 +225,7 @@ impl Core {
         Self {
             limits,
             durations: Durations::of(&config.chain.params),
+            pace: Pace::default(),
             address,
             signer,
             verifier: SignatureVerifier::new(&config.validators),
@@ -229,10 +240,19 @@ impl Core {
             head,
             values: Values::default(),
             proposer: Proposer::default(),
-            execution,
-            sync: Sync::new(&limits, config.chain.params.blob_retention_heights_min),
+            sync: {
+                #[allow(unused_mut, reason = "a bug may be planted")]
+                let mut sync = Sync::new(&limits, config.chain.params.blob_retention_heights_min);
+                #[cfg(feature = "planted")]
+                {
+                    sync.planted = config.planted;
+                }
+                sync
+            },
             healing: Healing::new(&limits),
             peers: Peers::default(),
+            reputation: Reputation::default(),
+            execution,
             links: Positions::NONE,
             early: Early::default(),
             seen: BTreeMap::new(),
@@ -241,6 +261,7 @@ impl Core {
             gather: Gather::default(),
             stall: Stall::default(),
             readiness: Readiness::default(),
+            room: room::Room::default(),
             oldest_blobs: Height::GENESIS,
             retired_below: Height::GENESIS,
             told_lag: (Height::GENESIS, Height::GENESIS),
@@ -296,6 +317,7 @@ impl Core {
             refuted: self.values.refuted_len(),
             proposals: self.contest.proposals.len(),
             early: self.early.len(),
+            asked: self.sync.asked_len(),
             resends: self.gate.parked().filter(again).count(),
         }
     }
@@ -437,7 +459,7 @@ impl Core {
                 key,
                 to: Recipients::All,
             }),
-            Parked::Chosen(key) => self.choice_logged(key),
+            Parked::Chosen(height, round) => self.choice_logged(height, round),
             Parked::Commit(decision) => self.store(StoreRequest::Commit(decision)),
         }
     }

@@ -8,12 +8,17 @@ mod garbage_flood;
 mod locked_value;
 mod lying_lanes;
 mod many_blobs;
+mod mute_servers;
 mod other_head;
+mod pace;
 mod parent_root;
 mod payload_error;
 mod proposer_killed;
 mod relaunch;
+mod rising_tip;
 mod rot;
+mod slow_client;
+mod slow_links;
 mod wiped;
 
 use ultramarine_types::{Height, Nanos};
@@ -43,8 +48,20 @@ pub const ALL: &[Scenario] = &[
     many_blobs::SCENARIO,
     garbage_flood::SCENARIO,
     lying_lanes::SCENARIO,
+    mute_servers::SCENARIO,
+    rising_tip::STRANGERS,
+    rising_tip::VALIDATOR,
     other_head::SCENARIO,
     payload_error::SCENARIO,
+    pace::ONE_DOWN,
+    pace::GATE_CLOSED,
+    pace::FAST,
+    pace::GAS,
+    pace::PROOFS,
+    slow_client::NEEDED,
+    slow_client::BUILDS,
+    slow_client::AWAY,
+    slow_links::SCENARIO,
     rot::SCENARIO,
     rot::PRUNED,
     wiped::SCENARIO,
@@ -62,6 +79,11 @@ pub fn report(scenario: Scenario, seed: u64, shown: Option<Shown>) -> RunReport 
         shown,
         ..(scenario.config)(seed)
     };
+    report_of(scenario, config)
+}
+
+/// Runs a scenario's script in a world of this configuration.
+pub fn report_of(scenario: Scenario, config: RunConfig) -> RunReport {
     let target = Height(config.target);
     let mut world = World::new(config);
     let outcome = (scenario.script)(&mut world);
