@@ -105,6 +105,11 @@ impl Uplink {
         }
     }
 
+    /// What leaves from here on leaves at another rate.
+    pub fn set_rate(&mut self, bytes_per_ms: u64) {
+        self.bytes_per_ms = bytes_per_ms;
+    }
+
     /// A connection stands. `is_validator`: the peer takes this node for a validator's, and gives it a larger window.
     pub fn connect(&mut self, peer: usize, is_validator: bool) {
         let window = match is_validator {

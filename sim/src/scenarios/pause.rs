@@ -24,7 +24,10 @@ fn script(world: &mut World) -> Result<(), String> {
     let span = Nanos::from_millis(20_000);
     let until = world.now + span;
     world.stand_still(still, span);
-    world.run(until, |_| false);
+    world.run(until, |world| world.nodes[still].head() != before);
+    if world.now < until {
+        return Err("it did not stand still".to_owned());
+    }
     if world.checks.agreement.tip() < Height(before.0 + 10) {
         return Err("the others stood still with it".to_owned());
     }

@@ -43,6 +43,15 @@ impl World {
         }
     }
 
+    /// All lines have another rate from here on, but those of nodes that have their own.
+    pub fn set_rate(&mut self, bytes_per_ms: u64) {
+        self.config.weather.bytes_per_ms = bytes_per_ms;
+        for index in 0..self.nodes.len() {
+            let rate = self.config.rates(index).out;
+            self.nodes[index].uplink.set_rate(rate);
+        }
+    }
+
     /// A frame's last byte leaves at a moment: what becomes of it.
     pub(super) fn depart(&mut self, from: usize, departure: Departure) {
         let Departure { to, packet, at } = departure;
