@@ -169,16 +169,10 @@ mod tests {
         for cell in [small, large] {
             let measured = cell.measure(1, Nanos::from_millis(60_000));
             let whole = measured.whole.expect("it arrives");
-            assert!(
-                whole >= cell.model(),
-                "{whole:?} is faster than the line: {:?}",
-                cell.model()
-            );
-            assert!(
-                whole.0 < cell.model().0 + 200_000_000,
-                "{whole:?} for {:?}",
-                cell.model()
-            );
+            let model = cell.model();
+            // Peers have turns, so the first ones are whole a little before the last.
+            assert!(whole.0 > model.0 * 9 / 10, "{whole:?} is faster than the line: {model:?}");
+            assert!(whole.0 < model.0 + 200_000_000, "{whole:?} for {model:?}");
         }
     }
 }
