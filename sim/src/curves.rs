@@ -171,7 +171,10 @@ mod tests {
             let whole = measured.whole.expect("it arrives");
             let model = cell.model();
             // Peers have turns, so the first ones are whole a little before the last.
-            assert!(whole.0 > model.0 * 9 / 10, "{whole:?} is faster than the line: {model:?}");
+            assert!(
+                whole.0 > model.0 * 9 / 10,
+                "{whole:?} is faster than the line: {model:?}"
+            );
             assert!(whole.0 < model.0 + 200_000_000, "{whole:?} for {model:?}");
         }
     }
