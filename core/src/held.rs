@@ -7,6 +7,11 @@ use crate::values::ROUNDS_KEPT;
 
 /// Rounds ahead of ours whose votes and proposals consensus takes. Malachite has the same bound.
 pub(crate) const ROUNDS_AHEAD: u32 = 10;
+/// Rounds whose messages are sent again: ours and the one before. Those of the rounds that a lock or a polka marks come
+/// on top.
+pub(crate) const ROUNDS_TOLD: u32 = 2;
+/// Rounds that a lock and a polka mark.
+const MARKED: usize = 2;
 /// While this many messages wait for the log, nothing is sent again: statuses ask for resends, and must not pile them
 /// up behind a slow disk.
 pub(crate) const RESENDS_WAITING_MAX: usize = 1024;
@@ -36,6 +41,8 @@ pub struct Held {
     pub refuted: usize,
     /// Proposals of the current height.
     pub proposals: usize,
+    /// Votes and proposals of ours, to be sent again.
+    pub published: usize,
     /// Messages of the next height.
     pub early: usize,
     /// Messages to be sent again to one peer that wait for the log.
@@ -50,6 +57,7 @@ impl Held {
             ("payloads", self.payloads, most.payloads),
             ("false values", self.refuted, most.refuted),
             ("proposals", self.proposals, most.proposals),
+            ("messages of ours", self.published, most.published),
             ("messages of the next height", self.early, most.early),
             ("messages to send again", self.resends, most.resends),
         ]
@@ -77,15 +85,20 @@ impl Ceilings {
         let later = VALUES_PER_ROUND_MAX * (1 + offered_ahead) + SYNC_HEIGHTS_IN_FLIGHT;
         let recent =
             VALUES_PER_ROUND_MAX * (kept + 1 + offered_ahead) + VALUES_PER_ROUND_MAX * (kept + 1 + named_ahead);
-        let proposals = named + rounds;
-        // Each voter's prevote and precommit, of the peer's round and of ours; our own of all rounds; and certificates.
-        let batch = proposals + 2 * 2 * validators + 3 * rounds + rounds + 1;
+        // Of the rounds that mean anything, as many as there are: two that a proposer signs, and one that a polka names.
+        let proposals = (VALUES_PER_ROUND_MAX + 1) * (kept + 1 + named_ahead + MARKED);
+        let told = ROUNDS_TOLD as usize + MARKED;
+        // Two votes and a proposal of ours, and the proposal that we locked on.
+        let published = 4 * told;
+        // Each voter's prevote and precommit, of the peer's round and of ours; and certificates.
+        let batch = proposals + 2 * 2 * validators + published + 2 * proposals + 1;
         Self(Held {
             values: offered + named + rounds + later,
             payloads: recent + rounds + later,
             // At the current height and the next.
             refuted: 2 * validators,
             proposals,
+            published,
             early: early::messages_max(validators),
             resends: RESENDS_WAITING_MAX + batch,
         })

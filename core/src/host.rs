@@ -42,7 +42,6 @@ pub enum Intent {
     CancelAll,
     Round {
         round: Round,
-        proposer: Address,
     },
     /// Consensus wants a value from us.
     GetValue {
@@ -188,6 +187,18 @@ impl ConsensusHost {
             .iter()
             .filter_map(|polka| Some((convert::round_from(polka.round)?, polka.value_id)))
             .collect()
+    }
+
+    /// The rounds of the value that we are locked on and of the newest that had a polka.
+    pub fn marked_rounds(&self) -> impl Iterator<Item = Round> + '_ {
+        let state = self.state.driver.round_state();
+        let marked = [&state.locked, &state.valid].into_iter().flatten();
+        marked.filter_map(|marked| convert::round_from(marked.round))
+    }
+
+    /// Drops votes and polkas of lower rounds.
+    pub fn forget_below(&mut self, round: Round) {
+        self.state.driver.prune_votes_and_certificates(convert::round_to(round));
     }
 
     /// Polka certificates of the height.

@@ -6,6 +6,7 @@ mod everything_killed;
 mod first_height;
 mod garbage_flood;
 mod locked_value;
+mod long_height;
 mod lying_lanes;
 mod many_blobs;
 mod other_head;
@@ -54,6 +55,7 @@ pub const ALL: &[Scenario] = &[
     first_height::SCENARIO,
     first_height::ONE_MISSING,
     first_height::BY_HAND,
+    long_height::SCENARIO,
 ];
 
 /// Runs a scenario from a seed.

@@ -60,6 +60,11 @@ fn an_error_for_one_payload_costs_a_round_and_no_gate() {
 }
 
 #[test]
+fn a_height_of_thousands_of_rounds_is_decided_once_the_clients_are_back() {
+    runs_clean("long-height", 0..1);
+}
+
+#[test]
 fn what_rots_of_decided_heights_comes_back_from_peers() {
     runs_clean("rot", 0..8);
 }

@@ -215,6 +215,10 @@ impl Core {
         }
         self.host.end_replay();
         self.contest.replayed.clear();
+        if self.phase == Phase::Running {
+            self.tell_round(self.host_round());
+        }
+        self.publish_again();
         self.take_early();
     }
 

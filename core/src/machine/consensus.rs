@@ -77,7 +77,7 @@ impl Core {
                 }
                 Intent::Cancel(timeout) => self.timers.cancel(timeout),
                 Intent::CancelAll => self.timers.cancel_all(),
-                Intent::Round { round, proposer } => self.on_round(round, proposer),
+                Intent::Round { round } => self.on_round(round),
                 Intent::GetValue { height, round } => {
                     self.proposer.want(height, round);
                 }
@@ -113,8 +113,9 @@ impl Core {
         *proposer != self.address && !self.peers.is_connected(proposer)
     }
 
-    fn on_round(&mut self, round: Round, proposer: Address) {
+    fn on_round(&mut self, round: Round) {
         let height = self.current();
+        self.contest.begin_round(round, self.host.marked_rounds().collect());
         self.contest.round_at = self.now;
         self.contest.proposed_at = self.now;
         if self.proposer.wanted().is_some_and(|(_, wanted)| wanted != round) {
@@ -127,11 +128,23 @@ impl Core {
         values.slim(height, round, |id| {
             sync.certifies(height, id) || host.verdict(id) == Some(true) || polkas.iter().any(|(_, named)| named == id)
         });
+        self.host.forget_below(self.contest.oldest_known(round));
+        // A log may have thousands of rounds. People hear of the last one, when its replay is over.
+        if !self.host.is_replaying() {
+            self.tell_round(round);
+        }
+    }
+
+    /// Tells people that a round began.
+    pub(super) fn tell_round(&mut self, round: Round) {
+        let height = self.current();
+        let proposer = *self.config.validators.proposer(height, round);
+        let ours = proposer == self.address;
         self.event(Event::Round {
             height,
             round,
             proposer,
-            ours: proposer == self.address,
+            ours,
         });
     }
 
@@ -147,7 +160,10 @@ impl Core {
                 .proposals
                 .insert((proposal.round, proposal.value_id), proposal.clone());
         }
-        self.park(Parked::Send(Recipients::All, message));
+        // What a log says again was said before. When its replay is over, peers get what still matters.
+        if !self.host.is_replaying() {
+            self.park(Parked::Send(Recipients::All, message));
+        }
     }
 
     /// A value in the form in which Malachite takes it.

@@ -62,10 +62,21 @@ impl Core {
         if height != current {
             return height == current.next();
         }
-        let ours = self.host.round().unwrap_or_default();
-        self.phase != Phase::Running
-            || is_certificate(message)
-            || message.round().0 <= ours.0.saturating_add(ROUNDS_AHEAD)
+        if self.phase != Phase::Running || is_certificate(message) {
+            return true;
+        }
+        let (ours, round) = (self.host_round(), message.round());
+        // Whoever signs with our key is heard in whatever round.
+        round.0 <= ours.0.saturating_add(ROUNDS_AHEAD)
+            && (self.contest.knows(round, ours) || self.is_signed_by_us(message))
+    }
+
+    fn is_signed_by_us(&self, message: &ConsensusMessage) -> bool {
+        match message {
+            ConsensusMessage::Vote(vote) => vote.voter == self.address,
+            ConsensusMessage::Proposal(proposal) => proposal.proposer == self.address,
+            ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => false,
+        }
     }
 
     fn verify(&mut self, message: &ConsensusMessage) -> Result<(), CertificateError> {
@@ -108,6 +119,9 @@ impl Core {
     /// Takes a verified message of the current height, from a peer or from those kept early.
     pub(super) fn take_message(&mut self, peer: Option<PeerId>, message: ConsensusMessage) {
         if self.phase != Phase::Running {
+            return;
+        }
+        if !is_certificate(&message) && !self.contest.knows(message.round(), self.host_round()) {
             return;
         }
         match message {

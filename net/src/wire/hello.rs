@@ -91,9 +91,6 @@ numbered! {
         Protocol = 8,
         #[error("this address is our own")]
         Myself = 9,
-        /// The peer does not take its messages in time.
-        #[error("the peer does not take its messages")]
-        Slow = 10,
         /// No hello came in time.
         #[error("no hello came in time")]
         Silent = 11,

@@ -23,7 +23,10 @@ impl World {
         if self.nodes[index].is_running() {
             return;
         }
-        let core = Core::new(self.core_config(index));
+        let mut core = Core::new(self.core_config(index));
+        if self.config.hurried {
+            core.hurry();
+        }
         let limits = self.config.chain.limits();
         let node = &mut self.nodes[index];
         node.stopped = None;
