@@ -45,6 +45,10 @@ pub struct Held {
     pub published: usize,
     /// Messages of the next height.
     pub early: usize,
+    /// Steps of others of which something was passed on.
+    pub passed: usize,
+    /// Calls of others, each once for every peer that brings it.
+    pub calls: usize,
     /// Messages to be sent again to one peer that wait for the log.
     pub resends: usize,
 }
@@ -59,6 +63,8 @@ impl Held {
             ("proposals", self.proposals, most.proposals),
             ("messages of ours", self.published, most.published),
             ("messages of the next height", self.early, most.early),
+            ("steps passed on", self.passed, most.passed),
+            ("calls", self.calls, most.calls),
             ("messages to send again", self.resends, most.resends),
         ]
         .into_iter()
@@ -100,6 +106,10 @@ impl Ceilings {
             proposals,
             published,
             early: early::messages_max(validators),
+            // Three steps of each validator in each round that is passed on.
+            passed: 3 * validators * (kept + 1 + named_ahead + MARKED + 2 * early::ROUNDS as usize),
+            // Each validator's, by two nodes of each of the others.
+            calls: 2 * validators * validators,
             resends: RESENDS_WAITING_MAX + batch,
         })
     }

@@ -47,6 +47,7 @@ mod execution;
 mod gate;
 mod guard;
 mod healing;
+mod hearing;
 pub mod held;
 mod host;
 pub mod io;
@@ -56,6 +57,7 @@ mod peers;
 #[cfg(feature = "planted")]
 mod planted;
 mod proposal;
+mod relay;
 mod rules;
 pub mod signing;
 mod stop;

@@ -17,6 +17,8 @@
 //! | `catchup.rs` | being behind |
 //! | `healing.rs` | decided heights that are damaged here |
 //! | `tell.rs` | what peers must hear from us |
+//! | `hearing.rs` | what others have seen of a validator that has just started |
+//! | `relay.rs` | what peers must hear from others through us |
 //! | `gather.rs` | the first height of a network that starts together |
 //! | `clock.rs` | wall clocks |
 //! | `readiness.rs` | what people hear of the client's readiness |
@@ -31,6 +33,7 @@ mod contest;
 mod dispatch;
 mod gather;
 mod healing;
+mod hearing;
 mod heights;
 mod judge;
 mod messages;
@@ -38,6 +41,7 @@ mod offers;
 mod propose;
 mod readiness;
 mod refute;
+mod relay;
 mod search;
 mod stall;
 mod tell;
@@ -49,7 +53,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::execution::{EngineCall, ParentBlock};
-use ultramarine_types::network::{NetCommand, Recipients};
+use ultramarine_types::network::{NetCommand, Recipients, Status};
 use ultramarine_types::storage::{Decision, StoreReply, StoreRequest};
 use ultramarine_types::{
     Address, ConsensusMessage, Evidence, Hash, Height, Lsn, Nanos, Outbox, Positions, Round, Stage, ValueId, ValueKey,
@@ -63,12 +67,14 @@ use crate::execution::{Execution, Want};
 use crate::gate::Gate;
 use crate::guard::Guard;
 use crate::healing::Healing;
+use crate::hearing::Hearings;
 use crate::held::Held;
 use crate::host::ConsensusHost;
 use crate::io::{Event, Input, Output};
 use crate::log::LogRecord;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
+use crate::relay::Relay;
 use crate::rules::Parent;
 use crate::signing::{SignatureVerifier, Signer};
 use crate::stop::Stop;
@@ -152,6 +158,8 @@ pub struct Core {
     /// The validators that are connected.
     links: Positions,
     early: Early,
+    relay: Relay,
+    hearings: Hearings,
     /// The latest message of each validator, for a validator that lost its own memory of it.
     seen: BTreeMap<Address, SignedMessage>,
     /// What the host's wall clock said, in Unix nanoseconds, at a moment of the monotonic one.
@@ -162,6 +170,8 @@ pub struct Core {
     readiness: Readiness,
     oldest_blobs: Height,
     retired_below: Height,
+    /// What all peers were told of us last; each hears of its own messages besides.
+    told: Option<Status>,
     told_lag: (Height, Height),
     told_signing: Option<bool>,
     /// Until when we listen to peers after the start, unless all of them answer before; `None` once we have listened.
@@ -235,6 +245,8 @@ impl Core {
             peers: Peers::default(),
             links: Positions::NONE,
             early: Early::default(),
+            relay: Relay::default(),
+            hearings: Hearings::default(),
             seen: BTreeMap::new(),
             wall: None,
             clocks: Clocks::default(),
@@ -243,6 +255,7 @@ impl Core {
             readiness: Readiness::default(),
             oldest_blobs: Height::GENESIS,
             retired_below: Height::GENESIS,
+            told: None,
             told_lag: (Height::GENESIS, Height::GENESIS),
             told_signing: None,
             listening_until: None,
@@ -302,6 +315,8 @@ impl Core {
             proposals: self.contest.proposals.len(),
             published: self.contest.published.len(),
             early: self.early.len(),
+            passed: self.relay.len(),
+            calls: self.hearings.len(),
             resends: self.gate.parked().filter(again).count(),
         }
     }

@@ -33,6 +33,12 @@ pub enum Planted {
     AnyValidHead,
     /// Take no notice of damaged heights.
     DamageIgnored,
+    /// Pass no vote and no proposal on.
+    NothingRelayed,
+    /// Neither answer nor pass on the calls of validators that start.
+    CallsUnheard,
+    /// Tell and keep the messages of all rounds of a height.
+    EverythingTold,
 }
 
 impl Planted {

@@ -15,7 +15,7 @@ use ultramarine_types::{ChainParams, Nanos};
 pub struct Durations {
     /// For a proposal, from the start of the round until its verdict.
     pub propose: Nanos,
-    /// For a proposal of a validator that is not connected to us.
+    /// For a proposal of a validator to whom nobody is connected, or that proposes nothing.
     pub propose_away: Nanos,
     /// For the last third of the prevotes, and for verdicts that are still under way.
     pub prevote: Nanos,
@@ -49,7 +49,7 @@ impl Durations {
         }
     }
 
-    /// How long a timer of Malachite's runs. `away` says that the round's proposer is not connected.
+    /// How long a timer of Malachite's runs. `away` says that no proposal is to be expected.
     pub fn duration(&self, timeout: Timeout, away: bool) -> Nanos {
         let base = match timeout.kind {
             TimeoutKind::Propose if away => self.propose_away,

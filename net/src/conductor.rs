@@ -36,6 +36,12 @@ pub(crate) fn command(hub: &Hub, command: NetCommand) {
                 session.send_status(message::status_frame(&status));
             }
         }
+        NetCommand::Hearing { to, hearing } => {
+            if let Some(session) = hub.session(&to) {
+                hub.metrics.messages_sent.inc();
+                session.send(MessageName::of_hearing(&hearing), message::hearing_frame(&hearing));
+            }
+        }
         NetCommand::Admit { offer, tag } => feed(hub, Input::Admit { offer, tag }),
         NetCommand::Refuse { offer, why } => feed(hub, Input::Refuse { offer, why }),
         NetCommand::Stream { key, to } => {

@@ -3,6 +3,7 @@
 mod catch_up;
 mod clocks;
 mod everything_killed;
+mod far;
 mod first_height;
 mod garbage_flood;
 mod locked_value;
@@ -56,6 +57,11 @@ pub const ALL: &[Scenario] = &[
     first_height::ONE_MISSING,
     first_height::BY_HAND,
     long_height::SCENARIO,
+    far::MISSING_EDGE,
+    far::RING,
+    far::STAR,
+    far::RESTART,
+    far::WIPED,
 ];
 
 /// Runs a scenario from a seed.
@@ -64,6 +70,11 @@ pub fn report(scenario: Scenario, seed: u64, shown: Option<Shown>) -> RunReport 
         shown,
         ..(scenario.config)(seed)
     };
+    play(scenario, config)
+}
+
+/// Runs a scenario's script in a world that may be another than its own.
+pub fn play(scenario: Scenario, config: RunConfig) -> RunReport {
     let target = Height(config.target);
     let mut world = World::new(config);
     let outcome = (scenario.script)(&mut world);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ultramarine_net::streaming::{Missing, Ranges};
+use ultramarine_types::hearing::Hearing;
 use ultramarine_types::network::{OfferKind, Status, SyncEnd, SyncWant};
 use ultramarine_types::{CommitCertificate, ConsensusMessage, Height, Init, ListKind, Lists, ValueKey};
 
@@ -16,6 +17,7 @@ pub struct StreamId(pub u64);
 pub enum SimFrame {
     Message(ConsensusMessage),
     Status(Status),
+    Hearing(Hearing),
     Begin {
         stream: StreamId,
         /// Its metadata and signatures.
@@ -94,6 +96,7 @@ impl SimFrame {
             Self::Begin { .. } => 1024,
             Self::Message(_)
             | Self::Status(_)
+            | Self::Hearing(_)
             | Self::Fin { .. }
             | Self::Gone { .. }
             | Self::PartsRequest { .. }
@@ -114,7 +117,7 @@ impl SimFrame {
             | Self::SyncAnswer { stream, .. } => Some(*stream),
             // Requests open a stream of their own; a lost one shows to the asker as a broken stream.
             Self::PartsRequest { stream, .. } | Self::SyncRequest { stream, .. } => Some(*stream),
-            Self::Message(_) | Self::Status(_) => None,
+            Self::Message(_) | Self::Status(_) | Self::Hearing(_) => None,
         }
     }
 
@@ -145,6 +148,13 @@ impl SimFrame {
                 status.round,
                 status.holds.len()
             ),
+            Self::Hearing(Hearing::Call(call)) => format!("call of {:?} {:?}", call.listener, call.nonce),
+            Self::Hearing(Hearing::Heard(heard)) => {
+                format!(
+                    "{:?} heard {:?} {:?} tip {}",
+                    heard.by, heard.listener, heard.nonce, heard.tip
+                )
+            }
             Self::Begin { stream, init, kind, .. } => {
                 format!("begin {} {kind:?} {}", stream.0, init.key())
             }

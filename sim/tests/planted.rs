@@ -8,6 +8,7 @@ use ultramarine_sim::adversaries::AdversaryKind;
 use ultramarine_sim::engine::Mood;
 use ultramarine_sim::faults::FaultKind;
 use ultramarine_sim::planted::PlantedBug;
+use ultramarine_sim::scenarios;
 use ultramarine_sim::{RunConfig, Violation, run};
 use ultramarine_types::Nanos;
 
@@ -227,4 +228,34 @@ fn a_height_healed_with_other_bytes_is_found() {
     let bug = PlantedBug::Join(JoinBug::RestoredUnchecked);
     let broken = found_up_to(2, bug, |config| relays(rotting(config)));
     assert!(names(&broken, "I16"), "{broken:?}");
+}
+
+/// What a named scenario breaks with the bug planted, and not without it, by seed 0.
+fn found_in(name: &str, bug: Planted) -> Violation {
+    let scenario = scenarios::ALL.iter().find(|scenario| scenario.name == name);
+    let scenario = *scenario.expect("the scenario is listed");
+    let sick = RunConfig {
+        planted: Some(PlantedBug::Core(bug)),
+        ..(scenario.config)(0)
+    };
+    let violation = scenarios::play(scenario, sick).violation.expect("the bug shows");
+    println!("{bug:?}: {name}: {violation}");
+    violation
+}
+
+#[test]
+fn nothing_passed_on_is_found() {
+    assert_eq!(found_in("missing-edge", Planted::NothingRelayed).invariant, "scenario");
+}
+
+#[test]
+fn an_unheard_call_is_found() {
+    for name in ["restart-behind-a-missing-edge", "ring", "star"] {
+        assert_eq!(found_in(name, Planted::CallsUnheard).invariant, "scenario");
+    }
+}
+
+#[test]
+fn everything_told_again_is_found() {
+    assert_eq!(found_in("long-height", Planted::EverythingTold).invariant, "I11");
 }

@@ -50,6 +50,36 @@ fn a_node_away_beyond_retention_catches_up_through_metadata() {
 }
 
 #[test]
+fn a_height_of_thousands_of_rounds_is_decided_once_the_clients_are_back() {
+    runs_clean("long-height", 0..1);
+}
+
+#[test]
+fn validators_that_are_never_connected_decide_in_the_first_round() {
+    runs_clean("missing-edge", 0..4);
+}
+
+#[test]
+fn a_ring_of_seven_begins_and_decides() {
+    runs_clean("ring", 0..3);
+}
+
+#[test]
+fn a_star_begins_and_decides() {
+    runs_clean("star", 0..3);
+}
+
+#[test]
+fn a_wiped_validator_in_a_ring_contradicts_nothing() {
+    runs_clean("wiped-in-a-ring", 0..4);
+}
+
+#[test]
+fn a_validator_that_starts_behind_a_missing_edge_signs_again() {
+    runs_clean("restart-behind-a-missing-edge", 0..4);
+}
+
+#[test]
 fn a_client_that_answers_valid_with_another_hash_opens_no_gate() {
     runs_clean("other-head", 0..8);
 }
@@ -57,11 +87,6 @@ fn a_client_that_answers_valid_with_another_hash_opens_no_gate() {
 #[test]
 fn an_error_for_one_payload_costs_a_round_and_no_gate() {
     runs_clean("payload-error", 0..8);
-}
-
-#[test]
-fn a_height_of_thousands_of_rounds_is_decided_once_the_clients_are_back() {
-    runs_clean("long-height", 0..1);
 }
 
 #[test]

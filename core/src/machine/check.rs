@@ -109,6 +109,7 @@ impl Core {
         self.sync.check_whole(&self.peers);
         self.healing.check_whole(&self.peers);
         self.early.check_whole();
+        self.relay.check_whole();
         self.timers.check_whole();
         self.execution.check_whole();
         self.clocks.check_whole(&self.config.validators);

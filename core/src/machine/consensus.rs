@@ -109,13 +109,21 @@ impl Core {
     }
 
     fn is_proposer_away(&self, round: Round) -> bool {
-        let proposer = self.config.validators.proposer(self.current(), round);
-        *proposer != self.address && !self.peers.is_connected(proposer)
+        let set = &self.config.validators;
+        let proposer = set.proposer(self.current(), round);
+        *proposer != self.address && !self.peers.may_propose(proposer, set.index_of(proposer))
     }
 
     fn on_round(&mut self, round: Round) {
         let height = self.current();
-        self.contest.begin_round(round, self.host.marked_rounds().collect());
+        let marked = self.host.marked_rounds().collect();
+        #[cfg(feature = "planted")]
+        let marked = if self.config.plants(crate::Planted::EverythingTold) {
+            (0..=round.0).map(Round).collect()
+        } else {
+            marked
+        };
+        self.contest.begin_round(round, marked);
         self.contest.round_at = self.now;
         self.contest.proposed_at = self.now;
         if self.proposer.wanted().is_some_and(|(_, wanted)| wanted != round) {
@@ -129,6 +137,7 @@ impl Core {
             sync.certifies(height, id) || host.verdict(id) == Some(true) || polkas.iter().any(|(_, named)| named == id)
         });
         self.host.forget_below(self.contest.oldest_known(round));
+        self.forget_passed();
         // A log may have thousands of rounds. People hear of the last one, when its replay is over.
         if !self.host.is_replaying() {
             self.tell_round(round);

@@ -46,6 +46,7 @@ impl Core {
         if self.stopped {
             return;
         }
+        self.pass_on(peer, &message);
         let (height, current) = (message.height(), self.current());
         if self.phase == Phase::Running && height == current {
             self.take_message(Some(peer), message);
@@ -79,7 +80,7 @@ impl Core {
         }
     }
 
-    fn verify(&mut self, message: &ConsensusMessage) -> Result<(), CertificateError> {
+    pub(super) fn verify(&mut self, message: &ConsensusMessage) -> Result<(), CertificateError> {
         let (set, chain) = (&self.config.validators, self.config.voting_chain());
         let verifier = &mut self.verifier;
         match message {
@@ -233,12 +234,7 @@ impl Core {
     /// A peer shows us a message of ours. If we know it, it costs nothing. Otherwise its signature must hold, or we
     /// charge the peer.
     fn hear_of_ours(&mut self, peer: PeerId, seen: SignedMessage) {
-        let (round, kind, signed) = contents(&seen);
-        let height = seen.step().0;
-        if self.signer.is_none()
-            || height <= self.head.height
-            || self.guard.get(height, round, kind) == Some(&signed) && seen.signer() == self.address
-        {
+        if self.is_known(&seen) {
             return;
         }
         if seen.signer() != self.address || self.verify(&seen.clone().into_message()).is_err() {
@@ -248,10 +244,20 @@ impl Core {
         self.note_signed(seen);
     }
 
+    /// Whether a message that is said to be ours is nothing new: we know it, or its height is decided.
+    pub(super) fn is_known(&self, seen: &SignedMessage) -> bool {
+        let (round, kind, signed) = contents(seen);
+        let height = seen.step().0;
+        self.signer.is_none()
+            || height <= self.head.height
+            || self.guard.get(height, round, kind) == Some(&signed) && seen.signer() == self.address
+    }
+
     /// Forgets a peer whose last connection is gone.
     pub(super) fn lose(&mut self, peer: PeerId) {
         self.peers.down(&peer);
         self.note_links();
+        self.hearings.lose(&peer);
         self.values.lose(&peer);
         self.sync.lose(&peer);
         self.healing.lose(self.now, &peer);

@@ -33,6 +33,10 @@ impl Core {
             return;
         }
         let mine = self.status();
+        // This is asked after every input, and mostly there is nothing to tell to anybody.
+        if self.told.as_ref() == Some(&mine) && self.tell_deadline().is_none_or(|at| at > self.now) {
+            return;
+        }
         let mut news = Vec::new();
         for (id, peer) in self.peers.iter() {
             let seen_signed = peer.validator.and_then(|validator| self.seen.get(&validator).cloned());
@@ -60,6 +64,7 @@ impl Core {
             }
             self.net(NetCommand::Status { to, status });
         }
+        self.told = Some(mine);
     }
 
     fn status(&self) -> Status {
@@ -81,10 +86,11 @@ impl Core {
     /// Whether a block of ours would come if it were our turn. A client that imports what we have just decided is only
     /// a moment behind.
     fn could_propose(&self) -> bool {
-        let signs = match self.phase {
+        let signs = match &self.phase {
             Phase::Running | Phase::Committing => self.host.is_enabled(),
             Phase::Between { .. } => self.listening_until.is_none() && self.silence(self.current()).is_none(),
-            Phase::Off | Phase::Listening | Phase::Recovering { .. } => false,
+            Phase::Recovering { wanted, .. } => self.listening_until.is_none() && self.are_stored(wanted),
+            Phase::Off | Phase::Listening => false,
         };
         signs && self.execution.follows()
     }

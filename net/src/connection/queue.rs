@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use ultramarine_types::hearing::{Call, Heard, Hearing};
 use ultramarine_types::{Address, ConsensusMessage, Height, Round, ValueId, VoteKind};
 
 use crate::bounds::QUEUE_MESSAGES_MAX;
@@ -32,9 +33,33 @@ enum MessageKind {
     },
     Polka,
     RoundCertificate,
+    Call {
+        listener: Address,
+    },
+    Heard {
+        by: Address,
+        listener: Address,
+    },
 }
 
 impl MessageName {
+    /// Calls and their answers are made again, so they are the first to give way.
+    pub fn of_hearing(hearing: &Hearing) -> Self {
+        let kind = match hearing {
+            Hearing::Call(Call { listener, .. }) => MessageKind::Call { listener: *listener },
+            Hearing::Heard(Heard { by, listener, .. }) => {
+                let (by, listener) = (*by, *listener);
+                MessageKind::Heard { by, listener }
+            }
+        };
+        Self {
+            height: Height::GENESIS,
+            round: Round(0),
+            kind,
+            value_id: None,
+        }
+    }
+
     pub fn of(message: &ConsensusMessage) -> Self {
         let (kind, value_id) = match message {
             ConsensusMessage::Vote(vote) => {

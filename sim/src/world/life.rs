@@ -8,8 +8,9 @@ use ultramarine_net::Attestation;
 use ultramarine_net::bounds::WIRE_VERSIONS;
 use ultramarine_net::hello::{ExpectedHello, Goodbye, Hello, Plans};
 use ultramarine_net::streaming::{Join, JoinConfig};
+use ultramarine_types::canonical::Canonical;
 use ultramarine_types::network::{NetEvent, SyncEnd};
-use ultramarine_types::{Address, Hash, Nanos, Outbox};
+use ultramarine_types::{Address, Hash, Nanos, Nonce, Outbox};
 
 use super::{Event, World};
 use crate::block;
@@ -120,6 +121,16 @@ impl World {
     /// The process starts again now.
     pub fn restart(&mut self, index: usize) {
         self.queue.plan(self.now, Event::Start { node: index });
+    }
+
+    /// The process starts now and dials everybody, as a node does at its start.
+    pub fn start_at_once(&mut self, index: usize) {
+        self.restart(index);
+        for other in (0..self.nodes.len()).filter(|other| *other != index) {
+            let (a, b) = (index.min(other), index.max(other));
+            let at = self.now + self.dice.millis(2, 20);
+            self.queue.plan(at, Event::Connect { a, b });
+        }
     }
 
     /// The node's execution client dies; it comes back with [`start_client`](Self::start_client). `false` if it
@@ -271,6 +282,14 @@ impl World {
         self.feed(index, Input::Net(NetEvent::PeerDown { peer: name }));
     }
 
+    /// Another one in each life.
+    fn nonce(&self, index: usize) -> Nonce {
+        let drawn = Canonical::new("ultramarine/sim/nonce/1")
+            .u64(self.config.seed)
+            .u64(index as u64);
+        Nonce(drawn.u32(self.nodes[index].life).sha256().0)
+    }
+
     fn core_config(&self, index: usize) -> CoreConfig {
         let node = &self.nodes[index];
         CoreConfig {
@@ -280,6 +299,7 @@ impl World {
             genesis_block: block::genesis(),
             retention: self.config.retention,
             fresh_directory_listen: Nanos::from_millis(2000),
+            nonce: self.nonce(index),
             #[cfg(feature = "planted")]
             planted: self
                 .config
