@@ -486,7 +486,10 @@ impl Core {
                 Want::Call(call) => self.engine(call),
                 Want::Load(height) => self.store(StoreRequest::Load { height }),
                 Want::Readiness { ready, why } => self.tell_readiness(ready, why),
-                Want::Executed(height) => self.event(Event::Executed { height }),
+                Want::Executed(height) => {
+                    self.note_replayed();
+                    self.event(Event::Executed { height });
+                }
                 Want::Imported(height) => {
                     if height == self.head.height {
                         let key = ValueKey {

@@ -37,6 +37,8 @@ pub enum Planted {
     NothingRelayed,
     /// Neither answer nor pass on the calls of validators that start.
     CallsUnheard,
+    /// Begin the first height after a restart though the client has not replayed.
+    BegunUnready,
     /// Tell and keep the messages of all rounds of a height.
     EverythingTold,
 }

@@ -6,6 +6,7 @@ mod everything_killed;
 mod far;
 mod first_height;
 mod garbage_flood;
+mod killed;
 mod locked_value;
 mod long_height;
 mod lying_lanes;
@@ -56,6 +57,8 @@ pub const ALL: &[Scenario] = &[
     first_height::SCENARIO,
     first_height::ONE_MISSING,
     first_height::BY_HAND,
+    killed::SCENARIO,
+    everything_killed::NO_ROUND_LOST,
     long_height::SCENARIO,
     far::MISSING_EDGE,
     far::RING,

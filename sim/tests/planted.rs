@@ -256,6 +256,11 @@ fn an_unheard_call_is_found() {
 }
 
 #[test]
+fn a_height_begun_before_the_clients_have_replayed_is_found() {
+    assert_eq!(found_in("no-round-lost", Planted::BegunUnready).invariant, "scenario");
+}
+
+#[test]
 fn everything_told_again_is_found() {
     assert_eq!(found_in("long-height", Planted::EverythingTold).invariant, "I11");
 }

@@ -50,6 +50,16 @@ fn a_node_away_beyond_retention_catches_up_through_metadata() {
 }
 
 #[test]
+fn a_killed_validator_signs_at_the_tip_within_half_a_second() {
+    runs_clean("killed-and-back", 0..4);
+}
+
+#[test]
+fn no_round_is_lost_once_all_clients_have_replayed() {
+    runs_clean("no-round-lost", 0..4);
+}
+
+#[test]
 fn a_height_of_thousands_of_rounds_is_decided_once_the_clients_are_back() {
     runs_clean("long-height", 0..1);
 }
