@@ -3,6 +3,7 @@
 use ultramarine_types::limits::{INIT_ROUNDS_AHEAD, SYNC_HEIGHTS_IN_FLIGHT, VALIDATORS_MAX, VALUES_PER_ROUND_MAX};
 
 use crate::early;
+use crate::sync::Sync;
 use crate::values::ROUNDS_KEPT;
 
 /// Rounds ahead of ours whose votes and proposals consensus takes. Malachite has the same bound.
@@ -49,6 +50,8 @@ pub struct Held {
     pub passed: usize,
     /// Calls of others, each once for every peer that brings it.
     pub calls: usize,
+    /// Requests for decided heights, and for certificates of tips.
+    pub asked: usize,
     /// Messages to be sent again to one peer that wait for the log.
     pub resends: usize,
 }
@@ -65,6 +68,7 @@ impl Held {
             ("messages of the next height", self.early, most.early),
             ("steps passed on", self.passed, most.passed),
             ("calls", self.calls, most.calls),
+            ("requests to peers", self.asked, most.asked),
             ("messages to send again", self.resends, most.resends),
         ]
         .into_iter()
@@ -110,6 +114,7 @@ impl Ceilings {
             passed: 3 * validators * (kept + 1 + named_ahead + MARKED + 2 * early::ROUNDS as usize),
             // Each validator's, by two nodes of each of the others.
             calls: 2 * validators * validators,
+            asked: Sync::ASKED_MAX,
             resends: RESENDS_WAITING_MAX + batch,
         })
     }

@@ -58,6 +58,7 @@ mod peers;
 mod planted;
 mod proposal;
 mod relay;
+mod reputation;
 mod rules;
 pub mod signing;
 mod stop;

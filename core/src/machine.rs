@@ -75,6 +75,7 @@ use crate::log::LogRecord;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
 use crate::relay::Relay;
+use crate::reputation::Reputation;
 use crate::rules::Parent;
 use crate::signing::{SignatureVerifier, Signer};
 use crate::stop::Stop;
@@ -155,6 +156,8 @@ pub struct Core {
     sync: Sync,
     healing: Healing,
     peers: Peers,
+    /// What peers have earned, connected or not.
+    reputation: Reputation,
     /// The validators that are connected.
     links: Positions,
     early: Early,
@@ -239,10 +242,19 @@ impl Core {
             head,
             values: Values::default(),
             proposer: Proposer::default(),
-            execution,
-            sync: Sync::new(&limits, config.chain.params.blob_retention_heights_min),
+            sync: {
+                #[allow(unused_mut, reason = "a bug may be planted")]
+                let mut sync = Sync::new(&limits, config.chain.params.blob_retention_heights_min);
+                #[cfg(feature = "planted")]
+                {
+                    sync.planted = config.planted;
+                }
+                sync
+            },
             healing: Healing::new(&limits),
             peers: Peers::default(),
+            reputation: Reputation::default(),
+            execution,
             links: Positions::NONE,
             early: Early::default(),
             relay: Relay::default(),
@@ -317,6 +329,7 @@ impl Core {
             early: self.early.len(),
             passed: self.relay.len(),
             calls: self.hearings.len(),
+            asked: self.sync.asked_len(),
             resends: self.gate.parked().filter(again).count(),
         }
     }

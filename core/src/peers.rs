@@ -11,6 +11,16 @@ use ultramarine_types::{Address, Height, Nanos, PeerId, Round, ValidatorSet, Val
 
 use crate::clocks::PeerClock;
 
+/// What orders equal peers, anew for each height and value: no name comes first everywhere.
+pub fn draw(height: Height, id: &ValueId, peer: &PeerId) -> u64 {
+    // FNV-1a, and a last mix that spreads every byte over the whole.
+    let bytes = height.0.to_le_bytes().into_iter().chain(id.0).chain(peer.0);
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93) ^ (hash >> 29)
+}
+
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The validator that attests it; `None` for a full node.
@@ -119,6 +129,20 @@ impl Peers {
             .map(|(_, status)| status.tip)
             .max()
             .unwrap_or(Height::GENESIS)
+    }
+
+    /// The highest tip that one of these peers claims.
+    pub fn tip_of(&self, is_wanted: impl Fn(&PeerId) -> bool) -> Height {
+        let of = self.peers.iter().filter(|(id, _)| is_wanted(id));
+        of.filter_map(|(_, peer)| Some(peer.status.as_ref()?.tip))
+            .max()
+            .unwrap_or(Height::GENESIS)
+    }
+
+    /// Whether a connected peer says that it has decided a height.
+    pub fn claims(&self, id: &PeerId, height: Height) -> bool {
+        let status = self.peers.get(id).and_then(|peer| peer.status.as_ref());
+        status.is_some_and(|status| status.tip >= height)
     }
 
     /// The heights that peers claim to have decided, the highest first.

@@ -41,6 +41,10 @@ pub enum Planted {
     BegunUnready,
     /// Tell and keep the messages of all rounds of a height.
     EverythingTold,
+    /// Give claimed tips the places of heights, as many as are claimed.
+    TipsAmongHeights,
+    /// Wait for the peer that was asked for a height until its time is up.
+    NoSecondPeer,
 }
 
 impl Planted {

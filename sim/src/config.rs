@@ -17,7 +17,7 @@ pub struct RunConfig {
     /// Everything random follows from it.
     pub seed: u64,
     pub validators: usize,
-    /// Full nodes behind them.
+    /// Full nodes behind them, strangers among them.
     pub full_nodes: usize,
     pub chain: ChainParams,
     /// Blobs of a block, low and high.
@@ -32,7 +32,7 @@ pub struct RunConfig {
     pub fault_kinds: Vec<FaultKind>,
     /// Mean time between two decided heights that rot on a disk; `None`: none does.
     pub rot_every: Option<Nanos>,
-    /// Adversarial validators, by position.
+    /// Adversaries, by position: validators, and strangers behind them.
     pub adversaries: Vec<(usize, AdversaryKind)>,
     /// Heights of blobs that nodes keep; `None`: all.
     pub retention: Option<u64>,
@@ -133,10 +133,26 @@ impl RunConfig {
         if rot_dice.chance(400) {
             this.rot_every = Some(rot_dice.millis(500, 8000));
         }
+        let mut stranger_dice = Dice::of(seed, "strangers");
+        if stranger_dice.chance(300) {
+            let kind = *stranger_dice.pick(&AdversaryKind::STRANGERS);
+            let strangers = stranger_dice.between(1, 3) as usize;
+            let first = this.nodes();
+            this.full_nodes += strangers;
+            this.adversaries
+                .extend((first..this.nodes()).map(|stranger| (stranger, kind)));
+        }
         if this.fault_kinds.is_empty() {
             this.fault_kinds.push(FaultKind::Crash);
         }
         this
+    }
+
+    /// Whether no validator is an adversary.
+    pub fn is_power_honest(&self) -> bool {
+        self.adversaries
+            .iter()
+            .all(|(position, _)| *position >= self.validators)
     }
 
     pub fn nodes(&self) -> usize {

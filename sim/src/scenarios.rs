@@ -11,11 +11,13 @@ mod locked_value;
 mod long_height;
 mod lying_lanes;
 mod many_blobs;
+mod mute_servers;
 mod other_head;
 mod parent_root;
 mod payload_error;
 mod proposer_killed;
 mod relaunch;
+mod rising_tip;
 mod rot;
 mod wiped;
 
@@ -46,6 +48,9 @@ pub const ALL: &[Scenario] = &[
     many_blobs::SCENARIO,
     garbage_flood::SCENARIO,
     lying_lanes::SCENARIO,
+    mute_servers::SCENARIO,
+    rising_tip::STRANGERS,
+    rising_tip::VALIDATOR,
     other_head::SCENARIO,
     payload_error::SCENARIO,
     rot::SCENARIO,
@@ -73,11 +78,11 @@ pub fn report(scenario: Scenario, seed: u64, shown: Option<Shown>) -> RunReport 
         shown,
         ..(scenario.config)(seed)
     };
-    play(scenario, config)
+    report_of(scenario, config)
 }
 
-/// Runs a scenario's script in a world that may be another than its own.
-pub fn play(scenario: Scenario, config: RunConfig) -> RunReport {
+/// Runs a scenario's script in a world of this configuration.
+pub fn report_of(scenario: Scenario, config: RunConfig) -> RunReport {
     let target = Height(config.target);
     let mut world = World::new(config);
     let outcome = (scenario.script)(&mut world);

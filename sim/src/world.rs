@@ -57,6 +57,13 @@ pub(crate) enum Event {
         epoch: u64,
         frame: Box<SimFrame>,
     },
+    /// An adversary sends a frame that it kept back.
+    Later {
+        from: usize,
+        life: u32,
+        to: usize,
+        frame: Box<SimFrame>,
+    },
     /// A stream broke under way.
     StreamGone {
         node: usize,
@@ -404,7 +411,7 @@ impl World {
             config,
         };
         // The same node whose log may be damaged, and only where nobody else is faulty.
-        world.nodes[0].disk.may_lose_log = world.config.adversaries.is_empty();
+        world.nodes[0].disk.may_lose_log = world.config.is_power_honest();
         for node in 0..world.nodes.len() {
             let at = world.now + world.dice.millis(0, 300);
             world.queue.plan(at, Event::Start { node });

@@ -230,37 +230,72 @@ fn a_height_healed_with_other_bytes_is_found() {
     assert!(names(&broken, "I16"), "{broken:?}");
 }
 
-/// What a named scenario breaks with the bug planted, and not without it, by seed 0.
-fn found_in(name: &str, bug: Planted) -> Violation {
-    let scenario = scenarios::ALL.iter().find(|scenario| scenario.name == name);
-    let scenario = *scenario.expect("the scenario is listed");
-    let sick = RunConfig {
-        planted: Some(PlantedBug::Core(bug)),
-        ..(scenario.config)(0)
-    };
-    let violation = scenarios::play(scenario, sick).violation.expect("the bug shows");
-    println!("{bug:?}: {name}: {violation}");
-    violation
+/// Runs with strangers that adversaries are, and validators that are away for long.
+fn with_strangers(kind: AdversaryKind) -> impl Fn(RunConfig) -> RunConfig {
+    move |config| {
+        let first = config.validators;
+        RunConfig {
+            full_nodes: 4,
+            adversaries: (first..first + 4).map(|stranger| (stranger, kind)).collect(),
+            fault_kinds: vec![FaultKind::LongAway],
+            ..config
+        }
+    }
+}
+
+#[test]
+fn tips_that_take_the_places_of_heights_are_found() {
+    let bug = PlantedBug::Core(Planted::TipsAmongHeights);
+    let broken = found_up_to(1, bug, with_strangers(AdversaryKind::RisingTip));
+    // So many are asked for that memory tells of it before the heights that nobody asks for do.
+    assert!(names(&broken, "I11") || names(&broken, "liveness"), "{broken:?}");
+}
+
+/// What a scenario's script says with a bug planted, and nothing without it.
+fn found_by(scenario: &str, bug: PlantedBug) -> Violation {
+    let known = scenarios::ALL.iter().find(|known| known.name == scenario);
+    let scenario = *known.expect("the scenario is listed");
+    for seed in 0..SEEDS {
+        let healthy = (scenario.config)(seed);
+        let mut sick = healthy.clone();
+        sick.planted = Some(bug);
+        if let Some(violation) = scenarios::report_of(scenario, sick).violation {
+            println!("{bug:?}: seed {seed}: {violation}");
+            assert_eq!(scenarios::report_of(scenario, healthy).violation, None, "seed {seed}");
+            return violation;
+        }
+    }
+    panic!("{bug:?} is not found in {SEEDS} seeds");
+}
+
+#[test]
+fn a_silent_server_that_nobody_stands_in_for_is_found() {
+    let broken = found_by("mute-servers", PlantedBug::Core(Planted::NoSecondPeer));
+    assert_eq!(broken.invariant, "scenario", "{broken:?}");
 }
 
 #[test]
 fn nothing_passed_on_is_found() {
-    assert_eq!(found_in("missing-edge", Planted::NothingRelayed).invariant, "scenario");
+    let broken = found_by("missing-edge", PlantedBug::Core(Planted::NothingRelayed));
+    assert_eq!(broken.invariant, "scenario", "{broken:?}");
 }
 
 #[test]
 fn an_unheard_call_is_found() {
     for name in ["restart-behind-a-missing-edge", "ring", "star"] {
-        assert_eq!(found_in(name, Planted::CallsUnheard).invariant, "scenario");
+        let broken = found_by(name, PlantedBug::Core(Planted::CallsUnheard));
+        assert_eq!(broken.invariant, "scenario", "{broken:?}");
     }
 }
 
 #[test]
 fn a_height_begun_before_the_clients_have_replayed_is_found() {
-    assert_eq!(found_in("no-round-lost", Planted::BegunUnready).invariant, "scenario");
+    let broken = found_by("no-round-lost", PlantedBug::Core(Planted::BegunUnready));
+    assert_eq!(broken.invariant, "scenario", "{broken:?}");
 }
 
 #[test]
 fn everything_told_again_is_found() {
-    assert_eq!(found_in("long-height", Planted::EverythingTold).invariant, "I11");
+    let broken = found_by("long-height", PlantedBug::Core(Planted::EverythingTold));
+    assert_eq!(broken.invariant, "I11", "{broken:?}");
 }

@@ -90,6 +90,17 @@ fn a_validator_that_starts_behind_a_missing_edge_signs_again() {
 }
 
 #[test]
+fn claimed_tips_that_rise_and_are_refused_late_keep_nobody_from_catching_up() {
+    runs_clean("rising-tip", 0..8);
+    runs_clean("rising-tip-validator", 0..4);
+}
+
+#[test]
+fn peers_that_never_answer_hold_up_nobody_for_long() {
+    runs_clean("mute-servers", 0..4);
+}
+
+#[test]
 fn a_client_that_answers_valid_with_another_hash_opens_no_gate() {
     runs_clean("other-head", 0..8);
 }

@@ -67,6 +67,7 @@ impl Core {
         self.proposer.check(current);
         self.sync.check(head);
         self.healing.check(head);
+        self.reputation.check();
         self.early.check(current, self.config.validators.len());
         self.execution.check();
         self.verifier.check();
@@ -102,11 +103,12 @@ impl Core {
         self.values.check_whole();
         self.proposer.check_whole(self.head.height);
         self.peers.check_whole();
+        self.sync.check_whole(self.now, self.head.height, &self.peers);
+        self.reputation.check_whole();
         assert!(
             self.links.fit(self.config.validators.len()),
             "a link to a validator that the set does not have"
         );
-        self.sync.check_whole(&self.peers);
         self.healing.check_whole(&self.peers);
         self.early.check_whole();
         self.relay.check_whole();

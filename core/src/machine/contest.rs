@@ -41,6 +41,8 @@ pub(super) struct Contest {
     /// When the round began, or we asked for our block of it.
     pub(super) proposed_at: Nanos,
     /// Since when a peer has claimed to have decided the height.
+    pub(super) claimed_since: Option<Nanos>,
+    /// Since when it is known that others have.
     pub(super) behind_since: Option<Nanos>,
     /// Whether consensus was given the height's commit certificate, so that it decides by sync.
     pub(super) certificate_fed: bool,

@@ -50,6 +50,11 @@ impl World {
                     self.receive(from, to, *frame);
                 }
             }
+            Event::Later { from, life, to, frame } => {
+                if self.lives(from, life) {
+                    self.put_on_wire(from, to, *frame);
+                }
+            }
             Event::StreamGone { node, life, stream } => {
                 if self.lives(node, life) {
                     self.stream_gone(node, stream);

@@ -114,7 +114,7 @@ impl World {
                 // A node without its log is inactive at one height. Only as many as may be faulty lose theirs: always
                 // the same.
                 let victim = 0;
-                if self.config.adversaries.is_empty() && self.nodes[victim].is_running() {
+                if self.config.is_power_honest() && self.nodes[victim].is_running() {
                     self.crash(victim);
                     self.nodes[victim].disk.corrupt_log();
                     self.start_later(victim);

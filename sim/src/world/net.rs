@@ -115,6 +115,9 @@ impl World {
     /// A frame arrives at a running node.
     pub(crate) fn receive(&mut self, from: usize, index: usize, frame: SimFrame) {
         let peer = self.nodes[from].peer;
+        if let Some(adversary) = self.nodes[index].adversary.as_mut() {
+            adversary.incoming(&frame);
+        }
         match frame {
             SimFrame::Message(message) => {
                 if self.config.bursts {

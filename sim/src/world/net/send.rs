@@ -266,7 +266,9 @@ impl World {
         turn: impl FnOnce(&mut dyn Adversary, &mut Means<'_>) -> T,
     ) -> Option<T> {
         let receiver = self.nodes[to].address;
+        let (from, mut later) = (node, Vec::new());
         let node = &mut self.nodes[node];
+        let adversary = node.adversary.as_mut()?;
         let mut means = Means {
             chain: &self.chain,
             past: &self.past,
@@ -274,13 +276,20 @@ impl World {
             peer: node.peer,
             address: node.address.unwrap_or(ultramarine_types::Address::ZERO),
             receiver,
-            key: node.key.as_ref()?,
+            key: node.key.as_ref(),
+            now: self.now,
+            later: &mut later,
             disk: &node.disk,
             dice: &mut node.adversary_dice,
             deeds: &mut node.deeds,
         };
-        let adversary = node.adversary.as_mut()?;
-        Some(turn(adversary.as_mut(), &mut means))
+        let done = turn(adversary.as_mut(), &mut means);
+        let life = node.life;
+        for (at, to, frame) in later {
+            let frame = Box::new(frame);
+            self.queue.plan(at, Event::Later { from, life, to, frame });
+        }
+        Some(done)
     }
 
     /// A frame of a script's arrives before anything else.
@@ -291,7 +300,7 @@ impl World {
         }
     }
 
-    fn put_on_wire(&mut self, from: usize, to: usize, frame: SimFrame) {
+    pub(crate) fn put_on_wire(&mut self, from: usize, to: usize, frame: SimFrame) {
         if let SimFrame::Begin { init, .. } = &frame {
             self.checks.learn(init.key().id, init);
         }
