@@ -3,7 +3,7 @@
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::hearing::{Call, Heard, Hearing};
 use ultramarine_types::network::{Fault, NetCommand, NetEvent};
-use ultramarine_types::{Height, Nonce, Signature, fixtures, sign};
+use ultramarine_types::{Height, Nanos, Nonce, Signature, fixtures, sign};
 
 use super::offers::{feed, running};
 use super::silence::{foreign, hear, signatures, signed_since, wiped_alone};
@@ -99,7 +99,7 @@ fn an_answer_of_another_start_or_signer_counts_for_nothing() {
     hear(&mut world, 3, tip, None);
     let listens = |world: &World| world.nodes[2].core.as_ref().unwrap().listening_until.is_some();
     bring(&mut world, 3, heard(1, 0, tip, None));
-    world.run(MINUTE, |_| false);
+    world.run(Nanos::from_millis(100), |_| false);
     assert!(listens(&world), "it is of the life before");
     assert_eq!(world.charges, []);
     let forged = Heard {
@@ -107,16 +107,16 @@ fn an_answer_of_another_start_or_signer_counts_for_nothing() {
         ..heard(1, 1, tip, None)
     };
     bring(&mut world, 3, forged);
-    world.run(MINUTE, |_| false);
+    world.run(Nanos::from_millis(100), |_| false);
     assert!(listens(&world), "node 0 did not sign it");
     assert_eq!(world.charges, [(2, 3, Fault::Signature)], "who brings it can tell");
     // Whoever brings it cannot tell what node 1 made up.
     bring(&mut world, 3, heard(1, 1, tip, Some(foreign(0, tip.next()))));
-    world.run(MINUTE, |_| false);
+    world.run(Nanos::from_millis(100), |_| false);
     assert!(listens(&world), "it shows a message of another");
     assert_eq!(world.charges.len(), 1);
     bring(&mut world, 3, heard(1, 1, tip, None));
-    world.run(MINUTE, |_| false);
+    world.run(Nanos::from_millis(100), |_| false);
     assert!(!listens(&world));
 }
 
@@ -150,14 +150,14 @@ fn a_call_is_answered_and_passed_on_where_the_listener_is_not_linked() {
             peer: world::peer_id(3),
         }),
     );
-    world.now = world.now + ultramarine_types::Nanos::from_millis(500);
+    world.now = world.now + Nanos::from_millis(500);
     let sent = hearings(feed(&mut world, call(signature)));
     assert_eq!(sent.len(), 1, "{sent:?}");
     assert!(
         matches!(&sent[0], (to, Hearing::Heard(heard)) if *to == world::peer_id(1) && heard.seen.is_some()),
         "{sent:?}"
     );
-    world.now = world.now + ultramarine_types::Nanos::from_millis(500);
+    world.now = world.now + Nanos::from_millis(500);
     let out = feed(&mut world, call(Signature([3; 64])));
     let charged = |output: &Output| matches!(output, Output::Net(NetCommand::Charge { peer, fault: Fault::Signature }) if *peer == world::peer_id(1));
     assert!(out.iter().any(charged), "{out:?}");
