@@ -53,6 +53,7 @@ mod host;
 pub mod io;
 pub mod log;
 mod machine;
+mod pace;
 mod peers;
 #[cfg(feature = "planted")]
 mod planted;

@@ -13,6 +13,7 @@
 //! | `judge.rs` | verdicts |
 //! | `refute.rs` | values that their own blobs refute |
 //! | `propose.rs` | our own blocks |
+//! | `hurry.rs` | waits that can bring nothing more |
 //! | `search.rs` | missing bytes |
 //! | `catchup.rs` | being behind |
 //! | `healing.rs` | decided heights that are damaged here |
@@ -23,6 +24,7 @@
 //! | `clock.rs` | wall clocks |
 //! | `readiness.rs` | what people hear of the client's readiness |
 //! | `stall.rs` | why the height does not move |
+//! | `room.rs` | blocks close to the chain's bounds |
 
 mod boot;
 mod catchup;
@@ -35,6 +37,7 @@ mod gather;
 mod healing;
 mod hearing;
 mod heights;
+mod hurry;
 mod judge;
 mod messages;
 mod offers;
@@ -42,6 +45,7 @@ mod propose;
 mod readiness;
 mod refute;
 mod relay;
+mod room;
 mod search;
 mod stall;
 mod tell;
@@ -72,6 +76,7 @@ use crate::held::Held;
 use crate::host::ConsensusHost;
 use crate::io::{Event, Input, Output};
 use crate::log::LogRecord;
+use crate::pace::Pace;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
 use crate::relay::Relay;
@@ -94,8 +99,8 @@ enum Parked {
     Send(Recipients, ConsensusMessage),
     /// The stream of a value's bytes, whose `Init` carries a signature of ours.
     Stream(ValueKey),
-    /// The news that the log has the choice of a value.
-    Chosen(ValueKey),
+    /// The news that the log has the choice for a round.
+    Chosen(Height, Round),
     Commit(Box<Decision>),
 }
 
@@ -137,6 +142,7 @@ pub struct Core {
     config: CoreConfig,
     limits: Limits,
     durations: Durations,
+    pace: Pace,
     address: Address,
     signer: Option<Signer>,
     verifier: SignatureVerifier,
@@ -171,6 +177,7 @@ pub struct Core {
     gather: Gather,
     stall: Stall,
     readiness: Readiness,
+    room: room::Room,
     oldest_blobs: Height,
     retired_below: Height,
     /// What all peers were told of us last; each hears of its own messages besides.
@@ -228,6 +235,7 @@ impl Core {
         Self {
             limits,
             durations: Durations::of(&config.chain.params),
+            pace: Pace::default(),
             address,
             signer,
             verifier: SignatureVerifier::new(&config.validators),
@@ -265,6 +273,7 @@ impl Core {
             gather: Gather::default(),
             stall: Stall::default(),
             readiness: Readiness::default(),
+            room: room::Room::default(),
             oldest_blobs: Height::GENESIS,
             retired_below: Height::GENESIS,
             told: None,
@@ -283,9 +292,9 @@ impl Core {
         }
     }
 
-    /// Makes late rounds as short as the first: a test of thousands of rounds takes hours and not months.
-    pub fn hurry(&mut self) {
-        self.durations.delta = Nanos::ZERO;
+    /// Keeps late rounds as short as the first: a test of thousands of rounds takes hours and not months.
+    pub fn shorten_rounds(&mut self) {
+        self.durations.grow = false;
     }
 
     /// The newest committed height.
@@ -471,7 +480,7 @@ impl Core {
                 key,
                 to: Recipients::All,
             }),
-            Parked::Chosen(key) => self.choice_logged(key),
+            Parked::Chosen(height, round) => self.choice_logged(height, round),
             Parked::Commit(decision) => self.store(StoreRequest::Commit(decision)),
         }
     }

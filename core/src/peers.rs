@@ -98,23 +98,6 @@ impl Peers {
             .any(|peer| peer.validator.as_ref() == Some(validator))
     }
 
-    /// Whether a proposal of a validator may come: it is connected and does not say that it proposes nothing, or another
-    /// validator says that it is connected to it. `position` is its position in the set.
-    pub fn may_propose(&self, validator: &Address, position: Option<u32>) -> bool {
-        if self.is_connected(validator) {
-            let its = self
-                .peers
-                .values()
-                .filter(|peer| peer.validator.as_ref() == Some(validator));
-            return its
-                .map(|peer| peer.status.as_ref())
-                .any(|status| status.is_none_or(|status| status.proposes));
-        }
-        let reaches = |status: &Status| position.is_some_and(|position| status.links.contains(position));
-        self.statuses()
-            .any(|(peer, status)| peer.validator.is_some() && reaches(status))
-    }
-
     /// The peer that speaks for a validator.
     pub fn of_validator(&self, validator: &Address) -> Option<PeerId> {
         self.peers

@@ -39,7 +39,7 @@ pub struct RunConfig {
     /// Largest difference of a monotonic clock's rate, in parts per million.
     pub skew_ppm_max: u64,
     /// Whether late rounds are as short as the first, so that thousands of them take hours and not months.
-    pub hurried: bool,
+    pub short_rounds: bool,
     /// Whether cores verify the votes of a burst together. It changes nothing but the time that a run takes.
     pub bursts: bool,
     /// What of it is printed as it happens.
@@ -76,7 +76,7 @@ impl RunConfig {
             adversaries: Vec::new(),
             retention: None,
             skew_ppm_max: 0,
-            hurried: false,
+            short_rounds: false,
             bursts: true,
             shown: None,
             #[cfg(feature = "planted")]

@@ -19,6 +19,9 @@ use crate::context::Ctx;
 use crate::held::ROUNDS_TOLD;
 use crate::values;
 
+/// Rounds of which we remember when they began: a value that took longer to arrive says nothing of the next height.
+const BEGUN_MAX: usize = 64;
+
 /// What lasts as long as one height.
 #[derive(Default)]
 pub(super) struct Contest {
@@ -36,8 +39,20 @@ pub(super) struct Contest {
     pub(super) published: Vec<ConsensusMessage>,
     /// The rounds of the value that we are locked on, and of the newest that had a polka.
     pub(super) marked: BTreeSet<Round>,
+    /// When the height began.
+    pub(super) began_at: Nanos,
+    /// How long round 0 waits for its proposal.
+    pub(super) propose: Nanos,
+    /// The round that began last.
+    pub(super) round: Option<Round>,
     /// When the round began.
     pub(super) round_at: Nanos,
+    /// When each of the newest rounds began.
+    pub(super) began: BTreeMap<Round, Nanos>,
+    /// The values that a quorum held when the round began.
+    pub(super) heard: BTreeSet<ValueId>,
+    /// In how many rounds a value was proposed, and not decided, that a quorum held when the round began.
+    pub(super) failures: BTreeMap<ValueId, u32>,
     /// When the round began, or we asked for our block of it.
     pub(super) proposed_at: Nanos,
     /// Since when a peer has claimed to have decided the height.
@@ -68,15 +83,21 @@ impl Contest {
         round.0.saturating_add(ROUNDS_TOLD) > now.0 || self.marked.contains(&round)
     }
 
-    /// Drops what nobody is told any more, now that a round has begun.
-    pub(super) fn begin_round(&mut self, now: Round, marked: BTreeSet<Round>) {
+    /// A round begins: what nobody is told any more is dropped.
+    pub(super) fn begin(&mut self, round: Round, now: Nanos, marked: BTreeSet<Round>) {
         self.marked = marked;
         let mut proposals = std::mem::take(&mut self.proposals);
-        proposals.retain(|(round, _), _| self.knows(*round, now));
+        proposals.retain(|(of, _), _| self.knows(*of, round));
         self.proposals = proposals;
         let mut published = std::mem::take(&mut self.published);
-        published.retain(|message| self.tells(message.round(), now));
+        published.retain(|message| self.tells(message.round(), round));
         self.published = published;
+        self.round = Some(round);
+        (self.round_at, self.proposed_at) = (now, now);
+        self.began.insert(round, now);
+        while self.began.len() > BEGUN_MAX {
+            self.began.pop_first();
+        }
     }
 
     /// Asserts what holds after every input: `phase` is the core's, `signs` says whether consensus may sign.

@@ -94,28 +94,3 @@ fn a_quorum_of_four_is_three() {
     let told: BTreeMap<Address, Height> = first(3).copied().zip([Height(9), Height(5), Height(4)]).collect();
     assert_eq!(honest_height(&set, &told), Height(5), "one may lie");
 }
-
-#[test]
-fn a_proposal_may_come_from_who_is_connected_or_linked_to_another_validator() {
-    let (set, mut peers) = peers(&[5, 5]);
-    let address = |position: usize| *set.at(position).unwrap().0;
-    let may = |peers: &Peers, position: u32| peers.may_propose(&address(position as usize), Some(position));
-    let says = |links: &[u32], proposes| Status {
-        links: links.iter().copied().collect(),
-        proposes,
-        ..status(5)
-    };
-    assert!(
-        may(&peers, 1) && !may(&peers, 2),
-        "one is connected, nobody is to the other"
-    );
-    assert!(peers.heard(&PeerId([1; 32]), says(&[2], false)));
-    assert!(!may(&peers, 1), "it says that it proposes nothing");
-    assert!(may(&peers, 2), "a validator is linked to it");
-    assert!(peers.heard(&PeerId([1; 32]), says(&[], true)));
-    assert!(may(&peers, 1) && !may(&peers, 2));
-    // What a stranger says is nothing to wait for.
-    peers.up(PeerId([9; 32]), None);
-    assert!(peers.heard(&PeerId([9; 32]), says(&[2], true)));
-    assert!(!may(&peers, 2));
-}

@@ -14,7 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     config: |seed| RunConfig {
         target: 10,
         // Otherwise the last rounds would take twenty minutes each.
-        hurried: true,
+        short_rounds: true,
         ..RunConfig::quiet(seed)
     },
     script,

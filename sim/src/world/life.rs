@@ -25,8 +25,8 @@ impl World {
             return;
         }
         let mut core = Core::new(self.core_config(index));
-        if self.config.hurried {
-            core.hurry();
+        if self.config.short_rounds {
+            core.shorten_rounds();
         }
         let limits = self.config.chain.limits();
         let node = &mut self.nodes[index];
