@@ -166,6 +166,8 @@ pub struct Core {
     reputation: Reputation,
     /// The validators that are connected.
     links: Positions,
+    /// Those that have been since the start.
+    linked_ever: Positions,
     early: Early,
     relay: Relay,
     hearings: Hearings,
@@ -264,6 +266,7 @@ impl Core {
             reputation: Reputation::default(),
             execution,
             links: Positions::NONE,
+            linked_ever: Positions::NONE,
             early: Early::default(),
             relay: Relay::default(),
             hearings: Hearings::default(),

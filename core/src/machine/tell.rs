@@ -100,6 +100,8 @@ impl Core {
         let set = &self.config.validators;
         let validators = self.peers.iter().filter_map(|(_, peer)| peer.validator);
         self.links = validators.filter_map(|validator| set.index_of(&validator)).collect();
+        let links = self.links;
+        links.iter().for_each(|position| self.linked_ever.insert(position));
     }
 
     /// When the next status is due.
