@@ -11,8 +11,8 @@ pub(crate) const ROUNDS_AHEAD: u32 = 10;
 /// Rounds whose messages are sent again: ours and the one before. Those of the rounds that a lock or a polka marks come
 /// on top.
 pub(crate) const ROUNDS_TOLD: u32 = 2;
-/// Rounds that a lock and a polka mark.
-const MARKED: usize = 2;
+/// Rounds that a lock, a valid value and a polka mark.
+const MARKED: usize = 3;
 /// While this many messages wait for the log, nothing is sent again: statuses ask for resends, and must not pile them
 /// up behind a slow disk.
 pub(crate) const RESENDS_WAITING_MAX: usize = 1024;

@@ -189,11 +189,14 @@ impl ConsensusHost {
             .collect()
     }
 
-    /// The rounds of the value that we are locked on and of the newest that had a polka.
+    /// The rounds of the value that we are locked on, of the newest valid one, and of the newest polka: we may not be able
+    /// to judge its value.
     pub fn marked_rounds(&self) -> impl Iterator<Item = Round> + '_ {
         let state = self.state.driver.round_state();
         let marked = [&state.locked, &state.valid].into_iter().flatten();
-        marked.filter_map(|marked| convert::round_from(marked.round))
+        let polkas = self.state.driver.polka_certificates().iter().map(|polka| polka.round);
+        let rounds = marked.map(|marked| marked.round).chain(polkas.max());
+        rounds.filter_map(convert::round_from)
     }
 
     /// Drops votes and polkas of lower rounds.

@@ -37,7 +37,7 @@ pub(super) struct Contest {
     pub(super) proposals: BTreeMap<(Round, ValueId), Proposal>,
     /// Votes and proposals that consensus published, to send again: ours, and the proposals that we locked on.
     pub(super) published: Vec<ConsensusMessage>,
-    /// The rounds of the value that we are locked on, and of the newest that had a polka.
+    /// The rounds of the value that we are locked on, of the newest valid one, and of the newest polka.
     pub(super) marked: BTreeSet<Round>,
     /// When the height began.
     pub(super) began_at: Nanos,
