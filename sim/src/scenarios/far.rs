@@ -39,8 +39,8 @@ fn missing_edge(world: &mut World) -> Result<(), String> {
 /// way. A message that waits for the next status takes half a second more.
 const A_NODE_BETWEEN: Nanos = Nanos::from_millis(450);
 
-/// So many heights from `from` on are decided by all of these nodes, each in the first round whose proposer runs, and
-/// soon: with at most `between` nodes between any two.
+/// So many heights from `from` on are decided by all of these nodes, and soon: with at most `between` nodes between any
+/// two. Each is decided in the first round whose proposer runs, or in the next one if its block passes two nodes.
 fn decide(world: &mut World, nodes: &[usize], from: Height, heights: u64, between: u64) -> Result<(), String> {
     let through = Height(from.0 + heights);
     let (mut late, mut last) = (None, None);
@@ -67,7 +67,7 @@ fn decide(world: &mut World, nodes: &[usize], from: Height, heights: u64, betwee
             }
             let took = world.now.since(since);
             let is_slow = height > known && first == 0 && took > within;
-            if height > from && (round > Round(first) || is_slow) {
+            if height > from && (u64::from(round.0) >= u64::from(first) + between || is_slow) {
                 late.get_or_insert((height, round, took));
             }
         }
