@@ -1,8 +1,8 @@
 //! This file knows the calls of validators that have just started: our own, who answered it, and the way back for the
 //! answers to those of others.
 //!
-//! Keeps: of each listener there is at most one call for each peer that brings its calls, so that nobody's copies of old
-//! calls keep a new one out; and of a call each answer goes back once.
+//! Keeps: of each listener there is at most one call for each peer that brings its calls, so that nobody's copies of
+//! old calls keep a new one out; and of a call each answer goes back once.
 
 use std::collections::{BTreeMap, BTreeSet};
 

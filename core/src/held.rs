@@ -95,7 +95,8 @@ impl Ceilings {
         let later = VALUES_PER_ROUND_MAX * (1 + offered_ahead) + SYNC_HEIGHTS_IN_FLIGHT;
         let recent =
             VALUES_PER_ROUND_MAX * (kept + 1 + offered_ahead) + VALUES_PER_ROUND_MAX * (kept + 1 + named_ahead);
-        // Of the rounds that mean anything, as many as there are: two that a proposer signs, and one that a polka names.
+        // Of the rounds that mean anything, as many as there are: two that a proposer signs, and one that a polka
+        // names.
         let proposals = (VALUES_PER_ROUND_MAX + 1) * (kept + 1 + named_ahead + MARKED);
         let told = ROUNDS_TOLD as usize + MARKED;
         // Two votes and a proposal of ours, and the proposal that we locked on.

@@ -189,8 +189,8 @@ impl ConsensusHost {
             .collect()
     }
 
-    /// The rounds of the value that we are locked on, of the newest valid one, and of the newest polka: we may not be able
-    /// to judge its value.
+    /// The rounds of the value that we are locked on, of the newest valid one, and of the newest polka: we may not be
+    /// able to judge its value.
     pub fn marked_rounds(&self) -> impl Iterator<Item = Round> + '_ {
         let state = self.state.driver.round_state();
         let marked = [&state.locked, &state.valid].into_iter().flatten();

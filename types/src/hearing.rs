@@ -1,8 +1,8 @@
 //! This file knows how a validator that has just started learns what others have seen of it, also from those that are
 //! not connected to it.
 //!
-//! It calls, and whoever hears the call answers. Both travel from validator to validator. The nonce shows that an answer
-//! is younger than the start, and its signature who gave it.
+//! It calls, and whoever hears the call answers. Both travel from validator to validator. The nonce shows that an
+//! answer is younger than the start, and its signature who gave it.
 
 use rkyv::{Archive, Deserialize, Serialize};
 

@@ -81,8 +81,8 @@ pub fn call(chain: &ChainIdentity, listener: &Address, nonce: &Nonce) -> Vec<u8>
         .into_bytes()
 }
 
-/// Bytes of an answer to a call: domain, chain identity, listener, nonce, newest decided height, and SHA-256 of what was
-/// seen of the listener, if anything: the message's own bytes and its signature.
+/// Bytes of an answer to a call: domain, chain identity, listener, nonce, newest decided height, and SHA-256 of what
+/// was seen of the listener, if anything: the message's own bytes and its signature.
 pub fn heard(chain: &ChainIdentity, heard: &Heard) -> Vec<u8> {
     let seen = heard.seen.as_ref().map(|seen| match seen {
         SignedMessage::Vote(seen) => {

@@ -5,8 +5,8 @@
 //! node waits for ever: what a peer says of itself is only a reason to wait.
 //!
 //! Later, when all nodes and their clients were killed together, each waits until its client was given back the blocks
-//! that it lost, and a moment for the others' clients. So no round passes in which all vote nil. Where the others are at
-//! work already, nobody waits.
+//! that it lost, and a moment for the others' clients. So no round passes in which all vote nil. Where the others are
+//! at work already, nobody waits.
 //!
 //! Keeps: the wait begins once, and a quorum, or the others, are waited with only within it.
 

@@ -101,8 +101,8 @@ impl Core {
         })
     }
 
-    /// Whether a validator that we are connected to says that it is connected to another one. Of one that is further away
-    /// than that, and was never connected to us, what it signed at the height before shows that it is there.
+    /// Whether a validator that we are connected to says that it is connected to another one. Of one that is further
+    /// away than that, and was never connected to us, what it signed at the height before shows that it is there.
     fn is_linked(&self, validator: &Address) -> bool {
         let Some(position) = self.config.validators.index_of(validator) else {
             return false;

@@ -235,8 +235,8 @@ impl Backoff {
     }
 }
 
-/// The address whose turn it is, among those that a socket bound to `ours` can send to: those of its own family, then, if
-/// it is on all addresses of both families, those of the other.
+/// The address whose turn it is, among those that a socket bound to `ours` can send to: those of its own family, then,
+/// if it is on all addresses of both families, those of the other.
 fn choose(addresses: impl Iterator<Item = SocketAddr>, ours: SocketAddr, turn: usize) -> Option<SocketAddr> {
     let (mut usable, others): (Vec<_>, Vec<_>) = addresses.partition(|address| address.is_ipv4() == ours.is_ipv4());
     if ours.is_ipv6() && ours.ip().is_unspecified() {

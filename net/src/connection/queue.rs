@@ -94,9 +94,9 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Queues a consensus message. One with the same name that waits already is replaced. If there is no room, a message
-    /// of the lowest height and round is dropped, which may be this one: a peer that misses it says so by its status,
-    /// and is sent again what it needs by then.
+    /// Queues a consensus message. One with the same name that waits already is replaced. If there is no room, a
+    /// message of the lowest height and round is dropped, which may be this one: a peer that misses it says so by its
+    /// status, and is sent again what it needs by then.
     pub fn push(&mut self, name: MessageName, frame: Bytes) {
         if let Some(place) = self.places.get(&name) {
             self.messages.insert(*place, (name, frame));

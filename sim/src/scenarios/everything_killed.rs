@@ -18,7 +18,7 @@ pub const SCENARIO: Scenario = Scenario {
 
 pub const NO_ROUND_LOST: Scenario = Scenario {
     name: "no-round-lost",
-    claim: "after all nodes and clients were killed, heights are decided in round 0 as soon as the clients have replayed",
+    claim: "after all nodes and clients were killed, heights are decided in round 0 once the clients have replayed",
     config: |seed| {
         let mut config = RunConfig {
             target: 70,

@@ -35,8 +35,8 @@ fn missing_edge(world: &mut World) -> Result<(), String> {
     decide(world, &[0, 1, 2], from, 12, 1)
 }
 
-/// Most that a height may take beyond its interval if its first proposer runs, for each node that its block passes on its
-/// way. A message that waits for the next status takes half a second more.
+/// Most that a height may take beyond its interval if its first proposer runs, for each node that its block passes on
+/// its way. A message that waits for the next status takes half a second more.
 const A_NODE_BETWEEN: Nanos = Nanos::from_millis(450);
 
 /// So many heights from `from` on are decided by all of these nodes, and soon: with at most `between` nodes between any

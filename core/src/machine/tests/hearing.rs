@@ -159,6 +159,9 @@ fn a_call_is_answered_and_passed_on_where_the_listener_is_not_linked() {
     );
     world.now = world.now + Nanos::from_millis(500);
     let out = feed(&mut world, call(Signature([3; 64])));
-    let charged = |output: &Output| matches!(output, Output::Net(NetCommand::Charge { peer, fault: Fault::Signature }) if *peer == world::peer_id(1));
+    let charged = |output: &Output| match output {
+        Output::Net(NetCommand::Charge { peer, fault }) => *fault == Fault::Signature && *peer == world::peer_id(1),
+        _ => false,
+    };
     assert!(out.iter().any(charged), "{out:?}");
 }
