@@ -15,6 +15,7 @@ mod mute_servers;
 mod other_head;
 mod pace;
 mod parent_root;
+mod pause;
 mod payload_error;
 mod proposer_killed;
 mod relaunch;
@@ -22,6 +23,7 @@ mod rising_tip;
 mod rot;
 mod slow_client;
 mod slow_links;
+mod thousands_of_rounds;
 mod wiped;
 
 use ultramarine_types::{Height, Nanos};
@@ -76,12 +78,14 @@ pub const ALL: &[Scenario] = &[
     first_height::BY_HAND,
     killed::SCENARIO,
     everything_killed::NO_ROUND_LOST,
-    long_height::SCENARIO,
+    thousands_of_rounds::SCENARIO,
     far::MISSING_EDGE,
     far::RING,
     far::STAR,
     far::RESTART,
     far::WIPED,
+    pause::SCENARIO,
+    long_height::SCENARIO,
 ];
 
 /// Runs a scenario from a seed.

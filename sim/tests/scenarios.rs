@@ -61,7 +61,7 @@ fn no_round_is_lost_once_all_clients_have_replayed() {
 
 #[test]
 fn a_height_of_thousands_of_rounds_is_decided_once_the_clients_are_back() {
-    runs_clean("long-height", 0..1);
+    runs_clean("thousands-of-rounds", 0..1);
 }
 
 #[test]
@@ -205,6 +205,16 @@ fn a_network_that_starts_together_decides_its_first_height_in_round_zero() {
     runs_clean("first-height", 0..8);
     runs_clean("first-height-without-one", 0..4);
     runs_clean("first-height-by-hand", 0..4);
+}
+
+#[test]
+fn a_process_that_stood_still_takes_part_again_and_nobody_stops() {
+    runs_clean("pause", 0..4);
+}
+
+#[test]
+fn a_height_that_stood_still_for_sixty_rounds_is_decided_soon_after() {
+    runs_clean("long-height", 0..1);
 }
 
 #[test]

@@ -135,6 +135,11 @@ impl Queue {
         }
     }
 
+    /// Whether something waits.
+    pub fn has_news(&self) -> bool {
+        !self.messages.is_empty() || self.status.is_some()
+    }
+
     fn check(&self) {
         assert!(
             self.messages.len() <= QUEUE_MESSAGES_MAX,

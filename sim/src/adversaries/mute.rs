@@ -35,7 +35,11 @@ impl Adversary for Mute {
                 }
                 vec![SimFrame::Status(status)]
             }
-            SimFrame::SyncAnswer { .. } | SimFrame::Begin { answers: Some(_), .. } => {
+            SimFrame::PackageBlob { .. } => vec![],
+            SimFrame::SyncAnswer { .. }
+            | SimFrame::Package { .. }
+            | SimFrame::NotHeld { .. }
+            | SimFrame::Begin { answers: true, .. } => {
                 means.count("unanswered");
                 vec![]
             }

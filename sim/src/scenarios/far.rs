@@ -29,7 +29,7 @@ fn missing_edge(world: &mut World) -> Result<(), String> {
     wait(world, 60, "height 3", |world| world.lowest_head() >= Height(3))?;
     world.crash(3);
     wait(world, 20, "the crash is noticed", |world| {
-        (0..3).all(|node| !world.nodes[node].sees.contains(&3))
+        (0..3).all(|node| !world.nodes[node].sees.contains_key(&3))
     })?;
     let from = world.checks.agreement.tip().next();
     decide(world, &[0, 1, 2], from, 12, 1)
