@@ -5,9 +5,7 @@
 //! for encoding, and for holding the value twice on either side.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rkyv::rancor::Error;
 use rkyv::util::AlignedVec;
@@ -21,23 +19,13 @@ use ultramarine_net::streaming::split::split;
 use ultramarine_net::{Identity, endpoint, message};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::{Assembly, Init, KzgCommitment, KzgProof, Lists, fixtures};
+use ultramarine_types::{Assembly, Init, Lists, fixtures};
 
 const PAYLOAD_BYTES: usize = 100_000;
 
 fn value(blobs: usize) -> Assembly {
-    let payload = Bytes::from(vec![7; PAYLOAD_BYTES]);
-    let blob = Bytes::from(vec![1; BLOB_BYTES]);
-    let bound = std::iter::repeat_n((blob.as_ref(), KzgCommitment::ZERO), blobs);
-    let lists = Lists::of(&payload, bound, vec![KzgProof::ZERO; blobs]);
-    let init = fixtures::unsigned(fixtures::metadata(1, &payload, &lists));
-    Assembly {
-        key: init.key(),
-        init: Arc::new(init),
-        lists: Arc::new(lists),
-        payload,
-        blobs: vec![blob; blobs],
-    }
+    let (payload, blob) = (vec![7; PAYLOAD_BYTES], vec![1; BLOB_BYTES]);
+    fixtures::uniform(payload.into(), blob.into(), blobs)
 }
 
 /// A receiver on its own core and runtime that says once each time it has a whole value.

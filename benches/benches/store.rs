@@ -18,7 +18,7 @@ use ultramarine_store::{OpenStore, State, StoreOptions, View, Writer, open};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, Source, StoreReply, StoreRequest, Tag};
-use ultramarine_types::{Assembly, CommitCertificate, Height, Init, KzgCommitment, KzgProof, Lists, Round, fixtures};
+use ultramarine_types::{Assembly, Height, Round, fixtures};
 
 const BLOBS_COUNTS: [u32; 2] = [6, 128];
 /// Blocks kept before retention frees them: a few segments.
@@ -60,7 +60,7 @@ impl Bed {
         let (mut taken, mut replies) = (Duration::ZERO, Vec::new());
         for _ in 0..rounds {
             self.height = self.height.next();
-            let block = at_height(&self.block, self.height);
+            let block = fixtures::at_height(&self.block, self.height);
             let started = Instant::now();
             let put = StoreRequest::Put {
                 assembly: block.clone(),
@@ -183,44 +183,16 @@ fn flat(block: &Assembly) -> Vec<u8> {
 }
 
 fn decide(block: &Assembly) -> StoreRequest {
-    let certificate = CommitCertificate {
-        height: block.key.height,
-        round: Round(0),
-        value_id: block.key.id,
-        signatures: Vec::new(),
-    };
     StoreRequest::Commit(Box::new(Decision {
-        certificate,
+        certificate: fixtures::certificate(block.key, Round(0)),
         init: Arc::clone(&block.init),
         blobs: Blobs::Held,
     }))
 }
 
-fn at_height(block: &Assembly, height: Height) -> Assembly {
-    let mut init = Init::clone(&block.init);
-    init.metadata.height = height;
-    init.metadata.header.block_hash.0[..8].copy_from_slice(&height.0.to_le_bytes());
-    Assembly {
-        key: init.key(),
-        init: Arc::new(init),
-        ..block.clone()
-    }
-}
-
 fn block(blobs_count: u32) -> Assembly {
-    let blob = Bytes::from((0..BLOB_BYTES).map(|at| (at * 31 % 251) as u8).collect::<Vec<_>>());
-    let blobs = vec![blob; blobs_count as usize];
-    let payload = Bytes::from(vec![1; 2000]);
-    let committed = blobs.iter().map(|blob| (&blob[..], KzgCommitment::ZERO));
-    let lists = Lists::of(&payload, committed, vec![KzgProof::ZERO; blobs.len()]);
-    let init = fixtures::unsigned(fixtures::metadata(1, &payload, &lists));
-    Assembly {
-        key: init.key(),
-        init: Arc::new(init),
-        lists: Arc::new(lists),
-        payload,
-        blobs,
-    }
+    let blob: Bytes = (0..BLOB_BYTES).map(|at| (at * 31 % 251) as u8).collect();
+    fixtures::uniform(Bytes::from(vec![1; 2000]), blob, blobs_count as usize)
 }
 
 criterion_group!(benches, append, read);

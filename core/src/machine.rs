@@ -13,14 +13,18 @@
 //! | `judge.rs` | verdicts |
 //! | `refute.rs` | values that their own blobs refute |
 //! | `propose.rs` | our own blocks |
+//! | `hurry.rs` | waits that can bring nothing more |
 //! | `search.rs` | missing bytes |
 //! | `catchup.rs` | being behind |
 //! | `healing.rs` | decided heights that are damaged here |
 //! | `tell.rs` | what peers must hear from us |
+//! | `hearing.rs` | what others have seen of a validator that has just started |
+//! | `relay.rs` | what peers must hear from others through us |
 //! | `gather.rs` | the first height of a network that starts together |
 //! | `clock.rs` | wall clocks |
 //! | `readiness.rs` | what people hear of the client's readiness |
 //! | `stall.rs` | why the height does not move |
+//! | `room.rs` | blocks close to the chain's bounds |
 
 mod boot;
 mod catchup;
@@ -31,13 +35,17 @@ mod contest;
 mod dispatch;
 mod gather;
 mod healing;
+mod hearing;
 mod heights;
+mod hurry;
 mod judge;
 mod messages;
 mod offers;
 mod propose;
 mod readiness;
 mod refute;
+mod relay;
+mod room;
 mod search;
 mod stall;
 mod tell;
@@ -49,7 +57,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::execution::{EngineCall, ParentBlock};
-use ultramarine_types::network::{NetCommand, Recipients};
+use ultramarine_types::network::{NetCommand, Recipients, Status};
 use ultramarine_types::storage::{Decision, StoreReply, StoreRequest};
 use ultramarine_types::{
     Address, ConsensusMessage, Evidence, Hash, Height, Lsn, Nanos, Outbox, Positions, Round, Stage, ValueId, ValueKey,
@@ -63,12 +71,16 @@ use crate::execution::{Execution, Want};
 use crate::gate::Gate;
 use crate::guard::Guard;
 use crate::healing::Healing;
+use crate::hearing::Hearings;
 use crate::held::Held;
 use crate::host::ConsensusHost;
 use crate::io::{Event, Input, Output};
 use crate::log::LogRecord;
+use crate::pace::Pace;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
+use crate::relay::Relay;
+use crate::reputation::Reputation;
 use crate::rules::Parent;
 use crate::signing::{SignatureVerifier, Signer};
 use crate::stop::Stop;
@@ -87,8 +99,8 @@ enum Parked {
     Send(Recipients, ConsensusMessage),
     /// The stream of a value's bytes, whose `Init` carries a signature of ours.
     Stream(ValueKey),
-    /// The news that the log has the choice of a value.
-    Chosen(ValueKey),
+    /// The news that the log has the choice for a round.
+    Chosen(Height, Round),
     Commit(Box<Decision>),
 }
 
@@ -130,6 +142,7 @@ pub struct Core {
     config: CoreConfig,
     limits: Limits,
     durations: Durations,
+    pace: Pace,
     address: Address,
     signer: Option<Signer>,
     verifier: SignatureVerifier,
@@ -149,9 +162,15 @@ pub struct Core {
     sync: Sync,
     healing: Healing,
     peers: Peers,
+    /// What peers have earned, connected or not.
+    reputation: Reputation,
     /// The validators that are connected.
     links: Positions,
+    /// Those that have been since the start.
+    linked_ever: Positions,
     early: Early,
+    relay: Relay,
+    hearings: Hearings,
     /// The latest message of each validator, for a validator that lost its own memory of it.
     seen: BTreeMap<Address, SignedMessage>,
     /// What the host's wall clock said, in Unix nanoseconds, at a moment of the monotonic one.
@@ -160,8 +179,11 @@ pub struct Core {
     gather: Gather,
     stall: Stall,
     readiness: Readiness,
+    room: room::Room,
     oldest_blobs: Height,
     retired_below: Height,
+    /// What all peers were told of us last; each hears of its own messages besides.
+    told: Option<Status>,
     told_lag: (Height, Height),
     told_signing: Option<bool>,
     /// Until when we listen to peers after the start, unless all of them answer before; `None` once we have listened.
@@ -215,6 +237,7 @@ impl Core {
         Self {
             limits,
             durations: Durations::of(&config.chain.params),
+            pace: Pace::default(),
             address,
             signer,
             verifier: SignatureVerifier::new(&config.validators),
@@ -229,20 +252,34 @@ impl Core {
             head,
             values: Values::default(),
             proposer: Proposer::default(),
-            execution,
-            sync: Sync::new(&limits, config.chain.params.blob_retention_heights_min),
+            sync: {
+                #[allow(unused_mut, reason = "a bug may be planted")]
+                let mut sync = Sync::new(&limits, config.chain.params.blob_retention_heights_min);
+                #[cfg(feature = "planted")]
+                {
+                    sync.planted = config.planted;
+                }
+                sync
+            },
             healing: Healing::new(&limits),
             peers: Peers::default(),
+            reputation: Reputation::default(),
+            execution,
             links: Positions::NONE,
+            linked_ever: Positions::NONE,
             early: Early::default(),
+            relay: Relay::default(),
+            hearings: Hearings::default(),
             seen: BTreeMap::new(),
             wall: None,
             clocks: Clocks::default(),
             gather: Gather::default(),
             stall: Stall::default(),
             readiness: Readiness::default(),
+            room: room::Room::default(),
             oldest_blobs: Height::GENESIS,
             retired_below: Height::GENESIS,
+            told: None,
             told_lag: (Height::GENESIS, Height::GENESIS),
             told_signing: None,
             listening_until: None,
@@ -256,6 +293,11 @@ impl Core {
             stopped: false,
             config,
         }
+    }
+
+    /// Keeps late rounds as short as the first: a test of thousands of rounds takes hours and not months.
+    pub fn shorten_rounds(&mut self) {
+        self.durations.grow = false;
     }
 
     /// The newest committed height.
@@ -295,7 +337,11 @@ impl Core {
             payloads: self.values.payloads_len(),
             refuted: self.values.refuted_len(),
             proposals: self.contest.proposals.len(),
+            published: self.contest.published.len(),
             early: self.early.len(),
+            passed: self.relay.len(),
+            calls: self.hearings.len(),
+            asked: self.sync.asked_len(),
             resends: self.gate.parked().filter(again).count(),
         }
     }
@@ -437,7 +483,7 @@ impl Core {
                 key,
                 to: Recipients::All,
             }),
-            Parked::Chosen(key) => self.choice_logged(key),
+            Parked::Chosen(height, round) => self.choice_logged(height, round),
             Parked::Commit(decision) => self.store(StoreRequest::Commit(decision)),
         }
     }
@@ -465,7 +511,10 @@ impl Core {
                 Want::Call(call) => self.engine(call),
                 Want::Load(height) => self.store(StoreRequest::Load { height }),
                 Want::Readiness { ready, why } => self.tell_readiness(ready, why),
-                Want::Executed(height) => self.event(Event::Executed { height }),
+                Want::Executed(height) => {
+                    self.note_replayed();
+                    self.event(Event::Executed { height });
+                }
                 Want::Imported(height) => {
                     if height == self.head.height {
                         let key = ValueKey {

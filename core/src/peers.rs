@@ -11,6 +11,16 @@ use ultramarine_types::{Address, Height, Nanos, PeerId, Round, ValidatorSet, Val
 
 use crate::clocks::PeerClock;
 
+/// What orders equal peers, anew for each height and value: no name comes first everywhere.
+pub fn draw(height: Height, id: &ValueId, peer: &PeerId) -> u64 {
+    // FNV-1a, and a last mix that spreads every byte over the whole.
+    let bytes = height.0.to_le_bytes().into_iter().chain(id.0).chain(peer.0);
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93) ^ (hash >> 29)
+}
+
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The validator that attests it; `None` for a full node.
@@ -104,6 +114,20 @@ impl Peers {
             .unwrap_or(Height::GENESIS)
     }
 
+    /// The highest tip that one of these peers claims.
+    pub fn tip_of(&self, is_wanted: impl Fn(&PeerId) -> bool) -> Height {
+        let of = self.peers.iter().filter(|(id, _)| is_wanted(id));
+        of.filter_map(|(_, peer)| Some(peer.status.as_ref()?.tip))
+            .max()
+            .unwrap_or(Height::GENESIS)
+    }
+
+    /// Whether a connected peer says that it has decided a height.
+    pub fn claims(&self, id: &PeerId, height: Height) -> bool {
+        let status = self.peers.get(id).and_then(|peer| peer.status.as_ref());
+        status.is_some_and(|status| status.tip >= height)
+    }
+
     /// The heights that peers claim to have decided, the highest first.
     pub fn tips(&self) -> Vec<Height> {
         let tips: BTreeSet<Height> = self.statuses().map(|(_, status)| status.tip).collect();
@@ -113,27 +137,25 @@ impl Peers {
     /// The highest height that validators with more than a third of the power claim to have decided: at least one of
     /// them is honest.
     pub fn honest_tip(&self, set: &ValidatorSet) -> Height {
-        self.honest(set, |status| status.tip)
+        honest_height(set, &self.tips_of_validators())
     }
 
-    /// Whether every validator but `ours` has sent a status.
-    pub fn all_heard(&self, set: &ValidatorSet, ours: &Address) -> bool {
-        set.iter().filter(|(address, _)| *address != ours).all(|(address, _)| {
-            self.statuses()
-                .any(|(peer, _)| peer.validator.as_ref() == Some(address))
-        })
+    /// The heights that validators claim to have decided: one each, the highest, though it may have two nodes.
+    pub fn tips_of_validators(&self) -> BTreeMap<Address, Height> {
+        let mut tips: BTreeMap<Address, Height> = BTreeMap::new();
+        for (peer, status) in self.statuses() {
+            if let Some(validator) = peer.validator {
+                let told = tips.entry(validator).or_default();
+                *told = status.tip.max(*told);
+            }
+        }
+        tips
     }
 
-    /// Whether validators that sent a status, together with `ours`, hold more than two thirds of the power.
-    pub fn quorum_heard(&self, set: &ValidatorSet, ours: &Address) -> bool {
-        let mut heard: std::collections::BTreeSet<Address> =
-            self.statuses().filter_map(|(peer, _)| peer.validator).collect();
-        heard.insert(*ours);
-        let powers = heard
-            .iter()
-            .filter_map(|address| set.get(address))
-            .map(|validator| validator.power);
-        set.is_quorum(powers.fold(0, u64::saturating_add))
+    /// The nodes that validators attest.
+    pub fn of_validators(&self) -> Vec<PeerId> {
+        let attested = self.peers.iter().filter(|(_, peer)| peer.validator.is_some());
+        attested.map(|(id, _)| *id).collect()
     }
 
     /// The validators that would begin the chain's first height now, `ours` among them if it would.
@@ -200,29 +222,29 @@ impl Peers {
             .values()
             .filter_map(|peer| peer.status.as_ref().map(|status| (peer, status)))
     }
+}
 
-    /// The highest claim that validators with more than a third of the power reach.
-    fn honest(&self, set: &ValidatorSet, claim: impl Fn(&Status) -> Height) -> Height {
-        // One claim per validator, the highest, though it may have two nodes.
-        let mut claims: BTreeMap<Address, Height> = BTreeMap::new();
-        for (peer, status) in self.statuses() {
-            if let Some(validator) = peer.validator {
-                let claimed = claims.entry(validator).or_default();
-                *claimed = claim(status).max(*claimed);
-            }
-        }
-        let mut sorted: Vec<(Height, u64)> = claims
-            .iter()
-            .filter_map(|(address, claimed)| Some((*claimed, set.get(address)?.power)))
-            .collect();
-        sorted.sort_by_key(|(claimed, _)| std::cmp::Reverse(*claimed));
-        let mut power = 0u64;
-        let reached = sorted.into_iter().find_map(|(claimed, more)| {
-            power = power.saturating_add(more);
-            set.is_honest(power).then_some(claimed)
-        });
-        reached.unwrap_or(Height::GENESIS)
-    }
+/// The highest height that validators with more than a third of the power tell.
+pub fn honest_height(set: &ValidatorSet, told: &BTreeMap<Address, Height>) -> Height {
+    let mut sorted: Vec<(Height, u64)> = told
+        .iter()
+        .filter_map(|(address, told)| Some((*told, set.get(address)?.power)))
+        .collect();
+    sorted.sort_by_key(|(told, _)| std::cmp::Reverse(*told));
+    let mut power = 0u64;
+    let reached = sorted.into_iter().find_map(|(told, more)| {
+        power = power.saturating_add(more);
+        set.is_honest(power).then_some(told)
+    });
+    reached.unwrap_or(Height::GENESIS)
+}
+
+/// Whether these validators hold more than two thirds of the power.
+pub fn is_quorum<'a>(set: &ValidatorSet, validators: impl Iterator<Item = &'a Address>) -> bool {
+    let powers = validators
+        .filter_map(|address| set.get(address))
+        .map(|validator| validator.power);
+    set.is_quorum(powers.fold(0, u64::saturating_add))
 }
 
 #[cfg(test)]

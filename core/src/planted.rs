@@ -31,8 +31,28 @@ pub enum Planted {
     AnyBeaconRoot,
     /// Take any `VALID` to `forkchoiceUpdated` on our head for its confirmation.
     AnyValidHead,
+    /// Build another block in each round, whatever is valid and stored here.
+    NothingRepeated,
+    /// Wait for every proposer alike, whatever it says of itself.
+    EveryProposerAwaited,
+    /// Withhold a block that is ahead of our clock, though none may be earlier.
+    ParentPlusOneWithheld,
+    /// Take a client that fails on one payload for one that has lost our head.
+    PayloadErrorCloses,
     /// Take no notice of damaged heights.
     DamageIgnored,
+    /// Pass no vote and no proposal on.
+    NothingRelayed,
+    /// Neither answer nor pass on the calls of validators that start.
+    CallsUnheard,
+    /// Begin the first height after a restart though the client has not replayed.
+    BegunUnready,
+    /// Tell and keep the messages of all rounds of a height.
+    EverythingTold,
+    /// Give claimed tips the places of heights, as many as are claimed.
+    TipsAmongHeights,
+    /// Wait for the peer that was asked for a height until its time is up.
+    NoSecondPeer,
 }
 
 impl Planted {

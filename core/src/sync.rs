@@ -1,13 +1,19 @@
 //! This file knows how to catch up: which heights to ask of whom, and what has come of it.
 //!
-//! We ask for several heights at one time, each of one peer, each with a deadline. If we hold a height's bytes already,
-//! we ask for its certificate alone. We do not ask a peer that failed for the same height again for a while.
+//! We ask for several heights at one time, each of one peer. If that peer does not answer within a few of its usual
+//! answer times, we ask a second one as well. If we hold a height's bytes already, we ask for its certificate alone. We
+//! do not ask a peer that failed for the same height again for a while.
+//!
+//! If old heights may come without blobs, the certificate of a high tip proves that they are old. Such questions have
+//! places of their own: whatever peers claim, heights keep theirs.
 //!
 //! Keeps:
 //! - requests, certificates and what to avoid are of heights above the head;
-//! - only connected peers are asked, and only their failures are remembered;
+//! - a height is asked of two peers at most, and one tip of a peer at most, three of them at one time;
+//! - only connected peers are asked;
 //! - the certified tip is at or above every certificate.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use ultramarine_types::chain::Limits;
@@ -15,19 +21,58 @@ use ultramarine_types::limits;
 use ultramarine_types::network::SyncWant;
 use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, ValueId};
 
-use crate::peers::Peers;
+use crate::peers::{Peer, Peers, draw};
+#[cfg(feature = "planted")]
+use crate::planted::Planted;
+use crate::reputation::Reputation;
 
 /// How long a peer that could not serve a height is not asked for it again.
 const AVOID: Nanos = Nanos::from_millis(1_000);
 /// Blob bytes that may be in flight at one time over all heights, beyond two values.
 const BYTES_IN_FLIGHT: usize = 64 * 1024 * 1024;
+/// Peers that are asked for one height at one time.
+const PEERS_PER_HEIGHT: usize = 2;
+/// Requests to one peer beyond which another one goes first, if it is as good.
+const BUSY: usize = 4;
+/// Claimed tips whose certificates are asked for at one time.
+const TIPS_AT_ONCE: usize = 3;
+/// The same, with those that lost their places and may still be answered: each is a request of the network's.
+const TIPS_ASKED_MAX: usize = 16;
+/// If we look at a deadline this late, our own process slept: the peers are not to blame.
+const LATE: Nanos = Nanos::from_millis(500);
 
-/// A request under way.
+/// A request for a height under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Flight {
+struct Flight {
+    peer: PeerId,
+    want: SyncWant,
+    asked_at: Nanos,
+    /// When its answer began.
+    answered_at: Option<Nanos>,
+    /// When somebody else is asked as well.
+    second_at: Nanos,
+    deadline: Nanos,
+}
+
+/// A request for the certificate of a tip that a peer claims.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct TipFlight {
+    height: Height,
+    asked_at: Nanos,
+    /// Until when it has one of the few places. Its answer counts later too.
+    place_until: Nanos,
+    deadline: Nanos,
+}
+
+/// What was asked of a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    pub height: Height,
     pub peer: PeerId,
     pub want: SyncWant,
-    pub deadline: Nanos,
+    pub asked_at: Nanos,
+    /// When its answer began, if that brings a height.
+    pub answered_at: Option<Nanos>,
 }
 
 /// What is held of a height.
@@ -41,127 +86,272 @@ pub enum HeldOfHeight {
     All,
 }
 
+/// From where to where we catch up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gap {
+    /// The first height not decided here.
+    pub next: Height,
+    /// The highest one that is known to be decided. Beyond it, claims are tried for `next` alone.
+    pub proven: Height,
+}
+
 #[derive(Debug)]
 pub struct Sync {
-    flights: BTreeMap<Height, Flight>,
+    flights: BTreeMap<Height, Vec<Flight>>,
+    tips: BTreeMap<PeerId, TipFlight>,
     avoid: BTreeMap<(Height, PeerId), Nanos>,
-    /// Requests that each peer failed since it last served one. A peer that promises and does not deliver is asked
-    /// last.
-    failures: BTreeMap<PeerId, u8>,
     certificates: BTreeMap<Height, CommitCertificate>,
     certified_tip: Height,
     timeout: Nanos,
-    flights_max: usize,
+    heights_max: usize,
     retention_min: u64,
+    #[cfg(feature = "planted")]
+    pub planted: Option<Planted>,
 }
-
-/// Claimed tips whose certificates are asked for at one time.
-const TIPS_AT_ONCE: usize = 3;
 
 const _: () = assert!(
     limits::SYNC_HEIGHTS_IN_FLIGHT >= 2,
     "one peer that is slow does not hold up the others"
 );
-const _: () = assert!(
-    TIPS_AT_ONCE < limits::SYNC_HEIGHTS_IN_FLIGHT,
-    "claimed tips leave room for heights"
-);
+const _: () = assert!(TIPS_AT_ONCE <= TIPS_ASKED_MAX);
 
 impl Sync {
     pub fn new(limits: &Limits, retention_min: u64) -> Self {
         let value_bytes = limits.block_blob_bytes() + 1024 * 1024;
-        let flights_max = (BYTES_IN_FLIGHT / value_bytes).clamp(2, limits::SYNC_HEIGHTS_IN_FLIGHT);
+        let heights_max = (BYTES_IN_FLIGHT / value_bytes).clamp(2, limits::SYNC_HEIGHTS_IN_FLIGHT);
         Self {
             flights: BTreeMap::new(),
+            tips: BTreeMap::new(),
             avoid: BTreeMap::new(),
-            failures: BTreeMap::new(),
             certificates: BTreeMap::new(),
             certified_tip: Height::GENESIS,
             timeout: limits.sync_timeout(),
-            flights_max,
+            heights_max,
             retention_min,
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 
-    /// What to ask now. `next` is the first height not decided here; `held` says what is held of a height.
+    /// What to ask now, heights first. `held` says what is held of a height.
     pub fn plan(
         &mut self,
         now: Nanos,
-        next: Height,
+        gap: Gap,
         peers: &Peers,
+        reputation: &mut Reputation,
         held: impl Fn(Height) -> HeldOfHeight,
     ) -> Vec<(PeerId, Height, SyncWant)> {
         let mut asks = Vec::new();
-        let best = peers.best_tip();
-        if best < next {
-            return asks;
-        }
-        // If old heights may come without blobs, a tip's certificate comes first: it proves that they are old. We ask
-        // for several tips at a time, and for lower ones if no peer is left to ask, so that a lie does not block the
-        // others.
-        let proves = |tip: Height| tip.0.saturating_sub(next.0) > self.retention_min;
-        if self.certified_tip.0 <= next.0.saturating_add(self.retention_min) {
-            let mut asked = 0;
-            for tip in peers.tips().into_iter().filter(|tip| proves(*tip)).collect::<Vec<_>>() {
-                self.ask(now, tip, SyncWant::Certificate, peers, &mut asks);
-                asked += usize::from(self.flights.contains_key(&tip));
-                if asked == TIPS_AT_ONCE {
-                    break;
-                }
-            }
-        }
-        for height in (next.0..=best.0).take(self.flights_max).map(Height) {
-            if self.flights.len() > self.flights_max {
-                break;
-            }
+        #[cfg(feature = "planted")]
+        self.crowd(now, gap.next, peers);
+        let last = peers.best_tip().min(gap.proven.max(gap.next));
+        for height in (gap.next.0..=last.0).take(self.heights_max).map(Height) {
             let want = match held(height) {
                 HeldOfHeight::All => continue,
                 HeldOfHeight::Bytes => SyncWant::Certificate,
                 HeldOfHeight::Nothing | HeldOfHeight::Certificate => SyncWant::Package,
             };
-            self.ask(now, height, want, peers, &mut asks);
+            if !self.flights.contains_key(&height) && self.flights.len() >= self.heights_max {
+                break;
+            }
+            if let Some(peer) = self.one_more(now, height, height <= gap.proven, peers, reputation) {
+                let flight = Flight {
+                    peer,
+                    want,
+                    asked_at: now,
+                    answered_at: None,
+                    second_at: now + reputation.patience(&peer),
+                    deadline: now + self.timeout,
+                };
+                self.flights.entry(height).or_default().push(flight);
+                asks.push((peer, height, want));
+            }
         }
+        self.plan_tips(now, gap.next, peers, reputation, &mut asks);
         asks
     }
 
-    fn ask(
+    /// The peer to ask for a height now, if one more is to be asked. `is_proven` says that somebody must have it.
+    fn one_more(
         &mut self,
         now: Nanos,
         height: Height,
-        want: SyncWant,
+        is_proven: bool,
         peers: &Peers,
-        asks: &mut Vec<(PeerId, Height, SyncWant)>,
-    ) {
-        if self.flights.contains_key(&height) {
-            return;
-        }
-        let candidates = peers.with_tip(height);
-        let load = |peer: &PeerId| self.flights.values().filter(|flight| flight.peer == *peer).count();
-        let Some(peer) = candidates
-            .iter()
-            .filter(|peer| !self.avoid.contains_key(&(height, **peer)))
-            // The most reliable, then the least busy; among equals a different one for each height.
-            .min_by_key(|peer| {
-                let failures = self.failures.get(peer).copied().unwrap_or(0);
-                (failures, load(peer), peer.0[0] ^ height.0.to_le_bytes()[0], **peer)
-            })
-        else {
-            return;
-        };
-        self.flights.insert(
-            height,
-            Flight {
-                peer: *peer,
-                want,
-                deadline: now + self.timeout,
-            },
+        reputation: &mut Reputation,
+    ) -> Option<PeerId> {
+        let flights = self.flights.get(&height).map_or(&[][..], Vec::as_slice);
+        let (is_second, is_due) = (
+            !flights.is_empty(),
+            flights.iter().all(|flight| flight.second_at <= now),
         );
-        asks.push((*peer, height, want));
+        // A stranger may have been asked for a height that it alone claimed. Once that is proven, others have it too.
+        let mut asked = flights.iter().map(|flight| &flight.peer);
+        let is_guess = is_proven && asked.all(|peer| is_stranger(peer, peers, reputation));
+        if !is_due && !is_guess {
+            return None;
+        }
+        #[cfg(feature = "planted")]
+        if is_second && self.planted == Some(Planted::NoSecondPeer) {
+            return None;
+        }
+        let chosen = self.best(height, is_second, peers, reputation);
+        let chosen = chosen.filter(|peer| is_due || !is_stranger(peer, peers, reputation));
+        let flights = self.flights.get_mut(&height).into_iter().flatten();
+        if chosen.is_none() {
+            // Nobody is left. Let us look again after a while.
+            let due = flights.filter(|flight| flight.second_at <= now);
+            due.for_each(|flight| flight.second_at = now + reputation.patience(&flight.peer));
+            return None;
+        }
+        if flights.count() >= PEERS_PER_HEIGHT {
+            self.give_up_oldest(now, height, reputation);
+        }
+        chosen
     }
 
-    /// The request under way for a height.
-    pub fn flight(&self, height: Height) -> Option<&Flight> {
-        self.flights.get(&height)
+    /// The peer that was asked first makes room. What it is sending comes all the same, and what it has sent counts.
+    fn give_up_oldest(&mut self, now: Nanos, height: Height, reputation: &mut Reputation) {
+        let flights = self.flights.get(&height).into_iter().flatten();
+        let Some(oldest) = flights.min_by_key(|flight| flight.asked_at).map(|flight| flight.peer) else {
+            return;
+        };
+        self.failed(now, height, oldest);
+        reputation.failed(now, oldest);
+    }
+
+    /// The best peer for a height. A second one is a validator, if there is any: keys of strangers are free.
+    fn best(&self, height: Height, is_second: bool, peers: &Peers, reputation: &Reputation) -> Option<PeerId> {
+        let has_it = |peer: &Peer| peer.status.as_ref().is_some_and(|status| status.tip >= height);
+        peers
+            .iter()
+            .filter(|(id, peer)| has_it(peer) && !self.avoid.contains_key(&(height, **id)))
+            .filter(|(id, _)| self.asked(height, id).is_none())
+            .map(|(id, _)| *id)
+            // The most reliable, then the soonest done; among equals a different one for each height.
+            .min_by_key(|id| {
+                let (load, is_stranger) = (self.load(id), is_stranger(id, peers, reputation));
+                let is_busy = load >= if is_stranger { 1 } else { BUSY };
+                let done = reputation.cost(id).0.saturating_mul(1 + load as u64);
+                let rank = (is_second && is_stranger, reputation.failures(id), is_busy, is_stranger);
+                (rank, done, draw(height, &ValueId::ZERO, id))
+            })
+    }
+
+    fn load(&self, peer: &PeerId) -> usize {
+        let flights = self.flights.values().flatten();
+        flights.filter(|flight| flight.peer == *peer).count()
+    }
+
+    /// A certificate of a high tip proves that low heights are old. We ask for several tips at a time, so that a lie
+    /// does not block the others, and each peer for its own.
+    fn plan_tips(
+        &mut self,
+        now: Nanos,
+        next: Height,
+        peers: &Peers,
+        reputation: &Reputation,
+        asks: &mut Vec<(PeerId, Height, SyncWant)>,
+    ) {
+        if self.certified_tip.0 > next.0.saturating_add(self.retention_min) {
+            return;
+        }
+        for (peer, flight) in &mut self.tips {
+            let status = peers.get(peer).and_then(|peer| peer.status.as_ref());
+            if status.is_none_or(|status| status.tip != flight.height) {
+                flight.place_until = flight.place_until.min(now);
+            }
+        }
+        let proves = |tip: Height| tip.0.saturating_sub(next.0) > self.retention_min;
+        let mut claims: Vec<_> = peers
+            .iter()
+            .filter_map(|(id, peer)| Some((peer.status.as_ref()?.tip, *id)))
+            .filter(|(tip, id)| proves(*tip) && !self.tips.contains_key(id) && !self.avoid.contains_key(&(*tip, *id)))
+            .collect();
+        claims.sort_by_cached_key(|(tip, id)| {
+            let is_stranger = is_stranger(id, peers, reputation);
+            (
+                reputation.failures(id),
+                is_stranger,
+                Reverse(*tip),
+                draw(*tip, &ValueId::ZERO, id),
+            )
+        });
+        for (height, peer) in claims {
+            let mut placed = self.tips.values().filter(|flight| flight.place_until > now);
+            let is_asked = self.flights.contains_key(&height) || placed.clone().any(|flight| flight.height == height);
+            if placed.by_ref().count() >= TIPS_AT_ONCE || self.tips.len() >= TIPS_ASKED_MAX {
+                return;
+            }
+            if is_asked {
+                continue;
+            }
+            let flight = TipFlight {
+                height,
+                asked_at: now,
+                place_until: now + reputation.patience(&peer),
+                deadline: now + self.timeout,
+            };
+            self.tips.insert(peer, flight);
+            asks.push((peer, height, SyncWant::Certificate));
+        }
+    }
+
+    /// What a [`Planted::TipsAmongHeights`] makes of tips: each has the place of a height, and nothing bounds them.
+    #[cfg(feature = "planted")]
+    fn crowd(&mut self, now: Nanos, next: Height, peers: &Peers) {
+        let tips = peers.tips().into_iter();
+        let tips = tips.filter(|tip| tip.0.saturating_sub(next.0) > self.retention_min);
+        for tip in tips.filter(|_| self.planted == Some(Planted::TipsAmongHeights)) {
+            let deadline = now + self.timeout;
+            let ghost = peers.with_tip(tip).first().map(|peer| Flight {
+                peer: *peer,
+                want: SyncWant::Certificate,
+                asked_at: now,
+                answered_at: None,
+                second_at: deadline,
+                deadline,
+            });
+            self.flights.entry(tip).or_insert_with(|| ghost.into_iter().collect());
+        }
+    }
+
+    /// What is asked of a peer about a height, if anything.
+    pub fn asked(&self, height: Height, peer: &PeerId) -> Option<Asked> {
+        let flights = self.flights.get(&height).into_iter().flatten();
+        let flight = flights
+            .into_iter()
+            .find(|flight| flight.peer == *peer)
+            .map(|flight| Asked {
+                height,
+                peer: *peer,
+                want: flight.want,
+                asked_at: flight.asked_at,
+                answered_at: flight.answered_at,
+            });
+        let tip = self.tips.get(peer).filter(|flight| flight.height == height);
+        flight.or(tip.map(|flight| Asked {
+            height,
+            peer: *peer,
+            want: SyncWant::Certificate,
+            asked_at: flight.asked_at,
+            answered_at: None,
+        }))
+    }
+
+    /// Whether anybody is asked for a height.
+    #[cfg(test)]
+    fn is_asked(&self, height: Height) -> bool {
+        self.flights.contains_key(&height)
+    }
+
+    /// The answer to a request began, with so many bytes.
+    pub fn answered(&mut self, now: Nanos, height: Height, peer: &PeerId, patience: Nanos) {
+        let flights = self.flights.get_mut(&height).into_iter().flatten();
+        for flight in flights.filter(|flight| flight.peer == *peer) {
+            (flight.answered_at, flight.second_at) = (Some(now), now + patience);
+        }
     }
 
     pub fn certify(&mut self, certificate: CommitCertificate) {
@@ -199,46 +389,106 @@ impl Sync {
         height.0 < self.certified_tip.0.saturating_sub(self.retention_min)
     }
 
-    /// The request for a height brought what it asked for.
-    pub fn finished(&mut self, height: Height) {
-        if let Some(flight) = self.flights.remove(&height) {
-            self.failures.remove(&flight.peer);
+    /// A height's bytes or its certificate have come. Returns what was asked of whom.
+    pub fn finished(&mut self, height: Height) -> Vec<Asked> {
+        let flights = self.flights.remove(&height).unwrap_or_default();
+        let asked = flights.into_iter().map(|flight| Asked {
+            height,
+            peer: flight.peer,
+            want: flight.want,
+            asked_at: flight.asked_at,
+            answered_at: flight.answered_at,
+        });
+        asked.collect()
+    }
+
+    /// A tip's certificate has come.
+    pub fn tip_finished(&mut self, height: Height, peer: &PeerId) {
+        if self.tips.get(peer).is_some_and(|flight| flight.height == height) {
+            self.tips.remove(peer);
         }
     }
 
     /// The request failed: the next one goes to another peer.
     pub fn failed(&mut self, now: Nanos, height: Height, peer: PeerId) {
-        if self.flights.get(&height).is_some_and(|flight| flight.peer == peer) {
+        self.remove(height, &peer);
+        self.tip_finished(height, &peer);
+        self.avoid.insert((height, peer), now + AVOID);
+    }
+
+    fn remove(&mut self, height: Height, peer: &PeerId) {
+        let Some(flights) = self.flights.get_mut(&height) else {
+            return;
+        };
+        flights.retain(|flight| flight.peer != *peer);
+        if flights.is_empty() {
             self.flights.remove(&height);
         }
-        self.avoid.insert((height, peer), now + AVOID);
-        let failures = self.failures.entry(peer).or_default();
-        *failures = failures.saturating_add(1);
     }
 
     /// A peer is gone, and our requests to it are too.
     pub fn lose(&mut self, peer: &PeerId) {
-        self.flights.retain(|_, flight| flight.peer != *peer);
-        self.failures.remove(peer);
+        let heights: Vec<Height> = self.flights.keys().copied().collect();
+        heights.into_iter().for_each(|height| self.remove(height, peer));
+        self.tips.remove(peer);
     }
 
     /// Removes and returns the requests whose time is up.
-    pub fn expire(&mut self, now: Nanos) -> Vec<(Height, Flight)> {
-        let late: Vec<(Height, Flight)> = self
-            .flights
-            .iter()
-            .filter(|(_, flight)| flight.deadline <= now)
-            .map(|(h, f)| (*h, *f))
-            .collect();
+    pub fn expire(&mut self, now: Nanos) -> Vec<Asked> {
         self.avoid.retain(|_, until| *until > now);
-        for (height, flight) in &late {
-            self.failed(now, *height, flight.peer);
+        self.forgive_pause(now);
+        let flights = self.flights.iter().flat_map(|(height, flights)| {
+            let late = flights.iter().filter(|flight| flight.deadline <= now);
+            late.map(|flight| (*height, flight.peer))
+        });
+        let tips = self.tips.iter().filter(|(_, flight)| flight.deadline <= now);
+        let late: Vec<(Height, PeerId)> = flights
+            .chain(tips.map(|(peer, flight)| (flight.height, *peer)))
+            .collect();
+        let asked: Vec<Asked> = late
+            .iter()
+            .filter_map(|(height, peer)| self.asked(*height, peer))
+            .collect();
+        for (height, peer) in late {
+            self.failed(now, height, peer);
         }
-        late
+        asked
     }
 
-    /// Asserts that requests, certificates and what to avoid are of heights above the head.
+    /// If we slept through a deadline, answers may wait unread. Every request gets its time anew.
+    fn forgive_pause(&mut self, now: Nanos) {
+        let deadlines = self.flights.values().flatten().map(|flight| flight.deadline);
+        let deadlines = deadlines.chain(self.tips.values().map(|flight| flight.deadline));
+        if deadlines.min().is_none_or(|due| now.since(due) <= LATE) {
+            return;
+        }
+        let (timeout, patience) = (self.timeout, AVOID);
+        for flight in self.flights.values_mut().flatten() {
+            (flight.asked_at, flight.second_at, flight.deadline) = (now, now + patience, now + timeout);
+        }
+        for flight in self.tips.values_mut() {
+            (flight.asked_at, flight.deadline) = (now, now + timeout);
+        }
+    }
+
+    /// How many requests are under way.
+    pub fn asked_len(&self) -> usize {
+        self.flights.values().map(Vec::len).sum::<usize>() + self.tips.len()
+    }
+
+    /// The most requests there may be.
+    pub const ASKED_MAX: usize = PEERS_PER_HEIGHT * limits::SYNC_HEIGHTS_IN_FLIGHT + TIPS_ASKED_MAX;
+
+    /// Asserts that requests, certificates and what to avoid are of heights above the head, and that requests are few.
     pub fn check(&self, head: Height) {
+        #[cfg(feature = "planted")]
+        if self.planted == Some(Planted::TipsAmongHeights) {
+            return;
+        }
+        assert!(
+            self.flights.len() <= self.heights_max && self.tips.len() <= TIPS_ASKED_MAX,
+            "too much is asked for at one time"
+        );
         if let Some((lowest, _)) = self.flights.first_key_value() {
             assert!(*lowest > head, "height {lowest} is asked for, which is decided");
         }
@@ -259,19 +509,26 @@ impl Sync {
         }
     }
 
-    /// Asserts that only connected peers are asked or remembered, and that each certificate stands at its height.
-    pub fn check_whole(&self, peers: &Peers) {
-        for (height, flight) in &self.flights {
+    /// Asserts that few and only connected peers are asked, and that each certificate stands at its height.
+    pub fn check_whole(&self, now: Nanos, head: Height, peers: &Peers) {
+        for (height, flights) in &self.flights {
             assert!(
-                peers.get(&flight.peer).is_some(),
-                "height {height} is asked of a peer that is gone"
+                !flights.is_empty() && flights.len() <= PEERS_PER_HEIGHT,
+                "height {height} is asked of {} peers",
+                flights.len()
             );
+            for flight in flights {
+                assert!(
+                    peers.get(&flight.peer).is_some(),
+                    "height {height} is asked of a peer that is gone"
+                );
+            }
         }
-        for peer in self.failures.keys() {
-            assert!(
-                peers.get(peer).is_some(),
-                "the failures of {peer} outlived its connection"
-            );
+        let placed = self.tips.values().filter(|flight| flight.place_until > now);
+        assert!(placed.count() <= TIPS_AT_ONCE, "too many tips are asked for");
+        for (peer, flight) in &self.tips {
+            assert!(peers.get(peer).is_some(), "a tip is asked of a peer that is gone");
+            assert!(flight.height > head, "a tip is asked for that is decided");
         }
         for (height, certificate) in &self.certificates {
             assert_eq!(certificate.height, *height, "a certificate stands at another height");
@@ -281,15 +538,27 @@ impl Sync {
     /// A height was committed: forgets what was for it.
     pub fn commit(&mut self, height: Height) {
         self.flights.retain(|other, _| *other > height);
+        self.tips.retain(|_, flight| flight.height > height);
         self.certificates.retain(|other, _| *other > height);
         self.avoid.retain(|(other, _), _| *other > height);
     }
 
-    /// When to look again.
-    pub fn deadline(&self) -> Option<Nanos> {
-        let flights = self.flights.values().map(|flight| flight.deadline);
-        flights.chain(self.avoid.values().copied()).min()
+    /// When to look again, after `now`.
+    pub fn deadline(&self, now: Nanos) -> Option<Nanos> {
+        let flights = self.flights.values().flatten();
+        let flights = flights.flat_map(|flight| [flight.deadline, flight.second_at]);
+        let tips = self
+            .tips
+            .values()
+            .flat_map(|flight| [flight.deadline, flight.place_until]);
+        let all = flights.chain(tips).chain(self.avoid.values().copied());
+        all.filter(|at| *at > now).min()
     }
+}
+
+/// Whether a peer is somebody whose keys are free, and who has served us nothing yet.
+fn is_stranger(peer: &PeerId, peers: &Peers, reputation: &Reputation) -> bool {
+    peers.get(peer).is_none_or(|peer| peer.validator.is_none()) && !reputation.is_trusted(peer)
 }
 
 #[cfg(test)]

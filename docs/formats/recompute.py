@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ultramarine's signed formats, written a second time from docs/FORMATS.md and nothing else.
+"""Ultramarine's signed and sent formats, written a second time from docs/FORMATS.md and nothing else.
 
     recompute.py golden                      prints the golden bytes that the Rust tests pin
     recompute.py check HOME URL FIRST LAST   recomputes what a node serves for heights FIRST to LAST; HOME has its
@@ -213,6 +213,176 @@ def header_bytes(chain, root):
 
 def attestation_bytes(chain, peer, expiry):
     return domain("ultramarine/peer-attestation/2") + chain + peer + u64(expiry)
+
+
+def call_bytes(chain, listener, nonce):
+    return domain("ultramarine/call/2") + chain + listener + nonce
+
+
+def heard_bytes(chain, listener, nonce, tip, seen):
+    """`seen` is None, or the signed bytes of a message of the listener and its signature."""
+    digest = None if seen is None else sha256(seen[0] + seen[1])
+    return domain("ultramarine/heard/2") + chain + listener + nonce + u64(tip) + optional(digest)
+
+
+# --- Wire --------------------------------------------------------------------------------------------------------------
+
+def u16(value):
+    return value.to_bytes(2, "little")
+
+
+def text(words):
+    return string(words.encode())
+
+
+def upgrades_hash(upgrades):
+    """`upgrades`: (height, name) in the order of the genesis file."""
+    listed = b"".join(u64(height) + text(what) for height, what in upgrades)
+    return sha256(domain("ultramarine/upgrades/2") + u32(len(upgrades)) + listed)
+
+
+def numbers(entries):
+    return u32(len(entries)) + b"".join(text(key) + u64(entries[key]) for key in sorted(entries, key=str.encode))
+
+
+def fork_schedule_hash(forks, blob_schedule):
+    listed = b"".join(text(key) + numbers(blob_schedule[key]) for key in sorted(blob_schedule, key=str.encode))
+    domain_ = domain("ultramarine/fork-schedule/2")
+    return sha256(domain_ + numbers(forks) + u32(len(blob_schedule)) + listed)
+
+
+def frame(kind, body):
+    return u8(kind) + bytes(3) + u32(len(body)) + body
+
+
+def hello(lowest, highest, chain, upgrades, fork_schedule, instance, attestation):
+    """`attestation`: the validator's key, the expiry and the signature, or None."""
+    key, expiry, signature = attestation or (bytes(32), 0, bytes(64))
+    plans = upgrades + fork_schedule
+    return frame(1, u32(lowest) + u32(highest) + chain + plans + u64(instance) + u8(attestation is not None) + key
+                 + u64(expiry) + signature)
+
+
+def ranges(list_):
+    return u16(len(list_)) + b"".join(u16(first) + u16(end) for first, end in list_)
+
+
+def fields(*parts):
+    """A struct: the fields one behind the other. A field is bytes, or a list of items of one length."""
+    return [piece for part in parts for piece in (part if isinstance(part, list) else [part])]
+
+
+def list_of(items_):
+    return [tuple(items_)]
+
+
+def width(struct):
+    return sum(8 if isinstance(piece, tuple) else len(piece) for piece in struct)
+
+
+def enum(variant, struct, longest):
+    """As long as its longest variant, whose fields have `longest` bytes."""
+    return fields(u8(variant), struct, bytes(longest - width(struct)))
+
+
+def option(value, length):
+    return enum(0, [], length) if value is None else enum(1, [value], length)
+
+
+def archive(struct):
+    """The items of each list in order, then the root, in which a list is an offset from itself and a count."""
+    ahead, places = b"", []
+    for piece in struct:
+        if isinstance(piece, tuple):
+            places.append(len(ahead))
+            ahead += b"".join(piece)
+    root, at = b"", iter(places)
+    for piece in struct:
+        if isinstance(piece, tuple):
+            offset = next(at) - (len(ahead) + len(root))
+            root += offset.to_bytes(4, "little", signed=True) + u32(len(piece))
+        else:
+            root += piece
+    return ahead + root
+
+
+def vote(kind, height, round_, value, voter, signature):
+    return fields(u8(kind), u64(height), u32(round_), option(value, 32), voter, signature)
+
+
+def proposal(height, round_, value, valid_round, proposer, signature):
+    valid_round = option(None if valid_round is None else u32(valid_round), 4)
+    return fields(u64(height), u32(round_), value, valid_round, proposer, signature)
+
+
+def polka(height, round_, value, signatures):
+    return fields(u64(height), u32(round_), value, list_of(address_ + signature for address_, signature in signatures))
+
+
+def round_certificate(height, round_, kind, votes):
+    entries = [b"".join(fields(u8(kind_), option(value, 32), signer, mark)) for kind_, value, signer, mark in votes]
+    return fields(u64(height), u32(round_), u8(kind), list_of(entries))
+
+
+PROPOSAL_BYTES = 8 + 4 + 32 + 5 + 20 + 64
+CERTIFICATE_BYTES = 8 + 4 + 32 + 8
+
+
+def message(variant, struct):
+    return frame(2, archive(enum(variant, struct, PROPOSAL_BYTES)))
+
+
+def positions(validators):
+    return b"".join(u8(sum(1 << at % 8 for at in validators if at // 8 == byte)) for byte in range(32))
+
+
+def status(tip, oldest_blobs, round_, holds, seen_signed, unix_ns, token, echo, ready, links, proposes):
+    seen_signed = None if seen_signed is None else b"".join(enum(*seen_signed, PROPOSAL_BYTES))
+    echo = None if echo is None else u64(echo[0]) + u64(echo[1])
+    clock = fields(u64(unix_ns), u64(token), option(echo, 16))
+    heights = u64(tip) + u64(oldest_blobs) + u32(round_)
+    seen_signed, end = option(seen_signed, 1 + PROPOSAL_BYTES), fields(u8(ready), positions(links), u8(proposes))
+    return frame(3, archive(fields(heights, list_of(holds), seen_signed, clock, end)))
+
+
+def hearing(variant, struct):
+    return frame(4, archive(enum(variant, struct, 20 + 20 + 32 + 8 + 1 + 1 + PROPOSAL_BYTES + 64)))
+
+
+def call(listener, nonce, signature):
+    return hearing(0, fields(listener, nonce, signature))
+
+
+def heard(by, listener, nonce, tip, seen, signature):
+    seen = None if seen is None else b"".join(enum(*seen, PROPOSAL_BYTES))
+    return hearing(1, fields(by, listener, nonce, u64(tip), option(seen, 1 + PROPOSAL_BYTES), signature))
+
+
+def init_fields(metadata, signature, header_signature):
+    header, root = metadata["header"], metadata["roots"]
+    hashes = ("parent_hash", "fee_recipient", "state_root", "transactions_root", "receipts_root", "logs_bloom")
+    counts = ("number", "gas_limit", "gas_used", "timestamp")
+    return fields(
+        metadata["chain"], u64(metadata["height"]), metadata["origin_proposer"],
+        u32(metadata["origin_proposer_index"]), u32(metadata["origin_round"]), metadata["validator_set_hash"],
+        [header[name] for name in hashes], [u64(header[name]) for name in counts],
+        list_of(u8(byte) for byte in header["extra_data"]),
+        header["prev_randao"], header["base_fee_per_gas"], header["withdrawals_root"],
+        u64(header["blob_gas_used"]), u64(header["excess_blob_gas"]), header["parent_beacon_block_root"],
+        option(header["requests_hash"], 32), header["block_hash"],
+        u32(metadata["payload_bytes"]), u32(metadata["blobs_count"]),
+        root["chunks"], root["commitments"], root["digests"], root["proofs"],
+        signature, header_signature,
+    )
+
+
+def response(variant, struct):
+    return frame(35, archive(enum(variant, struct, CERTIFICATE_BYTES)))
+
+
+def package(variant, certificate, init, lists, payload):
+    four = [list_of(lists[name]) for name in ("payload_chunks", "commitments", "digests", "proofs")]
+    return frame(36, archive(fields(u8(variant), certificate, init, *four, list_of(u8(byte) for byte in payload))))
 
 
 # --- ed25519, as ZIP-215 verifies --------------------------------------------------------------------------------------
@@ -434,6 +604,13 @@ def golden():
     print("init", init_bytes(chain, value).hex())
     print("header", header_bytes(chain, value).hex())
     print("attestation", attestation_bytes(chain, value, 1_800_000_000).hex())
+    listener, nonce = pattern(0x30, 20), pattern(0x50, 32)
+    print("call", call_bytes(chain, listener, nonce).hex())
+    print("heard", heard_bytes(chain, listener, nonce, 9, None).hex())
+    seen = (vote_bytes(chain, PREVOTE, 7, 2, value), pattern(0x60, 64))
+    print("heard, a vote", heard_bytes(chain, listener, nonce, 9, seen).hex())
+    seen = (proposal_bytes(chain, 7, 2, value, 1), pattern(0x60, 64))
+    print("heard, a proposal", heard_bytes(chain, listener, nonce, 9, seen).hex())
     params = {
         "chain_id": 1337,
         "execution_genesis_hash": bytes([7]) * 32,
@@ -454,6 +631,73 @@ def golden():
     pair_ = [(pattern(1, 32), 5), (pattern(0x41, 32), 9)]
     print("another validator set", validator_set_hash(pair_).hex())
     print("digest", blob_digest(pattern(5, BLOB_BYTES), pattern(1, 48)).hex())
+    golden_wire()
+
+
+def golden_wire():
+    """SHA-256 of each frame that `net/tests/net/golden.rs` has."""
+    chain, value, other = pattern(0x08, 32), pattern(0xC0, 32), pattern(0xC1, 32)
+    signer, signature, signature_ = pattern(0x10, 20), pattern(0x40, 64), pattern(0x50, 64)
+    signatures = [(signer, signature), (pattern(0x11, 20), signature_)]
+    forks = {"londonBlock": 0, "cancunTime": 0, "pragueTime": 16}
+    blob_schedule = {"cancun": {"target": 3, "max": 6, "baseFeeUpdateFraction": 9}}
+    print("no upgrades", upgrades_hash([]).hex())
+    print("one upgrade", upgrades_hash([(7, "columns")]).hex())
+    print("fork schedule", fork_schedule_hash(forks, blob_schedule).hex())
+    plans = (pattern(0x20, 32), pattern(0x28, 32))
+    attestation = (pattern(0x30, 32), 1_800_000_000, signature)
+    last, precommit = proposal(7, 2, value, 1, signer, signature), vote(1, 7, 2, value, signer, signature)
+    echo = status(7, 3, 2, [value, other], (1, last), 11, 12, (13, 14), True, [0, 9, 255], True)
+    certificate, bare = polka(7, 2, value, signatures), sample(0)
+    bare["header"]["extra_data"] = b""
+    prague, lists = sample(3), sample_lists(3)
+    prague["header"]["requests_hash"] = pattern(0x80, 32)
+    votes = [(0, None, *signatures[0]), (1, value, *signatures[1])]
+    key = u64(7) + value
+    whole = init_fields(prague, signature, signature_)
+    named = {
+        "hello": hello(1, 2, chain, *plans, 7, attestation),
+        "hello of a full node": hello(2, 3, chain, *plans, 7, None),
+        "prevote for nil": message(0, vote(0, 7, 2, None, signer, signature)),
+        "precommit": message(0, precommit),
+        "proposal": message(1, last),
+        "proposal without a valid round": message(1, proposal(7, 2, value, None, signer, signature)),
+        "polka": message(2, certificate),
+        "round": message(3, round_certificate(7, 2, 1, votes)),
+        "status": echo,
+        "status with little": status(0, 1, 0, [], None, 0, 0, None, False, [], False),
+        "status with a vote": status(7, 3, 2, [], (0, precommit), 1, 2, None, True, [0, 9, 255], True),
+        "call": call(signer, chain, signature),
+        "heard": heard(pattern(0x11, 20), signer, chain, 7, (1, last), signature_),
+        "heard nothing": heard(pattern(0x11, 20), signer, chain, 0, None, signature_),
+        "init": frame(16, archive(init_fields(prague, signature, signature_))),
+        "init with little": frame(16, archive(init_fields(bare, signature, signature_))),
+        "chunks": frame(20, u8(1) + b"".join(lists["payload_chunks"])),
+        "commitments": frame(20, u8(2) + b"".join(lists["commitments"])),
+        "digests": frame(20, u8(3) + b"".join(lists["digests"])),
+        "proofs": frame(20, u8(4) + b"".join(lists["proofs"])),
+        "all parts": frame(32, key + u8(1)),
+        "some parts": frame(32, key + u8(0) + u8(0b101) + ranges([(0, 2)]) + ranges([(1, 2), (4, 7)])),
+        "certificate": frame(34, u64(7) + u8(0)),
+        "package": frame(34, u64(7) + u8(1)),
+        "package and blobs": frame(34, u64(7) + u8(2) + ranges([(1, 2), (4, 7)])),
+        "answer, package": response(0, certificate),
+        "answer, certificate": response(1, certificate),
+        "answer, not decided": response(2, [u64(7)]),
+        "answer, unavailable": response(3, []),
+        "full": package(0, certificate, whole, lists, b"payload"),
+        "metadata only": package(1, certificate, whole, lists, b"payload"),
+    }
+    payload, blobs = pattern(5, 70_000), [pattern(start, BLOB_BYTES) for start in (6, 7, 8)]
+    chunks = [payload[at : at + CHUNK_BYTES] for at in range(0, len(payload), CHUNK_BYTES)]
+    named["a value's stream"] = b"".join(
+        [named[name] for name in ("init", "chunks", "commitments", "digests", "proofs")]
+        + [frame(17, u32(at) + chunk) for at, chunk in enumerate(chunks)]
+        + [frame(18, u16(at) + blob) for at, blob in enumerate(blobs)]
+        + [frame(19, b"")]
+    )
+    for name, bytes_ in named.items():
+        print("frame,", name, sha256(bytes_).hex())
 
 
 def main():

@@ -1,13 +1,15 @@
-//! This file knows what an adversary is: a node that runs the real core with a real validator key and changes what
-//! leaves it.
+//! This file knows what an adversary is: a node that runs the real core and changes what leaves it.
 //!
-//! Each kind is a file. At most a third of the voting power is adversarial in one run.
+//! Each kind is a file. At most a third of the voting power is adversarial in one run. Full nodes have no power, so any
+//! number of them may be adversarial: strangers, who need no more than an address.
 
 pub mod bad_relay;
 pub mod equivocator;
 pub mod forge;
 pub mod liar;
+pub mod mute;
 pub mod relaunch;
+pub mod rising_tip;
 pub mod rule_breaker;
 pub mod withholder;
 
@@ -16,7 +18,7 @@ use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey};
 use ultramarine_net::hello::Hello;
-use ultramarine_types::{Address, Chain, ChainIdentity, Height, PeerId, Signature, ValidatorSet, ValueId};
+use ultramarine_types::{Address, Chain, ChainIdentity, Height, Nanos, PeerId, Signature, ValidatorSet, ValueId};
 
 use crate::dice::Dice;
 use crate::disk::Disk;
@@ -31,11 +33,15 @@ pub struct Means<'a> {
     pub false_values: &'a mut BTreeSet<ValueId>,
     /// Its own name on the network.
     pub peer: PeerId,
-    /// Its own validator address.
+    /// Its own validator address; zero for a stranger.
     pub address: Address,
     /// The validator address of the node at the other end, if it is one.
     pub receiver: Option<Address>,
-    pub key: &'a SigningKey,
+    /// Its validator key; `None` for a stranger.
+    pub key: Option<&'a SigningKey>,
+    pub now: Nanos,
+    /// Frames that leave for a node at a later moment, as they are.
+    pub later: &'a mut Vec<(Nanos, usize, SimFrame)>,
     /// What its own honest half has stored.
     pub disk: &'a Disk,
     pub dice: &'a mut Dice,
@@ -44,9 +50,15 @@ pub struct Means<'a> {
 }
 
 impl Means<'_> {
-    /// Signs with its validator key.
+    /// Signs with its validator key. A stranger's signature is of nobody.
     pub fn sign(&self, bytes: &[u8]) -> Signature {
-        Signature(self.key.sign(bytes).to_bytes())
+        self.key
+            .map_or(Signature::ZERO, |key| Signature(key.sign(bytes).to_bytes()))
+    }
+
+    /// Sends a frame after a while.
+    pub fn send_later(&mut self, wait: Nanos, to: usize, frame: SimFrame) {
+        self.later.push((self.now + wait, to, frame));
     }
 
     pub fn count(&mut self, deed: &'static str) {
@@ -85,6 +97,9 @@ pub trait Adversary {
     /// What leaves for `to` in place of `frame`.
     fn outgoing(&mut self, means: &mut Means<'_>, to: usize, frame: SimFrame) -> Vec<SimFrame>;
 
+    /// What reaches it.
+    fn incoming(&mut self, _frame: &SimFrame) {}
+
     /// A height was decided: what was remembered for lower ones may go.
     fn forget(&mut self, _below: Height) {}
 }
@@ -112,12 +127,18 @@ pub enum AdversaryKind {
     RuleBreaker,
     /// Messages, claims, hellos and packages of the chain's past.
     Relaunch,
+    /// Tips that rise and that nobody has decided, and refusals just before each deadline.
+    RisingTip,
+    /// No answer to any question.
+    Mute,
+    /// The same, and claims to hold every value.
+    Hollow,
     /// Only what a script does in its name.
     Puppet,
 }
 
 impl AdversaryKind {
-    /// All that do something by themselves.
+    /// All that a validator does by itself in a run of a seed.
     pub const ALL: [Self; 6] = [
         Self::Equivocator,
         Self::Withholder,
@@ -126,6 +147,9 @@ impl AdversaryKind {
         Self::RuleBreaker,
         Self::Relaunch,
     ];
+
+    /// All that a stranger does by itself in a run of a seed.
+    pub const STRANGERS: [Self; 5] = [Self::RisingTip, Self::Mute, Self::Hollow, Self::Liar, Self::BadRelay];
 
     /// A fresh adversary of this kind.
     pub fn adversary(self) -> Box<dyn Adversary> {
@@ -136,6 +160,9 @@ impl AdversaryKind {
             Self::Liar => Box::<liar::Liar>::default(),
             Self::RuleBreaker => Box::<rule_breaker::RuleBreaker>::default(),
             Self::Relaunch => Box::<relaunch::Relaunch>::default(),
+            Self::RisingTip => Box::<rising_tip::RisingTip>::default(),
+            Self::Mute => Box::<mute::Mute>::default(),
+            Self::Hollow => Box::new(mute::Mute::hollow()),
             Self::Puppet => Box::new(Puppet),
         }
     }

@@ -3,17 +3,27 @@
 mod catch_up;
 mod clocks;
 mod everything_killed;
+mod far;
 mod first_height;
 mod garbage_flood;
+mod killed;
 mod locked_value;
+mod long_height;
 mod lying_lanes;
 mod many_blobs;
+mod mute_servers;
 mod other_head;
+mod pace;
 mod parent_root;
+mod pause;
 mod payload_error;
 mod proposer_killed;
 mod relaunch;
+mod rising_tip;
 mod rot;
+mod slow_client;
+mod slow_links;
+mod thousands_of_rounds;
 mod wiped;
 
 use ultramarine_types::{Height, Nanos};
@@ -43,8 +53,20 @@ pub const ALL: &[Scenario] = &[
     many_blobs::SCENARIO,
     garbage_flood::SCENARIO,
     lying_lanes::SCENARIO,
+    mute_servers::SCENARIO,
+    rising_tip::STRANGERS,
+    rising_tip::VALIDATOR,
     other_head::SCENARIO,
     payload_error::SCENARIO,
+    pace::ONE_DOWN,
+    pace::GATE_CLOSED,
+    pace::FAST,
+    pace::GAS,
+    pace::PROOFS,
+    slow_client::NEEDED,
+    slow_client::BUILDS,
+    slow_client::AWAY,
+    slow_links::SCENARIO,
     rot::SCENARIO,
     rot::PRUNED,
     wiped::SCENARIO,
@@ -54,6 +76,16 @@ pub const ALL: &[Scenario] = &[
     first_height::SCENARIO,
     first_height::ONE_MISSING,
     first_height::BY_HAND,
+    killed::SCENARIO,
+    everything_killed::NO_ROUND_LOST,
+    thousands_of_rounds::SCENARIO,
+    far::MISSING_EDGE,
+    far::RING,
+    far::STAR,
+    far::RESTART,
+    far::WIPED,
+    pause::SCENARIO,
+    long_height::SCENARIO,
 ];
 
 /// Runs a scenario from a seed.
@@ -62,6 +94,11 @@ pub fn report(scenario: Scenario, seed: u64, shown: Option<Shown>) -> RunReport 
         shown,
         ..(scenario.config)(seed)
     };
+    report_of(scenario, config)
+}
+
+/// Runs a scenario's script in a world of this configuration.
+pub fn report_of(scenario: Scenario, config: RunConfig) -> RunReport {
     let target = Height(config.target);
     let mut world = World::new(config);
     let outcome = (scenario.script)(&mut world);

@@ -8,7 +8,7 @@ use ultramarine_sim::adversaries::AdversaryKind;
 use ultramarine_sim::engine::Mood;
 use ultramarine_sim::faults::FaultKind;
 use ultramarine_sim::planted::PlantedBug;
-use ultramarine_sim::{RunConfig, Violation, run};
+use ultramarine_sim::{RunConfig, Violation, run, scenarios};
 use ultramarine_types::Nanos;
 
 /// Seeds tried for each bug.
@@ -77,6 +77,32 @@ fn a_gate_that_any_valid_opens_is_found() {
     };
     let broken = found(PlantedBug::Core(Planted::AnyValidHead), moody);
     assert!(names(&broken, "I9"), "{broken:?}");
+}
+
+#[test]
+fn blocks_built_anew_in_each_round_are_found() {
+    for scenario in ["slow-links", "slow-client-needed"] {
+        let violation = found_by(scenario, PlantedBug::Core(Planted::NothingRepeated));
+        assert_eq!(violation.invariant, "scenario", "{violation}");
+    }
+}
+
+#[test]
+fn a_proposer_that_is_waited_for_in_vain_is_found() {
+    let violation = found_by("gate-closed", PlantedBug::Core(Planted::EveryProposerAwaited));
+    assert_eq!(violation.invariant, "scenario", "{violation}");
+}
+
+#[test]
+fn a_withheld_parent_plus_one_is_found() {
+    let violation = found_by("fast-chain", PlantedBug::Core(Planted::ParentPlusOneWithheld));
+    assert_eq!(violation.invariant, "scenario", "{violation}");
+}
+
+#[test]
+fn a_gate_that_one_payload_closes_is_found() {
+    let violation = found_by("payload-error", PlantedBug::Core(Planted::PayloadErrorCloses));
+    assert_eq!(violation.invariant, "scenario", "{violation}");
 }
 
 #[test]
@@ -227,4 +253,74 @@ fn a_height_healed_with_other_bytes_is_found() {
     let bug = PlantedBug::Join(JoinBug::RestoredUnchecked);
     let broken = found_up_to(2, bug, |config| relays(rotting(config)));
     assert!(names(&broken, "I16"), "{broken:?}");
+}
+
+/// Runs with strangers that adversaries are, and validators that are away for long.
+fn with_strangers(kind: AdversaryKind) -> impl Fn(RunConfig) -> RunConfig {
+    move |config| {
+        let first = config.validators;
+        RunConfig {
+            full_nodes: 4,
+            adversaries: (first..first + 4).map(|stranger| (stranger, kind)).collect(),
+            fault_kinds: vec![FaultKind::LongAway],
+            ..config
+        }
+    }
+}
+
+#[test]
+fn tips_that_take_the_places_of_heights_are_found() {
+    let bug = PlantedBug::Core(Planted::TipsAmongHeights);
+    let broken = found_up_to(1, bug, with_strangers(AdversaryKind::RisingTip));
+    // So many are asked for that memory tells of it before the heights that nobody asks for do.
+    assert!(names(&broken, "I11") || names(&broken, "liveness"), "{broken:?}");
+}
+
+/// What a scenario's script says with a bug planted, and nothing without it.
+fn found_by(scenario: &str, bug: PlantedBug) -> Violation {
+    let known = scenarios::ALL.iter().find(|known| known.name == scenario);
+    let scenario = *known.expect("the scenario is listed");
+    for seed in 0..SEEDS {
+        let healthy = (scenario.config)(seed);
+        let mut sick = healthy.clone();
+        sick.planted = Some(bug);
+        if let Some(violation) = scenarios::report_of(scenario, sick).violation {
+            println!("{bug:?}: seed {seed}: {violation}");
+            assert_eq!(scenarios::report_of(scenario, healthy).violation, None, "seed {seed}");
+            return violation;
+        }
+    }
+    panic!("{bug:?} is not found in {SEEDS} seeds");
+}
+
+#[test]
+fn a_silent_server_that_nobody_stands_in_for_is_found() {
+    let broken = found_by("mute-servers", PlantedBug::Core(Planted::NoSecondPeer));
+    assert_eq!(broken.invariant, "scenario", "{broken:?}");
+}
+
+#[test]
+fn nothing_passed_on_is_found() {
+    let broken = found_by("missing-edge", PlantedBug::Core(Planted::NothingRelayed));
+    assert_eq!(broken.invariant, "scenario", "{broken:?}");
+}
+
+#[test]
+fn an_unheard_call_is_found() {
+    for name in ["restart-behind-a-missing-edge", "ring", "star"] {
+        let broken = found_by(name, PlantedBug::Core(Planted::CallsUnheard));
+        assert_eq!(broken.invariant, "scenario", "{broken:?}");
+    }
+}
+
+#[test]
+fn a_height_begun_before_the_clients_have_replayed_is_found() {
+    let broken = found_by("no-round-lost", PlantedBug::Core(Planted::BegunUnready));
+    assert_eq!(broken.invariant, "scenario", "{broken:?}");
+}
+
+#[test]
+fn everything_told_again_is_found() {
+    let broken = found_by("thousands-of-rounds", PlantedBug::Core(Planted::EverythingTold));
+    assert_eq!(broken.invariant, "I11", "{broken:?}");
 }

@@ -50,6 +50,57 @@ fn a_node_away_beyond_retention_catches_up_through_metadata() {
 }
 
 #[test]
+fn a_killed_validator_signs_at_the_tip_within_half_a_second() {
+    runs_clean("killed-and-back", 0..4);
+}
+
+#[test]
+fn no_round_is_lost_once_all_clients_have_replayed() {
+    runs_clean("no-round-lost", 0..4);
+}
+
+#[test]
+fn a_height_of_thousands_of_rounds_is_decided_once_the_clients_are_back() {
+    runs_clean("thousands-of-rounds", 0..1);
+}
+
+#[test]
+fn validators_that_are_never_connected_decide_in_the_first_round() {
+    runs_clean("missing-edge", 0..4);
+}
+
+#[test]
+fn a_ring_of_seven_begins_and_decides() {
+    runs_clean("ring", 0..3);
+}
+
+#[test]
+fn a_star_begins_and_decides() {
+    runs_clean("star", 0..3);
+}
+
+#[test]
+fn a_wiped_validator_in_a_ring_contradicts_nothing() {
+    runs_clean("wiped-in-a-ring", 0..4);
+}
+
+#[test]
+fn a_validator_that_starts_behind_a_missing_edge_signs_again() {
+    runs_clean("restart-behind-a-missing-edge", 0..4);
+}
+
+#[test]
+fn claimed_tips_that_rise_and_are_refused_late_keep_nobody_from_catching_up() {
+    runs_clean("rising-tip", 0..8);
+    runs_clean("rising-tip-validator", 0..4);
+}
+
+#[test]
+fn peers_that_never_answer_hold_up_nobody_for_long() {
+    runs_clean("mute-servers", 0..4);
+}
+
+#[test]
 fn a_client_that_answers_valid_with_another_hash_opens_no_gate() {
     runs_clean("other-head", 0..8);
 }
@@ -57,6 +108,51 @@ fn a_client_that_answers_valid_with_another_hash_opens_no_gate() {
 #[test]
 fn an_error_for_one_payload_costs_a_round_and_no_gate() {
     runs_clean("payload-error", 0..8);
+}
+
+#[test]
+fn with_one_of_four_validators_down_58_blocks_a_minute_are_decided() {
+    runs_clean("one-down", 0..4);
+}
+
+#[test]
+fn a_proposer_with_a_closed_gate_is_not_waited_for() {
+    runs_clean("gate-closed", 0..4);
+}
+
+#[test]
+fn a_chain_faster_than_its_timestamps_keeps_its_interval() {
+    runs_clean("fast-chain", 0..4);
+}
+
+#[test]
+fn a_client_that_aims_above_the_gas_limit_slows_nobody() {
+    runs_clean("gas-limit", 0..4);
+}
+
+#[test]
+fn a_bundle_with_another_number_of_proofs_is_proposed_by_nobody() {
+    runs_clean("proof-counts", 0..4);
+}
+
+#[test]
+fn a_slow_client_that_is_needed_for_the_quorum_decides_its_first_block() {
+    runs_clean("slow-client-needed", 0..6);
+}
+
+#[test]
+fn clients_that_build_slower_than_any_round_do_not_stop_the_chain() {
+    runs_clean("slow-builds", 0..4);
+}
+
+#[test]
+fn clients_that_were_away_for_many_rounds_are_followed_soon() {
+    runs_clean("clients-away", 0..2);
+}
+
+#[test]
+fn a_block_that_needs_several_timeouts_is_decided_soon_after_it_arrived() {
+    runs_clean("slow-links", 0..4);
 }
 
 #[test]
@@ -100,7 +196,7 @@ fn a_wrong_clock_is_told_by_who_is_wrong_and_by_nobody_else() {
 }
 
 #[test]
-fn a_chain_whose_clocks_were_ahead_says_how_long_it_stands() {
+fn a_chain_whose_clocks_were_all_ahead_goes_on_when_they_are_right() {
     runs_clean("clocks-ahead", 0..2);
 }
 
@@ -109,6 +205,16 @@ fn a_network_that_starts_together_decides_its_first_height_in_round_zero() {
     runs_clean("first-height", 0..8);
     runs_clean("first-height-without-one", 0..4);
     runs_clean("first-height-by-hand", 0..4);
+}
+
+#[test]
+fn a_process_that_stood_still_takes_part_again_and_nobody_stops() {
+    runs_clean("pause", 0..4);
+}
+
+#[test]
+fn a_height_that_stood_still_for_sixty_rounds_is_decided_soon_after() {
+    runs_clean("long-height", 0..1);
 }
 
 #[test]

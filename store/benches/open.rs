@@ -26,9 +26,7 @@ use ultramarine_types::chain::Limits;
 use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, StoreReply, StoreRequest, Tag};
-use ultramarine_types::{
-    Address, Assembly, CommitCertificate, Height, Init, KzgCommitment, KzgProof, Lists, Lsn, Round, Signature, fixtures,
-};
+use ultramarine_types::{Address, Assembly, CommitCertificate, Height, Lsn, Round, Signature, fixtures};
 
 /// Heights of a store whose reader did not choose.
 const HEIGHTS: u64 = 100_000;
@@ -136,10 +134,10 @@ fn options(chain: &Chain) -> StoreOptions {
 fn generate(chain: &Chain, heights: u64, folder: &Path) -> Writer<Pwrite> {
     let OpenStore { state, .. } = open(folder, &options(chain)).expect("an empty folder opens");
     let mut writer = Writer::new(Pwrite::new(None), state);
-    let block = block(chain.blobs);
+    let block = fixtures::uniform(vec![1; 1500].into(), vec![5; BLOB_BYTES].into(), chain.blobs as usize);
     let mut replies = Vec::new();
     for height in (1..=heights).map(Height) {
-        let block = at_height(&block, height);
+        let block = fixtures::at_height(&block, height);
         let mut requests = vec![
             StoreRequest::BeginEpoch { height },
             StoreRequest::LogAppend {
@@ -186,43 +184,14 @@ fn decide(block: &Assembly) -> StoreRequest {
         signature: Signature([validator; 64]),
     });
     let certificate = CommitCertificate {
-        height: block.key.height,
-        round: Round(0),
-        value_id: block.key.id,
         signatures: signatures.collect(),
+        ..fixtures::certificate(block.key, Round(0))
     };
     StoreRequest::Commit(Box::new(Decision {
         certificate,
         init: Arc::clone(&block.init),
         blobs: Blobs::Held,
     }))
-}
-
-fn block(blobs_count: u32) -> Assembly {
-    let blobs = vec![Bytes::from(vec![5; BLOB_BYTES]); blobs_count as usize];
-    let payload = Bytes::from(vec![1; 1500]);
-    let committed = blobs.iter().map(|blob| (&blob[..], KzgCommitment::ZERO));
-    let lists = Lists::of(&payload, committed, vec![KzgProof::ZERO; blobs.len()]);
-    let init = fixtures::unsigned(fixtures::metadata(1, &payload, &lists));
-    Assembly {
-        key: init.key(),
-        init: Arc::new(init),
-        lists: Arc::new(lists),
-        payload,
-        blobs,
-    }
-}
-
-fn at_height(block: &Assembly, height: Height) -> Assembly {
-    let mut init = Init::clone(&block.init);
-    init.metadata.height = height;
-    init.metadata.header.timestamp = height.0;
-    init.metadata.header.block_hash.0[..8].copy_from_slice(&height.0.to_le_bytes());
-    Assembly {
-        key: init.key(),
-        init: Arc::new(init),
-        ..block.clone()
-    }
 }
 
 #[derive(Default)]

@@ -11,7 +11,7 @@ use ultramarine_store::{OpenStore, StoreOptions, Writer, open};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, Source, StoreRequest, Tag};
-use ultramarine_types::{Assembly, CommitCertificate, Height, KzgCommitment, KzgProof, Lists, Round, fixtures};
+use ultramarine_types::{Assembly, Height, KzgCommitment, KzgProof, Lists, Round, fixtures};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
@@ -57,24 +57,13 @@ fn value() -> Assembly {
     let committed = blobs.iter().map(|blob| &blob[..]).zip(commitments);
     let lists = Lists::of(&payload, committed, proofs);
     let init = fixtures::unsigned(fixtures::metadata(1, &payload, &lists));
-    Assembly {
-        key: init.key(),
-        init: Arc::new(init),
-        lists: Arc::new(lists),
-        payload,
-        blobs: blobs.into(),
-    }
+    fixtures::assembly(init, lists, payload, blobs.into())
 }
 
 /// What consensus hands to the store when it has decided.
 fn decision(assembly: &Assembly) -> Decision {
     Decision {
-        certificate: CommitCertificate {
-            height: assembly.key.height,
-            round: Round(0),
-            value_id: assembly.key.id,
-            signatures: Vec::new(),
-        },
+        certificate: fixtures::certificate(assembly.key, Round(0)),
         init: Arc::clone(&assembly.init),
         blobs: Blobs::Held,
     }

@@ -42,6 +42,7 @@ pub(crate) mod laws;
 mod leaves;
 mod lost;
 mod marks;
+mod renew;
 mod rows;
 mod segments;
 mod sweep;

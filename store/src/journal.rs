@@ -288,7 +288,10 @@ impl Journal {
         files: &mut LogFiles<M>,
     ) -> io::Result<LogEpoch> {
         let taken = [self.current, self.prepared].map(|open| open.map(|open| open.number));
-        let free = (0..LOG_FILES_COUNT).find(|number| !taken.contains(&Some(*number)));
+        // In turn, so that each is taken, and comes back to its size, within three epochs.
+        let newest = taken[1].or(taken[0]).unwrap_or(LOG_FILES_COUNT - 1);
+        let mut in_turn = (1..=LOG_FILES_COUNT).map(|step| (newest + step) % LOG_FILES_COUNT);
+        let free = in_turn.find(|number| !taken.contains(&Some(*number)));
         let number = free.expect("two of three files are taken at most");
         self.generation = self.generation.checked_add(1).ok_or_else(|| {
             io::Error::other("a log file carries the last generation there is, which no node ever reached")

@@ -194,6 +194,33 @@ impl Ledger {
         }
     }
 
+    /// Segments in whose span a height is, with what they hold.
+    pub fn around(&self, height: Height) -> Vec<(SegmentId, SegmentRow)> {
+        let rows = self.tallies.iter().map(|(id, tally)| (*id, tally.row));
+        let around = rows.filter(|(_, row)| row.heights_count > 0 && (row.lowest..=row.highest).contains(&height));
+        around.collect()
+    }
+
+    /// A height in the span of a segment was stored again, and nobody knew where it lay. By their rows `heights_count`
+    /// others lie here, with `bytes`: if the segment counts more, it was here. Whether it did.
+    pub fn restored_unplaced(&mut self, id: SegmentId, heights_count: u64, bytes: u64) -> bool {
+        let Some(tally) = self.tallies.get_mut(&id) else {
+            return false;
+        };
+        // It was noted wherever it was met.
+        tally.damaged_count = tally.damaged_count.saturating_sub(1);
+        if tally.row.heights_count <= heights_count {
+            return false;
+        }
+        tally.row.heights_count -= 1;
+        if tally.row.heights_count == heights_count {
+            self.live_bytes = self.live_bytes - tally.row.live_bytes + bytes;
+            tally.row.live_bytes = bytes;
+        }
+        self.changed.insert(id);
+        true
+    }
+
     /// A stored value was dropped: its bytes stay until the segment goes.
     pub fn dropped(&mut self, location: &Location) {
         if let Some(tally) = self.tallies.get_mut(&location.segment) {

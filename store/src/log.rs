@@ -16,6 +16,9 @@ use ultramarine_types::{ChainIdentity, Height};
 
 use crate::format::{Fields, Lineage, PAGE_BYTES, STORE_VERSION, crc32c, open_header, whole_pages};
 
+#[cfg(test)]
+mod tests;
+
 /// First eight bytes of a log file.
 pub const LOG_MAGIC: [u8; 8] = *b"ULTRLOG\0";
 /// First four bytes of a frame.
@@ -120,6 +123,8 @@ pub fn encode_frame(lineage: Lineage, sequence: u64, records: &[Bytes]) -> Vec<u
 
 /// Covers header and body, the checksum's own field excepted.
 fn frame_crc(frame: &[u8]) -> u32 {
+    #[cfg(test)]
+    tests::CHECKED_BYTES.with(|bytes| bytes.set(bytes.get() + frame.len() as u64));
     let mut covered = Vec::with_capacity(frame.len());
     covered.extend_from_slice(&frame[..FRAME_HEADER_BYTES - 4]);
     covered.extend_from_slice(&frame[FRAME_HEADER_BYTES..]);
@@ -134,30 +139,52 @@ struct Frame {
     frame_bytes: u64,
 }
 
+/// A frame's header. Only the frame's checksum says whether it is whole.
+struct FrameHeader {
+    lineage: Lineage,
+    sequence: u64,
+    records_count: u32,
+    body_bytes: u32,
+    crc: u32,
+}
+
+impl FrameHeader {
+    /// Reads what stands at a page; `None` if no frame of this version begins there.
+    fn decode(file: &[u8], at: u64) -> Option<Self> {
+        let mut fields = Cursor::new(file.get(usize::try_from(at).ok()?..)?);
+        if fields.array()? != FRAME_MAGIC || fields.u16()? != STORE_VERSION {
+            return None;
+        }
+        fields.u16()?;
+        let lineage = Lineage {
+            generation: fields.u64()?,
+            salt: fields.u64()?,
+        };
+        let (sequence, records_count, body_bytes) = (fields.u64()?, fields.u32()?, fields.u32()?);
+        fields.slice(FRAME_RESERVED_BYTES)?;
+        Some(Self {
+            lineage,
+            sequence,
+            records_count,
+            body_bytes,
+            crc: fields.u32()?,
+        })
+    }
+}
+
 /// Reads the frame at a page; `None` if there is no whole one.
 fn decode_frame(file: &Bytes, at: u64) -> Option<Frame> {
+    let header = FrameHeader::decode(file, at)?;
     let start = usize::try_from(at).ok()?;
-    let mut fields = Cursor::new(file.get(start..)?);
-    if fields.array()? != FRAME_MAGIC || fields.u16()? != STORE_VERSION {
-        return None;
-    }
-    fields.u16()?;
-    let lineage = Lineage {
-        generation: fields.u64()?,
-        salt: fields.u64()?,
-    };
-    let (sequence, records_count, body_bytes) = (fields.u64()?, fields.u32()?, fields.u32()?);
-    fields.slice(FRAME_RESERVED_BYTES)?;
-    let crc = fields.u32()?;
     let end = start
         .checked_add(FRAME_HEADER_BYTES)?
-        .checked_add(body_bytes as usize)?;
-    if frame_crc(file.get(start..end)?) != crc {
+        .checked_add(header.body_bytes as usize)?;
+    if frame_crc(file.get(start..end)?) != header.crc {
         return None;
     }
     let mut at = start + FRAME_HEADER_BYTES;
     let mut records = Vec::new();
-    for _ in 0..records_count {
+    for _ in 0..header.records_count {
         let length = Cursor::new(file.get(at..end)?).u32()? as usize;
         let (from, to) = (at + 4, at.checked_add(4)?.checked_add(length)?);
         if to > end {
@@ -167,8 +194,8 @@ fn decode_frame(file: &Bytes, at: u64) -> Option<Frame> {
         at = to;
     }
     (at == end).then_some(Frame {
-        lineage,
-        sequence,
+        lineage: header.lineage,
+        sequence: header.sequence,
         records,
         frame_bytes: whole_pages((end - start) as u64),
     })
@@ -179,7 +206,7 @@ fn decode_frame(file: &Bytes, at: u64) -> Option<Frame> {
 pub enum FoundLog {
     /// Every frame is whole; at most a torn one was cut off the end.
     Whole(Vec<Bytes>),
-    /// A frame is damaged and a whole one of the same generation lies behind it.
+    /// A frame is damaged, and a later one of the same generation was begun behind it.
     Corrupt,
     /// This is not the file of that epoch, or its header is damaged.
     Missing,
@@ -190,8 +217,11 @@ pub fn read(file: &Bytes, epoch: LogEpoch, chain: ChainIdentity) -> FoundLog {
     let Some(walked) = Walked::through(file, epoch, chain) else {
         return FoundLog::Missing;
     };
+    // Nobody else knows the salt. So whatever has it was begun by the writer, who begins no frame before the one before
+    // it is durable: the one that is missing here was, be the later one whole or torn. Looking at headers alone also
+    // takes no more steps than the file has pages, whatever lengths they claim.
     let pages = (walked.end + PAGE_BYTES..file.len() as u64).step_by(PAGE_BYTES as usize);
-    let mut behind = pages.filter_map(|page| decode_frame(file, page));
+    let mut behind = pages.filter_map(|page| FrameHeader::decode(file, page));
     if behind.any(|frame| frame.lineage == walked.lineage && frame.sequence >= walked.sequence) {
         return FoundLog::Corrupt;
     }
@@ -202,17 +232,9 @@ pub fn read(file: &Bytes, epoch: LogEpoch, chain: ChainIdentity) -> FoundLog {
 /// `None` if this is not the file of that epoch.
 pub fn next_frame(file: &Bytes, epoch: LogEpoch, chain: ChainIdentity) -> Option<Range<u64>> {
     let walked = Walked::through(file, epoch, chain)?;
-    let start = usize::try_from(walked.end).ok()?;
-    let mut fields = Cursor::new(file.get(start..)?);
-    let mut body_bytes = || {
-        let is_frame = fields.array()? == FRAME_MAGIC && fields.u16()? == STORE_VERSION;
-        fields.u16()?;
-        let is_next = (fields.u64()?, fields.u64()?) == (walked.lineage.generation, walked.lineage.salt)
-            && fields.u64()? == walked.sequence;
-        fields.u32()?;
-        (is_frame && is_next).then(|| fields.u32())?
-    };
-    let bytes = FRAME_HEADER_BYTES as u64 + u64::from(body_bytes().unwrap_or_default());
+    let header = FrameHeader::decode(file, walked.end)
+        .filter(|header| header.lineage == walked.lineage && header.sequence == walked.sequence);
+    let bytes = FRAME_HEADER_BYTES as u64 + header.map_or(0, |header| u64::from(header.body_bytes));
     Some(walked.end..walked.end + whole_pages(bytes))
 }
 

@@ -25,6 +25,8 @@ pub struct Metrics {
     pub scrub: ScrubMetrics,
     /// Damaged heights that were stored again.
     pub heals: Counter,
+    /// Times the index was written anew.
+    pub index_renewals: Counter,
     /// Heights whose blobs were freed after their retention.
     pub prunes: Counter,
     /// Reads of the head, or of a decided height near it, answered from memory.
@@ -100,6 +102,10 @@ impl Metrics {
             heals: counter(
                 "ultramarine_store_heals_total",
                 "Heights that were damaged and are stored again.",
+            ),
+            index_renewals: counter(
+                "ultramarine_store_index_renewals_total",
+                "How often the index was written anew, because a page of its file was damaged.",
             ),
             prunes: counter(
                 "ultramarine_store_prunes_total",

@@ -362,6 +362,24 @@ pub fn content_of(assembly: &Assembly) -> Result<RecordContent, Unfit> {
     }
 }
 
+/// Checks the lengths of a value's payload and of these blobs of it, and its lists against its metadata.
+pub(crate) fn check_parts(assembly: &Assembly, blobs: &[Bytes]) -> Result<(), Unfit> {
+    let metadata = &assembly.init.metadata;
+    let other = |blob: &&Bytes| blob.len() != BLOB_BYTES;
+    if let Some((index, blob)) = blobs.iter().enumerate().find(|(_, blob)| other(blob)) {
+        let bytes = blob.len();
+        return Err(Unfit::Blob { index, bytes });
+    }
+    let (bytes, expected) = (assembly.payload.len(), metadata.payload_bytes);
+    if bytes != expected as usize {
+        return Err(Unfit::Payload { bytes, expected });
+    }
+    match misfit(&assembly.lists, metadata) {
+        Some(kind) => Err(Unfit::List { kind }),
+        None => Ok(()),
+    }
+}
+
 /// Lays a value out as a record. It must be stamped before it is written.
 pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<Encoded, Unfit> {
     let blobs: &[Bytes] = if content == RecordContent::Whole {
@@ -369,24 +387,7 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
     } else {
         &[]
     };
-    for (index, blob) in blobs.iter().enumerate() {
-        if blob.len() != BLOB_BYTES {
-            return Err(Unfit::Blob {
-                index,
-                bytes: blob.len(),
-            });
-        }
-    }
-    let metadata = &assembly.init.metadata;
-    if assembly.payload.len() != metadata.payload_bytes as usize {
-        return Err(Unfit::Payload {
-            bytes: assembly.payload.len(),
-            expected: metadata.payload_bytes,
-        });
-    }
-    if let Some(kind) = misfit(&assembly.lists, metadata) {
-        return Err(Unfit::List { kind });
-    }
+    check_parts(assembly, blobs)?;
     let init =
         rkyv::to_bytes::<rkyv::rancor::Error>(&*assembly.init).expect("an archive in memory cannot fail to be written");
     let bounded = |what, bytes: usize, most: usize| {

@@ -245,8 +245,8 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
                 failures_count += 1;
             }
             if failures_count == FAILURES_TO_BELIEVE {
-                self.alarm(&format!("{reason} (on disk; a start would refuse it)"));
-                break;
+                self.alarm(&format!("{reason} (on disk; what is in memory is written anew)"));
+                return self.renew_index(bytes);
             }
             self.rest()?;
         }
@@ -258,6 +258,21 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
         if let Ok(file) = File::open(self.view.index().path()) {
             let _ = fadvise(&file, 0, None, Advice::DontNeed);
         }
+    }
+
+    /// Writes the index anew from what can be read of it: the next start believes its file alone.
+    fn renew_index(&mut self, bytes: u64) -> Result<(), Halted> {
+        self.spend(bytes)?;
+        match guarded(|| self.view.index().renew().map_err(|error| error.to_string())) {
+            Ok(()) => {
+                self.view.metrics().index_renewals.inc();
+                tracing::info!("the index is written anew");
+            }
+            Err(reason) => self.alarm(&format!(
+                "the index cannot be written anew, and a start would have to rebuild it: {reason}"
+            )),
+        }
+        Ok(())
     }
 
     /// Reads the first page of every segment in use.

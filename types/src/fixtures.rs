@@ -1,10 +1,16 @@
-//! This file knows made-up headers, metadata, `Init`s and statuses for tests and benches: whole in shape, and true of
-//! no block or peer.
+//! This file knows made-up headers, metadata, values and statuses for tests and benches: whole in shape, and true of no
+//! block or peer.
 //!
 //! Always compiled. A feature for tests alone would make `cargo run` and `cargo test` compile the workspace differently
 //! (`xtask/tests/features.rs` forbids that), and what no program calls is no part of it.
 
-use crate::ids::{Address, ChainIdentity, Hash, Height, Round, Signature};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::assembly::Assembly;
+use crate::consensus::{CertificateSignature, CommitCertificate};
+use crate::ids::{Address, ChainIdentity, Hash, Height, KzgCommitment, KzgProof, Round, Signature, ValueKey};
 use crate::lists::Lists;
 use crate::network::{ClockReading, Status};
 use crate::positions::Positions;
@@ -60,6 +66,52 @@ pub const fn unsigned(metadata: ValueMetadata) -> Init {
         metadata,
         signature: Signature::ZERO,
         header_signature: Signature::ZERO,
+    }
+}
+
+/// A whole value of these parts, which fit each other.
+pub fn assembly(init: Init, lists: Lists, payload: Bytes, blobs: Vec<Bytes>) -> Assembly {
+    Assembly {
+        key: init.key(),
+        init: Arc::new(init),
+        lists: Arc::new(lists),
+        payload,
+        blobs,
+    }
+}
+
+/// A value of height 1 with one blob as often as said; its commitments and proofs are zero.
+pub fn uniform(payload: Bytes, blob: Bytes, blobs_count: usize) -> Assembly {
+    let blobs = vec![blob; blobs_count];
+    let committed = blobs.iter().map(|blob| (&blob[..], KzgCommitment::ZERO));
+    let lists = Lists::of(&payload, committed, vec![KzgProof::ZERO; blobs_count]);
+    let init = unsigned(metadata(1, &payload, &lists));
+    assembly(init, lists, payload, blobs)
+}
+
+/// The same value as another block at another height.
+pub fn at_height(value: &Assembly, height: Height) -> Assembly {
+    let mut init = Init::clone(&value.init);
+    init.metadata.height = height;
+    init.metadata.header.timestamp = height.0;
+    init.metadata.header.block_hash.0[..8].copy_from_slice(&height.0.to_le_bytes());
+    Assembly {
+        key: init.key(),
+        init: Arc::new(init),
+        ..value.clone()
+    }
+}
+
+/// A certificate of one validator, whose signature nobody checks.
+pub fn certificate(key: ValueKey, round: Round) -> CommitCertificate {
+    CommitCertificate {
+        height: key.height,
+        round,
+        value_id: key.id,
+        signatures: vec![CertificateSignature {
+            address: Address([1; 20]),
+            signature: Signature([2; 64]),
+        }],
     }
 }
 

@@ -5,7 +5,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::canonical::{Canonical, Cursor, FORMAT_VERSION};
 use crate::ids::{Address, ChainIdentity, Hash, Height, Round, Signature, ValueId, ValueKey};
-use crate::limits::EXTRA_DATA_BYTES_MAX;
+use crate::limits::{BLOB_BYTES, EXTRA_DATA_BYTES_MAX};
 
 /// What the bytes of a value's id begin with.
 const METADATA_DOMAIN: &str = "ultramarine/value/2";
@@ -117,6 +117,11 @@ pub struct ValueMetadata {
 }
 
 impl ValueMetadata {
+    /// Bytes of the payload and of all blobs.
+    pub const fn whole_bytes(&self) -> u64 {
+        self.payload_bytes as u64 + self.blobs_count as u64 * BLOB_BYTES as u64
+    }
+
     /// The value id: SHA-256 over the canonical encoding of every field; `docs/FORMATS.md` writes it out.
     pub fn id(&self) -> ValueId {
         ValueId(self.canonical().sha256().0)

@@ -1,7 +1,7 @@
 //! This file knows what lasts as long as one height: a commit replaces it whole, so nothing of it can be forgotten.
 //!
 //! Keeps:
-//! - what is sent again are proposals of the current height, and votes of ours up to it;
+//! - what is sent again are proposals of the current height, and votes of ours up to it, of a few rounds each;
 //! - nothing waits for consensus once an input was handled;
 //! - a decision is on its way exactly while the height is committing;
 //! - records go to the log only while consensus runs or its decision is on the way;
@@ -16,6 +16,11 @@ use ultramarine_types::{Address, ConsensusMessage, Height, Nanos, Proposal, Roun
 
 use super::Phase;
 use crate::context::Ctx;
+use crate::held::ROUNDS_TOLD;
+use crate::values;
+
+/// Rounds of which we remember when they began: a value that took longer to arrive says nothing of the next height.
+const BEGUN_MAX: usize = 64;
 
 /// What lasts as long as one height.
 #[derive(Default)]
@@ -32,11 +37,27 @@ pub(super) struct Contest {
     pub(super) proposals: BTreeMap<(Round, ValueId), Proposal>,
     /// Votes and proposals that consensus published, to send again: ours, and the proposals that we locked on.
     pub(super) published: Vec<ConsensusMessage>,
+    /// The rounds of the value that we are locked on, of the newest valid one, and of the newest polka.
+    pub(super) marked: BTreeSet<Round>,
+    /// When the height began.
+    pub(super) began_at: Nanos,
+    /// How long round 0 waits for its proposal.
+    pub(super) propose: Nanos,
+    /// The round that began last.
+    pub(super) round: Option<Round>,
     /// When the round began.
     pub(super) round_at: Nanos,
+    /// When each of the newest rounds began.
+    pub(super) began: BTreeMap<Round, Nanos>,
+    /// The values that a quorum held when the round began.
+    pub(super) heard: BTreeSet<ValueId>,
+    /// In how many rounds a value was proposed, and not decided, that a quorum held when the round began.
+    pub(super) failures: BTreeMap<ValueId, u32>,
     /// When the round began, or we asked for our block of it.
     pub(super) proposed_at: Nanos,
     /// Since when a peer has claimed to have decided the height.
+    pub(super) claimed_since: Option<Nanos>,
+    /// Since when it is known that others have.
     pub(super) behind_since: Option<Nanos>,
     /// Whether consensus was given the height's commit certificate, so that it decides by sync.
     pub(super) certificate_fed: bool,
@@ -45,6 +66,40 @@ pub(super) struct Contest {
 }
 
 impl Contest {
+    /// Whether messages of a round mean anything to us, while we are in round `now`.
+    pub(super) fn knows(&self, round: Round, now: Round) -> bool {
+        !values::is_past(round, now) || self.marked.contains(&round)
+    }
+
+    /// The lowest round whose messages mean anything to us.
+    pub(super) fn oldest_known(&self, now: Round) -> Round {
+        let recent = Round(now.0.saturating_sub(values::ROUNDS_KEPT));
+        self.marked.first().map_or(recent, |marked| recent.min(*marked))
+    }
+
+    /// Whether messages of a round help anybody, while we are in round `now`. A certificate carries a peer that is
+    /// further behind to our round. What a later round may rest on are the marked ones.
+    pub(super) fn tells(&self, round: Round, now: Round) -> bool {
+        round.0.saturating_add(ROUNDS_TOLD) > now.0 || self.marked.contains(&round)
+    }
+
+    /// A round begins: what nobody is told any more is dropped.
+    pub(super) fn begin(&mut self, round: Round, now: Nanos, marked: BTreeSet<Round>) {
+        self.marked = marked;
+        let mut proposals = std::mem::take(&mut self.proposals);
+        proposals.retain(|(of, _), _| self.knows(*of, round));
+        self.proposals = proposals;
+        let mut published = std::mem::take(&mut self.published);
+        published.retain(|message| self.tells(message.round(), round));
+        self.published = published;
+        self.round = Some(round);
+        (self.round_at, self.proposed_at) = (now, now);
+        self.began.insert(round, now);
+        while self.began.len() > BEGUN_MAX {
+            self.began.pop_first();
+        }
+    }
+
     /// Asserts what holds after every input: `phase` is the core's, `signs` says whether consensus may sign.
     pub(super) fn check(&self, phase: &Phase, signs: bool) {
         assert!(

@@ -50,6 +50,7 @@ impl Machine for Core {
             self.catch_up_deadline(),
             self.healing.deadline(),
             self.tell_deadline(),
+            self.hearings.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -61,10 +62,9 @@ impl Machine for Core {
             return;
         }
         self.now = self.now.max(now);
-        while let Some(fired) = self.timers.fire(self.now) {
-            if self.timers.is_current(fired) {
-                self.contest.inputs.push_back(Told::TimeoutElapsed(fired.timeout));
-            }
+        self.timers.put_off(self.now);
+        while let Some(timeout) = self.timers.fire(self.now) {
+            self.contest.inputs.push_back(Told::TimeoutElapsed(timeout));
             self.settle();
         }
         let mut wants = Vec::new();
@@ -91,10 +91,12 @@ impl Core {
             NetEvent::PeerUp { peer, validator } => {
                 self.peers.up(peer, validator);
                 self.note_links();
+                self.greet(peer, validator);
             }
             NetEvent::PeerDown { peer } => self.lose(peer),
             NetEvent::Message { peer, message } => self.on_message(peer, message),
             NetEvent::Status { peer, status } => self.on_status(peer, status),
+            NetEvent::Hearing { peer, hearing } => self.on_hearing(peer, hearing),
             NetEvent::Offer {
                 offer,
                 peer,
@@ -196,10 +198,12 @@ impl Core {
                 return;
             }
         }
+        self.hurry();
         self.search();
         self.catch_up();
         self.heal();
         self.tell();
+        self.call();
     }
 
     /// Asks for one sync that covers everything parked, and hands all outputs over.

@@ -30,9 +30,8 @@ impl Core {
             }
             OfferKind::Full | OfferKind::MetadataOnly => {
                 let answer = self.weigh_package(peer, &key, &init, kind, certificate);
-                let asked = self.sync.flight(key.height).is_some_and(|flight| flight.peer == peer);
-                if answer.is_err() && asked {
-                    self.sync.failed(self.now, key.height, peer);
+                if answer.is_err() {
+                    self.sync_failed(key.height, peer);
                 }
                 answer
             }
@@ -160,7 +159,7 @@ impl Core {
         if key.height < current || key.height.0 >= far {
             return Err(Refusal::Height);
         }
-        if self.sync.flight(key.height).is_none_or(|flight| flight.peer != peer) {
+        if self.sync.asked(key.height, &peer).is_none() {
             return Err(Refusal::Held);
         }
         let certificate = self.check_package(key, init, certificate)?;
@@ -173,9 +172,10 @@ impl Core {
             return Err(Refusal::Height);
         }
         if self.values.get(key).is_some_and(|value| value.is_stored()) {
-            self.sync.finished(key.height);
+            self.height_came(key.height, 0);
             return Err(Refusal::Held);
         }
+        self.package_began(key.height, peer, init.metadata.whole_bytes());
         Ok(Tag::Certified)
     }
 
@@ -242,6 +242,7 @@ impl Core {
             Some(mistaken) if self.config.plants(crate::Planted::InitReplaced) => mistaken,
             _ => init,
         };
+        let bytes = init.metadata.whole_bytes();
         let value = self.values.entry(key);
         let first = value.stored.is_none();
         // The store's `Init` is the one that is decided and served. It was verified, as ours was, and may be another
@@ -258,11 +259,8 @@ impl Core {
             self.stage(key, Stage::Persist, since);
         }
         self.values.entry(key).first_seen.get_or_insert(now);
-        if let Some(progress) = self.proposer.progress(&key) {
-            progress.stored = true;
-        }
         if self.sync.certifies(key.height, &key.id) {
-            self.sync.finished(key.height);
+            self.height_came(key.height, bytes);
         }
     }
 
@@ -280,8 +278,9 @@ impl Core {
         if let Some(value) = self.values.get_mut(&key) {
             value.streams.clear();
         }
-        if let Some(flight) = self.sync.flight(key.height).copied() {
-            self.sync.failed(self.now, key.height, flight.peer);
+        // It is our disk's fault. But there must be a pause, or the same bytes would come again and again.
+        for asked in self.sync.finished(key.height) {
+            self.sync.failed(self.now, key.height, asked.peer);
         }
     }
 
@@ -291,11 +290,7 @@ impl Core {
         if key.height <= self.head.height {
             return self.healing.failed(now, key.height, peer);
         }
-        if let Some(flight) = self.sync.flight(key.height)
-            && flight.peer == peer
-        {
-            self.sync.failed(now, key.height, peer);
-        }
+        self.sync_failed(key.height, peer);
         let Some(value) = self.values.get_mut(&key) else { return };
         value.streams.remove(&peer);
         if value.is_stored() {

@@ -6,7 +6,6 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::digest::blob_digest;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, OnDisk, Source};
@@ -110,26 +109,11 @@ fn value_with(height: u64, salt: u8, payload_bytes: usize, blobs: usize, wrong: 
         signature: Signature([5; 64]),
         header_signature: Signature([6; 64]),
     };
-    Assembly {
-        key: init.key(),
-        init: Arc::new(init),
-        lists: Arc::new(lists),
-        payload,
-        blobs: bytes,
-    }
+    fixtures::assembly(init, lists, payload, bytes)
 }
 
 pub fn certificate(key: ValueKey) -> CommitCertificate {
-    let signatures = vec![CertificateSignature {
-        address: Address([3; 20]),
-        signature: Signature([7; 64]),
-    }];
-    CommitCertificate {
-        height: key.height,
-        round: Round(0),
-        value_id: key.id,
-        signatures,
-    }
+    fixtures::certificate(key, Round(0))
 }
 
 pub fn vote(height: u64) -> ConsensusMessage {

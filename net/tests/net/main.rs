@@ -5,6 +5,7 @@ mod dialing;
 mod fixture;
 mod flood;
 mod frames;
+mod golden;
 mod inits;
 mod join;
 mod laws;

@@ -125,33 +125,26 @@ fn block(height: u64, blobs: usize, parent_root: Hash) -> (Decided, Assembly) {
         },
         ..fixtures::metadata(height, &payload, &lists)
     };
-    let init = Arc::new(Init {
+    let init = Init {
         metadata,
         signature: Signature([5; 64]),
         header_signature: Signature([6; 64]),
-    });
-    let key = init.key();
+    };
+    let assembly = fixtures::assembly(init, lists, payload.into(), contents);
     let certificate = CommitCertificate {
         height: Height(height),
         round: Round(2),
-        value_id: key.id,
+        value_id: assembly.key.id,
         signatures: vec![CertificateSignature {
             address: Address([9; 20]),
             signature: Signature([8; 64]),
         }],
     };
-    let assembly = Assembly {
-        key,
-        init: Arc::clone(&init),
-        lists: Arc::new(lists),
-        payload: payload.into(),
-        blobs: contents,
-    };
     let blobs = if height == PRUNED { Blobs::Pruned } else { Blobs::Held };
     (
         Decided {
             certificate,
-            init,
+            init: Arc::clone(&assembly.init),
             blobs,
         },
         assembly,

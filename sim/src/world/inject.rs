@@ -114,7 +114,7 @@ impl World {
                 // A node without its log is inactive at one height. Only as many as may be faulty lose theirs: always
                 // the same.
                 let victim = 0;
-                if self.config.adversaries.is_empty() && self.nodes[victim].is_running() {
+                if self.config.is_power_honest() && self.nodes[victim].is_running() {
                     self.crash(victim);
                     self.nodes[victim].disk.corrupt_log();
                     self.start_later(victim);
@@ -138,6 +138,14 @@ impl World {
             FaultKind::LaneLies => {
                 self.nodes[one].lanes_lie_until = self.now + span;
                 false
+            }
+            FaultKind::Pause => {
+                let runs = self.nodes[one].is_running() && self.now >= self.nodes[one].stands_until;
+                if runs {
+                    let span = self.pause_dice.millis(1_000, 30_000);
+                    self.stand_still(one, span);
+                }
+                runs
             }
             FaultKind::ClockStop => {
                 let now = self.now;

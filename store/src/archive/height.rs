@@ -20,7 +20,7 @@ use ultramarine_types::{
 };
 
 use crate::format::{Fields, crc32c};
-use crate::record::{Unfit, decode_lists, misfit};
+use crate::record::{Unfit, check_parts, content_of, decode_lists, misfit};
 
 const HEIGHT_MAGIC: [u8; 4] = *b"UHGT";
 /// Bytes of the head. Its checksum is the last four.
@@ -165,25 +165,10 @@ impl EncodedHeight {
 
 /// Lays out a decided height. A value with no blobs though it commits to some is archived without them.
 pub fn encode(certificate: &CommitCertificate, assembly: &Assembly) -> Result<EncodedHeight, Unfit> {
-    let metadata = &assembly.init.metadata;
-    crate::record::content_of(assembly)?;
-    for (index, blob) in assembly.blobs.iter().enumerate() {
-        if blob.len() != BLOB_BYTES {
-            let bytes = blob.len();
-            return Err(Unfit::Blob { index, bytes });
-        }
-    }
-    if assembly.payload.len() != metadata.payload_bytes as usize {
-        return Err(Unfit::Payload {
-            bytes: assembly.payload.len(),
-            expected: metadata.payload_bytes,
-        });
-    }
-    if let Some(kind) = misfit(&assembly.lists, metadata) {
-        return Err(Unfit::List { kind });
-    }
+    content_of(assembly)?;
+    check_parts(assembly, &assembly.blobs)?;
     let signers = encode_certificate(certificate);
-    let metadata = metadata.canonical().into_bytes();
+    let metadata = assembly.init.metadata.canonical().into_bytes();
     let length = |what, bytes: usize, most: usize| {
         let fits = u32::try_from(bytes).ok().filter(|_| bytes <= most);
         fits.ok_or(Unfit::Size { what, bytes })

@@ -4,7 +4,7 @@
 use std::io;
 
 use crossbeam::channel::Sender;
-use ultramarine_runtime::medium::{Medium, MediumFile, Pwrite, PwriteFile, ready};
+use ultramarine_runtime::medium::{Medium, MediumFile, ready};
 use ultramarine_types::storage::{Blobs, Tag};
 use ultramarine_types::{Height, ValueKey};
 
@@ -42,10 +42,10 @@ struct Payload {
 }
 
 /// The payloads segment that is appended to.
-struct Growing {
+struct Growing<F> {
     id: SegmentId,
     lineage: Lineage,
-    file: PwriteFile,
+    file: F,
     offset: u64,
     sequence: u64,
 }
@@ -65,20 +65,20 @@ enum Unmovable {
     Unfit(#[from] record::Unfit),
 }
 
-/// Moves payloads.
-pub(super) struct Mover {
+/// Moves payloads. Its medium blocks.
+pub(super) struct Mover<M: Medium> {
     desk: Desk,
-    medium: Pwrite,
+    medium: M,
     /// Where another life's segment ends, until the first payload is moved.
     resume: Option<Position>,
-    growing: Option<Growing>,
+    growing: Option<Growing<M::File>>,
 }
 
-impl Mover {
-    pub fn new(desk: Desk, resume: Option<Position>) -> Self {
+impl<M: Medium> Mover<M> {
+    pub const fn new(desk: Desk, medium: M, resume: Option<Position>) -> Self {
         Self {
             desk,
-            medium: Pwrite::new(None),
+            medium,
             resume,
             growing: None,
         }
@@ -195,6 +195,7 @@ impl Mover {
     async fn write(&mut self, batch: Vec<Payload>, rows: &mut Vec<MovedRow>) -> io::Result<Option<u64>> {
         let mut lacking = None;
         let since = unix_seconds();
+        self.leave_removed();
         let all_bytes: u64 = batch.iter().map(|payload| payload.encoded.record_bytes()).sum();
         let all_fit = self.has_room(all_bytes + SEGMENT_FIRST_RECORD);
         for mut payload in batch {
@@ -240,6 +241,15 @@ impl Mover {
         Ok(lacking)
     }
 
+    /// Goes on in another segment if the name of this one is gone: nobody could read what is appended to it.
+    fn leave_removed(&mut self) {
+        let path = |growing: &Growing<M::File>| self.desk.segments.path(growing.id);
+        let is_removed = |growing: &Growing<M::File>| path(growing).is_none_or(|path| !path.exists());
+        if self.growing.as_ref().is_some_and(is_removed) {
+            self.growing = None;
+        }
+    }
+
     /// Makes what was appended durable, and shows it.
     async fn sync(&self) -> io::Result<()> {
         let Some(growing) = &self.growing else { return Ok(()) };
@@ -249,7 +259,7 @@ impl Mover {
     }
 
     /// The segment that another life left, or a new one.
-    async fn begin(&mut self) -> io::Result<Growing> {
+    async fn begin(&mut self) -> io::Result<Growing<M::File>> {
         if let Some(resumed) = self.resume().await {
             return Ok(resumed);
         }
@@ -265,7 +275,7 @@ impl Mover {
     }
 
     /// What is behind the end of another life's segment was never named: it is written over.
-    async fn resume(&mut self) -> Option<Growing> {
+    async fn resume(&mut self) -> Option<Growing<M::File>> {
         let end = self.resume.take()?;
         let path = self.desk.segments.path(end.segment)?;
         let file = self.medium.open(&path).await.ok()?;

@@ -11,8 +11,8 @@ use super::rows::{decode_evidence, decode_false_value, encode_evidence, encode_f
 use super::{Index, IndexError};
 use crate::format::Lineage;
 
-const EVIDENCE: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("evidence");
-const FALSE_VALUES: TableDefinition<FalseValueKey, &[u8]> = TableDefinition::new("false_values");
+pub(super) const EVIDENCE: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("evidence");
+pub(super) const FALSE_VALUES: TableDefinition<FalseValueKey, &[u8]> = TableDefinition::new("false_values");
 
 /// The validator stands first, so that its rows lie side by side: they are few, and its next one is counted among them.
 type FalseValueKey = (&'static [u8; 20], u64);

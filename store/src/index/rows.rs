@@ -293,3 +293,89 @@ pub(super) fn decode_segment(id: SegmentId, bytes: &[u8]) -> Option<SegmentRow> 
         && row.end < 1 << 48;
     is_sound.then_some(row)
 }
+
+#[cfg(test)]
+mod tests {
+    use ultramarine_types::storage::BlobState;
+
+    use super::*;
+    use crate::index::tallies::RowTallies;
+
+    #[track_caller]
+    fn assert_row(row: &[u8], golden: &[&str]) {
+        assert_eq!(hex::encode(row), golden.concat());
+    }
+
+    #[test]
+    fn rows_of_numbers_have_these_bytes() {
+        let location = Location {
+            segment: SegmentId(0x0102),
+            offset: 0x3000,
+            bytes: 0x4000,
+        };
+        for (blobs, code, crc) in [
+            (Blobs::Held, "01", "83d31a60"),
+            (Blobs::Pruned, "02", "f2ae518e"),
+            (Blobs::NeverHeld, "03", "dd8568d4"),
+        ] {
+            let since = 0x0506;
+            let row = encode_location(Height(7), &LocationRow { location, blobs, since });
+            let numbers = ["0201000000000000", "0030000000000000", "0040000000000000"].concat();
+            assert_row(&row, &[code, &numbers, "0605000000000000", crc]);
+        }
+        let epoch = LogEpoch {
+            height: Height(0x0102),
+            generation: 0x0304,
+        };
+        assert_row(&encode_epoch(epoch), &["0201000000000000", "0403000000000000"]);
+        let floor = Position {
+            segment: SegmentId(0x0102),
+            offset: 0x3000,
+            sequence: 2,
+        };
+        assert_row(
+            &encode_floor(floor),
+            &["0201000000000000", "0030000000000000", "0200000000000000"],
+        );
+        let row = SegmentRow {
+            class: Class::Values,
+            sealed: true,
+            lowest: Height(0x0102),
+            highest: Height(0x0304),
+            heights_count: 0x0506,
+            live_bytes: 0x7000,
+            end: 0x9000,
+            untried: Height(0x0a0b),
+        };
+        let numbers = [
+            "0201000000000000",
+            "0403000000000000",
+            "0605000000000000",
+            "0070000000000000",
+            "0090000000000000",
+            "0b0a000000000000",
+        ]
+        .concat();
+        let id = SegmentId(0x0102);
+        assert_row(&encode_segment(id, &row), &["01", "02", &numbers, "73ed96fa"]);
+        let growing = SegmentRow {
+            class: Class::Payloads,
+            sealed: false,
+            ..row
+        };
+        assert_row(&encode_segment(id, &growing), &["02", "01", &numbers, "ae351890"]);
+        let mut tallies = RowTallies::default();
+        let states = [
+            BlobState::Decided,
+            BlobState::Archived,
+            BlobState::Pruned,
+            BlobState::NeverHeld,
+        ];
+        for (number, state) in (1..).zip(states) {
+            let tally = tallies.states.of_mut(state);
+            (tally.heights, tally.bytes) = (number, number << 12);
+        }
+        let tally = |number: u8| format!("0{number}0000000000000000{number}0000000000000");
+        assert_row(&tallies.encode(), &[&tally(1), &tally(2), &tally(3), &tally(4)]);
+    }
+}

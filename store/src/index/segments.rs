@@ -9,7 +9,7 @@ use super::{Index, IndexError, LOCATIONS, LocationRow, MARK_PAYLOADS, MARKS};
 use crate::ledger::SegmentRow;
 use crate::segment::{Position, SegmentId};
 
-const SEGMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("segments");
+pub(super) const SEGMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("segments");
 /// Rows that are looked at in one go for heights of one segment.
 const LOOKED_AT_MAX: usize = 4096;
 

@@ -94,6 +94,24 @@ fn a_leased_segment_is_not_recycled_and_a_free_one_is() {
     );
 }
 
+/// A clean-up script may take it for rubbish.
+#[test]
+fn a_free_file_that_somebody_removed_is_made_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let segments = segments(folder.path());
+    let (begun, _) = filled(&segments, 7);
+    segments.retire(&[begun.id]);
+    segments.sweep();
+    assert!(segments.has_free(CAPACITY));
+    std::fs::remove_file(folder.path().join(free_file_name(begun.id))).expect("it was there");
+    let (anew, location) = filled(&segments, 9);
+    assert!(!segments.has_free(CAPACITY));
+    assert!(occupied_bytes(&anew.path) >= CAPACITY);
+    let slice = segments.slice(&location).expect("mapped").expect("synced");
+    assert!(slice.iter().all(|byte| *byte == 9));
+    segments.check_whole();
+}
+
 #[test]
 fn a_lease_past_its_deadline_keeps_its_bytes_and_loses_the_file_name() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use redb::{ReadableTable, TableDefinition};
@@ -60,13 +59,6 @@ struct Full {
     pruned: (PathBuf, u64),
     held: (PathBuf, u64),
     undecided: (PathBuf, u64),
-}
-
-fn flip(path: &Path, at: u64) {
-    let file = OpenOptions::new().read(true).write(true).open(path).expect("a file");
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).expect("read");
-    file.write_all_at(&[byte[0] ^ 0x10], at).expect("written");
 }
 
 fn change_index(folder: &Path, change: impl FnOnce(&redb::WriteTransaction)) {

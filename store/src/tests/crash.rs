@@ -321,12 +321,6 @@ fn newest_segment(folder: &std::path::Path) -> std::path::PathBuf {
         .expect("a segment")
 }
 
-fn flip(path: &std::path::Path, at: usize) {
-    let mut bytes = std::fs::read(path).expect("the file");
-    bytes[at] ^= 1;
-    std::fs::write(path, bytes).expect("written");
-}
-
 #[test]
 fn a_segment_under_another_number_is_not_believed() {
     let folder = tempfile::tempdir().expect("a folder");

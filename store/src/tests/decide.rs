@@ -78,18 +78,10 @@ fn other_values_of_a_decided_height_are_gone_and_counted_dead() {
     store.commit(&decided);
     assert_eq!(store.view.value(&loser.key).err(), Some(Absent::Unknown));
     assert_same(&store.view.value(&next.key).expect("a later height's stays"), &next);
-    let rendered = options.registry.render();
-    let dead = rendered
-        .lines()
-        .find(|line| line.starts_with("ultramarine_store_dead_bytes "))
-        .expect("the metric");
-    assert_eq!(
-        dead.rsplit(' ').next(),
-        Some(format!("{}", 4096 + 2 * 131_072).as_str())
-    );
-    assert!(rendered.contains("ultramarine_store_drops_total 1"));
-    assert!(rendered.contains("ultramarine_store_promotions_total 1"));
-    assert!(rendered.contains("ultramarine_store_undecided_values 1"));
+    assert_eq!(metric(&options, "ultramarine_store_dead_bytes"), 4096 + 2 * 131_072);
+    assert_eq!(metric(&options, "ultramarine_store_drops_total"), 1);
+    assert_eq!(metric(&options, "ultramarine_store_promotions_total"), 1);
+    assert_eq!(metric(&options, "ultramarine_store_undecided_values"), 1);
 }
 
 #[test]
@@ -113,17 +105,10 @@ fn storing_twice_answers_twice_and_writes_once() {
             }
         ]
     ));
-    let appended = |store: &crate::StoreOptions| {
-        let rendered = store.registry.render();
-        rendered
-            .lines()
-            .find(|line| line.starts_with("ultramarine_store_appended_bytes_total "))
-            .expect("it")
-            .to_owned()
-    };
-    let once = appended(&options);
+    let appended = || metric(&options, "ultramarine_store_appended_bytes_total");
+    let once = appended();
     store.put(&value, Tag::Streamed);
-    assert_eq!(appended(&options), once);
+    assert_eq!(appended(), once);
 }
 
 /// What an answer says of the value that is stored.
@@ -186,19 +171,8 @@ fn a_group_shares_one_sync_and_is_answered_in_order() {
     let options = options();
     let mut store = Store::open_with(folder.path(), &options);
     store.begin(1);
-    let syncs = |options: &crate::StoreOptions| {
-        let rendered = options.registry.render();
-        let line = rendered
-            .lines()
-            .find(|line| line.starts_with("ultramarine_store_syncs_total "))
-            .expect("it")
-            .to_owned();
-        line.rsplit(' ')
-            .next()
-            .and_then(|count| count.parse::<u64>().ok())
-            .expect("a count")
-    };
-    let before = syncs(&options);
+    let syncs = || metric(&options, "ultramarine_store_syncs_total");
+    let before = syncs();
     let puts = (1..=4).map(|seed| StoreRequest::Put {
         assembly: value(1, seed, 1),
         tag: Tag::Streamed,
@@ -209,7 +183,7 @@ fn a_group_shares_one_sync_and_is_answered_in_order() {
         other => panic!("{other:?}"),
     });
     assert_eq!(seeds.collect::<Vec<_>>(), [1, 2, 3, 4]);
-    assert_eq!(syncs(&options) - before, 1);
+    assert_eq!(syncs() - before, 1);
 }
 
 #[test]

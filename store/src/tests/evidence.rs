@@ -25,6 +25,7 @@ fn one_false_value_of_a_validator_and_height_is_kept_and_outlives_the_process() 
         assert_eq!(held(&store), expected, "in order of height");
         assert_eq!(store.evidence(Height(0), Height(u64::MAX), 2), expected[..2]);
         assert_eq!(store.evidence(Height(5), Height(8), 10), expected[1..2]);
+        assert_eq!(store.evidence(Height(8), Height(5), 10), [], "from above to below");
         store = reopened(store, folder.path());
     }
     assert!(held(&store).iter().all(|piece| piece.is_contradiction(1)));

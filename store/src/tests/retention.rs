@@ -199,7 +199,7 @@ fn a_damaged_segment_stays_and_the_next_ones_are_freed() {
         assert!(oldest > Height(below - 6) && oldest <= Height(below), "{oldest}");
         assert_eq!(store.view.oldest_blobs(), oldest);
         assert!(damaged.exists());
-        assert_eq!(damaged_segments(&options), "1");
+        assert_eq!(metric(&options, "ultramarine_store_damaged_segments"), 1);
         let mut pruned = 0;
         for height in 1..=store.view.head().0 {
             let expected = value(height, height as u8, 6);
@@ -217,6 +217,26 @@ fn a_damaged_segment_stays_and_the_next_ones_are_freed() {
         }
         assert!(pruned >= 8, "{pruned}");
     }
+}
+
+/// Recovery would take it for damage, and look behind it for more.
+#[test]
+fn no_hole_is_made_where_recovery_looks_for_values() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open_with(folder.path(), &cold());
+    let waiting = [value(30, 1, 1), value(31, 2, 1)];
+    store.put(&waiting[0], Tag::Streamed);
+    store.grow(1..=2, 6);
+    store.put(&waiting[1], Tag::Streamed);
+    store.grow(3..=15, 6);
+    assert!(store.retire(12) > Height(2));
+    drop(store);
+    let said = Warnings::during(|| {
+        let store = Store::open_with(folder.path(), &cold());
+        let found: Vec<_> = store.recovered.undecided.iter().map(|(found, _)| found.key).collect();
+        assert_eq!(found, waiting.each_ref().map(|value| value.key));
+    });
+    assert!(said.is_empty(), "{said:?}");
 }
 
 #[test]
@@ -244,6 +264,6 @@ fn a_payload_is_checked_again_before_it_is_moved() {
     assert_same(&read, &values[1]);
     damage_payload(&store, &values[1].key);
     assert!(store.retire(11) > Height(5));
-    assert_eq!(damaged_segments(&options), "1");
+    assert_eq!(metric(&options, "ultramarine_store_damaged_segments"), 1);
     assert_eq!(store.view.decided(Height(2)).expect("decided").blobs, Blobs::Held);
 }

@@ -1,8 +1,5 @@
 //! What the background check notices, and what it leaves alone.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -27,14 +24,6 @@ fn pass(store: &Store) -> Vec<Height> {
 
 fn progress(store: &Store) -> ScrubProgress {
     store.view.metrics().scrub.progress()
-}
-
-/// Flips a bit of a file.
-fn flip(path: &Path, at: u64) {
-    let file = OpenOptions::new().read(true).write(true).open(path).expect("a file");
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).expect("read");
-    file.write_all_at(&[byte[0] ^ 0x10], at).expect("written");
 }
 
 #[test]
@@ -164,6 +153,33 @@ fn a_log_head_or_a_page_of_the_indexs_file_that_rotted_is_an_alarm() {
         "the log, and the index: {:?}",
         progress(&store)
     );
+}
+
+#[test]
+fn a_page_of_the_indexs_file_that_rotted_is_written_anew_and_a_start_finds_all_of_it() {
+    for every in [1, 7] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = cold();
+        let mut store = Store::open_with(folder.path(), &options);
+        let values = store.grow(1..=600, 0);
+        let path = folder.path().join("index.redb");
+        let bytes = std::fs::metadata(&path).expect("it is there").len();
+        assert!(bytes > 1 << 20, "many pages");
+        for page in (4096..bytes).step_by(4096 * every) {
+            flip(&path, page + 100);
+        }
+        assert_eq!(pass(&store), []);
+        assert_eq!(metric(&options, "ultramarine_store_index_renewals_total"), 1);
+        let found = progress(&store).found;
+        assert_eq!(pass(&store), []);
+        assert_eq!(progress(&store).found, found, "the file is whole again");
+        drop(store);
+        let store = Store::open_with(folder.path(), &cold());
+        for value in &values {
+            let (_, found) = store.view.decided_value(value.key.height).expect("it is there");
+            assert_same(&found, value);
+        }
+    }
 }
 
 #[test]

@@ -12,12 +12,14 @@ use ultramarine_runtime::Registry;
 use ultramarine_runtime::medium::{Medium, MediumFile, Pwrite, PwriteFile, ready};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::storage::{Blobs, Source, StoreReply, StoreRequest, Tag};
+use ultramarine_types::storage::{Blobs, LogCondition, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Assembly, Height, KzgCommitment, KzgProof, Lists};
 
 use super::support::*;
 use crate::format::PAGE_BYTES;
+use crate::journal::{LOG_FILE_BYTES, LOG_FILES_COUNT, log_path};
 use crate::record::{self, RecordContent};
+use crate::reserve::occupied_bytes;
 use crate::{OpenStore, StoreOptions, View, Writer, open};
 
 const RETENTION: u64 = 50;
@@ -229,6 +231,41 @@ fn disk_follows_what_is_retained_at_128_blobs() {
 #[test]
 fn disk_follows_what_is_retained_at_1024_blobs() {
     bounded(Dry(Pwrite::new(None)), 1024, if is_long() { 1000 } else { 90 });
+}
+
+#[test]
+fn log_files_come_back_to_their_size_after_a_long_height() {
+    for synced in 0..4 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store = Store::open(folder.path());
+        let files_bytes = || {
+            let paths = (0..LOG_FILES_COUNT).map(|number| log_path(folder.path(), number));
+            paths
+                .map(|path| {
+                    let length = std::fs::metadata(&path).expect("a log file").len();
+                    (length, occupied_bytes(&path))
+                })
+                .collect::<Vec<_>>()
+        };
+        store.begin(1);
+        // Heights that peers decided have no epoch here, and leave their files to the next.
+        let long = 2 + synced;
+        store.grow(1..=long - 1, 0);
+        store.begin(long);
+        store.log(&[[7; 100_000].as_slice(); 10]);
+        assert!(files_bytes().iter().any(|(length, _)| *length > 1_000_000));
+        for height in long..long + 3 {
+            store.grow(height..=height, 0);
+            store.begin(height + 1);
+            store.log(&[b"a vote"]);
+        }
+        for (length, on_disk) in files_bytes() {
+            assert_eq!(length, LOG_FILE_BYTES, "after {synced} heights from peers");
+            assert!(on_disk <= LOG_FILE_BYTES + PAGE_BYTES, "{on_disk}");
+        }
+        let log = reopened(store, folder.path()).recovered.log.expect("the log");
+        assert_eq!((log.condition, log.records.len()), (LogCondition::Whole, 1));
+    }
 }
 
 /// Files that are written again are the fast ones: their blocks are there.

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use ultramarine_runtime::Registry;
 use ultramarine_runtime::medium::{Pwrite, ready};
 use ultramarine_types::chain::Limits;
-use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, LogEpoch, Recovered, Source, StoreReply, StoreRequest, Tag};
@@ -51,12 +50,15 @@ pub fn damage_payload(store: &Store, key: &ValueKey) {
 /// Flips a bit of a stored value's record, so many bytes from its start.
 pub fn damage(view: &View, key: &ValueKey, from_start: u64) {
     let held = view.on_disk(key).expect("it is held");
-    let file = OpenOptions::new().read(true).write(true).open(&held.path);
-    let file = file.expect("the segment");
-    let at = held.offset + from_start;
+    flip(&held.path, held.offset + from_start);
+}
+
+/// Flips a bit of a file.
+pub fn flip(path: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).expect("a file");
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).expect("read");
-    file.write_all_at(&[byte[0] ^ 1], at).expect("written");
+    file.write_all_at(&[byte[0] ^ 0x10], at).expect("written");
 }
 
 /// Keeps the text of warnings.
@@ -64,7 +66,7 @@ pub fn damage(view: &View, key: &ValueKey, from_start: u64) {
 pub struct Warnings(Arc<Mutex<Vec<String>>>);
 
 impl Warnings {
-    /// What is warned of on the way.
+    /// What is warned of on the way, errors as well.
     pub fn during(work: impl FnOnce()) -> Vec<String> {
         let warnings = Self::default();
         tracing::subscriber::with_default(warnings.clone(), work);
@@ -74,7 +76,7 @@ impl Warnings {
 
 impl tracing::Subscriber for Warnings {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() == tracing::Level::WARN
+        *metadata.level() <= tracing::Level::WARN
     }
 
     fn event(&self, event: &tracing::Event<'_>) {
@@ -96,15 +98,13 @@ impl tracing::Subscriber for Warnings {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
-/// What the metrics say of damaged segments.
-pub fn damaged_segments(options: &StoreOptions) -> String {
+/// What a series of the store's metrics says; a name has its labels with it.
+pub fn metric(options: &StoreOptions, name: &str) -> u64 {
     let rendered = options.registry.render();
-    let line = rendered
-        .lines()
-        .find(|line| line.starts_with("ultramarine_store_damaged_segments "));
-    line.and_then(|line| line.rsplit(' ').next())
-        .unwrap_or("none")
-        .to_owned()
+    let mut lines = rendered.lines().filter_map(|line| line.rsplit_once(' '));
+    let found = lines.find(|(series, _)| *series == name);
+    let value = found.and_then(|(_, value)| value.parse().ok());
+    value.unwrap_or_else(|| panic!("{name} is no series with a whole number"))
 }
 
 /// A store, its writer driven by the test.
@@ -288,13 +288,7 @@ pub fn value_with(height: u64, seed: u8, blobs: u8, payload_bytes: usize) -> Ass
 /// A value of these parts, which fit each other.
 pub fn assemble(height: u64, seed: u8, payload: Bytes, blobs: Vec<Bytes>, lists: Lists) -> Assembly {
     let init = init(height, seed, &payload, &lists);
-    Assembly {
-        key: init.key(),
-        init: Arc::new(init),
-        lists: Arc::new(lists),
-        payload,
-        blobs,
-    }
+    fixtures::assembly(init, lists, payload, blobs)
 }
 
 fn init(height: u64, seed: u8, payload: &[u8], lists: &Lists) -> Init {
@@ -344,15 +338,7 @@ pub fn without_blobs(assembly: &Assembly) -> Assembly {
 }
 
 pub fn certificate(assembly: &Assembly) -> CommitCertificate {
-    CommitCertificate {
-        height: assembly.key.height,
-        round: Round(1),
-        value_id: assembly.key.id,
-        signatures: vec![CertificateSignature {
-            address: Address([1; 20]),
-            signature: Signature([2; 64]),
-        }],
-    }
+    fixtures::certificate(assembly.key, Round(1))
 }
 
 pub fn commit(assembly: &Assembly, blobs: Blobs) -> StoreRequest {

@@ -119,14 +119,8 @@ fn the_tile_stores_decides_and_recovers_on_every_medium() {
         store.halt.stop(Reason::Asked);
         store.tile.join();
         if io == Io::Uring {
-            let rendered = options.registry.render();
-            let operations = rendered
-                .lines()
-                .find(|line| line.starts_with("ultramarine_ring_operations_total{ring=\"store\"}"));
-            let count = operations
-                .and_then(|line| line.rsplit(' ').next())
-                .and_then(|count| count.parse::<u64>().ok());
-            assert!(count.is_some_and(|count| count > 50), "{operations:?}");
+            let operations = metric(&options, "ultramarine_ring_operations_total{ring=\"store\"}");
+            assert!(operations > 50, "{operations}");
         }
         drop((view, store.requests, store.replies));
         let store = Store::open_with(folder.path(), &options);

@@ -15,6 +15,7 @@ use crate::{OpenError, look};
 const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
 const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
+const BLOCKS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("blocks");
 const EVIDENCE: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("evidence");
 const FALSE_VALUES: TableDefinition<(&[u8; 20], u64), &[u8]> = TableDefinition::new("false_values");
 
@@ -138,6 +139,45 @@ fn the_indexs_rows_have_these_bytes() {
         &[&[2, 0], &row[2..]].concat(),
         "0x44a22acda923c9d9eda35cf27151fdfa83275624f63cdb96a11c4498633a747d",
     );
+}
+
+#[test]
+fn the_marks_of_a_long_chain_have_these_bytes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    store.grow(1..=20, 6);
+    let through = Height(0x0102);
+    store.ask([StoreRequest::Silence { through }]);
+    let oldest = store.retire(11);
+    store.ask([StoreRequest::Archived { through: Height(14) }]);
+    drop(store);
+    let database = Database::open(folder.path().join("index.redb")).expect("the index");
+    let transaction = database.begin_read().expect("a transaction");
+    let marks = transaction.open_table(MARKS).expect("the marks");
+    let mark = |name: &str| marks.get(name).expect("read").expect("there").value().to_vec();
+    for (name, numbers) in [
+        ("silent_through", &[0x0102][..]),
+        ("oldest_blobs", &[oldest.0]),
+        // What was pruned is not in the archive.
+        ("archived_through", &[14, oldest.0]),
+    ] {
+        let numbers: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        assert_eq!(mark(name), sealed(name.as_bytes(), &hex(&numbers)), "{name}");
+    }
+    for name in ["floor", "payloads"] {
+        let mark = mark(name);
+        let [segment, offset, sequence] = [0, 8, 16].map(|at| mark[at..at + 8].try_into().map(u64::from_le_bytes));
+        assert_eq!(mark, sealed(name.as_bytes(), &hex(&mark[..24])), "{name}");
+        assert!(segment.is_ok_and(|segment| (1..20).contains(&segment)), "{name}");
+        assert!(
+            offset.is_ok_and(|offset| offset >= 4096 && offset.is_multiple_of(4096)),
+            "{name}"
+        );
+        assert!(sequence.is_ok_and(|sequence| sequence <= 20), "{name}");
+    }
+    let blocks = transaction.open_table(BLOCKS).expect("the blocks");
+    let height = blocks.get(&block_hash(3, 3).0).expect("read").expect("there").value();
+    assert_eq!(height, 3);
 }
 
 /// Two proposals of one validator that contradict each other.

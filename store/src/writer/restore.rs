@@ -17,11 +17,11 @@ use ultramarine_runtime::medium::Medium;
 use ultramarine_types::storage::{Blobs, Decided, Source, StoreReply, Tag};
 use ultramarine_types::{Assembly, CommitCertificate, Height, Init, ValueKey};
 
-use super::Writer;
 use super::values::Appended;
+use super::{State, Writer};
 use crate::damage::unix_seconds;
 use crate::failure::Failure;
-use crate::index::{LocationRow, RestoredRow};
+use crate::index::{IndexError, LocationRow, RestoredRow};
 use crate::record::{self, RecordContent};
 use crate::segment::Location;
 
@@ -197,8 +197,9 @@ impl<M: Medium> Writer<M> {
         state.make_room();
         // A transaction that fails is the last thing this store did, so the ledger may be ahead of it.
         for (height, waiting) in &waiting {
-            if let Some(before) = &waiting.before {
-                state.ledger.restored(before);
+            match &waiting.before {
+                Some(before) => state.ledger.restored(before),
+                None => leave_unplaced(state, *height).map_err(|error| state.index_failed(&error))?,
             }
             state.ledger.decided(&waiting.row.location, *height);
         }
@@ -217,6 +218,25 @@ impl<M: Medium> Writer<M> {
         self.free_dead();
         Ok(())
     }
+}
+
+/// A height whose row rotted is about to lie elsewhere: the segment that it lay in is found by what it lacks.
+fn leave_unplaced(state: &mut State, height: Height) -> Result<(), IndexError> {
+    let mut is_found = false;
+    for (id, row) in state.ledger.around(height) {
+        let (mut heights_count, mut bytes) = (0, 0);
+        let mut from = Some(row.lowest);
+        while let Some(first) = from {
+            let found = state.index.heights_in(id, first, row.highest.next(), usize::MAX)?;
+            heights_count += found.rows.len() as u64;
+            bytes += found.rows.iter().map(|(_, row)| row.location.bytes).sum::<u64>();
+            from = found.next;
+        }
+        // Only one of them had it.
+        let heights_count = if is_found { u64::MAX } else { heights_count };
+        is_found |= state.ledger.restored_unplaced(id, heights_count, bytes);
+    }
+    Ok(())
 }
 
 fn key_of(certificate: &CommitCertificate) -> ValueKey {

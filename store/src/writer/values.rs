@@ -129,7 +129,8 @@ impl<M: Medium> Writer<M> {
             .state
             .growing
             .as_ref()
-            .is_some_and(|growing| growing.offset + bytes <= growing.capacity_bytes);
+            // What is written into a file without a name is gone with the next start, and nobody can read it.
+            .is_some_and(|growing| growing.offset + bytes <= growing.capacity_bytes && growing.path.exists());
         if !fits {
             // The old segment's records must be durable before it is sealed.
             self.sync_values().await?;
@@ -204,7 +205,9 @@ impl<M: Medium> Writer<M> {
         let least_bytes = segment::exact(record_bytes);
         // One that is too small, or not made yet, is overtaken: it never holds a value.
         match std::mem::take(&mut state.ahead) {
-            Ahead::Made(begun) if begun.capacity_bytes >= least_bytes => return Ok(Some(begun)),
+            Ahead::Made(begun) if begun.capacity_bytes >= least_bytes && begun.path.exists() => {
+                return Ok(Some(begun));
+            }
             Ahead::Made(begun) => {
                 state.segments.retire(&[begun.id]);
                 state.sweep_soon();

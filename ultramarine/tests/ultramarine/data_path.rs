@@ -225,13 +225,8 @@ fn block() -> Assembly {
         signature: Signature([5; 64]),
         header_signature: Signature([6; 64]),
     };
-    Assembly {
-        key: init.key(),
-        init: Arc::new(init),
-        lists: Arc::new(lists),
-        payload,
-        blobs: places().map(|sample| contents[sample].clone()).collect(),
-    }
+    let blobs = places().map(|sample| contents[sample].clone()).collect();
+    fixtures::assembly(init, lists, payload, blobs)
 }
 
 /// What all lanes together counted under this name and label.

@@ -109,13 +109,8 @@ impl Scene {
             header_signature: signed(&sign::sidecar_header(&chain.identity, &root)),
             metadata,
         };
-        Assembly {
-            key: init.key(),
-            init: init.into(),
-            lists: lists.into(),
-            payload,
-            blobs: blobs.into_iter().map(|made| made.blob.into()).collect(),
-        }
+        let blobs = blobs.into_iter().map(|made| made.blob.into()).collect();
+        fixtures::assembly(init, lists, payload, blobs)
     }
 
     /// Streams a block to the node. All of the attack comes between its first blob and its second: no order is worse.

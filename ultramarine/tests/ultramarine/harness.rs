@@ -5,6 +5,7 @@ pub mod faketime;
 pub mod network;
 pub mod program;
 pub mod rogue;
+pub mod rot;
 pub mod sidecars;
 pub mod turn;
 

@@ -1,7 +1,5 @@
 //! What a node tells of its store while it runs, and what the commands tell of it afterwards.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
@@ -9,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::network::Network;
-use crate::harness::{run, succeed, wait_for};
+use crate::harness::{rot, run, succeed, wait_for};
 
 /// Longest time for a handful of heights on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -26,11 +24,7 @@ fn check(home: &Path) -> Output {
 
 /// Flips a bit of what the first segment's first record has behind its header.
 fn flip(home: &Path) {
-    let path = home.join("data/segments/values-0000000000000001.seg");
-    let file = OpenOptions::new().read(true).write(true).open(path).expect("a segment");
-    let (at, mut byte) = (4096 + 700, [0]);
-    file.read_exact_at(&mut byte, at).expect("read");
-    file.write_all_at(&[byte[0] ^ 4], at).expect("written");
+    rot::flip(&home.join("data/segments/values-0000000000000001.seg"), 4096 + 700);
 }
 
 #[test]

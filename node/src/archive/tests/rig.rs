@@ -11,12 +11,9 @@ use ultramarine_runtime::{Clock, Halt, Io, Receiver, Registry, Sender, Tile, lin
 use ultramarine_store::archive::HeightSpan;
 use ultramarine_store::{OpenStore, StoreOptions, View, open, tile};
 use ultramarine_types::chain::Limits;
-use ultramarine_types::consensus::CertificateSignature;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::storage::{Blobs, Decision, Source, StoreReply, StoreRequest, Tag};
-use ultramarine_types::{
-    Address, Assembly, CommitCertificate, Hash, Height, KzgCommitment, KzgProof, Lists, Round, Signature, fixtures,
-};
+use ultramarine_types::{Assembly, Hash, Height, KzgCommitment, KzgProof, Lists, Round, fixtures};
 
 use crate::archive::address::{ArchiveAddress, BucketAccess};
 use crate::archive::audit::{Coverage, coverage};
@@ -92,7 +89,7 @@ impl Rig {
             });
             assert!(matches!(stored, StoreReply::Stored { .. }), "{stored:?}");
             let decision = Decision {
-                certificate: certificate(value),
+                certificate: fixtures::certificate(value.key, Round(0)),
                 init: Arc::clone(&value.init),
                 blobs: Blobs::Held,
             };
@@ -277,26 +274,7 @@ pub fn value(height: u64, blobs: usize) -> Assembly {
     metadata.header.timestamp = 1_700_000_000 + height;
     metadata.header.block_hash = Hash([seed[1]; 32]);
     metadata.header.block_hash.0[..8].copy_from_slice(&height.to_le_bytes());
-    let init = fixtures::unsigned(metadata);
-    Assembly {
-        key: init.key(),
-        init: Arc::new(init),
-        lists: Arc::new(lists),
-        payload,
-        blobs,
-    }
-}
-
-pub fn certificate(value: &Assembly) -> CommitCertificate {
-    CommitCertificate {
-        height: value.key.height,
-        round: Round(0),
-        value_id: value.key.id,
-        signatures: vec![CertificateSignature {
-            address: Address([1; 20]),
-            signature: Signature([2; 64]),
-        }],
-    }
+    fixtures::assembly(fixtures::unsigned(metadata), lists, payload, blobs)
 }
 
 #[track_caller]
