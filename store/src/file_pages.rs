@@ -99,3 +99,6 @@ pub(crate) fn refuse_other_version(page: &[u8], magic: &[u8; 8]) -> io::Result<(
         Some(_) | None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,9 +26,6 @@ use crate::segment::{Class, Position, SegmentId};
 use crate::view::{Undecided, View};
 use crate::writer::{State, Writer};
 
-#[cfg(test)]
-mod tests;
-
 /// Where the last decided record of each segment ends.
 pub(crate) type Ends = HashMap<SegmentId, u64>;
 
