@@ -5,6 +5,7 @@ mod clocks;
 mod everything_killed;
 mod first_height;
 mod garbage_flood;
+mod hollow_holders;
 mod locked_value;
 mod lying_lanes;
 mod many_blobs;
@@ -45,6 +46,7 @@ pub const ALL: &[Scenario] = &[
     many_blobs::SCENARIO,
     garbage_flood::SCENARIO,
     lying_lanes::SCENARIO,
+    hollow_holders::SCENARIO,
     mute_servers::SCENARIO,
     rising_tip::STRANGERS,
     rising_tip::VALIDATOR,

@@ -168,6 +168,7 @@ fn end_name(end: &SyncEnd) -> &'static str {
         SyncEnd::NotDecided { .. } => "not-decided",
         SyncEnd::Unavailable => "unavailable",
         SyncEnd::TimedOut => "timed-out",
+        SyncEnd::NotAsked => "not-asked",
         SyncEnd::Unusable => "unusable",
     }
 }

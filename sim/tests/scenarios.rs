@@ -71,6 +71,11 @@ fn an_error_for_one_payload_costs_a_round_and_no_gate() {
 }
 
 #[test]
+fn claimed_holdings_keep_nobody_from_a_block() {
+    runs_clean("hollow-holders", 0..4);
+}
+
+#[test]
 fn what_rots_of_decided_heights_comes_back_from_peers() {
     runs_clean("rot", 0..8);
 }

@@ -123,7 +123,7 @@ impl Core {
         };
         // Who refuses at once has cost us little. Who has us wait first pays.
         let is_late = self.now.since(asked.asked_at) > self.reputation.patience(&peer);
-        if !matches!(end, SyncEnd::TimedOut) {
+        if !matches!(end, SyncEnd::TimedOut | SyncEnd::NotAsked) {
             self.reputation.answered(self.now, peer, asked.asked_at);
         }
         match end {
@@ -131,6 +131,7 @@ impl Core {
             // We asked the peer because it says that it has decided that height.
             SyncEnd::NotDecided { .. } => self.charge_late(&asked),
             SyncEnd::Unavailable | SyncEnd::TimedOut if is_late => self.charge_late(&asked),
+            SyncEnd::NotAsked => return self.sync.failed(self.now, height, peer),
             SyncEnd::Unavailable | SyncEnd::TimedOut | SyncEnd::Unusable => {}
         }
         self.sync_failed(height, peer);

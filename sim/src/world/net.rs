@@ -110,9 +110,7 @@ impl World {
     /// A frame arrives at a running node.
     pub(crate) fn receive(&mut self, from: usize, index: usize, frame: SimFrame) {
         let peer = self.nodes[from].peer;
-        if let Some(adversary) = self.nodes[index].adversary.as_mut() {
-            adversary.incoming(&frame);
-        }
+        self.as_adversary(index, from, |adversary, means| adversary.incoming(means, from, &frame));
         match frame {
             SimFrame::Message(message) => {
                 if self.config.bursts {
